@@ -1,0 +1,181 @@
+"""What moves through MAPDR: where it came from, where its bytes are, what became of it.
+
+A data set is never held whole in memory: a `Payload` is a sequence of byte strings and slices of files.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from pathlib import Path
+from typing import Protocol
+
+TagPath = tuple[int, ...]
+"""Tags from the top level down, e.g. `(0x00080060,)` or `(0x00400275, 0x00400009)`; any item matches."""
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """The facts of the association (or request) that brought an object."""
+
+    receiver: str
+    calling_ae: str
+    called_ae: str
+    address: str
+
+
+class Header(Protocol):
+    """What the header scan found of the tags that were asked for."""
+
+    @property
+    def pixel_offset(self) -> int | None:
+        """Bytes from the start of the data set to its pixel data element; None if there is none."""
+
+    def texts(self, path: TagPath) -> tuple[str, ...]:
+        """All values at `path`, decoded and stripped of padding; empty if absent or empty."""
+
+    def text(self, path: TagPath) -> str:
+        """The first value at `path`, or an empty string."""
+
+    def has(self, path: TagPath) -> bool:
+        """Whether the element is present, be it empty."""
+
+
+@dataclass(frozen=True, slots=True)
+class Arrival:
+    """An object that is safe in the spool and not yet in the index.
+
+    `size` counts the bytes of the data set, `data_offset` those before it in the file; `received_at` is
+    seconds since the epoch; `digest` is XXH3-128 over the data set's bytes as received.
+    """
+
+    id: str
+    source: Source
+    sop_class_uid: str
+    sop_instance_uid: str
+    transfer_syntax_uid: str
+    data_offset: int
+    size: int
+    digest: bytes
+    received_at: float
+    revision: str
+    header: Header
+
+
+@dataclass(frozen=True, slots=True)
+class Instance:
+    """A spooled object as the index knows it."""
+
+    id: str
+    source: Source
+    sop_class_uid: str
+    sop_instance_uid: str
+    study_instance_uid: str
+    series_instance_uid: str
+    modality: str
+    transfer_syntax_uid: str
+    path: Path
+    data_offset: int
+    size: int
+    received_at: float
+
+
+@dataclass(frozen=True, slots=True)
+class FileSlice:
+    """`length` bytes of the file `path`, from `offset`."""
+
+    path: Path
+    offset: int
+    length: int
+
+
+Part = bytes | FileSlice
+
+
+class Treatment(StrEnum):
+    """What was done to a data set (design, decision 6); the values are what the ledger shows."""
+
+    RELAYED = "relayed"
+    EDITED = "edited"
+    REENCODED = "re-encoded"
+    TRANSCODED = "transcoded"
+
+
+@dataclass(frozen=True, slots=True)
+class Payload:
+    """A data set ready for an egress: its parts in order, their total length, and its identity."""
+
+    sop_class_uid: str
+    sop_instance_uid: str
+    transfer_syntax_uid: str
+    parts: tuple[Part, ...]
+    length: int
+    treatment: Treatment = Treatment.RELAYED
+
+    def chunks(self, size: int = 1 << 18) -> Iterator[bytes]:
+        """The bytes in order, at most `size` at a time; the plain way to read a payload.
+
+        Raises OSError if a slice's file cannot be read, or EOFError if it ends early.
+        """
+        for part in self.parts:
+            if isinstance(part, bytes):
+                yield part
+                continue
+            with part.path.open("rb") as file:
+                file.seek(part.offset)
+                left = part.length
+                while left:
+                    data = file.read(min(size, left))
+                    if not data:
+                        raise EOFError(f"{part.path.name} ended {left} bytes early")
+                    left -= len(data)
+                    yield data
+
+
+class Verdict(StrEnum):
+    """How one attempt to deliver ended."""
+
+    DELIVERED = "delivered"
+    RETRY = "retry"
+    REFUSED = "refused"
+    SYNTAX_REFUSED = "syntax-refused"
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What a receiver said of one payload.
+
+    `status` is the receiver's own final status (DIMSE or HTTP), None if it never answered; `comment` is
+    its error comment or our reason; `peer_fault` says that the association, not the image, failed.
+    """
+
+    verdict: Verdict
+    status: int | None = None
+    comment: str = ""
+    peer_fault: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Need:
+    """A SOP class and the transfer syntax in which an image of it is ready to be sent."""
+
+    sop_class_uid: str
+    transfer_syntax_uid: str
+
+
+@dataclass(frozen=True, slots=True)
+class Routing:
+    """What the rules decided for one image: destination to recipe hash, in rule order.
+
+    `shadowed` names (rule, destination) pairs whose recipe lost to an earlier rule.
+    """
+
+    deliveries: tuple[tuple[str, str], ...] = ()
+    rules: tuple[str, ...] = ()
+    shadowed: tuple[tuple[str, str], ...] = field(default=())
+
+
+def total_length(parts: Sequence[Part]) -> int:
+    """The number of bytes that the parts hold together."""
+    return sum(len(part) if isinstance(part, bytes) else part.length for part in parts)

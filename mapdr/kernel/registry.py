@@ -1,0 +1,93 @@
+"""Which stages there are: a visible table first, then entry points, each available or with a reason.
+
+Built-in stages come through the same door as anybody's: a module with a `STAGE` attribute, a
+`mapdr.kernel.stage.Factory`. `MAPDR_LOAD_PLUGINS` set to a comma-separated list of entry point names loads
+exactly those; set to nothing, it loads none.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from importlib import import_module
+from importlib.metadata import EntryPoint, entry_points
+
+from mapdr.kernel.errors import Unavailable
+from mapdr.kernel.stage import KINDS, Factory
+
+BUILTIN: dict[tuple[str, str], str] = {
+    ("receive", "dicom"): "mapdr.receive.dimse",
+    ("transform", "tags"): "mapdr.transform.tags",
+    ("transform", "compress"): "mapdr.transform.transcode",
+    ("codec", "jpeg2000"): "mapdr.transform.codecs.jpeg2000",
+    ("egress", "dicom"): "mapdr.egress.dimse",
+}
+"""Kind and type of each stage that MAPDR ships, and the module that holds its `STAGE`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Plugin:
+    """A stage by name: available with a factory, or unavailable with the reason."""
+
+    kind: str
+    type: str
+    origin: str
+    factory: Factory | None
+    reason: str = ""
+
+
+class Registry:
+    """The stages of this installation. Nothing is imported before it is asked for."""
+
+    def __init__(self, builtin: dict[tuple[str, str], str] | None = None) -> None:
+        self._modules = dict(BUILTIN if builtin is None else builtin)
+        self._points = {(kind, point.name): point for kind, point in _entry_points()}
+        self._loaded: dict[tuple[str, str], Plugin] = {}
+
+    def names(self, kind: str) -> list[str]:
+        """The types known for `kind`, available or not, in alphabetical order."""
+        return sorted({name for known, name in (*self._modules, *self._points) if known == kind})
+
+    def factory(self, kind: str, type_: str) -> Factory:
+        """The factory of a stage. Raises Unavailable with the reason."""
+        plugin = self.plugin(kind, type_)
+        if plugin.factory is None:
+            raise Unavailable(f'{kind} "{type_}" is unavailable, because {plugin.reason}')
+        return plugin.factory
+
+    def plugin(self, kind: str, type_: str) -> Plugin:
+        """The state of one stage; never raises for a plugin that is missing or broken."""
+        key = (kind, type_)
+        if key not in self._loaded:
+            self._loaded[key] = self._load(kind, type_)
+        return self._loaded[key]
+
+    def plugins(self) -> Iterator[Plugin]:
+        """Every stage in the order of the flow."""
+        for kind in KINDS:
+            for name in self.names(kind):
+                yield self.plugin(kind, name)
+
+    def _load(self, kind: str, type_: str) -> Plugin:
+        module = self._modules.get((kind, type_))
+        point = self._points.get((kind, type_))
+        if module is None and point is None:
+            return Plugin(kind, type_, "", None, f"there is no such {kind} stage")
+        origin = "mapdr" if module else (point.dist.name if point and point.dist else "entry point")
+        try:
+            stage = import_module(module).STAGE if module else point.load() if point else None
+        except Exception as error:  # noqa: BLE001  a plugin may fail in any way; the reason is kept and shown
+            return Plugin(kind, type_, origin, None, f"{type(error).__name__}: {error}")
+        if not isinstance(stage, Factory) or stage.kind != kind:
+            return Plugin(kind, type_, origin, None, "it does not offer a Factory of this kind")
+        return Plugin(kind, type_, origin, stage)
+
+
+def _entry_points() -> Iterator[tuple[str, EntryPoint]]:
+    wanted = os.environ.get("MAPDR_LOAD_PLUGINS")
+    names = None if wanted is None else {name.strip() for name in wanted.split(",") if name.strip()}
+    for kind in KINDS:
+        for point in entry_points(group=f"mapdr.{kind}"):
+            if names is None or point.name in names:
+                yield kind, point

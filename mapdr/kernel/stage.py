@@ -1,0 +1,152 @@
+"""What a stage is: small typed Protocols, a factory for each, and the settings it is built with.
+
+A stage is built with its downstream in hand (`next`), so none looks another up while running. The
+lifecycle is the same for all: build (no side effects) -> `start` -> `stop`. `stop` is safe to call twice
+and without `start`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol, runtime_checkable
+
+from pydantic import BaseModel, ConfigDict
+
+from mapdr.kernel.item import Instance, Need, Outcome, Payload, Source
+from mapdr.kernel.watch import Watch
+
+KINDS = ("receive", "transform", "codec", "egress")
+"""The kinds of stage that can be plugged in, in the order of the flow."""
+
+
+class StageConfig(BaseModel):
+    """The base of every stage's configuration: unknown keys are errors, values are never echoed."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What the node gives to each stage that it builds.
+
+    `data` is the node's data folder, `site_key` 32 secret bytes for keyed hashes, `workers` how many
+    codec threads the node has.
+    """
+
+    name: str
+    node: str
+    data: Path
+    site_key: bytes
+    watch: Watch
+    workers: int = 2
+
+
+@runtime_checkable
+class Stage(Protocol):
+    """What every stage with a life of its own can do."""
+
+    def start(self) -> None:
+        """Begin to work; raises ConfigurationError or OSError if it cannot."""
+
+    def stop(self, deadline: float) -> None:
+        """End by `deadline` (time.monotonic()): finish what runs, then abort it. Safe twice."""
+
+
+class Incoming(Protocol):
+    """One object on its way into the store: write*, then commit or abort."""
+
+    id: str
+
+    def fileno(self) -> int:
+        """The open spool file, positioned where the data set's next byte belongs."""
+
+    def write(self, data: bytes | bytearray | memoryview) -> None:
+        """Append bytes of the data set, as received. Raises Refused when the disk is full."""
+
+    def commit(self) -> None:
+        """Make the object safe at the configured durability; only then may Success be answered.
+
+        Blocks while the index is too far behind. Raises Refused; the object is then gone.
+        """
+
+    def abort(self) -> None:
+        """Forget the object. Safe after commit (does nothing) and twice."""
+
+
+class Intake(Protocol):
+    """What the store offers to receivers."""
+
+    def begin(
+        self, source: Source, sop_class_uid: str, sop_instance_uid: str, transfer_syntax_uid: str
+    ) -> Incoming:
+        """Open a spool file for one object. Raises Refused(0xA700) when there is no room."""
+
+
+class Memory(Protocol):
+    """What a transform may remember about one image and recipe, so that a retry makes the same bytes."""
+
+    def recall(self) -> Mapping[str, Any] | None:
+        """What `keep` was given earlier for this image and recipe, or None."""
+
+    def keep(self, facts: Mapping[str, Any]) -> None:
+        """Store JSON-able facts durably, before the payload is first sent."""
+
+
+class Transform(Protocol):
+    """One verb on a payload. Any exception means that the image must not leave: it fails closed."""
+
+    def apply(self, payload: Payload, instance: Instance, memory: Memory) -> Payload:
+        """The changed payload. Raises Permanent (with a reason) or Temporary."""
+
+
+class EgressSession(Protocol):
+    """An open way to a receiver: an association, an HTTP client, a folder."""
+
+    def covers(self, need: Need) -> bool:
+        """Whether `need` was proposed when the session was opened (accepted or not)."""
+
+    def accepts(self, need: Need) -> bool:
+        """Whether the receiver takes this SOP class in this transfer syntax."""
+
+    def send(self, payload: Payload) -> Outcome:
+        """Send one payload and wait for the receiver's final status; never raises for peer trouble."""
+
+    def close(self) -> None:
+        """End it in the protocol's polite way, or hard if that fails. Safe twice."""
+
+
+class Egress(Stage, Protocol):
+    """A destination."""
+
+    @property
+    def sessions(self) -> int:
+        """How many sessions may be open at once."""
+
+    @property
+    def syntaxes(self) -> Sequence[str]:
+        """Fallback transfer syntax UIDs, in order of preference, for what a receiver refuses."""
+
+    def connect(self, needs: Sequence[Need]) -> EgressSession:
+        """Open a session that covers `needs`. Raises Temporary, or Permanent when rejected for good."""
+
+    def probe(self) -> Outcome:
+        """Ask the receiver whether it is there (C-ECHO or its like)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Factory:
+    """How the kernel makes a stage without knowing its type.
+
+    `build(settings, config, next)`: `next` is the Intake for receivers and None for all others.
+    `resources(config)` names what the stage claims for itself, such as "tcp:11112"; two claimants of one
+    resource are refused before anything starts. `order` places a transform within a recipe.
+    """
+
+    kind: str
+    type: str
+    config: Any
+    build: Callable[[Settings, Any, Any], Any]
+    resources: Callable[[Any], Sequence[str]] = lambda config: ()
+    order: int = 0

@@ -1,0 +1,40 @@
+"""The extensions, and nothing else: everything declarative stands in pyproject.toml.
+
+MAPDR_NO_EXTENSIONS=1 builds none. MAPDR_REQUIRE_EXTENSIONS=1 makes a failed build fatal; without it a
+machine that has no C compiler gets the plain Python twins, and `mapdr doctor` says so.
+"""
+
+import os
+from pathlib import Path
+
+from setuptools import Extension, setup
+
+REQUIRE = bool(os.environ.get("MAPDR_REQUIRE_EXTENSIONS"))
+FAST = Path("mapdr/_fast")
+
+
+def extensions() -> list[Extension]:
+    """One extension for each .pyx in mapdr/_fast."""
+    sources = sorted(FAST.glob("*.pyx"))
+    if os.environ.get("MAPDR_NO_EXTENSIONS") or not sources:
+        return []
+    try:
+        from Cython.Build import cythonize
+    except ImportError:
+        if REQUIRE:
+            raise
+        return []
+    flags = ["/O2"] if os.name == "nt" and not os.environ.get("_PYTHON_HOST_PLATFORM") else ["-O2", "-g0"]
+    built = cythonize(
+        [Extension(f"mapdr._fast.{path.stem}", [str(path)], extra_compile_args=flags) for path in sources],
+        build_dir="build/cython",
+        compiler_directives={"language_level": 3, "boundscheck": True},
+    )
+    for extension, path in zip(built, sources, strict=True):
+        # cythonize() returns new objects: what is set before it is lost.
+        extension.optional = not REQUIRE
+        extension.depends = [*extension.depends, str(path)]
+    return list(built)
+
+
+setup(ext_modules=extensions())
