@@ -49,15 +49,33 @@ def data_set(size: int, uid: bytes, study: bytes) -> bytes:
     """A CT image of about `size` bytes in Explicit VR Little Endian."""
     side = max(16, int(((size - 700) / 2) ** 0.5))
     text = [
-        (0x0008, 0x0005, b"CS", b"ISO_IR 100"), (0x0008, 0x0008, b"CS", b"ORIGINAL\\PRIMARY\\AXIAL"),
-        (0x0008, 0x0016, b"UI", CT_IMAGE), (0x0008, 0x0018, b"UI", uid), (0x0008, 0x0020, b"DA", b"20261123"),
-        (0x0008, 0x0030, b"TM", b"101500"), (0x0008, 0x0050, b"SH", b"BENCH01"), (0x0008, 0x0060, b"CS", b"CT"),
-        (0x0008, 0x0070, b"LO", b"MAPDR"), (0x0008, 0x1010, b"SH", b"ER1"), (0x0010, 0x0010, b"PN", b"Bench^Mark"),
-        (0x0010, 0x0020, b"LO", b"BENCH"), (0x0018, 0x0050, b"DS", b"5"), (0x0020, 0x000D, b"UI", study),
-        (0x0020, 0x000E, b"UI", study + b".1"), (0x0020, 0x0013, b"IS", b"1"),
-    ]  # fmt: skip
+        (0x0008, 0x0005, b"CS", b"ISO_IR 100"),
+        (0x0008, 0x0008, b"CS", b"ORIGINAL\\PRIMARY\\AXIAL"),
+        (0x0008, 0x0016, b"UI", CT_IMAGE),
+        (0x0008, 0x0018, b"UI", uid),
+        (0x0008, 0x0020, b"DA", b"20261123"),
+        (0x0008, 0x0030, b"TM", b"101500"),
+        (0x0008, 0x0050, b"SH", b"BENCH01"),
+        (0x0008, 0x0060, b"CS", b"CT"),
+        (0x0008, 0x0070, b"LO", b"MAPDR"),
+        (0x0008, 0x1010, b"SH", b"ER1"),
+        (0x0010, 0x0010, b"PN", b"Bench^Mark"),
+        (0x0010, 0x0020, b"LO", b"BENCH"),
+        (0x0018, 0x0050, b"DS", b"5"),
+        (0x0020, 0x000D, b"UI", study),
+        (0x0020, 0x000E, b"UI", study + b".1"),
+        (0x0020, 0x0013, b"IS", b"1"),
+    ]
     parts = [_element(*item) for item in text]
-    for element, value in ((2, 1), (0x10, side), (0x11, side), (0x100, 16), (0x101, 12), (0x102, 11), (0x103, 0)):
+    for element, value in (
+        (2, 1),
+        (0x10, side),
+        (0x11, side),
+        (0x100, 16),
+        (0x101, 12),
+        (0x102, 11),
+        (0x103, 0),
+    ):
         parts.append(_element(0x0028, element, b"US", struct.pack("<H", value)))
     parts.insert(-6, _element(0x0028, 4, b"CS", b"MONOCHROME2"))
     row = bytes(range(256)) * (2 * side // 256 + 2)
@@ -74,9 +92,13 @@ def command_set(uid: bytes, message_id: int) -> bytes:
 
     even = lambda value: value + b"\0" * (len(value) % 2)  # noqa: E731
     body = (
-        element(0x0002, even(CT_IMAGE)) + element(0x0100, b"\1\0") + element(0x0110, struct.pack("<H", message_id))
-        + element(0x0700, b"\0\0") + element(0x0800, b"\0\0") + element(0x1000, even(uid))
-    )  # fmt: skip
+        element(0x0002, even(CT_IMAGE))
+        + element(0x0100, b"\1\0")
+        + element(0x0110, struct.pack("<H", message_id))
+        + element(0x0700, b"\0\0")
+        + element(0x0800, b"\0\0")
+        + element(0x1000, even(uid))
+    )
     return element(0, struct.pack("<I", len(body))) + body
 
 
@@ -126,7 +148,9 @@ def peer_max_pdu(accept: bytes) -> int:
     return int.from_bytes(accept[at + 4 : at + 8], "big") if at >= 0 else 16384
 
 
-def send(host: str, port: int, called: str, images: int, size: int, start: int = 0, calling: str = "BENCH") -> dict[str, object]:
+def send(
+    host: str, port: int, called: str, images: int, size: int, start: int = 0, calling: str = "BENCH"
+) -> dict[str, object]:
     """Send `images` images on one association and wait for each response."""
     sock = socket.create_connection((host, port))
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -166,9 +190,15 @@ def send(host: str, port: int, called: str, images: int, size: int, start: int =
         return 1000 * latencies[min(len(latencies) - 1, int(share * len(latencies)))]
 
     return {
-        "images": images, "seconds": seconds, "rate": images / seconds, "bytes": template.bytes,
-        "p50": at(0.5), "p95": at(0.95), "p99": at(0.99), "failed": failed,
-    }  # fmt: skip
+        "images": images,
+        "seconds": seconds,
+        "rate": images / seconds,
+        "bytes": template.bytes,
+        "p50": at(0.5),
+        "p95": at(0.95),
+        "p99": at(0.99),
+        "failed": failed,
+    }
 
 
 def main() -> None:
@@ -181,7 +211,9 @@ def main() -> None:
     parser.add_argument("--size", type=int, default=1 << 19)
     parser.add_argument("--start", type=int, default=0)
     args = parser.parse_args()
-    json.dump(send(args.host, args.port, args.called, args.images, args.size, args.start, args.calling), sys.stdout)
+    json.dump(
+        send(args.host, args.port, args.called, args.images, args.size, args.start, args.calling), sys.stdout
+    )
 
 
 if __name__ == "__main__":

@@ -53,9 +53,13 @@ def response(command: bytes) -> bytes:
         return struct.pack("<HHI", 0, number, len(value)) + value
 
     body = (
-        element(0x0002, values[0x0002]) + element(0x0100, b"\x01\x80") + element(0x0120, values[0x0110])
-        + element(0x0800, b"\x01\x01") + element(0x0900, b"\0\0") + element(0x1000, values[0x1000])
-    )  # fmt: skip
+        element(0x0002, values[0x0002])
+        + element(0x0100, b"\x01\x80")
+        + element(0x0120, values[0x0110])
+        + element(0x0800, b"\x01\x01")
+        + element(0x0900, b"\0\0")
+        + element(0x1000, values[0x1000])
+    )
     return element(0, struct.pack("<I", len(body))) + body
 
 
@@ -91,7 +95,9 @@ def serve(sock: socket.socket) -> None:
                 elif control & 2:
                     with lock:
                         received += 1
-                    sock.sendall(struct.pack(">BxIIBB", 4, len(answer) + 6, len(answer) + 2, context, 3) + answer)
+                    sock.sendall(
+                        struct.pack(">BxIIBB", 4, len(answer) + 6, len(answer) + 2, context, 3) + answer
+                    )
                 pdv += 4 + size
             at = end
         if at:

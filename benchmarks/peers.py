@@ -1,0 +1,176 @@
+"""The peers that MAPDR is measured against, started on loopback and ended by process id."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def free_port() -> int:
+    """A port that was free a moment ago."""
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        return int(probe.getsockname()[1])
+
+
+def wait_for_port(port: int, process: subprocess.Popen[bytes], seconds: float = 30) -> None:
+    """Wait until something listens. Raises RuntimeError if the process ends or time runs out."""
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        if process.poll() is not None:
+            raise RuntimeError(f"{process.args!r} ended with {process.returncode}")
+        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 1):
+            return
+        time.sleep(0.05)
+    raise RuntimeError(f"{process.args!r} does not listen on {port}")
+
+
+@contextlib.contextmanager
+def running(
+    command: list[str], port: int | None = None, **options: object
+) -> Iterator[subprocess.Popen[bytes]]:
+    """A program, from the moment it listens until the block ends."""
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, **options)  # type: ignore[call-overload]
+    try:
+        if port is not None:
+            wait_for_port(port, process)
+        yield process
+    finally:
+        process.terminate()
+        try:
+            process.wait(20)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
+@contextlib.contextmanager
+def storescp(folder: Path) -> Iterator[int]:
+    """DCMTK's storescp as installed, bit preserving; yields its port."""
+    port = free_port()
+    with running(["storescp", "+B", "-od", str(folder), str(port)], port):
+        yield port
+
+
+@contextlib.contextmanager
+def orthanc(folder: Path, forward_to: int | None = None) -> Iterator[tuple[int, int]]:
+    """Orthanc as installed; yields its DICOM and HTTP ports.
+
+    With `forward_to`, a Lua script sets one tag of every image and sends it to that port, as its users do.
+    """
+    dicom, http = free_port(), free_port()
+    settings: dict[str, object] = {
+        "StorageDirectory": str(folder),
+        "IndexDirectory": str(folder),
+        "DicomPort": dicom,
+        "HttpPort": http,
+        "DicomAlwaysAllowStore": True,
+        "AuthenticationEnabled": False,
+        "RemoteAccessAllowed": False,
+        "Plugins": [],
+        "HttpsCACertificates": "",
+    }
+    if forward_to is not None:
+        script = folder / "route.lua"
+        script.write_text(
+            "function OnStoredInstance(id, tags, metadata, origin)\n"
+            "  if origin['RequestOrigin'] ~= 'Lua' then\n"
+            "    local set = { InstitutionName = 'Clinic North' }\n"
+            "    Delete(SendToModality(ModifyInstance(id, set, {}, false), 'sink'))\n"
+            "  end\nend\n"
+        )
+        settings["LuaScripts"] = [str(script)]
+        settings["DicomModalities"] = {"sink": ["SINK", "127.0.0.1", forward_to]}
+    config = folder / "orthanc.json"
+    config.write_text(json.dumps(settings))
+    with running(["Orthanc", str(config)], dicom):
+        yield dicom, http
+
+
+@contextlib.contextmanager
+def sink() -> Iterator[tuple[int, subprocess.Popen[str]]]:
+    """The project's own sink; yields its port and its process, which answers `C` with a count."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", "benchmarks.sink"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        cwd=ROOT,
+    )
+    assert process.stdout is not None
+    try:
+        yield int(process.stdout.readline()), process
+    finally:
+        process.terminate()
+        process.wait(10)
+
+
+def sink_count(process: subprocess.Popen[str]) -> int:
+    """How many data sets the sink has received."""
+    assert process.stdin is not None
+    assert process.stdout is not None
+    process.stdin.write("C\n")
+    process.stdin.flush()
+    return int(process.stdout.readline().split()[0])
+
+
+@contextlib.contextmanager
+def scratch(name: str) -> Iterator[Path]:
+    """A folder on the disk that is measured; removed afterwards."""
+    base = Path(os.environ.get("MAPDR_BENCH_DIR", tempfile.gettempdir()))
+    folder = Path(tempfile.mkdtemp(prefix=f"mapdr-bench-{name}-", dir=base))
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def load(port: int, images: int, size: int, senders: int = 1, called: str = "MAPDR") -> dict[str, float]:
+    """Run the load generator in as many processes as there are senders; rates are added up."""
+    each = images // senders
+    processes = [
+        subprocess.Popen(
+            [
+                sys.executable,
+                "-m",
+                "benchmarks.load",
+                "127.0.0.1",
+                str(port),
+                "--called",
+                called,
+                "--images",
+                str(each),
+                "--size",
+                str(size),
+                "--start",
+                str(number * 10_000_000),
+            ],
+            stdout=subprocess.PIPE,
+            cwd=ROOT,
+        )
+        for number in range(senders)
+    ]
+    results = []
+    for process in processes:
+        out, _ = process.communicate(timeout=600)
+        if process.returncode:
+            raise RuntimeError(f"the load generator ended with {process.returncode}")
+        results.append(json.loads(out))
+    if any(result["failed"] for result in results):
+        raise RuntimeError("the receiver did not answer Success to every image")
+    seconds = max(result["seconds"] for result in results)
+    return {
+        "rate": each * senders / seconds,
+        "seconds": seconds,
+        **{key: max(result[key] for result in results) for key in ("p50", "p95", "p99")},
+    }
