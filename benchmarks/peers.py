@@ -97,31 +97,45 @@ def orthanc(folder: Path, forward_to: int | None = None) -> Iterator[tuple[int, 
         yield dicom, http
 
 
-@contextlib.contextmanager
-def sink() -> Iterator[tuple[int, subprocess.Popen[str]]]:
-    """The project's own sink; yields its port and its process, which answers `C` with a count."""
-    process = subprocess.Popen(
-        [sys.executable, "-m", "benchmarks.sink"],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-        cwd=ROOT,
-    )
-    assert process.stdout is not None
-    try:
-        yield int(process.stdout.readline()), process
-    finally:
-        process.terminate()
-        process.wait(10)
+class Sink:
+    """The project's own sink, in a process of its own."""
 
+    def __init__(self, port: int = 0) -> None:
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "benchmarks.sink", str(port)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            cwd=ROOT,
+        )
+        assert self._process.stdout is not None
+        self.port = int(self._process.stdout.readline())
 
-def sink_count(process: subprocess.Popen[str]) -> int:
-    """How many data sets the sink has received."""
-    assert process.stdin is not None
-    assert process.stdout is not None
-    process.stdin.write("C\n")
-    process.stdin.flush()
-    return int(process.stdout.readline().split()[0])
+    def count(self) -> tuple[int, float]:
+        """How many data sets have come, and the seconds from the first to the last."""
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        self._process.stdin.write("?\n")
+        self._process.stdin.flush()
+        received, first, last = self._process.stdout.readline().split()
+        return int(received), float(last) - float(first)
+
+    def wait(self, images: int, seconds: float = 300) -> float:
+        """The seconds from the first to the last of `images`. Raises RuntimeError."""
+        deadline = time.monotonic() + seconds
+        while time.monotonic() < deadline:
+            received, took = self.count()
+            if received >= images:
+                return took
+            time.sleep(0.02)
+        raise RuntimeError(f"the sink received {self.count()[0]} of {images} images")
+
+    def __enter__(self) -> Sink:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._process.terminate()
+        self._process.wait(10)
 
 
 @contextlib.contextmanager

@@ -1,8 +1,9 @@
 """The sink: a receiver that reads, counts and answers Success, and does nothing else.
 
-    python -m benchmarks.sink          prints its port, then serves until its standard input closes
+    python -m benchmarks.sink [PORT]   prints its port, then serves until its standard input closes
 
-It answers the query `C` on its standard input with the number of data sets received so far.
+It answers every line on its standard input with the number of data sets received so far and the times
+of the first and the last one.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ import time
 from benchmarks.load import PDU_HEADER, receive_pdu
 
 MAX_PDU = 1 << 20
-received = 0
+received, first, last = 0, 0.0, 0.0
 lock = threading.Lock()
 
 
@@ -65,7 +66,7 @@ def response(command: bytes) -> bytes:
 
 def serve(sock: socket.socket) -> None:
     """One association: PDUs in, one response per data set."""
-    global received  # noqa: PLW0603
+    global received, first, last  # noqa: PLW0603
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     sock.sendall(associate_ac(receive_pdu(sock)))
     buffer = bytearray(MAX_PDU * 4)
@@ -95,6 +96,8 @@ def serve(sock: socket.socket) -> None:
                 elif control & 2:
                     with lock:
                         received += 1
+                        last = time.time()
+                        first = first or last
                     sock.sendall(
                         struct.pack(">BxIIBB", 4, len(answer) + 6, len(answer) + 2, context, 3) + answer
                     )
@@ -106,7 +109,7 @@ def serve(sock: socket.socket) -> None:
 
 
 def main() -> None:
-    listener = socket.create_server(("127.0.0.1", 0))
+    listener = socket.create_server(("127.0.0.1", int(sys.argv[1]) if len(sys.argv) > 1 else 0))
     print(listener.getsockname()[1], flush=True)
 
     def accept() -> None:
@@ -116,7 +119,7 @@ def main() -> None:
 
     threading.Thread(target=accept, daemon=True).start()
     for _line in sys.stdin:
-        print(received, time.time(), flush=True)
+        print(received, first, last, flush=True)
 
 
 def _serve_quietly(sock: socket.socket) -> None:

@@ -1,0 +1,134 @@
+"""A MAPDR node for one measurement."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+
+from benchmarks.peers import free_port, wait_for_port
+
+CONFIG = """
+[node]
+name = "bench"
+data = "{data}"
+durability = "{durability}"
+
+[receive.modalities]
+type = "dicom"
+ae_title = "MAPDR"
+host = "127.0.0.1"
+port = {port}
+
+[egress.out]
+type = "dicom"
+ae_title = "SINK"
+host = "127.0.0.1"
+port = {out}
+associations = {associations}
+
+[[rule]]
+name = "CT to the sink"
+when = {{ Modality = "CT" }}
+send_to = ["out"]
+{steps}
+"""
+TAG_RULE = 'tags = [{ set = "InstitutionName", to = "Clinic North" }]\n'
+
+
+class Bench:
+    """A running node: its port, its process, and what `mapdr status --json` says."""
+
+    def __init__(self, folder: Path, port: int, process: subprocess.Popen[bytes]) -> None:
+        self.folder, self.port, self.process = folder, port, process
+
+    def status(self) -> dict[str, object]:
+        """The answer of `mapdr status --json`."""
+        out = subprocess.run(
+            [
+                sys.executable,
+                "-I",
+                "-m",
+                "mapdr_cli.main",
+                "status",
+                "--json",
+                "--config",
+                str(self.folder / "mapdr.toml"),
+            ],
+            check=True,
+            capture_output=True,
+        ).stdout
+        answer: dict[str, object] = json.loads(out)
+        return answer
+
+    def memory(self) -> int:
+        """Resident bytes of the node and its children now."""
+        node = psutil.Process(self.process.pid)
+        return int(sum(one.memory_info().rss for one in (node, *node.children(recursive=True))))
+
+    def cpu(self) -> float:
+        """Seconds of CPU time that the node has used."""
+        times = psutil.Process(self.process.pid).cpu_times()
+        return float(times.user + times.system)
+
+
+@contextlib.contextmanager
+def node(
+    folder: Path,
+    *,
+    durability: str = "power-loss",
+    out: int | None = None,
+    steps: str = "",
+    associations: int = 2,
+    plain: bool = False,
+) -> Iterator[Bench]:
+    """`mapdr run` on a configuration of its own; `out` None sends to a port where nobody listens."""
+    port = free_port()
+    config = folder / "mapdr.toml"
+    config.write_text(
+        CONFIG.format(
+            data=(folder / "data").as_posix(),
+            durability=durability,
+            port=port,
+            out=out or free_port(),
+            steps=steps,
+            associations=associations,
+        )
+    )
+    environment = {**os.environ, "PYTHONUNBUFFERED": "1"}
+    if plain:
+        environment["MAPDR_NO_EXTENSIONS"] = "1"
+    with (folder / "node.log").open("ab") as log:
+        process = subprocess.Popen(
+            [sys.executable, "-I", "-m", "mapdr_cli.main", "run", "--plain", "--config", str(config)],
+            stdout=log,
+            stderr=log,
+            env=environment,
+        )
+        try:
+            wait_for_port(port, process)
+            yield Bench(folder, port, process)
+        finally:
+            process.terminate()
+            try:
+                process.wait(30)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+
+
+def wait_until(answer: object, seconds: float = 300) -> None:
+    """Poll a callable until it is true. Raises RuntimeError."""
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        if answer():  # type: ignore[operator]
+            return
+        time.sleep(0.05)
+    raise RuntimeError("it did not happen in time")

@@ -1,0 +1,329 @@
+"""The rows of the table: what is measured, against whom, and what ratio is asked for.
+
+A row has two sides that are measured in turn, ours and the peer's, in one run; each side gives a rate in
+images per second (or megabytes per second), higher is better.
+"""
+
+from __future__ import annotations
+
+import concurrent.futures
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from benchmarks import load as generator
+from benchmarks.node import TAG_RULE, node, wait_until
+from benchmarks.peers import ROOT, Sink, free_port, load, orthanc, running, scratch, storescp
+
+LARGE, SMALL = 1 << 19, 9000
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of the table; `target` is the ratio asked for, ours / peer's."""
+
+    name: str
+    size: int
+    target: float
+    ours: Callable[[], float]
+    peer: Callable[[], float]
+    peer_name: str
+    unit: str = "images/s"
+
+
+def receive(size: int, durability: str, senders: int, count: int) -> float:
+    """Images per second into a node with one matching rule."""
+    with scratch("node") as folder, node(folder, durability=durability) as bench:
+        return load(bench.port, count, size, senders)["rate"]
+
+
+def into_storescp(size: int, count: int) -> float:
+    """The same into DCMTK's storescp, which writes one file per image and syncs nothing."""
+    with scratch("storescp") as folder, storescp(folder) as port:
+        return load(port, count, size)["rate"]
+
+
+def into_orthanc(size: int, senders: int, count: int) -> float:
+    """The same into Orthanc as installed."""
+    with scratch("orthanc") as folder, orthanc(folder) as (port, _):
+        return load(port, count, size, senders, "ORTHANC")["rate"]
+
+
+def into_plain_loop(size: int, senders: int, count: int) -> float:
+    """The same bytes into the plain loop of `benchmarks.plain`."""
+    with scratch("plain") as folder:
+        server = subprocess.Popen(
+            [sys.executable, "-m", "benchmarks.plain", "serve", str(folder)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            cwd=ROOT,
+        )
+        try:
+            assert server.stdout is not None
+            port = server.stdout.readline().strip()
+            command = [
+                sys.executable,
+                "-m",
+                "benchmarks.plain",
+                "send",
+                port,
+                str(count // senders),
+                str(size),
+            ]
+            clients = [subprocess.Popen(command, stdout=subprocess.PIPE, cwd=ROOT) for _ in range(senders)]
+            seconds = max(json.loads(client.communicate(timeout=600)[0])["seconds"] for client in clients)
+            return count // senders * senders / seconds
+        finally:
+            server.terminate()
+            server.wait(10)
+
+
+def routed(size: int, count: int) -> float:
+    """Receive, set a tag, forward: images per second until the sink has the last one."""
+    with scratch("node") as folder, Sink() as sink, node(folder, out=sink.port, steps=TAG_RULE) as bench:
+        began = time.perf_counter()
+        load(bench.port, count, size)
+        sink.wait(count)
+        return count / (time.perf_counter() - began)
+
+
+def routed_by_orthanc(size: int, count: int) -> float:
+    """The same through Orthanc with a Lua route, as its users build it."""
+    with Sink() as sink, scratch("orthanc") as folder, orthanc(folder, sink.port) as (port, _):
+        began = time.perf_counter()
+        load(port, count, size, called="ORTHANC")
+        sink.wait(count)
+        return count / (time.perf_counter() - began)
+
+
+def backlog(folder: Path, size: int, count: int, out: int) -> None:
+    """Leave a node's folder with `count` images that wait for the port `out`, where nobody listens yet."""
+    with node(folder, durability="process-crash", out=out) as bench:
+        load(bench.port, count, size)
+        wait_until(lambda: bench.status()["pending"] == count)
+
+
+def forward(size: int, count: int) -> float:
+    """A backlog to the sink on one association: from its first image to its last."""
+    with scratch("node") as folder:
+        out = free_port()
+        backlog(folder, size, count, out)
+        with Sink(out) as sink, node(folder, durability="process-crash", out=out, associations=1):
+            return count / sink.wait(count)
+
+
+def files(folder: Path, size: int, count: int) -> list[str]:
+    """DICOM files for dcmsend."""
+    prefix = b"2.25.%d." % time.time_ns()
+    meta = generator.CT_IMAGE
+    names = []
+    for index in range(count):
+        uid = prefix + b"%06d" % index
+        head = b"".join(
+            generator._element(2, number, b"UI", value)
+            for number, value in ((2, meta), (3, uid), (0x10, generator.EXPLICIT_LE), (0x12, b"2.25.1"))
+        )
+        name = folder / f"{index}.dcm"
+        name.write_bytes(
+            bytes(128)
+            + b"DICM"
+            + generator._element(2, 0, b"UL", len(head).to_bytes(4, "little"))
+            + head
+            + generator.data_set(size, uid, prefix + b"1")
+        )
+        names.append(str(name))
+    return names
+
+
+def dcmsend(size: int, count: int, port: int, environment: dict[str, str]) -> float:
+    """Seconds that dcmsend takes for `count` files."""
+    with scratch("files") as folder:
+        files(folder, size, count)
+        began = time.perf_counter()
+        subprocess.run(
+            ["dcmsend", "+sd", "--no-uid-checks", "127.0.0.1", str(port), str(folder)],
+            check=True,
+            env={**os.environ, **environment},
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+        return time.perf_counter() - began
+
+
+def forward_by_dcmsend(size: int, count: int) -> float:
+    """dcmsend without Nagle's algorithm to the sink; its own start and scan of the files do not count."""
+    with Sink() as sink:
+        dcmsend(size, count, sink.port, {"TCP_NODELAY": "1"})
+        return count / sink.wait(count)
+
+
+def forward_to_storescp(size: int, count: int) -> float:
+    """A backlog to storescp as installed, from the first delivery to the last, by the ledger."""
+    with scratch("node") as folder, scratch("storescp") as received:
+        out = free_port()
+        backlog(folder, size, count, out)
+        with running(["storescp", "+B", "-od", str(received), str(out)], out):
+            for name in list(received.iterdir()):
+                name.unlink()
+            with node(folder, durability="process-crash", out=out, associations=1):
+                return files_rate(received, count)
+
+
+def files_rate(folder: Path, count: int) -> float:
+    """Files per second, from the first to the last of `count` that appear in a folder."""
+    wait_until(lambda: len(os.listdir(folder)) >= count)
+    times = sorted(entry.stat().st_mtime for entry in os.scandir(folder))
+    return (count - 1) / max(times[-1] - times[0], 1e-6)
+
+
+def storescp_by_dcmsend(size: int, count: int) -> float:
+    """dcmsend to storescp, both as installed: files per second as they appear."""
+    with scratch("storescp") as folder, storescp(folder) as port:
+        dcmsend(size, count, port, {})
+        return files_rate(folder, count)
+
+
+def compressible() -> Path:
+    """The folder of a real CT series."""
+    data = Path(os.environ.get("MAPDR_TEST_DATA", ROOT / "../shared/data")).resolve()
+    return data / "series" / "ct_philips_phantom_140"
+
+
+def compress_by_router(count: int) -> float:
+    """Megabytes of pixels per second through the whole router, JPEG 2000 10:1."""
+    steps = 'compress = { to = "jpeg2000", ratio = 10 }\n'
+    with scratch("node") as folder, Sink() as sink, scratch("files") as source:
+        copies = sorted(compressible().iterdir())[:count]
+        for path in copies:
+            shutil.copy(path, source / f"{path.name}.dcm")
+        with node(folder, out=sink.port, steps=steps) as bench:
+            began = time.perf_counter()
+            subprocess.run(
+                ["dcmsend", "+sd", "127.0.0.1", str(bench.port), str(source)],
+                check=True,
+                env={**os.environ, "TCP_NODELAY": "1"},
+                stdout=subprocess.DEVNULL,
+            )
+            sink.wait(count)
+            return count * 512 * 512 * 2 / 1e6 / (time.perf_counter() - began)
+
+
+def compress_by_pool(count: int) -> float:
+    """The same pixels in a bare pool: one encode at the level that gives 10:1, and one verifying decode."""
+    import imagecodecs
+    import pydicom
+
+    arrays = [pydicom.dcmread(path).pixel_array for path in sorted(compressible().iterdir())[:count]]
+
+    def work(array: object) -> int:
+        data = imagecodecs.jpeg2k_encode(
+            array, level=73.5, codecformat="j2k", bitspersample=12, reversible=False, numthreads=1
+        )
+        imagecodecs.jpeg2k_decode(data, numthreads=1)
+        return len(data)
+
+    began = time.perf_counter()
+    with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
+        list(pool.map(work, arrays))
+    return sum(array.nbytes for array in arrays) / 1e6 / (time.perf_counter() - began)
+
+
+def table() -> list[Row]:
+    """Every row of the design's table "Where it must be fast"."""
+    rows = []
+    for size, label, target, count in ((LARGE, "512 kB", 1.1, 1500), (SMALL, "9 kB", 1.5, 15000)):
+        rows.append(
+            Row(
+                f"receive, {label}, process-crash, 1 sender",
+                size,
+                target,
+                lambda size=size, count=count: receive(size, "process-crash", 1, count),
+                lambda size=size, count=count: into_storescp(size, count),
+                "DCMTK storescp",
+            )
+        )
+    for size, label, count in ((LARGE, "512 kB", 800), (SMALL, "9 kB", 4000)):
+        for senders in (1, 8):
+            rows.append(
+                Row(
+                    f"receive, {label}, power-loss, {senders} sender{'s' * (senders > 1)}",
+                    size,
+                    0.8,
+                    lambda size=size, count=count, senders=senders: receive(
+                        size, "power-loss", senders, count
+                    ),
+                    lambda size=size, count=count, senders=senders: into_plain_loop(size, senders, count),
+                    "plain loop with fsync",
+                )
+            )
+            rows.append(
+                Row(
+                    f"receive, {label}, power-loss, {senders} sender{'s' * (senders > 1)}",
+                    size,
+                    3,
+                    lambda size=size, count=count, senders=senders: receive(
+                        size, "power-loss", senders, count
+                    ),
+                    lambda size=size, count=count, senders=senders: into_orthanc(size, senders, count),
+                    "Orthanc",
+                )
+            )
+    for size, label, count in ((LARGE, "512 kB", 400), (SMALL, "9 kB", 1000)):
+        rows.append(
+            Row(
+                f"receive, set a tag, forward, {label}, power-loss",
+                size,
+                20,
+                lambda size=size, count=count: routed(size, count),
+                lambda size=size: routed_by_orthanc(size, 60),
+                "Orthanc with a Lua route",
+            )
+        )
+    for size, label, count in ((LARGE, "512 kB", 800), (SMALL, "9 kB", 5000)):
+        rows.append(
+            Row(
+                f"forward to the sink, {label}",
+                size,
+                1,
+                lambda size=size, count=count: forward(size, count),
+                lambda size=size, count=count: forward_by_dcmsend(size, count),
+                "dcmsend with TCP_NODELAY=1",
+            )
+        )
+    for size, label, count in ((LARGE, "512 kB", 500), (SMALL, "9 kB", 2000)):
+        rows.append(
+            Row(
+                f"forward to storescp as installed, {label}",
+                size,
+                50,
+                lambda size=size, count=count: forward_to_storescp(size, count),
+                lambda size=size: storescp_by_dcmsend(size, 50),
+                "dcmsend as installed",
+            )
+        )
+    if compressible().is_dir():
+        rows.append(
+            Row(
+                "compress to JPEG 2000 10:1 through the router",
+                LARGE,
+                0.9,
+                lambda: compress_by_router(140),
+                lambda: compress_by_pool(140),
+                "bare pool, encode and verify",
+                "MB/s",
+            )
+        )
+    return rows
+
+
+def ceiling(size: int, count: int) -> float:
+    """What generator and sink do with nothing in between."""
+    with Sink() as sink:
+        return load(sink.port, count, size, called="SINK")["rate"]
