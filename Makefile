@@ -1,0 +1,55 @@
+# MAPDR from a fresh clone. `make demo` and `make test` are all that a newcomer needs.
+#
+# Each target makes what it lacks: a virtual environment, the build, the installation. A second run finds
+# them and starts at once. No C compiler is needed; without one the plain Python twins do the work.
+
+PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11; do \
+	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { echo $$p; break; }; done)
+VENV ?= .venv
+BIN := $(VENV)/bin
+SOURCES := pyproject.toml setup.py $(wildcard mapdr/_fast/*.pyx)
+
+.PHONY: demo test check kill fuzz clean
+.DELETE_ON_ERROR:
+
+demo: $(VENV)/.installed  ## The router, three modalities, a PACS and a RIS, live on this terminal
+	$(BIN)/mapdr demo $(ARGS)
+
+test: $(VENV)/.tested  ## The whole suite; what needs a program that is not here is skipped and says so
+	$(BIN)/python -m pytest -q -ra $(ARGS)
+
+check: $(VENV)/.checked  ## Style and types
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+kill: $(VENV)/.tested  ## The long kill test: 300 images, 20 kills
+	$(BIN)/python -m pytest -q -m long tests/e2e/test_kill.py $(ARGS)
+
+fuzz: $(VENV)/.tested  ## Every property test, with many more examples
+	$(BIN)/python -m pytest -q -m hypothesis --hypothesis-profile=deep --timeout=3600 $(ARGS)
+
+clean:  ## Removes what these targets made; the data of a node is never touched
+	rm -rf $(VENV) build dist mapdr.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .demo
+	rm -f mapdr/_fast/*.so
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(BIN)/python:
+	@test -n "$(PYTHON)" || { echo "MAPDR needs Python 3.11 or newer on the PATH (or: make PYTHON=/path/to/python3)"; exit 1; }
+	@$(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); \
+		echo "Python could not make a virtual environment (on Debian: apt-get install python3-venv)"; exit 1; }
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --upgrade "pip>=25.1"
+
+$(VENV)/.installed: $(SOURCES) | $(BIN)/python
+	@echo "Installing MAPDR into $(VENV) ..."
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable .
+	@$(BIN)/python -c 'import glob; glob.glob("mapdr/_fast/*.so") or print( \
+		"No compiled extensions here (no C compiler?): the plain Python twins do the same work, slower.")'
+	@touch $@
+
+$(VENV)/.tested: $(VENV)/.installed
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --group test
+	@touch $@
+
+$(VENV)/.checked: $(VENV)/.installed
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --group test --group check
+	@touch $@

@@ -1,0 +1,165 @@
+"""The real node: `mapdr run --plain` as a process of its own, asked and stopped as an operator would."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import tomlkit
+
+from mapdr.testing.wait import until
+from peers import pdu
+from peers.part10 import IMPLICIT
+from peers.processes import LOOPBACK, Process, free_port, run
+from peers.rawsender import RawSender
+
+MAPDR = Path(sys.executable).with_name("mapdr")
+STUDY_QUIET = "1 s"
+
+
+def destination(port: int, **extra: Any) -> dict[str, Any]:
+    """An egress table for a DICOM receiver on loopback that retries soon."""
+    return {
+        "type": "dicom",
+        "ae_title": "SINK",
+        "host": LOOPBACK,
+        "port": port,
+        "retry": {"first": "1 s", "factor": 1.5, "max": "3 s"},
+        **extra,
+    }
+
+
+def everything_to(*names: str, **steps: Any) -> dict[str, Any]:
+    """A rule that takes every image."""
+    return {"name": "everything", "send_to": list(names), **steps}
+
+
+class Node:
+    """A node with one receiver on a free port; every start appends to the same log."""
+
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        egress: Mapping[str, Mapping[str, Any]],
+        rules: list[Mapping[str, Any]],
+        node: Mapping[str, Any] | None = None,
+        receive: Mapping[str, Any] | None = None,
+        webhook: Mapping[str, Mapping[str, Any]] | None = None,
+    ) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        self.folder, self.data = folder, folder / "data"
+        self.config = folder / "mapdr.toml"
+        self.log = folder / "node.log"
+        self.port = free_port()
+        self.answers: list[str] = []
+        document: dict[str, Any] = {
+            "node": {"name": "test", "data": str(self.data), "study_quiet": STUDY_QUIET, **(node or {})},
+            "receive": {
+                "modalities": {
+                    "type": "dicom",
+                    "ae_title": "MAPDR",
+                    "host": LOOPBACK,
+                    "port": self.port,
+                    **(receive or {}),
+                }
+            },
+            "egress": {name: dict(table) for name, table in egress.items()},
+            "rule": [dict(rule) for rule in rules],
+        }
+        if webhook:
+            document["webhook"] = {name: dict(table) for name, table in webhook.items()}
+        self.config.write_text(tomlkit.dumps(document))
+        self.process: Process | None = None
+
+    def start(self, env: Mapping[str, str] | None = None) -> Node:
+        """Starts it and waits until it answers C-ECHO."""
+        assert self.process is None or not self.process.running
+        command = [MAPDR, "run", "--plain", "--config", self.config]
+        self.process = Process(command, self.log, dict(env or {}))
+        self.process.wait_for_port(self.port, 30)
+        until(self.echoes, 15, "the node's answer to C-ECHO")
+        return self
+
+    def echoes(self) -> bool:
+        """Whether C-ECHO succeeds."""
+        try:
+            with RawSender(self.port, [(pdu.VERIFICATION, IMPLICIT)], timeout=5) as sender:
+                return sender.echo() == 0
+        except OSError:
+            return False
+
+    def command(self, *words: str, expect: int | None = 0) -> str:
+        """The standard output of `mapdr ...` against this node's configuration."""
+        done = run([MAPDR, *words, "--config", self.config], seconds=60)
+        self.answers += [done.stdout, done.stderr]
+        assert expect is None or done.returncode == expect, f"mapdr {words}: {done.stdout}{done.stderr}"
+        return done.stdout
+
+    def json(self, *words: str) -> Any:
+        """The answer of `mapdr ... --json`."""
+        return json.loads(self.command(*words, "--json"))
+
+    def status(self) -> dict[str, Any]:
+        answer = self.json("status")
+        assert isinstance(answer, dict)
+        return answer
+
+    def when(
+        self, ready: Callable[[dict[str, Any]], bool], seconds: float = 60, what: str = "the node's status"
+    ) -> dict[str, Any]:
+        """The first status that is ready; the node must live until then."""
+        last: dict[str, Any] = {}
+
+        def look() -> dict[str, Any] | None:
+            nonlocal last
+            assert self.running, f"the node ended: {self.log.read_text(errors='replace')[-3000:]}"
+            last = self.status()
+            return last if ready(last) else None
+
+        try:
+            found = until(look, seconds, what)
+        except AssertionError as error:
+            raise AssertionError(f"{error}; the last status was {last}") from None
+        assert found is not None
+        return found
+
+    def when_settled(self, seconds: float = 60) -> dict[str, Any]:
+        """The status once nothing is pending."""
+        return self.when(lambda status: status["pending"] == 0, seconds, "an empty queue")
+
+    @property
+    def running(self) -> bool:
+        return self.process is not None and self.process.running
+
+    @property
+    def pid(self) -> int:
+        assert self.process is not None
+        return self.process.popen.pid
+
+    def stop(self, seconds: float = 30) -> int | None:
+        """SIGTERM; the exit status, None if it was never started."""
+        return self.process.end(seconds) if self.process else None
+
+    def kill(self) -> None:
+        """SIGKILL."""
+        assert self.process is not None
+        self.process.kill()
+
+    def output(self) -> str:
+        """All that the node and the commands asked of it have printed."""
+        log = self.log.read_text(errors="replace") if self.log.exists() else ""
+        return "\n".join((log, *self.answers))
+
+
+def images(counted: Mapping[str, Mapping[str, int]]) -> int:
+    """The sum of images over the modalities of one `today` table."""
+    return sum(numbers["images"] for numbers in counted.values())
+
+
+def delivered(status: Mapping[str, Any], name: str) -> int:
+    """How many images of today `name` has confirmed."""
+    return images(status["today"]["delivered"].get(name, {}))

@@ -1,0 +1,76 @@
+"""Orthanc with the GDCM plugin, as a PACS on loopback with a database of its own."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+from urllib.error import HTTPError
+from urllib.request import Request, urlopen
+
+from mapdr.testing.wait import until
+from peers.processes import LOOPBACK, Process, free_port, program
+
+PLUGINS = Path("/usr/share/orthanc/plugins")
+
+
+class Orthanc:
+    """A running Orthanc; `dicom_port` takes C-STORE, `get` asks its REST API."""
+
+    def __init__(self, folder: Path, *, ae_title: str = "ORTHANC") -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        binary = program("Orthanc")
+        assert binary, "Orthanc is not installed; the test lacks its peer marker"
+        self.dicom_port, self.http_port = free_port(), free_port()
+        configuration = folder / "orthanc.json"
+        settings = {
+            "Name": "peer",
+            "StorageDirectory": str(folder / "storage"),
+            "IndexDirectory": str(folder / "storage"),
+            "Plugins": [str(PLUGINS / "libOrthancGdcm.so")],
+            "HttpPort": self.http_port,
+            "RemoteAccessAllowed": False,
+            "AuthenticationEnabled": False,
+            "DicomPort": self.dicom_port,
+            "DicomAet": ae_title,
+            "DicomCheckCalledAet": False,
+            "DicomAlwaysAllowStore": True,
+            "UnknownSopClassAccepted": True,
+            "OverwriteInstances": True,
+            "StableAge": 2,
+        }
+        configuration.write_text(json.dumps(settings))
+        self.process = Process([binary, configuration], folder / "orthanc.log", {"TCP_NODELAY": "1"})
+        self.process.wait_for_port(self.http_port, 30)
+        self.process.wait_for_port(self.dicom_port, 30)
+        until(lambda: self.get_json("/system"), 30, "Orthanc's REST API")
+
+    def get(self, path: str) -> bytes:
+        """The body of a GET. Raises HTTPError for a status other than 200."""
+        with urlopen(f"http://{LOOPBACK}:{self.http_port}{path}", timeout=60) as answer:
+            return bytes(answer.read())
+
+    def get_json(self, path: str) -> Any:
+        return json.loads(self.get(path))
+
+    def instances(self) -> dict[str, str]:
+        """SOP Instance UID to Orthanc's own id, for all that is stored."""
+        found = self.get_json("/instances?expand")
+        return {item["MainDicomTags"]["SOPInstanceUID"]: item["ID"] for item in found}
+
+    def preview(self, instance: str) -> bytes | None:
+        """The rendered PNG of an instance; None if Orthanc cannot decode it."""
+        request = Request(f"http://{LOOPBACK}:{self.http_port}/instances/{instance}/preview")
+        request.add_header("Accept", "image/png")
+        try:
+            with urlopen(request, timeout=60) as answer:
+                return bytes(answer.read())
+        except HTTPError:
+            return None
+
+    def file(self, instance: str) -> bytes:
+        """The stored file, with its File Meta."""
+        return self.get(f"/instances/{instance}/file")
+
+    def stop(self) -> None:
+        self.process.end(20)

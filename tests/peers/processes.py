@@ -1,0 +1,100 @@
+"""Programs from Debian's packages as peers: started on loopback, ended by their own process id."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+import subprocess
+from collections.abc import Sequence
+from pathlib import Path
+
+from mapdr.testing.wait import until
+
+LOOPBACK = "127.0.0.1"
+
+
+def free_port() -> int:
+    """A port that nobody listens on now; given back before use, so only for programs that cannot take 0."""
+    with socket.socket() as probe:
+        probe.bind((LOOPBACK, 0))
+        return int(probe.getsockname()[1])
+
+
+def program(name: str) -> str | None:
+    """The path of a peer's program, or None; Debian keeps some in folders for administrators."""
+    return shutil.which(
+        name, path=os.pathsep.join((os.environ.get("PATH", ""), "/usr/sbin", "/usr/local/sbin"))
+    )
+
+
+def listens(port: int) -> bool:
+    """Whether something accepts connections on this port of loopback."""
+    with socket.socket() as probe:
+        probe.settimeout(1)
+        return probe.connect_ex((LOOPBACK, port)) == 0
+
+
+class Process:
+    """A child process with its output in a file."""
+
+    def __init__(self, command: Sequence[str | Path], log: Path, env: dict[str, str] | None = None) -> None:
+        self.log = log
+        with log.open("ab") as output:
+            self.popen = subprocess.Popen(
+                [str(word) for word in command],
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                env={**os.environ, **(env or {})},
+            )
+
+    @property
+    def running(self) -> bool:
+        return self.popen.poll() is None
+
+    def wait_for_port(self, port: int, seconds: float = 15) -> None:
+        """Until the process listens. Raises AssertionError with its output if it ends before."""
+
+        def ready() -> bool:
+            assert self.running, (
+                f"{self.popen.args} ended with {self.popen.returncode}: {self.output()[-2000:]}"
+            )
+            return listens(port)
+
+        until(ready, seconds, f"a listener of {self.popen.args}")
+
+    def output(self) -> str:
+        return self.log.read_text(errors="replace")
+
+    def end(self, seconds: float = 10) -> int:
+        """SIGTERM, and SIGKILL if that takes too long; the exit status."""
+        if self.running:
+            self.popen.terminate()
+        try:
+            return self.popen.wait(seconds)
+        except subprocess.TimeoutExpired:
+            self.kill()
+            return self.popen.returncode
+
+    def kill(self) -> None:
+        """SIGKILL, and until it is gone."""
+        if self.running:
+            self.popen.kill()
+        self.popen.wait(10)
+
+
+def run(
+    command: Sequence[str | Path], *, seconds: float = 120, env: dict[str, str] | None = None
+) -> subprocess.CompletedProcess[str]:
+    """A program that ends by itself; its output as text, whatever its exit status."""
+    return subprocess.run(
+        [str(word) for word in command],
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        encoding="utf-8",
+        errors="replace",
+        timeout=seconds,
+        env={**os.environ, **(env or {})},
+        check=False,
+    )
