@@ -1,0 +1,58 @@
+"""What the terminal can show: streams that never fail to encode, consoles, and two sets of glyphs."""
+
+from __future__ import annotations
+
+import io
+import sys
+from dataclasses import dataclass
+
+from rich.console import Console
+from rich.theme import Theme
+
+THEME = Theme(
+    {
+        "good": "green",
+        "busy": "cyan",
+        "warn": "yellow",
+        "bad": "bold red",
+        "faint": "bright_black",
+        "name": "bold",
+        "head": "bold cyan",
+    }
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Glyphs:
+    """The characters that a drawing uses beyond letters and digits."""
+
+    dot: str
+    up: str
+    down: str
+    to: str
+    bar: str
+    more: str
+    bars: str
+    cross: str
+    check: str
+
+
+UNICODE = Glyphs("●", "▲", "▼", "→", "·", "…", " ▁▂▃▄▅▆▇█", "✗", "✓")
+ASCII = Glyphs("*", "^", "v", "->", "|", "...", " .:-=+*#@", "x", "ok")
+
+
+def glyphs(console: Console) -> Glyphs:
+    """The glyphs that this console's encoding and font can show."""
+    return ASCII if console.options.ascii_only or console.legacy_windows else UNICODE
+
+
+def prepare_streams() -> None:
+    """Let no character that the code page lacks end the program: it is shown as a question mark."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")
+
+
+def console(*, stderr: bool = False) -> Console:
+    """A console on standard output or standard error. Text is never taken for markup."""
+    return Console(theme=THEME, stderr=stderr, highlight=False, markup=False, emoji=False)

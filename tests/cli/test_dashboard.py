@@ -1,0 +1,98 @@
+"""The dashboard at every size: what it shows, that it fits, and that any code page can show it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from rich.cells import cell_len
+
+from mapdr_cli import dashboard as drawing
+from mapdr_cli.terminal import ASCII, UNICODE, glyphs
+from paper import draw, states
+
+
+def _draw(state: dict[str, Any], width: int, height: int, encoding: str = "utf-8") -> str:
+    console = draw.make_console(width, encoding)
+    drawn = drawing.dashboard(state, width=width, height=height, glyphs=glyphs(console))
+    return draw.text_of(drawn, console)
+
+
+@pytest.mark.parametrize(("width", "height"), [(80, 24), (80, 40), (200, 34)])
+@pytest.mark.parametrize("name", ["quiet", "busy"])
+def test_the_drawing_is_the_one_that_was_looked_at(
+    name: str, width: int, height: int, golden: Callable[[str, str], None]
+) -> None:
+    golden(f"dashboard-{name}-{width}x{height}", _draw(getattr(states, name)(), width, height))
+
+
+def test_the_drawing_in_a_dos_code_page(golden: Callable[[str, str], None]) -> None:
+    golden("dashboard-busy-80x24-cp437", _draw(states.busy(), 80, 24, "cp437"))
+
+
+@given(width=st.integers(72, 260), height=st.integers(24, 80), busy=st.booleans())
+def test_it_fits_the_screen(width: int, height: int, busy: bool) -> None:
+    state = states.busy() if busy else states.quiet()
+    lines = _draw(state, width, height).splitlines()
+    assert len(lines) <= height
+    assert max(map(cell_len, lines)) <= width
+
+
+@given(count=st.integers(1, 60), height=st.integers(24, 50), width=st.sampled_from([80, 132, 200]))
+def test_many_destinations_fit_too_and_the_broken_one_is_seen(count: int, height: int, width: int) -> None:
+    state = states.quiet()
+    (row,) = state["destinations"]
+    state["destinations"] = [{**row, "name": f"pacs{number:02d}"} for number in range(count)]
+    state["destinations"][-1].update(state="down", why="connection refused")
+    state["attention"] = [{"level": "bad", "text": f"trouble {number}"} for number in range(count)]
+    drawn = _draw(state, width, height)
+    assert len(drawn.splitlines()) <= height
+    assert f"pacs{count - 1:02d}" in drawn
+    assert "down" in drawn
+
+
+@pytest.mark.parametrize("encoding", ["cp437", "cp850", "cp1252", "ascii", "shift_jis"])
+def test_every_code_page_can_show_it(encoding: str) -> None:
+    for width in (80, 200):
+        drawn = _draw(states.busy(), width, 40, encoding)
+        assert drawn.isascii()
+        assert "archive" in drawn
+
+
+def test_names_are_text_and_not_markup_or_escape_sequences() -> None:
+    state = states.busy()
+    state["destinations"][0]["name"] = "[red]x[/red]"
+    state["events"] = [{"at": states.AT, "level": "info", "text": "CT1\x1b]0;owned\x07 [bold]"}]
+    state["today"]["received"] = {"C\x1b[2J": {"images": 1, "studies": 1}}
+    drawn = _draw(state, 200, 40)
+    assert "[red]x[/red]" in drawn
+    assert "\x1b]0" not in drawn
+    assert "\x1b[2J" not in drawn
+    assert "CT1?]0;owned? [bold]" in drawn
+
+
+def test_modalities_beyond_the_room_are_summed_as_other() -> None:
+    state = states.quiet()
+    state["today"]["received"] = {
+        f"M{number:02d}": {"images": 1000 + number, "studies": 2} for number in range(30)
+    }
+    drawn = _draw(state, 80, 24)
+    assert "other" in drawn
+    assert f"{sum(1000 + number for number in range(30)):,}" in drawn
+    assert "M29" in drawn
+
+
+def test_a_node_that_has_stopped_says_when_it_was_last_seen() -> None:
+    state = states.quiet()
+    state["node"].update(state="silent", heartbeat_age=300.0)
+    assert "silent, last seen 5 min ago" in _draw(state, 80, 24)
+
+
+def test_the_sparkline_is_scaled_to_its_largest_value() -> None:
+    assert drawing.sparkline([0, 1, 50, 100], 6, UNICODE) == "   ▁▄█"
+    assert drawing.sparkline([0, 1, 50, 100], 6, ASCII) == "   .=@"
+    assert drawing.sparkline([], 3, UNICODE) == "   "
+    assert drawing.sparkline(range(100), 2, UNICODE) == "██"
