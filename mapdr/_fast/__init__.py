@@ -1,1 +1,5 @@
 """The hot paths: each has a plain Python twin (`_*_py.py`), which is the reference and the documentation."""
+
+from mapdr._fast._scan_py import elements, walk
+
+__all__ = ["elements", "walk"]
