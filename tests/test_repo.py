@@ -1,0 +1,259 @@
+"""The repository's own promises: who imports whom, what is listed, what must not be written."""
+
+from __future__ import annotations
+
+import ast
+import re
+import subprocess
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import mapdr
+from mapdr.kernel.registry import BUILTIN, Registry
+from mapdr.kernel.stage import KINDS
+
+ROOT = Path(__file__).resolve().parent.parent
+ROOTS = {"mapdr": ROOT / "mapdr", "mapdr_cli": ROOT / "cli/mapdr_cli", "mapdr_web": ROOT / "web/mapdr_web"}
+
+SHARED = {"kernel", "_fast"}
+MAY_IMPORT: dict[str, set[str]] = {
+    "_fast": SHARED,
+    "kernel": SHARED,
+    "dicom": SHARED,
+    "wire": SHARED,
+    "route": SHARED,
+    "config": SHARED | {"dicom", "route"},
+    "store": SHARED | {"dicom"},
+    "receive": SHARED | {"dicom", "wire", "store"},
+    "transform": SHARED | {"dicom", "wire", "store"},
+    "egress": SHARED | {"dicom", "wire", "store"},
+    "deliver": SHARED | {"dicom", "wire", "store"},
+    "notify": SHARED | {"dicom", "store"},
+}
+"""Folder of mapdr/ -> which other folders its modules may import (design, "Layout")."""
+
+ASSEMBLERS = {
+    # Two modules of the kernel put a node together: they see every part, but stages come from the registry.
+    "mapdr/kernel/plan.py": {"config", "route"},
+    "mapdr/kernel/run.py": {"config", "route", "store", "deliver", "notify", "dicom"},
+    # `deliver` takes a recipe's whole chain, which itself asks the registry for each step.
+    "mapdr/deliver": {"transform.chain", "transform.reencode"},
+}
+
+DATABASE = {"sqlalchemy", "sqlite3", "alembic", "psycopg"}
+
+
+def python_files(*roots: Path) -> list[Path]:
+    return sorted(path for root in roots for path in root.rglob("*.py"))
+
+
+def tracked() -> list[Path]:
+    """Every file of the repository; without git, every file outside of what is built."""
+    done = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=False)
+    if done.returncode == 0 and done.stdout:
+        return [ROOT / name for name in done.stdout.split("\0") if name and (ROOT / name).is_file()]
+    skipped = {".venv", "build", "dist", ".git", "__pycache__", ".hypothesis", ".pytest_cache"}
+    return [path for path in ROOT.rglob("*") if path.is_file() and not skipped & set(path.parts)]
+
+
+def imported(source: str) -> Iterator[tuple[int, str]]:
+    """(line, dotted module) for each import of a module, at the top or inside; names of `from` included."""
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            yield from ((node.lineno, alias.name) for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            yield from ((node.lineno, f"{node.module}.{alias.name}") for alias in node.names)
+
+
+def violations(path: str, source: str) -> list[str]:
+    """What a module of mapdr/ imports although it may not."""
+    folder = Path(path).parts[1]
+    if folder not in MAY_IMPORT:
+        return []
+    allowed = MAY_IMPORT[folder] | {folder}
+    for place, more in ASSEMBLERS.items():
+        if path == place or path.startswith(f"{place}/"):
+            allowed = allowed | more
+    found = []
+    for line, name in imported(source):
+        words = name.split(".")
+        if words[0] in ("mapdr_cli", "mapdr_web", "cli", "web"):
+            found.append(f"{path}:{line} imports {name}")
+        if words[0] != "mapdr" or len(words) < 2 or not (ROOT / "mapdr" / words[1]).is_dir():
+            continue
+        if not any(words[1 : 1 + len(each.split("."))] == each.split(".") for each in allowed):
+            found.append(f"{path}:{line} imports {name}")
+    return found
+
+
+def calls(source: str) -> Iterator[tuple[int, str]]:
+    """(line, dotted name) for each call of a plain or dotted name."""
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name | ast.Attribute):
+            yield node.lineno, ast.unparse(node.func)
+
+
+def relative(path: Path) -> str:
+    return path.relative_to(ROOT).as_posix()
+
+
+def test_packages_are_the_folders() -> None:
+    listed = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["packages"]
+    found = sorted(
+        ".".join((name, *init.parent.relative_to(root).parts))
+        for name, root in ROOTS.items()
+        for init in root.rglob("__init__.py")
+    )
+    assert sorted(listed) == found
+
+
+def test_every_folder_with_modules_is_a_package() -> None:
+    folders = {path.parent for path in python_files(*ROOTS.values())}
+    assert not [relative(folder) for folder in folders if not (folder / "__init__.py").is_file()]
+
+
+def test_parts_import_only_what_they_may() -> None:
+    found = [
+        line for path in python_files(ROOT / "mapdr") for line in violations(relative(path), path.read_text())
+    ]
+    assert not found
+
+
+@pytest.mark.parametrize(
+    ("path", "source"),
+    [
+        ("mapdr/dicom/scan.py", "from mapdr.store.ids import new_id"),
+        ("mapdr/route/rules.py", "import mapdr.wire.status"),
+        ("mapdr/store/writer.py", "from mapdr.egress import dimse"),
+        ("mapdr/deliver/worker.py", "def f():\n    from mapdr.egress.dimse import STAGE"),
+        ("mapdr/kernel/run.py", "from mapdr.receive import dimse"),
+        ("mapdr/notify/events.py", "import mapdr_cli.main"),
+    ],
+)
+def test_a_forbidden_import_is_seen(path: str, source: str) -> None:
+    assert violations(path, source)
+
+
+@pytest.mark.parametrize(
+    ("path", "source"),
+    [
+        ("mapdr/dicom/scan.py", "from mapdr import _fast\nfrom mapdr.kernel.item import Header"),
+        ("mapdr/kernel/run.py", "from mapdr.store import Store"),
+        ("mapdr/wire/pdu.py", "import mapdr\nfrom mapdr.wire import status"),
+    ],
+)
+def test_an_allowed_import_is_not(path: str, source: str) -> None:
+    assert not violations(path, source)
+
+
+def test_only_the_store_touches_the_database() -> None:
+    found = [
+        f"{relative(path)}:{line} imports {name}"
+        for path in python_files(*ROOTS.values())
+        if not relative(path).startswith("mapdr/store/")
+        for line, name in imported(path.read_text())
+        if name.split(".")[0] in DATABASE
+    ]
+    assert not found
+
+
+def test_nothing_prints_in_the_library() -> None:
+    found = [
+        f"{relative(path)}:{line}"
+        for path in python_files(ROOT / "mapdr")
+        for line, name in calls(path.read_text())
+        if name in ("print", "breakpoint", "traceback.print_exc")
+    ]
+    assert not found
+
+
+def test_no_test_sleeps() -> None:
+    found = [
+        f"{relative(path)}:{line}"
+        for path in python_files(ROOT / "tests")
+        for line, name in calls(path.read_text())
+        if name in ("sleep", "time.sleep", "asyncio.sleep")
+    ]
+    assert not found
+
+
+def test_the_sentence_the_folders_and_the_kinds_agree() -> None:
+    sentence = (mapdr.__doc__ or "").splitlines()[0]
+    words = re.findall(r"\w+", sentence.partition(":")[2])
+    assert words == ["receive", "store", "transform", "egress"]
+    assert all((ROOT / "mapdr" / word / "__init__.py").is_file() for word in words)
+    assert [kind for kind in KINDS if kind != "codec"] == [word for word in words if word != "store"]
+    assert {kind for kind, _ in BUILTIN} <= set(KINDS)
+
+
+def test_every_stage_of_the_table_is_there() -> None:
+    registry = Registry()
+    states = [registry.plugin(kind, type_) for kind, type_ in BUILTIN]
+    assert not [f"{state.kind} {state.type}: {state.reason}" for state in states if state.factory is None]
+
+
+def test_every_kind_of_stage_has_a_contract_test() -> None:
+    sources = "".join(path.read_text() for path in python_files(ROOT / "tests/contract"))
+    assert not [kind for kind in sorted({kind for kind, _ in BUILTIN}) if kind not in sources]
+
+
+def test_every_command_in_the_readme_exists() -> None:
+    import click
+    from mapdr_cli.main import main
+
+    readme = (ROOT / "README.md").read_text()
+    code = "\n".join(re.findall(r"```.*?```|`[^`\n]+`", readme, re.DOTALL))
+    named = set(re.findall(r"(?<![\w./-])mapdr ([a-z]+)\b", code))
+    assert named, "the README shows no command"
+    assert not sorted(named - set(main.list_commands(click.Context(main))))
+    targets = set(re.findall(r"\bmake ([a-z]+)\b", code))
+    assert {"demo", "test"} <= targets
+    assert not sorted(targets - set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.MULTILINE)))
+
+
+def test_the_readme_leads_to_files_that_exist() -> None:
+    links = re.findall(r"\]\((?!https?:|#|mailto:)([^)#]+)", (ROOT / "README.md").read_text())
+    assert not [link for link in links if not (ROOT / link).exists()]
+
+
+def test_the_ci_entry_runs_the_readme_s_test_command() -> None:
+    entry = ROOT / ".ci/run"
+    assert entry.stat().st_mode & 0o111
+    text = entry.read_text()
+    assert "set -euo pipefail" in text
+    assert text.rstrip().endswith("make test")
+
+
+def test_the_changelog_knows_this_version() -> None:
+    assert mapdr.__version__ in (ROOT / "CHANGELOG.md").read_text()
+
+
+def test_no_path_of_a_machine_is_written_down() -> None:
+    machine = re.compile(
+        r"(?<![\w.~/}])/(?:" + "|".join(("home", "root", "Users", "work", "tmp/w")) + r")/\w"
+    )
+    found = []
+    for path in tracked():
+        try:
+            text = path.read_text(encoding="utf-8")
+        except UnicodeDecodeError:
+            continue
+        found += [
+            f"{relative(path)}:{number}"
+            for number, line in enumerate(text.splitlines(), 1)
+            if machine.search(line)
+        ]
+    assert not found
+
+
+def test_extensions_are_newer_than_their_sources() -> None:
+    stale = [
+        source.name
+        for source in (ROOT / "mapdr/_fast").glob("*.pyx")
+        for built in source.parent.glob(f"{source.stem}.*.so")
+        if built.stat().st_mtime < source.stat().st_mtime
+    ]
+    assert not stale, f"built before its source was changed: {stale} (make clean, or pip install -e .)"
