@@ -1,1 +1,1 @@
-"""One TOML file becomes a checked configuration; every problem comes with its line, what it is, and the cure."""
+"""One TOML file becomes a checked configuration; each problem has its line, what it is, and the cure."""

@@ -7,8 +7,9 @@ Use them as field types of a stage's configuration; the field then holds plain n
 * `Bandwidth`: float bytes per second. "20 Mbit/s", "2.5 MB/s".
 * `LocalPath`: a Path; a relative one is taken from the folder of the configuration file.
 
-Code may give plain numbers (seconds, bytes, bytes per second); in a file a number without its unit is an error,
-because 7 could mean days or seconds. The validation context `{"base": folder}` says that a file is read.
+Code may give plain numbers (seconds, bytes, bytes per second); in a file a number without its unit is an
+error, because 7 could mean days or seconds. The validation context `{"base": folder}` says that a file
+is read.
 """
 
 from __future__ import annotations

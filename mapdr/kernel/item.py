@@ -168,12 +168,19 @@ class Need:
 class Routing:
     """What the rules decided for one image: destination to recipe hash, in rule order.
 
-    `shadowed` names (rule, destination) pairs whose recipe lost to an earlier rule.
+    `shadowed` names (rule, destination) pairs whose recipe lost to an earlier rule, `returned` those that
+    were left out because the destination is the peer that sent the image.
     """
 
     deliveries: tuple[tuple[str, str], ...] = ()
     rules: tuple[str, ...] = ()
     shadowed: tuple[tuple[str, str], ...] = field(default=())
+    returned: tuple[tuple[str, str], ...] = field(default=())
+
+    @property
+    def unrouted(self) -> bool:
+        """Whether no rule took the image (design, decision 15)."""
+        return not self.rules
 
 
 def total_length(parts: Sequence[Part]) -> int:

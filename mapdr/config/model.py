@@ -1,0 +1,162 @@
+"""The configuration as typed values; `config.read` makes it, docs/configuration.md explains each key."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
+
+from pydantic import BeforeValidator, Field, ValidationInfo, field_validator
+
+from mapdr.config.secret import CURE, Secret
+from mapdr.config.units import Duration, LocalPath, Size, parse_duration
+from mapdr.kernel.stage import StageConfig
+from mapdr.route.condition import Condition
+from mapdr.route.recipe import recipe
+
+EVENTS = ("study.received", "study.updated", "study.delivered", "delivery.parked")
+"""What a webhook may be told of."""
+
+COUNTS = ("destination", "event", "images", "node", "reason", "series", "state")
+"""What a webhook's payload may name besides tags, as `{images}`."""
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
+_SECRET_HEADERS = re.compile(r"authorization|cookie|token|secret|api-?key|password", re.IGNORECASE)
+
+
+def check_name(name: str) -> str:
+    """A name that is safe in a path and in a log. Raises ValueError with the cure."""
+    if not _NAME.fullmatch(name):
+        raise ValueError("is not a name; use up to 64 letters, digits, - and _, e.g. clinic-north")
+    return name
+
+
+def _retention(value: Any) -> Any:
+    if value == "forever":
+        return None
+    if isinstance(value, str) and parse_duration(value) < 60:
+        raise ValueError('is less than a minute; write "7 days" or "forever"')
+    return value
+
+
+class NodeConfig(StageConfig):
+    """`[node]`: this program on this machine."""
+
+    name: str = "mapdr"
+    data: LocalPath = Field(default=Path("mapdr-data"), validate_default=True)
+    database: str | Secret = "sqlite"
+    durability: Literal["power-loss", "process-crash"] = "power-loss"
+    retention: Annotated[Duration | None, BeforeValidator(_retention)] = 7 * 86400.0
+    study_quiet: Duration = 30.0
+    min_free: Size = 1000**3
+    workers: int = Field(default_factory=lambda: os.cpu_count() or 1, ge=1, le=1024)
+    repeats: Literal["forward", "absorb"] = "forward"
+
+    @field_validator("name")
+    @classmethod
+    def _name(cls, name: str) -> str:
+        return check_name(name)
+
+    @field_validator("database", mode="before")
+    @classmethod
+    def _database(cls, value: Any, info: ValidationInfo) -> Any:
+        if not isinstance(value, str) or value == "sqlite":
+            return value
+        if value.startswith(("env:", "file:")):
+            return Secret._validate(value, info)
+        if not value.startswith("postgresql+psycopg://"):
+            raise ValueError('is not a database; write "sqlite" or "postgresql+psycopg://..."')
+        if urlsplit(value).password:
+            raise ValueError(f"holds a password; {CURE}")
+        return value
+
+    def database_url(self) -> str:
+        """`sqlite` or the database's URL. Raises ConfigurationError if a secret cannot be read."""
+        return self.database.reveal() if isinstance(self.database, Secret) else self.database
+
+
+class NamedStage(StageConfig):
+    """A receiver or destination: its table's name, its type, and the type's own configuration.
+
+    `config` is None where the table has problems; a configuration without problems has no such stage.
+    """
+
+    name: str
+    type: str
+    config: Any = None
+
+
+class WebhookConfig(StageConfig):
+    """`[webhook.NAME]`: who is told, of what, in which words."""
+
+    url: str
+    on: tuple[str, ...] = Field(min_length=1)
+    payload: dict[str, Any] = Field(default_factory=dict)
+    secret: Secret | None = None
+    headers: dict[str, str | Secret] = Field(default_factory=dict)
+    timeout: Duration = 10.0
+
+    @field_validator("url")
+    @classmethod
+    def _url(cls, url: str) -> str:
+        try:
+            parts = urlsplit(url)
+            port = parts.port
+        except ValueError:
+            raise ValueError("is not a URL; write https://host/path") from None
+        if parts.scheme not in {"http", "https"} or not parts.hostname or port == 0:
+            raise ValueError("is not a URL; write https://host/path")
+        if parts.password or parts.username:
+            raise ValueError("holds a password; move it to headers, as env:NAME or file:PATH")
+        return url
+
+    @field_validator("headers", mode="before")
+    @classmethod
+    def _headers(cls, headers: Any, info: ValidationInfo) -> Any:
+        if not isinstance(headers, Mapping):
+            return headers
+        read: dict[str, Any] = {}
+        for name, value in headers.items():
+            if isinstance(value, str) and value.startswith(("env:", "file:")):
+                read[name] = Secret._validate(value, info)
+            elif isinstance(value, str) and _SECRET_HEADERS.search(name):
+                raise ValueError(f"{name} is a secret in plain sight; {CURE}")
+            else:
+                read[name] = value
+        return read
+
+
+class RuleHead(StageConfig):
+    """The plain keys of a `[[rule]]`; `when` and the transforms have readers of their own."""
+
+    name: str = Field(min_length=1, max_length=200)
+    send_to: tuple[str, ...]
+    stop: bool = False
+
+
+class RuleConfig(RuleHead):
+    """`[[rule]]`: which images go where, changed how.
+
+    `steps` are (transform type, JSON-able configuration) pairs in the order in which they are applied.
+    """
+
+    when: Condition
+    steps: tuple[tuple[str, Any], ...] = ()
+
+    @property
+    def recipe(self) -> dict[str, Any]:
+        """What is done to an image, as `route.recipe` keeps it."""
+        return recipe(self.steps)
+
+
+class Config(StageConfig):
+    """The whole file."""
+
+    node: NodeConfig
+    receive: dict[str, NamedStage] = Field(default_factory=dict)
+    egress: dict[str, NamedStage] = Field(default_factory=dict)
+    webhook: dict[str, WebhookConfig] = Field(default_factory=dict)
+    rule: tuple[RuleConfig, ...] = ()

@@ -1,0 +1,49 @@
+"""A problem as people read it: `mapdr.toml:LINE path: what; cure`."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from mapdr.kernel.finding import Finding, Place
+
+_BARE = re.compile(r"[A-Za-z0-9_-]+")
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """A finding with its file and line. `line` 0 means that the file as a whole is meant."""
+
+    file: str
+    line: int
+    path: str
+    what: str
+    cure: str
+
+    def __str__(self) -> str:
+        place = f"{self.file}:{self.line}" if self.line else self.file
+        return (
+            f"{place} {self.path}: {self.what}; {self.cure}"
+            if self.path
+            else f"{place}: {self.what}; {self.cure}"
+        )
+
+
+def locate(finding: Finding, file: str, lines: Mapping[Place, int]) -> Problem:
+    """The finding with the line of its place, or of the nearest enclosing place that has one."""
+    place = finding.place
+    while place and place not in lines:
+        place = place[:-1]
+    return Problem(file, lines.get(place, 0), path_text(finding.place), finding.what, finding.cure)
+
+
+def path_text(place: Place) -> str:
+    """The place in TOML's words: `rule[0].when.Modality`, positions from 0, odd keys quoted."""
+    text = ""
+    for part in place:
+        if isinstance(part, int):
+            text += f"[{part}]"
+        else:
+            text += ("." if text else "") + (part if _BARE.fullmatch(part) else f'"{part}"')
+    return text

@@ -1,0 +1,212 @@
+"""Reads a configuration file: every problem at once, each with its line.
+
+`read` never raises for what the file says; `Loaded.problems` holds it. Names that point from one table to
+another are checked by `kernel.plan`, whose findings `Loaded.locate` gives their lines.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import tomlkit
+from pydantic import TypeAdapter
+
+from mapdr.config.lines import Malformed, parse
+from mapdr.config.model import Config, NamedStage, NodeConfig, RuleConfig, RuleHead, WebhookConfig, check_name
+from mapdr.config.problem import Problem, locate
+from mapdr.config.validate import validate
+from mapdr.config.when import parse_when
+from mapdr.kernel.finding import Finding, Place, instead
+from mapdr.kernel.registry import Registry
+
+TABLES = ("egress", "node", "receive", "rule", "webhook")
+RULE_KEYS = ("name", "send_to", "stop", "when")
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """A configuration as read. `config` is None only if the text is not TOML or cannot be read.
+
+    `revision` is the SHA-256, in hex, of `canonical`: the configuration without comments and layout.
+    """
+
+    file: str
+    text: str
+    config: Config | None
+    problems: tuple[Problem, ...]
+    canonical: str = ""
+    revision: str = ""
+    lines: Mapping[Place, int] = field(default_factory=dict)
+
+    def locate(self, findings: Iterable[Finding]) -> tuple[Problem, ...]:
+        """The findings as problems with lines, in the order of the file."""
+        return _sorted(locate(finding, self.file, self.lines) for finding in findings)
+
+
+def read(path: Path, registry: Registry | None = None) -> Loaded:
+    """The configuration in the file `path`; relative paths in it start from its folder."""
+    name = path.name
+    try:
+        text = path.read_bytes().decode("utf-8-sig")
+    except OSError as error:
+        what = f"cannot be read ({error.strerror or type(error).__name__})"
+        cure = "name another file with --config, or write one with: mapdr init"
+        return Loaded(name, "", None, (Problem(name, 0, "", what, cure),))
+    except UnicodeDecodeError as error:
+        line = path.read_bytes()[: error.start].count(b"\n") + 1
+        return Loaded(
+            name, "", None, (Problem(name, line, "", "is not UTF-8 text", "save the file as UTF-8"),)
+        )
+    return read_text(text, registry, file=name, base=path.parent)
+
+
+def read_text(
+    text: str, registry: Registry | None = None, *, file: str = "mapdr.toml", base: Path = Path()
+) -> Loaded:
+    """The configuration in `text`; relative paths in it start from `base`."""
+    try:
+        document = parse(text)
+    except Malformed as error:
+        return Loaded(
+            file, text, None, (Problem(file, error.line, "", str(error), "correct the TOML there"),)
+        )
+    reader = _Reader(registry or Registry(), base)
+    config = reader.config(document.values)
+    canonical = tomlkit.dumps(document.values, sort_keys=True)
+    return Loaded(
+        file=file,
+        text=text,
+        config=config,
+        problems=_sorted(locate(finding, file, document.lines) for finding in reader.findings),
+        canonical=canonical,
+        revision=hashlib.sha256(canonical.encode()).hexdigest(),
+        lines=document.lines,
+    )
+
+
+def _sorted(problems: Iterable[Problem]) -> tuple[Problem, ...]:
+    return tuple(sorted(problems, key=lambda problem: problem.line))
+
+
+class _Reader:
+    """Turns plain values into a Config and collects what is wrong on the way."""
+
+    def __init__(self, registry: Registry, base: Path) -> None:
+        self._registry = registry
+        self._base = base
+        self.findings: list[Finding] = []
+
+    def config(self, values: Mapping[str, Any]) -> Config:
+        for key in values:
+            if key not in TABLES:
+                self._report((key,), "unknown key", instead(key, TABLES))
+        node = validate(NodeConfig, values.get("node", {}), ("node",), self._base, self.findings)
+        return Config(
+            node=node or validate(NodeConfig, {}, (), self._base, []),
+            receive=self._stages("receive", values.get("receive", {})),
+            egress=self._stages("egress", values.get("egress", {})),
+            webhook=self._webhooks(values.get("webhook", {})),
+            rule=self._rules(values.get("rule", [])),
+        )
+
+    def _report(self, place: Place, what: str, cure: str) -> None:
+        self.findings.append(Finding(place, what, cure))
+
+    def _named(self, kind: str, tables: Any) -> Iterable[tuple[str, dict[str, Any]]]:
+        if not isinstance(tables, dict):
+            self._report((kind,), "is not a table", f"write [{kind}.NAME]")
+            return
+        for name, table in tables.items():
+            if not isinstance(table, dict):
+                self._report((kind, name), "is not a table", f"write [{kind}.NAME]")
+                continue
+            try:
+                check_name(name)
+            except ValueError as error:
+                what, _, cure = str(error).partition("; ")
+                self._report((kind, name), what, cure)
+            yield name, table
+
+    def _stages(self, kind: str, tables: Any) -> dict[str, NamedStage]:
+        found: dict[str, NamedStage] = {}
+        for name, table in self._named(kind, tables):
+            type_ = table.get("type")
+            config = None
+            if isinstance(type_, str) and type_ in self._registry.names(kind):
+                config = self._stage(kind, name, type_, table)
+            elif isinstance(type_, str):
+                known = self._registry.names(kind)
+                self._report((kind, name, "type"), f'there is no {kind} "{type_}"', instead(type_, known))
+            elif "type" in table:
+                self._report((kind, name, "type"), "is not a text", "write it in quotes")
+            else:
+                self._report((kind, name, "type"), "is missing", f"add it; {self._types(kind)}")
+            found[name] = NamedStage(name=name, type=str(type_ or ""), config=config)
+        return found
+
+    def _types(self, kind: str) -> str:
+        return "known: " + ", ".join(self._registry.names(kind))
+
+    def _stage(self, kind: str, name: str, type_: str, table: dict[str, Any]) -> Any:
+        plugin = self._registry.plugin(kind, type_)
+        if plugin.factory is None:
+            what = f'{kind} "{type_}" is unavailable, because {plugin.reason}'
+            self._report((kind, name, "type"), what, "install what it needs, or use another type")
+            return None
+        raw = {key: value for key, value in table.items() if key != "type"}
+        return validate(plugin.factory.config, raw, (kind, name), self._base, self.findings)
+
+    def _webhooks(self, tables: Any) -> dict[str, WebhookConfig]:
+        found: dict[str, WebhookConfig] = {}
+        for name, table in self._named("webhook", tables):
+            hook = validate(WebhookConfig, table, ("webhook", name), self._base, self.findings)
+            if hook is not None:
+                found[name] = hook
+        return found
+
+    def _rules(self, tables: Any) -> tuple[RuleConfig, ...]:
+        if not isinstance(tables, list):
+            self._report(("rule",), "is not a list of rules", "write [[rule]] with two brackets")
+            return ()
+        return tuple(self._rule(table, ("rule", index)) for index, table in enumerate(tables))
+
+    def _rule(self, table: Any, place: Place) -> RuleConfig:
+        """The rule, or what can be read of it: positions must stay those of the file."""
+        if not isinstance(table, dict):
+            self._report(place, "is not a table", "write [[rule]]")
+            table = {"name": "-", "when": {}, "send_to": []}
+        transforms = self._registry.names("transform")
+        for key in table:
+            if key not in RULE_KEYS and key not in transforms:
+                self._report((*place, key), "unknown key", instead(key, (*RULE_KEYS, *transforms)))
+        if "when" not in table:
+            self._report((*place, "when"), "is missing", "add it; when = {} takes every image")
+        when = parse_when(table.get("when", {}), (*place, "when"), self.findings)
+        steps = [self._step(type_, table[type_], place) for type_ in transforms if type_ in table]
+        ordered = sorted((step for step in steps if step is not None), key=lambda step: step[:2])
+        plain = {key: table[key] for key in RuleHead.model_fields if key in table}
+        head = validate(RuleHead, plain, place, self._base, self.findings) or _UNREADABLE
+        return RuleConfig(
+            **head.model_dump(), when=when, steps=tuple((type_, config) for _, type_, config in ordered)
+        )
+
+    def _step(self, type_: str, raw: Any, place: Place) -> tuple[int, str, Any] | None:
+        """Order, type and JSON-able configuration, defaults filled in: a later default changes no promise."""
+        plugin = self._registry.plugin("transform", type_)
+        if plugin.factory is None:
+            what = f'transform "{type_}" is unavailable, because {plugin.reason}'
+            self._report((*place, type_), what, "install what it needs, or leave it out")
+            return None
+        kind = plugin.factory.config
+        config = validate(kind, raw, (*place, type_), self._base, self.findings)
+        if config is None:
+            return None
+        plain = TypeAdapter(kind).dump_python(config, mode="json", by_alias=True, exclude_none=True)
+        return plugin.factory.order, type_, plain
+
+
+_UNREADABLE = RuleHead(name="-", send_to=())

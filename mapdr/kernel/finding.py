@@ -1,0 +1,38 @@
+"""A fault in what somebody wrote: where, what, and the cure; and the nearest name to a misspelt one."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from difflib import get_close_matches
+
+Place = tuple[str | int, ...]
+"""Keys and positions from the top of the configuration, e.g. `("rule", 0, "when", "Modality")`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One fault. `what` and `cure` never hold a value that could be a secret."""
+
+    place: Place
+    what: str
+    cure: str
+
+
+def nearest(word: str, known: Iterable[str]) -> str | None:
+    """The known name that `word` most likely meant, or None."""
+    by_lower = {name.lower(): name for name in sorted(known)}
+    found = get_close_matches(word.lower(), by_lower, n=1, cutoff=0.6)
+    return by_lower[found[0]] if found else None
+
+
+def instead(word: str, known: Iterable[str], noun: str = "known") -> str:
+    """The cure for an unknown name: the nearest one if there is any, then all that are known."""
+    names = sorted(known)
+    near = nearest(word, names)
+    if near is not None:
+        return f'did you mean "{near}"?'
+    if not names:
+        return f"there is no {noun} one"
+    shown = ", ".join(names[:12]) + (", ..." if len(names) > 12 else "")
+    return f"{noun}: {shown}"
