@@ -19,6 +19,8 @@ ROOT = Path(__file__).resolve().parent.parent
 ROOTS = {"mapdr": ROOT / "mapdr", "mapdr_cli": ROOT / "cli/mapdr_cli", "mapdr_web": ROOT / "web/mapdr_web"}
 
 SHARED = {"kernel", "_fast"}
+FIELDS = {"config.units", "config.secret"}
+"""The types of a stage's configuration fields: durations, sizes, paths, secrets."""
 MAY_IMPORT: dict[str, set[str]] = {
     "_fast": SHARED,
     "kernel": SHARED,
@@ -27,11 +29,11 @@ MAY_IMPORT: dict[str, set[str]] = {
     "route": SHARED,
     "config": SHARED | {"dicom", "route"},
     "store": SHARED | {"dicom"},
-    "receive": SHARED | {"dicom", "wire", "store"},
-    "transform": SHARED | {"dicom", "wire", "store"},
-    "egress": SHARED | {"dicom", "wire", "store"},
-    "deliver": SHARED | {"dicom", "wire", "store"},
-    "notify": SHARED | {"dicom", "store"},
+    "receive": SHARED | FIELDS | {"dicom", "wire", "store"},
+    "transform": SHARED | FIELDS | {"dicom", "wire", "store"},
+    "egress": SHARED | FIELDS | {"dicom", "wire", "store"},
+    "deliver": SHARED | FIELDS | {"dicom", "wire", "store"},
+    "notify": SHARED | FIELDS | {"dicom", "store"},
 }
 """Folder of mapdr/ -> which other folders its modules may import (design, "Layout")."""
 
@@ -202,6 +204,7 @@ def test_every_kind_of_stage_has_a_contract_test() -> None:
 
 def test_every_command_in_the_readme_exists() -> None:
     import click
+
     from mapdr_cli.main import main
 
     readme = (ROOT / "README.md").read_text()
