@@ -1,0 +1,60 @@
+"""Configurations that images were received under, kept by hash: `revisions/<hash>.toml` in the data folder.
+
+Recovery routes an image that was not yet indexed by the rules of the revision that its file names (design,
+decision 2). The text is the canonical one, so layout and comments make no new revision.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from pathlib import Path
+
+from mapdr.config.read import Loaded, read_text
+from mapdr.kernel.errors import ConfigurationError
+from mapdr.kernel.registry import Registry
+
+
+def keep_revision(data: Path, loaded: Loaded) -> Path:
+    """Write the revision durably unless it is there; its file. Raises OSError, or ConfigurationError for a
+    configuration with problems."""
+    if loaded.config is None or loaded.problems:
+        raise ConfigurationError(f"{loaded.file} has problems and cannot be kept; correct them first")
+    folder = data / "revisions"
+    path = folder / f"{loaded.revision}.toml"
+    if path.exists():
+        return path
+    folder.mkdir(parents=True, exist_ok=True)
+    write_durably(path, loaded.canonical.encode())
+    return path
+
+
+def read_revision(
+    data: Path, revision: str, registry: Registry | None = None, *, base: Path = Path()
+) -> Loaded:
+    """The configuration of a kept revision. Raises ConfigurationError if it is not there or was changed."""
+    path = data / "revisions" / f"{revision}.toml"
+    if not revision.isalnum() or not path.is_file():
+        raise ConfigurationError("the configuration revision is not among those kept in the data folder")
+    content = path.read_bytes()
+    if hashlib.sha256(content).hexdigest() != revision:
+        raise ConfigurationError(f"revisions/{path.name} was changed after it was kept")
+    return read_text(content.decode(), registry, file=path.name, base=base)
+
+
+def write_durably(path: Path, content: bytes, mode: int = 0o644) -> None:
+    """Write a whole file under its final name, replacing what is there: flushed, renamed, folder flushed."""
+    part = path.with_name(f"{path.name}.{os.getpid()}.part")
+    flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | getattr(os, "O_BINARY", 0)
+    with open(os.open(part, flags, mode), "wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(part, path)
+    if os.name != "nt":
+        # Windows has no handle on a folder to flush; the journal of NTFS keeps the rename in order.
+        descriptor = os.open(path.parent, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
