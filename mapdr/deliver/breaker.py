@@ -1,0 +1,118 @@
+"""The circuit breaker of one destination: a dead peer costs one probe now and then, and no image an attempt.
+
+```
+            trip                  wait over, trial()
+  closed ---------> open -------------------------------> trial
+    ^                ^                                      |  |
+    |                +------------------ trip --------------+  |
+    +-------------------------- heard -------------------------+
+```
+`heard` means that the receiver gave a final status for an image; only that forgets earlier failures. An
+echo that was answered makes a trial: storage may still be out of room.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import StrEnum
+
+from mapdr.deliver.backoff import Backoff
+
+
+class State(StrEnum):
+    """Whether images may go out."""
+
+    CLOSED = "closed"
+    OPEN = "open"
+    TRIAL = "trial"
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """What a person is shown: why a destination waits, since when, until when (seconds since the epoch)."""
+
+    state: State
+    reason: str = ""
+    comment: str = ""
+    failures: int = 0
+    since: float | None = None
+    retry_at: float | None = None
+
+
+class Breaker:
+    """Thread-safe. `quick` is the back-off for peers that are away or busy, `slow` for those that reject."""
+
+    def __init__(
+        self,
+        quick: Backoff,
+        slow: Backoff,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+        wall: Callable[[], float] = time.time,
+    ) -> None:
+        self._quick = quick
+        self._slow = slow
+        self._clock = clock
+        self._wall = wall
+        self._lock = threading.Lock()
+        self._until = 0.0
+        self._view = View(State.CLOSED)
+
+    def trip(self, reason: str, comment: str, *, slow: bool = False) -> bool:
+        """Open it, longer after each failure in a row; whether it was not open before.
+
+        Several associations that fail together are one failure.
+        """
+        with self._lock:
+            before = self._view
+            if before.state is State.OPEN:
+                return False
+            failures = before.failures + 1
+            wait = (self._slow if slow else self._quick).delay(failures)
+            self._until = self._clock() + wait
+            now = self._wall()
+            since = before.since if before.since is not None else now
+            self._view = View(State.OPEN, reason, comment, failures, since, now + wait)
+            return True
+
+    def trial(self) -> None:
+        """Let a few images try, after the wait; the next failure opens it again, for longer."""
+        with self._lock:
+            if self._view.state is State.OPEN:
+                view = self._view
+                self._view = View(State.TRIAL, view.reason, view.comment, view.failures, view.since)
+
+    def heard(self) -> bool:
+        """The receiver answered an image with a final status: all is well; whether it was not before."""
+        # Called for every image: the lock is only needed when there is something to change.
+        before = self._view
+        if before.state is State.CLOSED:
+            return False
+        with self._lock:
+            self._view = View(State.CLOSED)
+            self._until = 0.0
+        return True
+
+    def still_away(self, reason: str, comment: str, *, slow: bool = False) -> None:
+        """A probe failed: open for longer."""
+        self.trial()
+        self.trip(reason, comment, slow=slow)
+
+    def wait(self) -> float:
+        """Seconds until a probe is due; 0 when images may go out or the probe is due now."""
+        with self._lock:
+            if self._view.state is not State.OPEN:
+                return 0.0
+            return max(0.0, self._until - self._clock())
+
+    @property
+    def state(self) -> State:
+        """The state now; an open breaker stays open until a probe or an image says otherwise."""
+        return self._view.state
+
+    def view(self) -> View:
+        """The state with its reason, for status lines and heartbeats."""
+        return self._view

@@ -1,0 +1,139 @@
+"""The rows that one destination has in hand: leased, renewed, and given up only with a settlement.
+
+Each row is decided exactly once: who comes second (a sender that was aborted, a codec that ended late) is
+not heard.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterable
+from typing import Protocol
+
+from mapdr.deliver.judge import Decision
+from mapdr.deliver.settle import Settler
+from mapdr.kernel.item import Outcome, Payload
+from mapdr.store.ledger import Delivery, Settlement
+
+LEASE = 60.0
+"""Seconds that a lease runs; it is renewed after a third of it."""
+
+
+class Leases(Protocol):
+    """The part of the ledger that is needed here."""
+
+    def renew(self, ids: list[int], seconds: float, owner: str) -> None:
+        """Keep rows for another `seconds`."""
+
+
+class Hands:
+    """Thread-safe."""
+
+    def __init__(self, leases: Leases, settler: Settler, owner: str, lease: float = LEASE) -> None:
+        self.lease = lease
+        self._leases = leases
+        self._settler = settler
+        self._owner = owner
+        self._lock = threading.Lock()
+        self._open: dict[int, tuple[Delivery, float]] = {}
+        self._losses: dict[int, int] = {}
+
+    def hold(self, deliveries: Iterable[Delivery]) -> None:
+        """These rows were just leased."""
+        until = time.monotonic() + self.lease
+        with self._lock:
+            for delivery in deliveries:
+                self._open[delivery.id] = (delivery, until)
+
+    def renew(self) -> None:
+        """Renew every lease of which a third has run. Raises what the ledger raises."""
+        now = time.monotonic()
+        with self._lock:
+            due = [id_ for id_, (_, until) in self._open.items() if until - now < self.lease * 2 / 3]
+        if not due:
+            return
+        self._leases.renew(due, self.lease, self._owner)
+        with self._lock:
+            for id_ in due:
+                if id_ in self._open:
+                    self._open[id_] = (self._open[id_][0], now + self.lease)
+
+    def lost(self, delivery: Delivery) -> int:
+        """Count one more trouble in a row that is not this image's fault; how many it were."""
+        with self._lock:
+            count = self._losses[delivery.id] = self._losses.pop(delivery.id, 0) + 1
+            if len(self._losses) > 10_000:
+                del self._losses[next(iter(self._losses))]
+            return count
+
+    def give_back(self, deliveries: Iterable[Delivery], reason: str, comment: str) -> None:
+        """Return rows that were not tried; they are due at once."""
+        now = time.time()
+        self._settle(
+            [
+                Settlement(
+                    delivery_id=delivery.id,
+                    state="pending",
+                    not_before=now,
+                    reason=reason,
+                    comment=comment,
+                    started_at=now,
+                    count_attempt=False,
+                )
+                for delivery in self._claim(deliveries)
+            ]
+        )
+
+    def decide(
+        self,
+        delivery: Delivery,
+        decision: Decision,
+        outcome: Outcome,
+        *,
+        payload: Payload | None = None,
+        started_at: float,
+        seconds: float = 0.0,
+    ) -> bool:
+        """Settle one row after an attempt; False if it was decided before."""
+        if not self._claim([delivery]):
+            return False
+        if decision.state != "pending":
+            with self._lock:
+                self._losses.pop(delivery.id, None)
+        answered = payload is not None and outcome.status is not None
+        self._settle(
+            [
+                Settlement(
+                    delivery_id=delivery.id,
+                    state=decision.state,
+                    not_before=decision.not_before,
+                    verdict=outcome.verdict,
+                    status=outcome.status,
+                    comment=outcome.comment,
+                    reason=decision.reason,
+                    started_at=started_at,
+                    milliseconds=seconds * 1000,
+                    bytes=payload.length if payload is not None and answered else 0,
+                    transfer_syntax_uid=payload.transfer_syntax_uid if payload else "",
+                    sop_instance_uid=payload.sop_instance_uid if payload else "",
+                    treatment=payload.treatment if payload else "",
+                    syntax=decision.syntax,
+                    count_attempt=decision.count_attempt,
+                )
+            ]
+        )
+        return True
+
+    def undecided(self) -> list[Delivery]:
+        """The rows that nobody has settled yet."""
+        with self._lock:
+            return [delivery for delivery, _ in self._open.values()]
+
+    def _claim(self, deliveries: Iterable[Delivery]) -> list[Delivery]:
+        with self._lock:
+            return [delivery for delivery in deliveries if self._open.pop(delivery.id, None) is not None]
+
+    def _settle(self, settlements: list[Settlement]) -> None:
+        if settlements:
+            self._settler.put(settlements)

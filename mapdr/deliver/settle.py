@@ -1,0 +1,133 @@
+"""The receivers' answers on their way into the ledger: many rows a transaction, none long in memory."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+from typing import Protocol
+
+from mapdr.deliver.backoff import Backoff
+from mapdr.kernel.errors import MapdrError
+from mapdr.store.ledger import Settlement
+
+log = logging.getLogger("mapdr.deliver")
+
+ROWS = 64
+"""So many waiting rows are written at once ..."""
+
+SECONDS = 0.05
+"""... and none waits longer than this for company."""
+
+LARGEST = 1000
+"""The most rows in one transaction, so that the intake's writer need not wait long for its turn."""
+
+BACKLOG = 2000
+"""More rows than this that could not be written hold up the senders: what is sent must be recorded."""
+
+
+class Settles(Protocol):
+    """The part of the ledger that is needed here."""
+
+    def settle(self, settlements: list[Settlement]) -> None:
+        """Write them in one transaction."""
+
+
+class Settler:
+    """Writes settlements from a thread of its own; tries again until the ledger takes them.
+
+    `on_written` is told the rows of each transaction after its commit.
+    """
+
+    def __init__(self, name: str, ledger: Settles, on_written: Callable[[list[Settlement]], None]) -> None:
+        self._name = name
+        self._ledger = ledger
+        self._on_written = on_written
+        self._changed = threading.Condition()
+        self._waiting: list[Settlement] = []
+        self._closing: float | None = None
+        self._wrote_at = 0.0
+        self._thread: threading.Thread | None = None
+        self._backoff = Backoff(first=0.1, factor=2.0, cap=5.0)
+
+    def start(self) -> None:
+        """Begin to write."""
+        self._thread = threading.Thread(target=self._run, name=f"settle-{self._name}", daemon=True)
+        self._thread.start()
+
+    def put(self, settlements: list[Settlement]) -> None:
+        """Hand over rows; waits while the ledger is far behind, unless it is closing."""
+        with self._changed:
+            while len(self._waiting) >= BACKLOG and self._closing is None:
+                self._changed.wait(1.0)
+            before = len(self._waiting)
+            self._waiting += settlements
+            if before == 0 or before < ROWS <= len(self._waiting):
+                self._changed.notify_all()
+
+    def stop(self, deadline: float) -> bool:
+        """Write what is left and end; whether all was written by `deadline`. Safe twice, and before start."""
+        with self._changed:
+            self._closing = deadline
+            self._changed.notify_all()
+        if self._thread is not None:
+            self._thread.join(max(0.0, deadline - time.monotonic()) + 1.0)
+        return not self._waiting
+
+    def _run(self) -> None:
+        while rows := self._next():
+            if not self._write(rows):
+                return
+            with self._changed:
+                del self._waiting[: len(rows)]
+                self._changed.notify_all()
+            self._on_written(rows)
+
+    def _next(self) -> list[Settlement]:
+        """The rows of the next transaction; they stay in `_waiting` until they are safe. Empty at the end."""
+        with self._changed:
+            while not self._waiting and self._closing is None:
+                self._changed.wait()
+            # Counted from the last write: a lone answer is written at once.
+            while len(self._waiting) < ROWS and self._closing is None:
+                left = self._wrote_at + SECONDS - time.monotonic()
+                if left <= 0:
+                    break
+                self._changed.wait(left)
+            return self._waiting[:LARGEST]
+
+    def _write(self, rows: list[Settlement]) -> bool:
+        failures = 0
+        while True:
+            try:
+                self._ledger.settle(rows)
+            except Exception as error:  # noqa: BLE001  shown, and tried again until the ledger takes it
+                failures += 1
+                log.error(
+                    "%s: %d results not written: %s; trying again", self._name, len(rows), describe(error)
+                )
+                if not self._pause(self._backoff.delay(failures)):
+                    return False
+            else:
+                self._wrote_at = time.monotonic()
+                return True
+
+    def _pause(self, seconds: float) -> bool:
+        """Wait; whether there is time for another try."""
+        with self._changed:
+            if self._closing is None:
+                self._changed.wait(seconds)
+            else:
+                # Nobody notifies a closing settler, so this is a plain pause.
+                self._changed.wait(min(seconds, max(0.0, self._closing - time.monotonic())))
+            return self._closing is None or time.monotonic() < self._closing
+
+
+def describe(error: BaseException) -> str:
+    """An exception in words without a value of an image: ours are so written, of others only the type."""
+    if isinstance(error, MapdrError):
+        return str(error)
+    if isinstance(error, OSError) and error.strerror:
+        return f"{type(error).__name__}: {error.strerror}"
+    return type(error).__name__

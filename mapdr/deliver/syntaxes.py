@@ -1,0 +1,63 @@
+"""What a receiver was seen to take: so that the next image is prepared in a syntax it accepts."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+
+from mapdr.kernel.item import Need
+from mapdr.kernel.stage import EgressSession
+
+REMEMBERED = 64
+"""Needs that are proposed again on the next association; half of the 128 contexts that PS3.8 allows."""
+
+FORGET_AFTER = 900.0
+"""Seconds after which a refusal is doubted: receivers are reconfigured."""
+
+
+class Syntaxes:
+    """The memory of one destination. Thread-safe."""
+
+    def __init__(self, fallbacks: Sequence[str], clock: Callable[[], float] = time.monotonic) -> None:
+        self._fallbacks = tuple(fallbacks)
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._recent: OrderedDict[Need, None] = OrderedDict()
+        self._instead: dict[Need, tuple[str, float]] = {}
+
+    def recent(self) -> list[Need]:
+        """What was needed lately, the latest first."""
+        with self._lock:
+            return list(reversed(self._recent))
+
+    def needed(self, need: Need) -> None:
+        """An image stands ready in this syntax."""
+        with self._lock:
+            self._recent[need] = None
+            self._recent.move_to_end(need)
+            while len(self._recent) > REMEMBERED:
+                self._recent.popitem(last=False)
+
+    def instead(self, need: Need) -> str:
+        """The transfer syntax to prepare in place of a refused one; empty if `need` was not refused."""
+        found = self._instead.get(need)
+        if found is None:
+            return ""
+        syntax, until = found
+        if self._clock() < until:
+            return syntax
+        with self._lock:
+            self._instead.pop(need, None)
+        return ""
+
+    def refused(self, session: EgressSession, need: Need) -> str:
+        """The first fallback that `session` accepts in place of `need`, remembered; empty if none."""
+        for syntax in self._fallbacks:
+            other = Need(need.sop_class_uid, syntax)
+            if syntax != need.transfer_syntax_uid and session.accepts(other):
+                with self._lock:
+                    self._instead[need] = (syntax, self._clock() + FORGET_AFTER)
+                return syntax
+        return ""

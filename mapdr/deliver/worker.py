@@ -1,0 +1,331 @@
+"""One destination at work: leases rows, has them prepared, sends them, and settles what the receiver said.
+
+```
+             lease              prepare              take            send
+  ledger ------------> feeder ------------> lanes ----------> sender x N ----------> receiver
+     ^                   | (codec threads)                       |
+     |                   +--- parked ---+                        | final status
+     +--------------- settler <---------+------------------------+
+```
+Every destination has its own threads, so a slow or dead one delays no other. A row leaves `in hand` only
+after its settlement is committed; leases of rows in hand are renewed however long a send takes. After a
+crash the leases run out, and the rows go out again: a repeat is allowed, a loss is not.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections import deque
+from concurrent.futures import Future
+from typing import Protocol
+
+from mapdr.deliver.backoff import Backoff
+from mapdr.deliver.breaker import Breaker, State, View
+from mapdr.deliver.hands import LEASE, Hands
+from mapdr.deliver.judge import judge_error
+from mapdr.deliver.lanes import Lanes, Slot
+from mapdr.deliver.prepare import Preparer
+from mapdr.deliver.sender import IDLE, Desk, Sender
+from mapdr.deliver.settle import Settler, describe
+from mapdr.deliver.syntaxes import Syntaxes
+from mapdr.kernel.errors import Temporary
+from mapdr.kernel.item import Need, Outcome, Payload, Verdict
+from mapdr.kernel.retry import Retries, Retry
+from mapdr.kernel.stage import Egress
+from mapdr.kernel.watch import Watch
+from mapdr.store.ledger import Delivery, Settlement
+
+log = logging.getLogger("mapdr.deliver")
+
+CHUNK = 200
+"""Rows leased at once."""
+
+TICK = 1.0
+"""Seconds between looks for rows that another process made, or whose time has come."""
+
+AHEAD = 64 << 20
+"""Bytes of images that may be at work or prepared in memory, beyond the first."""
+
+ABORT = 2.0
+"""Seconds that a sender gets to end once its session was aborted."""
+
+
+class Ledger(Protocol):
+    """The part of `mapdr.store.ledger.Ledger` that delivering needs."""
+
+    def lease(self, destination: str, limit: int, seconds: float, owner: str) -> list[Delivery]:
+        """Due rows in the order of lane, study and arrival, ours for `seconds`."""
+
+    def renew(self, ids: list[int], seconds: float, owner: str) -> None:
+        """Keep rows for another `seconds`."""
+
+    def settle(self, settlements: list[Settlement]) -> None:
+        """Write what became of rows, in one transaction."""
+
+    def next_due(self, destination: str) -> float | None:
+        """When the earliest row of `destination` is due (seconds since the epoch)."""
+
+
+class Deliverer:
+    """Delivers what the ledger holds for one destination; starts and stops the egress it is given.
+
+    `owner` names this node in leases, which run for `lease` seconds and are renewed; a session without work
+    for `idle` seconds is released. `wake` may be called by anybody, at any time: there may be new rows.
+    """
+
+    def __init__(
+        self,
+        destination: str,
+        egress: Egress,
+        ledger: Ledger,
+        preparer: Preparer,
+        *,
+        owner: str,
+        watch: Watch,
+        tick: float = TICK,
+        lease: float = LEASE,
+        idle: float = IDLE,
+    ) -> None:
+        self.destination = destination
+        self._egress = egress
+        self._ledger = ledger
+        self._preparer = preparer
+        self._owner = owner
+        self._watch = watch
+        self._tick = tick
+        self._retry = egress.retry if isinstance(egress, Retries) else Retry()
+        self._settler = Settler(destination, ledger, self._written)
+        self._breaker = Breaker(*breaker_delays(self._retry))
+        self._desk = Desk(
+            name=destination,
+            egress=egress,
+            lanes=Lanes(),
+            hands=Hands(ledger, self._settler, owner, lease),
+            breaker=self._breaker,
+            syntaxes=Syntaxes(egress.syntaxes),
+            retry=self._retry,
+            watch=watch,
+            wake=self.wake,
+            taken=self._taken,
+            idle=idle,
+        )
+        self._lanes = self._desk.lanes
+        self._hands = self._desk.hands
+        self._backlog: deque[Slot] = deque()
+        self._lock = threading.Lock()
+        self._at_work: dict[int, int] = {}
+        self._signal = threading.Event()
+        self._more = True
+        self._starved = False
+        self._feeder: threading.Thread | None = None
+        self._senders: list[Sender] = []
+        self._stopped = False
+
+    def start(self) -> None:
+        """Begin to deliver. Raises what the egress raises when it cannot start."""
+        self._egress.start()
+        self._settler.start()
+        self._senders = [Sender(self._desk, number) for number in range(self._egress.sessions)]
+        for sender in self._senders:
+            sender.start()
+        self._feeder = threading.Thread(target=self._feed, name=f"feed-{self.destination}", daemon=True)
+        self._feeder.start()
+
+    def wake(self) -> None:
+        """There may be rows to deliver."""
+        self._more = True
+        self._signal.set()
+
+    def view(self) -> View:
+        """Whether the destination takes images, and if not, why and until when."""
+        return self._breaker.view()
+
+    def stop(self, deadline: float) -> None:
+        """Let each sender finish its image until `deadline`, then abort it; unsent rows are given back.
+
+        Safe twice, and before start.
+        """
+        if self._stopped:
+            return
+        self._stopped = True
+        self._desk.stopping.set()
+        self._signal.set()
+        self._lanes.close()
+        if self._feeder is not None:
+            self._feeder.join(max(0.0, deadline - time.monotonic()))
+        self._hands.give_back([slot.delivery for slot in self._lanes.drain()], "stopped", "the node stopped")
+        for sender in [sender for sender in self._senders if not sender.join(deadline)]:
+            sender.abort()
+        patience = max(deadline, time.monotonic()) + ABORT
+        for sender in self._senders:
+            sender.join(patience)
+        self._hands.give_back(
+            self._hands.undecided(), "stopped", "the node stopped before the receiver answered"
+        )
+        if not self._settler.stop(patience):
+            log.error("%s: results were left unwritten; these images will be sent again", self.destination)
+        self._egress.stop(deadline)
+
+    def _feed(self) -> None:
+        failures = 0
+        backoff = Backoff(first=0.2, factor=2.0, cap=10.0)
+        while not self._desk.stopping.is_set():
+            try:
+                pause = self._step()
+                failures = 0
+            except Exception as error:  # noqa: BLE001  the ledger is locked or away: shown, and tried again
+                failures += 1
+                pause = backoff.delay(failures)
+                log.error("%s: cannot lease: %s; trying again", self.destination, describe(error))
+            self._signal.wait(pause)
+            self._signal.clear()
+
+    def _step(self) -> float:
+        """One round; how long to wait for the next unless something happens."""
+        self._hands.renew()
+        if self._breaker.state is State.OPEN:
+            return self._while_open()
+        self._submit()
+        waiting = len(self._lanes)
+        if waiting > CHUNK:
+            self._starved = self._more
+            return self._tick
+        if not self._more:
+            due = self._ledger.next_due(self.destination)
+            if due is None or due > time.time():
+                return self._tick
+        self._more = False
+        limit = CHUNK if self._breaker.state is State.CLOSED else max(2, self._egress.sessions)
+        rows = self._ledger.lease(self.destination, limit, self._hands.lease, self._owner)
+        if rows:
+            self._hands.hold(rows)
+            self._admit(rows)
+        if len(rows) < limit or self._breaker.state is not State.CLOSED:
+            return self._tick
+        self._more = True
+        return 0.0
+
+    def _while_open(self) -> float:
+        """Hold nothing while the receiver is away; ask it once the wait is over."""
+        view = self._breaker.view()
+        self._backlog.clear()
+        self._hands.give_back([slot.delivery for slot in self._lanes.drain()], view.reason, view.comment)
+        wait = self._breaker.wait()
+        if wait > 0:
+            return min(wait, self._tick)
+        self._probe()
+        self._more = True
+        return 0.0
+
+    def _probe(self) -> None:
+        try:
+            outcome = self._egress.probe()
+        except Exception as error:  # noqa: BLE001  a faulty egress: shown as the breaker's reason
+            outcome = Outcome(Verdict.RETRY, comment=describe(error), peer_fault=True)
+        if outcome.verdict is Verdict.DELIVERED or not outcome.peer_fault:
+            self._breaker.trial()
+            return
+        rejected = outcome.verdict is Verdict.REFUSED
+        reason = "association-rejected" if rejected else "unreachable"
+        self._breaker.still_away(reason, outcome.comment, slow=rejected)
+
+    def _admit(self, rows: list[Delivery]) -> None:
+        """Prepare what takes no time, queue the rest for the codec threads, all in the ledger's order."""
+        slots = []
+        for delivery in rows:
+            slot = Slot(delivery, syntax=delivery.syntax)
+            try:
+                self._prepare_now(slot)
+            except Exception as error:  # noqa: BLE001  fails closed: judged, kept with the row, shown
+                self._failed(slot, error)
+                continue
+            slots.append(slot)
+            if slot.payload is None:
+                self._backlog.append(slot)
+        self._lanes.add(slots)
+        self._submit()
+
+    def _prepare_now(self, slot: Slot) -> None:
+        if not self._preparer.at_once(slot.delivery, slot.syntax):
+            return
+        payload = self._preparer.prepare(slot.delivery, slot.syntax)
+        need = Need(payload.sop_class_uid, payload.transfer_syntax_uid)
+        other = self._desk.syntaxes.instead(need)
+        if other:
+            slot.syntax = other
+        else:
+            slot.payload, slot.need = payload, need
+
+    def _submit(self) -> None:
+        """Give the codec threads work, as much as may wait in memory and as is fair to other destinations."""
+        while self._backlog:
+            size = self._backlog[0].delivery.instance.size
+            with self._lock:
+                if len(self._at_work) >= self._preparer.share:
+                    return
+                if self._at_work and self._lanes.weight + sum(self._at_work.values()) + size > AHEAD:
+                    return
+                slot = self._backlog.popleft()
+                self._at_work[slot.delivery.id] = size
+            self._request(slot)
+
+    def _request(self, slot: Slot) -> None:
+        future = self._preparer.request(slot.delivery, slot.syntax)
+        future.add_done_callback(lambda ended: self._prepared(slot, ended))
+
+    def _prepared(self, slot: Slot, future: Future[Payload]) -> None:
+        try:
+            payload = future.result()
+            other = self._desk.syntaxes.instead(Need(payload.sop_class_uid, payload.transfer_syntax_uid))
+            if other and other != slot.syntax:
+                slot.syntax = other
+                self._request(slot)
+                return
+            self._lanes.prepared(slot, payload)
+        except Exception as error:  # noqa: BLE001  fails closed: judged, kept with the row, shown
+            if self._lanes.remove(slot):
+                self._failed(slot, error)
+        with self._lock:
+            self._at_work.pop(slot.delivery.id, None)
+        self._signal.set()
+
+    def _failed(self, slot: Slot, error: Exception) -> None:
+        delivery = slot.delivery
+        losses = self._hands.lost(delivery) if isinstance(error, Temporary) else 0
+        decision = judge_error(delivery, error, self._retry, losses=losses, now=time.time())
+        outcome = Outcome(
+            Verdict.RETRY if decision.state == "pending" else Verdict.REFUSED, comment=describe(error)
+        )
+        if self._hands.decide(delivery, decision, outcome, started_at=time.time()):
+            word = "parked" if decision.state == "parked" else "retries"
+            self._watch.count(f"deliver.{self.destination}.{word}")
+            if decision.reason == "unexpected":
+                log.error(
+                    "%s: %s could not be prepared: %s",
+                    self.destination,
+                    delivery.instance.id,
+                    describe(error),
+                )
+
+    def _taken(self) -> None:
+        if (self._starved and len(self._lanes) <= CHUNK) or self._backlog:
+            self._starved = False
+            self._signal.set()
+
+    def _written(self, settlements: list[Settlement]) -> None:
+        soon = time.time() + self._tick
+        if any(row.state == "pending" and (row.not_before or 0.0) <= soon for row in settlements):
+            self.wake()
+
+
+def breaker_delays(retry: Retry) -> tuple[Backoff, Backoff]:
+    """How long a receiver is left alone: one that is away or busy, and one that rejects us.
+
+    A probe costs next to nothing, so a peer that comes back is seen within a minute, whatever the images'
+    own back-off; a rejection lasts until somebody changes a configuration, and is asked about more slowly.
+    """
+    quick = Backoff(first=min(1.0, retry.first), factor=retry.factor, cap=min(60.0, retry.cap))
+    slow = Backoff(first=min(30.0, retry.first), factor=retry.factor, cap=min(300.0, retry.cap))
+    return quick, slow

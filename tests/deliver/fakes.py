@@ -1,0 +1,290 @@
+"""A ledger in memory, an egress with a script, and a deliverer between them."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from mapdr.store.ledger import Delivery, Settlement
+
+from mapdr.deliver.prepare import Preparer
+from mapdr.deliver.worker import Deliverer
+from mapdr.kernel.item import FileSlice, Instance, Need, Outcome, Payload, Source, Verdict
+from mapdr.kernel.retry import Retry
+from mapdr.kernel.watch import Watch
+from mapdr.testing.wait import until
+
+EXPLICIT = "1.2.840.10008.1.2.1"
+IMPLICIT = "1.2.840.10008.1.2"
+JPEG2000 = "1.2.840.10008.1.2.4.91"
+CT = "1.2.840.10008.5.1.4.1.1.2"
+MR = "1.2.840.10008.5.1.4.1.1.4"
+
+QUICK = Retry(first=0.02, factor=2.0, cap=0.1, tries=3)
+
+OK = Outcome(Verdict.DELIVERED, 0)
+LOST = Outcome(Verdict.RETRY, comment="the receiver closed the connection", peer_fault=True)
+BUSY = Outcome(Verdict.RETRY, 0xA700, "out of resources", peer_fault=True)
+FAULT = Outcome(Verdict.REFUSED, 0xC000, "cannot understand")
+
+
+@dataclass
+class Row:
+    """One delivery as the fake ledger keeps it."""
+
+    delivery: Delivery
+    state: str = "pending"
+    not_before: float = 0.0
+    leased_until: float = 0.0
+    reason: str = ""
+    comment: str = ""
+    status: int | None = None
+
+
+class FakeLedger:
+    """The contract of `store.ledger.Ledger` in memory; every settlement is kept in `history`."""
+
+    def __init__(self, recipe: Mapping[str, Any] | None = None) -> None:
+        self.lock = threading.RLock()
+        self.rows: dict[int, Row] = {}
+        self.history: list[Settlement] = []
+        self.leases = 0
+        self.looks = 0
+        self.renewed: Counter[int] = Counter()
+        self.broken = False
+        self._recipe = recipe or {"steps": []}
+
+    def add(
+        self, count: int, *, sop_class: str = CT, syntax: str = EXPLICIT, destination: str = "pacs"
+    ) -> list[int]:
+        with self.lock:
+            first = len(self.rows) + 1
+            for number in range(first, first + count):
+                instance = make_instance(number, sop_class, syntax)
+                delivery = Delivery(number, instance, destination, 0, 0, "r", "", 0, 0.0)
+                self.rows[number] = Row(delivery)
+            return list(range(first, first + count))
+
+    def lease(self, destination: str, limit: int, seconds: float, owner: str) -> list[Delivery]:
+        self._check()
+        now = time.time()
+        with self.lock:
+            self.leases += 1
+            due = [
+                row
+                for row in self.rows.values()
+                if row.delivery.destination == destination
+                and ((row.state == "pending" and row.not_before <= now)
+                     or (row.state == "leased" and row.leased_until <= now))
+            ][:limit]  # fmt: skip
+            for row in due:
+                row.state, row.leased_until = "leased", now + seconds
+            return [row.delivery for row in due]
+
+    def renew(self, ids: Sequence[int], seconds: float, owner: str) -> None:
+        self._check()
+        with self.lock:
+            for id_ in ids:
+                self.rows[id_].leased_until = time.time() + seconds
+                self.renewed[id_] += 1
+
+    def settle(self, settlements: list[Settlement]) -> None:
+        self._check()
+        with self.lock:
+            self.history += settlements
+            for item in settlements:
+                row = self.rows[item.delivery_id]
+                row.state = item.state
+                row.not_before = item.not_before or 0.0
+                row.reason, row.comment, row.status = item.reason, item.comment, item.status
+                attempts = row.delivery.attempts + bool(item.count_attempt)
+                syntax = row.delivery.syntax if item.syntax is None else item.syntax
+                row.delivery = replace(row.delivery, attempts=attempts, syntax=syntax)
+
+    def next_due(self, destination: str) -> float | None:
+        self._check()
+        with self.lock:
+            self.looks += 1
+            due = [
+                row.not_before
+                for row in self.rows.values()
+                if row.state == "pending" and row.delivery.destination == destination
+            ]
+            return min(due, default=None)
+
+    def recipe(self, hash_: str) -> Mapping[str, Any]:
+        return self._recipe
+
+    def memory(self, instance_id: str, recipe: str, syntax: str) -> Any:
+        return None
+
+    def states(self) -> Counter[str]:
+        with self.lock:
+            return Counter(row.state for row in self.rows.values())
+
+    def sent(self) -> list[Settlement]:
+        """The settlements that stand for something that was sent or tried."""
+        with self.lock:
+            return [item for item in self.history if item.verdict is not None]
+
+    def _check(self) -> None:
+        if self.broken:
+            raise OSError(5, "the disk is gone")
+
+
+def make_instance(number: int, sop_class: str = CT, syntax: str = EXPLICIT) -> Instance:
+    return Instance(
+        id=f"{number:032x}",
+        source=Source("in", "CT1", "MAPDR", "192.0.2.1"),
+        sop_class_uid=sop_class,
+        sop_instance_uid=f"2.25.{number}",
+        study_instance_uid="2.25.1000",
+        series_instance_uid="2.25.1001",
+        modality="CT",
+        transfer_syntax_uid=syntax,
+        path=Path(f"{number}.dcm"),
+        data_offset=400,
+        size=1000,
+        received_at=time.time(),
+    )
+
+
+class FakeChain:
+    """Relays, or reencodes to the override; `fail` may raise for an instance."""
+
+    def __init__(self, fail: Callable[[Instance], None] = lambda instance: None) -> None:
+        self.fail = fail
+        self.prepared: list[tuple[str, str]] = []
+
+    def prepare(self, instance: Instance, memory: Any, syntax_override: str = "") -> Payload:
+        self.prepared.append((instance.id, syntax_override))
+        self.fail(instance)
+        return Payload(
+            instance.sop_class_uid,
+            instance.sop_instance_uid,
+            syntax_override or instance.transfer_syntax_uid,
+            (FileSlice(instance.path, instance.data_offset, instance.size),),
+            instance.size,
+        )
+
+
+Script = Callable[[Payload, "FakeSession"], Outcome]
+
+
+class FakeSession:
+    """A session whose answers come from a script; a closed one answers nothing."""
+
+    def __init__(self, egress: FakeEgress, needs: Sequence[Need]) -> None:
+        self.egress = egress
+        self.proposed = set(needs) | {
+            Need(need.sop_class_uid, syntax) for need in needs for syntax in egress.syntaxes
+        }
+        self.closed = threading.Event()
+
+    def covers(self, need: Need) -> bool:
+        return need in self.proposed
+
+    def accepts(self, need: Need) -> bool:
+        return need in self.proposed and need.transfer_syntax_uid in self.egress.takes
+
+    def send(self, payload: Payload) -> Outcome:
+        if self.closed.is_set():
+            return LOST
+        outcome = self.egress.script(payload, self)
+        with self.egress.lock:
+            self.egress.sent.append((payload.sop_instance_uid, payload.transfer_syntax_uid, outcome))
+        return outcome
+
+    def close(self) -> None:
+        if not self.closed.is_set():
+            self.closed.set()
+            with self.egress.lock:
+                self.egress.open -= 1
+
+
+class FakeEgress:
+    """A destination: `script` answers sends, `refuse` may raise on connect, `echo` answers probes."""
+
+    def __init__(
+        self,
+        script: Script = lambda payload, session: OK,
+        *,
+        sessions: int = 2,
+        syntaxes: Sequence[str] = (EXPLICIT, IMPLICIT),
+        takes: Sequence[str] = (EXPLICIT, IMPLICIT, JPEG2000),
+        retry: Retry = QUICK,
+    ) -> None:
+        self.script = script
+        self.sessions = sessions
+        self.syntaxes = tuple(syntaxes)
+        self.takes = set(takes)
+        self.retry = retry
+        self.lock = threading.Lock()
+        self.sent: list[tuple[str, str, Outcome]] = []
+        self.connects: list[list[Need]] = []
+        self.probes = 0
+        self.open = 0
+        self.refuse: Callable[[], None] = lambda: None
+        self.echo: Callable[[], Outcome] = lambda: OK
+        self.stopped = 0
+
+    def start(self) -> None:
+        pass
+
+    def stop(self, deadline: float) -> None:
+        self.stopped += 1
+
+    def connect(self, needs: Sequence[Need]) -> FakeSession:
+        with self.lock:
+            self.connects.append(list(needs))
+        self.refuse()
+        with self.lock:
+            self.open += 1
+        return FakeSession(self, needs)
+
+    def probe(self) -> Outcome:
+        self.probes += 1
+        return self.echo()
+
+
+@contextmanager
+def delivering(
+    ledger: FakeLedger,
+    egress: Any,
+    chain: FakeChain | None = None,
+    *,
+    tick: float = 0.05,
+    stop: float = 2.0,
+    **settings: float,
+) -> Iterator[Deliverer]:
+    """A running deliverer for destination "pacs"; stopped at the end, with every thread gone."""
+    pool = ThreadPoolExecutor(2)
+    made = chain or FakeChain()
+    preparer = Preparer(ledger, lambda steps: made, pool)
+    deliverer = Deliverer(
+        "pacs", egress, ledger, preparer, owner="node", watch=Watch(), tick=tick, **settings
+    )
+    before = set(threading.enumerate())
+    deliverer.start()
+    try:
+        yield deliverer
+    finally:
+        deliverer.stop(time.monotonic() + stop)
+        pool.shutdown()
+        left = until(
+            lambda: not [t for t in threading.enumerate() if t not in before], 5, "every thread's end"
+        )
+        assert left
+
+
+def settled(ledger: FakeLedger, seconds: float = 10.0) -> Counter[str]:
+    """Wait until no row is pending or leased; the states then."""
+    until(lambda: not {"pending", "leased"} & set(ledger.states()), seconds, "the end of every row")
+    return ledger.states()

@@ -1,0 +1,79 @@
+"""The breaker's three states, with a clock in hand."""
+
+from __future__ import annotations
+
+from mapdr.deliver.backoff import Backoff
+from mapdr.deliver.breaker import Breaker, State
+
+
+class Clock:
+    """A clock that stands still until it is moved."""
+
+    def __init__(self) -> None:
+        self.now = 100.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def make() -> tuple[Breaker, Clock]:
+    clock = Clock()
+    quick = Backoff(first=1.0, factor=2.0, cap=60.0, jitter=0.0)
+    slow = Backoff(first=30.0, factor=2.0, cap=300.0, jitter=0.0)
+    return Breaker(quick, slow, clock=clock, wall=clock), clock
+
+
+def test_a_trip_opens_it_with_a_reason_that_a_person_sees() -> None:
+    breaker, _ = make()
+    assert breaker.trip("unreachable", "connection refused")
+    view = breaker.view()
+    assert (view.state, view.reason, view.comment) == (State.OPEN, "unreachable", "connection refused")
+    assert (view.since, view.retry_at) == (100.0, 101.0)
+
+
+def test_associations_that_fail_together_are_one_failure() -> None:
+    breaker, _ = make()
+    assert breaker.trip("unreachable", "")
+    assert not breaker.trip("unreachable", "")
+    assert not breaker.trip("unreachable", "")
+    assert breaker.view().failures == 1
+    assert breaker.wait() == 1.0
+
+
+def test_each_failure_in_a_row_waits_longer_and_an_echo_does_not_forget_them() -> None:
+    breaker, clock = make()
+    waits = []
+    for _ in range(9):
+        breaker.trip("receiver-busy", "")
+        waits.append(breaker.wait())
+        clock.now += breaker.wait()
+        breaker.trial()
+        assert breaker.state is State.TRIAL
+    assert waits == [1, 2, 4, 8, 16, 32, 60, 60, 60]
+
+
+def test_a_final_status_closes_it_and_forgets() -> None:
+    breaker, clock = make()
+    breaker.trip("unreachable", "")
+    clock.now += 5
+    breaker.trial()
+    assert breaker.heard()
+    assert not breaker.heard()
+    assert breaker.view().state is State.CLOSED
+    breaker.trip("unreachable", "")
+    assert breaker.wait() == 1.0
+
+
+def test_a_rejection_is_asked_about_slowly() -> None:
+    breaker, _ = make()
+    breaker.trip("association-rejected", "the called AE title is not known", slow=True)
+    assert breaker.wait() == 30.0
+    breaker.still_away("association-rejected", "the called AE title is not known", slow=True)
+    assert breaker.wait() == 60.0
+    assert breaker.view().since == 100.0
+
+
+def test_a_trial_needs_an_open_breaker() -> None:
+    breaker, _ = make()
+    breaker.trial()
+    assert breaker.state is State.CLOSED
