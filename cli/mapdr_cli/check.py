@@ -1,0 +1,94 @@
+"""`mapdr check`: everything that is wrong with a configuration, at once; and loading one for the others."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import click
+from click.exceptions import Exit
+
+from mapdr.config.problem import Problem
+from mapdr.config.read import Loaded, read
+from mapdr.kernel.plan import Plan, make_plan
+from mapdr.kernel.registry import Registry
+from mapdr_cli import words
+from mapdr_cli.options import config_option, json_option, print_json
+from mapdr_cli.terminal import console
+
+
+@dataclass(frozen=True, slots=True)
+class Checked:
+    """A configuration, what it plans, and what is wrong with it (in the order of the file)."""
+
+    path: Path
+    loaded: Loaded
+    plan: Plan | None
+    registry: Registry
+    problems: tuple[Problem, ...]
+
+
+def examine(path: Path) -> Checked:
+    """Read and plan the configuration at `path`; never raises for what it says."""
+    registry = Registry()
+    loaded = read(path, registry)
+    plan = make_plan(loaded.config, registry) if loaded.config is not None else None
+    findings = loaded.locate(plan.problems) if plan is not None else ()
+    problems = tuple(sorted({*loaded.problems, *findings}, key=lambda problem: (problem.line, str(problem))))
+    return Checked(path, loaded, plan, registry, problems)
+
+
+def load(path: Path) -> tuple[Loaded, Plan, Registry]:
+    """A configuration without problems; with problems, prints all of them and exits 2."""
+    checked = examine(path)
+    if checked.problems or checked.plan is None:
+        show_problems(checked.problems)
+        raise Exit(2)
+    return checked.loaded, checked.plan, checked.registry
+
+
+def show_problems(problems: Iterable[Problem]) -> None:
+    """Print every problem on standard error, one line each, in a form that editors can jump to."""
+    err = console(stderr=True)
+    for problem in problems:
+        err.print(words.plain(problem), style="bad", soft_wrap=True)
+
+
+@click.command()
+@config_option
+@json_option
+def check(config: Path, as_json: bool) -> None:
+    """Find everything that is wrong with the configuration: each problem with its line and its cure.
+
+    Nothing is started, and no address is called. Exits 2 if there is a problem.
+    """
+    checked = examine(config)
+    if as_json:
+        print_json(
+            {
+                "file": str(config),
+                "problems": [
+                    {"line": one.line, "path": one.path, "what": one.what, "cure": one.cure}
+                    for one in checked.problems
+                ],
+            }
+        )
+    elif checked.problems or checked.plan is None:
+        show_problems(checked.problems)
+        click.echo(f"{config}: {words.many(len(checked.problems), 'problem')}", err=True)
+    else:
+        click.echo(f"{config}: no problem; {summary(checked.plan)}")
+    if checked.problems:
+        raise Exit(2)
+
+
+def summary(plan: Plan) -> str:
+    """What a plan holds, in one line."""
+    parts: list[tuple[Any, str]] = [
+        (plan.receivers, "receiver"),
+        (plan.destinations, "destination"),
+        (plan.webhooks, "webhook"),
+    ]
+    return ", ".join(words.many(len(group), noun) for group, noun in parts)

@@ -1,0 +1,130 @@
+"""`mapdr init`: a first configuration with a comment on every line that one has to edit."""
+
+from __future__ import annotations
+
+import re
+import socket
+from pathlib import Path
+
+import click
+
+from mapdr_cli.options import NAME, user_folder
+
+TEMPLATE = """\
+# MAPDR's configuration. `mapdr check` finds every mistake in it; `mapdr run` starts the node.
+
+[node]
+name = "{name}"
+data = "mapdr-data"              # images, index and keys; put it on a disk with room
+durability = "power-loss"        # or "process-crash": faster, but a power cut may lose images
+retention = "7 days"             # how long delivered images are kept
+
+# Where modalities send to.
+[receive.modalities]
+type = "dicom"
+ae_title = "{ae_title}"
+host = "0.0.0.0"
+port = {port}
+# Whoever is not listed here is rejected; without the line, everybody may send.
+# allow = [{{ ae_title = "CT1", host = "10.1.2.0/24" }}]
+
+# Where images go. Give it a name of your own; rules and the dashboard use it.
+[egress.{to}]
+type = "dicom"
+ae_title = "{to_ae}"
+host = "{to_host}"
+port = {to_port}
+associations = 2
+# bandwidth = "20 Mbit/s"
+
+# Tell another system when a study has arrived there.
+# [webhook.ris]
+# url = "https://ris.example/hooks/mapdr"
+# on = ["study.delivered", "delivery.parked"]
+# secret = "env:RIS_SECRET"
+# payload = {{ accession = "{{AccessionNumber}}", modality = "{{Modality}}", images = "{{images}}" }}
+
+# Every rule that matches sends. An image that no rule takes is kept, and shown as unrouted.
+[[rule]]
+name = "everything to {to}"
+when = {{}}                        # every image; or: {{ Modality = ["CT", "MR"], StationName = "ER*" }}
+# tags = [{{ prefix = "AccessionNumber", with = "CN-" }}]
+# compress = {{ to = "jpeg2000-lossless" }}
+send_to = ["{to}"]
+"""
+
+DESTINATION = re.compile(
+    r"(?:(?P<name>[A-Za-z0-9_-]+)=)?(?P<ae>[^@\s]{1,16})@(?P<host>[^:\s]+):(?P<port>\d{1,5})"
+)
+
+
+@click.command()
+@click.option(
+    "--config",
+    "target",
+    metavar="FILE",
+    type=click.Path(path_type=Path),
+    default=NAME,
+    show_default=True,
+    help="The file to write.",
+)
+@click.option("--user", is_flag=True, help=f"Write it to {user_folder()} instead of here.")
+@click.option("--name", metavar="NAME", help="The node's name; otherwise this machine's.")
+@click.option("--ae-title", default="MAPDR", show_default=True, help="The AE title that modalities call.")
+@click.option(
+    "--port",
+    default=11112,
+    show_default=True,
+    type=click.IntRange(1, 65535),
+    help="The port that modalities call.",
+)
+@click.option(
+    "--to",
+    "destination",
+    metavar="[NAME=]AE@HOST:PORT",
+    help="The first destination; otherwise an example to edit.",
+)
+@click.option("--force", is_flag=True, help="Replace a file that is there.")
+def init(
+    *,
+    target: Path,
+    user: bool,
+    name: str | None,
+    ae_title: str,
+    port: int,
+    destination: str | None,
+    force: bool,
+) -> None:
+    """Write a first mapdr.toml, with a comment on every line that has to be edited."""
+    path = user_folder() / NAME if user else target
+    if path.exists() and not force:
+        raise click.ClickException(f"{path} is there already; --force replaces it")
+    to, to_ae, to_host, to_port = _destination(destination)
+    text = TEMPLATE.format(
+        name=_node_name(name),
+        ae_title=ae_title,
+        port=port,
+        to=to,
+        to_ae=to_ae,
+        to_host=to_host,
+        to_port=to_port,
+    )
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text, encoding="utf-8")
+    click.echo(f"Wrote {path}. Edit it, then: mapdr check, mapdr run")
+    if destination is None:
+        click.echo('Its destination "pacs" is an example: enter your receiver there.')
+
+
+def _destination(text: str | None) -> tuple[str, str, str, int]:
+    if text is None:
+        return "pacs", "PACS", "192.0.2.10", 104
+    match = DESTINATION.fullmatch(text)
+    if match is None or not 0 < int(match["port"]) < 65536:
+        raise click.BadParameter(f"{text} is not [NAME=]AE@HOST:PORT", param_hint="--to")
+    name = match["name"] or re.sub(r"[^a-z0-9_-]+", "-", match["ae"].lower()).strip("-") or "pacs"
+    return name, match["ae"], match["host"], int(match["port"])
+
+
+def _node_name(name: str | None) -> str:
+    return re.sub(r"[^A-Za-z0-9_-]+", "-", name or socket.gethostname().split(".")[0]).strip("-") or "node"

@@ -1,0 +1,63 @@
+"""The dashboard, again and again, until it is done: on a terminal in place, elsewhere as plain lines."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from typing import Any
+
+from rich.console import Console
+from rich.live import Live
+
+from mapdr_cli import words
+from mapdr_cli.dashboard import State, dashboard
+from mapdr_cli.terminal import glyphs
+
+Gather = Callable[[], dict[str, Any]]
+
+PAUSE = 0.5
+"""Seconds between two drawings: quick enough to see, slow enough to cost nothing."""
+
+
+def follow(console: Console, gather: Gather, done: Callable[[], bool], *, pause: float = PAUSE) -> None:
+    """Draw what `gather` says on the whole screen until `done`; the screen comes back as it was."""
+    rest = threading.Event()
+    with Live(console=console, screen=True, auto_refresh=False, vertical_overflow="crop") as live:
+        while not done():
+            live.update(draw(console, gather()), refresh=True)
+            rest.wait(pause)
+
+
+def draw(console: Console, state: State, height: int | None = None) -> Any:
+    """The dashboard for this console's size, or for another height."""
+    # The last line stays free: writing it would scroll some terminals.
+    return dashboard(state, width=console.width, height=height or console.height - 1, glyphs=glyphs(console))
+
+
+def follow_plain(console: Console, gather: Gather, done: Callable[[], bool], *, pause: float = 1.0) -> None:
+    """One line a second until `done`, as long as something changes; for logs and scripts."""
+    rest = threading.Event()
+    last = ""
+    while not done():
+        state = gather()
+        text = line(state)
+        if text != last:
+            console.print(f"{words.clock(state['at'])} {text}", soft_wrap=True)
+        last = text
+        rest.wait(pause)
+
+
+def line(state: State) -> str:
+    """The state in one line, without the time."""
+    received = sum(numbers["images"] for numbers in state["today"]["received"].values())
+    delivered = sum(
+        numbers["images"] for counts in state["today"]["delivered"].values() for numbers in counts.values()
+    )
+    parts = [
+        f"received {words.count(received)}",
+        f"delivered {words.count(delivered)}",
+        f"waiting {words.count(state['pending'])}",
+    ]
+    parts += [f"{word} {words.count(state[word])}" for word in ("parked", "unrouted") if state[word]]
+    parts += [item["text"] for item in state["attention"] if item["level"] == "bad"]
+    return words.plain("; ".join(parts))

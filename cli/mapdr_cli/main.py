@@ -1,0 +1,118 @@
+"""The `mapdr` program and how it ends: 0 done, 1 something failed, 2 usage or configuration."""
+
+from __future__ import annotations
+
+import errno
+from importlib import import_module
+from typing import Any, NoReturn
+
+import click
+from click.exceptions import ClickException, Exit
+
+import mapdr
+from mapdr.kernel.errors import ConfigurationError, MapdrError
+from mapdr_cli.terminal import console, prepare_streams
+
+FAILED, USAGE = 1, 2
+
+COMMANDS = {
+    "init": "init",
+    "check": "check",
+    "run": "run",
+    "demo": "demo",
+    "top": "top",
+    "status": "status",
+    "studies": "listings",
+    "deliveries": "listings",
+    "retry": "queue",
+    "hold": "queue",
+    "release": "queue",
+    "send": "send",
+    "echo": "echo",
+    "explain": "explain",
+    "doctor": "doctor",
+    "plugins": "plugins",
+}
+"""Commands in the order in which an operator meets them, and the module that holds each."""
+
+
+class Program(click.Group):
+    """Loads a command's module when it is asked for, and turns errors into one line and an exit status."""
+
+    def main(self, *args: Any, **kwargs: Any) -> Any:
+        """The entry point of the `mapdr` program."""
+        prepare_streams()
+        kwargs.setdefault("prog_name", "mapdr")
+        return super().main(*args, **kwargs)
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """The commands in the order of the table."""
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """The command by its name, or None."""
+        module = COMMANDS.get(cmd_name)
+        if module is None:
+            return None
+        command: click.Command = getattr(import_module(f"mapdr_cli.{module}"), cmd_name)
+        return command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """As click does it, with the nearest name for one that does not exist."""
+        from mapdr.kernel.finding import nearest
+
+        if args and args[0] not in COMMANDS and not args[0].startswith("-"):
+            near = nearest(args[0], COMMANDS)
+            hint = f'; did you mean "{near}"?' if near else ""
+            ctx.fail(f'there is no command "{args[0]}"{hint}')
+        return super().resolve_command(ctx, args)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the command; whatever it raises ends in one line that says what failed."""
+        try:
+            return super().invoke(ctx)
+        except (ClickException, Exit, click.Abort):
+            raise
+        except ConfigurationError as error:
+            _end(ctx, str(error), USAGE)
+        except OSError as error:
+            if error.errno == errno.EPIPE:
+                raise
+            _end(ctx, f"{error.strerror or type(error).__name__}{_about(error)}", FAILED)
+        except MapdrError as error:
+            _end(ctx, str(error), FAILED)
+        except Exception as error:  # noqa: BLE001  the last resort: named in one line, whole with --debug
+            # The text of a foreign exception may quote a value of an image: only its kind is shown.
+            _end(ctx, f"{type(error).__name__} ended the command; `mapdr --debug ...` shows where", FAILED)
+
+
+def _about(error: OSError) -> str:
+    return f": {error.filename}" if error.filename else ""
+
+
+def _end(ctx: click.Context, message: str, status: int) -> NoReturn:
+    err = console(stderr=True)
+    if ctx.params.get("debug"):
+        # Never with locals: they hold patients.
+        err.print_exception(show_locals=False, suppress=[click])
+    err.print(f"mapdr: {message}", style="bad", soft_wrap=True)
+    raise Exit(status)
+
+
+@click.group(
+    cls=Program,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    epilog="Every command has --help. Exit status: 0 done, 1 something failed, 2 usage or configuration.",
+)
+@click.version_option(mapdr.__version__, prog_name="mapdr")
+@click.option("--debug", is_flag=True, help="Show where an error happened.")
+def main(debug: bool) -> None:
+    """MAPDR routes DICOM images: receives, keeps, changes, delivers, and shows what became of each.
+
+    \b
+    New here?            mapdr demo
+    A node of your own?  mapdr init, edit mapdr.toml, mapdr check, mapdr run
+    Watching it?         mapdr top, or mapdr status for a few lines
+    """
