@@ -1,0 +1,186 @@
+"""A data set while it is edited: elements found by path, text read and put, all text moved to ISO_IR 192."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Literal
+
+from mapdr import _fast
+from mapdr._fast.scan_tables import BIG_ENDIAN, CHARACTER_SET, Unreadable
+from mapdr.dicom.charset import TEXT_VRS, UTF8, decode_or_none, is_plain
+from mapdr.dicom.fit import LIMITS, encode_value, fit, pad
+from mapdr.dicom.path import EditPath, format_edit_path, format_path, format_tag, tag_vr
+from mapdr.dicom.scan import encoding_flags
+from mapdr.dicom.tree import Level, Node
+from mapdr.dicom.value import texts_of
+from mapdr.kernel.errors import Permanent
+from mapdr.kernel.item import TagPath
+
+Overflow = Literal["error", "truncate"]
+PIXEL_GROUP = 0x7FE0
+
+
+def _top_level(data: bytes, flags: int) -> tuple[Level, bytes]:
+    """The elements of a data set's part, and the zeros behind them."""
+    walk = _fast.walk(data, len(data), len(data), flags, {}, beyond=True, max_value=0)
+    if walk.truncated:
+        raise Unreadable("the data set ends within an element", reason="truncated")
+    found, end = _fast.elements(data, 0, walk.end, walk.flags)
+    return Level(data, walk.flags, found, (0, end)), data[end:]
+
+
+class Document:
+    """The data set while it is edited."""
+
+    def __init__(self, header: bytes, tail: bytes | None, transfer_syntax_uid: str, undeclared: str) -> None:
+        self.head, self.padding = _top_level(header, encoding_flags(transfer_syntax_uid))
+        self.tail, self.tail_padding = self.head, b""
+        if tail is not None:
+            self.tail, self.tail_padding = _top_level(tail, self.head.flags)
+        self.undeclared = (undeclared,) if undeclared else ()
+        self.changed: dict[TagPath, None] = {}
+        self.moved = False
+
+    def tops(self) -> list[Level]:
+        """The top level: header, and tail if there is one."""
+        return [self.head] if self.tail is self.head else [self.head, self.tail]
+
+    def top_for(self, tag: int) -> Level:
+        """Where a top-level element is, or belongs."""
+        for level in self.tops():
+            if level.find(tag):
+                return level
+        return self.tail if tag >> 16 > PIXEL_GROUP else self.head
+
+    def terms(self, level: Level) -> tuple[str, ...]:
+        """The character set that holds in a level; the assumed one where none is declared."""
+        while level.parent and not level.find(CHARACTER_SET):
+            level = level.parent.level
+        return (level if level.parent else self.head).terms or self.undeclared
+
+    def levels(self, path: EditPath, *, create: bool) -> list[Level]:
+        """The levels that hold, or would hold, the last element of `path`."""
+        found = [self.top_for(path[0][0])]
+        for tag, index in path[:-1]:
+            found = [item for level in found for item in self._items(level, tag, index, create=create)]
+        return found
+
+    def _items(self, level: Level, tag: int, index: int | None, *, create: bool) -> list[Level]:
+        node = level.find(tag)
+        if node is None:
+            if not create or (index or 0) > 0:
+                return []
+            if tag_vr(tag) != "SQ":
+                raise Permanent(
+                    f"{format_tag(tag)} is absent and not known as a sequence", reason="no-such-item"
+                )
+            node = level.add(tag, "SQ")
+            node.items = []
+        elif not node.is_sequence() and node.vr != b"UN":
+            raise Permanent(f"{format_tag(tag)} is no sequence in this image", reason="no-such-item")
+        items = node.open()
+        if create and (index or 0) == len(items) and (index is not None or not items):
+            Level.new_item(node)
+        return list(items) if index is None else items[index : index + 1]
+
+    def text_at(self, path: TagPath) -> str:
+        """The first element at `path` that is not empty, its values joined by backslashes; else ""."""
+        for node in self.nodes_at(path):
+            text = self.text_of(node)
+            if text:
+                return text
+        return ""
+
+    def nodes_at(self, path: TagPath) -> Iterator[Node]:
+        """The elements at `path` in any item."""
+        for level in self.levels(tuple((tag, None) for tag in path), create=False):
+            node = level.find(path[-1])
+            if node:
+                yield node
+
+    def text_of(self, node: Node) -> str:
+        """The values of an element, joined by backslashes."""
+        big_endian = bool(node.level.flags & BIG_ENDIAN)
+        return "\\".join(texts_of(node.raw, node.vr_name, self.terms(node.level), big_endian=big_endian))
+
+    def put(
+        self, level: Level, path: EditPath, text: str, overflow: Overflow, *, strict: bool = True
+    ) -> None:
+        """Give the last element of `path` a text in this level. Raises Permanent if it does not fit."""
+        tag = path[-1][0]
+        node = level.find(tag)
+        vr = node.vr_name if node else tag_vr(tag)
+        if vr == "UN":
+            vr = "LO"
+        if node and self.text_of(node) == text:
+            return
+        try:
+            text = fit(text, vr, truncate=overflow == "truncate", form=strict)
+            raw = encode_value(text, vr, self.terms(level), big_endian=bool(level.flags & BIG_ENDIAN))
+            if raw is None:
+                self.move_to_utf8()
+                raw = encode_value(text, vr, (UTF8,))
+        except Permanent as error:
+            cure = (
+                '; overflow = "truncate" cuts it' if error.reason == "value-too-long" and vr in LIMITS else ""
+            )
+            raise Permanent(f"{format_edit_path(path)}: {error}{cure}", reason=error.reason) from error
+        self.put_raw(level, path, vr, raw or b"")
+
+    def put_raw(self, level: Level, path: EditPath, vr: str, raw: bytes) -> None:
+        """Give the last element of `path` its bytes in this level; one that comes twice comes once then."""
+        tag = path[-1][0]
+        node = level.find(tag)
+        if node and node.raw == raw:
+            return
+        if node is None:
+            node = level.add(tag, vr)
+        node.data = raw
+        node.items = None
+        for other in [other for other in level.nodes if other.tag == tag and other is not node]:
+            level.remove(other)
+        self.note(path)
+
+    def note(self, path: EditPath) -> None:
+        """Remember that the element at `path` differs now."""
+        self.changed[tuple(tag for tag, _ in path)] = None
+
+    def move_to_utf8(self) -> None:
+        """Decode all text in its declared set, strictly, and encode it in ISO_IR 192."""
+        terms = self.terms(self.head)
+        if terms == (UTF8,):
+            return
+        self.moved = True
+        for level in self.tops():
+            self._move(level, terms, ())
+        declared = self.head.find(CHARACTER_SET)
+        if declared is None:
+            declared = self.head.add(CHARACTER_SET, "CS")
+        declared.data = UTF8.encode("ascii")
+        self.changed[(CHARACTER_SET,)] = None
+
+    def _move(self, level: Level, terms: tuple[str, ...], path: TagPath) -> None:
+        own = level.find(CHARACTER_SET)
+        if own and path:
+            terms = level.terms or self.undeclared
+        for node in level.nodes:
+            here = (*path, node.tag)
+            if node.tag == CHARACTER_SET:
+                if path and node.raw:
+                    node.data = UTF8.encode("ascii")
+                    self.changed[here] = None
+            elif node.is_sequence():
+                # Plain bytes mean the same in UTF-8; an item's own declaration matters only for others.
+                if node.items is not None or not is_plain(node.original()):
+                    for item in node.open():
+                        self._move(item, terms, here)
+            elif node.vr_name.encode() in TEXT_VRS and not is_plain(node.raw):
+                text = decode_or_none(node.raw, terms, person=node.vr_name == "PN")
+                if text is None:
+                    raise Permanent(
+                        f"{format_path(here)} holds bytes that the declared character set does not have; "
+                        "the text cannot be moved to ISO_IR 192",
+                        reason="character-set",
+                    )
+                node.data = pad(text.rstrip(" \0").encode(), node.vr_name)
+                self.changed[here] = None

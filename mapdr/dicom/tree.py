@@ -1,0 +1,235 @@
+"""A data set as a tree that is opened only where it is changed, and written back byte for byte elsewhere.
+
+A level (the data set, or an item) holds nodes (elements); a sequence's node holds levels once opened.
+What was not touched is copied from the original bytes; what was touched gets new lengths up to the top,
+and the group lengths that are present are set right where their group changed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from struct import Struct
+
+from mapdr import _fast
+from mapdr._fast.scan_tables import (
+    BIG_ENDIAN,
+    CHARACTER_SET,
+    EXPLICIT,
+    ITEM,
+    LONG_VRS,
+    SEQUENCE_END,
+    UNDEFINED,
+    Element,
+    Unreadable,
+    is_fragmented,
+    nested_flags,
+)
+from mapdr.dicom.charset import parse_terms
+from mapdr.dicom.path import format_tag, tag_vr
+from mapdr.kernel.errors import Permanent
+
+MAX_DEPTH = 64
+"""Levels of sequences that are opened for a change; deeper ones are kept as bytes."""
+
+_HEAD = {0: Struct("<HHL"), BIG_ENDIAN: Struct(">HHL")}
+_SHORT = {0: Struct("<HH2sH"), BIG_ENDIAN: Struct(">HH2sH")}
+_LONG = {0: Struct("<HH2sHL"), BIG_ENDIAN: Struct(">HH2sHL")}
+
+
+class Node:
+    """An element. `data`: its new value; `items`: its levels, once opened; neither: as it was."""
+
+    __slots__ = ("_old", "data", "items", "level", "tag", "vr")
+
+    def __init__(self, level: Level, tag: int, vr: bytes, old: Element | None) -> None:
+        self.level = level
+        self.tag = tag
+        self.vr = vr
+        self._old = old
+        self.data: bytes | None = None if old else b""
+        self.items: list[Level] | None = None
+
+    @property
+    def vr_name(self) -> str:
+        """The VR as written, or the dictionary's in implicit VR and for a public UN."""
+        if self.vr == b"" or (self.vr == b"UN" and not self.tag >> 16 & 1):
+            return tag_vr(self.tag)
+        return self.vr.decode("ascii")
+
+    @property
+    def raw(self) -> bytes:
+        """Its value now; of a sequence, nothing."""
+        if self.data is not None:
+            return self.data
+        old = self._old
+        if self.items is not None or old is None or old.length == UNDEFINED:
+            return b""
+        return bytes(self.level.buffer[old.value : old.end])
+
+    @property
+    def changed(self) -> bool:
+        """Whether its bytes will differ."""
+        return self.data is not None or (
+            self.items is not None and (self._old is None or any(item.changed for item in self.items))
+        )
+
+    def is_sequence(self) -> bool:
+        """Whether it has items as far as its VR, its length or the dictionary tell."""
+        if self.items is not None:
+            return True
+        if self._old is None:
+            return False
+        if self._old.length == UNDEFINED:
+            return not is_fragmented(self.tag, self.vr)
+        return self.vr_name == "SQ"
+
+    def original(self) -> bytes:
+        """Its bytes as they came, head and all."""
+        return bytes(self.level.buffer[self._old.offset : self._old.end]) if self._old else b""
+
+    def open(self) -> list[Level]:
+        """Its items. Raises Unreadable if its bytes are no sequence, Permanent if it is too deep."""
+        if self.items is None:
+            if self.level.depth >= MAX_DEPTH:
+                raise Permanent(f"{format_tag(self.tag)} nests too deep to be changed", reason="too-deep")
+            self.items = [] if self._old is None else list(self._read(self._old))
+            self.data = None
+        return self.items
+
+    def _read(self, old: Element) -> Iterator[Level]:
+        buffer = self.level.buffer
+        flags = nested_flags(self.level.flags, self.vr)
+        head = _HEAD[flags & BIG_ENDIAN]
+        defined = old.length != UNDEFINED
+        end = old.end if defined else old.end - 8
+        offset = old.value
+        while offset < end:
+            if end - offset < 8:
+                raise Unreadable(f"{format_tag(self.tag)} is no sequence", reason="bad-item")
+            group, element, length = head.unpack_from(buffer, offset)
+            if group << 16 | element != ITEM:
+                raise Unreadable(f"{format_tag(self.tag)} is no sequence", reason="bad-item")
+            start = offset + 8
+            if length == UNDEFINED:
+                found, stop = _fast.elements(buffer, start, end, flags, in_item=True)
+                offset = stop + 8
+            elif start + length > end:
+                raise Unreadable(f"an item of {format_tag(self.tag)} ends too late", reason="truncated")
+            else:
+                found, stop = _fast.elements(buffer, start, start + length, flags)
+                offset = stop
+            yield Level(buffer, flags, found, (start, stop), parent=self, defined=length != UNDEFINED)
+
+    def write(self) -> bytes:
+        """Its bytes now."""
+        if not self.changed:
+            return self.original()
+        order = self.level.flags & BIG_ENDIAN
+        old = self._old
+        if self.items is None:
+            value = self.data or b""
+        else:
+            value = b"".join(item.write_item() for item in self.items)
+            if old and old.length == UNDEFINED:
+                head = bytes(self.level.buffer[old.offset : old.value])
+                return (
+                    head + value + _HEAD[nested_flags(order, self.vr)].pack(0xFFFE, SEQUENCE_END & 0xFFFF, 0)
+                )
+        group, element = self.tag >> 16, self.tag & 0xFFFF
+        if not self.vr:
+            return _HEAD[order].pack(group, element, len(value)) + value
+        if self.vr in LONG_VRS or (old and old.value - old.offset == 12):
+            return _LONG[order].pack(group, element, self.vr, 0, len(value)) + value
+        if len(value) > 0xFFFE:
+            raise Permanent(f"{format_tag(self.tag)} is too long for its VR", reason="value-too-long")
+        return _SHORT[order].pack(group, element, self.vr, len(value)) + value
+
+
+class Level:
+    """The elements of the data set, of its tail, or of an item, in their order."""
+
+    __slots__ = ("_defined", "_span", "buffer", "depth", "flags", "nodes", "parent", "touched")
+
+    def __init__(
+        self,
+        buffer: bytes,
+        flags: int,
+        found: list[Element],
+        span: tuple[int, int],
+        *,
+        parent: Node | None = None,
+        defined: bool = True,
+    ) -> None:
+        self.buffer = buffer
+        self.flags = flags
+        self.parent = parent
+        self.depth: int = parent.level.depth + 1 if parent else 0
+        self.nodes = [Node(self, element.tag, element.vr, element) for element in found]
+        self.touched: set[int] = set()
+        self._span = span
+        self._defined = defined
+
+    @classmethod
+    def new_item(cls, parent: Node) -> Level:
+        """An empty item at the end of a sequence."""
+        flags = nested_flags(parent.level.flags, parent.vr)
+        item = cls(b"", flags, [], (0, 0), parent=parent)
+        item.touched.add(0)
+        parent.open().append(item)
+        return item
+
+    @property
+    def changed(self) -> bool:
+        """Whether any byte will differ; `touched` holds the groups with added or removed elements."""
+        return bool(self.touched) or any(node.changed for node in self.nodes)
+
+    @property
+    def terms(self) -> tuple[str, ...]:
+        """The Specific Character Set that holds here: its own, or its parent's (PS3.5, 7.5.3)."""
+        own = self.find(CHARACTER_SET)
+        if own is not None:
+            return parse_terms(own.raw)
+        return self.parent.level.terms if self.parent else ()
+
+    def find(self, tag: int) -> Node | None:
+        """The first element of that tag."""
+        return next((node for node in self.nodes if node.tag == tag), None)
+
+    def add(self, tag: int, vr: str) -> Node:
+        """A new, empty element in its place by tag."""
+        node = Node(self, tag, vr.encode("ascii") if self.flags & EXPLICIT else b"", None)
+        index = next((i for i, other in enumerate(self.nodes) if other.tag > tag), len(self.nodes))
+        self.nodes.insert(index, node)
+        self.touched.add(tag >> 16)
+        return node
+
+    def remove(self, node: Node) -> None:
+        """Take an element out."""
+        self.nodes.remove(node)
+        self.touched.add(node.tag >> 16)
+
+    def write(self) -> bytes:
+        """The bytes of its elements now. Sets group lengths right in the groups that changed."""
+        if not self.changed:
+            return bytes(self.buffer[slice(*self._span)])
+        parts: list[bytes] = []
+        for node in self.nodes:
+            if not node.tag & 0xFFFF and len(node.raw) == 4 and self._group_changed(node.tag >> 16):
+                group = [
+                    other for other in self.nodes if other.tag >> 16 == node.tag >> 16 and other is not node
+                ]
+                order = "big" if self.flags & BIG_ENDIAN else "little"
+                node.data = sum(len(other.write()) for other in group).to_bytes(4, order)  # type: ignore[arg-type]
+            parts.append(node.write())
+        return b"".join(parts)
+
+    def _group_changed(self, group: int) -> bool:
+        return group in self.touched or any(node.tag >> 16 == group and node.changed for node in self.nodes)
+
+    def write_item(self) -> bytes:
+        """The item with its head and, if its length was undefined, its delimiter."""
+        content = self.write()
+        head = _HEAD[self.flags & BIG_ENDIAN]
+        if self._defined:
+            return head.pack(0xFFFE, 0xE000, len(content)) + content
+        return head.pack(0xFFFE, 0xE000, UNDEFINED) + content + head.pack(0xFFFE, 0xE00D, 0)
