@@ -104,7 +104,10 @@ class Treatment(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Payload:
-    """A data set ready for an egress: its parts in order, their total length, and its identity."""
+    """A data set ready for an egress: its parts in order, their total length, and its identity.
+
+    `note` says in fixed words why a step left the data set as it was, such as "not compressed: no-pixels".
+    """
 
     sop_class_uid: str
     sop_instance_uid: str
@@ -112,6 +115,7 @@ class Payload:
     parts: tuple[Part, ...]
     length: int
     treatment: Treatment = Treatment.RELAYED
+    note: str = ""
 
     def chunks(self, size: int = 1 << 18) -> Iterator[bytes]:
         """The bytes in order, at most `size` at a time; the plain way to read a payload.

@@ -1,0 +1,186 @@
+"""Compressed frames that came from outside: decoded in worker processes, so that a crash parks one image.
+
+The processes are spawned when first needed, serve one frame at a time, and are replaced when they die or
+do not answer.
+"""
+
+from __future__ import annotations
+
+import atexit
+import json
+import multiprocessing
+import queue
+import threading
+from collections.abc import Callable
+from multiprocessing.connection import Connection
+from multiprocessing.shared_memory import SharedMemory
+from typing import Any
+
+from mapdr.dicom.write import Data, Element
+from mapdr.kernel.errors import Permanent
+from mapdr.transform.codecs.worker import SYNTAXES, Job, serve
+from mapdr.transform.fragments import EXTENDED_OFFSETS, frame_spans
+from mapdr.transform.image import Image, LeaveAsIs, Pixels
+
+SECONDS_PER_FRAME = 300.0
+"""A decoder that takes longer hangs: the slowest codec does 10 MB/s and the largest X-ray is 80 MB."""
+MAX_FRAME = 1 << 30
+"""Bytes of one decoded frame; more is an attack on the memory."""
+KEEP = 1 << 28
+"""Decoded bytes that an image keeps at hand while its level is searched."""
+
+
+class _Worker:
+    """One decoder process and the pipe to it."""
+
+    def __init__(self, target: Callable[[Connection], None]) -> None:
+        context = multiprocessing.get_context("spawn")
+        self.connection, theirs = context.Pipe()
+        self.process = context.Process(target=target, args=(theirs,), name="mapdr-decoder", daemon=True)
+        self.process.start()
+        theirs.close()
+
+    def ask(self, job: Job, name: str, stream: bytes, seconds: float) -> dict[str, Any]:
+        """The answer to one job. Raises EOFError, OSError or TimeoutError when there is none."""
+        self.connection.send((job, name))
+        self.connection.send_bytes(stream)
+        if not self.connection.poll(seconds):
+            raise TimeoutError
+        answer: dict[str, Any] = json.loads(self.connection.recv_bytes(1 << 12))
+        return answer
+
+    def end(self) -> None:
+        """Kill the process and wait for its end."""
+        self.connection.close()
+        self.process.kill()
+        self.process.join()
+        self.process.close()
+
+
+class Decoders:
+    """A pool of decoder processes; `decode` may be called from many threads."""
+
+    def __init__(
+        self,
+        size: int,
+        *,
+        seconds: float = SECONDS_PER_FRAME,
+        target: Callable[[Connection], None] = serve,
+    ) -> None:
+        self._idle: queue.LifoQueue[_Worker | None] = queue.LifoQueue()
+        for _ in range(max(size, 1)):
+            self._idle.put(None)
+        self._seconds = seconds
+        self._target = target
+
+    def decode(self, job: Job, stream: bytes) -> bytes:
+        """The frame's cells: little endian, samples interleaved.
+
+        Raises Permanent: "codec-crash" when the process died or hung over this frame, "codec-mismatch" when
+        the codestream contradicts the data set, "codec" when the codec refuses it.
+        """
+        if job.syntax not in SYNTAXES:
+            raise Permanent("there is no decoder for this transfer syntax", reason="codec")
+        if not 0 < job.size <= MAX_FRAME:
+            raise Permanent("a frame is larger than 1 GiB", reason="codec")
+        memory = SharedMemory(create=True, size=job.size)
+        try:
+            answer = self._ask(job, memory.name, stream)
+            cells = bytes(memory.buf[: job.size]) if memory.buf else b""
+        finally:
+            memory.close()
+            memory.unlink()
+        if "mismatch" in answer:
+            what = answer["mismatch"]
+            raise Permanent(f"the codestream contradicts the data set ({what})", reason="codec-mismatch")
+        if "ok" not in answer:
+            raise Permanent(f"the codec cannot decode a frame: {answer.get('error')}", reason="codec")
+        return cells
+
+    def close(self) -> None:
+        """End the idle processes; those at work are daemons and end with us. Safe twice."""
+        while True:
+            try:
+                worker = self._idle.get_nowait()
+            except queue.Empty:
+                return
+            if worker is not None:
+                worker.end()
+
+    def _ask(self, job: Job, name: str, stream: bytes) -> dict[str, Any]:
+        worker = self._idle.get()
+        if worker is not None and not worker.process.is_alive():
+            worker.end()
+            worker = None
+        try:
+            worker = worker or _Worker(self._target)
+            return worker.ask(job, name, stream, self._seconds)
+        except (EOFError, OSError, ValueError) as error:
+            if worker is not None:
+                worker.end()
+                worker = None
+            raise Permanent(
+                "the decoder process died or hung over a frame; the image may be damaged",
+                reason="codec-crash",
+            ) from error
+        finally:
+            self._idle.put(worker)
+
+
+_lock = threading.Lock()
+_shared: list[Decoders] = []
+
+
+def decoders(size: int) -> Decoders:
+    """The node's pool; the first caller decides its size."""
+    with _lock:
+        if not _shared:
+            _shared.append(Decoders(size))
+            atexit.register(_shared[0].close)
+        return _shared[0]
+
+
+class ForeignFrames:
+    """The frames of encapsulated pixel data as stored values."""
+
+    def __init__(self, image: Image, data: Data, pixel: Element, syntax: str, pool: Decoders) -> None:
+        if not pixel.undefined or pixel.end > len(data):
+            raise LeaveAsIs("pixel-length")
+        self.image = image
+        self._data = data
+        self._pool = pool
+        self._job = Job(
+            syntax,
+            image.rows,
+            image.columns,
+            image.samples,
+            image.allocated,
+            image.stored,
+            image.signed,
+            image.photometric,
+        )
+        table = image.attributes.value(EXTENDED_OFFSETS)
+        self._spans = frame_spans(data, pixel, image.frames, table)
+        self._kept: dict[int, bytes] = {}
+
+    def cells(self, index: int) -> bytes:
+        """The cells of one frame, little endian, samples interleaved."""
+        found = self._kept.get(index)
+        if found is None:
+            stream = b"".join(self._data[start:stop] for start, stop in self._spans[index])
+            found = self._pool.decode(self._job, stream)
+            if (len(self._kept) + 1) * len(found) <= KEEP:
+                self._kept[index] = found
+        return found
+
+    def frame(self, index: int) -> Pixels:
+        """The stored values of one frame."""
+        return self.image.stored_values(self.cells(index), interleaved=True)
+
+
+def foreign_frames(image: Image, data: Data, pixel: Element, syntax: str, workers: int) -> ForeignFrames:
+    """The frames of an encapsulated data set, decoded by the node's pool.
+
+    Raises LeaveAsIs("pixel-length") for pixel data that is cut off, Permanent(reason="fragments").
+    """
+    return ForeignFrames(image, data, pixel, syntax, decoders(workers))

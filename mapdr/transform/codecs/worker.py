@@ -1,0 +1,186 @@
+"""What a decoder process does: one compressed frame in, native cells out.
+
+Runs apart because the streams came from outside and the codecs are C: a crash here parks one image. This
+module imports no more than numpy and imagecodecs. Answers to the parent are JSON, never pickles.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import zlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from multiprocessing.connection import Connection
+from multiprocessing.shared_memory import SharedMemory
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Pixels = NDArray[Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """One frame to decode: its transfer syntax and what the data set says of it."""
+
+    syntax: str
+    rows: int
+    columns: int
+    samples: int
+    allocated: int
+    stored: int
+    signed: bool
+    photometric: str
+
+    @property
+    def size(self) -> int:
+        """Bytes of the frame as allocated."""
+        return self.rows * self.columns * self.samples * self.allocated // 8
+
+
+class Mismatch(ValueError):
+    """The codestream contradicts the data set: another size, sign or depth."""
+
+
+def decode(job: Job, stream: bytes) -> Pixels:
+    """The frame as unsigned little endian cells, samples interleaved.
+
+    Colour comes as it is stored, but for the lossy JPEGs (to RGB, by the stream's own markers) and
+    JPEG 2000's component transform (undone). Raises Mismatch, or whatever the codec raises.
+    """
+    pixels = _DECODERS[job.syntax](job, stream)
+    shape = (job.rows, job.columns) if job.samples == 1 else (job.rows, job.columns, job.samples)
+    if pixels.ndim == len(shape) + 1 and pixels.shape[-1] == 1:
+        pixels = pixels[..., 0]
+    if pixels.shape != shape or pixels.dtype.kind not in "iu":
+        raise Mismatch("shape")
+    return _cells(job, pixels)
+
+
+def _cells(job: Job, pixels: Pixels) -> Pixels:
+    cell = np.dtype(f"<u{job.allocated // 8}")
+    if pixels.dtype.kind == "i":
+        if not job.signed and pixels.min() < 0:
+            raise Mismatch("sign")
+        low, high = -(1 << job.stored - 1) if job.signed else 0, (1 << job.stored - job.signed) - 1
+        if pixels.min() < low or pixels.max() > high:
+            raise Mismatch("depth")
+        return np.ascontiguousarray(pixels.astype(f"<i{cell.itemsize}")).view(cell)
+    if job.signed and job.syntax in _SIGNED_STREAMS and pixels.max() >= 1 << job.stored - 1:
+        raise Mismatch("sign")
+    if pixels.dtype.itemsize > cell.itemsize and pixels.max() >= 1 << job.allocated:
+        raise Mismatch("depth")
+    return np.ascontiguousarray(pixels.astype(cell))
+
+
+def _jpeg2000(job: Job, stream: bytes) -> Pixels:
+    # OpenJPEG also for HTJ2K: imagecodecs' OpenJPH wraps where it should clamp.
+    import imagecodecs
+
+    pixels: Pixels = imagecodecs.jpeg2k_decode(stream, numthreads=1)
+    return pixels
+
+
+def _jpegls(job: Job, stream: bytes) -> Pixels:
+    import imagecodecs
+
+    pixels: Pixels = imagecodecs.jpegls_decode(stream)
+    return pixels
+
+
+def _jpeg(job: Job, stream: bytes) -> Pixels:
+    import imagecodecs
+
+    pixels: Pixels = imagecodecs.jpeg_decode(stream)
+    return pixels
+
+
+def _jpeg_lossless(job: Job, stream: bytes) -> Pixels:
+    import imagecodecs
+
+    space = None if job.samples == 1 else "RGB"
+    pixels: Pixels = imagecodecs.jpeg_decode(stream, colorspace=space, outcolorspace=space)
+    return pixels
+
+
+def _jpegxl(job: Job, stream: bytes) -> Pixels:
+    import imagecodecs
+
+    pixels: Pixels = imagecodecs.jpegxl_decode(stream, numthreads=1)
+    return pixels
+
+
+def _rle(job: Job, stream: bytes) -> Pixels:
+    import imagecodecs
+
+    cell = np.dtype(f"<u{job.allocated // 8}")
+    planes = np.frombuffer(imagecodecs.dicomrle_decode(stream, cell), cell)
+    if planes.size < job.rows * job.columns * job.samples:
+        raise Mismatch("shape")
+    planes = planes[: job.rows * job.columns * job.samples].reshape(job.samples, job.rows, job.columns)
+    return planes[0] if job.samples == 1 else np.moveaxis(planes, 0, -1)
+
+
+def _deflated(job: Job, stream: bytes) -> Pixels:
+    raw = zlib.decompressobj(-zlib.MAX_WBITS).decompress(stream, job.size + 1)
+    cell = np.dtype(f"<u{job.allocated // 8}")
+    shape = (job.rows, job.columns) if job.samples == 1 else (job.rows, job.columns, job.samples)
+    return np.frombuffer(raw[: job.size], cell).reshape(shape)
+
+
+_PREFIX = "1.2.840.10008.1.2."
+_SIGNED_STREAMS = frozenset(_PREFIX + number for number in ("4.90", "4.91", "4.201", "4.202", "4.203"))
+"""Syntaxes whose codestreams carry the sign; all others hold two's complement as plain bits."""
+
+_DECODERS: dict[str, Callable[[Job, bytes], Pixels]] = {
+    _PREFIX + number: decoder
+    for decoder, numbers in {
+        _jpeg: ("4.50", "4.51", "4.53", "4.55"),
+        _jpeg_lossless: ("4.57", "4.70"),
+        _jpegls: ("4.80", "4.81"),
+        _jpeg2000: ("4.90", "4.91", "4.201", "4.202", "4.203"),
+        _jpegxl: ("4.110", "4.111", "4.112"),
+        _rle: ("5",),
+    }.items()
+    for number in numbers
+}
+SYNTAXES = frozenset(_DECODERS)
+"""The encapsulated transfer syntaxes that can be decoded."""
+
+
+def serve(connection: Connection) -> None:
+    """Answer jobs until the parent goes: (job, name of the shared memory), then the stream."""
+    _be_silent()
+    while True:
+        try:
+            job, name = connection.recv()
+            stream = connection.recv_bytes()
+        except (EOFError, OSError):
+            return
+        try:
+            _put(name, decode(job, stream))
+            answer = {"ok": ""}
+        except Mismatch as error:
+            answer = {"mismatch": str(error)}
+        except Exception as error:  # noqa: BLE001  any codec error: its kind goes to the parent, the image parks
+            answer = {"error": type(error).__name__}
+        connection.send_bytes(json.dumps(answer).encode("ascii"))
+
+
+def _put(name: str, pixels: Pixels) -> None:
+    memory = SharedMemory(name)
+    try:
+        np.ndarray(pixels.shape, pixels.dtype, buffer=memory.buf)[...] = pixels
+    finally:
+        memory.close()
+
+
+def _be_silent() -> None:
+    """Codecs warn on stderr, which belongs to the parent's dashboard."""
+    sys.stdout.flush()
+    with open(os.devnull, "wb") as nowhere:
+        os.dup2(nowhere.fileno(), 1)
+        os.dup2(nowhere.fileno(), 2)

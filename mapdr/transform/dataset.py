@@ -1,0 +1,94 @@
+"""A payload opened for a transform: header, pixel data and tail, at random access."""
+
+from __future__ import annotations
+
+import zlib
+from types import TracebackType
+
+from mapdr.dicom.recode import recode
+from mapdr.dicom.write import EXPLICIT_LITTLE, PIXEL_TAGS, Element, encoding_of, walk
+from mapdr.kernel.errors import Permanent
+from mapdr.kernel.item import Part, Payload
+from mapdr.transform.policy import DEFLATED
+from mapdr.transform.view import PartsView
+
+INFLATE_LIMIT = 1 << 31
+"""Bytes to which a deflated data set may grow: larger ones are an attack or belong in another syntax."""
+
+
+class DataSet:
+    """The parts of a payload's data set, inflated if it was deflated. A context manager.
+
+    Raises Permanent(reason="unreadable") when the top level cannot be walked, Permanent(reason="inflate")
+    when a deflated data set is broken or too large.
+    """
+
+    def __init__(self, payload: Payload) -> None:
+        self.payload = payload
+        self.encoding = encoding_of(payload.transfer_syntax_uid)
+        self._view: PartsView | None = None
+        self.pixel: Element | None = None
+
+    def __enter__(self) -> DataSet:
+        parts: tuple[Part, ...] = self.payload.parts
+        if self.payload.transfer_syntax_uid == DEFLATED:
+            parts = (inflate(self.payload),)
+        self._view = PartsView(parts)
+        try:
+            for found in walk(self._view, self.encoding):
+                if found.tag in PIXEL_TAGS:
+                    self.pixel = found
+                    break
+        except BaseException:
+            self._view.__exit__(None, None, None)
+            raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.view.__exit__(kind, error, trace)
+
+    @property
+    def view(self) -> PartsView:
+        """The whole data set."""
+        if self._view is None:
+            raise RuntimeError("the data set is not open")
+        return self._view
+
+    @property
+    def header_end(self) -> int:
+        """Where the pixel data element begins, or the data set's length."""
+        return self.pixel.start if self.pixel else len(self.view)
+
+    def header(self) -> bytes:
+        """The elements before the pixel data, in explicit VR little endian: their own bytes if they are."""
+        return self._explicit(self.view[: self.header_end])
+
+    def tail(self, header: bytes) -> bytes:
+        """The elements after the pixel data, as `header` is; it gives the context for ambiguous VRs."""
+        return self._explicit(self.view[self.pixel.end :], header) if self.pixel else b""
+
+    def _explicit(self, data: bytes, context: bytes = b"") -> bytes:
+        if self.encoding == EXPLICIT_LITTLE:
+            return data
+        return recode(data, self.encoding, EXPLICIT_LITTLE, context=context)
+
+
+def inflate(payload: Payload) -> bytes:
+    """The data set of a deflated payload (PS3.5 section A.5)."""
+    machine = zlib.decompressobj(-zlib.MAX_WBITS)
+    pieces: list[bytes] = []
+    left = INFLATE_LIMIT
+    try:
+        for chunk in payload.chunks():
+            pieces.append(machine.decompress(chunk, left))
+            left -= len(pieces[-1])
+            if left <= 0:
+                raise Permanent("the deflated data set is larger than 2 GiB", reason="inflate")
+        pieces.append(machine.flush())
+    except zlib.error as error:
+        raise Permanent("the deflated data set is broken", reason="inflate") from error
+    if not machine.eof:
+        raise Permanent("the deflated data set is cut off", reason="inflate")
+    return b"".join(pieces)

@@ -1,0 +1,228 @@
+"""All frames of one image through a codec: lossless, at a level, or to a ratio; each verified by decoding."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+from typing import TypeVar
+
+from mapdr.kernel.errors import Permanent
+from mapdr.transform.codecs.jpeg2000 import Jpeg2000
+from mapdr.transform.image import Frames, Pixels, same
+from mapdr.transform.quality import Guard, Padding, PaddingGap, measure
+from mapdr.transform.search import Hint, Hints, find_level
+
+T = TypeVar("T")
+
+SAMPLE = 4
+"""Frames of a long multi-frame image on which a level is searched first."""
+BITS_PER_DB = 1 / 6.02
+NOISE_DB = 10.8
+"""PSNR of rounding to whole numbers (mean square error 1/12), above 6.02 dB per bit."""
+
+
+class Objection(Exception):
+    """A lossy image may not leave, for `reason`."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """What makes a lossy codestream: the codec's level in dB, and which wavelet."""
+
+    level: float
+    reversible: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Encoded:
+    """The codestreams of an image, the colour space they are in, and, if lossy, how they were made and the
+    range that padding has afterwards."""
+
+    frames: list[bytes]
+    photometric: str
+    setting: Setting | None = None
+    padding: Padding | None = None
+
+    @property
+    def size(self) -> int:
+        """Bytes of the codestreams."""
+        return sum(map(len, self.frames))
+
+
+class FrameEncoder:
+    """One image on its way through the codec. `pool` shares the frames of multi-frame images."""
+
+    def __init__(
+        self,
+        codec: Jpeg2000,
+        frames: Frames,
+        pool: ThreadPoolExecutor,
+        guard: Guard,
+        padding: Padding | None,
+    ) -> None:
+        self._codec = codec
+        self._frames = frames
+        self._pool = pool
+        self._guard = guard
+        self._padding = padding
+        self._bits = frames.image.stored
+        count = frames.image.frames
+        self.all = range(count)
+        self.sample: Sequence[int] = self.all
+        if count > SAMPLE:
+            self.sample = [count * (2 * step + 1) // (2 * SAMPLE) for step in range(SAMPLE)]
+        self.highest = self._bits / BITS_PER_DB + 50
+        self._mct = frames.image.photometric in ("RGB", "YBR_RCT")
+
+    def lossless(self) -> Encoded:
+        """Lossless codestreams. Raises Permanent(reason="codec") if a frame does not come back equal."""
+        return Encoded(self._each(self.all, self._lossless_frame), self._colour(reversible=True))
+
+    def lossy(self, setting: Setting, streams: list[bytes] | None = None) -> Encoded:
+        """Codestreams at `setting`, which may have been made already. Raises Objection when a guard fails."""
+        made = streams or self.streams(self.all, setting)
+        gaps = self._each(self.all, lambda index: self._verify(index, made[index], setting))
+        padding = None
+        if self._padding is not None:
+            padding = PaddingGap.join(self._padding, gaps)
+            if padding is None:
+                raise Objection("padding")
+        return Encoded(made, self._colour(reversible=setting.reversible), setting, padding)
+
+    def _colour(self, *, reversible: bool) -> str:
+        if not self._mct:
+            return self._frames.image.photometric
+        return "YBR_RCT" if reversible else "YBR_ICT"
+
+    def to_ratio(self, ratio: float, met: float, hints: Hints, key: Hashable) -> Encoded:
+        """Lossless if that reaches `ratio` times `met`, else lossy at `ratio`.
+
+        `hints` under `key` tell where earlier images of the series ended. Raises Objection.
+        """
+        image = self._frames.image
+        hint = hints.get(key) or Hint(None, None)
+        goal = int(image.native_bytes / ratio)
+        probed = hint.level is None or (hint.lossless_ratio or 0) >= 0.7 * ratio
+        if probed:
+            encoded, reached = self._try_lossless(ratio * met)
+            hints.learn(key, lossless_ratio=reached)
+            if encoded:
+                return encoded
+            hint = Hint(hint.level or self._guess(reached, ratio), reached)
+        start = hint.level or 0.0
+        search = _Search(self, goal)
+        if not probed and search.size(self.sample, Setting(start)) * 1.25 < goal:
+            # Much simpler than its neighbours: it may not need any loss.
+            encoded, reached = self._try_lossless(ratio * met)
+            if encoded:
+                return encoded
+        setting = search.find(start)
+        hints.learn(key, level=setting.level)
+        return self.lossy(setting, search.made(setting))
+
+    def _try_lossless(self, ratio: float) -> tuple[Encoded | None, float]:
+        """The lossless image if it reaches `ratio`, and the lossless ratio (of a sample, when it is far)."""
+        sample = self.sample
+        image = self._frames.image
+        if len(sample) < len(self.all):
+            size = sum(len(stream) for stream in self._each(sample, self._lossless_frame))
+            reached = len(sample) * image.frame_bytes / size
+            if reached < 0.8 * ratio:
+                return None, reached
+        encoded = self.lossless()
+        reached = image.native_bytes / encoded.size
+        return (encoded if reached >= ratio else None), reached
+
+    def _guess(self, lossless_ratio: float, ratio: float) -> float:
+        """A level for an image of an unknown series: each bit less per sample costs 6.02 dB."""
+        allocated = self._frames.image.allocated
+        fewer = allocated / lossless_ratio - allocated / ratio
+        return (self._bits - fewer) / BITS_PER_DB + NOISE_DB
+
+    def streams(self, indexes: Sequence[int], setting: Setting) -> list[bytes]:
+        """The codestreams of some frames at `setting`, not verified."""
+        return self._each(indexes, lambda index: self._encode(index, setting))
+
+    def _encode(self, index: int, setting: Setting) -> bytes:
+        return self._codec.encode(
+            self._frames.frame(index),
+            self._bits,
+            mct=self._mct,
+            level=setting.level,
+            reversible=setting.reversible,
+        )
+
+    def _lossless_frame(self, index: int) -> bytes:
+        frame = self._frames.frame(index)
+        stream = self._codec.encode(frame, self._bits, mct=self._mct)
+        if not same(self._decode(stream, frame), frame):
+            raise Permanent("a frame decodes to other pixels than were encoded", reason="codec")
+        return stream
+
+    def _verify(self, index: int, stream: bytes, setting: Setting) -> PaddingGap:
+        frame = self._frames.frame(index)
+        decoded = self._decode(stream, frame)
+        if decoded.shape != frame.shape:
+            raise Permanent("a frame decodes to another shape than was encoded", reason="codec")
+        objection = self._guard.objection(measure(frame, decoded, self._padding), self._bits, setting.level)
+        if objection:
+            raise Objection(objection)
+        return PaddingGap.of(self._padding, frame, decoded)
+
+    def _decode(self, stream: bytes, frame: Pixels) -> Pixels:
+        return self._codec.decode(stream, frame.nbytes)
+
+    def _each(self, indexes: Sequence[int], work: Callable[[int], T]) -> list[T]:
+        if len(indexes) == 1:
+            return [work(indexes[0])]
+        return list(self._pool.map(work, indexes))
+
+
+class _Search:
+    """The search for the setting that gives one image's goal, with what it encoded on the way."""
+
+    def __init__(self, encoder: FrameEncoder, goal: int) -> None:
+        self._encoder = encoder
+        self._goal = goal
+        self._tried: dict[Setting, list[bytes]] = {}
+        self._indexes: Sequence[int] = ()
+
+    def find(self, start: float) -> Setting:
+        """The setting, or Objection("ratio"): on a sample of the frames first, then on all."""
+        setting = self._find(Setting(start), self._encoder.sample)
+        if len(self._encoder.sample) < len(self._encoder.all):
+            setting = self._find(setting, self._encoder.all)
+        return setting
+
+    def made(self, setting: Setting) -> list[bytes] | None:
+        """The codestreams of all frames at `setting`, if they are at hand."""
+        return self._tried.get(setting) if self._indexes == self._encoder.all else None
+
+    def size(self, indexes: Sequence[int], setting: Setting) -> int:
+        """The size of the image as far as the frames at `indexes` tell."""
+        if self._indexes != indexes:
+            self._tried.clear()
+            self._indexes = indexes
+        if setting not in self._tried:
+            self._tried[setting] = self._encoder.streams(indexes, setting)
+        return sum(map(len, self._tried[setting])) * len(self._encoder.all) // len(indexes)
+
+    def _size_at(self, indexes: Sequence[int], reversible: bool, level: float) -> int:
+        return self.size(indexes, Setting(level, reversible))
+
+    def _find(self, start: Setting, indexes: Sequence[int]) -> Setting:
+        for reversible in (start.reversible, True):
+            size_at = partial(self._size_at, indexes, reversible)
+            found = find_level(size_at, self._goal, start.level, self._encoder.highest)
+            if found.exact:
+                return Setting(found.level, reversible)
+            if not found.saturated:
+                break
+            # At its best 9-7 is smaller than asked: 5-3 fills the gap up to lossless.
+        raise Objection("ratio")

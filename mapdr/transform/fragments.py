@@ -1,0 +1,108 @@
+"""Encapsulated pixel data: frames out of fragments, and fragments out of frames (PS3.5 section A.4)."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Sequence
+
+from mapdr.dicom.write import (
+    EXPLICIT_LITTLE,
+    ITEM,
+    PIXEL_DATA,
+    SEQUENCE_END,
+    Data,
+    Element,
+    element,
+    element_at,
+)
+from mapdr.kernel.errors import Permanent
+from mapdr.kernel.item import Part
+
+EXTENDED_OFFSETS, EXTENDED_LENGTHS = 0x7FE00001, 0x7FE00002
+_ITEM = struct.pack("<HH", ITEM >> 16, ITEM & 0xFFFF)
+_END = struct.pack("<HHI", SEQUENCE_END >> 16, SEQUENCE_END & 0xFFFF, 0)
+_HEAD = struct.pack("<HH2sHI", PIXEL_DATA >> 16, PIXEL_DATA & 0xFFFF, b"OB", 0, 0xFFFFFFFF)
+_STARTS = (b"\xff\xd8\xff", b"\xff\x4f\xff\x51", b"\xff\x0a", b"\0\0\0\x0cjP  ")
+"""How JPEG and JPEG-LS, JPEG 2000, JPEG XL codestreams and JP2 files begin."""
+
+Span = tuple[int, int]
+
+
+def encapsulate(frames: Sequence[bytes], *, limit: int = 1 << 32) -> tuple[bytes, tuple[Part, ...]]:
+    """One fragment per frame, as (elements before Pixel Data, the parts of the Pixel Data element).
+
+    The elements before are the Extended Offset Table, and only there when an offset does not fit 32 bits
+    (`limit`); otherwise the Basic Offset Table is filled (PS3.5 section A.4, PS3.3 section C.7.6.3.1.8).
+    """
+    padded = [frame + b"\0" * (len(frame) % 2) for frame in frames]
+    offsets, at = [], 0
+    for frame in padded:
+        offsets.append(at)
+        at += 8 + len(frame)
+    before, table = b"", b""
+    if offsets[-1] < limit:
+        table = struct.pack(f"<{len(offsets)}I", *offsets)
+    else:
+        before = element(EXTENDED_OFFSETS, "OV", struct.pack(f"<{len(offsets)}Q", *offsets))
+        before += element(EXTENDED_LENGTHS, "OV", struct.pack(f"<{len(offsets)}Q", *map(len, padded)))
+    parts: list[Part] = [_HEAD + _ITEM + struct.pack("<I", len(table)) + table]
+    for frame in padded:
+        parts += [_ITEM + struct.pack("<I", len(frame)), frame]
+    return before, (*parts, _END)
+
+
+def fragments(data: Data, pixel: Element) -> tuple[tuple[int, ...], list[Span]]:
+    """The Basic Offset Table and the spans of the fragments. Raises Permanent(reason="fragments")."""
+    spans: list[Span] = []
+    at = pixel.value
+    while True:
+        tag, _, value, length = element_at(data, at, EXPLICIT_LITTLE)
+        if tag == SEQUENCE_END:
+            break
+        if tag != ITEM or value + length > pixel.end:
+            raise _broken("an item was expected")
+        spans.append((value, value + length))
+        at = value + length
+    if not spans:
+        raise _broken("there is no offset table")
+    table = data[slice(*spans.pop(0))]
+    return struct.unpack(f"<{len(table) // 4}I", table[: len(table) // 4 * 4]), spans
+
+
+def frame_spans(data: Data, pixel: Element, frames: int, extended: bytes = b"") -> list[list[Span]]:
+    """The spans of each frame's fragments; `extended` is the value of the Extended Offset Table, if any.
+
+    Frames are told apart by the number of fragments, the tables, or at last by how codestreams begin.
+    Raises Permanent(reason="fragments").
+    """
+    basic, spans = fragments(data, pixel)
+    if len(spans) == frames:
+        return [[span] for span in spans]
+    if frames == 1 and spans:
+        return [spans]
+    offsets: tuple[int, ...] = basic
+    if len(extended) == 8 * frames:
+        offsets = struct.unpack(f"<{frames}Q", extended)
+    if spans and len(offsets) == frames:
+        base = spans[0][0] - 8
+        starts = {base + offset for offset in offsets}
+    else:
+        starts = {start - 8 for start, stop in spans if _begins_frame(data[start : min(start + 12, stop)])}
+    grouped: list[list[Span]] = []
+    for span in spans:
+        if span[0] - 8 in starts:
+            grouped.append([])
+        elif not grouped:
+            raise _broken("the first fragment begins no frame")
+        grouped[-1].append(span)
+    if len(grouped) != frames:
+        raise _broken(f"{len(spans)} fragments do not make {frames} frames")
+    return grouped
+
+
+def _begins_frame(head: bytes) -> bool:
+    return any(head.startswith(start) for start in _STARTS)
+
+
+def _broken(what: str) -> Permanent:
+    return Permanent(f"the encapsulated pixel data is broken: {what}", reason="fragments")

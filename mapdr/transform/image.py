@@ -1,0 +1,236 @@
+"""What the header says about the pixels, and the pixels as arrays that a codec can take.
+
+Arrays hold *stored values* (PS3.5 section 8.1.1): shifted down to bit 0, sign-extended, without overlays.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mapdr.dicom.write import EXPLICIT_LITTLE, Data, Element, walk
+
+Pixels = NDArray[Any]
+
+_STRUCTS = {"US": "<H", "SS": "<h", "UL": "<I", "SL": "<i"}
+
+
+class LeaveAsIs(Exception):
+    """The image is not for this step: it goes on unchanged, and `reason` is recorded."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+
+class Attributes:
+    """Top level attributes of an explicit VR little endian header, by tag."""
+
+    def __init__(self, header: bytes) -> None:
+        self.header = header
+        self.elements: Mapping[int, Element] = {found.tag: found for found in walk(header, EXPLICIT_LITTLE)}
+
+    def __contains__(self, tag: int) -> bool:
+        return tag in self.elements
+
+    def value(self, tag: int) -> bytes:
+        """The raw value, empty if absent."""
+        found = self.elements.get(tag)
+        return self.header[found.value : found.end] if found else b""
+
+    def texts(self, tag: int) -> tuple[str, ...]:
+        """The values of a CS, UI, DS or IS element."""
+        text = self.value(tag).decode("latin-1").strip(" \0")
+        return tuple(part.strip(" \0") for part in text.split("\\")) if text else ()
+
+    def text(self, tag: int) -> str:
+        """The first value, or an empty string."""
+        values = self.texts(tag)
+        return values[0] if values else ""
+
+    def number(self, tag: int, default: int | None = None) -> int | None:
+        """The first value of a binary or IS element; `default` if absent, empty or no number."""
+        found, value = self.elements.get(tag), self.value(tag)
+        if found is None or not value:
+            return default
+        layout = _STRUCTS.get(found.vr)
+        if layout is not None:
+            return default if len(value) < struct.calcsize(layout) else struct.unpack_from(layout, value)[0]
+        text = self.text(tag)
+        return int(text) if text.lstrip("+-").isdecimal() else default
+
+
+@dataclass(frozen=True)
+class Image:
+    """The Image Pixel module (PS3.3 section C.7.6.3) of one data set."""
+
+    attributes: Attributes
+    rows: int
+    columns: int
+    samples: int
+    planar: int
+    allocated: int
+    stored: int
+    high: int
+    signed: bool
+    frames: int
+    photometric: str
+
+    @classmethod
+    def of(cls, attributes: Attributes) -> Image:
+        """Read the module. Raises LeaveAsIs("pixel-module") when it is incomplete or contradicts itself."""
+        wanted = (0x00280010, 0x00280011, 0x00280100, 0x00280101)
+        numbers = [attributes.number(tag) for tag in wanted]
+        rows, columns, allocated, stored = (number or 0 for number in numbers)
+        high = attributes.number(0x00280102, stored - 1)
+        samples = attributes.number(0x00280002, 1)
+        frames = attributes.number(0x00280008, 1)
+        if not (rows and columns and samples and frames and frames > 0 and high is not None):
+            raise LeaveAsIs("pixel-module")
+        if not 0 < stored <= allocated or not stored - 1 <= high < allocated:
+            raise LeaveAsIs("pixel-module")
+        return cls(
+            attributes=attributes,
+            rows=rows,
+            columns=columns,
+            samples=samples,
+            planar=attributes.number(0x00280006, 0) or 0,
+            allocated=allocated,
+            stored=stored,
+            high=high,
+            signed=attributes.number(0x00280103, 0) == 1,
+            frames=frames,
+            photometric=attributes.text(0x00280004),
+        )
+
+    @property
+    def frame_bytes(self) -> int:
+        """Bytes of one native frame as allocated."""
+        return self.rows * self.columns * self.samples * self.allocated // 8
+
+    @property
+    def native_bytes(self) -> int:
+        """Bytes of the native pixel data: what ratios count against."""
+        return self.frame_bytes * self.frames
+
+    @cached_property
+    def overlays(self) -> tuple[int, ...]:
+        """Groups of overlays that lie in unused bits of the pixels (retired; PS3.5 section 8.1.2)."""
+        groups = (0x6000 + step for step in range(0, 0x20, 2))
+        return tuple(
+            group
+            for group in groups
+            if group << 16 | 0x0102 in self.attributes and group << 16 | 0x3000 not in self.attributes
+        )
+
+    def overlay_bit(self, group: int) -> int:
+        """The bit of the pixel cell that holds an overlay. Raises LeaveAsIs when it cannot be extracted."""
+        number = self.attributes.number
+        bit = number(group << 16 | 0x0102)
+        size = number(group << 16 | 0x0010), number(group << 16 | 0x0011)
+        used = range(self.high + 1 - self.stored, self.high + 1)
+        if bit is None or bit in used or bit >= self.allocated or size != (self.rows, self.columns):
+            raise LeaveAsIs("overlay")
+        if self.frames > 1 or self.samples > 1:
+            raise LeaveAsIs("overlay")
+        return bit
+
+    def stored_values(self, cells: bytes, *, interleaved: bool = False) -> Pixels:
+        """The stored values of one frame in little endian cells; (rows, columns[, samples]).
+
+        `interleaved` cells have their samples together, whatever the planar configuration says.
+        Raises LeaveAsIs("values-outside-bits-stored") when unused bits hold what is neither an overlay nor
+        a sign: a codec would drop it.
+        """
+        raw = np.frombuffer(cells, "<u2" if self.allocated == 16 else "u1")
+        if self.samples == 1:
+            raw = raw.reshape(self.rows, self.columns)
+        elif self.planar and not interleaved:
+            raw = np.ascontiguousarray(np.moveaxis(raw.reshape(self.samples, self.rows, self.columns), 0, -1))
+        else:
+            raw = raw.reshape(self.rows, self.columns, self.samples)
+        for group in self.overlays:
+            raw = raw & raw.dtype.type(~(1 << self.overlay_bit(group)) & (1 << self.allocated) - 1)
+        return self._checked(raw)
+
+    def overlay_bits(self, cells: bytes, group: int) -> bytes:
+        """The overlay of one frame as Overlay Data: packed, first pixel in the lowest bit (PS3.5 8.1.2)."""
+        raw = np.frombuffer(cells, "<u2" if self.allocated == 16 else "u1")
+        bits = (raw >> raw.dtype.type(self.overlay_bit(group))) & raw.dtype.type(1)
+        return np.packbits(bits.astype(np.uint8), bitorder="little").tobytes()
+
+    def _checked(self, raw: Pixels) -> Pixels:
+        shift = self.high + 1 - self.stored
+        if shift and np.any(raw & raw.dtype.type((1 << shift) - 1)):
+            raise LeaveAsIs("values-outside-bits-stored")
+        signed = raw.view(f"<i{raw.dtype.itemsize}")
+        if self.stored == self.allocated:
+            return signed if self.signed else raw
+        down = raw >> raw.dtype.type(shift)
+        fits = down <= raw.dtype.type((1 << self.stored) - 1)
+        if self.signed:
+            # The bits above High Bit may be zero or repeat the sign: both are seen, and mean the same.
+            left = signed.dtype.type(self.allocated - 1 - self.high)
+            values: Pixels = (signed << left) >> signed.dtype.type(self.allocated - self.stored)
+            fits |= values == signed >> signed.dtype.type(shift)
+        else:
+            values = down
+        if not fits.all():
+            raise LeaveAsIs("values-outside-bits-stored")
+        return values
+
+
+class Frames(Protocol):
+    """The frames of one image, read one at a time, from any thread."""
+
+    @property
+    def image(self) -> Image:
+        """What the header says about them."""
+
+    def cells(self, index: int) -> bytes:
+        """The cells of one frame, little endian."""
+
+    def frame(self, index: int) -> Pixels:
+        """The stored values of one frame."""
+
+
+class NativeFrames:
+    """The frames of native pixel data, read one at a time from a view of the payload."""
+
+    def __init__(self, image: Image, data: Data, pixel: Element, *, big_endian: bool) -> None:
+        if pixel.undefined or pixel.end > len(data) or pixel.end - pixel.value not in _lengths(image):
+            raise LeaveAsIs("pixel-length")
+        self.image = image
+        self._data = data
+        self._start = pixel.value
+        self._swap = big_endian and (image.allocated == 16 or pixel.vr == "OW")
+
+    def cells(self, index: int) -> bytes:
+        """The cells of one frame, little endian."""
+        size = self.image.frame_bytes
+        start = self._start + index * size
+        if not self._swap:
+            return self._data[start : start + size]
+        # 8-bit cells in OW are swapped by words, and a frame of odd length starts within one.
+        odd = start - self._start & 1
+        words = np.frombuffer(self._data[start - odd : start + size + (size + odd & 1)], "u1")
+        return words.reshape(-1, 2)[:, ::-1].tobytes()[odd : odd + size]
+
+    def frame(self, index: int) -> Pixels:
+        """The stored values of one frame."""
+        return self.image.stored_values(self.cells(index))
+
+
+def _lengths(image: Image) -> tuple[int, int]:
+    return image.native_bytes, image.native_bytes + image.native_bytes % 2
+
+
+def same(one: Pixels, other: Pixels) -> bool:
+    """Whether two frames hold the same values in the same shape, whatever the size of their cells."""
+    return one.shape == other.shape and bool(np.array_equal(one, other))

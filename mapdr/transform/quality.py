@@ -1,0 +1,133 @@
+"""How far a lossy frame is from its original, and whether that is allowed (design, decision 18)."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from mapdr.transform.image import Attributes, Image, Pixels
+
+
+@dataclass(frozen=True, slots=True)
+class Padding:
+    """The range of stored values that mean *no pixel* (PS3.3 section C.7.5.1.1.2), both ends included."""
+
+    low: int
+    high: int
+
+    @classmethod
+    def of(cls, attributes: Attributes, image: Image) -> Padding | None:
+        """The declared padding, or None."""
+        value = _stored(attributes, 0x00280120, image)
+        if value is None:
+            return None
+        limit = _stored(attributes, 0x00280121, image)
+        limit = value if limit is None else limit
+        return cls(min(value, limit), max(value, limit))
+
+    def mask(self, frame: Pixels) -> Pixels:
+        """Where `frame` is padding."""
+        return (frame >= self.low) & (frame <= self.high)
+
+
+def _stored(attributes: Attributes, tag: int, image: Image) -> int | None:
+    """A value in pixel units: the VR may contradict the pixels' sign (US for signed pixels is common)."""
+    number = attributes.number(tag)
+    if number is None:
+        return None
+    bits = 16
+    if image.signed and number >= 1 << bits - 1:
+        return number - (1 << bits)
+    return number + (1 << bits) if not image.signed and number < 0 else number
+
+
+@dataclass(frozen=True, slots=True)
+class Quality:
+    """The largest error in stored values and the PSNR in dB (infinite if all is equal) of one frame.
+
+    Padding is measured by neither; the peak is the frame's max - min without it.
+    """
+
+    max_error: int
+    psnr: float
+    mean_square: float
+    peak: int
+
+
+def measure(original: Pixels, decoded: Pixels, padding: Padding | None = None) -> Quality:
+    """Compare two frames of one shape."""
+    if padding is not None:
+        keep = ~padding.mask(original)
+        original, decoded = original[keep], decoded[keep]
+    if not original.size:
+        return Quality(0, math.inf, 0.0, 0)
+    difference = np.subtract(original, decoded, dtype=np.int32).ravel()
+    max_error = max(int(difference.max()), -int(difference.min()))
+    peak = int(original.max()) - int(original.min())
+    if not max_error:
+        return Quality(0, math.inf, 0.0, peak)
+    exact = difference.astype(np.float64)
+    mean_square = float(exact @ exact) / difference.size
+    psnr = 10 * math.log10(peak * peak / mean_square) if peak else -math.inf
+    return Quality(max_error, psnr, mean_square, peak)
+
+
+@dataclass(frozen=True, slots=True)
+class Guard:
+    """What a lossy frame may not exceed; None means no limit of that kind."""
+
+    max_error: int | None = None
+    min_psnr: float | None = None
+
+    def objection(self, quality: Quality, bits: int, level: float) -> str:
+        """Why a frame encoded at `level` dB may not leave, or an empty string.
+
+        Beside the configured limits stands one against a codec that corrupts: an error of half the frame's
+        range and more than noise, or four times the mean square error that the level allows.
+        """
+        if self.max_error is not None and quality.max_error > self.max_error:
+            return "max-error"
+        if self.min_psnr is not None and quality.psnr < self.min_psnr:
+            return "min-psnr"
+        allowed = 4 * max(4.0**bits / 10 ** (level / 10), 1.0)
+        if quality.mean_square > allowed or quality.max_error > max(quality.peak / 2, 8):
+            return "corrupted"
+        return ""
+
+
+@dataclass(frozen=True, slots=True)
+class PaddingGap:
+    """Where the padding of one decoded frame lies, and the image's values nearest to it on both sides."""
+
+    low: int
+    high: int
+    below: float
+    above: float
+
+    @classmethod
+    def of(cls, padding: Padding | None, frame: Pixels, decoded: Pixels) -> PaddingGap:
+        """Measure one frame; without padding nothing is in the way."""
+        if padding is None:
+            return cls(0, 0, -math.inf, math.inf)
+        where = padding.mask(frame)
+        padded, rest = decoded[where], decoded[~where]
+        low = min(int(padded.min()), padding.low) if padded.size else padding.low
+        high = max(int(padded.max()), padding.high) if padded.size else padding.high
+        under, over = rest[rest <= low], rest[rest > low]
+        return cls(
+            low,
+            high,
+            float(under.max()) if under.size else -math.inf,
+            float(over.min()) if over.size else math.inf,
+        )
+
+    @staticmethod
+    def join(padding: Padding, gaps: list[PaddingGap]) -> Padding | None:
+        """The range that is padding in every frame and image in none; None when there is no such range."""
+        low = min([padding.low, *(gap.low for gap in gaps)])
+        high = max([padding.high, *(gap.high for gap in gaps)])
+        if any(gap.below >= low or gap.above <= high for gap in gaps):
+            return None
+        return Padding(low, high)

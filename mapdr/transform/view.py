@@ -1,0 +1,87 @@
+"""Random access to the bytes of a payload without reading it whole."""
+
+from __future__ import annotations
+
+import mmap
+from bisect import bisect_right
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
+from types import TracebackType
+
+from mapdr.kernel.errors import Permanent
+from mapdr.kernel.item import FileSlice, Part
+
+
+class PartsView:
+    """Slices of what `parts` hold together; files are mapped, not read. A context manager.
+
+    A file that is shorter than its slice raises Permanent(reason="spool"): the spool never shrinks.
+    """
+
+    def __init__(self, parts: Sequence[Part]) -> None:
+        self.parts = tuple(part for part in parts if _length(part))
+        self._starts: list[int] = []
+        self._length = 0
+        for part in self.parts:
+            self._starts.append(self._length)
+            self._length += _length(part)
+        self._stack = ExitStack()
+        self._maps: dict[int, mmap.mmap] = {}
+
+    def __enter__(self) -> PartsView:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._maps.clear()
+        self._stack.close()
+
+    def __len__(self) -> int:
+        return self._length
+
+    def __getitem__(self, span: slice) -> bytes:
+        start, stop, _ = span.indices(self._length)
+        return b"".join(self._pieces(start, stop))
+
+    def slice(self, start: int, stop: int) -> tuple[Part, ...]:
+        """The parts from `start` to `stop`, still as slices of files where they are that."""
+        found: list[Part] = []
+        for index, begin, end in self._overlaps(start, min(stop, self._length)):
+            part = self.parts[index]
+            if isinstance(part, bytes):
+                found.append(part[begin:end])
+            else:
+                found.append(FileSlice(part.path, part.offset + begin, end - begin))
+        return tuple(found)
+
+    def _overlaps(self, start: int, stop: int) -> Iterator[tuple[int, int, int]]:
+        index = max(bisect_right(self._starts, start) - 1, 0)
+        while index < len(self.parts) and self._starts[index] < stop:
+            base = self._starts[index]
+            begin, end = max(start - base, 0), min(stop - base, _length(self.parts[index]))
+            if begin < end:
+                yield index, begin, end
+            index += 1
+
+    def _pieces(self, start: int, stop: int) -> Iterator[bytes]:
+        for index, begin, end in self._overlaps(start, stop):
+            part = self.parts[index]
+            if isinstance(part, bytes):
+                yield part[begin:end]
+            else:
+                yield self._map(index, part)[part.offset + begin : part.offset + end]
+
+    def _map(self, index: int, part: FileSlice) -> mmap.mmap:
+        found = self._maps.get(index)
+        if found is None:
+            file = self._stack.enter_context(part.path.open("rb"))
+            found = self._stack.enter_context(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
+            if len(found) < part.offset + part.length:
+                raise Permanent("the spooled file is shorter than the index says", reason="spool")
+            self._maps[index] = found
+        return found
+
+
+def _length(part: Part) -> int:
+    return len(part) if isinstance(part, bytes) else part.length
