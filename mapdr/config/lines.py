@@ -22,11 +22,12 @@ from mapdr.kernel.finding import Place
 
 
 class Malformed(ValueError):
-    """The text is not TOML. `line` is where the parser stopped (1-based)."""
+    """The text is not TOML. `line` is where the parser stopped (1-based), `cure` what to do."""
 
-    def __init__(self, line: int, what: str) -> None:
+    def __init__(self, line: int, what: str, cure: str) -> None:
         super().__init__(what)
         self.line = line
+        self.cure = cure
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,12 +88,24 @@ class _Parser(Parser):
 
 
 def _malformed(parser: _Parser, message: str, line: int) -> Malformed:
+    """tomlkit's message in plain words; it may name a key or one character, never a value."""
     duplicate = re.search(r'Key "([^"]*)" already exists', message)
     if duplicate:
         name = duplicate.group(1)
-        return Malformed(parser.last.get(name, line), f'"{name}" is there twice')
+        return Malformed(parser.last.get(name, line), f'"{name}" is there twice', "keep one of them")
+    if parser.end():
+        return Malformed(line, "the file ends in the middle of a list, table or text", "close it")
+    if message.startswith("Control characters") and re.search(r"strings, use \\u000[ad] ", message):
+        return Malformed(line, "a text is not closed before the end of the line", "add the missing quote")
     what = re.sub(r" at line \d+ col \d+$", "", message)
-    return Malformed(line, what[:1].lower() + what[1:])
+    unexpected = what.removeprefix("Unexpected character: ")
+    if unexpected == repr("\n"):
+        return Malformed(line, "the line ends too early", "write key = value, or [table]")
+    if unexpected != what:
+        return Malformed(
+            line, f"{unexpected} is not expected here", "put texts in quotes, check = , [ ] and { }"
+        )
+    return Malformed(line, what[:1].lower() + what[1:], "correct the TOML there")
 
 
 def _walk(node: Any, place: Place, headers: dict[tuple[str, ...], deque[int]]) -> Iterator[tuple[Place, int]]:

@@ -9,19 +9,17 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
-from pydantic import BeforeValidator, Field, ValidationInfo, field_validator
+from pydantic import AfterValidator, BeforeValidator, Field, ValidationInfo, field_validator
 
 from mapdr.config.secret import CURE, Secret
-from mapdr.config.units import Duration, LocalPath, Size, parse_duration
+from mapdr.config.units import Duration, LocalPath, Size, base_folder, parse_duration
+from mapdr.kernel.finding import instead
 from mapdr.kernel.stage import StageConfig
 from mapdr.route.condition import Condition
 from mapdr.route.recipe import recipe
 
 EVENTS = ("study.received", "study.updated", "study.delivered", "delivery.parked")
 """What a webhook may be told of."""
-
-COUNTS = ("destination", "event", "images", "node", "reason", "series", "state")
-"""What a webhook's payload may name besides tags, as `{images}`."""
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
 _SECRET_HEADERS = re.compile(r"authorization|cookie|token|secret|api-?key|password", re.IGNORECASE)
@@ -32,6 +30,19 @@ def check_name(name: str) -> str:
     if not _NAME.fullmatch(name):
         raise ValueError("is not a name; use up to 64 letters, digits, - and _, e.g. clinic-north")
     return name
+
+
+def _event(name: str) -> str:
+    if name not in EVENTS:
+        raise ValueError(f'there is no event "{name}"; {instead(name, EVENTS, "events")}')
+    return name
+
+
+def _place_or_text(value: Any, info: ValidationInfo) -> Any:
+    """A Secret for env:NAME and file:PATH, anything else as it is."""
+    if isinstance(value, str) and value.startswith(("env:", "file:")):
+        return Secret(value, base_folder(info))
+    return value
 
 
 def _retention(value: Any) -> Any:
@@ -63,10 +74,9 @@ class NodeConfig(StageConfig):
     @field_validator("database", mode="before")
     @classmethod
     def _database(cls, value: Any, info: ValidationInfo) -> Any:
+        value = _place_or_text(value, info)
         if not isinstance(value, str) or value == "sqlite":
             return value
-        if value.startswith(("env:", "file:")):
-            return Secret._validate(value, info)
         if not value.startswith("postgresql+psycopg://"):
             raise ValueError('is not a database; write "sqlite" or "postgresql+psycopg://..."')
         if urlsplit(value).password:
@@ -93,7 +103,7 @@ class WebhookConfig(StageConfig):
     """`[webhook.NAME]`: who is told, of what, in which words."""
 
     url: str
-    on: tuple[str, ...] = Field(min_length=1)
+    on: tuple[Annotated[str, AfterValidator(_event)], ...] = Field(min_length=1)
     payload: dict[str, Any] = Field(default_factory=dict)
     secret: Secret | None = None
     headers: dict[str, str | Secret] = Field(default_factory=dict)
@@ -118,14 +128,12 @@ class WebhookConfig(StageConfig):
     def _headers(cls, headers: Any, info: ValidationInfo) -> Any:
         if not isinstance(headers, Mapping):
             return headers
-        read: dict[str, Any] = {}
-        for name, value in headers.items():
-            if isinstance(value, str) and value.startswith(("env:", "file:")):
-                read[name] = Secret._validate(value, info)
-            elif isinstance(value, str) and _SECRET_HEADERS.search(name):
-                raise ValueError(f"{name} is a secret in plain sight; {CURE}")
-            else:
-                read[name] = value
+        read = {name: _place_or_text(value, info) for name, value in headers.items()}
+        plain = [
+            name for name, value in read.items() if isinstance(value, str) and _SECRET_HEADERS.search(name)
+        ]
+        if plain:
+            raise ValueError(f"holds a secret in plain sight ({', '.join(plain)}); {CURE}")
         return read
 
 

@@ -17,6 +17,7 @@ from pydantic import TypeAdapter
 
 from mapdr.config.lines import Malformed, parse
 from mapdr.config.model import Config, NamedStage, NodeConfig, RuleConfig, RuleHead, WebhookConfig, check_name
+from mapdr.config.payload import check_payload
 from mapdr.config.problem import Problem, locate
 from mapdr.config.validate import validate
 from mapdr.config.when import parse_when
@@ -72,7 +73,10 @@ def read_text(
         document = parse(text)
     except Malformed as error:
         return Loaded(
-            file, text, None, (Problem(file, error.line, "", str(error), "correct the TOML there"),)
+            file,
+            text,
+            None,
+            (Problem(file, error.line, "", str(error), error.cure),),
         )
     reader = _Reader(registry or Registry(), base)
     config = reader.config(document.values)
@@ -144,12 +148,13 @@ class _Reader:
             elif "type" in table:
                 self._report((kind, name, "type"), "is not a text", "write it in quotes")
             else:
-                self._report((kind, name, "type"), "is missing", f"add it; {self._types(kind)}")
+                self._report(
+                    (kind, name, "type"),
+                    "is missing",
+                    "add type = ...; " + instead("", self._registry.names(kind)),
+                )
             found[name] = NamedStage(name=name, type=str(type_ or ""), config=config)
         return found
-
-    def _types(self, kind: str) -> str:
-        return "known: " + ", ".join(self._registry.names(kind))
 
     def _stage(self, kind: str, name: str, type_: str, table: dict[str, Any]) -> Any:
         plugin = self._registry.plugin(kind, type_)
@@ -164,6 +169,7 @@ class _Reader:
         found: dict[str, WebhookConfig] = {}
         for name, table in self._named("webhook", tables):
             hook = validate(WebhookConfig, table, ("webhook", name), self._base, self.findings)
+            self.findings += check_payload(table.get("payload", {}), ("webhook", name, "payload"))
             if hook is not None:
                 found[name] = hook
         return found
@@ -184,7 +190,7 @@ class _Reader:
             if key not in RULE_KEYS and key not in transforms:
                 self._report((*place, key), "unknown key", instead(key, (*RULE_KEYS, *transforms)))
         if "when" not in table:
-            self._report((*place, "when"), "is missing", "add it; when = {} takes every image")
+            self._report((*place, "when"), "is missing", "add when = { ... }; when = {} takes every image")
         when = parse_when(table.get("when", {}), (*place, "when"), self.findings)
         steps = [self._step(type_, table[type_], place) for type_ in transforms if type_ in table]
         ordered = sorted((step for step in steps if step is not None), key=lambda step: step[:2])

@@ -33,8 +33,8 @@ def _findings(kind: Any, raw: Any, place: Place, details: list[ErrorDetails]) ->
     seen: set[Place] = set()
     for detail in details:
         where = _where(raw, detail)
-        if where in seen:
-            # The branches of a union each say what they miss; the first one is enough.
+        if where in seen or (detail["type"] == "too_short" and any(each[:-1] == where for each in seen)):
+            # The branches of a union each say what they miss, and wrong entries also make a list too short.
             continue
         seen.add(where)
         what, cure = _words(kind, where, detail)
@@ -62,7 +62,7 @@ def _words(kind: Any, where: Place, detail: ErrorDetails) -> tuple[str, str]:
             known = {name for each in _kinds_at(kind, where[:-1]) for name in keys_of(each)}
             return "unknown key", instead(str(where[-1]), known)
         case "missing":
-            return "is missing", "add it"
+            return "is missing", f"add {where[-1]} = ..."
         case "value_error":
             what, _, cure = str(context.get("error", detail["msg"])).partition("; ")
             return what, cure or "correct it"
@@ -100,10 +100,10 @@ _BOUNDS = {
     "greater_than_equal": ("too small", "ge"),
     "less_than": ("too large", "lt"),
     "less_than_equal": ("too large", "le"),
-    "too_short": ("too short", "min_length"),
-    "too_long": ("too long", "max_length"),
-    "string_too_short": ("too short", "min_length"),
-    "string_too_long": ("too long", "max_length"),
+    "too_short": ("too short a list", "min_length"),
+    "too_long": ("too long a list", "max_length"),
+    "string_too_short": ("too short a text", "min_length"),
+    "string_too_long": ("too long a text", "max_length"),
 }
 
 

@@ -97,10 +97,10 @@ class _Reader:
         try:
             return parse_path(label)
         except ValueError as error:
-            what, _, cure = str(error).partition("; ")
-            if not cure and label.islower():
+            what, _, cure = str(error).replace(": write ", "; write ").partition("; ")
+            if label.islower() and not cure.startswith("did you mean"):
                 cure = instead(label, (*FACTS, *GROUPS), "other keys")
-            self._report(place, what, cure or "write a keyword such as Modality, or (0008,0060) in quotes")
+            self._report(place, what, cure or 'write a keyword such as Modality, or "(0008,0060)"')
             return None
 
     def _fact(self, key: str, value: Any, place: Place) -> Condition | None:

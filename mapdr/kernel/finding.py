@@ -32,7 +32,5 @@ def instead(word: str, known: Iterable[str], noun: str = "known") -> str:
     near = nearest(word, names)
     if near is not None:
         return f'did you mean "{near}"?'
-    if not names:
-        return f"there is no {noun} one"
     shown = ", ".join(names[:12]) + (", ..." if len(names) > 12 else "")
-    return f"{noun}: {shown}"
+    return f"{noun}: {shown or 'none'}"

@@ -100,7 +100,9 @@ def _claims(*groups: Mapping[str, Planned]) -> Iterator[Finding]:
 def _own_receivers(
     receivers: Mapping[str, Planned], destinations: Mapping[str, Planned], is_own: Callable[[str], bool]
 ) -> Iterator[Finding]:
-    ports = {getattr(each.config, "port", None): each.name for each in receivers.values()}
+    ports: dict[object, str] = {}
+    for each in receivers.values():
+        ports.setdefault(getattr(each.config, "port", None), each.name)
     for stage in destinations.values():
         host, port = getattr(stage.config, "host", None), getattr(stage.config, "port", None)
         if port and port in ports and isinstance(host, str) and is_own(host):

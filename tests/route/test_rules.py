@@ -52,9 +52,9 @@ def slow_table(table: dict[str, Any], header: Header, source: Source, prefix: st
     answers = []
     for key, value in table.items():
         if key == "any":
-            answers.append(any([slow_table(part, header, source, prefix) for part in value]))
+            answers.append(any(slow_table(part, header, source, prefix) for part in value))
         elif key == "all":
-            answers.append(all([slow_table(part, header, source, prefix) for part in value]))
+            answers.append(all(slow_table(part, header, source, prefix) for part in value))
         elif key == "not":
             answers.append(not slow_table(value, header, source, prefix))
         elif key in FACTS:
