@@ -1,1 +1,156 @@
-"""."""
+"""Makes images safe, knows what happened to each, and holds the queue of what is owed to whom.
+
+The spool is the truth for images, the index for what happened to them. This package alone touches the
+database. The order in which an image becomes safe stands above `mapdr.store.spool`.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Protocol
+
+from mapdr.kernel.item import Arrival, Header, Routing, Source, TagPath
+from mapdr.store.commands import Commands
+from mapdr.store.counts import Counts
+from mapdr.store.database import Database
+from mapdr.store.durable import Durability, make_folder, write_file
+from mapdr.store.enrol import Enrolment, Repeats
+from mapdr.store.headers import INDEX_TAGS, STUDY_TAGS
+from mapdr.store.instances import Instances
+from mapdr.store.ledger import Delivery, Ledger
+from mapdr.store.names import Recipes, Sources, Words
+from mapdr.store.outbox import Outbox, OutboxEntry
+from mapdr.store.settling import Settlement
+from mapdr.store.spool import Reading, Spool
+from mapdr.store.studies import Studies, StudyEvent
+from mapdr.store.tally import Tally
+from mapdr.store.writer import Writer
+
+__all__ = ["Delivery", "OutboxEntry", "Router", "Settlement", "Store", "StudyEvent"]
+
+
+class Router(Protocol):
+    """What the store needs of the rules."""
+
+    @property
+    def wanted(self) -> frozenset[TagPath]:
+        """The tags that the rules read."""
+
+    def route(self, header: Header, source: Source) -> Routing:
+        """What the rules decide for one image; pure."""
+
+
+class Store:
+    """One node's store. Open, it can be read and ordered about by any process; the node itself calls
+    `use`, `recover` and `start` too, in this order."""
+
+    def __init__(
+        self,
+        data: Path,
+        node: str,
+        database: Database,
+        *,
+        durability: Durability,
+        min_free: int,
+        repeats: Repeats,
+    ) -> None:
+        self.data = data
+        self.node = node
+        self.durability = durability
+        self.database = database
+        self.words = Words(database)
+        self.sources = Sources(database)
+        self.recipes = Recipes(database)
+        self.outbox = Outbox(database)
+        self.studies = Studies(database, self.words, self.outbox)
+        self.tally = Tally(database)
+        self.spool = Spool(data, node, durability, min_free=min_free, submit=self._submit)
+        self.instances = Instances(database, self.words, self.sources, self.spool)
+        self.ledger = Ledger(
+            database,
+            words=self.words,
+            recipes=self.recipes,
+            instances=self.instances,
+            studies=self.studies,
+            tally=self.tally,
+            outbox=self.outbox,
+        )
+        self.counts = Counts(database, self.words)
+        self.commands = Commands(database, node)
+        self.enrolment = Enrolment(
+            database,
+            words=self.words,
+            sources=self.sources,
+            recipes=self.recipes,
+            studies=self.studies,
+            tally=self.tally,
+            node=node,
+            repeats=repeats,
+        )
+        self.writer = Writer(self.enrolment, self.spool.discard)
+
+    @classmethod
+    def open(
+        cls,
+        data: Path,
+        node: str,
+        *,
+        database: str = "sqlite",
+        durability: Durability = "power-loss",
+        min_free: int = 0,
+        repeats: Repeats = "forward",
+    ) -> Store:
+        """Open a node's store, making what is missing. Raises ConfigurationError, OSError.
+
+        `min_free`: bytes of disk that stay free; `repeats`: whether an image that was delivered before and
+        is pushed again is delivered again.
+        """
+        data = Path(data).absolute()
+        make_folder(data, durability)
+        opened = Database.open(database, data, durability)
+        return cls(data, node, opened, durability=durability, min_free=min_free, repeats=repeats)
+
+    def use(
+        self,
+        revision: str,
+        router: Router,
+        recipes: Mapping[str, Mapping[str, Any]],
+        *,
+        text: str = "",
+        study_tags: frozenset[TagPath] = frozenset(),
+    ) -> None:
+        """Take a configuration revision into use: its rules and recipes, from the next object on.
+
+        `text` is the configuration itself, kept beside the spool so that recovery can read it; `study_tags`
+        are kept with each study, for what webhooks tell. Objects under way end under the revision that they
+        began with.
+        """
+        self.ledger.add_recipes(recipes)
+        folder = self.data / "revisions"
+        path = folder / f"{revision}.toml"
+        if text and not path.exists():
+            make_folder(folder, self.durability)
+            write_file(path, text.encode(), self.durability)
+        tags = STUDY_TAGS | study_tags
+        self.enrolment.study_tags = tags
+        self.writer.use(revision, router.route)
+        self.spool.reading = Reading(revision, INDEX_TAGS | router.wanted | tags)
+
+    def start(self) -> None:
+        """Begin to take arrivals."""
+        self.spool.after(self.instances.newest())
+        self.writer.start()
+
+    def stop(self, deadline: float) -> None:
+        """Write what waits, by `deadline` (time.monotonic()). Safe twice and without `start`."""
+        self.writer.stop(deadline)
+
+    def close(self) -> None:
+        """Stop, and give the database back. Safe twice."""
+        self.stop(time.monotonic() + 10)
+        self.database.close()
+
+    def _submit(self, arrival: Arrival) -> None:
+        self.writer.submit(arrival)

@@ -1,0 +1,155 @@
+"""Reading the counts and the queues: what came, what reached whom, what waits, what is stuck."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import Row, func, literal_column, select
+
+from mapdr.store import schema
+from mapdr.store.database import Database
+from mapdr.store.names import Words
+from mapdr.store.schema import State
+from mapdr.store.tally import ALL, RECEIVED, today
+
+_tally, _delivery, _instance = schema.tally, schema.delivery, schema.instance
+
+Numbers = dict[str, int]
+"""images, studies, repeats and versions."""
+
+
+@dataclass(frozen=True, slots=True)
+class Queue:
+    """One destination's queue. `oldest` is when its oldest pending or leased image was received, or None;
+    `next_due` when its next row may be tried."""
+
+    destination: str
+    pending: int
+    leased: int
+    held: int
+    parked: int
+    oldest: float | None
+    next_due: float | None
+
+
+class Counts:
+    """Reads counts; writes nothing."""
+
+    def __init__(self, database: Database, words: Words) -> None:
+        self._database = database
+        self._words = words
+
+    def today(self) -> dict[str, Any]:
+        """The counts of the node's current local day; see `day`."""
+        return self.day(today())
+
+    def day(self, date: int | str, *, origin: str | None = None) -> dict[str, Any]:
+        """The counts of a local day (20261123 or "2026-11-23"), of one calling AE title or of all.
+
+        {"received": {modality: numbers}, "delivered": {destination: {modality: numbers}}}, where numbers
+        are {"images", "studies", "repeats", "versions"}.
+        """
+        day = int(str(date).replace("-", ""))
+        number = ALL if origin is None else self._words.find(origin)
+        query = select(_tally).where(_tally.c.day == day, _tally.c.origin == number)
+        received: dict[str, Numbers] = {}
+        delivered: dict[str, dict[str, Numbers]] = {}
+        with self._database.read() as connection:
+            rows = [] if number is None else connection.execute(query).all()
+        for row in rows:
+            modality = self._words.text(row.modality)
+            if row.destination == RECEIVED:
+                received[modality] = _numbers(row)
+            else:
+                delivered.setdefault(self._words.text(row.destination), {})[modality] = _numbers(row)
+        return {"received": received, "delivered": delivered}
+
+    def pending(self) -> int:
+        """Deliveries that are open or on hold."""
+        return self._count(schema.OPEN) + self._stuck(State.HELD)
+
+    def parked(self) -> int:
+        """Deliveries that wait for a person."""
+        return self._stuck(State.PARKED)
+
+    def unrouted(self) -> int:
+        """Images in the spool that no rule took."""
+        with self._database.read() as connection:
+            query = select(func.count()).select_from(_instance).where(literal_column(schema.UNROUTED))
+            return int(connection.execute(query).scalar_one())
+
+    def status(self) -> dict[str, Any]:
+        """What `mapdr status --json` has at least."""
+        return {
+            "today": self.today(),
+            "pending": self.pending(),
+            "parked": self.parked(),
+            "unrouted": self.unrouted(),
+        }
+
+    def queues(self) -> list[Queue]:
+        """Every destination that has rows which are not delivered."""
+        found: dict[int, dict[str, Any]] = {}
+        now = time.time()
+        with self._database.read() as connection:
+            open_rows = connection.execute(
+                select(
+                    _delivery.c.destination,
+                    _delivery.c.state,
+                    func.count().label("number"),
+                    func.min(_delivery.c.id).label("first"),
+                    func.min(_delivery.c.not_before).label("due"),
+                )
+                .where(literal_column(schema.OPEN))
+                .group_by(_delivery.c.destination, _delivery.c.state)
+            ).all()
+            stuck_rows = connection.execute(
+                select(_delivery.c.destination, _delivery.c.state, func.count().label("number"))
+                .where(literal_column(schema.STUCK))
+                .group_by(_delivery.c.destination, _delivery.c.state)
+            ).all()
+            for row in (*open_rows, *stuck_rows):
+                found.setdefault(row.destination, {})[State(row.state).name.lower()] = row.number
+            for row in open_rows:
+                facts = found[row.destination]
+                facts["first"] = min(row.first, facts.get("first", row.first))
+                if row.state == State.PENDING:
+                    facts["due"] = max(row.due, now)
+            for facts in found.values():
+                if "first" in facts:
+                    facts["oldest"] = connection.execute(
+                        select(_instance.c.received_at)
+                        .join(_delivery, _delivery.c.instance == _instance.c.id)
+                        .where(_delivery.c.id == facts["first"])
+                    ).scalar_one()
+        return [
+            Queue(
+                destination=self._words.text(destination),
+                pending=facts.get("pending", 0),
+                leased=facts.get("leased", 0),
+                held=facts.get("held", 0),
+                parked=facts.get("parked", 0),
+                oldest=facts.get("oldest"),
+                next_due=facts.get("due"),
+            )
+            for destination, facts in sorted(found.items(), key=lambda item: self._words.text(item[0]))
+        ]
+
+    def _count(self, where: str) -> int:
+        with self._database.read() as connection:
+            query = select(func.count()).select_from(_delivery).where(literal_column(where))
+            return int(connection.execute(query).scalar_one())
+
+    def _stuck(self, state: State) -> int:
+        return self._count(f"{schema.STUCK} AND state = {int(state)}")
+
+
+def _numbers(row: Row[Any]) -> Numbers:
+    return {
+        "images": row.images,
+        "studies": row.studies,
+        "repeats": row.repeats,
+        "versions": row.versions,
+    }

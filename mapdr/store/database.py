@@ -1,0 +1,165 @@
+"""The one place that knows which database it is: connections, transactions, and the SQL that differs.
+
+Writers of this process queue on a lock, so that the database's own waiting (busy timeout) serves only other
+processes; a write transaction takes the database's write lock at its beginning (BEGIN IMMEDIATE) and so
+never fails half-way because another process was faster.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import Connection, Engine, Table, case, create_engine, event, insert, select
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.pool import QueuePool, StaticPool
+
+from mapdr.kernel.errors import ConfigurationError
+from mapdr.store import schema
+from mapdr.store.durable import Durability
+
+BUSY_SECONDS = 30
+_WRITER_CACHE_KIB = 48 * 1024
+_READER_CACHE_KIB = 8 * 1024
+_CHECKPOINT_PAGES = 4000  # 16 MB of log, so that a page that changes often is copied back seldom
+_LOG_LIMIT = 64 << 20
+
+
+class Database:
+    """The index's connections. `write()` and `read()` give a connection within a transaction."""
+
+    def __init__(self, url: str, durability: Durability) -> None:
+        self._lock = threading.Lock()
+        self._closed = False
+        if url.startswith("sqlite"):
+            self._writer = _sqlite(url, durability, writer=True)
+            self._reader = _sqlite(url, durability, writer=False)
+        elif url.startswith("postgresql"):
+            self._writer = self._reader = _postgresql(url, durability)
+        else:
+            raise ConfigurationError('the database is "sqlite" or begins with "postgresql+psycopg://"')
+        self._dialect = self._writer.dialect
+
+    @classmethod
+    def open(cls, database: str, folder: Path, durability: Durability) -> Database:
+        """Open `database` ("sqlite": a file in `folder`; else a URL) and create what it lacks.
+
+        Raises ConfigurationError when it is of a newer or unknown schema.
+        """
+        url = f"sqlite:///{folder / 'index.db'}" if database == "sqlite" else database
+        opened = cls(url, durability)
+        try:
+            opened._create()
+        except BaseException:
+            opened.close()
+            raise
+        return opened
+
+    @contextmanager
+    def write(self) -> Iterator[Connection]:
+        """A write transaction: committed at the end, rolled back when the block raises."""
+        with self._lock, self._writer.begin() as connection:
+            yield connection
+
+    @contextmanager
+    def read(self) -> Iterator[Connection]:
+        """A read transaction: one moment's state throughout."""
+        with self._reader.begin() as connection:
+            yield connection
+
+    def insertion(self, table: Table, columns: Sequence[str]) -> str:
+        """The text of an INSERT with positional parameters, for many rows through `exec_driver_sql`."""
+        statement = insert(table).values(dict.fromkeys(columns))
+        compiled = statement.compile(dialect=self._dialect, column_keys=list(columns))
+        # The compiler orders columns as the table does: give the rows in that order.
+        if list(compiled.positiontup or ()) != list(columns):
+            raise ValueError("columns must be given in the table's order")
+        return str(compiled)
+
+    def upsert(
+        self,
+        table: Table,
+        *,
+        add: Iterable[str] = (),
+        replace: Iterable[str] = (),
+        greater: Iterable[str] = (),
+    ) -> Any:
+        """INSERT that, where the primary key exists, adds to or replaces the columns named.
+
+        With no columns named an existing row (by any unique key) stays as it is. Columns in `greater` only ever grow.
+        """
+        dialect: Any = postgresql if self._dialect.name == "postgresql" else sqlite
+        statement = dialect.insert(table)
+        key = [column.name for column in table.primary_key.columns]
+        changes = {name: table.c[name] + statement.excluded[name] for name in add}
+        changes |= {name: statement.excluded[name] for name in replace}
+        for name in greater:
+            old, new = table.c[name], statement.excluded[name]
+            changes[name] = case((new > old, new), else_=old)
+        if not changes:
+            return statement.on_conflict_do_nothing()
+        return statement.on_conflict_do_update(index_elements=key, set_=changes)
+
+    def close(self) -> None:
+        """Give all connections back. Safe twice."""
+        with self._lock:
+            if not self._closed:
+                self._closed = True
+                self._writer.dispose()
+                self._reader.dispose()
+
+    def _create(self) -> None:
+        with self.write() as connection:
+            schema.metadata.create_all(connection)
+            query = select(schema.fact.c.value).where(schema.fact.c.name == "schema")
+            found = connection.execute(query).scalar()
+            if found is None:
+                connection.execute(insert(schema.fact).values(name="schema", value=str(schema.VERSION)))
+            elif found != str(schema.VERSION):
+                raise ConfigurationError(
+                    f"the index has schema {found}, this MAPDR writes schema {schema.VERSION}: "
+                    "use the MAPDR that wrote it, or give a new data folder"
+                )
+
+
+def _sqlite(url: str, durability: Durability, *, writer: bool) -> Engine:
+    engine = create_engine(
+        url,
+        poolclass=StaticPool if writer else QueuePool,
+        connect_args={"timeout": BUSY_SECONDS, "check_same_thread": False},
+        **({} if writer else {"pool_size": 4, "max_overflow": 12}),
+    )
+
+    @event.listens_for(engine, "connect")
+    def _connected(connection: Any, _record: Any) -> None:
+        connection.isolation_level = None  # the driver's own BEGIN comes too late; ours is below
+        cursor = connection.cursor()
+        cursor.execute("PRAGMA journal_mode = WAL")
+        cursor.execute(f"PRAGMA synchronous = {'FULL' if durability == 'power-loss' else 'NORMAL'}")
+        cursor.execute(f"PRAGMA cache_size = -{_WRITER_CACHE_KIB if writer else _READER_CACHE_KIB}")
+        cursor.execute(f"PRAGMA wal_autocheckpoint = {_CHECKPOINT_PAGES}")
+        cursor.execute(f"PRAGMA journal_size_limit = {_LOG_LIMIT}")
+        cursor.execute("PRAGMA temp_store = MEMORY")
+        cursor.close()
+
+    @event.listens_for(engine, "begin")
+    def _begins(connection: Connection) -> None:
+        connection.exec_driver_sql("BEGIN IMMEDIATE" if writer else "BEGIN")
+
+    return engine
+
+
+def _postgresql(url: str, durability: Durability) -> Engine:
+    engine = create_engine(url, pool_pre_ping=True, paramstyle="format")
+
+    @event.listens_for(engine, "connect")
+    def _connected(connection: Any, _record: Any) -> None:
+        cursor = connection.cursor()
+        cursor.execute(f"SET synchronous_commit = {'on' if durability == 'power-loss' else 'off'}")
+        cursor.close()
+        connection.commit()
+
+    return engine

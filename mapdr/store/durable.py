@@ -1,0 +1,128 @@
+"""Making files safe: what "durable" means here, on POSIX and on Windows.
+
+power-loss      the file's bytes are flushed to the device, then the file gets its final name, then the
+                folder that holds the name is flushed (on Windows FlushFileBuffers and a write-through move).
+process-crash   the operating system has the bytes and the name; a power cut may lose the last seconds.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import sys
+import threading
+from pathlib import Path
+from typing import Literal
+
+from mapdr.kernel.errors import Refused
+
+Durability = Literal["power-loss", "process-crash"]
+
+OUT_OF_RESOURCES = 0xA700  # PS3.4, table B.2-1
+
+_NO_ROOM = {errno.ENOSPC, errno.EFBIG, *([errno.EDQUOT] if hasattr(errno, "EDQUOT") else [])}
+
+
+def refusal(error: OSError) -> Refused:
+    """What a receiver answers when the spool cannot take an object: out of resources, try again later."""
+    if error.errno in _NO_ROOM:
+        return Refused(OUT_OF_RESOURCES, "the disk is full")
+    return Refused(OUT_OF_RESOURCES, f"the spool cannot be written: {os.strerror(error.errno or 0)}")
+
+
+if sys.platform == "win32":  # pragma: no cover  proven by tools/win_verify, not on this system
+    import ctypes
+
+    _MOVEFILE_WRITE_THROUGH = 0x8
+
+    def durable_rename(source: str, target: str) -> None:
+        """Rename within a folder; returns when the name is on the device. Raises OSError."""
+        if not ctypes.windll.kernel32.MoveFileExW(source, target, _MOVEFILE_WRITE_THROUGH):
+            raise ctypes.WinError()
+
+    def sync_folder(path: Path) -> None:
+        """Nothing to do: the write-through move has flushed the name."""
+
+else:
+
+    def durable_rename(source: str, target: str) -> None:
+        """Rename within a folder; the folder must be synced afterwards. Raises OSError."""
+        os.rename(source, target)
+
+    def sync_folder(path: Path) -> None:
+        """Flush the names that a folder holds. Raises OSError."""
+        descriptor = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
+class FolderSync:
+    """One flush of a folder for all threads that renamed a file into it before the flush began.
+
+        thread 1   rename ── flush #1 begins ──────────── ends
+        thread 2             rename ─ waits for #2 ──────────── flush #2 ── ends
+        thread 3                  rename ─ waits for #2 ─────────────────── ends
+
+    A flush that had begun when a name was made may have missed it, so its thread waits for the next one.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._ready = threading.Condition()
+        self._started = 0
+        self._finished = 0
+        self._failures: dict[int, OSError] = {}
+
+    def sync(self) -> None:
+        """Return when every name made in the folder before the call is safe. Raises OSError."""
+        with self._ready:
+            mine = self._started + 1
+            while self._finished < mine:
+                if self._started == self._finished:
+                    self._lead()
+                else:
+                    self._ready.wait()
+            failure = self._failures.get(mine)
+        if failure is not None:
+            raise OSError(failure.errno, failure.strerror)
+
+    def _lead(self) -> None:
+        self._started += 1
+        number, failure = self._started, None
+        self._ready.release()
+        try:
+            sync_folder(self._path)
+        except OSError as error:
+            failure = error
+        finally:
+            self._ready.acquire()
+            self._finished = number
+            self._failures.pop(number - 8, None)
+            if failure is not None:
+                self._failures[number] = failure
+            self._ready.notify_all()
+
+
+def make_folder(path: Path, durability: Durability) -> None:
+    """Make a folder and its parents, safe at `durability`. Raises OSError."""
+    if path.is_dir():
+        return
+    make_folder(path.parent, durability)
+    path.mkdir(exist_ok=True)
+    if durability == "power-loss":
+        sync_folder(path.parent)
+
+
+def write_file(path: Path, content: bytes, durability: Durability) -> None:
+    """Write a small file under its final name at once, replacing an older one. Raises OSError."""
+    part = path.with_name(path.name + ".part")
+    with part.open("wb") as file:
+        file.write(content)
+        file.flush()
+        if durability == "power-loss":
+            os.fsync(file.fileno())
+    os.replace(part, path)
+    if durability == "power-loss":
+        sync_folder(path.parent)

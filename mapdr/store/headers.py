@@ -1,0 +1,75 @@
+"""Reading the header of an object that stands in a file, as far as the scan wants it.
+
+The beginning that is already in memory serves nearly always; a header that is longer is scanned where it
+is, through a memory map, so that its length does not matter.
+"""
+
+from __future__ import annotations
+
+import mmap
+import os
+from pathlib import Path
+
+from mapdr.dicom.scan import NeedMore, ScannedHeader, scan
+from mapdr.kernel.item import TagPath
+
+SOP_CLASS_UID: TagPath = (0x00080016,)
+SOP_INSTANCE_UID: TagPath = (0x00080018,)
+STUDY_DATE: TagPath = (0x00080020,)
+ACCESSION_NUMBER: TagPath = (0x00080050,)
+MODALITY: TagPath = (0x00080060,)
+PATIENT_ID: TagPath = (0x00100020,)
+STUDY_INSTANCE_UID: TagPath = (0x0020000D,)
+SERIES_INSTANCE_UID: TagPath = (0x0020000E,)
+
+STUDY_TAGS: frozenset[TagPath] = frozenset({ACCESSION_NUMBER, PATIENT_ID})
+"""What the index keeps of a study besides its UID and date, so that people find it."""
+
+INDEX_TAGS: frozenset[TagPath] = STUDY_TAGS | {
+    SOP_CLASS_UID,
+    SOP_INSTANCE_UID,
+    STUDY_DATE,
+    MODALITY,
+    STUDY_INSTANCE_UID,
+    SERIES_INSTANCE_UID,
+}
+"""What the index itself reads of every header."""
+
+_PREFIX = 1 << 16
+
+
+def read_header(
+    file: int,
+    offset: int,
+    size: int,
+    begun: bytes,
+    *,
+    transfer_syntax_uid: str,
+    wanted: frozenset[TagPath],
+) -> ScannedHeader:
+    """Scan the data set of `size` bytes at `offset` of an open file; `begun` is its beginning.
+
+    Raises what the scan raises for bytes that are no data set (Permanent), and OSError.
+    """
+    try:
+        return scan(begun, transfer_syntax_uid, wanted, complete=len(begun) >= size, size=size)
+    except NeedMore:
+        with (
+            mmap.mmap(file, offset + size, access=mmap.ACCESS_READ) as whole,
+            memoryview(whole) as view,
+            view[offset:] as data_set,
+        ):
+            return scan(data_set, transfer_syntax_uid, wanted, complete=True, size=size)
+
+
+def read_file_header(
+    path: Path, offset: int, size: int, *, transfer_syntax_uid: str, wanted: frozenset[TagPath]
+) -> ScannedHeader:
+    """The same for a file by name."""
+    file = os.open(path, os.O_RDONLY | getattr(os, "O_BINARY", 0))
+    try:
+        os.lseek(file, offset, os.SEEK_SET)
+        begun = os.read(file, min(_PREFIX, size))
+        return read_header(file, offset, size, begun, transfer_syntax_uid=transfer_syntax_uid, wanted=wanted)
+    finally:
+        os.close(file)

@@ -1,0 +1,66 @@
+"""Instance ids: UUIDv7's layout (RFC 9562, section 5.7), never decreasing, even when the clock does."""
+
+from __future__ import annotations
+
+import secrets
+import threading
+import time
+from collections.abc import Callable
+
+_COUNTER_BITS = 74  # rand_a (12) and rand_b (62) serve as one counter within a millisecond
+_COUNTER_END = 1 << _COUNTER_BITS
+_STEP_BITS = 40
+
+
+class Ids:
+    """Makes ids of 32 lowercase hexadecimal digits, each greater than the one before and than `floor`."""
+
+    def __init__(self, floor: str = "", clock: Callable[[], float] = time.time) -> None:
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._milliseconds, self._counter = _parse(floor) if floor else (0, 0)
+
+    def next(self) -> str:
+        """A new id; its time is the clock's, or the last id's when the clock stands or went back."""
+        with self._lock:
+            now = int(self._clock() * 1000)
+            if now > self._milliseconds:
+                self._milliseconds = now
+                # The top bit stays free, so that a busy millisecond has room to count up.
+                self._counter = secrets.randbits(_COUNTER_BITS - 1)
+            else:
+                self._counter += 1 + secrets.randbits(_STEP_BITS)
+                if self._counter >= _COUNTER_END:
+                    self._milliseconds += 1
+                    self._counter = secrets.randbits(_COUNTER_BITS - 1)
+            return _format(self._milliseconds, self._counter)
+
+
+def id_milliseconds(id_: str) -> int:
+    """The milliseconds since the epoch that an id carries. Raises ValueError if it is not an id."""
+    return _parse(id_)[0]
+
+
+def id_floor(seconds: float) -> str:
+    """The smallest id of a moment: ids made at or after `seconds` (since the epoch) are not less."""
+    return _format(max(0, int(seconds * 1000)), 0)
+
+
+def is_id(text: str) -> bool:
+    """Whether `text` is an id as `Ids` makes them."""
+    try:
+        return _format(*_parse(text)) == text
+    except ValueError:
+        return False
+
+
+def _format(milliseconds: int, counter: int) -> str:
+    rand_a, rand_b = counter >> 62, counter & ((1 << 62) - 1)
+    return f"{(milliseconds << 80) | (7 << 76) | (rand_a << 64) | (2 << 62) | rand_b:032x}"
+
+
+def _parse(text: str) -> tuple[int, int]:
+    if len(text) != 32:
+        raise ValueError("an instance id has 32 hexadecimal digits")
+    value = int(text, 16)
+    return value >> 80, (((value >> 64) & 0xFFF) << 62) | (value & ((1 << 62) - 1))

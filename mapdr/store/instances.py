@@ -1,0 +1,89 @@
+"""The images of the index, as the rest of MAPDR knows them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from sqlalchemy import Connection, Row, bindparam, func, select
+
+from mapdr.kernel.item import Instance
+from mapdr.store import schema
+from mapdr.store.database import Database
+from mapdr.store.names import Sources, Words
+from mapdr.store.spool import Spool
+
+_instance, _series, _study = schema.instance, schema.series, schema.study
+
+INSTANCE_COLUMNS = (
+    _instance,
+    _series.c.uid.label("series_uid"),
+    _series.c.study.label("study"),
+    _study.c.uid.label("study_uid"),
+)
+"""What `Instances.of` wants of a row."""
+
+_WHOLE = (
+    select(*INSTANCE_COLUMNS)
+    .join(_series, _series.c.id == _instance.c.series)
+    .join(_study, _study.c.id == _series.c.study)
+)
+_BY_KEY = _WHOLE.where(_instance.c.id.in_(bindparam("ids", expanding=True)))
+
+
+class Instances:
+    """Looks instances up."""
+
+    def __init__(self, database: Database, words: Words, sources: Sources, spool: Spool) -> None:
+        self._database = database
+        self._words = words
+        self._sources = sources
+        self._spool = spool
+
+    def get(self, id_: str) -> Instance:
+        """An instance by id. KeyError if the index does not know it."""
+        return self.by_key([bytes.fromhex(id_)])[bytes.fromhex(id_)]
+
+    def find(self, study_instance_uid: str) -> list[Instance]:
+        """The instances of a study, oldest first."""
+        with self._database.read() as connection:
+            query = _WHOLE.where(_study.c.uid == study_instance_uid).order_by(_instance.c.id)
+            return [self.of(row) for row in connection.execute(query)]
+
+    def by_key(self, keys: Sequence[bytes]) -> Mapping[bytes, Instance]:
+        """Instances by the index's own key."""
+        if not keys:
+            return {}
+        with self._database.read() as connection:
+            return {row.id: self.of(row) for row in self.rows(connection, keys)}
+
+    def newest(self) -> str:
+        """The greatest id of the index, or an empty string."""
+        with self._database.read() as connection:
+            key = connection.execute(select(func.max(_instance.c.id))).scalar()
+        return "" if key is None else bytes(key).hex()
+
+    def rows(self, connection: Connection, keys: Sequence[bytes]) -> list[Row[Any]]:
+        """The rows of instances by key, in no order."""
+        rows: list[Row[Any]] = []
+        for start in range(0, len(keys), 500):
+            rows += connection.execute(_BY_KEY, {"ids": list(keys[start : start + 500])}).all()
+        return rows
+
+    def of(self, row: Row[Any]) -> Instance:
+        """An instance from a row with `INSTANCE_COLUMNS`."""
+        id_, text = row.id.hex(), self._words.text
+        return Instance(
+            id=id_,
+            source=self._sources.source(row.source),
+            sop_class_uid=text(row.sop_class),
+            sop_instance_uid=row.sop_instance_uid,
+            study_instance_uid=row.study_uid,
+            series_instance_uid=row.series_uid,
+            modality=text(row.modality),
+            transfer_syntax_uid=text(row.syntax),
+            path=self._spool.path(id_, text(row.node)),
+            data_offset=row.data_offset,
+            size=row.size,
+            received_at=row.received_at,
+        )

@@ -1,0 +1,238 @@
+"""The ledger is the queue (design, decision 4): one row per image, destination and batch.
+
+                      ┌──────────── release (lease ran out, node restarted), try again later ─────────┐
+                      ▼                                                                               │
+    enrol ──▶  pending ──── lease ────▶ leased ──── settle ──┬──▶ delivered (the receiver's status)   │
+               ▲  │  ▲                                       ├──▶ parked (a person sees why) ── retry ─┤
+        release│  │hold                                      └──▶ pending, not before ... ────────────┘
+               │  ▼
+               held
+
+A row ends as delivered only through `settle` with that state; nothing else writes it, and nothing takes it
+back. At least once: whoever loses a lease may still report what the receiver said, and it counts.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import Row, bindparam, delete, literal_column, select, update
+
+from mapdr.kernel.item import Instance
+from mapdr.store import schema
+from mapdr.store.database import Database
+from mapdr.store.instances import Instances
+from mapdr.store.memory import RecipeMemory
+from mapdr.store.names import Recipes, Words, clean
+from mapdr.store.outbox import Outbox, OutboxEntry
+from mapdr.store.schema import State
+from mapdr.store.settling import Settlement, Settling
+from mapdr.store.studies import Studies
+from mapdr.store.tally import Tally
+
+_delivery, _hold = schema.delivery, schema.hold
+
+_LEASE = (
+    update(_delivery)
+    .where(_delivery.c.id == bindparam("delivery"))
+    .values(state=int(State.LEASED), leased_until=bindparam("until"), owner=bindparam("who"))
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """A leased row: one image for one destination. `syntax` overrides the recipe's transfer syntax if set;
+    `attempts` counts those that went before and count."""
+
+    id: int
+    instance: Instance
+    destination: str
+    batch: int
+    lane: int
+    recipe: str
+    syntax: str
+    attempts: int
+    leased_until: float
+
+
+class Ledger:
+    """Leases and settles deliveries. People's verbs (retry, hold, release, reroute) are in `selection`."""
+
+    def __init__(
+        self,
+        database: Database,
+        *,
+        words: Words,
+        recipes: Recipes,
+        instances: Instances,
+        studies: Studies,
+        tally: Tally,
+        outbox: Outbox,
+    ) -> None:
+        self._database = database
+        self._words = words
+        self._recipes = recipes
+        self._instances = instances
+        self._settling = Settling(database, words, studies, tally, outbox)
+
+    def lease(
+        self, destination: str, limit: int, seconds: float, owner: str, *, quiet_seconds: float = 0.0
+    ) -> list[Delivery]:
+        """Take up to `limit` due rows for `seconds`: by lane, then study, then age; none while held.
+
+        With `quiet_seconds` only those of studies that got no image for so long.
+        """
+        now = time.time()
+        target, who = self._words.number(destination), self._words.number(owner)
+        query = (
+            select(_delivery)
+            .where(
+                literal_column(schema.OPEN),
+                _delivery.c.destination == target,
+                _delivery.c.state == State.PENDING,
+                _delivery.c.not_before <= now,
+            )
+            .order_by(_delivery.c.lane, _delivery.c.study, _delivery.c.id)
+            .limit(limit)
+        )
+        if quiet_seconds:
+            query = query.where(
+                _delivery.c.study.in_(
+                    select(schema.study.c.id).where(schema.study.c.last_at <= now - quiet_seconds)
+                )
+            )
+        with self._database.read() as connection:
+            held = connection.execute(select(_hold.c.since).where(_hold.c.destination == target)).first()
+            if held is not None or connection.execute(query.limit(1)).first() is None:
+                return []
+        with self._database.write() as connection:
+            rows = connection.execute(query.with_for_update(skip_locked=True)).all()
+            if rows:
+                until = now + seconds
+                connection.execute(_LEASE, [{"delivery": row.id, "until": until, "who": who} for row in rows])
+        return self._deliveries(rows, destination, now + seconds)
+
+    def settle(self, settlements: Sequence[Settlement], notices: Iterable[OutboxEntry] = ()) -> None:
+        """Write how attempts ended: an attempt row each, and what it did to its delivery.
+
+        One transaction, in which `notices` (messages that tell of it) are put into the outbox. Raises
+        LocalProtocolError for a delivery that does not exist or a state that is none.
+        """
+        if settlements:
+            self._settling.settle(settlements, notices)
+
+    def extend(self, delivery_ids: Iterable[int], seconds: float, owner: str) -> None:
+        """Keep rows leased to `owner` for `seconds` from now: a long object is still on its way."""
+        who = self._words.number(owner)
+        statement = (
+            update(_delivery)
+            .where(_delivery.c.id == bindparam("delivery"), literal_column(schema.LEASED))
+            .where(_delivery.c.owner == who)
+            .values(leased_until=time.time() + seconds)
+        )
+        rows = [{"delivery": id_} for id_ in delivery_ids]
+        if rows:
+            with self._database.write() as connection:
+                connection.execute(statement, rows)
+
+    def give_back(self, delivery_ids: Iterable[int]) -> None:
+        """Leased rows that were not tried become pending again; nothing else about them changes."""
+        rows = [{"delivery": id_} for id_ in delivery_ids]
+        if rows:
+            with self._database.write() as connection:
+                connection.execute(_UNLEASE.where(_delivery.c.id == bindparam("delivery")), rows)
+
+    def release(self, owner: str) -> int:
+        """Give back all that `owner`, or `owner/...`, has leased; how many rows."""
+        owners = [self._words.number(owner), *self._words.beginning(owner + "/")]
+        with self._database.write() as connection:
+            return connection.execute(_UNLEASE.where(_delivery.c.owner.in_(owners))).rowcount
+
+    def release_expired(self, now: float) -> int:
+        """Give back what leases that ended before `now` held; how many rows."""
+        with self._database.read() as connection:
+            query = select(_delivery.c.id).where(literal_column(schema.LEASED))
+            if connection.execute(query.where(_delivery.c.leased_until < now).limit(1)).first() is None:
+                return 0
+        with self._database.write() as connection:
+            return connection.execute(_UNLEASE.where(_delivery.c.leased_until < now)).rowcount
+
+    def next_due(self, destination: str) -> float | None:
+        """When the destination's next row is due (past: now); None if none is pending, or it is held."""
+        target = self._words.find(destination)
+        if target is None:
+            return None
+        pending = select(_delivery.c.not_before).where(
+            literal_column(schema.OPEN),
+            _delivery.c.destination == target,
+            _delivery.c.state == State.PENDING,
+        )
+        with self._database.read() as connection:
+            if connection.execute(select(_hold.c.since).where(_hold.c.destination == target)).first():
+                return None
+            due = connection.execute(pending.where(_delivery.c.not_before <= time.time()).limit(1)).scalar()
+            if due is not None:
+                return float(due)
+            return connection.execute(pending.order_by(_delivery.c.not_before).limit(1)).scalar()
+
+    def hold_destination(self, destination: str) -> None:
+        """Lease nothing for a destination, now and after a restart, until it is released."""
+        target = self._words.number(destination)
+        with self._database.write() as connection:
+            connection.execute(self._database.upsert(_hold), [{"destination": target, "since": time.time()}])
+
+    def release_destination(self, destination: str) -> None:
+        """End a hold of a destination."""
+        target = self._words.number(destination)
+        with self._database.write() as connection:
+            connection.execute(delete(_hold).where(_hold.c.destination == target))
+
+    def held_destinations(self) -> dict[str, float]:
+        """The destinations on hold, and since when."""
+        with self._database.read() as connection:
+            rows = connection.execute(select(_hold)).all()
+        return {self._words.text(row.destination): row.since for row in rows}
+
+    def recipe(self, hash_: str) -> dict[str, Any]:
+        """The recipe of a hash. Raises Permanent(reason="recipe-missing")."""
+        return self._recipes.body(hash_)
+
+    def add_recipes(self, recipes: Mapping[str, Mapping[str, Any]]) -> None:
+        """Keep recipes by hash, for good."""
+        self._recipes.add(recipes)
+
+    def memory(self, instance_id: str, recipe: str, syntax: str) -> RecipeMemory:
+        """What transforms remember of one image, recipe and transfer syntax override."""
+        return RecipeMemory(
+            self._database,
+            bytes.fromhex(instance_id),
+            self._recipes.number(recipe),
+            self._words.number(clean(syntax)),
+        )
+
+    def _deliveries(self, rows: Sequence[Row[Any]], destination: str, until: float) -> list[Delivery]:
+        instances = self._instances.by_key([row.instance for row in rows])
+        return [
+            Delivery(
+                id=row.id,
+                instance=instances[row.instance],
+                destination=destination,
+                batch=row.batch,
+                lane=row.lane,
+                recipe=self._recipes.hash(row.recipe),
+                syntax=self._words.text(row.syntax),
+                attempts=row.attempts,
+                leased_until=until,
+            )
+            for row in rows
+        ]
+
+
+_UNLEASE = (
+    update(_delivery)
+    .where(literal_column(schema.LEASED))
+    .values(state=int(State.PENDING), leased_until=None, owner=None)
+)

@@ -1,0 +1,360 @@
+"""The spool: where images are safe. The order in which an object becomes safe, and nothing else does:
+
+    peer ──bytes──▶ <id>.part ──▶ <id>.part ──▶ <id>.dcm ──▶ <id>.dcm ──▶ index ──▶ deliver
+                    │ 1 write     │ 3 fsync     │ 4 rename   │ 5 fsync    │ 7 commit of the row
+                    │ 2 scan      │   (file)    │            │  (folder)  │
+                    └─ refused: unlinked,         └──────────┴─ 6 submit, then Success to the peer
+                       nothing is left
+
+    1  the File Meta group and the data set's bytes as received go to `<id>.part`
+    2  the header is scanned; an object whose UIDs contradict the command's is refused
+    3  the file is flushed to the device                                  } under "power-loss"; left to the
+    4  it gets its final name `<id>.dcm`                                  } operating system under
+    5  the folder is flushed; threads that commit together share a flush  } "process-crash"
+    6  the arrival is handed to the writer, which blocks while too many wait; then Success may be answered
+    7  the writer commits the row and its deliveries; only then may anything be sent
+
+A crash before 4 leaves a `.part`, which was never answered: recovery removes it. A crash between 4 and 7
+leaves a `.dcm` that the index does not know: recovery indexes it, once, by its id. An object that was
+refused after 4 is unlinked before the refusal is answered; if a crash prevents that, it is indexed like
+any other and the peer, which got no Success, pushes it again: a repeat, never a loss.
+
+`spool/<node>/<hour>/<id>.dcm`: the hour (UTC) is the id's, and no value of a data set is in a path.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import shutil
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import xxhash
+
+from mapdr.kernel.errors import ConfigurationError, Refused
+from mapdr.kernel.item import Arrival, Source, TagPath
+from mapdr.store import filemeta
+from mapdr.store.durable import (
+    OUT_OF_RESOURCES,
+    Durability,
+    FolderSync,
+    durable_rename,
+    make_folder,
+    refusal,
+)
+from mapdr.store.headers import INDEX_TAGS, SOP_CLASS_UID, SOP_INSTANCE_UID, read_header
+from mapdr.store.ids import Ids, id_milliseconds, is_id
+
+log = logging.getLogger("mapdr.store")
+
+FINAL, PART = ".dcm", ".part"
+
+_OPEN = os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0) | getattr(os, "O_CLOEXEC", 0)
+_KEPT = 1 << 16  # the data set's beginning that stays in memory for the header scan
+_REHASH = 1 << 20
+_ROOM_SECONDS = 0.5  # how long a measurement of the free space serves
+_ROOM_BYTES = 32 << 20  # after how many bytes of one object it is measured again
+
+CANNOT_UNDERSTAND = 0xC000  # PS3.4, table B.2-1
+DATA_SET_MISMATCH = 0xA900
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """What is read of each header, and the configuration revision that asks for it."""
+
+    revision: str = ""
+    wanted: frozenset[TagPath] = INDEX_TAGS
+
+
+class Spool:
+    """One node's folder of images; implements `mapdr.kernel.stage.Intake`.
+
+    `submit` is given each object that is safe. `min_free` bytes stay free on the disk: below that, objects
+    are refused with 0xA700 before they begin.
+    """
+
+    def __init__(
+        self,
+        data: Path,
+        node: str,
+        durability: Durability = "power-loss",
+        *,
+        min_free: int = 0,
+        submit: Callable[[Arrival], None],
+    ) -> None:
+        if not node or not node.isascii() or not node.replace("-", "").replace("_", "").isalnum():
+            raise ConfigurationError("a node's name has letters, digits, hyphens and underscores only")
+        self.data = data
+        self.node = node
+        self.durability = durability
+        self.min_free = min_free
+        self.reading = Reading()
+        self.submit = submit
+        self.folder = data / "spool" / node
+        self._ids = Ids()
+        self._lock = threading.Lock()
+        self._hours: dict[str, FolderSync | None] = {}
+        self._room_at = 0.0
+        self._room = 0
+
+    def begin(
+        self, source: Source, sop_class_uid: str, sop_instance_uid: str, transfer_syntax_uid: str
+    ) -> SpoolFile:
+        """Open a spool file for one object. Raises Refused(0xA700) when there is no room."""
+        self.check_room()
+        id_ = self._ids.next()
+        hour = hour_of(id_)
+        try:
+            sync = self._hour(hour)
+            uids = (sop_class_uid, sop_instance_uid)
+            return SpoolFile(self, id_, hour, sync, source=source, uids=uids, syntax=transfer_syntax_uid)
+        except OSError as error:
+            raise refusal(error) from error
+
+    def path(self, id_: str, node: str | None = None) -> Path:
+        """Where an image stands, or stood before it was purged."""
+        return self.data / "spool" / (node or self.node) / hour_of(id_) / (id_ + FINAL)
+
+    def after(self, id_: str) -> None:
+        """Make every later id greater than `id_`, and than every id in this node's folder."""
+        newest = max((path.name for path in self._folders() if any(path.iterdir())), default="")
+        if newest:
+            id_ = max(id_, *(name[:32] for name in os.listdir(self.folder / newest) if is_id(name[:32])), "")
+        self._ids = Ids(floor=id_)
+
+    def hours(self) -> list[str]:
+        """This node's hour folders, oldest first."""
+        return sorted(path.name for path in self._folders())
+
+    def files(self, hour: str, ending: str = FINAL) -> Iterator[str]:
+        """The ids of one hour's files, oldest first."""
+        for name in sorted(os.listdir(self.folder / hour)):
+            if name.endswith(ending) and is_id(name[: -len(ending)]):
+                yield name[: -len(ending)]
+
+    def discard(self, id_: str) -> bool:
+        """Unlink an image whose row says that it may go; whether there was one. Raises OSError."""
+        try:
+            self.path(id_).unlink()
+        except FileNotFoundError:
+            return False
+        return True
+
+    def remove_hour(self, hour: str) -> None:
+        """Remove an hour's folder if it is empty and not the current one."""
+        if hour != hour_of(self._ids.next()):
+            with self._lock:
+                self._hours.pop(hour, None)
+            with contextlib.suppress(OSError):  # not empty: then it stays
+                (self.folder / hour).rmdir()
+
+    def check_room(self) -> None:
+        """Raise Refused(0xA700) when less than `min_free` bytes are free (measured twice a second)."""
+        if not self.min_free:
+            return
+        now = time.monotonic()
+        if now - self._room_at > _ROOM_SECONDS:
+            self._room = shutil.disk_usage(self.data).free
+            self._room_at = now
+        if self._room < self.min_free:
+            raise Refused(OUT_OF_RESOURCES, "less disk space is free than the node keeps in reserve")
+
+    def _hour(self, hour: str) -> FolderSync | None:
+        try:
+            return self._hours[hour]
+        except KeyError:
+            path = self.folder / hour
+            make_folder(path, self.durability)
+            with self._lock:
+                if len(self._hours) > 48:
+                    self._hours = dict(list(self._hours.items())[-2:])
+                sync = FolderSync(path) if self.durability == "power-loss" else None
+                return self._hours.setdefault(hour, sync)
+
+    def _folders(self) -> list[Path]:
+        if not self.folder.is_dir():
+            return []
+        return [path for path in self.folder.iterdir() if path.name.isdigit() and path.is_dir()]
+
+
+class SpoolFile:
+    """One object on its way into the spool; implements `mapdr.kernel.stage.Incoming`.
+
+    Bytes may come through `write` or straight to `fileno`; the digest is taken on the way in the first
+    case and read back from the system's cache in the second.
+    """
+
+    def __init__(
+        self,
+        spool: Spool,
+        id_: str,
+        hour: str,
+        sync: FolderSync | None,
+        *,
+        source: Source,
+        uids: tuple[str, str],
+        syntax: str,
+    ) -> None:
+        self.id = id_
+        self.received_at = time.time()
+        self._spool = spool
+        self._reading = spool.reading
+        self._sync = sync
+        self._source = source
+        self._class_uid, self._instance_uid = uids
+        self._syntax = syntax
+        stem = f"{spool.folder}{os.sep}{hour}{os.sep}{id_}"
+        self._part, self._final = stem + PART, stem + FINAL
+        self._meta = filemeta.encode(
+            source, *uids, syntax, revision=self._reading.revision, received_at=self.received_at
+        )
+        self._hash = xxhash.xxh3_128()
+        self._written = 0
+        self._begun = b""
+        self._measured = 0
+        self._meta_written = False
+        self._open = False
+        self._done = False
+        self._file = os.open(self._part, _OPEN, 0o640)
+        self._open = True
+
+    def fileno(self) -> int:
+        """The open spool file, positioned where the data set's next byte belongs."""
+        if not self._meta_written:
+            self._put(self._meta)
+            self._meta_written = True
+        return self._file
+
+    def write(self, data: bytes | bytearray | memoryview) -> None:
+        """Append bytes of the data set, as received. Raises Refused when the disk is full."""
+        if self._meta_written:
+            self._put(data)
+        else:
+            self._put(self._meta + data)  # one write for the many objects that come in one piece
+            self._meta_written = True
+        self._hash.update(data)
+        if self._written < _KEPT:
+            self._begun += data[: _KEPT - self._written]
+        self._written += len(data)
+        if self._written - self._measured > _ROOM_BYTES:
+            self._measured = self._written
+            self._guard(self._spool.check_room)
+
+    def commit(self) -> None:
+        """Make the object safe at the configured durability; only then may Success be answered.
+
+        Blocks while the index is too far behind. Raises Refused; the object is then gone.
+        """
+        try:
+            arrival = self._settle()
+            self._spool.submit(arrival)
+        except OSError as error:
+            self.abort()
+            raise refusal(error) from error
+        except BaseException:
+            self.abort()
+            raise
+        self._done = True
+
+    def abort(self) -> None:
+        """Forget the object. Safe after commit (does nothing) and twice."""
+        if self._done:
+            return
+        self._done = True
+        self._close()
+        for path in (self._part, self._final):
+            try:
+                os.unlink(path)
+            except FileNotFoundError:
+                continue
+            except OSError as error:
+                log.warning("%s: could not be removed (%s)", self.id, error.strerror)
+
+    def _settle(self) -> Arrival:
+        offset = len(self._meta)
+        size = os.fstat(self.fileno()).st_size - offset
+        if size != self._written:
+            self._read_back(offset)
+        wanted = self._reading.wanted
+        header = read_header(
+            self._file, offset, size, self._begun, transfer_syntax_uid=self._syntax, wanted=wanted
+        )
+        class_uid = self._agreed(header.text(SOP_CLASS_UID), self._class_uid, "SOP class")
+        instance_uid = self._agreed(header.text(SOP_INSTANCE_UID), self._instance_uid, "SOP instance")
+        if self._sync is not None:
+            os.fsync(self._file)
+        self._close()
+        durable_rename(self._part, self._final)
+        if self._sync is not None:
+            self._sync.sync()
+        return Arrival(
+            id=self.id,
+            source=self._source,
+            sop_class_uid=class_uid,
+            sop_instance_uid=instance_uid,
+            transfer_syntax_uid=self._syntax,
+            data_offset=offset,
+            size=size,
+            digest=self._hash.digest(),
+            received_at=self.received_at,
+            revision=self._reading.revision,
+            header=header,
+        )
+
+    def _agreed(self, found: str, said: str, what: str) -> str:
+        if found and said and found != said:
+            raise Refused(DATA_SET_MISMATCH, f"the data set's {what} UID is not the command's")
+        if not found and not said:
+            raise Refused(CANNOT_UNDERSTAND, f"neither command nor data set has an {what} UID")
+        return found or said
+
+    def _read_back(self, offset: int) -> None:
+        # Bytes that went straight to the descriptor were not seen: take the digest from the file.
+        os.lseek(self._file, offset, os.SEEK_SET)
+        self._hash = xxhash.xxh3_128()
+        self._begun = b""
+        while data := os.read(self._file, _REHASH):
+            self._hash.update(data)
+            if not self._begun:
+                self._begun = data[:_KEPT]
+
+    def _put(self, data: bytes | bytearray | memoryview) -> None:
+        try:
+            done = os.write(self._file, data)
+            while done < len(data):
+                done += os.write(self._file, memoryview(data)[done:])
+        except OSError as error:
+            self.abort()
+            raise refusal(error) from error
+
+    def _guard(self, check: Callable[[], None]) -> None:
+        try:
+            check()
+        except Refused:
+            self.abort()
+            raise
+
+    def _close(self) -> None:
+        if self._open:
+            self._open = False
+            os.close(self._file)
+
+
+_hour_cache: tuple[int, str] = (-1, "")
+
+
+def hour_of(id_: str) -> str:
+    """The folder of an id: the hour (UTC) of its time, as YYYYMMDDHH."""
+    global _hour_cache  # noqa: PLW0603  one hour serves thousands of images; a race only formats it twice
+    hour = id_milliseconds(id_) // 3_600_000
+    known, text = _hour_cache
+    if known != hour:
+        text = time.strftime("%Y%m%d%H", time.gmtime(hour * 3600))
+        _hour_cache = (hour, text)
+    return text

@@ -1,0 +1,74 @@
+"""Who came before under the same SOP Instance UID in the same series, and what was promised for them."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from sqlalchemy import Connection, bindparam, select
+
+from mapdr.store import schema
+from mapdr.store.schema import Kind, State
+
+_AT_ONCE = 256
+"""Hashes in one query: always the same number, so that the statement is prepared once."""
+
+_instance, _delivery = schema.instance, schema.delivery
+_TWINS = select(
+    _instance.c.id,
+    _instance.c.uid_hash,
+    _instance.c.sop_instance_uid,
+    _instance.c.digest,
+    _instance.c.received_at,
+    _instance.c.purged_at,
+    _instance.c.kind,
+).where(
+    _instance.c.series == bindparam("series"),
+    _instance.c.uid_hash.in_(bindparam("hashes", expanding=True)),
+)
+_PROMISES = select(_delivery.c.destination, _delivery.c.recipe, _delivery.c.state).where(
+    _delivery.c.study == bindparam("study"), _delivery.c.instance.in_(bindparam("ids", expanding=True))
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Twin:
+    """An instance that the index knows under the same UID; `kept`: its file is still in the spool."""
+
+    id: bytes
+    uid: str
+    digest: bytes
+    received_at: float
+    kept: bool
+
+
+def find_twins(
+    connection: Connection, keys: Iterable[tuple[int, int]]
+) -> Mapping[tuple[int, int], Sequence[Twin]]:
+    """The instances known under (series, UID hash); a hash may also match another UID."""
+    by_series: dict[int, list[int]] = defaultdict(list)
+    for series, uid_hash in keys:
+        by_series[series].append(uid_hash)
+    found: dict[tuple[int, int], list[Twin]] = defaultdict(list)
+    for series, hashes in by_series.items():
+        for start in range(0, len(hashes), _AT_ONCE):
+            some = hashes[start : start + _AT_ONCE]
+            if len(some) > 8:
+                some += some[-1:] * (_AT_ONCE - len(some))
+            for row in connection.execute(_TWINS, {"series": series, "hashes": some}):
+                if row.kind != Kind.ABSORBED:
+                    kept = row.purged_at is None
+                    twin = Twin(row.id, row.sop_instance_uid, row.digest, row.received_at, kept)
+                    found[series, row.uid_hash].append(twin)
+    return found
+
+
+def promises_of(
+    connection: Connection, study: int, ids: Sequence[bytes]
+) -> Mapping[tuple[int, int], Sequence[State]]:
+    """By (destination, recipe), the states of what was promised for these instances."""
+    found: dict[tuple[int, int], list[State]] = defaultdict(list)
+    for row in connection.execute(_PROMISES, {"study": study, "ids": list(ids)}):
+        found[row.destination, row.recipe].append(State(row.state))
+    return found
