@@ -1,0 +1,171 @@
+"""The DIMSE receiver: C-ECHO and C-STORE for every storage SOP class, one thread per association."""
+
+from __future__ import annotations
+
+import logging
+import os
+import socket
+import ssl
+import threading
+import time
+from collections.abc import Sequence
+
+from mapdr.kernel.errors import ConfigurationError
+from mapdr.kernel.stage import Factory, Intake, Settings
+from mapdr.receive.dimse_config import DimseReceiveConfig, Doorkeeper, peer_address, server_context
+from mapdr.receive.dimse_session import Session
+
+log = logging.getLogger("mapdr.receive")
+
+ACCEPT_TICK = 0.1
+"""Seconds: how soon the listener sees that it shall stop."""
+SPARE = 16
+"""Connections beyond the limit that are still told, in the protocol's way, that there are too many."""
+
+
+class DimseReceiver:
+    """A listening socket and its associations."""
+
+    def __init__(self, settings: Settings, config: DimseReceiveConfig, intake: Intake) -> None:
+        self._settings = settings
+        self._config = config
+        self._intake = intake
+        self._doorkeeper = Doorkeeper(config)
+        self._tls: ssl.SSLContext | None = None
+        self._listener: socket.socket | None = None
+        self._thread: threading.Thread | None = None
+        self._lock = threading.Lock()
+        self._sessions: dict[Session, threading.Thread] = {}
+        self._serial = 0
+        self._stopping = threading.Event()
+
+    @property
+    def port(self) -> int:
+        """The TCP port in use, once started; the configured one before."""
+        if self._listener is None:
+            return self._config.port
+        return int(self._listener.getsockname()[1])
+
+    @property
+    def associations(self) -> int:
+        """How many connections are open."""
+        with self._lock:
+            return len(self._sessions)
+
+    def start(self) -> None:
+        """Listen. Raises ConfigurationError for a TLS file that cannot be used, OSError for the port."""
+        if self._config.tls is not None:
+            try:
+                self._tls = server_context(self._config.tls)
+            except OSError as error:
+                raise ConfigurationError(
+                    f"receive.{self._settings.name}.tls: a file cannot be used "
+                    f"({type(error).__name__}); check cert, key and ca"
+                ) from None
+        self._listener = _listen(self._config.host, self._config.port)
+        self._stopping.clear()
+        self._thread = threading.Thread(
+            target=self._accept, args=(self._listener,), name=f"{self._settings.name}-listener", daemon=True
+        )
+        self._thread.start()
+
+    def stop(self, deadline: float) -> None:
+        """Take no more associations; let messages that are under way end; at `deadline`, end all."""
+        self._stopping.set()
+        if self._thread is not None:
+            self._thread.join()
+            self._thread = None
+        if self._listener is not None:
+            self._listener.close()
+            self._listener = None
+        with self._lock:
+            sessions = dict(self._sessions)
+        for session in sessions:
+            session.interrupt()
+        for thread in sessions.values():
+            thread.join(max(0.0, deadline - time.monotonic()))
+        for session, thread in sessions.items():
+            if thread.is_alive():
+                session.kill()
+                thread.join(1.0)
+
+    def _accept(self, listener: socket.socket) -> None:
+        while not self._stopping.is_set():
+            try:
+                sock, address = listener.accept()
+            except TimeoutError:
+                continue
+            except OSError as error:
+                log.error("%s: cannot accept a connection: %s", self._settings.name, error.strerror)
+                self._stopping.wait(1.0)
+                continue
+            self._admit(sock, address[0])
+
+    def _admit(self, sock: socket.socket, host: str) -> None:
+        address = peer_address(host)
+        with self._lock:
+            here = sum(session.address == address for session in self._sessions)
+            everywhere = len(self._sessions)
+            self._serial += 1
+        limit = self._config.max_associations
+        if everywhere >= limit + SPARE:
+            log.warning("%s: %s: closed at once: far too many connections", self._settings.name, address)
+            sock.close()
+            return
+        session = Session(
+            sock,
+            address,
+            serial=self._serial,
+            receiver=self._settings.name,
+            intake=self._intake,
+            doorkeeper=self._doorkeeper,
+            limits=self._config.limits,
+            tls=self._tls,
+            watch=self._settings.watch,
+            overloaded=everywhere >= limit or here >= self._config.max_associations_per_peer,
+        )
+        thread = threading.Thread(
+            target=self._run, args=(session,), name=f"{self._settings.name}-{self._serial}", daemon=True
+        )
+        with self._lock:
+            self._sessions[session] = thread
+        thread.start()
+
+    def _run(self, session: Session) -> None:
+        try:
+            session.run()
+        finally:
+            with self._lock:
+                del self._sessions[session]
+                count = len(self._sessions)
+            self._settings.watch.level(f"receive.{self._settings.name}.open", count)
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    family, kind, protocol, _, address = socket.getaddrinfo(
+        host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+    )[0]
+    listener = socket.socket(family, kind, protocol)
+    try:
+        # On Windows SO_REUSEADDR would let another program take the port over.
+        exclusive = getattr(socket, "SO_EXCLUSIVEADDRUSE", None)
+        option = socket.SO_REUSEADDR if exclusive is None or os.name != "nt" else exclusive
+        listener.setsockopt(socket.SOL_SOCKET, option, 1)
+        listener.bind(address)
+        listener.listen(128)
+        listener.settimeout(ACCEPT_TICK)
+    except BaseException:
+        listener.close()
+        raise
+    return listener
+
+
+def _build(settings: Settings, config: DimseReceiveConfig, intake: Intake) -> DimseReceiver:
+    return DimseReceiver(settings, config, intake)
+
+
+def _resources(config: DimseReceiveConfig) -> Sequence[str]:
+    return (f"tcp:{config.port}",) if config.port else ()
+
+
+STAGE = Factory("receive", "dicom", DimseReceiveConfig, _build, _resources)

@@ -1,0 +1,229 @@
+"""One association of a DIMSE receiver, from the accepted connection to its end, in one thread.
+
+Success is answered when `Incoming.commit` has returned, and never before: that is where the store makes the
+object safe. An object that is refused costs one failure status; a connection that breaks costs itself.
+"""
+
+from __future__ import annotations
+
+import logging
+import socket
+import ssl
+import traceback
+
+from mapdr.kernel.errors import Refused, RemoteProtocolError
+from mapdr.kernel.item import Source
+from mapdr.kernel.stage import Intake
+from mapdr.kernel.watch import Watch
+from mapdr.receive.dimse_config import Address, Doorkeeper
+from mapdr.wire import acceptor, dimse, pdu, status
+from mapdr.wire.acceptor import Acceptor
+from mapdr.wire.contexts import VERIFICATION
+from mapdr.wire.driver import Limits, LinkLost
+
+log = logging.getLogger("mapdr.receive")
+
+_NOT_TLS = ("WRONG_VERSION_NUMBER", "HTTP_REQUEST", "HTTPS_PROXY_REQUEST", "UNKNOWN_PROTOCOL")
+_QUERIES = (dimse.C_FIND_RQ, dimse.C_GET_RQ, dimse.C_MOVE_RQ)
+
+
+class Session:
+    """Serves one connection. `run` in its own thread; `interrupt` and `kill` from any other."""
+
+    def __init__(
+        self,
+        sock: socket.socket,
+        address: Address,
+        *,
+        serial: int,
+        receiver: str,
+        intake: Intake,
+        doorkeeper: Doorkeeper,
+        limits: Limits,
+        tls: ssl.SSLContext | None,
+        watch: Watch,
+        overloaded: bool,
+    ) -> None:
+        self.address = address
+        self._sock = sock
+        self._name = f"{receiver}-{serial}"
+        self._receiver = receiver
+        self._intake = intake
+        self._doorkeeper = doorkeeper
+        self._limits = limits
+        self._tls = tls
+        self._watch = watch
+        self._overloaded = overloaded
+        self._link: Acceptor | None = None
+        self._stopping = False
+        self._source = Source(receiver, "", "", str(address))
+
+    def run(self) -> None:
+        """Serve the connection to its end. Nothing is raised: what went wrong is one line in the log."""
+        try:
+            self._serve()
+        except LinkLost as error:
+            self._report("lost", str(error))
+        except RemoteProtocolError as error:
+            self._report("broken", str(error))
+        except ssl.SSLError as error:
+            self._report("broken", _tls_trouble(error))
+        except OSError as error:
+            self._report("lost", f"the connection broke ({type(error).__name__})")
+        except Exception as error:  # noqa: BLE001  a fault of ours ends this association, and only this one
+            self._report("failed", _where(error))
+        finally:
+            if self._link is not None:
+                self._link.abort()
+            self._sock.close()
+
+    def interrupt(self) -> None:
+        """End the association as soon as no message is on its way."""
+        self._stopping = True
+        if self._link is not None:
+            self._link.channel.interrupt()
+
+    def kill(self) -> None:
+        """End the connection at once."""
+        if self._link is not None:
+            self._link.channel.kill()
+        try:
+            socket.socket.shutdown(self._sock, socket.SHUT_RDWR)
+        except OSError:
+            return
+
+    def _serve(self) -> None:
+        if self._tls is not None:
+            self._sock.settimeout(self._limits.acse_timeout)
+            self._sock = self._tls.wrap_socket(self._sock, server_side=True)
+        link = self._link = Acceptor(self._sock, self._limits)
+        if self._stopping:
+            link.channel.interrupt()
+        request = link.wait()
+        rejection = self._objection(link, request)
+        if rejection is not None:
+            link.reject(rejection)
+            self._report("rejected", _rejection(rejection, request))
+            return
+        self._source = Source(self._receiver, request.calling_ae, request.called_ae, str(self.address))
+        accepted = link.accept(request)
+        self._watch.emit(
+            "association.opened",
+            receiver=self._receiver,
+            association=self._name,
+            calling_ae=request.calling_ae,
+            address=str(self.address),
+            contexts=accepted,
+        )
+        log.debug("%s: association with %s, %d contexts", self._name, self.address, accepted)
+        while not self._stopping:
+            message = link.read_message(self._limits.network_timeout)
+            if message is None:
+                return
+            self._answer(link, *message)
+        raise LinkLost("this side ends the association")
+
+    def _objection(self, link: Acceptor, request: pdu.AssociateRequest) -> pdu.AssociateReject | None:
+        objection = link.objection(request) or self._doorkeeper.objection(self.address, request)
+        if objection is None and (self._overloaded or self._stopping):
+            return acceptor.LIMIT_EXCEEDED
+        return objection
+
+    def _answer(self, link: Acceptor, context: int, command: dimse.Command) -> None:
+        if command.field == dimse.C_STORE_RQ:
+            self._store(link, context, command)
+            return
+        if command.has_data_set:
+            link.skip_data(context)
+        if command.field & dimse.RESPONSE or command.field == dimse.C_CANCEL_RQ:
+            # Nothing was asked of this peer, and there is nothing to cancel: neither has an answer.
+            return
+        if command.field == dimse.C_ECHO_RQ:
+            answer = dimse.response(command, status.SUCCESS)
+        elif command.field in _QUERIES:
+            answer = dimse.response(command, status.SOP_CLASS_NOT_SUPPORTED, "this is a storage receiver")
+        else:
+            answer = dimse.response(command, status.UNRECOGNIZED_OPERATION)
+        link.send_command(context, answer)
+
+    def _store(self, link: Acceptor, context: int, command: dimse.Command) -> None:
+        code, comment = status.SUCCESS, ""
+        try:
+            self._take(link, context, command)
+        except Refused as refused:
+            code, comment = refused.status, refused.comment
+        except (LinkLost, RemoteProtocolError):
+            raise
+        except Exception as error:  # noqa: BLE001  the object is not safe, so its sender is told to keep it
+            code, comment = status.PROCESSING_FAILURE, "internal error"
+            log.error("%s: an object could not be kept: %s", self._name, _where(error))
+        if code != status.SUCCESS and command.has_data_set:
+            link.skip_data(context)
+        link.send_command(context, dimse.response(command, code, comment))
+        self._watch.count(f"receive.{self._receiver}.{'refused' if code else 'stored'}")
+        if code:
+            log.warning("%s: an object was refused: 0x%04X %s", self._name, code, comment)
+
+    def _take(self, link: Acceptor, context: int, command: dimse.Command) -> None:
+        """Move one object from the wire into the store, safely. Raises Refused."""
+        abstract_syntax, transfer_syntax = link.contexts[context]
+        if not command.has_data_set:
+            raise Refused(status.CANNOT_UNDERSTAND, "a C-STORE without a data set")
+        if abstract_syntax == VERIFICATION:
+            raise Refused(status.SOP_CLASS_NOT_SUPPORTED, "a C-STORE in a context for Verification")
+        incoming = self._intake.begin(
+            self._source,
+            _uid(command, "sop_class_uid", 0x0118),
+            _uid(command, "sop_instance_uid", 0x0117),
+            transfer_syntax,
+        )
+        try:
+            link.read_data(context, incoming.write)
+            incoming.commit()
+        except BaseException:
+            incoming.abort()
+            raise
+
+    def _report(self, outcome: str, cause: str) -> None:
+        self._watch.count(f"receive.{self._receiver}.{outcome}")
+        self._watch.emit(
+            f"association.{outcome}", receiver=self._receiver, association=self._name, cause=cause
+        )
+        level = logging.DEBUG if self._stopping else logging.ERROR if outcome == "failed" else logging.WARNING
+        log.log(level, "%s: %s: %s", self._name, self.address, cause)
+
+
+def _uid(command: dimse.Command, name: str, code: int) -> str:
+    try:
+        return str(getattr(command, name))
+    except RemoteProtocolError:
+        raise Refused(code, "a UID in the command set is not one") from None
+
+
+def _rejection(rejection: pdu.AssociateReject, request: pdu.AssociateRequest) -> str:
+    titles = f"calling AE title {request.calling_ae!r}, called AE title {request.called_ae!r}"
+    causes = {
+        acceptor.CALLED_AE_UNKNOWN: "rejected: it calls an AE title that is not ours",
+        acceptor.CALLING_AE_UNKNOWN: "rejected: its AE title is not in the allow list for its address",
+        acceptor.NO_REASON: "rejected: its address is not in the allow list",
+        acceptor.LIMIT_EXCEEDED: "rejected for now: too many associations",
+        acceptor.VERSION_UNKNOWN: "rejected: it asks for an unknown protocol version",
+        acceptor.CONTEXT_NAME_UNKNOWN: "rejected: it asks for an unknown application context",
+    }
+    return f"{causes[rejection]} ({titles})"
+
+
+def _tls_trouble(error: ssl.SSLError) -> str:
+    reason = error.reason or type(error).__name__
+    if reason in _NOT_TLS:
+        return "the peer does not speak TLS, this receiver does: set up TLS on both sides or on neither"
+    if reason == "PEER_DID_NOT_RETURN_A_CERTIFICATE":
+        return "the peer shows no TLS certificate, and this receiver asks for one"
+    return f"TLS could not be agreed on ({reason})"
+
+
+def _where(error: BaseException) -> str:
+    """An unexpected error without its message, which may hold a value: its type and where it came from."""
+    frames = traceback.extract_tb(error.__traceback__)
+    place = f" at {frames[-1].filename.rpartition('mapdr')[2]}:{frames[-1].lineno}" if frames else ""
+    return f"internal error: {type(error).__name__}{place}"

@@ -1,0 +1,82 @@
+"""Presentation contexts: what an acceptor takes of a proposal (PS3.8, section 7.1.1.13; PS3.7, annex D.3).
+
+Storage is open: any abstract syntax that is not known to be something else is taken for a storage SOP class,
+private and future ones too, in any transfer syntax that was proposed for it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
+
+from pydicom.uid import UID
+
+from mapdr.wire.pdu import Context, ContextResult
+
+VERIFICATION = "1.2.840.10008.1.1"
+IMPLICIT_LITTLE_ENDIAN = "1.2.840.10008.1.2"
+EXPLICIT_BIG_ENDIAN = "1.2.840.10008.1.2.2"
+
+ACCEPTANCE = 0
+ABSTRACT_SYNTAX_NOT_SUPPORTED = 3
+TRANSFER_SYNTAXES_NOT_SUPPORTED = 4
+
+_NOT_OBJECTS = ("Storage Commitment", "Stored Print Storage", "Media Storage Directory")
+_UID_CHARACTERS = frozenset("0123456789.")
+
+
+def is_uid(text: str) -> bool:
+    """Whether `text` can be a UID (PS3.5, section 9.1), components with leading zeros tolerated."""
+    return 0 < len(text) <= 64 and _UID_CHARACTERS.issuperset(text)
+
+
+@lru_cache(maxsize=2048)
+def is_storage(abstract_syntax: str) -> bool:
+    """Whether objects of this SOP class may be stored: it is unknown, or known as a storage SOP class."""
+    if not is_uid(abstract_syntax):
+        return False
+    uid = UID(abstract_syntax)
+    if uid.name == abstract_syntax:
+        return True
+    if uid.type != "SOP Class" or uid.name.startswith(_NOT_OBJECTS):
+        return False
+    return "Storage" in uid.name
+
+
+@lru_cache(maxsize=2048)
+def is_transfer_syntax(uid: str) -> bool:
+    """Whether this can be a transfer syntax: unknown (private ones exist), or known as one."""
+    if not is_uid(uid):
+        return False
+    known = UID(uid)
+    return bool(known.name == uid or known.type == "Transfer Syntax")
+
+
+def choose(transfer_syntaxes: Sequence[str]) -> str | None:
+    """The transfer syntax to accept for one context: the requestor's first.
+
+    The requestor's order is its preference. Explicit VR Big Endian, which is retired, is taken only if
+    nothing else is offered.
+    """
+    usable = [uid for uid in transfer_syntaxes if is_transfer_syntax(uid)]
+    modern = [uid for uid in usable if uid != EXPLICIT_BIG_ENDIAN]
+    return next(iter(modern or usable), None)
+
+
+def negotiate(proposed: Sequence[Context]) -> tuple[ContextResult, ...]:
+    """The acceptor's answer to every proposed context, in order: Verification and all storage."""
+    return tuple(_answer(context) for context in proposed)
+
+
+def _answer(context: Context) -> ContextResult:
+    if context.abstract_syntax != VERIFICATION and not is_storage(context.abstract_syntax):
+        return ContextResult(context.id, ABSTRACT_SYNTAX_NOT_SUPPORTED, IMPLICIT_LITTLE_ENDIAN)
+    syntax = choose(context.transfer_syntaxes)
+    if syntax is None:
+        return ContextResult(context.id, TRANSFER_SYNTAXES_NOT_SUPPORTED, IMPLICIT_LITTLE_ENDIAN)
+    return ContextResult(context.id, ACCEPTANCE, syntax)
+
+
+def answer_roles(proposed: Mapping[str, tuple[bool, bool]]) -> dict[str, tuple[bool, bool]]:
+    """The acceptor's role items (PS3.7, annex D.3.3.4): the requestor may be SCU, never SCP."""
+    return {uid: (scu, False) for uid, (scu, _) in proposed.items()}

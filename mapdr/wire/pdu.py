@@ -1,0 +1,422 @@
+"""The PDUs that are not P-DATA (PS3.8, section 9.3): reading, writing, and what they say in plain words.
+
+Items are decoded and encoded by pynetdicom's classes. Before they see a byte, the length is capped, the item
+structure is walked here, and what MAPDR neither uses nor knows is dropped (PS3.8, section 9.3.1: unknown
+items are ignored): user identity, extended negotiation, items of later editions. Whatever a peer sends, only
+RemoteProtocolError leaves this module.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from struct import Struct
+from types import MappingProxyType
+from typing import Any
+
+from pynetdicom.pdu import A_ASSOCIATE_AC, A_ASSOCIATE_RQ
+from pynetdicom.pdu_items import (
+    AbstractSyntaxSubItem,
+    ApplicationContextItem,
+    ImplementationClassUIDSubItem,
+    ImplementationVersionNameSubItem,
+    MaximumLengthSubItem,
+    PresentationContextItemAC,
+    PresentationContextItemRQ,
+    SCP_SCU_RoleSelectionSubItem,
+    TransferSyntaxSubItem,
+    UserInformationItem,
+)
+
+import mapdr
+from mapdr.kernel.errors import RemoteProtocolError
+
+ASSOCIATE_RQ = 0x01
+ASSOCIATE_AC = 0x02
+ASSOCIATE_RJ = 0x03
+P_DATA = 0x04
+RELEASE_RQ = 0x05
+RELEASE_RP = 0x06
+ABORT = 0x07
+
+APPLICATION_CONTEXT = "1.2.840.10008.3.1.1.1"
+IMPLEMENTATION_CLASS_UID = "2.25.247144332572330222456157552711710936168"
+IMPLEMENTATION_VERSION_NAME = f"MAPDR {mapdr.__version__}"[:16]
+
+MAX_ASSOCIATE = 1 << 18
+"""Bytes; the longest A-ASSOCIATE that is read. 128 contexts with 30 transfer syntaxes each make 120 kB."""
+MAX_CONTEXTS = 128
+LENGTHS: Mapping[int, tuple[int, int]] = MappingProxyType(
+    {
+        ASSOCIATE_RQ: (68, MAX_ASSOCIATE),
+        ASSOCIATE_AC: (68, MAX_ASSOCIATE),
+        ASSOCIATE_RJ: (4, 4),
+        RELEASE_RQ: (4, 4),
+        RELEASE_RP: (4, 4),
+        ABORT: (4, 4),
+    }
+)
+"""PDU type to the shortest and longest PDU length that is read."""
+
+_APPLICATION_ITEM = 0x10
+_CONTEXT_RQ_ITEM = 0x20
+_CONTEXT_AC_ITEM = 0x21
+_ABSTRACT_ITEM = 0x30
+_TRANSFER_ITEM = 0x40
+_USER_ITEM = 0x50
+_MAXIMUM_LENGTH_ITEM = 0x51
+_ROLE_ITEM = 0x54
+_USED_SUB_ITEMS = frozenset((_MAXIMUM_LENGTH_ITEM, _ROLE_ITEM))
+
+_ITEM = Struct(">BxH")
+_FIXED = Struct(">HH16s16s32x")
+_PDU = Struct(">BxL")
+_SMALL_PDU = Struct(">BxLBBBB")
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """A presentation context as proposed: id, abstract syntax, and transfer syntaxes in the peer's order."""
+
+    id: int
+    abstract_syntax: str
+    transfer_syntaxes: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ContextResult:
+    """The answer to a proposed context: `result` 0 is acceptance (PS3.8, table 9-18)."""
+
+    id: int
+    result: int
+    transfer_syntax: str
+
+
+@dataclass(frozen=True, slots=True)
+class AssociateRequest:
+    """A-ASSOCIATE-RQ. `max_length` is what the requestor receives at most in one P-DATA (0: no limit).
+
+    `roles` maps a SOP class UID to the proposed (SCU, SCP) roles.
+    """
+
+    calling_ae: str
+    called_ae: str
+    contexts: tuple[Context, ...]
+    max_length: int = 0
+    roles: Mapping[str, tuple[bool, bool]] = field(default_factory=dict)
+    protocol_version: int = 1
+    application_context: str = APPLICATION_CONTEXT
+
+
+@dataclass(frozen=True, slots=True)
+class AssociateAccept:
+    """A-ASSOCIATE-AC. `calling_ae` and `called_ae` repeat the request and are not looked at when read."""
+
+    calling_ae: str
+    called_ae: str
+    results: tuple[ContextResult, ...]
+    max_length: int = 0
+    roles: Mapping[str, tuple[bool, bool]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class AssociateReject:
+    """A-ASSOCIATE-RJ (PS3.8, table 9-21)."""
+
+    result: int
+    source: int
+    reason: int
+
+
+@dataclass(frozen=True, slots=True)
+class ReleaseRequest:
+    """A-RELEASE-RQ."""
+
+
+@dataclass(frozen=True, slots=True)
+class ReleaseReply:
+    """A-RELEASE-RP."""
+
+
+@dataclass(frozen=True, slots=True)
+class Abort:
+    """A-ABORT: source 0 is the service user, 2 the provider (PS3.8, table 9-26)."""
+
+    source: int
+    reason: int
+
+
+Pdu = AssociateRequest | AssociateAccept | AssociateReject | ReleaseRequest | ReleaseReply | Abort
+
+
+def check_header(head: bytes) -> tuple[int, int]:
+    """Type and length of the PDU whose first six bytes are `head`, refused before its body is read.
+
+    Raises RemoteProtocolError with the cause. P-DATA is not allowed here: its limit is negotiated.
+    """
+    pdu_type, length = _PDU.unpack(head)
+    limits = LENGTHS.get(pdu_type)
+    if limits is None:
+        raise RemoteProtocolError(foreign_protocol(head), abort_reason=1)
+    shortest, longest = limits
+    if not shortest <= length <= longest:
+        raise RemoteProtocolError(
+            f"a PDU of type 0x{pdu_type:02X} claims {length} bytes; {shortest} to {longest} are possible",
+            abort_reason=6,
+        )
+    return pdu_type, length
+
+
+def foreign_protocol(head: bytes) -> str:
+    """What the first six bytes of something that is not a PDU look like, in plain words."""
+    if head[:2] == b"\x16\x03":
+        return "the peer speaks TLS, this connection does not: set up TLS on both sides or on neither"
+    if head.isascii() and head.replace(b" ", b"").replace(b"/", b"").isalpha():
+        return "the peer speaks HTTP or another text protocol, not DICOM"
+    return f"the peer does not speak DICOM: it sent a PDU of type 0x{head[0]:02X}"
+
+
+def decode(pdu_type: int, body: bytes) -> Pdu:
+    """The PDU with this type and body (what follows the six bytes of its header).
+
+    Raises RemoteProtocolError for a P-DATA, an unknown type, a wrong length or wrong content.
+    """
+    check_header(_PDU.pack(pdu_type, len(body)))
+    if pdu_type == RELEASE_RQ:
+        return ReleaseRequest()
+    if pdu_type == RELEASE_RP:
+        return ReleaseReply()
+    if pdu_type == ABORT:
+        return Abort(body[2], body[3])
+    if pdu_type == ASSOCIATE_RJ:
+        return AssociateReject(body[1], body[2], body[3])
+    try:
+        return _decode_request(body) if pdu_type == ASSOCIATE_RQ else _decode_accept(body)
+    except RemoteProtocolError:
+        raise
+    except Exception as error:  # noqa: BLE001  pynetdicom raises KeyError, AssertionError, struct.error and more
+        raise RemoteProtocolError(
+            f"an A-ASSOCIATE cannot be read ({type(error).__name__})", abort_reason=6
+        ) from None
+
+
+def _decode_request(body: bytes) -> AssociateRequest:
+    version, _, called, calling = _FIXED.unpack_from(body)
+    contexts: list[Context] = []
+    application, maximum = "", 0
+    roles: dict[str, tuple[bool, bool]] = {}
+    for type_, item in _items(body, 68):
+        if type_ == _APPLICATION_ITEM:
+            application = _text(_decoded(ApplicationContextItem(), item).application_context_name)
+        elif type_ == _CONTEXT_RQ_ITEM:
+            if len(contexts) == MAX_CONTEXTS:
+                raise RemoteProtocolError("more than 128 presentation contexts are proposed", abort_reason=6)
+            contexts.append(_context(item))
+        elif type_ == _USER_ITEM:
+            maximum, roles = _user_information(item)
+    ids = {context.id for context in contexts}
+    if len(ids) != len(contexts) or any(id_ % 2 == 0 for id_ in ids):
+        raise RemoteProtocolError("presentation context ids are even or not unique", abort_reason=6)
+    return AssociateRequest(
+        title(calling), title(called), tuple(contexts), maximum, roles, version, application
+    )
+
+
+def _decode_accept(body: bytes) -> AssociateAccept:
+    _, _, called, calling = _FIXED.unpack_from(body)
+    results: list[ContextResult] = []
+    maximum = 0
+    roles: dict[str, tuple[bool, bool]] = {}
+    for type_, item in _items(body, 68):
+        if type_ == _CONTEXT_AC_ITEM:
+            context = _decoded(PresentationContextItemAC(), _without_unknown(item, 8, {_TRANSFER_ITEM}))
+            results.append(ContextResult(context.context_id, context.result, _text(context.transfer_syntax)))
+        elif type_ == _USER_ITEM:
+            maximum, roles = _user_information(item)
+    return AssociateAccept(title(calling), title(called), tuple(results), maximum, roles)
+
+
+def _context(item: bytes) -> Context:
+    known = _without_unknown(item, 8, {_ABSTRACT_ITEM, _TRANSFER_ITEM})
+    context = _decoded(PresentationContextItemRQ(), known)
+    syntaxes = tuple(_text(uid) for uid in context.transfer_syntax)
+    return Context(context.context_id, _text(context.abstract_syntax), syntaxes)
+
+
+def _user_information(item: bytes) -> tuple[int, dict[str, tuple[bool, bool]]]:
+    information = _decoded(UserInformationItem(), _without_unknown(item, 4, _USED_SUB_ITEMS))
+    roles = {
+        str(uid): (bool(role.scu_role), bool(role.scp_role))
+        for uid, role in information.role_selection.items()
+        if uid is not None
+    }
+    return information.maximum_length or 0, roles
+
+
+def _items(data: bytes, at: int) -> Iterator[tuple[int, bytes]]:
+    """Type and bytes (header included) of each item from offset `at`."""
+    end = len(data)
+    while at < end:
+        if end - at < 4:
+            raise RemoteProtocolError("an item's header is cut short", abort_reason=6)
+        type_, length = _ITEM.unpack_from(data, at)
+        if length > end - at - 4:
+            raise RemoteProtocolError("an item is longer than what holds it", abort_reason=6)
+        yield type_, data[at : at + 4 + length]
+        at += 4 + length
+
+
+def _without_unknown(item: bytes, at: int, used: frozenset[int] | set[int]) -> bytes:
+    """`item` with only those sub-items (from offset `at`) that are used."""
+    kept = b"".join(sub_item for type_, sub_item in _items(item, at) if type_ in used)
+    return item[:2] + (at - 4 + len(kept)).to_bytes(2, "big") + item[4:at] + kept
+
+
+def _decoded(item: Any, data: bytes) -> Any:
+    item.decode(data)
+    return item
+
+
+def _text(uid: Any) -> str:
+    return "" if uid is None else str(uid).strip("\0 ")
+
+
+def title(value: bytes) -> str:
+    """An AE title as compared and shown: ISO 646, leading and trailing spaces (and NULs) not significant.
+
+    What is not printable ASCII is shown as `?`, so that it can equal no configured title.
+    """
+    text = value.strip(b" \0").decode("latin-1")
+    return "".join(character if " " <= character <= "~" else "?" for character in text)
+
+
+def encode_request(request: AssociateRequest) -> bytes:
+    """The bytes of an A-ASSOCIATE-RQ. Raises ValueError if an AE title or UID is not one."""
+    pdu = A_ASSOCIATE_RQ()
+    pdu.calling_ae_title = request.calling_ae
+    pdu.called_ae_title = request.called_ae
+    application = ApplicationContextItem()
+    application.application_context_name = request.application_context
+    pdu.variable_items = [application]
+    for context in request.contexts:
+        item = PresentationContextItemRQ()
+        item.presentation_context_id = context.id
+        abstract = AbstractSyntaxSubItem()
+        abstract.abstract_syntax_name = context.abstract_syntax
+        item.abstract_transfer_syntax_sub_items = [abstract, *map(_transfer, context.transfer_syntaxes)]
+        pdu.variable_items.append(item)
+    pdu.variable_items.append(_user_item(request.max_length, request.roles))
+    return bytes(pdu.encode())
+
+
+def encode_accept(accept: AssociateAccept) -> bytes:
+    """The bytes of an A-ASSOCIATE-AC."""
+    pdu = A_ASSOCIATE_AC()
+    application = ApplicationContextItem()
+    application.application_context_name = APPLICATION_CONTEXT
+    pdu.variable_items = [application]
+    for result in accept.results:
+        item = PresentationContextItemAC()
+        item.presentation_context_id = result.id
+        item.result_reason = result.result
+        item.transfer_syntax_sub_item = [_transfer(result.transfer_syntax)]
+        pdu.variable_items.append(item)
+    pdu.variable_items.append(_user_item(accept.max_length, accept.roles))
+    encoded = bytearray(pdu.encode())
+    # PS3.8 table 9-17: these fields repeat the request's, whatever they held; pynetdicom would check them.
+    encoded[10:26] = accept.called_ae.encode("ascii", "replace")[:16].ljust(16)
+    encoded[26:42] = accept.calling_ae.encode("ascii", "replace")[:16].ljust(16)
+    return bytes(encoded)
+
+
+def _transfer(uid: str) -> Any:
+    item = TransferSyntaxSubItem()
+    item.transfer_syntax_name = uid
+    return item
+
+
+def _user_item(max_length: int, roles: Mapping[str, tuple[bool, bool]]) -> Any:
+    """User information (PS3.7, annex D.3.3): no asynchronous operations window is ever proposed."""
+    maximum = MaximumLengthSubItem()
+    maximum.maximum_length_received = max_length
+    class_uid = ImplementationClassUIDSubItem()
+    class_uid.implementation_class_uid = IMPLEMENTATION_CLASS_UID
+    items: list[Any] = [maximum, class_uid]
+    for uid, (scu, scp) in roles.items():
+        role = SCP_SCU_RoleSelectionSubItem()
+        role.sop_class_uid = uid
+        role.scu_role = int(scu)
+        role.scp_role = int(scp)
+        items.append(role)
+    version = ImplementationVersionNameSubItem()
+    version.implementation_version_name = IMPLEMENTATION_VERSION_NAME
+    items.append(version)
+    information = UserInformationItem()
+    information.user_data = items
+    return information
+
+
+def encode_reject(reject: AssociateReject) -> bytes:
+    """The bytes of an A-ASSOCIATE-RJ."""
+    return _SMALL_PDU.pack(ASSOCIATE_RJ, 4, 0, reject.result, reject.source, reject.reason)
+
+
+def encode_abort(abort: Abort) -> bytes:
+    """The bytes of an A-ABORT."""
+    return _SMALL_PDU.pack(ABORT, 4, 0, 0, abort.source, abort.reason)
+
+
+RELEASE_RQ_BYTES = _SMALL_PDU.pack(RELEASE_RQ, 4, 0, 0, 0, 0)
+RELEASE_RP_BYTES = _SMALL_PDU.pack(RELEASE_RP, 4, 0, 0, 0, 0)
+
+
+def encode(pdu: Pdu) -> bytes:
+    """The bytes of any PDU that is not P-DATA."""
+    if isinstance(pdu, AssociateRequest):
+        return encode_request(pdu)
+    if isinstance(pdu, AssociateAccept):
+        return encode_accept(pdu)
+    if isinstance(pdu, AssociateReject):
+        return encode_reject(pdu)
+    if isinstance(pdu, Abort):
+        return encode_abort(pdu)
+    return RELEASE_RQ_BYTES if isinstance(pdu, ReleaseRequest) else RELEASE_RP_BYTES
+
+
+_REJECT_RESULTS = {1: " for good", 2: " for now"}
+_REJECT_REASONS: dict[tuple[int, int], str] = {
+    (1, 1): "no reason given",
+    (1, 2): "application context name not supported",
+    (1, 3): "calling AE title not recognized",
+    (1, 7): "called AE title not recognized",
+    (2, 1): "no reason given by its protocol layer",
+    (2, 2): "protocol version not supported",
+    (3, 1): "temporary congestion",
+    (3, 2): "local limit exceeded: too many associations",
+}
+
+
+def rejection(reject: AssociateReject) -> str:
+    """A rejection in plain words (PS3.8, table 9-21)."""
+    reason = _REJECT_REASONS.get(
+        (reject.source, reject.reason), f"source {reject.source}, reason {reject.reason}"
+    )
+    return f"the peer rejected the association{_REJECT_RESULTS.get(reject.result, '')}: {reason}"
+
+
+_ABORT_REASONS = {
+    0: "no reason given",
+    1: "unrecognized PDU",
+    2: "unexpected PDU",
+    4: "unrecognized PDU parameter",
+    5: "unexpected PDU parameter",
+    6: "invalid PDU parameter value",
+}
+
+
+def abortion(abort: Abort) -> str:
+    """An A-ABORT in plain words (PS3.8, table 9-26)."""
+    if abort.source == 0:
+        return "the peer aborted the association"
+    reason = _ABORT_REASONS.get(abort.reason, f"reason {abort.reason}")
+    return f"the peer's protocol layer aborted the association: {reason}"
