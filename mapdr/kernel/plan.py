@@ -100,14 +100,24 @@ def _claims(*groups: Mapping[str, Planned]) -> Iterator[Finding]:
 def _own_receivers(
     receivers: Mapping[str, Planned], destinations: Mapping[str, Planned], is_own: Callable[[str], bool]
 ) -> Iterator[Finding]:
-    ports: dict[object, str] = {}
-    for each in receivers.values():
-        ports.setdefault(getattr(each.config, "port", None), each.name)
     for stage in destinations.values():
         host, port = getattr(stage.config, "host", None), getattr(stage.config, "port", None)
-        if port and port in ports and isinstance(host, str) and is_own(host):
-            what = f"is this node's own receiver (receive.{ports[port]}): images would go round in circles"
-            yield Finding(("egress", stage.name, "port"), what, "name another host or port")
+        if not port or not isinstance(host, str) or not is_own(host):
+            continue
+        for receiver in receivers.values():
+            if getattr(receiver.config, "port", None) == port and _listens(receiver.config, host):
+                what = (
+                    f"is this node's own receiver (receive.{receiver.name}): images would go round in circles"
+                )
+                yield Finding(("egress", stage.name, "port"), what, "name another host or port")
+                break
+
+
+def _listens(receiver: Any, host: str) -> bool:
+    """Whether a receiver on this machine listens on `host`, which is also this machine."""
+    bound = getattr(receiver, "host", "")
+    here = {"localhost": "127.0.0.1"}.get(host.lower(), host)
+    return bound in {"", "0.0.0.0", "::", "localhost", host, here}  # noqa: S104  compared, not bound
 
 
 def _receivers_in_rules(config: Config) -> Iterator[Finding]:

@@ -74,7 +74,7 @@ mapdr.toml:2: invalid key "my name"; correct the TOML there
 name = "a\x01b"
 """,
         """\
-mapdr.toml:2: control characters (codes less than 0x1f and 0x7f) are not allowed in strings, use \u0001 instead; correct the TOML there
+mapdr.toml:2: control characters (codes less than 0x1f and 0x7f) are not allowed in strings, use \\u0001 instead; correct the TOML there
 """,
     ),
     "key twice": (

@@ -1,4 +1,5 @@
 """Values with units."""
+# ruff: noqa: RUF001  digits of another script are meant
 
 from __future__ import annotations
 

@@ -1,0 +1,111 @@
+"""Every stage comes through the same door: available, or unavailable with the reason."""
+
+from __future__ import annotations
+
+import sys
+from importlib.metadata import EntryPoint
+from types import ModuleType
+
+import pytest
+
+from mapdr.kernel import registry as registry_module
+from mapdr.kernel.errors import Unavailable
+from mapdr.kernel.registry import BUILTIN, Registry
+from mapdr.kernel.stage import KINDS, Factory, StageConfig
+
+
+def factory(kind: str = "egress", type_: str = "cloud") -> Factory:
+    return Factory(kind, type_, StageConfig, print)
+
+
+@pytest.fixture
+def module(monkeypatch):
+    def make(name: str, **attributes: object) -> str:
+        made = ModuleType(name)
+        made.__dict__.update(attributes)
+        monkeypatch.setitem(sys.modules, name, made)
+        return name
+
+    return make
+
+
+@pytest.fixture
+def points(monkeypatch):
+    """Lets a test say which entry points are installed."""
+    installed: list[EntryPoint] = []
+    monkeypatch.setattr(
+        registry_module,
+        "entry_points",
+        lambda group: [point for point in installed if point.group == group],
+    )
+    monkeypatch.delenv("MAPDR_LOAD_PLUGINS", raising=False)
+    return installed
+
+
+def test_a_stage_is_found_by_kind_and_type(module, points):
+    stage = factory()
+    found = Registry({("egress", "cloud"): module("fake_cloud", STAGE=stage)})
+    assert found.names("egress") == ["cloud"]
+    assert found.names("receive") == []
+    assert found.factory("egress", "cloud") is stage
+    plugin = found.plugin("egress", "cloud")
+    assert (plugin.origin, plugin.reason) == ("mapdr", "")
+    assert found.plugin("egress", "cloud") is plugin
+
+
+def test_nothing_is_imported_before_it_is_asked_for(points):
+    found = Registry({("egress", "cloud"): "mapdr_no_such_module"})
+    assert found.names("egress") == ["cloud"]
+    assert "No module named 'mapdr_no_such_module'" in found.plugin("egress", "cloud").reason
+
+
+@pytest.mark.parametrize(
+    ("attributes", "reason"),
+    [
+        ({}, "AttributeError: module 'fake_cloud' has no attribute 'STAGE'"),
+        ({"STAGE": "text"}, "it does not offer a Factory of this kind"),
+        ({"STAGE": factory("receive")}, "it does not offer a Factory of this kind"),
+    ],
+)
+def test_a_broken_stage_is_unavailable_with_the_reason(module, points, attributes, reason):
+    found = Registry({("egress", "cloud"): module("fake_cloud", **attributes)})
+    plugin = found.plugin("egress", "cloud")
+    assert plugin.factory is None
+    assert plugin.reason == reason
+    with pytest.raises(Unavailable, match='egress "cloud" is unavailable, because') as caught:
+        found.factory("egress", "cloud")
+    assert caught.value.reason == "unavailable"
+
+
+def test_an_unknown_stage_is_unavailable_too(points):
+    assert Registry({}).plugin("egress", "zzz").reason == "there is no such egress stage"
+
+
+def test_plugins_come_by_entry_points(module, points):
+    stage = factory(type_="s3")
+    name = module("fake_s3", STAGE=stage)
+    points.append(EntryPoint("s3", f"{name}:STAGE", "mapdr.egress"))
+    found = Registry({})
+    assert found.names("egress") == ["s3"]
+    assert found.factory("egress", "s3") is stage
+    assert found.plugin("egress", "s3").origin == "entry point"
+
+
+def test_a_built_in_stage_is_not_replaced_by_a_plugin(module, points):
+    mine, theirs = factory(), factory()
+    points.append(EntryPoint("cloud", f"{module('fake_theirs', STAGE=theirs)}:STAGE", "mapdr.egress"))
+    found = Registry({("egress", "cloud"): module("fake_mine", STAGE=mine)})
+    assert found.factory("egress", "cloud") is mine
+
+
+@pytest.mark.parametrize(("wanted", "names"), [("", []), ("b", ["b"]), (" a , b ", ["a", "b"]), ("z", [])])
+def test_an_exact_list_of_plugins_can_be_named(points, monkeypatch, wanted, names):
+    points.extend(EntryPoint(name, f"fake_{name}:STAGE", "mapdr.egress") for name in ("a", "b"))
+    monkeypatch.setenv("MAPDR_LOAD_PLUGINS", wanted)
+    assert Registry({}).names("egress") == names
+
+
+def test_plugins_are_listed_in_the_order_of_the_flow(points):
+    listed = [plugin.kind for plugin in Registry().plugins()]
+    assert listed == sorted(listed, key=KINDS.index)
+    assert len(listed) == len(BUILTIN)
