@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Protocol
 
 from mapdr.deliver.judge import Decision
-from mapdr.deliver.settle import Settler
+from mapdr.deliver.settle import Result, Return, Settler
 from mapdr.kernel.item import Outcome, Payload
-from mapdr.store.ledger import Delivery, Settlement
+from mapdr.store.ledger import Delivery
+from mapdr.store.settling import Settlement
 
 LEASE = 60.0
 """Seconds that a lease runs; it is renewed after a third of it."""
@@ -23,8 +24,8 @@ LEASE = 60.0
 class Leases(Protocol):
     """The part of the ledger that is needed here."""
 
-    def renew(self, ids: list[int], seconds: float, owner: str) -> None:
-        """Keep rows for another `seconds`."""
+    def extend(self, delivery_ids: Iterable[int], seconds: float, owner: str) -> None:
+        """Keep rows leased to `owner` for `seconds` from now."""
 
 
 class Hands:
@@ -53,7 +54,7 @@ class Hands:
             due = [id_ for id_, (_, until) in self._open.items() if until - now < self.lease * 2 / 3]
         if not due:
             return
-        self._leases.renew(due, self.lease, self._owner)
+        self._leases.extend(due, self.lease, self._owner)
         with self._lock:
             for id_ in due:
                 if id_ in self._open:
@@ -67,23 +68,9 @@ class Hands:
                 del self._losses[next(iter(self._losses))]
             return count
 
-    def give_back(self, deliveries: Iterable[Delivery], reason: str, comment: str) -> None:
+    def give_back(self, deliveries: Iterable[Delivery]) -> None:
         """Return rows that were not tried; they are due at once."""
-        now = time.time()
-        self._settle(
-            [
-                Settlement(
-                    delivery_id=delivery.id,
-                    state="pending",
-                    not_before=now,
-                    reason=reason,
-                    comment=comment,
-                    started_at=now,
-                    count_attempt=False,
-                )
-                for delivery in self._claim(deliveries)
-            ]
-        )
+        self._settle([Return(delivery.id) for delivery in self._claim(deliveries)])
 
     def decide(
         self,
@@ -108,16 +95,16 @@ class Hands:
                     delivery_id=delivery.id,
                     state=decision.state,
                     not_before=decision.not_before,
-                    verdict=outcome.verdict,
+                    verdict=outcome.verdict.value,
                     status=outcome.status,
                     comment=outcome.comment,
                     reason=decision.reason,
                     started_at=started_at,
-                    milliseconds=seconds * 1000,
+                    milliseconds=round(seconds * 1000),
                     bytes=payload.length if payload is not None and answered else 0,
                     transfer_syntax_uid=payload.transfer_syntax_uid if payload else "",
                     sop_instance_uid=payload.sop_instance_uid if payload else "",
-                    treatment=payload.treatment if payload else "",
+                    treatment=payload.treatment.value if payload else "",
                     syntax=decision.syntax,
                     count_attempt=decision.count_attempt,
                 )
@@ -134,6 +121,6 @@ class Hands:
         with self._lock:
             return [delivery for delivery in deliveries if self._open.pop(delivery.id, None) is not None]
 
-    def _settle(self, settlements: list[Settlement]) -> None:
-        if settlements:
-            self._settler.put(settlements)
+    def _settle(self, results: Sequence[Result]) -> None:
+        if results:
+            self._settler.put(results)

@@ -27,7 +27,7 @@ class Decision:
 
     state: str
     reason: str = ""
-    not_before: float | None = None
+    not_before: float = 0.0
     count_attempt: bool = True
     syntax: str | None = None
 

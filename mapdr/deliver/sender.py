@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from mapdr.deliver.backoff import Backoff
 from mapdr.deliver.breaker import Breaker, State
 from mapdr.deliver.hands import Hands
-from mapdr.deliver.judge import judge
+from mapdr.deliver.judge import Decision, judge
 from mapdr.deliver.lanes import Lanes, Slot
 from mapdr.deliver.settle import describe
 from mapdr.deliver.syntaxes import Syntaxes
@@ -98,7 +98,7 @@ class Sender:
         assert slot.need is not None
         assert slot.payload is not None
         if desk.breaker.state is State.OPEN:
-            self._give_back(slot)
+            desk.hands.give_back([slot.delivery])
             return
         desk.syntaxes.needed(slot.need)
         session = self._session_for(slot.need)
@@ -191,17 +191,17 @@ class Sender:
             desk.watch.emit("destination.waits", destination=desk.name, reason=reason)
 
     def _no_session(self, slot: Slot) -> None:
-        desk = self._desk
-        if desk.breaker.state is State.OPEN:
-            self._give_back(slot)
+        """The row keeps the reason in sight, and no attempt of it is used up."""
+        desk, view = self._desk, self._desk.breaker.view()
+        if view.state is State.OPEN:
+            now = time.time()
+            outcome = Outcome(Verdict.RETRY, comment=view.comment, peer_fault=True)
+            decision = Decision("pending", view.reason, now, count_attempt=False)
+            desk.hands.decide(slot.delivery, decision, outcome, started_at=now)
             desk.wake()
             return
         desk.lanes.put_back(slot)
         desk.stopping.wait(LIMITED.delay(self._limited))
-
-    def _give_back(self, slot: Slot) -> None:
-        view = self._desk.breaker.view()
-        self._desk.hands.give_back([slot.delivery], view.reason, view.comment)
 
     def _close(self) -> None:
         session, self._session = self._session, None

@@ -5,12 +5,13 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from typing import Protocol
 
 from mapdr.deliver.backoff import Backoff
-from mapdr.kernel.errors import MapdrError
-from mapdr.store.ledger import Settlement
+from mapdr.kernel.errors import LocalProtocolError, MapdrError
+from mapdr.store.settling import Settlement
 
 log = logging.getLogger("mapdr.deliver")
 
@@ -27,11 +28,24 @@ BACKLOG = 2000
 """More rows than this that could not be written hold up the senders: what is sent must be recorded."""
 
 
+@dataclass(frozen=True, slots=True)
+class Return:
+    """A leased row that was not tried."""
+
+    delivery_id: int
+
+
+Result = Settlement | Return
+
+
 class Settles(Protocol):
     """The part of the ledger that is needed here."""
 
-    def settle(self, settlements: list[Settlement]) -> None:
-        """Write them in one transaction."""
+    def settle(self, settlements: Sequence[Settlement]) -> None:
+        """Write how attempts ended, in one transaction."""
+
+    def give_back(self, delivery_ids: Iterable[int]) -> None:
+        """Leased rows that were not tried become pending again."""
 
 
 class Settler:
@@ -40,12 +54,12 @@ class Settler:
     `on_written` is told the rows of each transaction after its commit.
     """
 
-    def __init__(self, name: str, ledger: Settles, on_written: Callable[[list[Settlement]], None]) -> None:
+    def __init__(self, name: str, ledger: Settles, on_written: Callable[[list[Result]], None]) -> None:
         self._name = name
         self._ledger = ledger
         self._on_written = on_written
         self._changed = threading.Condition()
-        self._waiting: list[Settlement] = []
+        self._waiting: list[Result] = []
         self._closing: float | None = None
         self._wrote_at = 0.0
         self._thread: threading.Thread | None = None
@@ -56,13 +70,13 @@ class Settler:
         self._thread = threading.Thread(target=self._run, name=f"settle-{self._name}", daemon=True)
         self._thread.start()
 
-    def put(self, settlements: list[Settlement]) -> None:
+    def put(self, results: Sequence[Result]) -> None:
         """Hand over rows; waits while the ledger is far behind, unless it is closing."""
         with self._changed:
             while len(self._waiting) >= BACKLOG and self._closing is None:
                 self._changed.wait(1.0)
             before = len(self._waiting)
-            self._waiting += settlements
+            self._waiting += results
             if before == 0 or before < ROWS <= len(self._waiting):
                 self._changed.notify_all()
 
@@ -84,7 +98,7 @@ class Settler:
                 self._changed.notify_all()
             self._on_written(rows)
 
-    def _next(self) -> list[Settlement]:
+    def _next(self) -> list[Result]:
         """The rows of the next transaction; they stay in `_waiting` until they are safe. Empty at the end."""
         with self._changed:
             while not self._waiting and self._closing is None:
@@ -97,11 +111,17 @@ class Settler:
                 self._changed.wait(left)
             return self._waiting[:LARGEST]
 
-    def _write(self, rows: list[Settlement]) -> bool:
+    def _write(self, rows: list[Result]) -> bool:
+        returned = [row.delivery_id for row in rows if isinstance(row, Return)]
+        settled = [row for row in rows if isinstance(row, Settlement)]
         failures = 0
-        while True:
+        while returned or settled:
             try:
-                self._ledger.settle(rows)
+                if returned:
+                    self._ledger.give_back(returned)
+                    returned = []
+                self._settle(settled)
+                settled = []
             except Exception as error:  # noqa: BLE001  shown, and tried again until the ledger takes it
                 failures += 1
                 log.error(
@@ -109,9 +129,19 @@ class Settler:
                 )
                 if not self._pause(self._backoff.delay(failures)):
                     return False
-            else:
-                self._wrote_at = time.monotonic()
-                return True
+        self._wrote_at = time.monotonic()
+        return True
+
+    def _settle(self, rows: list[Settlement]) -> None:
+        try:
+            self._ledger.settle(rows)
+        except LocalProtocolError:
+            if len(rows) == 1:
+                # Its row is gone: there is nothing left to be told about.
+                log.exception("%s: delivery %d cannot be settled", self._name, rows[0].delivery_id)
+                return
+            for row in rows:
+                self._settle([row])
 
     def _pause(self, seconds: float) -> bool:
         """Wait; whether there is time for another try."""

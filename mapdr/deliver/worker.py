@@ -18,6 +18,7 @@ import logging
 import threading
 import time
 from collections import deque
+from collections.abc import Iterable, Sequence
 from concurrent.futures import Future
 from typing import Protocol
 
@@ -28,14 +29,15 @@ from mapdr.deliver.judge import judge_error
 from mapdr.deliver.lanes import Lanes, Slot
 from mapdr.deliver.prepare import Preparer
 from mapdr.deliver.sender import IDLE, Desk, Sender
-from mapdr.deliver.settle import Settler, describe
+from mapdr.deliver.settle import Result, Return, Settler, describe
 from mapdr.deliver.syntaxes import Syntaxes
 from mapdr.kernel.errors import Temporary
 from mapdr.kernel.item import Need, Outcome, Payload, Verdict
-from mapdr.kernel.retry import Retries, Retry
+from mapdr.kernel.retry import Retries, Retry, Waits
 from mapdr.kernel.stage import Egress
 from mapdr.kernel.watch import Watch
-from mapdr.store.ledger import Delivery, Settlement
+from mapdr.store.ledger import Delivery
+from mapdr.store.settling import Settlement
 
 log = logging.getLogger("mapdr.deliver")
 
@@ -55,14 +57,19 @@ ABORT = 2.0
 class Ledger(Protocol):
     """The part of `mapdr.store.ledger.Ledger` that delivering needs."""
 
-    def lease(self, destination: str, limit: int, seconds: float, owner: str) -> list[Delivery]:
+    def lease(
+        self, destination: str, limit: int, seconds: float, owner: str, *, quiet_seconds: float = 0.0
+    ) -> list[Delivery]:
         """Due rows in the order of lane, study and arrival, ours for `seconds`."""
 
-    def renew(self, ids: list[int], seconds: float, owner: str) -> None:
-        """Keep rows for another `seconds`."""
+    def extend(self, delivery_ids: Iterable[int], seconds: float, owner: str) -> None:
+        """Keep rows leased to `owner` for `seconds` from now."""
 
-    def settle(self, settlements: list[Settlement]) -> None:
-        """Write what became of rows, in one transaction."""
+    def settle(self, settlements: Sequence[Settlement]) -> None:
+        """Write how attempts ended, in one transaction."""
+
+    def give_back(self, delivery_ids: Iterable[int]) -> None:
+        """Leased rows that were not tried become pending again."""
 
     def next_due(self, destination: str) -> float | None:
         """When the earliest row of `destination` is due (seconds since the epoch)."""
@@ -71,8 +78,8 @@ class Ledger(Protocol):
 class Deliverer:
     """Delivers what the ledger holds for one destination; starts and stops the egress it is given.
 
-    `owner` names this node in leases, which run for `lease` seconds and are renewed; a session without work
-    for `idle` seconds is released. `wake` may be called by anybody, at any time: there may be new rows.
+    Leases are in the name of `owner`, the node, run for `lease` seconds and are renewed; a session without
+    work for `idle` seconds is released. `wake` may be called by anybody, at any time: there may be new rows.
     """
 
     def __init__(
@@ -92,7 +99,8 @@ class Deliverer:
         self._egress = egress
         self._ledger = ledger
         self._preparer = preparer
-        self._owner = owner
+        self._owner = f"{owner}/{destination}"
+        self._quiet = egress.quiet_seconds if isinstance(egress, Waits) else 0.0
         self._watch = watch
         self._tick = tick
         self._retry = egress.retry if isinstance(egress, Retries) else Retry()
@@ -102,7 +110,7 @@ class Deliverer:
             name=destination,
             egress=egress,
             lanes=Lanes(),
-            hands=Hands(ledger, self._settler, owner, lease),
+            hands=Hands(ledger, self._settler, self._owner, lease),
             breaker=self._breaker,
             syntaxes=Syntaxes(egress.syntaxes),
             retry=self._retry,
@@ -155,15 +163,13 @@ class Deliverer:
         self._lanes.close()
         if self._feeder is not None:
             self._feeder.join(max(0.0, deadline - time.monotonic()))
-        self._hands.give_back([slot.delivery for slot in self._lanes.drain()], "stopped", "the node stopped")
+        self._hands.give_back(slot.delivery for slot in self._lanes.drain())
         for sender in [sender for sender in self._senders if not sender.join(deadline)]:
             sender.abort()
         patience = max(deadline, time.monotonic()) + ABORT
         for sender in self._senders:
             sender.join(patience)
-        self._hands.give_back(
-            self._hands.undecided(), "stopped", "the node stopped before the receiver answered"
-        )
+        self._hands.give_back(self._hands.undecided())
         if not self._settler.stop(patience):
             log.error("%s: results were left unwritten; these images will be sent again", self.destination)
         self._egress.stop(deadline)
@@ -198,7 +204,9 @@ class Deliverer:
                 return self._tick
         self._more = False
         limit = CHUNK if self._breaker.state is State.CLOSED else max(2, self._egress.sessions)
-        rows = self._ledger.lease(self.destination, limit, self._hands.lease, self._owner)
+        rows = self._ledger.lease(
+            self.destination, limit, self._hands.lease, self._owner, quiet_seconds=self._quiet
+        )
         if rows:
             self._hands.hold(rows)
             self._admit(rows)
@@ -209,9 +217,8 @@ class Deliverer:
 
     def _while_open(self) -> float:
         """Hold nothing while the receiver is away; ask it once the wait is over."""
-        view = self._breaker.view()
         self._backlog.clear()
-        self._hands.give_back([slot.delivery for slot in self._lanes.drain()], view.reason, view.comment)
+        self._hands.give_back(slot.delivery for slot in self._lanes.drain())
         wait = self._breaker.wait()
         if wait > 0:
             return min(wait, self._tick)
@@ -314,9 +321,11 @@ class Deliverer:
             self._starved = False
             self._signal.set()
 
-    def _written(self, settlements: list[Settlement]) -> None:
+    def _written(self, results: list[Result]) -> None:
         soon = time.time() + self._tick
-        if any(row.state == "pending" and (row.not_before or 0.0) <= soon for row in settlements):
+        if any(
+            isinstance(row, Return) or (row.state == "pending" and row.not_before <= soon) for row in results
+        ):
             self.wake()
 
 

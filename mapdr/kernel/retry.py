@@ -1,4 +1,4 @@
-"""How often and for how long a destination is tried: what an egress is configured with and deliver obeys."""
+"""When and how often a destination is tried: what an egress may be configured with, and deliver obeys."""
 
 from __future__ import annotations
 
@@ -29,3 +29,12 @@ class Retries(Protocol):
     @property
     def retry(self) -> Retry:
         """The policy of this destination."""
+
+
+@runtime_checkable
+class Waits(Protocol):
+    """An egress that wants whole studies; others get images as they come."""
+
+    @property
+    def quiet_seconds(self) -> float:
+        """For how long no image of a study may have come before its first one is sent; 0: send at once."""

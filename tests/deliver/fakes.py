@@ -5,20 +5,20 @@ from __future__ import annotations
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from mapdr.store.ledger import Delivery, Settlement
-
 from mapdr.deliver.prepare import Preparer
 from mapdr.deliver.worker import Deliverer
 from mapdr.kernel.item import FileSlice, Instance, Need, Outcome, Payload, Source, Verdict
 from mapdr.kernel.retry import Retry
 from mapdr.kernel.watch import Watch
+from mapdr.store.ledger import Delivery
+from mapdr.store.settling import Settlement
 from mapdr.testing.wait import until
 
 EXPLICIT = "1.2.840.10008.1.2.1"
@@ -72,7 +72,9 @@ class FakeLedger:
                 self.rows[number] = Row(delivery)
             return list(range(first, first + count))
 
-    def lease(self, destination: str, limit: int, seconds: float, owner: str) -> list[Delivery]:
+    def lease(
+        self, destination: str, limit: int, seconds: float, owner: str, *, quiet_seconds: float = 0.0
+    ) -> list[Delivery]:
         self._check()
         now = time.time()
         with self.lock:
@@ -88,21 +90,28 @@ class FakeLedger:
                 row.state, row.leased_until = "leased", now + seconds
             return [row.delivery for row in due]
 
-    def renew(self, ids: Sequence[int], seconds: float, owner: str) -> None:
+    def extend(self, delivery_ids: Iterable[int], seconds: float, owner: str) -> None:
         self._check()
         with self.lock:
-            for id_ in ids:
+            for id_ in delivery_ids:
                 self.rows[id_].leased_until = time.time() + seconds
                 self.renewed[id_] += 1
 
-    def settle(self, settlements: list[Settlement]) -> None:
+    def give_back(self, delivery_ids: Iterable[int]) -> None:
+        self._check()
+        with self.lock:
+            for id_ in delivery_ids:
+                if self.rows[id_].state == "leased":
+                    self.rows[id_].state = "pending"
+
+    def settle(self, settlements: Sequence[Settlement]) -> None:
         self._check()
         with self.lock:
             self.history += settlements
             for item in settlements:
                 row = self.rows[item.delivery_id]
                 row.state = item.state
-                row.not_before = item.not_before or 0.0
+                row.not_before = item.not_before
                 row.reason, row.comment, row.status = item.reason, item.comment, item.status
                 attempts = row.delivery.attempts + bool(item.count_attempt)
                 syntax = row.delivery.syntax if item.syntax is None else item.syntax
@@ -129,10 +138,10 @@ class FakeLedger:
         with self.lock:
             return Counter(row.state for row in self.rows.values())
 
-    def sent(self) -> list[Settlement]:
-        """The settlements that stand for something that was sent or tried."""
+    def of(self, id_: int) -> list[Settlement]:
+        """The settlements of one row, in order."""
         with self.lock:
-            return [item for item in self.history if item.verdict is not None]
+            return [item for item in self.history if item.delivery_id == id_]
 
     def _check(self) -> None:
         if self.broken:

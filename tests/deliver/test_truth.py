@@ -1,0 +1,174 @@
+"""What the ledger says after every kind of answer that a receiver can give, over real associations.
+
+Only the receiver's own final status ends a row as delivered (features, 2.A.3 and 5.22 f.).
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from deliver.world import World, delivering, egress, world
+from mapdr.testing.wait import until
+from peers.rawsink import Answer, RawSink, Received
+
+
+def once(status: int, comment: str = "") -> RawSink:
+    """A receiver that always answers 1.9.1 with `status`, and everything else with success."""
+    return RawSink(
+        lambda request: Answer(status, comment=comment) if request.sop_instance_uid == "1.9.1" else Answer()
+    )
+
+
+def first(answer: Answer, times: int = 1) -> RawSink:
+    """A receiver that treats the first requests for 1.9.1 as `answer` says, and all later ones well."""
+    left = iter(range(times))
+
+    def script(request: Received) -> Answer:
+        if request.sop_instance_uid == "1.9.1" and next(left, None) is not None:
+            return answer
+        return Answer()
+
+    return RawSink(script)
+
+
+@pytest.mark.parametrize("status", [0x0000, 0xB000, 0xB006, 0xB007, 0x0111])
+def test_success_warnings_and_duplicates_are_delivered_and_shown_as_what_they_are(
+    tmp_path: Path, status: int
+) -> None:
+    with world(tmp_path) as made, once(status) as sink:
+        made.push("1.9.1", "1.9.2")
+        with delivering(made, {"pacs": egress(tmp_path, sink.port)}):
+            rows = made.settled()
+        assert {row.state for row in rows.values()} == {"delivered"}
+        assert [attempt[:2] for attempt in made.attempts("1.9.1")] == [("delivered", status)]
+
+
+@pytest.mark.parametrize("status", [0xA900, 0xC000, 0xC123, 0x0110, 0x0117, 0x0122, 0x0124, 0xDEAD])
+def test_a_status_that_faults_the_image_parks_it_and_nothing_else(tmp_path: Path, status: int) -> None:
+    with world(tmp_path) as made, once(status, "not for me") as sink:
+        made.push("1.9.1", "1.9.2")
+        with delivering(made, {"pacs": egress(tmp_path, sink.port)}):
+            rows = made.settled()
+        assert {uid: row.state for uid, row in rows.items()} == {"1.9.1": "parked", "1.9.2": "delivered"}
+        assert rows["1.9.1"].comment == "not for me"
+        assert rows["1.9.1"].reason in ("refused", "failed")
+        assert [attempt[1] for attempt in made.attempts("1.9.1")] == [status] * 3
+
+
+@pytest.mark.parametrize("status", [0xA700, 0xA7FF])
+def test_a_receiver_without_room_is_asked_again_and_no_try_is_used_up(tmp_path: Path, status: int) -> None:
+    with world(tmp_path) as made, first(Answer(status), times=4) as sink:
+        made.push("1.9.1", "1.9.2")
+        with delivering(made, {"pacs": egress(tmp_path, sink.port)}):
+            rows = made.settled()
+        assert {row.state for row in rows.values()} == {"delivered"}
+        assert rows["1.9.1"].attempts == 1
+        assert [attempt[1] for attempt in made.attempts("1.9.1")] == [status] * 4 + [0]
+
+
+@pytest.mark.parametrize("manner", ["reset", "abort", "silence"])
+def test_no_answer_after_the_data_is_tried_again_and_the_repeat_is_shown(tmp_path: Path, manner: str) -> None:
+    answer = Answer(None) if manner == "silence" else Answer(hang_up=manner)
+    with world(tmp_path) as made, first(answer, times=2) as sink:
+        made.push("1.9.1", "1.9.2")
+        with delivering(made, {"pacs": egress(tmp_path, sink.port, dimse_timeout=0.3)}):
+            rows = made.settled()
+        assert {row.state for row in rows.values()} == {"delivered"}
+        shown = made.attempts("1.9.1")
+        assert [attempt[:2] for attempt in shown] == [("retry", None), ("retry", None), ("delivered", 0)]
+        assert all(comment for _, _, comment in shown[:2])
+        assert [item.sop_instance_uid for item in sink.received].count("1.9.1") == 3
+
+
+def test_a_line_that_breaks_within_the_data_leaves_the_row_pending_until_it_holds(tmp_path: Path) -> None:
+    with world(tmp_path) as made, RawSink(cut_after=100_000) as sink:
+        made.push("1.9.1", pixels=3_000_000)
+        with delivering(made, {"pacs": egress(tmp_path, sink.port)}):
+            until(lambda: sink.associations >= 4, 10, "some tries")
+            row = made.rows()[0]
+            assert row.state in ("pending", "leased")
+            assert row.attempts == 0
+            assert {attempt[:2] for attempt in made.attempts("1.9.1")} == {("retry", None)}
+            sink.cut_after = None
+            assert made.settled()["1.9.1"].state == "delivered"
+        assert sink.received[-1].data.endswith(bytes(3_000_000))
+
+
+def test_an_ae_title_that_the_receiver_does_not_know_burns_nothing_and_says_why(tmp_path: Path) -> None:
+    # A-ASSOCIATE-RJ: rejected permanent, service user, called AE title not recognised (PS3.8, table 9-21).
+    with world(tmp_path) as made, RawSink(reject=bytes((0, 1, 1, 7))) as sink:
+        made.push("1.9.1", "1.9.2", "1.9.3")
+        with delivering(made, {"pacs": egress(tmp_path, sink.port)}):
+            until(lambda: any(row.reason for row in made.rows()), 10, "a reason in sight")
+            until(lambda: {row.state for row in made.rows()} == {"pending"}, 10)
+            told = [row for row in made.rows() if row.reason]
+            assert {row.reason for row in told} == {"association-rejected"}
+            assert "AE" in told[0].comment
+            assert {row.attempts for row in made.rows()} == {0}
+            sink.reject = None
+            assert {row.state for row in made.settled().values()} == {"delivered"}
+
+
+def test_a_receiver_that_is_not_there_yet_gets_everything_when_it_comes(tmp_path: Path) -> None:
+    sink = RawSink()
+    sink.stop()
+    with world(tmp_path) as made:
+        made.push(*(f"1.9.{number}" for number in range(1, 51)))
+        with delivering(made, {"pacs": egress(tmp_path, sink.port)}):
+            until(lambda: any(row.reason == "unreachable" for row in made.rows()), 10)
+            with RawSink(port=sink.port) as late:
+                rows = made.settled()
+                assert late.count() == 50
+        assert {row.state for row in rows.values()} == {"delivered"}
+
+
+def test_only_the_transfer_syntax_that_a_receiver_takes_is_sent(tmp_path: Path) -> None:
+    implicit = "1.2.840.10008.1.2"
+    with (
+        world(tmp_path) as made,
+        RawSink(choose=lambda abstract, syntaxes: implicit if implicit in syntaxes else None) as sink,
+    ):
+        made.push(*(f"1.9.{number}" for number in range(1, 301)))
+        with delivering(made, {"pacs": egress(tmp_path, sink.port)}):
+            rows = made.settled()
+        assert {row.state for row in rows.values()} == {"delivered"}
+        assert {item.transfer_syntax_uid for item in sink.received} == {implicit}
+        assert sink.associations <= 2
+
+
+def test_a_receiver_that_takes_no_syntax_at_all_parks_the_image(tmp_path: Path) -> None:
+    with world(tmp_path) as made, RawSink(choose=lambda abstract, syntaxes: None) as sink:
+        made.push("1.9.1")
+        with delivering(made, {"pacs": egress(tmp_path, sink.port)}):
+            row = made.settled()["1.9.1"]
+        assert (row.state, row.reason) == ("parked", "syntax-refused")
+
+
+def test_a_slow_and_a_dead_destination_delay_no_other(tmp_path: Path) -> None:
+    dead = RawSink()
+    dead.stop()
+    with (
+        world(tmp_path, ["pacs", "slow", "dead"]) as made,
+        RawSink() as sink,
+        RawSink(lambda request: Answer(after=0.5)) as slow,
+    ):
+        egresses = {
+            "pacs": egress(tmp_path, sink.port),
+            "slow": egress(tmp_path, slow.port, "slow"),
+            "dead": egress(tmp_path, dead.port, "dead"),
+        }
+        made.push(*(f"1.9.{number}" for number in range(1, 101)))
+        with delivering(made, egresses):
+            assert len(made.settled("pacs", seconds=5)) == 100
+            assert states(made, "slow")["delivered"] < 40
+            assert states(made, "dead").keys() <= {"pending", "leased"}
+
+
+def states(made: World, destination: str) -> dict[str, int]:
+    """How many rows are in each state."""
+    found = {"delivered": 0} if destination != "dead" else {}
+    for row in made.rows(destination):
+        found[row.state] = found.get(row.state, 0) + 1
+    return found
