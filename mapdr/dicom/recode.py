@@ -25,6 +25,7 @@ from mapdr.dicom.write import (
     Element,
     Encoding,
     element_at,
+    head,
     inner_encoding,
     skip_undefined,
     unreadable,
@@ -115,7 +116,7 @@ class _Recoder:
         value = found.value, found.end
         if vr == "UN" and found.undefined:
             # CP-246: its items, and its delimiter, are implicit little endian in every encoding.
-            return _head(found.tag, "UN", UNDEFINED, self.target) + self.data[slice(*value)]
+            return head(found.tag, "UN", UNDEFINED, self.target) + self.data[slice(*value)]
         if found.undefined and found.tag in PIXEL_TAGS:
             raise unreadable("its pixel data is encapsulated", found.start)
         if vr == "SQ" or found.undefined:
@@ -126,7 +127,7 @@ class _Recoder:
             content = swap(content, CELLS.get(vr, 1))
         if not self.target.implicit and vr not in LONG_VRS and len(content) > 0xFFFF:
             vr = "UN"
-        return _head(found.tag, vr, len(content), self.target) + content
+        return head(found.tag, vr, len(content), self.target) + content
 
     def _sequence(self, found: Element, level: _Level, depth: int) -> bytes:
         target = self.target
@@ -151,8 +152,8 @@ class _Recoder:
             at = after
         content = b"".join(pieces)
         if found.undefined:
-            return _head(found.tag, "SQ", UNDEFINED, target) + content + _item_head(SEQUENCE_END, 0, target)
-        return _head(found.tag, "SQ", len(content), target) + content
+            return head(found.tag, "SQ", UNDEFINED, target) + content + _item_head(SEQUENCE_END, 0, target)
+        return head(found.tag, "SQ", len(content), target) + content
 
 
 def _with_lengths(pieces: list[tuple[int, bytes]], target: Encoding) -> list[bytes]:
@@ -163,7 +164,7 @@ def _with_lengths(pieces: list[tuple[int, bytes]], target: Encoding) -> list[byt
     return [
         piece
         if tag & 0xFFFF or tag >> 16 not in sums
-        else _head(tag, "UL", 4, target) + struct.pack(target.order + "I", sums[tag >> 16] & UNDEFINED)
+        else head(tag, "UL", 4, target) + struct.pack(target.order + "I", sums[tag >> 16] & UNDEFINED)
         for tag, piece in pieces
     ]
 
@@ -210,13 +211,3 @@ def _item_end(data: Data, at: int, encoding: Encoding) -> int:
 
 def _item_head(tag: int, length: int, target: Encoding) -> bytes:
     return struct.pack(target.order + "HHI", tag >> 16, tag & 0xFFFF, length)
-
-
-def _head(tag: int, vr: str, length: int, target: Encoding) -> bytes:
-    order = target.order
-    start = struct.pack(order + "HH", tag >> 16, tag & 0xFFFF)
-    if target.implicit:
-        return start + struct.pack(order + "I", length)
-    if vr in LONG_VRS:
-        return start + vr.encode("ascii") + struct.pack(order + "HI", 0, length)
-    return start + vr.encode("ascii") + struct.pack(order + "H", length)

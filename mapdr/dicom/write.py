@@ -79,19 +79,19 @@ def unreadable(what: str, offset: int) -> Permanent:
 
 def element_at(data: Data, at: int, encoding: Encoding) -> tuple[int, str, int, int]:
     """Tag, VR, value offset and length of the element at `at`. Raises Permanent(reason="unreadable")."""
-    head = data[at : at + 12]
-    if len(head) < 8:
+    start = data[at : at + 12]
+    if len(start) < 8:
         raise unreadable("it ends within an element", at)
-    group, number = struct.unpack_from(encoding.order + "HH", head)
+    group, number = struct.unpack_from(encoding.order + "HH", start)
     tag = group << 16 | number
     if encoding.implicit or group == 0xFFFE:
-        return tag, "", at + 8, struct.unpack_from(encoding.order + "I", head, 4)[0]
-    vr = head[4:6].decode("latin-1")
+        return tag, "", at + 8, struct.unpack_from(encoding.order + "I", start, 4)[0]
+    vr = start[4:6].decode("latin-1")
     if vr in SHORT_VRS:
-        return tag, vr, at + 8, struct.unpack_from(encoding.order + "H", head, 6)[0]
-    if vr not in LONG_VRS or len(head) < 12:
+        return tag, vr, at + 8, struct.unpack_from(encoding.order + "H", start, 6)[0]
+    if vr not in LONG_VRS or len(start) < 12:
         raise unreadable("there is no such VR", at)
-    return tag, vr, at + 12, struct.unpack_from(encoding.order + "I", head, 8)[0]
+    return tag, vr, at + 12, struct.unpack_from(encoding.order + "I", start, 8)[0]
 
 
 def inner_encoding(vr: str, encoding: Encoding) -> Encoding:
@@ -148,6 +148,16 @@ def walk(data: Data, encoding: Encoding, start: int = 0, end: int | None = None)
         at = after
 
 
+def head(tag: int, vr: str, length: int, encoding: Encoding) -> bytes:
+    """Tag, VR and length of an element in any encoding. Raises struct.error if the length does not fit."""
+    start = struct.pack(encoding.order + "HH", tag >> 16, tag & 0xFFFF)
+    if encoding.implicit:
+        return start + struct.pack(encoding.order + "I", length)
+    if vr in LONG_VRS:
+        return start + vr.encode("ascii") + struct.pack(encoding.order + "HI", 0, length)
+    return start + vr.encode("ascii") + struct.pack(encoding.order + "H", length)
+
+
 def element(tag: int, vr: str, value: bytes) -> bytes:
     """An explicit VR little endian element, padded to even length.
 
@@ -155,12 +165,9 @@ def element(tag: int, vr: str, value: bytes) -> bytes:
     """
     if len(value) % 2:
         value += b"\0" if vr in {"UI", "OB", "UN"} else b" "
-    head = struct.pack("<HH", tag >> 16, tag & 0xFFFF) + vr.encode("ascii")
-    if vr in LONG_VRS:
-        return head + struct.pack("<HI", 0, len(value)) + value
-    if len(value) > 0xFFFF:
+    if vr not in LONG_VRS and len(value) > 0xFFFF:
         raise ValueError(f"{vr} cannot hold {len(value)} bytes")
-    return head + struct.pack("<H", len(value)) + value
+    return head(tag, vr, len(value), EXPLICIT_LITTLE) + value
 
 
 def number(tag: int, value: int, vr: str = "US") -> bytes:

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import zlib
 from types import TracebackType
 
 from mapdr.dicom.recode import recode
+from mapdr.dicom.scan import inflate, is_deflated
 from mapdr.dicom.write import EXPLICIT_LITTLE, PIXEL_TAGS, Element, encoding_of, walk
-from mapdr.kernel.errors import Permanent
 from mapdr.kernel.item import Part, Payload
-from mapdr.transform.policy import DEFLATED
 from mapdr.transform.view import PartsView
 
 INFLATE_LIMIT = 1 << 31
@@ -19,8 +17,7 @@ INFLATE_LIMIT = 1 << 31
 class DataSet:
     """The parts of a payload's data set, inflated if it was deflated. A context manager.
 
-    Raises Permanent(reason="unreadable") when the top level cannot be walked, Permanent(reason="inflate")
-    when a deflated data set is broken or too large.
+    Raises Permanent when the top level cannot be walked, or a deflated data set is broken or too large.
     """
 
     def __init__(self, payload: Payload) -> None:
@@ -31,8 +28,8 @@ class DataSet:
 
     def __enter__(self) -> DataSet:
         parts: tuple[Part, ...] = self.payload.parts
-        if self.payload.transfer_syntax_uid == DEFLATED:
-            parts = (inflate(self.payload),)
+        if is_deflated(self.payload.transfer_syntax_uid):
+            parts = (inflated(self.payload),)
         self._view = PartsView(parts)
         try:
             for found in walk(self._view, self.encoding):
@@ -75,20 +72,6 @@ class DataSet:
         return recode(data, self.encoding, EXPLICIT_LITTLE, context=context)
 
 
-def inflate(payload: Payload) -> bytes:
-    """The data set of a deflated payload (PS3.5 section A.5)."""
-    machine = zlib.decompressobj(-zlib.MAX_WBITS)
-    pieces: list[bytes] = []
-    left = INFLATE_LIMIT
-    try:
-        for chunk in payload.chunks():
-            pieces.append(machine.decompress(chunk, left))
-            left -= len(pieces[-1])
-            if left <= 0:
-                raise Permanent("the deflated data set is larger than 2 GiB", reason="inflate")
-        pieces.append(machine.flush())
-    except zlib.error as error:
-        raise Permanent("the deflated data set is broken", reason="inflate") from error
-    if not machine.eof:
-        raise Permanent("the deflated data set is cut off", reason="inflate")
-    return b"".join(pieces)
+def inflated(payload: Payload) -> bytes:
+    """The data set of a deflated payload (PS3.5 section A.5). Raises Permanent for a broken one."""
+    return inflate(b"".join(payload.chunks()), INFLATE_LIMIT)

@@ -34,7 +34,10 @@ class Attributes:
 
     def __init__(self, header: bytes) -> None:
         self.header = header
-        self.elements: Mapping[int, Element] = {found.tag: found for found in walk(header, EXPLICIT_LITTLE)}
+        elements: dict[int, Element] = {}
+        for found in walk(header, EXPLICIT_LITTLE):
+            elements.setdefault(found.tag, found)
+        self.elements: Mapping[int, Element] = elements
 
     def __contains__(self, tag: int) -> bool:
         return tag in self.elements

@@ -72,7 +72,6 @@ would contradict a derived Image Type."""
 NEVER_TOUCHED = {_STORAGE + "77.1.6": "whole-slide"}
 
 NATIVE = frozenset({"1.2.840.10008.1.2" + suffix for suffix in ("", ".1", ".2", ".1.99")})
-DEFLATED = "1.2.840.10008.1.2.1.99"
 LOSSLESS_SOURCES = frozenset(
     "1.2.840.10008.1.2." + suffix
     for suffix in ("5", "4.57", "4.70", "4.80", "4.90", "4.110", "4.201", "4.202")

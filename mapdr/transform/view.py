@@ -44,6 +44,13 @@ class PartsView:
         start, stop, _ = span.indices(self._length)
         return b"".join(self._pieces(start, stop))
 
+    def buffer(self) -> memoryview:
+        """All bytes as one buffer, without a copy when there is one part. Release it before the view ends."""
+        if len(self.parts) == 1 and not isinstance(self.parts[0], bytes):
+            part = self.parts[0]
+            return memoryview(self._map(0, part))[part.offset : part.offset + part.length]
+        return memoryview(self.parts[0] if len(self.parts) == 1 else self[:])  # type: ignore[arg-type]
+
     def slice(self, start: int, stop: int) -> tuple[Part, ...]:
         """The parts from `start` to `stop`, still as slices of files where they are that."""
         found: list[Part] = []

@@ -1,0 +1,141 @@
+"""A payload in another transfer syntax, for a receiver that takes no other: native ones, and decompressing.
+
+Native to native changes how bytes are written, nothing that they say. Decompressing keeps the SOP Instance
+UID and every flag of loss: the pixels are what the receiver of the codestream would see.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from mapdr.dicom.recode import recode
+from mapdr.dicom.scan import deflate, is_deflated
+from mapdr.dicom.write import (
+    EXPLICIT_LITTLE,
+    PIXEL_DATA,
+    UNDEFINED,
+    Element,
+    Encoding,
+    element,
+    encoding_of,
+    head,
+    number,
+    splice,
+)
+from mapdr.kernel.errors import Permanent
+from mapdr.kernel.item import Part, Payload, Treatment, total_length
+from mapdr.transform.codecs.foreign import foreign_frames
+from mapdr.transform.codecs.worker import SYNTAXES
+from mapdr.transform.dataset import DataSet
+from mapdr.transform.image import Attributes, Image, LeaveAsIs
+from mapdr.transform.policy import NATIVE
+
+ALWAYS_LOSSY = frozenset("1.2.840.10008.1.2.4." + number for number in ("50", "51", "53", "55"))
+_COMPONENT_TRANSFORMS = ("YBR_RCT", "YBR_ICT")
+
+
+def to_syntax(payload: Payload, target: str, *, workers: int = 1) -> Payload:
+    """`payload` in the native transfer syntax `target`.
+
+    Compressed pixels are decoded in at most `workers` processes. Raises Permanent: "syntax" when there is
+    no way to `target`, "unreadable", and what decoding raises ("fragments", "codec", "codec-crash",
+    "codec-mismatch").
+    """
+    source = payload.transfer_syntax_uid
+    if source == target:
+        return payload
+    if target not in NATIVE:
+        raise Permanent("only native transfer syntaxes can be re-encoded to", reason="syntax")
+    with DataSet(payload) as data:
+        if data.pixel is not None and data.pixel.end > len(data.view):
+            raise Permanent("the pixel data is cut off; it can only be relayed", reason="truncated")
+        if source in NATIVE or data.pixel is None:
+            parts, treatment = _recoded(data, encoding_of(target)), Treatment.REENCODED
+        else:
+            parts, treatment = _decompressed(data, encoding_of(target), workers), Treatment.TRANSCODED
+        if is_deflated(target):
+            whole = replace(payload, parts=parts, length=total_length(parts))
+            parts = (deflate(b"".join(whole.chunks())),)
+    return replace(
+        payload,
+        transfer_syntax_uid=target,
+        parts=parts,
+        length=total_length(parts),
+        treatment=treatment,
+    )
+
+
+def _recoded(data: DataSet, target: Encoding) -> tuple[Part, ...]:
+    view, source, pixel = data.view, data.encoding, data.pixel
+    if source == target:
+        return view.slice(0, len(view))
+    header = recode(view[: data.header_end], source, target)
+    if pixel is None:
+        return (header,)
+    context = data.header()
+    if source.big != target.big:
+        _refuse_unclear_order(Attributes(context), pixel)
+    tail = recode(view[pixel.end :], source, target, context=context)
+    if source.big != target.big:
+        return (header, recode(view[pixel.start : pixel.end], source, target, context=context), tail)
+    vr = pixel.vr or "OW"
+    return (
+        header + head(pixel.tag, vr, pixel.end - pixel.value, target),
+        *view.slice(pixel.value, pixel.end),
+        tail,
+    )
+
+
+def _refuse_unclear_order(attributes: Attributes, pixel: Element) -> None:
+    """Pixel cells of 32 bits, or of 16 in OB, are written in big endian in more than one way."""
+    allocated = attributes.number(0x00280100, 0) or 0
+    if pixel.tag == PIXEL_DATA and allocated > (8 if pixel.vr == "OB" else 16):
+        raise Permanent("programs disagree on the byte order of such pixels", reason="syntax")
+
+
+def _decompressed(data: DataSet, target: Encoding, workers: int) -> tuple[Part, ...]:
+    syntax = data.payload.transfer_syntax_uid
+    pixel = data.pixel
+    if pixel is None or pixel.tag != PIXEL_DATA or syntax not in SYNTAXES:
+        raise Permanent("this transfer syntax cannot be decompressed here", reason="syntax")
+    attributes = Attributes(data.header())
+    try:
+        image = Image.of(attributes)
+        if image.allocated not in (8, 16, 32):
+            raise Permanent("pixels of this depth cannot be decompressed here", reason="syntax")
+        if image.native_bytes + 1 >= UNDEFINED:
+            raise Permanent("the pixel data is larger than 4 GiB without compression", reason="syntax")
+        frames = foreign_frames(image, data.view, pixel, syntax, workers)
+    except LeaveAsIs as left:
+        raise Permanent(f"the pixel data cannot be decompressed: {left.reason}", reason="syntax") from left
+    changes: dict[int, bytes | None] = dict.fromkeys((0x7FE00000, 0x7FE00001, 0x7FE00002))
+    colour = "RGB" if image.samples > 1 and _is_rgb_now(image, syntax) else image.photometric
+    if colour != image.photometric:
+        changes[0x00280004] = element(0x00280004, "CS", colour.encode("ascii"))
+    if image.samples > 1:
+        changes[0x00280006] = number(0x00280006, 0)
+    if syntax in ALWAYS_LOSSY:
+        changes[0x00282110] = element(0x00282110, "CS", b"01")
+    header = splice(attributes.header, changes)
+    if target.big:
+        raise Permanent("compressed pixels are not decompressed to big endian", reason="syntax")
+    cells = [frames.cells(index) for index in range(image.frames)]
+    if image.native_bytes % 2:
+        cells.append(b"\0")
+    vr = "OW" if image.allocated > 8 else "OB"
+    tail = data.tail(attributes.header)
+    start = head(PIXEL_DATA, vr, sum(map(len, cells)), EXPLICIT_LITTLE)
+    if target == EXPLICIT_LITTLE:
+        return (header + start, *cells, tail)
+    whole = b"".join((start, *cells))
+    context = header
+    return (
+        recode(header, EXPLICIT_LITTLE, target),
+        recode(whole, EXPLICIT_LITTLE, target, context=context),
+        recode(tail, EXPLICIT_LITTLE, target, context=context),
+    )
+
+
+def _is_rgb_now(image: Image, syntax: str) -> bool:
+    """Whether decoding gave RGB: libjpeg does for lossy JPEG, OpenJPEG undoes component transforms."""
+    return syntax in ALWAYS_LOSSY or image.photometric in _COMPONENT_TRANSFORMS

@@ -1,0 +1,159 @@
+"""The `tags` step: header edits by rule. Pixel data is not read; it streams from the spool."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Literal
+
+from pydantic import Field, PrivateAttr, model_validator
+
+from mapdr.dicom.edit import (
+    Copy,
+    Edit,
+    Edited,
+    Prefix,
+    Set,
+    SetIfMissing,
+    Suffix,
+    apply_edits,
+    parse_removal,
+)
+from mapdr.dicom.path import parse_edit_path, parse_path
+from mapdr.dicom.scan import deflate, is_deflated, layout
+from mapdr.dicom.template import Template
+from mapdr.kernel.item import Instance, Part, Payload, Treatment, total_length
+from mapdr.kernel.stage import Factory, Memory, Settings, StageConfig
+from mapdr.transform.dataset import inflated
+from mapdr.transform.view import PartsView
+
+EXPLICIT_LITTLE = "1.2.840.10008.1.2.1"
+
+_VERBS = {
+    "set": "to",
+    "set_if_missing": "to",
+    "copy": "to",
+    "remove": "",
+    "prefix": "with",
+    "suffix": "with",
+}
+_KINDS: dict[str, type[Set | SetIfMissing | Prefix | Suffix]] = {
+    "set": Set,
+    "set_if_missing": SetIfMissing,
+    "prefix": Prefix,
+    "suffix": Suffix,
+}
+
+
+class TagEdit(StageConfig):
+    """One edit: a verb with a tag, and what the verb needs.
+
+    `{ set = "InstitutionName", to = "Clinic North" }`, `set_if_missing` alike; `{ copy = "StudyID", to =
+    "AccessionNumber" }`; `{ remove = "OtherPatientIDs" }`, or a pattern, a group, all private elements, those
+    of one creator (see `mapdr.dicom.edit.parse_removal`); `{ prefix = "AccessionNumber", with = "CN-" }`,
+    `suffix` alike. `to` and `with` are templates. `overflow` and `if_empty` say what is done with a value
+    that does not fit, and with one that there is nothing for; by default the image is parked.
+    """
+
+    set: str | None = None
+    set_if_missing: str | None = None
+    copy_: str | None = Field(default=None, alias="copy")
+    remove: str | None = None
+    prefix: str | None = None
+    suffix: str | None = None
+    to: str | None = None
+    with_: str | None = Field(default=None, alias="with")
+    overflow: Literal["error", "truncate"] = "error"
+    if_empty: Literal["error", "skip", "clear"] = "error"
+    _edit: Edit = PrivateAttr()
+
+    @model_validator(mode="after")
+    def _compile(self) -> TagEdit:
+        verbs = {name: getattr(self, "copy_" if name == "copy" else name) for name in _VERBS}
+        given = [name for name, tag in verbs.items() if tag is not None]
+        if len(given) != 1:
+            raise ValueError(f"an edit has one verb of {', '.join(_VERBS)}; this one has {len(given)}")
+        verb = given[0]
+        for name, value in (("to", self.to), ("with", self.with_)):
+            if value is None and _VERBS[verb] == name:
+                raise ValueError(f"{verb} needs {name} = ...")
+            if value is not None and _VERBS[verb] != name:
+                raise ValueError(f"{verb} takes no {name}")
+        if verb == "remove" and (self.overflow != "error" or self.if_empty != "error"):
+            raise ValueError("remove takes neither overflow nor if_empty")
+        self._edit = self._build(verb, verbs[verb] or "")
+        return self
+
+    def _build(self, verb: str, tag: str) -> Edit:
+        if verb == "remove":
+            return parse_removal(tag)
+        if verb == "copy":
+            target = parse_edit_path(self.to or "")
+            return Copy(parse_path(tag), target, overflow=self.overflow, if_empty=self.if_empty)
+        path = parse_edit_path(tag)
+        text = Template.parse((self.with_ if _VERBS[verb] == "with" else self.to) or "")
+        return _KINDS[verb](path, text, self.overflow, self.if_empty)
+
+    @property
+    def edit(self) -> Edit:
+        """The compiled edit."""
+        return self._edit
+
+
+class TagEditor:
+    """The transform; keeps no state."""
+
+    def __init__(self, edits: Sequence[TagEdit]) -> None:
+        self._edits = tuple(edit.edit for edit in edits)
+
+    def apply(self, payload: Payload, instance: Instance, memory: Memory) -> Payload:
+        """The edited payload, or the same one where nothing changed. Raises Permanent as `apply_edits`."""
+        if is_deflated(payload.transfer_syntax_uid):
+            return self._deflated(payload)
+        with PartsView(payload.parts) as view, view.buffer() as buffer:
+            where = layout(buffer, payload.transfer_syntax_uid)
+            has_pixels = where.header_end < where.size
+            edited = apply_edits(
+                view[: where.header_end],
+                payload.transfer_syntax_uid,
+                self._edits,
+                tail=view[where.pixel_end :] if has_pixels else None,
+            )
+            pixels = view.slice(where.header_end, where.pixel_end)
+        return _changed(payload, edited, (edited.header, *pixels, edited.tail))
+
+    def _deflated(self, payload: Payload) -> Payload:
+        data = inflated(payload)
+        where = layout(data, EXPLICIT_LITTLE)
+        has_pixels = where.header_end < where.size
+        edited = apply_edits(
+            data[: where.header_end],
+            EXPLICIT_LITTLE,
+            self._edits,
+            tail=data[where.pixel_end :] if has_pixels else None,
+        )
+        if not edited.changed:
+            return payload
+        pixels = data[where.header_end : where.pixel_end]
+        return _changed(payload, edited, (deflate(edited.header + pixels + edited.tail),))
+
+
+def _changed(payload: Payload, edited: Edited, parts: tuple[Part, ...]) -> Payload:
+    if not edited.changed:
+        return payload
+    return replace(
+        payload,
+        sop_class_uid=edited.sop_class_uid or payload.sop_class_uid,
+        sop_instance_uid=edited.sop_instance_uid or payload.sop_instance_uid,
+        parts=parts,
+        length=total_length(parts),
+        treatment=Treatment.EDITED,
+    )
+
+
+def build(settings: Settings, config: Sequence[TagEdit], next: None) -> TagEditor:
+    """The transform for a node."""
+    return TagEditor(config)
+
+
+STAGE = Factory("transform", "tags", tuple[TagEdit, ...], build, order=10)
