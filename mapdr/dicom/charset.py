@@ -61,7 +61,8 @@ _TWO_BYTE_G0 = {"jisx0208": ("iso2022_jp", b"\x1b$B"), "jisx0212": ("iso2022_jp_
 
 _TERM = re.compile(r"ISO[ _-]?(2022)?[ _-]?IR[ _-]?([0-9]{1,3})")
 _PIECES = re.compile(rb"\x1b\$[()][A-Z]|\x1b[()$-][@-Zb]|[\t\n\f\r]|[^\x1b\t\n\f\r]+|\x1b")
-_LEVELS = re.compile(rb"[\x80-\xff]+| +|[\x21-\x7f]+")
+_ENDS = (b"\t", b"\n", b"\f", b"\r")
+_LEVELS = re.compile(rb"[\x80-\xff]+|[\x00-\x20]+|[\x21-\x7f]+")
 _RUNS = re.compile(rb"[\\^=]|[^\\^=]+")
 
 
@@ -73,8 +74,7 @@ class _Declared:
         self.g1 = ""
         self.sets: list[str] = []
         self.known = True
-        self.declared = any(terms)
-        self.jis = False
+        self.ascii = b"\x1b(B"
         for index, raw in enumerate(terms or ("",)):
             term = raw.strip().upper()
             if term in _WHOLE or term in ("ISO 2022 GBK", "ISO 2022 58", "UTF-8", "UTF8"):
@@ -92,6 +92,8 @@ class _Declared:
             name = _SINGLE.get(number) or _MULTI.get(number, "ascii")
             if index == 0 and number in _SINGLE:
                 self.g1 = "" if name == "ascii" else name
+                # With JIS X 0201 goes its Roman set, ISO-IR 14, in G0 (PS3.3, table C.12-2).
+                self.ascii = b"\x1b(J" if number == 13 else self.ascii
             if name not in ("ascii", *self.sets):
                 self.sets.append(name)
 
@@ -158,7 +160,7 @@ def _decode(raw: bytes, declared: _Declared, person: bool, errors: str) -> str:
             g0, g1 = (name, g1) if element == 0 else (g0, name)
         elif piece[0] == 0x1B:
             out.append(piece.decode("ascii", errors) if errors != "strict" else _fail(piece))
-        elif piece[0] < 0x20:
+        elif piece in _ENDS:
             out.append(piece.decode("ascii"))
             g0, g1 = "ascii", declared.g1
         elif g0 != "ascii":
@@ -180,7 +182,7 @@ def _fail(piece: bytes) -> str:
 
 def _level(run: bytes, g0: str, g1: str, errors: str) -> str:
     """Decode bytes under fixed designations of G0 and G1."""
-    if run[0] < 0x80 and g0 != "ascii" and run[0] != 0x20:
+    if 0x20 < run[0] < 0x80 and g0 != "ascii":
         codec, escape = _TWO_BYTE_G0[g0]
         return (escape + run).decode(codec, errors)
     if g1 == "jisx0201":
@@ -214,14 +216,14 @@ def _encode(text: str, declared: _Declared, person: bool) -> bytes:
         if char in resets:
             # The set of value 1 is active again before a delimiter and at the end (PS3.5, 6.1.2.5.3).
             if g0 != "ascii":
-                out += b"\x1b(B"
+                out += declared.ascii
             if declared.g1 and g1 != declared.g1:
                 out += _DESIGNATE[declared.g1][1]
             g0, g1 = "ascii", declared.g1
             out += char.encode("ascii")
         elif char.isascii():
             if g0 != "ascii":
-                out += b"\x1b(B"
+                out += declared.ascii
                 g0 = "ascii"
             out += char.encode("ascii")
         else:
