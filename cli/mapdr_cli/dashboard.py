@@ -36,7 +36,7 @@ def dashboard(state: State, *, width: int, height: int, glyphs: Glyphs = UNICODE
     header = _header(state, width, glyphs)
     troubles = [_attention_line(item, glyphs) for item in state["attention"]]
     left_width = width * 3 // 5 if wide else width
-    today, today_height = _today(state, left_width - 4, glyphs)
+    today, today_height = _today(state, left_width - 4, glyphs, most=max(2, height // 4))
     flow = _flow(state, glyphs, bars=(width - left_width if wide else width) - 38)
     rows = state["destinations"]
     room = height - len(header) - today_height - (0 if wide else len(flow)) - 3
@@ -51,6 +51,17 @@ def dashboard(state: State, *, width: int, height: int, glyphs: Glyphs = UNICODE
     body.append(_panel(_destinations(rows, shown, wide, glyphs), "Destinations"))
     body += _foot(state, troubles, room, width, glyphs)
     return Group(*body)
+
+
+def summary(state: State, *, width: int, glyphs: Glyphs = UNICODE) -> RenderableType:
+    """The same in a few lines that scroll: header, counts, queues, and what needs attention."""
+    today, _ = _today(state, width, glyphs, most=1000)
+    rows = state["destinations"]
+    parts: list[RenderableType] = [*_header(state, width, glyphs), Text(), today, Text()]
+    parts += [_destinations(rows, len(rows), width >= WIDE, glyphs), Text()]
+    parts.append(_flow(state, glyphs, bars=0)[-1])
+    parts += [_attention_line(item, glyphs) for item in state["attention"]]
+    return Group(*parts)
 
 
 def _shown(rows: int, room: int) -> int:
@@ -131,13 +142,14 @@ def sparkline(values: Sequence[float], width: int, glyphs: Glyphs) -> str:
     return "".join(bars).rjust(width)
 
 
-def _today(state: State, width: int, glyphs: Glyphs) -> tuple[Table, int]:
-    """The table of today's counts, and its height in a panel."""
+def _today(state: State, width: int, glyphs: Glyphs, *, most: int) -> tuple[Table, int]:
+    """The table of today's counts, with at most `most` destinations, and its height in a panel."""
     today = state["today"]
+    names = list(dict.fromkeys([*(row["name"] for row in state["destinations"]), *today["delivered"]]))
+    if len(names) > most:
+        names.sort(key=lambda name: -_total(today["delivered"].get(name, {}).values())["images"])
     ways = [("received", today["received"])]
-    ways += [
-        (f"{glyphs.to} {words.plain(name)}", counts) for name, counts in sorted(today["delivered"].items())
-    ]
+    ways += [(f"{glyphs.to} {words.plain(name)}", today["delivered"].get(name, {})) for name in names[:most]]
     named = max(14, *(len(title) for title, _ in ways))
     columns, rest = _modalities([counts for _, counts in ways], width - named - 18)
     table = Table(box=None, pad_edge=False, header_style="faint", expand=True)
@@ -151,7 +163,9 @@ def _today(state: State, width: int, glyphs: Glyphs) -> tuple[Table, int]:
             cells.append(_pair(_total(counts[key] for key in rest if key in counts)))
         name = Text(title, "name" if number else "head")
         table.add_row(name, words.count(total["images"]), words.count(total["studies"]), *cells)
-    return table, len(ways) + 3
+    if len(names) > most:
+        table.add_row(Text(f"{glyphs.more} and {len(names) - most} more", "faint"))
+    return table, table.row_count + 3
 
 
 def _modalities(ways: Sequence[Counts], room: int) -> tuple[list[str], list[str]]:

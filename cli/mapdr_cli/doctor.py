@@ -20,7 +20,8 @@ from rich.text import Text
 
 import mapdr
 from mapdr import _fast
-from mapdr.kernel.errors import MapdrError, Unavailable
+from mapdr.kernel.errors import Unavailable
+from mapdr.kernel.plan import Plan
 from mapdr.kernel.registry import Registry
 from mapdr.kernel.stage import Settings
 from mapdr.kernel.watch import Watch
@@ -192,7 +193,7 @@ def _configuration(config: Path | None) -> Iterator[Finding]:
         part, "durability", OK if node.durability == "power-loss" else NOTE, _durability(node.durability)
     )
     yield from _disk(node.data, node.min_free)
-    yield from _database(found)
+    yield from _database(checked.plan)
 
 
 def _durability(level: str) -> str:
@@ -215,13 +216,10 @@ def _disk(data: Path, reserve: int) -> Iterator[Finding]:
     )
 
 
-def _database(config: Path) -> Iterator[Finding]:
+def _database(plan: Plan) -> Iterator[Finding]:
     from mapdr_cli.access import check_database
 
-    try:
-        problem = check_database(config)
-    except (MapdrError, OSError) as error:
-        problem = str(error)
+    problem = check_database(plan)
     if problem is None:
         yield Finding("database", "index", OK, "is readable and consistent")
     else:

@@ -8,50 +8,8 @@ from pathlib import Path
 
 import click
 
+from mapdr.config.starter import starter
 from mapdr_cli.options import NAME, user_folder
-
-TEMPLATE = """\
-# MAPDR's configuration. `mapdr check` finds every mistake in it; `mapdr run` starts the node.
-
-[node]
-name = "{name}"
-data = "mapdr-data"              # images, index and keys; put it on a disk with room
-durability = "power-loss"        # or "process-crash": faster, but a power cut may lose images
-retention = "7 days"             # how long delivered images are kept
-
-# Where modalities send to.
-[receive.modalities]
-type = "dicom"
-ae_title = "{ae_title}"
-host = "0.0.0.0"
-port = {port}
-# Whoever is not listed here is rejected; without the line, everybody may send.
-# allow = [{{ ae_title = "CT1", host = "10.1.2.0/24" }}]
-
-# Where images go. Give it a name of your own; rules and the dashboard use it.
-[egress.{to}]
-type = "dicom"
-ae_title = "{to_ae}"
-host = "{to_host}"
-port = {to_port}
-associations = 2
-# bandwidth = "20 Mbit/s"
-
-# Tell another system when a study has arrived there.
-# [webhook.ris]
-# url = "https://ris.example/hooks/mapdr"
-# on = ["study.delivered", "delivery.parked"]
-# secret = "env:RIS_SECRET"
-# payload = {{ accession = "{{AccessionNumber}}", modality = "{{Modality}}", images = "{{images}}" }}
-
-# Every rule that matches sends. An image that no rule takes is kept, and shown as unrouted.
-[[rule]]
-name = "everything to {to}"
-when = {{}}                        # every image; or: {{ Modality = ["CT", "MR"], StationName = "ER*" }}
-# tags = [{{ prefix = "AccessionNumber", with = "CN-" }}]
-# compress = {{ to = "jpeg2000-lossless" }}
-send_to = ["{to}"]
-"""
 
 DESTINATION = re.compile(
     r"(?:(?P<name>[A-Za-z0-9_-]+)=)?(?P<ae>[^@\s]{1,16})@(?P<host>[^:\s]+):(?P<port>\d{1,5})"
@@ -100,7 +58,7 @@ def init(
     if path.exists() and not force:
         raise click.ClickException(f"{path} is there already; --force replaces it")
     to, to_ae, to_host, to_port = _destination(destination)
-    text = TEMPLATE.format(
+    text = starter(
         name=_node_name(name),
         ae_title=ae_title,
         port=port,

@@ -14,14 +14,20 @@ from mapdr_cli.dashboard import State, dashboard
 from mapdr_cli.terminal import glyphs
 
 Gather = Callable[[], dict[str, Any]]
+Rest = threading.Event | None
 
 PAUSE = 0.5
 """Seconds between two drawings: quick enough to see, slow enough to cost nothing."""
 
 
-def follow(console: Console, gather: Gather, done: Callable[[], bool], *, pause: float = PAUSE) -> None:
-    """Draw what `gather` says on the whole screen until `done`; the screen comes back as it was."""
-    rest = threading.Event()
+def follow(
+    console: Console, gather: Gather, done: Callable[[], bool], *, pause: float = PAUSE, rest: Rest = None
+) -> None:
+    """Draw what `gather` says on the whole screen until `done`; the screen comes back as it was.
+
+    An event that ends the pauses early may be given as `rest`.
+    """
+    rest = rest or threading.Event()
     with Live(console=console, screen=True, auto_refresh=False, vertical_overflow="crop") as live:
         while not done():
             live.update(draw(console, gather()), refresh=True)
@@ -34,9 +40,11 @@ def draw(console: Console, state: State, height: int | None = None) -> Any:
     return dashboard(state, width=console.width, height=height or console.height - 1, glyphs=glyphs(console))
 
 
-def follow_plain(console: Console, gather: Gather, done: Callable[[], bool], *, pause: float = 1.0) -> None:
-    """One line a second until `done`, as long as something changes; for logs and scripts."""
-    rest = threading.Event()
+def follow_plain(
+    console: Console, gather: Gather, done: Callable[[], bool], *, pause: float = 1.0, rest: Rest = None
+) -> None:
+    """A line every `pause` seconds until `done`, as long as something changes; for logs and scripts."""
+    rest = rest or threading.Event()
     last = ""
     while not done():
         state = gather()

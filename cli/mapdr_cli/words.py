@@ -67,3 +67,8 @@ def day_and_clock(moment: float | None) -> str:
 def plain(text: object) -> str:
     """Text from elsewhere without control characters, which would drive the operator's terminal."""
     return "".join(character if character.isprintable() else "?" for character in str(text))
+
+
+def date(moment: float) -> str:
+    """Seconds since the epoch as local date, YYYY-MM-DD: the day under which images are counted."""
+    return f"{datetime.fromtimestamp(moment):%Y-%m-%d}"

@@ -1,0 +1,287 @@
+"""The node's state as one plain dict: what `status --json` prints and the dashboard draws.
+
+Built from the index (counts, queues) and the node's heartbeat, so it needs no second way into the node.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections import deque
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from mapdr.config.model import NodeConfig
+from mapdr.kernel.plan import Plan, Planned
+from mapdr.store.commands import Heartbeat
+from mapdr.store.counts import Queue
+from mapdr_cli import words
+from mapdr_cli.happened import event_line
+
+SILENT = 15.0
+"""Seconds without a heartbeat after which a node counts as gone."""
+
+WINDOW = 5.0
+"""Seconds over which rates are taken."""
+
+KEPT = 240
+"""How many earlier rates are kept for the drawing."""
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """What was read at one moment from index and surroundings."""
+
+    at: float
+    today: Mapping[str, Any]
+    pending: int
+    parked: int
+    unrouted: int
+    queues: Sequence[Queue] = ()
+    held: Mapping[str, float] = field(default_factory=dict)
+    reasons: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
+    webhooks: Mapping[str, int] = field(default_factory=dict)
+    heartbeat: Heartbeat | None = None
+    disk_free: int | None = None
+
+
+NOTHING: dict[str, Any] = {"received": {}, "delivered": {}}
+
+
+class Rates:
+    """Rates from totals that only grow, over the last seconds; and what they were before."""
+
+    def __init__(self) -> None:
+        self._totals: deque[tuple[float, dict[str, float]]] = deque()
+        self._history: dict[str, deque[float]] = {}
+
+    def add(self, at: float, totals: Mapping[str, float]) -> None:
+        """Note the totals of this moment."""
+        if self._totals and any(value < self._totals[-1][1].get(key, 0) for key, value in totals.items()):
+            self._totals.clear()  # the node was restarted, or a day has begun
+        self._totals.append((at, dict(totals)))
+        while len(self._totals) > 2 and at - self._totals[1][0] >= WINDOW:
+            self._totals.popleft()
+        for key in totals:
+            self._history.setdefault(key, deque(maxlen=KEPT)).append(self.of(key) or 0.0)
+
+    def of(self, key: str) -> float | None:
+        """Per second; None before there are two moments."""
+        if len(self._totals) < 2:
+            return None
+        (first, before), (last, after) = self._totals[0], self._totals[-1]
+        return max(0.0, after.get(key, 0.0) - before.get(key, 0.0)) / max(last - first, 1e-3)
+
+    def history(self, key: str) -> list[float]:
+        """The rates so far, oldest first."""
+        return list(self._history.get(key, ()))
+
+
+def compose(plan: Plan, facts: Facts, rates: Rates) -> dict[str, Any]:
+    """The state, complete. `rates` gets this moment's totals."""
+    told: Mapping[str, Any] = facts.heartbeat.counters if facts.heartbeat is not None else {}
+    state = _node_state(facts.heartbeat, told, facts.at)
+    # What a node that is gone last said of its peers and associations is no longer true.
+    live = told if state in ("running", "draining") else {}
+    rates.add(facts.at, _totals(facts.today, live.get("counters", {})))
+    destinations = [_destination(name, facts, live, rates) for name in _names(plan, facts)]
+    return {
+        "at": facts.at,
+        "node": _node(plan, facts, live, state),
+        "today": _today(facts.today),
+        "repeats": _beside(facts.today, "repeats"),
+        "versions": _beside(facts.today, "versions"),
+        "pending": facts.pending,
+        "parked": facts.parked,
+        "unrouted": facts.unrouted,
+        "rates": {
+            key: rates.of(key) for key in ("received", "delivered", "received_bytes", "delivered_bytes")
+        },
+        "history": {key: rates.history(key) for key in ("received", "delivered")},
+        "destinations": destinations,
+        "webhooks": dict(facts.webhooks),
+        "attention": list(_attention(facts, destinations, state, plan.node)),
+        "events": [event_line(event) for event in told.get("events", ())],
+    }
+
+
+def free_space(data: Path) -> int | None:
+    """Bytes that are free where the data is or will be; None if that cannot be found out."""
+    there = data
+    while not there.exists() and there != there.parent:
+        there = there.parent
+    try:
+        return shutil.disk_usage(there).free
+    except OSError:
+        return None
+
+
+def _names(plan: Plan, facts: Facts) -> list[str]:
+    """The configured destinations, and those that are gone from the configuration but are still owed."""
+    owed = {queue.destination for queue in facts.queues} - set(plan.destinations)
+    return [*plan.destinations, *sorted(owed)]
+
+
+def _today(today: Mapping[str, Any]) -> dict[str, Any]:
+    def counted(counts: Mapping[str, Mapping[str, int]]) -> dict[str, dict[str, int]]:
+        return {
+            modality: {"images": numbers["images"], "studies": numbers["studies"]}
+            for modality, numbers in sorted(counts.items())
+            if numbers["images"]
+        }
+
+    delivered = {name: counted(counts) for name, counts in sorted(today["delivered"].items())}
+    return {
+        "received": counted(today["received"]),
+        "delivered": {name: counts for name, counts in delivered.items() if counts},
+    }
+
+
+def _beside(today: Mapping[str, Any], key: str) -> dict[str, Any]:
+    """Repeats or versions, which are counted beside the images."""
+    return {
+        "received": sum(numbers.get(key, 0) for numbers in today["received"].values()),
+        "delivered": {
+            name: sum(numbers.get(key, 0) for numbers in counts.values())
+            for name, counts in sorted(today["delivered"].items())
+        },
+    }
+
+
+def _totals(today: Mapping[str, Any], counters: Mapping[str, float]) -> dict[str, float]:
+    """Totals that only grow: the node's own counters, or today's counts where it keeps none."""
+    totals = {
+        "received": _ending(counters, "receive.", ".stored"),
+        "received_bytes": _ending(counters, "receive.", ".bytes"),
+        "delivered": _ending(counters, "deliver.", ".images"),
+        "delivered_bytes": _ending(counters, "deliver.", ".bytes"),
+    }
+    if not counters:
+        totals["received"] = _images([today["received"]])
+        totals["delivered"] = _images(today["delivered"].values())
+    for name, counts in today["delivered"].items():
+        totals[f"to {name}"] = counters.get(f"deliver.{name}.images", _images([counts]))
+    return totals
+
+
+def _ending(counters: Mapping[str, float], start: str, end: str) -> float:
+    return sum(value for name, value in counters.items() if name.startswith(start) and name.endswith(end))
+
+
+def _images(groups: Iterable[Mapping[str, Mapping[str, int]]]) -> int:
+    return sum(numbers["images"] for counts in groups for numbers in counts.values())
+
+
+def _node_state(beat: Heartbeat | None, live: Mapping[str, Any], at: float) -> str:
+    if beat is None or live.get("state") == "stopped":
+        return "stopped"
+    if at - beat.at > SILENT:
+        return "silent"
+    return str(live.get("state", "running"))
+
+
+def _node(plan: Plan, facts: Facts, live: Mapping[str, Any], state: str) -> dict[str, Any]:
+    beat = facts.heartbeat
+    return {
+        "name": plan.node.name,
+        "state": state,
+        "since": beat.started_at if beat else None,
+        "uptime": facts.at - beat.started_at if beat else None,
+        "heartbeat_age": max(0.0, facts.at - beat.at) if beat else None,
+        "process": beat.process if beat else None,
+        "durability": plan.node.durability,
+        "data": str(plan.node.data),
+        "disk_free": facts.disk_free,
+        "receivers": [_receiver(planned, live) for planned in plan.receivers.values()],
+    }
+
+
+def _receiver(planned: Planned, live: Mapping[str, Any]) -> dict[str, Any]:
+    told = live.get("receivers", {}).get(planned.name, {})
+    host = told.get("host") or getattr(planned.config, "host", "")
+    port = told.get("port") or getattr(planned.config, "port", "")
+    associations = live.get("counters", {}).get(f"receive.{planned.name}.open")
+    return {
+        "name": planned.name,
+        "ae_title": getattr(planned.config, "ae_title", planned.factory.type),
+        "address": f"{host}:{port}" if port else host,
+        "associations": None if associations is None else int(associations),
+    }
+
+
+def _destination(name: str, facts: Facts, live: Mapping[str, Any], rates: Rates) -> dict[str, Any]:
+    queue = next((queue for queue in facts.queues if queue.destination == name), None)
+    breaker = live.get("destinations", {}).get(name, {})
+    waiting = queue.pending + queue.leased if queue else 0
+    rate = rates.of(f"to {name}") or 0.0
+    reasons = dict(facts.reasons.get(name, {}))
+    state, why = _why(name, facts, breaker, queue)
+    if state in ("waiting", "sending") and not live:
+        state, why = "waiting", "the node does not run"
+    if state == "waiting" and rate:
+        state, why = "sending", ""
+    return {
+        "name": name,
+        "state": state,
+        "why": why,
+        "queue": waiting,
+        "pending": queue.pending if queue else 0,
+        "leased": queue.leased if queue else 0,
+        "held": queue.held if queue else 0,
+        "parked": queue.parked if queue else 0,
+        "parked_reasons": reasons,
+        "oldest": facts.at - queue.oldest if queue and queue.oldest is not None else None,
+        "rate": rate,
+        "next_try": breaker.get("retry_at") or (queue.next_due if queue else None),
+    }
+
+
+def _why(name: str, facts: Facts, breaker: Mapping[str, Any], queue: Queue | None) -> tuple[str, str]:
+    """How a destination stands, in one word, and why images wait for it."""
+    if name in facts.held:
+        return "held", f"held by the operator for {words.duration(facts.at - facts.held[name])}"
+    if breaker.get("state") == "open":
+        parts = [str(breaker.get("comment") or breaker.get("reason") or "it does not answer")]
+        if breaker.get("failures", 0) > 1:
+            parts.append(f"{breaker['failures']} times")
+        if breaker.get("retry_at"):
+            parts.append(f"next try in {words.duration(breaker['retry_at'] - facts.at)}")
+        return "down", ", ".join(parts)
+    if queue is None or not queue.pending + queue.leased:
+        return "idle", ""
+    if queue.leased:
+        return "sending", ""
+    if queue.next_due is not None and queue.next_due > facts.at + 1:
+        return "waiting", f"tried and put off; next try in {words.duration(queue.next_due - facts.at)}"
+    return "waiting", ""
+
+
+def _attention(
+    facts: Facts, destinations: Sequence[Mapping[str, Any]], state: str, node: NodeConfig
+) -> Iterable[dict[str, str]]:
+    """What a person should look at, the worst first."""
+    for row in destinations:
+        if row["state"] == "down":
+            waiting = f" ({words.many(row['queue'], 'image')} waiting)" if row["queue"] else ""
+            yield {"level": "bad", "text": f"{row['name']} is down: {row['why']}{waiting}"}
+    for row in destinations:
+        if row["parked"]:
+            reasons = ", ".join(
+                f"{word} ({number})" for word, number in sorted(row["parked_reasons"].items())
+            )
+            text = f"{words.many(row['parked'], 'image')} parked for {row['name']}"
+            yield {"level": "bad", "text": f"{text}: {reasons}" if reasons else text}
+    if facts.disk_free is not None and facts.disk_free < 2 * node.min_free:
+        level = "bad" if facts.disk_free < node.min_free else "warn"
+        yield {"level": level, "text": f"{words.size(facts.disk_free)} of disk are free"}
+    if state == "silent":
+        yield {"level": "bad", "text": "the node gives no sign of life; is it running?"}
+    if facts.webhooks.get("parked"):
+        yield {"level": "bad", "text": f"{words.many(facts.webhooks['parked'], 'webhook')} given up"}
+    if facts.unrouted:
+        yield {"level": "warn", "text": f"{words.many(facts.unrouted, 'image')} unrouted: no rule takes them"}
+    for row in destinations:
+        if row["state"] == "held" or row["held"]:
+            text = row["why"] or f"{words.many(row['held'], 'image')} on hold"
+            yield {"level": "warn", "text": f"{row['name']}: {text}"}
