@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -16,10 +17,14 @@ log = logging.getLogger("mapdr.watch")
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """Something that happened. `facts` hold internal ids, names from the configuration and numbers."""
+    """Something that happened, `at` seconds since the epoch.
+
+    `facts` hold internal ids, names from the configuration and numbers.
+    """
 
     kind: str
     facts: Mapping[str, object] = field(default_factory=dict)
+    at: float = 0.0
 
 
 Observer = Callable[[Event], None]
@@ -54,7 +59,7 @@ class Watch:
 
     def emit(self, kind: str, **facts: object) -> None:
         """Tell every observer that something happened."""
-        event = Event(kind, facts)
+        event = Event(kind, facts, time.time())
         with self._lock:
             self._recent.append(event)
             observers = tuple(self._observers)

@@ -1,0 +1,295 @@
+"""A node, put together from a plan.
+
+    receivers ──▶ store ──▶ deliverers (one a destination) ──▶ egress
+                    └─────▶ upkeep, notifier
+
+Downstream starts first and upstream stops first (`kernel.run`). A stop is a drain: no new associations,
+those that run finish their message, destinations finish their image, leased work goes back to the ledger.
+"""
+
+from __future__ import annotations
+
+import logging
+import socket
+import threading
+import time
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+from mapdr.config.problem import Problem
+from mapdr.config.read import Loaded, read
+from mapdr.config.revision import keep_revision, read_revision
+from mapdr.config.site import site_key
+from mapdr.deliver.chains import chains
+from mapdr.deliver.prepare import Preparer
+from mapdr.deliver.worker import Deliverer
+from mapdr.kernel.errors import ConfigurationError
+from mapdr.kernel.plan import Plan, Planned, make_plan
+from mapdr.kernel.registry import Registry
+from mapdr.kernel.run import Run
+from mapdr.kernel.stage import Settings, Stage
+from mapdr.kernel.watch import Watch
+from mapdr.node.claim import Claim
+from mapdr.node.upkeep import Upkeep
+from mapdr.notify.webhook import Notifier, study_tags
+from mapdr.store import Store
+from mapdr.store.recover import Recovered, Recovery, Rules
+
+log = logging.getLogger("mapdr.node")
+
+FIXED = ("name", "data", "database", "durability", "repeats", "workers")
+"""Keys of `[node]` that a reload cannot change: they are what the running store was opened with."""
+
+DRAIN = 30.0
+"""Seconds that a stop may take before what still runs is aborted."""
+
+
+def plan_file(path: Path, registry: Registry) -> tuple[Loaded, Plan | None, tuple[Problem, ...]]:
+    """Read and plan a configuration file; the plan is None, or not to be started, if there are problems."""
+    loaded = read(path, registry)
+    if loaded.config is None:
+        return loaded, None, loaded.problems
+    plan = make_plan(loaded.config, registry, resolve=_addresses)
+    return loaded, plan, (*loaded.problems, *loaded.locate(plan.problems))
+
+
+class Node:
+    """Everything that one process runs. Build it, `start` it, `stop` it; `reload` in between."""
+
+    def __init__(self, loaded: Loaded, plan: Plan, registry: Registry, *, base: Path = Path()) -> None:
+        """`base` is the folder from which relative paths in the configuration start."""
+        if plan.problems or loaded.problems:
+            raise ConfigurationError("the configuration has problems; see: mapdr check")
+        self.plan = plan
+        self.watch = Watch()
+        self.receivers: dict[str, Any] = {}
+        self.deliverers: dict[str, Deliverer] = {}
+        self.recovered = Recovered()
+        self._loaded = loaded
+        self._registry = registry
+        self._base = base
+        self._lock = threading.Lock()
+        self._run: Run | None = None
+        self._store: Store | None = None
+        self._claim: Claim | None = None
+        self._pool: ThreadPoolExecutor | None = None
+        self._upkeep: Upkeep | None = None
+        self.state = "stopped"
+
+    @property
+    def store(self) -> Store:
+        """The open store. Raises ConfigurationError before `start`."""
+        if self._store is None:
+            raise ConfigurationError("the node is not running")
+        return self._store
+
+    def start(self) -> None:
+        """Open the store, put in order what a crash left, and start. Raises ConfigurationError, OSError."""
+        node = self.plan.node
+        node.data.mkdir(parents=True, exist_ok=True)
+        self._claim = Claim(node.data, node.name)
+        try:
+            self._assemble()
+        except BaseException:
+            self.stop(time.monotonic())
+            raise
+        self.state = "running"
+        self.watch.emit("node.started")
+
+    def stop(self, deadline: float) -> None:
+        """Drain and end by `deadline` (time.monotonic()). Safe twice and before start."""
+        if self.state == "running":
+            self.state = "draining"
+            self.watch.emit("node.draining")
+        if self._run is not None:
+            self._run.stop(deadline)
+            self._run = None
+        if self._pool is not None:
+            self._pool.shutdown(wait=False, cancel_futures=True)
+            self._pool = None
+        self.state = "stopped"
+        if self._store is not None:
+            self._store.commands.beat(self.counters())
+            self._store.close()
+            self._store = None
+        if self._claim is not None:
+            self._claim.release()
+            self._claim = None
+
+    def reload(self, path: Path) -> tuple[Problem, ...]:
+        """Apply a changed configuration without dropping what did not change; its problems, if it has any.
+
+        With problems nothing changes. Images keep the recipes that they were promised.
+        """
+        loaded, plan, problems = plan_file(path, self._registry)
+        if plan is None or problems:
+            return problems
+        fixed = [key for key in FIXED if getattr(plan.node, key) != getattr(self.plan.node, key)]
+        if fixed:
+            what = f"cannot be changed while the node runs ({', '.join(fixed)})"
+            return (Problem(path.name, 0, "node", what, "restart the node"),)
+        with self._lock:
+            self._apply(loaded, plan)
+        self.watch.emit("node.reloaded")
+        return ()
+
+    def counters(self) -> dict[str, Any]:
+        """What the heartbeat tells: state, counters, receivers, destinations, the last events."""
+        return {
+            "state": self.state,
+            "counters": self.watch.counters(),
+            "revision": self._loaded.revision,
+            "receivers": {
+                name: {"port": getattr(one, "port", None), "associations": getattr(one, "associations", None)}
+                for name, one in self.receivers.items()
+            },
+            "destinations": {name: _view(one) for name, one in self.deliverers.items()},
+            "events": [{"at": event.at, "kind": event.kind, **event.facts} for event in self.watch.recent()[-50:]],
+        }
+
+    def wake(self, destinations: frozenset[str]) -> None:
+        """There is new work for `destinations`."""
+        for name in destinations:
+            deliverer = self.deliverers.get(name)
+            if deliverer is not None:
+                deliverer.wake()
+
+    # --- putting together ---------------------------------------------------------------------------------
+
+    def _assemble(self) -> None:
+        plan, node = self.plan, self.plan.node
+        keep_revision(node.data, self._loaded)
+        store = self._store = Store.open(
+            node.data,
+            node.name,
+            database=node.database_url(),
+            durability=node.durability,
+            min_free=node.min_free,
+            repeats=node.repeats,
+        )
+        self._site_key = site_key(node.data)
+        self._use(self._loaded, plan)
+        self.recovered = Recovery(store.database, store.spool, store.enrolment, store.ledger).run(self._rules_for)
+        if self.recovered != Recovered():
+            log.info("recovered: %s", self.recovered)
+        store.writer.on_commit = self.wake
+        self._pool = ThreadPoolExecutor(node.workers, thread_name_prefix="prepare")
+        self._preparer = Preparer(
+            store.ledger, chains(self._registry, self._settings("transform")), self._pool, share=node.workers + 1
+        )
+        notifier = self._notifier(plan)
+        self._upkeep = Upkeep(self, notifier)
+        self.receivers = {name: self._receiver(planned) for name, planned in plan.receivers.items()}
+        self.deliverers = {name: self._deliverer(planned) for name, planned in plan.destinations.items()}
+        self._run = Run(
+            [
+                *((f"receive.{name}", one) for name, one in self.receivers.items()),
+                ("store", store),
+                *((f"egress.{name}", one) for name, one in self.deliverers.items()),
+                ("webhooks", notifier),
+                ("upkeep", self._upkeep),
+            ]
+        )
+        self._run.start()
+
+    def _use(self, loaded: Loaded, plan: Plan) -> None:
+        self.store.use(
+            loaded.revision,
+            plan.router,
+            plan.recipes,
+            text=loaded.canonical,
+            study_tags=study_tags(plan.webhooks),
+        )
+
+    def _settings(self, name: str) -> Settings:
+        node = self.plan.node
+        return Settings(
+            name=name,
+            node=node.name,
+            data=node.data,
+            site_key=self._site_key,
+            watch=self.watch,
+            workers=node.workers,
+        )
+
+    def _receiver(self, planned: Planned) -> Stage:
+        receiver: Stage = planned.factory.build(self._settings(planned.name), planned.config, self.store.spool)
+        return receiver
+
+    def _deliverer(self, planned: Planned) -> Deliverer:
+        egress = planned.factory.build(self._settings(planned.name), planned.config, None)
+        return Deliverer(
+            planned.name, egress, self.store.ledger, self._preparer, owner=self.plan.node.name, watch=self.watch
+        )
+
+    def _notifier(self, plan: Plan) -> Notifier:
+        return Notifier(self.store, plan.webhooks, node=plan.node.name, watch=self.watch)
+
+    def _rules_for(self, revision: str, path: Path) -> Rules | None:
+        try:
+            loaded = read_revision(path.parent.parent, revision, self._registry, base=self._base)
+        except ConfigurationError as error:
+            log.error("%s", error)
+            return None
+        if loaded.config is None:
+            return None
+        plan = make_plan(loaded.config, self._registry, resolve=_addresses)
+        return Rules(plan.router, plan.recipes)
+
+    # --- reloading ----------------------------------------------------------------------------------------
+
+    def _apply(self, loaded: Loaded, plan: Plan) -> None:
+        old, run = self.plan, self._run
+        if run is None:
+            raise ConfigurationError("the node is not running")
+        keep_revision(plan.node.data, loaded)
+        deadline = time.monotonic() + DRAIN
+        self.plan, self._loaded = plan, loaded
+        for name, planned in plan.destinations.items():
+            if _changed(old.destinations.get(name), planned):
+                run.remove(f"egress.{name}", deadline)
+                deliverer = self.deliverers[name] = self._deliverer(planned)
+                run.add(f"egress.{name}", deliverer, upstream=False)
+        self._use(loaded, plan)
+        if old.webhooks != plan.webhooks:
+            run.remove("webhooks", deadline)
+            notifier = self._notifier(plan)
+            run.add("webhooks", notifier, upstream=False)
+            if self._upkeep is not None:
+                self._upkeep.notifier = notifier
+        for name in [*old.receivers]:
+            if name not in plan.receivers or _changed(old.receivers[name], plan.receivers[name]):
+                run.remove(f"receive.{name}", deadline)
+                self.receivers.pop(name, None)
+        for name, planned in plan.receivers.items():
+            if name not in self.receivers:
+                receiver = self.receivers[name] = self._receiver(planned)
+                run.add(f"receive.{name}", receiver, upstream=True)
+        for name in [name for name in self.deliverers if name not in plan.destinations]:
+            run.remove(f"egress.{name}", deadline)
+            del self.deliverers[name]
+
+
+def _changed(old: Planned | None, new: Planned) -> bool:
+    return old is None or (old.factory.type, old.config) != (new.factory.type, new.config)
+
+
+def _view(deliverer: Deliverer) -> Mapping[str, Any]:
+    view = deliverer.view()
+    return {
+        "state": str(view.state),
+        "reason": view.reason,
+        "comment": view.comment,
+        "failures": view.failures,
+        "since": view.since,
+        "retry_at": view.retry_at,
+    }
+
+
+def _addresses(host: str) -> set[str]:
+    try:
+        return {str(found[4][0]) for found in socket.getaddrinfo(host, None)}
+    except OSError:
+        return set()

@@ -1,0 +1,101 @@
+"""What a node does beside moving images: signs of life, orders from the command line, purging, events.
+
+One thread, one short round after another. A round that fails is shown and the next one tries again: the
+database may be locked, the disk full.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from mapdr.kernel.errors import MapdrError
+from mapdr.notify.webhook import Notifier
+from mapdr.store.commands import Command
+from mapdr.store.retention import Retention
+
+if TYPE_CHECKING:
+    from mapdr.node.assembly import Node
+
+log = logging.getLogger("mapdr.node")
+
+ROUND = 0.25
+"""Seconds between looks for orders and quiet studies."""
+BEAT = 1.0
+"""Seconds between signs of life."""
+PURGE = 60.0
+"""Seconds between looks for files whose retention is over."""
+
+
+class Upkeep:
+    """Runs from start to stop of its node."""
+
+    def __init__(self, node: Node, notifier: Notifier) -> None:
+        self.notifier = notifier
+        self._node = node
+        self._ended = threading.Event()
+        self._thread: threading.Thread | None = None
+        self._due = {self._beat: 0.0, self._purge: 0.0}
+        self._every = {self._beat: BEAT, self._purge: PURGE}
+
+    def start(self) -> None:
+        """Begin the rounds."""
+        self._thread = threading.Thread(target=self._rounds, name="upkeep", daemon=True)
+        self._thread.start()
+
+    def stop(self, deadline: float) -> None:
+        """End after the round that runs. Safe twice and before start."""
+        self._ended.set()
+        if self._thread is not None:
+            self._thread.join(max(0.0, deadline - time.monotonic()))
+            self._thread = None
+
+    def _rounds(self) -> None:
+        while not self._ended.wait(ROUND):
+            self._try(self._orders)
+            self._try(self._events)
+            for work, due in list(self._due.items()):
+                if time.monotonic() >= due:
+                    self._try(work)
+                    self._due[work] = time.monotonic() + self._every[work]
+
+    def _try(self, work: Any) -> None:
+        try:
+            work()
+        except Exception as error:  # noqa: BLE001  shown and counted; the next round tries again
+            self._node.watch.count("upkeep.errors")
+            log.error("upkeep: %s failed (%s)", work.__name__.strip("_"), type(error).__name__)
+
+    def _beat(self) -> None:
+        self._node.store.commands.beat(self._node.counters())
+
+    def _purge(self) -> None:
+        store, keep = self._node.store, self._node.plan.node.retention
+        store.ledger.release_expired(time.time())
+        if keep is not None:
+            purged = Retention(store.database, store.spool).purge(time.time(), keep)
+            if purged.images:
+                log.info("purged %d delivered images, %d bytes", purged.images, purged.bytes)
+                self._node.watch.count("store.purged", purged.images)
+
+    def _events(self) -> None:
+        self.notifier.look(time.time(), self._node.plan.node.study_quiet)
+
+    def _orders(self) -> None:
+        for command in self._node.store.commands.take():
+            self._node.store.commands.done(command.id, self._obey(command))
+
+    def _obey(self, command: Command) -> dict[str, Any]:
+        try:
+            if command.name == "reload":
+                problems = self._node.reload(Path(str(command.arguments["path"])))
+                return {"ok": not problems, "problems": [str(problem) for problem in problems]}
+            if command.name == "wake":
+                self._node.wake(frozenset(self._node.deliverers))
+                return {"ok": True}
+        except (MapdrError, OSError, KeyError) as error:
+            return {"ok": False, "problems": [f"{type(error).__name__}: {error}"]}
+        return {"ok": False, "problems": [f"this node does not know the order {command.name}"]}
