@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import secrets
 from pathlib import Path
 
 from mapdr.config.read import Loaded, read_text
@@ -44,17 +45,22 @@ def read_revision(
 
 def write_durably(path: Path, content: bytes, mode: int = 0o644) -> None:
     """Write a whole file under its final name, replacing what is there: flushed, renamed, folder flushed."""
-    part = path.with_name(f"{path.name}.{os.getpid()}.part")
+    part = path.with_name(f"{path.name}.{secrets.token_hex(4)}.part")
     flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | getattr(os, "O_BINARY", 0)
     with open(os.open(part, flags, mode), "wb") as file:
         file.write(content)
         file.flush()
         os.fsync(file.fileno())
     os.replace(part, path)
-    if os.name != "nt":
-        # Windows has no handle on a folder to flush; the journal of NTFS keeps the rename in order.
-        descriptor = os.open(path.parent, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
+    sync_folder(path.parent)
+
+
+def sync_folder(folder: Path) -> None:
+    """Flush the names in a folder. Windows has no such call; NTFS's journal keeps renames in order."""
+    if os.name == "nt":
+        return
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -11,7 +11,7 @@ import secrets
 from contextlib import suppress
 from pathlib import Path
 
-from mapdr.config.revision import write_durably
+from mapdr.config.revision import sync_folder, write_durably
 from mapdr.kernel.errors import ConfigurationError
 
 LENGTH = 32
@@ -31,10 +31,11 @@ def site_key(data: Path) -> bytes:
 
 def _make(path: Path) -> None:
     """Under its final name only when whole; of two programs at once, the first one's key stays."""
-    fresh = path.with_name(f"site.{os.getpid()}.new")
+    fresh = path.with_name(f"site.{secrets.token_hex(4)}.new")
     write_durably(fresh, secrets.token_bytes(LENGTH), 0o600)
     # Neither replaces what is there: a hard link anywhere, a rename on Windows, where links may be missing.
     give_name = os.rename if os.name == "nt" else os.link
     with suppress(FileExistsError):
         give_name(fresh, path)
     fresh.unlink(missing_ok=True)
+    sync_folder(path.parent)
