@@ -211,7 +211,8 @@ def test_every_command_in_the_readme_exists() -> None:
     code = "\n".join(re.findall(r"```.*?```|`[^`\n]+`", readme, re.DOTALL))
     named = set(re.findall(r"(?<![\w./-])mapdr ([a-z]+)\b", code))
     assert named, "the README shows no command"
-    assert not sorted(named - set(main.list_commands(click.Context(main))))
+    context = click.Context(main)
+    assert not [name for name in sorted(named) if main.get_command(context, name) is None]
     targets = set(re.findall(r"\bmake ([a-z]+)\b", code))
     assert {"demo", "test"} <= targets
     assert not sorted(targets - set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.MULTILINE)))

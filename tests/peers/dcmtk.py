@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from subprocess import CompletedProcess
 
-from peers.part10 import read
+from peers.part10 import Identity, read
 from peers.processes import LOOPBACK, Process, free_port, program, run
 
 # Without it DCMTK waits 40 ms for each image: Nagle's algorithm against delayed acknowledgements.
@@ -36,9 +36,9 @@ class StoreScp:
         """Every file in the order of arrival."""
         return sorted(self.folder.iterdir(), key=lambda path: (path.stat().st_mtime_ns, path.name))
 
-    def objects(self) -> dict[str, set[tuple[str, str, str, str]]]:
+    def objects(self) -> dict[str, set[Identity]]:
         """SOP Instance UID to the identities stored under it."""
-        found: dict[str, set[tuple[str, str, str, str]]] = defaultdict(set)
+        found: dict[str, set[Identity]] = defaultdict(set)
         for path in self.files():
             stored = read(path)
             found[stored.sop_instance_uid].add(stored.identity)
@@ -94,8 +94,11 @@ def storescu(port: int, files: Iterable[Path], *options: str, called: str = "MAP
 
 
 def dcmdump(path: Path) -> list[str]:
-    """The data set's elements with full values, one a line; the File Meta left out."""
-    done = run([_path("dcmdump"), "-q", "+L", "-Un", "+Qo", "+E", path])
+    """The data set's elements with full values, one a line; the File Meta left out.
+
+    Raises AssertionError for what dcmdump cannot read, TimeoutExpired where it would go on for ever.
+    """
+    done = run([_path("dcmdump"), "-q", "+L", "-Un", "+Qo", "+E", path], seconds=10)
     lines = [line for line in done.stdout.splitlines() if line and not line.startswith(("#", "(0002,"))]
     assert lines, f"dcmdump shows nothing of {path.name}: {done.stderr[-500:]}"
     return lines

@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import hashlib
 import struct
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import pydicom
 from pydicom.tag import Tag
+
+from mapdr.testing.generator import GeneratedImage
 
 IMPLICIT = "1.2.840.10008.1.2"
 EXPLICIT = "1.2.840.10008.1.2.1"
@@ -22,25 +24,52 @@ RAW_DATA = "1.2.840.10008.5.1.4.1.1.66"
 LONG_VRS = {b"OB", b"OD", b"OF", b"OL", b"OV", b"OW", b"SQ", b"SV", b"UC", b"UN", b"UR", b"UT", b"UV"}
 
 
-@dataclass(frozen=True)
-class StoredObject:
-    """A file and what a sender says of it; `offset` is where its data set begins."""
+Identity = tuple[str, str, str, str]
+"""SOP class, SOP instance, transfer syntax, SHA-256 of the data set."""
 
-    path: Path
+
+@dataclass(frozen=True)
+class SentObject:
+    """What a sender says of an object."""
+
     sop_class_uid: str
     sop_instance_uid: str
     transfer_syntax_uid: str
-    offset: int
 
     def data_set(self) -> bytes:
         """The data set's bytes, unchanged."""
-        return self.path.read_bytes()[self.offset :]
+        raise NotImplementedError
 
     @property
-    def identity(self) -> tuple[str, str, str, str]:
-        """SOP class, SOP instance, transfer syntax, SHA-256 of the data set."""
+    def identity(self) -> Identity:
         digest = hashlib.sha256(self.data_set()).hexdigest()
         return (self.sop_class_uid, self.sop_instance_uid, self.transfer_syntax_uid, digest)
+
+
+@dataclass(frozen=True)
+class StoredObject(SentObject):
+    """An object in a file; `offset` is where its data set begins."""
+
+    path: Path
+    offset: int
+
+    def data_set(self) -> bytes:
+        return self.path.read_bytes()[self.offset :]
+
+
+@dataclass(frozen=True)
+class MemoryObject(SentObject):
+    """An object that is in no file."""
+
+    data: bytes = field(repr=False)
+
+    def data_set(self) -> bytes:
+        return self.data
+
+
+def in_memory(image: GeneratedImage) -> MemoryObject:
+    """A generated image as a sender takes it."""
+    return MemoryObject(image.sop_class_uid, image.sop_instance_uid, image.transfer_syntax_uid, image.dataset)
 
 
 def read(path: Path) -> StoredObject:
@@ -54,11 +83,11 @@ def read(path: Path) -> StoredObject:
         sop_class = RAW_DATA if meta_class in ("", MEDIA_DIRECTORY) else meta_class
     if not instance:
         instance = _uid(meta.get(0x00020003, b"")) or _named_uid(path)
-    return StoredObject(path, sop_class, instance, syntax, offset)
+    return StoredObject(sop_class, instance, syntax, path, offset)
 
 
 def _file_meta(content: bytes) -> tuple[dict[int, bytes], int]:
-    start = 132 if content[128:132] == b"DICM" else 0
+    start = 132 if content[128:134] == b"DICM\x02\x00" else 0
     position, found = start, {}
     while content[position : position + 2] == b"\x02\x00":
         group, element, vr, length = struct.unpack_from("<HH2sH", content, position)
@@ -93,3 +122,12 @@ def _uid(value: bytes) -> str:
 
 def _named_uid(path: Path) -> str:
     return f"2.25.{int.from_bytes(hashlib.sha256(str(path).encode()).digest()[:15])}"
+
+
+def write(path: Path, syntax: str, data: bytes) -> Path:
+    """A file with the least File Meta that programs read, and `data` as its data set."""
+    padded = syntax.encode() + b"\0" * (len(syntax) % 2)
+    element = struct.pack("<HH2sH", 2, 0x10, b"UI", len(padded)) + padded
+    length = struct.pack("<HH2sHI", 2, 0, b"UL", 4, len(element))
+    path.write_bytes(bytes(128) + b"DICM" + length + element + data)
+    return path

@@ -6,11 +6,14 @@ import socket
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import count
 from types import TracebackType
+from typing import TypeVar
 
 from peers import pdu
-from peers.part10 import StoredObject
+from peers.part10 import SentObject
 
 CONTEXTS_PER_ASSOCIATION = 128
+
+Sent = TypeVar("Sent", bound=SentObject)
 
 
 class RawSender:
@@ -59,8 +62,8 @@ class RawSender:
         self._send_command(context, command)
         return self._response(message)
 
-    def store(self, item: StoredObject) -> int:
-        """C-STORE of the file's own bytes; the status."""
+    def store(self, item: SentObject) -> int:
+        """C-STORE of the object's own bytes; the status."""
         return self.store_bytes(
             item.sop_class_uid, item.sop_instance_uid, item.transfer_syntax_uid, item.data_set()
         )
@@ -135,12 +138,12 @@ def fragments(data: bytes, max_pdu: int) -> Iterator[tuple[bytes, bool]]:
         yield data[start : start + step], start + step >= len(data)
 
 
-def send_all(port: int, items: Iterable[StoredObject], **names: str) -> dict[StoredObject, int | None]:
+def send_all(port: int, items: Iterable[Sent], **names: str) -> dict[Sent, int | None]:
     """Every object over as few associations as its presentation contexts allow.
 
     The status for each; None if its presentation context was refused.
     """
-    statuses: dict[StoredObject, int | None] = {}
+    statuses: dict[Sent, int | None] = {}
     for batch in _batches(items):
         contexts = sorted({(item.sop_class_uid, item.transfer_syntax_uid) for item in batch})
         with RawSender(port, contexts, **names) as sender:
@@ -150,8 +153,8 @@ def send_all(port: int, items: Iterable[StoredObject], **names: str) -> dict[Sto
     return statuses
 
 
-def _batches(items: Iterable[StoredObject]) -> Iterator[list[StoredObject]]:
-    batch: list[StoredObject] = []
+def _batches(items: Iterable[Sent]) -> Iterator[list[Sent]]:
+    batch: list[Sent] = []
     contexts: set[tuple[str, str]] = set()
     for item in items:
         context = (item.sop_class_uid, item.transfer_syntax_uid)

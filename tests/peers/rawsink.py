@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from types import TracebackType
 
 from peers import pdu
+from peers.part10 import Identity
 
 MAX_PDU = 1 << 17
 
@@ -27,13 +28,12 @@ class Received:
     sop_class_uid: str
     sop_instance_uid: str
     transfer_syntax_uid: str
+    digest: str
     data: bytes = field(repr=False)
 
     @property
-    def identity(self) -> tuple[str, str, str, str]:
-        """SOP class, SOP instance, transfer syntax, SHA-256 of the data set."""
-        digest = hashlib.sha256(self.data).hexdigest()
-        return (self.sop_class_uid, self.sop_instance_uid, self.transfer_syntax_uid, digest)
+    def identity(self) -> Identity:
+        return (self.sop_class_uid, self.sop_instance_uid, self.transfer_syntax_uid, self.digest)
 
 
 @dataclass(frozen=True)
@@ -112,7 +112,7 @@ class RawSink:
         with self._lock:
             return sum(1 for _, status in self.answered if status == 0 or status >> 12 == 0xB)
 
-    def identities(self) -> list[tuple[str, str, str, str]]:
+    def identities(self) -> list[Identity]:
         """What arrived, in order, repeats included."""
         with self._lock:
             return [item.identity for item in self.received]
@@ -215,6 +215,7 @@ class RawSink:
                     str(request[0x00000002]),
                     str(request[0x00001000]),
                     syntax,
+                    hashlib.sha256(data).hexdigest(),
                     data if self.keep_data else b"",
                 )
                 self.received.append(received)

@@ -84,7 +84,7 @@ def test_more_contexts_than_one_association_takes() -> None:
     item = read(sample("CT_small.dcm"))
     many = [
         StoredObject(
-            item.path, f"{RAW_DATA}.{number}", f"{item.sop_instance_uid}.{number}", EXPLICIT, item.offset
+            f"{RAW_DATA}.{number}", f"{item.sop_instance_uid}.{number}", EXPLICIT, item.path, item.offset
         )
         for number in range(130)
     ]

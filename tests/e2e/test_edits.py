@@ -1,0 +1,143 @@
+"""Tag edits change the named elements and nothing else, as DCMTK's dcmdump sees both sides."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+from subprocess import TimeoutExpired
+
+import pytest
+
+from peers import dcmtk, part10
+from peers.node import Node, destination, everything_to
+from peers.part10 import StoredObject
+from peers.rawsender import send_all
+from peers.rawsink import RawSink
+
+Line = tuple[tuple[str, ...], str]
+"""The tags from the top level down, items included, and what dcmdump shows of the value."""
+
+INSTITUTION, ACCESSION, OTHER_IDS = "(0008,0080)", "(0008,0050)", "(0010,1000)"
+EDITS = [
+    {"set": "InstitutionName", "to": "Clinic North"},
+    {"prefix": "AccessionNumber", "with": "CN-", "if_empty": "skip", "overflow": "truncate"},
+    {"remove": "OtherPatientIDs"},
+]
+LARGEST = 700_000
+
+_LINE = re.compile(r"( *)(\([0-9a-f]{4},[0-9a-f]{4}\)) ")
+
+
+def parse(lines: list[str]) -> list[Line]:
+    """dcmdump's lines without lengths; group lengths and counts within items are left out."""
+    found: list[Line] = []
+    above: list[str] = []
+    for line in lines:
+        shown, _, length = line.rpartition(" #")
+        matched = _LINE.match(shown)
+        assert matched, f"dcmdump shows a line that the test does not understand: {line[:30]!r}"
+        assert re.match(r" +(\d+|u/l),", length), f"a line without a length: {line[:30]!r}"
+        indent, tag = matched.groups()
+        above = [*above[: len(indent) // 2], tag]
+        if not tag.endswith(",0000)"):
+            found.append((tuple(above), re.sub(r"#=\d+", "", shown[matched.end(2) :].strip())))
+    return found
+
+
+def values(lines: list[Line], tag: str) -> list[str]:
+    return [value for path, value in lines if path == (tag,)]
+
+
+def without(lines: list[Line], *tags: str) -> list[Line]:
+    return [(path, value) for path, value in lines if path not in {(tag,) for tag in tags}]
+
+
+def bracketed(texts: list[str]) -> list[str]:
+    return [text.partition("[")[2].rpartition("]")[0] for text in texts]
+
+
+@pytest.fixture(scope="module")
+def sample(corpus: list[StoredObject]) -> list[StoredObject]:
+    """A file of each folder, SOP class and transfer syntax, if it is not large."""
+    kinds: dict[tuple[str, str, str], StoredObject] = {}
+    for item in corpus:
+        # dcmdump shows a directory's offsets on lines of their own.
+        if item.path.stat().st_size <= LARGEST and not item.path.name.startswith("DICOMDIR"):
+            kinds.setdefault((item.path.parent.name, item.sop_class_uid, item.transfer_syntax_uid), item)
+    one_of_each: dict[str, StoredObject] = {}
+    for item in kinds.values():
+        one_of_each.setdefault(item.sop_instance_uid, item)
+    return list(one_of_each.values())
+
+
+def dump(path: Path, syntax: str, data: bytes) -> list[Line] | None:
+    """What dcmdump sees; None if it cannot read the data set."""
+    try:
+        return parse(dcmtk.dcmdump(part10.write(path, syntax, data)))
+    except (AssertionError, TimeoutExpired):
+        return None
+
+
+@pytest.mark.peer("dcmdump")
+@pytest.mark.timeout(240)
+def test_only_the_named_elements_differ(
+    sample: list[StoredObject], make_node: Callable[..., Node], tmp_path: Path
+) -> None:
+    with RawSink() as sink:
+        node = make_node(
+            egress={"pacs": destination(sink.port)}, rules=[everything_to("pacs", tags=EDITS)]
+        ).start()
+        statuses = send_all(node.port, sample)
+        node.when_settled(120)
+        arrived = {request.sop_instance_uid: request for request in sink.received}
+    taken = [item for item, code in statuses.items() if code == 0]
+    assert len(taken) > len(sample) * 0.9
+    different: dict[str, str] = {}
+    compared = 0
+    for item in taken:
+        before = dump(tmp_path / "before", item.transfer_syntax_uid, item.data_set())
+        if before is None:
+            continue
+        compared += 1
+        if item.sop_instance_uid not in arrived:
+            different[item.path.name] = "did not arrive"
+            continue
+        request = arrived[item.sop_instance_uid]
+        after = dump(tmp_path / "after", request.transfer_syntax_uid, request.data)
+        different[item.path.name] = compare(before, after)
+        if request.transfer_syntax_uid != item.transfer_syntax_uid:
+            different[item.path.name] = "another transfer syntax"
+    assert compared > len(sample) * 0.7
+    assert not {name: what for name, what in different.items() if what}
+
+
+def compare(before: list[Line], after: list[Line] | None) -> str:
+    """What is wrong with `after`; empty if only the edits were made."""
+    if after is None:
+        return "dcmdump cannot read it"
+    edited = (INSTITUTION, ACCESSION, OTHER_IDS)
+    if without(before, *edited) != without(after, *edited):
+        missing = set(without(before, *edited)) ^ set(without(after, *edited))
+        return f"other elements differ: {sorted({path for path, _ in missing})[:5]}"
+    if bracketed(values(after, INSTITUTION)) != ["Clinic North"]:
+        return "the institution is not set"
+    if values(after, OTHER_IDS):
+        return "OtherPatientIDs is still there"
+    old = bracketed(values(before, ACCESSION))
+    expected = [f"CN-{text}"[:16] for text in old] if any(old) else old
+    if bracketed(values(after, ACCESSION)) != expected:
+        return "the accession number is not prefixed"
+    return ""
+
+
+def test_the_comparison_sees_a_difference() -> None:
+    before = parse(["(0008,0050) SH [A1]                #   2, 1 AccessionNumber"])
+    institution = parse(["(0008,0080) LO [Clinic North]      #  12, 1 InstitutionName"])
+    prefixed = parse(["(0008,0050) SH [CN-A1]             #   6, 1 AccessionNumber"])
+    other = parse(["(0010,0020) LO [x]                 #   2, 1 PatientID"])
+    assert compare(before, prefixed + institution) == ""
+    assert compare(before, before + institution)
+    assert compare(before, prefixed)
+    assert compare(before, prefixed + institution + other)
+    assert compare(before, None)

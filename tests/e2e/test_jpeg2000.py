@@ -1,0 +1,99 @@
+"""JPEG 2000 at 10:1: Orthanc stores and renders it, and dciodvfy finds no fault that the source had not."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import pydicom
+import pytest
+
+from peers.node import Node, destination, everything_to
+from peers.orthanc import Orthanc
+from peers.part10 import StoredObject
+from peers.processes import program, run
+from peers.rawsender import send_all
+
+Keep = Callable[[Callable[[], object]], None]
+JPEG2000 = {"1.2.840.10008.1.2.4.90", "1.2.840.10008.1.2.4.91"}
+LARGEST = 3_000_000
+
+
+@dataclass(frozen=True)
+class Compressed:
+    """An image that MAPDR compressed: its source, and what Orthanc has of it."""
+
+    source: StoredObject
+    instance: str
+    path: Path
+
+
+@pytest.fixture(scope="module")
+def orthanc(work: Path, keep: Keep) -> Orthanc:
+    peer = Orthanc(work / "orthanc")
+    keep(peer.stop)
+    return peer
+
+
+@pytest.fixture(scope="module")
+def compressed(corpus: list[StoredObject], orthanc: Orthanc, work: Path, keep: Keep) -> list[Compressed]:
+    """Everything that left MAPDR as JPEG 2000 and did not come so."""
+    node = Node(
+        work / "node",
+        egress={"orthanc": destination(orthanc.dicom_port, ae_title="ORTHANC", associations=2)},
+        rules=[everything_to("orthanc", compress={"to": "jpeg2000", "ratio": 10})],
+    ).start()
+    keep(node.stop)
+    by_uid = {item.sop_instance_uid: item for item in corpus if item.path.stat().st_size <= LARGEST}
+    statuses = send_all(node.port, by_uid.values())
+    node.when_settled(240)
+    rows = node.json("deliveries", "--limit", "100000")["deliveries"]
+    stored = orthanc.instances()
+    found = []
+    for row in rows:
+        if row["treatment"] != "transcoded" or row["sop_instance_uid"] not in by_uid:
+            continue
+        assert row["state"] == "delivered", f"{row['id']}: {row['reason']} {row['comment']}"
+        sent = row["sent_sop_instance_uid"] or row["sop_instance_uid"]
+        assert sent in stored, f"Orthanc does not have {row['id']}"
+        path = work / f"{len(found)}.dcm"
+        path.write_bytes(orthanc.file(stored[sent]))
+        found.append(Compressed(by_uid[row["sop_instance_uid"]], stored[sent], path))
+    assert set(statuses.values()) <= {0, 0xA900, 0xC000}
+    return found
+
+
+pytestmark = [pytest.mark.peer("Orthanc", "dciodvfy"), pytest.mark.timeout(400)]
+
+
+def test_most_images_are_compressed(corpus: list[StoredObject], compressed: list[Compressed]) -> None:
+    assert len(compressed) > len(corpus) // 4
+    syntaxes = {
+        str(pydicom.dcmread(item.path, stop_before_pixels=True).file_meta.TransferSyntaxUID)
+        for item in compressed
+    }
+    assert syntaxes == JPEG2000
+
+
+def test_orthanc_renders_every_compressed_image(compressed: list[Compressed], orthanc: Orthanc) -> None:
+    dark = [item.source.path.name for item in compressed if not orthanc.preview(item.instance)]
+    assert not dark
+
+
+def test_dciodvfy_finds_no_new_error(compressed: list[Compressed]) -> None:
+    with ThreadPoolExecutor(2) as pool:
+        new = pool.map(lambda item: sorted(errors(item.path) - errors(item.source.path)), compressed)
+        worse = {item.source.path.name: found for item, found in zip(compressed, new, strict=True) if found}
+    assert not worse
+
+
+def errors(path: Path) -> set[str]:
+    """dciodvfy's errors, without the values and lengths that it quotes."""
+    binary = program("dciodvfy")
+    assert binary
+    done = run([binary, path])
+    lines = (done.stdout + done.stderr).splitlines()
+    return {re.sub(r"0x[0-9a-f]+|[<\[].*?[>\]]|\d+", "", line) for line in lines if line.startswith("Error")}
