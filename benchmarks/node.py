@@ -56,7 +56,7 @@ class Bench:
                 sys.executable,
                 "-I",
                 "-m",
-                "mapdr_cli.main",
+                "mapdr_cli",
                 "status",
                 "--json",
                 "--config",
@@ -107,7 +107,7 @@ def node(
         environment["MAPDR_NO_EXTENSIONS"] = "1"
     with (folder / "node.log").open("ab") as log:
         process = subprocess.Popen(
-            [sys.executable, "-I", "-m", "mapdr_cli.main", "run", "--plain", "--config", str(config)],
+            [sys.executable, "-I", "-m", "mapdr_cli", "run", "--plain", "--config", str(config)],
             stdout=log,
             stderr=log,
             env=environment,

@@ -33,7 +33,8 @@ from mapdr.kernel.stage import Settings, Stage
 from mapdr.kernel.watch import Watch
 from mapdr.node.claim import Claim
 from mapdr.node.upkeep import Upkeep
-from mapdr.notify.webhook import Notifier, study_tags
+from mapdr.notify.events import wanted_tags
+from mapdr.notify.notifier import Notifier
 from mapdr.store import Store
 from mapdr.store.recover import Recovered, Recovery, Rules
 
@@ -75,7 +76,6 @@ class Node:
         self._store: Store | None = None
         self._claim: Claim | None = None
         self._pool: ThreadPoolExecutor | None = None
-        self._upkeep: Upkeep | None = None
         self.state = "stopped"
 
     @property
@@ -146,7 +146,9 @@ class Node:
                 for name, one in self.receivers.items()
             },
             "destinations": {name: _view(one) for name, one in self.deliverers.items()},
-            "events": [{"at": event.at, "kind": event.kind, **event.facts} for event in self.watch.recent()[-50:]],
+            "events": [
+                {"at": event.at, "kind": event.kind, **event.facts} for event in self.watch.recent()[-50:]
+            ],
         }
 
     def wake(self, destinations: frozenset[str]) -> None:
@@ -171,16 +173,19 @@ class Node:
         )
         self._site_key = site_key(node.data)
         self._use(self._loaded, plan)
-        self.recovered = Recovery(store.database, store.spool, store.enrolment, store.ledger).run(self._rules_for)
+        self.recovered = Recovery(store.database, store.spool, store.enrolment, store.ledger).run(
+            self._rules_for
+        )
         if self.recovered != Recovered():
             log.info("recovered: %s", self.recovered)
         store.writer.on_commit = self.wake
         self._pool = ThreadPoolExecutor(node.workers, thread_name_prefix="prepare")
         self._preparer = Preparer(
-            store.ledger, chains(self._registry, self._settings("transform")), self._pool, share=node.workers + 1
+            store.ledger,
+            chains(self._registry, self._settings("transform")),
+            self._pool,
+            share=node.workers + 1,
         )
-        notifier = self._notifier(plan)
-        self._upkeep = Upkeep(self, notifier)
         self.receivers = {name: self._receiver(planned) for name, planned in plan.receivers.items()}
         self.deliverers = {name: self._deliverer(planned) for name, planned in plan.destinations.items()}
         self._run = Run(
@@ -188,8 +193,8 @@ class Node:
                 *((f"receive.{name}", one) for name, one in self.receivers.items()),
                 ("store", store),
                 *((f"egress.{name}", one) for name, one in self.deliverers.items()),
-                ("webhooks", notifier),
-                ("upkeep", self._upkeep),
+                ("webhooks", self._notifier(plan)),
+                ("upkeep", Upkeep(self)),
             ]
         )
         self._run.start()
@@ -200,7 +205,7 @@ class Node:
             plan.router,
             plan.recipes,
             text=loaded.canonical,
-            study_tags=study_tags(plan.webhooks),
+            study_tags=wanted_tags(plan.webhooks.values()),
         )
 
     def _settings(self, name: str) -> Settings:
@@ -215,17 +220,31 @@ class Node:
         )
 
     def _receiver(self, planned: Planned) -> Stage:
-        receiver: Stage = planned.factory.build(self._settings(planned.name), planned.config, self.store.spool)
+        receiver: Stage = planned.factory.build(
+            self._settings(planned.name), planned.config, self.store.spool
+        )
         return receiver
 
     def _deliverer(self, planned: Planned) -> Deliverer:
         egress = planned.factory.build(self._settings(planned.name), planned.config, None)
         return Deliverer(
-            planned.name, egress, self.store.ledger, self._preparer, owner=self.plan.node.name, watch=self.watch
+            planned.name,
+            egress,
+            self.store.ledger,
+            self._preparer,
+            owner=self.plan.node.name,
+            watch=self.watch,
         )
 
     def _notifier(self, plan: Plan) -> Notifier:
-        return Notifier(self.store, plan.webhooks, node=plan.node.name, watch=self.watch)
+        return Notifier(
+            self.store.studies,
+            self.store.outbox,
+            plan.webhooks,
+            self.watch,
+            node=plan.node.name,
+            quiet_seconds=plan.node.study_quiet,
+        )
 
     def _rules_for(self, revision: str, path: Path) -> Rules | None:
         try:
@@ -247,18 +266,16 @@ class Node:
         keep_revision(plan.node.data, loaded)
         deadline = time.monotonic() + DRAIN
         self.plan, self._loaded = plan, loaded
+        self.store.spool.min_free = plan.node.min_free
         for name, planned in plan.destinations.items():
             if _changed(old.destinations.get(name), planned):
                 run.remove(f"egress.{name}", deadline)
                 deliverer = self.deliverers[name] = self._deliverer(planned)
                 run.add(f"egress.{name}", deliverer, upstream=False)
         self._use(loaded, plan)
-        if old.webhooks != plan.webhooks:
+        if (old.webhooks, old.node.study_quiet) != (plan.webhooks, plan.node.study_quiet):
             run.remove("webhooks", deadline)
-            notifier = self._notifier(plan)
-            run.add("webhooks", notifier, upstream=False)
-            if self._upkeep is not None:
-                self._upkeep.notifier = notifier
+            run.add("webhooks", self._notifier(plan), upstream=False)
         for name in [*old.receivers]:
             if name not in plan.receivers or _changed(old.receivers[name], plan.receivers[name]):
                 run.remove(f"receive.{name}", deadline)

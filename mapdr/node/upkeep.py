@@ -1,4 +1,4 @@
-"""What a node does beside moving images: signs of life, orders from the command line, purging, events.
+"""What a node does beside moving images: signs of life, orders from the command line, purging.
 
 One thread, one short round after another. A round that fails is shown and the next one tries again: the
 database may be locked, the disk full.
@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mapdr.kernel.errors import MapdrError
-from mapdr.notify.webhook import Notifier
 from mapdr.store.commands import Command
 from mapdr.store.retention import Retention
 
@@ -23,7 +22,7 @@ if TYPE_CHECKING:
 log = logging.getLogger("mapdr.node")
 
 ROUND = 0.25
-"""Seconds between looks for orders and quiet studies."""
+"""Seconds between looks for orders."""
 BEAT = 1.0
 """Seconds between signs of life."""
 PURGE = 60.0
@@ -33,8 +32,7 @@ PURGE = 60.0
 class Upkeep:
     """Runs from start to stop of its node."""
 
-    def __init__(self, node: Node, notifier: Notifier) -> None:
-        self.notifier = notifier
+    def __init__(self, node: Node) -> None:
         self._node = node
         self._ended = threading.Event()
         self._thread: threading.Thread | None = None
@@ -56,7 +54,6 @@ class Upkeep:
     def _rounds(self) -> None:
         while not self._ended.wait(ROUND):
             self._try(self._orders)
-            self._try(self._events)
             for work, due in list(self._due.items()):
                 if time.monotonic() >= due:
                     self._try(work)
@@ -80,9 +77,6 @@ class Upkeep:
             if purged.images:
                 log.info("purged %d delivered images, %d bytes", purged.images, purged.bytes)
                 self._node.watch.count("store.purged", purged.images)
-
-    def _events(self) -> None:
-        self.notifier.look(time.time(), self._node.plan.node.study_quiet)
 
     def _orders(self) -> None:
         for command in self._node.store.commands.take():
