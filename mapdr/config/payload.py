@@ -9,7 +9,7 @@ from typing import Any
 from mapdr.dicom.template import Template
 from mapdr.kernel.finding import Finding, Place
 
-PLACEHOLDERS = frozenset({"destination", "images", "reason", "series", "state"})
+PLACEHOLDERS = frozenset({"destination", "event", "images", "reason", "series", "state"})
 """What a payload may name besides tags, as `{images}`."""
 
 

@@ -332,7 +332,7 @@ mapdr.toml:6 webhook.ris.payload.b[0]: no placeholder {imges}; did you mean {ima
 mapdr.toml:6 webhook.ris.payload.b[1]: '{': a lone {; write {{ for the brace itself
 mapdr.toml:6 webhook.ris.payload.c: is not a JSON value; write it as a text, in quotes
 mapdr.toml:6 webhook.ris.payload.d: is not a JSON value; write it as a text, in quotes
-mapdr.toml:6 webhook.ris.payload.e.f: placeholder {zz}: no DICOM keyword 'zz'; write a tag such as {AccessionNumber}, or one of {destination}, {images}, {reason}, {series}, {state}
+mapdr.toml:6 webhook.ris.payload.e.f: placeholder {zz}: no DICOM keyword 'zz'; write a tag such as {AccessionNumber}, or one of {destination}, {event}, {images}, {reason}, {series}, {state}
 mapdr.toml:7 webhook.ris.timeout: has no unit; write "30 s", "5 min", "2 h" or "7 days"
 """,
     ),

@@ -1,0 +1,146 @@
+"""What happened to a study, and what each webhook is told of it.
+
+| event              | when                                                                                 |
+|--------------------|--------------------------------------------------------------------------------------|
+| `study.received`   | no image of a study has come for the quiet time                                      |
+| `study.updated`    | the same, after images that came late                                                |
+| `study.delivered`  | every image of it that was promised to a destination has the receiver's final status |
+| `delivery.parked`  | all is settled, but some images are parked and wait for a person                     |
+
+A message is rendered when its event happens, in the transaction that tells of it: it is put into the outbox
+exactly once per event and webhook, and says the same however often it must be sent.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from datetime import UTC, datetime
+from typing import Any, Protocol
+
+from mapdr.dicom.path import parse_path
+from mapdr.dicom.template import Template
+from mapdr.kernel.item import TagPath
+from mapdr.store.outbox import OutboxEntry
+from mapdr.store.studies import StudyEvent
+
+EVENTS = ("study.received", "study.updated", "study.delivered", "delivery.parked")
+"""What a webhook may be told of."""
+
+NAMES = frozenset({"destination", "event", "images", "reason", "series", "state"})
+"""What a payload may name besides tags, as `{images}`."""
+
+STUDY_INSTANCE_UID = parse_path("StudyInstanceUID")
+STUDY_DATE = parse_path("StudyDate")
+
+
+class Told(Protocol):
+    """The part of a webhook's configuration that says what it is told."""
+
+    @property
+    def on(self) -> tuple[str, ...]:
+        """The events."""
+
+    @property
+    def payload(self) -> Mapping[str, Any]:
+        """The body, with placeholders; empty for the default body."""
+
+
+def wanted_tags(hooks: Iterable[Told]) -> frozenset[TagPath]:
+    """The tags that the payloads name: the index must keep them with each study."""
+    found: set[TagPath] = set()
+    for hook in hooks:
+        for text in _texts(hook.payload):
+            found |= Template.parse(text, NAMES).paths
+    return frozenset(found)
+
+
+def event_name(event: StudyEvent) -> str:
+    """The event of EVENTS that `event` is."""
+    if event.kind == "study.parked":
+        return "delivery.parked"
+    if event.kind == "study.received" and event.update:
+        return "study.updated"
+    return event.kind
+
+
+def messages(event: StudyEvent, hooks: Mapping[str, Told], node: str) -> list[OutboxEntry]:
+    """One outbox row for each webhook (by name) that is told of `event`."""
+    name = event_name(event)
+    return [
+        OutboxEntry(
+            key=f"{event.key}:{hook}",
+            hook=hook,
+            kind=name,
+            payload=render(config.payload, event) if config.payload else default_payload(event, node),
+        )
+        for hook, config in hooks.items()
+        if name in config.on
+    ]
+
+
+def render(payload: Mapping[str, Any], event: StudyEvent) -> dict[str, Any]:
+    """`payload` with its placeholders filled in; a text that is one placeholder alone keeps its type.
+
+    A tag that the study does not have becomes an empty text.
+    """
+    names = _names(event)
+    rendered = _render(payload, lambda path: _tag(event, path), names)
+    assert isinstance(rendered, dict)
+    return rendered
+
+
+def default_payload(event: StudyEvent, node: str) -> dict[str, Any]:
+    """The body for a webhook without a payload: nothing in it identifies a patient or a study."""
+    return {
+        "type": event_name(event),
+        "timestamp": datetime.fromtimestamp(event.at, UTC).isoformat(timespec="seconds"),
+        "data": {
+            "node": node,
+            "study": event.study,
+            "modalities": list(event.modalities),
+            **{name: value for name, value in _names(event).items() if name != "event"},
+        },
+    }
+
+
+def _names(event: StudyEvent) -> dict[str, str | int]:
+    name = event_name(event)
+    return {
+        "destination": event.destination,
+        "event": name,
+        "images": event.parked if name == "delivery.parked" else event.images,
+        "reason": event.reason,
+        "series": event.series,
+        "state": name.rpartition(".")[2],
+    }
+
+
+def _tag(event: StudyEvent, path: TagPath) -> str:
+    if path == STUDY_INSTANCE_UID:
+        return event.study_instance_uid
+    if path == STUDY_DATE:
+        return event.study_date
+    return event.tags.get(path, "")
+
+
+def _render(value: Any, tag: Any, names: Mapping[str, str | int]) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _render(item, tag, names) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_render(item, tag, names) for item in value]
+    if not isinstance(value, str):
+        return value
+    template = Template.parse(value, NAMES)
+    if isinstance(template.sole, str):
+        return names[template.sole]
+    return template.render(tag, names)
+
+
+def _texts(value: Any) -> Iterable[str]:
+    if isinstance(value, Mapping):
+        value = list(value.values())
+    if isinstance(value, list | tuple):
+        for item in value:
+            yield from _texts(item)
+    elif isinstance(value, str):
+        yield value

@@ -1,0 +1,96 @@
+"""Watches for studies that have become quiet or complete, and has the webhooks tell of it."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Iterable, Mapping
+from typing import Protocol
+
+from mapdr.kernel.watch import Watch
+from mapdr.notify.events import event_name, messages
+from mapdr.notify.webhook import HookConfig, HookSender, Messages
+from mapdr.store.outbox import OutboxEntry
+from mapdr.store.studies import StudyEvent
+
+log = logging.getLogger("mapdr.notify")
+
+TICK = 1.0
+"""Seconds between looks at the studies."""
+
+
+class Studies(Protocol):
+    """The part of the index that is needed here."""
+
+    def due_events(
+        self, now: float, quiet_seconds: float, entries: Callable[[StudyEvent], Iterable[OutboxEntry]]
+    ) -> list[StudyEvent]:
+        """What has happened since the last call, each told once."""
+
+
+class Notifier:
+    """The webhooks of a node (by name); without any, events are still marked and shown."""
+
+    def __init__(
+        self,
+        studies: Studies,
+        outbox: Messages,
+        hooks: Mapping[str, HookConfig],
+        watch: Watch,
+        *,
+        node: str,
+        quiet_seconds: float,
+        tick: float = TICK,
+        first_wait: float | None = None,
+    ) -> None:
+        self._studies = studies
+        self._hooks = dict(hooks)
+        self._watch = watch
+        self._node = node
+        self._quiet = quiet_seconds
+        self._tick = tick
+        waits = {} if first_wait is None else {"first_wait": first_wait}
+        self._senders = {
+            name: HookSender(name, config, outbox, watch, tick=tick, **waits)
+            for name, config in hooks.items()
+        }
+        self._stopping = threading.Event()
+        self._thread: threading.Thread | None = None
+
+    def start(self) -> None:
+        """Begin. Raises ConfigurationError when a secret cannot be read."""
+        try:
+            for sender in self._senders.values():
+                sender.start()
+        except BaseException:
+            self.stop(time.monotonic())
+            raise
+        self._thread = threading.Thread(target=self._run, name="notify", daemon=True)
+        self._thread.start()
+
+    def stop(self, deadline: float) -> None:
+        """End by `deadline` (time.monotonic()); what was not sent stays in the outbox. Safe twice."""
+        self._stopping.set()
+        if self._thread is not None:
+            self._thread.join(max(0.0, deadline - time.monotonic()))
+        for sender in self._senders.values():
+            sender.stop(deadline)
+
+    def _run(self) -> None:
+        while not self._stopping.wait(self._tick):
+            try:
+                self._look()
+            except Exception as error:  # noqa: BLE001  the index is locked or away: shown, and tried again
+                log.error("the studies cannot be looked at (%s); trying again", type(error).__name__)
+
+    def _look(self) -> None:
+        told = self._studies.due_events(
+            time.time(), self._quiet, lambda event: messages(event, self._hooks, self._node)
+        )
+        for event in told:
+            name = event_name(event)
+            self._watch.emit(name, study=event.study, destination=event.destination, images=event.images)
+            for hook, config in self._hooks.items():
+                if name in config.on:
+                    self._senders[hook].wake()

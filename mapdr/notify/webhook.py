@@ -1,0 +1,254 @@
+"""Webhooks: messages from the durable outbox, each POSTed until its receiver answers 2xx.
+
+Every hook has a thread of its own, so a slow one delays no other. Messages are signed as Standard Webhooks
+when a secret is set; `webhook-id` is the same for every try, so that a receiver can tell a repeat. Neither
+bodies nor URLs are logged.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import ssl
+import threading
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, Protocol
+
+import httpx
+from standardwebhooks import Webhook
+
+from mapdr.config.secret import Secret
+from mapdr.kernel.errors import ConfigurationError
+from mapdr.kernel.watch import Watch
+from mapdr.notify.events import Told
+from mapdr.store.outbox import OutboxMessage, OutboxSettlement
+
+log = logging.getLogger("mapdr.notify")
+
+TICK = 1.0
+"""Seconds between looks for messages that another process made, or whose time has come."""
+
+LEASE = 300.0
+"""Seconds; well above the longest time-out that makes sense for a webhook."""
+
+GIVE_UP = 7 * 86400.0
+"""Seconds after which a message that was never taken is parked where a person sees it."""
+
+FIRST, LONGEST = 2.0, 3600.0
+"""Seconds: the first wait after a failure, doubled for each further one up to the longest."""
+
+
+class HookConfig(Told, Protocol):
+    """A webhook's whole configuration."""
+
+    @property
+    def url(self) -> str:
+        """Where to POST."""
+
+    @property
+    def secret(self) -> Secret | None:
+        """Signs the body."""
+
+    @property
+    def headers(self) -> Mapping[str, str | Secret]:
+        """More headers."""
+
+    @property
+    def timeout(self) -> float:
+        """Seconds for connecting, and for each step of the answer."""
+
+
+class Messages(Protocol):
+    """The part of the outbox that is needed here."""
+
+    def lease(self, hook: str, limit: int, seconds: float, now: float) -> list[OutboxMessage]:
+        """Due messages of a hook, oldest first."""
+
+    def settle(self, settlements: list[OutboxSettlement], now: float) -> None:
+        """Write how attempts ended."""
+
+    def next_due(self, hook: str) -> float | None:
+        """When the hook's next message is due."""
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """How one POST ended. `hook_fault`: others of this hook would fare no better now; `wait`: as it asked."""
+
+    taken: bool
+    status: int | None
+    comment: str
+    hook_fault: bool = False
+    wait: float = 0.0
+
+
+class HookSender:
+    """Sends the messages of one webhook."""
+
+    def __init__(
+        self,
+        name: str,
+        config: HookConfig,
+        outbox: Messages,
+        watch: Watch,
+        *,
+        tick: float = TICK,
+        first_wait: float = FIRST,
+        give_up: float = GIVE_UP,
+    ) -> None:
+        self._name = name
+        self._config = config
+        self._outbox = outbox
+        self._watch = watch
+        self._tick = tick
+        self._first_wait = first_wait
+        self._give_up = give_up
+        self._failures = 0
+        self._stopping = False
+        self._signal = threading.Event()
+        self._thread: threading.Thread | None = None
+        self._client: httpx.Client | None = None
+
+    def start(self) -> None:
+        """Begin to send. Raises ConfigurationError when a secret cannot be read."""
+        # httpx logs every URL at INFO, and a URL may hold a token.
+        for name in ("httpx", "httpcore"):
+            logging.getLogger(name).setLevel(logging.WARNING)
+        self._headers()
+        self._signer()
+        self._client = httpx.Client(
+            timeout=self._config.timeout, verify=ssl.create_default_context(), follow_redirects=False
+        )
+        self._thread = threading.Thread(target=self._run, name=f"webhook-{self._name}", daemon=True)
+        self._thread.start()
+
+    def wake(self) -> None:
+        """There may be messages."""
+        self._signal.set()
+
+    def stop(self, deadline: float) -> None:
+        """Let the message on its way end by `deadline` (time.monotonic()). Safe twice, and before start."""
+        self._stopping = True
+        self._signal.set()
+        if self._thread is not None:
+            self._thread.join(max(0.0, deadline - time.monotonic()))
+        if self._client is not None:
+            # A request that is still under way ends with an error, and its message waits in the outbox.
+            self._client.close()
+        if self._thread is not None:
+            self._thread.join(1.0)
+
+    def _run(self) -> None:
+        while not self._stopping:
+            try:
+                pause = self._step()
+            except Exception as error:  # noqa: BLE001  the index is locked or away: shown, and tried again
+                log.error("webhook %s: the outbox cannot be used (%s)", self._name, type(error).__name__)
+                pause = 5.0
+            if pause > 0:
+                self._signal.wait(pause)
+            self._signal.clear()
+
+    def _step(self) -> float:
+        """Send the next message; the seconds to rest."""
+        now = time.time()
+        due = self._outbox.next_due(self._name)
+        if due is None or due > now:
+            return self._tick
+        leased = self._outbox.lease(self._name, 1, LEASE, now)
+        if not leased:
+            return self._tick
+        message = leased[0]
+        answer = self._post(message)
+        now = time.time()
+        wait = max(answer.wait, self._wait(message.attempts))
+        self._outbox.settle([self._settlement(message, answer, now + wait, now)], now)
+        if not answer.hook_fault:
+            self._failures = 0
+            return 0.0
+        self._failures += 1
+        return self._rest(max(answer.wait, self._wait(self._failures - 1)))
+
+    def _rest(self, seconds: float) -> float:
+        """Wait as long as the hook itself is at fault, whatever wakes us; 0 then."""
+        until = time.monotonic() + seconds
+        while not self._stopping and (left := until - time.monotonic()) > 0:
+            self._signal.wait(min(left, self._tick))
+            self._signal.clear()
+        return 0.0
+
+    def _wait(self, earlier: int) -> float:
+        return float(min(LONGEST, self._first_wait * 2.0 ** min(earlier, 30)))
+
+    def _settlement(
+        self, message: OutboxMessage, answer: Answer, again_at: float, now: float
+    ) -> OutboxSettlement:
+        state = "delivered" if answer.taken else "pending"
+        if not answer.taken and now - message.created_at > self._give_up:
+            state = "parked"
+        self._watch.count(f"webhook.{self._name}.{'failed' if state == 'pending' else state}")
+        if state != "delivered":
+            log.warning("webhook %s: message %d: %s", self._name, message.id, answer.comment)
+        return OutboxSettlement(message.id, state, again_at, answer.status, answer.comment)
+
+    def _post(self, message: OutboxMessage) -> Answer:
+        assert self._client is not None
+        body = encode(message.payload)
+        try:
+            headers = self._headers() | signature_headers(message, body, self._signer())
+            response = self._client.post(self._config.url, content=body, headers=headers)
+        except ConfigurationError as error:
+            return Answer(False, None, str(error), hook_fault=True)
+        except Exception as error:  # noqa: BLE001  its text may hold the URL: the type is kept and shown
+            return Answer(False, None, f"no answer ({type(error).__name__})", hook_fault=True)
+        return judge(response.status_code, response.headers.get("retry-after", ""))
+
+    def _headers(self) -> dict[str, str]:
+        found = {"content-type": "application/json", "user-agent": "MAPDR"}
+        for name, value in self._config.headers.items():
+            found[name.lower()] = value.reveal() if isinstance(value, Secret) else value
+        return found
+
+    def _signer(self) -> Webhook | None:
+        secret = self._config.secret
+        return None if secret is None else signer(secret.reveal())
+
+
+def judge(status: int, retry_after: str = "") -> Answer:
+    """What a status means: only 2xx takes a message; 408, 429 and 5xx say that the hook is unwell."""
+    if 200 <= status < 300:
+        return Answer(True, status, "")
+    wait = float(retry_after) if retry_after.isascii() and retry_after.isdigit() else 0.0
+    unwell = status in (408, 429) or status >= 500
+    return Answer(False, status, f"answered {status}", hook_fault=unwell, wait=min(wait, LONGEST))
+
+
+def encode(payload: Mapping[str, Any]) -> bytes:
+    """The body: the same bytes for every try."""
+    return json.dumps(payload, ensure_ascii=False, separators=(",", ":")).encode()
+
+
+def signer(secret: str) -> Webhook:
+    """What signs with `secret`: `whsec_` and base64, or any text, whose UTF-8 bytes are then the key.
+
+    Raises ConfigurationError for a `whsec_` that is not base64.
+    """
+    try:
+        return Webhook(secret if secret.startswith("whsec_") else secret.encode())
+    except Exception:  # noqa: BLE001  whatever the library says of it could hold the secret
+        raise ConfigurationError("the webhook's secret begins with whsec_ but is not base64") from None
+
+
+def signature_headers(message: OutboxMessage, body: bytes, signer: Webhook | None) -> dict[str, str]:
+    """The headers of Standard Webhooks (standardwebhooks.com): id, timestamp and, if signed, signature."""
+    # Made from what the outbox keeps: every node of a site sends the same id, on every try.
+    digest = hashlib.blake2b(f"{message.key}|{message.created_at!r}".encode(), digest_size=16).hexdigest()
+    now = datetime.now(UTC)
+    headers = {"webhook-id": f"msg_{digest}", "webhook-timestamp": str(int(now.timestamp()))}
+    if signer is not None:
+        headers["webhook-signature"] = signer.sign(headers["webhook-id"], now, body.decode())
+    return headers

@@ -1,0 +1,265 @@
+"""Messages on their way: signed, repeated until taken, side by side, silent about what they hold."""
+
+from __future__ import annotations
+
+import json
+import logging
+import socket
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy import select
+from standardwebhooks import Webhook
+
+from mapdr.config.secret import Secret
+from mapdr.kernel.errors import ConfigurationError
+from mapdr.kernel.watch import Watch
+from mapdr.notify.notifier import Notifier
+from mapdr.notify.webhook import HookSender, encode, judge, signature_headers
+from mapdr.store import OutboxEntry, Store, StudyEvent, schema
+from mapdr.store.outbox import OutboxMessage
+from mapdr.testing.ris import Ris
+from mapdr.testing.wait import until
+
+KEY = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
+
+
+@dataclass(frozen=True)
+class Hook:
+    """A webhook's configuration."""
+
+    url: str
+    on: tuple[str, ...] = ("study.received",)
+    payload: dict[str, Any] = field(default_factory=dict)
+    secret: Secret | None = None
+    headers: dict[str, str | Secret] = field(default_factory=dict)
+    timeout: float = 5.0
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[Store]:
+    made = Store.open(tmp_path / "data", "north", durability="process-crash")
+    yield made
+    made.close()
+
+
+def put(store: Store, *numbers: int, hook: str = "ris", **payload: Any) -> None:
+    store.outbox.add(
+        [
+            OutboxEntry(f"study.received:{n}:{hook}", hook, "study.received", {"n": n, **payload})
+            for n in numbers
+        ],
+        time.time(),
+    )
+
+
+@contextmanager
+def sending(store: Store, hooks: Mapping[str, Hook], **settings: Any) -> Iterator[None]:
+    senders = [
+        HookSender(name, hook, store.outbox, Watch(), **{"tick": 0.02, "first_wait": 0.05, **settings})
+        for name, hook in hooks.items()
+    ]
+    for sender in senders:
+        sender.start()
+    try:
+        yield
+    finally:
+        for sender in senders:
+            sender.stop(time.monotonic() + 5)
+
+
+def states(store: Store, hook: str = "ris") -> list[str]:
+    return [message.state for message in store.outbox.list(hook)]
+
+
+def test_messages_arrive_in_order_as_json_with_an_id_each(store: Store) -> None:
+    with Ris() as ris:
+        put(store, 1, 2, 3, text="Größe")
+        with sending(store, {"ris": Hook(ris.url)}):
+            until(lambda: states(store) == ["delivered"] * 3)
+    assert [call.json for call in ris.calls] == [{"n": n, "text": "Größe"} for n in (1, 2, 3)]
+    assert len({call.headers["webhook-id"] for call in ris.calls}) == 3
+    assert {call.headers["content-type"] for call in ris.calls} == {"application/json"}
+    assert not any("webhook-signature" in call.headers for call in ris.calls)
+
+
+@pytest.mark.parametrize("status", [301, 400, 404, 500, 503])
+def test_anything_but_2xx_is_tried_again_with_the_same_id_and_body(store: Store, status: int) -> None:
+    with Ris(answer=lambda number: status if number < 2 else 200) as ris:
+        put(store, 1)
+        with sending(store, {"ris": Hook(ris.url)}):
+            until(lambda: states(store) == ["delivered"])
+    assert [call.answer for call in ris.calls] == [status, status, 200]
+    assert len({(call.headers["webhook-id"], call.body) for call in ris.calls}) == 1
+
+
+def test_a_message_that_is_refused_does_not_hold_up_the_next(store: Store) -> None:
+    with Ris(answer=lambda number: 400 if number == 0 else 200) as ris:
+        put(store, 1, 2)
+        with sending(store, {"ris": Hook(ris.url)}, first_wait=0.5):
+            until(lambda: len(ris.answered()) == 1)
+            assert ris.calls[1].json["n"] == 2
+            until(lambda: states(store) == ["delivered"] * 2)
+
+
+def test_a_signature_is_one_that_the_receiver_can_verify(store: Store, tmp_path: Path) -> None:
+    (tmp_path / "secret").write_text(KEY)
+    with Ris() as ris:
+        put(store, 1, text="é")
+        with sending(store, {"ris": Hook(ris.url, secret=Secret("file:secret", tmp_path))}):
+            until(lambda: states(store) == ["delivered"])
+    call = ris.calls[0]
+    assert Webhook(KEY).verify(call.body, call.headers) == {"n": 1, "text": "é"}
+    with pytest.raises(Exception, match="No matching signature"):
+        Webhook(KEY).verify(call.body + b" ", call.headers)
+
+
+def test_a_secret_in_plain_words_signs_too(store: Store, tmp_path: Path) -> None:
+    (tmp_path / "secret").write_text("any words, no base64!")
+    with Ris() as ris:
+        put(store, 1)
+        with sending(store, {"ris": Hook(ris.url, secret=Secret("file:secret", tmp_path))}):
+            until(lambda: states(store) == ["delivered"])
+    assert Webhook(b"any words, no base64!").verify(ris.calls[0].body, ris.calls[0].headers)
+
+
+def test_a_secret_that_cannot_be_read_or_used_is_found_at_the_start(store: Store, tmp_path: Path) -> None:
+    missing = HookSender("ris", Hook("http://x/", secret=Secret("env:NOT_SET_HERE")), store.outbox, Watch())
+    with pytest.raises(ConfigurationError, match="NOT_SET_HERE"):
+        missing.start()
+    (tmp_path / "secret").write_text("whsec_!!!a")
+    wrong = HookSender(
+        "ris", Hook("http://x/", secret=Secret("file:secret", tmp_path)), store.outbox, Watch()
+    )
+    with pytest.raises(ConfigurationError, match="base64"):
+        wrong.start()
+    missing.stop(time.monotonic())
+
+
+def test_headers_may_come_from_secrets(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RIS_TOKEN", "Bearer abc")
+    with Ris() as ris:
+        put(store, 1)
+        hook = Hook(ris.url, headers={"Authorization": Secret("env:RIS_TOKEN"), "X-Site": "north"})
+        with sending(store, {"ris": hook}):
+            until(lambda: states(store) == ["delivered"])
+    assert ris.calls[0].headers["authorization"] == "Bearer abc"
+    assert ris.calls[0].headers["x-site"] == "north"
+
+
+def test_a_hook_that_does_not_answer_delays_no_other(store: Store) -> None:
+    with socket.socket() as deaf, Ris() as ris:
+        deaf.bind(("127.0.0.1", 0))
+        deaf.listen()
+        put(store, *range(20), hook="deaf")
+        put(store, *range(20), hook="ris")
+        hooks = {
+            "deaf": Hook(f"http://127.0.0.1:{deaf.getsockname()[1]}/", timeout=1.5),
+            "ris": Hook(ris.url),
+        }
+        with sending(store, hooks):
+            until(lambda: states(store, "ris") == ["delivered"] * 20, 1.4)
+            assert "delivered" not in states(store, "deaf")
+
+
+def test_a_hook_that_is_away_is_not_hammered_and_gets_everything_later(store: Store) -> None:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    put(store, *range(5))
+    with sending(store, {"ris": Hook(f"http://127.0.0.1:{port}/")}, first_wait=0.1):
+        until(lambda: any(message.attempts for message in store.outbox.list("ris")))
+        assert sum(message.attempts for message in store.outbox.list("ris")) <= 3
+        assert "ConnectError" in next(m.comment for m in store.outbox.list("ris") if m.attempts)
+
+
+def test_what_is_never_taken_is_parked_in_the_end(store: Store) -> None:
+    with Ris(answer=500) as ris:
+        put(store, 1)
+        with sending(store, {"ris": Hook(ris.url)}, give_up=0.2):
+            until(lambda: states(store) == ["parked"])
+        assert store.outbox.list("ris")[0].status == 500
+
+
+def test_neither_urls_nor_bodies_are_logged(store: Store, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.DEBUG)
+    logging.getLogger("httpx").setLevel(logging.NOTSET)
+    with Ris(answer=lambda number: 500 if number == 0 else 200) as ris:
+        put(store, 1, name="DOE^JANE")
+        with sending(store, {"ris": Hook(ris.url + "?token=geheim")}):
+            until(lambda: states(store) == ["delivered"])
+    assert "answered 500" in caplog.text
+    assert not [word for word in ("DOE", "geheim", ris.calls[0].path) if word in caplog.text]
+
+
+def test_stopping_leaves_unsent_messages_in_the_outbox(store: Store) -> None:
+    with Ris(answer=503) as ris:
+        put(store, 1, 2)
+        with sending(store, {"ris": Hook(ris.url)}):
+            until(lambda: ris.calls)
+        assert set(states(store)) == {"pending"}
+
+
+def test_ids_do_not_depend_on_the_try_or_the_node() -> None:
+    message = OutboxMessage(1, "k", "ris", "e", {}, 12.5, "leased", 0.0, 3, None, None, "")
+    again = OutboxMessage(1, "k", "ris", "e", {}, 12.5, "leased", 9.0, 4, None, None, "")
+    assert (
+        signature_headers(message, b"", None)["webhook-id"]
+        == signature_headers(again, b"", None)["webhook-id"]
+    )
+    assert "." not in signature_headers(message, b"", None)["webhook-id"]
+    assert json.loads(encode({"a": 1, "b": None})) == {"a": 1, "b": None}
+
+
+def test_a_receiver_may_ask_for_time() -> None:
+    assert judge(503, "120").wait == 120
+    assert judge(503, "Fri, 31 Dec 2027 23:59:59 GMT").wait == 0
+    assert judge(429, "9999999999").wait == 3600
+    assert not judge(400).hook_fault
+    assert judge(204).taken
+
+
+class Told:
+    """An index in which a study becomes quiet once."""
+
+    def __init__(self, store: Store, event: StudyEvent) -> None:
+        self._store = store
+        self._events = [event]
+        self._lock = threading.Lock()
+
+    def due_events(self, now: float, quiet_seconds: float, entries: Any) -> list[StudyEvent]:
+        with self._lock:
+            told, self._events = self._events, []
+        for event in told:
+            self._store.outbox.add(entries(event), now)
+        return told
+
+
+def test_an_event_becomes_one_row_per_hook_and_is_seen_by_observers(store: Store) -> None:
+    event = StudyEvent(
+        "study.received:1:0:0", "study.received", 1, "1.2.3", "20261123", "", {}, ("CT",), 1, 5, 0, 0, "", 0, 1, 2, 3
+    )  # fmt: skip
+    watch = Watch()
+    with Ris() as ris:
+        hooks = {"a": Hook(ris.url), "b": Hook(ris.url, payload={"n": "{images}"})}
+        notifier = Notifier(
+            Told(store, event), store.outbox, hooks, watch, node="north", quiet_seconds=1, tick=0.02
+        )
+        notifier.stop(time.monotonic())
+        notifier = Notifier(
+            Told(store, event), store.outbox, hooks, watch, node="north", quiet_seconds=1, tick=0.02
+        )
+        notifier.start()
+        until(lambda: len(ris.answered()) == 2)
+        notifier.stop(time.monotonic() + 5)
+        notifier.stop(time.monotonic() + 5)
+    assert {"n": 5} in [call.json for call in ris.calls]
+    assert [event.kind for event in watch.recent()] == ["study.received"]
+    with store.database.read() as connection:
+        assert len(connection.execute(select(schema.outbox)).all()) == 2
