@@ -96,6 +96,10 @@ class _Declared:
                 self.ascii = b"\x1b(J" if number == 13 else self.ascii
             if name not in ("ascii", *self.sets):
                 self.sets.append(name)
+        upper = [name for name in self.sets if name not in _TWO_BYTE_G0]
+        # Some writers do not repeat the escape sequence after a delimiter: where only one set can be
+        # meant, it is read so.
+        self.spare = upper[0] if len(upper) == 1 else ""
 
 
 @lru_cache(maxsize=64)
@@ -165,14 +169,14 @@ def _decode(raw: bytes, declared: _Declared, person: bool, errors: str) -> str:
             g0, g1 = "ascii", declared.g1
         elif g0 != "ascii":
             # Both bytes of these sets may look like delimiters; there are none until G0 is ASCII again.
-            out.extend(_level(run, g0, g1, errors) for run in _LEVELS.findall(piece))
+            out.extend(_level(run, g0, g1 or declared.spare, errors) for run in _LEVELS.findall(piece))
         elif not person and b"\\" not in piece:
-            out.append(_level(piece, g0, g1, errors))
+            out.append(_level(piece, g0, g1 or declared.spare, errors))
         else:
             for run in _RUNS.findall(piece):
                 if run == b"\\" or (person and run in b"^="):
                     g1 = declared.g1
-                out.append(_level(run, g0, g1, errors))
+                out.append(_level(run, g0, g1 or declared.spare, errors))
     return "".join(out)
 
 

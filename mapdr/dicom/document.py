@@ -170,10 +170,8 @@ class Document:
                     node.data = UTF8.encode("ascii")
                     self.changed[here] = None
             elif node.is_sequence():
-                # Plain bytes mean the same in UTF-8; an item's own declaration matters only for others.
-                if node.items is not None or not is_plain(node.original()):
-                    for item in node.open():
-                        self._move(item, terms, here)
+                for item in node.open():
+                    self._move(item, terms, here)
             elif node.vr_name.encode() in TEXT_VRS and not is_plain(node.raw):
                 text = decode_or_none(node.raw, terms, person=node.vr_name == "PN")
                 if text is None:

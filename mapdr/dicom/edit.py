@@ -255,7 +255,7 @@ def apply_edits(
     document = Document(header, tail, transfer_syntax_uid, undeclared)
     for edit in edits:
         _apply(document, edit)
-    changed = tuple(document.changed)
+    changed = tuple(sorted(document.changed))
     new_header, new_tail = header, tail or b""
     if document.head.changed:
         new_header = document.head.write() + document.padding

@@ -81,7 +81,13 @@ class Node:
             return False
         if self._old.length == UNDEFINED:
             return not is_fragmented(self.tag, self.vr)
-        return self.vr_name == "SQ"
+        if self.vr_name != "SQ":
+            return False
+        if self.vr == b"SQ" or self._old.value == self._old.end:
+            return True
+        # Only the dictionary says so, and some tags were something else in its older editions.
+        head = _HEAD[nested_flags(self.level.flags, self.vr) & BIG_ENDIAN].pack(0xFFFE, 0xE000, 0)[:4]
+        return bytes(self.level.buffer[self._old.value : self._old.value + 4]) == head
 
     def original(self) -> bytes:
         """Its bytes as they came, head and all."""

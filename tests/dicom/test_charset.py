@@ -80,6 +80,12 @@ def test_a_second_byte_that_looks_like_a_backslash_is_none() -> None:
         assert decode(raw, terms).split("\\") == text.split("\\")
 
 
+def test_an_escape_sequence_that_was_not_repeated_is_understood_where_only_one_set_is_meant() -> None:
+    raw = b"\x1b$)C\xb1\xe6\r\n\xb5\xbf"
+    assert decode_or_none(raw, KOREAN) == "길\r\n동"
+    assert decode_or_none(raw, ("", "ISO 2022 IR 149", "ISO 2022 IR 58")) is None
+
+
 def test_undeclared_bytes_are_read_for_matching_and_never_for_changing() -> None:
     assert decode("Jérôme".encode(), ()) == "Jérôme"
     assert decode(b"J\xe9r\xf4me", ()) == "Jérôme"
