@@ -11,6 +11,7 @@ from typing import Any
 from mapdr.kernel.errors import MapdrError
 from mapdr.kernel.plan import Plan
 from mapdr.store import Store
+from mapdr.store.overview import Overview
 from mapdr_cli import words
 from mapdr_cli.check import load
 from mapdr_cli.state import NOTHING, SILENT, Facts, Rates, compose, free_space
@@ -81,7 +82,7 @@ class Access:
             unrouted=store.counts.unrouted(),
             queues=store.counts.queues(),
             held=store.ledger.held_destinations(),
-            reasons={},
+            reasons=Overview(store.database, store.words).parked_reasons(),
             webhooks={
                 state: len(store.outbox.list(state=state, limit=WEBHOOKS)) for state in ("pending", "parked")
             },

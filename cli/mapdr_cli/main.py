@@ -27,6 +27,7 @@ COMMANDS = {
     "retry": "queue",
     "hold": "queue",
     "release": "queue",
+    "reroute": "queue",
     "send": "send",
     "echo": "echo",
     "explain": "explain",

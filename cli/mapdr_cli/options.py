@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import functools
 import json
+import time
 from collections.abc import Callable
+from datetime import datetime
 from pathlib import Path
 from typing import Any, TypeVar
 
 import click
 import platformdirs
+
+from mapdr.config.units import parse_duration
+from mapdr.store.selection import STATES, Selection
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -54,6 +60,92 @@ def _existing(ctx: click.Context, param: click.Parameter, value: Path | None) ->
             return place
     looked = ", ".join(str(place.parent) for place in places())
     raise click.UsageError(f"no {NAME} in {looked}; `mapdr init` writes one, --config FILE names another")
+
+
+def selection_options(command: F) -> F:
+    """The grammar of selections, the same for every command; given to it as one `chosen`."""
+
+    @functools.wraps(command)
+    def with_selection(*args: Any, **kwargs: Any) -> Any:
+        return command(*args, chosen=_selection(kwargs), **kwargs)
+
+    wrapped: Any = with_selection
+    for option in reversed(_SELECTION):
+        wrapped = option(wrapped)
+    return wrapped  # type: ignore[no-any-return]
+
+
+_SELECTION = (
+    click.option(
+        "--study-date",
+        metavar="DATES",
+        default="",
+        help="2026-11-01, 2026-11-01.., ..2026-11-30, 2026-11-01..2026-11-30 or today.",
+    ),
+    click.option("--modality", metavar="CT", default="", help="Images of this modality."),
+    click.option("--to", "destination", metavar="NAME", default="", help="Deliveries to this destination."),
+    click.option("--state", type=click.Choice(STATES), default=None, help="Deliveries in this state."),
+    click.option("--reason", metavar="WORD", default="", help="Parked for this reason."),
+    click.option("--study", "study_uid", metavar="UID", default="", help="One study, by its UID."),
+    click.option(
+        "--since",
+        metavar="WHEN",
+        default="",
+        help='Received since: 2026-11-01, "2026-11-01 14:30", or "2 h" ago.',
+    ),
+    click.option("--limit", type=click.IntRange(1), default=None, help="The newest so many."),
+)
+
+
+def _selection(values: dict[str, Any]) -> Selection:
+    first, last = _dates(values.pop("study_date"))
+    since = values.pop("since")
+    return Selection(
+        study_date_from=first,
+        study_date_to=last,
+        modality=values.pop("modality"),
+        destination=values.pop("destination"),
+        state=values.pop("state") or "",
+        reason=values.pop("reason"),
+        study_instance_uid=values.pop("study_uid"),
+        since=_moment(since) if since else None,
+        limit=values.pop("limit"),
+    )
+
+
+def _dates(text: str) -> tuple[str, str]:
+    """First and last day of a range as YYYYMMDD, both included; empty where it is open."""
+    first, dots, last = text.strip().partition("..")
+    return _day(first), _day(last) if dots else _day(first)
+
+
+def _day(text: str) -> str:
+    text = text.strip()
+    if not text:
+        return ""
+    if text == "today":
+        return f"{datetime.now():%Y%m%d}"
+    try:
+        return f"{datetime.strptime(text.replace('-', ''), '%Y%m%d'):%Y%m%d}"
+    except ValueError:
+        raise click.BadParameter(
+            f'"{text}" is not a date; write 2026-11-01, or a range such as 2026-11-01..',
+            param_hint="--study-date",
+        ) from None
+
+
+def _moment(text: str) -> float:
+    try:
+        return datetime.fromisoformat(text).timestamp()
+    except ValueError:
+        pass
+    try:
+        return time.time() - parse_duration(text)
+    except ValueError:
+        raise click.BadParameter(
+            f'"{text}" is neither a date with or without a time nor a length of time such as 2 h',
+            param_hint="--since",
+        ) from None
 
 
 def print_json(value: Any) -> None:

@@ -283,5 +283,5 @@ def _attention(
         yield {"level": "warn", "text": f"{words.many(facts.unrouted, 'image')} unrouted: no rule takes them"}
     for row in destinations:
         if row["state"] == "held" or row["held"]:
-            text = row["why"] or f"{words.many(row['held'], 'image')} on hold"
+            text = row["why"] if row["state"] == "held" else f"{words.many(row['held'], 'image')} on hold"
             yield {"level": "warn", "text": f"{row['name']}: {text}"}

@@ -1,0 +1,120 @@
+"""What people look at: studies with what became of them at each destination, and why images are parked."""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from sqlalchemy import Connection, func, literal_column, select
+
+from mapdr.kernel.item import TagPath
+from mapdr.store import schema, selection
+from mapdr.store.database import Database
+from mapdr.store.names import Words
+from mapdr.store.schema import State
+from mapdr.store.selection import Selection
+
+_study, _series, _instance, _delivery = schema.study, schema.series, schema.instance, schema.delivery
+_AT_ONCE = 500
+
+
+@dataclass
+class StudyRow:
+    """A study for a listing. `modalities` and `destinations` count images (deliveries of images, by state);
+    `tags` hold what identifies the patient."""
+
+    number: int
+    study_instance_uid: str
+    study_date: str
+    first_at: float
+    last_at: float
+    tags: dict[TagPath, str]
+    modalities: dict[str, int] = field(default_factory=dict)
+    images: int = 0
+    series: int = 0
+    bytes: int = 0
+    unrouted: int = 0
+    destinations: dict[str, dict[str, int]] = field(default_factory=dict)
+
+
+class Overview:
+    """Reads; writes nothing."""
+
+    def __init__(self, database: Database, words: Words) -> None:
+        self._database = database
+        self._words = words
+
+    def studies(self, chosen: Selection) -> list[StudyRow]:
+        """The studies that hold what a selection chooses, the last received first; whole, not in part."""
+        wanted = selection.images(replace(chosen, limit=None), self._words, _study.c.id).order_by(None)
+        query = select(_study).where(_study.c.id.in_(wanted)).order_by(_study.c.last_at.desc())
+        if chosen.limit is not None:
+            query = query.limit(chosen.limit)
+        with self._database.read() as connection:
+            rows = [
+                StudyRow(row.id, row.uid, row.study_date, row.first_at, row.last_at, _tags(row.tags))
+                for row in connection.execute(query)
+            ]
+            for start in range(0, len(rows), _AT_ONCE):
+                part = {row.number: row for row in rows[start : start + _AT_ONCE]}
+                self._images(connection, part)
+                self._deliveries(connection, part)
+        return rows
+
+    def parked_reasons(self) -> dict[str, dict[str, int]]:
+        """How many deliveries are parked, by destination and reason."""
+        query = (
+            select(_delivery.c.destination, _delivery.c.reason, func.count().label("number"))
+            .where(literal_column(schema.STUCK), _delivery.c.state == State.PARKED)
+            .group_by(_delivery.c.destination, _delivery.c.reason)
+        )
+        found: dict[str, dict[str, int]] = defaultdict(dict)
+        with self._database.read() as connection:
+            for row in connection.execute(query):
+                found[self._words.text(row.destination)][row.reason or "unknown"] = row.number
+        return dict(found)
+
+    def _images(self, connection: Connection, studies: dict[int, StudyRow]) -> None:
+        query = (
+            select(
+                _series.c.study,
+                _series.c.id,
+                _instance.c.modality,
+                func.count(_instance.c.sop_instance_uid.distinct()).label("images"),
+                func.sum(_instance.c.size).label("bytes"),
+                func.sum(1 - _instance.c.routed).label("unrouted"),
+            )
+            .join(_instance, _instance.c.series == _series.c.id)
+            .where(_series.c.study.in_(list(studies)))
+            .group_by(_series.c.study, _series.c.id, _instance.c.modality)
+        )
+        series: dict[int, set[int]] = defaultdict(set)
+        for row in connection.execute(query):
+            study, modality = studies[row.study], self._words.text(row.modality)
+            study.modalities[modality] = study.modalities.get(modality, 0) + row.images
+            study.images += row.images
+            study.bytes += int(row.bytes)
+            study.unrouted += int(row.unrouted)
+            series[row.study].add(row.id)
+        for number, ids in series.items():
+            studies[number].series = len(ids)
+
+    def _deliveries(self, connection: Connection, studies: dict[int, StudyRow]) -> None:
+        query = (
+            select(
+                _delivery.c.study, _delivery.c.destination, _delivery.c.state, func.count().label("number")
+            )
+            .where(_delivery.c.study.in_(list(studies)))
+            .group_by(_delivery.c.study, _delivery.c.destination, _delivery.c.state)
+        )
+        rows: Sequence[Any] = connection.execute(query).all()
+        for row in rows:
+            states = studies[row.study].destinations.setdefault(self._words.text(row.destination), {})
+            states[State(row.state).name.lower()] = row.number
+
+
+def _tags(text: str) -> dict[TagPath, str]:
+    return {tuple(int(tag, 16) for tag in key.split(".")): value for key, value in json.loads(text).items()}
