@@ -9,9 +9,9 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
-from mapdr.kernel.item import Arrival, Header, Routing, Source, TagPath
+from mapdr.kernel.item import Arrival, TagPath
 from mapdr.store.commands import Commands
 from mapdr.store.counts import Counts
 from mapdr.store.database import Database
@@ -22,24 +22,28 @@ from mapdr.store.instances import Instances
 from mapdr.store.ledger import Delivery, Ledger
 from mapdr.store.names import Recipes, Sources, Words
 from mapdr.store.outbox import Outbox, OutboxEntry
+from mapdr.store.recover import Recovered, Recovery, Router, Rules, RulesFor
+from mapdr.store.retention import Purged, Retention
+from mapdr.store.selection import Selection
 from mapdr.store.settling import Settlement
 from mapdr.store.spool import Reading, Spool
 from mapdr.store.studies import Studies, StudyEvent
 from mapdr.store.tally import Tally
 from mapdr.store.writer import Writer
 
-__all__ = ["Delivery", "OutboxEntry", "Router", "Settlement", "Store", "StudyEvent"]
-
-
-class Router(Protocol):
-    """What the store needs of the rules."""
-
-    @property
-    def wanted(self) -> frozenset[TagPath]:
-        """The tags that the rules read."""
-
-    def route(self, header: Header, source: Source) -> Routing:
-        """What the rules decide for one image; pure."""
+__all__ = [
+    "Delivery",
+    "OutboxEntry",
+    "Purged",
+    "Recovered",
+    "Router",
+    "Rules",
+    "RulesFor",
+    "Selection",
+    "Settlement",
+    "Store",
+    "StudyEvent",
+]
 
 
 class Store:
@@ -90,6 +94,7 @@ class Store:
             repeats=repeats,
         )
         self.writer = Writer(self.enrolment, self.spool.discard)
+        self.retention = Retention(database, self.spool)
 
     @classmethod
     def open(
@@ -137,6 +142,10 @@ class Store:
         self.enrolment.study_tags = tags
         self.writer.use(revision, router.route)
         self.spool.reading = Reading(revision, INDEX_TAGS | router.wanted | tags)
+
+    def recover(self, rules_for: RulesFor) -> Recovered:
+        """Put in order what a crash left, before `start`; see `mapdr.store.recover`."""
+        return Recovery(self.database, self.spool, self.enrolment, self.ledger).run(rules_for)
 
     def start(self) -> None:
         """Begin to take arrivals."""

@@ -89,7 +89,8 @@ class Database:
     ) -> Any:
         """INSERT that, where the primary key exists, adds to or replaces the columns named.
 
-        With no columns named an existing row (by any unique key) stays as it is. Columns in `greater` only ever grow.
+        With no columns named an existing row (by any unique key) stays as it is. Columns in `greater` only
+        ever grow.
         """
         dialect: Any = postgresql if self._dialect.name == "postgresql" else sqlite
         statement = dialect.insert(table)

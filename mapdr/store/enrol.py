@@ -40,9 +40,9 @@ LIVE_LANE, LATER_LANE = 0, 1
 _LARGEST_CACHE = 20_000
 _INSTANCE_COLUMNS = (
     "id", "series", "uid_hash", "sop_instance_uid", "node", "source", "sop_class", "syntax", "modality",
-    "data_offset", "size", "digest", "received_at", "revision", "kind", "routed",
+    "data_offset", "size", "digest", "received_at", "revision", "kind", "routed", "purged_at",
 )  # fmt: skip
-_DELIVERY_COLUMNS = ("instance", "study", "destination", "batch", "lane", "recipe", "state", "not_before")
+DELIVERY_COLUMNS = ("instance", "study", "destination", "batch", "lane", "recipe", "state", "not_before")
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +112,7 @@ class Enrolment:
         self._tally = tally
         self._series: dict[tuple[str, str], tuple[int, int]] = {}
         self._insert_instance = database.insertion(schema.instance, _INSTANCE_COLUMNS)
-        self._insert_delivery = database.insertion(schema.delivery, _DELIVERY_COLUMNS)
+        self._insert_delivery = database.insertion(schema.delivery, DELIVERY_COLUMNS)
         self.study_tags: frozenset[TagPath] = STUDY_TAGS
 
     def enrol(self, arrivals: Sequence[Arrival], route: Mapping[str, Route]) -> Enrolled:
@@ -169,6 +169,7 @@ class Enrolment:
                 id_, entry.series, entry.uid_hash, entry.uid, self._node, entry.source, entry.sop_class,
                 entry.syntax, entry.modality, arrival.data_offset, arrival.size, arrival.digest, received_at,
                 entry.revision, int(kind), 1 if promises or kind is Kind.ABSORBED else 0,
+                received_at if kind is Kind.ABSORBED else None,
             )
         )  # fmt: skip
         for destination, recipe in promises:

@@ -15,13 +15,13 @@ back. At least once: whoever loses a lease may still report what the receiver sa
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import Row, bindparam, delete, literal_column, select, update
 
-from mapdr.kernel.item import Instance
+from mapdr.kernel.item import Header, Instance, Routing, Source, TagPath
 from mapdr.store import schema
 from mapdr.store.database import Database
 from mapdr.store.instances import Instances
@@ -29,9 +29,13 @@ from mapdr.store.memory import RecipeMemory
 from mapdr.store.names import Recipes, Words, clean
 from mapdr.store.outbox import Outbox, OutboxEntry
 from mapdr.store.schema import State
+from mapdr.store.selection import Selection
 from mapdr.store.settling import Settlement, Settling
 from mapdr.store.studies import Studies
 from mapdr.store.tally import Tally
+from mapdr.store.verbs import Attempt, DeliveryRow, Rerouted, Verbs
+
+__all__ = ["Delivery", "Ledger", "Settlement"]
 
 _delivery, _hold = schema.delivery, schema.hold
 
@@ -59,7 +63,7 @@ class Delivery:
 
 
 class Ledger:
-    """Leases and settles deliveries. People's verbs (retry, hold, release, reroute) are in `selection`."""
+    """Leases and settles deliveries. What people do to it is in `verbs`."""
 
     def __init__(
         self,
@@ -76,6 +80,7 @@ class Ledger:
         self._words = words
         self._recipes = recipes
         self._instances = instances
+        self._verbs = Verbs(database, words=words, recipes=recipes, instances=instances, studies=studies)
         self._settling = Settling(database, words, studies, tally, outbox)
 
     def lease(
@@ -145,9 +150,14 @@ class Ledger:
             with self._database.write() as connection:
                 connection.execute(_UNLEASE.where(_delivery.c.id == bindparam("delivery")), rows)
 
-    def release(self, owner: str) -> int:
-        """Give back all that `owner`, or `owner/...`, has leased; how many rows."""
-        owners = [self._words.number(owner), *self._words.beginning(owner + "/")]
+    def release(self, what: str | Selection) -> int:
+        """Give back all that an owner (`what`, or `what/...`) has leased, or let go what is chosen and held.
+
+        How many rows are pending again.
+        """
+        if isinstance(what, Selection):
+            return self._verbs.release(what)
+        owners = [self._words.number(what), *self._words.beginning(what + "/")]
         with self._database.write() as connection:
             return connection.execute(_UNLEASE.where(_delivery.c.owner.in_(owners))).rowcount
 
@@ -195,6 +205,36 @@ class Ledger:
         with self._database.read() as connection:
             rows = connection.execute(select(_hold)).all()
         return {self._words.text(row.destination): row.since for row in rows}
+
+    def select(self, chosen: Selection) -> list[DeliveryRow]:
+        """The deliveries that a selection chooses, newest first, each with its last attempt."""
+        return self._verbs.select(chosen)
+
+    def attempts(self, delivery_id: int) -> list[Attempt]:
+        """Every attempt at a delivery, oldest first."""
+        return self._verbs.attempts(delivery_id)
+
+    def retry(self, chosen: Selection) -> int:
+        """Parked rows, and those that wait for their next try, are due now; how many."""
+        return self._verbs.retry(chosen)
+
+    def hold(self, chosen: Selection) -> int:
+        """Pending rows wait until they are let go; how many. What is leased is under way and stays."""
+        return self._verbs.hold(chosen)
+
+    def reroute(
+        self,
+        chosen: Selection,
+        route: Callable[[Header, Source], Routing],
+        wanted: frozenset[TagPath],
+        *,
+        only: Iterable[str] = (),
+    ) -> Rerouted:
+        """Evaluate rules again for images in the spool and promise what they say, as a new batch.
+
+        `only` limits it to these destinations. A promise that is still open is not made twice.
+        """
+        return self._verbs.reroute(chosen, route, wanted, only=only)
 
     def recipe(self, hash_: str) -> dict[str, Any]:
         """The recipe of a hash. Raises Permanent(reason="recipe-missing")."""

@@ -36,7 +36,8 @@ from pathlib import Path
 
 import xxhash
 
-from mapdr.kernel.errors import ConfigurationError, Refused
+from mapdr.dicom.scan import ScannedHeader
+from mapdr.kernel.errors import ConfigurationError, Permanent, Refused
 from mapdr.kernel.item import Arrival, Source, TagPath
 from mapdr.store import filemeta
 from mapdr.store.durable import (
@@ -281,10 +282,7 @@ class SpoolFile:
         size = os.fstat(self.fileno()).st_size - offset
         if size != self._written:
             self._read_back(offset)
-        wanted = self._reading.wanted
-        header = read_header(
-            self._file, offset, size, self._begun, transfer_syntax_uid=self._syntax, wanted=wanted
-        )
+        header = self._scan(offset, size)
         class_uid = self._agreed(header.text(SOP_CLASS_UID), self._class_uid, "SOP class")
         instance_uid = self._agreed(header.text(SOP_INSTANCE_UID), self._instance_uid, "SOP instance")
         if self._sync is not None:
@@ -306,6 +304,18 @@ class SpoolFile:
             revision=self._reading.revision,
             header=header,
         )
+
+    def _scan(self, offset: int, size: int) -> ScannedHeader:
+        wanted = self._reading.wanted
+        try:
+            header = read_header(
+                self._file, offset, size, self._begun, transfer_syntax_uid=self._syntax, wanted=wanted
+            )
+        except Permanent as error:
+            raise Refused(CANNOT_UNDERSTAND, f"the data set cannot be read: {error}") from error
+        if header.truncated and not (header.has(SOP_CLASS_UID) or header.has(SOP_INSTANCE_UID)):
+            raise Refused(CANNOT_UNDERSTAND, "the data set cannot be read: it ends within an element")
+        return header
 
     def _agreed(self, found: str, said: str, what: str) -> str:
         if found and said and found != said:
@@ -358,3 +368,8 @@ def hour_of(id_: str) -> str:
         text = time.strftime("%Y%m%d%H", time.gmtime(hour * 3600))
         _hour_cache = (hour, text)
     return text
+
+
+def hour_of_time(seconds: float) -> str:
+    """The folder of a moment."""
+    return time.strftime("%Y%m%d%H", time.gmtime(seconds))

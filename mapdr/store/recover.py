@@ -1,0 +1,196 @@
+"""Start-up: what a crash left is put in order. Safe to run again, and to be interrupted at any point.
+
+    1  `.part` files of this node were never answered: removed
+    2  files whose row says that they may go: unlinked (a purge or a repeat that was interrupted)
+    3  files that the index does not know: indexed by id, with the rules of the configuration revision that
+       their File Meta names; also when the index is lost altogether
+    4  leases of this node: given back
+
+It runs before the node takes new objects, and touches this node's folder only.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Protocol
+
+import xxhash
+from sqlalchemy import select
+
+from mapdr.kernel.errors import Permanent
+from mapdr.kernel.item import Arrival, Header, Routing, Source, TagPath
+from mapdr.store import filemeta, schema
+from mapdr.store.database import Database
+from mapdr.store.enrol import Enrolment, Route
+from mapdr.store.headers import INDEX_TAGS, SOP_CLASS_UID, SOP_INSTANCE_UID, read_header
+from mapdr.store.ledger import Ledger
+from mapdr.store.spool import PART, Spool
+
+log = logging.getLogger("mapdr.store")
+
+_AT_ONCE = 500
+_CHUNK = 1 << 20
+_instance = schema.instance
+
+
+class Router(Protocol):
+    """What the store needs of the rules."""
+
+    @property
+    def wanted(self) -> frozenset[TagPath]:
+        """The tags that the rules read."""
+
+    def route(self, header: Header, source: Source) -> Routing:
+        """What the rules decide for one image; pure."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """A configuration revision's rules, and the recipes that they name by hash."""
+
+    router: Router
+    recipes: Mapping[str, Mapping[str, Any]]
+
+
+RulesFor = Callable[[str, Path], Rules | None]
+"""Gives the rules of a revision, of which `Path` is the text (it may be missing); None if it cannot."""
+
+
+@dataclass(frozen=True, slots=True)
+class Recovered:
+    """What was found: unfinished objects removed, leftovers unlinked, images indexed, files that MAPDR
+    cannot read (they stay where they are, and are logged), leases given back."""
+
+    parts: int = 0
+    leftovers: int = 0
+    indexed: int = 0
+    unreadable: int = 0
+    leases: int = 0
+
+
+class Recovery:
+    """Puts one node's spool and index in order."""
+
+    def __init__(self, database: Database, spool: Spool, enrolment: Enrolment, ledger: Ledger) -> None:
+        self._database = database
+        self._spool = spool
+        self._enrolment = enrolment
+        self._ledger = ledger
+        self._rules: dict[str, Rules | None] = {}
+
+    def run(self, rules_for: RulesFor) -> Recovered:
+        """Do it. Raises OSError, and what the database raises; then it can be run again."""
+        done = Recovered()
+        for hour in self._spool.hours():
+            for id_ in list(self._spool.files(hour, PART)):
+                self._spool.path(id_).with_suffix(PART).unlink()
+                done = replace(done, parts=done.parts + 1)
+            ids = list(self._spool.files(hour))
+            for start in range(0, len(ids), _AT_ONCE):
+                done = self._files(ids[start : start + _AT_ONCE], rules_for, done)
+        return replace(done, leases=self._ledger.release(self._spool.node))
+
+    def _files(self, ids: Sequence[str], rules_for: RulesFor, done: Recovered) -> Recovered:
+        known = self._known(ids)
+        for id_ in ids:
+            if known.get(id_) is not None:
+                self._spool.discard(id_)
+                done = replace(done, leftovers=done.leftovers + 1)
+        lost = [id_ for id_ in ids if id_ not in known]
+        arrivals = list(self._arrivals(lost, rules_for))
+        for batch in _without_repeats(arrivals):
+            for id_ in self._enrolment.enrol(batch, self._routes()).absorbed:
+                self._spool.discard(id_)
+        return replace(
+            done,
+            indexed=done.indexed + len(arrivals),
+            unreadable=done.unreadable + len(lost) - len(arrivals),
+        )
+
+    def _known(self, ids: Sequence[str]) -> dict[str, float | None]:
+        """The ids that the index has, with the time of their purge."""
+        query = select(_instance.c.id, _instance.c.purged_at).where(
+            _instance.c.id >= bytes.fromhex(ids[0]), _instance.c.id <= bytes.fromhex(ids[-1])
+        )
+        with self._database.read() as connection:
+            return {row.id.hex(): row.purged_at for row in connection.execute(query)}
+
+    def _arrivals(self, ids: Sequence[str], rules_for: RulesFor) -> Iterator[Arrival]:
+        for id_ in ids:
+            try:
+                yield self._arrival(id_, rules_for)
+            except Permanent as error:
+                log.error("%s: stays in the spool, not indexed: %s", id_, error)
+
+    def _arrival(self, id_: str, rules_for: RulesFor) -> Arrival:
+        with self._spool.path(id_).open("rb") as file:
+            meta = filemeta.decode(file)
+            begun = file.read(_CHUNK)
+            digest = xxhash.xxh3_128(begun)
+            size = len(begun)
+            while data := file.read(_CHUNK):
+                digest.update(data)
+                size += len(data)
+            header = read_header(
+                file.fileno(),
+                meta.data_offset,
+                size,
+                begun,
+                transfer_syntax_uid=meta.transfer_syntax_uid,
+                wanted=self._wanted(meta.revision, rules_for),
+            )
+        class_uid = header.text(SOP_CLASS_UID) or meta.sop_class_uid
+        instance_uid = header.text(SOP_INSTANCE_UID) or meta.sop_instance_uid
+        return Arrival(
+            id=id_,
+            source=meta.source,
+            sop_class_uid=class_uid,
+            sop_instance_uid=instance_uid,
+            transfer_syntax_uid=meta.transfer_syntax_uid,
+            data_offset=meta.data_offset,
+            size=size,
+            digest=digest.digest(),
+            received_at=meta.received_at,
+            revision=meta.revision,
+            header=header,
+        )
+
+    def _wanted(self, revision: str, rules_for: RulesFor) -> frozenset[TagPath]:
+        if revision not in self._rules:
+            path = self._spool.data / "revisions" / f"{revision}.toml"
+            rules = rules_for(revision, path)
+            if rules is None:
+                log.error("configuration revision %s is gone: its images come back unrouted", revision)
+            else:
+                self._ledger.add_recipes(rules.recipes)
+            self._rules[revision] = rules
+        rules = self._rules[revision]
+        wanted = INDEX_TAGS | self._enrolment.study_tags
+        return wanted if rules is None else wanted | rules.router.wanted
+
+    def _routes(self) -> Mapping[str, Route]:
+        return {
+            revision: _nowhere if rules is None else rules.router.route
+            for revision, rules in self._rules.items()
+        }
+
+
+def _nowhere(header: Header, source: Source) -> Routing:
+    return Routing()
+
+
+def _without_repeats(arrivals: Sequence[Arrival]) -> Iterator[list[Arrival]]:
+    """Batches in which no UID comes twice, in order."""
+    batch: list[Arrival] = []
+    uids: set[str] = set()
+    for arrival in arrivals:
+        if arrival.sop_instance_uid in uids:
+            yield batch
+            batch, uids = [], set()
+        batch.append(arrival)
+        uids.add(arrival.sop_instance_uid)
+    if batch:
+        yield batch

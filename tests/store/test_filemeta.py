@@ -1,0 +1,59 @@
+from __future__ import annotations
+
+import io
+
+import pydicom
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mapdr.kernel.errors import Permanent
+from mapdr.kernel.item import Source
+from mapdr.store import filemeta
+from store.world import CT, EXPLICIT, SOURCE, data_set
+
+META = filemeta.encode(SOURCE, CT, "1.2.3", EXPLICIT, revision="abc", received_at=1.5)
+
+
+def test_another_program_reads_the_file() -> None:
+    read = pydicom.dcmread(io.BytesIO(META + data_set("1.2.3")))
+    assert read.file_meta.MediaStorageSOPInstanceUID == "1.2.3"
+    assert read.file_meta.TransferSyntaxUID == EXPLICIT
+    assert read.file_meta.SendingApplicationEntityTitle == "CT1"
+    assert read.file_meta.ReceivingApplicationEntityTitle == "MAPDR"
+    assert read.SOPInstanceUID == "1.2.3"
+    assert len(read.PixelData) == 64
+
+
+@given(
+    st.text(max_size=40), st.text(max_size=20), st.text(max_size=20), st.text(max_size=50), st.floats(0, 4e9)
+)
+def test_what_is_written_is_read_back(receiver: str, calling: str, called: str, host: str, at: float) -> None:
+    source = Source(receiver, calling, called, host)
+    written = filemeta.encode(source, "1.2", "1.2.34", EXPLICIT, revision="r", received_at=at)
+    read = filemeta.decode(io.BytesIO(written + b"data set"))
+    assert read.source == source
+    assert (read.sop_class_uid, read.sop_instance_uid, read.transfer_syntax_uid) == (
+        "1.2",
+        "1.2.34",
+        EXPLICIT,
+    )
+    assert (read.revision, read.received_at) == ("r", at)
+    assert read.data_offset == len(written)
+
+
+@given(st.integers(0, len(META) - 1))
+def test_a_file_that_is_cut_short_is_told(length: int) -> None:
+    with pytest.raises(Permanent) as caught:
+        filemeta.decode(io.BytesIO(META[:length]))
+    assert caught.value.reason == "spool-file"
+
+
+@given(st.integers(0, len(META) - 1), st.integers(0, 255))
+def test_any_damage_is_permanent_or_harmless(at: int, value: int) -> None:
+    damaged = bytearray(META)
+    damaged[at] = value
+    try:
+        filemeta.decode(io.BytesIO(bytes(damaged)))
+    except Permanent as error:
+        assert error.reason == "spool-file"

@@ -1,0 +1,255 @@
+from __future__ import annotations
+
+import errno
+import os
+import shutil
+import threading
+from collections import namedtuple
+from pathlib import Path
+from typing import Any
+
+import pydicom
+import pytest
+import xxhash
+
+from mapdr.kernel.errors import ConfigurationError, Refused
+from mapdr.kernel.item import Arrival
+from mapdr.store import spool as spool_module
+from mapdr.store.spool import Spool
+from store.world import CT, EXPLICIT, SOURCE, data_set
+
+
+class World:
+    def __init__(self, data: Path, **options: Any) -> None:
+        self.arrivals: list[Arrival] = []
+        self.spool = Spool(data, "node", submit=self.arrivals.append, **options)
+
+    def files(self) -> list[str]:
+        return sorted(path.name for path in self.spool.data.rglob("*") if path.is_file())
+
+
+@pytest.fixture(params=["power-loss", "process-crash"])
+def world(tmp_path: Path, request: pytest.FixtureRequest) -> World:
+    return World(tmp_path, durability=request.param)
+
+
+def test_an_object_is_kept_byte_for_byte(world: World) -> None:
+    data = data_set("1.2.3.4", pixels=5000)
+    incoming = world.spool.begin(SOURCE, CT, "1.2.3.4", EXPLICIT)
+    for start in range(0, len(data), 700):
+        incoming.write(memoryview(data)[start : start + 700])
+    assert world.files() == [incoming.id + ".part"]
+    incoming.commit()
+    incoming.abort()
+    (arrival,) = world.arrivals
+    path = world.spool.path(incoming.id)
+    assert path.read_bytes()[arrival.data_offset :] == data
+    assert (arrival.size, arrival.digest) == (len(data), xxhash.xxh3_128_digest(data))
+    assert (arrival.source, arrival.sop_instance_uid, arrival.sop_class_uid) == (SOURCE, "1.2.3.4", CT)
+    assert world.files() == [incoming.id + ".dcm"]
+    assert pydicom.dcmread(path).SOPInstanceUID == "1.2.3.4"
+
+
+def test_bytes_that_go_straight_to_the_file_count_too(world: World) -> None:
+    data = data_set("1.2.3.4", pixels=200_000)
+    incoming = world.spool.begin(SOURCE, CT, "1.2.3.4", EXPLICIT)
+    os.write(incoming.fileno(), data[:100])
+    incoming.write(data[100:500])
+    os.write(incoming.fileno(), data[500:])
+    incoming.commit()
+    (arrival,) = world.arrivals
+    assert arrival.digest == xxhash.xxh3_128_digest(data)
+    assert arrival.size == len(data)
+    assert world.spool.path(incoming.id).read_bytes()[arrival.data_offset :] == data
+
+
+def test_a_header_that_is_longer_than_memory_holds_is_read(world: World) -> None:
+    comment = b"x" * 60_000
+    long = b"".join(
+        (0x0008).to_bytes(2, "little") + (0x2000 + n).to_bytes(2, "little") + b"UT\0\0"
+        + len(comment).to_bytes(4, "little") + comment
+        for n in range(4)
+    )  # fmt: skip
+    data = data_set("1.2.3.4")
+    study = data.index(b"\x20\x00\x0d\x00")
+    data = data[:study] + long + data[study:]
+    incoming = world.spool.begin(SOURCE, CT, "1.2.3.4", EXPLICIT)
+    incoming.write(data)
+    incoming.commit()
+    assert world.arrivals[0].header.text((0x0020000D,)) == "1.2.3"
+
+
+@pytest.mark.parametrize(
+    ("class_uid", "instance_uid", "status"),
+    [(CT, "9.9", 0xA900), ("1.2.840.10008.5.1.4.1.1.4", "1.2.3.4", 0xA900)],
+)
+def test_uids_that_contradict_the_command_are_refused(
+    world: World, class_uid: str, instance_uid: str, status: int
+) -> None:
+    incoming = world.spool.begin(SOURCE, class_uid, instance_uid, EXPLICIT)
+    incoming.write(data_set("1.2.3.4"))
+    with pytest.raises(Refused) as caught:
+        incoming.commit()
+    assert caught.value.status == status
+    assert "9.9" not in str(caught.value)
+    assert "1.2.3.4" not in str(caught.value)
+    assert world.files() == []
+    assert not world.arrivals
+
+
+def test_uids_that_the_data_set_lacks_are_the_commands(world: World) -> None:
+    data = data_set("1.2.3.4")
+    date = data.index(b"\x08\x00\x20\x00")
+    incoming = world.spool.begin(SOURCE, CT, "5.6.7", EXPLICIT)
+    incoming.write(data[date:])
+    incoming.commit()
+    assert world.arrivals[0].sop_instance_uid == "5.6.7"
+    assert world.arrivals[0].sop_class_uid == CT
+
+
+def test_bytes_that_are_no_data_set_are_refused(world: World) -> None:
+    incoming = world.spool.begin(SOURCE, CT, "1.2.3.4", EXPLICIT)
+    incoming.write(b"GET / HTTP/1.1\r\n\r\n" * 40)
+    with pytest.raises(Refused) as caught:
+        incoming.commit()
+    assert 0xC000 <= caught.value.status <= 0xCFFF
+    assert world.files() == []
+
+
+def test_an_aborted_object_leaves_nothing(world: World) -> None:
+    incoming = world.spool.begin(SOURCE, CT, "1.2.3.4", EXPLICIT)
+    incoming.write(b"some")
+    incoming.abort()
+    incoming.abort()
+    assert world.files() == []
+
+
+def fails_at(monkeypatch: pytest.MonkeyPatch, name: str, nth: int, error: int = errno.ENOSPC) -> None:
+    """The nth call of `os.<name>` from now on raises."""
+    real, calls = getattr(os, name), []
+
+    def wrapped(*args: Any, **options: Any) -> Any:
+        calls.append(1)
+        if len(calls) == nth:
+            raise OSError(error, os.strerror(error))
+        return real(*args, **options)
+
+    monkeypatch.setattr(os, name, wrapped)
+
+
+@pytest.mark.parametrize(
+    ("call", "nth"),
+    [("open", 1), ("write", 1), ("write", 2), ("write", 3), ("fsync", 1), ("rename", 1), ("fsync", 2)],
+)
+def test_a_full_disk_leaves_nothing_and_answers_out_of_resources(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: str, nth: int
+) -> None:
+    world = World(tmp_path, durability="power-loss")
+    warm = world.spool.begin(SOURCE, CT, "1.2", EXPLICIT)
+    warm.abort()
+    fails_at(monkeypatch, call, nth)
+    data = data_set("1.2.3.4", pixels=4000)
+    with pytest.raises(Refused) as caught:
+        incoming = world.spool.begin(SOURCE, CT, "1.2.3.4", EXPLICIT)
+        for start in range(0, len(data), 2000):
+            incoming.write(data[start : start + 2000])
+        incoming.commit()
+    assert caught.value.status == 0xA700
+    assert not world.arrivals
+    assert world.files() == []
+    monkeypatch.undo()
+    again = world.spool.begin(SOURCE, CT, "1.2.3.4", EXPLICIT)
+    again.write(data)
+    again.commit()
+    assert len(world.arrivals) == 1
+
+
+def test_a_short_write_is_continued(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    world = World(tmp_path)
+    real = os.write
+    monkeypatch.setattr(os, "write", lambda file, data: real(file, bytes(data)[: max(1, len(data) // 2)]))
+    data = data_set("1.2.3.4", pixels=4000)
+    incoming = world.spool.begin(SOURCE, CT, "1.2.3.4", EXPLICIT)
+    incoming.write(data)
+    incoming.commit()
+    assert world.spool.path(incoming.id).read_bytes()[world.arrivals[0].data_offset :] == data
+
+
+def test_the_reserve_is_not_touched(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    usage = namedtuple("usage", "total used free")
+    free = [10_000_000]
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: usage(1, 1, free[0]))
+    monkeypatch.setattr(spool_module, "_ROOM_SECONDS", -1.0)
+    monkeypatch.setattr(spool_module, "_ROOM_BYTES", 10_000)
+    world = World(tmp_path, min_free=1_000_000)
+    incoming = world.spool.begin(SOURCE, CT, "1.2.3.4", EXPLICIT)
+    free[0] = 999_999
+    with pytest.raises(Refused) as caught:
+        world.spool.begin(SOURCE, CT, "1.2.3.5", EXPLICIT)
+    assert caught.value.status == 0xA700
+    with pytest.raises(Refused):
+        for _ in range(3):
+            incoming.write(bytes(9000))
+    assert world.files() == []
+
+
+def test_a_stopped_writer_refuses_and_nothing_stays(tmp_path: Path) -> None:
+    def submit(arrival: Arrival) -> None:
+        raise Refused(0xA700, "stopping")
+
+    spool = Spool(tmp_path, "node", submit=submit)
+    incoming = spool.begin(SOURCE, CT, "1.2.3.4", EXPLICIT)
+    incoming.write(data_set("1.2.3.4"))
+    with pytest.raises(Refused):
+        incoming.commit()
+    assert not [path for path in tmp_path.rglob("*") if path.is_file()]
+
+
+@pytest.mark.parametrize("node", ["", "..", "a/b", "a\\b", "a b", "ä", "a."])
+def test_a_node_name_is_no_path(tmp_path: Path, node: str) -> None:
+    with pytest.raises(ConfigurationError):
+        Spool(tmp_path, node, submit=lambda arrival: None)
+
+
+def test_no_value_is_in_a_path(tmp_path: Path) -> None:
+    world = World(tmp_path)
+    for uid in ("../../../evil", "/etc/passwd", "1" * 300):
+        incoming = world.spool.begin(SOURCE, CT, uid, EXPLICIT)
+        incoming.write(data_set(uid))
+        incoming.commit()
+    assert all(name.endswith(".dcm") and len(name) == 36 for name in world.files())
+
+
+def test_ids_go_on_after_what_is_in_the_folder(tmp_path: Path) -> None:
+    world = World(tmp_path)
+    future = "fffffffffff0" + "7000" + "8" + "0" * 15
+    folder = world.spool.path(future).parent
+    folder.mkdir(parents=True)
+    world.spool.path(future).touch()
+    world.spool.after("")
+    incoming = world.spool.begin(SOURCE, CT, "1.2", EXPLICIT)
+    incoming.abort()
+    assert incoming.id > future
+
+
+def test_many_threads_commit_at_once(tmp_path: Path) -> None:
+    world = World(tmp_path, durability="power-loss")
+    failures: list[BaseException] = []
+
+    def one(thread: int) -> None:
+        try:
+            for n in range(15):
+                incoming = world.spool.begin(SOURCE, CT, f"1.{thread}.{n}", EXPLICIT)
+                incoming.write(data_set(f"1.{thread}.{n}"))
+                incoming.commit()
+        except BaseException as error:
+            failures.append(error)
+
+    threads = [threading.Thread(target=one, args=(n,)) for n in range(1, 7)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not failures
+    assert len({arrival.id for arrival in world.arrivals}) == 90
+    assert len(world.files()) == 90

@@ -1,0 +1,261 @@
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+from sqlalchemy import event
+from sqlalchemy.exc import DataError, OperationalError
+
+from mapdr.kernel.errors import Refused
+from mapdr.kernel.item import Arrival, Header, Routing, Source
+from mapdr.store import Selection, Store
+from mapdr.store.enrol import Enrolled
+from mapdr.store.writer import BATCH, MOST_WAITING, Writer
+from mapdr.testing.wait import until
+from store.conftest import Opener
+from store.world import CT, EXPLICIT, To, push
+
+
+class FakeEnrolment:
+    """Records batches; `errors` are raised first, one per call; `gate` closed makes it wait."""
+
+    def __init__(self, *errors: Exception) -> None:
+        self.batches: list[list[Arrival]] = []
+        self.errors = list(errors)
+        self.poison = ""
+        self.gate = threading.Event()
+        self.gate.set()
+        self.entered = 0
+
+    def enrol(self, arrivals: Sequence[Arrival], route: Any) -> Enrolled:
+        self.entered += 1
+        assert self.gate.wait(10)
+        if self.errors:
+            raise self.errors.pop(0)
+        if any(arrival.id == self.poison for arrival in arrivals):
+            raise DataError("INSERT", {}, ValueError("wrong"))
+        self.batches.append(list(arrivals))
+        return Enrolled(frozenset({"pacs"}), ())
+
+
+class NoHeader:
+    pixel_offset = None
+
+    def texts(self, path: object) -> tuple[str, ...]:
+        return ()
+
+    def text(self, path: object) -> str:
+        return ""
+
+    def has(self, path: object) -> bool:
+        return False
+
+
+def arrival(number: int, uid: str = "") -> Arrival:
+    return Arrival(
+        id=f"{number:032x}",
+        source=Source("in", "CT1", "MAPDR", "::1"),
+        sop_class_uid=CT,
+        sop_instance_uid=uid or f"1.2.{number}",
+        transfer_syntax_uid=EXPLICIT,
+        data_offset=0,
+        size=1,
+        digest=bytes(16),
+        received_at=0.0,
+        revision="r",
+        header=NoHeader(),
+    )
+
+
+@pytest.fixture
+def make(request: pytest.FixtureRequest) -> Any:
+    def writer(enrolment: FakeEnrolment) -> Writer:
+        made = Writer(enrolment, lambda id_: None)  # type: ignore[arg-type]
+        made.start()
+
+        def end() -> None:
+            enrolment.gate.set()
+            made.stop(time.monotonic() + 10)
+
+        request.addfinalizer(end)
+        return made
+
+    return writer
+
+
+def busy(error: str = "database is locked") -> OperationalError:
+    return OperationalError("INSERT secret", {"name": "SECRET"}, Exception(error))
+
+
+def test_what_comes_together_is_written_together(make: Any) -> None:
+    enrolment = FakeEnrolment()
+    writer = make(enrolment)
+    for number in range(100):
+        writer.submit(arrival(number))
+    assert writer.flush()
+    assert [a.id for batch in enrolment.batches for a in batch] == [f"{n:032x}" for n in range(100)]
+    assert len(enrolment.batches) < 20
+
+
+def test_a_row_follows_within_50_milliseconds(make: Any) -> None:
+    writer = make(FakeEnrolment())
+    heard = threading.Event()
+    writer.on_commit = lambda destinations: heard.set()
+    writer.submit(arrival(1))
+    assert heard.wait(0.25), "50 ms are promised; this machine is shared"
+
+
+def test_a_uid_comes_once_in_a_batch(make: Any) -> None:
+    enrolment = FakeEnrolment()
+    writer = make(enrolment)
+    for number in range(6):
+        writer.submit(arrival(number, "1.2.3"))
+    assert writer.flush()
+    assert [len(batch) for batch in enrolment.batches] == [1] * 6
+
+
+def test_submitting_blocks_while_too_many_wait(make: Any) -> None:
+    enrolment = FakeEnrolment()
+    enrolment.gate.clear()
+    writer = make(enrolment)
+    writer.submit(arrival(0))
+    until(lambda: enrolment.entered)
+    for number in range(1, MOST_WAITING + 1):
+        writer.submit(arrival(number))
+    late = threading.Thread(target=writer.submit, args=(arrival(MOST_WAITING + 1),))
+    late.start()
+    late.join(0.1)
+    assert late.is_alive(), "one more than may wait was taken"
+    enrolment.gate.set()
+    late.join(10)
+    assert not late.is_alive()
+    assert writer.flush()
+    assert writer.written == MOST_WAITING + 2
+    assert max(map(len, enrolment.batches)) <= BATCH
+
+
+def test_an_index_that_cannot_be_written_is_tried_again(
+    make: Any, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("mapdr.store.writer._RETRY_SECONDS", 0.01)
+    enrolment = FakeEnrolment(busy(), busy(), busy("database or disk is full"))
+    writer = make(enrolment)
+    writer.submit(arrival(1))
+    assert writer.flush()
+    assert len(enrolment.batches) == 1
+    assert not writer.failing
+    told = [r.getMessage() for r in caplog.records if r.levelno == logging.ERROR]
+    assert len(told) == 2, "each reason is told once"
+    assert "SECRET" not in caplog.text
+
+
+def test_one_bad_arrival_does_not_stop_the_others(make: Any, caplog: pytest.LogCaptureFixture) -> None:
+    enrolment = FakeEnrolment()
+    enrolment.poison = f"{3:032x}"
+    writer = make(enrolment)
+    for number in range(6):
+        writer.submit(arrival(number))
+    assert writer.flush()
+    assert {a.id for batch in enrolment.batches for a in batch} == {f"{n:032x}" for n in (0, 1, 2, 4, 5)}
+    assert writer.set_aside == 1
+    assert enrolment.poison in caplog.text
+
+
+def test_stopping_writes_what_waits_and_refuses_what_comes(make: Any) -> None:
+    enrolment = FakeEnrolment()
+    writer = make(enrolment)
+    for number in range(50):
+        writer.submit(arrival(number))
+    writer.stop(time.monotonic() + 10)
+    writer.stop(time.monotonic() + 10)
+    assert sum(map(len, enrolment.batches)) == 50
+    with pytest.raises(Refused) as caught:
+        writer.submit(arrival(51))
+    assert caught.value.status == 0xA700
+
+
+def test_a_blocked_receiver_is_freed_when_the_node_stops(make: Any) -> None:
+    enrolment = FakeEnrolment()
+    enrolment.gate.clear()
+    writer = make(enrolment)
+    writer.submit(arrival(0))
+    until(lambda: enrolment.entered)
+    for number in range(1, MOST_WAITING + 1):
+        writer.submit(arrival(number))
+    answers: list[int] = []
+
+    def late() -> None:
+        try:
+            writer.submit(arrival(9999))
+        except Refused as refused:
+            answers.append(refused.status)
+
+    thread = threading.Thread(target=late)
+    thread.start()
+    stopping = threading.Thread(target=writer.stop, args=(time.monotonic() + 10,))
+    stopping.start()
+    thread.join(10)
+    assert answers == [0xA700]
+    enrolment.gate.set()
+    stopping.join(10)
+
+
+def test_nothing_is_leased_before_its_row_is_committed(opener: Opener) -> None:
+    store = opener()
+    leased_early: list[int] = []
+    writer_engine = store.database._writer
+
+    @event.listens_for(writer_engine, "commit")
+    def _before_commit(connection: Any) -> None:
+        if threading.current_thread().name == "mapdr-writer":
+            with store.database.read() as reading:
+                leased_early.append(reading.exec_driver_sql("SELECT count(*) FROM delivery").scalar_one())
+
+    push(store, "1.2.3.1")
+    assert store.writer.flush()
+    assert leased_early[-1] == 0
+    assert len(store.ledger.lease("pacs", 10, 60, "node")) == 1
+
+
+class Broken:
+    wanted: frozenset[tuple[int, ...]] = frozenset()
+
+    def route(self, header: Header, source: Source) -> Routing:
+        raise RuntimeError("NAME^SECRET")
+
+
+def test_an_image_whose_rules_fail_is_kept_and_shown(
+    opener: Opener, caplog: pytest.LogCaptureFixture
+) -> None:
+    store = opener(router=Broken())
+    id_ = push(store, "1.2.3.1")
+    assert store.writer.flush()
+    assert store.counts.unrouted() == 1
+    assert store.spool.path(id_).exists()
+    assert id_ in caplog.text
+    assert "SECRET" not in caplog.text
+
+
+def test_objects_under_way_end_under_the_rules_they_began_with(store: Store) -> None:
+    from store.world import SOURCE, data_set
+
+    old = store.spool.begin(SOURCE, CT, "1.1", EXPLICIT)
+    old.write(data_set("1.1"))
+    store.use("rev2", To("other"), {"r0": {}})
+    old.commit()
+    push(store, "1.2")
+    assert store.writer.flush()
+    rows = {row.sop_instance_uid: row.destination for row in store.ledger.select(Selection())}
+    assert rows == {"1.1": "pacs", "1.2": "other"}
+
+
+def test_text_that_no_database_takes_is_cleaned(store: Store) -> None:
+    push(store, "1.2.3.1", modality="C\0T", source=Source("in", "A\udcffE", "M\0", "h"))
+    assert store.writer.flush()
+    assert store.writer.set_aside == 0
+    (delivery,) = store.ledger.lease("pacs", 1, 1, "node")
+    assert delivery.instance.source.calling_ae in ("A\udcffE", "A?E")
