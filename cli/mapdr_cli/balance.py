@@ -7,7 +7,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from rich import box
 from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
@@ -163,7 +162,13 @@ class Books:
 def balance_table(books: Books, glyphs: Glyphs) -> RenderableType:
     """The balance as a table, and below it what it lacks or that it lacks nothing."""
     table = Table(
-        box=box.SIMPLE_HEAD, title="Balance", title_style="head", title_justify="left", show_footer=True
+        title="Balance",
+        title_style="head",
+        title_justify="left",
+        header_style="faint",
+        box=None,
+        pad_edge=False,
+        show_footer=True,
     )
     accounts = sorted(books.accounts.items())
 

@@ -152,6 +152,9 @@ class Sink:
             number = len(self.requests)
             status = self.status(number, sop_instance_uid) if callable(self.status) else self.status
             path = self.folder / f"{number:08d}" if self.folder else None
+            if path:
+                path.write_bytes(data)
+            # Last: who reads the list without the lock finds only what is whole.
             self.requests.append(
                 Stored(
                     sop_class_uid=str(request.AffectedSOPClassUID),
@@ -165,8 +168,6 @@ class Sink:
                     _dataset=b"" if path else data,
                 )
             )
-            if path:
-                path.write_bytes(data)
         return status
 
 
