@@ -200,7 +200,7 @@ SOURCES = st.builds(
 )
 
 
-@settings(max_examples=400)
+@settings(max_examples=250)
 @given(
     st.lists(
         st.tuples(
@@ -234,6 +234,7 @@ HEADER = FakeHeader(
         "StudyTime": ("081530.5",),
         "AcquisitionDateTime": ("20260131081530+0100",),
         "PatientID": (),
+        "StudyID": ("", ""),
         "ImageType": ("ORIGINAL", "PRIMARY"),
         "SliceThickness": ("1.25",),
         "StudyDescription": ("x" * 300,),
@@ -260,6 +261,9 @@ NOON = datetime.time(12)
         ({"SliceThickness": 1.25}, True),
         ({"SliceThickness": "1.25"}, True),
         ({"SliceThickness": {"min": 1, "max": 1.2}}, False),
+        ({"SliceThickness": {"min": 1.25, "max": 1.25}}, True),
+        ({"StudyID": {"empty": True}}, True),
+        ({"StudyID": {"empty": False}}, False),
         ({"Modality": {"min": 1}}, False),
         ({"PatientID": {"present": True, "empty": True}}, True),
         ({"PatientName": {"present": False, "empty": True}}, True),
