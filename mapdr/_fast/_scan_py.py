@@ -330,8 +330,12 @@ def elements(
                 return out, offset
             if tag in (ITEM, ITEM_END, SEQUENCE_END):
                 raise _misplaced(offset)
-            place = _Place(nested_flags(flags, vr), {}, (), None)
-            after = walker.content(value, length, end, place, is_fragmented(tag, vr))
+            if length == UNDEFINED:
+                after = walker.skip(value, end, nested_flags(flags, vr), is_fragmented(tag, vr))
+            elif value + length > end:
+                raise _Overrun
+            else:
+                after = value + length
             out.append(Element(tag, vr, offset, value, after, length))
             offset = after
     except _Overrun as error:

@@ -137,8 +137,7 @@ class Document:
             node = level.add(tag, vr)
         node.data = raw
         node.items = None
-        for other in [other for other in level.nodes if other.tag == tag and other is not node]:
-            level.remove(other)
+        level.remove([other for other in level.nodes if other.tag == tag and other is not node])
         self.note(path)
 
     def note(self, path: EditPath) -> None:

@@ -388,8 +388,9 @@ def _affix(document: Document, edit: Prefix | Suffix) -> None:
 
 def _remove(document: Document, edit: Remove) -> None:
     for level in document.levels(edit.path, create=False):
-        for node in [node for node in level.nodes if node.tag == edit.path[-1][0]]:
-            level.remove(node)
+        nodes = [node for node in level.nodes if node.tag == edit.path[-1][0]]
+        if nodes:
+            level.remove(nodes)
             document.note(edit.path)
 
 
@@ -412,9 +413,9 @@ def _remove_where(document: Document, choose: Callable[[Level], list[Node]]) -> 
     waiting: list[tuple[Level, TagPath]] = [(level, ()) for level in document.tops()]
     while waiting:
         level, path = waiting.pop()
-        for node in choose(level):
-            level.remove(node)
-            document.changed[(*path, node.tag)] = None
+        gone = choose(level)
+        level.remove(gone)
+        document.changed.update(((*path, node.tag), None) for node in gone)
         for node in level.nodes:
             if node.is_sequence():
                 waiting.extend((item, (*path, node.tag)) for item in node.open())

@@ -104,8 +104,11 @@ def _packed(value: str, vr: str, order: str) -> bytes | None:
         if not re.fullmatch(r"[0-9A-Fa-f]{8}", digits):
             return None
         return struct.pack(f"{order}HH", int(digits[:4], 16), int(digits[4:], 16))
+    real = vr in ("FL", "FD")
+    if not _FORMS["DS" if real else "IS"].fullmatch(value):
+        return None
     try:
-        number = float(value) if vr in ("FL", "FD") else int(value)
+        number = float(value) if real else int(value)
         return struct.pack(order + BINARY[vr], number) if math.isfinite(number) else None
     except (ValueError, OverflowError, struct.error):
         return None

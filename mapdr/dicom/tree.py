@@ -209,10 +209,11 @@ class Level:
         self.touched.add(tag >> 16)
         return node
 
-    def remove(self, node: Node) -> None:
-        """Take an element out."""
-        self.nodes.remove(node)
-        self.touched.add(node.tag >> 16)
+    def remove(self, nodes: list[Node]) -> None:
+        """Take elements out."""
+        gone = set(map(id, nodes))
+        self.nodes = [node for node in self.nodes if id(node) not in gone]
+        self.touched.update(node.tag >> 16 for node in nodes)
 
     def write(self) -> bytes:
         """The bytes of its elements now. Sets group lengths right in the groups that changed."""

@@ -280,6 +280,8 @@ def test_deep_nesting_is_kept_and_a_change_within_it_bounded(defined: bool) -> N
         ("SOPInstanceUID", "1.02", "bad-value"),
         ("Rows", "70000", "bad-value"),
         ("Rows", "many", "bad-value"),
+        ("Rows", "1_0", "bad-value"),
+        ("ExposureTimeInms", "nan", "bad-value"),
         ("SliceThickness", "thin", "bad-value"),
         ("InstanceNumber", "1.5", "bad-value"),
         ("InstanceNumber", "99999999999", "bad-value"),
