@@ -54,6 +54,7 @@ CELLS = {
 """Bytes that are swapped together (PS3.5 section 7.3)."""
 
 _PIXEL_REPRESENTATION = 0x00280103
+_ITEM = struct.pack("<HH", ITEM >> 16, ITEM & 0xFFFF)
 
 
 @dataclass
@@ -112,7 +113,7 @@ class _Recoder:
         return b"".join(_with_lengths(pieces, self.target))
 
     def _element(self, found: Element, level: _Level, depth: int) -> bytes:
-        vr = found.vr or _vr(found, level)
+        vr = found.vr or self._vr(found, level)
         value = found.value, found.end
         if vr == "UN" and found.undefined:
             # CP-246: its items, and its delimiter, are implicit little endian in every encoding.
@@ -128,6 +129,12 @@ class _Recoder:
         if not self.target.implicit and vr not in LONG_VRS and len(content) > 0xFFFF:
             vr = "UN"
         return head(found.tag, vr, len(content), self.target) + content
+
+    def _vr(self, found: Element, level: _Level) -> str:
+        vr = _vr(found, level)
+        start = self.data[found.value : min(found.value + 4, found.end)]
+        # Some write other values under the tag of a sequence.
+        return "UN" if vr == "SQ" and start not in (_ITEM, b"") and not found.undefined else vr
 
     def _sequence(self, found: Element, level: _Level, depth: int) -> bytes:
         target = self.target

@@ -1,17 +1,20 @@
 """A payload in another transfer syntax, for a receiver that takes no other: native ones, and decompressing.
 
 Native to native changes how bytes are written, nothing that they say. Decompressing keeps the SOP Instance
-UID and every flag of loss: the pixels are what the receiver of the codestream would see.
+UID and every flag of loss: the pixels are what the receiver of the codestream would see. Compressed icons
+are left out.
 """
 
 from __future__ import annotations
 
+import struct
 from dataclasses import replace
 
 from mapdr.dicom.recode import recode
 from mapdr.dicom.scan import deflate, is_deflated
 from mapdr.dicom.write import (
     EXPLICIT_LITTLE,
+    ITEM,
     PIXEL_DATA,
     UNDEFINED,
     Element,
@@ -31,6 +34,7 @@ from mapdr.transform.image import Attributes, Image, LeaveAsIs
 from mapdr.transform.policy import NATIVE
 
 ALWAYS_LOSSY = frozenset("1.2.840.10008.1.2.4." + number for number in ("50", "51", "53", "55"))
+_FRAGMENTED = struct.pack("<HH2sHIHH", 0x7FE0, 0x0010, b"OB", 0, UNDEFINED, ITEM >> 16, ITEM & 0xFFFF)
 _COMPONENT_TRANSFORMS = ("YBR_RCT", "YBR_ICT")
 
 
@@ -87,9 +91,10 @@ def _recoded(data: DataSet, target: Encoding) -> tuple[Part, ...]:
 
 
 def _refuse_unclear_order(attributes: Attributes, pixel: Element) -> None:
-    """Pixel cells of 32 bits, or of 16 in OB, are written in big endian in more than one way."""
+    """In big endian, only cells of 8 bits, of 16 in OW, and bits in OB are written in one way."""
     allocated = attributes.number(0x00280100, 0) or 0
-    if pixel.tag == PIXEL_DATA and allocated > (8 if pixel.vr == "OB" else 16):
+    clear = (1, 8) if pixel.vr == "OB" else (8, 16)
+    if pixel.tag == PIXEL_DATA and allocated not in clear:
         raise Permanent("programs disagree on the byte order of such pixels", reason="syntax")
 
 
@@ -109,6 +114,7 @@ def _decompressed(data: DataSet, target: Encoding, workers: int) -> tuple[Part, 
     except LeaveAsIs as left:
         raise Permanent(f"the pixel data cannot be decompressed: {left.reason}", reason="syntax") from left
     changes: dict[int, bytes | None] = dict.fromkeys((0x7FE00000, 0x7FE00001, 0x7FE00002))
+    changes.update(dict.fromkeys(_compressed_icons(attributes)))
     colour = "RGB" if image.samples > 1 and _is_rgb_now(image, syntax) else image.photometric
     if colour != image.photometric:
         changes[0x00280004] = element(0x00280004, "CS", colour.encode("ascii"))
@@ -134,6 +140,15 @@ def _decompressed(data: DataSet, target: Encoding, workers: int) -> tuple[Part, 
         recode(whole, EXPLICIT_LITTLE, target, context=context),
         recode(tail, EXPLICIT_LITTLE, target, context=context),
     )
+
+
+def _compressed_icons(attributes: Attributes) -> list[int]:
+    """Sequences with compressed thumbnails, which no native syntax can carry (PS3.5 section A.4)."""
+    return [
+        found.tag
+        for found in attributes.elements.values()
+        if found.vr in ("SQ", "UN") and _FRAGMENTED in attributes.header[found.value : found.end]
+    ]
 
 
 def _is_rgb_now(image: Image, syntax: str) -> bool:

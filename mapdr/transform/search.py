@@ -37,6 +37,7 @@ def find_level(size_at: Callable[[float], int], goal: int, start: float, most: f
     high: tuple[float, int] | None = None
     level = min(max(start, LEAST), most)
     best = (math.inf, level, 0)
+    stride = 3.0
     for encodes in range(1, MOST_ENCODES + 1):
         size = size_at(level)
         off = math.log(size / goal)
@@ -51,17 +52,18 @@ def find_level(size_at: Callable[[float], int], goal: int, start: float, most: f
             if level <= LEAST:
                 break
             high = (level, size)
-        level = _next(low, high, goal, level - off / PER_DB, most)
+        if low is None or high is None:
+            # Where the size hardly answers to the level, steps by the slope would creep: each is wider.
+            step = math.copysign(max(abs(off) / PER_DB, stride), -off) if encodes > 1 else -off / PER_DB
+            level, stride = min(max(level + step, LEAST), most), 2 * stride
+        else:
+            level = _between(low, high, goal)
         if low and high and high[0] - low[0] < 1e-3:
             break
     return Found(best[1], best[2], False, False, encodes)
 
 
-def _next(
-    low: tuple[float, int] | None, high: tuple[float, int] | None, goal: int, step: float, most: float
-) -> float:
-    if low is None or high is None:
-        return min(max(step, LEAST), most)
+def _between(low: tuple[float, int], high: tuple[float, int], goal: int) -> float:
     width, rise = high[0] - low[0], math.log(high[1] / low[1])
     guess = low[0] + width * (math.log(goal / low[1]) / rise)
     # Near an end of the bracket a secant creeps; keep a tenth of the width away.

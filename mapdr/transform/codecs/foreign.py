@@ -140,6 +140,15 @@ def decoders(size: int) -> Decoders:
         return _shared[0]
 
 
+def close_decoders() -> None:
+    """End the node's decoder processes; the next image starts new ones."""
+    with _lock:
+        while _shared:
+            pool = _shared.pop()
+            atexit.unregister(pool.close)
+            pool.close()
+
+
 class ForeignFrames:
     """The frames of encapsulated pixel data as stored values."""
 

@@ -1,8 +1,9 @@
 """JPEG 2000 by OpenJPEG (imagecodecs): raw codestreams, one tile, one layer (PS3.5 section A.4.4).
 
 imagecodecs takes no ratio: its `level` is a PSNR in dB against 2**bitspersample, so the precision is always
-given. Without it, 12-bit pixels in 16-bit arrays come out as garbage, and without an error. The GIL is
-released while it works.
+given. Without it, 12-bit pixels in 16-bit arrays come out as garbage, and without an error; and it is not
+heeded for 8 bits and less in a 16-bit array, so those go in 8-bit ones. What the stream says is checked. The
+GIL is released while it works.
 """
 
 from __future__ import annotations
@@ -21,6 +22,8 @@ LOSSLESS_UID = "1.2.840.10008.1.2.4.90"
 LOSSY_UID = "1.2.840.10008.1.2.4.91"
 METHOD = "ISO_15444_1"
 """What (0028,2114) calls the irreversible process (PS3.3 section C.7.6.1.1.5.1)."""
+_PRECISION = 42
+"""Where SIZ holds Ssiz of the first component (ISO/IEC 15444-1, A.5.1), right after SOC."""
 LARGE_FRAME = 1 << 23
 """Bytes from which one frame is worth more than one thread: below, the pool of images is as fast."""
 
@@ -53,10 +56,11 @@ class Jpeg2000:
         """
         if level is not None and not 1 <= level <= 1000:
             raise ValueError("imagecodecs takes a level outside 1 to 1000 for lossless")
+        cells = np.ascontiguousarray(frame, f"{frame.dtype.kind}{1 if bits <= 8 else 2}")
         try:
-            return bytes(
+            stream = bytes(
                 self._codec.jpeg2k_encode(
-                    np.ascontiguousarray(frame),
+                    cells,
                     level=0 if level is None else level,
                     codecformat="j2k",
                     bitspersample=bits,
@@ -67,6 +71,9 @@ class Jpeg2000:
             )
         except Exception as error:
             raise Permanent(f"JPEG 2000 cannot encode: {type(error).__name__}", reason="codec") from error
+        if stream[_PRECISION] != bits - 1 | (0x80 if cells.dtype.kind == "i" else 0):
+            raise Permanent("JPEG 2000 was encoded with another precision than asked for", reason="codec")
+        return stream
 
     def decode(self, stream: bytes, size: int = 0) -> Pixels:
         """The frame of a codestream that came from here; `size` is a hint, the frame's bytes."""

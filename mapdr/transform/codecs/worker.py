@@ -94,8 +94,28 @@ def _jpegls(job: Job, stream: bytes) -> Pixels:
 def _jpeg(job: Job, stream: bytes) -> Pixels:
     import imagecodecs
 
-    pixels: Pixels = imagecodecs.jpeg_decode(stream)
+    if job.photometric == "RGB" and _names_no_colours(stream):
+        pixels: Pixels = imagecodecs.jpeg_decode(stream, colorspace="RGB", outcolorspace="RGB")
+    else:
+        pixels = imagecodecs.jpeg_decode(stream)
     return pixels
+
+
+def _names_no_colours(stream: bytes) -> bool:
+    """Whether nothing in the stream says what its components are, so that the data set must be believed.
+
+    An Adobe or JFIF segment says it, and component numbers 1, 2, 3 or R, G, B do: libjpeg heeds those.
+    """
+    at = 2
+    while at + 4 <= len(stream) and stream[at] == 0xFF:
+        marker, length = stream[at + 1], int.from_bytes(stream[at + 2 : at + 4], "big")
+        body = stream[at + 4 : at + 2 + length]
+        if (marker == 0xEE and body[:5] == b"Adobe") or (marker == 0xE0 and body[:4] == b"JFIF"):
+            return False
+        if 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC):
+            return body[6::3][:3] not in (b"\1\2\3", b"RGB")
+        at += 2 + length
+    return False
 
 
 def _jpeg_lossless(job: Job, stream: bytes) -> Pixels:

@@ -1,0 +1,110 @@
+"""Encapsulation both ways, checked by pydicom."""
+
+from __future__ import annotations
+
+import struct
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pydicom.encaps import encapsulate as pydicom_encapsulate
+from pydicom.encaps import generate_frames, parse_basic_offsets
+
+from mapdr.dicom.write import EXPLICIT_LITTLE, walk
+from mapdr.kernel.errors import Permanent
+from mapdr.transform.fragments import EXTENDED_OFFSETS, encapsulate, fragments, frame_spans
+
+FRAMES = st.lists(st.binary(min_size=1, max_size=40), min_size=1, max_size=6)
+HEAD = b"\xe0\x7f\x10\x00OB\0\0\xff\xff\xff\xff"
+END = b"\xfe\xff\xdd\xe0\0\0\0\0"
+
+
+def joined(frames: list[bytes], **options: int) -> tuple[bytes, bytes]:
+    before, parts = encapsulate(frames, **options)
+    return before, b"".join(part for part in parts if isinstance(part, bytes))
+
+
+def item(content: bytes) -> bytes:
+    return b"\xfe\xff\x00\xe0" + struct.pack("<I", len(content)) + content
+
+
+def pixel_of(blob: bytes):
+    return next(found for found in walk(blob, EXPLICIT_LITTLE) if found.tag == 0x7FE00010)
+
+
+def padded(frames: list[bytes]) -> list[bytes]:
+    return [frame + b"\0" * (len(frame) % 2) for frame in frames]
+
+
+@given(FRAMES)
+def test_pydicom_reads_our_frames_and_table(frames: list[bytes]) -> None:
+    before, blob = joined(frames)
+    assert before == b""
+    assert blob.startswith(HEAD)
+    assert blob.endswith(END)
+    assert list(generate_frames(blob[12:], number_of_frames=len(frames))) == padded(frames)
+    offsets = parse_basic_offsets(blob[12:])
+    assert offsets[0] == 0
+    assert [blob[12 + 8 + 4 * len(frames) :][at : at + 4] for at in offsets] == [b"\xfe\xff\x00\xe0"] * len(
+        frames
+    )
+
+
+@given(FRAMES, st.booleans())
+def test_we_read_pydicoms(frames: list[bytes], table: bool) -> None:
+    blob = HEAD + pydicom_encapsulate(padded(frames), has_bot=table) + END
+    spans = frame_spans(blob, pixel_of(blob), len(frames))
+    assert [b"".join(blob[a:b] for a, b in frame) for frame in spans] == padded(frames)
+
+
+@given(st.lists(st.lists(st.binary(min_size=2, max_size=9), min_size=1, max_size=3), min_size=1, max_size=4))
+def test_fragments_are_grouped_by_the_table(frames: list[list[bytes]]) -> None:
+    frames = [padded(frame) for frame in frames]
+    offsets, body = [], b""
+    for frame in frames:
+        offsets.append(len(body))
+        body += b"".join(map(item, frame))
+    blob = HEAD + item(struct.pack(f"<{len(offsets)}I", *offsets)) + body + END
+    spans = frame_spans(blob, pixel_of(blob), len(frames))
+    assert [[blob[a:b] for a, b in frame] for frame in spans] == frames
+
+
+def test_without_tables_frames_are_told_by_how_they_begin() -> None:
+    frames = [[b"\xff\xd8\xff\xe0", b"more"], [b"\xff\xd8\xff\xc3", b"and", b"more"]]
+    body = b"".join(item(part + b"\0" * (len(part) % 2)) for frame in frames for part in frame)
+    blob = HEAD + item(b"") + body + END
+    assert [len(frame) for frame in frame_spans(blob, pixel_of(blob), 2)] == [2, 3]
+
+
+def test_one_frame_takes_all_fragments() -> None:
+    blob = HEAD + item(b"") + item(b"ab") + item(b"cd") + END
+    assert len(frame_spans(blob, pixel_of(blob), 1)[0]) == 2
+
+
+def test_the_extended_table_comes_only_when_offsets_need_64_bits() -> None:
+    frames = [b"abcd", b"efg", b"hi"]
+    before, blob = joined(frames, limit=20)
+    found = {each.tag: before[each.value : each.end] for each in walk(before, EXPLICIT_LITTLE)}
+    assert struct.unpack("<3Q", found[EXTENDED_OFFSETS]) == (0, 12, 24)
+    assert struct.unpack("<3Q", found[0x7FE00002]) == (4, 4, 2)
+    table, spans = fragments(blob, pixel_of(blob))
+    assert table == ()
+    assert [blob[a:b] for a, b in spans] == padded(frames)
+    grouped = frame_spans(blob, pixel_of(blob), 3, found[EXTENDED_OFFSETS])
+    assert [blob[a:b] for ((a, b),) in grouped] == padded(frames)
+
+
+@pytest.mark.parametrize(
+    ("body", "frames"),
+    [
+        (b"", 1),
+        (item(b""), 1),
+        (item(b"") + item(b"ab") + item(b"cd"), 3),
+        (item(b"") + item(b"ab") + item(b"\xff\xd8\xff\0") + item(b"cd"), 2),
+    ],
+)
+def test_what_makes_no_frames_is_refused(body: bytes, frames: int) -> None:
+    blob = HEAD + body + END
+    with pytest.raises(Permanent) as caught:
+        frame_spans(blob, pixel_of(blob), frames)
+    assert caught.value.reason == "fragments"
