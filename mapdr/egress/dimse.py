@@ -31,7 +31,8 @@ from mapdr.kernel.retry import Retry
 from mapdr.kernel.stage import EgressSession, Factory, Settings, StageConfig
 from mapdr.wire import status
 from mapdr.wire.contexts import VERIFICATION, is_transfer_syntax
-from mapdr.wire.link import Limits, Requestor
+from mapdr.wire.driver import Limits
+from mapdr.wire.link import Requestor
 from mapdr.wire.pdu import MAX_CONTEXTS
 
 EXPLICIT_LITTLE_ENDIAN = "1.2.840.10008.1.2.1"

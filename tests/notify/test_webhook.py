@@ -243,7 +243,8 @@ class Told:
 
 def test_an_event_becomes_one_row_per_hook_and_is_seen_by_observers(store: Store) -> None:
     event = StudyEvent(
-        "study.received:1:0:0", "study.received", 1, "1.2.3", "20261123", "", {}, ("CT",), 1, 5, 0, 0, "", 0, 1, 2, 3
+        "study.received:1:0:0", "study.received", 1, "1.2.3", "20261123", "", {}, ("CT",),
+        1, 5, 0, 0, "", 0, 1, 2, 3,
     )  # fmt: skip
     watch = Watch()
     with Ris() as ris:

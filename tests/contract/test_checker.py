@@ -1,0 +1,248 @@
+"""The checker catches stages that break the contract, each in its own way."""
+
+from __future__ import annotations
+
+import threading
+from collections import Counter
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mapdr.kernel.errors import Refused
+from mapdr.kernel.item import Instance, Need, Outcome, Payload, Source, Verdict
+from mapdr.testing.contract import (
+    ContractError,
+    Sent,
+    check_egress,
+    check_lifecycle,
+    check_receiver,
+    check_transform,
+    leaves_nothing,
+)
+
+OBJECTS = [Sent("1.2", f"1.2.{number}", "1.2.840.10008.1.2.1", bytes([number, 0])) for number in range(60)]
+PAYLOADS = [
+    Payload("1.2", each.sop_instance_uid, each.transfer_syntax_uid, (each.data,), 2) for each in OBJECTS
+]
+INSTANCE = Instance(
+    "0" * 32, Source("r", "a", "b", "c"), "1.2", "1.2.3", "1", "2", "CT", "1.2.840.10008.1.2.1",
+    Path("x"), 0, 2, 0.0,
+)  # fmt: skip
+
+
+class Receiver:
+    """A receiver without a network; subclasses break one sentence each."""
+
+    def __init__(self, intake: Any) -> None:
+        self.intake = intake
+
+    def start(self) -> None:
+        pass
+
+    def stop(self, deadline: float) -> None:
+        pass
+
+    def take(self, each: Sent) -> bool:
+        try:
+            incoming = self.intake.begin(
+                Source("r", "a", "b", "c"),
+                each.sop_class_uid,
+                each.sop_instance_uid,
+                each.transfer_syntax_uid,
+            )
+        except Refused:
+            return False
+        try:
+            incoming.write(each.data)
+            incoming.commit()
+        except Refused:
+            incoming.abort()
+            return False
+        return True
+
+
+class Lies(Receiver):
+    def take(self, each: Sent) -> bool:
+        super().take(each)
+        return True
+
+
+class Twice(Receiver):
+    def take(self, each: Sent) -> bool:
+        return super().take(each) | super().take(each)
+
+
+class Garbles(Receiver):
+    def take(self, each: Sent) -> bool:
+        return super().take(Sent(each.sop_class_uid, each.sop_instance_uid, each.transfer_syntax_uid, b"zz"))
+
+
+class LeavesThread(Receiver):
+    def __init__(self, intake: Any) -> None:
+        super().__init__(intake)
+        self.end = threading.Event()
+
+    def start(self) -> None:
+        threading.Thread(target=self.end.wait, args=(30,), daemon=True).start()
+
+
+def push(stage: Receiver, objects: Sequence[Sent]) -> list[tuple[Sent, bool]]:
+    return [(each, stage.take(each)) for each in objects]
+
+
+def test_a_sound_receiver_passes(tmp_path: Path) -> None:
+    check_receiver(Receiver, push, OBJECTS, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("kind", "sentence"),
+    [
+        (Lies, "success is answered exactly"),
+        (Twice, "twice"),
+        (Garbles, "the bytes that were sent"),
+    ],
+)
+def test_a_receiver_that_lies_is_caught(kind: Any, sentence: str, tmp_path: Path) -> None:
+    with pytest.raises(ContractError, match=sentence):
+        check_receiver(kind, push, OBJECTS, tmp_path)
+
+
+def test_a_receiver_that_forgets_an_answer_is_caught(tmp_path: Path) -> None:
+    with pytest.raises(ContractError, match="every object gets an answer"):
+        check_receiver(Receiver, lambda stage, objects: push(stage, objects)[1:], OBJECTS, tmp_path)
+
+
+def test_a_thread_that_is_left_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("mapdr.testing.contract.PATIENCE", 0.2)
+    made: list[LeavesThread] = []
+
+    def make() -> LeavesThread:
+        made.append(LeavesThread(None))
+        return made[-1]
+
+    with pytest.raises(ContractError, match="a thread"):
+        check_lifecycle(make)
+    for each in made:
+        each.end.set()
+
+
+def test_a_file_that_is_left_is_caught(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr("mapdr.testing.contract.PATIENCE", 0.2)
+    with (tmp_path / "left").open("w") as outer:
+        assert outer
+        with pytest.raises(ContractError, match="an open file"), leaves_nothing():
+            file = (tmp_path / "more").open("w")
+        file.close()
+
+
+class Session:
+    """A session that is well; `answer` decides what becomes of a payload."""
+
+    def __init__(self, egress: FakeEgress) -> None:
+        self.egress = egress
+        self.open = True
+
+    def covers(self, need: Need) -> bool:
+        return need.sop_class_uid == "1.2"
+
+    accepts = covers
+
+    def send(self, payload: Payload) -> Outcome:
+        if not self.open:
+            return self.egress.when_closed
+        return self.egress.answer(payload)
+
+    def close(self) -> None:
+        self.open = False
+
+
+class FakeEgress:
+    """A destination without a network."""
+
+    sessions = 2
+    syntaxes = ()
+    when_closed = Outcome(Verdict.RETRY, comment="closed", peer_fault=True)
+
+    def __init__(self, answer: Callable[[Payload], Outcome]) -> None:
+        self.answer = answer
+
+    def start(self) -> None:
+        pass
+
+    def stop(self, deadline: float) -> None:
+        pass
+
+    def connect(self, needs: Sequence[Need]) -> Session:
+        return Session(self)
+
+    def probe(self) -> Outcome:
+        return Outcome(Verdict.DELIVERED, 0)
+
+
+def server(*, copies: int = 1, claim_all: bool = False) -> tuple[Callable[[Payload], Outcome], list[str]]:
+    """A receiver that refuses every fifth; what it confirmed."""
+    confirmed: list[str] = []
+
+    def answer(payload: Payload) -> Outcome:
+        if int(payload.sop_instance_uid.split(".")[-1]) % 5 == 0:
+            return Outcome(Verdict.DELIVERED if claim_all else Verdict.REFUSED, 0 if claim_all else 0xC000)
+        confirmed.extend([payload.sop_instance_uid] * copies)
+        return Outcome(Verdict.DELIVERED, 0)
+
+    return answer, confirmed
+
+
+def test_a_sound_destination_passes() -> None:
+    answer, confirmed = server()
+    counts = check_egress(lambda: FakeEgress(answer), PAYLOADS, arrived=lambda: confirmed)
+    assert Counter(counts) == {Verdict.DELIVERED: 48, Verdict.REFUSED: 12}
+
+
+def test_a_destination_that_calls_refused_images_delivered_is_caught() -> None:
+    answer, confirmed = server(claim_all=True)
+    with pytest.raises(ContractError, match="confirmed by the receiver"):
+        check_egress(lambda: FakeEgress(answer), PAYLOADS, arrived=lambda: confirmed)
+
+
+def test_a_destination_that_sends_twice_is_caught() -> None:
+    answer, confirmed = server(copies=2)
+    with pytest.raises(ContractError, match="twice"):
+        check_egress(lambda: FakeEgress(answer), PAYLOADS, arrived=lambda: confirmed)
+
+
+def test_a_closed_session_that_claims_success_is_caught() -> None:
+    answer, confirmed = server()
+
+    class Wrong(FakeEgress):
+        when_closed = Outcome(Verdict.DELIVERED, 0)
+
+    with pytest.raises(ContractError, match="closed session"):
+        check_egress(lambda: Wrong(answer), PAYLOADS, arrived=lambda: confirmed)
+
+
+class Changes:
+    """A transform; `make` gives the new bytes of each call."""
+
+    def __init__(self, make: Callable[[], bytes]) -> None:
+        self.make = make
+
+    def apply(self, payload: Payload, instance: Instance, memory: Any) -> Payload:
+        data = self.make()
+        return Payload("1.2", "1.2.3", "1.2.840.10008.1.2.1", (data,), len(data))
+
+
+def test_a_sound_transform_passes() -> None:
+    assert check_transform(lambda: Changes(lambda: b"same"), [(PAYLOADS[0], INSTANCE)] * 5) == 5
+
+
+def test_a_transform_that_makes_other_bytes_on_a_retry_is_caught() -> None:
+    bytes_of = iter(range(10_000))
+    with pytest.raises(ContractError, match="same bytes"):
+        check_transform(lambda: Changes(lambda: b"%06d" % next(bytes_of)), [(PAYLOADS[0], INSTANCE)] * 5)
+
+
+def test_an_odd_data_set_is_caught() -> None:
+    with pytest.raises(ContractError, match="even"):
+        check_transform(lambda: Changes(lambda: b"odd"), [(PAYLOADS[0], INSTANCE)])

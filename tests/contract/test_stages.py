@@ -1,0 +1,158 @@
+"""Every stage that MAPDR ships, through the contract that it publishes."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from pydantic import TypeAdapter
+
+from mapdr.kernel.item import FileSlice, Instance, Payload, Source, Verdict
+from mapdr.kernel.registry import BUILTIN, Registry
+from mapdr.kernel.stage import Settings
+from mapdr.kernel.watch import Watch
+from mapdr.testing.contract import OBJECTS, Sent, check_egress, check_receiver, check_transform
+from mapdr.testing.generator import GeneratedImage, study
+from mapdr.wire.driver import Limits
+from mapdr.wire.link import Requestor
+from peers.rawsink import Answer, RawSink
+
+REGISTRY = Registry()
+
+
+def build(kind: str, type_: str, config: Any, folder: Path, next_: Any = None) -> Any:
+    """A stage as the kernel builds it."""
+    factory = REGISTRY.factory(kind, type_)
+    settings = Settings("stage", "node", folder, bytes(range(32)), Watch())
+    return factory.build(settings, TypeAdapter(factory.config).validate_python(config), next_)
+
+
+def images(count: int) -> list[GeneratedImage]:
+    """Small images of three modalities."""
+    third = count // 3 + 1
+    made = [*study("CT", images=third, size=(32, 32)), *study("MR", images=third, size=(32, 32))]
+    return [*made, *study("US", images=third, size=(32, 32))][:count]
+
+
+def spooled(image: GeneratedImage, folder: Path) -> tuple[Payload, Instance]:
+    """An image as it lies in the spool, and the payload that relays it."""
+    path = folder / f"{image.sop_instance_uid}.dcm"
+    path.write_bytes(bytes(400) + image.dataset)
+    instance = Instance(
+        id="0" * 32,
+        source=Source("modalities", "CT1", "MAPDR", "127.0.0.1"),
+        sop_class_uid=image.sop_class_uid,
+        sop_instance_uid=image.sop_instance_uid,
+        study_instance_uid=image.study_instance_uid,
+        series_instance_uid=image.series_instance_uid,
+        modality=image.modality,
+        transfer_syntax_uid=image.transfer_syntax_uid,
+        path=path,
+        data_offset=400,
+        size=len(image.dataset),
+        received_at=0.0,
+    )
+    payload = Payload(
+        image.sop_class_uid,
+        image.sop_instance_uid,
+        image.transfer_syntax_uid,
+        (FileSlice(path, 400, len(image.dataset)),),
+        len(image.dataset),
+    )
+    return payload, instance
+
+
+def push_dicom(stage: Any, objects: Sequence[Sent]) -> Iterator[tuple[Sent, bool]]:
+    """Send over one association; a lost one means that what it carried was not accepted."""
+    proposals = list(dict.fromkeys((each.sop_class_uid, (each.transfer_syntax_uid,)) for each in objects))
+    requestor = Requestor.connect(
+        "127.0.0.1", stage.port, calling_ae="CT1", called_ae="MAPDR", proposals=proposals, limits=Limits()
+    )
+    try:
+        for each in objects:
+            payload = Payload(
+                each.sop_class_uid,
+                each.sop_instance_uid,
+                each.transfer_syntax_uid,
+                (each.data,),
+                len(each.data),
+            )
+            yield each, requestor.c_store(payload).status == 0
+    finally:
+        requestor.release()
+
+
+def receive_dicom(folder: Path) -> None:
+    objects = [
+        Sent(each.sop_class_uid, each.sop_instance_uid, each.transfer_syntax_uid, each.dataset)
+        for each in images(OBJECTS)
+    ]
+    config = {"ae_title": "MAPDR", "host": "127.0.0.1", "port": 0}
+    check_receiver(
+        lambda intake: build("receive", "dicom", config, folder, intake), push_dicom, objects, folder
+    )
+
+
+def egress_dicom(folder: Path) -> None:
+    chance = random.Random(1)
+    fates = [Answer()] * 6 + [Answer(0xB000), Answer(0xA700), Answer(0xC000), Answer(hang_up="abort")]
+    with RawSink(lambda request: chance.choice(fates)) as sink:
+        config = {"ae_title": "SINK", "host": "127.0.0.1", "port": sink.port}
+        counts = check_egress(
+            lambda: build("egress", "dicom", config, folder),
+            [spooled(each, folder)[0] for each in images(OBJECTS)],
+            arrived=lambda: [
+                request.sop_instance_uid for request, status in sink.answered if status in (0, 0xB000)
+            ],
+        )
+    assert {Verdict.DELIVERED, Verdict.RETRY, Verdict.REFUSED} <= set(counts)
+
+
+def transform_tags(folder: Path) -> None:
+    config = [
+        {"set": "InstitutionName", "to": "Clinic North"},
+        {"prefix": "AccessionNumber", "with": "CN-"},
+        {"remove": "OtherPatientIDs"},
+    ]
+    cases = [spooled(each, folder) for each in images(30)]
+    done = check_transform(lambda: build("transform", "tags", config, folder), cases, may_fail=False)
+    assert done == len(cases)
+    too_long = [{"set": "AccessionNumber", "to": "much too long for its VR"}]
+    assert check_transform(lambda: build("transform", "tags", too_long, folder), cases) == 0
+
+
+def transform_compress(folder: Path) -> None:
+    cases = [spooled(each, folder) for each in images(9)]
+    for config in ({"to": "jpeg2000-lossless"}, {"to": "jpeg2000", "ratio": 5}):
+        check_transform(
+            lambda config=config: build("transform", "compress", config, folder), cases, may_fail=False
+        )  # type: ignore[misc]
+
+
+def codec_jpeg2000(folder: Path) -> None:
+    codec = build("codec", "jpeg2000", {}, folder)
+    frame = np.random.default_rng(0).integers(0, 4096, (64, 48), dtype=np.uint16)
+    stream = codec.encode(frame, 12, mct=False)
+    assert np.array_equal(codec.decode(stream, frame.nbytes), frame)
+
+
+CHECKS: dict[tuple[str, str], Callable[[Path], None]] = {
+    ("receive", "dicom"): receive_dicom,
+    ("transform", "tags"): transform_tags,
+    ("transform", "compress"): transform_compress,
+    ("codec", "jpeg2000"): codec_jpeg2000,
+    ("egress", "dicom"): egress_dicom,
+}
+
+
+def test_every_built_in_stage_is_checked() -> None:
+    assert set(CHECKS) == set(BUILTIN)
+
+
+@pytest.mark.parametrize("stage", CHECKS, ids="-".join)
+def test_it_keeps_the_contract(stage: tuple[str, str], tmp_path: Path) -> None:
+    CHECKS[stage](tmp_path)
