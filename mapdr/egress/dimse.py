@@ -130,6 +130,7 @@ class DimseEgressConfig(StageConfig):
     tls: Annotated[TlsConfig | None, BeforeValidator(_switch)] = None
     associations: int = Field(default=2, ge=1, le=64)
     bandwidth: BandwidthField | None = Field(default=None, ge=8000)
+    wait_for_study: Duration = 0.0
     syntaxes: tuple[Syntax, ...] = (EXPLICIT_LITTLE_ENDIAN, IMPLICIT_LITTLE_ENDIAN)
     connect_timeout: Duration = Field(default=10.0, gt=0)
     acse_timeout: Duration = Field(default=30.0, gt=0)
@@ -178,6 +179,11 @@ class DimseEgress:
     def retry(self) -> Retry:
         """The policy of this destination."""
         return self._config.retry.policy()
+
+    @property
+    def quiet_seconds(self) -> float:
+        """For how long a study must have been quiet before it is sent."""
+        return self._config.wait_for_study
 
     def start(self) -> None:
         """Read the TLS files once. Raises ConfigurationError if they cannot be used."""
