@@ -6,7 +6,8 @@ It decodes on its own and knows nothing of how MAPDR did it, so it can be truste
 from __future__ import annotations
 
 import io
-from collections.abc import Mapping
+import math
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,6 +19,8 @@ from pydicom.encaps import generate_frames
 
 JPEG2000_LOSSLESS = "1.2.840.10008.1.2.4.90"
 JPEG2000 = "1.2.840.10008.1.2.4.91"
+
+_PIXEL_DATA = 0x7FE00010
 
 COMPRESSION = frozenset(
     pydicom.datadict.tag_for_keyword(keyword)
@@ -68,16 +71,33 @@ def _meta(transfer_syntax_uid: str) -> bytes:
 
 
 def pixels(ds: Any) -> NDArray[Any]:
-    """The pixels as they are stored, decoded if need be: rows x columns, x 3 for colour."""
+    """The pixels as they are stored, decoded if need be: (frames x) rows x columns (x 3 for colour).
+
+    Raises ValueError for what is neither native nor JPEG 2000.
+    """
     syntax = str(ds.file_meta.TransferSyntaxUID)
+    frames = int(ds.get("NumberOfFrames", 1) or 1)
     if syntax in (JPEG2000, JPEG2000_LOSSLESS):
-        (frame,) = generate_frames(ds.PixelData, number_of_frames=1)
-        decoded: NDArray[Any] = imagecodecs.jpeg2k_decode(frame)
-        return decoded
-    shape = (ds.Rows, ds.Columns, ds.SamplesPerPixel)[: 3 if ds.SamplesPerPixel > 1 else 2]
-    kind = np.dtype("<u2" if ds.BitsAllocated == 16 else "u1")
-    count = int(np.prod(shape))
-    return np.frombuffer(ds.PixelData, kind, count).reshape(shape)
+        decoded = [
+            imagecodecs.jpeg2k_decode(one) for one in generate_frames(ds.PixelData, number_of_frames=frames)
+        ]
+        return decoded[0] if frames == 1 else np.stack(decoded)
+    if ds.file_meta.TransferSyntaxUID.is_compressed and not ds.file_meta.TransferSyntaxUID.is_deflated:
+        raise ValueError("this transfer syntax is not decoded here")
+    if ds.BitsAllocated not in (8, 16):
+        raise ValueError("only 8 and 16 bits are compared here")
+    order = "<" if ds.file_meta.TransferSyntaxUID.is_little_endian else ">"
+    kind = np.dtype(f"{order}{'i' if ds.PixelRepresentation else 'u'}{ds.BitsAllocated // 8}")
+    shape = [ds.Rows, ds.Columns]
+    if ds.SamplesPerPixel > 1:
+        shape = (
+            [ds.SamplesPerPixel, *shape] if ds.get("PlanarConfiguration", 0) else [*shape, ds.SamplesPerPixel]
+        )
+    count = int(np.prod(shape)) * frames
+    native = np.frombuffer(ds.PixelData, kind, count).reshape([frames, *shape] if frames > 1 else shape)
+    if ds.SamplesPerPixel > 1 and ds.get("PlanarConfiguration", 0):
+        native = np.moveaxis(native, -3, -1)
+    return native
 
 
 def original_uid(ds: Any) -> str:
@@ -143,3 +163,65 @@ def _lossy_faults(before: Any, after: Any) -> list[str]:
         "its compression method": after.get("LossyImageCompressionMethod") == "ISO_15444_1",
     }
     return [f"a lossy image lacks {what}" for what, there in wanted.items() if not there]
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """An element before and after, as text; empty where it is absent."""
+
+    tag: str
+    name: str
+    before: str
+    after: str
+
+
+def changes(sent: tuple[bytes, str], arrived: tuple[bytes, str]) -> list[Change]:
+    """The elements that differ between two data sets, nested ones with their path; pixel data left out."""
+    before, after = read(*sent), read(*arrived)
+    return list(_changes(before, after, ""))
+
+
+def _changes(before: Any, after: Any, path: str) -> Iterator[Change]:
+    for tag in sorted({*before.keys(), *after.keys()}):
+        old, new = before.get(tag), after.get(tag)
+        if old == new or tag == _PIXEL_DATA:
+            continue
+        number = f"({tag >> 16:04X},{tag & 0xFFFF:04X})"
+        name = path + str((new if new is not None else old).name)
+        if (
+            old is not None
+            and new is not None
+            and old.VR == new.VR == "SQ"
+            and len(old.value) == len(new.value)
+        ):
+            for index, (one, other) in enumerate(zip(old.value, new.value, strict=True)):
+                yield from _changes(one, other, f"{name}[{index}] / ")
+            continue
+        yield Change(number, name, _value(old), _value(new))
+
+
+def _value(element: Any) -> str:
+    if element is None:
+        return ""
+    if element.VR == "SQ":
+        return f"{len(element.value)} item(s)"
+    if isinstance(element.value, bytes):
+        return f"{len(element.value)} bytes"
+    return str(element.value) if element.value is not None else ""
+
+
+def quality(sent: tuple[bytes, str], arrived: tuple[bytes, str]) -> dict[str, Any] | None:
+    """Largest error and PSNR in dB (peak: max - min of the original); None where it cannot be measured."""
+    before, after = read(*sent), read(*arrived)
+    if "PixelData" not in before or "PixelData" not in after:
+        return None
+    try:
+        original, decoded = pixels(before), pixels(after)
+    except ValueError:
+        return None
+    error = _error(original, decoded)
+    if error <= 0:
+        return None if error < 0 else {"max_error": 0, "psnr": None}
+    square = float(np.mean((original.astype(np.float64) - decoded.astype(np.float64)) ** 2))
+    peak = float(original.max()) - float(original.min())
+    return {"max_error": error, "psnr": round(10 * math.log10(peak * peak / square), 2) if peak else None}

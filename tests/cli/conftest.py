@@ -8,6 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from mapdr.testing import generator
+from paper import nodes
+
 GOLDEN = Path(__file__).parent / "golden"
 
 
@@ -24,3 +27,21 @@ def golden() -> Callable[[str, str], None]:
         assert drawn == path.read_text(encoding="utf-8")
 
     return check
+
+
+@pytest.fixture
+def node(tmp_path: Path) -> nodes.NodeFolder:
+    """A node that has never run."""
+    config = tmp_path / "mapdr.toml"
+    config.write_text(nodes.CONFIG)
+    return nodes.NodeFolder(config)
+
+
+@pytest.fixture
+def used(node: nodes.NodeFolder) -> nodes.NodeFolder:
+    """A node that received 4 CT (2 delivered and 1 parked at telepacs), 2 MR, and 1 US that no rule takes."""
+    for modality, images in (("CT", 4), ("MR", 2), ("US", 1)):
+        node.receive(generator.study(modality, images=images, size=(16, 16)))
+    node.settle("telepacs", "delivered", 2)
+    node.settle("telepacs", "parked", 1, comment="the receiver cannot understand it", reason="refused")
+    return node

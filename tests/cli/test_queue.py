@@ -1,0 +1,65 @@
+"""retry, hold, release and reroute do what they say, to what was selected and to nothing else."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from typing import Any
+
+import pytest
+
+from paper.nodes import NodeFolder
+
+
+def _json(node: NodeFolder, *words: str) -> Any:
+    result = node.mapdr(*words, "--json")
+    assert result.exit_code == 0, result.output
+    return json.loads(result.output)
+
+
+def _states(node: NodeFolder) -> Counter[tuple[str, str]]:
+    rows = _json(node, "deliveries", "--limit", "1000")["deliveries"]
+    return Counter((row["destination"], row["state"]) for row in rows)
+
+
+def test_retry_makes_parked_deliveries_due_again(used: NodeFolder) -> None:
+    assert _json(used, "retry", "--state", "parked") == {"retried": 1}
+    assert _states(used)["telepacs", "parked"] == 0
+    assert _states(used)["telepacs", "delivered"] == 2
+
+
+def test_holding_a_selection_and_releasing_it(used: NodeFolder) -> None:
+    before = _states(used)
+    assert _json(used, "hold", "--to", "archive", "--modality", "CT")["deliveries"] == 4
+    assert _states(used)["archive", "held"] == 4
+    assert _json(used, "release", "--to", "archive")["deliveries"] == 4
+    assert _states(used) == before
+
+
+def test_holding_a_destination_is_shown_and_ends(used: NodeFolder) -> None:
+    assert used.mapdr("hold", "archive").exit_code == 0
+    used.beat()
+    (row,) = [row for row in _json(used, "status")["destinations"] if row["name"] == "archive"]
+    assert row["state"] == "held"
+    assert "held by the operator" in row["why"]
+    assert used.mapdr("release", "archive").exit_code == 0
+    (row,) = [row for row in _json(used, "status")["destinations"] if row["name"] == "archive"]
+    assert row["state"] != "held"
+
+
+@pytest.mark.parametrize(
+    "words", [["hold"], ["release"], ["hold", "archive", "--modality", "CT"], ["hold", "archiv"], ["reroute"]]
+)
+def test_what_is_not_clear_is_status_2_and_changes_nothing(used: NodeFolder, words: list[str]) -> None:
+    before = _states(used)
+    assert used.mapdr(*words).exit_code == 2
+    assert _states(used) == before
+
+
+def test_unrouted_images_go_by_today_s_rules(used: NodeFolder) -> None:
+    assert _json(used, "reroute", "--state", "unrouted")["unrouted"] == 1
+    used.config.write_text(used.config.read_text().replace('["CT", "MR"]', '["CT", "MR", "US"]'))
+    done = _json(used, "reroute", "--state", "unrouted", "--to", "archive")
+    assert (done["images"], done["deliveries"], done["unrouted"]) == (1, 1, 0)
+    assert _json(used, "status")["unrouted"] == 0
+    assert _states(used)["archive", "pending"] == 7

@@ -1,0 +1,137 @@
+"""What the listings say of a node's index, in words and as JSON; and what they keep to themselves."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from mapdr.testing import generator
+from paper.nodes import NodeFolder
+
+
+def _json(node: NodeFolder, *words: str) -> Any:
+    result = node.mapdr(*words, "--json")
+    assert result.exit_code == 0, result.output
+    return json.loads(result.output)
+
+
+def test_the_status_of_a_node_that_never_ran_makes_nothing(node: NodeFolder) -> None:
+    status = _json(node, "status")
+    assert status["today"] == {"received": {}, "delivered": {}}
+    assert (status["pending"], status["parked"], status["unrouted"]) == (0, 0, 0)
+    assert status["node"]["state"] == "stopped"
+    assert not (node.config.parent / "data").exists()
+
+
+def test_the_status_has_the_keys_of_the_design(used: NodeFolder) -> None:
+    status = _json(used, "status")
+    assert status["today"] == {
+        "received": {
+            "CT": {"images": 4, "studies": 1},
+            "MR": {"images": 2, "studies": 1},
+            "US": {"images": 1, "studies": 1},
+        },
+        "delivered": {"telepacs": {"CT": {"images": 2, "studies": 1}}},
+    }
+    assert (status["pending"], status["parked"], status["unrouted"]) == (9, 1, 1)
+    rows = {row["name"]: row for row in status["destinations"]}
+    assert rows["telepacs"]["parked_reasons"] == {"refused": 1}
+    assert (rows["telepacs"]["pending"], rows["archive"]["pending"]) == (3, 6)
+    texts = [item["text"] for item in status["attention"]]
+    assert "1 image parked for telepacs: refused (1)" in texts
+    assert "1 image unrouted: no rule takes them" in texts
+
+
+def test_the_status_in_words(used: NodeFolder) -> None:
+    used.beat()
+    output = used.mapdr("status").output
+    assert "clinic-north" in output
+    assert "running" in output
+    assert "1 image parked for telepacs" in output
+
+
+def test_top_draws_once_and_as_json(used: NodeFolder) -> None:
+    result = used.mapdr("top", "--once")
+    assert result.exit_code == 0
+    assert "Destinations" in result.output
+    assert _json(used, "top")["parked"] == 1
+
+
+def test_deliveries_say_what_the_receiver_said(used: NodeFolder) -> None:
+    rows = _json(used, "deliveries")["deliveries"]
+    assert len(rows) == 12
+    delivered = [row for row in rows if row["state"] == "delivered"]
+    assert [(row["status"], row["tries"], row["destination"]) for row in delivered] == [
+        (0, 1, "telepacs")
+    ] * 2
+    (parked,) = _json(used, "deliveries", "--state", "parked")["deliveries"]
+    assert (parked["status"], parked["reason"]) == (0xA900, "refused")
+    output = used.mapdr("deliveries", "--state", "parked").output
+    assert "0xA900 refused" in " ".join(output.split())
+
+
+@pytest.mark.parametrize(
+    ("selection", "number"),
+    [
+        (["--modality", "MR"], 4),
+        (["--to", "archive"], 6),
+        (["--to", "telepacs", "--modality", "CT"], 4),
+        (["--state", "pending", "--to", "telepacs"], 3),
+        (["--study-date", "2026-01-15"], 12),
+        (["--study-date", "2026-01-16.."], 0),
+        (["--study-date", "..2026-01-15"], 12),
+        (["--study-date", "2026-01-01..2026-01-14"], 0),
+        (["--since", "1 h"], 12),
+        (["--since", "2999-01-01"], 0),
+        (["--limit", "5"], 5),
+        (["--reason", "refused"], 1),
+    ],
+)
+def test_one_grammar_of_selections(used: NodeFolder, selection: list[str], number: int) -> None:
+    assert len(_json(used, "deliveries", *selection)["deliveries"]) == number
+
+
+@pytest.mark.parametrize(
+    "selection",
+    [["--study-date", "yesterday"], ["--study-date", "2026-13-01"], ["--since", "soon"], ["--state", "x"]],
+)
+def test_a_selection_that_is_none_is_status_2(used: NodeFolder, selection: list[str]) -> None:
+    assert used.mapdr("deliveries", *selection).exit_code == 2
+
+
+def test_studies_are_whole_and_say_what_each_destination_has(used: NodeFolder) -> None:
+    rows = {next(iter(row["modalities"])): row for row in _json(used, "studies")["studies"]}
+    assert set(rows) == {"CT", "MR", "US"}
+    assert rows["CT"]["destinations"] == {
+        "archive": {"pending": 4},
+        "telepacs": {"delivered": 2, "parked": 1, "pending": 1},
+    }
+    assert rows["US"]["unrouted"] == 1
+    (only,) = _json(used, "studies", "--modality", "MR")["studies"]
+    assert only["images"] == 2
+    output = used.mapdr("studies").output
+    assert "telepacs 2/4 (1 parked)" in " ".join(output.split())
+
+
+def test_identifying_values_are_shown_only_on_request(used: NodeFolder) -> None:
+    """The generated accession number, patient ID and name appear nowhere unless --identify asks."""
+    image = next(generator.study("CT", images=1, size=(16, 16)))
+    secrets = (image.accession_number, "GEN-000000", "Müller", "19300110")
+    used.beat()
+    for words in (["status"], ["top", "--once"], ["studies"], ["deliveries"]):
+        for more in ([], ["--json"]):
+            output = used.mapdr(*words, *more).output
+            assert not [secret for secret in secrets if secret in output], words
+    asked = used.mapdr("studies", "--identify").output
+    assert image.accession_number in asked
+    assert "GEN-000000" in asked
+    tags = _json(used, "studies", "--identify", "--modality", "CT")["studies"][0]["tags"]
+    assert tags["AccessionNumber"] == image.accession_number
+
+
+def test_a_node_without_an_index_is_status_1_for_listings(node: NodeFolder) -> None:
+    result = node.mapdr("studies")
+    assert result.exit_code == 1
+    assert "the node has not run yet" in result.output
