@@ -149,18 +149,20 @@ def test_a_full_disk_leaves_nothing_and_answers_out_of_resources(
     warm.abort()
     fails_at(monkeypatch, call, nth)
     data = data_set("1.2.3.4", pixels=4000)
-    with pytest.raises(Refused) as caught:
+
+    def push() -> None:
         incoming = world.spool.begin(SOURCE, CT, "1.2.3.4", EXPLICIT)
         for start in range(0, len(data), 2000):
             incoming.write(data[start : start + 2000])
         incoming.commit()
+
+    with pytest.raises(Refused) as caught:
+        push()
     assert caught.value.status == 0xA700
     assert not world.arrivals
     assert world.files() == []
     monkeypatch.undo()
-    again = world.spool.begin(SOURCE, CT, "1.2.3.4", EXPLICIT)
-    again.write(data)
-    again.commit()
+    push()
     assert len(world.arrivals) == 1
 
 
@@ -187,9 +189,9 @@ def test_the_reserve_is_not_touched(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     with pytest.raises(Refused) as caught:
         world.spool.begin(SOURCE, CT, "1.2.3.5", EXPLICIT)
     assert caught.value.status == 0xA700
+    incoming.write(bytes(9000))
     with pytest.raises(Refused):
-        for _ in range(3):
-            incoming.write(bytes(9000))
+        incoming.write(bytes(9000))
     assert world.files() == []
 
 
@@ -253,3 +255,46 @@ def test_many_threads_commit_at_once(tmp_path: Path) -> None:
     assert not failures
     assert len({arrival.id for arrival in world.arrivals}) == 90
     assert len(world.files()) == 90
+
+
+@pytest.mark.parametrize(
+    ("durability", "expected"),
+    [
+        ("power-loss", ["open part", "write", "fsync part", "rename", "open hour", "fsync hour", "submit"]),
+        ("process-crash", ["open part", "write", "rename", "submit"]),
+    ],
+)
+def test_the_steps_come_in_the_order_that_is_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, durability: Any, expected: list[str]
+) -> None:
+    steps: list[str] = []
+    spool = Spool(tmp_path, "node", durability, submit=lambda arrival: steps.append("submit"))
+    warm = spool.begin(SOURCE, CT, "1.2", EXPLICIT)
+    warm.abort()
+    names: dict[int, str] = {}
+    real = {name: getattr(os, name) for name in ("open", "write", "fsync", "rename")}
+
+    def opened(path: Any, *args: Any) -> int:
+        file: int = real["open"](path, *args)
+        names[file] = "part" if str(path).endswith(".part") else "hour" if Path(path).is_dir() else "?"
+        steps.append(f"open {names[file]}")
+        return file
+
+    def written(file: int, data: Any) -> int:
+        steps.append("write")
+        done: int = real["write"](file, data)
+        return done
+
+    def flushed(file: int) -> None:
+        steps.append(f"fsync {names[file]}")
+
+    def renamed(source: str, target: str) -> None:
+        steps.append("rename")
+        real["rename"](source, target)
+
+    for name, call in (("open", opened), ("write", written), ("fsync", flushed), ("rename", renamed)):
+        monkeypatch.setattr(os, name, call)
+    incoming = spool.begin(SOURCE, CT, "1.2.3.4", EXPLICIT)
+    incoming.write(data_set("1.2.3.4"))
+    incoming.commit()
+    assert steps == expected

@@ -1,0 +1,72 @@
+from __future__ import annotations
+
+import pytest
+
+from mapdr.store import OutboxEntry, Settlement, Store
+from mapdr.store.outbox import OutboxSettlement
+from store.conftest import Opener
+from store.world import push
+
+
+def entry(key: str, hook: str = "ris") -> OutboxEntry:
+    return OutboxEntry(key, hook, "study.delivered", {"images": 3, "name": "Ü"})
+
+
+def test_a_key_is_put_once_ever(store: Store) -> None:
+    store.outbox.add([entry("a"), entry("b"), entry("a")], now=10.0)
+    (first, second) = store.outbox.lease("ris", 9, 60, now=11.0)
+    store.outbox.settle([OutboxSettlement(first.id, "delivered", status=200)], now=12.0)
+    store.outbox.add([entry("a"), entry("b")], now=13.0)
+    assert [message.key for message in store.outbox.list()] == ["b", "a"]
+    assert (first.key, second.key) == ("a", "b")
+    assert first.payload == {"images": 3, "name": "Ü"}
+
+
+def test_hooks_do_not_wait_for_each_other(store: Store) -> None:
+    store.outbox.add([entry("a", "slow"), entry("b", "quick")], now=1.0)
+    assert [m.key for m in store.outbox.lease("slow", 9, 60, now=2.0)] == ["a"]
+    assert store.outbox.lease("slow", 9, 60, now=2.0) == []
+    assert [m.key for m in store.outbox.lease("quick", 9, 60, now=2.0)] == ["b"]
+
+
+def test_a_lease_that_ran_out_is_due_again(opener: Opener) -> None:
+    opener().outbox.add([entry("a")], now=1.0)
+    again = opener(start=False).outbox
+    assert len(again.lease("ris", 9, 60, now=2.0)) == 1
+    assert again.lease("ris", 9, 60, now=61.0) == []
+    assert len(again.lease("ris", 9, 60, now=63.0)) == 1
+
+
+def test_a_message_waits_then_is_parked_and_tried_by_hand(store: Store) -> None:
+    store.outbox.add([entry("a")], now=1.0)
+    (message,) = store.outbox.lease("ris", 9, 60, now=1.0)
+    store.outbox.settle([OutboxSettlement(message.id, "pending", 100.0, 503, "busy")], now=2.0)
+    assert store.outbox.next_due("ris") == 100.0
+    assert store.outbox.lease("ris", 9, 60, now=99.0) == []
+    (message,) = store.outbox.lease("ris", 9, 60, now=100.0)
+    assert (message.attempts, message.status, message.comment) == (1, 503, "busy")
+    store.outbox.settle([OutboxSettlement(message.id, "parked", 0, 410, "gone")], now=101.0)
+    assert store.outbox.next_due("ris") is None
+    (parked,) = store.outbox.list(state="parked", hook="ris")
+    assert (parked.attempts, parked.settled_at) == (2, 101.0)
+    assert store.outbox.retry("other") == 0
+    assert store.outbox.retry("ris") == 1
+    assert [m.attempts for m in store.outbox.lease("ris", 9, 60, now=102.0)] == [0]
+
+
+def test_what_was_delivered_stays_delivered(store: Store) -> None:
+    store.outbox.add([entry("a")], now=1.0)
+    (message,) = store.outbox.lease("ris", 9, 60, now=1.0)
+    store.outbox.settle([OutboxSettlement(message.id, "delivered", status=200)], now=2.0)
+    store.outbox.settle([OutboxSettlement(message.id, "pending")], now=3.0)
+    assert [m.state for m in store.outbox.list()] == ["delivered"]
+    with pytest.raises(ValueError, match="settled"):
+        store.outbox.settle([OutboxSettlement(message.id, "leased")], now=3.0)
+
+
+def test_settling_a_delivery_tells_of_it_in_one_transaction(store: Store) -> None:
+    push(store, "1.1")
+    assert store.writer.flush()
+    (row,) = store.ledger.lease("pacs", 1, 60, "n")
+    store.ledger.settle([Settlement(row.id, "parked", reason="x")], [entry(f"delivery.parked:{row.id}")])
+    assert len(store.outbox.list()) == 1

@@ -1,0 +1,236 @@
+from __future__ import annotations
+
+import shutil
+import time
+from pathlib import Path
+
+import pytest
+
+from mapdr.kernel.item import Header, Routing, Source
+from mapdr.store import Rules, Selection, Settlement, Store
+from mapdr.store.recover import Recovered
+from store.conftest import Opener
+from store.world import CT, EXPLICIT, SOURCE, To, data_set, push
+
+
+def rules(revision: str, path: Path) -> Rules | None:
+    assert path.name == f"{revision}.toml"
+    return Rules(To("pacs"), {"r0": {"steps": []}}) if path.exists() else None
+
+
+def no_rules(revision: str, path: Path) -> Rules | None:
+    raise AssertionError("there is nothing to route")
+
+
+def lose_index(store: Store) -> None:
+    store.close()
+    for path in store.data.glob("index.db*"):
+        path.unlink()
+
+
+def images(store: Store) -> dict[str, tuple[object, ...]]:
+    with store.database.read() as connection:
+        keys = [row[0] for row in connection.exec_driver_sql("SELECT id FROM instance")]
+    facts = store.instances.by_key(keys).values()
+    return {
+        i.id: (
+            i.source,
+            i.sop_instance_uid,
+            i.study_instance_uid,
+            i.data_offset,
+            i.size,
+            i.received_at,
+            i.path,
+        )
+        for i in facts
+    }
+
+
+def test_a_lost_index_is_made_again_from_the_spool(opener: Opener) -> None:
+    store = opener()
+    for number in range(40):
+        push(store, f"1.2.{number}", study=f"9.{number % 3}", name="Ünïcode")
+    push(store, "1.2.5", name="other bytes")
+    assert store.writer.flush()
+    before, counts = images(store), store.counts.today()["received"]
+    lose_index(store)
+
+    again = opener(start=False)
+    done = again.recover(rules)
+    assert done == Recovered(indexed=41)
+    assert images(again) == before
+    assert again.counts.today()["received"] == counts
+    assert len(again.ledger.select(Selection(state="pending"))) == 41
+    assert again.recover(no_rules) == Recovered(), "it is idempotent"
+    assert again.counts.today()["received"] == counts
+
+
+def test_unfinished_objects_go_and_only_ours(opener: Opener) -> None:
+    store = opener()
+    mine = store.spool.begin(SOURCE, CT, "1.2", EXPLICIT)
+    mine.write(b"some")
+    other = store.data / "spool" / "other" / "2026112301" / f"{mine.id}.part"
+    other.parent.mkdir(parents=True)
+    other.touch()
+    assert store.recover(no_rules) == Recovered(parts=1)
+    assert not store.spool.path(mine.id).with_suffix(".part").exists()
+    assert other.exists()
+    mine.abort()
+
+
+def test_leases_of_this_node_are_given_back(opener: Opener) -> None:
+    store = opener()
+    push(store, "1.2.1")
+    push(store, "1.2.2")
+    assert store.writer.flush()
+    store.ledger.lease("pacs", 1, 1000, "node/pacs")
+    store.ledger.lease("pacs", 1, 1000, "other/pacs")
+    assert opener(start=False).recover(no_rules).leases == 1
+
+
+def test_what_is_gone_in_the_index_goes_in_the_spool(opener: Opener) -> None:
+    store = opener()
+    id_ = push(store, "1.2.1")
+    assert store.writer.flush()
+    with store.database.write() as connection:
+        connection.exec_driver_sql("UPDATE instance SET purged_at = 1.0")
+    assert store.recover(no_rules) == Recovered(leftovers=1)
+    assert not store.spool.path(id_).exists()
+
+
+def test_the_rules_are_those_of_the_recorded_revision(opener: Opener) -> None:
+    store = opener()
+    push(store, "1.1")
+    store.use("rev2", To("other"), {"r0": {}}, text="# revision 2\n")
+    push(store, "1.2")
+    assert store.writer.flush()
+    lose_index(store)
+    again = opener(start=False)
+
+    def by_revision(revision: str, path: Path) -> Rules | None:
+        assert path.read_text() == f"# revision {revision[3:]}\n"
+        return Rules(To("old" if revision == "rev1" else "new", recipe=revision), {revision: {"a": 1}})
+
+    again.recover(by_revision)
+    rows = {row.sop_instance_uid: row.destination for row in again.ledger.select(Selection())}
+    assert rows == {"1.1": "old", "1.2": "new"}
+    assert again.ledger.recipe("rev1") == {"a": 1}
+
+
+def test_without_its_revision_an_image_comes_back_unrouted(opener: Opener) -> None:
+    store = opener()
+    push(store, "1.1")
+    assert store.writer.flush()
+    lose_index(store)
+    shutil.rmtree(store.data / "revisions")
+    again = opener(start=False)
+    (again.data / "revisions" / "rev1.toml").unlink()
+    assert again.recover(rules).indexed == 1
+    assert again.counts.unrouted() == 1
+
+
+def test_a_damaged_file_stays_and_is_told_without_values(
+    opener: Opener, caplog: pytest.LogCaptureFixture
+) -> None:
+    store = opener()
+    good, bad, empty = (
+        push(store, "1.1", name="SECRET"),
+        push(store, "1.2", name="SECRET"),
+        push(store, "1.3"),
+    )
+    assert store.writer.flush()
+    lose_index(store)
+    content = bytearray(store.spool.path(bad).read_bytes())
+    content[140:160] = bytes(20)
+    store.spool.path(bad).write_bytes(content)
+    store.spool.path(empty).write_bytes(b"")
+    again = opener(start=False)
+    done = again.recover(rules)
+    assert (done.indexed, done.unreadable) == (1, 2)
+    assert store.spool.path(bad).exists()
+    assert bad in caplog.text
+    assert good not in caplog.text
+    assert "SECRET" not in caplog.text
+
+
+def test_repeats_in_the_spool_are_absorbed(opener: Opener) -> None:
+    store = opener()
+    first = push(store, "1.1")
+    assert store.writer.flush()
+    store.ledger.settle(
+        [Settlement(row.id, "delivered") for row in store.ledger.lease("pacs", 9, 60, "node")]
+    )
+    second = push(store, "1.1")
+    assert store.writer.flush()
+    assert store.counts.today()["received"]["CT"]["repeats"] == 1
+    lose_index(store)
+    again = opener(start=False)
+    assert again.recover(rules).indexed == 2
+    assert [row.instance for row in again.ledger.select(Selection())] == [first]
+    assert not store.spool.path(second).exists()
+
+
+def test_a_transfer_that_began_before_a_crash_is_not_in_the_way(opener: Opener) -> None:
+    store = opener()
+    push(store, "1.1")
+    assert store.writer.flush()
+    again = opener(start=False)
+    assert again.recover(no_rules) == Recovered()
+    again.start()
+    push(again, "1.2")
+    assert again.writer.flush()
+    assert len(images(again)) == 2
+
+
+def test_the_scan_error_of_a_file_is_no_end(opener: Opener) -> None:
+    class Fails:
+        wanted: frozenset[tuple[int, ...]] = frozenset()
+
+        def route(self, header: Header, source: Source) -> Routing:
+            raise RuntimeError
+
+    store = opener()
+    push(store, "1.1")
+    assert store.writer.flush()
+    lose_index(store)
+    again = opener(start=False)
+    assert again.recover(lambda revision, path: Rules(Fails(), {})).indexed == 1
+    assert again.counts.unrouted() == 1
+
+
+def test_a_crash_within_recovery_is_recovered(opener: Opener, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = opener()
+    for number in range(25):
+        push(store, f"1.{number}")
+    assert store.writer.flush()
+    lose_index(store)
+    monkeypatch.setattr("mapdr.store.recover._AT_ONCE", 10)
+    again = opener(start=False)
+    real, calls = again.enrolment.enrol, []
+
+    def fails(arrivals: object, route: object) -> object:
+        calls.append(1)
+        if len(calls) == 2:
+            raise OSError("gone")
+        return real(arrivals, route)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(again.enrolment, "enrol", fails)
+    with pytest.raises(OSError, match="gone"):
+        again.recover(rules)
+    assert len(images(again)) == 10
+    assert opener(start=False).recover(rules).indexed == 15
+    assert len(images(again)) == 25
+
+
+def test_received_at_is_the_first_answer_not_the_recovery(opener: Opener) -> None:
+    store = opener()
+    before = time.time()
+    id_ = push(store, "1.1")
+    assert store.writer.flush()
+    lose_index(store)
+    again = opener(start=False)
+    again.recover(rules)
+    assert before <= again.instances.get(id_).received_at <= time.time()
+    data = data_set("1.1")
+    instance = again.instances.get(id_)
+    assert instance.path.read_bytes()[instance.data_offset :] == data
