@@ -1,0 +1,189 @@
+# cython: language_level=3, boundscheck=True, wraparound=False, initializedcheck=False
+"""The P-DATA path of `_pdata_py` with its loops over PDVs in C, without the GIL.
+
+Only what runs once a PDV is here: taking data sets out of their PDVs, and putting payloads into PDVs. All
+else, and everything irregular, is the reference's: it is inherited.
+"""
+
+from libc.stdint cimport int64_t, uint32_t
+from libc.string cimport memmove
+
+from mapdr._fast import _pdata_py
+from mapdr.kernel.errors import RemoteProtocolError
+
+BACKEND = "cython"
+
+cdef enum Stop:
+    DONE = 0
+    MORE = 1
+    HEADER = 2
+
+cdef struct Stream:
+    int64_t at
+    int64_t end
+    int64_t target
+    int64_t pdu_left
+    int64_t pdv_left
+    int64_t max_receive
+    int context
+    bint last
+    bint begun
+
+
+cdef inline uint32_t u32(const unsigned char *at) noexcept nogil:
+    return (<uint32_t>at[0] << 24) | (<uint32_t>at[1] << 16) | (<uint32_t>at[2] << 8) | <uint32_t>at[3]
+
+
+cdef inline void put_u32(unsigned char *at, uint32_t value) noexcept nogil:
+    at[0] = <unsigned char>(value >> 24)
+    at[1] = <unsigned char>(value >> 16)
+    at[2] = <unsigned char>(value >> 8)
+    at[3] = <unsigned char>value
+
+
+cdef Stop unwrap(unsigned char *data, Stream *s) noexcept nogil:
+    """Close the gaps between the payloads of the PDVs that are here, up to the data set's end.
+
+    HEADER: the next header is not whole, or not what a data set goes on with; nothing of it is taken.
+    """
+    cdef int64_t size, pdu_left, at
+    cdef uint32_t length
+    while True:
+        if s.pdv_left == 0:
+            at, pdu_left = s.at, s.pdu_left
+            if pdu_left == 0:
+                if s.end - at < 12 or data[at] != 4:
+                    return HEADER
+                length = u32(data + at + 2)
+                if length < 6 or length > s.max_receive:
+                    return HEADER
+                pdu_left = length
+                at += 6
+            elif s.end - at < 6:
+                return HEADER
+            if pdu_left < 6:
+                return HEADER
+            length = u32(data + at)
+            if length < 2 or length > pdu_left - 4 or data[at + 4] != s.context or data[at + 5] & 1:
+                return HEADER
+            s.begun = True
+            s.last = data[at + 5] & 2 != 0
+            s.pdu_left = pdu_left - 4 - length
+            s.pdv_left = length - 2
+            s.at = at + 6
+        size = s.end - s.at
+        if size > s.pdv_left:
+            size = s.pdv_left
+        if size and s.target != s.at:
+            memmove(data + s.target, data + s.at, <size_t>size)
+        s.target += size
+        s.at += size
+        s.pdv_left -= size
+        if s.pdv_left:
+            return MORE
+        if s.last:
+            return DONE
+
+
+cdef void wrap(unsigned char *data, int64_t pdus, int64_t size, int64_t most, int context, bint final) noexcept nogil:
+    """Spread `size` bytes that stand behind the room for `pdus` headers over as many P-DATA of one PDV."""
+    cdef unsigned char *source = data + 12 * pdus
+    cdef int64_t piece
+    while pdus:
+        piece = size if size < most else most
+        memmove(data + 12, source, <size_t>piece)
+        data[0], data[1] = 4, 0
+        put_u32(data + 2, <uint32_t>(piece + 6))
+        put_u32(data + 6, <uint32_t>(piece + 2))
+        data[10] = <unsigned char>context
+        data[11] = 2 if final and pdus == 1 else 0
+        data += 12 + piece
+        source += piece
+        size -= piece
+        pdus -= 1
+
+
+class Channel(_pdata_py.Channel):
+    """As `_pdata_py.Channel`."""
+
+    def read_data(self, context, write):
+        """As `_pdata_py.Channel.read_data`."""
+        cdef Stream s
+        cdef unsigned char[::1] data
+        cdef int64_t base, total = 0
+        cdef Stop stop
+        s.max_receive, s.context, s.last = self._max_receive, context, self._pdv_last
+        while True:
+            data = self._buffer
+            s.at, s.end = self._at, self._end
+            s.pdu_left, s.pdv_left = self._pdu_left, self._pdv_left
+            base = s.target = s.at
+            s.begun = False
+            if s.at < s.end:
+                with nogil:
+                    stop = unwrap(&data[0], &s)
+            else:
+                stop = MORE if s.pdv_left else HEADER
+            self._at, self._pdu_left, self._pdv_left, self._pdv_last = s.at, s.pdu_left, s.pdv_left, s.last
+            if s.begun:
+                self._pdv_command, self._pdv_context = False, context
+            if s.target > base:
+                total += s.target - base
+                write(self._view[base:s.target])
+            if stop == DONE:
+                return total
+            data = None  # the reference may replace the buffer
+            if stop == MORE:
+                self._receive()
+                continue
+            self._begin_pdv()
+            if self._pdv_command:
+                raise RemoteProtocolError("a command set came inside a data set", abort_reason=5)
+            if self._pdv_context != context:
+                raise RemoteProtocolError("a data set changes its presentation context", abort_reason=5)
+            s.last = self._pdv_last
+            if not self._pdv_left and self._pdv_last:
+                return total
+
+    def send_message(self, context, command, parts, length, max_length, pace=None):
+        """As `_pdata_py.Channel.send_message`."""
+        cdef unsigned char[::1] data
+        cdef int64_t used = 0, left = length, most, fit, size, pdus
+        cdef int number = context
+        cdef bint final
+        out = self._out
+        if not out:
+            out = self._out = bytearray(_pdata_py.BUFFER)
+        view = memoryview(out)
+        data = out
+        source = _pdata_py._Source(parts)
+        try:
+            for fragment in _pdata_py._fragments(context, command, max_length):
+                view[used:used + len(fragment)] = fragment
+                used += len(fragment)
+            most = (min(max_length, len(out) - 6) - 6) & ~1
+            while True:
+                fit = (len(out) - used) // (12 + most)
+                if not fit and left > len(out) - used - 12:
+                    if pace is not None:
+                        pace(used)
+                    self._unfinished = True
+                    self.send(view[:used])
+                    used = 0
+                    continue
+                pdus = min(max(fit, 1), (left + most - 1) // most) or 1
+                size = min(left, pdus * most)
+                left -= size
+                final = left == 0
+                source.fill(view[used + 12 * pdus:used + 12 * pdus + size])
+                with nogil:
+                    wrap(&data[used], pdus, size, most, number, final)
+                used += 12 * pdus + size
+                if final:
+                    if pace is not None:
+                        pace(used)
+                    self.send(view[:used])
+                    self._unfinished = False
+                    return
+        finally:
+            source.close()

@@ -1,0 +1,246 @@
+# cython: language_level=3, boundscheck=True, wraparound=False, initializedcheck=False
+"""The walk of `_scan_py` for regular data sets, in C.
+
+Regular means: little endian, ascending tags, known VRs, even lengths, right group lengths, all there. At
+the first thing that is not, `walk` gives up and the reference walks the data set from its beginning: what
+is odd has one meaning, and it is written down once.
+
+Offsets are 64-bit and signed; a length from the data is compared with what is left before it is added.
+"""
+
+from libc.stdint cimport int64_t, uint32_t, uint64_t
+
+from mapdr._fast import _scan_py
+from mapdr._fast.scan_tables import MAX_DEPTH, MAX_ELEMENTS, Found, Pixels, Walk
+
+DEF STACK = 128
+
+cdef uint32_t UNDEFINED = 0xFFFFFFFF
+cdef uint32_t ITEM = 0xFFFEE000
+cdef uint32_t ITEM_END = 0xFFFEE00D
+cdef uint32_t SEQUENCE_END = 0xFFFEE0DD
+
+cdef dict _sorted = {}
+"""Wanted tags as sorted tuples, by the identity of their tree, which is kept alive beside them."""
+
+
+cdef inline uint32_t u16(const unsigned char *at) noexcept nogil:
+    return <uint32_t>at[0] | (<uint32_t>at[1] << 8)
+
+
+cdef inline uint32_t u32(const unsigned char *at) noexcept nogil:
+    return <uint32_t>at[0] | (<uint32_t>at[1] << 8) | (<uint32_t>at[2] << 16) | (<uint32_t>at[3] << 24)
+
+
+cdef inline int vr_kind(unsigned char a, unsigned char b) noexcept nogil:
+    """1 for a VR with a 16-bit length, 2 for one with a 32-bit length, 0 for none (PS3.5, section 7.1.2)."""
+    if a == c'A':
+        return b == c'E' or b == c'S' or b == c'T'
+    if a == c'C' or a == c'P' or a == c'T':
+        return (a == c'C' and b == c'S') or (a == c'P' and b == c'N') or (a == c'T' and b == c'M')
+    if a == c'D':
+        return b == c'A' or b == c'S' or b == c'T'
+    if a == c'F':
+        return b == c'L' or b == c'D'
+    if a == c'I':
+        return b == c'S'
+    if a == c'L':
+        return b == c'O' or b == c'T'
+    if a == c'O':
+        return 2 if (b == c'B' or b == c'D' or b == c'F' or b == c'L' or b == c'V' or b == c'W') else 0
+    if a == c'S':
+        if b == c'H' or b == c'L' or b == c'S' or b == c'T':
+            return 1
+        return 2 if (b == c'Q' or b == c'V') else 0
+    if a == c'U':
+        if b == c'I' or b == c'L' or b == c'S':
+            return 1
+        return 2 if (b == c'C' or b == c'N' or b == c'R' or b == c'T' or b == c'V') else 0
+    return 0
+
+
+cdef struct Head:
+    uint32_t tag
+    unsigned char a
+    unsigned char b
+    int64_t value
+    uint32_t length
+
+
+cdef inline bint head(const unsigned char *data, int64_t offset, int64_t end, bint explicit, Head *out) noexcept nogil:
+    """Read one element head that lies before `end`; False for anything that is not regular."""
+    cdef int kind
+    if end - offset < 8:
+        return False
+    data += offset
+    out.tag = (u16(data) << 16) | u16(data + 2)
+    if not explicit or out.tag >> 16 == 0xFFFE:
+        out.a = out.b = 0
+        out.length = u32(data + 4)
+        out.value = offset + 8
+        return True
+    out.a, out.b = data[4], data[5]
+    kind = vr_kind(out.a, out.b)
+    if kind == 1:
+        out.length = u16(data + 6)
+        out.value = offset + 8
+        return True
+    if kind == 0 or end - offset < 12:
+        return False
+    out.length = u32(data + 8)
+    out.value = offset + 12
+    return True
+
+
+cdef inline bint is_fragmented(Head *element) noexcept nogil:
+    if element.tag == 0x7FE00008 or element.tag == 0x7FE00009 or element.tag == 0x7FE00010:
+        return True
+    return element.a == c'O' and (element.b == c'B' or element.b == c'W')
+
+
+cdef int64_t skip(const unsigned char *data, int64_t offset, int64_t end, bint explicit, bint fragments,
+                  int64_t *left) noexcept nogil:
+    """The end of undefined-length content whose delimiters lie before `end`; -1 if it is not regular."""
+    cdef bint in_item[STACK]
+    cdef bint as_fragments[STACK]
+    cdef bint as_explicit[STACK]
+    cdef int depth = 1
+    cdef Head element
+    in_item[0], as_fragments[0], as_explicit[0] = False, fragments, explicit
+    while depth:
+        if not head(data, offset, end, as_explicit[depth - 1], &element):
+            return -1
+        left[0] -= 1
+        if left[0] < 0:
+            return -1
+        offset = element.value
+        if element.tag >> 16 == 0xFFFE and element.tag != ITEM and element.tag != ITEM_END \
+                and element.tag != SEQUENCE_END:
+            return -1
+        if element.tag == SEQUENCE_END:
+            if in_item[depth - 1]:
+                return -1
+            depth -= 1
+        elif in_item[depth - 1]:
+            if element.tag == ITEM_END:
+                depth -= 1
+            elif element.tag == ITEM:
+                return -1
+            elif element.length != UNDEFINED:
+                if element.length > end - offset:
+                    return -1
+                offset += element.length
+            else:
+                if depth == STACK:
+                    return -1
+                as_explicit[depth] = as_explicit[depth - 1] and not (element.a == c'U' and element.b == c'N')
+                as_fragments[depth] = is_fragmented(&element)
+                in_item[depth] = False
+                depth += 1
+        elif element.tag != ITEM:
+            return -1
+        elif element.length != UNDEFINED:
+            if element.length > end - offset:
+                return -1
+            offset += element.length
+        elif as_fragments[depth - 1] or depth == STACK:
+            return -1
+        else:
+            as_explicit[depth], as_fragments[depth], in_item[depth] = as_explicit[depth - 1], False, True
+            depth += 1
+    return offset
+
+
+cdef tuple wanted_tags(dict tree):
+    entry = _sorted.get(id(tree))
+    if entry is None or entry[0] is not tree:
+        if len(_sorted) > 64:
+            _sorted.clear()
+        entry = (tree, tuple(sorted(tree)))
+        _sorted[id(tree)] = entry
+    return entry[1]
+
+
+cdef object regular(const unsigned char *data, int64_t available, int64_t size, bint explicit, dict wanted,
+                    bint beyond, int64_t max_value, int64_t left):
+    """The Walk of a regular data set, or None."""
+    cdef list found = []
+    cdef tuple tags = wanted_tags(wanted)
+    cdef Py_ssize_t next_tag = 0, count = len(tags)
+    cdef uint32_t seek = tags[0] if count else 0xFFFFFFFF
+    cdef int64_t offset = 0, after, group_end = -1
+    cdef int64_t last = -1
+    cdef Head element
+    cdef bint fragments
+    pixels = None
+    if not explicit and available >= 8 and vr_kind(data[4], data[5]):
+        return None
+    while offset < size:
+        if not head(data, offset, available, explicit, &element):
+            return None
+        left -= 1
+        if left < 0 or element.tag <= last or element.tag >> 16 <= 2 or element.tag >> 16 == 0xFFFE:
+            return None
+        if element.length & 1 and element.length != UNDEFINED:
+            return None
+        if last >= 0 and element.tag >> 16 != last >> 16:
+            if group_end != -1 and group_end != offset:
+                return None
+            group_end = -1
+        last = element.tag
+        fragments = is_fragmented(&element)
+        if pixels is None and element.tag >= 0x7FE00008 and fragments and element.tag <= 0x7FE00010 \
+                and (element.tag == 0x7FE00008 or element.tag == 0x7FE00009 or element.tag == 0x7FE00010):
+            pixels = Pixels(
+                element.tag, bytes((element.a, element.b)) if element.a else b"", offset, element.value,
+                element.length, None,
+            )
+            if not beyond:
+                break
+        while element.tag > seek:
+            next_tag += 1
+            seek = tags[next_tag] if next_tag < count else 0xFFFFFFFF
+        if element.tag == seek:
+            if wanted[element.tag]:
+                return None
+            if element.length <= max_value and element.length > available - element.value:
+                return None
+            found.append(Found(
+                (element.tag,), bytes((element.a, element.b)) if element.a else b"", offset, element.value,
+                element.length, False, None,
+            ))
+        if not element.tag & 0xFFFF and element.length == 4:
+            if available - element.value < 4:
+                return None
+            group_end = element.value + 4 + u32(data + element.value)
+        if element.length == UNDEFINED:
+            after = skip(data, element.value, available, explicit and not (element.a == c'U' and element.b == c'N'),
+                         fragments, &left)
+            if after < 0:
+                return None
+        else:
+            if element.length > size - element.value:
+                return None
+            after = element.value + element.length
+        offset = after
+        if pixels is not None and pixels.end is None:
+            pixels = pixels._replace(end=offset)
+    if offset == size and group_end != -1 and group_end != offset:
+        return None
+    return Walk(found, pixels, offset, 1 if explicit else 0, False, 0)
+
+
+def walk(buffer, int64_t available, int64_t size, int flags, dict wanted, *, bint beyond, int64_t max_value,
+         int64_t max_depth=MAX_DEPTH, int64_t max_elements=MAX_ELEMENTS):
+    """As `_scan_py.walk`, which is also what answers for anything irregular."""
+    cdef const unsigned char[::1] view
+    if not flags & 2 and available > 0 and max_depth == MAX_DEPTH:
+        view = buffer
+        if view.shape[0] >= available:
+            answer = regular(&view[0], available, size, flags & 1, wanted, beyond, max_value, max_elements)
+            if answer is not None:
+                return answer
+    return _scan_py.walk(
+        buffer, available, size, flags, wanted, beyond=beyond, max_value=max_value, max_depth=max_depth,
+        max_elements=max_elements,
+    )

@@ -1,0 +1,204 @@
+"""Each compiled hot path against its plain Python twin: the same answers, the same errors, for any bytes."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import struct
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from mapdr import _fast
+from mapdr._fast import _pdata_py, _scan_py
+from mapdr._fast.pdata_signals import Signal
+from mapdr.kernel.errors import MapdrError
+from mapdr.kernel.item import FileSlice
+from mapdr.testing import peer
+from wire.streams import Tape
+
+FOLDER = Path(_fast.__file__).parent
+NAMES = sorted(path.stem for path in FOLDER.glob("*.pyx"))
+
+
+def compiled(name: str) -> ModuleType:
+    """The extension, where it was built: required in CI unless it was left out on purpose."""
+    if os.environ.get("MAPDR_NO_EXTENSIONS"):
+        pytest.skip("the extensions are left out on purpose")
+    try:
+        return importlib.import_module(f"mapdr._fast.{name}")
+    except ModuleNotFoundError:
+        if os.environ.get("CI") or os.environ.get("MAPDR_REQUIRE_EXTENSIONS"):
+            raise
+        pytest.skip(f"{name} is not built here")
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_an_extension_is_newer_than_its_source(name: str) -> None:
+    built = Path(str(compiled(name).__file__))
+    assert built.stat().st_mtime >= (FOLDER / f"{name}.pyx").stat().st_mtime, "build it again"
+
+
+def test_the_chooser_says_which_twins_it_took() -> None:
+    wanted = "python" if os.environ.get("MAPDR_NO_EXTENSIONS") else _fast.BACKEND
+    assert set(_fast.BACKENDS.values()) == {wanted}
+
+
+def outcome(function: Callable[..., Any], *args: Any, **options: Any) -> Any:
+    """What a call gives: its result, or its error's type and text."""
+    try:
+        return function(*args, **options)
+    except (MapdrError, Signal) as error:
+        return type(error), str(error), getattr(error, "at_least", None)
+
+
+# --- header scan ------------------------------------------------------------------------------------------
+
+WANTED: dict[int, Any] = {
+    0x00080005: {},
+    0x00080018: {},
+    0x00080060: {},
+    0x00081140: {0x00081155: {}},
+    0x0020000D: {},
+    0x7FE00010: {},
+    0xFFFAFFFA: {},
+}
+TAGS = [
+    0x00080000,
+    *WANTED,
+    0x00091001,
+    0x00200013,
+    0x00280010,
+    0x00400275,
+    0x7FE00008,
+    0xFFFEE000,
+    0xFFFEE0DD,
+    2,
+    0,
+]
+VRS = [b"UI", b"CS", b"SQ", b"OW", b"OB", b"UN", b"US", b"UL", b"LO", b"UT", b"XX", b"  "]
+
+
+@st.composite
+def elements(draw: st.DrawFn, explicit: bool, depth: int = 0) -> bytes:
+    """Elements as a careless writer makes them: mostly right, sometimes out of order, too long or odd."""
+    out = b""
+    tags = draw(st.lists(st.sampled_from(TAGS), max_size=8))
+    if draw(st.integers(0, 3)):
+        tags = sorted(set(tags))
+    for tag in tags:
+        vr = draw(st.sampled_from(VRS))
+        value = draw(st.binary(max_size=10))
+        if depth < 3 and draw(st.booleans()):
+            inner = draw(elements(explicit, depth + 1))
+            value = struct.pack("<HHL", 0xFFFE, 0xE000, len(inner)) + inner
+            vr = b"SQ"
+        if draw(st.integers(0, 5)):
+            value += b"\0" * (len(value) % 2)
+        length = draw(
+            st.sampled_from([len(value), len(value), len(value), 0xFFFFFFFF, 0xFFFFFFF4, len(value) + 4])
+        )
+        if length == 0xFFFFFFFF:
+            value += struct.pack("<HHL", 0xFFFE, 0xE0DD, 0)
+        head = struct.pack("<HH", tag >> 16, tag & 0xFFFF)
+        if not explicit:
+            out += head + struct.pack("<L", length) + value
+        elif vr in (b"SQ", b"OW", b"OB", b"UN", b"UT"):
+            out += head + vr + b"\0\0" + struct.pack("<L", length) + value
+        else:
+            out += head + vr + struct.pack("<H", length & 0xFFFF) + value
+    return out
+
+
+@settings(max_examples=400)
+@given(st.data(), st.booleans(), st.booleans(), st.sampled_from([0, 4, 1024]))
+def test_the_scans_agree(data: st.DataObject, explicit: bool, beyond: bool, max_value: int) -> None:
+    buffer = data.draw(elements(explicit))
+    available = data.draw(st.integers(0, len(buffer)))
+    size = data.draw(st.sampled_from([len(buffer), available, _scan_py.UNKNOWN_SIZE]))
+    check_scan(buffer[:available], size, int(explicit), beyond, max_value)
+
+
+@settings(max_examples=200)
+@given(st.binary(max_size=200), st.integers(0, 3), st.booleans())
+def test_the_scans_agree_on_any_bytes(buffer: bytes, flags: int, beyond: bool) -> None:
+    check_scan(buffer, len(buffer), flags, beyond, 64)
+
+
+@pytest.mark.parametrize("beyond", [False, True])
+def test_the_scans_agree_on_real_files(data: Path, beyond: bool) -> None:
+    """Every file, whole and cut, read from behind its File Meta group in both encodings."""
+    compared = 0
+    for path in sorted(path for path in data.rglob("*") if path.is_file() and path.stat().st_size < 3 << 20):
+        content = path.read_bytes()
+        if content[128:132] != b"DICM":
+            continue
+        start = 144 + struct.unpack_from("<L", content, 140)[0]
+        for end in {len(content), start + 300, start + 4096}:
+            for flags in (0, 1):
+                check_scan(content[start:end], max(0, len(content) - start), flags, beyond, 256)
+                compared += 1
+    assert compared > 1000
+
+
+def check_scan(buffer: bytes, size: int, flags: int, beyond: bool, max_value: int) -> None:
+    fast = compiled("_scan")
+    size = max(size, len(buffer))
+    args = (buffer, len(buffer), size, flags, WANTED)
+    options = {"beyond": beyond, "max_value": max_value}
+    assert outcome(fast.walk, *args, **options) == outcome(_scan_py.walk, *args, **options)
+
+
+# --- P-DATA -----------------------------------------------------------------------------------------------
+
+pdvs = st.lists(
+    st.tuples(st.sampled_from([3, 3, 3, 5]), st.sampled_from([0, 0, 0, 2, 2, 1, 3]), st.binary(max_size=60)),
+    min_size=1,
+    max_size=4,
+)
+
+
+@settings(max_examples=300)
+@given(st.lists(pdvs, max_size=5), st.binary(max_size=20), st.integers(1, 4096))
+def test_data_sets_come_out_alike(groups: list[list[tuple[int, int, bytes]]], tail: bytes, step: int) -> None:
+    stream = b"".join(peer.p_data(*group) for group in groups) + tail
+    pieces = [stream[at : at + step] for at in range(0, len(stream), step)]
+    assert taken(compiled("_pdata"), pieces) == taken(_pdata_py, pieces)
+
+
+def taken(module: ModuleType, pieces: list[bytes]) -> tuple[Any, ...]:
+    """Two data sets read one after the other: what was written, what was said, what is left."""
+    with Tape(pieces) as tape:
+        channel = module.Channel(tape, max_receive=512, grace=5.0, tick=0.02, buffer=4096)
+        out = bytearray()
+        said = [outcome(channel.read_data, 3, out.extend) for _ in range(2)]
+        # A piece that was not whole when the line broke may or may not have been written.
+        whole = [answer for answer in said if isinstance(answer, int)]
+        return bytes(out[: sum(whole)]), said
+
+
+@settings(max_examples=200)
+@given(
+    st.lists(st.binary(max_size=300), max_size=4),
+    st.integers(0, 5000),
+    st.integers(128, 1 << 18),
+    st.booleans(),
+)
+def test_messages_go_out_alike(parts: list[bytes], slice_length: int, max_length: int, repeat: bool) -> None:
+    file = FileSlice(Path(_fast.__file__), 3, min(slice_length, Path(_fast.__file__).stat().st_size - 3))
+    whole: list[bytes | FileSlice] = [*parts, file, *([file] * 90 if repeat else [])]
+    length = sum(len(part) if isinstance(part, bytes) else part.length for part in whole)
+    assert sent(compiled("_pdata"), whole, length, max_length) == sent(_pdata_py, whole, length, max_length)
+
+
+def sent(module: ModuleType, parts: list[bytes | FileSlice], length: int, max_length: int) -> bytes:
+    with Tape([]) as tape:
+        channel = module.Channel(tape, max_receive=512, grace=5.0, tick=0.02)
+        channel.send_message(3, b"command." * 20, parts, length, max_length)
+        assert not channel.unfinished
+        return bytes(tape.sent)
