@@ -7,6 +7,7 @@ from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
+from mapdr.dicom.scan import is_deflated
 from mapdr.kernel.errors import Permanent
 from mapdr.kernel.item import FileSlice, Instance, Payload
 from mapdr.kernel.registry import Registry
@@ -37,6 +38,12 @@ class Chain:
     def __init__(self, steps: list[tuple[str, Transform]], settings: Settings) -> None:
         self._steps = steps
         self._settings = settings
+
+    def quick(self, instance: Instance) -> bool:
+        """Whether `prepare` (without an override) touches headers only: well under a millisecond."""
+        return not is_deflated(instance.transfer_syntax_uid) and all(
+            getattr(step, "header_only", False) for _, step in self._steps
+        )
 
     def prepare(self, instance: Instance, memory: Memory, syntax_override: str = "") -> Payload:
         """The payload that the recipe makes of a spooled instance.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import TypeVar
 
@@ -33,10 +33,17 @@ class Objection(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Setting:
-    """What makes a lossy codestream: the codec's level in dB, and which wavelet."""
+    """What makes a lossy codestream: the codec's level in dB, which wavelet, and how many resolutions (0:
+    the codec's default)."""
 
     level: float
     reversible: bool = False
+    resolutions: int = 0
+
+
+WAYS = (Setting(0, reversible=True), Setting(0, resolutions=3), Setting(0, reversible=True, resolutions=3))
+"""What is tried when 9-7 does not meet a ratio: at its best it is smaller than asked, or a small image has so
+few code blocks that its sizes lie far apart. 5-3 reaches up to lossless, other resolutions differ in size."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,6 +163,7 @@ class FrameEncoder:
             mct=self._mct,
             level=setting.level,
             reversible=setting.reversible,
+            resolutions=setting.resolutions or None,
         )
 
     def _lossless_frame(self, index: int) -> bytes:
@@ -213,16 +221,13 @@ class _Search:
             self._tried[setting] = self._encoder.streams(indexes, setting)
         return sum(map(len, self._tried[setting])) * len(self._encoder.all) // len(indexes)
 
-    def _size_at(self, indexes: Sequence[int], reversible: bool, level: float) -> int:
-        return self.size(indexes, Setting(level, reversible))
+    def _size_at(self, indexes: Sequence[int], way: Setting, level: float) -> int:
+        return self.size(indexes, replace(way, level=level))
 
     def _find(self, start: Setting, indexes: Sequence[int]) -> Setting:
-        for reversible in (start.reversible, True):
-            size_at = partial(self._size_at, indexes, reversible)
+        for way in (start, *WAYS):
+            size_at = partial(self._size_at, indexes, way)
             found = find_level(size_at, self._goal, start.level, self._encoder.highest)
             if found.exact:
-                return Setting(found.level, reversible)
-            if not found.saturated:
-                break
-            # At its best 9-7 is smaller than asked: 5-3 fills the gap up to lossless.
+                return replace(way, level=found.level)
         raise Objection("ratio")

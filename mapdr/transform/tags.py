@@ -74,10 +74,12 @@ class TagEdit(StageConfig):
         if len(given) != 1:
             raise ValueError(f"an edit has one verb of {', '.join(_VERBS)}; this one has {len(given)}")
         verb = given[0]
-        for name, value in (("to", self.to), ("with", self.with_)):
-            if value is None and _VERBS[verb] == name:
-                raise ValueError(f"{verb} needs {name} = ...")
-            if value is not None and _VERBS[verb] != name:
+        values = {"to": self.to, "with": self.with_}
+        wanted = _VERBS[verb]
+        if wanted and values.pop(wanted) is None:
+            raise ValueError(f"{verb} needs {wanted} = ...")
+        for name, value in values.items():
+            if value is not None:
                 raise ValueError(f"{verb} takes no {name}")
         if verb == "remove" and (self.overflow != "error" or self.if_empty != "error"):
             raise ValueError("remove takes neither overflow nor if_empty")
@@ -102,6 +104,9 @@ class TagEdit(StageConfig):
 
 class TagEditor:
     """The transform; keeps no state."""
+
+    header_only = True
+    """It leaves the pixels in the spool: so little work that nobody need wait for a thread to do it."""
 
     def __init__(self, edits: Sequence[TagEdit]) -> None:
         self._edits = tuple(edit.edit for edit in edits)

@@ -11,7 +11,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
+from dataclasses import asdict, replace
 from typing import Any, Literal
 
 from pydantic import Field, model_validator
@@ -148,7 +148,9 @@ class Transcoder:
             return encoder.lossless(), _facts(Course.LOSSLESS, decision.reason)
         try:
             if "level" in known:
-                setting = Setting(float(known["level"]), bool(known.get("reversible")))
+                setting = Setting(
+                    float(known["level"]), bool(known.get("reversible")), int(known.get("resolutions", 0))
+                )
                 return encoder.lossy(setting), dict(known)
             image = frames.image
             key = (instance.series_instance_uid, image.rows, image.columns, image.samples, image.stored)
@@ -209,7 +211,7 @@ def _facts(course: Course, reason: str, setting: Setting | None = None) -> dict[
     if reason:
         facts["reason"] = reason
     if setting is not None:
-        facts |= {"level": setting.level, "reversible": setting.reversible}
+        facts |= asdict(setting)
     return facts
 
 

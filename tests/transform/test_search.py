@@ -14,11 +14,11 @@ from mapdr.transform.search import MOST_ENCODES, TOLERANCE, Hints, find_level
 @given(st.floats(0.03, 0.12), st.floats(20, 120), st.floats(2, 150))
 def test_it_converges_on_what_codecs_look_like(slope: float, middle: float, start: float) -> None:
     def size_at(level: float) -> int:
-        return int(100_000 * math.exp(slope * (level - middle)))
+        return 1 + int(100_000 * math.exp(slope * (level - middle)))
 
     found = find_level(size_at, 100_000, start, 200)
     assert found.exact
-    assert abs(size_at(found.level) / 100_000 - 1) <= TOLERANCE
+    assert abs(100_000 / size_at(found.level) - 1) <= TOLERANCE
     assert found.encodes <= 9
 
 

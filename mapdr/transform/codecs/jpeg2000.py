@@ -47,12 +47,20 @@ class Jpeg2000:
         self._threads = threads
 
     def encode(
-        self, frame: Pixels, bits: int, *, mct: bool, level: float | None = None, reversible: bool = False
+        self,
+        frame: Pixels,
+        bits: int,
+        *,
+        mct: bool,
+        level: float | None = None,
+        reversible: bool = False,
+        resolutions: int | None = None,
     ) -> bytes:
         """The codestream of `frame` with `bits` precision: lossless, or lossy at `level` dB.
 
         A lossy stream uses the 9-7 wavelet, or with `reversible` the 5-3 one, cut off: worse at high ratios,
         but it reaches up to lossless, where 9-7 ends before. `mct` applies the wavelet's colour transform.
+        `resolutions` is the most that there may be (6 by default).
         """
         if level is not None and not 1 <= level <= 1000:
             raise ValueError("imagecodecs takes a level outside 1 to 1000 for lossless")
@@ -66,6 +74,7 @@ class Jpeg2000:
                     bitspersample=bits,
                     reversible=reversible or level is None,
                     mct=mct,
+                    resolutions=resolutions,
                     numthreads=self._threads_for(frame.nbytes),
                 )
             )

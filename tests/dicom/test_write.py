@@ -1,0 +1,160 @@
+"""Elements walked, encoded and spliced into headers."""
+
+from __future__ import annotations
+
+import struct
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mapdr.dicom.write import (
+    EXPLICIT_BIG,
+    EXPLICIT_LITTLE,
+    IMPLICIT_LITTLE,
+    Encoding,
+    element,
+    encoding_of,
+    item,
+    number,
+    splice,
+    walk,
+    with_item,
+)
+from mapdr.kernel.errors import Permanent
+
+UNDEFINED_SQ = struct.pack("<HH2sHI", 0x0008, 0x1140, b"SQ", 0, 0xFFFFFFFF)
+OPEN_ITEM = struct.pack("<HHI", 0xFFFE, 0xE000, 0xFFFFFFFF)
+ITEM_END = struct.pack("<HHI", 0xFFFE, 0xE00D, 0)
+SEQUENCE_END = struct.pack("<HHI", 0xFFFE, 0xE0DD, 0)
+
+
+def tags(data: bytes, encoding: Encoding = EXPLICIT_LITTLE) -> list[int]:
+    return [found.tag for found in walk(data, encoding)]
+
+
+@pytest.mark.parametrize(
+    ("uid", "encoding"),
+    [
+        ("1.2.840.10008.1.2", IMPLICIT_LITTLE),
+        ("1.2.840.10008.1.2.1", EXPLICIT_LITTLE),
+        ("1.2.840.10008.1.2.2", EXPLICIT_BIG),
+        ("1.2.840.10008.1.2.4.90", EXPLICIT_LITTLE),
+    ],
+)
+def test_encodings(uid: str, encoding: Encoding) -> None:
+    assert encoding_of(uid) == encoding
+
+
+def test_sequences_of_undefined_length_are_one_element() -> None:
+    inner = UNDEFINED_SQ + OPEN_ITEM + number(0x00280010, 3) + ITEM_END + item([]) + SEQUENCE_END
+    data = UNDEFINED_SQ + OPEN_ITEM + inner + ITEM_END + SEQUENCE_END + number(0x00280010, 7)
+    first, second = walk(data, EXPLICIT_LITTLE)
+    assert (first.tag, first.undefined, first.end) == (0x00081140, True, len(data) - 10)
+    assert data[second.value : second.end] == b"\x07\0"
+
+
+def test_nesting_of_any_depth_is_walked() -> None:
+    depth = 20_000
+    data = (UNDEFINED_SQ + OPEN_ITEM) * depth + (ITEM_END + SEQUENCE_END) * depth
+    assert tags(data) == [0x00081140]
+
+
+def test_un_of_undefined_length_holds_implicit_items() -> None:
+    content = OPEN_ITEM + struct.pack("<HHI2s", 0x0028, 0x0010, 2, b"\1\0") + ITEM_END + SEQUENCE_END
+    data = struct.pack("<HH2sHI", 0x0009, 0x1001, b"UN", 0, 0xFFFFFFFF) + content
+    assert tags(data + number(0x00280010, 7)) == [0x00091001, 0x00280010]
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"\x08\0\x08",
+        b"\x08\0\x08\0??\0\0",
+        element(0x00080008, "CS", b"ORIGINAL")[:-1],
+        UNDEFINED_SQ + OPEN_ITEM,
+        UNDEFINED_SQ + number(0x00280010, 7),
+        struct.pack("<HH2sHI", 0x0008, 0x1140, b"SQ", 0, 0xFFFFFFF0),
+    ],
+)
+def test_what_cannot_be_walked_is_unreadable(data: bytes) -> None:
+    with pytest.raises(Permanent) as caught:
+        tags(data)
+    assert caught.value.reason == "unreadable"
+
+
+@given(st.binary(max_size=200), st.sampled_from([IMPLICIT_LITTLE, EXPLICIT_LITTLE, EXPLICIT_BIG]))
+def test_any_bytes_end_in_elements_or_unreadable(data: bytes, encoding: Encoding) -> None:
+    try:
+        ends = [found.end for found in walk(data, encoding)]
+    except Permanent as error:
+        assert error.reason == "unreadable"  # noqa: PT017  both ways out are right
+    else:
+        assert ends == sorted(ends)
+
+
+def test_pixel_data_that_is_cut_off_comes_with_its_claim() -> None:
+    native = element(0x7FE00010, "OW", b"\0" * 100)[:-10]
+    assert [found.end - len(native) for found in walk(native, EXPLICIT_LITTLE)] == [10]
+    fragments = struct.pack("<HH2sHI", 0x7FE0, 0x0010, b"OB", 0, 0xFFFFFFFF) + item([])
+    (found,) = walk(fragments, EXPLICIT_LITTLE)
+    assert found.end > len(fragments)
+
+
+@pytest.mark.parametrize(("vr", "pad"), [("UI", b"\0"), ("OB", b"\0"), ("CS", b" "), ("ST", b" ")])
+def test_values_are_padded_as_their_vr_wants(vr: str, pad: bytes) -> None:
+    assert element(0x00080008, vr, b"1.2").endswith(b"1.2" + pad)
+
+
+def test_a_value_too_long_for_its_length_field_is_refused() -> None:
+    with pytest.raises(ValueError, match="70000"):
+        element(0x00080008, "LO", b"x" * 70_000)
+
+
+HEADER = [
+    element(0x00080008, "CS", b"ORIGINAL"),
+    element(0x00080018, "UI", b"1.2.3"),
+    number(0x00280010, 7),
+    element(0x00280030, "DS", b"1\\2"),
+]
+
+
+@given(
+    st.dictionaries(
+        st.sampled_from([0x00080005, 0x00080018, 0x00200010, 0x00280030, 0x00400001]),
+        st.sampled_from([b"", b"new", None]),
+    )
+)
+def test_only_what_is_named_changes(named: dict[int, bytes | None]) -> None:
+    changes = {tag: None if value is None else element(tag, "LO", value) for tag, value in named.items()}
+    after = splice(b"".join(HEADER), changes)
+    expected = {
+        found.tag: b"".join(HEADER)[found.start : found.end]
+        for found in walk(b"".join(HEADER), EXPLICIT_LITTLE)
+    }
+    for tag, value in changes.items():
+        expected.pop(tag, None)
+        if value is not None:
+            expected[tag] = value
+    assert after == b"".join(expected[tag] for tag in sorted(expected))
+
+
+def test_group_lengths_follow_their_group_and_no_other() -> None:
+    wrong = number(0x00280000, 9999, "UL")
+    data = number(0x00080000, 30, "UL") + HEADER[0] + HEADER[1] + wrong + HEADER[2]
+    after = splice(data, {0x00080018: element(0x00080018, "UI", b"1.2.3.4.5.6")})
+    first = next(walk(after, EXPLICIT_LITTLE))
+    group = [found for found in walk(after, EXPLICIT_LITTLE) if found.tag >> 16 == 8]
+    assert struct.unpack("<I", after[first.value : first.end])[0] == group[-1].end - first.end
+    assert wrong in after
+
+
+@pytest.mark.parametrize("undefined", [False, True])
+def test_an_item_is_put_at_the_end_of_a_sequence(undefined: bool) -> None:
+    first, second = item([number(0x00280010, 1)]), item([number(0x00280010, 2)])
+    old = UNDEFINED_SQ + first + SEQUENCE_END if undefined else element(0x00081140, "SQ", first)
+    (found,) = walk(old, EXPLICIT_LITTLE)
+    after = with_item(old, found, 0x00081140, second)
+    assert tags(after) == [0x00081140]
+    assert first + second in after
+    assert with_item(b"", None, 0x00081140, second) == element(0x00081140, "SQ", second)

@@ -1,0 +1,93 @@
+"""Recipes as chains: order, memory of each step, and syntaxes that a receiver insists on."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from mapdr.kernel.errors import Permanent, Unavailable
+from mapdr.kernel.item import FileSlice, Instance, Treatment
+from mapdr.kernel.registry import Registry
+from mapdr.transform.chain import Chain, build_chain
+
+from .helpers import EXPLICIT, Notebook, image, payload_of, picture, read, settings
+
+LOSSLESS, LOSSY = "1.2.840.10008.1.2.4.90", "1.2.840.10008.1.2.4.91"
+TAGS = {"type": "tags", "config": [{"set": "StationName", "to": "ER1"}]}
+COMPRESS = {"type": "compress", "config": {"to": "jpeg2000", "ratio": 10}}
+
+
+def chain(*steps: dict[str, object]) -> Chain:
+    return build_chain({"steps": list(steps)}, Registry(), settings())
+
+
+@pytest.fixture
+def spooled(tmp_path: Path) -> Instance:
+    random = np.random.default_rng(0)
+    values = picture(128, 128, 100, 3000) + random.integers(-40, 41, (128, 128))
+    payload, instance = payload_of(image(values))
+    path = tmp_path / "spooled.dcm"
+    path.write_bytes(b"file meta" + b"".join(payload.chunks()))
+    return replace(instance, path=path, data_offset=9, size=payload.length)
+
+
+def test_an_empty_recipe_relays_the_spooled_bytes(spooled: Instance) -> None:
+    payload = chain().prepare(spooled, Notebook())
+    assert payload.parts == (FileSlice(spooled.path, 9, spooled.size),)
+    assert payload.treatment is Treatment.RELAYED
+    assert payload.transfer_syntax_uid == EXPLICIT
+
+
+def test_steps_work_on_each_others_results(spooled: Instance) -> None:
+    notebook = Notebook()
+    payload = chain(TAGS, COMPRESS).prepare(spooled, notebook)
+    found = read(payload)
+    assert found.StationName == "ER1"
+    assert payload.transfer_syntax_uid == LOSSY
+    assert payload.treatment is Treatment.TRANSCODED
+    assert found.SourceImageSequence[0].ReferencedSOPInstanceUID == spooled.sop_instance_uid
+    assert notebook.facts is not None
+    assert set(notebook.facts) == {"compress"}
+    again = chain(TAGS, COMPRESS).prepare(spooled, notebook)
+    assert list(again.chunks()) == list(payload.chunks())
+    assert notebook.kept == 1
+
+
+def test_a_syntax_that_the_receiver_insists_on_replaces_the_recipes(spooled: Instance) -> None:
+    steps = chain(TAGS, COMPRESS)
+    native = steps.prepare(spooled, Notebook(), "1.2.840.10008.1.2")
+    assert native.transfer_syntax_uid == "1.2.840.10008.1.2"
+    assert read(native).StationName == "ER1"
+    assert "LossyImageCompression" not in read(native)
+    assert native.sop_instance_uid == spooled.sop_instance_uid
+    lossless = steps.prepare(spooled, Notebook(), LOSSLESS)
+    assert lossless.transfer_syntax_uid == LOSSLESS
+    assert lossless.sop_instance_uid == spooled.sop_instance_uid
+    same = steps.prepare(spooled, Notebook(), EXPLICIT)
+    assert same.treatment is Treatment.EDITED
+
+
+def test_a_syntax_that_cannot_be_had_is_permanent(spooled: Instance, tmp_path: Path) -> None:
+    with pytest.raises(Permanent) as caught:
+        chain().prepare(spooled, Notebook(), LOSSY)
+    assert caught.value.reason == "syntax"
+    data = image(picture(8, 8, 0, 100))
+    del data.PixelData
+    payload, instance = payload_of(data)
+    path = tmp_path / "report.dcm"
+    path.write_bytes(b"".join(payload.chunks()))
+    with pytest.raises(Permanent) as caught:
+        chain().prepare(replace(instance, path=path, size=payload.length), Notebook(), LOSSLESS)
+    assert caught.value.reason == "syntax"
+    assert "no-pixels" in str(caught.value)
+
+
+def test_a_recipe_that_cannot_be_built_is_refused() -> None:
+    with pytest.raises(Unavailable):
+        chain({"type": "colourise", "config": {}})
+    with pytest.raises(Permanent) as caught:
+        chain({"type": "compress", "config": {"to": "jpeg2000", "ratio": 10, "was_once": "known"}})
+    assert caught.value.reason == "recipe"

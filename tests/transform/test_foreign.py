@@ -1,0 +1,222 @@
+"""Streams from outside: decoded apart, refused when they contradict the data set, never taking us along."""
+
+from __future__ import annotations
+
+import operator
+import os
+import signal
+import threading
+from collections.abc import Iterator
+
+import imagecodecs
+import numpy as np
+import pytest
+
+from mapdr.kernel.errors import Permanent
+from mapdr.testing.wait import until
+from mapdr.transform.codecs.foreign import Decoders
+from mapdr.transform.codecs.worker import Job, Mismatch, decode
+
+from .helpers import picture
+
+UID = "1.2.840.10008.1.2."
+
+
+def job(syntax: str, frame: np.ndarray, **changes: object) -> Job:
+    samples = 3 if frame.ndim == 3 else 1
+    facts = {
+        "syntax": UID + syntax,
+        "rows": frame.shape[0],
+        "columns": frame.shape[1],
+        "samples": samples,
+        "allocated": frame.dtype.itemsize * 8,
+        "stored": frame.dtype.itemsize * 8,
+        "signed": frame.dtype.kind == "i",
+        "photometric": "RGB" if samples == 3 else "MONOCHROME2",
+    }
+    return Job(**{**facts, **changes})
+
+
+def rle(frame: np.ndarray) -> bytes:
+    """RLE with literal runs only (PS3.5 annex G)."""
+    planes = frame[..., None] if frame.ndim == 2 else frame
+    segments = []
+    for sample in range(planes.shape[-1]):
+        cells = np.ascontiguousarray(planes[..., sample])
+        for byte in reversed(range(cells.itemsize)):
+            raw = cells.view("u1")[:, byte :: cells.itemsize].tobytes()
+            runs = [raw[at : at + 128] for at in range(0, len(raw), 128)]
+            packed = b"".join(bytes([len(run) - 1]) + run for run in runs)
+            segments.append(packed + b"\0" * (len(packed) % 2))
+    offsets, at = [], 64
+    for segment in segments:
+        offsets.append(at)
+        at += len(segment)
+    head = np.array([len(segments), *offsets] + [0] * (15 - len(segments)), "<u4").tobytes()
+    return head + b"".join(segments)
+
+
+GREY = picture(40, 50, 0, 60000).astype(np.uint16)
+SIGNED = picture(40, 50, -30000, 30000).astype(np.int16)
+BYTES = picture(40, 50, 0, 255).astype(np.uint8)
+COLOUR = np.stack([BYTES, BYTES[::-1], BYTES[:, ::-1]], -1).copy()
+FRAMES = {"grey": GREY, "signed": SIGNED, "bytes": BYTES, "colour": COLOUR}
+
+LOSSLESS = {
+    "5": rle,
+    "4.57": lambda x: imagecodecs.jpeg_encode(
+        x.view(f"u{x.itemsize}"), lossless=True, predictor=1, bitspersample=8 * x.itemsize
+    ),
+    "4.80": lambda x: imagecodecs.jpegls_encode(x.view(f"u{x.itemsize}")),
+    "4.90": lambda x: imagecodecs.jpeg2k_encode(x, level=0, codecformat="j2k", reversible=True),
+    "4.201": imagecodecs.htj2k_encode,
+    "4.110": lambda x: imagecodecs.jpegxl_encode(x, lossless=True),
+}
+
+
+@pytest.mark.parametrize("syntax", LOSSLESS)
+@pytest.mark.parametrize("kind", FRAMES)
+def test_lossless_streams_come_back_as_cells(syntax: str, kind: str) -> None:
+    frame = FRAMES[kind]
+    if (syntax, kind) in {("4.110", "signed")}:
+        pytest.skip("imagecodecs' JPEG XL is unsigned")
+    if syntax == "4.57" and kind == "colour":
+        stream = imagecodecs.jpeg_encode(
+            frame, lossless=True, predictor=1, bitspersample=8, colorspace="RGB", outcolorspace="RGB"
+        )
+    else:
+        stream = LOSSLESS[syntax](frame)
+    cells = decode(job(syntax, frame), stream)
+    assert cells.dtype.kind == "u"
+    assert np.array_equal(cells.view(frame.dtype), frame)
+
+
+def test_a_baseline_jpeg_without_colour_marks_is_what_the_data_set_says() -> None:
+    stream = bytearray(imagecodecs.jpeg_encode(COLOUR, level=95, colorspace="RGB", outcolorspace="RGB"))
+    frame = stream.index(b"\xff\xc0")
+    scan = stream.index(b"\xff\xda")
+    adobe = stream.index(b"\xff\xee")
+    for step in range(3):
+        stream[frame + 10 + 3 * step] = stream[scan + 5 + 2 * step] = step
+    length = int.from_bytes(stream[adobe + 2 : adobe + 4], "big")
+    del stream[adobe : adobe + 2 + length]
+    found = decode(job("4.50", COLOUR), bytes(stream)).astype(int)
+    assert np.abs(found - COLOUR).mean() < 8
+    other = decode(job("4.50", COLOUR, photometric="YBR_FULL"), bytes(stream)).astype(int)
+    assert np.abs(other - COLOUR).mean() > 20
+
+
+def test_a_marked_jpeg_is_believed_before_the_data_set() -> None:
+    stream = imagecodecs.jpeg_encode(COLOUR, level=95)
+    assert np.abs(decode(job("4.50", COLOUR), stream).astype(int) - COLOUR).mean() < 8
+
+
+@pytest.mark.parametrize(
+    ("frame", "changes", "what"),
+    [
+        (GREY, {"rows": 41}, "shape"),
+        (GREY, {"samples": 3}, "shape"),
+        (SIGNED, {"signed": False}, "sign"),
+        (GREY, {"signed": True}, "sign"),
+        (SIGNED, {"stored": 12}, "depth"),
+        (GREY, {"allocated": 8, "stored": 8}, "depth"),
+    ],
+)
+def test_a_stream_that_contradicts_the_data_set_is_refused(
+    frame: np.ndarray, changes: dict[str, object], what: str
+) -> None:
+    stream = LOSSLESS["4.90"](frame)
+    with pytest.raises(Mismatch, match=what):
+        decode(job("4.90", frame, **changes), stream)
+
+
+@pytest.fixture
+def pool() -> Iterator[Decoders]:
+    found = Decoders(1, seconds=20)
+    yield found
+    found.close()
+
+
+def test_frames_come_back_from_another_process(pool: Decoders) -> None:
+    for frame in (GREY, SIGNED, COLOUR):
+        cells = pool.decode(job("4.90", frame), LOSSLESS["4.90"](frame))
+        assert cells == frame.tobytes()
+
+
+@pytest.mark.parametrize(
+    ("syntax", "stream", "reason"),
+    [("4.90", b"\xff\x4f\xff\x51 garbage", "codec"), ("4.80", b"", "codec"), ("4.100", b"x", "codec")],
+)
+def test_what_a_codec_refuses_is_permanent(pool: Decoders, syntax: str, stream: bytes, reason: str) -> None:
+    with pytest.raises(Permanent) as caught:
+        pool.decode(job(syntax, GREY), stream)
+    assert caught.value.reason == reason
+
+
+def test_a_mismatch_is_told_apart(pool: Decoders) -> None:
+    with pytest.raises(Permanent) as caught:
+        pool.decode(job("4.90", GREY, columns=51), LOSSLESS["4.90"](GREY))
+    assert caught.value.reason == "codec-mismatch"
+
+
+def test_sizes_are_capped_before_anything_is_allocated(pool: Decoders) -> None:
+    with pytest.raises(Permanent, match="1 GiB"):
+        pool.decode(job("4.90", GREY, rows=65535, columns=65535), b"")
+
+
+def test_a_crash_parks_one_image_and_the_next_is_decoded(monkeypatch: pytest.MonkeyPatch) -> None:
+    # A process that ends as soon as it runs is, seen from here, one that its codec killed.
+    pool = Decoders(1, target=operator.methodcaller("close"))
+    try:
+        with pytest.raises(Permanent) as caught:
+            pool.decode(job("4.90", GREY), LOSSLESS["4.90"](GREY))
+        assert caught.value.reason == "codec-crash"
+        monkeypatch.setattr(pool, "_target", Decoders(1)._target)
+        assert pool.decode(job("4.90", GREY), LOSSLESS["4.90"](GREY)) == GREY.tobytes()
+    finally:
+        pool.close()
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="needs signals")
+def test_a_process_that_died_between_images_is_replaced_without_blame(pool: Decoders) -> None:
+    stream = LOSSLESS["4.90"](GREY)
+    pool.decode(job("4.90", GREY), stream)
+    worker = pool._idle.get()
+    assert worker is not None
+    os.kill(worker.process.pid, signal.SIGKILL)
+    until(lambda: not worker.process.is_alive(), 5, "the end of the process")
+    pool._idle.put(worker)
+    assert pool.decode(job("4.90", GREY), stream) == GREY.tobytes()
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGSTOP"), reason="needs signals")
+def test_a_process_that_hangs_is_ended(pool: Decoders, monkeypatch: pytest.MonkeyPatch) -> None:
+    stream = LOSSLESS["4.90"](GREY)
+    pool.decode(job("4.90", GREY), stream)
+    worker = pool._idle.get()
+    assert worker is not None
+    os.kill(worker.process.pid, signal.SIGSTOP)
+    pool._idle.put(worker)
+    monkeypatch.setattr(pool, "_seconds", 0.2)
+    with pytest.raises(Permanent) as caught:
+        pool.decode(job("4.90", GREY), stream)
+    assert caught.value.reason == "codec-crash"
+
+
+def test_many_threads_share_the_processes() -> None:
+    pool = Decoders(2)
+    frames = [np.roll(GREY, step) for step in range(8)]
+    found: dict[int, bytes] = {}
+
+    def work(index: int) -> None:
+        found[index] = pool.decode(job("4.90", GREY), LOSSLESS["4.90"](frames[index]))
+
+    try:
+        threads = [threading.Thread(target=work, args=(index,)) for index in range(8)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(60)
+        assert found == {index: frame.tobytes() for index, frame in enumerate(frames)}
+    finally:
+        pool.close()

@@ -1,0 +1,145 @@
+"""The `tags` step: the issue's TOML form, and what it leaves untouched."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from pydantic import TypeAdapter, ValidationError
+from pydicom.dataset import Dataset
+
+from mapdr.kernel.errors import Permanent
+from mapdr.kernel.item import FileSlice, Payload, Treatment
+from mapdr.transform.reencode import to_syntax
+from mapdr.transform.tags import STAGE, TagEditor
+
+from .helpers import Notebook, image, payload_of, picture, read, settings
+
+SYNTAXES = ["1.2.840.10008.1.2", "1.2.840.10008.1.2.1", "1.2.840.10008.1.2.2", "1.2.840.10008.1.2.1.99"]
+
+
+def editor(*edits: dict[str, str]) -> TagEditor:
+    return STAGE.build(settings(), TypeAdapter(STAGE.config).validate_python(edits), None)
+
+
+def subject() -> Dataset:
+    data = image(picture(16, 16, 0, 4000))
+    data.InstitutionName, data.AccessionNumber, data.StudyID = "Old", "17", "S1"
+    data.OtherPatientIDs = ["a", "b"]
+    data.add_new(0x00090010, "LO", "SOMEBODY")
+    data.add_new(0x00091001, "LO", "private")
+    return data
+
+
+def edited(*edits: dict[str, str]) -> tuple[Payload, Dataset]:
+    payload, instance = payload_of(subject())
+    result = editor(*edits).apply(payload, instance, Notebook())
+    return result, read(result)
+
+
+def test_the_rules_of_the_design() -> None:
+    result, found = edited(
+        {"set": "InstitutionName", "to": "Clinic North"},
+        {"prefix": "AccessionNumber", "with": "CN-"},
+        {"remove": "OtherPatientIDs"},
+    )
+    assert (found.InstitutionName, found.AccessionNumber) == ("Clinic North", "CN-17")
+    assert "OtherPatientIDs" not in found
+    assert result.treatment is Treatment.EDITED
+    assert found.PixelData == subject().PixelData
+
+
+def test_every_verb() -> None:
+    _, found = edited(
+        {"set_if_missing": "StationName", "to": "ER1"},
+        {"set_if_missing": "InstitutionName", "to": "never"},
+        {"copy": "StudyID", "to": "AccessionNumber"},
+        {"suffix": "StudyID", "with": "-{Modality}"},
+        {"remove": "private"},
+    )
+    assert (found.StationName, found.InstitutionName) == ("ER1", "Old")
+    assert (found.AccessionNumber, found.StudyID) == ("S1", "S1-CT")
+    assert 0x00091001 not in found
+
+
+def test_a_changed_uid_is_the_payloads_uid() -> None:
+    result, found = edited({"set": "SOPInstanceUID", "to": "1.2.3.99"})
+    assert result.sop_instance_uid == found.SOPInstanceUID == "1.2.3.99"
+
+
+@pytest.mark.parametrize("syntax", SYNTAXES)
+def test_every_native_syntax_keeps_its_pixels_and_tail(syntax: str) -> None:
+    data = subject()
+    data.add_new(0xFFFCFFFC, "OB", b"\0" * 10)
+    payload, instance = payload_of(data)
+    start = to_syntax(payload, syntax)
+    result = editor({"set": "StationName", "to": "ER1"}).apply(start, instance, Notebook())
+    found = read(result)
+    assert result.transfer_syntax_uid == syntax
+    assert found.StationName == "ER1"
+    assert found.pixel_array.tolist() == picture(16, 16, 0, 4000).tolist()
+    assert found[0xFFFCFFFC].value == b"\0" * 10
+
+
+def test_pixels_stream_from_the_spool(tmp_path) -> None:
+    payload, instance = payload_of(subject())
+    path = tmp_path / "spooled.dcm"
+    path.write_bytes(b"meta" + b"".join(payload.chunks()))
+    sliced = replace(payload, parts=(FileSlice(path, 4, payload.length),))
+    result = editor({"set": "StationName", "to": "ER1"}).apply(sliced, instance, Notebook())
+    slices = [part for part in result.parts if isinstance(part, FileSlice)]
+    assert [part.length for part in slices] == [12 + 16 * 16 * 2]
+    assert read(result).StationName == "ER1"
+
+
+def test_where_nothing_changes_the_payload_is_relayed() -> None:
+    payload, instance = payload_of(subject())
+    assert editor({"set_if_missing": "StudyID", "to": "x"}).apply(payload, instance, Notebook()) is payload
+
+
+def test_an_object_without_pixels_is_edited_too() -> None:
+    data = subject()
+    del data.PixelData
+    payload, instance = payload_of(data)
+    assert read(editor({"set": "StudyID", "to": "9"}).apply(payload, instance, Notebook())).StudyID == "9"
+
+
+def test_a_value_that_does_not_fit_parks_the_image() -> None:
+    with pytest.raises(Permanent) as caught:
+        edited({"suffix": "AccessionNumber", "with": "-0123456789abcdef"})
+    assert caught.value.reason == "value-too-long"
+    _, found = edited({"suffix": "AccessionNumber", "with": "-0123456789abcdef", "overflow": "truncate"})
+    assert len(found.AccessionNumber) == 16
+    with pytest.raises(Permanent) as caught:
+        edited({"set": "StationName", "to": "{PatientComments}"})
+    assert caught.value.reason == "empty-value"
+    _, found = edited({"set": "StationName", "to": "{PatientComments}", "if_empty": "skip"})
+    assert "StationName" not in found
+
+
+@pytest.mark.parametrize(
+    ("edit", "words"),
+    [
+        ({}, "one verb"),
+        ({"set": "StudyID", "remove": "StudyID", "to": "x"}, "has 2"),
+        ({"set": "StudyID"}, "set needs to"),
+        ({"prefix": "StudyID", "to": "x"}, "prefix needs with"),
+        ({"set": "StudyID", "to": "x", "with": "y"}, "set takes no with"),
+        ({"remove": "StudyID", "if_empty": "skip"}, "neither"),
+        ({"set": "StudyIdd", "to": "x"}, "StudyID"),
+        ({"set": "StudyID", "to": "{StudyIdd}"}, "StudyID"),
+        ({"set": "StudyID", "to": "x", "when": "y"}, "Extra inputs"),
+        ({"set": "PixelData", "to": "x"}, "cannot be changed"),
+    ],
+)
+def test_a_wrong_edit_is_told(edit: dict[str, str], words: str) -> None:
+    with pytest.raises(ValidationError, match=words):
+        editor(edit)
+
+
+def test_the_configuration_survives_a_recipe() -> None:
+    adapter = TypeAdapter(STAGE.config)
+    edits = [{"copy": "StudyID", "to": "AccessionNumber"}, {"prefix": "StudyID", "with": "x"}]
+    plain = adapter.dump_python(adapter.validate_python(edits), mode="json", by_alias=True, exclude_none=True)
+    assert [{**edit, "overflow": "error", "if_empty": "error"} for edit in edits] == plain
+    assert adapter.validate_python(plain) == adapter.validate_python(edits)
