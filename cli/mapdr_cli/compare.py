@@ -157,7 +157,7 @@ def _lossy_faults(before: Any, after: Any) -> list[str]:
     """What PS3.3, C.7.6.1.1.5 asks of a lossy image and this one lacks."""
     wanted = {
         "a UID of its own": after.SOPInstanceUID != before.SOPInstanceUID,
-        "its source image": original_uid(after) == before.SOPInstanceUID,
+        "its source image": "SourceImageSequence" in after and original_uid(after) == before.SOPInstanceUID,
         "ImageType DERIVED": after.ImageType[0] == "DERIVED",
         "its compression ratio": float(after.get("LossyImageCompressionRatio", 0) or 0) > 1,
         "its compression method": after.get("LossyImageCompressionMethod") == "ISO_15444_1",
@@ -207,7 +207,9 @@ def _value(element: Any) -> str:
         return f"{len(element.value)} item(s)"
     if isinstance(element.value, bytes):
         return f"{len(element.value)} bytes"
-    return str(element.value) if element.value is not None else ""
+    if element.value is None:
+        return ""
+    return "\\".join(map(str, element.value)) if element.VM > 1 else str(element.value)
 
 
 def quality(sent: tuple[bytes, str], arrived: tuple[bytes, str]) -> dict[str, Any] | None:

@@ -13,13 +13,15 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from mapdr.config.model import RuleConfig
 from mapdr.config.site import site_key
 from mapdr.kernel.errors import MapdrError
-from mapdr.kernel.item import Instance, Payload, Routing, Source
+from mapdr.kernel.item import Header, Instance, Payload, Routing, Source
 from mapdr.kernel.plan import Plan
 from mapdr.kernel.registry import Registry
 from mapdr.kernel.stage import Settings
 from mapdr.kernel.watch import Watch
+from mapdr.route.condition import leaves
 from mapdr.route.explain import Explained
 from mapdr.store.headers import INDEX_TAGS, SOP_CLASS_UID, SOP_INSTANCE_UID, read_file_header
 from mapdr.transform.chain import build_chain
@@ -60,9 +62,10 @@ def explain(
     Nothing is stored or sent. The output shows values of the file: it is for your own terminal. Exits 1 if
     a transform fails; the image would then be parked.
     """
-    _, plan, registry = load(config)
+    loaded, plan, registry = load(config)
+    rules = loaded.config.rule if loaded.config is not None else ()
     source = Source(receiver or next(iter(plan.receivers), ""), calling_ae, called_ae, address)
-    told = examine(file, plan, registry, source)
+    told = examine(file, plan, rules, registry, source)
     if as_json:
         print_json(told)
     else:
@@ -72,7 +75,9 @@ def explain(
         raise click.exceptions.Exit(1)
 
 
-def examine(file: Path, plan: Plan, registry: Registry, source: Source) -> dict[str, Any]:
+def examine(
+    file: Path, plan: Plan, rules: Sequence[RuleConfig], registry: Registry, source: Source
+) -> dict[str, Any]:
     """Everything that is to be told of one file. Raises Permanent if it is not DICOM, OSError."""
     found = part10.locate(file)
     header = read_file_header(
@@ -102,7 +107,10 @@ def examine(file: Path, plan: Plan, registry: Registry, source: Source) -> dict[
         "sop_class": _name(instance.sop_class_uid),
         "transfer_syntax": _name(found.transfer_syntax_uid),
         "bytes": found.length,
-        "rules": [_rule(one) for one in plan.router.explain(header, source, values=True)],
+        "rules": [
+            _rule(one, _reasons(rule, header, source))
+            for one, rule in zip(plan.router.explain(header, source, values=True), rules, strict=True)
+        ],
         "deliveries": list(_deliveries(routing, plan, registry, instance)),
     }
 
@@ -112,10 +120,21 @@ def _name(uid: str) -> str:
     return f"{name} ({uid})" if name != uid else uid
 
 
-def _rule(one: Explained) -> dict[str, Any]:
+def _reasons(rule: RuleConfig, header: Header, source: Source) -> list[str]:
+    """What a rule asks about, and what the file answers."""
+    found = {}
+    for leaf in leaves(rule.when):
+        subject = leaf.subject
+        texts = (getattr(source, subject),) if isinstance(subject, str) else header.texts(subject)
+        found[leaf.label] = "\\".join(texts)
+    return [f"{label} is {value or 'empty or absent'}" for label, value in found.items()]
+
+
+def _rule(one: Explained, reasons: list[str]) -> dict[str, Any]:
     return {
         "name": one.rule,
         "matched": one.matched,
+        "because": reasons if one.matched else [],
         "reached": one.reached,
         "failure": one.failure,
         "send_to": list(one.send_to),
@@ -208,6 +227,8 @@ def _rule_table(rules: Sequence[Mapping[str, Any]], glyphs: Glyphs) -> Table:
 
 def _sends(rule: Mapping[str, Any], glyphs: Glyphs) -> Text:
     text = Text("matches")
+    if rule["because"]:
+        text.append(f", {_short(', '.join(rule['because']))}")
     for name in rule["send_to"]:
         text.append(f" {glyphs.to} {words.plain(name)}", "good")
         if name in rule["shadowed"]:

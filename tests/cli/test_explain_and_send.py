@@ -1,0 +1,115 @@
+"""explain shows and sends nothing; send keeps files safe, and says which it refused."""
+
+from __future__ import annotations
+
+import io
+import json
+from pathlib import Path
+from typing import Any
+
+import pydicom
+import pytest
+
+from mapdr.testing import generator
+from paper.nodes import NodeFolder
+
+
+def _json(node: NodeFolder, *words: str, status: int = 0) -> Any:
+    result = node.mapdr(*words, "--json")
+    assert result.exit_code == status, result.output
+    return json.loads(result.output)
+
+
+@pytest.fixture
+def ct(tmp_path: Path) -> Path:
+    path = tmp_path / "ct.dcm"
+    path.write_bytes(next(generator.study("CT", images=1, size=(64, 64))).part10())
+    return path
+
+
+def test_explain_shows_rules_changes_size_and_quality(node: NodeFolder, ct: Path) -> None:
+    told = _json(node, "explain", str(ct))
+    first, second = told["rules"]
+    assert first["matched"]
+    assert first["because"] == ["Modality is CT"]
+    assert second["shadowed"] == ["telepacs"]
+    tele, archive = told["deliveries"]
+    assert [tele["destination"], archive["destination"]] == ["telepacs", "archive"]
+    (change,) = tele["changes"]
+    assert (change["before"], change["after"]) == ("CT00000000", "CN-CT00000000")
+    assert tele["bytes"] < told["bytes"]
+    assert tele["quality"] == {"max_error": 0, "psnr": None}
+    assert (archive["changes"], archive["bytes"], archive["treatment"]) == ([], told["bytes"], "relayed")
+
+
+def test_explain_in_words(node: NodeFolder, ct: Path) -> None:
+    output = node.mapdr("explain", str(ct)).output
+    for words in ("CT Image Storage", "matches, Modality is CT", "CN-CT00000000", "pixels: equal"):
+        assert words in output
+    assert "an earlier rule decides what is done" in " ".join(output.split())
+
+
+def test_explain_tells_why_a_rule_does_not_match_and_that_an_image_is_unrouted(
+    node: NodeFolder, tmp_path: Path
+) -> None:
+    path = tmp_path / "us.dcm"
+    path.write_bytes(next(generator.study("US", images=1, size=(16, 16))).part10())
+    output = " ".join(node.mapdr("explain", str(path)).output.split())
+    assert 'Modality is not the wanted value "CT" (it is "US")' in output
+    assert "shown as unrouted" in output
+
+
+def test_explain_makes_nothing(node: NodeFolder, ct: Path) -> None:
+    node.mapdr("explain", str(ct))
+    assert not (node.config.parent / "data").exists()
+
+
+def test_a_transform_that_fails_is_told_and_is_status_1(node: NodeFolder, tmp_path: Path) -> None:
+    ds = pydicom.dcmread(io.BytesIO(next(generator.study("CT", images=1, size=(16, 16))).part10()))
+    ds.AccessionNumber = "X" * 15
+    path = tmp_path / "long.dcm"
+    ds.save_as(path)
+    told = _json(node, "explain", str(path), status=1)
+    assert told["deliveries"][0]["error"]
+    assert not told["deliveries"][1]["error"]
+
+
+def test_send_as_they_are(node: NodeFolder, ct: Path) -> None:
+    sent = _json(node, "send", str(ct), "--to", "archive")
+    assert len(sent["sent"]) == 1
+    assert not sent["node_runs"]
+    (row,) = _json(node, "deliveries")["deliveries"]
+    assert (row["destination"], row["state"], row["instance"]) == ("archive", "pending", sent["sent"][0])
+
+
+def test_send_by_the_rules(node: NodeFolder, ct: Path) -> None:
+    _json(node, "send", str(ct))
+    rows = _json(node, "deliveries")["deliveries"]
+    assert {row["destination"] for row in rows} == {"telepacs", "archive"}
+
+
+def test_a_folder_with_other_files_in_it(node: NodeFolder, ct: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "disc"
+    folder.mkdir()
+    ct.rename(folder / "1.dcm")
+    (folder / "readme.txt").write_text("not an image")
+    sent = _json(node, "send", str(folder), status=1)
+    assert len(sent["sent"]) == 1
+    assert [Path(one["file"]).name for one in sent["refused"]] == ["readme.txt"]
+    output = node.mapdr("send", str(folder / "1.dcm")).output
+    assert "1 image in the store" in output
+    assert "The node is not running" in output
+
+
+def test_what_is_sent_is_byte_identical_in_the_spool(node: NodeFolder, ct: Path) -> None:
+    image = next(generator.study("CT", images=1, size=(64, 64)))
+    _json(node, "send", str(ct), "--to", "archive")
+    (spooled,) = (node.config.parent / "data").rglob("*.dcm")
+    assert spooled.read_bytes().endswith(image.dataset)
+
+
+def test_an_unknown_destination_is_status_2(node: NodeFolder, ct: Path) -> None:
+    result = node.mapdr("send", str(ct), "--to", "archiv")
+    assert result.exit_code == 2
+    assert 'did you mean "archive"?' in result.output
+    assert not (node.config.parent / "data").exists()

@@ -1,0 +1,180 @@
+"""From heartbeat and counts to the one dict that everything shows."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+from typing import Any
+
+import pytest
+from rich.console import Console
+
+from mapdr.kernel.plan import Plan
+from mapdr.store.commands import Heartbeat
+from mapdr.store.counts import Queue
+from mapdr_cli.check import examine
+from mapdr_cli.happened import TEXTS, event_line
+from mapdr_cli.live import follow_plain, line
+from mapdr_cli.state import NOTHING, Facts, Rates, compose
+from paper import nodes, states
+
+NOW = 1_800_000_000.0
+
+
+@pytest.fixture(scope="module")
+def plan(tmp_path_factory: pytest.TempPathFactory) -> Plan:
+    path: Path = tmp_path_factory.mktemp("node") / "mapdr.toml"
+    path.write_text(nodes.CONFIG)
+    found = examine(path).plan
+    assert found is not None
+    return found
+
+
+def _facts(*, age: float = 0.5, counters: dict[str, Any] | None = None, **facts: Any) -> Facts:
+    beat = Heartbeat("clinic-north", NOW - age, NOW - 600, 1, counters or {"state": "running"})
+    values = {"today": NOTHING, "pending": 0, "parked": 0, "unrouted": 0, "heartbeat": beat, **facts}
+    return Facts(NOW, **values)
+
+
+def _queue(**numbers: Any) -> Queue:
+    values = {"pending": 0, "leased": 0, "held": 0, "parked": 0, "oldest": None, "next_due": None}
+    return Queue("telepacs", **{**values, **numbers})
+
+
+def _telepacs(state: dict[str, Any]) -> dict[str, Any]:
+    (row,) = [row for row in state["destinations"] if row["name"] == "telepacs"]
+    return dict(row)
+
+
+@pytest.mark.parametrize(
+    ("facts", "state"),
+    [
+        ({"heartbeat": None}, "stopped"),
+        ({"counters": {"state": "stopped"}}, "stopped"),
+        ({"counters": {"state": "draining"}}, "draining"),
+        ({"age": 60.0}, "silent"),
+        ({}, "running"),
+    ],
+)
+def test_how_the_node_stands(plan: Plan, facts: dict[str, Any], state: str) -> None:
+    composed = compose(plan, _facts(**facts), Rates())
+    assert composed["node"]["state"] == state
+    assert any("no sign of life" in item["text"] for item in composed["attention"]) == (state == "silent")
+
+
+OPEN = {"state": "open", "comment": "connection refused", "failures": 3, "retry_at": NOW + 40}
+
+
+@pytest.mark.parametrize(
+    ("facts", "state", "why"),
+    [
+        ({}, "idle", ""),
+        ({"queues": [_queue(pending=5)]}, "waiting", ""),
+        ({"queues": [_queue(leased=5)]}, "sending", ""),
+        (
+            {"queues": [_queue(pending=1, next_due=NOW + 30)]},
+            "waiting",
+            "tried and put off; next try in 30 s",
+        ),
+        (
+            {"queues": [_queue(pending=1)], "held": {"telepacs": NOW - 7}},
+            "held",
+            "held by the operator for 7 s",
+        ),
+        (
+            {
+                "queues": [_queue(pending=1)],
+                "counters": {"state": "running", "destinations": {"telepacs": OPEN}},
+            },
+            "down",
+            "connection refused, 3 times, next try in 40 s",
+        ),
+        ({"queues": [_queue(pending=1)], "age": 60.0}, "waiting", "the node does not run"),
+        (
+            {"age": 60.0, "counters": {"state": "running", "destinations": {"telepacs": OPEN}}},
+            "idle",
+            "",
+        ),
+    ],
+)
+def test_how_a_destination_stands_and_why(plan: Plan, facts: dict[str, Any], state: str, why: str) -> None:
+    row = _telepacs(compose(plan, _facts(**facts), Rates()))
+    assert (row["state"], row["why"]) == (state, why)
+
+
+def test_a_destination_that_left_the_configuration_is_still_owed_and_shown(plan: Plan) -> None:
+    gone = Queue("old", 3, 0, 0, 0, NOW - 60, None)
+    rows = compose(plan, _facts(queues=[gone]), Rates())["destinations"]
+    assert [row["name"] for row in rows] == ["telepacs", "archive", "old"]
+    assert rows[-1]["oldest"] == 60.0
+
+
+def test_what_a_person_should_look_at_is_worst_first(plan: Plan) -> None:
+    facts = _facts(
+        queues=[_queue(parked=2)],
+        reasons={"telepacs": {"refused": 2}},
+        unrouted=3,
+        webhooks={"parked": 1},
+        disk_free=10,
+        counters={"state": "running", "destinations": {"archive": OPEN}},
+    )
+    attention = compose(plan, facts, Rates())["attention"]
+    assert [item["level"] for item in attention] == ["bad", "bad", "bad", "bad", "warn"]
+    assert attention[0]["text"].startswith("archive is down: connection refused")
+    assert attention[1]["text"] == "2 images parked for telepacs: refused (2)"
+
+
+def test_today_counts_images_and_studies_and_keeps_repeats_beside(plan: Plan) -> None:
+    numbers = {"images": 5, "studies": 1, "repeats": 2, "versions": 1}
+    only_repeats = {"images": 0, "studies": 0, "repeats": 4, "versions": 0}
+    today = {
+        "received": {"CT": numbers, "MR": only_repeats},
+        "delivered": {"telepacs": {"CT": numbers}, "x": {}},
+    }
+    composed = compose(plan, _facts(today=today), Rates())
+    counted = {"CT": {"images": 5, "studies": 1}}
+    assert composed["today"] == {"received": counted, "delivered": {"telepacs": counted}}
+    assert composed["repeats"]["received"] == 6
+
+
+def test_rates_are_taken_over_a_window_and_survive_a_restart() -> None:
+    rates = Rates()
+    assert rates.of("in") is None
+    for second in range(20):
+        rates.add(float(second), {"in": 10.0 * second})
+    assert rates.of("in") == pytest.approx(10.0)
+    rates.add(20.0, {"in": 0.0})
+    assert rates.of("in") is None
+    rates.add(22.0, {"in": 10.0})
+    assert rates.of("in") == pytest.approx(5.0)
+    assert len(rates.history("in")) == 22
+
+
+def test_every_known_event_reads_well_and_an_unknown_one_is_shown() -> None:
+    for kind, (level, text) in TEXTS.items():
+        told = event_line({"at": NOW, "kind": kind})
+        assert told["level"] == level
+        assert told["text"] == event_line({"kind": kind})["text"]
+        assert text[0].islower() or text[0] == "{"
+    told = event_line({"at": NOW, "kind": "destination.waits", "destination": "pacs", "reason": "no-answer"})
+    assert told["text"] == "pacs waits: no-answer"
+    assert event_line({"kind": "new.kind", "number": 3})["text"] == "new.kind: number 3"
+    assert "\x1b" not in event_line({"kind": "association.rejected", "cause": "\x1b[2J"})["text"]
+
+
+def test_plain_lines_come_only_when_something_changed() -> None:
+    told = [states.quiet(), states.quiet(), states.busy()]
+    for state in told:
+        state["attention"] = []
+    waiting = iter(told)
+    left = iter([False, False, False, True])
+    file = io.StringIO()
+    follow_plain(Console(file=file), lambda: next(waiting), lambda: next(left), pause=0.001)
+    assert file.getvalue().splitlines() == [
+        "10:42:07 received 0; delivered 0; waiting 0",
+        "10:42:07 received 16,285; delivered 27,110; waiting 1,906; parked 5; unrouted 73",
+    ]
+
+
+def test_a_line_names_what_is_broken() -> None:
+    assert "archive is down: connection refused" in line(states.busy())
