@@ -167,7 +167,8 @@ cdef object regular(const unsigned char *data, int64_t available, int64_t size, 
     cdef list found = []
     cdef tuple tags = wanted_tags(wanted)
     cdef Py_ssize_t next_tag = 0, count = len(tags)
-    cdef uint32_t seek = tags[0] if count else 0xFFFFFFFF
+    # Beyond every tag once none is wanted any more: (FFFF,FFFF) is a tag too.
+    cdef int64_t seek = tags[0] if count else 0x100000000
     cdef int64_t offset = 0, after, group_end = -1
     cdef int64_t last = -1
     cdef Head element
@@ -199,7 +200,7 @@ cdef object regular(const unsigned char *data, int64_t available, int64_t size, 
                 break
         while element.tag > seek:
             next_tag += 1
-            seek = tags[next_tag] if next_tag < count else 0xFFFFFFFF
+            seek = tags[next_tag] if next_tag < count else 0x100000000
         if element.tag == seek:
             if wanted[element.tag]:
                 return None
