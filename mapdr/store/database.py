@@ -8,8 +8,9 @@ never fails half-way because another process was faster.
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,21 @@ _WRITER_CACHE_KIB = 48 * 1024
 _READER_CACHE_KIB = 8 * 1024
 _CHECKPOINT_PAGES = 4000  # 16 MB of log, so that a page that changes often is copied back seldom
 _LOG_LIMIT = 64 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """SQL with positional parameters, their names in order, and the values of those that are constant."""
+
+    text: str
+    names: tuple[str, ...]
+    constants: dict[str, Any]
+
+    def execute(self, connection: Connection, rows: Iterable[Mapping[str, Any]]) -> None:
+        """Run it for each row; quicker than the library's own way, which looks at each value's type."""
+        given = [tuple({**self.constants, **row}[name] for name in self.names) for row in rows]
+        if given:
+            connection.exec_driver_sql(self.text, given)
 
 
 class Database:
@@ -78,6 +94,11 @@ class Database:
         if list(compiled.positiontup or ()) != list(columns):
             raise ValueError("columns must be given in the table's order")
         return str(compiled)
+
+    def prepared(self, statement: Any) -> Prepared:
+        """A statement with named parameters, for many rows through `Prepared.execute`."""
+        compiled: Any = statement.compile(dialect=self._dialect)
+        return Prepared(str(compiled), tuple(compiled.positiontup), dict(compiled.params))
 
     def upsert(
         self,

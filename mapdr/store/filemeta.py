@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import struct
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import BinaryIO
 
 from mapdr.kernel.errors import Permanent
@@ -20,6 +21,8 @@ PRIVATE_CREATOR_UID = IMPLEMENTATION_CLASS_UID + ".1"
 
 _LONG_VRS = {b"OB", b"OW", b"UN", b"UT", b"UR", b"UC", b"OD", b"OF", b"OL", b"OV", b"SQ", b"SV", b"UV"}
 _PREAMBLE = bytes(128) + b"DICM"
+_GROUP_LENGTH = struct.Struct("<HH2sHI")
+_TIME_WIDTH = 24  # characters of the longest float; JSON allows blanks behind a shorter one
 _LARGEST = 1 << 20  # no File Meta group that MAPDR writes comes near
 
 
@@ -46,20 +49,31 @@ def encode(
     received_at: float,
 ) -> bytes:
     """Preamble and File Meta group; the data set follows at once."""
+    before, after, size = _frame(source, sop_class_uid, transfer_syntax_uid, revision)
+    uid = _element(0x0003, b"UI", _text(sop_instance_uid))
+    group = _GROUP_LENGTH.pack(0x0002, 0x0000, b"UL", 4, size + len(uid))
+    return b"".join((_PREAMBLE, group, before, uid, after, f"{received_at!r:<{_TIME_WIDTH}}}}".encode()))
+
+
+@lru_cache(maxsize=256)
+def _frame(
+    source: Source, sop_class_uid: str, transfer_syntax_uid: str, revision: str
+) -> tuple[bytes, bytes, int]:
+    """What the objects of an association share: the elements before the instance's UID, those after it up
+    to the time, and the length of all but the UID's."""
     facts = {
         "receiver": source.receiver,
         "calling_ae": source.calling_ae,
         "called_ae": source.called_ae,
         "address": source.address,
         "revision": revision,
-        "received_at": received_at,
     }
     calling, called = _title(source.calling_ae), _title(source.called_ae)
-    body = b"".join(
+    private = json.dumps(facts, separators=(",", ":")).encode()[:-1] + b',"received_at":'
+    private += b" " * (1 - (len(private) + _TIME_WIDTH) % 2)  # with time and brace the length is even
+    before = _element(0x0001, b"OB", b"\x00\x01") + _element(0x0002, b"UI", _text(sop_class_uid))
+    after = b"".join(
         (
-            _element(0x0001, b"OB", b"\x00\x01"),
-            _element(0x0002, b"UI", _text(sop_class_uid)),
-            _element(0x0003, b"UI", _text(sop_instance_uid)),
             _element(0x0010, b"UI", _text(transfer_syntax_uid)),
             _element(0x0012, b"UI", _text(IMPLEMENTATION_CLASS_UID)),
             _element(0x0013, b"SH", b"MAPDR"),
@@ -68,10 +82,11 @@ def encode(
             _element(0x0018, b"AE", called) if called else b"",
             _element(0x0026, b"UR", _text(f"dicom://{source.address}")) if source.address else b"",
             _element(0x0100, b"UI", _text(PRIVATE_CREATOR_UID)),
-            _element(0x0102, b"OB", json.dumps(facts, separators=(",", ":")).encode()),
+            struct.pack("<HH2sHI", 0x0002, 0x0102, b"OB", 0, len(private) + _TIME_WIDTH + 1),
+            private,
         )
     )
-    return _PREAMBLE + _element(0x0000, b"UL", struct.pack("<I", len(body))) + body
+    return before, after, len(before) + len(after) + _TIME_WIDTH + 1
 
 
 def decode(file: BinaryIO) -> FileMeta:

@@ -39,12 +39,6 @@ __all__ = ["Delivery", "Ledger", "Settlement"]
 
 _delivery, _hold = schema.delivery, schema.hold
 
-_LEASE = (
-    update(_delivery)
-    .where(_delivery.c.id == bindparam("delivery"))
-    .values(state=int(State.LEASED), leased_until=bindparam("until"), owner=bindparam("who"))
-)
-
 
 @dataclass(frozen=True, slots=True)
 class Delivery:
@@ -116,8 +110,10 @@ class Ledger:
         with self._database.write() as connection:
             rows = connection.execute(query.with_for_update(skip_locked=True)).all()
             if rows:
-                until = now + seconds
-                connection.execute(_LEASE, [{"delivery": row.id, "until": until, "who": who} for row in rows])
+                leased = update(_delivery).where(_delivery.c.id.in_([row.id for row in rows]))
+                connection.execute(
+                    leased.values(state=int(State.LEASED), leased_until=now + seconds, owner=who)
+                )
         return self._deliveries(rows, destination, now + seconds)
 
     def settle(self, settlements: Sequence[Settlement], notices: Iterable[OutboxEntry] = ()) -> None:

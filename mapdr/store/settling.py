@@ -105,6 +105,9 @@ class Settling:
         self._studies = studies
         self._tally = tally
         self._outbox = outbox
+        self._outcome = database.prepared(_OUTCOME)
+        self._tried = database.prepared(_TRIED)
+        self._override = database.prepared(_OVERRIDE)
         self._insert_attempt = database.insertion(schema.attempt, _ATTEMPT_COLUMNS)
 
     def settle(self, settlements: Sequence[Settlement], notices: Iterable[OutboxEntry] = ()) -> None:
@@ -133,13 +136,9 @@ class Settling:
     def _write(self, connection: Connection, batch: _Batch) -> None:
         if batch.attempts:
             connection.exec_driver_sql(self._insert_attempt, batch.attempts)
-        for statement, rows in (
-            (_OUTCOME, batch.outcomes),
-            (_TRIED, batch.late),
-            (_OVERRIDE, batch.overrides),
-        ):
-            if rows:
-                connection.execute(statement, rows)
+        self._outcome.execute(connection, batch.outcomes)
+        self._tried.execute(connection, batch.late)
+        self._override.execute(connection, batch.overrides)
 
     def _count(
         self, connection: Connection, delivered: Sequence[Row[Any]], now: float

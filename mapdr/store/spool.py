@@ -98,6 +98,7 @@ class Spool:
         self.reading = Reading()
         self.submit = submit
         self.folder = data / "spool" / node
+        self._root = str(data / "spool")
         self._ids = Ids()
         self._lock = threading.Lock()
         self._hours: dict[str, FolderSync | None] = {}
@@ -120,7 +121,7 @@ class Spool:
 
     def path(self, id_: str, node: str | None = None) -> Path:
         """Where an image stands, or stood before it was purged."""
-        return self.data / "spool" / (node or self.node) / hour_of(id_) / (id_ + FINAL)
+        return Path(f"{self._root}{os.sep}{node or self.node}{os.sep}{hour_of(id_)}{os.sep}{id_}{FINAL}")
 
     def after(self, id_: str) -> None:
         """Make every later id greater than `id_`, and than every id in this node's folder."""
