@@ -20,6 +20,9 @@ from mapdr.store.ledger import Delivery
 class Chain(Protocol):
     """The transforms of one recipe."""
 
+    def quick(self, instance: Instance) -> bool:
+        """Whether `prepare`, without an override, takes no time worth a thread."""
+
     def prepare(self, instance: Instance, memory: Memory, syntax_override: str = "") -> Payload:
         """The payload; raises Permanent or Temporary, and then nothing may leave."""
 
@@ -62,18 +65,19 @@ class Preparer:
         self._pool = pool
         self._keep = keep
         self._lock = threading.Lock()
-        self._chains: dict[str, tuple[Chain, bool]] = {}
+        self._chains: dict[str, Chain] = {}
         self._running: dict[Key, Future[Payload]] = {}
         self._done: OrderedDict[Key, Payload] = OrderedDict()
         self._kept = 0
 
     def at_once(self, delivery: Delivery, syntax: str) -> bool:
-        """Whether `prepare` takes no time worth a thread: nothing is changed, or the result is at hand.
+        """Whether `prepare` takes no time worth a thread: only the header changes, or the result is at hand.
 
         Raises Permanent when the recipe cannot be built here.
         """
-        _, empty = self._chain(delivery.recipe)
-        return (empty and not syntax) or _key(delivery, syntax) in self._done
+        if not syntax and self._chain(delivery.recipe).quick(delivery.instance):
+            return True
+        return _key(delivery, syntax) in self._done
 
     def prepare(self, delivery: Delivery, syntax: str) -> Payload:
         """The payload in `syntax` (a transfer syntax UID that overrides the recipe's, or empty).
@@ -84,7 +88,7 @@ class Preparer:
             done = self._done.get(_key(delivery, syntax))
         if done is not None:
             return done
-        chain, _ = self._chain(delivery.recipe)
+        chain = self._chain(delivery.recipe)
         memory = self._recipes.memory(delivery.instance.id, delivery.recipe, syntax)
         return chain.prepare(delivery.instance, memory, syntax)
 
@@ -115,12 +119,10 @@ class Preparer:
                 _, oldest = self._done.popitem(last=False)
                 self._kept -= weigh(oldest)
 
-    def _chain(self, recipe: str) -> tuple[Chain, bool]:
+    def _chain(self, recipe: str) -> Chain:
         found = self._chains.get(recipe)
         if found is None:
-            steps = self._recipes.recipe(recipe)
-            found = self._build(steps), not steps.get("steps")
-            self._chains[recipe] = found
+            found = self._chains[recipe] = self._build(self._recipes.recipe(recipe))
         return found
 
 

@@ -150,6 +150,12 @@ class Deliverer:
         """Whether the destination takes images, and if not, why and until when."""
         return self._breaker.view()
 
+    def halt(self) -> None:
+        """Take no more images; those on the wire go on. Who stops several halts them all first."""
+        self._desk.stopping.set()
+        self._signal.set()
+        self._lanes.close()
+
     def stop(self, deadline: float) -> None:
         """Let each sender finish its image until `deadline`, then abort it; unsent rows are given back.
 
@@ -158,9 +164,7 @@ class Deliverer:
         if self._stopped:
             return
         self._stopped = True
-        self._desk.stopping.set()
-        self._signal.set()
-        self._lanes.close()
+        self.halt()
         if self._feeder is not None:
             self._feeder.join(max(0.0, deadline - time.monotonic()))
         self._hands.give_back(slot.delivery for slot in self._lanes.drain())

@@ -168,9 +168,15 @@ def make_instance(number: int, sop_class: str = CT, syntax: str = EXPLICIT) -> I
 class FakeChain:
     """Relays, or reencodes to the override; `fail` may raise for an instance."""
 
-    def __init__(self, fail: Callable[[Instance], None] = lambda instance: None) -> None:
+    def __init__(
+        self, fail: Callable[[Instance], None] = lambda instance: None, *, quick: bool = True
+    ) -> None:
         self.fail = fail
+        self.is_quick = quick
         self.prepared: list[tuple[str, str]] = []
+
+    def quick(self, instance: Instance) -> bool:
+        return self.is_quick
 
     def prepare(self, instance: Instance, memory: Any, syntax_override: str = "") -> Payload:
         self.prepared.append((instance.id, syntax_override))

@@ -166,6 +166,38 @@ def test_a_slow_and_a_dead_destination_delay_no_other(tmp_path: Path) -> None:
             assert states(made, "dead").keys() <= {"pending", "leased"}
 
 
+def test_more_sop_classes_than_fit_into_one_association_are_split_over_several(tmp_path: Path) -> None:
+    with world(tmp_path) as made, RawSink() as sink:
+        uids = [f"1.9.{number}" for number in range(1, 61)]
+        for number, uid in enumerate(uids):
+            made.push(uid, sop_class=f"1.2.840.99999.{number}")
+        with delivering(made, {"pacs": egress(tmp_path, sink.port)}):
+            rows = made.settled()
+        assert {row.state for row in rows.values()} == {"delivered"}
+        assert max(map(len, sink.proposals)) <= 128
+        assert 2 <= sink.associations <= 20
+        assert sorted(item.sop_instance_uid for item in sink.received) == sorted(uids)
+
+
+def test_a_destination_that_waits_for_studies_gets_nothing_of_one_that_still_comes(tmp_path: Path) -> None:
+    with world(tmp_path) as made, RawSink() as sink:
+        with delivering(made, {"pacs": egress(tmp_path, sink.port, wait_for_study=1.2)}):
+            for number in range(1, 11):
+                made.push(f"1.9.{number}")
+                assert not sink.received
+            assert {row.state for row in made.settled().values()} == {"delivered"}
+        assert len(sink.received) == 10
+
+
+def test_what_a_killed_node_had_leased_goes_out_again(tmp_path: Path) -> None:
+    with world(tmp_path) as made, RawSink() as sink:
+        made.push("1.9.1", "1.9.2", "1.9.3")
+        assert len(made.store.ledger.lease("pacs", 2, 3600.0, "north/pacs")) == 2
+        assert made.store.ledger.release("north") == 2
+        with delivering(made, {"pacs": egress(tmp_path, sink.port)}):
+            assert {row.state for row in made.settled().values()} == {"delivered"}
+
+
 def states(made: World, destination: str) -> dict[str, int]:
     """How many rows are in each state."""
     found = {"delivered": 0} if destination != "dead" else {}

@@ -242,7 +242,7 @@ def test_a_transform_that_fails_lets_nothing_out() -> None:
 
     ledger, egress = FakeLedger({"steps": [{"type": "tags"}]}), FakeEgress()
     ledger.add(3)
-    with delivering(ledger, egress, FakeChain(fail)):
+    with delivering(ledger, egress, FakeChain(fail, quick=False)):
         assert settled(ledger) == {"delivered": 2, "parked": 1}
     row = ledger.rows[2]
     assert (row.reason, row.comment) == ("value-too-long", "(0008,0080) is too long for its VR")
@@ -255,7 +255,7 @@ def test_an_unknown_exception_is_tried_again_then_parked_without_its_words() -> 
 
     ledger, egress = FakeLedger({"steps": [{"type": "tags"}]}), FakeEgress()
     ledger.add(1)
-    with delivering(ledger, egress, FakeChain(fail)):
+    with delivering(ledger, egress, FakeChain(fail, quick=False)):
         assert settled(ledger) == {"parked": 1}
     assert (ledger.rows[1].reason, ledger.rows[1].comment) == ("unexpected", "KeyError")
     assert len(ledger.history) == QUICK.tries
@@ -271,7 +271,7 @@ def test_a_temporary_failure_of_a_transform_is_tried_until_it_works() -> None:
 
     ledger, egress = FakeLedger({"steps": [{"type": "compress"}]}), FakeEgress()
     ledger.add(1)
-    with delivering(ledger, egress, FakeChain(fail)):
+    with delivering(ledger, egress, FakeChain(fail, quick=False)):
         assert settled(ledger) == {"delivered": 1}
     assert ledger.rows[1].delivery.attempts == 1
 

@@ -35,10 +35,10 @@ def element(tag: int, vr: bytes, value: bytes) -> bytes:
     return struct.pack("<HH2sH", tag >> 16, tag & 0xFFFF, vr, len(value)) + value
 
 
-def data_set(uid: str, pixels: int = 64) -> bytes:
+def data_set(uid: str, pixels: int = 64, sop_class: str = CT) -> bytes:
     """A small explicit VR little endian data set."""
     head = (
-        element(0x00080016, b"UI", CT.encode())
+        element(0x00080016, b"UI", sop_class.encode())
         + element(0x00080018, b"UI", uid.encode())
         + element(0x00080060, b"CS", b"CT")
         + element(0x0020000D, b"UI", b"1.2.3")
@@ -60,6 +60,9 @@ class To:
 
 class Relay:
     """The empty recipe; a syntax override only renames."""
+
+    def quick(self, instance: Instance) -> bool:
+        return True
 
     def prepare(self, instance: Instance, memory: Any, syntax_override: str = "") -> Payload:
         return Payload(
@@ -90,10 +93,10 @@ class World:
     store: Store
     folder: Path
 
-    def push(self, *uids: str, pixels: int = 64) -> None:
+    def push(self, *uids: str, pixels: int = 64, sop_class: str = CT) -> None:
         for uid in uids:
-            incoming = self.store.spool.begin(SOURCE, CT, uid, EXPLICIT)
-            incoming.write(data_set(uid, pixels))
+            incoming = self.store.spool.begin(SOURCE, sop_class, uid, EXPLICIT)
+            incoming.write(data_set(uid, pixels, sop_class))
             incoming.commit()
         until(lambda: set(uids) <= {row.uid for row in self.rows()}, 10, "the index of what was pushed")
 

@@ -1,0 +1,91 @@
+"""The table of verdicts, row by row, and what the policy changes."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import pytest
+
+from deliver.fakes import EXPLICIT, IMPLICIT, make_instance
+from mapdr.deliver.judge import judge, judge_error
+from mapdr.kernel.errors import Permanent, Temporary
+from mapdr.kernel.item import Outcome, Verdict
+from mapdr.kernel.retry import Retry
+from mapdr.store.ledger import Delivery
+
+RETRY = Retry(first=10.0, factor=2.0, cap=60.0, tries=3)
+NOW = 1_000_000.0
+
+
+def delivery(attempts: int = 0) -> Delivery:
+    return Delivery(1, make_instance(1), "pacs", 0, 0, "r", "", attempts, 0.0)
+
+
+def decide(outcome: Outcome, *, attempts: int = 0, losses: int = 1, retry: Retry = RETRY, **more: Any) -> Any:
+    return judge(delivery(attempts), outcome, retry, losses=losses, now=NOW, **more)
+
+
+def test_only_a_final_status_of_the_receiver_delivers() -> None:
+    assert decide(Outcome(Verdict.DELIVERED, 0xB007)).state == "delivered"
+    others = [verdict for verdict in Verdict if verdict is not Verdict.DELIVERED]
+    for verdict in others:
+        for fault in (True, False):
+            for attempts in range(4):
+                outcome = Outcome(verdict, None, peer_fault=fault)
+                assert decide(outcome, attempts=attempts, fallback=IMPLICIT).state != "delivered"
+
+
+@pytest.mark.parametrize(
+    ("attempts", "state"), [(0, "pending"), (1, "pending"), (2, "parked"), (9, "parked")]
+)
+def test_a_refused_image_is_parked_after_its_tries(attempts: int, state: str) -> None:
+    decision = decide(Outcome(Verdict.REFUSED, 0xC000), attempts=attempts)
+    assert (decision.state, decision.reason, decision.count_attempt) == (state, "refused", True)
+    if state == "pending":
+        assert NOW + 8 <= decision.not_before <= NOW + 20
+
+
+def test_a_peer_fault_uses_up_no_try_and_waits_from_the_second_one_on() -> None:
+    lost = Outcome(Verdict.RETRY, None, "gone", peer_fault=True)
+    first, second, many = (decide(lost, attempts=9, losses=losses) for losses in (1, 2, 50))
+    assert {each.state for each in (first, second, many)} == {"pending"}
+    assert not any(each.count_attempt for each in (first, second, many))
+    assert first.not_before == NOW
+    assert NOW + 8 <= second.not_before <= NOW + 10
+    assert NOW + 48 <= many.not_before <= NOW + 60
+    assert first.reason == "no-answer"
+    assert decide(Outcome(Verdict.RETRY, 0xA700, peer_fault=True)).reason == "receiver-busy"
+
+
+def test_giving_up_counts_from_when_the_image_came() -> None:
+    lost = Outcome(Verdict.RETRY, None, peer_fault=True)
+    policy = Retry(give_up=3600.0)
+    young, old = delivery(), delivery()
+    assert judge(young, lost, policy, losses=1, now=time.time()).state == "pending"
+    assert judge(old, lost, policy, losses=1, now=time.time() + 3700).state == "parked"
+
+
+def test_a_refused_syntax_leads_to_the_next_or_to_a_person() -> None:
+    refused = Outcome(Verdict.SYNTAX_REFUSED)
+    again = decide(refused, fallback=EXPLICIT)
+    assert (again.state, again.syntax, again.count_attempt, again.not_before) == (
+        "pending",
+        EXPLICIT,
+        False,
+        NOW,
+    )
+    assert decide(refused).state == "parked"
+
+
+def test_errors_of_preparation() -> None:
+    def error(raised: Exception, attempts: int = 0, losses: int = 1) -> Any:
+        return judge_error(delivery(attempts), raised, RETRY, losses=losses, now=NOW)
+
+    permanent = error(Permanent("no", reason="value-too-long"))
+    assert (permanent.state, permanent.reason) == ("parked", "value-too-long")
+    temporary = error(Temporary("later"), attempts=50, losses=2)
+    assert (temporary.state, temporary.count_attempt) == ("pending", False)
+    assert temporary.not_before > NOW + 10
+    assert error(KeyError("x")).state == "pending"
+    assert error(KeyError("x"), attempts=2).state == "parked"

@@ -1,0 +1,122 @@
+"""Settlements reach the ledger in batches, soon, and whatever happens to it."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterable, Sequence
+
+from mapdr.deliver.settle import LARGEST, Result, Return, Settler, describe
+from mapdr.kernel.errors import LocalProtocolError, Temporary
+from mapdr.store.settling import Settlement
+from mapdr.testing.wait import until
+
+
+class Ledger:
+    """Keeps batches; `gate` holds it up; `broken` and `poison` make it raise."""
+
+    def __init__(self) -> None:
+        self.batches: list[list[Settlement]] = []
+        self.returned: list[int] = []
+        self.gate = threading.Event()
+        self.gate.set()
+        self.broken = False
+        self.poison: set[int] = set()
+
+    def settle(self, settlements: Sequence[Settlement]) -> None:
+        self.gate.wait(10)
+        if self.broken:
+            raise OSError(28, "No space left on device")
+        if self.poison & {row.delivery_id for row in settlements}:
+            raise LocalProtocolError("there is no such delivery")
+        self.batches.append(list(settlements))
+
+    def give_back(self, delivery_ids: Iterable[int]) -> None:
+        self.returned += delivery_ids
+
+    @property
+    def rows(self) -> list[int]:
+        return [row.delivery_id for batch in self.batches for row in batch]
+
+
+def row(number: int) -> Settlement:
+    return Settlement(number, "delivered")
+
+
+def running(ledger: Ledger) -> tuple[Settler, list[Result]]:
+    written: list[Result] = []
+    settler = Settler("pacs", ledger, written.extend)
+    settler.start()
+    return settler, written
+
+
+def test_a_lone_answer_is_written_at_once() -> None:
+    ledger = Ledger()
+    settler, written = running(ledger)
+    started = time.monotonic()
+    settler.put([row(1)])
+    until(lambda: written, 5)
+    assert time.monotonic() - started < 0.05
+    assert settler.stop(time.monotonic() + 1)
+
+
+def test_many_answers_share_transactions_and_keep_their_order() -> None:
+    ledger = Ledger()
+    settler, written = running(ledger)
+    ledger.gate.clear()
+    for number in range(1500):
+        settler.put([row(number)])
+    ledger.gate.set()
+    until(lambda: len(written) == 1500, 5)
+    assert ledger.rows == list(range(1500))
+    assert len(ledger.batches) <= 4
+    assert max(map(len, ledger.batches)) <= LARGEST
+    assert settler.stop(time.monotonic() + 1)
+
+
+def test_a_ledger_that_is_away_gets_everything_when_it_is_back() -> None:
+    ledger = Ledger()
+    settler, written = running(ledger)
+    ledger.broken = True
+    settler.put([row(1), Return(7), row(2)])
+    until(lambda: ledger.returned, 5)
+    assert not written
+    ledger.broken = False
+    until(lambda: len(written) == 3, 5)
+    assert ledger.rows == [1, 2]
+    assert ledger.returned == [7]
+    assert settler.stop(time.monotonic() + 1)
+
+
+def test_a_row_that_is_gone_does_not_hold_up_the_others() -> None:
+    ledger = Ledger()
+    settler, written = running(ledger)
+    ledger.poison = {2}
+    settler.put([row(1), row(2), row(3)])
+    until(lambda: len(written) == 3, 5)
+    assert ledger.rows == [1, 3]
+    assert settler.stop(time.monotonic() + 1)
+
+
+def test_stopping_writes_what_waits_or_says_that_it_could_not() -> None:
+    ledger = Ledger()
+    settler, _ = running(ledger)
+    ledger.gate.clear()
+    settler.put([row(1)])
+    settler.put([row(2)])
+    threading.Timer(0.1, ledger.gate.set).start()
+    assert settler.stop(time.monotonic() + 5)
+    assert ledger.rows == [1, 2]
+    broken = Ledger()
+    broken.broken = True
+    settler, _ = running(broken)
+    settler.put([row(1)])
+    assert not settler.stop(time.monotonic() + 0.3)
+    assert not settler.stop(time.monotonic())
+    assert Settler("x", broken, lambda rows: None).stop(time.monotonic())
+
+
+def test_descriptions_hold_no_values() -> None:
+    assert describe(Temporary("no room")) == "no room"
+    assert describe(ValueError("DOE^JANE")) == "ValueError"
+    assert describe(FileNotFoundError(2, "No such file", "/spool/DOE")) == "FileNotFoundError: No such file"
