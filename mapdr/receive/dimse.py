@@ -129,7 +129,13 @@ class DimseReceiver:
         )
         with self._lock:
             self._sessions[session] = thread
-        thread.start()
+        try:
+            thread.start()
+        except RuntimeError:
+            log.error("%s: %s: closed at once: no more threads", self._settings.name, address)
+            with self._lock:
+                del self._sessions[session]
+            sock.close()
 
     def _run(self, session: Session) -> None:
         try:

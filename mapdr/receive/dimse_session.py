@@ -63,7 +63,10 @@ class Session:
         try:
             self._serve()
         except LinkLost as error:
-            self._report("lost", str(error))
+            if error.clean and not self._source.calling_ae:
+                log.debug("%s: %s: connected and closed without a word", self._name, self.address)
+            else:
+                self._report("lost", str(error))
         except RemoteProtocolError as error:
             self._report("broken", str(error))
         except ssl.SSLError as error:
@@ -95,15 +98,17 @@ class Session:
     def _serve(self) -> None:
         if self._tls is not None:
             self._sock.settimeout(self._limits.acse_timeout)
-            self._sock = self._tls.wrap_socket(self._sock, server_side=True)
+            tls = self._tls.wrap_socket(self._sock, server_side=True, do_handshake_on_connect=False)
+            self._sock = tls  # before the handshake, so that `kill` reaches it
+            tls.do_handshake()
         link = self._link = Acceptor(self._sock, self._limits)
         if self._stopping:
             link.channel.interrupt()
         request = link.wait()
         rejection = self._objection(link, request)
         if rejection is not None:
-            link.reject(rejection)
             self._report("rejected", _rejection(rejection, request))
+            link.reject(rejection)
             return
         self._source = Source(self._receiver, request.calling_ae, request.called_ae, str(self.address))
         accepted = link.accept(request)

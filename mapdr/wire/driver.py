@@ -49,7 +49,14 @@ class Limits:
 
 
 class LinkLost(Temporary):
-    """The association is over before its time: closed, aborted by the peer, or timed out."""
+    """The association is over before its time: closed, aborted by the peer, or timed out.
+
+    `clean` is whether the peer just closed the connection between two messages.
+    """
+
+    def __init__(self, message: str, *, clean: bool = False) -> None:
+        super().__init__(message)
+        self.clean = clean
 
 
 class Link:
@@ -179,7 +186,7 @@ class Link:
             self.channel.close()
         else:
             self._abort_now(linger=self.limits.linger if isinstance(signal, Interrupted) else 0)
-        raise LinkLost(str(signal))
+        raise LinkLost(str(signal), clean=isinstance(signal, EndOfStream) and signal.clean)
 
     def _abort_now(self, linger: float) -> None:
         if self.machine.can(Event.ABORT):

@@ -12,7 +12,7 @@ from typing import NoReturn
 
 from mapdr._fast.pdata_signals import EndOfStream, OtherPdu, Signal
 from mapdr.kernel.errors import LocalProtocolError, Permanent, RemoteProtocolError, Temporary
-from mapdr.kernel.item import Payload
+from mapdr.kernel.item import Payload, total_length
 from mapdr.wire import dimse, pdu
 from mapdr.wire.association import Event, Tell
 from mapdr.wire.contexts import VERIFICATION
@@ -105,6 +105,8 @@ class Requestor(Link):
         context = self.accepted.get((payload.sop_class_uid, payload.transfer_syntax_uid))
         if context is None:
             raise LocalProtocolError("no context was accepted for this SOP class and transfer syntax")
+        if total_length(payload.parts) != payload.length:
+            raise ValueError("a payload's parts do not add up to its length")
         message_id = self._next_message_id()
         command = dimse.store_request(message_id, payload.sop_class_uid, payload.sop_instance_uid, originator)
         try:
@@ -163,6 +165,8 @@ class Requestor(Link):
         try:
             self.channel.send(encoded)
             action, answer = self.receive_pdu(self._acse_head())
+        except EndOfStream as signal:
+            self.lose(EndOfStream(f"{signal} without an answer: it may expect TLS, or not know this address"))
         except Signal as signal:
             self.lose(signal)
         except RemoteProtocolError as error:

@@ -169,9 +169,9 @@ def check_header(head: bytes) -> tuple[int, int]:
 
 def foreign_protocol(head: bytes) -> str:
     """What the first six bytes of something that is not a PDU look like, in plain words."""
-    if head[:2] == b"\x16\x03":
+    if head[0] in range(0x14, 0x18) and head[1] == 3:
         return "the peer speaks TLS, this connection does not: set up TLS on both sides or on neither"
-    if head.isascii() and head.replace(b" ", b"").replace(b"/", b"").isalpha():
+    if all(byte in b"\r\n" or 0x20 <= byte < 0x7F for byte in head):
         return "the peer speaks HTTP or another text protocol, not DICOM"
     return f"the peer does not speak DICOM: it sent a PDU of type 0x{head[0]:02X}"
 
@@ -268,6 +268,8 @@ def _items(data: bytes, at: int) -> Iterator[tuple[int, bytes]]:
 
 def _without_unknown(item: bytes, at: int, used: frozenset[int] | set[int]) -> bytes:
     """`item` with only those sub-items (from offset `at`) that are used."""
+    if len(item) < at:
+        raise RemoteProtocolError("an item lacks its fixed fields", abort_reason=6)
     kept = b"".join(sub_item for type_, sub_item in _items(item, at) if type_ in used)
     return item[:2] + (at - 4 + len(kept)).to_bytes(2, "big") + item[4:at] + kept
 
