@@ -120,7 +120,9 @@ def _flow(state: State, glyphs: Glyphs, *, bars: int) -> list[Text]:
     lines = []
     for word, key in (("in ", "received"), ("out", "delivered")):
         line = Text(f" {word} ", "head", no_wrap=True)
-        line.append(f"{words.rate(rates[key]):>7} images/s {words.size(rates[key + '_bytes']):>8}/s  ")
+        octets = rates[key + "_bytes"]
+        amount = "" if octets is None else f"{words.size(octets)}/s"
+        line.append(f"{words.rate(rates[key]):>7} images/s {amount:>10}  ")
         line.append(sparkline(state["history"].get(key, ()), bars, glyphs), "busy")
         lines.append(line)
     owed = Text(" owed", "head", no_wrap=True, overflow="ellipsis")
@@ -228,7 +230,7 @@ def _destinations(
             Text(f"{symbol} {row['state']}", style),
             Text(words.count(row["queue"])),
             Text(words.rate(row["rate"])),
-            Text(words.duration(row["oldest"])),
+            Text(words.duration(row["oldest"] and max(1.0, row["oldest"]))),
             Text(words.count(row["held"]), "warn" if row["held"] else "faint"),
             Text(words.count(row["parked"]), "bad" if row["parked"] else "faint"),
         ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import logging.handlers
 import signal
@@ -16,6 +17,7 @@ from types import FrameType
 import click
 from click.exceptions import Exit
 
+from mapdr.kernel.errors import MapdrError
 from mapdr.kernel.plan import Plan
 from mapdr.kernel.registry import Registry
 from mapdr.node.assembly import DRAIN, Node, plan_file
@@ -62,7 +64,7 @@ def run(config: Path, plain: bool, verbose: bool, drain: float) -> None:
     _log_to(plan.node.data / "mapdr.log" if drawn else None, verbose)
     node = Node(loaded, plan, registry, base=config.parent)
     with _asked_to_end() as ended:
-        node.start()
+        _start(node)
         try:
             _greet(node)
             if drawn:
@@ -73,6 +75,18 @@ def run(config: Path, plain: bool, verbose: bool, drain: float) -> None:
             log.info("draining, for at most %s", words.duration(drain))
             node.stop(time.monotonic() + drain)
             log.info("stopped")
+
+
+def _start(node: Node) -> None:
+    """Start it. Raises MapdrError with the ports if one of them is taken or may not be used."""
+    try:
+        node.start()
+    except OSError as error:
+        ports = [str(claim) for planned in node.plan.receivers.values() for claim in planned.claims]
+        if error.errno in (errno.EADDRINUSE, errno.EACCES, errno.EADDRNOTAVAIL) and not error.filename:
+            what = f"{error.strerror}: {', '.join(ports)}"
+            raise MapdrError(f"{what}; another program may have the port, or choose another one") from error
+        raise
 
 
 def _greet(node: Node) -> None:

@@ -68,7 +68,7 @@ class Rates:
 
     def of(self, key: str) -> float | None:
         """Per second; None before there are two moments."""
-        if len(self._totals) < 2:
+        if len(self._totals) < 2 or key not in self._totals[-1][1]:
             return None
         (first, before), (last, after) = self._totals[0], self._totals[-1]
         return max(0.0, after.get(key, 0.0) - before.get(key, 0.0)) / max(last - first, 1e-3)
@@ -153,10 +153,11 @@ def _totals(today: Mapping[str, Any], counters: Mapping[str, float]) -> dict[str
     """Totals that only grow: the node's own counters, or today's counts where it keeps none."""
     totals = {
         "received": _ending(counters, "receive.", ".stored"),
-        "received_bytes": _ending(counters, "receive.", ".bytes"),
         "delivered": _ending(counters, "deliver.", ".images"),
         "delivered_bytes": _ending(counters, "deliver.", ".bytes"),
     }
+    if any(name.startswith("receive.") and name.endswith(".bytes") for name in counters):
+        totals["received_bytes"] = _ending(counters, "receive.", ".bytes")
     if not counters:
         totals["received"] = _images([today["received"]])
         totals["delivered"] = _images(today["delivered"].values())

@@ -1,0 +1,70 @@
+"""`mapdr run` as a process: it drains when asked, and names what keeps it from starting."""
+
+from __future__ import annotations
+
+import signal
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from mapdr_cli import stage
+from paper.nodes import NodeFolder
+
+
+@pytest.fixture
+def free(node: NodeFolder) -> tuple[NodeFolder, int]:
+    """A node whose receiver has a free port."""
+    port = stage.free_port()
+    node.config.write_text(node.config.read_text().replace("port = 11112", f"port = {port}"))
+    return node, port
+
+
+def _start(folder: NodeFolder, port: int) -> stage.Node:
+    return stage.start_node(folder.config, folder.config.with_name("node.log"), port)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="signals of POSIX")
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_drains_the_node_and_it_ends_well(free: tuple[NodeFolder, int], number: int) -> None:
+    folder, port = free
+    node = _start(folder, port)
+    try:
+        node.wait_until_it_listens(30)
+        again = folder.mapdr("run", "--plain")
+        assert again.exit_code == 2
+        assert 'node "clinic-north" is already running' in " ".join(again.output.split())
+        node.process.send_signal(number)
+        assert node.process.wait(30) == 0
+    finally:
+        node.stop()
+    log = node.last_words()
+    assert f"receiver modalities listens as MAPDR on 127.0.0.1:{port}" in log
+    assert "destinations: telepacs, archive" in log
+    assert log.rstrip().endswith("stopped")
+    assert "stopped" in folder.mapdr("status").output
+
+
+def test_a_port_that_is_taken_is_named(free: tuple[NodeFolder, int]) -> None:
+    folder, port = free
+    with socket.create_server(("127.0.0.1", port)):
+        node = _start(folder, port)
+        try:
+            assert node.process.wait(30) == 1
+        finally:
+            node.stop()
+    assert f"{port}; another program may have the port" in node.last_words()
+
+
+def test_the_program_runs_as_a_module(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "mapdr_cli", "--version"],
+        check=False,
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+    )
+    assert done.returncode == 0
+    assert done.stdout.startswith("mapdr, version")
