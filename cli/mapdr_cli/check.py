@@ -56,7 +56,7 @@ def show_problems(problems: Iterable[Problem]) -> None:
         err.print(words.plain(problem), style="bad", soft_wrap=True)
 
 
-@click.command()
+@click.command(short_help="Find every mistake in the configuration.")
 @config_option
 @json_option
 def check(config: Path, as_json: bool) -> None:

@@ -24,7 +24,7 @@ MODALITIES = (("CT", "CT1", 6.0), ("MR", "MR1", 10.0), ("US", "US1", 3.0))
 """Kind, AE title and images per second: what a slow machine without compiled extensions keeps up with."""
 
 
-@click.command()
+@click.command(short_help="See it all at work on this machine alone.")
 @click.option(
     "--seconds",
     default=20.0,

@@ -61,7 +61,7 @@ class Finding:
     text: str
 
 
-@click.command()
+@click.command(short_help="Examine this installation.")
 @click.option(
     "--config",
     "config",

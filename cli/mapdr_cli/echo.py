@@ -21,7 +21,7 @@ from mapdr_cli.options import config_option, json_option, print_json
 from mapdr_cli.terminal import console
 
 
-@click.command()
+@click.command(short_help="Are the destinations there?")
 @click.argument("names", metavar="[NAME]...", nargs=-1)
 @config_option
 @json_option

@@ -46,7 +46,7 @@ class NoMemory:
         """Nowhere."""
 
 
-@click.command()
+@click.command(short_help="What the rules would do to a file.")
 @click.argument("file", type=click.Path(path_type=Path, exists=True, dir_okay=False))
 @click.option("--calling-ae", default="", metavar="TITLE", help="As if this AE title had sent it.")
 @click.option("--called-ae", default="", metavar="TITLE", help="As if it had called this AE title.")

@@ -16,7 +16,7 @@ DESTINATION = re.compile(
 )
 
 
-@click.command()
+@click.command(short_help="Write a first mapdr.toml.")
 @click.option(
     "--config",
     "target",

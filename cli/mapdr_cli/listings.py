@@ -28,7 +28,7 @@ IDENTIFY = click.option(
 )
 
 
-@click.command()
+@click.command(short_help="List studies and who has them.")
 @selection_options
 @IDENTIFY
 @config_option
@@ -49,7 +49,7 @@ def studies(chosen: Selection, identify: bool, config: Path, as_json: bool) -> N
     _show(rows, _IDENTIFIED if identify else _STUDY_COLUMNS, "study", chosen)
 
 
-@click.command()
+@click.command(short_help="List what became of each image.")
 @selection_options
 @IDENTIFY
 @click.option(

@@ -14,7 +14,7 @@ from mapdr_cli.options import json_option, print_json
 from mapdr_cli.terminal import console
 
 
-@click.command()
+@click.command(short_help="Which stages there are.")
 @json_option
 def plugins(as_json: bool) -> None:
     """List the stages of this installation: built in or added, available or why not."""

@@ -17,7 +17,7 @@ from mapdr_cli.options import config_option, json_option, print_json, selection_
 NAMES = click.argument("names", metavar="[NAME]...", nargs=-1)
 
 
-@click.command()
+@click.command(short_help="Try parked deliveries again.")
 @selection_options
 @click.option("--webhooks", is_flag=True, help="Webhooks that were given up, instead of deliveries.")
 @config_option
@@ -31,7 +31,7 @@ def retry(chosen: Selection, webhooks: bool, config: Path, as_json: bool) -> Non
     _tell(as_json, {"retried": number}, f"{words.many(number, *noun)} will be tried again.")
 
 
-@click.command()
+@click.command(short_help="Stop delivering to a destination.")
 @NAMES
 @selection_options
 @config_option
@@ -44,7 +44,7 @@ def hold(names: tuple[str, ...], chosen: Selection, config: Path, as_json: bool)
     _switch(names, chosen, config, as_json, "hold")
 
 
-@click.command()
+@click.command(short_help="Deliver again what was held.")
 @NAMES
 @selection_options
 @config_option
@@ -54,7 +54,7 @@ def release(names: tuple[str, ...], chosen: Selection, config: Path, as_json: bo
     _switch(names, chosen, config, as_json, "release")
 
 
-@click.command()
+@click.command(short_help="Apply today's rules again.")
 @selection_options
 @config_option
 @json_option

@@ -36,7 +36,7 @@ REPORT = 60.0
 """Seconds between two lines of counts in the log, if they have changed."""
 
 
-@click.command()
+@click.command(short_help="Run the router.")
 @config_option
 @click.option("--plain", is_flag=True, help="Log lines instead of drawing (so it is without a terminal).")
 @click.option("--verbose", is_flag=True, help="Log more: associations, single attempts.")

@@ -41,7 +41,7 @@ class Sent:
     skipped: int = 0
 
 
-@click.command()
+@click.command(short_help="Send files through the node's store.")
 @click.argument(
     "paths", metavar="PATH...", nargs=-1, required=True, type=click.Path(path_type=Path, exists=True)
 )

@@ -13,7 +13,7 @@ from mapdr_cli.options import config_option, json_option, print_json
 from mapdr_cli.terminal import console, glyphs
 
 
-@click.command()
+@click.command(short_help="Today's counts, queues, what is stuck.")
 @config_option
 @json_option
 def status(config: Path, as_json: bool) -> None:

@@ -12,7 +12,7 @@ from mapdr_cli.options import config_option, json_option, print_json
 from mapdr_cli.terminal import console
 
 
-@click.command()
+@click.command(short_help="Watch the node live.")
 @config_option
 @click.option("--once", is_flag=True, help="Draw once and end.")
 @click.option(
