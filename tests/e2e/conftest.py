@@ -1,9 +1,9 @@
-"""The real node between real peers; each lives as long as the module that asks for it."""
+"""The real node between real peers."""
 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 
 import pydicom.data
@@ -12,6 +12,8 @@ import pytest
 from peers import part10
 from peers.node import Node
 from peers.part10 import StoredObject
+
+NODES: pytest.StashKey[list[Node]] = pytest.StashKey()
 
 
 @pytest.fixture(scope="session")
@@ -39,8 +41,8 @@ def keep() -> Iterator[Callable[[Callable[[], object]], None]]:
 
 @pytest.fixture
 def make_node(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Callable[..., Node]]:
-    """Makes nodes for one test; their logs are shown if it fails."""
-    nodes: list[Node] = []
+    """Makes nodes for one test."""
+    nodes = request.node.stash.setdefault(NODES, [])
 
     def make(name: str = "node", **tables: object) -> Node:
         nodes.append(Node(tmp_path / name, **tables))  # type: ignore[arg-type]
@@ -49,4 +51,15 @@ def make_node(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Callab
     yield make
     for node in nodes:
         node.stop()
-        request.node.add_report_section("call", f"log of {node.folder.name}", node.output()[-8000:])
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """The logs of a failed test's nodes belong to its report."""
+    report = yield
+    if report.when == "call" and report.failed:
+        for node in item.stash.get(NODES, []):
+            report.sections.append((f"log of {node.folder.name}", node.output()[-8000:]))
+    return report

@@ -22,11 +22,11 @@ from peers.rawsink import Answer, RawSink
 GREETINGS = {
     "TLS": bytes.fromhex("16030100fa010000f6030300112233445566778899aabbccddeeff"),
     "HTTP": b"GET /metrics HTTP/1.1\r\nHost: router\r\n\r\n",
-    "length": struct.pack(">BxI", pdu.ASSOCIATE_RQ, 0xFFFFFFFF) + b"x" * 100,
-    "PDU type": b"\xde\xad\xbe\xef" * 64,
+    "4294967295 bytes": struct.pack(">BxI", pdu.ASSOCIATE_RQ, 0xFFFFFFFF) + b"x" * 100,
+    "does not speak DICOM": b"\xde\xad\xbe\xef" * 64,
     "P-DATA": struct.pack(">BxI", pdu.P_DATA, 100) + bytes(100),
 }
-"""What a stranger says first, and the word by which the log names it."""
+"""What a stranger says first, and the words by which the log names it."""
 
 
 def image(seed: int = 0, size: int = 16) -> MemoryObject:
@@ -86,29 +86,27 @@ def test_a_full_disk_refuses_before_success(make_node: Callable[..., Node], free
 def test_sigterm_lets_the_running_object_finish(make_node: Callable[..., Node], free_port: int) -> None:
     node = make_node(egress={"pacs": destination(free_port)}, rules=[everything_to("pacs")]).start()
     item = image(size=256)
-    with RawSender(node.port, contexts(item)) as sender:
-        message = sender.begin(item.sop_class_uid, item.sop_instance_uid, item.transfer_syntax_uid)
-        pieces = list(fragments(item.data_set(), 4096))
-        context = sender.accepted[(item.sop_class_uid, item.transfer_syntax_uid)]
-        for number, (piece, last) in enumerate(pieces):
-            if number == len(pieces) // 2:
-                assert node.process is not None
-                node.process.popen.send_signal(signal.SIGTERM)
-                until(lambda: not node.echoes(), 10, "the end of new associations")
-            pdu.send(sender.connection, pdu.P_DATA, pdu.p_data(context, piece, command=False, last=last))
-        kind, body = pdu.receive(sender.connection)
-        assert kind == pdu.P_DATA
-        ((_, _, _, fragment),) = pdu.pdvs(body)
-        answer = pdu.parse_command(fragment)
-        assert (answer[0x00000120], answer[0x00000900]) == (message, 0)
-        with suppress(ConnectionError):
-            sender.release()
-        sender.close()
+    sender = RawSender(node.port, contexts(item))
+    message = sender.begin(item.sop_class_uid, item.sop_instance_uid, item.transfer_syntax_uid)
+    pieces = list(fragments(item.data_set(), 4096))
+    context = sender.accepted[(item.sop_class_uid, item.transfer_syntax_uid)]
+    for number, (piece, last) in enumerate(pieces):
+        if number == len(pieces) // 2:
+            assert node.process is not None
+            node.process.popen.send_signal(signal.SIGTERM)
+            until(lambda: not node.echoes(), 10, "the end of new associations")
+        pdu.send(sender.connection, pdu.P_DATA, pdu.p_data(context, piece, command=False, last=last))
+    kind, body = pdu.receive(sender.connection)
+    assert kind == pdu.P_DATA
+    ((_, _, _, fragment),) = pdu.pdvs(body)
+    answer = pdu.parse_command(fragment)
+    assert (answer[0x00000120], answer[0x00000900]) == (message, 0)
+    sender.close()
     assert node.process is not None
     assert node.process.popen.wait(30) == 0
     with RawSink(port=free_port) as sink:
         node.start()
-        status = node.when_settled()
+        status = node.when_settled(1)
         assert sink.identities() == [item.identity]
     assert delivered(status, "pacs") == 1
 
@@ -123,7 +121,7 @@ def test_sigterm_gives_back_what_it_was_delivering(make_node: Callable[..., Node
         confirmed = sink.count()
         assert confirmed < len(items)
         node.start()
-        status = node.when_settled()
+        status = node.when_settled(len(items))
         arrived = sink.identities()
     assert delivered(status, "pacs") == len(items)
     # A clean end repeats nothing: what the receiver confirmed was written down.

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from peers import dcmtk
-from peers.node import Node, destination, everything_to, images
-from peers.part10 import Identity, StoredObject
+from peers import dcmtk, part10
+from peers.node import Node, arrivals, destination, everything_to, images
+from peers.part10 import StoredObject
 from peers.rawsender import send_all
 from peers.rawsink import RawSink
 
@@ -26,10 +26,21 @@ REFUSED = {
 
 @dataclass(frozen=True)
 class Passage:
-    """One dcmsend of all files: its reports and what storescp had afterwards."""
+    """One dcmsend of all files: its reports, and by syntax and digest what storescp then had."""
 
     reports: dict[Path, dcmtk.Report]
-    stored: dict[str, set[Identity]]
+    stored: dict[tuple[str, str], StoredObject]
+
+
+def pass_through(corpus: list[StoredObject], port: int, work: Path) -> dict[Path, dcmtk.Report]:
+    reports = dcmtk.dcmsend(port, [item.path for item in corpus], work)
+    return {report.path: report for report in reports}
+
+
+def contents(peer: dcmtk.StoreScp) -> dict[tuple[str, str], StoredObject]:
+    """What a storescp has, by syntax and digest: dcmsend changes data sets, and some UIDs on the way."""
+    stored = map(part10.received, peer.files())
+    return {item.identity[2:]: item for item in stored}
 
 
 @pytest.fixture(scope="module")
@@ -37,8 +48,7 @@ def control(corpus: list[StoredObject], work: Path, keep: Keep) -> Passage:
     """dcmsend straight to storescp."""
     peer = dcmtk.StoreScp(work / "control")
     keep(peer.stop)
-    reports = dcmtk.dcmsend(peer.port, [item.path for item in corpus], work)
-    return Passage({report.path: report for report in reports}, peer.objects())
+    return Passage(pass_through(corpus, peer.port, work), contents(peer))
 
 
 @pytest.fixture(scope="module")
@@ -50,16 +60,16 @@ def through(corpus: list[StoredObject], work: Path, keep: Keep) -> Passage:
         work / "dcmtk-node", egress={"pacs": destination(peer.port)}, rules=[everything_to("pacs")]
     ).start()
     keep(node.stop)
-    reports = dcmtk.dcmsend(node.port, [item.path for item in corpus], work)
-    node.when_settled(120)
-    return Passage({report.path: report for report in reports}, peer.objects())
+    reports = pass_through(corpus, node.port, work)
+    node.when_settled(sum(report.status == 0 for report in reports.values()), 120)
+    return Passage(reports, contents(peer))
 
 
 @pytest.mark.peer("dcmsend", "storescp")
 def test_the_control_has_most_files(corpus: list[StoredObject], control: Passage) -> None:
     accepted = [report for report in control.reports.values() if report.status == 0]
     assert len(accepted) > len(corpus) * 0.8
-    assert set(control.stored) >= {report.sop_instance_uid for report in accepted}
+    assert len(control.stored) > len(accepted) * 0.9, "few files are the same but for their names"
 
 
 @pytest.mark.peer("dcmsend", "storescp")
@@ -74,13 +84,9 @@ def test_dcmsend_is_answered_as_by_the_control(control: Passage, through: Passag
 
 @pytest.mark.peer("dcmsend", "storescp")
 def test_storescp_has_the_same_objects_as_in_the_control(control: Passage, through: Passage) -> None:
-    different = [
-        report.path.name
-        for report in control.reports.values()
-        if report.status == 0
-        and through.stored.get(report.sop_instance_uid) != control.stored[report.sop_instance_uid]
-    ]
-    assert not different
+    missing = {control.stored[key].path.name for key in control.stored.keys() - through.stored.keys()}
+    unknown = {through.stored[key].path.name for key in through.stored.keys() - control.stored.keys()}
+    assert (missing, unknown) == (set(), set())
 
 
 def test_a_file_s_own_bytes_pass_unchanged(
@@ -90,15 +96,12 @@ def test_a_file_s_own_bytes_pass_unchanged(
     keep(sink.stop)
     node = make_node(egress={"pacs": destination(sink.port)}, rules=[everything_to("pacs")]).start()
     statuses = send_all(node.port, corpus)
-    status = node.when_settled(120)
+    taken = [item for item, code in statuses.items() if code == 0]
+    status = node.when_settled(len(taken), 120)
     assert {item.path.name for item, code in statuses.items() if code != 0} <= REFUSED
     arrived = set(sink.identities())
-    changed = [
-        item.path.name for item, code in statuses.items() if code == 0 and item.identity not in arrived
-    ]
-    assert not changed
+    assert not [item.path.name for item in taken if item.identity not in arrived]
     assert arrived <= {item.identity for item in corpus}
-    assert images(status["today"]["received"]) == len(
-        {item.sop_instance_uid for item, code in statuses.items() if code == 0}
-    )
+    assert arrivals(status) == len(taken)
+    assert images(status["today"]["received"]) == len({item.sop_instance_uid for item in taken})
     assert (status["parked"], status["unrouted"]) == (0, 0)

@@ -49,7 +49,7 @@ def compressed(corpus: list[StoredObject], orthanc: Orthanc, work: Path, keep: K
     keep(node.stop)
     by_uid = {item.sop_instance_uid: item for item in corpus if item.path.stat().st_size <= LARGEST}
     statuses = send_all(node.port, by_uid.values())
-    node.when_settled(240)
+    node.when_settled(list(statuses.values()).count(0), 240)
     rows = node.json("deliveries", "--limit", "100000")["deliveries"]
     stored = orthanc.instances()
     found = []

@@ -75,7 +75,7 @@ def killed_again_and_again(
                 node.kill()
                 node.start()
             until(lambda: pusher.done, 60, "an acknowledgement of every image")
-        status = node.when_settled(120)
+        status = node.when_settled(images, 120)
         arrived = sink.identities()
     assert not pusher.refused
     assert set(arrived) == {item.identity for item in items}

@@ -36,15 +36,17 @@ def test_no_output_holds_a_marked_value(marks: Marks, make_node: Callable[..., N
     items = [marked(marks, number) for number in range(6)]
     refused = items[1].sop_instance_uid
     rules = [
-        {"name": "as it is", "send_to": ["pacs"]},
+        {"name": "as it is", "when": {}, "send_to": ["pacs"]},
         {
             "name": "does not fit",
+            "when": {},
             "send_to": ["parked"],
             "tags": [{"suffix": "AccessionNumber", "with": "-" + "9" * 20}],
         },
-        {"name": "small", "send_to": ["small"], "compress": {"to": "jpeg2000", "ratio": 10}},
+        {"name": "small", "when": {}, "send_to": ["small"], "compress": {"to": "jpeg2000", "ratio": 10}},
         {
             "name": "renamed",
+            "when": {},
             "send_to": ["renamed"],
             "tags": [{"set": "PatientID", "to": "{AccessionNumber}-{PatientID}"}],
         },
@@ -75,7 +77,7 @@ def test_no_output_holds_a_marked_value(marks: Marks, make_node: Callable[..., N
         torn.begin(items[5].sop_class_uid, items[5].sop_instance_uid, EXPLICIT)
         torn.connection.sendall(items[5].data_set()[:2000])
         torn.close()
-        status = node.when_settled()
+        status = node.when_settled(3)
         assert delivered(status, "renamed") >= 2, "the marks must have passed through"
         assert status["parked"] >= 3
         for words in ASKED:

@@ -56,7 +56,7 @@ def test_every_status_ends_as_the_table_says(make_node: Callable[..., Node]) -> 
             rules=[everything_to("pacs")],
         ).start()
         assert set(send_all(node.port, items).values()) == {0}
-        status = node.when_settled()
+        status = node.when_settled(len(items))
         rows = by_uid(node)
     assert {uid: rows[uid]["state"] for uid in script} == {
         uid: ALWAYS[status] for uid, status in script.items()
@@ -84,13 +84,13 @@ def test_what_the_receiver_did_not_confirm_is_sent_again(make_node: Callable[...
         node = make_node(
             egress={
                 "pacs": destination(
-                    sink.port, timeout="1 s", retry={"first": "100 ms", "factor": 1.0, "tries": 3}
+                    sink.port, dimse_timeout="1 s", retry={"first": "100 ms", "factor": 1.0, "tries": 3}
                 )
             },
             rules=[everything_to("pacs")],
         ).start()
         assert set(send_all(node.port, items).values()) == {0}
-        status = node.when_settled()
+        status = node.when_settled(len(items))
     assert delivered(status, "pacs") == len(items)
     assert status["parked"] == 0
     assert set(seen) == set(script)
@@ -108,7 +108,7 @@ def test_a_rejected_association_is_shown_in_words(
         (item,) = images(1)
         assert send_all(node.port, [item]) == {item: 0}
         node.when(
-            lambda status: words in str(status["destinations"]["pacs"]), what="the reason of the rejection"
+            lambda status: words in status["destinations"][0]["why"], what="the reason of the rejection"
         )
         status = node.status()
     assert status["pending"] + status["parked"] == 1
@@ -137,6 +137,6 @@ def test_a_dead_destination_gets_everything_when_it_is_back(
     status = node.when(lambda now: now["pending"] == len(items))
     assert status["today"]["delivered"].get("pacs", {}) == {}
     with RawSink(port=free_port) as sink:
-        status = node.when_settled()
+        status = node.when_settled(len(items))
         assert Counter(sink.identities()) == Counter(item.identity for item in items)
     assert delivered(status, "pacs") == len(items)

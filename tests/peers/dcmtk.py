@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from subprocess import CompletedProcess
 
-from peers.part10 import Identity, read
 from peers.processes import LOOPBACK, Process, free_port, program, run
 
 # Without it DCMTK waits 40 ms for each image: Nagle's algorithm against delayed acknowledgements.
@@ -36,14 +34,6 @@ class StoreScp:
         """Every file in the order of arrival."""
         return sorted(self.folder.iterdir(), key=lambda path: (path.stat().st_mtime_ns, path.name))
 
-    def objects(self) -> dict[str, set[Identity]]:
-        """SOP Instance UID to the identities stored under it."""
-        found: dict[str, set[Identity]] = defaultdict(set)
-        for path in self.files():
-            stored = read(path)
-            found[stored.sop_instance_uid].add(stored.identity)
-        return dict(found)
-
     def stop(self) -> None:
         self.process.end()
 
@@ -63,7 +53,7 @@ def dcmsend(
     """Sends files over one association as dcmsend does; its report on each that it took for DICOM."""
     report = work / f"dcmsend-{port}.txt"
     report.unlink(missing_ok=True)
-    words = ["-nh", "-nuc", "-aet", calling, "-aec", called, "+crf", report, LOOPBACK, str(port)]
+    words = ["-nh", "-aet", calling, "-aec", called, "+crf", report, LOOPBACK, str(port)]
     done = run([_path("dcmsend"), *words, *files], env=NO_DELAY)
     assert report.exists(), f"dcmsend gave no report: {done.stderr[-2000:]}"
     return _parse_report(report.read_text(errors="replace"))

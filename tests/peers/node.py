@@ -34,7 +34,7 @@ def destination(port: int, **extra: Any) -> dict[str, Any]:
 
 def everything_to(*names: str, **steps: Any) -> dict[str, Any]:
     """A rule that takes every image."""
-    return {"name": "everything", "send_to": list(names), **steps}
+    return {"name": "everything", "when": {}, "send_to": list(names), **steps}
 
 
 class Node:
@@ -127,9 +127,16 @@ class Node:
         assert found is not None
         return found
 
-    def when_settled(self, seconds: float = 60) -> dict[str, Any]:
-        """The status once nothing is pending."""
-        return self.when(lambda status: status["pending"] == 0, seconds, "an empty queue")
+    def when_settled(self, accepted: int, seconds: float = 60) -> dict[str, Any]:
+        """The status once `accepted` objects are in the index and nothing is pending.
+
+        Success comes before the row, so an empty queue alone may only mean that it was asked too soon.
+        """
+        return self.when(
+            lambda status: arrivals(status) >= accepted and status["pending"] == 0,
+            seconds,
+            f"{accepted} arrivals and an empty queue",
+        )
 
     @property
     def running(self) -> bool:
@@ -158,6 +165,12 @@ class Node:
 def images(counted: Mapping[str, Mapping[str, int]]) -> int:
     """The sum of images over the modalities of one `today` table."""
     return sum(numbers["images"] for numbers in counted.values())
+
+
+def arrivals(status: Mapping[str, Any]) -> int:
+    """How many objects of today are in the index: first ones, repeats and other versions."""
+    counted = images(status["today"]["received"])
+    return counted + int(status["repeats"]["received"]) + int(status["versions"]["received"])
 
 
 def delivered(status: Mapping[str, Any], name: str) -> int:

@@ -86,6 +86,13 @@ def read(path: Path) -> StoredObject:
     return StoredObject(sop_class, instance, syntax, path, offset)
 
 
+def received(path: Path) -> StoredObject:
+    """A file that a receiver wrote, under the UIDs that it was sent with: those in its File Meta."""
+    meta, offset = _file_meta(path.read_bytes())
+    sop_class, instance, syntax = (_uid(meta[tag]) for tag in (0x00020002, 0x00020003, 0x00020010))
+    return StoredObject(sop_class, instance, syntax, path, offset)
+
+
 def _file_meta(content: bytes) -> tuple[dict[int, bytes], int]:
     start = 132 if content[128:134] == b"DICM\x02\x00" else 0
     position, found = start, {}

@@ -10,7 +10,7 @@ from pydicom.data import get_testdata_file
 
 from peers import dcmtk, pdu
 from peers.orthanc import Orthanc
-from peers.part10 import EXPLICIT, IMPLICIT, RAW_DATA, StoredObject, read
+from peers.part10 import EXPLICIT, IMPLICIT, RAW_DATA, StoredObject, read, received
 from peers.rawsender import RawSender, fragments, send_all
 from peers.rawsink import Answer, RawSink, Received
 
@@ -99,7 +99,9 @@ def test_dcmsend_to_storescp(storescp: dcmtk.StoreScp, tmp_path: Path) -> None:
     assert dcmtk.echoscu(storescp.port) == 0
     reports = dcmtk.dcmsend(storescp.port, files, tmp_path)
     assert {report.path: report.status for report in reports} == dict.fromkeys(files, 0)
-    assert set(storescp.objects()) == {report.sop_instance_uid for report in reports}
+    assert {received(path).sop_instance_uid for path in storescp.files()} == {
+        report.sop_instance_uid for report in reports
+    }
 
 
 @pytest.mark.peer("storescp", "dcmdump")
