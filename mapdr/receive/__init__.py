@@ -1,1 +1,1 @@
-"""."""
+"""Where objects come in. Success is answered only after the object is safe: after `Incoming.commit`."""

@@ -129,6 +129,7 @@ class DimseReceiver:
         )
         with self._lock:
             self._sessions[session] = thread
+        self._settings.watch.level(f"receive.{self._settings.name}.open", everywhere + 1)
         try:
             thread.start()
         except RuntimeError:

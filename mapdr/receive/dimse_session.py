@@ -56,6 +56,7 @@ class Session:
         self._overloaded = overloaded
         self._link: Acceptor | None = None
         self._stopping = False
+        self._told: set[int] = set()
         self._source = Source(receiver, "", "", str(address))
 
     def run(self) -> None:
@@ -166,7 +167,9 @@ class Session:
             link.skip_data(context)
         link.send_command(context, dimse.response(command, code, comment))
         self._watch.count(f"receive.{self._receiver}.{'refused' if code else 'stored'}")
-        if code:
+        if code and code not in self._told:
+            # A full disk refuses thousands: the first of an association is said, all are counted.
+            self._told.add(code)
             log.warning("%s: an object was refused: 0x%04X %s", self._name, code, comment)
 
     def _take(self, link: Acceptor, context: int, command: dimse.Command) -> None:

@@ -150,13 +150,13 @@ class Line:
 
     def closed(self) -> bytes:
         """Wait for the other side to close; what came before that. A reset counts as a close."""
-        data = b""
+        data = bytearray()
         try:
             while piece := self.sock.recv(65536):
                 data += piece
         except ConnectionError:
-            return data
-        return data
+            return bytes(data)
+        return bytes(data)
 
     def close(self) -> None:
         """Close this side."""

@@ -19,6 +19,7 @@ from mapdr._fast.pdata_signals import EndOfStream, Interrupted, OtherPdu, Signal
 from mapdr.kernel.errors import RemoteProtocolError, Temporary
 from mapdr.wire import dimse, pdu
 from mapdr.wire.association import Action, Association, Event, Send, Tell, pdu_event
+from mapdr.wire.words import abortion
 
 SHORTEST_PDU = 128
 """Bytes: a peer whose maximum length is shorter than this cannot be talked to (PS3.8 sets no minimum)."""
@@ -147,7 +148,7 @@ class Link:
         action = self.machine.fire(pdu_event(pdu_type))
         if action.tell is Tell.ABORTED and isinstance(received, pdu.Abort):
             self.channel.close()
-            raise LinkLost(pdu.abortion(received))
+            raise LinkLost(abortion(received))
         if action.send in (Send.PROVIDER_ABORT, Send.USER_ABORT):
             raise RemoteProtocolError(f"a PDU of type 0x{pdu_type:02X} came when it may not", abort_reason=2)
         return action, received

@@ -17,6 +17,7 @@ from mapdr.wire import dimse, pdu
 from mapdr.wire.association import Event, Tell
 from mapdr.wire.contexts import VERIFICATION
 from mapdr.wire.driver import Limits, Link, LinkLost
+from mapdr.wire.words import rejection
 
 __all__ = ["Limits", "LinkLost", "Requestor", "StoreResponse"]
 
@@ -273,7 +274,7 @@ def _open(host: str, port: int, limits: Limits, tls: ssl.SSLContext | None) -> s
 
 
 def _raise_rejection(reject: pdu.AssociateReject) -> NoReturn:
-    text = pdu.rejection(reject)
+    text = rejection(reject)
     if reject.result == 1:
         raise Permanent(text, reason="association-rejected")
     raise Temporary(text)

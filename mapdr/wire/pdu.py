@@ -30,6 +30,7 @@ from pynetdicom.pdu_items import (
 
 import mapdr
 from mapdr.kernel.errors import RemoteProtocolError
+from mapdr.wire.words import foreign_protocol
 
 ASSOCIATE_RQ = 0x01
 ASSOCIATE_AC = 0x02
@@ -68,6 +69,7 @@ _MAXIMUM_LENGTH_ITEM = 0x51
 _ROLE_ITEM = 0x54
 _USED_SUB_ITEMS = frozenset((_MAXIMUM_LENGTH_ITEM, _ROLE_ITEM))
 
+_UID_BYTES = frozenset(b"0123456789.")
 _ITEM = Struct(">BxH")
 _FIXED = Struct(">HH16s16s32x")
 _PDU = Struct(">BxL")
@@ -167,15 +169,6 @@ def check_header(head: bytes) -> tuple[int, int]:
     return pdu_type, length
 
 
-def foreign_protocol(head: bytes) -> str:
-    """What the first six bytes of something that is not a PDU look like, in plain words."""
-    if head[0] in range(0x14, 0x18) and head[1] == 3:
-        return "the peer speaks TLS, this connection does not: set up TLS on both sides or on neither"
-    if all(byte in b"\r\n" or 0x20 <= byte < 0x7F for byte in head):
-        return "the peer speaks HTTP or another text protocol, not DICOM"
-    return f"the peer does not speak DICOM: it sent a PDU of type 0x{head[0]:02X}"
-
-
 def decode(pdu_type: int, body: bytes) -> Pdu:
     """The PDU with this type and body (what follows the six bytes of its header).
 
@@ -207,7 +200,7 @@ def _decode_request(body: bytes) -> AssociateRequest:
     roles: dict[str, tuple[bool, bool]] = {}
     for type_, item in _items(body, 68):
         if type_ == _APPLICATION_ITEM:
-            application = _text(_decoded(ApplicationContextItem(), item).application_context_name)
+            application = item[4:].rstrip(b"\0 ").decode("ascii", "replace")
         elif type_ == _CONTEXT_RQ_ITEM:
             if len(contexts) == MAX_CONTEXTS:
                 raise RemoteProtocolError("more than 128 presentation contexts are proposed", abort_reason=6)
@@ -267,11 +260,30 @@ def _items(data: bytes, at: int) -> Iterator[tuple[int, bytes]]:
 
 
 def _without_unknown(item: bytes, at: int, used: frozenset[int] | set[int]) -> bytes:
-    """`item` with only those sub-items (from offset `at`) that are used."""
+    """`item` with only those sub-items (from offset `at`) that are used and can be read.
+
+    A UID that is none is left out, not held against the rest: one bad context must not cost the others.
+    """
     if len(item) < at:
         raise RemoteProtocolError("an item lacks its fixed fields", abort_reason=6)
-    kept = b"".join(sub_item for type_, sub_item in _items(item, at) if type_ in used)
+    kept = b"".join(_usable(type_, sub_item) for type_, sub_item in _items(item, at) if type_ in used)
     return item[:2] + (at - 4 + len(kept)).to_bytes(2, "big") + item[4:at] + kept
+
+
+def _usable(type_: int, item: bytes) -> bytes:
+    """The sub-item as it may be decoded, its UID without padding; nothing if it cannot be."""
+    if type_ in (_ABSTRACT_ITEM, _TRANSFER_ITEM):
+        uid = item[4:].rstrip(b"\0 ")
+        return _ITEM.pack(type_, len(uid)) + uid if _is_uid(uid) else b""
+    if type_ == _ROLE_ITEM:
+        roles = item[-2:] in (b"\0\0", b"\0\1", b"\1\0", b"\1\1")
+        length = int.from_bytes(item[4:6], "big")
+        return item if roles and len(item) == 8 + length and _is_uid(item[6:-2].rstrip(b"\0 ")) else b""
+    return item
+
+
+def _is_uid(value: bytes) -> bool:
+    return 0 < len(value) <= 64 and _UID_BYTES.issuperset(value)
 
 
 def _decoded(item: Any, data: bytes) -> Any:
@@ -383,42 +395,3 @@ def encode(pdu: Pdu) -> bytes:
     if isinstance(pdu, Abort):
         return encode_abort(pdu)
     return RELEASE_RQ_BYTES if isinstance(pdu, ReleaseRequest) else RELEASE_RP_BYTES
-
-
-_REJECT_RESULTS = {1: " for good", 2: " for now"}
-_REJECT_REASONS: dict[tuple[int, int], str] = {
-    (1, 1): "no reason given",
-    (1, 2): "application context name not supported",
-    (1, 3): "calling AE title not recognized",
-    (1, 7): "called AE title not recognized",
-    (2, 1): "no reason given by its protocol layer",
-    (2, 2): "protocol version not supported",
-    (3, 1): "temporary congestion",
-    (3, 2): "local limit exceeded: too many associations",
-}
-
-
-def rejection(reject: AssociateReject) -> str:
-    """A rejection in plain words (PS3.8, table 9-21)."""
-    reason = _REJECT_REASONS.get(
-        (reject.source, reject.reason), f"source {reject.source}, reason {reject.reason}"
-    )
-    return f"the peer rejected the association{_REJECT_RESULTS.get(reject.result, '')}: {reason}"
-
-
-_ABORT_REASONS = {
-    0: "no reason given",
-    1: "unrecognized PDU",
-    2: "unexpected PDU",
-    4: "unrecognized PDU parameter",
-    5: "unexpected PDU parameter",
-    6: "invalid PDU parameter value",
-}
-
-
-def abortion(abort: Abort) -> str:
-    """An A-ABORT in plain words (PS3.8, table 9-26)."""
-    if abort.source == 0:
-        return "the peer aborted the association"
-    reason = _ABORT_REASONS.get(abort.reason, f"reason {abort.reason}")
-    return f"the peer's protocol layer aborted the association: {reason}"

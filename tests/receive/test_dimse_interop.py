@@ -31,7 +31,7 @@ from peers import dcmtk
 from receive.conftest import Start
 from receive.fakes import FakeIntake
 
-FILES = ("CT_small.dcm", "MR_small.dcm", "JPEG2000.dcm", "MR_small_RLE.dcm", "rtplan.dcm")
+FILES = ("CT_small.dcm", "MR_small.dcm", "JPEG2000.dcm", "MR_small_RLE.dcm")
 
 
 def data_set(path: Path) -> bytes:
@@ -92,7 +92,7 @@ def test_dcmsend(start: Start, intake: FakeIntake, tmp_path: Path, path: Path) -
     assert report.status == 0
     (kept,) = intake.kept
     meta = dcmread(path, stop_before_pixels=True).file_meta
-    assert kept.sop_instance_uid == meta.MediaStorageSOPInstanceUID
+    assert kept.sop_instance_uid == dcmread(path, stop_before_pixels=True).SOPInstanceUID
     assert kept.transfer_syntax_uid == meta.TransferSyntaxUID
     # DCMTK writes the header anew; the pixels it takes over.
     got = read_dataset(BytesIO(kept.data), meta.TransferSyntaxUID.is_implicit_VR, is_little_endian=True)

@@ -17,9 +17,8 @@ from mapdr.kernel.errors import RemoteProtocolError
 from mapdr.wire import dimse
 
 CT = "1.2.840.10008.5.1.4.1.1.2"
-uids = st.lists(st.integers(0, 99_999_999), min_size=1, max_size=6).map(
-    lambda parts: ".".join(map(str, parts))
-)
+numbers = st.lists(st.integers(0, 99_999_999), min_size=1, max_size=6)
+uids = numbers.map(lambda parts: ".".join(map(str, parts)))
 
 
 def read(data: bytes) -> Dataset:

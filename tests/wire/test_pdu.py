@@ -18,6 +18,7 @@ from pynetdicom.pdu_primitives import (
 from mapdr.kernel.errors import RemoteProtocolError
 from mapdr.testing import peer
 from mapdr.wire import pdu
+from mapdr.wire.words import abortion, rejection
 
 uids = st.lists(st.integers(1, 999_999), min_size=2, max_size=7).map(lambda parts: ".".join(map(str, parts)))
 titles = st.text(
@@ -151,6 +152,31 @@ def test_unknown_items_are_ignored() -> None:
     assert read.max_length == 16384
 
 
+def item(kind: int, value: bytes) -> bytes:
+    return struct.pack(">BxH", kind, len(value)) + value
+
+
+def test_one_bad_context_does_not_cost_the_others(caplog: pytest.LogCaptureFixture) -> None:
+    good = item(0x30, b"1.2.840.10008.1.1") + item(0x40, b"1.2.3\0")
+    contexts = (
+        item(0x20, b"\1\0\0\0" + item(0x30, b"\xff\xfe") + item(0x40, b"1.2.3")),
+        item(0x20, b"\3\0\0\0" + item(0x30, b"1" * 65) + item(0x40, b"1.2.3")),
+        item(0x20, b"\5\0\0\0" + item(0x30, b"1.2.3 ") + item(0x40, b"\x1b[31m") + item(0x40, b"")),
+        item(0x20, b"\7\0\0\0" + good),
+    )
+    role = item(0x54, b"\0\5\xff\xff\xff\xff\xff\1\0") + item(0x54, b"\0\5" + b"1.2.3\7\7") + item(0x54, b"")
+    read = pdu.decode(pdu.ASSOCIATE_RQ, items(more=b"".join(contexts), user=role))
+    assert isinstance(read, pdu.AssociateRequest)
+    assert read.contexts == (
+        pdu.Context(1, "", ("1.2.3",)),
+        pdu.Context(3, "", ("1.2.3",)),
+        pdu.Context(5, "1.2.3", ()),
+        pdu.Context(7, "1.2.840.10008.1.1", ("1.2.3",)),
+    )
+    assert read.roles == {}
+    assert not caplog.records
+
+
 @pytest.mark.parametrize(
     ("raw", "shown"),
     [
@@ -230,9 +256,9 @@ def test_a_damaged_associate_is_read_or_the_peers_fault(data: st.DataObject) -> 
 @pytest.mark.parametrize("source", range(4))
 @pytest.mark.parametrize("reason", range(10))
 def test_rejections_and_aborts_have_words(source: int, reason: int) -> None:
-    assert pdu.rejection(pdu.AssociateReject(1, source, reason)).startswith(
+    assert rejection(pdu.AssociateReject(1, source, reason)).startswith(
         "the peer rejected the association for good: "
     )
-    assert "abort" in pdu.abortion(pdu.Abort(source, reason))
+    assert "abort" in abortion(pdu.Abort(source, reason))
     if (source, reason) == (1, 7):
-        assert pdu.rejection(pdu.AssociateReject(1, 1, 7)).endswith("called AE title not recognized")
+        assert rejection(pdu.AssociateReject(1, 1, 7)).endswith("called AE title not recognized")
