@@ -24,6 +24,10 @@ SHORT_VRS = frozenset(
 )
 
 
+_SHORT = (struct.Struct("<HH2xH"), struct.Struct(">HH2xH"))
+_LONG = (struct.Struct("<I"), struct.Struct(">I"))
+
+
 class Data(Protocol):
     """Bytes at random access."""
 
@@ -82,16 +86,17 @@ def element_at(data: Data, at: int, encoding: Encoding) -> tuple[int, str, int, 
     start = data[at : at + 12]
     if len(start) < 8:
         raise unreadable("it ends within an element", at)
-    group, number = struct.unpack_from(encoding.order + "HH", start)
+    implicit, big = encoding
+    group, number, short = _SHORT[big].unpack_from(start)
     tag = group << 16 | number
-    if encoding.implicit or group == 0xFFFE:
-        return tag, "", at + 8, struct.unpack_from(encoding.order + "I", start, 4)[0]
+    if implicit or group == 0xFFFE:
+        return tag, "", at + 8, _LONG[big].unpack_from(start, 4)[0]
     vr = start[4:6].decode("latin-1")
     if vr in SHORT_VRS:
-        return tag, vr, at + 8, struct.unpack_from(encoding.order + "H", start, 6)[0]
+        return tag, vr, at + 8, short
     if vr not in LONG_VRS or len(start) < 12:
         raise unreadable("there is no such VR", at)
-    return tag, vr, at + 12, struct.unpack_from(encoding.order + "I", start, 8)[0]
+    return tag, vr, at + 12, _LONG[big].unpack_from(start, 8)[0]
 
 
 def inner_encoding(vr: str, encoding: Encoding) -> Encoding:

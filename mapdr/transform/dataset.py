@@ -5,11 +5,12 @@ from __future__ import annotations
 from types import TracebackType
 
 from mapdr.dicom.recode import recode
-from mapdr.dicom.scan import inflate, is_deflated
-from mapdr.dicom.write import EXPLICIT_LITTLE, PIXEL_TAGS, Element, encoding_of, walk
+from mapdr.dicom.scan import inflate, is_deflated, layout
+from mapdr.dicom.write import EXPLICIT_LITTLE, UNDEFINED, Element, element_at, encoding_of, unreadable
 from mapdr.kernel.item import Part, Payload
 from mapdr.transform.view import PartsView
 
+EXPLICIT_UID = "1.2.840.10008.1.2.1"
 INFLATE_LIMIT = 1 << 31
 """Bytes to which a deflated data set may grow: larger ones are an attack or belong in another syntax."""
 
@@ -32,14 +33,23 @@ class DataSet:
             parts = (inflated(self.payload),)
         self._view = PartsView(parts)
         try:
-            for found in walk(self._view, self.encoding):
-                if found.tag in PIXEL_TAGS:
-                    self.pixel = found
-                    break
+            self.pixel = self._find_pixels()
         except BaseException:
             self._view.__exit__(None, None, None)
             raise
         return self
+
+    def _find_pixels(self) -> Element | None:
+        syntax = self.payload.transfer_syntax_uid
+        with self.view.buffer() as buffer:
+            where = layout(buffer, EXPLICIT_UID if is_deflated(syntax) else syntax)
+        if where.header_end == where.size:
+            if where.truncated:
+                raise unreadable("it ends within an element", where.size)
+            return None
+        tag, vr, value, length = element_at(self.view, where.header_end, self.encoding)
+        end = where.pixel_end + where.truncated
+        return Element(tag, vr, where.header_end, value, end, length == UNDEFINED)
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None

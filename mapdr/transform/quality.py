@@ -58,18 +58,19 @@ class Quality:
 
 def measure(original: Pixels, decoded: Pixels, padding: Padding | None = None) -> Quality:
     """Compare two frames of one shape."""
+    difference = np.subtract(original, decoded, dtype=np.int32).ravel()
     if padding is not None:
-        keep = ~padding.mask(original)
-        original, decoded = original[keep], decoded[keep]
+        where = padding.mask(original)
+        difference[where.ravel()] = 0
+        original = original[~where]
     if not original.size:
         return Quality(0, math.inf, 0.0, 0)
-    difference = np.subtract(original, decoded, dtype=np.int32).ravel()
     max_error = max(int(difference.max()), -int(difference.min()))
     peak = int(original.max()) - int(original.min())
     if not max_error:
         return Quality(0, math.inf, 0.0, peak)
     exact = difference.astype(np.float64)
-    mean_square = float(exact @ exact) / difference.size
+    mean_square = float(exact @ exact) / original.size
     psnr = 10 * math.log10(peak * peak / mean_square) if peak else -math.inf
     return Quality(max_error, psnr, mean_square, peak)
 
