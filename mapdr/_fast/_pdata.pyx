@@ -132,7 +132,6 @@ class Channel(_pdata_py.Channel):
                 write(self._view[base:s.target])
             if stop == DONE:
                 return total
-            data = None  # the reference may replace the buffer
             if stop == MORE:
                 self._receive()
                 continue
