@@ -301,7 +301,8 @@ class Channel:
         self._received = 0
 
     def _lost(self, error: OSError) -> EndOfStream:
-        return EndOfStream(f"the connection broke ({type(error).__name__})")
+        reason = getattr(error, "reason", None) or type(error).__name__  # ssl.SSLError says why
+        return EndOfStream(f"the connection broke ({reason})")
 
     # --- out ----------------------------------------------------------------------------------------------
 
