@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from mapdr.kernel.item import Arrival, TagPath
+from mapdr.store.claim import Claim
 from mapdr.store.commands import Commands
 from mapdr.store.counts import Counts
 from mapdr.store.database import Database
@@ -44,6 +45,10 @@ __all__ = [
     "Store",
     "StudyEvent",
 ]
+
+
+CLAIM_SECONDS = 10.0
+"""How long a node waits at its start for another process of its name."""
 
 
 class Store:
@@ -94,6 +99,7 @@ class Store:
             repeats=repeats,
         )
         self.writer = Writer(self.enrolment, self.spool.discard)
+        self._claim = Claim(self.spool.folder / "claim", node)
         self.retention = Retention(database, self.spool)
 
     @classmethod
@@ -143,18 +149,26 @@ class Store:
         self.writer.use(revision, router.route)
         self.spool.reading = Reading(revision, INDEX_TAGS | router.wanted | tags)
 
-    def recover(self, rules_for: RulesFor) -> Recovered:
-        """Put in order what a crash left, before `start`; see `mapdr.store.recover`."""
-        return Recovery(self.database, self.spool, self.enrolment, self.ledger).run(rules_for)
+    def recover(self, rules_for: RulesFor, *, wait: float = CLAIM_SECONDS) -> Recovered:
+        """Put in order what a crash left, before `start`; see `mapdr.store.recover`.
+
+        Raises ConfigurationError when another process still works as this node after `wait` seconds.
+        """
+        make_folder(self.spool.folder, self.durability)
+        with self._claim.alone(wait):
+            return Recovery(self.database, self.spool, self.enrolment, self.ledger).run(rules_for)
 
     def start(self) -> None:
-        """Begin to take arrivals."""
+        """Begin to take arrivals. Raises ConfigurationError while another process recovers this node."""
+        make_folder(self.spool.folder, self.durability)
+        self._claim.share(CLAIM_SECONDS)
         self.spool.after(self.instances.newest())
         self.writer.start()
 
     def stop(self, deadline: float) -> None:
         """Write what waits, by `deadline` (time.monotonic()). Safe twice and without `start`."""
         self.writer.stop(deadline)
+        self._claim.release()
 
     def close(self) -> None:
         """Stop, and give the database back. Safe twice."""

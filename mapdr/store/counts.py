@@ -6,7 +6,7 @@ import time
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Row, func, literal_column, select
+from sqlalchemy import Connection, Row, func, literal_column, select
 
 from mapdr.store import schema
 from mapdr.store.database import Database
@@ -15,6 +15,15 @@ from mapdr.store.schema import State
 from mapdr.store.tally import ALL, RECEIVED, today
 
 _tally, _delivery, _instance = schema.tally, schema.delivery, schema.instance
+
+_OPEN_ROWS = (
+    select(_delivery.c.destination, func.count().label("number"), func.min(_delivery.c.id).label("first"))
+    .where(literal_column(schema.OPEN))
+    .group_by(_delivery.c.destination)
+)
+_GROUPS = select(_delivery.c.destination, _delivery.c.state, func.count().label("number")).group_by(
+    _delivery.c.destination, _delivery.c.state
+)
 
 Numbers = dict[str, int]
 """images, studies, repeats and versions."""
@@ -92,38 +101,22 @@ class Counts:
     def queues(self) -> list[Queue]:
         """Every destination that has rows which are not delivered."""
         found: dict[int, dict[str, Any]] = {}
-        now = time.time()
         with self._database.read() as connection:
-            open_rows = connection.execute(
-                select(
-                    _delivery.c.destination,
-                    _delivery.c.state,
-                    func.count().label("number"),
-                    func.min(_delivery.c.id).label("first"),
-                    func.min(_delivery.c.not_before).label("due"),
+            for row in connection.execute(_OPEN_ROWS):
+                oldest = select(_instance.c.received_at).join(
+                    _delivery, _delivery.c.instance == _instance.c.id
                 )
-                .where(literal_column(schema.OPEN))
-                .group_by(_delivery.c.destination, _delivery.c.state)
-            ).all()
-            stuck_rows = connection.execute(
-                select(_delivery.c.destination, _delivery.c.state, func.count().label("number"))
-                .where(literal_column(schema.STUCK))
-                .group_by(_delivery.c.destination, _delivery.c.state)
-            ).all()
-            for row in (*open_rows, *stuck_rows):
-                found.setdefault(row.destination, {})[State(row.state).name.lower()] = row.number
-            for row in open_rows:
-                facts = found[row.destination]
-                facts["first"] = min(row.first, facts.get("first", row.first))
-                if row.state == State.PENDING:
-                    facts["due"] = max(row.due, now)
-            for facts in found.values():
-                if "first" in facts:
-                    facts["oldest"] = connection.execute(
-                        select(_instance.c.received_at)
-                        .join(_delivery, _delivery.c.instance == _instance.c.id)
-                        .where(_delivery.c.id == facts["first"])
-                    ).scalar_one()
+                found[row.destination] = {
+                    "pending": row.number,
+                    "oldest": connection.execute(oldest.where(_delivery.c.id == row.first)).scalar_one(),
+                    "due": self._due(connection, row.destination),
+                }
+            for where in (schema.LEASED, schema.STUCK):
+                for row in connection.execute(_GROUPS.where(literal_column(where))):
+                    facts = found.setdefault(row.destination, {})
+                    facts[State(row.state).name.lower()] = row.number
+                    if row.state == State.LEASED:
+                        facts["pending"] -= row.number
         return [
             Queue(
                 destination=self._words.text(destination),
@@ -136,6 +129,20 @@ class Counts:
             )
             for destination, facts in sorted(found.items(), key=lambda item: self._words.text(item[0]))
         ]
+
+    def _due(self, connection: Connection, destination: int) -> float | None:
+        now = time.time()
+        pending = select(_delivery.c.not_before).where(
+            literal_column(schema.OPEN),
+            _delivery.c.destination == destination,
+            _delivery.c.state == State.PENDING,
+        )
+        if connection.execute(pending.where(_delivery.c.not_before <= now).limit(1)).first() is not None:
+            return now
+        earliest: float | None = connection.execute(
+            pending.order_by(_delivery.c.not_before).limit(1)
+        ).scalar()
+        return earliest
 
     def _count(self, where: str) -> int:
         with self._database.read() as connection:

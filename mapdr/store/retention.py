@@ -71,6 +71,7 @@ class Retention:
                 select(_instance, _series.c.study)
                 .join(_series, _series.c.id == _instance.c.series)
                 .where(_instance.c.id.in_(keys))
+                .with_for_update(of=_instance)
             ).all()
             settled = _last_settled(connection, {row.study for row in rows}, keys)
             go = []

@@ -68,6 +68,7 @@ def deliveries(selection: Selection, words: Words, *columns: Any) -> Select[Any]
         .join(_instance, _instance.c.id == _delivery.c.instance)
         .join(_series, _series.c.id == _instance.c.series)
         .join(_study, _study.c.id == _series.c.study)
+        .where(_delivery.c.study == _study.c.id)  # follows from the joins, and lets the index serve
         .where(*_of_image(selection, words), *_of_delivery(selection, words))
         .order_by(_delivery.c.id.desc())
     )

@@ -45,6 +45,7 @@ _CURRENT = (
     .join(_instance, _instance.c.id == _delivery.c.instance)
     .join(_source, _source.c.id == _instance.c.source)
     .where(_delivery.c.id.in_(bindparam("ids", expanding=True)))
+    .with_for_update(of=_delivery)
 )
 _OUTCOME = (
     update(_delivery)

@@ -225,9 +225,8 @@ class Verbs:
         with self._database.write() as connection:
             for row, to in promised:
                 standing = promises_of(connection, row.study, [row.id])
-                gone = connection.execute(
-                    select(_instance.c.purged_at).where(_instance.c.id == row.id)
-                ).scalar()
+                now_gone = select(_instance.c.purged_at).where(_instance.c.id == row.id).with_for_update()
+                gone = connection.execute(now_gone).scalar()
                 batch = self._next_batch(connection, row)
                 for promise in to if gone is None else ():
                     if any(state <= State.HELD for state in standing.get(promise, ())):

@@ -72,6 +72,7 @@ def test_unfinished_objects_go_and_only_ours(opener: Opener) -> None:
     other = store.data / "spool" / "other" / "2026112301" / f"{mine.id}.part"
     other.parent.mkdir(parents=True)
     other.touch()
+    store.stop(0)
     assert store.recover(no_rules) == Recovered(parts=1)
     assert not store.spool.path(mine.id).with_suffix(".part").exists()
     assert other.exists()
@@ -85,6 +86,7 @@ def test_leases_of_this_node_are_given_back(opener: Opener) -> None:
     assert store.writer.flush()
     store.ledger.lease("pacs", 1, 1000, "node/pacs")
     store.ledger.lease("pacs", 1, 1000, "other/pacs")
+    store.close()
     assert opener(start=False).recover(no_rules).leases == 1
 
 
@@ -94,6 +96,7 @@ def test_what_is_gone_in_the_index_goes_in_the_spool(opener: Opener) -> None:
     assert store.writer.flush()
     with store.database.write() as connection:
         connection.exec_driver_sql("UPDATE instance SET purged_at = 1.0")
+    store.stop(0)
     assert store.recover(no_rules) == Recovered(leftovers=1)
     assert not store.spool.path(id_).exists()
 
@@ -173,7 +176,7 @@ def test_repeats_in_the_spool_are_absorbed(opener: Opener) -> None:
 def test_a_transfer_that_began_before_a_crash_is_not_in_the_way(opener: Opener) -> None:
     store = opener()
     push(store, "1.1")
-    assert store.writer.flush()
+    store.close()
     again = opener(start=False)
     assert again.recover(no_rules) == Recovered()
     again.start()

@@ -1,0 +1,116 @@
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+
+import pytest
+from sqlalchemy.dialects import postgresql
+from sqlalchemy.schema import CreateIndex, CreateTable
+
+from mapdr.store import Store, schema
+from mapdr.store.database import Database
+
+
+def test_the_schema_is_postgresqls_too() -> None:
+    dialect = postgresql.dialect()  # type: ignore[no-untyped-call]
+    for table in schema.metadata.tables.values():
+        assert f"CREATE TABLE {table.name}" in str(CreateTable(table).compile(dialect=dialect))
+        for index in table.indexes:
+            text = str(CreateIndex(index).compile(dialect=dialect))
+            assert ("WHERE" in text) == bool(index.dialect_options["sqlite"]["where"] is not None)
+
+
+@pytest.mark.parametrize(("durability", "level"), [("power-loss", 2), ("process-crash", 1)])
+def test_the_index_is_as_durable_as_the_node(tmp_path: Path, durability: str, level: int) -> None:
+    store = Store.open(tmp_path, "node", durability=durability)  # type: ignore[arg-type]
+    try:
+        with store.database.write() as connection:
+            assert connection.exec_driver_sql("PRAGMA synchronous").scalar_one() == level
+            assert connection.exec_driver_sql("PRAGMA journal_mode").scalar_one() == "wal"
+    finally:
+        store.close()
+        store.close()
+
+
+def write_and_raise(database: Database) -> None:
+    with database.write() as connection:
+        connection.exec_driver_sql("INSERT INTO word (text) VALUES ('x')")
+        raise RuntimeError
+
+
+def test_a_write_that_raises_leaves_nothing(tmp_path: Path) -> None:
+    database = Database.open("sqlite", tmp_path, "process-crash")
+    try:
+        with pytest.raises(RuntimeError):
+            write_and_raise(database)
+        with database.read() as connection:
+            assert connection.exec_driver_sql("SELECT count(*) FROM word").scalar_one() == 0
+    finally:
+        database.close()
+
+
+def test_a_reader_sees_one_moment(tmp_path: Path) -> None:
+    database = Database.open("sqlite", tmp_path, "process-crash")
+    try:
+        with database.read() as reading:
+            before = reading.exec_driver_sql("SELECT count(*) FROM word").scalar_one()
+            with database.write() as connection:
+                connection.exec_driver_sql("INSERT INTO word (text) VALUES ('x')")
+            assert reading.exec_driver_sql("SELECT count(*) FROM word").scalar_one() == before
+    finally:
+        database.close()
+
+
+def test_writers_of_two_connections_take_turns(tmp_path: Path) -> None:
+    databases = [Database.open("sqlite", tmp_path, "process-crash") for _ in range(2)]
+    failures: list[BaseException] = []
+
+    def write(database: Database) -> None:
+        try:
+            for _ in range(50):
+                with database.write() as connection:
+                    number = connection.exec_driver_sql("SELECT count(*) FROM outbox").scalar_one()
+                    connection.exec_driver_sql(
+                        "INSERT INTO outbox"
+                        " (key, hook, kind, payload, created_at, state, not_before, attempts)"
+                        f" VALUES ('{number}', 'h', 'k', '', 0, 0, 0, 0)"
+                    )
+        except BaseException as error:
+            failures.append(error)
+
+    try:
+        threads = [threading.Thread(target=write, args=(database,)) for database in databases]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert not failures, "a writer read what another then changed"
+    finally:
+        for database in databases:
+            database.close()
+
+
+def test_hot_queries_use_their_index(tmp_path: Path) -> None:
+    """A query that lost its index would slow the node with every image that it ever took."""
+    database = Database.open("sqlite", tmp_path, "process-crash")
+    queries = {
+        "delivery_queue": f"SELECT * FROM delivery WHERE {schema.OPEN} AND destination = 1 AND state = 0"
+        " AND not_before <= 5.0 ORDER BY lane, study, id LIMIT 9",
+        "delivery_leased": f"SELECT id FROM delivery WHERE {schema.LEASED} AND leased_until < 5.0",
+        "delivery_stuck": f"SELECT count(*) FROM delivery WHERE {schema.STUCK} AND state = 3",
+        "instance_by_series": "SELECT id FROM instance WHERE series = 1 AND uid_hash IN (1, 2, 3)",
+        "instance_unrouted": f"SELECT count(*) FROM instance WHERE {schema.UNROUTED}",
+        "progress_due": f"SELECT * FROM progress WHERE {schema.DUE} AND changed_at <= 5 ORDER BY changed_at",
+        "delivery_by_study": "SELECT * FROM delivery WHERE study = 1 AND instance IN (x'00', x'01')",
+        "outbox_queue": f"SELECT * FROM outbox WHERE {schema.OPEN} AND hook = 'h' AND not_before <= 5.0",
+    }
+    try:
+        for index, query in queries.items():
+            with database.read() as connection:
+                plan = connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {query}").all()
+            told = " ".join(row[3] for row in plan)
+            assert f"INDEX {index}" in told, told
+            if index == "delivery_queue":
+                assert "TEMP B-TREE" not in told, "rows must come in the index's order"
+    finally:
+        database.close()
