@@ -162,7 +162,7 @@ def test_tls_without_the_certificate_that_is_asked_for(
 ) -> None:
     cert, key = pair
     receiver = start(tls={"cert": str(cert), "key": str(key), "ca": str(cert)})
-    with pytest.raises(Temporary, match=r"CERTIFICATE_REQUIRED|ConnectionResetError|BrokenPipe"):
+    with pytest.raises(Temporary, match="the connection broke"):
         call(receiver.port, ssl.create_default_context(cafile=cert))
     until(lambda: causes(caplog), 5)
     assert "shows no TLS certificate" in causes(caplog)[0]
