@@ -42,7 +42,16 @@ from mapdr.store.settling import Settlement
 log = logging.getLogger("mapdr.deliver")
 
 CHUNK = 200
-"""Rows leased at once."""
+"""The most rows leased at once."""
+
+FEW = 8
+"""Rows leased at once from a receiver whose speed is not known yet, or that is slow."""
+
+SOON, LATE = 0.3, 1.0
+"""Seconds within which a lease should be used up: if sooner, the next is larger; if later, smaller.
+
+What is leased when a node is killed may have been sent, so a slow receiver should have few such images.
+"""
 
 TICK = 1.0
 """Seconds between looks for rows that another process made, or whose time has come."""
@@ -127,6 +136,8 @@ class Deliverer:
         self._signal = threading.Event()
         self._more = True
         self._starved = False
+        self._chunk = FEW
+        self._leased_at = 0.0
         self._feeder: threading.Thread | None = None
         self._senders: list[Sender] = []
         self._stopped = False
@@ -199,7 +210,7 @@ class Deliverer:
             return self._while_open()
         self._submit()
         waiting = len(self._lanes)
-        if waiting > CHUNK:
+        if waiting >= self._chunk:
             self._starved = self._more
             return self._tick
         if not self._more:
@@ -207,17 +218,28 @@ class Deliverer:
             if due is None or due > time.time():
                 return self._tick
         self._more = False
-        limit = CHUNK if self._breaker.state is State.CLOSED else max(2, self._egress.sessions)
+        closed = self._breaker.state is State.CLOSED
+        limit = self._next_chunk() if closed else max(2, self._egress.sessions)
         rows = self._ledger.lease(
             self.destination, limit, self._hands.lease, self._owner, quiet_seconds=self._quiet
         )
         if rows:
             self._hands.hold(rows)
             self._admit(rows)
-        if len(rows) < limit or self._breaker.state is not State.CLOSED:
+        if len(rows) < limit or not closed:
             return self._tick
         self._more = True
         return 0.0
+
+    def _next_chunk(self) -> int:
+        """How many rows to lease: about what the receiver takes in half a second."""
+        now = time.monotonic()
+        took, self._leased_at = now - self._leased_at, now
+        if took < SOON:
+            self._chunk = min(CHUNK, self._chunk * 2)
+        elif took > LATE:
+            self._chunk = max(FEW, self._egress.sessions * 2, self._chunk // 2)
+        return self._chunk
 
     def _while_open(self) -> float:
         """Hold nothing while the receiver is away; ask it once the wait is over."""
@@ -321,7 +343,7 @@ class Deliverer:
                 )
 
     def _taken(self) -> None:
-        if (self._starved and len(self._lanes) <= CHUNK) or self._backlog:
+        if (self._starved and len(self._lanes) < self._chunk) or self._backlog:
             self._starved = False
             self._signal.set()
 

@@ -19,9 +19,21 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Row, bindparam, delete, literal_column, select, update
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Row,
+    bindparam,
+    delete,
+    exists,
+    insert,
+    literal,
+    literal_column,
+    select,
+    update,
+)
 
-from mapdr.kernel.item import Header, Instance, Routing, Source, TagPath
+from mapdr.kernel.item import Header, Instance, Routing, Source, TagPath, Verdict
 from mapdr.store import schema
 from mapdr.store.database import Database
 from mapdr.store.instances import Instances
@@ -99,8 +111,8 @@ class Ledger:
         )
         if quiet_seconds:
             query = query.where(
-                _delivery.c.study.in_(
-                    select(schema.study.c.id).where(schema.study.c.last_at <= now - quiet_seconds)
+                exists().where(
+                    schema.study.c.id == _delivery.c.study, schema.study.c.last_at <= now - quiet_seconds
                 )
             )
         with self._database.read() as connection:
@@ -149,22 +161,23 @@ class Ledger:
     def release(self, what: str | Selection) -> int:
         """Give back all that an owner (`what`, or `what/...`) has leased, or let go what is chosen and held.
 
-        How many rows are pending again.
+        How many rows are pending again. What a lost owner had leased may have been sent: each such row gets
+        an attempt without an answer, so that a repeat is seen.
         """
         if isinstance(what, Selection):
             return self._verbs.release(what)
         owners = [self._words.number(what), *self._words.beginning(what + "/")]
         with self._database.write() as connection:
-            return connection.execute(_UNLEASE.where(_delivery.c.owner.in_(owners))).rowcount
+            return _interrupt(connection, _delivery.c.owner.in_(owners))
 
     def release_expired(self, now: float) -> int:
-        """Give back what leases that ended before `now` held; how many rows."""
+        """Give back what leases that ended before `now` held, as `release` does; how many rows."""
         with self._database.read() as connection:
             query = select(_delivery.c.id).where(literal_column(schema.LEASED))
             if connection.execute(query.where(_delivery.c.leased_until < now).limit(1)).first() is None:
                 return 0
         with self._database.write() as connection:
-            return connection.execute(_UNLEASE.where(_delivery.c.leased_until < now)).rowcount
+            return _interrupt(connection, _delivery.c.leased_until < now)
 
     def next_due(self, destination: str) -> float | None:
         """When the destination's next row is due (past: now); None if none is pending, or it is held."""
@@ -272,3 +285,22 @@ _UNLEASE = (
     .where(literal_column(schema.LEASED))
     .values(state=int(State.PENDING), leased_until=None, owner=None)
 )
+
+
+def _interrupt(connection: Connection, of: ColumnElement[bool]) -> int:
+    """Make leased rows pending again whose owner is lost, with an attempt that has no answer; how many."""
+    attempt = schema.attempt.c
+    values = {
+        attempt.delivery: _delivery.c.id,
+        attempt.number: _delivery.c.tries + 1,
+        attempt.started_at: literal(time.time()),
+        attempt.milliseconds: literal(0),
+        attempt.verdict: literal(Verdict.RETRY.value),
+        attempt.comment: literal("the node ended before an answer was written; it may have been sent"),
+        attempt.reason: literal("interrupted"),
+        attempt.bytes: literal(0),
+        attempt.syntax: literal(0),
+    }
+    lost = select(*values.values()).where(literal_column(schema.LEASED), of)
+    connection.execute(insert(schema.attempt).from_select([column.name for column in values], lost))
+    return connection.execute(_UNLEASE.where(of).values(tries=_delivery.c.tries + 1)).rowcount
