@@ -220,3 +220,18 @@ def test_many_threads_share_the_processes() -> None:
         assert found == {index: frame.tobytes() for index, frame in enumerate(frames)}
     finally:
         pool.close()
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="needs signals")
+def test_a_stop_that_reaches_every_process_blames_no_image(pool: Decoders) -> None:
+    stream = LOSSLESS["4.90"](GREY)
+    pool.decode(job("4.90", GREY), stream)
+    worker = pool._idle.get()
+    assert worker is not None
+    pool._idle.put(worker)
+    os.kill(worker.process.pid, signal.SIGINT)
+    assert pool.decode(job("4.90", GREY), stream) == GREY.tobytes()
+    assert pool._idle.queue[-1] is worker
+    os.kill(worker.process.pid, signal.SIGTERM)
+    until(lambda: not worker.process.is_alive(), 5, "the end of the process")
+    assert pool.decode(job("4.90", GREY), stream) == GREY.tobytes()

@@ -13,11 +13,10 @@ import queue
 import threading
 from collections.abc import Callable
 from multiprocessing.connection import Connection
-from multiprocessing.shared_memory import SharedMemory
 from typing import Any
 
 from mapdr.dicom.write import Data, Element
-from mapdr.kernel.errors import Permanent
+from mapdr.kernel.errors import Permanent, Temporary
 from mapdr.transform.codecs.worker import SYNTAXES, Job, serve
 from mapdr.transform.fragments import EXTENDED_OFFSETS, frame_spans
 from mapdr.transform.image import Image, LeaveAsIs, Pixels
@@ -40,14 +39,19 @@ class _Worker:
         self.process.start()
         theirs.close()
 
-    def ask(self, job: Job, name: str, stream: bytes, seconds: float) -> dict[str, Any]:
-        """The answer to one job. Raises EOFError, OSError or TimeoutError when there is none."""
-        self.connection.send((job, name))
+    def ask(self, job: Job, stream: bytes, seconds: float) -> tuple[dict[str, Any], bytes]:
+        """The answer to one job and the cells. Raises EOFError, OSError, TimeoutError when there is none."""
+        self.connection.send(job)
         self.connection.send_bytes(stream)
         if not self.connection.poll(seconds):
             raise TimeoutError
         answer: dict[str, Any] = json.loads(self.connection.recv_bytes(1 << 12))
-        return answer
+        return answer, self.connection.recv_bytes(job.size) if "ok" in answer else b""
+
+    def ended_itself(self) -> bool:
+        """Whether the process has ended in good order, as it does when it is told to stop."""
+        self.process.join(0.2)
+        return self.process.exitcode == 0
 
     def end(self) -> None:
         """Kill the process and wait for its end."""
@@ -83,17 +87,11 @@ class Decoders:
             raise Permanent("there is no decoder for this transfer syntax", reason="codec")
         if not 0 < job.size <= MAX_FRAME:
             raise Permanent("a frame is larger than 1 GiB", reason="codec")
-        memory = SharedMemory(create=True, size=job.size)
-        try:
-            answer = self._ask(job, memory.name, stream)
-            cells = bytes(memory.buf[: job.size]) if memory.buf else b""
-        finally:
-            memory.close()
-            memory.unlink()
+        answer, cells = self._ask(job, stream)
         if "mismatch" in answer:
             what = answer["mismatch"]
             raise Permanent(f"the codestream contradicts the data set ({what})", reason="codec-mismatch")
-        if "ok" not in answer:
+        if len(cells) != job.size:
             raise Permanent(f"the codec cannot decode a frame: {answer.get('error')}", reason="codec")
         return cells
 
@@ -107,24 +105,45 @@ class Decoders:
             if worker is not None:
                 worker.end()
 
-    def _ask(self, job: Job, name: str, stream: bytes) -> dict[str, Any]:
-        worker = self._idle.get()
-        if worker is not None and not worker.process.is_alive():
-            worker.end()
-            worker = None
+    def _ask(self, job: Job, stream: bytes) -> tuple[dict[str, Any], bytes]:
+        answer = self._attempt(job, stream) or self._attempt(job, stream)
+        if answer is None:
+            raise _crash()
+        return answer
+
+    def _attempt(self, job: Job, stream: bytes) -> tuple[dict[str, Any], bytes] | None:
+        """The answer; None when the process was told to stop just then, which is not the image's doing."""
+        kept: _Worker | None = None
+        idle = self._idle.get()
         try:
-            worker = worker or _Worker(self._target)
-            return worker.ask(job, name, stream, self._seconds)
-        except (EOFError, OSError, ValueError) as error:
-            if worker is not None:
+            worker = self._alive(idle)
+            try:
+                answer = worker.ask(job, stream, self._seconds)
+            except (EOFError, OSError, ValueError) as error:
+                ended_itself = worker.ended_itself()
                 worker.end()
-                worker = None
-            raise Permanent(
-                "the decoder process died or hung over a frame; the image may be damaged",
-                reason="codec-crash",
-            ) from error
+                if ended_itself:
+                    return None
+                raise _crash() from error
+            kept = worker
+            return answer
         finally:
-            self._idle.put(worker)
+            self._idle.put(kept)
+
+    def _alive(self, worker: _Worker | None) -> _Worker:
+        if worker is not None and worker.process.is_alive():
+            return worker
+        if worker is not None:
+            worker.end()
+        try:
+            return _Worker(self._target)
+        except OSError as error:
+            raise Temporary("a decoder process cannot be started") from error
+
+
+def _crash() -> Permanent:
+    what = "the decoder process died or hung over a frame; the image may be damaged"
+    return Permanent(what, reason="codec-crash")
 
 
 _lock = threading.Lock()

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import sys
 import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
-from multiprocessing.shared_memory import SharedMemory
 from typing import Any
 
 import numpy as np
@@ -171,31 +171,52 @@ SYNTAXES = frozenset(_DECODERS)
 """The encapsulated transfer syntaxes that can be decoded."""
 
 
+class _Signals:
+    """What ends the process: never in the middle of a frame, which would be blamed for it.
+
+    Ctrl-C and a service manager's stop reach every process of the node; the parent decides.
+    """
+
+    def __init__(self) -> None:
+        self.busy = self.leaving = False
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        signal.signal(signal.SIGTERM, self._leave)
+
+    def _leave(self, *_: object) -> None:
+        self.leaving = True
+        if not self.busy:
+            raise SystemExit
+
+
 def serve(connection: Connection) -> None:
-    """Answer jobs until the parent goes: (job, name of the shared memory), then the stream."""
+    """Answer jobs until the parent goes: a job and its stream come in, JSON and perhaps the cells go out.
+
+    Cells go through the pipe, not through shared memory: the copy costs little beside the decoding, and a
+    container's small /dev/shm would kill the process with SIGBUS, as if the image had done it.
+    """
     _be_silent()
-    while True:
+    signals = _Signals()
+    while not signals.leaving:
         try:
-            job, name = connection.recv()
+            job: Job = connection.recv()
+            signals.busy = True
             stream = connection.recv_bytes()
+            answer, cells = _answer(job, stream)
+            connection.send_bytes(json.dumps(answer).encode("ascii"))
+            if cells is not None:
+                connection.send_bytes(cells)
         except (EOFError, OSError):
             return
-        try:
-            _put(name, decode(job, stream))
-            answer = {"ok": ""}
-        except Mismatch as error:
-            answer = {"mismatch": str(error)}
-        except Exception as error:  # noqa: BLE001  any codec error: its kind goes to the parent, the image parks
-            answer = {"error": type(error).__name__}
-        connection.send_bytes(json.dumps(answer).encode("ascii"))
+        signals.busy = False
 
 
-def _put(name: str, pixels: Pixels) -> None:
-    memory = SharedMemory(name)
+def _answer(job: Job, stream: bytes) -> tuple[dict[str, str], bytes | None]:
     try:
-        np.ndarray(pixels.shape, pixels.dtype, buffer=memory.buf)[...] = pixels
-    finally:
-        memory.close()
+        return {"ok": ""}, decode(job, stream).tobytes()
+    except Mismatch as error:
+        return {"mismatch": str(error)}, None
+    except Exception as error:  # noqa: BLE001  any codec error: its kind goes to the parent, the image parks
+        return {"error": type(error).__name__}, None
 
 
 def _be_silent() -> None:
