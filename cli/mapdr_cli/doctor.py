@@ -132,12 +132,9 @@ def _program() -> Iterator[Finding]:
 
 
 def _hot_paths() -> Iterator[Finding]:
-    """Which twin of each hot path is in use: compiled ones live in modules of their own."""
-    for name in sorted(_fast.__all__):
-        module = getattr(getattr(_fast, name), "__module__", "")
-        if not callable(getattr(_fast, name)):
-            continue
-        if module.endswith("_py"):
+    """Which twin of each hot path is in use."""
+    for name, backend in _fast.BACKENDS.items():
+        if backend == "python":
             yield Finding("hot paths", name, NOTE, "plain Python: works, slower (no compiled extension here)")
         else:
             yield Finding("hot paths", name, OK, "compiled")

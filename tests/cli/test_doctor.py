@@ -1,0 +1,21 @@
+"""`mapdr doctor` says which twin of each hot path is in use."""
+
+from __future__ import annotations
+
+import pytest
+
+from mapdr import _fast
+from mapdr_cli.doctor import examine
+
+
+@pytest.mark.parametrize(
+    ("backend", "level", "text"), [("cython", "ok", "compiled"), ("python", "note", "plain Python")]
+)
+def test_a_hot_path_is_named_with_its_twin(
+    monkeypatch: pytest.MonkeyPatch, backend: str, level: str, text: str
+) -> None:
+    monkeypatch.setitem(_fast.BACKENDS, "P-DATA", backend)
+    found = {finding.name: finding for finding in examine(None) if finding.part == "hot paths"}
+    assert found.keys() == _fast.BACKENDS.keys()
+    assert found["P-DATA"].level == level
+    assert found["P-DATA"].text.startswith(text)
