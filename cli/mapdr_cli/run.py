@@ -34,6 +34,8 @@ FORMAT = "%(asctime)s %(levelname)-7s %(message)s"
 LOG_BYTES, LOG_FILES = 10 * 1000**2, 5
 REPORT = 60.0
 """Seconds between two lines of counts in the log, if they have changed."""
+TICK = 0.5
+"""Seconds: how long a wait may be, since Windows sees a signal only when it is over."""
 
 
 @click.command(short_help="Run the router.")
@@ -113,8 +115,12 @@ def _report(plan: Plan, ended: threading.Event) -> None:
     """A line of counts a minute while something changes."""
     access = Access(plan)
     last = ""
+    due = time.monotonic() + REPORT
     try:
-        while not ended.wait(REPORT):
+        while not ended.wait(TICK):
+            if time.monotonic() < due:
+                continue
+            due = time.monotonic() + REPORT
             text = line(access.gather())
             if text != last:
                 log.info("%s", text)

@@ -30,7 +30,7 @@ def refusal(error: OSError) -> Refused:
     return Refused(OUT_OF_RESOURCES, f"the spool cannot be written: {os.strerror(error.errno or 0)}")
 
 
-if sys.platform == "win32":  # pragma: no cover  proven by tools/win_verify, not on this system
+if sys.platform == "win32":  # pragma: no cover  tried by packaging/windows/verify.sh
     import ctypes
 
     _MOVEFILE_WRITE_THROUGH = 0x8
