@@ -121,7 +121,7 @@ def transform_tags(folder: Path) -> None:
     cases = [spooled(each, folder) for each in images(30)]
     done = check_transform(lambda: build("transform", "tags", config, folder), cases, may_fail=False)
     assert done == len(cases)
-    too_long = [{"set": "AccessionNumber", "to": "much too long for its VR"}]
+    too_long = [{"prefix": "AccessionNumber", "with": "LONGPREFIX-"}]
     assert check_transform(lambda: build("transform", "tags", too_long, folder), cases) == 0
 
 
