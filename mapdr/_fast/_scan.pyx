@@ -8,6 +8,7 @@ is odd has one meaning, and it is written down once.
 Offsets are 64-bit and signed; a length from the data is compared with what is left before it is added.
 """
 
+from cpython.bytes cimport PyBytes_FromStringAndSize
 from libc.stdint cimport int64_t, uint32_t, uint64_t
 
 from mapdr._fast import _scan_py
@@ -152,20 +153,27 @@ cdef int64_t skip(const unsigned char *data, int64_t offset, int64_t end, bint e
 
 
 cdef tuple wanted_tags(dict tree):
+    """The tree's tags in order, and their paths."""
     entry = _sorted.get(id(tree))
     if entry is None or entry[0] is not tree:
         if len(_sorted) > 64:
             _sorted.clear()
-        entry = (tree, tuple(sorted(tree)))
+        tags = tuple(sorted(tree))
+        entry = (tree, tags, tuple((tag,) for tag in tags))
         _sorted[id(tree)] = entry
-    return entry[1]
+    return entry
+
+
+cdef inline bytes vr_of(Head *element):
+    return PyBytes_FromStringAndSize(<const char *>&element.a, 2) if element.a else b""
 
 
 cdef object regular(const unsigned char *data, int64_t available, int64_t size, bint explicit, dict wanted,
-                    bint beyond, int64_t max_value, int64_t left):
-    """The Walk of a regular data set, or None."""
+                    bint beyond, int64_t max_value, int64_t left, dict values):
+    """The Walk of a regular data set, or None. Wanted elements go to `values`, or to `found` if that is None."""
     cdef list found = []
-    cdef tuple tags = wanted_tags(wanted)
+    cdef tuple entry = wanted_tags(wanted)
+    cdef tuple tags = entry[1], paths = entry[2]
     cdef Py_ssize_t next_tag = 0, count = len(tags)
     # Beyond every tag once none is wanted any more: (FFFF,FFFF) is a tag too.
     cdef int64_t seek = tags[0] if count else 0x100000000
@@ -173,7 +181,7 @@ cdef object regular(const unsigned char *data, int64_t available, int64_t size, 
     cdef int64_t last = -1
     cdef Head element
     cdef bint fragments
-    pixels = None
+    cdef object pixels = None, raw
     if not explicit and available >= 8 and vr_kind(data[4], data[5]):
         return None
     while offset < size:
@@ -192,10 +200,7 @@ cdef object regular(const unsigned char *data, int64_t available, int64_t size, 
         fragments = is_fragmented(&element)
         if pixels is None and element.tag >= 0x7FE00008 and fragments and element.tag <= 0x7FE00010 \
                 and (element.tag == 0x7FE00008 or element.tag == 0x7FE00009 or element.tag == 0x7FE00010):
-            pixels = Pixels(
-                element.tag, bytes((element.a, element.b)) if element.a else b"", offset, element.value,
-                element.length, None,
-            )
+            pixels = Pixels(element.tag, vr_of(&element), offset, element.value, element.length, None)
             if not beyond:
                 break
         while element.tag > seek:
@@ -206,10 +211,15 @@ cdef object regular(const unsigned char *data, int64_t available, int64_t size, 
                 return None
             if element.length <= max_value and element.length > available - element.value:
                 return None
-            found.append(Found(
-                (element.tag,), bytes((element.a, element.b)) if element.a else b"", offset, element.value,
-                element.length, False, None,
-            ))
+            if values is None:
+                found.append(Found(
+                    paths[next_tag], vr_of(&element), offset, element.value, element.length, False, None
+                ))
+            else:
+                raw = None
+                if element.length <= max_value:
+                    raw = PyBytes_FromStringAndSize(<const char *>data + element.value, element.length)
+                values[paths[next_tag]] = [(vr_of(&element), raw, False, None)]
         if not element.tag & 0xFFFF and element.length == 4:
             if available - element.value < 4:
                 return None
@@ -231,17 +241,34 @@ cdef object regular(const unsigned char *data, int64_t available, int64_t size, 
     return Walk(found, pixels, offset, 1 if explicit else 0, False, 0)
 
 
+cdef object attempt(buffer, int64_t available, int64_t size, int flags, dict wanted, bint beyond,
+                    int64_t max_value, int64_t max_elements, dict values):
+    cdef const unsigned char[::1] view
+    if flags & 2 or available <= 0:
+        return None
+    view = buffer
+    if view.shape[0] < available:
+        return None
+    return regular(&view[0], available, size, flags & 1, wanted, beyond, max_value, max_elements, values)
+
+
 def walk(buffer, int64_t available, int64_t size, int flags, dict wanted, *, bint beyond, int64_t max_value,
          int64_t max_depth=MAX_DEPTH, int64_t max_elements=MAX_ELEMENTS):
     """As `_scan_py.walk`, which is also what answers for anything irregular."""
-    cdef const unsigned char[::1] view
-    if not flags & 2 and available > 0 and max_depth == MAX_DEPTH:
-        view = buffer
-        if view.shape[0] >= available:
-            answer = regular(&view[0], available, size, flags & 1, wanted, beyond, max_value, max_elements)
-            if answer is not None:
-                return answer
+    if max_depth == MAX_DEPTH:
+        answer = attempt(buffer, available, size, flags, wanted, beyond, max_value, max_elements, None)
+        if answer is not None:
+            return answer
     return _scan_py.walk(
         buffer, available, size, flags, wanted, beyond=beyond, max_value=max_value, max_depth=max_depth,
         max_elements=max_elements,
     )
+
+
+def collect(buffer, int64_t available, int64_t size, int flags, dict wanted, *, bint beyond, int64_t max_value):
+    """As `_scan_py.collect`, which is also what answers for anything irregular."""
+    values = {}
+    answer = attempt(buffer, available, size, flags, wanted, beyond, max_value, MAX_ELEMENTS, values)
+    if answer is not None:
+        return values, answer
+    return _scan_py.collect(buffer, available, size, flags, wanted, beyond=beyond, max_value=max_value)

@@ -44,6 +44,7 @@ from mapdr._fast.scan_tables import (
     Pixels,
     Tree,
     Unreadable,
+    Values,
     Walk,
     actual_flags,
     is_fragmented,
@@ -299,6 +300,30 @@ def walk(
     if offset == size and group_end not in (-1, offset):
         remarks |= GROUP_LENGTH
     return Walk(walker.found, pixels, offset, flags, truncated, remarks | walker.remarks)
+
+
+def collect(
+    buffer: Buffer,
+    available: int,
+    size: int,
+    flags: int,
+    wanted: Tree,
+    *,
+    beyond: bool,
+    max_value: int,
+) -> tuple[Values, Walk]:
+    """As `walk`, with the values themselves, copied; the walk that comes with them has nothing in `found`."""
+    walked = walk(buffer, available, size, flags, wanted, beyond=beyond, max_value=max_value)
+    values: Values = {}
+    for path, vr, _, value, length, big_endian, charset in walked.found:
+        if len(path) == 1 and path in values:
+            continue
+        raw = bytes(buffer[value : value + length]) if length <= max_value else None
+        if raw is not None and len(raw) < length:
+            raw = None
+        scope = bytes(buffer[charset[0] : sum(charset)]) if charset else None
+        values.setdefault(path, []).append((vr, raw, big_endian, scope))
+    return values, walked._replace(found=[])
 
 
 def _is_padding(buffer: Buffer, offset: int, available: int, size: int) -> bool:

@@ -108,6 +108,14 @@ class Walk(NamedTuple):
     remarks: int
 
 
+Value = tuple[bytes, bytes | None, bool, bytes | None]
+"""A kept value: VR as written, bytes (None if longer than asked for or not there), whether big endian, and
+the enclosing item's own Specific Character Set, None where the data set's holds."""
+
+Values = dict[tuple[int, ...], list[Value]]
+"""Path to its values; at the top level the first of an element that comes twice, as in DCMTK."""
+
+
 class Element(NamedTuple):
     """One element of a level; `value` to `end` is its value, with the delimiter if `length` is UNDEFINED."""
 

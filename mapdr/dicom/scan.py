@@ -22,9 +22,10 @@ from mapdr._fast.scan_tables import (
     NeedMore,
     Tree,
     Unreadable,
+    Values,
     Walk,
 )
-from mapdr.dicom.charset import parse_terms
+from mapdr.dicom.charset import is_plain, parse_terms
 from mapdr.dicom.path import tag_vr
 from mapdr.dicom.value import texts_of
 from mapdr.kernel.item import TagPath
@@ -45,6 +46,10 @@ _BIG_ENDIAN = "1.2.840.10008.1.2.2"
 _DEFLATED = frozenset(("1.2.840.10008.1.2.1.99", "1.2.840.10008.1.2.4.95", "1.2.840.10008.1.2.4.205"))
 
 
+_TEXT = frozenset(b"AE AS CS DA DS DT IS LO PN SH TM UC UI".split())
+"""VRs as written whose plain values need no character set."""
+
+
 class Layout(NamedTuple):
     """Where a whole data set's parts are: header, then pixel data element, then trailing elements.
 
@@ -55,15 +60,6 @@ class Layout(NamedTuple):
     pixel_end: int
     size: int
     truncated: bool = False
-
-
-class _Value(NamedTuple):
-    """A wanted element's raw value; None for a sequence or one that is too long to keep."""
-
-    vr: bytes
-    raw: bytes | None
-    big_endian: bool
-    charset: bytes | None
 
 
 class ScannedHeader:
@@ -84,23 +80,17 @@ class ScannedHeader:
         "truncated",
     )
 
-    def __init__(self, buffer: Buffer, walk: Walk) -> None:
-        self._values: dict[TagPath, list[_Value]] = {}
+    def __init__(self, values: Values, walk: Walk) -> None:
+        self._values = values
         pixels = walk.pixels
         self.pixel_offset = pixels.offset if pixels else None
         self.pixel_value = pixels.value if pixels else None
         self.pixel_vr = pixels.vr.decode("ascii") if pixels else ""
         self.pixel_length = pixels.length if pixels and pixels.length != UNDEFINED else None
         self.truncated = walk.truncated
-        self.remarks = tuple(text for bit, text in REMARKS.items() if walk.remarks & bit)
-        for path, vr, _, value, length, big_endian, charset in walk.found:
-            if len(path) == 1 and path in self._values:
-                continue  # an element that comes twice: the first counts, as in DCMTK
-            raw = bytes(buffer[value : value + length]) if length <= MAX_VALUE else None
-            if raw is not None and len(raw) < length:
-                raw = None
-            scope = bytes(buffer[charset[0] : sum(charset)]) if charset else None
-            self._values.setdefault(path, []).append(_Value(vr, raw, big_endian, scope))
+        self.remarks: tuple[str, ...] = ()
+        if walk.remarks:
+            self.remarks = tuple(text for bit, text in REMARKS.items() if walk.remarks & bit)
 
     @property
     def encapsulated(self) -> bool:
@@ -111,7 +101,7 @@ class ScannedHeader:
     def character_set(self) -> tuple[str, ...]:
         """The data set's own Specific Character Set, as declared; empty if none is."""
         values = self._values.get(_CHARACTER_SET)
-        return parse_terms(values[0].raw or b"") if values else ()
+        return parse_terms(values[0][1] or b"") if values else ()
 
     def texts(self, path: TagPath) -> tuple[str, ...]:
         """All values at `path`, decoded and stripped of padding; empty if absent or empty."""
@@ -124,6 +114,11 @@ class ScannedHeader:
 
     def text(self, path: TagPath) -> str:
         """The first value at `path`, or an empty string."""
+        values = self._values.get(path)
+        if values is not None and len(values) == 1:
+            vr, raw, _, _ = values[0]
+            if raw is not None and vr in _TEXT and is_plain(raw) and b"\\" not in raw:
+                return raw.decode("ascii").strip(" \0")
         texts = self.texts(path)
         return texts[0] if texts else ""
 
@@ -185,19 +180,20 @@ def scan(
         return _scan_deflated(buffer, _tree(wanted), complete)
     total = available if complete else UNKNOWN_SIZE if size is None else size
     try:
-        walk = _fast.walk(
-            cast(bytes, buffer),
-            available,
-            total,
-            encoding_flags(transfer_syntax_uid),
-            _tree(wanted),
-            beyond=complete,
-            max_value=MAX_VALUE,
+        return ScannedHeader(
+            *_fast.collect(
+                cast(bytes, buffer),
+                available,
+                total,
+                encoding_flags(transfer_syntax_uid),
+                _tree(wanted),
+                beyond=complete,
+                max_value=MAX_VALUE,
+            )
         )
     except NeedMore as error:
         # Twice as much each time, so that a long header is not walked over and over.
         raise NeedMore(max(error.at_least, min(2 * available, total))) from None
-    return ScannedHeader(buffer, walk)
 
 
 def _scan_deflated(buffer: Buffer, tree: Tree, complete: bool) -> ScannedHeader:
@@ -214,7 +210,9 @@ def _scan_deflated(buffer: Buffer, tree: Tree, complete: bool) -> ScannedHeader:
         ended = inflater.eof or (complete and not feed)
         total = len(data) if ended else UNKNOWN_SIZE
         try:
-            walk = _fast.walk(data, len(data), total, EXPLICIT, tree, beyond=False, max_value=MAX_VALUE)
+            values, walk = _fast.collect(
+                data, len(data), total, EXPLICIT, tree, beyond=False, max_value=MAX_VALUE
+            )
         except NeedMore:
             if not feed:
                 raise NeedMore(2 * len(buffer) + 1) from None
@@ -223,7 +221,7 @@ def _scan_deflated(buffer: Buffer, tree: Tree, complete: bool) -> ScannedHeader:
             continue
         if ended and not inflater.eof and walk.pixels is None:
             walk = walk._replace(truncated=True)
-        return ScannedHeader(data, walk)
+        return ScannedHeader(values, walk)
 
 
 def inflate(data: Buffer, limit: int) -> bytes:

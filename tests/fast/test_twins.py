@@ -152,6 +152,7 @@ def check_scan(buffer: bytes, size: int, flags: int, beyond: bool, max_value: in
     args = (buffer, len(buffer), size, flags, WANTED)
     options = {"beyond": beyond, "max_value": max_value}
     assert outcome(fast.walk, *args, **options) == outcome(_scan_py.walk, *args, **options)
+    assert outcome(fast.collect, *args, **options) == outcome(_scan_py.collect, *args, **options)
 
 
 # --- P-DATA -----------------------------------------------------------------------------------------------
