@@ -31,12 +31,11 @@ from mapdr.kernel.registry import Registry
 from mapdr.kernel.run import Run
 from mapdr.kernel.stage import Settings, Stage
 from mapdr.kernel.watch import Watch
-from mapdr.node.claim import Claim
 from mapdr.node.upkeep import Upkeep
 from mapdr.notify.events import wanted_tags
 from mapdr.notify.notifier import Notifier
 from mapdr.store import Store
-from mapdr.store.recover import Recovered, Recovery, Rules
+from mapdr.store.recover import Recovered, Rules
 
 log = logging.getLogger("mapdr.node")
 
@@ -74,7 +73,6 @@ class Node:
         self._lock = threading.Lock()
         self._run: Run | None = None
         self._store: Store | None = None
-        self._claim: Claim | None = None
         self._pool: ThreadPoolExecutor | None = None
         self.state = "stopped"
 
@@ -89,7 +87,6 @@ class Node:
         """Open the store, put in order what a crash left, and start. Raises ConfigurationError, OSError."""
         node = self.plan.node
         node.data.mkdir(parents=True, exist_ok=True)
-        self._claim = Claim(node.data, node.name)
         try:
             self._assemble()
         except BaseException:
@@ -114,9 +111,6 @@ class Node:
             self._store.commands.beat(self.counters())
             self._store.close()
             self._store = None
-        if self._claim is not None:
-            self._claim.release()
-            self._claim = None
 
     def reload(self, path: Path) -> tuple[Problem, ...]:
         """Apply a changed configuration without dropping what did not change; its problems, if it has any.
@@ -173,9 +167,7 @@ class Node:
         )
         self._site_key = site_key(node.data)
         self._use(self._loaded, plan)
-        self.recovered = Recovery(store.database, store.spool, store.enrolment, store.ledger).run(
-            self._rules_for
-        )
+        self.recovered = store.recover(self._rules_for)
         if self.recovered != Recovered():
             log.info("recovered: %s", self.recovered)
         store.writer.on_commit = self.wake

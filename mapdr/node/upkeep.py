@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any
 
 from mapdr.kernel.errors import MapdrError
 from mapdr.store.commands import Command
-from mapdr.store.retention import Retention
 
 if TYPE_CHECKING:
     from mapdr.node.assembly import Node
@@ -73,7 +72,7 @@ class Upkeep:
         store, keep = self._node.store, self._node.plan.node.retention
         store.ledger.release_expired(time.time())
         if keep is not None:
-            purged = Retention(store.database, store.spool).purge(time.time(), keep)
+            purged = store.retention.purge(time.time(), keep)
             if purged.images:
                 log.info("purged %d delivered images, %d bytes", purged.images, purged.bytes)
                 self._node.watch.count("store.purged", purged.images)
