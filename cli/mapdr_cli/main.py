@@ -28,6 +28,7 @@ COMMANDS = {
     "hold": "queue",
     "release": "queue",
     "reroute": "queue",
+    "reload": "reload",
     "send": "send",
     "echo": "echo",
     "explain": "explain",

@@ -54,6 +54,7 @@ def run(config: Path, plain: bool, verbose: bool, drain: float) -> None:
 
     SIGTERM or Ctrl-C drains it: no new associations, those that run finish, unfinished deliveries stay in
     the ledger for the next start. A second one ends it at once; no acknowledged image is lost by that.
+    SIGHUP, or `mapdr reload`, reads the configuration again; a wrong one is refused and the old one stays.
     """
     registry = Registry()
     loaded, plan, problems = plan_file(config, registry)
@@ -67,6 +68,7 @@ def run(config: Path, plain: bool, verbose: bool, drain: float) -> None:
     node = Node(loaded, plan, registry, base=config.parent)
     with _asked_to_end() as ended:
         _start(node)
+        _reload_when_asked(node, config)
         try:
             _greet(node)
             if drawn:
@@ -89,6 +91,19 @@ def _start(node: Node) -> None:
             what = f"{error.strerror}: {', '.join(ports)}"
             raise MapdrError(f"{what}; another program may have the port, or choose another one") from error
         raise
+
+
+def _reload_when_asked(node: Node, config: Path) -> None:
+    """Let SIGHUP, where there is one, read the configuration again, beside what runs."""
+
+    def reload() -> None:
+        problems = node.reload(config)
+        for problem in problems:
+            log.error("%s", problem)
+        log.info("the configuration was %s", "refused, the old one stays" if problems else "read again")
+
+    if hasattr(signal, "SIGHUP"):
+        signal.signal(signal.SIGHUP, lambda *_: threading.Thread(target=reload, name="reload").start())
 
 
 def _greet(node: Node) -> None:
@@ -141,6 +156,8 @@ def _log_to(file: Path | None, verbose: bool) -> None:
     root.handlers[:] = [handler]
     root.setLevel(logging.WARNING)
     logging.getLogger("mapdr").setLevel(logging.DEBUG if verbose else logging.INFO)
+    # It quotes the bytes of a peer that it cannot decode; what is wrong with them MAPDR says itself.
+    logging.getLogger("pynetdicom").setLevel(logging.CRITICAL)
 
 
 @contextmanager
@@ -153,7 +170,7 @@ def _asked_to_end() -> Iterator[threading.Event]:
             raise KeyboardInterrupt
         ended.set()
 
-    names = ("SIGINT", "SIGTERM", "SIGHUP", "SIGBREAK")
+    names = ("SIGINT", "SIGTERM", "SIGBREAK")
     signals = [getattr(signal, name) for name in names if hasattr(signal, name)]
     before = {number: signal.signal(number, ask) for number in signals}
     try:

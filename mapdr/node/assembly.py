@@ -100,6 +100,8 @@ class Node:
         if self.state == "running":
             self.state = "draining"
             self.watch.emit("node.draining")
+        for deliverer in self.deliverers.values():
+            deliverer.halt()  # all at once: stopped one after another, a slow one would use up the others' time
         if self._run is not None:
             self._run.stop(deadline)
             self._run = None

@@ -186,11 +186,12 @@ class Session:
             transfer_syntax,
         )
         try:
-            link.read_data(context, incoming.write)
+            size = link.read_data(context, incoming.write)
             incoming.commit()
         except BaseException:
             incoming.abort()
             raise
+        self._watch.count(f"receive.{self._receiver}.bytes", size)
 
     def _report(self, outcome: str, cause: str) -> None:
         self._watch.count(f"receive.{self._receiver}.{outcome}")

@@ -72,6 +72,7 @@ class _Entry:
 
     arrival: Arrival
     promises: list[tuple[int, int]]  # destination, recipe
+    taken: bool  # by a rule, be it one that sends nowhere
     study_uid: str
     series_uid: str
     uid: str
@@ -139,14 +140,17 @@ class Enrolment:
         header, source, word = arrival.header, arrival.source, self._words.number
         uid = clean(arrival.sop_instance_uid)
         promises: list[tuple[int, int]] = []
+        taken = False
         try:
             routing = route[arrival.revision](header, source)
+            taken = not routing.unrouted
             promises = [(word(name), self._recipes.number(hash_)) for name, hash_ in routing.deliveries]
         except Exception as error:  # noqa: BLE001  a rule may fail in any way; the image stays, in sight
             log.error("%s: unrouted, its rules failed (%s)", arrival.id, type(error).__name__)
         return _Entry(
             arrival=arrival,
             promises=promises,
+            taken=taken,
             study_uid=clean(header.text(STUDY_INSTANCE_UID)),
             series_uid=clean(header.text(SERIES_INSTANCE_UID)),
             uid=uid,
@@ -168,7 +172,7 @@ class Enrolment:
             (
                 id_, entry.series, entry.uid_hash, entry.uid, self._node, entry.source, entry.sop_class,
                 entry.syntax, entry.modality, arrival.data_offset, arrival.size, arrival.digest, received_at,
-                entry.revision, int(kind), 1 if promises or kind is Kind.ABSORBED else 0,
+                entry.revision, int(kind), 1 if entry.taken or kind is Kind.ABSORBED else 0,
                 received_at if kind is Kind.ABSORBED else None,
             )
         )  # fmt: skip
