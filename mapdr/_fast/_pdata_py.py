@@ -90,6 +90,7 @@ class Channel:
         self._received = 0
         self._idle_until: float | None = None
         self._interrupted = False
+        self._killed = False
         self._tls = isinstance(sock, ssl.SSLSocket)
         self._unfinished = False
         self._out = bytearray()
@@ -283,6 +284,7 @@ class Channel:
             self._quick_ack = False
 
     def _check_receive_time(self) -> None:
+        self._check_killed()
         now = time.monotonic()
         if self._idle_until is None:
             self._check_rate(now)
@@ -299,6 +301,11 @@ class Channel:
             raise TimedOut("the peer stopped, or nearly stopped, in the middle of a message")
         self._began = now
         self._received = 0
+
+    def _check_killed(self) -> None:
+        # Windows does not wake a call that waits for data when this side shuts the connection down.
+        if self._killed:
+            raise EndOfStream("this side ended the connection")
 
     def _lost(self, error: OSError) -> EndOfStream:
         reason = getattr(error, "reason", None) or type(error).__name__  # ssl.SSLError says why
@@ -320,6 +327,8 @@ class Channel:
             sent = self._send_some(left[:TLS_RECORD] if self._tls else left)
             total += sent
             left = left[sent:]
+            if not sent:
+                self._check_killed()
             if time.monotonic() - began > self._grace + total / MIN_RATE:
                 raise TimedOut("the peer stopped reading")
 
@@ -409,6 +418,7 @@ class Channel:
 
     def kill(self) -> None:
         """End the connection at once, so that a blocked call returns. From any thread; safe twice."""
+        self._killed = True
         try:
             # Not SSLSocket.shutdown: it would take the TLS object away from under a call that is blocked.
             socket.socket.shutdown(self._sock, socket.SHUT_RDWR)
