@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 TagPath = tuple[int, ...]
 """Tags from the top level down, e.g. `(0x00080060,)` or `(0x00400275, 0x00400009)`; any item matches."""
@@ -42,8 +42,7 @@ class Header(Protocol):
         """Whether the element is present, be it empty."""
 
 
-@dataclass(frozen=True, slots=True)
-class Arrival:
+class Arrival(NamedTuple):
     """An object that is safe in the spool and not yet in the index.
 
     `size` counts the bytes of the data set, `data_offset` those before it in the file; `received_at` is
@@ -184,7 +183,7 @@ class Routing:
     @property
     def unrouted(self) -> bool:
         """Whether no rule took the image (design, decision 15)."""
-        return not self.rules
+        return not (self.rules or self.deliveries)
 
 
 def total_length(parts: Sequence[Part]) -> int:

@@ -101,7 +101,8 @@ class Node:
             self.state = "draining"
             self.watch.emit("node.draining")
         for deliverer in self.deliverers.values():
-            deliverer.halt()  # all at once: stopped one after another, a slow one would use up the others' time
+            # All at once: stopped one after another, a slow one would use up the time of the others.
+            deliverer.halt()
         if self._run is not None:
             self._run.stop(deadline)
             self._run = None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import secrets
 import threading
 import time
@@ -18,6 +19,8 @@ class Ids:
     def __init__(self, floor: str = "", clock: Callable[[], float] = time.time) -> None:
         self._clock = clock
         self._lock = threading.Lock()
+        # Ids shall not collide, they need not be secret: one seed from the system, not a call an id.
+        self._bits = random.Random(secrets.randbits(128)).getrandbits
         self._milliseconds, self._counter = _parse(floor) if floor else (0, 0)
 
     def next(self) -> str:
@@ -27,12 +30,12 @@ class Ids:
             if now > self._milliseconds:
                 self._milliseconds = now
                 # The top bit stays free, so that a busy millisecond has room to count up.
-                self._counter = secrets.randbits(_COUNTER_BITS - 1)
+                self._counter = self._bits(_COUNTER_BITS - 1)
             else:
-                self._counter += 1 + secrets.randbits(_STEP_BITS)
+                self._counter += 1 + self._bits(_STEP_BITS)
                 if self._counter >= _COUNTER_END:
                     self._milliseconds += 1
-                    self._counter = secrets.randbits(_COUNTER_BITS - 1)
+                    self._counter = self._bits(_COUNTER_BITS - 1)
             return _format(self._milliseconds, self._counter)
 
 

@@ -221,6 +221,7 @@ class SpoolFile:
         self._begun = b""
         self._measured = 0
         self._meta_written = False
+        self._handed_out = False
         self._open = False
         self._done = False
         self._file = os.open(self._part, _OPEN, 0o640)
@@ -231,6 +232,7 @@ class SpoolFile:
         if not self._meta_written:
             self._put(self._meta)
             self._meta_written = True
+        self._handed_out = True
         return self._file
 
     def write(self, data: bytes | bytearray | memoryview) -> None:
@@ -280,7 +282,9 @@ class SpoolFile:
 
     def _settle(self) -> Arrival:
         offset = len(self._meta)
-        size = os.fstat(self.fileno()).st_size - offset
+        size = self._written
+        if self._handed_out or not self._meta_written:
+            size = os.fstat(self.fileno()).st_size - offset
         if size != self._written:
             self._read_back(offset)
         header = self._scan(offset, size)
