@@ -20,6 +20,7 @@ IMPLEMENTATION_CLASS_UID = "2.25.66778231224464528355323450554281968809"
 PRIVATE_CREATOR_UID = IMPLEMENTATION_CLASS_UID + ".1"
 
 _LONG_VRS = {b"OB", b"OW", b"UN", b"UT", b"UR", b"UC", b"OD", b"OF", b"OL", b"OV", b"SQ", b"SV", b"UV"}
+_SOP_INSTANCE = struct.Struct("<HH2sH")
 _PREAMBLE = bytes(128) + b"DICM"
 _GROUP_LENGTH = struct.Struct("<HH2sHI")
 _TIME_WIDTH = 24  # characters of the longest float; JSON allows blanks behind a shorter one
@@ -50,7 +51,10 @@ def encode(
 ) -> bytes:
     """Preamble and File Meta group; the data set follows at once."""
     before, after, size = _frame(source, sop_class_uid, transfer_syntax_uid, revision)
-    uid = _element(0x0003, b"UI", _text(sop_instance_uid))
+    uid = _text(sop_instance_uid)
+    if len(uid) % 2:
+        uid += b"\0"
+    uid = _SOP_INSTANCE.pack(0x0002, 0x0003, b"UI", len(uid)) + uid
     group = _GROUP_LENGTH.pack(0x0002, 0x0000, b"UL", 4, size + len(uid))
     return b"".join((_PREAMBLE, group, before, uid, after, f"{received_at!r:<{_TIME_WIDTH}}}}".encode()))
 

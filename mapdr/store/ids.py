@@ -11,6 +11,8 @@ from collections.abc import Callable
 _COUNTER_BITS = 74  # rand_a (12) and rand_b (62) serve as one counter within a millisecond
 _COUNTER_END = 1 << _COUNTER_BITS
 _STEP_BITS = 40
+_RAND_B = (1 << 62) - 1
+_VARIANT = 2 << 62
 
 
 class Ids:
@@ -41,7 +43,9 @@ class Ids:
 
 def id_milliseconds(id_: str) -> int:
     """The milliseconds since the epoch that an id carries. Raises ValueError if it is not an id."""
-    return _parse(id_)[0]
+    if len(id_) != 32:
+        raise ValueError("an instance id has 32 hexadecimal digits")
+    return int(id_[:12], 16)
 
 
 def id_floor(seconds: float) -> str:
@@ -58,8 +62,8 @@ def is_id(text: str) -> bool:
 
 
 def _format(milliseconds: int, counter: int) -> str:
-    rand_a, rand_b = counter >> 62, counter & ((1 << 62) - 1)
-    return f"{(milliseconds << 80) | (7 << 76) | (rand_a << 64) | (2 << 62) | rand_b:032x}"
+    # In parts of at most 64 bits, which cost a third of one number of 128.
+    return f"{milliseconds:012x}7{counter >> 62:03x}{counter & _RAND_B | _VARIANT:016x}"
 
 
 def _parse(text: str) -> tuple[int, int]:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from struct import Struct
 
+from mapdr import _fast
 from mapdr.kernel.errors import RemoteProtocolError
 
 C_STORE_RQ = 0x0001
@@ -49,7 +50,7 @@ _HEADER = Struct("<HHL")
 _US = Struct("<H")
 _US_ELEMENT = Struct("<HHLH")
 _VERIFICATION = b"1.2.840.10008.1.1\0"
-_UID_BYTES = frozenset(b"0123456789.")
+_UID_BYTES = b"0123456789."
 
 
 @dataclass(slots=True)
@@ -81,7 +82,7 @@ class Command:
 def uid_text(value: bytes) -> str:
     """A UID element's text: digits and dots, at most 64. Raises RemoteProtocolError for anything else."""
     text = value.rstrip(b"\0 ")
-    if not 0 < len(text) <= 64 or not _UID_BYTES.issuperset(text):
+    if not 0 < len(text) <= 64 or text.translate(None, _UID_BYTES):
         raise RemoteProtocolError("a UID in a command set is not one", abort_reason=6)
     return text.decode("ascii")
 
@@ -92,22 +93,7 @@ def parse(data: bytes) -> Command:
     PS3.7 section 6.3.1: ascending tags of group 0000 in implicit VR little endian. The order and the group
     length (0000,0000) are not held against a peer: both are wrong in the field.
     """
-    elements: dict[int, bytes] = {}
-    end = len(data)
-    at = 0
-    unpack = _HEADER.unpack_from
-    while at < end:
-        if end - at < 8:
-            raise RemoteProtocolError("a command set ends inside an element's header", abort_reason=6)
-        group, element, length = unpack(data, at)
-        at += 8
-        if group != 0:
-            raise RemoteProtocolError("a command set holds an element outside of group 0000", abort_reason=6)
-        if length > end - at:
-            raise RemoteProtocolError("a command set's element is longer than the set", abort_reason=6)
-        elements[element] = data[at : at + length]
-        at += length
-    return _command(elements)
+    return _command(_fast.command_elements(data))
 
 
 def _command(elements: dict[int, bytes]) -> Command:

@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mapdr import _fast
-from mapdr._fast import _pdata_py, _scan_py
+from mapdr._fast import _command_py, _pdata_py, _scan_py
 from mapdr._fast.pdata_signals import Signal
 from mapdr.kernel.errors import MapdrError
 from mapdr.kernel.item import FileSlice
@@ -153,6 +153,22 @@ def check_scan(buffer: bytes, size: int, flags: int, beyond: bool, max_value: in
     options = {"beyond": beyond, "max_value": max_value}
     assert outcome(fast.walk, *args, **options) == outcome(_scan_py.walk, *args, **options)
     assert outcome(fast.collect, *args, **options) == outcome(_scan_py.collect, *args, **options)
+
+
+# --- command sets -----------------------------------------------------------------------------------------
+
+
+@settings(max_examples=300)
+@given(
+    st.lists(st.tuples(st.sampled_from([0, 0, 0, 8]), st.integers(0, 0xFFFF), st.binary(max_size=9))),
+    st.binary(),
+)
+def test_the_command_readers_agree(parts: list[tuple[int, int, bytes]], tail: bytes) -> None:
+    data = b"".join(struct.pack("<HHL", group, tag, len(value)) + value for group, tag, value in parts)
+    for case in (data, data + tail, data[: len(data) // 2], tail):
+        assert outcome(compiled("_command").command_elements, case) == outcome(
+            _command_py.command_elements, case
+        )
 
 
 # --- P-DATA -----------------------------------------------------------------------------------------------
