@@ -14,7 +14,7 @@ from typing import Any
 
 from sqlalchemy import event
 
-from mapdr.store import Settlement, Store
+from mapdr.store import Settlement, Store, spool
 from store.world import CT, EXPLICIT, SOURCE, To, data_set
 
 
@@ -36,10 +36,11 @@ def at(nth: int) -> Callable[..., None]:
 def arm(store: Store, point: str, nth: int) -> None:
     """Let the process die at a point."""
     reached = at(nth)
-    if point.startswith("os."):
-        # before or after a system call: "os.rename before"
-        name, when = point[3:].split()
-        real = getattr(os, name)
+    if point.startswith(("os.", "spool.")):
+        # before or after a call: "os.fsync before"
+        place, name, when = point.replace(".", " ").split()
+        module = {"os": os, "spool": spool}[place]
+        real = getattr(module, name)
 
         def call(*args: Any, **options: Any) -> Any:
             if when == "before":
@@ -49,7 +50,7 @@ def arm(store: Store, point: str, nth: int) -> None:
                 reached()
             return result
 
-        setattr(os, name, call)
+        setattr(module, name, call)
     elif point == "before row commit":
         event.listen(store.database._writer, "commit", reached)
     elif point == "after row commit":

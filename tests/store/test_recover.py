@@ -68,15 +68,16 @@ def test_a_lost_index_is_made_again_from_the_spool(opener: Opener) -> None:
 def test_unfinished_objects_go_and_only_ours(opener: Opener) -> None:
     store = opener()
     mine = store.spool.begin(SOURCE, CT, "1.2", EXPLICIT)
-    mine.write(b"some")
-    other = store.data / "spool" / "other" / "2026112301" / f"{mine.id}.part"
+    mine.abort()
+    part = store.spool.path(mine.id).with_suffix(".part")
+    part.write_bytes(b"some")
+    other = store.data / "spool" / "other" / "2026112301" / part.name
     other.parent.mkdir(parents=True)
     other.touch()
     store.stop(0)
     assert store.recover(no_rules) == Recovered(parts=1)
-    assert not store.spool.path(mine.id).with_suffix(".part").exists()
+    assert not part.exists()
     assert other.exists()
-    mine.abort()
 
 
 def test_leases_of_this_node_are_given_back(opener: Opener) -> None:
