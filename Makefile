@@ -6,10 +6,11 @@
 PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11; do \
 	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { echo $$p; break; }; done)
 VENV ?= .venv
+SECONDS ?= 600
 BIN := $(VENV)/bin
 SOURCES := pyproject.toml setup.py $(wildcard mapdr/_fast/*.pyx)
 
-.PHONY: demo test check kill fuzz clean
+.PHONY: demo test check kill fuzz bench clean
 .DELETE_ON_ERROR:
 
 demo: $(VENV)/.installed  ## The router, three modalities, a PACS and a RIS, live on this terminal
@@ -25,8 +26,13 @@ check: $(VENV)/.checked  ## Style and types
 kill: $(VENV)/.tested  ## The long kill test: 300 images, 20 kills
 	$(BIN)/python -m pytest -q -m long tests/e2e/test_kill.py $(ARGS)
 
-fuzz: $(VENV)/.tested  ## Every property test, with many more examples
+fuzz: $(VENV)/.tested  ## What reads a peer's bytes, SECONDS each; then every property test with many more examples
+	for target in pdu command association scan; do \
+		$(BIN)/python tests/fuzz/campaign.py $$target --seconds $(SECONDS) || exit 1; done
 	$(BIN)/python -m pytest -q -m hypothesis --hypothesis-profile=deep --timeout=3600 $(ARGS)
+
+bench: $(VENV)/.tested  ## The table of speeds against real peers, into benchmarks/RESULTS.md
+	$(BIN)/python -m benchmarks $(ARGS)
 
 clean:  ## Removes what these targets made; the data of a node is never touched
 	rm -rf $(VENV) build dist mapdr.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .demo
