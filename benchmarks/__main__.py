@@ -17,6 +17,7 @@ import sys
 from datetime import date
 from pathlib import Path
 
+from benchmarks import more
 from benchmarks.rows import LARGE, SMALL, Row, ceiling, table
 
 HERE = Path(__file__).parent
@@ -106,6 +107,7 @@ def main() -> None:
         "|---|---|---|---|---|---|---|",
         *lines,
         "",
+        *more.report(),
     ]
     notes = HERE / "NOTES.md"
     (HERE / "RESULTS.md").write_text("\n".join(text) + (notes.read_text() if notes.exists() else ""))

@@ -9,14 +9,16 @@ from __future__ import annotations
 import logging
 import threading
 import time
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
+from mapdr.config.problem import Problem
 from mapdr.kernel.errors import MapdrError
+from mapdr.kernel.plan import Plan
+from mapdr.kernel.watch import Watch
+from mapdr.store import Store
 from mapdr.store.commands import Command
-
-if TYPE_CHECKING:
-    from mapdr.node.assembly import Node
 
 log = logging.getLogger("mapdr.node")
 
@@ -28,10 +30,34 @@ PURGE = 60.0
 """Seconds between looks for files whose retention is over."""
 
 
+class Kept(Protocol):
+    """What is kept in order: a node."""
+
+    plan: Plan
+    watch: Watch
+
+    @property
+    def store(self) -> Store:
+        """Its open store."""
+
+    @property
+    def deliverers(self) -> Mapping[str, object]:
+        """Its destinations by name."""
+
+    def counters(self) -> dict[str, Any]:
+        """What its sign of life tells."""
+
+    def wake(self, destinations: frozenset[str]) -> None:
+        """There is new work for `destinations`."""
+
+    def reload(self, path: Path) -> Sequence[Problem]:
+        """Apply a changed configuration; its problems, if it has any."""
+
+
 class Upkeep:
     """Runs from start to stop of its node."""
 
-    def __init__(self, node: Node) -> None:
+    def __init__(self, node: Kept) -> None:
         self._node = node
         self._ended = threading.Event()
         self._thread: threading.Thread | None = None

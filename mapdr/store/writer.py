@@ -1,6 +1,6 @@
 """The writer: one thread that enters arrivals into the index, a batch per transaction.
 
-    receivers ── submit ──▶ waiting ── linger (20 ms, or a full batch) ──▶ transaction ──▶ on_commit
+    receivers ── submit ──▶ waiting ── linger (40 ms, or a full batch) ──▶ transaction ──▶ on_commit
                    │           │                                              │
                    └ blocks ◀──┘ more than 2,000 wait                         └ fails: tried again, nothing
                                                                                 is lost: files are safe
@@ -29,7 +29,7 @@ from mapdr.store.enrol import Enrolment, Route
 
 log = logging.getLogger("mapdr.store")
 
-LINGER_SECONDS = 0.02
+LINGER_SECONDS = 0.04
 BATCH = 1000
 MOST_WAITING = 2000
 _RETRY_SECONDS = 1.0

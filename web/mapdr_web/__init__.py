@@ -1,1 +1,1 @@
-"""."""
+"""The local page; there is nothing here yet."""
