@@ -33,7 +33,7 @@ def extensions() -> list[Extension]:
     for extension, path in zip(built, sources, strict=True):
         # cythonize() returns new objects: what is set before it is lost.
         extension.optional = not REQUIRE
-        extension.depends = [*extension.depends, str(path)]
+        extension.depends = [*extension.depends, str(path), *map(str, FAST.glob("*.pxi"))]
     return list(built)
 
 

@@ -14,11 +14,13 @@ from mapdr._fast._scan_py import elements
 if TYPE_CHECKING or os.environ.get("MAPDR_NO_EXTENSIONS"):
     from mapdr._fast._command_py import command_elements
     from mapdr._fast._pdata_py import Channel
+    from mapdr._fast._rewrite_py import assemble, locate
     from mapdr._fast._scan_py import collect, walk
 else:
     try:
         from mapdr._fast._command import command_elements
         from mapdr._fast._pdata import Channel
+        from mapdr._fast._rewrite import assemble, locate
         from mapdr._fast._scan import collect, walk
     except ModuleNotFoundError as error:
         # Only "there is no such extension" may fall back; a broken one must not pass unseen.
@@ -27,15 +29,31 @@ else:
             raise
         from mapdr._fast._command_py import command_elements
         from mapdr._fast._pdata_py import Channel
+        from mapdr._fast._rewrite_py import assemble, locate
         from mapdr._fast._scan_py import collect, walk
 
 BACKENDS = {
     name: "python" if path.__module__.endswith("_py") else "cython"
-    for name, path in (("P-DATA", Channel), ("command sets", command_elements), ("header scan", walk))
+    for name, path in (
+        ("P-DATA", Channel),
+        ("command sets", command_elements),
+        ("header scan", walk),
+        ("header rewrite", locate),
+    )
 }
 """Hot path to the twin in use."""
 
 BACKEND = "cython" if set(BACKENDS.values()) == {"cython"} else "python"
 """What is in use as a whole: "cython" only if every hot path is."""
 
-__all__ = ["BACKEND", "BACKENDS", "Channel", "collect", "command_elements", "elements", "walk"]
+__all__ = [
+    "BACKEND",
+    "BACKENDS",
+    "Channel",
+    "assemble",
+    "collect",
+    "command_elements",
+    "elements",
+    "locate",
+    "walk",
+]
