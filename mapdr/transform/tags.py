@@ -20,14 +20,17 @@ from mapdr.dicom.edit import (
     parse_removal,
 )
 from mapdr.dicom.path import parse_edit_path, parse_path
+from mapdr.dicom.plan import EditPlan, Planned
 from mapdr.dicom.scan import deflate, is_deflated, layout
 from mapdr.dicom.template import Template
-from mapdr.kernel.item import Instance, Part, Payload, Treatment, total_length
+from mapdr.kernel.item import FileSlice, Instance, Part, Payload, Treatment, total_length
 from mapdr.kernel.stage import Factory, Memory, Settings, StageConfig
 from mapdr.transform.dataset import inflated
-from mapdr.transform.view import PartsView
+from mapdr.transform.view import PartsView, beginning
 
 EXPLICIT_LITTLE = "1.2.840.10008.1.2.1"
+BEGINNING = 1 << 14
+"""Bytes read of an image at first: the headers of CT and of most MR, CR and US images are shorter."""
 
 _VERBS = {
     "set": "to",
@@ -110,21 +113,38 @@ class TagEditor:
 
     def __init__(self, edits: Sequence[TagEdit]) -> None:
         self._edits = tuple(edit.edit for edit in edits)
+        self._plan = EditPlan.of(self._edits)
 
     def apply(self, payload: Payload, instance: Instance, memory: Memory) -> Payload:
         """The edited payload, or the same one where nothing changed. Raises Permanent as `apply_edits`."""
         if is_deflated(payload.transfer_syntax_uid):
             return self._deflated(payload)
+        return self._from_beginning(payload) or self._from_whole(payload)
+
+    def _from_beginning(self, payload: Payload) -> Payload | None:
+        """The edited payload if the plan can tell from the first bytes of a spooled file, read at once."""
+        part = payload.parts[0] if len(payload.parts) == 1 else None
+        if self._plan is None or not isinstance(part, FileSlice):
+            return None
+        done = self._plan.apply(beginning(part, BEGINNING), part.length, payload.transfer_syntax_uid)
+        if done is None:
+            return None
+        edited, start, end = done
+        pixels = (FileSlice(part.path, part.offset + start, end - start),) if start < end else ()
+        return _changed(payload, edited, (edited.header, *pixels, edited.tail))
+
+    def _from_whole(self, payload: Payload) -> Payload:
+        syntax = payload.transfer_syntax_uid
         with PartsView(payload.parts) as view, view.buffer() as buffer:
-            where = layout(buffer, payload.transfer_syntax_uid)
-            has_pixels = where.header_end < where.size
-            edited = apply_edits(
-                view[: where.header_end],
-                payload.transfer_syntax_uid,
-                self._edits,
-                tail=view[where.pixel_end :] if has_pixels else None,
-            )
-            pixels = view.slice(where.header_end, where.pixel_end)
+            done = self._plan.apply(buffer, len(buffer), syntax) if self._plan else None
+            if done is None:
+                where = layout(buffer, syntax)
+                has_pixels = where.header_end < where.size
+                tail = view[where.pixel_end :] if has_pixels else None
+                edited = apply_edits(view[: where.header_end], syntax, self._edits, tail=tail)
+                done = Planned(edited, where.header_end, where.pixel_end)
+            edited, start, end = done
+            pixels = view.slice(start, end)
         return _changed(payload, edited, (edited.header, *pixels, edited.tail))
 
     def _deflated(self, payload: Payload) -> Payload:

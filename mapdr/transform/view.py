@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import mmap
+import os
 from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
@@ -10,6 +11,8 @@ from types import TracebackType
 
 from mapdr.kernel.errors import Permanent
 from mapdr.kernel.item import FileSlice, Part
+
+_READ = os.O_RDONLY | getattr(os, "O_BINARY", 0) | getattr(os, "O_CLOEXEC", 0)
 
 
 class PartsView:
@@ -85,9 +88,28 @@ class PartsView:
             file = self._stack.enter_context(part.path.open("rb"))
             found = self._stack.enter_context(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
             if len(found) < part.offset + part.length:
-                raise Permanent("the spooled file is shorter than the index says", reason="spool")
+                raise _too_short()
             self._maps[index] = found
         return found
+
+
+def beginning(part: FileSlice, most: int) -> bytes:
+    """The first bytes of a slice, `most` of them at most, in one read.
+
+    Raises Permanent(reason="spool") as PartsView, and OSError.
+    """
+    file = os.open(part.path, _READ)
+    try:
+        if os.fstat(file).st_size < part.offset + part.length:
+            raise _too_short()
+        os.lseek(file, part.offset, os.SEEK_SET)
+        return os.read(file, min(most, part.length))
+    finally:
+        os.close(file)
+
+
+def _too_short() -> Permanent:
+    return Permanent("the spooled file is shorter than the index says", reason="spool")
 
 
 def _length(part: Part) -> int:

@@ -1,0 +1,252 @@
+"""A plan makes of a data set what `apply_edits` makes of it, or leaves it to that."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from mapdr.dicom.edit import (
+    Copy,
+    Edit,
+    Edited,
+    Prefix,
+    Remove,
+    RemovePrivate,
+    Set,
+    SetIfMissing,
+    Suffix,
+    apply_edits,
+)
+from mapdr.dicom.path import parse_edit_path as path
+from mapdr.dicom.path import parse_path
+from mapdr.dicom.plan import EditPlan
+from mapdr.dicom.scan import layout
+from mapdr.dicom.template import Template
+
+from .datasets import BIG, EXPLICIT, IMPLICIT, UNDEFINED, ct, element, encode, item
+
+text = Template.parse
+LITTLE = pytest.mark.parametrize("syntax", [IMPLICIT, EXPLICIT])
+PIXELS = 0x7FE00010
+
+KEYWORDS = (
+    "AccessionNumber",
+    "ImageType",
+    "InstitutionName",
+    "InstitutionAddress",
+    "PatientID",
+    "PatientName",
+    "PatientComments",
+    "StationName",
+    "StudyDate",
+    "SOPInstanceUID",
+    "(0009,0010)",
+    "(0010,0099)",
+)
+TEXTS = st.sampled_from(
+    [
+        "X",
+        "CN-",
+        "20250101",
+        "1.2.3.9",
+        "ÄÖ",
+        "Ж",
+        "A\\B",
+        "",
+        "x" * 17,
+        "{PatientID}",
+        "{PatientName}-{Modality}",
+        "{StationName}!",
+        "{Rows}",
+        "{PatientComments}",
+        "{(0009,0010)}",
+        "{(0009,1001)}",
+    ]
+)
+
+
+@st.composite
+def edits(draw: st.DrawFn) -> Edit:
+    """Any edit of a top-level element that can be written."""
+    verb: Any = draw(st.sampled_from([Set, SetIfMissing, Prefix, Suffix, Copy, Remove]))
+    target = path(draw(st.sampled_from((*KEYWORDS, "Rows"))))
+    options: dict[str, Any] = {
+        "overflow": draw(st.sampled_from(["error", "truncate"])),
+        "if_empty": draw(st.sampled_from(["error", "skip", "clear"])),
+    }
+    try:
+        if verb is Remove:
+            return Remove(path(draw(st.sampled_from((*KEYWORDS, "RequestAttributesSequence", "Rows")))))
+        if verb is Copy:
+            return Copy(parse_path(draw(st.sampled_from((*KEYWORDS, "Rows")))), target, **options)
+        kind: type[Set | SetIfMissing | Prefix | Suffix] = verb
+        return kind(target, text(draw(TEXTS)), **options)
+    except ValueError:
+        return Set(path("InstitutionName"), text("Clinic North"))
+
+
+RAW = st.sampled_from(
+    [
+        b"",
+        b"  ",
+        b"A ",
+        b" A",
+        b"A\\B ",
+        b"CN-A",
+        b"\\ ",
+        b"\xc4\xd6",
+        "Ж".encode(),
+        b"a^b=c ",
+        b"1.2.3.9\0",
+        b"\x1b ",
+    ]
+)
+WRITTEN = st.sampled_from(["LO", "SH", "UI", "PN", "UT", "CS", "US", "UN", "SQ", "OB"])
+
+
+@st.composite
+def data_sets(draw: st.DrawFn, syntax: str) -> bytes:
+    """A data set whose values, and the VRs they are written in, need care; with or without pixel data."""
+    charset = draw(st.sampled_from([b"ISO_IR 100", b"ISO_IR 192", b"ISO_IR 144", b"\\ISO 2022 IR 87 ", b""]))
+    nested = encode(item(RequestAttributesSequence=ct().RequestAttributesSequence), syntax)
+    parts = {0x00080005: element(0x00080005, "CS", charset, syntax), 0x00400275: nested}
+    for tag in draw(st.sets(st.sampled_from([parse_path(keyword)[0] for keyword in (*KEYWORDS, "Rows")]))):
+        parts[tag] = element(tag, draw(WRITTEN), draw(RAW), syntax)
+    out = b"".join(parts[tag] for tag in sorted(parts))
+    if draw(st.booleans()):
+        out += element(PIXELS, "OW", bytes(8), syntax)
+        out += draw(st.sampled_from([b"", element(0xFFFCFFFC, "OB", bytes(6), syntax)]))
+    return out
+
+
+def reference(raw: bytes, syntax: str, steps: list[Edit]) -> tuple[Edited, int, int]:
+    """What the tags step does without a plan."""
+    where = layout(raw, syntax)
+    tail = raw[where.pixel_end :] if where.header_end < where.size else None
+    return apply_edits(raw[: where.header_end], syntax, steps, tail=tail), where.header_end, where.pixel_end
+
+
+def check(raw: bytes, syntax: str, steps: list[Edit]) -> bool:
+    """Whether the plan took the data set; that the result is then the reference's."""
+    plan = EditPlan.of(steps)
+    done = plan.apply(raw, len(raw), syntax) if plan else None
+    if done is not None:
+        assert done == reference(raw, syntax, steps)
+    return done is not None
+
+
+@settings(max_examples=400)
+@given(st.data(), st.lists(edits(), min_size=1, max_size=4), st.sampled_from([IMPLICIT, EXPLICIT, BIG]))
+def test_a_plan_does_what_the_edits_do(data: st.DataObject, steps: list[Edit], syntax: str) -> None:
+    check(data.draw(data_sets(syntax)), syntax, steps)
+
+
+@settings(max_examples=300)
+@given(st.data(), st.lists(edits(), min_size=1, max_size=3), st.sampled_from([IMPLICIT, EXPLICIT]))
+def test_a_plan_does_no_more_to_a_damaged_one(data: st.DataObject, steps: list[Edit], syntax: str) -> None:
+    raw = bytearray(data.draw(data_sets(syntax)))
+    for _ in range(data.draw(st.integers(1, 3))):
+        at = data.draw(st.integers(0, len(raw) - 1))
+        raw[at] = data.draw(st.sampled_from((0, 0x5C, 0x7F, 0x80, 0xFF)) | st.integers(0, 255))
+    check(bytes(raw), syntax, steps)
+
+
+TAKEN: list[Edit] = [
+    Set(path("InstitutionName"), text("Clinic North")),
+    Set(path("StationName"), text("ER1")),
+    Set(path("PatientName"), text("Ä^{PatientID}")),
+    Set(path("Rows"), text("8")),
+    Set(path("ImageType"), text("DERIVED\\PRIMARY")),
+    SetIfMissing(path("StationName"), text("ER1")),
+    SetIfMissing(path("PatientID"), text("ER1")),
+    Copy(parse_path("PatientID"), path("AccessionNumber")),
+    Copy(parse_path("StudyDate"), path("StationName")),
+    Prefix(path("AccessionNumber"), text("CN-")),
+    Suffix(path("PatientID"), text("-{Modality}")),
+    Suffix(path("StationName"), text("x"), if_empty="skip"),
+    Suffix(path("StationName"), text("x"), if_empty="clear"),
+    Remove(path("PatientName")),
+    Remove(path("OtherPatientIDs")),
+    Remove(path("RequestAttributesSequence")),
+]
+
+
+@LITTLE
+@pytest.mark.parametrize("undefined", [False, True])
+@pytest.mark.parametrize("edit", TAKEN)
+def test_a_plan_takes_what_is_regular(edit: Edit, syntax: str, undefined: bool) -> None:
+    raw = encode(ct(undefined=undefined), syntax)
+    assert check(raw, syntax, [edit])
+    assert check(raw + element(PIXELS, "OW", bytes(4), syntax), syntax, [edit])
+    assert check(raw, syntax, TAKEN)
+    fragments = element(0xFFFEE000, "", b"", syntax) + element(0xFFFEE0DD, "", b"", syntax)
+    whole = raw + element(PIXELS, "OB", fragments, syntax, UNDEFINED)
+    assert check(whole + element(0xFFFCFFFC, "OB", bytes(6), syntax), syntax, [edit])
+
+
+@pytest.mark.parametrize(
+    "edit",
+    [
+        Set(path("RequestAttributesSequence.ScheduledProcedureStepID"), text("x")),
+        Set(path("PatientID"), text("{RequestAttributesSequence.ScheduledProcedureStepID}")),
+        Set(path("SpecificCharacterSet"), text("ISO_IR 192")),
+        SetIfMissing(path("SpecificCharacterSet"), text("ISO_IR 100")),
+        Remove(path("(FFFC,FFFC)")),
+        Remove(path("(0010,0000)")),
+        RemovePrivate(),
+    ],
+)
+def test_what_is_no_single_element_of_the_header_is_left_to_the_edits(edit: Edit) -> None:
+    assert EditPlan.of([Set(path("PatientID"), text("x")), edit]) is None
+
+
+@pytest.mark.parametrize(
+    ("edit", "raw"),
+    [
+        (Set(path("PatientID"), text("Ж")), element(0x00100020, "LO", b"ab")),
+        (Set(path("PatientID"), text("{StudyID}")), element(0x00100020, "LO", b"ab")),
+        (Prefix(path("AccessionNumber"), text("0123456789")), element(0x00080050, "SH", b"123456789 ")),
+        (Set(path("PatientID"), text("x")), element(0x00100020, "SQ", b"")),
+        (Set(path("PatientID"), text("x")), element(0x00100020, "LO", b"ab") * 2),
+        (Set(path("PatientID"), text("x")), element(0x00100020, "LO", b"abc")),
+        (Set(path("PatientID"), text("x")), element(0x00100020, "LO", b"ab") + bytes(8)),
+    ],
+)
+def test_what_needs_more_than_a_value_is_left_to_the_edits(edit: Edit, raw: bytes) -> None:
+    plan = EditPlan.of([edit])
+    assert plan is not None
+    assert plan.apply(raw, len(raw), EXPLICIT) is None
+
+
+def test_the_beginning_of_a_data_set_is_enough_if_only_pixels_are_missing() -> None:
+    header = encode(ct(), EXPLICIT)
+    raw = header + element(PIXELS, "OW", bytes(1000))
+    plan = EditPlan.of([Set(path("PatientID"), text("NEW"))])
+    assert plan is not None
+    whole = plan.apply(raw, len(raw), EXPLICIT)
+    assert whole is not None
+    for here in range(0, len(raw), 7):
+        assert plan.apply(raw[:here], len(raw), EXPLICIT) == (whole if here >= len(header) + 12 else None)
+    tailed = raw + element(0xFFFCFFFC, "OB", bytes(6))
+    assert plan.apply(tailed[: len(header) + 50], len(tailed), EXPLICIT) is None
+
+
+@pytest.mark.parametrize("here", [False, True])
+def test_one_plan_serves_images_of_any_kind(here: bool) -> None:
+    """What a plan keeps of a constant is by VR, so that one image teaches nothing wrong about the next."""
+    plan = EditPlan.of([Set(path("PatientID"), text("1.2.3"))])
+    assert plan is not None
+    for vr in ("LO", "UI", "SH", "UT", "LO", "UI"):
+        for value in (b"ab", b"1.2.3\0" if here else b"1.2.3 "):
+            raw = element(0x00100020, vr, value)
+            assert plan.apply(raw, len(raw), EXPLICIT) == reference(
+                raw, EXPLICIT, [Set(path("PatientID"), text("1.2.3"))]
+            )
+
+
+def test_an_empty_data_set_is_left_to_the_edits() -> None:
+    assert not check(b"", EXPLICIT, TAKEN)
+    assert not check(encode(item(PatientID="1"), BIG), BIG, TAKEN)
