@@ -28,6 +28,7 @@ COMMANDS = {
     "hold": "queue",
     "release": "queue",
     "reroute": "queue",
+    "dismiss": "queue",
     "reload": "reload",
     "send": "send",
     "echo": "echo",

@@ -1,8 +1,9 @@
-"""`mapdr retry`, `hold`, `release`, `reroute`: what an operator does to the queue."""
+"""`mapdr retry`, `hold`, `release`, `reroute`, `dismiss`: what an operator does to the queue."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import click
@@ -23,12 +24,28 @@ NAMES = click.argument("names", metavar="[NAME]...", nargs=-1)
 @config_option
 @json_option
 def retry(chosen: Selection, webhooks: bool, config: Path, as_json: bool) -> None:
-    """Try again now: what is parked, and what waits for its next try. Without options, all of it."""
+    """Try again now: what is parked, and what waits for its next try. Without options, all of it.
+
+    What is tried again keeps the recipe that it was promised. `mapdr reroute --state parked` applies today's
+    rules instead.
+    """
     with access(config) as opened:
         store = opened.index()
-        number = store.outbox.retry() if webhooks else store.ledger.retry(chosen)
-    noun = ("webhook", "webhooks") if webhooks else ("delivery", "deliveries")
-    _tell(as_json, {"retried": number}, f"{words.many(number, *noun)} will be tried again.")
+        if webhooks:
+            number = store.outbox.retry()
+            text = f"{words.many(number, 'webhook')} will be tried again."
+            _tell(as_json, {"retried": number}, text)
+            return
+        parked = store.ledger.parked_recipes(chosen)
+        number = store.ledger.retry(chosen)
+    outdated = sum(count for recipe, count in parked.items() if recipe not in opened.plan.recipes)
+    text = f"{words.many(number, 'delivery', 'deliveries')} will be tried again."
+    if outdated:
+        text += (
+            f"\n{outdated} of them were parked with a recipe that today's rules no longer give: these keep "
+            "the recipe they were promised; `mapdr reroute --state parked` applies today's rules"
+        )
+    _tell(as_json, {"retried": number, "outdated": outdated}, text)
 
 
 @click.command(short_help="Stop delivering to a destination.")
@@ -61,8 +78,9 @@ def release(names: tuple[str, ...], chosen: Selection, config: Path, as_json: bo
 def reroute(chosen: Selection, config: Path, as_json: bool) -> None:
     """Let today's rules decide again over images in the spool, and promise what they say.
 
-    With --to, only for that destination. What is still owed is not promised twice; what was delivered is
-    delivered again.
+    With --to, only for that destination. What is still owed is not promised twice, and what is parked, on
+    hold or waiting with another recipe ends as superseded. What was delivered is delivered again, unless
+    only other deliveries of the image are selected, as --state parked does.
     """
     if chosen == Selection():
         raise click.UsageError("select what to route again, e.g. --state unrouted or --study-date today")
@@ -70,30 +88,61 @@ def reroute(chosen: Selection, config: Path, as_json: bool) -> None:
         store, router = opened.index(), opened.plan.router
         store.ledger.add_recipes(opened.plan.recipes)
         only = [chosen.destination] if chosen.destination else []
-        images = Selection(
-            chosen.study_date_from,
-            chosen.study_date_to,
-            modality=chosen.modality,
-            state=chosen.state,
-            reason=chosen.reason,
-            study_instance_uid=chosen.study_instance_uid,
-            since=chosen.since,
-            limit=chosen.limit,
-        )
+        images = replace(chosen, destination="")
+        if images.of_deliveries:
+            images = chosen  # deliveries to --to that are in this state, not images that are so anywhere
         done = store.ledger.reroute(images, router.route, router.wanted, only=only)
     result = {
         "images": done.images,
         "deliveries": done.deliveries,
         "missing": done.missing,
         "unrouted": done.unrouted,
+        "superseded": done.superseded,
+        "still_parked": done.still_parked,
     }
     promised = words.many(done.deliveries, "delivery", "deliveries")
     text = f"{words.many(done.images, 'image')}: {promised} promised"
+    if done.superseded:
+        text += f", {done.superseded} superseded"
     if done.unrouted:
         text += f", {done.unrouted} still unrouted"
     if done.missing:
         text += f", {done.missing} no longer in the spool"
-    _tell(as_json, result, text + ".")
+    text += "."
+    if done.still_parked:
+        text += (
+            f"\n{words.many(done.still_parked, 'delivery', 'deliveries')} to destinations that today's rules "
+            "do not name: still parked; `mapdr dismiss` ends what shall never be sent"
+        )
+    _tell(as_json, result, text)
+
+
+@click.command(short_help="End parked deliveries that shall never be sent.")
+@selection_options
+@click.option("--all", "everything", is_flag=True, help="All that are parked.")
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@config_option
+@json_option
+def dismiss(chosen: Selection, everything: bool, yes: bool, config: Path, as_json: bool) -> None:
+    """End parked deliveries that shall never be sent: they are no longer owed to their destination.
+
+    The record stays (`mapdr deliveries --state dismissed`); the image itself goes when its time comes, like
+    one that was delivered. `mapdr reroute` promises it anew as long as it is there.
+    """
+    if everything == (chosen != Selection()):
+        raise click.UsageError(
+            "select what to dismiss, e.g. --study UID or --reason empty-value, or say --all"
+        )
+    if chosen.state not in ("", "parked"):
+        raise click.UsageError("only parked deliveries can be dismissed")
+    with access(config) as opened:
+        store = opened.index()
+        parked = store.ledger.parked_recipes(chosen).total()
+        if parked and not yes:
+            noun = words.many(parked, "parked delivery", "parked deliveries")
+            click.confirm(f"Dismiss {noun}? They will never be sent", abort=True, err=True)
+        number = store.ledger.dismiss(chosen) if parked else 0
+    _tell(as_json, {"dismissed": number}, f"{words.many(number, 'delivery', 'deliveries')} dismissed.")
 
 
 def _switch(names: tuple[str, ...], chosen: Selection, config: Path, as_json: bool, verb: str) -> None:

@@ -6,15 +6,18 @@
                ▲  │  ▲                                       ├──▶ parked (a person sees why) ── retry ─┤
         release│  │hold                                      └──▶ pending, not before ... ────────────┘
                │  ▼
-               held
+               held          pending, held, parked ── reroute, to the same destination ──▶ superseded
+                                           parked ── dismiss ──▶ dismissed
 
 A row ends as delivered only through `settle` with that state; nothing else writes it, and nothing takes it
-back. At least once: whoever loses a lease may still report what the receiver said, and it counts.
+back. Superseded and dismissed rows end too: only a late answer that the receiver has the image changes them.
+At least once: whoever loses a lease may still report what the receiver said, and it counts.
 """
 
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -40,12 +43,13 @@ from mapdr.store.instances import Instances
 from mapdr.store.memory import RecipeMemory
 from mapdr.store.names import Recipes, Words, clean
 from mapdr.store.outbox import Outbox, OutboxEntry
+from mapdr.store.reroute import Rerouted, Rerouting
 from mapdr.store.schema import State
 from mapdr.store.selection import Selection
 from mapdr.store.settling import Settlement, Settling
 from mapdr.store.studies import Studies
 from mapdr.store.tally import Tally
-from mapdr.store.verbs import Attempt, DeliveryRow, Rerouted, Verbs
+from mapdr.store.verbs import Attempt, DeliveryRow, Verbs
 
 __all__ = ["Delivery", "Ledger", "Settlement"]
 
@@ -86,7 +90,10 @@ class Ledger:
         self._words = words
         self._recipes = recipes
         self._instances = instances
-        self._verbs = Verbs(database, words=words, recipes=recipes, instances=instances, studies=studies)
+        self._verbs = Verbs(database, words=words, recipes=recipes, studies=studies)
+        self._rerouting = Rerouting(
+            database, words=words, recipes=recipes, instances=instances, studies=studies
+        )
         self._settling = Settling(database, words, studies, tally, outbox)
 
     def lease(
@@ -227,6 +234,14 @@ class Ledger:
         """Parked rows, and those that wait for their next try, are due now; how many."""
         return self._verbs.retry(chosen)
 
+    def parked_recipes(self, chosen: Selection) -> Counter[str]:
+        """How many of the chosen deliveries are parked, by the hash of the recipe that was promised."""
+        return self._verbs.parked_recipes(chosen)
+
+    def dismiss(self, chosen: Selection) -> int:
+        """Parked rows end as dismissed: they shall never be sent. How many."""
+        return self._verbs.dismiss(chosen)
+
     def hold(self, chosen: Selection) -> int:
         """Pending rows wait until they are let go; how many. What is leased is under way and stays."""
         return self._verbs.hold(chosen)
@@ -241,9 +256,10 @@ class Ledger:
     ) -> Rerouted:
         """Evaluate rules again for images in the spool and promise what they say, as a new batch.
 
-        `only` limits it to these destinations. A promise that is still open is not made twice.
+        `only` limits it to these destinations. A promise that is still open is not made twice; those that
+        the new ones replace end as superseded. See `store.reroute`.
         """
-        return self._verbs.reroute(chosen, route, wanted, only=only)
+        return self._rerouting.reroute(chosen, route, wanted, only=only)
 
     def recipe(self, hash_: str) -> dict[str, Any]:
         """The recipe of a hash. Raises Permanent(reason="recipe-missing")."""

@@ -14,7 +14,7 @@ from mapdr.kernel.item import TagPath
 from mapdr.store import schema, selection
 from mapdr.store.database import Database
 from mapdr.store.names import Words
-from mapdr.store.schema import State
+from mapdr.store.schema import ENDED, State
 from mapdr.store.selection import Selection
 
 _study, _series, _instance, _delivery = schema.study, schema.series, schema.instance, schema.delivery
@@ -23,8 +23,8 @@ _AT_ONCE = 500
 
 @dataclass
 class StudyRow:
-    """A study for a listing. `modalities` and `destinations` count images (deliveries of images, by state);
-    `tags` hold what identifies the patient."""
+    """A study for a listing. `modalities` and `destinations` count images (deliveries of images, by state,
+    without those that were superseded or dismissed); `tags` hold what identifies the patient."""
 
     number: int
     study_instance_uid: str
@@ -107,7 +107,7 @@ class Overview:
             select(
                 _delivery.c.study, _delivery.c.destination, _delivery.c.state, func.count().label("number")
             )
-            .where(_delivery.c.study.in_(list(studies)))
+            .where(_delivery.c.study.in_(list(studies)), _delivery.c.state <= ENDED)
             .group_by(_delivery.c.study, _delivery.c.destination, _delivery.c.state)
         )
         rows: Sequence[Any] = connection.execute(query).all()

@@ -1,6 +1,6 @@
 """Purging files that are no longer needed; rows and counts stay.
 
-    1  choose: every delivery of the image is delivered, the last one longer ago than the retention
+    1  choose: every delivery of the image has ended, the last one longer ago than the retention
     2  commit `purged_at` in the rows
     3  unlink the files
 
@@ -18,7 +18,7 @@ from sqlalchemy import Connection, func, select, update
 
 from mapdr.store import schema
 from mapdr.store.database import Database
-from mapdr.store.schema import State
+from mapdr.store.schema import ENDED
 from mapdr.store.spool import Spool, hour_of_time
 
 log = logging.getLogger("mapdr.store")
@@ -43,7 +43,7 @@ class Retention:
         self._spool = spool
 
     def purge(self, now: float, keep_seconds: float, *, unrouted_seconds: float | None = None) -> Purged:
-        """Purge what was delivered everywhere `keep_seconds` ago or earlier.
+        """Purge what was delivered everywhere, or dismissed, `keep_seconds` ago or earlier.
 
         Images that no rule took go after `unrouted_seconds`, or never with None. What is pending, held or
         parked anywhere stays.
@@ -102,7 +102,7 @@ class Retention:
 def _last_settled(
     connection: Connection, studies: set[int], keys: Sequence[bytes]
 ) -> dict[bytes, float | None]:
-    """By image that has deliveries: when the last was delivered, None while one is not."""
+    """By image that has deliveries: when the last of them ended, None while one has not."""
     query = (
         select(
             _delivery.c.instance,
@@ -112,9 +112,7 @@ def _last_settled(
         .where(_delivery.c.study.in_(studies), _delivery.c.instance.in_(keys))
         .group_by(_delivery.c.instance)
     )
-    return {
-        row.instance: row.last if row.least == State.DELIVERED else None for row in connection.execute(query)
-    }
+    return {row.instance: row.last if row.least >= ENDED else None for row in connection.execute(query)}
 
 
 def _batches(ids: Sequence[str]) -> Iterator[Sequence[str]]:

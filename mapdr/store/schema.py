@@ -34,13 +34,20 @@ VERSION = 1
 
 
 class State(IntEnum):
-    """Where a delivery stands. The two that a worker may meet come first; see the partial indexes."""
+    """Where a delivery stands. The two that a worker may meet come first, what has ended comes last: the
+    partial indexes and the retention rely on the order."""
 
     PENDING = 0
     LEASED = 1
     HELD = 2
     PARKED = 3
     DELIVERED = 4
+    SUPERSEDED = 5  # a newer promise to the same destination stands in its place
+    DISMISSED = 6  # a person said that it shall not be sent
+
+
+ENDED = State.DELIVERED
+"""This state and those after it are final: only the receiver's own Success changes one of them."""
 
 
 class Kind(IntEnum):

@@ -33,6 +33,7 @@ class Selection:
 
     Study dates are YYYYMMDD, both ends included; `since` and `until` bound the time of receipt in seconds
     since the epoch; `limit` takes the newest so many. State "unrouted" chooses images without deliveries.
+    A delivery that a newer promise has superseded is chosen only by its state or by its number.
     """
 
     study_date_from: str = ""
@@ -134,6 +135,8 @@ def _of_delivery(selection: Selection, words: Words) -> list[ColumnElement[bool]
         found.append(_delivery.c.state == int(state))
         if state in _INDEXED:
             found.append(literal_column(_INDEXED[state]))
+    elif not selection.deliveries:
+        found.append(_delivery.c.state != int(State.SUPERSEDED))
     return found
 
 

@@ -5,8 +5,7 @@ from __future__ import annotations
 import time
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from sqlalchemy import Connection, Row, bindparam, select, update
 
@@ -15,7 +14,7 @@ from mapdr.store import schema
 from mapdr.store.database import Database
 from mapdr.store.names import Words, clean
 from mapdr.store.outbox import Outbox, OutboxEntry
-from mapdr.store.schema import State
+from mapdr.store.schema import ENDED, State
 from mapdr.store.studies import Studies
 from mapdr.store.tally import Amount, Tally, Where, day_of
 from mapdr.store.twins import find_twins
@@ -68,8 +67,7 @@ _OVERRIDE = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Settlement:
+class Settlement(NamedTuple):
     """How one attempt at one delivery ended.
 
     `state` is "delivered" (only on the receiver's final status), "pending" (again at `not_before`, seconds
@@ -196,7 +194,7 @@ class _Batch:
             )
         )  # fmt: skip
         before, after = self._states[id_], _STATES[settlement.state]
-        if before is State.DELIVERED or (after is State.PENDING and before in (State.HELD, State.PARKED)):
+        if _stands(before, after):
             self.late.append({"delivery": id_})  # somebody was faster: the attempt is kept, the row stands
             return
         self._states[id_] = after
@@ -217,6 +215,15 @@ class _Batch:
             self.changed.add((row.study, row.destination))
         if after is State.DELIVERED:
             self.delivered.append(row)
+
+
+def _stands(before: State, after: State) -> bool:
+    """Whether a row keeps its state whatever a late answer says; only a delivery changes one that ended."""
+    if before is State.DELIVERED:
+        return True
+    if before >= ENDED:
+        return after is not State.DELIVERED
+    return after is State.PENDING and before in (State.HELD, State.PARKED)
 
 
 def _current(connection: Connection, settlements: Sequence[Settlement]) -> dict[int, Row[Any]]:

@@ -27,7 +27,7 @@ from mapdr.store.database import Database
 from mapdr.store.headers import STUDY_DATE
 from mapdr.store.names import Words, clean
 from mapdr.store.outbox import Outbox, OutboxEntry
-from mapdr.store.schema import State
+from mapdr.store.schema import ENDED, State
 from mapdr.store.tally import RECEIVED
 
 _AT_ONCE = 200
@@ -48,7 +48,8 @@ class StudyEvent:
     "study.parked" when some of its images are parked).
 
     `update` counts earlier events of the same kind of row: 0 is the first, more follow when images come
-    late. `images` and `series` count what was received, or promised to the destination. `key` is unique.
+    late. `images` and `series` count what was received, or promised to the destination and not dismissed.
+    `key` is unique.
     """
 
     key: str
@@ -210,7 +211,8 @@ class Studies:
     def _images(
         self, connection: Connection, study: int, destination: int
     ) -> list[tuple[int, int, State | None, str | None]]:
-        """Series, modality, state and reason per SOP Instance UID: the newest promise speaks for it."""
+        """Series, modality, state and reason per SOP Instance UID: the newest promise that nobody superseded
+        or dismissed speaks for it."""
         found: dict[tuple[int, str], tuple[int, int, State | None, str | None]] = {}
         if destination == RECEIVED:
             rows = connection.execute(
@@ -231,6 +233,7 @@ class Studies:
             )
             .join(_instance, _instance.c.id == _delivery.c.instance)
             .where(_delivery.c.study == study, _delivery.c.destination == destination)
+            .where(_delivery.c.state <= ENDED)
             .order_by(_delivery.c.id)
         )
         for row in rows:

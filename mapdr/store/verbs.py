@@ -1,26 +1,21 @@
-"""What people do to the ledger: look, try again, hold, release, and promise anew (design, decision 16)."""
+"""What people do to the ledger: look, try again, hold, release, dismiss (design, decision 16)."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, Row, func, select, update
+from sqlalchemy import Connection, Row, func, literal, literal_column, select, update
 
-from mapdr.kernel.errors import Permanent
-from mapdr.kernel.item import Header, Routing, Source, TagPath
 from mapdr.store import schema, selection
 from mapdr.store.database import Database
-from mapdr.store.enrol import DELIVERY_COLUMNS, LATER_LANE
-from mapdr.store.headers import read_file_header
-from mapdr.store.instances import Instances
 from mapdr.store.names import Recipes, Words
 from mapdr.store.schema import State
 from mapdr.store.selection import Selection
 from mapdr.store.studies import Studies
-from mapdr.store.twins import promises_of
 
 _delivery, _instance, _attempt, _study = schema.delivery, schema.instance, schema.attempt, schema.study
 _AT_ONCE = 500
@@ -65,15 +60,11 @@ class DeliveryRow:
     last: Attempt | None
 
 
-@dataclass(frozen=True, slots=True)
-class Rerouted:
-    """What a re-route did: images read, deliveries promised, images whose file is gone or unreadable,
-    and images that no rule takes."""
-
-    images: int = 0
-    deliveries: int = 0
-    missing: int = 0
-    unrouted: int = 0
+_DISMISSED = update(_delivery).values(
+    state=int(State.DISMISSED),
+    reason="dismissed by the operator",
+    comment=literal("it was parked: ") + func.coalesce(_delivery.c.reason, "for no known reason"),
+)
 
 
 class Verbs:
@@ -85,15 +76,12 @@ class Verbs:
         *,
         words: Words,
         recipes: Recipes,
-        instances: Instances,
         studies: Studies,
     ) -> None:
         self._database = database
         self._words = words
         self._recipes = recipes
-        self._instances = instances
         self._studies = studies
-        self._insert = database.insertion(schema.delivery, DELIVERY_COLUMNS)
 
     def select(self, chosen: Selection) -> list[DeliveryRow]:
         """The deliveries that a selection chooses, newest first, with their last attempt."""
@@ -146,40 +134,32 @@ class Verbs:
         """Held rows are pending again; how many."""
         return self._move(chosen, (State.HELD,), state=int(State.PENDING))
 
-    def reroute(
-        self,
-        chosen: Selection,
-        route: Callable[[Header, Source], Routing],
-        wanted: frozenset[TagPath],
-        *,
-        only: Iterable[str] = (),
-    ) -> Rerouted:
-        """Evaluate the rules again for images in the spool and promise what they say, as a new batch.
+    def parked_recipes(self, chosen: Selection) -> Counter[str]:
+        """How many of the chosen deliveries are parked, by the hash of the recipe that was promised."""
+        query = selection.deliveries(chosen, self._words, _delivery.c.recipe).where(
+            literal_column(schema.STUCK), _delivery.c.state == State.PARKED
+        )
+        with self._database.read() as connection:
+            numbers = Counter(row.recipe for row in connection.execute(query))
+        return Counter({self._recipes.hash(number): count for number, count in numbers.items()})
 
-        `only` limits it to these destinations. A promise that is still open is not made twice.
-        """
-        limit = frozenset(only)
-        done = Rerouted()
-        for rows in self._image_rows(chosen):
-            promised = []
-            missing = unrouted = 0
-            for row in rows:
-                routing = self._route(row, route, wanted)
-                if routing is None:
-                    missing += 1
-                    continue
-                to = [(name, hash_) for name, hash_ in routing.deliveries if not limit or name in limit]
-                unrouted += not routing.deliveries
-                number, recipe = self._words.number, self._recipes.number
-                promised.append((row, [(number(name), recipe(hash_)) for name, hash_ in to]))
-            made = self._promise(promised)
-            done = Rerouted(
-                done.images + len(promised),
-                done.deliveries + made,
-                done.missing + missing,
-                done.unrouted + unrouted,
+    def dismiss(self, chosen: Selection) -> int:
+        """Parked rows end: they shall never be sent. How many. Their attempts and reasons stay on record."""
+        query = (
+            selection.deliveries(
+                chosen, self._words, _delivery.c.id, _delivery.c.study, _delivery.c.destination
             )
-        return done
+            .where(literal_column(schema.STUCK), _delivery.c.state == State.PARKED)
+            .with_for_update(of=_delivery)
+        )
+        now = time.time()
+        with self._database.write() as connection:
+            rows = connection.execute(query).all()
+            for start in range(0, len(rows), _AT_ONCE):
+                ids = [row.id for row in rows[start : start + _AT_ONCE]]
+                connection.execute(_DISMISSED.where(_delivery.c.id.in_(ids)).values(settled_at=now))
+            self._studies.touch(connection, {(row.study, row.destination) for row in rows}, now)
+        return len(rows)
 
     def _move(self, chosen: Selection, states: Sequence[State], **values: Any) -> int:
         query = selection.deliveries(chosen, self._words, _delivery.c.id).where(_delivery.c.state.in_(states))
@@ -190,64 +170,6 @@ class Verbs:
                 statement = update(_delivery).where(_delivery.c.id.in_(ids[start : start + _AT_ONCE]))
                 moved += connection.execute(statement.values(values)).rowcount
         return moved
-
-    def _image_rows(self, chosen: Selection) -> Iterator[list[Row[Any]]]:
-        query = selection.images(chosen, self._words, _instance.c.id)
-        with self._database.read() as connection:
-            keys = [row.id for row in connection.execute(query)]
-        for start in range(0, len(keys), _AT_ONCE):
-            with self._database.read() as connection:
-                rows = self._instances.rows(connection, keys[start : start + _AT_ONCE])
-            yield sorted(rows, key=lambda row: bytes(row.id))
-
-    def _route(
-        self, row: Row[Any], route: Callable[[Header, Source], Routing], wanted: frozenset[TagPath]
-    ) -> Routing | None:
-        instance = self._instances.of(row)
-        if row.purged_at is not None:
-            return None
-        try:
-            header = read_file_header(
-                instance.path,
-                instance.data_offset,
-                instance.size,
-                transfer_syntax_uid=instance.transfer_syntax_uid,
-                wanted=wanted,
-            )
-        except (OSError, Permanent):
-            return None
-        return route(header, instance.source)
-
-    def _promise(self, promised: Sequence[tuple[Row[Any], list[tuple[int, int]]]]) -> int:
-        made: list[tuple[Any, ...]] = []
-        changed: set[tuple[int, int]] = set()
-        routed: list[bytes] = []
-        with self._database.write() as connection:
-            for row, to in promised:
-                standing = promises_of(connection, row.study, [row.id])
-                now_gone = select(_instance.c.purged_at).where(_instance.c.id == row.id).with_for_update()
-                gone = connection.execute(now_gone).scalar()
-                batch = self._next_batch(connection, row)
-                for promise in to if gone is None else ():
-                    if any(state <= State.HELD for state in standing.get(promise, ())):
-                        continue
-                    destination, recipe = promise
-                    pending = int(State.PENDING)
-                    made.append((row.id, row.study, destination, batch, LATER_LANE, recipe, pending, 0.0))
-                    changed.add((row.study, destination))
-                    routed.append(row.id)
-            if made:
-                connection.exec_driver_sql(self._insert, made)
-                connection.execute(update(_instance).where(_instance.c.id.in_(routed)).values(routed=1))
-            self._studies.touch(connection, changed, time.time())
-        return len(made)
-
-    def _next_batch(self, connection: Connection, row: Row[Any]) -> int:
-        query = select(func.max(_delivery.c.batch)).where(
-            _delivery.c.study == row.study, _delivery.c.instance == row.id
-        )
-        newest: int | None = connection.execute(query).scalar()
-        return 0 if newest is None else newest + 1
 
     def _last_attempts(self, connection: Connection, ids: Sequence[int]) -> dict[int, Row[Any]]:
         found: dict[int, Row[Any]] = {}

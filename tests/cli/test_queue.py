@@ -23,7 +23,7 @@ def _states(node: NodeFolder) -> Counter[tuple[str, str]]:
 
 
 def test_retry_makes_parked_deliveries_due_again(used: NodeFolder) -> None:
-    assert _json(used, "retry", "--state", "parked") == {"retried": 1}
+    assert _json(used, "retry", "--state", "parked") == {"retried": 1, "outdated": 0}
     assert _states(used)["telepacs", "parked"] == 0
     assert _states(used)["telepacs", "delivered"] == 2
 
@@ -48,7 +48,17 @@ def test_holding_a_destination_is_shown_and_ends(used: NodeFolder) -> None:
 
 
 @pytest.mark.parametrize(
-    "words", [["hold"], ["release"], ["hold", "archive", "--modality", "CT"], ["hold", "archiv"], ["reroute"]]
+    "words",
+    [
+        ["hold"],
+        ["release"],
+        ["hold", "archive", "--modality", "CT"],
+        ["hold", "archiv"],
+        ["reroute"],
+        ["dismiss"],
+        ["dismiss", "--all", "--modality", "CT"],
+        ["dismiss", "--state", "held"],
+    ],
 )
 def test_what_is_not_clear_is_status_2_and_changes_nothing(used: NodeFolder, words: list[str]) -> None:
     before = _states(used)
@@ -63,3 +73,43 @@ def test_unrouted_images_go_by_today_s_rules(used: NodeFolder) -> None:
     assert (done["images"], done["deliveries"], done["unrouted"]) == (1, 1, 0)
     assert _json(used, "status")["unrouted"] == 0
     assert _states(used)["archive", "pending"] == 7
+
+
+def _correct_the_rules(node: NodeFolder) -> None:
+    text = node.config.read_text()
+    assert "tags = [" in text
+    node.config.write_text(text.replace("tags = [", "tags = [{ remove = 'PatientComments' }, ", 1))
+
+
+def test_after_a_change_of_the_rules_retry_says_what_reroute_does(used: NodeFolder) -> None:
+    _correct_the_rules(used)
+    result = used.mapdr("retry", "--state", "parked")
+    assert result.exit_code == 0, result.output
+    assert "these keep the recipe they were promised; `mapdr reroute --state parked`" in result.output
+
+
+def test_rerouting_what_is_parked_clears_it_once(used: NodeFolder) -> None:
+    _correct_the_rules(used)
+    before = _states(used)
+    done = _json(used, "reroute", "--state", "parked", "--to", "telepacs")
+    assert (done["deliveries"], done["superseded"], done["still_parked"]) == (1, 1, 0)
+    after = _states(used)
+    assert after["telepacs", "parked"] == 0
+    assert after["telepacs", "pending"] == before["telepacs", "pending"] + 1
+    assert after["telepacs", "delivered"] == before["telepacs", "delivered"]
+    assert _json(used, "status")["parked"] == 0
+    assert _json(used, "reroute", "--state", "parked", "--to", "telepacs")["deliveries"] == 0
+    (old,) = _json(used, "deliveries", "--state", "superseded")["deliveries"]
+    assert old["destination"] == "telepacs"
+
+
+def test_dismissing_asks_first_and_clears_what_is_parked(used: NodeFolder) -> None:
+    result = used.mapdr("dismiss", "--to", "telepacs", typed="n\n")
+    assert result.exit_code == 1
+    assert "Dismiss 1 parked delivery?" in result.output
+    assert _states(used)["telepacs", "parked"] == 1
+    assert _json(used, "dismiss", "--all", "--yes") == {"dismissed": 1}
+    assert _json(used, "status")["parked"] == 0
+    (row,) = _json(used, "deliveries", "--state", "dismissed")["deliveries"]
+    assert row["reason"] == "dismissed by the operator"
+    assert used.mapdr("dismiss", "--all").output.strip() == "0 deliveries dismissed."

@@ -62,9 +62,10 @@ class NodeFolder:
 
     config: Path
 
-    def mapdr(self, *words: str) -> Result:
-        """The command's result; 80 columns, no terminal."""
-        return CliRunner(env={"COLUMNS": "80"}).invoke(main, [*words, "--config", str(self.config)])
+    def mapdr(self, *words: str, typed: str = "") -> Result:
+        """The command's result; 80 columns, no terminal, `typed` as its input."""
+        runner = CliRunner(env={"COLUMNS": "80"})
+        return runner.invoke(main, [*words, "--config", str(self.config)], input=typed)
 
     def store(self) -> Store:
         """The node's store, open, with the configuration's rules."""

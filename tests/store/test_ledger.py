@@ -15,6 +15,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 from mapdr.kernel.errors import LocalProtocolError, Permanent
 from mapdr.store import Selection, Settlement, Store
 from mapdr.store.settling import _STATES
+from mapdr.store.verbs import DeliveryRow
 from store.conftest import Opener
 from store.world import EXPLICIT, To, push
 
@@ -261,7 +262,8 @@ class LedgerMachine(RuleBasedStateMachine):
         self.store.ledger.settle([Settlement(id_, state) for id_ in ids])
         for id_ in ids:
             before = self.model[id_]
-            if before == "delivered" or (state == "pending" and before in ("held", "parked")):
+            ended = before in ("superseded", "dismissed") and state != "delivered"
+            if before == "delivered" or ended or (state == "pending" and before in ("held", "parked")):
                 continue
             self.model[id_] = state
 
@@ -276,6 +278,39 @@ class LedgerMachine(RuleBasedStateMachine):
         }[verb]
         for id_ in of:
             self.model[id_] = change.get(self.model[id_], self.model[id_])
+
+    @rule(destination=st.sampled_from("ab"))
+    def dismiss(self, destination: str) -> None:
+        chosen = Selection(destination=destination)
+        parked = {row.id for row in self.store.ledger.select(chosen) if row.state == "parked"}
+        assert self.store.ledger.dismiss(chosen) == len(parked)
+        self.model |= dict.fromkeys(parked, "dismissed")
+
+    @rule(destination=st.sampled_from("ab"), recipe=st.sampled_from(["r0", "r1"]))
+    def reroute(self, destination: str, recipe: str) -> None:
+        """Every image is owed to the destination, once, whatever became of it before."""
+        route = To(destination, recipe=recipe).route
+        self.store.ledger.reroute(Selection(), route, frozenset(), only=[destination])
+        rows = self.rows()
+        for row in rows:
+            before = self.model.get(row.id)
+            if before is None:
+                assert row.state in ("pending", "held")
+                assert row.destination == destination
+                self.model[row.id] = row.state
+            elif row.state == "superseded" and before != "superseded":
+                assert before in ("pending", "held", "parked")
+                assert row.destination == destination
+                self.model[row.id] = "superseded"
+        waiting = Counter(
+            row.instance
+            for row in rows
+            if row.destination == destination and row.state in ("pending", "held")
+        )
+        assert set(waiting.values()) <= {1}
+        assert not any(row.destination == destination and row.state == "parked" for row in rows)
+        again = self.store.ledger.reroute(Selection(state="parked"), route, frozenset(), only=[destination])
+        assert again.deliveries == 0
 
     @rule(owner=st.sampled_from(["x", "y"]))
     def release_owner(self, owner: str) -> None:
@@ -296,14 +331,22 @@ class LedgerMachine(RuleBasedStateMachine):
     def nothing_is_lost(self) -> None:
         if not hasattr(self, "store"):
             return
-        rows = self.store.ledger.select(Selection())
+        rows = self.rows()
         assert {row.id: row.state for row in rows} == self.model
-        assert len(rows) == 2 * self.pushed
+        assert len({(row.instance, row.destination) for row in rows}) == 2 * self.pushed
+        assert self.store.counts.parked() == sum(row.state == "parked" for row in rows)
         delivered = self.store.counts.today()["delivered"]
         for destination in "ab":
             numbers = delivered.get(destination, {}).get("CT", {"images": 0})
-            done = [row for row in rows if row.destination == destination and row.state == "delivered"]
+            done = {
+                row.instance for row in rows if row.destination == destination and row.state == "delivered"
+            }
             assert numbers["images"] == len(done)
+
+    def rows(self) -> list[DeliveryRow]:
+        """Every row, those that were superseded as well."""
+        select = self.store.ledger.select
+        return [*select(Selection()), *select(Selection(state="superseded"))]
 
 
 def test_a_random_sequence_of_verbs_loses_nothing(tmp_path_factory: pytest.TempPathFactory) -> None:

@@ -46,6 +46,23 @@ def test_what_is_owed_to_anybody_stays(opener: Opener, state: str) -> None:
     assert store.spool.path(id_).exists()
 
 
+@pytest.mark.parametrize("end", ["dismissed", "superseded"])
+def test_what_nobody_waits_for_any_more_goes(opener: Opener, end: str) -> None:
+    store = opener(router=To("pacs"))
+    id_ = push(store, "1.1")
+    assert store.writer.flush()
+    deliver(store, "parked")
+    if end == "dismissed":
+        store.ledger.dismiss(Selection(state="parked"))
+    else:
+        store.ledger.reroute(Selection(state="parked"), To("pacs").route, frozenset())
+        assert store.retention.purge(time.time() + 1e6, 1) == Purged()
+        deliver(store)
+    assert store.retention.purge(time.time(), 3600) == Purged()
+    assert store.retention.purge(time.time() + 3700, 3600).images == 1
+    assert not store.spool.path(id_).exists()
+
+
 def test_unrouted_images_stay_unless_the_node_says_otherwise(opener: Opener) -> None:
     store = opener(router=To())
     push(store, "1.1")

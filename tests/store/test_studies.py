@@ -63,6 +63,39 @@ def test_late_images_are_an_update(store: Store) -> None:
     assert kinds(due(store)) == [("study.delivered", "pacs", 2, 1)]
 
 
+def test_a_study_whose_rest_is_dismissed_is_complete(store: Store) -> None:
+    for number in range(3):
+        push(store, f"1.{number}")
+    assert store.writer.flush()
+    settle(store, limit=2)
+    settle(store, "parked")
+    assert ("study.parked", "pacs", 3, 0) in kinds(due(store))
+    store.ledger.dismiss(Selection(state="parked"))
+    (event,) = due(store)
+    assert (event.kind, event.images, event.delivered, event.parked) == ("study.delivered", 2, 2, 0)
+
+
+def test_of_a_study_that_is_dismissed_as_a_whole_nothing_is_told(store: Store) -> None:
+    push(store, "1.1")
+    assert store.writer.flush()
+    settle(store, "parked")
+    store.ledger.dismiss(Selection(state="parked"))
+    assert [event.kind for event in due(store)] == ["study.received"]
+
+
+def test_the_promise_that_replaced_another_speaks_for_its_image(store: Store) -> None:
+    for number in range(2):
+        push(store, f"1.{number}")
+    assert store.writer.flush()
+    settle(store, "parked")
+    due(store)
+    store.ledger.reroute(Selection(state="parked"), To("pacs", recipe="r1").route, frozenset())
+    assert due(store) == []
+    settle(store)
+    (event,) = due(store)
+    assert (event.kind, event.delivered, event.parked) == ("study.delivered", 2, 0)
+
+
 def test_a_parked_image_is_told_and_then_delivered(store: Store) -> None:
     for number in range(2):
         push(store, f"1.{number}")

@@ -4,9 +4,7 @@ import time
 
 import pytest
 
-from mapdr.kernel.item import Header, Routing, Source
 from mapdr.store import Selection, Settlement, Store
-from mapdr.store.headers import MODALITY
 from store.conftest import Opener
 from store.world import To, push
 
@@ -52,7 +50,9 @@ def test_selections(mixed: Store, chosen: Selection, count: int) -> None:
 
 
 def test_an_unknown_state_is_told() -> None:
-    with pytest.raises(ValueError, match="pending, leased, held, parked, delivered, unrouted"):
+    with pytest.raises(
+        ValueError, match="pending, leased, held, parked, delivered, superseded, dismissed, unrouted"
+    ):
         Selection(state="done")
 
 
@@ -77,70 +77,34 @@ def test_parked_rows_are_listed_with_their_reason_and_tried_again(mixed: Store) 
     assert {(row.reason, row.comment) for row in again} == {("", "")}
 
 
-def by_modality(header: Header, source: Source) -> Routing:
-    return Routing((("ct", "r1"),) if header.text(MODALITY) == "CT" else ())
+def park(store: Store, destination: str, limit: int, reason: str = "empty-value") -> None:
+    rows = store.ledger.lease(destination, limit, 60, "n")
+    store.ledger.settle([Settlement(row.id, "parked", reason=reason) for row in rows])
 
 
-def test_images_are_promised_anew(mixed: Store) -> None:
-    wanted = frozenset({MODALITY})
-    done = mixed.ledger.reroute(Selection(), by_modality, wanted)
-    assert (done.images, done.deliveries, done.unrouted, done.missing) == (6, 3, 3, 0)
-    rows = mixed.ledger.lease("ct", 9, 60, "n")
-    assert {(row.batch, row.lane, row.instance.modality) for row in rows} == {(1, 1, "CT")}
-    assert mixed.ledger.reroute(Selection(), by_modality, wanted).deliveries == 0, "still open"
-    mixed.ledger.settle([Settlement(row.id, "delivered") for row in rows])
-    assert mixed.ledger.reroute(Selection(modality="CT"), by_modality, wanted).deliveries == 3
-    assert {row.batch for row in mixed.ledger.lease("ct", 9, 60, "n")} == {2}
+def test_what_is_dismissed_is_neither_parked_nor_sent_and_stays_on_record(mixed: Store) -> None:
+    park(mixed, "a", 4)
+    park(mixed, "b", 2, "refused")
+    assert mixed.ledger.parked_recipes(Selection()) == {"r0": 6}
+    assert mixed.ledger.dismiss(Selection(destination="a")) == 4
+    assert mixed.ledger.dismiss(Selection(destination="a")) == 0, "pending rows are not dismissed"
+    assert mixed.counts.parked() == 2
+    assert mixed.counts.pending() == 6
+    assert mixed.ledger.parked_recipes(Selection()) == {"r0": 2}
+    rows = mixed.ledger.select(Selection(state="dismissed"))
+    assert {(row.reason, row.comment) for row in rows} == {
+        ("dismissed by the operator", "it was parked: empty-value")
+    }
+    assert all(row.settled_at is not None and row.settled_at <= time.time() for row in rows)
+    assert {row.last.reason for row in rows if row.last} == {"empty-value"}
+    assert mixed.ledger.retry(Selection(destination="a")) == 2, "only those that are pending"
+    assert mixed.counts.today()["delivered"] == {}
 
 
-def test_a_reroute_may_be_for_some_destinations_only(mixed: Store) -> None:
-    route = To("x", "y").route
-    assert (
-        mixed.ledger.reroute(Selection(study_instance_uid="9.0"), route, frozenset(), only=["y"]).deliveries
-        == 2
-    )
-    assert [queue.destination for queue in mixed.counts.queues()] == ["a", "b", "y"]
-
-
-def test_images_are_chosen_by_their_deliveries(mixed: Store) -> None:
-    rows = mixed.ledger.lease("a", 2, 60, "n")
-    mixed.ledger.settle([Settlement(row.id, "parked", reason="x") for row in rows])
-    done = mixed.ledger.reroute(Selection(destination="a", state="parked"), To("c").route, frozenset())
-    assert (done.images, done.deliveries) == (2, 2)
-
-
-def test_unrouted_images_find_their_way(opener: Opener) -> None:
-    store = opener(router=To())
-    push(store, "1.1")
-    push(store, "1.2")
-    assert store.writer.flush()
-    done = store.ledger.reroute(Selection(state="unrouted"), To("pacs").route, frozenset())
-    assert (done.images, done.deliveries) == (2, 2)
-    assert store.counts.unrouted() == 0
-    assert {row.batch for row in store.ledger.lease("pacs", 9, 60, "n")} == {0}
-
-
-def test_what_was_purged_is_told_as_missing(store: Store) -> None:
-    push(store, "1.1")
-    lost = push(store, "1.2")
-    assert store.writer.flush()
-    rows = store.ledger.lease("pacs", 9, 60, "n")
-    store.ledger.settle([Settlement(row.id, "delivered") for row in rows if row.instance.id != lost])
-    assert store.retention.purge(time.time() + 100, 1).images == 1
-    store.spool.path(lost).unlink()
-    done = store.ledger.reroute(Selection(), To("c").route, frozenset())
-    assert (done.images, done.deliveries, done.missing) == (0, 0, 2)
-
-
-def test_rows_of_a_purged_image_are_not_promised(store: Store) -> None:
-    push(store, "1.1")
-    assert store.writer.flush()
-
-    def route_while_purging(header: Header, source: Source) -> Routing:
-        store.ledger.settle(
-            [Settlement(row.id, "delivered") for row in store.ledger.lease("pacs", 9, 60, "n")]
-        )
-        assert store.retention.purge(time.time() + 100, 1).images == 1
-        return Routing((("c", "r0"),))
-
-    assert store.ledger.reroute(Selection(), route_while_purging, frozenset()).deliveries == 0
+def test_only_the_receivers_success_changes_a_dismissed_row(mixed: Store) -> None:
+    park(mixed, "a", 2)
+    mixed.ledger.dismiss(Selection())
+    one, two = mixed.ledger.select(Selection(state="dismissed"))
+    mixed.ledger.settle([Settlement(one.id, "pending"), Settlement(two.id, "delivered", status=0)])
+    states = {row.id: row.state for row in mixed.ledger.select(Selection(deliveries=(one.id, two.id)))}
+    assert states == {one.id: "dismissed", two.id: "delivered"}

@@ -1,0 +1,177 @@
+"""Promising anew: what today's rules say, and what becomes of the promises that stood before."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+
+import pytest
+
+from mapdr.kernel.item import Header, Routing, Source
+from mapdr.store import Selection, Settlement, Store
+from mapdr.store.headers import MODALITY
+from mapdr.store.overview import Overview
+from store.conftest import Opener
+from store.world import To, push
+
+NOTHING: frozenset[tuple[int, ...]] = frozenset()
+
+
+@pytest.fixture
+def mixed(opener: Opener) -> Store:
+    """Six images: CT and MR by turns, in three studies, for two destinations."""
+    store = opener(router=To("a", "b"))
+    for number in range(6):
+        push(store, f"1.{number}", study=f"9.{number % 3}", modality="CT" if number % 2 else "MR")
+    assert store.writer.flush()
+    return store
+
+
+def settle(store: Store, destination: str, state: str, limit: int = 99) -> None:
+    rows = store.ledger.lease(destination, limit, 60, "n")
+    store.ledger.settle([Settlement(row.id, state, reason="empty-value") for row in rows])
+
+
+def states(store: Store, destination: str) -> Counter[str]:
+    found = store.ledger.select(Selection(destination=destination))
+    return Counter(row.state for row in found)
+
+
+def by_modality(header: Header, source: Source) -> Routing:
+    return Routing((("ct", "r1"),) if header.text(MODALITY) == "CT" else ())
+
+
+def test_images_are_promised_anew(mixed: Store) -> None:
+    wanted = frozenset({MODALITY})
+    done = mixed.ledger.reroute(Selection(), by_modality, wanted)
+    assert (done.images, done.deliveries, done.unrouted, done.missing) == (6, 3, 3, 0)
+    rows = mixed.ledger.lease("ct", 9, 60, "n")
+    assert {(row.batch, row.lane, row.instance.modality) for row in rows} == {(1, 1, "CT")}
+    assert mixed.ledger.reroute(Selection(), by_modality, wanted).deliveries == 0, "still open"
+    mixed.ledger.settle([Settlement(row.id, "delivered") for row in rows])
+    assert mixed.ledger.reroute(Selection(modality="CT"), by_modality, wanted).deliveries == 3
+    assert {row.batch for row in mixed.ledger.lease("ct", 9, 60, "n")} == {2}
+
+
+def test_a_reroute_may_be_for_some_destinations_only(mixed: Store) -> None:
+    route = To("x", "y").route
+    assert (
+        mixed.ledger.reroute(Selection(study_instance_uid="9.0"), route, frozenset(), only=["y"]).deliveries
+        == 2
+    )
+    assert [queue.destination for queue in mixed.counts.queues()] == ["a", "b", "y"]
+
+
+def test_images_are_chosen_by_their_deliveries(mixed: Store) -> None:
+    rows = mixed.ledger.lease("a", 2, 60, "n")
+    mixed.ledger.settle([Settlement(row.id, "parked", reason="x") for row in rows])
+    done = mixed.ledger.reroute(Selection(destination="a", state="parked"), To("c").route, frozenset())
+    assert (done.images, done.deliveries) == (2, 2)
+
+
+def test_unrouted_images_find_their_way(opener: Opener) -> None:
+    store = opener(router=To())
+    push(store, "1.1")
+    push(store, "1.2")
+    assert store.writer.flush()
+    done = store.ledger.reroute(Selection(state="unrouted"), To("pacs").route, frozenset())
+    assert (done.images, done.deliveries) == (2, 2)
+    assert store.counts.unrouted() == 0
+    assert {row.batch for row in store.ledger.lease("pacs", 9, 60, "n")} == {0}
+
+
+def test_what_was_purged_is_told_as_missing(store: Store) -> None:
+    push(store, "1.1")
+    lost = push(store, "1.2")
+    assert store.writer.flush()
+    rows = store.ledger.lease("pacs", 9, 60, "n")
+    store.ledger.settle([Settlement(row.id, "delivered") for row in rows if row.instance.id != lost])
+    assert store.retention.purge(time.time() + 100, 1).images == 1
+    store.spool.path(lost).unlink()
+    done = store.ledger.reroute(Selection(), To("c").route, frozenset())
+    assert (done.images, done.deliveries, done.missing) == (0, 0, 2)
+
+
+def test_rows_of_a_purged_image_are_not_promised(store: Store) -> None:
+    push(store, "1.1")
+    assert store.writer.flush()
+
+    def route_while_purging(header: Header, source: Source) -> Routing:
+        store.ledger.settle(
+            [Settlement(row.id, "delivered") for row in store.ledger.lease("pacs", 9, 60, "n")]
+        )
+        assert store.retention.purge(time.time() + 100, 1).images == 1
+        return Routing((("c", "r0"),))
+
+    assert store.ledger.reroute(Selection(), route_while_purging, frozenset()).deliveries == 0
+
+
+def test_what_is_parked_is_promised_by_todays_rules_and_its_old_row_ends(mixed: Store) -> None:
+    settle(mixed, "a", "parked")
+    settle(mixed, "b", "delivered")
+    corrected = To("a", "b", recipe="r1").route
+    parked = Selection(state="parked")
+    done = mixed.ledger.reroute(parked, corrected, NOTHING)
+    assert (done.images, done.deliveries, done.superseded, done.still_parked) == (6, 6, 6, 0)
+    assert mixed.counts.parked() == 0
+    assert states(mixed, "a") == {"pending": 6}
+    assert states(mixed, "b") == {"delivered": 6}, "they were not chosen, and are not delivered twice"
+    assert {row.recipe for row in mixed.ledger.lease("a", 1, 60, "n")} == {"r1"}
+    again = mixed.ledger.reroute(parked, corrected, NOTHING)
+    assert (again.images, again.deliveries) == (0, 0)
+    settle(mixed, "a", "delivered")
+    assert mixed.ledger.reroute(parked, corrected, NOTHING).images == 0
+    old = mixed.ledger.select(Selection(state="superseded"))
+    assert Counter((row.destination, row.reason, row.batch) for row in old) == {("a", "empty-value", 0): 6}
+    studies = Overview(mixed.database, mixed.words).studies(Selection())
+    assert all("superseded" not in row.destinations["a"] for row in studies)
+
+
+def test_a_promise_that_waits_is_replaced_and_not_doubled(mixed: Store) -> None:
+    done = mixed.ledger.reroute(Selection(), To("a", recipe="r1").route, NOTHING)
+    assert (done.deliveries, done.superseded) == (6, 6)
+    assert states(mixed, "a") == {"pending": 6}
+    assert states(mixed, "b") == {"pending": 6}, "today's rules do not name it; its promise stands"
+
+
+def test_what_was_on_hold_stays_on_hold(mixed: Store) -> None:
+    mixed.ledger.hold(Selection(destination="a"))
+    mixed.ledger.reroute(Selection(), To("a", recipe="r1").route, NOTHING)
+    assert states(mixed, "a") == {"held": 6}
+    assert mixed.ledger.lease("a", 9, 60, "n") == []
+
+
+def test_what_is_being_sent_ends_as_it_will(mixed: Store) -> None:
+    (leased,) = mixed.ledger.lease("a", 1, 60, "n")
+    mixed.ledger.reroute(Selection(destination="a"), To("a", recipe="r1").route, NOTHING)
+    assert states(mixed, "a") == {"pending": 6, "leased": 1}
+    mixed.ledger.settle([Settlement(leased.id, "delivered", status=0)])
+    assert states(mixed, "a") == {"pending": 6, "delivered": 1}
+
+
+def test_parked_rows_whose_destination_is_gone_are_told_and_stay(mixed: Store) -> None:
+    settle(mixed, "a", "parked", 2)
+    done = mixed.ledger.reroute(Selection(state="parked"), To("b", "c").route, NOTHING)
+    assert (done.deliveries, done.superseded, done.still_parked) == (2, 0, 2), "c is new to them"
+    settle(mixed, "c", "delivered")
+    again = mixed.ledger.reroute(Selection(state="parked"), To("b", "c").route, NOTHING)
+    assert (again.deliveries, again.still_parked) == (0, 2), "c has them already"
+    assert mixed.counts.parked() == 2
+
+
+def test_for_one_destination_nothing_else_is_superseded(mixed: Store) -> None:
+    settle(mixed, "a", "parked")
+    settle(mixed, "b", "parked")
+    done = mixed.ledger.reroute(
+        Selection(state="parked"), To("a", "b", recipe="r1").route, NOTHING, only=["a"]
+    )
+    assert (done.deliveries, done.superseded, done.still_parked) == (6, 6, 0)
+    assert (states(mixed, "a"), states(mixed, "b")) == ({"pending": 6}, {"parked": 6})
+
+
+def test_what_was_dismissed_may_be_promised_anew(mixed: Store) -> None:
+    settle(mixed, "a", "parked")
+    mixed.ledger.dismiss(Selection(state="parked"))
+    done = mixed.ledger.reroute(Selection(state="dismissed"), To("a", "b").route, NOTHING)
+    assert (done.deliveries, done.superseded) == (6, 0)
+    assert states(mixed, "a") == {"pending": 6, "dismissed": 6}
