@@ -16,7 +16,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from mapdr.deliver.backoff import Backoff
@@ -40,10 +40,18 @@ class View:
     failures: int = 0
     since: float | None = None
     retry_at: float | None = None
+    status: int | None = None
+
+
+Told = Callable[[View, View], None]
+"""Is told how the breaker stood, and how it stands."""
 
 
 class Breaker:
-    """Thread-safe. `quick` is the back-off for peers that are away or busy, `slow` for those that reject."""
+    """Thread-safe. `quick` is the back-off for peers that are away or busy, `slow` for those that reject.
+
+    `told` is called after it has opened or closed, without the lock.
+    """
 
     def __init__(
         self,
@@ -52,19 +60,22 @@ class Breaker:
         *,
         clock: Callable[[], float] = time.monotonic,
         wall: Callable[[], float] = time.time,
+        told: Told = lambda before, after: None,
     ) -> None:
         self._quick = quick
         self._slow = slow
         self._clock = clock
         self._wall = wall
+        self._told = told
         self._lock = threading.Lock()
         self._until = 0.0
         self._view = View(State.CLOSED)
 
-    def trip(self, reason: str, comment: str, *, slow: bool = False) -> bool:
+    def trip(self, reason: str, comment: str, *, slow: bool = False, status: int | None = None) -> bool:
         """Open it, longer after each failure in a row; whether it was not open before.
 
-        Several associations that fail together are one failure.
+        Several associations that fail together are one failure. `status` is the answer that opened it, if
+        there was one; `comment` may then be the receiver's own words.
         """
         with self._lock:
             before = self._view
@@ -75,25 +86,27 @@ class Breaker:
             self._until = self._clock() + wait
             now = self._wall()
             since = before.since if before.since is not None else now
-            self._view = View(State.OPEN, reason, comment, failures, since, now + wait)
-            return True
+            after = self._view = View(State.OPEN, reason, comment, failures, since, now + wait, status)
+        self._told(before, after)
+        return True
 
     def trial(self) -> None:
         """Let a few images try, after the wait; the next failure opens it again, for longer."""
         with self._lock:
             if self._view.state is State.OPEN:
-                view = self._view
-                self._view = View(State.TRIAL, view.reason, view.comment, view.failures, view.since)
+                self._view = replace(self._view, state=State.TRIAL, retry_at=None)
 
     def heard(self) -> bool:
         """The receiver answered an image with a final status: all is well; whether it was not before."""
         # Called for every image: the lock is only needed when there is something to change.
-        before = self._view
-        if before.state is State.CLOSED:
+        if self._view.state is State.CLOSED:
             return False
         with self._lock:
-            self._view = View(State.CLOSED)
+            before, after = self._view, View(State.CLOSED)
+            self._view = after
             self._until = 0.0
+        if before.state is not State.CLOSED:
+            self._told(before, after)
         return True
 
     def still_away(self, reason: str, comment: str, *, slow: bool = False) -> None:

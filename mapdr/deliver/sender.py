@@ -133,8 +133,7 @@ class Sender:
                 desk.wake()
         elif not (lost and stale) and not desk.stopping.is_set():
             reason = "no-answer" if lost else "receiver-busy"
-            if desk.breaker.trip(reason, outcome.comment):
-                desk.watch.emit("destination.waits", destination=desk.name, reason=reason)
+            desk.breaker.trip(reason, outcome.comment, status=outcome.status)
             desk.wake()
 
     def _conclude(
@@ -187,8 +186,7 @@ class Sender:
         if others:
             self._limited += 1
             return
-        if desk.breaker.trip(reason, comment, slow=slow):
-            desk.watch.emit("destination.waits", destination=desk.name, reason=reason)
+        desk.breaker.trip(reason, comment, slow=slow)
 
     def _no_session(self, slot: Slot) -> None:
         """The row keeps the reason in sight, and no attempt of it is used up."""

@@ -17,7 +17,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Iterable, Sequence
 from concurrent.futures import Future
 from typing import Protocol
@@ -114,7 +114,7 @@ class Deliverer:
         self._tick = tick
         self._retry = egress.retry if isinstance(egress, Retries) else Retry()
         self._settler = Settler(destination, ledger, self._written)
-        self._breaker = Breaker(*breaker_delays(self._retry))
+        self._breaker = Breaker(*breaker_delays(self._retry), told=self._stands)
         self._desk = Desk(
             name=destination,
             egress=egress,
@@ -342,17 +342,42 @@ class Deliverer:
                     describe(error),
                 )
 
+    def _stands(self, before: View, after: View) -> None:
+        """Tell when the destination begins to wait, waits for another reason, or takes images again."""
+        if after.state is State.CLOSED:
+            since = before.since if before.since is not None else time.time()
+            self._watch.emit(
+                "destination.back", destination=self.destination, seconds=round(time.time() - since, 1)
+            )
+        elif (after.reason, after.status) != (before.reason, before.status):
+            facts: dict[str, object] = {"destination": self.destination, "reason": after.reason}
+            # With a status the comment is the receiver's, and may quote a value of the image.
+            facts |= {"comment": after.comment} if after.status is None else {"status": after.status}
+            self._watch.emit("destination.waits", **facts)
+
     def _taken(self) -> None:
         if (self._starved and len(self._lanes) < self._chunk) or self._backlog:
             self._starved = False
             self._signal.set()
 
     def _written(self, results: list[Result]) -> None:
+        self._tell_parked(results)
         soon = time.time() + self._tick
         if any(
             isinstance(row, Return) or (row.state == "pending" and row.not_before <= soon) for row in results
         ):
             self.wake()
+
+    def _tell_parked(self, results: Iterable[Result]) -> None:
+        parked = Counter(
+            (row.reason, row.status)
+            for row in results
+            if isinstance(row, Settlement) and row.state == "parked"
+        )
+        for (reason, status), images in parked.items():
+            self._watch.emit(
+                "images.parked", destination=self.destination, reason=reason, status=status, images=images
+            )
 
 
 def breaker_delays(retry: Retry) -> tuple[Backoff, Backoff]:

@@ -171,8 +171,6 @@ class Node:
         self._site_key = site_key(node.data)
         self._use(self._loaded, plan)
         self.recovered = store.recover(self._rules_for)
-        if self.recovered != Recovered():
-            log.info("recovered: %s", self.recovered)
         store.writer.on_commit = self.wake
         self._pool = ThreadPoolExecutor(node.workers, thread_name_prefix="prepare")
         self._preparer = Preparer(
@@ -297,6 +295,7 @@ def _view(deliverer: Deliverer) -> Mapping[str, Any]:
         "failures": view.failures,
         "since": view.since,
         "retry_at": view.retry_at,
+        "status": view.status,
     }
 
 

@@ -90,7 +90,15 @@ class Notifier:
         )
         for event in told:
             name = event_name(event)
-            self._watch.emit(name, study=event.study, destination=event.destination, images=event.images)
+            self._watch.emit(name, study=event.study, **_facts(name, event))
             for hook, config in self._hooks.items():
                 if name in config.on:
                     self._senders[hook].wake()
+
+
+def _facts(name: str, event: StudyEvent) -> dict[str, object]:
+    if name == "delivery.parked":
+        return {"destination": event.destination, "images": event.parked, "reason": event.reason}
+    if name == "study.delivered":
+        return {"destination": event.destination, "images": event.images}
+    return {"images": event.images}

@@ -113,15 +113,13 @@ class Session:
             return
         self._source = Source(self._receiver, request.calling_ae, request.called_ae, str(self.address))
         accepted = link.accept(request)
-        self._watch.emit(
-            "association.opened",
-            receiver=self._receiver,
-            association=self._name,
-            calling_ae=request.calling_ae,
-            address=str(self.address),
-            contexts=accepted,
+        log.debug(
+            "%s: association with %r at %s, %d contexts",
+            self._name,
+            request.calling_ae,
+            self.address,
+            accepted,
         )
-        log.debug("%s: association with %s, %d contexts", self._name, self.address, accepted)
         while not self._stopping:
             message = link.read_message(self._limits.network_timeout)
             if message is None:
@@ -170,7 +168,14 @@ class Session:
         if code and code not in self._told:
             # A full disk refuses thousands: the first of an association is said, all are counted.
             self._told.add(code)
-            log.warning("%s: an object was refused: 0x%04X %s", self._name, code, comment)
+            self._watch.emit(
+                "images.refused",
+                receiver=self._receiver,
+                peer=self._peer(),
+                status=code,
+                cause=comment,
+            )
+            log.warning("%s: an object of %s was refused: 0x%04X %s", self._name, self._peer(), code, comment)
 
     def _take(self, link: Acceptor, context: int, command: dimse.Command) -> None:
         """Move one object from the wire into the store, safely. Raises Refused."""
@@ -195,11 +200,18 @@ class Session:
 
     def _report(self, outcome: str, cause: str) -> None:
         self._watch.count(f"receive.{self._receiver}.{outcome}")
-        self._watch.emit(
-            f"association.{outcome}", receiver=self._receiver, association=self._name, cause=cause
-        )
+        if not self._stopping:
+            # Without the association's own name: the same trouble of the same peer is shown once.
+            self._watch.emit(
+                f"association.{outcome}", receiver=self._receiver, peer=self._peer(), cause=cause
+            )
         level = logging.DEBUG if self._stopping else logging.ERROR if outcome == "failed" else logging.WARNING
-        log.log(level, "%s: %s: %s", self._name, self.address, cause)
+        log.log(level, "%s: %s: %s", self._name, self._peer(), cause)
+
+    def _peer(self) -> str:
+        """Who is there: its AE title, once it has told it and was accepted, and its address."""
+        title = self._source.calling_ae
+        return f"{title} at {self.address}" if title else str(self.address)
 
 
 def _uid(command: dimse.Command, name: str, code: int) -> str:

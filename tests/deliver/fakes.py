@@ -277,6 +277,7 @@ def delivering(
     *,
     tick: float = 0.05,
     stop: float = 2.0,
+    watch: Watch | None = None,
     **settings: float,
 ) -> Iterator[Deliverer]:
     """A running deliverer for destination "pacs"; stopped at the end, with every thread gone."""
@@ -284,7 +285,7 @@ def delivering(
     made = chain or FakeChain()
     preparer = Preparer(ledger, lambda steps: made, pool)
     deliverer = Deliverer(
-        "pacs", egress, ledger, preparer, owner="node", watch=Watch(), tick=tick, **settings
+        "pacs", egress, ledger, preparer, owner="node", watch=watch or Watch(), tick=tick, **settings
     )
     before = set(threading.enumerate())
     deliverer.start()

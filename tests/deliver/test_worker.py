@@ -29,6 +29,7 @@ from mapdr.deliver.breaker import State
 from mapdr.kernel.errors import Permanent, Temporary
 from mapdr.kernel.item import Instance, Outcome, Payload, Verdict
 from mapdr.kernel.retry import Retry
+from mapdr.kernel.watch import Watch
 from mapdr.testing.wait import until
 
 
@@ -135,6 +136,42 @@ def test_a_peer_that_is_away_costs_probes_and_no_attempts() -> None:
         assert connects <= 2
         away.clear()
         assert settled(ledger) == {"delivered": 500}
+
+
+def test_a_destination_tells_when_it_goes_and_when_it_is_back() -> None:
+    ledger, egress, watch = FakeLedger(), FakeEgress(), Watch()
+    away = threading.Event()
+    away.set()
+
+    def refuse() -> None:
+        if away.is_set():
+            raise Temporary("connection refused")
+
+    egress.refuse = refuse
+    egress.echo = lambda: LOST if away.is_set() else OK
+    ledger.add(5)
+    with delivering(ledger, egress, watch=watch):
+        until(lambda: egress.probes >= 3, 10)
+        away.clear()
+        assert settled(ledger) == {"delivered": 5}
+        until(lambda: len(watch.recent()) >= 2, 5)
+    gone, back = watch.recent()
+    assert (gone.kind, back.kind) == ("destination.waits", "destination.back")
+    assert gone.facts == {"destination": "pacs", "reason": "unreachable", "comment": "connection refused"}
+
+
+def test_parked_images_are_told_with_count_and_status_and_without_the_receivers_words() -> None:
+    ledger, watch = FakeLedger(), Watch()
+    ledger.add(7)
+    with delivering(ledger, FakeEgress(lambda payload, session: FAULT), watch=watch):
+        assert settled(ledger) == {"parked": 7}
+        until(lambda: watch.recent() and watch.recent()[-1].facts["images"] == 7, 5)
+    (parked,) = watch.recent()
+    facts = {key: value for key, value in parked.facts.items() if key != "times"}
+    assert (parked.kind, facts) == (
+        "images.parked",
+        {"destination": "pacs", "reason": "refused", "status": 0xC000, "images": 7},
+    )
 
 
 def test_an_unknown_ae_title_opens_the_breaker_and_the_rows_stay_with_the_reason_in_sight() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 
 from mapdr.kernel.watch import Watch
 
@@ -58,3 +59,27 @@ def test_the_last_events_are_kept():
     for kind in ("a", "b", "c"):
         watch.emit(kind)
     assert [event.kind for event in watch.recent()] == ["b", "c"]
+
+
+def test_what_comes_again_is_kept_once_with_its_times_and_sums():
+    watch = Watch()
+    watch.emit("first")
+    for number in (2, 3, 4):
+        watch.emit("images.parked", destination="pacs", images=number)
+        watch.emit("association.lost", peer="CT1")
+    watch.emit("images.parked", destination="other", images=1)
+    kept = [(event.kind, dict(event.facts)) for event in watch.recent()]
+    assert kept == [
+        ("first", {}),
+        ("images.parked", {"destination": "pacs", "images": 9, "times": 3}),
+        ("association.lost", {"peer": "CT1", "times": 3}),
+        ("images.parked", {"destination": "other", "images": 1}),
+    ]
+
+
+def test_what_comes_again_much_later_is_another_event():
+    watch = Watch(fold=0.0)
+    watch.emit("a")
+    time.sleep(0.001)
+    watch.emit("a")
+    assert [dict(event.facts) for event in watch.recent()] == [{}, {}]
