@@ -64,6 +64,27 @@ def summary(state: State, *, width: int, glyphs: Glyphs = UNICODE) -> Renderable
     return Group(*parts)
 
 
+def farewell(state: State, *, width: int, glyphs: Glyphs = UNICODE) -> RenderableType:
+    """How things stand when a node has ended: its counts of today, and what needs attention."""
+    parts: list[RenderableType] = [_header(state, width, glyphs)[0]]
+    parts += [_attention_line(item, glyphs) for item in state["attention"]]
+    parts.append(Text(f"today: {counts_line(state)}"))
+    return Group(*parts)
+
+
+def counts_line(state: State) -> str:
+    """Today's counts in one line, without the time."""
+    received = _total(state["today"]["received"].values())["images"]
+    delivered = sum(_total(counts.values())["images"] for counts in state["today"]["delivered"].values())
+    parts = [
+        f"received {words.count(received)}",
+        f"delivered {words.count(delivered)}",
+        f"waiting {words.count(state['pending'])}",
+    ]
+    parts += [f"{word} {words.count(state[word])}" for word in ("parked", "unrouted") if state[word]]
+    return words.plain("; ".join(parts))
+
+
 def _shown(rows: int, room: int) -> int:
     """How many of `rows` fit in `room` lines, leaving one to say that there are more."""
     return rows if rows <= room else max(1, room - 1)

@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.live import Live
 
 from mapdr_cli import words
-from mapdr_cli.dashboard import State, dashboard
+from mapdr_cli.dashboard import State, counts_line, dashboard
 from mapdr_cli.terminal import glyphs
 
 Gather = Callable[[], dict[str, Any]]
@@ -56,16 +56,9 @@ def follow_plain(
 
 
 def line(state: State) -> str:
-    """The state in one line, without the time."""
-    received = sum(numbers["images"] for numbers in state["today"]["received"].values())
-    delivered = sum(
-        numbers["images"] for counts in state["today"]["delivered"].values() for numbers in counts.values()
-    )
-    parts = [
-        f"received {words.count(received)}",
-        f"delivered {words.count(delivered)}",
-        f"waiting {words.count(state['pending'])}",
-    ]
-    parts += [f"{word} {words.count(state[word])}" for word in ("parked", "unrouted") if state[word]]
+    """The state in one line, without the time: how the node stands, if not well, counts and troubles."""
+    stands = state["node"]["state"]
+    parts = [] if stands == "running" else [f"the node is {stands}"]
+    parts.append(counts_line(state))
     parts += [item["text"] for item in state["attention"] if item["level"] == "bad"]
     return words.plain("; ".join(parts))

@@ -13,20 +13,25 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
+from typing import Any
 
 import click
 from click.exceptions import Exit
+from rich.console import Console
 
 from mapdr.kernel.errors import MapdrError
 from mapdr.kernel.plan import Plan
 from mapdr.kernel.registry import Registry
 from mapdr.node.assembly import DRAIN, Node, plan_file
+from mapdr.store.recover import Recovered
 from mapdr_cli import words
 from mapdr_cli.access import Access
 from mapdr_cli.check import show_problems
+from mapdr_cli.dashboard import farewell
+from mapdr_cli.journal import Journal
 from mapdr_cli.live import follow, line
 from mapdr_cli.options import config_option
-from mapdr_cli.terminal import console
+from mapdr_cli.terminal import console, glyphs
 
 log = logging.getLogger("mapdr.run")
 
@@ -34,6 +39,8 @@ FORMAT = "%(asctime)s %(levelname)-7s %(message)s"
 LOG_BYTES, LOG_FILES = 10 * 1000**2, 5
 SWITCH = 0.0005
 """Seconds that a thread may keep the interpreter while others wait for it."""
+LOOK = 2.0
+"""Seconds between two looks at what needs attention."""
 REPORT = 60.0
 """Seconds between two lines of counts in the log, if they have changed."""
 TICK = 0.5
@@ -71,19 +78,24 @@ def run(config: Path, plain: bool, verbose: bool, drain: float) -> None:
     # with one sender of small images: a tenth more images than with the default of 5 ms.
     sys.setswitchinterval(SWITCH)
     node = Node(loaded, plan, registry, base=config.parent)
+    journal = Journal()
+    node.watch.observe(journal)
     with _asked_to_end() as ended:
         _start(node)
         _reload_when_asked(node, config)
         try:
             _greet(node)
-            if drawn:
-                _draw(plan, ended)
-            else:
-                _report(plan, ended)
+            _watch(plan, journal, ended, drawn)
         finally:
-            log.info("draining, for at most %s", words.duration(drain))
+            text = f"draining, for at most {words.duration(drain)}"
+            log.info("%s", text)
+            if drawn:
+                out.print(f"mapdr: {text}")
             node.stop(time.monotonic() + drain)
+            journal.flush(at_once=True)
             log.info("stopped")
+            if drawn:
+                _part(plan, out)
 
 
 def _start(node: Node) -> None:
@@ -105,7 +117,8 @@ def _reload_when_asked(node: Node, config: Path) -> None:
         problems = node.reload(config)
         for problem in problems:
             log.error("%s", problem)
-        log.info("the configuration was %s", "refused, the old one stays" if problems else "read again")
+        if problems:
+            log.error("the configuration was refused, the old one stays")
 
     if hasattr(signal, "SIGHUP"):
         signal.signal(signal.SIGHUP, lambda *_: threading.Thread(target=reload, name="reload").start())
@@ -119,32 +132,68 @@ def _greet(node: Node) -> None:
         title, host = getattr(config, "ae_title", planned.factory.type), getattr(config, "host", "")
         log.info("receiver %s listens as %s on %s:%s", name, title, host, port)
     log.info("destinations: %s", ", ".join(plan.destinations) or "none")
+    for text in recovery(node.recovered):
+        log.warning("%s", text)
     if plan.node.durability != "power-loss":
         log.warning("durability is process-crash: a power cut may lose acknowledged images")
 
 
-def _draw(plan: Plan, ended: threading.Event) -> None:
+def recovery(found: Recovered) -> list[str]:
+    """What the last end of the node left behind and the start put in order, in words."""
+    told = (
+        (found.parts, "unfinished object was removed", "unfinished objects were removed"),
+        (found.leftovers, "file that nobody is owed was removed", "files that nobody is owed were removed"),
+        (found.indexed, "image of the spool came into the index", "images of the spool came into the index"),
+        (found.unreadable, "file of the spool cannot be read", "files of the spool cannot be read"),
+        (found.leases, "delivery was under way", "deliveries were under way"),
+    )
+    return [f"put in order at start: {words.many(number, *forms)}" for number, *forms in told if number]
+
+
+def _watch(plan: Plan, journal: Journal, ended: threading.Event, drawn: bool) -> None:
+    """Draw or wait until the end is asked for; either way the log gets what there is to say."""
     access = Access(plan)
+    report = Report(journal)
     try:
-        follow(console(), access.gather, ended.is_set, rest=ended)
+        if drawn:
+            follow(console(), lambda: report.told(access.gather()), ended.is_set, rest=ended)
+            return
+        due = 0.0
+        while not ended.wait(TICK):
+            journal.flush()
+            if time.monotonic() >= due:
+                report.told(access.gather())
+                due = time.monotonic() + LOOK
     finally:
         access.close()
 
 
-def _report(plan: Plan, ended: threading.Event) -> None:
-    """A line of counts a minute while something changes."""
-    access = Access(plan)
-    last = ""
-    due = time.monotonic() + REPORT
-    try:
-        while not ended.wait(TICK):
-            if time.monotonic() < due:
-                continue
-            due = time.monotonic() + REPORT
-            text = line(access.gather())
-            if text != last:
+class Report:
+    """Writes a line of counts a minute into the log while something changes, and what needs attention."""
+
+    def __init__(self, journal: Journal) -> None:
+        self._journal = journal
+        self._last = ""
+        self._due = time.monotonic() + REPORT
+
+    def told(self, state: dict[str, Any]) -> dict[str, Any]:
+        """The state itself, once the log has what is new in it."""
+        self._journal.flush()
+        self._journal.attention(state["attention"])
+        if time.monotonic() >= self._due:
+            self._due = time.monotonic() + REPORT
+            text = line(state)
+            if text != self._last:
                 log.info("%s", text)
-            last = text
+            self._last = text
+        return state
+
+
+def _part(plan: Plan, out: Console) -> None:
+    """The last word on a screen that was drawn on: how things stand now that the node has ended."""
+    access = Access(plan)
+    try:
+        out.print(farewell(access.gather(), width=out.width, glyphs=glyphs(out)))
     finally:
         access.close()
 

@@ -265,24 +265,32 @@ def _attention(
     for row in destinations:
         if row["state"] == "down":
             waiting = f" ({words.many(row['queue'], 'image')} waiting)" if row["queue"] else ""
-            yield {"level": "bad", "text": f"{row['name']} is down: {row['why']}{waiting}"}
+            yield {"kind": "down", "level": "bad", "text": f"{row['name']} is down: {row['why']}{waiting}"}
     for row in destinations:
         if row["parked"]:
             reasons = ", ".join(
                 f"{word} ({number})" for word, number in sorted(row["parked_reasons"].items())
             )
             text = f"{words.many(row['parked'], 'image')} parked for {row['name']}"
-            yield {"level": "bad", "text": f"{text}: {reasons}" if reasons else text}
+            yield {"kind": "parked", "level": "bad", "text": f"{text}: {reasons}" if reasons else text}
     if facts.disk_free is not None and facts.disk_free < 2 * node.min_free:
         level = "bad" if facts.disk_free < node.min_free else "warn"
-        yield {"level": level, "text": f"{words.size(facts.disk_free)} of disk are free"}
+        yield {"kind": "disk", "level": level, "text": f"{words.size(facts.disk_free)} of disk are free"}
     if state == "silent":
-        yield {"level": "bad", "text": "the node gives no sign of life; is it running?"}
+        yield {"kind": "silent", "level": "bad", "text": "the node gives no sign of life; is it running?"}
     if facts.webhooks.get("parked"):
-        yield {"level": "bad", "text": f"{words.many(facts.webhooks['parked'], 'webhook')} given up"}
+        yield {
+            "kind": "webhook",
+            "level": "bad",
+            "text": f"{words.many(facts.webhooks['parked'], 'webhook')} given up",
+        }
     if facts.unrouted:
-        yield {"level": "warn", "text": f"{words.many(facts.unrouted, 'image')} unrouted: no rule takes them"}
+        yield {
+            "kind": "unrouted",
+            "level": "warn",
+            "text": f"{words.many(facts.unrouted, 'image')} unrouted: no rule takes them",
+        }
     for row in destinations:
         if row["state"] == "held" or row["held"]:
             text = row["why"] if row["state"] == "held" else f"{words.many(row['held'], 'image')} on hold"
-            yield {"level": "warn", "text": f"{row['name']}: {text}"}
+            yield {"kind": "held", "level": "warn", "text": f"{row['name']}: {text}"}

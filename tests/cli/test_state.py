@@ -9,11 +9,12 @@ from typing import Any
 import pytest
 from rich.console import Console
 
+import mapdr
 from mapdr.kernel.plan import Plan
 from mapdr.store.commands import Heartbeat
 from mapdr.store.counts import Queue
 from mapdr_cli.check import examine
-from mapdr_cli.happened import TEXTS, event_line
+from mapdr_cli.happened import SENTENCES, event_line
 from mapdr_cli.live import follow_plain, line
 from mapdr_cli.state import NOTHING, Facts, Rates, compose
 from paper import nodes, states
@@ -151,15 +152,25 @@ def test_rates_are_taken_over_a_window_and_survive_a_restart() -> None:
 
 
 def test_every_known_event_reads_well_and_an_unknown_one_is_shown() -> None:
-    for kind, (level, text) in TEXTS.items():
-        told = event_line({"at": NOW, "kind": kind})
-        assert told["level"] == level
-        assert told["text"] == event_line({"kind": kind})["text"]
-        assert text[0].islower() or text[0] == "{"
+    for kind, known in SENTENCES.items():
+        told = event_line({"at": NOW, "kind": kind, "images": 1})
+        assert told["level"] == known.level
+        assert told["text"]
+        assert "1 images" not in told["text"]
     told = event_line({"at": NOW, "kind": "destination.waits", "destination": "pacs", "reason": "no-answer"})
-    assert told["text"] == "pacs waits: no-answer"
+    assert told["text"] == "pacs is down: no-answer"
+    many = event_line({"kind": "association.lost", "receiver": "r", "peer": "CT1", "cause": "x", "times": 9})
+    assert many["text"] == "r: the association of CT1 was lost: x (9 times)"
     assert event_line({"kind": "new.kind", "number": 3})["text"] == "new.kind: number 3"
     assert "\x1b" not in event_line({"kind": "association.rejected", "cause": "\x1b[2J"})["text"]
+
+
+def test_every_sentence_belongs_to_an_event_that_the_node_emits() -> None:
+    root = Path(mapdr.__file__).parent
+    source = "".join(path.read_text(encoding="utf-8") for path in root.rglob("*.py"))
+    for kind in SENTENCES:
+        association = kind.startswith("association.")
+        assert f'"{kind}"' in source or (association and f'"{kind.partition(".")[2]}"' in source), kind
 
 
 def test_plain_lines_come_only_when_something_changed() -> None:

@@ -1,0 +1,94 @@
+"""The log says what goes wrong and comes right, once, and sums up what comes in numbers."""
+
+from __future__ import annotations
+
+import logging
+
+import pytest
+
+from mapdr.kernel.watch import Watch
+from mapdr.store.recover import Recovered
+from mapdr_cli.journal import SUM_UP, Journal
+from mapdr_cli.run import recovery
+
+
+class Clock:
+    now = 100.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def told(caplog: pytest.LogCaptureFixture) -> _Lines:
+    caplog.set_level(logging.DEBUG, "mapdr.run")
+    return _Lines(caplog)
+
+
+class _Lines:
+    def __init__(self, caplog: pytest.LogCaptureFixture) -> None:
+        self._caplog = caplog
+
+    def take(self) -> list[tuple[str, str]]:
+        lines = [(record.levelname, record.getMessage()) for record in self._caplog.records]
+        self._caplog.clear()
+        return lines
+
+
+def test_a_destination_that_goes_and_comes_back_is_two_lines(told: _Lines) -> None:
+    watch = Watch()
+    watch.observe(Journal())
+    watch.emit("destination.waits", destination="pacs", reason="unreachable", comment="connection refused")
+    watch.emit("destination.waits", destination="pacs", reason="receiver-busy", status=0xA700)
+    watch.emit("destination.back", destination="pacs", seconds=200.0)
+    watch.emit("study.received", study=7, images=3)
+    assert told.take() == [
+        ("ERROR", "pacs is down: connection refused"),
+        ("ERROR", "pacs is down: it answered: out of resources (0xA700)"),
+        ("INFO", "pacs takes images again after 3 min"),
+    ]
+
+
+def test_parked_images_are_said_at_once_and_then_summed_up(told: _Lines) -> None:
+    clock = Clock()
+    journal, watch = Journal(clock=clock), Watch()
+    watch.observe(journal)
+    for _ in range(3):
+        watch.emit("images.parked", destination="pacs", reason="refused", status=0xA900, images=2)
+    watch.emit("images.parked", destination="pacs", reason="value-too-long", status=None, images=1)
+    mismatch = "refused, the data set does not match its SOP class (0xA900)"
+    assert told.take() == [
+        ("ERROR", f"2 images were parked for pacs: {mismatch}"),
+        ("ERROR", "1 image was parked for pacs: value-too-long"),
+    ]
+    journal.flush()
+    assert told.take() == []
+    clock.now += SUM_UP
+    journal.flush()
+    assert told.take() == [("ERROR", f"4 images were parked for pacs: {mismatch}")]
+    watch.emit("images.parked", destination="pacs", reason="refused", status=0xA900, images=5)
+    assert told.take() == []
+    journal.flush(at_once=True)
+    assert told.take() == [("ERROR", f"5 images were parked for pacs: {mismatch}")]
+
+
+def test_what_needs_attention_is_said_when_it_begins_and_when_it_ends(told: _Lines) -> None:
+    journal = Journal()
+    item = {"kind": "unrouted", "level": "warn", "text": "1 image unrouted: no rule takes it"}
+    down = {"kind": "down", "level": "bad", "text": "pacs is down"}
+    journal.attention([item, down])
+    journal.attention([{**item, "text": "9 images unrouted: no rule takes them"}])
+    journal.attention([])
+    assert told.take() == [
+        ("WARNING", "1 image unrouted: no rule takes it"),
+        ("INFO", "no longer so: 9 images unrouted: no rule takes them"),
+    ]
+
+
+def test_what_the_start_put_in_order_is_told_in_words() -> None:
+    assert recovery(Recovered()) == []
+    assert recovery(Recovered(parts=1, indexed=2, leases=3)) == [
+        "put in order at start: 1 unfinished object was removed",
+        "put in order at start: 2 images of the spool came into the index",
+        "put in order at start: 3 deliveries were under way",
+    ]
