@@ -31,6 +31,8 @@ from mapdr.transform.view import PartsView, beginning
 EXPLICIT_LITTLE = "1.2.840.10008.1.2.1"
 BEGINNING = 1 << 14
 """Bytes read of an image at first: the headers of CT and of most MR, CR and US images are shorter."""
+_NATIVE = frozenset(["1.2.840.10008.1.2", EXPLICIT_LITTLE])
+"""Where pixel data has a length. Elsewhere its end must be looked for in the whole file."""
 
 _VERBS = {
     "set": "to",
@@ -125,6 +127,8 @@ class TagEditor:
         """The edited payload if the plan can tell from the first bytes of a spooled file, read at once."""
         part = payload.parts[0] if len(payload.parts) == 1 else None
         if self._plan is None or not isinstance(part, FileSlice):
+            return None
+        if part.length > BEGINNING and payload.transfer_syntax_uid not in _NATIVE:
             return None
         done = self._plan.apply(beginning(part, BEGINNING), part.length, payload.transfer_syntax_uid)
         if done is None:

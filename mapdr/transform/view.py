@@ -85,8 +85,11 @@ class PartsView:
     def _map(self, index: int, part: FileSlice) -> mmap.mmap:
         found = self._maps.get(index)
         if found is None:
-            file = self._stack.enter_context(part.path.open("rb"))
-            found = self._stack.enter_context(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
+            file = os.open(part.path, _READ)
+            try:
+                found = self._stack.enter_context(mmap.mmap(file, 0, access=mmap.ACCESS_READ))
+            finally:
+                os.close(file)
             if len(found) < part.offset + part.length:
                 raise _too_short()
             self._maps[index] = found
