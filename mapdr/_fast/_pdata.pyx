@@ -5,6 +5,8 @@ Only what runs once a PDV is here: taking data sets out of their PDVs, and putti
 else, and everything irregular, is the reference's: it is inherited.
 """
 
+import os
+
 from libc.stdint cimport int64_t, uint32_t
 from libc.string cimport memmove
 
@@ -12,6 +14,39 @@ from mapdr._fast import _pdata_py
 from mapdr.kernel.errors import RemoteProtocolError
 
 BACKEND = "cython"
+
+cdef extern from *:
+    """
+    #ifdef _WIN32
+    static int mapdr_read(const char *path, int64_t offset, unsigned char *to, int64_t size) { return -1; }
+    static int64_t mapdr_send(int socket, const unsigned char *data, int64_t size) { return -1; }
+    #else
+    #include <errno.h>
+    #include <fcntl.h>
+    #include <sys/socket.h>
+    #include <unistd.h>
+    /* Read `size` bytes of a file: 0; the error's number; or -1 when the file ends early. */
+    static int mapdr_read(const char *path, int64_t offset, unsigned char *to, int64_t size) {
+        int error = 0, file = open(path, O_RDONLY | O_CLOEXEC);
+        if (file < 0) return errno;
+        while (size > 0) {
+            ssize_t got = pread(file, to, (size_t)size, (off_t)offset);
+            if (got < 0 && errno == EINTR) continue;
+            if (got <= 0) { error = got ? errno : -1; break; }
+            to += got; offset += got; size -= got;
+        }
+        close(file);
+        return error;
+    }
+    /* One write; -1 for any trouble, which the next attempt will meet again. */
+    static int64_t mapdr_send(int socket, const unsigned char *data, int64_t size) {
+        return send(socket, data, (size_t)size, 0);
+    }
+    #endif
+    """
+    int mapdr_read(const char *path, int64_t offset, unsigned char *to, int64_t size) noexcept nogil
+    int64_t mapdr_send(int socket, const unsigned char *data, int64_t size) noexcept nogil
+
 
 cdef enum Stop:
     DONE = 0
@@ -146,6 +181,9 @@ class Channel(_pdata_py.Channel):
 
     def send_message(self, context, command, parts, length, max_length, pace=None):
         """As `_pdata_py.Channel.send_message`."""
+        if self._plain and pace is None and len(command) + length + 24 <= _pdata_py.BUFFER:
+            if max(len(command), length) + 6 <= max_length:
+                return self._send_whole(context, command, parts, length)
         cdef unsigned char[::1] data
         cdef int64_t used = 0, left = length, most, fit, size, pdus
         cdef int number = context
@@ -186,3 +224,69 @@ class Channel(_pdata_py.Channel):
                     return
         finally:
             source.close()
+
+    def _send_whole(self, context, command, parts, length):
+        """`send_message` for what fits into the buffer as one PDU: its last file is read and all sent at once."""
+        cdef unsigned char[::1] data
+        cdef int64_t used, at, end, offset = 0, size = 0, sent = 0, whole = length
+        cdef int error = 0, number = context, socket = self._sock.fileno()
+        cdef const char *name = NULL
+        out = self._out
+        if not out:
+            out = self._out = bytearray(_pdata_py.BUFFER)
+        data = out
+        view = memoryview(out)
+        head = _pdata_py._fragments(context, command, len(command) + 7)[0]
+        used = len(head)
+        view[:used] = head
+        used += 12
+        end = at = used
+        used += length
+        path = None
+        for part in parts:
+            if not (len(part) if isinstance(part, bytes) else part.length):
+                continue
+            if path is not None:
+                read(path, offset, &data[at], size)
+                path = None
+            at = end
+            size = len(part) if isinstance(part, bytes) else part.length
+            if size > used - end:
+                raise ValueError("a payload's parts are longer than its length")
+            end += size
+            if isinstance(part, bytes):
+                view[at:end] = part
+            else:
+                path, offset = os.fsencode(part.path), part.offset
+        if end != used:
+            raise EOFError(f"a payload's parts ended {used - end} bytes early")
+        if path is not None:
+            name = path
+        with nogil:
+            if name:
+                error = mapdr_read(name, offset, &data[at], size)
+            if not error:
+                wrap(&data[used - whole - 12], 1, whole, whole, number, True)
+                sent = mapdr_send(socket, &data[0], used)
+        if error:
+            fail(error, path)
+        if sent != used:
+            self._unfinished = True
+            self.send(view[max(sent, 0):used])
+        self._unfinished = False
+
+
+cdef read(bytes path, int64_t offset, unsigned char *to, int64_t size):
+    """Read `size` bytes of a file. Raises OSError, EOFError."""
+    cdef const char *name = path
+    cdef int error
+    with nogil:
+        error = mapdr_read(name, offset, to, size)
+    if error:
+        fail(error, path)
+
+
+cdef fail(int error, bytes path):
+    if error < 0:
+        raise EOFError("a payload's file ended early")
+    raise OSError(error, os.strerror(error), os.fsdecode(path))

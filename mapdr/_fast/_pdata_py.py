@@ -95,6 +95,7 @@ class Channel:
         self._unfinished = False
         self._out = bytearray()
         self._quick_ack = _QUICK_ACK is not None and isinstance(sock, socket.socket)
+        self._plain = os.name == "posix" and type(sock) is socket.socket
         set_tick(sock, tick)
 
     # --- in -----------------------------------------------------------------------------------------------

@@ -303,6 +303,39 @@ def pair(grace: float = 0.3, tick: float = 0.02) -> tuple[Channel, socket.socket
     return Channel(near, max_receive=MAX, grace=grace, tick=tick), near, far
 
 
+@settings(max_examples=60)
+@given(st.lists(st.tuples(st.binary(max_size=300), st.booleans()), max_size=5), st.integers(128, 4000))
+def test_a_socket_gets_what_a_tape_gets(parts: list[tuple[bytes, bool]], length: int) -> None:
+    path = SLICES / "sent"
+    path.write_bytes(b"".join(part for part, _ in parts))
+    mixed: list[bytes | FileSlice] = []
+    offset = 0
+    for part, as_file in parts:
+        mixed.append(FileSlice(path, offset, len(part)) if as_file else part)
+        offset += len(part)
+    out, tape = channel([])
+    line, near, far = pair()
+    with tape, near, far:
+        for one in (out, line):
+            one.send_message(3, COMMAND, mixed, offset, length)
+            assert not one.unfinished
+        near.shutdown(socket.SHUT_WR)
+        received = b"".join(iter(lambda: far.recv(65536), b""))
+        assert received == bytes(tape.sent)
+
+
+@pytest.mark.parametrize("name", ["gone", "short"])
+def test_a_small_file_that_cannot_be_read_sends_nothing(tmp_path: Path, name: str) -> None:
+    (tmp_path / "short").write_bytes(bytes(7))
+    line, near, far = pair()
+    with near, far:
+        with pytest.raises((FileNotFoundError, EOFError)):
+            line.send_message(3, COMMAND, (FileSlice(tmp_path / name, 0, 8),), 8, MAX)
+        assert not line.unfinished
+        near.shutdown(socket.SHUT_WR)
+        assert not far.recv(1)
+
+
 def test_silence_times_out() -> None:
     line, near, far = pair()
     with near, far:
