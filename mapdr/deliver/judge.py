@@ -32,6 +32,9 @@ class Decision:
     syntax: str | None = None
 
 
+_DELIVERED = Decision("delivered")
+
+
 def judge(
     delivery: Delivery, outcome: Outcome, retry: Retry, *, losses: int, now: float, fallback: str = ""
 ) -> Decision:
@@ -42,7 +45,7 @@ def judge(
     hold up the rest. `fallback` is the next transfer syntax, if the receiver takes one.
     """
     if outcome.verdict is Verdict.DELIVERED:
-        return Decision("delivered")
+        return _DELIVERED
     if outcome.verdict is Verdict.SYNTAX_REFUSED:
         if fallback:
             return Decision("pending", "syntax-refused", now, count_attempt=False, syntax=fallback)

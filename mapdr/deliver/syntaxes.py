@@ -25,6 +25,7 @@ class Syntaxes:
         self._clock = clock
         self._lock = threading.Lock()
         self._recent: OrderedDict[Need, None] = OrderedDict()
+        self._latest: Need | None = None
         self._instead: dict[Need, tuple[str, float]] = {}
 
     def recent(self) -> list[Need]:
@@ -34,7 +35,10 @@ class Syntaxes:
 
     def needed(self, need: Need) -> None:
         """An image stands ready in this syntax."""
+        if need == self._latest:
+            return
         with self._lock:
+            self._latest = need
             self._recent[need] = None
             self._recent.move_to_end(need)
             while len(self._recent) > REMEMBERED:

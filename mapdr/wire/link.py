@@ -282,5 +282,7 @@ def _raise_rejection(reject: pdu.AssociateReject) -> NoReturn:
 
 def _comment(value: bytes) -> str:
     """A peer's error comment as one printable line of at most 64 characters (PS3.7, annex C.4)."""
+    if not value:
+        return ""
     text = value[:64].decode("ascii", "replace").strip(" \0")
     return "".join(character if character.isprintable() else "?" for character in text)

@@ -8,6 +8,7 @@ as bit masks.
 from __future__ import annotations
 
 from enum import StrEnum
+from functools import lru_cache
 
 from mapdr.kernel.item import Outcome, Verdict
 
@@ -104,6 +105,7 @@ def meaning(status: int) -> str:
     return f"{_entry(status)[1]} (0x{status:04X})"
 
 
+@lru_cache(maxsize=256)
 def outcome(status: int, comment: str = "") -> Outcome:
     """The Outcome of a C-STORE that the receiver answered; its comment, or else the meaning of its status."""
     class_ = kind(status)
