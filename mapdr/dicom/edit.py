@@ -90,7 +90,10 @@ class Copy:
 
 @dataclass(frozen=True, slots=True)
 class Prefix:
-    """Put `text` before each value that does not begin with it; `if_empty` is for absent and empty ones."""
+    """Put `text` before each value that does not begin with it; where there is no value, do nothing.
+
+    `if_empty`: what to do when a placeholder of `text` is empty in this image, as in Set.
+    """
 
     path: EditPath
     text: Template
@@ -368,22 +371,21 @@ def _copy(document: Document, edit: Copy) -> None:
 
 
 def _affix(document: Document, edit: Prefix | Suffix) -> None:
-    text = _render(document, edit.text)
-    levels = document.levels(edit.path, create=False)
-    nodes = [level.find(edit.path[-1][0]) for level in levels]
-    if not text or not nodes or not all(node and document.text_of(node) for node in nodes):
-        _when_empty(document, edit.path, edit.if_empty, "a tag of its text" if not text else "the value")
-    if not text:
+    found = [level.find(edit.path[-1][0]) for level in document.levels(edit.path, create=False)]
+    there = [(node, old) for node in found if node and (old := document.text_of(node))]
+    if not there:
         return
-    for node in nodes:
-        old = document.text_of(node) if node else ""
-        if node and old:
-            values = old.split("\\")
-            if isinstance(edit, Prefix):
-                new = [value if not value or value.startswith(text) else text + value for value in values]
-            else:
-                new = [value if not value or value.endswith(text) else value + text for value in values]
-            document.put(node.level, edit.path, "\\".join(new), edit.overflow, strict=False)
+    text = _render(document, edit.text)
+    if not text:
+        _when_empty(document, edit.path, edit.if_empty, "a tag of its text")
+        return
+    for node, old in there:
+        values = old.split("\\")
+        if isinstance(edit, Prefix):
+            new = [value if not value or value.startswith(text) else text + value for value in values]
+        else:
+            new = [value if not value or value.endswith(text) else value + text for value in values]
+        document.put(node.level, edit.path, "\\".join(new), edit.overflow, strict=False)
 
 
 def _remove(document: Document, edit: Remove) -> None:

@@ -317,9 +317,11 @@ def _affix(
     render = text[1]
 
     def step(values: _Values) -> None:
-        affix = render(values)
         old = values.text(slot)
-        if not affix or not old:
+        if not old:
+            return
+        affix = render(values)
+        if not affix:
             values.when_empty(slot, if_empty)
             return
         there = str.startswith if prefix else str.endswith

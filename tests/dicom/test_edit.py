@@ -363,12 +363,13 @@ def test_an_empty_tag_parks_unless_told_otherwise(make: Any) -> None:
         assert apply(raw, EXPLICIT, make(if_empty="clear")).header == element(0x00081010, "SH", b"") + empty
 
 
-def test_a_prefix_of_nothing_parks_unless_told_otherwise() -> None:
-    for raw in (b"", element(0x00080050, "SH", b"")):
-        assert reason(raw, Prefix(path("AccessionNumber"), text("CN-"))) == "empty-value"
-        assert (
-            apply(raw, EXPLICIT, Prefix(path("AccessionNumber"), text("CN-"), if_empty="skip")).header is raw
-        )
+@pytest.mark.parametrize("affix", [Prefix, Suffix])
+@pytest.mark.parametrize("if_empty", ["error", "skip", "clear"])
+def test_where_there_is_no_value_nothing_is_put_before_or_behind_it(affix: Any, if_empty: Any) -> None:
+    for raw in (b"", element(0x00080050, "SH", b""), element(0x00080050, "SH", b"  ")):
+        for what in ("CN-", "{PatientID}"):
+            edit = affix(path("AccessionNumber"), text(what), if_empty=if_empty)
+            assert apply(raw, EXPLICIT, edit).header is raw
 
 
 def test_a_prefix_goes_before_each_value_once() -> None:
