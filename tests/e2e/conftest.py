@@ -22,7 +22,8 @@ def corpus(request: pytest.FixtureRequest) -> list[StoredObject]:
     try:
         paths = [entry.path for entry in request.getfixturevalue("catalogue")]
     except pytest.skip.Exception:
-        paths = sorted(Path(name) for name in pydicom.data.get_testdata_files("*.dcm"))
+        # Those of the package itself: pydicom's own search would also download others.
+        paths = sorted((Path(pydicom.data.__file__).parent / "test_files").glob("*.dcm"))
     return [part10.read(path) for path in paths]
 
 

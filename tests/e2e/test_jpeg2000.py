@@ -39,7 +39,7 @@ def orthanc(work: Path, keep: Keep) -> Orthanc:
 
 
 @pytest.fixture(scope="module")
-def compressed(corpus: list[StoredObject], orthanc: Orthanc, work: Path, keep: Keep) -> list[Compressed]:
+def compressed(sources: list[StoredObject], orthanc: Orthanc, work: Path, keep: Keep) -> list[Compressed]:
     """Everything that left MAPDR as JPEG 2000 and did not come so."""
     node = Node(
         work / "node",
@@ -47,14 +47,15 @@ def compressed(corpus: list[StoredObject], orthanc: Orthanc, work: Path, keep: K
         rules=[everything_to("orthanc", compress={"to": "jpeg2000", "ratio": 10})],
     ).start()
     keep(node.stop)
-    by_uid = {item.sop_instance_uid: item for item in corpus if item.path.stat().st_size <= LARGEST}
-    statuses = send_all(node.port, by_uid.values())
+    by_uid = {item.sop_instance_uid: item for item in sources}
+    statuses = send_all(node.port, sources)
     node.when_settled(list(statuses.values()).count(0), 240)
     rows = node.json("deliveries", "--limit", "100000")["deliveries"]
     stored = orthanc.instances()
     found = []
     for row in rows:
-        if row["treatment"] != "transcoded" or row["sop_instance_uid"] not in by_uid:
+        # What Orthanc does not take at all leaves MAPDR decompressed, and is transcoded too.
+        if row["treatment"] != "transcoded" or row["transfer_syntax_uid"] not in JPEG2000:
             continue
         assert row["state"] == "delivered", f"{row['id']}: {row['reason']} {row['comment']}"
         sent = row["sent_sop_instance_uid"] or row["sop_instance_uid"]
@@ -62,15 +63,41 @@ def compressed(corpus: list[StoredObject], orthanc: Orthanc, work: Path, keep: K
         path = work / f"{len(found)}.dcm"
         path.write_bytes(orthanc.file(stored[sent]))
         found.append(Compressed(by_uid[row["sop_instance_uid"]], stored[sent], path))
-    assert set(statuses.values()) <= {0, 0xA900, 0xC000}
+    assert list(statuses.values()).count(0) > len(sources) * 0.95
     return found
+
+
+@pytest.fixture(scope="module")
+def sources(corpus: list[StoredObject], work: Path) -> list[StoredObject]:
+    """The images that a second Orthanc stores as they are, or would if it knew their transfer syntax."""
+    peer = Orthanc(work / "control")
+    try:
+        by_uid = {item.sop_instance_uid: item for item in corpus if item.path.stat().st_size <= LARGEST}
+        return [item for item in by_uid.values() if is_image(item) and is_taken(peer, item)]
+    finally:
+        peer.stop()
+
+
+def is_image(item: StoredObject) -> bool:
+    """Whether there are pixels, and the identifiers that Orthanc insists on."""
+    header = pydicom.dcmread(item.path, force=True, stop_before_pixels=True)
+    return all(header.get(name) for name in ("Rows", "PatientID", "StudyInstanceUID", "SeriesInstanceUID"))
+
+
+def is_taken(peer: Orthanc, item: StoredObject) -> bool:
+    """Damaged data sets make Orthanc wait for more, until it gives up on the whole association."""
+    try:
+        (status,) = send_all(peer.dicom_port, [item], timeout=3).values()
+    except OSError:
+        return False
+    return status in (0, None)
 
 
 pytestmark = [pytest.mark.peer("Orthanc", "dciodvfy"), pytest.mark.timeout(400)]
 
 
-def test_most_images_are_compressed(corpus: list[StoredObject], compressed: list[Compressed]) -> None:
-    assert len(compressed) > len(corpus) // 4
+def test_most_images_are_compressed(sources: list[StoredObject], compressed: list[Compressed]) -> None:
+    assert len(compressed) > len(sources) // 5
     syntaxes = {
         str(pydicom.dcmread(item.path, stop_before_pixels=True).file_meta.TransferSyntaxUID)
         for item in compressed

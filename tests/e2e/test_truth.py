@@ -128,6 +128,21 @@ def test_a_stalled_destination_delays_no_other(make_node: Callable[..., Node]) -
         assert set(healthy.identities()) == {item.identity for item in items}
 
 
+def test_an_image_that_is_always_too_much_does_not_hold_up_the_others(make_node: Callable[..., Node]) -> None:
+    # Orthanc answers "out of resources" to an image without a patient id, now and for ever.
+    hopeless = [
+        in_memory(next(study("MR", seed=900 + number, images=1, size=(16, 16)))) for number in range(6)
+    ]
+    never = {item.sop_instance_uid for item in hopeless}
+    items = [*hopeless, *images(60)]
+    with RawSink(lambda request: Answer(0xA700 if request.sop_instance_uid in never else 0)) as sink:
+        node = make_node(egress={"pacs": destination(sink.port)}, rules=[everything_to("pacs")]).start()
+        assert set(send_all(node.port, items).values()) == {0}
+        good = len(items) - len(never)
+        status = node.when(lambda now: delivered(now, "pacs") == good, 30, "the other images")
+    assert status["pending"] + status["parked"] == len(never)
+
+
 def test_a_dead_destination_gets_everything_when_it_is_back(
     make_node: Callable[..., Node], free_port: int
 ) -> None:

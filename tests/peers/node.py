@@ -123,7 +123,8 @@ class Node:
         try:
             found = until(look, seconds, what)
         except AssertionError as error:
-            raise AssertionError(f"{error}; the last status was {last}") from None
+            shown = {key: last.get(key) for key in ("today", "pending", "parked", "unrouted", "destinations")}
+            raise AssertionError(f"{error}; the last status was {shown}") from None
         assert found is not None
         return found
 

@@ -138,7 +138,9 @@ def fragments(data: bytes, max_pdu: int) -> Iterator[tuple[bytes, bool]]:
         yield data[start : start + step], start + step >= len(data)
 
 
-def send_all(port: int, items: Iterable[Sent], **names: str) -> dict[Sent, int | None]:
+def send_all(
+    port: int, items: Iterable[Sent], *, calling: str = "RAWSENDER", timeout: float = 30
+) -> dict[Sent, int | None]:
     """Every object over as few associations as its presentation contexts allow.
 
     The status for each; None if its presentation context was refused.
@@ -146,7 +148,7 @@ def send_all(port: int, items: Iterable[Sent], **names: str) -> dict[Sent, int |
     statuses: dict[Sent, int | None] = {}
     for batch in _batches(items):
         contexts = sorted({(item.sop_class_uid, item.transfer_syntax_uid) for item in batch})
-        with RawSender(port, contexts, **names) as sender:
+        with RawSender(port, contexts, calling=calling, timeout=timeout) as sender:
             for item in batch:
                 known = (item.sop_class_uid, item.transfer_syntax_uid) in sender.accepted
                 statuses[item] = sender.store(item) if known else None
