@@ -16,9 +16,6 @@ from mapdr_cli import words
 from mapdr_cli.check import load
 from mapdr_cli.state import NOTHING, SILENT, Facts, Rates, compose, free_space
 
-WEBHOOKS = 1000
-"""More waiting or parked webhooks than this are not counted: the number has said enough."""
-
 
 class Access:
     """A configuration with its plan, and the index behind it if the node ever ran."""
@@ -83,9 +80,7 @@ class Access:
             queues=store.counts.queues(),
             held=store.ledger.held_destinations(),
             reasons=Overview(store.database, store.words).parked_reasons(),
-            webhooks={
-                state: len(store.outbox.list(state=state, limit=WEBHOOKS)) for state in ("pending", "parked")
-            },
+            webhooks=store.outbox.queues(),
             heartbeat=beats.get(self.plan.node.name),
             disk_free=free,
         )

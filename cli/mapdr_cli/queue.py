@@ -20,7 +20,7 @@ NAMES = click.argument("names", metavar="[NAME]...", nargs=-1)
 
 @click.command(short_help="Try parked deliveries again.")
 @selection_options
-@click.option("--webhooks", is_flag=True, help="Webhooks that were given up, instead of deliveries.")
+@click.option("--webhooks", is_flag=True, help="Webhook messages instead of deliveries: those given up and those waiting.")
 @config_option
 @json_option
 def retry(chosen: Selection, webhooks: bool, config: Path, as_json: bool) -> None:
@@ -33,7 +33,7 @@ def retry(chosen: Selection, webhooks: bool, config: Path, as_json: bool) -> Non
         store = opened.index()
         if webhooks:
             number = store.outbox.retry()
-            text = f"{words.many(number, 'webhook')} will be tried again."
+            text = f"{words.many(number, 'webhook message')} will be tried again."
             _tell(as_json, {"retried": number}, text)
             return
         parked = store.ledger.parked_recipes(chosen)

@@ -16,6 +16,7 @@ from mapdr.config.model import NodeConfig
 from mapdr.kernel.plan import Plan, Planned
 from mapdr.store.commands import Heartbeat
 from mapdr.store.counts import Queue
+from mapdr.store.outbox import HookQueue
 from mapdr_cli import words
 from mapdr_cli.happened import event_line
 
@@ -41,7 +42,7 @@ class Facts:
     queues: Sequence[Queue] = ()
     held: Mapping[str, float] = field(default_factory=dict)
     reasons: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
-    webhooks: Mapping[str, int] = field(default_factory=dict)
+    webhooks: Sequence[HookQueue] = ()
     heartbeat: Heartbeat | None = None
     disk_free: int | None = None
 
@@ -100,7 +101,7 @@ def compose(plan: Plan, facts: Facts, rates: Rates) -> dict[str, Any]:
         },
         "history": {key: rates.history(key) for key in ("received", "delivered")},
         "destinations": destinations,
-        "webhooks": dict(facts.webhooks),
+        "webhooks": _webhooks(facts),
         "attention": list(_attention(facts, destinations, state, plan.node)),
         "events": [event_line(event) for event in told.get("events", ())],
     }
@@ -258,6 +259,29 @@ def _why(name: str, facts: Facts, breaker: Mapping[str, Any], queue: Queue | Non
     return "waiting", ""
 
 
+def _webhooks(facts: Facts) -> dict[str, Any]:
+    return {
+        "pending": sum(hook.waiting for hook in facts.webhooks),
+        "parked": sum(hook.parked for hook in facts.webhooks),
+        "hooks": [
+            {
+                "name": hook.hook,
+                "waiting": hook.waiting,
+                "parked": hook.parked,
+                "trouble": hook.trouble,
+                "next_try": hook.next_try,
+            }
+            for hook in facts.webhooks
+        ],
+    }
+
+
+def _hook_trouble(hook: HookQueue, now: float) -> str:
+    due = hook.next_try or now
+    again = f"next try in {words.duration(due - now)}" if due > now else "next try now"
+    return f"webhook {hook.hook}: {hook.trouble}, {words.count(hook.waiting)} waiting, {again}"
+
+
 def _attention(
     facts: Facts, destinations: Sequence[Mapping[str, Any]], state: str, node: NodeConfig
 ) -> Iterable[dict[str, str]]:
@@ -278,12 +302,13 @@ def _attention(
         yield {"kind": "disk", "level": level, "text": f"{words.size(facts.disk_free)} of disk are free"}
     if state == "silent":
         yield {"kind": "silent", "level": "bad", "text": "the node gives no sign of life; is it running?"}
-    if facts.webhooks.get("parked"):
-        yield {
-            "kind": "webhook",
-            "level": "bad",
-            "text": f"{words.many(facts.webhooks['parked'], 'webhook')} given up",
-        }
+    for hook in facts.webhooks:
+        if hook.trouble:
+            yield {"kind": "webhook", "level": "bad", "text": _hook_trouble(hook, facts.at)}
+        if hook.parked:
+            text = f"webhook {hook.hook}: {words.many(hook.parked, 'message')} given up"
+            cure = "mapdr retry --webhooks tries again"
+            yield {"kind": "webhook", "level": "bad", "text": f"{text}; {cure}"}
     if facts.unrouted:
         yield {
             "kind": "unrouted",

@@ -362,11 +362,29 @@ class Deliverer:
 
     def _written(self, results: list[Result]) -> None:
         self._tell_parked(results)
+        if log.isEnabledFor(logging.DEBUG):
+            self._log_attempts(results)
         soon = time.time() + self._tick
         if any(
             isinstance(row, Return) or (row.state == "pending" and row.not_before <= soon) for row in results
         ):
             self.wake()
+
+    def _log_attempts(self, results: Iterable[Result]) -> None:
+        for row in results:
+            if isinstance(row, Settlement):
+                status = "no status" if row.status is None else f"status 0x{row.status:04X}"
+                reason = f" ({row.reason})" if row.reason else ""
+                log.debug(
+                    "%s: delivery %d: %s%s, %s, %d bytes in %d ms",
+                    self.destination,
+                    row.delivery_id,
+                    row.state,
+                    reason,
+                    status,
+                    row.bytes,
+                    row.milliseconds,
+                )
 
     def _tell_parked(self, results: Iterable[Result]) -> None:
         parked = Counter(

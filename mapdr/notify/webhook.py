@@ -2,7 +2,7 @@
 
 Every hook has a thread of its own, so a slow one delays no other. Messages are signed as Standard Webhooks
 when a secret is set; `webhook-id` is the same for every try, so that a receiver can tell a repeat. Neither
-bodies nor URLs are logged.
+bodies nor URLs are logged: a URL may hold a token.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+import socket
 import ssl
 import threading
 import time
@@ -40,6 +41,18 @@ GIVE_UP = 7 * 86400.0
 
 FIRST, LONGEST = 2.0, 3600.0
 """Seconds: the first wait after a failure, doubled for each further one up to the longest."""
+
+
+_CAUSES: tuple[tuple[type[BaseException], str], ...] = (
+    (ConnectionRefusedError, "connection refused"),
+    (socket.gaierror, "its host name is not known"),
+    (ssl.SSLCertVerificationError, "its TLS certificate is not trusted"),
+    (ssl.SSLError, "no TLS connection could be made"),
+    (ConnectionError, "the connection broke before an answer"),
+    (httpx.RemoteProtocolError, "the connection ended without an answer"),
+    (httpx.UnsupportedProtocol, "its URL is not http or https"),
+)
+"""What keeps a message from being answered, the most special first."""
 
 
 class HookConfig(Told, Protocol):
@@ -73,6 +86,9 @@ class Messages(Protocol):
 
     def next_due(self, hook: str) -> float | None:
         """When the hook's next message is due."""
+
+    def not_before(self, message_id: int) -> float | None:
+        """When a message is due."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +124,7 @@ class HookSender:
         self._first_wait = first_wait
         self._give_up = give_up
         self._failures = 0
+        self._trouble = ""
         self._stopping = False
         self._signal = threading.Event()
         self._thread: threading.Thread | None = None
@@ -171,14 +188,21 @@ class HookSender:
             self._failures = 0
             return 0.0
         self._failures += 1
-        return self._rest(max(answer.wait, self._wait(self._failures - 1)))
+        return self._rest(max(answer.wait, self._wait(self._failures - 1)), message.id, now + wait)
 
-    def _rest(self, seconds: float) -> float:
-        """Wait as long as the hook itself is at fault, whatever wakes us; 0 then."""
+    def _rest(self, seconds: float, message_id: int, due: float) -> float:
+        """Wait as long as the hook itself is at fault, whatever wakes us; 0 then.
+
+        A person who has the message tried again (it is then due earlier) ends the wait.
+        """
         until = time.monotonic() + seconds
         while not self._stopping and (left := until - time.monotonic()) > 0:
             self._signal.wait(min(left, self._tick))
             self._signal.clear()
+            at = self._outbox.not_before(message_id)
+            if at is not None and at < due:
+                self._failures = 0
+                break
         return 0.0
 
     def _wait(self, earlier: int) -> float:
@@ -191,9 +215,21 @@ class HookSender:
         if not answer.taken and now - message.created_at > self._give_up:
             state = "parked"
         self._watch.count(f"webhook.{self._name}.{'failed' if state == 'pending' else state}")
+        self._tell(state, answer, first=message.attempts == 0)
         if state != "delivered":
-            log.warning("webhook %s: message %d: %s", self._name, message.id, answer.comment)
+            log.debug("webhook %s: message %d: %s", self._name, message.id, answer.comment)
         return OutboxSettlement(message.id, state, again_at, answer.status, answer.comment)
+
+    def _tell(self, state: str, answer: Answer, *, first: bool) -> None:
+        """Tell when the hook begins to fail, fails otherwise than before, gives up, or is well again."""
+        if state == "parked":
+            self._watch.emit("webhook.parked", hook=self._name, cause=answer.comment)
+        elif state == "delivered" and self._trouble:
+            self._watch.emit("webhook.back", hook=self._name)
+        elif state == "pending" and (answer.comment != self._trouble if answer.hook_fault else first):
+            self._watch.emit("webhook.failed", hook=self._name, cause=answer.comment)
+        if answer.taken or answer.hook_fault:
+            self._trouble = answer.comment
 
     def _post(self, message: OutboxMessage) -> Answer:
         assert self._client is not None
@@ -204,7 +240,7 @@ class HookSender:
         except ConfigurationError as error:
             return Answer(False, None, str(error), hook_fault=True)
         except Exception as error:  # noqa: BLE001  its text may hold the URL: the type is kept and shown
-            return Answer(False, None, f"no answer ({type(error).__name__})", hook_fault=True)
+            return Answer(False, None, silence(error), hook_fault=True)
         return judge(response.status_code, response.headers.get("retry-after", ""))
 
     def _headers(self) -> dict[str, str]:
@@ -225,6 +261,21 @@ def judge(status: int, retry_after: str = "") -> Answer:
     wait = float(retry_after) if retry_after.isascii() and retry_after.isdigit() else 0.0
     unwell = status in (408, 429) or status >= 500
     return Answer(False, status, f"answered {status}", hook_fault=unwell, wait=min(wait, LONGEST))
+
+
+def silence(error: BaseException) -> str:
+    """Why there was no answer, in words without anything of the URL."""
+    if isinstance(error, httpx.ConnectTimeout):
+        return "timed out while connecting"
+    if isinstance(error, httpx.TimeoutException):
+        return "connected, but timed out without an answer"
+    cause: BaseException | None = error
+    while cause is not None:
+        for kind, text in _CAUSES:
+            if isinstance(cause, kind):
+                return text
+        cause = cause.__cause__ or cause.__context__
+    return f"no answer ({type(error).__name__})"
 
 
 def encode(payload: Mapping[str, Any]) -> bytes:

@@ -55,6 +55,18 @@ class OutboxSettlement:
     comment: str = ""
 
 
+@dataclass(frozen=True, slots=True)
+class HookQueue:
+    """One hook's messages that nobody has taken: how many wait, how many were given up; and, if the hook is
+    in trouble, how the last attempt that failed ended and when the next is due (None otherwise)."""
+
+    hook: str
+    waiting: int
+    parked: int
+    trouble: str
+    next_try: float | None
+
+
 class Outbox:
     """Messages for webhooks, durable and in order per hook."""
 
@@ -141,13 +153,51 @@ class Outbox:
             connection.execute(statement, rows)
 
     def retry(self, hook: str | None = None, now: float = 0.0) -> int:
-        """Make parked messages due again; how many."""
-        statement = update(_outbox).where(literal_column(schema.STUCK), _outbox.c.state == State.PARKED)
-        if hook is not None:
-            statement = statement.where(_outbox.c.hook == hook)
+        """Make messages that were given up, or that wait for their next try, due now; how many."""
+        number = 0
         with self._database.write() as connection:
-            statement = statement.values(state=int(State.PENDING), not_before=now, attempts=0)
-            return connection.execute(statement).rowcount
+            for where, state in ((schema.OPEN, State.PENDING), (schema.STUCK, State.PARKED)):
+                statement = update(_outbox).where(literal_column(where), _outbox.c.state == state)
+                if hook is not None:
+                    statement = statement.where(_outbox.c.hook == hook)
+                statement = statement.values(state=int(State.PENDING), not_before=now, attempts=0)
+                number += connection.execute(statement).rowcount
+        return number
+
+    def not_before(self, message_id: int) -> float | None:
+        """When a message is due, None if it is not in the outbox."""
+        with self._database.read() as connection:
+            query = select(_outbox.c.not_before).where(_outbox.c.id == message_id)
+            return connection.execute(query).scalar()
+
+    def queues(self) -> list[HookQueue]:
+        """The hooks that owe a message to their receiver, by name."""
+        columns = (_outbox.c.hook, _outbox.c.state, func.count().label("number"))
+        found: dict[str, dict[int, int]] = {}
+        queues = []
+        with self._database.read() as connection:
+            for where in (schema.OPEN, schema.STUCK):
+                query = (
+                    select(*columns).where(literal_column(where)).group_by(_outbox.c.hook, _outbox.c.state)
+                )
+                for row in connection.execute(query):
+                    found.setdefault(row.hook, {})[row.state] = row.number
+            for hook, states in sorted(found.items()):
+                trouble = self._trouble(connection, hook)
+                waiting = states.get(State.PENDING, 0) + states.get(State.LEASED, 0)
+                parked = states.get(State.PARKED, 0)
+                queues.append(HookQueue(hook, waiting, parked, *trouble))
+        return queues
+
+    def _trouble(self, connection: Connection, hook: str) -> tuple[str, float | None]:
+        query = (
+            select(_outbox.c.comment, _outbox.c.not_before)
+            .where(literal_column(schema.OPEN), _outbox.c.hook == hook, _outbox.c.attempts > 0)
+            .order_by(_outbox.c.not_before.desc())
+            .limit(1)
+        )
+        row = connection.execute(query).first()
+        return ("", None) if row is None else (row.comment or "no answer", row.not_before)
 
     def list(
         self, hook: str | None = None, state: str | None = None, limit: int = 100

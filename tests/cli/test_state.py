@@ -13,6 +13,7 @@ import mapdr
 from mapdr.kernel.plan import Plan
 from mapdr.store.commands import Heartbeat
 from mapdr.store.counts import Queue
+from mapdr.store.outbox import HookQueue
 from mapdr_cli.check import examine
 from mapdr_cli.happened import SENTENCES, event_line
 from mapdr_cli.live import follow_plain, line
@@ -115,14 +116,18 @@ def test_what_a_person_should_look_at_is_worst_first(plan: Plan) -> None:
         queues=[_queue(parked=2)],
         reasons={"telepacs": {"refused": 2}},
         unrouted=3,
-        webhooks={"parked": 1},
+        webhooks=[HookQueue("ris", 61, 1, "answered 500", NOW + 40)],
         disk_free=10,
         counters={"state": "running", "destinations": {"archive": OPEN}},
     )
     attention = compose(plan, facts, Rates())["attention"]
-    assert [item["level"] for item in attention] == ["bad", "bad", "bad", "bad", "warn"]
+    assert [item["level"] for item in attention] == ["bad", "bad", "bad", "bad", "bad", "warn"]
     assert attention[0]["text"].startswith("archive is down: connection refused")
     assert attention[1]["text"] == "2 images parked for telepacs: refused (2)"
+    assert [item["text"] for item in attention if item["kind"] == "webhook"] == [
+        "webhook ris: answered 500, 61 waiting, next try in 40 s",
+        "webhook ris: 1 message given up; mapdr retry --webhooks tries again",
+    ]
 
 
 def test_today_counts_images_and_studies_and_keeps_repeats_beside(plan: Plan) -> None:

@@ -61,8 +61,9 @@ def put(store: Store, *numbers: int, hook: str = "ris", **payload: Any) -> None:
 
 @contextmanager
 def sending(store: Store, hooks: Mapping[str, Hook], **settings: Any) -> Iterator[None]:
+    watch = settings.pop("watch", None) or Watch()
     senders = [
-        HookSender(name, hook, store.outbox, Watch(), **{"tick": 0.02, "first_wait": 0.05, **settings})
+        HookSender(name, hook, store.outbox, watch, **{"tick": 0.02, "first_wait": 0.05, **settings})
         for name, hook in hooks.items()
     ]
     for sender in senders:
@@ -176,7 +177,7 @@ def test_a_hook_that_is_away_is_not_hammered_and_gets_everything_later(store: St
     with sending(store, {"ris": Hook(f"http://127.0.0.1:{port}/")}, first_wait=0.1):
         until(lambda: any(message.attempts for message in store.outbox.list("ris")))
         assert sum(message.attempts for message in store.outbox.list("ris")) <= 3
-        assert "ConnectError" in next(m.comment for m in store.outbox.list("ris") if m.attempts)
+        assert "connection refused" in next(m.comment for m in store.outbox.list("ris") if m.attempts)
 
 
 def test_what_is_never_taken_is_parked_in_the_end(store: Store) -> None:
@@ -185,6 +186,44 @@ def test_what_is_never_taken_is_parked_in_the_end(store: Store) -> None:
         with sending(store, {"ris": Hook(ris.url)}, give_up=0.2):
             until(lambda: states(store) == ["parked"])
         assert store.outbox.list("ris")[0].status == 500
+
+
+def test_a_hook_tells_when_it_fails_otherwise_and_when_it_is_back(store: Store) -> None:
+    watch = Watch()
+    answers = {0: 500, 1: 500, 2: 503}
+    with Ris(answer=lambda number: answers.get(number, 200)) as ris:
+        put(store, 1, 2)
+        with sending(store, {"ris": Hook(ris.url)}, watch=watch):
+            until(lambda: states(store) == ["delivered"] * 2)
+    assert [(event.kind, event.facts.get("cause")) for event in watch.recent()] == [
+        ("webhook.failed", "answered 500"),
+        ("webhook.failed", "answered 503"),
+        ("webhook.back", None),
+    ]
+
+
+def test_a_person_ends_the_wait_of_a_hook(store: Store) -> None:
+    with Ris(answer=lambda number: 500 if number == 0 else 200) as ris:
+        put(store, 1, 2)
+        with sending(store, {"ris": Hook(ris.url)}, first_wait=600.0):
+            until(lambda: len(ris.calls) == 1 and "answered 500" in store.outbox.list("ris")[1].comment)
+            assert store.outbox.retry() == 2
+            until(lambda: states(store) == ["delivered"] * 2)
+
+
+def test_no_answer_is_told_apart_without_the_url(store: Store) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        deaf = server.getsockname()[1]
+        put(store, 1, hook="deaf")
+        put(store, 1, hook="gone")
+        hooks = {
+            "deaf": Hook(f"http://u:geheim@127.0.0.1:{deaf}/", timeout=0.1),
+            "gone": Hook("http://127.0.0.1:1/"),
+        }
+        with sending(store, hooks):
+            until(lambda: all(store.outbox.list(hook)[0].comment for hook in hooks))
+    assert store.outbox.list("deaf")[0].comment == "connected, but timed out without an answer"
+    assert store.outbox.list("gone")[0].comment == "connection refused"
 
 
 def test_neither_urls_nor_bodies_are_logged(store: Store, caplog: pytest.LogCaptureFixture) -> None:

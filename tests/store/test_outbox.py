@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from mapdr.store import OutboxEntry, Settlement, Store
-from mapdr.store.outbox import OutboxSettlement
+from mapdr.store.outbox import HookQueue, OutboxSettlement
 from store.conftest import Opener
 from store.world import push
 
@@ -70,3 +70,14 @@ def test_settling_a_delivery_tells_of_it_in_one_transaction(store: Store) -> Non
     (row,) = store.ledger.lease("pacs", 1, 60, "n")
     store.ledger.settle([Settlement(row.id, "parked", reason="x")], [entry(f"delivery.parked:{row.id}")])
     assert len(store.outbox.list()) == 1
+
+
+def test_a_hook_in_trouble_is_seen_and_its_waiting_messages_can_be_hurried(store: Store) -> None:
+    store.outbox.add([entry("a"), entry("b"), entry("c")], now=1.0)
+    first, second = store.outbox.lease("ris", 2, 60, now=1.0)
+    failed = OutboxSettlement(first.id, "pending", 100.0, 500, "answered 500")
+    store.outbox.settle([failed, OutboxSettlement(second.id, "parked", 0, 410, "gone")], now=2.0)
+    assert store.outbox.queues() == [HookQueue("ris", 2, 1, "answered 500", 100.0)]
+    assert store.outbox.retry() == 3
+    assert store.outbox.queues() == [HookQueue("ris", 3, 0, "", None)]
+    assert store.outbox.not_before(first.id) == 0.0
