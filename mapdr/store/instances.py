@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import Connection, Row, bindparam, func, select
+from sqlalchemy import Connection, Row, Select, bindparam, func, select
 
 from mapdr.kernel.item import Instance
 from mapdr.store import schema
@@ -21,7 +21,7 @@ INSTANCE_COLUMNS = (
     _series.c.study.label("study"),
     _study.c.uid.label("study_uid"),
 )
-"""What `Instances.of` wants of a row."""
+"""All of an instance, and its place."""
 
 _WHOLE = (
     select(*INSTANCE_COLUMNS)
@@ -29,6 +29,11 @@ _WHOLE = (
     .join(_study, _study.c.id == _series.c.study)
 )
 _BY_KEY = _WHOLE.where(_instance.c.id.in_(bindparam("ids", expanding=True)))
+_UNUSED = ("uid_hash", "digest", "revision", "kind", "routed", "purged_at", "series", "study")
+_FACTS_BY_KEY = _BY_KEY.with_only_columns(
+    *(column for column in _BY_KEY.selected_columns if column.key not in _UNUSED), maintain_column_froms=True
+)
+"""Only what `Instances.of` wants: each image that is delivered is looked up so."""
 
 
 class Instances:
@@ -55,7 +60,7 @@ class Instances:
         if not keys:
             return {}
         with self._database.read() as connection:
-            return {row.id: self.of(row) for row in self.rows(connection, keys)}
+            return {row.id: self.of(row) for row in self._rows(connection, keys, _FACTS_BY_KEY)}
 
     def newest(self) -> str:
         """The greatest id of the index, or an empty string."""
@@ -64,14 +69,17 @@ class Instances:
         return "" if key is None else bytes(key).hex()
 
     def rows(self, connection: Connection, keys: Sequence[bytes]) -> list[Row[Any]]:
-        """The rows of instances by key, in no order."""
+        """The rows of instances by key, with `INSTANCE_COLUMNS`, in no order."""
+        return self._rows(connection, keys, _BY_KEY)
+
+    def _rows(self, connection: Connection, keys: Sequence[bytes], query: Select[Any]) -> list[Row[Any]]:
         rows: list[Row[Any]] = []
         for start in range(0, len(keys), 500):
-            rows += connection.execute(_BY_KEY, {"ids": list(keys[start : start + 500])}).all()
+            rows += connection.execute(query, {"ids": list(keys[start : start + 500])}).all()
         return rows
 
     def of(self, row: Row[Any]) -> Instance:
-        """An instance from a row with `INSTANCE_COLUMNS`."""
+        """An instance from a row with what `INSTANCE_COLUMNS` names, as far as it is used here."""
         id_, text = row.id.hex(), self._words.text
         return Instance(
             id=id_,

@@ -54,6 +54,9 @@ from mapdr.store.verbs import Attempt, DeliveryRow, Verbs
 __all__ = ["Delivery", "Ledger", "Settlement"]
 
 _delivery, _hold = schema.delivery, schema.hold
+_LEASED_COLUMNS = tuple(
+    _delivery.c[name] for name in ("id", "instance", "batch", "lane", "recipe", "syntax", "attempts")
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +109,7 @@ class Ledger:
         now = time.time()
         target, who = self._words.number(destination), self._words.number(owner)
         query = (
-            select(_delivery)
+            select(*_LEASED_COLUMNS)
             .where(
                 literal_column(schema.OPEN),
                 _delivery.c.destination == target,

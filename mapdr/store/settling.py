@@ -17,7 +17,7 @@ from mapdr.store.outbox import Outbox, OutboxEntry
 from mapdr.store.schema import ENDED, State
 from mapdr.store.studies import Studies
 from mapdr.store.tally import Amount, Tally, Where, day_of
-from mapdr.store.twins import find_twins
+from mapdr.store.twins import find_shared, find_twins
 
 _delivery, _instance, _source = schema.delivery, schema.instance, schema.source
 
@@ -144,13 +144,16 @@ class Settling:
     ) -> Mapping[Where, Amount]:
         """What rows that are about to be delivered add to the counts."""
         counts: dict[Where, Amount] = defaultdict(Amount)
-        twins = find_twins(connection, {(row.series, row.uid_hash) for row in delivered})
+        shared = find_shared(connection, {(row.series, row.uid_hash) for row in delivered})
+        again = {(row.series, row.uid_hash) for row in delivered if row.batch}
+        twins = find_twins(connection, shared | again)
         today = day_of(now)
         here: set[tuple[int, int, str]] = set()
         for row in delivered:
             origin = self._words.find(row.calling_ae or row.receiver) or 0
             amount = counts[Where(today, row.destination, origin, row.modality, row.study)]
-            same = [t.id for t in twins[row.series, row.uid_hash] if t.uid == row.sop_instance_uid]
+            some = twins.get((row.series, row.uid_hash), ())
+            same = [twin.id for twin in some if twin.uid == row.sop_instance_uid]
             days: set[int] = set()
             if len(same) > 1 or row.batch:
                 days = _delivered_days(connection, row.study, row.destination, same)

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import Connection, bindparam, select
+from sqlalchemy import Connection, bindparam, func, select
 
 from mapdr.store import schema
 from mapdr.store.schema import Kind, State
@@ -26,6 +26,15 @@ _TWINS = select(
 ).where(
     _instance.c.series == bindparam("series"),
     _instance.c.uid_hash.in_(bindparam("hashes", expanding=True)),
+)
+_SHARED = (
+    select(_instance.c.uid_hash)
+    .where(
+        _instance.c.series == bindparam("series"),
+        _instance.c.uid_hash.in_(bindparam("hashes", expanding=True)),
+    )
+    .group_by(_instance.c.uid_hash)
+    .having(func.count() > 1)
 )
 _PROMISES = select(_delivery.c.destination, _delivery.c.recipe, _delivery.c.state).where(
     _delivery.c.study == bindparam("study"), _delivery.c.instance.in_(bindparam("ids", expanding=True))
@@ -47,21 +56,36 @@ def find_twins(
     connection: Connection, keys: Iterable[tuple[int, int]]
 ) -> Mapping[tuple[int, int], Sequence[Twin]]:
     """The instances known under (series, UID hash); a hash may also match another UID."""
+    found: dict[tuple[int, int], list[Twin]] = defaultdict(list)
+    for series, some in _portions(keys):
+        for row in connection.execute(_TWINS, {"series": series, "hashes": some}):
+            if row.kind != Kind.ABSORBED:
+                kept = row.purged_at is None
+                twin = Twin(row.id, row.sop_instance_uid, row.digest, row.received_at, kept)
+                found[series, row.uid_hash].append(twin)
+    return found
+
+
+def find_shared(connection: Connection, keys: Iterable[tuple[int, int]]) -> set[tuple[int, int]]:
+    """Those (series, UID hash) that more than one instance has; an index tells, without their rows."""
+    return {
+        (series, row.uid_hash)
+        for series, some in _portions(keys)
+        for row in connection.execute(_SHARED, {"series": series, "hashes": some})
+    }
+
+
+def _portions(keys: Iterable[tuple[int, int]]) -> Iterator[tuple[int, list[int]]]:
+    """A series and some of its hashes, for one query each."""
     by_series: dict[int, list[int]] = defaultdict(list)
     for series, uid_hash in keys:
         by_series[series].append(uid_hash)
-    found: dict[tuple[int, int], list[Twin]] = defaultdict(list)
     for series, hashes in by_series.items():
         for start in range(0, len(hashes), _AT_ONCE):
             some = hashes[start : start + _AT_ONCE]
             if len(some) > 8:
                 some += some[-1:] * (_AT_ONCE - len(some))
-            for row in connection.execute(_TWINS, {"series": series, "hashes": some}):
-                if row.kind != Kind.ABSORBED:
-                    kept = row.purged_at is None
-                    twin = Twin(row.id, row.sop_instance_uid, row.digest, row.received_at, kept)
-                    found[series, row.uid_hash].append(twin)
-    return found
+            yield series, some
 
 
 def promises_of(
