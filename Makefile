@@ -48,7 +48,7 @@ $(BIN)/python:
 $(VENV)/.installed: $(SOURCES) | $(BIN)/python
 	@echo "Installing MAPDR into $(VENV) ..."
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable .
-	@$(BIN)/python -c 'import glob; glob.glob("mapdr/_fast/*.so") or print( \
+	@$(BIN)/python -c 'from mapdr._fast import BACKEND; BACKEND == "cython" or print( \
 		"No compiled extensions here (no C compiler?): the plain Python twins do the same work, slower.")'
 	@touch $@
 
