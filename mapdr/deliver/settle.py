@@ -15,7 +15,7 @@ from mapdr.store.settling import Settlement
 
 log = logging.getLogger("mapdr.deliver")
 
-ROWS = 64
+ROWS = 256
 """So many waiting rows are written at once ..."""
 
 SECONDS = 0.05
