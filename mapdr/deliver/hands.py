@@ -38,7 +38,8 @@ class Hands:
         self._owner = owner
         self._lock = threading.Lock()
         self._open: dict[int, tuple[Delivery, float]] = {}
-        self._losses: dict[int, int] = {}
+        self._losses: dict[int, tuple[int, int]] = {}
+        self._taken = 0
 
     def hold(self, deliveries: Iterable[Delivery]) -> None:
         """These rows were just leased."""
@@ -63,10 +64,21 @@ class Hands:
     def lost(self, delivery: Delivery) -> int:
         """Count one more trouble in a row that is not this image's fault; how many it were."""
         with self._lock:
-            count = self._losses[delivery.id] = self._losses.pop(delivery.id, 0) + 1
+            count = self._losses.pop(delivery.id, (0, 0))[0] + 1
+            self._losses[delivery.id] = (count, self._taken)
             if len(self._losses) > 10_000:
                 del self._losses[next(iter(self._losses))]
             return count
+
+    def took(self) -> None:
+        """The receiver has given some image a final answer."""
+        self._taken += 1
+
+    def is_suspect(self, delivery: Delivery) -> bool:
+        """Whether the receiver took others after it had no room for this one: then it is the image."""
+        with self._lock:
+            known = self._losses.get(delivery.id)
+            return known is not None and self._taken > known[1]
 
     def give_back(self, deliveries: Iterable[Delivery]) -> None:
         """Return rows that were not tried; they are due at once."""

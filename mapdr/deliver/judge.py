@@ -4,6 +4,7 @@
 |------------------------------------------|-----------------------------------------------------------|
 | a final status of success or warning     | delivered                                                 |
 | out of resources, or nothing at all      | pending; the destination backs off, no try is used up     |
+| out of resources, but it took others     | pending; the image waits alone (`Hands.is_suspect`)       |
 | a status that faults the image           | pending until `tries` are used up, then parked            |
 | no context for this transfer syntax      | pending in the next syntax it takes, or parked            |
 
@@ -36,13 +37,22 @@ _DELIVERED = Decision("delivered")
 
 
 def judge(
-    delivery: Delivery, outcome: Outcome, retry: Retry, *, losses: int, now: float, fallback: str = ""
+    delivery: Delivery,
+    outcome: Outcome,
+    retry: Retry,
+    *,
+    losses: int,
+    now: float,
+    fallback: str = "",
+    after: float = 0.0,
 ) -> Decision:
     """What becomes of `delivery` after `outcome`.
 
     `losses` is how often in a row this very image met a fault of the peer: the first goes out again as
     soon as the breaker lets it, later ones wait, so that an image that brings a receiver down does not
-    hold up the rest. `fallback` is the next transfer syntax, if the receiver takes one.
+    hold up the rest. One that was answered "out of resources" waits at once, and beyond `after`, when the
+    receiver is asked again: then another image shows whether it was this one. `fallback` is the next
+    transfer syntax, if the receiver takes one.
     """
     if outcome.verdict is Verdict.DELIVERED:
         return _DELIVERED
@@ -54,8 +64,10 @@ def judge(
         reason = "no-answer" if outcome.status is None else "receiver-busy"
         if retry.give_up is not None and now - delivery.instance.received_at > retry.give_up:
             return Decision("parked", "gave-up")
-        wait = Backoff.of(retry).delay(losses - 1)
-        return Decision("pending", reason, now + wait, count_attempt=False)
+        if outcome.status is None:
+            return Decision("pending", reason, now + Backoff.of(retry).delay(losses - 1), count_attempt=False)
+        due = max(now + Backoff.of(retry).delay(losses), after)
+        return Decision("pending", reason, due, count_attempt=False)
     reason = "refused" if outcome.verdict is Verdict.REFUSED else "failed"
     return _again_or_park(delivery, retry, reason, now)
 

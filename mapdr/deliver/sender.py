@@ -26,6 +26,9 @@ IDLE = 5.0
 STALE = 1.0
 """An association that rested longer may have been ended by the peer: losing it proves nothing."""
 
+LATER = 1.0
+"""Seconds after the receiver is asked again before an image comes back for which it had no room."""
+
 SWITCHES = 8
 """How often one image may change its transfer syntax before that counts as a refusal."""
 
@@ -119,18 +122,22 @@ class Sender:
         fallback = ""
         if outcome.verdict is Verdict.SYNTAX_REFUSED:
             fallback = desk.syntaxes.refused(session, slot.need)
-        self._weigh_peer(outcome, stale)
+        self._weigh_peer(slot, outcome, stale)
         self._conclude(slot, outcome, started, seconds, fallback)
 
-    def _weigh_peer(self, outcome: Outcome, stale: bool) -> None:
+    def _weigh_peer(self, slot: Slot, outcome: Outcome, stale: bool) -> None:
         """Tell the breaker what the answer says about the receiver as such."""
         desk = self._desk
         lost = outcome.peer_fault and outcome.status is None
         if lost:
             self._close()
         if not outcome.peer_fault:
+            desk.hands.took()
             if outcome.status is not None and desk.breaker.heard():
                 desk.wake()
+        elif not lost and desk.hands.is_suspect(slot.delivery):
+            # It has room for others: this image waits alone, the receiver is not left alone for it.
+            desk.breaker.heard()
         elif not (lost and stale) and not desk.stopping.is_set():
             reason = "no-answer" if lost else "receiver-busy"
             desk.breaker.trip(reason, outcome.comment, status=outcome.status)
@@ -145,7 +152,16 @@ class Sender:
             losses = desk.hands.lost(delivery)
         if losses > SWITCHES and fallback:
             fallback = ""
-        decision = judge(delivery, outcome, desk.retry, losses=losses, now=time.time(), fallback=fallback)
+        asked_again = desk.breaker.view().retry_at
+        decision = judge(
+            delivery,
+            outcome,
+            desk.retry,
+            losses=losses,
+            now=time.time(),
+            fallback=fallback,
+            after=asked_again + LATER if asked_again else 0.0,
+        )
         if not desk.hands.decide(
             delivery, decision, outcome, payload=slot.payload, started_at=started, seconds=seconds
         ):

@@ -67,7 +67,14 @@ class Ledger(Protocol):
     """The part of `mapdr.store.ledger.Ledger` that delivering needs."""
 
     def lease(
-        self, destination: str, limit: int, seconds: float, owner: str, *, quiet_seconds: float = 0.0
+        self,
+        destination: str,
+        limit: int,
+        seconds: float,
+        owner: str,
+        *,
+        quiet_seconds: float = 0.0,
+        untried_first: bool = False,
     ) -> list[Delivery]:
         """Due rows in the order of lane, study and arrival, ours for `seconds`."""
 
@@ -221,7 +228,13 @@ class Deliverer:
         closed = self._breaker.state is State.CLOSED
         limit = self._next_chunk() if closed else max(2, self._egress.sessions)
         rows = self._ledger.lease(
-            self.destination, limit, self._hands.lease, self._owner, quiet_seconds=self._quiet
+            self.destination,
+            limit,
+            self._hands.lease,
+            self._owner,
+            quiet_seconds=self._quiet,
+            # Images that the receiver will never take must not be all that it is tried with.
+            untried_first=self._breaker.state is not State.CLOSED,
         )
         if rows:
             self._hands.hold(rows)

@@ -100,11 +100,19 @@ class Ledger:
         self._settling = Settling(database, words, studies, tally, outbox)
 
     def lease(
-        self, destination: str, limit: int, seconds: float, owner: str, *, quiet_seconds: float = 0.0
+        self,
+        destination: str,
+        limit: int,
+        seconds: float,
+        owner: str,
+        *,
+        quiet_seconds: float = 0.0,
+        untried_first: bool = False,
     ) -> list[Delivery]:
         """Take up to `limit` due rows for `seconds`: by lane, then study, then age; none while held.
 
-        With `quiet_seconds` only those of studies that got no image for so long.
+        With `quiet_seconds` only those of studies that got no image for so long. With `untried_first` those
+        that were tried least come first.
         """
         now = time.time()
         target, who = self._words.number(destination), self._words.number(owner)
@@ -116,7 +124,12 @@ class Ledger:
                 _delivery.c.state == State.PENDING,
                 _delivery.c.not_before <= now,
             )
-            .order_by(_delivery.c.lane, _delivery.c.study, _delivery.c.id)
+            .order_by(
+                *([_delivery.c.tries] if untried_first else []),
+                _delivery.c.lane,
+                _delivery.c.study,
+                _delivery.c.id,
+            )
             .limit(limit)
         )
         if quiet_seconds:

@@ -73,7 +73,14 @@ class FakeLedger:
             return list(range(first, first + count))
 
     def lease(
-        self, destination: str, limit: int, seconds: float, owner: str, *, quiet_seconds: float = 0.0
+        self,
+        destination: str,
+        limit: int,
+        seconds: float,
+        owner: str,
+        *,
+        quiet_seconds: float = 0.0,
+        untried_first: bool = False,
     ) -> list[Delivery]:
         self._check()
         now = time.time()

@@ -89,3 +89,12 @@ def test_errors_of_preparation() -> None:
     assert temporary.not_before > NOW + 10
     assert error(KeyError("x")).state == "pending"
     assert error(KeyError("x"), attempts=2).state == "parked"
+
+
+def test_an_image_without_room_waits_until_another_has_been_tried() -> None:
+    busy = Outcome(Verdict.RETRY, status=0xA700, peer_fault=True)
+    decision = judge(delivery(), busy, Retry(first=10.0), losses=1, now=NOW, after=NOW + 60)
+    assert (decision.state, decision.reason, decision.count_attempt) == ("pending", "receiver-busy", False)
+    assert decision.not_before == NOW + 60
+    lost = Outcome(Verdict.RETRY, peer_fault=True)
+    assert judge(delivery(), lost, Retry(first=10.0), losses=1, now=NOW, after=NOW + 60).not_before == NOW
