@@ -14,6 +14,7 @@ from mapdr.config.problem import Problem
 from mapdr.config.read import Loaded, read
 from mapdr.kernel.plan import Plan, make_plan
 from mapdr.kernel.registry import Registry
+from mapdr.node.surroundings import faults, warnings
 from mapdr_cli import words
 from mapdr_cli.options import config_option, json_option, print_json
 from mapdr_cli.terminal import console
@@ -28,16 +29,27 @@ class Checked:
     plan: Plan | None
     registry: Registry
     problems: tuple[Problem, ...]
+    warnings: tuple[Problem, ...] = ()
 
 
-def examine(path: Path) -> Checked:
-    """Read and plan the configuration at `path`; never raises for what it says."""
+def examine(path: Path, *, surroundings: bool = False) -> Checked:
+    """Read and plan the configuration at `path`; never raises for what it says.
+
+    With `surroundings`, also find what it misses on this machine, and what hardly can be meant.
+    """
     registry = Registry()
     loaded = read(path, registry)
-    plan = make_plan(loaded.config, registry) if loaded.config is not None else None
-    findings = loaded.locate(plan.problems) if plan is not None else ()
-    problems = tuple(sorted({*loaded.problems, *findings}, key=lambda problem: (problem.line, str(problem))))
-    return Checked(path, loaded, plan, registry, problems)
+    if loaded.config is None:
+        return Checked(path, loaded, None, registry, loaded.problems)
+    plan = make_plan(loaded.config, registry)
+    findings = [*plan.problems]
+    doubts: tuple[Problem, ...] = ()
+    if surroundings:
+        findings += faults(loaded, plan)
+        doubts = loaded.locate(warnings(loaded))
+    found = {*loaded.problems, *loaded.locate(findings)}
+    problems = tuple(sorted(found, key=lambda problem: (problem.line, str(problem))))
+    return Checked(path, loaded, plan, registry, problems, doubts)
 
 
 def load(path: Path) -> tuple[Loaded, Plan, Registry]:
@@ -56,32 +68,47 @@ def show_problems(problems: Iterable[Problem]) -> None:
         err.print(words.plain(problem), style="bad", soft_wrap=True)
 
 
+def show_warnings(warnings: Iterable[Problem]) -> None:
+    """Print every warning on standard error, one line each."""
+    err = console(stderr=True)
+    for warning in warnings:
+        err.print(f"warning: {words.plain(warning)}", style="warn", soft_wrap=True)
+
+
 @click.command(short_help="Find every mistake in the configuration.")
 @config_option
 @json_option
 def check(config: Path, as_json: bool) -> None:
     """Find everything that is wrong with the configuration: each problem with its line and its cure.
 
-    Nothing is started, and no address is called. Exits 2 if there is a problem.
+    What `mapdr run` needs of this machine is looked for as well: secrets, TLS files, the data folder, the
+    receivers' addresses. Nothing is started, and nobody is called. Exits 2 if there is a problem; a warning
+    alone is no problem.
     """
-    checked = examine(config)
+    checked = examine(config, surroundings=True)
     if as_json:
         print_json(
             {
                 "file": str(config),
-                "problems": [
-                    {"line": one.line, "path": one.path, "what": one.what, "cure": one.cure}
-                    for one in checked.problems
-                ],
+                "problems": [_plain(one) for one in checked.problems],
+                "warnings": [_plain(one) for one in checked.warnings],
             }
         )
-    elif checked.problems or checked.plan is None:
+        if checked.problems:
+            raise Exit(2)
+        return
+    show_warnings(checked.warnings)
+    if checked.problems or checked.plan is None:
         show_problems(checked.problems)
         click.echo(f"{config}: {words.many(len(checked.problems), 'problem')}", err=True)
     else:
         click.echo(f"{config}: no problem; {summary(checked.plan)}")
     if checked.problems:
         raise Exit(2)
+
+
+def _plain(problem: Problem) -> dict[str, Any]:
+    return {"line": problem.line, "path": problem.path, "what": problem.what, "cure": problem.cure}
 
 
 def summary(plan: Plan) -> str:

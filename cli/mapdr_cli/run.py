@@ -23,6 +23,7 @@ from mapdr.kernel.errors import MapdrError
 from mapdr.kernel.plan import Plan
 from mapdr.kernel.registry import Registry
 from mapdr.node.assembly import DRAIN, Node, plan_file
+from mapdr.node.surroundings import warnings
 from mapdr.store.recover import Recovered
 from mapdr_cli import words
 from mapdr_cli.access import Access
@@ -77,6 +78,8 @@ def run(config: Path, plain: bool, verbose: bool, drain: float) -> None:
     # A receiver that waits for the interpreter behind the index's writer waits this long at most; measured
     # with one sender of small images: a tenth more images than with the default of 5 ms.
     sys.setswitchinterval(SWITCH)
+    for warning in loaded.locate(warnings(loaded)):
+        log.warning("%s", warning)
     node = Node(loaded, plan, registry, base=config.parent)
     journal = Journal()
     node.watch.observe(journal)

@@ -21,14 +21,14 @@ from mapdr.route.recipe import recipe
 EVENTS = ("study.received", "study.updated", "study.delivered", "delivery.parked")
 """What a webhook may be told of."""
 
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
+_NAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9_.-]{0,62}[A-Za-z0-9_-])?")  # Windows drops a dot at the end
 _SECRET_HEADERS = re.compile(r"authorization|cookie|token|secret|api-?key|password", re.IGNORECASE)
 
 
 def check_name(name: str) -> str:
     """A name that is safe in a path and in a log. Raises ValueError with the cure."""
     if not _NAME.fullmatch(name):
-        raise ValueError("is not a name; use up to 64 letters, digits, - and _, e.g. clinic-north")
+        raise ValueError("is not a name; use up to 64 letters, digits, -, _ and ., e.g. clinic-north")
     return name
 
 

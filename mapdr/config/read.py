@@ -49,8 +49,11 @@ class Loaded:
 
 
 def read(path: Path, registry: Registry | None = None) -> Loaded:
-    """The configuration in the file `path`; relative paths in it start from its folder."""
-    name = path.name
+    """The configuration in the file `path`; relative paths in it start from its folder.
+
+    Problems name the file as `path` does.
+    """
+    name = str(path)
     try:
         text = path.read_bytes().decode("utf-8-sig")
     except OSError as error:

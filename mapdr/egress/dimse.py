@@ -10,7 +10,7 @@ from __future__ import annotations
 import ssl
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Annotated, Any
 
 from pydantic import AfterValidator, BeforeValidator, Field, field_validator, model_validator
@@ -26,9 +26,11 @@ from mapdr.kernel.errors import (
     RemoteProtocolError,
     Temporary,
 )
+from mapdr.kernel.finding import Finding
 from mapdr.kernel.item import Need, Outcome, Payload, Verdict
 from mapdr.kernel.retry import Retry
 from mapdr.kernel.stage import EgressSession, Factory, Settings, StageConfig
+from mapdr.kernel.tls import tls_faults
 from mapdr.wire import status
 from mapdr.wire.contexts import VERIFICATION, is_transfer_syntax
 from mapdr.wire.driver import Limits
@@ -329,6 +331,14 @@ def _words(error: OSError) -> str:
     return error.strerror or type(error).__name__
 
 
+def _faults(config: DimseEgressConfig) -> Iterable[Finding]:
+    return () if config.tls is None else tls_faults(config.tls.cert, config.tls.key, config.tls.ca)
+
+
 STAGE = Factory(
-    "egress", "dicom", DimseEgressConfig, lambda settings, config, next_: DimseEgress(settings, config)
+    "egress",
+    "dicom",
+    DimseEgressConfig,
+    lambda settings, config, next_: DimseEgress(settings, config),
+    faults=_faults,
 )

@@ -7,13 +7,14 @@ and without `start`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
 from pydantic import BaseModel, ConfigDict
 
+from mapdr.kernel.finding import Finding
 from mapdr.kernel.item import Instance, Need, Outcome, Payload, Source
 from mapdr.kernel.watch import Watch
 
@@ -141,7 +142,9 @@ class Factory:
 
     `build(settings, config, next)`: `next` is the Intake for receivers and None for all others.
     `resources(config)` names what the stage claims for itself, such as "tcp:11112"; two claimants of one
-    resource are refused before anything starts. `order` places a transform within a recipe.
+    resource are refused before anything starts. `faults(config)` tells what the stage would miss if it were
+    started here and now, such as a file (places from the stage's own table on); it changes nothing and calls
+    nobody. `order` places a transform within a recipe.
     """
 
     kind: str
@@ -150,3 +153,4 @@ class Factory:
     build: Callable[[Settings, Any, Any], Any]
     resources: Callable[[Any], Sequence[str]] = lambda config: ()
     order: int = 0
+    faults: Callable[[Any], Iterable[Finding]] = lambda config: ()

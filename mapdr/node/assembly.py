@@ -31,6 +31,7 @@ from mapdr.kernel.registry import Registry
 from mapdr.kernel.run import Run
 from mapdr.kernel.stage import Settings, Stage
 from mapdr.kernel.watch import Watch
+from mapdr.node.surroundings import faults
 from mapdr.node.upkeep import Upkeep
 from mapdr.notify.events import wanted_tags
 from mapdr.notify.notifier import Notifier
@@ -47,12 +48,14 @@ DRAIN = 30.0
 
 
 def plan_file(path: Path, registry: Registry) -> tuple[Loaded, Plan | None, tuple[Problem, ...]]:
-    """Read and plan a configuration file; the plan is None, or not to be started, if there are problems."""
+    """Read and plan a configuration file; the plan is None, or not to be started, if there are problems,
+    those of its surroundings among them."""
     loaded = read(path, registry)
     if loaded.config is None:
         return loaded, None, loaded.problems
     plan = make_plan(loaded.config, registry, resolve=_addresses)
-    return loaded, plan, (*loaded.problems, *loaded.locate(plan.problems))
+    found = {*loaded.problems, *loaded.locate((*plan.problems, *faults(loaded, plan)))}
+    return loaded, plan, tuple(sorted(found, key=lambda problem: (problem.line, str(problem))))
 
 
 class Node:
@@ -126,7 +129,7 @@ class Node:
         fixed = [key for key in FIXED if getattr(plan.node, key) != getattr(self.plan.node, key)]
         if fixed:
             what = f"cannot be changed while the node runs ({', '.join(fixed)})"
-            return (Problem(path.name, 0, "node", what, "restart the node"),)
+            return (Problem(loaded.file, 0, "node", what, "restart the node"),)
         with self._lock:
             self._apply(loaded, plan)
         self.watch.emit("node.reloaded")

@@ -8,10 +8,13 @@ import socket
 import ssl
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from mapdr.kernel.errors import ConfigurationError
+from mapdr.kernel.finding import Finding
+from mapdr.kernel.plan import own_host
 from mapdr.kernel.stage import Factory, Intake, Settings
+from mapdr.kernel.tls import tls_faults
 from mapdr.receive.dimse_config import DimseReceiveConfig, Doorkeeper, peer_address, server_context
 from mapdr.receive.dimse_session import Session
 
@@ -175,4 +178,19 @@ def _resources(config: DimseReceiveConfig) -> Sequence[str]:
     return (f"tcp:{config.port}",) if config.port else ()
 
 
-STAGE = Factory("receive", "dicom", DimseReceiveConfig, _build, _resources)
+def _faults(config: DimseReceiveConfig) -> Iterator[Finding]:
+    if config.host and not any(own_host(address) for address in _addresses(config.host)):
+        what = "is not an address of this machine"
+        yield Finding(("host",), what, 'write one of its own, or "0.0.0.0" for all of them')
+    if config.tls is not None:
+        yield from tls_faults(config.tls.cert, config.tls.key, config.tls.ca)
+
+
+def _addresses(host: str) -> set[str]:
+    try:
+        return {str(found[4][0]) for found in socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)}
+    except (OSError, UnicodeError):
+        return set()
+
+
+STAGE = Factory("receive", "dicom", DimseReceiveConfig, _build, _resources, faults=_faults)

@@ -54,6 +54,7 @@ from mapdr.store.ids import Ids, id_milliseconds, is_id
 log = logging.getLogger("mapdr.store")
 
 FINAL, PART = ".dcm", ".part"
+_MARKS = str.maketrans("", "", "-_.")
 
 _OPEN = os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0) | getattr(os, "O_CLOEXEC", 0)
 _KEPT = 1 << 16  # the data set's beginning that stays in memory for the header scan
@@ -89,8 +90,8 @@ class Spool:
         min_free: int = 0,
         submit: Callable[[Arrival], None],
     ) -> None:
-        if not node or not node.isascii() or not node.replace("-", "").replace("_", "").isalnum():
-            raise ConfigurationError("a node's name has letters, digits, hyphens and underscores only")
+        if "." in (node[:1], node[-1:]) or not node.isascii() or not node.translate(_MARKS).isalnum():
+            raise ConfigurationError("a node's name has letters, digits, -, _ and, inside of it, . only")
         self.data = data
         self.node = node
         self.durability = durability

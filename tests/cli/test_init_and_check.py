@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -50,8 +51,9 @@ def test_check_prints_every_problem_with_its_line_and_exits_2(node: NodeFolder) 
     node.config.write_text(text)
     result = node.mapdr("check")
     assert result.exit_code == 2
-    lines = [line for line in result.output.splitlines() if line.startswith("mapdr.toml:")]
-    numbered = {int(line.split(":")[1].split()[0]): line for line in lines if line[11].isdigit()}
+    begin = f"{node.config}:"
+    lines = [line.removeprefix(begin) for line in result.output.splitlines() if line.startswith(begin)]
+    numbered = {int(line.split()[0]): line for line in lines if line[0].isdigit()}
     wrong = text.splitlines()
     assert any("prt" in wrong[number - 1] for number in numbered)
     assert any("telepac" in wrong[number - 1] and "telepacs" in line for number, line in numbered.items())
@@ -71,3 +73,126 @@ def test_every_command_refuses_a_wrong_configuration(node: NodeFolder, command: 
     result = node.mapdr(command)
     assert result.exit_code == 2
     assert "mapdr.toml:2 egress.x.type" in result.output
+
+
+def _found(node: NodeFolder, **changes: str) -> list[str]:
+    """What `check` says of the usual configuration, without the path, after these replacements."""
+    text = node.config.read_text()
+    for what, new in changes.items():
+        old = {"receiver": "port = 11112", "destination": "port = 1\n", "data": 'data = "data"'}[what]
+        assert old in text
+        text = text.replace(old, f"{new}\n")
+    node.config.write_text(text)
+    result = node.mapdr("check")
+    found = [line.removeprefix(f"{node.config}:") for line in result.stderr.splitlines()[:-1]]
+    assert result.exit_code == (2 if found else 0), result.output
+    if found:
+        assert node.mapdr("run", "--plain").stderr.splitlines() == result.stderr.splitlines()[:-1]
+    assert not list(node.config.parent.glob("data*/*")), "nothing is made by looking, or by being refused"
+    return found
+
+
+def test_a_secret_that_is_not_there_is_found(node: NodeFolder, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("RIS_SECRET", raising=False)
+    hook = """
+[webhook.ris]
+url = "http://127.0.0.1:9/x"
+on = ["study.delivered"]
+secret = "env:RIS_SECRET"
+headers = { Authorization = "file:token.txt" }
+"""
+    node.config.write_text(node.config.read_text() + hook)
+    end = len(node.config.read_text().splitlines())
+    assert _found(node) == [
+        f"{end - 1} webhook.ris.secret: the secret env:RIS_SECRET is empty or not set; "
+        "set the variable RIS_SECRET where mapdr runs",
+        f"{end} webhook.ris.headers.Authorization: the secret file:token.txt cannot be read: "
+        "No such file or directory; put it into that file, readable for who runs mapdr",
+    ]
+    monkeypatch.setenv("RIS_SECRET", "s3cret")
+    (node.config.parent / "token.txt").write_text("t0ken")
+    assert _found(node) == []
+
+
+def test_who_only_looks_needs_no_secret(used: NodeFolder) -> None:
+    hook = '[webhook.ris]\nurl = "http://h/x"\non = ["study.delivered"]\nsecret = "env:NOWHERE_TO_BE_FOUND"\n'
+    used.config.write_text(used.config.read_text() + hook)
+    assert used.mapdr("status").exit_code == 0
+
+
+def test_tls_files_that_cannot_be_used_are_found(node: NodeFolder) -> None:
+    folder = node.config.parent
+    (folder / "text.pem").write_text("nothing of the kind")
+    assert _found(
+        node,
+        receiver='port = 11112\ntls = { cert = "no.pem", key = "text.pem" }',
+        destination='port = 1\ntls = { ca = "text.pem", cert = "text.pem" }',
+    ) == [
+        "11 receive.modalities.tls.cert: names a file that does not exist; "
+        "name a file that is there; a relative path starts from the configuration's folder",
+        "19 egress.telepacs.tls.ca: holds no certificate that can be read; use a file in PEM form",
+        "19 egress.telepacs.tls.cert: cannot be used without its key; "
+        "add key = ...; use files in PEM form, the key without a passphrase",
+    ]
+
+
+def test_a_host_that_is_elsewhere_is_found(node: NodeFolder) -> None:
+    assert _found(
+        node, receiver='port = 11112\n[receive.b]\ntype = "dicom"\nhost = "203.0.113.9"\nport = 104'
+    ) == [
+        "13 receive.b.host: is not an address of this machine; "
+        'write one of its own, or "0.0.0.0" for all of them'
+    ]
+
+
+def test_a_data_folder_that_cannot_be_is_found(node: NodeFolder) -> None:
+    (node.config.parent / "file").write_text("")
+    assert _found(node, data='data = "file/data"') == [
+        f"3 node.data: cannot be made: {node.config.parent / 'file'} is not a folder; name another folder"
+    ]
+
+
+def test_a_data_folder_that_cannot_be_written_is_found(
+    node: NodeFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("os.access", lambda path, mode, **more: not mode & os.W_OK)
+    (line,) = _found(node)
+    assert line.startswith("3 node.data: cannot be made: ")
+
+
+def test_an_empty_configuration_is_a_problem_and_a_partial_one_a_warning(node: NodeFolder) -> None:
+    whole = node.config.read_text()
+    node.config.write_text("")
+    result = node.mapdr("check")
+    assert result.exit_code == 2
+    assert "holds no receiver, no destination and no rule" in result.stderr
+    assert node.mapdr("run").exit_code == 2
+    node.config.write_text(whole.partition("[[rule]]")[0])
+    result = node.mapdr("check")
+    assert result.exit_code == 0
+    assert result.stderr.startswith(f"warning: {node.config}: holds no rule: every image stays here")
+
+
+def test_a_modality_that_is_none_is_a_warning(node: NodeFolder) -> None:
+    text = node.config.read_text()
+    node.config.write_text(text.replace('"MR"]', '"mr", "MRT", "RTSTRUKT"]').replace('= "CT" }', '= "C?" }'))
+    line = 1 + next(n for n, row in enumerate(node.config.read_text().splitlines()) if "RTSTRUKT" in row)
+    result = node.mapdr("check")
+    assert result.exit_code == 0
+    place = f"warning: {node.config}:{line} rule[1].when.Modality"
+    assert result.stderr.splitlines() == [
+        f'{place}: "MRT" is not a modality that DICOM defines; '
+        "see PS3.3, C.7.3.1.1.1; keep it if the senders use it",
+        f'{place}: "RTSTRUKT" is not a modality that DICOM defines; did you mean "RTSTRUCT"?',
+        f'{place}: "mr" is not a modality that DICOM defines; did you mean "MR"?',
+    ]
+    assert len(json.loads(node.mapdr("check", "--json").stdout)["warnings"]) == 3
+
+
+def test_the_file_is_named_as_it_was_given(node: NodeFolder, monkeypatch: pytest.MonkeyPatch) -> None:
+    node.config.write_text("[nod]\n")
+    monkeypatch.chdir(node.config.parent.parent)
+    given = str(Path(node.config.parent.name) / "mapdr.toml")
+    assert _invoke("check", "--config", given).stderr.startswith(f"{given}:1 nod: unknown key")
+    monkeypatch.chdir(node.config.parent)
+    assert _invoke("check").stderr.startswith("mapdr.toml:1 nod: unknown key")

@@ -161,7 +161,7 @@ workers = 0
 repeats = true
 """,
         """\
-mapdr.toml:2 node.name: is not a name; use up to 64 letters, digits, - and _, e.g. clinic-north
+mapdr.toml:2 node.name: is not a name; use up to 64 letters, digits, -, _ and ., e.g. clinic-north
 mapdr.toml:3 node.data: is not a path; write it in quotes
 mapdr.toml:4 node.database: is not a database; write "sqlite" or "postgresql+psycopg://..."
 mapdr.toml:5 node.durability: is not one of the choices; write 'power-loss' or 'process-crash'
@@ -237,7 +237,7 @@ host = "h"
 port = 104
 """,
         """\
-mapdr.toml:1 egress."a b": is not a name; use up to 64 letters, digits, - and _, e.g. clinic-north
+mapdr.toml:1 egress."a b": is not a name; use up to 64 letters, digits, -, _ and ., e.g. clinic-north
 """,
     ),
     "unknown key of a stage, and the missing one": (

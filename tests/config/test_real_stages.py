@@ -54,7 +54,7 @@ def test_the_starter_quotes_what_it_is_given():
     assert config.rule[0].send_to == ("tele-pacs",)
     shown = problems(read_text(starter(name=nasty)))
     assert shown == [
-        "mapdr.toml:6 node.name: is not a name; use up to 64 letters, digits, - and _, e.g. clinic-north"
+        "mapdr.toml:6 node.name: is not a name; use up to 64 letters, digits, -, _ and ., e.g. clinic-north"
     ]
 
 

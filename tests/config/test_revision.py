@@ -100,13 +100,13 @@ def test_files_that_cannot_be_read(tmp_path):
     gone = read(tmp_path / "mapdr.toml")
     assert gone.config is None
     assert [str(problem) for problem in gone.problems] == [
-        "mapdr.toml: cannot be read (No such file or directory); "
+        f"{tmp_path / 'mapdr.toml'}: cannot be read (No such file or directory); "
         "name another file with --config, or write one with: mapdr init"
     ]
     (tmp_path / "latin.toml").write_bytes(b"[node]\nname = '\xe9'\n")
     latin = read(tmp_path / "latin.toml")
     assert [str(problem) for problem in latin.problems] == [
-        "latin.toml:2: is not UTF-8 text; save the file as UTF-8"
+        f"{tmp_path / 'latin.toml'}:2: is not UTF-8 text; save the file as UTF-8"
     ]
     (tmp_path / "marked.toml").write_bytes(b'\xef\xbb\xbf[node]\r\nname = "x"\r\nzzz = 1\r\n')
     marked = read(tmp_path / "marked.toml", fake_registry())

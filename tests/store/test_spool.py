@@ -312,3 +312,7 @@ def test_the_steps_come_in_the_order_that_is_written(
     incoming.write(data_set("1.2.3.4"))
     incoming.commit()
     assert steps == expected
+
+
+def test_a_node_name_may_hold_a_dot(tmp_path: Path) -> None:
+    assert Spool(tmp_path, "clinic.north", submit=lambda arrival: None).folder.name == "clinic.north"
