@@ -19,6 +19,7 @@ import select
 import socket
 import ssl
 import struct
+import sys
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -184,7 +185,7 @@ class Channel:
             return True
         if self._tls:
             return False
-        if hasattr(select, "poll"):
+        if sys.platform != "win32":
             poll = select.poll()
             poll.register(self._sock, select.POLLIN)
             return bool(poll.poll(0))
