@@ -120,7 +120,10 @@ class Node:
         """Ask it to drain as an operator would, and wait; killed if it does not. The exit status."""
         if self.process.poll() is None:
             if sys.platform == "win32":
-                self.process.send_signal(signal.CTRL_BREAK_EVENT)
+                try:
+                    self.process.send_signal(signal.CTRL_BREAK_EVENT)
+                except (OSError, SystemError):  # without a console; CPython 3.11 raises the latter
+                    self.process.kill()
             else:
                 self.process.send_signal(signal.SIGTERM)
         try:
