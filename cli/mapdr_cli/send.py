@@ -19,6 +19,7 @@ from mapdr.kernel.errors import Permanent, Refused
 from mapdr.kernel.item import Source
 from mapdr.kernel.plan import Plan, make_plan
 from mapdr.kernel.registry import Registry
+from mapdr.notify.events import wanted_tags
 from mapdr.store import Store
 from mapdr_cli import part10, words
 from mapdr_cli.access import node_runs
@@ -111,7 +112,13 @@ def open_store(plan: Plan) -> Store:
 def put(store: Store, loaded: Loaded, plan: Plan, paths: Iterable[Path]) -> Sent:
     """Put files into the store; returns when all of them are safe and indexed."""
     sent = Sent()
-    store.use(loaded.revision, plan.router, plan.recipes, text=loaded.canonical)
+    store.use(
+        loaded.revision,
+        plan.router,
+        plan.recipes,
+        text=loaded.canonical,
+        study_tags=wanted_tags(plan.webhooks.values()),
+    )
     store.start()
     for path in paths:
         try:

@@ -82,6 +82,28 @@ def test_send_as_they_are(node: NodeFolder, ct: Path) -> None:
     assert (row["destination"], row["state"], row["instance"]) == ("archive", "pending", sent["sent"][0])
 
 
+@pytest.mark.parametrize("words", [(), ("--to", "archive")])
+def test_what_webhooks_tell_is_kept_of_what_is_sent(
+    node: NodeFolder, ct: Path, words: tuple[str, ...]
+) -> None:
+    hook = """
+[webhook.ris]
+url = "http://127.0.0.1:9/"
+on = ["study.delivered"]
+payload = { part = "{BodyPartExamined}", maker = "{Manufacturer}" }
+"""
+    node.config.write_text(node.config.read_text() + hook)
+    _json(node, "send", str(ct), *words)
+    expected = pydicom.dcmread(ct, stop_before_pixels=True)
+    store = node.store()
+    try:
+        tags = store.studies.tags(1)
+    finally:
+        store.close()
+    assert expected.Manufacturer
+    assert tags[0x00080070,] == expected.Manufacturer
+
+
 def test_send_by_the_rules(node: NodeFolder, ct: Path) -> None:
     _json(node, "send", str(ct))
     rows = _json(node, "deliveries")["deliveries"]
