@@ -25,12 +25,13 @@ STATE_STYLE = {
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """A column: its title, how a row becomes its text, and how it is laid out."""
+    """A column: its title, how a row becomes its text, and how it is laid out; `whole` is never cut."""
 
     title: str
     text: Callable[[Row], str | Text]
     right: bool = False
     fold: bool = False
+    whole: bool = False
 
 
 def listing(rows: Sequence[Row], columns: Sequence[Column]) -> Table:
@@ -42,6 +43,7 @@ def listing(rows: Sequence[Row], columns: Sequence[Column]) -> Table:
             justify="right" if column.right else "left",
             no_wrap=not column.fold,
             overflow="fold" if column.fold else "ellipsis",
+            min_width=max((len(str(column.text(row))) for row in rows), default=0) if column.whole else None,
         )
     for row in rows:
         table.add_row(*(column.text(row) for column in columns))

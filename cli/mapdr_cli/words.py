@@ -64,6 +64,31 @@ def day_and_clock(moment: float | None) -> str:
     return "-" if moment is None else f"{datetime.fromtimestamp(moment):%Y-%m-%d %H:%M:%S}"
 
 
+def short_clock(moment: float | None, now: float) -> str:
+    """Wall time of what happened today, else the date."""
+    if moment is None:
+        return "-"
+    return clock(moment) if date(moment) == date(now) else date(moment)
+
+
+def middle(text: str, width: int) -> str:
+    """A name in at most `width` characters: its two ends tell it from others, so the middle goes."""
+    if len(text) <= width:
+        return text
+    left = (width - 2 + 1) // 2
+    return f"{text[:left]}..{text[len(text) - (width - 2 - left) :]}"
+
+
+def cut(text: str, width: int) -> str:
+    """The beginning of a text, at most `width` characters, marked where it ends early."""
+    return text if len(text) <= width else f"{text[: width - 2].rstrip()}.."
+
+
+def modality(name: str) -> str:
+    """A modality for the eye; an image without one has one too."""
+    return plain(name) or "(none)"
+
+
 def plain(text: object) -> str:
     """Text from elsewhere without control characters, which would drive the operator's terminal."""
     return "".join(character if character.isprintable() else "?" for character in str(text))

@@ -84,9 +84,10 @@ class Counts:
         return self._stuck(State.PARKED)
 
     def unrouted(self) -> int:
-        """Images in the spool that no rule took."""
+        """Images in the spool that no rule took; one that came several times is one."""
         with self._database.read() as connection:
-            query = select(func.count()).select_from(_instance).where(literal_column(schema.UNROUTED))
+            uid = _instance.c.sop_instance_uid
+            query = select(func.count(uid.distinct())).where(literal_column(schema.UNROUTED))
             return int(connection.execute(query).scalar_one())
 
     def status(self) -> dict[str, Any]:

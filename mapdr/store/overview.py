@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from sqlalchemy import Connection, func, literal_column, select
+from sqlalchemy import Connection, case, func, literal_column, select
 
 from mapdr.kernel.item import TagPath
 from mapdr.store import schema, selection
@@ -16,15 +15,18 @@ from mapdr.store.database import Database
 from mapdr.store.names import Words
 from mapdr.store.schema import ENDED, State
 from mapdr.store.selection import Selection
+from mapdr.store.studies import study_tags
 
 _study, _series, _instance, _delivery = schema.study, schema.series, schema.instance, schema.delivery
 _AT_ONCE = 500
+_UNROUTED_UID = case((literal_column(schema.UNROUTED), _instance.c.sop_instance_uid))
 
 
 @dataclass
 class StudyRow:
-    """A study for a listing. `modalities` and `destinations` count images (deliveries of images, by state,
-    without those that were superseded or dismissed); `tags` hold what identifies the patient."""
+    """A study for a listing. Every number counts distinct images: `modalities`, `unrouted`, and
+    `destinations` by what became of the image there, without what was superseded or dismissed; `tags` hold
+    what identifies the patient."""
 
     number: int
     study_instance_uid: str
@@ -55,7 +57,7 @@ class Overview:
             query = query.limit(chosen.limit)
         with self._database.read() as connection:
             rows = [
-                StudyRow(row.id, row.uid, row.study_date, row.first_at, row.last_at, _tags(row.tags))
+                StudyRow(row.id, row.uid, row.study_date, row.first_at, row.last_at, study_tags(row.tags))
                 for row in connection.execute(query)
             ]
             for start in range(0, len(rows), _AT_ONCE):
@@ -85,7 +87,7 @@ class Overview:
                 _instance.c.modality,
                 func.count(_instance.c.sop_instance_uid.distinct()).label("images"),
                 func.sum(_instance.c.size).label("bytes"),
-                func.sum(1 - _instance.c.routed).label("unrouted"),
+                func.count(_UNROUTED_UID.distinct()).label("unrouted"),
             )
             .join(_instance, _instance.c.series == _series.c.id)
             .where(_series.c.study.in_(list(studies)))
@@ -103,18 +105,26 @@ class Overview:
             studies[number].series = len(ids)
 
     def _deliveries(self, connection: Connection, studies: dict[int, StudyRow]) -> None:
-        query = (
-            select(
-                _delivery.c.study, _delivery.c.destination, _delivery.c.state, func.count().label("number")
-            )
+        # An image that was promised several times (a repeat, a re-route) is there once it was delivered,
+        # unless its newest promise is parked.
+        had = func.max(case((_delivery.c.state == State.DELIVERED, 1), else_=0)).label("had")
+        images = (
+            select(func.max(_delivery.c.id).label("newest"), had)
+            .join(_instance, _instance.c.id == _delivery.c.instance)
             .where(_delivery.c.study.in_(list(studies)), _delivery.c.state <= ENDED)
-            .group_by(_delivery.c.study, _delivery.c.destination, _delivery.c.state)
+            .group_by(_delivery.c.study, _delivery.c.destination, _instance.c.sop_instance_uid)
+            .subquery()
+        )
+        state = case(
+            ((images.c.had == 1) & (_delivery.c.state != State.PARKED), int(State.DELIVERED)),
+            else_=_delivery.c.state,
+        ).label("stands")
+        query = (
+            select(_delivery.c.study, _delivery.c.destination, state, func.count().label("number"))
+            .join(images, images.c.newest == _delivery.c.id)
+            .group_by(_delivery.c.study, _delivery.c.destination, state)
         )
         rows: Sequence[Any] = connection.execute(query).all()
         for row in rows:
             states = studies[row.study].destinations.setdefault(self._words.text(row.destination), {})
-            states[State(row.state).name.lower()] = row.number
-
-
-def _tags(text: str) -> dict[TagPath, str]:
-    return {tuple(int(tag, 16) for tag in key.split(".")): value for key, value in json.loads(text).items()}
+            states[State(row.stands).name.lower()] = row.number

@@ -162,7 +162,7 @@ class Studies:
             text = connection.execute(select(_study.c.tags).where(_study.c.id == study)).scalar()
         if text is None:
             raise KeyError(study)
-        return _tags(text)
+        return study_tags(text)
 
     def _complete(self, connection: Connection, study: int, tags: str, values: Mapping[str, str]) -> None:
         known = json.loads(tags)
@@ -195,7 +195,7 @@ class Studies:
             study_instance_uid=study.uid,
             study_date=study.study_date,
             destination=self._words.text(row.destination),
-            tags=_tags(study.tags),
+            tags=study_tags(study.tags),
             modalities=tuple(sorted({self._words.text(modality) for _, modality, _, _ in images})),
             series=len({series for series, _, _, _ in images}),
             images=len(images),
@@ -247,5 +247,6 @@ def tag_key(path: TagPath) -> str:
     return ".".join(f"{tag:08x}" for tag in path)
 
 
-def _tags(text: str) -> dict[TagPath, str]:
+def study_tags(text: str) -> dict[TagPath, str]:
+    """What the index keeps of a study's tags, from its JSON."""
     return {tuple(int(tag, 16) for tag in key.split(".")): value for key, value in json.loads(text).items()}

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import Connection, Row, func, literal, literal_column, select, update
 
+from mapdr.kernel.item import TagPath
 from mapdr.store import schema, selection
 from mapdr.store.database import Database
 from mapdr.store.names import Recipes, Words
 from mapdr.store.schema import State
 from mapdr.store.selection import Selection
-from mapdr.store.studies import Studies
+from mapdr.store.studies import Studies, study_tags
 
 _delivery, _instance, _attempt, _study = schema.delivery, schema.instance, schema.attempt, schema.study
 _AT_ONCE = 500
@@ -40,7 +41,11 @@ class Attempt:
 
 @dataclass(frozen=True, slots=True)
 class DeliveryRow:
-    """A delivery for a listing, with its last attempt (None if it was never tried)."""
+    """A delivery for a listing, with its last attempt (None if it was never tried).
+
+    `tags` hold what identifies the patient. A comment that came with a status is the receiver's own, and may
+    quote a value of the image.
+    """
 
     id: int
     instance: str
@@ -58,6 +63,7 @@ class DeliveryRow:
     received_at: float
     settled_at: float | None
     last: Attempt | None
+    tags: Mapping[TagPath, str]
 
 
 _DISMISSED = update(_delivery).values(
@@ -94,6 +100,7 @@ class Verbs:
             _instance.c.received_at,
             _study.c.uid.label("study_uid"),
             _study.c.study_date,
+            _study.c.tags,
         )
         with self._database.read() as connection:
             rows = connection.execute(query).all()
@@ -201,6 +208,7 @@ class Verbs:
             received_at=row.received_at,
             settled_at=row.settled_at,
             last=None if last is None else self._attempt(last, row.sop_instance_uid),
+            tags=study_tags(row.tags),
         )
 
     def _attempt(self, row: Row[Any], received_uid: str) -> Attempt:

@@ -41,7 +41,7 @@ def test_the_status_has_the_keys_of_the_design(used: NodeFolder) -> None:
     assert (rows["telepacs"]["pending"], rows["archive"]["pending"]) == (3, 6)
     texts = [item["text"] for item in status["attention"]]
     assert "1 image parked for telepacs: refused (1)" in texts
-    assert "1 image unrouted: no rule takes them" in texts
+    assert "1 image unrouted: no rule takes it" in texts
 
 
 def test_the_status_in_words(used: NodeFolder) -> None:
@@ -129,6 +129,62 @@ def test_identifying_values_are_shown_only_on_request(used: NodeFolder) -> None:
     assert "GEN-000000" in asked
     tags = _json(used, "studies", "--identify", "--modality", "CT")["studies"][0]["tags"]
     assert tags["AccessionNumber"] == image.accession_number
+
+
+def test_deliveries_identify_in_text_and_json_and_tell_images_apart(used: NodeFolder) -> None:
+    image = next(generator.study("CT", images=1, size=(16, 16)))
+    for width in (80, 200):
+        asked = used.mapdr("deliveries", "--identify", width=width).output
+        for value in (image.accession_number, "GEN-000000", "20260115", image.sop_instance_uid[-6:]):
+            assert value in asked, width
+    plain = used.mapdr("deliveries").output
+    assert f"..{image.sop_instance_uid[-6:]}" in plain
+    assert max(map(len, plain.splitlines())) <= 80
+    row = _json(used, "deliveries", "--identify", "--modality", "CT")["deliveries"][0]
+    assert row["tags"]["AccessionNumber"] == image.accession_number
+    assert row["study_date"] == "20260115"
+
+
+def test_a_receivers_own_words_are_shown_only_on_request(node: NodeFolder) -> None:
+    node.receive(generator.study("CT", images=1, size=(16, 16)))
+    said = "bad patient ID GEN-000000"
+    node.settle("telepacs", "parked", 1, comment=said, reason="refused")
+    for words in (["deliveries"], ["deliveries", "--json"], ["deliveries", "--json", "--attempts"]):
+        output = node.mapdr(*words, width=200).output
+        assert "GEN-000000" not in output
+        assert "the data set does not match its SOP class" in output
+    (row,) = _json(node, "deliveries", "--identify", "--to", "telepacs")["deliveries"]
+    assert row["comment"] == said
+
+
+def test_a_study_uid_can_be_copied(used: NodeFolder) -> None:
+    (study,) = _json(used, "studies", "--modality", "MR")["studies"]
+    for words in ([], ["--identify"]):
+        lines = used.mapdr("studies", "--uids", *words).output.splitlines()
+        assert any(line.split()[-1] == study["study_instance_uid"] for line in lines)
+    named = used.mapdr("studies", "--identify", "--modality", "MR").output
+    assert study["study_instance_uid"][-8:] in named
+
+
+def test_an_image_that_came_again_counts_once(node: NodeFolder) -> None:
+    for _ in range(2):
+        node.receive(generator.study("CT", images=3, size=(16, 16)))
+        node.settle("telepacs", "delivered", 2)
+    node.receive(generator.study("US", images=1, size=(16, 16)))
+    node.receive(generator.study("US", images=1, size=(16, 16), seed=1))
+    rows = {next(iter(row["modalities"])): row for row in _json(node, "studies")["studies"]}
+    states = rows["CT"]["destinations"]["telepacs"]
+    assert sum(states.values()) == 3
+    status = _json(node, "status")
+    assert status["unrouted"] == sum(row["unrouted"] for row in _json(node, "studies")["studies"])
+    assert status["repeats"]["received"] >= 3
+    assert "repeat" in node.mapdr("status").output
+
+
+def test_unrouted_images_have_no_deliveries_and_that_is_said(used: NodeFolder) -> None:
+    result = used.mapdr("deliveries", "--state", "unrouted")
+    assert result.exit_code == 2
+    assert "mapdr studies --state unrouted" in result.output
 
 
 def test_a_node_without_an_index_is_status_1_for_listings(node: NodeFolder) -> None:

@@ -58,3 +58,11 @@ def test_counts_and_plurals() -> None:
 
 def test_foreign_text_cannot_drive_the_terminal() -> None:
     assert words.plain("a\x1b[2Jb\nc\u202ed") == "a?[2Jb?c?d"
+
+
+def test_long_texts_are_cut_where_they_tell_least() -> None:
+    assert words.middle("archive", 16) == "archive"
+    assert words.middle("teleradiology-of-the-hospital-north", 16) == "telerad..l-north"
+    assert len(words.middle("x" * 99, 9)) == 9
+    assert words.cut("a long story", 8) == "a long.."
+    assert words.modality("") == "(none)"

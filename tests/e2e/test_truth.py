@@ -43,7 +43,7 @@ def images(number: int) -> list[MemoryObject]:
 
 
 def by_uid(node: Node) -> dict[str, dict[str, object]]:
-    rows = node.json("deliveries", "--limit", "1000")["deliveries"]
+    rows = node.json("deliveries", "--limit", "1000", "--identify")["deliveries"]
     return {row["sop_instance_uid"]: row for row in rows}
 
 

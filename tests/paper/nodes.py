@@ -62,9 +62,9 @@ class NodeFolder:
 
     config: Path
 
-    def mapdr(self, *words: str, typed: str = "") -> Result:
-        """The command's result; 80 columns, no terminal, `typed` as its input."""
-        runner = CliRunner(env={"COLUMNS": "80"})
+    def mapdr(self, *words: str, typed: str = "", width: int = 80) -> Result:
+        """The command's result; no terminal, `typed` as its input."""
+        runner = CliRunner(env={"COLUMNS": str(width)})
         return runner.invoke(main, [*words, "--config", str(self.config)], input=typed)
 
     def store(self) -> Store:
