@@ -14,7 +14,7 @@ from mapdr.store import Store
 from mapdr.store.overview import Overview
 from mapdr_cli import words
 from mapdr_cli.check import load
-from mapdr_cli.state import NOTHING, SILENT, Facts, Rates, compose, free_space
+from mapdr_cli.state import NOTHING, SILENT, Facts, Rates, compose, free_space, writable
 
 
 class Access:
@@ -83,6 +83,7 @@ class Access:
             webhooks=store.outbox.queues(),
             heartbeat=beats.get(self.plan.node.name),
             disk_free=free,
+            writable=writable(self.plan.node.data),
         )
 
 

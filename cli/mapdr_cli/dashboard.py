@@ -22,11 +22,21 @@ from mapdr_cli.terminal import UNICODE, Glyphs
 WIDE = 130
 """From this width on, panels stand side by side and destinations say why they wait."""
 
+LONG_NAME, SHORT_NAME = 40, 16
+"""Characters of a destination's name on a wide and a narrow screen; of a longer one the middle goes."""
+
 State = Mapping[str, Any]
 Counts = Mapping[str, Mapping[str, int]]
 
 _NODE_STYLE = {"running": "good", "draining": "warn", "stopped": "bad", "silent": "bad"}
-_DESTINATION_STYLE = {"sending": "good", "idle": "good", "waiting": "warn", "held": "warn", "down": "bad"}
+_DESTINATION_STYLE = {
+    "sending": "good",
+    "idle": "good",
+    "waiting": "warn",
+    "held": "warn",
+    "down": "bad",
+    "stopped": "warn",
+}
 _LEVEL_STYLE = {"good": "good", "info": "", "warn": "warn", "bad": "bad"}
 
 
@@ -151,6 +161,10 @@ def _flow(state: State, glyphs: Glyphs, *, bars: int) -> list[Text]:
     for word, style in (("parked", "bad"), ("unrouted", "warn")):
         owed.append(f" {glyphs.bar} ", "faint")
         owed.append(f"{words.count(state[word])} {word}", style if state[word] else "")
+    again = state["repeats"]["received"]
+    if again:
+        owed.append(f" {glyphs.bar} ", "faint")
+        owed.append(f"{words.many(again, 'repeat')} today, not counted above")
     return [*lines, owed]
 
 
@@ -172,13 +186,17 @@ def _today(state: State, width: int, glyphs: Glyphs, *, most: int) -> tuple[Tabl
     if len(names) > most:
         names.sort(key=lambda name: -_total(today["delivered"].get(name, {}).values())["images"])
     ways = [("received", today["received"])]
-    ways += [(f"{glyphs.to} {words.plain(name)}", today["delivered"].get(name, {})) for name in names[:most]]
+    longest = max(14, width // 4)
+    ways += [
+        (f"{glyphs.to} {words.middle(words.plain(name), longest)}", today["delivered"].get(name, {}))
+        for name in names[:most]
+    ]
     named = max(14, *(len(title) for title, _ in ways))
     columns, rest = _modalities([counts for _, counts in ways], width - named - 18)
     table = Table(box=None, pad_edge=False, header_style="faint", expand=True)
     table.add_column("images/studies", no_wrap=True, ratio=1, min_width=14)
     for title in ("images", "studies", *columns, *(["other"] if rest else [])):
-        table.add_column(words.plain(title)[:16], justify="right", no_wrap=True)
+        table.add_column(words.modality(title)[:16], justify="right", no_wrap=True)
     for number, (title, counts) in enumerate(ways):
         total = _total(counts.values())
         cells = [_pair(counts.get(modality)) for modality in columns]
@@ -247,7 +265,7 @@ def _destinations(
         style = _DESTINATION_STYLE.get(row["state"], "")
         symbol = glyphs.down if row["state"] == "down" else glyphs.dot
         cells = [
-            Text(words.plain(row["name"]), "name"),
+            Text(words.middle(words.plain(row["name"]), LONG_NAME if wide else SHORT_NAME), "name"),
             Text(f"{symbol} {row['state']}", style),
             Text(words.count(row["queue"])),
             Text(words.rate(row["rate"])),

@@ -5,6 +5,7 @@ Built from the index (counts, queues) and the node's heartbeat, so it needs no s
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
@@ -17,6 +18,7 @@ from mapdr.kernel.plan import Plan, Planned
 from mapdr.store.commands import Heartbeat
 from mapdr.store.counts import Queue
 from mapdr.store.outbox import HookQueue
+from mapdr.wire.status import meaning
 from mapdr_cli import words
 from mapdr_cli.happened import event_line
 
@@ -45,6 +47,7 @@ class Facts:
     webhooks: Sequence[HookQueue] = ()
     heartbeat: Heartbeat | None = None
     disk_free: int | None = None
+    writable: bool = True
 
 
 NOTHING: dict[str, Any] = {"received": {}, "delivered": {}}
@@ -116,6 +119,11 @@ def free_space(data: Path) -> int | None:
         return shutil.disk_usage(there).free
     except OSError:
         return None
+
+
+def writable(data: Path) -> bool:
+    """Whether images can be kept there; True for what does not exist yet."""
+    return all(os.access(place, os.W_OK) for place in (data, data / "spool") if place.exists())
 
 
 def _names(plan: Plan, facts: Facts) -> list[str]:
@@ -219,8 +227,8 @@ def _destination(name: str, facts: Facts, live: Mapping[str, Any], rates: Rates)
     rate = rates.of(f"to {name}") or 0.0
     reasons = dict(facts.reasons.get(name, {}))
     state, why = _why(name, facts, breaker, queue)
-    if state in ("waiting", "sending") and not live:
-        state, why = "waiting", "the node does not run"
+    if state != "held" and not live:
+        state, why = "stopped", "the node does not run"
     if state == "waiting" and rate:
         state, why = "sending", ""
     return {
@@ -244,7 +252,10 @@ def _why(name: str, facts: Facts, breaker: Mapping[str, Any], queue: Queue | Non
     if name in facts.held:
         return "held", f"held by the operator for {words.duration(facts.at - facts.held[name])}"
     if breaker.get("state") == "open":
-        parts = [str(breaker.get("comment") or breaker.get("reason") or "it does not answer")]
+        # With a status the comment is the receiver's own, and may quote a value of an image.
+        status = breaker.get("status")
+        said = breaker.get("comment") if status is None else f"it answers: {meaning(status)}"
+        parts = [str(said or breaker.get("reason") or "it does not answer")]
         if breaker.get("failures", 0) > 1:
             parts.append(f"{breaker['failures']} times")
         if breaker.get("retry_at"):
@@ -257,6 +268,19 @@ def _why(name: str, facts: Facts, breaker: Mapping[str, Any], queue: Queue | Non
     if queue.next_due is not None and queue.next_due > facts.at + 1:
         return "waiting", f"tried and put off; next try in {words.duration(queue.next_due - facts.at)}"
     return "waiting", ""
+
+
+def _room(facts: Facts, node: NodeConfig) -> Iterable[dict[str, str]]:
+    """What keeps images from being kept, or soon will."""
+    if not facts.writable:
+        text = f"images are REFUSED: {node.data} cannot be written to"
+        yield {"kind": "spool", "level": "bad", "text": text}
+    free = facts.disk_free
+    if free is not None and free < 2 * node.min_free:
+        full = free < node.min_free
+        text = f"{words.size(free)} free, {words.size(node.min_free)} kept in reserve"
+        text = f"images are REFUSED: {text}" if full else f"the disk is nearly full: {text}"
+        yield {"kind": "disk", "level": "bad" if full else "warn", "text": text}
 
 
 def _webhooks(facts: Facts) -> dict[str, Any]:
@@ -286,6 +310,7 @@ def _attention(
     facts: Facts, destinations: Sequence[Mapping[str, Any]], state: str, node: NodeConfig
 ) -> Iterable[dict[str, str]]:
     """What a person should look at, the worst first."""
+    yield from _room(facts, node)
     for row in destinations:
         if row["state"] == "down":
             waiting = f" ({words.many(row['queue'], 'image')} waiting)" if row["queue"] else ""
@@ -297,9 +322,6 @@ def _attention(
             )
             text = f"{words.many(row['parked'], 'image')} parked for {row['name']}"
             yield {"kind": "parked", "level": "bad", "text": f"{text}: {reasons}" if reasons else text}
-    if facts.disk_free is not None and facts.disk_free < 2 * node.min_free:
-        level = "bad" if facts.disk_free < node.min_free else "warn"
-        yield {"kind": "disk", "level": level, "text": f"{words.size(facts.disk_free)} of disk are free"}
     if state == "silent":
         yield {"kind": "silent", "level": "bad", "text": "the node gives no sign of life; is it running?"}
     for hook in facts.webhooks:
@@ -310,11 +332,9 @@ def _attention(
             cure = "mapdr retry --webhooks tries again"
             yield {"kind": "webhook", "level": "bad", "text": f"{text}; {cure}"}
     if facts.unrouted:
-        yield {
-            "kind": "unrouted",
-            "level": "warn",
-            "text": f"{words.many(facts.unrouted, 'image')} unrouted: no rule takes them",
-        }
+        it = "it" if facts.unrouted == 1 else "them"
+        text = f"{words.many(facts.unrouted, 'image')} unrouted: no rule takes {it}"
+        yield {"kind": "unrouted", "level": "warn", "text": text}
     for row in destinations:
         if row["state"] == "held" or row["held"]:
             text = row["why"] if row["state"] == "held" else f"{words.many(row['held'], 'image')} on hold"

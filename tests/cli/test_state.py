@@ -91,11 +91,16 @@ OPEN = {"state": "open", "comment": "connection refused", "failures": 3, "retry_
             "down",
             "connection refused, 3 times, next try in 40 s",
         ),
-        ({"queues": [_queue(pending=1)], "age": 60.0}, "waiting", "the node does not run"),
+        ({"queues": [_queue(pending=1)], "age": 60.0}, "stopped", "the node does not run"),
         (
             {"age": 60.0, "counters": {"state": "running", "destinations": {"telepacs": OPEN}}},
-            "idle",
-            "",
+            "stopped",
+            "the node does not run",
+        ),
+        (
+            {"counters": {"state": "running", "destinations": {"telepacs": {**OPEN, "status": 0xA700}}}},
+            "down",
+            "it answers: out of resources (0xA700), 3 times, next try in 40 s",
         ),
     ],
 )
@@ -122,12 +127,24 @@ def test_what_a_person_should_look_at_is_worst_first(plan: Plan) -> None:
     )
     attention = compose(plan, facts, Rates())["attention"]
     assert [item["level"] for item in attention] == ["bad", "bad", "bad", "bad", "bad", "warn"]
-    assert attention[0]["text"].startswith("archive is down: connection refused")
-    assert attention[1]["text"] == "2 images parked for telepacs: refused (2)"
+    assert attention[0]["text"] == "images are REFUSED: 10 B free, 1.0 MB kept in reserve"
+    assert attention[1]["text"].startswith("archive is down: connection refused")
+    assert attention[2]["text"] == "2 images parked for telepacs: refused (2)"
     assert [item["text"] for item in attention if item["kind"] == "webhook"] == [
         "webhook ris: answered 500, 61 waiting, next try in 40 s",
         "webhook ris: 1 message given up; mapdr retry --webhooks tries again",
     ]
+
+
+def test_a_spool_that_cannot_be_written_to_and_little_room_are_said(plan: Plan) -> None:
+    told = compose(plan, _facts(writable=False, disk_free=1_500_000), Rates())["attention"]
+    assert "images are REFUSED: " in told[0]["text"]
+    assert "cannot be written to" in told[0]["text"]
+    assert told[1] == {
+        "kind": "disk",
+        "level": "warn",
+        "text": "the disk is nearly full: 1.5 MB free, 1.0 MB kept in reserve",
+    }
 
 
 def test_today_counts_images_and_studies_and_keeps_repeats_beside(plan: Plan) -> None:

@@ -25,6 +25,7 @@ def quiet() -> dict[str, Any]:
             ],
         },
         "today": {"date": "2026-11-23", "received": {}, "delivered": {"telepacs": {}}},
+        "repeats": {"received": 0, "delivered": {}},
         "pending": 0,
         "parked": 0,
         "unrouted": 0,
