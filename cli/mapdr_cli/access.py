@@ -8,12 +8,15 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from sqlalchemy.exc import DBAPIError
+
 from mapdr.kernel.errors import MapdrError
 from mapdr.kernel.plan import Plan
 from mapdr.store import Store
 from mapdr.store.overview import Overview
 from mapdr_cli import words
 from mapdr_cli.check import load
+from mapdr_cli.damage import index_named, trouble
 from mapdr_cli.state import NOTHING, SILENT, Facts, Rates, compose, free_space, writable
 
 
@@ -100,7 +103,8 @@ def access(config: Path) -> Iterator[Access]:
     """The access by a configuration file, closed at the end."""
     opened = Access.of(config)
     try:
-        yield opened
+        with index_named(opened.plan):
+            yield opened
     finally:
         opened.close()
 
@@ -114,6 +118,8 @@ def check_database(plan: Plan) -> str | None:
             return "there is none yet: the node has not run"
         store.counts.status()
         return None
+    except DBAPIError as error:
+        return trouble(error, plan)
     finally:
         opened.close()
 

@@ -20,7 +20,11 @@ NAMES = click.argument("names", metavar="[NAME]...", nargs=-1)
 
 @click.command(short_help="Try parked deliveries again.")
 @selection_options
-@click.option("--webhooks", is_flag=True, help="Webhook messages instead of deliveries: those given up and those waiting.")
+@click.option(
+    "--webhooks",
+    is_flag=True,
+    help="Webhook messages instead of deliveries: those given up and those waiting.",
+)
 @config_option
 @json_option
 def retry(chosen: Selection, webhooks: bool, config: Path, as_json: bool) -> None:

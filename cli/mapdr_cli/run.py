@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import logging
 import logging.handlers
+import os
 import signal
 import sys
 import threading
@@ -21,6 +22,7 @@ from rich.console import Console
 
 from mapdr.kernel.errors import MapdrError
 from mapdr.kernel.plan import Plan
+from mapdr.kernel.private import FILE_MODE, make_private, touch_private
 from mapdr.kernel.registry import Registry
 from mapdr.node.assembly import DRAIN, Node, plan_file
 from mapdr.node.surroundings import warnings
@@ -28,6 +30,7 @@ from mapdr.store.recover import Recovered
 from mapdr_cli import words
 from mapdr_cli.access import Access
 from mapdr_cli.check import show_problems
+from mapdr_cli.damage import index_named
 from mapdr_cli.dashboard import farewell
 from mapdr_cli.journal import Journal
 from mapdr_cli.live import follow, line
@@ -73,7 +76,7 @@ def run(config: Path, plain: bool, verbose: bool, drain: float) -> None:
         raise Exit(2)
     out = console()
     drawn = out.is_terminal and not plain
-    plan.node.data.mkdir(parents=True, exist_ok=True)
+    make_private(plan.node.data)
     _log_to(plan.node.data / "mapdr.log" if drawn else None, verbose)
     # A receiver that waits for the interpreter behind the index's writer waits this long at most; measured
     # with one sender of small images: a tenth more images than with the default of 5 ms.
@@ -104,7 +107,8 @@ def run(config: Path, plain: bool, verbose: bool, drain: float) -> None:
 def _start(node: Node) -> None:
     """Start it. Raises MapdrError with the ports if one of them is taken or may not be used."""
     try:
-        node.start()
+        with index_named(node.plan):
+            node.start()
     except OSError as error:
         ports = [str(claim) for planned in node.plan.receivers.values() for claim in planned.claims]
         if error.errno in (errno.EADDRINUSE, errno.EACCES, errno.EADDRNOTAVAIL) and not error.filename:
@@ -201,13 +205,22 @@ def _part(plan: Plan, out: Console) -> None:
         access.close()
 
 
+class _LogFile(logging.handlers.RotatingFileHandler):
+    """The file that follows a full one is not for others to read either."""
+
+    def doRollover(self) -> None:  # noqa: N802  the library's name
+        """Begin a new file."""
+        super().doRollover()
+        if hasattr(os, "fchmod") and self.stream is not None:
+            os.fchmod(self.stream.fileno(), FILE_MODE)
+
+
 def _log_to(file: Path | None, verbose: bool) -> None:
     """Send the log to standard output, or, where that is drawn on, to a file beside the data."""
     handler: logging.Handler = logging.StreamHandler(sys.stdout)
     if file is not None:
-        handler = logging.handlers.RotatingFileHandler(
-            file, maxBytes=LOG_BYTES, backupCount=LOG_FILES, encoding="utf-8"
-        )
+        touch_private(file)
+        handler = _LogFile(file, maxBytes=LOG_BYTES, backupCount=LOG_FILES, encoding="utf-8")
     handler.setFormatter(logging.Formatter(FORMAT))
     root = logging.getLogger()
     root.handlers[:] = [handler]

@@ -24,6 +24,7 @@ from mapdr.store import Store
 from mapdr_cli import part10, words
 from mapdr_cli.access import node_runs
 from mapdr_cli.check import load
+from mapdr_cli.damage import index_named
 from mapdr_cli.echo import choose
 from mapdr_cli.options import config_option, json_option, print_json
 from mapdr_cli.terminal import console
@@ -65,7 +66,8 @@ def send(paths: tuple[Path, ...], destinations: tuple[str, ...], config: Path, a
     choose(plan, destinations)
     if destinations:
         loaded, plan = as_they_are(loaded, destinations, registry, config.parent)
-    store = open_store(plan)
+    with index_named(plan):
+        store = open_store(plan)
     try:
         running = node_runs(store, plan.node.name)
         out = console(stderr=as_json)

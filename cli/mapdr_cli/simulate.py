@@ -7,13 +7,12 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from mapdr.wire.link import Limits, Requestor
-
 from mapdr.kernel.errors import MapdrError
 from mapdr.kernel.item import Payload
 from mapdr.testing import generator
 from mapdr.testing.generator import GeneratedImage
 from mapdr.testing.sink import kept
+from mapdr.wire.link import Limits, Requestor
 
 
 @dataclass

@@ -191,3 +191,19 @@ def test_a_node_without_an_index_is_status_1_for_listings(node: NodeFolder) -> N
     result = node.mapdr("studies")
     assert result.exit_code == 1
     assert "the node has not run yet" in result.output
+
+
+def test_a_damaged_index_is_named_with_cause_and_cure(used: NodeFolder) -> None:
+    index = used.config.parent / "data" / "index.db"
+    for more in index.parent.glob("index.db-*"):
+        more.unlink()
+    index.write_bytes(b"no database at all" * 1000)
+    for words in (["status"], ["studies"], ["top", "--once"], ["run", "--plain"]):
+        result = used.mapdr(*words)
+        said = " ".join(result.output.split())
+        assert result.exit_code == 1
+        assert said.startswith(f"mapdr: the index {index} cannot be used (file is not a database)"), said
+        assert "move index.db aside" in said
+    assert "cannot be used (file is not a database)" in " ".join(
+        used.mapdr("doctor", width=400).output.split()
+    )
