@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import gc
+import logging
 import os
 import threading
 from collections.abc import Iterator
@@ -106,6 +107,16 @@ def no_leaks(request: pytest.FixtureRequest) -> Iterator[None]:
         gc.collect()
         left = _open_files() - files
         assert not left, f"left open: {sorted(name for _, name in left)}"
+
+
+@pytest.fixture(autouse=True)
+def logging_as_before() -> Iterator[None]:
+    """`mapdr run` sets up logging for its process; run within a test, it must not deafen the next ones."""
+    log = logging.getLogger("mapdr")
+    handlers, level, propagate = log.handlers[:], log.level, log.propagate
+    yield
+    log.handlers[:], log.propagate = handlers, propagate
+    log.setLevel(level)
 
 
 def _new_threads(before: set[threading.Thread]) -> list[str]:
