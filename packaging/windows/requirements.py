@@ -1,0 +1,21 @@
+"""Prints, a line each, what Windows' pip shall install beside MAPDR: its dependencies and those of its tests.
+
+`pip download --platform` asks the markers of the system that it runs on, so they are taken off here; what
+other projects want on Windows only is named.
+"""
+
+import sys
+import tomllib
+from pathlib import Path
+
+WINDOWS_ONLY = ("colorama", "tzdata")
+
+
+def main(pyproject: str) -> None:
+    document = tomllib.loads(Path(pyproject).read_text(encoding="utf-8"))
+    wanted = [*document["project"]["dependencies"], *document["dependency-groups"]["test"], *WINDOWS_ONLY]
+    for requirement in wanted:
+        print(requirement.partition(";")[0].strip().replace(" ", ""))
+
+
+main(*sys.argv[1:])
