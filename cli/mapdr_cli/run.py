@@ -5,13 +5,13 @@ from __future__ import annotations
 import errno
 import logging
 import logging.handlers
-import os
 import signal
 import sys
 import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from io import TextIOWrapper
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -22,7 +22,7 @@ from rich.console import Console
 
 from mapdr.kernel.errors import MapdrError
 from mapdr.kernel.plan import Plan
-from mapdr.kernel.private import FILE_MODE, make_private, touch_private
+from mapdr.kernel.private import make_private, private_opener
 from mapdr.kernel.registry import Registry
 from mapdr.node.assembly import DRAIN, Node, plan_file
 from mapdr.node.surroundings import warnings
@@ -206,20 +206,16 @@ def _part(plan: Plan, out: Console) -> None:
 
 
 class _LogFile(logging.handlers.RotatingFileHandler):
-    """The file that follows a full one is not for others to read either."""
+    """A log that is not for others to read, nor is the file that follows a full one."""
 
-    def doRollover(self) -> None:  # noqa: N802  the library's name
-        """Begin a new file."""
-        super().doRollover()
-        if hasattr(os, "fchmod") and self.stream is not None:
-            os.fchmod(self.stream.fileno(), FILE_MODE)
+    def _open(self) -> TextIOWrapper:
+        return open(self.baseFilename, "a", encoding=self.encoding, opener=private_opener)
 
 
 def _log_to(file: Path | None, verbose: bool) -> None:
     """Send the log to standard output, or, where that is drawn on, to a file beside the data."""
     handler: logging.Handler = logging.StreamHandler(sys.stdout)
     if file is not None:
-        touch_private(file)
         handler = _LogFile(file, maxBytes=LOG_BYTES, backupCount=LOG_FILES, encoding="utf-8")
     handler.setFormatter(logging.Formatter(FORMAT))
     root = logging.getLogger()

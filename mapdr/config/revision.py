@@ -13,6 +13,7 @@ from pathlib import Path
 
 from mapdr.config.read import Loaded, read_text
 from mapdr.kernel.errors import ConfigurationError
+from mapdr.kernel.private import FILE_MODE, make_private
 from mapdr.kernel.registry import Registry
 
 
@@ -25,7 +26,7 @@ def keep_revision(data: Path, loaded: Loaded) -> Path:
     path = folder / f"{loaded.revision}.toml"
     if path.exists():
         return path
-    folder.mkdir(parents=True, exist_ok=True)
+    make_private(folder)
     write_durably(path, loaded.canonical.encode())
     return path
 
@@ -43,7 +44,7 @@ def read_revision(
     return read_text(content.decode(), registry, file=path.name, base=base)
 
 
-def write_durably(path: Path, content: bytes, mode: int = 0o644) -> None:
+def write_durably(path: Path, content: bytes, mode: int = FILE_MODE) -> None:
     """Write a whole file under its final name, replacing what is there: flushed, renamed, folder flushed."""
     part = path.with_name(f"{path.name}.{secrets.token_hex(4)}.part")
     flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | getattr(os, "O_BINARY", 0)

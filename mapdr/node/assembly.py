@@ -27,6 +27,7 @@ from mapdr.deliver.prepare import Preparer
 from mapdr.deliver.worker import Deliverer
 from mapdr.kernel.errors import ConfigurationError
 from mapdr.kernel.plan import Plan, Planned, make_plan
+from mapdr.kernel.private import make_private
 from mapdr.kernel.registry import Registry
 from mapdr.kernel.run import Run
 from mapdr.kernel.stage import Settings, Stage
@@ -89,7 +90,7 @@ class Node:
     def start(self) -> None:
         """Open the store, put in order what a crash left, and start. Raises ConfigurationError, OSError."""
         node = self.plan.node
-        node.data.mkdir(parents=True, exist_ok=True)
+        make_private(node.data)
         try:
             self._assemble()
         except BaseException:

@@ -12,11 +12,12 @@ from pathlib import Path
 from typing import Any
 
 from mapdr.kernel.item import Arrival, TagPath
+from mapdr.kernel.private import make_private
 from mapdr.store.claim import Claim
 from mapdr.store.commands import Commands
 from mapdr.store.counts import Counts
 from mapdr.store.database import Database
-from mapdr.store.durable import Durability, make_folder, write_file
+from mapdr.store.durable import Durability, make_folder, sync_folder, write_file
 from mapdr.store.enrol import Enrolment, Repeats
 from mapdr.store.headers import INDEX_TAGS, STUDY_TAGS
 from mapdr.store.instances import Instances
@@ -119,7 +120,9 @@ class Store:
         is pushed again is delivered again.
         """
         data = Path(data).absolute()
-        make_folder(data, durability)
+        make_private(data)
+        if durability == "power-loss":
+            sync_folder(data.parent)
         opened = Database.open(database, data, durability)
         return cls(data, node, opened, durability=durability, min_free=min_free, repeats=repeats)
 

@@ -19,6 +19,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.pool import QueuePool, StaticPool
 
 from mapdr.kernel.errors import ConfigurationError
+from mapdr.kernel.private import touch_private
 from mapdr.store import schema
 from mapdr.store.durable import Durability
 
@@ -66,6 +67,9 @@ class Database:
         Raises ConfigurationError when it is of a newer or unknown schema.
         """
         url = f"sqlite:///{folder / 'index.db'}" if database == "sqlite" else database
+        if database == "sqlite":
+            # Its log and shared memory get the mode of the file itself.
+            touch_private(folder / "index.db")
         opened = cls(url, durability)
         try:
             opened._create()

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Literal
 
 from mapdr.kernel.errors import Refused
+from mapdr.kernel.private import private_opener
 
 Durability = Literal["power-loss", "process-crash"]
 
@@ -106,11 +107,11 @@ class FolderSync:
 
 
 def make_folder(path: Path, durability: Durability) -> None:
-    """Make a folder and its parents, safe at `durability`. Raises OSError."""
+    """Make a folder and its parents, safe at `durability`, not for others to read. Raises OSError."""
     if path.is_dir():
         return
     make_folder(path.parent, durability)
-    path.mkdir(exist_ok=True)
+    path.mkdir(mode=0o750, exist_ok=True)
     if durability == "power-loss":
         sync_folder(path.parent)
 
@@ -118,7 +119,7 @@ def make_folder(path: Path, durability: Durability) -> None:
 def write_file(path: Path, content: bytes, durability: Durability) -> None:
     """Write a small file under its final name at once, replacing an older one. Raises OSError."""
     part = path.with_name(path.name + ".part")
-    with part.open("wb") as file:
+    with open(part, "wb", opener=private_opener) as file:
         file.write(content)
         file.flush()
         if durability == "power-loss":
