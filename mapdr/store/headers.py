@@ -11,6 +11,7 @@ import os
 from pathlib import Path
 
 from mapdr.dicom.scan import NeedMore, ScannedHeader, scan
+from mapdr.dicom.uid import is_valid_uid
 from mapdr.kernel.item import TagPath
 
 SOP_CLASS_UID: TagPath = (0x00080016,)
@@ -36,6 +37,13 @@ INDEX_TAGS: frozenset[TagPath] = STUDY_TAGS | {
 """What the index itself reads of every header."""
 
 _PREFIX = 1 << 16
+
+
+def identity(found: str, said: str) -> str:
+    """The UID that an object goes by: the data set's, or the command's where that is none."""
+    if not found or (said and found != said and not is_valid_uid(found)):
+        return said
+    return found
 
 
 def read_header(

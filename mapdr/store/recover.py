@@ -25,7 +25,7 @@ from mapdr.kernel.item import Arrival, Header, Routing, Source, TagPath
 from mapdr.store import filemeta, schema
 from mapdr.store.database import Database
 from mapdr.store.enrol import Enrolment, Route
-from mapdr.store.headers import INDEX_TAGS, SOP_CLASS_UID, SOP_INSTANCE_UID, read_header
+from mapdr.store.headers import INDEX_TAGS, SOP_CLASS_UID, SOP_INSTANCE_UID, identity, read_header
 from mapdr.store.ledger import Ledger
 from mapdr.store.spool import PART, Spool
 
@@ -142,8 +142,8 @@ class Recovery:
                 transfer_syntax_uid=meta.transfer_syntax_uid,
                 wanted=self._wanted(meta.revision, rules_for),
             )
-        class_uid = header.text(SOP_CLASS_UID) or meta.sop_class_uid
-        instance_uid = header.text(SOP_INSTANCE_UID) or meta.sop_instance_uid
+        class_uid = identity(header.text(SOP_CLASS_UID), meta.sop_class_uid)
+        instance_uid = identity(header.text(SOP_INSTANCE_UID), meta.sop_instance_uid)
         return Arrival(
             id=id_,
             source=meta.source,

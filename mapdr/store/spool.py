@@ -7,7 +7,7 @@
                        nothing is left
 
     1  the File Meta group and the data set's bytes as received go to `<id>.part`
-    2  the header is scanned; an object whose UIDs contradict the command's is refused
+    2  the header is scanned; an object that cannot be read, or has no UIDs at all, is refused
     3  the file is flushed to the device                                  } under "power-loss"; left to the
     4  it gets its final name `<id>.dcm`                                  } operating system under
     5  the folder is flushed; threads that commit together share a flush  } "process-crash"
@@ -48,7 +48,7 @@ from mapdr.store.durable import (
     make_folder,
     refusal,
 )
-from mapdr.store.headers import INDEX_TAGS, SOP_CLASS_UID, SOP_INSTANCE_UID, read_header
+from mapdr.store.headers import INDEX_TAGS, SOP_CLASS_UID, SOP_INSTANCE_UID, identity, read_header
 from mapdr.store.ids import Ids, id_milliseconds, is_id
 
 log = logging.getLogger("mapdr.store")
@@ -63,7 +63,6 @@ _ROOM_SECONDS = 0.5  # how long a measurement of the free space serves
 _ROOM_BYTES = 32 << 20  # after how many bytes of one object it is measured again
 
 CANNOT_UNDERSTAND = 0xC000  # PS3.4, table B.2-1
-DATA_SET_MISMATCH = 0xA900
 
 
 @dataclass(frozen=True, slots=True)
@@ -289,8 +288,8 @@ class SpoolFile:
         if size != self._written:
             self._read_back(offset)
         header = self._scan(offset, size)
-        class_uid = self._agreed(header.text(SOP_CLASS_UID), self._class_uid, "SOP class")
-        instance_uid = self._agreed(header.text(SOP_INSTANCE_UID), self._instance_uid, "SOP instance")
+        class_uid = self._identity(header.text(SOP_CLASS_UID), self._class_uid, "SOP class")
+        instance_uid = self._identity(header.text(SOP_INSTANCE_UID), self._instance_uid, "SOP instance")
         if self._sync is not None:
             os.fsync(self._file)
         self._close()
@@ -323,12 +322,14 @@ class SpoolFile:
             raise Refused(CANNOT_UNDERSTAND, "the data set cannot be read: it ends within an element")
         return header
 
-    def _agreed(self, found: str, said: str, what: str) -> str:
-        if found and said and found != said:
-            raise Refused(DATA_SET_MISMATCH, f"the data set's {what} UID is not the command's")
-        if not found and not said:
+    def _identity(self, found: str, said: str, what: str) -> str:
+        """The data set's UID, or the command's where that is none (docs/decisions/0003)."""
+        uid = identity(found, said)
+        if not uid:
             raise Refused(CANNOT_UNDERSTAND, f"neither command nor data set has an {what} UID")
-        return found or said
+        if found and said and found != said:
+            log.info("%s: the data set's %s UID is not the command's", self.id, what)
+        return uid
 
     def _read_back(self, offset: int) -> None:
         # Bytes that went straight to the descriptor were not seen: take the digest from the file.

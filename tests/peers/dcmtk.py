@@ -40,11 +40,13 @@ class StoreScp:
 
 @dataclass(frozen=True)
 class Report:
-    """What dcmsend says of one file: the UID it sent and the status, None if it was not sent."""
+    """What dcmsend says of one file: the UID it sent, the status, None if it was not sent, and whether it
+    changed the transfer syntax on the way."""
 
     path: Path
     sop_instance_uid: str
     status: int | None
+    converted: bool = False
 
 
 def dcmsend(
@@ -67,7 +69,8 @@ def _parse_report(text: str) -> list[Report]:
         if "Filename" in fields:
             status = fields.get("DIMSE Status", "")
             code = int(status.split()[0], 16) if status.startswith("0x") else None
-            reports.append(Report(Path(fields["Filename"]), fields.get("SOP Instance", ""), code))
+            converted = fields.get("Original Xfer") != fields.get("Network Xfer", fields.get("Original Xfer"))
+            reports.append(Report(Path(fields["Filename"]), fields.get("SOP Instance", ""), code, converted))
     return reports
 
 

@@ -83,21 +83,23 @@ def test_a_header_that_is_longer_than_memory_holds_is_read(world: World) -> None
 
 
 @pytest.mark.parametrize(
-    ("class_uid", "instance_uid", "status"),
-    [(CT, "9.9", 0xA900), ("1.2.840.10008.5.1.4.1.1.4", "1.2.3.4", 0xA900)],
+    ("class_uid", "instance_uid"), [(CT, "9.9"), ("1.2.840.10008.5.1.4.1.1.4", "1.2.3.4"), ("3", "3")]
 )
-def test_uids_that_contradict_the_command_are_refused(
-    world: World, class_uid: str, instance_uid: str, status: int
+def test_a_data_set_goes_by_its_own_uids_whatever_the_command_says(
+    world: World, class_uid: str, instance_uid: str
 ) -> None:
     incoming = world.spool.begin(SOURCE, class_uid, instance_uid, EXPLICIT)
     incoming.write(data_set("1.2.3.4"))
-    with pytest.raises(Refused) as caught:
-        incoming.commit()
-    assert caught.value.status == status
-    assert "9.9" not in str(caught.value)
-    assert "1.2.3.4" not in str(caught.value)
-    assert world.files() == []
-    assert not world.arrivals
+    incoming.commit()
+    (arrival,) = world.arrivals
+    assert (arrival.sop_class_uid, arrival.sop_instance_uid) == (CT, "1.2.3.4")
+
+
+def test_a_uid_that_is_none_gives_way_to_the_commands(world: World) -> None:
+    incoming = world.spool.begin(SOURCE, CT, "5.6.7", EXPLICIT)
+    incoming.write(data_set("no-uid-at-all."))
+    incoming.commit()
+    assert world.arrivals[0].sop_instance_uid == "5.6.7"
 
 
 def test_uids_that_the_data_set_lacks_are_the_commands(world: World) -> None:
