@@ -27,12 +27,16 @@ PATIENCE = 64
 
 @dataclass(slots=True, eq=False)
 class Slot:
-    """One leased delivery; `payload` and `need` stand once it is prepared, in `syntax` if that is set."""
+    """One leased delivery; `payload` and `need` stand once it is prepared, in `syntax` if that is set.
+
+    While `awaited`, a sender opens a session for it: only one that has a session for it already may take it.
+    """
 
     delivery: Delivery
     payload: Payload | None = None
     need: Need | None = None
     syntax: str = ""
+    awaited: bool = False
 
 
 class Lanes:
@@ -89,13 +93,21 @@ class Lanes:
                     return None
         return None
 
-    def put_back(self, slot: Slot) -> None:
-        """A slot that was taken comes first again."""
+    def put_back(self, slot: Slot, *, awaited: bool = False) -> None:
+        """A slot that was taken comes first again; `awaited`, until `reclaim`, for those with a session."""
         with self._changed:
+            slot.awaited = awaited
             self._slots[slot.delivery.id] = slot
             self._slots.move_to_end(slot.delivery.id, last=False)
             self._weight += weigh(slot.payload)
-            self._changed.notify()
+            # All of them: the one that `notify` would choose may be one that may not take it.
+            self._changed.notify_all()
+
+    def reclaim(self, slot: Slot) -> bool:
+        """Take a slot that was put back; False if another sender was faster, or it was drained."""
+        with self._changed:
+            slot.awaited = False
+        return self.remove(slot)
 
     def drain(self) -> list[Slot]:
         """Remove and return every slot; what is still being prepared is then refused by `prepared`."""
@@ -128,6 +140,10 @@ class Lanes:
         first = None
         for slot in self._slots.values():
             if slot.need is None:
+                continue
+            if slot.awaited:
+                if covers is not None and covers(slot.need):
+                    return slot
                 continue
             if first is None:
                 first = slot

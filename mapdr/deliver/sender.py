@@ -104,7 +104,15 @@ class Sender:
             desk.hands.give_back([slot.delivery])
             return
         desk.syntaxes.needed(slot.need)
-        session = self._session_for(slot.need)
+        session = self._session
+        if session is None or not session.covers(slot.need):
+            # It may take seconds until the receiver answers, and another sender may have a session free.
+            desk.lanes.put_back(slot, awaited=True)
+            session = self._connect(slot.need)
+            if not desk.lanes.reclaim(slot):
+                if session is None:
+                    self._rest()
+                return
         if session is None:
             self._no_session(slot)
             return
@@ -173,10 +181,8 @@ class Sender:
         else:
             watch.count(f"deliver.{name}.{'parked' if decision.state == 'parked' else 'retries'}")
 
-    def _session_for(self, need: Need) -> EgressSession | None:
-        """The session if it covers `need`, else a new one; None when the receiver gives none."""
-        if self._session is not None and self._session.covers(need):
-            return self._session
+    def _connect(self, need: Need) -> EgressSession | None:
+        """A new session for `need`; None when the receiver gives none."""
         self._close()
         desk = self._desk
         needs = list(dict.fromkeys([need, *desk.lanes.needs(), *desk.syntaxes.recent()]))
@@ -215,7 +221,11 @@ class Sender:
             desk.wake()
             return
         desk.lanes.put_back(slot)
-        desk.stopping.wait(LIMITED.delay(self._limited))
+        self._rest()
+
+    def _rest(self) -> None:
+        if self._desk.breaker.state is not State.OPEN:
+            self._desk.stopping.wait(LIMITED.delay(self._limited))
 
     def _close(self) -> None:
         session, self._session = self._session, None

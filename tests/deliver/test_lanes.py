@@ -116,3 +116,19 @@ def test_closing_ends_those_who_wait() -> None:
     assert ended.wait(5)
     thread.join(5)
     assert lanes.take(None, 60) is None
+
+
+def test_an_image_for_which_a_session_is_opened_goes_to_whoever_has_one() -> None:
+    lanes = Lanes()
+    first = slot(1, "ct")
+    lanes.add([first, slot(2, "ct")])
+    assert lanes.take(None, 0) is first
+    lanes.put_back(first, awaited=True)
+    assert lanes.take(lambda need: need.sop_class_uid == "mr", 0).delivery.id == 2  # type: ignore[union-attr]
+    assert lanes.take(None, 0) is None, "nobody else opens a session for it"
+    assert lanes.take(lambda need: True, 0) is first
+    assert not lanes.reclaim(first)
+    lanes.put_back(first, awaited=True)
+    assert lanes.reclaim(first)
+    lanes.put_back(first)
+    assert lanes.take(None, 0) is first

@@ -447,3 +447,40 @@ def test_a_row_shows_the_final_status_it_ended_with(status: int) -> None:
     with delivering(ledger, egress):
         settled(ledger)
     assert ledger.rows[1].status == status
+
+
+def test_no_image_waits_behind_an_association_that_is_not_answered() -> None:
+    """Receivers that take one association at a time leave the second one waiting until the first ends."""
+    ledger, egress = FakeLedger(), FakeEgress(sessions=2)
+    answered = threading.Event()
+
+    def one_at_a_time() -> None:
+        if len(egress.connects) > 1:
+            answered.wait(30)
+
+    egress.refuse = one_at_a_time
+    ledger.add(40)
+    try:
+        with delivering(ledger, egress) as deliverer:
+            assert settled(ledger) == {"delivered": 40}
+            ledger.add(40)
+            deliverer.wake()
+            assert settled(ledger) == {"delivered": 80}
+            assert not answered.is_set()
+            answered.set()
+    finally:
+        answered.set()
+    assert Counter(uid for uid, _, _ in egress.sent) == {f"2.25.{n}": 1 for n in range(1, 81)}
+
+
+def test_one_image_opens_one_session() -> None:
+    ledger, egress = FakeLedger(), FakeEgress(sessions=8)
+
+    def slowly() -> None:
+        threading.Event().wait(0.3)
+
+    egress.refuse = slowly
+    ledger.add(1)
+    with delivering(ledger, egress):
+        assert settled(ledger) == {"delivered": 1}
+    assert len(egress.connects) == 1
