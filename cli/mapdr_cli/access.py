@@ -8,15 +8,13 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy.exc import DBAPIError
-
 from mapdr.kernel.errors import MapdrError
 from mapdr.kernel.plan import Plan
 from mapdr.store import Store
 from mapdr.store.overview import Overview
+from mapdr.store.trouble import IndexTrouble, index_named
 from mapdr_cli import words
 from mapdr_cli.check import load
-from mapdr_cli.damage import index_named, trouble
 from mapdr_cli.state import NOTHING, SILENT, Facts, Rates, compose, free_space, writable
 
 
@@ -103,7 +101,7 @@ def access(config: Path) -> Iterator[Access]:
     """The access by a configuration file, closed at the end."""
     opened = Access.of(config)
     try:
-        with index_named(opened.plan):
+        with index_named(opened.plan.node.database_url(), opened.plan.node.data):
             yield opened
     finally:
         opened.close()
@@ -113,13 +111,14 @@ def check_database(plan: Plan) -> str | None:
     """What is wrong with the index, None if nothing. Nothing is made by looking."""
     opened = Access(plan)
     try:
-        store = opened.store
-        if store is None:
-            return "there is none yet: the node has not run"
-        store.counts.status()
+        with index_named(plan.node.database_url(), plan.node.data):
+            store = opened.store
+            if store is None:
+                return "there is none yet: the node has not run"
+            store.counts.status()
         return None
-    except DBAPIError as error:
-        return trouble(error, plan)
+    except IndexTrouble as error:
+        return str(error)
     finally:
         opened.close()
 

@@ -2,11 +2,12 @@
 
 It shows names from the configuration, modalities, counts, times and reasons; never a value that may
 identify a patient. It fits 80 columns as well as 200: what does not fit is left out in order of
-importance, never wrapped.
+importance; only what needs attention may take a second line.
 """
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -22,7 +23,7 @@ from mapdr_cli.terminal import UNICODE, Glyphs
 WIDE = 130
 """From this width on, panels stand side by side and destinations say why they wait."""
 
-LONG_NAME, SHORT_NAME = 40, 16
+LONG_NAME, SHORT_NAME = 40, 14
 """Characters of a destination's name on a wide and a narrow screen; of a longer one the middle goes."""
 
 State = Mapping[str, Any]
@@ -44,13 +45,14 @@ def dashboard(state: State, *, width: int, height: int, glyphs: Glyphs = UNICODE
     """The whole screen, at most `height` lines of `width` columns."""
     wide = width >= WIDE
     header = _header(state, width, glyphs)
-    troubles = [_attention_line(item, glyphs) for item in state["attention"]]
+    inside = (width // 2 if wide else width) - 4
+    troubles = [_attention_lines(item, inside, glyphs) for item in state["attention"]]
     left_width = width * 3 // 5 if wide else width
     today, today_height = _today(state, left_width - 4, glyphs, most=max(2, height // 4))
     flow = _flow(state, glyphs, bars=(width - left_width if wide else width) - 38)
     rows = state["destinations"]
     room = height - len(header) - today_height - (0 if wide else len(flow)) - 3
-    shown = _shown(len(rows), room - min(max(len(troubles), 1), 3) - 2)
+    shown = _shown(len(rows), room - min(max(sum(map(len, troubles)), 1), 3) - 2)
     room -= shown + (shown < len(rows))
     body: list[RenderableType] = [*header]
     if wide:
@@ -70,14 +72,14 @@ def summary(state: State, *, width: int, glyphs: Glyphs = UNICODE) -> Renderable
     parts: list[RenderableType] = [*_header(state, width, glyphs), Text(), today, Text()]
     parts += [_destinations(rows, len(rows), width >= WIDE, glyphs), Text()]
     parts.append(_flow(state, glyphs, bars=0)[-1])
-    parts += [_attention_line(item, glyphs) for item in state["attention"]]
+    parts += _all_attention(state, width, glyphs)
     return Group(*parts)
 
 
 def farewell(state: State, *, width: int, glyphs: Glyphs = UNICODE) -> RenderableType:
     """How things stand when a node has ended: its counts of today, and what needs attention."""
     parts: list[RenderableType] = [_header(state, width, glyphs)[0]]
-    parts += [_attention_line(item, glyphs) for item in state["attention"]]
+    parts += _all_attention(state, width, glyphs)
     parts.append(Text(f"today: {counts_line(state)}"))
     return Group(*parts)
 
@@ -279,10 +281,19 @@ def _destinations(
     return table
 
 
-def _attention_line(item: Mapping[str, Any], glyphs: Glyphs) -> Text:
+def _all_attention(state: State, width: int, glyphs: Glyphs) -> list[Text]:
+    return [line for item in state["attention"] for line in _attention_lines(item, width, glyphs)]
+
+
+def _attention_lines(item: Mapping[str, Any], width: int, glyphs: Glyphs) -> list[Text]:
+    """What needs attention in at most two lines: its end (when the next try is) matters too."""
     style = _LEVEL_STYLE.get(item["level"], "")
-    text = Text(f"{glyphs.up} ", style, no_wrap=True, overflow="ellipsis")
-    return text.append(words.plain(item["text"]), style)
+    mark = f"{glyphs.up} "
+    lines = textwrap.wrap(words.plain(item["text"]), width - len(mark), max_lines=2, placeholder=glyphs.more)
+    return [
+        Text((mark if number == 0 else " " * len(mark)) + line, style, no_wrap=True, overflow="ellipsis")
+        for number, line in enumerate(lines)
+    ]
 
 
 def _event_line(event: Mapping[str, Any]) -> Text:
@@ -290,7 +301,9 @@ def _event_line(event: Mapping[str, Any]) -> Text:
     return text.append(words.plain(event["text"]), _LEVEL_STYLE.get(event["level"], ""))
 
 
-def _foot(state: State, troubles: list[Text], room: int, width: int, glyphs: Glyphs) -> list[RenderableType]:
+def _foot(
+    state: State, troubles: list[list[Text]], room: int, width: int, glyphs: Glyphs
+) -> list[RenderableType]:
     """What needs attention and what happened, side by side or one above the other, in `room` lines."""
     events = [_event_line(event) for event in reversed(state["events"])]
     title = "Needs attention" if troubles else "Nothing needs attention"
@@ -301,7 +314,10 @@ def _foot(state: State, troubles: list[Text], room: int, width: int, glyphs: Gly
         return [_beside(left, right, width // 2)]
     parts: list[RenderableType] = []
     if troubles:
-        lines = max(1, min(len(troubles), max(3, room // 2 - 2), room - 2))
+        wanted = sum(map(len, troubles))
+        lines = max(1, min(wanted, max(3, room // 2 - 2), room - 2))
+        if room - lines - 2 < 4:  # too little for the events: the troubles may have it
+            lines = max(1, min(wanted, room - 2))
         parts.append(_panel(Group(*_at_most(troubles, lines, glyphs)), title, lines + 2, True))
         room -= lines + 2
     if room >= 3:
@@ -309,10 +325,20 @@ def _foot(state: State, troubles: list[Text], room: int, width: int, glyphs: Gly
     return parts
 
 
-def _at_most(lines: list[Text], room: int, glyphs: Glyphs) -> list[Text]:
-    if len(lines) <= room:
-        return lines
-    return [*lines[: room - 1], Text(f"{glyphs.more} and {len(lines) - room + 1} more", "warn")]
+def _at_most(troubles: list[list[Text]], room: int, glyphs: Glyphs) -> list[Text]:
+    """As many troubles as fit whole into `room` lines, leaving one to say that there are more."""
+    if sum(map(len, troubles)) <= room:
+        return [line for lines in troubles for line in lines]
+    shown: list[Text] = []
+    number = 0
+    while len(shown) + len(troubles[number]) < room:
+        shown += troubles[number]
+        number += 1
+    if number == 0 and room > 1:
+        shown, number = troubles[0][: room - 1], 1
+    if number < len(troubles):
+        shown.append(Text(f"{glyphs.more} and {len(troubles) - number} more", "warn"))
+    return shown
 
 
 def _panel(inside: RenderableType, title: str, height: int | None = None, alarm: bool = False) -> Panel:

@@ -6,7 +6,6 @@ import os
 import platform
 import shutil
 import sys
-import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
@@ -20,11 +19,8 @@ from rich.text import Text
 
 import mapdr
 from mapdr import _fast
-from mapdr.kernel.errors import Unavailable
 from mapdr.kernel.plan import Plan
-from mapdr.kernel.registry import Registry
-from mapdr.kernel.stage import Settings
-from mapdr.kernel.watch import Watch
+from mapdr.transform.codecs import table
 from mapdr_cli import words
 from mapdr_cli.options import NAME, json_option, places, print_json
 from mapdr_cli.terminal import console
@@ -141,19 +137,14 @@ def _hot_paths() -> Iterator[Finding]:
 
 
 def _codecs() -> Iterator[Finding]:
-    registry = Registry()
-    for name in registry.names("codec"):
-        plugin = registry.plugin("codec", name)
-        if plugin.factory is None:
-            yield Finding("codecs", name, NOTE, f"unavailable, because {plugin.reason}")
-            continue
-        settings = Settings(name, "doctor", Path(tempfile.gettempdir()), bytes(32), Watch())
-        try:
-            plugin.factory.build(settings, plugin.factory.config(), None)
-        except Unavailable as error:
-            yield Finding("codecs", name, NOTE, f"unavailable, because {error}")
+    """Each transfer syntax: whether it can be written and read here, and why not."""
+    for ability in table():
+        if not ability.decode and not ability.encode:
+            yield Finding("codecs", ability.name, OK, "reads and writes it")
+        elif not ability.decode:
+            yield Finding("codecs", ability.name, OK, f"reads only: {ability.encode}")
         else:
-            yield Finding("codecs", name, OK, f"available, from {plugin.origin}")
+            yield Finding("codecs", ability.name, NOTE, f"unavailable, because {ability.decode}")
 
 
 def _clock() -> Iterator[Finding]:

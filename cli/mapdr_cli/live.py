@@ -19,6 +19,9 @@ Rest = threading.Event | None
 PAUSE = 0.5
 """Seconds between two drawings: quick enough to see, slow enough to cost nothing."""
 
+REMIND = 60.0
+"""Seconds between two lines that say the same of a node that does not run."""
+
 
 def follow(
     console: Console, gather: Gather, done: Callable[[], bool], *, pause: float = PAUSE, rest: Rest = None
@@ -43,15 +46,19 @@ def draw(console: Console, state: State, height: int | None = None) -> Any:
 def follow_plain(
     console: Console, gather: Gather, done: Callable[[], bool], *, pause: float = 1.0, rest: Rest = None
 ) -> None:
-    """A line every `pause` seconds until `done`, as long as something changes; for logs and scripts."""
+    """A line every `pause` seconds until `done`, as long as something changes; for logs and scripts.
+
+    That a node does not run is said again every minute.
+    """
     rest = rest or threading.Event()
-    last = ""
+    last, said_at = "", 0.0
     while not done():
         state = gather()
         text = line(state)
-        if text != last:
+        again = state["node"]["state"] != "running" and state["at"] - said_at >= REMIND
+        if text != last or again:
             console.print(f"{words.clock(state['at'])} {text}", soft_wrap=True)
-        last = text
+            last, said_at = text, state["at"]
         rest.wait(pause)
 
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import errno
+import multiprocessing
 from importlib import import_module
 from typing import Any, NoReturn
 
 import click
-from click.exceptions import ClickException, Exit
+from click.exceptions import ClickException, Exit, NoArgsIsHelpError, UsageError
 
 import mapdr
 from mapdr.kernel.errors import ConfigurationError, MapdrError
@@ -44,9 +45,18 @@ class Program(click.Group):
 
     def main(self, *args: Any, **kwargs: Any) -> Any:
         """The entry point of the `mapdr` program."""
+        # Where the program is one file, a child process begins here as well.
+        multiprocessing.freeze_support()
         prepare_streams()
         kwargs.setdefault("prog_name", "mapdr")
         return super().main(*args, **kwargs)
+
+    def make_context(self, *args: Any, **kwargs: Any) -> click.Context:
+        """As click does it; what is wrong with the options is said like everything else."""
+        try:
+            return super().make_context(*args, **kwargs)
+        except ClickException as error:
+            _complain(error)
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """The commands in the order of the table."""
@@ -76,8 +86,10 @@ class Program(click.Group):
         """Run the command; whatever it raises ends in one line that says what failed."""
         try:
             return super().invoke(ctx)
-        except (ClickException, Exit, click.Abort):
+        except (Exit, click.Abort):
             raise
+        except ClickException as error:
+            _complain(error)
         except ConfigurationError as error:
             _end(ctx, str(error), USAGE)
         except OSError as error:
@@ -89,6 +101,18 @@ class Program(click.Group):
         except Exception as error:  # noqa: BLE001  the last resort: named in one line, whole with --debug
             # The text of a foreign exception may quote a value of an image: only its kind is shown.
             _end(ctx, f"{type(error).__name__} ended the command; `mapdr --debug ...` shows where", FAILED)
+
+
+def _complain(error: ClickException) -> NoReturn:
+    """Say what is wrong with the words of a command, as everything else is said: after `mapdr:`."""
+    if isinstance(error, NoArgsIsHelpError):
+        error.show()
+        raise Exit(error.exit_code)
+    if isinstance(error, UsageError) and error.ctx is not None:
+        click.echo(error.ctx.get_usage(), err=True)
+        click.echo(f"Try '{error.ctx.command_path} --help' for help.\n", err=True)
+    click.echo(f"mapdr: {error.format_message()}", err=True)
+    raise Exit(error.exit_code)
 
 
 def _about(error: OSError) -> str:

@@ -27,10 +27,10 @@ from mapdr.kernel.registry import Registry
 from mapdr.node.assembly import DRAIN, Node, plan_file
 from mapdr.node.surroundings import warnings
 from mapdr.store.recover import Recovered
+from mapdr.store.trouble import index_named
 from mapdr_cli import words
 from mapdr_cli.access import Access
 from mapdr_cli.check import show_problems
-from mapdr_cli.damage import index_named
 from mapdr_cli.dashboard import farewell
 from mapdr_cli.journal import Journal
 from mapdr_cli.live import follow, line
@@ -107,7 +107,7 @@ def run(config: Path, plain: bool, verbose: bool, drain: float) -> None:
 def _start(node: Node) -> None:
     """Start it. Raises MapdrError with the ports if one of them is taken or may not be used."""
     try:
-        with index_named(node.plan):
+        with index_named(node.plan.node.database_url(), node.plan.node.data):
             node.start()
     except OSError as error:
         ports = [str(claim) for planned in node.plan.receivers.values() for claim in planned.claims]

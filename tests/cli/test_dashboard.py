@@ -96,3 +96,17 @@ def test_the_sparkline_is_scaled_to_its_largest_value() -> None:
     assert drawing.sparkline([0, 1, 50, 100], 6, ASCII) == "   .=@"
     assert drawing.sparkline([], 3, UNICODE) == "   "
     assert drawing.sparkline(range(100), 2, UNICODE) == "██"
+
+
+def test_what_needs_attention_may_take_a_second_line_and_a_long_name_loses_its_middle() -> None:
+    state = states.busy()
+    name = "teleradiology-of-the-university-hospital-north"
+    state["destinations"][1]["name"] = name
+    text = f"{name} is down: 127.0.0.1:104 cannot be reached: Connection refused, next try in 40 s"
+    state["attention"] = [{"level": "bad", "text": text}]
+    drawn = _draw(state, 80, 30)
+    assert "next try in 40 s" in drawn
+    assert "tele" in drawn
+    for title in ("waiting", "images/s", "oldest", "held", "parked"):
+        assert title in drawn
+    assert max(map(len, drawn.splitlines())) <= 80

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from mapdr import _fast
+from mapdr.transform.codecs import table
 from mapdr_cli.doctor import examine
 
 
@@ -19,3 +20,8 @@ def test_a_hot_path_is_named_with_its_twin(
     assert found.keys() == _fast.BACKENDS.keys()
     assert found["P-DATA"].level == level
     assert found["P-DATA"].text.startswith(text)
+
+
+def test_every_transfer_syntax_of_the_codec_table_is_named() -> None:
+    found = {finding.name: finding for finding in examine(None) if finding.part == "codecs"}
+    assert set(found) == {ability.name for ability in table()}

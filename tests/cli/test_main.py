@@ -89,3 +89,12 @@ def test_errors_end_in_one_line_without_values(
     assert "Traceback" in result.output
     # Locals are never shown: they hold patients.
     assert "patient = " not in result.output.replace('patient = "Doe^Jane"', "")
+
+
+def test_wrong_words_are_said_after_the_program_s_name_like_every_error() -> None:
+    for words in (["--bad"], ["retry", "--bad"], ["delivries"], ["deliveries", "--state", "x"]):
+        result = _invoke(*words)
+        assert result.exit_code == 2
+        assert result.stderr.startswith("Usage: ")
+        assert result.stderr.splitlines()[-1].startswith("mapdr: "), words
+        assert "Error:" not in result.output

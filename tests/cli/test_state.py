@@ -209,5 +209,20 @@ def test_plain_lines_come_only_when_something_changed() -> None:
     ]
 
 
+def test_a_node_that_does_not_run_is_named_again_every_minute() -> None:
+    told = [states.quiet() for _ in range(4)]
+    for number, state in enumerate(told):
+        state["node"]["state"] = "stopped"
+        state["at"] += number * 30
+    waiting = iter(told)
+    left = iter([False] * 4 + [True])
+    file = io.StringIO()
+    follow_plain(Console(file=file), lambda: next(waiting), lambda: next(left), pause=0.001)
+    assert file.getvalue().splitlines() == [
+        f"{clock} the node is stopped; received 0; delivered 0; waiting 0"
+        for clock in ("10:42:07", "10:43:07")
+    ]
+
+
 def test_a_line_names_what_is_broken() -> None:
     assert "archive is down: connection refused" in line(states.busy())

@@ -1,20 +1,20 @@
-"""What is wrong with a node's index, in words: the file, the cause and a cure."""
+"""What is wrong with an index that cannot be used, in words: the file, the cause and a cure."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 from sqlalchemy.exc import DBAPIError
 
 from mapdr.kernel.errors import MapdrError
-from mapdr.kernel.plan import Plan
 
 REBUILD = (
     "it is damaged. Images in the spool are safe: stop the node, move index.db aside (keep it) and start the "
     "node again, which makes a new index from the spool; what was delivered before may be sent again"
 )
-"""What `mapdr.store.recover` does for an index that is lost."""
+"""`mapdr.store.recover` makes an index that is lost again."""
 
 CURES = (
     ("not a database", REBUILD),
@@ -33,19 +33,19 @@ class IndexTrouble(MapdrError):
 
 
 @contextmanager
-def index_named(plan: Plan) -> Iterator[None]:
-    """Raise IndexTrouble in place of the database's own errors."""
+def index_named(database: str, folder: Path) -> Iterator[None]:
+    """Raise IndexTrouble in place of the database's own errors; the arguments are those of `Store.open`."""
     try:
         yield
     except DBAPIError as error:
-        raise IndexTrouble(trouble(error, plan)) from error
+        raise IndexTrouble(_trouble(error, database, folder)) from error
 
 
-def trouble(error: DBAPIError, plan: Plan) -> str:
+def _trouble(error: DBAPIError, database: str, folder: Path) -> str:
     """The index, the cause in the database's words, and a cure if one is known."""
-    if plan.node.database != "sqlite":
+    if database != "sqlite":
         return f"the database cannot be used ({type(error.orig).__name__}); is it running, and may we log in?"
     # SQLite's messages name tables and columns, never a value.
     cause = str(error.orig)
     cure = next((cure for words, cure in CURES if words in cause.lower()), "look at the file and its disk")
-    return f"the index {plan.node.data / 'index.db'} cannot be used ({cause}): {cure}"
+    return f"the index {folder / 'index.db'} cannot be used ({cause}): {cure}"
