@@ -22,7 +22,6 @@ from mapdr.kernel.registry import Registry
 from mapdr.notify.events import wanted_tags
 from mapdr.store import Store
 from mapdr.store.trouble import index_named
-from mapdr.wire.status import DATA_SET_MISMATCH
 from mapdr_cli import part10, words
 from mapdr_cli.access import node_runs
 from mapdr_cli.check import load
@@ -130,22 +129,12 @@ def put(store: Store, loaded: Loaded, plan: Plan, paths: Iterable[Path]) -> Sent
                 sent.skipped += 1
                 continue
             sent.ids.append(_put_one(store, found))
-        except Refused as error:
-            sent.refused.append((str(path), _why(error)))
-        except Permanent as error:
+        except (Permanent, Refused) as error:
             sent.refused.append((str(path), str(error)))
         except OSError as error:
             sent.refused.append((str(path), error.strerror or type(error).__name__))
     store.stop(time.monotonic() + 60)
     return sent
-
-
-def _why(error: Refused) -> str:
-    """A refusal in the words of a file: what a sender's command says, its File Meta says."""
-    if error.status != DATA_SET_MISMATCH:
-        return str(error)
-    said = error.comment.replace("the command's", "the File Meta's")
-    return f"File Meta and data set disagree: {said}"
 
 
 def _put_one(store: Store, found: part10.File) -> str:
