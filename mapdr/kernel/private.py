@@ -8,6 +8,7 @@ rights of the one that holds it.
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from pathlib import Path
 
 FILE_MODE = 0o640
@@ -26,5 +27,11 @@ def private_opener(path: str, flags: int) -> int:
 
 
 def touch_private(path: Path) -> None:
-    """Make an empty file unless it is there. Raises OSError."""
-    os.close(os.open(path, os.O_RDWR | os.O_CREAT | getattr(os, "O_CLOEXEC", 0), FILE_MODE))
+    """Make an empty file unless it is there. Raises OSError.
+
+    One that is there is not even opened: closing any descriptor of a file gives back all the locks that this
+    process holds on it (POSIX), and SQLite's go with them while another connection of the process is at work.
+    """
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_CLOEXEC", 0)
+    with suppress(FileExistsError):
+        os.close(os.open(path, flags, FILE_MODE))
