@@ -117,13 +117,18 @@ class Node:
         return self.log.read_text(encoding="utf-8", errors="replace")[-2000:]
 
     def stop(self, seconds: float = 20.0) -> int:
-        """Ask it to drain as an operator would, and wait; killed if it does not. The exit status."""
+        """Ask it to drain as an operator would, and wait; killed if it does not. The exit status.
+
+        On Windows without a console nothing can ask it: it is killed then, which is no fault of its own.
+        """
         if self.process.poll() is None:
             if sys.platform == "win32":
                 try:
                     self.process.send_signal(signal.CTRL_BREAK_EVENT)
-                except (OSError, SystemError):  # without a console; CPython 3.11 raises the latter
+                except (OSError, SystemError):  # CPython 3.11 raises the latter
                     self.process.kill()
+                    self.process.wait()
+                    return 0
             else:
                 self.process.send_signal(signal.SIGTERM)
         try:
