@@ -69,7 +69,7 @@ class Chain:
     def _convert(self, payload: Payload, instance: Instance, memory: Memory, target: str) -> Payload:
         if target != LOSSLESS_UID:
             return to_syntax(payload, target, workers=self._settings.workers)
-        transcoder = Transcoder(self._settings, CompressConfig(to="jpeg2000-lossless"))
+        transcoder = Transcoder(self._settings, CompressConfig(to="jpeg2000-lossless", color="ybr"))
         converted = transcoder.apply(payload, instance, _StepMemory(memory, "override"))
         if converted.transfer_syntax_uid != target:
             raise Permanent(f"{converted.note}, but the receiver takes nothing else", reason="syntax")

@@ -11,6 +11,7 @@ from typing import TypeVar
 from mapdr.kernel.errors import Permanent
 from mapdr.transform.codecs.jpeg2000 import Jpeg2000
 from mapdr.transform.image import Frames, Pixels, same
+from mapdr.transform.policy import RGB
 from mapdr.transform.quality import Guard, Padding, PaddingGap, measure
 from mapdr.transform.search import Hint, Hints, find_level
 
@@ -72,7 +73,10 @@ class FrameEncoder:
         pool: ThreadPoolExecutor,
         guard: Guard,
         padding: Padding | None,
+        *,
+        transform_colour: bool,
     ) -> None:
+        """`transform_colour`: RGB by the wavelet's component transform, as YBR_RCT or YBR_ICT."""
         self._codec = codec
         self._frames = frames
         self._pool = pool
@@ -85,7 +89,8 @@ class FrameEncoder:
         if count > SAMPLE:
             self.sample = [count * (2 * step + 1) // (2 * SAMPLE) for step in range(SAMPLE)]
         self.highest = self._bits / BITS_PER_DB + 50
-        self._mct = frames.image.photometric in ("RGB", "YBR_RCT")
+        self._is_rgb = frames.image.photometric in RGB
+        self._mct = self._is_rgb and transform_colour
 
     def lossless(self) -> Encoded:
         """Lossless codestreams. Raises Permanent(reason="codec") if a frame does not come back equal."""
@@ -104,7 +109,7 @@ class FrameEncoder:
 
     def _colour(self, *, reversible: bool) -> str:
         if not self._mct:
-            return self._frames.image.photometric
+            return "RGB" if self._is_rgb else self._frames.image.photometric
         return "YBR_RCT" if reversible else "YBR_ICT"
 
     def to_ratio(self, ratio: float, met: float, hints: Hints, key: Hashable) -> Encoded:

@@ -60,7 +60,7 @@ NEVER_LOSSY = {
         "parametric": ("30", "77.1.5.7", "77.1.5.8"),
         "ophthalmic": ("77.1.5.1", "77.1.5.2", "77.1.5.3", "77.1.5.4", "77.1.5.5", "77.1.5.6"),
         "intravascular-oct": ("14.1", "14.2"),
-        "segmentation": ("66.4", "66.7"),
+        "segmentation": ("66.4",),
         "dose": ("481.2",),
         "radiotherapy-image": ("481.1",),
     }.items()
@@ -69,7 +69,13 @@ NEVER_LOSSY = {
 """SOP classes that are sent without loss, and why. Functional groups repeat Frame Type per frame, which
 would contradict a derived Image Type."""
 
-NEVER_TOUCHED = {_STORAGE + "77.1.6": "whole-slide"}
+NEVER_TOUCHED = {_STORAGE + "77.1.6": "whole-slide", _STORAGE + "66.7": "label-map"}
+"""A label map holds names, not brightness, and receivers that show it natively fail on JPEG 2000 (Orthanc
+with GDCM 3.0)."""
+
+ULTRASOUND = frozenset(_STORAGE + suffix for suffix in ("3", "3.1", "6", "6.1"))
+RGB = ("RGB", "YBR_RCT")
+"""Photometric interpretations whose pixels are RGB once they are decoded."""
 
 NATIVE = frozenset({"1.2.840.10008.1.2" + suffix for suffix in ("", ".1", ".2", ".1.99")})
 LOSSLESS_SOURCES = frozenset(
@@ -87,7 +93,6 @@ PHOTOMETRIC = {
     "MONOCHROME2": 1,
     "PALETTE COLOR": 1,
     "RGB": 3,
-    "YBR_FULL": 3,
     "YBR_RCT": 3,
 }
 """What can be encoded, with its samples per pixel. YBR_RCT only comes from a codestream."""
@@ -126,8 +131,11 @@ def untouchable(sop_class_uid: str, syntax: str, header: Attributes, tail: Attri
     return "" if syntax in NATIVE or syntax in LOSSLESS_SOURCES else "transfer-syntax"
 
 
-def unsuited(image: Image) -> str:
-    """Why the pixels cannot be taken by the codec, or an empty string."""
+def unsuited(image: Image, sop_class_uid: str, *, transform_colour: bool) -> str:
+    """Why the pixels cannot be taken by the codec, or an empty string.
+
+    The ultrasound modules know colour in JPEG 2000 as YBR_RCT and YBR_ICT only (PS3.3, C.8.5.6.1.2).
+    """
     if image.allocated == 1 or image.stored == 1:
         return "one-bit"
     if image.allocated not in (8, 16):
@@ -136,6 +144,8 @@ def unsuited(image: Image) -> str:
         return "photometric"
     if image.photometric == "PALETTE COLOR" and image.signed:
         return "photometric"
+    if image.photometric in RGB and sop_class_uid in ULTRASOUND and not transform_colour:
+        return "ultrasound-colour"
     return ""
 
 

@@ -42,7 +42,8 @@ class CompressConfig(StageConfig):
     `max_error` is in stored pixel values, `min_psnr` in dB against the frame's range without padding. When
     one of them fails, or the ratio cannot be met, `fallback` says what is sent: the lossless image, the
     original, or nothing (the image is parked). `exclude` names modalities or SOP class UIDs that are never
-    made lossy.
+    made lossy. `color = "ybr"` has RGB transformed (YBR_RCT, YBR_ICT): a fifth smaller, and the only way for
+    colour ultrasound, but not every receiver can show it (docs/decisions/0009).
     """
 
     to: Literal["jpeg2000", "jpeg2000-lossless"]
@@ -51,6 +52,7 @@ class CompressConfig(StageConfig):
     min_psnr: float | None = Field(default=None, gt=0)
     fallback: Literal["lossless", "park", "original"] = "lossless"
     exclude: tuple[str, ...] = ()
+    color: Literal["rgb", "ybr"] = "rgb"
 
     @model_validator(mode="after")
     def _ratio_fits(self) -> CompressConfig:
@@ -106,7 +108,8 @@ class Transcoder:
         if reason:
             raise LeaveAsIs(reason)
         image = Image.of(attributes)
-        if reason := unsuited(image):
+        transform_colour = self._config.color == "ybr"
+        if reason := unsuited(image, payload.sop_class_uid, transform_colour=transform_colour):
             raise LeaveAsIs(reason)
         decision = self._decide(image, payload, known)
         if decision.course is Course.ORIGINAL:
@@ -118,7 +121,14 @@ class Transcoder:
         else:
             frames = foreign_frames(image, data.view, data.pixel, syntax, self._settings.workers)
         source_bytes = image.native_bytes if native else data.pixel.end - data.pixel.value
-        encoder = FrameEncoder(self._codec, frames, self._pool, self._guard, Padding.of(attributes, image))
+        encoder = FrameEncoder(
+            self._codec,
+            frames,
+            self._pool,
+            self._guard,
+            Padding.of(attributes, image),
+            transform_colour=transform_colour,
+        )
         encoded, facts = self._encode(encoder, decision, instance, known, frames)
         if encoded.size >= source_bytes:
             raise LeaveAsIs("not-smaller")

@@ -39,7 +39,11 @@ FILES = [
 
 
 def step(lossy: bool) -> Transcoder:
-    config = CompressConfig(to="jpeg2000", ratio=10) if lossy else CompressConfig(to="jpeg2000-lossless")
+    config = (
+        CompressConfig(to="jpeg2000", ratio=10, color="ybr")
+        if lossy
+        else CompressConfig(to="jpeg2000-lossless", color="ybr")
+    )
     return STAGE.build(settings(), config, None)
 
 
@@ -156,12 +160,10 @@ def test_gdcm_agrees_on_every_depth(tmp_path: Path, stored: int, signed: bool, l
 
 
 @pytest.mark.peer("gdcmconv")
-@pytest.mark.parametrize("photometric", ["RGB", "YBR_FULL"])
-def test_gdcm_agrees_on_colour(tmp_path: Path, photometric: str) -> None:
+def test_gdcm_agrees_on_colour(tmp_path: Path) -> None:
     values = np.stack([picture(64, 50, 0, 255, seed) for seed in range(3)], -1)
-    data = image(values, allocated=8, stored=8, photometric=photometric, planar=1, sop_class=US)
+    data = image(values, allocated=8, stored=8, photometric="RGB", planar=1, sop_class=US)
     result = step(lossy=False).apply(*payload_of(data), Notebook())
     theirs = decompressed_by_gdcm(save(result, tmp_path / "result.dcm"))
-    # As bytes: pydicom would turn YBR_FULL into RGB.
     assert theirs.PlanarConfiguration == 0
     assert theirs.PixelData == values.astype(np.uint8).tobytes()

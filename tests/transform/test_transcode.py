@@ -21,7 +21,7 @@ from mapdr.transform.transcode import STAGE, CompressConfig, Transcoder
 from .helpers import EXPLICIT, Notebook, image, payload_of, picture, read, settings
 
 LOSSLESS, LOSSY = "1.2.840.10008.1.2.4.90", "1.2.840.10008.1.2.4.91"
-US, SC, SEG, MG = (f"1.2.840.10008.5.1.4.1.1.{n}" for n in ("6.1", "7", "66.4", "1.2"))
+US, SC, SEG, MG, VL = (f"1.2.840.10008.5.1.4.1.1.{n}" for n in ("6.1", "7", "66.4", "1.2", "77.1.4"))
 
 
 def noisy(rows: int = 128, columns: int = 128, high: int = 4000, low: int = 0, seed: int = 0):
@@ -67,7 +67,7 @@ def elements(payload: Payload) -> dict[int, bytes]:
 # Lossless
 
 
-@pytest.mark.parametrize("photometric", ["MONOCHROME1", "MONOCHROME2", "PALETTE COLOR", "RGB", "YBR_FULL"])
+@pytest.mark.parametrize("photometric", ["MONOCHROME1", "MONOCHROME2", "PALETTE COLOR", "RGB"])
 @pytest.mark.parametrize(
     ("allocated", "stored", "signed"), [(8, 8, False), (16, 8, False), (16, 12, True), (16, 16, False)]
 )
@@ -75,7 +75,7 @@ def elements(payload: Payload) -> dict[int, bytes]:
 def test_lossless_keeps_every_pixel(
     photometric: str, allocated: int, stored: int, signed: bool, planar: int
 ) -> None:
-    colour = photometric in ("RGB", "YBR_FULL")
+    colour = photometric == "RGB"
     if (planar and not colour) or (photometric == "PALETTE COLOR" and signed):
         pytest.skip("there is no such image")
     low, high = (-(1 << stored - 1), (1 << stored - 1) - 1) if signed else (0, (1 << stored) - 1)
@@ -93,7 +93,7 @@ def test_lossless_keeps_every_pixel(
     assert found.SOPInstanceUID == data.SOPInstanceUID == result.sop_instance_uid
     assert "LossyImageCompression" not in found
     assert found.ImageType[0] == "ORIGINAL"
-    assert found.PhotometricInterpretation == ("YBR_RCT" if photometric == "RGB" else photometric)
+    assert found.PhotometricInterpretation == photometric
     if colour:
         assert found.PlanarConfiguration == 0
 
@@ -225,11 +225,15 @@ def test_what_was_derived_before_stays_on_record(undefined: bool) -> None:
     assert list(found.ImageType) == ["DERIVED", "SECONDARY"]
 
 
-def test_colour_goes_through_the_irreversible_transform() -> None:
+@pytest.mark.parametrize(
+    ("color", "sop_class", "photometric"),
+    [("ybr", US, "YBR_ICT"), ("ybr", VL, "YBR_ICT"), ("rgb", VL, "RGB")],
+)
+def test_colour_is_transformed_where_the_rule_says_so(color: str, sop_class: str, photometric: str) -> None:
     values = np.stack([noisy(high=255, seed=seed) for seed in range(3)], -1)
-    data = image(values, allocated=8, stored=8, photometric="RGB", planar=1, sop_class=US)
-    _, found = compressed(to_ten(), data)
-    assert found.PhotometricInterpretation == "YBR_ICT"
+    data = image(values, allocated=8, stored=8, photometric="RGB", planar=1, sop_class=sop_class)
+    _, found = compressed(to_ten(color=color), data)
+    assert found.PhotometricInterpretation == photometric
     assert found.PlanarConfiguration == 0
     assert np.abs(decoded(found)[0].astype(int) - values).max() < 128
 
@@ -373,6 +377,11 @@ def incompressible() -> Dataset:
     return image(np.random.default_rng(0).integers(0, 1 << 16, (64, 64)), stored=16)
 
 
+def colour_ultrasound() -> Dataset:
+    values = np.stack([picture(40, 60, 0, 255, seed) for seed in range(3)], -1)
+    return image(values, allocated=8, stored=8, photometric="RGB", sop_class=US)
+
+
 LEFT = {
     "no-pixels": without_pixels,
     "float-pixels": float_pixels,
@@ -382,6 +391,8 @@ LEFT = {
     "one-bit": lambda: with_change(BitsAllocated=1, BitsStored=1, HighBit=0),
     "bits-allocated": lambda: with_change(BitsAllocated=32),
     "photometric": lambda: with_change(PhotometricInterpretation="YBR_FULL_422"),
+    "label-map": lambda: with_change(SOPClassUID="1.2.840.10008.5.1.4.1.1.66.7"),
+    "ultrasound-colour": colour_ultrasound,
     "pixel-length": lambda: with_change(Rows=127),
     "values-outside-bits-stored": lambda: with_change(BitsStored=11, HighBit=10),
 }
