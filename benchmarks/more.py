@@ -29,7 +29,7 @@ def senders() -> list[str]:
         "| size | durability | senders | images/s | p50 ms | p95 ms | p99 ms | CPU µs/image |",
         "|---|---|---|---|---|---|---|---|",
     ]
-    for size, label, count in ((LARGE, "512 kB", 640), (SMALL, "9 kB", 4800)):
+    for size, label, count in ((LARGE, "512 kB", 320), (SMALL, "9 kB", 2400)):
         for durability in ("process-crash", "power-loss"):
             for number in (1, 4, 16):
                 with scratch("senders") as folder, node(folder, durability=durability) as bench:
