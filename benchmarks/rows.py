@@ -206,7 +206,16 @@ def compress_by_router(count: int) -> float:
         with node(folder, out=sink.port, steps=steps) as bench:
             began = time.perf_counter()
             subprocess.run(
-                ["dcmsend", "-aec", "MAPDR", "--no-uid-checks", "+sd", "127.0.0.1", str(bench.port), str(source)],
+                [
+                    "dcmsend",
+                    "-aec",
+                    "MAPDR",
+                    "--no-uid-checks",
+                    "+sd",
+                    "127.0.0.1",
+                    str(bench.port),
+                    str(source),
+                ],
                 check=True,
                 env={**os.environ, "TCP_NODELAY": "1"},
                 stdout=subprocess.DEVNULL,

@@ -67,7 +67,16 @@ export WINEDLLOVERRIDES='mscoree=;mshtml=;winemenubuilder.exe=d'
 unset DISPLAY
 finish() {
     # Only what runs in this run's own prefix.
-    [ ! -d "$WINEPREFIX" ] || wineserver -k >/dev/null 2>&1 || true
+    if [ -d "$WINEPREFIX" ]; then
+        wineserver -k >/dev/null 2>&1
+        # `wineserver -k` does not find one that has lost its lock file (it does under a long test run):
+        # it stands in a folder that is named after this run's prefix.
+        local folder process
+        folder=server-$(stat -c %D "$WINEPREFIX")-$(printf %x "$(stat -c %i "$WINEPREFIX")")
+        for process in /proc/[0-9]*; do
+            [[ $(readlink "$process/cwd") == */"$folder" ]] && kill "${process#/proc/}"
+        done 2>/dev/null
+    fi
     [ -n "${MAPDR_WINDOWS_WORK:-}" ] || rm -rf "$work"
 }
 trap finish EXIT
