@@ -66,17 +66,14 @@ export WINEPREFIX=$work/prefix WINEARCH=win64 WINEDEBUG=-all
 export WINEDLLOVERRIDES='mscoree=;mshtml=;winemenubuilder.exe=d'
 unset DISPLAY
 finish() {
-    # Only what runs in this run's own prefix.
-    if [ -d "$WINEPREFIX" ]; then
-        wineserver -k >/dev/null 2>&1
-        # `wineserver -k` does not find one that has lost its lock file (it does under a long test run):
-        # it stands in a folder that is named after this run's prefix.
-        local folder process
-        folder=server-$(stat -c %D "$WINEPREFIX")-$(printf %x "$(stat -c %i "$WINEPREFIX")")
-        for process in /proc/[0-9]*; do
-            [[ $(readlink "$process/cwd") == */"$folder" ]] && kill "${process#/proc/}"
-        done 2>/dev/null
-    fi
+    wineserver -k >/dev/null 2>&1
+    # `wineserver -k` does not find one that has lost its lock file, which happens under a long test run: what
+    # is left of wine in this run's own prefix is ended by its process id.
+    local process
+    for process in /proc/[0-9]*; do
+        [[ $(readlink "$process/exe") == */wine* ]] && grep -qxz "WINEPREFIX=$WINEPREFIX" "$process/environ" \
+            && kill -9 "${process#/proc/}"
+    done 2>/dev/null
     [ -n "${MAPDR_WINDOWS_WORK:-}" ] || rm -rf "$work"
 }
 trap finish EXIT
