@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -40,15 +40,8 @@ class Kept(Protocol):
     def store(self) -> Store:
         """Its open store."""
 
-    @property
-    def deliverers(self) -> Mapping[str, object]:
-        """Its destinations by name."""
-
     def counters(self) -> dict[str, Any]:
         """What its sign of life tells."""
-
-    def wake(self, destinations: frozenset[str]) -> None:
-        """There is new work for `destinations`."""
 
     def reload(self, path: Path) -> Sequence[Problem]:
         """Apply a changed configuration; its problems, if it has any."""
@@ -112,9 +105,6 @@ class Upkeep:
             if command.name == "reload":
                 problems = self._node.reload(Path(str(command.arguments["path"])))
                 return {"ok": not problems, "problems": [str(problem) for problem in problems]}
-            if command.name == "wake":
-                self._node.wake(frozenset(self._node.deliverers))
-                return {"ok": True}
         except (MapdrError, OSError, KeyError) as error:
             return {"ok": False, "problems": [f"{type(error).__name__}: {error}"]}
         return {"ok": False, "problems": [f"this node does not know the order {command.name}"]}
