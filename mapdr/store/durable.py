@@ -1,7 +1,7 @@
 """Making files safe: what "durable" means here, on POSIX and on Windows.
 
-power-loss      the file's bytes are flushed to the device, then the file gets its final name, then the
-                folder that holds the name is flushed (on Windows FlushFileBuffers and a write-through move).
+power-loss      the file has its final name, its bytes are flushed to the device, then the folder that holds
+                the name is (on Windows FlushFileBuffers, then a write-through move).
 process-crash   the operating system has the bytes and the name; a power cut may lose the last seconds.
 """
 
@@ -36,8 +36,17 @@ if sys.platform == "win32":  # pragma: no cover  tried by packaging/windows/veri
 
     _MOVEFILE_WRITE_THROUGH = 0x8
 
-    def durable_rename(source: str, target: str) -> None:
-        """Rename within a folder; returns when the name is on the device. Raises OSError."""
+    def publish(file: int, source: str, target: str, durability: Durability) -> None:
+        """Give an open file its final name, flush it where `durability` asks for it, and close it.
+
+        Windows renames no open file: here the flush comes first, and the rename is flushed as it is made.
+        Raises OSError; the file is closed all the same.
+        """
+        try:
+            if durability == "power-loss":
+                os.fsync(file)
+        finally:
+            os.close(file)
         if not ctypes.windll.kernel32.MoveFileExW(source, target, _MOVEFILE_WRITE_THROUGH):
             raise ctypes.WinError()
 
@@ -46,9 +55,19 @@ if sys.platform == "win32":  # pragma: no cover  tried by packaging/windows/veri
 
 else:
 
-    def durable_rename(source: str, target: str) -> None:
-        """Rename within a folder; the folder must be synced afterwards. Raises OSError."""
-        os.rename(source, target)
+    def publish(file: int, source: str, target: str, durability: Durability) -> None:
+        """Give an open file its final name, flush it where `durability` asks for it, and close it.
+
+        The folder must be synced afterwards. The name comes before the flush, so that one commit of a
+        journalling file system holds both: half the flushes of the other order (docs/decisions/0010).
+        Raises OSError; the file is closed all the same.
+        """
+        try:
+            os.rename(source, target)
+            if durability == "power-loss":
+                os.fsync(file)
+        finally:
+            os.close(file)
 
     def sync_folder(path: Path) -> None:
         """Flush the names that a folder holds. Raises OSError."""

@@ -24,12 +24,21 @@ _SOP_INSTANCE = struct.Struct("<HH2sH")
 _PREAMBLE = bytes(128) + b"DICM"
 _GROUP_LENGTH = struct.Struct("<HH2sHI")
 _TIME_WIDTH = 24  # characters of the longest float; JSON allows blanks behind a shorter one
+_SEAL_WIDTH = 32
+_BLANK = " " * _SEAL_WIDTH
+_TAIL = f'{{:<{_TIME_WIDTH}}},"digest":"{{}}"}}}}'
+_TAIL_WIDTH = len(_TAIL.format("", _BLANK))
+SEAL_FROM_END = _SEAL_WIDTH + 2
+"""Bytes: how far before the data set the seal begins."""
 _LARGEST = 1 << 20  # no File Meta group that MAPDR writes comes near
 
 
 @dataclass(frozen=True, slots=True)
 class FileMeta:
-    """What stands before the data set: identity, origin, and where the data set begins in the file."""
+    """What stands before the data set: identity, origin, and where the data set begins in the file.
+
+    `digest` is the seal's; empty while the file is not finished.
+    """
 
     sop_class_uid: str
     sop_instance_uid: str
@@ -38,6 +47,7 @@ class FileMeta:
     revision: str
     received_at: float
     data_offset: int
+    digest: bytes
 
 
 def encode(
@@ -49,22 +59,28 @@ def encode(
     revision: str,
     received_at: float,
 ) -> bytes:
-    """Preamble and File Meta group; the data set follows at once."""
-    before, after, size = _frame(source, sop_class_uid, transfer_syntax_uid, revision)
+    """Preamble and File Meta group, not sealed; the data set follows at once."""
+    before, after = frame(source, sop_class_uid, transfer_syntax_uid, revision)
     uid = _text(sop_instance_uid)
     if len(uid) % 2:
         uid += b"\0"
     uid = _SOP_INSTANCE.pack(0x0002, 0x0003, b"UI", len(uid)) + uid
-    group = _GROUP_LENGTH.pack(0x0002, 0x0000, b"UL", 4, size + len(uid))
-    return b"".join((_PREAMBLE, group, before, uid, after, f"{received_at!r:<{_TIME_WIDTH}}}}".encode()))
+    size = len(before) + len(uid) + len(after) + _TAIL_WIDTH
+    group = _GROUP_LENGTH.pack(0x0002, 0x0000, b"UL", 4, size)
+    return b"".join((_PREAMBLE, group, before, uid, after, _TAIL.format(repr(received_at), _BLANK).encode()))
+
+
+def seal(digest: bytes) -> bytes:
+    """What is written SEAL_FROM_END bytes before the data set, once it is whole."""
+    return digest.hex().encode()
 
 
 @lru_cache(maxsize=256)
-def _frame(
+def frame(
     source: Source, sop_class_uid: str, transfer_syntax_uid: str, revision: str
-) -> tuple[bytes, bytes, int]:
-    """What the objects of an association share: the elements before the instance's UID, those after it up
-    to the time, and the length of all but the UID's."""
+) -> tuple[bytes, bytes]:
+    """What the objects of an association share: the elements before the instance's UID, and those after it
+    up to the time."""
     facts = {
         "receiver": source.receiver,
         "calling_ae": source.calling_ae,
@@ -74,7 +90,7 @@ def _frame(
     }
     calling, called = _title(source.calling_ae), _title(source.called_ae)
     private = json.dumps(facts, separators=(",", ":")).encode()[:-1] + b',"received_at":'
-    private += b" " * (1 - (len(private) + _TIME_WIDTH) % 2)  # with time and brace the length is even
+    private += b" " * ((len(private) + _TAIL_WIDTH) % 2)
     before = _element(0x0001, b"OB", b"\x00\x01") + _element(0x0002, b"UI", _text(sop_class_uid))
     after = b"".join(
         (
@@ -86,11 +102,11 @@ def _frame(
             _element(0x0018, b"AE", called) if called else b"",
             _element(0x0026, b"UR", _text(f"dicom://{source.address}")) if source.address else b"",
             _element(0x0100, b"UI", _text(PRIVATE_CREATOR_UID)),
-            struct.pack("<HH2sHI", 0x0002, 0x0102, b"OB", 0, len(private) + _TIME_WIDTH + 1),
+            struct.pack("<HH2sHI", 0x0002, 0x0102, b"OB", 0, len(private) + _TAIL_WIDTH),
             private,
         )
     )
-    return before, after, len(before) + len(after) + _TIME_WIDTH + 1
+    return before, after
 
 
 def decode(file: BinaryIO) -> FileMeta:
@@ -120,6 +136,7 @@ def _meta(values: dict[int, bytes], data_offset: int) -> FileMeta:
         revision=str(facts["revision"]),
         received_at=float(facts["received_at"]),
         data_offset=data_offset,
+        digest=bytes.fromhex(facts["digest"]),
     )
 
 

@@ -3,7 +3,8 @@
     1  `.part` files of this node were never answered: removed
     2  files whose row says that they may go: unlinked (a purge or a repeat that was interrupted)
     3  files that the index does not know: indexed by id, with the rules of the configuration revision that
-       their File Meta names; also when the index is lost altogether
+       their File Meta names; also when the index is lost altogether. A file whose bytes do not give the
+       digest of its seal was cut by a power failure, or damaged since: it stays and is logged
     4  leases of this node: given back
 
 It runs before the node takes new objects, and touches this node's folder only.
@@ -134,6 +135,8 @@ class Recovery:
             while data := file.read(_CHUNK):
                 digest.update(data)
                 size += len(data)
+            if digest.digest() != meta.digest:
+                raise Permanent("its bytes are not those that it was sealed with", reason="spool-file")
             header = read_header(
                 file.fileno(),
                 meta.data_offset,
@@ -152,7 +155,7 @@ class Recovery:
             transfer_syntax_uid=meta.transfer_syntax_uid,
             data_offset=meta.data_offset,
             size=size,
-            digest=digest.digest(),
+            digest=meta.digest,
             received_at=meta.received_at,
             revision=meta.revision,
             header=header,

@@ -1,23 +1,25 @@
 """The spool: where images are safe. The order in which an object becomes safe, and nothing else does:
 
     peer ──bytes──▶ <id>.part ──▶ <id>.part ──▶ <id>.dcm ──▶ <id>.dcm ──▶ index ──▶ deliver
-                    │ 1 write     │ 3 fsync     │ 4 rename   │ 5 fsync    │ 7 commit of the row
-                    │ 2 scan      │   (file)    │            │  (folder)  │
-                    └─ refused: unlinked,         └──────────┴─ 6 submit, then Success to the peer
-                       nothing is left
+                    │ 1 write     │ 3 rename    │ 4 fsync    │ 5 fsync    │ 7 commit of the row
+                    │ 2 scan,     │             │   (file)   │  (folder)  │
+                    │   seal      └─────────────┴────────────┴─ 6 submit, then Success to the peer
+                    └─ refused: unlinked, nothing is left
 
     1  the File Meta group and the data set's bytes as received go to `<id>.part`
-    2  the header is scanned; an object that cannot be read, or has no UIDs at all, is refused
-    3  the file is flushed to the device                                  } under "power-loss"; left to the
-    4  it gets its final name `<id>.dcm`                                  } operating system under
-    5  the folder is flushed; threads that commit together share a flush  } "process-crash"
+    2  the header is scanned; an object that cannot be read, or has no UIDs at all, is refused; the file is
+       sealed with the digest of the data set
+    3  it gets its final name `<id>.dcm`
+    4  the file is flushed to the device                                  } under "power-loss"; left to the
+    5  the folder is flushed; threads that commit together share a flush  } system under "process-crash"
     6  the arrival is handed to the writer, which blocks while too many wait; then Success may be answered
     7  the writer commits the row and its deliveries; only then may anything be sent
 
-A crash before 4 leaves a `.part`, which was never answered: recovery removes it. A crash between 4 and 7
-leaves a `.dcm` that the index does not know: recovery indexes it, once, by its id. An object that was
-refused after 4 is unlinked before the refusal is answered; if a crash prevents that, it is indexed like
-any other and the peer, which got no Success, pushes it again: a repeat, never a loss.
+A crash before 3 leaves a `.part`, which was never answered: recovery removes it. A crash between 3 and 7
+leaves a `.dcm` that the index does not know: recovery indexes it, once, by its id, if its bytes give the
+digest of its seal. An object that was refused after 3 is unlinked before the refusal is answered; if a
+crash prevents that, it is indexed like any other and the peer, which got no Success, pushes it again: a
+repeat, never a loss. (On Windows 4 comes before 3: an open file cannot be renamed there.)
 
 `spool/<node>/<hour>/<id>.dcm`: the hour (UTC) is the id's, and no value of a data set is in a path.
 """
@@ -44,8 +46,8 @@ from mapdr.store.durable import (
     OUT_OF_RESOURCES,
     Durability,
     FolderSync,
-    durable_rename,
     make_folder,
+    publish,
     refusal,
 )
 from mapdr.store.headers import INDEX_TAGS, SOP_CLASS_UID, SOP_INSTANCE_UID, identity, read_header
@@ -290,10 +292,11 @@ class SpoolFile:
         header = self._scan(offset, size)
         class_uid = self._identity(header.text(SOP_CLASS_UID), self._class_uid, "SOP class")
         instance_uid = self._identity(header.text(SOP_INSTANCE_UID), self._instance_uid, "SOP instance")
-        if self._sync is not None:
-            os.fsync(self._file)
-        self._close()
-        durable_rename(self._part, self._final)
+        digest = self._hash.digest()
+        os.lseek(self._file, offset - filemeta.SEAL_FROM_END, os.SEEK_SET)
+        self._put(filemeta.seal(digest))
+        self._open = False
+        publish(self._file, self._part, self._final, self._spool.durability)
         if self._sync is not None:
             self._sync.sync()
         return Arrival(
@@ -304,7 +307,7 @@ class SpoolFile:
             transfer_syntax_uid=self._syntax,
             data_offset=offset,
             size=size,
-            digest=self._hash.digest(),
+            digest=digest,
             received_at=self.received_at,
             revision=self._reading.revision,
             header=header,

@@ -157,6 +157,36 @@ def test_a_damaged_file_stays_and_is_told_without_values(
     assert "SECRET" not in caplog.text
 
 
+@pytest.mark.parametrize("length", [-1, -700, 300])
+def test_a_file_that_a_power_failure_cut_is_not_taken_for_an_image(opener: Opener, length: int) -> None:
+    store = opener()
+    whole, torn = push(store, "1.1"), push(store, "1.2", pixels=5000)
+    assert store.writer.flush()
+    lose_index(store)
+    path = store.spool.path(torn)
+    content = path.read_bytes()
+    path.write_bytes(content[:length])
+    again = opener(start=False)
+    assert again.recover(rules) == Recovered(indexed=1, unreadable=1)
+    assert [row.instance for row in again.ledger.select(Selection())] == [whole]
+    path.write_bytes(content[:-600].ljust(len(content), b"\1"))
+    assert again.recover(rules) == Recovered(unreadable=1), "as long as it was, with other bytes"
+    path.write_bytes(content)
+    assert again.recover(rules) == Recovered(indexed=1)
+
+
+def test_a_file_that_was_never_sealed_was_never_answered(opener: Opener) -> None:
+    store = opener()
+    begun = store.spool.begin(SOURCE, CT, "1.1", EXPLICIT)
+    begun.write(data_set("1.1"))
+    part = store.spool.path(begun.id).with_suffix(".part")
+    content = part.read_bytes()
+    begun.abort()
+    store.spool.path(begun.id).write_bytes(content)
+    store.stop(0)
+    assert store.recover(rules) == Recovered(unreadable=1)
+
+
 def test_repeats_in_the_spool_are_absorbed(opener: Opener) -> None:
     store = opener()
     first = push(store, "1.1")
