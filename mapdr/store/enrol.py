@@ -194,7 +194,7 @@ class Enrolment:
         self, connection: Connection, entry: _Entry, twins: list[Twin]
     ) -> tuple[Kind, list[tuple[int, int]]]:
         """What an arrival is to those of the same UID, and what is to be promised for it."""
-        same = [twin for twin in twins if twin.digest == entry.arrival.digest]
+        same = [twin for twin in twins if twin.digest == entry.arrival.digest and not twin.absorbed]
         if not same:
             return Kind.VERSION, entry.promises
         made = promises_of(connection, entry.study, [twin.id for twin in same])

@@ -43,13 +43,17 @@ _PROMISES = select(_delivery.c.destination, _delivery.c.recipe, _delivery.c.stat
 
 @dataclass(frozen=True, slots=True)
 class Twin:
-    """An instance that the index knows under the same UID; `kept`: its file is still in the spool."""
+    """An instance that the index knows under the same UID; `kept`: its file is still in the spool.
+
+    One that was `absorbed` counts for its day, and is nothing that a later one could be a repeat of.
+    """
 
     id: bytes
     uid: str
     digest: bytes
     received_at: float
     kept: bool
+    absorbed: bool
 
 
 def find_twins(
@@ -59,10 +63,9 @@ def find_twins(
     found: dict[tuple[int, int], list[Twin]] = defaultdict(list)
     for series, some in _portions(keys):
         for row in connection.execute(_TWINS, {"series": series, "hashes": some}):
-            if row.kind != Kind.ABSORBED:
-                kept = row.purged_at is None
-                twin = Twin(row.id, row.sop_instance_uid, row.digest, row.received_at, kept)
-                found[series, row.uid_hash].append(twin)
+            kept, absorbed = row.purged_at is None, row.kind == Kind.ABSORBED
+            twin = Twin(row.id, row.sop_instance_uid, row.digest, row.received_at, kept, absorbed)
+            found[series, row.uid_hash].append(twin)
     return found
 
 

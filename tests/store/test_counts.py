@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from mapdr.kernel.item import Source
@@ -71,7 +71,11 @@ events = st.lists(
 )
 
 
+PUSH = ("push", 0, 0, "CT", "A", "CT1")
+
+
 @given(events)
+@example([PUSH, PUSH, ("next day", *PUSH[1:]), PUSH, PUSH])  # what is absorbed counts on its day, once
 @settings(max_examples=25)
 def test_counts_are_those_of_a_plain_model(
     tmp_path_factory: pytest.TempPathFactory, steps: list[tuple[Any, ...]]
