@@ -26,14 +26,20 @@ def extensions() -> list[Extension]:
         return []
     flags = ["/O2"] if os.name == "nt" and not os.environ.get("_PYTHON_HOST_PLATFORM") else ["-O2", "-g0"]
     built = cythonize(
-        [Extension(f"mapdr._fast.{path.stem}", [str(path)], extra_compile_args=flags) for path in sources],
+        [
+            Extension(
+                f"mapdr._fast.{path.stem}", [str(path)], include_dirs=[str(FAST)], extra_compile_args=flags
+            )
+            for path in sources
+        ],
         build_dir="build/cython",
         compiler_directives={"language_level": 3, "boundscheck": True},
     )
     for extension, path in zip(built, sources, strict=True):
         # cythonize() returns new objects: what is set before it is lost.
         extension.optional = not REQUIRE
-        extension.depends = [*extension.depends, str(path), *map(str, FAST.glob("*.pxi"))]
+        included = (*FAST.glob("*.pxi"), *FAST.glob("vendor/*.h"))
+        extension.depends = [*extension.depends, str(path), *map(str, included)]
     return list(built)
 
 

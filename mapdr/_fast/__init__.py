@@ -16,12 +16,14 @@ if TYPE_CHECKING or os.environ.get("MAPDR_NO_EXTENSIONS"):
     from mapdr._fast._pdata_py import Channel
     from mapdr._fast._rewrite_py import assemble, locate
     from mapdr._fast._scan_py import collect, walk
+    from mapdr._fast._take_run_py import Shared, Taker
 else:
     try:
         from mapdr._fast._command import command_elements
         from mapdr._fast._pdata import Channel
         from mapdr._fast._rewrite import assemble, locate
         from mapdr._fast._scan import collect, walk
+        from mapdr._fast._take_run import Shared, Taker
     except ModuleNotFoundError as error:
         # Only "there is no such extension" may fall back; a broken one must not pass unseen.
         missing = (error.name or "").startswith(f"{__name__}._")
@@ -31,6 +33,7 @@ else:
         from mapdr._fast._pdata_py import Channel
         from mapdr._fast._rewrite_py import assemble, locate
         from mapdr._fast._scan_py import collect, walk
+        from mapdr._fast._take_run_py import Shared, Taker
 
 BACKENDS = {
     name: "python" if path.__module__.endswith("_py") else "cython"
@@ -39,6 +42,7 @@ BACKENDS = {
         ("command sets", command_elements),
         ("header scan", walk),
         ("header rewrite", locate),
+        ("C-STORE runs in", Taker),
     )
 }
 """Hot path to the twin in use."""
@@ -50,6 +54,8 @@ __all__ = [
     "BACKEND",
     "BACKENDS",
     "Channel",
+    "Shared",
+    "Taker",
     "assemble",
     "collect",
     "command_elements",

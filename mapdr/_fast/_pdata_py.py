@@ -191,6 +191,15 @@ class Channel:
             return bool(poll.poll(0))
         return bool(select.select([self._sock], [], [], 0)[0])
 
+    @property
+    def between_messages(self) -> bool:
+        """Whether this is a plain connection whose next byte begins a PDU: then others may read from it."""
+        return self._plain and not self._pdu_left and not self._pdv_left
+
+    def took_data(self, context: int) -> None:
+        """Another reader has taken a data set as a whole: there is nothing of it to skip."""
+        self._pdv_context, self._pdv_command, self._pdv_last = context, False, True
+
     def _expect(self, idle: float) -> None:
         """Start the clock of what comes next: idle time until its first byte, then its windows."""
         now = time.monotonic()

@@ -1,112 +1,80 @@
 # cython: language_level=3, boundscheck=True, wraparound=False, initializedcheck=False
 """The walk of `_scan_py` for regular data sets, in C.
 
-Regular means: little endian, ascending tags, known VRs, even lengths, right group lengths, all there. At
-the first thing that is not, `walk` gives up and the reference walks the data set from its beginning: what
-is odd has one meaning, and it is written down once.
+Regular is what walk.pxi says. At the first thing that is not, `walk` gives up and the reference walks the
+data set from its beginning: what is odd has one meaning, and it is written down once.
 
 Offsets are 64-bit and signed; a length from the data is compared with what is left before it is added.
 """
 
-from cpython.bytes cimport PyBytes_FromStringAndSize
-from libc.stdint cimport int64_t
+from sys import byteorder
+
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
+from libc.stdint cimport int64_t, uint32_t
 
 from mapdr._fast import _scan_py
 from mapdr._fast.scan_tables import MAX_DEPTH, MAX_ELEMENTS, Found, Pixels, Walk
 
 include "heads.pxi"
+include "walk.pxi"
 
 cdef dict _sorted = {}
-"""Wanted tags as sorted tuples, by the identity of their tree, which is kept alive beside them."""
+"""Wanted tags in order, by the identity of their tree, which is kept alive beside them."""
 
 
 cdef tuple wanted_tags(dict tree):
-    """The tree's tags in order, and their paths."""
+    """The tree, its tags in order as C has them, their paths, and whether any goes into sequences."""
     entry = _sorted.get(id(tree))
     if entry is None or entry[0] is not tree:
         if len(_sorted) > 64:
             _sorted.clear()
-        tags = tuple(sorted(tree))
-        entry = (tree, tags, tuple((tag,) for tag in tags))
+        tags = sorted(tree)
+        packed = b"".join(tag.to_bytes(4, byteorder) for tag in tags)
+        entry = (tree, packed, tuple((tag,) for tag in tags), any(tree.values()))
         _sorted[id(tree)] = entry
     return entry
 
 
-cdef inline bytes vr_of(Head *element):
-    return PyBytes_FromStringAndSize(<const char *>&element.a, 2) if element.a else b""
+cdef inline bytes vr_of(const unsigned char *vr):
+    return PyBytes_FromStringAndSize(<const char *>vr, 2) if vr[0] else b""
 
 
 cdef object regular(const unsigned char *data, int64_t available, int64_t size, bint explicit, dict wanted,
                     bint beyond, int64_t max_value, int64_t left, dict values):
     """The Walk of a regular data set, or None. Wanted elements go to `values`, or to `found` if that is None."""
-    cdef list found = []
     cdef tuple entry = wanted_tags(wanted)
-    cdef tuple tags = entry[1], paths = entry[2]
-    cdef Py_ssize_t next_tag = 0, count = len(tags)
-    # Beyond every tag once none is wanted any more: (FFFF,FFFF) is a tag too.
-    cdef int64_t seek = tags[0] if count else 0x100000000
-    cdef int64_t offset = 0, after, group_end = -1
-    cdef int64_t last = -1
-    cdef Head element
-    cdef bint fragments
-    cdef object pixels = None, raw
-    if not explicit and available >= 8 and vr_kind(data[4], data[5]):
+    cdef tuple paths = entry[2]
+    cdef Seen seen[WANTED]
+    cdef Walked walked
+    cdef Py_ssize_t number, count = len(paths)
+    cdef list found = []
+    if count > WANTED or not walk_regular(
+        data, available, size, explicit, <const uint32_t *>PyBytes_AS_STRING(entry[1]), count, beyond, max_value,
+        left, seen, &walked,
+    ):
         return None
-    while offset < size:
-        if not head(data, offset, available, explicit, &element):
+    for number in range(count):
+        if seen[number].offset < 0:
+            continue
+        if entry[3] and wanted[paths[number][0]]:
             return None
-        left -= 1
-        if left < 0 or element.tag <= last or element.tag >> 16 <= 2 or element.tag >> 16 == 0xFFFE:
-            return None
-        if element.length & 1 and element.length != UNDEFINED:
-            return None
-        if last >= 0 and element.tag >> 16 != last >> 16:
-            if group_end != -1 and group_end != offset:
-                return None
-            group_end = -1
-        last = element.tag
-        fragments = is_fragmented(&element)
-        if pixels is None and element.tag >= 0x7FE00008 and fragments and element.tag <= 0x7FE00010 \
-                and (element.tag == 0x7FE00008 or element.tag == 0x7FE00009 or element.tag == 0x7FE00010):
-            pixels = Pixels(element.tag, vr_of(&element), offset, element.value, element.length, None)
-            if not beyond:
-                break
-        while element.tag > seek:
-            next_tag += 1
-            seek = tags[next_tag] if next_tag < count else 0x100000000
-        if element.tag == seek:
-            if wanted[element.tag]:
-                return None
-            if element.length <= max_value and element.length > available - element.value:
-                return None
-            if values is None:
-                found.append(Found(
-                    paths[next_tag], vr_of(&element), offset, element.value, element.length, False, None
-                ))
-            else:
-                raw = None
-                if element.length <= max_value:
-                    raw = PyBytes_FromStringAndSize(<const char *>data + element.value, element.length)
-                values[paths[next_tag]] = [(vr_of(&element), raw, False, None)]
-        if not element.tag & 0xFFFF and element.length == 4:
-            if available - element.value < 4:
-                return None
-            group_end = element.value + 4 + u32(data + element.value)
-        if element.length == UNDEFINED:
-            after = skip(data, element.value, available, explicit and not (element.a == c'U' and element.b == c'N'),
-                         fragments, &left)
-            if after < 0:
-                return None
+        if values is None:
+            found.append(Found(
+                paths[number], vr_of(&seen[number].a), seen[number].offset, seen[number].value,
+                seen[number].length, False, None
+            ))
         else:
-            if element.length > size - element.value:
-                return None
-            after = element.value + element.length
-        offset = after
-        if pixels is not None and pixels.end is None:
-            pixels = pixels._replace(end=offset)
-    if offset == size and group_end != -1 and group_end != offset:
-        return None
-    return Walk(found, pixels, offset, 1 if explicit else 0, False, 0)
+            raw = None
+            if seen[number].length <= max_value:
+                raw = PyBytes_FromStringAndSize(<const char *>data + seen[number].value, seen[number].length)
+            values[paths[number]] = [(vr_of(&seen[number].a), raw, False, None)]
+    pixels = None
+    if walked.pixels >= 0:
+        pixels = Pixels(
+            walked.pixels_head.tag, vr_of(&walked.pixels_head.a), walked.pixels, walked.pixels_head.value,
+            walked.pixels_head.length, None if walked.pixels_end < 0 else walked.pixels_end
+        )
+    return Walk(found, pixels, walked.end, 1 if explicit else 0, False, 0)
 
 
 cdef object attempt(buffer, int64_t available, int64_t size, int flags, dict wanted, bint beyond,

@@ -144,8 +144,13 @@ def is_deflated(transfer_syntax_uid: str) -> bool:
     return transfer_syntax_uid in _DEFLATED
 
 
+def is_regular(transfer_syntax_uid: str) -> bool:
+    """Whether the data set can be scanned as it is, little endian."""
+    return not is_deflated(transfer_syntax_uid) and not encoding_flags(transfer_syntax_uid) & BIG_ENDIAN
+
+
 @lru_cache(maxsize=256)
-def _tree(wanted: frozenset[TagPath]) -> Tree:
+def header_tree(wanted: frozenset[TagPath]) -> Tree:
     """The wanted paths by level, with the character set."""
     return wanted_tree((*wanted, _CHARACTER_SET))
 
@@ -177,7 +182,7 @@ def scan(
     available = len(buffer)
     complete = complete or available == size
     if is_deflated(transfer_syntax_uid):
-        return _scan_deflated(buffer, _tree(wanted), complete)
+        return _scan_deflated(buffer, header_tree(wanted), complete)
     total = available if complete else UNKNOWN_SIZE if size is None else size
     try:
         return ScannedHeader(
@@ -186,7 +191,7 @@ def scan(
                 available,
                 total,
                 encoding_flags(transfer_syntax_uid),
-                _tree(wanted),
+                header_tree(wanted),
                 beyond=complete,
                 max_value=MAX_VALUE,
             )

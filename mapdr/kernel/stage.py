@@ -85,6 +85,64 @@ class Intake(Protocol):
         """Open a spool file for one object. Raises Refused(0xA700) when there is no room."""
 
 
+class Left(Protocol):
+    """A message that a run has read and not taken; `data_set` is valid until the next read."""
+
+    @property
+    def context(self) -> int:
+        """Its presentation context."""
+
+    @property
+    def command(self) -> bytes:
+        """Its command set."""
+
+    @property
+    def data_set(self) -> memoryview:
+        """Its data set, whole."""
+
+
+class Run(Protocol):
+    """What a run took, and how it ended."""
+
+    @property
+    def stored(self) -> int:
+        """Objects that are safe."""
+
+    @property
+    def size(self) -> int:
+        """The bytes of their data sets."""
+
+    @property
+    def again(self) -> bool:
+        """Whether nothing stands against another run; else the next message goes the ordinary way."""
+
+    @property
+    def unsent(self) -> bytes:
+        """What the peer did not take of the last response."""
+
+    @property
+    def left(self) -> Left | None:
+        """A message that was read and is to be taken the ordinary way."""
+
+
+class Lane(Protocol):
+    """A way into the store for many objects of one association, without Python for each."""
+
+    def take(self, channel: Any) -> Run:
+        """Take messages from a connection for a moment, and answer Success to each that is safe."""
+
+    def close(self) -> None:
+        """The association is over."""
+
+
+@runtime_checkable
+class HasLanes(Protocol):
+    """An Intake that may have lanes."""
+
+    def lane(self, source: Source, contexts: Mapping[int, tuple[str, str]]) -> Lane | None:
+        """A lane for an association; `contexts`: id to abstract syntax and transfer syntax."""
+
+
 class Memory(Protocol):
     """What a transform may remember about one image and recipe, so that a retry makes the same bytes."""
 

@@ -13,7 +13,7 @@ import traceback
 
 from mapdr.kernel.errors import Refused, RemoteProtocolError
 from mapdr.kernel.item import Source
-from mapdr.kernel.stage import Intake
+from mapdr.kernel.stage import HasLanes, Intake, Lane
 from mapdr.kernel.watch import Watch
 from mapdr.receive.dimse_config import Address, Doorkeeper
 from mapdr.wire import acceptor, dimse, pdu, status
@@ -24,6 +24,8 @@ from mapdr.wire.driver import Limits, LinkLost
 log = logging.getLogger("mapdr.receive")
 
 _NOT_TLS = ("WRONG_VERSION_NUMBER", "HTTP_REQUEST", "HTTPS_PROXY_REQUEST", "UNKNOWN_PROTOCOL")
+LONGEST_RESPONSE = 512
+"""Bytes: a lane answers in one P-DATA, which a peer that takes shorter ones only would not take."""
 _QUERIES = (dimse.C_FIND_RQ, dimse.C_GET_RQ, dimse.C_MOVE_RQ)
 
 
@@ -120,12 +122,38 @@ class Session:
             self.address,
             accepted,
         )
+        lane = None
+        if isinstance(self._intake, HasLanes) and link.max_send >= LONGEST_RESPONSE:
+            lane = self._intake.lane(self._source, link.contexts)
+        try:
+            self._serve_messages(link, lane)
+        finally:
+            if lane is not None:
+                lane.close()
+
+    def _serve_messages(self, link: Acceptor, lane: Lane | None) -> None:
         while not self._stopping:
+            if lane is not None:
+                self._take_runs(link, lane)
             message = link.read_message(self._limits.network_timeout)
             if message is None:
                 return
             self._answer(link, *message)
         raise LinkLost("this side ends the association")
+
+    def _take_runs(self, link: Acceptor, lane: Lane) -> None:
+        """Let the lane take what it can; what it could not is next in the ordinary way, or taken here."""
+        again = True
+        while again and not self._stopping:
+            run = lane.take(link.channel)
+            again = run.again
+            if run.stored:
+                self._watch.count(f"receive.{self._receiver}.stored", run.stored)
+                self._watch.count(f"receive.{self._receiver}.bytes", run.size)
+            if run.unsent:
+                link.send_rest(run.unsent)
+            if run.left is not None:
+                self._store(link, run.left.context, dimse.parse(run.left.command), run.left.data_set)
 
     def _objection(self, link: Acceptor, request: pdu.AssociateRequest) -> pdu.AssociateReject | None:
         objection = link.objection(request) or self._doorkeeper.objection(self.address, request)
@@ -150,10 +178,13 @@ class Session:
             answer = dimse.response(command, status.UNRECOGNIZED_OPERATION)
         link.send_command(context, answer)
 
-    def _store(self, link: Acceptor, context: int, command: dimse.Command) -> None:
+    def _store(
+        self, link: Acceptor, context: int, command: dimse.Command, data_set: memoryview | None = None
+    ) -> None:
+        """Take one object and answer; `data_set` is its data set where that has been read already."""
         code, comment = status.SUCCESS, ""
         try:
-            self._take(link, context, command)
+            self._take(link, context, command, data_set)
         except Refused as refused:
             code, comment = refused.status, refused.comment
         except (LinkLost, RemoteProtocolError):
@@ -177,7 +208,9 @@ class Session:
             )
             log.warning("%s: an object of %s was refused: 0x%04X %s", self._name, self._peer(), code, comment)
 
-    def _take(self, link: Acceptor, context: int, command: dimse.Command) -> None:
+    def _take(
+        self, link: Acceptor, context: int, command: dimse.Command, data_set: memoryview | None
+    ) -> None:
         """Move one object from the wire into the store, safely. Raises Refused."""
         abstract_syntax, transfer_syntax = link.contexts[context]
         if not command.has_data_set:
@@ -191,7 +224,11 @@ class Session:
             transfer_syntax,
         )
         try:
-            size = link.read_data(context, incoming.write)
+            if data_set is None:
+                size = link.read_data(context, incoming.write)
+            else:
+                size = len(data_set)
+                incoming.write(data_set)
             incoming.commit()
         except BaseException:
             incoming.abort()

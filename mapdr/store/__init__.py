@@ -99,7 +99,7 @@ class Store:
             node=node,
             repeats=repeats,
         )
-        self.writer = Writer(self.enrolment, self.spool.discard)
+        self.writer = Writer(self.enrolment, self.spool.discard, self.spool.runs)
         self._claim = Claim(self.spool.folder / "claim", node)
         self.retention = Retention(database, self.spool)
 
@@ -151,6 +151,7 @@ class Store:
         self.enrolment.study_tags = tags
         self.writer.use(revision, router.route)
         self.spool.reading = Reading(revision, INDEX_TAGS | router.wanted | tags)
+        self.spool.runs.shared.turn()
 
     def recover(self, rules_for: RulesFor, *, wait: float = CLAIM_SECONDS) -> Recovered:
         """Put in order what a crash left, before `start`; see `mapdr.store.recover`.

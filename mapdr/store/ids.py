@@ -28,17 +28,35 @@ class Ids:
     def next(self) -> str:
         """A new id; its time is the clock's, or the last id's when the clock stands or went back."""
         with self._lock:
-            now = int(self._clock() * 1000)
-            if now > self._milliseconds:
-                self._milliseconds = now
-                # The top bit stays free, so that a busy millisecond has room to count up.
-                self._counter = self._bits(_COUNTER_BITS - 1)
-            else:
-                self._counter += 1 + self._bits(_STEP_BITS)
-                if self._counter >= _COUNTER_END:
-                    self._milliseconds += 1
-                    self._counter = self._bits(_COUNTER_BITS - 1)
+            self._step()
             return _format(self._milliseconds, self._counter)
+
+    def block(self, count: int) -> int:
+        """The first of `count` ids, fewer than 2**40, that follow each other as numbers."""
+        with self._lock:
+            self._step()
+            while (self._counter & _RAND_B) + count > _RAND_B or self._counter + count >= _COUNTER_END:
+                self._step()
+            first = int(_format(self._milliseconds, self._counter), 16)
+            self._counter += count - 1
+            return first
+
+    def _step(self) -> None:
+        now = int(self._clock() * 1000)
+        if now > self._milliseconds:
+            self._milliseconds = now
+            # The top bit stays free, so that a busy millisecond has room to count up.
+            self._counter = self._bits(_COUNTER_BITS - 1)
+        else:
+            self._counter += 1 + self._bits(_STEP_BITS)
+            if self._counter >= _COUNTER_END:
+                self._milliseconds += 1
+                self._counter = self._bits(_COUNTER_BITS - 1)
+
+
+def id_text(number: int) -> str:
+    """An id that was given as a number."""
+    return f"{number:032x}"
 
 
 def id_milliseconds(id_: str) -> int:
@@ -71,3 +89,22 @@ def _parse(text: str) -> tuple[int, int]:
         raise ValueError("an instance id has 32 hexadecimal digits")
     value = int(text, 16)
     return value >> 80, (((value >> 64) & 0xFFF) << 62) | (value & ((1 << 62) - 1))
+
+
+_hour_cache: tuple[int, str] = (-1, "")
+
+
+def hour_of(id_: str) -> str:
+    """The folder of an id: the hour (UTC) of its time, as YYYYMMDDHH."""
+    global _hour_cache  # noqa: PLW0603  one hour serves thousands of images; a race only formats it twice
+    hour = id_milliseconds(id_) // 3_600_000
+    known, text = _hour_cache
+    if known != hour:
+        text = time.strftime("%Y%m%d%H", time.gmtime(hour * 3600))
+        _hour_cache = (hour, text)
+    return text
+
+
+def hour_of_time(seconds: float) -> str:
+    """The folder of a moment."""
+    return time.strftime("%Y%m%d%H", time.gmtime(seconds))

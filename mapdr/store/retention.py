@@ -18,8 +18,9 @@ from sqlalchemy import Connection, func, select, update
 
 from mapdr.store import schema
 from mapdr.store.database import Database
+from mapdr.store.ids import hour_of_time
 from mapdr.store.schema import ENDED
-from mapdr.store.spool import Spool, hour_of_time
+from mapdr.store.spool import Spool
 
 log = logging.getLogger("mapdr.store")
 

@@ -38,6 +38,7 @@ from pathlib import Path
 
 import xxhash
 
+from mapdr._fast import Taker
 from mapdr.dicom.scan import ScannedHeader
 from mapdr.kernel.errors import ConfigurationError, Permanent, Refused
 from mapdr.kernel.item import Arrival, Source, TagPath
@@ -51,7 +52,8 @@ from mapdr.store.durable import (
     refusal,
 )
 from mapdr.store.headers import INDEX_TAGS, SOP_CLASS_UID, SOP_INSTANCE_UID, identity, read_header
-from mapdr.store.ids import Ids, id_milliseconds, is_id
+from mapdr.store.ids import Ids, hour_of, is_id
+from mapdr.store.runs import Contexts, Lane, Runs
 
 log = logging.getLogger("mapdr.store")
 
@@ -100,6 +102,7 @@ class Spool:
         self.reading = Reading()
         self.submit = submit
         self.folder = data / "spool" / node
+        self.runs = Runs()
         self._root = str(data / "spool")
         self._ids = Ids()
         self._lock = threading.Lock()
@@ -120,6 +123,23 @@ class Spool:
             return SpoolFile(self, id_, hour, sync, source=source, uids=uids, syntax=transfer_syntax_uid)
         except OSError as error:
             raise refusal(error) from error
+
+    def lane(self, source: Source, contexts: Contexts) -> Lane | None:
+        """A way in for many objects of one association without Python for each; None where there is none."""
+        if not Taker.possible:
+            return None
+        lane = Lane(self, source, contexts)
+        self.runs.add(lane)
+        return lane
+
+    def block(self, count: int) -> int:
+        """The first of `count` ids that follow each other, as a number."""
+        return self._ids.block(count)
+
+    def make_hour(self, hour: str) -> Path:
+        """The folder of an hour, made if it is not there. Raises OSError."""
+        self._hour(hour)
+        return self.folder / hour
 
     def path(self, id_: str, node: str | None = None) -> Path:
         """Where an image stands, or stood before it was purged."""
@@ -364,22 +384,3 @@ class SpoolFile:
         if self._open:
             self._open = False
             os.close(self._file)
-
-
-_hour_cache: tuple[int, str] = (-1, "")
-
-
-def hour_of(id_: str) -> str:
-    """The folder of an id: the hour (UTC) of its time, as YYYYMMDDHH."""
-    global _hour_cache  # noqa: PLW0603  one hour serves thousands of images; a race only formats it twice
-    hour = id_milliseconds(id_) // 3_600_000
-    known, text = _hour_cache
-    if known != hour:
-        text = time.strftime("%Y%m%d%H", time.gmtime(hour * 3600))
-        _hour_cache = (hour, text)
-    return text
-
-
-def hour_of_time(seconds: float) -> str:
-    """The folder of a moment."""
-    return time.strftime("%Y%m%d%H", time.gmtime(seconds))

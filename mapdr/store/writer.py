@@ -5,6 +5,9 @@
                    └ blocks ◀──┘ more than 2,000 wait                         └ fails: tried again, nothing
                                                                                 is lost: files are safe
 
+What runs took (`mapdr.store.runs`) is gathered here; as long as any association has a lane the writer looks
+every 40 ms.
+
 `submit` returns before the row is written: the file is safe already, and a crash in between is what
 recovery is for. A batch that cannot be written (no room, another process holds the index) is tried again
 until it can; meanwhile the queue fills and delays Success, which is how the peers come to know. An arrival
@@ -26,12 +29,12 @@ from mapdr.kernel.errors import Refused
 from mapdr.kernel.item import Arrival
 from mapdr.store.durable import OUT_OF_RESOURCES
 from mapdr.store.enrol import Enrolment, Route
+from mapdr.store.runs import MOST_WAITING, Runs
 
 log = logging.getLogger("mapdr.store")
 
 LINGER_SECONDS = 0.04
 BATCH = 1000
-MOST_WAITING = 2000
 _RETRY_SECONDS = 1.0
 _KEPT_ROUTES = 8
 
@@ -42,12 +45,14 @@ class Writer:
     `discard` unlinks the file of an absorbed repeat, after its row is committed.
     """
 
-    def __init__(self, enrolment: Enrolment, discard: Callable[[str], object]) -> None:
+    def __init__(self, enrolment: Enrolment, discard: Callable[[str], object], runs: Runs) -> None:
         self.on_commit: Callable[[frozenset[str]], None] = lambda destinations: None
         self.set_aside = 0
         self.written = 0
         self._enrolment = enrolment
         self._discard = discard
+        self._runs = runs
+        runs.on_open = self._look
         self._routes: dict[str, Route] = {}
         self._waiting: deque[Arrival] = deque()
         self._state = threading.Condition()
@@ -59,7 +64,7 @@ class Writer:
     @property
     def waiting(self) -> int:
         """Arrivals that are safe and not yet in the index."""
-        return len(self._waiting) + self._busy
+        return len(self._waiting) + self._busy + self._runs.waiting
 
     @property
     def failing(self) -> str:
@@ -79,11 +84,13 @@ class Writer:
         with self._state:
             if self._thread is None:
                 self._open = True
+                self._runs.shared.open()
                 self._thread = threading.Thread(target=self._run, name="mapdr-writer", daemon=True)
                 self._thread.start()
 
     def stop(self, deadline: float) -> None:
         """Take no more, write what waits, end by `deadline` (time.monotonic()). Safe twice, unstarted."""
+        self._runs.shared.close()
         with self._state:
             self._open = False
             thread, self._thread = self._thread, None
@@ -118,10 +125,11 @@ class Writer:
 
     def _next_batch(self) -> list[Arrival]:
         with self._state:
-            while self._open and not self._waiting:
-                self._state.wait()
+            while not self._gather() and self._open:
+                self._state.wait(LINGER_SECONDS if self._runs.open else None)
             if self._open and len(self._waiting) < BATCH:
                 self._state.wait_for(lambda: not self._open or len(self._waiting) >= BATCH, LINGER_SECONDS)
+                self._gather()
             batch: list[Arrival] = []
             uids: set[str] = set()
             while self._waiting and len(batch) < BATCH:
@@ -131,8 +139,19 @@ class Writer:
                 uids.add(uid)
                 batch.append(self._waiting.popleft())
             self._busy = len(batch)
+            self._runs.shared.backlog = len(self._waiting)
             self._state.notify_all()
             return batch
+
+    def _gather(self) -> int:
+        """Take over what runs took; how many arrivals wait then."""
+        self._waiting += self._runs.gather()
+        self._runs.shared.backlog = len(self._waiting)
+        return len(self._waiting)
+
+    def _look(self) -> None:
+        with self._state:
+            self._state.notify_all()
 
     def _enter(self, batch: list[Arrival]) -> None:
         while batch:

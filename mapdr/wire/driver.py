@@ -141,6 +141,13 @@ class Link:
         except Signal as signal:
             self.handle(signal)
 
+    def send_rest(self, data: bytes) -> None:
+        """Send what another sender could not of a message. Raises LinkLost."""
+        try:
+            self.channel.send(data)
+        except Signal as signal:
+            self.handle(signal)
+
     def receive_pdu(self, head: bytes) -> tuple[Action, pdu.Pdu]:
         """Read the rest of a PDU that is not P-DATA, and take its transition. Raises RemoteProtocolError."""
         pdu_type, length = pdu.check_header(head)

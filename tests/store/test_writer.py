@@ -14,6 +14,7 @@ from mapdr.kernel.errors import Refused
 from mapdr.kernel.item import Arrival, Header, Routing, Source
 from mapdr.store import Selection, Store
 from mapdr.store.enrol import Enrolled
+from mapdr.store.runs import Runs
 from mapdr.store.writer import BATCH, MOST_WAITING, Writer
 from mapdr.testing.wait import until
 from store.conftest import Opener
@@ -74,7 +75,7 @@ def arrival(number: int, uid: str = "") -> Arrival:
 @pytest.fixture
 def make(request: pytest.FixtureRequest) -> Any:
     def writer(enrolment: FakeEnrolment) -> Writer:
-        made = Writer(enrolment, lambda id_: None)  # type: ignore[arg-type]
+        made = Writer(enrolment, lambda id_: None, Runs())  # type: ignore[arg-type]
         made.start()
 
         def end() -> None:

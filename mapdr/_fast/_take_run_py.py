@@ -1,0 +1,125 @@
+"""Runs of C-STORE messages, from the socket into the spool: the plain twin takes none of them.
+
+The reference of the compiled twin is the ordinary way of a message through `Channel.read_command`,
+`Channel.read_data`, `Incoming.write` and `Incoming.commit`: what a run does with a message is what they do,
+byte for byte. Whatever is not plain and regular ends a run before the message, or hands it over read.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+if TYPE_CHECKING:
+    from mapdr._fast._pdata_py import Channel
+
+BACKEND = "python"
+
+MOST = 1000
+"""Messages in one run: its ids are reserved before it begins."""
+
+SECONDS = 0.25
+"""How long a run lasts at most: then the association looks after its counters and its end."""
+
+
+class Left(NamedTuple):
+    """A message that a run has read and not taken: its presentation context, command set and data set.
+
+    `data_set` is a view of the receive buffer, valid until the next read.
+    """
+
+    context: int
+    command: bytes
+    data_set: memoryview
+
+
+class Run(NamedTuple):
+    """What a run took: how many images, and the bytes of their data sets.
+
+    `again`: nothing stands against another run; else the next message goes the ordinary way. `unsent` is what
+    the peer did not take of the last response.
+    """
+
+    stored: int = 0
+    size: int = 0
+    again: bool = False
+    unsent: bytes = b""
+    left: Left | None = None
+
+
+class Passage(NamedTuple):
+    """What the objects of one presentation context share: see `mapdr.store.filemeta.frame` for the parts."""
+
+    sop_class_uid: bytes
+    explicit: bool
+    before: bytes
+    after: bytes
+
+
+class Taken(NamedTuple):
+    """An image that is safe: what the index needs to know of it. `received_at` is seconds since the epoch."""
+
+    id: str
+    context: int
+    sop_instance_uid: str
+    data_offset: int
+    size: int
+    digest: bytes
+    received_at: float
+    values: dict[Any, Any]
+    walk: Any
+
+
+class Shared:
+    """What all runs of a spool share: how far the index is behind, and whether it takes any more.
+
+    More than `limit` images that wait delay Success; `backlog` are those that were drained and are not yet
+    written.
+    """
+
+    def __init__(self, limit: int) -> None:
+        self.limit = limit
+        self.backlog = 0
+        self.turns = 0
+
+    @property
+    def waiting(self) -> int:
+        """Images that were taken and not drained."""
+        return 0
+
+    def turn(self) -> None:
+        """Let the runs that are under way end before their next message."""
+        self.turns += 1
+
+    def open(self) -> None:
+        """The index takes images."""
+
+    def close(self) -> None:
+        """The index takes no more: what comes now is left to the ordinary way, which refuses it."""
+
+
+class Taker:
+    """Takes runs of one association, under one reading of its headers.
+
+    `passages`: presentation context id to what its objects share; `tags`: the top level of the wanted tree;
+    `durable`: whether file and folder are flushed before Success.
+    """
+
+    possible = False
+    """Whether runs take anything here."""
+
+    def __init__(
+        self, shared: Shared, passages: Mapping[int, Passage], tags: Mapping[int, Any], durable: bool
+    ) -> None:
+        self.shared = shared
+
+    def take(self, channel: Channel, folder: int, id_: int, turn: int) -> Run:
+        """Take messages that are whole and regular, as long as `turn` is the shared one.
+
+        `folder` is the descriptor of a folder, `id_` the first of MOST ids.
+        """
+        return Run()
+
+    def drain(self) -> Sequence[Taken]:
+        """The images that were taken since the last call, oldest first."""
+        return ()
