@@ -39,7 +39,10 @@ from mapdr.kernel.errors import RemoteProtocolError
 
 BACKEND = "python"
 BUFFER = 1 << 18
-"""Bytes: the receive and the send buffer of a connection."""
+"""Bytes: the send buffer of a connection."""
+INBOX = 1 << 20
+"""Bytes: its receive buffer. Memory is taken as far as it is used; a CT slice or a colour ultrasound image
+that fits as a whole is taken in a run (`_take_run_py`)."""
 TLS_RECORD = 1 << 14
 
 _PDU_HEADER = struct.Struct(">BxL")
@@ -73,7 +76,7 @@ class Channel:
     """
 
     def __init__(
-        self, sock: socket.socket, *, max_receive: int, grace: float, tick: float = 0.25, buffer: int = BUFFER
+        self, sock: socket.socket, *, max_receive: int, grace: float, tick: float = 0.25, buffer: int = INBOX
     ) -> None:
         self._sock = sock
         self._max_receive = max_receive + LENGTH_TOLERANCE

@@ -51,6 +51,7 @@ cdef extern from *:
     static void mapdr_forget(int folder, const char *name) {}
     #else
     #define MAPDR_RUNS 1
+    #define MAPDR_PIECE (1 << 18)
     #include <errno.h>
     #include <fcntl.h>
     #include <netinet/in.h>
@@ -87,13 +88,23 @@ cdef extern from *:
         return send(socket, data, (size_t)size, 0);
     }
     static void mapdr_forget(int folder, const char *name) { unlinkat(folder, name, 0); }
-    /* Make one file, in one write, and flush it and its name if `durable`: 0, or -1 and nothing is left of it. */
+    /* Make one file, and flush it and its name if `durable`: 0, or -1 and nothing is left of it. The device
+       begins to write what has been written, where the system can be asked for that, while the rest is. */
     static int mapdr_keep(int folder, const char *name, const unsigned char *meta, int64_t meta_size,
                           const unsigned char *data, int64_t size, int durable) {
-        struct iovec parts[2] = {{(void *)meta, (size_t)meta_size}, {(void *)data, (size_t)size}};
+        int64_t piece = durable && size > MAPDR_PIECE ? MAPDR_PIECE : size, sent = piece;
+        struct iovec parts[2] = {{(void *)meta, (size_t)meta_size}, {(void *)data, (size_t)piece}};
         int file = openat(folder, name, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0640), failed;
         if (file < 0) return -1;
-        failed = writev(file, parts, 2) != (ssize_t)(meta_size + size) || (durable && fsync(file));
+        failed = writev(file, parts, 2) != (ssize_t)(meta_size + piece);
+        for (; !failed && sent < size; sent += piece) {
+    #ifdef SYNC_FILE_RANGE_WRITE
+            sync_file_range(file, 0, 0, SYNC_FILE_RANGE_WRITE);
+    #endif
+            piece = size - sent < MAPDR_PIECE ? size - sent : MAPDR_PIECE;
+            failed = write(file, data + sent, (size_t)piece) != (ssize_t)piece;
+        }
+        failed = failed || (durable && fsync(file));
         failed |= close(file) != 0;
         if (!failed && durable) failed = fsync(folder) != 0;
         if (failed) mapdr_forget(folder, name);

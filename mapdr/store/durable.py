@@ -10,7 +10,6 @@ from __future__ import annotations
 import errno
 import os
 import sys
-import threading
 from pathlib import Path
 from typing import Literal
 
@@ -76,53 +75,6 @@ else:
             os.fsync(descriptor)
         finally:
             os.close(descriptor)
-
-
-class FolderSync:
-    """One flush of a folder for all threads that renamed a file into it before the flush began.
-
-        thread 1   rename ── flush #1 begins ──────────── ends
-        thread 2             rename ─ waits for #2 ──────────── flush #2 ── ends
-        thread 3                  rename ─ waits for #2 ─────────────────── ends
-
-    A flush that had begun when a name was made may have missed it, so its thread waits for the next one.
-    """
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self._ready = threading.Condition()
-        self._started = 0
-        self._finished = 0
-        self._failures: dict[int, OSError] = {}
-
-    def sync(self) -> None:
-        """Return when every name made in the folder before the call is safe. Raises OSError."""
-        with self._ready:
-            mine = self._started + 1
-            while self._finished < mine:
-                if self._started == self._finished:
-                    self._lead()
-                else:
-                    self._ready.wait()
-            failure = self._failures.get(mine)
-        if failure is not None:
-            raise OSError(failure.errno, failure.strerror)
-
-    def _lead(self) -> None:
-        self._started += 1
-        number, failure = self._started, None
-        self._ready.release()
-        try:
-            sync_folder(self._path)
-        except OSError as error:
-            failure = error
-        finally:
-            self._ready.acquire()
-            self._finished = number
-            self._failures.pop(number - 8, None)
-            if failure is not None:
-                self._failures[number] = failure
-            self._ready.notify_all()
 
 
 def make_folder(path: Path, durability: Durability) -> None:

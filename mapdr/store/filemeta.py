@@ -76,9 +76,7 @@ def seal(digest: bytes) -> bytes:
 
 
 @lru_cache(maxsize=256)
-def frame(
-    source: Source, sop_class_uid: str, transfer_syntax_uid: str, revision: str
-) -> tuple[bytes, bytes]:
+def frame(source: Source, sop_class_uid: str, transfer_syntax_uid: str, revision: str) -> tuple[bytes, bytes]:
     """What the objects of an association share: the elements before the instance's UID, and those after it
     up to the time."""
     facts = {

@@ -11,7 +11,7 @@
        sealed with the digest of the data set
     3  it gets its final name `<id>.dcm`
     4  the file is flushed to the device                                  } under "power-loss"; left to the
-    5  the folder is flushed; threads that commit together share a flush  } system under "process-crash"
+    5  the folder is flushed, which finds little left to do               } system under "process-crash"
     6  the arrival is handed to the writer, which blocks while too many wait; then Success may be answered
     7  the writer commits the row and its deliveries; only then may anything be sent
 
@@ -46,10 +46,10 @@ from mapdr.store import filemeta
 from mapdr.store.durable import (
     OUT_OF_RESOURCES,
     Durability,
-    FolderSync,
     make_folder,
     publish,
     refusal,
+    sync_folder,
 )
 from mapdr.store.headers import INDEX_TAGS, SOP_CLASS_UID, SOP_INSTANCE_UID, identity, read_header
 from mapdr.store.ids import Ids, hour_of, is_id
@@ -106,7 +106,7 @@ class Spool:
         self._root = str(data / "spool")
         self._ids = Ids()
         self._lock = threading.Lock()
-        self._hours: dict[str, FolderSync | None] = {}
+        self._hours: set[str] = set()
         self._room_at = 0.0
         self._room = 0
 
@@ -118,9 +118,9 @@ class Spool:
         id_ = self._ids.next()
         hour = hour_of(id_)
         try:
-            sync = self._hour(hour)
+            folder = self.make_hour(hour)
             uids = (sop_class_uid, sop_instance_uid)
-            return SpoolFile(self, id_, hour, sync, source=source, uids=uids, syntax=transfer_syntax_uid)
+            return SpoolFile(self, id_, folder, source=source, uids=uids, syntax=transfer_syntax_uid)
         except OSError as error:
             raise refusal(error) from error
 
@@ -138,8 +138,12 @@ class Spool:
 
     def make_hour(self, hour: str) -> Path:
         """The folder of an hour, made if it is not there. Raises OSError."""
-        self._hour(hour)
-        return self.folder / hour
+        path = self.folder / hour
+        if hour not in self._hours:
+            make_folder(path, self.durability)
+            with self._lock:
+                self._hours.add(hour)
+        return path
 
     def path(self, id_: str, node: str | None = None) -> Path:
         """Where an image stands, or stood before it was purged."""
@@ -174,7 +178,7 @@ class Spool:
         """Remove an hour's folder if it is empty and not the current one."""
         if hour != hour_of(self._ids.next()):
             with self._lock:
-                self._hours.pop(hour, None)
+                self._hours.discard(hour)
             with contextlib.suppress(OSError):  # not empty: then it stays
                 (self.folder / hour).rmdir()
 
@@ -188,18 +192,6 @@ class Spool:
             self._room_at = now
         if self._room < self.min_free:
             raise Refused(OUT_OF_RESOURCES, "less disk space is free than the node keeps in reserve")
-
-    def _hour(self, hour: str) -> FolderSync | None:
-        try:
-            return self._hours[hour]
-        except KeyError:
-            path = self.folder / hour
-            make_folder(path, self.durability)
-            with self._lock:
-                if len(self._hours) > 48:
-                    self._hours = dict(list(self._hours.items())[-2:])
-                sync = FolderSync(path) if self.durability == "power-loss" else None
-                return self._hours.setdefault(hour, sync)
 
     def _folders(self) -> list[Path]:
         if not self.folder.is_dir():
@@ -218,8 +210,7 @@ class SpoolFile:
         self,
         spool: Spool,
         id_: str,
-        hour: str,
-        sync: FolderSync | None,
+        folder: Path,
         *,
         source: Source,
         uids: tuple[str, str],
@@ -229,11 +220,11 @@ class SpoolFile:
         self.received_at = time.time()
         self._spool = spool
         self._reading = spool.reading
-        self._sync = sync
+        self._folder = folder
         self._source = source
         self._class_uid, self._instance_uid = uids
         self._syntax = syntax
-        stem = f"{spool.folder}{os.sep}{hour}{os.sep}{id_}"
+        stem = f"{folder}{os.sep}{id_}"
         self._part, self._final = stem + PART, stem + FINAL
         self._meta = filemeta.encode(
             source, *uids, syntax, revision=self._reading.revision, received_at=self.received_at
@@ -317,8 +308,8 @@ class SpoolFile:
         self._put(filemeta.seal(digest))
         self._open = False
         publish(self._file, self._part, self._final, self._spool.durability)
-        if self._sync is not None:
-            self._sync.sync()
+        if self._spool.durability == "power-loss":
+            sync_folder(self._folder)
         return Arrival(
             id=self.id,
             source=self._source,
