@@ -1,0 +1,146 @@
+"""A whole conversation with a receiver over a real spool, with runs or without, and what came of it."""
+
+from __future__ import annotations
+
+import contextlib
+import ipaddress
+import shutil
+import socket
+import tempfile
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from mapdr.kernel.item import Arrival, Source
+from mapdr.kernel.watch import Watch
+from mapdr.receive.dimse_config import DimseReceiveConfig, Doorkeeper
+from mapdr.receive.dimse_session import Session
+from mapdr.store import filemeta
+from mapdr.store.headers import INDEX_TAGS
+from mapdr.store.spool import Reading, Spool, SpoolFile
+from mapdr.testing import peer
+from mapdr.wire import pdu
+from mapdr.wire.driver import Limits
+
+CONTEXTS = (
+    pdu.Context(1, peer.VERIFICATION, (peer.IMPLICIT,)),
+    pdu.Context(3, peer.CT, (peer.EXPLICIT,)),
+    pdu.Context(5, peer.CT, (peer.IMPLICIT,)),
+    pdu.Context(7, peer.CT, ("1.2.840.10008.1.2.1.99",)),
+    pdu.Context(9, "1.2.840.10008.5.1.4.1.1.4", ("1.2.840.10008.1.2.4.90",)),
+)
+NESTED = (0x00400275, 0x00400009)
+
+
+class Ordinary:
+    """A spool that has no lanes."""
+
+    def __init__(self, spool: Spool) -> None:
+        self._spool = spool
+
+    def begin(self, *facts: Any) -> SpoolFile:
+        return self._spool.begin(*facts)
+
+
+@dataclass(frozen=True)
+class Came:
+    """What came of a conversation: the receiver's bytes, what was kept, and how much of it in runs."""
+
+    answers: bytes
+    kept: tuple[Any, ...]
+    counters: dict[str, float]
+    in_runs: int
+
+
+def converse(pieces: Sequence[bytes], *, runs: bool, nested: bool = False) -> Came:
+    """Send `pieces` behind an association request that is accepted, and listen until the receiver closes."""
+    folder = Path(tempfile.mkdtemp(prefix="conversation-"))
+    try:
+        return _converse(folder, [peer.request(contexts=CONTEXTS), *pieces], runs, nested)
+    finally:
+        shutil.rmtree(folder)
+
+
+def _converse(folder: Path, pieces: Sequence[bytes], runs: bool, nested: bool) -> Came:
+    arrivals: list[Arrival] = []
+    spool = Spool(folder, "node", "process-crash", submit=arrivals.append)
+    spool.reading = Reading("revision", INDEX_TAGS | {(0x00100010,), *((NESTED,) if nested else ())})
+    spool.runs.shared.open()
+    watch = Watch()
+    ours, theirs = socket.socketpair()
+    config = DimseReceiveConfig()
+    session = Session(
+        theirs,
+        ipaddress.IPv4Address("10.1.2.3"),
+        serial=1,
+        receiver="modalities",
+        intake=spool if runs else Ordinary(spool),
+        doorkeeper=Doorkeeper(config),
+        limits=Limits(linger=0),
+        tls=None,
+        watch=watch,
+        overloaded=False,
+    )
+    threads = [threading.Thread(target=session.run), threading.Thread(target=_say, args=(ours, pieces))]
+    for thread in threads:
+        thread.start()
+    answers = _listen(ours)
+    for thread in threads:
+        thread.join(30)
+    ours.close()
+    taken = spool.runs.gather()
+    assert not spool.runs.waiting
+    found = sorted([*arrivals, *taken], key=lambda arrival: arrival.id)
+    kept = tuple(_facts(spool, arrival) for arrival in found)
+    assert len(list(folder.rglob("*.dcm"))) == len(found), "a file that nobody tells of"
+    assert not list(folder.rglob("*.part"))
+    # What was refused is counted with its reason; the connection's end differs by nothing.
+    return Came(answers, kept, watch.counters(), len(taken))
+
+
+def _say(sock: socket.socket, pieces: Sequence[bytes]) -> None:
+    try:
+        for piece in pieces:
+            sock.sendall(piece)
+        sock.shutdown(socket.SHUT_WR)
+    except OSError:
+        return  # the receiver has closed: what it said before is looked at
+
+
+def _listen(sock: socket.socket) -> bytes:
+    """All that comes until the other side closes; a reset counts as that."""
+    sock.settimeout(30)
+    data = b""
+    with contextlib.suppress(ConnectionError):
+        while piece := sock.recv(65536):
+            data += piece
+    return data
+
+
+def _facts(spool: Spool, arrival: Arrival) -> tuple[Any, ...]:
+    """All of an arrival and its file but the id and the time."""
+    path = spool.path(arrival.id)
+    with path.open("rb") as file:
+        meta = filemeta.decode(file)
+    assert meta.received_at == arrival.received_at
+    assert meta.digest == arrival.digest
+    assert meta.data_offset == arrival.data_offset
+    content = path.read_bytes()
+    header: Any = arrival.header
+    values = {tag: header.texts(tag) for tag in (*INDEX_TAGS, (0x00100010,), NESTED) if header.has(tag)}
+    place = (header.pixel_offset, header.pixel_value, header.pixel_vr, header.pixel_length)
+    assert arrival.source == meta.source == Source("modalities", "PEER", "MAPDR", "10.1.2.3")
+    return (
+        *arrival[2:6],
+        arrival.size,
+        arrival.digest,
+        arrival.revision,
+        *(meta.sop_class_uid, meta.sop_instance_uid, meta.transfer_syntax_uid, meta.revision),
+        content[: arrival.data_offset - 69],
+        content[arrival.data_offset :],
+        values,
+        place,
+        (header.truncated, header.remarks, header.character_set),
+    )

@@ -1,0 +1,406 @@
+"""Runs against the ordinary way of the same bytes: the same answers, files and index, whatever is sent."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import struct
+import threading
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from itertools import pairwise
+from pathlib import Path
+
+import pydicom
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from mapdr import _fast
+from mapdr.kernel.item import Instance
+from mapdr.kernel.stage import Settings
+from mapdr.kernel.watch import Watch
+from mapdr.receive.dimse import STAGE, DimseReceiver
+from mapdr.store import Selection, Store
+from mapdr.store.runs import MOST_WAITING
+from mapdr.testing import peer
+from mapdr.testing.peer import Line
+from mapdr.testing.wait import until
+from mapdr.wire import dimse, pdu
+from receive.conversation import CONTEXTS, Came, converse
+from store.world import CT, To, data_set, element
+
+MR = "1.2.840.10008.5.1.4.1.1.4"
+RUNS = _fast.BACKENDS["C-STORE runs in"] == "cython" and os.name == "posix"
+needs_runs = pytest.mark.skipif(not RUNS, reason="no compiled runs here")
+
+
+def both(pieces: list[bytes], **options: bool) -> Came:
+    """What came of it with runs, which must be what came of it without."""
+    one, other = converse(pieces, runs=True, **options), converse(pieces, runs=False, **options)
+    assert one.answers == other.answers
+    assert one.kept == other.kept
+    assert one.counters == other.counters
+    return one
+
+
+def message(
+    data: bytes,
+    uid: str = "1.2.3.4",
+    *,
+    number: int = 1,
+    context: int = 3,
+    cuts: tuple[int, ...] = (),
+    together: bool = False,
+    sop_class: str = CT,
+    originator: tuple[str, int] | None = None,
+) -> bytes:
+    """A C-STORE-RQ whose data set is cut into PDVs at `cuts`; `together`: all of them in one P-DATA."""
+    places = [0, *sorted(min(cut, len(data)) for cut in cuts), len(data)]
+    pdvs = [(context, 0, data[at:end]) for at, end in pairwise(places)]
+    pdvs[-1] = (context, 2, pdvs[-1][2])
+    command = (context, 3, dimse.store_request(number, sop_class, uid, originator))
+    if together:
+        return peer.p_data(command, *pdvs)
+    return b"".join(map(peer.p_data, (command, *pdvs)))
+
+
+@needs_runs
+def test_what_is_whole_and_regular_is_taken_in_runs() -> None:
+    stream = b"".join(
+        message(data_set(f"1.2.{n}", pixels=200 * n), f"1.2.{n}", number=n, cuts=tuple(range(50, 900, 77)))
+        for n in range(40)
+    )
+    came = both([stream + pdu.RELEASE_RQ_BYTES])
+    assert came.in_runs == 40
+    assert came.answers.endswith(pdu.RELEASE_RP_BYTES)
+    assert came.counters["receive.modalities.stored"] == 40
+
+
+@needs_runs
+def test_a_ct_slice_and_a_colour_ultrasound_image_are_taken_in_runs() -> None:
+    whole = [data_set("1.2.1", pixels=2 * 512 * 512), data_set("1.2.2", pixels=3 * 640 * 480)]
+    steps = tuple(range(16_000, 1_000_000, 16_000))
+    stream = b"".join(message(data, f"1.2.{n}", cuts=steps) for n, data in enumerate(whole, 1))
+    assert both([stream]).in_runs == 2
+
+
+def test_what_does_not_fit_goes_the_ordinary_way_between_runs() -> None:
+    large = message(data_set("1.2.2", pixels=3_000_000), "1.2.2", cuts=tuple(range(0, 3_000_000, 100_000)))
+    small = message(data_set("1.2.1"), "1.2.1") + large + message(data_set("1.2.3"), "1.2.3")
+    assert len(both([small]).kept) == 3
+
+
+SPOILED = {
+    "another UID than the command's": lambda data: data.replace(b"1.2.3.4\0", b"1.2.3.5\0"),
+    "no UID": lambda data: data.replace(b"1.2.3.4\0", b"no UID! "),
+    "another SOP class": lambda data: data.replace(b"5.1.4.1.1.2\0", b"5.1.4.1.1.4\0"),
+    "cut short": lambda data: data[:-3],
+    "cut within a header": lambda data: data[:30],
+    "nothing": lambda data: b"",
+    "no data set": lambda data: b"GET / HTTP/1.1\r\n\r\n" * 20,
+    "tags out of order": lambda data: data + element(0x00080005, b"CS", b"ISO_IR 100"),
+    "the UID twice": lambda data: element(0x00080018, b"UI", b"1.2.3.4") + data,
+    "an unknown VR": lambda data: data.replace(b"\x60\x00CS", b"\x60\x00XY"),
+    "zeros behind it": lambda data: data + bytes(64),
+    "file meta within it": lambda data: element(0x00020010, b"UI", b"1.2.840.10008.1.2.1") + data,
+    "a long value": lambda data: (
+        data[:-76] + b"\x10\x00\x10\x40UT\0\0" + struct.pack("<L", 90_000) + bytes(90_000)
+    ),
+    "a character set": lambda data: element(0x00080005, b"CS", b"ISO_IR 100") + data.replace(b"A ", b"\xc4 "),
+    "a padded UID": lambda data: data.replace(b"1.2.3.4\0", b"1.2.3.4 "),
+}
+
+
+@pytest.mark.parametrize("spoil", SPOILED)
+def test_a_data_set_that_is_odd_is_handed_over(spoil: str) -> None:
+    odd = SPOILED[spoil](data_set("1.2.3.4"))
+    stream = message(data_set("1.2.1"), "1.2.1", number=1) + message(odd, number=2, cuts=(10, 90))
+    both([stream + message(data_set("1.2.5"), "1.2.5", number=3) + pdu.RELEASE_RQ_BYTES])
+
+
+def test_sequences_that_a_rule_reads_are_handed_over() -> None:
+    inner = element(0x00400009, b"SH", b"STEP1")
+    item = struct.pack("<HHL", 0xFFFE, 0xE000, len(inner)) + inner
+    sequence = struct.pack("<HH2sHL", 0x0040, 0x0275, b"SQ", 0, len(item)) + item
+    whole = data_set("1.2.3.4")
+    came = both([message(whole[:-76] + sequence + whole[-76:]) + message(whole)], nested=True)
+    assert [len(kept[-3]) for kept in came.kept] == [len(came.kept[1][-3]) + 1, len(came.kept[1][-3])]
+
+
+ODD_MESSAGES = {
+    "echo between": peer.p_data((1, 3, dimse.echo_request(7))),
+    "a context that was not accepted": message(data_set("1.2.3.4"), context=11),
+    "another context for the data set": peer.p_data((3, 3, dimse.store_request(1, CT, "1.2.3.4")))
+    + peer.p_data((5, 2, data_set("1.2.3.4"))),
+    "a command set within the data set": peer.p_data((3, 3, dimse.store_request(1, CT, "1.2.3.4")))
+    + peer.p_data((3, 0, b"ab"))
+    + peer.p_data((3, 3, dimse.echo_request(1))),
+    "a command set in two PDVs": peer.p_data((3, 1, dimse.store_request(1, CT, "1.2.3.4")[:40]))
+    + peer.p_data((3, 3, dimse.store_request(1, CT, "1.2.3.4")[40:]))
+    + peer.p_data((3, 2, data_set("1.2.3.4"))),
+    "all in one P-DATA": message(data_set("1.2.3.4"), cuts=(5, 50), together=True),
+    "two messages in one P-DATA": peer.p_data(
+        (3, 3, dimse.store_request(1, CT, "1.2.3.4")),
+        (3, 2, data_set("1.2.3.4")),
+        (3, 3, dimse.store_request(2, CT, "1.2.3.4")),
+        (3, 2, data_set("1.2.3.4")),
+    ),
+    "from a C-MOVE": message(data_set("1.2.3.4"), originator=("MOVER", 5)),
+    "without a data set": peer.p_data((3, 3, peer.command(1))),
+    "a UID that is none": message(data_set("1.2.3.4"), "1.2.x"),
+    "a UID of 64 characters": message(data_set("1." + "2" * 62), "1." + "2" * 62),
+    "a UID of 65 characters": message(data_set("1." + "2" * 63), "1." + "2" * 63),
+    "another SOP class than the context's": message(
+        data_set("1.2.3.4"), sop_class="1.2.840.10008.5.1.4.1.1.4"
+    ),
+    "for Verification": message(data_set("1.2.3.4"), context=1),
+    "implicit by its context": message(data_set("1.2.3.4"), context=5),
+    "deflated by its context": message(data_set("1.2.3.4"), context=7),
+    "a P-DATA that is too long": struct.pack(">BxL", 4, 1 << 24) + bytes(100),
+    "a PDV longer than its P-DATA": struct.pack(">BxLLBB", 4, 20, 40, 3, 3) + bytes(14),
+    "a PDV of one byte": struct.pack(">BxLLBB", 4, 6, 1, 3, 3),
+    "an abort": pdu.encode(pdu.Abort(0, 0)),
+    "an association request": peer.request(),
+    "no DICOM": b"GET / HTTP/1.1\r\n\r\n",
+}
+
+
+@pytest.mark.parametrize("odd", ODD_MESSAGES)
+def test_a_message_that_is_odd_is_left_to_the_ordinary_way(odd: str) -> None:
+    before, after = message(data_set("1.2.1"), "1.2.1"), message(data_set("1.2.2"), "1.2.2", number=2)
+    both([before + ODD_MESSAGES[odd] + after + pdu.RELEASE_RQ_BYTES])
+
+
+@pytest.mark.parametrize("syntax", ["implicit", "jpeg2000"])
+def test_real_images_in_other_transfer_syntaxes(syntax: str) -> None:
+    path = pydicom.data.get_testdata_file("MR_small_implicit.dcm" if syntax == "implicit" else "JPEG2000.dcm")
+    image = pydicom.dcmread(str(path))
+    with open(str(path), "rb") as file:
+        content = file.read()
+    start = 144 + int.from_bytes(content[140:144], "little")
+    context = 5 if syntax == "implicit" else 9
+    sop_class = {each.id: each.abstract_syntax for each in CONTEXTS}[context]
+    both(
+        [
+            message(
+                content[start:], image.SOPInstanceUID, context=context, sop_class=sop_class, cuts=(900, 901)
+            )
+        ]
+    )
+
+
+messages = st.one_of(
+    st.builds(
+        lambda uid, pixels, cuts, number, together, spoil: message(
+            SPOILED[spoil](data_set(uid, pixels=pixels)) if spoil else data_set(uid, pixels=pixels),
+            uid,
+            number=number,
+            cuts=tuple(cuts),
+            together=together,
+        ),
+        st.from_regex(r"1\.[1-9][0-9]{0,9}(\.[1-9][0-9]{0,5})?", fullmatch=True),
+        st.integers(0, 2000).map(lambda n: 2 * n),
+        st.lists(st.integers(0, 4000), max_size=6),
+        st.integers(0, 65535),
+        st.booleans(),
+        st.one_of(st.none(), st.sampled_from(sorted(SPOILED))),
+    ),
+    st.sampled_from(sorted(ODD_MESSAGES)).map(ODD_MESSAGES.__getitem__),
+)
+
+
+@given(st.lists(messages, min_size=1, max_size=6), st.lists(st.integers(0, 20_000), max_size=5))
+@settings(max_examples=60)
+def test_any_conversation_in_any_pieces(said: list[bytes], cuts: list[int]) -> None:
+    stream = b"".join(said) + pdu.RELEASE_RQ_BYTES
+    places = [0, *sorted(min(cut, len(stream)) for cut in cuts), len(stream)]
+    both([stream[at:end] for at, end in pairwise(places)])
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[Store]:
+    opened = Store.open(tmp_path, "node", durability="power-loss")
+    opened.use("rev1", To("pacs"), {"r0": {"steps": []}})
+    opened.start()
+    yield opened
+    opened.close()
+
+
+@pytest.fixture
+def receiver(store: Store, watch: Watch, tmp_path: Path) -> Iterator[DimseReceiver]:
+    """A receiver over a real store, with short time-outs."""
+    config = STAGE.config.model_validate(
+        {"host": "127.0.0.1", "port": 0, "pdu_timeout": 1, "idle_timeout": 5}
+    )
+    built = STAGE.build(Settings("modalities", "node", tmp_path, bytes(32), watch), config, store.spool)
+    built.start()
+    yield built
+    built.stop(time.monotonic() + 2)
+
+
+def push(line: Line, uid: str) -> int:
+    """Send one image; the receiver's status."""
+    line.send(message(data_set(uid), uid))
+    return line.response().status
+
+
+def rows(store: Store) -> dict[str, Instance]:
+    return {
+        row.sop_instance_uid: store.instances.get(row.instance) for row in store.ledger.select(Selection())
+    }
+
+
+def test_what_was_answered_is_in_the_index_soon(receiver: DimseReceiver, store: Store) -> None:
+    with Line.associated(receiver.port) as line:
+        for number in range(5):
+            assert push(line, f"1.2.{number}") == 0
+        until(lambda: len(rows(store)) == 5, 5)  # while the association stays open
+        for uid, instance in rows(store).items():
+            assert instance.path.read_bytes()[instance.data_offset :] == data_set(uid)
+            assert (instance.study_instance_uid, instance.modality) == ("1.2.3", "CT")
+
+
+def test_a_silence_between_messages_ends_nothing(receiver: DimseReceiver, watch: Watch) -> None:
+    with Line.associated(receiver.port) as line:
+        for number in range(3):
+            assert push(line, f"1.2.{number}") == 0
+            line.sock.settimeout(0.4)  # longer than a run looks at an idle connection
+            with pytest.raises(TimeoutError):
+                line.read(1)
+            line.sock.settimeout(10)
+        line.send(pdu.RELEASE_RQ_BYTES)
+        assert line.decoded() == pdu.ReleaseReply()
+    until(lambda: receiver.associations == 0, 5)
+    assert watch.counters()["receive.modalities.stored"] == 3
+
+
+@pytest.mark.parametrize("part", [4, 40, 700])
+def test_a_message_that_stops_is_closed_in_bounded_time(
+    receiver: DimseReceiver, store: Store, part: int
+) -> None:
+    with Line.associated(receiver.port) as line:
+        assert push(line, "1.2.1") == 0
+        line.send(message(data_set("1.2.2", pixels=900), "1.2.2")[:part])
+        line.sock.settimeout(8)
+        line.closed()
+    until(lambda: len(rows(store)) == 1, 5)
+
+
+def test_a_byte_now_and_then_is_closed_in_bounded_time(receiver: DimseReceiver) -> None:
+    with Line.associated(receiver.port) as line:
+        assert push(line, "1.2.1") == 0
+        began = time.monotonic()
+        line.trickle(message(data_set("1.2.2", pixels=9000), "1.2.2")[:200], pause=0.1)
+        line.closed()
+        assert time.monotonic() - began < 10
+
+
+@needs_runs
+def test_a_peer_that_does_not_read_its_answers_is_closed(receiver: DimseReceiver, store: Store) -> None:
+    with Line.connect(receiver.port, receive_buffer=4096) as line:
+        line.send(peer.request())
+        assert line.read_pdu()[0] == pdu.ASSOCIATE_AC
+        with contextlib.suppress(OSError):
+            for number in range(20_000):
+                line.send(message(data_set(f"1.2.{number}"), f"1.2.{number}"))
+        until(lambda: receiver.associations == 0, 10)
+    until(lambda: not store.writer.waiting, 5)
+    assert rows(store)
+
+
+def test_a_new_configuration_holds_from_the_next_message_on(receiver: DimseReceiver, store: Store) -> None:
+    with Line.associated(receiver.port) as line:
+        for number, revision in enumerate(("rev1", "rev2", "rev3")):
+            store.use(revision, To(f"to {revision}"), {"r0": {"steps": []}})
+            for each in range(20):
+                assert push(line, f"1.{number + 1}.{each}") == 0
+        until(lambda: len(rows(store)) == 60, 5)
+    sent = {row.sop_instance_uid: row.destination for row in store.ledger.select(Selection())}
+    assert all(to == f"to rev{uid.split('.')[1]}" for uid, to in sent.items())
+
+
+@needs_runs
+def test_success_waits_while_the_index_is_far_behind(
+    receiver: DimseReceiver, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gather, images, answered = store.spool.runs.gather, MOST_WAITING + 300, 0
+    monkeypatch.setattr(store.spool.runs, "gather", list)
+    stream = b"".join(message(data_set(f"1.2.{n}"), f"1.2.{n}") for n in range(images))
+    with Line.associated(receiver.port) as line:
+        thread = threading.Thread(target=line.send, args=(stream,))
+        thread.start()
+        line.sock.settimeout(1)
+        with pytest.raises(TimeoutError):
+            while True:
+                assert line.response().status == 0
+                answered += 1
+        # Now and then a message goes the ordinary way, between two runs; those are written.
+        assert store.spool.runs.waiting == MOST_WAITING <= answered < images
+        line.sock.settimeout(10)
+        monkeypatch.setattr(store.spool.runs, "gather", gather)
+        while answered < images:
+            assert line.response().status == 0
+            answered += 1
+        thread.join()
+    until(lambda: len(rows(store)) == images, 20)
+
+
+def test_a_store_that_takes_no_more_refuses(receiver: DimseReceiver, store: Store) -> None:
+    with Line.associated(receiver.port) as line:
+        assert push(line, "1.2.1") == 0
+        store.writer.stop(time.monotonic() + 5)
+        assert push(line, "1.2.2") == 0xA700
+        assert push(line, "1.2.3") == 0xA700
+    assert list(rows(store)) == ["1.2.1"]
+    assert len(list(store.spool.folder.rglob("*.dcm"))) == 1
+
+
+def test_a_folder_that_is_gone_is_refused_and_nothing_else(receiver: DimseReceiver, store: Store) -> None:
+    with Line.associated(receiver.port) as line:
+        assert push(line, "1.2.1") == 0
+        (hour,) = store.spool.folder.glob("2*")
+        hour.rename(store.data / "elsewhere")
+        # The run has the old folder open, the ordinary way looks for it by name.
+        assert push(line, "1.2.2") in (0, 0xA700)
+        (store.data / "elsewhere").rename(hour)
+        assert push(line, "1.2.3") == 0
+
+
+def test_a_full_disk_is_told(receiver: DimseReceiver, store: Store) -> None:
+    with Line.associated(receiver.port) as line:
+        assert push(line, "1.2.1") == 0
+        store.spool.min_free = 1 << 62
+        until(lambda: push(line, "1.2.2") == 0xA700, 5)  # the room is measured twice a second
+        store.spool.min_free = 0
+        assert push(line, "1.2.3") == 0
+
+
+def test_many_associations_at_once(receiver: DimseReceiver, store: Store) -> None:
+    def one(peer_number: int) -> None:
+        with Line.associated(receiver.port) as line:
+            for number in range(50):
+                assert push(line, f"1.{peer_number}.{number}") == 0
+
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(one, range(1, 9)))
+    until(lambda: len(rows(store)) == 400, 10)
+    ids = [row.instance for row in store.ledger.select(Selection())]
+    assert len(set(ids)) == 400
+
+
+def test_a_stop_ends_a_busy_association_between_messages(receiver: DimseReceiver, store: Store) -> None:
+    answered = 0
+    with Line.associated(receiver.port) as line:
+        assert push(line, "1.2.0") == 0
+        stopper = threading.Thread(target=receiver.stop, args=(time.monotonic() + 5,))
+        with contextlib.suppress(OSError, EOFError, AssertionError):
+            for number in range(1, 100_000):
+                if number == 20:
+                    stopper.start()
+                assert push(line, f"1.2.{number}") == 0
+                answered = number
+        stopper.join(10)
+    until(lambda: len(rows(store)) > answered, 10)
+    assert len(rows(store)) <= answered + 2
