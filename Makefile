@@ -27,7 +27,7 @@ kill: $(VENV)/.tested  ## The long kill test: 300 images, 20 kills
 	$(BIN)/python -m pytest -q -m long tests/e2e/test_kill.py $(ARGS)
 
 fuzz: $(VENV)/.tested  ## What reads a peer's bytes, SECONDS each; then every property test with many more examples
-	for target in pdu command association scan; do \
+	for target in pdu command association scan runs; do \
 		$(BIN)/python tests/fuzz/campaign.py $$target --seconds $(SECONDS) || exit 1; done
 	$(BIN)/python -m pytest -q -m hypothesis --hypothesis-profile=deep --timeout=3600 $(ARGS)
 

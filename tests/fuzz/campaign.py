@@ -8,6 +8,7 @@ is capped, so that a length field cannot hide an allocation, and no input may ta
 from __future__ import annotations
 
 import argparse
+import logging
 import random
 import sys
 import time
@@ -110,6 +111,7 @@ def cap_memory() -> None:
 def main() -> None:
     sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
     warnings.simplefilter("ignore")
+    logging.disable()
     from fuzz.targets import TARGETS
 
     parser = argparse.ArgumentParser(description="Fuzz one target by mutation.")

@@ -21,6 +21,8 @@ from mapdr.testing import peer
 from mapdr.wire import dimse, pdu
 from mapdr.wire.acceptor import Acceptor
 from mapdr.wire.driver import Limits, LinkLost
+from receive.conversation import converse
+from store.world import data_set
 from wire.streams import Tape, ways
 
 SYNTAXES = ("1.2.840.10008.1.2", "1.2.840.10008.1.2.1", "1.2.840.10008.1.2.2", "1.2.840.10008.1.2.1.99")
@@ -91,6 +93,13 @@ def associations(data: bytes) -> None:
                 pass
             link.abort()
             assert link.machine.idle
+
+
+def runs(data: bytes) -> None:
+    """What follows an association request, in runs and in the ordinary way: the same comes of it."""
+    half = len(data) // 2
+    one, other = (converse([data[:half], data[half:]], runs=runs) for runs in (True, False))
+    assert (one.answers, one.kept, one.counters) == (other.answers, other.kept, other.counters)
 
 
 def headers(data: bytes) -> None:
@@ -168,6 +177,19 @@ def association_seeds() -> list[bytes]:
     ]
 
 
+def run_seeds() -> list[bytes]:
+    """Images one after the other, in one P-DATA and in many, with something else between them."""
+    small, other = data_set("1.2.3.4"), data_set("1.2.3.5", pixels=600)
+    pieces = [other[at : at + 90] for at in range(0, len(other), 90)]
+    command = (3, 3, dimse.store_request(2, peer.CT, "1.2.3.5"))
+    parts = [(3, 2 if piece is pieces[-1] else 0, piece) for piece in pieces]
+    return [
+        peer.store(small) * 2 + peer.p_data((1, 3, dimse.echo_request(1))) + pdu.RELEASE_RQ_BYTES,
+        peer.store(small) + b"".join(map(peer.p_data, [command, *parts])) + pdu.RELEASE_RQ_BYTES,
+        peer.p_data(command, *parts) + peer.store(small, 3) + pdu.RELEASE_RQ_BYTES,
+    ]
+
+
 def header_seeds() -> list[bytes]:
     """Small real data sets without their pixels, in three encodings."""
     seeds = []
@@ -194,5 +216,6 @@ TARGETS: dict[str, tuple[Callable[[bytes], None], Callable[[], list[bytes]]]] = 
     "command": (commands, command_seeds),
     "association": (associations, association_seeds),
     "scan": (headers, header_seeds),
+    "runs": (runs, run_seeds),
 }
 """Name to what is fuzzed and what it begins with."""

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from mapdr.kernel.item import Arrival, Source
+from mapdr.kernel.stage import Intake
 from mapdr.kernel.watch import Watch
 from mapdr.receive.dimse_config import DimseReceiveConfig, Doorkeeper
 from mapdr.receive.dimse_session import Session
@@ -65,24 +66,10 @@ def converse(pieces: Sequence[bytes], *, runs: bool, nested: bool = False) -> Ca
 
 def _converse(folder: Path, pieces: Sequence[bytes], runs: bool, nested: bool) -> Came:
     arrivals: list[Arrival] = []
-    spool = Spool(folder, "node", "process-crash", submit=arrivals.append)
-    spool.reading = Reading("revision", INDEX_TAGS | {(0x00100010,), *((NESTED,) if nested else ())})
-    spool.runs.shared.open()
+    spool = open_spool(folder, arrivals, nested=nested)
     watch = Watch()
     ours, theirs = socket.socketpair()
-    config = DimseReceiveConfig()
-    session = Session(
-        theirs,
-        ipaddress.IPv4Address("10.1.2.3"),
-        serial=1,
-        receiver="modalities",
-        intake=spool if runs else Ordinary(spool),
-        doorkeeper=Doorkeeper(config),
-        limits=Limits(linger=0),
-        tls=None,
-        watch=watch,
-        overloaded=False,
-    )
+    session = session_over(theirs, spool if runs else Ordinary(spool), watch, Limits(linger=0))
     threads = [threading.Thread(target=session.run), threading.Thread(target=_say, args=(ours, pieces))]
     for thread in threads:
         thread.start()
@@ -98,6 +85,30 @@ def _converse(folder: Path, pieces: Sequence[bytes], runs: bool, nested: bool) -
     assert not list(folder.rglob("*.part"))
     # What was refused is counted with its reason; the connection's end differs by nothing.
     return Came(answers, kept, watch.counters(), len(taken))
+
+
+def open_spool(folder: Path, arrivals: list[Arrival], *, nested: bool = False) -> Spool:
+    """A spool whose runs may begin."""
+    spool = Spool(folder, "node", "process-crash", submit=arrivals.append)
+    spool.reading = Reading("revision", INDEX_TAGS | {(0x00100010,), *((NESTED,) if nested else ())})
+    spool.runs.shared.open()
+    return spool
+
+
+def session_over(sock: socket.socket, intake: Intake, watch: Watch, limits: Limits) -> Session:
+    """The receiver's side of a connection."""
+    return Session(
+        sock,
+        ipaddress.IPv4Address("10.1.2.3"),
+        serial=1,
+        receiver="modalities",
+        intake=intake,
+        doorkeeper=Doorkeeper(DimseReceiveConfig()),
+        limits=limits,
+        tls=None,
+        watch=watch,
+        overloaded=False,
+    )
 
 
 def _say(sock: socket.socket, pieces: Sequence[bytes]) -> None:
