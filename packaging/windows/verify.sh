@@ -19,7 +19,7 @@ source_folder=$(realpath "${1:-$here/../..}")
 cache=${MAPDR_WINDOWS_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/mapdr-windows}
 parts="dicom wire fast store config route receive egress deliver notify transform"
 tests=${MAPDR_WINDOWS_TESTS-$(printf 'tests/%s ' $parts)}
-export MAPDR_TEST_DATA=${MAPDR_TEST_DATA:-$source_folder/../shared/data}
+export MAPDR_TEST_DATA=$(realpath -m "${MAPDR_TEST_DATA:-$source_folder/../shared/data}")
 python=${PYTHON:-python3.11}
 
 # A third party's archive of python.org's CPython: never built or installed, only unpacked, and every program
@@ -61,6 +61,8 @@ else
     work=$(mktemp -d -t mapdr-windows-XXXXXX)
 fi
 case $work/ in "$source_folder"/*) fail "the working folder lies within the sources" ;; esac
+# Python would import the package from the folder it is started in, sources and all.
+cd "$work" || fail "cannot enter $work"
 
 export WINEPREFIX=$work/prefix WINEARCH=win64 WINEDEBUG=-all
 export WINEDLLOVERRIDES='mscoree=;mshtml=;winemenubuilder.exe=d'
