@@ -19,7 +19,7 @@ from mapdr.store.counts import Counts
 from mapdr.store.database import Database
 from mapdr.store.durable import Durability, make_folder, sync_folder, write_file
 from mapdr.store.enrol import Enrolment, Repeats
-from mapdr.store.headers import INDEX_TAGS, STUDY_TAGS
+from mapdr.store.headers import INDEX_TAGS, STUDY_TAGS, Reading
 from mapdr.store.instances import Instances
 from mapdr.store.ledger import Delivery, Ledger
 from mapdr.store.names import Recipes, Sources, Words
@@ -28,7 +28,7 @@ from mapdr.store.recover import Recovered, Recovery, Router, Rules, RulesFor
 from mapdr.store.retention import Purged, Retention
 from mapdr.store.selection import Selection
 from mapdr.store.settling import Settlement
-from mapdr.store.spool import Reading, Spool
+from mapdr.store.spool import Spool
 from mapdr.store.studies import Studies, StudyEvent
 from mapdr.store.tally import Tally
 from mapdr.store.writer import Writer

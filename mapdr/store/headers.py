@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import mmap
 import os
+from dataclasses import dataclass
 from pathlib import Path
 
 from mapdr.dicom.scan import NeedMore, ScannedHeader, scan
@@ -37,6 +38,14 @@ INDEX_TAGS: frozenset[TagPath] = STUDY_TAGS | {
 """What the index itself reads of every header."""
 
 _PREFIX = 1 << 16
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """What is read of each header, and the configuration revision that asks for it."""
+
+    revision: str = ""
+    wanted: frozenset[TagPath] = INDEX_TAGS
 
 
 def identity(found: str, said: str) -> str:

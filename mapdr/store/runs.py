@@ -9,7 +9,8 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import Protocol
 
 from mapdr._fast import Channel, Shared, Taker
 from mapdr._fast._take_run_py import MOST, Passage, Run
@@ -18,10 +19,9 @@ from mapdr.dicom.scan import ScannedHeader, encoding_flags, header_tree, is_regu
 from mapdr.kernel.errors import Refused
 from mapdr.kernel.item import Arrival, Source
 from mapdr.store import filemeta
+from mapdr.store.durable import Durability
+from mapdr.store.headers import Reading
 from mapdr.store.ids import hour_of, id_text
-
-if TYPE_CHECKING:
-    from mapdr.store.spool import Reading, Spool
 
 MOST_WAITING = 2000
 """Images that are safe and not yet in the index; more delay Success."""
@@ -30,12 +30,29 @@ Contexts = Mapping[int, tuple[str, str]]
 """Presentation context id to abstract syntax and transfer syntax."""
 
 
+class Ground(Protocol):
+    """What a lane needs of the spool."""
+
+    reading: Reading
+    durability: Durability
+
+    def check_room(self) -> None:
+        """Raise Refused(0xA700) when there is no room."""
+
+    def block(self, count: int) -> int:
+        """The first of `count` ids that follow each other, as a number."""
+
+    def make_hour(self, hour: str) -> Path:
+        """The folder of an hour, made if it is not there. Raises OSError."""
+
+
 class Lane:
     """The runs of one association; implements `mapdr.kernel.stage.Lane`. For one thread, but for `drain`."""
 
-    def __init__(self, spool: Spool, source: Source, contexts: Contexts) -> None:
+    def __init__(self, spool: Ground, shared: Shared, source: Source, contexts: Contexts) -> None:
         self.closed = False
         self._spool = spool
+        self._shared = shared
         self._source = source
         self._contexts = contexts
         self._reading: Reading | None = None
@@ -46,7 +63,7 @@ class Lane:
     def take(self, channel: Channel) -> Run:
         """Take what comes whole and regular. What stands against a run the ordinary way will tell."""
         spool = self._spool
-        turn = spool.runs.shared.turns
+        turn = self._shared.turns
         if self._reading is not spool.reading:
             self._read_anew(spool.reading)
         first = spool.block(MOST)
@@ -95,7 +112,7 @@ class Lane:
             if is_regular(syntax)
         }
         tree = header_tree(reading.wanted)
-        taker = Taker(self._spool.runs.shared, passages, tree, self._spool.durability == "power-loss")
+        taker = Taker(self._shared, passages, tree, self._spool.durability == "power-loss")
         self._takers = [*self._takers, (taker, reading)]
         self._reading = reading
 

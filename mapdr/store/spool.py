@@ -33,7 +33,6 @@ import shutil
 import threading
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import xxhash
@@ -41,7 +40,7 @@ import xxhash
 from mapdr._fast import Taker
 from mapdr.dicom.scan import ScannedHeader
 from mapdr.kernel.errors import ConfigurationError, Permanent, Refused
-from mapdr.kernel.item import Arrival, Source, TagPath
+from mapdr.kernel.item import Arrival, Source
 from mapdr.store import filemeta
 from mapdr.store.durable import (
     OUT_OF_RESOURCES,
@@ -51,7 +50,7 @@ from mapdr.store.durable import (
     refusal,
     sync_folder,
 )
-from mapdr.store.headers import INDEX_TAGS, SOP_CLASS_UID, SOP_INSTANCE_UID, identity, read_header
+from mapdr.store.headers import SOP_CLASS_UID, SOP_INSTANCE_UID, Reading, identity, read_header
 from mapdr.store.ids import Ids, hour_of, is_id
 from mapdr.store.runs import Contexts, Lane, Runs
 
@@ -67,14 +66,6 @@ _ROOM_SECONDS = 0.5  # how long a measurement of the free space serves
 _ROOM_BYTES = 32 << 20  # after how many bytes of one object it is measured again
 
 CANNOT_UNDERSTAND = 0xC000  # PS3.4, table B.2-1
-
-
-@dataclass(frozen=True, slots=True)
-class Reading:
-    """What is read of each header, and the configuration revision that asks for it."""
-
-    revision: str = ""
-    wanted: frozenset[TagPath] = INDEX_TAGS
 
 
 class Spool:
@@ -128,7 +119,7 @@ class Spool:
         """A way in for many objects of one association without Python for each; None where there is none."""
         if not Taker.possible:
             return None
-        lane = Lane(self, source, contexts)
+        lane = Lane(self, self.runs.shared, source, contexts)
         self.runs.add(lane)
         return lane
 

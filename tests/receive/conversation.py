@@ -19,8 +19,8 @@ from mapdr.kernel.watch import Watch
 from mapdr.receive.dimse_config import DimseReceiveConfig, Doorkeeper
 from mapdr.receive.dimse_session import Session
 from mapdr.store import filemeta
-from mapdr.store.headers import INDEX_TAGS
-from mapdr.store.spool import Reading, Spool, SpoolFile
+from mapdr.store.headers import INDEX_TAGS, Reading
+from mapdr.store.spool import Spool, SpoolFile
 from mapdr.testing import peer
 from mapdr.wire import pdu
 from mapdr.wire.driver import Limits
