@@ -111,24 +111,24 @@ class Sink:
         assert self._process.stdout is not None
         self.port = int(self._process.stdout.readline())
 
-    def count(self) -> tuple[int, float]:
-        """How many data sets have come, and the seconds from the first to the last."""
+    def times(self) -> tuple[int, float, float]:
+        """How many data sets have come, and when the first and the last came (seconds since the epoch)."""
         assert self._process.stdin is not None
         assert self._process.stdout is not None
         self._process.stdin.write("?\n")
         self._process.stdin.flush()
         received, first, last = self._process.stdout.readline().split()
-        return int(received), float(last) - float(first)
+        return int(received), float(first), float(last)
 
     def wait(self, images: int, seconds: float = 300) -> float:
         """The seconds from the first to the last of `images`. Raises RuntimeError."""
         deadline = time.monotonic() + seconds
         while time.monotonic() < deadline:
-            received, took = self.count()
+            received, first, last = self.times()
             if received >= images:
-                return took
+                return last - first
             time.sleep(0.02)
-        raise RuntimeError(f"the sink received {self.count()[0]} of {images} images")
+        raise RuntimeError(f"the sink received {self.times()[0]} of {images} images")
 
     def __enter__(self) -> Sink:
         return self

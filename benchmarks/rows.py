@@ -6,10 +6,8 @@ images per second (or megabytes per second), higher is better.
 
 from __future__ import annotations
 
-import concurrent.futures
 import json
 import os
-import shutil
 import subprocess
 import sys
 import time
@@ -18,10 +16,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks import load as generator
+from benchmarks import series
 from benchmarks.node import TAG_RULE, node, wait_until
 from benchmarks.peers import ROOT, Sink, free_port, load, orthanc, running, scratch, storescp
 
 LARGE, SMALL = 1 << 19, 9000
+COPIES = 5
+"""Copies of the real series that are compressed: 290 slices, some six seconds of work for two cores."""
 
 
 @dataclass(frozen=True)
@@ -190,58 +191,14 @@ def storescp_by_dcmsend(size: int, count: int) -> float:
         return files_rate(folder, count)
 
 
-def compressible() -> Path:
-    """The folder of a real CT series."""
-    data = Path(os.environ.get("MAPDR_TEST_DATA", ROOT / "../shared/data")).resolve()
-    return data / "series" / "ct_philips_phantom_140"
-
-
-def compress_by_router(count: int) -> float:
+def compress_by_router() -> float:
     """Megabytes of pixels per second through the whole router, JPEG 2000 10:1."""
-    steps = 'compress = { to = "jpeg2000", ratio = 10 }\n'
-    with scratch("node") as folder, Sink() as sink, scratch("files") as source:
-        copies = sorted(compressible().iterdir())[:count]
-        for path in copies:
-            shutil.copy(path, source / f"{path.name}.dcm")
-        with node(folder, out=sink.port, steps=steps) as bench:
-            began = time.perf_counter()
-            subprocess.run(
-                [
-                    "dcmsend",
-                    "-aec",
-                    "MAPDR",
-                    "--no-uid-checks",
-                    "+sd",
-                    "127.0.0.1",
-                    str(bench.port),
-                    str(source),
-                ],
-                check=True,
-                env={**os.environ, "TCP_NODELAY": "1"},
-                stdout=subprocess.DEVNULL,
-            )
-            sink.wait(count)
-            return count * 512 * 512 * 2 / 1e6 / (time.perf_counter() - began)
+    return series.rate(series.through_router(COPIES))
 
 
-def compress_by_pool(count: int) -> float:
-    """The same pixels in a bare pool: one encode at the level that gives 10:1, and one verifying decode."""
-    import imagecodecs
-    import pydicom
-
-    arrays = [pydicom.dcmread(path).pixel_array for path in sorted(compressible().iterdir())[:count]]
-
-    def work(array: object) -> int:
-        data = imagecodecs.jpeg2k_encode(
-            array, level=73.5, codecformat="j2k", bitspersample=12, reversible=False, numthreads=1
-        )
-        imagecodecs.jpeg2k_decode(data, numthreads=1)
-        return len(data)
-
-    began = time.perf_counter()
-    with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
-        list(pool.map(work, arrays))
-    return sum(array.nbytes for array in arrays) / 1e6 / (time.perf_counter() - began)
+def compress_by_pool() -> float:
+    """The same pixels in a bare pool, in a process of its own."""
+    return series.rate(series.pool_apart(COPIES))
 
 
 def table() -> list[Row]:
@@ -317,14 +274,14 @@ def table() -> list[Row]:
                 "dcmsend as installed",
             )
         )
-    if compressible().is_dir():
+    if series.folder().is_dir():
         rows.append(
             Row(
                 "compress to JPEG 2000 10:1 through the router",
                 LARGE,
                 0.9,
-                lambda: compress_by_router(len(list(compressible().iterdir()))),
-                lambda: compress_by_pool(len(list(compressible().iterdir()))),
+                compress_by_router,
+                compress_by_pool,
                 "bare pool, encode and verify",
                 "MB/s",
             )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Hashable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -10,18 +11,19 @@ from typing import TypeVar
 
 from mapdr.kernel.errors import Permanent
 from mapdr.transform.codecs.jpeg2000 import Jpeg2000
+from mapdr.transform.forecast import TYPICAL, Forecast
 from mapdr.transform.image import Frames, Pixels, same
 from mapdr.transform.policy import RGB
 from mapdr.transform.quality import Guard, Padding, PaddingGap, measure
-from mapdr.transform.search import Hint, Hints, find_level
+from mapdr.transform.search import LEAST, Hints, find_level
 
 T = TypeVar("T")
 
 SAMPLE = 4
 """Frames of a long multi-frame image on which a level is searched first."""
 BITS_PER_DB = 1 / 6.02
-NOISE_DB = 10.8
-"""PSNR of rounding to whole numbers (mean square error 1/12), above 6.02 dB per bit."""
+LIKELY = 0.7
+"""Share of the ratio that lossless must be forecast to reach to be tried: see `Forecast.lossless_bits`."""
 
 
 class Objection(Exception):
@@ -91,6 +93,7 @@ class FrameEncoder:
         self.highest = self._bits / BITS_PER_DB + 50
         self._is_rgb = frames.image.photometric in RGB
         self._mct = self._is_rgb and transform_colour
+        self._only: Pixels | None = None
 
     def lossless(self) -> Encoded:
         """Lossless codestreams. Raises Permanent(reason="codec") if a frame does not come back equal."""
@@ -118,52 +121,47 @@ class FrameEncoder:
         `hints` under `key` tell where earlier images of the series ended. Raises Objection.
         """
         image = self._frames.image
-        hint = hints.get(key) or Hint(None, None)
+        bits = image.allocated / ratio
+        forecast = Forecast.of(map(self._frame, self.sample), self._bits)
+        start = forecast.level(hints.get(key) or TYPICAL * bits, LEAST, self.highest)
         goal = int(image.native_bytes / ratio)
-        probed = hint.level is None or (hint.lossless_ratio or 0) >= 0.7 * ratio
-        if probed:
-            encoded, reached = self._try_lossless(ratio * met)
-            hints.learn(key, lossless_ratio=reached)
-            if encoded:
-                return encoded
-            hint = Hint(hint.level or self._guess(reached, ratio), reached)
-        start = hint.level or 0.0
         search = _Search(self, goal)
-        if not probed and search.size(self.sample, Setting(start)) * 1.25 < goal:
-            # Much simpler than its neighbours: it may not need any loss.
-            encoded, reached = self._try_lossless(ratio * met)
-            if encoded:
-                return encoded
-        setting = search.find(start)
-        hints.learn(key, level=setting.level)
+        short = LIKELY * forecast.lossless_bits() / bits
+        # Far smaller than the goal at a level that should meet it: it may be simpler than it looks.
+        likely = short <= 1 or (short <= 2 and 1.25 * search.size(self.sample, Setting(start)) < goal)
+        if likely and (encoded := self._try_lossless(ratio * met)):
+            return encoded
+        slope = forecast.slope(start)
+        setting = search.find(start, slope)
+        off = math.log(search.size(self.all, setting) / goal)
+        hints.learn(key, forecast.bits(setting.level - off / slope))
         return self.lossy(setting, search.made(setting))
 
-    def _try_lossless(self, ratio: float) -> tuple[Encoded | None, float]:
-        """The lossless image if it reaches `ratio`, and the lossless ratio (of a sample, when it is far)."""
-        sample = self.sample
-        image = self._frames.image
+    def _try_lossless(self, ratio: float) -> Encoded | None:
+        """The lossless image if it reaches `ratio`; on a sample of the frames first."""
+        sample, image = self.sample, self._frames.image
         if len(sample) < len(self.all):
             size = sum(len(stream) for stream in self._each(sample, self._lossless_frame))
-            reached = len(sample) * image.frame_bytes / size
-            if reached < 0.8 * ratio:
-                return None, reached
+            if len(sample) * image.frame_bytes < 0.8 * ratio * size:
+                return None
         encoded = self.lossless()
-        reached = image.native_bytes / encoded.size
-        return (encoded if reached >= ratio else None), reached
-
-    def _guess(self, lossless_ratio: float, ratio: float) -> float:
-        """A level for an image of an unknown series: each bit less per sample costs 6.02 dB."""
-        allocated = self._frames.image.allocated
-        fewer = allocated / lossless_ratio - allocated / ratio
-        return (self._bits - fewer) / BITS_PER_DB + NOISE_DB
+        return encoded if image.native_bytes >= ratio * encoded.size else None
 
     def streams(self, indexes: Sequence[int], setting: Setting) -> list[bytes]:
         """The codestreams of some frames at `setting`, not verified."""
         return self._each(indexes, lambda index: self._encode(index, setting))
 
+    def _frame(self, index: int) -> Pixels:
+        """A frame; that of a single-frame image is kept, for it is read for each encode and to compare."""
+        if len(self.all) > 1:
+            return self._frames.frame(index)
+        if self._only is None:
+            self._only = self._frames.frame(0)
+        return self._only
+
     def _encode(self, index: int, setting: Setting) -> bytes:
         return self._codec.encode(
-            self._frames.frame(index),
+            self._frame(index),
             self._bits,
             mct=self._mct,
             level=setting.level,
@@ -172,14 +170,14 @@ class FrameEncoder:
         )
 
     def _lossless_frame(self, index: int) -> bytes:
-        frame = self._frames.frame(index)
+        frame = self._frame(index)
         stream = self._codec.encode(frame, self._bits, mct=self._mct)
         if not same(self._decode(stream, frame), frame):
             raise Permanent("a frame decodes to other pixels than were encoded", reason="codec")
         return stream
 
     def _verify(self, index: int, stream: bytes, setting: Setting) -> PaddingGap:
-        frame = self._frames.frame(index)
+        frame = self._frame(index)
         decoded = self._decode(stream, frame)
         if decoded.shape != frame.shape:
             raise Permanent("a frame decodes to another shape than was encoded", reason="codec")
@@ -206,11 +204,11 @@ class _Search:
         self._tried: dict[Setting, list[bytes]] = {}
         self._indexes: Sequence[int] = ()
 
-    def find(self, start: float) -> Setting:
+    def find(self, start: float, slope: float) -> Setting:
         """The setting, or Objection("ratio"): on a sample of the frames first, then on all."""
-        setting = self._find(Setting(start), self._encoder.sample)
+        setting = self._find(Setting(start), slope, self._encoder.sample)
         if len(self._encoder.sample) < len(self._encoder.all):
-            setting = self._find(setting, self._encoder.all)
+            setting = self._find(setting, slope, self._encoder.all)
         return setting
 
     def made(self, setting: Setting) -> list[bytes] | None:
@@ -229,10 +227,10 @@ class _Search:
     def _size_at(self, indexes: Sequence[int], way: Setting, level: float) -> int:
         return self.size(indexes, replace(way, level=level))
 
-    def _find(self, start: Setting, indexes: Sequence[int]) -> Setting:
+    def _find(self, start: Setting, slope: float, indexes: Sequence[int]) -> Setting:
         for way in (start, *WAYS):
             size_at = partial(self._size_at, indexes, way)
-            found = find_level(size_at, self._goal, start.level, self._encoder.highest)
+            found = find_level(size_at, self._goal, start.level, self._encoder.highest, slope)
             if found.exact:
                 return replace(way, level=found.level)
         raise Objection("ratio")

@@ -69,8 +69,10 @@ def measure(original: Pixels, decoded: Pixels, padding: Padding | None = None) -
     peak = int(original.max()) - int(original.min())
     if not max_error:
         return Quality(0, math.inf, 0.0, peak)
-    exact = difference.astype(np.float64)
-    mean_square = float(exact @ exact) / original.size
+    # A product of floats would go to BLAS, whose threads spin for milliseconds after each call on the cores
+    # that the codec works on (7.8 ms of CPU time for 512 x 512, where this takes 0.4).
+    squares = int(np.einsum("i,i->", difference, difference, dtype=np.int64))
+    mean_square = squares / original.size
     psnr = 10 * math.log10(peak * peak / mean_square) if peak else -math.inf
     return Quality(max_error, psnr, mean_square, peak)
 

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 TOLERANCE = 0.049
 """How far the ratio may be from the one asked for: 5 % are promised, and the last digits round."""
 PER_DB = 0.07
-"""Change of the logarithm of the size per dB (0.05 to 0.08 on CT, CR and DX between 6:1 and 27:1)."""
+"""Change of the logarithm of the size per dB (0.05 to 0.09 on CT, CR and DX between 6:1 and 27:1)."""
 LEAST, MOST_ENCODES = 2.0, 14
 
 
@@ -31,8 +31,13 @@ class Found:
     encodes: int
 
 
-def find_level(size_at: Callable[[float], int], goal: int, start: float, most: float) -> Found:
-    """Search the level in [LEAST, most] at which `size_at` is `goal`, beginning at `start`."""
+def find_level(
+    size_at: Callable[[float], int], goal: int, start: float, most: float, slope: float = PER_DB
+) -> Found:
+    """Search the level in [LEAST, most] at which `size_at` is `goal`, beginning at `start`.
+
+    `slope` is by how much the logarithm of the size should rise per dB there.
+    """
     low: tuple[float, int] | None = None  # too small: the level must rise
     high: tuple[float, int] | None = None
     level = min(max(start, LEAST), most)
@@ -54,7 +59,7 @@ def find_level(size_at: Callable[[float], int], goal: int, start: float, most: f
             high = (level, size)
         if low is None or high is None:
             # Where the size hardly answers to the level, steps by the slope would creep: each is wider.
-            step = math.copysign(max(abs(off) / PER_DB, stride), -off) if encodes > 1 else -off / PER_DB
+            step = math.copysign(max(abs(off) / slope, stride), -off) if encodes > 1 else -off / slope
             level, stride = min(max(level + step, LEAST), most), 2 * stride
         else:
             level = _between(low, high, goal)
@@ -70,36 +75,23 @@ def _between(low: tuple[float, int], high: tuple[float, int], goal: int) -> floa
     return min(max(guess, low[0] + width / 10), high[0] - width / 10)
 
 
-@dataclass(frozen=True, slots=True)
-class Hint:
-    """What the previous image of a series taught: the level that met the ratio, and the lossless ratio."""
-
-    level: float | None
-    lossless_ratio: float | None
-
-
 class Hints:
-    """The last hint of each series; bounded, thread-safe."""
+    """What the last image of each series taught, a number; bounded, thread-safe."""
 
     def __init__(self, keep: int = 512) -> None:
         self._keep = keep
-        self._hints: OrderedDict[Hashable, Hint] = OrderedDict()
+        self._hints: OrderedDict[Hashable, float] = OrderedDict()
         self._lock = threading.Lock()
 
-    def get(self, key: Hashable) -> Hint | None:
-        """What is known about `key`."""
+    def get(self, key: Hashable) -> float | None:
+        """What was learnt last about `key`."""
         with self._lock:
             return self._hints.get(key)
 
-    def learn(
-        self, key: Hashable, *, level: float | None = None, lossless_ratio: float | None = None
-    ) -> None:
-        """Note what an image taught; what is None keeps its earlier value."""
+    def learn(self, key: Hashable, number: float) -> None:
+        """Note what an image taught."""
         with self._lock:
-            old = self._hints.pop(key, Hint(None, None))
-            self._hints[key] = Hint(
-                old.level if level is None else level,
-                old.lossless_ratio if lossless_ratio is None else lossless_ratio,
-            )
+            self._hints.pop(key, None)
+            self._hints[key] = number
             while len(self._hints) > self._keep:
                 self._hints.popitem(last=False)

@@ -55,13 +55,11 @@ def test_the_lowest_level_may_still_be_too_large() -> None:
 
 def test_hints_are_kept_per_series_and_bounded() -> None:
     hints = Hints(keep=2)
-    hints.learn("a", level=70.0)
-    hints.learn("a", lossless_ratio=4.0)
-    hint = hints.get("a")
-    assert hint is not None
-    assert (hint.level, hint.lossless_ratio) == (70.0, 4.0)
-    hints.learn("b", level=1.0)
-    hints.learn("c", level=2.0)
+    hints.learn("a", 0.4)
+    hints.learn("a", 0.5)
+    assert hints.get("a") == 0.5
+    hints.learn("b", 0.1)
+    hints.learn("c", 0.2)
     assert hints.get("a") is None
 
 
