@@ -14,6 +14,7 @@ peer that sends, or reads, a byte a second.
 from __future__ import annotations
 
 import io
+import mmap
 import os
 import select
 import socket
@@ -41,7 +42,7 @@ BACKEND = "python"
 BUFFER = 1 << 18
 """Bytes: the send buffer of a connection."""
 INBOX = 1 << 20
-"""Bytes: its receive buffer. Memory is taken as far as it is used; a CT slice or a colour ultrasound image
+"""Bytes: its receive buffer, which takes memory as far as it is used. A CT slice or a colour ultrasound image
 that fits as a whole is taken in a run (`_take_run_py`)."""
 TLS_RECORD = 1 << 14
 
@@ -81,7 +82,7 @@ class Channel:
         self._sock = sock
         self._max_receive = max_receive + LENGTH_TOLERANCE
         self._grace = grace
-        self._buffer = bytearray(max(buffer, 4096))
+        self._buffer: bytearray | mmap.mmap = mmap.mmap(-1, max(buffer, 4096))
         self._view = memoryview(self._buffer)
         self._at = 0
         self._end = 0
@@ -95,6 +96,7 @@ class Channel:
         self._idle_until: float | None = None
         self._interrupted = False
         self._killed = False
+        self._broken: OSError | None = None
         self._tls = isinstance(sock, ssl.SSLSocket)
         self._unfinished = False
         self._out = bytearray()
@@ -203,6 +205,10 @@ class Channel:
         """Another reader has taken a data set as a whole: there is nothing of it to skip."""
         self._pdv_context, self._pdv_command, self._pdv_last = context, False, True
 
+    def broke(self, error: OSError) -> None:
+        """Another reader has met the end of the connection: it is told by the next call."""
+        self._broken = error
+
     def _expect(self, idle: float) -> None:
         """Start the clock of what comes next: idle time until its first byte, then its windows."""
         now = time.monotonic()
@@ -263,6 +269,8 @@ class Channel:
 
     def _receive(self) -> None:
         """Get more bytes into the buffer, at least one."""
+        if self._broken is not None:
+            raise self._lost(self._broken)
         if self._at == self._end:
             self._at = self._end = 0
         if self._idle_until is None and self._quick_ack:

@@ -10,6 +10,7 @@ The steps and their order are those of `mapdr.store.spool`; an object that comes
 its final name (docs/decisions/0010). POSIX only: elsewhere `Taker.possible` is False.
 """
 
+import os
 from sys import byteorder
 
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
@@ -75,14 +76,17 @@ cdef extern from *:
         struct timespec pause = {0, 1000000};
         nanosleep(&pause, NULL);
     }
-    /* One read; 0 or less for the end, a time-out or trouble, which the next attempt will meet again. A peer
-       with Nagle's algorithm holds back the rest of a message until the beginning is acknowledged. */
+    /* One read: its bytes, 0 at the end of the stream, -1 for a time-out, or the error's number, negative and
+       less one. A peer with Nagle's algorithm holds back the rest of a message until its beginning is
+       acknowledged. */
     static int64_t mapdr_receive(int socket, unsigned char *to, int64_t room, int acknowledge) {
     #ifdef TCP_QUICKACK
         int one = 1;
         if (acknowledge) setsockopt(socket, IPPROTO_TCP, TCP_QUICKACK, &one, sizeof one);
     #endif
-        return recv(socket, to, (size_t)room, 0);
+        ssize_t got = recv(socket, to, (size_t)room, 0);
+        if (got >= 0) return got;
+        return errno == EAGAIN || errno == EWOULDBLOCK || errno == EINTR ? -1 : -1 - (int64_t)errno;
     }
     static int64_t mapdr_send(int socket, const unsigned char *data, int64_t size) {
         return send(socket, data, (size_t)size, 0);
@@ -128,10 +132,9 @@ cdef extern from *:
                    const unsigned char *data, int64_t size, int durable) noexcept nogil
 
 
-DEF RUN = 1000              # _take_run_py.MOST
-DEF MICROSECONDS = 250000   # _take_run_py.SECONDS
 DEF UID = 64                # bytes of the longest UID (PS3.5, section 9.1)
 DEF NAME = 36               # <id>.dcm
+DEF PREFIX = 65536          # mapdr.store.headers.PREFIX
 DEF KEPT = 65536            # bytes of wanted values that one image may hand to the index
 DEF VALUE = 1048576         # mapdr.dicom.scan.MAX_VALUE
 DEF ELEMENTS = 10000000     # mapdr._fast.scan_tables.MAX_ELEMENTS
@@ -145,6 +148,7 @@ cdef uint32_t SOP_INSTANCE_UID = 0x00080018
 
 cdef struct Record:  # followed by its wanted elements and the bytes that they and the UID stand in
     Record *next
+    void *taker  # which stands in `Shared.takers` as long as it has a record
     uint64_t id[2]
     int64_t microseconds
     int64_t offset
@@ -283,6 +287,7 @@ cdef Stop examine(const unsigned char *data, int64_t at, int64_t end, int64_t ca
     m.data = -1
     control = 0
     while not control & 2:
+        length = 0
         stop = pdv(data, end, most, &at, &pdu_left, m.context, &control, &length)
         if at - begin + length > cap:
             return ODD
@@ -376,9 +381,9 @@ cdef void put_hex(char *out, const unsigned char *data, int count) noexcept nogi
         out[2 * at + 1] = digits[data[at] & 15]
 
 
-cdef int64_t put_meta(unsigned char *out, const Context *c, const Message *m, const Record *r) noexcept nogil:
+cdef int64_t put_meta(unsigned char *out, const Context *c, const unsigned char *uid, const Record *r) noexcept nogil:
     """Preamble and sealed File Meta group, as `mapdr.store.filemeta` writes them; their length."""
-    cdef uint32_t padded = m.uid_length + (m.uid_length & 1)
+    cdef uint32_t padded = r.uid + (r.uid & 1)
     cdef uint32_t group = c.before_length + 8 + padded + c.after_length + TAIL
     cdef unsigned char *at = out
     cdef char moment[40]
@@ -392,9 +397,9 @@ cdef int64_t put_meta(unsigned char *out, const Context *c, const Message *m, co
     at += c.before_length
     memcpy(at, b"\x02\x00\x03\x00UI", 6)
     at[6], at[7] = <unsigned char>padded, 0
-    memcpy(at + 8, m.uid, m.uid_length)
-    if padded != <uint32_t>m.uid_length:
-        at[8 + m.uid_length] = 0
+    memcpy(at + 8, uid, r.uid)
+    if padded != <uint32_t>r.uid:
+        at[8 + r.uid] = 0
     at += 8 + padded
     memcpy(at, c.after, c.after_length)
     at += c.after_length
@@ -417,6 +422,9 @@ cdef void put_name(char *out, const Record *r) noexcept nogil:
     memcpy(out + 32, b".dcm\0", 5)
 
 
+cdef class Taker
+
+
 cdef class Shared:
     """As `_take_run_py.Shared`."""
 
@@ -425,17 +433,33 @@ cdef class Shared:
     cdef public int backlog
     cdef bint closed
     cdef int taken
+    cdef Record *first
+    cdef Record *last
+    cdef set takers
     cdef mapdr_mutex mutex
 
     def __cinit__(self, int limit):
         self.limit = limit
         self.closed = True
+        self.takers = set()
         mapdr_init(&self.mutex)
+
+    def __dealloc__(self):
+        cdef Record *record = self.first
+        while record != NULL:
+            self.first = record.next
+            free(record)
+            record = self.first
 
     @property
     def waiting(self):
         """As `_take_run_py.Shared.waiting`."""
         return self.taken
+
+    @property
+    def in_use(self):
+        """As `_take_run_py.Shared.in_use`."""
+        return bool(self.takers)
 
     def turn(self):
         """As `_take_run_py.Shared.turn`."""
@@ -455,6 +479,49 @@ cdef class Shared:
             self.closed = closed
             mapdr_unlock(&self.mutex)
 
+    def drain(self):
+        """As `_take_run_py.Shared.drain`."""
+        cdef Record *record
+        cdef Record *after
+        cdef Taker taker
+        cdef list taken = []
+        with nogil:
+            mapdr_lock(&self.mutex)
+            record = self.first
+            self.first = self.last = NULL
+            self.taken = 0
+            mapdr_unlock(&self.mutex)
+        while record != NULL:
+            taker = <Taker>record.taker
+            taken.append((taker.owner, taker.told(record)))
+            taker.drained += 1
+            if taker.ended and taker.drained == taker.put_down:
+                self.takers.discard(taker)
+            after = record.next
+            free(record)
+            record = after
+        return taken
+
+    cdef bint put(self, Record *record) noexcept nogil:
+        """Queue a record once the index is not too far behind; False if it takes no more."""
+        while True:
+            mapdr_lock(&self.mutex)
+            if self.closed or self.taken + self.backlog < self.limit:
+                break
+            mapdr_unlock(&self.mutex)
+            mapdr_nap()
+        if self.closed:
+            mapdr_unlock(&self.mutex)
+            return False
+        if self.last == NULL:
+            self.first = record
+        else:
+            self.last.next = record
+        self.last = record
+        self.taken += 1
+        mapdr_unlock(&self.mutex)
+        return True
+
 
 cdef class Taker:
     """As `_take_run_py.Taker`."""
@@ -471,11 +538,13 @@ cdef class Taker:
     cdef bint durable
     cdef int sop_class
     cdef int sop_instance
-    cdef Record *first
-    cdef Record *last
+    cdef object owner
+    cdef bint ended
+    cdef int64_t put_down  # records; those that were drained
+    cdef int64_t drained
     cdef unsigned char *meta
 
-    def __cinit__(self, Shared shared, passages, tags, bint durable):
+    def __cinit__(self, Shared shared, passages, tags, bint durable, owner):
         cdef Context *context
         cdef bytes uid, before, after, packed
         cdef int longest = 0
@@ -484,7 +553,7 @@ cdef class Taker:
         self.durable = durable
         ordered = sorted(tags)
         if len(ordered) > WANTED:
-            raise ValueError("too many tags are wanted")
+            raise ValueError(f"at most {WANTED} tags can be wanted")
         packed = b"".join(tag.to_bytes(4, byteorder) for tag in ordered)
         self.keep = [packed]
         self.tags = <const uint32_t *>PyBytes_AS_STRING(packed)
@@ -506,23 +575,27 @@ cdef class Taker:
         self.meta = <unsigned char *>malloc(PREAMBLE + 12 + 8 + UID + TAIL + longest)
         if self.meta == NULL:
             raise MemoryError
+        self.owner = owner
+        shared.takers.add(self)
 
     def __dealloc__(self):
-        cdef Record *record = self.first
-        while record != NULL:
-            self.first = record.next
-            free(record)
-            record = self.first
         free(self.meta)
 
-    def take(self, channel, int folder, id_, int turn):
+    def end(self):
+        """As `_take_run_py.Taker.end`."""
+        self.ended = True
+        if self.drained == self.put_down:
+            self.shared.takers.discard(self)
+
+    def take(self, channel, int folder, id_, int count, int turn):
         """As `_take_run_py.Taker.take`."""
         if not channel.between_messages:
             return Run()
         cdef unsigned char[::1] buffer = channel._buffer
         cdef unsigned char *data = &buffer[0]
         cdef int64_t cap = buffer.shape[0], at = channel._at, end = channel._end, most = channel._max_receive
-        cdef int64_t size = 0, stop_at = mapdr_now(0) + MICROSECONDS, got, response = 0, sent = 0
+        cdef int64_t size = 0, got = 0, response = 0, sent = 0
+        cdef int64_t stop_at = mapdr_now(0) + <int64_t>(_take_run_py.SECONDS * 1000000)
         cdef int socket = channel._sock.fileno(), stored = 0
         cdef uint64_t high = id_ >> 64, low = id_ & 0xFFFFFFFFFFFFFFFF
         cdef unsigned char out[512]
@@ -530,7 +603,9 @@ cdef class Taker:
         cdef Stop stop
         cdef End why = PAUSED
         with nogil:
-            while stored < RUN and self.shared.turns == turn:
+            while stored < count and self.shared.turns == turn:
+                if stored and mapdr_now(0) > stop_at:
+                    break
                 stop = MORE if at == end else examine(data, at, end, cap, most, &message)
                 if stop == ODD:
                     why = ORDINARY
@@ -564,6 +639,8 @@ cdef class Taker:
                 if sent != response:
                     why = UNSENT
                     break
+        if got < -1:
+            channel.broke(OSError(-1 - got, os.strerror(-1 - got)))
         if why != UNSENT:
             response = sent = 0
         channel._at, channel._end = at, end
@@ -593,22 +670,22 @@ cdef class Taker:
         record = self.scan(data + m.data, m.size, context.explicit, m.uid, uid, context)
         if record == NULL:
             return False
-        m.uid_length, uid = uid, m.uid_length
         record.id[0], record.id[1] = high, low
         record.context = m.context
         record.size = m.size
         record.microseconds = mapdr_now(1)
         mapdr_digest(data + m.data, <size_t>m.size, record.digest)
-        record.offset = put_meta(self.meta, context, m, record)
-        m.uid_length = uid
+        record.offset = put_meta(self.meta, context, m.uid, record)
         put_name(name, record)
         if mapdr_keep(folder, name, self.meta, record.offset, data + m.data, m.size, self.durable):
             free(record)
             return False
-        if not self.put(record):
+        record.taker = <void *>self
+        if not self.shared.put(record):
             mapdr_forget(folder, name)
             free(record)
             return False
+        self.put_down += 1
         return True
 
     cdef Record *scan(self, const unsigned char *data, int64_t size, bint explicit, const unsigned char *uid,
@@ -621,8 +698,9 @@ cdef class Taker:
         cdef Record *record
         cdef Seen *wanted
         cdef unsigned char *bytes_
-        if not walk_regular(data, size, size, explicit, self.tags, count, True, VALUE, ELEMENTS, seen,
-                            &walked):
+        # As the ordinary way reads it: what is longer than the prefix is not searched behind its pixel data.
+        if not walk_regular(data, min(size, PREFIX), size, explicit, self.tags, count, size <= PREFIX, VALUE,
+                            ELEMENTS, seen, &walked):
             return NULL
         if not same(data, &seen[self.sop_class], context.uid, context.uid_length):
             return NULL
@@ -652,47 +730,6 @@ cdef class Taker:
         record.walked = walked
         record.next = NULL
         return record
-
-    cdef bint put(self, Record *record) noexcept nogil:
-        """Hand a record to whoever drains, once the index is not too far behind; False if it takes no more."""
-        while True:
-            mapdr_lock(&self.shared.mutex)
-            if self.shared.closed or self.shared.taken + self.shared.backlog < self.shared.limit:
-                break
-            mapdr_unlock(&self.shared.mutex)
-            mapdr_nap()
-        if self.shared.closed:
-            mapdr_unlock(&self.shared.mutex)
-            return False
-        if self.last == NULL:
-            self.first = record
-        else:
-            self.last.next = record
-        self.last = record
-        self.shared.taken += 1
-        mapdr_unlock(&self.shared.mutex)
-        return True
-
-    def drain(self):
-        """As `_take_run_py.Taker.drain`."""
-        cdef Record *record
-        cdef Record *after
-        cdef list taken = []
-        with nogil:
-            mapdr_lock(&self.shared.mutex)
-            record = self.first
-            self.first = self.last = NULL
-            mapdr_unlock(&self.shared.mutex)
-        while record != NULL:
-            taken.append(self.told(record))
-            after = record.next
-            free(record)
-            record = after
-        with nogil:
-            mapdr_lock(&self.shared.mutex)
-        self.shared.taken -= len(taken)
-        mapdr_unlock(&self.shared.mutex)
-        return taken
 
     cdef object told(self, Record *record):
         """A record as `Taken`."""

@@ -1,8 +1,9 @@
 """Runs of C-STORE messages, from the socket into the spool: the plain twin takes none of them.
 
-The reference of the compiled twin is the ordinary way of a message through `Channel.read_command`,
-`Channel.read_data`, `Incoming.write` and `Incoming.commit`: what a run does with a message is what they do,
-byte for byte. Whatever is not plain and regular ends a run before the message, or hands it over read.
+The reference of the compiled twin is the ordinary way of a message: `Channel.read_command` and `read_data`,
+`Incoming.write` and `Incoming.commit`. A run does what they do, byte for byte but for the blanks behind the
+time in the File Meta group. Whatever is not plain and regular ends a run before the message, or is handed
+over read.
 """
 
 from __future__ import annotations
@@ -17,6 +18,9 @@ BACKEND = "python"
 
 MOST = 1000
 """Messages in one run: its ids are reserved before it begins."""
+
+MOST_TAGS = 256
+"""Wanted tags, as walk.pxi has room for."""
 
 SECONDS = 0.25
 """How long a run lasts at most: then the association looks after its counters and its end."""
@@ -71,7 +75,7 @@ class Taken(NamedTuple):
 
 
 class Shared:
-    """What all runs of a spool share: how far the index is behind, and whether it takes any more.
+    """What all runs of a spool share: one queue of what they took, in the order of their answers.
 
     More than `limit` images that wait delay Success; `backlog` are those that were drained and are not yet
     written.
@@ -87,6 +91,15 @@ class Shared:
         """Images that were taken and not drained."""
         return 0
 
+    @property
+    def in_use(self) -> bool:
+        """Whether any association may take something without a word, or has."""
+        return False
+
+    def drain(self) -> Sequence[tuple[Any, Taken]]:
+        """What was taken since the last call, each with its taker's owner, the first answered first."""
+        return ()
+
     def turn(self) -> None:
         """Let the runs that are under way end before their next message."""
         self.turns += 1
@@ -101,25 +114,30 @@ class Shared:
 class Taker:
     """Takes runs of one association, under one reading of its headers.
 
-    `passages`: presentation context id to what its objects share; `tags`: the top level of the wanted tree;
-    `durable`: whether file and folder are flushed before Success.
+    `passages`: presentation context id to what its objects share; `tags`: the top level of the wanted tree,
+    at most MOST_TAGS; `durable`: whether file and folder are flushed before Success; `owner` comes with each
+    image that is drained.
     """
 
     possible = False
     """Whether runs take anything here."""
 
     def __init__(
-        self, shared: Shared, passages: Mapping[int, Passage], tags: Mapping[int, Any], durable: bool
+        self,
+        shared: Shared,
+        passages: Mapping[int, Passage],
+        tags: Mapping[int, Any],
+        durable: bool,
+        owner: object,
     ) -> None:
         self.shared = shared
 
-    def take(self, channel: Channel, folder: int, id_: int, turn: int) -> Run:
+    def take(self, channel: Channel, folder: int, id_: int, count: int, turn: int) -> Run:
         """Take messages that are whole and regular, as long as `turn` is the shared one.
 
-        `folder` is the descriptor of a folder, `id_` the first of MOST ids.
+        `folder` is the descriptor of a folder, `id_` the first of `count` ids.
         """
         return Run()
 
-    def drain(self) -> Sequence[Taken]:
-        """The images that were taken since the last call, oldest first."""
-        return ()
+    def end(self) -> None:
+        """There will be no more runs; what was taken is still to be drained."""

@@ -124,7 +124,8 @@ class Session:
         )
         lane = None
         if isinstance(self._intake, HasLanes) and link.max_send >= LONGEST_RESPONSE:
-            lane = self._intake.lane(self._source, link.contexts)
+            storage = {id_: each for id_, each in link.contexts.items() if each[0] != VERIFICATION}
+            lane = self._intake.lane(self._source, storage)
         try:
             self._serve_messages(link, lane)
         finally:

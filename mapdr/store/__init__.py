@@ -100,6 +100,7 @@ class Store:
             repeats=repeats,
         )
         self.writer = Writer(self.enrolment, self.spool.discard, self.spool.runs)
+        self.spool.on_lane = self.writer.look
         self._claim = Claim(self.spool.folder / "claim", node)
         self.retention = Retention(database, self.spool)
 
@@ -151,7 +152,7 @@ class Store:
         self.enrolment.study_tags = tags
         self.writer.use(revision, router.route)
         self.spool.reading = Reading(revision, INDEX_TAGS | router.wanted | tags)
-        self.spool.runs.shared.turn()
+        self.spool.runs.turn()
 
     def recover(self, rules_for: RulesFor, *, wait: float = CLAIM_SECONDS) -> Recovered:
         """Put in order what a crash left, before `start`; see `mapdr.store.recover`.

@@ -37,7 +37,8 @@ INDEX_TAGS: frozenset[TagPath] = STUDY_TAGS | {
 }
 """What the index itself reads of every header."""
 
-_PREFIX = 1 << 16
+PREFIX = 1 << 16
+"""Bytes: the beginning of a data set that is read first; most headers end before."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +87,7 @@ def read_file_header(
     file = os.open(path, os.O_RDONLY | getattr(os, "O_BINARY", 0))
     try:
         os.lseek(file, offset, os.SEEK_SET)
-        begun = os.read(file, min(_PREFIX, size))
+        begun = os.read(file, min(PREFIX, size))
         return read_header(file, offset, size, begun, transfer_syntax_uid=transfer_syntax_uid, wanted=wanted)
     finally:
         os.close(file)

@@ -26,7 +26,7 @@ from mapdr.kernel.item import Arrival, Header, Routing, Source, TagPath
 from mapdr.store import filemeta, schema
 from mapdr.store.database import Database
 from mapdr.store.enrol import Enrolment, Route
-from mapdr.store.headers import INDEX_TAGS, SOP_CLASS_UID, SOP_INSTANCE_UID, identity, read_header
+from mapdr.store.headers import INDEX_TAGS, PREFIX, SOP_CLASS_UID, SOP_INSTANCE_UID, identity, read_header
 from mapdr.store.ledger import Ledger
 from mapdr.store.spool import PART, Spool
 
@@ -141,7 +141,7 @@ class Recovery:
                 file.fileno(),
                 meta.data_offset,
                 size,
-                begun,
+                begun[:PREFIX],
                 transfer_syntax_uid=meta.transfer_syntax_uid,
                 wanted=self._wanted(meta.revision, rules_for),
             )

@@ -7,13 +7,13 @@ what stands before a data set, and the way of what was taken into the index.
 from __future__ import annotations
 
 import os
-import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
 from mapdr._fast import Channel, Shared, Taker
-from mapdr._fast._take_run_py import MOST, Passage, Run
+from mapdr._fast._take_run_py import MOST, MOST_TAGS, Passage, Run, Taken
 from mapdr._fast.scan_tables import EXPLICIT
 from mapdr.dicom.scan import ScannedHeader, encoding_flags, header_tree, is_regular
 from mapdr.kernel.errors import Refused
@@ -22,9 +22,6 @@ from mapdr.store import filemeta
 from mapdr.store.durable import Durability
 from mapdr.store.headers import Reading
 from mapdr.store.ids import hour_of, id_text
-
-MOST_WAITING = 2000
-"""Images that are safe and not yet in the index; more delay Success."""
 
 Contexts = Mapping[int, tuple[str, str]]
 """Presentation context id to abstract syntax and transfer syntax."""
@@ -46,17 +43,47 @@ class Ground(Protocol):
         """The folder of an hour, made if it is not there. Raises OSError."""
 
 
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """What the images of one taker share."""
+
+    source: Source
+    contexts: Contexts
+    revision: str
+
+    def arrival(self, taken: Taken) -> Arrival:
+        """An image that was taken, as the index is told of it."""
+        sop_class_uid, transfer_syntax_uid = self.contexts[taken.context]
+        return Arrival(
+            id=taken.id,
+            source=self.source,
+            sop_class_uid=sop_class_uid,
+            sop_instance_uid=taken.sop_instance_uid,
+            transfer_syntax_uid=transfer_syntax_uid,
+            data_offset=taken.data_offset,
+            size=taken.size,
+            digest=taken.digest,
+            received_at=taken.received_at,
+            revision=self.revision,
+            header=ScannedHeader(taken.values, taken.walk),
+        )
+
+
+def gather(shared: Shared) -> list[Arrival]:
+    """What runs took since the last call, in the order of their answers."""
+    return [origin.arrival(taken) for origin, taken in shared.drain()]
+
+
 class Lane:
-    """The runs of one association; implements `mapdr.kernel.stage.Lane`. For one thread, but for `drain`."""
+    """The runs of one association; implements `mapdr.kernel.stage.Lane`. For one thread."""
 
     def __init__(self, spool: Ground, shared: Shared, source: Source, contexts: Contexts) -> None:
-        self.closed = False
         self._spool = spool
         self._shared = shared
         self._source = source
         self._contexts = contexts
         self._reading: Reading | None = None
-        self._takers: list[tuple[Taker, Reading]] = []
+        self._taker: Taker | None = None
         self._hour = ""
         self._folder = -1
 
@@ -66,42 +93,34 @@ class Lane:
         turn = self._shared.turns
         if self._reading is not spool.reading:
             self._read_anew(spool.reading)
+        if self._taker is None:
+            return Run()
         first = spool.block(MOST)
         try:
             spool.check_room()
             folder = self._open_folder(id_text(first))
         except (Refused, OSError):
             return Run()
-        return self._takers[-1][0].take(channel, folder, first, turn)
-
-    def drain(self) -> list[Arrival]:
-        """What was taken since the last call, oldest first."""
-        taken = [(each, reading) for taker, reading in self._takers for each in taker.drain()]
-        return [
-            Arrival(
-                id=each.id,
-                source=self._source,
-                sop_class_uid=self._contexts[each.context][0],
-                sop_instance_uid=each.sop_instance_uid,
-                transfer_syntax_uid=self._contexts[each.context][1],
-                data_offset=each.data_offset,
-                size=each.size,
-                digest=each.digest,
-                received_at=each.received_at,
-                revision=reading.revision,
-                header=ScannedHeader(each.values, each.walk),
-            )
-            for each, reading in taken
-        ]
+        return self._taker.take(channel, folder, first, MOST, turn)
 
     def close(self) -> None:
-        """The association is over. What was taken is still to be drained."""
+        """The association is over. What was taken is still to be gathered."""
         if self._folder >= 0:
             os.close(self._folder)
             self._folder = -1
-        self.closed = True
+        self._end()
+
+    def _end(self) -> None:
+        if self._taker is not None:
+            self._taker.end()
+            self._taker = None
 
     def _read_anew(self, reading: Reading) -> None:
+        self._end()
+        self._reading = reading
+        tree = header_tree(reading.wanted)
+        if len(tree) > MOST_TAGS:
+            return
         passages = {
             number: Passage(
                 abstract.encode(),
@@ -111,10 +130,8 @@ class Lane:
             for number, (abstract, syntax) in self._contexts.items()
             if is_regular(syntax)
         }
-        tree = header_tree(reading.wanted)
-        taker = Taker(self._shared, passages, tree, self._spool.durability == "power-loss")
-        self._takers = [*self._takers, (taker, reading)]
-        self._reading = reading
+        origin = Origin(self._source, self._contexts, reading.revision)
+        self._taker = Taker(self._shared, passages, tree, self._spool.durability == "power-loss", origin)
 
     def _open_folder(self, id_: str) -> int:
         hour = hour_of(id_)
@@ -126,42 +143,3 @@ class Lane:
             self._folder = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
             self._hour = hour
         return self._folder
-
-
-class Runs:
-    """All lanes of a spool: hands them out, and gathers what they took."""
-
-    def __init__(self) -> None:
-        self.shared = Shared(MOST_WAITING)
-        self.on_open: Callable[[], None] = lambda: None
-        self._lock = threading.Lock()
-        self._lanes: set[Lane] = set()
-
-    @property
-    def waiting(self) -> int:
-        """Images that are safe and still to be gathered."""
-        return self.shared.waiting
-
-    @property
-    def open(self) -> bool:
-        """Whether any association may take something without a word."""
-        return bool(self._lanes)
-
-    def add(self, lane: Lane) -> None:
-        """From now on `gather` asks this lane too, until it is closed and empty."""
-        with self._lock:
-            self._lanes.add(lane)
-        self.on_open()
-
-    def gather(self) -> list[Arrival]:
-        """What was taken since the last call, each association's oldest first."""
-        with self._lock:
-            lanes = list(self._lanes)
-        arrivals: list[Arrival] = []
-        for lane in lanes:
-            ended = lane.closed
-            arrivals += lane.drain()
-            if ended:
-                with self._lock:
-                    self._lanes.discard(lane)
-        return arrivals

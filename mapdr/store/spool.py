@@ -37,7 +37,7 @@ from pathlib import Path
 
 import xxhash
 
-from mapdr._fast import Taker
+from mapdr._fast import Shared, Taker
 from mapdr.dicom.scan import ScannedHeader
 from mapdr.kernel.errors import ConfigurationError, Permanent, Refused
 from mapdr.kernel.item import Arrival, Source
@@ -50,17 +50,19 @@ from mapdr.store.durable import (
     refusal,
     sync_folder,
 )
-from mapdr.store.headers import SOP_CLASS_UID, SOP_INSTANCE_UID, Reading, identity, read_header
+from mapdr.store.headers import PREFIX, SOP_CLASS_UID, SOP_INSTANCE_UID, Reading, identity, read_header
 from mapdr.store.ids import Ids, hour_of, is_id
-from mapdr.store.runs import Contexts, Lane, Runs
+from mapdr.store.runs import Contexts, Lane
 
 log = logging.getLogger("mapdr.store")
 
 FINAL, PART = ".dcm", ".part"
+MOST_WAITING = 2000
+"""Images that are safe and not yet in the index; more delay Success."""
+
 _MARKS = str.maketrans("", "", "-_.")
 
 _OPEN = os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0) | getattr(os, "O_CLOEXEC", 0)
-_KEPT = 1 << 16  # the data set's beginning that stays in memory for the header scan
 _REHASH = 1 << 20
 _ROOM_SECONDS = 0.5  # how long a measurement of the free space serves
 _ROOM_BYTES = 32 << 20  # after how many bytes of one object it is measured again
@@ -93,7 +95,8 @@ class Spool:
         self.reading = Reading()
         self.submit = submit
         self.folder = data / "spool" / node
-        self.runs = Runs()
+        self.runs = Shared(MOST_WAITING)
+        self.on_lane: Callable[[], None] = lambda: None
         self._root = str(data / "spool")
         self._ids = Ids()
         self._lock = threading.Lock()
@@ -119,9 +122,8 @@ class Spool:
         """A way in for many objects of one association without Python for each; None where there is none."""
         if not Taker.possible:
             return None
-        lane = Lane(self, self.runs.shared, source, contexts)
-        self.runs.add(lane)
-        return lane
+        self.on_lane()
+        return Lane(self, self.runs, source, contexts)
 
     def block(self, count: int) -> int:
         """The first of `count` ids that follow each other, as a number."""
@@ -247,8 +249,8 @@ class SpoolFile:
             self._put(self._meta + data)  # one write for the many objects that come in one piece
             self._meta_written = True
         self._hash.update(data)
-        if self._written < _KEPT:
-            self._begun += data[: _KEPT - self._written]
+        if self._written < PREFIX:
+            self._begun += data[: PREFIX - self._written]
         self._written += len(data)
         if self._written - self._measured > _ROOM_BYTES:
             self._measured = self._written
@@ -344,7 +346,7 @@ class SpoolFile:
         while data := os.read(self._file, _REHASH):
             self._hash.update(data)
             if not self._begun:
-                self._begun = data[:_KEPT]
+                self._begun = data[:PREFIX]
 
     def _put(self, data: bytes | bytearray | memoryview) -> None:
         try:

@@ -5,8 +5,8 @@
                    └ blocks ◀──┘ more than 2,000 wait                         └ fails: tried again, nothing
                                                                                 is lost: files are safe
 
-What runs took (`mapdr.store.runs`) is gathered here; as long as any association has a lane the writer looks
-every 40 ms.
+What runs took (`mapdr.store.runs`) waits in a queue of their own and is gathered here, before whatever comes
+after it; as long as any association has a lane the writer looks every 40 ms.
 
 `submit` returns before the row is written: the file is safe already, and a crash in between is what
 recovery is for. A batch that cannot be written (no room, another process holds the index) is tried again
@@ -25,11 +25,12 @@ from collections.abc import Callable, Mapping
 
 from sqlalchemy.exc import DBAPIError, OperationalError, SQLAlchemyError
 
+from mapdr._fast import Shared
 from mapdr.kernel.errors import Refused
 from mapdr.kernel.item import Arrival
 from mapdr.store.durable import OUT_OF_RESOURCES
 from mapdr.store.enrol import Enrolment, Route
-from mapdr.store.runs import MOST_WAITING, Runs
+from mapdr.store.runs import gather
 
 log = logging.getLogger("mapdr.store")
 
@@ -45,14 +46,13 @@ class Writer:
     `discard` unlinks the file of an absorbed repeat, after its row is committed.
     """
 
-    def __init__(self, enrolment: Enrolment, discard: Callable[[str], object], runs: Runs) -> None:
+    def __init__(self, enrolment: Enrolment, discard: Callable[[str], object], runs: Shared) -> None:
         self.on_commit: Callable[[frozenset[str]], None] = lambda destinations: None
         self.set_aside = 0
         self.written = 0
         self._enrolment = enrolment
         self._discard = discard
         self._runs = runs
-        runs.on_open = self._look
         self._routes: dict[str, Route] = {}
         self._waiting: deque[Arrival] = deque()
         self._state = threading.Condition()
@@ -84,13 +84,13 @@ class Writer:
         with self._state:
             if self._thread is None:
                 self._open = True
-                self._runs.shared.open()
+                self._runs.open()
                 self._thread = threading.Thread(target=self._run, name="mapdr-writer", daemon=True)
                 self._thread.start()
 
     def stop(self, deadline: float) -> None:
         """Take no more, write what waits, end by `deadline` (time.monotonic()). Safe twice, unstarted."""
-        self._runs.shared.close()
+        self._runs.close()
         with self._state:
             self._open = False
             thread, self._thread = self._thread, None
@@ -103,12 +103,14 @@ class Writer:
     def submit(self, arrival: Arrival) -> None:
         """Hand over an object that is safe. Blocks while too many wait; Refused(0xA700) when stopped."""
         with self._state:
-            while self._open and len(self._waiting) >= MOST_WAITING:
+            while self._open and len(self._waiting) + self._runs.waiting >= self._runs.limit:
                 self._state.wait()
             if not self._open:
                 raise Refused(OUT_OF_RESOURCES, "the node is stopping")
+            self._gather()
             self._waiting.append(arrival)
-            if len(self._waiting) in (1, BATCH):
+            self._tell_backlog()
+            if len(self._waiting) == 1 or len(self._waiting) >= BATCH:
                 self._state.notify_all()
 
     def flush(self, seconds: float = 10.0) -> bool:
@@ -126,7 +128,7 @@ class Writer:
     def _next_batch(self) -> list[Arrival]:
         with self._state:
             while not self._gather() and self._open:
-                self._state.wait(LINGER_SECONDS if self._runs.open else None)
+                self._state.wait(LINGER_SECONDS if self._runs.in_use else None)
             if self._open and len(self._waiting) < BATCH:
                 self._state.wait_for(lambda: not self._open or len(self._waiting) >= BATCH, LINGER_SECONDS)
                 self._gather()
@@ -139,19 +141,23 @@ class Writer:
                 uids.add(uid)
                 batch.append(self._waiting.popleft())
             self._busy = len(batch)
-            self._runs.shared.backlog = len(self._waiting)
+            self._tell_backlog()
             self._state.notify_all()
             return batch
 
-    def _gather(self) -> int:
-        """Take over what runs took; how many arrivals wait then."""
-        self._waiting += self._runs.gather()
-        self._runs.shared.backlog = len(self._waiting)
-        return len(self._waiting)
-
-    def _look(self) -> None:
+    def look(self) -> None:
+        """There may be runs from now on."""
         with self._state:
             self._state.notify_all()
+
+    def _gather(self) -> int:
+        """Take over what runs took; how many arrivals wait then."""
+        self._waiting += gather(self._runs)
+        self._tell_backlog()
+        return len(self._waiting)
+
+    def _tell_backlog(self) -> None:
+        self._runs.backlog = len(self._waiting)
 
     def _enter(self, batch: list[Arrival]) -> None:
         while batch:

@@ -8,18 +8,19 @@ import shutil
 import socket
 import tempfile
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from mapdr.kernel.item import Arrival, Source
+from mapdr.kernel.item import Arrival, Source, TagPath
 from mapdr.kernel.stage import Intake
 from mapdr.kernel.watch import Watch
 from mapdr.receive.dimse_config import DimseReceiveConfig, Doorkeeper
 from mapdr.receive.dimse_session import Session
 from mapdr.store import filemeta
 from mapdr.store.headers import INDEX_TAGS, Reading
+from mapdr.store.runs import gather
 from mapdr.store.spool import Spool, SpoolFile
 from mapdr.testing import peer
 from mapdr.wire import pdu
@@ -55,18 +56,32 @@ class Came:
     in_runs: int
 
 
-def converse(pieces: Sequence[bytes], *, runs: bool, nested: bool = False) -> Came:
+def converse(
+    pieces: Sequence[bytes], *, runs: bool, nested: bool = False, more: Collection[TagPath] = ()
+) -> Came:
     """Send `pieces` behind an association request that is accepted, and listen until the receiver closes."""
     folder = Path(tempfile.mkdtemp(prefix="conversation-"))
     try:
-        return _converse(folder, [peer.request(contexts=CONTEXTS), *pieces], runs, nested)
+        wanted = {*more, *((NESTED,) if nested else ())}
+        return _converse(folder, [peer.request(contexts=CONTEXTS), *pieces], runs, wanted)
     finally:
         shutil.rmtree(folder)
 
 
-def _converse(folder: Path, pieces: Sequence[bytes], runs: bool, nested: bool) -> Came:
+def _converse(folder: Path, pieces: Sequence[bytes], runs: bool, wanted: Collection[TagPath]) -> Came:
     arrivals: list[Arrival] = []
-    spool = open_spool(folder, arrivals, nested=nested)
+    in_runs: list[int] = []
+
+    def gathered() -> None:
+        taken = gather(spool.runs)
+        in_runs.append(len(taken))
+        arrivals.extend(taken)
+
+    def submit(arrival: Arrival) -> None:
+        gathered()  # as the writer does, so that the order of the answers is kept
+        arrivals.append(arrival)
+
+    spool = open_spool(folder, submit, wanted=wanted)
     watch = Watch()
     ours, theirs = socket.socketpair()
     session = session_over(theirs, spool if runs else Ordinary(spool), watch, Limits(linger=0))
@@ -77,21 +92,22 @@ def _converse(folder: Path, pieces: Sequence[bytes], runs: bool, nested: bool) -
     for thread in threads:
         thread.join(30)
     ours.close()
-    taken = spool.runs.gather()
+    gathered()
     assert not spool.runs.waiting
-    found = sorted([*arrivals, *taken], key=lambda arrival: arrival.id)
-    kept = tuple(_facts(spool, arrival) for arrival in found)
-    assert len(list(folder.rglob("*.dcm"))) == len(found), "a file that nobody tells of"
+    assert not spool.runs.in_use, "a taker is left"
+    assert [arrival.id for arrival in arrivals] == sorted(arrival.id for arrival in arrivals)
+    kept = tuple(_facts(spool, arrival) for arrival in arrivals)
+    assert len(list(folder.rglob("*.dcm"))) == len(arrivals), "a file that nobody tells of"
     assert not list(folder.rglob("*.part"))
     # What was refused is counted with its reason; the connection's end differs by nothing.
-    return Came(answers, kept, watch.counters(), len(taken))
+    return Came(answers, kept, watch.counters(), sum(in_runs))
 
 
-def open_spool(folder: Path, arrivals: list[Arrival], *, nested: bool = False) -> Spool:
+def open_spool(folder: Path, submit: Callable[[Arrival], None], *, wanted: Collection[TagPath] = ()) -> Spool:
     """A spool whose runs may begin."""
-    spool = Spool(folder, "node", "process-crash", submit=arrivals.append)
-    spool.reading = Reading("revision", INDEX_TAGS | {(0x00100010,), *((NESTED,) if nested else ())})
-    spool.runs.shared.open()
+    spool = Spool(folder, "node", "process-crash", submit=submit)
+    spool.reading = Reading("revision", INDEX_TAGS | {(0x00100010,), *wanted})
+    spool.runs.open()
     return spool
 
 
@@ -140,7 +156,11 @@ def _facts(spool: Spool, arrival: Arrival) -> tuple[Any, ...]:
     assert meta.data_offset == arrival.data_offset
     content = path.read_bytes()
     header: Any = arrival.header
-    values = {tag: header.texts(tag) for tag in (*INDEX_TAGS, (0x00100010,), NESTED) if header.has(tag)}
+    values = {
+        tag: header.texts(tag)
+        for tag in (*INDEX_TAGS, (0x00100010,), (0xFFFA0010,), NESTED)
+        if header.has(tag)
+    }
     place = (header.pixel_offset, header.pixel_value, header.pixel_vr, header.pixel_length)
     assert arrival.source == meta.source == Source("modalities", "PEER", "MAPDR", "10.1.2.3")
     return (

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import pydicom
 import pytest
@@ -24,7 +25,9 @@ from mapdr.kernel.stage import Settings
 from mapdr.kernel.watch import Watch
 from mapdr.receive.dimse import STAGE, DimseReceiver
 from mapdr.store import Selection, Store
-from mapdr.store.runs import MOST_WAITING
+from mapdr.store import writer as writer_module
+from mapdr.store.runs import gather
+from mapdr.store.spool import MOST_WAITING
 from mapdr.testing import peer
 from mapdr.testing.peer import Line
 from mapdr.testing.wait import until
@@ -38,7 +41,7 @@ RUNS = _fast.BACKENDS["C-STORE runs in"] == "cython" and os.name == "posix"
 needs_runs = pytest.mark.skipif(not RUNS, reason="no compiled runs here")
 
 
-def both(pieces: list[bytes], **options: bool) -> Came:
+def both(pieces: list[bytes], **options: Any) -> Came:
     """What came of it with runs, which must be what came of it without."""
     one, other = converse(pieces, runs=True, **options), converse(pieces, runs=False, **options)
     assert one.answers == other.answers
@@ -94,6 +97,26 @@ def test_what_does_not_fit_goes_the_ordinary_way_between_runs() -> None:
     assert len(both([small]).kept) == 3
 
 
+def test_tags_behind_long_pixel_data_are_read_as_in_the_ordinary_way() -> None:
+    trailing = element(0xFFFA0010, b"LO", b"AB")
+    stream = message(data_set("1.2.1", pixels=100_000) + trailing, "1.2.1")
+    both([stream + message(data_set("1.2.2") + trailing, "1.2.2")], more={(0xFFFA0010,)})
+
+
+def test_more_tags_than_a_run_can_look_for() -> None:
+    many = {(0x00210010 + number,) for number in range(300)}
+    assert len(both([message(data_set("1.2.3.4"))], more=many).kept) == 1
+
+
+@needs_runs
+def test_two_versions_reach_the_index_in_the_order_of_their_answers() -> None:
+    regular = message(data_set("1.2.3.4", name="OLD"))
+    odd = data_set("1.2.3.4", name="NEW") + bytes(64)
+    came = converse([(regular + message(odd)) * 20], runs=True)
+    assert came.in_runs == 20
+    assert [kept[-3][0x00100010,] for kept in came.kept] == [("OLD",), ("NEW",)] * 20
+
+
 SPOILED = {
     "another UID than the command's": lambda data: data.replace(b"1.2.3.4\0", b"1.2.3.5\0"),
     "no UID": lambda data: data.replace(b"1.2.3.4\0", b"no UID! "),
@@ -131,6 +154,8 @@ def test_sequences_that_a_rule_reads_are_handed_over() -> None:
     assert [len(kept[-3]) for kept in came.kept] == [len(came.kept[1][-3]) + 1, len(came.kept[1][-3])]
 
 
+VERIFIED = element(0x00080016, b"UI", peer.VERIFICATION.encode())
+
 ODD_MESSAGES = {
     "echo between": peer.p_data((1, 3, dimse.echo_request(7))),
     "a context that was not accepted": message(data_set("1.2.3.4"), context=11),
@@ -158,6 +183,11 @@ ODD_MESSAGES = {
         data_set("1.2.3.4"), sop_class="1.2.840.10008.5.1.4.1.1.4"
     ),
     "for Verification": message(data_set("1.2.3.4"), context=1),
+    "for Verification, and says so": message(
+        data_set("1.2.3.4").replace(element(0x00080016, b"UI", CT.encode()), VERIFIED),
+        context=1,
+        sop_class=peer.VERIFICATION,
+    ),
     "implicit by its context": message(data_set("1.2.3.4"), context=5),
     "deflated by its context": message(data_set("1.2.3.4"), context=7),
     "a P-DATA that is too long": struct.pack(">BxL", 4, 1 << 24) + bytes(100),
@@ -302,7 +332,7 @@ def test_a_byte_now_and_then_is_closed_in_bounded_time(receiver: DimseReceiver) 
 @needs_runs
 def test_a_peer_that_does_not_read_its_answers_is_closed(tmp_path: Path, watch: Watch) -> None:
     arrivals: list[Arrival] = []
-    spool = open_spool(tmp_path, arrivals)
+    spool = open_spool(tmp_path, arrivals.append)
     ours, theirs = socket.socketpair()
     theirs.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 2048)
     session = session_over(theirs, spool, watch, Limits(linger=0, pdu_timeout=0.3))
@@ -317,7 +347,7 @@ def test_a_peer_that_does_not_read_its_answers_is_closed(tmp_path: Path, watch: 
     ours.close()
     assert not thread.is_alive()
     assert watch.counters()["receive.modalities.lost"] == 1
-    taken = spool.runs.gather()
+    taken = gather(spool.runs)
     assert 0 < len(taken) < 1000
     assert len(list(tmp_path.rglob("*.dcm"))) == len(taken) + len(arrivals)
 
@@ -337,8 +367,8 @@ def test_a_new_configuration_holds_from_the_next_message_on(receiver: DimseRecei
 def test_success_waits_while_the_index_is_far_behind(
     receiver: DimseReceiver, store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    gather, images, answered = store.spool.runs.gather, MOST_WAITING + 300, 0
-    monkeypatch.setattr(store.spool.runs, "gather", list)
+    images, answered = MOST_WAITING + 300, 0
+    monkeypatch.setattr(writer_module, "gather", lambda runs: [])
     stream = b"".join(message(data_set(f"1.2.{n}"), f"1.2.{n}") for n in range(images))
     with Line.associated(receiver.port) as line:
         thread = threading.Thread(target=line.send, args=(stream,))
@@ -351,7 +381,7 @@ def test_success_waits_while_the_index_is_far_behind(
         # Now and then a message goes the ordinary way, between two runs; those are written.
         assert store.spool.runs.waiting == MOST_WAITING <= answered < images
         line.sock.settimeout(10)
-        monkeypatch.setattr(store.spool.runs, "gather", gather)
+        monkeypatch.undo()
         while answered < images:
             assert line.response().status == 0
             answered += 1

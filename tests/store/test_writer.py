@@ -10,12 +10,13 @@ import pytest
 from sqlalchemy import event
 from sqlalchemy.exc import DataError, OperationalError
 
+from mapdr._fast import Shared
 from mapdr.kernel.errors import Refused
 from mapdr.kernel.item import Arrival, Header, Routing, Source
 from mapdr.store import Selection, Store
 from mapdr.store.enrol import Enrolled
-from mapdr.store.runs import Runs
-from mapdr.store.writer import BATCH, MOST_WAITING, Writer
+from mapdr.store.spool import MOST_WAITING
+from mapdr.store.writer import BATCH, Writer
 from mapdr.testing.wait import until
 from store.conftest import Opener
 from store.world import CT, EXPLICIT, To, push
@@ -75,7 +76,7 @@ def arrival(number: int, uid: str = "") -> Arrival:
 @pytest.fixture
 def make(request: pytest.FixtureRequest) -> Any:
     def writer(enrolment: FakeEnrolment) -> Writer:
-        made = Writer(enrolment, lambda id_: None, Runs())  # type: ignore[arg-type]
+        made = Writer(enrolment, lambda id_: None, Shared(MOST_WAITING))  # type: ignore[arg-type]
         made.start()
 
         def end() -> None:
