@@ -16,12 +16,14 @@ if TYPE_CHECKING or os.environ.get("MAPDR_NO_EXTENSIONS"):
     from mapdr._fast._pdata_py import Channel
     from mapdr._fast._rewrite_py import assemble, locate
     from mapdr._fast._scan_py import collect, walk
+    from mapdr._fast._store_run_py import store_run
 else:
     try:
         from mapdr._fast._command import command_elements
         from mapdr._fast._pdata import Channel
         from mapdr._fast._rewrite import assemble, locate
         from mapdr._fast._scan import collect, walk
+        from mapdr._fast._store_run import store_run
     except ModuleNotFoundError as error:
         # Only "there is no such extension" may fall back; a broken one must not pass unseen.
         missing = (error.name or "").startswith(f"{__name__}._")
@@ -31,6 +33,7 @@ else:
         from mapdr._fast._pdata_py import Channel
         from mapdr._fast._rewrite_py import assemble, locate
         from mapdr._fast._scan_py import collect, walk
+        from mapdr._fast._store_run_py import store_run
 
 BACKENDS = {
     name: "python" if path.__module__.endswith("_py") else "cython"
@@ -39,6 +42,7 @@ BACKENDS = {
         ("command sets", command_elements),
         ("header scan", walk),
         ("header rewrite", locate),
+        ("runs of C-STORE", store_run),
     )
 }
 """Hot path to the twin in use."""
@@ -55,5 +59,6 @@ __all__ = [
     "command_elements",
     "elements",
     "locate",
+    "store_run",
     "walk",
 ]
