@@ -16,6 +16,7 @@ if TYPE_CHECKING or os.environ.get("MAPDR_NO_EXTENSIONS"):
     from mapdr._fast._pdata_py import Channel
     from mapdr._fast._rewrite_py import assemble, locate
     from mapdr._fast._scan_py import collect, walk
+    from mapdr._fast._store_run_py import store_run
     from mapdr._fast._take_run_py import Shared, Taker
 else:
     try:
@@ -23,6 +24,7 @@ else:
         from mapdr._fast._pdata import Channel
         from mapdr._fast._rewrite import assemble, locate
         from mapdr._fast._scan import collect, walk
+        from mapdr._fast._store_run import store_run
         from mapdr._fast._take_run import Shared, Taker
     except ModuleNotFoundError as error:
         # Only "there is no such extension" may fall back; a broken one must not pass unseen.
@@ -33,6 +35,7 @@ else:
         from mapdr._fast._pdata_py import Channel
         from mapdr._fast._rewrite_py import assemble, locate
         from mapdr._fast._scan_py import collect, walk
+        from mapdr._fast._store_run_py import store_run
         from mapdr._fast._take_run_py import Shared, Taker
 
 BACKENDS = {
@@ -43,6 +46,7 @@ BACKENDS = {
         ("header scan", walk),
         ("header rewrite", locate),
         ("C-STORE runs in", Taker),
+        ("C-STORE runs out", store_run),
     )
 }
 """Hot path to the twin in use."""
@@ -61,5 +65,6 @@ __all__ = [
     "command_elements",
     "elements",
     "locate",
+    "store_run",
     "walk",
 ]

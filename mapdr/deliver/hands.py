@@ -11,9 +11,9 @@ import time
 from collections.abc import Iterable, Sequence
 from typing import Protocol
 
-from mapdr.deliver.judge import Decision
+from mapdr.deliver.judge import DELIVERED, Decision
 from mapdr.deliver.settle import Result, Return, Settler
-from mapdr.kernel.item import Outcome, Payload
+from mapdr.kernel.item import Outcome, Payload, Sent
 from mapdr.store.ledger import Delivery
 from mapdr.store.settling import Settlement
 
@@ -70,9 +70,9 @@ class Hands:
                 del self._losses[next(iter(self._losses))]
             return count
 
-    def took(self) -> None:
-        """The receiver has given some image a final answer."""
-        self._taken += 1
+    def took(self, images: int = 1) -> None:
+        """The receiver has given some images a final answer."""
+        self._taken += images
 
     def is_suspect(self, delivery: Delivery) -> bool:
         """Whether the receiver took others after it had no room for this one: then it is the image."""
@@ -100,29 +100,18 @@ class Hands:
         if decision.state != "pending":
             with self._lock:
                 self._losses.pop(delivery.id, None)
-        answered = payload is not None and outcome.status is not None
-        self._settle(
-            [
-                Settlement(
-                    delivery_id=delivery.id,
-                    state=decision.state,
-                    not_before=decision.not_before,
-                    verdict=outcome.verdict.value,
-                    status=outcome.status,
-                    comment=outcome.comment,
-                    reason=decision.reason,
-                    started_at=started_at,
-                    milliseconds=round(seconds * 1000),
-                    bytes=payload.length if payload is not None and answered else 0,
-                    transfer_syntax_uid=payload.transfer_syntax_uid if payload else "",
-                    sop_instance_uid=payload.sop_instance_uid if payload else "",
-                    treatment=payload.treatment.value if payload else "",
-                    syntax=decision.syntax,
-                    count_attempt=decision.count_attempt,
-                )
-            ]
-        )
+        self._settle([_settlement(delivery, decision, payload, Sent(outcome, started_at, seconds))])
         return True
+
+    def delivered(self, images: Sequence[tuple[Delivery, Payload, Sent]]) -> list[Payload]:
+        """Settle rows whose images the receiver has; the payloads of those that were not decided before."""
+        with self._lock:
+            known = [image for image in images if self._open.pop(image[0].id, None) is not None]
+            if self._losses:
+                for delivery, _, _ in known:
+                    self._losses.pop(delivery.id, None)
+        self._settle([_settlement(delivery, DELIVERED, payload, sent) for delivery, payload, sent in known])
+        return [payload for _, payload, _ in known]
 
     def undecided(self) -> list[Delivery]:
         """The rows that nobody has settled yet."""
@@ -136,3 +125,25 @@ class Hands:
     def _settle(self, results: Sequence[Result]) -> None:
         if results:
             self._settler.put(results)
+
+
+def _settlement(delivery: Delivery, decision: Decision, payload: Payload | None, sent: Sent) -> Settlement:
+    outcome = sent.outcome
+    answered = payload is not None and outcome.status is not None
+    return Settlement(
+        delivery_id=delivery.id,
+        state=decision.state,
+        not_before=decision.not_before,
+        verdict=outcome.verdict.value,
+        status=outcome.status,
+        comment=outcome.comment,
+        reason=decision.reason,
+        started_at=sent.started_at,
+        milliseconds=round(sent.seconds * 1000),
+        bytes=payload.length if payload is not None and answered else 0,
+        transfer_syntax_uid=payload.transfer_syntax_uid if payload else "",
+        sop_instance_uid=payload.sop_instance_uid if payload else "",
+        treatment=payload.treatment.value if payload else "",
+        syntax=decision.syntax,
+        count_attempt=decision.count_attempt,
+    )

@@ -33,7 +33,7 @@ class Decision:
     syntax: str | None = None
 
 
-_DELIVERED = Decision("delivered")
+DELIVERED = Decision("delivered")
 
 
 def judge(
@@ -55,7 +55,7 @@ def judge(
     transfer syntax, if the receiver takes one.
     """
     if outcome.verdict is Verdict.DELIVERED:
-        return _DELIVERED
+        return DELIVERED
     if outcome.verdict is Verdict.SYNTAX_REFUSED:
         if fallback:
             return Decision("pending", "syntax-refused", now, count_attempt=False, syntax=fallback)

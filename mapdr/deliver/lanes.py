@@ -93,6 +93,25 @@ class Lanes:
                     return None
         return None
 
+    def more(self, fits: Callable[[Need], bool], most: int) -> list[Slot]:
+        """Up to `most` prepared slots that follow the one just taken, as far as each `fits`."""
+        found: list[Slot] = []
+        known: Need | None = None
+        with self._changed:
+            for slot in self._slots.values():
+                need = slot.need
+                if len(found) >= most:
+                    break
+                if need is None:
+                    continue
+                if need != known and not fits(need):
+                    break
+                known = need
+                found.append(slot)
+            for slot in found:
+                self._take(slot.delivery.id)
+        return found
+
     def put_back(self, slot: Slot, *, awaited: bool = False) -> None:
         """A slot that was taken comes first again; `awaited`, until `reclaim`, for those with a session."""
         with self._changed:

@@ -15,9 +15,9 @@ from mapdr.deliver.lanes import Lanes, Slot
 from mapdr.deliver.settle import describe
 from mapdr.deliver.syntaxes import Syntaxes
 from mapdr.kernel.errors import Permanent
-from mapdr.kernel.item import Need, Outcome, Verdict
+from mapdr.kernel.item import Need, Outcome, Payload, Sent, Verdict
 from mapdr.kernel.retry import Retry
-from mapdr.kernel.stage import Egress, EgressSession
+from mapdr.kernel.stage import Egress, EgressSession, SendsRuns
 from mapdr.kernel.watch import Watch
 
 IDLE = 5.0
@@ -31,6 +31,12 @@ LATER = 1.0
 
 SWITCHES = 8
 """How often one image may change its transfer syntax before that counts as a refusal."""
+
+RUN = 128
+"""The most images that are handed to a session at once ..."""
+
+RUN_SECONDS = 0.05
+"""... and about how long it may keep them: others wait for what it has not begun, and a stop for it all."""
 
 LIMITED = Backoff(first=5.0, factor=2.0, cap=60.0)
 """The rest of a sender whose association was not accepted while others run: the receiver has a limit."""
@@ -62,6 +68,8 @@ class Sender:
     def __init__(self, desk: Desk, number: int) -> None:
         self._desk = desk
         self._session: EgressSession | None = None
+        self._runs: SendsRuns | None = None
+        self._most = 1
         self._used_at = 0.0
         self._limited = 0
         self._thread = threading.Thread(target=self._run, name=f"send-{desk.name}-{number}", daemon=True)
@@ -93,13 +101,13 @@ class Sender:
                 self._handle(slot)
             except Exception as error:  # noqa: BLE001  a faulty egress; the image is tried again, then parked
                 self._close()
-                self._conclude(slot, Outcome(Verdict.RETRY, comment=describe(error)), time.time(), 0.0)
+                failed = Outcome(Verdict.RETRY, comment=describe(error))
+                self._conclude(slot, Sent(failed, time.time(), 0.0))
         self._close()
 
     def _handle(self, slot: Slot) -> None:
         desk = self._desk
         assert slot.need is not None
-        assert slot.payload is not None
         if desk.breaker.state is State.OPEN:
             desk.hands.give_back([slot.delivery])
             return
@@ -116,22 +124,66 @@ class Sender:
         if session is None:
             self._no_session(slot)
             return
-        started, clock = time.time(), time.perf_counter()
-        if session.accepts(slot.need):
-            stale = time.monotonic() - self._used_at > STALE
-            outcome = session.send(slot.payload)
-            self._used_at = time.monotonic()
-        else:
-            stale = False
-            outcome = Outcome(
+        if not session.accepts(slot.need):
+            refused = Outcome(
                 Verdict.SYNTAX_REFUSED, comment="the receiver accepts no such presentation context"
             )
-        seconds = time.perf_counter() - clock
+            self._account(session, slot, Sent(refused, time.time(), 0.0), stale=False)
+        elif self._runs is None:
+            stale = time.monotonic() - self._used_at > STALE
+            self._account(session, slot, _send(session, slot.payload), stale)
+            self._used_at = time.monotonic()
+        else:
+            self._run_of(session, self._runs, slot)
+
+    def _run_of(self, session: EgressSession, runs: SendsRuns, first: Slot) -> None:
+        """Send `first` and as many behind it as go with it; those that were not begun are put back."""
+        desk = self._desk
+        share = len(desk.lanes) // desk.egress.sessions
+        fits = lambda need: session.covers(need) and session.accepts(need)  # noqa: E731
+        slots = [first, *desk.lanes.more(fits, min(self._most, share) - 1)]
+        stale = time.monotonic() - self._used_at > STALE
+        clock = time.perf_counter()
+        sent: list[Sent] = []
+        try:
+            runs.send_run([slot.payload for slot in slots if slot.payload], RUN_SECONDS, sent)
+        except Exception as error:  # noqa: BLE001  a faulty egress or file; the image is tried again, then parked
+            self._close()
+            if len(sent) < len(slots):
+                failed = Outcome(Verdict.RETRY, comment=describe(error))
+                self._conclude(slots.pop(len(sent)), Sent(failed, time.time(), 0.0))
+        self._used_at = time.monotonic()
+        each = (time.perf_counter() - clock) / max(1, len(sent))
+        self._most = max(1, min(RUN, self._most * 2, int(RUN_SECONDS / max(each, 1e-6))))
+        for slot in reversed(slots[len(sent) :]):
+            desk.lanes.put_back(slot)
+        fine = sum(one.outcome.verdict is Verdict.DELIVERED for one in sent)
+        self._delivered(slots[:fine], sent[:fine])
+        for slot, one in zip(slots[fine:], sent[fine:], strict=False):
+            self._account(session, slot, one, stale and not fine)
+
+    def _delivered(self, slots: list[Slot], sent: list[Sent]) -> None:
+        """The receiver has these images: what `_account` does, for all of them at once."""
+        desk = self._desk
+        if not slots:
+            return
+        desk.hands.took(len(slots))
+        if desk.breaker.heard():
+            desk.wake()
+        images = [
+            (slot.delivery, slot.payload, one) for slot, one in zip(slots, sent, strict=True) if slot.payload
+        ]
+        counted = desk.hands.delivered(images)
+        desk.watch.count(f"deliver.{desk.name}.images", len(counted))
+        desk.watch.count(f"deliver.{desk.name}.bytes", sum(payload.length for payload in counted))
+
+    def _account(self, session: EgressSession, slot: Slot, sent: Sent, stale: bool) -> None:
+        """Judge one attempt, and what it says about the receiver."""
         fallback = ""
-        if outcome.verdict is Verdict.SYNTAX_REFUSED:
-            fallback = desk.syntaxes.refused(session, slot.need)
-        self._weigh_peer(slot, outcome, stale)
-        self._conclude(slot, outcome, started, seconds, fallback)
+        if sent.outcome.verdict is Verdict.SYNTAX_REFUSED and slot.need is not None:
+            fallback = self._desk.syntaxes.refused(session, slot.need)
+        self._weigh_peer(slot, sent.outcome, stale)
+        self._conclude(slot, sent, fallback)
 
     def _weigh_peer(self, slot: Slot, outcome: Outcome, stale: bool) -> None:
         """Tell the breaker what the answer says about the receiver as such."""
@@ -151,10 +203,9 @@ class Sender:
             desk.breaker.trip(reason, outcome.comment, status=outcome.status)
             desk.wake()
 
-    def _conclude(
-        self, slot: Slot, outcome: Outcome, started: float, seconds: float, fallback: str = ""
-    ) -> None:
+    def _conclude(self, slot: Slot, sent: Sent, fallback: str = "") -> None:
         desk, delivery = self._desk, slot.delivery
+        outcome, started, seconds = sent
         losses = 0
         if outcome.peer_fault or outcome.verdict is Verdict.SYNTAX_REFUSED:
             losses = desk.hands.lost(delivery)
@@ -197,6 +248,8 @@ class Sender:
         with desk.lock:
             desk.open_sessions += 1
         self._session = session
+        self._runs = session if isinstance(session, SendsRuns) else None
+        self._most = 1
         self._used_at = time.monotonic()
         self._limited = 0
         return session
@@ -234,3 +287,10 @@ class Sender:
         with self._desk.lock:
             self._desk.open_sessions -= 1
         session.close()
+
+
+def _send(session: EgressSession, payload: Payload | None) -> Sent:
+    assert payload is not None
+    started, clock = time.time(), time.perf_counter()
+    outcome = session.send(payload)
+    return Sent(outcome, started, time.perf_counter() - clock)

@@ -41,7 +41,7 @@ from mapdr.store.settling import Settlement
 
 log = logging.getLogger("mapdr.deliver")
 
-CHUNK = 200
+CHUNK = 500
 """The most rows leased at once."""
 
 FEW = 8

@@ -22,19 +22,20 @@ from mapdr.egress.bandwidth import Bandwidth
 from mapdr.kernel.errors import (
     ConfigurationError,
     LocalProtocolError,
+    MapdrError,
     Permanent,
     RemoteProtocolError,
     Temporary,
 )
 from mapdr.kernel.finding import Finding
-from mapdr.kernel.item import Need, Outcome, Payload, Verdict
+from mapdr.kernel.item import Need, Outcome, Payload, Sent, Verdict
 from mapdr.kernel.retry import Retry
 from mapdr.kernel.stage import EgressSession, Factory, Settings, StageConfig
 from mapdr.kernel.tls import tls_faults
 from mapdr.wire import status
 from mapdr.wire.contexts import VERIFICATION, is_transfer_syntax
 from mapdr.wire.driver import Limits
-from mapdr.wire.link import Requestor
+from mapdr.wire.link import Requestor, StoreResponse
 from mapdr.wire.pdu import MAX_CONTEXTS
 
 EXPLICIT_LITTLE_ENDIAN = "1.2.840.10008.1.2.1"
@@ -205,6 +206,8 @@ class DimseEgress:
         requestor = self._associate(proposals)
         self._last = proposals[:PROBED]
         proposed = frozenset(Need(sop_class, each) for sop_class, syntaxes in proposals for each in syntaxes)
+        if self._bandwidth is None:
+            return RunningSession(requestor, proposed, None)
         return DimseSession(requestor, proposed, self._bandwidth)
 
     def probe(self) -> Outcome:
@@ -281,10 +284,8 @@ class DimseSession:
         with self._busy:
             try:
                 response = self._requestor.c_store(payload, pace=self._pace if self._bandwidth else None)
-            except LocalProtocolError as error:
-                return Outcome(Verdict.SYNTAX_REFUSED, comment=str(error))
-            except (Temporary, RemoteProtocolError) as error:
-                return Outcome(Verdict.RETRY, comment=str(error), peer_fault=True)
+            except (LocalProtocolError, RemoteProtocolError, Temporary) as error:
+                return _trouble(error)
             finally:
                 self._used_at = time.monotonic()
         return status.outcome(response.status, response.comment)
@@ -305,6 +306,38 @@ class DimseSession:
         wait = self._bandwidth.reserve(size)
         if wait > 0:
             self._closing.wait(wait)
+
+
+class RunningSession(DimseSession):
+    """An association without a limit on its bandwidth, which need not look up between two images."""
+
+    def send_run(self, payloads: Sequence[Payload], seconds: float, sent: list[Sent]) -> None:
+        """See `mapdr.kernel.stage.SendsRuns`."""
+        answers: list[tuple[StoreResponse, float]] = []
+        trouble = None
+        at, clock = time.time(), time.perf_counter()
+        with self._busy:
+            try:
+                self._requestor.c_store_run(payloads, seconds, answers)
+            except (LocalProtocolError, RemoteProtocolError, Temporary) as error:
+                trouble = _trouble(error)
+            finally:
+                took = time.perf_counter() - clock
+                self._used_at = time.monotonic()
+                for response, each in answers:
+                    # One begins where the one before it has ended.
+                    sent.append(Sent(status.outcome(response.status, response.comment), at, each))
+                    at += each
+                    took -= each
+        if trouble is not None:
+            sent.append(Sent(trouble, at, took))
+
+
+def _trouble(error: MapdrError) -> Outcome:
+    """What an image becomes that got no answer."""
+    if isinstance(error, LocalProtocolError):
+        return Outcome(Verdict.SYNTAX_REFUSED, comment=str(error))
+    return Outcome(Verdict.RETRY, comment=str(error), peer_fault=True)
 
 
 def propose(needs: Sequence[Need], fallbacks: Sequence[str]) -> tuple[tuple[str, tuple[str, ...]], ...]:

@@ -159,6 +159,14 @@ class Outcome:
     peer_fault: bool = False
 
 
+class Sent(NamedTuple):
+    """One attempt to send: its outcome, when it began (seconds since the epoch), how many seconds it took."""
+
+    outcome: Outcome
+    started_at: float
+    seconds: float
+
+
 @dataclass(frozen=True, slots=True)
 class Need:
     """A SOP class and the transfer syntax in which an image of it is ready to be sent."""

@@ -15,7 +15,7 @@ from typing import Any, Protocol, runtime_checkable
 from pydantic import BaseModel, ConfigDict
 
 from mapdr.kernel.finding import Finding
-from mapdr.kernel.item import Instance, Need, Outcome, Payload, Source
+from mapdr.kernel.item import Instance, Need, Outcome, Payload, Sent, Source
 from mapdr.kernel.watch import Watch
 
 KINDS = ("receive", "transform", "codec", "egress")
@@ -174,6 +174,18 @@ class EgressSession(Protocol):
 
     def close(self) -> None:
         """End it in the protocol's polite way, or hard if that fails. Safe twice."""
+
+
+@runtime_checkable
+class SendsRuns(Protocol):
+    """An optional ability of sessions: to send several payloads in one call, cheaper than one by one."""
+
+    def send_run(self, payloads: Sequence[Payload], seconds: float, sent: list[Sent]) -> None:
+        """Send `payloads`, of needs that are accepted, in order, and append what became of each to `sent`.
+
+        The first is always sent; none is begun after `seconds`, nor after one that was not delivered. Raises
+        as `EgressSession.send`, of the payload after those in `sent`.
+        """
 
 
 class Egress(Stage, Protocol):

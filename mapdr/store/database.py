@@ -11,6 +11,7 @@ import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
@@ -40,7 +41,8 @@ class Prepared:
 
     def execute(self, connection: Connection, rows: Iterable[Mapping[str, Any]]) -> None:
         """Run it for each row; quicker than the library's own way, which looks at each value's type."""
-        given = [tuple({**self.constants, **row}[name] for name in self.names) for row in rows]
+        values = itemgetter(*self.names) if len(self.names) > 1 else lambda row: (row[self.names[0]],)
+        given = [values({**self.constants, **row}) for row in rows]
         if given:
             connection.exec_driver_sql(self.text, given)
 

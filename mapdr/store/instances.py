@@ -29,11 +29,22 @@ _WHOLE = (
     .join(_study, _study.c.id == _series.c.study)
 )
 _BY_KEY = _WHOLE.where(_instance.c.id.in_(bindparam("ids", expanding=True)))
-_UNUSED = ("uid_hash", "digest", "revision", "kind", "routed", "purged_at", "series", "study")
-_FACTS_BY_KEY = _BY_KEY.with_only_columns(
-    *(column for column in _BY_KEY.selected_columns if column.key not in _UNUSED), maintain_column_froms=True
+FACTS = (
+    _instance.c.id,
+    _instance.c.source,
+    _instance.c.sop_class,
+    _instance.c.sop_instance_uid,
+    _study.c.uid.label("study_uid"),
+    _series.c.uid.label("series_uid"),
+    _instance.c.modality,
+    _instance.c.syntax,
+    _instance.c.node,
+    _instance.c.data_offset,
+    _instance.c.size,
+    _instance.c.received_at,
 )
-"""Only what `Instances.of` wants: each image that is delivered is looked up so."""
+"""Only what `Instances.made` wants, in its order: each image that is delivered is looked up so."""
+_FACTS_BY_KEY = _BY_KEY.with_only_columns(*FACTS, maintain_column_froms=True)
 
 
 class Instances:
@@ -60,7 +71,7 @@ class Instances:
         if not keys:
             return {}
         with self._database.read() as connection:
-            return {row.id: self.of(row) for row in self._rows(connection, keys, _FACTS_BY_KEY)}
+            return {row.id: self.made(*tuple(row)) for row in self._rows(connection, keys, _FACTS_BY_KEY)}
 
     def newest(self) -> str:
         """The greatest id of the index, or an empty string."""
@@ -80,18 +91,36 @@ class Instances:
 
     def of(self, row: Row[Any]) -> Instance:
         """An instance from a row with what `INSTANCE_COLUMNS` names, as far as it is used here."""
-        id_, text = row.id.hex(), self._words.text
+        return self.made(*(getattr(row, column.key) for column in FACTS))
+
+    def made(  # noqa: PLR0917  positional, as a row comes: this is done for every image that is delivered
+        self,
+        key: bytes,
+        source: int,
+        sop_class: int,
+        sop_instance_uid: str,
+        study_uid: str,
+        series_uid: str,
+        modality: int,
+        syntax: int,
+        node: int,
+        data_offset: int,
+        size: int,
+        received_at: float,
+    ) -> Instance:
+        """An instance from a row of `FACTS`."""
+        id_, text = key.hex(), self._words.text
         return Instance(
-            id=id_,
-            source=self._sources.source(row.source),
-            sop_class_uid=text(row.sop_class),
-            sop_instance_uid=row.sop_instance_uid,
-            study_instance_uid=row.study_uid,
-            series_instance_uid=row.series_uid,
-            modality=text(row.modality),
-            transfer_syntax_uid=text(row.syntax),
-            path=self._spool.path(id_, text(row.node)),
-            data_offset=row.data_offset,
-            size=row.size,
-            received_at=row.received_at,
+            id_,
+            self._sources.source(source),
+            text(sop_class),
+            sop_instance_uid,
+            study_uid,
+            series_uid,
+            text(modality),
+            text(syntax),
+            self._spool.path(id_, text(node)),
+            data_offset,
+            size,
+            received_at,
         )

@@ -39,7 +39,7 @@ from sqlalchemy import (
 from mapdr.kernel.item import Header, Instance, Routing, Source, TagPath, Verdict
 from mapdr.store import schema
 from mapdr.store.database import Database
-from mapdr.store.instances import Instances
+from mapdr.store.instances import FACTS, Instances
 from mapdr.store.memory import RecipeMemory
 from mapdr.store.names import Recipes, Words, clean
 from mapdr.store.outbox import Outbox, OutboxEntry
@@ -54,9 +54,7 @@ from mapdr.store.verbs import Attempt, DeliveryRow, Verbs
 __all__ = ["Delivery", "Ledger", "Settlement"]
 
 _delivery, _hold = schema.delivery, schema.hold
-_LEASED_COLUMNS = tuple(
-    _delivery.c[name] for name in ("id", "instance", "batch", "lane", "recipe", "syntax", "attempts")
-)
+_LEASED_COLUMNS = tuple(_delivery.c[name] for name in ("id", "batch", "lane", "recipe", "syntax", "attempts"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,18 +132,25 @@ class Ledger:
         )
         if quiet_seconds:
             query = query.where(
-                exists().where(
-                    schema.study.c.id == _delivery.c.study, schema.study.c.last_at <= now - quiet_seconds
-                )
+                exists()
+                .where(schema.study.c.id == _delivery.c.study, schema.study.c.last_at <= now - quiet_seconds)
+                .correlate(_delivery)
             )
         with self._database.read() as connection:
             held = connection.execute(select(_hold.c.since).where(_hold.c.destination == target)).first()
             if held is not None or connection.execute(query.limit(1)).first() is None:
                 return []
         with self._database.write() as connection:
-            rows = connection.execute(query.with_for_update(skip_locked=True)).all()
+            whole = (
+                query.add_columns(*FACTS)
+                .join(schema.instance, schema.instance.c.id == _delivery.c.instance)
+                .join(schema.series, schema.series.c.id == schema.instance.c.series)
+                .join(schema.study, schema.study.c.id == schema.series.c.study)
+                .with_for_update(of=_delivery, skip_locked=True)
+            )
+            rows = connection.execute(whole).all()
             if rows:
-                leased = update(_delivery).where(_delivery.c.id.in_([row.id for row in rows]))
+                leased = update(_delivery).where(_delivery.c.id.in_([row[0] for row in rows]))
                 connection.execute(
                     leased.values(state=int(State.LEASED), leased_until=now + seconds, owner=who)
                 )
@@ -295,20 +300,12 @@ class Ledger:
         )
 
     def _deliveries(self, rows: Sequence[Row[Any]], destination: str, until: float) -> list[Delivery]:
-        instances = self._instances.by_key([row.instance for row in rows])
+        made, text, recipe_of = self._instances.made, self._words.text, self._recipes.hash
         return [
             Delivery(
-                id=row.id,
-                instance=instances[row.instance],
-                destination=destination,
-                batch=row.batch,
-                lane=row.lane,
-                recipe=self._recipes.hash(row.recipe),
-                syntax=self._words.text(row.syntax),
-                attempts=row.attempts,
-                leased_until=until,
+                id_, made(*facts), destination, batch, lane, recipe_of(recipe), text(syntax), attempts, until
             )
-            for row in rows
+            for id_, batch, lane, recipe, syntax, attempts, *facts in map(tuple, rows)
         ]
 
 

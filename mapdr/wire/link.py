@@ -5,11 +5,15 @@ from __future__ import annotations
 import contextlib
 import socket
 import ssl
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from types import MappingProxyType
 from typing import NoReturn
 
+from mapdr._fast import store_run
+from mapdr._fast._store_run_py import Message
 from mapdr._fast.pdata_signals import EndOfStream, OtherPdu, Signal
 from mapdr.kernel.errors import LocalProtocolError, Permanent, RemoteProtocolError, Temporary
 from mapdr.kernel.item import Payload, total_length
@@ -103,24 +107,39 @@ class Requestor(Link):
         RemoteProtocolError when the association is over and the status is not known; OSError or EOFError
         when the payload cannot be read (then `alive` says whether the association survived).
         """
-        context = self.accepted.get((payload.sop_class_uid, payload.transfer_syntax_uid))
-        if context is None:
-            raise LocalProtocolError("no context was accepted for this SOP class and transfer syntax")
-        if total_length(payload.parts) != payload.length:
-            raise ValueError("a payload's parts do not add up to its length")
-        message_id = self._next_message_id()
-        command = dimse.store_request(message_id, payload.sop_class_uid, payload.sop_instance_uid, originator)
+        message = self._message(payload, originator)
+        with self._sending():
+            self.channel.send_message(
+                message.context, message.command, message.parts, message.length, self.max_send, pace
+            )
+        return self._store_response(message)
+
+    def c_store_run(
+        self, payloads: Sequence[Payload], seconds: float, answers: list[tuple[StoreResponse, float]]
+    ) -> None:
+        """Send objects one after the other, and append each answer, with the seconds it took, to `answers`.
+
+        The first is always sent; none is begun after `seconds`, nor after a status that gives reason to
+        think (`_fast.store_run`), so that those behind may be left. Raises as `c_store`, of the payload
+        after those in `answers`.
+        """
+        messages = [self._message(payloads[0])]
+        for payload in payloads[1:]:
+            with contextlib.suppress(LocalProtocolError, ValueError):  # raised again when it is the first
+                messages.append(self._message(payload))
+                continue
+            break
+        plain: list[tuple[int, float]] = []
+        began = time.perf_counter()
         try:
-            self.channel.send_message(context, command, payload.parts, payload.length, self.max_send, pace)
-        except Signal as signal:
-            self._lose_with_last_words(signal)
-        except (OSError, EOFError):
-            if self.channel.unfinished:
-                self.abort()
-            raise
-        timeout = self.limits.dimse_timeout + payload.length / SLOWEST_STORE
-        response = self._response(message_id, dimse.C_STORE_RSP, timeout)
-        return StoreResponse(response.status, _comment(response.comment))
+            with self._sending():
+                unread = store_run(self.channel, messages, self.max_send, seconds, plain)
+        finally:
+            answers += [(_without_comment(status), took) for status, took in plain]
+        if unread:
+            began += sum(took for _, took in plain)
+            response = self._store_response(messages[len(plain)])
+            answers.append((response, time.perf_counter() - began))
 
     def c_echo(self) -> int:
         """Ask whether the peer is there; its status. Raises as `c_store`."""
@@ -201,6 +220,33 @@ class Requestor(Link):
             self.punish(error)
             raise
 
+    def _message(self, payload: Payload, originator: tuple[str, int] | None = None) -> Message:
+        context = self.accepted.get((payload.sop_class_uid, payload.transfer_syntax_uid))
+        if context is None:
+            raise LocalProtocolError("no context was accepted for this SOP class and transfer syntax")
+        if total_length(payload.parts) != payload.length:
+            raise ValueError("a payload's parts do not add up to its length")
+        message_id = self._next_message_id()
+        command = dimse.store_request(message_id, payload.sop_class_uid, payload.sop_instance_uid, originator)
+        return Message(context, message_id, command, payload.parts, payload.length)
+
+    @contextlib.contextmanager
+    def _sending(self) -> Iterator[None]:
+        """End the association as what goes wrong while messages go out asks for. Raises as `c_store`."""
+        try:
+            yield
+        except Signal as signal:
+            self._lose_with_last_words(signal)
+        except (OSError, EOFError):
+            if self.channel.unfinished:
+                self.abort()
+            raise
+
+    def _store_response(self, message: Message) -> StoreResponse:
+        timeout = self.limits.dimse_timeout + message.length / SLOWEST_STORE
+        response = self._response(message.id, dimse.C_STORE_RSP, timeout)
+        return StoreResponse(response.status, _comment(response.comment))
+
     def _next_message_id(self) -> int:
         self._message_id = self._message_id % 0xFFFF + 1
         return self._message_id
@@ -238,6 +284,11 @@ class Requestor(Link):
             self.punish(error)
             raise error
         return OtherPdu(head)
+
+
+@lru_cache(maxsize=256)
+def _without_comment(status: int) -> StoreResponse:
+    return StoreResponse(status, "")
 
 
 @contextlib.contextmanager

@@ -1,0 +1,215 @@
+"""Runs of images on one association: each has its own answer, and what was not begun says so."""
+
+from __future__ import annotations
+
+import itertools
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from egress.test_dimse import CT, EXPLICIT, NEED, certificate, make, payload
+from mapdr.egress.dimse import RunningSession
+from mapdr.kernel.item import FileSlice, Payload, Sent, Verdict
+from mapdr.kernel.stage import SendsRuns
+from mapdr.testing import peer
+from mapdr.testing.wait import until
+from mapdr.wire import dimse
+from peers.rawsink import Answer, RawSink, Received
+
+
+def opened(port: int, **config: Any) -> RunningSession:
+    session = make(port, **config).connect([NEED])
+    assert isinstance(session, RunningSession)
+    return session
+
+
+def numbered(answers: dict[int, Answer]) -> RawSink:
+    """A receiver that answers the requests with these numbers so, and all others well."""
+
+    def script(request: Received) -> Answer:
+        return answers.get(request.number, Answer())
+
+    return RawSink(script)
+
+
+def run(session: RunningSession, payloads: list[Payload], seconds: float = 60.0) -> list[Sent]:
+    sent: list[Sent] = []
+    session.send_run(payloads, seconds, sent)
+    return sent
+
+
+def images(count: int) -> list[Payload]:
+    return [payload(f"1.2.{number}") for number in range(count)]
+
+
+def test_each_image_of_a_run_has_its_own_status_and_time() -> None:
+    with numbered({1: Answer(0xB000), 3: Answer(after=0.05), 4: Answer(0xA900)}) as sink:
+        session = opened(sink.port)
+        before = time.time()
+        sent = run(session, images(7))
+        after = time.time()
+        assert session.covers(NEED), "a refused image costs no association"
+        session.close()
+    assert [one.outcome.status for one in sent] == [0, 0xB000, 0, 0, 0xA900]
+    assert [one.outcome.verdict for one in sent] == [Verdict.DELIVERED] * 4 + [Verdict.REFUSED]
+    assert len(sink.received) == 5
+    assert sent[3].seconds >= 0.05
+    for one, following in itertools.pairwise(sent):
+        assert one.started_at + one.seconds == pytest.approx(following.started_at, abs=1e-3)
+    assert before <= sent[0].started_at
+    assert sent[-1].started_at + sent[-1].seconds <= after + 1e-3
+
+
+def test_the_receivers_words_are_kept_and_end_a_run() -> None:
+    with numbered({1: Answer(0xB007, comment="coerced")}) as sink:
+        session = opened(sink.port)
+        sent = run(session, images(4))
+        assert [one.outcome.comment for one in sent] == ["", "coerced"]
+        assert [one.outcome.status for one in run(session, images(2))] == [0, 0]
+        session.close()
+
+
+@pytest.mark.parametrize("answer", [Answer(hang_up="abort"), Answer(hang_up="reset"), Answer(None)])
+def test_what_breaks_an_association_is_of_the_image_on_the_wire(answer: Answer) -> None:
+    with numbered({2: answer}) as sink:
+        session = opened(sink.port, dimse_timeout=0.3)
+        sent = run(session, images(5))
+        session.close()
+    assert [(one.outcome.verdict, one.outcome.status) for one in sent] == [
+        (Verdict.DELIVERED, 0),
+        (Verdict.DELIVERED, 0),
+        (Verdict.RETRY, None),
+    ]
+    assert sent[2].outcome.peer_fault
+    assert sent[2].outcome.comment
+    assert len(sink.received) == 3
+
+
+def test_an_answer_to_something_else_is_not_taken_for_one() -> None:
+    said = []
+
+    def script(line: peer.Line) -> None:
+        peer.accept(line)
+        for more in (0, 1):
+            context, command, _, _ = peer.read_message(line)
+            command.message_id += more
+            line.send(peer.p_data((context, 3, dimse.response(command, 0))))
+        said.append(line.closed()[:1])
+
+    with peer.Listener(script) as listener:
+        session = opened(listener.port)
+        sent = run(session, images(4))
+        session.close()
+    assert [one.outcome.status for one in sent] == [0, None]
+    assert sent[1].outcome.peer_fault
+    assert said == [b"\x07"], "the peer is told with an A-ABORT"
+
+
+def test_an_answer_that_comes_in_pieces_is_waited_for() -> None:
+    def script(line: peer.Line) -> None:
+        peer.accept(line)
+        for _ in range(3):
+            context, command, _, _ = peer.read_message(line)
+            line.trickle(peer.p_data((context, 3, dimse.response(command, 0xB006))))
+
+    with peer.Listener(script) as listener:
+        session = opened(listener.port)
+        sent: list[Sent] = []
+        while len(sent) < 3:
+            session.send_run(images(3 - len(sent)), 60.0, sent)
+        session.close()
+    assert [one.outcome.status for one in sent] == [0xB006] * 3
+
+
+def test_a_receiver_that_stops_reading_is_left(tmp_path: Path) -> None:
+    going = threading.Event()
+
+    def script(line: peer.Line) -> None:
+        peer.accept(line)
+        assert going.wait(20)
+
+    large = tmp_path / "large"
+    large.write_bytes(bytes(30_000_000))
+    with peer.Listener(script) as listener:
+        session = opened(listener.port, pdu_timeout=0.2)
+        sent = run(
+            session, [Payload(CT, "1.2.3", EXPLICIT, (FileSlice(large, 0, 30_000_000),), 30_000_000)] * 2
+        )
+        going.set()
+        session.close()
+    assert [(one.outcome.verdict, one.outcome.peer_fault) for one in sent] == [(Verdict.RETRY, True)]
+    assert "stopped reading" in sent[0].outcome.comment
+
+
+def test_closing_from_another_thread_ends_a_run() -> None:
+    with numbered({2: Answer(None)}) as sink:
+        session = opened(sink.port)
+        closer = threading.Thread(
+            target=lambda: until(lambda: len(sink.received) == 3, 5) and session.close()
+        )
+        closer.start()
+        sent = run(session, images(5))
+        closer.join(5)
+    assert [one.outcome.status for one in sent] == [0, 0, None]
+    assert sent[2].seconds < 5
+
+
+def test_a_file_that_vanishes_is_of_its_image_alone(tmp_path: Path) -> None:
+    gone = Payload(CT, "1.2.9", EXPLICIT, (FileSlice(tmp_path / "gone", 0, 10),), 10)
+    sent: list[Sent] = []
+    with RawSink() as sink:
+        session = opened(sink.port)
+        with pytest.raises(FileNotFoundError):
+            session.send_run([*images(2), gone, payload()], 60.0, sent)
+        assert [one.outcome.status for one in sent] == [0, 0]
+        assert [one.outcome.status for one in run(session, images(1))] == [0], "nothing of it was sent"
+        session.close()
+    assert len(sink.received) == 3
+
+
+def test_a_payload_that_does_not_add_up_ends_a_run_before_it() -> None:
+    bad = Payload(CT, "1.2.9", EXPLICIT, (bytes(5),), 10)
+    with RawSink() as sink:
+        session = opened(sink.port)
+        assert len(run(session, [*images(2), bad, payload()])) == 2
+        with pytest.raises(ValueError, match="add up"):
+            run(session, [bad, payload()])
+        session.close()
+
+
+def test_a_run_without_time_sends_one_image() -> None:
+    with RawSink() as sink:
+        session = opened(sink.port)
+        assert len(run(session, images(3), 0.0)) == 1
+        session.close()
+
+
+def test_a_limit_on_bandwidth_wants_a_look_between_two_images() -> None:
+    with RawSink() as sink:
+        session = make(sink.port, bandwidth="16 Mbit/s").connect([NEED])
+        assert not isinstance(session, SendsRuns)
+        session.close()
+
+
+def test_runs_go_over_tls(tmp_path: Path) -> None:
+    import ssl
+
+    cert, key = certificate(tmp_path)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(cert, key)
+
+    def script(line: peer.Line) -> None:
+        with peer.Line(context.wrap_socket(line.sock, server_side=True)) as inner:
+            peer.accept(inner)
+            for _ in range(3):
+                number, command, _, _ = peer.read_message(inner)
+                inner.send(peer.p_data((number, 3, dimse.response(command, 0))))
+
+    with peer.Listener(script) as listener:
+        session = opened(listener.port, tls={"ca": str(cert)})
+        sent = run(session, images(3))
+        session.close()
+    assert [one.outcome.status for one in sent] == [0] * 3

@@ -1,0 +1,271 @@
+"""The compiled run of C-STORE messages against its plain Python twin: the same bytes, the same answers."""
+
+from __future__ import annotations
+
+import socket
+import struct
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from fast.test_twins import compiled, outcome
+from mapdr import _fast
+from mapdr._fast import _pdata_py, _store_run_py
+from mapdr._fast._store_run_py import LONGEST_ANSWER, Message, examine
+from mapdr.kernel.item import FileSlice
+from mapdr.testing import peer
+from mapdr.wire import dimse
+
+TWINS = ("_store_run", "_store_run_py")
+ME = Path(_fast.__file__)
+
+
+def answer(message_id: int, status: int = 0, comment: bytes = b"", context: int = 3) -> bytes:
+    """A C-STORE-RSP as one P-DATA."""
+    extra = ((0x0902, comment),) if comment else ()
+    return peer.p_data((context, 3, response(message_id, status, *extra)))
+
+
+def response(message_id: int, status: int = 0, *extra: tuple[int, bytes]) -> bytes:
+    elements = [
+        (0x0002, b"1.2.840.10008.5.1.4.1.1.2\0"),
+        (0x0100, b"\x01\x80"),
+        (0x0120, struct.pack("<H", message_id)),
+        (0x0800, b"\x01\x01"),
+        (0x0900, struct.pack("<H", status)),
+        *extra,
+        (0x1000, b"1.2.3\0"),
+    ]
+    return b"".join(struct.pack("<HHL", 0, number, len(value)) + value for number, value in elements)
+
+
+def message(number: int, *parts: bytes | FileSlice) -> Message:
+    length = sum(len(part) if isinstance(part, bytes) else part.length for part in parts)
+    return Message(
+        3, number, dimse.store_request(number, "1.2.840.10008.5.1.4.1.1.2", "1.2.3"), parts, length
+    )
+
+
+class Peer:
+    """The other end of a channel: has answered already, and reads what comes."""
+
+    def __init__(self, answers: bytes, *, close: bool) -> None:
+        self.ours, self.theirs = socket.socketpair()
+        self.theirs.sendall(answers)
+        if close:
+            self.theirs.shutdown(socket.SHUT_WR)
+        self.read = bytearray()
+        self._thread = threading.Thread(target=self._drain)
+        self._thread.start()
+
+    def _drain(self) -> None:
+        while piece := self.theirs.recv(1 << 16):
+            self.read += piece
+
+    def end(self) -> bytes:
+        """Everything that was sent."""
+        self.ours.close()
+        self._thread.join(10)
+        self.theirs.close()
+        return bytes(self.read)
+
+
+@contextmanager
+def channel(name: str, answers: bytes, *, close: bool = True) -> Iterator[tuple[Any, Peer]]:
+    """A channel of the same kind as the twin `name`, with `answers` on their way."""
+    module: ModuleType = _pdata_py if name.endswith("_py") else compiled("_pdata")
+    other = Peer(answers, close=close)
+    try:
+        yield module.Channel(other.ours, max_receive=4096, grace=5.0, tick=0.01, buffer=4096), other
+    finally:
+        other.end()
+
+
+def attempt(function: Callable[..., Any], *args: Any) -> Any:
+    """As `outcome`, for files that cannot be read, too."""
+    try:
+        return outcome(function, *args)
+    except (OSError, EOFError) as error:
+        return (type(error).__name__,)
+
+
+def run(
+    name: str,
+    messages: Sequence[Message],
+    answers: bytes,
+    *,
+    max_length: int = 4096,
+    seconds: float = 60.0,
+    close: bool = True,
+) -> tuple[Any, ...]:
+    """How a run ended, what was answered, what is read next, whether a message is unfinished, the bytes."""
+    module = _store_run_py if name.endswith("_py") else compiled(name)
+    told: list[tuple[int, float]] = []
+    with channel(name, answers, close=close) as (made, other):
+        ended = attempt(module.store_run, made, messages, max_length, seconds, told)
+        left = outcome(made.read_command, 0.02)
+        unfinished = made.unfinished
+        sent = other.end()
+    assert all(took >= 0 for _, took in told)
+    return ended, [status for status, _ in told], left, unfinished, sent
+
+
+statuses = st.sampled_from([0, 0, 0, 0, 0, 0xB000, 0xB007, 0xBFFF, 0xC000, 0xA700, 0x0001, 0xFFFF])
+odd = st.one_of(
+    st.binary(max_size=40),
+    st.builds(answer, st.integers(1, 3), statuses, st.binary(max_size=8), st.sampled_from([1, 3])),
+    st.sampled_from([b"\x07\0\0\0\0\x04\0\0\0\0", b"\x05\0\0\0\0\x04\0\0\0\0"]),
+)
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    st.lists(st.lists(st.binary(max_size=600), min_size=1, max_size=3), min_size=1, max_size=4),
+    st.lists(statuses, max_size=4),
+    odd,
+    st.integers(0, 30),
+    st.integers(128, 1 << 13),
+)
+def test_runs_go_alike(
+    payloads: list[list[bytes]], said: list[int], tail: bytes, cut: int, max_length: int
+) -> None:
+    slice_ = FileSlice(ME, 2, 500)
+    messages = [message(number, *parts, slice_) for number, parts in enumerate(payloads, 1)]
+    whole = b"".join(answer(number, status) for number, status in enumerate(said, 1)) + tail
+    stream = whole[: len(whole) - cut] if cut < len(whole) else whole
+    plain, fast = (run(name, messages, stream, max_length=max_length) for name in reversed(TWINS))
+    assert fast == plain
+
+
+elements = st.lists(
+    st.tuples(
+        st.sampled_from([0, 0, 0, 0, 0, 8]),
+        st.sampled_from([0x0000, 0x0002, 0x0100, 0x0120, 0x0800, 0x0900, 0x0901, 0x0902, 0x1000]),
+        st.sampled_from([b"", b"\x01\x80", b"\x01\x00", b"\x01\x01", b"\0\0", b"\0", b"abcd"]),
+        st.sampled_from([0, 0, 0, 1, 1 << 31, (1 << 32) - 12]),
+    ),
+    max_size=8,
+)
+right = [(0x0100, b"\x01\x80"), (0x0120, b"\x01\x00"), (0x0800, b"\x01\x01"), (0x0900, b"\0\0")]
+
+
+@settings(max_examples=300, deadline=None)
+@given(elements, st.booleans(), st.sampled_from([3, 2, 1, 0, 0xFF]), st.integers(-3, 3), st.integers(-3, 3))
+def test_no_answer_is_regular_for_one_twin_only(
+    some: list[tuple[int, int, bytes, int]], sane: bool, control: int, outer: int, inner: int
+) -> None:
+    parts = [(0, number, value, 0) for number, value in right] * sane + some
+    body = b"".join(
+        struct.pack("<HHL", group, tag, (len(value) + more) & 0xFFFFFFFF) + value
+        for group, tag, value, more in parts
+    )
+    size = len(body)
+    pdu = struct.pack(">BxLLBB", 4, max(0, size + 6 + outer), max(0, size + 2 + inner), 3, control) + body
+    results = [run(name, [message(1, b"ab")], pdu)[:3] for name in TWINS]
+    assert results[0] == results[1]
+
+
+@pytest.mark.parametrize("name", TWINS)
+def test_a_run_ends_at_the_first_status_that_gives_reason_to_think(name: str) -> None:
+    messages = [message(number, b"ab") for number in range(1, 5)]
+    answers = b"".join(answer(number, status) for number, status in enumerate((0, 0xB000, 0xA700, 0), 1))
+    ended, told, left, _, sent = run(name, messages, answers, close=False)
+    assert (ended, told) == (False, [0, 0xB000, 0xA700])
+    assert left[0] == 3, "what came after is unread"
+    assert sent.count(messages[0].command[-14:]) == 3
+
+
+@pytest.mark.parametrize("name", TWINS)
+def test_a_run_sends_one_message_however_little_time_it_has(name: str) -> None:
+    messages = [message(number, b"ab") for number in range(1, 3)]
+    ended, told, *_ = run(name, messages, answer(1) + answer(2), seconds=0.0)
+    assert (ended, told) == (False, [0])
+
+
+@pytest.mark.parametrize("name", TWINS)
+@pytest.mark.parametrize(
+    ("second", "left"),
+    [
+        (answer(7), "a wrong message id"),
+        (answer(2, comment=b"full"), "an error comment"),
+        (answer(2, context=5), "another context"),
+        (peer.p_data((3, 1, response(2)[:10]), (3, 3, response(2)[10:])), "two fragments"),
+        (peer.p_data((3, 3, response(2) + bytes(LONGEST_ANSWER // 8 * 8))), "a long one"),
+    ],
+)
+def test_what_is_not_regular_is_left_for_the_ordinary_way(name: str, second: bytes, left: str) -> None:
+    messages = [message(number, b"ab") for number in range(1, 4)]
+    ended, told, read, unfinished, sent = run(name, messages, answer(1) + second)
+    assert (ended, told, unfinished) == (True, [0], False)
+    assert read[0] in (3, 5), left
+    assert sent.count(messages[0].command[-14:]) == 2
+
+
+@pytest.mark.parametrize("name", TWINS)
+def test_an_answer_may_come_in_any_pieces(name: str) -> None:
+    whole = answer(1)
+    module = _store_run_py if name.endswith("_py") else compiled(name)
+    with channel(name, b"", close=False) as (made, other):
+
+        def trickle() -> None:
+            for at in range(len(whole)):
+                other.theirs.sendall(whole[at : at + 1])
+
+        told: list[tuple[int, float]] = []
+        thread = threading.Thread(target=trickle)
+        thread.start()
+        unread = module.store_run(made, [message(1, b"ab")], 4096, 60.0, told)
+        thread.join()
+        # A piece may come later than the socket waits: then the ordinary way takes it up in its middle.
+        assert [status for status, _ in told] == [0] if not unread else made.read_command(5.0)[0] == 3
+
+
+@pytest.mark.parametrize("name", TWINS)
+@pytest.mark.parametrize("max_length", [128, 16384, 1 << 18])
+def test_a_message_may_be_longer_than_the_buffer(name: str, max_length: int, tmp_path: Path) -> None:
+    content = bytes(range(256)) * 3000
+    (tmp_path / "image").write_bytes(content)
+    parts = (b"head", FileSlice(tmp_path / "image", 4, len(content) - 4))
+    ended, told, _, unfinished, sent = run(
+        name, [message(1, *parts), message(2, b"cd")], answer(1) + answer(2), max_length=max_length
+    )
+    assert (ended, told, unfinished) == (False, [0, 0], False)
+    reference = run("_store_run_py", [message(1, *parts), message(2, b"cd")], answer(1) + answer(2),
+                    max_length=max_length)  # fmt: skip
+    assert sent == reference[-1]
+
+
+@pytest.mark.parametrize("name", TWINS)
+@pytest.mark.parametrize("short", [False, True])
+def test_a_file_that_is_gone_costs_nothing_that_went_before(name: str, short: bool, tmp_path: Path) -> None:
+    (tmp_path / "short").write_bytes(bytes(50))
+    bad = FileSlice(tmp_path / ("short" if short else "gone"), 0, 100)
+    ended, told, _, unfinished, sent = run(
+        name, [message(1, b"ab"), message(2, bad), message(3, b"ef")], answer(1)
+    )
+    assert ended[0] == ("EOFError" if short else "FileNotFoundError")
+    assert (told, unfinished) == ([0], False)
+    assert sent.count(message(1).command[-14:]) == 1
+
+
+@pytest.mark.parametrize("name", TWINS)
+def test_a_file_that_ends_within_a_message_leaves_it_unfinished(name: str, tmp_path: Path) -> None:
+    (tmp_path / "image").write_bytes(bytes(600_000))
+    ended, told, _, unfinished, _ = run(name, [message(1, FileSlice(tmp_path / "image", 0, 700_000))], b"")
+    assert ended[0] == "EOFError"
+    assert (told, unfinished) == ([], True)
+
+
+def test_a_regular_answer_is_known_by_its_first_bytes() -> None:
+    whole = answer(9, 0xB000)
+    for size in range(len(whole)):
+        assert examine(whole[:size], 3, 9, LONGEST_ANSWER) == (0, None)
+    assert examine(whole + b"more", 3, 9, LONGEST_ANSWER) == (len(whole), 0xB000)
+    assert examine(whole, 3, 9, len(whole) - 7) == (-1, None)
