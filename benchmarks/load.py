@@ -163,6 +163,7 @@ def send(
     template = Template(size, peer_max_pdu(accept), prefix)
     message, status = template.message, b"\x00\x00\x00\x09\x02\x00\x00\x00"
     latencies, failed = [], 0
+    at_once = time.time()
     clock = time.perf_counter
     began = clock()
     for index in range(images):
@@ -191,6 +192,7 @@ def send(
 
     return {
         "images": images,
+        "began": at_once,
         "seconds": seconds,
         "rate": images / seconds,
         "bytes": template.bytes,

@@ -186,5 +186,6 @@ def load(port: int, images: int, size: int, senders: int = 1, called: str = "MAP
     return {
         "rate": each * senders / seconds,
         "seconds": seconds,
+        "began": min(result["began"] for result in results),
         **{key: max(result[key] for result in results) for key in ("p50", "p95", "p99")},
     }
