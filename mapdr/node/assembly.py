@@ -176,13 +176,12 @@ class Node:
         self._use(self._loaded, plan)
         self.recovered = store.recover(self._rules_for)
         store.writer.on_commit = self.wake
-        # One more than should encode: each waits now and then until the parameters it found are on disk.
-        self._pool = ThreadPoolExecutor(node.workers + 1, thread_name_prefix="prepare")
+        self._pool = ThreadPoolExecutor(node.workers, thread_name_prefix="prepare")
         self._preparer = Preparer(
             store.ledger,
             chains(self._registry, self._settings("transform")),
             self._pool,
-            share=node.workers + 2,
+            share=node.workers + 1,
         )
         self.receivers = {name: self._receiver(planned) for name, planned in plan.receivers.items()}
         self.deliverers = {name: self._deliverer(planned) for name, planned in plan.destinations.items()}
