@@ -13,6 +13,8 @@ from libc.string cimport memmove
 from mapdr._fast import _pdata_py
 from mapdr.kernel.errors import RemoteProtocolError
 
+include "network.pxi"
+
 BACKEND = "cython"
 
 cdef extern from *:
@@ -65,17 +67,6 @@ cdef struct Stream:
     bint begun
 
 
-cdef inline uint32_t u32(const unsigned char *at) noexcept nogil:
-    return (<uint32_t>at[0] << 24) | (<uint32_t>at[1] << 16) | (<uint32_t>at[2] << 8) | <uint32_t>at[3]
-
-
-cdef inline void put_u32(unsigned char *at, uint32_t value) noexcept nogil:
-    at[0] = <unsigned char>(value >> 24)
-    at[1] = <unsigned char>(value >> 16)
-    at[2] = <unsigned char>(value >> 8)
-    at[3] = <unsigned char>value
-
-
 cdef Stop unwrap(unsigned char *data, Stream *s) noexcept nogil:
     """Close the gaps between the payloads of the PDVs that are here, up to the data set's end.
 
@@ -89,7 +80,7 @@ cdef Stop unwrap(unsigned char *data, Stream *s) noexcept nogil:
             if pdu_left == 0:
                 if s.end - at < 12 or data[at] != 4:
                     return HEADER
-                length = u32(data + at + 2)
+                length = net32(data + at + 2)
                 if length < 6 or length > s.max_receive:
                     return HEADER
                 pdu_left = length
@@ -98,7 +89,7 @@ cdef Stop unwrap(unsigned char *data, Stream *s) noexcept nogil:
                 return HEADER
             if pdu_left < 6:
                 return HEADER
-            length = u32(data + at)
+            length = net32(data + at)
             if length < 2 or length > pdu_left - 4 or data[at + 4] != s.context or data[at + 5] & 1:
                 return HEADER
             s.begun = True
@@ -128,8 +119,8 @@ cdef void wrap(unsigned char *data, int64_t pdus, int64_t size, int64_t most, in
         piece = size if size < most else most
         memmove(data + 12, source, <size_t>piece)
         data[0], data[1] = 4, 0
-        put_u32(data + 2, <uint32_t>(piece + 6))
-        put_u32(data + 6, <uint32_t>(piece + 2))
+        put_net32(data + 2, <uint32_t>(piece + 6))
+        put_net32(data + 6, <uint32_t>(piece + 2))
         data[10] = <unsigned char>context
         data[11] = 2 if final and pdus == 1 else 0
         data += 12 + piece

@@ -13,6 +13,8 @@ from libc.string cimport memcpy
 
 from mapdr._fast import _pdata_py, _store_run_py
 
+include "network.pxi"
+
 cdef extern from *:
     """
     #ifdef _WIN32
@@ -127,17 +129,6 @@ cdef struct Run:
     int64_t longest
 
 
-cdef inline uint32_t u32(const unsigned char *at) noexcept nogil:
-    return (<uint32_t>at[0] << 24) | (<uint32_t>at[1] << 16) | (<uint32_t>at[2] << 8) | <uint32_t>at[3]
-
-
-cdef inline void put_u32(unsigned char *at, uint32_t value) noexcept nogil:
-    at[0] = <unsigned char>(value >> 24)
-    at[1] = <unsigned char>(value >> 16)
-    at[2] = <unsigned char>(value >> 8)
-    at[3] = <unsigned char>value
-
-
 cdef int fill(Run *run, unsigned char *to, int64_t size) noexcept nogil:
     """The next `size` bytes of the letter's pieces: 0, the error's number, or -1 when they end early."""
     cdef Piece *piece
@@ -202,8 +193,8 @@ cdef int pack(Run *run) noexcept nogil:
         run.left -= size
         run.packed = run.left == 0
         to[0], to[1] = 4, 0
-        put_u32(to + 2, <uint32_t>(size + 6))
-        put_u32(to + 6, <uint32_t>(size + 2))
+        put_net32(to + 2, <uint32_t>(size + 6))
+        put_net32(to + 6, <uint32_t>(size + 2))
         to[10] = <unsigned char>run.letters[run.answered].context
         to[11] = 2 if run.packed else 0
         run.used += 12 + size
@@ -265,12 +256,12 @@ cdef int64_t examine(const unsigned char *data, int64_t size, int64_t longest, L
         return -1
     if size < 6:
         return 0
-    length = u32(data + 2)
+    length = net32(data + 2)
     if length < 6 or length > longest:
         return -1
     if size - 6 < length:
         return 0
-    if u32(data + 6) != length - 4 or data[10] != letter.context or data[11] & 3 != 3:
+    if net32(data + 6) != length - 4 or data[10] != letter.context or data[11] & 3 != 3:
         return -1
     letter.status = status_of(data + 12, <int64_t>length - 6, letter.id)
     return -1 if letter.status < 0 else 6 + <int64_t>length

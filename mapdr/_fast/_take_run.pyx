@@ -25,6 +25,7 @@ from mapdr._fast.scan_tables import Pixels, Walk
 
 include "heads.pxi"
 include "walk.pxi"
+include "network.pxi"
 
 BACKEND = "cython"
 
@@ -196,15 +197,6 @@ cdef enum End:
     UNSENT = 3
 
 
-cdef inline uint32_t big(const unsigned char *at) noexcept nogil:
-    return (<uint32_t>at[0] << 24) | (<uint32_t>at[1] << 16) | (<uint32_t>at[2] << 8) | <uint32_t>at[3]
-
-
-cdef inline void put_big(unsigned char *at, uint32_t value) noexcept nogil:
-    at[0], at[1] = <unsigned char>(value >> 24), <unsigned char>(value >> 16)
-    at[2], at[3] = <unsigned char>(value >> 8), <unsigned char>value
-
-
 cdef inline unsigned char *put_element(unsigned char *at, uint32_t element, const unsigned char *value,
                                        uint32_t length) noexcept nogil:
     """One element of a command set; where the next begins."""
@@ -247,7 +239,7 @@ cdef Stop pdv(const unsigned char *data, int64_t end, int64_t most, int64_t *at,
             return MORE
         if data[at[0]] != 4:
             return ODD
-        size = big(data + at[0] + 2)
+        size = net32(data + at[0] + 2)
         if size < 6 or size > most:
             return ODD
         pdu_left[0] = size
@@ -256,7 +248,7 @@ cdef Stop pdv(const unsigned char *data, int64_t end, int64_t most, int64_t *at,
         return ODD
     if end - at[0] < 6:
         return MORE
-    size = big(data + at[0])
+    size = net32(data + at[0])
     if size < 2 or size > pdu_left[0] - 4:
         return ODD
     if context >= 0 and data[at[0] + 4] != context:
@@ -367,8 +359,8 @@ cdef int64_t respond(unsigned char *out, const Message *m) noexcept nogil:
     value[0], value[1], value[2], value[3] = <unsigned char>group, <unsigned char>(group >> 8), 0, 0
     put_element(out + 12, 0x0000, value, 4)
     out[0], out[1] = 4, 0
-    put_big(out + 2, <uint32_t>(size - 6))
-    put_big(out + 6, <uint32_t>(size - 10))
+    put_net32(out + 2, <uint32_t>(size - 6))
+    put_net32(out + 6, <uint32_t>(size - 10))
     out[10], out[11] = <unsigned char>m.context, 3
     return size
 
@@ -414,10 +406,10 @@ cdef int64_t put_meta(unsigned char *out, const Context *c, const unsigned char 
 
 cdef void put_name(char *out, const Record *r) noexcept nogil:
     cdef unsigned char id[16]
-    put_big(id, <uint32_t>(r.id[0] >> 32))
-    put_big(id + 4, <uint32_t>r.id[0])
-    put_big(id + 8, <uint32_t>(r.id[1] >> 32))
-    put_big(id + 12, <uint32_t>r.id[1])
+    put_net32(id, <uint32_t>(r.id[0] >> 32))
+    put_net32(id + 4, <uint32_t>r.id[0])
+    put_net32(id + 8, <uint32_t>(r.id[1] >> 32))
+    put_net32(id + 12, <uint32_t>r.id[1])
     put_hex(out, id, 16)
     memcpy(out + 32, b".dcm\0", 5)
 
