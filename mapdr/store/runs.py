@@ -82,10 +82,10 @@ class Lane:
         self._shared = shared
         self._source = source
         self._contexts = contexts
-        self._reading: Reading | None = None
-        self._taker: Taker | None = None
         self._hour = ""
         self._folder = -1
+        self._reading = spool.reading
+        self._taker = self._taker_for(self._reading)
 
     def take(self, channel: Channel) -> Run:
         """Take what comes whole and regular. What stands against a run the ordinary way will tell."""
@@ -108,19 +108,21 @@ class Lane:
         if self._folder >= 0:
             os.close(self._folder)
             self._folder = -1
-        self._end()
-
-    def _end(self) -> None:
         if self._taker is not None:
             self._taker.end()
             self._taker = None
 
     def _read_anew(self, reading: Reading) -> None:
-        self._end()
+        # The new one is there before the old one goes: the writer looks only while there is any.
+        before, self._taker = self._taker, self._taker_for(reading)
         self._reading = reading
+        if before is not None:
+            before.end()
+
+    def _taker_for(self, reading: Reading) -> Taker | None:
         tree = header_tree(reading.wanted)
         if len(tree) > MOST_TAGS:
-            return
+            return None
         passages = {
             number: Passage(
                 abstract.encode(),
@@ -131,7 +133,7 @@ class Lane:
             if is_regular(syntax)
         }
         origin = Origin(self._source, self._contexts, reading.revision)
-        self._taker = Taker(self._shared, passages, tree, self._spool.durability == "power-loss", origin)
+        return Taker(self._shared, passages, tree, self._spool.durability == "power-loss", origin)
 
     def _open_folder(self, id_: str) -> int:
         hour = hour_of(id_)

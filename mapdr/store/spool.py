@@ -122,8 +122,9 @@ class Spool:
         """A way in for many objects of one association without Python for each; None where there is none."""
         if not Taker.possible:
             return None
-        self.on_lane()
-        return Lane(self, self.runs, source, contexts)
+        lane = Lane(self, self.runs, source, contexts)
+        self.on_lane()  # when the lane is known: who hears it begins to look
+        return lane
 
     def block(self, count: int) -> int:
         """The first of `count` ids that follow each other, as a number."""

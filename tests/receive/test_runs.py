@@ -34,7 +34,7 @@ from mapdr.testing.wait import until
 from mapdr.wire import dimse, pdu
 from mapdr.wire.driver import Limits
 from receive.conversation import CONTEXTS, Came, converse, open_spool, session_over
-from store.world import CT, To, data_set, element
+from store.world import CT, SOURCE, To, data_set, element
 
 MR = "1.2.840.10008.5.1.4.1.1.4"
 RUNS = _fast.BACKENDS["C-STORE runs in"] == "cython" and os.name == "posix"
@@ -292,6 +292,19 @@ def test_what_was_answered_is_in_the_index_soon(receiver: DimseReceiver, store: 
         for uid, instance in rows(store).items():
             assert instance.path.read_bytes()[instance.data_offset :] == data_set(uid)
             assert (instance.study_instance_uid, instance.modality) == ("1.2.3", "CT")
+
+
+@needs_runs
+def test_who_hears_of_a_lane_finds_it_in_use(store: Store) -> None:
+    heard: list[bool] = []
+    store.spool.on_lane = lambda: heard.append(store.spool.runs.in_use)
+    lane = store.spool.lane(SOURCE, {3: (CT, peer.EXPLICIT)})
+    assert lane is not None
+    assert heard == [True], "the writer would go on sleeping"
+    store.use("rev2", To("pacs"), {"r0": {"steps": []}})
+    assert store.spool.runs.in_use
+    lane.close()
+    assert not store.spool.runs.in_use
 
 
 def test_a_silence_between_messages_ends_nothing(receiver: DimseReceiver, watch: Watch) -> None:
