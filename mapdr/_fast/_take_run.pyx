@@ -217,7 +217,7 @@ cdef inline unsigned char *put_short(unsigned char *at, uint32_t element, uint32
 cdef inline int stripped(const unsigned char *text, int64_t length) noexcept nogil:
     """The length of a UID without its padding; 0 if it is not one that is plain (PS3.5, section 9.1)."""
     cdef int64_t at
-    while length and (text[length - 1] == 0 or text[length - 1] == c" "):
+    while length > 0 and (text[length - 1] == 0 or text[length - 1] == c" "):
         length -= 1
     if length > UID:
         return 0
@@ -700,9 +700,9 @@ cdef class Taker:
             return NULL
         for number in range(count):
             if seen[number].offset >= 0:
-                if self.nested[number] or seen[number].length > KEPT:
+                if self.nested[number] or not 0 <= seen[number].held <= KEPT:
                     return NULL
-                kept += seen[number].length
+                kept += seen[number].held
         if kept > KEPT:
             return NULL
         record = <Record *>malloc(sizeof(Record) + count * sizeof(Seen) + <size_t>kept)
@@ -715,9 +715,9 @@ cdef class Taker:
         for number in range(count):
             wanted[number] = seen[number]
             if seen[number].offset >= 0:
-                memcpy(bytes_ + at, data + seen[number].value, seen[number].length)
+                memcpy(bytes_ + at, data + seen[number].value, <size_t>seen[number].held)
                 wanted[number].value = at
-                at += seen[number].length
+                at += seen[number].held
         record.uid = uid_length
         record.walked = walked
         record.next = NULL
@@ -735,7 +735,7 @@ cdef class Taker:
         for number in range(count):
             if wanted[number].offset >= 0:
                 vr = PyBytes_FromStringAndSize(<const char *>&wanted[number].a, 2) if wanted[number].a else b""
-                raw = PyBytes_FromStringAndSize(bytes_ + wanted[number].value, wanted[number].length)
+                raw = PyBytes_FromStringAndSize(bytes_ + wanted[number].value, wanted[number].held)
                 values[self.paths[number]] = [(vr, raw, False, None)]
         pixels = None
         if record.walked.pixels >= 0:
@@ -762,5 +762,5 @@ cdef class Taker:
 cdef inline bint same(const unsigned char *data, const Seen *element, const unsigned char *uid,
                       int length) noexcept nogil:
     """Whether an element is there and holds this UID."""
-    return element.offset >= 0 and stripped(data + element.value, element.length) == length \
+    return element.offset >= 0 and element.held >= 0 and stripped(data + element.value, element.held) == length \
         and not memcmp(data + element.value, uid, length)

@@ -26,6 +26,7 @@ from mapdr.kernel.watch import Watch
 from mapdr.receive.dimse import STAGE, DimseReceiver
 from mapdr.store import Selection, Store
 from mapdr.store import writer as writer_module
+from mapdr.store.headers import INDEX_TAGS
 from mapdr.store.runs import gather
 from mapdr.store.spool import MOST_WAITING
 from mapdr.testing import peer
@@ -221,6 +222,60 @@ def test_real_images_in_other_transfer_syntaxes(syntax: str) -> None:
             )
         ]
     )
+
+
+UNDEFINED = b"\xff\xff\xff\xff"
+NO_ITEMS = struct.pack("<HHL", 0xFFFE, 0xE0DD, 0)
+
+
+@pytest.mark.parametrize("tag", [0x00080016, 0x00080018])
+@pytest.mark.parametrize("context", [3, 5])
+def test_a_uid_of_undefined_length_is_no_uid(tag: int, context: int) -> None:
+    """Bytes that ended the router: it looked for the end of a UID of 4 GiB."""
+    head = struct.pack("<HH", tag >> 16, tag & 0xFFFF) + (b"UN\0\0" if context == 3 else b"")
+    came = both(
+        [
+            message(head + UNDEFINED + NO_ITEMS, context=context),
+            message(data_set("1.2.5"), "1.2.5", number=2),
+            pdu.RELEASE_RQ_BYTES,
+        ]
+    )
+    assert came.kept[-1][1] == "1.2.5"
+
+
+def hostile_lengths(left: int) -> list[int]:
+    """Lengths that a value of `left` bytes may be given by a peer that means harm, or is broken."""
+    return [0, 1, left, left + 1, left + 2, 0x7FFFFFFF, 0xFFFF, 0xFFFE, 0xFFFFFFFE, 0xFFFFFFFF]
+
+
+@st.composite
+def hostile_data_sets(draw: st.DrawFn, explicit: bool) -> bytes:
+    """Elements that a run looks at, some of which say a length that is not theirs."""
+    out = b""
+    for tag in sorted(draw(st.sets(st.sampled_from([0x00080000, 0x00080005, *LOOKED_AT]), max_size=8))):
+        value = VALUES.get(tag) or draw(st.sampled_from([b"", b"1.2.3 ", bytes(4), NO_ITEMS]))
+        right = st.just(len(value))
+        length = draw(st.one_of(right, right, right, st.sampled_from(hostile_lengths(len(value)))))
+        head = struct.pack("<HH", tag >> 16, tag & 0xFFFF)
+        if not explicit:
+            out += head + struct.pack("<L", length)
+        elif vr := draw(st.sampled_from([b"UI", b"LO", b""])):
+            out += head + vr + struct.pack("<H", length & 0xFFFF)
+        else:
+            out += head + draw(st.sampled_from([b"UN", b"SQ", b"OB"])) + b"\0\0" + struct.pack("<L", length)
+        out += value + (NO_ITEMS if draw(st.booleans()) else b"")
+    return out
+
+
+VALUES = {0x00080016: CT.encode() + b"\0", 0x00080018: b"1.2.3.4\0"}
+LOOKED_AT = (*VALUES, *(path[0] for path in INDEX_TAGS), 0x00100010, 0x00400275, 0x7FE00010, 0xFFFAFFFA)
+
+
+@given(st.data(), st.booleans())
+@settings(max_examples=150)
+def test_any_length_of_any_element_that_a_run_looks_at(data: st.DataObject, explicit: bool) -> None:
+    sets = data.draw(st.lists(hostile_data_sets(explicit), min_size=1, max_size=8))
+    both([b"".join(message(each, context=3 if explicit else 5) for each in sets) + pdu.RELEASE_RQ_BYTES])
 
 
 messages = st.one_of(
