@@ -23,6 +23,7 @@ COMMANDS = {
     "demo": "demo",
     "top": "top",
     "status": "status",
+    "find": "find",
     "studies": "listings",
     "deliveries": "listings",
     "retry": "queue",
