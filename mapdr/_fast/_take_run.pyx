@@ -20,7 +20,7 @@ from libc.stdlib cimport free, malloc
 from libc.string cimport memcmp, memcpy, memmove, memset
 
 from mapdr._fast import _take_run_py
-from mapdr._fast._take_run_py import Left, Run, Taken
+from mapdr._fast._take_run_py import Left, Run, Taken, Untold
 from mapdr._fast.scan_tables import Pixels, Walk
 
 include "heads.pxi"
@@ -44,6 +44,7 @@ cdef extern from *:
     static void mapdr_init(mapdr_mutex *mutex) {}
     static void mapdr_lock(mapdr_mutex *mutex) {}
     static void mapdr_unlock(mapdr_mutex *mutex) {}
+    static int mapdr_load(const int *at) { return *at; }
     static int64_t mapdr_now(int real) { return 0; }
     static void mapdr_nap(void) {}
     static int64_t mapdr_receive(int socket, unsigned char *to, int64_t room, int acknowledge) { return -1; }
@@ -67,6 +68,7 @@ cdef extern from *:
     static void mapdr_init(mapdr_mutex *mutex) { pthread_mutex_init(mutex, NULL); }
     static void mapdr_lock(mapdr_mutex *mutex) { pthread_mutex_lock(mutex); }
     static void mapdr_unlock(mapdr_mutex *mutex) { pthread_mutex_unlock(mutex); }
+    static int mapdr_load(const int *at) { return __atomic_load_n(at, __ATOMIC_ACQUIRE); }
     /* Microseconds: since the epoch, or of a clock that never goes back. */
     static int64_t mapdr_now(int real) {
         struct timespec now;
@@ -123,6 +125,7 @@ cdef extern from *:
     void mapdr_init(mapdr_mutex *mutex) noexcept nogil
     void mapdr_lock(mapdr_mutex *mutex) noexcept nogil
     void mapdr_unlock(mapdr_mutex *mutex) noexcept nogil
+    int mapdr_load(const int *at) noexcept nogil
     int64_t mapdr_now(int real) noexcept nogil
     void mapdr_nap() noexcept nogil
     int64_t mapdr_receive(int socket, unsigned char *to, int64_t room, int acknowledge) noexcept nogil
@@ -421,19 +424,22 @@ cdef class Shared:
     """As `_take_run_py.Shared`."""
 
     cdef readonly int limit
-    cdef readonly int turns
-    cdef public int backlog
+    cdef int turned
     cdef bint closed
-    cdef int taken
+    cdef int taken     # in the queue
+    cdef int reserved  # on their way into it
+    cdef int behind    # drained, or taken by others, and not yet written
     cdef Record *first
     cdef Record *last
     cdef set takers
+    cdef list ready
     cdef mapdr_mutex mutex
 
     def __cinit__(self, int limit):
         self.limit = limit
         self.closed = True
         self.takers = set()
+        self.ready = []
         mapdr_init(&self.mutex)
 
     def __dealloc__(self):
@@ -444,9 +450,26 @@ cdef class Shared:
             record = self.first
 
     @property
+    def turns(self):
+        """As `_take_run_py.Shared.turns`."""
+        return mapdr_load(&self.turned)
+
+    @property
+    def backlog(self):
+        """As `_take_run_py.Shared.backlog`."""
+        return mapdr_load(&self.behind)
+
+    @backlog.setter
+    def backlog(self, int count):
+        with nogil:
+            mapdr_lock(&self.mutex)
+            self.behind = count
+            mapdr_unlock(&self.mutex)
+
+    @property
     def waiting(self):
         """As `_take_run_py.Shared.waiting`."""
-        return self.taken
+        return mapdr_load(&self.taken)
 
     @property
     def in_use(self):
@@ -455,7 +478,10 @@ cdef class Shared:
 
     def turn(self):
         """As `_take_run_py.Shared.turn`."""
-        self.turns += 1
+        with nogil:
+            mapdr_lock(&self.mutex)
+            self.turned += 1
+            mapdr_unlock(&self.mutex)
 
     def open(self):
         """As `_take_run_py.Shared.open`."""
@@ -471,37 +497,91 @@ cdef class Shared:
             self.closed = closed
             mapdr_unlock(&self.mutex)
 
+    def admit(self):
+        """As `_take_run_py.Shared.admit`."""
+        cdef bint room
+        with nogil:
+            mapdr_lock(&self.mutex)
+            room = self.has_room()
+            self.behind += room
+            mapdr_unlock(&self.mutex)
+        return room
+
     def drain(self):
         """As `_take_run_py.Shared.drain`."""
-        cdef Record *record
+        cdef Record *record = self.detach()
         cdef Record *after
         cdef Taker taker
-        cdef list taken = []
+        try:
+            while record != NULL:
+                taker = <Taker>record.taker
+                self.ready.append((taker.owner, taker.told_or_why(record)))
+                taker.drained += 1
+                if taker.ended and taker.drained == taker.put_down:
+                    self.takers.discard(taker)
+                after = record.next
+                free(record)
+                record = after
+        finally:
+            self.attach(record)
+        ready, self.ready = self.ready, []
+        return ready
+
+    cdef Record *detach(self):
+        """Take the whole queue: from now on it counts as drained."""
+        cdef Record *record
         with nogil:
             mapdr_lock(&self.mutex)
             record = self.first
             self.first = self.last = NULL
+            self.behind += self.taken
             self.taken = 0
             mapdr_unlock(&self.mutex)
-        while record != NULL:
-            taker = <Taker>record.taker
-            taken.append((taker.owner, taker.told(record)))
-            taker.drained += 1
-            if taker.ended and taker.drained == taker.put_down:
-                self.takers.discard(taker)
-            after = record.next
-            free(record)
-            record = after
-        return taken
+        return record
 
-    cdef bint put(self, Record *record) noexcept nogil:
-        """Queue a record once the index is not too far behind; False if it takes no more."""
+    cdef void attach(self, Record *record) noexcept:
+        """Put what could not be drained back before what has come since."""
+        cdef Record *last = record
+        cdef int count = 1
+        if record == NULL:
+            return
+        while last.next != NULL:
+            last = last.next
+            count += 1
+        mapdr_lock(&self.mutex)
+        last.next = self.first
+        self.first = record
+        if self.last == NULL:
+            self.last = last
+        self.taken += count
+        self.behind -= count
+        mapdr_unlock(&self.mutex)
+
+    cdef inline bint has_room(self) noexcept nogil:
+        return self.taken + self.reserved + self.behind < self.limit
+
+    cdef bint reserve(self, int turn, int64_t until) noexcept nogil:
+        """Wait for a place in the queue; False if there is none by `until`, or the run has to end before."""
+        cdef bint over, room
         while True:
             mapdr_lock(&self.mutex)
-            if self.closed or self.taken + self.backlog < self.limit:
-                break
+            over = self.closed or self.turned != turn
+            room = not over and self.has_room()
+            self.reserved += room
             mapdr_unlock(&self.mutex)
+            if room or over or mapdr_now(0) > until:
+                return room
             mapdr_nap()
+
+    cdef void give_back(self) noexcept nogil:
+        """Nothing came to a place that was reserved."""
+        mapdr_lock(&self.mutex)
+        self.reserved -= 1
+        mapdr_unlock(&self.mutex)
+
+    cdef bint put(self, Record *record) noexcept nogil:
+        """Queue a record in the place that is reserved for it; False if the index takes no more."""
+        mapdr_lock(&self.mutex)
         if self.closed:
             mapdr_unlock(&self.mutex)
             return False
@@ -511,6 +591,7 @@ cdef class Shared:
             self.last.next = record
         self.last = record
         self.taken += 1
+        self.reserved -= 1
         mapdr_unlock(&self.mutex)
         return True
 
@@ -595,7 +676,7 @@ cdef class Taker:
         cdef Stop stop
         cdef End why = PAUSED
         with nogil:
-            while stored < count and self.shared.turns == turn:
+            while stored < count and mapdr_load(&self.shared.turned) == turn:
                 if stored and mapdr_now(0) > stop_at:
                     break
                 stop = MORE if at == end else examine(data, at, end, cap, most, &message)
@@ -619,9 +700,13 @@ cdef class Taker:
                 if not self.contexts[message.context].usable:
                     why = ORDINARY
                     break
+                if not self.shared.reserve(turn, stop_at):
+                    why = PAUSED if mapdr_load(&self.shared.turned) != turn else ORDINARY
+                    break
                 at = message.end
                 join(data, most, &message)
                 if not self.keep_one(data, &message, folder, high, low + stored):
+                    self.shared.give_back()
                     why = HANDED
                     break
                 stored += 1
@@ -722,6 +807,15 @@ cdef class Taker:
         record.walked = walked
         record.next = NULL
         return record
+
+    cdef object told_or_why(self, Record *record):
+        """A record as `Taken`, or as `Untold` where that fails: its image is safe and was answered."""
+        cdef char name[NAME + 1]
+        try:
+            return self.told(record)
+        except Exception as error:
+            put_name(name, record)
+            return Untold(name[:32].decode("ascii"), error)
 
     cdef object told(self, Record *record):
         """A record as `Taken`."""

@@ -2,7 +2,7 @@
 
     receivers ── submit ──▶ waiting ── linger (40 ms, or a full batch) ──▶ transaction ──▶ on_commit
                    │           │                                              │
-                   └ blocks ◀──┘ more than 2,000 wait                         └ fails: tried again, nothing
+                   └ blocks ◀──┘ 2,000 are not yet there                          └ fails: tried again, nothing
                                                                                 is lost: files are safe
 
 What runs took (`mapdr.store.runs`) waits in a queue of their own and is gathered here, before whatever comes
@@ -36,6 +36,8 @@ log = logging.getLogger("mapdr.store")
 
 LINGER_SECONDS = 0.04
 BATCH = 1000
+PATIENCE = 20.0
+"""Seconds: how long Success is delayed at most; then the peer is told to come again."""
 _RETRY_SECONDS = 1.0
 _KEPT_ROUTES = 8
 
@@ -101,13 +103,18 @@ class Writer:
                 log.warning("%d images are not yet indexed; the next start does it", self.waiting)
 
     def submit(self, arrival: Arrival) -> None:
-        """Hand over an object that is safe. Blocks while too many wait; Refused(0xA700) when stopped."""
+        """Hand over an object that is safe. Blocks while too many wait.
+
+        Raises Refused(0xA700) when stopped, and when the index has made no room within PATIENCE.
+        """
+        until = time.monotonic() + PATIENCE
         with self._state:
-            while self._open and len(self._waiting) + self._runs.waiting >= self._runs.limit:
-                self._state.wait()
+            while self._open and not self._runs.admit():
+                if not self._state.wait(max(0.0, until - time.monotonic())) and time.monotonic() >= until:
+                    raise Refused(OUT_OF_RESOURCES, "the index is too far behind")
             if not self._open:
                 raise Refused(OUT_OF_RESOURCES, "the node is stopping")
-            self._gather()
+            self._waiting += gather(self._runs)
             self._waiting.append(arrival)
             self._tell_backlog()
             if len(self._waiting) == 1 or len(self._waiting) >= BATCH:
@@ -123,6 +130,7 @@ class Writer:
             self._enter(batch)
             with self._state:
                 self._busy = 0
+                self._tell_backlog()
                 self._state.notify_all()
 
     def _next_batch(self) -> list[Arrival]:
@@ -153,11 +161,10 @@ class Writer:
     def _gather(self) -> int:
         """Take over what runs took; how many arrivals wait then."""
         self._waiting += gather(self._runs)
-        self._tell_backlog()
         return len(self._waiting)
 
     def _tell_backlog(self) -> None:
-        self._runs.backlog = len(self._waiting)
+        self._runs.backlog = len(self._waiting) + self._busy
 
     def _enter(self, batch: list[Arrival]) -> None:
         while batch:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import importlib
 import os
 import socket
 import struct
@@ -25,10 +26,11 @@ from mapdr.kernel.stage import Settings
 from mapdr.kernel.watch import Watch
 from mapdr.receive.dimse import STAGE, DimseReceiver
 from mapdr.store import Selection, Store
+from mapdr.store import spool as spool_module
 from mapdr.store import writer as writer_module
 from mapdr.store.headers import INDEX_TAGS
 from mapdr.store.runs import gather
-from mapdr.store.spool import MOST_WAITING
+from mapdr.store.spool import MOST_WAITING, Spool
 from mapdr.testing import peer
 from mapdr.testing.peer import Line
 from mapdr.testing.wait import until
@@ -455,6 +457,88 @@ def test_success_waits_while_the_index_is_far_behind(
             answered += 1
         thread.join()
     until(lambda: len(rows(store)) == images, 20)
+
+
+@needs_runs
+@pytest.mark.parametrize("end", ["interrupt", "the peer closes", "the peer stays"])
+def test_an_index_that_stands_still_holds_no_association_for_ever(
+    tmp_path: Path, watch: Watch, monkeypatch: pytest.MonkeyPatch, end: str
+) -> None:
+    monkeypatch.setattr(writer_module, "gather", lambda runs: [])
+    monkeypatch.setattr(writer_module, "PATIENCE", 0.5)
+    monkeypatch.setattr(spool_module, "MOST_WAITING", 3)
+    store = Store.open(tmp_path, "node", durability="process-crash")
+    store.use("rev1", To("pacs"), {"r0": {"steps": []}})
+    store.start()
+    ours, theirs = socket.socketpair()
+    session = session_over(theirs, store.spool, watch, Limits(linger=0))
+    thread = threading.Thread(target=session.run)
+    thread.start()
+    line = Line(ours)
+    line.send(peer.request() + b"".join(message(data_set(f"1.2.{n}"), f"1.2.{n}") for n in range(5)))
+    line.read_pdu()
+    assert [line.response().status for _ in range(3)] == [0, 0, 0]
+    if end == "interrupt":
+        session.interrupt()
+    elif end == "the peer closes":
+        line.close()
+    else:
+        assert [line.response().status for _ in range(2)] == [0xA700, 0xA700]
+        line.send(pdu.RELEASE_RQ_BYTES)
+    thread.join(5)
+    assert not thread.is_alive()
+    assert store.spool.runs.waiting == 3
+    assert len(list(tmp_path.rglob("*.dcm"))) == 3, "what was not answered Success is not kept"
+    line.close()
+    monkeypatch.undo()
+    store.close()
+
+
+def taken_in_runs(folder: Path, limit: int, images: int) -> Spool:
+    """A spool of which nobody drains the runs, after as many images as it takes."""
+    spool = open_spool(folder, lambda arrival: None)
+    spool.runs = _fast.Shared(limit)
+    spool.runs.open()
+    ours, theirs = socket.socketpair()
+    thread = threading.Thread(target=session_over(theirs, spool, Watch(), Limits(linger=0)).run)
+    thread.start()
+    line = Line(ours)
+    line.send(peer.request() + b"".join(message(data_set(f"1.2.{n}"), f"1.2.{n}") for n in range(images)))
+    line.send(pdu.RELEASE_RQ_BYTES)
+    line.closed()
+    thread.join(10)
+    return spool
+
+
+@needs_runs
+def test_what_was_drained_counts_until_it_is_written(tmp_path: Path) -> None:
+    runs = taken_in_runs(tmp_path, limit=5, images=8).runs
+    assert runs.waiting == 5
+    assert [runs.admit(), runs.backlog] == [False, 0]
+    assert len(runs.drain()) == 5
+    assert [runs.waiting, runs.backlog, runs.admit()] == [0, 5, False]
+    runs.backlog = 3
+    assert [runs.admit(), runs.admit(), runs.admit(), runs.backlog] == [True, True, False, 5]
+
+
+@needs_runs
+def test_an_image_that_cannot_be_told_of_takes_no_other_with_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    module = importlib.import_module("mapdr._fast._take_run")
+    taken = module.Taken
+    spool = taken_in_runs(tmp_path, limit=10, images=6)
+    files = sorted(path.stem for path in tmp_path.rglob("*.dcm"))
+
+    def told(id_: str, *facts: Any) -> Any:
+        if id_ == files[1]:
+            raise MemoryError
+        return taken(id_, *facts)
+
+    monkeypatch.setattr(module, "Taken", told)
+    assert [arrival.id for arrival in gather(spool.runs)] == [files[0], *files[2:]]
+    assert f"{files[1]}: set aside" in caplog.text
+    assert not spool.runs.in_use
 
 
 def test_a_store_that_takes_no_more_refuses(receiver: DimseReceiver, store: Store) -> None:
