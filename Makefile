@@ -7,6 +7,7 @@ PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11; 
 	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { echo $$p; break; }; done)
 VENV ?= .venv
 SECONDS ?= 600
+TARGETS := pdu command association scan runs elements meta frames
 BIN := $(VENV)/bin
 SOURCES := pyproject.toml setup.py $(wildcard mapdr/_fast/*.pyx mapdr/_fast/*.pxi mapdr/_fast/vendor/*.h)
 
@@ -27,7 +28,7 @@ kill: $(VENV)/.tested  ## The long kill test: 300 images, 20 kills
 	$(BIN)/python -m pytest -q -m long tests/e2e/test_kill.py $(ARGS)
 
 fuzz: $(VENV)/.tested  ## What reads a peer's bytes, SECONDS each; then every property test with many more examples
-	for target in pdu command association scan runs; do \
+	for target in $(TARGETS); do \
 		$(BIN)/python tests/fuzz/campaign.py $$target --seconds $(SECONDS) || exit 1; done
 	$(BIN)/python -m pytest -q -m hypothesis --hypothesis-profile=deep --timeout=3600 $(ARGS)
 
