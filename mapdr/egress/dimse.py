@@ -44,6 +44,8 @@ IMPLICIT_LITTLE_ENDIAN = "1.2.840.10008.1.2"
 LOOK_AFTER = 0.2
 """Seconds of rest after which a session looks whether the peer has ended it meanwhile."""
 
+NOT_ACCEPTED = "the receiver accepts no such presentation context"
+
 PROBED = 16
 """Storage contexts proposed beside Verification: some receivers reject an association without any."""
 
@@ -281,6 +283,8 @@ class DimseSession:
 
     def send(self, payload: Payload) -> Outcome:
         """C-STORE; raises OSError or EOFError when the payload's own file cannot be read."""
+        if not self.accepts(Need(payload.sop_class_uid, payload.transfer_syntax_uid)):
+            return Outcome(Verdict.SYNTAX_REFUSED, comment=NOT_ACCEPTED)
         with self._busy:
             try:
                 response = self._requestor.c_store(payload, pace=self._pace if self._bandwidth else None)
@@ -334,10 +338,9 @@ class RunningSession(DimseSession):
 
 
 def _trouble(error: MapdrError) -> Outcome:
-    """What an image becomes that got no answer."""
-    if isinstance(error, LocalProtocolError):
-        return Outcome(Verdict.SYNTAX_REFUSED, comment=str(error))
-    return Outcome(Verdict.RETRY, comment=str(error), peer_fault=True)
+    """What an image becomes that got no answer; our own breach of the protocol is not the peer's fault."""
+    ours = isinstance(error, LocalProtocolError)
+    return Outcome(Verdict.RETRY, comment=str(error), peer_fault=not ours)
 
 
 def propose(needs: Sequence[Need], fallbacks: Sequence[str]) -> tuple[tuple[str, tuple[str, ...]], ...]:
