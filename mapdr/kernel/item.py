@@ -108,6 +108,7 @@ class Payload:
     """A data set ready for an egress: its parts in order, their total length, and its identity.
 
     `note` says in fixed words why a step left the data set as it was, such as "not compressed: no-pixels".
+    `unmet` is one word for what the rule asked for and the receiver's transfer syntaxes did not allow.
     Raises Permanent(reason="uid") for a UID that is none: a receiver could not be asked to take it.
     """
 
@@ -118,6 +119,7 @@ class Payload:
     length: int
     treatment: Treatment = Treatment.RELAYED
     note: str = ""
+    unmet: str = ""
 
     def __post_init__(self) -> None:
         for uid, name in (
