@@ -35,7 +35,7 @@ from mapdr.kernel.tls import tls_faults
 from mapdr.wire import status
 from mapdr.wire.contexts import VERIFICATION, is_transfer_syntax
 from mapdr.wire.driver import Limits
-from mapdr.wire.link import Requestor, StoreResponse
+from mapdr.wire.link import LinkLost, Requestor, StoreResponse
 from mapdr.wire.pdu import MAX_CONTEXTS
 
 EXPLICIT_LITTLE_ENDIAN = "1.2.840.10008.1.2.1"
@@ -339,8 +339,12 @@ class RunningSession(DimseSession):
 
 def _trouble(error: MapdrError) -> Outcome:
     """What an image becomes that got no answer; our own breach of the protocol is not the peer's fault."""
-    ours = isinstance(error, LocalProtocolError)
-    return Outcome(Verdict.RETRY, comment=str(error), peer_fault=not ours)
+    return Outcome(
+        Verdict.RETRY,
+        comment=str(error),
+        peer_fault=not isinstance(error, LocalProtocolError),
+        begun=not (isinstance(error, LinkLost) and error.unasked),
+    )
 
 
 def propose(needs: Sequence[Need], fallbacks: Sequence[str]) -> tuple[tuple[str, tuple[str, ...]], ...]:

@@ -164,13 +164,19 @@ class Outcome:
     """What a receiver said of one payload.
 
     `status` is the receiver's own final status (DIMSE or HTTP), None if it never answered; `comment` is
-    its error comment or our reason; `peer_fault` says that the association, not the image, failed.
+    its error comment or our reason; `peer_fault` says that the association, or what the receiver has of room,
+    failed, and not the image. `begun` is false when nothing of the payload went out. `waits` says that the
+    receiver does not take it now, without a fault of anybody. `duplicate` says that the receiver has an
+    instance of this UID and took none.
     """
 
     verdict: Verdict
     status: int | None = None
     comment: str = ""
     peer_fault: bool = False
+    begun: bool = True
+    waits: bool = False
+    duplicate: bool = False
 
 
 class Sent(NamedTuple):
