@@ -210,6 +210,7 @@ class Channel(_pdata_py.Channel):
                 if final:
                     if pace is not None:
                         pace(used)
+                    self._spoke_early = self._unfinished and self.readable
                     self.send(view[:used])
                     self._unfinished = False
                     return
@@ -222,6 +223,7 @@ class Channel(_pdata_py.Channel):
         cdef int64_t used, at, end, offset = 0, size = 0, sent = 0, whole = length
         cdef int error = 0, number = context, socket = self._sock.fileno()
         cdef const char *name = NULL
+        self._spoke_early = False
         out = self._out
         if not out:
             out = self._out = bytearray(_pdata_py.BUFFER)

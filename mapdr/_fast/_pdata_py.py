@@ -99,6 +99,7 @@ class Channel:
         self._broken: OSError | None = None
         self._tls = isinstance(sock, ssl.SSLSocket)
         self._unfinished = False
+        self._spoke_early = False
         self._out = bytearray()
         self._quick_ack = _QUICK_ACK is not None and isinstance(sock, socket.socket)
         self._plain = os.name == "posix" and type(sock) is socket.socket
@@ -414,6 +415,7 @@ class Channel:
                 if not left:
                     if pace is not None:
                         pace(used)
+                    self._spoke_early = self._unfinished and self.readable
                     self.send(view[:used])
                     self._unfinished = False
                     return
@@ -424,6 +426,11 @@ class Channel:
     def unfinished(self) -> bool:
         """Whether a message was begun and could not be completed: only an abort can follow."""
         return self._unfinished
+
+    @property
+    def spoke_early(self) -> bool:
+        """Whether the peer had sent something before the last part of the last message went out."""
+        return self._spoke_early
 
     def send_last(self, data: bytes) -> None:
         """Try to send a farewell: one attempt, which a peer that has stopped reading cannot hold up."""

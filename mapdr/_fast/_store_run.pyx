@@ -9,7 +9,7 @@ import os
 from cpython.bytearray cimport PyByteArray_AS_STRING
 from cpython.bytes cimport PyBytes_AS_STRING
 from libc.stdint cimport int64_t, uint32_t
-from libc.string cimport memcpy
+from libc.string cimport memcmp, memcpy
 
 from mapdr._fast import _pdata_py, _store_run_py
 
@@ -22,6 +22,7 @@ cdef extern from *:
     #define MAPDR_NEVER { return -1; }
     static int64_t mapdr_send(int socket, const unsigned char *data, int64_t size) MAPDR_NEVER
     static int64_t mapdr_recv(int socket, unsigned char *to, int64_t size, int quick) MAPDR_NEVER
+    static int mapdr_spoke(int socket) MAPDR_NEVER
     static int mapdr_open(const char *path) MAPDR_NEVER
     static int mapdr_pread(int file, unsigned char *to, int64_t size, int64_t offset) MAPDR_NEVER
     static void mapdr_close(int file) {}
@@ -45,6 +46,11 @@ cdef extern from *:
         if (quick) setsockopt(socket, IPPROTO_TCP, TCP_QUICKACK, &one, sizeof one);
     #endif
         return recv(socket, to, (size_t)size, 0);
+    }
+    /* Whether the peer has sent anything, or has gone; never waits. */
+    static int mapdr_spoke(int socket) {
+        char byte;
+        return recv(socket, &byte, 1, MSG_PEEK | MSG_DONTWAIT) >= 0;
     }
     /* A descriptor; or the error's number, negative. */
     static int mapdr_open(const char *path) {
@@ -71,6 +77,7 @@ cdef extern from *:
     """
     int64_t mapdr_send(int socket, const unsigned char *data, int64_t size) noexcept nogil
     int64_t mapdr_recv(int socket, unsigned char *to, int64_t size, int quick) noexcept nogil
+    int mapdr_spoke(int socket) noexcept nogil
     int mapdr_open(const char *path) noexcept nogil
     int mapdr_pread(int file, unsigned char *to, int64_t size, int64_t offset) noexcept nogil
     void mapdr_close(int file) noexcept nogil
@@ -97,6 +104,10 @@ cdef struct Letter:
     int64_t length
     int64_t first
     int64_t end
+    const unsigned char *sop_class
+    int64_t class_length
+    const unsigned char *sop_instance
+    int64_t instance_length
     int status
     double seconds
 
@@ -116,6 +127,7 @@ cdef struct Run:
     int64_t left
     bint packed
     bint begun
+    bint early
     Piece *pieces
     int64_t piece
     int64_t done
@@ -174,7 +186,7 @@ cdef void begin(Run *run) noexcept nogil:
     memcpy(run.out, letter.head, <size_t>letter.head_length)
     run.used, run.sent = letter.head_length, 0
     run.left, run.piece, run.done = letter.length, letter.first, 0
-    run.packed = run.begun = False
+    run.packed = run.begun = run.early = False
 
 
 cdef int pack(Run *run) noexcept nogil:
@@ -208,6 +220,8 @@ cdef Stop send(Run *run) noexcept nogil:
         run.error = pack(run)
         if run.error:
             return UNREADABLE
+        if run.packed and run.begun and run.used > run.sent:
+            run.early = run.at < run.end or mapdr_spoke(run.socket)
         run.begun = True
         went = mapdr_send(run.socket, run.out + run.sent, run.used - run.sent)
         if went > 0:
@@ -219,7 +233,14 @@ cdef Stop send(Run *run) noexcept nogil:
             return OVER
 
 
-cdef int status_of(const unsigned char *data, int64_t left, int id) noexcept nogil:
+cdef bint names(const unsigned char *data, int64_t size, const unsigned char *uid, int64_t length) noexcept nogil:
+    """Whether a UID's value, padded or empty, is `uid` or nothing."""
+    while size and (data[size - 1] == 0 or data[size - 1] == 32):
+        size -= 1
+    return size == 0 or (size == length and memcmp(data, uid, <size_t>size) == 0)
+
+
+cdef int status_of(const unsigned char *data, int64_t left, Letter *letter) noexcept nogil:
     """The status in the command set of a regular answer, -1 for any other."""
     cdef int seen = 0, bit, value, status = -1
     cdef uint32_t length, element
@@ -235,18 +256,26 @@ cdef int status_of(const unsigned char *data, int64_t left, int id) noexcept nog
         bit = 1 if element == 0x0100 else 2 if element == 0x0120 else 4 if element == 0x0800 else 0
         if element == 0x0900:
             bit = 8
-        if bit:
+        if element == 0x0002 or element == 0x1000:
+            bit = 16 if element == 0x0002 else 32
+            if seen & bit:
+                return -1
+            seen |= bit
+            if not (names(data, length, letter.sop_class, letter.class_length) if bit == 16
+                    else names(data, length, letter.sop_instance, letter.instance_length)):
+                return -1
+        elif bit:
             if length != 2 or seen & bit:
                 return -1
             seen |= bit
             value = <int>data[0] | (<int>data[1] << 8)
             if bit == 8:
                 status = value
-            elif value != (0x8001 if bit == 1 else id if bit == 2 else 0x0101):
+            elif value != (0x8001 if bit == 1 else letter.id if bit == 2 else 0x0101):
                 return -1
         data += length
         left -= length
-    return status if seen == 15 and left == 0 else -1
+    return status if seen & 15 == 15 and left == 0 else -1
 
 
 cdef int64_t examine(const unsigned char *data, int64_t size, int64_t longest, Letter *letter) noexcept nogil:
@@ -263,7 +292,7 @@ cdef int64_t examine(const unsigned char *data, int64_t size, int64_t longest, L
         return 0
     if net32(data + 6) != length - 4 or data[10] != letter.context or data[11] & 3 != 3:
         return -1
-    letter.status = status_of(data + 12, <int64_t>length - 6, letter.id)
+    letter.status = status_of(data + 12, <int64_t>length - 6, letter)
     return -1 if letter.status < 0 else 6 + <int64_t>length
 
 
@@ -295,13 +324,13 @@ cdef Stop go(Run *run) noexcept nogil:
         if stop != OVER:
             return stop
         letter = &run.letters[run.answered]
-        if not take_answer(run):
+        if run.early or not take_answer(run):
             return UNANSWERED
         now = mapdr_now()
         letter.seconds = now - run.began
         run.began = now
         run.answered += 1
-        if run.answered == run.count or now >= run.until:
+        if run.answered == run.count or now >= run.until or run.at < run.end:
             return OVER
         if letter.status != 0 and not 0xB000 <= letter.status <= 0xBFFF:
             return OVER
@@ -323,12 +352,15 @@ cdef class _Letters:
         self.pieces = bytearray(sum([len(message.parts) for message in messages]) * sizeof(Piece))
         letter = <Letter *>PyByteArray_AS_STRING(self.letters)
         piece = <Piece *>PyByteArray_AS_STRING(self.pieces)
-        for context, id_, command, parts, length in messages:
+        for context, id_, command, parts, length, sop_class, sop_instance in messages:
             letter.context, letter.id, letter.length = context, id_, length
             head = self.keep(b"".join(_pdata_py._fragments(context, command, max_length)))
             if len(head) > _pdata_py.BUFFER or length < 0:
                 raise ValueError("a message's command set or length is none")
             letter.head, letter.head_length = <const unsigned char *>PyBytes_AS_STRING(head), len(head)
+            letter.sop_class = <const unsigned char *>PyBytes_AS_STRING(self.keep(sop_class))
+            letter.sop_instance = <const unsigned char *>PyBytes_AS_STRING(self.keep(sop_instance))
+            letter.class_length, letter.instance_length = len(sop_class), len(sop_instance)
             letter.first = number
             for part in parts:
                 if isinstance(part, bytes):
@@ -390,6 +422,7 @@ def store_run(channel, messages, max_length, seconds, answers):
         for number in range(run.answered):
             answers.append((letters[number].status, letters[number].seconds))
     channel._unfinished = stop == UNREADABLE and run.begun
+    channel._spoke_early = stop == UNANSWERED and run.early
     if stop == UNREADABLE:
         if run.error < 0:
             raise EOFError("a payload's file ended early")

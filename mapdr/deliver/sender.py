@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 from collections.abc import Callable
@@ -14,11 +15,13 @@ from mapdr.deliver.judge import Decision, judge
 from mapdr.deliver.lanes import Lanes, Slot
 from mapdr.deliver.settle import describe
 from mapdr.deliver.syntaxes import Syntaxes
-from mapdr.kernel.errors import Permanent
+from mapdr.kernel.errors import Permanent, Temporary
 from mapdr.kernel.item import Need, Outcome, Payload, Sent, Verdict
 from mapdr.kernel.retry import Retry
 from mapdr.kernel.stage import Egress, EgressSession, SendsRuns
 from mapdr.kernel.watch import Watch
+
+log = logging.getLogger("mapdr.deliver")
 
 IDLE = 5.0
 """Seconds without an image after which an association is released: some receivers see a study's end in it."""
@@ -92,18 +95,27 @@ class Sender:
     def _run(self) -> None:
         desk = self._desk
         while not desk.stopping.is_set():
-            slot = desk.lanes.take(self._session.covers if self._session else None, desk.idle)
-            if slot is None:
-                self._close()
-                continue
-            desk.taken()
+            slot = None
             try:
+                slot = desk.lanes.take(self._session.covers if self._session else None, desk.idle)
+                if slot is None:
+                    self._close()
+                    continue
+                desk.taken()
                 self._handle(slot)
-            except Exception as error:  # noqa: BLE001  a faulty egress; the image is tried again, then parked
-                self._close()
-                failed = Outcome(Verdict.RETRY, comment=describe(error))
-                self._conclude(slot, Sent(failed, time.time(), 0.0))
+            except Exception as error:  # noqa: BLE001  the last guard: nothing that an egress raises ends a sender
+                self._failed(slot, error)
         self._close()
+
+    def _failed(self, slot: Slot | None, error: Exception) -> None:
+        """Our own exception, or an egress's, is the image's and not the receiver's: again, then parked."""
+        self._close()
+        what = slot.delivery.instance.id if slot else "nothing"
+        log.error("%s: a sender failed with %s in hand: %s", self._desk.name, what, describe(error))
+        if slot is None:
+            self._desk.stopping.wait(LATER)
+            return
+        self._conclude(slot, Sent(Outcome(Verdict.RETRY, comment=describe(error)), time.time(), 0.0))
 
     def _handle(self, slot: Slot) -> None:
         desk = self._desk
@@ -116,7 +128,11 @@ class Sender:
         if session is None or not session.covers(slot.need):
             # It may take seconds until the receiver answers, and another sender may have a session free.
             desk.lanes.put_back(slot, awaited=True)
-            session = self._connect(slot.need)
+            try:
+                session = self._connect(slot.need)
+            except Exception as error:  # noqa: BLE001  not the receiver's fault: see `_connect`
+                self._failed(slot if desk.lanes.reclaim(slot) else None, error)
+                return
             if not desk.lanes.reclaim(slot):
                 if session is None:
                     self._rest()
@@ -148,10 +164,7 @@ class Sender:
         try:
             runs.send_run([slot.payload for slot in slots if slot.payload], RUN_SECONDS, sent)
         except Exception as error:  # noqa: BLE001  a faulty egress or file; the image is tried again, then parked
-            self._close()
-            if len(sent) < len(slots):
-                failed = Outcome(Verdict.RETRY, comment=describe(error))
-                self._conclude(slots.pop(len(sent)), Sent(failed, time.time(), 0.0))
+            self._failed(slots.pop(len(sent)) if len(sent) < len(slots) else None, error)
         self._used_at = time.monotonic()
         each = (time.perf_counter() - clock) / max(1, len(sent))
         self._most = max(1, min(RUN, self._most * 2, int(RUN_SECONDS / max(each, 1e-6))))
@@ -233,16 +246,18 @@ class Sender:
             watch.count(f"deliver.{name}.{'parked' if decision.state == 'parked' else 'retries'}")
 
     def _connect(self, need: Need) -> EgressSession | None:
-        """A new session for `need`; None when the receiver gives none."""
+        """A new session for `need`; None when the receiver gives none.
+
+        Raises what is not the receiver's fault: an exception of our own that `need` alone meets, too.
+        """
         self._close()
         desk = self._desk
-        needs = list(dict.fromkeys([need, *desk.lanes.needs(), *desk.syntaxes.recent()]))
         try:
-            session = desk.egress.connect(needs)
+            session = self._ask([need, *desk.lanes.needs(), *desk.syntaxes.recent()])
         except Permanent as error:
             self._refused(error.reason, str(error), slow=True)
             return None
-        except Exception as error:  # noqa: BLE001  Temporary, or a faulty egress: shown as the breaker's reason
+        except (Temporary, OSError) as error:
             self._refused("unreachable", describe(error), slow=False)
             return None
         with desk.lock:
@@ -253,6 +268,17 @@ class Sender:
         self._used_at = time.monotonic()
         self._limited = 0
         return session
+
+    def _ask(self, needs: list[Need]) -> EgressSession:
+        """Open a session for all `needs`, or for the first alone where that fails by a fault of our own."""
+        connect = self._desk.egress.connect
+        try:
+            return connect(list(dict.fromkeys(needs)))
+        except (Permanent, Temporary, OSError):
+            raise
+        except Exception as error:  # noqa: BLE001  raised again if it is of this need
+            log.error("%s: no session for all that waits: %s", self._desk.name, describe(error))
+            return connect(needs[:1])
 
     def _refused(self, reason: str, comment: str, *, slow: bool) -> None:
         desk = self._desk
@@ -286,7 +312,10 @@ class Sender:
             return
         with self._desk.lock:
             self._desk.open_sessions -= 1
-        session.close()
+        try:
+            session.close()
+        except Exception as error:  # noqa: BLE001  it is gone either way; what was sent has its answer
+            log.error("%s: a session could not be closed: %s", self._desk.name, describe(error))
 
 
 def _send(session: EgressSession, payload: Payload | None) -> Sent:

@@ -96,7 +96,10 @@ class Settler:
             with self._changed:
                 del self._waiting[: len(rows)]
                 self._changed.notify_all()
-            self._on_written(rows)
+            try:
+                self._on_written(rows)
+            except Exception as error:  # noqa: BLE001  they are written: whoever watches cannot stop the next
+                log.error("%s: results could not be told: %s", self._name, describe(error))
 
     def _next(self) -> list[Result]:
         """The rows of the next transaction; they stay in `_waiting` until they are safe. Empty at the end."""

@@ -31,7 +31,7 @@ from mapdr.deliver.prepare import Preparer
 from mapdr.deliver.sender import IDLE, Desk, Sender
 from mapdr.deliver.settle import Result, Return, Settler, describe
 from mapdr.deliver.syntaxes import Syntaxes
-from mapdr.kernel.errors import Temporary
+from mapdr.kernel.errors import Permanent, Temporary
 from mapdr.kernel.item import Need, Outcome, Payload, Verdict
 from mapdr.kernel.retry import Retries, Retry, Waits
 from mapdr.kernel.stage import Egress
@@ -268,8 +268,11 @@ class Deliverer:
     def _probe(self) -> None:
         try:
             outcome = self._egress.probe()
-        except Exception as error:  # noqa: BLE001  a faulty egress: shown as the breaker's reason
+        except (Permanent, Temporary, OSError) as error:
             outcome = Outcome(Verdict.RETRY, comment=describe(error), peer_fault=True)
+        except Exception as error:  # noqa: BLE001  not the receiver's fault: then images ask it
+            log.error("%s: the probe failed: %s", self.destination, describe(error))
+            outcome = Outcome(Verdict.RETRY, comment=describe(error))
         if outcome.verdict is Verdict.DELIVERED or not outcome.peer_fault:
             self._breaker.trial()
             return

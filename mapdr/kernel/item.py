@@ -11,6 +11,8 @@ from enum import StrEnum
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
+from mapdr.kernel.errors import Permanent
+
 TagPath = tuple[int, ...]
 """Tags from the top level down, e.g. `(0x00080060,)` or `(0x00400275, 0x00400009)`; any item matches."""
 
@@ -106,6 +108,8 @@ class Payload:
     """A data set ready for an egress: its parts in order, their total length, and its identity.
 
     `note` says in fixed words why a step left the data set as it was, such as "not compressed: no-pixels".
+    `unmet` is one word for what the rule asked for and the receiver's transfer syntaxes did not allow.
+    Raises Permanent(reason="uid") for a UID that is none: a receiver could not be asked to take it.
     """
 
     sop_class_uid: str
@@ -115,6 +119,16 @@ class Payload:
     length: int
     treatment: Treatment = Treatment.RELAYED
     note: str = ""
+    unmet: str = ""
+
+    def __post_init__(self) -> None:
+        for uid, name in (
+            (self.sop_class_uid, "SOP Class UID"),
+            (self.sop_instance_uid, "SOP Instance UID"),
+            (self.transfer_syntax_uid, "Transfer Syntax UID"),
+        ):
+            if not is_uid(uid):
+                raise Permanent(f"its {name} is none: 1 to 64 digits and dots", reason="uid")
 
     def chunks(self, size: int = 1 << 18) -> Iterator[bytes]:
         """The bytes in order, at most `size` at a time; the plain way to read a payload.
@@ -150,13 +164,19 @@ class Outcome:
     """What a receiver said of one payload.
 
     `status` is the receiver's own final status (DIMSE or HTTP), None if it never answered; `comment` is
-    its error comment or our reason; `peer_fault` says that the association, not the image, failed.
+    its error comment or our reason; `peer_fault` says that the association, or what the receiver has of room,
+    failed, and not the image. `begun` is false when nothing of the payload went out. `waits` says that the
+    receiver does not take it now, without a fault of anybody. `duplicate` says that the receiver has an
+    instance of this UID and took none.
     """
 
     verdict: Verdict
     status: int | None = None
     comment: str = ""
     peer_fault: bool = False
+    begun: bool = True
+    waits: bool = False
+    duplicate: bool = False
 
 
 class Sent(NamedTuple):
@@ -192,6 +212,11 @@ class Routing:
     def unrouted(self) -> bool:
         """Whether no rule took the image (design, decision 15)."""
         return not (self.rules or self.deliveries)
+
+
+def is_uid(text: str) -> bool:
+    """Whether `text` can be a UID (PS3.5, section 9.1), components with leading zeros tolerated."""
+    return 0 < len(text) <= 64 and not text.strip("0123456789.")
 
 
 def total_length(parts: Sequence[Part]) -> int:

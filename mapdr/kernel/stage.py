@@ -182,6 +182,18 @@ class Transform(Protocol):
         """The changed payload. Raises Permanent (with a reason) or Temporary."""
 
 
+@runtime_checkable
+class Encodes(Transform, Protocol):
+    """A transform that chooses a transfer syntax, and can do its work for a receiver that refuses it."""
+
+    def apply_for(self, payload: Payload, instance: Instance, memory: Memory, syntax: str) -> Payload:
+        """All that `apply` does but for the choice: the receiver takes `syntax` alone (a UID).
+
+        What comes in another syntax is brought into that one afterwards, or parked. `Payload.unmet` says what
+        the rule wanted and did not get. Raises as `apply`.
+        """
+
+
 class EgressSession(Protocol):
     """An open way to a receiver: an association, an HTTP client, a folder."""
 

@@ -11,7 +11,7 @@ from mapdr.dicom.scan import is_deflated
 from mapdr.kernel.errors import Permanent
 from mapdr.kernel.item import FileSlice, Instance, Payload
 from mapdr.kernel.registry import Registry
-from mapdr.kernel.stage import Memory, Settings, Transform
+from mapdr.kernel.stage import Encodes, Memory, Settings, Transform
 from mapdr.transform.codecs.jpeg2000 import LOSSLESS_UID
 from mapdr.transform.reencode import to_syntax
 from mapdr.transform.transcode import CompressConfig, Transcoder
@@ -48,8 +48,10 @@ class Chain:
     def prepare(self, instance: Instance, memory: Memory, syntax_override: str = "") -> Payload:
         """The payload that the recipe makes of a spooled instance.
 
-        With `syntax_override` (a transfer syntax UID) it comes in that syntax: steps that choose one
-        themselves are left out. Raises what the steps raise, and Permanent(reason="syntax").
+        With `syntax_override` (a transfer syntax UID) it comes in that syntax. Every step does its work all
+        the same (design, decision 21): one that chooses a transfer syntax and can do so for another is told
+        which, and what any other has made is brought into it. Raises what the steps raise, and
+        Permanent(reason="syntax") for what cannot be had.
         """
         span = FileSlice(instance.path, instance.data_offset, instance.size)
         payload = Payload(
@@ -60,8 +62,11 @@ class Chain:
             length=instance.size,
         )
         for name, step in self._steps:
-            if not (syntax_override and getattr(step, "sets_syntax", False)):
-                payload = step.apply(payload, instance, _StepMemory(memory, name))
+            notes = _StepMemory(memory, name)
+            if syntax_override and isinstance(step, Encodes):
+                payload = step.apply_for(payload, instance, notes, syntax_override)
+            else:
+                payload = step.apply(payload, instance, notes)
         if syntax_override and payload.transfer_syntax_uid != syntax_override:
             payload = self._convert(payload, instance, memory, syntax_override)
         return payload

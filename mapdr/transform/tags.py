@@ -23,7 +23,7 @@ from mapdr.dicom.path import parse_edit_path, parse_path
 from mapdr.dicom.plan import EditPlan, Planned
 from mapdr.dicom.scan import deflate, is_deflated, layout
 from mapdr.dicom.template import Template
-from mapdr.kernel.item import FileSlice, Instance, Part, Payload, Treatment, total_length
+from mapdr.kernel.item import FileSlice, Instance, Part, Payload, Treatment, is_uid, total_length
 from mapdr.kernel.stage import Factory, Memory, Settings, StageConfig
 from mapdr.transform.dataset import inflated
 from mapdr.transform.view import PartsView, beginning
@@ -172,12 +172,17 @@ def _changed(payload: Payload, edited: Edited, parts: tuple[Part, ...]) -> Paylo
         return payload
     return replace(
         payload,
-        sop_class_uid=edited.sop_class_uid or payload.sop_class_uid,
-        sop_instance_uid=edited.sop_instance_uid or payload.sop_instance_uid,
+        # A data set without UIDs goes by those of its association (decision record 3).
+        sop_class_uid=_uid(edited.sop_class_uid, payload.sop_class_uid),
+        sop_instance_uid=_uid(edited.sop_instance_uid, payload.sop_instance_uid),
         parts=parts,
         length=total_length(parts),
         treatment=Treatment.EDITED,
     )
+
+
+def _uid(found: str, known: str) -> str:
+    return found if is_uid(found) else known
 
 
 def build(settings: Settings, config: Sequence[TagEdit], next: None) -> TagEditor:

@@ -67,8 +67,6 @@ class CompressConfig(StageConfig):
 class Transcoder:
     """The transform; `apply` may run in many threads at once."""
 
-    sets_syntax = True
-
     def __init__(self, settings: Settings, config: CompressConfig) -> None:
         self._settings = settings
         self._config = config
@@ -95,9 +93,22 @@ class Transcoder:
             memory.keep(facts)
         return result
 
-    def _compress(
-        self, data: DataSet, instance: Instance, known: Mapping[str, Any]
-    ) -> tuple[Payload, dict[str, Any]]:
+    def apply_for(self, payload: Payload, instance: Instance, memory: Memory, syntax: str) -> Payload:
+        """See `mapdr.kernel.stage.Encodes`: only the encoding gives way: the step does nothing else."""
+        if syntax == self._codec.lossy_uid:
+            return self.apply(payload, instance, memory)
+        try:
+            with DataSet(payload) as data:
+                _, decision, _ = self._examine(data, {})
+        except LeaveAsIs as left:
+            return self._leave(payload, left.reason)
+        if syntax == self._codec.lossless_uid and decision.course is Course.LOSSLESS:
+            return payload
+        self._settings.watch.count("compress.refused")
+        return replace(payload, unmet="compression-refused")
+
+    def _examine(self, data: DataSet, known: Mapping[str, Any]) -> tuple[Image, Decision, bytes]:
+        """The image, what is to be done with it, and what stands behind its pixels. Raises LeaveAsIs."""
         payload = data.payload
         syntax = payload.transfer_syntax_uid
         if data.pixel is None:
@@ -114,6 +125,15 @@ class Transcoder:
         decision = self._decide(image, payload, known)
         if decision.course is Course.ORIGINAL:
             raise LeaveAsIs(decision.reason)
+        return image, decision, tail
+
+    def _compress(
+        self, data: DataSet, instance: Instance, known: Mapping[str, Any]
+    ) -> tuple[Payload, dict[str, Any]]:
+        payload = data.payload
+        syntax = payload.transfer_syntax_uid
+        image, decision, tail = self._examine(data, known)
+        assert data.pixel is not None
         native = syntax in NATIVE
         frames: Frames
         if native:
@@ -126,8 +146,8 @@ class Transcoder:
             frames,
             self._pool,
             self._guard,
-            Padding.of(attributes, image),
-            transform_colour=transform_colour,
+            Padding.of(image.attributes, image),
+            transform_colour=self._config.color == "ybr",
         )
         encoded, facts = self._encode(encoder, decision, instance, known, frames)
         if encoded.size >= source_bytes:

@@ -11,6 +11,7 @@ from functools import lru_cache
 
 from pydicom.uid import UID
 
+from mapdr.kernel.item import is_uid
 from mapdr.wire.pdu import Context, ContextResult
 
 VERIFICATION = "1.2.840.10008.1.1"
@@ -22,12 +23,6 @@ ABSTRACT_SYNTAX_NOT_SUPPORTED = 3
 TRANSFER_SYNTAXES_NOT_SUPPORTED = 4
 
 _NOT_OBJECTS = ("Storage Commitment", "Stored Print Storage", "Media Storage Directory")
-_UID_CHARACTERS = frozenset("0123456789.")
-
-
-def is_uid(text: str) -> bool:
-    """Whether `text` can be a UID (PS3.5, section 9.1), components with leading zeros tolerated."""
-    return 0 < len(text) <= 64 and _UID_CHARACTERS.issuperset(text)
 
 
 @lru_cache(maxsize=2048)

@@ -484,3 +484,60 @@ def test_one_image_opens_one_session() -> None:
     with delivering(ledger, egress):
         assert settled(ledger) == {"delivered": 1}
     assert len(egress.connects) == 1
+
+
+def test_an_exception_of_our_own_while_connecting_is_held_against_its_image_alone() -> None:
+    ledger, egress = FakeLedger(), FakeEgress(sessions=2)
+    connect = egress.connect
+
+    def strict(needs):  # type: ignore[no-untyped-def]
+        if any(need.sop_class_uid == MR for need in needs):
+            raise ValueError("DOE^JOHN")
+        return connect(needs)
+
+    egress.connect = strict  # type: ignore[method-assign]
+    ledger.add(20)
+    ledger.add(1, sop_class=MR)
+    ledger.add(20)
+    with delivering(ledger, egress) as deliverer:
+        assert settled(ledger) == {"delivered": 40, "parked": 1}
+        assert deliverer.view().state is State.CLOSED
+        assert deliverer.view().failures == 0
+    assert (ledger.rows[21].reason, ledger.rows[21].comment) == ("failed", "ValueError")
+
+
+def test_a_probe_that_fails_by_our_fault_keeps_no_image_waiting() -> None:
+    ledger, egress = FakeLedger(), FakeEgress()
+    away = iter([True])
+
+    def refuse() -> None:
+        if next(away, False):
+            raise Temporary("connection refused")
+
+    def echo() -> Outcome:
+        raise ValueError("a bug")
+
+    egress.refuse, egress.echo = refuse, echo
+    ledger.add(5)
+    with delivering(ledger, egress):
+        assert settled(ledger) == {"delivered": 5}
+
+
+def test_a_session_that_raises_in_every_method_ends_no_sender() -> None:
+    ledger, egress = FakeLedger(), FakeEgress(sessions=1)
+    broken = iter(range(3))
+
+    class Faulty(FakeSession):
+        def covers(self, need):  # type: ignore[no-untyped-def]
+            if next(broken, None) is not None:
+                raise KeyError("a bug")
+            return super().covers(need)
+
+        def close(self) -> None:
+            super().close()
+            raise KeyError("a bug")
+
+    egress.connect = lambda needs: Faulty(egress, needs)  # type: ignore[method-assign, assignment, return-value]
+    ledger.add(20)
+    with delivering(ledger, egress):
+        assert settled(ledger)["delivered"] >= 19

@@ -7,16 +7,21 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from pydicom.dataset import Dataset
 
 from mapdr.kernel.errors import Permanent, Unavailable
-from mapdr.kernel.item import FileSlice, Instance, Treatment
+from mapdr.kernel.item import FileSlice, Instance, Payload, Treatment
 from mapdr.kernel.registry import Registry
+from mapdr.kernel.stage import Memory
 from mapdr.transform.chain import Chain, build_chain
+from mapdr.transform.reencode import to_syntax
 
 from .helpers import EXPLICIT, Notebook, image, payload_of, picture, read, settings
 
+IMPLICIT = "1.2.840.10008.1.2"
 LOSSLESS, LOSSY = "1.2.840.10008.1.2.4.90", "1.2.840.10008.1.2.4.91"
 TAGS = {"type": "tags", "config": [{"set": "StationName", "to": "ER1"}]}
+LOSSLESS_STEP = {"type": "compress", "config": {"to": "jpeg2000-lossless"}}
 COMPRESS = {"type": "compress", "config": {"to": "jpeg2000", "ratio": 10}}
 
 
@@ -68,6 +73,67 @@ def test_a_syntax_that_the_receiver_insists_on_replaces_the_recipes(spooled: Ins
     assert lossless.sop_instance_uid == spooled.sop_instance_uid
     same = steps.prepare(spooled, Notebook(), EXPLICIT)
     assert same.treatment is Treatment.EDITED
+
+
+class Mask:
+    """A foreign step that blackens pixels and also chooses a transfer syntax, as it may say of itself."""
+
+    sets_syntax = True
+
+    def apply(self, payload: Payload, instance: Instance, memory: Memory) -> Payload:
+        data = Dataset(read(payload))
+        data.PixelData = bytes(len(data.PixelData))
+        masked, _ = payload_of(data)
+        compress = build_chain({"steps": [LOSSLESS_STEP]}, Registry(), settings())._steps[0][1]
+        return compress.apply(masked, instance, memory)
+
+
+class ToldMask(Mask):
+    """The same, which can do without its choice."""
+
+    def apply_for(self, payload: Payload, instance: Instance, memory: Memory, syntax: str) -> Payload:
+        return to_syntax(self.apply(payload, instance, memory), EXPLICIT)
+
+
+@pytest.mark.usefixtures("decoders")
+@pytest.mark.parametrize("step", [Mask(), ToldMask()])
+@pytest.mark.parametrize("syntax", ["", EXPLICIT, IMPLICIT, LOSSLESS])
+def test_no_step_is_skipped_whatever_syntax_the_receiver_takes(
+    spooled: Instance, step: Mask, syntax: str
+) -> None:
+    masked = Chain([("mask", step)], settings()).prepare(spooled, Notebook(), syntax)
+    assert masked.transfer_syntax_uid == (syntax or LOSSLESS)
+    assert not np.any(read(to_syntax(masked, EXPLICIT)).pixel_array)
+
+
+def test_a_step_whose_result_the_receiver_cannot_get_parks_the_image(spooled: Instance) -> None:
+    with pytest.raises(Permanent) as caught:
+        Chain([("mask", Mask())], settings()).prepare(spooled, Notebook(), "1.2.840.10008.1.2.4.50")
+    assert caught.value.reason == "syntax"
+
+
+def test_a_compression_that_the_receiver_refuses_is_told(spooled: Instance) -> None:
+    steps = chain(COMPRESS)
+    assert steps.prepare(spooled, Notebook()).unmet == ""
+    for syntax in (EXPLICIT, IMPLICIT, LOSSLESS):
+        payload = steps.prepare(spooled, Notebook(), syntax)
+        assert payload.transfer_syntax_uid == syntax
+        assert payload.unmet == "compression-refused"
+    lossless = chain(LOSSLESS_STEP)
+    assert lossless.prepare(spooled, Notebook(), LOSSLESS).unmet == ""
+    assert lossless.prepare(spooled, Notebook(), IMPLICIT).unmet == "compression-refused"
+
+
+def test_what_would_not_have_been_compressed_lacks_nothing(spooled: Instance, tmp_path: Path) -> None:
+    data = image(picture(8, 8, 0, 100))
+    del data.PixelData
+    payload, instance = payload_of(data)
+    path = tmp_path / "report.dcm"
+    path.write_bytes(b"".join(payload.chunks()))
+    instance = replace(instance, path=path, size=payload.length)
+    made = chain(COMPRESS).prepare(instance, Notebook(), IMPLICIT)
+    assert (made.transfer_syntax_uid, made.unmet) == (IMPLICIT, "")
+    assert made.note == "not compressed: no-pixels"
 
 
 def test_a_syntax_that_cannot_be_had_is_permanent(spooled: Instance, tmp_path: Path) -> None:
