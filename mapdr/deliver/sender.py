@@ -15,6 +15,7 @@ from mapdr.deliver.lanes import Lanes, Slot
 from mapdr.deliver.settle import describe
 from mapdr.deliver.syntaxes import Syntaxes
 from mapdr.kernel.errors import Permanent
+from mapdr.kernel.guard import GuardedThread
 from mapdr.kernel.item import Need, Outcome, Payload, Sent, Verdict
 from mapdr.kernel.retry import Retry
 from mapdr.kernel.stage import Egress, EgressSession, SendsRuns
@@ -72,7 +73,12 @@ class Sender:
         self._most = 1
         self._used_at = 0.0
         self._limited = 0
-        self._thread = threading.Thread(target=self._run, name=f"send-{desk.name}-{number}", daemon=True)
+        self._thread = GuardedThread(
+            self._run,
+            f"send-{desk.name}-{number}",
+            goes_on=lambda: not desk.stopping.is_set(),
+            watch=desk.watch,
+        )
 
     def start(self) -> None:
         """Begin to take images."""
@@ -100,10 +106,17 @@ class Sender:
             try:
                 self._handle(slot)
             except Exception as error:  # noqa: BLE001  a faulty egress; the image is tried again, then parked
-                self._close()
-                failed = Outcome(Verdict.RETRY, comment=describe(error))
-                self._conclude(slot, Sent(failed, time.time(), 0.0))
+                self._failed(slot, error)
         self._close()
+
+    def _failed(self, slot: Slot, error: Exception) -> None:
+        """Whatever happens here, the image does not stay in hand."""
+        try:
+            self._close()
+            failed = Outcome(Verdict.RETRY, comment=describe(error))
+            self._conclude(slot, Sent(failed, time.time(), 0.0))
+        finally:
+            self._desk.hands.give_back([slot.delivery])  # does nothing if it was concluded
 
     def _handle(self, slot: Slot) -> None:
         desk = self._desk
@@ -158,9 +171,12 @@ class Sender:
         for slot in reversed(slots[len(sent) :]):
             desk.lanes.put_back(slot)
         fine = sum(one.outcome.verdict is Verdict.DELIVERED for one in sent)
-        self._delivered(slots[:fine], sent[:fine])
-        for slot, one in zip(slots[fine:], sent[fine:], strict=False):
-            self._account(session, slot, one, stale and not fine)
+        try:
+            self._delivered(slots[:fine], sent[:fine])
+            for slot, one in zip(slots[fine:], sent[fine:], strict=False):
+                self._account(session, slot, one, stale and not fine)
+        finally:
+            desk.hands.give_back(slot.delivery for slot in slots[: len(sent)])  # nothing, if all went well
 
     def _delivered(self, slots: list[Slot], sent: list[Sent]) -> None:
         """The receiver has these images: what `_account` does, for all of them at once."""
