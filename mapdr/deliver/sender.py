@@ -16,6 +16,7 @@ from mapdr.deliver.lanes import Lanes, Slot
 from mapdr.deliver.settle import describe
 from mapdr.deliver.syntaxes import Syntaxes
 from mapdr.kernel.errors import Permanent, Temporary
+from mapdr.kernel.guard import GuardedThread
 from mapdr.kernel.item import Need, Outcome, Payload, Sent, Verdict
 from mapdr.kernel.retry import Retry
 from mapdr.kernel.stage import Egress, EgressSession, SendsRuns
@@ -75,7 +76,12 @@ class Sender:
         self._most = 1
         self._used_at = 0.0
         self._limited = 0
-        self._thread = threading.Thread(target=self._run, name=f"send-{desk.name}-{number}", daemon=True)
+        self._thread = GuardedThread(
+            self._run,
+            f"send-{desk.name}-{number}",
+            goes_on=lambda: not desk.stopping.is_set(),
+            watch=desk.watch,
+        )
 
     def start(self) -> None:
         """Begin to take images."""
@@ -109,13 +115,18 @@ class Sender:
 
     def _failed(self, slot: Slot | None, error: Exception) -> None:
         """Our own exception, or an egress's, is the image's and not the receiver's: again, then parked."""
-        self._close()
         what = slot.delivery.instance.id if slot else "nothing"
         log.error("%s: a sender failed with %s in hand: %s", self._desk.name, what, describe(error))
-        if slot is None:
-            self._desk.stopping.wait(LATER)
-            return
-        self._conclude(slot, Sent(Outcome(Verdict.RETRY, comment=describe(error)), time.time(), 0.0))
+        try:
+            self._close()
+            if slot is not None:
+                failed = Outcome(Verdict.RETRY, comment=describe(error))
+                self._conclude(slot, Sent(failed, time.time(), 0.0))
+        finally:
+            if slot is None:
+                self._desk.stopping.wait(LATER)
+            else:
+                self._desk.hands.give_back([slot.delivery])  # does nothing if it was concluded
 
     def _handle(self, slot: Slot) -> None:
         desk = self._desk
@@ -171,9 +182,12 @@ class Sender:
         for slot in reversed(slots[len(sent) :]):
             desk.lanes.put_back(slot)
         fine = sum(one.outcome.verdict is Verdict.DELIVERED for one in sent)
-        self._delivered(slots[:fine], sent[:fine])
-        for slot, one in zip(slots[fine:], sent[fine:], strict=False):
-            self._account(session, slot, one, stale and not fine)
+        try:
+            self._delivered(slots[:fine], sent[:fine])
+            for slot, one in zip(slots[fine:], sent[fine:], strict=False):
+                self._account(session, slot, one, stale and not fine)
+        finally:
+            desk.hands.give_back(slot.delivery for slot in slots[: len(sent)])  # nothing, if all went well
 
     def _delivered(self, slots: list[Slot], sent: list[Sent]) -> None:
         """The receiver has these images: what `_account` does, for all of them at once."""

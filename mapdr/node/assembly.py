@@ -142,6 +142,7 @@ class Node:
             "state": self.state,
             "counters": self.watch.counters(),
             "revision": self._loaded.revision,
+            "store": {} if self._store is None else self._store.health(),
             "receivers": {
                 name: {"port": getattr(one, "port", None), "associations": getattr(one, "associations", None)}
                 for name, one in self.receivers.items()

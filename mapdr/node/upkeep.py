@@ -15,6 +15,7 @@ from typing import Any, Protocol
 
 from mapdr.config.problem import Problem
 from mapdr.kernel.errors import MapdrError
+from mapdr.kernel.guard import GuardedThread, Trouble
 from mapdr.kernel.plan import Plan
 from mapdr.kernel.watch import Watch
 from mapdr.store import Store
@@ -56,10 +57,13 @@ class Upkeep:
         self._thread: threading.Thread | None = None
         self._due = {self._beat: 0.0, self._purge: 0.0}
         self._every = {self._beat: BEAT, self._purge: PURGE}
+        self._troubles: dict[Any, Trouble] = {}
 
     def start(self) -> None:
         """Begin the rounds."""
-        self._thread = threading.Thread(target=self._rounds, name="upkeep", daemon=True)
+        self._thread = GuardedThread(
+            self._rounds, "upkeep", goes_on=lambda: not self._ended.is_set(), watch=self._node.watch
+        )
         self._thread.start()
 
     def stop(self, deadline: float) -> None:
@@ -78,11 +82,13 @@ class Upkeep:
                     self._due[work] = time.monotonic() + self._every[work]
 
     def _try(self, work: Any) -> None:
+        trouble = self._troubles.setdefault(work, Trouble(log))
         try:
             work()
+            trouble.over()
         except Exception as error:  # noqa: BLE001  shown and counted; the next round tries again
             self._node.watch.count("upkeep.errors")
-            log.error("upkeep: %s failed (%s)", work.__name__.strip("_"), type(error).__name__)
+            trouble.tell(f"upkeep: {work.__name__.strip('_')} failed ({type(error).__name__})")
 
     def _beat(self) -> None:
         self._node.store.commands.beat(self._node.counters())

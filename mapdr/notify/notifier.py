@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from typing import Protocol
 
+from mapdr.kernel.guard import GuardedThread, Trouble
 from mapdr.kernel.watch import Watch
 from mapdr.notify.events import event_name, messages
 from mapdr.notify.webhook import HookConfig, HookSender, Messages
@@ -66,7 +67,9 @@ class Notifier:
         except BaseException:
             self.stop(time.monotonic())
             raise
-        self._thread = threading.Thread(target=self._run, name="notify", daemon=True)
+        self._thread = GuardedThread(
+            self._run, "notify", goes_on=lambda: not self._stopping.is_set(), watch=self._watch
+        )
         self._thread.start()
 
     def stop(self, deadline: float) -> None:
@@ -78,11 +81,13 @@ class Notifier:
             sender.stop(deadline)
 
     def _run(self) -> None:
+        trouble = Trouble(log)
         while not self._stopping.wait(self._tick):
             try:
                 self._look()
+                trouble.over()
             except Exception as error:  # noqa: BLE001  the index is locked or away: shown, and tried again
-                log.error("the studies cannot be looked at (%s); trying again", type(error).__name__)
+                trouble.tell(f"the studies cannot be looked at ({type(error).__name__}); trying again")
 
     def _look(self) -> None:
         told = self._studies.due_events(

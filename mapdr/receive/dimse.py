@@ -12,6 +12,7 @@ from collections.abc import Iterator, Sequence
 
 from mapdr.kernel.errors import ConfigurationError
 from mapdr.kernel.finding import Finding
+from mapdr.kernel.guard import GuardedThread, Trouble
 from mapdr.kernel.plan import own_host
 from mapdr.kernel.stage import Factory, Intake, Settings
 from mapdr.kernel.tls import tls_faults
@@ -67,8 +68,12 @@ class DimseReceiver:
                 ) from None
         self._listener = _listen(self._config.host, self._config.port)
         self._stopping.clear()
-        self._thread = threading.Thread(
-            target=self._accept, args=(self._listener,), name=f"{self._settings.name}-listener", daemon=True
+        listener = self._listener
+        self._thread = GuardedThread(
+            lambda: self._accept(listener),
+            f"{self._settings.name}-listener",
+            goes_on=lambda: not self._stopping.is_set(),
+            watch=self._settings.watch,
         )
         self._thread.start()
 
@@ -93,13 +98,14 @@ class DimseReceiver:
                 thread.join(1.0)
 
     def _accept(self, listener: socket.socket) -> None:
+        trouble = Trouble(log)
         while not self._stopping.is_set():
             try:
                 sock, address = listener.accept()
             except TimeoutError:
                 continue
             except OSError as error:
-                log.error("%s: cannot accept a connection: %s", self._settings.name, error.strerror)
+                trouble.tell(f"{self._settings.name}: cannot accept a connection: {error.strerror}")
                 self._stopping.wait(1.0)
                 continue
             self._admit(sock, address[0])
@@ -127,8 +133,11 @@ class DimseReceiver:
             watch=self._settings.watch,
             overloaded=everywhere >= limit or here >= self._config.max_associations_per_peer,
         )
-        thread = threading.Thread(
-            target=self._run, args=(session,), name=f"{self._settings.name}-{self._serial}", daemon=True
+        thread = GuardedThread(
+            lambda: self._run(session),
+            f"{self._settings.name}-{self._serial}",
+            goes_on=lambda: False,  # an association that failed has ended
+            watch=self._settings.watch,
         )
         with self._lock:
             self._sessions[session] = thread

@@ -99,7 +99,9 @@ class Store:
             node=node,
             repeats=repeats,
         )
-        self.writer = Writer(self.enrolment, self.spool.discard, self.spool.runs)
+        self.writer = Writer(
+            self.enrolment, self.spool.discard, self.spool.runs, told=self._refuse, ready=database.look
+        )
         self.spool.on_lane = self.writer.look
         self._claim = Claim(self.spool.folder / "claim", node)
         self.retention = Retention(database, self.spool)
@@ -179,6 +181,18 @@ class Store:
         """Stop, and give the database back. Safe twice."""
         self.stop(time.monotonic() + 10)
         self.database.close()
+
+    def health(self) -> dict[str, Any]:
+        """For the sign of life: `refusing` says why nothing is taken (empty: all is well), `set_aside` how
+        many images are safe that the index does not take, `waiting` how many are safe and not yet in it."""
+        return {
+            "refusing": self.writer.failing,
+            "set_aside": self.writer.set_aside,
+            "waiting": self.writer.waiting,
+        }
+
+    def _refuse(self, reason: str) -> None:
+        self.spool.refusing = reason
 
     def _submit(self, arrival: Arrival) -> None:
         self.writer.submit(arrival)

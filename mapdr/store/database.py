@@ -7,6 +7,7 @@ never fails half-way because another process was faster.
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -23,6 +24,7 @@ from mapdr.kernel.errors import ConfigurationError
 from mapdr.kernel.private import touch_private
 from mapdr.store import schema
 from mapdr.store.durable import Durability
+from mapdr.store.trouble import IndexTrouble
 
 BUSY_SECONDS = 30
 _WRITER_CACHE_KIB = 48 * 1024
@@ -50,9 +52,12 @@ class Prepared:
 class Database:
     """The index's connections. `write()` and `read()` give a connection within a transaction."""
 
-    def __init__(self, url: str, durability: Durability) -> None:
+    def __init__(self, url: str, durability: Durability, *, path: Path | None = None) -> None:
+        """`path`: the file that `url` names, if it is one."""
         self._lock = threading.Lock()
         self._closed = False
+        self._path = path
+        self._file: os.stat_result | None = None
         if url.startswith("sqlite"):
             self._writer = _sqlite(url, durability, writer=True)
             self._reader = _sqlite(url, durability, writer=False)
@@ -68,13 +73,16 @@ class Database:
 
         Raises ConfigurationError when it is of a newer or unknown schema.
         """
-        url = f"sqlite:///{folder / 'index.db'}" if database == "sqlite" else database
+        path = None
         if database == "sqlite":
+            path = folder / "index.db"
             # Its log and shared memory get the mode of the file itself.
-            touch_private(folder / "index.db")
-        opened = cls(url, durability)
+            touch_private(path)
+        opened = cls(f"sqlite:///{path}" if path else database, durability, path=path)
         try:
             opened._create()
+            if path:
+                opened._file = path.stat()
         except BaseException:
             opened.close()
             raise
@@ -91,6 +99,18 @@ class Database:
         """A read transaction: one moment's state throughout."""
         with self._reader.begin() as connection:
             yield connection
+
+    def look(self) -> None:
+        """Raise IndexTrouble when the file of the index is not the one that was opened: what would be written
+        now is read by nobody, and gone with the last connection."""
+        if self._path is None or self._file is None:
+            return
+        try:
+            there = os.path.samestat(os.stat(self._path), self._file)
+        except OSError:
+            there = False
+        if not there:
+            raise IndexTrouble(f"{self._path.name} was removed or replaced: put it back, or restart the node")
 
     def insertion(self, table: Table, columns: Sequence[str]) -> str:
         """The text of an INSERT with positional parameters, for many rows through `exec_driver_sql`."""

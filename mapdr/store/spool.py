@@ -74,7 +74,8 @@ class Spool:
     """One node's folder of images; implements `mapdr.kernel.stage.Intake`.
 
     `submit` is given each object that is safe. `min_free` bytes stay free on the disk: below that, objects
-    are refused with 0xA700 before they begin.
+    are refused with 0xA700 before they begin, and so they are while `refusing` says why the index cannot be
+    written.
     """
 
     def __init__(
@@ -93,6 +94,7 @@ class Spool:
         self.durability = durability
         self.min_free = min_free
         self.reading = Reading()
+        self.refusing = ""
         self.submit = submit
         self.folder = data / "spool" / node
         self.runs = Shared(MOST_WAITING)
@@ -177,7 +179,12 @@ class Spool:
                 (self.folder / hour).rmdir()
 
     def check_room(self) -> None:
-        """Raise Refused(0xA700) when less than `min_free` bytes are free (measured twice a second)."""
+        """Raise Refused(0xA700) when the index takes nothing, or less than `min_free` bytes are free.
+
+        Free space is measured twice a second.
+        """
+        if self.refusing:
+            raise Refused(OUT_OF_RESOURCES, f"the index cannot be written: {self.refusing}")
         if not self.min_free:
             return
         now = time.monotonic()
