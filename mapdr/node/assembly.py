@@ -10,6 +10,7 @@ those that run finish their message, destinations finish their image, leased wor
 from __future__ import annotations
 
 import logging
+import os
 import socket
 import threading
 import time
@@ -26,6 +27,7 @@ from mapdr.deliver.chains import chains
 from mapdr.deliver.prepare import Preparer
 from mapdr.deliver.worker import Deliverer
 from mapdr.kernel.errors import ConfigurationError
+from mapdr.kernel.output import in_words
 from mapdr.kernel.plan import Plan, Planned, make_plan
 from mapdr.kernel.private import make_private
 from mapdr.kernel.registry import Registry
@@ -37,6 +39,8 @@ from mapdr.node.upkeep import Upkeep
 from mapdr.notify.events import wanted_tags
 from mapdr.notify.notifier import Notifier
 from mapdr.store import Store
+from mapdr.store.claim import Claim, running_file
+from mapdr.store.commands import Heartbeat
 from mapdr.store.recover import Recovered, Rules
 
 log = logging.getLogger("mapdr.node")
@@ -78,6 +82,8 @@ class Node:
         self._run: Run | None = None
         self._store: Store | None = None
         self._pool: ThreadPoolExecutor | None = None
+        self._running: Claim | None = None
+        self._started_at = time.time()
         self.state = "stopped"
 
     @property
@@ -97,6 +103,10 @@ class Node:
             self.stop(time.monotonic())
             raise
         self.state = "running"
+        # The first sign of life before the claim: who sees the claim finds the node in its index.
+        self._beat()
+        self._running = Claim(running_file(self.store.data, node.name), node.name)
+        self._running.share(0.0)
         self.watch.emit("node.started")
 
     def stop(self, deadline: float) -> None:
@@ -115,9 +125,12 @@ class Node:
             self._pool = None
         self.state = "stopped"
         if self._store is not None:
-            self._store.commands.beat(self.counters())
+            self._beat()
             self._store.close()
             self._store = None
+        if self._running is not None:
+            self._running.release()
+            self._running = None
 
     def reload(self, path: Path) -> tuple[Problem, ...]:
         """Apply a changed configuration without dropping what did not change; its problems, if it has any.
@@ -136,6 +149,10 @@ class Node:
         self.watch.emit("node.reloaded")
         return ()
 
+    def sign(self) -> Heartbeat:
+        """The sign of life as it is now, for who is in this process."""
+        return Heartbeat(self.plan.node.name, time.time(), self._started_at, os.getpid(), self.counters())
+
     def counters(self) -> dict[str, Any]:
         """What the heartbeat tells: state, counters, receivers, destinations, the last events."""
         return {
@@ -151,6 +168,13 @@ class Node:
                 {"at": event.at, "kind": event.kind, **event.facts} for event in self.watch.recent()[-50:]
             ],
         }
+
+    def _beat(self) -> None:
+        """Write a sign of life. That it cannot be written neither starts nor ends a node."""
+        try:
+            self.store.commands.beat(self.counters())
+        except Exception as error:  # noqa: BLE001  the index is locked, full or damaged: said, and that is all
+            log.error("the sign of life cannot be written: %s", in_words(error))
 
     def wake(self, destinations: frozenset[str]) -> None:
         """There is new work for `destinations`."""
