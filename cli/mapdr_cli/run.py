@@ -128,13 +128,13 @@ def _start(node: Node) -> None:
 
 def _reload_when_asked(node: Node, config: Path) -> None:
     """Let SIGHUP, where there is one, read the configuration again, beside what runs."""
+    path = config.absolute()
 
     def reload() -> None:
-        problems = node.reload(config)
-        for problem in problems:
-            log.error("%s", problem)
-        if problems:
-            log.error("the configuration was refused, the old one stays")
+        try:
+            node.reload(path)
+        except Exception as error:  # noqa: BLE001  said: whoever sent the signal looks at the log
+            log.error("the configuration was not read again: %s", in_words(error))
 
     if hasattr(signal, "SIGHUP"):
         signal.signal(signal.SIGHUP, lambda *_: threading.Thread(target=reload, name="reload").start())
