@@ -7,6 +7,7 @@ another are checked by `kernel.plan`, whose findings `Loaded.locate` gives their
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -52,7 +53,8 @@ class Loaded:
 def read(path: Path, registry: Registry | None = None) -> Loaded:
     """The configuration in the file `path`; relative paths in it start from its folder.
 
-    Problems name the file as `path` does.
+    Problems name the file as `path` does; paths in the configuration come out absolute, so that they stay
+    what they are by whichever way the file is named.
     """
     name = str(path)
     try:
@@ -66,7 +68,7 @@ def read(path: Path, registry: Registry | None = None) -> Loaded:
         return Loaded(
             name, "", None, (Problem(name, line, "", "is not UTF-8 text", "save the file as UTF-8"),)
         )
-    return read_text(text, registry, file=name, base=path.parent)
+    return read_text(text, registry, file=name, base=Path(os.path.abspath(path)).parent)
 
 
 def read_text(

@@ -143,7 +143,7 @@ class Settler:
         except LocalProtocolError:
             if len(rows) == 1:
                 # Its row is gone: there is nothing left to be told about.
-                log.exception("%s: delivery %d cannot be settled", self._name, rows[0].delivery_id)
+                log.error("%s: delivery %d cannot be settled", self._name, rows[0].delivery_id)
                 return
             for row in rows:
                 self._settle([row])

@@ -148,11 +148,18 @@ class Deliverer:
         self._leased_at = 0.0
         self._feeder: threading.Thread | None = None
         self._senders: list[Sender] = []
+        self._acquired = False
         self._stopped = False
+
+    def acquire(self, ending: Sequence[object] = ()) -> None:
+        """Start the egress, which takes what it needs, and deliver nothing yet. Raises what it raises."""
+        if not self._acquired:
+            self._egress.start()
+            self._acquired = True
 
     def start(self) -> None:
         """Begin to deliver. Raises what the egress raises when it cannot start."""
-        self._egress.start()
+        self.acquire()
         self._settler.start()
         self._senders = [Sender(self._desk, number) for number in range(self._egress.sessions)]
         for sender in self._senders:

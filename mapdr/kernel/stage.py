@@ -77,6 +77,18 @@ class Stage(Protocol):
         """End by `deadline` (time.monotonic()): finish what runs, then abort it. Safe twice."""
 
 
+@runtime_checkable
+class Acquires(Protocol):
+    """An optional ability of stages: to take what they need before they work, as a reload wants it."""
+
+    def acquire(self, ending: Sequence[object] = ()) -> None:
+        """Take what `start` would (ports, files, secrets) without working yet; `stop` gives it back.
+
+        `ending` are stages that end when this one starts: what they hold may be shared or taken over. Raises
+        as `start`, and has changed nothing then.
+        """
+
+
 class Incoming(Protocol):
     """One object on its way into the store: write*, then commit or abort."""
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Protocol
 
 from mapdr.kernel.guard import GuardedThread, Trouble
@@ -58,6 +58,11 @@ class Notifier:
         }
         self._stopping = threading.Event()
         self._thread: threading.Thread | None = None
+
+    def acquire(self, ending: Sequence[object] = ()) -> None:
+        """Read the hooks' secrets. Raises ConfigurationError when one cannot be read."""
+        for sender in self._senders.values():
+            sender.acquire()
 
     def start(self) -> None:
         """Begin. Raises ConfigurationError when a secret cannot be read."""

@@ -131,8 +131,10 @@ class HookSender:
         self._thread: threading.Thread | None = None
         self._client: httpx.Client | None = None
 
-    def start(self) -> None:
-        """Begin to send. Raises ConfigurationError when a secret cannot be read."""
+    def acquire(self) -> None:
+        """Read the secrets. Raises ConfigurationError when one cannot be read."""
+        if self._client is not None:
+            return
         # httpx logs every URL at INFO, and a URL may hold a token.
         for name in ("httpx", "httpcore"):
             logging.getLogger(name).setLevel(logging.WARNING)
@@ -141,6 +143,10 @@ class HookSender:
         self._client = httpx.Client(
             timeout=self._config.timeout, verify=ssl.create_default_context(), follow_redirects=False
         )
+
+    def start(self) -> None:
+        """Begin to send. Raises as `acquire`."""
+        self.acquire()
         self._thread = GuardedThread(
             self._run, f"webhook-{self._name}", goes_on=lambda: not self._stopping, watch=self._watch
         )

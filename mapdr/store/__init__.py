@@ -16,7 +16,7 @@ from mapdr.kernel.private import make_private
 from mapdr.store.claim import Claim
 from mapdr.store.commands import Commands
 from mapdr.store.counts import Counts
-from mapdr.store.database import Database
+from mapdr.store.database import BUSY_SECONDS, Database
 from mapdr.store.durable import Durability, make_folder, sync_folder, write_file
 from mapdr.store.enrol import Enrolment, Repeats
 from mapdr.store.headers import INDEX_TAGS, STUDY_TAGS, Reading
@@ -116,6 +116,7 @@ class Store:
         durability: Durability = "power-loss",
         min_free: int = 0,
         repeats: Repeats = "forward",
+        busy: float = BUSY_SECONDS,
     ) -> Store:
         """Open a node's store, making what is missing. Raises ConfigurationError, OSError.
 
@@ -126,8 +127,12 @@ class Store:
         make_private(data)
         if durability == "power-loss":
             sync_folder(data.parent)
-        opened = Database.open(database, data, durability)
-        return cls(data, node, opened, durability=durability, min_free=min_free, repeats=repeats)
+        opened = Database.open(database, data, durability, busy)
+        try:
+            return cls(data, node, opened, durability=durability, min_free=min_free, repeats=repeats)
+        except BaseException:
+            opened.close()
+            raise
 
     def use(
         self,

@@ -16,7 +16,7 @@ from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Connection, Engine, Table, case, create_engine, event, insert, select
+from sqlalchemy import Connection, Engine, Table, case, create_engine, event, insert, inspect, select
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.pool import QueuePool, StaticPool
 
@@ -52,15 +52,17 @@ class Prepared:
 class Database:
     """The index's connections. `write()` and `read()` give a connection within a transaction."""
 
-    def __init__(self, url: str, durability: Durability, *, path: Path | None = None) -> None:
-        """`path`: the file that `url` names, if it is one."""
+    def __init__(
+        self, url: str, durability: Durability, busy: float = BUSY_SECONDS, *, path: Path | None = None
+    ) -> None:
+        """`busy`: seconds that SQLite waits for a lock; `path`: the file that `url` names, if it is one."""
         self._lock = threading.Lock()
         self._closed = False
         self._path = path
         self._file: os.stat_result | None = None
         if url.startswith("sqlite"):
-            self._writer = _sqlite(url, durability, writer=True)
-            self._reader = _sqlite(url, durability, writer=False)
+            self._writer = _sqlite(url, durability, busy, writer=True)
+            self._reader = _sqlite(url, durability, busy, writer=False)
         elif url.startswith("postgresql"):
             self._writer = self._reader = _postgresql(url, durability)
         else:
@@ -68,19 +70,24 @@ class Database:
         self._dialect = self._writer.dialect
 
     @classmethod
-    def open(cls, database: str, folder: Path, durability: Durability) -> Database:
+    def open(
+        cls, database: str, folder: Path, durability: Durability, busy: float = BUSY_SECONDS
+    ) -> Database:
         """Open `database` ("sqlite": a file in `folder`; else a URL) and create what it lacks.
 
-        Raises ConfigurationError when it is of a newer or unknown schema.
+        `busy`: seconds for which SQLite waits while another process holds a lock. Raises
+        ConfigurationError when it is of a newer or unknown schema.
         """
         path = None
         if database == "sqlite":
             path = folder / "index.db"
             # Its log and shared memory get the mode of the file itself.
             touch_private(path)
-        opened = cls(f"sqlite:///{path}" if path else database, durability, path=path)
+        opened = cls(f"sqlite:///{path}" if path else database, durability, busy, path=path)
         try:
-            opened._create()
+            # Who only looks needs no write lock, which another program may hold for long.
+            if not opened._is_made():
+                opened._create()
             if path:
                 opened._file = path.stat()
         except BaseException:
@@ -159,6 +166,18 @@ class Database:
                 self._writer.dispose()
                 self._reader.dispose()
 
+    def _is_made(self) -> bool:
+        """Whether the index is whole. Raises ConfigurationError when it is of another schema."""
+        with self.read() as connection:
+            if not schema.metadata.tables.keys() <= set(inspect(connection).get_table_names()):
+                return False
+            query = select(schema.fact.c.value).where(schema.fact.c.name == "schema")
+            found = connection.execute(query).scalar()
+        if found is None:
+            return False
+        _must_be_ours(found)
+        return True
+
     def _create(self) -> None:
         with self.write() as connection:
             schema.metadata.create_all(connection)
@@ -166,18 +185,23 @@ class Database:
             found = connection.execute(query).scalar()
             if found is None:
                 connection.execute(insert(schema.fact).values(name="schema", value=str(schema.VERSION)))
-            elif found != str(schema.VERSION):
-                raise ConfigurationError(
-                    f"the index has schema {found}, this MAPDR writes schema {schema.VERSION}: "
-                    "use the MAPDR that wrote it, or give a new data folder"
-                )
+            else:
+                _must_be_ours(found)
 
 
-def _sqlite(url: str, durability: Durability, *, writer: bool) -> Engine:
+def _must_be_ours(version: str) -> None:
+    if version != str(schema.VERSION):
+        raise ConfigurationError(
+            f"the index has schema {version}, this MAPDR writes schema {schema.VERSION}: "
+            "use the MAPDR that wrote it, or give a new data folder"
+        )
+
+
+def _sqlite(url: str, durability: Durability, busy: float, *, writer: bool) -> Engine:
     engine = create_engine(
         url,
         poolclass=StaticPool if writer else QueuePool,
-        connect_args={"timeout": BUSY_SECONDS, "check_same_thread": False},
+        connect_args={"timeout": busy, "check_same_thread": False},
         **({} if writer else {"pool_size": 4, "max_overflow": 12}),
     )
 
