@@ -16,6 +16,7 @@ from typing import Protocol
 from mapdr._fast import Channel, Shared, Taker
 from mapdr._fast._take_run_py import MOST, MOST_TAGS, Passage, Run, Taken, Untold
 from mapdr._fast.scan_tables import EXPLICIT
+from mapdr.dicom import gate
 from mapdr.dicom.scan import ScannedHeader, encoding_flags, header_tree, is_regular
 from mapdr.kernel.errors import Refused
 from mapdr.kernel.item import Arrival, Source
@@ -145,6 +146,7 @@ class Lane:
             number: Passage(
                 abstract.encode(),
                 bool(encoding_flags(syntax) & EXPLICIT),
+                gate.has_study(abstract),
                 *filemeta.frame(self._source, abstract, syntax, reading.revision),
             )
             for number, (abstract, syntax) in self._contexts.items()

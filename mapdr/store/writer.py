@@ -2,8 +2,8 @@
 
     receivers ── submit ──▶ waiting ── linger (40 ms, or a full batch) ──▶ transaction ──▶ on_commit
                    │           │                                              │
-                   └ blocks ◀──┘ 2,000 are not yet there                      └ fails: tried again,
-                                                                                nothing is lost
+                   └ blocks ◀──┘ 2,000 are not yet there                      └ fails: tried again, nothing
+                                                                                is lost: files are safe
 
 What runs took (`mapdr.store.runs`) waits in a queue of their own and is gathered here, before whatever comes
 after it; as long as any association has a lane the writer looks every 40 ms.
