@@ -38,6 +38,27 @@ cdef extern from *:
         XXH128_canonicalFromHash(&canonical, XXH3_128bits(data, size));
         memcpy(out, canonical.digest, 16);
     }
+    #ifdef MAPDR_SANITIZED
+    #define MAPDR_FENCES 1
+    #include <stdlib.h>
+    /* `size` bytes as a heap buffer of that size, in place of `old`: a sanitizer sees the first access beyond it,
+       which it does not within the map that a connection receives into. */
+    static unsigned char *mapdr_fenced(unsigned char *old, const unsigned char *data, int64_t size) {
+        unsigned char *fenced = malloc((size_t)size);
+        if (fenced == NULL) abort();
+        memcpy(fenced, data, (size_t)size);
+        free(old);
+        return fenced;
+    }
+    static void mapdr_unfence(unsigned char *fenced, unsigned char *data, int64_t size) {
+        if (size) memcpy(data, fenced, (size_t)size);
+        free(fenced);
+    }
+    #else
+    #define MAPDR_FENCES 0
+    #define mapdr_fenced(old, data, size) ((unsigned char *)(data))
+    #define mapdr_unfence(fenced, data, size) ((void)0)
+    #endif
     #ifdef _WIN32
     #define MAPDR_RUNS 0
     typedef int mapdr_mutex;
@@ -120,6 +141,9 @@ cdef extern from *:
     #endif
     """
     const bint MAPDR_RUNS
+    const bint MAPDR_FENCES
+    unsigned char *mapdr_fenced(unsigned char *old, const unsigned char *data, int64_t size) noexcept nogil
+    void mapdr_unfence(unsigned char *fenced, unsigned char *data, int64_t size) noexcept nogil
     ctypedef struct mapdr_mutex:
         pass
     void mapdr_init(mapdr_mutex *mutex) noexcept nogil
@@ -135,6 +159,9 @@ cdef extern from *:
     int mapdr_keep(int folder, const char *name, const unsigned char *meta, int64_t meta_size,
                    const unsigned char *data, int64_t size, int durable) noexcept nogil
 
+
+SANITIZED = bool(MAPDR_FENCES)
+"""Whether this is the build of `make sanitize`, whose inbox is a heap buffer as long as what has come."""
 
 DEF UID = 64                # bytes of the longest UID (PS3.5, section 9.1)
 DEF NAME = 36               # <id>.dcm
@@ -669,7 +696,8 @@ cdef class Taker:
         if not channel.between_messages:
             return Run()
         cdef unsigned char[::1] buffer = channel._buffer
-        cdef unsigned char *data = &buffer[0]
+        cdef unsigned char *inbox = &buffer[0]
+        cdef unsigned char *data = mapdr_fenced(NULL, inbox, channel._end)
         cdef int64_t cap = buffer.shape[0], at = channel._at, end = channel._end, most = channel._max_receive
         cdef int64_t size = 0, got = 0, response = 0, sent = 0
         cdef int64_t stop_at = mapdr_now(0) + <int64_t>(_take_run_py.SECONDS * 1000000)
@@ -692,14 +720,15 @@ cdef class Taker:
                         why = PAUSED if at == end else ORDINARY
                         break
                     if at:
-                        memmove(data, data + at, <size_t>(end - at))
+                        memmove(inbox, inbox + at, <size_t>(end - at))
                         end -= at
                         at = 0
-                    got = mapdr_receive(socket, data + end, cap - end, end) if end < cap else 0
+                    got = mapdr_receive(socket, inbox + end, cap - end, end) if end < cap else 0
                     if got <= 0:
                         why = ORDINARY
                         break
                     end += got
+                    data = mapdr_fenced(data, inbox, end)
                     continue
                 if not self.contexts[message.context].usable:
                     why = ORDINARY
@@ -720,6 +749,7 @@ cdef class Taker:
                 if sent != response:
                     why = UNSENT
                     break
+        mapdr_unfence(data, inbox, end if why == HANDED else 0)  # what is left has been joined there
         if got < -1:
             channel.broke(OSError(-1 - got, os.strerror(-1 - got)))
         if why != UNSENT:
@@ -743,12 +773,15 @@ cdef class Taker:
         cdef Context *context = &self.contexts[m.context]
         cdef int uid = stripped(m.uid, m.uid_length)
         cdef Record *record
+        cdef unsigned char *fenced
         cdef char name[NAME + 1]
         if not uid or stripped(m.sop_class, m.class_length) != context.uid_length:
             return False
         if memcmp(m.sop_class, context.uid, context.uid_length):
             return False
-        record = self.scan(data + m.data, m.size, context.explicit, m.uid, uid, context)
+        fenced = mapdr_fenced(NULL, data + m.data, m.size)
+        record = self.scan(fenced, m.size, context.explicit, m.uid, uid, context)
+        mapdr_unfence(fenced, NULL, 0)
         if record == NULL:
             return False
         record.id[0], record.id[1] = high, low
