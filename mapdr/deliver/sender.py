@@ -11,13 +11,13 @@ from dataclasses import dataclass, field
 from mapdr.deliver.backoff import Backoff
 from mapdr.deliver.breaker import Breaker, State
 from mapdr.deliver.hands import Hands
-from mapdr.deliver.judge import Decision, judge
+from mapdr.deliver.judge import Decision, judge, judge_error
 from mapdr.deliver.lanes import Lanes, Slot
 from mapdr.deliver.settle import describe
 from mapdr.deliver.syntaxes import Syntaxes
 from mapdr.kernel.errors import Permanent, Temporary
 from mapdr.kernel.guard import GuardedThread
-from mapdr.kernel.item import Need, Outcome, Payload, Sent, Verdict
+from mapdr.kernel.item import Need, Outcome, Payload, Sent, Verdict, spool_fault
 from mapdr.kernel.retry import Retry
 from mapdr.kernel.stage import Egress, EgressSession, SendsRuns
 from mapdr.kernel.watch import Watch
@@ -120,13 +120,24 @@ class Sender:
         try:
             self._close()
             if slot is not None:
-                failed = Outcome(Verdict.RETRY, comment=describe(error))
-                self._conclude(slot, Sent(failed, time.time(), 0.0))
+                self._broke(slot, error)
         finally:
             if slot is None:
                 self._desk.stopping.wait(LATER)
             else:
                 self._desk.hands.give_back([slot.delivery])  # does nothing if it was concluded
+
+    def _broke(self, slot: Slot, error: Exception) -> None:
+        """An image could not be sent, and not by the receiver's fault."""
+        desk, now = self._desk, time.time()
+        fault = spool_fault(error)
+        if fault is None:
+            self._conclude(slot, Sent(Outcome(Verdict.RETRY, comment=describe(error)), now, 0.0))
+            return
+        decision = judge_error(slot.delivery, fault, desk.retry, losses=0, now=now)
+        outcome = Outcome(Verdict.REFUSED, comment=str(fault))
+        if desk.hands.decide(slot.delivery, decision, outcome, started_at=now):
+            desk.watch.count(f"deliver.{desk.name}.parked")
 
     def _handle(self, slot: Slot) -> None:
         desk = self._desk

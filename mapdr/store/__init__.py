@@ -98,6 +98,7 @@ class Store:
             tally=self.tally,
             node=node,
             repeats=repeats,
+            whole=self.instances.whole,
         )
         self.writer = Writer(
             self.enrolment, self.spool.discard, self.spool.runs, told=self._refuse, ready=database.look

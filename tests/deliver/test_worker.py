@@ -325,9 +325,10 @@ def test_a_spool_file_that_cannot_be_read_is_parked_in_sight() -> None:
     with delivering(ledger, egress):
         assert settled(ledger) == {"parked": 1}
     assert (ledger.rows[1].reason, ledger.rows[1].comment) == (
-        "failed",
-        "FileNotFoundError: No such file or directory",
+        "missing",
+        "its file in the spool is gone; push it again",
     )
+    assert len(ledger.history) == 1, "to try again would bring nothing"
 
 
 def test_results_wait_for_a_ledger_that_is_away() -> None:
