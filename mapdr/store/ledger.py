@@ -277,6 +277,10 @@ class Ledger:
         """Parked rows, and those that wait for their next try, are due now; how many."""
         return self._verbs.retry(chosen)
 
+    def retriable(self, chosen: Selection) -> Counter[str]:
+        """How many deliveries `retry` would make due, by destination."""
+        return self._verbs.retriable(chosen)
+
     def parked_recipes(self, chosen: Selection) -> Counter[str]:
         """How many of the chosen deliveries are parked, by the hash of the recipe that was promised."""
         return self._verbs.parked_recipes(chosen)
@@ -296,13 +300,15 @@ class Ledger:
         wanted: frozenset[TagPath],
         *,
         only: Iterable[str] = (),
+        write: bool = True,
     ) -> Rerouted:
         """Evaluate rules again for images in the spool and promise what they say, as a new batch.
 
-        `only` limits it to these destinations. A promise that is still open is not made twice; those that
-        the new ones replace end as superseded. See `store.reroute`.
+        Without `write` nothing is promised: what would be is told. `only` limits it to these destinations. A
+        promise that is still open is not made twice; those that the new ones replace end as superseded. See
+        `store.reroute`.
         """
-        return self._rerouting.reroute(chosen, route, wanted, only=only)
+        return self._rerouting.reroute(chosen, route, wanted, only=only, write=write)
 
     def recipe(self, hash_: str) -> dict[str, Any]:
         """The recipe of a hash. Raises Permanent(reason="recipe-missing")."""
