@@ -117,8 +117,9 @@ class Upkeep:
             return
         commands = self._node.store.commands.take()
         if commands:
-            self._obeying = threading.Thread(
-                target=self._obey_all, args=(commands,), name="orders", daemon=True
+            # Every order answers whatever fails in it; what is left is told, and the next round goes on.
+            self._obeying = GuardedThread(
+                partial(self._obey_all, commands), "orders", goes_on=lambda: False, watch=self._node.watch
             )
             self._obeying.start()
 
