@@ -8,6 +8,7 @@ import socket
 import ssl
 import threading
 import time
+from collections import Counter
 from collections.abc import Iterator, Sequence
 
 from mapdr.kernel.errors import ConfigurationError
@@ -16,7 +17,13 @@ from mapdr.kernel.guard import GuardedThread, Trouble
 from mapdr.kernel.plan import own_host
 from mapdr.kernel.stage import Factory, Intake, Settings
 from mapdr.kernel.tls import tls_faults
-from mapdr.receive.dimse_config import DimseReceiveConfig, Doorkeeper, peer_address, server_context
+from mapdr.receive.dimse_config import (
+    Address,
+    DimseReceiveConfig,
+    Doorkeeper,
+    peer_address,
+    server_context,
+)
 from mapdr.receive.dimse_session import Session
 
 log = logging.getLogger("mapdr.receive")
@@ -24,7 +31,11 @@ log = logging.getLogger("mapdr.receive")
 ACCEPT_TICK = 0.1
 """Seconds: how soon the listener sees that it shall stop."""
 SPARE = 16
-"""Connections beyond the limit that are still told, in the protocol's way, that there are too many."""
+"""Connections beyond the limits that may wait for an association: they are told that there are too many."""
+LATE = 1.0
+"""Seconds beyond `acse_timeout` after which a connection without an association is cut from here."""
+TOLD_EVERY = 60.0
+"""Seconds between two warnings that one address holds too many connections."""
 
 
 class DimseReceiver:
@@ -42,6 +53,7 @@ class DimseReceiver:
         self._lock = threading.Lock()
         self._sessions: dict[Session, threading.Thread] = {}
         self._serial = 0
+        self._told_at = -TOLD_EVERY
         self._stopping = threading.Event()
 
     @property
@@ -142,28 +154,25 @@ class DimseReceiver:
 
     def _accept(self, listener: socket.socket) -> None:
         trouble = Trouble(log)
+        looked = time.monotonic()
         while not self._stopping.is_set():
             try:
                 sock, address = listener.accept()
             except TimeoutError:
+                self._cut_late()
                 continue
             except OSError as error:
                 trouble.tell(f"{self._settings.name}: cannot accept a connection: {error.strerror}")
                 self._stopping.wait(1.0)
                 continue
+            if time.monotonic() - looked > ACCEPT_TICK:
+                looked = time.monotonic()
+                self._cut_late()
             self._admit(sock, address[0])
 
     def _admit(self, sock: socket.socket, host: str) -> None:
         address = peer_address(host)
-        with self._lock:
-            here = sum(session.address == address for session in self._sessions)
-            everywhere = len(self._sessions)
-            self._serial += 1
-        limit = self._config.max_associations
-        if everywhere >= limit + SPARE:
-            log.warning("%s: %s: closed at once: far too many connections", self._settings.name, address)
-            sock.close()
-            return
+        self._serial += 1
         session = Session(
             sock,
             address,
@@ -174,7 +183,7 @@ class DimseReceiver:
             limits=self._config.limits,
             tls=self._tls,
             watch=self._settings.watch,
-            overloaded=everywhere >= limit or here >= self._config.max_associations_per_peer,
+            has_room=self._has_room,
         )
         thread = GuardedThread(
             lambda: self._run(session),
@@ -184,7 +193,9 @@ class DimseReceiver:
         )
         with self._lock:
             self._sessions[session] = thread
-        self._settings.watch.level(f"receive.{self._settings.name}.open", everywhere + 1)
+            count = len(self._sessions)
+        self._settings.watch.level(f"receive.{self._settings.name}.open", count)
+        self._make_room(address)
         try:
             thread.start()
         except RuntimeError:
@@ -192,6 +203,52 @@ class DimseReceiver:
             with self._lock:
                 del self._sessions[session]
             sock.close()
+
+    def _has_room(self, session: Session) -> bool:
+        """Whether one more association may be; then it is counted. Called by the session's thread."""
+        with self._lock:
+            open_ = [each for each in self._sessions if each.associated]
+            here = sum(each.address == session.address for each in open_)
+            room = (
+                len(open_) < self._config.max_associations and here < self._config.max_associations_per_peer
+            )
+            session.associated = room
+        return room
+
+    def _make_room(self, address: Address) -> None:
+        """Cut what has waited longest for its association, where too many do: a new peer always gets in.
+
+        Connections without an association count against their address first, then against all.
+        """
+        with self._lock:
+            waiting = [each for each in self._sessions if not (each.associated or each.expired)]
+        here = [each for each in waiting if each.address == address]
+        if len(here) > self._config.max_associations_per_peer + SPARE:
+            victims = here
+        elif len(waiting) > self._config.max_associations + SPARE:
+            count = Counter(each.address for each in waiting)
+            most = max(count.values())
+            victims = [each for each in waiting if count[each.address] == most]
+        else:
+            return
+        victim = victims[0]  # the oldest: sessions stand in the order of their connections
+        now = time.monotonic()
+        if now > self._told_at + TOLD_EVERY:
+            self._told_at = now
+            log.warning(
+                "%s: %s holds too many connections without an association: the oldest are closed",
+                self._settings.name,
+                victim.address,
+            )
+        victim.expire("closed for a newer connection: it asked for no association")
+
+    def _cut_late(self) -> None:
+        """ARTIM (PS3.8, section 9.1.5) over all that comes before an association, TLS and slow bytes too."""
+        end = time.monotonic() - self._config.acse_timeout - LATE
+        with self._lock:
+            late = [each for each in self._sessions if each.since < end and not each.associated]
+        for session in late:
+            session.expire("no association was asked for in time")
 
     def _run(self, session: Session) -> None:
         try:

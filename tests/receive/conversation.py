@@ -141,7 +141,7 @@ def session_over(sock: socket.socket, intake: Intake, watch: Watch, limits: Limi
         limits=limits,
         tls=None,
         watch=watch,
-        overloaded=False,
+        has_room=lambda session: True,
     )
 
 

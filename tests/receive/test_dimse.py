@@ -296,14 +296,47 @@ def test_one_peer_cannot_take_every_place(start: Start) -> None:
         assert reject(receiver.port, peer.request()) == pdu.AssociateReject(2, 3, 2)
 
 
-def test_far_too_many_connections_are_closed_at_once(start: Start) -> None:
-    receiver = start(max_associations=1)
-    lines = [Line.connect(receiver.port) for _ in range(17)]
-    until(lambda: receiver.associations == 17, 5)
-    with Line.connect(receiver.port) as line:
-        assert line.closed() == b""
-    for line in lines:
+def test_silent_connections_take_no_place_of_an_association(start: Start, intake: FakeIntake) -> None:
+    receiver = start(max_associations=2, max_associations_per_peer=1, acse_timeout=60)
+    silent = [Line.connect(receiver.port) for _ in range(40)]
+    until(lambda: receiver.associations == 17, 5)  # those of the limit, and the spare ones
+    with Line.associated(receiver.port) as line:
+        line.send(peer.store(b"data"))
+        assert line.response().status == 0
+        assert reject(receiver.port, peer.request()) == pdu.AssociateReject(2, 3, 2)
+        assert silent[0].closed() == b"", "the oldest go first"
+    for line in silent:
         line.close()
+    until(lambda: receiver.associations == 0, 5)
+
+
+def test_silent_connections_of_many_addresses_keep_no_peer_out(
+    start: Start, caplog: pytest.LogCaptureFixture
+) -> None:
+    receiver = start(host="0.0.0.0", max_associations=2, acse_timeout=60)
+    silent = []
+    for number in range(60):
+        sock = socket.socket()
+        sock.bind((f"127.0.0.{2 + number % 20}", 0))
+        sock.connect(("127.0.0.1", receiver.port))
+        silent.append(sock)
+    with Line.associated(receiver.port) as line:
+        release(line)
+    until(lambda: receiver.associations <= 18, 5)
+    assert sum("holds too many connections" in cause for cause in causes(caplog)) == 1
+    for sock in silent:
+        sock.close()
+
+
+def test_a_request_that_never_ends_is_cut_in_time(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("mapdr.receive.dimse.LATE", 0.2)
+    receiver = start(acse_timeout=0.5, pdu_timeout=60)
+    with Line.connect(receiver.port) as line:
+        began = time.monotonic()
+        line.trickle(peer.request(), 0.05)  # 200 bytes and more: 10 seconds
+        assert time.monotonic() - began < 5
+        assert line.closed() == b""
+    until(lambda: receiver.associations == 0, 5)
 
 
 def test_an_idle_association_is_aborted(start: Start, caplog: pytest.LogCaptureFixture) -> None:
