@@ -39,18 +39,18 @@ UNDER := PYTHONPATH=.:cli:web PYTHONMALLOC=malloc MAPDR_REQUIRE_EXTENSIONS=1 \
 	LD_PRELOAD="$$($(CC) -print-file-name=libasan.so) $$($(CC) -print-file-name=libstdc++.so)" \
 	ASAN_OPTIONS=detect_leaks=0:allocator_may_return_null=1:hard_rss_limit_mb=4096 \
 	UBSAN_OPTIONS=print_stacktrace=1
-SUITES := tests/fast tests/dicom tests/wire tests/receive tests/egress
+SUITES := tests/fast tests/dicom/test_twins.py tests/dicom/test_plan.py tests/wire tests/receive tests/egress
 
 sanitize: $(VENV)/.tested  ## The extensions under AddressSanitizer and UBSan: their tests, then what reads a peer's bytes, SECONDS each
 	@mkdir -p $(SANITIZED)
 	cp -pR mapdr cli web tests setup.py pyproject.toml README.md $(SANITIZED)
 	rm -f $(SANITIZED)/mapdr/_fast/*.so
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --group build
-	cd $(SANITIZED) && MAPDR_SANITIZE=1 MAPDR_REQUIRE_EXTENSIONS=1 $(abspath $(BIN))/python setup.py --quiet build_ext --inplace
+	cd $(SANITIZED) && MAPDR_SANITIZE=1 MAPDR_REQUIRE_EXTENSIONS=1 $(abspath $(BIN))/python setup.py --quiet build_ext --inplace --parallel 2
 	cd $(SANITIZED) && $(UNDER) $(abspath $(BIN))/python tests/sanitize/prove.py
-	cd $(SANITIZED) && $(UNDER) $(abspath $(BIN))/python -m pytest -q $(SUITES) -p no:cacheprovider $(ARGS)
-	cd $(SANITIZED) && for target in $(TARGETS); do \
-		$(UNDER) $(abspath $(BIN))/python tests/fuzz/campaign.py $$target --seconds $(SECONDS) || exit 1; done
+	cd $(SANITIZED) && $(UNDER) $(abspath $(BIN))/python -m pytest -q $(SUITES) -p no:cacheprovider --timeout=600 $(ARGS)
+	cd $(SANITIZED) && printf '%s\n' $(TARGETS) | \
+		$(UNDER) xargs -n 1 -P 2 $(abspath $(BIN))/python tests/fuzz/campaign.py --seconds $(SECONDS)
 
 bench: $(VENV)/.tested  ## The table of speeds against real peers, into benchmarks/RESULTS.md
 	$(BIN)/python -m benchmarks $(ARGS)

@@ -72,7 +72,7 @@ cdef extern from *:
     static int64_t mapdr_send(int socket, const unsigned char *data, int64_t size) { return -1; }
     static int mapdr_keep(int folder, const char *name, const unsigned char *meta, int64_t meta_size,
                           const unsigned char *data, int64_t size, int durable) { return -1; }
-    static void mapdr_forget(int folder, const char *name) {}
+    static int mapdr_forget(int folder, const char *name) { return 0; }
     #else
     #define MAPDR_RUNS 1
     #define MAPDR_PIECE (1 << 18)
@@ -115,9 +115,16 @@ cdef extern from *:
     static int64_t mapdr_send(int socket, const unsigned char *data, int64_t size) {
         return send(socket, data, (size_t)size, 0);
     }
-    static void mapdr_forget(int folder, const char *name) { unlinkat(folder, name, 0); }
-    /* Make one file, and flush it and its name if `durable`: 0, or -1 and nothing is left of it. The device
-       begins to write what has been written, where the system can be asked for that, while the rest is. */
+    /* Take a file back: 0, or -1 if its name stays. Then it is emptied, so that no start takes it for an image. */
+    static int mapdr_forget(int folder, const char *name) {
+        int file;
+        if (!unlinkat(folder, name, 0) || errno == ENOENT) return 0;
+        file = openat(folder, name, O_WRONLY | O_TRUNC | O_CLOEXEC);
+        if (file >= 0) close(file);
+        return -1;
+    }
+    /* Make one file, and flush it and its name if `durable`: 0; -1, and nothing is left of it; or -2, and its
+       name is. The device begins to write what has been written, where the system can be asked for that, while the rest is. */
     static int mapdr_keep(int folder, const char *name, const unsigned char *meta, int64_t meta_size,
                           const unsigned char *data, int64_t size, int durable) {
         int64_t piece = durable && size > MAPDR_PIECE ? MAPDR_PIECE : size, sent = piece;
@@ -135,8 +142,8 @@ cdef extern from *:
         failed = failed || (durable && fsync(file));
         failed |= close(file) != 0;
         if (!failed && durable) failed = fsync(folder) != 0;
-        if (failed) mapdr_forget(folder, name);
-        return failed ? -1 : 0;
+        if (!failed) return 0;
+        return mapdr_forget(folder, name) ? -2 : -1;
     }
     #endif
     """
@@ -155,7 +162,7 @@ cdef extern from *:
     int64_t mapdr_receive(int socket, unsigned char *to, int64_t room, int acknowledge) noexcept nogil
     int64_t mapdr_send(int socket, const unsigned char *data, int64_t size) noexcept nogil
     void mapdr_digest(const unsigned char *data, size_t size, unsigned char *out) noexcept nogil
-    void mapdr_forget(int folder, const char *name) noexcept nogil
+    int mapdr_forget(int folder, const char *name) noexcept nogil
     int mapdr_keep(int folder, const char *name, const unsigned char *meta, int64_t meta_size,
                    const unsigned char *data, int64_t size, int durable) noexcept nogil
 
@@ -643,6 +650,7 @@ cdef class Taker:
     cdef int study
     cdef object owner
     cdef bint ended
+    cdef bint stuck  # whether the file of the message that is handed over could not be removed
     cdef int64_t put_down  # records; those that were drained
     cdef int64_t drained
     cdef unsigned char *meta
@@ -765,15 +773,18 @@ cdef class Taker:
                 bytes(whole[message.command:message.command + message.command_length]),
                 whole[message.data:message.data + message.size],
             )
-        return Run(stored, size, why != ORDINARY, unsent, left)
+        stuck, self.stuck = self.stuck, False
+        return Run(stored, size, why != ORDINARY, unsent, left, f"{id_ + stored:032x}" if stuck else "")
 
     cdef bint keep_one(self, const unsigned char *data, Message *m, int folder, uint64_t high,
                        uint64_t low) noexcept nogil:
-        """Make one object safe and put its record down; False, and nothing is left of it, if that cannot be."""
+        """Make one object safe and put its record down; False if that cannot be, and nothing is left of it or,
+        where a file cannot be removed (`stuck`), no image."""
         cdef Context *context = &self.contexts[m.context]
         cdef int uid = stripped(m.uid, m.uid_length)
         cdef Record *record
         cdef unsigned char *fenced
+        cdef int failed
         cdef char name[NAME + 1]
         if not uid or stripped(m.sop_class, m.class_length) != context.uid_length:
             return False
@@ -791,12 +802,10 @@ cdef class Taker:
         mapdr_digest(data + m.data, <size_t>m.size, record.digest)
         record.offset = put_meta(self.meta, context, m.uid, record)
         put_name(name, record)
-        if mapdr_keep(folder, name, self.meta, record.offset, data + m.data, m.size, self.durable):
-            free(record)
-            return False
+        failed = mapdr_keep(folder, name, self.meta, record.offset, data + m.data, m.size, self.durable)
         record.taker = <void *>self
-        if not self.shared.put(record):
-            mapdr_forget(folder, name)
+        if failed or not self.shared.put(record):
+            self.stuck = failed == -2 or (not failed and mapdr_forget(folder, name))
             free(record)
             return False
         self.put_down += 1

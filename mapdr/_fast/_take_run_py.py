@@ -42,7 +42,8 @@ class Run(NamedTuple):
     """What a run took: how many images, and the bytes of their data sets.
 
     `again`: nothing stands against another run; else the next message goes the ordinary way. `unsent` is what
-    the peer did not take of the last response.
+    the peer did not take of the last response. `stuck` is the id of a file that could not be removed after it
+    could not be made safe: an image no more.
     """
 
     stored: int = 0
@@ -50,6 +51,7 @@ class Run(NamedTuple):
     again: bool = False
     unsent: bytes = b""
     left: Left | None = None
+    stuck: str = ""
 
 
 class Passage(NamedTuple):

@@ -120,7 +120,10 @@ class Lane:
             folder = self._open_folder(id_text(first))
         except (Refused, OSError):
             return Run()
-        return self._taker.take(channel, folder, first, MOST, turn)
+        run = self._taker.take(channel, folder, first, MOST, turn)
+        if run.stuck:
+            log.warning("%s: could not be removed; it was not answered, and is no image any more", run.stuck)
+        return run
 
     def close(self) -> None:
         """The association is over. What was taken is still to be gathered."""

@@ -322,6 +322,9 @@ class SpoolFile:
                 continue
             except OSError as error:
                 log.warning("%s: could not be removed (%s)", self.id, error.strerror)
+                # Sealed, it would be an image after the next start, and its sender was told that it is none.
+                with contextlib.suppress(OSError):
+                    os.truncate(path, 0)
 
     def _settle(self) -> Arrival:
         offset = len(self._meta)
