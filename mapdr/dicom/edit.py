@@ -246,18 +246,22 @@ def apply_edits(
     edits: Sequence[Edit],
     *,
     tail: bytes | None = None,
+    tail_at: int = 0,
     undeclared: str = "",
 ) -> Edited:
     """Apply `edits` to the bytes before the pixel data, and to those after it, the `tail`.
 
-    `tail` is None for a data set without pixel data, whose `header` is all of it (see scan.layout). A
-    deflated data set is inflated by the caller. `undeclared` is the character set to assume where none is
-    declared (a defined term). Raises Unreadable for bytes that cannot be edited safely, and Permanent
-    (reasons: value-too-long, bad-value, empty-value, no-such-item, character-set, too-deep).
+    `tail` is None for a data set without pixel data, whose `header` is all of it (see scan.layout); `tail_at`
+    is its offset in the data set, for errors. A deflated data set is inflated by the caller. `undeclared` is
+    the character set to assume where none is declared (a defined term). Raises Unreadable for bytes that
+    cannot be edited safely, and Permanent (reasons: value-too-long, bad-value, empty-value, no-such-item,
+    character-set, too-deep).
     """
-    document = Document(header, tail, transfer_syntax_uid, undeclared)
+    document = Document(header, tail, transfer_syntax_uid, undeclared, tail_at)
     for edit in edits:
         _apply(document, edit)
+    if document.changed:
+        document.drop_file_meta()
     changed = tuple(sorted(document.changed))
     new_header, new_tail = header, tail or b""
     if document.head.changed:

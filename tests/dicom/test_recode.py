@@ -159,7 +159,7 @@ def test_nesting_without_end_is_refused() -> None:
         blob = element(0x00081140, "SQ", struct.pack("<HHI", 0xFFFE, 0xE000, len(blob)) + blob)
     with pytest.raises(Permanent) as caught:
         recode(blob, EXPLICIT_LITTLE, IMPLICIT_LITTLE)
-    assert caught.value.reason == "unreadable"
+    assert caught.value.reason == "too-deep"
 
 
 @pytest.mark.parametrize("uid", ["liver_1frame.dcm", "MR_small_bigendian.dcm", "rtplan.dcm", "image_dfl.dcm"])
