@@ -12,7 +12,7 @@ from mapdr.dicom.fit import LIMITS, encode_value, fit, pad
 from mapdr.dicom.path import EditPath, format_edit_path, format_path, format_tag, tag_vr
 from mapdr.dicom.scan import encoding_flags
 from mapdr.dicom.tree import Level, Node
-from mapdr.dicom.value import texts_of
+from mapdr.dicom.value import SINGLE, texts_of
 from mapdr.kernel.errors import Permanent
 from mapdr.kernel.item import TagPath
 
@@ -104,14 +104,29 @@ class Document:
         return "\\".join(texts_of(node.raw, node.vr_name, self.terms(node.level), big_endian=big_endian))
 
     def put(
-        self, level: Level, path: EditPath, text: str, overflow: Overflow, *, strict: bool = True
+        self,
+        level: Level,
+        path: EditPath,
+        text: str,
+        overflow: Overflow,
+        *,
+        strict: bool = True,
+        literal: bool = False,
     ) -> None:
-        """Give the last element of `path` a text in this level. Raises Permanent if it does not fit."""
+        """Give the last element of `path` a text in this level. Raises Permanent if it does not fit.
+
+        `literal`: the backslashes in it are characters, and separate no values.
+        """
         tag = path[-1][0]
         node = level.find(tag)
         vr = node.vr_name if node else tag_vr(tag)
         if vr == "UN":
             vr = "LO"
+        if literal and "\\" in text and vr not in SINGLE:
+            raise Permanent(
+                f"{format_edit_path(path)}: the text holds a backslash, which separates values in a {vr}",
+                reason="bad-value",
+            )
         if node and self.text_of(node) == text:
             return
         try:

@@ -275,6 +275,23 @@ def test_padding_becomes_a_range() -> None:
     assert np.array_equal((pixels >= low) & (pixels <= high), values == -1500)
 
 
+def test_padding_of_monochrome1_lies_at_the_bright_end() -> None:
+    # PS3.3, C.7.5.1.1.2: in MONOCHROME1 the padding value is the greater end of the range, else the lesser.
+    values = noisy(low=0, high=2000)
+    values[:30] = 3500
+    ends = {}
+    for photometric in ("MONOCHROME1", "MONOCHROME2"):
+        data = image(values, stored=16, signed=True, photometric=photometric)
+        data.PixelPaddingValue = 3500
+        _, found = compressed(to_ten(), data)
+        ends[photometric] = found.PixelPaddingValue, found.PixelPaddingRangeLimit
+        low, high = sorted(ends[photometric])
+        assert low < high
+        assert low <= 3500 <= high
+    assert ends["MONOCHROME1"] == ends["MONOCHROME2"][::-1]
+    assert ends["MONOCHROME1"][0] > ends["MONOCHROME1"][1]
+
+
 def test_padding_that_would_mix_with_the_image_stays_lossless() -> None:
     values = noisy(low=2, high=2000)
     values[::7] = 0
