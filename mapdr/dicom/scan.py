@@ -18,11 +18,14 @@ from mapdr._fast.scan_tables import (
     BIG_ENDIAN,
     EXPLICIT,
     ITEM,
+    LONG_VRS,
     REMARKS,
     SEQUENCE_END,
+    SHORT_VRS,
     UNDEFINED,
     UNKNOWN_SIZE,
     NeedMore,
+    Pixels,
     Tree,
     Unreadable,
     Values,
@@ -58,13 +61,19 @@ _TEXT = frozenset(b"AE AS CS DA DS DT IS LO PN SH TM UC UI".split())
 class Layout(NamedTuple):
     """Where a whole data set's parts are: header, then pixel data element, then trailing elements.
 
-    Without pixel data all three are `size`. `pixel_end` is `size` if the pixel data is `truncated`.
+    Without pixel data all three are `size`. `pixel_end` is `size` if the pixel data is `truncated`. `end` is
+    where the last element ends: before `size` come zeros at most. `flags` is the encoding as it is, `remarks`
+    a sum of bits (`scan_tables.REMARKS`), 0 for a regular data set.
     """
 
     header_end: int
     pixel_end: int
     size: int
-    truncated: bool = False
+    truncated: bool
+    end: int
+    flags: int
+    remarks: int
+    pixels: Pixels | None
 
 
 class ScannedHeader:
@@ -93,7 +102,7 @@ class ScannedHeader:
         pixels = walk.pixels
         self.pixel_offset = pixels.offset if pixels else None
         self.pixel_value = pixels.value if pixels else None
-        self.pixel_vr = pixels.vr.decode("ascii") if pixels else ""
+        self.pixel_vr = pixels.vr.decode("latin-1") if pixels else ""
         self.pixel_length = pixels.length if pixels and pixels.length != UNDEFINED else None
         self.truncated = walk.truncated
         self.walked = walk.end
@@ -152,8 +161,9 @@ class ScannedHeader:
 
 
 def _known_vr(vr: bytes, tag: int) -> str:
-    """The VR as written, or the dictionary's in implicit VR and for UN."""
-    return tag_vr(tag) if vr in (b"", b"UN") else vr.decode("ascii", "replace")
+    """The VR as written, or the dictionary's in implicit VR, for UN, and where it is none."""
+    known = vr in SHORT_VRS or (vr in LONG_VRS and vr != b"UN")
+    return vr.decode("ascii") if known else tag_vr(tag)
 
 
 def encoding_flags(transfer_syntax_uid: str) -> int:
@@ -332,7 +342,10 @@ def layout(buffer: Buffer, transfer_syntax_uid: str) -> Layout:
     size = len(buffer)
     flags = encoding_flags(transfer_syntax_uid)
     walk = _fast.walk(cast(bytes, buffer), size, size, flags, {}, beyond=True, max_value=0)
-    if walk.pixels is None:
-        return Layout(size, size, size, walk.truncated)
-    end = walk.pixels.end
-    return Layout(walk.pixels.offset, size if end is None else end, size, walk.truncated)
+    header_end, pixel_end = size, size
+    if walk.pixels is not None:
+        header_end = walk.pixels.offset
+        pixel_end = size if walk.pixels.end is None else walk.pixels.end
+    return Layout(
+        header_end, pixel_end, size, walk.truncated, walk.end, walk.flags, walk.remarks, walk.pixels
+    )

@@ -13,6 +13,7 @@ from mapdr.kernel.item import FileSlice, Instance, Payload
 from mapdr.kernel.registry import Registry
 from mapdr.kernel.stage import Encodes, Memory, Settings, Transform
 from mapdr.transform.codecs.jpeg2000 import LOSSLESS_UID
+from mapdr.transform.even import evened
 from mapdr.transform.reencode import to_syntax
 from mapdr.transform.transcode import CompressConfig, Transcoder
 
@@ -41,9 +42,8 @@ class Chain:
 
     def quick(self, instance: Instance) -> bool:
         """Whether `prepare` (without an override) touches headers only: well under a millisecond."""
-        return not is_deflated(instance.transfer_syntax_uid) and all(
-            getattr(step, "header_only", False) for _, step in self._steps
-        )
+        regular = not is_deflated(instance.transfer_syntax_uid) and not instance.size & 1
+        return regular and all(getattr(step, "header_only", False) for _, step in self._steps)
 
     def prepare(self, instance: Instance, memory: Memory, syntax_override: str = "") -> Payload:
         """The payload that the recipe makes of a spooled instance.
@@ -85,7 +85,7 @@ class Chain:
                 payload = step.apply(payload, instance, notes)
         if syntax_override and payload.transfer_syntax_uid != syntax_override:
             payload = self._convert(payload, instance, memory, syntax_override)
-        return payload
+        return evened(payload) if payload.length & 1 else payload
 
     def _convert(self, payload: Payload, instance: Instance, memory: Memory, target: str) -> Payload:
         if target != LOSSLESS_UID:

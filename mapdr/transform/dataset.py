@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from types import TracebackType
 
+from mapdr._fast import unreadable
 from mapdr.dicom.recode import recode
 from mapdr.dicom.scan import inflate, is_deflated, layout
-from mapdr.dicom.write import EXPLICIT_LITTLE, UNDEFINED, Element, element_at, encoding_of, unreadable
+from mapdr.dicom.write import EXPLICIT_LITTLE, UNDEFINED, Element, encoding_from, encoding_of
 from mapdr.kernel.item import Part, Payload
 from mapdr.transform.view import PartsView
 
@@ -18,12 +19,16 @@ INFLATE_LIMIT = 1 << 31
 class DataSet:
     """The parts of a payload's data set, inflated if it was deflated. A context manager.
 
+    `encoding` is the one that the data set shows, `end` where its last element ends (zeros may follow),
+    `is_regular` whether nothing about it is odd.
     Raises Permanent when the top level cannot be walked, or a deflated data set is broken or too large.
     """
 
     def __init__(self, payload: Payload) -> None:
         self.payload = payload
         self.encoding = encoding_of(payload.transfer_syntax_uid)
+        self.end = 0
+        self.is_regular = True
         self._view: PartsView | None = None
         self.pixel: Element | None = None
 
@@ -43,13 +48,15 @@ class DataSet:
         syntax = self.payload.transfer_syntax_uid
         with self.view.buffer() as buffer:
             where = layout(buffer, EXPLICIT_UID if is_deflated(syntax) else syntax)
-        if where.header_end == where.size:
+        self.encoding = encoding_from(where.flags)
+        self.end, self.is_regular = where.end, not where.remarks
+        if where.pixels is None:
             if where.truncated:
-                raise unreadable("it ends within an element", where.size)
+                raise unreadable("it ends within an element", where.end, -1, "truncated")
             return None
-        tag, vr, value, length = element_at(self.view, where.header_end, self.encoding)
+        tag, vr, start, value, length, _ = where.pixels
         end = where.pixel_end + where.truncated
-        return Element(tag, vr, where.header_end, value, end, length == UNDEFINED)
+        return Element(tag, vr.decode("latin-1"), start, value, end, length == UNDEFINED)
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -65,21 +72,23 @@ class DataSet:
 
     @property
     def header_end(self) -> int:
-        """Where the pixel data element begins, or the data set's length."""
-        return self.pixel.start if self.pixel else len(self.view)
+        """Where the pixel data element begins, or the data set's last element ends."""
+        return self.pixel.start if self.pixel else self.end
 
     def header(self) -> bytes:
-        """The elements before the pixel data, in explicit VR little endian: their own bytes if they are."""
+        """The elements before the pixel data, in explicit VR little endian: their own bytes if regular."""
         return self._explicit(self.view[: self.header_end])
 
     def tail(self, header: bytes) -> bytes:
         """The elements after the pixel data, as `header` is; it gives the context for ambiguous VRs."""
-        return self._explicit(self.view[self.pixel.end :], header) if self.pixel else b""
+        if self.pixel is None:
+            return b""
+        return self._explicit(self.view[self.pixel.end : self.end], header, self.pixel.end)
 
-    def _explicit(self, data: bytes, context: bytes = b"") -> bytes:
-        if self.encoding == EXPLICIT_LITTLE:
+    def _explicit(self, data: bytes, context: bytes = b"", base: int = 0) -> bytes:
+        if self.encoding == EXPLICIT_LITTLE and self.is_regular:
             return data
-        return recode(data, self.encoding, EXPLICIT_LITTLE, context=context)
+        return recode(data, self.encoding, EXPLICIT_LITTLE, context=context, base=base)
 
 
 def inflated(payload: Payload) -> bytes:

@@ -15,7 +15,9 @@ from mapdr.dicom.scan import deflate, is_deflated
 from mapdr.dicom.write import (
     EXPLICIT_LITTLE,
     ITEM,
+    LONG_VRS,
     PIXEL_DATA,
+    SHORT_VRS,
     UNDEFINED,
     Element,
     Encoding,
@@ -71,7 +73,7 @@ def to_syntax(payload: Payload, target: str, *, workers: int = 1) -> Payload:
 
 def _recoded(data: DataSet, target: Encoding) -> tuple[Part, ...]:
     view, source, pixel = data.view, data.encoding, data.pixel
-    if source == target:
+    if source == target and data.is_regular:
         return view.slice(0, len(view))
     header = recode(view[: data.header_end], source, target)
     if pixel is None:
@@ -79,13 +81,16 @@ def _recoded(data: DataSet, target: Encoding) -> tuple[Part, ...]:
     context = data.header()
     if source.big != target.big:
         _refuse_unclear_order(Attributes(context), pixel)
-    tail = recode(view[pixel.end :], source, target, context=context)
+    tail = recode(view[pixel.end : data.end], source, target, context=context, base=pixel.end)
     if source.big != target.big:
-        return (header, recode(view[pixel.start : pixel.end], source, target, context=context), tail)
-    vr = pixel.vr or "OW"
+        pixels = view[pixel.start : pixel.end]
+        return (header, recode(pixels, source, target, context=context, base=pixel.start), tail)
+    vr = pixel.vr if pixel.vr in LONG_VRS or pixel.vr in SHORT_VRS else "OW"
+    length = pixel.end - pixel.value
     return (
-        header + head(pixel.tag, vr, pixel.end - pixel.value, target),
+        header + head(pixel.tag, vr, length + (length & 1), target),
         *view.slice(pixel.value, pixel.end),
+        b"\0" * (length & 1),
         tail,
     )
 
@@ -115,7 +120,7 @@ def _decompressed(data: DataSet, target: Encoding, workers: int) -> tuple[Part, 
         raise Permanent(f"the pixel data cannot be decompressed: {left.reason}", reason="syntax") from left
     changes: dict[int, bytes | None] = dict.fromkeys((0x7FE00000, 0x7FE00001, 0x7FE00002))
     changes.update(dict.fromkeys(_compressed_icons(attributes)))
-    colour = "RGB" if image.samples > 1 and _is_rgb_now(image, syntax) else image.photometric
+    colour = _colour(image, syntax)
     if colour != image.photometric:
         changes[0x00280004] = element(0x00280004, "CS", colour.encode("ascii"))
     if image.samples > 1:
@@ -149,6 +154,20 @@ def _compressed_icons(attributes: Attributes) -> list[int]:
         for found in attributes.elements.values()
         if found.vr in ("SQ", "UN") and _FRAGMENTED in attributes.header[found.value : found.end]
     ]
+
+
+def _colour(image: Image, syntax: str) -> str:
+    """The photometric interpretation of decoded frames, whose samples are all there, pixel by pixel."""
+    if image.samples == 1:
+        return image.photometric
+    if _is_rgb_now(image, syntax):
+        return "RGB"
+    if image.photometric == "YBR_FULL_422":
+        # Native YBR_FULL_422 has half the chrominance samples (PS3.3 section C.7.6.3.1.2).
+        return "YBR_FULL"
+    if image.photometric in ("YBR_PARTIAL_422", "YBR_PARTIAL_420"):
+        raise Permanent(f"there are no native frames in {image.photometric}", reason="syntax")
+    return image.photometric
 
 
 def _is_rgb_now(image: Image, syntax: str) -> bool:

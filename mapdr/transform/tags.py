@@ -8,6 +8,7 @@ from typing import Literal
 
 from pydantic import Field, PrivateAttr, model_validator
 
+from mapdr._fast.scan_tables import ODD_LENGTH
 from mapdr.dicom.edit import (
     Copy,
     Edit,
@@ -20,12 +21,15 @@ from mapdr.dicom.edit import (
     parse_removal,
 )
 from mapdr.dicom.path import parse_edit_path, parse_path
-from mapdr.dicom.plan import EditPlan, Planned
-from mapdr.dicom.scan import deflate, is_deflated, layout
+from mapdr.dicom.plan import EditPlan
+from mapdr.dicom.recode import recode
+from mapdr.dicom.scan import Layout, deflate, is_deflated, layout
 from mapdr.dicom.template import Template
+from mapdr.dicom.write import UNDEFINED, Element, encoding_from
 from mapdr.kernel.item import FileSlice, Instance, Part, Payload, Treatment, is_uid, total_length
 from mapdr.kernel.stage import Factory, Memory, Settings, StageConfig
 from mapdr.transform.dataset import inflated
+from mapdr.transform.even import even_pixels
 from mapdr.transform.view import PartsView, beginning
 
 EXPLICIT_LITTLE = "1.2.840.10008.1.2.1"
@@ -138,33 +142,46 @@ class TagEditor:
         return _changed(payload, edited, (edited.header, *pixels, edited.tail))
 
     def _from_whole(self, payload: Payload) -> Payload:
-        syntax = payload.transfer_syntax_uid
-        with PartsView(payload.parts) as view, view.buffer() as buffer:
-            done = self._plan.apply(buffer, len(buffer), syntax) if self._plan else None
-            if done is None:
-                where = layout(buffer, syntax)
-                has_pixels = where.header_end < where.size
-                tail = view[where.pixel_end :] if has_pixels else None
-                edited = apply_edits(view[: where.header_end], syntax, self._edits, tail=tail)
-                done = Planned(edited, where.header_end, where.pixel_end)
-            edited, start, end = done
-            pixels = view.slice(start, end)
-        return _changed(payload, edited, (edited.header, *pixels, edited.tail))
+        with PartsView(payload.parts) as view:
+            edited, parts = self._edit(view, payload.transfer_syntax_uid)
+        return _changed(payload, edited, parts)
 
     def _deflated(self, payload: Payload) -> Payload:
-        data = inflated(payload)
-        where = layout(data, EXPLICIT_LITTLE)
-        has_pixels = where.header_end < where.size
-        edited = apply_edits(
-            data[: where.header_end],
-            EXPLICIT_LITTLE,
-            self._edits,
-            tail=data[where.pixel_end :] if has_pixels else None,
-        )
+        with PartsView((inflated(payload),)) as view:
+            edited, parts = self._edit(view, EXPLICIT_LITTLE)
         if not edited.changed:
             return payload
-        pixels = data[where.header_end : where.pixel_end]
-        return _changed(payload, edited, (deflate(edited.header + pixels + edited.tail),))
+        whole = replace(payload, parts=parts, length=total_length(parts))
+        return _changed(payload, edited, (deflate(b"".join(whole.chunks())),))
+
+    def _edit(self, view: PartsView, syntax: str) -> tuple[Edited, tuple[Part, ...]]:
+        """The edits applied to a whole data set, and its parts."""
+        with view.buffer() as buffer:
+            done = self._plan.apply(buffer, len(buffer), syntax) if self._plan else None
+            where = None if done else layout(buffer, syntax)
+        if done is not None:
+            edited, start, end = done
+            return edited, (edited.header, *view.slice(start, end), edited.tail)
+        assert where is not None
+        tail = None if where.pixels is None else view[where.pixel_end :]
+        header = view[: where.header_end]
+        edited = apply_edits(header, syntax, self._edits, tail=tail, tail_at=where.pixel_end)
+        if edited.changed and where.remarks & ODD_LENGTH and not where.truncated:
+            return edited, _evened(edited, view, where)
+        pixels = view.slice(where.header_end, where.pixel_end)
+        return edited, (edited.header, *pixels, edited.tail)
+
+
+def _evened(edited: Edited, view: PartsView, where: Layout) -> tuple[Part, ...]:
+    """The parts of an edited data set with even lengths, of which some were odd."""
+    encoding = encoding_from(where.flags)
+    header = recode(edited.header, encoding, encoding)
+    if where.pixels is None:
+        return (header,)
+    tag, vr, start, value, length, _ = where.pixels
+    pixel = Element(tag, vr.decode("latin-1"), start, value, where.pixel_end, length == UNDEFINED)
+    header, pixels = even_pixels(header, view, pixel, encoding)
+    return (header, *pixels, recode(edited.tail, encoding, encoding))
 
 
 def _changed(payload: Payload, edited: Edited, parts: tuple[Part, ...]) -> Payload:

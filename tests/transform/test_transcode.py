@@ -275,6 +275,23 @@ def test_padding_becomes_a_range() -> None:
     assert np.array_equal((pixels >= low) & (pixels <= high), values == -1500)
 
 
+def test_padding_of_monochrome1_lies_at_the_bright_end() -> None:
+    # PS3.3, C.7.5.1.1.2: in MONOCHROME1 the padding value is the greater end of the range, else the lesser.
+    values = noisy(low=0, high=2000)
+    values[:30] = 3500
+    ends = {}
+    for photometric in ("MONOCHROME1", "MONOCHROME2"):
+        data = image(values, stored=16, signed=True, photometric=photometric)
+        data.PixelPaddingValue = 3500
+        _, found = compressed(to_ten(), data)
+        ends[photometric] = found.PixelPaddingValue, found.PixelPaddingRangeLimit
+        low, high = sorted(ends[photometric])
+        assert low < high
+        assert low <= 3500 <= high
+    assert ends["MONOCHROME1"] == ends["MONOCHROME2"][::-1]
+    assert ends["MONOCHROME1"][0] > ends["MONOCHROME1"][1]
+
+
 def test_padding_that_would_mix_with_the_image_stays_lossless() -> None:
     values = noisy(low=2, high=2000)
     values[::7] = 0
@@ -458,11 +475,10 @@ def test_palette_multi_energy_functional_groups_and_what_the_rule_excludes() -> 
 def test_an_unreadable_data_set_is_parked() -> None:
     payload, instance = payload_of(image(noisy()))
     blob = b"".join(payload.chunks())
-    assert blob[4:6] == b"CS"
-    broken = replace(payload, parts=(blob[:4] + b"??" + blob[6:],))
+    broken = replace(payload, parts=(blob[:20],))
     with pytest.raises(Permanent) as caught:
         lossless().apply(broken, instance, Notebook())
-    assert caught.value.reason == "unreadable"
+    assert caught.value.reason == "truncated"
     assert "Marked" not in str(caught.value)
 
 
