@@ -88,6 +88,9 @@ class Ledger(Protocol):
     def give_back(self, delivery_ids: Iterable[int]) -> None:
         """Leased rows that were not tried become pending again."""
 
+    def differs(self, delivery: Delivery) -> bool:
+        """Whether other bytes under the UID of `delivery` were what its destination was last given."""
+
     def next_due(self, destination: str) -> float | None:
         """When the earliest row of `destination` is due (seconds since the epoch)."""
 
@@ -134,6 +137,7 @@ class Deliverer:
             watch=watch,
             wake=self.wake,
             taken=self._taken,
+            differs=ledger.differs,
             idle=idle,
         )
         self._lanes = self._desk.lanes
@@ -276,7 +280,11 @@ class Deliverer:
         wait = self._breaker.wait()
         if wait > 0:
             return min(wait, self._tick)
-        self._probe()
+        if self._desk.open_sessions:
+            # It may take one association at a time, and would not answer a second one.
+            self._breaker.trial()
+        else:
+            self._probe()
         self._more = True
         return 0.0
 
@@ -299,7 +307,7 @@ class Deliverer:
         """Prepare what takes no time, queue the rest for the codec threads, all in the ledger's order."""
         slots = []
         for delivery in rows:
-            slot = Slot(delivery, syntax=delivery.syntax)
+            slot = Slot(delivery, syntax=delivery.syntax, alone=self._hands.goes_alone(delivery))
             try:
                 self._prepare_now(slot)
             except Exception as error:  # noqa: BLE001  fails closed: judged, kept with the row, shown
@@ -448,8 +456,9 @@ def breaker_delays(retry: Retry) -> tuple[Backoff, Backoff]:
     """How long a receiver is left alone: one that is away or busy, and one that rejects us.
 
     A probe costs next to nothing, so a peer that comes back is seen within a minute, whatever the images'
-    own back-off; a rejection lasts until somebody changes a configuration, and is asked about more slowly.
+    own back-off; a rejection may last until somebody changes a configuration, or until the receiver has
+    started: it is asked again after pauses that grow up to those of an image.
     """
     quick = Backoff(first=min(1.0, retry.first), factor=retry.factor, cap=min(60.0, retry.cap))
-    slow = Backoff(first=min(30.0, retry.first), factor=retry.factor, cap=min(300.0, retry.cap))
+    slow = Backoff.of(retry)
     return quick, slow

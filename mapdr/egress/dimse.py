@@ -33,7 +33,7 @@ from mapdr.kernel.retry import Retry
 from mapdr.kernel.stage import EgressSession, Factory, Settings, StageConfig
 from mapdr.kernel.tls import tls_faults
 from mapdr.wire import status
-from mapdr.wire.contexts import VERIFICATION, is_transfer_syntax
+from mapdr.wire.contexts import MAY_PASS, REJECTIONS, VERIFICATION, is_transfer_syntax
 from mapdr.wire.driver import Limits
 from mapdr.wire.link import LinkLost, Requestor, StoreResponse
 from mapdr.wire.pdu import MAX_CONTEXTS
@@ -281,10 +281,18 @@ class DimseSession:
         """Whether the receiver accepted a context for `need`."""
         return (need.sop_class_uid, need.transfer_syntax_uid) in self._accepted
 
+    def refusal(self, need: Need) -> Outcome:
+        """See `mapdr.kernel.stage.SaysWhy`: by the result of the presentation context (PS3.8, table 9-18)."""
+        result = self._requestor.rejected.get((need.sop_class_uid, need.transfer_syntax_uid))
+        words = NOT_ACCEPTED if result is None else REJECTIONS.get(result, NOT_ACCEPTED)
+        waits = result in MAY_PASS
+        return Outcome(Verdict.RETRY if waits else Verdict.SYNTAX_REFUSED, comment=words, waits=waits)
+
     def send(self, payload: Payload) -> Outcome:
         """C-STORE; raises OSError or EOFError when the payload's own file cannot be read."""
-        if not self.accepts(Need(payload.sop_class_uid, payload.transfer_syntax_uid)):
-            return Outcome(Verdict.SYNTAX_REFUSED, comment=NOT_ACCEPTED)
+        need = Need(payload.sop_class_uid, payload.transfer_syntax_uid)
+        if not self.accepts(need):
+            return self.refusal(need)
         with self._busy:
             try:
                 response = self._requestor.c_store(payload, pace=self._pace if self._bandwidth else None)

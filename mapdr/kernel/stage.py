@@ -223,6 +223,14 @@ class EgressSession(Protocol):
 
 
 @runtime_checkable
+class SaysWhy(Protocol):
+    """An optional ability of sessions: to say why something is not accepted."""
+
+    def refusal(self, need: Need) -> Outcome:
+        """Why `need`, which is covered, is not accepted: SYNTAX_REFUSED, or RETRY that `waits`."""
+
+
+@runtime_checkable
 class SendsRuns(Protocol):
     """An optional ability of sessions: to send several payloads in one call, cheaper than one by one."""
 

@@ -53,6 +53,7 @@ from mapdr.store.selection import Selection
 from mapdr.store.settling import Settlement, Settling
 from mapdr.store.studies import Studies
 from mapdr.store.tally import Tally
+from mapdr.store.twins import last_given
 from mapdr.store.verbs import Attempt, DeliveryRow, Verbs
 
 __all__ = ["Delivery", "Ledger", "Settlement"]
@@ -116,7 +117,7 @@ class Ledger:
         """Take up to `limit` due rows for `seconds`: by lane, then study, then age; none while held.
 
         With `quiet_seconds` only those of studies that got no image for so long. With `untried_first` those
-        that were tried least come first.
+        that were tried least come first, mixed of all studies: neighbours often share what is wrong.
         """
         now = time.time()
         target, who = self._words.number(destination), self._words.number(owner)
@@ -129,7 +130,11 @@ class Ledger:
                 _delivery.c.not_before <= now,
             )
             .order_by(
-                *([_delivery.c.tries] if untried_first else []),
+                *(
+                    [_delivery.c.tries, _delivery.c.lane, _delivery.c.id * 40503 % 65536]
+                    if untried_first
+                    else []
+                ),
                 _delivery.c.lane,
                 _delivery.c.study,
                 _delivery.c.id,
@@ -246,6 +251,19 @@ class Ledger:
             if due is not None:
                 return float(due)
             return connection.execute(pending.order_by(_delivery.c.not_before).limit(1)).scalar()
+
+    def differs(self, delivery: Delivery) -> bool:
+        """Whether its destination was last given other bytes under its UID, by digest and recipe."""
+        own = bytes.fromhex(delivery.instance.id)
+        target = self._words.number(delivery.destination)
+        with self._database.read() as connection:
+            last = last_given(connection, own, target, delivery.id)
+            if last is None:
+                return False
+            digest = connection.execute(
+                select(schema.instance.c.digest).where(schema.instance.c.id == own)
+            ).scalar_one()
+        return last != (digest, self._recipes.number(delivery.recipe))
 
     def hold_destination(self, destination: str) -> None:
         """Lease nothing for a destination, now and after a restart, until it is released."""

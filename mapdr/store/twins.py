@@ -115,3 +115,27 @@ def promises_of(connection: Connection, study: int, ids: Sequence[bytes]) -> lis
         Promise(row.id, row.instance, row.destination, row.recipe, State(row.state), row.reason or "")
         for row in rows
     ]
+
+
+def last_given(
+    connection: Connection, instance: bytes, destination: int, delivery: int
+) -> tuple[bytes, int] | None:
+    """Digest and recipe of what a destination was last given under the UID of `instance`, but for `delivery`.
+
+    What was delivered last; else what is on its way, which may have been sent. None if there is neither.
+    """
+    own = select(_instance.c.series, _instance.c.uid_hash, _instance.c.sop_instance_uid)
+    key = connection.execute(own.where(_instance.c.id == instance)).one()
+    query = (
+        select(_instance.c.digest, _delivery.c.recipe)
+        .join(_delivery, _delivery.c.instance == _instance.c.id)
+        .where(_instance.c.series == key.series, _instance.c.uid_hash == key.uid_hash)
+        .where(_instance.c.sop_instance_uid == key.sop_instance_uid)
+        .where(_delivery.c.destination == destination, _delivery.c.id != delivery)
+        .where(_delivery.c.state.in_((int(State.DELIVERED), int(State.LEASED))))
+        .order_by(
+            _delivery.c.state != int(State.DELIVERED), _delivery.c.settled_at.desc(), _delivery.c.id.desc()
+        )
+    )
+    row = connection.execute(query.limit(1)).first()
+    return None if row is None else (row.digest, row.recipe)

@@ -19,8 +19,21 @@ IMPLICIT_LITTLE_ENDIAN = "1.2.840.10008.1.2"
 EXPLICIT_BIG_ENDIAN = "1.2.840.10008.1.2.2"
 
 ACCEPTANCE = 0
+USER_REJECTION = 1
+NO_REASON = 2
 ABSTRACT_SYNTAX_NOT_SUPPORTED = 3
 TRANSFER_SYNTAXES_NOT_SUPPORTED = 4
+
+REJECTIONS = {
+    USER_REJECTION: "the receiver rejects the presentation context now (user rejection)",
+    NO_REASON: "the receiver rejects the presentation context now (no reason given)",
+    ABSTRACT_SYNTAX_NOT_SUPPORTED: "the receiver does not support the SOP class",
+    TRANSFER_SYNTAXES_NOT_SUPPORTED: "the receiver does not support the transfer syntax",
+}
+"""Results of presentation contexts in words (PS3.8, table 9-18)."""
+
+MAY_PASS = frozenset((USER_REJECTION, NO_REASON))
+"""Results that name no lack of the receiver: it may take the same context another time."""
 
 _NOT_OBJECTS = ("Storage Commitment", "Stored Print Storage", "Media Storage Directory")
 

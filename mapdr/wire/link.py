@@ -43,6 +43,7 @@ class Requestor(Link):
     def __init__(self, sock: socket.socket, limits: Limits) -> None:
         super().__init__(sock, limits, acceptor=False)
         self.accepted: Mapping[tuple[str, str], int] = {}
+        self.rejected: dict[tuple[str, str], int] = {}
         self._message_id = 0
 
     @classmethod
@@ -215,6 +216,10 @@ class Requestor(Link):
             if context and result.result == 0 and result.transfer_syntax in context.transfer_syntaxes:
                 accepted.setdefault((context.abstract_syntax, result.transfer_syntax), result.id)
                 self.contexts[result.id] = (context.abstract_syntax, result.transfer_syntax)
+            elif context and result.result:
+                self.rejected |= {
+                    (context.abstract_syntax, each): result.result for each in context.transfer_syntaxes
+                }
         self.accepted = MappingProxyType(accepted)
         try:
             self.agree_on_length(answer.max_length)
