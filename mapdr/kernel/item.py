@@ -106,6 +106,7 @@ class Payload:
     """A data set ready for an egress: its parts in order, their total length, and its identity.
 
     `note` says in fixed words why a step left the data set as it was, such as "not compressed: no-pixels".
+    `share` is what the payload holds of the node's budget of memory; given back with the last reference.
     """
 
     sop_class_uid: str
@@ -115,6 +116,12 @@ class Payload:
     length: int
     treatment: Treatment = Treatment.RELAYED
     note: str = ""
+    share: object = field(default=None, compare=False, repr=False)
+
+    @property
+    def in_memory(self) -> int:
+        """The bytes that it holds in memory; slices of files hold none."""
+        return sum(len(part) for part in self.parts if isinstance(part, bytes))
 
     def chunks(self, size: int = 1 << 18) -> Iterator[bytes]:
         """The bytes in order, at most `size` at a time; the plain way to read a payload.

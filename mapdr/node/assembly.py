@@ -25,6 +25,7 @@ from mapdr.config.site import site_key
 from mapdr.deliver.chains import chains
 from mapdr.deliver.prepare import Preparer
 from mapdr.deliver.worker import Deliverer
+from mapdr.kernel.budget import Budget
 from mapdr.kernel.errors import ConfigurationError
 from mapdr.kernel.plan import Plan, Planned, make_plan
 from mapdr.kernel.private import make_private
@@ -41,7 +42,7 @@ from mapdr.store.recover import Recovered, Rules
 
 log = logging.getLogger("mapdr.node")
 
-FIXED = ("name", "data", "database", "durability", "repeats", "workers")
+FIXED = ("name", "data", "database", "durability", "repeats", "workers", "memory")
 """Keys of `[node]` that a reload cannot change: they are what the running store was opened with."""
 
 DRAIN = 30.0
@@ -107,6 +108,9 @@ class Node:
         for deliverer in self.deliverers.values():
             # All at once: stopped one after another, a slow one would use up the time of the others.
             deliverer.halt()
+        if self._store is not None:
+            # Killed from now on, it ends by order, and not by what it has in hand.
+            self._store.in_hand.stop()
         if self._run is not None:
             self._run.stop(deadline)
             self._run = None
@@ -175,6 +179,7 @@ class Node:
         self._site_key = site_key(node.data)
         self._use(self._loaded, plan)
         self.recovered = store.recover(self._rules_for)
+        store.in_hand.start()
         store.writer.on_commit = self.wake
         self._pool = ThreadPoolExecutor(node.workers, thread_name_prefix="prepare")
         self._preparer = Preparer(
@@ -182,6 +187,8 @@ class Node:
             chains(self._registry, self._settings("transform")),
             self._pool,
             share=node.workers + 1,
+            budget=Budget(node.memory),
+            in_hand=store.in_hand,
         )
         self.receivers = {name: self._receiver(planned) for name, planned in plan.receivers.items()}
         self.deliverers = {name: self._deliverer(planned) for name, planned in plan.destinations.items()}
@@ -214,6 +221,7 @@ class Node:
             site_key=self._site_key,
             watch=self.watch,
             workers=node.workers,
+            memory=node.memory,
         )
 
     def _receiver(self, planned: Planned) -> Stage:

@@ -8,6 +8,7 @@ from typing import Any
 from pydantic import TypeAdapter, ValidationError
 
 from mapdr.dicom.scan import is_deflated
+from mapdr.kernel import budget
 from mapdr.kernel.errors import Permanent
 from mapdr.kernel.item import FileSlice, Instance, Payload
 from mapdr.kernel.registry import Registry
@@ -41,8 +42,9 @@ class Chain:
 
     def quick(self, instance: Instance) -> bool:
         """Whether `prepare` (without an override) touches headers only: well under a millisecond."""
-        return not is_deflated(instance.transfer_syntax_uid) and all(
-            getattr(step, "header_only", False) for _, step in self._steps
+        return not self._steps or (
+            not is_deflated(instance.transfer_syntax_uid)
+            and all(getattr(step, "header_only", False) for _, step in self._steps)
         )
 
     def prepare(self, instance: Instance, memory: Memory, syntax_override: str = "") -> Payload:
@@ -61,12 +63,16 @@ class Chain:
         )
         for name, step in self._steps:
             if not (syntax_override and getattr(step, "sets_syntax", False)):
+                budget.hold(payload.in_memory)
+                if not (getattr(step, "says_need", False) or getattr(step, "header_only", False)):
+                    budget.need(2 * payload.length)
                 payload = step.apply(payload, instance, _StepMemory(memory, name))
         if syntax_override and payload.transfer_syntax_uid != syntax_override:
             payload = self._convert(payload, instance, memory, syntax_override)
         return payload
 
     def _convert(self, payload: Payload, instance: Instance, memory: Memory, target: str) -> Payload:
+        budget.hold(payload.in_memory)
         if target != LOSSLESS_UID:
             return to_syntax(payload, target, workers=self._settings.workers)
         transcoder = Transcoder(self._settings, CompressConfig(to="jpeg2000-lossless", color="ybr"))

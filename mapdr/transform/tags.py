@@ -21,8 +21,9 @@ from mapdr.dicom.edit import (
 )
 from mapdr.dicom.path import parse_edit_path, parse_path
 from mapdr.dicom.plan import EditPlan, Planned
-from mapdr.dicom.scan import deflate, is_deflated, layout
+from mapdr.dicom.scan import deflate_pieces, is_deflated, layout
 from mapdr.dicom.template import Template
+from mapdr.kernel import budget
 from mapdr.kernel.item import FileSlice, Instance, Part, Payload, Treatment, total_length
 from mapdr.kernel.stage import Factory, Memory, Settings, StageConfig
 from mapdr.transform.dataset import inflated
@@ -31,6 +32,8 @@ from mapdr.transform.view import PartsView, beginning
 EXPLICIT_LITTLE = "1.2.840.10008.1.2.1"
 BEGINNING = 1 << 14
 """Bytes read of an image at first: the headers of CT and of most MR, CR and US images are shorter."""
+COPIES = 4
+"""How often the bytes around the pixel data are in memory at once while they are edited."""
 _NATIVE = frozenset(["1.2.840.10008.1.2", EXPLICIT_LITTLE])
 """Where pixel data has a length. Elsewhere its end must be looked for in the whole file."""
 
@@ -139,11 +142,15 @@ class TagEditor:
 
     def _from_whole(self, payload: Payload) -> Payload:
         syntax = payload.transfer_syntax_uid
+        if len(payload.parts) > 1:
+            budget.need(payload.length)  # the buffer is a copy then
         with PartsView(payload.parts) as view, view.buffer() as buffer:
             done = self._plan.apply(buffer, len(buffer), syntax) if self._plan else None
             if done is None:
                 where = layout(buffer, syntax)
                 has_pixels = where.header_end < where.size
+                edges = where.size - (where.pixel_end - where.header_end)
+                budget.need(COPIES * edges)
                 tail = view[where.pixel_end :] if has_pixels else None
                 edited = apply_edits(view[: where.header_end], syntax, self._edits, tail=tail)
                 done = Planned(edited, where.header_end, where.pixel_end)
@@ -155,16 +162,15 @@ class TagEditor:
         data = inflated(payload)
         where = layout(data, EXPLICIT_LITTLE)
         has_pixels = where.header_end < where.size
-        edited = apply_edits(
-            data[: where.header_end],
-            EXPLICIT_LITTLE,
-            self._edits,
-            tail=data[where.pixel_end :] if has_pixels else None,
-        )
+        header, tail = data[: where.header_end], data[where.pixel_end :] if has_pixels else None
+        budget.need(COPIES * (len(header) + len(tail or b"")) + 2 * payload.length)
+        edited = apply_edits(header, EXPLICIT_LITTLE, self._edits, tail=tail)
         if not edited.changed:
             return payload
-        pixels = data[where.header_end : where.pixel_end]
-        return _changed(payload, edited, (deflate(edited.header + pixels + edited.tail),))
+        with memoryview(data) as view:
+            pixels = view[where.header_end : where.pixel_end]
+            packed = deflate_pieces((edited.header, pixels, edited.tail))
+        return _changed(payload, edited, (packed,))
 
 
 def _changed(payload: Payload, edited: Edited, parts: tuple[Part, ...]) -> Payload:
