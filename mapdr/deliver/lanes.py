@@ -187,6 +187,4 @@ class Lanes:
 
 def weigh(payload: Payload | None) -> int:
     """The bytes that a payload holds in memory; slices of files hold none."""
-    if payload is None:
-        return 0
-    return sum(len(part) for part in payload.parts if isinstance(part, bytes))
+    return 0 if payload is None else payload.in_memory

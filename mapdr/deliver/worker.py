@@ -320,9 +320,9 @@ class Deliverer:
         self._submit()
 
     def _prepare_now(self, slot: Slot) -> None:
-        if not self._preparer.at_once(slot.delivery, slot.syntax):
+        payload = self._preparer.now(slot.delivery, slot.syntax)
+        if payload is None:
             return
-        payload = self._preparer.prepare(slot.delivery, slot.syntax)
         need = Need(payload.sop_class_uid, payload.transfer_syntax_uid)
         other = self._desk.syntaxes.instead(need)
         if other:
@@ -332,12 +332,14 @@ class Deliverer:
 
     def _submit(self) -> None:
         """Give the codec threads work, as much as may wait in memory and as is fair to other destinations."""
+        crowded = self._preparer.crowded()
         while self._backlog:
             size = self._backlog[0].delivery.instance.size
             with self._lock:
                 if len(self._at_work) >= self._preparer.share:
                     return
-                if self._at_work and self._lanes.weight + sum(self._at_work.values()) + size > AHEAD:
+                held = self._lanes.weight + sum(self._at_work.values())
+                if held and (crowded or held + size > AHEAD):
                     return
                 slot = self._backlog.popleft()
                 self._at_work[slot.delivery.id] = size

@@ -33,6 +33,7 @@ from mapdr.dicom.path import tag_vr
 from mapdr.dicom.scan import encoding_flags
 from mapdr.dicom.template import Template
 from mapdr.dicom.value import SINGLE, texts_of
+from mapdr.kernel import budget
 from mapdr.kernel.errors import Permanent
 from mapdr.kernel.item import TagPath
 
@@ -155,6 +156,9 @@ def _is_plain_text(text: str) -> bool:
     return text.isascii() and "\x1b" not in text
 
 
+LONG = 1 << 14
+"""Bytes of a header that are worth to be counted."""
+
 Step = Callable[[_Values], None]
 """One edit in one image. Raises _Left, or Permanent where `apply_edits` would."""
 
@@ -189,6 +193,8 @@ class EditPlan:
         if located is None:
             return None
         header_end, pixel_end, spans = located
+        if header_end + size - pixel_end > LONG:
+            budget.need(2 * (header_end + size - pixel_end))
         values = _Values(spans, self._known, self._slots[CHARACTER_SET], bool(flags & EXPLICIT))
         try:
             for step in self._steps:

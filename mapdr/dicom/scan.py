@@ -7,6 +7,7 @@ The data set's bytes may lie in bytes, a memoryview or an mmap; the result holds
 from __future__ import annotations
 
 import mmap
+import threading
 import zlib
 from collections.abc import Callable, Iterable
 from functools import lru_cache
@@ -43,8 +44,14 @@ Buffer = bytes | bytearray | memoryview | mmap.mmap
 MAX_VALUE = 1 << 20
 """Longer values are found but not kept: no rule compares a megabyte."""
 MAX_INFLATED = 1 << 26
-"""How far a deflated data set is inflated in search of its pixel data, and of its end."""
-_PIECE = 1 << 18
+"""How far a deflated data set is inflated in search of its pixel data, and of its end ..."""
+MANY_INFLATED = 1 << 22
+"""... and how far many are at once: headers that inflate to more are scanned one after another."""
+
+_long_headers = threading.Lock()
+
+_PIECE = 1 << 20
+"""Bytes that are inflated or deflated at a time."""
 
 _ITEM_HEAD = {0: Struct("<HHL").unpack, BIG_ENDIAN: Struct(">HHL").unpack}
 _CHARACTER_SET: TagPath = (0x00080005,)
@@ -260,29 +267,36 @@ def ends_early(tail: Buffer, flags: int) -> bool:
 
 
 def _scan_deflated(buffer: Buffer, tree: Tree, complete: bool) -> ScannedHeader:
-    """Inflate until the header is there, never more than MAX_INFLATED bytes."""
-    inflater = zlib.decompressobj(-zlib.MAX_WBITS)
-    data = bytearray()
-    feed = bytes(buffer)
+    """Inflate until the header is there, never more than MAX_INFLATED bytes; one long header at a time."""
+    with memoryview(buffer) as view:
+        found = _scan_inflated(view, tree, complete, MANY_INFLATED)
+        if found is None:
+            with _long_headers:
+                found = _scan_inflated(view, tree, complete, MAX_INFLATED)
+    if found is None:
+        raise Unreadable("the header inflates to too many bytes", reason="too-long")
+    return found
+
+
+def _scan_inflated(view: memoryview, tree: Tree, complete: bool, most: int) -> ScannedHeader | None:
+    """The same, or None when more than `most` bytes would have to be inflated."""
+    beginning = _Beginning(view)
     while True:
-        try:
-            data += inflater.decompress(feed, max(65536, len(data)))
-        except zlib.error as error:
-            raise Unreadable("the data set cannot be inflated", reason="bad-deflate") from error
-        feed = inflater.unconsumed_tail
-        ended = inflater.eof or (complete and not feed)
+        beginning.double()
+        data = beginning.data
+        ended = beginning.eof or (complete and beginning.dry)
         total = len(data) if ended else UNKNOWN_SIZE
         try:
             values, walk = _fast.collect(
                 data, len(data), total, EXPLICIT, tree, beyond=False, max_value=MAX_VALUE
             )
         except NeedMore:
-            if not feed:
-                raise NeedMore(2 * len(buffer) + 1) from None
-            if len(data) >= MAX_INFLATED:
-                raise Unreadable("the header inflates to too many bytes", reason="too-long") from None
+            if beginning.dry:
+                raise NeedMore(2 * len(view) + 1) from None
+            if len(data) >= most:
+                return None
             continue
-        if ended and not inflater.eof and walk.pixels is None:
+        if ended and not beginning.eof and walk.pixels is None:
             walk = walk._replace(truncated=True)
         return ScannedHeader(values, walk)
 
@@ -311,25 +325,99 @@ def deflated_ends_early(pieces: Iterable[bytes], least: int) -> bool:
     return not inflater.eof or size < least
 
 
+class _Beginning:
+    """The first bytes of a deflated data set, as many as were asked for. Raises Unreadable.
+
+    `eof`: the stream has ended; `dry`: there is nothing more to inflate, be it that bytes are missing.
+    """
+
+    def __init__(self, view: memoryview) -> None:
+        self.data = bytearray()
+        self.eof = self.dry = False
+        self._view = view
+        self._at = 0
+        self._feed: bytes | memoryview = b""
+        self._inflater = zlib.decompressobj(-zlib.MAX_WBITS)
+
+    def double(self) -> None:
+        """Inflate as much again as there is."""
+        target = max(1 << 16, 2 * len(self.data))
+        while len(self.data) < target and not self.dry:
+            if not self._feed:
+                self._feed = self._view[self._at : self._at + _PIECE]
+                self._at += _PIECE
+            asked = target - len(self.data)
+            try:
+                given = self._inflater.decompress(self._feed, asked)
+            except zlib.error as error:
+                raise Unreadable("the data set cannot be inflated", reason="bad-deflate") from error
+            self.data += given
+            self._feed = self._inflater.unconsumed_tail
+            self.eof = self._inflater.eof
+            used_up = not self._feed and self._at >= len(self._view) and len(given) < asked
+            self.dry = self.eof or used_up
+
+
+def inflated_size(data: Buffer, limit: int) -> int:
+    """How many bytes the data set of a deflated transfer syntax has, told without keeping it.
+
+    More than `limit` when it has more; it is not read to its end then. Raises Unreadable.
+    """
+    inflater = zlib.decompressobj(-zlib.MAX_WBITS)
+    size = 0
+    with memoryview(data) as view:
+        for start in range(0, len(view), _PIECE):
+            feed: bytes | memoryview = view[start : start + _PIECE]
+            while size <= limit:
+                try:
+                    given = inflater.decompress(feed, _PIECE)
+                except zlib.error as error:
+                    raise Unreadable("the data set cannot be inflated", reason="bad-deflate") from error
+                size += len(given)
+                feed = inflater.unconsumed_tail
+                if len(given) < _PIECE:
+                    break
+            if inflater.eof or size > limit:
+                return size
+    raise Unreadable("the deflated data set ends early", reason="truncated")
+
+
 def inflate(data: Buffer, limit: int) -> bytes:
     """The data set of a deflated transfer syntax. Raises Unreadable, also if it exceeds `limit` bytes."""
-    inflater = zlib.decompressobj(-zlib.MAX_WBITS)
+    return inflate_exactly(data, _within(inflated_size(data, limit), limit))
+
+
+def _within(size: int, limit: int) -> int:
+    if size > limit:
+        raise Unreadable(f"the data set inflates to over {limit} bytes", reason="too-long")
+    return size
+
+
+def inflate_exactly(data: Buffer, size: int) -> bytes:
+    """A data set of which `inflated_size` has told the size: one allocation, no copy. Raises Unreadable."""
     try:
-        out = inflater.decompress(bytes(data), limit + 1)
+        out = zlib.decompress(data, -zlib.MAX_WBITS, max(size, 1))
     except zlib.error as error:
         raise Unreadable("the data set cannot be inflated", reason="bad-deflate") from error
-    if len(out) > limit:
-        raise Unreadable(f"the data set inflates to over {limit} bytes", reason="too-long")
-    if not inflater.eof:
-        raise Unreadable("the deflated data set ends early", reason="truncated")
     return out
 
 
 def deflate(data: bytes) -> bytes:
     """A data set as its deflated transfer syntax wants it: raw, padded to an even length (PS3.5, A.5)."""
+    return deflate_pieces((data,))
+
+
+def deflate_pieces(pieces: Iterable[bytes | memoryview]) -> bytes:
+    """The same for a data set in pieces, in order."""
     packer = zlib.compressobj(wbits=-zlib.MAX_WBITS)
-    out = packer.compress(data) + packer.flush()
-    return out + b"\0" * (len(out) & 1)
+    out: list[bytes] = []
+    for piece in pieces:
+        for start in range(0, len(piece), _PIECE):
+            out.append(packer.compress(piece[start : start + _PIECE]))
+    out.append(packer.flush())
+    if sum(map(len, out)) & 1:
+        out.append(b"\0")
+    return b"".join(out)
 
 
 def layout(buffer: Buffer, transfer_syntax_uid: str) -> Layout:
@@ -349,3 +437,27 @@ def layout(buffer: Buffer, transfer_syntax_uid: str) -> Layout:
     return Layout(
         header_end, pixel_end, size, walk.truncated, walk.end, walk.flags, walk.remarks, walk.pixels
     )
+
+
+def layout_by_ends(
+    begun: bytes, rest: Callable[[int], bytes], size: int, transfer_syntax_uid: str
+) -> Layout | None:
+    """The layout of a data set of `size` bytes whose pixel data need not be read: it has a length.
+
+    `begun` are its first bytes, `rest(offset)` those from `offset` to the end. None where this cannot tell,
+    or anything is out of the ordinary; `layout` then says what it is.
+    """
+    flags = encoding_flags(transfer_syntax_uid)
+    try:
+        walk = _fast.walk(begun, len(begun), size, flags, {}, beyond=False, max_value=0)
+        pixels = walk.pixels
+        if pixels is None or pixels.length == UNDEFINED or pixels.value + pixels.length > size:
+            return None
+        end = pixels.value + pixels.length
+        tail = rest(end)
+        behind = _fast.walk(tail, len(tail), len(tail), walk.flags, {}, beyond=True, max_value=0)
+    except (NeedMore, Unreadable):
+        return None
+    if behind.pixels is not None or behind.truncated or behind.remarks:
+        return None
+    return Layout(pixels.offset, end, size, False, size, walk.flags, walk.remarks, pixels)

@@ -187,6 +187,7 @@ class Payload:
 
     `note` says in fixed words why a step left the data set as it was, such as "not compressed: no-pixels".
     `unmet` is one word for what the rule asked for and the receiver's transfer syntaxes did not allow.
+    `share` is what the payload holds of the node's budget of memory; given back with the last reference.
     Raises Permanent(reason="uid") for a UID that is none: a receiver could not be asked to take it.
     """
 
@@ -198,6 +199,7 @@ class Payload:
     treatment: Treatment = Treatment.RELAYED
     note: str = ""
     unmet: str = ""
+    share: object = field(default=None, compare=False, repr=False)
 
     def __post_init__(self) -> None:
         for uid, name in (
@@ -207,6 +209,11 @@ class Payload:
         ):
             if not is_uid(uid):
                 raise Permanent(f"its {name} is none: 1 to 64 digits and dots", reason="uid")
+
+    @property
+    def in_memory(self) -> int:
+        """The bytes that it holds in memory; slices of files hold none."""
+        return sum(len(part) for part in self.parts if isinstance(part, bytes))
 
     def chunks(self, size: int = 1 << 18) -> Iterator[bytes]:
         """The bytes in order, at most `size` at a time; the plain way to read a payload.

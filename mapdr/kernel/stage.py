@@ -17,6 +17,7 @@ from typing import Any, Protocol, get_args, runtime_checkable
 from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationInfo, field_validator
 from pydantic.fields import FieldInfo
 
+from mapdr.kernel.budget import DEFAULT
 from mapdr.kernel.finding import Finding
 from mapdr.kernel.item import Instance, Need, Outcome, Payload, Sent, Source
 from mapdr.kernel.watch import Watch
@@ -55,7 +56,7 @@ class Settings:
     """What the node gives to each stage that it builds.
 
     `data` is the node's data folder, `site_key` 32 secret bytes for keyed hashes, `workers` how many
-    codec threads the node has.
+    codec threads the node has, `memory` how many bytes all that it inflates, decodes and encodes may take.
     """
 
     name: str
@@ -64,6 +65,7 @@ class Settings:
     site_key: bytes
     watch: Watch
     workers: int = 2
+    memory: int = DEFAULT
 
 
 @runtime_checkable
@@ -188,7 +190,11 @@ class Memory(Protocol):
 
 
 class Transform(Protocol):
-    """One verb on a payload. Any exception means that the image must not leave: it fails closed."""
+    """One verb on a payload. Any exception means that the image must not leave: it fails closed.
+
+    What it is about to take of memory, beyond a header, it says by `kernel.budget.need`, and has an attribute
+    `says_need`; where it has none, twice the payload is kept free for it. It may be applied again after that.
+    """
 
     def apply(self, payload: Payload, instance: Instance, memory: Memory) -> Payload:
         """The changed payload. Raises Permanent (with a reason) or Temporary."""

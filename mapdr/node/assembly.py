@@ -27,6 +27,7 @@ from mapdr.config.site import site_key
 from mapdr.deliver.chains import chains
 from mapdr.deliver.prepare import Preparer
 from mapdr.deliver.worker import Deliverer
+from mapdr.kernel.budget import Budget
 from mapdr.kernel.errors import ConfigurationError
 from mapdr.kernel.output import in_words
 from mapdr.kernel.plan import Plan, Planned, make_plan
@@ -48,7 +49,7 @@ from mapdr.store.trouble import index_named
 
 log = logging.getLogger("mapdr.node")
 
-FIXED = ("name", "data", "database", "durability", "repeats", "workers")
+FIXED = ("name", "data", "database", "durability", "repeats", "workers", "memory")
 """Keys of `[node]` that a reload cannot change: they are what the running store was opened with."""
 
 DRAIN = 30.0
@@ -130,6 +131,9 @@ class Node:
         for deliverer in self.deliverers.values():
             # All at once: stopped one after another, a slow one would use up the time of the others.
             deliverer.halt()
+        if self._store is not None:
+            # Killed from now on, it ends by order, and not by what it has in hand.
+            self._store.in_hand.stop()
         if self._run is not None:
             self._run.stop(deadline)
             self._run = None
@@ -238,6 +242,7 @@ class Node:
         self._site_key = site_key(node.data)
         self._use(self._loaded, plan)
         self.recovered = store.recover(self._rules_for)
+        store.in_hand.start()
         store.writer.on_commit = self.wake
         self._pool = ThreadPoolExecutor(node.workers, thread_name_prefix="prepare")
         self._preparer = Preparer(
@@ -245,6 +250,8 @@ class Node:
             chains(self._registry, self._settings("transform")),
             self._pool,
             share=node.workers + 1,
+            budget=Budget(node.memory),
+            in_hand=store.in_hand,
         )
         self.receivers = {name: self.build_receiver(planned) for name, planned in plan.receivers.items()}
         self.deliverers = {name: self.build_deliverer(planned) for name, planned in plan.destinations.items()}
@@ -278,6 +285,7 @@ class Node:
             site_key=self._site_key,
             watch=self.watch,
             workers=node.workers,
+            memory=node.memory,
         )
 
     def build_receiver(self, planned: Planned) -> Stage:

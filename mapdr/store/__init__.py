@@ -20,6 +20,7 @@ from mapdr.store.database import BUSY_SECONDS, Database
 from mapdr.store.durable import Durability, make_folder, sync_folder, write_file
 from mapdr.store.enrol import Enrolment, Repeats
 from mapdr.store.headers import INDEX_TAGS, STUDY_TAGS, Reading
+from mapdr.store.inhand import InHand
 from mapdr.store.instances import Instances
 from mapdr.store.ledger import Delivery, Ledger
 from mapdr.store.names import Recipes, Sources, Words
@@ -104,6 +105,7 @@ class Store:
             self.enrolment, self.spool.discard, self.spool.runs, told=self._refuse, ready=database.look
         )
         self.spool.on_lane = self.writer.look
+        self.in_hand = InHand(self.spool.folder / "in-hand", database, self.words, self.recipes)
         self._claim = Claim(self.spool.folder / "claim", node)
         self.retention = Retention(database, self.spool)
 
@@ -169,7 +171,8 @@ class Store:
         """
         make_folder(self.spool.folder, self.durability)
         with self._claim.alone(wait):
-            return Recovery(self.database, self.spool, self.enrolment, self.ledger).run(rules_for)
+            recovery = Recovery(self.database, self.spool, self.enrolment, self.ledger, self.in_hand)
+            return recovery.run(rules_for)
 
     def start(self) -> None:
         """Begin to take arrivals. Raises ConfigurationError while another process recovers this node."""
@@ -186,6 +189,7 @@ class Store:
     def close(self) -> None:
         """Stop, and give the database back. Safe twice."""
         self.stop(time.monotonic() + 10)
+        self.in_hand.stop()
         self.database.close()
 
     def health(self) -> dict[str, Any]:

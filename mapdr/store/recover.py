@@ -5,7 +5,8 @@
     3  files that the index does not know: indexed by id, with the rules of the configuration revision that
        their File Meta names; also when the index is lost altogether. A file whose bytes do not give the
        digest of its seal was cut by a power failure, or damaged since: it stays and is logged
-    4  leases of this node: given back
+    4  what was in hand when the node died: counted; an image that kills it is tried alone, and then parked
+    5  leases of this node: given back
 
 It runs before the node takes new objects, and touches this node's folder only.
 """
@@ -27,6 +28,7 @@ from mapdr.store import filemeta, schema
 from mapdr.store.database import Database
 from mapdr.store.enrol import Enrolment, Route
 from mapdr.store.headers import INDEX_TAGS, PREFIX, SOP_CLASS_UID, SOP_INSTANCE_UID, identity, read_header
+from mapdr.store.inhand import InHand
 from mapdr.store.ledger import Ledger
 from mapdr.store.spool import PART, Spool
 
@@ -63,23 +65,28 @@ RulesFor = Callable[[str, Path], Rules | None]
 @dataclass(frozen=True, slots=True)
 class Recovered:
     """What was found: unfinished objects removed, leftovers unlinked, images indexed, files that MAPDR
-    cannot read (they stay where they are, and are logged), leases given back."""
+    cannot read (they stay where they are, and are logged), leases given back, images that the node died
+    with in hand."""
 
     parts: int = 0
     leftovers: int = 0
     indexed: int = 0
     unreadable: int = 0
     leases: int = 0
+    died: int = 0
 
 
 class Recovery:
     """Puts one node's spool and index in order."""
 
-    def __init__(self, database: Database, spool: Spool, enrolment: Enrolment, ledger: Ledger) -> None:
+    def __init__(
+        self, database: Database, spool: Spool, enrolment: Enrolment, ledger: Ledger, in_hand: InHand
+    ) -> None:
         self._database = database
         self._spool = spool
         self._enrolment = enrolment
         self._ledger = ledger
+        self._in_hand = in_hand
         self._rules: dict[str, Rules | None] = {}
 
     def run(self, rules_for: RulesFor) -> Recovered:
@@ -92,7 +99,8 @@ class Recovery:
             ids = list(self._spool.files(hour))
             for start in range(0, len(ids), _AT_ONCE):
                 done = self._files(ids[start : start + _AT_ONCE], rules_for, done)
-        return replace(done, leases=self._ledger.release(self._spool.node))
+        died = self._in_hand.count()
+        return replace(done, died=died, leases=self._ledger.release(self._spool.node))
 
     def _files(self, ids: Sequence[str], rules_for: RulesFor, done: Recovered) -> Recovered:
         known = self._known(ids)

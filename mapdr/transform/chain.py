@@ -8,6 +8,7 @@ from typing import Any
 from pydantic import TypeAdapter, ValidationError
 
 from mapdr.dicom.scan import is_deflated
+from mapdr.kernel import budget
 from mapdr.kernel.errors import Permanent
 from mapdr.kernel.item import FileSlice, Instance, Payload
 from mapdr.kernel.registry import Registry
@@ -42,6 +43,8 @@ class Chain:
 
     def quick(self, instance: Instance) -> bool:
         """Whether `prepare` (without an override) touches headers only: well under a millisecond."""
+        if not self._steps:
+            return not instance.size & 1
         regular = not is_deflated(instance.transfer_syntax_uid) and not instance.size & 1
         return regular and all(getattr(step, "header_only", False) for _, step in self._steps)
 
@@ -79,6 +82,9 @@ class Chain:
         )
         for name, step in self._steps:
             notes = _StepMemory(memory, name)
+            budget.hold(payload.in_memory)
+            if not (getattr(step, "says_need", False) or getattr(step, "header_only", False)):
+                budget.need(2 * payload.length)
             if syntax_override and isinstance(step, Encodes):
                 payload = step.apply_for(payload, instance, notes, syntax_override)
             else:
@@ -88,6 +94,7 @@ class Chain:
         return evened(payload) if payload.length & 1 else payload
 
     def _convert(self, payload: Payload, instance: Instance, memory: Memory, target: str) -> Payload:
+        budget.hold(payload.in_memory)
         if target != LOSSLESS_UID:
             return to_syntax(payload, target, workers=self._settings.workers)
         transcoder = Transcoder(self._settings, CompressConfig(to="jpeg2000-lossless", color="ybr"))

@@ -6,11 +6,15 @@ from types import TracebackType
 
 from mapdr._fast import unreadable
 from mapdr.dicom.recode import recode
-from mapdr.dicom.scan import inflate, is_deflated, layout
+from mapdr.dicom.scan import Layout, inflate_exactly, inflated_size, is_deflated, layout, layout_by_ends
 from mapdr.dicom.write import EXPLICIT_LITTLE, UNDEFINED, Element, encoding_from, encoding_of
+from mapdr.kernel import budget
+from mapdr.kernel.errors import Permanent
 from mapdr.kernel.item import Part, Payload
 from mapdr.transform.view import PartsView
 
+BEGINNING = 1 << 16
+"""Bytes of a spooled data set that are read in search of its pixel data before all of it is."""
 EXPLICIT_UID = "1.2.840.10008.1.2.1"
 INFLATE_LIMIT = 1 << 31
 """Bytes to which a deflated data set may grow: larger ones are an attack or belong in another syntax."""
@@ -45,9 +49,7 @@ class DataSet:
         return self
 
     def _find_pixels(self) -> Element | None:
-        syntax = self.payload.transfer_syntax_uid
-        with self.view.buffer() as buffer:
-            where = layout(buffer, EXPLICIT_UID if is_deflated(syntax) else syntax)
+        where = self._layout()
         self.encoding = encoding_from(where.flags)
         self.end, self.is_regular = where.end, not where.remarks
         if where.pixels is None:
@@ -57,6 +59,20 @@ class DataSet:
         tag, vr, start, value, length, _ = where.pixels
         end = where.pixel_end + where.truncated
         return Element(tag, vr.decode("latin-1"), start, value, end, length == UNDEFINED)
+
+    def _layout(self) -> Layout:
+        view, syntax = self.view, self.payload.transfer_syntax_uid
+        syntax = EXPLICIT_UID if is_deflated(syntax) else syntax
+        if len(view.parts) > 1:
+            # One buffer of several parts is a copy. Few need it: pixel data with a length is not read.
+            first = view.parts[0]
+            begun = view[: (len(first) if isinstance(first, bytes) else 0) + BEGINNING]
+            found = layout_by_ends(begun, lambda end: view[end:], len(view), syntax)
+            if found is not None:
+                return found
+            budget.need(len(view))
+        with view.buffer() as buffer:
+            return layout(buffer, syntax)
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -92,5 +108,14 @@ class DataSet:
 
 
 def inflated(payload: Payload) -> bytes:
-    """The data set of a deflated payload (PS3.5 section A.5). Raises Permanent for a broken one."""
-    return inflate(b"".join(payload.chunks()), INFLATE_LIMIT)
+    """The data set of a deflated payload (PS3.5 section A.5), within the node's budget.
+
+    Raises Permanent for a broken one, and Short.
+    """
+    limit = INFLATE_LIMIT if budget.most() is None else min(budget.most() or 0, INFLATE_LIMIT)
+    with PartsView(payload.parts) as view, view.buffer() as data:
+        size = inflated_size(data, limit)
+        budget.need(size)
+        if size > limit:
+            raise Permanent(f"the data set inflates to over {limit} bytes", reason="too-long")
+        return inflate_exactly(data, size)

@@ -11,7 +11,7 @@ import struct
 from dataclasses import replace
 
 from mapdr.dicom.recode import recode
-from mapdr.dicom.scan import deflate, is_deflated
+from mapdr.dicom.scan import deflate_pieces, is_deflated
 from mapdr.dicom.write import (
     EXPLICIT_LITTLE,
     ITEM,
@@ -27,6 +27,7 @@ from mapdr.dicom.write import (
     number,
     splice,
 )
+from mapdr.kernel import budget
 from mapdr.kernel.errors import Permanent
 from mapdr.kernel.item import Part, Payload, Treatment, total_length
 from mapdr.transform.codecs.foreign import foreign_frames
@@ -61,7 +62,8 @@ def to_syntax(payload: Payload, target: str, *, workers: int = 1) -> Payload:
             parts, treatment = _decompressed(data, encoding_of(target), workers), Treatment.TRANSCODED
         if is_deflated(target):
             whole = replace(payload, parts=parts, length=total_length(parts))
-            parts = (deflate(b"".join(whole.chunks())),)
+            budget.need(whole.length)  # it is seldom half as long, and there twice while it is put together
+            parts = (deflate_pieces(whole.chunks()),)
     return replace(
         payload,
         transfer_syntax_uid=target,
@@ -75,6 +77,7 @@ def _recoded(data: DataSet, target: Encoding) -> tuple[Part, ...]:
     view, source, pixel = data.view, data.encoding, data.pixel
     if source == target and data.is_regular:
         return view.slice(0, len(view))
+    budget.need(_copied(data, target))
     header = recode(view[: data.header_end], source, target)
     if pixel is None:
         return (header,)
@@ -93,6 +96,16 @@ def _recoded(data: DataSet, target: Encoding) -> tuple[Part, ...]:
         b"\0" * (length & 1),
         tail,
     )
+
+
+def _copied(data: DataSet, target: Encoding) -> int:
+    """Bytes of the copies that re-encoding makes: three of what is rewritten, one of pixels in memory."""
+    pixels = data.pixel.end - data.pixel.start if data.pixel else 0
+    around = len(data.view) - pixels
+    if data.encoding.big != target.big:
+        return 3 * (around + pixels)
+    in_memory = sum(len(part) for part in data.view.parts if isinstance(part, bytes))
+    return 3 * around + min(pixels, in_memory)
 
 
 def _refuse_unclear_order(attributes: Attributes, pixel: Element) -> None:
@@ -130,6 +143,7 @@ def _decompressed(data: DataSet, target: Encoding, workers: int) -> tuple[Part, 
     header = splice(attributes.header, changes)
     if target.big:
         raise Permanent("compressed pixels are not decompressed to big endian", reason="syntax")
+    budget.need(image.native_bytes * (1 if target == EXPLICIT_LITTLE else 3) + image.work_bytes)
     cells = [frames.cells(index) for index in range(image.frames)]
     if image.native_bytes % 2:
         cells.append(b"\0")

@@ -23,9 +23,10 @@ from mapdr.dicom.edit import (
 from mapdr.dicom.path import parse_edit_path, parse_path
 from mapdr.dicom.plan import EditPlan
 from mapdr.dicom.recode import recode
-from mapdr.dicom.scan import Layout, deflate, is_deflated, layout
+from mapdr.dicom.scan import Layout, deflate_pieces, is_deflated, layout
 from mapdr.dicom.template import Template
 from mapdr.dicom.write import UNDEFINED, Element, encoding_from
+from mapdr.kernel import budget
 from mapdr.kernel.item import FileSlice, Instance, Part, Payload, Treatment, is_uid, total_length
 from mapdr.kernel.stage import Factory, Memory, Settings, StageConfig
 from mapdr.transform.dataset import inflated
@@ -35,6 +36,8 @@ from mapdr.transform.view import PartsView, beginning
 EXPLICIT_LITTLE = "1.2.840.10008.1.2.1"
 BEGINNING = 1 << 14
 """Bytes read of an image at first: the headers of CT and of most MR, CR and US images are shorter."""
+COPIES = 4
+"""How often the bytes around the pixel data are in memory at once while they are edited."""
 _NATIVE = frozenset(["1.2.840.10008.1.2", EXPLICIT_LITTLE])
 """Where pixel data has a length. Elsewhere its end must be looked for in the whole file."""
 
@@ -142,17 +145,21 @@ class TagEditor:
         return _changed(payload, edited, (edited.header, *pixels, edited.tail))
 
     def _from_whole(self, payload: Payload) -> Payload:
+        if len(payload.parts) > 1:
+            budget.need(payload.length)  # the buffer is a copy then
         with PartsView(payload.parts) as view:
             edited, parts = self._edit(view, payload.transfer_syntax_uid)
         return _changed(payload, edited, parts)
 
     def _deflated(self, payload: Payload) -> Payload:
-        with PartsView((inflated(payload),)) as view:
+        data = inflated(payload)
+        budget.need(len(data) + 2 * payload.length)  # the pixel data's own bytes again, and what is deflated
+        with PartsView((data,)) as view:
             edited, parts = self._edit(view, EXPLICIT_LITTLE)
         if not edited.changed:
             return payload
         whole = replace(payload, parts=parts, length=total_length(parts))
-        return _changed(payload, edited, (deflate(b"".join(whole.chunks())),))
+        return _changed(payload, edited, (deflate_pieces(whole.chunks()),))
 
     def _edit(self, view: PartsView, syntax: str) -> tuple[Edited, tuple[Part, ...]]:
         """The edits applied to a whole data set, and its parts."""
@@ -163,6 +170,7 @@ class TagEditor:
             edited, start, end = done
             return edited, (edited.header, *view.slice(start, end), edited.tail)
         assert where is not None
+        budget.need(COPIES * (where.size - (where.pixel_end - where.header_end)))
         tail = None if where.pixels is None else view[where.pixel_end :]
         header = view[: where.header_end]
         edited = apply_edits(header, syntax, self._edits, tail=tail, tail_at=where.pixel_end)

@@ -144,7 +144,7 @@ zzz = 1
 """,
         """\
 mapdr.toml:2 node.nmae: unknown key; did you mean "name"?
-mapdr.toml:3 node.zzz: unknown key; known: data, database, durability, min_free, name, repeats, retention, study_quiet, workers
+mapdr.toml:3 node.zzz: unknown key; known: data, database, durability, memory, min_free, name, repeats, retention, study_quiet, workers
 """,
     ),
     "wrong values of the node": (
