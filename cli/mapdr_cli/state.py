@@ -198,16 +198,15 @@ def _node_state(facts: Facts, told: Mapping[str, Any]) -> str:
     """running, draining, stopped, silent (it is or may be there, and says nothing), or unknown."""
     beat = facts.heartbeat
     said = "" if beat is None else str(told.get("state", "running"))
-    if said == "stopped":
-        return said
+    if said == "stopped" or (beat is not None and facts.alive is False):
+        return "stopped"  # a process that died says nothing more
     if beat is not None and facts.at - beat.at <= SILENT:
         return said
     if facts.trouble:
         return "unknown"
     if facts.alive:
         return "silent"
-    # A process that died says nothing more; where it cannot be looked for, it may be there.
-    return "stopped" if beat is None or facts.alive is False else "silent"
+    return "stopped" if beat is None else "silent"
 
 
 def _node(plan: Plan, facts: Facts, live: Mapping[str, Any], state: str) -> dict[str, Any]:
@@ -349,10 +348,9 @@ def _item(kind: str, level: str, text: str) -> dict[str, str]:
 def _index(look: _Look) -> Iterable[dict[str, str]]:
     facts = look.facts
     if facts.trouble:
-        shown = (
-            f"; counts are those of {words.clock(facts.as_of)}" if facts.as_of else "; no counts are known"
-        )
-        yield _item("index", "bad", f"{facts.trouble}{shown}")
+        known = f"counts are those of {words.clock(facts.as_of)}" if facts.as_of else "no counts are known"
+        yield _item("index", "bad", f"the index cannot be read: {known}")
+        yield _item("index", "bad", facts.trouble)
     elif facts.lost:
         yield _item("index", "bad", LOST)
 

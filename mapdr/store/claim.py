@@ -52,11 +52,10 @@ def running_file(data: Path, node: str) -> Path:
 
 
 def claimed(path: Path) -> bool | None:
-    """Whether a process of this machine holds a claim of this file; None if that cannot be found out."""
+    """Whether a process of this machine holds a claim of this file; None if that cannot be found out,
+    or if it never was claimed."""
     try:
         file = os.open(path, os.O_RDWR | getattr(os, "O_CLOEXEC", 0))
-    except FileNotFoundError:
-        return False
     except OSError:
         return None
     try:

@@ -76,9 +76,9 @@ def test_a_view_shows_why_it_cannot_read_and_what_it_knew(used: NodeFolder) -> N
         looking.close()
         with locked(_index(used)):
             state = looking.look()
-            (text,) = _texts(state, "index")
-            assert "another program has locked it" in text
-            assert "counts are those of" in text
+            shown, cause = _texts(state, "index")
+            assert "counts are those of" in shown
+            assert "another program has locked it" in cause
             assert state["parked"] == 1
             assert state["node"]["state"] == "unknown"
             out = Console(width=80, file=io.StringIO(), theme=THEME)
@@ -99,9 +99,9 @@ def test_a_view_that_could_never_read_says_so(used: NodeFolder, name: str) -> No
         else:
             _spoil(_index(used))
             state = looking.look()
-        (text,) = _texts(state, "index")
-        assert {"locked": "locked", "damaged": "it is damaged"}[name] in text
-        assert "no counts are known" in text
+        shown, cause = _texts(state, "index")
+        assert "no counts are known" in shown
+        assert {"locked": "locked", "damaged": "it is damaged"}[name] in cause
         assert state["node"]["state"] == "running"
     finally:
         looking.close()
@@ -181,10 +181,13 @@ def test_a_node_that_is_there_and_silent_is_told_from_one_that_is_gone(used: Nod
             connection.exec_driver_sql("UPDATE heartbeat SET at = at - 600")
     finally:
         store.close()
+    claim = Claim(running_file(used.config.parent / "data", "clinic-north"), "clinic-north")
+    assert "is it running?" in used.mapdr("status").output, "a node that never claimed anything may be there"
+    claim.share(0)
+    claim.release()
     gone = used.mapdr("status").output
     assert "stopped" in gone
     assert "the node ended without a word" in " ".join(gone.split())
-    claim = Claim(running_file(used.config.parent / "data", "clinic-north"), "clinic-north")
     claim.share(0)
     try:
         there = used.mapdr("status").output
