@@ -172,11 +172,12 @@ def test_one_bad_arrival_does_not_stop_the_others(make: Any, caplog: pytest.LogC
 
 
 @pytest.mark.parametrize("error", [OverflowError("SECRET"), MemoryError(), KeyError("SECRET")])
+@pytest.mark.parametrize("poison", [1, 2])
 def test_one_of_two_that_nobody_foresaw_is_set_aside_alone(
-    make: Any, caplog: pytest.LogCaptureFixture, error: Exception
+    make: Any, caplog: pytest.LogCaptureFixture, error: Exception, poison: int
 ) -> None:
     enrolment = FakeEnrolment()
-    enrolment.poison, enrolment.poison_error = f"{1:032x}", error
+    enrolment.poison, enrolment.poison_error = f"{poison:032x}", error
     enrolment.gate.clear()
     writer = make(enrolment)
     writer.submit(arrival(0))
@@ -185,7 +186,7 @@ def test_one_of_two_that_nobody_foresaw_is_set_aside_alone(
     writer.submit(arrival(2))
     enrolment.gate.set()
     assert writer.flush()
-    assert [[a.id for a in batch] for batch in enrolment.batches] == [[f"{0:032x}"], [f"{2:032x}"]]
+    assert [[a.id for a in batch] for batch in enrolment.batches] == [[f"{0:032x}"], [f"{3 - poison:032x}"]]
     assert (writer.set_aside, writer.failing) == (1, "")
     assert enrolment.poison in caplog.text
     assert "SECRET" not in caplog.text
