@@ -55,8 +55,8 @@ class Upkeep:
         self._node = node
         self._ended = threading.Event()
         self._thread: threading.Thread | None = None
-        self._due = {self._beat: 0.0, self._purge: 0.0}
-        self._every = {self._beat: BEAT, self._purge: PURGE}
+        self._due = {self._clock: 0.0, self._beat: 0.0, self._purge: 0.0}
+        self._every = {self._clock: BEAT, self._beat: BEAT, self._purge: PURGE}
         self._troubles: dict[Any, Trouble] = {}
 
     def start(self) -> None:
@@ -89,6 +89,13 @@ class Upkeep:
         except Exception as error:  # noqa: BLE001  shown and counted; the next round tries again
             self._node.watch.count("upkeep.errors")
             trouble.tell(f"upkeep: {work.__name__.strip('_')} failed ({type(error).__name__})")
+
+    def _clock(self) -> None:
+        jump = self._node.store.look_at_the_clock()
+        if jump:
+            way = "forward" if jump > 0 else "back"
+            log.warning("the clock was set %s by %.0f seconds; what waits moves with it", way, abs(jump))
+            self._node.watch.emit("clock.set", way=way, seconds=round(abs(jump)))
 
     def _beat(self) -> None:
         self._node.store.commands.beat(self._node.counters())
