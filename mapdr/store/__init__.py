@@ -186,6 +186,11 @@ class Store:
         self.stop(time.monotonic() + 10)
         self.database.close()
 
+    def look_at_the_index(self) -> str:
+        """Whether it is still the one that was opened: if not, nothing is taken, and the answer says why."""
+        self.writer.check()
+        return self.writer.failing
+
     def look_at_the_clock(self) -> float:
         """Move due times if the clock was set since the last call; by how many seconds it was, or 0."""
         jump = self._clock.look()

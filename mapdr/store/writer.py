@@ -154,6 +154,18 @@ class Writer:
         with self._state:
             return self._state.wait_for(lambda: not self.waiting and not self._following, seconds)
 
+    def check(self) -> None:
+        """Look at the index where no arrival does: before one is taken that cannot be written."""
+        try:
+            self._ready()
+        except IndexTrouble as error:
+            self._fails(str(error))
+            return
+        with self._state:
+            idle = not self._busy and not self._waiting
+        if self._failing and idle and self._in_a_row < _SYSTEMIC:
+            self._recovers()
+
     def look(self) -> None:
         """There may be runs from now on."""
         with self._state:

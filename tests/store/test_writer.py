@@ -322,6 +322,24 @@ def test_images_are_refused_while_the_file_of_the_index_is_gone(
     assert sorted(row.sop_instance_uid for row in rows) == ["1.1", "1.2", "1.3"]
 
 
+def test_an_index_that_goes_while_nothing_comes_is_noticed(opener: Opener) -> None:
+    store = opener()
+    index, aside = store.data / "index.db", store.data / "aside.db"
+    assert store.look_at_the_index() == ""
+    index.rename(aside)
+    index.write_bytes(b"")
+    assert "removed or replaced" in store.look_at_the_index()
+    assert store.health()["refusing"]
+    with pytest.raises(Refused) as caught:
+        push(store, "1.1")
+    assert caught.value.status == 0xA700
+    assert not list(store.spool.folder.rglob("*.dcm"))
+    aside.replace(index)
+    assert store.look_at_the_index() == ""
+    push(store, "1.2")
+    assert store.writer.flush()
+
+
 def test_stopping_writes_what_waits_and_refuses_what_comes(make: Any) -> None:
     enrolment = FakeEnrolment()
     writer = make(enrolment)
