@@ -24,6 +24,7 @@ from mapdr.wire import dimse, pdu
 from receive.conftest import Start
 from receive.fakes import FakeIntake
 
+STORE = dimse.store_request(1, CT, "1.2")
 RELEASED = pdu.RELEASE_RP_BYTES
 
 
@@ -180,6 +181,17 @@ def test_what_has_no_answer_is_ignored(start: Start, request_: bytes) -> None:
         (peer.p_data((3, 3, dimse.store_request(1, CT, "1.2")), (3, 3, b"x")), 5, "inside a data set"),
         (peer.p_data((3, 3, dimse.store_request(1, CT, "1.2")), (3, 0, b"x")) + b"\x99" * 6, 1, "type 0x99"),
         (peer.p_data((3, 1, bytes(9000))) * 8, 6, "exceeds 65536"),
+        (peer.p_data((3, 1, b"")) * 12_000, 6, "exceeds 65536"),
+        (
+            peer.p_data((3, 3, STORE)) + peer.p_data((3, 0, b"")) * 1001,
+            6,
+            "more than 1000 PDVs without a byte",
+        ),
+        (
+            peer.p_data((3, 3, STORE)) + peer.p_data((3, 0, b"a"), (3, 0, b"")) * 1001,
+            6,
+            "more than 1000 PDVs without a byte",
+        ),
     ],
 )
 def test_a_breach_is_answered_with_an_abort_and_one_line(
