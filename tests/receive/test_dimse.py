@@ -291,6 +291,18 @@ def test_version_and_application_context(start: Start) -> None:
     assert reject(receiver.port, other) == pdu.AssociateReject(1, 1, 2)
 
 
+def test_128_contexts_are_accepted_and_the_last_is_used(start: Start, intake: FakeIntake) -> None:
+    contexts = tuple(pdu.Context(id_, f"1.2.840.99999.{id_}", (EXPLICIT,)) for id_ in range(1, 256, 2))
+    with Line.connect(start().port) as line:
+        line.send(peer.request(contexts=contexts))
+        accepted = line.decoded()
+        assert isinstance(accepted, pdu.AssociateAccept)
+        assert [(each.id, each.result) for each in accepted.results] == [(each.id, 0) for each in contexts]
+        line.send(peer.store(b"data", context=255, sop_class="1.2.840.99999.255"))
+        assert line.response().status == 0
+    assert intake.kept[0].sop_class_uid == "1.2.840.99999.255"
+
+
 def test_limits_are_told_in_the_protocols_way(start: Start) -> None:
     receiver = start(max_associations=2)
     lines = [Line.associated(receiver.port) for _ in range(2)]
