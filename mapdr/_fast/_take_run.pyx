@@ -170,6 +170,7 @@ cdef extern from *:
 SANITIZED = bool(MAPDR_FENCES)
 """Whether this is the build of `make sanitize`, whose inbox is a heap buffer as long as what has come."""
 
+DEF EMPTY = 1000            # mapdr._fast.pdata_signals.MAX_EMPTY
 DEF UID = 64                # bytes of the longest UID (PS3.5, section 9.1)
 DEF NAME = 36               # <id>.dcm
 DEF PREFIX = 65536          # mapdr.store.headers.PREFIX
@@ -303,7 +304,7 @@ cdef Stop examine(const unsigned char *data, int64_t at, int64_t end, int64_t ca
                   Message *m) noexcept nogil:
     """Whether a whole C-STORE-RQ with its data set stands at `at`; nothing is changed."""
     cdef int64_t begin = at, pdu_left = 0, length = 0
-    cdef int control = 0
+    cdef int control = 0, empty = 0
     cdef Stop stop = pdv(data, end, most, &at, &pdu_left, -1, &control, &length)
     if stop != WHOLE:
         return stop
@@ -325,6 +326,9 @@ cdef Stop examine(const unsigned char *data, int64_t at, int64_t end, int64_t ca
         if stop != WHOLE:
             return stop
         if control & 1:
+            return ODD
+        empty += length == 0 and not control & 2
+        if empty > EMPTY:
             return ODD
         at += length
         m.size += length

@@ -199,6 +199,8 @@ ODD_MESSAGES = {
     "a PDV of one byte": struct.pack(">BxLLBB", 4, 6, 1, 3, 3),
     "an abort": pdu.encode(pdu.Abort(0, 0)),
     "an association request": peer.request(),
+    "1000 PDVs without a byte": message(data_set("1.2.3.4"), cuts=(0,) * 1000),
+    "1001 PDVs without a byte": message(data_set("1.2.3.4"), cuts=(0,) * 1001),
     "no DICOM": b"GET / HTTP/1.1\r\n\r\n",
 }
 
