@@ -7,10 +7,11 @@ PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11; 
 	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { echo $$p; break; }; done)
 VENV ?= .venv
 SECONDS ?= 600
+TARGETS := pdu command association scan runs elements meta frames
 BIN := $(VENV)/bin
 SOURCES := pyproject.toml setup.py $(wildcard mapdr/_fast/*.pyx mapdr/_fast/*.pxi mapdr/_fast/vendor/*.h)
 
-.PHONY: demo test check kill fuzz bench clean
+.PHONY: demo test check kill fuzz sanitize bench clean
 .DELETE_ON_ERROR:
 
 demo: $(VENV)/.installed  ## The router, three modalities, a PACS and a RIS, live on this terminal
@@ -27,9 +28,29 @@ kill: $(VENV)/.tested  ## The long kill test: 300 images, 20 kills
 	$(BIN)/python -m pytest -q -m long tests/e2e/test_kill.py $(ARGS)
 
 fuzz: $(VENV)/.tested  ## What reads a peer's bytes, SECONDS each; then every property test with many more examples
-	for target in pdu command association scan runs; do \
+	for target in $(TARGETS); do \
 		$(BIN)/python tests/fuzz/campaign.py $$target --seconds $(SECONDS) || exit 1; done
 	$(BIN)/python -m pytest -q -m hypothesis --hypothesis-profile=deep --timeout=3600 $(ARGS)
+
+# A copy of the sources, so that its extensions never mix with those that are used. Neither sanitizer can be
+# loaded late: the compiler's own libraries go before Python's.
+SANITIZED := build/sanitize
+UNDER := PYTHONPATH=.:cli:web PYTHONMALLOC=malloc MAPDR_REQUIRE_EXTENSIONS=1 \
+	LD_PRELOAD="$$($(CC) -print-file-name=libasan.so) $$($(CC) -print-file-name=libstdc++.so)" \
+	ASAN_OPTIONS=detect_leaks=0:allocator_may_return_null=1:hard_rss_limit_mb=4096 \
+	UBSAN_OPTIONS=print_stacktrace=1
+SUITES := tests/fast tests/dicom tests/wire tests/receive tests/egress
+
+sanitize: $(VENV)/.tested  ## The extensions under AddressSanitizer and UBSan: their tests, then what reads a peer's bytes, SECONDS each
+	@mkdir -p $(SANITIZED)
+	cp -pR mapdr cli web tests setup.py pyproject.toml README.md $(SANITIZED)
+	rm -f $(SANITIZED)/mapdr/_fast/*.so
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --group build
+	cd $(SANITIZED) && MAPDR_SANITIZE=1 MAPDR_REQUIRE_EXTENSIONS=1 $(abspath $(BIN))/python setup.py --quiet build_ext --inplace
+	cd $(SANITIZED) && $(UNDER) $(abspath $(BIN))/python tests/sanitize/prove.py
+	cd $(SANITIZED) && $(UNDER) $(abspath $(BIN))/python -m pytest -q $(SUITES) -p no:cacheprovider $(ARGS)
+	cd $(SANITIZED) && for target in $(TARGETS); do \
+		$(UNDER) $(abspath $(BIN))/python tests/fuzz/campaign.py $$target --seconds $(SECONDS) || exit 1; done
 
 bench: $(VENV)/.tested  ## The table of speeds against real peers, into benchmarks/RESULTS.md
 	$(BIN)/python -m benchmarks $(ARGS)

@@ -34,6 +34,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     "egress": SHARED | FIELDS | {"dicom", "wire", "store"},
     "deliver": SHARED | FIELDS | {"dicom", "wire", "store"},
     "notify": SHARED | FIELDS | {"dicom", "store"},
+    # What people see and do; the faces are skins over it.
+    "operate": SHARED | {"store"},
     # Where a node is put together: every part is seen here, but stages come from the registry.
     "node": SHARED | {"config", "route", "store", "deliver", "notify"},
     # Shipped for the authors of plugins, who test whole nodes with it.

@@ -78,6 +78,7 @@ SENTENCES: dict[str, Sentence] = {
     "association.failed": Sentence(
         "bad", _said("{receiver}: the association of {peer} failed: {cause}"), logged=False
     ),
+    "thread.failed": Sentence("bad", _said("{thread} failed and goes on: {cause}"), logged=False),
     "images.refused": Sentence("bad", _refused, logged=False),
     "images.parked": Sentence("bad", _parked),
     "destination.waits": Sentence("bad", lambda facts: f"{_destination(facts)} is down: {_cause(facts)}"),

@@ -250,6 +250,8 @@ class Channel(_pdata_py.Channel):
             if isinstance(part, bytes):
                 view[at:end] = part
             else:
+                if part.proof is not None:
+                    part.proof.check()
                 path, offset = os.fsencode(part.path), part.offset
         if end != used:
             raise EOFError(f"a payload's parts ended {used - end} bytes early")

@@ -24,7 +24,7 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 from mapdr._fast.pdata_signals import (
     LENGTH_TOLERANCE,
@@ -68,6 +68,10 @@ class Slice(Protocol):
     @property
     def length(self) -> int:
         """Its bytes."""
+
+    @property
+    def proof(self) -> Any:
+        """Its `mapdr.kernel.item.Proof`, or None."""
 
 
 class Channel:
@@ -518,6 +522,8 @@ class _Source:
             if isinstance(part, bytes):
                 self._bytes = memoryview(part)
             elif part.length:
+                if part.proof is not None:
+                    part.proof.check()
                 self._file = io.FileIO(part.path)
                 self._file_left = part.length
                 if part.offset:

@@ -125,7 +125,8 @@ def assemble(buffer: Buffer, header_end: int, flags: int, changes: Sequence[Chan
     """The header that `changes` (ascending) make of the first `header_end` bytes of `buffer`.
 
     Group lengths that are there are set right, so none of them can be among the changes. None if a value is
-    too long for its VR. Raises ValueError for places that are not in their order or not in the header.
+    too long for its VR. Raises ValueError for places that are not in their order or not in the header, and
+    for a VR that is none.
     """
     out = bytearray()
     at = before = 0
@@ -142,6 +143,8 @@ def assemble(buffer: Buffer, header_end: int, flags: int, changes: Sequence[Chan
             # How much the header grew before this group: its length moves by that, and changes by the rest.
             patched, before = group_at, len(out) - offset
         if raw is not None:
+            if vr is None or (flags & EXPLICIT and len(vr) != 2):
+                raise ValueError("a VR has two letters")
             head = _head(tag, vr, len(raw), flags)
             if head is None:
                 return None

@@ -61,12 +61,12 @@ cdef object regular(const unsigned char *data, int64_t available, int64_t size, 
         if values is None:
             found.append(Found(
                 paths[number], vr_of(&seen[number].a), seen[number].offset, seen[number].value,
-                seen[number].length, False, None
+                seen[number].stated, False, None
             ))
         else:
             raw = None
-            if seen[number].length <= max_value:
-                raw = PyBytes_FromStringAndSize(<const char *>data + seen[number].value, seen[number].length)
+            if 0 <= seen[number].held <= max_value:
+                raw = PyBytes_FromStringAndSize(<const char *>data + seen[number].value, seen[number].held)
             values[paths[number]] = [(vr_of(&seen[number].a), raw, False, None)]
     pixels = None
     if walked.pixels >= 0:

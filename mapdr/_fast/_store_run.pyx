@@ -12,8 +12,39 @@ from libc.stdint cimport int64_t, uint32_t
 from libc.string cimport memcmp, memcpy
 
 from mapdr._fast import _pdata_py, _store_run_py
+from mapdr.kernel.item import damaged
 
 include "network.pxi"
+
+cdef extern from *:
+    """
+    #define XXH_INLINE_ALL
+    #include "vendor/xxhash.h"
+    static void mapdr_digest(XXH3_state_t *state, unsigned char *out) {
+        XXH128_canonical_t canonical;
+        XXH128_canonicalFromHash(&canonical, XXH3_128bits_digest(state));
+        memcpy(out, canonical.digest, 16);
+    }
+    """
+    ctypedef struct XXH3_state_t:
+        pass
+    XXH3_state_t *XXH3_createState() noexcept nogil
+    int XXH3_freeState(XXH3_state_t *state) noexcept nogil
+    int XXH3_128bits_reset(XXH3_state_t *state) noexcept nogil
+    int XXH3_128bits_update(XXH3_state_t *state, const void *data, size_t size) noexcept nogil
+    void mapdr_digest(XXH3_state_t *state, unsigned char *out) noexcept nogil
+
+DEF SCRATCH = 16384
+DEF DAMAGED = -2            # beside the errors of `mapdr_pread`
+
+cdef struct Proof:
+    # A piece's file has to hold bytes of this digest there; `proved` when they were compared.
+    int64_t offset
+    int64_t end
+    int64_t at
+    bint wanted
+    bint proved
+    unsigned char digest[16]
 
 cdef extern from *:
     """
@@ -95,6 +126,7 @@ cdef struct Piece:
     const char *path
     int64_t offset
     int64_t length
+    Proof proof
 
 cdef struct Letter:
     int context
@@ -133,12 +165,41 @@ cdef struct Run:
     int64_t done
     int file
     int error
+    XXH3_state_t *hash
     # What comes in.
     unsigned char *into
     int64_t space
     int64_t at
     int64_t end
     int64_t longest
+
+
+cdef int hash_file(Run *run, Proof *proof, int64_t end) noexcept nogil:
+    """Take in what lies before `end` in the open file; 0, or why it cannot be read."""
+    cdef unsigned char scratch[SCRATCH]
+    cdef int64_t some
+    cdef int error
+    while proof.at < end:
+        some = end - proof.at if end - proof.at < SCRATCH else SCRATCH
+        error = mapdr_pread(run.file, scratch, some, proof.at)
+        if error:
+            return error
+        XXH3_128bits_update(run.hash, scratch, <size_t>some)
+        proof.at += some
+    return 0
+
+
+cdef int compare(Run *run, Piece *piece) noexcept nogil:
+    """Compare what was sent of a file, and what lies around it; 0, or why that is not what was received."""
+    cdef unsigned char found[16]
+    cdef int error = hash_file(run, &piece.proof, piece.proof.end)
+    if error:
+        return error
+    mapdr_digest(run.hash, found)
+    if memcmp(found, piece.proof.digest, 16):
+        return DAMAGED
+    piece.proof.proved = True
+    return 0
 
 
 cdef int fill(Run *run, unsigned char *to, int64_t size) noexcept nogil:
@@ -160,13 +221,26 @@ cdef int fill(Run *run, unsigned char *to, int64_t size) noexcept nogil:
                 run.file = mapdr_open(piece.path)
                 if run.file < 0:
                     return -run.file
+                if piece.proof.wanted:
+                    XXH3_128bits_reset(run.hash)
+                    piece.proof.at = piece.proof.offset
+                    error = hash_file(run, &piece.proof, piece.offset)
+                    if error:
+                        return error
             error = mapdr_pread(run.file, to, some, piece.offset + run.done)
             if error:
                 return error
+            if piece.proof.wanted:
+                XXH3_128bits_update(run.hash, to, <size_t>some)
+                piece.proof.at += some
         to += some
         size -= some
         run.done += some
         if run.done == piece.length:
+            if piece.proof.wanted and run.file >= 0:
+                error = compare(run, piece)
+                if error:
+                    return error
             shut(run)
             run.piece += 1
             run.done = 0
@@ -341,13 +415,14 @@ cdef class _Letters:
     """The messages of a run as C sees them; keeps alive what it points to."""
 
     cdef bytearray letters, pieces
-    cdef list kept
+    cdef list kept, proofs
 
     def __init__(self, messages, int64_t max_length):
         cdef Letter *letter
         cdef Piece *piece
         cdef int64_t number = 0
         self.kept = list(messages)
+        self.proofs = []
         self.letters = bytearray(len(self.kept) * sizeof(Letter))
         self.pieces = bytearray(sum([len(message.parts) for message in messages]) * sizeof(Piece))
         letter = <Letter *>PyByteArray_AS_STRING(self.letters)
@@ -370,10 +445,31 @@ cdef class _Letters:
                     piece.offset, piece.length = part.offset, part.length
                     if piece.offset < 0 or piece.length < 0:
                         raise ValueError("a slice of a file has a negative offset or length")
+                    self.ask(piece, part, number)
                 piece += 1
                 number += 1
             letter.end = number
             letter += 1
+
+    cdef ask(self, Piece *piece, part, int64_t number):
+        """Have a piece compared with what was received, if that was not done before."""
+        proof = part.proof
+        if proof is None or proof.proved or not piece.length:
+            return
+        piece.proof.offset, piece.proof.end = proof.offset, proof.offset + proof.size
+        if piece.proof.offset < 0 or piece.offset < piece.proof.offset \
+                or piece.offset + piece.length > piece.proof.end or len(proof.digest) != 16:
+            raise ValueError("a slice of a file is not within what its proof speaks of")
+        memcpy(piece.proof.digest, PyBytes_AS_STRING(proof.digest), 16)
+        piece.proof.wanted = True
+        self.proofs.append((number, proof))
+
+    cdef void tell(self):
+        """Remember what was compared."""
+        cdef Piece *piece = <Piece *>PyByteArray_AS_STRING(self.pieces)
+        for number, proof in self.proofs:
+            if piece[<int64_t>number].proof.proved:
+                proof.proved = True
 
     cdef bytes keep(self, bytes value):
         self.kept.append(value)
@@ -402,6 +498,9 @@ def store_run(channel, messages, max_length, seconds, answers):
     run.into, run.space = &into[0], into.shape[0]
     run.longest = _store_run_py.longest_answer(channel)
     run.at, run.end = channel._at, channel._end
+    run.hash = XXH3_createState()
+    if run.hash == NULL:
+        raise MemoryError
     run.began = mapdr_now()
     run.until = run.began + <double>seconds
     begin(&run)
@@ -418,12 +517,16 @@ def store_run(channel, messages, max_length, seconds, answers):
                 run.used = run.sent = 0
     finally:
         shut(&run)
+        XXH3_freeState(run.hash)
+        all_.tell()
         channel._at, channel._end = run.at, run.end
         for number in range(run.answered):
             answers.append((letters[number].status, letters[number].seconds))
     channel._unfinished = stop == UNREADABLE and run.begun
     channel._spoke_early = stop == UNANSWERED and run.early
     if stop == UNREADABLE:
+        if run.error == DAMAGED:
+            raise damaged()
         if run.error < 0:
             raise EOFError("a payload's file ended early")
         raise OSError(run.error, os.strerror(run.error))

@@ -6,8 +6,8 @@ here; the rest stays in the channel, unread, for the ordinary way, which knows w
 
 An answer is regular if it is one P-DATA of one PDV, at most LONGEST_ANSWER bytes, in the context of its
 message, and holds a C-STORE-RSP (PS3.7, table 9.3-2) to that message id, without data set and without error
-comment, each of the elements that say so once. If it names a SOP class or instance, it is the message's, and
-it begins after the last part of the message went out. Bytes behind an answer end the run.
+comment, each of the elements that say so once. If it names a SOP class or instance, it is the message's own;
+and it begins after the last part of the message is out. With bytes behind an answer the run is over.
 """
 
 from __future__ import annotations

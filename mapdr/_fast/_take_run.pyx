@@ -20,7 +20,7 @@ from libc.stdlib cimport free, malloc
 from libc.string cimport memcmp, memcpy, memmove, memset
 
 from mapdr._fast import _take_run_py
-from mapdr._fast._take_run_py import Left, Run, Taken
+from mapdr._fast._take_run_py import Left, Run, Taken, Untold
 from mapdr._fast.scan_tables import Pixels, Walk
 
 include "heads.pxi"
@@ -38,12 +38,34 @@ cdef extern from *:
         XXH128_canonicalFromHash(&canonical, XXH3_128bits(data, size));
         memcpy(out, canonical.digest, 16);
     }
+    #ifdef MAPDR_SANITIZED
+    #define MAPDR_FENCES 1
+    #include <stdlib.h>
+    /* `size` bytes as a heap buffer of that size, in place of `old`: a sanitizer sees the first access beyond it,
+       which it does not within the map that a connection receives into. */
+    static unsigned char *mapdr_fenced(unsigned char *old, const unsigned char *data, int64_t size) {
+        unsigned char *fenced = malloc((size_t)size);
+        if (fenced == NULL) abort();
+        memcpy(fenced, data, (size_t)size);
+        free(old);
+        return fenced;
+    }
+    static void mapdr_unfence(unsigned char *fenced, unsigned char *data, int64_t size) {
+        if (size) memcpy(data, fenced, (size_t)size);
+        free(fenced);
+    }
+    #else
+    #define MAPDR_FENCES 0
+    #define mapdr_fenced(old, data, size) ((unsigned char *)(data))
+    #define mapdr_unfence(fenced, data, size) ((void)0)
+    #endif
     #ifdef _WIN32
     #define MAPDR_RUNS 0
     typedef int mapdr_mutex;
     static void mapdr_init(mapdr_mutex *mutex) {}
     static void mapdr_lock(mapdr_mutex *mutex) {}
     static void mapdr_unlock(mapdr_mutex *mutex) {}
+    static int mapdr_load(const int *at) { return *at; }
     static int64_t mapdr_now(int real) { return 0; }
     static void mapdr_nap(void) {}
     static int64_t mapdr_receive(int socket, unsigned char *to, int64_t room, int acknowledge) { return -1; }
@@ -67,6 +89,7 @@ cdef extern from *:
     static void mapdr_init(mapdr_mutex *mutex) { pthread_mutex_init(mutex, NULL); }
     static void mapdr_lock(mapdr_mutex *mutex) { pthread_mutex_lock(mutex); }
     static void mapdr_unlock(mapdr_mutex *mutex) { pthread_mutex_unlock(mutex); }
+    static int mapdr_load(const int *at) { return __atomic_load_n(at, __ATOMIC_ACQUIRE); }
     /* Microseconds: since the epoch, or of a clock that never goes back. */
     static int64_t mapdr_now(int real) {
         struct timespec now;
@@ -118,11 +141,15 @@ cdef extern from *:
     #endif
     """
     const bint MAPDR_RUNS
+    const bint MAPDR_FENCES
+    unsigned char *mapdr_fenced(unsigned char *old, const unsigned char *data, int64_t size) noexcept nogil
+    void mapdr_unfence(unsigned char *fenced, unsigned char *data, int64_t size) noexcept nogil
     ctypedef struct mapdr_mutex:
         pass
     void mapdr_init(mapdr_mutex *mutex) noexcept nogil
     void mapdr_lock(mapdr_mutex *mutex) noexcept nogil
     void mapdr_unlock(mapdr_mutex *mutex) noexcept nogil
+    int mapdr_load(const int *at) noexcept nogil
     int64_t mapdr_now(int real) noexcept nogil
     void mapdr_nap() noexcept nogil
     int64_t mapdr_receive(int socket, unsigned char *to, int64_t room, int acknowledge) noexcept nogil
@@ -132,6 +159,9 @@ cdef extern from *:
     int mapdr_keep(int folder, const char *name, const unsigned char *meta, int64_t meta_size,
                    const unsigned char *data, int64_t size, int durable) noexcept nogil
 
+
+SANITIZED = bool(MAPDR_FENCES)
+"""Whether this is the build of `make sanitize`, whose inbox is a heap buffer as long as what has come."""
 
 DEF UID = 64                # bytes of the longest UID (PS3.5, section 9.1)
 DEF NAME = 36               # <id>.dcm
@@ -145,6 +175,7 @@ DEF PREAMBLE = 132
 
 cdef uint32_t SOP_CLASS_UID = 0x00080016
 cdef uint32_t SOP_INSTANCE_UID = 0x00080018
+cdef uint32_t STUDY_INSTANCE_UID = 0x0020000D
 
 
 cdef struct Record:  # followed by its wanted elements and the bytes that they and the UID stand in
@@ -162,6 +193,7 @@ cdef struct Record:  # followed by its wanted elements and the bytes that they a
 cdef struct Context:
     bint usable
     bint explicit
+    bint study
     const unsigned char *uid
     int uid_length
     const unsigned char *before
@@ -217,7 +249,7 @@ cdef inline unsigned char *put_short(unsigned char *at, uint32_t element, uint32
 cdef inline int stripped(const unsigned char *text, int64_t length) noexcept nogil:
     """The length of a UID without its padding; 0 if it is not one that is plain (PS3.5, section 9.1)."""
     cdef int64_t at
-    while length and (text[length - 1] == 0 or text[length - 1] == c" "):
+    while length > 0 and (text[length - 1] == 0 or text[length - 1] == c" "):
         length -= 1
     if length > UID:
         return 0
@@ -421,19 +453,22 @@ cdef class Shared:
     """As `_take_run_py.Shared`."""
 
     cdef readonly int limit
-    cdef readonly int turns
-    cdef public int backlog
+    cdef int turned
     cdef bint closed
-    cdef int taken
+    cdef int taken     # in the queue
+    cdef int reserved  # on their way into it
+    cdef int behind    # drained, or taken by others, and not yet written
     cdef Record *first
     cdef Record *last
     cdef set takers
+    cdef list ready
     cdef mapdr_mutex mutex
 
     def __cinit__(self, int limit):
         self.limit = limit
         self.closed = True
         self.takers = set()
+        self.ready = []
         mapdr_init(&self.mutex)
 
     def __dealloc__(self):
@@ -444,9 +479,26 @@ cdef class Shared:
             record = self.first
 
     @property
+    def turns(self):
+        """As `_take_run_py.Shared.turns`."""
+        return mapdr_load(&self.turned)
+
+    @property
+    def backlog(self):
+        """As `_take_run_py.Shared.backlog`."""
+        return mapdr_load(&self.behind)
+
+    @backlog.setter
+    def backlog(self, int count):
+        with nogil:
+            mapdr_lock(&self.mutex)
+            self.behind = count
+            mapdr_unlock(&self.mutex)
+
+    @property
     def waiting(self):
         """As `_take_run_py.Shared.waiting`."""
-        return self.taken
+        return mapdr_load(&self.taken)
 
     @property
     def in_use(self):
@@ -455,7 +507,10 @@ cdef class Shared:
 
     def turn(self):
         """As `_take_run_py.Shared.turn`."""
-        self.turns += 1
+        with nogil:
+            mapdr_lock(&self.mutex)
+            self.turned += 1
+            mapdr_unlock(&self.mutex)
 
     def open(self):
         """As `_take_run_py.Shared.open`."""
@@ -471,37 +526,91 @@ cdef class Shared:
             self.closed = closed
             mapdr_unlock(&self.mutex)
 
+    def admit(self):
+        """As `_take_run_py.Shared.admit`."""
+        cdef bint room
+        with nogil:
+            mapdr_lock(&self.mutex)
+            room = self.has_room()
+            self.behind += room
+            mapdr_unlock(&self.mutex)
+        return room
+
     def drain(self):
         """As `_take_run_py.Shared.drain`."""
-        cdef Record *record
+        cdef Record *record = self.detach()
         cdef Record *after
         cdef Taker taker
-        cdef list taken = []
+        try:
+            while record != NULL:
+                taker = <Taker>record.taker
+                self.ready.append((taker.owner, taker.told_or_why(record)))
+                taker.drained += 1
+                if taker.ended and taker.drained == taker.put_down:
+                    self.takers.discard(taker)
+                after = record.next
+                free(record)
+                record = after
+        finally:
+            self.attach(record)
+        ready, self.ready = self.ready, []
+        return ready
+
+    cdef Record *detach(self):
+        """Take the whole queue: from now on it counts as drained."""
+        cdef Record *record
         with nogil:
             mapdr_lock(&self.mutex)
             record = self.first
             self.first = self.last = NULL
+            self.behind += self.taken
             self.taken = 0
             mapdr_unlock(&self.mutex)
-        while record != NULL:
-            taker = <Taker>record.taker
-            taken.append((taker.owner, taker.told(record)))
-            taker.drained += 1
-            if taker.ended and taker.drained == taker.put_down:
-                self.takers.discard(taker)
-            after = record.next
-            free(record)
-            record = after
-        return taken
+        return record
 
-    cdef bint put(self, Record *record) noexcept nogil:
-        """Queue a record once the index is not too far behind; False if it takes no more."""
+    cdef void attach(self, Record *record) noexcept:
+        """Put what could not be drained back before what has come since."""
+        cdef Record *last = record
+        cdef int count = 1
+        if record == NULL:
+            return
+        while last.next != NULL:
+            last = last.next
+            count += 1
+        mapdr_lock(&self.mutex)
+        last.next = self.first
+        self.first = record
+        if self.last == NULL:
+            self.last = last
+        self.taken += count
+        self.behind -= count
+        mapdr_unlock(&self.mutex)
+
+    cdef inline bint has_room(self) noexcept nogil:
+        return self.taken + self.reserved + self.behind < self.limit
+
+    cdef bint reserve(self, int turn, int64_t until) noexcept nogil:
+        """Wait for a place in the queue; False if there is none by `until`, or the run has to end before."""
+        cdef bint over, room
         while True:
             mapdr_lock(&self.mutex)
-            if self.closed or self.taken + self.backlog < self.limit:
-                break
+            over = self.closed or self.turned != turn
+            room = not over and self.has_room()
+            self.reserved += room
             mapdr_unlock(&self.mutex)
+            if room or over or mapdr_now(0) > until:
+                return room
             mapdr_nap()
+
+    cdef void give_back(self) noexcept nogil:
+        """Nothing came to a place that was reserved."""
+        mapdr_lock(&self.mutex)
+        self.reserved -= 1
+        mapdr_unlock(&self.mutex)
+
+    cdef bint put(self, Record *record) noexcept nogil:
+        """Queue a record in the place that is reserved for it; False if the index takes no more."""
+        mapdr_lock(&self.mutex)
         if self.closed:
             mapdr_unlock(&self.mutex)
             return False
@@ -511,6 +620,7 @@ cdef class Shared:
             self.last.next = record
         self.last = record
         self.taken += 1
+        self.reserved -= 1
         mapdr_unlock(&self.mutex)
         return True
 
@@ -530,6 +640,7 @@ cdef class Taker:
     cdef bint durable
     cdef int sop_class
     cdef int sop_instance
+    cdef int study
     cdef object owner
     cdef bint ended
     cdef int64_t put_down  # records; those that were drained
@@ -555,11 +666,12 @@ cdef class Taker:
             self.nested[number] = bool(tags[tag])
         self.sop_class = ordered.index(SOP_CLASS_UID)
         self.sop_instance = ordered.index(SOP_INSTANCE_UID)
+        self.study = ordered.index(STUDY_INSTANCE_UID)
         for number, passage in passages.items():
             uid, before, after = passage.sop_class_uid, passage.before, passage.after
             self.keep += [uid, before, after]
             context = &self.contexts[<unsigned char>number]
-            context.usable, context.explicit = True, passage.explicit
+            context.usable, context.explicit, context.study = True, passage.explicit, passage.study
             context.uid, context.uid_length = <const unsigned char *>PyBytes_AS_STRING(uid), len(uid)
             context.before, context.before_length = <const unsigned char *>PyBytes_AS_STRING(before), len(before)
             context.after, context.after_length = <const unsigned char *>PyBytes_AS_STRING(after), len(after)
@@ -584,7 +696,8 @@ cdef class Taker:
         if not channel.between_messages:
             return Run()
         cdef unsigned char[::1] buffer = channel._buffer
-        cdef unsigned char *data = &buffer[0]
+        cdef unsigned char *inbox = &buffer[0]
+        cdef unsigned char *data = mapdr_fenced(NULL, inbox, channel._end)
         cdef int64_t cap = buffer.shape[0], at = channel._at, end = channel._end, most = channel._max_receive
         cdef int64_t size = 0, got = 0, response = 0, sent = 0
         cdef int64_t stop_at = mapdr_now(0) + <int64_t>(_take_run_py.SECONDS * 1000000)
@@ -595,7 +708,7 @@ cdef class Taker:
         cdef Stop stop
         cdef End why = PAUSED
         with nogil:
-            while stored < count and self.shared.turns == turn:
+            while stored < count and mapdr_load(&self.shared.turned) == turn:
                 if stored and mapdr_now(0) > stop_at:
                     break
                 stop = MORE if at == end else examine(data, at, end, cap, most, &message)
@@ -607,21 +720,26 @@ cdef class Taker:
                         why = PAUSED if at == end else ORDINARY
                         break
                     if at:
-                        memmove(data, data + at, <size_t>(end - at))
+                        memmove(inbox, inbox + at, <size_t>(end - at))
                         end -= at
                         at = 0
-                    got = mapdr_receive(socket, data + end, cap - end, end) if end < cap else 0
+                    got = mapdr_receive(socket, inbox + end, cap - end, end) if end < cap else 0
                     if got <= 0:
                         why = ORDINARY
                         break
                     end += got
+                    data = mapdr_fenced(data, inbox, end)
                     continue
                 if not self.contexts[message.context].usable:
                     why = ORDINARY
                     break
+                if not self.shared.reserve(turn, stop_at):
+                    why = PAUSED if mapdr_load(&self.shared.turned) != turn else ORDINARY
+                    break
                 at = message.end
                 join(data, most, &message)
                 if not self.keep_one(data, &message, folder, high, low + stored):
+                    self.shared.give_back()
                     why = HANDED
                     break
                 stored += 1
@@ -631,6 +749,7 @@ cdef class Taker:
                 if sent != response:
                     why = UNSENT
                     break
+        mapdr_unfence(data, inbox, end if why == HANDED else 0)  # what is left has been joined there
         if got < -1:
             channel.broke(OSError(-1 - got, os.strerror(-1 - got)))
         if why != UNSENT:
@@ -654,12 +773,15 @@ cdef class Taker:
         cdef Context *context = &self.contexts[m.context]
         cdef int uid = stripped(m.uid, m.uid_length)
         cdef Record *record
+        cdef unsigned char *fenced
         cdef char name[NAME + 1]
         if not uid or stripped(m.sop_class, m.class_length) != context.uid_length:
             return False
         if memcmp(m.sop_class, context.uid, context.uid_length):
             return False
-        record = self.scan(data + m.data, m.size, context.explicit, m.uid, uid, context)
+        fenced = mapdr_fenced(NULL, data + m.data, m.size)
+        record = self.scan(fenced, m.size, context.explicit, m.uid, uid, context)
+        mapdr_unfence(fenced, NULL, 0)
         if record == NULL:
             return False
         record.id[0], record.id[1] = high, low
@@ -682,9 +804,9 @@ cdef class Taker:
 
     cdef Record *scan(self, const unsigned char *data, int64_t size, bint explicit, const unsigned char *uid,
                       int uid_length, const Context *context) noexcept nogil:
-        """What the index wants of a data set; NULL if that is not regular, or not what its command set says."""
+        """What the index wants of a data set; NULL if that is not regular, or nothing that `mapdr.dicom.gate` passes."""
         cdef Seen seen[WANTED]
-        cdef Walked walked
+        cdef Walked walked, behind
         cdef Py_ssize_t number, count = self.count
         cdef int64_t kept = uid_length, at
         cdef Record *record
@@ -694,15 +816,24 @@ cdef class Taker:
         if not walk_regular(data, min(size, PREFIX), size, explicit, self.tags, count, size <= PREFIX, VALUE,
                             ELEMENTS, seen, &walked):
             return NULL
+        # To its end all the same: an object that is cut short is none of those that are taken here.
+        if walked.end < size and not walk_regular(data + walked.end, size - walked.end, size - walked.end, explicit,
+                                                  NULL, 0, True, 0, ELEMENTS, NULL, &behind):
+            return NULL
         if not same(data, &seen[self.sop_class], context.uid, context.uid_length):
             return NULL
         if not same(data, &seen[self.sop_instance], uid, uid_length):
             return NULL
+        if seen[self.study].offset < 0:
+            if context.study:
+                return NULL
+        elif not stripped(data + seen[self.study].value, seen[self.study].held):
+            return NULL
         for number in range(count):
             if seen[number].offset >= 0:
-                if self.nested[number] or seen[number].length > KEPT:
+                if self.nested[number] or not 0 <= seen[number].held <= KEPT:
                     return NULL
-                kept += seen[number].length
+                kept += seen[number].held
         if kept > KEPT:
             return NULL
         record = <Record *>malloc(sizeof(Record) + count * sizeof(Seen) + <size_t>kept)
@@ -715,13 +846,22 @@ cdef class Taker:
         for number in range(count):
             wanted[number] = seen[number]
             if seen[number].offset >= 0:
-                memcpy(bytes_ + at, data + seen[number].value, seen[number].length)
+                memcpy(bytes_ + at, data + seen[number].value, <size_t>seen[number].held)
                 wanted[number].value = at
-                at += seen[number].length
+                at += seen[number].held
         record.uid = uid_length
         record.walked = walked
         record.next = NULL
         return record
+
+    cdef object told_or_why(self, Record *record):
+        """A record as `Taken`, or as `Untold` where that fails: its image is safe and was answered."""
+        cdef char name[NAME + 1]
+        try:
+            return self.told(record)
+        except Exception as error:
+            put_name(name, record)
+            return Untold(name[:32].decode("ascii"), error)
 
     cdef object told(self, Record *record):
         """A record as `Taken`."""
@@ -735,7 +875,7 @@ cdef class Taker:
         for number in range(count):
             if wanted[number].offset >= 0:
                 vr = PyBytes_FromStringAndSize(<const char *>&wanted[number].a, 2) if wanted[number].a else b""
-                raw = PyBytes_FromStringAndSize(bytes_ + wanted[number].value, wanted[number].length)
+                raw = PyBytes_FromStringAndSize(bytes_ + wanted[number].value, wanted[number].held)
                 values[self.paths[number]] = [(vr, raw, False, None)]
         pixels = None
         if record.walked.pixels >= 0:
@@ -762,5 +902,5 @@ cdef class Taker:
 cdef inline bint same(const unsigned char *data, const Seen *element, const unsigned char *uid,
                       int length) noexcept nogil:
     """Whether an element is there and holds this UID."""
-    return element.offset >= 0 and stripped(data + element.value, element.length) == length \
+    return element.offset >= 0 and element.held >= 0 and stripped(data + element.value, element.held) == length \
         and not memcmp(data + element.value, uid, length)

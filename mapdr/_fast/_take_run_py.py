@@ -9,6 +9,7 @@ over read.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from threading import Lock
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
@@ -52,10 +53,14 @@ class Run(NamedTuple):
 
 
 class Passage(NamedTuple):
-    """What the objects of one presentation context share: see `mapdr.store.filemeta.frame` for the parts."""
+    """What the objects of one presentation context share: see `mapdr.store.filemeta.frame` for the parts.
+
+    `study`: a Study Instance UID is asked for (`mapdr.dicom.gate.has_study`).
+    """
 
     sop_class_uid: bytes
     explicit: bool
+    study: bool
     before: bytes
     after: bytes
 
@@ -74,17 +79,27 @@ class Taken(NamedTuple):
     walk: Any
 
 
+class Untold(NamedTuple):
+    """An image that is safe and of which the index could not be told, and why. Recovery finds it."""
+
+    id: str
+    error: Exception
+
+
 class Shared:
     """What all runs of a spool share: one queue of what they took, in the order of their answers.
 
-    More than `limit` images that wait delay Success; `backlog` are those that were drained and are not yet
-    written.
+    Never do more than `limit` images wait for the index. A run takes a place before it takes a message, and
+    leaves the message to the ordinary way if there is none before its time is over; whoever else hands
+    images to the index asks `admit`. `backlog` are the images that were admitted or drained and are not yet
+    written: `drain` and `admit` count them, the writer says how many are left.
     """
 
     def __init__(self, limit: int) -> None:
         self.limit = limit
         self.backlog = 0
         self.turns = 0
+        self._lock = Lock()
 
     @property
     def waiting(self) -> int:
@@ -96,8 +111,19 @@ class Shared:
         """Whether any association may take something without a word, or has."""
         return False
 
-    def drain(self) -> Sequence[tuple[Any, Taken]]:
-        """What was taken since the last call, each with its taker's owner, the first answered first."""
+    def admit(self) -> bool:
+        """Count one more image in, if there is room for it."""
+        with self._lock:
+            room = self.backlog < self.limit
+            self.backlog += room
+            return room
+
+    def drain(self) -> Sequence[tuple[Any, Taken | Untold]]:
+        """What was taken since the last call, each with its taker's owner, the first answered first.
+
+        All of it: what cannot be told is there as `Untold`, and what an exception leaves behind comes with
+        the next call.
+        """
         return ()
 
     def turn(self) -> None:

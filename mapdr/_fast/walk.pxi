@@ -8,7 +8,8 @@ DEF WANTED = 256
 cdef struct Seen:  # a wanted element; `offset` is -1 where there is none
     int64_t offset
     int64_t value
-    uint32_t length
+    int64_t held      # bytes at `value` that may be read: all of the value's, or -1
+    uint32_t stated   # the length of its head, which nothing may be read by
     unsigned char a
     unsigned char b
 
@@ -26,7 +27,7 @@ cdef bint walk_regular(const unsigned char *data, int64_t available, int64_t siz
     cdef Py_ssize_t next_tag = 0, number
     # Beyond every tag once none is wanted any more: (FFFF,FFFF) is a tag too.
     cdef int64_t seek = tags[0] if count else 0x100000000
-    cdef int64_t offset = 0, group_end = -1, last = -1
+    cdef int64_t offset = 0, group_end = -1, last = -1, held
     cdef Head element
     cdef bint fragments
     for number in range(count):
@@ -57,9 +58,12 @@ cdef bint walk_regular(const unsigned char *data, int64_t available, int64_t siz
             next_tag += 1
             seek = tags[next_tag] if next_tag < count else 0x100000000
         if element.tag == seek:
-            if element.length <= max_value and element.length > available - element.value:
-                return False
-            seen[next_tag] = Seen(offset, element.value, element.length, element.a, element.b)
+            held = element.length
+            if element.length == UNDEFINED or held > available - element.value:
+                held = -1
+                if element.length <= max_value:
+                    return False
+            seen[next_tag] = Seen(offset, element.value, held, element.length, element.a, element.b)
         if not element.tag & 0xFFFF and element.length == 4:
             if available - element.value < 4:
                 return False

@@ -12,12 +12,13 @@ from itertools import takewhile
 from mapdr.deliver.backoff import Backoff
 from mapdr.deliver.breaker import Breaker, State
 from mapdr.deliver.hands import Hands
-from mapdr.deliver.judge import LATER, Decision, judge
+from mapdr.deliver.judge import LATER, Decision, judge, judge_error
 from mapdr.deliver.lanes import Lanes, Slot
 from mapdr.deliver.settle import describe
 from mapdr.deliver.syntaxes import Syntaxes
 from mapdr.kernel.errors import Permanent, Temporary
-from mapdr.kernel.item import Need, Outcome, Payload, Sent, Verdict
+from mapdr.kernel.guard import GuardedThread
+from mapdr.kernel.item import Need, Outcome, Payload, Sent, Verdict, spool_fault
 from mapdr.kernel.retry import Retry
 from mapdr.kernel.stage import Egress, EgressSession, SaysWhy, SendsRuns
 from mapdr.kernel.watch import Watch
@@ -80,7 +81,12 @@ class Sender:
         self._opened_at = 0.0
         self._fresh = False
         self._limited = 0
-        self._thread = threading.Thread(target=self._run, name=f"send-{desk.name}-{number}", daemon=True)
+        self._thread = GuardedThread(
+            self._run,
+            f"send-{desk.name}-{number}",
+            goes_on=lambda: not desk.stopping.is_set(),
+            watch=desk.watch,
+        )
 
     def start(self) -> None:
         """Begin to take images."""
@@ -114,13 +120,29 @@ class Sender:
 
     def _failed(self, slot: Slot | None, error: Exception) -> None:
         """Our own exception, or an egress's, is the image's and not the receiver's: again, then parked."""
-        self._close()
         what = slot.delivery.instance.id if slot else "nothing"
         log.error("%s: a sender failed with %s in hand: %s", self._desk.name, what, describe(error))
-        if slot is None:
-            self._desk.stopping.wait(LATER)
+        try:
+            self._close()
+            if slot is not None:
+                self._broke(slot, error)
+        finally:
+            if slot is None:
+                self._desk.stopping.wait(LATER)
+            else:
+                self._desk.hands.give_back([slot.delivery])  # does nothing if it was concluded
+
+    def _broke(self, slot: Slot, error: Exception) -> None:
+        """An image could not be sent, and not by the receiver's fault."""
+        desk, now = self._desk, time.time()
+        fault = spool_fault(error)
+        if fault is None:
+            self._conclude(slot, Sent(Outcome(Verdict.RETRY, comment=describe(error)), now, 0.0))
             return
-        self._conclude(slot, Sent(Outcome(Verdict.RETRY, comment=describe(error)), time.time(), 0.0))
+        decision = judge_error(slot.delivery, fault, desk.retry, losses=0, now=now)
+        outcome = Outcome(Verdict.REFUSED, comment=str(fault))
+        if desk.hands.decide(slot.delivery, decision, outcome, started_at=now):
+            desk.watch.count(f"deliver.{desk.name}.parked")
 
     def _handle(self, slot: Slot) -> None:
         desk = self._desk
@@ -188,9 +210,12 @@ class Sender:
         for slot in reversed(slots[len(sent) :]):
             desk.lanes.put_back(slot)
         fine = sum(1 for _ in takewhile(_is_plain_success, sent))
-        self._delivered(slots[:fine], sent[:fine])
-        for slot, one in zip(slots[fine:], sent[fine:], strict=False):
-            self._account(session, slot, one, stale and not fine)
+        try:
+            self._delivered(slots[:fine], sent[:fine])
+            for slot, one in zip(slots[fine:], sent[fine:], strict=False):
+                self._account(session, slot, one, stale and not fine)
+        finally:
+            desk.hands.give_back(slot.delivery for slot in slots[: len(sent)])  # nothing, if all went well
 
     def _delivered(self, slots: list[Slot], sent: list[Sent]) -> None:
         """The receiver has these images: what `_account` does, for all of them at once."""

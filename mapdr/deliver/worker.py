@@ -32,6 +32,7 @@ from mapdr.deliver.sender import IDLE, Desk, Sender
 from mapdr.deliver.settle import Result, Return, Settler, describe
 from mapdr.deliver.syntaxes import Syntaxes
 from mapdr.kernel.errors import Permanent, Temporary
+from mapdr.kernel.guard import GuardedThread, Trouble
 from mapdr.kernel.item import Need, Outcome, Payload, Verdict
 from mapdr.kernel.retry import Retries, Retry, Waits
 from mapdr.kernel.stage import Egress
@@ -151,16 +152,28 @@ class Deliverer:
         self._leased_at = 0.0
         self._feeder: threading.Thread | None = None
         self._senders: list[Sender] = []
+        self._acquired = False
         self._stopped = False
+
+    def acquire(self, ending: Sequence[object] = ()) -> None:
+        """Start the egress, which takes what it needs, and deliver nothing yet. Raises what it raises."""
+        if not self._acquired:
+            self._egress.start()
+            self._acquired = True
 
     def start(self) -> None:
         """Begin to deliver. Raises what the egress raises when it cannot start."""
-        self._egress.start()
+        self.acquire()
         self._settler.start()
         self._senders = [Sender(self._desk, number) for number in range(self._egress.sessions)]
         for sender in self._senders:
             sender.start()
-        self._feeder = threading.Thread(target=self._feed, name=f"feed-{self.destination}", daemon=True)
+        self._feeder = GuardedThread(
+            self._feed,
+            f"feed-{self.destination}",
+            goes_on=lambda: not self._desk.stopping.is_set(),
+            watch=self._watch,
+        )
         self._feeder.start()
 
     def wake(self) -> None:
@@ -203,14 +216,16 @@ class Deliverer:
     def _feed(self) -> None:
         failures = 0
         backoff = Backoff(first=0.2, factor=2.0, cap=10.0)
+        trouble = Trouble(log)
         while not self._desk.stopping.is_set():
             try:
                 pause = self._step()
                 failures = 0
+                trouble.over()
             except Exception as error:  # noqa: BLE001  the ledger is locked or away: shown, and tried again
                 failures += 1
                 pause = backoff.delay(failures)
-                log.error("%s: cannot lease: %s; trying again", self.destination, describe(error))
+                trouble.tell(f"{self.destination}: cannot lease: {describe(error)}; trying again")
             self._signal.wait(pause)
             self._signal.clear()
 
@@ -326,7 +341,10 @@ class Deliverer:
                     return
                 slot = self._backlog.popleft()
                 self._at_work[slot.delivery.id] = size
-            self._request(slot)
+            try:
+                self._request(slot)
+            except Exception as error:  # noqa: BLE001  fails closed: judged, kept with the row, shown
+                self._not_prepared(slot, error)
 
     def _request(self, slot: Slot) -> None:
         future = self._preparer.request(slot.delivery, slot.syntax)
@@ -342,8 +360,20 @@ class Deliverer:
                 return
             self._lanes.prepared(slot, payload)
         except Exception as error:  # noqa: BLE001  fails closed: judged, kept with the row, shown
+            self._not_prepared(slot, error)
+            return
+        self._worked(slot)
+
+    def _not_prepared(self, slot: Slot, error: Exception) -> None:
+        try:
             if self._lanes.remove(slot):
                 self._failed(slot, error)
+        finally:
+            self._hands.give_back([slot.delivery])  # does nothing if it was judged
+            self._worked(slot)
+
+    def _worked(self, slot: Slot) -> None:
+        """The codec threads have nothing to do with it any more."""
         with self._lock:
             self._at_work.pop(slot.delivery.id, None)
         self._signal.set()

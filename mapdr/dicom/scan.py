@@ -8,15 +8,18 @@ from __future__ import annotations
 
 import mmap
 import zlib
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from functools import lru_cache
+from struct import Struct
 from typing import NamedTuple, cast
 
 from mapdr import _fast
 from mapdr._fast.scan_tables import (
     BIG_ENDIAN,
     EXPLICIT,
+    ITEM,
     REMARKS,
+    SEQUENCE_END,
     UNDEFINED,
     UNKNOWN_SIZE,
     NeedMore,
@@ -37,8 +40,10 @@ Buffer = bytes | bytearray | memoryview | mmap.mmap
 MAX_VALUE = 1 << 20
 """Longer values are found but not kept: no rule compares a megabyte."""
 MAX_INFLATED = 1 << 26
-"""How far a deflated data set is inflated in search of its pixel data."""
+"""How far a deflated data set is inflated in search of its pixel data, and of its end."""
+_PIECE = 1 << 18
 
+_ITEM_HEAD = {0: Struct("<HHL").unpack, BIG_ENDIAN: Struct(">HHL").unpack}
 _CHARACTER_SET: TagPath = (0x00080005,)
 _IMPLICIT = frozenset(("1.2.840.10008.1.2", "1.2.840.113619.5.2"))
 _BIG_ENDIAN = "1.2.840.10008.1.2.2"
@@ -67,17 +72,20 @@ class ScannedHeader:
 
     `pixel_offset` is where the pixel data element begins (in a deflated data set: after inflating);
     `pixel_value` and `pixel_length` are those of its value, the length None if it is encapsulated.
-    `truncated`: the data set ends within an element. `remarks` are oddities in fixed words, never values.
+    `truncated`: the data set ends within an element, as far as it was walked: to `walked`, which is its end
+    or the pixel data. `flags` is the encoding. `remarks` are oddities in fixed words, never values.
     """
 
     __slots__ = (
         "_values",
+        "flags",
         "pixel_length",
         "pixel_offset",
         "pixel_value",
         "pixel_vr",
         "remarks",
         "truncated",
+        "walked",
     )
 
     def __init__(self, values: Values, walk: Walk) -> None:
@@ -88,6 +96,8 @@ class ScannedHeader:
         self.pixel_vr = pixels.vr.decode("ascii") if pixels else ""
         self.pixel_length = pixels.length if pixels and pixels.length != UNDEFINED else None
         self.truncated = walk.truncated
+        self.walked = walk.end
+        self.flags = walk.flags
         self.remarks: tuple[str, ...] = ()
         if walk.remarks:
             self.remarks = tuple(text for bit, text in REMARKS.items() if walk.remarks & bit)
@@ -125,6 +135,20 @@ class ScannedHeader:
     def has(self, path: TagPath) -> bool:
         """Whether the element is present, be it empty."""
         return path in self._values
+
+    def uid(self, path: TagPath) -> str | None:
+        """The text of the UID at `path`, whose components are not looked at; "" if it is absent or empty.
+
+        None if it is nothing that VR UI can hold: at most 64 characters of ASCII (PS3.5, table 6.2-1).
+        """
+        values = self._values.get(path)
+        if not values:
+            return ""
+        raw = values[0][1]
+        if raw is None:
+            return None
+        text = raw.strip(b" \0").decode("latin-1")
+        return text if len(text) <= 64 and text.isascii() and text.isprintable() else None
 
 
 def _known_vr(vr: bytes, tag: int) -> str:
@@ -201,6 +225,30 @@ def scan(
         raise NeedMore(max(error.at_least, min(2 * available, total))) from None
 
 
+def fragments_end(read: Callable[[int], bytes], at: int, size: int, flags: int) -> int:
+    """Where the fragments at `at` end, behind their delimiter (PS3.5, A.4); beyond `size` if they never do.
+
+    `read` gives the 8 bytes at an offset of a data set of `size` bytes: the fragments' own are not looked at.
+    Raises Unreadable.
+    """
+    while at + 8 <= size:
+        group, element, length = _ITEM_HEAD[flags & BIG_ENDIAN](read(at))
+        tag = group << 16 | element
+        at += 8
+        if tag == SEQUENCE_END:
+            return at
+        if tag != ITEM or length == UNDEFINED:
+            raise Unreadable(f"a fragment, or none where one must be, at byte {at - 8}", reason="bad-item")
+        at += length
+    return size + 1
+
+
+def ends_early(tail: Buffer, flags: int) -> bool:
+    """Whether the elements behind the pixel data end too soon; `flags`: their encoding. Raises Unreadable."""
+    size = len(tail)
+    return _fast.walk(cast(bytes, tail), size, size, flags, {}, beyond=True, max_value=0).truncated
+
+
 def _scan_deflated(buffer: Buffer, tree: Tree, complete: bool) -> ScannedHeader:
     """Inflate until the header is there, never more than MAX_INFLATED bytes."""
     inflater = zlib.decompressobj(-zlib.MAX_WBITS)
@@ -227,6 +275,30 @@ def _scan_deflated(buffer: Buffer, tree: Tree, complete: bool) -> ScannedHeader:
         if ended and not inflater.eof and walk.pixels is None:
             walk = walk._replace(truncated=True)
         return ScannedHeader(values, walk)
+
+
+def deflated_ends_early(pieces: Iterable[bytes], least: int) -> bool:
+    """Whether a deflated data set ends before its stream does, or inflates to fewer than `least` bytes.
+
+    It is inflated to MAX_INFLATED bytes at most, none of which are kept; beyond that nothing is known and the
+    answer is False. Raises Unreadable.
+    """
+    inflater = zlib.decompressobj(-zlib.MAX_WBITS)
+    size = 0
+    try:
+        for piece in pieces:
+            feed = piece
+            while feed and not inflater.eof:
+                size += len(inflater.decompress(feed, _PIECE))
+                feed = inflater.unconsumed_tail
+                if size > MAX_INFLATED:
+                    return False
+            if inflater.eof:
+                break
+        size += len(inflater.flush())
+    except zlib.error as error:
+        raise Unreadable("the data set cannot be inflated", reason="bad-deflate") from error
+    return not inflater.eof or size < least
 
 
 def inflate(data: Buffer, limit: int) -> bytes:

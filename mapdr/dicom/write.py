@@ -56,8 +56,11 @@ EXPLICIT_BIG = Encoding(False, True)
 
 
 def encoding_of(transfer_syntax_uid: str) -> Encoding:
-    """The encoding that a transfer syntax prescribes; every encapsulated one is explicit little endian."""
-    if transfer_syntax_uid == "1.2.840.10008.1.2":
+    """The encoding that a transfer syntax prescribes; every encapsulated one is explicit little endian.
+
+    GE's private 1.2.840.113619.5.2 has the data set in implicit VR little endian.
+    """
+    if transfer_syntax_uid in ("1.2.840.10008.1.2", "1.2.840.113619.5.2"):
         return IMPLICIT_LITTLE
     return EXPLICIT_BIG if transfer_syntax_uid == "1.2.840.10008.1.2.2" else EXPLICIT_LITTLE
 

@@ -7,12 +7,15 @@ and without `start`.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from types import NoneType
+from typing import Any, Protocol, get_args, runtime_checkable
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationInfo, field_validator
+from pydantic.fields import FieldInfo
 
 from mapdr.kernel.finding import Finding
 from mapdr.kernel.item import Instance, Need, Outcome, Payload, Sent, Source
@@ -26,6 +29,25 @@ class StageConfig(BaseModel):
     """The base of every stage's configuration: unknown keys are errors, values are never echoed."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _numbers_without_quotes(cls, value: Any, info: ValidationInfo) -> Any:
+        """A number in quotes is told, not guessed; fields with a form of their own ("2 h") say more."""
+        field = cls.model_fields[str(info.field_name)]
+        if isinstance(value, str) and _is_number(field):
+            if re.fullmatch(r"\s*\d+(\.\d+)?\s*:\s*1\s*", value):
+                raise ValueError("is not a number; write the first number alone, without quotes")
+            if field.annotation is int:
+                raise ValueError("is not a whole number; write digits without quotes")
+            raise ValueError("is not a number; write it without quotes")
+        return value
+
+
+def _is_number(field: FieldInfo) -> bool:
+    """Whether nothing but a number may stand there."""
+    kinds = {kind for kind in get_args(field.annotation) or (field.annotation,) if kind is not NoneType}
+    return kinds <= {int, float} and not any(isinstance(each, BeforeValidator) for each in field.metadata)
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +75,18 @@ class Stage(Protocol):
 
     def stop(self, deadline: float) -> None:
         """End by `deadline` (time.monotonic()): finish what runs, then abort it. Safe twice."""
+
+
+@runtime_checkable
+class Acquires(Protocol):
+    """An optional ability of stages: to take what they need before they work, as a reload wants it."""
+
+    def acquire(self, ending: Sequence[object] = ()) -> None:
+        """Take what `start` would (ports, files, secrets) without working yet; `stop` gives it back.
+
+        `ending` are stages that end when this one starts: what they hold may be shared or taken over. Raises
+        as `start`, and has changed nothing then.
+        """
 
 
 class Incoming(Protocol):

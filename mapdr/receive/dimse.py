@@ -12,6 +12,7 @@ from collections.abc import Iterator, Sequence
 
 from mapdr.kernel.errors import ConfigurationError
 from mapdr.kernel.finding import Finding
+from mapdr.kernel.guard import GuardedThread, Trouble
 from mapdr.kernel.plan import own_host
 from mapdr.kernel.stage import Factory, Intake, Settings
 from mapdr.kernel.tls import tls_faults
@@ -36,6 +37,7 @@ class DimseReceiver:
         self._doorkeeper = Doorkeeper(config)
         self._tls: ssl.SSLContext | None = None
         self._listener: socket.socket | None = None
+        self._deafened: DimseReceiver | None = None
         self._thread: threading.Thread | None = None
         self._lock = threading.Lock()
         self._sessions: dict[Session, threading.Thread] = {}
@@ -55,9 +57,16 @@ class DimseReceiver:
         with self._lock:
             return len(self._sessions)
 
-    def start(self) -> None:
-        """Listen. Raises ConfigurationError for a TLS file that cannot be used, OSError for the port."""
-        if self._config.tls is not None:
+    def acquire(self, ending: Sequence[object] = ()) -> None:
+        """Take the port and read the TLS files. Raises ConfigurationError for a TLS file that cannot be used,
+        OSError for the port.
+
+        A receiver of the same port that ends shares its listening socket, so that no connection is refused
+        between its end and this one's start. From one at another address of this port it is taken over.
+        """
+        if self._listener is not None:
+            return
+        if self._config.tls is not None and self._tls is None:
             try:
                 self._tls = server_context(self._config.tls)
             except OSError as error:
@@ -65,22 +74,51 @@ class DimseReceiver:
                     f"receive.{self._settings.name}.tls: a file cannot be used "
                     f"({type(error).__name__}); check cert, key and ca"
                 ) from None
-        self._listener = _listen(self._config.host, self._config.port)
+        host, port = self._config.host, self._config.port
+        others = [one for one in ending if isinstance(one, DimseReceiver) and one._config.port == port]
+        before = next((one for one in others if one._listener is not None), None)
+        if before is not None and before._listener is not None and before._config.host == host:
+            self._listener = before._listener.dup()
+            return
+        try:
+            self._listener = _listen(host, port)
+        except OSError:
+            if before is None:
+                raise
+            self._listener = self._take_over(before)
+
+    def _take_over(self, before: DimseReceiver) -> socket.socket:
+        """The port from a receiver that holds it at another address: they cannot have it both."""
+        before._deafen()
+        try:
+            listener = _listen(self._config.host, self._config.port)
+        except OSError:
+            before.start()
+            raise
+        self._deafened = before
+        return listener
+
+    def start(self) -> None:
+        """Listen. Raises as `acquire`."""
+        self.acquire()
+        assert self._listener is not None
+        self._deafened = None
         self._stopping.clear()
-        self._thread = threading.Thread(
-            target=self._accept, args=(self._listener,), name=f"{self._settings.name}-listener", daemon=True
+        listener = self._listener
+        self._thread = GuardedThread(
+            lambda: self._accept(listener),
+            f"{self._settings.name}-listener",
+            goes_on=lambda: not self._stopping.is_set(),
+            watch=self._settings.watch,
         )
         self._thread.start()
 
     def stop(self, deadline: float) -> None:
         """Take no more associations; let messages that are under way end; at `deadline`, end all."""
-        self._stopping.set()
-        if self._thread is not None:
-            self._thread.join()
-            self._thread = None
-        if self._listener is not None:
-            self._listener.close()
-            self._listener = None
+        self._deafen()
+        before, self._deafened = self._deafened, None
+        if before is not None:
+            before.start()  # this one never began: who gave up the port for it has it back
         with self._lock:
             sessions = dict(self._sessions)
         for session in sessions:
@@ -92,14 +130,25 @@ class DimseReceiver:
                 session.kill()
                 thread.join(1.0)
 
+    def _deafen(self) -> None:
+        """Take no more connections, and give the port back."""
+        self._stopping.set()
+        if self._thread is not None:
+            self._thread.join()
+            self._thread = None
+        if self._listener is not None:
+            self._listener.close()
+            self._listener = None
+
     def _accept(self, listener: socket.socket) -> None:
+        trouble = Trouble(log)
         while not self._stopping.is_set():
             try:
                 sock, address = listener.accept()
             except TimeoutError:
                 continue
             except OSError as error:
-                log.error("%s: cannot accept a connection: %s", self._settings.name, error.strerror)
+                trouble.tell(f"{self._settings.name}: cannot accept a connection: {error.strerror}")
                 self._stopping.wait(1.0)
                 continue
             self._admit(sock, address[0])
@@ -127,8 +176,11 @@ class DimseReceiver:
             watch=self._settings.watch,
             overloaded=everywhere >= limit or here >= self._config.max_associations_per_peer,
         )
-        thread = threading.Thread(
-            target=self._run, args=(session,), name=f"{self._settings.name}-{self._serial}", daemon=True
+        thread = GuardedThread(
+            lambda: self._run(session),
+            f"{self._settings.name}-{self._serial}",
+            goes_on=lambda: False,  # an association that failed has ended
+            watch=self._settings.watch,
         )
         with self._lock:
             self._sessions[session] = thread

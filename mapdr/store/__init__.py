@@ -16,7 +16,7 @@ from mapdr.kernel.private import make_private
 from mapdr.store.claim import Claim
 from mapdr.store.commands import Commands
 from mapdr.store.counts import Counts
-from mapdr.store.database import Database
+from mapdr.store.database import BUSY_SECONDS, Database
 from mapdr.store.durable import Durability, make_folder, sync_folder, write_file
 from mapdr.store.enrol import Enrolment, Repeats
 from mapdr.store.headers import INDEX_TAGS, STUDY_TAGS, Reading
@@ -98,8 +98,11 @@ class Store:
             tally=self.tally,
             node=node,
             repeats=repeats,
+            whole=self.instances.whole,
         )
-        self.writer = Writer(self.enrolment, self.spool.discard, self.spool.runs)
+        self.writer = Writer(
+            self.enrolment, self.spool.discard, self.spool.runs, told=self._refuse, ready=database.look
+        )
         self.spool.on_lane = self.writer.look
         self._claim = Claim(self.spool.folder / "claim", node)
         self.retention = Retention(database, self.spool)
@@ -114,6 +117,7 @@ class Store:
         durability: Durability = "power-loss",
         min_free: int = 0,
         repeats: Repeats = "forward",
+        busy: float = BUSY_SECONDS,
     ) -> Store:
         """Open a node's store, making what is missing. Raises ConfigurationError, OSError.
 
@@ -124,8 +128,12 @@ class Store:
         make_private(data)
         if durability == "power-loss":
             sync_folder(data.parent)
-        opened = Database.open(database, data, durability)
-        return cls(data, node, opened, durability=durability, min_free=min_free, repeats=repeats)
+        opened = Database.open(database, data, durability, busy)
+        try:
+            return cls(data, node, opened, durability=durability, min_free=min_free, repeats=repeats)
+        except BaseException:
+            opened.close()
+            raise
 
     def use(
         self,
@@ -179,6 +187,18 @@ class Store:
         """Stop, and give the database back. Safe twice."""
         self.stop(time.monotonic() + 10)
         self.database.close()
+
+    def health(self) -> dict[str, Any]:
+        """For the sign of life: `refusing` says why nothing is taken (empty: all is well), `set_aside` how
+        many images are safe that the index does not take, `waiting` how many are safe and not yet in it."""
+        return {
+            "refusing": self.writer.failing,
+            "set_aside": self.writer.set_aside,
+            "waiting": self.writer.waiting,
+        }
+
+    def _refuse(self, reason: str) -> None:
+        self.spool.refusing = reason
 
     def _submit(self, arrival: Arrival) -> None:
         self.writer.submit(arrival)

@@ -16,6 +16,7 @@ At least once: whoever loses a lease may still report what the receiver said, an
 
 from __future__ import annotations
 
+import logging
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -35,7 +36,10 @@ from sqlalchemy import (
     select,
     update,
 )
+from sqlalchemy.exc import DatabaseError
 
+from mapdr.kernel.errors import LocalProtocolError
+from mapdr.kernel.guard import where
 from mapdr.kernel.item import Header, Instance, Routing, Source, TagPath, Verdict
 from mapdr.store import schema
 from mapdr.store.database import Database
@@ -53,6 +57,8 @@ from mapdr.store.twins import last_given
 from mapdr.store.verbs import Attempt, DeliveryRow, Verbs
 
 __all__ = ["Delivery", "Ledger", "Settlement"]
+
+log = logging.getLogger("mapdr.store")
 
 _delivery, _hold = schema.delivery, schema.hold
 _LEASED_COLUMNS = tuple(_delivery.c[name] for name in ("id", "batch", "lane", "recipe", "syntax", "attempts"))
@@ -165,10 +171,26 @@ class Ledger:
         """Write how attempts ended: an attempt row each, and what it did to its delivery.
 
         One transaction, in which `notices` (messages that tell of it) are put into the outbox. Raises
-        LocalProtocolError for a delivery that does not exist or a state that is none.
+        LocalProtocolError for a delivery that does not exist or a state that is none. An end that the index
+        does not take for its own sake is written alone, and without its words: the row must not stay open.
         """
-        if settlements:
+        if not settlements:
+            return
+        try:
             self._settling.settle(settlements, notices)
+        except (LocalProtocolError, DatabaseError):
+            raise
+        except Exception as error:  # noqa: BLE001  one of them: told, and the others are written
+            if len(settlements) > 1:
+                for settlement in settlements:
+                    self.settle([settlement])
+                return
+            one = settlements[0]
+            log.error("delivery %d: its end is written without words (%s)", one.delivery_id, where(error))
+            plain = Settlement(
+                one.delivery_id, one.state, one.not_before, status=one.status, reason="unwritten"
+            )
+            self._settling.settle([plain])
 
     def extend(self, delivery_ids: Iterable[int], seconds: float, owner: str) -> None:
         """Keep rows leased to `owner` for `seconds` from now: a long object is still on its way."""
@@ -273,6 +295,10 @@ class Ledger:
         """Parked rows, and those that wait for their next try, are due now; how many."""
         return self._verbs.retry(chosen)
 
+    def retriable(self, chosen: Selection) -> Counter[str]:
+        """How many deliveries `retry` would make due, by destination."""
+        return self._verbs.retriable(chosen)
+
     def parked_recipes(self, chosen: Selection) -> Counter[str]:
         """How many of the chosen deliveries are parked, by the hash of the recipe that was promised."""
         return self._verbs.parked_recipes(chosen)
@@ -292,13 +318,15 @@ class Ledger:
         wanted: frozenset[TagPath],
         *,
         only: Iterable[str] = (),
+        write: bool = True,
     ) -> Rerouted:
         """Evaluate rules again for images in the spool and promise what they say, as a new batch.
 
-        `only` limits it to these destinations. A promise that is still open is not made twice; those that
-        the new ones replace end as superseded. See `store.reroute`.
+        Without `write` nothing is promised: what would be is told. `only` limits it to these destinations. A
+        promise that is still open is not made twice; those that the new ones replace end as superseded. See
+        `store.reroute`.
         """
-        return self._rerouting.reroute(chosen, route, wanted, only=only)
+        return self._rerouting.reroute(chosen, route, wanted, only=only, write=write)
 
     def recipe(self, hash_: str) -> dict[str, Any]:
         """The recipe of a hash. Raises Permanent(reason="recipe-missing")."""

@@ -6,6 +6,7 @@ what stands before a data set, and the way of what was taken into the index.
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -13,8 +14,9 @@ from pathlib import Path
 from typing import Protocol
 
 from mapdr._fast import Channel, Shared, Taker
-from mapdr._fast._take_run_py import MOST, MOST_TAGS, Passage, Run, Taken
+from mapdr._fast._take_run_py import MOST, MOST_TAGS, Passage, Run, Taken, Untold
 from mapdr._fast.scan_tables import EXPLICIT
+from mapdr.dicom import gate
 from mapdr.dicom.scan import ScannedHeader, encoding_flags, header_tree, is_regular
 from mapdr.kernel.errors import Refused
 from mapdr.kernel.item import Arrival, Source
@@ -22,6 +24,8 @@ from mapdr.store import filemeta
 from mapdr.store.durable import Durability
 from mapdr.store.headers import Reading
 from mapdr.store.ids import hour_of, id_text
+
+log = logging.getLogger("mapdr.store")
 
 Contexts = Mapping[int, tuple[str, str]]
 """Presentation context id to abstract syntax and transfer syntax."""
@@ -70,8 +74,23 @@ class Origin:
 
 
 def gather(shared: Shared) -> list[Arrival]:
-    """What runs took since the last call, in the order of their answers."""
-    return [origin.arrival(taken) for origin, taken in shared.drain()]
+    """What runs took since the last call, in the order of their answers.
+
+    What cannot be made an arrival is set aside in sight: its file is safe, and recovery indexes it.
+    """
+    arrivals: list[Arrival] = []
+    for origin, taken in shared.drain():
+        try:
+            if isinstance(taken, Untold):
+                raise taken.error
+            arrivals.append(origin.arrival(taken))
+        except Exception as error:  # noqa: BLE001  those behind it were answered Success as well
+            log.error(
+                "%s: set aside until the next start, the index cannot be told of it (%s)",
+                taken.id,
+                type(error).__name__,
+            )
+    return arrivals
 
 
 class Lane:
@@ -127,6 +146,7 @@ class Lane:
             number: Passage(
                 abstract.encode(),
                 bool(encoding_flags(syntax) & EXPLICIT),
+                gate.has_study(abstract),
                 *filemeta.frame(self._source, abstract, syntax, reading.revision),
             )
             for number, (abstract, syntax) in self._contexts.items()

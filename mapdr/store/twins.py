@@ -36,9 +36,14 @@ _SHARED = (
     .group_by(_instance.c.uid_hash)
     .having(func.count() > 1)
 )
-_PROMISES = select(_delivery.c.destination, _delivery.c.recipe, _delivery.c.state).where(
-    _delivery.c.study == bindparam("study"), _delivery.c.instance.in_(bindparam("ids", expanding=True))
-)
+_PROMISES = select(
+    _delivery.c.id,
+    _delivery.c.instance,
+    _delivery.c.destination,
+    _delivery.c.recipe,
+    _delivery.c.state,
+    _delivery.c.reason,
+).where(_delivery.c.study == bindparam("study"), _delivery.c.instance.in_(bindparam("ids", expanding=True)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,14 +96,25 @@ def _portions(keys: Iterable[tuple[int, int]]) -> Iterator[tuple[int, list[int]]
             yield series, some
 
 
-def promises_of(
-    connection: Connection, study: int, ids: Sequence[bytes]
-) -> Mapping[tuple[int, int], Sequence[State]]:
-    """By (destination, recipe), the states of what was promised for these instances."""
-    found: dict[tuple[int, int], list[State]] = defaultdict(list)
-    for row in connection.execute(_PROMISES, {"study": study, "ids": list(ids)}):
-        found[row.destination, row.recipe].append(State(row.state))
-    return found
+@dataclass(frozen=True, slots=True)
+class Promise:
+    """What was promised for an instance: a row of the ledger."""
+
+    id: int
+    instance: bytes
+    destination: int
+    recipe: int
+    state: State
+    reason: str
+
+
+def promises_of(connection: Connection, study: int, ids: Sequence[bytes]) -> list[Promise]:
+    """What was promised for these instances."""
+    rows = connection.execute(_PROMISES, {"study": study, "ids": list(ids)})
+    return [
+        Promise(row.id, row.instance, row.destination, row.recipe, State(row.state), row.reason or "")
+        for row in rows
+    ]
 
 
 def last_given(

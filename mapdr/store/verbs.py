@@ -150,6 +150,14 @@ class Verbs:
             numbers = Counter(row.recipe for row in connection.execute(query))
         return Counter({self._recipes.hash(number): count for number, count in numbers.items()})
 
+    def retriable(self, chosen: Selection) -> Counter[str]:
+        """How many deliveries `retry` would make due, by destination."""
+        query = selection.deliveries(chosen, self._words, _delivery.c.destination)
+        with self._database.read() as connection:
+            rows = connection.execute(query.where(_delivery.c.state.in_((State.PARKED, State.PENDING))))
+            numbers = Counter(row.destination for row in rows)
+        return Counter({self._words.text(number): count for number, count in numbers.items()})
+
     def dismiss(self, chosen: Selection) -> int:
         """Parked rows end: they shall never be sent. How many. Their attempts and reasons stay on record."""
         query = (

@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import socket
 import struct
 import threading
@@ -77,7 +78,8 @@ class Line:
         self.sock = sock
         self.seconds = seconds
         sock.settimeout(seconds)
-        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        with contextlib.suppress(OSError):  # a socket pair has no Nagle's algorithm to switch off
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
     @classmethod
     def connect(cls, port: int, seconds: float = 10.0, receive_buffer: int | None = None) -> Line:

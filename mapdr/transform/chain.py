@@ -50,10 +50,26 @@ class Chain:
 
         With `syntax_override` (a transfer syntax UID) it comes in that syntax. Every step does its work all
         the same (design, decision 21): one that chooses a transfer syntax and can do so for another is told
-        which, and what any other has made is brought into it. Raises what the steps raise, and
-        Permanent(reason="syntax") for what cannot be had.
+        which, and what any other has made is brought into it. Raises what the steps raise, and Permanent:
+        "syntax" for what cannot be had; "damaged" or "missing" where the spool file is not what was received.
+        What is sent from that file itself is compared as it goes out (`FileSlice.proof`), all else here.
         """
-        span = FileSlice(instance.path, instance.data_offset, instance.size)
+        proof = instance.proof
+        if proof is None:
+            return self._steps_of(instance, memory, syntax_override)
+        if not self.quick(instance) or syntax_override:
+            proof.check()  # before a codec is given bytes that are not an image's
+        try:
+            payload = self._steps_of(instance, memory, syntax_override)
+        except Exception:
+            proof.check()  # bytes that are not the image's are no fault of a step
+            raise
+        if not any(isinstance(part, FileSlice) and part.proof for part in payload.parts):
+            proof.check()
+        return payload
+
+    def _steps_of(self, instance: Instance, memory: Memory, syntax_override: str) -> Payload:
+        span = FileSlice(instance.path, instance.data_offset, instance.size, instance.proof)
         payload = Payload(
             sop_class_uid=instance.sop_class_uid,
             sop_instance_uid=instance.sop_instance_uid,

@@ -134,7 +134,7 @@ class TagEditor:
         if done is None:
             return None
         edited, start, end = done
-        pixels = (FileSlice(part.path, part.offset + start, end - start),) if start < end else ()
+        pixels = (part.cut(start, end),) if start < end else ()
         return _changed(payload, edited, (edited.header, *pixels, edited.tail))
 
     def _from_whole(self, payload: Payload) -> Payload:

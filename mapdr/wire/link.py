@@ -266,7 +266,7 @@ class Requestor(Link):
             yield
         except Signal as signal:
             self._lose_with_last_words(signal)
-        except (OSError, EOFError):
+        except (OSError, EOFError, Permanent):
             if self.channel.unfinished:
                 self.abort()
             raise

@@ -179,7 +179,7 @@ def test_a_modality_that_is_none_is_a_warning(node: NodeFolder) -> None:
     line = 1 + next(n for n, row in enumerate(node.config.read_text().splitlines()) if "RTSTRUKT" in row)
     result = node.mapdr("check")
     assert result.exit_code == 0
-    place = f"warning: {node.config}:{line} rule[1].when.Modality"
+    place = f'warning: {node.config}:{line} rule "CT and MR to the archive".when.Modality'
     assert result.stderr.splitlines() == [
         f'{place}: "MRT" is not a modality that DICOM defines; '
         "see PS3.3, C.7.3.1.1.1; keep it if the senders use it",

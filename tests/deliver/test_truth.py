@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from deliver.world import World, delivering, egress, world
+from mapdr.kernel.item import Proof
 from mapdr.testing.wait import until
 from peers.rawsink import Answer, RawSink, Received
 
@@ -204,6 +205,53 @@ def states(made: World, destination: str) -> dict[str, int]:
     for row in made.rows(destination):
         found[row.state] = found.get(row.state, 0) + 1
     return found
+
+
+@pytest.mark.parametrize("way", [{}, {"bandwidth": "100 Mbit/s"}])
+@pytest.mark.parametrize("pixels", [64, 2_000_000])
+def test_bytes_that_are_not_what_was_acknowledged_do_not_leave(
+    tmp_path: Path, way: dict[str, str], pixels: int
+) -> None:
+    """In runs and one by one, small and large; the association and the others go on."""
+    with world(tmp_path) as made, once(0) as sink:
+        made.push("1.9.1", "1.9.2", "1.9.3", "1.9.4", pixels=pixels)
+        spooled = sorted((made.store.spool.folder).rglob("*.dcm"))
+        for path, damage in zip(spooled, ("bit", "other", "gone", ""), strict=True):
+            content = bytearray(path.read_bytes())
+            content[-10] ^= damage == "bit"
+            if damage == "other":
+                content[:] = spooled[3].read_bytes()
+            path.write_bytes(content)
+            if damage == "gone":
+                path.unlink()
+        with delivering(made, {"pacs": egress(tmp_path, sink.port, **way)}):
+            rows = made.settled()
+        assert {uid: (row.state, row.reason, row.tries) for uid, row in rows.items()} == {
+            "1.9.1": ("parked", "damaged", 1),
+            "1.9.2": ("parked", "damaged", 1),
+            "1.9.3": ("parked", "missing", 1),
+            "1.9.4": ("delivered", "", rows["1.9.4"].tries),
+        }
+        assert {request.sop_instance_uid for request in sink.received} == {"1.9.4"}
+
+
+def test_an_image_for_several_destinations_is_read_once_for_its_proof(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read = []
+    holds = Proof.holds
+
+    def counted(self: Proof) -> bool:
+        read.append(self.path)
+        return holds(self)
+
+    monkeypatch.setattr(Proof, "holds", counted)
+    with world(tmp_path, ("pacs", "b")) as made, once(0) as sink:
+        made.push("1.9.1")
+        for name in ("pacs", "b"):
+            with delivering(made, {name: egress(tmp_path, sink.port, name, bandwidth="100 Mbit/s")}):
+                assert {row.state for row in made.settled(name).values()} == {"delivered"}
+    assert len(read) == 1
 
 
 def refusing(results: dict[str, int]) -> tuple[RawSink, dict[str, int]]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import Counter
+from typing import Any
 
 import pytest
 
@@ -26,6 +27,8 @@ from deliver.fakes import (
     settled,
 )
 from mapdr.deliver.breaker import State
+from mapdr.deliver.hands import Hands
+from mapdr.deliver.prepare import Preparer
 from mapdr.kernel.errors import Permanent, Temporary
 from mapdr.kernel.item import Instance, Outcome, Payload, Verdict
 from mapdr.kernel.retry import Retry
@@ -321,9 +324,10 @@ def test_a_spool_file_that_cannot_be_read_is_parked_in_sight() -> None:
     with delivering(ledger, egress):
         assert settled(ledger) == {"parked": 1}
     assert (ledger.rows[1].reason, ledger.rows[1].comment) == (
-        "failed",
-        "FileNotFoundError: No such file or directory",
+        "missing",
+        "its file in the spool is gone; push it again",
     )
+    assert len(ledger.history) == 1, "to try again would bring nothing"
 
 
 def test_results_wait_for_a_ledger_that_is_away() -> None:
@@ -540,3 +544,33 @@ def test_a_session_that_raises_in_every_method_ends_no_sender() -> None:
     ledger.add(20)
     with delivering(ledger, egress):
         assert settled(ledger)["delivered"] >= 19
+
+
+def test_an_image_does_not_stay_in_hand_when_its_end_cannot_be_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever fails in a sender, its thread goes on and the row is leased again."""
+    failures = iter(range(3))
+    real = Hands.decide
+
+    def decide(self: Hands, *arguments: Any, **named: Any) -> bool:
+        if next(failures, None) is not None:
+            raise OverflowError("SECRET")
+        return real(self, *arguments, **named)
+
+    monkeypatch.setattr(Hands, "decide", decide)
+    ledger, egress = FakeLedger(), FakeEgress(sessions=1)
+    ledger.add(3)
+    with delivering(ledger, egress) as deliverer:
+        assert settled(ledger) == {"delivered": 3}
+    assert deliverer._watch.counters()["threads.failed"] >= 1
+
+
+def test_an_image_whose_work_cannot_be_begun_is_judged(monkeypatch: pytest.MonkeyPatch) -> None:
+    def request(self: Preparer, *arguments: Any) -> Any:
+        raise OverflowError("SECRET")
+
+    monkeypatch.setattr(Preparer, "request", request)
+    ledger, egress = FakeLedger({"steps": [{"type": "compress"}]}), FakeEgress()
+    ledger.add(3)
+    with delivering(ledger, egress, FakeChain(quick=False)):
+        assert settled(ledger) == {"parked": 3}
+    assert {row.reason for row in ledger.rows.values()} == {"unexpected"}

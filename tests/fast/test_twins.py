@@ -111,7 +111,9 @@ def elements(draw: st.DrawFn, explicit: bool, depth: int = 0) -> bytes:
         if draw(st.integers(0, 5)):
             value += b"\0" * (len(value) % 2)
         length = draw(
-            st.sampled_from([len(value), len(value), len(value), 0xFFFFFFFF, 0xFFFFFFF4, len(value) + 4])
+            st.sampled_from(
+                [*[len(value)] * 5, 0xFFFFFFFF, 0xFFFFFFF4, 0xFFFFFFFE, 0xFFFF, len(value) + 1, 0]
+            )
         )
         if length == 0xFFFFFFFF:
             value += struct.pack("<HHL", 0xFFFE, 0xE0DD, 0)

@@ -1,16 +1,21 @@
-"""Fuzzing by mutation, for as long as it is told:  python tests/fuzz/campaign.py scan --seconds 600
+"""Fuzzing, for as long as it is told:  python tests/fuzz/campaign.py scan --seconds 600
 
-A target's seeds are mutated with bit flips, cuts, copies, splices and lengths that hurt; whatever the target
-raises beyond its contract ends the campaign with the input in hexadecimal digits. The memory of the process
-is capped, so that a length field cannot hide an allocation, and no input may take longer than SLOWEST.
+Half of the inputs come from a generator that knows the target's structure (`structure.py`); the others are
+mutated from the target's seeds and from those, with bit flips, cuts, copies, splices and lengths that hurt.
+Whatever the target raises beyond its contract ends the campaign with the input in hexadecimal digits. The
+memory of the process is capped, so that a length field cannot hide an allocation, and no input may take
+longer than SLOWEST. The input under way stands in a file, for when the process dies of it; that file, or
+hexadecimal digits, are tried again with `--input`.
 """
 
 from __future__ import annotations
 
 import argparse
 import logging
+import os
 import random
 import sys
+import tempfile
 import time
 import warnings
 from collections.abc import Callable
@@ -71,15 +76,28 @@ def mutate(seed: bytes, others: list[bytes], chance: random.Random) -> bytes:
 
 
 def campaign(
-    target: Callable[[bytes], None], seeds: list[bytes], *, seconds: float, inputs: int, seed: int
+    target: Callable[[bytes], None],
+    seeds: list[bytes],
+    draw: Callable[[random.Random], bytes] | None = None,
+    *,
+    seconds: float,
+    inputs: int,
+    seed: int,
+    before: Callable[[bytes], object] = len,
 ) -> int:
-    """Fuzz until the time or the inputs are used up; how many inputs there were."""
+    """Fuzz until the time or the inputs are used up; how many inputs there were. `before` sees each first."""
     chance = random.Random(seed)
     pool = list(seeds)
     until = time.monotonic() + seconds
     count = 0
     while count < inputs and time.monotonic() < until:
-        data = pool[count] if count < len(seeds) else mutate(chance.choice(pool), pool, chance)
+        if count < len(seeds):
+            data = seeds[count]
+        elif draw is not None and chance.random() < 0.5:
+            data = draw(chance)
+        else:
+            data = mutate(chance.choice(pool), pool, chance)
+        before(data)
         began = time.monotonic()
         try:
             target(data)
@@ -99,8 +117,8 @@ def campaign(
 
 def cap_memory() -> None:
     """Let allocations beyond MEMORY fail, where the system can."""
-    if sys.platform == "win32":
-        return
+    if sys.platform == "win32" or "asan" in os.environ.get("LD_PRELOAD", ""):
+        return  # a sanitizer reserves terabytes of addresses, and has a limit of its own
     import resource
 
     status = Path("/proc/self/statm")
@@ -114,15 +132,32 @@ def main() -> None:
     logging.disable()
     from fuzz.targets import TARGETS
 
-    parser = argparse.ArgumentParser(description="Fuzz one target by mutation.")
+    parser = argparse.ArgumentParser(description="Fuzz one target.")
     parser.add_argument("target", choices=TARGETS)
     parser.add_argument("--seconds", type=float, default=600)
     parser.add_argument("--seed", type=int, default=int(time.time()))
+    parser.add_argument("--input", help="one input only: a file, or hexadecimal digits")
     args = parser.parse_args()
-    target, seeds = TARGETS[args.target]
+    target, seeds, draw = TARGETS[args.target]
+    if args.input:
+        path = Path(args.input)
+        target(path.read_bytes() if path.is_file() else bytes.fromhex(args.input))
+        return
     begun = seeds()
     cap_memory()
-    count = campaign(target, begun, seconds=args.seconds, inputs=1 << 60, seed=args.seed)
+    with tempfile.NamedTemporaryFile(prefix=f"fuzz-{args.target}-", delete=False) as under_way:
+        print(f"{args.target}: seed {args.seed}, the input under way is in {under_way.name}", flush=True)
+
+        def keep(data: bytes) -> None:
+            under_way.seek(0)
+            under_way.truncate()
+            under_way.write(data)
+            under_way.flush()
+
+        count = campaign(
+            target, begun, draw, seconds=args.seconds, inputs=1 << 60, seed=args.seed, before=keep
+        )
+    os.unlink(under_way.name)
     print(f"{args.target}: {count} inputs in {args.seconds:.0f} s from seed {args.seed}, nothing unexpected")
 
 

@@ -1,28 +1,46 @@
 """What is fuzzed: each target takes any bytes, and may raise nothing but what its contract names.
 
-Every input is given three ways: whole, byte by byte, and with trailing bytes that must be left alone.
+What is a stream is given whole, byte by byte, and with trailing bytes that must be left alone. Where there
+is a compiled twin, both must say the same.
 """
 
 from __future__ import annotations
 
+import ctypes
 import io
+import socket
 import struct
+import tempfile
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
+from random import Random
+from typing import Any, NamedTuple
 
 import pydicom.data
 from pydicom.filereader import dcmread
 from pydicom.filewriter import write_dataset
 
-from mapdr._fast import _scan_py
-from mapdr.dicom.scan import NeedMore, Unreadable, scan
-from mapdr.kernel.errors import RemoteProtocolError
+from fuzz import structure
+from mapdr import _fast
+from mapdr._fast import _command_py, _rewrite_py, _scan_py
+from mapdr.dicom.edit import Prefix, Remove, Set, apply_edits
+from mapdr.dicom.path import parse_edit_path
+from mapdr.dicom.recode import recode
+from mapdr.dicom.scan import MAX_VALUE, NeedMore, ScannedHeader, Unreadable, header_tree, layout, scan
+from mapdr.dicom.template import Template
+from mapdr.dicom.write import Element, element_at, encoding_of
+from mapdr.kernel.errors import Permanent, RemoteProtocolError
+from mapdr.store import filemeta
+from mapdr.store.runs import gather
 from mapdr.testing import peer
+from mapdr.transform.fragments import frame_spans
 from mapdr.wire import dimse, pdu
 from mapdr.wire.acceptor import Acceptor
 from mapdr.wire.driver import Limits, LinkLost
-from receive.conversation import converse
-from store.world import data_set
+from mapdr_cli import part10
+from receive.conversation import converse, open_spool
+from store.world import SOURCE, data_set
 from wire.streams import Tape, ways
 
 SYNTAXES = ("1.2.840.10008.1.2", "1.2.840.10008.1.2.1", "1.2.840.10008.1.2.2", "1.2.840.10008.1.2.1.99")
@@ -37,6 +55,28 @@ WANTED = frozenset(
     ]
 )
 LIMITS = Limits(max_pdu=4096, linger=0)
+PLACES = (0x00080005, 0x00080016, 0x00080018, 0x00080050, 0x00100010, 0x00100020)
+"""What a rewrite looks for."""
+EDITS = (
+    Set(parse_edit_path("PatientID"), Template.parse("NEW")),
+    Prefix(parse_edit_path("AccessionNumber"), Template.parse("A-")),
+    Remove(parse_edit_path("RequestAttributesSequence.ScheduledProcedureStepID")),
+)
+
+
+class Target(NamedTuple):
+    """What is fuzzed, what mutations begin with, and what draws inputs that have its structure."""
+
+    run: Callable[[bytes], None]
+    seeds: Callable[[], list[bytes]]
+    draw: Callable[[Random], bytes] | None = None
+
+
+def tight(data: bytes) -> Any:
+    """`data` on the heap with nothing behind it: a sanitizer sees the first byte that is read too far."""
+    if not data:
+        return data
+    return memoryview((ctypes.c_ubyte * len(data)).from_buffer_copy(data)).cast("B")
 
 
 def pdus(data: bytes) -> None:
@@ -66,6 +106,8 @@ def pdus(data: bytes) -> None:
 
 def commands(data: bytes) -> None:
     """The command reader: a command, of which a response can be made, or a protocol error."""
+    one, other = (reason(twin, data) for twin in (_fast.command_elements, _command_py.command_elements))
+    assert one == other, "the twins differ"
     try:
         command = dimse.parse(data)
     except RemoteProtocolError:
@@ -102,6 +144,115 @@ def runs(data: bytes) -> None:
     assert (one.answers, one.kept, one.counters) == (other.answers, other.kept, other.counters)
 
 
+def data_sets(data: bytes) -> None:
+    """A data set in each encoding: scanned, received, rewritten, edited, written anew."""
+    headers(data)
+    for flags in (0, 1):
+        take(data, flags)
+        rewrite(data, flags)
+    for syntax in SYNTAXES[:3]:
+        reason(layout, tight(data), syntax)
+        edited = reason(apply_edits, data, syntax, EDITS)
+        if not isinstance(edited, str):
+            # What an edit wrote can be read, and the same edit then finds it done.
+            again = apply_edits(edited.header, syntax, EDITS[:1])
+            assert again.header == edited.header
+        for target in SYNTAXES[:2]:
+            reason(recode, data, encoding_of(syntax), encoding_of(target))
+
+
+def take(data: bytes, flags: int) -> None:
+    """One image for a run: what it takes is kept byte for byte, and told as the plain scan tells it."""
+    ours, theirs = socket.socketpair()
+    with tempfile.TemporaryDirectory() as folder, ours, theirs:
+        spool = open_spool(Path(folder), lambda arrival: None)
+        lane = spool.lane(SOURCE, {3: (peer.CT, SYNTAXES[flags])})
+        if lane is None:
+            return
+        ours.sendall(peer.store(data))
+        ours.shutdown(socket.SHUT_WR)
+        run = lane.take(_fast.Channel(theirs, max_receive=1 << 20, grace=1.0))
+        arrivals = gather(spool.runs)
+        lane.close()
+        assert len(arrivals) == run.stored == len(list(Path(folder).rglob("*.dcm")))
+        if run.left is not None:
+            assert bytes(run.left.data_set) == data
+        for arrival in arrivals:
+            assert spool.path(arrival.id).read_bytes()[arrival.data_offset :] == data
+            tree, size = header_tree(spool.reading.wanted), len(data)
+            values, walked = _scan_py.collect(data, size, size, flags, tree, beyond=True, max_value=MAX_VALUE)
+            told, plain = arrival.header, ScannedHeader(values, walked)
+            assert all(getattr(told, name) == getattr(plain, name) for name in ScannedHeader.__slots__)
+
+
+def rewrite(data: bytes, flags: int) -> None:
+    """Both twins find the same places, and put the same bytes there."""
+    found, other = (
+        twin(tight(data), len(data), flags, PLACES) for twin in (_fast.locate, _rewrite_py.locate)
+    )
+    assert found == other, "the twins differ"
+    if found is None:
+        return
+    changes = [(PLACES[3], b"SH", found.spans[3], b"ACC2"), (PLACES[5], b"LO", found.spans[5], None)]
+    one, other = (
+        twin(tight(data[: found.header_end]), found.header_end, flags, changes)
+        for twin in (_fast.assemble, _rewrite_py.assemble)
+    )
+    assert one == other, "the twins differ"
+
+
+def frames(data: bytes) -> None:
+    """Encapsulated pixel data: every frame's fragments lie within it, in order, and not within each other."""
+    try:
+        where = layout(data, SYNTAXES[1])
+        tag, vr, value, length = element_at(data, where.header_end, encoding_of(SYNTAXES[1]))
+        values = scan(data, SYNTAXES[1], frozenset([(0x00280008,)]), complete=True)
+    except Permanent:
+        return
+    if length != 0xFFFFFFFF:
+        return
+    pixel = Element(tag, vr, where.header_end, value, where.pixel_end + where.truncated, True)
+    said = values.text((0x00280008,))
+    extended = table_of(data, where.header_end)
+    for count in {1, 2, 3, int(said) if said.isdecimal() else 1}:
+        spans = reason(frame_spans, data, pixel, count, extended)
+        if isinstance(spans, str):
+            continue
+        assert len(spans) == count
+        flat = [span for frame in spans for span in frame]
+        assert all(value <= begin <= end <= len(data) for begin, end in flat)
+        assert all(before[1] <= after[0] for before, after in pairwise(flat))
+
+
+def table_of(data: bytes, end: int) -> bytes:
+    """The value of the Extended Offset Table, as far as it is there."""
+    at = data.find(struct.pack("<HH2s", 0x7FE0, 0x0001, b"OV"), 0, end)
+    if at < 0:
+        return b""
+    (length,) = struct.unpack_from("<L", data.ljust(at + 12, b"\0"), at + 8)
+    return data[at + 12 : at + 12 + length]
+
+
+def files(data: bytes) -> None:
+    """A file with File Meta Information: as `mapdr send` reads it, and as a start-up reads its own."""
+    reason(filemeta.decode, io.BytesIO(data))
+    with tempfile.NamedTemporaryFile(suffix=".dcm") as file:
+        file.write(data)
+        file.flush()
+        found = reason(part10.locate, Path(file.name))
+    if not isinstance(found, str):
+        assert 0 <= found.offset <= len(data)
+        assert found.offset + found.length == len(data)
+
+
+def reason(call: Callable[..., Any], *args: Any) -> Any:
+    """The result, or what the refusal says."""
+    try:
+        return call(*args)
+    except (Permanent, RemoteProtocolError) as error:
+        return f"{type(error).__name__}: {error}"
+
+
 def headers(data: bytes) -> None:
     """The header scan: every encoding, whole and by growing pieces; both twins say the same."""
     for syntax in SYNTAXES:
@@ -122,11 +273,13 @@ def headers(data: bytes) -> None:
 
 
 def walk(data: bytes, flags: int, beyond: bool) -> None:
-    from mapdr import _fast
-
     tree = {0x00080018: {}, 0x00400275: {0x00400009: {}}}
     one, other = (
-        said(lambda twin=twin: twin(data, len(data), len(data), flags, tree, beyond=beyond, max_value=256))
+        said(
+            lambda twin=twin: twin(
+                tight(data), len(data), len(data), flags, tree, beyond=beyond, max_value=256
+            )
+        )
         for twin in (_fast.walk, _scan_py.walk)
     )
     assert one == other, "the twins differ"
@@ -211,11 +364,32 @@ def header_seeds() -> list[bytes]:
     return [*seeds, deep]
 
 
-TARGETS: dict[str, tuple[Callable[[bytes], None], Callable[[], list[bytes]]]] = {
-    "pdu": (pdus, pdu_seeds),
-    "command": (commands, command_seeds),
-    "association": (associations, association_seeds),
-    "scan": (headers, header_seeds),
-    "runs": (runs, run_seeds),
+def file_seeds() -> list[bytes]:
+    """A file of the spool, and small ones of pydicom's."""
+    meta = filemeta.encode(SOURCE, peer.CT, "1.2.3.4", peer.EXPLICIT, revision="r", received_at=1.5)
+    meta = meta[: -filemeta.SEAL_FROM_END] + filemeta.seal(bytes(16)) + meta[len(meta) - 2 :]
+    return [meta + data_set("1.2.3.4"), *(structure.file_meta(Random(number)) for number in range(5))]
+
+
+def drawn(draw: Callable[[Random], bytes]) -> Callable[[], list[bytes]]:
+    """Seeds for mutations from a generator."""
+    return lambda: [draw(Random(number)) for number in range(20)]
+
+
+def association(chance: Random) -> bytes:
+    """A peer's whole conversation."""
+    request = peer.request() if chance.random() < 0.7 else structure.associate(chance)
+    return request + structure.conversation(chance)
+
+
+TARGETS = {
+    "pdu": Target(pdus, pdu_seeds, structure.pdu),
+    "command": Target(commands, command_seeds, structure.command_set),
+    "association": Target(associations, association_seeds, association),
+    "scan": Target(headers, header_seeds, structure.data_set),
+    "runs": Target(runs, run_seeds, structure.conversation),
+    "elements": Target(data_sets, drawn(structure.data_set), structure.data_set),
+    "meta": Target(files, file_seeds, structure.file_meta),
+    "frames": Target(frames, drawn(structure.frames), structure.frames),
 }
-"""Name to what is fuzzed and what it begins with."""
+"""Name to what is fuzzed."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import importlib
 import os
 import socket
 import struct
@@ -25,9 +26,11 @@ from mapdr.kernel.stage import Settings
 from mapdr.kernel.watch import Watch
 from mapdr.receive.dimse import STAGE, DimseReceiver
 from mapdr.store import Selection, Store
+from mapdr.store import spool as spool_module
 from mapdr.store import writer as writer_module
+from mapdr.store.headers import INDEX_TAGS
 from mapdr.store.runs import gather
-from mapdr.store.spool import MOST_WAITING
+from mapdr.store.spool import MOST_WAITING, Spool
 from mapdr.testing import peer
 from mapdr.testing.peer import Line
 from mapdr.testing.wait import until
@@ -223,6 +226,60 @@ def test_real_images_in_other_transfer_syntaxes(syntax: str) -> None:
     )
 
 
+UNDEFINED = b"\xff\xff\xff\xff"
+NO_ITEMS = struct.pack("<HHL", 0xFFFE, 0xE0DD, 0)
+
+
+@pytest.mark.parametrize("tag", [0x00080016, 0x00080018])
+@pytest.mark.parametrize("context", [3, 5])
+def test_a_uid_of_undefined_length_is_no_uid(tag: int, context: int) -> None:
+    """Bytes that ended the router: it looked for the end of a UID of 4 GiB."""
+    head = struct.pack("<HH", tag >> 16, tag & 0xFFFF) + (b"UN\0\0" if context == 3 else b"")
+    came = both(
+        [
+            message(head + UNDEFINED + NO_ITEMS, context=context),
+            message(data_set("1.2.5"), "1.2.5", number=2),
+            pdu.RELEASE_RQ_BYTES,
+        ]
+    )
+    assert came.kept[-1][1] == "1.2.5"
+
+
+def hostile_lengths(left: int) -> list[int]:
+    """Lengths that a value of `left` bytes may be given by a peer that means harm, or is broken."""
+    return [0, 1, left, left + 1, left + 2, 0x7FFFFFFF, 0xFFFF, 0xFFFE, 0xFFFFFFFE, 0xFFFFFFFF]
+
+
+@st.composite
+def hostile_data_sets(draw: st.DrawFn, explicit: bool) -> bytes:
+    """Elements that a run looks at, some of which say a length that is not theirs."""
+    out = b""
+    for tag in sorted(draw(st.sets(st.sampled_from([0x00080000, 0x00080005, *LOOKED_AT]), max_size=8))):
+        value = VALUES.get(tag) or draw(st.sampled_from([b"", b"1.2.3 ", bytes(4), NO_ITEMS]))
+        right = st.just(len(value))
+        length = draw(st.one_of(right, right, right, st.sampled_from(hostile_lengths(len(value)))))
+        head = struct.pack("<HH", tag >> 16, tag & 0xFFFF)
+        if not explicit:
+            out += head + struct.pack("<L", length)
+        elif vr := draw(st.sampled_from([b"UI", b"LO", b""])):
+            out += head + vr + struct.pack("<H", length & 0xFFFF)
+        else:
+            out += head + draw(st.sampled_from([b"UN", b"SQ", b"OB"])) + b"\0\0" + struct.pack("<L", length)
+        out += value + (NO_ITEMS if draw(st.booleans()) else b"")
+    return out
+
+
+VALUES = {0x00080016: CT.encode() + b"\0", 0x00080018: b"1.2.3.4\0"}
+LOOKED_AT = (*VALUES, *(path[0] for path in INDEX_TAGS), 0x00100010, 0x00400275, 0x7FE00010, 0xFFFAFFFA)
+
+
+@given(st.data(), st.booleans())
+@settings(max_examples=150)
+def test_any_length_of_any_element_that_a_run_looks_at(data: st.DataObject, explicit: bool) -> None:
+    sets = data.draw(st.lists(hostile_data_sets(explicit), min_size=1, max_size=8))
+    both([b"".join(message(each, context=3 if explicit else 5) for each in sets) + pdu.RELEASE_RQ_BYTES])
+
+
 messages = st.one_of(
     st.builds(
         lambda uid, pixels, cuts, number, together, spoil: message(
@@ -400,6 +457,88 @@ def test_success_waits_while_the_index_is_far_behind(
             answered += 1
         thread.join()
     until(lambda: len(rows(store)) == images, 20)
+
+
+@needs_runs
+@pytest.mark.parametrize("end", ["interrupt", "the peer closes", "the peer stays"])
+def test_an_index_that_stands_still_holds_no_association_for_ever(
+    tmp_path: Path, watch: Watch, monkeypatch: pytest.MonkeyPatch, end: str
+) -> None:
+    monkeypatch.setattr(writer_module, "gather", lambda runs: [])
+    monkeypatch.setattr(writer_module, "PATIENCE", 0.5)
+    monkeypatch.setattr(spool_module, "MOST_WAITING", 3)
+    store = Store.open(tmp_path, "node", durability="process-crash")
+    store.use("rev1", To("pacs"), {"r0": {"steps": []}})
+    store.start()
+    ours, theirs = socket.socketpair()
+    session = session_over(theirs, store.spool, watch, Limits(linger=0))
+    thread = threading.Thread(target=session.run)
+    thread.start()
+    line = Line(ours)
+    line.send(peer.request() + b"".join(message(data_set(f"1.2.{n}"), f"1.2.{n}") for n in range(5)))
+    line.read_pdu()
+    assert [line.response().status for _ in range(3)] == [0, 0, 0]
+    if end == "interrupt":
+        session.interrupt()
+    elif end == "the peer closes":
+        line.close()
+    else:
+        assert [line.response().status for _ in range(2)] == [0xA700, 0xA700]
+        line.send(pdu.RELEASE_RQ_BYTES)
+    thread.join(5)
+    assert not thread.is_alive()
+    assert store.spool.runs.waiting == 3
+    assert len(list(tmp_path.rglob("*.dcm"))) == 3, "what was not answered Success is not kept"
+    line.close()
+    monkeypatch.undo()
+    store.close()
+
+
+def taken_in_runs(folder: Path, limit: int, images: int) -> Spool:
+    """A spool of which nobody drains the runs, after as many images as it takes."""
+    spool = open_spool(folder, lambda arrival: None)
+    spool.runs = _fast.Shared(limit)
+    spool.runs.open()
+    ours, theirs = socket.socketpair()
+    thread = threading.Thread(target=session_over(theirs, spool, Watch(), Limits(linger=0)).run)
+    thread.start()
+    line = Line(ours)
+    line.send(peer.request() + b"".join(message(data_set(f"1.2.{n}"), f"1.2.{n}") for n in range(images)))
+    line.send(pdu.RELEASE_RQ_BYTES)
+    line.closed()
+    thread.join(10)
+    return spool
+
+
+@needs_runs
+def test_what_was_drained_counts_until_it_is_written(tmp_path: Path) -> None:
+    runs = taken_in_runs(tmp_path, limit=5, images=8).runs
+    assert runs.waiting == 5
+    assert [runs.admit(), runs.backlog] == [False, 0]
+    assert len(runs.drain()) == 5
+    assert [runs.waiting, runs.backlog, runs.admit()] == [0, 5, False]
+    runs.backlog = 3
+    assert [runs.admit(), runs.admit(), runs.admit(), runs.backlog] == [True, True, False, 5]
+
+
+@needs_runs
+def test_an_image_that_cannot_be_told_of_takes_no_other_with_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    module = importlib.import_module("mapdr._fast._take_run")
+    taken = module.Taken
+    spool = taken_in_runs(tmp_path, limit=10, images=6)
+    files = sorted(path.stem for path in tmp_path.rglob("*.dcm"))
+
+    def told(id_: str, *facts: Any) -> Any:
+        if id_ == files[1]:
+            raise MemoryError
+        return taken(id_, *facts)
+
+    monkeypatch.setattr(module, "Taken", told)
+    assert [arrival.id for arrival in gather(spool.runs)] == [files[0], *files[2:]]
+    assert f"{files[1]}: set aside" in caplog.text
+    assert not spool.runs.in_use
 
 
 def test_a_store_that_takes_no_more_refuses(receiver: DimseReceiver, store: Store) -> None:

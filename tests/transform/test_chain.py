@@ -7,10 +7,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import xxhash
 from pydicom.dataset import Dataset
 
 from mapdr.kernel.errors import Permanent, Unavailable
-from mapdr.kernel.item import FileSlice, Instance, Payload, Treatment
+from mapdr.kernel.item import FileSlice, Instance, Payload, Proof, Treatment
 from mapdr.kernel.registry import Registry
 from mapdr.kernel.stage import Memory
 from mapdr.transform.chain import Chain, build_chain
@@ -157,3 +158,45 @@ def test_a_recipe_that_cannot_be_built_is_refused() -> None:
     with pytest.raises(Permanent) as caught:
         chain({"type": "compress", "config": {"to": "jpeg2000", "ratio": 10, "was_once": "known"}})
     assert caught.value.reason == "recipe"
+
+
+def proved(spooled: Instance, *, damage: int | None = None) -> Instance:
+    """The instance with the digest of what was received; then one bit of its file is flipped, or not."""
+    content = bytearray(spooled.path.read_bytes())
+    digest = xxhash.xxh3_128_digest(bytes(content[spooled.data_offset :]))
+    if damage is not None:
+        content[damage] ^= 1
+        spooled.path.write_bytes(content)
+    return replace(spooled, proof=Proof(spooled.path, spooled.data_offset, spooled.size, digest))
+
+
+@pytest.mark.parametrize("steps", [(), (TAGS,), (TAGS, COMPRESS), (COMPRESS,)])
+def test_what_a_recipe_makes_of_a_damaged_file_does_not_leave(
+    spooled: Instance, steps: tuple[dict[str, object], ...]
+) -> None:
+    assert list(chain(*steps).prepare(proved(spooled), Notebook()).chunks())
+    for damage in (12, spooled.size // 2, spooled.data_offset + spooled.size - 1):
+        original = spooled.path.read_bytes()
+        with pytest.raises(Permanent) as caught:
+            list(chain(*steps).prepare(proved(spooled, damage=damage), Notebook()).chunks())
+        assert caught.value.reason == "damaged"
+        spooled.path.write_bytes(original)
+    gone = proved(spooled)
+    spooled.path.unlink()
+    with pytest.raises(Permanent) as caught:
+        list(chain(*steps).prepare(gone, Notebook()).chunks())
+    assert caught.value.reason == "missing"
+
+
+def test_a_codec_is_given_no_bytes_before_they_are_proved(
+    spooled: Instance, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def never(*arguments: object) -> None:
+        raise AssertionError("a step was given a damaged image")
+
+    steps = chain(COMPRESS)
+    for _, step in steps._steps:
+        monkeypatch.setattr(step, "apply", never)
+    with pytest.raises(Permanent) as caught:
+        steps.prepare(proved(spooled, damage=100), Notebook())
+    assert caught.value.reason == "damaged"

@@ -377,9 +377,9 @@ def incompressible() -> Dataset:
     return image(np.random.default_rng(0).integers(0, 1 << 16, (64, 64)), stored=16)
 
 
-def colour_ultrasound() -> Dataset:
+def colour(sop_class: str) -> Dataset:
     values = np.stack([picture(40, 60, 0, 255, seed) for seed in range(3)], -1)
-    return image(values, allocated=8, stored=8, photometric="RGB", sop_class=US)
+    return image(values, allocated=8, stored=8, photometric="RGB", sop_class=sop_class)
 
 
 LEFT = {
@@ -392,7 +392,8 @@ LEFT = {
     "bits-allocated": lambda: with_change(BitsAllocated=32),
     "photometric": lambda: with_change(PhotometricInterpretation="YBR_FULL_422"),
     "label-map": lambda: with_change(SOPClassUID="1.2.840.10008.5.1.4.1.1.66.7"),
-    "ultrasound-colour": colour_ultrasound,
+    "ultrasound-colour": lambda: colour(US),
+    "true-color-capture": lambda: colour("1.2.840.10008.5.1.4.1.1.7.4"),
     "pixel-length": lambda: with_change(Rows=127),
     "values-outside-bits-stored": lambda: with_change(BitsStored=11, HighBit=10),
 }
