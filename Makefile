@@ -24,8 +24,8 @@ check: $(VENV)/.checked  ## Style and types
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 
-kill: $(VENV)/.tested  ## The long kill test: 300 images, 20 kills
-	$(BIN)/python -m pytest -q -m long tests/e2e/test_kill.py $(ARGS)
+kill: $(VENV)/.tested  ## The long kill test: 100 kills, two destinations, rules that edit and compress
+	$(BIN)/python -m pytest -q -s -m long tests/e2e/test_kill.py $(ARGS)
 
 fuzz: $(VENV)/.tested  ## What reads a peer's bytes, SECONDS each; then every property test with many more examples
 	for target in $(TARGETS); do \

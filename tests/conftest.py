@@ -8,19 +8,20 @@ import logging
 import os
 import threading
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import hypothesis
 import pytest
 
+import selection
 from mapdr.testing.wait import until
-from peers import processes
+from peers import processes, variety
+from peers.data import DATA, REAL
 from peers.marks import Marks
 
-ROOT = Path(__file__).resolve().parent.parent
-DATA = Path(os.environ.get("MAPDR_TEST_DATA", ROOT / "../shared/data")).resolve()
 CI = bool(os.environ.get("CI"))
+PEERS = pytest.StashKey[set[str]]()
+"""Every program that any of the collected tests says it needs."""
 
 hypothesis.settings.register_profile("default", deadline=None)
 hypothesis.settings.register_profile("deep", deadline=None, max_examples=5000)
@@ -28,7 +29,13 @@ hypothesis.settings.load_profile("default")
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Long tests run only when they are asked for by their marker."""
+    """Marks what another machine or installation changes; long tests run only if they are asked for."""
+    config.stash[PEERS] = {name for item in items for name in wanted_peers(item)}
+    for item in items:
+        if "data" in getattr(item, "fixturenames", ()):
+            item.add_marker("data")
+        if selection.uses_backend(item.path):
+            item.add_marker("backend")
     if "long" in config.getoption("markexpr"):
         return
     long = [item for item in items if item.get_closest_marker("long")]
@@ -36,53 +43,45 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     config.hook.pytest_deselected(items=long)
 
 
+def wanted_peers(item: pytest.Item) -> set[str]:
+    """The programs that a test says it needs."""
+    return {name for marker in item.iter_markers("peer") for name in marker.args}
+
+
 def pytest_runtest_setup(item: pytest.Item) -> None:
     """A peer that is not installed: skipped at home, failed in CI."""
-    wanted = [name for marker in item.iter_markers("peer") for name in marker.args]
-    missing = [name for name in wanted if not processes.program(name)]
+    missing = sorted(name for name in wanted_peers(item) if not processes.program(name))
     if missing and CI:
         pytest.fail(f"{', '.join(missing)} must be installed in CI", pytrace=False)
     if missing:
         pytest.skip(f"{', '.join(missing)} not installed")
 
 
-@dataclass(frozen=True)
-class Entry:
-    """A line of the test data's catalogue."""
-
-    path: Path
-    name: str
-    sop_class: str
-    modality: str
-    transfer_syntax_uid: str
-    features: frozenset[str]
-    row: dict[str, str]
+@pytest.fixture(autouse=True)
+def peers_are_marked(request: pytest.FixtureRequest) -> Iterator[None]:
+    """No test starts a program that is a peer without saying so: it would fail where that is not."""
+    yield
+    unsaid = (processes.take_started() & request.config.stash[PEERS]) - wanted_peers(request.node)
+    assert not unsaid, f"started without a peer marker: {', '.join(sorted(unsaid))}"
 
 
 @pytest.fixture(scope="session")
-def data() -> Path:
-    """The folder of real test files; a test that needs it is skipped where it is not."""
-    if not (DATA / "catalogue.csv").is_file():
-        pytest.skip(f"no test data at {DATA} (MAPDR_TEST_DATA)")
-    return DATA
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of DICOM files to test with: real ones, or those made here where the real ones are not."""
+    if REAL:
+        return DATA
+    folder = tmp_path_factory.mktemp("data")
+    variety.write(folder)
+    return folder
 
 
 @pytest.fixture(scope="session")
-def catalogue(data: Path) -> list[Entry]:
-    """Every file of the test data with what the catalogue says of it."""
+def catalogue(data: Path) -> list[Path]:
+    """Every file of `data` in a fixed order."""
+    if not REAL:
+        return sorted(path for path in data.rglob("*") if path.is_file())
     with (data / "catalogue.csv").open(newline="") as file:
-        return [
-            Entry(
-                path=data / row["path"],
-                name=row["path"],
-                sop_class=row["sop_class"],
-                modality=row["modality"],
-                transfer_syntax_uid=row["ts_uid"],
-                features=frozenset(row["features"].split()),
-                row=row,
-            )
-            for row in csv.DictReader(file)
-        ]
+        return [data / row["path"] for row in csv.DictReader(file)]
 
 
 @pytest.fixture

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 import mapdr
+import selection
 from mapdr.kernel.registry import BUILTIN, Registry
 from mapdr.kernel.stage import KINDS
 
@@ -34,6 +35,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     "egress": SHARED | FIELDS | {"dicom", "wire", "store"},
     "deliver": SHARED | FIELDS | {"dicom", "wire", "store"},
     "notify": SHARED | FIELDS | {"dicom", "store"},
+    # What people see and do; the faces are skins over it.
+    "operate": SHARED | {"store"},
     # Where a node is put together: every part is seen here, but stages come from the registry.
     "node": SHARED | {"config", "route", "store", "deliver", "notify"},
     # Shipped for the authors of plugins, who test whole nodes with it.
@@ -226,12 +229,31 @@ def test_the_readme_leads_to_files_that_exist() -> None:
     assert not [link for link in links if not (ROOT / link).exists()]
 
 
-def test_the_ci_entry_runs_the_readme_s_test_command() -> None:
+def test_the_ci_entry_runs_the_readme_s_test_command_and_what_else_changes_tests() -> None:
     entry = ROOT / ".ci/run"
     assert entry.stat().st_mode & 0o111
     text = entry.read_text()
     assert "set -euo pipefail" in text
-    assert text.rstrip().endswith("make test")
+    runs = [line for line in text.splitlines() if "make test" in line]
+    assert runs == [
+        "MAPDR_REQUIRE_EXTENSIONS=1 make test",
+        'MAPDR_NO_EXTENSIONS=1 make test ARGS="-m backend"',
+        'MAPDR_TEST_DATA=/nonexistent make test ARGS="-m data"',
+        """MAPDR_NO_PEERS=1 CI='' make test ARGS="-m peer\"""",
+    ]
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["e2e/test_kill.py", "wire/test_link.py", "store/test_spool.py", "cli/test_status_and_listings.py"],
+)
+def test_what_comes_to_the_hot_paths_is_tested_on_the_plain_twins(name: str) -> None:
+    assert selection.uses_backend(ROOT / "tests" / name)
+
+
+@pytest.mark.parametrize("name", ["config/test_units.py", "wire/test_association.py"])
+def test_what_does_not_is_tested_once(name: str) -> None:
+    assert not selection.uses_backend(ROOT / "tests" / name)
 
 
 def test_the_changelog_knows_this_version() -> None:

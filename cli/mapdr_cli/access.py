@@ -3,34 +3,51 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from mapdr.kernel.errors import MapdrError
+from mapdr.kernel.output import in_words
 from mapdr.kernel.plan import Plan
 from mapdr.store import Store
+from mapdr.store.claim import claimed, running_file
+from mapdr.store.commands import Heartbeat
+from mapdr.store.database import BUSY_SECONDS
 from mapdr.store.overview import Overview
 from mapdr.store.trouble import IndexTrouble, index_named
 from mapdr_cli import words
 from mapdr_cli.check import load
-from mapdr_cli.state import NOTHING, SILENT, Facts, Rates, compose, free_space, writable
+from mapdr_cli.state import LOST, NOTHING, SILENT, Facts, Rates, compose, free_space, writable
+
+LOOKING = 2.0
+"""Seconds for which a look at the node waits while another program has locked its index."""
+
+Beat = Callable[[], Heartbeat]
 
 
 class Access:
-    """A configuration with its plan, and the index behind it if the node ever ran."""
+    """A configuration with its plan, and the index behind it if the node ever ran.
 
-    def __init__(self, plan: Plan) -> None:
+    `busy`: seconds to wait for a lock of another program. `beat` gives the sign of life of the node in this
+    very process, if it is here; that of any other is in its index.
+    """
+
+    def __init__(self, plan: Plan, *, busy: float = LOOKING, beat: Beat | None = None) -> None:
         self.plan = plan
+        self._busy = busy
+        self._beat = beat
         self._rates = Rates()
         self._store: Store | None = None
+        self._known: Facts | None = None
 
     @classmethod
-    def of(cls, config: Path) -> Access:
+    def of(cls, config: Path, *, busy: float = LOOKING) -> Access:
         """The access by a configuration file; prints its problems and exits 2 if it has any."""
         _, plan, _ = load(config)
-        return cls(plan)
+        return cls(plan, busy=busy)
 
     @property
     def store(self) -> Store | None:
@@ -38,7 +55,11 @@ class Access:
         node = self.plan.node
         if self._store is None and (node.database != "sqlite" or (node.data / "index.db").is_file()):
             self._store = Store.open(
-                node.data, node.name, database=node.database_url(), durability=node.durability
+                node.data,
+                node.name,
+                database=node.database_url(),
+                durability=node.durability,
+                busy=self._busy,
             )
         return self._store
 
@@ -48,6 +69,12 @@ class Access:
             raise MapdrError(f"there is no index in {self.plan.node.data}: the node has not run yet")
         return self.store
 
+    @property
+    def alive(self) -> bool | None:
+        """Whether a process of this machine runs as this node; None if that cannot be found out."""
+        node = self.plan.node
+        return claimed(running_file(node.data, node.name)) if node.database == "sqlite" else None
+
     def close(self) -> None:
         """Give the index back. Safe twice."""
         if self._store is not None:
@@ -55,8 +82,30 @@ class Access:
             self._store = None
 
     def gather(self) -> dict[str, Any]:
-        """The node's state now (`mapdr_cli.state`)."""
-        return compose(self.plan, self._facts(), self._rates)
+        """The node's state now (`mapdr_cli.state`). Raises what the index raises when it cannot be read."""
+        self._known = self._facts()
+        return compose(self.plan, self._known, self._rates)
+
+    def look(self) -> dict[str, Any]:
+        """The same for who looks again and again: what was last known, and why no more, if that fails."""
+        try:
+            with index_named(self.plan.node.database_url(), self.plan.node.data):
+                return self.gather()
+        except Exception as error:  # noqa: BLE001  shown in what is drawn; the next look tries again
+            trouble = in_words(error)
+        # The file may have been replaced: the next look opens it anew.
+        self.close()
+        now, known = time.time(), self._known or Facts(0.0, NOTHING, 0, 0, 0)
+        facts = replace(
+            known,
+            at=now,
+            as_of=known.at,
+            trouble=trouble,
+            heartbeat=self._beat() if self._beat else known.heartbeat,
+            disk_free=free_space(self.plan.node.data),
+            writable=writable(self.plan.node.data),
+        )
+        return compose(self.plan, facts, self._rates)
 
     def counts_since(self, day: str) -> dict[str, Any]:
         """The counts of `day` (YYYY-MM-DD) and of today, added up: work may go on past midnight."""
@@ -69,9 +118,11 @@ class Access:
     def _facts(self) -> Facts:
         now, store = time.time(), self.store
         free = free_space(self.plan.node.data)
+        own, alive = self._beat() if self._beat else None, self.alive
         if store is None:
-            return Facts(now, NOTHING, 0, 0, 0, disk_free=free)
+            return Facts(now, NOTHING, 0, 0, 0, heartbeat=own, disk_free=free, alive=alive, lost=bool(alive))
         beats = {beat.node: beat for beat in store.commands.heartbeats()}
+        told = beats.get(self.plan.node.name)
         return Facts(
             at=now,
             today=store.counts.today(),
@@ -82,9 +133,11 @@ class Access:
             held=store.ledger.held_destinations(),
             reasons=Overview(store.database, store.words).parked_reasons(),
             webhooks=store.outbox.queues(),
-            heartbeat=beats.get(self.plan.node.name),
+            heartbeat=own or told,
             disk_free=free,
             writable=writable(self.plan.node.data),
+            alive=alive,
+            lost=bool(alive) and told is None,
         )
 
 
@@ -97,9 +150,9 @@ def _add(counts: dict[str, Any], more: dict[str, Any]) -> None:
 
 
 @contextmanager
-def access(config: Path) -> Iterator[Access]:
-    """The access by a configuration file, closed at the end."""
-    opened = Access.of(config)
+def access(config: Path, *, busy: float = BUSY_SECONDS) -> Iterator[Access]:
+    """The access by a configuration file, closed at the end; `busy` as for `Access`."""
+    opened = Access.of(config, busy=busy)
     try:
         with index_named(opened.plan.node.database_url(), opened.plan.node.data):
             yield opened
@@ -113,9 +166,14 @@ def check_database(plan: Plan) -> str | None:
     try:
         with index_named(plan.node.database_url(), plan.node.data):
             store = opened.store
+            known = set()
+            if store is not None:
+                store.counts.status()
+                known = {beat.node for beat in store.commands.heartbeats()}
+            if opened.alive and plan.node.name not in known:
+                return LOST
             if store is None:
                 return "there is none yet: the node has not run"
-            store.counts.status()
         return None
     except IndexTrouble as error:
         return str(error)

@@ -6,8 +6,7 @@ It decodes on its own and knows nothing of how MAPDR did it, so it can be truste
 from __future__ import annotations
 
 import io
-import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -163,67 +162,3 @@ def _lossy_faults(before: Any, after: Any) -> list[str]:
         "its compression method": after.get("LossyImageCompressionMethod") == "ISO_15444_1",
     }
     return [f"a lossy image lacks {what}" for what, there in wanted.items() if not there]
-
-
-@dataclass(frozen=True, slots=True)
-class Change:
-    """An element before and after, as text; empty where it is absent."""
-
-    tag: str
-    name: str
-    before: str
-    after: str
-
-
-def changes(sent: tuple[bytes, str], arrived: tuple[bytes, str]) -> list[Change]:
-    """The elements that differ between two data sets, nested ones with their path; pixel data left out."""
-    before, after = read(*sent), read(*arrived)
-    return list(_changes(before, after, ""))
-
-
-def _changes(before: Any, after: Any, path: str) -> Iterator[Change]:
-    for tag in sorted({*before.keys(), *after.keys()}):
-        old, new = before.get(tag), after.get(tag)
-        if old == new or tag == _PIXEL_DATA:
-            continue
-        number = f"({tag >> 16:04X},{tag & 0xFFFF:04X})"
-        name = path + str((new if new is not None else old).name)
-        if (
-            old is not None
-            and new is not None
-            and old.VR == new.VR == "SQ"
-            and len(old.value) == len(new.value)
-        ):
-            for index, (one, other) in enumerate(zip(old.value, new.value, strict=True)):
-                yield from _changes(one, other, f"{name}[{index}] / ")
-            continue
-        yield Change(number, name, _value(old), _value(new))
-
-
-def _value(element: Any) -> str:
-    if element is None:
-        return ""
-    if element.VR == "SQ":
-        return f"{len(element.value)} item(s)"
-    if isinstance(element.value, bytes):
-        return f"{len(element.value)} bytes"
-    if element.value is None:
-        return ""
-    return "\\".join(map(str, element.value)) if element.VM > 1 else str(element.value)
-
-
-def quality(sent: tuple[bytes, str], arrived: tuple[bytes, str]) -> dict[str, Any] | None:
-    """Largest error and PSNR in dB (peak: max - min of the original); None where it cannot be measured."""
-    before, after = read(*sent), read(*arrived)
-    if "PixelData" not in before or "PixelData" not in after:
-        return None
-    try:
-        original, decoded = pixels(before), pixels(after)
-    except ValueError:
-        return None
-    error = _error(original, decoded)
-    if error <= 0:
-        return None if error < 0 else {"max_error": 0, "psnr": None}
-    square = float(np.mean((original.astype(np.float64) - decoded.astype(np.float64)) ** 2))
-    peak = float(original.max()) - float(original.min())
-    return {"max_error": error, "psnr": round(10 * math.log10(peak * peak / square), 2) if peak else None}

@@ -29,7 +29,7 @@ LONG_NAME, SHORT_NAME = 40, 14
 State = Mapping[str, Any]
 Counts = Mapping[str, Mapping[str, int]]
 
-_NODE_STYLE = {"running": "good", "draining": "warn", "stopped": "bad", "silent": "bad"}
+_NODE_STYLE = {"running": "good", "draining": "warn", "stopped": "bad", "silent": "bad", "unknown": "bad"}
 _DESTINATION_STYLE = {
     "sending": "good",
     "idle": "good",

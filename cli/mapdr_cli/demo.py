@@ -105,11 +105,11 @@ class Demo:
         auditor.start()
         done = self._until(began)
         try:
-            (follow_plain if plain else follow)(out, self._access.gather, done)
+            (follow_plain if plain else follow)(out, self._access.look, done)
         except KeyboardInterrupt:
             out.print("Ending the demo: the last images are on their way (Ctrl-C again to leave).")
             self._seconds = 0.0
-            follow_plain(out, self._access.gather, done)
+            follow_plain(out, self._access.look, done)
         self._over.set()
         auditor.join()
         self._close_the_books(started_on)

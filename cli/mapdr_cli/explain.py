@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -15,19 +16,30 @@ from rich.text import Text
 
 from mapdr.config.model import RuleConfig
 from mapdr.config.site import site_key
-from mapdr.kernel.errors import MapdrError
+from mapdr.kernel.errors import MapdrError, Permanent
 from mapdr.kernel.item import Header, Instance, Payload, Routing, Source
+from mapdr.kernel.output import in_words
 from mapdr.kernel.plan import Plan
 from mapdr.kernel.registry import Registry
 from mapdr.kernel.stage import Settings
 from mapdr.kernel.watch import Watch
 from mapdr.route.condition import leaves
 from mapdr.route.explain import Explained
-from mapdr.store.headers import INDEX_TAGS, SOP_CLASS_UID, SOP_INSTANCE_UID, read_file_header
-from mapdr.transform.chain import build_chain
+from mapdr.store.headers import (
+    INDEX_TAGS,
+    MODALITY,
+    SERIES_INSTANCE_UID,
+    SOP_CLASS_UID,
+    SOP_INSTANCE_UID,
+    STUDY_INSTANCE_UID,
+    identity,
+    read_file_header,
+)
+from mapdr.transform.chain import Chain, build_chain
+from mapdr.transform.codecs.foreign import close_decoders
 from mapdr_cli import part10, words
 from mapdr_cli.check import load
-from mapdr_cli.compare import Change, changes, quality
+from mapdr_cli.differences import changes, quality
 from mapdr_cli.options import config_option, json_option, print_json
 from mapdr_cli.terminal import Glyphs, console, glyphs
 
@@ -65,7 +77,10 @@ def explain(
     loaded, plan, registry = load(config)
     rules = loaded.config.rule if loaded.config is not None else ()
     source = Source(receiver or next(iter(plan.receivers), ""), calling_ae, called_ae, address)
-    told = examine(file, plan, rules, registry, source)
+    try:
+        told = examine(file, plan, rules, registry, source)
+    finally:
+        close_decoders()
     if as_json:
         print_json(told)
     else:
@@ -80,22 +95,27 @@ def examine(
 ) -> dict[str, Any]:
     """Everything that is to be told of one file. Raises Permanent if it is not DICOM, OSError."""
     found = part10.locate(file)
-    header = read_file_header(
-        found.path,
-        found.offset,
-        found.length,
-        transfer_syntax_uid=found.transfer_syntax_uid,
-        wanted=INDEX_TAGS | plan.router.wanted,
-    )
+    try:
+        header = read_file_header(
+            found.path,
+            found.offset,
+            found.length,
+            transfer_syntax_uid=found.transfer_syntax_uid,
+            wanted=INDEX_TAGS | plan.router.wanted,
+        )
+    except Permanent as error:
+        raise Permanent(
+            f"the node would refuse it, as it cannot be read: {error}", reason=error.reason
+        ) from error
     routing = plan.router.route(header, source)
     instance = Instance(
         id="0" * 32,
         source=source,
-        sop_class_uid=header.text(SOP_CLASS_UID) or found.sop_class_uid,
-        sop_instance_uid=header.text(SOP_INSTANCE_UID) or found.sop_instance_uid,
-        study_instance_uid="",
-        series_instance_uid="",
-        modality="",
+        sop_class_uid=identity(header.text(SOP_CLASS_UID), found.sop_class_uid),
+        sop_instance_uid=identity(header.text(SOP_INSTANCE_UID), found.sop_instance_uid),
+        study_instance_uid=header.text(STUDY_INSTANCE_UID),
+        series_instance_uid=header.text(SERIES_INSTANCE_UID),
+        modality=header.text(MODALITY),
         transfer_syntax_uid=found.transfer_syntax_uid,
         path=found.path,
         data_offset=found.offset,
@@ -167,33 +187,30 @@ def _prepare(plan: Plan, registry: Registry, recipe: str, instance: Instance) ->
         started = time.perf_counter()
         payload = chain.prepare(instance, NoMemory())
         seconds = time.perf_counter() - started
-        return _describe(instance, payload, seconds)
     except MapdrError as error:
         return {"error": f"{getattr(error, 'reason', 'temporary')}: {error}"}
+    except Exception as error:  # noqa: BLE001  fails closed in the node: tried again, then parked with this word
+        return {"error": f"unexpected: {in_words(error)}"}
+    return _describe(Chain([], settings).prepare(instance, NoMemory()), payload, seconds, node.workers)
 
 
-def _describe(instance: Instance, payload: Payload, seconds: float) -> dict[str, Any]:
-    with instance.path.open("rb") as file:
-        file.seek(instance.data_offset)
-        before = file.read(instance.size)
-    after = (
-        before if payload.length == len(before) and len(payload.parts) == 1 else b"".join(payload.chunks())
-    )
-    pair = (before, instance.transfer_syntax_uid), (after, payload.transfer_syntax_uid)
-    return {
+def _describe(before: Payload, after: Payload, seconds: float, workers: int) -> dict[str, Any]:
+    told: dict[str, Any] = {
         "error": "",
-        "treatment": str(payload.treatment),
-        "note": payload.note,
-        "transfer_syntax": _name(payload.transfer_syntax_uid),
-        "bytes": payload.length,
+        "treatment": str(after.treatment),
+        "note": after.note,
+        "transfer_syntax": _name(after.transfer_syntax_uid),
+        "bytes": after.length,
         "milliseconds": round(seconds * 1000, 1),
-        "changes": [_change(one) for one in changes(*pair)],
-        "quality": quality(*pair) if after is not before else None,
+        "changes": [],
+        "unshown": "",
+        "quality": quality(before, after, workers) if after.parts != before.parts else None,
     }
-
-
-def _change(one: Change) -> dict[str, str]:
-    return {"tag": one.tag, "name": one.name, "before": one.before, "after": one.after}
+    try:
+        told["changes"] = [asdict(one) for one in changes(before, after)]
+    except Permanent as error:
+        told["unshown"] = str(error)
+    return told
 
 
 def drawing(told: Mapping[str, Any], glyphs: Glyphs) -> RenderableType:
@@ -250,7 +267,9 @@ def _delivery(delivery: Mapping[str, Any], size: int, glyphs: Glyphs) -> Rendera
         lines.append(Text(words.plain(delivery["note"]), "warn"))
     if delivery["quality"]:
         lines.append(Text(_quality(delivery["quality"])))
-    if delivery["changes"]:
+    if delivery["unshown"]:
+        lines.append(Text(f"what changes cannot be shown: {words.plain(delivery['unshown'])}", "warn"))
+    elif delivery["changes"]:
         lines.append(_change_table(delivery["changes"]))
     else:
         lines.append(Text("no element changes", "faint"))
@@ -260,7 +279,8 @@ def _delivery(delivery: Mapping[str, Any], size: int, glyphs: Glyphs) -> Rendera
 def _quality(measured: Mapping[str, Any]) -> str:
     if not measured["max_error"]:
         return "pixels: equal"
-    return f"pixels: at most {measured['max_error']} off, PSNR {measured['psnr']:.1f} dB"
+    psnr = "" if measured["psnr"] is None else f", PSNR {measured['psnr']:.1f} dB"
+    return f"pixels: at most {measured['max_error']} off{psnr}"
 
 
 def _change_table(rows: Sequence[Mapping[str, str]]) -> Table:

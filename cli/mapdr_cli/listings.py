@@ -113,7 +113,7 @@ def study_row(study: StudyRow, identify: bool) -> dict[str, Any]:
     }
     if identify:
         row["study_date"] = study.study_date
-        row["tags"] = {_keyword(path): value for path, value in sorted(study.tags.items())}
+        row["tags"] = {keyword(path): value for path, value in sorted(study.tags.items())}
     return row
 
 
@@ -125,7 +125,7 @@ def delivery_row(row: DeliveryRow, identify: bool) -> dict[str, Any]:
     if row.comment == said:
         values["comment"] = comment(status, said, identify)
     if identify:
-        values["tags"] = {_keyword(path): value for path, value in sorted(tags.items())}
+        values["tags"] = {keyword(path): value for path, value in sorted(tags.items())}
     else:
         del values["study_date"]
     return {
@@ -148,7 +148,8 @@ def comment(status: int | None, said: str, identify: bool) -> str:
     return meaning(status)
 
 
-def _keyword(path: tuple[int, ...]) -> str:
+def keyword(path: tuple[int, ...]) -> str:
+    """A tag path by its DICOM keywords, joined by dots."""
     return ".".join(keyword_for_tag(tag) or f"({tag >> 16:04X},{tag & 0xFFFF:04X})" for tag in path)
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import errno
 import multiprocessing
+import sys
+import traceback
 from importlib import import_module
 from typing import Any, NoReturn
 
@@ -12,6 +14,7 @@ from click.exceptions import ClickException, Exit, NoArgsIsHelpError, UsageError
 
 import mapdr
 from mapdr.kernel.errors import ConfigurationError, MapdrError
+from mapdr.kernel.output import protect
 from mapdr_cli.terminal import console, prepare_streams
 
 FAILED, USAGE = 1, 2
@@ -23,6 +26,7 @@ COMMANDS = {
     "demo": "demo",
     "top": "top",
     "status": "status",
+    "find": "find",
     "studies": "listings",
     "deliveries": "listings",
     "retry": "queue",
@@ -47,6 +51,7 @@ class Program(click.Group):
         """The entry point of the `mapdr` program."""
         # Where the program is one file, a child process begins here as well.
         multiprocessing.freeze_support()
+        protect()
         prepare_streams()
         kwargs.setdefault("prog_name", "mapdr")
         return super().main(*args, **kwargs)
@@ -122,8 +127,9 @@ def _about(error: OSError) -> str:
 def _end(ctx: click.Context, message: str, status: int) -> NoReturn:
     err = console(stderr=True)
     if ctx.params.get("debug"):
-        # Never with locals: they hold patients.
-        err.print_exception(show_locals=False, suppress=[click])
+        # Places only: locals hold patients, and the texts of foreign exceptions may quote them.
+        places = "".join(traceback.format_tb(sys.exc_info()[2])).rstrip()
+        err.print(f"Traceback (most recent call last):\n{places}", soft_wrap=True)
     err.print(f"mapdr: {message}", style="bad", soft_wrap=True)
     raise Exit(status)
 

@@ -6,7 +6,7 @@ import functools
 import json
 import time
 from collections.abc import Callable
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -87,6 +87,21 @@ _SELECTION = (
     click.option("--state", type=click.Choice(STATES), default=None, help="Deliveries in this state."),
     click.option("--reason", metavar="WORD", default="", help="Parked for this reason."),
     click.option("--study", "study_uid", metavar="UID", default="", help="One study, by its UID."),
+    click.option("--from", "calling_ae", metavar="AE", default="", help="Images from this calling AE title."),
+    click.option("--patient", "patient_id", metavar="ID", default="", help="Studies of this patient ID."),
+    click.option(
+        "--accession",
+        "accession_number",
+        metavar="NUMBER",
+        default="",
+        help="Studies of this accession number.",
+    ),
+    click.option(
+        "--received",
+        metavar="DATES",
+        default="",
+        help="Days of receipt, written as --study-date is.",
+    ),
     click.option(
         "--since",
         metavar="WHEN",
@@ -98,8 +113,11 @@ _SELECTION = (
 
 
 def _selection(values: dict[str, Any]) -> Selection:
-    first, last = _dates(values.pop("study_date"))
+    first, last = _dates(values.pop("study_date"), "--study-date")
+    begin, end = _dates(values.pop("received"), "--received")
     since = values.pop("since")
+    if since and begin:
+        raise click.UsageError("--since and --received both say when an image came; give one of them")
     return Selection(
         study_date_from=first,
         study_date_to=last,
@@ -108,18 +126,22 @@ def _selection(values: dict[str, Any]) -> Selection:
         state=values.pop("state") or "",
         reason=values.pop("reason"),
         study_instance_uid=values.pop("study_uid"),
-        since=_moment(since) if since else None,
+        calling_ae=values.pop("calling_ae"),
+        patient_id=values.pop("patient_id"),
+        accession_number=values.pop("accession_number"),
+        since=_moment(since) if since else _midnight(begin),
+        until=_midnight(end, days=1),
         limit=values.pop("limit"),
     )
 
 
-def _dates(text: str) -> tuple[str, str]:
+def _dates(text: str, option: str) -> tuple[str, str]:
     """First and last day of a range as YYYYMMDD, both included; empty where it is open."""
     first, dots, last = text.strip().partition("..")
-    return _day(first), _day(last) if dots else _day(first)
+    return _day(first, option), _day(last, option) if dots else _day(first, option)
 
 
-def _day(text: str) -> str:
+def _day(text: str, option: str) -> str:
     text = text.strip()
     if not text:
         return ""
@@ -129,9 +151,13 @@ def _day(text: str) -> str:
         return f"{datetime.strptime(text.replace('-', ''), '%Y%m%d'):%Y%m%d}"
     except ValueError:
         raise click.BadParameter(
-            f'"{text}" is not a date; write 2026-11-01, or a range such as 2026-11-01..',
-            param_hint="--study-date",
+            f'"{text}" is not a date; write 2026-11-01, or a range such as 2026-11-01..', param_hint=option
         ) from None
+
+
+def _midnight(day: str, days: int = 0) -> float | None:
+    """When a day (YYYYMMDD, local time) begins, or one `days` later; None where there is none."""
+    return (datetime.strptime(day, "%Y%m%d") + timedelta(days=days)).timestamp() if day else None
 
 
 def _moment(text: str) -> float:

@@ -39,7 +39,7 @@ def locate(path: Path) -> File:
         head = file.read(_MOST)
     if head[128:132] == b"DICM":
         start = 132
-    elif head[:4] == b"\x02\x00\x00\x00":
+    elif head[:2] == b"\x02\x00" and head[3:4] == b"\x00":
         start = 0  # File Meta without a preamble: older files have that
     else:
         return File(path, 0, size, _guess(path, head), "", "")
@@ -63,11 +63,16 @@ def files(paths: Iterable[Path]) -> Iterator[Path]:
 
 
 def _meta(head: bytes, at: int) -> Iterator[tuple[int, bytes, int]]:
-    """Element number, value and end of each element of group 0002, whatever its group length says."""
+    """Element number, value and end of each element of group 0002, whatever its group length says.
+
+    PS3.10 wants explicit VR; an element without a VR is read in implicit VR, as DCMTK and GDCM do.
+    """
     while head[at : at + 2] == b"\x02\x00" and len(head) - at >= 8:
         (element,) = struct.unpack_from("<H", head, at + 2)
         vr = head[at + 4 : at + 6]
-        if vr in _LONG:
+        if not (vr.isalpha() and vr.isupper()):
+            start, (length,) = at + 8, struct.unpack_from("<I", head, at + 4)
+        elif vr in _LONG:
             if len(head) - at < 12:
                 return
             start, (length,) = at + 12, struct.unpack_from("<I", head, at + 8)

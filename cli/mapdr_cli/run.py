@@ -10,7 +10,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from io import TextIOWrapper
 from pathlib import Path
@@ -22,6 +22,7 @@ from click.exceptions import Exit
 from rich.console import Console
 
 from mapdr.kernel.errors import MapdrError
+from mapdr.kernel.output import in_words
 from mapdr.kernel.plan import Plan
 from mapdr.kernel.private import make_private, private_opener
 from mapdr.kernel.registry import Registry
@@ -47,6 +48,8 @@ SWITCH = 0.0005
 YOUNG = 20_000
 """Objects that are made before the cycle collector looks at them: a batch of rows makes thousands, none in a
 cycle. With the default of 700 the collector took a sixth of the node's time at 12,000 images a second."""
+AGAIN = 5.0
+"""Seconds until a live view that failed is drawn again."""
 LOOK = 2.0
 """Seconds between two looks at what needs attention."""
 REPORT = 60.0
@@ -87,7 +90,7 @@ def run(config: Path, plain: bool, verbose: bool, drain: float) -> None:
     sys.setswitchinterval(SWITCH)
     for warning in loaded.locate(warnings(loaded)):
         log.warning("%s", warning)
-    node = Node(loaded, plan, registry, base=config.parent)
+    node = Node(loaded, plan, registry, base=config.absolute().parent)
     journal = Journal()
     node.watch.observe(journal)
     with _asked_to_end() as ended:
@@ -97,17 +100,17 @@ def run(config: Path, plain: bool, verbose: bool, drain: float) -> None:
         _reload_when_asked(node, config)
         try:
             _greet(node)
-            _watch(plan, journal, ended, drawn)
+            _watch(node, journal, ended, drawn)
         finally:
             text = f"draining, for at most {words.duration(drain)}"
             log.info("%s", text)
             if drawn:
-                out.print(f"mapdr: {text}")
+                _print(out, f"mapdr: {text}")
             node.stop(time.monotonic() + drain)
             journal.flush(at_once=True)
             log.info("stopped")
             if drawn:
-                _part(plan, out)
+                _part(node.plan, out)
 
 
 def _start(node: Node) -> None:
@@ -125,13 +128,13 @@ def _start(node: Node) -> None:
 
 def _reload_when_asked(node: Node, config: Path) -> None:
     """Let SIGHUP, where there is one, read the configuration again, beside what runs."""
+    path = config.absolute()
 
     def reload() -> None:
-        problems = node.reload(config)
-        for problem in problems:
-            log.error("%s", problem)
-        if problems:
-            log.error("the configuration was refused, the old one stays")
+        try:
+            node.reload(path)
+        except Exception as error:  # noqa: BLE001  said: whoever sent the signal looks at the log
+            log.error("the configuration was not read again: %s", in_words(error))
 
     if hasattr(signal, "SIGHUP"):
         signal.signal(signal.SIGHUP, lambda *_: threading.Thread(target=reload, name="reload").start())
@@ -163,22 +166,56 @@ def recovery(found: Recovered) -> list[str]:
     return [f"put in order at start: {words.many(number, *forms)}" for number, *forms in told if number]
 
 
-def _watch(plan: Plan, journal: Journal, ended: threading.Event, drawn: bool) -> None:
-    """Draw or wait until the end is asked for; either way the log gets what there is to say."""
-    access = Access(plan)
+def _watch(node: Node, journal: Journal, ended: threading.Event, drawn: bool) -> None:
+    """Draw or wait until the end is asked for; either way the log gets what there is to say.
+
+    Nothing that goes wrong here ends the node: the view says what it cannot read, and a terminal that is gone
+    is no longer drawn on.
+    """
+    access = Access(node.plan, beat=node.sign)
     report = Report(journal)
+
+    def told() -> dict[str, Any]:
+        access.plan = node.plan  # a reload may have changed it
+        return report.told(access.look())
+
     try:
-        if drawn:
-            follow(console(), lambda: report.told(access.gather()), ended.is_set, rest=ended)
-            return
-        due = 0.0
-        while not ended.wait(TICK):
-            journal.flush()
-            if time.monotonic() >= due:
-                report.told(access.gather())
-                due = time.monotonic() + LOOK
+        while drawn and not ended.is_set():
+            try:
+                follow(console(), told, ended.is_set, rest=ended)
+            except OSError as error:
+                log.warning(
+                    "the terminal is gone (%s): the node goes on without the live view", in_words(error)
+                )
+                drawn = False
+            except Exception as error:  # noqa: BLE001  a fault of the drawing: said, and drawn again
+                log.error("the live view failed: %s; it begins again", in_words(error))
+                ended.wait(AGAIN)
+        _wait(told, journal, ended)
     finally:
         access.close()
+
+
+def _wait(told: Callable[[], object], journal: Journal, ended: threading.Event) -> None:
+    """Log what there is to say until the end is asked for."""
+    due = 0.0
+    while not ended.wait(TICK):
+        try:
+            journal.flush()
+            if time.monotonic() >= due:
+                due = time.monotonic() + LOOK
+                told()
+        except Exception as error:  # noqa: BLE001  a fault of a face: said, and tried again
+            log.error("the state cannot be told: %s", in_words(error))
+            due = time.monotonic() + REPORT
+
+
+def _print(out: Console, text: object) -> None:
+    """Print on a terminal that may be gone by now."""
+    try:
+        out.print(text)
+    except OSError as error:
+        log.warning("the terminal is gone (%s)", in_words(error))
 
 
 class Report:
@@ -206,7 +243,7 @@ def _part(plan: Plan, out: Console) -> None:
     """The last word on a screen that was drawn on: how things stand now that the node has ended."""
     access = Access(plan)
     try:
-        out.print(farewell(access.gather(), width=out.width, glyphs=glyphs(out)))
+        _print(out, farewell(access.look(), width=out.width, glyphs=glyphs(out)))
     finally:
         access.close()
 
@@ -228,8 +265,6 @@ def _log_to(file: Path | None, verbose: bool) -> None:
     root.handlers[:] = [handler]
     root.setLevel(logging.WARNING)
     logging.getLogger("mapdr").setLevel(logging.DEBUG if verbose else logging.INFO)
-    # It quotes the bytes of a peer that it cannot decode; what is wrong with them MAPDR says itself.
-    logging.getLogger("pynetdicom").setLevel(logging.CRITICAL)
 
 
 @contextmanager

@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import shutil
 from collections import deque
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -34,7 +34,12 @@ KEPT = 240
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """What was read at one moment from index and surroundings."""
+    """What was read at one moment from index and surroundings.
+
+    `trouble` says why the index cannot be read now; counts and queues are then those of `as_of`.
+    `alive`: whether a process runs as this node; None where that cannot be found out. `lost`: it does, and
+    the index has never heard of it.
+    """
 
     at: float
     today: Mapping[str, Any]
@@ -48,6 +53,10 @@ class Facts:
     heartbeat: Heartbeat | None = None
     disk_free: int | None = None
     writable: bool = True
+    trouble: str = ""
+    as_of: float = 0.0
+    alive: bool | None = None
+    lost: bool = False
 
 
 NOTHING: dict[str, Any] = {"received": {}, "delivered": {}}
@@ -85,7 +94,7 @@ class Rates:
 def compose(plan: Plan, facts: Facts, rates: Rates) -> dict[str, Any]:
     """The state, complete. `rates` gets this moment's totals."""
     told: Mapping[str, Any] = facts.heartbeat.counters if facts.heartbeat is not None else {}
-    state = _node_state(facts.heartbeat, told, facts.at)
+    state = _node_state(facts, told)
     # What a node that is gone last said of its peers and associations is no longer true.
     live = told if state in ("running", "draining") else {}
     rates.add(facts.at, _totals(facts.today, live.get("counters", {})))
@@ -105,7 +114,9 @@ def compose(plan: Plan, facts: Facts, rates: Rates) -> dict[str, Any]:
         "history": {key: rates.history(key) for key in ("received", "delivered")},
         "destinations": destinations,
         "webhooks": _webhooks(facts),
-        "attention": list(_attention(facts, destinations, state, plan.node)),
+        "attention": [
+            item for lines in ATTENTION for item in lines(_Look(facts, destinations, state, plan.node))
+        ],
         "events": [event_line(event) for event in told.get("events", ())],
     }
 
@@ -183,12 +194,19 @@ def _images(groups: Iterable[Mapping[str, Mapping[str, int]]]) -> int:
     return sum(numbers["images"] for counts in groups for numbers in counts.values())
 
 
-def _node_state(beat: Heartbeat | None, live: Mapping[str, Any], at: float) -> str:
-    if beat is None or live.get("state") == "stopped":
-        return "stopped"
-    if at - beat.at > SILENT:
+def _node_state(facts: Facts, told: Mapping[str, Any]) -> str:
+    """running, draining, stopped, silent (it is or may be there, and says nothing), or unknown."""
+    beat = facts.heartbeat
+    said = "" if beat is None else str(told.get("state", "running"))
+    if said == "stopped" or (beat is not None and facts.alive is False):
+        return "stopped"  # a process that died says nothing more
+    if beat is not None and facts.at - beat.at <= SILENT:
+        return said
+    if facts.trouble:
+        return "unknown"
+    if facts.alive:
         return "silent"
-    return str(live.get("state", "running"))
+    return "stopped" if beat is None else "silent"
 
 
 def _node(plan: Plan, facts: Facts, live: Mapping[str, Any], state: str) -> dict[str, Any]:
@@ -211,7 +229,7 @@ def _receiver(planned: Planned, live: Mapping[str, Any]) -> dict[str, Any]:
     told = live.get("receivers", {}).get(planned.name, {})
     host = told.get("host") or getattr(planned.config, "host", "")
     port = told.get("port") or getattr(planned.config, "port", "")
-    associations = live.get("counters", {}).get(f"receive.{planned.name}.open")
+    associations = told.get("associations")
     return {
         "name": planned.name,
         "ae_title": getattr(planned.config, "ae_title", planned.factory.type),
@@ -306,36 +324,101 @@ def _hook_trouble(hook: HookQueue, now: float) -> str:
     return f"webhook {hook.hook}: {hook.trouble}, {words.count(hook.waiting)} waiting, {again}"
 
 
-def _attention(
-    facts: Facts, destinations: Sequence[Mapping[str, Any]], state: str, node: NodeConfig
-) -> Iterable[dict[str, str]]:
-    """What a person should look at, the worst first."""
-    yield from _room(facts, node)
-    for row in destinations:
+LOST = (
+    "the node runs, but this index knows nothing of it: index.db was removed or replaced under it; "
+    "stop the node and start it again, which indexes what is in the spool"
+)
+"""What a node looks like whose index is no longer where it was."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Look:
+    """What there is to judge what needs attention by."""
+
+    facts: Facts
+    destinations: Sequence[Mapping[str, Any]]
+    state: str
+    node: NodeConfig
+
+
+def _item(kind: str, level: str, text: str) -> dict[str, str]:
+    return {"kind": kind, "level": level, "text": text}
+
+
+def _index(look: _Look) -> Iterable[dict[str, str]]:
+    facts = look.facts
+    if facts.trouble:
+        known = f"counts are those of {words.clock(facts.as_of)}" if facts.as_of else "no counts are known"
+        yield _item("index", "bad", f"the index cannot be read: {known}")
+        yield _item("index", "bad", facts.trouble)
+    elif facts.lost:
+        yield _item("index", "bad", LOST)
+
+
+def _life(look: _Look) -> Iterable[dict[str, str]]:
+    """What is to be said of a node that says nothing."""
+    facts, beat = look.facts, look.facts.heartbeat
+    if beat is None or facts.trouble or beat.counters.get("state") == "stopped":
+        return
+    if look.state == "stopped":
+        seen = words.day_and_clock(beat.at)
+        yield _item("silent", "bad", f"the node ended without a word (last seen {seen}); start it: mapdr run")
+    elif look.state == "silent" and facts.alive:
+        full = facts.disk_free is not None and facts.disk_free < look.node.min_free
+        why = "its index cannot be written, for the disk is full" if full else "its log says why"
+        yield _item("silent", "bad", f"the node is there, but gives no sign of life: {why}")
+    elif look.state == "silent":
+        yield _item("silent", "bad", "the node gives no sign of life; is it running?")
+
+
+def _down(look: _Look) -> Iterable[dict[str, str]]:
+    for row in look.destinations:
         if row["state"] == "down":
             waiting = f" ({words.many(row['queue'], 'image')} waiting)" if row["queue"] else ""
-            yield {"kind": "down", "level": "bad", "text": f"{row['name']} is down: {row['why']}{waiting}"}
-    for row in destinations:
+            yield _item("down", "bad", f"{row['name']} is down: {row['why']}{waiting}")
+
+
+def _parked(look: _Look) -> Iterable[dict[str, str]]:
+    for row in look.destinations:
         if row["parked"]:
             reasons = ", ".join(
                 f"{word} ({number})" for word, number in sorted(row["parked_reasons"].items())
             )
             text = f"{words.many(row['parked'], 'image')} parked for {row['name']}"
-            yield {"kind": "parked", "level": "bad", "text": f"{text}: {reasons}" if reasons else text}
-    if state == "silent":
-        yield {"kind": "silent", "level": "bad", "text": "the node gives no sign of life; is it running?"}
-    for hook in facts.webhooks:
+            yield _item("parked", "bad", f"{text}: {reasons}" if reasons else text)
+
+
+def _hooks(look: _Look) -> Iterable[dict[str, str]]:
+    for hook in look.facts.webhooks:
         if hook.trouble:
-            yield {"kind": "webhook", "level": "bad", "text": _hook_trouble(hook, facts.at)}
+            yield _item("webhook", "bad", _hook_trouble(hook, look.facts.at))
         if hook.parked:
             text = f"webhook {hook.hook}: {words.many(hook.parked, 'message')} given up"
-            cure = "mapdr retry --webhooks tries again"
-            yield {"kind": "webhook", "level": "bad", "text": f"{text}; {cure}"}
-    if facts.unrouted:
-        it = "it" if facts.unrouted == 1 else "them"
-        text = f"{words.many(facts.unrouted, 'image')} unrouted: no rule takes {it}"
-        yield {"kind": "unrouted", "level": "warn", "text": text}
-    for row in destinations:
+            yield _item("webhook", "bad", f"{text}; mapdr retry --webhooks tries again")
+
+
+def _unrouted(look: _Look) -> Iterable[dict[str, str]]:
+    if look.facts.unrouted:
+        it = "it" if look.facts.unrouted == 1 else "them"
+        text = f"{words.many(look.facts.unrouted, 'image')} unrouted: no rule takes {it}"
+        yield _item("unrouted", "warn", text)
+
+
+def _held(look: _Look) -> Iterable[dict[str, str]]:
+    for row in look.destinations:
         if row["state"] == "held" or row["held"]:
             text = row["why"] if row["state"] == "held" else f"{words.many(row['held'], 'image')} on hold"
-            yield {"kind": "held", "level": "warn", "text": f"{row['name']}: {text}"}
+            yield _item("held", "warn", f"{row['name']}: {text}")
+
+
+ATTENTION: tuple[Callable[[_Look], Iterable[dict[str, str]]], ...] = (
+    _index,
+    lambda look: _room(look.facts, look.node),
+    _life,
+    _down,
+    _parked,
+    _hooks,
+    _unrouted,
+    _held,
+)
+"""What a person should look at, the worst first: each gives its lines, or none."""

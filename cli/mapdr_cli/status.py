@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from mapdr_cli import words
-from mapdr_cli.access import access
+from mapdr_cli.access import LOOKING, access
 from mapdr_cli.dashboard import summary
 from mapdr_cli.options import config_option, json_option, print_json
 from mapdr_cli.terminal import console, glyphs
@@ -21,7 +21,7 @@ def status(config: Path, as_json: bool) -> None:
 
     With --json, the same and more for scripts: today, pending, parked, unrouted, destinations, attention.
     """
-    with access(config) as opened:
+    with access(config, busy=LOOKING) as opened:
         state = opened.gather()
     if as_json:
         state["day"] = words.date(state["at"])

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from mapdr_cli.access import access
+from mapdr_cli.access import LOOKING, access
 from mapdr_cli.live import draw, follow, follow_plain
 from mapdr_cli.options import config_option, json_option, print_json
 from mapdr_cli.terminal import console
@@ -26,7 +26,7 @@ from mapdr_cli.terminal import console
 def top(config: Path, once: bool, seconds: float, as_json: bool) -> None:
     """Watch the node: what came, what went, what waits and why. Ctrl-C ends the watching, not the node."""
     out = console()
-    with access(config) as opened:
+    with access(config, busy=LOOKING) as opened:
         if as_json:
             print_json(opened.gather())
         elif once:
@@ -34,6 +34,6 @@ def top(config: Path, once: bool, seconds: float, as_json: bool) -> None:
         else:
             show = follow if out.is_terminal else follow_plain
             try:
-                show(out, opened.gather, lambda: False, pause=seconds)
+                show(out, opened.look, lambda: False, pause=seconds)
             except KeyboardInterrupt:
                 return

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
-from mapdr._fast._scan_py import elements
+from mapdr._fast._scan_py import elements, items, unreadable
 
 if TYPE_CHECKING or os.environ.get("MAPDR_NO_EXTENSIONS"):
     from mapdr._fast._command_py import command_elements
@@ -64,7 +64,9 @@ __all__ = [
     "collect",
     "command_elements",
     "elements",
+    "items",
     "locate",
     "store_run",
+    "unreadable",
     "walk",
 ]

@@ -12,14 +12,16 @@ def command_elements(bytes data):
     cdef const unsigned char *at = <const unsigned char *>PyBytes_AS_STRING(data)
     cdef int64_t left = len(data)
     cdef uint32_t length
+    cdef int64_t count = 0
     cdef dict elements = {}
     while left >= 8 and at[0] == 0 and at[1] == 0:
         length = <uint32_t>at[4] | (<uint32_t>at[5] << 8) | (<uint32_t>at[6] << 16) | (<uint32_t>at[7] << 24)
         if length > left - 8:
             break
         elements[<int>at[2] | (<int>at[3] << 8)] = PyBytes_FromStringAndSize(<const char *>at + 8, length)
+        count += 1
         at += 8 + length
         left -= 8 + <int64_t>length
-    if left:
+    if left or len(elements) != count:
         return _command_py.command_elements(data)
     return elements

@@ -12,7 +12,7 @@ _HEADER = Struct("<HHL")
 def command_elements(data: bytes) -> dict[int, bytes]:
     """Element number to value of a command set (PS3.7, section 6.3.1): group 0000, implicit VR little endian.
 
-    The last of an element that comes twice counts. Raises RemoteProtocolError.
+    Raises RemoteProtocolError, for an element that comes twice too: nobody can say which of them is meant.
     """
     elements: dict[int, bytes] = {}
     end = len(data)
@@ -27,6 +27,8 @@ def command_elements(data: bytes) -> dict[int, bytes]:
             raise RemoteProtocolError("a command set holds an element outside of group 0000", abort_reason=6)
         if length > end - at:
             raise RemoteProtocolError("a command set's element is longer than the set", abort_reason=6)
+        if element in elements:
+            raise RemoteProtocolError("a command set holds an element twice", abort_reason=6)
         elements[element] = data[at : at + length]
         at += length
     return elements

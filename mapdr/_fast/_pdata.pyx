@@ -55,6 +55,7 @@ cdef enum Stop:
     DONE = 0
     MORE = 1
     HEADER = 2
+    EMPTY = 3
 
 cdef struct Stream:
     int64_t at
@@ -63,6 +64,8 @@ cdef struct Stream:
     int64_t pdu_left
     int64_t pdv_left
     int64_t max_receive
+    int64_t empty
+    int64_t max_empty
     int context
     bint last
     bint begun
@@ -71,7 +74,8 @@ cdef struct Stream:
 cdef Stop unwrap(unsigned char *data, Stream *s) noexcept nogil:
     """Close the gaps between the payloads of the PDVs that are here, up to the data set's end.
 
-    HEADER: the next header is not whole, or not what a data set goes on with; nothing of it is taken.
+    HEADER: the next header is not whole, or not what a data set goes on with; nothing of it is taken. EMPTY:
+    one more PDV without a byte than may be.
     """
     cdef int64_t size, pdu_left, at
     cdef uint32_t length
@@ -98,6 +102,10 @@ cdef Stop unwrap(unsigned char *data, Stream *s) noexcept nogil:
             s.pdu_left = pdu_left - 4 - length
             s.pdv_left = length - 2
             s.at = at + 6
+            if s.pdv_left == 0 and not s.last:
+                s.empty += 1
+                if s.empty > s.max_empty:
+                    return EMPTY
         size = s.end - s.at
         if size > s.pdv_left:
             size = s.pdv_left
@@ -141,6 +149,7 @@ class Channel(_pdata_py.Channel):
         cdef int64_t base, total = 0
         cdef Stop stop
         s.max_receive, s.context, s.last = self._max_receive, context, self._pdv_last
+        s.empty, s.max_empty = 0, _pdata_py.MAX_EMPTY
         while True:
             data = self._buffer
             s.at, s.end = self._at, self._end
@@ -165,14 +174,20 @@ class Channel(_pdata_py.Channel):
             if stop == MORE:
                 self._receive()
                 continue
+            if stop == EMPTY:
+                raise RemoteProtocolError(_pdata_py.TOO_MANY_EMPTY, abort_reason=6)
             self._begin_pdv()
             if self._pdv_command:
                 raise RemoteProtocolError("a command set came inside a data set", abort_reason=5)
             if self._pdv_context != context:
                 raise RemoteProtocolError("a data set changes its presentation context", abort_reason=5)
             s.last = self._pdv_last
-            if not self._pdv_left and self._pdv_last:
-                return total
+            if not self._pdv_left:
+                if self._pdv_last:
+                    return total
+                s.empty += 1
+                if s.empty > s.max_empty:
+                    raise RemoteProtocolError(_pdata_py.TOO_MANY_EMPTY, abort_reason=6)
 
     def send_message(self, context, command, parts, length, max_length, pace=None):
         """As `_pdata_py.Channel.send_message`."""
@@ -214,6 +229,7 @@ class Channel(_pdata_py.Channel):
                 if final:
                     if pace is not None:
                         pace(used)
+                    self._spoke_early = self._unfinished and self.readable
                     self.send(view[:used])
                     self._unfinished = False
                     return
@@ -226,6 +242,7 @@ class Channel(_pdata_py.Channel):
         cdef int64_t used, at, end, offset = 0, size = 0, sent = 0, whole = length
         cdef int error = 0, number = context, socket = self._sock.fileno()
         cdef const char *name = NULL
+        self._spoke_early = False
         out = self._out
         if not out:
             out = self._out = bytearray(_pdata_py.BUFFER)
@@ -252,6 +269,8 @@ class Channel(_pdata_py.Channel):
             if isinstance(part, bytes):
                 view[at:end] = part
             else:
+                if part.proof is not None:
+                    part.proof.check()
                 path, offset = os.fsencode(part.path), part.offset
         if end != used:
             raise EOFError(f"a payload's parts ended {used - end} bytes early")

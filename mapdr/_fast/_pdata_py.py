@@ -24,11 +24,12 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 from mapdr._fast.pdata_signals import (
     LENGTH_TOLERANCE,
     MAX_COMMAND,
+    MAX_EMPTY,
     MIN_RATE,
     P_DATA,
     EndOfStream,
@@ -45,6 +46,8 @@ INBOX = 1 << 20
 """Bytes: its receive buffer, which takes memory as far as it is used. A CT slice or a colour ultrasound image
 that fits as a whole is taken in a run (`_take_run_py`)."""
 TLS_RECORD = 1 << 14
+
+TOO_MANY_EMPTY = f"a data set has more than {MAX_EMPTY} PDVs without a byte"
 
 _PDU_HEADER = struct.Struct(">BxL")
 _PDV_HEADER = struct.Struct(">LBB")
@@ -68,6 +71,10 @@ class Slice(Protocol):
     @property
     def length(self) -> int:
         """Its bytes."""
+
+    @property
+    def proof(self) -> Any:
+        """Its `mapdr.kernel.item.Proof`, or None."""
 
 
 class Channel:
@@ -99,6 +106,7 @@ class Channel:
         self._broken: OSError | None = None
         self._tls = isinstance(sock, ssl.SSLSocket)
         self._unfinished = False
+        self._spoke_early = False
         self._out = bytearray()
         self._quick_ack = _QUICK_ACK is not None and isinstance(sock, socket.socket)
         self._plain = os.name == "posix" and type(sock) is socket.socket
@@ -137,7 +145,7 @@ class Channel:
         Raises what `read_command` raises. When `write` raises, the piece is lost and the call may be repeated
         with another `write` to take the rest.
         """
-        total = 0
+        total = empty = 0
         pieces: list[memoryview] = []
         while True:
             if not self._pdv_left:
@@ -148,6 +156,9 @@ class Channel:
                     raise RemoteProtocolError("a command set came inside a data set", abort_reason=5)
                 if self._pdv_context != context:
                     raise RemoteProtocolError("a data set changes its presentation context", abort_reason=5)
+                empty += not (self._pdv_left or self._pdv_last)
+                if empty > MAX_EMPTY:
+                    raise RemoteProtocolError(TOO_MANY_EMPTY, abort_reason=6)
             if self._at == self._end and self._pdv_left:
                 total += self._flush(pieces, write)
                 self._receive()
@@ -414,6 +425,7 @@ class Channel:
                 if not left:
                     if pace is not None:
                         pace(used)
+                    self._spoke_early = self._unfinished and self.readable
                     self.send(view[:used])
                     self._unfinished = False
                     return
@@ -424,6 +436,11 @@ class Channel:
     def unfinished(self) -> bool:
         """Whether a message was begun and could not be completed: only an abort can follow."""
         return self._unfinished
+
+    @property
+    def spoke_early(self) -> bool:
+        """Whether the peer had sent something before the last part of the last message went out."""
+        return self._spoke_early
 
     def send_last(self, data: bytes) -> None:
         """Try to send a farewell: one attempt, which a peer that has stopped reading cannot hold up."""
@@ -511,6 +528,8 @@ class _Source:
             if isinstance(part, bytes):
                 self._bytes = memoryview(part)
             elif part.length:
+                if part.proof is not None:
+                    part.proof.check()
                 self._file = io.FileIO(part.path)
                 self._file_left = part.length
                 if part.offset:

@@ -23,7 +23,6 @@ from mapdr._fast.scan_tables import (
     NeedMore,
     Unreadable,
     is_fragmented,
-    nested_flags,
 )
 
 Buffer = bytes | bytearray | memoryview
@@ -90,7 +89,9 @@ def _locate(buffer: Buffer, size: int, flags: int, tags: Sequence[int]) -> Locat
         last = tag
         after = value + length
         if length == UNDEFINED:
-            after = walker.skip(value, available, nested_flags(flags, vr), is_fragmented(tag, vr))
+            after = walker.skip(
+                value, available, walker.inner_flags(flags, vr, value, available), is_fragmented(tag, vr)
+            )
         if after > size:
             return None
         if tag in PIXEL_TAGS and pixel_offset == size:

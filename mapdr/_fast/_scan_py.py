@@ -10,6 +10,7 @@ UNKNOWN_SIZE), and nested content must stay within the `limit` of what encloses 
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from struct import Struct
 from typing import NamedTuple
 
@@ -48,7 +49,6 @@ from mapdr._fast.scan_tables import (
     Walk,
     actual_flags,
     is_fragmented,
-    nested_flags,
 )
 
 Buffer = bytes | bytearray | memoryview
@@ -74,15 +74,35 @@ class _Place(NamedTuple):
 
 
 class _Walker:
-    """One buffer, and what the walk has noticed so far."""
+    """One buffer, and what the walk has noticed so far.
 
-    def __init__(self, buffer: Buffer, available: int, max_depth: int, max_elements: int) -> None:
+    `base` is the buffer's offset in the data set, `within` the element that is looked at: what errors name.
+    """
+
+    def __init__(
+        self,
+        buffer: Buffer,
+        available: int,
+        max_depth: int,
+        max_elements: int,
+        *,
+        base: int = 0,
+        within: int = -1,
+    ) -> None:
         self.buffer = buffer
         self.available = available
         self.max_depth = max_depth
         self.left = max_elements
+        self.base = base
+        self.within = within
         self.remarks = 0
         self.found: list[Found] = []
+        self.stop = self.after = 0
+        self._not_zero = 0
+
+    def error(self, what: str, offset: int, reason: str) -> Unreadable:
+        """The error for bytes that are no data set: the place and the element, never a value."""
+        return unreadable(what, self.base + offset, self.within, reason)
 
     def need(self, end: int, limit: int) -> None:
         """Check that the bytes up to `end` may be, and are, here."""
@@ -110,14 +130,65 @@ class _Walker:
             return tag, b"", offset + 8, _LENGTH[order](self.buffer, offset + 4)[0]
         if vr not in LONG_VRS:
             if not (vr.isalpha() and vr.isupper()):
-                self.remarks |= IMPLICIT_VR
-                return tag, b"", offset + 8, _LENGTH[order](self.buffer, offset + 4)[0]
+                return self._without_vr(offset, limit, order)
             self.remarks |= UNKNOWN_VR
             # VRs of the future have the long form (PS3.5, 7.1.2), whose first two bytes are reserved and 0.
             if length:
                 return tag, vr, offset + 8, length
         self.need(offset + 12, limit)
         return tag, vr, offset + 12, _LENGTH[order](self.buffer, offset + 8)[0]
+
+    def _without_vr(self, offset: int, limit: int, order: int) -> tuple[int, bytes, int, int]:
+        """As `head`, where no letters stand for a VR: blanks, zeros, or an element in implicit VR.
+
+        DCMTK reads a 16-bit length there, GDCM also a 32-bit one behind two zeros; pydicom takes it for
+        implicit VR. The first of these that another element follows is what was meant.
+        """
+        group, element, vr, short = _EXPLICIT_HEAD[order](self.buffer, offset)
+        tag = group << 16 | element
+        ways = [(offset + 8, short)]
+        if not short and offset + 12 <= min(limit, self.available):
+            ways.append((offset + 12, _LENGTH[order](self.buffer, offset + 8)[0]))
+        for value, length in ways:
+            if self._is_followed(offset, value + length, limit, order):
+                self.remarks |= UNKNOWN_VR
+                return tag, vr, value, length
+        self.remarks |= IMPLICIT_VR
+        return tag, b"", offset + 8, _LENGTH[order](self.buffer, offset + 4)[0]
+
+    def _is_followed(self, offset: int, end: int, limit: int, order: int) -> bool:
+        """Whether the level ends at `end`, or an element stands there that may follow the one at `offset`."""
+        if end == limit:
+            return True
+        if end + 8 > limit:
+            return False
+        self.need(end + 8, limit)
+        group, element, vr, _ = _EXPLICIT_HEAD[order](self.buffer, offset)
+        next_group, next_element, next_vr, _ = _EXPLICIT_HEAD[order](self.buffer, end)
+        if next_group << 16 | next_element in (ITEM_END, SEQUENCE_END):
+            return True
+        is_vr = next_vr in SHORT_VRS or next_vr in LONG_VRS or next_vr == vr
+        return is_vr and (next_group, next_element) > (group, element)
+
+    def inner_flags(self, flags: int, vr: bytes, value: int, limit: int) -> int:
+        """The encoding of the items at `value`: a sequence written as UN is implicit VR (CP-246).
+
+        Some write it in explicit VR little endian all the same; its first element shows that.
+        """
+        if vr != b"UN":
+            return flags
+        if not flags & EXPLICIT or flags & BIG_ENDIAN or value + 8 > min(limit, self.available):
+            return 0
+        group, element, item = _IMPLICIT_HEAD[0](self.buffer, value)
+        if group << 16 | element != ITEM or not item or value + 16 > limit:
+            return 0
+        self.need(value + 16, limit)
+        shown = bytes(self.buffer[value + 12 : value + 14])
+        length = _LENGTH[0](self.buffer, value + 12)[0]
+        if (shown not in SHORT_VRS and shown not in LONG_VRS) or length <= limit - value - 16:
+            return 0
+        self.remarks |= EXPLICIT_VR
+        return EXPLICIT
 
     def skip(self, offset: int, limit: int, flags: int, fragments: bool) -> int:
         """The end of the undefined-length content that begins at `offset`, behind its delimiter."""
@@ -132,20 +203,26 @@ class _Walker:
                     self.remarks |= NO_DELIMITER
                     stack.pop()
                 offset = value
-            elif in_item and tag == ITEM_END:
-                stack.pop()
+            elif tag == ITEM_END and not fragments:
+                if in_item:
+                    stack.pop()
+                else:
+                    self.remarks |= STRAY_DELIMITER
                 offset = value
             elif in_item == (tag == ITEM):
-                raise _misplaced(offset)
+                raise self.error(_MISPLACED, offset, "bad-item")
             elif length != UNDEFINED:
+                if length & 1:
+                    self.remarks |= ODD_LENGTH
                 offset = value + length
                 if offset > limit:
                     raise _Overrun
             elif fragments:
-                raise Unreadable(f"a fragment of undefined length at byte {offset}", reason="bad-item")
+                raise self.error("a fragment of undefined length", offset, "bad-item")
             else:
                 if in_item:
-                    stack.append((False, is_fragmented(tag, vr), nested_flags(flags, vr)))
+                    inner = self.inner_flags(flags, vr, value, limit)
+                    stack.append((False, is_fragmented(tag, vr), inner))
                 else:
                     stack.append((True, False, flags))
                 if len(stack) > 2 * self.max_depth:
@@ -153,69 +230,128 @@ class _Walker:
                 offset = value
         return offset
 
-    def sequence(self, offset: int, end: int, defined: bool, place: _Place) -> int:
-        """Search a sequence's items; the offset behind it. `end` only bounds it if not `defined`."""
-        while not (defined and offset >= end):
-            tag, _, value, length = self.head(offset, end, place.flags)
-            if tag == SEQUENCE_END and not defined:
-                return value
-            if tag != ITEM:
-                raise _misplaced(offset)
+    def rest_is_zero(self, offset: int, end: int, tag: int) -> bool:
+        """Whether the level ends at `offset` because only zeros follow up to `end`, which is here."""
+        if tag or offset < self._not_zero:
+            return False
+        while offset < end:
+            block = bytes(self.buffer[offset : min(offset + 65536, end)])
+            if rest := block.lstrip(b"\0"):
+                # Remembered, so that many elements of zeros are not read over and over.
+                self._not_zero = offset + len(block) - len(rest) + 1
+                return False
+            offset += len(block)
+        return True
+
+    def level(self, offset: int, end: int, flags: int, in_item: bool) -> Iterator[Element]:
+        """The elements of one level, of which `end` is the end, or the end of what encloses it.
+
+        `in_item`: an item of undefined length, which its delimiter ends, or the sequence's, or `end`.
+        Delimiters that end nothing are passed over; zeros up to `end` are no elements. Leaves in `stop` where
+        the last element ends, or the one that raised began, and in `after` where the level does, with its
+        delimiter.
+        """
+        around = self.within
+        while offset < end:
+            self.stop, self.within = offset, around
+            if end - offset < 8 and self.rest_is_zero(offset, end, 0):
+                self.remarks |= TRAILING_ZEROS
+                break
+            tag, vr, value, length = self.head(offset, end, flags)
+            if tag in (ITEM_END, SEQUENCE_END):
+                if in_item:
+                    self.remarks |= 0 if tag == ITEM_END else NO_DELIMITER
+                    self.after = value if tag == ITEM_END else offset
+                    return
+                if length:
+                    raise self.error(_MISPLACED, offset, "bad-item")
+                self.remarks |= STRAY_DELIMITER
+                offset = value
+                continue
+            if tag == ITEM:
+                raise self.error(_MISPLACED, offset, "bad-item")
+            if not in_item and self.rest_is_zero(offset, end, tag):
+                self.remarks |= TRAILING_ZEROS
+                break
+            self.within = tag
             if length == UNDEFINED:
-                offset = self.item(value, end, False, place)
+                inner = self.inner_flags(flags, vr, value, end)
+                after = self.skip(value, end, inner, is_fragmented(tag, vr))
+            else:
+                if length & 1:
+                    self.remarks |= ODD_LENGTH
+                after = value + length
+                if after > end:
+                    raise _Overrun
+            yield Element(tag, vr, offset, value, after, length)
+            offset = after
+        self.remarks |= NO_DELIMITER if in_item else 0
+        self.stop, self.after, self.within = offset, end, around
+
+    def items(self, offset: int, end: int, flags: int) -> Iterator[tuple[bool, list[Element]]]:
+        """The items between `offset` and `end`: whether their length was undefined, and their elements.
+
+        Delimiters that end nothing are passed over, and so are zeros up to `end`; an item ends with its
+        sequence at the latest.
+        """
+        while offset < end:
+            if end - offset < 8 and self.rest_is_zero(offset, end, 0):
+                self.remarks |= TRAILING_ZEROS
+                return
+            tag, _, value, length = self.head(offset, end, flags)
+            if tag in (ITEM_END, SEQUENCE_END):
+                self.remarks |= STRAY_DELIMITER
+                offset = value
+            elif self.rest_is_zero(offset, end, tag):
+                self.remarks |= TRAILING_ZEROS
+                return
+            elif tag != ITEM:
+                raise self.error(_MISPLACED, offset, "bad-item")
+            elif length == UNDEFINED:
+                found = list(self.level(value, end, flags, True))
+                offset = self.after
+                yield True, found
             else:
                 offset = value + length
                 if offset > end:
-                    raise _Overrun
-                self.item(value, offset, True, place)
-        return end
+                    self.remarks |= NESTED_LENGTH
+                    offset = end
+                yield False, list(self.level(value, offset, flags, False))
 
-    def item(self, offset: int, end: int, defined: bool, place: _Place) -> int:
-        """Search one item's elements; the offset behind it."""
+    def search(self, element: Element, place: _Place) -> None:
+        """Look for what `place` wants in the items of an element that is here as a whole."""
+        end = element.end if element.length != UNDEFINED else max(element.value, element.end - 8)
+        try:
+            for _, found in self.items(element.value, end, place.flags):
+                self._search_item(found, place)
+        except (_Overrun, Unreadable) as error:
+            if isinstance(error, Unreadable) and error.reason not in ("bad-item", "truncated"):
+                raise
+            # The element's own length holds; what it encloses is wrong and not looked at further.
+            self.remarks |= NESTED_LENGTH
+
+    def _search_item(self, elements: list[Element], place: _Place) -> None:
         flags, tree, path, charset = place
-        while not (defined and offset >= end):
-            tag, vr, value, length = self.head(offset, end, flags)
-            if tag == ITEM_END:
-                return value
-            if tag == SEQUENCE_END and not defined:
-                self.remarks |= NO_DELIMITER
-                return offset
-            if tag == ITEM:
-                raise _misplaced(offset)
+        for element in elements:
+            tag, vr, offset, value, end, length = element
             if tag == CHARACTER_SET and length != UNDEFINED:
-                self.need(value + length, end)
                 charset = (value, length)
             inner = tree.get(tag)
             if inner is not None:
                 order = bool(flags & BIG_ENDIAN)
                 self.found.append(Found((*path, tag), vr, offset, value, length, order, charset))
-            here = _Place(nested_flags(flags, vr), inner or {}, (*path, tag), charset)
-            offset = self.content(value, length, end, here, is_fragmented(tag, vr))
-        return end
-
-    def content(self, value: int, length: int, limit: int, place: _Place, fragments: bool) -> int:
-        """The offset behind an element, after its items were searched if `place` wants any."""
-        if length == UNDEFINED:
-            if place.tree and not fragments:
-                return self.sequence(value, limit, False, place)
-            return self.skip(value, limit, place.flags, fragments)
-        end = value + length
-        if end > limit:
-            raise _Overrun
-        if place.tree:
-            self.need(end, limit)
-            try:
-                self.sequence(value, end, True, place)
-            except (_Overrun, Unreadable) as error:
-                if isinstance(error, Unreadable) and error.reason != "bad-item":
-                    raise
-                # The element's own length holds; what it encloses is wrong and not looked at further.
-                self.remarks |= NESTED_LENGTH
-        return end
+                if inner and not (length == UNDEFINED and is_fragmented(tag, vr)):
+                    nested = self.inner_flags(flags, vr, value, end)
+                    self.search(element, _Place(nested, inner, (*path, tag), charset))
 
 
-def _misplaced(offset: int) -> Unreadable:
-    return Unreadable(f"an item, or none where one must be, at byte {offset}", reason="bad-item")
+_MISPLACED = "an item, or none where one must be"
+
+
+def unreadable(what: str, offset: int, within: int, reason: str) -> Unreadable:
+    """The error for a data set that cannot be read: names the place and the element, never a value."""
+    where = "" if within < 0 else f", in ({within >> 16:04X},{within & 0xFFFF:04X})"
+    return Unreadable(f"the data set cannot be read at byte {offset}{where}: {what}", reason=reason)
 
 
 def walk(
@@ -256,20 +392,20 @@ def walk(
                 group_end = -1
                 if tag >> 16 == 0x0000:
                     if tag or not _is_padding(buffer, offset, available, size):
-                        raise Unreadable(f"a command element at byte {offset}", reason="bad-tag")
+                        raise walker.error("a command element", offset, "bad-tag")
                     remarks |= TRAILING_ZEROS
                     break
                 if tag >> 16 == 0x0002:
                     remarks |= FILE_META
                 elif tag >> 16 == 0xFFFE and tag <= SEQUENCE_END:
                     if length or tag == ITEM:
-                        raise _misplaced(offset)
+                        raise walker.error(_MISPLACED, offset, "bad-item")
                     remarks |= STRAY_DELIMITER
                     offset = value
                     continue
             if tag <= last:
                 remarks |= OUT_OF_ORDER
-            last = tag
+            last = walker.within = tag
             if tag in PIXEL_TAGS and pixels is None:
                 pixels = Pixels(tag, vr, offset, value, length, None)
                 if not beyond:
@@ -284,13 +420,19 @@ def walk(
             if not tag & 0xFFFF and length == 4:
                 walker.need(value + 4, size)
                 group_end = value + 4 + _LENGTH[order](buffer, value)[0]
-            if length != UNDEFINED and not inner:
+            start = offset
+            if length != UNDEFINED:
                 if value + length > size:
                     raise _Overrun
                 offset = value + length
             else:
-                place = _Place(nested_flags(flags, vr), inner or {}, (tag,), None)
-                offset = walker.content(value, length, size, place, is_fragmented(tag, vr))
+                nested = walker.inner_flags(flags, vr, value, size)
+                offset = walker.skip(value, size, nested, is_fragmented(tag, vr))
+            if inner and not (length == UNDEFINED and is_fragmented(tag, vr)):
+                walker.need(offset, size)
+                nested = walker.inner_flags(flags, vr, value, offset)
+                whole = Element(tag, vr, start, value, offset, length)
+                walker.search(whole, _Place(nested, inner, (tag,), None))
             if pixels and pixels.end is None:
                 pixels = pixels._replace(end=offset)
     except _Overrun:
@@ -339,32 +481,32 @@ def _is_padding(buffer: Buffer, offset: int, available: int, size: int) -> bool:
 
 
 def elements(
-    buffer: Buffer, offset: int, end: int, flags: int, *, in_item: bool = False
-) -> tuple[list[Element], int]:
-    """The elements of one level between `offset` and `end`, and where that level ends.
+    buffer: Buffer, offset: int, end: int, flags: int, *, base: int = 0, within: int = -1
+) -> tuple[list[Element], int, int]:
+    """The elements of one level between `offset` and `end`, where the last of them ends, and the remarks.
 
-    `in_item`: an item of undefined length, which its delimiter ends; the end is that delimiter's offset.
-    All bytes are there, in the encoding of `flags`. Raises Unreadable (as `walk`, and "truncated").
+    All bytes are there, in the encoding of `flags`. Errors name places from `base` on, the buffer's offset in
+    the data set, and the element `within` which this level is. Raises Unreadable (as `walk`, "truncated").
     """
-    walker = _Walker(buffer, end, MAX_DEPTH, MAX_ELEMENTS)
-    out: list[Element] = []
+    walker = _Walker(buffer, end, MAX_DEPTH, MAX_ELEMENTS, base=base, within=within)
     try:
-        while offset < end:
-            tag, vr, value, length = walker.head(offset, end, flags)
-            if in_item and tag == ITEM_END:
-                return out, offset
-            if tag in (ITEM, ITEM_END, SEQUENCE_END):
-                raise _misplaced(offset)
-            if length == UNDEFINED:
-                after = walker.skip(value, end, nested_flags(flags, vr), is_fragmented(tag, vr))
-            elif value + length > end:
-                raise _Overrun
-            else:
-                after = value + length
-            out.append(Element(tag, vr, offset, value, after, length))
-            offset = after
-    except _Overrun as error:
-        raise Unreadable(f"an element at byte {offset} ends too late", reason="truncated") from error
-    if in_item:
-        raise Unreadable(f"an item without its delimiter ends at byte {offset}", reason="truncated")
-    return out, offset
+        found = list(walker.level(offset, end, flags, False))
+    except _Overrun:
+        raise walker.error("an element ends too late", walker.stop, "truncated") from None
+    return found, walker.stop, walker.remarks
+
+
+def items(
+    buffer: Buffer, element: Element, flags: int, *, base: int = 0
+) -> tuple[list[tuple[bool, list[Element]]], int]:
+    """The items of a sequence, each as (whether its length was undefined, its elements), and their encoding.
+
+    `flags` is the encoding around the element. Raises Unreadable, as `elements`.
+    """
+    end = element.end if element.length != UNDEFINED else max(element.value, element.end - 8)
+    walker = _Walker(buffer, end, MAX_DEPTH, MAX_ELEMENTS, base=base, within=element.tag)
+    flags = walker.inner_flags(flags, element.vr, element.value, end)
+    try:
+        return list(walker.items(element.value, end, flags)), flags
+    except _Overrun:
+        raise walker.error("an element ends too late", walker.stop, "truncated") from None

@@ -6,7 +6,8 @@ here; the rest stays in the channel, unread, for the ordinary way, which knows w
 
 An answer is regular if it is one P-DATA of one PDV, at most LONGEST_ANSWER bytes, in the context of its
 message, and holds a C-STORE-RSP (PS3.7, table 9.3-2) to that message id, without data set and without error
-comment, each of the elements that say so once.
+comment, each of the elements that say so once. If it names a SOP class or instance, it is the message's, and
+it begins after the last part of the message went out. Bytes behind an answer end the run.
 """
 
 from __future__ import annotations
@@ -26,18 +27,24 @@ _PDU = Struct(">BxL")
 _PDV = Struct(">LBB")
 _ELEMENT = Struct("<HHL")
 _FIELD, _MESSAGE_ID, _DATA_SET_TYPE, _STATUS, _COMMENT = 0x0100, 0x0120, 0x0800, 0x0900, 0x0902
+_SOP_CLASS, _SOP_INSTANCE = 0x0002, 0x1000
 _WANTED = frozenset((_FIELD, _MESSAGE_ID, _DATA_SET_TYPE, _STATUS))
 _C_STORE_RSP, _NO_DATA_SET = 0x8001, 0x0101
 
 
 class Message(NamedTuple):
-    """One C-STORE: its context and message id, its command set, its data set in parts (`length` bytes)."""
+    """One C-STORE: its context and message id, its command set, its data set in parts (`length` bytes).
+
+    `sop_class` and `sop_instance` are the UIDs that an answer may name, without padding.
+    """
 
     context: int
     id: int
     command: bytes
     parts: Sequence[bytes | Slice]
     length: int
+    sop_class: bytes
+    sop_instance: bytes
 
 
 def store_run(
@@ -56,14 +63,14 @@ def store_run(
     """
     clock = time.perf_counter
     began = now = clock()
-    for context, message_id, command, parts, length in messages:
-        channel.send_message(context, command, parts, length, max_length)
-        status = _take_answer(channel, context, message_id)
+    for message in messages:
+        channel.send_message(message.context, message.command, message.parts, message.length, max_length)
+        status = None if channel.spoke_early else _take_answer(channel, message)
         if status is None:
             return True
         before, now = now, clock()
         answers.append((status, now - before))
-        if not goes_on(status) or now - began >= seconds:
+        if not goes_on(status) or now - began >= seconds or channel._end > channel._at:
             break
     return False
 
@@ -73,11 +80,11 @@ def goes_on(status: int) -> bool:
     return status == 0 or 0xB000 <= status <= 0xBFFF
 
 
-def _take_answer(channel: Channel, context: int, message_id: int) -> int | None:
+def _take_answer(channel: Channel, message: Message) -> int | None:
     """The status of a regular answer; None, with nothing taken, for other bytes or none in time."""
     while True:
         unread = channel._view[channel._at : channel._end]
-        size, status = examine(unread, context, message_id, longest_answer(channel))
+        size, status = examine(unread, message, longest_answer(channel))
         if size:
             channel._at += max(size, 0)
             return status
@@ -104,8 +111,8 @@ def _receive_some(channel: Channel) -> bool:
     return size > 0
 
 
-def examine(data: bytes | memoryview, context: int, message_id: int, longest: int) -> tuple[int, int | None]:
-    """The size and the status of the regular answer that `data` begins with.
+def examine(data: bytes | memoryview, message: Message, longest: int) -> tuple[int, int | None]:
+    """The size and the status of the regular answer to `message` that `data` begins with.
 
     (0, None) when it may become one with more bytes, (-1, None) when it is none.
     """
@@ -119,15 +126,16 @@ def examine(data: bytes | memoryview, context: int, message_id: int, longest: in
     if len(data) < 6 + length:
         return 0, None
     inner, number, control = _PDV.unpack_from(data, 6)
-    if inner != length - 4 or number != context or control & 3 != 3:
+    if inner != length - 4 or number != message.context or control & 3 != 3:
         return -1, None
-    status = _status(bytes(data[12 : 6 + length]), message_id)
+    status = _status(bytes(data[12 : 6 + length]), message)
     return (-1, None) if status is None else (6 + length, status)
 
 
-def _status(command: bytes, message_id: int) -> int | None:
+def _status(command: bytes, message: Message) -> int | None:
     """The status in the command set of a regular answer, None for any other."""
     found: dict[int, int] = {}
+    names = {_SOP_CLASS: message.sop_class, _SOP_INSTANCE: message.sop_instance}
     at = 0
     while len(command) - at >= 8:
         group, element, length = _ELEMENT.unpack_from(command, at)
@@ -138,9 +146,14 @@ def _status(command: bytes, message_id: int) -> int | None:
             if length != 2 or element in found:
                 return None
             found[element] = command[at] | command[at + 1] << 8
+        elif element in names:
+            if command[at : at + length].rstrip(b"\0 ") not in (b"", names.pop(element)):
+                return None
+        elif element in (_SOP_CLASS, _SOP_INSTANCE):
+            return None
         at += length
     if at != len(command) or len(found) != len(_WANTED) or found[_FIELD] != _C_STORE_RSP:
         return None
-    if found[_MESSAGE_ID] != message_id or found[_DATA_SET_TYPE] != _NO_DATA_SET:
+    if found[_MESSAGE_ID] != message.id or found[_DATA_SET_TYPE] != _NO_DATA_SET:
         return None
     return found[_STATUS]

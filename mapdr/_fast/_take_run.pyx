@@ -147,6 +147,7 @@ cdef extern from *:
 SANITIZED = bool(MAPDR_FENCES)
 """Whether this is the build of `make sanitize`, whose inbox is a heap buffer as long as what has come."""
 
+DEF EMPTY = 1000            # mapdr._fast.pdata_signals.MAX_EMPTY
 DEF UID = 64                # bytes of the longest UID (PS3.5, section 9.1)
 DEF NAME = 36               # <id>.dcm
 DEF PREFIX = 65536          # mapdr.store.headers.PREFIX
@@ -159,6 +160,7 @@ DEF PREAMBLE = 132
 
 cdef uint32_t SOP_CLASS_UID = 0x00080016
 cdef uint32_t SOP_INSTANCE_UID = 0x00080018
+cdef uint32_t STUDY_INSTANCE_UID = 0x0020000D
 
 
 cdef struct Record:  # followed by its wanted elements and the bytes that they and the UID stand in
@@ -176,6 +178,7 @@ cdef struct Record:  # followed by its wanted elements and the bytes that they a
 cdef struct Context:
     bint usable
     bint explicit
+    bint study
     const unsigned char *uid
     int uid_length
     const unsigned char *before
@@ -278,7 +281,7 @@ cdef Stop examine(const unsigned char *data, int64_t at, int64_t end, int64_t ca
                   Message *m) noexcept nogil:
     """Whether a whole C-STORE-RQ with its data set stands at `at`; nothing is changed."""
     cdef int64_t begin = at, pdu_left = 0, length = 0
-    cdef int control = 0
+    cdef int control = 0, empty = 0
     cdef Stop stop = pdv(data, end, most, &at, &pdu_left, -1, &control, &length)
     if stop != WHOLE:
         return stop
@@ -300,6 +303,9 @@ cdef Stop examine(const unsigned char *data, int64_t at, int64_t end, int64_t ca
         if stop != WHOLE:
             return stop
         if control & 1:
+            return ODD
+        empty += length == 0 and not control & 2
+        if empty > EMPTY:
             return ODD
         at += length
         m.size += length
@@ -622,6 +628,7 @@ cdef class Taker:
     cdef bint durable
     cdef int sop_class
     cdef int sop_instance
+    cdef int study
     cdef object owner
     cdef bint ended
     cdef bint stuck  # whether the file of the message that is handed over could not be removed
@@ -648,11 +655,12 @@ cdef class Taker:
             self.nested[number] = bool(tags[tag])
         self.sop_class = ordered.index(SOP_CLASS_UID)
         self.sop_instance = ordered.index(SOP_INSTANCE_UID)
+        self.study = ordered.index(STUDY_INSTANCE_UID)
         for number, passage in passages.items():
             uid, before, after = passage.sop_class_uid, passage.before, passage.after
             self.keep += [uid, before, after]
             context = &self.contexts[<unsigned char>number]
-            context.usable, context.explicit = True, passage.explicit
+            context.usable, context.explicit, context.study = True, passage.explicit, passage.study
             context.uid, context.uid_length = <const unsigned char *>PyBytes_AS_STRING(uid), len(uid)
             context.before, context.before_length = <const unsigned char *>PyBytes_AS_STRING(before), len(before)
             context.after, context.after_length = <const unsigned char *>PyBytes_AS_STRING(after), len(after)
@@ -786,9 +794,9 @@ cdef class Taker:
 
     cdef Record *scan(self, const unsigned char *data, int64_t size, bint explicit, const unsigned char *uid,
                       int uid_length, const Context *context) noexcept nogil:
-        """What the index wants of a data set; NULL if that is not regular, or not what its command set says."""
+        """What the index wants of a data set; NULL if that is not regular, or nothing that `mapdr.dicom.gate` passes."""
         cdef Seen seen[WANTED]
-        cdef Walked walked
+        cdef Walked walked, behind
         cdef Py_ssize_t number, count = self.count
         cdef int64_t kept = uid_length, at
         cdef Record *record
@@ -798,9 +806,18 @@ cdef class Taker:
         if not walk_regular(data, min(size, PREFIX), size, explicit, self.tags, count, size <= PREFIX, VALUE,
                             ELEMENTS, seen, &walked):
             return NULL
+        # To its end all the same: an object that is cut short is none of those that are taken here.
+        if walked.end < size and not walk_regular(data + walked.end, size - walked.end, size - walked.end, explicit,
+                                                  NULL, 0, True, 0, ELEMENTS, NULL, &behind):
+            return NULL
         if not same(data, &seen[self.sop_class], context.uid, context.uid_length):
             return NULL
         if not same(data, &seen[self.sop_instance], uid, uid_length):
+            return NULL
+        if seen[self.study].offset < 0:
+            if context.study:
+                return NULL
+        elif not stripped(data + seen[self.study].value, seen[self.study].held):
             return NULL
         for number in range(count):
             if seen[number].offset >= 0:

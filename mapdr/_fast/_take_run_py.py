@@ -55,10 +55,14 @@ class Run(NamedTuple):
 
 
 class Passage(NamedTuple):
-    """What the objects of one presentation context share: see `mapdr.store.filemeta.frame` for the parts."""
+    """What the objects of one presentation context share: see `mapdr.store.filemeta.frame` for the parts.
+
+    `study`: a Study Instance UID is asked for (`mapdr.dicom.gate.has_study`).
+    """
 
     sop_class_uid: bytes
     explicit: bool
+    study: bool
     before: bytes
     after: bytes
 

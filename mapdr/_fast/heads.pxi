@@ -113,7 +113,7 @@ cdef int64_t skip(const unsigned char *data, int64_t offset, int64_t end, bint e
             elif element.tag == ITEM:
                 return -1
             elif element.length != UNDEFINED:
-                if element.length > end - offset:
+                if element.length & 1 or element.length > end - offset:
                     return -1
                 offset += element.length
             else:
@@ -126,7 +126,7 @@ cdef int64_t skip(const unsigned char *data, int64_t offset, int64_t end, bint e
         elif element.tag != ITEM:
             return -1
         elif element.length != UNDEFINED:
-            if element.length > end - offset:
+            if element.length & 1 or element.length > end - offset:
                 return -1
             offset += element.length
         elif as_fragments[depth - 1] or depth == STACK:

@@ -132,11 +132,6 @@ def is_fragmented(tag: int, vr: bytes) -> bool:
     return tag in PIXEL_TAGS or vr in (b"OB", b"OW")
 
 
-def nested_flags(flags: int, vr: bytes) -> int:
-    """The encoding within an element: a sequence written as UN is implicit VR little endian (CP-246)."""
-    return 0 if vr == b"UN" else flags
-
-
 def actual_flags(buffer: bytes | bytearray | memoryview, available: int, flags: int) -> int:
     """The encoding that the first element shows, where it contradicts a declared implicit VR."""
     if flags & EXPLICIT or available < 8:

@@ -62,6 +62,15 @@ class _Parser(Parser):
         self._starts = [0, *(match.end() for match in re.finditer("\n", text))]
         self.headers: dict[tuple[str, ...], deque[int]] = {}
         self.last: dict[str, int] = {}
+        self.opened: list[tuple[str, int]] = []
+
+    def rest(self) -> str:
+        """The line from where the parser stopped."""
+        return self._src[self._idx :].partition("\n")[0]
+
+    def whole(self) -> str:
+        """The line in which the parser stopped."""
+        return self._src[self._starts[self.line() - 1] :].partition("\n")[0]
 
     def line(self) -> int:
         return bisect_right(self._starts, min(self._idx, len(self._src) - 1))
@@ -79,6 +88,18 @@ class _Parser(Parser):
         item.__dict__["line"] = line
         return item
 
+    def _parse_array(self) -> Array:
+        self.opened.append(("list", self.line()))
+        item = super()._parse_array()
+        self.opened.pop()
+        return item
+
+    def _parse_inline_table(self) -> InlineTable:
+        self.opened.append(("table", self.line()))
+        item = super()._parse_inline_table()
+        self.opened.pop()
+        return item
+
     def _parse_table(self, *args: Any, **kwargs: Any) -> tuple[Key, Table | AoT]:
         line = self.line()
         is_array, key = self._peek_table()
@@ -87,25 +108,55 @@ class _Parser(Parser):
         return super()._parse_table(*args, **kwargs)
 
 
+_NEXT = re.compile(r"""\s*([\w."'-]+\s*=|\[{1,2}[^\[\]{},=]+\]{1,2}\s*(#|$))""")
+"""How a line begins that belongs to no list or inline table: a key of its own, or a table's header."""
+
+_BRACKETS = {"list": ("[", "]"), "table": ("{", "}")}
+_CURLY = "\u201c\u201d\u201e\u201f\u2018\u2019\u201a\u00ab\u00bb"
+
+
 def _malformed(parser: _Parser, message: str, line: int) -> Malformed:
     """tomlkit's message in plain words; it may name a key or one character, never a value."""
     duplicate = re.search(r'Key "([^"]*)" already exists', message)
     if duplicate:
         name = duplicate.group(1)
-        return Malformed(parser.last.get(name, line), f'"{name}" is there twice', "keep one of them")
+        cure = "write [[rule]], with two brackets, before each rule" if name == "rule" else "keep one of them"
+        return Malformed(parser.last.get(name, line), f'"{name}" is there twice', cure)
+    if parser.opened and (parser.end() or _NEXT.match(parser.rest())):
+        kind, opened = parser.opened[-1]
+        opening, closing = _BRACKETS[kind]
+        end = "the end of the file" if parser.end() else f"line {line}"
+        return Malformed(opened, f"the {opening} of this line is not closed before {end}", f"add {closing}")
     if parser.end():
         return Malformed(line, "the file ends in the middle of a list, table or text", "close it")
     if message.startswith("Control characters") and re.search(r"strings, use \\u000[ad] ", message):
         return Malformed(line, "a text is not closed before the end of the line", "add the missing quote")
     what = re.sub(r" at line \d+ col \d+$", "", message)
+    if re.match(r"Invalid (character .* in string|unicode value)", what):
+        cure = "write paths with / or in single quotes: 'C:\\mapdr'"
+        return Malformed(line, 'a backslash within "..." has a meaning of its own', cure)
+    header = re.match(r'Invalid key "([^"]*)"', what)
+    if header and parser.whole().lstrip().startswith("["):
+        cure = f"write [{'.'.join(header.group(1).split())}], with a dot"
+        return Malformed(line, "the name of a table has no spaces", cure)
     unexpected = what.removeprefix("Unexpected character: ")
     if unexpected == repr("\n"):
         return Malformed(line, "the line ends too early", "write key = value, or [table]")
     if unexpected != what:
-        return Malformed(
-            line, f"{unexpected} is not expected here", "put texts in quotes, check = , [ ] and { }"
-        )
+        return _unexpected(parser, unexpected, line)
     return Malformed(line, what[:1].lower() + what[1:], "correct the TOML there")
+
+
+def _unexpected(parser: _Parser, character: str, line: int) -> Malformed:
+    if character[1:-1] in _CURLY:
+        return Malformed(
+            line, "has curly quotes, as word processors write them", 'write straight ones: "..."'
+        )
+    what = f"{character} is not expected here"
+    if parser.opened:
+        kind, opened = parser.opened[-1]
+        return Malformed(line, what, f"check for a missing comma in the {kind} that line {opened} opens")
+    return Malformed(line, what, "put texts in quotes, check = , [ ] and { }")
 
 
 def _walk(node: Any, place: Place, headers: dict[tuple[str, ...], deque[int]]) -> Iterator[tuple[Place, int]]:

@@ -13,6 +13,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, ValidationInfo, fie
 
 from mapdr.config.secret import CURE, Secret
 from mapdr.config.units import Duration, LocalPath, Size, base_folder, parse_duration
+from mapdr.kernel.budget import DEFAULT
 from mapdr.kernel.finding import instead
 from mapdr.kernel.stage import StageConfig
 from mapdr.route.condition import Condition
@@ -20,6 +21,9 @@ from mapdr.route.recipe import recipe
 
 EVENTS = ("study.received", "study.updated", "study.delivered", "delivery.parked")
 """What a webhook may be told of."""
+
+LEAST_MEMORY = 64 * 1000**2
+"""Bytes; an image of 1024 x 1024 pixels takes 16 MB while it is compressed."""
 
 _NAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9_.-]{0,62}[A-Za-z0-9_-])?")  # Windows drops a dot at the end
 _SECRET_HEADERS = re.compile(r"authorization|cookie|token|secret|api-?key|password", re.IGNORECASE)
@@ -53,6 +57,12 @@ def _retention(value: Any) -> Any:
     return value
 
 
+def _memory(value: int) -> int:
+    if value < LEAST_MEMORY:
+        raise ValueError('is too little to prepare a CT image in; write at least "64 MB"')
+    return value
+
+
 class NodeConfig(StageConfig):
     """`[node]`: this program on this machine."""
 
@@ -64,6 +74,7 @@ class NodeConfig(StageConfig):
     study_quiet: Duration = 30.0
     min_free: Size = 1000**3
     workers: int = Field(default_factory=lambda: os.cpu_count() or 1, ge=1, le=1024)
+    memory: Annotated[Size, AfterValidator(_memory)] = DEFAULT
     repeats: Literal["forward", "absorb"] = "forward"
 
     @field_validator("name")

@@ -30,20 +30,27 @@ class Problem:
         )
 
 
-def locate(finding: Finding, file: str, lines: Mapping[Place, int]) -> Problem:
-    """The finding with the line of its place, or of the nearest enclosing place that has one."""
+def locate(
+    finding: Finding, file: str, lines: Mapping[Place, int], rules: Mapping[int, str] | None = None
+) -> Problem:
+    """The finding with the line of its place, or of the nearest enclosing place that has one.
+
+    `rules` are the names of the rules by their position, for those that have one.
+    """
     place = finding.place
     while place and place not in lines:
         place = place[:-1]
-    return Problem(file, lines.get(place, 0), path_text(finding.place), finding.what, finding.cure)
+    text = path_text(finding.place, rules or {})
+    return Problem(file, lines.get(place, 0), text, finding.what, finding.cure)
 
 
-def path_text(place: Place) -> str:
-    """The place in TOML's words: `rule[0].when.Modality`, positions from 0, odd keys quoted."""
+def path_text(place: Place, rules: Mapping[int, str] | None = None) -> str:
+    """The place in TOML's words: `rule "CT".when.Modality`, positions from 0, odd keys quoted."""
     text = ""
-    for part in place:
+    for depth, part in enumerate(place):
         if isinstance(part, int):
-            text += f"[{part}]"
+            name = (rules or {}).get(part) if depth == 1 and place[0] == "rule" else None
+            text += f"[{part}]" if name is None else f' "{name}"'
         else:
             text += ("." if text else "") + (part if _BARE.fullmatch(part) else f'"{part}"')
     return text

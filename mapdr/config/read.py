@@ -7,6 +7,7 @@ another are checked by `kernel.plan`, whose findings `Loaded.locate` gives their
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -42,16 +43,18 @@ class Loaded:
     canonical: str = ""
     revision: str = ""
     lines: Mapping[Place, int] = field(default_factory=dict)
+    rules: Mapping[int, str] = field(default_factory=dict)
 
     def locate(self, findings: Iterable[Finding]) -> tuple[Problem, ...]:
         """The findings as problems with lines, in the order of the file."""
-        return _sorted(locate(finding, self.file, self.lines) for finding in findings)
+        return _sorted(locate(finding, self.file, self.lines, self.rules) for finding in findings)
 
 
 def read(path: Path, registry: Registry | None = None) -> Loaded:
     """The configuration in the file `path`; relative paths in it start from its folder.
 
-    Problems name the file as `path` does.
+    Problems name the file as `path` does; paths in the configuration come out absolute, so that they stay
+    what they are by whichever way the file is named.
     """
     name = str(path)
     try:
@@ -65,7 +68,7 @@ def read(path: Path, registry: Registry | None = None) -> Loaded:
         return Loaded(
             name, "", None, (Problem(name, line, "", "is not UTF-8 text", "save the file as UTF-8"),)
         )
-    return read_text(text, registry, file=name, base=path.parent)
+    return read_text(text, registry, file=name, base=Path(os.path.abspath(path)).parent)
 
 
 def read_text(
@@ -84,15 +87,24 @@ def read_text(
     reader = _Reader(registry or Registry(), base)
     config = reader.config(document.values)
     canonical = tomlkit.dumps(document.values, sort_keys=True)
+    rules = _rule_names(document.values.get("rule"))
     return Loaded(
         file=file,
         text=text,
         config=config,
-        problems=_sorted(locate(finding, file, document.lines) for finding in reader.findings),
+        problems=_sorted(locate(finding, file, document.lines, rules) for finding in reader.findings),
         canonical=canonical,
         revision=hashlib.sha256(canonical.encode()).hexdigest(),
         lines=document.lines,
+        rules=rules,
     )
+
+
+def _rule_names(rules: Any) -> dict[int, str]:
+    """What the rules are called, by their position: a number alone says little in a long file."""
+    tables = enumerate(rules if isinstance(rules, list) else ())
+    named = ((index, table.get("name")) for index, table in tables if isinstance(table, Mapping))
+    return {index: name for index, name in named if isinstance(name, str) and name and name.isprintable()}
 
 
 def _sorted(problems: Iterable[Problem]) -> tuple[Problem, ...]:
@@ -179,7 +191,9 @@ class _Reader:
 
     def _rules(self, tables: Any) -> tuple[RuleConfig, ...]:
         if not isinstance(tables, list):
-            self._report(("rule",), "is not a list of rules", "write [[rule]] with two brackets")
+            self._report(
+                ("rule",), "is not a list of rules", "write [[rule]], with two brackets, before each rule"
+            )
             return ()
         return tuple(self._rule(table, ("rule", index)) for index, table in enumerate(tables))
 

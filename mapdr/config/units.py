@@ -124,6 +124,9 @@ def base_folder(info: ValidationInfo) -> Path:
 
 
 def _local(path: Path, info: ValidationInfo) -> Path:
+    if any(character < " " for character in str(path)):
+        # "C:\new" is valid TOML, with a line break in it.
+        raise ValueError("holds a control character; write paths with / or in single quotes: 'C:\\mapdr'")
     return base_folder(info) / path.expanduser()
 
 

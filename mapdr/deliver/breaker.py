@@ -127,5 +127,8 @@ class Breaker:
         return self._view.state
 
     def view(self) -> View:
-        """The state with its reason, for status lines and heartbeats."""
-        return self._view
+        """The state with its reason, for status lines and heartbeats; `retry_at` by the clock of now."""
+        with self._lock:
+            if self._view.retry_at is None:
+                return self._view
+            return replace(self._view, retry_at=self._wall() + self._until - self._clock())

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import threading
 import time
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import Protocol
 
@@ -19,6 +20,10 @@ from mapdr.store.settling import Settlement
 
 LEASE = 60.0
 """Seconds that a lease runs; it is renewed after a third of it."""
+
+
+IN_A_ROW = 4
+"""So many images in a row not taken, or twice as many tries, are the receiver's trouble."""
 
 
 class Leases(Protocol):
@@ -38,8 +43,9 @@ class Hands:
         self._owner = owner
         self._lock = threading.Lock()
         self._open: dict[int, tuple[Delivery, float]] = {}
-        self._losses: dict[int, tuple[int, int]] = {}
+        self._losses: dict[int, tuple[int, int, bool]] = {}
         self._taken = 0
+        self._in_a_row: Counter[int] = Counter()
 
     def hold(self, deliveries: Iterable[Delivery]) -> None:
         """These rows were just leased."""
@@ -61,24 +67,44 @@ class Hands:
                 if id_ in self._open:
                     self._open[id_] = (self._open[id_][0], now + self.lease)
 
-    def lost(self, delivery: Delivery) -> int:
-        """Count one more trouble in a row that is not this image's fault; how many it were."""
+    def lost(self, delivery: Delivery, *, alone: bool = False) -> int:
+        """Count one more trouble with this image; how many they were. `alone`: it ended a session."""
         with self._lock:
-            count = self._losses.pop(delivery.id, (0, 0))[0] + 1
-            self._losses[delivery.id] = (count, self._taken)
+            count, taken, _ = self._losses.pop(delivery.id, (0, self._taken, False))
+            self._losses[delivery.id] = (count + 1, taken, alone)
             if len(self._losses) > 10_000:
                 del self._losses[next(iter(self._losses))]
-            return count
+            return count + 1
 
     def took(self, images: int = 1) -> None:
         """The receiver has given some images a final answer."""
         self._taken += images
+        self._in_a_row.clear()
 
-    def is_suspect(self, delivery: Delivery) -> bool:
-        """Whether the receiver took others after it had no room for this one: then it is the image."""
+    def too_many(self, delivery: Delivery) -> bool:
+        """Whether an image that was not taken, by nobody's known fault, makes it the receiver's trouble."""
+        with self._lock:
+            self._in_a_row[delivery.id] += 1
+            if len(self._in_a_row) < IN_A_ROW and self._in_a_row.total() < 2 * IN_A_ROW:
+                return False
+            self._in_a_row.clear()
+            return True
+
+    def goes_alone(self, delivery: Delivery) -> bool:
+        """Whether a session ended by this image when it was last sent."""
+        with self._lock:
+            return self._losses.get(delivery.id, (0, 0, False))[2]
+
+    def blame(self, delivery: Delivery, tries: int) -> int:
+        """After how many losses in all it is the image's own fault; 0 if nothing speaks for that.
+
+        `tries` if the receiver has taken others since the first loss, twice as many if only before it.
+        """
         with self._lock:
             known = self._losses.get(delivery.id)
-            return known is not None and self._taken > known[1]
+            if known is None or not self._taken:
+                return 0
+            return tries if self._taken > known[1] else 2 * tries
 
     def give_back(self, deliveries: Iterable[Delivery]) -> None:
         """Return rows that were not tried; they are due at once."""

@@ -30,6 +30,7 @@ class Slot:
     """One leased delivery; `payload` and `need` stand once it is prepared, in `syntax` if that is set.
 
     While `awaited`, a sender opens a session for it: only one that has a session for it already may take it.
+    One that goes `alone` is sent on a session of its own, for it may be what the last one ended by.
     """
 
     delivery: Delivery
@@ -37,6 +38,7 @@ class Slot:
     need: Need | None = None
     syntax: str = ""
     awaited: bool = False
+    alone: bool = False
 
 
 class Lanes:
@@ -104,6 +106,8 @@ class Lanes:
                     break
                 if need is None:
                     continue
+                if slot.alone:
+                    break
                 if need != known and not fits(need):
                     break
                 known = need
@@ -161,7 +165,7 @@ class Lanes:
             if slot.need is None:
                 continue
             if slot.awaited:
-                if covers is not None and covers(slot.need):
+                if covers is not None and not slot.alone and covers(slot.need):
                     return slot
                 continue
             if first is None:
@@ -183,6 +187,4 @@ class Lanes:
 
 def weigh(payload: Payload | None) -> int:
     """The bytes that a payload holds in memory; slices of files hold none."""
-    if payload is None:
-        return 0
-    return sum(len(part) for part in payload.parts if isinstance(part, bytes))
+    return 0 if payload is None else payload.in_memory

@@ -5,16 +5,26 @@ Recipes come from the ledger by hash, so that a changed configuration never chan
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Executor, Future
+from contextlib import contextmanager
+from dataclasses import replace
+from functools import partial
 from typing import Any, Protocol
 
 from mapdr.deliver.lanes import weigh
+from mapdr.deliver.settle import describe
+from mapdr.kernel.budget import Budget, Limited, Share, Short
+from mapdr.kernel.errors import Permanent
 from mapdr.kernel.item import Instance, Payload
 from mapdr.kernel.stage import Memory
+from mapdr.store.inhand import ALONE, DEADLY, Key
 from mapdr.store.ledger import Delivery
+
+log = logging.getLogger("mapdr.deliver")
 
 
 class Chain(Protocol):
@@ -37,17 +47,40 @@ class Recipes(Protocol):
         """What transforms remember about one image."""
 
 
+class InHand(Protocol):
+    """What is noted of images whose bytes are worked on, in case that the node dies of it; `store.inhand`."""
+
+    def begin(self, key: Key) -> int:
+        """An image is in hand; gives the mark that `end` takes away."""
+
+    def end(self, mark: int) -> None:
+        """An image is no longer in hand."""
+
+    def deaths(self, key: Key) -> int:
+        """How often the node has died with it in hand."""
+
+    def survived(self, key: Key) -> None:
+        """Its deaths were not its fault."""
+
+
 KEEP = 64 << 20
 """Bytes of prepared payloads kept for the next destination with the same recipe."""
 
-Key = tuple[str, str, str]
+QUICK = 64 << 10
+"""Bytes that may be prepared without a share of the budget: the headers of nearly all images."""
+
+CHAINS = 256
+"""Recipes that are kept ready: those of a configuration, and of some before it."""
 
 
 class Preparer:
     """Shared by the destinations of a node. `build` makes the chain of a recipe's steps.
 
     What several destinations want is worked out once, on the threads of `pool`; at most `share` requests of
-    one destination should wait there, so that none keeps the others from the codecs.
+    one destination should wait there, so that none keeps the others from the codecs. All that is worked on or
+    prepared has its share of `budget`: who waits for it holds no thread.
+
+    An image with which the node has died twice is tried alone; after the third time it is refused.
     """
 
     def __init__(
@@ -58,17 +91,29 @@ class Preparer:
         *,
         share: int = 3,
         keep: int = KEEP,
+        budget: Budget | None = None,
+        in_hand: InHand | None = None,
     ) -> None:
         self.share = share
         self._recipes = recipes
         self._build = build
         self._pool = pool
-        self._keep = keep
+        self._budget = budget or Budget()
+        self._in_hand = in_hand
+        self._keep = min(keep, self._budget.total // 8)
         self._lock = threading.Lock()
-        self._chains: dict[str, Chain] = {}
+        self._chains: OrderedDict[str, Chain] = OrderedDict()
         self._running: dict[Key, Future[Payload]] = {}
         self._done: OrderedDict[Key, Payload] = OrderedDict()
         self._kept = 0
+
+    def crowded(self) -> bool:
+        """Whether memory is so short that no destination should have more prepared than it sends next.
+
+        To be asked now and then: whoever waits for memory is served then.
+        """
+        self._budget.tend()
+        return self._budget.crowded
 
     def at_once(self, delivery: Delivery, syntax: str) -> bool:
         """Whether `prepare` takes no time worth a thread: only the header changes, or the result is at hand.
@@ -78,6 +123,19 @@ class Preparer:
         if not syntax and self._chain(delivery.recipe).quick(delivery.instance):
             return True
         return _key(delivery, syntax) in self._done
+
+    def now(self, delivery: Delivery, syntax: str) -> Payload | None:
+        """The payload if it takes neither time nor memory worth a thread and a share, else None.
+
+        Raises as `prepare`.
+        """
+        if not self.at_once(delivery, syntax):
+            return None
+        try:
+            with Limited(QUICK).held():
+                return self.prepare(delivery, syntax)
+        except Short:
+            return None
 
     def prepare(self, delivery: Delivery, syntax: str) -> Payload:
         """The payload in `syntax` (a transfer syntax UID that overrides the recipe's, or empty).
@@ -95,14 +153,86 @@ class Preparer:
     def request(self, delivery: Delivery, syntax: str) -> Future[Payload]:
         """`prepare` on a worker thread; who asks for the same payload meanwhile gets the same future."""
         key = _key(delivery, syntax)
+        future: Future[Payload] = Future()
         with self._lock:
-            future = self._running.get(key)
-            if future is not None:
-                return future
-            future = self._pool.submit(self.prepare, delivery, syntax)
+            running = self._running.get(key)
+            if running is not None:
+                return running
             self._running[key] = future
         future.add_done_callback(lambda ended: self._ended(key, ended))
+        self._ask(delivery, syntax, future, 0)
         return future
+
+    def _ask(self, delivery: Delivery, syntax: str, future: Future[Payload], amount: int) -> None:
+        """Have it worked on with `amount` bytes, once there are as many."""
+        try:
+            deaths = self._in_hand.deaths(_key(delivery, syntax)) if self._in_hand else 0
+            if deaths >= DEADLY:
+                raise _deadly(deaths)
+            work = partial(self._begin, delivery, syntax, future)
+            self._budget.ask(amount, work, alone=deaths >= ALONE)
+        except Exception as error:  # noqa: BLE001  told to who asked for it
+            future.set_exception(error)
+            return
+        if self._budget.waiting:
+            self._forget()
+
+    def _begin(self, delivery: Delivery, syntax: str, future: Future[Payload], share: Share) -> None:
+        try:
+            self._pool.submit(self._work, delivery, syntax, future, share)
+        except RuntimeError:
+            # The node stops, and takes no more work.
+            share.release()
+            future.cancel()
+
+    def _work(self, delivery: Delivery, syntax: str, future: Future[Payload], share: Share) -> None:
+        key = _key(delivery, syntax)
+        try:
+            with self._marked(key), share.held():
+                payload = self.prepare(delivery, syntax)
+            self._survived(key)
+        except Short as short:
+            share.release()
+            self._ask(delivery, syntax, future, short.amount)
+            return
+        except BaseException as error:  # noqa: BLE001  told to who asked for it
+            share.release()
+            self._survived(key)
+            future.set_exception(error)
+            return
+        if payload.share is not None:
+            share.release()  # it was at hand, and has one
+        else:
+            share.rest(payload.in_memory)
+            payload = replace(payload, share=share)
+        future.set_result(payload)
+
+    @contextmanager
+    def _marked(self, key: Key) -> Iterator[None]:
+        """In hand, within the block."""
+        if self._in_hand is None:
+            yield
+            return
+        mark = self._in_hand.begin(key)
+        try:
+            yield
+        finally:
+            self._in_hand.end(mark)
+
+    def _survived(self, key: Key) -> None:
+        if self._in_hand is None:
+            return
+        try:
+            self._in_hand.survived(key)
+        except Exception as error:  # noqa: BLE001  the index is away: it is tried alone once more than it need be
+            log.error("%s: its deaths stay counted: %s", key[0], describe(error))
+
+    def _forget(self) -> None:
+        """Keep nothing for others while somebody waits for memory."""
+        with self._lock:
+            self._done.clear()
+            self._kept = 0
+        self._budget.tend()
 
     def _ended(self, key: Key, future: Future[Payload]) -> None:
         with self._lock:
@@ -111,7 +241,7 @@ class Preparer:
                 return
             payload = future.result()
             weight = weigh(payload)
-            if weight > self._keep // 4 or key in self._done:
+            if weight > self._keep // 4 or key in self._done or self._budget.waiting:
                 return
             self._done[key] = payload
             self._kept += weight
@@ -120,11 +250,26 @@ class Preparer:
                 self._kept -= weigh(oldest)
 
     def _chain(self, recipe: str) -> Chain:
-        found = self._chains.get(recipe)
-        if found is None:
-            found = self._chains[recipe] = self._build(self._recipes.recipe(recipe))
+        with self._lock:
+            found = self._chains.get(recipe)
+            if found is not None:
+                self._chains.move_to_end(recipe)
+                return found
+        made = self._build(self._recipes.recipe(recipe))
+        with self._lock:
+            found = self._chains.setdefault(recipe, made)
+            while len(self._chains) > CHAINS:
+                self._chains.popitem(last=False)
         return found
 
 
 def _key(delivery: Delivery, syntax: str) -> Key:
     return (delivery.instance.id, delivery.recipe, syntax)
+
+
+def _deadly(deaths: int) -> Permanent:
+    return Permanent(
+        f"the node has ended {deaths} times while it worked on this image, the last time with nothing else "
+        "at work; a retry tries it alone once more",
+        reason="deadly",
+    )

@@ -11,6 +11,7 @@ from typing import Protocol
 
 from mapdr.deliver.backoff import Backoff
 from mapdr.kernel.errors import LocalProtocolError, MapdrError
+from mapdr.kernel.guard import GuardedThread, Trouble
 from mapdr.store.settling import Settlement
 
 log = logging.getLogger("mapdr.deliver")
@@ -64,10 +65,12 @@ class Settler:
         self._wrote_at = 0.0
         self._thread: threading.Thread | None = None
         self._backoff = Backoff(first=0.1, factor=2.0, cap=5.0)
+        self._trouble = Trouble(log)
 
     def start(self) -> None:
         """Begin to write."""
-        self._thread = threading.Thread(target=self._run, name=f"settle-{self._name}", daemon=True)
+        # Rows leave `_waiting` only when they are written: called again, it goes on with them.
+        self._thread = GuardedThread(self._run, f"settle-{self._name}", goes_on=lambda: True)
         self._thread.start()
 
     def put(self, results: Sequence[Result]) -> None:
@@ -96,7 +99,10 @@ class Settler:
             with self._changed:
                 del self._waiting[: len(rows)]
                 self._changed.notify_all()
-            self._on_written(rows)
+            try:
+                self._on_written(rows)
+            except Exception as error:  # noqa: BLE001  they are written: whoever watches cannot stop the next
+                log.error("%s: results could not be told: %s", self._name, describe(error))
 
     def _next(self) -> list[Result]:
         """The rows of the next transaction; they stay in `_waiting` until they are safe. Empty at the end."""
@@ -124,12 +130,11 @@ class Settler:
                 settled = []
             except Exception as error:  # noqa: BLE001  shown, and tried again until the ledger takes it
                 failures += 1
-                log.error(
-                    "%s: %d results not written: %s; trying again", self._name, len(rows), describe(error)
-                )
+                self._trouble.tell(f"{self._name}: results not written: {describe(error)}; trying again")
                 if not self._pause(self._backoff.delay(failures)):
                     return False
         self._wrote_at = time.monotonic()
+        self._trouble.over()
         return True
 
     def _settle(self, rows: list[Settlement]) -> None:
@@ -138,7 +143,7 @@ class Settler:
         except LocalProtocolError:
             if len(rows) == 1:
                 # Its row is gone: there is nothing left to be told about.
-                log.exception("%s: delivery %d cannot be settled", self._name, rows[0].delivery_id)
+                log.error("%s: delivery %d cannot be settled", self._name, rows[0].delivery_id)
                 return
             for row in rows:
                 self._settle([row])

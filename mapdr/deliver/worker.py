@@ -31,7 +31,8 @@ from mapdr.deliver.prepare import Preparer
 from mapdr.deliver.sender import IDLE, Desk, Sender
 from mapdr.deliver.settle import Result, Return, Settler, describe
 from mapdr.deliver.syntaxes import Syntaxes
-from mapdr.kernel.errors import Temporary
+from mapdr.kernel.errors import Permanent, Temporary
+from mapdr.kernel.guard import GuardedThread, Trouble
 from mapdr.kernel.item import Need, Outcome, Payload, Verdict
 from mapdr.kernel.retry import Retries, Retry, Waits
 from mapdr.kernel.stage import Egress
@@ -87,6 +88,9 @@ class Ledger(Protocol):
     def give_back(self, delivery_ids: Iterable[int]) -> None:
         """Leased rows that were not tried become pending again."""
 
+    def differs(self, delivery: Delivery) -> bool:
+        """Whether other bytes under the UID of `delivery` were what its destination was last given."""
+
     def next_due(self, destination: str) -> float | None:
         """When the earliest row of `destination` is due (seconds since the epoch)."""
 
@@ -133,6 +137,7 @@ class Deliverer:
             watch=watch,
             wake=self.wake,
             taken=self._taken,
+            differs=ledger.differs,
             idle=idle,
         )
         self._lanes = self._desk.lanes
@@ -147,16 +152,28 @@ class Deliverer:
         self._leased_at = 0.0
         self._feeder: threading.Thread | None = None
         self._senders: list[Sender] = []
+        self._acquired = False
         self._stopped = False
+
+    def acquire(self, ending: Sequence[object] = ()) -> None:
+        """Start the egress, which takes what it needs, and deliver nothing yet. Raises what it raises."""
+        if not self._acquired:
+            self._egress.start()
+            self._acquired = True
 
     def start(self) -> None:
         """Begin to deliver. Raises what the egress raises when it cannot start."""
-        self._egress.start()
+        self.acquire()
         self._settler.start()
         self._senders = [Sender(self._desk, number) for number in range(self._egress.sessions)]
         for sender in self._senders:
             sender.start()
-        self._feeder = threading.Thread(target=self._feed, name=f"feed-{self.destination}", daemon=True)
+        self._feeder = GuardedThread(
+            self._feed,
+            f"feed-{self.destination}",
+            goes_on=lambda: not self._desk.stopping.is_set(),
+            watch=self._watch,
+        )
         self._feeder.start()
 
     def wake(self) -> None:
@@ -199,14 +216,16 @@ class Deliverer:
     def _feed(self) -> None:
         failures = 0
         backoff = Backoff(first=0.2, factor=2.0, cap=10.0)
+        trouble = Trouble(log)
         while not self._desk.stopping.is_set():
             try:
                 pause = self._step()
                 failures = 0
+                trouble.over()
             except Exception as error:  # noqa: BLE001  the ledger is locked or away: shown, and tried again
                 failures += 1
                 pause = backoff.delay(failures)
-                log.error("%s: cannot lease: %s; trying again", self.destination, describe(error))
+                trouble.tell(f"{self.destination}: cannot lease: {describe(error)}; trying again")
             self._signal.wait(pause)
             self._signal.clear()
 
@@ -261,15 +280,22 @@ class Deliverer:
         wait = self._breaker.wait()
         if wait > 0:
             return min(wait, self._tick)
-        self._probe()
+        if self._desk.open_sessions:
+            # It may take one association at a time, and would not answer a second one.
+            self._breaker.trial()
+        else:
+            self._probe()
         self._more = True
         return 0.0
 
     def _probe(self) -> None:
         try:
             outcome = self._egress.probe()
-        except Exception as error:  # noqa: BLE001  a faulty egress: shown as the breaker's reason
+        except (Permanent, Temporary, OSError) as error:
             outcome = Outcome(Verdict.RETRY, comment=describe(error), peer_fault=True)
+        except Exception as error:  # noqa: BLE001  not the receiver's fault: then images ask it
+            log.error("%s: the probe failed: %s", self.destination, describe(error))
+            outcome = Outcome(Verdict.RETRY, comment=describe(error))
         if outcome.verdict is Verdict.DELIVERED or not outcome.peer_fault:
             self._breaker.trial()
             return
@@ -281,7 +307,7 @@ class Deliverer:
         """Prepare what takes no time, queue the rest for the codec threads, all in the ledger's order."""
         slots = []
         for delivery in rows:
-            slot = Slot(delivery, syntax=delivery.syntax)
+            slot = Slot(delivery, syntax=delivery.syntax, alone=self._hands.goes_alone(delivery))
             try:
                 self._prepare_now(slot)
             except Exception as error:  # noqa: BLE001  fails closed: judged, kept with the row, shown
@@ -294,9 +320,9 @@ class Deliverer:
         self._submit()
 
     def _prepare_now(self, slot: Slot) -> None:
-        if not self._preparer.at_once(slot.delivery, slot.syntax):
+        payload = self._preparer.now(slot.delivery, slot.syntax)
+        if payload is None:
             return
-        payload = self._preparer.prepare(slot.delivery, slot.syntax)
         need = Need(payload.sop_class_uid, payload.transfer_syntax_uid)
         other = self._desk.syntaxes.instead(need)
         if other:
@@ -306,16 +332,21 @@ class Deliverer:
 
     def _submit(self) -> None:
         """Give the codec threads work, as much as may wait in memory and as is fair to other destinations."""
+        crowded = self._preparer.crowded()
         while self._backlog:
             size = self._backlog[0].delivery.instance.size
             with self._lock:
                 if len(self._at_work) >= self._preparer.share:
                     return
-                if self._at_work and self._lanes.weight + sum(self._at_work.values()) + size > AHEAD:
+                held = self._lanes.weight + sum(self._at_work.values())
+                if held and (crowded or held + size > AHEAD):
                     return
                 slot = self._backlog.popleft()
                 self._at_work[slot.delivery.id] = size
-            self._request(slot)
+            try:
+                self._request(slot)
+            except Exception as error:  # noqa: BLE001  fails closed: judged, kept with the row, shown
+                self._not_prepared(slot, error)
 
     def _request(self, slot: Slot) -> None:
         future = self._preparer.request(slot.delivery, slot.syntax)
@@ -331,8 +362,20 @@ class Deliverer:
                 return
             self._lanes.prepared(slot, payload)
         except Exception as error:  # noqa: BLE001  fails closed: judged, kept with the row, shown
+            self._not_prepared(slot, error)
+            return
+        self._worked(slot)
+
+    def _not_prepared(self, slot: Slot, error: Exception) -> None:
+        try:
             if self._lanes.remove(slot):
                 self._failed(slot, error)
+        finally:
+            self._hands.give_back([slot.delivery])  # does nothing if it was judged
+            self._worked(slot)
+
+    def _worked(self, slot: Slot) -> None:
+        """The codec threads have nothing to do with it any more."""
         with self._lock:
             self._at_work.pop(slot.delivery.id, None)
         self._signal.set()
@@ -415,8 +458,9 @@ def breaker_delays(retry: Retry) -> tuple[Backoff, Backoff]:
     """How long a receiver is left alone: one that is away or busy, and one that rejects us.
 
     A probe costs next to nothing, so a peer that comes back is seen within a minute, whatever the images'
-    own back-off; a rejection lasts until somebody changes a configuration, and is asked about more slowly.
+    own back-off; a rejection may last until somebody changes a configuration, or until the receiver has
+    started: it is asked again after pauses that grow up to those of an image.
     """
     quick = Backoff(first=min(1.0, retry.first), factor=retry.factor, cap=min(60.0, retry.cap))
-    slow = Backoff(first=min(30.0, retry.first), factor=retry.factor, cap=min(300.0, retry.cap))
+    slow = Backoff.of(retry)
     return quick, slow

@@ -6,13 +6,13 @@ from collections.abc import Iterator
 from typing import Literal
 
 from mapdr import _fast
-from mapdr._fast.scan_tables import BIG_ENDIAN, CHARACTER_SET, Unreadable
+from mapdr._fast.scan_tables import BIG_ENDIAN, CHARACTER_SET, actual_flags
 from mapdr.dicom.charset import TEXT_VRS, UTF8, decode_or_none, is_plain
 from mapdr.dicom.fit import LIMITS, encode_value, fit, pad
 from mapdr.dicom.path import EditPath, format_edit_path, format_path, format_tag, tag_vr
 from mapdr.dicom.scan import encoding_flags
 from mapdr.dicom.tree import Level, Node
-from mapdr.dicom.value import texts_of
+from mapdr.dicom.value import SINGLE, texts_of
 from mapdr.kernel.errors import Permanent
 from mapdr.kernel.item import TagPath
 
@@ -20,23 +20,23 @@ Overflow = Literal["error", "truncate"]
 PIXEL_GROUP = 0x7FE0
 
 
-def _top_level(data: bytes, flags: int) -> tuple[Level, bytes]:
-    """The elements of a data set's part, and the zeros behind them."""
-    walk = _fast.walk(data, len(data), len(data), flags, {}, beyond=True, max_value=0)
-    if walk.truncated:
-        raise Unreadable("the data set ends within an element", reason="truncated")
-    found, end = _fast.elements(data, 0, walk.end, walk.flags)
-    return Level(data, walk.flags, found, (0, end)), data[end:]
+def _top_level(data: bytes, flags: int, base: int = 0) -> tuple[Level, bytes]:
+    """The elements of a data set's part, which begins at `base`, and the zeros behind them."""
+    found, end, _ = _fast.elements(data, 0, len(data), flags, base=base)
+    return Level(data, flags, found, base=base), data[end:]
 
 
 class Document:
     """The data set while it is edited."""
 
-    def __init__(self, header: bytes, tail: bytes | None, transfer_syntax_uid: str, undeclared: str) -> None:
-        self.head, self.padding = _top_level(header, encoding_flags(transfer_syntax_uid))
+    def __init__(
+        self, header: bytes, tail: bytes | None, transfer_syntax_uid: str, undeclared: str, tail_at: int = 0
+    ) -> None:
+        flags = actual_flags(header, len(header), encoding_flags(transfer_syntax_uid))
+        self.head, self.padding = _top_level(header, flags)
         self.tail, self.tail_padding = self.head, b""
         if tail is not None:
-            self.tail, self.tail_padding = _top_level(tail, self.head.flags)
+            self.tail, self.tail_padding = _top_level(tail, flags, tail_at)
         self.undeclared = (undeclared,) if undeclared else ()
         self.changed: dict[TagPath, None] = {}
         self.moved = False
@@ -104,14 +104,29 @@ class Document:
         return "\\".join(texts_of(node.raw, node.vr_name, self.terms(node.level), big_endian=big_endian))
 
     def put(
-        self, level: Level, path: EditPath, text: str, overflow: Overflow, *, strict: bool = True
+        self,
+        level: Level,
+        path: EditPath,
+        text: str,
+        overflow: Overflow,
+        *,
+        strict: bool = True,
+        literal: bool = False,
     ) -> None:
-        """Give the last element of `path` a text in this level. Raises Permanent if it does not fit."""
+        """Give the last element of `path` a text in this level. Raises Permanent if it does not fit.
+
+        `literal`: the backslashes in it are characters, and separate no values.
+        """
         tag = path[-1][0]
         node = level.find(tag)
         vr = node.vr_name if node else tag_vr(tag)
         if vr == "UN":
             vr = "LO"
+        if literal and "\\" in text and vr not in SINGLE:
+            raise Permanent(
+                f"{format_edit_path(path)}: the text holds a backslash, which separates values in a {vr}",
+                reason="bad-value",
+            )
         if node and self.text_of(node) == text:
             return
         try:
@@ -139,6 +154,13 @@ class Document:
         node.items = None
         level.remove([other for other in level.nodes if other.tag == tag and other is not node])
         self.note(path)
+
+    def drop_file_meta(self) -> None:
+        """Take out elements of the File Meta group, which have no place in a data set (PS3.10, 7.1)."""
+        meta = [node for node in self.head.nodes if node.tag >> 16 == 2]
+        if meta:
+            self.head.remove(meta)
+            self.changed.update(((node.tag,), None) for node in meta)
 
     def note(self, path: EditPath) -> None:
         """Remember that the element at `path` differs now."""

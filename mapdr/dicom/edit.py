@@ -17,10 +17,11 @@ from typing import Literal, NamedTuple
 from mapdr._fast.scan_tables import CHARACTER_SET
 from mapdr.dicom.charset import UTF8, is_known
 from mapdr.dicom.document import PIXEL_GROUP, Document, Overflow
-from mapdr.dicom.fit import fit
+from mapdr.dicom.fit import fit, pad
 from mapdr.dicom.path import EditPath, format_edit_path, format_path, format_tag, parse_edit_path, tag_vr
 from mapdr.dicom.template import Template
 from mapdr.dicom.tree import Level, Node
+from mapdr.dicom.value import SINGLE
 from mapdr.kernel.errors import Permanent
 from mapdr.kernel.item import TagPath
 
@@ -91,6 +92,8 @@ class Copy:
 @dataclass(frozen=True, slots=True)
 class Prefix:
     """Put `text` before each value that does not begin with it; where there is no value, do nothing.
+
+    LT, ST, UR and UT hold one value, in which a backslash is a character.
 
     `if_empty`: what to do when a placeholder of `text` is empty in this image, as in Set.
     """
@@ -236,7 +239,7 @@ def _check_affix(path: EditPath, text: Template) -> None:
         or tag == CHARACTER_SET
     ):
         raise ValueError(f"{format_edit_path(path)} is no text that can be prefixed or suffixed")
-    if "\\" in text.source:
+    if "\\" in text.source and tag_vr(tag) not in SINGLE:
         raise ValueError("a prefix or suffix holds no backslash, which separates values")
 
 
@@ -246,18 +249,22 @@ def apply_edits(
     edits: Sequence[Edit],
     *,
     tail: bytes | None = None,
+    tail_at: int = 0,
     undeclared: str = "",
 ) -> Edited:
     """Apply `edits` to the bytes before the pixel data, and to those after it, the `tail`.
 
-    `tail` is None for a data set without pixel data, whose `header` is all of it (see scan.layout). A
-    deflated data set is inflated by the caller. `undeclared` is the character set to assume where none is
-    declared (a defined term). Raises Unreadable for bytes that cannot be edited safely, and Permanent
-    (reasons: value-too-long, bad-value, empty-value, no-such-item, character-set, too-deep).
+    `tail` is None for a data set without pixel data, whose `header` is all of it (see scan.layout); `tail_at`
+    is its offset in the data set, for errors. A deflated data set is inflated by the caller. `undeclared` is
+    the character set to assume where none is declared (a defined term). Raises Unreadable for bytes that
+    cannot be edited safely, and Permanent (reasons: value-too-long, bad-value, empty-value, no-such-item,
+    character-set, too-deep).
     """
-    document = Document(header, tail, transfer_syntax_uid, undeclared)
+    document = Document(header, tail, transfer_syntax_uid, undeclared, tail_at)
     for edit in edits:
         _apply(document, edit)
+    if document.changed:
+        document.drop_file_meta()
     changed = tuple(sorted(document.changed))
     new_header, new_tail = header, tail or b""
     if document.head.changed:
@@ -295,10 +302,21 @@ def _apply(document: Document, edit: Edit) -> None:
             _remove_where(document, lambda level: _blocks(document, level, creator))
 
 
-def _render(document: Document, template: Template) -> str | None:
-    """The template's text, or None if one of its tags is empty in this image."""
-    values = {path: document.text_at(path) for path in template.paths}
-    return template.render(values.__getitem__) if all(values.values()) else None
+def _render(document: Document, template: Template) -> tuple[str | None, bool]:
+    """The template's text, None if one of its tags is empty in this image; and whether it is literal.
+
+    It is where a tag gave it a backslash that separates no values there, as in LT.
+    """
+    values, literal = {}, False
+    for path in template.paths:
+        for node in document.nodes_at(path):
+            if text := document.text_of(node):
+                values[path] = text
+                literal |= "\\" in text and node.vr_name in SINGLE
+                break
+        else:
+            return None, False
+    return template.render(values.__getitem__), literal
 
 
 def _when_empty(document: Document, path: EditPath, if_empty: IfEmpty, what: str) -> None:
@@ -316,25 +334,25 @@ def _set(document: Document, edit: Set) -> None:
     if edit.path[-1][0] == CHARACTER_SET:
         document.move_to_utf8()
         return
-    text = _render(document, edit.to)
+    text, literal = _render(document, edit.to)
     if text is None:
         _when_empty(document, edit.path, edit.if_empty, "a tag of its template")
         return
     for level in _targets(document, edit.path):
-        document.put(level, edit.path, text, edit.overflow)
+        document.put(level, edit.path, text, edit.overflow, literal=literal)
 
 
 def _set_if_missing(document: Document, edit: SetIfMissing) -> None:
     there = document.levels(edit.path, create=False)
     if there and not any(_lacks(level, edit.path) for level in there):
         return
-    text = _render(document, edit.to)
+    text, literal = _render(document, edit.to)
     if text is None:
         _when_empty(document, edit.path, edit.if_empty, "a tag of its template")
         return
     for level in _targets(document, edit.path):
         if _lacks(level, edit.path):
-            document.put(level, edit.path, text, edit.overflow)
+            document.put(level, edit.path, text, edit.overflow, literal=literal)
 
 
 def _lacks(level: Level, path: EditPath) -> bool:
@@ -365,9 +383,9 @@ def _copy(document: Document, edit: Copy) -> None:
             source.level
         )
         if same_place and vr == source.vr_name:
-            document.put_raw(level, edit.to, vr, source.raw)
+            document.put_raw(level, edit.to, vr, pad(source.raw, vr))
         else:
-            document.put(level, edit.to, text, edit.overflow)
+            document.put(level, edit.to, text, edit.overflow, literal=source.vr_name in SINGLE)
 
 
 def _affix(document: Document, edit: Prefix | Suffix) -> None:
@@ -375,12 +393,18 @@ def _affix(document: Document, edit: Prefix | Suffix) -> None:
     there = [(node, old) for node in found if node and (old := document.text_of(node))]
     if not there:
         return
-    text = _render(document, edit.text)
+    text, _ = _render(document, edit.text)
     if not text:
         _when_empty(document, edit.path, edit.if_empty, "a tag of its text")
         return
     for node, old in there:
-        values = old.split("\\")
+        is_single = node.vr_name in SINGLE
+        if "\\" in text and not is_single:
+            raise Permanent(
+                f"{format_edit_path(edit.path)}: what is put to it holds a backslash, which separates values",
+                reason="bad-value",
+            )
+        values = [old] if is_single else old.split("\\")
         if isinstance(edit, Prefix):
             new = [value if not value or value.startswith(text) else text + value for value in values]
         else:

@@ -132,4 +132,5 @@ def pad(raw: bytes, vr: str) -> bytes:
     """An even length (PS3.5, 6.2): with a NUL for UI and binary, with a space for text."""
     if not len(raw) & 1:
         return raw
-    return raw + (b"\0" if vr == "UI" or vr in OPAQUE or vr == "UN" else b" ")
+    binary = vr in OPAQUE or vr in BINARY or vr in ("UI", "AT", "UN")
+    return raw + (b"\0" if binary else b" ")

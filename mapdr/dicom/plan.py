@@ -32,7 +32,8 @@ from mapdr.dicom.fit import encode_value, fit
 from mapdr.dicom.path import tag_vr
 from mapdr.dicom.scan import encoding_flags
 from mapdr.dicom.template import Template
-from mapdr.dicom.value import texts_of
+from mapdr.dicom.value import SINGLE, texts_of
+from mapdr.kernel import budget
 from mapdr.kernel.errors import Permanent
 from mapdr.kernel.item import TagPath
 
@@ -104,6 +105,13 @@ class _Values:
             return raw.decode("ascii").strip(" \0")
         return "\\".join(texts_of(raw, vr, ()))
 
+    def plain_text(self, slot: int) -> str:
+        """As `text`, for another element; a backslash that is no separator is left to `apply_edits`."""
+        text = self.text(slot)
+        if "\\" in text and self.vr(slot) in SINGLE:
+            raise _Left
+        return text
+
     def put_raw(self, slot: int, vr: str, raw: bytes) -> None:
         """Give an element its bytes; `vr` is for one that is absent."""
         if self.raw(slot) == raw:
@@ -148,6 +156,9 @@ def _is_plain_text(text: str) -> bool:
     return text.isascii() and "\x1b" not in text
 
 
+LONG = 1 << 14
+"""Bytes of a header that are worth to be counted."""
+
 Step = Callable[[_Values], None]
 """One edit in one image. Raises _Left, or Permanent where `apply_edits` would."""
 
@@ -182,6 +193,8 @@ class EditPlan:
         if located is None:
             return None
         header_end, pixel_end, spans = located
+        if header_end + size - pixel_end > LONG:
+            budget.need(2 * (header_end + size - pixel_end))
         values = _Values(spans, self._known, self._slots[CHARACTER_SET], bool(flags & EXPLICIT))
         try:
             for step in self._steps:
@@ -261,7 +274,7 @@ def _renderer(template: Template, slots: Mapping[int, int]) -> tuple[str | None,
     parts = [slots[part[0]] if isinstance(part, tuple) else str(part) for part in template.parts]
 
     def render(values: _Values) -> str:
-        texts = [part if isinstance(part, str) else values.text(part) for part in parts]
+        texts = [part if isinstance(part, str) else values.plain_text(part) for part in parts]
         return "".join(texts) if all(texts) else ""
 
     return None, render
@@ -306,7 +319,7 @@ def _copy(source: int, slot: int, overflow: Overflow, if_empty: IfEmpty) -> Step
         if vr == values.vr(source):
             values.put_raw(slot, vr, values.raw(source) or b"")
         else:
-            values.put(slot, values.text(source), overflow)
+            values.put(slot, values.plain_text(source), overflow)
 
     return step
 
@@ -324,10 +337,13 @@ def _affix(
         if not affix:
             values.when_empty(slot, if_empty)
             return
+        is_single = values.vr(slot) in SINGLE
+        if "\\" in affix and not is_single:
+            raise _Left
         there = str.startswith if prefix else str.endswith
         new = [
             part if not part or there(part, affix) else affix + part if prefix else part + affix
-            for part in old.split("\\")
+            for part in ([old] if is_single else old.split("\\"))
         ]
         values.put(slot, "\\".join(new), overflow, strict=False)
 

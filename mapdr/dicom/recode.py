@@ -2,35 +2,43 @@
 
 Values keep their meaning, sequences their shape. Implicit names no VRs: they come from the dictionary,
 private ones from pydicom's private dictionary, else they become UN (section 6.2.2). UN stays as it is, for
-nobody knows what its bytes mean.
+nobody knows what its bytes mean, unless the dictionary says that it is a sequence.
 """
 
 from __future__ import annotations
 
 import struct
+from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 import numpy as np
 from pydicom.datadict import dictionary_VR, private_dictionary_VR
 
+from mapdr import _fast
+from mapdr._fast import scan_tables
+from mapdr._fast.scan_tables import Unreadable
+from mapdr.dicom.fit import pad
+from mapdr.dicom.path import format_tag
 from mapdr.dicom.write import (
     EXPLICIT_LITTLE,
+    IMPLICIT_LITTLE,
     ITEM,
     ITEM_END,
     LONG_VRS,
     PIXEL_TAGS,
     SEQUENCE_END,
+    SHORT_VRS,
     UNDEFINED,
-    Data,
     Element,
     Encoding,
-    element_at,
+    encoding_from,
+    flags_of,
+    from_found,
     head,
-    inner_encoding,
-    skip_undefined,
-    unreadable,
     walk,
 )
+from mapdr.kernel.errors import Permanent
 
 MAX_DEPTH = 64
 """Levels of sequences; deeper nesting is an attack, not an image."""
@@ -54,7 +62,7 @@ CELLS = {
 """Bytes that are swapped together (PS3.5 section 7.3)."""
 
 _PIXEL_REPRESENTATION = 0x00280103
-_ITEM = struct.pack("<HH", ITEM >> 16, ITEM & 0xFFFF)
+_ITEMS = tuple(struct.pack(order + "HH", ITEM >> 16, ITEM & 0xFFFF) for order in "<>")
 
 
 @dataclass
@@ -65,16 +73,23 @@ class _Level:
     creators: dict[int, str] = field(default_factory=dict)
 
 
-def recode(data: Data, source: Encoding, target: Encoding, *, context: bytes = b"") -> bytes:
-    """`data` (a run of elements) in another encoding; native pixel data included.
+def recode(data: bytes, source: Encoding, target: Encoding, *, context: bytes = b"", base: int = 0) -> bytes:
+    """`data` (a run of elements) in another encoding, or regular in the same; native pixel data included.
 
-    `context` is what came before in the same data set, in explicit VR little endian. Raises
-    Permanent(reason="unreadable").
+    What comes out is even in every length, its items end where they must, and it holds no padding behind its
+    elements. `context` is what came before in the same data set, in explicit VR little endian; `base` is the
+    offset of `data` in the data set, for errors. Raises Unreadable, and Permanent(reason="vr") for a value
+    that implicit VR would call a sequence.
     """
     level = _Level()
     for found in walk(context, EXPLICIT_LITTLE):
         _learn(level, found.tag, context[found.value : found.end], EXPLICIT_LITTLE)
-    return _Recoder(data, source, target).elements((0, len(data)), level, 0)
+    elements = [
+        found
+        for found in _fast.elements(data, 0, len(data), flags_of(source), base=base)[0]
+        if found.tag >> 16 not in (0x0000, 0x0002)
+    ]
+    return _Recoder(data, source, target, base).elements(elements, level, 0)
 
 
 def swap(value: bytes, size: int) -> bytes:
@@ -95,72 +110,77 @@ def _learn(level: _Level, tag: int, value: bytes, encoding: Encoding) -> None:
 class _Recoder:
     """Walks one data set in its source encoding and writes it in the target's."""
 
-    def __init__(self, data: Data, source: Encoding, target: Encoding) -> None:
+    def __init__(self, data: bytes, source: Encoding, target: Encoding, base: int) -> None:
         self.data = data
         self.source = source
         self.target = target
+        self.base = base
 
-    def elements(self, span: tuple[int, int], level: _Level, depth: int) -> bytes:
+    def elements(self, elements: Sequence[scan_tables.Element], level: _Level, depth: int) -> bytes:
         """The elements of one level; group lengths count the new bytes."""
-        start, end = span
         if depth > MAX_DEPTH:
-            raise unreadable("its sequences are nested too deeply", start)
-        pieces: list[tuple[int, bytes]] = []
-        for found in walk(self.data, self.source, start, end):
-            if found.end > end:
-                raise unreadable("its pixel data is cut off", found.start)
-            pieces.append((found.tag, self._element(found, level, depth)))
+            raise Unreadable(f"sequences nest deeper than {MAX_DEPTH} levels", reason="too-deep")
+        pieces = [(found.tag, self._element(found, level, depth)) for found in elements]
         return b"".join(_with_lengths(pieces, self.target))
 
-    def _element(self, found: Element, level: _Level, depth: int) -> bytes:
-        vr = found.vr or self._vr(found, level)
-        value = found.value, found.end
-        if vr == "UN" and found.undefined:
-            # CP-246: its items, and its delimiter, are implicit little endian in every encoding.
-            return head(found.tag, "UN", UNDEFINED, self.target) + self.data[slice(*value)]
+    def _element(self, raw: scan_tables.Element, level: _Level, depth: int) -> bytes:
+        found = from_found(raw)
+        implied = _vr(found, level)
+        known = found.vr in SHORT_VRS or found.vr in LONG_VRS
+        vr = found.vr if known else implied
+        if found.undefined and not known:
+            vr = "UN" if implied == "UN" or (found.tag >> 16 & 1 and implied != "SQ") else "SQ"
         if found.undefined and found.tag in PIXEL_TAGS:
-            raise unreadable("its pixel data is encapsulated", found.start)
-        if vr == "SQ" or found.undefined:
-            return self._sequence(found, level, depth)
-        content = self.data[slice(*value)]
+            raise _fast.unreadable(
+                "its pixel data is encapsulated", self.base + found.start, found.tag, "syntax"
+            )
+        begins_item = self.data[found.value : min(found.value + 4, found.end)] in _ITEMS
+        if vr == "SQ" and not (known or found.undefined or begins_item or found.value == found.end):
+            # Some write other values under the tag of a sequence.
+            vr = "UN"
+        if vr == "UN" and implied == "SQ" and begins_item and self.target != self.source:
+            vr = "SQ"
+        if found.undefined or vr == "SQ":
+            return self._sequence(raw, "UN" if vr == "UN" else "SQ", implied, level, depth)
+        if self.target.implicit > self.source.implicit and implied == "SQ" and found.value < found.end:
+            return self._as_sequence(raw, begins_item, level, depth)
+        content = self.data[found.value : found.end]
         _learn(level, found.tag, content, self.source)
         if self.source.big != self.target.big:
             content = swap(content, CELLS.get(vr, 1))
+        content = pad(content, vr)
         if not self.target.implicit and vr not in LONG_VRS and len(content) > 0xFFFF:
             vr = "UN"
         return head(found.tag, vr, len(content), self.target) + content
 
-    def _vr(self, found: Element, level: _Level) -> str:
-        vr = _vr(found, level)
-        start = self.data[found.value : min(found.value + 4, found.end)]
-        # Some write other values under the tag of a sequence.
-        return "UN" if vr == "SQ" and start not in (_ITEM, b"") and not found.undefined else vr
+    def _as_sequence(self, raw: scan_tables.Element, begins_item: bool, level: _Level, depth: int) -> bytes:
+        """A value that implicit VR will call a sequence, although it was written with another VR."""
+        if begins_item:
+            with suppress(Unreadable):
+                return self._sequence(raw, "SQ", "SQ", level, depth)
+        raise Permanent(
+            f"{format_tag(raw.tag)} at byte {self.base + raw.offset} holds no items, and implicit VR "
+            "would call it a sequence: a receiver would lose what follows",
+            reason="vr",
+        )
 
-    def _sequence(self, found: Element, level: _Level, depth: int) -> bytes:
-        target = self.target
+    def _sequence(self, raw: scan_tables.Element, vr: str, implied: str, level: _Level, depth: int) -> bytes:
+        """The items of a sequence; those in UN stay implicit VR little endian in every encoding (CP-246)."""
+        read, flags = _fast.items(self.data, raw, flags_of(self.source), base=self.base)
+        source, target = encoding_from(flags), IMPLICIT_LITTLE if vr == "UN" else self.target
+        inner = _Recoder(self.data, source, target, self.base)
         pieces: list[bytes] = []
-        at = found.value
-        end = found.end - 8 if found.undefined else found.end
-        while at < end:
-            tag, _, value, length = element_at(self.data, at, self.source)
-            if tag != ITEM:
-                raise unreadable("an item was expected", at)
-            open_ended = length == UNDEFINED
-            stop = after = value + length
-            if open_ended:
-                after = _item_end(self.data, value, self.source)
-                stop = after - 8
-            if after > end:
-                raise unreadable("an item reaches beyond its sequence", at)
-            content = self.elements((value, stop), _Level(level.signed), depth + 1)
-            pieces.append(_item_head(ITEM, UNDEFINED if open_ended else len(content), target) + content)
-            if open_ended:
+        for undefined, elements in read:
+            content = inner.elements(elements, _Level(level.signed), depth + 1)
+            pieces.append(_item_head(ITEM, UNDEFINED if undefined else len(content), target) + content)
+            if undefined:
                 pieces.append(_item_head(ITEM_END, 0, target))
-            at = after
         content = b"".join(pieces)
-        if found.undefined:
-            return head(found.tag, "SQ", UNDEFINED, target) + content + _item_head(SEQUENCE_END, 0, target)
-        return head(found.tag, "SQ", len(content), target) + content
+        # In implicit VR, only the dictionary or an undefined length of what it does not know says "sequence".
+        readable = not self.target.implicit or implied in ("SQ", "UN")
+        if raw.length == UNDEFINED and readable:
+            return head(raw.tag, vr, UNDEFINED, self.target) + content + _item_head(SEQUENCE_END, 0, target)
+        return head(raw.tag, vr, len(content), self.target) + content
 
 
 def _with_lengths(pieces: list[tuple[int, bytes]], target: Encoding) -> list[bytes]:
@@ -177,7 +197,7 @@ def _with_lengths(pieces: list[tuple[int, bytes]], target: Encoding) -> list[byt
 
 
 def _vr(found: Element, level: _Level) -> str:
-    """The VR of an implicit element. Ambiguous ones follow PS3.6's words and PS3.5 section A.1."""
+    """The VR that implicit VR means. Ambiguous ones follow PS3.6's words and PS3.5 section A.1."""
     tag = found.tag
     if not tag & 0xFFFF:
         return "UL"
@@ -188,7 +208,7 @@ def _vr(found: Element, level: _Level) -> str:
     except KeyError:
         vr = "UN"
     if " or " not in vr:
-        return "SQ" if found.undefined and vr != "UN" else vr
+        return vr
     if "OW" in vr:
         return "OW"
     return "SS" if level.signed else "US"
@@ -203,17 +223,7 @@ def _private_vr(found: Element, level: _Level) -> str:
         vr = str(private_dictionary_VR(tag, creator)) if creator else "UN"
     except KeyError:
         vr = "UN"
-    return "UN" if " or " in vr or (found.undefined and vr != "SQ") else vr
-
-
-def _item_end(data: Data, at: int, encoding: Encoding) -> int:
-    while True:
-        tag, vr, value, length = element_at(data, at, encoding)
-        if tag == ITEM_END:
-            return value
-        at = value + length
-        if length == UNDEFINED:
-            at = skip_undefined(data, value, inner_encoding(vr, encoding))
+    return "UN" if " or " in vr else vr
 
 
 def _item_head(tag: int, length: int, target: Encoding) -> bytes:

@@ -7,19 +7,26 @@ The data set's bytes may lie in bytes, a memoryview or an mmap; the result holds
 from __future__ import annotations
 
 import mmap
+import threading
 import zlib
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from functools import lru_cache
+from struct import Struct
 from typing import NamedTuple, cast
 
 from mapdr import _fast
 from mapdr._fast.scan_tables import (
     BIG_ENDIAN,
     EXPLICIT,
+    ITEM,
+    LONG_VRS,
     REMARKS,
+    SEQUENCE_END,
+    SHORT_VRS,
     UNDEFINED,
     UNKNOWN_SIZE,
     NeedMore,
+    Pixels,
     Tree,
     Unreadable,
     Values,
@@ -37,8 +44,16 @@ Buffer = bytes | bytearray | memoryview | mmap.mmap
 MAX_VALUE = 1 << 20
 """Longer values are found but not kept: no rule compares a megabyte."""
 MAX_INFLATED = 1 << 26
-"""How far a deflated data set is inflated in search of its pixel data."""
+"""How far a deflated data set is inflated in search of its pixel data, and of its end ..."""
+MANY_INFLATED = 1 << 22
+"""... and how far many are at once: headers that inflate to more are scanned one after another."""
 
+_long_headers = threading.Lock()
+
+_PIECE = 1 << 20
+"""Bytes that are inflated or deflated at a time."""
+
+_ITEM_HEAD = {0: Struct("<HHL").unpack, BIG_ENDIAN: Struct(">HHL").unpack}
 _CHARACTER_SET: TagPath = (0x00080005,)
 _IMPLICIT = frozenset(("1.2.840.10008.1.2", "1.2.840.113619.5.2"))
 _BIG_ENDIAN = "1.2.840.10008.1.2.2"
@@ -53,13 +68,19 @@ _TEXT = frozenset(b"AE AS CS DA DS DT IS LO PN SH TM UC UI".split())
 class Layout(NamedTuple):
     """Where a whole data set's parts are: header, then pixel data element, then trailing elements.
 
-    Without pixel data all three are `size`. `pixel_end` is `size` if the pixel data is `truncated`.
+    Without pixel data all three are `size`. `pixel_end` is `size` if the pixel data is `truncated`. `end` is
+    where the last element ends: before `size` come zeros at most. `flags` is the encoding as it is, `remarks`
+    a sum of bits (`scan_tables.REMARKS`), 0 for a regular data set.
     """
 
     header_end: int
     pixel_end: int
     size: int
-    truncated: bool = False
+    truncated: bool
+    end: int
+    flags: int
+    remarks: int
+    pixels: Pixels | None
 
 
 class ScannedHeader:
@@ -67,17 +88,20 @@ class ScannedHeader:
 
     `pixel_offset` is where the pixel data element begins (in a deflated data set: after inflating);
     `pixel_value` and `pixel_length` are those of its value, the length None if it is encapsulated.
-    `truncated`: the data set ends within an element. `remarks` are oddities in fixed words, never values.
+    `truncated`: the data set ends within an element, as far as it was walked: to `walked`, which is its end
+    or the pixel data. `flags` is the encoding. `remarks` are oddities in fixed words, never values.
     """
 
     __slots__ = (
         "_values",
+        "flags",
         "pixel_length",
         "pixel_offset",
         "pixel_value",
         "pixel_vr",
         "remarks",
         "truncated",
+        "walked",
     )
 
     def __init__(self, values: Values, walk: Walk) -> None:
@@ -85,9 +109,11 @@ class ScannedHeader:
         pixels = walk.pixels
         self.pixel_offset = pixels.offset if pixels else None
         self.pixel_value = pixels.value if pixels else None
-        self.pixel_vr = pixels.vr.decode("ascii") if pixels else ""
+        self.pixel_vr = pixels.vr.decode("latin-1") if pixels else ""
         self.pixel_length = pixels.length if pixels and pixels.length != UNDEFINED else None
         self.truncated = walk.truncated
+        self.walked = walk.end
+        self.flags = walk.flags
         self.remarks: tuple[str, ...] = ()
         if walk.remarks:
             self.remarks = tuple(text for bit, text in REMARKS.items() if walk.remarks & bit)
@@ -126,10 +152,25 @@ class ScannedHeader:
         """Whether the element is present, be it empty."""
         return path in self._values
 
+    def uid(self, path: TagPath) -> str | None:
+        """The text of the UID at `path`, whose components are not looked at; "" if it is absent or empty.
+
+        None if it is nothing that VR UI can hold: at most 64 characters of ASCII (PS3.5, table 6.2-1).
+        """
+        values = self._values.get(path)
+        if not values:
+            return ""
+        raw = values[0][1]
+        if raw is None:
+            return None
+        text = raw.strip(b" \0").decode("latin-1")
+        return text if len(text) <= 64 and text.isascii() and text.isprintable() else None
+
 
 def _known_vr(vr: bytes, tag: int) -> str:
-    """The VR as written, or the dictionary's in implicit VR and for UN."""
-    return tag_vr(tag) if vr in (b"", b"UN") else vr.decode("ascii", "replace")
+    """The VR as written, or the dictionary's in implicit VR, for UN, and where it is none."""
+    known = vr in SHORT_VRS or (vr in LONG_VRS and vr != b"UN")
+    return vr.decode("ascii") if known else tag_vr(tag)
 
 
 def encoding_flags(transfer_syntax_uid: str) -> int:
@@ -201,53 +242,182 @@ def scan(
         raise NeedMore(max(error.at_least, min(2 * available, total))) from None
 
 
+def fragments_end(read: Callable[[int], bytes], at: int, size: int, flags: int) -> int:
+    """Where the fragments at `at` end, behind their delimiter (PS3.5, A.4); beyond `size` if they never do.
+
+    `read` gives the 8 bytes at an offset of a data set of `size` bytes: the fragments' own are not looked at.
+    Raises Unreadable.
+    """
+    while at + 8 <= size:
+        group, element, length = _ITEM_HEAD[flags & BIG_ENDIAN](read(at))
+        tag = group << 16 | element
+        at += 8
+        if tag == SEQUENCE_END:
+            return at
+        if tag != ITEM or length == UNDEFINED:
+            raise Unreadable(f"a fragment, or none where one must be, at byte {at - 8}", reason="bad-item")
+        at += length
+    return size + 1
+
+
+def ends_early(tail: Buffer, flags: int) -> bool:
+    """Whether the elements behind the pixel data end too soon; `flags`: their encoding. Raises Unreadable."""
+    size = len(tail)
+    return _fast.walk(cast(bytes, tail), size, size, flags, {}, beyond=True, max_value=0).truncated
+
+
 def _scan_deflated(buffer: Buffer, tree: Tree, complete: bool) -> ScannedHeader:
-    """Inflate until the header is there, never more than MAX_INFLATED bytes."""
-    inflater = zlib.decompressobj(-zlib.MAX_WBITS)
-    data = bytearray()
-    feed = bytes(buffer)
+    """Inflate until the header is there, never more than MAX_INFLATED bytes; one long header at a time."""
+    with memoryview(buffer) as view:
+        found = _scan_inflated(view, tree, complete, MANY_INFLATED)
+        if found is None:
+            with _long_headers:
+                found = _scan_inflated(view, tree, complete, MAX_INFLATED)
+    if found is None:
+        raise Unreadable("the header inflates to too many bytes", reason="too-long")
+    return found
+
+
+def _scan_inflated(view: memoryview, tree: Tree, complete: bool, most: int) -> ScannedHeader | None:
+    """The same, or None when more than `most` bytes would have to be inflated."""
+    beginning = _Beginning(view)
     while True:
-        try:
-            data += inflater.decompress(feed, max(65536, len(data)))
-        except zlib.error as error:
-            raise Unreadable("the data set cannot be inflated", reason="bad-deflate") from error
-        feed = inflater.unconsumed_tail
-        ended = inflater.eof or (complete and not feed)
+        beginning.double()
+        data = beginning.data
+        ended = beginning.eof or (complete and beginning.dry)
         total = len(data) if ended else UNKNOWN_SIZE
         try:
             values, walk = _fast.collect(
                 data, len(data), total, EXPLICIT, tree, beyond=False, max_value=MAX_VALUE
             )
         except NeedMore:
-            if not feed:
-                raise NeedMore(2 * len(buffer) + 1) from None
-            if len(data) >= MAX_INFLATED:
-                raise Unreadable("the header inflates to too many bytes", reason="too-long") from None
+            if beginning.dry:
+                raise NeedMore(2 * len(view) + 1) from None
+            if len(data) >= most:
+                return None
             continue
-        if ended and not inflater.eof and walk.pixels is None:
+        if ended and not beginning.eof and walk.pixels is None:
             walk = walk._replace(truncated=True)
         return ScannedHeader(values, walk)
 
 
-def inflate(data: Buffer, limit: int) -> bytes:
-    """The data set of a deflated transfer syntax. Raises Unreadable, also if it exceeds `limit` bytes."""
+def deflated_ends_early(pieces: Iterable[bytes], least: int) -> bool:
+    """Whether a deflated data set ends before its stream does, or inflates to fewer than `least` bytes.
+
+    It is inflated to MAX_INFLATED bytes at most, none of which are kept; beyond that nothing is known and the
+    answer is False. Raises Unreadable.
+    """
     inflater = zlib.decompressobj(-zlib.MAX_WBITS)
+    size = 0
     try:
-        out = inflater.decompress(bytes(data), limit + 1)
+        for piece in pieces:
+            feed = piece
+            while feed and not inflater.eof:
+                size += len(inflater.decompress(feed, _PIECE))
+                feed = inflater.unconsumed_tail
+                if size > MAX_INFLATED:
+                    return False
+            if inflater.eof:
+                break
+        size += len(inflater.flush())
     except zlib.error as error:
         raise Unreadable("the data set cannot be inflated", reason="bad-deflate") from error
-    if len(out) > limit:
+    return not inflater.eof or size < least
+
+
+class _Beginning:
+    """The first bytes of a deflated data set, as many as were asked for. Raises Unreadable.
+
+    `eof`: the stream has ended; `dry`: there is nothing more to inflate, be it that bytes are missing.
+    """
+
+    def __init__(self, view: memoryview) -> None:
+        self.data = bytearray()
+        self.eof = self.dry = False
+        self._view = view
+        self._at = 0
+        self._feed: bytes | memoryview = b""
+        self._inflater = zlib.decompressobj(-zlib.MAX_WBITS)
+
+    def double(self) -> None:
+        """Inflate as much again as there is."""
+        target = max(1 << 16, 2 * len(self.data))
+        while len(self.data) < target and not self.dry:
+            if not self._feed:
+                self._feed = self._view[self._at : self._at + _PIECE]
+                self._at += _PIECE
+            asked = target - len(self.data)
+            try:
+                given = self._inflater.decompress(self._feed, asked)
+            except zlib.error as error:
+                raise Unreadable("the data set cannot be inflated", reason="bad-deflate") from error
+            self.data += given
+            self._feed = self._inflater.unconsumed_tail
+            self.eof = self._inflater.eof
+            used_up = not self._feed and self._at >= len(self._view) and len(given) < asked
+            self.dry = self.eof or used_up
+
+
+def inflated_size(data: Buffer, limit: int) -> int:
+    """How many bytes the data set of a deflated transfer syntax has, told without keeping it.
+
+    More than `limit` when it has more; it is not read to its end then. Raises Unreadable.
+    """
+    inflater = zlib.decompressobj(-zlib.MAX_WBITS)
+    size = 0
+    with memoryview(data) as view:
+        for start in range(0, len(view), _PIECE):
+            feed: bytes | memoryview = view[start : start + _PIECE]
+            while size <= limit:
+                try:
+                    given = inflater.decompress(feed, _PIECE)
+                except zlib.error as error:
+                    raise Unreadable("the data set cannot be inflated", reason="bad-deflate") from error
+                size += len(given)
+                feed = inflater.unconsumed_tail
+                if len(given) < _PIECE:
+                    break
+            if inflater.eof or size > limit:
+                return size
+    raise Unreadable("the deflated data set ends early", reason="truncated")
+
+
+def inflate(data: Buffer, limit: int) -> bytes:
+    """The data set of a deflated transfer syntax. Raises Unreadable, also if it exceeds `limit` bytes."""
+    return inflate_exactly(data, _within(inflated_size(data, limit), limit))
+
+
+def _within(size: int, limit: int) -> int:
+    if size > limit:
         raise Unreadable(f"the data set inflates to over {limit} bytes", reason="too-long")
-    if not inflater.eof:
-        raise Unreadable("the deflated data set ends early", reason="truncated")
+    return size
+
+
+def inflate_exactly(data: Buffer, size: int) -> bytes:
+    """A data set of which `inflated_size` has told the size: one allocation, no copy. Raises Unreadable."""
+    try:
+        out = zlib.decompress(data, -zlib.MAX_WBITS, max(size, 1))
+    except zlib.error as error:
+        raise Unreadable("the data set cannot be inflated", reason="bad-deflate") from error
     return out
 
 
 def deflate(data: bytes) -> bytes:
     """A data set as its deflated transfer syntax wants it: raw, padded to an even length (PS3.5, A.5)."""
+    return deflate_pieces((data,))
+
+
+def deflate_pieces(pieces: Iterable[bytes | memoryview]) -> bytes:
+    """The same for a data set in pieces, in order."""
     packer = zlib.compressobj(wbits=-zlib.MAX_WBITS)
-    out = packer.compress(data) + packer.flush()
-    return out + b"\0" * (len(out) & 1)
+    out: list[bytes] = []
+    for piece in pieces:
+        for start in range(0, len(piece), _PIECE):
+            out.append(packer.compress(piece[start : start + _PIECE]))
+    out.append(packer.flush())
+    if sum(map(len, out)) & 1:
+        out.append(b"\0")
+    return b"".join(out)
 
 
 def layout(buffer: Buffer, transfer_syntax_uid: str) -> Layout:
@@ -260,7 +430,34 @@ def layout(buffer: Buffer, transfer_syntax_uid: str) -> Layout:
     size = len(buffer)
     flags = encoding_flags(transfer_syntax_uid)
     walk = _fast.walk(cast(bytes, buffer), size, size, flags, {}, beyond=True, max_value=0)
-    if walk.pixels is None:
-        return Layout(size, size, size, walk.truncated)
-    end = walk.pixels.end
-    return Layout(walk.pixels.offset, size if end is None else end, size, walk.truncated)
+    header_end, pixel_end = size, size
+    if walk.pixels is not None:
+        header_end = walk.pixels.offset
+        pixel_end = size if walk.pixels.end is None else walk.pixels.end
+    return Layout(
+        header_end, pixel_end, size, walk.truncated, walk.end, walk.flags, walk.remarks, walk.pixels
+    )
+
+
+def layout_by_ends(
+    begun: bytes, rest: Callable[[int], bytes], size: int, transfer_syntax_uid: str
+) -> Layout | None:
+    """The layout of a data set of `size` bytes whose pixel data need not be read: it has a length.
+
+    `begun` are its first bytes, `rest(offset)` those from `offset` to the end. None where this cannot tell,
+    or anything is out of the ordinary; `layout` then says what it is.
+    """
+    flags = encoding_flags(transfer_syntax_uid)
+    try:
+        walk = _fast.walk(begun, len(begun), size, flags, {}, beyond=False, max_value=0)
+        pixels = walk.pixels
+        if pixels is None or pixels.length == UNDEFINED or pixels.value + pixels.length > size:
+            return None
+        end = pixels.value + pixels.length
+        tail = rest(end)
+        behind = _fast.walk(tail, len(tail), len(tail), walk.flags, {}, beyond=True, max_value=0)
+    except (NeedMore, Unreadable):
+        return None
+    if behind.pixels is not None or behind.truncated or behind.remarks:
+        return None
+    return Layout(pixels.offset, end, size, False, size, walk.flags, walk.remarks, pixels)

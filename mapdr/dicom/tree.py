@@ -7,7 +7,6 @@ and the group lengths that are present are set right where their group changed.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from struct import Struct
 
 from mapdr import _fast
@@ -18,11 +17,10 @@ from mapdr._fast.scan_tables import (
     ITEM,
     LONG_VRS,
     SEQUENCE_END,
+    SHORT_VRS,
     UNDEFINED,
     Element,
-    Unreadable,
     is_fragmented,
-    nested_flags,
 )
 from mapdr.dicom.charset import parse_terms
 from mapdr.dicom.path import format_tag, tag_vr
@@ -51,8 +49,10 @@ class Node:
 
     @property
     def vr_name(self) -> str:
-        """The VR as written, or the dictionary's in implicit VR and for a public UN."""
-        if self.vr == b"" or (self.vr == b"UN" and not self.tag >> 16 & 1):
+        """The VR as written, or the dictionary's in implicit VR, for a public UN, and where it is none."""
+        if self.vr not in SHORT_VRS and (
+            self.vr not in LONG_VRS or (self.vr == b"UN" and not self.tag >> 16 & 1)
+        ):
             return tag_vr(self.tag)
         return self.vr.decode("ascii")
 
@@ -86,8 +86,11 @@ class Node:
         if self.vr == b"SQ" or self._old.value == self._old.end:
             return True
         # Only the dictionary says so, and some tags were something else in its older editions.
-        head = _HEAD[nested_flags(self.level.flags, self.vr) & BIG_ENDIAN].pack(0xFFFE, 0xE000, 0)[:4]
-        return bytes(self.level.buffer[self._old.value : self._old.value + 4]) == head
+        order = self.level.flags & BIG_ENDIAN if self.vr != b"UN" else 0
+        return (
+            bytes(self.level.buffer[self._old.value : self._old.value + 4])
+            == _HEAD[order].pack(0xFFFE, ITEM & 0xFFFF, 0)[:4]
+        )
 
     def original(self) -> bytes:
         """Its bytes as they came, head and all."""
@@ -98,33 +101,16 @@ class Node:
         if self.items is None:
             if self.level.depth >= MAX_DEPTH:
                 raise Permanent(f"{format_tag(self.tag)} nests too deep to be changed", reason="too-deep")
-            self.items = [] if self._old is None else list(self._read(self._old))
+            self.items = []
+            if self._old is not None:
+                level = self.level
+                found, flags = _fast.items(level.buffer, self._old, level.flags, base=level.base)
+                self.items += [
+                    Level(level.buffer, flags, item, parent=self, defined=not undefined)
+                    for undefined, item in found
+                ]
             self.data = None
         return self.items
-
-    def _read(self, old: Element) -> Iterator[Level]:
-        buffer = self.level.buffer
-        flags = nested_flags(self.level.flags, self.vr)
-        head = _HEAD[flags & BIG_ENDIAN]
-        defined = old.length != UNDEFINED
-        end = old.end if defined else old.end - 8
-        offset = old.value
-        while offset < end:
-            if end - offset < 8:
-                raise Unreadable(f"{format_tag(self.tag)} is no sequence", reason="bad-item")
-            group, element, length = head.unpack_from(buffer, offset)
-            if group << 16 | element != ITEM:
-                raise Unreadable(f"{format_tag(self.tag)} is no sequence", reason="bad-item")
-            start = offset + 8
-            if length == UNDEFINED:
-                found, stop = _fast.elements(buffer, start, end, flags, in_item=True)
-                offset = stop + 8
-            elif start + length > end:
-                raise Unreadable(f"an item of {format_tag(self.tag)} ends too late", reason="truncated")
-            else:
-                found, stop = _fast.elements(buffer, start, start + length, flags)
-                offset = stop
-            yield Level(buffer, flags, found, (start, stop), parent=self, defined=length != UNDEFINED)
 
     def write(self) -> bytes:
         """Its bytes now."""
@@ -138,50 +124,52 @@ class Node:
             value = b"".join(item.write_item() for item in self.items)
             if old and old.length == UNDEFINED:
                 head = bytes(self.level.buffer[old.offset : old.value])
-                return (
-                    head + value + _HEAD[nested_flags(order, self.vr)].pack(0xFFFE, SEQUENCE_END & 0xFFFF, 0)
-                )
+                order = 0 if self.vr == b"UN" else order
+                return head + value + _HEAD[order].pack(0xFFFE, SEQUENCE_END & 0xFFFF, 0)
         group, element = self.tag >> 16, self.tag & 0xFFFF
         if not self.vr:
             return _HEAD[order].pack(group, element, len(value)) + value
-        if self.vr in LONG_VRS or (old and old.value - old.offset == 12):
-            return _LONG[order].pack(group, element, self.vr, 0, len(value)) + value
+        vr = self.vr if self.vr in SHORT_VRS or self.vr in LONG_VRS else self.vr_name.encode("ascii")
+        if vr in LONG_VRS:
+            return _LONG[order].pack(group, element, vr, 0, len(value)) + value
         if len(value) > 0xFFFE:
             raise Permanent(f"{format_tag(self.tag)} is too long for its VR", reason="value-too-long")
-        return _SHORT[order].pack(group, element, self.vr, len(value)) + value
+        return _SHORT[order].pack(group, element, vr, len(value)) + value
 
 
 class Level:
     """The elements of the data set, of its tail, or of an item, in their order."""
 
-    __slots__ = ("_defined", "_span", "buffer", "depth", "flags", "nodes", "parent", "touched")
+    __slots__ = ("_defined", "base", "buffer", "depth", "flags", "nodes", "parent", "touched")
 
     def __init__(
         self,
         buffer: bytes,
         flags: int,
         found: list[Element],
-        span: tuple[int, int],
         *,
         parent: Node | None = None,
         defined: bool = True,
+        base: int = 0,
     ) -> None:
+        """`base` is the buffer's offset in the data set, which errors name."""
         self.buffer = buffer
+        self.base: int = parent.level.base if parent else base
         self.flags = flags
         self.parent = parent
         self.depth: int = parent.level.depth + 1 if parent else 0
         self.nodes = [Node(self, element.tag, element.vr, element) for element in found]
         self.touched: set[int] = set()
-        self._span = span
         self._defined = defined
 
     @classmethod
     def new_item(cls, parent: Node) -> Level:
         """An empty item at the end of a sequence."""
-        flags = nested_flags(parent.level.flags, parent.vr)
-        item = cls(b"", flags, [], (0, 0), parent=parent)
+        others = parent.open()
+        flags = others[0].flags if others else 0 if parent.vr == b"UN" else parent.level.flags
+        item = cls(b"", flags, [], parent=parent)
         item.touched.add(0)
-        parent.open().append(item)
+        others.append(item)
         return item
 
     @property
@@ -217,8 +205,6 @@ class Level:
 
     def write(self) -> bytes:
         """The bytes of its elements now. Sets group lengths right in the groups that changed."""
-        if not self.changed:
-            return bytes(self.buffer[slice(*self._span)])
         parts: list[bytes] = []
         for node in self.nodes:
             if not node.tag & 0xFFFF and len(node.raw) == 4 and self._group_changed(node.tag >> 16):

@@ -11,7 +11,9 @@ import struct
 from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple, Protocol
 
-from mapdr.kernel.errors import Permanent
+from mapdr import _fast
+from mapdr._fast import scan_tables
+from mapdr._fast.scan_tables import BIG_ENDIAN, EXPLICIT
 
 UNDEFINED = 0xFFFFFFFF
 ITEM, ITEM_END, SEQUENCE_END = 0xFFFEE000, 0xFFFEE00D, 0xFFFEE0DD
@@ -22,10 +24,6 @@ LONG_VRS = frozenset({"OB", "OD", "OF", "OL", "OV", "OW", "SQ", "SV", "UC", "UN"
 SHORT_VRS = frozenset(
     "AE AS AT CS DA DS DT FL FD IS LO LT PN SH SL SS ST TM UI UL US".split()  # noqa: SIM905  reads as a list
 )
-
-
-_SHORT = (struct.Struct("<HH2xH"), struct.Struct(">HH2xH"))
-_LONG = (struct.Struct("<I"), struct.Struct(">I"))
 
 
 class Data(Protocol):
@@ -56,8 +54,11 @@ EXPLICIT_BIG = Encoding(False, True)
 
 
 def encoding_of(transfer_syntax_uid: str) -> Encoding:
-    """The encoding that a transfer syntax prescribes; every encapsulated one is explicit little endian."""
-    if transfer_syntax_uid == "1.2.840.10008.1.2":
+    """The encoding that a transfer syntax prescribes; every encapsulated one is explicit little endian.
+
+    GE's private 1.2.840.113619.5.2 has the data set in implicit VR little endian.
+    """
+    if transfer_syntax_uid in ("1.2.840.10008.1.2", "1.2.840.113619.5.2"):
         return IMPLICIT_LITTLE
     return EXPLICIT_BIG if transfer_syntax_uid == "1.2.840.10008.1.2.2" else EXPLICIT_LITTLE
 
@@ -76,81 +77,30 @@ class Element(NamedTuple):
     undefined: bool
 
 
-def unreadable(what: str, offset: int) -> Permanent:
-    """The error for a data set that cannot be walked; names the place, never a value."""
-    return Permanent(f"the data set cannot be read at byte {offset}: {what}", reason="unreadable")
+def flags_of(encoding: Encoding) -> int:
+    """The encoding as the readers of `mapdr._fast` have it."""
+    return (0 if encoding.implicit else EXPLICIT) | (BIG_ENDIAN if encoding.big else 0)
 
 
-def element_at(data: Data, at: int, encoding: Encoding) -> tuple[int, str, int, int]:
-    """Tag, VR, value offset and length of the element at `at`. Raises Permanent(reason="unreadable")."""
-    start = data[at : at + 12]
-    if len(start) < 8:
-        raise unreadable("it ends within an element", at)
-    implicit, big = encoding
-    group, number, short = _SHORT[big].unpack_from(start)
-    tag = group << 16 | number
-    if implicit or group == 0xFFFE:
-        return tag, "", at + 8, _LONG[big].unpack_from(start, 4)[0]
-    vr = start[4:6].decode("latin-1")
-    if vr in SHORT_VRS:
-        return tag, vr, at + 8, short
-    if vr not in LONG_VRS or len(start) < 12:
-        raise unreadable("there is no such VR", at)
-    return tag, vr, at + 12, _LONG[big].unpack_from(start, 8)[0]
+def encoding_from(flags: int) -> Encoding:
+    """The encoding that a reader's flags mean."""
+    return Encoding(not flags & EXPLICIT, bool(flags & BIG_ENDIAN))
 
 
-def inner_encoding(vr: str, encoding: Encoding) -> Encoding:
-    """How the items of a sequence are encoded: UN of undefined length is implicit (PS3.5 section 6.2.2)."""
-    return IMPLICIT_LITTLE if vr == "UN" else encoding
+def walk(data: bytes, encoding: Encoding, *, base: int = 0) -> list[Element]:
+    """The elements of one level, in the order of the file, as `mapdr._fast.elements` reads them.
 
-
-def skip_undefined(data: Data, at: int, encoding: Encoding) -> int:
-    """The offset after the value of undefined length at `at`; iterates, so that no nesting is too deep.
-
-    Raises Permanent(reason="unreadable").
+    `base` is the offset of `data` in the data set, for errors. Raises Unreadable.
     """
-    stack = [(True, encoding)]
-    while stack:
-        is_sequence, inner = stack[-1]
-        tag, vr, value, length = element_at(data, at, inner)
-        if tag == (SEQUENCE_END if is_sequence else ITEM_END):
-            stack.pop()
-            at = value
-        elif is_sequence and tag != ITEM:
-            raise unreadable("an item was expected", at)
-        elif length == UNDEFINED:
-            stack.append((False, inner) if is_sequence else (True, inner_encoding(vr, inner)))
-            at = value
-        else:
-            at = value + length
-        if at > len(data):
-            raise unreadable("it ends within an item", at)
-    return at
+    return [
+        from_found(found) for found in _fast.elements(data, 0, len(data), flags_of(encoding), base=base)[0]
+    ]
 
 
-def walk(data: Data, encoding: Encoding, start: int = 0, end: int | None = None) -> Iterator[Element]:
-    """The elements of one level, in the order of the file.
-
-    A pixel data element that is cut off comes with an `end` beyond `end`. Raises
-    Permanent(reason="unreadable") for anything else that is wrong.
-    """
-    stop = len(data) if end is None else end
-    at = start
-    while at < stop:
-        tag, vr, value, length = element_at(data, at, encoding)
-        if length != UNDEFINED:
-            after = value + length
-        else:
-            try:
-                after = skip_undefined(data, value, inner_encoding(vr, encoding))
-            except Permanent:
-                if tag not in PIXEL_TAGS:
-                    raise
-                after = stop + 1
-        if after > stop and tag not in PIXEL_TAGS:
-            raise unreadable("a length reaches beyond its end", at)
-        yield Element(tag, vr, at, value, after, length == UNDEFINED)
-        at = after
+def from_found(found: scan_tables.Element) -> Element:
+    """An element as the reader found it, its VR as text."""
+    tag, vr, offset, value, end, length = found
+    return Element(tag, vr.decode("latin-1"), offset, value, end, length == UNDEFINED)
 
 
 def head(tag: int, vr: str, length: int, encoding: Encoding) -> bytes:
@@ -199,7 +149,7 @@ def splice(header: bytes, changes: Mapping[int, bytes | None]) -> bytes:
     """`header` (explicit VR little endian) with top level elements replaced, added, or removed (None).
 
     Untouched elements keep their bytes and places; new ones go before the first higher tag; the group
-    lengths of changed groups are brought up to date. Raises Permanent(reason="unreadable").
+    lengths of changed groups are brought up to date. Raises Unreadable.
     """
     pieces: list[tuple[int, bytes]] = []
     added = sorted(changes)

@@ -33,9 +33,9 @@ from mapdr.kernel.retry import Retry
 from mapdr.kernel.stage import EgressSession, Factory, Settings, StageConfig
 from mapdr.kernel.tls import tls_faults
 from mapdr.wire import status
-from mapdr.wire.contexts import VERIFICATION, is_transfer_syntax
+from mapdr.wire.contexts import MAY_PASS, REJECTIONS, VERIFICATION, is_transfer_syntax
 from mapdr.wire.driver import Limits
-from mapdr.wire.link import Requestor, StoreResponse
+from mapdr.wire.link import LinkLost, Requestor, StoreResponse
 from mapdr.wire.pdu import MAX_CONTEXTS
 
 EXPLICIT_LITTLE_ENDIAN = "1.2.840.10008.1.2.1"
@@ -43,6 +43,8 @@ IMPLICIT_LITTLE_ENDIAN = "1.2.840.10008.1.2"
 
 LOOK_AFTER = 0.2
 """Seconds of rest after which a session looks whether the peer has ended it meanwhile."""
+
+NOT_ACCEPTED = "the receiver accepts no such presentation context"
 
 PROBED = 16
 """Storage contexts proposed beside Verification: some receivers reject an association without any."""
@@ -279,8 +281,18 @@ class DimseSession:
         """Whether the receiver accepted a context for `need`."""
         return (need.sop_class_uid, need.transfer_syntax_uid) in self._accepted
 
+    def refusal(self, need: Need) -> Outcome:
+        """See `mapdr.kernel.stage.SaysWhy`: by the result of the presentation context (PS3.8, table 9-18)."""
+        result = self._requestor.rejected.get((need.sop_class_uid, need.transfer_syntax_uid))
+        words = NOT_ACCEPTED if result is None else REJECTIONS.get(result, NOT_ACCEPTED)
+        waits = result in MAY_PASS
+        return Outcome(Verdict.RETRY if waits else Verdict.SYNTAX_REFUSED, comment=words, waits=waits)
+
     def send(self, payload: Payload) -> Outcome:
         """C-STORE; raises OSError or EOFError when the payload's own file cannot be read."""
+        need = Need(payload.sop_class_uid, payload.transfer_syntax_uid)
+        if not self.accepts(need):
+            return self.refusal(need)
         with self._busy:
             try:
                 response = self._requestor.c_store(payload, pace=self._pace if self._bandwidth else None)
@@ -334,10 +346,13 @@ class RunningSession(DimseSession):
 
 
 def _trouble(error: MapdrError) -> Outcome:
-    """What an image becomes that got no answer."""
-    if isinstance(error, LocalProtocolError):
-        return Outcome(Verdict.SYNTAX_REFUSED, comment=str(error))
-    return Outcome(Verdict.RETRY, comment=str(error), peer_fault=True)
+    """What an image becomes that got no answer; our own breach of the protocol is not the peer's fault."""
+    return Outcome(
+        Verdict.RETRY,
+        comment=str(error),
+        peer_fault=not isinstance(error, LocalProtocolError),
+        begun=not (isinstance(error, LinkLost) and error.unasked),
+    )
 
 
 def propose(needs: Sequence[Need], fallbacks: Sequence[str]) -> tuple[tuple[str, tuple[str, ...]], ...]:

@@ -19,6 +19,23 @@ class Finding:
     cure: str
 
 
+SYNONYMS = {
+    "add": "set_if_missing",
+    "aet": "ae_title",
+    "address": "host",
+    "delete": "remove",
+    "destinations": "send_to",
+    "erase": "remove",
+    "hostname": "host",
+    "if": "when",
+    "ip": "host",
+    "match": "when",
+    "replace": "set",
+    "value": "to",
+}
+"""What people write from habit, and what it is called here."""
+
+
 def nearest(word: str, known: Iterable[str]) -> str | None:
     """The known name that `word` most likely meant, or None."""
     by_lower = {name.lower(): name for name in sorted(known)}
@@ -29,6 +46,9 @@ def nearest(word: str, known: Iterable[str]) -> str | None:
 def instead(word: str, known: Iterable[str], noun: str = "known") -> str:
     """The cure for an unknown name: the nearest one if there is any, then all that are known."""
     names = sorted(known)
+    meant = SYNONYMS.get(word.lower())
+    if meant in names:
+        return f"write {meant} instead"
     near = nearest(word, names)
     if near is not None:
         return f'did you mean "{near}"?'

@@ -11,6 +11,10 @@ from enum import StrEnum
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
+import xxhash
+
+from mapdr.kernel.errors import Permanent
+
 TagPath = tuple[int, ...]
 """Tags from the top level down, e.g. `(0x00080060,)` or `(0x00400275, 0x00400009)`; any item matches."""
 
@@ -62,6 +66,76 @@ class Arrival(NamedTuple):
     header: Header
 
 
+class Proof:
+    """That the spool file of one image holds what was received: found out once a process, before it leaves.
+
+    The XXH3-128 of `size` bytes of `path` from `offset` has to be `digest`. Shared by all who send the image;
+    `proved` may be set by whoever has compared the bytes while they went out (`mapdr._fast.store_run`).
+    """
+
+    __slots__ = ("digest", "offset", "path", "proved", "size")
+
+    def __init__(self, path: Path, offset: int, size: int, digest: bytes) -> None:
+        self.path = path
+        self.offset = offset
+        self.size = size
+        self.digest = digest
+        self.proved = False
+
+    def check(self) -> None:
+        """Read the file once, unless it was proved before; it is never whole in memory.
+
+        Raises Permanent(reason="damaged" or "missing"), and OSError when it cannot be read.
+        """
+        if not self.proved:
+            if not self.holds():
+                raise damaged()
+            self.proved = True
+
+    def holds(self) -> bool:
+        """Whether the bytes are those that were received, now. Raises as `check`, but for other bytes."""
+        found = xxhash.xxh3_128()
+        left = self.size
+        try:
+            with self.path.open("rb", buffering=0) as file:
+                file.seek(self.offset)
+                buffer = memoryview(bytearray(min(_CHUNK, max(left, 1))))
+                while left:
+                    got = file.readinto(buffer[: min(left, len(buffer))])
+                    if not got:
+                        return False
+                    found.update(buffer[:got])
+                    left -= got
+        except FileNotFoundError:
+            raise missing() from None
+        return found.digest() == self.digest
+
+
+_CHUNK = 1 << 18
+
+
+def damaged() -> Permanent:
+    """What an image is parked with whose spool file holds other bytes than were received."""
+    return Permanent(
+        "its file in the spool is damaged: the bytes are not those that were received; push it again",
+        reason="damaged",
+    )
+
+
+def missing() -> Permanent:
+    """What an image is parked with whose spool file is gone."""
+    return Permanent("its file in the spool is gone; push it again", reason="missing")
+
+
+def spool_fault(error: BaseException) -> Permanent | None:
+    """What an error says about a spool file that was to be sent; None if it says nothing of the kind."""
+    if isinstance(error, Permanent):
+        return error
+    if isinstance(error, FileNotFoundError):
+        return missing()
+    return damaged() if isinstance(error, EOFError) else None
+
+
 @dataclass(frozen=True, slots=True)
 class Instance:
     """A spooled object as the index knows it."""
@@ -78,15 +152,21 @@ class Instance:
     data_offset: int
     size: int
     received_at: float
+    proof: Proof | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
 class FileSlice:
-    """`length` bytes of the file `path`, from `offset`."""
+    """`length` bytes of the file `path`, from `offset`; who reads them for a receiver checks `proof`."""
 
     path: Path
     offset: int
     length: int
+    proof: Proof | None = field(default=None, compare=False)
+
+    def cut(self, start: int, stop: int) -> FileSlice:
+        """The bytes from `start` to `stop` of this slice."""
+        return FileSlice(self.path, self.offset + start, stop - start, self.proof)
 
 
 Part = bytes | FileSlice
@@ -106,6 +186,9 @@ class Payload:
     """A data set ready for an egress: its parts in order, their total length, and its identity.
 
     `note` says in fixed words why a step left the data set as it was, such as "not compressed: no-pixels".
+    `unmet` is one word for what the rule asked for and the receiver's transfer syntaxes did not allow.
+    `share` is what the payload holds of the node's budget of memory; given back with the last reference.
+    Raises Permanent(reason="uid") for a UID that is none: a receiver could not be asked to take it.
     """
 
     sop_class_uid: str
@@ -115,16 +198,35 @@ class Payload:
     length: int
     treatment: Treatment = Treatment.RELAYED
     note: str = ""
+    unmet: str = ""
+    share: object = field(default=None, compare=False, repr=False)
+
+    def __post_init__(self) -> None:
+        for uid, name in (
+            (self.sop_class_uid, "SOP Class UID"),
+            (self.sop_instance_uid, "SOP Instance UID"),
+            (self.transfer_syntax_uid, "Transfer Syntax UID"),
+        ):
+            if not is_uid(uid):
+                raise Permanent(f"its {name} is none: 1 to 64 digits and dots", reason="uid")
+
+    @property
+    def in_memory(self) -> int:
+        """The bytes that it holds in memory; slices of files hold none."""
+        return sum(len(part) for part in self.parts if isinstance(part, bytes))
 
     def chunks(self, size: int = 1 << 18) -> Iterator[bytes]:
         """The bytes in order, at most `size` at a time; the plain way to read a payload.
 
-        Raises OSError if a slice's file cannot be read, or EOFError if it ends early.
+        Raises OSError if a slice's file cannot be read, EOFError if it ends early, Permanent if it does not
+        hold what was received.
         """
         for part in self.parts:
             if isinstance(part, bytes):
                 yield part
                 continue
+            if part.proof is not None:
+                part.proof.check()
             with part.path.open("rb") as file:
                 file.seek(part.offset)
                 left = part.length
@@ -150,13 +252,19 @@ class Outcome:
     """What a receiver said of one payload.
 
     `status` is the receiver's own final status (DIMSE or HTTP), None if it never answered; `comment` is
-    its error comment or our reason; `peer_fault` says that the association, not the image, failed.
+    its error comment or our reason; `peer_fault` says that the association, or what the receiver has of room,
+    failed, and not the image. `begun` is false when nothing of the payload went out. `waits` says that the
+    receiver does not take it now, without a fault of anybody. `duplicate` says that the receiver has an
+    instance of this UID and took none.
     """
 
     verdict: Verdict
     status: int | None = None
     comment: str = ""
     peer_fault: bool = False
+    begun: bool = True
+    waits: bool = False
+    duplicate: bool = False
 
 
 class Sent(NamedTuple):
@@ -192,6 +300,11 @@ class Routing:
     def unrouted(self) -> bool:
         """Whether no rule took the image (design, decision 15)."""
         return not (self.rules or self.deliveries)
+
+
+def is_uid(text: str) -> bool:
+    """Whether `text` can be a UID (PS3.5, section 9.1), components with leading zeros tolerated."""
+    return 0 < len(text) <= 64 and not text.strip("0123456789.")
 
 
 def total_length(parts: Sequence[Part]) -> int:

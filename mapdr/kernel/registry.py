@@ -20,6 +20,7 @@ BUILTIN: dict[tuple[str, str], str] = {
     ("receive", "dicom"): "mapdr.receive.dimse",
     ("transform", "tags"): "mapdr.transform.tags",
     ("transform", "compress"): "mapdr.transform.transcode",
+    ("transform", "odd_lengths"): "mapdr.transform.even",
     ("codec", "jpeg2000"): "mapdr.transform.codecs.jpeg2000",
     ("egress", "dicom"): "mapdr.egress.dimse",
 }

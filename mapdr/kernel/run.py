@@ -10,6 +10,7 @@ import logging
 import time
 from collections.abc import Sequence
 
+from mapdr.kernel.output import in_words
 from mapdr.kernel.stage import Stage
 
 log = logging.getLogger("mapdr.run")
@@ -21,6 +22,11 @@ class Run:
     def __init__(self, parts: Sequence[tuple[str, Stage]]) -> None:
         self._parts = list(parts)
         self._started: list[tuple[str, Stage]] = []
+
+    @property
+    def parts(self) -> list[tuple[str, Stage]]:
+        """Those that run, upstream first."""
+        return list(self._started)
 
     def start(self) -> None:
         """Start every part, downstream first. If one fails, those that run are stopped and it raises."""
@@ -40,18 +46,33 @@ class Run:
         """
         while self._started:
             name, part = self._started.pop(0)
-            try:
-                part.stop(deadline)
-            except Exception as error:
-                log.exception("%s could not be stopped (%s)", name, type(error).__name__)
+            _stop(name, part, deadline)
 
-    def add(self, name: str, part: Stage, *, upstream: bool) -> None:
-        """Start one more part and keep it at the upstream or downstream end of those that run."""
+    def add(self, name: str, part: Stage, *, before: str = "") -> None:
+        """Start one more part, in its place: upstream of the part named `before`, or of all of them.
+
+        Raises what the part raises; it is forgotten then.
+        """
         part.start()
-        self._started.insert(0 if upstream else len(self._started), (name, part))
+        names = [known for known, _ in self._started]
+        self._started.insert(names.index(before) if before in names else 0, (name, part))
 
-    def remove(self, name: str, deadline: float) -> None:
-        """Stop one part and forget it; unknown names are ignored."""
-        for entry in [entry for entry in self._started if entry[0] == name]:
+    def remove(self, part: Stage, deadline: float) -> None:
+        """Stop one part, whatever it says to that, and forget it; one that does not run is ignored."""
+        for entry in [entry for entry in self._started if entry[1] is part]:
             self._started.remove(entry)
-            entry[1].stop(deadline)
+            _stop(*entry, deadline)
+
+    def replace(self, name: str, old: Stage, part: Stage, deadline: float) -> None:
+        """Stop `old` and start `part` in its place. Raises what `part` raises; neither runs then."""
+        index = next((i for i, (_, known) in enumerate(self._started) if known is old), len(self._started))
+        self.remove(old, deadline)
+        part.start()
+        self._started.insert(index, (name, part))
+
+
+def _stop(name: str, part: Stage, deadline: float) -> None:
+    try:
+        part.stop(deadline)
+    except Exception as error:  # noqa: BLE001  said; the others have to be stopped as well
+        log.error("%s could not be stopped: %s", name, in_words(error))

@@ -7,13 +7,17 @@ and without `start`.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from types import NoneType
+from typing import Any, Protocol, get_args, runtime_checkable
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationInfo, field_validator
+from pydantic.fields import FieldInfo
 
+from mapdr.kernel.budget import DEFAULT
 from mapdr.kernel.finding import Finding
 from mapdr.kernel.item import Instance, Need, Outcome, Payload, Sent, Source
 from mapdr.kernel.watch import Watch
@@ -27,13 +31,32 @@ class StageConfig(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
 
+    @field_validator("*", mode="before")
+    @classmethod
+    def _numbers_without_quotes(cls, value: Any, info: ValidationInfo) -> Any:
+        """A number in quotes is told, not guessed; fields with a form of their own ("2 h") say more."""
+        field = cls.model_fields[str(info.field_name)]
+        if isinstance(value, str) and _is_number(field):
+            if re.fullmatch(r"\s*\d+(\.\d+)?\s*:\s*1\s*", value):
+                raise ValueError("is not a number; write the first number alone, without quotes")
+            if field.annotation is int:
+                raise ValueError("is not a whole number; write digits without quotes")
+            raise ValueError("is not a number; write it without quotes")
+        return value
+
+
+def _is_number(field: FieldInfo) -> bool:
+    """Whether nothing but a number may stand there."""
+    kinds = {kind for kind in get_args(field.annotation) or (field.annotation,) if kind is not NoneType}
+    return kinds <= {int, float} and not any(isinstance(each, BeforeValidator) for each in field.metadata)
+
 
 @dataclass(frozen=True, slots=True)
 class Settings:
     """What the node gives to each stage that it builds.
 
     `data` is the node's data folder, `site_key` 32 secret bytes for keyed hashes, `workers` how many
-    codec threads the node has.
+    codec threads the node has, `memory` how many bytes all that it inflates, decodes and encodes may take.
     """
 
     name: str
@@ -42,6 +65,7 @@ class Settings:
     site_key: bytes
     watch: Watch
     workers: int = 2
+    memory: int = DEFAULT
 
 
 @runtime_checkable
@@ -53,6 +77,18 @@ class Stage(Protocol):
 
     def stop(self, deadline: float) -> None:
         """End by `deadline` (time.monotonic()): finish what runs, then abort it. Safe twice."""
+
+
+@runtime_checkable
+class Acquires(Protocol):
+    """An optional ability of stages: to take what they need before they work, as a reload wants it."""
+
+    def acquire(self, ending: Sequence[object] = ()) -> None:
+        """Take what `start` would (ports, files, secrets) without working yet; `stop` gives it back.
+
+        `ending` are stages that end when this one starts: what they hold may be shared or taken over. Raises
+        as `start`, and has changed nothing then.
+        """
 
 
 class Incoming(Protocol):
@@ -154,10 +190,26 @@ class Memory(Protocol):
 
 
 class Transform(Protocol):
-    """One verb on a payload. Any exception means that the image must not leave: it fails closed."""
+    """One verb on a payload. Any exception means that the image must not leave: it fails closed.
+
+    What it is about to take of memory, beyond a header, it says by `kernel.budget.need`, and has an attribute
+    `says_need`; where it has none, twice the payload is kept free for it. It may be applied again after that.
+    """
 
     def apply(self, payload: Payload, instance: Instance, memory: Memory) -> Payload:
         """The changed payload. Raises Permanent (with a reason) or Temporary."""
+
+
+@runtime_checkable
+class Encodes(Transform, Protocol):
+    """A transform that chooses a transfer syntax, and can do its work for a receiver that refuses it."""
+
+    def apply_for(self, payload: Payload, instance: Instance, memory: Memory, syntax: str) -> Payload:
+        """All that `apply` does but for the choice: the receiver takes `syntax` alone (a UID).
+
+        What comes in another syntax is brought into that one afterwards, or parked. `Payload.unmet` says what
+        the rule wanted and did not get. Raises as `apply`.
+        """
 
 
 class EgressSession(Protocol):
@@ -174,6 +226,14 @@ class EgressSession(Protocol):
 
     def close(self) -> None:
         """End it in the protocol's polite way, or hard if that fails. Safe twice."""
+
+
+@runtime_checkable
+class SaysWhy(Protocol):
+    """An optional ability of sessions: to say why something is not accepted."""
+
+    def refusal(self, need: Need) -> Outcome:
+        """Why `need`, which is covered, is not accepted: SYNTAX_REFUSED, or RETRY that `waits`."""
 
 
 @runtime_checkable

@@ -12,6 +12,8 @@ from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
+from mapdr.kernel.output import in_words
+
 log = logging.getLogger("mapdr.watch")
 
 
@@ -95,9 +97,9 @@ class Watch:
         for observer in observers:
             try:
                 observer(event)
-            except Exception:
+            except Exception as error:  # noqa: BLE001  told and counted; the others are told as well
                 self.count("observer.errors")
-                log.exception("an observer of %s failed", kind)
+                log.error("an observer of %s failed: %s", kind, in_words(error))
 
     def counters(self) -> dict[str, float]:
         """A copy of every counter."""

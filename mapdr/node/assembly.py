@@ -10,6 +10,7 @@ those that run finish their message, destinations finish their image, leased wor
 from __future__ import annotations
 
 import logging
+import os
 import socket
 import threading
 import time
@@ -18,6 +19,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+from mapdr.config.model import NodeConfig
 from mapdr.config.problem import Problem
 from mapdr.config.read import Loaded, read
 from mapdr.config.revision import keep_revision, read_revision
@@ -25,23 +27,29 @@ from mapdr.config.site import site_key
 from mapdr.deliver.chains import chains
 from mapdr.deliver.prepare import Preparer
 from mapdr.deliver.worker import Deliverer
+from mapdr.kernel.budget import Budget
 from mapdr.kernel.errors import ConfigurationError
+from mapdr.kernel.output import in_words
 from mapdr.kernel.plan import Plan, Planned, make_plan
 from mapdr.kernel.private import make_private
 from mapdr.kernel.registry import Registry
 from mapdr.kernel.run import Run
 from mapdr.kernel.stage import Settings, Stage
 from mapdr.kernel.watch import Watch
+from mapdr.node.reload import CURE, Change, NotAcquired
 from mapdr.node.surroundings import faults
 from mapdr.node.upkeep import Upkeep
 from mapdr.notify.events import wanted_tags
 from mapdr.notify.notifier import Notifier
 from mapdr.store import Store
+from mapdr.store.claim import Claim, running_file
+from mapdr.store.commands import Heartbeat
 from mapdr.store.recover import Recovered, Rules
+from mapdr.store.trouble import index_named
 
 log = logging.getLogger("mapdr.node")
 
-FIXED = ("name", "data", "database", "durability", "repeats", "workers")
+FIXED = ("name", "data", "database", "durability", "repeats", "workers", "memory")
 """Keys of `[node]` that a reload cannot change: they are what the running store was opened with."""
 
 DRAIN = 30.0
@@ -70,6 +78,7 @@ class Node:
         self.watch = Watch()
         self.receivers: dict[str, Any] = {}
         self.deliverers: dict[str, Deliverer] = {}
+        self.notifier: Stage
         self.recovered = Recovered()
         self._loaded = loaded
         self._registry = registry
@@ -78,6 +87,8 @@ class Node:
         self._run: Run | None = None
         self._store: Store | None = None
         self._pool: ThreadPoolExecutor | None = None
+        self._running: Claim | None = None
+        self._started_at = time.time()
         self.state = "stopped"
 
     @property
@@ -97,6 +108,10 @@ class Node:
             self.stop(time.monotonic())
             raise
         self.state = "running"
+        # The first sign of life before the claim: who sees the claim finds the node in its index.
+        self._beat()
+        self._running = Claim(running_file(self.store.data, node.name), node.name)
+        self._running.share(0.0)
         self.watch.emit("node.started")
 
     def stop(self, deadline: float) -> None:
@@ -104,9 +119,21 @@ class Node:
         if self.state == "running":
             self.state = "draining"
             self.watch.emit("node.draining")
+        # A reload under way ends first, so that nothing is started behind the stop.
+        reloading = self._lock.acquire(timeout=max(0.0, deadline - time.monotonic()))
+        try:
+            self._end(deadline)
+        finally:
+            if reloading:
+                self._lock.release()
+
+    def _end(self, deadline: float) -> None:
         for deliverer in self.deliverers.values():
             # All at once: stopped one after another, a slow one would use up the time of the others.
             deliverer.halt()
+        if self._store is not None:
+            # Killed from now on, it ends by order, and not by what it has in hand.
+            self._store.in_hand.stop()
         if self._run is not None:
             self._run.stop(deadline)
             self._run = None
@@ -115,26 +142,58 @@ class Node:
             self._pool = None
         self.state = "stopped"
         if self._store is not None:
-            self._store.commands.beat(self.counters())
+            self._beat()
             self._store.close()
             self._store = None
+        if self._running is not None:
+            self._running.release()
+            self._running = None
 
     def reload(self, path: Path) -> tuple[Problem, ...]:
         """Apply a changed configuration without dropping what did not change; its problems, if it has any.
 
-        With problems nothing changes. Images keep the recipes that they were promised.
+        With problems nothing changes, whatever failed (`mapdr.node.reload`): what is new is built and has its
+        ports, files and secrets before what is old ends. Images keep the recipes that they were promised.
         """
+        with self._lock:
+            problems = self._reload(path)
+        for problem in problems:
+            log.error("%s", problem)
+        if problems:
+            log.error("the configuration was refused, the old one stays")
+        return problems
+
+    def _reload(self, path: Path) -> tuple[Problem, ...]:
+        if self._run is None or self.state != "running":
+            return (Problem(str(path), 0, "", "the node does not run", "start it"),)
         loaded, plan, problems = plan_file(path, self._registry)
         if plan is None or problems:
             return problems
-        fixed = [key for key in FIXED if getattr(plan.node, key) != getattr(self.plan.node, key)]
+        fixed = [key for key in FIXED if _value(plan.node, key) != _value(self.plan.node, key)]
         if fixed:
             what = f"cannot be changed while the node runs ({', '.join(fixed)})"
             return (Problem(loaded.file, 0, "node", what, "restart the node"),)
-        with self._lock:
-            self._apply(loaded, plan)
+        change = Change(self, plan)
+        try:
+            change.acquire()
+            with index_named(plan.node.database_url(), plan.node.data):
+                keep_revision(plan.node.data, loaded)
+                self._use(loaded, plan)
+        except NotAcquired as error:
+            change.release()
+            return loaded.locate([error.finding])
+        except Exception as error:  # noqa: BLE001  whatever it was: nothing is changed, and it is said
+            change.release()
+            return (Problem(loaded.file, 0, "", f"cannot be taken into use: {in_words(error)}", CURE),)
+        self.plan, self._loaded = plan, loaded
+        self.store.spool.min_free = plan.node.min_free
+        troubles = change.switch(self._run, time.monotonic() + DRAIN)
         self.watch.emit("node.reloaded")
-        return ()
+        return tuple(Problem(loaded.file, 0, "", what, "restart the node") for what in troubles)
+
+    def sign(self) -> Heartbeat:
+        """The sign of life as it is now, for who is in this process."""
+        return Heartbeat(self.plan.node.name, time.time(), self._started_at, os.getpid(), self.counters())
 
     def counters(self) -> dict[str, Any]:
         """What the heartbeat tells: state, counters, receivers, destinations, the last events."""
@@ -142,15 +201,23 @@ class Node:
             "state": self.state,
             "counters": self.watch.counters(),
             "revision": self._loaded.revision,
+            "store": {} if self._store is None else self._store.health(),
             "receivers": {
                 name: {"port": getattr(one, "port", None), "associations": getattr(one, "associations", None)}
-                for name, one in self.receivers.items()
+                for name, one in self.receivers.copy().items()
             },
-            "destinations": {name: _view(one) for name, one in self.deliverers.items()},
+            "destinations": {name: _view(one) for name, one in self.deliverers.copy().items()},
             "events": [
                 {"at": event.at, "kind": event.kind, **event.facts} for event in self.watch.recent()[-50:]
             ],
         }
+
+    def _beat(self) -> None:
+        """Write a sign of life. That it cannot be written neither starts nor ends a node."""
+        try:
+            self.store.commands.beat(self.counters())
+        except Exception as error:  # noqa: BLE001  the index is locked, full or damaged: said, and that is all
+            log.error("the sign of life cannot be written: %s", in_words(error))
 
     def wake(self, destinations: frozenset[str]) -> None:
         """There is new work for `destinations`."""
@@ -175,6 +242,7 @@ class Node:
         self._site_key = site_key(node.data)
         self._use(self._loaded, plan)
         self.recovered = store.recover(self._rules_for)
+        store.in_hand.start()
         store.writer.on_commit = self.wake
         self._pool = ThreadPoolExecutor(node.workers, thread_name_prefix="prepare")
         self._preparer = Preparer(
@@ -182,15 +250,18 @@ class Node:
             chains(self._registry, self._settings("transform")),
             self._pool,
             share=node.workers + 1,
+            budget=Budget(node.memory),
+            in_hand=store.in_hand,
         )
-        self.receivers = {name: self._receiver(planned) for name, planned in plan.receivers.items()}
-        self.deliverers = {name: self._deliverer(planned) for name, planned in plan.destinations.items()}
+        self.receivers = {name: self.build_receiver(planned) for name, planned in plan.receivers.items()}
+        self.deliverers = {name: self.build_deliverer(planned) for name, planned in plan.destinations.items()}
+        self.notifier = self.build_notifier(plan)
         self._run = Run(
             [
                 *((f"receive.{name}", one) for name, one in self.receivers.items()),
                 ("store", store),
                 *((f"egress.{name}", one) for name, one in self.deliverers.items()),
-                ("webhooks", self._notifier(plan)),
+                ("webhooks", self.notifier),
                 ("upkeep", Upkeep(self)),
             ]
         )
@@ -214,15 +285,18 @@ class Node:
             site_key=self._site_key,
             watch=self.watch,
             workers=node.workers,
+            memory=node.memory,
         )
 
-    def _receiver(self, planned: Planned) -> Stage:
+    def build_receiver(self, planned: Planned) -> Stage:
+        """A receiver, not started."""
         receiver: Stage = planned.factory.build(
             self._settings(planned.name), planned.config, self.store.spool
         )
         return receiver
 
-    def _deliverer(self, planned: Planned) -> Deliverer:
+    def build_deliverer(self, planned: Planned) -> Deliverer:
+        """A destination, not started."""
         egress = planned.factory.build(self._settings(planned.name), planned.config, None)
         return Deliverer(
             planned.name,
@@ -233,7 +307,8 @@ class Node:
             watch=self.watch,
         )
 
-    def _notifier(self, plan: Plan) -> Notifier:
+    def build_notifier(self, plan: Plan) -> Notifier:
+        """The webhooks of `plan`, not started."""
         return Notifier(
             self.store.studies,
             self.store.outbox,
@@ -254,40 +329,11 @@ class Node:
         plan = make_plan(loaded.config, self._registry, resolve=_addresses)
         return Rules(plan.router, plan.recipes)
 
-    # --- reloading ----------------------------------------------------------------------------------------
 
-    def _apply(self, loaded: Loaded, plan: Plan) -> None:
-        old, run = self.plan, self._run
-        if run is None:
-            raise ConfigurationError("the node is not running")
-        keep_revision(plan.node.data, loaded)
-        deadline = time.monotonic() + DRAIN
-        self.plan, self._loaded = plan, loaded
-        self.store.spool.min_free = plan.node.min_free
-        for name, planned in plan.destinations.items():
-            if _changed(old.destinations.get(name), planned):
-                run.remove(f"egress.{name}", deadline)
-                deliverer = self.deliverers[name] = self._deliverer(planned)
-                run.add(f"egress.{name}", deliverer, upstream=False)
-        self._use(loaded, plan)
-        if (old.webhooks, old.node.study_quiet) != (plan.webhooks, plan.node.study_quiet):
-            run.remove("webhooks", deadline)
-            run.add("webhooks", self._notifier(plan), upstream=False)
-        for name in [*old.receivers]:
-            if name not in plan.receivers or _changed(old.receivers[name], plan.receivers[name]):
-                run.remove(f"receive.{name}", deadline)
-                self.receivers.pop(name, None)
-        for name, planned in plan.receivers.items():
-            if name not in self.receivers:
-                receiver = self.receivers[name] = self._receiver(planned)
-                run.add(f"receive.{name}", receiver, upstream=True)
-        for name in [name for name in self.deliverers if name not in plan.destinations]:
-            run.remove(f"egress.{name}", deadline)
-            del self.deliverers[name]
-
-
-def _changed(old: Planned | None, new: Planned) -> bool:
-    return old is None or (old.factory.type, old.config) != (new.factory.type, new.config)
+def _value(node: NodeConfig, key: str) -> Any:
+    """A key of `[node]`, to be compared: a folder is itself by whichever way it was named."""
+    value = getattr(node, key)
+    return os.path.realpath(value) if isinstance(value, Path) else value
 
 
 def _view(deliverer: Deliverer) -> Mapping[str, Any]:

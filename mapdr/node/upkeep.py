@@ -9,12 +9,14 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
 from mapdr.config.problem import Problem
-from mapdr.kernel.errors import MapdrError
+from mapdr.kernel.guard import GuardedThread, Trouble
+from mapdr.kernel.output import in_words
 from mapdr.kernel.plan import Plan
 from mapdr.kernel.watch import Watch
 from mapdr.store import Store
@@ -54,20 +56,28 @@ class Upkeep:
         self._node = node
         self._ended = threading.Event()
         self._thread: threading.Thread | None = None
-        self._due = {self._beat: 0.0, self._purge: 0.0}
-        self._every = {self._beat: BEAT, self._purge: PURGE}
+        self._obeying: threading.Thread | None = None
+        self._due = {self._clock: 0.0, self._index: 0.0, self._beat: 0.0, self._purge: 0.0}
+        self._every = {self._clock: BEAT, self._index: BEAT, self._beat: BEAT, self._purge: PURGE}
+        self._refusing = ""
+        self._troubles: dict[str, Trouble] = {}
 
     def start(self) -> None:
         """Begin the rounds."""
-        self._thread = threading.Thread(target=self._rounds, name="upkeep", daemon=True)
+        self._thread = GuardedThread(
+            self._rounds, "upkeep", goes_on=lambda: not self._ended.is_set(), watch=self._node.watch
+        )
         self._thread.start()
 
     def stop(self, deadline: float) -> None:
-        """End after the round that runs. Safe twice and before start."""
+        """End after the round and the order that run. Safe twice and before start."""
         self._ended.set()
         if self._thread is not None:
             self._thread.join(max(0.0, deadline - time.monotonic()))
             self._thread = None
+        if self._obeying is not None:
+            self._obeying.join(max(0.0, deadline - time.monotonic()))
+            self._obeying = None
 
     def _rounds(self) -> None:
         while not self._ended.wait(ROUND):
@@ -77,12 +87,32 @@ class Upkeep:
                     self._try(work)
                     self._due[work] = time.monotonic() + self._every[work]
 
-    def _try(self, work: Any) -> None:
+    def _try(self, work: Callable[[], object], name: str = "") -> bool:
+        """Whether it succeeded."""
+        what = name or getattr(work, "__name__", "").strip("_")
+        trouble = self._troubles.setdefault(what, Trouble(log))
         try:
             work()
+            trouble.over()
         except Exception as error:  # noqa: BLE001  shown and counted; the next round tries again
             self._node.watch.count("upkeep.errors")
-            log.error("upkeep: %s failed (%s)", work.__name__.strip("_"), type(error).__name__)
+            trouble.tell(f"upkeep: {what} failed ({type(error).__name__})")
+            return False
+        return True
+
+    def _clock(self) -> None:
+        jump = self._node.store.look_at_the_clock()
+        if jump:
+            way = "forward" if jump > 0 else "back"
+            log.warning("the clock was set %s by %.0f seconds; what waits moves with it", way, abs(jump))
+            self._node.watch.emit("clock.set", way=way, seconds=round(abs(jump)))
+
+    def _index(self) -> None:
+        """Refuse images once the index is gone, before one comes; tell when that begins and ends."""
+        refusing = self._node.store.look_at_the_index()
+        if refusing != self._refusing:
+            self._refusing = refusing
+            self._node.watch.emit("store.refuses" if refusing else "store.takes", cause=refusing)
 
     def _beat(self) -> None:
         self._node.store.commands.beat(self._node.counters())
@@ -97,14 +127,32 @@ class Upkeep:
                 self._node.watch.count("store.purged", purged.images)
 
     def _orders(self) -> None:
-        for command in self._node.store.commands.take():
-            self._node.store.commands.done(command.id, self._obey(command))
+        """Obey what was ordered, beside the rounds: a reload drains, and signs of life go on meanwhile."""
+        if self._obeying is not None and self._obeying.is_alive():
+            return
+        commands = self._node.store.commands.take()
+        if commands:
+            # Every order answers whatever fails in it; what is left is told, and the next round goes on.
+            self._obeying = GuardedThread(
+                partial(self._obey_all, commands), "orders", goes_on=lambda: False, watch=self._node.watch
+            )
+            self._obeying.start()
+
+    def _obey_all(self, commands: Sequence[Command]) -> None:
+        for command in commands:
+            result = self._obey(command)
+            while not self._try(partial(self._node.store.commands.done, command.id, result), "answer"):
+                # Who gave the order waits for its answer.
+                if self._ended.wait(BEAT):
+                    return
 
     def _obey(self, command: Command) -> dict[str, Any]:
+        """What became of an order. Every order has an answer, also one that fails."""
         try:
             if command.name == "reload":
                 problems = self._node.reload(Path(str(command.arguments["path"])))
                 return {"ok": not problems, "problems": [str(problem) for problem in problems]}
-        except (MapdrError, OSError, KeyError) as error:
-            return {"ok": False, "problems": [f"{type(error).__name__}: {error}"]}
+        except Exception as error:  # noqa: BLE001  told to who gave the order
+            log.error("the order %s failed: %s", command.name, in_words(error))
+            return {"ok": False, "problems": [in_words(error)]}
         return {"ok": False, "problems": [f"this node does not know the order {command.name}"]}

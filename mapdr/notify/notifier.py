@@ -5,9 +5,10 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Protocol
 
+from mapdr.kernel.guard import GuardedThread, Trouble
 from mapdr.kernel.watch import Watch
 from mapdr.notify.events import event_name, messages
 from mapdr.notify.webhook import HookConfig, HookSender, Messages
@@ -58,6 +59,11 @@ class Notifier:
         self._stopping = threading.Event()
         self._thread: threading.Thread | None = None
 
+    def acquire(self, ending: Sequence[object] = ()) -> None:
+        """Read the hooks' secrets. Raises ConfigurationError when one cannot be read."""
+        for sender in self._senders.values():
+            sender.acquire()
+
     def start(self) -> None:
         """Begin. Raises ConfigurationError when a secret cannot be read."""
         try:
@@ -66,7 +72,9 @@ class Notifier:
         except BaseException:
             self.stop(time.monotonic())
             raise
-        self._thread = threading.Thread(target=self._run, name="notify", daemon=True)
+        self._thread = GuardedThread(
+            self._run, "notify", goes_on=lambda: not self._stopping.is_set(), watch=self._watch
+        )
         self._thread.start()
 
     def stop(self, deadline: float) -> None:
@@ -78,11 +86,13 @@ class Notifier:
             sender.stop(deadline)
 
     def _run(self) -> None:
+        trouble = Trouble(log)
         while not self._stopping.wait(self._tick):
             try:
                 self._look()
+                trouble.over()
             except Exception as error:  # noqa: BLE001  the index is locked or away: shown, and tried again
-                log.error("the studies cannot be looked at (%s); trying again", type(error).__name__)
+                trouble.tell(f"the studies cannot be looked at ({type(error).__name__}); trying again")
 
     def _look(self) -> None:
         told = self._studies.due_events(

@@ -24,6 +24,7 @@ from standardwebhooks import Webhook
 
 from mapdr.config.secret import Secret
 from mapdr.kernel.errors import ConfigurationError
+from mapdr.kernel.guard import GuardedThread, Trouble
 from mapdr.kernel.watch import Watch
 from mapdr.notify.events import Told
 from mapdr.store.outbox import OutboxMessage, OutboxSettlement
@@ -130,8 +131,10 @@ class HookSender:
         self._thread: threading.Thread | None = None
         self._client: httpx.Client | None = None
 
-    def start(self) -> None:
-        """Begin to send. Raises ConfigurationError when a secret cannot be read."""
+    def acquire(self) -> None:
+        """Read the secrets. Raises ConfigurationError when one cannot be read."""
+        if self._client is not None:
+            return
         # httpx logs every URL at INFO, and a URL may hold a token.
         for name in ("httpx", "httpcore"):
             logging.getLogger(name).setLevel(logging.WARNING)
@@ -140,7 +143,13 @@ class HookSender:
         self._client = httpx.Client(
             timeout=self._config.timeout, verify=ssl.create_default_context(), follow_redirects=False
         )
-        self._thread = threading.Thread(target=self._run, name=f"webhook-{self._name}", daemon=True)
+
+    def start(self) -> None:
+        """Begin to send. Raises as `acquire`."""
+        self.acquire()
+        self._thread = GuardedThread(
+            self._run, f"webhook-{self._name}", goes_on=lambda: not self._stopping, watch=self._watch
+        )
         self._thread.start()
 
     def wake(self) -> None:
@@ -160,11 +169,13 @@ class HookSender:
             self._thread.join(1.0)
 
     def _run(self) -> None:
+        trouble = Trouble(log)
         while not self._stopping:
             try:
                 pause = self._step()
+                trouble.over()
             except Exception as error:  # noqa: BLE001  the index is locked or away: shown, and tried again
-                log.error("webhook %s: the outbox cannot be used (%s)", self._name, type(error).__name__)
+                trouble.tell(f"webhook {self._name}: the outbox cannot be used ({type(error).__name__})")
                 pause = 5.0
             if pause > 0:
                 self._signal.wait(pause)

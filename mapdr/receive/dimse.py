@@ -8,14 +8,22 @@ import socket
 import ssl
 import threading
 import time
+from collections import Counter
 from collections.abc import Iterator, Sequence
 
 from mapdr.kernel.errors import ConfigurationError
 from mapdr.kernel.finding import Finding
+from mapdr.kernel.guard import GuardedThread, Trouble
 from mapdr.kernel.plan import own_host
 from mapdr.kernel.stage import Factory, Intake, Settings
 from mapdr.kernel.tls import tls_faults
-from mapdr.receive.dimse_config import DimseReceiveConfig, Doorkeeper, peer_address, server_context
+from mapdr.receive.dimse_config import (
+    Address,
+    DimseReceiveConfig,
+    Doorkeeper,
+    peer_address,
+    server_context,
+)
 from mapdr.receive.dimse_session import Session
 
 log = logging.getLogger("mapdr.receive")
@@ -23,7 +31,11 @@ log = logging.getLogger("mapdr.receive")
 ACCEPT_TICK = 0.1
 """Seconds: how soon the listener sees that it shall stop."""
 SPARE = 16
-"""Connections beyond the limit that are still told, in the protocol's way, that there are too many."""
+"""Connections beyond the limits that may wait for an association: they are told that there are too many."""
+LATE = 1.0
+"""Seconds beyond `acse_timeout` after which a connection without an association is cut from here."""
+TOLD_EVERY = 60.0
+"""Seconds between two warnings that one address holds too many connections."""
 
 
 class DimseReceiver:
@@ -36,10 +48,12 @@ class DimseReceiver:
         self._doorkeeper = Doorkeeper(config)
         self._tls: ssl.SSLContext | None = None
         self._listener: socket.socket | None = None
+        self._deafened: DimseReceiver | None = None
         self._thread: threading.Thread | None = None
         self._lock = threading.Lock()
         self._sessions: dict[Session, threading.Thread] = {}
         self._serial = 0
+        self._told_at = -TOLD_EVERY
         self._stopping = threading.Event()
 
     @property
@@ -55,9 +69,16 @@ class DimseReceiver:
         with self._lock:
             return len(self._sessions)
 
-    def start(self) -> None:
-        """Listen. Raises ConfigurationError for a TLS file that cannot be used, OSError for the port."""
-        if self._config.tls is not None:
+    def acquire(self, ending: Sequence[object] = ()) -> None:
+        """Take the port and read the TLS files. Raises ConfigurationError for a TLS file that cannot be used,
+        OSError for the port.
+
+        A receiver of the same port that ends shares its listening socket, so that no connection is refused
+        between its end and this one's start. From one at another address of this port it is taken over.
+        """
+        if self._listener is not None:
+            return
+        if self._config.tls is not None and self._tls is None:
             try:
                 self._tls = server_context(self._config.tls)
             except OSError as error:
@@ -65,22 +86,51 @@ class DimseReceiver:
                     f"receive.{self._settings.name}.tls: a file cannot be used "
                     f"({type(error).__name__}); check cert, key and ca"
                 ) from None
-        self._listener = _listen(self._config.host, self._config.port)
+        host, port = self._config.host, self._config.port
+        others = [one for one in ending if isinstance(one, DimseReceiver) and one._config.port == port]
+        before = next((one for one in others if one._listener is not None), None)
+        if before is not None and before._listener is not None and before._config.host == host:
+            self._listener = before._listener.dup()
+            return
+        try:
+            self._listener = _listen(host, port)
+        except OSError:
+            if before is None:
+                raise
+            self._listener = self._take_over(before)
+
+    def _take_over(self, before: DimseReceiver) -> socket.socket:
+        """The port from a receiver that holds it at another address: they cannot have it both."""
+        before._deafen()
+        try:
+            listener = _listen(self._config.host, self._config.port)
+        except OSError:
+            before.start()
+            raise
+        self._deafened = before
+        return listener
+
+    def start(self) -> None:
+        """Listen. Raises as `acquire`."""
+        self.acquire()
+        assert self._listener is not None
+        self._deafened = None
         self._stopping.clear()
-        self._thread = threading.Thread(
-            target=self._accept, args=(self._listener,), name=f"{self._settings.name}-listener", daemon=True
+        listener = self._listener
+        self._thread = GuardedThread(
+            lambda: self._accept(listener),
+            f"{self._settings.name}-listener",
+            goes_on=lambda: not self._stopping.is_set(),
+            watch=self._settings.watch,
         )
         self._thread.start()
 
     def stop(self, deadline: float) -> None:
         """Take no more associations; let messages that are under way end; at `deadline`, end all."""
-        self._stopping.set()
-        if self._thread is not None:
-            self._thread.join()
-            self._thread = None
-        if self._listener is not None:
-            self._listener.close()
-            self._listener = None
+        self._deafen()
+        before, self._deafened = self._deafened, None
+        if before is not None:
+            before.start()  # this one never began: who gave up the port for it has it back
         with self._lock:
             sessions = dict(self._sessions)
         for session in sessions:
@@ -92,29 +142,37 @@ class DimseReceiver:
                 session.kill()
                 thread.join(1.0)
 
+    def _deafen(self) -> None:
+        """Take no more connections, and give the port back."""
+        self._stopping.set()
+        if self._thread is not None:
+            self._thread.join()
+            self._thread = None
+        if self._listener is not None:
+            self._listener.close()
+            self._listener = None
+
     def _accept(self, listener: socket.socket) -> None:
+        trouble = Trouble(log)
+        looked = time.monotonic()
         while not self._stopping.is_set():
             try:
                 sock, address = listener.accept()
             except TimeoutError:
+                self._cut_late()
                 continue
             except OSError as error:
-                log.error("%s: cannot accept a connection: %s", self._settings.name, error.strerror)
+                trouble.tell(f"{self._settings.name}: cannot accept a connection: {error.strerror}")
                 self._stopping.wait(1.0)
                 continue
+            if time.monotonic() - looked > ACCEPT_TICK:
+                looked = time.monotonic()
+                self._cut_late()
             self._admit(sock, address[0])
 
     def _admit(self, sock: socket.socket, host: str) -> None:
         address = peer_address(host)
-        with self._lock:
-            here = sum(session.address == address for session in self._sessions)
-            everywhere = len(self._sessions)
-            self._serial += 1
-        limit = self._config.max_associations
-        if everywhere >= limit + SPARE:
-            log.warning("%s: %s: closed at once: far too many connections", self._settings.name, address)
-            sock.close()
-            return
+        self._serial += 1
         session = Session(
             sock,
             address,
@@ -125,14 +183,19 @@ class DimseReceiver:
             limits=self._config.limits,
             tls=self._tls,
             watch=self._settings.watch,
-            overloaded=everywhere >= limit or here >= self._config.max_associations_per_peer,
+            has_room=self._has_room,
         )
-        thread = threading.Thread(
-            target=self._run, args=(session,), name=f"{self._settings.name}-{self._serial}", daemon=True
+        thread = GuardedThread(
+            lambda: self._run(session),
+            f"{self._settings.name}-{self._serial}",
+            goes_on=lambda: False,  # an association that failed has ended
+            watch=self._settings.watch,
         )
         with self._lock:
             self._sessions[session] = thread
-        self._settings.watch.level(f"receive.{self._settings.name}.open", everywhere + 1)
+            count = len(self._sessions)
+        self._settings.watch.level(f"receive.{self._settings.name}.open", count)
+        self._make_room(address)
         try:
             thread.start()
         except RuntimeError:
@@ -140,6 +203,52 @@ class DimseReceiver:
             with self._lock:
                 del self._sessions[session]
             sock.close()
+
+    def _has_room(self, session: Session) -> bool:
+        """Whether one more association may be; then it is counted. Called by the session's thread."""
+        with self._lock:
+            open_ = [each for each in self._sessions if each.associated]
+            here = sum(each.address == session.address for each in open_)
+            room = (
+                len(open_) < self._config.max_associations and here < self._config.max_associations_per_peer
+            )
+            session.associated = room
+        return room
+
+    def _make_room(self, address: Address) -> None:
+        """Cut what has waited longest for its association, where too many do: a new peer always gets in.
+
+        Connections without an association count against their address first, then against all.
+        """
+        with self._lock:
+            waiting = [each for each in self._sessions if not (each.associated or each.expired)]
+        here = [each for each in waiting if each.address == address]
+        if len(here) > self._config.max_associations_per_peer + SPARE:
+            victims = here
+        elif len(waiting) > self._config.max_associations + SPARE:
+            count = Counter(each.address for each in waiting)
+            most = max(count.values())
+            victims = [each for each in waiting if count[each.address] == most]
+        else:
+            return
+        victim = victims[0]  # the oldest: sessions stand in the order of their connections
+        now = time.monotonic()
+        if now > self._told_at + TOLD_EVERY:
+            self._told_at = now
+            log.warning(
+                "%s: %s holds too many connections without an association: the oldest are closed",
+                self._settings.name,
+                victim.address,
+            )
+        victim.expire("closed for a newer connection: it asked for no association")
+
+    def _cut_late(self) -> None:
+        """ARTIM (PS3.8, section 9.1.5) over all that comes before an association, TLS and slow bytes too."""
+        end = time.monotonic() - self._config.acse_timeout - LATE
+        with self._lock:
+            late = [each for each in self._sessions if each.since < end and not each.associated]
+        for session in late:
+            session.expire("no association was asked for in time")
 
     def _run(self, session: Session) -> None:
         try:

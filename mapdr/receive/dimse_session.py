@@ -9,7 +9,9 @@ from __future__ import annotations
 import logging
 import socket
 import ssl
+import time
 import traceback
+from collections.abc import Callable
 
 from mapdr.kernel.errors import Refused, RemoteProtocolError
 from mapdr.kernel.item import Source
@@ -30,7 +32,11 @@ _QUERIES = (dimse.C_FIND_RQ, dimse.C_GET_RQ, dimse.C_MOVE_RQ)
 
 
 class Session:
-    """Serves one connection. `run` in its own thread; `interrupt` and `kill` from any other."""
+    """Serves one connection. `run` in its own thread; `interrupt`, `expire` and `kill` from any other.
+
+    `has_room` is asked once the peer is known: whether there may be one more association. `since` is when the
+    connection came (time.monotonic()), `associated` whether it has an association, `expired` why it was cut.
+    """
 
     def __init__(
         self,
@@ -44,9 +50,12 @@ class Session:
         limits: Limits,
         tls: ssl.SSLContext | None,
         watch: Watch,
-        overloaded: bool,
+        has_room: Callable[[Session], bool],
     ) -> None:
         self.address = address
+        self.since = time.monotonic()
+        self.associated = False
+        self.expired = ""
         self._sock = sock
         self._name = f"{receiver}-{serial}"
         self._receiver = receiver
@@ -55,7 +64,7 @@ class Session:
         self._limits = limits
         self._tls = tls
         self._watch = watch
-        self._overloaded = overloaded
+        self._has_room = has_room
         self._link: Acceptor | None = None
         self._stopping = False
         self._told: set[int] = set()
@@ -88,6 +97,12 @@ class Session:
         self._stopping = True
         if self._link is not None:
             self._link.channel.interrupt()
+
+    def expire(self, cause: str) -> None:
+        """End the connection at once if it has no association; `cause` is what is said of it."""
+        if not self.expired and not self.associated:
+            self.expired = cause
+            self.kill()
 
     def kill(self) -> None:
         """End the connection at once."""
@@ -158,7 +173,7 @@ class Session:
 
     def _objection(self, link: Acceptor, request: pdu.AssociateRequest) -> pdu.AssociateReject | None:
         objection = link.objection(request) or self._doorkeeper.objection(self.address, request)
-        if objection is None and (self._overloaded or self._stopping):
+        if objection is None and (self._stopping or not self._has_room(self)):
             return acceptor.LIMIT_EXCEEDED
         return objection
 
@@ -237,13 +252,17 @@ class Session:
         self._watch.count(f"receive.{self._receiver}.bytes", size)
 
     def _report(self, outcome: str, cause: str) -> None:
+        if self.expired:
+            outcome, cause = "lost", self.expired
         self._watch.count(f"receive.{self._receiver}.{outcome}")
         if not self._stopping:
             # Without the association's own name: the same trouble of the same peer is shown once.
             self._watch.emit(
                 f"association.{outcome}", receiver=self._receiver, peer=self._peer(), cause=cause
             )
-        level = logging.DEBUG if self._stopping else logging.ERROR if outcome == "failed" else logging.WARNING
+        level = logging.ERROR if outcome == "failed" else logging.WARNING
+        if self._stopping or self.expired:  # the listener warns of many, once
+            level = logging.DEBUG
         log.log(level, "%s: %s: %s", self._name, self._peer(), cause)
 
     def _peer(self) -> str:

@@ -14,12 +14,14 @@ from typing import Any
 from mapdr.kernel.item import Arrival, TagPath
 from mapdr.kernel.private import make_private
 from mapdr.store.claim import Claim
+from mapdr.store.clock import Clock
 from mapdr.store.commands import Commands
 from mapdr.store.counts import Counts
-from mapdr.store.database import Database
+from mapdr.store.database import BUSY_SECONDS, Database
 from mapdr.store.durable import Durability, make_folder, sync_folder, write_file
 from mapdr.store.enrol import Enrolment, Repeats
 from mapdr.store.headers import INDEX_TAGS, STUDY_TAGS, Reading
+from mapdr.store.inhand import InHand
 from mapdr.store.instances import Instances
 from mapdr.store.ledger import Delivery, Ledger
 from mapdr.store.names import Recipes, Sources, Words
@@ -89,6 +91,7 @@ class Store:
         )
         self.counts = Counts(database, self.words)
         self.commands = Commands(database, node)
+        self._clock = Clock(database)
         self.enrolment = Enrolment(
             database,
             words=self.words,
@@ -98,9 +101,13 @@ class Store:
             tally=self.tally,
             node=node,
             repeats=repeats,
+            whole=self.instances.whole,
         )
-        self.writer = Writer(self.enrolment, self.spool.discard, self.spool.runs)
+        self.writer = Writer(
+            self.enrolment, self.spool.discard, self.spool.runs, told=self._refuse, ready=database.look
+        )
         self.spool.on_lane = self.writer.look
+        self.in_hand = InHand(self.spool.folder / "in-hand", database, self.words, self.recipes)
         self._claim = Claim(self.spool.folder / "claim", node)
         self.retention = Retention(database, self.spool)
 
@@ -114,6 +121,7 @@ class Store:
         durability: Durability = "power-loss",
         min_free: int = 0,
         repeats: Repeats = "forward",
+        busy: float = BUSY_SECONDS,
     ) -> Store:
         """Open a node's store, making what is missing. Raises ConfigurationError, OSError.
 
@@ -124,8 +132,12 @@ class Store:
         make_private(data)
         if durability == "power-loss":
             sync_folder(data.parent)
-        opened = Database.open(database, data, durability)
-        return cls(data, node, opened, durability=durability, min_free=min_free, repeats=repeats)
+        opened = Database.open(database, data, durability, busy)
+        try:
+            return cls(data, node, opened, durability=durability, min_free=min_free, repeats=repeats)
+        except BaseException:
+            opened.close()
+            raise
 
     def use(
         self,
@@ -161,13 +173,15 @@ class Store:
         """
         make_folder(self.spool.folder, self.durability)
         with self._claim.alone(wait):
-            return Recovery(self.database, self.spool, self.enrolment, self.ledger).run(rules_for)
+            recovery = Recovery(self.database, self.spool, self.enrolment, self.ledger, self.in_hand)
+            return recovery.run(rules_for)
 
     def start(self) -> None:
         """Begin to take arrivals. Raises ConfigurationError while another process recovers this node."""
         make_folder(self.spool.folder, self.durability)
         self._claim.share(CLAIM_SECONDS)
         self.spool.after(self.instances.newest())
+        self._clock.begin(self.commands.last_beat())
         self.writer.start()
 
     def stop(self, deadline: float) -> None:
@@ -178,7 +192,32 @@ class Store:
     def close(self) -> None:
         """Stop, and give the database back. Safe twice."""
         self.stop(time.monotonic() + 10)
+        self.in_hand.stop()
         self.database.close()
+
+    def look_at_the_index(self) -> str:
+        """Whether it is still the one that was opened: if not, nothing is taken, and the answer says why."""
+        self.writer.check()
+        return self.writer.failing
+
+    def look_at_the_clock(self) -> float:
+        """Move due times if the clock was set since the last call; by how many seconds it was, or 0."""
+        jump = self._clock.look()
+        if jump:
+            self.commands.moved(jump)
+        return jump
+
+    def health(self) -> dict[str, Any]:
+        """For the sign of life: `refusing` says why nothing is taken (empty: all is well), `set_aside` how
+        many images are safe that the index does not take, `waiting` how many are safe and not yet in it."""
+        return {
+            "refusing": self.writer.failing,
+            "set_aside": self.writer.set_aside,
+            "waiting": self.writer.waiting,
+        }
+
+    def _refuse(self, reason: str) -> None:
+        self.spool.refusing = reason
 
     def _submit(self, arrival: Arrival) -> None:
         self.writer.submit(arrival)

@@ -46,6 +46,26 @@ else:
         return True
 
 
+def running_file(data: Path, node: str) -> Path:
+    """What a node claims as long as it runs, in its folder of the spool."""
+    return data / "spool" / node / "running"
+
+
+def claimed(path: Path) -> bool | None:
+    """Whether a process of this machine holds a claim of this file; None if that cannot be found out,
+    or if it never was claimed."""
+    try:
+        file = os.open(path, os.O_RDWR | getattr(os, "O_CLOEXEC", 0))
+    except OSError:
+        return None
+    try:
+        return not _lock(file, alone=True)
+    except OSError:
+        return None
+    finally:
+        os.close(file)
+
+
 class Claim:
     """A lock file in the node's folder."""
 

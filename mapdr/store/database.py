@@ -7,6 +7,7 @@ never fails half-way because another process was faster.
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -15,7 +16,7 @@ from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Connection, Engine, Table, case, create_engine, event, insert, select
+from sqlalchemy import Connection, Engine, Table, case, create_engine, event, insert, inspect, select
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.pool import QueuePool, StaticPool
 
@@ -23,6 +24,7 @@ from mapdr.kernel.errors import ConfigurationError
 from mapdr.kernel.private import touch_private
 from mapdr.store import schema
 from mapdr.store.durable import Durability
+from mapdr.store.trouble import IndexTrouble
 
 BUSY_SECONDS = 30
 _WRITER_CACHE_KIB = 48 * 1024
@@ -50,12 +52,17 @@ class Prepared:
 class Database:
     """The index's connections. `write()` and `read()` give a connection within a transaction."""
 
-    def __init__(self, url: str, durability: Durability) -> None:
+    def __init__(
+        self, url: str, durability: Durability, busy: float = BUSY_SECONDS, *, path: Path | None = None
+    ) -> None:
+        """`busy`: seconds that SQLite waits for a lock; `path`: the file that `url` names, if it is one."""
         self._lock = threading.Lock()
         self._closed = False
+        self._path = path
+        self._file: os.stat_result | None = None
         if url.startswith("sqlite"):
-            self._writer = _sqlite(url, durability, writer=True)
-            self._reader = _sqlite(url, durability, writer=False)
+            self._writer = _sqlite(url, durability, busy, writer=True)
+            self._reader = _sqlite(url, durability, busy, writer=False)
         elif url.startswith("postgresql"):
             self._writer = self._reader = _postgresql(url, durability)
         else:
@@ -63,18 +70,26 @@ class Database:
         self._dialect = self._writer.dialect
 
     @classmethod
-    def open(cls, database: str, folder: Path, durability: Durability) -> Database:
+    def open(
+        cls, database: str, folder: Path, durability: Durability, busy: float = BUSY_SECONDS
+    ) -> Database:
         """Open `database` ("sqlite": a file in `folder`; else a URL) and create what it lacks.
 
-        Raises ConfigurationError when it is of a newer or unknown schema.
+        `busy`: seconds for which SQLite waits while another process holds a lock. Raises
+        ConfigurationError when it is of a newer or unknown schema.
         """
-        url = f"sqlite:///{folder / 'index.db'}" if database == "sqlite" else database
+        path = None
         if database == "sqlite":
+            path = folder / "index.db"
             # Its log and shared memory get the mode of the file itself.
-            touch_private(folder / "index.db")
-        opened = cls(url, durability)
+            touch_private(path)
+        opened = cls(f"sqlite:///{path}" if path else database, durability, busy, path=path)
         try:
-            opened._create()
+            # Who only looks needs no write lock, which another program may hold for long.
+            if not opened._is_made():
+                opened._create()
+            if path:
+                opened._file = path.stat()
         except BaseException:
             opened.close()
             raise
@@ -91,6 +106,18 @@ class Database:
         """A read transaction: one moment's state throughout."""
         with self._reader.begin() as connection:
             yield connection
+
+    def look(self) -> None:
+        """Raise IndexTrouble when the file of the index is not the one that was opened: what would be written
+        now is read by nobody, and gone with the last connection."""
+        if self._path is None or self._file is None:
+            return
+        try:
+            there = os.path.samestat(os.stat(self._path), self._file)
+        except OSError:
+            there = False
+        if not there:
+            raise IndexTrouble(f"{self._path.name} was removed or replaced: put it back, or restart the node")
 
     def insertion(self, table: Table, columns: Sequence[str]) -> str:
         """The text of an INSERT with positional parameters, for many rows through `exec_driver_sql`."""
@@ -139,6 +166,18 @@ class Database:
                 self._writer.dispose()
                 self._reader.dispose()
 
+    def _is_made(self) -> bool:
+        """Whether the index is whole. Raises ConfigurationError when it is of another schema."""
+        with self.read() as connection:
+            if not schema.metadata.tables.keys() <= set(inspect(connection).get_table_names()):
+                return False
+            query = select(schema.fact.c.value).where(schema.fact.c.name == "schema")
+            found = connection.execute(query).scalar()
+        if found is None:
+            return False
+        _must_be_ours(found)
+        return True
+
     def _create(self) -> None:
         with self.write() as connection:
             schema.metadata.create_all(connection)
@@ -146,18 +185,23 @@ class Database:
             found = connection.execute(query).scalar()
             if found is None:
                 connection.execute(insert(schema.fact).values(name="schema", value=str(schema.VERSION)))
-            elif found != str(schema.VERSION):
-                raise ConfigurationError(
-                    f"the index has schema {found}, this MAPDR writes schema {schema.VERSION}: "
-                    "use the MAPDR that wrote it, or give a new data folder"
-                )
+            else:
+                _must_be_ours(found)
 
 
-def _sqlite(url: str, durability: Durability, *, writer: bool) -> Engine:
+def _must_be_ours(version: str) -> None:
+    if version != str(schema.VERSION):
+        raise ConfigurationError(
+            f"the index has schema {version}, this MAPDR writes schema {schema.VERSION}: "
+            "use the MAPDR that wrote it, or give a new data folder"
+        )
+
+
+def _sqlite(url: str, durability: Durability, busy: float, *, writer: bool) -> Engine:
     engine = create_engine(
         url,
         poolclass=StaticPool if writer else QueuePool,
-        connect_args={"timeout": BUSY_SECONDS, "check_same_thread": False},
+        connect_args={"timeout": busy, "check_same_thread": False},
         **({} if writer else {"pool_size": 4, "max_overflow": 12}),
     )
 

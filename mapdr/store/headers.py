@@ -8,20 +8,31 @@ from __future__ import annotations
 
 import mmap
 import os
+import sys
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from mapdr.dicom.scan import NeedMore, ScannedHeader, scan
+from mapdr.dicom import gate
+from mapdr.dicom.scan import (
+    NeedMore,
+    ScannedHeader,
+    deflated_ends_early,
+    ends_early,
+    fragments_end,
+    is_deflated,
+    scan,
+)
 from mapdr.dicom.uid import is_valid_uid
 from mapdr.kernel.item import TagPath
 
-SOP_CLASS_UID: TagPath = (0x00080016,)
-SOP_INSTANCE_UID: TagPath = (0x00080018,)
+SOP_CLASS_UID = gate.SOP_CLASS_UID
+SOP_INSTANCE_UID = gate.SOP_INSTANCE_UID
 STUDY_DATE: TagPath = (0x00080020,)
 ACCESSION_NUMBER: TagPath = (0x00080050,)
 MODALITY: TagPath = (0x00080060,)
 PATIENT_ID: TagPath = (0x00100020,)
-STUDY_INSTANCE_UID: TagPath = (0x0020000D,)
+STUDY_INSTANCE_UID = gate.STUDY_INSTANCE_UID
 SERIES_INSTANCE_UID: TagPath = (0x0020000E,)
 
 STUDY_TAGS: frozenset[TagPath] = frozenset({ACCESSION_NUMBER, PATIENT_ID})
@@ -78,6 +89,46 @@ def read_header(
             view[offset:] as data_set,
         ):
             return scan(data_set, transfer_syntax_uid, wanted, complete=True, size=size)
+
+
+def is_cut(file: int, offset: int, size: int, header: ScannedHeader, transfer_syntax_uid: str) -> bool:
+    """Whether the data set of `size` bytes at `offset` of an open file ends before it should.
+
+    What `header` was read from is not read again. Behind it: native pixel data must lie within the file,
+    fragments are followed by their heads (8 bytes read for each), and so are the elements behind the pixel
+    data. A deflated one is inflated, within bounds. Raises Unreadable, OSError.
+    """
+    if header.truncated or not size:
+        return True
+    value, length = header.pixel_value, header.pixel_length
+    if is_deflated(transfer_syntax_uid):
+        return deflated_ends_early(_pieces(file, offset, size), (value or 0) + (length or 0))
+    if value is None or header.walked != header.pixel_offset:
+        return False
+    if length is not None:
+        end = value + length
+    else:
+        end = fragments_end(lambda at: _read_at(file, 8, offset + at), value, size, header.flags)
+    if end >= size:
+        return end > size
+    with (
+        mmap.mmap(file, offset + size, access=mmap.ACCESS_READ) as whole,
+        memoryview(whole) as view,
+        view[offset + end :] as tail,
+    ):
+        return ends_early(tail, header.flags)
+
+
+def _pieces(file: int, offset: int, size: int) -> Iterator[bytes]:
+    for at in range(offset, offset + size, PREFIX):
+        yield _read_at(file, min(PREFIX, offset + size - at), at)
+
+
+def _read_at(file: int, count: int, at: int) -> bytes:
+    if sys.platform != "win32":
+        return os.pread(file, count, at)
+    os.lseek(file, at, os.SEEK_SET)
+    return os.read(file, count)
 
 
 def read_file_header(

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from sqlalchemy import Connection, Row, Select, bindparam, func, select
 
-from mapdr.kernel.item import Instance
+from mapdr.kernel.errors import Permanent
+from mapdr.kernel.item import Instance, Proof
 from mapdr.store import schema
 from mapdr.store.database import Database
 from mapdr.store.names import Sources, Words
 from mapdr.store.spool import Spool
 
 _instance, _series, _study = schema.instance, schema.series, schema.study
+
+_PROOFS = 20_000
+"""Images of which is remembered whether their file was compared: several destinations read it once."""
 
 INSTANCE_COLUMNS = (
     _instance,
@@ -42,9 +46,17 @@ FACTS = (
     _instance.c.data_offset,
     _instance.c.size,
     _instance.c.received_at,
+    _instance.c.digest,
 )
 """Only what `Instances.made` wants, in its order: each image that is delivered is looked up so."""
 _FACTS_BY_KEY = _BY_KEY.with_only_columns(*FACTS, maintain_column_froms=True)
+
+
+def _holds(instance: Instance) -> bool:
+    try:
+        return instance.proof is not None and instance.proof.holds()
+    except (Permanent, OSError):
+        return False
 
 
 class Instances:
@@ -55,6 +67,7 @@ class Instances:
         self._words = words
         self._sources = sources
         self._spool = spool
+        self._proofs: dict[bytes, Proof] = {}
 
     def get(self, id_: str) -> Instance:
         """An instance by id. KeyError if the index does not know it."""
@@ -72,6 +85,10 @@ class Instances:
             return {}
         with self._database.read() as connection:
             return {row.id: self.made(*tuple(row)) for row in self._rows(connection, keys, _FACTS_BY_KEY)}
+
+    def whole(self, keys: Collection[bytes]) -> dict[bytes, bool]:
+        """Which of these images the spool holds as they were received: their files are read."""
+        return {key: _holds(instance) for key, instance in self.by_key(list(keys)).items()}
 
     def newest(self) -> str:
         """The greatest id of the index, or an empty string."""
@@ -107,9 +124,16 @@ class Instances:
         data_offset: int,
         size: int,
         received_at: float,
+        digest: bytes,
     ) -> Instance:
         """An instance from a row of `FACTS`."""
         id_, text = key.hex(), self._words.text
+        proof = self._proofs.get(key)
+        if proof is None:
+            proof = Proof(self._spool.path(id_, text(node)), data_offset, size, digest)
+            self._proofs[key] = proof
+            if len(self._proofs) > _PROOFS:
+                self._proofs.pop(next(iter(self._proofs)), None)
         return Instance(
             id_,
             self._sources.source(source),
@@ -119,8 +143,9 @@ class Instances:
             series_uid,
             text(modality),
             text(syntax),
-            self._spool.path(id_, text(node)),
+            proof.path,
             data_offset,
             size,
             received_at,
+            proof,
         )

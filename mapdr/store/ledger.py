@@ -16,6 +16,7 @@ At least once: whoever loses a lease may still report what the receiver said, an
 
 from __future__ import annotations
 
+import logging
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -35,7 +36,10 @@ from sqlalchemy import (
     select,
     update,
 )
+from sqlalchemy.exc import DatabaseError
 
+from mapdr.kernel.errors import LocalProtocolError
+from mapdr.kernel.guard import where
 from mapdr.kernel.item import Header, Instance, Routing, Source, TagPath, Verdict
 from mapdr.store import schema
 from mapdr.store.database import Database
@@ -48,10 +52,13 @@ from mapdr.store.schema import State
 from mapdr.store.selection import Selection
 from mapdr.store.settling import Settlement, Settling
 from mapdr.store.studies import Studies
-from mapdr.store.tally import Tally
+from mapdr.store.tally import RECEIVED, Tally
+from mapdr.store.twins import last_given
 from mapdr.store.verbs import Attempt, DeliveryRow, Verbs
 
 __all__ = ["Delivery", "Ledger", "Settlement"]
+
+log = logging.getLogger("mapdr.store")
 
 _delivery, _hold = schema.delivery, schema.hold
 _LEASED_COLUMNS = tuple(_delivery.c[name] for name in ("id", "batch", "lane", "recipe", "syntax", "attempts"))
@@ -110,7 +117,7 @@ class Ledger:
         """Take up to `limit` due rows for `seconds`: by lane, then study, then age; none while held.
 
         With `quiet_seconds` only those of studies that got no image for so long. With `untried_first` those
-        that were tried least come first.
+        that were tried least come first, mixed of all studies: neighbours often share what is wrong.
         """
         now = time.time()
         target, who = self._words.number(destination), self._words.number(owner)
@@ -123,7 +130,11 @@ class Ledger:
                 _delivery.c.not_before <= now,
             )
             .order_by(
-                *([_delivery.c.tries] if untried_first else []),
+                *(
+                    [_delivery.c.tries, _delivery.c.lane, _delivery.c.id * 40503 % 65536]
+                    if untried_first
+                    else []
+                ),
                 _delivery.c.lane,
                 _delivery.c.study,
                 _delivery.c.id,
@@ -133,7 +144,11 @@ class Ledger:
         if quiet_seconds:
             query = query.where(
                 exists()
-                .where(schema.study.c.id == _delivery.c.study, schema.study.c.last_at <= now - quiet_seconds)
+                .where(
+                    schema.progress.c.study == _delivery.c.study,
+                    schema.progress.c.destination == RECEIVED,
+                    schema.progress.c.changed_at <= now - quiet_seconds,
+                )
                 .correlate(_delivery)
             )
         with self._database.read() as connection:
@@ -160,10 +175,26 @@ class Ledger:
         """Write how attempts ended: an attempt row each, and what it did to its delivery.
 
         One transaction, in which `notices` (messages that tell of it) are put into the outbox. Raises
-        LocalProtocolError for a delivery that does not exist or a state that is none.
+        LocalProtocolError for a delivery that does not exist or a state that is none. An end that the index
+        does not take for its own sake is written alone, and without its words: the row must not stay open.
         """
-        if settlements:
+        if not settlements:
+            return
+        try:
             self._settling.settle(settlements, notices)
+        except (LocalProtocolError, DatabaseError):
+            raise
+        except Exception as error:  # noqa: BLE001  one of them: told, and the others are written
+            if len(settlements) > 1:
+                for settlement in settlements:
+                    self.settle([settlement])
+                return
+            one = settlements[0]
+            log.error("delivery %d: its end is written without words (%s)", one.delivery_id, where(error))
+            plain = Settlement(
+                one.delivery_id, one.state, one.not_before, status=one.status, reason="unwritten"
+            )
+            self._settling.settle([plain])
 
     def extend(self, delivery_ids: Iterable[int], seconds: float, owner: str) -> None:
         """Keep rows leased to `owner` for `seconds` from now: a long object is still on its way."""
@@ -225,6 +256,19 @@ class Ledger:
                 return float(due)
             return connection.execute(pending.order_by(_delivery.c.not_before).limit(1)).scalar()
 
+    def differs(self, delivery: Delivery) -> bool:
+        """Whether its destination was last given other bytes under its UID, by digest and recipe."""
+        own = bytes.fromhex(delivery.instance.id)
+        target = self._words.number(delivery.destination)
+        with self._database.read() as connection:
+            last = last_given(connection, own, target, delivery.id)
+            if last is None:
+                return False
+            digest = connection.execute(
+                select(schema.instance.c.digest).where(schema.instance.c.id == own)
+            ).scalar_one()
+        return last != (digest, self._recipes.number(delivery.recipe))
+
     def hold_destination(self, destination: str) -> None:
         """Lease nothing for a destination, now and after a restart, until it is released."""
         target = self._words.number(destination)
@@ -255,6 +299,10 @@ class Ledger:
         """Parked rows, and those that wait for their next try, are due now; how many."""
         return self._verbs.retry(chosen)
 
+    def retriable(self, chosen: Selection) -> Counter[str]:
+        """How many deliveries `retry` would make due, by destination."""
+        return self._verbs.retriable(chosen)
+
     def parked_recipes(self, chosen: Selection) -> Counter[str]:
         """How many of the chosen deliveries are parked, by the hash of the recipe that was promised."""
         return self._verbs.parked_recipes(chosen)
@@ -274,13 +322,15 @@ class Ledger:
         wanted: frozenset[TagPath],
         *,
         only: Iterable[str] = (),
+        write: bool = True,
     ) -> Rerouted:
         """Evaluate rules again for images in the spool and promise what they say, as a new batch.
 
-        `only` limits it to these destinations. A promise that is still open is not made twice; those that
-        the new ones replace end as superseded. See `store.reroute`.
+        Without `write` nothing is promised: what would be is told. `only` limits it to these destinations. A
+        promise that is still open is not made twice; those that the new ones replace end as superseded. See
+        `store.reroute`.
         """
-        return self._rerouting.reroute(chosen, route, wanted, only=only)
+        return self._rerouting.reroute(chosen, route, wanted, only=only, write=write)
 
     def recipe(self, hash_: str) -> dict[str, Any]:
         """The recipe of a hash. Raises Permanent(reason="recipe-missing")."""

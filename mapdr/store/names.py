@@ -49,7 +49,8 @@ class Words:
 
     def number(self, text: str) -> int:
         """The number of one text, made if new. Not to be called within a write transaction."""
-        known = self._numbers.get(text)
+        # What is known needs no write lock, which another program may hold.
+        known = self.find(text)
         return self.intern((text,))[text] if known is None else known
 
     def find(self, text: str) -> int | None:

@@ -3,30 +3,33 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
 
 from sqlalchemy import Connection, case, func, literal_column, select
 
-from mapdr.kernel.item import TagPath
+from mapdr.kernel.item import Source, TagPath
 from mapdr.store import schema, selection
 from mapdr.store.database import Database
-from mapdr.store.names import Words
-from mapdr.store.schema import ENDED, State
+from mapdr.store.names import Sources, Words
+from mapdr.store.schema import ENDED, Kind, State
 from mapdr.store.selection import Selection
 from mapdr.store.studies import study_tags
 
 _study, _series, _instance, _delivery = schema.study, schema.series, schema.instance, schema.delivery
 _AT_ONCE = 500
+_FIRST = _instance.c.kind.in_((int(Kind.FIRST), int(Kind.VERSION)))
+"""What is no repeat of something that is counted already."""
 _UNROUTED_UID = case((literal_column(schema.UNROUTED), _instance.c.sop_instance_uid))
 
 
 @dataclass
 class StudyRow:
     """A study for a listing. Every number counts distinct images: `modalities`, `unrouted`, and
-    `destinations` by what became of the image there, without what was superseded or dismissed; `tags` hold
-    what identifies the patient."""
+    `destinations` by what became of the image there, without what was superseded or dismissed; `bytes` is the
+    size of their data sets as received, each version's and no repeat's; `tags` hold what identifies the
+    patient.
+    """
 
     number: int
     study_instance_uid: str
@@ -40,6 +43,15 @@ class StudyRow:
     bytes: int = 0
     unrouted: int = 0
     destinations: dict[str, dict[str, int]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """How many distinct images of a study are in one state at a destination for one reason ("": none)."""
+
+    state: str
+    reason: str
+    images: int
 
 
 class Overview:
@@ -86,7 +98,7 @@ class Overview:
                 _series.c.id,
                 _instance.c.modality,
                 func.count(_instance.c.sop_instance_uid.distinct()).label("images"),
-                func.sum(_instance.c.size).label("bytes"),
+                func.sum(case((_FIRST, _instance.c.size), else_=0)).label("bytes"),
                 func.count(_UNROUTED_UID.distinct()).label("unrouted"),
             )
             .join(_instance, _instance.c.series == _series.c.id)
@@ -104,27 +116,55 @@ class Overview:
         for number, ids in series.items():
             studies[number].series = len(ids)
 
+    def sources(self, studies: Sequence[int], known: Sources) -> dict[int, list[Source]]:
+        """Who sent images of each study, by the study's number; in the order in which they came first."""
+        found: dict[int, list[Source]] = defaultdict(list)
+        query = (
+            select(_series.c.study, _instance.c.source, func.min(_instance.c.id).label("first"))
+            .join(_instance, _instance.c.series == _series.c.id)
+            .group_by(_series.c.study, _instance.c.source)
+        )
+        with self._database.read() as connection:
+            for start in range(0, len(studies), _AT_ONCE):
+                part = query.where(_series.c.study.in_(studies[start : start + _AT_ONCE]))
+                for row in sorted(connection.execute(part), key=lambda row: bytes(row.first)):
+                    found[row.study].append(known.source(row.source))
+        return dict(found)
+
+    def standings(self, studies: Sequence[int]) -> dict[int, dict[str, list[Standing]]]:
+        """How each study's images stand at each destination, by the study's number."""
+        found: dict[int, dict[str, list[Standing]]] = {}
+        with self._database.read() as connection:
+            for start in range(0, len(studies), _AT_ONCE):
+                for study, name, standing in self._stand(connection, studies[start : start + _AT_ONCE]):
+                    found.setdefault(study, {}).setdefault(name, []).append(standing)
+        return found
+
     def _deliveries(self, connection: Connection, studies: dict[int, StudyRow]) -> None:
+        for study, name, standing in self._stand(connection, list(studies)):
+            states = studies[study].destinations.setdefault(name, {})
+            states[standing.state] = states.get(standing.state, 0) + standing.images
+
+    def _stand(self, connection: Connection, studies: Sequence[int]) -> Iterator[tuple[int, str, Standing]]:
         # An image that was promised several times (a repeat, a re-route) is there once it was delivered,
         # unless its newest promise is parked.
         had = func.max(case((_delivery.c.state == State.DELIVERED, 1), else_=0)).label("had")
         images = (
             select(func.max(_delivery.c.id).label("newest"), had)
             .join(_instance, _instance.c.id == _delivery.c.instance)
-            .where(_delivery.c.study.in_(list(studies)), _delivery.c.state <= ENDED)
+            .where(_delivery.c.study.in_(studies), _delivery.c.state <= ENDED)
             .group_by(_delivery.c.study, _delivery.c.destination, _instance.c.sop_instance_uid)
             .subquery()
         )
-        state = case(
-            ((images.c.had == 1) & (_delivery.c.state != State.PARKED), int(State.DELIVERED)),
-            else_=_delivery.c.state,
-        ).label("stands")
+        there = (images.c.had == 1) & (_delivery.c.state != State.PARKED)
+        state = case((there, int(State.DELIVERED)), else_=_delivery.c.state).label("stands")
+        reason = case((there, ""), else_=func.coalesce(_delivery.c.reason, "")).label("why")
         query = (
-            select(_delivery.c.study, _delivery.c.destination, state, func.count().label("number"))
+            select(_delivery.c.study, _delivery.c.destination, state, reason, func.count().label("number"))
             .join(images, images.c.newest == _delivery.c.id)
-            .group_by(_delivery.c.study, _delivery.c.destination, state)
+            .group_by(_delivery.c.study, _delivery.c.destination, state, reason)
+            .order_by(_delivery.c.study, _delivery.c.destination, state, reason)
         )
-        rows: Sequence[Any] = connection.execute(query).all()
-        for row in rows:
-            states = studies[row.study].destinations.setdefault(self._words.text(row.destination), {})
-            states[State(row.stands).name.lower()] = row.number
+        for row in connection.execute(query).all():
+            standing = Standing(State(row.stands).name.lower(), row.why, row.number)
+            yield row.study, self._words.text(row.destination), standing

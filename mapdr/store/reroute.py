@@ -9,7 +9,7 @@ nothing to do. What is being sent at this moment ends as it will; what was deliv
 from __future__ import annotations
 
 import time
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field, replace
@@ -39,7 +39,8 @@ _STANDING = (State.PENDING, State.LEASED, State.HELD)
 class Rerouted:
     """What a re-route did: images read, deliveries promised, images whose file is gone or unreadable,
     images that no rule takes, deliveries that were superseded, and those that stay parked because today's
-    rules do not name their destination."""
+    rules do not name their destination. `to`: the promised deliveries by destination; `again`: how many of
+    them are of an image that their destination has confirmed before."""
 
     images: int = 0
     deliveries: int = 0
@@ -47,6 +48,8 @@ class Rerouted:
     unrouted: int = 0
     superseded: int = 0
     still_parked: int = 0
+    to: Mapping[str, int] = field(default_factory=dict)
+    again: int = 0
 
 
 @dataclass(slots=True)
@@ -57,6 +60,7 @@ class _Promises:
     replaced: list[int] = field(default_factory=list)
     changed: set[tuple[int, int]] = field(default_factory=set)
     still_parked: int = 0
+    again: int = 0
 
 
 class Rerouting:
@@ -85,9 +89,11 @@ class Rerouting:
         wanted: frozenset[TagPath],
         *,
         only: Iterable[str] = (),
+        write: bool = True,
     ) -> Rerouted:
         """Evaluate rules again for images in the spool and promise what they say, as a new batch.
 
+        Without `write` nothing is promised, and what would be is told.
         `only` limits it to these destinations. A promise that is still open is not made twice. Where
         deliveries are chosen (by state, reason, destination), the other promises of their images are left
         alone; destinations that the rules name for the first time are promised as well.
@@ -107,7 +113,9 @@ class Rerouting:
                 unrouted += not routing.deliveries
                 number, recipe = self._words.number, self._recipes.number
                 promised.append((row, {number(name): recipe(hash_) for name, hash_ in to}))
-            written = self._promise(promised, concerned)
+            written = self._promise(promised, concerned, write)
+            promises = Counter(done.to)
+            promises.update(self._words.text(values[2]) for values in written.made)
             done = Rerouted(
                 done.images + len(promised),
                 done.deliveries + len(written.made),
@@ -115,6 +123,8 @@ class Rerouting:
                 done.unrouted + unrouted,
                 done.superseded + len(written.replaced),
                 done.still_parked + written.still_parked,
+                promises,
+                done.again + written.again,
             )
         return done
 
@@ -169,15 +179,18 @@ class Rerouting:
         self,
         promised: Sequence[tuple[Row[Any], Mapping[int, int]]],
         concerned: Mapping[bytes, AbstractSet[int]] | None,
+        write: bool,
     ) -> _Promises:
         written = _Promises()
         now = time.time()
-        with self._database.write() as connection:
+        with self._database.write() if write else self._database.read() as connection:
             for row, to in promised:
                 purged = select(_instance.c.purged_at).where(_instance.c.id == row.id).with_for_update()
                 if connection.execute(purged).scalar() is None:
                     only = None if concerned is None else concerned[row.id]
                     self._promise_image(connection, written, row, to, only)
+            if not write:
+                return written
             if written.made:
                 connection.exec_driver_sql(self._insert, written.made)
                 routed = list({values[0] for values in written.made})
@@ -214,6 +227,7 @@ class Rerouting:
             if replaced or not kept:
                 written.changed.add((row.study, destination))
             if not kept:
+                written.again += any(one.state == State.DELIVERED for one in before)
                 # What an operator has stopped stays stopped.
                 state = State.HELD if any(one.state == State.HELD for one in replaced) else State.PENDING
                 written.made.append(

@@ -14,7 +14,7 @@ import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import Connection, func, select, update
+from sqlalchemy import Connection, delete, func, select, update
 
 from mapdr.store import schema
 from mapdr.store.database import Database
@@ -89,6 +89,7 @@ class Retention:
             if go:
                 statement = update(_instance).where(_instance.c.id.in_(go))
                 connection.execute(statement.values(purged_at=now))
+                connection.execute(delete(schema.death).where(schema.death.c.instance.in_(go)))
         gone = set(go)
         return {row.id.hex(): row.size for row in rows if row.purged_at is not None or row.id in gone}
 

@@ -202,6 +202,15 @@ derivation = Table(
     Column("facts", Text, nullable=False),
 )
 
+death = Table(  # of the node, with an image in hand: see `store.inhand`
+    "death",
+    metadata,
+    Column("instance", LargeBinary(16), primary_key=True),
+    Column("recipe", _Id, primary_key=True, autoincrement=False),
+    Column("syntax", _Id, primary_key=True, autoincrement=False),
+    Column("deaths", Integer, nullable=False),
+)
+
 hold = Table(
     "hold",
     metadata,

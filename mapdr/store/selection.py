@@ -6,14 +6,18 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import ColumnElement, Select, exists, false, literal_column, select
+from sqlalchemy import JSON, ColumnElement, Select, exists, false, literal_column, select, type_coerce
 
+from mapdr.kernel.item import TagPath
 from mapdr.store import schema
+from mapdr.store.headers import ACCESSION_NUMBER, PATIENT_ID
 from mapdr.store.ids import id_floor
 from mapdr.store.names import Words
 from mapdr.store.schema import State
+from mapdr.store.studies import tag_key
 
 _delivery, _instance, _series, _study = schema.delivery, schema.instance, schema.series, schema.study
+_source = schema.source
 
 UNROUTED = "unrouted"
 STATES = (*(state.name.lower() for state in State), UNROUTED)
@@ -32,7 +36,9 @@ class Selection:
     """Everything that meets all conditions which are set.
 
     Study dates are YYYYMMDD, both ends included; `since` and `until` bound the time of receipt in seconds
-    since the epoch; `limit` takes the newest so many. State "unrouted" chooses images without deliveries.
+    since the epoch; `calling_ae` is the AE title that an image came from; patient ID and accession number are
+    those of the study, whole. `limit` takes the newest so many. State "unrouted" chooses images without
+    deliveries.
     A delivery that a newer promise has superseded is chosen only by its state or by its number.
     """
 
@@ -44,6 +50,9 @@ class Selection:
     reason: str = ""
     study_instance_uid: str = ""
     sop_instance_uid: str = ""
+    calling_ae: str = ""
+    patient_id: str = ""
+    accession_number: str = ""
     since: float | None = None
     until: float | None = None
     deliveries: Sequence[int] = ()
@@ -113,6 +122,13 @@ def _of_image(selection: Selection, words: Words) -> list[ColumnElement[bool]]:
         found.append(_study.c.uid == selection.study_instance_uid)
     if selection.sop_instance_uid:
         found.append(_instance.c.sop_instance_uid == selection.sop_instance_uid)
+    if selection.calling_ae:
+        sources = select(_source.c.id).where(_source.c.calling_ae == selection.calling_ae)
+        found.append(_instance.c.source.in_(sources))
+    if selection.patient_id:
+        found.append(_study_tag(PATIENT_ID) == selection.patient_id)
+    if selection.accession_number:
+        found.append(_study_tag(ACCESSION_NUMBER) == selection.accession_number)
     if selection.since is not None:
         found.append(_instance.c.id >= bytes.fromhex(id_floor(selection.since)))
     if selection.until is not None:
@@ -138,6 +154,12 @@ def _of_delivery(selection: Selection, words: Words) -> list[ColumnElement[bool]
     elif not selection.deliveries:
         found.append(_delivery.c.state != int(State.SUPERSEDED))
     return found
+
+
+def _study_tag(path: TagPath) -> ColumnElement[str]:
+    """A value that the index keeps of a study (`study.tags`)."""
+    value: ColumnElement[str] = type_coerce(_study.c.tags, JSON)[tag_key(path)].as_string()
+    return value
 
 
 def _number(text: str, words: Words) -> int:

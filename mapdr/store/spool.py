@@ -7,8 +7,8 @@
                     └─ refused: unlinked, nothing is left
 
     1  the File Meta group and the data set's bytes as received go to `<id>.part`
-    2  the header is scanned; an object that cannot be read, or has no UIDs at all, is refused; the file is
-       sealed with the digest of the data set
+    2  the header is scanned; an object that cannot be read, is known to be incomplete, or has no UIDs, is
+       refused (`mapdr.dicom.gate`); the file is sealed with the digest of the data set
     3  it gets its final name `<id>.dcm`
     4  the file is flushed to the device                                  } under "power-loss"; left to the
     5  the folder is flushed, which finds little left to do               } system under "process-crash"
@@ -38,6 +38,7 @@ from pathlib import Path
 import xxhash
 
 from mapdr._fast import Shared, Taker
+from mapdr.dicom import gate
 from mapdr.dicom.scan import ScannedHeader
 from mapdr.kernel.errors import ConfigurationError, Permanent, Refused
 from mapdr.kernel.item import Arrival, Source
@@ -50,13 +51,23 @@ from mapdr.store.durable import (
     refusal,
     sync_folder,
 )
-from mapdr.store.headers import PREFIX, SOP_CLASS_UID, SOP_INSTANCE_UID, Reading, identity, read_header
+from mapdr.store.headers import (
+    PREFIX,
+    SOP_CLASS_UID,
+    SOP_INSTANCE_UID,
+    Reading,
+    identity,
+    is_cut,
+    read_header,
+)
 from mapdr.store.ids import Ids, hour_of, is_id
 from mapdr.store.runs import Contexts, Lane
 
 log = logging.getLogger("mapdr.store")
 
 FINAL, PART = ".dcm", ".part"
+DAMAGED = ".damaged"
+"""Ends the name of what recovery has set aside."""
 MOST_WAITING = 2000
 """Images that are safe and not yet in the index; more delay Success."""
 
@@ -65,16 +76,16 @@ _MARKS = str.maketrans("", "", "-_.")
 _OPEN = os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0) | getattr(os, "O_CLOEXEC", 0)
 _REHASH = 1 << 20
 _ROOM_SECONDS = 0.5  # how long a measurement of the free space serves
+_MOST_REMARKS = 1000  # peers and their oddities that are said
 _ROOM_BYTES = 32 << 20  # after how many bytes of one object it is measured again
-
-CANNOT_UNDERSTAND = 0xC000  # PS3.4, table B.2-1
 
 
 class Spool:
     """One node's folder of images; implements `mapdr.kernel.stage.Intake`.
 
     `submit` is given each object that is safe. `min_free` bytes stay free on the disk: below that, objects
-    are refused with 0xA700 before they begin.
+    are refused with 0xA700 before they begin, and so they are while `refusing` says why the index cannot be
+    written.
     """
 
     def __init__(
@@ -93,6 +104,7 @@ class Spool:
         self.durability = durability
         self.min_free = min_free
         self.reading = Reading()
+        self.refusing = ""
         self.submit = submit
         self.folder = data / "spool" / node
         self.runs = Shared(MOST_WAITING)
@@ -103,18 +115,29 @@ class Spool:
         self._hours: set[str] = set()
         self._room_at = 0.0
         self._room = 0
+        self._told: set[tuple[str, str, str, str]] = set()
 
     def begin(
         self, source: Source, sop_class_uid: str, sop_instance_uid: str, transfer_syntax_uid: str
     ) -> SpoolFile:
-        """Open a spool file for one object. Raises Refused(0xA700) when there is no room."""
+        """Open a spool file for one object, with the UIDs that its command set or File Meta group gives.
+
+        Raises Refused: 0xA700 when there is no room, 0x0117 or 0x0118 for a UID that is none.
+        """
+        against = gate.uid_objection(sop_class_uid, sop_instance_uid)
+        if against is not None:
+            raise Refused(*against)
         self.check_room()
         id_ = self._ids.next()
         hour = hour_of(id_)
+        uids = (sop_class_uid, sop_instance_uid)
         try:
             folder = self.make_hour(hour)
-            uids = (sop_class_uid, sop_instance_uid)
-            return SpoolFile(self, id_, folder, source=source, uids=uids, syntax=transfer_syntax_uid)
+            try:
+                return SpoolFile(self, id_, folder, source=source, uids=uids, syntax=transfer_syntax_uid)
+            except FileNotFoundError:  # somebody has removed it: then it is made again
+                folder = self.make_hour(hour, again=True)
+                return SpoolFile(self, id_, folder, source=source, uids=uids, syntax=transfer_syntax_uid)
         except OSError as error:
             raise refusal(error) from error
 
@@ -130,10 +153,10 @@ class Spool:
         """The first of `count` ids that follow each other, as a number."""
         return self._ids.block(count)
 
-    def make_hour(self, hour: str) -> Path:
-        """The folder of an hour, made if it is not there. Raises OSError."""
+    def make_hour(self, hour: str, *, again: bool = False) -> Path:
+        """The folder of an hour, made if it is not there; `again`: it is known to be gone. Raises OSError."""
         path = self.folder / hour
-        if hour not in self._hours:
+        if again or hour not in self._hours:
             make_folder(path, self.durability)
             with self._lock:
                 self._hours.add(hour)
@@ -177,7 +200,12 @@ class Spool:
                 (self.folder / hour).rmdir()
 
     def check_room(self) -> None:
-        """Raise Refused(0xA700) when less than `min_free` bytes are free (measured twice a second)."""
+        """Raise Refused(0xA700) when the index takes nothing, or less than `min_free` bytes are free.
+
+        Free space is measured twice a second.
+        """
+        if self.refusing:
+            raise Refused(OUT_OF_RESOURCES, f"the index cannot be written: {self.refusing}")
         if not self.min_free:
             return
         now = time.monotonic()
@@ -186,6 +214,20 @@ class Spool:
             self._room_at = now
         if self._room < self.min_free:
             raise Refused(OUT_OF_RESOURCES, "less disk space is free than the node keeps in reserve")
+
+    def remark(self, source: Source, remarks: tuple[str, ...]) -> None:
+        """Say what is odd about the data sets of a peer: each oddity once."""
+        for each in remarks:
+            told = (source.receiver, source.calling_ae, source.address, each)
+            if told not in self._told and len(self._told) < _MOST_REMARKS:
+                self._told.add(told)
+                log.warning(
+                    "%s: %s at %s sends data sets with an oddity, kept as it is: %s",
+                    source.receiver,
+                    source.calling_ae or "somebody",
+                    source.address or "this machine",
+                    each,
+                )
 
     def _folders(self) -> list[Path]:
         if not self.folder.is_dir():
@@ -327,17 +369,21 @@ class SpoolFile:
             header = read_header(
                 self._file, offset, size, self._begun, transfer_syntax_uid=self._syntax, wanted=wanted
             )
+            cut = is_cut(self._file, offset, size, header, self._syntax)
         except Permanent as error:
-            raise Refused(CANNOT_UNDERSTAND, f"the data set cannot be read: {error}") from error
-        if header.truncated and not (header.has(SOP_CLASS_UID) or header.has(SOP_INSTANCE_UID)):
-            raise Refused(CANNOT_UNDERSTAND, "the data set cannot be read: it ends within an element")
+            raise Refused(gate.CANNOT_UNDERSTAND, f"the data set cannot be read: {error}") from error
+        against = gate.objection(header, self._class_uid, cut=cut)
+        if against:
+            raise Refused(gate.CANNOT_UNDERSTAND, against)
+        if header.remarks:
+            self._spool.remark(self._source, header.remarks)
         return header
 
     def _identity(self, found: str, said: str, what: str) -> str:
         """The data set's UID, or the command's where that is none (docs/decisions/0003)."""
         uid = identity(found, said)
         if not uid:
-            raise Refused(CANNOT_UNDERSTAND, f"neither command nor data set has an {what} UID")
+            raise Refused(gate.CANNOT_UNDERSTAND, f"neither command nor data set has an {what} UID")
         if found and said and found != said:
             log.info("%s: the data set's %s UID is not the command's", self.id, what)
         return uid

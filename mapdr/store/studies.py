@@ -14,6 +14,7 @@ An event and its outbox rows are one transaction: it happens exactly once.
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
@@ -21,6 +22,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Row, bindparam, literal_column, select, update
 
+from mapdr.kernel.guard import where
 from mapdr.kernel.item import Header, TagPath
 from mapdr.store import schema
 from mapdr.store.database import Database
@@ -29,6 +31,8 @@ from mapdr.store.names import Words, clean
 from mapdr.store.outbox import Outbox, OutboxEntry
 from mapdr.store.schema import ENDED, State
 from mapdr.store.tally import RECEIVED
+
+log = logging.getLogger("mapdr.store")
 
 _AT_ONCE = 200
 _OPEN_STATES = (State.PENDING, State.LEASED, State.HELD)
@@ -137,7 +141,8 @@ class Studies:
     ) -> list[StudyEvent]:
         """The studies that are quiet or complete since the last call; each is told once.
 
-        `entries` makes the outbox rows of an event; they are written in the transaction that tells it.
+        `entries` makes the outbox rows of an event; they are written in the transaction that tells it. A
+        study that cannot be told of is logged, and looked at again after another `quiet_seconds`.
         """
         with self._database.read() as connection:
             if not self._due(connection, now - quiet_seconds):
@@ -145,15 +150,20 @@ class Studies:
         with self._database.write() as connection:
             events = []
             for row in self._due(connection, now - quiet_seconds):
-                event = self._judge(connection, row, now)
-                connection.execute(
-                    update(_progress)
-                    .where(_progress.c.study == row.study, _progress.c.destination == row.destination)
-                    .values(due=0, announced=row.announced + (event is not None))
+                this = update(_progress).where(
+                    _progress.c.study == row.study, _progress.c.destination == row.destination
                 )
+                event = self._judge(connection, row, now)
+                try:
+                    told = [] if event is None else list(entries(event))
+                except Exception as error:  # noqa: BLE001  one study must not keep the others from being told of
+                    log.error("study %d cannot be told of (%s); later again", row.study, where(error))
+                    connection.execute(this.values(changed_at=now))
+                    continue
+                connection.execute(this.values(due=0, announced=row.announced + (event is not None)))
                 if event is not None:
                     events.append(event)
-                    self._outbox.put(connection, entries(event), now)
+                    self._outbox.put(connection, told, now)
         return events
 
     def tags(self, study: int) -> dict[TagPath, str]:

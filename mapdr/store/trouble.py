@@ -21,7 +21,7 @@ CURES = (
     ("malformed", REBUILD),
     ("unable to open", "look at the rights of the file and its folder"),
     ("readonly", "this user may not write to the file or its folder"),
-    ("locked", "another process has held it for too long; try again"),
+    ("locked", "another program has locked it; try again when it has ended"),
     ("full", "the disk is full; make room"),
     ("disk i/o", "the disk or its connection fails; look at the system's log"),
 )

@@ -36,9 +36,14 @@ _SHARED = (
     .group_by(_instance.c.uid_hash)
     .having(func.count() > 1)
 )
-_PROMISES = select(_delivery.c.destination, _delivery.c.recipe, _delivery.c.state).where(
-    _delivery.c.study == bindparam("study"), _delivery.c.instance.in_(bindparam("ids", expanding=True))
-)
+_PROMISES = select(
+    _delivery.c.id,
+    _delivery.c.instance,
+    _delivery.c.destination,
+    _delivery.c.recipe,
+    _delivery.c.state,
+    _delivery.c.reason,
+).where(_delivery.c.study == bindparam("study"), _delivery.c.instance.in_(bindparam("ids", expanding=True)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,11 +96,46 @@ def _portions(keys: Iterable[tuple[int, int]]) -> Iterator[tuple[int, list[int]]
             yield series, some
 
 
-def promises_of(
-    connection: Connection, study: int, ids: Sequence[bytes]
-) -> Mapping[tuple[int, int], Sequence[State]]:
-    """By (destination, recipe), the states of what was promised for these instances."""
-    found: dict[tuple[int, int], list[State]] = defaultdict(list)
-    for row in connection.execute(_PROMISES, {"study": study, "ids": list(ids)}):
-        found[row.destination, row.recipe].append(State(row.state))
-    return found
+@dataclass(frozen=True, slots=True)
+class Promise:
+    """What was promised for an instance: a row of the ledger."""
+
+    id: int
+    instance: bytes
+    destination: int
+    recipe: int
+    state: State
+    reason: str
+
+
+def promises_of(connection: Connection, study: int, ids: Sequence[bytes]) -> list[Promise]:
+    """What was promised for these instances."""
+    rows = connection.execute(_PROMISES, {"study": study, "ids": list(ids)})
+    return [
+        Promise(row.id, row.instance, row.destination, row.recipe, State(row.state), row.reason or "")
+        for row in rows
+    ]
+
+
+def last_given(
+    connection: Connection, instance: bytes, destination: int, delivery: int
+) -> tuple[bytes, int] | None:
+    """Digest and recipe of what a destination was last given under the UID of `instance`, but for `delivery`.
+
+    What was delivered last; else what is on its way, which may have been sent. None if there is neither.
+    """
+    own = select(_instance.c.series, _instance.c.uid_hash, _instance.c.sop_instance_uid)
+    key = connection.execute(own.where(_instance.c.id == instance)).one()
+    query = (
+        select(_instance.c.digest, _delivery.c.recipe)
+        .join(_delivery, _delivery.c.instance == _instance.c.id)
+        .where(_instance.c.series == key.series, _instance.c.uid_hash == key.uid_hash)
+        .where(_instance.c.sop_instance_uid == key.sop_instance_uid)
+        .where(_delivery.c.destination == destination, _delivery.c.id != delivery)
+        .where(_delivery.c.state.in_((int(State.DELIVERED), int(State.LEASED))))
+        .order_by(
+            _delivery.c.state != int(State.DELIVERED), _delivery.c.settled_at.desc(), _delivery.c.id.desc()
+        )
+    )
+    row = connection.execute(query.limit(1)).first()
+    return None if row is None else (row.digest, row.recipe)

@@ -13,12 +13,14 @@ from sqlalchemy import Connection, Row, func, literal, literal_column, select, u
 from mapdr.kernel.item import TagPath
 from mapdr.store import schema, selection
 from mapdr.store.database import Database
+from mapdr.store.inhand import ALONE
 from mapdr.store.names import Recipes, Words
 from mapdr.store.schema import State
 from mapdr.store.selection import Selection
 from mapdr.store.studies import Studies, study_tags
 
 _delivery, _instance, _attempt, _study = schema.delivery, schema.instance, schema.attempt, schema.study
+_death = schema.death
 _AT_ONCE = 500
 
 
@@ -66,6 +68,7 @@ class DeliveryRow:
     tags: Mapping[TagPath, str]
 
 
+_ALONE_AGAIN = update(_death).where(_death.c.deaths > ALONE).values(deaths=ALONE)
 _DISMISSED = update(_delivery).values(
     state=int(State.DISMISSED),
     reason="dismissed by the operator",
@@ -121,7 +124,10 @@ class Verbs:
         return [self._attempt(row, row.received_uid) for row in rows]
 
     def retry(self, chosen: Selection) -> int:
-        """Parked rows, and those that wait for their next try, are due now; how many."""
+        """Parked rows, and those that wait for their next try, are due now; how many.
+
+        One that was parked because the node died with it in hand is tried alone once more.
+        """
         return self._move(
             chosen,
             (State.PARKED, State.PENDING),
@@ -150,6 +156,14 @@ class Verbs:
             numbers = Counter(row.recipe for row in connection.execute(query))
         return Counter({self._recipes.hash(number): count for number, count in numbers.items()})
 
+    def retriable(self, chosen: Selection) -> Counter[str]:
+        """How many deliveries `retry` would make due, by destination."""
+        query = selection.deliveries(chosen, self._words, _delivery.c.destination)
+        with self._database.read() as connection:
+            rows = connection.execute(query.where(_delivery.c.state.in_((State.PARKED, State.PENDING))))
+            numbers = Counter(row.destination for row in rows)
+        return Counter({self._words.text(number): count for number, count in numbers.items()})
+
     def dismiss(self, chosen: Selection) -> int:
         """Parked rows end: they shall never be sent. How many. Their attempts and reasons stay on record."""
         query = (
@@ -174,8 +188,11 @@ class Verbs:
         with self._database.write() as connection:
             ids = [row.id for row in connection.execute(query)]
             for start in range(0, len(ids), _AT_ONCE):
-                statement = update(_delivery).where(_delivery.c.id.in_(ids[start : start + _AT_ONCE]))
-                moved += connection.execute(statement.values(values)).rowcount
+                these = _delivery.c.id.in_(ids[start : start + _AT_ONCE])
+                if State.PARKED in states:
+                    images = select(_delivery.c.instance).where(these, _delivery.c.state == State.PARKED)
+                    connection.execute(_ALONE_AGAIN.where(_death.c.instance.in_(images)))
+                moved += connection.execute(update(_delivery).where(these).values(values)).rowcount
         return moved
 
     def _last_attempts(self, connection: Connection, ids: Sequence[int]) -> dict[int, Row[Any]]:

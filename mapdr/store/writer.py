@@ -2,17 +2,19 @@
 
     receivers ── submit ──▶ waiting ── linger (40 ms, or a full batch) ──▶ transaction ──▶ on_commit
                    │           │                                              │
-                   └ blocks ◀──┘ 2,000 are not yet there                          └ fails: tried again, nothing
+                   └ blocks ◀──┘ 2,000 are not yet there                      └ fails: tried again, nothing
                                                                                 is lost: files are safe
 
 What runs took (`mapdr.store.runs`) waits in a queue of their own and is gathered here, before whatever comes
 after it; as long as any association has a lane the writer looks every 40 ms.
 
 `submit` returns before the row is written: the file is safe already, and a crash in between is what
-recovery is for. A batch that cannot be written (no room, another process holds the index) is tried again
-until it can; meanwhile the queue fills and delays Success, which is how the peers come to know. An arrival
-that the database refuses for its own sake is entered alone, and if that fails it is set aside in sight: its
-file stays, it is counted, and recovery tries again at the next start.
+recovery is for. A batch that cannot be written (no room, another process holds the index, its file is gone)
+is tried again until it can; meanwhile nothing is taken: who pushes is refused with 0xA700 (`told`). An
+arrival that cannot be entered for its own sake is entered alone, and if that fails too it is set aside in
+sight: its file stays, it is counted, and tried again every minute and by recovery at the next start. Where
+no arrival can be entered one after the other, it is the index or we that are at fault: then, too, nothing is
+taken for a while.
 """
 
 from __future__ import annotations
@@ -21,16 +23,18 @@ import logging
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 
-from sqlalchemy.exc import DBAPIError, OperationalError, SQLAlchemyError
+from sqlalchemy.exc import DatabaseError, InternalError, OperationalError
 
 from mapdr._fast import Shared
 from mapdr.kernel.errors import Refused
+from mapdr.kernel.guard import GuardedThread, Trouble, where
 from mapdr.kernel.item import Arrival
 from mapdr.store.durable import OUT_OF_RESOURCES
-from mapdr.store.enrol import Enrolment, Route
+from mapdr.store.enrol import Enrolled, Enrolment, Route
 from mapdr.store.runs import gather
+from mapdr.store.trouble import IndexTrouble
 
 log = logging.getLogger("mapdr.store")
 
@@ -39,38 +43,64 @@ BATCH = 1000
 PATIENCE = 20.0
 """Seconds: how long Success is delayed at most; then the peer is told to come again."""
 _RETRY_SECONDS = 1.0
+_LONGEST_PAUSE = 5.0
+_ASIDE_SECONDS = 60.0  # after which what was set aside is tried again
+_MOST_ASIDE = 1000  # arrivals that are kept for that; recovery finds the others, too
+_SYSTEMIC = 10  # so many that fail one after the other are not at fault themselves
 _KEPT_ROUTES = 8
 
 
 class Writer:
     """Takes arrivals, gives rows. `on_commit` hears which destinations have new work.
 
-    `discard` unlinks the file of an absorbed repeat, after its row is committed.
+    `discard` unlinks the file of an absorbed repeat, after its row is committed. `told` hears why nothing can
+    be written, or an empty text once it can. `ready` is asked before each transaction; it may raise
+    IndexTrouble.
     """
 
-    def __init__(self, enrolment: Enrolment, discard: Callable[[str], object], runs: Shared) -> None:
+    def __init__(
+        self,
+        enrolment: Enrolment,
+        discard: Callable[[str], object],
+        runs: Shared,
+        *,
+        told: Callable[[str], None] = lambda reason: None,
+        ready: Callable[[], None] = lambda: None,
+    ) -> None:
         self.on_commit: Callable[[frozenset[str]], None] = lambda destinations: None
-        self.set_aside = 0
         self.written = 0
         self._enrolment = enrolment
         self._discard = discard
         self._runs = runs
+        self._told = told
+        self._ready = ready
         self._routes: dict[str, Route] = {}
         self._waiting: deque[Arrival] = deque()
+        self._aside: dict[str, Arrival] = {}
+        self._aside_at = 0.0
+        self._lost = 0  # set aside beyond what is kept here
+        self._in_a_row = 0
         self._state = threading.Condition()
-        self._busy = 0
+        self._busy: list[Arrival] = []  # in hand
+        self._following = False  # a batch is written, and not all that it leads to is done
         self._open = False
         self._thread: threading.Thread | None = None
         self._failing = ""
+        self._trouble = Trouble(log)
 
     @property
     def waiting(self) -> int:
-        """Arrivals that are safe and not yet in the index."""
-        return len(self._waiting) + self._busy + self._runs.waiting
+        """Arrivals that are safe and not yet in the index, but for those that were set aside."""
+        return len(self._waiting) + len(self._busy) + self._runs.waiting
+
+    @property
+    def set_aside(self) -> int:
+        """Arrivals that are safe and that the index does not take."""
+        return len(self._aside) + self._lost
 
     @property
     def failing(self) -> str:
-        """Why the last batch could not be written; empty when it could."""
+        """Why nothing can be written, and therefore nothing is taken; empty when it can."""
         return self._failing
 
     def use(self, revision: str, route: Route) -> None:
@@ -87,7 +117,7 @@ class Writer:
             if self._thread is None:
                 self._open = True
                 self._runs.open()
-                self._thread = threading.Thread(target=self._run, name="mapdr-writer", daemon=True)
+                self._thread = GuardedThread(self._run, "mapdr-writer", goes_on=lambda: True)
                 self._thread.start()
 
     def stop(self, deadline: float) -> None:
@@ -99,22 +129,26 @@ class Writer:
             self._state.notify_all()
         if thread is not None:
             thread.join(max(0.0, deadline - time.monotonic()))
-            if self.waiting:
-                log.warning("%d images are not yet indexed; the next start does it", self.waiting)
+            left = self.waiting + self.set_aside
+            if left:
+                log.warning("%d images are not yet indexed; the next start does it", left)
 
     def submit(self, arrival: Arrival) -> None:
         """Hand over an object that is safe. Blocks while too many wait.
 
-        Raises Refused(0xA700) when stopped, and when the index has made no room within PATIENCE.
+        Raises Refused(0xA700) when stopped, while nothing can be written, and when the index has made no
+        room within PATIENCE.
         """
         until = time.monotonic() + PATIENCE
         with self._state:
-            while self._open and not self._runs.admit():
+            while self._open and not self._failing and not self._runs.admit():
                 if not self._state.wait(max(0.0, until - time.monotonic())) and time.monotonic() >= until:
                     raise Refused(OUT_OF_RESOURCES, "the index is too far behind")
             if not self._open:
                 raise Refused(OUT_OF_RESOURCES, "the node is stopping")
-            self._waiting += gather(self._runs)
+            if self._failing:
+                raise Refused(OUT_OF_RESOURCES, f"the index cannot be written: {self._failing}")
+            self._gather()
             self._waiting.append(arrival)
             self._tell_backlog()
             if len(self._waiting) == 1 or len(self._waiting) >= BATCH:
@@ -123,40 +157,65 @@ class Writer:
     def flush(self, seconds: float = 10.0) -> bool:
         """Wait until all that was submitted is written; whether it was within `seconds`."""
         with self._state:
-            return self._state.wait_for(lambda: not self.waiting, seconds)
+            return self._state.wait_for(lambda: not self.waiting and not self._following, seconds)
 
-    def _run(self) -> None:
-        while batch := self._next_batch():
-            self._enter(batch)
-            with self._state:
-                self._busy = 0
-                self._tell_backlog()
-                self._state.notify_all()
-
-    def _next_batch(self) -> list[Arrival]:
+    def check(self) -> None:
+        """Look at the index where no arrival does: before one is taken that cannot be written."""
+        try:
+            self._ready()
+        except IndexTrouble as error:
+            self._fails(str(error))
+            return
         with self._state:
-            while not self._gather() and self._open:
-                self._state.wait(LINGER_SECONDS if self._runs.in_use else None)
-            if self._open and len(self._waiting) < BATCH:
-                self._state.wait_for(lambda: not self._open or len(self._waiting) >= BATCH, LINGER_SECONDS)
-                self._gather()
-            batch: list[Arrival] = []
-            uids: set[str] = set()
-            while self._waiting and len(batch) < BATCH:
-                uid = self._waiting[0].sop_instance_uid
-                if uid in uids:
-                    break  # a repeat is compared with what is committed: it opens the next batch
-                uids.add(uid)
-                batch.append(self._waiting.popleft())
-            self._busy = len(batch)
-            self._tell_backlog()
-            self._state.notify_all()
-            return batch
+            idle = not self._busy and not self._waiting
+        if self._failing and idle and self._in_a_row < _SYSTEMIC:
+            self._recovers()
 
     def look(self) -> None:
         """There may be runs from now on."""
         with self._state:
             self._state.notify_all()
+
+    def _run(self) -> None:
+        # What is in hand stays in `_busy`: after a failure that nobody foresaw the next call goes on with it.
+        while self._busy or self._next_batch():
+            if not self._enter():
+                return
+            with self._state:
+                self._tell_backlog()
+                self._state.notify_all()
+
+    def _next_batch(self) -> bool:
+        """Take the next batch in hand; False when there is none and the node stops."""
+        with self._state:
+            while not self._gather() and self._open:
+                self._state.wait(self._patience())
+                self._take_up()
+            if self._open and len(self._waiting) < BATCH:
+                self._state.wait_for(lambda: not self._open or len(self._waiting) >= BATCH, LINGER_SECONDS)
+                self._gather()
+            uids: set[str] = set()
+            while self._waiting and len(self._busy) < BATCH:
+                uid = self._waiting[0].sop_instance_uid
+                if uid in uids:
+                    break  # a repeat is compared with what is committed: it opens the next batch
+                uids.add(uid)
+                self._busy.append(self._waiting.popleft())
+            self._tell_backlog()
+            self._state.notify_all()
+            return bool(self._busy)
+
+    def _patience(self) -> float | None:
+        """How long to wait for arrivals before something else is to be looked at."""
+        if self._runs.in_use:
+            return LINGER_SECONDS
+        return _ASIDE_SECONDS if self._aside else None
+
+    def _take_up(self) -> None:
+        """Try again what was set aside a while ago."""
+        if self._aside and time.monotonic() - self._aside_at >= _ASIDE_SECONDS:
+            self._aside_at = time.monotonic()
+            self._waiting += self._aside.values()
 
     def _gather(self) -> int:
         """Take over what runs took; how many arrivals wait then."""
@@ -164,32 +223,42 @@ class Writer:
         return len(self._waiting)
 
     def _tell_backlog(self) -> None:
-        self._runs.backlog = len(self._waiting) + self._busy
+        self._runs.backlog = len(self._waiting) + len(self._busy)
 
-    def _enter(self, batch: list[Arrival]) -> None:
-        while batch:
+    def _enter(self) -> bool:
+        """Enter what is in hand, one by one where one of them is at fault; False: the node stops."""
+        alone = False
+        while self._busy:
+            some = self._busy[:1] if alone else list(self._busy)
             try:
-                self._write(batch)
-            except OperationalError as error:
-                self._fails(error)
-                if not self._pause():
-                    return
-            except (SQLAlchemyError, ValueError, TypeError) as error:
-                if len(batch) > 1:
-                    for arrival in batch:
-                        self._enter([arrival])
-                    return
-                self.set_aside += 1
-                log.error("%s: set aside, the index refused it (%s)", batch[0].id, type(error).__name__)
-                return
-            else:
-                return
+                self._ready()
+                enrolled = self._enrolment.enrol(some, self._routes)
+            except Exception as error:  # noqa: BLE001  whatever it is, the arrivals are safe and stay in hand
+                cause = _fault_of_the_index(error)
+                if cause:
+                    self._fails(cause)
+                    if not self._pause(_RETRY_SECONDS):
+                        return False
+                elif alone or len(some) == 1:
+                    if not self._put_aside(some[0], where(error)):
+                        return False
+                else:
+                    alone = True
+                continue
+            with self._state:
+                self._following = True
+                del self._busy[: len(some)]
+                for arrival in some:
+                    self._aside.pop(arrival.id, None)
+            self._succeeds(len(some))
+            try:
+                self._follow(enrolled)
+            finally:
+                self._following = False
+        return True
 
-    def _write(self, batch: list[Arrival]) -> None:
-        routes: Mapping[str, Route] = self._routes
-        enrolled = self._enrolment.enrol(batch, routes)
-        self._failing = ""
-        self.written += len(batch)
+    def _follow(self, enrolled: Enrolled) -> None:
+        """What a committed batch leads to."""
         for id_ in enrolled.absorbed:
             try:
                 self._discard(id_)
@@ -198,15 +267,65 @@ class Writer:
         if enrolled.destinations:
             self.on_commit(enrolled.destinations)
 
-    def _fails(self, error: DBAPIError) -> None:
-        # The driver's own words ("database or disk is full") hold no values; SQLAlchemy's would.
-        reason = str(error.orig)
-        if reason != self._failing:
-            log.error("the index cannot be written: %s; Success waits until it can", reason)
-        self._failing = reason
+    def _put_aside(self, arrival: Arrival, cause: str) -> bool:
+        """The index does not take this one: it stays in the spool, in sight; False: the node stops."""
+        with self._state:
+            self._busy.remove(arrival)
+            known = arrival.id in self._aside
+            if known or len(self._aside) < _MOST_ASIDE:
+                self._aside.setdefault(arrival.id, arrival)
+            else:
+                self._lost += 1
+        if not known:
+            log.error("%s: set aside, the index refused it (%s)", arrival.id, cause)
+        if len(self._aside) == 1:
+            self._aside_at = time.monotonic()
+        self._in_a_row += 1
+        if self._in_a_row < _SYSTEMIC:
+            return True
+        self._fails(f"no image can be entered ({cause})")
+        if not self._pause(min(_LONGEST_PAUSE, _RETRY_SECONDS * 2 ** min(10, self._in_a_row - _SYSTEMIC))):
+            return False
+        self._recovers()  # the next one shows whether it is true
+        return True
 
-    def _pause(self) -> bool:
+    def _succeeds(self, number: int) -> None:
+        self.written += number
+        self._in_a_row = 0
+        if self._failing:
+            self._recovers()
+        self._trouble.over("the index can be written again")
+
+    def _fails(self, cause: str) -> None:
+        """Nothing can be written: take nothing."""
+        self._trouble.tell(f"the index cannot be written: {cause}; images are refused until it can")
+        with self._state:
+            self._failing = cause
+            self._runs.close()
+            self._state.notify_all()
+        self._told(cause)
+
+    def _recovers(self) -> None:
+        """Take images again."""
+        with self._state:
+            self._failing = ""
+            if self._open:
+                self._runs.open()
+            self._state.notify_all()
+        self._told("")
+
+    def _pause(self, seconds: float) -> bool:
         """Wait before the next try; whether there is to be one."""
         with self._state:
-            self._state.wait_for(lambda: not self._open, _RETRY_SECONDS)
+            self._state.wait_for(lambda: not self._open, seconds)
             return self._open
+
+
+def _fault_of_the_index(error: Exception) -> str:
+    """Why nothing can be written, in words; empty where an arrival, or we, may be at fault."""
+    if isinstance(error, IndexTrouble):
+        return str(error)
+    if isinstance(error, OperationalError | InternalError) or type(error) is DatabaseError:
+        # The driver's own words ("database or disk is full") hold no values; SQLAlchemy's would.
+        return str(error.orig)
+    return ""

@@ -8,11 +8,13 @@ from typing import Any
 from pydantic import TypeAdapter, ValidationError
 
 from mapdr.dicom.scan import is_deflated
+from mapdr.kernel import budget
 from mapdr.kernel.errors import Permanent
 from mapdr.kernel.item import FileSlice, Instance, Payload
 from mapdr.kernel.registry import Registry
-from mapdr.kernel.stage import Memory, Settings, Transform
+from mapdr.kernel.stage import Encodes, Memory, Settings, Transform
 from mapdr.transform.codecs.jpeg2000 import LOSSLESS_UID
+from mapdr.transform.even import evened
 from mapdr.transform.reencode import to_syntax
 from mapdr.transform.transcode import CompressConfig, Transcoder
 
@@ -41,17 +43,36 @@ class Chain:
 
     def quick(self, instance: Instance) -> bool:
         """Whether `prepare` (without an override) touches headers only: well under a millisecond."""
-        return not is_deflated(instance.transfer_syntax_uid) and all(
-            getattr(step, "header_only", False) for _, step in self._steps
-        )
+        if not self._steps:
+            return not instance.size & 1
+        regular = not is_deflated(instance.transfer_syntax_uid) and not instance.size & 1
+        return regular and all(getattr(step, "header_only", False) for _, step in self._steps)
 
     def prepare(self, instance: Instance, memory: Memory, syntax_override: str = "") -> Payload:
         """The payload that the recipe makes of a spooled instance.
 
-        With `syntax_override` (a transfer syntax UID) it comes in that syntax: steps that choose one
-        themselves are left out. Raises what the steps raise, and Permanent(reason="syntax").
+        With `syntax_override` (a transfer syntax UID) it comes in that syntax. Every step does its work all
+        the same (design, decision 21): one that chooses a transfer syntax and can do so for another is told
+        which, and what any other has made is brought into it. Raises what the steps raise, and Permanent:
+        "syntax" for what cannot be had; "damaged" or "missing" where the spool file is not what was received.
+        What is sent from that file itself is compared as it goes out (`FileSlice.proof`), all else here.
         """
-        span = FileSlice(instance.path, instance.data_offset, instance.size)
+        proof = instance.proof
+        if proof is None:
+            return self._steps_of(instance, memory, syntax_override)
+        if not self.quick(instance) or syntax_override:
+            proof.check()  # before a codec is given bytes that are not an image's
+        try:
+            payload = self._steps_of(instance, memory, syntax_override)
+        except Exception:
+            proof.check()  # bytes that are not the image's are no fault of a step
+            raise
+        if not any(isinstance(part, FileSlice) and part.proof for part in payload.parts):
+            proof.check()
+        return payload
+
+    def _steps_of(self, instance: Instance, memory: Memory, syntax_override: str) -> Payload:
+        span = FileSlice(instance.path, instance.data_offset, instance.size, instance.proof)
         payload = Payload(
             sop_class_uid=instance.sop_class_uid,
             sop_instance_uid=instance.sop_instance_uid,
@@ -60,13 +81,20 @@ class Chain:
             length=instance.size,
         )
         for name, step in self._steps:
-            if not (syntax_override and getattr(step, "sets_syntax", False)):
-                payload = step.apply(payload, instance, _StepMemory(memory, name))
+            notes = _StepMemory(memory, name)
+            budget.hold(payload.in_memory)
+            if not (getattr(step, "says_need", False) or getattr(step, "header_only", False)):
+                budget.need(2 * payload.length)
+            if syntax_override and isinstance(step, Encodes):
+                payload = step.apply_for(payload, instance, notes, syntax_override)
+            else:
+                payload = step.apply(payload, instance, notes)
         if syntax_override and payload.transfer_syntax_uid != syntax_override:
             payload = self._convert(payload, instance, memory, syntax_override)
-        return payload
+        return evened(payload) if payload.length & 1 else payload
 
     def _convert(self, payload: Payload, instance: Instance, memory: Memory, target: str) -> Payload:
+        budget.hold(payload.in_memory)
         if target != LOSSLESS_UID:
             return to_syntax(payload, target, workers=self._settings.workers)
         transcoder = Transcoder(self._settings, CompressConfig(to="jpeg2000-lossless", color="ybr"))

@@ -4,12 +4,17 @@ from __future__ import annotations
 
 from types import TracebackType
 
+from mapdr._fast import unreadable
 from mapdr.dicom.recode import recode
-from mapdr.dicom.scan import inflate, is_deflated, layout
-from mapdr.dicom.write import EXPLICIT_LITTLE, UNDEFINED, Element, element_at, encoding_of, unreadable
+from mapdr.dicom.scan import Layout, inflate_exactly, inflated_size, is_deflated, layout, layout_by_ends
+from mapdr.dicom.write import EXPLICIT_LITTLE, UNDEFINED, Element, encoding_from, encoding_of
+from mapdr.kernel import budget
+from mapdr.kernel.errors import Permanent
 from mapdr.kernel.item import Part, Payload
 from mapdr.transform.view import PartsView
 
+BEGINNING = 1 << 16
+"""Bytes of a spooled data set that are read in search of its pixel data before all of it is."""
 EXPLICIT_UID = "1.2.840.10008.1.2.1"
 INFLATE_LIMIT = 1 << 31
 """Bytes to which a deflated data set may grow: larger ones are an attack or belong in another syntax."""
@@ -18,12 +23,16 @@ INFLATE_LIMIT = 1 << 31
 class DataSet:
     """The parts of a payload's data set, inflated if it was deflated. A context manager.
 
+    `encoding` is the one that the data set shows, `end` where its last element ends (zeros may follow),
+    `is_regular` whether nothing about it is odd.
     Raises Permanent when the top level cannot be walked, or a deflated data set is broken or too large.
     """
 
     def __init__(self, payload: Payload) -> None:
         self.payload = payload
         self.encoding = encoding_of(payload.transfer_syntax_uid)
+        self.end = 0
+        self.is_regular = True
         self._view: PartsView | None = None
         self.pixel: Element | None = None
 
@@ -40,16 +49,30 @@ class DataSet:
         return self
 
     def _find_pixels(self) -> Element | None:
-        syntax = self.payload.transfer_syntax_uid
-        with self.view.buffer() as buffer:
-            where = layout(buffer, EXPLICIT_UID if is_deflated(syntax) else syntax)
-        if where.header_end == where.size:
+        where = self._layout()
+        self.encoding = encoding_from(where.flags)
+        self.end, self.is_regular = where.end, not where.remarks
+        if where.pixels is None:
             if where.truncated:
-                raise unreadable("it ends within an element", where.size)
+                raise unreadable("it ends within an element", where.end, -1, "truncated")
             return None
-        tag, vr, value, length = element_at(self.view, where.header_end, self.encoding)
+        tag, vr, start, value, length, _ = where.pixels
         end = where.pixel_end + where.truncated
-        return Element(tag, vr, where.header_end, value, end, length == UNDEFINED)
+        return Element(tag, vr.decode("latin-1"), start, value, end, length == UNDEFINED)
+
+    def _layout(self) -> Layout:
+        view, syntax = self.view, self.payload.transfer_syntax_uid
+        syntax = EXPLICIT_UID if is_deflated(syntax) else syntax
+        if len(view.parts) > 1:
+            # One buffer of several parts is a copy. Few need it: pixel data with a length is not read.
+            first = view.parts[0]
+            begun = view[: (len(first) if isinstance(first, bytes) else 0) + BEGINNING]
+            found = layout_by_ends(begun, lambda end: view[end:], len(view), syntax)
+            if found is not None:
+                return found
+            budget.need(len(view))
+        with view.buffer() as buffer:
+            return layout(buffer, syntax)
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -65,23 +88,34 @@ class DataSet:
 
     @property
     def header_end(self) -> int:
-        """Where the pixel data element begins, or the data set's length."""
-        return self.pixel.start if self.pixel else len(self.view)
+        """Where the pixel data element begins, or the data set's last element ends."""
+        return self.pixel.start if self.pixel else self.end
 
     def header(self) -> bytes:
-        """The elements before the pixel data, in explicit VR little endian: their own bytes if they are."""
+        """The elements before the pixel data, in explicit VR little endian: their own bytes if regular."""
         return self._explicit(self.view[: self.header_end])
 
     def tail(self, header: bytes) -> bytes:
         """The elements after the pixel data, as `header` is; it gives the context for ambiguous VRs."""
-        return self._explicit(self.view[self.pixel.end :], header) if self.pixel else b""
+        if self.pixel is None:
+            return b""
+        return self._explicit(self.view[self.pixel.end : self.end], header, self.pixel.end)
 
-    def _explicit(self, data: bytes, context: bytes = b"") -> bytes:
-        if self.encoding == EXPLICIT_LITTLE:
+    def _explicit(self, data: bytes, context: bytes = b"", base: int = 0) -> bytes:
+        if self.encoding == EXPLICIT_LITTLE and self.is_regular:
             return data
-        return recode(data, self.encoding, EXPLICIT_LITTLE, context=context)
+        return recode(data, self.encoding, EXPLICIT_LITTLE, context=context, base=base)
 
 
 def inflated(payload: Payload) -> bytes:
-    """The data set of a deflated payload (PS3.5 section A.5). Raises Permanent for a broken one."""
-    return inflate(b"".join(payload.chunks()), INFLATE_LIMIT)
+    """The data set of a deflated payload (PS3.5 section A.5), within the node's budget.
+
+    Raises Permanent for a broken one, and Short.
+    """
+    limit = INFLATE_LIMIT if budget.most() is None else min(budget.most() or 0, INFLATE_LIMIT)
+    with PartsView(payload.parts) as view, view.buffer() as data:
+        size = inflated_size(data, limit)
+        budget.need(size)
+        if size > limit:
+            raise Permanent(f"the data set inflates to over {limit} bytes", reason="too-long")
+        return inflate_exactly(data, size)

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import math
+import threading
 from collections.abc import Callable, Hashable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import TypeVar
+from weakref import WeakValueDictionary
 
+from mapdr.kernel import budget
 from mapdr.kernel.errors import Permanent
 from mapdr.transform.codecs.jpeg2000 import Jpeg2000
 from mapdr.transform.forecast import TYPICAL, Forecast
@@ -65,8 +68,25 @@ class Encoded:
         return sum(map(len, self.frames))
 
 
+_lock = threading.Lock()
+_pools: WeakValueDictionary[int, ThreadPoolExecutor] = WeakValueDictionary()
+
+
+def frame_pool(workers: int) -> ThreadPoolExecutor:
+    """The node's threads for frames: one pool for all recipes, gone with the last of them."""
+    with _lock:
+        found = _pools.get(workers)
+        if found is None:
+            found = _pools[workers] = ThreadPoolExecutor(workers, thread_name_prefix="mapdr-frames")
+        return found
+
+
 class FrameEncoder:
-    """One image on its way through the codec. `pool` shares the frames of multi-frame images."""
+    """One image on its way through the codec. `pool` shares the frames of multi-frame images.
+
+    At most `at_once` frames are worked on together. More than half of the native bytes in codestreams is
+    told to the budget once they are made; half of them is what the caller has told (most need less).
+    """
 
     def __init__(
         self,
@@ -77,6 +97,7 @@ class FrameEncoder:
         padding: Padding | None,
         *,
         transform_colour: bool,
+        at_once: int = 1 << 30,
     ) -> None:
         """`transform_colour`: RGB by the wavelet's component transform, as YBR_RCT or YBR_ICT."""
         self._codec = codec
@@ -94,10 +115,13 @@ class FrameEncoder:
         self._is_rgb = frames.image.photometric in RGB
         self._mct = self._is_rgb and transform_colour
         self._only: Pixels | None = None
+        self._at_once = at_once
+        self._told = frames.image.native_bytes // 2
 
     def lossless(self) -> Encoded:
         """Lossless codestreams. Raises Permanent(reason="codec") if a frame does not come back equal."""
-        return Encoded(self._each(self.all, self._lossless_frame), self._colour(reversible=True))
+        made = self._count(self._each(self.all, self._lossless_frame))
+        return Encoded(made, self._colour(reversible=True))
 
     def lossy(self, setting: Setting, streams: list[bytes] | None = None) -> Encoded:
         """Codestreams at `setting`, which may have been made already. Raises Objection when a guard fails."""
@@ -149,7 +173,14 @@ class FrameEncoder:
 
     def streams(self, indexes: Sequence[int], setting: Setting) -> list[bytes]:
         """The codestreams of some frames at `setting`, not verified."""
-        return self._each(indexes, lambda index: self._encode(index, setting))
+        return self._count(self._each(indexes, lambda index: self._encode(index, setting)))
+
+    def _count(self, streams: list[bytes]) -> list[bytes]:
+        size = sum(map(len, streams))
+        if size > self._told:
+            budget.need(size - self._told)
+            self._told = size
+        return streams
 
     def _frame(self, index: int) -> Pixels:
         """A frame; that of a single-frame image is kept, for it is read for each encode and to compare."""
@@ -192,7 +223,22 @@ class FrameEncoder:
     def _each(self, indexes: Sequence[int], work: Callable[[int], T]) -> list[T]:
         if len(indexes) == 1:
             return [work(indexes[0])]
-        return list(self._pool.map(work, indexes))
+        found: dict[int, T] = {}
+        failed: dict[int, BaseException] = {}
+        todo = iter(enumerate(indexes))
+
+        def strand() -> None:
+            while not failed and (place := next(todo, None)):
+                try:
+                    found[place[0]] = work(place[1])
+                except BaseException as error:  # noqa: BLE001  raised below
+                    failed[place[0]] = error
+
+        wait([self._pool.submit(strand) for _ in range(min(self._at_once, len(indexes)))])
+        if failed:
+            # Frames are begun in order, so that the first one at fault is always the same.
+            raise failed[min(failed)]
+        return [found[place] for place in range(len(indexes))]
 
 
 class _Search:
@@ -201,7 +247,8 @@ class _Search:
     def __init__(self, encoder: FrameEncoder, goal: int) -> None:
         self._encoder = encoder
         self._goal = goal
-        self._tried: dict[Setting, list[bytes]] = {}
+        self._sizes: dict[Setting, int] = {}
+        self._made: tuple[Setting, list[bytes]] | None = None
         self._indexes: Sequence[int] = ()
 
     def find(self, start: float, slope: float) -> Setting:
@@ -213,16 +260,20 @@ class _Search:
 
     def made(self, setting: Setting) -> list[bytes] | None:
         """The codestreams of all frames at `setting`, if they are at hand."""
-        return self._tried.get(setting) if self._indexes == self._encoder.all else None
+        if self._made is None or self._made[0] != setting or self._indexes != self._encoder.all:
+            return None
+        return self._made[1]
 
     def size(self, indexes: Sequence[int], setting: Setting) -> int:
         """The size of the image as far as the frames at `indexes` tell."""
         if self._indexes != indexes:
-            self._tried.clear()
-            self._indexes = indexes
-        if setting not in self._tried:
-            self._tried[setting] = self._encoder.streams(indexes, setting)
-        return sum(map(len, self._tried[setting])) * len(self._encoder.all) // len(indexes)
+            self._sizes.clear()
+            self._indexes, self._made = indexes, None
+        if setting not in self._sizes:
+            self._made = None  # one set of codestreams in memory is enough
+            self._made = setting, self._encoder.streams(indexes, setting)
+            self._sizes[setting] = sum(map(len, self._made[1]))
+        return self._sizes[setting] * len(self._encoder.all) // len(indexes)
 
     def _size_at(self, indexes: Sequence[int], way: Setting, level: float) -> int:
         return self.size(indexes, replace(way, level=level))

@@ -6,14 +6,12 @@ import struct
 from collections.abc import Sequence
 
 from mapdr.dicom.write import (
-    EXPLICIT_LITTLE,
     ITEM,
     PIXEL_DATA,
     SEQUENCE_END,
     Data,
     Element,
     element,
-    element_at,
 )
 from mapdr.kernel.errors import Permanent
 from mapdr.kernel.item import Part
@@ -45,10 +43,20 @@ def encapsulate(frames: Sequence[bytes], *, limit: int = 1 << 32) -> tuple[bytes
     else:
         before = element(EXTENDED_OFFSETS, "OV", struct.pack(f"<{len(offsets)}Q", *offsets))
         before += element(EXTENDED_LENGTHS, "OV", struct.pack(f"<{len(offsets)}Q", *map(len, padded)))
-    parts: list[Part] = [_HEAD + _ITEM + struct.pack("<I", len(table)) + table]
-    for frame in padded:
-        parts += [_ITEM + struct.pack("<I", len(frame)), frame]
-    return before, (*parts, _END)
+    return before, _joined(table, [((frame,), len(frame)) for frame in padded])
+
+
+def encapsulated(offsets: Sequence[int], spans: Sequence[tuple[tuple[Part, ...], int]]) -> tuple[Part, ...]:
+    """The Pixel Data element of a Basic Offset Table and fragments (parts, length), padded to be even."""
+    padded = [((*parts, b"\0"), size + 1) if size & 1 else (parts, size) for parts, size in spans]
+    return _joined(struct.pack(f"<{len(offsets)}I", *offsets), padded)
+
+
+def _joined(table: bytes, spans: Sequence[tuple[tuple[Part, ...], int]]) -> tuple[Part, ...]:
+    out: list[Part] = [_HEAD + _ITEM + struct.pack("<I", len(table)) + table]
+    for parts, size in spans:
+        out += [_ITEM + struct.pack("<I", size), *parts]
+    return (*out, _END)
 
 
 def fragments(data: Data, pixel: Element) -> tuple[tuple[int, ...], list[Span]]:
@@ -56,11 +64,13 @@ def fragments(data: Data, pixel: Element) -> tuple[tuple[int, ...], list[Span]]:
     spans: list[Span] = []
     at = pixel.value
     while True:
-        tag, _, value, length = element_at(data, at, EXPLICIT_LITTLE)
-        if tag == SEQUENCE_END:
+        start = data[at : at + 8]
+        if start[:4] == _END[:4]:
             break
-        if tag != ITEM or value + length > pixel.end:
-            raise _broken("an item was expected")
+        value = at + 8
+        length = int.from_bytes(start[4:], "little")
+        if start[:4] != _ITEM or value + length > pixel.end:
+            raise _broken(f"an item was expected at byte {at}")
         spans.append((value, value + length))
         at = value + length
     if not spans:

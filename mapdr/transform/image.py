@@ -122,6 +122,14 @@ class Image:
         """Bytes of the native pixel data: what ratios count against."""
         return self.frame_bytes * self.frames
 
+    @property
+    def work_bytes(self) -> int:
+        """Bytes that one frame takes while it is encoded, decoded again and compared, or decoded.
+
+        By peak resident memory with OpenJPEG: 13 bytes a sample of 16 bits, 14 of 8 bits.
+        """
+        return 14 * self.rows * self.columns * self.samples
+
     @cached_property
     def overlays(self) -> tuple[int, ...]:
         """Groups of overlays that lie in unused bits of the pixels (retired; PS3.5 section 8.1.2)."""

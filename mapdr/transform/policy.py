@@ -73,7 +73,12 @@ NEVER_TOUCHED = {_STORAGE + "77.1.6": "whole-slide", _STORAGE + "66.7": "label-m
 """A label map holds names, not brightness, and receivers that show it natively fail on JPEG 2000 (Orthanc
 with GDCM 3.0)."""
 
-ULTRASOUND = frozenset(_STORAGE + suffix for suffix in ("3", "3.1", "6", "6.1"))
+ONLY_TRANSFORMED = {
+    **{_STORAGE + suffix: "ultrasound-colour" for suffix in ("3", "3.1", "6", "6.1")},
+    _STORAGE + "7.4": "true-color-capture",
+}
+"""SOP classes that know colour in JPEG 2000 as YBR_RCT and YBR_ICT only, and what it is called when a rule
+does not want them (PS3.3, sections C.8.5.6.1.2 and A.8.5.4)."""
 RGB = ("RGB", "YBR_RCT")
 """Photometric interpretations whose pixels are RGB once they are decoded."""
 
@@ -132,10 +137,7 @@ def untouchable(sop_class_uid: str, syntax: str, header: Attributes, tail: Attri
 
 
 def unsuited(image: Image, sop_class_uid: str, *, transform_colour: bool) -> str:
-    """Why the pixels cannot be taken by the codec, or an empty string.
-
-    The ultrasound modules know colour in JPEG 2000 as YBR_RCT and YBR_ICT only (PS3.3, C.8.5.6.1.2).
-    """
+    """Why the pixels cannot be taken by the codec, or an empty string."""
     if image.allocated == 1 or image.stored == 1:
         return "one-bit"
     if image.allocated not in (8, 16):
@@ -144,8 +146,8 @@ def unsuited(image: Image, sop_class_uid: str, *, transform_colour: bool) -> str
         return "photometric"
     if image.photometric == "PALETTE COLOR" and image.signed:
         return "photometric"
-    if image.photometric in RGB and sop_class_uid in ULTRASOUND and not transform_colour:
-        return "ultrasound-colour"
+    if image.photometric in RGB and not transform_colour:
+        return ONLY_TRANSFORMED.get(sop_class_uid, "")
     return ""
 
 

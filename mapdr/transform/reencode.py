@@ -11,11 +11,13 @@ import struct
 from dataclasses import replace
 
 from mapdr.dicom.recode import recode
-from mapdr.dicom.scan import deflate, is_deflated
+from mapdr.dicom.scan import deflate_pieces, is_deflated
 from mapdr.dicom.write import (
     EXPLICIT_LITTLE,
     ITEM,
+    LONG_VRS,
     PIXEL_DATA,
+    SHORT_VRS,
     UNDEFINED,
     Element,
     Encoding,
@@ -25,6 +27,7 @@ from mapdr.dicom.write import (
     number,
     splice,
 )
+from mapdr.kernel import budget
 from mapdr.kernel.errors import Permanent
 from mapdr.kernel.item import Part, Payload, Treatment, total_length
 from mapdr.transform.codecs.foreign import foreign_frames
@@ -59,7 +62,8 @@ def to_syntax(payload: Payload, target: str, *, workers: int = 1) -> Payload:
             parts, treatment = _decompressed(data, encoding_of(target), workers), Treatment.TRANSCODED
         if is_deflated(target):
             whole = replace(payload, parts=parts, length=total_length(parts))
-            parts = (deflate(b"".join(whole.chunks())),)
+            budget.need(whole.length)  # it is seldom half as long, and there twice while it is put together
+            parts = (deflate_pieces(whole.chunks()),)
     return replace(
         payload,
         transfer_syntax_uid=target,
@@ -71,23 +75,37 @@ def to_syntax(payload: Payload, target: str, *, workers: int = 1) -> Payload:
 
 def _recoded(data: DataSet, target: Encoding) -> tuple[Part, ...]:
     view, source, pixel = data.view, data.encoding, data.pixel
-    if source == target:
+    if source == target and data.is_regular:
         return view.slice(0, len(view))
+    budget.need(_copied(data, target))
     header = recode(view[: data.header_end], source, target)
     if pixel is None:
         return (header,)
     context = data.header()
     if source.big != target.big:
         _refuse_unclear_order(Attributes(context), pixel)
-    tail = recode(view[pixel.end :], source, target, context=context)
+    tail = recode(view[pixel.end : data.end], source, target, context=context, base=pixel.end)
     if source.big != target.big:
-        return (header, recode(view[pixel.start : pixel.end], source, target, context=context), tail)
-    vr = pixel.vr or "OW"
+        pixels = view[pixel.start : pixel.end]
+        return (header, recode(pixels, source, target, context=context, base=pixel.start), tail)
+    vr = pixel.vr if pixel.vr in LONG_VRS or pixel.vr in SHORT_VRS else "OW"
+    length = pixel.end - pixel.value
     return (
-        header + head(pixel.tag, vr, pixel.end - pixel.value, target),
+        header + head(pixel.tag, vr, length + (length & 1), target),
         *view.slice(pixel.value, pixel.end),
+        b"\0" * (length & 1),
         tail,
     )
+
+
+def _copied(data: DataSet, target: Encoding) -> int:
+    """Bytes of the copies that re-encoding makes: three of what is rewritten, one of pixels in memory."""
+    pixels = data.pixel.end - data.pixel.start if data.pixel else 0
+    around = len(data.view) - pixels
+    if data.encoding.big != target.big:
+        return 3 * (around + pixels)
+    in_memory = sum(len(part) for part in data.view.parts if isinstance(part, bytes))
+    return 3 * around + min(pixels, in_memory)
 
 
 def _refuse_unclear_order(attributes: Attributes, pixel: Element) -> None:
@@ -115,7 +133,7 @@ def _decompressed(data: DataSet, target: Encoding, workers: int) -> tuple[Part, 
         raise Permanent(f"the pixel data cannot be decompressed: {left.reason}", reason="syntax") from left
     changes: dict[int, bytes | None] = dict.fromkeys((0x7FE00000, 0x7FE00001, 0x7FE00002))
     changes.update(dict.fromkeys(_compressed_icons(attributes)))
-    colour = "RGB" if image.samples > 1 and _is_rgb_now(image, syntax) else image.photometric
+    colour = _colour(image, syntax)
     if colour != image.photometric:
         changes[0x00280004] = element(0x00280004, "CS", colour.encode("ascii"))
     if image.samples > 1:
@@ -125,6 +143,7 @@ def _decompressed(data: DataSet, target: Encoding, workers: int) -> tuple[Part, 
     header = splice(attributes.header, changes)
     if target.big:
         raise Permanent("compressed pixels are not decompressed to big endian", reason="syntax")
+    budget.need(image.native_bytes * (1 if target == EXPLICIT_LITTLE else 3) + image.work_bytes)
     cells = [frames.cells(index) for index in range(image.frames)]
     if image.native_bytes % 2:
         cells.append(b"\0")
@@ -149,6 +168,20 @@ def _compressed_icons(attributes: Attributes) -> list[int]:
         for found in attributes.elements.values()
         if found.vr in ("SQ", "UN") and _FRAGMENTED in attributes.header[found.value : found.end]
     ]
+
+
+def _colour(image: Image, syntax: str) -> str:
+    """The photometric interpretation of decoded frames, whose samples are all there, pixel by pixel."""
+    if image.samples == 1:
+        return image.photometric
+    if _is_rgb_now(image, syntax):
+        return "RGB"
+    if image.photometric == "YBR_FULL_422":
+        # Native YBR_FULL_422 has half the chrominance samples (PS3.3 section C.7.6.3.1.2).
+        return "YBR_FULL"
+    if image.photometric in ("YBR_PARTIAL_422", "YBR_PARTIAL_420"):
+        raise Permanent(f"there are no native frames in {image.photometric}", reason="syntax")
+    return image.photometric
 
 
 def _is_rgb_now(image: Image, syntax: str) -> bool:

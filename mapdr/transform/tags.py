@@ -8,6 +8,7 @@ from typing import Literal
 
 from pydantic import Field, PrivateAttr, model_validator
 
+from mapdr._fast.scan_tables import ODD_LENGTH
 from mapdr.dicom.edit import (
     Copy,
     Edit,
@@ -20,17 +21,23 @@ from mapdr.dicom.edit import (
     parse_removal,
 )
 from mapdr.dicom.path import parse_edit_path, parse_path
-from mapdr.dicom.plan import EditPlan, Planned
-from mapdr.dicom.scan import deflate, is_deflated, layout
+from mapdr.dicom.plan import EditPlan
+from mapdr.dicom.recode import recode
+from mapdr.dicom.scan import Layout, deflate_pieces, is_deflated, layout
 from mapdr.dicom.template import Template
-from mapdr.kernel.item import FileSlice, Instance, Part, Payload, Treatment, total_length
+from mapdr.dicom.write import UNDEFINED, Element, encoding_from
+from mapdr.kernel import budget
+from mapdr.kernel.item import FileSlice, Instance, Part, Payload, Treatment, is_uid, total_length
 from mapdr.kernel.stage import Factory, Memory, Settings, StageConfig
 from mapdr.transform.dataset import inflated
+from mapdr.transform.even import even_pixels
 from mapdr.transform.view import PartsView, beginning
 
 EXPLICIT_LITTLE = "1.2.840.10008.1.2.1"
 BEGINNING = 1 << 14
 """Bytes read of an image at first: the headers of CT and of most MR, CR and US images are shorter."""
+COPIES = 4
+"""How often the bytes around the pixel data are in memory at once while they are edited."""
 _NATIVE = frozenset(["1.2.840.10008.1.2", EXPLICIT_LITTLE])
 """Where pixel data has a length. Elsewhere its end must be looked for in the whole file."""
 
@@ -134,37 +141,55 @@ class TagEditor:
         if done is None:
             return None
         edited, start, end = done
-        pixels = (FileSlice(part.path, part.offset + start, end - start),) if start < end else ()
+        pixels = (part.cut(start, end),) if start < end else ()
         return _changed(payload, edited, (edited.header, *pixels, edited.tail))
 
     def _from_whole(self, payload: Payload) -> Payload:
-        syntax = payload.transfer_syntax_uid
-        with PartsView(payload.parts) as view, view.buffer() as buffer:
-            done = self._plan.apply(buffer, len(buffer), syntax) if self._plan else None
-            if done is None:
-                where = layout(buffer, syntax)
-                has_pixels = where.header_end < where.size
-                tail = view[where.pixel_end :] if has_pixels else None
-                edited = apply_edits(view[: where.header_end], syntax, self._edits, tail=tail)
-                done = Planned(edited, where.header_end, where.pixel_end)
-            edited, start, end = done
-            pixels = view.slice(start, end)
-        return _changed(payload, edited, (edited.header, *pixels, edited.tail))
+        if len(payload.parts) > 1:
+            budget.need(payload.length)  # the buffer is a copy then
+        with PartsView(payload.parts) as view:
+            edited, parts = self._edit(view, payload.transfer_syntax_uid)
+        return _changed(payload, edited, parts)
 
     def _deflated(self, payload: Payload) -> Payload:
         data = inflated(payload)
-        where = layout(data, EXPLICIT_LITTLE)
-        has_pixels = where.header_end < where.size
-        edited = apply_edits(
-            data[: where.header_end],
-            EXPLICIT_LITTLE,
-            self._edits,
-            tail=data[where.pixel_end :] if has_pixels else None,
-        )
+        budget.need(len(data) + 2 * payload.length)  # the pixel data's own bytes again, and what is deflated
+        with PartsView((data,)) as view:
+            edited, parts = self._edit(view, EXPLICIT_LITTLE)
         if not edited.changed:
             return payload
-        pixels = data[where.header_end : where.pixel_end]
-        return _changed(payload, edited, (deflate(edited.header + pixels + edited.tail),))
+        whole = replace(payload, parts=parts, length=total_length(parts))
+        return _changed(payload, edited, (deflate_pieces(whole.chunks()),))
+
+    def _edit(self, view: PartsView, syntax: str) -> tuple[Edited, tuple[Part, ...]]:
+        """The edits applied to a whole data set, and its parts."""
+        with view.buffer() as buffer:
+            done = self._plan.apply(buffer, len(buffer), syntax) if self._plan else None
+            where = None if done else layout(buffer, syntax)
+        if done is not None:
+            edited, start, end = done
+            return edited, (edited.header, *view.slice(start, end), edited.tail)
+        assert where is not None
+        budget.need(COPIES * (where.size - (where.pixel_end - where.header_end)))
+        tail = None if where.pixels is None else view[where.pixel_end :]
+        header = view[: where.header_end]
+        edited = apply_edits(header, syntax, self._edits, tail=tail, tail_at=where.pixel_end)
+        if edited.changed and where.remarks & ODD_LENGTH and not where.truncated:
+            return edited, _evened(edited, view, where)
+        pixels = view.slice(where.header_end, where.pixel_end)
+        return edited, (edited.header, *pixels, edited.tail)
+
+
+def _evened(edited: Edited, view: PartsView, where: Layout) -> tuple[Part, ...]:
+    """The parts of an edited data set with even lengths, of which some were odd."""
+    encoding = encoding_from(where.flags)
+    header = recode(edited.header, encoding, encoding)
+    if where.pixels is None:
+        return (header,)
+    tag, vr, start, value, length, _ = where.pixels
+    pixel = Element(tag, vr.decode("latin-1"), start, value, where.pixel_end, length == UNDEFINED)
+    header, pixels = even_pixels(header, view, pixel, encoding)
+    return (header, *pixels, recode(edited.tail, encoding, encoding))
 
 
 def _changed(payload: Payload, edited: Edited, parts: tuple[Part, ...]) -> Payload:
@@ -172,12 +197,17 @@ def _changed(payload: Payload, edited: Edited, parts: tuple[Part, ...]) -> Paylo
         return payload
     return replace(
         payload,
-        sop_class_uid=edited.sop_class_uid or payload.sop_class_uid,
-        sop_instance_uid=edited.sop_instance_uid or payload.sop_instance_uid,
+        # A data set without UIDs goes by those of its association (decision record 3).
+        sop_class_uid=_uid(edited.sop_class_uid, payload.sop_class_uid),
+        sop_instance_uid=_uid(edited.sop_instance_uid, payload.sop_instance_uid),
         parts=parts,
         length=total_length(parts),
         treatment=Treatment.EDITED,
     )
+
+
+def _uid(found: str, known: str) -> str:
+    return found if is_uid(found) else known
 
 
 def build(settings: Settings, config: Sequence[TagEdit], next: None) -> TagEditor:

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, replace
 from typing import Any, Literal
 
@@ -18,14 +17,15 @@ from pydantic import Field, model_validator
 
 from mapdr.dicom.uid import derived_uid
 from mapdr.dicom.write import splice
+from mapdr.kernel import budget
 from mapdr.kernel.errors import Permanent
 from mapdr.kernel.item import Instance, Part, Payload, Treatment, total_length
 from mapdr.kernel.stage import Factory, Memory, Settings, StageConfig
-from mapdr.transform.codecs.foreign import foreign_frames
+from mapdr.transform.codecs.foreign import KEEP, foreign_frames
 from mapdr.transform.codecs.jpeg2000 import Jpeg2000
 from mapdr.transform.dataset import DataSet
 from mapdr.transform.derive import Loss, lossy_changes, overlay_changes, pixel_changes
-from mapdr.transform.encoding import Encoded, FrameEncoder, Objection, Setting
+from mapdr.transform.encoding import Encoded, FrameEncoder, Objection, Setting, frame_pool
 from mapdr.transform.fragments import encapsulate
 from mapdr.transform.image import Attributes, Frames, Image, LeaveAsIs, NativeFrames
 from mapdr.transform.policy import NATIVE, Course, Decision, decide, unsuited, untouchable
@@ -67,14 +67,14 @@ class CompressConfig(StageConfig):
 class Transcoder:
     """The transform; `apply` may run in many threads at once."""
 
-    sets_syntax = True
+    says_need = True
 
     def __init__(self, settings: Settings, config: CompressConfig) -> None:
         self._settings = settings
         self._config = config
         self._codec = Jpeg2000(settings.workers)
         self._guard = Guard(config.max_error, config.min_psnr)
-        self._pool = ThreadPoolExecutor(settings.workers, thread_name_prefix="mapdr-frames")
+        self._pool = frame_pool(settings.workers)
         self._hints = Hints()
 
     def apply(self, payload: Payload, instance: Instance, memory: Memory) -> Payload:
@@ -95,9 +95,22 @@ class Transcoder:
             memory.keep(facts)
         return result
 
-    def _compress(
-        self, data: DataSet, instance: Instance, known: Mapping[str, Any]
-    ) -> tuple[Payload, dict[str, Any]]:
+    def apply_for(self, payload: Payload, instance: Instance, memory: Memory, syntax: str) -> Payload:
+        """See `mapdr.kernel.stage.Encodes`: only the encoding gives way: the step does nothing else."""
+        if syntax == self._codec.lossy_uid:
+            return self.apply(payload, instance, memory)
+        try:
+            with DataSet(payload) as data:
+                _, decision, _ = self._examine(data, {})
+        except LeaveAsIs as left:
+            return self._leave(payload, left.reason)
+        if syntax == self._codec.lossless_uid and decision.course is Course.LOSSLESS:
+            return payload
+        self._settings.watch.count("compress.refused")
+        return replace(payload, unmet="compression-refused")
+
+    def _examine(self, data: DataSet, known: Mapping[str, Any]) -> tuple[Image, Decision, bytes]:
+        """The image, what is to be done with it, and what stands behind its pixels. Raises LeaveAsIs."""
         payload = data.payload
         syntax = payload.transfer_syntax_uid
         if data.pixel is None:
@@ -114,7 +127,19 @@ class Transcoder:
         decision = self._decide(image, payload, known)
         if decision.course is Course.ORIGINAL:
             raise LeaveAsIs(decision.reason)
+        return image, decision, tail
+
+    def _compress(
+        self, data: DataSet, instance: Instance, known: Mapping[str, Any]
+    ) -> tuple[Payload, dict[str, Any]]:
+        payload = data.payload
+        syntax = payload.transfer_syntax_uid
+        image, decision, tail = self._examine(data, known)
+        assert data.pixel is not None
         native = syntax in NATIVE
+        at_once = self._frames_at_once(image)
+        kept = 0 if native else min(KEEP, image.native_bytes)
+        budget.need(at_once * image.work_bytes + image.native_bytes // 2 + kept)
         frames: Frames
         if native:
             frames = NativeFrames(image, data.view, data.pixel, big_endian=data.encoding.big)
@@ -126,13 +151,19 @@ class Transcoder:
             frames,
             self._pool,
             self._guard,
-            Padding.of(attributes, image),
-            transform_colour=transform_colour,
+            Padding.of(image.attributes, image),
+            transform_colour=self._config.color == "ybr",
+            at_once=at_once,
         )
         encoded, facts = self._encode(encoder, decision, instance, known, frames)
         if encoded.size >= source_bytes:
             raise LeaveAsIs("not-smaller")
         return self._assemble(payload, frames, encoded, tail, facts.get("reason", "")), facts
+
+    def _frames_at_once(self, image: Image) -> int:
+        """As many as there are threads, unless they take more than a quarter of the node's memory."""
+        fit = self._settings.memory // 4 // image.work_bytes
+        return max(1, min(self._settings.workers, image.frames, fit))
 
     def _decide(self, image: Image, payload: Payload, known: Mapping[str, Any]) -> Decision:
         if known.get("course") in (Course.LOSSLESS, Course.LOSSY):

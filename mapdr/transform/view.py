@@ -62,7 +62,7 @@ class PartsView:
             if isinstance(part, bytes):
                 found.append(part[begin:end])
             else:
-                found.append(FileSlice(part.path, part.offset + begin, end - begin))
+                found.append(part.cut(begin, end))
         return tuple(found)
 
     def _overlaps(self, start: int, stop: int) -> Iterator[tuple[int, int, int]]:

@@ -11,6 +11,7 @@ from functools import lru_cache
 
 from pydicom.uid import UID
 
+from mapdr.kernel.item import is_uid
 from mapdr.wire.pdu import Context, ContextResult
 
 VERIFICATION = "1.2.840.10008.1.1"
@@ -18,16 +19,23 @@ IMPLICIT_LITTLE_ENDIAN = "1.2.840.10008.1.2"
 EXPLICIT_BIG_ENDIAN = "1.2.840.10008.1.2.2"
 
 ACCEPTANCE = 0
+USER_REJECTION = 1
+NO_REASON = 2
 ABSTRACT_SYNTAX_NOT_SUPPORTED = 3
 TRANSFER_SYNTAXES_NOT_SUPPORTED = 4
 
+REJECTIONS = {
+    USER_REJECTION: "the receiver rejects the presentation context now (user rejection)",
+    NO_REASON: "the receiver rejects the presentation context now (no reason given)",
+    ABSTRACT_SYNTAX_NOT_SUPPORTED: "the receiver does not support the SOP class",
+    TRANSFER_SYNTAXES_NOT_SUPPORTED: "the receiver does not support the transfer syntax",
+}
+"""Results of presentation contexts in words (PS3.8, table 9-18)."""
+
+MAY_PASS = frozenset((USER_REJECTION, NO_REASON))
+"""Results that name no lack of the receiver: it may take the same context another time."""
+
 _NOT_OBJECTS = ("Storage Commitment", "Stored Print Storage", "Media Storage Directory")
-_UID_CHARACTERS = frozenset("0123456789.")
-
-
-def is_uid(text: str) -> bool:
-    """Whether `text` can be a UID (PS3.5, section 9.1), components with leading zeros tolerated."""
-    return 0 < len(text) <= 64 and _UID_CHARACTERS.issuperset(text)
 
 
 @lru_cache(maxsize=2048)

@@ -52,12 +52,14 @@ class Limits:
 class LinkLost(Temporary):
     """The association is over before its time: closed, aborted by the peer, or timed out.
 
-    `clean` is whether the peer just closed the connection between two messages.
+    `clean` is whether the peer just closed the connection between two messages, `unasked` whether it was over
+    before anything of what was to be sent had gone out.
     """
 
-    def __init__(self, message: str, *, clean: bool = False) -> None:
+    def __init__(self, message: str, *, clean: bool = False, unasked: bool = False) -> None:
         super().__init__(message)
         self.clean = clean
+        self.unasked = unasked
 
 
 class Link:

@@ -16,8 +16,8 @@ from mapdr._fast import store_run
 from mapdr._fast._store_run_py import Message
 from mapdr._fast.pdata_signals import EndOfStream, OtherPdu, Signal
 from mapdr.kernel.errors import LocalProtocolError, Permanent, RemoteProtocolError, Temporary
-from mapdr.kernel.item import Payload, total_length
-from mapdr.wire import dimse, pdu
+from mapdr.kernel.item import Payload, Verdict, total_length
+from mapdr.wire import dimse, pdu, status
 from mapdr.wire.association import Event, Tell
 from mapdr.wire.contexts import VERIFICATION
 from mapdr.wire.driver import Limits, Link, LinkLost
@@ -43,6 +43,7 @@ class Requestor(Link):
     def __init__(self, sock: socket.socket, limits: Limits) -> None:
         super().__init__(sock, limits, acceptor=False)
         self.accepted: Mapping[tuple[str, str], int] = {}
+        self.rejected: dict[tuple[str, str], int] = {}
         self._message_id = 0
 
     @classmethod
@@ -108,6 +109,7 @@ class Requestor(Link):
         when the payload cannot be read (then `alive` says whether the association survived).
         """
         message = self._message(payload, originator)
+        self._listen()
         with self._sending():
             self.channel.send_message(
                 message.context, message.command, message.parts, message.length, self.max_send, pace
@@ -130,6 +132,7 @@ class Requestor(Link):
                 continue
             break
         plain: list[tuple[int, float]] = []
+        self._listen()
         began = time.perf_counter()
         try:
             with self._sending():
@@ -148,7 +151,7 @@ class Requestor(Link):
             raise LocalProtocolError("no context was accepted for Verification")
         message_id = self._next_message_id()
         self.send_command(context, dimse.echo_request(message_id))
-        return self._response(message_id, dimse.C_ECHO_RSP, self.limits.dimse_timeout).status
+        return self._response(context, message_id, dimse.C_ECHO_RSP, self.limits.dimse_timeout).status
 
     def release(self) -> None:
         """End the association in order: A-RELEASE and its reply, or A-ABORT when that fails. Safe twice."""
@@ -213,6 +216,10 @@ class Requestor(Link):
             if context and result.result == 0 and result.transfer_syntax in context.transfer_syntaxes:
                 accepted.setdefault((context.abstract_syntax, result.transfer_syntax), result.id)
                 self.contexts[result.id] = (context.abstract_syntax, result.transfer_syntax)
+            elif context and result.result:
+                self.rejected |= {
+                    (context.abstract_syntax, each): result.result for each in context.transfer_syntaxes
+                }
         self.accepted = MappingProxyType(accepted)
         try:
             self.agree_on_length(answer.max_length)
@@ -228,7 +235,29 @@ class Requestor(Link):
             raise ValueError("a payload's parts do not add up to its length")
         message_id = self._next_message_id()
         command = dimse.store_request(message_id, payload.sop_class_uid, payload.sop_instance_uid, originator)
-        return Message(context, message_id, command, payload.parts, payload.length)
+        return Message(
+            context,
+            message_id,
+            command,
+            payload.parts,
+            payload.length,
+            payload.sop_class_uid.encode("ascii"),
+            payload.sop_instance_uid.encode("ascii"),
+        )
+
+    def _listen(self) -> None:
+        """Before an object goes out: what the peer has already sent is no answer to it.
+
+        Raises LinkLost with `unasked` set.
+        """
+        why = "the association has ended"
+        try:
+            if self.machine.established and self.channel.readable:
+                self.handle(self._idle_signal())
+        except (LinkLost, RemoteProtocolError) as error:
+            why = str(error)
+        if not self.machine.established:
+            raise LinkLost(why, unasked=True)
 
     @contextlib.contextmanager
     def _sending(self) -> Iterator[None]:
@@ -237,29 +266,41 @@ class Requestor(Link):
             yield
         except Signal as signal:
             self._lose_with_last_words(signal)
-        except (OSError, EOFError):
+        except (OSError, EOFError, Permanent):
             if self.channel.unfinished:
                 self.abort()
             raise
 
     def _store_response(self, message: Message) -> StoreResponse:
         timeout = self.limits.dimse_timeout + message.length / SLOWEST_STORE
-        response = self._response(message.id, dimse.C_STORE_RSP, timeout)
+        response = self._response(message.context, message.id, dimse.C_STORE_RSP, timeout)
+        if response.sop_class.rstrip(b"\0 ") not in (b"", message.sop_class):
+            self._disbelieve("the peer's answer names another SOP class")
+        if response.sop_instance.rstrip(b"\0 ") not in (b"", message.sop_instance):
+            self._disbelieve("the peer's answer names another SOP instance")
+        if self.channel.spoke_early and status.verdict(response.status) is Verdict.DELIVERED:
+            self._disbelieve("the peer confirmed an object before it had been sent")
         return StoreResponse(response.status, _comment(response.comment))
+
+    def _disbelieve(self, why: str) -> NoReturn:
+        """An answer that cannot be the answer to what was asked ends the association."""
+        error = RemoteProtocolError(why)
+        self.punish(error)
+        raise error
 
     def _next_message_id(self) -> int:
         self._message_id = self._message_id % 0xFFFF + 1
         return self._message_id
 
-    def _response(self, message_id: int, field: int, timeout: float) -> dimse.Command:
+    def _response(self, context: int, message_id: int, field: int, timeout: float) -> dimse.Command:
         message = self.read_message(timeout)
         if message is None:
             raise LinkLost("the peer released the association instead of answering")
-        context, command = message
+        answered, command = message
         if command.field != field or command.message_id != message_id:
-            error = RemoteProtocolError("the peer answered something that was not asked")
-            self.punish(error)
-            raise error
+            self._disbelieve("the peer answered something that was not asked")
+        if answered != context:
+            self._disbelieve("the peer answered in another presentation context")
         if command.has_data_set:
             self.skip_data(context)
         return command

@@ -1,8 +1,8 @@
 """What a C-STORE status means, and what the one who sent the image should do about it.
 
 The codes are those of PS3.4 table B.2-1 and PS3.7 annex C. Warnings count as delivered: the receiver has
-the image. Out of resources is the receiver's trouble, not the image's. Ranges are compared as ranges, never
-as bit masks.
+the image. Out of resources, and trouble at the receiver, may pass: the image waits. Ranges are compared as
+ranges, never as bit masks.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from mapdr.kernel.item import Outcome, Verdict
 SUCCESS = 0x0000
 PROCESSING_FAILURE = 0x0110
 SOP_CLASS_NOT_SUPPORTED = 0x0122
+DUPLICATE_SOP_INSTANCE = 0x0111
 UNRECOGNIZED_OPERATION = 0x0211
 OUT_OF_RESOURCES = 0xA700
 DATA_SET_MISMATCH = 0xA900
@@ -113,5 +114,6 @@ def outcome(status: int, comment: str = "") -> Outcome:
         _VERDICTS[class_],
         status,
         comment or ("" if class_ is Kind.SUCCESS else meaning(status)),
-        peer_fault=class_ is Kind.OUT_OF_RESOURCES,
+        peer_fault=class_ in (Kind.OUT_OF_RESOURCES, Kind.TROUBLE),
+        duplicate=status == DUPLICATE_SOP_INSTANCE,
     )

@@ -123,6 +123,23 @@ def test_a_folder_with_other_files_in_it(node: NodeFolder, ct: Path, tmp_path: P
     assert "The node is not running" in output
 
 
+def test_what_c_store_refuses_is_refused(node: NodeFolder, tmp_path: Path) -> None:
+    whole = next(generator.study("CT", images=1, size=(64, 64))).part10()
+    image = pydicom.dcmread(io.BytesIO(whole))
+    (tmp_path / "cut.dcm").write_bytes(whole[:-100])
+    image.SOPInstanceUID = image.file_meta.MediaStorageSOPInstanceUID = "1.2.840.99999." + "1" * 53
+    image.save_as(tmp_path / "uid of 67.dcm")
+    image.SOPInstanceUID = image.file_meta.MediaStorageSOPInstanceUID = "1.2.3.4"
+    del image.StudyInstanceUID
+    image.save_as(tmp_path / "no study.dcm")
+    sent = _json(node, "send", str(tmp_path), "--to", "archive", status=1)
+    assert sent["sent"] == []
+    why = {Path(each["file"]).name: each["reason"] for each in sent["refused"]}
+    assert why["cut.dcm"].startswith("0xC000: the data set is incomplete")
+    assert why["uid of 67.dcm"].startswith("0x0117: ")
+    assert why["no study.dcm"] == "0xC000: the data set has no Study Instance UID"
+
+
 def test_what_is_sent_is_byte_identical_in_the_spool(node: NodeFolder, ct: Path) -> None:
     image = next(generator.study("CT", images=1, size=(64, 64)))
     _json(node, "send", str(ct), "--to", "archive")

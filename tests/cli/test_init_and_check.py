@@ -145,6 +145,14 @@ def test_a_host_that_is_elsewhere_is_found(node: NodeFolder) -> None:
     ]
 
 
+def test_a_database_that_is_not_available_is_found(node: NodeFolder) -> None:
+    assert _found(node, data='database = "postgresql+psycopg://mapdr@db/mapdr"') == [
+        "3 node.database: names PostgreSQL, which is not available: "
+        "this version comes with no driver for it; "
+        'write database = "sqlite", or leave the line out'
+    ]
+
+
 def test_a_data_folder_that_cannot_be_is_found(node: NodeFolder) -> None:
     (node.config.parent / "file").write_text("")
     assert _found(node, data='data = "file/data"') == [
@@ -179,7 +187,7 @@ def test_a_modality_that_is_none_is_a_warning(node: NodeFolder) -> None:
     line = 1 + next(n for n, row in enumerate(node.config.read_text().splitlines()) if "RTSTRUKT" in row)
     result = node.mapdr("check")
     assert result.exit_code == 0
-    place = f"warning: {node.config}:{line} rule[1].when.Modality"
+    place = f'warning: {node.config}:{line} rule "CT and MR to the archive".when.Modality'
     assert result.stderr.splitlines() == [
         f'{place}: "MRT" is not a modality that DICOM defines; '
         "see PS3.3, C.7.3.1.1.1; keep it if the senders use it",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import struct
 from pathlib import Path
 
 import pytest
@@ -45,6 +46,30 @@ def test_meta_information_without_a_preamble(tmp_path: Path) -> None:
     path = tmp_path / "a.dcm"
     path.write_bytes(image.part10()[132:])
     assert _dataset(part10.locate(path)) == image.dataset
+
+
+def implicit_meta(image: generator.GeneratedImage) -> bytes:
+    """A File Meta group in implicit VR, without a group length, as some toolkits have written it."""
+    values = (
+        (0x0001, b"\0\1"),
+        (0x0002, image.sop_class_uid.encode()),
+        (0x0003, image.sop_instance_uid.encode()),
+        (0x0010, image.transfer_syntax_uid.encode()),
+    )
+    padded = ((number, value + b"\0" * (len(value) % 2)) for number, value in values)
+    return b"".join(struct.pack("<HHL", 2, number, len(value)) + value for number, value in padded)
+
+
+@pytest.mark.parametrize("preamble", [bytes(128) + b"DICM", b""])
+@pytest.mark.parametrize("syntax", [generator.EXPLICIT, generator.IMPLICIT])
+def test_meta_information_in_implicit_vr(tmp_path: Path, syntax: str, preamble: bytes) -> None:
+    image = _image(syntax)
+    path = tmp_path / "a.dcm"
+    path.write_bytes(preamble + implicit_meta(image) + image.dataset)
+    found = part10.locate(path)
+    assert _dataset(found) == image.dataset
+    assert found.transfer_syntax_uid == syntax
+    assert (found.sop_class_uid, found.sop_instance_uid) == (image.sop_class_uid, image.sop_instance_uid)
 
 
 @pytest.mark.parametrize("syntax", [generator.EXPLICIT, generator.IMPLICIT])

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from mapdr_cli import confirm
 from paper.nodes import NodeFolder
 
 
@@ -23,7 +24,12 @@ def _states(node: NodeFolder) -> Counter[tuple[str, str]]:
 
 
 def test_retry_makes_parked_deliveries_due_again(used: NodeFolder) -> None:
-    assert _json(used, "retry", "--state", "parked") == {"retried": 1, "outdated": 0}
+    assert _json(used, "retry", "--state", "parked", "--yes") == {
+        "retried": 1,
+        "outdated": 0,
+        "to": {"telepacs": 1},
+        "dry_run": False,
+    }
     assert _states(used)["telepacs", "parked"] == 0
     assert _states(used)["telepacs", "delivered"] == 2
 
@@ -67,9 +73,9 @@ def test_what_is_not_clear_is_status_2_and_changes_nothing(used: NodeFolder, wor
 
 
 def test_unrouted_images_go_by_today_s_rules(used: NodeFolder) -> None:
-    assert _json(used, "reroute", "--state", "unrouted")["unrouted"] == 1
+    assert _json(used, "reroute", "--yes", "--state", "unrouted")["unrouted"] == 1
     used.config.write_text(used.config.read_text().replace('["CT", "MR"]', '["CT", "MR", "US"]'))
-    done = _json(used, "reroute", "--state", "unrouted", "--to", "archive")
+    done = _json(used, "reroute", "--yes", "--state", "unrouted", "--to", "archive")
     assert (done["images"], done["deliveries"], done["unrouted"]) == (1, 1, 0)
     assert _json(used, "status")["unrouted"] == 0
     assert _states(used)["archive", "pending"] == 7
@@ -83,7 +89,7 @@ def _correct_the_rules(node: NodeFolder) -> None:
 
 def test_after_a_change_of_the_rules_retry_says_what_reroute_does(used: NodeFolder) -> None:
     _correct_the_rules(used)
-    result = used.mapdr("retry", "--state", "parked")
+    result = used.mapdr("retry", "--state", "parked", "--yes")
     assert result.exit_code == 0, result.output
     assert "these keep the recipe they were promised; `mapdr reroute --state parked`" in result.output
 
@@ -91,25 +97,78 @@ def test_after_a_change_of_the_rules_retry_says_what_reroute_does(used: NodeFold
 def test_rerouting_what_is_parked_clears_it_once(used: NodeFolder) -> None:
     _correct_the_rules(used)
     before = _states(used)
-    done = _json(used, "reroute", "--state", "parked", "--to", "telepacs")
+    done = _json(used, "reroute", "--yes", "--state", "parked", "--to", "telepacs")
     assert (done["deliveries"], done["superseded"], done["still_parked"]) == (1, 1, 0)
     after = _states(used)
     assert after["telepacs", "parked"] == 0
     assert after["telepacs", "pending"] == before["telepacs", "pending"] + 1
     assert after["telepacs", "delivered"] == before["telepacs", "delivered"]
     assert _json(used, "status")["parked"] == 0
-    assert _json(used, "reroute", "--state", "parked", "--to", "telepacs")["deliveries"] == 0
+    assert _json(used, "reroute", "--yes", "--state", "parked", "--to", "telepacs")["deliveries"] == 0
     (old,) = _json(used, "deliveries", "--state", "superseded")["deliveries"]
     assert old["destination"] == "telepacs"
 
 
-def test_dismissing_asks_first_and_clears_what_is_parked(used: NodeFolder) -> None:
+def test_dismissing_asks_first_and_clears_what_is_parked(
+    used: NodeFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(confirm, "interactive", lambda: True)
     result = used.mapdr("dismiss", "--to", "telepacs", typed="n\n")
     assert result.exit_code == 1
-    assert "Dismiss 1 parked delivery?" in result.output
+    assert "Dismiss 1 parked delivery, which will never be sent?" in result.output
     assert _states(used)["telepacs", "parked"] == 1
-    assert _json(used, "dismiss", "--all", "--yes") == {"dismissed": 1}
+    assert _json(used, "dismiss", "--all", "--yes") == {"dismissed": 1, "dry_run": False}
     assert _json(used, "status")["parked"] == 0
     (row,) = _json(used, "deliveries", "--state", "dismissed")["deliveries"]
     assert row["reason"] == "dismissed by the operator"
     assert used.mapdr("dismiss", "--all").output.strip() == "0 deliveries dismissed."
+
+
+WORDS = {
+    "retry": (["retry", "--state", "parked"], "Try 1 delivery again (telepacs 1)?"),
+    "reroute": (
+        ["reroute", "--modality", "CT"],
+        "Promise 3 deliveries of 4 images (telepacs 3); 2 images were delivered there before and "
+        "would be sent again; 1 delivery superseded by that?",
+    ),
+    "dismiss": (["dismiss", "--all"], "Dismiss 1 parked delivery, which will never be sent?"),
+}
+
+
+@pytest.mark.parametrize("verb", WORDS)
+def test_what_sends_or_gives_up_says_how_many_and_where_to_and_asks(
+    used: NodeFolder, monkeypatch: pytest.MonkeyPatch, verb: str
+) -> None:
+    given, question = WORDS[verb]
+    before = _states(used)
+    looked = used.mapdr(*given, "--dry-run")
+    assert looked.exit_code == 0
+    assert "would be" in looked.output
+    assert _json(used, *given, "--dry-run")["dry_run"] is True
+    assert _states(used) == before
+    refused = used.mapdr(*given)
+    assert refused.exit_code == 2, "nobody can be asked"
+    assert question in " ".join(refused.output.split())
+    assert "--yes" in refused.output
+    assert _states(used) == before
+    monkeypatch.setattr(confirm, "interactive", lambda: True)
+    asked = used.mapdr(*given, typed="n\n")
+    assert asked.exit_code == 1
+    assert question in " ".join(asked.output.split())
+    assert _states(used) == before
+    assert used.mapdr(*given, typed="y\n").exit_code == 0
+    assert _states(used) != before
+
+
+def test_what_is_asked_is_what_is_done(used: NodeFolder) -> None:
+    looked = _json(used, "reroute", "--modality", "CT", "--dry-run")
+    done = _json(used, "reroute", "--modality", "CT", "--yes")
+    assert {**looked, "dry_run": False} == done
+    assert (done["deliveries"], done["again"], done["to"]) == (3, 2, {"telepacs": 3})
+
+
+@pytest.mark.parametrize("words", [["retry", "--state", "held"], ["reroute", "--study-date", "1900-01-01"]])
+def test_where_there_is_nothing_to_do_nobody_is_asked(used: NodeFolder, words: list[str]) -> None:
+    result = used.mapdr(*words)
+    assert result.exit_code == 0
+    assert "0 " in result.output

@@ -68,3 +68,42 @@ def test_the_program_runs_as_a_module(tmp_path: Path) -> None:
     )
     assert done.returncode == 0
     assert done.stdout.startswith("mapdr, version")
+
+
+def test_a_reload_as_the_readme_has_it(free: tuple[NodeFolder, int], tmp_path: Path) -> None:
+    """`mapdr run`, `mapdr reload`: in the folder of the configuration, without naming it."""
+    folder, port = free
+
+    def mapdr(*words: str) -> list[str]:
+        return [sys.executable, "-m", "mapdr_cli", *words]
+
+    def reload() -> subprocess.CompletedProcess[str]:
+        return subprocess.run(mapdr("reload"), check=False, capture_output=True, text=True, cwd=tmp_path)
+
+    log = tmp_path / "node.log"
+    with log.open("wb") as output:
+        process = subprocess.Popen(
+            mapdr("run", "--plain"), stdout=output, stderr=output, stdin=subprocess.DEVNULL, cwd=tmp_path
+        )
+    node = stage.Node(folder.config, log, port, process)
+    try:
+        node.wait_until_it_listens(30)
+        text = folder.config.read_text()
+        folder.config.write_text(text.replace('ae_title = "MAPDR"', 'ae_title = "OTHER"'))
+        done = reload()
+        assert (done.returncode, done.stderr) == (0, "")
+        assert "The node uses the changed configuration." in done.stdout
+        with socket.create_server(("127.0.0.1", 0)) as other:
+            taken = str(other.getsockname()[1])
+            folder.config.write_text(text.replace(str(port), taken))
+            refused = reload()
+        assert refused.returncode == 1
+        assert "receive.modalities: Address already in use" in " ".join(refused.stderr.split())
+        node.wait_until_it_listens(5)
+        folder.config.write_text(text)
+        assert reload().returncode == 0
+    finally:
+        status = node.stop()
+    assert status == 0
+    assert "a changed configuration is in use" in node.last_words()
+    assert "Traceback" not in node.last_words()

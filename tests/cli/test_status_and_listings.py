@@ -85,6 +85,14 @@ def test_deliveries_say_what_the_receiver_said(used: NodeFolder) -> None:
         (["--study-date", "2026-01-01..2026-01-14"], 0),
         (["--since", "1 h"], 12),
         (["--since", "2999-01-01"], 0),
+        (["--received", "today"], 12),
+        (["--received", "today.."], 12),
+        (["--received", "..2026-01-14"], 0),
+        (["--received", "2999-01-01"], 0),
+        (["--from", "CT1"], 12),
+        (["--from", "MR1"], 0),
+        (["--patient", "nobody"], 0),
+        (["--accession", "nothing"], 0),
         (["--limit", "5"], 5),
         (["--reason", "refused"], 1),
     ],
@@ -95,7 +103,14 @@ def test_one_grammar_of_selections(used: NodeFolder, selection: list[str], numbe
 
 @pytest.mark.parametrize(
     "selection",
-    [["--study-date", "yesterday"], ["--study-date", "2026-13-01"], ["--since", "soon"], ["--state", "x"]],
+    [
+        ["--study-date", "yesterday"],
+        ["--study-date", "2026-13-01"],
+        ["--since", "soon"],
+        ["--state", "x"],
+        ["--received", "now"],
+        ["--received", "today", "--since", "1 h"],
+    ],
 )
 def test_a_selection_that_is_none_is_status_2(used: NodeFolder, selection: list[str]) -> None:
     assert used.mapdr("deliveries", *selection).exit_code == 2

@@ -38,7 +38,7 @@ mapdr.toml:2: a text is not closed before the end of the line; add the missing q
 name = ["a",
 """,
         """\
-mapdr.toml:3: the file ends in the middle of a list, table or text; close it
+mapdr.toml:3: the [ of this line is not closed before the end of the file; add ]
 """,
     ),
     "key without value": (
@@ -132,7 +132,7 @@ webhook = "x"
         """\
 mapdr.toml:1 node: is not a table; write { key = value }
 mapdr.toml:2 receive: is not a table; write [receive.NAME]
-mapdr.toml:3 rule: is not a list of rules; write [[rule]] with two brackets
+mapdr.toml:3 rule: is not a list of rules; write [[rule]], with two brackets, before each rule
 mapdr.toml:4 webhook: is not a table; write [webhook.NAME]
 """,
     ),
@@ -144,7 +144,7 @@ zzz = 1
 """,
         """\
 mapdr.toml:2 node.nmae: unknown key; did you mean "name"?
-mapdr.toml:3 node.zzz: unknown key; known: data, database, durability, min_free, name, repeats, retention, study_quiet, workers
+mapdr.toml:3 node.zzz: unknown key; known: data, database, durability, memory, min_free, name, repeats, retention, study_quiet, workers
 """,
     ),
     "wrong values of the node": (
@@ -308,7 +308,7 @@ broken = 1
 """,
         """\
 mapdr.toml:2 receive.a.type: receive "broken" is unavailable, because ModuleNotFoundError: No module named 'mapdr_no_such_module'; install what it needs, or use another type
-mapdr.toml:7 rule[0].broken: transform "broken" is unavailable, because ModuleNotFoundError: No module named 'mapdr_no_such_module'; install what it needs, or leave it out
+mapdr.toml:7 rule "r".broken: transform "broken" is unavailable, because ModuleNotFoundError: No module named 'mapdr_no_such_module'; install what it needs, or leave it out
 """,
     ),
     "webhook": (
@@ -381,7 +381,7 @@ mapdr.toml:1 rule[0].send_to: is missing; add send_to = ...
 name = "x"
 """,
         """\
-mapdr.toml:1 rule: is not a list of rules; write [[rule]] with two brackets
+mapdr.toml:1 rule: is not a list of rules; write [[rule]], with two brackets, before each rule
 """,
     ),
     "rule not a table": (
@@ -419,10 +419,10 @@ tags = [{ set = "A", too = "x" }, 7]
 compress = { too = "x" }
 """,
         """\
-mapdr.toml:5 rule[0].tags[0].too: unknown key; did you mean "to"?
-mapdr.toml:5 rule[0].tags[1]: is not a table; write { key = value }
-mapdr.toml:6 rule[0].compress.to: is missing; add to = ...
-mapdr.toml:6 rule[0].compress.too: unknown key; did you mean "to"?
+mapdr.toml:5 rule "r".tags[0].too: unknown key; did you mean "to"?
+mapdr.toml:5 rule "r".tags[1]: is not a table; write { key = value }
+mapdr.toml:6 rule "r".compress.to: is missing; add to = ...
+mapdr.toml:6 rule "r".compress.too: unknown key; did you mean "to"?
 """,
     ),
     "when": (
@@ -456,31 +456,31 @@ all = []
 not = "x"
 """,
         """\
-mapdr.toml:5 rule[0].when.Modalty: no DICOM keyword 'Modalty'; did you mean Modality?
-mapdr.toml:6 rule[0].when.modality: no DICOM keyword 'modality'; did you mean Modality?
-mapdr.toml:7 rule[0].when.caling_ae: 'caling_ae' is not a tag; did you mean "calling_ae"?
-mapdr.toml:8 rule[0].when.xyz: no DICOM keyword 'xyz'; other keys: address, all, any, called_ae, calling_ae, not, receiver
-mapdr.toml:9 rule[0].when."(0010,0020": '(0010,0020' is not a tag; write a keyword such as PatientID, (0010,0020), or a path of them joined by dots
-mapdr.toml:10 rule[0].when.PatientName: is an empty text; write { empty = true } to ask for a missing value
-mapdr.toml:11 rule[0].when.PatientID: is an empty list; name at least one value
-mapdr.toml:12 rule[0].when.StudyID: is not a value; write { present = true } or { empty = false }
-mapdr.toml:13 rule[0].when.StudyDate: mixes kinds in min and max; make both numbers, dates or times
-mapdr.toml:14 rule[0].when.StudyTime: is an empty range; make min the smaller one
-mapdr.toml:15 rule[0].when.Rows.min: is not a number, date or time; write 5, 2026-01-31 or 08:30:00
-mapdr.toml:16 rule[0].when.Columns: is an empty table; write one of empty, equals, glob, max, min, not, present, regex
-mapdr.toml:17 rule[0].when.StationName.glb: unknown key; did you mean "glob"?
-mapdr.toml:17 rule[0].when.StationName.present: is not true or false; write present = true or present = false
-mapdr.toml:18 rule[0].when.Manufacturer.regex: could take too long on some values; use fewer open repeats, none within another
-mapdr.toml:19 rule[0].when.InstitutionName.regex: is not a regular expression (missing ), unterminated subpattern); correct the pattern
-mapdr.toml:20 rule[0].when.SeriesDescription.equals: is not a text; write it in quotes
-mapdr.toml:20 rule[0].when.SeriesDescription.glob: is not a text; write it in quotes
-mapdr.toml:21 rule[0].when.ImageType[0]: is a list in a list; write one list
-mapdr.toml:22 rule[0].when.KVP.min: is not a number, date or time; write 5, 2026-01-31 or 08:30:00
-mapdr.toml:23 rule[0].when.address: is not an address or network; write "10.1.2.3" or "10.1.2.0/24"
-mapdr.toml:24 rule[0].when.called_ae.present: is for tags only; leave it out: the association always has this
-mapdr.toml:25 rule[0].when.any: is not a list of tables; write any = [{ ... }, { ... }]
-mapdr.toml:26 rule[0].when.all: is not a list of tables; write all = [{ ... }, { ... }]
-mapdr.toml:27 rule[0].when.not: is not a table; write conditions as { Modality = "CT" }
+mapdr.toml:5 rule "r".when.Modalty: no DICOM keyword 'Modalty'; did you mean Modality?
+mapdr.toml:6 rule "r".when.modality: no DICOM keyword 'modality'; did you mean Modality?
+mapdr.toml:7 rule "r".when.caling_ae: 'caling_ae' is not a tag; did you mean "calling_ae"?
+mapdr.toml:8 rule "r".when.xyz: no DICOM keyword 'xyz'; other keys: address, all, any, called_ae, calling_ae, not, receiver
+mapdr.toml:9 rule "r".when."(0010,0020": '(0010,0020' is not a tag; write a keyword such as PatientID, (0010,0020), or a path of them joined by dots
+mapdr.toml:10 rule "r".when.PatientName: is an empty text; write { empty = true } to ask for a missing value
+mapdr.toml:11 rule "r".when.PatientID: is an empty list; name at least one value
+mapdr.toml:12 rule "r".when.StudyID: is not a value; write { present = true } or { empty = false }
+mapdr.toml:13 rule "r".when.StudyDate: mixes kinds in min and max; make both numbers, dates or times
+mapdr.toml:14 rule "r".when.StudyTime: is an empty range; make min the smaller one
+mapdr.toml:15 rule "r".when.Rows.min: is not a number, date or time; write 5, 2026-01-31 or 08:30:00
+mapdr.toml:16 rule "r".when.Columns: is an empty table; write one of empty, equals, glob, max, min, not, present, regex
+mapdr.toml:17 rule "r".when.StationName.glb: unknown key; did you mean "glob"?
+mapdr.toml:17 rule "r".when.StationName.present: is not true or false; write present = true or present = false
+mapdr.toml:18 rule "r".when.Manufacturer.regex: could take too long on some values; use fewer open repeats, none within another
+mapdr.toml:19 rule "r".when.InstitutionName.regex: is not a regular expression (missing ), unterminated subpattern); correct the pattern
+mapdr.toml:20 rule "r".when.SeriesDescription.equals: is not a text; write it in quotes
+mapdr.toml:20 rule "r".when.SeriesDescription.glob: is not a text; write it in quotes
+mapdr.toml:21 rule "r".when.ImageType[0]: is a list in a list; write one list
+mapdr.toml:22 rule "r".when.KVP.min: is not a number, date or time; write 5, 2026-01-31 or 08:30:00
+mapdr.toml:23 rule "r".when.address: is not an address or network; write "10.1.2.3" or "10.1.2.0/24"
+mapdr.toml:24 rule "r".when.called_ae.present: is for tags only; leave it out: the association always has this
+mapdr.toml:25 rule "r".when.any: is not a list of tables; write any = [{ ... }, { ... }]
+mapdr.toml:26 rule "r".when.all: is not a list of tables; write all = [{ ... }, { ... }]
+mapdr.toml:27 rule "r".when.not: is not a table; write conditions as { Modality = "CT" }
 """,
     ),
     "when, more": (
@@ -499,15 +499,15 @@ send_to = []
 when = { address = [], receiver = 7, Modality.CT = 1, Rows = { x = 1 } }
 """,
         """\
-mapdr.toml:4 rule[0].when.address[1]: is not an address or network; write "10.1.2.3" or "10.1.2.0/24"
-mapdr.toml:4 rule[0].when.any[0].Modalty: no DICOM keyword 'Modalty'; did you mean Modality?
-mapdr.toml:4 rule[0].when.any[1]: is not a table; write conditions as { Modality = "CT" }
-mapdr.toml:4 rule[0].when.RequestAttributesSequence.StationNam: no DICOM keyword 'StationNam'; did you mean StationName?
-mapdr.toml:4 rule[0].when.Modality.not: is an empty text; write { empty = true } to ask for a missing value
-mapdr.toml:8 rule[1].when: is not a table; write conditions as { Modality = "CT" }
-mapdr.toml:12 rule[2].when.address: is an empty list; name at least one network
-mapdr.toml:12 rule[2].when.Modality.CT: unknown key; known: empty, equals, glob, max, min, not, present, regex
-mapdr.toml:12 rule[2].when.Rows.x: unknown key; known: empty, equals, glob, max, min, not, present, regex
+mapdr.toml:4 rule "r".when.address[1]: is not an address or network; write "10.1.2.3" or "10.1.2.0/24"
+mapdr.toml:4 rule "r".when.any[0].Modalty: no DICOM keyword 'Modalty'; did you mean Modality?
+mapdr.toml:4 rule "r".when.any[1]: is not a table; write conditions as { Modality = "CT" }
+mapdr.toml:4 rule "r".when.RequestAttributesSequence.StationNam: no DICOM keyword 'StationNam'; did you mean StationName?
+mapdr.toml:4 rule "r".when.Modality.not: is an empty text; write { empty = true } to ask for a missing value
+mapdr.toml:8 rule "s".when: is not a table; write conditions as { Modality = "CT" }
+mapdr.toml:12 rule "t".when.address: is an empty list; name at least one network
+mapdr.toml:12 rule "t".when.Modality.CT: unknown key; known: empty, equals, glob, max, min, not, present, regex
+mapdr.toml:12 rule "t".when.Rows.x: unknown key; known: empty, equals, glob, max, min, not, present, regex
 """,
     ),
     "names across tables": (
@@ -535,11 +535,11 @@ send_to = ["zzzz"]
         """\
 mapdr.toml:6 receive.b.port: tcp:104 is already taken by receive.a; choose another one
 mapdr.toml:11 egress.pacs.port: is this node's own receiver (receive.a): images would go round in circles; name another host or port
-mapdr.toml:14 rule[0].when.receiver: there is no receiver "aa"; did you mean "a"?
-mapdr.toml:15 rule[0].send_to[0]: there is no destination "pcas"; did you mean "pacs"?
-mapdr.toml:17 rule[1].name: an earlier rule is also named "r"; give each rule its own name
-mapdr.toml:18 rule[1].when.receiver: there is no receiver "zzzz"; receivers: a, b
-mapdr.toml:19 rule[1].send_to[0]: there is no destination "zzzz"; destinations: pacs
+mapdr.toml:14 rule "r".when.receiver: there is no receiver "aa"; did you mean "a"?
+mapdr.toml:15 rule "r".send_to[0]: there is no destination "pcas"; did you mean "pacs"?
+mapdr.toml:17 rule "r".name: an earlier rule is also named "r"; give each rule its own name
+mapdr.toml:18 rule "r".when.receiver: there is no receiver "zzzz"; receivers: a, b
+mapdr.toml:19 rule "r".send_to[0]: there is no destination "zzzz"; destinations: pacs
 """,
     ),
     "no destinations": (
@@ -550,8 +550,8 @@ when = { any = [{ receiver = "a" }] }
 send_to = ["pacs"]
 """,
         """\
-mapdr.toml:3 rule[0].when.receiver: there is no receiver "a"; receivers: none
-mapdr.toml:4 rule[0].send_to[0]: there is no destination "pacs"; destinations: none
+mapdr.toml:3 rule "r".when.receiver: there is no receiver "a"; receivers: none
+mapdr.toml:4 rule "r".send_to[0]: there is no destination "pacs"; destinations: none
 """,
     ),
 }

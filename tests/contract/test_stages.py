@@ -133,6 +133,14 @@ def transform_compress(folder: Path) -> None:
         )  # type: ignore[misc]
 
 
+def transform_odd_lengths(folder: Path) -> None:
+    cases = [spooled(each, folder) for each in images(9)]
+    for config in ("pad", "park"):
+        check_transform(
+            lambda config=config: build("transform", "odd_lengths", config, folder), cases, may_fail=False
+        )  # type: ignore[misc]
+
+
 def codec_jpeg2000(folder: Path) -> None:
     codec = build("codec", "jpeg2000", {}, folder)
     frame = np.random.default_rng(0).integers(0, 4096, (64, 48), dtype=np.uint16)
@@ -144,6 +152,7 @@ CHECKS: dict[tuple[str, str], Callable[[Path], None]] = {
     ("receive", "dicom"): receive_dicom,
     ("transform", "tags"): transform_tags,
     ("transform", "compress"): transform_compress,
+    ("transform", "odd_lengths"): transform_odd_lengths,
     ("codec", "jpeg2000"): codec_jpeg2000,
     ("egress", "dicom"): egress_dicom,
 }

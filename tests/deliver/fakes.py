@@ -59,6 +59,7 @@ class FakeLedger:
         self.looks = 0
         self.renewed: Counter[int] = Counter()
         self.broken = False
+        self.other_bytes: set[int] = set()
         self._recipe = recipe or {"steps": []}
 
     def add(
@@ -123,6 +124,9 @@ class FakeLedger:
                 attempts = row.delivery.attempts + bool(item.count_attempt)
                 syntax = row.delivery.syntax if item.syntax is None else item.syntax
                 row.delivery = replace(row.delivery, attempts=attempts, syntax=syntax)
+
+    def differs(self, delivery: Delivery) -> bool:
+        return delivery.id in self.other_bytes
 
     def next_due(self, destination: str) -> float | None:
         self._check()

@@ -46,12 +46,12 @@ def test_a_refused_image_is_parked_after_its_tries(attempts: int, state: str) ->
         assert NOW + 8 <= decision.not_before <= NOW + 20
 
 
-def test_a_peer_fault_uses_up_no_try_and_waits_from_the_second_one_on() -> None:
+def test_a_peer_fault_uses_up_no_try_and_waits_longer_each_time() -> None:
     lost = Outcome(Verdict.RETRY, None, "gone", peer_fault=True)
     first, second, many = (decide(lost, attempts=9, losses=losses) for losses in (1, 2, 50))
     assert {each.state for each in (first, second, many)} == {"pending"}
     assert not any(each.count_attempt for each in (first, second, many))
-    assert first.not_before == NOW
+    assert NOW < first.not_before <= NOW + 1
     assert NOW + 8 <= second.not_before <= NOW + 10
     assert NOW + 48 <= many.not_before <= NOW + 60
     assert first.reason == "no-answer"
@@ -97,4 +97,38 @@ def test_an_image_without_room_waits_until_another_has_been_tried() -> None:
     assert (decision.state, decision.reason, decision.count_attempt) == ("pending", "receiver-busy", False)
     assert decision.not_before == NOW + 60
     lost = Outcome(Verdict.RETRY, peer_fault=True)
-    assert judge(delivery(), lost, Retry(first=10.0), losses=1, now=NOW, after=NOW + 60).not_before == NOW
+    assert judge(delivery(), lost, Retry(first=10.0), losses=1, now=NOW, after=NOW + 60).not_before < NOW + 2
+
+
+@pytest.mark.parametrize(
+    ("blame", "attempts", "state", "counts"),
+    [(0, 9, "pending", False), (3, 0, "pending", True), (3, 1, "parked", True), (6, 3, "pending", True),
+     (6, 4, "parked", True), (1, 0, "parked", True)],
+)  # fmt: skip
+def test_an_image_that_is_to_blame_is_parked_after_its_losses(
+    blame: int, attempts: int, state: str, counts: bool
+) -> None:
+    lost = Outcome(Verdict.RETRY, None, "aborted", peer_fault=True)
+    decision = decide(lost, attempts=attempts, losses=2, blame=blame)
+    assert (decision.state, decision.reason, decision.count_attempt) == (state, "no-answer", counts)
+
+
+def test_what_may_pass_is_never_to_blame() -> None:
+    for outcome in (
+        Outcome(Verdict.RETRY, 0x0110, peer_fault=True),
+        Outcome(Verdict.RETRY, None, "not now", waits=True),
+    ):
+        decision = decide(outcome, attempts=50, losses=50, blame=3)
+        assert (decision.state, decision.count_attempt) == ("pending", False)
+    assert decide(Outcome(Verdict.RETRY, None, waits=True)).reason == "not-accepted"
+
+
+def test_an_image_of_which_nothing_went_out_is_due_at_once() -> None:
+    assert decide(Outcome(Verdict.RETRY, None, peer_fault=True, begun=False), losses=0).not_before == NOW
+
+
+@pytest.mark.parametrize(("differs", "state"), [(False, "delivered"), (True, "parked")])
+def test_a_duplicate_is_delivered_unless_other_bytes_were_before(differs: bool, state: str) -> None:
+    decision = decide(Outcome(Verdict.DELIVERED, 0x0111, duplicate=True), differs=differs)
+    assert (decision.state, decision.reason) == (state, "duplicate" if differs else "")
+    assert decide(Outcome(Verdict.DELIVERED, 0x0000), differs=True).state == "delivered"

@@ -50,14 +50,14 @@ def test_an_image_whose_codec_is_at_work_delays_none_behind_it() -> None:
 
 def test_a_session_first_takes_what_it_covers() -> None:
     lanes = Lanes()
-    lanes.add([slot(1, "ct"), slot(2, "mr"), slot(3, "mr"), slot(4, "ct")])
-    assert numbers(lanes, lambda need: need.sop_class_uid == "mr") == [2, 3, 1, 4]
+    lanes.add([slot(1, "1.1"), slot(2, "1.2"), slot(3, "1.2"), slot(4, "1.1")])
+    assert numbers(lanes, lambda need: need.sop_class_uid == "1.2") == [2, 3, 1, 4]
 
 
 def test_an_image_that_needs_another_association_is_overtaken_only_so_often() -> None:
     lanes = Lanes()
-    lanes.add([slot(0, "ct"), *(slot(number, "mr") for number in range(1, 3 * PATIENCE))])
-    order = numbers(lanes, lambda need: need.sop_class_uid == "mr")
+    lanes.add([slot(0, "1.1"), *(slot(number, "1.2") for number in range(1, 3 * PATIENCE))])
+    order = numbers(lanes, lambda need: need.sop_class_uid == "1.2")
     assert order.index(0) == PATIENCE
 
 
@@ -98,8 +98,8 @@ def test_a_slot_that_was_put_back_comes_first() -> None:
 
 def test_needs_are_told_once_in_order() -> None:
     lanes = Lanes()
-    lanes.add([slot(1, "ct"), slot(2, "mr"), slot(3, "ct"), slot(4, prepared=False)])
-    assert [need.sop_class_uid for need in lanes.needs()] == ["ct", "mr"]
+    lanes.add([slot(1, "1.1"), slot(2, "1.2"), slot(3, "1.1"), slot(4, prepared=False)])
+    assert [need.sop_class_uid for need in lanes.needs()] == ["1.1", "1.2"]
 
 
 def test_closing_ends_those_who_wait() -> None:
@@ -120,11 +120,11 @@ def test_closing_ends_those_who_wait() -> None:
 
 def test_an_image_for_which_a_session_is_opened_goes_to_whoever_has_one() -> None:
     lanes = Lanes()
-    first = slot(1, "ct")
-    lanes.add([first, slot(2, "ct")])
+    first = slot(1, "1.1")
+    lanes.add([first, slot(2, "1.1")])
     assert lanes.take(None, 0) is first
     lanes.put_back(first, awaited=True)
-    assert lanes.take(lambda need: need.sop_class_uid == "mr", 0).delivery.id == 2  # type: ignore[union-attr]
+    assert lanes.take(lambda need: need.sop_class_uid == "1.2", 0).delivery.id == 2  # type: ignore[union-attr]
     assert lanes.take(None, 0) is None, "nobody else opens a session for it"
     assert lanes.take(lambda need: True, 0) is first
     assert not lanes.reclaim(first)

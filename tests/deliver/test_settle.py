@@ -120,3 +120,20 @@ def test_descriptions_hold_no_values() -> None:
     assert describe(Temporary("no room")) == "no room"
     assert describe(ValueError("DOE^JANE")) == "ValueError"
     assert describe(FileNotFoundError(2, "No such file", "/spool/DOE")) == "FileNotFoundError: No such file"
+
+
+def test_a_listener_that_fails_ends_no_settler() -> None:
+    ledger, calls = Ledger(), []
+
+    def fails(rows: list[Result]) -> None:
+        calls.append(rows)
+        raise OverflowError
+
+    settler = Settler("pacs", ledger, fails)
+    settler.start()
+    settler.put([row(1)])
+    until(lambda: len(calls) == 1)
+    settler.put([row(2)])
+    until(lambda: len(calls) == 2)
+    assert settler.stop(time.monotonic() + 5)
+    assert ledger.rows == [1, 2]

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from deliver.world import World, delivering, egress, world
+from mapdr.kernel.item import Proof
 from mapdr.testing.wait import until
 from peers.rawsink import Answer, RawSink, Received
 
@@ -45,7 +46,7 @@ def test_success_warnings_and_duplicates_are_delivered_and_shown_as_what_they_ar
         assert [attempt[:2] for attempt in made.attempts("1.9.1")] == [("delivered", status)]
 
 
-@pytest.mark.parametrize("status", [0xA900, 0xC000, 0xC123, 0x0110, 0x0117, 0x0122, 0x0124, 0xDEAD])
+@pytest.mark.parametrize("status", [0xA900, 0xC000, 0xC123, 0x0117, 0x0122, 0x0124, 0xDEAD])
 def test_a_status_that_faults_the_image_parks_it_and_nothing_else(tmp_path: Path, status: int) -> None:
     with world(tmp_path) as made, once(status, "not for me") as sink:
         made.push("1.9.1", "1.9.2")
@@ -57,8 +58,8 @@ def test_a_status_that_faults_the_image_parks_it_and_nothing_else(tmp_path: Path
         assert [attempt[1] for attempt in made.attempts("1.9.1")] == [status] * 3
 
 
-@pytest.mark.parametrize("status", [0xA700, 0xA7FF])
-def test_a_receiver_without_room_is_asked_again_and_no_try_is_used_up(tmp_path: Path, status: int) -> None:
+@pytest.mark.parametrize("status", [0xA700, 0xA701, 0xA7FE, 0xA7FF, 0x0110, 0x0210, 0x0213, 0xFE00])
+def test_a_receiver_in_trouble_is_asked_again_and_no_try_is_used_up(tmp_path: Path, status: int) -> None:
     with world(tmp_path) as made, first(Answer(status), times=4) as sink:
         made.push("1.9.1", "1.9.2")
         with delivering(made, {"pacs": egress(tmp_path, sink.port)}):
@@ -204,3 +205,145 @@ def states(made: World, destination: str) -> dict[str, int]:
     for row in made.rows(destination):
         found[row.state] = found.get(row.state, 0) + 1
     return found
+
+
+@pytest.mark.parametrize("way", [{}, {"bandwidth": "100 Mbit/s"}])
+@pytest.mark.parametrize("pixels", [64, 2_000_000])
+def test_bytes_that_are_not_what_was_acknowledged_do_not_leave(
+    tmp_path: Path, way: dict[str, str], pixels: int
+) -> None:
+    """In runs and one by one, small and large; the association and the others go on."""
+    with world(tmp_path) as made, once(0) as sink:
+        made.push("1.9.1", "1.9.2", "1.9.3", "1.9.4", pixels=pixels)
+        spooled = sorted((made.store.spool.folder).rglob("*.dcm"))
+        for path, damage in zip(spooled, ("bit", "other", "gone", ""), strict=True):
+            content = bytearray(path.read_bytes())
+            content[-10] ^= damage == "bit"
+            if damage == "other":
+                content[:] = spooled[3].read_bytes()
+            path.write_bytes(content)
+            if damage == "gone":
+                path.unlink()
+        with delivering(made, {"pacs": egress(tmp_path, sink.port, **way)}):
+            rows = made.settled()
+        assert {uid: (row.state, row.reason, row.tries) for uid, row in rows.items()} == {
+            "1.9.1": ("parked", "damaged", 1),
+            "1.9.2": ("parked", "damaged", 1),
+            "1.9.3": ("parked", "missing", 1),
+            "1.9.4": ("delivered", "", rows["1.9.4"].tries),
+        }
+        assert {request.sop_instance_uid for request in sink.received} == {"1.9.4"}
+
+
+def test_an_image_for_several_destinations_is_read_once_for_its_proof(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read = []
+    holds = Proof.holds
+
+    def counted(self: Proof) -> bool:
+        read.append(self.path)
+        return holds(self)
+
+    monkeypatch.setattr(Proof, "holds", counted)
+    with world(tmp_path, ("pacs", "b")) as made, once(0) as sink:
+        made.push("1.9.1")
+        for name in ("pacs", "b"):
+            with delivering(made, {name: egress(tmp_path, sink.port, name, bandwidth="100 Mbit/s")}):
+                assert {row.state for row in made.settled(name).values()} == {"delivered"}
+    assert len(read) == 1
+
+
+def refusing(results: dict[str, int]) -> tuple[RawSink, dict[str, int]]:
+    """A receiver that answers contexts with these results (PS3.8, table 9-18), by transfer syntax."""
+    return RawSink(results=results), results
+
+
+@pytest.mark.parametrize(("result", "words"), [(1, "user rejection"), (2, "no reason given")])
+def test_a_context_that_is_rejected_for_now_waits_and_is_asked_for_again(
+    tmp_path: Path, result: int, words: str
+) -> None:
+    explicit, implicit = "1.2.840.10008.1.2.1", "1.2.840.10008.1.2"
+    sink, results = refusing({explicit: result, implicit: result})
+    with world(tmp_path) as made, sink:
+        made.push("1.9.1", "1.9.2")
+        with delivering(made, {"pacs": egress(tmp_path, sink.port)}):
+            until(lambda: len(made.attempts("1.9.1")) > 5, 10, "some tries")
+            rows = made.rows()
+            assert {row.state for row in rows} <= {"pending", "leased"}
+            assert {row.attempts for row in rows} == {0}
+            told = [comment for _, _, comment in made.attempts("1.9.1")]
+            assert all(words in comment for comment in told)
+            results.clear()
+            assert {row.state for row in made.settled().values()} == {"delivered"}
+
+
+@pytest.mark.parametrize(("result", "words"), [(3, "SOP class"), (4, "transfer syntax")])
+def test_a_context_that_is_not_supported_parks_the_image_at_once(
+    tmp_path: Path, result: int, words: str
+) -> None:
+    sink, _ = refusing({"1.2.840.10008.1.2.1": result, "1.2.840.10008.1.2": result})
+    with world(tmp_path) as made, sink:
+        made.push("1.9.1")
+        with delivering(made, {"pacs": egress(tmp_path, sink.port)}):
+            row = made.settled()["1.9.1"]
+        assert (row.state, row.reason) == ("parked", "syntax-refused")
+        assert words in row.comment
+        assert len(made.attempts("1.9.1")) == 1
+
+
+@pytest.mark.parametrize("result", [1, 2, 3, 4])
+def test_another_syntax_that_is_accepted_is_used_meanwhile(tmp_path: Path, result: int) -> None:
+    sink, _ = refusing({"1.2.840.10008.1.2.1": result})
+    with world(tmp_path) as made, sink:
+        made.push("1.9.1")
+        with delivering(made, {"pacs": egress(tmp_path, sink.port)}):
+            assert made.settled()["1.9.1"].state == "delivered"
+        assert sink.received[0].transfer_syntax_uid == "1.2.840.10008.1.2"
+
+
+def test_waiting_for_a_context_ends_as_give_up_says(tmp_path: Path) -> None:
+    sink, _ = refusing({"1.2.840.10008.1.2.1": 1, "1.2.840.10008.1.2": 1})
+    with world(tmp_path) as made, sink:
+        made.push("1.9.1")
+        retry = {"first": 0.05, "max": 0.2, "give_up": 0.6}
+        with delivering(made, {"pacs": egress(tmp_path, sink.port, retry=retry)}):
+            row = made.settled()["1.9.1"]
+        assert (row.state, row.reason) == ("parked", "gave-up")
+
+
+def test_a_duplicate_with_other_bytes_than_were_delivered_is_not_delivered(tmp_path: Path) -> None:
+    """The receiver keeps the first version: that is not what the rules promised of the second."""
+
+    def script(request: Received) -> Answer:
+        seen = [one for one in sink.received if one.sop_instance_uid == request.sop_instance_uid]
+        return Answer(0x0111 if len(seen) > 1 else 0)
+
+    with world(tmp_path) as made, RawSink(script) as sink:
+        with delivering(made, {"pacs": egress(tmp_path, sink.port)}):
+            for pixels in (64, 64, 128, 128):
+                before = len(made.rows())
+                made.push("1.9.1", pixels=pixels)
+                until(lambda before=before: len(made.rows()) > before, 10, "the row")  # type: ignore[misc]
+                until(lambda: not {"pending", "leased"} & {row.state for row in made.rows()}, 10)
+        rows = made.rows()
+        assert [row.state for row in rows] == ["delivered", "delivered", "parked", "parked"]
+        assert {row.reason for row in rows[2:]} == {"duplicate"}
+
+
+def test_a_duplicate_of_what_is_not_known_here_is_delivered(tmp_path: Path) -> None:
+    with world(tmp_path) as made, RawSink(lambda request: Answer(0x0111)) as sink:
+        made.push("1.9.1")
+        with delivering(made, {"pacs": egress(tmp_path, sink.port)}):
+            assert made.settled()["1.9.1"].state == "delivered"
+
+
+def test_a_permanent_rejection_is_asked_again_within_the_longest_pause(tmp_path: Path) -> None:
+    """A PACS rejects for good while it restarts, too."""
+    with world(tmp_path) as made, RawSink(reject=bytes((0, 1, 1, 1))) as sink:
+        made.push("1.9.1")
+        retry = {"first": 0.05, "factor": 1.0, "max": 0.05}
+        with delivering(made, {"pacs": egress(tmp_path, sink.port, retry=retry)}):
+            until(lambda: any(row.reason == "association-rejected" for row in made.rows()), 10)
+            sink.reject = None
+            assert made.settled(seconds=5)["1.9.1"].state == "delivered"

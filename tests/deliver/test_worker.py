@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import Counter
+from typing import Any
 
 import pytest
 
@@ -26,6 +27,8 @@ from deliver.fakes import (
     settled,
 )
 from mapdr.deliver.breaker import State
+from mapdr.deliver.hands import Hands
+from mapdr.deliver.prepare import Preparer
 from mapdr.kernel.errors import Permanent, Temporary
 from mapdr.kernel.item import Instance, Outcome, Payload, Verdict
 from mapdr.kernel.retry import Retry
@@ -105,7 +108,7 @@ def test_a_receiver_out_of_room_is_left_alone_and_no_image_is_burned() -> None:
     egress = FakeEgress(lambda payload, session: OK if room.is_set() else BUSY)
     ledger.add(20)
     with delivering(ledger, egress) as deliverer:
-        until(lambda: deliverer.view().reason == "receiver-busy" and egress.probes > 3, 10)
+        until(lambda: deliverer.view().reason == "receiver-busy" and len(egress.sent) > 12, 10)
         assert ledger.states()["parked"] == 0
         room.set()
         assert settled(ledger) == {"delivered": 20}
@@ -218,9 +221,8 @@ def test_an_image_that_brings_its_receiver_down_does_not_hold_up_the_rest() -> N
     egress = FakeEgress(lambda payload, session: LOST if payload.sop_instance_uid == "2.25.1" else OK)
     ledger.add(200)
     with delivering(ledger, egress):
-        until(lambda: ledger.states()["delivered"] == 199, 10)
-        assert ledger.states()["parked"] == 0
-        until(lambda: len(ledger.of(1)) > 3, 10)
+        assert settled(ledger) == {"delivered": 199, "parked": 1}
+    assert ledger.rows[1].reason == "no-answer"
 
 
 def test_giving_up_on_a_silent_peer_is_a_policy() -> None:
@@ -322,9 +324,10 @@ def test_a_spool_file_that_cannot_be_read_is_parked_in_sight() -> None:
     with delivering(ledger, egress):
         assert settled(ledger) == {"parked": 1}
     assert (ledger.rows[1].reason, ledger.rows[1].comment) == (
-        "failed",
-        "FileNotFoundError: No such file or directory",
+        "missing",
+        "its file in the spool is gone; push it again",
     )
+    assert len(ledger.history) == 1, "to try again would bring nothing"
 
 
 def test_results_wait_for_a_ledger_that_is_away() -> None:
@@ -484,3 +487,90 @@ def test_one_image_opens_one_session() -> None:
     with delivering(ledger, egress):
         assert settled(ledger) == {"delivered": 1}
     assert len(egress.connects) == 1
+
+
+def test_an_exception_of_our_own_while_connecting_is_held_against_its_image_alone() -> None:
+    ledger, egress = FakeLedger(), FakeEgress(sessions=2)
+    connect = egress.connect
+
+    def strict(needs):  # type: ignore[no-untyped-def]
+        if any(need.sop_class_uid == MR for need in needs):
+            raise ValueError("DOE^JOHN")
+        return connect(needs)
+
+    egress.connect = strict  # type: ignore[method-assign]
+    ledger.add(20)
+    ledger.add(1, sop_class=MR)
+    ledger.add(20)
+    with delivering(ledger, egress) as deliverer:
+        assert settled(ledger) == {"delivered": 40, "parked": 1}
+        assert deliverer.view().state is State.CLOSED
+        assert deliverer.view().failures == 0
+    assert (ledger.rows[21].reason, ledger.rows[21].comment) == ("failed", "ValueError")
+
+
+def test_a_probe_that_fails_by_our_fault_keeps_no_image_waiting() -> None:
+    ledger, egress = FakeLedger(), FakeEgress()
+    away = iter([True])
+
+    def refuse() -> None:
+        if next(away, False):
+            raise Temporary("connection refused")
+
+    def echo() -> Outcome:
+        raise ValueError("a bug")
+
+    egress.refuse, egress.echo = refuse, echo
+    ledger.add(5)
+    with delivering(ledger, egress):
+        assert settled(ledger) == {"delivered": 5}
+
+
+def test_a_session_that_raises_in_every_method_ends_no_sender() -> None:
+    ledger, egress = FakeLedger(), FakeEgress(sessions=1)
+    broken = iter(range(3))
+
+    class Faulty(FakeSession):
+        def covers(self, need):  # type: ignore[no-untyped-def]
+            if next(broken, None) is not None:
+                raise KeyError("a bug")
+            return super().covers(need)
+
+        def close(self) -> None:
+            super().close()
+            raise KeyError("a bug")
+
+    egress.connect = lambda needs: Faulty(egress, needs)  # type: ignore[method-assign, assignment, return-value]
+    ledger.add(20)
+    with delivering(ledger, egress):
+        assert settled(ledger)["delivered"] >= 19
+
+
+def test_an_image_does_not_stay_in_hand_when_its_end_cannot_be_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever fails in a sender, its thread goes on and the row is leased again."""
+    failures = iter(range(3))
+    real = Hands.decide
+
+    def decide(self: Hands, *arguments: Any, **named: Any) -> bool:
+        if next(failures, None) is not None:
+            raise OverflowError("SECRET")
+        return real(self, *arguments, **named)
+
+    monkeypatch.setattr(Hands, "decide", decide)
+    ledger, egress = FakeLedger(), FakeEgress(sessions=1)
+    ledger.add(3)
+    with delivering(ledger, egress) as deliverer:
+        assert settled(ledger) == {"delivered": 3}
+    assert deliverer._watch.counters()["threads.failed"] >= 1
+
+
+def test_an_image_whose_work_cannot_be_begun_is_judged(monkeypatch: pytest.MonkeyPatch) -> None:
+    def request(self: Preparer, *arguments: Any) -> Any:
+        raise OverflowError("SECRET")
+
+    monkeypatch.setattr(Preparer, "request", request)
+    ledger, egress = FakeLedger({"steps": [{"type": "compress"}]}), FakeEgress()
+    ledger.add(3)
+    with delivering(ledger, egress, FakeChain(quick=False)):
+        assert settled(ledger) == {"parked": 3}
+    assert {row.reason for row in ledger.rows.values()} == {"unexpected"}

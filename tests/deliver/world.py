@@ -69,7 +69,7 @@ class Relay:
             instance.sop_class_uid,
             instance.sop_instance_uid,
             syntax_override or instance.transfer_syntax_uid,
-            (FileSlice(instance.path, instance.data_offset, instance.size),),
+            (FileSlice(instance.path, instance.data_offset, instance.size, instance.proof),),
             instance.size,
         )
 

@@ -198,7 +198,9 @@ def test_bytes_around_an_edit_are_the_same_bytes() -> None:
         0x00400275, "UN", nested(1, b"")[12:], length=UNDEFINED
     )
     done = apply(odd + target + rest, EXPLICIT, Set(path("PatientID"), text("NEW")))
-    assert done.header == odd + element(0x00100020, "LO", b"NEW ") + rest
+    # Elements of the File Meta group have no place in what MAPDR writes.
+    kept = odd[: -len(element(0x00020010, "UI", b"1.2"))]
+    assert done.header == kept + element(0x00100020, "LO", b"NEW ") + rest
 
 
 @each_syntax
@@ -481,3 +483,76 @@ def test_arbitrary_bytes_are_edited_or_refused(raw: bytes, edits: list[Edit], sy
 
 def test_reading_is_independent_of_mapdr() -> None:
     assert flat(encode(ct(), EXPLICIT), EXPLICIT)[(0x00100020,)] == ("LO", b"ID1 ")
+
+
+SINGLE = {"LT": "PatientComments", "ST": "InstitutionAddress", "UT": "TextValue", "UR": "RetrieveURL"}
+PATH = "see C:\\export\\a"
+
+
+@pytest.mark.parametrize("vr", SINGLE)
+@pytest.mark.parametrize("syntax", SYNTAXES)
+def test_a_backslash_in_one_text_separates_nothing(vr: str, syntax: str) -> None:
+    old = PATH.replace(" ", "") if vr == "UR" else PATH
+    tag = path(SINGLE[vr])
+    raw = element(tag[0][0], vr, (old + " " * (len(old) % 2)).encode(), syntax)
+    # tests/dicom/datasets.element writes UR and UT in the long form.
+    assert text_at(apply(raw, syntax, Prefix(tag, text("A-"))).header, tag, syntax) == "A-" + old
+    assert text_at(apply(raw, syntax, Suffix(tag, text("-x"))).header, tag, syntax) == old + "-x"
+    both = apply(raw, syntax, Prefix(tag, text("C:\\")), Prefix(tag, text("C:\\")))
+    assert text_at(both.header, tag, syntax) == "C:\\" + old
+    # A template may put it into another single text, and nowhere where it would separate values.
+    placeholder = "{" + SINGLE[vr] + "}"
+    into = apply(raw, syntax, Set(path("AdditionalPatientHistory"), text("was " + placeholder)))
+    assert text_at(into.header, path("AdditionalPatientHistory"), syntax) == "was " + old
+    copied = apply(raw, syntax, Copy(parse_path(SINGLE[vr]), path("AdditionalPatientHistory")))
+    assert text_at(copied.header, path("AdditionalPatientHistory"), syntax) == old
+    for edit in (
+        Set(path("InstitutionName"), text(placeholder)),
+        SetIfMissing(path("InstitutionName"), text(placeholder)),
+        Copy(parse_path(SINGLE[vr]), path("InstitutionName")),
+    ):
+        assert reason(raw, edit, syntax=syntax) == "bad-value"
+    named = (
+        raw + element(0x00081040, "LO", b"DEPT", syntax)
+        if tag[0][0] < 0x00081040
+        else (element(0x00081040, "LO", b"DEPT", syntax) + raw)
+    )
+    department = path("InstitutionalDepartmentName")
+    assert reason(named, Prefix(department, text(placeholder)), syntax=syntax) == "bad-value"
+
+
+def text_at(raw: bytes, tag: tuple[tuple[int, int | None], ...], syntax: str) -> str:
+    value = decode(raw, syntax)[tag[0][0]].value
+    return str(value).rstrip(" ")
+
+
+def test_a_backslash_that_the_rule_writes_separates_values() -> None:
+    raw = element(0x00080008, "CS", b"A\\B ")
+    done = apply(
+        raw, EXPLICIT, Set(path("ImageComments"), text("{ImageType}")), Prefix(path("ImageType"), text("X"))
+    )
+    assert decode(done.header, EXPLICIT).ImageComments == "A\\B"
+    assert list(decode(done.header, EXPLICIT).ImageType) == ["XA", "XB"]
+
+
+def test_a_copied_value_is_even() -> None:
+    raw = element(0x00080080, "LO", b"abc")
+    assert (
+        element(0x00081040, "LO", b"abc ")
+        in apply(
+            raw, EXPLICIT, Copy(parse_path("InstitutionName"), path("InstitutionalDepartmentName"))
+        ).header
+    )
+
+
+def test_where_no_character_set_is_declared_a_rule_can_assume_one() -> None:
+    raw = element(0x00080080, "LO", b"M\xfcnchen ")
+    umlaut = Set(path("StationName"), text("Süd"))
+    assert reason(raw, umlaut) == "character-set"
+    done = apply(raw, EXPLICIT, SetIfMissing(path("SpecificCharacterSet"), text("ISO_IR 100")), umlaut)
+    found = decode(done.header, EXPLICIT)
+    assert (found.SpecificCharacterSet, found.InstitutionName, found.StationName) == (
+        "ISO_IR 100",
+        "München",
+        "Süd",
+    )

@@ -40,6 +40,7 @@ KEYWORDS = (
     "PatientID",
     "PatientName",
     "PatientComments",
+    "RetrieveURL",
     "StationName",
     "StudyDate",
     "SOPInstanceUID",
@@ -62,6 +63,8 @@ TEXTS = st.sampled_from(
         "{StationName}!",
         "{Rows}",
         "{PatientComments}",
+        "{ImageType}",
+        "C:\\",
         "{(0009,0010)}",
         "{(0009,1001)}",
     ]

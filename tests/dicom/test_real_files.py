@@ -9,7 +9,7 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import pydicom
 import pytest
@@ -92,16 +92,17 @@ def data_set_of(path: Path) -> tuple[str, bytes] | None:
 
 
 @pytest.fixture(scope="module")
-def files(catalogue: list[Any]) -> list[File]:
+def files(catalogue: list[Path], data: Path) -> list[File]:
     """The data sets of the test data; of whole series every tenth."""
     out = []
-    for number, entry in enumerate(catalogue):
-        if entry.name.startswith("series/") and number % 10:
+    for number, path in enumerate(catalogue):
+        name = path.relative_to(data).as_posix()
+        if name.startswith("series/") and number % 10:
             continue
         with quiet(), suppress(Exception):
-            found = data_set_of(entry.path)
+            found = data_set_of(path)
             if found:
-                out.append(File(entry.name, *found))
+                out.append(File(name, *found))
     assert len(out) > 100
     return out
 

@@ -8,6 +8,7 @@ from io import BytesIO
 import pydicom
 import pytest
 from pydicom.dataset import Dataset
+from pydicom.filereader import read_dataset
 from pydicom.sequence import Sequence
 
 from mapdr.dicom.recode import recode, swap
@@ -159,7 +160,7 @@ def test_nesting_without_end_is_refused() -> None:
         blob = element(0x00081140, "SQ", struct.pack("<HHI", 0xFFFE, 0xE000, len(blob)) + blob)
     with pytest.raises(Permanent) as caught:
         recode(blob, EXPLICIT_LITTLE, IMPLICIT_LITTLE)
-    assert caught.value.reason == "unreadable"
+    assert caught.value.reason == "too-deep"
 
 
 @pytest.mark.parametrize("uid", ["liver_1frame.dcm", "MR_small_bigendian.dcm", "rtplan.dcm", "image_dfl.dcm"])
@@ -180,3 +181,43 @@ def wire_of(data: Dataset, encoding: Encoding) -> bytes:
         out, Dataset(data), implicit_vr=encoding.implicit, little_endian=not encoding.big, force_encoding=True
     )
     return out.getvalue()
+
+
+ITEM = struct.pack("<HHI", 0xFFFE, 0xE000, 0)
+NEXT = element(0x00880140, "UI", b"1.2.9")
+
+
+def behind(data: bytes) -> str:
+    """What pydicom finds in implicit VR behind the element in question."""
+    return str(read_dataset(BytesIO(data), True, True)[0x00880140].value)
+
+
+@pytest.mark.parametrize("vr", ["LO", "OB", "UN", "SQ"])
+def test_a_value_that_implicit_vr_calls_a_sequence_is_parked_or_stays_readable(vr: str) -> None:
+    garbage = element(0x00081140, vr, b"12345678") + NEXT
+    with pytest.raises(Permanent, match=r"at byte (0|12)\b") as caught:
+        recode(garbage, EXPLICIT_LITTLE, IMPLICIT_LITTLE)
+    assert caught.value.reason in ("vr", "bad-item")
+    assert "1234" not in str(caught.value)
+    # The same bytes are taken where VRs are written, and an empty value says nothing wrong.
+    if vr != "SQ":
+        assert recode(garbage, EXPLICIT_LITTLE, EXPLICIT_LITTLE) == garbage
+    empty = element(0x00081140, vr, b"") + NEXT
+    assert behind(recode(empty, EXPLICIT_LITTLE, IMPLICIT_LITTLE)) == "1.2.9"
+    inner = element(0x00080104, "LO", b"meaning!")
+    content = ITEM[:4] + struct.pack("<I", len(inner)) + inner
+    there = recode(element(0x00081140, vr, content) + NEXT, EXPLICIT_LITTLE, IMPLICIT_LITTLE)
+    assert behind(there) == "1.2.9"
+    assert read_dataset(BytesIO(there), True, True)[0x00081140].value[0].CodeMeaning == "meaning!"
+
+
+@pytest.mark.parametrize("tag", [0x00080104, 0x00280010])
+def test_a_sequence_under_another_tag_keeps_what_follows_readable(tag: int) -> None:
+    inner = element(0x00080104, "LO", b"meaning!")
+    head = struct.pack("<HH2sHI", tag >> 16, tag & 0xFFFF, b"SQ", 0, 0xFFFFFFFF)
+    content = ITEM[:4] + b"\xff" * 4 + inner + struct.pack("<HHI", 0xFFFE, 0xE00D, 0)
+    source = head + content + struct.pack("<HHI", 0xFFFE, 0xE0DD, 0) + NEXT
+    there = recode(source, EXPLICIT_LITTLE, IMPLICIT_LITTLE)
+    # Its length is written: nobody has to look for a delimiter in what the dictionary calls a text.
+    assert struct.unpack_from("<I", there, 4)[0] == len(there) - 8 - 8 - 6
+    assert behind(there) == "1.2.9"

@@ -6,7 +6,6 @@ import contextlib
 from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 
-import pydicom.data
 import pytest
 
 from peers import part10
@@ -17,14 +16,9 @@ NODES: pytest.StashKey[list[Node]] = pytest.StashKey()
 
 
 @pytest.fixture(scope="session")
-def corpus(request: pytest.FixtureRequest) -> list[StoredObject]:
-    """Every file of the test data; where that is not, the files that come with pydicom."""
-    try:
-        paths = [entry.path for entry in request.getfixturevalue("catalogue")]
-    except pytest.skip.Exception:
-        # Those of the package itself: pydicom's own search would also download others.
-        paths = sorted((Path(pydicom.data.__file__).parent / "test_files").glob("*.dcm"))
-    return [part10.read(path) for path in paths]
+def corpus(catalogue: list[Path]) -> list[StoredObject]:
+    """Every file of the test data."""
+    return [part10.read(path) for path in catalogue]
 
 
 @pytest.fixture(scope="module")

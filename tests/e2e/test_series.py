@@ -9,23 +9,22 @@ import pytest
 
 from mapdr.testing.generator import study
 from peers import dcmtk
+from peers.data import REAL
 from peers.node import Node, destination, everything_to
 from peers.part10 import in_memory
 from peers.rawsender import send_all
 
 
 @pytest.fixture
-def slices(request: pytest.FixtureRequest, tmp_path: Path) -> list[Path]:
+def slices(data: Path, tmp_path: Path) -> list[Path]:
     """The GE head series of the test data; generated slices where that is not."""
-    try:
-        folder: Path = request.getfixturevalue("data") / "series/ct_ge_head_28"
-        return sorted(folder.iterdir())
-    except pytest.skip.Exception:
-        folder = tmp_path / "slices"
-        folder.mkdir()
-        for number, image in enumerate(study("CT", images=28)):
-            (folder / f"{number}.dcm").write_bytes(image.part10())
-        return sorted(folder.iterdir())
+    if REAL:
+        return sorted((data / "series/ct_ge_head_28").iterdir())
+    folder = tmp_path / "slices"
+    folder.mkdir()
+    for number, image in enumerate(study("CT", images=28)):
+        (folder / f"{number}.dcm").write_bytes(image.part10())
+    return sorted(folder.iterdir())
 
 
 @pytest.mark.peer("dcmsend", "storescp")

@@ -20,7 +20,6 @@ ALWAYS = {
     0xB000: "delivered",
     0xB006: "delivered",
     0xB007: "delivered",
-    0x0110: "parked",
     0x0122: "parked",
     0x0124: "parked",
     0xA900: "parked",
@@ -69,6 +68,24 @@ def test_every_status_ends_as_the_table_says(make_node: Callable[..., Node]) -> 
         if row["state"] == "parked":
             assert row["reason"], uid
             assert "as scripted" in str(row["comment"]), uid
+
+
+def test_a_receiver_whose_database_is_down_for_a_while_parks_nothing(make_node: Callable[..., Node]) -> None:
+    items = images(20)
+    down = True
+    with RawSink(lambda request: Answer(0x0110 if down else 0)) as sink:
+        retry = {"first": "100 ms", "factor": 1.0, "tries": 2}
+        node = make_node(
+            egress={"pacs": destination(sink.port, retry=retry)}, rules=[everything_to("pacs")]
+        ).start()
+        assert set(send_all(node.port, items).values()) == {0}
+        status = node.when(lambda now: now["destinations"][0]["state"] == "down", what="the pause")
+        assert "processing failure" in status["destinations"][0]["why"]
+        assert any("pacs is down" in line["text"] for line in status["attention"])
+        assert status["parked"] == 0
+        down = False
+        status = node.when_settled(len(items))
+    assert delivered(status, "pacs") == len(items)
 
 
 def test_what_the_receiver_did_not_confirm_is_sent_again(make_node: Callable[..., Node]) -> None:

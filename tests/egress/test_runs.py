@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import itertools
+import struct
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -213,3 +215,97 @@ def test_runs_go_over_tls(tmp_path: Path) -> None:
         sent = run(session, images(3))
         session.close()
     assert [one.outcome.status for one in sent] == [0] * 3
+
+
+def lies(**wrong: Any) -> Callable[[peer.Line], None]:
+    """A receiver whose second answer is `wrong`, and all others right."""
+
+    def script(line: peer.Line) -> None:
+        peer.accept(line)
+        for number in range(3):
+            context, command, _, _ = peer.read_message(line)
+            if number == 1:
+                command.sop_instance = wrong.get("instance", command.sop_instance)
+                command.sop_class = wrong.get("sop_class", command.sop_class)
+                context = wrong.get("context", context)
+            said = dimse.response(command, 0)
+            if number == 1 and "twice" in wrong:
+                said += struct.pack("<HHLH", 0, dimse.STATUS, 2, 0)
+            line.send(peer.p_data((context, 3, said)))
+            if number == 1:
+                line.closed()
+                return
+
+    return script
+
+
+LIES = {
+    "another SOP instance": {"instance": b"1.2.77\0"},
+    "another SOP class": {"sop_class": b"1.2.840.10008.5.1.4.1.1.4\0"},
+    "another presentation context": {"context": 3},
+    "an element twice": {"twice": True},
+}
+
+
+@pytest.mark.parametrize("words", LIES)
+@pytest.mark.parametrize("runs", [True, False])
+def test_a_success_that_cannot_be_this_images_is_not_believed(words: str, runs: bool) -> None:
+    with peer.Listener(lies(**LIES[words])) as listener:
+        session = make(listener.port).connect([NEED])
+        if runs:
+            assert isinstance(session, RunningSession)
+            outcomes = [one.outcome for one in run(session, images(3))]
+        else:
+            outcomes = [session.send(payload(f"1.2.{number}")) for number in range(2)]
+        session.close()
+    assert [outcome.verdict for outcome in outcomes] == [Verdict.DELIVERED, Verdict.RETRY]
+    assert (outcomes[1].status, outcomes[1].peer_fault) == (None, True)
+    assert words in outcomes[1].comment
+
+
+@pytest.mark.parametrize("status", [0x0000, 0xB000, 0xA700])
+@pytest.mark.parametrize("runs", [True, False])
+def test_a_success_before_the_data_set_was_sent_is_not_believed(runs: bool, status: int) -> None:
+    """A refusal may come early: a receiver need not read what it will not keep."""
+
+    def script(line: peer.Line) -> None:
+        peer.accept(line)
+        _, body = line.read_pdu()
+        asked = dimse.parse(body[6:])
+        line.send(peer.p_data((1, 3, dimse.response(asked, status))))
+        line.closed()
+
+    with peer.Listener(script) as listener:
+        session = make(listener.port, acse_timeout=0.5).connect([NEED])
+        large = payload("1.2.1", 20_000_000)
+        if runs:
+            assert isinstance(session, RunningSession)
+            outcome = run(session, [large])[0].outcome
+        else:
+            outcome = session.send(large)
+        session.close()
+    if status == 0xA700:
+        assert outcome.status == status
+    else:
+        assert (outcome.verdict, outcome.status) == (Verdict.RETRY, None)
+        assert "before it had been sent" in outcome.comment
+
+
+@pytest.mark.parametrize("runs", [True, False])
+def test_a_message_that_nobody_asked_for_confirms_nothing(runs: bool) -> None:
+    def script(line: peer.Line) -> None:
+        peer.accept(line)
+        line.send(peer.p_data((1, 3, dimse.response(dimse.parse(dimse.store_request(1, CT, "1.2.1")), 0))))
+        line.closed()
+
+    with peer.Listener(script) as listener:
+        session = make(listener.port).connect([NEED])
+        until(lambda: session._requestor.channel.readable, 5)  # type: ignore[attr-defined]
+        if runs:
+            assert isinstance(session, RunningSession)
+            outcome = run(session, images(2)[1:])[0].outcome
+        else:
+            outcome = session.send(payload("1.2.1"))
+        session.close()
+    assert (outcome.verdict, outcome.status) == (Verdict.RETRY, None)
+    assert not outcome.begun

@@ -45,7 +45,7 @@ def agrees_with_the_scan(
     assert (walk.remarks, walk.flags, walk.truncated) == (0, flags, False)
     ends = (walk.pixels.offset, walk.pixels.end) if walk.pixels else (size, size)
     assert (found.header_end, found.pixel_end) == ends
-    level, _ = _scan_py.elements(whole, 0, found.header_end, flags)
+    level, _, _ = _scan_py.elements(whole, 0, found.header_end, flags)
     there = {element.tag: element for element in level}
     for tag, (offset, end, vr, raw, group_at) in zip(tags, found.spans, strict=True):
         element = there.get(tag)

@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from mapdr.kernel.errors import Permanent
 from mapdr.kernel.item import FileSlice, Payload, Routing, total_length
 
 
@@ -46,3 +47,14 @@ def test_an_image_that_no_rule_takes_is_unrouted():
     assert Routing().unrouted
     assert not Routing((), ("keep here",)).unrouted
     assert not Routing((), ("r",), returned=(("r", "pacs"),)).unrouted
+
+
+@pytest.mark.parametrize("bad", ["", "1.2\xe9", "1.2 ", "1" * 65, "1.2\\3", "٣.٤"])
+@pytest.mark.parametrize("which", [0, 1, 2])
+def test_no_payload_is_made_with_a_uid_that_is_none(which, bad):
+    uids = ["1.2", "1.2.3", "1.2.840.10008.1.2"]
+    uids[which] = bad
+    with pytest.raises(Permanent) as caught:
+        Payload(*uids, (), 0)
+    assert caught.value.reason == "uid"
+    assert not bad.strip() or bad not in str(caught.value)

@@ -77,12 +77,21 @@ class Node:
 
     def start(self, env: Mapping[str, str] | None = None) -> Node:
         """Starts it and waits until it answers C-ECHO."""
+        self.spawn(env)
+        self.wait_until_it_answers()
+        return self
+
+    def spawn(self, env: Mapping[str, str] | None = None) -> None:
+        """Starts its process, with more environment variables, and waits for nothing."""
         assert self.process is None or not self.process.running
         command = [MAPDR, "run", "--plain", "--config", self.config]
         self.process = Process(command, self.log, dict(env or {}))
-        self.process.wait_for_port(self.port, 30)
+
+    def wait_until_it_answers(self) -> None:
+        """Until C-ECHO succeeds. Raises AssertionError with its output if the node ends before."""
+        assert self.process is not None
+        self.process.wait_for_port(self.port, 60)
         until(self.echoes, 15, "the node's answer to C-ECHO")
-        return self
 
     def echoes(self) -> bool:
         """Whether C-ECHO succeeds."""
@@ -153,7 +162,7 @@ class Node:
         return self.process.end(seconds) if self.process else None
 
     def kill(self) -> None:
-        """SIGKILL."""
+        """SIGKILL; TerminateProcess on Windows."""
         assert self.process is not None
         self.process.kill()
 

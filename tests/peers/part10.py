@@ -6,11 +6,16 @@ Written without MAPDR's own scanner, so that the tests have a second opinion.
 from __future__ import annotations
 
 import hashlib
+import re
 import struct
+import zlib
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import pydicom
+from pydicom.dataelem import RawDataElement
+from pydicom.filebase import DicomBytesIO
+from pydicom.filereader import read_dataset
 from pydicom.tag import Tag
 
 from mapdr.testing.generator import GeneratedImage
@@ -18,9 +23,11 @@ from mapdr.testing.generator import GeneratedImage
 IMPLICIT = "1.2.840.10008.1.2"
 EXPLICIT = "1.2.840.10008.1.2.1"
 BIG_ENDIAN = "1.2.840.10008.1.2.2"
+DEFLATED = "1.2.840.10008.1.2.1.99"
 MEDIA_DIRECTORY = "1.2.840.10008.1.3.10"
 RAW_DATA = "1.2.840.10008.5.1.4.1.1.66"
 
+_UID = re.compile(r"[0-9]+(\.[0-9]+)*")
 LONG_VRS = {b"OB", b"OD", b"OF", b"OL", b"OV", b"OW", b"SQ", b"SV", b"UC", b"UN", b"UR", b"UT", b"UV"}
 
 
@@ -91,6 +98,31 @@ def received(path: Path) -> StoredObject:
     meta, offset = _file_meta(path.read_bytes())
     sop_class, instance, syntax = (_uid(meta[tag]) for tag in (0x00020002, 0x00020003, 0x00020010))
     return StoredObject(sop_class, instance, syntax, path, offset)
+
+
+def is_incomplete(item: StoredObject) -> bool:
+    """Whether pydicom misses a UID that an object needs, finds one that is none, or finds no end."""
+    explicit_little = item.transfer_syntax_uid not in (IMPLICIT, BIG_ENDIAN)
+    data = item.data_set()
+    try:
+        if item.transfer_syntax_uid == DEFLATED:
+            data = zlib.decompress(data, -zlib.MAX_WBITS)
+        found = read_dataset(
+            DicomBytesIO(data),
+            item.transfer_syntax_uid == IMPLICIT,
+            explicit_little or item.transfer_syntax_uid == IMPLICIT,
+        )
+        elements = list(found.values())
+        uids = [str(found[tag].value) for tag in (0x00080016, 0x00080018, 0x0020000D)]
+    except Exception:
+        # Files are broken on purpose, and pydicom raises whatever it meets.
+        return True
+    cut = any(isinstance(each, RawDataElement) and _is_cut(each) for each in elements)
+    return cut or not all(_UID.fullmatch(uid) and len(uid) <= 64 for uid in uids)
+
+
+def _is_cut(element: RawDataElement) -> bool:
+    return element.length != 0xFFFFFFFF and element.length != len(element.value or b"")
 
 
 def _file_meta(content: bytes) -> tuple[dict[int, bytes], int]:

@@ -77,12 +77,20 @@ def associate_rq(called: str, calling: str, contexts: Mapping[int, Context], max
     return _associate(called, calling, items, max_pdu)
 
 
-def associate_ac(called: str, calling: str, answers: Mapping[int, str | None], max_pdu: int) -> bytes:
-    """A-ASSOCIATE-AC (PS3.8, 9.3.3); None refuses a context's transfer syntaxes."""
+def associate_ac(
+    called: str,
+    calling: str,
+    answers: Mapping[int, str | None],
+    max_pdu: int,
+    results: Mapping[int, int] | None = None,
+) -> bytes:
+    """A-ASSOCIATE-AC (PS3.8, 9.3.3); None refuses a context's transfer syntaxes, `results` say how else."""
+    told = results or {}
     items = b"".join(
         _item(
             0x21,
-            bytes((number, 0, 0 if syntax else 4, 0)) + _item(0x40, (syntax or "1.2.840.10008.1.2").encode()),
+            bytes((number, 0, told.get(number, 0) or (0 if syntax else 4), 0))
+            + _item(0x40, (syntax or "1.2.840.10008.1.2").encode()),
         )
         for number, syntax in answers.items()
     )

@@ -6,12 +6,31 @@ import os
 import shutil
 import socket
 import subprocess
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 from mapdr.testing.wait import until
 
 LOOPBACK = "127.0.0.1"
+_started: set[str] = set()
+
+
+def _listen(event: str, arguments: tuple[object, ...]) -> None:
+    if event == "subprocess.Popen":
+        command = arguments[1]
+        words = command if isinstance(command, (list, tuple)) else str(command).split()
+        _started.add(Path(os.fsdecode(words[0])).name)
+
+
+sys.addaudithook(_listen)
+
+
+def take_started() -> set[str]:
+    """The names of the programs that were started since this was last asked."""
+    names = set(_started)
+    _started.clear()
+    return names
 
 
 def free_port() -> int:
@@ -22,7 +41,12 @@ def free_port() -> int:
 
 
 def program(name: str) -> str | None:
-    """The path of a peer's program, or None; Debian keeps some in folders for administrators."""
+    """The path of a peer's program, or None; Debian keeps some in folders for administrators.
+
+    With MAPDR_NO_PEERS in the environment none is found, as on a machine that has none.
+    """
+    if os.environ.get("MAPDR_NO_PEERS"):
+        return None
     return shutil.which(
         name, path=os.pathsep.join((os.environ.get("PATH", ""), "/usr/sbin", "/usr/local/sbin"))
     )

@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import socket
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from types import TracebackType
@@ -40,12 +40,14 @@ class Received:
 class Answer:
     """What to do with one request: wait, then answer with `status`; None never answers.
 
-    `hang_up` ends the connection instead, "reset" without a word, "abort" with an A-ABORT.
+    `hang_up` ends the connection instead, "reset" without a word, "abort" with an A-ABORT. `release` asks for
+    the association's release behind the answer.
     """
 
     status: int | None = 0x0000
     after: float = 0.0
     hang_up: str = ""
+    release: bool = False
     comment: str = ""
 
 
@@ -54,7 +56,7 @@ Choice = Callable[[str, Sequence[str]], str | None]
 
 
 class RawSink:
-    """A receiver on a free port of loopback, from `start` to `stop`."""
+    """A receiver on a free port of loopback, from `start` to `stop`; `serial`: one association at a time."""
 
     def __init__(
         self,
@@ -65,12 +67,16 @@ class RawSink:
         port: int = 0,
         cut_after: int | None = None,
         reject: bytes | None = None,
+        serial: bool = False,
+        results: Mapping[str, int] | None = None,
     ) -> None:
         self.script: Script = script or (lambda request: Answer())
         self.choose: Choice = choose or (lambda abstract, syntaxes: syntaxes[0])
         self.keep_data = keep_data
         self.cut_after = cut_after
         self.reject = reject
+        self.serial = serial
+        self.results = {} if results is None else results
         self.received: list[Received] = []
         self.answered: list[tuple[Received, int]] = []
         self.associations = 0
@@ -134,7 +140,10 @@ class RawSink:
                 return
             with self._lock:
                 self._open.add(connection)
-            self._run(self._serve, connection)
+            if self.serial:
+                self._serve(connection)
+            else:
+                self._run(self._serve, connection)
 
     def _serve(self, connection: socket.socket) -> None:
         try:
@@ -165,7 +174,10 @@ class RawSink:
             number: self.choose(abstract, syntaxes)
             for number, (_, abstract, syntaxes) in wanted.contexts.items()
         }
-        answer = pdu.associate_ac(wanted.called, wanted.calling, chosen, MAX_PDU)
+        results = {
+            number: self.results.get(syntaxes[0], 0) for number, (_, _, syntaxes) in wanted.contexts.items()
+        }
+        answer = pdu.associate_ac(wanted.called, wanted.calling, chosen, MAX_PDU, results)
         pdu.send(connection, pdu.ASSOCIATE_AC, answer)
         self._messages(connection, wanted, chosen)
 
@@ -246,4 +258,8 @@ class RawSink:
         pdu.send(
             connection, pdu.P_DATA, pdu.p_data(context, pdu.command_set(response), command=True, last=True)
         )
+        if answer.release:
+            pdu.send(connection, pdu.RELEASE_RQ, bytes(4))
+            pdu.receive(connection)
+            return False
         return True

@@ -6,6 +6,7 @@ import contextlib
 import ipaddress
 import shutil
 import socket
+import struct
 import tempfile
 import threading
 from collections.abc import Callable, Collection, Sequence
@@ -23,15 +24,20 @@ from mapdr.store.headers import INDEX_TAGS, Reading
 from mapdr.store.runs import gather
 from mapdr.store.spool import Spool, SpoolFile
 from mapdr.testing import peer
-from mapdr.wire import pdu
+from mapdr.wire import dimse, pdu
 from mapdr.wire.driver import Limits
 
+HANGING_PROTOCOL = "1.2.840.10008.5.1.4.38.1"
+PRIVATE = "1.2.826.0.1.3680043.2.1143.99"
 CONTEXTS = (
     pdu.Context(1, peer.VERIFICATION, (peer.IMPLICIT,)),
     pdu.Context(3, peer.CT, (peer.EXPLICIT,)),
     pdu.Context(5, peer.CT, (peer.IMPLICIT,)),
     pdu.Context(7, peer.CT, ("1.2.840.10008.1.2.1.99",)),
     pdu.Context(9, "1.2.840.10008.5.1.4.1.1.4", ("1.2.840.10008.1.2.4.90",)),
+    pdu.Context(13, peer.CT, ("1.2.840.10008.1.2.2",)),
+    pdu.Context(15, HANGING_PROTOCOL, (peer.EXPLICIT,)),
+    pdu.Context(17, PRIVATE, (peer.EXPLICIT,)),
 )
 NESTED = (0x00400275, 0x00400009)
 
@@ -54,6 +60,18 @@ class Came:
     kept: tuple[Any, ...]
     counters: dict[str, float]
     in_runs: int
+
+    @property
+    def commands(self) -> list[dimse.Command]:
+        """The command sets among the answers, each in a P-DATA of its own."""
+        found: list[dimse.Command] = []
+        at = 0
+        while at < len(self.answers):
+            kind, length = struct.unpack_from(">BxL", self.answers, at)
+            if kind == pdu.P_DATA:
+                found.append(dimse.parse(self.answers[at + 12 : at + 6 + length]))
+            at += 6 + length
+        return found
 
 
 def converse(
@@ -123,7 +141,7 @@ def session_over(sock: socket.socket, intake: Intake, watch: Watch, limits: Limi
         limits=limits,
         tls=None,
         watch=watch,
-        overloaded=False,
+        has_room=lambda session: True,
     )
 
 

@@ -24,6 +24,7 @@ from mapdr.wire import dimse, pdu
 from receive.conftest import Start
 from receive.fakes import FakeIntake
 
+STORE = dimse.store_request(1, CT, "1.2")
 RELEASED = pdu.RELEASE_RP_BYTES
 
 
@@ -180,6 +181,17 @@ def test_what_has_no_answer_is_ignored(start: Start, request_: bytes) -> None:
         (peer.p_data((3, 3, dimse.store_request(1, CT, "1.2")), (3, 3, b"x")), 5, "inside a data set"),
         (peer.p_data((3, 3, dimse.store_request(1, CT, "1.2")), (3, 0, b"x")) + b"\x99" * 6, 1, "type 0x99"),
         (peer.p_data((3, 1, bytes(9000))) * 8, 6, "exceeds 65536"),
+        (peer.p_data((3, 1, b"")) * 12_000, 6, "exceeds 65536"),
+        (
+            peer.p_data((3, 3, STORE)) + peer.p_data((3, 0, b"")) * 1001,
+            6,
+            "more than 1000 PDVs without a byte",
+        ),
+        (
+            peer.p_data((3, 3, STORE)) + peer.p_data((3, 0, b"a"), (3, 0, b"")) * 1001,
+            6,
+            "more than 1000 PDVs without a byte",
+        ),
     ],
 )
 def test_a_breach_is_answered_with_an_abort_and_one_line(
@@ -279,6 +291,18 @@ def test_version_and_application_context(start: Start) -> None:
     assert reject(receiver.port, other) == pdu.AssociateReject(1, 1, 2)
 
 
+def test_128_contexts_are_accepted_and_the_last_is_used(start: Start, intake: FakeIntake) -> None:
+    contexts = tuple(pdu.Context(id_, f"1.2.840.99999.{id_}", (EXPLICIT,)) for id_ in range(1, 256, 2))
+    with Line.connect(start().port) as line:
+        line.send(peer.request(contexts=contexts))
+        accepted = line.decoded()
+        assert isinstance(accepted, pdu.AssociateAccept)
+        assert [(each.id, each.result) for each in accepted.results] == [(each.id, 0) for each in contexts]
+        line.send(peer.store(b"data", context=255, sop_class="1.2.840.99999.255"))
+        assert line.response().status == 0
+    assert intake.kept[0].sop_class_uid == "1.2.840.99999.255"
+
+
 def test_limits_are_told_in_the_protocols_way(start: Start) -> None:
     receiver = start(max_associations=2)
     lines = [Line.associated(receiver.port) for _ in range(2)]
@@ -296,14 +320,47 @@ def test_one_peer_cannot_take_every_place(start: Start) -> None:
         assert reject(receiver.port, peer.request()) == pdu.AssociateReject(2, 3, 2)
 
 
-def test_far_too_many_connections_are_closed_at_once(start: Start) -> None:
-    receiver = start(max_associations=1)
-    lines = [Line.connect(receiver.port) for _ in range(17)]
-    until(lambda: receiver.associations == 17, 5)
-    with Line.connect(receiver.port) as line:
-        assert line.closed() == b""
-    for line in lines:
+def test_silent_connections_take_no_place_of_an_association(start: Start, intake: FakeIntake) -> None:
+    receiver = start(max_associations=2, max_associations_per_peer=1, acse_timeout=60)
+    silent = [Line.connect(receiver.port) for _ in range(40)]
+    until(lambda: receiver.associations == 17, 5)  # those of the limit, and the spare ones
+    with Line.associated(receiver.port) as line:
+        line.send(peer.store(b"data"))
+        assert line.response().status == 0
+        assert reject(receiver.port, peer.request()) == pdu.AssociateReject(2, 3, 2)
+        assert silent[0].closed() == b"", "the oldest go first"
+    for line in silent:
         line.close()
+    until(lambda: receiver.associations == 0, 5)
+
+
+def test_silent_connections_of_many_addresses_keep_no_peer_out(
+    start: Start, caplog: pytest.LogCaptureFixture
+) -> None:
+    receiver = start(host="0.0.0.0", max_associations=2, acse_timeout=60)
+    silent = []
+    for number in range(60):
+        sock = socket.socket()
+        sock.bind((f"127.0.0.{2 + number % 20}", 0))
+        sock.connect(("127.0.0.1", receiver.port))
+        silent.append(sock)
+    with Line.associated(receiver.port) as line:
+        release(line)
+    until(lambda: receiver.associations <= 18, 5)
+    assert sum("holds too many connections" in cause for cause in causes(caplog)) == 1
+    for sock in silent:
+        sock.close()
+
+
+def test_a_request_that_never_ends_is_cut_in_time(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("mapdr.receive.dimse.LATE", 0.2)
+    receiver = start(acse_timeout=0.5, pdu_timeout=60)
+    with Line.connect(receiver.port) as line:
+        began = time.monotonic()
+        line.trickle(peer.request(), 0.05)  # 200 bytes and more: 10 seconds
+        assert time.monotonic() - began < 5
+        assert line.closed() == b""
+    until(lambda: receiver.associations == 0, 5)
 
 
 def test_an_idle_association_is_aborted(start: Start, caplog: pytest.LogCaptureFixture) -> None:

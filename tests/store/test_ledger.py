@@ -360,3 +360,19 @@ def test_a_random_sequence_of_verbs_loses_nothing(tmp_path_factory: pytest.TempP
 
 def test_every_state_that_can_be_settled_is_known() -> None:
     assert sorted(_STATES) == ["delivered", "parked", "pending"]
+
+
+def test_an_end_that_the_index_does_not_take_is_written_without_its_words(
+    store: Store, caplog: pytest.LogCaptureFixture
+) -> None:
+    for number in range(3):
+        push(store, f"1.{number}")
+    assert store.writer.flush()
+    rows = store.ledger.lease("pacs", 9, 60, "n")
+    huge = [0, 1 << 80, 0]
+    store.ledger.settle(
+        [Settlement(row.id, "delivered", status=0, bytes=n) for row, n in zip(rows, huge, strict=True)]
+    )
+    assert {row.state for row in store.ledger.select(Selection())} == {"delivered"}
+    assert sorted(row.reason for row in store.ledger.select(Selection())) == ["", "", "unwritten"]
+    assert str(rows[1].id) in caplog.text

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from mapdr.store import Selection, Settlement, Store
@@ -105,3 +107,103 @@ def test_a_repeat_of_an_unrouted_image_is_absorbed_while_it_is_kept(opener: Open
     push(store, "1.2.3.1")
     assert store.writer.flush()
     assert deliver(store) == 1
+
+
+def spoil(path: Path, how: str) -> None:
+    if how == "missing":
+        path.unlink()
+    else:
+        content = bytearray(path.read_bytes())
+        content[-5] ^= 1
+        path.write_bytes(content)
+
+
+@pytest.mark.parametrize("how", ["damaged", "missing"])
+@pytest.mark.parametrize("state", ["pending", "held", "parked"])
+def test_a_fresh_copy_heals_what_is_owed_from_a_damaged_file(opener: Opener, how: str, state: str) -> None:
+    store = opener(router=To("a", "b"))
+    first = push(store, "1.2.3.1")
+    assert store.writer.flush()
+    deliver(store, "delivered", "b")
+    if state == "held":
+        store.ledger.hold(Selection(destination="a"))
+    elif state == "parked":
+        rows = store.ledger.lease("a", 9, 60, "n")
+        store.ledger.settle([Settlement(row.id, "parked", reason=how) for row in rows])
+    spoil(store.spool.path(first), how)
+    again = push(store, "1.2.3.1")
+    assert received(store) == {"images": 1, "studies": 1, "repeats": 1, "versions": 0}
+    assert not store.spool.path(first).exists(), "the good copy stands in its place"
+    if state == "held":
+        assert store.ledger.lease("a", 9, 60, "n") == []
+        store.ledger.release(Selection(destination="a"))
+    rows = store.ledger.lease("a", 9, 60, "n")
+    assert [(row.instance.id, row.attempts) for row in rows] == [(again, 0)], "owed once, from the good copy"
+    assert rows[0].instance.proof is not None
+    assert rows[0].instance.proof.holds()
+    assert [row.instance.id for row in store.ledger.lease("b", 9, 60, "n")] == [again], "as every repeat"
+    assert store.counts.parked() == 0
+
+
+def test_what_is_parked_for_another_reason_stays_parked_and_can_be_sent_from_the_good_copy(
+    store: Store,
+) -> None:
+    first = push(store, "1.2.3.1")
+    assert store.writer.flush()
+    deliver(store, "parked")
+    spoil(store.spool.path(first), "damaged")
+    again = push(store, "1.2.3.1")
+    assert store.writer.flush()
+    assert states(store) == ["parked", "pending"], "a repeat of what is parked is a new promise, as ever"
+    assert store.ledger.retry(Selection(state="parked")) == 1
+    assert {row.instance.id for row in store.ledger.lease("pacs", 9, 60, "n")} == {again}
+
+
+def test_a_repeat_of_what_is_being_sent_from_a_damaged_file_is_promised(store: Store) -> None:
+    first = push(store, "1.2.3.1")
+    assert store.writer.flush()
+    (leased,) = store.ledger.lease("pacs", 9, 60, "n")
+    spoil(store.spool.path(first), "damaged")
+    again = push(store, "1.2.3.1")
+    assert store.writer.flush()
+    assert [row.instance.id for row in store.ledger.lease("pacs", 9, 60, "n")] == [again]
+    store.ledger.settle([Settlement(leased.id, "parked", reason="damaged")])
+    push(store, "1.2.3.1")
+    assert store.writer.flush()
+    assert store.counts.parked() == 0
+
+
+def test_a_row_that_was_parked_for_its_file_goes_on_when_the_file_is_whole_again(store: Store) -> None:
+    first = push(store, "1.2.3.1")
+    assert store.writer.flush()
+    rows = store.ledger.lease("pacs", 9, 60, "n")
+    store.ledger.settle([Settlement(row.id, "parked", reason="missing") for row in rows])
+    again = push(store, "1.2.3.1")
+    assert store.writer.flush()
+    assert [row.instance.id for row in store.ledger.lease("pacs", 9, 60, "n")] == [first]
+    assert not store.spool.path(again).exists()
+
+
+def test_an_unrouted_image_whose_file_is_damaged_is_replaced(opener: Opener) -> None:
+    store = opener(router=To())
+    first = push(store, "1.2.3.1")
+    assert store.writer.flush()
+    spoil(store.spool.path(first), "damaged")
+    again = push(store, "1.2.3.1")
+    assert store.writer.flush()
+    assert (store.spool.path(first).exists(), store.spool.path(again).exists()) == (False, True)
+    assert store.counts.unrouted() == 1
+
+
+def test_several_repeats_in_one_batch_are_each_compared_with_their_own_file(opener: Opener) -> None:
+    store = opener()
+    ids = [push(store, f"1.2.3.{n}") for n in range(6)]
+    assert store.writer.flush()
+    for id_ in ids[::2]:
+        spoil(store.spool.path(id_), "damaged")
+    fresh = [push(store, f"1.2.3.{n}") for n in range(6)]
+    assert store.writer.flush()
+    wanted = [new if n % 2 == 0 else old for n, (old, new) in enumerate(zip(ids, fresh, strict=True))]
+    rows = store.ledger.lease("pacs", 99, 60, "n")
+    assert sorted(row.instance.id for row in rows) == sorted(wanted)
+    assert sorted(path.stem for path in store.spool.folder.rglob("*.dcm")) == sorted(wanted)

@@ -175,3 +175,33 @@ def test_what_was_dismissed_may_be_promised_anew(mixed: Store) -> None:
     done = mixed.ledger.reroute(Selection(state="dismissed"), To("a", "b").route, NOTHING)
     assert (done.deliveries, done.superseded) == (6, 0)
     assert states(mixed, "a") == {"pending": 6, "dismissed": 6}
+
+
+def test_an_image_that_is_delivered_again_on_the_same_day_counts_once(store: Store) -> None:
+    push(store, "1.1")
+    assert store.writer.flush()
+    settle(store, "pacs", "delivered")
+    for times in (1, 2):
+        assert store.ledger.reroute(Selection(), To("pacs").route, NOTHING).deliveries == 1
+        settle(store, "pacs", "delivered")
+        counts = store.counts.today()["delivered"]["pacs"]["CT"]
+        assert counts == {"images": 1, "studies": 1, "repeats": times, "versions": 0}
+
+
+def test_a_repeat_adds_no_bytes_to_its_study(store: Store) -> None:
+    overview = Overview(store.database, store.words)
+    push(store, "1.1", pixels=1000)
+    push(store, "1.2", pixels=1000)
+    assert store.writer.flush()
+    (before,) = overview.studies(Selection())
+    push(store, "1.1", pixels=1000)  # absorbed
+    settle(store, "pacs", "delivered")
+    assert store.writer.flush()
+    push(store, "1.2", pixels=1000)  # delivered again
+    assert store.writer.flush()
+    (after,) = overview.studies(Selection())
+    assert (after.images, after.bytes) == (before.images, before.bytes) == (2, before.bytes)
+    push(store, "1.2", pixels=1500)  # another version, which is kept as well
+    assert store.writer.flush()
+    (versions,) = overview.studies(Selection())
+    assert versions.bytes == before.bytes + before.bytes // 2 + 500

@@ -12,11 +12,13 @@ import pydicom
 import pytest
 import xxhash
 
+from mapdr.dicom.edit import Remove, apply_edits
+from mapdr.dicom.path import parse_edit_path
 from mapdr.kernel.errors import ConfigurationError, Refused
 from mapdr.kernel.item import Arrival
 from mapdr.store import spool as spool_module
 from mapdr.store.spool import Spool
-from store.world import CT, EXPLICIT, SOURCE, data_set
+from store.world import CT, EXPLICIT, SOURCE, data_set, element
 
 FLUSH_HOUR = [] if os.name == "nt" else ["open hour", "fsync hour"]
 """Windows has no flush of a folder: the rename itself is written through."""
@@ -112,6 +114,18 @@ def test_uids_that_the_data_set_lacks_are_the_commands(world: World) -> None:
     incoming.commit()
     assert world.arrivals[0].sop_instance_uid == "5.6.7"
     assert world.arrivals[0].sop_class_uid == CT
+
+
+def test_what_is_odd_is_kept_and_said_once(world: World, caplog: pytest.LogCaptureFixture) -> None:
+    data = element(0x00020010, b"UI", b"1.2.840.10008.1.2.1") + data_set("1.2.3.4")
+    for _ in range(3):
+        incoming = world.spool.begin(SOURCE, CT, "1.2.3.4", EXPLICIT)
+        incoming.write(data)
+        incoming.commit()
+    assert world.spool.path(incoming.id).read_bytes().endswith(data)
+    assert caplog.text.count("file meta elements in the data set") == 1
+    edits = [Remove(parse_edit_path("PatientName"))]
+    assert apply_edits(data[:-76], EXPLICIT, edits, tail=b"").header[:28] == data[:28]
 
 
 def test_bytes_that_are_no_data_set_are_refused(world: World) -> None:
@@ -232,10 +246,11 @@ def test_a_node_name_is_no_path(tmp_path: Path, node: str) -> None:
 
 def test_no_value_is_in_a_path(tmp_path: Path) -> None:
     world = World(tmp_path)
-    for uid in ("../../../evil", "/etc/passwd", "1" * 300):
-        incoming = world.spool.begin(SOURCE, CT, uid, EXPLICIT)
-        incoming.write(data_set(uid))
+    for uid in ("../../../evil", "/etc/passwd"):
+        incoming = world.spool.begin(SOURCE, CT, "1.2.3", EXPLICIT)
+        incoming.write(data_set(uid, study=uid))
         incoming.commit()
+    assert len(world.files()) == 2
     assert all(name.endswith(".dcm") and len(name) == 36 for name in world.files())
 
 

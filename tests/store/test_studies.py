@@ -142,16 +142,39 @@ def test_a_repeat_counts_once_for_the_study(store: Store) -> None:
     assert {event.images for event in due(store)} == {1}
 
 
-def test_event_and_outbox_are_one_transaction(store: Store) -> None:
-    push(store, "1.1")
+def test_a_study_that_cannot_be_told_of_keeps_no_other_back(
+    store: Store, caplog: pytest.LogCaptureFixture
+) -> None:
+    push(store, "1.1", study="9.1")
+    push(store, "1.2", study="9.2")
     assert store.writer.flush()
 
     def fails(event: StudyEvent) -> list[OutboxEntry]:
+        if event.study_instance_uid == "9.1":
+            raise OverflowError("SECRET")
+        return []
+
+    later = time.time() + 100
+    assert [event.study_instance_uid for event in store.studies.due_events(later, QUIET, fails)] == ["9.2"]
+    assert "OverflowError" in caplog.text
+    assert "SECRET" not in caplog.text
+    assert store.studies.due_events(later, QUIET, fails) == [], "it is not looked at without a pause"
+    told = store.studies.due_events(later + QUIET + 1, QUIET)
+    assert [event.study_instance_uid for event in told] == ["9.1"]
+
+
+def test_event_and_outbox_are_one_transaction(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    push(store, "1.1")
+    assert store.writer.flush()
+
+    def fails(*facts: object) -> None:
         raise RuntimeError
 
     later = time.time() + 100
+    monkeypatch.setattr(store.outbox, "put", fails)
     with pytest.raises(RuntimeError):
-        store.studies.due_events(later, QUIET, fails)
+        store.studies.due_events(later, QUIET)
+    monkeypatch.undo()
     told = store.studies.due_events(
         later, QUIET, lambda event: [OutboxEntry(event.key, "ris", event.kind, {"images": event.images})]
     )

@@ -1,12 +1,13 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 
 import pytest
 
 from mapdr.store import Selection, Settlement, Store
 from store.conftest import Opener
-from store.world import To, push
+from store.world import SOURCE, To, push
 
 
 @pytest.fixture
@@ -14,7 +15,14 @@ def mixed(opener: Opener) -> Store:
     """Six images: CT and MR by turns, in three studies, for two destinations."""
     store = opener(router=To("a", "b"))
     for number in range(6):
-        push(store, f"1.{number}", study=f"9.{number % 3}", modality="CT" if number % 2 else "MR")
+        push(
+            store,
+            f"1.{number}",
+            study=f"9.{number % 3}",
+            modality="CT" if number % 2 else "MR",
+            patient=f"P{number % 3}",
+            source=SOURCE if number else replace(SOURCE, calling_ae="MR2"),
+        )
     assert store.writer.flush()
     return store
 
@@ -39,6 +47,14 @@ def mixed(opener: Opener) -> Store:
         (Selection(since=0.0, until=5e9), 12),
         (Selection(since=5e9), 0),
         (Selection(until=1e9), 0),
+        (Selection(calling_ae="CT1"), 10),
+        (Selection(calling_ae="MR2"), 2),
+        (Selection(calling_ae="CT"), 0),
+        (Selection(patient_id="P0"), 4),
+        (Selection(patient_id="p0"), 0),
+        (Selection(patient_id="P%"), 0),
+        (Selection(accession_number="ACC1", patient_id="P1"), 4),
+        (Selection(accession_number="ACC2"), 0),
         (Selection(limit=5), 5),
         (Selection(deliveries=(1, 2, 99)), 2),
     ],

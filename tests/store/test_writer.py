@@ -29,6 +29,8 @@ class FakeEnrolment:
         self.batches: list[list[Arrival]] = []
         self.errors = list(errors)
         self.poison = ""
+        self.broken: Exception | None = None
+        self.poison_error: Exception = DataError("INSERT", {}, ValueError("wrong"))
         self.gate = threading.Event()
         self.gate.set()
         self.entered = 0
@@ -38,8 +40,10 @@ class FakeEnrolment:
         assert self.gate.wait(10)
         if self.errors:
             raise self.errors.pop(0)
+        if self.broken is not None:
+            raise self.broken
         if any(arrival.id == self.poison for arrival in arrivals):
-            raise DataError("INSERT", {}, ValueError("wrong"))
+            raise self.poison_error
         self.batches.append(list(arrivals))
         return Enrolled(frozenset({"pacs"}), ())
 
@@ -165,6 +169,175 @@ def test_one_bad_arrival_does_not_stop_the_others(make: Any, caplog: pytest.LogC
     assert {a.id for batch in enrolment.batches for a in batch} == {f"{n:032x}" for n in (0, 1, 2, 4, 5)}
     assert writer.set_aside == 1
     assert enrolment.poison in caplog.text
+
+
+@pytest.mark.parametrize("error", [OverflowError("SECRET"), MemoryError(), KeyError("SECRET")])
+@pytest.mark.parametrize("poison", [1, 2])
+def test_one_of_two_that_nobody_foresaw_is_set_aside_alone(
+    make: Any, caplog: pytest.LogCaptureFixture, error: Exception, poison: int
+) -> None:
+    enrolment = FakeEnrolment()
+    enrolment.poison, enrolment.poison_error = f"{poison:032x}", error
+    enrolment.gate.clear()
+    writer = make(enrolment)
+    writer.submit(arrival(0))
+    until(lambda: enrolment.entered)
+    writer.submit(arrival(1))
+    writer.submit(arrival(2))
+    enrolment.gate.set()
+    assert writer.flush()
+    assert [[a.id for a in batch] for batch in enrolment.batches] == [[f"{0:032x}"], [f"{3 - poison:032x}"]]
+    assert (writer.set_aside, writer.failing) == (1, "")
+    assert enrolment.poison in caplog.text
+    assert "SECRET" not in caplog.text
+    writer.submit(arrival(3))
+    assert writer.flush()
+    assert writer.written == 3
+
+
+def test_what_was_set_aside_is_tried_again(make: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("mapdr.store.writer._ASIDE_SECONDS", 0.02)
+    enrolment = FakeEnrolment()
+    enrolment.poison = f"{1:032x}"
+    writer = make(enrolment)
+    writer.submit(arrival(1))
+    until(lambda: enrolment.entered > 3)
+    assert writer.set_aside == 1
+    enrolment.poison = ""
+    until(lambda: writer.written == 1)
+    until(lambda: not writer.set_aside)
+    assert [a.id for batch in enrolment.batches for a in batch] == [f"{1:032x}"]
+
+
+def test_nothing_is_taken_while_nothing_can_be_written(
+    make: Any, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("mapdr.store.writer._RETRY_SECONDS", 0.01)
+    enrolment = FakeEnrolment()
+    enrolment.broken = busy("database disk image is malformed")
+    told: list[str] = []
+    writer = make(enrolment)
+    writer._told = told.append
+    writer.submit(arrival(1))
+    until(lambda: writer.failing)
+    with pytest.raises(Refused) as caught:
+        writer.submit(arrival(2))
+    assert caught.value.status == 0xA700
+    until(lambda: enrolment.entered > 20)
+    assert len(caplog.records) == 1, "a trouble that lasts is one line a minute"
+    enrolment.broken = None
+    assert writer.flush()
+    assert (told[0], told[-1]) == ("database disk image is malformed", "")
+    writer.submit(arrival(3))
+    assert writer.flush()
+    assert [a.id for batch in enrolment.batches for a in batch] == [f"{1:032x}", f"{3:032x}"]
+
+
+def test_who_waits_for_room_is_refused_when_nothing_can_be_written(
+    make: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    enrolment = FakeEnrolment()
+    enrolment.gate.clear()
+    writer = make(enrolment)
+    writer.submit(arrival(0))
+    until(lambda: enrolment.entered)
+    for number in range(1, MOST_WAITING + 1):
+        writer.submit(arrival(number))
+    answers: list[int] = []
+
+    def late() -> None:
+        try:
+            writer.submit(arrival(9999))
+        except Refused as refused:
+            answers.append(refused.status)
+
+    thread = threading.Thread(target=late)
+    thread.start()
+    enrolment.broken = busy()
+    enrolment.gate.set()
+    thread.join(10)
+    assert answers == [0xA700]
+
+
+def test_a_fault_that_concerns_every_image_refuses_them(make: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("mapdr.store.writer._RETRY_SECONDS", 0.02)
+    monkeypatch.setattr("mapdr.store.writer._ASIDE_SECONDS", 0.02)
+    enrolment = FakeEnrolment()
+    enrolment.broken = OverflowError("SECRET")
+    writer = make(enrolment)
+    for number in range(20):
+        writer.submit(arrival(number))
+    until(lambda: writer.failing)
+    assert "OverflowError" in writer.failing
+    assert "SECRET" not in writer.failing
+    with pytest.raises(Refused) as caught:
+        writer.submit(arrival(99))
+    assert caught.value.status == 0xA700
+    enrolment.broken = None
+    until(lambda: not writer.set_aside and not writer.waiting, 20)
+    assert {a.id for batch in enrolment.batches for a in batch} == {f"{n:032x}" for n in range(20)}
+    assert not writer.failing
+
+
+def test_a_listener_that_fails_costs_no_image_its_row(make: Any, caplog: pytest.LogCaptureFixture) -> None:
+    enrolment = FakeEnrolment()
+    writer = make(enrolment)
+
+    def fails(destinations: frozenset[str]) -> None:
+        raise RuntimeError("SECRET")
+
+    writer.on_commit = fails
+    writer.submit(arrival(1))
+    until(lambda: writer.written == 1)
+    writer.submit(arrival(2))
+    until(lambda: writer.written == 2)
+    assert len(enrolment.batches) == 2, "what is committed is not entered again"
+    assert writer.set_aside == 0
+    assert "mapdr-writer" in caplog.text
+    assert "SECRET" not in caplog.text
+
+
+def test_images_are_refused_while_the_file_of_the_index_is_gone(
+    opener: Opener, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("mapdr.store.writer._RETRY_SECONDS", 0.02)
+    store = opener()
+    push(store, "1.1")
+    assert store.writer.flush()
+    index, aside = store.data / "index.db", store.data / "aside.db"
+    index.rename(aside)
+    push(store, "1.2")
+    until(lambda: store.writer.failing)
+    assert "index.db" in store.writer.failing
+    for way in (lambda: push(store, "1.3"), store.spool.check_room):
+        with pytest.raises(Refused) as caught:
+            way()
+        assert caught.value.status == 0xA700
+    assert not list(store.spool.folder.rglob("*.part"))
+    aside.rename(index)
+    until(lambda: not store.writer.failing)
+    push(store, "1.3")
+    assert store.writer.flush()
+    rows = store.ledger.select(Selection())
+    assert sorted(row.sop_instance_uid for row in rows) == ["1.1", "1.2", "1.3"]
+
+
+def test_an_index_that_goes_while_nothing_comes_is_noticed(opener: Opener) -> None:
+    store = opener()
+    index, aside = store.data / "index.db", store.data / "aside.db"
+    assert store.look_at_the_index() == ""
+    index.rename(aside)
+    index.write_bytes(b"")
+    assert "removed or replaced" in store.look_at_the_index()
+    assert store.health()["refusing"]
+    with pytest.raises(Refused) as caught:
+        push(store, "1.1")
+    assert caught.value.status == 0xA700
+    assert not list(store.spool.folder.rglob("*.dcm"))
+    aside.replace(index)
+    assert store.look_at_the_index() == ""
+    push(store, "1.2")
+    assert store.writer.flush()
 
 
 def test_stopping_writes_what_waits_and_refuses_what_comes(make: Any) -> None:

@@ -28,6 +28,7 @@ def data_set(
     series: str = "1.2.3.1",
     modality: str = "CT",
     name: str = "A",
+    patient: str = "P0",
     pixels: int = 64,
 ) -> bytes:
     """A small explicit VR little endian data set."""
@@ -39,6 +40,7 @@ def data_set(
             element(0x00080050, b"SH", b"ACC1"),
             element(0x00080060, b"CS", modality.encode()),
             element(0x00100010, b"PN", name.encode()),
+            element(0x00100020, b"LO", patient.encode()),
             element(0x0020000D, b"UI", study.encode()),
             element(0x0020000E, b"UI", series.encode()),
         )

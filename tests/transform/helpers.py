@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from io import BytesIO
 from pathlib import Path
@@ -16,7 +15,6 @@ from mapdr.kernel.item import FileSlice, Instance, Payload, Source
 from mapdr.kernel.stage import Settings
 from mapdr.kernel.watch import Watch
 
-DATA = Path(os.environ.get("MAPDR_TEST_DATA", "../shared/data"))
 EXPLICIT = "1.2.840.10008.1.2.1"
 CT = "1.2.840.10008.5.1.4.1.1.2"
 

@@ -91,6 +91,29 @@ def test_lossless_streams_come_back_as_cells(syntax: str, kind: str) -> None:
     assert np.array_equal(cells.view(frame.dtype), frame)
 
 
+@pytest.mark.parametrize("kind", FRAMES)
+@pytest.mark.parametrize("padding", [b"\x20", b"\x00\x00\x41", b"\xff\x41", b"\x80", b"\xff" * 5])
+def test_rle_planes_end_when_they_are_full(kind: str, padding: bytes) -> None:
+    # PS3.5 G.3.1 asks for one zero at most; some write other bytes behind a segment.
+    frame = FRAMES[kind]
+    stream = rle(frame)
+    count = stream[0]
+    offsets = [int.from_bytes(stream[4 * step : 4 * step + 4], "little") for step in range(1, count + 1)]
+    ends = [*offsets[1:], len(stream)]
+    segments = [stream[start:end] + padding for start, end in zip(offsets, ends, strict=True)]
+    starts = [64 + sum(map(len, segments[:step])) for step in range(count)]
+    head = np.array([count, *starts] + [0] * (15 - count), "<u4").tobytes()
+    cells = decode(job("5", frame), head + b"".join(segments))
+    assert np.array_equal(cells.view(frame.dtype), frame)
+
+
+def test_an_rle_plane_that_is_not_full_is_refused() -> None:
+    stream = rle(BYTES)
+    for cut in (stream[:-100], stream[:-100] + b"\x20"):
+        with pytest.raises(Mismatch):
+            decode(job("5", BYTES), cut)
+
+
 def test_a_baseline_jpeg_without_colour_marks_is_what_the_data_set_says() -> None:
     stream = bytearray(imagecodecs.jpeg_encode(COLOUR, level=95, colorspace="RGB", outcolorspace="RGB"))
     frame = stream.index(b"\xff\xc0")

@@ -156,6 +156,32 @@ def test_colour_comes_out_as_rgb_with_its_flags() -> None:
 
 
 @pytest.mark.usefixtures("decoders")
+@pytest.mark.parametrize("target", [EXPLICIT, IMPLICIT])
+def test_full_planes_of_a_lossless_jpeg_are_called_ybr_full(target: str) -> None:
+    facts = {"allocated": 8, "stored": 8, "photometric": "RGB"}
+    stream = imagecodecs.jpeg_encode(
+        COLOUR.astype("u1"),
+        lossless=True,
+        predictor=1,
+        bitspersample=8,
+        colorspace="RGB",
+        outcolorspace="RGB",
+    )
+
+    def start(photometric: str) -> Payload:
+        syntax = "1.2.840.10008.1.2.4.70"
+        return compressed(image(COLOUR, **facts), syntax, [stream], PhotometricInterpretation=photometric)
+
+    found = read(to_syntax(start("YBR_FULL_422"), target))
+    assert (found.PhotometricInterpretation, found.PlanarConfiguration) == ("YBR_FULL", 0)
+    assert len(found.PixelData) == COLOUR.size + COLOUR.size % 2
+    assert found.PixelData[: COLOUR.size] == COLOUR.astype("u1").tobytes()
+    with pytest.raises(Permanent) as caught:
+        to_syntax(start("YBR_PARTIAL_422"), target)
+    assert caught.value.reason == "syntax"
+
+
+@pytest.mark.usefixtures("decoders")
 def test_compressed_icons_are_left_out_and_native_ones_kept() -> None:
     values = picture(20, 31, 0, 4000)
     stream = imagecodecs.jpeg2k_encode(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import struct
+import zlib
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import pytest
 from pydantic import TypeAdapter, ValidationError
 from pydicom.dataset import Dataset
 
+from mapdr.dicom.scan import deflate
 from mapdr.kernel.errors import Permanent
 from mapdr.kernel.item import FileSlice, Payload, Treatment
 from mapdr.transform.reencode import to_syntax
@@ -192,3 +194,27 @@ def test_the_configuration_survives_a_recipe() -> None:
     plain = adapter.dump_python(adapter.validate_python(edits), mode="json", by_alias=True, exclude_none=True)
     assert [{**edit, "overflow": "error", "if_empty": "error"} for edit in edits] == plain
     assert adapter.validate_python(plain) == adapter.validate_python(edits)
+
+
+@pytest.mark.parametrize("syntax", SYNTAXES)
+@pytest.mark.parametrize("uid", [b"1.2.840.\xe9\0", b"1." * 50])
+def test_an_image_whose_data_set_holds_no_uid_goes_on_by_that_of_its_association(
+    uid: bytes, syntax: str
+) -> None:
+    # Decision record 3: it was taken by the command's UID, so no rule can make it undeliverable.
+    payload, instance = payload_of(subject())
+    payload = to_syntax(payload, syntax)
+    plain = b"".join(payload.chunks())
+    if syntax == SYNTAXES[3]:
+        plain = zlib.decompress(plain, -zlib.MAX_WBITS)
+    old = payload.sop_class_uid.encode() + b"\0" * (len(payload.sop_class_uid) % 2)
+    at = plain.index(old)
+    size = struct.pack(">H" if syntax == SYNTAXES[2] else "<H", len(uid))
+    at_length = at - 4 if syntax == SYNTAXES[0] else at - 2
+    plain = plain[:at_length] + size + plain[at_length + 2 : at] + uid + plain[at + len(old) :]
+    data = deflate(plain) if syntax == SYNTAXES[3] else plain
+    payload = replace(payload, parts=(data,), length=len(data))
+    result = editor({"set": "InstitutionName", "to": "New"}).apply(payload, instance, Notebook())
+    assert result.treatment is Treatment.EDITED
+    assert result.sop_class_uid == instance.sop_class_uid
+    assert result.sop_instance_uid == instance.sop_instance_uid

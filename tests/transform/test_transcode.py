@@ -275,6 +275,23 @@ def test_padding_becomes_a_range() -> None:
     assert np.array_equal((pixels >= low) & (pixels <= high), values == -1500)
 
 
+def test_padding_of_monochrome1_lies_at_the_bright_end() -> None:
+    # PS3.3, C.7.5.1.1.2: in MONOCHROME1 the padding value is the greater end of the range, else the lesser.
+    values = noisy(low=0, high=2000)
+    values[:30] = 3500
+    ends = {}
+    for photometric in ("MONOCHROME1", "MONOCHROME2"):
+        data = image(values, stored=16, signed=True, photometric=photometric)
+        data.PixelPaddingValue = 3500
+        _, found = compressed(to_ten(), data)
+        ends[photometric] = found.PixelPaddingValue, found.PixelPaddingRangeLimit
+        low, high = sorted(ends[photometric])
+        assert low < high
+        assert low <= 3500 <= high
+    assert ends["MONOCHROME1"] == ends["MONOCHROME2"][::-1]
+    assert ends["MONOCHROME1"][0] > ends["MONOCHROME1"][1]
+
+
 def test_padding_that_would_mix_with_the_image_stays_lossless() -> None:
     values = noisy(low=2, high=2000)
     values[::7] = 0
@@ -377,9 +394,9 @@ def incompressible() -> Dataset:
     return image(np.random.default_rng(0).integers(0, 1 << 16, (64, 64)), stored=16)
 
 
-def colour_ultrasound() -> Dataset:
+def colour(sop_class: str) -> Dataset:
     values = np.stack([picture(40, 60, 0, 255, seed) for seed in range(3)], -1)
-    return image(values, allocated=8, stored=8, photometric="RGB", sop_class=US)
+    return image(values, allocated=8, stored=8, photometric="RGB", sop_class=sop_class)
 
 
 LEFT = {
@@ -392,7 +409,8 @@ LEFT = {
     "bits-allocated": lambda: with_change(BitsAllocated=32),
     "photometric": lambda: with_change(PhotometricInterpretation="YBR_FULL_422"),
     "label-map": lambda: with_change(SOPClassUID="1.2.840.10008.5.1.4.1.1.66.7"),
-    "ultrasound-colour": colour_ultrasound,
+    "ultrasound-colour": lambda: colour(US),
+    "true-color-capture": lambda: colour("1.2.840.10008.5.1.4.1.1.7.4"),
     "pixel-length": lambda: with_change(Rows=127),
     "values-outside-bits-stored": lambda: with_change(BitsStored=11, HighBit=10),
 }
@@ -457,11 +475,10 @@ def test_palette_multi_energy_functional_groups_and_what_the_rule_excludes() -> 
 def test_an_unreadable_data_set_is_parked() -> None:
     payload, instance = payload_of(image(noisy()))
     blob = b"".join(payload.chunks())
-    assert blob[4:6] == b"CS"
-    broken = replace(payload, parts=(blob[:4] + b"??" + blob[6:],))
+    broken = replace(payload, parts=(blob[:20],))
     with pytest.raises(Permanent) as caught:
         lossless().apply(broken, instance, Notebook())
-    assert caught.value.reason == "unreadable"
+    assert caught.value.reason == "truncated"
     assert "Marked" not in str(caught.value)
 
 

@@ -39,9 +39,11 @@ def test_verdict(code: int, verdict: Verdict) -> None:
     assert status.verdict(code) is verdict
 
 
-def test_only_out_of_resources_is_the_peers_fault() -> None:
-    assert status.outcome(0xA700).peer_fault
-    assert status.outcome(0x0213).peer_fault
+def test_what_may_pass_is_not_the_images_fault() -> None:
+    for code in (0xA700, 0xA701, 0xA7FF, 0x0213, 0x0110, 0x0210, 0xFE00):
+        assert status.outcome(code).peer_fault, hex(code)
+    for code in (0xA6FF, 0xA800, 0xA900, 0x0122, 0x0111, 0xDEAD):
+        assert not status.outcome(code).peer_fault, hex(code)
     assert not status.outcome(0xC000).peer_fault
     assert not status.outcome(0x0000).peer_fault
 

@@ -25,7 +25,7 @@ SECONDS_PER_FRAME = 300.0
 """A decoder that takes longer hangs: the slowest codec does 10 MB/s and the largest X-ray is 80 MB."""
 MAX_FRAME = 1 << 30
 """Bytes of one decoded frame; more is an attack on the memory."""
-KEEP = 1 << 28
+KEEP = 1 << 26
 """Decoded bytes that an image keeps at hand while its level is searched."""
 
 

@@ -1,0 +1,300 @@
+"""One budget of memory for everything that a node inflates, decodes, encodes or keeps prepared (design, 27).
+
+```
+    ask ──▶ [ waiting, first come first served ] ──▶ share: at work ──▶ at rest (a payload) ──▶ given back
+                      ▲                                  │ need more
+                      └──── Short: given back, whole ◀───┘ and there is none
+```
+Nobody who holds a share waits for more: a work that turns out to need more than can be had at once gives back
+what it has (`Short`) and asks again for the whole. So those who wait never wait for each other.
+
+What works says what it needs by `need`, at the point where it knows and before it takes the memory. The share
+that counts is that of the thread (`Share.held`); a thread without one is not limited (`mapdr explain`).
+"""
+
+from __future__ import annotations
+
+import queue
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+
+from mapdr.kernel.errors import MapdrError, Permanent
+
+DEFAULT = 512 * 1000**2
+"""Bytes of a node that says nothing else."""
+
+SLOW = 5.0
+"""Seconds after which what rests is taken to wait for a slow receiver: others need not wait for it."""
+
+
+class Short(MapdrError):
+    """The work needs `amount` bytes in all, more than it can have now; it may ask for them."""
+
+    def __init__(self, amount: int) -> None:
+        super().__init__(f"{amount} bytes of memory are needed")
+        self.amount = amount
+
+
+@dataclass(slots=True, eq=False)
+class _Claim:
+    """What the budget notes of one share; `rested` is when its work ended, None while it is at work."""
+
+    amount: int
+    alone: bool
+    rested: float | None = None
+    ended: bool = False
+
+
+class Share:
+    """A part of the budget. Whoever drops the last reference to it gives it back, if `release` did not."""
+
+    def __init__(self, budget: Budget, claim: _Claim) -> None:
+        self._budget = budget
+        self._claim = claim
+        self._used = 0
+
+    @property
+    def amount(self) -> int:
+        """Bytes that it holds."""
+        return self._claim.amount
+
+    @property
+    def most(self) -> int:
+        """Bytes that it could have if nobody else had any."""
+        return self._budget.total
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """What this thread does within the block counts against this share."""
+        token = _current.set(self)
+        try:
+            yield
+        finally:
+            _current.reset(token)
+
+    def need(self, amount: int) -> None:
+        """`amount` bytes more are about to be used. Raises Short when they are not to be had at once."""
+        self._used += amount
+        if self._used > self._claim.amount and not self._budget.grow(self._claim, self._used):
+            raise Short(self._used)
+
+    def hold(self, amount: int) -> None:
+        """Only `amount` bytes are in use now; the share keeps its size for what comes."""
+        self._used = amount
+
+    def rest(self, amount: int) -> None:
+        """The work is done; its result holds `amount` bytes, until the share is dropped."""
+        self._budget.rest(self._claim, amount)
+
+    def release(self) -> None:
+        """Give it back. Safe twice."""
+        self._budget.release(self._claim)
+
+    def __del__(self) -> None:
+        self._budget.dropped(self._claim)
+
+
+class Limited:
+    """Stands for a share where a little memory goes uncounted: what needs more than `most` raises Short."""
+
+    def __init__(self, most: int) -> None:
+        self.most = most
+        self._used = 0
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """As `Share.held`."""
+        token = _current.set(self)
+        try:
+            yield
+        finally:
+            _current.reset(token)
+
+    def need(self, amount: int) -> None:
+        """As `Share.need`."""
+        self._used += amount
+        if self._used > self.most:
+            raise Short(self._used)
+
+    def hold(self, amount: int) -> None:
+        """As `Share.hold`."""
+        self._used = amount
+
+
+_current: ContextVar[Share | Limited | None] = ContextVar("mapdr_share", default=None)
+
+
+def need(amount: int) -> None:
+    """The work of this thread is about to use `amount` bytes more. Raises Short when it cannot have them."""
+    share = _current.get()
+    if share is not None:
+        share.need(amount)
+
+
+def hold(amount: int) -> None:
+    """Of what the work of this thread said to need, only `amount` bytes are still in use."""
+    share = _current.get()
+    if share is not None:
+        share.hold(amount)
+
+
+def most() -> int | None:
+    """What the work of this thread can have at the very most; None where nothing limits it."""
+    share = _current.get()
+    return None if share is None else share.most
+
+
+@dataclass(slots=True, eq=False)
+class _Waiter:
+    amount: int
+    alone: bool
+    grant: Callable[[Share], None]
+    share: Share | None = field(default=None)
+
+
+class Budget:
+    """Thread-safe. `total` is in bytes; `clock` gives seconds."""
+
+    def __init__(self, total: int = DEFAULT, clock: Callable[[], float] = time.monotonic) -> None:
+        self.total = total
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._used = 0
+        self._at_work: set[_Claim] = set()
+        self._at_rest: set[_Claim] = set()
+        self._waiting: list[_Waiter] = []
+        # A share may be dropped at any moment, by a thread that holds any lock: it is only noted then.
+        self._dropped: queue.SimpleQueue[_Claim] = queue.SimpleQueue()
+
+    def ask(self, amount: int, grant: Callable[[Share], None], *, alone: bool = False) -> None:
+        """Call `grant` with a share of `amount` bytes once there is one: now, or from another thread.
+
+        `alone`: only while nothing else is at work, and nothing else begins before its work has ended. Raises
+        Permanent(reason="memory") for what can never be had.
+        """
+        if amount > self.total:
+            raise self.never(amount)
+        with self._lock:
+            self._waiting.append(_Waiter(amount, alone, grant))
+        self.tend()
+
+    def never(self, amount: int) -> Permanent:
+        """Why an image is parked that needs `amount` bytes or more."""
+        return Permanent(
+            f"preparing it takes {amount / 1e6:.0f} MB of memory or more, and [node] memory is "
+            f"{self.total / 1e6:.0f} MB; raise it and retry",
+            reason="memory",
+        )
+
+    def tend(self) -> None:
+        """Give out what can be given. To be called now and then while somebody waits."""
+        with self._lock:
+            self._collect()
+            ready = list(self._ready())
+        for waiter in ready:
+            share, waiter.share = waiter.share, None
+            assert share is not None
+            waiter.grant(share)
+
+    @property
+    def used(self) -> int:
+        """Bytes that are given out."""
+        with self._lock:
+            self._collect()
+            return self._used
+
+    @property
+    def waiting(self) -> int:
+        """How many wait."""
+        return len(self._waiting)
+
+    @property
+    def crowded(self) -> bool:
+        """Whether nobody should prepare more than is sent next: over half is used, or somebody waits."""
+        return bool(self._waiting) or self.used > self.total // 2
+
+    # --- what shares call ---------------------------------------------------------------------------------
+
+    def grow(self, claim: _Claim, amount: int) -> bool:
+        """Enlarge a share to `amount` bytes, unless there is no room or others wait."""
+        with self._lock:
+            self._collect()
+            if self._waiting or self._used - claim.amount + amount > self.total:
+                return False
+            self._resize(claim, amount)
+            return True
+
+    def rest(self, claim: _Claim, amount: int) -> None:
+        """The work of a share is over."""
+        with self._lock:
+            self._resize(claim, amount)
+            claim.rested = self._clock()
+            self._at_work.discard(claim)
+            self._at_rest.add(claim)
+        self.tend()
+
+    def release(self, claim: _Claim) -> None:
+        """A share is given back."""
+        with self._lock:
+            self._end(claim)
+        self.tend()
+
+    def dropped(self, claim: _Claim) -> None:
+        """A share has no owner any more; may be called by any thread at any point."""
+        if not claim.ended:
+            self._dropped.put(claim)
+
+    # --- with the lock ------------------------------------------------------------------------------------
+
+    def _resize(self, claim: _Claim, amount: int) -> None:
+        self._used += amount - claim.amount
+        claim.amount = amount
+
+    def _end(self, claim: _Claim) -> None:
+        if not claim.ended:
+            claim.ended = True
+            self._used -= claim.amount
+            self._at_work.discard(claim)
+            self._at_rest.discard(claim)
+
+    def _collect(self) -> None:
+        while True:
+            try:
+                self._end(self._dropped.get_nowait())
+            except queue.Empty:
+                return
+
+    def _ready(self) -> Iterator[_Waiter]:
+        while waiter := self._next():
+            self._waiting.remove(waiter)
+            claim = _Claim(waiter.amount, waiter.alone)
+            self._at_work.add(claim)
+            self._used += claim.amount
+            waiter.share = Share(self, claim)
+            yield waiter
+
+    def _next(self) -> _Waiter | None:
+        """Who is served next. What the first waits for ends soon, unless slow receivers hold it: then others
+        need not wait for them too."""
+        if not self._waiting:
+            return None
+        first = self._waiting[0]
+        if self._fits(first):
+            return first
+        if self._slow() + first.amount <= self.total:
+            return None
+        return next((waiter for waiter in self._waiting if self._fits(waiter)), None)
+
+    def _fits(self, waiter: _Waiter) -> bool:
+        if (waiter.alone and self._at_work) or any(claim.alone for claim in self._at_work):
+            return False
+        return self._used + waiter.amount <= self.total
+
+    def _slow(self) -> int:
+        """Bytes of payloads that have waited long to be sent."""
+        since = self._clock() - SLOW
+        return sum(claim.amount for claim in self._at_rest if (claim.rested or 0.0) <= since)

@@ -1,0 +1,167 @@
+"""A reload: from the plan that runs to another one, as a transaction (design, decision 22).
+
+    acquire    build what is new, take its ports, files and secrets    may fail: `release`, nothing changed
+    (use)      the rules and recipes come into use                     may fail: `release`, nothing changed
+    switch     start what is new, stop what ends                       only starts and stops
+
+Between `acquire` and `switch` all that runs goes on: a receiver that changes shares its listening socket with
+its successor, so that no connection is refused in between.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from functools import partial
+from typing import Any, Protocol
+
+from mapdr.deliver.worker import Deliverer
+from mapdr.kernel.finding import Finding, Place
+from mapdr.kernel.output import in_words
+from mapdr.kernel.plan import Plan, Planned
+from mapdr.kernel.run import Run
+from mapdr.kernel.stage import Acquires, Stage
+
+log = logging.getLogger("mapdr.node")
+
+CURE = "the old configuration runs on; correct it and reload again"
+
+
+class Parts(Protocol):
+    """What runs, and who builds what shall run: a node."""
+
+    plan: Plan
+    receivers: dict[str, Any]
+    deliverers: dict[str, Deliverer]
+    notifier: Stage
+
+    def build_receiver(self, planned: Planned) -> Stage:
+        """A receiver, not started."""
+
+    def build_deliverer(self, planned: Planned) -> Deliverer:
+        """A destination, not started."""
+
+    def build_notifier(self, plan: Plan) -> Stage:
+        """The webhooks, not started."""
+
+
+class NotAcquired(Exception):
+    """A part of the new configuration that cannot be had; `finding` says which and why."""
+
+    def __init__(self, finding: Finding) -> None:
+        super().__init__(finding.what)
+        self.finding = finding
+
+
+class Change:
+    """The difference between the plan that runs and `new`: `acquire`, then `switch` or `release`."""
+
+    def __init__(self, parts: Parts, new: Plan) -> None:
+        self._parts = parts
+        self._new = new
+        old = parts.plan
+        self._fresh_receivers = _differing(old.receivers, new.receivers)
+        self._ending_receivers = _ending(old.receivers, new.receivers)
+        self._fresh_destinations = _differing(old.destinations, new.destinations)
+        hooks = (new.webhooks, new.node.study_quiet)
+        self._hooks_change = hooks != (old.webhooks, old.node.study_quiet)
+        self._receivers: dict[str, Stage] = {}
+        self._deliverers: dict[str, Deliverer] = {}
+        self._notifier: Stage | None = None
+
+    def acquire(self) -> None:
+        """Build every new part and take what it needs. Raises NotAcquired; `release` gives it back."""
+        parts = self._parts
+        for name, planned in self._fresh_destinations.items():
+            with _named("egress", name):
+                self._deliverers[name] = parts.build_deliverer(planned)
+                self._deliverers[name].acquire()
+        if self._hooks_change:
+            with _named("webhook"):
+                self._notifier = parts.build_notifier(self._new)
+                _acquire(self._notifier)
+        ending = [parts.receivers[name] for name in self._ending_receivers]
+        for name, planned in self._fresh_receivers.items():
+            with _named("receive", name):
+                self._receivers[name] = parts.build_receiver(planned)
+                _acquire(self._receivers[name], ending)
+
+    def release(self) -> None:
+        """Give back what was taken: everything is as before."""
+        notifier = [self._notifier] if self._notifier is not None else []
+        for part in (*self._receivers.values(), *self._deliverers.values(), *notifier):
+            try:
+                part.stop(time.monotonic())
+            except Exception as error:  # noqa: BLE001  said; the others have to be given back as well
+                log.error("what was taken for a reload could not be given back: %s", in_words(error))
+
+    def switch(self, run: Run, deadline: float) -> list[str]:
+        """Start what is new, stop what ends by `deadline` (time.monotonic()).
+
+        What could not be started, in words: hardly anything, once it was acquired.
+        """
+        troubles: list[str] = []
+        parts, old = self._parts, self._parts.deliverers.copy()
+        for deliverer in (old[name] for name in self._deliverers if name in old):
+            deliverer.halt()  # all at once: each may be in the middle of a long image
+        self._switch_receivers(run, deadline, troubles)
+        for name, fresh in self._deliverers.items():
+            parts.deliverers[name] = fresh
+            part = f"egress.{name}"
+            if name in old:
+                _try(part, partial(run.replace, part, old[name], fresh, deadline), troubles)
+            else:
+                _try(part, partial(run.add, part, fresh, before="webhooks"), troubles)
+        if self._notifier is not None:
+            before, parts.notifier = parts.notifier, self._notifier
+            _try("webhooks", partial(run.replace, "webhooks", before, self._notifier, deadline), troubles)
+        for name in [name for name in old if name not in self._new.destinations]:
+            run.remove(parts.deliverers.pop(name), deadline)
+        return troubles
+
+    def _switch_receivers(self, run: Run, deadline: float, troubles: list[str]) -> None:
+        parts = self._parts
+        ending = [parts.receivers.pop(name) for name in self._ending_receivers]
+        for name, fresh in self._receivers.items():
+            parts.receivers[name] = fresh
+            _try(f"receive.{name}", partial(run.add, f"receive.{name}", fresh), troubles)
+        for receiver in ending:
+            run.remove(receiver, deadline)
+
+
+def _acquire(part: Stage, ending: list[Any] | None = None) -> None:
+    if isinstance(part, Acquires):
+        part.acquire(ending or ())
+
+
+@contextmanager
+def _named(*place: str) -> Iterator[None]:
+    """Whatever is raised within belongs to this place of the configuration."""
+    where: Place = place
+    try:
+        yield
+    except Exception as error:
+        raise NotAcquired(Finding(where, in_words(error), CURE)) from error
+
+
+def _try(name: str, step: Callable[[], None], troubles: list[str]) -> None:
+    try:
+        step()
+    except Exception as error:  # noqa: BLE001  what was acquired can hardly fail to start; the others must not miss out
+        troubles.append(f"{name} could not be started: {in_words(error)}")
+
+
+def _differing(old: Mapping[str, Planned], new: Mapping[str, Planned]) -> dict[str, Planned]:
+    """What is new, or not as it was."""
+    return {name: planned for name, planned in new.items() if _changed(old.get(name), planned)}
+
+
+def _ending(old: Mapping[str, Planned], new: Mapping[str, Planned]) -> list[str]:
+    """What is gone, or not as it was."""
+    return [name for name, planned in old.items() if name not in new or _changed(planned, new[name])]
+
+
+def _changed(old: Planned | None, new: Planned) -> bool:
+    return old is None or (old.factory.type, old.config) != (new.factory.type, new.config)

@@ -1,0 +1,74 @@
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from paper.nodes import NodeFolder
+
+
+def found(node: NodeFolder, *words: str) -> list[dict[str, Any]]:
+    result = node.mapdr("find", *words, "--json")
+    assert result.exit_code == 0, result.output
+    studies: list[dict[str, Any]] = json.loads(result.output)["studies"]
+    return studies
+
+
+def tags(node: NodeFolder) -> dict[str, dict[str, str]]:
+    """Modality to what the index keeps of its study."""
+    rows = json.loads(node.mapdr("studies", "--json", "--identify").output)["studies"]
+    return {next(iter(row["modalities"])): {**row["tags"], "uid": row["study_instance_uid"]} for row in rows}
+
+
+def test_a_study_by_each_of_its_names(used: NodeFolder) -> None:
+    known = tags(used)["CT"]
+    image = json.loads(used.mapdr("deliveries", "--json", "--modality", "CT").output)["deliveries"][0]
+    for words in (
+        ("--accession", known["AccessionNumber"]),
+        ("--study", known["uid"]),
+        ("--uid", image["sop_instance_uid"]),
+        ("--patient", known["PatientID"], "--study", known["uid"]),
+    ):
+        (study,) = found(used, *words)
+        assert study["study_instance_uid"] == known["uid"], words
+        assert (study["images"], study["modalities"]) == (4, {"CT": 4})
+        (source,) = study["sources"]
+        assert (source["calling_ae"], source["address"]) == ("CT1", "127.0.0.1")
+        assert study["destinations"] == {
+            "archive": [{"state": "pending", "reason": "", "images": 4}],
+            "telepacs": [
+                {"state": "pending", "reason": "", "images": 1},
+                {"state": "parked", "reason": "refused", "images": 1},
+                {"state": "delivered", "reason": "", "images": 2},
+            ],
+        }
+
+
+def test_nothing_found_is_an_empty_list_and_status_0(used: NodeFolder) -> None:
+    assert found(used, "--patient", "nobody") == []
+    result = used.mapdr("find", "--patient", "nobody")
+    assert (result.exit_code, result.output.strip()) == (0, "Nothing was found.")
+
+
+def test_what_to_find_must_be_said(used: NodeFolder) -> None:
+    result = used.mapdr("find")
+    assert result.exit_code == 2
+    assert "--patient, --accession, --study or --uid" in result.output
+
+
+@pytest.mark.parametrize("identify", [False, True])
+def test_who_it_is_is_said_on_request_alone(used: NodeFolder, identify: bool) -> None:
+    known = tags(used)["CT"]
+    words = ["--study", known["uid"], *(["--identify"] if identify else [])]
+    for output in (used.mapdr("find", *words).output, used.mapdr("find", *words, "--json").output):
+        assert (known["PatientID"] in output) == identify
+        assert (known["AccessionNumber"] in output) == identify
+
+
+def test_it_reads_like_an_answer(used: NodeFolder) -> None:
+    known = tags(used)
+    text = used.mapdr("find", "--study", known["CT"]["uid"]).output
+    assert "from CT1 at 127.0.0.1" in text
+    assert "to telepacs: 1 pending, 1 parked (refused), 2 delivered" in text
+    assert "1 image that no rule takes" in used.mapdr("find", "--study", known["US"]["uid"]).output

@@ -1,0 +1,152 @@
+"""Whose fault it is that an image was not taken: its own, or its receiver's (design, decision 24)."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from deliver.fakes import LOST, OK, FakeEgress, FakeLedger, FakeSession, delivering, settled
+from deliver.world import World, egress, world
+from deliver.world import delivering as delivering_from
+from mapdr.deliver.breaker import State
+from mapdr.kernel.item import Outcome, Payload, Verdict
+from mapdr.testing.wait import until
+from peers.rawsink import Answer, RawSink, Received
+
+ALL = [f"1.9.{number}" for number in range(1, 41)]
+FIRST, SPREAD = frozenset(ALL[:10]), frozenset(ALL[::4])
+
+
+def aborting(bad: frozenset[str], manner: str = "abort") -> RawSink:
+    """A receiver that takes one association at a time, and ends it when one of `bad` comes."""
+
+    def script(request: Received) -> Answer:
+        return Answer(hang_up=manner) if request.sop_instance_uid in bad else Answer()
+
+    return RawSink(script, serial=True)
+
+
+def delivered(made: World) -> set[str]:
+    return {row.uid for row in made.rows() if row.state == "delivered"}
+
+
+@pytest.mark.parametrize("bad", [FIRST, SPREAD], ids=["first", "spread"])
+@pytest.mark.parametrize("manner", ["abort", "reset"])
+def test_images_that_make_their_receiver_hang_up_delay_no_others(
+    tmp_path: Path, bad: frozenset[str], manner: str
+) -> None:
+    good = set(ALL) - bad
+    with world(tmp_path) as made, aborting(bad, manner) as sink:
+        made.push(*ALL)
+        began = time.monotonic()
+        with delivering_from(made, {"pacs": egress(tmp_path, sink.port, retry={"first": 10.0})}):
+            until(lambda: delivered(made) == good, 20, "the delivery of the good images")
+            seconds = time.monotonic() - began
+        assert seconds < 8
+        assert not any(row.state == "parked" for row in made.rows())
+        assert all(count == 1 for uid, count in sent(sink).items() if uid in good)
+
+
+def sent(sink: RawSink) -> Counter[str]:
+    return Counter(item.sop_instance_uid for item in sink.received)
+
+
+@pytest.mark.parametrize("bad", [FIRST, SPREAD], ids=["first", "spread"])
+def test_such_an_image_is_parked_after_its_tries_with_the_reason(tmp_path: Path, bad: frozenset[str]) -> None:
+    with world(tmp_path) as made, aborting(bad) as sink:
+        made.push(*ALL)
+        with delivering_from(made, {"pacs": egress(tmp_path, sink.port)}):
+            rows = made.settled(seconds=30)
+        assert {uid for uid, row in rows.items() if row.state == "parked"} == bad
+        assert {rows[uid].reason for uid in bad} == {"no-answer"}
+        assert all("abort" in rows[uid].comment for uid in bad)
+        assert {sent(sink)[uid] for uid in bad} <= {3, 4}
+        assert all(sent(sink)[uid] == 1 for uid in rows if uid not in bad)
+
+
+def test_the_last_images_are_parked_too_when_no_other_comes_to_show_whose_fault_it_is(tmp_path: Path) -> None:
+    bad = frozenset(ALL[-2:])
+    with world(tmp_path) as made, aborting(bad) as sink:
+        made.push(*ALL)
+        with delivering_from(made, {"pacs": egress(tmp_path, sink.port, associations=1)}):
+            rows = made.settled(seconds=30)
+        assert {uid for uid, row in rows.items() if row.state == "parked"} == bad
+        assert all(sent(sink)[uid] == 6 for uid in bad)
+
+
+def test_a_receiver_that_hangs_up_at_every_image_is_left_alone_and_nothing_is_parked(tmp_path: Path) -> None:
+    with world(tmp_path) as made, aborting(frozenset(ALL)) as sink:
+        made.push(*ALL)
+        with delivering_from(made, {"pacs": egress(tmp_path, sink.port)}):
+            until(lambda: len(sink.received) >= 12, 30, "some rounds")
+            until(lambda: {row.state for row in made.rows()} == {"pending"}, 30, "a pause")
+            assert all(row.attempts == 0 for row in made.rows())
+            sink.script = lambda request: Answer()
+            assert {row.state for row in made.settled(seconds=30).values()} == {"delivered"}
+
+
+def test_images_in_a_row_open_the_breaker_and_one_alone_does_not() -> None:
+    ledger, egress = FakeLedger(), FakeEgress(lambda payload, session: LOST, sessions=1)
+    ledger.add(3)
+    with delivering(ledger, egress) as deliverer:
+        until(lambda: len(egress.sent) == 3, 5)
+        assert deliverer.view().state is State.CLOSED
+        ledger.add(20)
+        deliverer.wake()
+        until(lambda: deliverer.view().state is not State.CLOSED, 5)
+        assert deliverer.view().reason == "no-answer"
+
+
+def test_an_image_that_ended_a_session_goes_alone_on_a_new_one() -> None:
+    sessions: dict[str, list[FakeSession]] = {}
+
+    def script(payload: Payload, session: FakeSession) -> Outcome:
+        sessions.setdefault(payload.sop_instance_uid, []).append(session)
+        return LOST if payload.sop_instance_uid == "2.25.5" else OK
+
+    ledger, egress = FakeLedger(), FakeEgress(script, sessions=1)
+    ledger.add(10)
+    with delivering(ledger, egress) as deliverer:
+        until(lambda: ledger.states()["delivered"] == 9, 5)
+        ledger.add(50)
+        deliverer.wake()
+        settled(ledger)
+    row = ledger.rows[5]
+    assert (row.reason, row.comment) == ("no-answer", LOST.comment)
+    with_others = [
+        {uid for uid, used in sessions.items() if session in used} for session in sessions["2.25.5"][1:]
+    ]
+    assert with_others == [{"2.25.5"}] * len(with_others)
+
+
+def test_a_receiver_that_takes_one_image_an_association_gets_them_all(tmp_path: Path) -> None:
+    def script(request: Received) -> Answer:
+        return Answer(release=True)
+
+    with world(tmp_path) as made, RawSink(script) as sink:
+        made.push(*ALL)
+        with delivering_from(made, {"pacs": egress(tmp_path, sink.port)}):
+            rows = made.settled(seconds=30)
+        assert {row.state for row in rows.values()} == {"delivered"}
+        assert sink.associations >= len(ALL)
+
+
+@pytest.mark.parametrize("status", [0xA700, 0xA7FF, 0x0110, 0x0213, 0xFE00])
+def test_what_may_pass_waits_and_is_given_up_only_by_policy(status: int) -> None:
+    ledger = FakeLedger()
+    from mapdr.wire.status import outcome
+
+    egress = FakeEgress(
+        lambda payload, session: outcome(status) if payload.sop_instance_uid == "2.25.1" else OK
+    )
+    ledger.add(30)
+    with delivering(ledger, egress):
+        until(lambda: ledger.states()["delivered"] == 29, 10)
+        until(lambda: len(ledger.of(1)) > 6, 10)
+        assert ledger.rows[1].state != "parked"
+        assert ledger.rows[1].delivery.attempts == 0
+    assert ledger.of(1)[-1].reason == "receiver-busy"
+    assert Verdict(ledger.of(1)[-1].verdict) is Verdict.RETRY

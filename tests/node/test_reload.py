@@ -1,0 +1,297 @@
+"""A reload is a transaction: it is whole, or nothing has changed and the answer says why."""
+
+from __future__ import annotations
+
+import errno
+import logging
+import os
+import socket
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mapdr.config import revision
+from mapdr.node import assembly
+from mapdr.node.assembly import Node
+from mapdr.testing.wait import until
+from node.conftest import Start
+from node.stages import HEAD, MARK, happened, standing
+from peers import pdu
+from peers.part10 import IMPLICIT
+from peers.processes import free_port
+from peers.rawsender import RawSender
+
+SMALL = '[egress.pacs]\ntype = "small"\n'
+
+
+def receiver(port: int, *more: str, name: str = "modalities", host: str = "127.0.0.1") -> str:
+    lines = [f"[receive.{name}]", 'type = "dicom"', f'host = "{host}"', f"port = {port}", *more]
+    return "\n".join(lines) + "\n"
+
+
+def echoes(port: int) -> bool:
+    try:
+        with RawSender(port, [(pdu.VERIFICATION, IMPLICIT)], timeout=5) as sender:
+            return sender.echo() == 0
+    except OSError:
+        return False
+
+
+def reload(node: Node, path: Path, text: str) -> list[str]:
+    path.write_text(HEAD + text)
+    return [str(problem) for problem in node.reload(path)]
+
+
+# --- what fails changes nothing -----------------------------------------------------------------------------
+
+
+def _taken_port(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, port: int, stack: list[Any]) -> str:
+    other = socket.create_server(("127.0.0.1", 0))
+    stack.append(other)
+    return receiver(other.getsockname()[1]) + SMALL
+
+
+def _no_tls_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, port: int, stack: list[Any]) -> str:
+    # It is there when the configuration is checked, and gone or another one when it is read.
+    for name in ("cert.pem", "key.pem"):
+        (tmp_path / name).write_text("no PEM")
+    monkeypatch.setattr(assembly, "faults", lambda loaded, plan: iter(()))
+    return receiver(port, 'tls = { cert = "cert.pem", key = "key.pem" }') + SMALL
+
+
+def _egress_build(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, port: int, stack: list[Any]) -> str:
+    return receiver(port, "max_associations = 7") + '[egress.new]\ntype = "small"\nfail = "build"\n' + SMALL
+
+
+def _egress_start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, port: int, stack: list[Any]) -> str:
+    return receiver(port, "max_associations = 7") + SMALL + 'fail = "start"\n'
+
+
+def _webhook(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, port: int, stack: list[Any]) -> str:
+    monkeypatch.setattr(assembly, "faults", lambda loaded, plan: iter(()))
+    hook = '[webhook.ris]\nurl = "http://127.0.0.1:9/"\non = ["study.delivered"]\nsecret = "file:gone"\n'
+    return receiver(port, "max_associations = 7") + SMALL + hook
+
+
+def _receiver_build(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, port: int, stack: list[Any]) -> str:
+    small = '[receive.folder]\ntype = "small"\nfail = "build"\n'
+    return receiver(port, "max_associations = 7") + '[egress.other]\ntype = "small"\n' + SMALL + small
+
+
+def _full_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, port: int, stack: list[Any]) -> str:
+    def fail(descriptor: int) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(revision.os, "fsync", fail)
+    return receiver(port, "max_associations = 7") + '[egress.other]\ntype = "small"\n' + SMALL
+
+
+def _no_index(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, port: int, stack: list[Any]) -> str:
+    def fail(self: Any, recipes: Any) -> None:
+        raise ValueError(MARK)
+
+    monkeypatch.setattr("mapdr.store.ledger.Ledger.add_recipes", fail)
+    return receiver(port, "max_associations = 7") + '[egress.other]\ntype = "small"\n' + SMALL
+
+
+FAILURES: list[tuple[Callable[..., str], str]] = [
+    (_taken_port, "receive.modalities: Address already in use"),
+    (_no_tls_file, "receive.modalities: receive.modalities.tls: a file cannot be used"),
+    (_egress_build, "egress.new: internal error: KeyError"),
+    (_egress_start, "egress.pacs: internal error: KeyError"),
+    (_webhook, "webhook: the secret file:gone cannot be read"),
+    (_receiver_build, "receive.folder: internal error: KeyError"),
+    (_full_disk, "cannot be taken into use: No space left on device"),
+    (_no_index, "cannot be taken into use: internal error: ValueError"),
+]
+
+
+@pytest.mark.parametrize(("break_it", "said"), FAILURES)
+def test_what_fails_is_named_and_nothing_has_changed(
+    start: Start,
+    path: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    break_it: Callable[..., str],
+    said: str,
+) -> None:
+    port = free_port()
+    node = start(receiver(port) + SMALL)
+    before, threads = standing(node), set(threading.enumerate())
+    stack: list[Any] = []
+    caplog.set_level(logging.DEBUG)
+    try:
+        with monkeypatch.context() as patch:
+            problems = reload(node, path, break_it(tmp_path, patch, port, stack))
+    finally:
+        for each in stack:
+            each.close()
+    assert len(problems) == 1
+    assert said in problems[0]
+    assert "the old configuration" in problems[0]
+    assert MARK not in problems[0] + caplog.text
+    assert standing(node) == before
+    assert set(threading.enumerate()) <= threads
+    assert not list((node.plan.node.data / "revisions").glob("*.part"))
+    assert echoes(port)
+    # What was refused for a reason that is gone is taken the next time.
+    assert not reload(node, path, receiver(port) + '[egress.other]\ntype = "small"\n' + SMALL)
+
+
+def test_a_wrong_configuration_and_one_that_needs_a_restart_are_refused(start: Start, path: Path) -> None:
+    node = start(SMALL)
+    before = standing(node)
+    (wrong,) = reload(node, path, '[egress.pacs]\ntype = "smal"\n')
+    assert 'did you mean "small"?' in wrong
+    path.write_text(HEAD.replace('"data"', '"elsewhere"') + SMALL)
+    (fixed,) = node.reload(path)
+    assert "cannot be changed while the node runs (data)" in str(fixed)
+    assert standing(node) == before
+
+
+def test_a_node_that_does_not_run_is_not_reloaded(start: Start, path: Path) -> None:
+    node = start(SMALL)
+    node.stop(0.0)
+    assert "the node does not run" in reload(node, path, SMALL)[0]
+
+
+def test_the_data_folder_is_the_same_by_whichever_way_it_was_named(
+    start: Start, path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    node = start(SMALL)
+    monkeypatch.chdir(tmp_path)
+    for way in (Path("mapdr.toml"), Path("data/../mapdr.toml"), path):
+        assert not node.reload(way), way
+
+
+# --- what succeeds ------------------------------------------------------------------------------------------
+
+
+def test_parts_are_added_changed_and_removed_and_the_others_stay(start: Start, path: Path) -> None:
+    node = start(SMALL + '[egress.kept]\ntype = "small"\n[receive.a]\ntype = "small"\n')
+    kept, hooks = node.deliverers["kept"], node.notifier
+    happened.clear()
+    text = '[egress.pacs]\ntype = "small"\nnote = "x"\n[egress.kept]\ntype = "small"\n'
+    text += '[egress.fresh]\ntype = "small"\n[receive.b]\ntype = "small"\n'
+    text += '[webhook.ris]\nurl = "http://127.0.0.1:9/"\non = ["study.delivered"]\n'
+    assert not reload(node, path, text)
+    assert node.deliverers.keys() == {"pacs", "kept", "fresh"}
+    assert node.deliverers["kept"] is kept
+    assert node.receivers.keys() == {"b"}
+    assert node.notifier is not hooks
+    assert [verb for name, verb in happened if name == "b"] == ["build", "start"]
+    assert [verb for name, verb in happened if name == "a"] == ["stop"]
+    assert [verb for name, verb in happened if name == "pacs"] == ["build", "start", "stop"]
+    assert not [verb for name, verb in happened if name == "kept"]
+    assert node._run is not None
+    names = [name for name, _ in node._run.parts]
+    assert names == [
+        "receive.b",
+        "store",
+        "egress.pacs",
+        "egress.kept",
+        "egress.fresh",
+        "webhooks",
+        "upkeep",
+    ]
+    assert not reload(node, path, "[egress.kept]\ntype = 'small'\n")
+    assert node.deliverers == {"kept": kept}
+    assert node.receivers == {}
+
+
+def test_the_rules_of_the_new_configuration_are_in_use(start: Start, path: Path) -> None:
+    node = start(SMALL)
+    before = node.counters()["revision"]
+    rule = '[[rule]]\nname = "all"\nwhen = {}\nsend_to = ["pacs"]\n'
+    assert not reload(node, path, SMALL + rule)
+    after = node.counters()["revision"]
+    assert after != before
+    assert node.store.spool.reading.revision == after
+    assert (node.plan.node.data / "revisions" / f"{after}.toml").is_file()
+
+
+def test_a_receiver_that_changes_keeps_its_port_and_takes_its_new_settings(start: Start, path: Path) -> None:
+    port = free_port()
+    node = start(receiver(port))
+    first = node.receivers["modalities"]
+    deaf = threading.Event()
+    done = threading.Event()
+
+    def knock() -> None:
+        """A peer that connects again and again is never refused."""
+        while not done.is_set():
+            try:
+                socket.create_connection(("127.0.0.1", port), 5).close()
+            except ConnectionRefusedError:
+                deaf.set()
+
+    knocking = threading.Thread(target=knock)
+    knocking.start()
+    try:
+        for number in range(5):
+            assert not reload(node, path, receiver(port, f"max_associations = {10 + number}"))
+    finally:
+        done.set()
+        knocking.join()
+    assert node.receivers["modalities"] is not first
+    assert not deaf.is_set()
+    assert echoes(port)
+    assert not reload(node, path, receiver(port, 'called_ae_titles = "any"', 'ae_title = "OTHER"'))
+    assert echoes(port)
+
+
+@pytest.mark.parametrize("there", ["0.0.0.0", "127.0.0.1"])
+def test_a_port_moves_to_another_receiver_or_another_address(start: Start, path: Path, there: str) -> None:
+    one, two = free_port(), free_port()
+    node = start(receiver(one, name="a") + receiver(two, name="b"))
+    # Renamed, exchanged, and at another address.
+    assert not reload(node, path, receiver(two, name="a") + receiver(one, name="c", host=there))
+    assert echoes(one)
+    assert echoes(two)
+    assert node.receivers["a"].port == two
+    assert node.receivers["c"].port == one
+
+
+def test_a_port_that_was_given_up_is_had_back_when_the_reload_fails(start: Start, path: Path) -> None:
+    port = free_port()
+    node = start(receiver(port))
+    before = standing(node)
+    other = '[receive.z]\ntype = "small"\nfail = "build"\n'
+    assert reload(node, path, receiver(port, host="0.0.0.0") + other)
+    assert standing(node) == before
+    assert echoes(port)
+
+
+def test_signs_of_life_go_on_while_a_reload_drains(
+    start: Start, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    node = start(SMALL)
+    inside, go_on = threading.Event(), threading.Event()
+
+    def slow(self: Node, where: Path) -> tuple[()]:
+        inside.set()
+        assert go_on.wait(30)
+        return ()
+
+    monkeypatch.setattr(Node, "_reload", slow)
+    beats = 0
+    beat = node.store.commands.beat
+
+    def counted(counters: Any) -> None:
+        nonlocal beats
+        beats += 1
+        beat(counters)
+
+    monkeypatch.setattr(node.store.commands, "beat", counted)
+    order = node.store.commands.give("reload", {"path": str(path)}, node="north")
+    try:
+        assert inside.wait(10)
+        seen = beats
+        until(lambda: beats >= seen + 2, 15, "two signs of life")
+    finally:
+        go_on.set()
+    until(lambda: node.store.commands.get(order).done_at is not None, 10, "the answer")

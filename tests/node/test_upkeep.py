@@ -1,0 +1,168 @@
+"""Signs of life, orders and purging, round after round, whatever one of them meets."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from mapdr.config.problem import Problem
+from mapdr.kernel.errors import ConfigurationError
+from mapdr.kernel.watch import Watch
+from mapdr.node import upkeep
+from mapdr.node.upkeep import Upkeep
+from mapdr.store.commands import Command
+from mapdr.testing.wait import until
+
+MARK = "QXNAMEQX"
+
+
+@dataclass
+class Orders:
+    """The commands in memory; `troubles` are raised by the next signs of life, `unheard` by answers."""
+
+    waiting: list[Command] = field(default_factory=list)
+    answers: dict[int, Mapping[str, Any]] = field(default_factory=dict)
+    beats: list[Mapping[str, Any]] = field(default_factory=list)
+    troubles: list[Exception] = field(default_factory=list)
+    unheard: list[Exception] = field(default_factory=list)
+
+    def beat(self, counters: Mapping[str, Any]) -> None:
+        if self.troubles:
+            raise self.troubles.pop()
+        self.beats.append(counters)
+
+    def take(self) -> list[Command]:
+        taken, self.waiting = self.waiting, []
+        return taken
+
+    def done(self, id_: int, result: Mapping[str, Any]) -> None:
+        if self.unheard:
+            raise self.unheard.pop()
+        self.answers[id_] = result
+
+
+class Kept:
+    """A node that answers a reload with what it is told to."""
+
+    def __init__(self) -> None:
+        self.watch, self.orders = Watch(), Orders()
+        self.purged: list[tuple[float, float]] = []
+        self.reloads: list[Path] = []
+        self.answer: Sequence[Problem] | Exception = ()
+        purge = SimpleNamespace(purge=self._purge)
+        ledger = SimpleNamespace(release_expired=lambda now: None)
+        self.store: Any = SimpleNamespace(commands=self.orders, retention=purge, ledger=ledger)
+        self.plan: Any = SimpleNamespace(node=SimpleNamespace(retention=3600.0))
+
+    def _purge(self, now: float, keep: float) -> SimpleNamespace:
+        self.purged.append((now, keep))
+        return SimpleNamespace(images=2, bytes=10)
+
+    def counters(self) -> dict[str, Any]:
+        return {"state": "running"}
+
+    def reload(self, path: Path) -> Sequence[Problem]:
+        self.reloads.append(path)
+        if isinstance(self.answer, Exception):
+            raise self.answer
+        return self.answer
+
+
+@pytest.fixture
+def kept(monkeypatch: pytest.MonkeyPatch) -> Iterator[Kept]:
+    """A node whose upkeep runs, quickly, from start to stop."""
+    for name in ("ROUND", "BEAT"):
+        monkeypatch.setattr(upkeep, name, 0.005)
+    node = Kept()
+    works = Upkeep(node)
+    works.stop(0.0)  # safe before start
+    works = Upkeep(node)
+    works.start()
+    yield node
+    works.stop(time.monotonic() + 10)
+    works.stop(time.monotonic())
+
+
+def _order(node: Kept, name: str, **arguments: Any) -> Mapping[str, Any]:
+    node.orders.waiting.append(Command(7, "north", name, arguments, 0.0))
+    until(lambda: 7 in node.orders.answers, 10, "the answer")
+    return node.orders.answers[7]
+
+
+def test_it_gives_signs_of_life_and_purges(kept: Kept) -> None:
+    until(lambda: len(kept.orders.beats) > 3, 10, "signs of life")
+    assert kept.orders.beats[0] == {"state": "running"}
+    ((now, keep),) = kept.purged
+    assert (round(now - time.time(), -2), keep) == (0.0, 3600.0)
+    assert kept.watch.counters()["store.purged"] == 2
+
+
+def test_without_a_retention_nothing_is_purged(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(upkeep, "ROUND", 0.005)
+    node = Kept()
+    node.plan.node.retention = None
+    works = Upkeep(node)
+    works.start()
+    until(lambda: bool(node.orders.beats), 10, "a sign of life")
+    works.stop(time.monotonic() + 10)
+    assert not node.purged
+
+
+def test_a_round_that_raises_is_said_and_the_next_goes_on(
+    kept: Kept, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.ERROR):
+        kept.orders.troubles += [ValueError(MARK), OSError(28, "No space left on device")]
+        until(lambda: not kept.orders.troubles, 10, "the troubles")
+        seen = len(kept.orders.beats)
+        until(lambda: len(kept.orders.beats) > seen, 10, "the next sign of life")
+    assert kept.watch.counters()["upkeep.errors"] == 2
+    assert "upkeep: beat failed" in caplog.text
+    assert MARK not in caplog.text
+
+
+def test_a_reload_is_answered(kept: Kept) -> None:
+    assert _order(kept, "reload", path="/x/mapdr.toml") == {"ok": True, "problems": []}
+    assert kept.reloads == [Path("/x/mapdr.toml")]
+
+
+def test_a_refused_reload_is_answered_with_its_problems(kept: Kept) -> None:
+    kept.answer = (Problem("mapdr.toml", 3, "egress.pacs", "is wrong", "correct it"),)
+    assert _order(kept, "reload", path="x") == {
+        "ok": False,
+        "problems": ["mapdr.toml:3 egress.pacs: is wrong; correct it"],
+    }
+
+
+@pytest.mark.parametrize(
+    ("trouble", "said"),
+    [
+        (ConfigurationError("the node is not running"), "the node is not running"),
+        (ValueError(MARK), "ValueError"),
+    ],
+)
+def test_a_reload_that_raises_is_answered_too(kept: Kept, trouble: Exception, said: str) -> None:
+    kept.answer = trouble
+    answer = _order(kept, "reload", path="x")
+    assert not answer["ok"]
+    assert said in answer["problems"][0]
+    assert MARK not in answer["problems"][0]
+
+
+def test_an_order_without_its_argument_and_an_unknown_one_are_answered(kept: Kept) -> None:
+    assert not _order(kept, "reload")["ok"]
+    kept.orders.answers.clear()
+    assert _order(kept, "dance")["problems"] == ["this node does not know the order dance"]
+
+
+def test_an_answer_that_could_not_be_written_is_given_again(kept: Kept) -> None:
+    kept.orders.unheard += [ValueError(MARK), ValueError(MARK)]
+    assert _order(kept, "dance")
+    assert kept.watch.counters()["upkeep.errors"] == 2
