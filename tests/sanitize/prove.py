@@ -1,4 +1,4 @@
-"""Proves that this build's sanitizers are active: overflows on purpose must end the process, in their words.
+"""Proves that this build's sanitizers are active: overflows on purpose must end the process, with its words.
 
 Run by `make sanitize` before anything is trusted that finds nothing. Exits 1 when an overflow passes.
 """
