@@ -5,8 +5,8 @@ from __future__ import annotations
 from types import TracebackType
 
 from mapdr._fast import unreadable
-from mapdr.dicom.recode import recode
-from mapdr.dicom.scan import inflate, is_deflated, layout
+from mapdr.dicom.recode import is_regular, recode
+from mapdr.dicom.scan import Layout, inflate, is_deflated, layout
 from mapdr.dicom.write import EXPLICIT_LITTLE, UNDEFINED, Element, encoding_from, encoding_of
 from mapdr.kernel.item import Part, Payload
 from mapdr.transform.view import PartsView
@@ -49,7 +49,7 @@ class DataSet:
         with self.view.buffer() as buffer:
             where = layout(buffer, EXPLICIT_UID if is_deflated(syntax) else syntax)
         self.encoding = encoding_from(where.flags)
-        self.end, self.is_regular = where.end, not where.remarks
+        self.end, self.is_regular = where.end, self._is_regular(where)
         if where.pixels is None:
             if where.truncated:
                 raise unreadable("it ends within an element", where.end, -1, "truncated")
@@ -57,6 +57,11 @@ class DataSet:
         tag, vr, start, value, length, _ = where.pixels
         end = where.pixel_end + where.truncated
         return Element(tag, vr.decode("latin-1"), start, value, end, length == UNDEFINED)
+
+    def _is_regular(self, where: Layout) -> bool:
+        if where.remarks or where.truncated or self.encoding != EXPLICIT_LITTLE:
+            return not where.remarks
+        return is_regular(self.view[: where.header_end]) and is_regular(self.view[where.pixel_end :])
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
