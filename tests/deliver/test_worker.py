@@ -363,12 +363,13 @@ def test_leases_are_renewed_while_a_long_send_runs() -> None:
 
     egress = FakeEgress(script, sessions=1)
     ledger.add(2)
-    with delivering(ledger, egress, lease=0.6):
-        until(lambda: ledger.renewed[1] >= 5, 10)
+    with delivering(ledger, egress, lease=1.2):
+        until(lambda: ledger.renewed[1] >= 5, 20)
         assert ledger.renewed[2] >= 4
         go.set()
         assert settled(ledger) == {"delivered": 2}
     assert len(egress.sent) == 2
+    assert not ledger.expired, "somebody else might have sent them, too"
 
 
 def test_stopping_lets_the_image_on_the_wire_end_and_gives_the_rest_back() -> None:
