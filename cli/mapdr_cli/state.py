@@ -253,6 +253,8 @@ def _destination(name: str, facts: Facts, live: Mapping[str, Any], rates: Rates)
         "name": name,
         "state": state,
         "why": why,
+        "reason": str(breaker.get("reason", "")) if state == "down" else "",
+        "uncompressed": int(live.get("counters", {}).get(f"deliver.{name}.uncompressed", 0)),
         "queue": waiting,
         "pending": queue.pending if queue else 0,
         "leased": queue.leased if queue else 0,
@@ -280,7 +282,8 @@ def _why(name: str, facts: Facts, breaker: Mapping[str, Any], queue: Queue | Non
             parts.append(f"next try in {words.duration(breaker['retry_at'] - facts.at)}")
         return "down", ", ".join(parts)
     if queue is None or not queue.pending + queue.leased:
-        return "idle", ""
+        spoken = breaker.get("tried", True) or facts.today["delivered"].get(name)
+        return ("idle", "") if spoken else ("untried", "not tried yet")
     if queue.leased:
         return "sending", ""
     if queue.next_due is not None and queue.next_due > facts.at + 1:
@@ -411,6 +414,14 @@ def _held(look: _Look) -> Iterable[dict[str, str]]:
             yield _item("held", "warn", f"{row['name']}: {text}")
 
 
+def _uncompressed(look: _Look) -> Iterable[dict[str, str]]:
+    for row in look.destinations:
+        if row["uncompressed"]:
+            text = f"{words.many(row['uncompressed'], 'image')} sent without the compression of the rule"
+            why = f"{row['name']} refuses that transfer syntax; mapdr deliveries --reason compression-refused"
+            yield _item("uncompressed", "warn", f"{text}: {why}")
+
+
 ATTENTION: tuple[Callable[[_Look], Iterable[dict[str, str]]], ...] = (
     _index,
     lambda look: _room(look.facts, look.node),
@@ -420,5 +431,6 @@ ATTENTION: tuple[Callable[[_Look], Iterable[dict[str, str]]], ...] = (
     _hooks,
     _unrouted,
     _held,
+    _uncompressed,
 )
 """What a person should look at, the worst first: each gives its lines, or none."""

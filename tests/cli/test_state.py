@@ -64,6 +64,16 @@ def test_how_the_node_stands(plan: Plan, facts: dict[str, Any], state: str) -> N
     assert any("no sign of life" in item["text"] for item in composed["attention"]) == (state == "silent")
 
 
+UNTRIED = {"telepacs": {"state": "closed", "tried": False}}
+ONE = {"images": 1, "studies": 1, "repeats": 0, "versions": 0}
+REJECTED = {
+    "state": "open",
+    "reason": "association-rejected",
+    "comment": "the peer rejected the association for good: called AE title not recognized",
+    "failures": 1,
+    "retry_at": NOW + 10,
+    "tried": True,
+}
 OPEN = {"state": "open", "comment": "connection refused", "failures": 3, "retry_at": NOW + 40}
 
 
@@ -71,6 +81,15 @@ OPEN = {"state": "open", "comment": "connection refused", "failures": 3, "retry_
     ("facts", "state", "why"),
     [
         ({}, "idle", ""),
+        ({"counters": {"state": "running", "destinations": UNTRIED}}, "untried", "not tried yet"),
+        (
+            {
+                "counters": {"state": "running", "destinations": UNTRIED},
+                "today": {"received": {}, "delivered": {"telepacs": {"CT": ONE}}},
+            },
+            "idle",
+            "",
+        ),
         ({"queues": [_queue(pending=5)]}, "waiting", ""),
         ({"queues": [_queue(leased=5)]}, "sending", ""),
         (
@@ -134,6 +153,25 @@ def test_what_a_person_should_look_at_is_worst_first(plan: Plan) -> None:
         "webhook ris: answered 500, 61 waiting, next try in 40 s",
         "webhook ris: 1 message given up; mapdr retry --webhooks tries again",
     ]
+
+
+def test_a_rejection_for_good_needs_attention_at_once(plan: Plan) -> None:
+    facts = _facts(counters={"state": "running", "destinations": {"telepacs": REJECTED}})
+    composed = compose(plan, facts, Rates())
+    assert [item["text"] for item in composed["attention"]] == [
+        "telepacs is down: the peer rejected the association for good: called AE title not recognized, "
+        "next try in 10 s"
+    ]
+    assert _telepacs(composed)["reason"] == "association-rejected"
+
+
+def test_a_compression_that_a_destination_refuses_needs_attention(plan: Plan) -> None:
+    counters = {"state": "running", "counters": {"deliver.telepacs.uncompressed": 3}}
+    attention = compose(plan, _facts(counters=counters), Rates())["attention"]
+    assert [(item["kind"], item["level"]) for item in attention] == [("uncompressed", "warn")]
+    assert attention[0]["text"].startswith(
+        "3 images sent without the compression of the rule: telepacs refuses"
+    )
 
 
 def test_a_spool_that_cannot_be_written_to_and_little_room_are_said(plan: Plan) -> None:
