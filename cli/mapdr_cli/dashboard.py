@@ -38,6 +38,7 @@ _DESTINATION_STYLE = {
     "held": "warn",
     "down": "bad",
     "stopped": "warn",
+    "unknown": "warn",
 }
 _LEVEL_STYLE = {"good": "good", "info": "", "warn": "warn", "bad": "bad"}
 

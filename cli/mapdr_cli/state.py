@@ -247,6 +247,8 @@ def _destination(name: str, facts: Facts, live: Mapping[str, Any], rates: Rates)
     state, why = _why(name, facts, breaker, queue)
     if state != "held" and not live:
         state, why = "stopped", "the node does not run"
+        if facts.alive or facts.trouble:
+            state, why = "unknown", "the node says nothing"
     if state == "waiting" and rate:
         state, why = "sending", ""
     return {
@@ -358,6 +360,20 @@ def _index(look: _Look) -> Iterable[dict[str, str]]:
         yield _item("index", "bad", LOST)
 
 
+def _store(look: _Look) -> Iterable[dict[str, str]]:
+    """What the store of the running node says of itself (`mapdr.store.Store.health`)."""
+    if look.state not in ("running", "draining") or look.facts.heartbeat is None:
+        return
+    health = look.facts.heartbeat.counters.get("store", {})
+    if health.get("refusing"):
+        yield _item("store", "bad", f"images are REFUSED: the index cannot be written: {health['refusing']}")
+    if health.get("set_aside"):
+        what = words.many(health["set_aside"], "image is", "images are")
+        yield _item(
+            "aside", "bad", f"{what} safe in the spool, but the index does not take them; see the log"
+        )
+
+
 def _life(look: _Look) -> Iterable[dict[str, str]]:
     """What is to be said of a node that says nothing."""
     facts, beat = look.facts, look.facts.heartbeat
@@ -425,6 +441,7 @@ def _uncompressed(look: _Look) -> Iterable[dict[str, str]]:
 ATTENTION: tuple[Callable[[_Look], Iterable[dict[str, str]]], ...] = (
     _index,
     lambda look: _room(look.facts, look.node),
+    _store,
     _life,
     _down,
     _parked,

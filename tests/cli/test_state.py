@@ -174,6 +174,42 @@ def test_a_compression_that_a_destination_refuses_needs_attention(plan: Plan) ->
     )
 
 
+@pytest.mark.parametrize(
+    ("facts", "state", "said"),
+    [
+        ({"age": 60.0, "alive": True}, "silent", "gives no sign of life: its log says why"),
+        ({"age": 60.0, "alive": True, "disk_free": 0}, "silent", "cannot be written, for the disk is full"),
+        ({"age": 1.0, "alive": False}, "stopped", "the node ended without a word (last seen "),
+        (
+            {"age": 60.0, "alive": True, "trouble": "locked", "as_of": NOW - 9},
+            "unknown",
+            "counts are those of",
+        ),
+        ({"age": 60.0, "trouble": "locked"}, "unknown", "no counts are known"),
+        ({"heartbeat": None, "alive": True, "lost": True}, "silent", "index.db was removed or replaced"),
+    ],
+)
+def test_what_is_said_of_a_node_that_says_nothing(
+    plan: Plan, facts: dict[str, Any], state: str, said: str
+) -> None:
+    composed = compose(plan, _facts(**facts), Rates())
+    assert composed["node"]["state"] == state
+    assert any(said in item["text"] for item in composed["attention"])
+    row = _telepacs(composed)
+    there = state != "stopped"
+    assert row["state"] == ("unknown" if there else "stopped")
+
+
+def test_what_the_store_says_of_itself_needs_attention(plan: Plan) -> None:
+    health = {"refusing": "database or disk is full", "set_aside": 2, "waiting": 0}
+    told = compose(plan, _facts(counters={"state": "running", "store": health}), Rates())["attention"]
+    assert [item["text"] for item in told] == [
+        "images are REFUSED: the index cannot be written: database or disk is full",
+        "2 images are safe in the spool, but the index does not take them; see the log",
+    ]
+    assert not compose(plan, _facts(counters={"state": "running", "store": {}}), Rates())["attention"]
+
+
 def test_a_spool_that_cannot_be_written_to_and_little_room_are_said(plan: Plan) -> None:
     told = compose(plan, _facts(writable=False, disk_free=1_500_000), Rates())["attention"]
     assert "images are REFUSED: " in told[0]["text"]
