@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -30,6 +30,10 @@ WINDOW = 5.0
 
 KEPT = 240
 """How many earlier rates are kept for the drawing."""
+
+
+SPOILED = ("damaged", "missing")
+"""Reasons of parked images whose file in the spool is not what was received."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -355,6 +359,27 @@ def _index(look: _Look) -> Iterable[dict[str, str]]:
         yield _item("index", "bad", LOST)
 
 
+def _store(look: _Look) -> Iterable[dict[str, str]]:
+    """What keeps images from coming in or from leaving that is the node's own."""
+    beat = look.facts.heartbeat
+    told = (
+        beat.counters.get("store", {}) if beat is not None and look.state in ("running", "draining") else {}
+    )
+    if told.get("refusing"):
+        yield _item("store", "bad", f"images are REFUSED: the index cannot be written: {told['refusing']}")
+    if told.get("set_aside"):
+        text = f"{words.many(told['set_aside'], 'image')} safe in the spool, but not in the index"
+        yield _item("store", "bad", f"{text}: the log says why; the next start tries again")
+    spoiled: Counter[str] = Counter()
+    for row in look.destinations:
+        spoiled.update({reason: row["parked_reasons"].get(reason, 0) for reason in SPOILED})
+    if spoiled.total():
+        text = ", ".join(f"{reason} ({number})" for reason, number in sorted(spoiled.items()) if number)
+        yield _item(
+            "spool", "bad", f"the spool does NOT hold what was received: {text}; push these images again"
+        )
+
+
 def _life(look: _Look) -> Iterable[dict[str, str]]:
     """What is to be said of a node that says nothing."""
     facts, beat = look.facts, look.facts.heartbeat
@@ -413,6 +438,7 @@ def _held(look: _Look) -> Iterable[dict[str, str]]:
 
 ATTENTION: tuple[Callable[[_Look], Iterable[dict[str, str]]], ...] = (
     _index,
+    _store,
     lambda look: _room(look.facts, look.node),
     _life,
     _down,
