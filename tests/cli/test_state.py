@@ -221,6 +221,21 @@ def test_a_spool_that_cannot_be_written_to_and_little_room_are_said(plan: Plan) 
     }
 
 
+def test_images_that_the_store_lost_hold_of_are_said_before_all_else(plan: Plan) -> None:
+    told = {"state": "running", "store": {"refusing": "database or disk is full", "set_aside": 2}}
+    facts = _facts(
+        counters=told,
+        queues=[_queue(parked=4)],
+        reasons={"telepacs": {"damaged": 1, "missing": 2, "refused": 1}},
+    )
+    lines = [item["text"] for item in compose(plan, facts, Rates())["attention"]]
+    assert lines[:3] == [
+        "images are REFUSED: the index cannot be written: database or disk is full",
+        "2 images are safe in the spool, but the index does not take them; see the log",
+        "the spool does NOT hold what was received: damaged (1), missing (2); push these images again",
+    ]
+
+
 def test_today_counts_images_and_studies_and_keeps_repeats_beside(plan: Plan) -> None:
     numbers = {"images": 5, "studies": 1, "repeats": 2, "versions": 1}
     only_repeats = {"images": 0, "studies": 0, "repeats": 4, "versions": 0}
