@@ -263,7 +263,7 @@ class Channel(_pdata_py.Channel):
                 path = None
             at = end
             size = len(part) if isinstance(part, bytes) else part.length
-            if size > used - end:
+            if not 0 <= size <= used - end:
                 raise ValueError("a payload's parts are longer than its length")
             end += size
             if isinstance(part, bytes):
