@@ -103,6 +103,7 @@ class Sender:
                 self._close()
                 failed = Outcome(Verdict.RETRY, comment=describe(error))
                 self._conclude(slot, Sent(failed, time.time(), 0.0))
+            slot = None  # its memory is given back before the next is waited for
         self._close()
 
     def _handle(self, slot: Slot) -> None:
