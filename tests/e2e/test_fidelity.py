@@ -18,8 +18,31 @@ Keep = Callable[[Callable[[], object]], None]
 
 REFUSED = {
     # Its UIDs are not UIDs: nothing could ever ask for the object again.
-    "3gb-bulk-data-truncated",
     "bad_sequence.dcm",
+    # They are cut.
+    "3gb-bulk-data-truncated",
+    "MR_truncated.dcm",
+    "emri_small_jpeg_2k_lossless_too_short.dcm",
+    "rtplan_truncated.dcm",
+    # They have no Study Instance UID, which their IODs ask for.
+    "HTJ2KLossless_08_RGB.dcm",
+    "HTJ2K_08_RGB.dcm",
+    "JLSL_08_07_0_1F.dcm",
+    "JLSL_16_15_1_1F.dcm",
+    "JLSL_RGB_ILV0.dcm",
+    "JLSL_RGB_ILV1.dcm",
+    "JLSL_RGB_ILV2.dcm",
+    "JLSN_RGB_ILV0.dcm",
+    "JPEGLSNearLossless_08.dcm",
+    "JPEGLSNearLossless_16.dcm",
+    "JPEGLosslessP14SV1_1s_1f_u_16_16.dcm",
+    "SC_rgb_jls_lossy_line.dcm",
+    "SC_rgb_jls_lossy_sample.dcm",
+    "UN_sequence.dcm",
+    "chrSQEncoding.dcm",
+    "chrSQEncoding1.dcm",
+    "no_meta_group_length.dcm",
+    "priv_SQ.dcm",
 }
 """Files that a node may refuse with a reason; everything else passes."""
 
