@@ -33,6 +33,7 @@ _NODE_STYLE = {"running": "good", "draining": "warn", "stopped": "bad", "silent"
 _DESTINATION_STYLE = {
     "sending": "good",
     "idle": "good",
+    "untried": "",
     "waiting": "warn",
     "held": "warn",
     "down": "bad",

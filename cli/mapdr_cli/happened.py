@@ -78,9 +78,23 @@ SENTENCES: dict[str, Sentence] = {
     "association.failed": Sentence(
         "bad", _said("{receiver}: the association of {peer} failed: {cause}"), logged=False
     ),
+    "store.refuses": Sentence(
+        "bad", _said("images are refused: the index cannot be written: {cause}"), logged=False
+    ),
+    "store.takes": Sentence("good", _said("images are taken again"), logged=False),
+    "clock.set": Sentence(
+        "warn", _said("the clock was set {way} by {seconds} s; what waits moves with it"), logged=False
+    ),
     "thread.failed": Sentence("bad", _said("{thread} failed and goes on: {cause}"), logged=False),
     "images.refused": Sentence("bad", _refused, logged=False),
     "images.parked": Sentence("bad", _parked),
+    "images.uncompressed": Sentence(
+        "warn",
+        lambda facts: (
+            f"{_images(facts, past=True)} sent to {_destination(facts)} without the compression of the rule:"
+            " it refuses that transfer syntax"
+        ),
+    ),
     "destination.waits": Sentence("bad", lambda facts: f"{_destination(facts)} is down: {_cause(facts)}"),
     "destination.back": Sentence("good", _back),
     "study.received": Sentence("info", lambda facts: f"a study of {_images(facts)} has come", logged=False),

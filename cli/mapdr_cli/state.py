@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -30,6 +30,10 @@ WINDOW = 5.0
 
 KEPT = 240
 """How many earlier rates are kept for the drawing."""
+
+
+SPOILED = ("damaged", "missing")
+"""Reasons of parked images whose file in the spool is not what was received."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -255,6 +259,8 @@ def _destination(name: str, facts: Facts, live: Mapping[str, Any], rates: Rates)
         "name": name,
         "state": state,
         "why": why,
+        "reason": str(breaker.get("reason", "")) if state == "down" else "",
+        "uncompressed": int(live.get("counters", {}).get(f"deliver.{name}.uncompressed", 0)),
         "queue": waiting,
         "pending": queue.pending if queue else 0,
         "leased": queue.leased if queue else 0,
@@ -282,7 +288,8 @@ def _why(name: str, facts: Facts, breaker: Mapping[str, Any], queue: Queue | Non
             parts.append(f"next try in {words.duration(breaker['retry_at'] - facts.at)}")
         return "down", ", ".join(parts)
     if queue is None or not queue.pending + queue.leased:
-        return "idle", ""
+        spoken = breaker.get("tried", True) or facts.today["delivered"].get(name)
+        return ("idle", "") if spoken else ("untried", "not tried yet")
     if queue.leased:
         return "sending", ""
     if queue.next_due is not None and queue.next_due > facts.at + 1:
@@ -358,16 +365,24 @@ def _index(look: _Look) -> Iterable[dict[str, str]]:
 
 
 def _store(look: _Look) -> Iterable[dict[str, str]]:
-    """What the store of the running node says of itself (`mapdr.store.Store.health`)."""
-    if look.state not in ("running", "draining") or look.facts.heartbeat is None:
-        return
-    health = look.facts.heartbeat.counters.get("store", {})
+    """What keeps images from coming in or from leaving that is the node's own (`Store.health`)."""
+    beat = look.facts.heartbeat
+    lives = look.state in ("running", "draining")
+    health = beat.counters.get("store", {}) if beat is not None and lives else {}
     if health.get("refusing"):
         yield _item("store", "bad", f"images are REFUSED: the index cannot be written: {health['refusing']}")
     if health.get("set_aside"):
         what = words.many(health["set_aside"], "image is", "images are")
         yield _item(
             "aside", "bad", f"{what} safe in the spool, but the index does not take them; see the log"
+        )
+    spoiled: Counter[str] = Counter()
+    for row in look.destinations:
+        spoiled.update({reason: row["parked_reasons"].get(reason, 0) for reason in SPOILED})
+    if spoiled.total():
+        text = ", ".join(f"{reason} ({number})" for reason, number in sorted(spoiled.items()) if number)
+        yield _item(
+            "spool", "bad", f"the spool does NOT hold what was received: {text}; push these images again"
         )
 
 
@@ -427,15 +442,24 @@ def _held(look: _Look) -> Iterable[dict[str, str]]:
             yield _item("held", "warn", f"{row['name']}: {text}")
 
 
+def _uncompressed(look: _Look) -> Iterable[dict[str, str]]:
+    for row in look.destinations:
+        if row["uncompressed"]:
+            text = f"{words.many(row['uncompressed'], 'image')} sent without the compression of the rule"
+            why = f"{row['name']} refuses that transfer syntax; mapdr deliveries --reason compression-refused"
+            yield _item("uncompressed", "warn", f"{text}: {why}")
+
+
 ATTENTION: tuple[Callable[[_Look], Iterable[dict[str, str]]], ...] = (
     _index,
-    lambda look: _room(look.facts, look.node),
     _store,
+    lambda look: _room(look.facts, look.node),
     _life,
     _down,
     _parked,
     _hooks,
     _unrouted,
     _held,
+    _uncompressed,
 )
 """What a person should look at, the worst first: each gives its lines, or none."""

@@ -14,6 +14,7 @@ from mapdr._fast import _pdata_py
 from mapdr.kernel.errors import RemoteProtocolError
 
 include "network.pxi"
+include "fences.pxi"
 
 BACKEND = "cython"
 
@@ -54,6 +55,7 @@ cdef enum Stop:
     DONE = 0
     MORE = 1
     HEADER = 2
+    EMPTY = 3
 
 cdef struct Stream:
     int64_t at
@@ -62,6 +64,8 @@ cdef struct Stream:
     int64_t pdu_left
     int64_t pdv_left
     int64_t max_receive
+    int64_t empty
+    int64_t max_empty
     int context
     bint last
     bint begun
@@ -70,7 +74,8 @@ cdef struct Stream:
 cdef Stop unwrap(unsigned char *data, Stream *s) noexcept nogil:
     """Close the gaps between the payloads of the PDVs that are here, up to the data set's end.
 
-    HEADER: the next header is not whole, or not what a data set goes on with; nothing of it is taken.
+    HEADER: the next header is not whole, or not what a data set goes on with; nothing of it is taken. EMPTY:
+    one more PDV without a byte than may be.
     """
     cdef int64_t size, pdu_left, at
     cdef uint32_t length
@@ -97,6 +102,10 @@ cdef Stop unwrap(unsigned char *data, Stream *s) noexcept nogil:
             s.pdu_left = pdu_left - 4 - length
             s.pdv_left = length - 2
             s.at = at + 6
+            if s.pdv_left == 0 and not s.last:
+                s.empty += 1
+                if s.empty > s.max_empty:
+                    return EMPTY
         size = s.end - s.at
         if size > s.pdv_left:
             size = s.pdv_left
@@ -136,9 +145,11 @@ class Channel(_pdata_py.Channel):
         """As `_pdata_py.Channel.read_data`."""
         cdef Stream s
         cdef unsigned char[::1] data
+        cdef unsigned char *fenced
         cdef int64_t base, total = 0
         cdef Stop stop
         s.max_receive, s.context, s.last = self._max_receive, context, self._pdv_last
+        s.empty, s.max_empty = 0, _pdata_py.MAX_EMPTY
         while True:
             data = self._buffer
             s.at, s.end = self._at, self._end
@@ -146,8 +157,10 @@ class Channel(_pdata_py.Channel):
             base = s.target = s.at
             s.begun = False
             if s.at < s.end:
+                fenced = mapdr_fenced(NULL, &data[0], s.end)
                 with nogil:
-                    stop = unwrap(&data[0], &s)
+                    stop = unwrap(fenced, &s)
+                mapdr_unfence(fenced, &data[0], s.end)
             else:
                 stop = MORE if s.pdv_left else HEADER
             self._at, self._pdu_left, self._pdv_left, self._pdv_last = s.at, s.pdu_left, s.pdv_left, s.last
@@ -161,14 +174,20 @@ class Channel(_pdata_py.Channel):
             if stop == MORE:
                 self._receive()
                 continue
+            if stop == EMPTY:
+                raise RemoteProtocolError(_pdata_py.TOO_MANY_EMPTY, abort_reason=6)
             self._begin_pdv()
             if self._pdv_command:
                 raise RemoteProtocolError("a command set came inside a data set", abort_reason=5)
             if self._pdv_context != context:
                 raise RemoteProtocolError("a data set changes its presentation context", abort_reason=5)
             s.last = self._pdv_last
-            if not self._pdv_left and self._pdv_last:
-                return total
+            if not self._pdv_left:
+                if self._pdv_last:
+                    return total
+                s.empty += 1
+                if s.empty > s.max_empty:
+                    raise RemoteProtocolError(_pdata_py.TOO_MANY_EMPTY, abort_reason=6)
 
     def send_message(self, context, command, parts, length, max_length, pace=None):
         """As `_pdata_py.Channel.send_message`."""
@@ -244,7 +263,7 @@ class Channel(_pdata_py.Channel):
                 path = None
             at = end
             size = len(part) if isinstance(part, bytes) else part.length
-            if size > used - end:
+            if not 0 <= size <= used - end:
                 raise ValueError("a payload's parts are longer than its length")
             end += size
             if isinstance(part, bytes):

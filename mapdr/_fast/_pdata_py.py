@@ -29,6 +29,7 @@ from typing import Any, Protocol
 from mapdr._fast.pdata_signals import (
     LENGTH_TOLERANCE,
     MAX_COMMAND,
+    MAX_EMPTY,
     MIN_RATE,
     P_DATA,
     EndOfStream,
@@ -45,6 +46,8 @@ INBOX = 1 << 20
 """Bytes: its receive buffer, which takes memory as far as it is used. A CT slice or a colour ultrasound image
 that fits as a whole is taken in a run (`_take_run_py`)."""
 TLS_RECORD = 1 << 14
+
+TOO_MANY_EMPTY = f"a data set has more than {MAX_EMPTY} PDVs without a byte"
 
 _PDU_HEADER = struct.Struct(">BxL")
 _PDV_HEADER = struct.Struct(">LBB")
@@ -142,7 +145,7 @@ class Channel:
         Raises what `read_command` raises. When `write` raises, the piece is lost and the call may be repeated
         with another `write` to take the rest.
         """
-        total = 0
+        total = empty = 0
         pieces: list[memoryview] = []
         while True:
             if not self._pdv_left:
@@ -153,6 +156,9 @@ class Channel:
                     raise RemoteProtocolError("a command set came inside a data set", abort_reason=5)
                 if self._pdv_context != context:
                     raise RemoteProtocolError("a data set changes its presentation context", abort_reason=5)
+                empty += not (self._pdv_left or self._pdv_last)
+                if empty > MAX_EMPTY:
+                    raise RemoteProtocolError(TOO_MANY_EMPTY, abort_reason=6)
             if self._at == self._end and self._pdv_left:
                 total += self._flush(pieces, write)
                 self._receive()

@@ -26,6 +26,7 @@ from mapdr._fast.scan_tables import Pixels, Walk
 include "heads.pxi"
 include "walk.pxi"
 include "network.pxi"
+include "fences.pxi"
 
 BACKEND = "cython"
 
@@ -38,27 +39,6 @@ cdef extern from *:
         XXH128_canonicalFromHash(&canonical, XXH3_128bits(data, size));
         memcpy(out, canonical.digest, 16);
     }
-    #ifdef MAPDR_SANITIZED
-    #define MAPDR_FENCES 1
-    #include <stdlib.h>
-    /* `size` bytes as a heap buffer of that size, in place of `old`: a sanitizer sees the first access beyond it,
-       which it does not within the map that a connection receives into. */
-    static unsigned char *mapdr_fenced(unsigned char *old, const unsigned char *data, int64_t size) {
-        unsigned char *fenced = malloc((size_t)size);
-        if (fenced == NULL) abort();
-        memcpy(fenced, data, (size_t)size);
-        free(old);
-        return fenced;
-    }
-    static void mapdr_unfence(unsigned char *fenced, unsigned char *data, int64_t size) {
-        if (size) memcpy(data, fenced, (size_t)size);
-        free(fenced);
-    }
-    #else
-    #define MAPDR_FENCES 0
-    #define mapdr_fenced(old, data, size) ((unsigned char *)(data))
-    #define mapdr_unfence(fenced, data, size) ((void)0)
-    #endif
     #ifdef _WIN32
     #define MAPDR_RUNS 0
     typedef int mapdr_mutex;
@@ -148,9 +128,6 @@ cdef extern from *:
     #endif
     """
     const bint MAPDR_RUNS
-    const bint MAPDR_FENCES
-    unsigned char *mapdr_fenced(unsigned char *old, const unsigned char *data, int64_t size) noexcept nogil
-    void mapdr_unfence(unsigned char *fenced, unsigned char *data, int64_t size) noexcept nogil
     ctypedef struct mapdr_mutex:
         pass
     void mapdr_init(mapdr_mutex *mutex) noexcept nogil
@@ -170,6 +147,7 @@ cdef extern from *:
 SANITIZED = bool(MAPDR_FENCES)
 """Whether this is the build of `make sanitize`, whose inbox is a heap buffer as long as what has come."""
 
+DEF EMPTY = 1000            # mapdr._fast.pdata_signals.MAX_EMPTY
 DEF UID = 64                # bytes of the longest UID (PS3.5, section 9.1)
 DEF NAME = 36               # <id>.dcm
 DEF PREFIX = 65536          # mapdr.store.headers.PREFIX
@@ -303,7 +281,7 @@ cdef Stop examine(const unsigned char *data, int64_t at, int64_t end, int64_t ca
                   Message *m) noexcept nogil:
     """Whether a whole C-STORE-RQ with its data set stands at `at`; nothing is changed."""
     cdef int64_t begin = at, pdu_left = 0, length = 0
-    cdef int control = 0
+    cdef int control = 0, empty = 0
     cdef Stop stop = pdv(data, end, most, &at, &pdu_left, -1, &control, &length)
     if stop != WHOLE:
         return stop
@@ -325,6 +303,9 @@ cdef Stop examine(const unsigned char *data, int64_t at, int64_t end, int64_t ca
         if stop != WHOLE:
             return stop
         if control & 1:
+            return ODD
+        empty += length == 0 and not control & 2
+        if empty > EMPTY:
             return ODD
         at += length
         m.size += length

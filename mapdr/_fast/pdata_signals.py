@@ -9,6 +9,9 @@ MAX_COMMAND = 1 << 16
 MIN_RATE = 1024.0
 """Bytes per second: slower than this on average, after the grace of the PDU time-out, is a stalled peer."""
 
+MAX_EMPTY = 1000
+"""PDVs without a byte in one data set, besides its last: more make no progress and never will."""
+
 LENGTH_TOLERANCE = 12
 """Bytes: some peers count the PDU's or the PDV's header in the maximum length, some do not."""
 

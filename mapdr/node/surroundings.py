@@ -14,6 +14,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
+from mapdr.config.model import NodeConfig
 from mapdr.config.read import Loaded
 from mapdr.config.secret import Secret
 from mapdr.kernel.errors import ConfigurationError
@@ -47,6 +48,7 @@ def faults(loaded: Loaded, plan: Plan) -> Iterator[Finding]:
         )
     yield from _data(config.node.data)
     yield from _secrets(config.node, ("node",))
+    yield from _database(config.node)
     for kind, group in (("receive", plan.receivers), ("egress", plan.destinations)):
         for name, planned in group.items():
             yield from _secrets(planned.config, (kind, name))
@@ -104,6 +106,19 @@ def _secrets(value: Any, place: Place) -> Iterator[Finding]:
     elif isinstance(value, list | tuple):
         for index, item in enumerate(value):
             yield from _secrets(item, (*place, index))
+
+
+def _database(node: NodeConfig) -> Iterator[Finding]:
+    try:
+        url = node.database_url()
+    except ConfigurationError:
+        return  # a secret that cannot be had is told as such
+    if url != "sqlite":
+        yield Finding(
+            ("node", "database"),
+            "names PostgreSQL, which is not available: this version comes with no driver for it",
+            'write database = "sqlite", or leave the line out',
+        )
 
 
 def _data(path: Path) -> Iterator[Finding]:

@@ -57,8 +57,9 @@ class Upkeep:
         self._ended = threading.Event()
         self._thread: threading.Thread | None = None
         self._obeying: threading.Thread | None = None
-        self._due = {self._beat: 0.0, self._purge: 0.0}
-        self._every = {self._beat: BEAT, self._purge: PURGE}
+        self._due = {self._clock: 0.0, self._index: 0.0, self._beat: 0.0, self._purge: 0.0}
+        self._every = {self._clock: BEAT, self._index: BEAT, self._beat: BEAT, self._purge: PURGE}
+        self._refusing = ""
         self._troubles: dict[str, Trouble] = {}
 
     def start(self) -> None:
@@ -98,6 +99,20 @@ class Upkeep:
             trouble.tell(f"upkeep: {what} failed ({type(error).__name__})")
             return False
         return True
+
+    def _clock(self) -> None:
+        jump = self._node.store.look_at_the_clock()
+        if jump:
+            way = "forward" if jump > 0 else "back"
+            log.warning("the clock was set %s by %.0f seconds; what waits moves with it", way, abs(jump))
+            self._node.watch.emit("clock.set", way=way, seconds=round(abs(jump)))
+
+    def _index(self) -> None:
+        """Refuse images once the index is gone, before one comes; tell when that begins and ends."""
+        refusing = self._node.store.look_at_the_index()
+        if refusing != self._refusing:
+            self._refusing = refusing
+            self._node.watch.emit("store.refuses" if refusing else "store.takes", cause=refusing)
 
     def _beat(self) -> None:
         self._node.store.commands.beat(self._node.counters())

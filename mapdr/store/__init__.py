@@ -14,6 +14,7 @@ from typing import Any
 from mapdr.kernel.item import Arrival, TagPath
 from mapdr.kernel.private import make_private
 from mapdr.store.claim import Claim
+from mapdr.store.clock import Clock
 from mapdr.store.commands import Commands
 from mapdr.store.counts import Counts
 from mapdr.store.database import BUSY_SECONDS, Database
@@ -90,6 +91,7 @@ class Store:
         )
         self.counts = Counts(database, self.words)
         self.commands = Commands(database, node)
+        self._clock = Clock(database)
         self.enrolment = Enrolment(
             database,
             words=self.words,
@@ -179,6 +181,7 @@ class Store:
         make_folder(self.spool.folder, self.durability)
         self._claim.share(CLAIM_SECONDS)
         self.spool.after(self.instances.newest())
+        self._clock.begin(self.commands.last_beat())
         self.writer.start()
 
     def stop(self, deadline: float) -> None:
@@ -191,6 +194,18 @@ class Store:
         self.stop(time.monotonic() + 10)
         self.in_hand.stop()
         self.database.close()
+
+    def look_at_the_index(self) -> str:
+        """Whether it is still the one that was opened: if not, nothing is taken, and the answer says why."""
+        self.writer.check()
+        return self.writer.failing
+
+    def look_at_the_clock(self) -> float:
+        """Move due times if the clock was set since the last call; by how many seconds it was, or 0."""
+        jump = self._clock.look()
+        if jump:
+            self.commands.moved(jump)
+        return jump
 
     def health(self) -> dict[str, Any]:
         """For the sign of life: `refusing` says why nothing is taken (empty: all is well), `set_aside` how

@@ -50,6 +50,10 @@ class Commands:
         self._node = node
         self._started_at = time.time()
 
+    def moved(self, jump: float) -> None:
+        """The clock was set by `jump` seconds: so was the moment of the start."""
+        self._started_at += jump
+
     def beat(self, counters: Mapping[str, Any]) -> None:
         """Write this node's sign of life with its live counters."""
         row = {
@@ -62,6 +66,11 @@ class Commands:
         statement = self._database.upsert(_heartbeat, replace=("at", "started_at", "process", "counters"))
         with self._database.write() as connection:
             connection.execute(statement, [row])
+
+    def last_beat(self) -> float | None:
+        """When this node gave its last sign of life; None if it never did."""
+        with self._database.read() as connection:
+            return connection.execute(select(_heartbeat.c.at).where(_heartbeat.c.node == self._node)).scalar()
 
     def heartbeats(self) -> list[Heartbeat]:
         """Every node's last sign of life."""

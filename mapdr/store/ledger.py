@@ -52,7 +52,7 @@ from mapdr.store.schema import State
 from mapdr.store.selection import Selection
 from mapdr.store.settling import Settlement, Settling
 from mapdr.store.studies import Studies
-from mapdr.store.tally import Tally
+from mapdr.store.tally import RECEIVED, Tally
 from mapdr.store.twins import last_given
 from mapdr.store.verbs import Attempt, DeliveryRow, Verbs
 
@@ -144,7 +144,11 @@ class Ledger:
         if quiet_seconds:
             query = query.where(
                 exists()
-                .where(schema.study.c.id == _delivery.c.study, schema.study.c.last_at <= now - quiet_seconds)
+                .where(
+                    schema.progress.c.study == _delivery.c.study,
+                    schema.progress.c.destination == RECEIVED,
+                    schema.progress.c.changed_at <= now - quiet_seconds,
+                )
                 .correlate(_delivery)
             )
         with self._database.read() as connection:

@@ -12,20 +12,24 @@ from mapdr.kernel.item import Source, TagPath
 from mapdr.store import schema, selection
 from mapdr.store.database import Database
 from mapdr.store.names import Sources, Words
-from mapdr.store.schema import ENDED, State
+from mapdr.store.schema import ENDED, Kind, State
 from mapdr.store.selection import Selection
 from mapdr.store.studies import study_tags
 
 _study, _series, _instance, _delivery = schema.study, schema.series, schema.instance, schema.delivery
 _AT_ONCE = 500
+_FIRST = _instance.c.kind.in_((int(Kind.FIRST), int(Kind.VERSION)))
+"""What is no repeat of something that is counted already."""
 _UNROUTED_UID = case((literal_column(schema.UNROUTED), _instance.c.sop_instance_uid))
 
 
 @dataclass
 class StudyRow:
     """A study for a listing. Every number counts distinct images: `modalities`, `unrouted`, and
-    `destinations` by what became of the image there, without what was superseded or dismissed; `tags` hold
-    what identifies the patient."""
+    `destinations` by what became of the image there, without what was superseded or dismissed; `bytes` is the
+    size of their data sets as received, each version's and no repeat's; `tags` hold what identifies the
+    patient.
+    """
 
     number: int
     study_instance_uid: str
@@ -94,7 +98,7 @@ class Overview:
                 _series.c.id,
                 _instance.c.modality,
                 func.count(_instance.c.sop_instance_uid.distinct()).label("images"),
-                func.sum(_instance.c.size).label("bytes"),
+                func.sum(case((_FIRST, _instance.c.size), else_=0)).label("bytes"),
                 func.count(_UNROUTED_UID.distinct()).label("unrouted"),
             )
             .join(_instance, _instance.c.series == _series.c.id)

@@ -4,7 +4,8 @@
     2  files whose row says that they may go: unlinked (a purge or a repeat that was interrupted)
     3  files that the index does not know: indexed by id, with the rules of the configuration revision that
        their File Meta names; also when the index is lost altogether. A file whose bytes do not give the
-       digest of its seal was cut by a power failure, or damaged since: it stays and is logged
+       digest of its seal was never answered if the node was killed while it wrote it: removed. Else it was
+       cut by a power failure, or damaged since: it is set aside as `<id>.damaged` and logged, once
     4  what was in hand when the node died: counted; an image that kills it is tried alone, and then parked
     5  leases of this node: given back
 
@@ -14,6 +15,8 @@ It runs before the node takes new objects, and touches this node's folder only.
 from __future__ import annotations
 
 import logging
+import os
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -28,14 +31,16 @@ from mapdr.store import filemeta, schema
 from mapdr.store.database import Database
 from mapdr.store.enrol import Enrolment, Route
 from mapdr.store.headers import INDEX_TAGS, PREFIX, SOP_CLASS_UID, SOP_INSTANCE_UID, identity, read_header
+from mapdr.store.ids import id_milliseconds
 from mapdr.store.inhand import InHand
 from mapdr.store.ledger import Ledger
-from mapdr.store.spool import PART, Spool
+from mapdr.store.spool import DAMAGED, PART, Spool
 
 log = logging.getLogger("mapdr.store")
 
 _AT_ONCE = 500
 _CHUNK = 1 << 20
+_LAST_SECONDS = 60.0  # before the last sign of life: what a kill may have left began after that
 _instance = schema.instance
 
 
@@ -64,9 +69,9 @@ RulesFor = Callable[[str, Path], Rules | None]
 
 @dataclass(frozen=True, slots=True)
 class Recovered:
-    """What was found: unfinished objects removed, leftovers unlinked, images indexed, files that MAPDR
-    cannot read (they stay where they are, and are logged), leases given back, images that the node died
-    with in hand."""
+    """What was found: unfinished objects removed, leftovers unlinked, images indexed, files that do not hold
+    what was received (they are set aside, and logged), leases given back, images that the node died with in
+    hand."""
 
     parts: int = 0
     leftovers: int = 0
@@ -88,10 +93,12 @@ class Recovery:
         self._ledger = ledger
         self._in_hand = in_hand
         self._rules: dict[str, Rules | None] = {}
+        self._killed_after: float | None = None
 
     def run(self, rules_for: RulesFor) -> Recovered:
         """Do it. Raises OSError, and what the database raises; then it can be run again."""
         done = Recovered()
+        self._killed_after = self._began_to_die()
         for hour in self._spool.hours():
             for id_ in list(self._spool.files(hour, PART)):
                 self._spool.path(id_).with_suffix(PART).unlink()
@@ -109,14 +116,15 @@ class Recovery:
                 self._spool.discard(id_)
                 done = replace(done, leftovers=done.leftovers + 1)
         lost = [id_ for id_ in ids if id_ not in known]
-        arrivals = list(self._arrivals(lost, rules_for))
+        arrivals, removed = self._arrivals(lost, rules_for)
         for batch in _without_repeats(arrivals):
             for id_ in self._enrolment.enrol(batch, self._routes()).absorbed:
                 self._spool.discard(id_)
         return replace(
             done,
+            parts=done.parts + removed,
             indexed=done.indexed + len(arrivals),
-            unreadable=done.unreadable + len(lost) - len(arrivals),
+            unreadable=done.unreadable + len(lost) - len(arrivals) - removed,
         )
 
     def _known(self, ids: Sequence[str]) -> dict[str, float | None]:
@@ -127,12 +135,37 @@ class Recovery:
         with self._database.read() as connection:
             return {row.id.hex(): row.purged_at for row in connection.execute(query)}
 
-    def _arrivals(self, ids: Sequence[str], rules_for: RulesFor) -> Iterator[Arrival]:
+    def _arrivals(self, ids: Sequence[str], rules_for: RulesFor) -> tuple[list[Arrival], int]:
+        """What these files hold, and how many of them were removed."""
+        arrivals: list[Arrival] = []
+        removed = 0
         for id_ in ids:
             try:
-                yield self._arrival(id_, rules_for)
+                arrivals.append(self._arrival(id_, rules_for))
             except Permanent as error:
-                log.error("%s: stays in the spool, not indexed: %s", id_, error)
+                if self._was_killed_over(id_):
+                    self._spool.discard(id_)
+                    removed += 1
+                    continue
+                path = self._spool.path(id_)
+                os.replace(path, path.with_suffix(DAMAGED))
+                log.error("%s: set aside in the spool as a %s file, not indexed: %s", id_, DAMAGED, error)
+        return arrivals, removed
+
+    def _began_to_die(self) -> float | None:
+        """When this node last gave a sign of life, less a little, if no power failure can have been since.
+
+        Success is answered when a file is whole, and what a process has written outlives it: a file from then
+        on that is not whole was not answered. None where the system was started since, or nothing is known.
+        """
+        query = select(schema.heartbeat.c.at).where(schema.heartbeat.c.node == self._spool.node)
+        with self._database.read() as connection:
+            at = connection.execute(query).scalar()
+        started = time.time() - time.monotonic()  # of the system, on every one that MAPDR runs on
+        return None if at is None or at < started + _LAST_SECONDS else at - _LAST_SECONDS
+
+    def _was_killed_over(self, id_: str) -> bool:
+        return self._killed_after is not None and id_milliseconds(id_) / 1000 >= self._killed_after
 
     def _arrival(self, id_: str, rules_for: RulesFor) -> Arrival:
         with self._spool.path(id_).open("rb") as file:

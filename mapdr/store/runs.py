@@ -43,8 +43,8 @@ class Ground(Protocol):
     def block(self, count: int) -> int:
         """The first of `count` ids that follow each other, as a number."""
 
-    def make_hour(self, hour: str) -> Path:
-        """The folder of an hour, made if it is not there. Raises OSError."""
+    def make_hour(self, hour: str, *, again: bool = False) -> Path:
+        """The folder of an hour, made if it is not there; `again`: it is known to be gone. Raises OSError."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +103,7 @@ class Lane:
         self._contexts = contexts
         self._hour = ""
         self._folder = -1
+        self._path = Path()
         self._reading = spool.reading
         self._taker = self._taker_for(self._reading)
 
@@ -160,11 +161,19 @@ class Lane:
 
     def _open_folder(self, id_: str) -> int:
         hour = hour_of(id_)
-        if hour != self._hour:
-            path = self._spool.make_hour(hour)
+        gone = hour == self._hour and not self._stands()
+        if hour != self._hour or gone:
+            path = self._path = self._spool.make_hour(hour, again=gone)
             if self._folder >= 0:
                 os.close(self._folder)
             self._folder = -1
             self._folder = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
             self._hour = hour
         return self._folder
+
+    def _stands(self) -> bool:
+        """Whether the open folder is still where images are looked for: it may be removed, or moved away."""
+        try:
+            return os.path.samestat(os.fstat(self._folder), os.stat(self._path))
+        except OSError:
+            return False

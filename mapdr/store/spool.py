@@ -66,6 +66,8 @@ from mapdr.store.runs import Contexts, Lane
 log = logging.getLogger("mapdr.store")
 
 FINAL, PART = ".dcm", ".part"
+DAMAGED = ".damaged"
+"""Ends the name of what recovery has set aside."""
 MOST_WAITING = 2000
 """Images that are safe and not yet in the index; more delay Success."""
 
@@ -128,10 +130,14 @@ class Spool:
         self.check_room()
         id_ = self._ids.next()
         hour = hour_of(id_)
+        uids = (sop_class_uid, sop_instance_uid)
         try:
             folder = self.make_hour(hour)
-            uids = (sop_class_uid, sop_instance_uid)
-            return SpoolFile(self, id_, folder, source=source, uids=uids, syntax=transfer_syntax_uid)
+            try:
+                return SpoolFile(self, id_, folder, source=source, uids=uids, syntax=transfer_syntax_uid)
+            except FileNotFoundError:  # somebody has removed it: then it is made again
+                folder = self.make_hour(hour, again=True)
+                return SpoolFile(self, id_, folder, source=source, uids=uids, syntax=transfer_syntax_uid)
         except OSError as error:
             raise refusal(error) from error
 
@@ -147,10 +153,10 @@ class Spool:
         """The first of `count` ids that follow each other, as a number."""
         return self._ids.block(count)
 
-    def make_hour(self, hour: str) -> Path:
-        """The folder of an hour, made if it is not there. Raises OSError."""
+    def make_hour(self, hour: str, *, again: bool = False) -> Path:
+        """The folder of an hour, made if it is not there; `again`: it is known to be gone. Raises OSError."""
         path = self.folder / hour
-        if hour not in self._hours:
+        if again or hour not in self._hours:
             make_folder(path, self.durability)
             with self._lock:
                 self._hours.add(hour)

@@ -82,6 +82,7 @@ class Writer:
         self._in_a_row = 0
         self._state = threading.Condition()
         self._busy: list[Arrival] = []  # in hand
+        self._following = False  # a batch is written, and not all that it leads to is done
         self._open = False
         self._thread: threading.Thread | None = None
         self._failing = ""
@@ -156,7 +157,19 @@ class Writer:
     def flush(self, seconds: float = 10.0) -> bool:
         """Wait until all that was submitted is written; whether it was within `seconds`."""
         with self._state:
-            return self._state.wait_for(lambda: not self.waiting, seconds)
+            return self._state.wait_for(lambda: not self.waiting and not self._following, seconds)
+
+    def check(self) -> None:
+        """Look at the index where no arrival does: before one is taken that cannot be written."""
+        try:
+            self._ready()
+        except IndexTrouble as error:
+            self._fails(str(error))
+            return
+        with self._state:
+            idle = not self._busy and not self._waiting
+        if self._failing and idle and self._in_a_row < _SYSTEMIC:
+            self._recovers()
 
     def look(self) -> None:
         """There may be runs from now on."""
@@ -233,11 +246,15 @@ class Writer:
                     alone = True
                 continue
             with self._state:
+                self._following = True
                 del self._busy[: len(some)]
                 for arrival in some:
                     self._aside.pop(arrival.id, None)
             self._succeeds(len(some))
-            self._follow(enrolled)
+            try:
+                self._follow(enrolled)
+            finally:
+                self._following = False
         return True
 
     def _follow(self, enrolled: Enrolled) -> None:

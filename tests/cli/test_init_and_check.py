@@ -145,6 +145,14 @@ def test_a_host_that_is_elsewhere_is_found(node: NodeFolder) -> None:
     ]
 
 
+def test_a_database_that_is_not_available_is_found(node: NodeFolder) -> None:
+    assert _found(node, data='database = "postgresql+psycopg://mapdr@db/mapdr"') == [
+        "3 node.database: names PostgreSQL, which is not available: "
+        "this version comes with no driver for it; "
+        'write database = "sqlite", or leave the line out'
+    ]
+
+
 def test_a_data_folder_that_cannot_be_is_found(node: NodeFolder) -> None:
     (node.config.parent / "file").write_text("")
     assert _found(node, data='data = "file/data"') == [

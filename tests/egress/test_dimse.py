@@ -110,6 +110,12 @@ def test_at_most_128_contexts_are_proposed_and_the_rest_is_not_covered() -> None
         session.close()
 
 
+@pytest.mark.parametrize(("classes", "fit"), [(63, 63), (64, 64), (65, 64)])
+def test_128_contexts_are_proposed_where_they_are_wanted(classes: int, fit: int) -> None:
+    needs = [Need(f"1.2.{number}", JPEG2000) for number in range(classes)]
+    assert len(propose(needs, (EXPLICIT,))) == 2 * fit
+
+
 def test_what_a_receiver_accepts_is_known_before_anything_is_sent() -> None:
     with RawSink(choose=lambda abstract, syntaxes: IMPLICIT if IMPLICIT in syntaxes else None) as sink:
         session = make(sink.port).connect([NEED])

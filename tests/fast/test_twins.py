@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from mapdr import _fast
 from mapdr._fast import _command_py, _pdata_py, _scan_py
 from mapdr._fast.pdata_signals import Signal
-from mapdr.kernel.errors import MapdrError
+from mapdr.kernel.errors import MapdrError, RemoteProtocolError
 from mapdr.kernel.item import FileSlice
 from mapdr.testing import peer
 from wire.streams import Tape
@@ -198,6 +198,20 @@ def test_data_sets_come_out_alike(groups: list[list[tuple[int, int, bytes]]], ta
     stream = b"".join(peer.p_data(*group) for group in groups) + tail
     pieces = [stream[at : at + step] for at in range(0, len(stream), step)]
     assert taken(compiled("_pdata"), pieces) == taken(_pdata_py, pieces)
+
+
+@pytest.mark.parametrize("module", ["_pdata", "_pdata_py"])
+@pytest.mark.parametrize("step", [1, 509, 4096])
+def test_empty_pdvs_are_counted_alike(module: str, step: int) -> None:
+    twin = _pdata_py if module == "_pdata_py" else compiled(module)
+    for empty in (1000, 1001):
+        stream = peer.p_data((3, 3, b"c"), (3, 0, b"ab")) + peer.p_data((3, 0, b"")) * empty
+        stream += peer.p_data((3, 2, b""))
+        with Tape([stream[at : at + step] for at in range(0, len(stream), step)]) as tape:
+            channel = twin.Channel(tape, max_receive=512, grace=60.0, tick=0.02)
+            assert channel.read_command(5.0) == (3, b"c")
+            said = outcome(channel.read_data, 3, len)
+        assert said == (2 if empty == 1000 else (RemoteProtocolError, _pdata_py.TOO_MANY_EMPTY, None))
 
 
 def taken(module: ModuleType, pieces: list[bytes]) -> tuple[Any, ...]:

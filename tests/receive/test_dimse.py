@@ -24,6 +24,7 @@ from mapdr.wire import dimse, pdu
 from receive.conftest import Start
 from receive.fakes import FakeIntake
 
+STORE = dimse.store_request(1, CT, "1.2")
 RELEASED = pdu.RELEASE_RP_BYTES
 
 
@@ -180,6 +181,17 @@ def test_what_has_no_answer_is_ignored(start: Start, request_: bytes) -> None:
         (peer.p_data((3, 3, dimse.store_request(1, CT, "1.2")), (3, 3, b"x")), 5, "inside a data set"),
         (peer.p_data((3, 3, dimse.store_request(1, CT, "1.2")), (3, 0, b"x")) + b"\x99" * 6, 1, "type 0x99"),
         (peer.p_data((3, 1, bytes(9000))) * 8, 6, "exceeds 65536"),
+        (peer.p_data((3, 1, b"")) * 12_000, 6, "exceeds 65536"),
+        (
+            peer.p_data((3, 3, STORE)) + peer.p_data((3, 0, b"")) * 1001,
+            6,
+            "more than 1000 PDVs without a byte",
+        ),
+        (
+            peer.p_data((3, 3, STORE)) + peer.p_data((3, 0, b"a"), (3, 0, b"")) * 1001,
+            6,
+            "more than 1000 PDVs without a byte",
+        ),
     ],
 )
 def test_a_breach_is_answered_with_an_abort_and_one_line(
@@ -277,6 +289,18 @@ def test_version_and_application_context(start: Start) -> None:
     assert reject(receiver.port, whole[:6] + b"\0\2" + whole[8:]) == pdu.AssociateReject(1, 2, 2)
     other = whole.replace(b"1.2.840.10008.3.1.1.1", b"1.2.840.10008.3.1.1.9")
     assert reject(receiver.port, other) == pdu.AssociateReject(1, 1, 2)
+
+
+def test_128_contexts_are_accepted_and_the_last_is_used(start: Start, intake: FakeIntake) -> None:
+    contexts = tuple(pdu.Context(id_, f"1.2.840.99999.{id_}", (EXPLICIT,)) for id_ in range(1, 256, 2))
+    with Line.connect(start().port) as line:
+        line.send(peer.request(contexts=contexts))
+        accepted = line.decoded()
+        assert isinstance(accepted, pdu.AssociateAccept)
+        assert [(each.id, each.result) for each in accepted.results] == [(each.id, 0) for each in contexts]
+        line.send(peer.store(b"data", context=255, sop_class="1.2.840.99999.255"))
+        assert line.response().status == 0
+    assert intake.kept[0].sop_class_uid == "1.2.840.99999.255"
 
 
 def test_limits_are_told_in_the_protocols_way(start: Start) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import importlib
 import os
+import shutil
 import socket
 import struct
 import threading
@@ -198,6 +199,8 @@ ODD_MESSAGES = {
     "a PDV of one byte": struct.pack(">BxLLBB", 4, 6, 1, 3, 3),
     "an abort": pdu.encode(pdu.Abort(0, 0)),
     "an association request": peer.request(),
+    "1000 PDVs without a byte": message(data_set("1.2.3.4"), cuts=(0,) * 1000),
+    "1001 PDVs without a byte": message(data_set("1.2.3.4"), cuts=(0,) * 1001),
     "no DICOM": b"GET / HTTP/1.1\r\n\r\n",
 }
 
@@ -551,15 +554,27 @@ def test_a_store_that_takes_no_more_refuses(receiver: DimseReceiver, store: Stor
     assert len(list(store.spool.folder.rglob("*.dcm"))) == 1
 
 
-def test_a_folder_that_is_gone_is_refused_and_nothing_else(receiver: DimseReceiver, store: Store) -> None:
+@pytest.mark.parametrize("how", ["removed", "moved", "with all above it"])
+def test_a_folder_that_is_gone_is_made_again(receiver: DimseReceiver, store: Store, how: str) -> None:
     with Line.associated(receiver.port) as line:
         assert push(line, "1.2.1") == 0
+        until(lambda: len(rows(store)) == 1)
         (hour,) = store.spool.folder.glob("2*")
-        hour.rename(store.data / "elsewhere")
-        # The run has the old folder open, the ordinary way looks for it by name.
-        assert push(line, "1.2.2") in (0, 0xA700)
-        (store.data / "elsewhere").rename(hour)
-        assert push(line, "1.2.3") == 0
+        if how == "moved":
+            hour.rename(store.data / "elsewhere")
+        else:
+            shutil.rmtree(hour if how == "removed" else store.spool.folder)
+        numbers = iter(range(2, 100))
+
+        def stands() -> bool:
+            # A run that has begun may still put one image into a folder that was moved away: it has it open.
+            uid = f"1.2.{next(numbers)}"
+            assert push(line, uid) == 0
+            until(lambda: uid in rows(store))
+            return rows(store)[uid].path.exists()
+
+        until(stands, 5)
+        assert stands(), "and from then on"
 
 
 def test_a_full_disk_is_told(receiver: DimseReceiver, store: Store) -> None:

@@ -151,10 +151,13 @@ def test_a_damaged_file_stays_and_is_told_without_values(
     again = opener(start=False)
     done = again.recover(rules)
     assert (done.indexed, done.unreadable) == (1, 2)
-    assert store.spool.path(bad).exists()
+    assert store.spool.path(bad).with_suffix(".damaged").read_bytes() == content
     assert bad in caplog.text
     assert good not in caplog.text
     assert "SECRET" not in caplog.text
+    caplog.clear()
+    assert again.recover(rules) == Recovered()
+    assert not caplog.records, "it is told once"
 
 
 @pytest.mark.parametrize("length", [-1, -700, 300])
@@ -185,6 +188,50 @@ def test_a_file_that_was_never_sealed_was_never_answered(opener: Opener) -> None
     store.spool.path(begun.id).write_bytes(content)
     store.stop(0)
     assert store.recover(rules) == Recovered(unreadable=1)
+
+
+@pytest.mark.parametrize(("killed", "length"), [(True, 0), (True, 200), (True, -1), (False, -1)])
+def test_what_a_kill_left_half_written_goes_and_what_may_have_been_answered_stays(
+    opener: Opener, caplog: pytest.LogCaptureFixture, killed: bool, length: int
+) -> None:
+    store = opener()
+    old = push(store, "1.1")
+    assert store.writer.flush()
+    if killed:
+        store.commands.beat({})
+    torn = push(store, "1.2", pixels=5000)
+    assert store.writer.flush()
+    with store.database.write() as connection:  # as if neither had reached the index
+        connection.exec_driver_sql("DELETE FROM instance")
+    store.close()
+    path = store.spool.path(torn)
+    path.write_bytes(path.read_bytes()[:length])
+    caplog.clear()
+    again = opener(start=False)
+    done = again.recover(rules)
+    assert done == Recovered(indexed=1, parts=int(killed), unreadable=int(not killed))
+    assert again.spool.path(old).exists()
+    assert not path.exists()
+    assert path.with_suffix(".damaged").exists() is not killed
+    assert [record.levelname for record in caplog.records] == ([] if killed else ["ERROR"])
+
+
+def test_after_a_start_of_the_system_nothing_is_taken_for_unanswered(
+    opener: Opener, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A power failure may have cut what was answered: it stays to be seen."""
+    store = opener()
+    store.commands.beat({})
+    torn = push(store, "1.2")
+    assert store.writer.flush()
+    with store.database.write() as connection:
+        connection.exec_driver_sql("DELETE FROM instance")
+    store.close()
+    path = store.spool.path(torn)
+    path.write_bytes(path.read_bytes()[:-1])
+    monkeypatch.setattr("mapdr.store.recover.time.monotonic", lambda: 30.0)
+    assert opener(start=False).recover(rules) == Recovered(unreadable=1)
+    assert path.with_suffix(".damaged").exists()
 
 
 def test_repeats_in_the_spool_are_absorbed(opener: Opener) -> None:

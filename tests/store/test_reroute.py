@@ -175,3 +175,50 @@ def test_what_was_dismissed_may_be_promised_anew(mixed: Store) -> None:
     done = mixed.ledger.reroute(Selection(state="dismissed"), To("a", "b").route, NOTHING)
     assert (done.deliveries, done.superseded) == (6, 0)
     assert states(mixed, "a") == {"pending": 6, "dismissed": 6}
+
+
+def test_an_image_that_is_delivered_again_on_the_same_day_counts_once(store: Store) -> None:
+    push(store, "1.1")
+    assert store.writer.flush()
+    settle(store, "pacs", "delivered")
+    for times in (1, 2):
+        assert store.ledger.reroute(Selection(), To("pacs").route, NOTHING).deliveries == 1
+        settle(store, "pacs", "delivered")
+        counts = store.counts.today()["delivered"]["pacs"]["CT"]
+        assert counts == {"images": 1, "studies": 1, "repeats": times, "versions": 0}
+
+
+def test_a_repeat_adds_no_bytes_to_its_study(store: Store) -> None:
+    overview = Overview(store.database, store.words)
+    push(store, "1.1", pixels=1000)
+    push(store, "1.2", pixels=1000)
+    assert store.writer.flush()
+    (before,) = overview.studies(Selection())
+    push(store, "1.1", pixels=1000)  # absorbed
+    settle(store, "pacs", "delivered")
+    assert store.writer.flush()
+    push(store, "1.2", pixels=1000)  # delivered again
+    assert store.writer.flush()
+    (after,) = overview.studies(Selection())
+    assert (after.images, after.bytes) == (before.images, before.bytes) == (2, before.bytes)
+    push(store, "1.2", pixels=1500)  # another version, which is kept as well
+    assert store.writer.flush()
+    (versions,) = overview.studies(Selection())
+    assert versions.bytes == before.bytes + before.bytes // 2 + 500
+
+
+@pytest.mark.parametrize("untried_first", [False, True])
+def test_new_images_go_before_those_that_are_sent_again(opener: Opener, untried_first: bool) -> None:
+    """A re-routed archive of years must not keep back what came just now."""
+    store = opener(router=To("a"))
+    for number in range(5):
+        push(store, f"1.{number}", study="9.1")
+    assert store.writer.flush()
+    settle(store, "a", "delivered")
+    assert store.ledger.reroute(Selection(), To("a").route, NOTHING).deliveries == 5
+    for number in range(3):
+        push(store, f"2.{number}", study="9.2")
+    assert store.writer.flush()
+    rows = store.ledger.lease("a", 99, 60, "n", untried_first=untried_first)
+    assert [row.instance.study_instance_uid for row in rows] == ["9.2"] * 3 + ["9.1"] * 5
+    assert [row.lane for row in rows] == [0] * 3 + [1] * 5

@@ -30,6 +30,22 @@ def test_what_was_delivered_long_ago_goes_and_its_counts_stay(store: Store) -> N
     assert store.retention.purge(now + 3700, 3600) == Purged()
 
 
+def test_the_time_of_the_last_delivery_counts_and_not_that_of_the_receipt(
+    opener: Opener, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = opener(router=To("near", "far"))
+    id_ = push(store, "1.1")
+    assert store.writer.flush()
+    now = time.time()
+    for destination, later in (("near", 100), ("far", 5000)):
+        with monkeypatch.context() as patch:
+            patch.setattr("mapdr.store.settling.time.time", lambda later=later: now + later)
+            deliver(store, destination=destination)
+    assert store.retention.purge(now + 5000 + 3500, 3600) == Purged()
+    assert store.spool.path(id_).exists()
+    assert store.retention.purge(now + 5000 + 3700, 3600).images == 1
+
+
 @pytest.mark.parametrize("state", ["pending", "parked", "leased", "held"])
 def test_what_is_owed_to_anybody_stays(opener: Opener, state: str) -> None:
     store = opener(router=To("pacs", "archive"))

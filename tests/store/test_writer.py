@@ -172,11 +172,12 @@ def test_one_bad_arrival_does_not_stop_the_others(make: Any, caplog: pytest.LogC
 
 
 @pytest.mark.parametrize("error", [OverflowError("SECRET"), MemoryError(), KeyError("SECRET")])
+@pytest.mark.parametrize("poison", [1, 2])
 def test_one_of_two_that_nobody_foresaw_is_set_aside_alone(
-    make: Any, caplog: pytest.LogCaptureFixture, error: Exception
+    make: Any, caplog: pytest.LogCaptureFixture, error: Exception, poison: int
 ) -> None:
     enrolment = FakeEnrolment()
-    enrolment.poison, enrolment.poison_error = f"{1:032x}", error
+    enrolment.poison, enrolment.poison_error = f"{poison:032x}", error
     enrolment.gate.clear()
     writer = make(enrolment)
     writer.submit(arrival(0))
@@ -185,7 +186,7 @@ def test_one_of_two_that_nobody_foresaw_is_set_aside_alone(
     writer.submit(arrival(2))
     enrolment.gate.set()
     assert writer.flush()
-    assert [[a.id for a in batch] for batch in enrolment.batches] == [[f"{0:032x}"], [f"{2:032x}"]]
+    assert [[a.id for a in batch] for batch in enrolment.batches] == [[f"{0:032x}"], [f"{3 - poison:032x}"]]
     assert (writer.set_aside, writer.failing) == (1, "")
     assert enrolment.poison in caplog.text
     assert "SECRET" not in caplog.text
@@ -319,6 +320,24 @@ def test_images_are_refused_while_the_file_of_the_index_is_gone(
     assert store.writer.flush()
     rows = store.ledger.select(Selection())
     assert sorted(row.sop_instance_uid for row in rows) == ["1.1", "1.2", "1.3"]
+
+
+def test_an_index_that_goes_while_nothing_comes_is_noticed(opener: Opener) -> None:
+    store = opener()
+    index, aside = store.data / "index.db", store.data / "aside.db"
+    assert store.look_at_the_index() == ""
+    index.rename(aside)
+    index.write_bytes(b"")
+    assert "removed or replaced" in store.look_at_the_index()
+    assert store.health()["refusing"]
+    with pytest.raises(Refused) as caught:
+        push(store, "1.1")
+    assert caught.value.status == 0xA700
+    assert not list(store.spool.folder.rglob("*.dcm"))
+    aside.replace(index)
+    assert store.look_at_the_index() == ""
+    push(store, "1.2")
+    assert store.writer.flush()
 
 
 def test_stopping_writes_what_waits_and_refuses_what_comes(make: Any) -> None:

@@ -7,6 +7,7 @@ import struct
 import threading
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -114,6 +115,29 @@ def test_the_peers_maximum_length_is_kept_and_fragments_are_even(
     assert got == [data]
     assert all(length % 2 == 0 for length in seen)
     assert max(seen) + 4 <= (limit or LIMITS.max_pdu)
+
+
+@pytest.mark.parametrize(
+    ("theirs", "sent"), [(0, 4096), (128, 128), (4095, 4095), (4096, 4096), (16384, 4096), (1 << 20, 4096)]
+)
+def test_no_pdu_is_longer_than_this_side_s_own_maximum(
+    listen: Callable[[Script], Listener], theirs: int, sent: int
+) -> None:
+    """What is sent is capped, so that a buffer serves: a receiver may well say that it takes gigabytes."""
+    seen: list[int] = []
+
+    def script(line: Line) -> None:
+        peer.accept(line, max_length=theirs)
+        context, command, _, lengths = peer.read_message(line)
+        seen.extend(lengths)
+        line.send(peer.p_data((context, 3, dimse.response(command, 0))))
+        line.closed()
+
+    requestor = connect(listen(script).port, replace(LIMITS, max_pdu=4096))
+    assert requestor.max_send == sent
+    requestor.c_store(payload(bytes(50_000)))
+    requestor.abort()
+    assert max(seen) == (sent - 6 & ~1) + 2
 
 
 @pytest.mark.parametrize("limit", [1, 7, 127])
@@ -234,6 +258,24 @@ def test_a_syntax_that_was_not_proposed_is_not_accepted(listen: Callable[[Script
     requestor = connect(listen(script).port)
     assert not requestor.accepted
     requestor.abort()
+
+
+def test_128_contexts_are_proposed_and_the_last_is_used(listen: Callable[[Script], Listener]) -> None:
+    classes = [f"1.2.840.99999.{number}" for number in range(127)] + [CT]
+    contexts: list[int] = []
+
+    def script(line: Line) -> None:
+        asked = peer.accept(line)
+        contexts.extend(context.id for context in asked.contexts)
+        context, command, _, _ = peer.read_message(line)
+        contexts.append(context)
+        line.send(peer.p_data((context, 3, dimse.response(command, 0))))
+        line.closed()
+
+    requestor = connect(listen(script).port, proposals=[(each, (EXPLICIT,)) for each in classes])
+    assert requestor.c_store(payload()).status == 0
+    requestor.abort()
+    assert contexts == [*range(1, 256, 2), 255]
 
 
 def test_more_than_128_proposals_are_a_fault_of_ours() -> None:

@@ -1,0 +1,200 @@
+"""A clock that is set back or forward: what waits, waits as long as it would have."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import pytest
+from sqlalchemy import select
+
+from mapdr.store import Selection, Settlement, Store, schema
+from mapdr.store.clock import Clock
+from mapdr.store.outbox import OutboxEntry, OutboxSettlement
+from store.conftest import Opener
+from store.world import push
+
+HOUR = 3600.0
+REAL = time.time
+
+
+class Wall:
+    """The wall clock of everything in the store, as far as it was set away from the real one."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.ahead = 0.0
+        monkeypatch.setattr(time, "time", self.now)
+
+    def now(self) -> float:
+        return REAL() + self.ahead
+
+
+@pytest.fixture
+def wall(monkeypatch: pytest.MonkeyPatch) -> Wall:
+    return Wall(monkeypatch)
+
+
+@pytest.fixture
+def clocked(wall: Wall, opener: Opener) -> Store:
+    store = opener()
+    store._clock = Clock(store.database, wall=wall.now)
+    return store
+
+
+def waits(store: Store, seconds: float) -> None:
+    """An image that was tried and is tried again in so many seconds."""
+    push(store, "1.1")
+    assert store.writer.flush()
+    (row,) = store.ledger.lease("pacs", 1, 60, "n")
+    now = time.time()
+    store.ledger.settle([Settlement(row.id, "pending", not_before=now + seconds, started_at=now - 10)])
+
+
+def due_in(store: Store) -> float:
+    due = store.ledger.next_due("pacs")
+    assert due is not None
+    return due - time.time()
+
+
+@pytest.mark.parametrize("ahead", [-HOUR, -30.0, 200.0, HOUR])
+def test_the_next_try_comes_when_it_would_have_come(clocked: Store, wall: Wall, ahead: float) -> None:
+    waits(clocked, 100.0)
+    wall.ahead = ahead
+    assert clocked.look_at_the_clock() == pytest.approx(ahead, abs=1)
+    assert due_in(clocked) == pytest.approx(100.0, abs=2)
+    assert clocked.look_at_the_clock() == 0.0
+    wall.ahead = 0.0
+    clocked.look_at_the_clock()
+    assert due_in(clocked) == pytest.approx(100.0, abs=2)
+
+
+def test_what_was_tried_after_the_clock_was_set_forward_is_left(clocked: Store, wall: Wall) -> None:
+    push(clocked, "1.1")
+    assert clocked.writer.flush()
+    wall.ahead = HOUR
+    (row,) = clocked.ledger.lease("pacs", 1, 60, "n")
+    clocked.ledger.settle([Settlement(row.id, "pending", not_before=time.time() + 10)])
+    clocked.look_at_the_clock()
+    assert due_in(clocked) == pytest.approx(10.0, abs=2)
+
+
+@pytest.mark.parametrize("ahead", [-HOUR, -20.0, HOUR])
+def test_a_study_is_quiet_when_it_would_have_been(clocked: Store, wall: Wall, ahead: float) -> None:
+    push(clocked, "1.1")
+    assert clocked.writer.flush()
+    wall.ahead = ahead
+    clocked.look_at_the_clock()
+
+    def leased(later: float) -> int:
+        wall.ahead = ahead + later
+        return len(clocked.ledger.lease("pacs", 9, 60, "n", quiet_seconds=60.0))
+
+    assert leased(50.0) == 0
+    assert clocked.studies.due_events(time.time(), 60.0) == []
+    assert leased(65.0) == 1
+    assert len(clocked.studies.due_events(time.time(), 60.0)) == 1
+
+
+def test_images_that_come_after_the_clock_was_set_back_count_for_the_quiet(
+    clocked: Store, wall: Wall
+) -> None:
+    push(clocked, "1.1")
+    assert clocked.writer.flush()
+    wall.ahead = -HOUR
+    clocked.look_at_the_clock()
+    wall.ahead = -HOUR + 50
+    push(clocked, "1.2")
+    assert clocked.writer.flush()
+    wall.ahead = -HOUR + 70
+    assert clocked.ledger.lease("pacs", 9, 60, "n", quiet_seconds=60.0) == []
+    wall.ahead = -HOUR + 115
+    assert len(clocked.ledger.lease("pacs", 9, 60, "n", quiet_seconds=60.0)) == 2
+
+
+@pytest.mark.parametrize("ahead", [-HOUR, HOUR])
+def test_leases_neither_run_out_nor_last_for_hours(clocked: Store, wall: Wall, ahead: float) -> None:
+    push(clocked, "1.1")
+    assert clocked.writer.flush()
+    clocked.ledger.lease("pacs", 1, 60, "n")
+    wall.ahead = ahead
+    clocked.look_at_the_clock()
+    assert clocked.ledger.release_expired(time.time()) == 0
+    assert clocked.ledger.release_expired(time.time() + 301) == 1
+
+
+@pytest.mark.parametrize("ahead", [-HOUR, HOUR])
+def test_messages_of_webhooks_wait_as_long(clocked: Store, wall: Wall, ahead: float) -> None:
+    clocked.outbox.add([OutboxEntry("k", "ris", "study.received", {})], time.time())
+    (message,) = clocked.outbox.lease("ris", 1, 60, time.time())
+    clocked.outbox.settle([OutboxSettlement(message.id, "pending", time.time() + 100)], time.time())
+    wall.ahead = ahead
+    clocked.look_at_the_clock()
+    due = clocked.outbox.next_due("ris")
+    assert due is not None
+    assert due - time.time() == pytest.approx(100, abs=2)
+
+
+def test_two_processes_move_what_waits_once(clocked: Store, wall: Wall) -> None:
+    other = Clock(clocked.database, wall=wall.now)
+    waits(clocked, 100.0)
+    wall.ahead = -HOUR
+    assert clocked.look_at_the_clock()
+    assert other.look()
+    assert due_in(clocked) == pytest.approx(100.0, abs=2)
+
+
+def test_a_small_step_is_none(clocked: Store, wall: Wall) -> None:
+    wall.ahead = 1.0
+    assert clocked.look_at_the_clock() == 0.0
+
+
+def test_a_clock_that_was_set_back_while_the_node_was_down(wall: Wall, opener: Opener) -> None:
+    store = opener()
+    waits(store, 100.0)
+    store.commands.beat({})
+    store.close()
+    wall.ahead = -HOUR
+    again = opener(start=False)
+    again._clock = Clock(again.database, wall=wall.now)
+    again.start()
+    assert due_in(again) == pytest.approx(100.0, abs=3)
+
+
+def test_no_study_s_last_image_lies_in_the_future(clocked: Store, wall: Wall) -> None:
+    push(clocked, "1.1")
+    assert clocked.writer.flush()
+    wall.ahead = -HOUR
+    clocked.look_at_the_clock()
+    with clocked.database.read() as connection:
+        (last,) = connection.execute(select(schema.study.c.last_at)).scalars()
+    assert last <= time.time() + 1
+
+
+def test_what_could_not_be_moved_is_moved_later(
+    clocked: Store, wall: Wall, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    waits(clocked, 100.0)
+    wall.ahead = -HOUR
+
+    def locked(*facts: Any) -> Any:
+        raise OSError("locked")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(clocked.database, "write", locked)
+        with pytest.raises(OSError, match="locked"):
+            clocked.look_at_the_clock()
+    assert clocked.look_at_the_clock()
+    assert due_in(clocked) == pytest.approx(100.0, abs=2)
+
+
+def test_the_order_of_images_does_not_depend_on_the_clock(clocked: Store, wall: Wall) -> None:
+    first = push(clocked, "1.1")
+    wall.ahead = -HOUR
+    second = push(clocked, "1.2")
+    wall.ahead = HOUR
+    third = push(clocked, "1.3")
+    assert clocked.writer.flush()
+    assert first < second < third
+    rows = clocked.ledger.lease("pacs", 9, 60, "n")
+    assert [row.instance.id for row in rows] == [first, second, third]
+    assert len(clocked.ledger.select(Selection())) == 3
