@@ -58,7 +58,15 @@ class Kept:
         self.answer: Sequence[Problem] | Exception = ()
         purge = SimpleNamespace(purge=self._purge)
         ledger = SimpleNamespace(release_expired=lambda now: None)
-        self.store: Any = SimpleNamespace(commands=self.orders, retention=purge, ledger=ledger)
+        self.jumps: list[float] = []
+        self.refusing = ""
+        self.store: Any = SimpleNamespace(
+            commands=self.orders,
+            retention=purge,
+            ledger=ledger,
+            look_at_the_clock=lambda: self.jumps.pop() if self.jumps else 0.0,
+            look_at_the_index=lambda: self.refusing,
+        )
         self.plan: Any = SimpleNamespace(node=SimpleNamespace(retention=3600.0))
 
     def _purge(self, now: float, keep: float) -> SimpleNamespace:
@@ -126,6 +134,25 @@ def test_a_round_that_raises_is_said_and_the_next_goes_on(
     assert kept.watch.counters()["upkeep.errors"] == 2
     assert "upkeep: beat failed" in caplog.text
     assert MARK not in caplog.text
+
+
+def test_a_clock_that_was_set_is_told_once(kept: Kept, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.WARNING):
+        kept.jumps.append(-3600.0)
+        until(lambda: [event for event in kept.watch.recent() if event.kind == "clock.set"], 10, "the event")
+    (event,) = [event for event in kept.watch.recent() if event.kind == "clock.set"]
+    assert (event.facts["way"], event.facts["seconds"]) == ("back", 3600)
+    assert "the clock was set back by 3600 seconds" in caplog.text
+
+
+def test_that_the_index_is_gone_and_back_is_told_once_each(kept: Kept) -> None:
+    def told() -> list[str]:
+        return [event.kind for event in kept.watch.recent() if event.kind.startswith("store.")]
+
+    kept.refusing = "index.db was removed"
+    until(lambda: told() == ["store.refuses"], 10, "that it is gone")
+    kept.refusing = ""
+    until(lambda: told() == ["store.refuses", "store.takes"], 10, "that it is back")
 
 
 def test_a_reload_is_answered(kept: Kept) -> None:
