@@ -33,10 +33,12 @@ _NODE_STYLE = {"running": "good", "draining": "warn", "stopped": "bad", "silent"
 _DESTINATION_STYLE = {
     "sending": "good",
     "idle": "good",
+    "untried": "",
     "waiting": "warn",
     "held": "warn",
     "down": "bad",
     "stopped": "warn",
+    "unknown": "warn",
 }
 _LEVEL_STYLE = {"good": "good", "info": "", "warn": "warn", "bad": "bad"}
 

@@ -16,8 +16,10 @@ from rich.text import Text
 
 from mapdr.config.model import RuleConfig
 from mapdr.config.site import site_key
+from mapdr.dicom import gate
+from mapdr.dicom.scan import ScannedHeader
 from mapdr.kernel.errors import MapdrError, Permanent
-from mapdr.kernel.item import Header, Instance, Payload, Routing, Source
+from mapdr.kernel.item import Header, Instance, Payload, Routing, Source, TagPath
 from mapdr.kernel.output import in_words
 from mapdr.kernel.plan import Plan
 from mapdr.kernel.registry import Registry
@@ -33,6 +35,7 @@ from mapdr.store.headers import (
     SOP_INSTANCE_UID,
     STUDY_INSTANCE_UID,
     identity,
+    is_cut,
     read_file_header,
 )
 from mapdr.transform.chain import Chain, build_chain
@@ -95,18 +98,7 @@ def examine(
 ) -> dict[str, Any]:
     """Everything that is to be told of one file. Raises Permanent if it is not DICOM, OSError."""
     found = part10.locate(file)
-    try:
-        header = read_file_header(
-            found.path,
-            found.offset,
-            found.length,
-            transfer_syntax_uid=found.transfer_syntax_uid,
-            wanted=INDEX_TAGS | plan.router.wanted,
-        )
-    except Permanent as error:
-        raise Permanent(
-            f"the node would refuse it, as it cannot be read: {error}", reason=error.reason
-        ) from error
+    header = _taken(found, INDEX_TAGS | plan.router.wanted)
     routing = plan.router.route(header, source)
     instance = Instance(
         id="0" * 32,
@@ -133,6 +125,27 @@ def examine(
         ],
         "deliveries": list(_deliveries(routing, plan, registry, instance)),
     }
+
+
+def _taken(found: part10.File, wanted: frozenset[TagPath]) -> ScannedHeader:
+    """The header, read as the node does before it answers. Raises Permanent where the node would refuse."""
+    against = gate.uid_objection(found.sop_class_uid, found.sop_instance_uid)
+    if against is not None:
+        raise Permanent(f"the node would refuse it: {against[1]}", reason="refused")
+    syntax = found.transfer_syntax_uid
+    try:
+        header = read_file_header(
+            found.path, found.offset, found.length, transfer_syntax_uid=syntax, wanted=wanted
+        )
+        with found.path.open("rb") as file:
+            cut = is_cut(file.fileno(), found.offset, found.length, header, syntax)
+    except Permanent as error:
+        what = f"the node would refuse it, as it cannot be read: {error}"
+        raise Permanent(what, reason=error.reason) from error
+    objection = gate.objection(header, found.sop_class_uid, cut=cut)
+    if objection:
+        raise Permanent(f"the node would refuse it: {objection}", reason="refused")
+    return header
 
 
 def _name(uid: str) -> str:

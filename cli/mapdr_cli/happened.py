@@ -88,6 +88,13 @@ SENTENCES: dict[str, Sentence] = {
     "thread.failed": Sentence("bad", _said("{thread} failed and goes on: {cause}"), logged=False),
     "images.refused": Sentence("bad", _refused, logged=False),
     "images.parked": Sentence("bad", _parked),
+    "images.uncompressed": Sentence(
+        "warn",
+        lambda facts: (
+            f"{_images(facts, past=True)} sent to {_destination(facts)} without the compression of the rule:"
+            " it refuses that transfer syntax"
+        ),
+    ),
     "destination.waits": Sentence("bad", lambda facts: f"{_destination(facts)} is down: {_cause(facts)}"),
     "destination.back": Sentence("good", _back),
     "study.received": Sentence("info", lambda facts: f"a study of {_images(facts)} has come", logged=False),

@@ -23,7 +23,7 @@ SUM_UP = 5.0
 MANY = frozenset({"images.parked"})
 """Kinds that are summed up."""
 
-WATCHED = frozenset({"unrouted", "disk", "spool", "index"})
+WATCHED = frozenset({"unrouted", "disk", "spool", "index", "aside"})
 """Kinds of what needs attention that no event tells of."""
 
 _LEVELS = {"good": logging.INFO, "info": logging.INFO, "warn": logging.WARNING, "bad": logging.ERROR}

@@ -86,6 +86,8 @@ def deliveries(chosen: Selection, identify: bool, attempts: bool, config: Path, 
     with access(config) as opened:
         store = opened.index()
         rows = [delivery_row(row, identify) for row in store.ledger.select(_limited(chosen))]
+        if any(row["state"] == "pending" for row in rows):
+            explain_waits(rows, opened.gather()["destinations"], time.time())
         if attempts:
             for row in rows:
                 made = store.ledger.attempts(row["id"])
@@ -139,6 +141,17 @@ def delivery_row(row: DeliveryRow, identify: bool) -> dict[str, Any]:
         "milliseconds": last["milliseconds"] if last else None,
         "last_comment": comment(status, said, identify),
     }
+
+
+def explain_waits(
+    rows: Sequence[dict[str, Any]], destinations: Sequence[Mapping[str, Any]], now: float
+) -> None:
+    """Give pending rows that nothing of their own keeps back the reason why their destination takes none."""
+    away = {each["name"]: each for each in destinations if each["state"] in ("down", "held")}
+    for row in rows:
+        told = away.get(row["destination"])
+        if told and row["state"] == "pending" and (not row["reason"] or row["not_before"] <= now):
+            row["reason"], row["comment"] = told["reason"] or told["state"], told["why"]
 
 
 def comment(status: int | None, said: str, identify: bool) -> str:

@@ -251,12 +251,16 @@ def _destination(name: str, facts: Facts, live: Mapping[str, Any], rates: Rates)
     state, why = _why(name, facts, breaker, queue)
     if state != "held" and not live:
         state, why = "stopped", "the node does not run"
+        if facts.alive or facts.trouble:
+            state, why = "unknown", "the node says nothing"
     if state == "waiting" and rate:
         state, why = "sending", ""
     return {
         "name": name,
         "state": state,
         "why": why,
+        "reason": str(breaker.get("reason", "")) if state == "down" else "",
+        "uncompressed": int(live.get("counters", {}).get(f"deliver.{name}.uncompressed", 0)),
         "queue": waiting,
         "pending": queue.pending if queue else 0,
         "leased": queue.leased if queue else 0,
@@ -284,7 +288,8 @@ def _why(name: str, facts: Facts, breaker: Mapping[str, Any], queue: Queue | Non
             parts.append(f"next try in {words.duration(breaker['retry_at'] - facts.at)}")
         return "down", ", ".join(parts)
     if queue is None or not queue.pending + queue.leased:
-        return "idle", ""
+        spoken = breaker.get("tried", True) or facts.today["delivered"].get(name)
+        return ("idle", "") if spoken else ("untried", "not tried yet")
     if queue.leased:
         return "sending", ""
     if queue.next_due is not None and queue.next_due > facts.at + 1:
@@ -360,16 +365,17 @@ def _index(look: _Look) -> Iterable[dict[str, str]]:
 
 
 def _store(look: _Look) -> Iterable[dict[str, str]]:
-    """What keeps images from coming in or from leaving that is the node's own."""
+    """What keeps images from coming in or from leaving that is the node's own (`Store.health`)."""
     beat = look.facts.heartbeat
-    told = (
-        beat.counters.get("store", {}) if beat is not None and look.state in ("running", "draining") else {}
-    )
-    if told.get("refusing"):
-        yield _item("store", "bad", f"images are REFUSED: the index cannot be written: {told['refusing']}")
-    if told.get("set_aside"):
-        text = f"{words.many(told['set_aside'], 'image')} safe in the spool, but not in the index"
-        yield _item("store", "bad", f"{text}: the log says why; the next start tries again")
+    lives = look.state in ("running", "draining")
+    health = beat.counters.get("store", {}) if beat is not None and lives else {}
+    if health.get("refusing"):
+        yield _item("store", "bad", f"images are REFUSED: the index cannot be written: {health['refusing']}")
+    if health.get("set_aside"):
+        what = words.many(health["set_aside"], "image is", "images are")
+        yield _item(
+            "aside", "bad", f"{what} safe in the spool, but the index does not take them; see the log"
+        )
     spoiled: Counter[str] = Counter()
     for row in look.destinations:
         spoiled.update({reason: row["parked_reasons"].get(reason, 0) for reason in SPOILED})
@@ -436,6 +442,14 @@ def _held(look: _Look) -> Iterable[dict[str, str]]:
             yield _item("held", "warn", f"{row['name']}: {text}")
 
 
+def _uncompressed(look: _Look) -> Iterable[dict[str, str]]:
+    for row in look.destinations:
+        if row["uncompressed"]:
+            text = f"{words.many(row['uncompressed'], 'image')} sent without the compression of the rule"
+            why = f"{row['name']} refuses that transfer syntax; mapdr deliveries --reason compression-refused"
+            yield _item("uncompressed", "warn", f"{text}: {why}")
+
+
 ATTENTION: tuple[Callable[[_Look], Iterable[dict[str, str]]], ...] = (
     _index,
     _store,
@@ -446,5 +460,6 @@ ATTENTION: tuple[Callable[[_Look], Iterable[dict[str, str]]], ...] = (
     _hooks,
     _unrouted,
     _held,
+    _uncompressed,
 )
 """What a person should look at, the worst first: each gives its lines, or none."""

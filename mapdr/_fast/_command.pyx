@@ -7,7 +7,7 @@ from libc.stdint cimport int64_t, uint32_t
 from mapdr._fast import _command_py
 
 
-def command_elements(bytes data):
+def command_elements(bytes data not None):
     """As `_command_py.command_elements`."""
     cdef const unsigned char *at = <const unsigned char *>PyBytes_AS_STRING(data)
     cdef int64_t left = len(data)

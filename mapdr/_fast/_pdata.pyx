@@ -14,6 +14,7 @@ from mapdr._fast import _pdata_py
 from mapdr.kernel.errors import RemoteProtocolError
 
 include "network.pxi"
+include "fences.pxi"
 
 BACKEND = "cython"
 
@@ -144,6 +145,7 @@ class Channel(_pdata_py.Channel):
         """As `_pdata_py.Channel.read_data`."""
         cdef Stream s
         cdef unsigned char[::1] data
+        cdef unsigned char *fenced
         cdef int64_t base, total = 0
         cdef Stop stop
         s.max_receive, s.context, s.last = self._max_receive, context, self._pdv_last
@@ -155,8 +157,10 @@ class Channel(_pdata_py.Channel):
             base = s.target = s.at
             s.begun = False
             if s.at < s.end:
+                fenced = mapdr_fenced(NULL, &data[0], s.end)
                 with nogil:
-                    stop = unwrap(&data[0], &s)
+                    stop = unwrap(fenced, &s)
+                mapdr_unfence(fenced, &data[0], s.end)
             else:
                 stop = MORE if s.pdv_left else HEADER
             self._at, self._pdu_left, self._pdv_left, self._pdv_last = s.at, s.pdu_left, s.pdv_left, s.last
@@ -259,7 +263,7 @@ class Channel(_pdata_py.Channel):
                 path = None
             at = end
             size = len(part) if isinstance(part, bytes) else part.length
-            if size > used - end:
+            if not 0 <= size <= used - end:
                 raise ValueError("a payload's parts are longer than its length")
             end += size
             if isinstance(part, bytes):

@@ -15,6 +15,7 @@ from mapdr._fast import _pdata_py, _store_run_py
 from mapdr.kernel.item import damaged
 
 include "network.pxi"
+include "fences.pxi"
 
 cdef extern from *:
     """
@@ -373,8 +374,11 @@ cdef int64_t examine(const unsigned char *data, int64_t size, int64_t longest, L
 cdef bint take_answer(Run *run) noexcept nogil:
     """Take the letter's answer; False, with nothing taken, when it is not regular or not here in time."""
     cdef int64_t size
+    cdef unsigned char *fenced
     while True:
-        size = examine(run.into + run.at, run.end - run.at, run.longest, &run.letters[run.answered])
+        fenced = mapdr_fenced(NULL, run.into + run.at, run.end - run.at)
+        size = examine(fenced, run.end - run.at, run.longest, &run.letters[run.answered])
+        mapdr_unfence(fenced, NULL, 0)
         if size:
             if size < 0:
                 return False

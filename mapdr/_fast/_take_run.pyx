@@ -26,6 +26,7 @@ from mapdr._fast.scan_tables import Pixels, Walk
 include "heads.pxi"
 include "walk.pxi"
 include "network.pxi"
+include "fences.pxi"
 
 BACKEND = "cython"
 
@@ -38,27 +39,6 @@ cdef extern from *:
         XXH128_canonicalFromHash(&canonical, XXH3_128bits(data, size));
         memcpy(out, canonical.digest, 16);
     }
-    #ifdef MAPDR_SANITIZED
-    #define MAPDR_FENCES 1
-    #include <stdlib.h>
-    /* `size` bytes as a heap buffer of that size, in place of `old`: a sanitizer sees the first access beyond it,
-       which it does not within the map that a connection receives into. */
-    static unsigned char *mapdr_fenced(unsigned char *old, const unsigned char *data, int64_t size) {
-        unsigned char *fenced = malloc((size_t)size);
-        if (fenced == NULL) abort();
-        memcpy(fenced, data, (size_t)size);
-        free(old);
-        return fenced;
-    }
-    static void mapdr_unfence(unsigned char *fenced, unsigned char *data, int64_t size) {
-        if (size) memcpy(data, fenced, (size_t)size);
-        free(fenced);
-    }
-    #else
-    #define MAPDR_FENCES 0
-    #define mapdr_fenced(old, data, size) ((unsigned char *)(data))
-    #define mapdr_unfence(fenced, data, size) ((void)0)
-    #endif
     #ifdef _WIN32
     #define MAPDR_RUNS 0
     typedef int mapdr_mutex;
@@ -148,9 +128,6 @@ cdef extern from *:
     #endif
     """
     const bint MAPDR_RUNS
-    const bint MAPDR_FENCES
-    unsigned char *mapdr_fenced(unsigned char *old, const unsigned char *data, int64_t size) noexcept nogil
-    void mapdr_unfence(unsigned char *fenced, unsigned char *data, int64_t size) noexcept nogil
     ctypedef struct mapdr_mutex:
         pass
     void mapdr_init(mapdr_mutex *mutex) noexcept nogil

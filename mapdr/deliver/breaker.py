@@ -32,7 +32,10 @@ class State(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """What a person is shown: why a destination waits, since when, until when (seconds since the epoch)."""
+    """What a person is shown: why a destination waits, since when, until when (seconds since the epoch).
+
+    `tried`: somebody has spoken to it, or tried to, since the node started.
+    """
 
     state: State
     reason: str = ""
@@ -41,6 +44,7 @@ class View:
     since: float | None = None
     retry_at: float | None = None
     status: int | None = None
+    tried: bool = False
 
 
 Told = Callable[[View, View], None]
@@ -86,7 +90,7 @@ class Breaker:
             self._until = self._clock() + wait
             now = self._wall()
             since = before.since if before.since is not None else now
-            after = self._view = View(State.OPEN, reason, comment, failures, since, now + wait, status)
+            after = self._view = View(State.OPEN, reason, comment, failures, since, now + wait, status, True)
         self._told(before, after)
         return True
 
@@ -99,14 +103,15 @@ class Breaker:
     def heard(self) -> bool:
         """The receiver answered an image with a final status: all is well; whether it was not before."""
         # Called for every image: the lock is only needed when there is something to change.
-        if self._view.state is State.CLOSED:
+        if self._view.state is State.CLOSED and self._view.tried:
             return False
         with self._lock:
-            before, after = self._view, View(State.CLOSED)
+            before, after = self._view, View(State.CLOSED, tried=True)
             self._view = after
             self._until = 0.0
-        if before.state is not State.CLOSED:
-            self._told(before, after)
+        if before.state is State.CLOSED:
+            return False
+        self._told(before, after)
         return True
 
     def still_away(self, reason: str, comment: str, *, slow: bool = False) -> None:

@@ -418,6 +418,7 @@ class Deliverer:
 
     def _written(self, results: list[Result]) -> None:
         self._tell_parked(results)
+        self._tell_unmet(results)
         if log.isEnabledFor(logging.DEBUG):
             self._log_attempts(results)
         soon = time.time() + self._tick
@@ -452,6 +453,15 @@ class Deliverer:
             self._watch.emit(
                 "images.parked", destination=self.destination, reason=reason, status=status, images=images
             )
+
+    def _tell_unmet(self, results: Iterable[Result]) -> None:
+        """Images that arrived, but not as their rule wanted: the client pays for the longer line."""
+        images = sum(
+            1 for row in results if isinstance(row, Settlement) and row.state == "delivered" and row.reason
+        )
+        if images:
+            self._watch.count(f"deliver.{self.destination}.uncompressed", images)
+            self._watch.emit("images.uncompressed", destination=self.destination, images=images)
 
 
 def breaker_delays(retry: Retry) -> tuple[Backoff, Backoff]:

@@ -11,6 +11,7 @@ import struct
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import lru_cache
 
 import numpy as np
 from pydicom.datadict import dictionary_VR, private_dictionary_VR
@@ -92,6 +93,16 @@ def recode(data: bytes, source: Encoding, target: Encoding, *, context: bytes = 
     return _Recoder(data, source, target, base).elements(elements, level, 0)
 
 
+def is_regular(data: bytes) -> bool:
+    """Whether `recode` keeps every byte of explicit VR little endian that is regular at its top level."""
+    found, _, _ = _fast.elements(data, 0, len(data), flags_of(EXPLICIT_LITTLE))
+    return all(
+        recode(data[each.offset : each.end], EXPLICIT_LITTLE, EXPLICIT_LITTLE) == data[each.offset : each.end]
+        for each in found
+        if each.vr == b"SQ" or each.length == UNDEFINED
+    )
+
+
 def swap(value: bytes, size: int) -> bytes:
     """`value` with the bytes of each cell of `size` reversed; a rest that fills no cell stays."""
     if size == 1:
@@ -125,12 +136,15 @@ class _Recoder:
 
     def _element(self, raw: scan_tables.Element, level: _Level, depth: int) -> bytes:
         found = from_found(raw)
-        implied = _vr(found, level)
         known = found.vr in SHORT_VRS or found.vr in LONG_VRS
+        plain = known and not (found.undefined or self.target.implicit or found.vr == "UN")
+        implied = "" if plain else _vr(found, level)
         vr = found.vr if known else implied
         if found.undefined and not known:
             vr = "UN" if implied == "UN" or (found.tag >> 16 & 1 and implied != "SQ") else "SQ"
         if found.undefined and found.tag in PIXEL_TAGS:
+            if self.source == self.target == EXPLICIT_LITTLE:
+                return self._fragments(found)
             raise _fast.unreadable(
                 "its pixel data is encapsulated", self.base + found.start, found.tag, "syntax"
             )
@@ -152,6 +166,17 @@ class _Recoder:
         if not self.target.implicit and vr not in LONG_VRS and len(content) > 0xFFFF:
             vr = "UN"
         return head(found.tag, vr, len(content), self.target) + content
+
+    def _fragments(self, found: Element) -> bytes:
+        """Encapsulated pixel data, of an icon for example, with even fragments."""
+        pieces = [self.data[found.start : found.value]]
+        at = found.value
+        while at < found.end - 8:
+            length = struct.unpack_from("<I", self.data, at + 4)[0]
+            fragment = pad(self.data[at + 8 : at + 8 + length], "OB")
+            pieces += [_item_head(ITEM, len(fragment), self.target), fragment]
+            at += 8 + length
+        return b"".join((*pieces, _item_head(SEQUENCE_END, 0, self.target)))
 
     def _as_sequence(self, raw: scan_tables.Element, begins_item: bool, level: _Level, depth: int) -> bytes:
         """A value that implicit VR will call a sequence, although it was written with another VR."""
@@ -203,10 +228,7 @@ def _vr(found: Element, level: _Level) -> str:
         return "UL"
     if tag >> 16 & 1:
         return _private_vr(found, level)
-    try:
-        vr = str(dictionary_VR(tag))
-    except KeyError:
-        vr = "UN"
+    vr = _public_vr(tag)
     if " or " not in vr:
         return vr
     if "OW" in vr:
@@ -214,15 +236,30 @@ def _vr(found: Element, level: _Level) -> str:
     return "SS" if level.signed else "US"
 
 
+@lru_cache(maxsize=4096)
+def _public_vr(tag: int) -> str:
+    """The dictionary's VR or VRs of a public tag, "UN" without an entry."""
+    try:
+        return str(dictionary_VR(tag))
+    except KeyError:
+        return "UN"
+
+
 def _private_vr(found: Element, level: _Level) -> str:
     tag = found.tag
     if 0x10 <= tag & 0xFFFF <= 0xFF:
         return "LO"
     creator = level.creators.get(tag & 0xFFFFFF00)
+    return _creators_vr(tag, creator) if creator else "UN"
+
+
+@lru_cache(maxsize=4096)
+def _creators_vr(tag: int, creator: str) -> str:
+    """The VR that pydicom's private dictionary knows, "UN" without a single one."""
     try:
-        vr = str(private_dictionary_VR(tag, creator)) if creator else "UN"
+        vr = str(private_dictionary_VR(tag, creator))
     except KeyError:
-        vr = "UN"
+        return "UN"
     return "UN" if " or " in vr else vr
 
 

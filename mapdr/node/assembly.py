@@ -346,6 +346,7 @@ def _view(deliverer: Deliverer) -> Mapping[str, Any]:
         "since": view.since,
         "retry_at": view.retry_at,
         "status": view.status,
+        "tried": view.tried,
     }
 
 

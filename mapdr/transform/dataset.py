@@ -5,7 +5,7 @@ from __future__ import annotations
 from types import TracebackType
 
 from mapdr._fast import unreadable
-from mapdr.dicom.recode import recode
+from mapdr.dicom.recode import is_regular, recode
 from mapdr.dicom.scan import Layout, inflate_exactly, inflated_size, is_deflated, layout, layout_by_ends
 from mapdr.dicom.write import EXPLICIT_LITTLE, UNDEFINED, Element, encoding_from, encoding_of
 from mapdr.kernel import budget
@@ -51,7 +51,7 @@ class DataSet:
     def _find_pixels(self) -> Element | None:
         where = self._layout()
         self.encoding = encoding_from(where.flags)
-        self.end, self.is_regular = where.end, not where.remarks
+        self.end, self.is_regular = where.end, self._is_regular(where)
         if where.pixels is None:
             if where.truncated:
                 raise unreadable("it ends within an element", where.end, -1, "truncated")
@@ -73,6 +73,11 @@ class DataSet:
             budget.need(len(view))
         with view.buffer() as buffer:
             return layout(buffer, syntax)
+
+    def _is_regular(self, where: Layout) -> bool:
+        if where.remarks or where.truncated or self.encoding != EXPLICIT_LITTLE:
+            return not where.remarks
+        return is_regular(self.view[: where.header_end]) and is_regular(self.view[where.pixel_end :])
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None

@@ -64,6 +64,16 @@ def test_how_the_node_stands(plan: Plan, facts: dict[str, Any], state: str) -> N
     assert any("no sign of life" in item["text"] for item in composed["attention"]) == (state == "silent")
 
 
+UNTRIED = {"telepacs": {"state": "closed", "tried": False}}
+ONE = {"images": 1, "studies": 1, "repeats": 0, "versions": 0}
+REJECTED = {
+    "state": "open",
+    "reason": "association-rejected",
+    "comment": "the peer rejected the association for good: called AE title not recognized",
+    "failures": 1,
+    "retry_at": NOW + 10,
+    "tried": True,
+}
 OPEN = {"state": "open", "comment": "connection refused", "failures": 3, "retry_at": NOW + 40}
 
 
@@ -71,6 +81,15 @@ OPEN = {"state": "open", "comment": "connection refused", "failures": 3, "retry_
     ("facts", "state", "why"),
     [
         ({}, "idle", ""),
+        ({"counters": {"state": "running", "destinations": UNTRIED}}, "untried", "not tried yet"),
+        (
+            {
+                "counters": {"state": "running", "destinations": UNTRIED},
+                "today": {"received": {}, "delivered": {"telepacs": {"CT": ONE}}},
+            },
+            "idle",
+            "",
+        ),
         ({"queues": [_queue(pending=5)]}, "waiting", ""),
         ({"queues": [_queue(leased=5)]}, "sending", ""),
         (
@@ -136,6 +155,61 @@ def test_what_a_person_should_look_at_is_worst_first(plan: Plan) -> None:
     ]
 
 
+def test_a_rejection_for_good_needs_attention_at_once(plan: Plan) -> None:
+    facts = _facts(counters={"state": "running", "destinations": {"telepacs": REJECTED}})
+    composed = compose(plan, facts, Rates())
+    assert [item["text"] for item in composed["attention"]] == [
+        "telepacs is down: the peer rejected the association for good: called AE title not recognized, "
+        "next try in 10 s"
+    ]
+    assert _telepacs(composed)["reason"] == "association-rejected"
+
+
+def test_a_compression_that_a_destination_refuses_needs_attention(plan: Plan) -> None:
+    counters = {"state": "running", "counters": {"deliver.telepacs.uncompressed": 3}}
+    attention = compose(plan, _facts(counters=counters), Rates())["attention"]
+    assert [(item["kind"], item["level"]) for item in attention] == [("uncompressed", "warn")]
+    assert attention[0]["text"].startswith(
+        "3 images sent without the compression of the rule: telepacs refuses"
+    )
+
+
+@pytest.mark.parametrize(
+    ("facts", "state", "said"),
+    [
+        ({"age": 60.0, "alive": True}, "silent", "gives no sign of life: its log says why"),
+        ({"age": 60.0, "alive": True, "disk_free": 0}, "silent", "cannot be written, for the disk is full"),
+        ({"age": 1.0, "alive": False}, "stopped", "the node ended without a word (last seen "),
+        (
+            {"age": 60.0, "alive": True, "trouble": "locked", "as_of": NOW - 9},
+            "unknown",
+            "counts are those of",
+        ),
+        ({"age": 60.0, "trouble": "locked"}, "unknown", "no counts are known"),
+        ({"heartbeat": None, "alive": True, "lost": True}, "silent", "index.db was removed or replaced"),
+    ],
+)
+def test_what_is_said_of_a_node_that_says_nothing(
+    plan: Plan, facts: dict[str, Any], state: str, said: str
+) -> None:
+    composed = compose(plan, _facts(**facts), Rates())
+    assert composed["node"]["state"] == state
+    assert any(said in item["text"] for item in composed["attention"])
+    row = _telepacs(composed)
+    there = state != "stopped"
+    assert row["state"] == ("unknown" if there else "stopped")
+
+
+def test_what_the_store_says_of_itself_needs_attention(plan: Plan) -> None:
+    health = {"refusing": "database or disk is full", "set_aside": 2, "waiting": 0}
+    told = compose(plan, _facts(counters={"state": "running", "store": health}), Rates())["attention"]
+    assert [item["text"] for item in told] == [
+        "images are REFUSED: the index cannot be written: database or disk is full",
+        "2 images are safe in the spool, but the index does not take them; see the log",
+    ]
+    assert not compose(plan, _facts(counters={"state": "running", "store": {}}), Rates())["attention"]
+
+
 def test_a_spool_that_cannot_be_written_to_and_little_room_are_said(plan: Plan) -> None:
     told = compose(plan, _facts(writable=False, disk_free=1_500_000), Rates())["attention"]
     assert "images are REFUSED: " in told[0]["text"]
@@ -157,7 +231,7 @@ def test_images_that_the_store_lost_hold_of_are_said_before_all_else(plan: Plan)
     lines = [item["text"] for item in compose(plan, facts, Rates())["attention"]]
     assert lines[:3] == [
         "images are REFUSED: the index cannot be written: database or disk is full",
-        "2 images safe in the spool, but not in the index: the log says why; the next start tries again",
+        "2 images are safe in the spool, but the index does not take them; see the log",
         "the spool does NOT hold what was received: damaged (1), missing (2); push these images again",
     ]
 

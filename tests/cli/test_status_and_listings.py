@@ -222,3 +222,26 @@ def test_a_damaged_index_is_named_with_cause_and_cure(used: NodeFolder) -> None:
     assert "cannot be used (file is not a database)" in " ".join(
         used.mapdr("doctor", width=400).output.split()
     )
+
+
+def test_a_pending_row_says_that_its_destination_is_away_or_held(used: NodeFolder) -> None:
+    down = {"state": "open", "reason": "unreachable", "comment": "connection refused", "retry_at": 4e9}
+    used.beat(destinations={"telepacs": down, "archive": {"state": "closed"}})
+    used.mapdr("hold", "archive")
+    rows = _json(used, "deliveries", "--state", "pending")["deliveries"]
+    told = {(row["destination"], row["reason"]) for row in rows}
+    assert told == {("telepacs", "unreachable"), ("archive", "held")}
+    assert all("connection refused" in row["comment"] for row in rows if row["destination"] == "telepacs")
+    (parked,) = _json(used, "deliveries", "--state", "parked")["deliveries"]
+    assert parked["reason"] == "refused"
+    output = " ".join(
+        used.mapdr("deliveries", "--to", "telepacs", "--state", "pending", width=200).output.split()
+    )
+    assert "unreachable: connection refused" in output
+
+
+def test_a_delivery_without_the_compression_of_its_rule_shows_that(used: NodeFolder) -> None:
+    used.settle("archive", "delivered", 1, reason="compression-refused", treatment="re-encoded")
+    (row,) = _json(used, "deliveries", "--reason", "compression-refused")["deliveries"]
+    assert (row["state"], row["treatment"]) == ("delivered", "re-encoded")
+    assert "compression-refused" in used.mapdr("deliveries", "--to", "archive", width=200).output

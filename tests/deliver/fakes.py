@@ -43,6 +43,7 @@ class Row:
     state: str = "pending"
     not_before: float = 0.0
     leased_until: float = 0.0
+    owner: str = ""
     reason: str = ""
     comment: str = ""
     status: int | None = None
@@ -59,6 +60,7 @@ class FakeLedger:
         self.looks = 0
         self.renewed: Counter[int] = Counter()
         self.broken = False
+        self.expired: Counter[int] = Counter()
         self.other_bytes: set[int] = set()
         self._recipe = recipe or {"steps": []}
 
@@ -86,24 +88,27 @@ class FakeLedger:
         self._check()
         now = time.time()
         with self.lock:
+            self._expire(now)
             self.leases += 1
             due = [
                 row
                 for row in self.rows.values()
                 if row.delivery.destination == destination
-                and ((row.state == "pending" and row.not_before <= now)
-                     or (row.state == "leased" and row.leased_until <= now))
-            ][:limit]  # fmt: skip
+                and row.state == "pending"
+                and row.not_before <= now
+            ][:limit]
             for row in due:
-                row.state, row.leased_until = "leased", now + seconds
+                row.state, row.leased_until, row.owner = "leased", now + seconds, owner
             return [row.delivery for row in due]
 
     def extend(self, delivery_ids: Iterable[int], seconds: float, owner: str) -> None:
         self._check()
         with self.lock:
             for id_ in delivery_ids:
-                self.rows[id_].leased_until = time.time() + seconds
-                self.renewed[id_] += 1
+                row = self.rows[id_]
+                if row.state == "leased" and row.owner == owner:
+                    row.leased_until = time.time() + seconds
+                    self.renewed[id_] += 1
 
     def give_back(self, delivery_ids: Iterable[int]) -> None:
         self._check()
@@ -132,6 +137,7 @@ class FakeLedger:
         self._check()
         with self.lock:
             self.looks += 1
+            self._expire(time.time())
             due = [
                 row.not_before
                 for row in self.rows.values()
@@ -153,6 +159,13 @@ class FakeLedger:
         """The settlements of one row, in order."""
         with self.lock:
             return [item for item in self.history if item.delivery_id == id_]
+
+    def _expire(self, now: float) -> None:
+        """What `Ledger.release_expired` does in a node's upkeep: leases that ran out are pending again."""
+        for row in self.rows.values():
+            if row.state == "leased" and row.leased_until <= now:
+                row.state = "pending"
+                self.expired[row.delivery.id] += 1
 
     def _check(self) -> None:
         if self.broken:

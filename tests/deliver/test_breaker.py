@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from mapdr.deliver.backoff import Backoff
-from mapdr.deliver.breaker import Breaker, State
+from mapdr.deliver.breaker import Breaker, State, View
 
 
 class Clock:
@@ -29,6 +29,18 @@ def test_a_trip_opens_it_with_a_reason_that_a_person_sees() -> None:
     view = breaker.view()
     assert (view.state, view.reason, view.comment) == (State.OPEN, "unreachable", "connection refused")
     assert (view.since, view.retry_at) == (100.0, 101.0)
+
+
+def test_it_knows_whether_anybody_was_ever_spoken_to() -> None:
+    breaker, _ = make()
+    assert not breaker.view().tried
+    assert not breaker.heard()
+    assert breaker.view() == View(State.CLOSED, tried=True)
+    breaker, _ = make()
+    breaker.trip("unreachable", "")
+    assert breaker.view().tried
+    breaker.trial()
+    assert breaker.view().tried
 
 
 def test_associations_that_fail_together_are_one_failure() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import Counter
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -12,6 +13,7 @@ import pytest
 from deliver.fakes import (
     BUSY,
     CT,
+    EXPLICIT,
     FAULT,
     IMPLICIT,
     JPEG2000,
@@ -361,12 +363,13 @@ def test_leases_are_renewed_while_a_long_send_runs() -> None:
 
     egress = FakeEgress(script, sessions=1)
     ledger.add(2)
-    with delivering(ledger, egress, lease=0.6):
-        until(lambda: ledger.renewed[1] >= 5, 10)
+    with delivering(ledger, egress, lease=1.2):
+        until(lambda: ledger.renewed[1] >= 5, 20)
         assert ledger.renewed[2] >= 4
         go.set()
         assert settled(ledger) == {"delivered": 2}
     assert len(egress.sent) == 2
+    assert not ledger.expired, "somebody else might have sent them, too"
 
 
 def test_stopping_lets_the_image_on_the_wire_end_and_gives_the_rest_back() -> None:
@@ -574,3 +577,37 @@ def test_an_image_whose_work_cannot_be_begun_is_judged(monkeypatch: pytest.Monke
     with delivering(ledger, egress, FakeChain(quick=False)):
         assert settled(ledger) == {"parked": 3}
     assert {row.reason for row in ledger.rows.values()} == {"unexpected"}
+
+
+def test_a_compression_that_the_receiver_refused_is_kept_with_the_row_and_told() -> None:
+    class Compressing(FakeChain):
+        """The recipe wants JPEG 2000; for a receiver that refuses it the image goes without."""
+
+        def prepare(self, instance: Instance, memory: Any, syntax_override: str = "") -> Payload:
+            payload = super().prepare(instance, memory, syntax_override or JPEG2000)
+            return replace(payload, unmet="compression-refused" if syntax_override else "")
+
+    ledger, watch = FakeLedger(), Watch()
+    ledger.add(5)
+    with delivering(ledger, FakeEgress(takes=(EXPLICIT,)), Compressing(), watch=watch):
+        assert settled(ledger) == {"delivered": 5}
+        until(lambda: watch.counters().get("deliver.pacs.uncompressed") == 5, 5)
+    assert {row.reason for row in ledger.rows.values()} == {"compression-refused"}
+    told = [event for event in watch.recent() if event.kind == "images.uncompressed"]
+    assert sum(event.facts["images"] for event in told) == 5  # type: ignore[misc]
+    ledger = FakeLedger()
+    ledger.add(5)
+    with delivering(ledger, FakeEgress(), Compressing()):
+        assert settled(ledger) == {"delivered": 5}
+    assert {row.reason for row in ledger.rows.values()} == {""}
+
+
+def test_a_destination_nobody_has_spoken_to_says_so() -> None:
+    ledger, egress = FakeLedger(), FakeEgress()
+    with delivering(ledger, egress) as deliverer:
+        assert not deliverer.view().tried
+        ledger.add(1)
+        deliverer.wake()
+        settled(ledger)
+        until(lambda: deliverer.view().tried, 5)
+        assert deliverer.view().state is State.CLOSED

@@ -221,3 +221,20 @@ def test_a_sequence_under_another_tag_keeps_what_follows_readable(tag: int) -> N
     # Its length is written: nobody has to look for a delimiter in what the dictionary calls a text.
     assert struct.unpack_from("<I", there, 4)[0] == len(there) - 8 - 8 - 6
     assert behind(there) == "1.2.9"
+
+
+def test_fragments_of_an_icon_stay_where_vrs_are_written() -> None:
+    end = struct.pack("<HHI", 0xFFFE, 0xE0DD, 0)
+    head = struct.pack("<HH2sHI", 0x7FE0, 0x0010, b"OB", 0, 0xFFFFFFFF)
+
+    def icon(fragment: bytes) -> bytes:
+        pixels = head + ITEM + ITEM[:4] + struct.pack("<I", len(fragment)) + fragment + end
+        open_sequence = struct.pack("<HH2sHI", 0x0088, 0x0200, b"SQ", 0, 0xFFFFFFFF)
+        inner = number(0x00280010, 4) + pixels
+        return open_sequence + ITEM[:4] + b"\xff" * 4 + inner + struct.pack("<HHI", 0xFFFE, 0xE00D, 0) + end
+
+    assert recode(icon(b"abcd"), EXPLICIT_LITTLE, EXPLICIT_LITTLE) == icon(b"abcd")
+    assert recode(icon(b"abc"), EXPLICIT_LITTLE, EXPLICIT_LITTLE) == icon(b"abc\0")
+    with pytest.raises(Permanent) as caught:
+        recode(icon(b"abcd"), EXPLICIT_LITTLE, IMPLICIT_LITTLE)
+    assert caught.value.reason == "syntax"

@@ -29,7 +29,7 @@ from mapdr.dicom.path import parse_edit_path
 from mapdr.dicom.recode import recode
 from mapdr.dicom.scan import MAX_VALUE, NeedMore, ScannedHeader, Unreadable, header_tree, layout, scan
 from mapdr.dicom.template import Template
-from mapdr.dicom.write import Element, element_at, encoding_of
+from mapdr.dicom.write import PIXEL_DATA, Element, encoding_of
 from mapdr.kernel.errors import Permanent, RemoteProtocolError
 from mapdr.store import filemeta
 from mapdr.store.runs import gather
@@ -205,13 +205,14 @@ def frames(data: bytes) -> None:
     """Encapsulated pixel data: every frame's fragments lie within it, in order, and not within each other."""
     try:
         where = layout(data, SYNTAXES[1])
-        tag, vr, value, length = element_at(data, where.header_end, encoding_of(SYNTAXES[1]))
         values = scan(data, SYNTAXES[1], frozenset([(0x00280008,)]), complete=True)
     except Permanent:
         return
-    if length != 0xFFFFFFFF:
+    value = values.pixel_value
+    if value is None or not values.encapsulated:
         return
-    pixel = Element(tag, vr, where.header_end, value, where.pixel_end + where.truncated, True)
+    end = where.pixel_end + where.truncated
+    pixel = Element(PIXEL_DATA, values.pixel_vr, where.header_end, value, end, True)
     said = values.text((0x00280008,))
     extended = table_of(data, where.header_end)
     for count in {1, 2, 3, int(said) if said.isdecimal() else 1}:

@@ -205,3 +205,20 @@ def test_a_repeat_adds_no_bytes_to_its_study(store: Store) -> None:
     assert store.writer.flush()
     (versions,) = overview.studies(Selection())
     assert versions.bytes == before.bytes + before.bytes // 2 + 500
+
+
+@pytest.mark.parametrize("untried_first", [False, True])
+def test_new_images_go_before_those_that_are_sent_again(opener: Opener, untried_first: bool) -> None:
+    """A re-routed archive of years must not keep back what came just now."""
+    store = opener(router=To("a"))
+    for number in range(5):
+        push(store, f"1.{number}", study="9.1")
+    assert store.writer.flush()
+    settle(store, "a", "delivered")
+    assert store.ledger.reroute(Selection(), To("a").route, NOTHING).deliveries == 5
+    for number in range(3):
+        push(store, f"2.{number}", study="9.2")
+    assert store.writer.flush()
+    rows = store.ledger.lease("a", 99, 60, "n", untried_first=untried_first)
+    assert [row.instance.study_instance_uid for row in rows] == ["9.2"] * 3 + ["9.1"] * 5
+    assert [row.lane for row in rows] == [0] * 3 + [1] * 5
