@@ -101,6 +101,7 @@ def peak(node: Node) -> int:
     raise AssertionError("the system does not say")
 
 
+@pytest.mark.timeout(400)
 def test_an_image_that_kills_the_node_is_parked_after_the_third_time_alone(
     make_node: Callable[..., Node], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -156,6 +157,7 @@ def at_work(log: Path) -> list[tuple[str, set[str]]]:
 
 
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="the system does not tell the peak")
+@pytest.mark.timeout(300)
 def test_a_small_object_that_inflates_without_measure_stays_within_the_budget(
     make_node: Callable[..., Node],
 ) -> None:
