@@ -29,6 +29,7 @@ CANNOT_UNDERSTAND = 0xC000  # PS3.4, table B.2-1
 
 _NO_STUDY = frozenset(
     (
+        "1.2.840.10008.1.3.10",  # Media Storage Directory (PS3.3, annex F)
         "1.2.840.10008.5.1.4.1.1.200.1",  # CT Defined Procedure Protocol
         "1.2.840.10008.5.1.4.1.1.200.3",  # Protocol Approval
         "1.2.840.10008.5.1.4.1.1.200.7",  # XA Defined Procedure Protocol

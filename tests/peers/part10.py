@@ -25,7 +25,8 @@ EXPLICIT = "1.2.840.10008.1.2.1"
 BIG_ENDIAN = "1.2.840.10008.1.2.2"
 DEFLATED = "1.2.840.10008.1.2.1.99"
 MEDIA_DIRECTORY = "1.2.840.10008.1.3.10"
-RAW_DATA = "1.2.840.10008.5.1.4.1.1.66"
+PRIVATE_CLASS = "1.2.826.0.1.3680043.2.1143.66"
+"""For what has no SOP class of its own: nobody knows whether a study belongs to it."""
 
 _UID = re.compile(r"[0-9]+(\.[0-9]+)*")
 LONG_VRS = {b"OB", b"OD", b"OF", b"OL", b"OV", b"OW", b"SQ", b"SV", b"UC", b"UN", b"UR", b"UT", b"UV"}
@@ -87,7 +88,7 @@ def read(path: Path) -> StoredObject:
     sop_class, instance = _own_uids(path)
     meta_class = _uid(meta.get(0x00020002, b""))
     if not sop_class:
-        sop_class = RAW_DATA if meta_class in ("", MEDIA_DIRECTORY) else meta_class
+        sop_class = PRIVATE_CLASS if meta_class in ("", MEDIA_DIRECTORY) else meta_class
     if not instance:
         instance = _uid(meta.get(0x00020003, b"")) or _named_uid(path)
     return StoredObject(sop_class, instance, syntax, path, offset)

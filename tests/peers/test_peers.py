@@ -10,7 +10,7 @@ from pydicom.data import get_testdata_file
 
 from peers import dcmtk, pdu
 from peers.orthanc import Orthanc
-from peers.part10 import EXPLICIT, IMPLICIT, RAW_DATA, StoredObject, read, received
+from peers.part10 import EXPLICIT, IMPLICIT, PRIVATE_CLASS, StoredObject, read, received
 from peers.rawsender import RawSender, fragments, send_all
 from peers.rawsink import Answer, RawSink, Received
 
@@ -84,7 +84,7 @@ def test_more_contexts_than_one_association_takes() -> None:
     item = read(sample("CT_small.dcm"))
     many = [
         StoredObject(
-            f"{RAW_DATA}.{number}", f"{item.sop_instance_uid}.{number}", EXPLICIT, item.path, item.offset
+            f"{PRIVATE_CLASS}.{number}", f"{item.sop_instance_uid}.{number}", EXPLICIT, item.path, item.offset
         )
         for number in range(130)
     ]
