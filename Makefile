@@ -39,7 +39,8 @@ UNDER := PYTHONPATH=.:cli:web PYTHONMALLOC=malloc MAPDR_REQUIRE_EXTENSIONS=1 \
 	LD_PRELOAD="$$($(CC) -print-file-name=libasan.so) $$($(CC) -print-file-name=libstdc++.so)" \
 	ASAN_OPTIONS=detect_leaks=0:allocator_may_return_null=1:hard_rss_limit_mb=4096 \
 	UBSAN_OPTIONS=print_stacktrace=1
-SUITES := tests/fast tests/dicom/test_twins.py tests/dicom/test_plan.py tests/wire tests/receive tests/egress
+SUITES := tests/fast tests/dicom/test_twins.py tests/dicom/test_plan.py tests/wire/test_channel.py \
+	tests/wire/test_dimse.py tests/receive tests/egress/test_runs.py
 
 sanitize: $(VENV)/.tested  ## The extensions under AddressSanitizer and UBSan: their tests, then what reads a peer's bytes, SECONDS each
 	@mkdir -p $(SANITIZED)

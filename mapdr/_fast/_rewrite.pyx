@@ -47,6 +47,8 @@ cdef object regular(const unsigned char *data, int64_t available, int64_t size, 
             group_end = -1
         last = element.tag
         if element.length == UNDEFINED:
+            if explicit and element.a == c'U' and element.b == c'N' and is_doubtful(data, element.value, available):
+                return None
             after = skip(data, element.value, available, explicit and not (element.a == c'U' and element.b == c'N'),
                          is_fragmented(&element), &left)
             if after < 0:

@@ -87,6 +87,13 @@ cdef inline bint is_fragmented(Head *element) noexcept nogil:
     return element.a == c'O' and (element.b == c'B' or element.b == c'W')
 
 
+cdef inline bint is_doubtful(const unsigned char *data, int64_t value, int64_t end) noexcept nogil:
+    """Whether the items at `value` of a UN, implicit by the standard, may be explicit VR: the reference decides."""
+    if end - value < 8 or u16(data + value) != 0xFFFE or u16(data + value + 2) != 0xE000 or not u32(data + value + 4):
+        return False
+    return end - value < 16 or vr_kind(data[value + 12], data[value + 13]) != 0
+
+
 cdef int64_t skip(const unsigned char *data, int64_t offset, int64_t end, bint explicit, bint fragments,
                   int64_t *left) noexcept nogil:
     """The end of undefined-length content whose delimiters lie before `end`; -1 if it is not regular."""
@@ -118,6 +125,9 @@ cdef int64_t skip(const unsigned char *data, int64_t offset, int64_t end, bint e
                 offset += element.length
             else:
                 if depth == STACK:
+                    return -1
+                if as_explicit[depth - 1] and element.a == c'U' and element.b == c'N' \
+                        and is_doubtful(data, offset, end):
                     return -1
                 as_explicit[depth] = as_explicit[depth - 1] and not (element.a == c'U' and element.b == c'N')
                 as_fragments[depth] = is_fragmented(&element)

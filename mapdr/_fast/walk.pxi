@@ -69,6 +69,8 @@ cdef bint walk_regular(const unsigned char *data, int64_t available, int64_t siz
                 return False
             group_end = element.value + 4 + u32(data + element.value)
         if element.length == UNDEFINED:
+            if explicit and element.a == c'U' and element.b == c'N' and is_doubtful(data, element.value, available):
+                return False
             offset = skip(data, element.value, available,
                           explicit and not (element.a == c'U' and element.b == c'N'), fragments, &left)
             if offset < 0:

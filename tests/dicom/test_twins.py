@@ -115,3 +115,15 @@ def test_on_elements_in_any_order_with_any_length(raw: bytes, syntax: str) -> No
 @given(st.binary(max_size=120), st.sampled_from(SYNTAXES))
 def test_on_arbitrary_bytes(raw: bytes, syntax: str) -> None:
     agree(raw, syntax)
+
+
+@pytest.mark.parametrize("nested", [False, True])
+def test_on_explicit_items_in_a_sequence_written_as_un(nested: bool) -> None:
+    inner = bytes.fromhex("0800160055490600") + b"1.2.3\0"
+    raw = bytes.fromhex("08004011554e0000fffffffffeff00e0")
+    raw += len(inner).to_bytes(4, "little") + inner + bytes.fromhex("feffdde000000000")
+    if nested:
+        raw = bytes.fromhex("0800151153510000fffffffffeff00e0ffffffff") + raw
+        raw += bytes.fromhex("feff0de000000000feffdde000000000")
+    assert _scan_py.walk(raw, len(raw), len(raw), 1, {}, beyond=True, max_value=64).remarks
+    agree(raw, EXPLICIT)
