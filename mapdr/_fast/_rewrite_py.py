@@ -22,7 +22,6 @@ from mapdr._fast.scan_tables import (
     UNDEFINED,
     NeedMore,
     Unreadable,
-    is_fragmented,
 )
 
 Buffer = bytes | bytearray | memoryview
@@ -89,9 +88,7 @@ def _locate(buffer: Buffer, size: int, flags: int, tags: Sequence[int]) -> Locat
         last = tag
         after = value + length
         if length == UNDEFINED:
-            after = walker.skip(
-                value, available, walker.inner_flags(flags, vr, value, available), is_fragmented(tag, vr)
-            )
+            after = walker.skip_element(tag, vr, value, available, flags)
         if after > size:
             return None
         if tag in PIXEL_TAGS and pixel_offset == size:

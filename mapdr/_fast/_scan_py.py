@@ -39,8 +39,10 @@ from mapdr._fast.scan_tables import (
     UNDEFINED,
     UNKNOWN_SIZE,
     UNKNOWN_VR,
+    WITHIN_UN,
     Element,
     Found,
+    Item,
     NeedMore,
     Pixels,
     Tree,
@@ -48,6 +50,7 @@ from mapdr._fast.scan_tables import (
     Values,
     Walk,
     actual_flags,
+    inner_flags,
     is_fragmented,
 )
 
@@ -58,6 +61,10 @@ Buffer = bytes | bytearray | memoryview
 _EXPLICIT_HEAD = {0: Struct("<HH2sH").unpack_from, BIG_ENDIAN: Struct(">HH2sH").unpack_from}
 _IMPLICIT_HEAD = {0: Struct("<HHL").unpack_from, BIG_ENDIAN: Struct(">HHL").unpack_from}
 _LENGTH = {0: Struct("<L").unpack_from, BIG_ENDIAN: Struct(">L").unpack_from}
+
+
+MAX_EXPLICIT_UN = 64
+"""Sequences written as UN, in explicit VR, that are nested in each other."""
 
 
 class _Overrun(Exception):
@@ -98,6 +105,7 @@ class _Walker:
         self.remarks = 0
         self.found: list[Found] = []
         self.stop = self.after = 0
+        self.depth = 0
         self._not_zero = 0
 
     def error(self, what: str, offset: int, reason: str) -> Unreadable:
@@ -170,25 +178,31 @@ class _Walker:
         is_vr = next_vr in SHORT_VRS or next_vr in LONG_VRS or next_vr == vr
         return is_vr and (next_group, next_element) > (group, element)
 
-    def inner_flags(self, flags: int, vr: bytes, value: int, limit: int) -> int:
-        """The encoding of the items at `value`: a sequence written as UN is implicit VR (CP-246).
+    def skip_element(self, tag: int, vr: bytes, value: int, limit: int, flags: int) -> int:
+        """The end of the element of undefined length whose content begins at `value`.
 
-        Some write it in explicit VR little endian all the same; its first element shows that.
+        A sequence written as UN is implicit VR (CP-246). Some write it in explicit VR all the same: that is
+        tried where it cannot be read otherwise.
         """
-        if vr != b"UN":
-            return flags
-        if not flags & EXPLICIT or flags & BIG_ENDIAN or value + 8 > min(limit, self.available):
-            return 0
-        group, element, item = _IMPLICIT_HEAD[0](self.buffer, value)
-        if group << 16 | element != ITEM or not item or value + 16 > limit:
-            return 0
-        self.need(value + 16, limit)
-        shown = bytes(self.buffer[value + 12 : value + 14])
-        length = _LENGTH[0](self.buffer, value + 12)[0]
-        if (shown not in SHORT_VRS and shown not in LONG_VRS) or length <= limit - value - 16:
-            return 0
-        self.remarks |= EXPLICIT_VR
-        return EXPLICIT
+        inner, fragments = inner_flags(flags, vr), is_fragmented(tag, vr)
+        if not inner & WITHIN_UN:
+            return self.skip(value, limit, inner, fragments)
+        remarks = self.remarks
+        try:
+            return self.skip(value, limit, 0, fragments)
+        except (_Overrun, Unreadable) as error:
+            if isinstance(error, Unreadable) and error.reason != "bad-item":
+                raise
+            self.remarks = remarks | EXPLICIT_VR
+            if self.depth == MAX_EXPLICIT_UN:
+                raise
+            self.depth += 1
+            try:
+                return self.skip(value, limit, EXPLICIT, fragments)
+            except _Overrun:
+                raise error from None
+            finally:
+                self.depth -= 1
 
     def skip(self, offset: int, limit: int, flags: int, fragments: bool) -> int:
         """The end of the undefined-length content that begins at `offset`, behind its delimiter."""
@@ -221,8 +235,10 @@ class _Walker:
                 raise self.error("a fragment of undefined length", offset, "bad-item")
             else:
                 if in_item:
-                    inner = self.inner_flags(flags, vr, value, limit)
-                    stack.append((False, is_fragmented(tag, vr), inner))
+                    if inner_flags(flags, vr) & WITHIN_UN:
+                        offset = self.skip_element(tag, vr, value, limit, flags)
+                        continue
+                    stack.append((False, is_fragmented(tag, vr), inner_flags(flags, vr)))
                 else:
                     stack.append((True, False, flags))
                 if len(stack) > 2 * self.max_depth:
@@ -275,8 +291,7 @@ class _Walker:
                 break
             self.within = tag
             if length == UNDEFINED:
-                inner = self.inner_flags(flags, vr, value, end)
-                after = self.skip(value, end, inner, is_fragmented(tag, vr))
+                after = self.skip_element(tag, vr, value, end, flags)
             else:
                 if length & 1:
                     self.remarks |= ODD_LENGTH
@@ -288,8 +303,8 @@ class _Walker:
         self.remarks |= NO_DELIMITER if in_item else 0
         self.stop, self.after, self.within = offset, end, around
 
-    def items(self, offset: int, end: int, flags: int) -> Iterator[tuple[bool, list[Element]]]:
-        """The items between `offset` and `end`: whether their length was undefined, and their elements.
+    def items(self, offset: int, end: int, flags: int) -> Iterator[Item]:
+        """The items between `offset` and `end`; `flags` are the sequence's.
 
         Delimiters that end nothing are passed over, and so are zeros up to `end`; an item ends with its
         sequence at the latest.
@@ -308,32 +323,45 @@ class _Walker:
             elif tag != ITEM:
                 raise self.error(_MISPLACED, offset, "bad-item")
             elif length == UNDEFINED:
-                found = list(self.level(value, end, flags, True))
+                item = self._item(value, end, flags, True)
                 offset = self.after
-                yield True, found
+                yield item
             else:
                 offset = value + length
                 if offset > end:
                     self.remarks |= NESTED_LENGTH
                     offset = end
-                yield False, list(self.level(value, offset, flags, False))
+                yield self._item(value, offset, flags, False)
+
+    def _item(self, value: int, end: int, flags: int, undefined: bool) -> Item:
+        """The item whose elements begin at `value`; in a sequence written as UN, see `skip_element`."""
+        remarks = self.remarks
+        try:
+            implied = flags & ~WITHIN_UN
+            return Item(undefined, implied, list(self.level(value, end, implied, undefined)))
+        except (_Overrun, Unreadable):
+            if not flags & WITHIN_UN:
+                raise
+        self.remarks = remarks | EXPLICIT_VR
+        return Item(undefined, EXPLICIT, list(self.level(value, end, EXPLICIT, undefined)))
 
     def search(self, element: Element, place: _Place) -> None:
         """Look for what `place` wants in the items of an element that is here as a whole."""
         end = element.end if element.length != UNDEFINED else max(element.value, element.end - 8)
         try:
-            for _, found in self.items(element.value, end, place.flags):
-                self._search_item(found, place)
+            for item in self.items(element.value, end, place.flags):
+                self._search_item(item, place)
         except (_Overrun, Unreadable) as error:
             if isinstance(error, Unreadable) and error.reason not in ("bad-item", "truncated"):
                 raise
             # The element's own length holds; what it encloses is wrong and not looked at further.
             self.remarks |= NESTED_LENGTH
 
-    def _search_item(self, elements: list[Element], place: _Place) -> None:
-        flags, tree, path, charset = place
-        for element in elements:
-            tag, vr, offset, value, end, length = element
+    def _search_item(self, item: Item, place: _Place) -> None:
+        _, tree, path, charset = place
+        flags = item.flags
+        for element in item.elements:
+            tag, vr, offset, value, _, length = element
             if tag == CHARACTER_SET and length != UNDEFINED:
                 charset = (value, length)
             inner = tree.get(tag)
@@ -341,8 +369,7 @@ class _Walker:
                 order = bool(flags & BIG_ENDIAN)
                 self.found.append(Found((*path, tag), vr, offset, value, length, order, charset))
                 if inner and not (length == UNDEFINED and is_fragmented(tag, vr)):
-                    nested = self.inner_flags(flags, vr, value, end)
-                    self.search(element, _Place(nested, inner, (*path, tag), charset))
+                    self.search(element, _Place(inner_flags(flags, vr), inner, (*path, tag), charset))
 
 
 _MISPLACED = "an item, or none where one must be"
@@ -426,13 +453,11 @@ def walk(
                     raise _Overrun
                 offset = value + length
             else:
-                nested = walker.inner_flags(flags, vr, value, size)
-                offset = walker.skip(value, size, nested, is_fragmented(tag, vr))
+                offset = walker.skip_element(tag, vr, value, size, flags)
             if inner and not (length == UNDEFINED and is_fragmented(tag, vr)):
                 walker.need(offset, size)
-                nested = walker.inner_flags(flags, vr, value, offset)
                 whole = Element(tag, vr, start, value, offset, length)
-                walker.search(whole, _Place(nested, inner, (tag,), None))
+                walker.search(whole, _Place(inner_flags(flags, vr), inner, (tag,), None))
             if pixels and pixels.end is None:
                 pixels = pixels._replace(end=offset)
     except _Overrun:
@@ -496,17 +521,11 @@ def elements(
     return found, walker.stop, walker.remarks
 
 
-def items(
-    buffer: Buffer, element: Element, flags: int, *, base: int = 0
-) -> tuple[list[tuple[bool, list[Element]]], int]:
-    """The items of a sequence, each as (whether its length was undefined, its elements), and their encoding.
-
-    `flags` is the encoding around the element. Raises Unreadable, as `elements`.
-    """
+def items(buffer: Buffer, element: Element, flags: int, *, base: int = 0) -> list[Item]:
+    """The items of a sequence; `flags` is the encoding around it. Raises Unreadable, as `elements`."""
     end = element.end if element.length != UNDEFINED else max(element.value, element.end - 8)
     walker = _Walker(buffer, end, MAX_DEPTH, MAX_ELEMENTS, base=base, within=element.tag)
-    flags = walker.inner_flags(flags, element.vr, element.value, end)
     try:
-        return list(walker.items(element.value, end, flags)), flags
+        return list(walker.items(element.value, end, inner_flags(flags, element.vr)))
     except _Overrun:
         raise walker.error("an element ends too late", walker.stop, "truncated") from None

@@ -9,6 +9,8 @@ from mapdr.kernel.errors import MapdrError, Permanent
 
 EXPLICIT = 1
 BIG_ENDIAN = 2
+WITHIN_UN = 4
+"""Of a sequence written as UN in explicit VR little endian: implicit VR, or else explicit VR."""
 
 UNDEFINED = 0xFFFFFFFF
 UNKNOWN_SIZE = 1 << 62
@@ -127,9 +129,24 @@ class Element(NamedTuple):
     length: int
 
 
+class Item(NamedTuple):
+    """One item: whether its length was undefined, its encoding, and its elements."""
+
+    undefined: bool
+    flags: int
+    elements: list[Element]
+
+
 def is_fragmented(tag: int, vr: bytes) -> bool:
     """Whether undefined length means fragments (PS3.5, section A.4) and not items with elements."""
     return tag in PIXEL_TAGS or vr in (b"OB", b"OW")
+
+
+def inner_flags(flags: int, vr: bytes) -> int:
+    """The encoding of a sequence within `flags`: one that is written as UN has its own (CP-246)."""
+    if vr != b"UN":
+        return flags
+    return WITHIN_UN if flags == EXPLICIT else 0
 
 
 def actual_flags(buffer: bytes | bytearray | memoryview, available: int, flags: int) -> int:

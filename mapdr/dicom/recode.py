@@ -191,11 +191,11 @@ class _Recoder:
 
     def _sequence(self, raw: scan_tables.Element, vr: str, implied: str, level: _Level, depth: int) -> bytes:
         """The items of a sequence; those in UN stay implicit VR little endian in every encoding (CP-246)."""
-        read, flags = _fast.items(self.data, raw, flags_of(self.source), base=self.base)
-        source, target = encoding_from(flags), IMPLICIT_LITTLE if vr == "UN" else self.target
-        inner = _Recoder(self.data, source, target, self.base)
+        read = _fast.items(self.data, raw, flags_of(self.source), base=self.base)
+        target = IMPLICIT_LITTLE if vr == "UN" else self.target
         pieces: list[bytes] = []
-        for undefined, elements in read:
+        for undefined, flags, elements in read:
+            inner = _Recoder(self.data, encoding_from(flags), target, self.base)
             content = inner.elements(elements, _Level(level.signed), depth + 1)
             pieces.append(_item_head(ITEM, UNDEFINED if undefined else len(content), target) + content)
             if undefined:

@@ -104,10 +104,9 @@ class Node:
             self.items = []
             if self._old is not None:
                 level = self.level
-                found, flags = _fast.items(level.buffer, self._old, level.flags, base=level.base)
                 self.items += [
-                    Level(level.buffer, flags, item, parent=self, defined=not undefined)
-                    for undefined, item in found
+                    Level(level.buffer, item.flags, item.elements, parent=self, defined=not item.undefined)
+                    for item in _fast.items(level.buffer, self._old, level.flags, base=level.base)
                 ]
             self.data = None
         return self.items

@@ -14,6 +14,7 @@ from typing import NamedTuple, Protocol
 from mapdr import _fast
 from mapdr._fast import scan_tables
 from mapdr._fast.scan_tables import BIG_ENDIAN, EXPLICIT
+from mapdr.kernel.errors import Permanent
 
 UNDEFINED = 0xFFFFFFFF
 ITEM, ITEM_END, SEQUENCE_END = 0xFFFEE000, 0xFFFEE00D, 0xFFFEE0DD
@@ -137,9 +138,15 @@ def item(elements: Sequence[bytes]) -> bytes:
 
 
 def with_item(header: bytes, old: Element | None, tag: int, new: bytes) -> bytes:
-    """The sequence `tag` with the item `new` at its end; `old` is where it lies in `header`, if it does."""
-    if old is None:
+    """The sequence `tag` with the item `new` at its end; `old` is where it lies in `header`, if it does.
+
+    Raises Permanent(reason="vr") if what lies there has another VR, so that nobody knows its items.
+    """
+    if old is None or (old.vr != "SQ" and old.value == old.end):
         return element(tag, "SQ", new)
+    if old.vr != "SQ":
+        where = f"({tag >> 16:04X},{tag & 0xFFFF:04X}) at byte {old.start}"
+        raise Permanent(f"{where} is not written as a sequence", reason="vr")
     if old.undefined:
         return header[old.start : old.end - 8] + new + header[old.end - 8 : old.end]
     return element(tag, "SQ", header[old.value : old.end] + new)

@@ -14,6 +14,7 @@ from .datasets import BIG, EXPLICIT, IMPLICIT, UNDEFINED, element
 ITEM, ITEM_END, SEQUENCE_END = 0xFFFEE000, 0xFFFEE00D, 0xFFFEE0DD
 SEQUENCE, STEP, PRIVATE = 0x00400275, 0x00400009, 0x00091001
 CLASS_UID, INSTANCE_UID = "1.2.840.10008.5.1.4.1.1.7", "1.2.3.4"
+SIDE = 64
 BEHIND = 0x00880140
 """An element behind the odd one: who does not find it has lost the thread."""
 
@@ -136,14 +137,14 @@ def data_set(odd: bytes, syntax: str, behind: bytes = b"") -> bytes:
         + w(0x0020000E, "UI", b"1.2.3.5\0")
         + w.number(0x00280002, 1)
         + w(0x00280004, "CS", b"MONOCHROME2 ")
-        + w.number(0x00280010, 64)
-        + w.number(0x00280011, 64)
+        + w.number(0x00280010, SIDE)
+        + w.number(0x00280011, SIDE)
         + w.number(0x00280100, 8)
         + w.number(0x00280101, 8)
         + w.number(0x00280102, 7)
         + w.number(0x00280103, 0)
         + odd
         + w(BEHIND, "UI", b"1.2.9\0")
-        + w(0x7FE00010, "OW", bytes(64 * 64))
+        + w(0x7FE00010, "OW", bytes(SIDE * SIDE))
         + behind
     )

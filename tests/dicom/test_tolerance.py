@@ -18,7 +18,7 @@ from mapdr.dicom.scan import Unreadable, layout, scan
 from mapdr.dicom.template import Template
 from mapdr.dicom.write import encoding_of
 
-from .datasets import BIG, EXPLICIT, IMPLICIT, SYNTAXES, UNDEFINED
+from .datasets import BIG, EXPLICIT, IMPLICIT, SYNTAXES, UNDEFINED, element
 from .odd import BEHIND, PRIVATE, SEQUENCE, SEQUENCES, STEP, Writer, data_set, forms
 
 text = Template.parse
@@ -168,3 +168,23 @@ def test_every_form_is_in_the_matrix() -> None:
     assert len(SEQUENCES) > 15
     assert {form for syntax, form in CASES if syntax == EXPLICIT} >= set(SEQUENCES)
     assert UNDEFINED == 0xFFFFFFFF
+
+
+def test_sequences_written_as_un_may_nest_and_lie_before_large_pixels() -> None:
+    w, pixels = Writer(EXPLICIT), bytes(1 << 19)
+    inner = w.item(w(SEQUENCE, "UN", w.open_item() + w.item_end, UNDEFINED) + w.end)
+    odd = w(SEQUENCE, "UN", inner, UNDEFINED) + w.end
+    # Read as a length, the first VR is 149,587: in a small image only it is plainly none.
+    raw = data_set(odd, EXPLICIT)[: -4096 - 12] + w(0x7FE00010, "OW", pixels)
+    assert layout(raw, EXPLICIT).pixel_end == len(raw)
+    found = read(recode(raw, encoding_of(EXPLICIT), encoding_of(IMPLICIT)), IMPLICIT)
+    assert found[SEQUENCE].value[0][SEQUENCE].value[0][STEP].value == "S1"
+
+
+def test_endless_nesting_is_refused_in_time() -> None:
+    w = Writer(EXPLICIT)
+    for level in (w(SEQUENCE, "UN", b"", UNDEFINED), element(SEQUENCE, "", b"", IMPLICIT, UNDEFINED)):
+        raw = w(SEQUENCE, "UN", b"", UNDEFINED) + (w(0xFFFEE000, "", b"", UNDEFINED) + level) * 3000
+        with pytest.raises(Unreadable) as caught:
+            edited(raw + bytes(64), EXPLICIT, EDITS["in the sequence"])
+        assert caught.value.reason in ("too-deep", "bad-item", "truncated")

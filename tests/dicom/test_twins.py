@@ -15,6 +15,7 @@ from mapdr.dicom.path import parse_path
 from mapdr.dicom.scan import encoding_flags, wanted_tree
 
 from .datasets import BIG, EXPLICIT, IMPLICIT, SYNTAXES, UNDEFINED, ct, element, encode, nested
+from .odd import data_set, forms
 
 pytestmark = pytest.mark.skipif(_fast.walk is _scan_py.walk, reason="no compiled walk here")
 
@@ -60,6 +61,16 @@ def test_on_whole_data_sets_and_every_prefix(syntax: str, undefined: bool, encap
     tail = element(0xFFFCFFFC, "OB", bytes(2), syntax)
     raw = encode(ct(undefined=undefined), syntax) + pixels(syntax, encapsulated) + tail
     for length in range(len(raw) + 1):
+        agree(raw[:length], syntax)
+
+
+@pytest.mark.parametrize(
+    ("syntax", "form"), [(syntax, form) for syntax in SYNTAXES for form in forms(syntax)]
+)
+def test_on_odd_forms_and_their_prefixes(syntax: str, form: str) -> None:
+    raw = data_set(forms(syntax)[form], syntax, bytes(12))
+    start = len(data_set(b"", syntax)) - 64 * 64 - 40
+    for length in (*range(start, len(raw) - 64 * 64 + 9), len(raw) - 12, len(raw) - 1, len(raw)):
         agree(raw[:length], syntax)
 
 

@@ -22,6 +22,7 @@ from mapdr.dicom.write import (
     walk,
     with_item,
 )
+from mapdr.kernel.errors import Permanent
 
 UNDEFINED_SQ = struct.pack("<HH2sHI", 0x0008, 0x1140, b"SQ", 0, 0xFFFFFFFF)
 OPEN_ITEM = struct.pack("<HHI", 0xFFFE, 0xE000, 0xFFFFFFFF)
@@ -154,3 +155,16 @@ def test_an_item_is_put_at_the_end_of_a_sequence(undefined: bool) -> None:
     assert tags(after) == [0x00081140]
     assert first + second in after
     assert with_item(b"", None, 0x00081140, second) == element(0x00081140, "SQ", second)
+
+
+@pytest.mark.parametrize("vr", ["OB", "UN", "LO"])
+def test_an_item_is_put_to_sequences_only(vr: str) -> None:
+    for value in (b"", b"12345678"):
+        header = element(0x00082112, vr, value)
+        (old,) = walk(header, EXPLICIT_LITTLE)
+        if value:
+            with pytest.raises(Permanent, match=r"\(0008,2112\) at byte 0") as caught:
+                with_item(header, old, 0x00082112, item([]))
+            assert caught.value.reason == "vr"
+        else:
+            assert with_item(header, old, 0x00082112, item([])) == element(0x00082112, "SQ", item([]))

@@ -44,6 +44,8 @@ MORE = {
     "a group length": lambda w: w(0x00420000, "UL", b"\1\0\0\0") + w(0x00420010, "ST", b"abcd"),
     "text with a backslash": lambda w: w(0x00402400, "LT", b"C:\\a"),
 }
+PLAIN = ("nothing", "odd LO", "odd UI", "odd OB", "text with a backslash")
+"""Of these, what an edit may leave as it was is regular, or padded."""
 PARKED = {"vr", "syntax", "bad-value", "character-set"}
 """Reasons for which an image of these may be parked; anything else is a fault."""
 
@@ -126,7 +128,8 @@ def write(drawn: list[Case], folder: Path) -> list[Written]:
                 strictly(payload)
             except AssertionError as error:
                 raise AssertionError(f"{case}: {error}") from error
-        sure = anew or case.form.startswith("regular")
+        plain = case.form.startswith("regular") and case.more in PLAIN and case.behind in (b"", "tail")
+        sure = anew or plain
         path = save(payload, (folder / "sure" if sure else folder) / f"{number:03}.dcm")
         written.append(Written(case, path, sure))
     return written
