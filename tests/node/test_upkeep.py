@@ -58,8 +58,19 @@ class Kept:
         self.answer: Sequence[Problem] | Exception = ()
         purge = SimpleNamespace(purge=self._purge)
         ledger = SimpleNamespace(release_expired=lambda now: None)
-        self.store: Any = SimpleNamespace(commands=self.orders, retention=purge, ledger=ledger)
+        self.jump, self.refusing = 0.0, ""
+        self.store: Any = SimpleNamespace(
+            commands=self.orders,
+            retention=purge,
+            ledger=ledger,
+            look_at_the_clock=self._look_at_the_clock,
+            look_at_the_index=lambda: self.refusing,
+        )
         self.plan: Any = SimpleNamespace(node=SimpleNamespace(retention=3600.0))
+
+    def _look_at_the_clock(self) -> float:
+        jump, self.jump = self.jump, 0.0
+        return jump
 
     def _purge(self, now: float, keep: float) -> SimpleNamespace:
         self.purged.append((now, keep))
@@ -166,3 +177,15 @@ def test_an_answer_that_could_not_be_written_is_given_again(kept: Kept) -> None:
     kept.orders.unheard += [ValueError(MARK), ValueError(MARK)]
     assert _order(kept, "dance")
     assert kept.watch.counters()["upkeep.errors"] == 2
+
+
+def test_a_clock_that_was_set_and_an_index_that_is_gone_are_told_once(kept: Kept) -> None:
+    kept.jump, kept.refusing = -3600.0, "index.db was removed"
+    until(lambda: len(kept.watch.recent()) == 2, 10, "both events")
+    kept.refusing = ""
+    until(lambda: len(kept.watch.recent()) == 3, 10, "the end of it")
+    assert [(event.kind, dict(event.facts)) for event in kept.watch.recent()] == [
+        ("clock.set", {"way": "back", "seconds": 3600}),
+        ("store.refuses", {"cause": "index.db was removed"}),
+        ("store.takes", {"cause": ""}),
+    ]
