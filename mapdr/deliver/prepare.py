@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 import threading
+import traceback
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Executor, Future
@@ -170,11 +171,12 @@ class Preparer:
             if deaths >= DEADLY:
                 raise _deadly(deaths)
             work = partial(self._begin, delivery, syntax, future)
-            self._budget.ask(amount, work, alone=deaths >= ALONE)
+            owner = delivery.destination
+            self._budget.ask(amount, work, owner=owner, alone=deaths >= ALONE)
         except Exception as error:  # noqa: BLE001  told to who asked for it
             future.set_exception(error)
             return
-        if self._budget.waiting:
+        if self._budget.pressed:
             self._forget()
 
     def _begin(self, delivery: Delivery, syntax: str, future: Future[Payload], share: Share) -> None:
@@ -196,9 +198,11 @@ class Preparer:
             self._ask(delivery, syntax, future, short.amount)
             return
         except BaseException as error:  # noqa: BLE001  told to who asked for it
+            _clear_frames(error)
             share.release()
             self._survived(key)
             future.set_exception(error)
+            del future  # its exception's traceback holds this very frame
             return
         if payload.share is not None:
             share.release()  # it was at hand, and has one
@@ -241,7 +245,7 @@ class Preparer:
                 return
             payload = future.result()
             weight = weigh(payload)
-            if weight > self._keep // 4 or key in self._done or self._budget.waiting:
+            if weight > self._keep // 4 or key in self._done or self._budget.pressed:
                 return
             self._done[key] = payload
             self._kept += weight
@@ -265,6 +269,13 @@ class Preparer:
 
 def _key(delivery: Delivery, syntax: str) -> Key:
     return (delivery.instance.id, delivery.recipe, syntax)
+
+
+def _clear_frames(error: BaseException | None) -> None:
+    """Let go of the pixels that the frames of an exception hold, for it lives longer than their share."""
+    while error is not None:
+        traceback.clear_frames(error.__traceback__)
+        error = error.__cause__ or error.__context__
 
 
 def _deadly(deaths: int) -> Permanent:

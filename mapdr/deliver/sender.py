@@ -106,7 +106,7 @@ class Sender:
     def _run(self) -> None:
         desk = self._desk
         while not desk.stopping.is_set():
-            slot = None
+            slot = None  # the memory of the last one is given back before the next is waited for
             try:
                 slot = desk.lanes.take(self._session.covers if self._session else None, desk.idle)
                 if slot is None:

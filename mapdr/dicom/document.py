@@ -26,6 +26,13 @@ def _top_level(data: bytes, flags: int, base: int = 0) -> tuple[Level, bytes]:
     return Level(data, flags, found, base=base), data[end:]
 
 
+_NOT_OF_IT = "bytes that the declared character set does not have; the text cannot be moved to ISO_IR 192"
+_UNDECLARED = (
+    "other text than ASCII, and no character set is declared; a rule can assume one: "
+    '{ set_if_missing = "SpecificCharacterSet", to = "ISO_IR 100" }'
+)
+
+
 class Document:
     """The data set while it is edited."""
 
@@ -196,10 +203,7 @@ class Document:
             elif node.vr_name.encode() in TEXT_VRS and not is_plain(node.raw):
                 text = decode_or_none(node.raw, terms, person=node.vr_name == "PN")
                 if text is None:
-                    raise Permanent(
-                        f"{format_path(here)} holds bytes that the declared character set does not have; "
-                        "the text cannot be moved to ISO_IR 192",
-                        reason="character-set",
-                    )
+                    why = _UNDECLARED if not terms else _NOT_OF_IT
+                    raise Permanent(f"{format_path(here)} holds {why}", reason="character-set")
                 node.data = pad(text.rstrip(" \0").encode(), node.vr_name)
                 self.changed[here] = None

@@ -8,6 +8,9 @@
 Nobody who holds a share waits for more: a work that turns out to need more than can be had at once gives back
 what it has (`Short`) and asks again for the whole. So those who wait never wait for each other.
 
+Who asks in the name of an owner (a destination) that has a share already prepares ahead: for that there is
+half of the budget, and it comes after all others. So what slow destinations have prepared never takes all.
+
 What works says what it needs by `need`, at the point where it knows and before it takes the memory. The share
 that counts is that of the thread (`Share.held`); a thread without one is not limited (`mapdr explain`).
 """
@@ -17,6 +20,7 @@ from __future__ import annotations
 import queue
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -45,6 +49,7 @@ class _Claim:
 
     amount: int
     alone: bool
+    owner: str
     rested: float | None = None
     ended: bool = False
 
@@ -152,6 +157,7 @@ def most() -> int | None:
 class _Waiter:
     amount: int
     alone: bool
+    owner: str
     grant: Callable[[Share], None]
     share: Share | None = field(default=None)
 
@@ -166,11 +172,14 @@ class Budget:
         self._used = 0
         self._at_work: set[_Claim] = set()
         self._at_rest: set[_Claim] = set()
+        self._owned: Counter[str] = Counter()
         self._waiting: list[_Waiter] = []
         # A share may be dropped at any moment, by a thread that holds any lock: it is only noted then.
         self._dropped: queue.SimpleQueue[_Claim] = queue.SimpleQueue()
 
-    def ask(self, amount: int, grant: Callable[[Share], None], *, alone: bool = False) -> None:
+    def ask(
+        self, amount: int, grant: Callable[[Share], None], *, owner: str = "", alone: bool = False
+    ) -> None:
         """Call `grant` with a share of `amount` bytes once there is one: now, or from another thread.
 
         `alone`: only while nothing else is at work, and nothing else begins before its work has ended. Raises
@@ -179,7 +188,7 @@ class Budget:
         if amount > self.total:
             raise self.never(amount)
         with self._lock:
-            self._waiting.append(_Waiter(amount, alone, grant))
+            self._waiting.append(_Waiter(amount, alone, owner, grant))
         self.tend()
 
     def never(self, amount: int) -> Permanent:
@@ -213,9 +222,15 @@ class Budget:
         return len(self._waiting)
 
     @property
+    def pressed(self) -> bool:
+        """Whether somebody waits who does not prepare ahead."""
+        with self._lock:
+            return self._first() is not None
+
+    @property
     def crowded(self) -> bool:
-        """Whether nobody should prepare more than is sent next: over half is used, or somebody waits."""
-        return bool(self._waiting) or self.used > self.total // 2
+        """Whether nobody should begin to prepare ahead."""
+        return self.pressed or self.used > self.total // 2
 
     # --- what shares call ---------------------------------------------------------------------------------
 
@@ -223,7 +238,9 @@ class Budget:
         """Enlarge a share to `amount` bytes, unless there is no room or others wait."""
         with self._lock:
             self._collect()
-            if self._waiting or self._used - claim.amount + amount > self.total:
+            ahead = self._owned[claim.owner] > claim.amount
+            limit = self.total // 2 if ahead else self.total
+            if self._first() is not None or self._used - claim.amount + amount > limit:
                 return False
             self._resize(claim, amount)
             return True
@@ -251,13 +268,20 @@ class Budget:
     # --- with the lock ------------------------------------------------------------------------------------
 
     def _resize(self, claim: _Claim, amount: int) -> None:
-        self._used += amount - claim.amount
+        self._count(claim, amount - claim.amount)
         claim.amount = amount
+
+    def _count(self, claim: _Claim, amount: int) -> None:
+        self._used += amount
+        if claim.owner:
+            self._owned[claim.owner] += amount
+            if not self._owned[claim.owner]:
+                del self._owned[claim.owner]
 
     def _end(self, claim: _Claim) -> None:
         if not claim.ended:
             claim.ended = True
-            self._used -= claim.amount
+            self._count(claim, -claim.amount)
             self._at_work.discard(claim)
             self._at_rest.discard(claim)
 
@@ -271,28 +295,35 @@ class Budget:
     def _ready(self) -> Iterator[_Waiter]:
         while waiter := self._next():
             self._waiting.remove(waiter)
-            claim = _Claim(waiter.amount, waiter.alone)
+            claim = _Claim(waiter.amount, waiter.alone, waiter.owner)
             self._at_work.add(claim)
-            self._used += claim.amount
+            self._count(claim, claim.amount)
             waiter.share = Share(self, claim)
             yield waiter
 
     def _next(self) -> _Waiter | None:
         """Who is served next. What the first waits for ends soon, unless slow receivers hold it: then others
         need not wait for them too."""
-        if not self._waiting:
-            return None
-        first = self._waiting[0]
-        if self._fits(first):
-            return first
-        if self._slow() + first.amount <= self.total:
-            return None
+        first = self._first()
+        if first is not None:
+            if self._fits(first):
+                return first
+            if self._slow() + first.amount <= self.total:
+                return None
         return next((waiter for waiter in self._waiting if self._fits(waiter)), None)
+
+    def _first(self) -> _Waiter | None:
+        """The first of those who do not prepare ahead."""
+        return next((waiter for waiter in self._waiting if not self._is_ahead(waiter)), None)
+
+    def _is_ahead(self, waiter: _Waiter) -> bool:
+        return not waiter.alone and waiter.owner in self._owned
 
     def _fits(self, waiter: _Waiter) -> bool:
         if (waiter.alone and self._at_work) or any(claim.alone for claim in self._at_work):
             return False
-        return self._used + waiter.amount <= self.total
+        limit = self.total // 2 if self._is_ahead(waiter) else self.total
+        return self._used + waiter.amount <= limit
 
     def _slow(self) -> int:
         """Bytes of payloads that have waited long to be sent."""

@@ -202,13 +202,20 @@ class Payload:
     share: object = field(default=None, compare=False, repr=False)
 
     def __post_init__(self) -> None:
-        for uid, name in (
-            (self.sop_class_uid, "SOP Class UID"),
-            (self.sop_instance_uid, "SOP Instance UID"),
-            (self.transfer_syntax_uid, "Transfer Syntax UID"),
-        ):
-            if not is_uid(uid):
-                raise Permanent(f"its {name} is none: 1 to 64 digits and dots", reason="uid")
+        # `is_uid` of each, in one look at all characters: this runs for every image.
+        sop_class, instance, syntax = self.sop_class_uid, self.sop_instance_uid, self.transfer_syntax_uid
+        lengths = 0 < len(sop_class) <= 64 and 0 < len(instance) <= 64 and 0 < len(syntax) <= 64
+        if not lengths or (sop_class + instance + syntax).strip("0123456789."):
+            raise self._no_uid()
+
+    def _no_uid(self) -> Permanent:
+        uids = {
+            "SOP Class UID": self.sop_class_uid,
+            "SOP Instance UID": self.sop_instance_uid,
+            "Transfer Syntax UID": self.transfer_syntax_uid,
+        }
+        wrong = next(name for name, uid in uids.items() if not is_uid(uid))
+        return Permanent(f"its {wrong} is none: 1 to 64 digits and dots", reason="uid")
 
     @property
     def in_memory(self) -> int:

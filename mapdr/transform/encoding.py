@@ -237,7 +237,12 @@ class FrameEncoder:
         wait([self._pool.submit(strand) for _ in range(min(self._at_once, len(indexes)))])
         if failed:
             # Frames are begun in order, so that the first one at fault is always the same.
-            raise failed[min(failed)]
+            error = failed[min(failed)]
+            try:
+                raise error
+            finally:
+                failed.clear()  # else they would hold each other, and the pixels, until the collector comes
+                del error
         return [found[place] for place in range(len(indexes))]
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import threading
 import time
 from collections import Counter
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import Any
 
@@ -28,9 +30,13 @@ from deliver.fakes import (
     delivering,
     settled,
 )
+from mapdr.deliver import worker
 from mapdr.deliver.breaker import State
 from mapdr.deliver.hands import Hands
 from mapdr.deliver.prepare import Preparer
+from mapdr.deliver.worker import Deliverer
+from mapdr.kernel import budget
+from mapdr.kernel.budget import Budget
 from mapdr.kernel.errors import Permanent, Temporary
 from mapdr.kernel.item import Instance, Outcome, Payload, Verdict
 from mapdr.kernel.retry import Retry
@@ -611,3 +617,107 @@ def test_a_destination_nobody_has_spoken_to_says_so() -> None:
         settled(ledger)
         until(lambda: deliverer.view().tried, 5)
         assert deliverer.view().state is State.CLOSED
+
+
+# --- memory -------------------------------------------------------------------------------------------------
+
+
+class Encodes(FakeChain):
+    """Makes payloads of `size` bytes in memory, and says so before."""
+
+    def __init__(self, size: int) -> None:
+        super().__init__(quick=False)
+        self.size = size
+
+    def prepare(self, instance: Instance, memory: object, syntax_override: str = "") -> Payload:
+        budget.need(self.size)
+        made = super().prepare(instance, memory, syntax_override)
+        return replace(made, parts=(bytes(self.size),), length=self.size)
+
+
+def test_a_destination_has_no_more_prepared_than_may_wait_in_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(worker, "AHEAD", 3000)
+    go = threading.Event()
+    chain = Encodes(1000)
+
+    def slow(payload: Payload, session: FakeSession) -> Outcome:
+        assert go.wait(10)
+        return OK
+
+    ledger, egress = FakeLedger(), FakeEgress(slow, sessions=1)
+    ledger.add(40)
+    with delivering(ledger, egress, chain):
+        until(lambda: len(chain.prepared) >= 4, 10, "what is prepared ahead")
+        until_quiet(lambda: len(chain.prepared))
+        assert len(chain.prepared) <= 1 + 3 + 1, "one on the wire, three that wait, and the one that was next"
+        go.set()
+        assert settled(ledger) == {"delivered": 40}
+
+
+def until_quiet(count: Callable[[], int], seconds: float = 0.5) -> None:
+    """Wait until `count` has stood still for a while."""
+    seen, since = count(), time.monotonic()
+
+    def quiet() -> bool:
+        nonlocal seen, since
+        if count() != seen:
+            seen, since = count(), time.monotonic()
+        return time.monotonic() - since > seconds
+
+    until(quiet, 10, "an end of the work")
+
+
+def test_payloads_that_wait_for_a_slow_receiver_do_not_starve_another_destination() -> None:
+    go = threading.Event()
+    chain = Encodes(1000)
+
+    def slow(payload: Payload, session: FakeSession) -> Outcome:
+        assert go.wait(30)
+        return OK
+
+    ledger = FakeLedger()
+    memory = Budget(4000)
+    ledger.add(20, destination="slow")
+    fast_rows = ledger.add(20, destination="fast")
+    pool = ThreadPoolExecutor(2)
+    preparer = Preparer(ledger, lambda steps: chain, pool, budget=memory)
+    egresses = {"slow": FakeEgress(slow, sessions=1), "fast": FakeEgress(sessions=1)}
+    deliverers = {
+        name: Deliverer(name, egress, ledger, preparer, owner="node", watch=Watch(), tick=0.05)
+        for name, egress in egresses.items()
+    }
+    deliverers["slow"].start()
+    try:
+        until(lambda: memory.used >= 2000, 10, "payloads of the slow one")
+        until_quiet(lambda: memory.used)
+        assert memory.used <= 2000, "half of the memory"
+        deliverers["fast"].start()
+        until(lambda: len(egresses["fast"].sent) == 20, 20, "every image of the other one")
+        assert not egresses["slow"].sent
+        go.set()
+        assert settled(ledger) == {"delivered": 40}
+    finally:
+        go.set()
+        for deliverer in deliverers.values():
+            deliverer.stop(time.monotonic() + 5)
+        pool.shutdown()
+    assert all(ledger.rows[id_].state == "delivered" for id_ in fast_rows)
+    memory.tend()
+    assert memory.used <= preparer._keep, "only what is kept for others"
+
+
+def test_an_image_that_can_never_have_its_memory_is_parked_and_the_others_go() -> None:
+    ledger, egress, chain = FakeLedger(), FakeEgress(), Encodes(10)
+    heavy = ledger.add(5)[2]
+    needs = chain.prepare
+
+    def prepare(instance: Instance, memory: object, syntax_override: str = "") -> Payload:
+        if instance.id == f"{heavy:032x}":
+            budget.need(1 << 60)
+        return needs(instance, memory, syntax_override)
+
+    chain.prepare = prepare  # type: ignore[method-assign]
+    with delivering(ledger, egress, chain):
+        assert settled(ledger) == {"delivered": 4, "parked": 1}
+    assert ledger.rows[heavy].reason == "memory"
+    assert "[node] memory" in ledger.rows[heavy].comment

@@ -172,3 +172,18 @@ def test_a_dead_destination_gets_everything_when_it_is_back(
         status = node.when_settled(len(items))
         assert Counter(sink.identities()) == Counter(item.identity for item in items)
     assert delivered(status, "pacs") == len(items)
+
+
+def test_a_compression_that_the_receiver_refuses_is_shown(make_node: Callable[..., Node]) -> None:
+    items = [in_memory(image) for image in study("MR", seed=5, images=3, size=(128, 128))]
+    native = "1.2.840.10008.1.2.1"
+    with RawSink(choose=lambda abstract, syntaxes: native if native in syntaxes else None) as sink:
+        rule = {**everything_to("pacs"), "compress": {"to": "jpeg2000", "ratio": 10}}
+        node = make_node(egress={"pacs": destination(sink.port)}, rules=[rule]).start()
+        assert set(send_all(node.port, items).values()) == {0}
+        node.when_settled(len(items))
+        status = node.when(lambda now: any(line["kind"] == "uncompressed" for line in now["attention"]))
+        rows = by_uid(node)
+    assert {item.transfer_syntax_uid for item in sink.received} == {native}
+    assert {(row["state"], row["reason"]) for row in rows.values()} == {("delivered", "compression-refused")}
+    assert status["destinations"][0]["uncompressed"] == len(items)

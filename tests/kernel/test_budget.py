@@ -179,6 +179,39 @@ def test_payloads_of_a_slow_receiver_hold_up_only_those_who_need_their_memory() 
     assert large
 
 
+def test_who_prepares_ahead_has_half_and_comes_last() -> None:
+    budget = Budget(100)
+
+    def owned(amount: int, owner: str) -> list[Share]:
+        found: list[Share] = []
+        budget.ask(amount, found.append, owner=owner)
+        return found
+
+    first = owned(30, "slow")
+    ahead, further = owned(0, "slow"), owned(30, "slow")
+    assert not further, "60 of 100 are more than half"
+    with ahead[0].held():
+        module.need(20)
+        with pytest.raises(Short):
+            module.need(1)
+    assert not budget.pressed
+    other = owned(50, "fast")
+    assert other, "it is served before"
+    with other[0].held(), pytest.raises(Short):
+        module.need(51)
+    waits = owned(60, "third")
+    assert budget.pressed
+    other.clear()
+    first.clear()
+    assert not further
+    budget.tend()
+    assert waits, "80 are used"
+    waits.clear()
+    ahead.clear()
+    budget.tend()
+    assert further, "there is nothing of its owner any more"
+
+
 def test_it_is_crowded_while_somebody_waits_or_half_is_used() -> None:
     budget = Budget(100)
     assert not budget.crowded
@@ -241,7 +274,8 @@ class Users:
             self.alone.append(alone)
 
         if amount <= self.budget.total:
-            self.budget.ask(amount, take, alone=alone)
+            owner = "abc"[amount % 3]
+            self.budget.ask(amount, take, owner=owner, alone=alone)
 
     def end(self, place: int, rest: int | None = None) -> None:
         self.alone.pop(place)

@@ -58,19 +58,16 @@ class Kept:
         self.answer: Sequence[Problem] | Exception = ()
         purge = SimpleNamespace(purge=self._purge)
         ledger = SimpleNamespace(release_expired=lambda now: None)
-        self.jump, self.refusing = 0.0, ""
+        self.jumps: list[float] = []
+        self.refusing = ""
         self.store: Any = SimpleNamespace(
             commands=self.orders,
             retention=purge,
             ledger=ledger,
-            look_at_the_clock=self._look_at_the_clock,
+            look_at_the_clock=lambda: self.jumps.pop() if self.jumps else 0.0,
             look_at_the_index=lambda: self.refusing,
         )
         self.plan: Any = SimpleNamespace(node=SimpleNamespace(retention=3600.0))
-
-    def _look_at_the_clock(self) -> float:
-        jump, self.jump = self.jump, 0.0
-        return jump
 
     def _purge(self, now: float, keep: float) -> SimpleNamespace:
         self.purged.append((now, keep))
@@ -139,6 +136,25 @@ def test_a_round_that_raises_is_said_and_the_next_goes_on(
     assert MARK not in caplog.text
 
 
+def test_a_clock_that_was_set_is_told_once(kept: Kept, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.WARNING):
+        kept.jumps.append(-3600.0)
+        until(lambda: [event for event in kept.watch.recent() if event.kind == "clock.set"], 10, "the event")
+    (event,) = [event for event in kept.watch.recent() if event.kind == "clock.set"]
+    assert (event.facts["way"], event.facts["seconds"]) == ("back", 3600)
+    assert "the clock was set back by 3600 seconds" in caplog.text
+
+
+def test_that_the_index_is_gone_and_back_is_told_once_each(kept: Kept) -> None:
+    def told() -> list[str]:
+        return [event.kind for event in kept.watch.recent() if event.kind.startswith("store.")]
+
+    kept.refusing = "index.db was removed"
+    until(lambda: told() == ["store.refuses"], 10, "that it is gone")
+    kept.refusing = ""
+    until(lambda: told() == ["store.refuses", "store.takes"], 10, "that it is back")
+
+
 def test_a_reload_is_answered(kept: Kept) -> None:
     assert _order(kept, "reload", path="/x/mapdr.toml") == {"ok": True, "problems": []}
     assert kept.reloads == [Path("/x/mapdr.toml")]
@@ -177,15 +193,3 @@ def test_an_answer_that_could_not_be_written_is_given_again(kept: Kept) -> None:
     kept.orders.unheard += [ValueError(MARK), ValueError(MARK)]
     assert _order(kept, "dance")
     assert kept.watch.counters()["upkeep.errors"] == 2
-
-
-def test_a_clock_that_was_set_and_an_index_that_is_gone_are_told_once(kept: Kept) -> None:
-    kept.jump, kept.refusing = -3600.0, "index.db was removed"
-    until(lambda: len(kept.watch.recent()) == 2, 10, "both events")
-    kept.refusing = ""
-    until(lambda: len(kept.watch.recent()) == 3, 10, "the end of it")
-    assert [(event.kind, dict(event.facts)) for event in kept.watch.recent()] == [
-        ("clock.set", {"way": "back", "seconds": 3600}),
-        ("store.refuses", {"cause": "index.db was removed"}),
-        ("store.takes", {"cause": ""}),
-    ]
