@@ -58,7 +58,9 @@ class Words:
         if text in self._numbers:
             return self._numbers[text]
         with self._database.read() as connection:
-            row = connection.execute(select(schema.word.c.id).where(schema.word.c.text == text)).first()
+            row = connection.execute(
+                select(schema.word.c.id).where(schema.word.c.text == clean(text))
+            ).first()
         return None if row is None else self._remember(row.id, text)
 
     def text(self, number: int | None) -> str:
