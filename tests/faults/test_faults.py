@@ -27,7 +27,7 @@ from peers.rawsink import RawSink
 
 OUT_OF_RESOURCES = 0xA700
 FAULTS: dict[str, tuple[Fault, ...]] = {
-    "no descriptor for a file": (Fault("open", errno.EMFILE, ".part", every=2),),
+    "no descriptor for a file": (Fault("open", errno.EMFILE, ".part"),),
     "no descriptor for any file": (Fault("open", errno.EMFILE, ".dcm"), Fault("open", errno.EMFILE, ".part")),
     "no room": (Fault("write", errno.ENOSPC),),
     "no room now and then": (Fault("write", errno.ENOSPC, every=3),),
