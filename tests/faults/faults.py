@@ -9,6 +9,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from mapdr.testing.wait import until
+
 _RULE = struct.Struct("7i36s")
 _RULES = 8
 _CALLS = ("", "open", "write", "fsync", "rename", "unlink", "close", "recv", "send", "truncate")
@@ -51,11 +53,13 @@ class Faults:
             self._map[at : at + 4] = rule[:4]  # the call comes last: only now the rule holds
         try:
             yield
-            hits = [_RULE.unpack_from(self._map, number * _RULE.size)[5] for number in range(len(faults))]
+            until(lambda: all(self._hits(len(faults))), 10, f"faults that happen: {faults}")
         finally:
             for number in range(_RULES):
                 self._map[number * _RULE.size : number * _RULE.size + 4] = bytes(4)
-        assert all(hits), f"faults that did not happen: {list(zip(faults, hits, strict=True))}"
+
+    def _hits(self, count: int) -> list[int]:
+        return [_RULE.unpack_from(self._map, number * _RULE.size)[5] for number in range(count)]
 
     def close(self) -> None:
         """Let go of the file."""

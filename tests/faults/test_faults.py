@@ -86,6 +86,11 @@ class Pushed:
                 continue
         raise AssertionError("no association lasts")
 
+    def taken(self, item: MemoryObject) -> bool:
+        """Push one; whether it was answered Success: an index that failed refuses for a while."""
+        self.push([item])
+        return item in self.kept
+
     def _association(self, left: list[MemoryObject]) -> None:
         contexts = sorted({(item.sop_class_uid, item.transfer_syntax_uid) for item in left})
         sender = RawSender(self._node.port, contexts)
@@ -133,6 +138,8 @@ def test_success_and_files_agree(make_node: Callable[..., Node], faults: Faults,
         node = make_node(egress={"pacs": destination(sink.port)}, rules=[everything_to("pacs")]).start(env)
         pushed = Pushed(node)
         for seed, (name, each) in enumerate({**FAULTS, **ONLY[way]}.items()):
+            fresh = (in_memory(image) for image in study("US", seed=seed, images=100, size=(16, 16)))
+            until(lambda fresh=fresh: pushed.taken(next(fresh)), 20, "an image that is taken")
             before = len(pushed.refused)
             with faults.injected(*each, port=node.port):
                 pushed.push(some(seed))
