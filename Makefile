@@ -8,7 +8,7 @@ PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11; 
 VENV ?= .venv
 SECONDS ?= 600
 TARGETS := pdu command association scan runs elements meta frames
-BIN := $(VENV)/bin
+BIN := $(VENV)/$(if $(filter Windows_NT,$(OS)),Scripts,bin)
 SOURCES := pyproject.toml setup.py $(wildcard mapdr/_fast/*.pyx mapdr/_fast/*.pxi mapdr/_fast/vendor/*.h)
 
 .PHONY: demo test check kill fuzz sanitize bench clean
