@@ -32,7 +32,7 @@ def spooled(folder: Path, data: bytes, *, damage: int | None = None) -> FileSlic
 def ended(name: str, *messages: Any, max_length: int = 1 << 16) -> tuple[Any, list[int], int]:
     """How a run of `messages` ended, what was answered, and how many bytes went out."""
     answers = [answer(one.id) for one in messages]
-    how, statuses, *_, sent = run(name, messages, answers, max_length=max_length)
+    how, statuses, *_, sent = run(name, messages, answers, max_length=max_length, tick=0.1)
     return how, statuses, len(sent)
 
 

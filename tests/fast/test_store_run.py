@@ -121,13 +121,16 @@ class Peer:
 
 @contextmanager
 def channel(
-    name: str, answers: Answers, *, close: bool = True, early: bool = False
+    name: str, answers: Answers, *, close: bool = True, early: bool = False, tick: float = 0.01
 ) -> Iterator[tuple[Any, Peer]]:
-    """A channel of the same kind as the twin `name`, with a peer that has `answers`."""
+    """A channel of the same kind as the twin `name`, with a peer that has `answers`.
+
+    A run waits for an answer for `tick` seconds: long where every answer comes, short where none does.
+    """
     module: ModuleType = _pdata_py if name.endswith("_py") else compiled("_pdata")
     other = Peer(answers, close=close, early=early)
     try:
-        yield module.Channel(other.ours, max_receive=4096, grace=5.0, tick=0.01, buffer=4096), other
+        yield module.Channel(other.ours, max_receive=4096, grace=5.0, tick=tick, buffer=4096), other
     finally:
         other.end()
 
@@ -149,11 +152,12 @@ def run(
     seconds: float = 60.0,
     close: bool = True,
     early: bool = False,
+    tick: float = 0.01,
 ) -> tuple[Any, ...]:
     """How a run ended, what was answered, what is read next, whether a message is unfinished, the bytes."""
     module = _store_run_py if name.endswith("_py") else compiled(name)
     told: list[tuple[int, float]] = []
-    with channel(name, answers, close=close, early=early) as (made, other):
+    with channel(name, answers, close=close, early=early, tick=tick) as (made, other):
         ended = attempt(module.store_run, made, messages, max_length, seconds, told)
         left = outcome(made.read_command, 0.02)
         unfinished = made.unfinished
