@@ -53,13 +53,14 @@ STAGE = Factory("transform", "deadly", Config, lambda settings, config, next: De
 
 
 def install(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Installs the step "deadly" for the node and the command line."""
+    """Installs the step "deadly" for the node, and for the status that is read within this process."""
     info = folder / "deadly-1.0.dist-info"
     info.mkdir(parents=True)
     (folder / "deadly.py").write_text(textwrap.dedent(DEADLY))
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: deadly\nVersion: 1.0\n")
     (info / "entry_points.txt").write_text("[mapdr.transform]\ndeadly = deadly:STAGE\n")
     monkeypatch.setenv("PYTHONPATH", str(folder))
+    monkeypatch.syspath_prepend(folder)
 
 
 def push(node: Node, items: list[MemoryObject]) -> None:
