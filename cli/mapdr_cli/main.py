@@ -27,6 +27,7 @@ COMMANDS = {
     "top": "top",
     "status": "status",
     "find": "find",
+    "sources": "sources",
     "studies": "listings",
     "deliveries": "listings",
     "retry": "queue",

@@ -28,6 +28,9 @@ SILENT = 15.0
 WINDOW = 5.0
 """Seconds over which rates are taken."""
 
+REJECTED = 3
+"""How many rejected peers of a receiver are said; `mapdr sources` shows all."""
+
 KEPT = 240
 """How many earlier rates are kept for the drawing."""
 
@@ -435,6 +438,18 @@ def _unrouted(look: _Look) -> Iterable[dict[str, str]]:
         yield _item("unrouted", "warn", text)
 
 
+def _rejected(look: _Look) -> Iterable[dict[str, str]]:
+    """Peers that were not let in since the receiver began, with the line that lets them in."""
+    if look.state not in ("running", "draining") or look.facts.heartbeat is None:
+        return
+    for name, told in look.facts.heartbeat.counters.get("receivers", {}).items():
+        for one in told.get("rejected", ())[:REJECTED]:
+            who = f"{words.plain(one['calling_ae']) or '(no title)'} at {words.plain(one['address'])}"
+            times = f", {one['times']} times" if one["times"] > 1 else ""
+            cure = f"; {words.plain(one['cure'])}" if one["cure"] else ""
+            yield _item("rejected", "warn", f"{name}: {who} was {one['cause']}{times}{cure}")
+
+
 def _held(look: _Look) -> Iterable[dict[str, str]]:
     for row in look.destinations:
         if row["state"] == "held" or row["held"]:
@@ -457,6 +472,7 @@ ATTENTION: tuple[Callable[[_Look], Iterable[dict[str, str]]], ...] = (
     _life,
     _down,
     _parked,
+    _rejected,
     _hooks,
     _unrouted,
     _held,

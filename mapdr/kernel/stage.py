@@ -91,6 +91,14 @@ class Acquires(Protocol):
         """
 
 
+@runtime_checkable
+class Describes(Protocol):
+    """An optional ability of stages: to say what they are and what they do now."""
+
+    def describe(self) -> Mapping[str, Any]:
+        """JSON-able facts for the sign of life: host, port, ae_title, tls, associations, rejected."""
+
+
 class Incoming(Protocol):
     """One object on its way into the store: write*, then commit or abort."""
 

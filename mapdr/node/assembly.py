@@ -34,7 +34,7 @@ from mapdr.kernel.plan import Plan, Planned, make_plan
 from mapdr.kernel.private import make_private
 from mapdr.kernel.registry import Registry
 from mapdr.kernel.run import Run
-from mapdr.kernel.stage import Settings, Stage
+from mapdr.kernel.stage import Describes, Settings, Stage
 from mapdr.kernel.watch import Watch
 from mapdr.node.reload import CURE, Change, NotAcquired
 from mapdr.node.surroundings import faults
@@ -203,7 +203,7 @@ class Node:
             "revision": self._loaded.revision,
             "store": {} if self._store is None else self._store.health(),
             "receivers": {
-                name: {"port": getattr(one, "port", None), "associations": getattr(one, "associations", None)}
+                name: dict(one.describe()) if isinstance(one, Describes) else {}
                 for name, one in self.receivers.copy().items()
             },
             "destinations": {name: _view(one) for name, one in self.deliverers.copy().items()},

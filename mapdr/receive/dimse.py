@@ -10,6 +10,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 from mapdr.kernel.errors import ConfigurationError
 from mapdr.kernel.finding import Finding
@@ -25,6 +26,7 @@ from mapdr.receive.dimse_config import (
     server_context,
 )
 from mapdr.receive.dimse_session import Session
+from mapdr.receive.rejections import Rejections
 
 log = logging.getLogger("mapdr.receive")
 
@@ -54,6 +56,7 @@ class DimseReceiver:
         self._sessions: dict[Session, threading.Thread] = {}
         self._serial = 0
         self._told_at = -TOLD_EVERY
+        self._rejections = Rejections()
         self._stopping = threading.Event()
 
     @property
@@ -68,6 +71,18 @@ class DimseReceiver:
         """How many connections are open."""
         with self._lock:
             return len(self._sessions)
+
+    def describe(self) -> dict[str, Any]:
+        """What it is and what it does now, for the sign of life."""
+        config = self._config
+        return {
+            "host": config.host,
+            "port": self.port,
+            "ae_title": config.ae_title,
+            "tls": config.tls is not None,
+            "associations": self.associations,
+            "rejected": self._rejections.told(),
+        }
 
     def acquire(self, ending: Sequence[object] = ()) -> None:
         """Take the port and read the TLS files. Raises ConfigurationError for a TLS file that cannot be used,
@@ -184,6 +199,7 @@ class DimseReceiver:
             tls=self._tls,
             watch=self._settings.watch,
             has_room=self._has_room,
+            rejections=self._rejections,
         )
         thread = GuardedThread(
             lambda: self._run(session),

@@ -18,6 +18,7 @@ from mapdr.kernel.item import Source
 from mapdr.kernel.stage import HasLanes, Intake, Lane
 from mapdr.kernel.watch import Watch
 from mapdr.receive.dimse_config import Address, Doorkeeper
+from mapdr.receive.rejections import Rejections
 from mapdr.wire import acceptor, dimse, pdu, status
 from mapdr.wire.acceptor import Acceptor
 from mapdr.wire.contexts import VERIFICATION
@@ -34,8 +35,9 @@ _QUERIES = (dimse.C_FIND_RQ, dimse.C_GET_RQ, dimse.C_MOVE_RQ)
 class Session:
     """Serves one connection. `run` in its own thread; `interrupt`, `expire` and `kill` from any other.
 
-    `has_room` is asked once the peer is known: whether there may be one more association. `since` is when the
-    connection came (time.monotonic()), `associated` whether it has an association, `expired` why it was cut.
+    `has_room` is asked once the peer is known: whether there may be one more association. `rejections` hears
+    of peers that are not let in. `since` is when the connection came (time.monotonic()), `associated` whether
+    it has an association, `expired` why it was cut.
     """
 
     def __init__(
@@ -51,6 +53,7 @@ class Session:
         tls: ssl.SSLContext | None,
         watch: Watch,
         has_room: Callable[[Session], bool],
+        rejections: Rejections,
     ) -> None:
         self.address = address
         self.since = time.monotonic()
@@ -65,6 +68,7 @@ class Session:
         self._tls = tls
         self._watch = watch
         self._has_room = has_room
+        self._rejections = rejections
         self._link: Acceptor | None = None
         self._stopping = False
         self._told: set[int] = set()
@@ -126,6 +130,13 @@ class Session:
         rejection = self._objection(link, request)
         if rejection is not None:
             self._report("rejected", _rejection(rejection, request))
+            self._rejections.note(
+                str(self.address),
+                request.calling_ae,
+                request.called_ae,
+                _CAUSES[rejection],
+                _cure(rejection, request, self._receiver, str(self.address)),
+            )
             link.reject(rejection)
             return
         self._source = Source(self._receiver, request.calling_ae, request.called_ae, str(self.address))
@@ -278,17 +289,34 @@ def _uid(command: dimse.Command, name: str, code: int) -> str:
         raise Refused(code, "a UID in the command set is not one") from None
 
 
+_CAUSES = {
+    acceptor.CALLED_AE_UNKNOWN: "rejected: it calls an AE title that is not ours",
+    acceptor.CALLING_AE_UNKNOWN: "rejected: its AE title is not in the allow list for its address",
+    acceptor.NO_REASON: "rejected: its address is not in the allow list",
+    acceptor.LIMIT_EXCEEDED: "rejected for now: too many associations",
+    acceptor.VERSION_UNKNOWN: "rejected: it asks for an unknown protocol version",
+    acceptor.CONTEXT_NAME_UNKNOWN: "rejected: it asks for an unknown application context",
+}
+
+
 def _rejection(rejection: pdu.AssociateReject, request: pdu.AssociateRequest) -> str:
     titles = f"calling AE title {request.calling_ae!r}, called AE title {request.called_ae!r}"
-    causes = {
-        acceptor.CALLED_AE_UNKNOWN: "rejected: it calls an AE title that is not ours",
-        acceptor.CALLING_AE_UNKNOWN: "rejected: its AE title is not in the allow list for its address",
-        acceptor.NO_REASON: "rejected: its address is not in the allow list",
-        acceptor.LIMIT_EXCEEDED: "rejected for now: too many associations",
-        acceptor.VERSION_UNKNOWN: "rejected: it asks for an unknown protocol version",
-        acceptor.CONTEXT_NAME_UNKNOWN: "rejected: it asks for an unknown application context",
-    }
-    return f"{causes[rejection]} ({titles})"
+    return f"{_CAUSES[rejection]} ({titles})"
+
+
+def _cure(rejection: pdu.AssociateReject, request: pdu.AssociateRequest, receiver: str, address: str) -> str:
+    """What in the receiver's table would let this peer in; empty where nothing would."""
+    titles = (request.calling_ae, request.called_ae)
+    if not all(title.isprintable() and not set(title) & set('"\\') for title in titles):
+        return ""
+    where = f"of [receive.{receiver}]"
+    if rejection == acceptor.CALLED_AE_UNKNOWN:
+        return f'add "{request.called_ae}" to called_ae_titles {where}'
+    if rejection in (acceptor.CALLING_AE_UNKNOWN, acceptor.NO_REASON):
+        return f'add {{ ae_title = "{request.calling_ae}", host = "{address}" }} to allow {where}'
+    if rejection == acceptor.LIMIT_EXCEEDED:
+        return f"raise max_associations or max_associations_per_peer {where}"
+    return ""
 
 
 def _tls_trouble(error: ssl.SSLError) -> str:

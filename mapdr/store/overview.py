@@ -54,6 +54,15 @@ class Standing:
     images: int
 
 
+@dataclass(frozen=True, slots=True)
+class Arrivals:
+    """When a source sent its last image (seconds since the epoch), and how many distinct ones today."""
+
+    source: Source
+    last_at: float
+    today: int
+
+
 class Overview:
     """Reads; writes nothing."""
 
@@ -90,6 +99,22 @@ class Overview:
             for row in connection.execute(query):
                 found[self._words.text(row.destination)][row.reason or "unknown"] = row.number
         return dict(found)
+
+    def received_from(self, known: Sources, midnight: float) -> list[Arrivals]:
+        """Every source that sent an image which is still known, the last one first.
+
+        `midnight`: seconds since the epoch from which on images count as today's.
+        """
+        today = func.count(
+            case((_instance.c.received_at >= midnight, _instance.c.sop_instance_uid)).distinct()
+        )
+        query = select(
+            _instance.c.source, func.max(_instance.c.received_at).label("last_at"), today.label("today")
+        ).group_by(_instance.c.source)
+        with self._database.read() as connection:
+            rows = connection.execute(query).all()
+        found = [Arrivals(known.source(row.source), row.last_at, row.today) for row in rows]
+        return sorted(found, key=lambda one: -one.last_at)
 
     def _images(self, connection: Connection, studies: dict[int, StudyRow]) -> None:
         query = (

@@ -19,6 +19,7 @@ from mapdr.kernel.stage import Intake
 from mapdr.kernel.watch import Watch
 from mapdr.receive.dimse_config import DimseReceiveConfig, Doorkeeper
 from mapdr.receive.dimse_session import Session
+from mapdr.receive.rejections import Rejections
 from mapdr.store import filemeta
 from mapdr.store.headers import INDEX_TAGS, Reading
 from mapdr.store.runs import gather
@@ -142,6 +143,7 @@ def session_over(sock: socket.socket, intake: Intake, watch: Watch, limits: Limi
         tls=None,
         watch=watch,
         has_room=lambda session: True,
+        rejections=Rejections(),
     )
 
 

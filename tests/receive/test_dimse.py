@@ -258,6 +258,19 @@ def test_called_titles(start: Start, caplog: pytest.LogCaptureFixture) -> None:
     Line.associated(anything.port, called="WHATEVER").close()
 
 
+def test_who_is_rejected_is_told_with_the_line_that_lets_it_in(start: Start) -> None:
+    receiver = start(allow=[{"ae_title": "CT1", "host": "127.0.0.1"}])
+    for _ in range(2):
+        reject(receiver.port, peer.request(calling="CT9"))
+    reject(receiver.port, peer.request(calling="CT1", called="NOBODY"))
+    told = receiver.describe()
+    assert (told["port"], told["ae_title"], told["tls"]) == (receiver.port, "MAPDR", False)
+    wrong, stranger = told["rejected"]
+    assert (stranger["calling_ae"], stranger["address"], stranger["times"]) == ("CT9", "127.0.0.1", 2)
+    assert stranger["cure"].startswith('add { ae_title = "CT9", host = "127.0.0.1" } to allow of [receive.')
+    assert wrong["cure"].startswith('add "NOBODY" to called_ae_titles of [receive.')
+
+
 @pytest.mark.parametrize(
     ("allow", "calling", "answer"),
     [

@@ -1,0 +1,58 @@
+"""Who sends: the last image and the images of today of each source, and who is not let in."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from mapdr.kernel.item import Source
+from mapdr.store import Store
+from mapdr.store.overview import Overview
+
+
+@dataclass(frozen=True, slots=True)
+class SeenSource:
+    """A source; `last_at` is None for one that sent nothing, times are seconds since the epoch.
+
+    `rejected` counts its rejected associations since the receiver began, `cause` and `cure` are those of the
+    last.
+    """
+
+    source: Source
+    last_at: float | None = None
+    today: int = 0
+    rejected: int = 0
+    rejected_at: float | None = None
+    cause: str = ""
+    cure: str = ""
+
+
+def sources(store: Store, receivers: Mapping[str, Mapping[str, Any]]) -> list[SeenSource]:
+    """Every source, the last one to send first, then those that were only rejected.
+
+    `receivers` is what the sign of life of a running node says of its receivers, by name.
+    """
+    midnight = datetime.now().replace(hour=0, minute=0, second=0, microsecond=0).timestamp()
+    arrived = Overview(store.database, store.words).received_from(store.sources, midnight)
+    seen = {one.source: SeenSource(one.source, one.last_at, one.today) for one in arrived}
+    for name, told in receivers.items():
+        for one in told.get("rejected", ()):
+            source = Source(name, str(one["calling_ae"]), str(one["called_ae"]), str(one["address"]))
+            known = seen.get(source, SeenSource(source))
+            if known.rejected_at is None:
+                seen[source] = _rejected(known, one)
+    return list(seen.values())
+
+
+def _rejected(known: SeenSource, told: Mapping[str, Any]) -> SeenSource:
+    return SeenSource(
+        known.source,
+        known.last_at,
+        known.today,
+        int(told["times"]),
+        float(told["last_at"]),
+        str(told["cause"]),
+        str(told["cure"]),
+    )

@@ -1,0 +1,59 @@
+from __future__ import annotations
+
+import json
+import time
+from typing import Any
+
+from paper.nodes import NodeFolder
+
+STRANGER = {
+    "address": "10.1.2.9",
+    "calling_ae": "CT9",
+    "called_ae": "MAPDR",
+    "cause": "rejected: its AE title is not in the allow list for its address",
+    "cure": 'add { ae_title = "CT9", host = "10.1.2.9" } to allow of [receive.modalities]',
+    "times": 4,
+    "last_at": time.time(),
+}
+
+
+def listed(node: NodeFolder) -> list[dict[str, Any]]:
+    result = node.mapdr("sources", "--json")
+    assert result.exit_code == 0, result.output
+    found: list[dict[str, Any]] = json.loads(result.output)["sources"]
+    return found
+
+
+def test_who_sends_is_listed_with_the_images_of_today(used: NodeFolder) -> None:
+    (row,) = listed(used)
+    assert (row["calling_ae"], row["called_ae"], row["address"]) == ("CT1", "MAPDR", "127.0.0.1")
+    assert (row["receiver"], row["today"], row["rejected"]) == ("modalities", 7, 0)
+    assert time.time() - row["last_at"] < 120
+    output = used.mapdr("sources").output
+    assert "CT1" in output
+    assert "rejected" not in output
+
+
+def test_who_is_rejected_is_listed_with_the_cure(used: NodeFolder) -> None:
+    used.beat(receivers={"modalities": {"rejected": [STRANGER]}})
+    known, stranger = listed(used)
+    assert known["calling_ae"] == "CT1"
+    assert (stranger["calling_ae"], stranger["last_at"], stranger["today"]) == ("CT9", None, 0)
+    assert (stranger["rejected"], stranger["cure"]) == (4, STRANGER["cure"])
+    assert str(STRANGER["cure"]) in used.mapdr("sources", width=200).output
+
+
+def test_a_rejected_peer_needs_attention(used: NodeFolder) -> None:
+    used.beat(receivers={"modalities": {"rejected": [STRANGER]}})
+    items = json.loads(used.mapdr("status", "--json").output)["attention"]
+    (text,) = [item["text"] for item in items if item["kind"] == "rejected"]
+    assert text == (
+        "modalities: CT9 at 10.1.2.9 was rejected: its AE title is not in the allow list for its address, "
+        '4 times; add { ae_title = "CT9", host = "10.1.2.9" } to allow of [receive.modalities]'
+    )
+
+
+def test_nobody_has_sent_anything(node: NodeFolder) -> None:
+    node.store().close()
+    result = node.mapdr("sources")
+    assert (result.exit_code, result.output.strip()) == (0, "Nobody has sent anything yet.")
