@@ -190,7 +190,7 @@ def test_endless_nesting_is_refused_in_time() -> None:
         assert caught.value.reason in ("too-deep", "bad-item", "truncated")
 
 
-@pytest.mark.parametrize("last", [b"1 ", b"THE USA "], ids=["a value before as short a one", "a VR in a value"])
+@pytest.mark.parametrize("last", [b"1 ", b"THE USA "], ids=["lengths alike", "a VR in a value"])
 def test_a_data_set_in_implicit_vr_that_says_explicit_is_read(last: bytes) -> None:
     raw = (
         element(0x00080016, "UI", CLASS_UID.encode() + b"\0", IMPLICIT)
