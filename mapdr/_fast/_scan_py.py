@@ -150,12 +150,13 @@ class _Walker:
         """As `head`, where no letters stand for a VR: blanks, zeros, or an element in implicit VR.
 
         DCMTK reads a 16-bit length there, GDCM also a 32-bit one behind two zeros; pydicom takes it for
-        implicit VR. The first of these that another element follows is what was meant.
+        implicit VR. The first of these that another element follows is what was meant. A control character
+        that is no zero is part of an implicit VR's length: nobody writes it for a VR.
         """
         group, element, vr, short = _EXPLICIT_HEAD[order](self.buffer, offset)
         tag = group << 16 | element
-        ways = [(offset + 8, short)]
-        if not short and offset + 12 <= min(limit, self.available):
+        ways = [(offset + 8, short)] if vr == b"\0\0" or min(vr) >= 0x20 else []
+        if ways and not short and offset + 12 <= min(limit, self.available):
             ways.append((offset + 12, _LENGTH[order](self.buffer, offset + 8)[0]))
         for value, length in ways:
             if self._is_followed(offset, value + length, limit, order):

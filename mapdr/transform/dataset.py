@@ -24,8 +24,9 @@ class DataSet:
     """The parts of a payload's data set, inflated if it was deflated. A context manager.
 
     `encoding` is the one that the data set shows, `end` where its last element ends (zeros may follow),
-    `is_regular` whether nothing about it is odd.
-    Raises Permanent when the top level cannot be walked, or a deflated data set is broken or too large.
+    `is_regular` whether nothing about it is odd. Pixel data that is cut off ends one byte beyond the view.
+    Raises Permanent when the top level cannot be walked or ends within another element than the pixel data,
+    or a deflated data set is broken or too large.
     """
 
     def __init__(self, payload: Payload) -> None:
@@ -52,9 +53,9 @@ class DataSet:
         where = self._layout()
         self.encoding = encoding_from(where.flags)
         self.end, self.is_regular = where.end, self._is_regular(where)
+        if where.truncated and (where.pixels is None or where.pixel_end < where.size):
+            raise unreadable("it ends within an element", where.end, -1, "truncated")
         if where.pixels is None:
-            if where.truncated:
-                raise unreadable("it ends within an element", where.end, -1, "truncated")
             return None
         tag, vr, start, value, length, _ = where.pixels
         end = where.pixel_end + where.truncated
@@ -117,7 +118,8 @@ def inflated(payload: Payload) -> bytes:
 
     Raises Permanent for a broken one, and Short.
     """
-    limit = INFLATE_LIMIT if budget.most() is None else min(budget.most() or 0, INFLATE_LIMIT)
+    most = budget.most()
+    limit = INFLATE_LIMIT if most is None else min(most, INFLATE_LIMIT)
     with PartsView(payload.parts) as view, view.buffer() as data:
         size = inflated_size(data, limit)
         budget.need(size)

@@ -93,8 +93,7 @@ def _recoded(data: DataSet, target: Encoding) -> tuple[Part, ...]:
     return (
         header + head(pixel.tag, vr, length + (length & 1), target),
         *view.slice(pixel.value, pixel.end),
-        b"\0" * (length & 1),
-        tail,
+        *(part for part in (b"\0" * (length & 1), tail) if part),
     )
 
 

@@ -51,8 +51,8 @@ PATHS = [
     ]
 ]
 WANTED = frozenset(PATHS)
-# Not as their transfer syntax says, or cut within the header: pydicom guesses, MAPDR remarks or refuses.
-BROKEN = {"dicomdir/DICOMDIR-nooffset", "dcm4che/no_preamble_dicm_in_data"}
+# No data set begins where its File Meta Information would end: pydicom guesses, MAPDR refuses.
+BROKEN = {"dcm4che/no_preamble_dicm_in_data"}
 CUT = {"pydicom/rtplan_truncated.dcm", "pydicom-data/emri_small_jpeg_2k_lossless_too_short.dcm"}
 # The SOP Instance UID comes twice; pydicom takes the last, MAPDR and DCMTK the first.
 TWICE = {"pydicom/winter.dcm"}

@@ -19,7 +19,7 @@ from mapdr.dicom.template import Template
 from mapdr.dicom.write import encoding_of
 
 from .datasets import BIG, EXPLICIT, IMPLICIT, SYNTAXES, UNDEFINED, element
-from .odd import BEHIND, PRIVATE, SEQUENCE, SEQUENCES, STEP, Writer, data_set, forms
+from .odd import BEHIND, CLASS_UID, INSTANCE_UID, PRIVATE, SEQUENCE, SEQUENCES, STEP, Writer, data_set, forms
 
 text = Template.parse
 STEP_PATH = path("RequestAttributesSequence.ScheduledProcedureStepID")
@@ -188,3 +188,17 @@ def test_endless_nesting_is_refused_in_time() -> None:
         with pytest.raises(Unreadable) as caught:
             edited(raw + bytes(64), EXPLICIT, EDITS["in the sequence"])
         assert caught.value.reason in ("too-deep", "bad-item", "truncated")
+
+
+@pytest.mark.parametrize("last", [b"1 ", b"THE USA "], ids=["lengths alike", "a VR in a value"])
+def test_a_data_set_in_implicit_vr_that_says_explicit_is_read(last: bytes) -> None:
+    raw = (
+        element(0x00080016, "UI", CLASS_UID.encode() + b"\0", IMPLICIT)
+        + element(0x00080018, "UI", INSTANCE_UID.encode() + b"\0", IMPLICIT)
+        + element(0x00200013, "IS", last, IMPLICIT)
+        + element(0x00280002, "US", b"\1\0", IMPLICIT)
+        + element(0x00280010, "US", b"\0\1", IMPLICIT)
+        + element(0x7FE00010, "OW", bytes(64), IMPLICIT)
+    )
+    found = scan(raw, EXPLICIT, frozenset({(0x00280010,)}), complete=True)
+    assert (found.texts((0x00280010,)), found.pixel_value) == (("256",), len(raw) - 64)

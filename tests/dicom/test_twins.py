@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from mapdr import _fast
 from mapdr._fast import _scan_py
-from mapdr._fast.scan_tables import UNKNOWN_SIZE, NeedMore, Tree, Unreadable
+from mapdr._fast.scan_tables import EXPLICIT_VR, UNKNOWN_SIZE, NeedMore, Tree, Unreadable
 from mapdr.dicom.path import parse_path
 from mapdr.dicom.scan import encoding_flags, wanted_tree
 
@@ -26,6 +26,7 @@ TREES: list[Tree] = [
     wanted_tree([parse_path("RequestAttributesSequence.ScheduledProtocolCodeSequence.CodeMeaning")]),
 ]
 PIXELS = 0x7FE00010
+INNER_UID = (0x00081115, 0x00081140, 0x00080016)
 
 
 def answer(walk: Any, raw: bytes, size: int, flags: int, tree: Tree, beyond: bool) -> object:
@@ -38,10 +39,10 @@ def answer(walk: Any, raw: bytes, size: int, flags: int, tree: Tree, beyond: boo
         return "unreadable", error.reason, str(error)
 
 
-def agree(raw: bytes, syntax: str) -> None:
+def agree(raw: bytes, syntax: str, *trees: Tree) -> None:
     flags = encoding_flags(syntax)
     for size in (len(raw), len(raw) + 9, UNKNOWN_SIZE):
-        for tree in TREES:
+        for tree in (*TREES, *trees):
             for beyond in (False, True):
                 reference = answer(_scan_py.walk, raw, size, flags, tree, beyond)
                 assert answer(_fast.walk, raw, size, flags, tree, beyond) == reference
@@ -136,5 +137,9 @@ def test_on_explicit_items_in_a_sequence_written_as_un(nested: bool) -> None:
     if nested:
         raw = bytes.fromhex("0800151153510000fffffffffeff00e0ffffffff") + raw
         raw += bytes.fromhex("feff0de000000000feffdde000000000")
-    assert _scan_py.walk(raw, len(raw), len(raw), 1, {}, beyond=True, max_value=64).remarks
-    agree(raw, EXPLICIT)
+    tree = wanted_tree([INNER_UID[not nested :]])
+    agree(raw, EXPLICIT, tree)
+    # An item with a length is stepped over; who looks into it finds explicit VR.
+    walked = _fast.walk(raw, len(raw), len(raw), 1, tree, beyond=True, max_value=64)
+    assert [found.path for found in walked.found if found.vr == b"UI"] == [INNER_UID[not nested :]]
+    assert walked.remarks == EXPLICIT_VR

@@ -101,6 +101,21 @@ def test_pixel_data_that_is_cut_off_is_refused() -> None:
     assert caught.value.reason == "truncated"
 
 
+def test_a_data_set_that_ends_within_an_element_behind_the_pixel_data_is_refused() -> None:
+    data = image(picture(8, 8, 0, 100))
+    data.DataSetTrailingPadding = bytes(20)
+    payload, _ = payload_of(data)
+    blob = b"".join(payload.chunks())[:-6]
+    with pytest.raises(Permanent) as caught:
+        to_syntax(replace(payload, parts=(blob,), length=len(blob)), IMPLICIT)
+    assert caught.value.reason == "truncated"
+
+
+def test_no_part_of_a_re_encoded_payload_is_empty() -> None:
+    payload, _ = payload_of(image(picture(8, 8, 0, 100)))
+    assert all(to_syntax(payload, IMPLICIT).parts)
+
+
 def compressed(data: Dataset, syntax: str, streams: list[bytes], **changes: object) -> Payload:
     for keyword, value in changes.items():
         setattr(data, keyword, value)
