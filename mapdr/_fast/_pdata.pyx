@@ -12,6 +12,7 @@ from libc.string cimport memmove
 
 from mapdr._fast import _pdata_py
 from mapdr.kernel.errors import RemoteProtocolError
+from mapdr.kernel.item import unreadable
 
 include "network.pxi"
 include "fences.pxi"
@@ -254,12 +255,12 @@ class Channel(_pdata_py.Channel):
         used += 12
         end = at = used
         used += length
-        path = None
+        path = proof = None
         for part in parts:
             if not (len(part) if isinstance(part, bytes) else part.length):
                 continue
             if path is not None:
-                read(path, offset, &data[at], size)
+                read(path, offset, &data[at], size, proof)
                 path = None
             at = end
             size = len(part) if isinstance(part, bytes) else part.length
@@ -271,7 +272,7 @@ class Channel(_pdata_py.Channel):
             else:
                 if part.proof is not None:
                     part.proof.check()
-                path, offset = os.fsencode(part.path), part.offset
+                path, offset, proof = os.fsencode(part.path), part.offset, part.proof
         if end != used:
             raise EOFError(f"a payload's parts ended {used - end} bytes early")
         if path is not None:
@@ -283,24 +284,24 @@ class Channel(_pdata_py.Channel):
                 wrap(&data[used - whole - 12], 1, whole, whole, number, True)
                 sent = mapdr_send(socket, &data[0], used)
         if error:
-            fail(error, path)
+            fail(error, path, proof)
         if sent != used:
             self._unfinished = True
             self.send(view[max(sent, 0):used])
         self._unfinished = False
 
 
-cdef read(bytes path, int64_t offset, unsigned char *to, int64_t size):
-    """Read `size` bytes of a file. Raises OSError, EOFError."""
+cdef read(bytes path, int64_t offset, unsigned char *to, int64_t size, proof):
+    """Read `size` bytes of a file. Raises OSError, EOFError, Permanent; see `mapdr.kernel.item.unreadable`."""
     cdef const char *name = path
     cdef int error
     with nogil:
         error = mapdr_read(name, offset, to, size)
     if error:
-        fail(error, path)
+        fail(error, path, proof)
 
 
-cdef fail(int error, bytes path):
+cdef fail(int error, bytes path, proof):
     if error < 0:
-        raise EOFError("a payload's file ended early")
-    raise OSError(error, os.strerror(error), os.fsdecode(path))
+        raise unreadable(EOFError("a payload's file ended early"), proof)
+    raise unreadable(OSError(error, os.strerror(error), os.fsdecode(path)), proof)

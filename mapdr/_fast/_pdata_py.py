@@ -38,6 +38,7 @@ from mapdr._fast.pdata_signals import (
     TimedOut,
 )
 from mapdr.kernel.errors import RemoteProtocolError
+from mapdr.kernel.item import Proof, unreadable
 
 BACKEND = "python"
 BUFFER = 1 << 18
@@ -394,7 +395,8 @@ class Channel:
 
         `max_length` is the longest P-DATA that the peer receives, at least 8. Fragments are even, but for the
         last one of a data set that is odd. `pace` is called with the size of each write before it, and may
-        sleep. Raises EndOfStream, TimedOut; OSError or EOFError when a part cannot be read: see `unfinished`.
+        sleep. Raises EndOfStream, TimedOut; OSError, EOFError, Permanent when a part cannot be read: see
+        `unfinished`.
         """
         out = self._out
         if not out:
@@ -493,18 +495,20 @@ class _Source:
         self._bytes: memoryview = memoryview(b"")
         self._file: io.FileIO | None = None
         self._file_left = 0
+        self._proof: Proof | None = None
         # The first file is opened before a byte is sent: an unreadable one then costs no association.
         self._advance()
 
     def fill(self, target: memoryview) -> None:
-        """Fill `target`. Raises OSError, EOFError."""
+        """Fill `target`. Raises OSError, EOFError, Permanent; see `mapdr.kernel.item.unreadable`."""
         at = 0
         size = len(target)
         while at < size:
             if self._file is not None:
                 got = self._file.readinto(target[at : at + self._file_left])
                 if not got:
-                    raise EOFError(f"a payload's file ended {self._file_left} bytes early")
+                    early = EOFError(f"a payload's file ended {self._file_left} bytes early")
+                    raise unreadable(early, self._proof)
                 self._file_left -= got
                 at += got
                 if not self._file_left:
@@ -530,7 +534,11 @@ class _Source:
             elif part.length:
                 if part.proof is not None:
                     part.proof.check()
-                self._file = io.FileIO(part.path)
+                self._proof = part.proof
+                try:
+                    self._file = io.FileIO(part.path)
+                except FileNotFoundError as error:
+                    raise unreadable(error, part.proof) from None
                 self._file_left = part.length
                 if part.offset:
                     self._file.seek(part.offset)

@@ -12,7 +12,7 @@ from libc.stdint cimport int64_t, uint32_t
 from libc.string cimport memcmp, memcpy
 
 from mapdr._fast import _pdata_py, _store_run_py
-from mapdr.kernel.item import damaged
+from mapdr.kernel.item import damaged, unreadable
 
 include "network.pxi"
 include "fences.pxi"
@@ -531,7 +531,11 @@ def store_run(channel, messages, max_length, seconds, answers):
     if stop == UNREADABLE:
         if run.error == DAMAGED:
             raise damaged()
+        parts = messages[run.answered].parts
+        number = run.piece - letters[run.answered].first
+        # Beyond the last one, where the message is longer than its parts, no file is at fault.
+        proof = parts[number].proof if number < len(parts) else None
         if run.error < 0:
-            raise EOFError("a payload's file ended early")
-        raise OSError(run.error, os.strerror(run.error))
+            raise unreadable(EOFError("a payload's file ended early"), proof)
+        raise unreadable(OSError(run.error, os.strerror(run.error)), proof)
     return stop == UNANSWERED

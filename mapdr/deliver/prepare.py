@@ -176,23 +176,30 @@ class Preparer:
         except Exception as error:  # noqa: BLE001  told to who asked for it
             future.set_exception(error)
             return
-        if self._budget.pressed:
+        if self._budget.waiting:
             self._forget()
 
     def _begin(self, delivery: Delivery, syntax: str, future: Future[Payload], share: Share) -> None:
         try:
             self._pool.submit(self._work, delivery, syntax, future, share)
         except RuntimeError:
-            # The node stops, and takes no more work.
+            # The node stops, and takes no more work; or there is no thread, and it is queued all the same.
             share.release()
             future.cancel()
 
     def _work(self, delivery: Delivery, syntax: str, future: Future[Payload], share: Share) -> None:
+        if future.cancelled():
+            return
         key = _key(delivery, syntax)
         try:
             with self._marked(key), share.held():
                 payload = self.prepare(delivery, syntax)
             self._survived(key)
+            if payload.share is not None:
+                share.release()  # it was at hand, and has one
+            else:
+                share.rest(payload.in_memory)
+                payload = replace(payload, share=share)
         except Short as short:
             share.release()
             self._ask(delivery, syntax, future, short.amount)
@@ -204,11 +211,6 @@ class Preparer:
             future.set_exception(error)
             del future  # its exception's traceback holds this very frame
             return
-        if payload.share is not None:
-            share.release()  # it was at hand, and has one
-        else:
-            share.rest(payload.in_memory)
-            payload = replace(payload, share=share)
         future.set_result(payload)
 
     @contextmanager
@@ -245,7 +247,7 @@ class Preparer:
                 return
             payload = future.result()
             weight = weigh(payload)
-            if weight > self._keep // 4 or key in self._done or self._budget.pressed:
+            if weight > self._keep // 4 or key in self._done or self._budget.waiting:
                 return
             self._done[key] = payload
             self._kept += weight

@@ -18,7 +18,7 @@ from mapdr.deliver.settle import describe
 from mapdr.deliver.syntaxes import Syntaxes
 from mapdr.kernel.errors import Permanent, Temporary
 from mapdr.kernel.guard import GuardedThread
-from mapdr.kernel.item import Need, Outcome, Payload, Sent, Verdict, spool_fault
+from mapdr.kernel.item import Need, Outcome, Payload, Sent, Verdict
 from mapdr.kernel.retry import Retry
 from mapdr.kernel.stage import Egress, EgressSession, SaysWhy, SendsRuns
 from mapdr.kernel.watch import Watch
@@ -135,12 +135,11 @@ class Sender:
     def _broke(self, slot: Slot, error: Exception) -> None:
         """An image could not be sent, and not by the receiver's fault."""
         desk, now = self._desk, time.time()
-        fault = spool_fault(error)
-        if fault is None:
+        if not isinstance(error, Permanent):
             self._conclude(slot, Sent(Outcome(Verdict.RETRY, comment=describe(error)), now, 0.0))
             return
-        decision = judge_error(slot.delivery, fault, desk.retry, losses=0, now=now)
-        outcome = Outcome(Verdict.REFUSED, comment=str(fault))
+        decision = judge_error(slot.delivery, error, desk.retry, losses=0, now=now)
+        outcome = Outcome(Verdict.REFUSED, comment=str(error))
         if desk.hands.decide(slot.delivery, decision, outcome, started_at=now):
             desk.watch.count(f"deliver.{desk.name}.parked")
 
@@ -273,6 +272,7 @@ class Sender:
 
     def _conclude(self, slot: Slot, sent: Sent, fallback: str = "", blame: int = 0) -> None:
         desk, delivery = self._desk, slot.delivery
+        sent, differs = self._compared(delivery, sent)
         outcome, started, seconds = sent
         losses = 0
         if outcome.begun and (
@@ -291,7 +291,7 @@ class Sender:
             fallback=fallback,
             after=asked_again + LATER if asked_again else 0.0,
             blame=blame,
-            differs=outcome.duplicate and desk.differs(delivery),
+            differs=differs,
         )
         if not desk.hands.decide(
             delivery, decision, outcome, payload=slot.payload, started_at=started, seconds=seconds
@@ -303,6 +303,18 @@ class Sender:
             watch.count(f"deliver.{name}.bytes", slot.payload.length if slot.payload else 0)
         else:
             watch.count(f"deliver.{name}.{'parked' if decision.state == 'parked' else 'retries'}")
+
+    def _compared(self, delivery: Delivery, sent: Sent) -> tuple[Sent, bool]:
+        """Whether other bytes were delivered under its UID before, which matters for a duplicate. Where the
+        index does not say so, the receiver's answer is kept, and does not count as a delivery."""
+        if not sent.outcome.duplicate:
+            return sent, False
+        try:
+            return sent, self._desk.differs(delivery)
+        except Exception as error:  # noqa: BLE001  kept with the row, shown, tried again, then parked
+            comment = f"the receiver has its UID; with which bytes cannot be looked up: {describe(error)}"
+            outcome = replace(sent.outcome, verdict=Verdict.RETRY, comment=comment)
+            return sent._replace(outcome=outcome), False
 
     def _connect(self, need: Need) -> EgressSession | None:
         """A new session for `need`; None when the receiver gives none.

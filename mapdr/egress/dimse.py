@@ -289,7 +289,7 @@ class DimseSession:
         return Outcome(Verdict.RETRY if waits else Verdict.SYNTAX_REFUSED, comment=words, waits=waits)
 
     def send(self, payload: Payload) -> Outcome:
-        """C-STORE; raises OSError or EOFError when the payload's own file cannot be read."""
+        """C-STORE; raises OSError, EOFError or Permanent when the payload's own file cannot be read."""
         need = Need(payload.sop_class_uid, payload.transfer_syntax_uid)
         if not self.accepts(need):
             return self.refusal(need)

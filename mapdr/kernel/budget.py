@@ -10,6 +10,7 @@ what it has (`Short`) and asks again for the whole. So those who wait never wait
 
 Who asks in the name of an owner (a destination) that has a share already prepares ahead: for that there is
 half of the budget, and it comes after all others. So what slow destinations have prepared never takes all.
+What needs more than half is not ahead: it could never have its share, for its owner may always have another.
 
 What works says what it needs by `need`, at the point where it knows and before it takes the memory. The share
 that counts is that of the thread (`Share.held`); a thread without one is not limited (`mapdr explain`).
@@ -235,10 +236,12 @@ class Budget:
     # --- what shares call ---------------------------------------------------------------------------------
 
     def grow(self, claim: _Claim, amount: int) -> bool:
-        """Enlarge a share to `amount` bytes, unless there is no room or others wait."""
+        """Enlarge a share to `amount` bytes, unless there is no room, others wait, or it was given back."""
         with self._lock:
+            if claim.ended:
+                return False
             self._collect()
-            ahead = self._owned[claim.owner] > claim.amount
+            ahead = amount <= self.total // 2 and self._owned[claim.owner] > claim.amount
             limit = self.total // 2 if ahead else self.total
             if self._first() is not None or self._used - claim.amount + amount > limit:
                 return False
@@ -246,8 +249,10 @@ class Budget:
             return True
 
     def rest(self, claim: _Claim, amount: int) -> None:
-        """The work of a share is over."""
+        """The work of a share is over; one that was given back stays so."""
         with self._lock:
+            if claim.ended:
+                return
             self._resize(claim, amount)
             claim.rested = self._clock()
             self._at_work.discard(claim)
@@ -317,7 +322,7 @@ class Budget:
         return next((waiter for waiter in self._waiting if not self._is_ahead(waiter)), None)
 
     def _is_ahead(self, waiter: _Waiter) -> bool:
-        return not waiter.alone and waiter.owner in self._owned
+        return not waiter.alone and waiter.amount <= self.total // 2 and waiter.owner in self._owned
 
     def _fits(self, waiter: _Waiter) -> bool:
         if (waiter.alone and self._at_work) or any(claim.alone for claim in self._at_work):

@@ -127,13 +127,12 @@ def missing() -> Permanent:
     return Permanent("its file in the spool is gone; push it again", reason="missing")
 
 
-def spool_fault(error: BaseException) -> Permanent | None:
-    """What an error says about a spool file that was to be sent; None if it says nothing of the kind."""
-    if isinstance(error, Permanent):
-        return error
-    if isinstance(error, FileNotFoundError):
+def unreadable(error: Exception, proof: Proof | None) -> Exception:
+    """What to raise when a file could not be read: of one in the spool, which has a proof, that it is missing
+    or, where it ends early (EOFError), damaged; any other error as it is."""
+    if proof is not None and isinstance(error, FileNotFoundError):
         return missing()
-    return damaged() if isinstance(error, EOFError) else None
+    return damaged() if proof is not None and isinstance(error, EOFError) else error
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,6 +166,18 @@ class FileSlice:
     def cut(self, start: int, stop: int) -> FileSlice:
         """The bytes from `start` to `stop` of this slice."""
         return FileSlice(self.path, self.offset + start, stop - start, self.proof)
+
+    def chunks(self, size: int) -> Iterator[bytes]:
+        """Its bytes, at most `size` at a time. Raises OSError, or EOFError if the file ends early."""
+        with self.path.open("rb") as file:
+            file.seek(self.offset)
+            left = self.length
+            while left:
+                data = file.read(min(size, left))
+                if not data:
+                    raise EOFError(f"{self.path.name} ended {left} bytes early")
+                left -= len(data)
+                yield data
 
 
 Part = bytes | FileSlice
@@ -225,8 +236,8 @@ class Payload:
     def chunks(self, size: int = 1 << 18) -> Iterator[bytes]:
         """The bytes in order, at most `size` at a time; the plain way to read a payload.
 
-        Raises OSError if a slice's file cannot be read, EOFError if it ends early, Permanent if it does not
-        hold what was received.
+        Raises OSError if a slice's file cannot be read, EOFError if it ends early, Permanent if one of the
+        spool is gone or does not hold what was received.
         """
         for part in self.parts:
             if isinstance(part, bytes):
@@ -234,15 +245,10 @@ class Payload:
                 continue
             if part.proof is not None:
                 part.proof.check()
-            with part.path.open("rb") as file:
-                file.seek(part.offset)
-                left = part.length
-                while left:
-                    data = file.read(min(size, left))
-                    if not data:
-                        raise EOFError(f"{part.path.name} ended {left} bytes early")
-                    left -= len(data)
-                    yield data
+            try:
+                yield from part.chunks(size)
+            except (FileNotFoundError, EOFError) as error:
+                raise unreadable(error, part.proof) from None
 
 
 class Verdict(StrEnum):

@@ -105,8 +105,8 @@ class Requestor(Link):
 
         `pace` is called with the bytes of each write before it, and may sleep to keep to a bandwidth. Raises
         LocalProtocolError when the payload's SOP class and transfer syntax were not accepted; LinkLost,
-        RemoteProtocolError when the association is over and the status is not known; OSError or EOFError
-        when the payload cannot be read (then `alive` says whether the association survived).
+        RemoteProtocolError when the association is over and the status is not known; OSError, EOFError or
+        Permanent when the payload cannot be read (then `alive` says whether the association survived).
         """
         message = self._message(payload, originator)
         self._listen()

@@ -256,6 +256,46 @@ def test_what_is_kept_for_others_is_dropped_when_somebody_waits() -> None:
         assert not preparer.at_once(delivery(1, "b"), "")
 
 
+def test_what_is_kept_does_not_keep_its_own_destination_waiting() -> None:
+    chain, memory = Hungry({1: 0, 2: 49, 3: 99}, result=2), Budget(100)
+    for event in chain.go.values():
+        event.set()
+    with ThreadPoolExecutor(1) as pool:
+        preparer = Preparer(FakeLedger(), lambda steps: chain, pool, budget=memory)
+        for number in (1, 2, 3):
+            preparer.request(delivery(number, "a"), "").result(10)
+            pool.submit(int).result(10)
+
+
+def test_a_result_that_cannot_be_kept_account_of_is_a_failure_that_is_told() -> None:
+    class Faulty(Budget):
+        def rest(self, claim: Any, amount: int) -> None:
+            raise OverflowError
+
+    chain, memory = Hungry({1: 10}), Faulty(100)
+    chain.go[1].set()
+    with ThreadPoolExecutor(1) as pool:
+        preparer = Preparer(FakeLedger(), lambda steps: chain, pool, budget=memory)
+        with pytest.raises(OverflowError):
+            preparer.request(delivery(1, "a"), "").result(10)
+    assert memory.used == 0
+
+
+def test_work_that_is_queued_though_no_thread_could_be_started_is_not_done_twice() -> None:
+    class NoThread(ThreadPoolExecutor):
+        def submit(self, *args: Any, **kwargs: Any) -> Any:
+            self.queued = lambda: args[0](*args[1:], **kwargs)
+            raise RuntimeError("can't start new thread")
+
+    chain, memory, pool = Hungry({1: 10}, result=5), Budget(100), NoThread(1)
+    chain.go[1].set()
+    preparer = Preparer(FakeLedger(), lambda steps: chain, pool, budget=memory)
+    assert preparer.request(delivery(1, "a"), "").cancelled()
+    pool.queued()
+    assert chain.begun == []
+    assert memory.used == 0
+
+
 def test_a_long_header_is_left_to_the_threads() -> None:
     chain = Hungry({1: QUICK, 2: QUICK + 1})
     chain.is_quick = True

@@ -14,6 +14,7 @@ from deliver.world import delivering as delivering_from
 from deliver.world import egress as dicom
 from deliver.world import world
 from mapdr.kernel.item import Need, Outcome, Payload, Sent, Verdict
+from mapdr.store.ledger import Delivery
 from mapdr.testing.wait import until
 from peers.rawsink import Answer, RawSink, Received
 
@@ -101,9 +102,37 @@ def test_an_egress_that_raises_in_a_run_is_held_against_one_image() -> None:
     ledger.add(600)
     with delivering(ledger, FaultyEgress(sessions=1)):
         assert settled(ledger) == {"delivered": 599, "parked": 1}
-    assert ledger.rows[300].state == "parked"
+    assert ledger.rows[300].reason == "failed", "nobody says that it was a file of the spool"
+    assert len(ledger.of(300)) == 3
     assert "patient" not in ledger.rows[300].comment
     assert all(len(ledger.of(number)) == 1 for number in range(1, 601) if number != 300)
+
+
+def test_an_answer_that_the_index_cannot_judge_is_kept_and_keeps_no_other_back() -> None:
+    """A duplicate is compared with what was delivered before; what is behind it is answered, too."""
+
+    class Locked(FakeLedger):
+        def differs(self, delivery: Delivery) -> bool:
+            if len(self.of(300)) < 1:
+                raise OSError(5, "database is locked")
+            return False
+
+    duplicate = Outcome(Verdict.DELIVERED, 0x0111, "duplicate", duplicate=True)
+
+    def script(payload: Payload, session: FakeSession) -> Outcome:
+        return duplicate if payload.sop_instance_uid == "2.25.300" else OK
+
+    ledger, egress = Locked(), RunEgress(script, sessions=1)
+    ledger.add(600)
+    with delivering(ledger, egress):
+        assert settled(ledger) == {"delivered": 600}
+    assert max(egress.lengths) > 10
+    first, second = ledger.of(300)
+    assert (first.state, first.verdict, first.status) == ("pending", "retry", 0x0111)
+    assert "database is locked" in first.comment
+    assert (second.state, second.status) == ("delivered", 0x0111)
+    sent = [uid for uid, _, _ in egress.sent]
+    assert len(sent) == 601, "what was answered is not sent again"
 
 
 def test_stopping_ends_a_run_after_its_time_and_gives_the_rest_back() -> None:

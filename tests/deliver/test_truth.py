@@ -214,14 +214,14 @@ def test_bytes_that_are_not_what_was_acknowledged_do_not_leave(
 ) -> None:
     """In runs and one by one, small and large; the association and the others go on."""
     with world(tmp_path) as made, once(0) as sink:
-        made.push("1.9.1", "1.9.2", "1.9.3", "1.9.4", pixels=pixels)
+        made.push("1.9.1", "1.9.2", "1.9.3", "1.9.4", "1.9.5", pixels=pixels)
         spooled = sorted((made.store.spool.folder).rglob("*.dcm"))
-        for path, damage in zip(spooled, ("bit", "other", "gone", ""), strict=True):
+        for path, damage in zip(spooled, ("bit", "other", "gone", "", "short"), strict=True):
             content = bytearray(path.read_bytes())
             content[-10] ^= damage == "bit"
             if damage == "other":
                 content[:] = spooled[3].read_bytes()
-            path.write_bytes(content)
+            path.write_bytes(content[: -40 if damage == "short" else None])
             if damage == "gone":
                 path.unlink()
         with delivering(made, {"pacs": egress(tmp_path, sink.port, **way)}):
@@ -231,6 +231,7 @@ def test_bytes_that_are_not_what_was_acknowledged_do_not_leave(
             "1.9.2": ("parked", "damaged", 1),
             "1.9.3": ("parked", "missing", 1),
             "1.9.4": ("delivered", "", rows["1.9.4"].tries),
+            "1.9.5": ("parked", "damaged", 1),
         }
         assert {request.sop_instance_uid for request in sink.received} == {"1.9.4"}
 

@@ -19,7 +19,8 @@ from fast.test_twins import compiled, outcome
 from mapdr import _fast
 from mapdr._fast import _pdata_py, _store_run_py
 from mapdr._fast._store_run_py import LONGEST_ANSWER, Message, examine
-from mapdr.kernel.item import FileSlice
+from mapdr.kernel.errors import Permanent
+from mapdr.kernel.item import FileSlice, Proof
 from mapdr.testing import peer
 from mapdr.wire import dimse
 
@@ -312,6 +313,30 @@ def test_a_file_that_is_gone_costs_nothing_that_went_before(name: str, short: bo
     assert ended[0] == ("EOFError" if short else "FileNotFoundError")
     assert (told, unfinished) == ([0], False)
     assert sent.count(message(1).command[-14:]) == 1
+
+
+@pytest.mark.parametrize("name", TWINS)
+@pytest.mark.parametrize("proved", [False, True])
+@pytest.mark.parametrize("size", [100, 100_000])
+@pytest.mark.parametrize("damage", ["short", "gone"])
+def test_only_a_file_of_the_spool_is_said_to_be_damaged_or_missing(
+    name: str, proved: bool, size: int, damage: str, tmp_path: Path
+) -> None:
+    """One that has a proof, be it given before the file went."""
+    (tmp_path / "short").write_bytes(bytes(size - 1))
+    proof = Proof(tmp_path / damage, 0, size, bytes(16))
+    proof.proved = proved
+    bad = FileSlice(tmp_path / damage, 0, size, proof)
+    reason = "missing" if damage == "gone" else "damaged"
+    module = _store_run_py if name.endswith("_py") else compiled(name)
+    with channel(name, []) as (made, _):
+        with pytest.raises(Permanent) as caught:
+            module.store_run(made, [message(1, b"ab", bad)], 16384, 5.0, [])
+        assert caught.value.reason == reason
+    with channel(name, []) as (made, _):
+        with pytest.raises(Permanent) as caught:
+            made.send_message(1, b"command", (b"ab", bad), size + 2, 16384)
+        assert caught.value.reason == reason
 
 
 @pytest.mark.parametrize("name", TWINS)

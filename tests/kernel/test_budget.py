@@ -212,6 +212,35 @@ def test_who_prepares_ahead_has_half_and_comes_last() -> None:
     assert further, "there is nothing of its owner any more"
 
 
+def test_what_needs_more_than_half_is_not_ahead_for_it_would_wait_for_ever() -> None:
+    budget = Budget(100)
+    found: list[Share] = []
+    budget.ask(10, found.append, owner="a")
+    budget.ask(60, found.append, owner="a")
+    assert [share.amount for share in found] == [10, 60]
+    found.pop().release()
+    budget.ask(0, found.append, owner="a")
+    with found[1].held():
+        module.need(51)
+    assert budget.used == 61
+    budget.ask(40, found.append, owner="a")
+    assert budget.waiting == 1, "it prepares ahead"
+    budget.ask(60, found.append, owner="a")
+    assert budget.pressed
+
+
+def test_a_share_that_was_given_back_counts_no_more_whatever_is_done_with_it() -> None:
+    budget = Budget(100)
+    share = granted(budget, 10)
+    share.release()
+    with share.held(), pytest.raises(Short):
+        module.need(20)
+    share.rest(30)
+    assert budget.used == 0
+    del share
+    assert budget.used == 0
+
+
 def test_it_is_crowded_while_somebody_waits_or_half_is_used() -> None:
     budget = Budget(100)
     assert not budget.crowded

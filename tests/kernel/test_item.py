@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mapdr.kernel.errors import Permanent
-from mapdr.kernel.item import FileSlice, Payload, Routing, total_length
+from mapdr.kernel.item import FileSlice, Payload, Proof, Routing, total_length
 
 
 def payload(*parts):
@@ -41,6 +41,16 @@ def test_a_file_that_ends_early_is_an_error_without_its_folder(tmp_path):
     assert str(tmp_path) not in str(caught.value)
     with pytest.raises(OSError, match="No such file"):
         list(payload(FileSlice(tmp_path / "gone", 0, 10)).chunks())
+
+
+@pytest.mark.parametrize(("name", "reason"), [("spooled", "damaged"), ("gone", "missing")])
+def test_a_file_of_the_spool_is_damaged_or_missing(tmp_path, name, reason):
+    (tmp_path / "spooled").write_bytes(b"1234")
+    proof = Proof(tmp_path / name, 0, 10, bytes(16))
+    proof.proved = True
+    with pytest.raises(Permanent) as caught:
+        list(payload(FileSlice(tmp_path / name, 0, 10, proof)).chunks())
+    assert caught.value.reason == reason
 
 
 def test_an_image_that_no_rule_takes_is_unrouted():
