@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -20,7 +20,7 @@ from mapdr.store.overview import Overview
 from mapdr.store.trouble import IndexTrouble, index_named
 from mapdr_cli import words
 from mapdr_cli.check import load
-from mapdr_cli.state import LOST, NOTHING, SILENT, Facts, Rates, compose, free_space, writable
+from mapdr_cli.state import LOST, NOTHING, SILENT, Facts, Rates, compose, free_space, standing, writable
 
 LOOKING = 2.0
 """Seconds for which a look at the node waits while another program has locked its index."""
@@ -85,6 +85,22 @@ class Access:
         """The node's state now (`mapdr_cli.state`). Raises what the index raises when it cannot be read."""
         self._known = self._facts()
         return compose(self.plan, self._known, self._rates)
+
+    def standing(self, names: Iterable[str]) -> list[dict[str, Any]]:
+        """How these destinations stand now; nothing is counted for it. Raises like `gather`."""
+        store = self.index()
+        beats = {beat.node: beat for beat in store.commands.heartbeats()}
+        facts = Facts(
+            time.time(),
+            NOTHING,
+            0,
+            0,
+            0,
+            held=store.ledger.held_destinations(),
+            heartbeat=beats.get(self.plan.node.name),
+            alive=self.alive,
+        )
+        return standing(names, facts)
 
     def look(self) -> dict[str, Any]:
         """The same for who looks again and again: what was last known, and why no more, if that fails."""

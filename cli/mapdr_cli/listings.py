@@ -86,8 +86,9 @@ def deliveries(chosen: Selection, identify: bool, attempts: bool, config: Path, 
     with access(config) as opened:
         store = opened.index()
         rows = [delivery_row(row, identify) for row in store.ledger.select(_limited(chosen))]
-        if any(row["state"] == "pending" for row in rows):
-            explain_waits(rows, opened.gather()["destinations"], time.time())
+        waited_for = {row["destination"] for row in rows if row["state"] == "pending"}
+        if waited_for:
+            explain_waits(rows, opened.standing(waited_for), time.time())
         if attempts:
             for row in rows:
                 made = store.ledger.attempts(row["id"])
