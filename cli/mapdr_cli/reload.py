@@ -16,8 +16,8 @@ from mapdr_cli.options import config_option
 from mapdr_cli.state import SILENT
 from mapdr_cli.terminal import console
 
-PATIENCE = 60.0
-"""Seconds that a node may take: a destination that changed is drained first."""
+PATIENCE = 90.0
+"""Seconds that a node may take: receivers that changed are drained first, then destinations."""
 PAUSE = 0.1
 
 
