@@ -44,9 +44,12 @@ class Access:
         self._known: Facts | None = None
 
     @classmethod
-    def of(cls, config: Path, *, busy: float = LOOKING) -> Access:
-        """The access by a configuration file; prints its problems and exits 2 if it has any."""
-        _, plan, _ = load(config)
+    def of(cls, config: Path, *, busy: float = LOOKING, rules: bool = False) -> Access:
+        """The access by a configuration file; prints its problems and exits 2 if it has any.
+
+        Without `rules` the plan has none: looking is quick, and goes on while somebody edits them.
+        """
+        _, plan, _ = load(config, rules=rules)
         return cls(plan, busy=busy)
 
     @property
@@ -166,9 +169,9 @@ def _add(counts: dict[str, Any], more: dict[str, Any]) -> None:
 
 
 @contextmanager
-def access(config: Path, *, busy: float = BUSY_SECONDS) -> Iterator[Access]:
-    """The access by a configuration file, closed at the end; `busy` as for `Access`."""
-    opened = Access.of(config, busy=busy)
+def access(config: Path, *, busy: float = BUSY_SECONDS, rules: bool = False) -> Iterator[Access]:
+    """The access by a configuration file, closed at the end; `busy` as for `Access`, `rules` as for `of`."""
+    opened = Access.of(config, busy=busy, rules=rules)
     try:
         with index_named(opened.plan.node.database_url(), opened.plan.node.data):
             yield opened

@@ -29,7 +29,7 @@ def reload(config: Path) -> None:
     A wrong configuration is refused, here and by the node, and the old one stays. Images keep what they were
     promised; `mapdr reroute` promises anew.
     """
-    with access(config) as opened:
+    with access(config, rules=True) as opened:
         name, store = opened.plan.node.name, opened.index()
         beats = [beat.at for beat in store.commands.heartbeats() if beat.node == name]
         if not beats or time.time() - beats[0] > SILENT:
