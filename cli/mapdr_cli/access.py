@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -20,7 +20,7 @@ from mapdr.store.overview import Overview
 from mapdr.store.trouble import IndexTrouble, index_named
 from mapdr_cli import words
 from mapdr_cli.check import load
-from mapdr_cli.state import LOST, NOTHING, SILENT, Facts, Rates, compose, free_space, writable
+from mapdr_cli.state import LOST, NOTHING, SILENT, Facts, Rates, compose, free_space, standing, writable
 
 LOOKING = 2.0
 """Seconds for which a look at the node waits while another program has locked its index."""
@@ -44,9 +44,12 @@ class Access:
         self._known: Facts | None = None
 
     @classmethod
-    def of(cls, config: Path, *, busy: float = LOOKING) -> Access:
-        """The access by a configuration file; prints its problems and exits 2 if it has any."""
-        _, plan, _ = load(config)
+    def of(cls, config: Path, *, busy: float = LOOKING, rules: bool = False) -> Access:
+        """The access by a configuration file; prints its problems and exits 2 if it has any.
+
+        Without `rules` the plan has none: looking is quick, and goes on while somebody edits them.
+        """
+        _, plan, _ = load(config, rules=rules)
         return cls(plan, busy=busy)
 
     @property
@@ -85,6 +88,22 @@ class Access:
         """The node's state now (`mapdr_cli.state`). Raises what the index raises when it cannot be read."""
         self._known = self._facts()
         return compose(self.plan, self._known, self._rates)
+
+    def standing(self, names: Iterable[str]) -> list[dict[str, Any]]:
+        """How these destinations stand now; nothing is counted for it. Raises like `gather`."""
+        store = self.index()
+        beats = {beat.node: beat for beat in store.commands.heartbeats()}
+        facts = Facts(
+            time.time(),
+            NOTHING,
+            0,
+            0,
+            0,
+            held=store.ledger.held_destinations(),
+            heartbeat=beats.get(self.plan.node.name),
+            alive=self.alive,
+        )
+        return standing(names, facts)
 
     def look(self) -> dict[str, Any]:
         """The same for who looks again and again: what was last known, and why no more, if that fails."""
@@ -150,9 +169,9 @@ def _add(counts: dict[str, Any], more: dict[str, Any]) -> None:
 
 
 @contextmanager
-def access(config: Path, *, busy: float = BUSY_SECONDS) -> Iterator[Access]:
-    """The access by a configuration file, closed at the end; `busy` as for `Access`."""
-    opened = Access.of(config, busy=busy)
+def access(config: Path, *, busy: float = BUSY_SECONDS, rules: bool = False) -> Iterator[Access]:
+    """The access by a configuration file, closed at the end; `busy` as for `Access`, `rules` as for `of`."""
+    opened = Access.of(config, busy=busy, rules=rules)
     try:
         with index_named(opened.plan.node.database_url(), opened.plan.node.data):
             yield opened

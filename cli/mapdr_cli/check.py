@@ -32,13 +32,14 @@ class Checked:
     warnings: tuple[Problem, ...] = ()
 
 
-def examine(path: Path, *, surroundings: bool = False) -> Checked:
+def examine(path: Path, *, surroundings: bool = False, rules: bool = True) -> Checked:
     """Read and plan the configuration at `path`; never raises for what it says.
 
     With `surroundings`, also find what it misses on this machine, and what hardly can be meant.
+    Without `rules`, these are left out (`mapdr.config.read.read`).
     """
     registry = Registry()
-    loaded = read(path, registry)
+    loaded = read(path, registry, rules=rules)
     if loaded.config is None:
         return Checked(path, loaded, None, registry, loaded.problems)
     plan = make_plan(loaded.config, registry)
@@ -52,9 +53,9 @@ def examine(path: Path, *, surroundings: bool = False) -> Checked:
     return Checked(path, loaded, plan, registry, problems, doubts)
 
 
-def load(path: Path) -> tuple[Loaded, Plan, Registry]:
-    """A configuration without problems; with problems, prints all of them and exits 2."""
-    checked = examine(path)
+def load(path: Path, *, rules: bool = True) -> tuple[Loaded, Plan, Registry]:
+    """A configuration without problems; with problems, prints all of them and exits 2. `rules`: `examine`."""
+    checked = examine(path, rules=rules)
     if checked.problems or checked.plan is None:
         show_problems(checked.problems)
         raise Exit(2)

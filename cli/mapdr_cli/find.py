@@ -10,13 +10,14 @@ from typing import Any
 import click
 from rich.text import Text
 
+from mapdr.dicom.path import format_path
 from mapdr.operate.find import FoundStudy
 from mapdr.operate.find import find as find_studies
 from mapdr.store.overview import Standing
 from mapdr.store.selection import Selection
 from mapdr_cli import words
 from mapdr_cli.access import access
-from mapdr_cli.listings import IDENTIFY, keyword
+from mapdr_cli.listings import IDENTIFY
 from mapdr_cli.options import config_option, json_option, print_json
 from mapdr_cli.tables import STATE_STYLE
 from mapdr_cli.terminal import console
@@ -59,7 +60,7 @@ def study_json(study: FoundStudy, identify: bool) -> dict[str, Any]:
     tags, date = row.pop("tags"), row.pop("study_date")
     if identify:
         row["study_date"] = date
-        row["tags"] = {keyword(path): value for path, value in sorted(tags.items())}
+        row["tags"] = {format_path(path): value for path, value in sorted(tags.items())}
     return row
 
 

@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import click
-from pydicom.datadict import keyword_for_tag
 from rich.text import Text
 
+from mapdr.dicom.path import format_path
 from mapdr.store.overview import Overview, StudyRow
 from mapdr.store.selection import UNROUTED, Selection
 from mapdr.store.verbs import DeliveryRow
@@ -86,8 +86,9 @@ def deliveries(chosen: Selection, identify: bool, attempts: bool, config: Path, 
     with access(config) as opened:
         store = opened.index()
         rows = [delivery_row(row, identify) for row in store.ledger.select(_limited(chosen))]
-        if any(row["state"] == "pending" for row in rows):
-            explain_waits(rows, opened.gather()["destinations"], time.time())
+        waited_for = {row["destination"] for row in rows if row["state"] == "pending"}
+        if waited_for:
+            explain_waits(rows, opened.standing(waited_for), time.time())
         if attempts:
             for row in rows:
                 made = store.ledger.attempts(row["id"])
@@ -115,7 +116,7 @@ def study_row(study: StudyRow, identify: bool) -> dict[str, Any]:
     }
     if identify:
         row["study_date"] = study.study_date
-        row["tags"] = {keyword(path): value for path, value in sorted(study.tags.items())}
+        row["tags"] = {format_path(path): value for path, value in sorted(study.tags.items())}
     return row
 
 
@@ -127,7 +128,7 @@ def delivery_row(row: DeliveryRow, identify: bool) -> dict[str, Any]:
     if row.comment == said:
         values["comment"] = comment(status, said, identify)
     if identify:
-        values["tags"] = {keyword(path): value for path, value in sorted(tags.items())}
+        values["tags"] = {format_path(path): value for path, value in sorted(tags.items())}
     else:
         del values["study_date"]
     return {
@@ -159,11 +160,6 @@ def comment(status: int | None, said: str, identify: bool) -> str:
     if status is None or identify or not said:
         return said
     return meaning(status)
-
-
-def keyword(path: tuple[int, ...]) -> str:
-    """A tag path by its DICOM keywords, joined by dots."""
-    return ".".join(keyword_for_tag(tag) or f"({tag >> 16:04X},{tag & 0xFFFF:04X})" for tag in path)
 
 
 def _limited(chosen: Selection) -> Selection:

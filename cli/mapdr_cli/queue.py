@@ -40,7 +40,7 @@ def retry(
     It says how many and where to, and asks. What is tried again keeps the recipe that it was promised;
     `mapdr reroute --state parked` applies today's rules instead.
     """
-    with access(config) as opened:
+    with access(config, rules=True) as opened:
         store = opened.index()
         if webhooks:
             to = Counter({hook.hook: hook.waiting + hook.parked for hook in store.outbox.queues()})
@@ -111,7 +111,7 @@ def reroute(chosen: Selection, yes: bool, dry_run: bool, config: Path, as_json: 
     """
     if chosen == Selection():
         raise click.UsageError("select what to route again, e.g. --state unrouted or --study-date today")
-    with access(config) as opened:
+    with access(config, rules=True) as opened:
         store, router = opened.index(), opened.plan.router
         only = [chosen.destination] if chosen.destination else []
         images = replace(chosen, destination="")

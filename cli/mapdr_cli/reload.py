@@ -16,8 +16,8 @@ from mapdr_cli.options import config_option
 from mapdr_cli.state import SILENT
 from mapdr_cli.terminal import console
 
-PATIENCE = 60.0
-"""Seconds that a node may take: a destination that changed is drained first."""
+PATIENCE = 90.0
+"""Seconds that a node may take: receivers that changed are drained first, then destinations."""
 PAUSE = 0.1
 
 
@@ -29,7 +29,7 @@ def reload(config: Path) -> None:
     A wrong configuration is refused, here and by the node, and the old one stays. Images keep what they were
     promised; `mapdr reroute` promises anew.
     """
-    with access(config) as opened:
+    with access(config, rules=True) as opened:
         name, store = opened.plan.node.name, opened.index()
         beats = [beat.at for beat in store.commands.heartbeats() if beat.node == name]
         if not beats or time.time() - beats[0] > SILENT:

@@ -22,6 +22,7 @@ from click.exceptions import Exit
 from rich.console import Console
 
 from mapdr.kernel.errors import MapdrError
+from mapdr.kernel.guard import GuardedThread
 from mapdr.kernel.output import in_words
 from mapdr.kernel.plan import Plan
 from mapdr.kernel.private import make_private, private_opener
@@ -136,8 +137,14 @@ def _reload_when_asked(node: Node, config: Path) -> None:
         except Exception as error:  # noqa: BLE001  said: whoever sent the signal looks at the log
             log.error("the configuration was not read again: %s", in_words(error))
 
+    def begin(number: int, frame: FrameType | None) -> None:
+        try:
+            GuardedThread(reload, "reload", goes_on=lambda: False, watch=node.watch).start()
+        except RuntimeError as error:  # no thread can be had: it must not end what runs
+            log.error("the configuration was not read again: %s", in_words(error))
+
     if hasattr(signal, "SIGHUP"):
-        signal.signal(signal.SIGHUP, lambda *_: threading.Thread(target=reload, name="reload").start())
+        signal.signal(signal.SIGHUP, begin)
 
 
 def _greet(node: Node) -> None:

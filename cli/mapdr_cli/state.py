@@ -100,10 +100,7 @@ class Rates:
 
 def compose(plan: Plan, facts: Facts, rates: Rates) -> dict[str, Any]:
     """The state, complete. `rates` gets this moment's totals."""
-    told: Mapping[str, Any] = facts.heartbeat.counters if facts.heartbeat is not None else {}
-    state = _node_state(facts, told)
-    # What a node that is gone last said of its peers and associations is no longer true.
-    live = told if state in ("running", "draining") else {}
+    told, state, live = _told(facts)
     rates.add(facts.at, _totals(facts.today, live.get("counters", {})))
     destinations = [_destination(name, facts, live, rates) for name in _names(plan, facts)]
     return {
@@ -126,6 +123,20 @@ def compose(plan: Plan, facts: Facts, rates: Rates) -> dict[str, Any]:
         ],
         "events": [event_line(event) for event in told.get("events", ())],
     }
+
+
+def standing(names: Iterable[str], facts: Facts) -> list[dict[str, Any]]:
+    """How these destinations stand, as "destinations" of the state says it, from facts without counts."""
+    _, _, live = _told(facts)
+    return [_destination(name, facts, live, Rates()) for name in names]
+
+
+def _told(facts: Facts) -> tuple[Mapping[str, Any], str, Mapping[str, Any]]:
+    """What the node said last, its state, and what of its words still holds."""
+    told: Mapping[str, Any] = facts.heartbeat.counters if facts.heartbeat is not None else {}
+    state = _node_state(facts, told)
+    # What a node that is gone last said of its peers and associations is no longer true.
+    return told, state, told if state in ("running", "draining") else {}
 
 
 def free_space(data: Path) -> int | None:

@@ -50,11 +50,12 @@ class Loaded:
         return _sorted(locate(finding, self.file, self.lines, self.rules) for finding in findings)
 
 
-def read(path: Path, registry: Registry | None = None) -> Loaded:
+def read(path: Path, registry: Registry | None = None, *, rules: bool = True) -> Loaded:
     """The configuration in the file `path`; relative paths in it start from its folder.
 
     Problems name the file as `path` does; paths in the configuration come out absolute, so that they stay
-    what they are by whichever way the file is named.
+    what they are by whichever way the file is named. Without `rules`, rules are left out, and so is what is
+    wrong with them: who only looks at a node needs neither the dictionary of tags nor the transforms.
     """
     name = str(path)
     try:
@@ -68,13 +69,18 @@ def read(path: Path, registry: Registry | None = None) -> Loaded:
         return Loaded(
             name, "", None, (Problem(name, line, "", "is not UTF-8 text", "save the file as UTF-8"),)
         )
-    return read_text(text, registry, file=name, base=Path(os.path.abspath(path)).parent)
+    return read_text(text, registry, file=name, base=Path(os.path.abspath(path)).parent, rules=rules)
 
 
 def read_text(
-    text: str, registry: Registry | None = None, *, file: str = "mapdr.toml", base: Path = Path()
+    text: str,
+    registry: Registry | None = None,
+    *,
+    file: str = "mapdr.toml",
+    base: Path = Path(),
+    rules: bool = True,
 ) -> Loaded:
-    """The configuration in `text`; relative paths in it start from `base`."""
+    """The configuration in `text`; relative paths in it start from `base`. `rules` as for `read`."""
     try:
         document = parse(text)
     except Malformed as error:
@@ -85,18 +91,18 @@ def read_text(
             (Problem(file, error.line, "", str(error), error.cure),),
         )
     reader = _Reader(registry or Registry(), base)
-    config = reader.config(document.values)
+    config = reader.config(document.values, rules)
     canonical = tomlkit.dumps(document.values, sort_keys=True)
-    rules = _rule_names(document.values.get("rule"))
+    names = _rule_names(document.values.get("rule"))
     return Loaded(
         file=file,
         text=text,
         config=config,
-        problems=_sorted(locate(finding, file, document.lines, rules) for finding in reader.findings),
+        problems=_sorted(locate(finding, file, document.lines, names) for finding in reader.findings),
         canonical=canonical,
         revision=hashlib.sha256(canonical.encode()).hexdigest(),
         lines=document.lines,
-        rules=rules,
+        rules=names,
     )
 
 
@@ -119,7 +125,7 @@ class _Reader:
         self._base = base
         self.findings: list[Finding] = []
 
-    def config(self, values: Mapping[str, Any]) -> Config:
+    def config(self, values: Mapping[str, Any], rules: bool) -> Config:
         for key in values:
             if key not in TABLES:
                 self._report((key,), "unknown key", instead(key, TABLES))
@@ -129,7 +135,7 @@ class _Reader:
             receive=self._stages("receive", values.get("receive", {})),
             egress=self._stages("egress", values.get("egress", {})),
             webhook=self._webhooks(values.get("webhook", {})),
-            rule=self._rules(values.get("rule", [])),
+            rule=self._rules(values.get("rule", [])) if rules else (),
         )
 
     def _report(self, place: Place, what: str, cure: str) -> None:

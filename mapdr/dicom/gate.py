@@ -8,8 +8,6 @@ from __future__ import annotations
 
 from functools import lru_cache
 
-from pydicom.uid import UID
-
 from mapdr.dicom.scan import ScannedHeader
 from mapdr.dicom.uid import is_tolerable_uid
 from mapdr.kernel.item import TagPath
@@ -54,6 +52,8 @@ def has_study(sop_class_uid: str) -> bool:
     """
     if sop_class_uid in _NO_STUDY or sop_class_uid.startswith(_ELSEWHERE):
         return False
+    from pydicom.uid import UID  # here: reading an index needs no dictionary
+
     uid = UID(sop_class_uid)
     return bool(uid.name != sop_class_uid and uid.type == "SOP Class")
 

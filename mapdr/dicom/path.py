@@ -9,8 +9,7 @@ from __future__ import annotations
 import re
 from difflib import get_close_matches
 from functools import lru_cache
-
-from pydicom.datadict import DicomDictionary, dictionary_VR, keyword_for_tag, tag_for_keyword
+from typing import Any
 
 from mapdr.kernel.item import TagPath
 
@@ -20,9 +19,17 @@ EditPath = tuple[tuple[int, int | None], ...]
 _STEP = re.compile(r"(?:\(([0-9A-Fa-f]{4}),([0-9A-Fa-f]{4})\)|([A-Za-z][A-Za-z0-9]*))(?:\[([0-9]{1,6})\])?")
 
 
+@lru_cache(maxsize=1)
+def _dictionary() -> Any:
+    """PS3.6, chapter 6, as pydicom has it; imported here, for that takes longer than most commands."""
+    from pydicom import datadict
+
+    return datadict
+
+
 def keyword_tag(keyword: str) -> int:
     """The tag of a dictionary keyword (PS3.6). Raises ValueError that names the nearest keyword."""
-    tag = tag_for_keyword(keyword)
+    tag = _dictionary().tag_for_keyword(keyword)
     if tag is None:
         near = nearest_keyword(keyword)
         raise ValueError(f"no DICOM keyword {keyword!r}" + (f"; did you mean {near}?" if near else ""))
@@ -41,7 +48,7 @@ def nearest_keyword(keyword: str) -> str:
 
 @lru_cache(maxsize=1)
 def _keywords() -> tuple[str, ...]:
-    return tuple(entry[4] for entry in DicomDictionary.values() if entry[4])
+    return tuple(entry[4] for entry in _dictionary().DicomDictionary.values() if entry[4])
 
 
 def tag_vr(tag: int) -> str:
@@ -54,7 +61,7 @@ def tag_vr(tag: int) -> str:
     if not tag & 0xFFFF:
         return "UL"
     try:
-        return str(dictionary_VR(tag))[:2]
+        return str(_dictionary().dictionary_VR(tag))[:2]
     except KeyError:
         return "UN"
 
@@ -90,7 +97,7 @@ def parse_edit_path(text: str) -> EditPath:
 
 def format_tag(tag: int) -> str:
     """The keyword of a tag, or (GGGG,EEEE) if it has none."""
-    return keyword_for_tag(tag) or f"({tag >> 16:04X},{tag & 0xFFFF:04X})"
+    return _dictionary().keyword_for_tag(tag) or f"({tag >> 16:04X},{tag & 0xFFFF:04X})"
 
 
 def format_path(path: TagPath) -> str:

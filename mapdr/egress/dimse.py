@@ -11,10 +11,10 @@ import ssl
 import threading
 import time
 from collections.abc import Iterable, Sequence
+from functools import lru_cache
 from typing import Annotated, Any
 
 from pydantic import AfterValidator, BeforeValidator, Field, field_validator, model_validator
-from pydicom.uid import UID, AllTransferSyntaxes
 
 from mapdr.config.units import Bandwidth as BandwidthField
 from mapdr.config.units import Duration, LocalPath
@@ -32,7 +32,7 @@ from mapdr.kernel.item import Need, Outcome, Payload, Sent, Verdict
 from mapdr.kernel.retry import Retry
 from mapdr.kernel.stage import EgressSession, Factory, Settings, StageConfig
 from mapdr.kernel.tls import tls_faults
-from mapdr.wire import status
+from mapdr.wire import pdu, status
 from mapdr.wire.contexts import MAY_PASS, REJECTIONS, VERIFICATION, is_transfer_syntax
 from mapdr.wire.driver import Limits
 from mapdr.wire.link import LinkLost, Requestor, StoreResponse
@@ -61,13 +61,18 @@ def _ae_title(title: str) -> str:
 
 
 def _syntax(name: str) -> str:
-    uid = _KEYWORDS.get(name, name)
+    uid = _keywords().get(name, name)
     if not is_transfer_syntax(uid):
         raise ValueError("is not a transfer syntax; write its UID or its name, e.g. ExplicitVRLittleEndian")
     return uid
 
 
-_KEYWORDS = {UID(uid).keyword: str(uid) for uid in AllTransferSyntaxes}
+@lru_cache(maxsize=1)
+def _keywords() -> dict[str, str]:
+    """Keyword to UID (PS3.6, annex A); pydicom is imported only where a configuration names a syntax."""
+    from pydicom.uid import UID, AllTransferSyntaxes
+
+    return {UID(uid).keyword: str(uid) for uid in AllTransferSyntaxes}
 
 
 def _switch(value: Any) -> Any:
@@ -194,6 +199,7 @@ class DimseEgress:
         """Read the TLS files once. Raises ConfigurationError if they cannot be used."""
         if self._config.tls is not None:
             self._config.tls.context()
+        pdu.load()
 
     def stop(self, deadline: float) -> None:
         """Nothing runs here: sessions belong to whoever opened them."""

@@ -7,9 +7,11 @@ that stops before its receivers would leave them behind. One rule for both, in o
 from __future__ import annotations
 
 import logging
+import threading
 import time
 from collections.abc import Sequence
 
+from mapdr.kernel.errors import ConfigurationError
 from mapdr.kernel.output import in_words
 from mapdr.kernel.stage import Stage
 
@@ -22,6 +24,8 @@ class Run:
     def __init__(self, parts: Sequence[tuple[str, Stage]]) -> None:
         self._parts = list(parts)
         self._started: list[tuple[str, Stage]] = []
+        self._lock = threading.Lock()  # between a part that is added and the end
+        self._ended = False
 
     @property
     def parts(self) -> list[tuple[str, Stage]]:
@@ -40,35 +44,51 @@ class Run:
             self._started.insert(0, (name, part))
 
     def stop(self, deadline: float) -> None:
-        """Stop every running part by `deadline` (time.monotonic()), upstream first. Safe twice.
+        """Stop every running part by `deadline` (time.monotonic()), upstream first; none is added any more.
+
+        Safe twice.
 
         A part that fails to stop is logged and does not keep the others from stopping.
         """
-        while self._started:
-            name, part = self._started.pop(0)
+        with self._lock:
+            self._ended = True
+            ending, self._started = self._started, []
+        for name, part in ending:
             _stop(name, part, deadline)
 
     def add(self, name: str, part: Stage, *, before: str = "") -> None:
         """Start one more part, in its place: upstream of the part named `before`, or of all of them.
 
-        Raises what the part raises; it is forgotten then.
+        Raises what the part raises, and ConfigurationError if the run ends; the part is stopped and forgotten
+        then.
         """
-        part.start()
         names = [known for known, _ in self._started]
-        self._started.insert(names.index(before) if before in names else 0, (name, part))
+        self._begin(names.index(before) if before in names else 0, name, part)
 
     def remove(self, part: Stage, deadline: float) -> None:
         """Stop one part, whatever it says to that, and forget it; one that does not run is ignored."""
-        for entry in [entry for entry in self._started if entry[1] is part]:
-            self._started.remove(entry)
-            _stop(*entry, deadline)
+        with self._lock:
+            ending = [entry for entry in self._started if entry[1] is part]
+            self._started = [entry for entry in self._started if entry[1] is not part]
+        for name, known in ending:
+            _stop(name, known, deadline)
 
     def replace(self, name: str, old: Stage, part: Stage, deadline: float) -> None:
-        """Stop `old` and start `part` in its place. Raises what `part` raises; neither runs then."""
+        """Stop `old` and start `part` in its place. Raises like `add`; neither runs then."""
         index = next((i for i, (_, known) in enumerate(self._started) if known is old), len(self._started))
         self.remove(old, deadline)
-        part.start()
-        self._started.insert(index, (name, part))
+        self._begin(index, name, part)
+
+    def _begin(self, index: int, name: str, part: Stage) -> None:
+        try:
+            with self._lock:
+                if self._ended:
+                    raise ConfigurationError("the node ends")
+                part.start()
+                self._started.insert(index, (name, part))
+        except BaseException:
+            _stop(name, part, time.monotonic())  # it may have acquired something
+            raise
 
 
 def _stop(name: str, part: Stage, deadline: float) -> None:

@@ -41,7 +41,7 @@ from mapdr.node.surroundings import faults
 from mapdr.node.upkeep import Upkeep
 from mapdr.notify.events import wanted_tags
 from mapdr.notify.notifier import Notifier
-from mapdr.store import Store
+from mapdr.store import CLAIM_SECONDS, Store
 from mapdr.store.claim import Claim, running_file
 from mapdr.store.commands import Heartbeat
 from mapdr.store.recover import Recovered, Rules
@@ -104,14 +104,15 @@ class Node:
         make_private(node.data)
         try:
             self._assemble()
+            self.state = "running"
+            # The first sign of life before the claim: who sees the claim finds the node in its index.
+            self._beat()
+            self._running = Claim(running_file(self.store.data, node.name), node.name)
+            # Who asks whether the node runs (`claimed`) holds the claim for a moment.
+            self._running.share(CLAIM_SECONDS)
         except BaseException:
             self.stop(time.monotonic())
             raise
-        self.state = "running"
-        # The first sign of life before the claim: who sees the claim finds the node in its index.
-        self._beat()
-        self._running = Claim(running_file(self.store.data, node.name), node.name)
-        self._running.share(0.0)
         self.watch.emit("node.started")
 
     def stop(self, deadline: float) -> None:
@@ -119,16 +120,14 @@ class Node:
         if self.state == "running":
             self.state = "draining"
             self.watch.emit("node.draining")
-        # A reload under way ends first, so that nothing is started behind the stop.
-        reloading = self._lock.acquire(timeout=max(0.0, deadline - time.monotonic()))
-        try:
-            self._end(deadline)
-        finally:
-            if reloading:
-                self._lock.release()
+        # A reload under way may end first, but leaves the others time for their drain; what it would start
+        # later `Run` refuses. One that is asked for from now on finds a node that does not run.
+        if self._lock.acquire(timeout=max(0.0, (deadline - time.monotonic()) / 2)):
+            self._lock.release()
+        self._end(deadline)
 
     def _end(self, deadline: float) -> None:
-        for deliverer in self.deliverers.values():
+        for deliverer in self.deliverers.copy().values():
             # All at once: stopped one after another, a slow one would use up the time of the others.
             deliverer.halt()
         if self._store is not None:
@@ -153,18 +152,22 @@ class Node:
         """Apply a changed configuration without dropping what did not change; its problems, if it has any.
 
         With problems nothing changes, whatever failed (`mapdr.node.reload`): what is new is built and has its
-        ports, files and secrets before what is old ends. Images keep the recipes that they were promised.
+        ports, files and secrets before what is old ends. The exception says so itself: a part that has all
+        that it needs and could not be started for all that. Images keep the recipes that they were promised.
         """
         with self._lock:
+            before = self.plan
             problems = self._reload(path)
+            refused = self.plan is before
         for problem in problems:
             log.error("%s", problem)
-        if problems:
+        if problems and refused:
             log.error("the configuration was refused, the old one stays")
         return problems
 
     def _reload(self, path: Path) -> tuple[Problem, ...]:
-        if self._run is None or self.state != "running":
+        run = self._run
+        if run is None or self.state != "running":
             return (Problem(str(path), 0, "", "the node does not run", "start it"),)
         loaded, plan, problems = plan_file(path, self._registry)
         if plan is None or problems:
@@ -187,9 +190,12 @@ class Node:
             return (Problem(loaded.file, 0, "", f"cannot be taken into use: {in_words(error)}", CURE),)
         self.plan, self._loaded = plan, loaded
         self.store.spool.min_free = plan.node.min_free
-        troubles = change.switch(self._run, time.monotonic() + DRAIN)
+        troubles = change.switch(run, DRAIN)
         self.watch.emit("node.reloaded")
-        return tuple(Problem(loaded.file, 0, "", what, "restart the node") for what in troubles)
+        return tuple(
+            Problem(loaded.file, 0, "", f"taken into use, but {what}", "restart the node")
+            for what in troubles
+        )
 
     def sign(self) -> Heartbeat:
         """The sign of life as it is now, for who is in this process."""

@@ -97,28 +97,34 @@ class Change:
             except Exception as error:  # noqa: BLE001  said; the others have to be given back as well
                 log.error("what was taken for a reload could not be given back: %s", in_words(error))
 
-    def switch(self, run: Run, deadline: float) -> list[str]:
-        """Start what is new, stop what ends by `deadline` (time.monotonic()).
+    def switch(self, run: Run, drain: float) -> list[str]:
+        """Start what is new, stop what ends: receivers within `drain` seconds, destinations within as many.
 
         What could not be started, in words: hardly anything, once it was acquired.
         """
         troubles: list[str] = []
         parts, old = self._parts, self._parts.deliverers.copy()
-        for deliverer in (old[name] for name in self._deliverers if name in old):
-            deliverer.halt()  # all at once: each may be in the middle of a long image
-        self._switch_receivers(run, deadline, troubles)
         for name, fresh in self._deliverers.items():
-            parts.deliverers[name] = fresh
-            part = f"egress.{name}"
-            if name in old:
-                _try(part, partial(run.replace, part, old[name], fresh, deadline), troubles)
-            else:
+            if name not in old:
+                parts.deliverers[name] = fresh
+                part = f"egress.{name}"
                 _try(part, partial(run.add, part, fresh, before="webhooks"), troubles)
+        # Destinations that change go on delivering while old receivers drain, and have their own time then.
+        self._switch_receivers(run, time.monotonic() + drain, troubles)
+        deadline = time.monotonic() + drain
+        ending = [name for name in old if name in self._deliverers or name not in self._new.destinations]
+        for name in ending:
+            old[name].halt()  # all at once: each may be in the middle of a long image
+        for name in ending:
+            if name not in self._deliverers:
+                run.remove(parts.deliverers.pop(name), deadline)
+                continue
+            fresh = parts.deliverers[name] = self._deliverers[name]
+            part = f"egress.{name}"
+            _try(part, partial(run.replace, part, old[name], fresh, deadline), troubles)
         if self._notifier is not None:
             before, parts.notifier = parts.notifier, self._notifier
             _try("webhooks", partial(run.replace, "webhooks", before, self._notifier, deadline), troubles)
-        for name in [name for name in old if name not in self._new.destinations]:
-            run.remove(parts.deliverers.pop(name), deadline)
         return troubles
 
     def _switch_receivers(self, run: Run, deadline: float, troubles: list[str]) -> None:

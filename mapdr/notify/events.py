@@ -17,7 +17,6 @@ from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from typing import Any, Protocol
 
-from mapdr.dicom.path import parse_path
 from mapdr.dicom.template import Template
 from mapdr.kernel.item import TagPath
 from mapdr.store.outbox import OutboxEntry
@@ -29,8 +28,8 @@ EVENTS = ("study.received", "study.updated", "study.delivered", "delivery.parked
 NAMES = frozenset({"destination", "event", "images", "reason", "series", "state"})
 """What a payload may name besides tags, as `{images}`."""
 
-STUDY_INSTANCE_UID = parse_path("StudyInstanceUID")
-STUDY_DATE = parse_path("StudyDate")
+STUDY_INSTANCE_UID: TagPath = (0x0020000D,)
+STUDY_DATE: TagPath = (0x00080020,)
 
 
 class Told(Protocol):

@@ -27,6 +27,7 @@ from mapdr.receive.dimse_config import (
 )
 from mapdr.receive.dimse_session import Session
 from mapdr.receive.rejections import Rejections
+from mapdr.wire import pdu
 
 log = logging.getLogger("mapdr.receive")
 
@@ -93,6 +94,7 @@ class DimseReceiver:
         """
         if self._listener is not None:
             return
+        pdu.load()
         if self._config.tls is not None and self._tls is None:
             try:
                 self._tls = server_context(self._config.tls)

@@ -9,8 +9,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
 
-from pydicom.uid import UID
-
 from mapdr.kernel.item import is_uid
 from mapdr.wire.pdu import Context, ContextResult
 
@@ -43,6 +41,8 @@ def is_storage(abstract_syntax: str) -> bool:
     """Whether objects of this SOP class may be stored: it is unknown, or known as a storage SOP class."""
     if not is_uid(abstract_syntax):
         return False
+    from pydicom.uid import UID  # here: commands that speak to nobody need no dictionary
+
     uid = UID(abstract_syntax)
     if uid.name == abstract_syntax:
         return True
@@ -56,6 +56,8 @@ def is_transfer_syntax(uid: str) -> bool:
     """Whether this can be a transfer syntax: unknown (private ones exist), or known as one."""
     if not is_uid(uid):
         return False
+    from pydicom.uid import UID
+
     known = UID(uid)
     return bool(known.name == uid or known.type == "Transfer Syntax")
 

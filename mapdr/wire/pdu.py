@@ -10,23 +10,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from struct import Struct
 from types import MappingProxyType
 from typing import Any
-
-from pynetdicom.pdu import A_ASSOCIATE_AC, A_ASSOCIATE_RQ
-from pynetdicom.pdu_items import (
-    AbstractSyntaxSubItem,
-    ApplicationContextItem,
-    ImplementationClassUIDSubItem,
-    ImplementationVersionNameSubItem,
-    MaximumLengthSubItem,
-    PresentationContextItemAC,
-    PresentationContextItemRQ,
-    SCP_SCU_RoleSelectionSubItem,
-    TransferSyntaxSubItem,
-    UserInformationItem,
-)
 
 import mapdr
 from mapdr.kernel.errors import RemoteProtocolError
@@ -193,6 +180,19 @@ def decode(pdu_type: int, body: bytes) -> Pdu:
         ) from None
 
 
+@lru_cache(maxsize=1)
+def _pynetdicom() -> Any:
+    """Imported here, for that takes longer than most commands, and they speak to nobody."""
+    import pynetdicom.pdu
+
+    return pynetdicom
+
+
+def load() -> None:
+    """Import what associations need, before a peer waits for it."""
+    _pynetdicom()
+
+
 def _decode_request(body: bytes) -> AssociateRequest:
     version, _, called, calling = _FIXED.unpack_from(body)
     contexts: list[Context] = []
@@ -222,7 +222,8 @@ def _decode_accept(body: bytes) -> AssociateAccept:
     roles: dict[str, tuple[bool, bool]] = {}
     for type_, item in _items(body, 68):
         if type_ == _CONTEXT_AC_ITEM:
-            context = _decoded(PresentationContextItemAC(), _without_unknown(item, 8, {_TRANSFER_ITEM}))
+            known = _without_unknown(item, 8, {_TRANSFER_ITEM})
+            context = _decoded(_pynetdicom().pdu_items.PresentationContextItemAC(), known)
             results.append(ContextResult(context.context_id, context.result, _text(context.transfer_syntax)))
         elif type_ == _USER_ITEM:
             maximum, roles = _user_information(item)
@@ -231,13 +232,14 @@ def _decode_accept(body: bytes) -> AssociateAccept:
 
 def _context(item: bytes) -> Context:
     known = _without_unknown(item, 8, {_ABSTRACT_ITEM, _TRANSFER_ITEM})
-    context = _decoded(PresentationContextItemRQ(), known)
+    context = _decoded(_pynetdicom().pdu_items.PresentationContextItemRQ(), known)
     syntaxes = tuple(_text(uid) for uid in context.transfer_syntax)
     return Context(context.context_id, _text(context.abstract_syntax), syntaxes)
 
 
 def _user_information(item: bytes) -> tuple[int, dict[str, tuple[bool, bool]]]:
-    information = _decoded(UserInformationItem(), _without_unknown(item, 4, _USED_SUB_ITEMS))
+    known = _without_unknown(item, 4, _USED_SUB_ITEMS)
+    information = _decoded(_pynetdicom().pdu_items.UserInformationItem(), known)
     roles = {
         str(uid): (bool(role.scu_role), bool(role.scp_role))
         for uid, role in information.role_selection.items()
@@ -306,16 +308,16 @@ def title(value: bytes) -> str:
 
 def encode_request(request: AssociateRequest) -> bytes:
     """The bytes of an A-ASSOCIATE-RQ. Raises ValueError if an AE title or UID is not one."""
-    pdu = A_ASSOCIATE_RQ()
+    pdu = _pynetdicom().pdu.A_ASSOCIATE_RQ()
     pdu.calling_ae_title = request.calling_ae
     pdu.called_ae_title = request.called_ae
-    application = ApplicationContextItem()
+    application = _pynetdicom().pdu_items.ApplicationContextItem()
     application.application_context_name = request.application_context
     pdu.variable_items = [application]
     for context in request.contexts:
-        item = PresentationContextItemRQ()
+        item = _pynetdicom().pdu_items.PresentationContextItemRQ()
         item.presentation_context_id = context.id
-        abstract = AbstractSyntaxSubItem()
+        abstract = _pynetdicom().pdu_items.AbstractSyntaxSubItem()
         abstract.abstract_syntax_name = context.abstract_syntax
         item.abstract_transfer_syntax_sub_items = [abstract, *map(_transfer, context.transfer_syntaxes)]
         pdu.variable_items.append(item)
@@ -325,12 +327,12 @@ def encode_request(request: AssociateRequest) -> bytes:
 
 def encode_accept(accept: AssociateAccept) -> bytes:
     """The bytes of an A-ASSOCIATE-AC."""
-    pdu = A_ASSOCIATE_AC()
-    application = ApplicationContextItem()
+    pdu = _pynetdicom().pdu.A_ASSOCIATE_AC()
+    application = _pynetdicom().pdu_items.ApplicationContextItem()
     application.application_context_name = APPLICATION_CONTEXT
     pdu.variable_items = [application]
     for result in accept.results:
-        item = PresentationContextItemAC()
+        item = _pynetdicom().pdu_items.PresentationContextItemAC()
         item.presentation_context_id = result.id
         item.result_reason = result.result
         item.transfer_syntax_sub_item = [_transfer(result.transfer_syntax)]
@@ -344,28 +346,28 @@ def encode_accept(accept: AssociateAccept) -> bytes:
 
 
 def _transfer(uid: str) -> Any:
-    item = TransferSyntaxSubItem()
+    item = _pynetdicom().pdu_items.TransferSyntaxSubItem()
     item.transfer_syntax_name = uid
     return item
 
 
 def _user_item(max_length: int, roles: Mapping[str, tuple[bool, bool]]) -> Any:
     """User information (PS3.7, annex D.3.3): no asynchronous operations window is ever proposed."""
-    maximum = MaximumLengthSubItem()
+    maximum = _pynetdicom().pdu_items.MaximumLengthSubItem()
     maximum.maximum_length_received = max_length
-    class_uid = ImplementationClassUIDSubItem()
+    class_uid = _pynetdicom().pdu_items.ImplementationClassUIDSubItem()
     class_uid.implementation_class_uid = IMPLEMENTATION_CLASS_UID
     items: list[Any] = [maximum, class_uid]
     for uid, (scu, scp) in roles.items():
-        role = SCP_SCU_RoleSelectionSubItem()
+        role = _pynetdicom().pdu_items.SCP_SCU_RoleSelectionSubItem()
         role.sop_class_uid = uid
         role.scu_role = int(scu)
         role.scp_role = int(scp)
         items.append(role)
-    version = ImplementationVersionNameSubItem()
+    version = _pynetdicom().pdu_items.ImplementationVersionNameSubItem()
     version.implementation_version_name = IMPLEMENTATION_VERSION_NAME
     items.append(version)
-    information = UserInformationItem()
+    information = _pynetdicom().pdu_items.UserInformationItem()
     information.user_data = items
     return information
 

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from mapdr.testing import generator
+from mapdr_cli.access import Access
 from paper.nodes import NodeFolder
 
 
@@ -245,3 +246,15 @@ def test_a_delivery_without_the_compression_of_its_rule_shows_that(used: NodeFol
     (row,) = _json(used, "deliveries", "--reason", "compression-refused")["deliveries"]
     assert (row["state"], row["treatment"]) == ("delivered", "re-encoded")
     assert "compression-refused" in used.mapdr("deliveries", "--to", "archive", width=200).output
+
+
+def test_deliveries_count_nothing_to_say_what_a_row_waits_for(
+    used: NodeFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(self: Access) -> None:
+        raise AssertionError("all was counted")
+
+    used.mapdr("hold", "archive")
+    monkeypatch.setattr(Access, "gather", fail)
+    rows = _json(used, "deliveries", "--state", "pending")["deliveries"]
+    assert {row["reason"] for row in rows if row["destination"] == "archive"} == {"held"}

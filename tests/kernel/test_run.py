@@ -7,6 +7,7 @@ import time
 
 import pytest
 
+from mapdr.kernel.errors import ConfigurationError
 from mapdr.kernel.run import Run
 
 MARK = "QXNAMEQX"
@@ -104,3 +105,17 @@ def test_what_fails_while_others_run_is_forgotten_and_they_run_on() -> None:
     told.clear()
     run.stop(time.monotonic())
     assert told == ["stop receive", "stop store"]
+
+
+def test_nothing_is_started_behind_the_end_and_what_was_taken_is_given_back() -> None:
+    told: list[str] = []
+    run, parts = _run(told)
+    run.start()
+    run.stop(time.monotonic())
+    told.clear()
+    with pytest.raises(ConfigurationError, match="the node ends"):
+        run.add("new", Part("new", told))
+    with pytest.raises(ConfigurationError, match="the node ends"):
+        run.replace("store", parts["store"], Part("store 2", told), time.monotonic())
+    assert told == ["stop new", "stop store 2"]
+    assert not run.parts

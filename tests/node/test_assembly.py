@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import socket
+import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -11,8 +12,10 @@ from typing import Any
 import pytest
 
 from mapdr.kernel.errors import ConfigurationError
+from mapdr.node import assembly
+from mapdr.node.assembly import Node
 from mapdr.store import Store
-from mapdr.store.claim import claimed, running_file
+from mapdr.store.claim import Claim, claimed, running_file
 from node import stages
 from node.conftest import Start
 from node.stages import MARK, happened
@@ -92,3 +95,44 @@ def test_a_sign_of_life_that_cannot_be_written_neither_starts_nor_ends_a_node(
 def test_a_configuration_with_problems_is_no_node(path: Path) -> None:
     with pytest.raises(AssertionError):
         stages.build(path, '[egress.b]\ntype = "smal"\n')
+
+
+def test_who_asks_whether_it_runs_does_not_keep_it_from_starting(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    running = running_file(path.parent / "data", "north")
+    asking = threading.Event()
+
+    def ask(self: Node, counters: Any = None) -> None:
+        """Hold the claim as `claimed` does, a little longer, from just before the node takes it."""
+        if not asking.is_set():
+            held = Claim(running, "north").alone(0.0)
+            held.__enter__()
+            asking.set()
+            threading.Timer(0.3, held.__exit__, (None, None, None)).start()
+
+    monkeypatch.setattr(Node, "_beat", ask)
+    node = stages.build(path, FLOW)
+    try:
+        node.start()
+        assert node.state == "running"
+        assert claimed(running)
+    finally:
+        node.stop(time.monotonic() + 5)
+
+
+def test_a_claim_that_cannot_be_had_leaves_nothing_running(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(assembly, "CLAIM_SECONDS", 0.0)
+    node = stages.build(path, FLOW)
+    happened.clear()
+    running = running_file(path.parent / "data", "north")
+    running.parent.mkdir(parents=True)
+    with (
+        Claim(running, "north").alone(0.0),
+        pytest.raises(ConfigurationError, match="another process works as node"),
+    ):
+        node.start()
+    assert node.state == "stopped"
+    assert happened.count(("b", "start")) == happened.count(("b", "stop")) == 1

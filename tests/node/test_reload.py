@@ -7,6 +7,7 @@ import logging
 import os
 import socket
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ from mapdr.node import assembly
 from mapdr.node.assembly import Node
 from mapdr.testing.wait import until
 from node.conftest import Start
-from node.stages import HEAD, MARK, happened, standing
+from node.stages import HEAD, MARK, Small, happened, standing
 from peers import pdu
 from peers.part10 import IMPLICIT
 from peers.processes import free_port
@@ -295,3 +296,90 @@ def test_signs_of_life_go_on_while_a_reload_drains(
     finally:
         go_on.set()
     until(lambda: node.store.commands.get(order).done_at is not None, 10, "the answer")
+
+
+def test_a_part_that_cannot_be_started_is_said_and_the_rest_is_in_use(
+    start: Start, path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    node = start(SMALL)
+    before = node.counters()["revision"]
+    text = SMALL + '[receive.late]\ntype = "small"\nfail = "start"\n'
+    (said,) = reload(node, path, text)
+    assert "taken into use, but receive.late could not be started: internal error: KeyError" in said
+    assert "refused" not in caplog.text
+    assert "receive.late" in caplog.text
+    assert node.counters()["revision"] != before
+    assert ("late", "stop") in happened
+
+
+class Ends:
+    """How long each small stage that was stopped had for its drain; `slow` uses all of it."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, slow: str) -> None:
+        self.left: dict[str, float] = {}
+        self.inside = threading.Event()
+
+        def stop(stage: Small, deadline: float) -> None:
+            self.left.setdefault(stage.name, deadline - time.monotonic())
+            if stage.name == slow:
+                self.inside.set()
+                threading.Event().wait(max(0.0, deadline - time.monotonic()))
+
+        monkeypatch.setattr(Small, "stop", stop)
+
+
+def test_destinations_deliver_while_receivers_drain_and_have_their_own_time(
+    start: Start, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    node = start('[receive.a]\ntype = "small"\n' + SMALL)
+    monkeypatch.setattr(assembly, "DRAIN", 1.0)
+    ends = Ends(monkeypatch, "a")
+    halted: list[bool] = []
+    old = node.deliverers["pacs"]
+    halt = old.halt
+
+    def noted() -> None:
+        halted.append("a" in ends.left)
+        halt()
+
+    monkeypatch.setattr(old, "halt", noted)
+    assert not reload(node, path, '[receive.a]\ntype = "small"\nnote = "x"\n' + SMALL + 'note = "x"\n')
+    assert halted
+    assert all(halted), "a destination took no more images before the receiver had drained"
+    assert ends.left["a"] > 0.5
+    assert ends.left["pacs"] > 0.5
+
+
+def test_a_stop_leaves_time_for_all_though_a_reload_drains(
+    start: Start, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    node = start('[receive.a]\ntype = "small"\n[receive.b]\ntype = "small"\n' + SMALL)
+    ends = Ends(monkeypatch, "a")
+    monkeypatch.setattr(assembly, "DRAIN", 4.0)
+    happened.clear()
+    told: list[str] = []
+    text = '[receive.b]\ntype = "small"\n' + SMALL + 'note = "x"\n'
+    reloading = threading.Thread(target=lambda: told.extend(reload(node, path, text)))
+    reloading.start()
+    assert ends.inside.wait(10)
+    node.stop(time.monotonic() + 2)
+    reloading.join(10)
+    assert node.state == "stopped"
+    assert ends.left["b"] > 0.5
+    assert ends.left["pacs"] > 0.5
+    # Nothing began behind the end.
+    assert [verb for name, verb in happened if name == "pacs" and verb == "start"] == ["start"], happened
+    assert "the node ends" in told[0]
+
+
+def test_a_reload_asked_for_during_the_drain_is_answered_at_once(
+    start: Start, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    node = start('[receive.a]\ntype = "small"\n' + SMALL)
+    ends = Ends(monkeypatch, "a")
+    stopping = threading.Thread(target=node.stop, args=(time.monotonic() + 3,))
+    stopping.start()
+    assert ends.inside.wait(10)
+    assert "the node does not run" in reload(node, path, SMALL)[0]
+    assert node.state == "draining", "the answer came while the node drained"
+    stopping.join(10)
