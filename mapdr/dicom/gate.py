@@ -11,8 +11,7 @@ from functools import lru_cache
 from pydicom.uid import UID
 
 from mapdr.dicom.scan import ScannedHeader
-from mapdr.dicom.uid import is_tolerable_uid
-from mapdr.kernel.item import TagPath
+from mapdr.kernel.item import TagPath, is_uid
 
 SOP_CLASS_UID: TagPath = (0x00080016,)
 SOP_INSTANCE_UID: TagPath = (0x00080018,)
@@ -60,9 +59,9 @@ def has_study(sop_class_uid: str) -> bool:
 
 def uid_objection(sop_class_uid: str, sop_instance_uid: str) -> tuple[int, str] | None:
     """Status and comment against the UIDs that a command set or a File Meta group gives; empty ones pass."""
-    if sop_class_uid and not is_tolerable_uid(sop_class_uid):
+    if sop_class_uid and not is_uid(sop_class_uid):
         return NO_SOP_CLASS, "the SOP Class UID that was given is not a UID"
-    if sop_instance_uid and not is_tolerable_uid(sop_instance_uid):
+    if sop_instance_uid and not is_uid(sop_instance_uid):
         return INVALID_SOP_INSTANCE, "the SOP Instance UID that was given is not a UID"
     return None
 
