@@ -9,8 +9,8 @@ from __future__ import annotations
 from functools import lru_cache
 
 from mapdr.dicom.scan import ScannedHeader
-from mapdr.dicom.uid import is_tolerable_uid
-from mapdr.kernel.item import TagPath
+from mapdr.kernel.item import TagPath, is_uid
+from mapdr.kernel.status import INVALID_SOP_INSTANCE, NO_SUCH_SOP_CLASS
 
 SOP_CLASS_UID: TagPath = (0x00080016,)
 SOP_INSTANCE_UID: TagPath = (0x00080018,)
@@ -21,9 +21,6 @@ _KNOWN_BY = (
     (SOP_INSTANCE_UID, "SOP Instance UID"),
     (STUDY_INSTANCE_UID, "Study Instance UID"),
 )
-
-NO_SOP_CLASS, INVALID_SOP_INSTANCE = 0x0118, 0x0117  # PS3.7, annex C.5
-CANNOT_UNDERSTAND = 0xC000  # PS3.4, table B.2-1
 
 _NO_STUDY = frozenset(
     (
@@ -60,9 +57,9 @@ def has_study(sop_class_uid: str) -> bool:
 
 def uid_objection(sop_class_uid: str, sop_instance_uid: str) -> tuple[int, str] | None:
     """Status and comment against the UIDs that a command set or a File Meta group gives; empty ones pass."""
-    if sop_class_uid and not is_tolerable_uid(sop_class_uid):
-        return NO_SOP_CLASS, "the SOP Class UID that was given is not a UID"
-    if sop_instance_uid and not is_tolerable_uid(sop_instance_uid):
+    if sop_class_uid and not is_uid(sop_class_uid):
+        return NO_SUCH_SOP_CLASS, "the SOP Class UID that was given is not a UID"
+    if sop_instance_uid and not is_uid(sop_instance_uid):
         return INVALID_SOP_INSTANCE, "the SOP Instance UID that was given is not a UID"
     return None
 

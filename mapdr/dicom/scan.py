@@ -37,7 +37,7 @@ from mapdr.dicom.path import tag_vr
 from mapdr.dicom.value import texts_of
 from mapdr.kernel.item import TagPath
 
-__all__ = ["Layout", "NeedMore", "ScannedHeader", "Unreadable", "inflate", "is_deflated", "layout", "scan"]
+__all__ = ["Layout", "NeedMore", "ScannedHeader", "Unreadable", "is_deflated", "layout", "scan"]
 
 Buffer = bytes | bytearray | memoryview | mmap.mmap
 
@@ -47,6 +47,9 @@ MAX_INFLATED = 1 << 26
 """How far a deflated data set is inflated in search of its pixel data, and of its end ..."""
 MANY_INFLATED = 1 << 22
 """... and how far many are at once: headers that inflate to more are scanned one after another."""
+
+MAX_FRAGMENTS = 1 << 20
+"""Fragments that are followed in search of their end: each costs a read, and empty ones are 8 bytes."""
 
 _long_headers = threading.Lock()
 
@@ -246,8 +249,9 @@ def fragments_end(read: Callable[[int], bytes], at: int, size: int, flags: int) 
     """Where the fragments at `at` end, behind their delimiter (PS3.5, A.4); beyond `size` if they never do.
 
     `read` gives the 8 bytes at an offset of a data set of `size` bytes: the fragments' own are not looked at.
-    Raises Unreadable.
+    Of more than MAX_FRAGMENTS nothing is known, and the answer is `size`. Raises Unreadable.
     """
+    left = MAX_FRAGMENTS
     while at + 8 <= size:
         group, element, length = _ITEM_HEAD[flags & BIG_ENDIAN](read(at))
         tag = group << 16 | element
@@ -256,6 +260,9 @@ def fragments_end(read: Callable[[int], bytes], at: int, size: int, flags: int) 
             return at
         if tag != ITEM or length == UNDEFINED:
             raise Unreadable(f"a fragment, or none where one must be, at byte {at - 8}", reason="bad-item")
+        if not left:
+            return size
+        left -= 1
         at += length
     return size + 1
 
@@ -382,17 +389,6 @@ def inflated_size(data: Buffer, limit: int) -> int:
     raise Unreadable("the deflated data set ends early", reason="truncated")
 
 
-def inflate(data: Buffer, limit: int) -> bytes:
-    """The data set of a deflated transfer syntax. Raises Unreadable, also if it exceeds `limit` bytes."""
-    return inflate_exactly(data, _within(inflated_size(data, limit), limit))
-
-
-def _within(size: int, limit: int) -> int:
-    if size > limit:
-        raise Unreadable(f"the data set inflates to over {limit} bytes", reason="too-long")
-    return size
-
-
 def inflate_exactly(data: Buffer, size: int) -> bytes:
     """A data set of which `inflated_size` has told the size: one allocation, no copy. Raises Unreadable."""
     try:
@@ -402,13 +398,8 @@ def inflate_exactly(data: Buffer, size: int) -> bytes:
     return out
 
 
-def deflate(data: bytes) -> bytes:
-    """A data set as its deflated transfer syntax wants it: raw, padded to an even length (PS3.5, A.5)."""
-    return deflate_pieces((data,))
-
-
 def deflate_pieces(pieces: Iterable[bytes | memoryview]) -> bytes:
-    """The same for a data set in pieces, in order."""
+    """A data set, in pieces, as its deflated transfer syntax wants it: raw, of even length (PS3.5, A.5)."""
     packer = zlib.compressobj(wbits=-zlib.MAX_WBITS)
     out: list[bytes] = []
     for piece in pieces:

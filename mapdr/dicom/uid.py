@@ -5,18 +5,12 @@ from __future__ import annotations
 import re
 from hashlib import blake2b
 
-_CHARACTERS = frozenset("0123456789.")
 _UID = re.compile(r"[0-2](?:\.(?:0|[1-9][0-9]*))+")
 
 
 def is_valid_uid(text: str) -> bool:
     """Whether `text` is a UID: at most 64 digits and dots, no component with a leading zero."""
     return len(text) <= 64 and _UID.fullmatch(text) is not None
-
-
-def is_tolerable_uid(text: str) -> bool:
-    """Whether `text` passes for a UID in the field: 1 to 64 digits and dots, leading zeros or not."""
-    return 0 < len(text) <= 64 and _CHARACTERS.issuperset(text)
 
 
 def derived_uid(site_key: bytes, original_uid: str, content_digest: bytes) -> str:

@@ -31,6 +31,7 @@ from mapdr.kernel.finding import Finding
 from mapdr.kernel.item import Need, Outcome, Payload, Sent, Verdict
 from mapdr.kernel.retry import Retry
 from mapdr.kernel.stage import EgressSession, Factory, Settings, StageConfig
+from mapdr.kernel.status import SUCCESS
 from mapdr.kernel.tls import tls_faults
 from mapdr.wire import pdu, status
 from mapdr.wire.contexts import MAY_PASS, REJECTIONS, VERIFICATION, is_transfer_syntax
@@ -235,7 +236,7 @@ class DimseEgress:
             return Outcome(Verdict.RETRY, comment=str(error), peer_fault=True)
         finally:
             requestor.release()
-        if answer == status.SUCCESS:
+        if answer == SUCCESS:
             return Outcome(Verdict.DELIVERED, answer)
         return Outcome(
             Verdict.RETRY, answer, f"C-ECHO was answered: {status.meaning(answer)}", peer_fault=True

@@ -13,13 +13,14 @@ import time
 import traceback
 from collections.abc import Callable
 
+from mapdr.kernel import status
 from mapdr.kernel.errors import Refused, RemoteProtocolError
 from mapdr.kernel.item import Source
 from mapdr.kernel.stage import HasLanes, Intake, Lane
 from mapdr.kernel.watch import Watch
 from mapdr.receive.dimse_config import Address, Doorkeeper
 from mapdr.receive.rejections import Rejections
-from mapdr.wire import acceptor, dimse, pdu, status
+from mapdr.wire import acceptor, dimse, pdu
 from mapdr.wire.acceptor import Acceptor
 from mapdr.wire.contexts import VERIFICATION
 from mapdr.wire.driver import Limits, LinkLost
@@ -246,8 +247,8 @@ class Session:
             raise Refused(status.SOP_CLASS_NOT_SUPPORTED, "a C-STORE in a context for Verification")
         incoming = self._intake.begin(
             self._source,
-            _uid(command, "sop_class_uid", 0x0118),
-            _uid(command, "sop_instance_uid", 0x0117),
+            _uid(command, "sop_class_uid", status.NO_SUCH_SOP_CLASS),
+            _uid(command, "sop_instance_uid", status.INVALID_SOP_INSTANCE),
             transfer_syntax,
         )
         try:

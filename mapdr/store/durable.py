@@ -15,10 +15,9 @@ from typing import Literal
 
 from mapdr.kernel.errors import Refused
 from mapdr.kernel.private import private_opener
+from mapdr.kernel.status import OUT_OF_RESOURCES
 
 Durability = Literal["power-loss", "process-crash"]
-
-OUT_OF_RESOURCES = 0xA700  # PS3.4, table B.2-1
 
 _NO_ROOM = {errno.ENOSPC, errno.EFBIG, *([errno.EDQUOT] if hasattr(errno, "EDQUOT") else [])}
 

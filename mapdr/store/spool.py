@@ -42,9 +42,9 @@ from mapdr.dicom import gate
 from mapdr.dicom.scan import ScannedHeader
 from mapdr.kernel.errors import ConfigurationError, Permanent, Refused
 from mapdr.kernel.item import Arrival, Source
+from mapdr.kernel.status import CANNOT_UNDERSTAND, OUT_OF_RESOURCES
 from mapdr.store import filemeta
 from mapdr.store.durable import (
-    OUT_OF_RESOURCES,
     Durability,
     make_folder,
     publish,
@@ -371,10 +371,10 @@ class SpoolFile:
             )
             cut = is_cut(self._file, offset, size, header, self._syntax)
         except Permanent as error:
-            raise Refused(gate.CANNOT_UNDERSTAND, f"the data set cannot be read: {error}") from error
+            raise Refused(CANNOT_UNDERSTAND, f"the data set cannot be read: {error}") from error
         against = gate.objection(header, self._class_uid, cut=cut)
         if against:
-            raise Refused(gate.CANNOT_UNDERSTAND, against)
+            raise Refused(CANNOT_UNDERSTAND, against)
         if header.remarks:
             self._spool.remark(self._source, header.remarks)
         return header
@@ -383,7 +383,7 @@ class SpoolFile:
         """The data set's UID, or the command's where that is none (docs/decisions/0003)."""
         uid = identity(found, said)
         if not uid:
-            raise Refused(gate.CANNOT_UNDERSTAND, f"neither command nor data set has an {what} UID")
+            raise Refused(CANNOT_UNDERSTAND, f"neither command nor data set has an {what} UID")
         if found and said and found != said:
             log.info("%s: the data set's %s UID is not the command's", self.id, what)
         return uid

@@ -31,7 +31,7 @@ from mapdr._fast import Shared
 from mapdr.kernel.errors import Refused
 from mapdr.kernel.guard import GuardedThread, Trouble, where
 from mapdr.kernel.item import Arrival
-from mapdr.store.durable import OUT_OF_RESOURCES
+from mapdr.kernel.status import OUT_OF_RESOURCES
 from mapdr.store.enrol import Enrolled, Enrolment, Route
 from mapdr.store.runs import gather
 from mapdr.store.trouble import IndexTrouble

@@ -148,36 +148,42 @@ class TagEditor:
         if len(payload.parts) > 1:
             budget.need(payload.length)  # the buffer is a copy then
         with PartsView(payload.parts) as view:
-            edited, parts = self._edit(view, payload.transfer_syntax_uid)
+            edited, start, end, odd = self._edit(view, payload.transfer_syntax_uid)
+            parts = (
+                _evened(edited, view, odd) if odd else (edited.header, *view.slice(start, end), edited.tail)
+            )
         return _changed(payload, edited, parts)
 
     def _deflated(self, payload: Payload) -> Payload:
         data = inflated(payload)
-        budget.need(len(data) + 2 * payload.length)  # the pixel data's own bytes again, and what is deflated
+        budget.need(2 * payload.length)  # what is deflated, and there twice while it is put together
         with PartsView((data,)) as view:
-            edited, parts = self._edit(view, EXPLICIT_LITTLE)
-        if not edited.changed:
-            return payload
-        whole = replace(payload, parts=parts, length=total_length(parts))
-        return _changed(payload, edited, (deflate_pieces(whole.chunks()),))
+            edited, start, end, odd = self._edit(view, EXPLICIT_LITTLE)
+            if not edited.changed:
+                return payload
+            if odd:
+                budget.need(len(data))  # the pixel data's own bytes again
+                parts = _evened(edited, view, odd)
+                packed = deflate_pieces(replace(payload, parts=parts, length=total_length(parts)).chunks())
+            else:
+                with memoryview(data)[start:end] as pixels:
+                    packed = deflate_pieces((edited.header, pixels, edited.tail))
+        return _changed(payload, edited, (packed,))
 
-    def _edit(self, view: PartsView, syntax: str) -> tuple[Edited, tuple[Part, ...]]:
-        """The edits applied to a whole data set, and its parts."""
+    def _edit(self, view: PartsView, syntax: str) -> tuple[Edited, int, int, Layout | None]:
+        """The edits applied to a whole data set: around which bytes of it, and its layout to make it even."""
         with view.buffer() as buffer:
             done = self._plan.apply(buffer, len(buffer), syntax) if self._plan else None
             where = None if done else layout(buffer, syntax)
         if done is not None:
-            edited, start, end = done
-            return edited, (edited.header, *view.slice(start, end), edited.tail)
+            return *done, None
         assert where is not None
         budget.need(COPIES * (where.size - (where.pixel_end - where.header_end)))
         tail = None if where.pixels is None else view[where.pixel_end :]
         header = view[: where.header_end]
         edited = apply_edits(header, syntax, self._edits, tail=tail, tail_at=where.pixel_end)
-        if edited.changed and where.remarks & ODD_LENGTH and not where.truncated:
-            return edited, _evened(edited, view, where)
-        pixels = view.slice(where.header_end, where.pixel_end)
-        return edited, (edited.header, *pixels, edited.tail)
+        is_odd = edited.changed and where.remarks & ODD_LENGTH and not where.truncated
+        return edited, where.header_end, where.pixel_end, where if is_odd else None
 
 
 def _evened(edited: Edited, view: PartsView, where: Layout) -> tuple[Part, ...]:

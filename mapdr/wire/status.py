@@ -11,15 +11,7 @@ from enum import StrEnum
 from functools import lru_cache
 
 from mapdr.kernel.item import Outcome, Verdict
-
-SUCCESS = 0x0000
-PROCESSING_FAILURE = 0x0110
-SOP_CLASS_NOT_SUPPORTED = 0x0122
-DUPLICATE_SOP_INSTANCE = 0x0111
-UNRECOGNIZED_OPERATION = 0x0211
-OUT_OF_RESOURCES = 0xA700
-DATA_SET_MISMATCH = 0xA900
-CANNOT_UNDERSTAND = 0xC000
+from mapdr.kernel.status import DUPLICATE_SOP_INSTANCE
 
 
 class Kind(StrEnum):

@@ -14,8 +14,18 @@ from hypothesis import strategies as st
 
 from mapdr import _fast
 from mapdr._fast import _scan_py
+from mapdr.dicom import scan as module
 from mapdr.dicom.path import parse_path
-from mapdr.dicom.scan import NeedMore, ScannedHeader, Unreadable, deflate, inflate, layout, scan
+from mapdr.dicom.scan import (
+    NeedMore,
+    ScannedHeader,
+    Unreadable,
+    deflate_pieces,
+    inflate_exactly,
+    inflated_size,
+    layout,
+    scan,
+)
 
 from .datasets import (
     BIG,
@@ -322,25 +332,41 @@ def test_the_number_of_elements_is_bounded() -> None:
     assert caught.value.reason == "too-many-elements"
 
 
+def test_fragments_without_end_are_not_followed_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
+    raw = element(0xFFFEE000, "", b"", IMPLICIT) * 10 + element(0xFFFEE0DD, "", b"", IMPLICIT) + b"behind"
+    reads: list[int] = []
+
+    def read(at: int) -> bytes:
+        reads.append(at)
+        return raw[at : at + 8]
+
+    monkeypatch.setattr(module, "MAX_FRAGMENTS", 10)
+    assert module.fragments_end(read, 0, len(raw), 1) == 88
+    reads.clear()
+    monkeypatch.setattr(module, "MAX_FRAGMENTS", 9)
+    assert module.fragments_end(read, 0, len(raw), 1) == len(raw), "not known to be cut off"
+    assert len(reads) == 10
+
+
 # --- deflated
 
 
 def test_a_deflated_data_set_is_inflated_as_far_as_needed() -> None:
     head = encode(ct(), EXPLICIT)
-    packed = deflate(head + element(PIXELS, "OW", bytes(1_000_000)))
+    packed = deflate_pieces((head, element(PIXELS, "OW", bytes(1_000_000))))
     assert not len(packed) & 1
     header = scan(packed, DEFLATED, WANTED, complete=True)
     assert header.pixel_offset == len(head)
     assert header.text(NAME) == "Doe^Jane"
-    assert inflate(packed, 2_000_000).startswith(head)
-    with pytest.raises(Unreadable, match="inflates to over"):
-        inflate(packed, 1_000_000)
+    size = inflated_size(packed, 2_000_000)
+    assert 1_000_000 < inflated_size(packed, 1_000_000) <= size == len(head) + 12 + 1_000_000
+    assert inflate_exactly(packed, size).startswith(head)
     with pytest.raises(ValueError, match="inflate"):
         layout(packed, DEFLATED)
 
 
 def test_prefixes_of_a_deflated_data_set() -> None:
-    packed = deflate(encode(ct(), EXPLICIT))
+    packed = deflate_pieces((encode(ct(), EXPLICIT),))
     for length in range(len(packed)):
         header = attempt(packed[:length], DEFLATED, None)
         assert not isinstance(header, int) or header > length

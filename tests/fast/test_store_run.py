@@ -294,11 +294,11 @@ def test_a_message_may_be_longer_than_the_buffer(name: str, max_length: int, tmp
     (tmp_path / "image").write_bytes(content)
     parts = (b"head", FileSlice(tmp_path / "image", 4, len(content) - 4))
     ended, told, _, unfinished, sent = run(
-        name, [message(1, *parts), message(2, b"cd")], [answer(1), answer(2)], max_length=max_length
+        name, [message(1, *parts), message(2, b"cd")], [answer(1), answer(2)], max_length=max_length, tick=5.0
     )
     assert (ended, told, unfinished) == (False, [0, 0], False)
     reference = run("_store_run_py", [message(1, *parts), message(2, b"cd")], [answer(1), answer(2)],
-                    max_length=max_length)  # fmt: skip
+                    max_length=max_length, tick=5.0)  # fmt: skip
     assert sent == reference[-1]
 
 

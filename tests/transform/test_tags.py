@@ -12,7 +12,7 @@ import pytest
 from pydantic import TypeAdapter, ValidationError
 from pydicom.dataset import Dataset
 
-from mapdr.dicom.scan import deflate
+from mapdr.dicom.scan import deflate_pieces
 from mapdr.kernel.errors import Permanent
 from mapdr.kernel.item import FileSlice, Payload, Treatment
 from mapdr.transform.reencode import to_syntax
@@ -212,7 +212,7 @@ def test_an_image_whose_data_set_holds_no_uid_goes_on_by_that_of_its_association
     size = struct.pack(">H" if syntax == SYNTAXES[2] else "<H", len(uid))
     at_length = at - 4 if syntax == SYNTAXES[0] else at - 2
     plain = plain[:at_length] + size + plain[at_length + 2 : at] + uid + plain[at + len(old) :]
-    data = deflate(plain) if syntax == SYNTAXES[3] else plain
+    data = deflate_pieces((plain,)) if syntax == SYNTAXES[3] else plain
     payload = replace(payload, parts=(data,), length=len(data))
     result = editor({"set": "InstitutionName", "to": "New"}).apply(payload, instance, Notebook())
     assert result.treatment is Treatment.EDITED
