@@ -22,6 +22,7 @@ from click.exceptions import Exit
 from rich.console import Console
 
 from mapdr.kernel.errors import MapdrError
+from mapdr.kernel.guard import GuardedThread
 from mapdr.kernel.output import in_words
 from mapdr.kernel.plan import Plan
 from mapdr.kernel.private import make_private, private_opener
@@ -137,7 +138,9 @@ def _reload_when_asked(node: Node, config: Path) -> None:
             log.error("the configuration was not read again: %s", in_words(error))
 
     if hasattr(signal, "SIGHUP"):
-        signal.signal(signal.SIGHUP, lambda *_: threading.Thread(target=reload, name="reload").start())
+        signal.signal(
+            signal.SIGHUP, lambda *_: GuardedThread(reload, "reload", goes_on=lambda: False).start()
+        )
 
 
 def _greet(node: Node) -> None:
