@@ -21,6 +21,7 @@ from mapdr.deliver.settle import describe
 from mapdr.kernel.budget import Budget, Limited, Share, Short
 from mapdr.kernel.errors import Permanent
 from mapdr.kernel.item import Instance, Payload
+from mapdr.kernel.output import in_words
 from mapdr.kernel.stage import Memory
 from mapdr.store.inhand import ALONE, DEADLY, Key
 from mapdr.store.ledger import Delivery
@@ -132,6 +133,8 @@ class Preparer:
         """
         if not self.at_once(delivery, syntax):
             return None
+        if self._in_hand and self._in_hand.deaths(_key(delivery, syntax)):
+            return None  # `request` marks it, tries it alone, or refuses it
         try:
             with Limited(QUICK).held():
                 return self.prepare(delivery, syntax)
@@ -241,8 +244,15 @@ class Preparer:
         self._budget.tend()
 
     def _ended(self, key: Key, future: Future[Payload]) -> None:
+        try:
+            with self._lock:
+                self._running.pop(key, None)
+            self._keep_for_others(key, future)
+        except Exception as error:  # noqa: BLE001  `concurrent.futures` would log it, with what it quotes
+            log.error("%s: a prepared image is not kept for others: %s", key[0], in_words(error))
+
+    def _keep_for_others(self, key: Key, future: Future[Payload]) -> None:
         with self._lock:
-            self._running.pop(key, None)
             if future.cancelled() or future.exception() is not None:
                 return
             payload = future.result()

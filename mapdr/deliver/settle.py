@@ -12,6 +12,7 @@ from typing import Protocol
 from mapdr.deliver.backoff import Backoff
 from mapdr.kernel.errors import LocalProtocolError, MapdrError
 from mapdr.kernel.guard import GuardedThread, Trouble
+from mapdr.kernel.watch import Watch
 from mapdr.store.settling import Settlement
 
 log = logging.getLogger("mapdr.deliver")
@@ -55,10 +56,17 @@ class Settler:
     `on_written` is told the rows of each transaction after its commit.
     """
 
-    def __init__(self, name: str, ledger: Settles, on_written: Callable[[list[Result]], None]) -> None:
+    def __init__(
+        self,
+        name: str,
+        ledger: Settles,
+        on_written: Callable[[list[Result]], None],
+        watch: Watch | None = None,
+    ) -> None:
         self._name = name
         self._ledger = ledger
         self._on_written = on_written
+        self._watch = watch
         self._changed = threading.Condition()
         self._waiting: list[Result] = []
         self._closing: float | None = None
@@ -70,7 +78,9 @@ class Settler:
     def start(self) -> None:
         """Begin to write."""
         # Rows leave `_waiting` only when they are written: called again, it goes on with them.
-        self._thread = GuardedThread(self._run, f"settle-{self._name}", goes_on=lambda: True)
+        self._thread = GuardedThread(
+            self._run, f"settle-{self._name}", goes_on=lambda: True, watch=self._watch
+        )
         self._thread.start()
 
     def put(self, results: Sequence[Result]) -> None:
@@ -160,7 +170,7 @@ class Settler:
 
 
 def describe(error: BaseException) -> str:
-    """An exception in words without a value of an image: ours are so written, of others only the type."""
+    """An exception in words that may stand with a row: as `in_words`, but without paths and places."""
     if isinstance(error, MapdrError):
         return str(error)
     if isinstance(error, OSError) and error.strerror:

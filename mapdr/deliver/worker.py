@@ -34,6 +34,7 @@ from mapdr.deliver.syntaxes import Syntaxes
 from mapdr.kernel.errors import Permanent, Temporary
 from mapdr.kernel.guard import GuardedThread, Trouble
 from mapdr.kernel.item import Need, Outcome, Payload, Verdict
+from mapdr.kernel.output import in_words
 from mapdr.kernel.retry import Retries, Retry, Waits
 from mapdr.kernel.stage import Egress
 from mapdr.kernel.watch import Watch
@@ -124,7 +125,7 @@ class Deliverer:
         self._watch = watch
         self._tick = tick
         self._retry = egress.retry if isinstance(egress, Retries) else Retry()
-        self._settler = Settler(destination, ledger, self._written)
+        self._settler = Settler(destination, ledger, self._written, watch)
         self._breaker = Breaker(*breaker_delays(self._retry), told=self._stands)
         self._desk = Desk(
             name=destination,
@@ -350,7 +351,14 @@ class Deliverer:
 
     def _request(self, slot: Slot) -> None:
         future = self._preparer.request(slot.delivery, slot.syntax)
-        future.add_done_callback(lambda ended: self._prepared(slot, ended))
+        future.add_done_callback(lambda ended: self._taken_up(slot, ended))
+
+    def _taken_up(self, slot: Slot, future: Future[Payload]) -> None:
+        """`_prepared`; what it raises would be logged by `concurrent.futures`, with what it quotes."""
+        try:
+            self._prepared(slot, future)
+        except Exception as error:  # noqa: BLE001  the last guard
+            log.error("%s: a prepared image was not taken up: %s", self.destination, in_words(error))
 
     def _prepared(self, slot: Slot, future: Future[Payload]) -> None:
         try:

@@ -10,9 +10,9 @@ from __future__ import annotations
 import logging
 import threading
 import time
-import traceback
 from collections.abc import Callable
 
+from mapdr.kernel.output import place
 from mapdr.kernel.watch import Watch
 
 log = logging.getLogger("mapdr.guard")
@@ -22,13 +22,6 @@ EVERY = 60.0
 
 _SHORTEST, _LONGEST = 0.05, 1.0
 _CALM = 10.0  # seconds of work after which a failure counts as the first
-
-
-def where(error: BaseException) -> str:
-    """An unexpected error without its message, which may hold a value: its type and where it came from."""
-    frames = traceback.extract_tb(error.__traceback__)
-    place = f" at {frames[-1].filename.rpartition('mapdr')[2]}:{frames[-1].lineno}" if frames else ""
-    return f"{type(error).__name__}{place}"
 
 
 class Trouble:
@@ -96,13 +89,23 @@ class GuardedThread(threading.Thread):
                 self._work()
                 return
             except Exception as error:  # noqa: BLE001  the last guard: told, counted, and the thread goes on
-                cause = where(error)
+                failure = error
+            if not self._shall_go_on(failure, trouble):
+                return
+            del failure  # its traceback holds what the work had in hand
+            failures = failures + 1 if time.monotonic() - began < _CALM else 0
+            time.sleep(min(_LONGEST, _SHORTEST * 2 ** min(failures, 10)))
+
+    def _shall_go_on(self, error: Exception, trouble: Trouble) -> bool:
+        """Tell of a failure; whether the work is called again. It is, too, where nobody can be told."""
+        try:
             goes_on = self._goes_on()
+            cause = place(error)
             trouble.tell(f"thread {self.name}: {cause}; it {'goes on' if goes_on else 'ends'}")
             if self._watch is not None:
                 self._watch.count("threads.failed")
                 self._watch.emit("thread.failed", thread=self.name, cause=cause)
-            if not goes_on:
-                return
-            failures = failures + 1 if time.monotonic() - began < _CALM else 0
-            time.sleep(min(_LONGEST, _SHORTEST * 2 ** min(failures, 10)))
+        except Exception as another:  # noqa: BLE001  most likely a MemoryError: no reason to end
+            log.error("thread %s: %s while its failure was told", self.name, type(another).__name__)
+            return True
+        return goes_on

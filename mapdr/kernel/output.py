@@ -30,7 +30,12 @@ def in_words(error: BaseException) -> str:
         return str(error)
     if isinstance(error, OSError) and error.strerror:
         return f"{error.strerror}: {error.filename}" if error.filename else error.strerror
-    return f"internal error: {type(error).__name__}{_place(error.__traceback__)}"
+    return f"internal error: {place(error)}"
+
+
+def place(error: BaseException) -> str:
+    """An unexpected error without its message, which may hold a value: its type and where it came from."""
+    return f"{type(error).__name__}{_at(error.__traceback__)}"
 
 
 def protect() -> None:
@@ -72,10 +77,10 @@ def _thread_ended(args: threading.ExceptHookArgs) -> None:
 
 def _unraisable(args: sys.UnraisableHookArgs) -> None:
     kind = args.exc_type.__name__ if args.exc_type else "an error"
-    log.error("internal error: %s while something was given back%s", kind, _place(args.exc_traceback))
+    log.error("internal error: %s while something was given back%s", kind, _at(args.exc_traceback))
 
 
-def _place(trace: types.TracebackType | None) -> str:
+def _at(trace: types.TracebackType | None) -> str:
     frames = traceback.extract_tb(trace)
     return f" at {_short(frames[-1].filename)}:{frames[-1].lineno}" if frames else ""
 

@@ -249,7 +249,7 @@ class Node:
         self._use(self._loaded, plan)
         self.recovered = store.recover(self._rules_for)
         store.in_hand.start()
-        store.writer.on_commit = self.wake
+        store.writer.on_commit, store.writer.watch = self.wake, self.watch
         self._pool = ThreadPoolExecutor(node.workers, thread_name_prefix="prepare")
         self._preparer = Preparer(
             store.ledger,

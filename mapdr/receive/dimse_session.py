@@ -10,12 +10,12 @@ import logging
 import socket
 import ssl
 import time
-import traceback
 from collections.abc import Callable
 
 from mapdr.kernel import status
 from mapdr.kernel.errors import Refused, RemoteProtocolError
 from mapdr.kernel.item import Source
+from mapdr.kernel.output import in_words
 from mapdr.kernel.stage import HasLanes, Intake, Lane
 from mapdr.kernel.watch import Watch
 from mapdr.receive.dimse_config import Address, Doorkeeper
@@ -91,7 +91,7 @@ class Session:
         except OSError as error:
             self._report("lost", f"the connection broke ({type(error).__name__})")
         except Exception as error:  # noqa: BLE001  a fault of ours ends this association, and only this one
-            self._report("failed", _where(error))
+            self._report("failed", in_words(error))
         finally:
             if self._link is not None:
                 self._link.abort()
@@ -219,7 +219,7 @@ class Session:
             raise
         except Exception as error:  # noqa: BLE001  the object is not safe, so its sender is told to keep it
             code, comment = status.PROCESSING_FAILURE, "internal error"
-            log.error("%s: an object could not be kept: %s", self._name, _where(error))
+            log.error("%s: an object could not be kept: %s", self._name, in_words(error))
         if code != status.SUCCESS and command.has_data_set:
             link.skip_data(context)
         link.send_command(context, dimse.response(command, code, comment))
@@ -327,10 +327,3 @@ def _tls_trouble(error: ssl.SSLError) -> str:
     if reason == "PEER_DID_NOT_RETURN_A_CERTIFICATE":
         return "the peer shows no TLS certificate, and this receiver asks for one"
     return f"TLS could not be agreed on ({reason})"
-
-
-def _where(error: BaseException) -> str:
-    """An unexpected error without its message, which may hold a value: its type and where it came from."""
-    frames = traceback.extract_tb(error.__traceback__)
-    place = f" at {frames[-1].filename.rpartition('mapdr')[2]}:{frames[-1].lineno}" if frames else ""
-    return f"internal error: {type(error).__name__}{place}"

@@ -39,8 +39,8 @@ from sqlalchemy import (
 from sqlalchemy.exc import DatabaseError
 
 from mapdr.kernel.errors import LocalProtocolError
-from mapdr.kernel.guard import where
 from mapdr.kernel.item import Header, Instance, Routing, Source, TagPath, Verdict
+from mapdr.kernel.output import place
 from mapdr.store import schema
 from mapdr.store.database import Database
 from mapdr.store.instances import FACTS, Instances
@@ -190,7 +190,7 @@ class Ledger:
                     self.settle([settlement])
                 return
             one = settlements[0]
-            log.error("delivery %d: its end is written without words (%s)", one.delivery_id, where(error))
+            log.error("delivery %d: its end is written without words (%s)", one.delivery_id, place(error))
             plain = Settlement(
                 one.delivery_id, one.state, one.not_before, status=one.status, reason="unwritten"
             )

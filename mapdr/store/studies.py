@@ -22,8 +22,8 @@ from typing import Any
 
 from sqlalchemy import Connection, Row, bindparam, literal_column, select, update
 
-from mapdr.kernel.guard import where
 from mapdr.kernel.item import Header, TagPath
+from mapdr.kernel.output import place
 from mapdr.store import schema
 from mapdr.store.database import Database
 from mapdr.store.headers import STUDY_DATE
@@ -157,7 +157,7 @@ class Studies:
                 try:
                     told = [] if event is None else list(entries(event))
                 except Exception as error:  # noqa: BLE001  one study must not keep the others from being told of
-                    log.error("study %d cannot be told of (%s); later again", row.study, where(error))
+                    log.error("study %d cannot be told of (%s); later again", row.study, place(error))
                     connection.execute(this.values(changed_at=now))
                     continue
                 connection.execute(this.values(due=0, announced=row.announced + (event is not None)))

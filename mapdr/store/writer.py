@@ -29,9 +29,11 @@ from sqlalchemy.exc import DatabaseError, InternalError, OperationalError
 
 from mapdr._fast import Shared
 from mapdr.kernel.errors import Refused
-from mapdr.kernel.guard import GuardedThread, Trouble, where
+from mapdr.kernel.guard import GuardedThread, Trouble
 from mapdr.kernel.item import Arrival
+from mapdr.kernel.output import place
 from mapdr.kernel.status import OUT_OF_RESOURCES
+from mapdr.kernel.watch import Watch
 from mapdr.store.enrol import Enrolled, Enrolment, Route
 from mapdr.store.runs import gather
 from mapdr.store.trouble import IndexTrouble
@@ -85,6 +87,7 @@ class Writer:
         self._following = False  # a batch is written, and not all that it leads to is done
         self._open = False
         self._thread: threading.Thread | None = None
+        self.watch: Watch | None = None
         self._failing = ""
         self._trouble = Trouble(log)
 
@@ -117,7 +120,9 @@ class Writer:
             if self._thread is None:
                 self._open = True
                 self._runs.open()
-                self._thread = GuardedThread(self._run, "mapdr-writer", goes_on=lambda: True)
+                self._thread = GuardedThread(
+                    self._run, "mapdr-writer", goes_on=lambda: True, watch=self.watch
+                )
                 self._thread.start()
 
     def stop(self, deadline: float) -> None:
@@ -240,7 +245,7 @@ class Writer:
                     if not self._pause(_RETRY_SECONDS):
                         return False
                 elif alone or len(some) == 1:
-                    if not self._put_aside(some[0], where(error)):
+                    if not self._put_aside(some[0], place(error)):
                         return False
                 else:
                     alone = True

@@ -281,6 +281,22 @@ def test_a_result_that_cannot_be_kept_account_of_is_a_failure_that_is_told() -> 
     assert memory.used == 0
 
 
+def test_what_a_callback_raises_reaches_no_log_with_what_it_quotes(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fails(payload: Payload) -> int:
+        raise ValueError("SECRET^NAME")
+
+    monkeypatch.setattr("mapdr.deliver.prepare.weigh", fails)
+    chain = Encoder()
+    chain.go.set()
+    with ThreadPoolExecutor(1) as pool:
+        preparer = Preparer(FakeLedger(), lambda steps: chain, pool)
+        preparer.request(delivery(1, "a"), "").result(10)
+    assert "ValueError at" in caplog.text
+    assert "SECRET" not in caplog.text
+
+
 def test_work_that_is_queued_though_no_thread_could_be_started_is_not_done_twice() -> None:
     class NoThread(ThreadPoolExecutor):
         def submit(self, *args: Any, **kwargs: Any) -> Any:
@@ -355,6 +371,17 @@ def test_an_image_with_which_the_node_died_alone_is_not_tried_any_more() -> None
     assert caught.value.reason == "deadly"
     assert chain.begun == [2]
     assert marks.seen == [(f"{2:032x}", "r", "")]
+
+
+def test_an_image_with_which_the_node_died_is_not_prepared_in_passing() -> None:
+    chain, marks = Hungry({1: 0, 2: 0}), Marks({1: 1})
+    chain.is_quick = True
+    for event in chain.go.values():
+        event.set()
+    with ThreadPoolExecutor(1) as pool:
+        preparer = Preparer(FakeLedger(), lambda steps: chain, pool, in_hand=marks)
+        assert preparer.now(delivery(1, "a"), "") is None
+        assert preparer.now(delivery(2, "a"), "") is not None
 
 
 def test_a_node_that_stops_leaves_no_share() -> None:

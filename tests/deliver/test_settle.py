@@ -6,8 +6,11 @@ import threading
 import time
 from collections.abc import Iterable, Sequence
 
+import pytest
+
 from mapdr.deliver.settle import LARGEST, Result, Return, Settler, describe
 from mapdr.kernel.errors import LocalProtocolError, Temporary
+from mapdr.kernel.watch import Watch
 from mapdr.store.settling import Settlement
 from mapdr.testing.wait import until
 
@@ -120,6 +123,24 @@ def test_descriptions_hold_no_values() -> None:
     assert describe(Temporary("no room")) == "no room"
     assert describe(ValueError("DOE^JANE")) == "ValueError"
     assert describe(FileNotFoundError(2, "No such file", "/spool/DOE")) == "FileNotFoundError: No such file"
+
+
+def test_a_settler_that_fails_is_seen_and_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    failures, watch, ledger = iter([OverflowError()]), Watch(), Ledger()
+    settler = Settler("pacs", ledger, lambda rows: None, watch)
+    following = settler._next
+
+    def fails_once() -> list[Result]:
+        for failure in failures:
+            raise failure
+        return following()
+
+    monkeypatch.setattr(settler, "_next", fails_once)
+    settler.start()
+    settler.put([row(1)])
+    until(lambda: ledger.rows == [1])
+    assert settler.stop(time.monotonic() + 5)
+    assert [event.facts["thread"] for event in watch.recent()] == ["settle-pacs"]
 
 
 def test_a_listener_that_fails_ends_no_settler() -> None:

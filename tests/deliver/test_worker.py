@@ -38,7 +38,7 @@ from mapdr.deliver.worker import Deliverer
 from mapdr.kernel import budget
 from mapdr.kernel.budget import Budget
 from mapdr.kernel.errors import Permanent, Temporary
-from mapdr.kernel.item import Instance, Outcome, Payload, Verdict
+from mapdr.kernel.item import Instance, Outcome, Payload, Verdict, missing
 from mapdr.kernel.retry import Retry
 from mapdr.kernel.watch import Watch
 from mapdr.testing.wait import until
@@ -325,7 +325,7 @@ def test_a_temporary_failure_of_a_transform_is_tried_until_it_works() -> None:
 
 def test_a_spool_file_that_cannot_be_read_is_parked_in_sight() -> None:
     def script(payload: Payload, session: FakeSession) -> Outcome:
-        raise FileNotFoundError(2, "No such file or directory", "secret-name")
+        raise missing()
 
     ledger, egress = FakeLedger(), FakeEgress(script)
     ledger.add(1)

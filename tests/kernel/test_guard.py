@@ -8,17 +8,10 @@ from pathlib import Path
 import pytest
 
 import mapdr
-from mapdr.kernel.guard import GuardedThread, Trouble, where
+from mapdr.kernel.guard import GuardedThread, Trouble
 from mapdr.kernel.watch import Watch
 
 LOG = logging.getLogger("mapdr.test")
-
-
-def raised(error: Exception) -> Exception:
-    try:
-        raise error
-    except Exception as caught:
-        return caught
 
 
 def test_work_that_raises_is_called_again(caplog: pytest.LogCaptureFixture) -> None:
@@ -79,10 +72,30 @@ def test_a_trouble_is_told_at_its_beginning_at_its_change_and_once_a_minute(
     ]
 
 
-def test_where_names_type_and_place_and_no_value() -> None:
-    told = where(raised(ValueError("SECRET")))
-    assert told.startswith("ValueError at ")
-    assert "SECRET" not in told
+def test_work_goes_on_where_not_even_its_failure_can_be_told(caplog: pytest.LogCaptureFixture) -> None:
+    calls: list[int] = []
+
+    def work() -> None:
+        calls.append(1)
+        if len(calls) < 3:
+            raise OverflowError
+
+    class Full(Watch):
+        def emit(self, kind: str, **facts: object) -> None:
+            raise MemoryError("SECRET")
+
+    def unsure() -> bool:
+        if len(calls) < 2:
+            raise MemoryError("SECRET")
+        return True
+
+    thread = GuardedThread(work, "worker", goes_on=unsure, watch=Full())
+    thread.start()
+    thread.join(10)
+    assert not thread.is_alive()
+    assert len(calls) == 3
+    assert caplog.text.count("worker: MemoryError while its failure was told") == 2
+    assert "SECRET" not in caplog.text
 
 
 def test_every_thread_of_the_product_is_guarded() -> None:

@@ -9,7 +9,7 @@ import textwrap
 import pytest
 
 from mapdr.kernel.errors import Permanent
-from mapdr.kernel.output import in_words
+from mapdr.kernel.output import in_words, place
 
 MARK = "QXNAMEQX"
 
@@ -70,5 +70,6 @@ def test_a_foreign_exception_is_told_by_type_and_place() -> None:
     with pytest.raises(ValueError, match=MARK) as raised:
         raise ValueError(MARK)
     assert in_words(raised.value).startswith("internal error: ValueError at kernel/test_output.py:")
+    assert place(raised.value).startswith("ValueError at kernel/test_output.py:")
     assert in_words(Permanent("it does not fit")) == "it does not fit"
     assert in_words(OSError(28, "No space left on device", "/x")) == "No space left on device: /x"
