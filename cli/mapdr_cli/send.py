@@ -36,11 +36,15 @@ COPIED = 1 << 20
 
 @dataclass
 class Sent:
-    """What became of the files: ids of those that are safe, and (file, reason) for those that are not."""
+    """What became of the files: ids of those that are safe, and (file, reason) for those that are not.
+
+    `not_indexed` counts those that are safe and that the index did not take.
+    """
 
     ids: list[str] = field(default_factory=list)
     refused: list[tuple[str, str]] = field(default_factory=list)
     skipped: int = 0
+    not_indexed: int = 0
 
 
 @click.command(short_help="Send files through the node's store.")
@@ -76,10 +80,18 @@ def send(paths: tuple[Path, ...], destinations: tuple[str, ...], config: Path, a
         store.close()
     if as_json:
         refused = [{"file": name, "reason": reason} for name, reason in sent.refused]
-        print_json({"sent": sent.ids, "refused": refused, "skipped": sent.skipped, "node_runs": running})
+        print_json(
+            {
+                "sent": sent.ids,
+                "refused": refused,
+                "skipped": sent.skipped,
+                "not_indexed": sent.not_indexed,
+                "node_runs": running,
+            }
+        )
     else:
         _report(out, sent, running)
-    if sent.refused:
+    if sent.refused or sent.not_indexed:
         raise Exit(1)
 
 
@@ -112,7 +124,7 @@ def open_store(plan: Plan) -> Store:
 
 
 def put(store: Store, loaded: Loaded, plan: Plan, paths: Iterable[Path]) -> Sent:
-    """Put files into the store; returns when all of them are safe and indexed."""
+    """Put files into the store; returns when all of them are safe, and indexed if the index takes them."""
     sent = Sent()
     store.use(
         loaded.revision,
@@ -134,6 +146,7 @@ def put(store: Store, loaded: Loaded, plan: Plan, paths: Iterable[Path]) -> Sent
         except OSError as error:
             sent.refused.append((str(path), error.strerror or type(error).__name__))
     store.stop(time.monotonic() + 60)
+    sent.not_indexed = store.writer.waiting + store.writer.set_aside
     return sent
 
 
@@ -166,7 +179,14 @@ def _watched(paths: list[Path], out: Console) -> Iterator[Path]:
 def _report(out: Console, sent: Sent, running: bool) -> None:
     for name, reason in sent.refused:
         out.print(f"{words.plain(name)}: {words.plain(reason)}", style="bad", soft_wrap=True)
-    out.print(f"{words.many(len(sent.ids), 'image')} in the store, to be delivered.")
+    out.print(f"{words.many(len(sent.ids) - sent.not_indexed, 'image')} in the store, to be delivered.")
+    if sent.not_indexed:
+        what = words.many(sent.not_indexed, "image is", "images are")
+        out.print(
+            f"{what} safe in the spool, but the index does not take them; the node's next start tries again.",
+            style="bad",
+            soft_wrap=True,
+        )
     if sent.skipped:
         out.print(f"{words.many(sent.skipped, 'DICOMDIR')} skipped.")
     if sent.ids and not running:

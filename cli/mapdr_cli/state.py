@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from mapdr.config.model import NodeConfig
+from mapdr.kernel.item import SPOILED
 from mapdr.kernel.plan import Plan, Planned
 from mapdr.store.commands import Heartbeat
 from mapdr.store.counts import Queue
@@ -33,10 +34,6 @@ REJECTED = 3
 
 KEPT = 240
 """How many earlier rates are kept for the drawing."""
-
-
-SPOILED = ("damaged", "missing")
-"""Reasons of parked images whose file in the spool is not what was received."""
 
 
 @dataclass(frozen=True, slots=True)

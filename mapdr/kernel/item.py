@@ -114,6 +114,10 @@ class Proof:
 _CHUNK = 1 << 18
 
 
+SPOILED = frozenset({"damaged", "missing"})
+"""The reasons of `damaged()` and `missing()`: what a fresh copy of the image takes away."""
+
+
 def damaged() -> Permanent:
     """What an image is parked with whose spool file holds other bytes than were received."""
     return Permanent(

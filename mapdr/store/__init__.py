@@ -87,7 +87,6 @@ class Store:
             instances=self.instances,
             studies=self.studies,
             tally=self.tally,
-            outbox=self.outbox,
         )
         self.counts = Counts(database, self.words)
         self.commands = Commands(database, node)

@@ -24,7 +24,7 @@ from typing import Any, Literal
 import xxhash
 from sqlalchemy import Connection, bindparam, update
 
-from mapdr.kernel.item import Arrival, Header, Routing, Source, TagPath
+from mapdr.kernel.item import SPOILED, Arrival, Header, Routing, Source, TagPath
 from mapdr.store import schema
 from mapdr.store.database import Database
 from mapdr.store.headers import MODALITY, SERIES_INSTANCE_UID, STUDY_INSTANCE_UID, STUDY_TAGS
@@ -49,8 +49,6 @@ _INSTANCE_COLUMNS = (
     "id", "series", "uid_hash", "sop_instance_uid", "node", "source", "sop_class", "syntax", "modality",
     "data_offset", "size", "digest", "received_at", "revision", "kind", "routed", "purged_at",
 )  # fmt: skip
-SPOILED = frozenset({"damaged", "missing", "spool"})
-"""Reasons of parked rows that a fresh copy of the image takes away."""
 _OWED = (State.PENDING, State.HELD, State.PARKED)
 _MOVE = (
     update(schema.delivery).where(schema.delivery.c.id == bindparam("row")).values(instance=bindparam("to"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
@@ -67,6 +68,7 @@ class Instances:
         self._words = words
         self._sources = sources
         self._spool = spool
+        self._lock = threading.Lock()
         self._proofs: dict[bytes, Proof] = {}
 
     def get(self, id_: str) -> Instance:
@@ -131,9 +133,10 @@ class Instances:
         proof = self._proofs.get(key)
         if proof is None:
             proof = Proof(self._spool.path(id_, text(node)), data_offset, size, digest)
-            self._proofs[key] = proof
-            if len(self._proofs) > _PROOFS:
-                self._proofs.pop(next(iter(self._proofs)), None)
+            with self._lock:  # every destination's feeder comes here
+                proof = self._proofs.setdefault(key, proof)
+                if len(self._proofs) > _PROOFS:
+                    del self._proofs[next(iter(self._proofs))]
         return Instance(
             id_,
             self._sources.source(source),

@@ -36,7 +36,6 @@ from sqlalchemy import (
     select,
     update,
 )
-from sqlalchemy.exc import DatabaseError
 
 from mapdr.kernel.errors import LocalProtocolError
 from mapdr.kernel.item import Header, Instance, Routing, Source, TagPath, Verdict
@@ -46,13 +45,13 @@ from mapdr.store.database import Database
 from mapdr.store.instances import FACTS, Instances
 from mapdr.store.memory import RecipeMemory
 from mapdr.store.names import Recipes, Words, clean
-from mapdr.store.outbox import Outbox, OutboxEntry
 from mapdr.store.reroute import Rerouted, Rerouting
 from mapdr.store.schema import State
 from mapdr.store.selection import Selection
 from mapdr.store.settling import Settlement, Settling
 from mapdr.store.studies import Studies
 from mapdr.store.tally import RECEIVED, Tally
+from mapdr.store.trouble import fault_of_the_index
 from mapdr.store.twins import last_given
 from mapdr.store.verbs import Attempt, DeliveryRow, Verbs
 
@@ -61,6 +60,7 @@ __all__ = ["Delivery", "Ledger", "Settlement"]
 log = logging.getLogger("mapdr.store")
 
 _delivery, _hold = schema.delivery, schema.hold
+_MOST = (1 << 63) - 1  # the largest number that a database takes
 _LEASED_COLUMNS = tuple(_delivery.c[name] for name in ("id", "batch", "lane", "recipe", "syntax", "attempts"))
 
 
@@ -92,7 +92,6 @@ class Ledger:
         instances: Instances,
         studies: Studies,
         tally: Tally,
-        outbox: Outbox,
     ) -> None:
         self._database = database
         self._words = words
@@ -102,7 +101,7 @@ class Ledger:
         self._rerouting = Rerouting(
             database, words=words, recipes=recipes, instances=instances, studies=studies
         )
-        self._settling = Settling(database, words, studies, tally, outbox)
+        self._settling = Settling(database, words, studies, tally)
 
     def lease(
         self,
@@ -164,37 +163,38 @@ class Ledger:
                 .with_for_update(of=_delivery, skip_locked=True)
             )
             rows = connection.execute(whole).all()
+            # Within the transaction: what fails here leaves no row leased that nobody has.
+            leases = self._deliveries(rows, destination, now + seconds)
             if rows:
                 leased = update(_delivery).where(_delivery.c.id.in_([row[0] for row in rows]))
                 connection.execute(
                     leased.values(state=int(State.LEASED), leased_until=now + seconds, owner=who)
                 )
-        return self._deliveries(rows, destination, now + seconds)
+        return leases
 
-    def settle(self, settlements: Sequence[Settlement], notices: Iterable[OutboxEntry] = ()) -> None:
+    def settle(self, settlements: Sequence[Settlement]) -> None:
         """Write how attempts ended: an attempt row each, and what it did to its delivery.
 
-        One transaction, in which `notices` (messages that tell of it) are put into the outbox. Raises
-        LocalProtocolError for a delivery that does not exist or a state that is none. An end that the index
-        does not take for its own sake is written alone, and without its words: the row must not stay open.
+        One transaction. Raises LocalProtocolError for a delivery that does not exist or a state that is none,
+        and what the database raises when it cannot be written. An end that the index does not take for its
+        own sake is written alone, and without what a peer said: the row must not stay open.
         """
         if not settlements:
             return
         try:
-            self._settling.settle(settlements, notices)
-        except (LocalProtocolError, DatabaseError):
+            self._settling.settle(settlements)
+        except LocalProtocolError:
             raise
-        except Exception as error:  # noqa: BLE001  one of them: told, and the others are written
-            if len(settlements) > 1:
+        except Exception as error:
+            if fault_of_the_index(error):
+                raise
+            if len(settlements) > 1:  # one of them: told, and the others are written
                 for settlement in settlements:
                     self.settle([settlement])
                 return
             one = settlements[0]
             log.error("delivery %d: its end is written without words (%s)", one.delivery_id, place(error))
-            plain = Settlement(
-                one.delivery_id, one.state, one.not_before, status=one.status, reason="unwritten"
-            )
-            self._settling.settle([plain])
+            self._settling.settle([one._replace(comment="", reason="unwritten", bytes=min(one.bytes, _MOST))])
 
     def extend(self, delivery_ids: Iterable[int], seconds: float, owner: str) -> None:
         """Keep rows leased to `owner` for `seconds` from now: a long object is still on its way."""

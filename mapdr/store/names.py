@@ -55,8 +55,9 @@ class Words:
 
     def find(self, text: str) -> int | None:
         """The number of a text, or None if nobody ever used it; makes nothing."""
-        if text in self._numbers:
-            return self._numbers[text]
+        known = self._numbers.get(text)
+        if known is not None:
+            return known
         with self._database.read() as connection:
             row = connection.execute(
                 select(schema.word.c.id).where(schema.word.c.text == clean(text))

@@ -5,7 +5,8 @@
     3  files that the index does not know: indexed by id, with the rules of the configuration revision that
        their File Meta names; also when the index is lost altogether. A file whose bytes do not give the
        digest of its seal was never answered if the node was killed while it wrote it: removed. Else it was
-       cut by a power failure, or damaged since: it is set aside as `<id>.damaged` and logged, once
+       cut by a power failure, or damaged since: it is set aside as `<id>.damaged` and logged, once.
+       One that is whole and cannot be indexed stays, is logged, and is tried again at the next start
     4  what was in hand when the node died: counted; an image that kills it is tried alone, and then parked
     5  leases of this node: given back
 
@@ -26,6 +27,7 @@ import xxhash
 from sqlalchemy import select
 
 from mapdr.kernel.errors import Permanent
+from mapdr.kernel.guard import where
 from mapdr.kernel.item import Arrival, Header, Routing, Source, TagPath
 from mapdr.store import filemeta, schema
 from mapdr.store.database import Database
@@ -35,6 +37,7 @@ from mapdr.store.ids import id_milliseconds
 from mapdr.store.inhand import InHand
 from mapdr.store.ledger import Ledger
 from mapdr.store.spool import DAMAGED, PART, Spool
+from mapdr.store.trouble import fault_of_the_index
 
 log = logging.getLogger("mapdr.store")
 
@@ -81,6 +84,10 @@ class Recovered:
     died: int = 0
 
 
+class _NotSealed(Permanent):
+    """A file whose bytes are not those of its seal, or that has none."""
+
+
 class Recovery:
     """Puts one node's spool and index in order."""
 
@@ -101,8 +108,8 @@ class Recovery:
         self._killed_after = self._began_to_die()
         for hour in self._spool.hours():
             for id_ in list(self._spool.files(hour, PART)):
-                self._spool.path(id_).with_suffix(PART).unlink()
-                done = replace(done, parts=done.parts + 1)
+                removed = self._remove(self._spool.path(id_).with_suffix(PART))
+                done = replace(done, parts=done.parts + removed)
             ids = list(self._spool.files(hour))
             for start in range(0, len(ids), _AT_ONCE):
                 done = self._files(ids[start : start + _AT_ONCE], rules_for, done)
@@ -113,19 +120,42 @@ class Recovery:
         known = self._known(ids)
         for id_ in ids:
             if known.get(id_) is not None:
-                self._spool.discard(id_)
-                done = replace(done, leftovers=done.leftovers + 1)
+                removed = self._remove(self._spool.path(id_))
+                done = replace(done, leftovers=done.leftovers + removed)
         lost = [id_ for id_ in ids if id_ not in known]
         arrivals, removed = self._arrivals(lost, rules_for)
-        for batch in _without_repeats(arrivals):
-            for id_ in self._enrolment.enrol(batch, self._routes()).absorbed:
-                self._spool.discard(id_)
+        indexed = sum(map(self._enrol, _without_repeats(arrivals)))
         return replace(
             done,
             parts=done.parts + removed,
-            indexed=done.indexed + len(arrivals),
-            unreadable=done.unreadable + len(lost) - len(arrivals) - removed,
+            indexed=done.indexed + indexed,
+            unreadable=done.unreadable + len(lost) - indexed - removed,
         )
+
+    def _enrol(self, batch: Sequence[Arrival]) -> int:
+        """Enter a batch, or what of it the index takes; how many."""
+        try:
+            absorbed = self._enrolment.enrol(batch, self._routes()).absorbed
+        except Exception as error:
+            if isinstance(error, OSError) or fault_of_the_index(error):
+                raise
+            if len(batch) > 1:  # one of them: told, and the others are entered
+                half = len(batch) // 2
+                return self._enrol(batch[:half]) + self._enrol(batch[half:])
+            log.error("%s: stays in the spool, the index refused it (%s)", batch[0].id, where(error))
+            return 0
+        for id_ in absorbed:
+            self._remove(self._spool.path(id_))
+        return len(batch)
+
+    def _remove(self, path: Path) -> int:
+        """Unlink a file; how many that were. One that is in use stays until the next start."""
+        try:
+            path.unlink(missing_ok=True)
+        except OSError as error:
+            log.warning("%s: could not be removed (%s)", path.name, error.strerror)
+            return 0
+        return 1
 
     def _known(self, ids: Sequence[str]) -> dict[str, float | None]:
         """The ids that the index has, with the time of their purge."""
@@ -142,15 +172,24 @@ class Recovery:
         for id_ in ids:
             try:
                 arrivals.append(self._arrival(id_, rules_for))
-            except Permanent as error:
+            except _NotSealed as error:
                 if self._was_killed_over(id_):
-                    self._spool.discard(id_)
-                    removed += 1
-                    continue
-                path = self._spool.path(id_)
-                os.replace(path, path.with_suffix(DAMAGED))
-                log.error("%s: set aside in the spool as a %s file, not indexed: %s", id_, DAMAGED, error)
+                    removed += self._remove(self._spool.path(id_))
+                else:
+                    self._set_aside(id_, error)
+            except Permanent as error:
+                # It is what was received, and may have been answered: another reader took it for an image.
+                log.error("%s: stays in the spool, not indexed: %s", id_, error)
         return arrivals, removed
+
+    def _set_aside(self, id_: str, cause: _NotSealed) -> None:
+        path = self._spool.path(id_)
+        try:
+            os.replace(path, path.with_suffix(DAMAGED))
+        except OSError as error:
+            log.error("%s: not indexed: %s; it could not be set aside (%s)", id_, cause, error.strerror)
+            return
+        log.error("%s: set aside in the spool as a %s file, not indexed: %s", id_, DAMAGED, cause)
 
     def _began_to_die(self) -> float | None:
         """When this node last gave a sign of life, less a little, if no power failure can have been since.
@@ -165,11 +204,16 @@ class Recovery:
         return None if at is None or at < started + _LAST_SECONDS else at - _LAST_SECONDS
 
     def _was_killed_over(self, id_: str) -> bool:
-        return self._killed_after is not None and id_milliseconds(id_) / 1000 >= self._killed_after
+        """Whether it was begun around the last sign of life, which may be an old one (a backup's)."""
+        after = self._killed_after
+        return after is not None and after <= id_milliseconds(id_) / 1000 <= after + 2 * _LAST_SECONDS
 
     def _arrival(self, id_: str, rules_for: RulesFor) -> Arrival:
         with self._spool.path(id_).open("rb") as file:
-            meta = filemeta.decode(file)
+            try:
+                meta = filemeta.decode(file)
+            except Permanent as error:
+                raise _NotSealed(str(error), reason=error.reason) from None
             begun = file.read(_CHUNK)
             digest = xxhash.xxh3_128(begun)
             size = len(begun)
@@ -177,7 +221,7 @@ class Recovery:
                 digest.update(data)
                 size += len(data)
             if digest.digest() != meta.digest:
-                raise Permanent("its bytes are not those that it was sealed with", reason="spool-file")
+                raise _NotSealed("its bytes are not those that it was sealed with", reason="spool-file")
             header = read_header(
                 file.fileno(),
                 meta.data_offset,

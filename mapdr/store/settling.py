@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from sqlalchemy import Connection, Row, bindparam, select, update
@@ -13,7 +13,6 @@ from mapdr.kernel.errors import LocalProtocolError
 from mapdr.store import schema
 from mapdr.store.database import Database
 from mapdr.store.names import Words, clean
-from mapdr.store.outbox import Outbox, OutboxEntry
 from mapdr.store.schema import ENDED, State
 from mapdr.store.studies import Studies
 from mapdr.store.tally import Amount, Tally, Where, day_of
@@ -96,21 +95,18 @@ class Settlement(NamedTuple):
 class Settling:
     """Writes settlements."""
 
-    def __init__(
-        self, database: Database, words: Words, studies: Studies, tally: Tally, outbox: Outbox
-    ) -> None:
+    def __init__(self, database: Database, words: Words, studies: Studies, tally: Tally) -> None:
         self._database = database
         self._words = words
         self._studies = studies
         self._tally = tally
-        self._outbox = outbox
         self._outcome = database.prepared(_OUTCOME)
         self._tried = database.prepared(_TRIED)
         self._override = database.prepared(_OVERRIDE)
         self._insert_attempt = database.insertion(schema.attempt, _ATTEMPT_COLUMNS)
 
-    def settle(self, settlements: Sequence[Settlement], notices: Iterable[OutboxEntry] = ()) -> None:
-        """Write a batch in one transaction, with the messages that tell of it.
+    def settle(self, settlements: Sequence[Settlement]) -> None:
+        """Write a batch in one transaction.
 
         Raises LocalProtocolError for a delivery that does not exist or a state that is none.
         """
@@ -129,7 +125,6 @@ class Settling:
             self._write(connection, batch)
             self._studies.touch(connection, batch.changed, now)
             counted = self._tally.add(connection, counts)
-            self._outbox.put(connection, notices, now)
         self._tally.remember(counted)
 
     def _write(self, connection: Connection, batch: _Batch) -> None:

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import json
 import logging
+import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
@@ -83,6 +84,7 @@ class Studies:
         self._words = words
         self._outbox = outbox
         self._touch = database.upsert(_progress, replace=("due",), greater=("changed_at",))
+        self._later: dict[tuple[int, int], float] = {}  # could not be told of: when to look again (monotonic)
         self._new_study = database.upsert(_study)
         self._new_series = database.upsert(_series)
 
@@ -144,6 +146,8 @@ class Studies:
         `entries` makes the outbox rows of an event; they are written in the transaction that tells it. A
         study that cannot be told of is logged, and looked at again after another `quiet_seconds`.
         """
+        moment = time.monotonic()
+        self._later = {key: at for key, at in self._later.items() if at > moment}
         with self._database.read() as connection:
             if not self._due(connection, now - quiet_seconds):
                 return []
@@ -158,7 +162,8 @@ class Studies:
                     told = [] if event is None else list(entries(event))
                 except Exception as error:  # noqa: BLE001  one study must not keep the others from being told of
                     log.error("study %d cannot be told of (%s); later again", row.study, place(error))
-                    connection.execute(this.values(changed_at=now))
+                    # Not in the row: lanes that wait for a quiet study go by `changed_at`.
+                    self._later[row.study, row.destination] = time.monotonic() + quiet_seconds
                     continue
                 connection.execute(this.values(due=0, announced=row.announced + (event is not None)))
                 if event is not None:
@@ -181,12 +186,13 @@ class Studies:
             connection.execute(update(_study).where(_study.c.id == study).values(tags=json.dumps(merged)))
 
     def _due(self, connection: Connection, before: float) -> Sequence[Row[Any]]:
-        return connection.execute(
+        rows = connection.execute(
             select(_progress)
             .where(literal_column(schema.DUE), _progress.c.changed_at <= before)
             .order_by(_progress.c.changed_at)
-            .limit(_AT_ONCE)
+            .limit(_AT_ONCE + len(self._later))
         ).all()
+        return [row for row in rows if (row.study, row.destination) not in self._later]
 
     def _judge(self, connection: Connection, row: Row[Any], now: float) -> StudyEvent | None:
         images = self._images(connection, row.study, row.destination)

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import DatabaseError, DBAPIError, InternalError, OperationalError
 
 from mapdr.kernel.errors import MapdrError
 
@@ -30,6 +30,16 @@ CURES = (
 
 class IndexTrouble(MapdrError):
     """The index cannot be used."""
+
+
+def fault_of_the_index(error: Exception) -> str:
+    """Why nothing can be written, in words; empty where what was to be written, or we, may be at fault."""
+    if isinstance(error, IndexTrouble):
+        return str(error)
+    if isinstance(error, OperationalError | InternalError) or type(error) is DatabaseError:
+        # The driver's own words ("database or disk is full") hold no values; SQLAlchemy's would.
+        return str(error.orig)
+    return ""
 
 
 @contextmanager

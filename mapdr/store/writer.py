@@ -11,10 +11,10 @@ after it; as long as any association has a lane the writer looks every 40 ms.
 `submit` returns before the row is written: the file is safe already, and a crash in between is what
 recovery is for. A batch that cannot be written (no room, another process holds the index, its file is gone)
 is tried again until it can; meanwhile nothing is taken: who pushes is refused with 0xA700 (`told`). An
-arrival that cannot be entered for its own sake is entered alone, and if that fails too it is set aside in
-sight: its file stays, it is counted, and tried again every minute and by recovery at the next start. Where
-no arrival can be entered one after the other, it is the index or we that are at fault: then, too, nothing is
-taken for a while.
+arrival that cannot be entered for its own sake is found by halving the batch, and set aside in sight: its
+file stays, it is counted, and tried again every minute and by recovery at the next start. Where no arrival
+can be entered one after the other, it is the index or we that are at fault: then, too, nothing is taken until
+one can, or what waits was tried and a while is over.
 """
 
 from __future__ import annotations
@@ -25,8 +25,6 @@ import time
 from collections import deque
 from collections.abc import Callable
 
-from sqlalchemy.exc import DatabaseError, InternalError, OperationalError
-
 from mapdr._fast import Shared
 from mapdr.kernel.errors import Refused
 from mapdr.kernel.guard import GuardedThread, Trouble
@@ -36,7 +34,7 @@ from mapdr.kernel.status import OUT_OF_RESOURCES
 from mapdr.kernel.watch import Watch
 from mapdr.store.enrol import Enrolled, Enrolment, Route
 from mapdr.store.runs import gather
-from mapdr.store.trouble import IndexTrouble
+from mapdr.store.trouble import IndexTrouble, fault_of_the_index
 
 log = logging.getLogger("mapdr.store")
 
@@ -45,7 +43,7 @@ BATCH = 1000
 PATIENCE = 20.0
 """Seconds: how long Success is delayed at most; then the peer is told to come again."""
 _RETRY_SECONDS = 1.0
-_LONGEST_PAUSE = 5.0
+_SYSTEMIC_SECONDS = 5.0  # without an image, where none can be entered; then the next one shows it
 _ASIDE_SECONDS = 60.0  # after which what was set aside is tried again
 _MOST_ASIDE = 1000  # arrivals that are kept for that; recovery finds the others, too
 _SYSTEMIC = 10  # so many that fail one after the other are not at fault themselves
@@ -86,6 +84,7 @@ class Writer:
         self._busy: list[Arrival] = []  # in hand
         self._following = False  # a batch is written, and not all that it leads to is done
         self._open = False
+        self._deadline = 0.0  # of the end, once it is closed
         self._thread: threading.Thread | None = None
         self.watch: Watch | None = None
         self._failing = ""
@@ -130,6 +129,7 @@ class Writer:
         self._runs.close()
         with self._state:
             self._open = False
+            self._deadline = deadline
             thread, self._thread = self._thread, None
             self._state.notify_all()
         if thread is not None:
@@ -173,8 +173,8 @@ class Writer:
             return
         with self._state:
             idle = not self._busy and not self._waiting
-        if self._failing and idle and self._in_a_row < _SYSTEMIC:
-            self._recovers()
+            if self._failing and idle and self._in_a_row < _SYSTEMIC:
+                self._recovers()
 
     def look(self) -> None:
         """There may be runs from now on."""
@@ -189,6 +189,10 @@ class Writer:
             with self._state:
                 self._tell_backlog()
                 self._state.notify_all()
+                systemic = self._failing and self._in_a_row >= _SYSTEMIC and not self._waiting
+            if systemic and self._open:
+                self._pause(_SYSTEMIC_SECONDS)
+                self._recovers()
 
     def _next_batch(self) -> bool:
         """Take the next batch in hand; False when there is none and the node stops."""
@@ -231,25 +235,26 @@ class Writer:
         self._runs.backlog = len(self._waiting) + len(self._busy)
 
     def _enter(self) -> bool:
-        """Enter what is in hand, one by one where one of them is at fault; False: the node stops."""
-        alone = False
+        """Enter what is in hand, in ever smaller parts where one of it is at fault; False: the node stops."""
+        size = len(self._busy)
         while self._busy:
-            some = self._busy[:1] if alone else list(self._busy)
+            some = self._busy[:size]
             try:
                 self._ready()
                 enrolled = self._enrolment.enrol(some, self._routes)
             except Exception as error:  # noqa: BLE001  whatever it is, the arrivals are safe and stay in hand
-                cause = _fault_of_the_index(error)
+                cause = fault_of_the_index(error)
                 if cause:
                     self._fails(cause)
                     if not self._pause(_RETRY_SECONDS):
                         return False
-                elif alone or len(some) == 1:
-                    if not self._put_aside(some[0], place(error)):
-                        return False
+                elif len(some) > 1:
+                    size = len(some) // 2
                 else:
-                    alone = True
+                    self._put_aside(some[0], place(error))
+                    size = 2
                 continue
+            size *= 2
             with self._state:
                 self._following = True
                 del self._busy[: len(some)]
@@ -272,27 +277,23 @@ class Writer:
         if enrolled.destinations:
             self.on_commit(enrolled.destinations)
 
-    def _put_aside(self, arrival: Arrival, cause: str) -> bool:
-        """The index does not take this one: it stays in the spool, in sight; False: the node stops."""
+    def _put_aside(self, arrival: Arrival, cause: str) -> None:
+        """The index does not take this one: it stays in the spool, in sight."""
         with self._state:
             self._busy.remove(arrival)
             known = arrival.id in self._aside
-            if known or len(self._aside) < _MOST_ASIDE:
-                self._aside.setdefault(arrival.id, arrival)
+            if known:
+                return  # what was tried before says nothing new of the index
+            if len(self._aside) < _MOST_ASIDE:
+                self._aside[arrival.id] = arrival
             else:
                 self._lost += 1
-        if not known:
             log.error("%s: set aside, the index refused it (%s)", arrival.id, cause)
-        if len(self._aside) == 1:
-            self._aside_at = time.monotonic()
-        self._in_a_row += 1
-        if self._in_a_row < _SYSTEMIC:
-            return True
-        self._fails(f"no image can be entered ({cause})")
-        if not self._pause(min(_LONGEST_PAUSE, _RETRY_SECONDS * 2 ** min(10, self._in_a_row - _SYSTEMIC))):
-            return False
-        self._recovers()  # the next one shows whether it is true
-        return True
+            if len(self._aside) == 1:
+                self._aside_at = time.monotonic()
+            self._in_a_row += 1
+            if self._in_a_row >= _SYSTEMIC:
+                self._fails(f"no image can be entered ({cause})")
 
     def _succeeds(self, number: int) -> None:
         self.written += number
@@ -308,7 +309,7 @@ class Writer:
             self._failing = cause
             self._runs.close()
             self._state.notify_all()
-        self._told(cause)
+            self._told(cause)  # within the lock: who says it last is right
 
     def _recovers(self) -> None:
         """Take images again."""
@@ -317,20 +318,13 @@ class Writer:
             if self._open:
                 self._runs.open()
             self._state.notify_all()
-        self._told("")
+            self._told("")
 
     def _pause(self, seconds: float) -> bool:
-        """Wait before the next try; whether there is to be one."""
+        """Wait before the next try; whether there is to be one. Who stops goes on until his deadline."""
         with self._state:
-            self._state.wait_for(lambda: not self._open, seconds)
-            return self._open
-
-
-def _fault_of_the_index(error: Exception) -> str:
-    """Why nothing can be written, in words; empty where an arrival, or we, may be at fault."""
-    if isinstance(error, IndexTrouble):
-        return str(error)
-    if isinstance(error, OperationalError | InternalError) or type(error) is DatabaseError:
-        # The driver's own words ("database or disk is full") hold no values; SQLAlchemy's would.
-        return str(error.orig)
-    return ""
+            if self._open:
+                self._state.wait_for(lambda: not self._open, seconds)
+            else:
+                self._state.wait(min(seconds, max(0.0, self._deadline - time.monotonic())))
+            return self._open or time.monotonic() < self._deadline

@@ -9,8 +9,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from types import TracebackType
 
-from mapdr.kernel.errors import Permanent
-from mapdr.kernel.item import FileSlice, Part
+from mapdr.kernel.item import FileSlice, Part, damaged
 
 _READ = os.O_RDONLY | getattr(os, "O_BINARY", 0) | getattr(os, "O_CLOEXEC", 0)
 
@@ -18,7 +17,7 @@ _READ = os.O_RDONLY | getattr(os, "O_BINARY", 0) | getattr(os, "O_CLOEXEC", 0)
 class PartsView:
     """Slices of what `parts` hold together; files are mapped, not read. A context manager.
 
-    A file that is shorter than its slice raises Permanent(reason="spool"): the spool never shrinks.
+    A file that is shorter than its slice raises Permanent(reason="damaged"): the spool never shrinks.
     """
 
     def __init__(self, parts: Sequence[Part]) -> None:
@@ -91,7 +90,7 @@ class PartsView:
             finally:
                 os.close(file)
             if len(found) < part.offset + part.length:
-                raise _too_short()
+                raise damaged()
             self._maps[index] = found
         return found
 
@@ -99,20 +98,16 @@ class PartsView:
 def beginning(part: FileSlice, most: int) -> bytes:
     """The first bytes of a slice, `most` of them at most, in one read.
 
-    Raises Permanent(reason="spool") as PartsView, and OSError.
+    Raises Permanent(reason="damaged") as PartsView, and OSError.
     """
     file = os.open(part.path, _READ)
     try:
         if os.fstat(file).st_size < part.offset + part.length:
-            raise _too_short()
+            raise damaged()
         os.lseek(file, part.offset, os.SEEK_SET)
         return os.read(file, min(most, part.length))
     finally:
         os.close(file)
-
-
-def _too_short() -> Permanent:
-    return Permanent("the spooled file is shorter than the index says", reason="spool")
 
 
 def _length(part: Part) -> int:

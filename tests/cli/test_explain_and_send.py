@@ -123,6 +123,21 @@ def test_a_folder_with_other_files_in_it(node: NodeFolder, ct: Path, tmp_path: P
     assert "The node is not running" in output
 
 
+def test_what_the_index_does_not_take_is_not_told_as_on_its_way(
+    node: NodeFolder, ct: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(*facts: object) -> object:
+        raise OverflowError
+
+    monkeypatch.setattr("mapdr.store.enrol.Enrolment.enrol", fails)
+    sent = _json(node, "send", str(ct), status=1)
+    assert (len(sent["sent"]), sent["not_indexed"]) == (1, 1)
+    result = node.mapdr("send", str(ct))
+    assert result.exit_code == 1
+    assert "0 images in the store" in result.output
+    assert "1 image is safe in the spool, but the index does not take them" in result.output
+
+
 def test_what_c_store_refuses_is_refused(node: NodeFolder, tmp_path: Path) -> None:
     whole = next(generator.study("CT", images=1, size=(64, 64))).part10()
     image = pydicom.dcmread(io.BytesIO(whole))

@@ -1,9 +1,11 @@
 from __future__ import annotations
 
+import sys
 import tempfile
 import threading
 import time
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +13,7 @@ import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
+from sqlalchemy.exc import DataError, OperationalError
 
 from mapdr.kernel.errors import LocalProtocolError, Permanent
 from mapdr.store import Selection, Settlement, Store
@@ -376,3 +379,82 @@ def test_an_end_that_the_index_does_not_take_is_written_without_its_words(
     assert {row.state for row in store.ledger.select(Selection())} == {"delivered"}
     assert sorted(row.reason for row in store.ledger.select(Selection())) == ["", "", "unwritten"]
     assert str(rows[1].id) in caplog.text
+
+
+def test_an_end_that_breaks_a_rule_of_the_index_holds_up_no_other(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in range(3):
+        push(store, f"1.{number}")
+    assert store.writer.flush()
+    rows = store.ledger.lease("pacs", 9, 60, "n")
+    settle = store.ledger._settling.settle
+
+    def refuses(settlements: Sequence[Settlement]) -> None:
+        if any(one.comment for one in settlements):
+            raise DataError("UPDATE", {}, ValueError("wrong"))
+        settle(settlements)
+
+    monkeypatch.setattr(store.ledger._settling, "settle", refuses)
+    store.ledger.settle(
+        [
+            Settlement(row.id, "pending", 0.0, "retry", comment=said, syntax=EXPLICIT, count_attempt=False)
+            for row, said in zip(rows, ["", "odd", ""], strict=True)
+        ]
+    )
+    leased = store.ledger.lease("pacs", 9, 60, "n")
+    assert [(row.id, row.syntax, row.attempts) for row in leased] == [(row.id, EXPLICIT, 0) for row in rows]
+    (attempt,) = store.ledger.attempts(rows[1].id)
+    assert (attempt.verdict, attempt.reason) == ("retry", "unwritten")
+
+    def full(settlements: Sequence[Settlement]) -> None:
+        raise OperationalError("UPDATE", {}, Exception("database or disk is full"))
+
+    monkeypatch.setattr(store.ledger._settling, "settle", full)
+    with pytest.raises(OperationalError):
+        store.ledger.settle([Settlement(rows[0].id, "delivered", comment="words")])
+
+
+def test_a_lease_that_fails_leaves_no_row_leased(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    push(store, "1.1")
+    assert store.writer.flush()
+
+    def fails(*facts: object) -> object:
+        raise RuntimeError
+
+    monkeypatch.setattr(store.ledger._instances, "made", fails)
+    with pytest.raises(RuntimeError):
+        store.ledger.lease("pacs", 9, 60, "n")
+    monkeypatch.undo()
+    assert len(store.ledger.lease("pacs", 9, 60, "n")) == 1
+
+
+def test_feeders_forget_proofs_together(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each destination's feeder looks images up; what is remembered of them is bounded."""
+    monkeypatch.setattr("mapdr.store.instances._PROOFS", 50)
+    filled(store, 1)
+    (row,) = store.ledger.lease("pacs", 1, 60, "n")
+    facts = (row.instance.sop_instance_uid, "1.2", "1.2.3", 0, 0, 1, 0, 1, 0.0, bytes(16))
+    with store.database.read() as connection:
+        source = connection.exec_driver_sql("SELECT source FROM instance").scalar_one()
+    errors: list[Exception] = []
+
+    def look(first: int) -> None:
+        try:
+            for number in range(3000):
+                store.instances.made((first + number).to_bytes(16), source, 0, *facts)
+        except Exception as error:
+            errors.append(error)
+
+    threads = [threading.Thread(target=look, args=(n * 1000,)) for n in range(4)]
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    finally:
+        sys.setswitchinterval(interval)
+    assert errors == []
+    assert len(store.instances._proofs) == 50

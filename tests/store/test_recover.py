@@ -2,11 +2,15 @@ from __future__ import annotations
 
 import shutil
 import time
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
+from sqlalchemy.exc import OperationalError
 
-from mapdr.kernel.item import Header, Routing, Source
+from mapdr.kernel.errors import Permanent
+from mapdr.kernel.item import Arrival, Header, Routing, Source
 from mapdr.store import Rules, Selection, Settlement, Store
 from mapdr.store.recover import Recovered
 from store.conftest import Opener
@@ -214,6 +218,117 @@ def test_what_a_kill_left_half_written_goes_and_what_may_have_been_answered_stay
     assert not path.exists()
     assert path.with_suffix(".damaged").exists() is not killed
     assert [record.levelname for record in caplog.records] == ([] if killed else ["ERROR"])
+
+
+def forget(store: Store) -> None:
+    """As if nothing had reached the index."""
+    assert store.writer.flush()
+    with store.database.write() as connection:
+        connection.exec_driver_sql("DELETE FROM instance")
+    store.close()
+
+
+@pytest.mark.parametrize("killed", [True, False])
+def test_a_whole_file_that_cannot_be_read_stays_an_image(
+    opener: Opener, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, killed: bool
+) -> None:
+    """It was read when it was answered: another version reads it now, or looks for other tags."""
+    store = opener()
+    if killed:
+        store.commands.beat({})
+    id_ = push(store, "1.1", name="SECRET")
+    forget(store)
+
+    def refuses(*facts: object, **more: object) -> object:
+        raise Permanent("no data set", reason="unreadable")
+
+    monkeypatch.setattr("mapdr.store.recover.read_header", refuses)
+    again = opener(start=False)
+    assert again.recover(rules) == Recovered(unreadable=1)
+    assert again.spool.path(id_).exists()
+    assert id_ in caplog.text
+    assert "SECRET" not in caplog.text
+    monkeypatch.undo()
+    assert again.recover(rules) == Recovered(indexed=1)
+
+
+def test_an_old_sign_of_life_says_nothing_of_later_files(
+    opener: Opener, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An index from a backup: what came since may have been answered."""
+    monkeypatch.setattr("mapdr.store.recover._LAST_SECONDS", 0.0)
+    monkeypatch.setattr("mapdr.store.recover.time.monotonic", lambda: 1e9)
+    store = opener()
+    store.commands.beat({})
+    torn = push(store, "1.2")
+    forget(store)
+    path = store.spool.path(torn)
+    path.write_bytes(path.read_bytes()[:-1])
+    again = opener(start=False)
+    with again.database.write() as connection:
+        connection.exec_driver_sql("UPDATE heartbeat SET at = at - 1")
+    assert again.recover(rules) == Recovered(unreadable=1)
+    assert path.with_suffix(".damaged").exists()
+
+
+@pytest.mark.parametrize(
+    "error", [OverflowError("SECRET"), OperationalError("SECRET", {}, Exception("database is locked"))]
+)
+def test_an_image_that_the_index_does_not_take_keeps_no_node_from_its_start(
+    opener: Opener, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, error: Exception
+) -> None:
+    store = opener()
+    ids = [push(store, f"1.{number}") for number in range(9)]
+    lose_index(store)
+    again = opener(start=False)
+    enrol = again.enrolment.enrol
+
+    def fails(arrivals: Sequence[Arrival], route: Any) -> Any:
+        if any(arrival.id == ids[4] for arrival in arrivals):
+            raise error
+        return enrol(arrivals, route)
+
+    monkeypatch.setattr(again.enrolment, "enrol", fails)
+    if isinstance(error, OperationalError):
+        with pytest.raises(OperationalError):
+            again.recover(rules)
+        return
+    assert again.recover(rules) == Recovered(indexed=8, unreadable=1)
+    assert sorted(images(again)) == ids[:4] + ids[5:]
+    assert again.spool.path(ids[4]).exists()
+    assert ids[4] in caplog.text
+    assert "SECRET" not in caplog.text
+    monkeypatch.undo()
+    assert again.recover(rules) == Recovered(indexed=1)
+
+
+@pytest.mark.parametrize("call", ["os.replace", "pathlib.Path.unlink"])
+def test_a_file_that_another_program_has_open_keeps_no_node_from_its_start(
+    opener: Opener, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, call: str
+) -> None:
+    """As on Windows: it can neither be renamed nor removed."""
+    store = opener()
+    good, bad = push(store, "1.1"), push(store, "1.2")
+    assert store.writer.flush()
+    lose_index(store)
+    path = store.spool.path(bad)
+    path.write_bytes(path.read_bytes()[:-1])
+    part = path.with_suffix(".part")
+    part.touch()
+
+    def fails(*facts: object, **more: object) -> None:
+        raise PermissionError(13, "in use")
+
+    again = opener(start=False)
+    monkeypatch.setattr(call, fails)
+    done = again.recover(rules)
+    monkeypatch.undo()
+    assert done == Recovered(parts=int(call == "os.replace"), indexed=1, unreadable=1)
+    assert list(images(again)) == [good]
+    assert bad in caplog.text
+    assert again.recover(rules).parts == int(call != "os.replace")
+    assert not part.exists()
+    assert path.with_suffix(".damaged").exists()
 
 
 def test_after_a_start_of_the_system_nothing_is_taken_for_unanswered(

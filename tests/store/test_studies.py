@@ -143,7 +143,7 @@ def test_a_repeat_counts_once_for_the_study(store: Store) -> None:
 
 
 def test_a_study_that_cannot_be_told_of_keeps_no_other_back(
-    store: Store, caplog: pytest.LogCaptureFixture
+    store: Store, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     push(store, "1.1", study="9.1")
     push(store, "1.2", study="9.2")
@@ -159,8 +159,28 @@ def test_a_study_that_cannot_be_told_of_keeps_no_other_back(
     assert "OverflowError" in caplog.text
     assert "SECRET" not in caplog.text
     assert store.studies.due_events(later, QUIET, fails) == [], "it is not looked at without a pause"
-    told = store.studies.due_events(later + QUIET + 1, QUIET)
+    monkeypatch.setattr("mapdr.store.studies._AT_ONCE", 1)
+    push(store, "1.3", study="9.3")
+    assert store.writer.flush()
+    told = [event for _ in range(2) for event in store.studies.due_events(later, QUIET, fails)]
+    assert [event.study_instance_uid for event in told] == ["9.3"], "however many cannot be told of"
+    after = time.monotonic() + QUIET + 1
+    monkeypatch.setattr("mapdr.store.studies.time.monotonic", lambda: after)
+    told = store.studies.due_events(later, QUIET)
     assert [event.study_instance_uid for event in told] == ["9.1"]
+
+
+def test_a_study_that_cannot_be_told_of_is_quiet_for_its_destinations(store: Store) -> None:
+    push(store, "1.1")
+    assert store.writer.flush()
+    with store.database.write() as connection:
+        connection.exec_driver_sql("UPDATE progress SET changed_at = changed_at - 100")
+
+    def fails(event: StudyEvent) -> list[OutboxEntry]:
+        raise OverflowError
+
+    assert store.studies.due_events(time.time(), QUIET, fails) == []
+    assert len(store.ledger.lease("pacs", 9, 60, "node", quiet_seconds=QUIET)) == 1
 
 
 def test_event_and_outbox_are_one_transaction(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:

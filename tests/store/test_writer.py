@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import contextlib
 import logging
 import threading
 import time
@@ -28,7 +29,7 @@ class FakeEnrolment:
     def __init__(self, *errors: Exception) -> None:
         self.batches: list[list[Arrival]] = []
         self.errors = list(errors)
-        self.poison = ""
+        self.poison: str | frozenset[str] = ""
         self.broken: Exception | None = None
         self.poison_error: Exception = DataError("INSERT", {}, ValueError("wrong"))
         self.gate = threading.Event()
@@ -42,7 +43,8 @@ class FakeEnrolment:
             raise self.errors.pop(0)
         if self.broken is not None:
             raise self.broken
-        if any(arrival.id == self.poison for arrival in arrivals):
+        poison = {self.poison} if isinstance(self.poison, str) else self.poison
+        if any(arrival.id in poison for arrival in arrivals):
             raise self.poison_error
         self.batches.append(list(arrivals))
         return Enrolled(frozenset({"pacs"}), ())
@@ -260,7 +262,7 @@ def test_who_waits_for_room_is_refused_when_nothing_can_be_written(
 
 
 def test_a_fault_that_concerns_every_image_refuses_them(make: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("mapdr.store.writer._RETRY_SECONDS", 0.02)
+    monkeypatch.setattr("mapdr.store.writer._SYSTEMIC_SECONDS", 0.5)
     monkeypatch.setattr("mapdr.store.writer._ASIDE_SECONDS", 0.02)
     enrolment = FakeEnrolment()
     enrolment.broken = OverflowError("SECRET")
@@ -277,6 +279,108 @@ def test_a_fault_that_concerns_every_image_refuses_them(make: Any, monkeypatch: 
     until(lambda: not writer.set_aside and not writer.waiting, 20)
     assert {a.id for batch in enrolment.batches for a in batch} == {f"{n:032x}" for n in range(20)}
     assert not writer.failing
+
+
+def test_what_was_set_aside_refuses_nobody_when_it_is_tried_again(
+    make: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("mapdr.store.writer._SYSTEMIC_SECONDS", 0.01)
+    monkeypatch.setattr("mapdr.store.writer._ASIDE_SECONDS", 0.02)
+    enrolment = FakeEnrolment()
+    enrolment.poison = frozenset(f"{n:032x}" for n in range(20))
+    told: list[str] = []
+    writer = make(enrolment)
+    writer._told = told.append
+    for number in range(20):
+        with contextlib.suppress(Refused):
+            writer.submit(arrival(number))
+    until(lambda: writer.set_aside >= 10 and not writer.waiting and not writer.failing)
+    entered = enrolment.entered
+    told.clear()
+    until(lambda: enrolment.entered > entered + 100)
+    assert told == []
+    writer.submit(arrival(99))
+    assert writer.flush()
+    assert writer.written == 1
+
+
+def test_many_bad_images_cost_one_pause(make: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    pauses: list[float] = []
+    enrolment = FakeEnrolment()
+    enrolment.poison = frozenset(f"{n:032x}" for n in range(1, 200))
+    enrolment.gate.clear()
+    writer = make(enrolment)
+    monkeypatch.setattr(writer, "_pause", lambda seconds: pauses.append(seconds) or True)
+    writer.submit(arrival(0))
+    until(lambda: enrolment.entered)
+    for number in range(1, 201):
+        writer.submit(arrival(number))
+    enrolment.gate.set()
+    assert writer.flush()
+    assert (writer.written, writer.set_aside, writer.failing) == (2, 199, "")
+    assert len(pauses) <= 1
+
+
+@pytest.mark.parametrize("bad", [1, 500, 999])
+def test_one_bad_image_costs_few_transactions(make: Any, bad: int) -> None:
+    enrolment = FakeEnrolment()
+    enrolment.poison = f"{bad:032x}"
+    enrolment.gate.clear()
+    writer = make(enrolment)
+    writer.submit(arrival(0))
+    until(lambda: enrolment.entered)
+    for number in range(1, BATCH + 1):
+        writer.submit(arrival(number))
+    enrolment.gate.set()
+    assert writer.flush()
+    assert (writer.written, writer.set_aside) == (BATCH, 1)
+    assert enrolment.entered < 40
+
+
+def test_who_is_told_last_knows_how_it_is(make: Any) -> None:
+    """What is said of the index is said while its state stands still."""
+    writer = make(FakeEnrolment())
+    states: list[tuple[str, str]] = []
+
+    def told(reason: str) -> None:
+        other = threading.Thread(target=writer._recovers if reason else lambda: writer._fails("late"))
+        if len(states) < 4:
+            other.start()
+            other.join(0.05)
+        states.append((reason, writer.failing))
+
+    writer._told = told
+    writer._fails("full")
+    until(lambda: len(states) >= 5)
+    assert all(reason == failing for reason, failing in states)
+
+
+def test_stopping_goes_on_trying_until_its_deadline(make: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("mapdr.store.writer._RETRY_SECONDS", 0.02)
+    enrolment = FakeEnrolment()
+    enrolment.broken = busy()
+    writer = make(enrolment)
+    writer.submit(arrival(1))
+    until(lambda: writer.failing)
+    ended = threading.Thread(target=writer.stop, args=(time.monotonic() + 30,))
+    ended.start()
+    before = enrolment.entered
+    until(lambda: enrolment.entered > before + 3)
+    enrolment.broken = None
+    ended.join(10)
+    assert (writer.written, writer.waiting) == (1, 0)
+
+
+def test_stopping_ends_at_its_deadline(make: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    enrolment = FakeEnrolment()
+    enrolment.broken = busy()
+    writer = make(enrolment)
+    writer.submit(arrival(1))
+    until(lambda: writer.failing)
+    thread = writer._thread
+    writer.stop(time.monotonic() + 0.1)
+    until(lambda: not thread.is_alive())
+    assert writer.waiting == 1
 
 
 def test_a_listener_that_fails_costs_no_image_its_row(make: Any, caplog: pytest.LogCaptureFixture) -> None:

@@ -140,7 +140,7 @@ def test_a_file_that_lost_its_end_is_not_sent(tmp_path: Path, syntax: str) -> No
     cut = replace(payload, transfer_syntax_uid=syntax, parts=(longer,), length=longer.length)
     with pytest.raises(Permanent) as caught:
         editor(*RULES).apply(cut, instance, Notebook())
-    assert caught.value.reason == "spool"
+    assert caught.value.reason == "damaged"
 
 
 def test_where_nothing_changes_the_payload_is_relayed() -> None:

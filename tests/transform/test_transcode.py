@@ -560,4 +560,4 @@ def test_a_spooled_file_is_read_where_it_lies(tmp_path) -> None:
     path.write_bytes(b"short")
     with pytest.raises(Permanent) as caught:
         lossless().apply(sliced, instance, Notebook())
-    assert caught.value.reason == "spool"
+    assert caught.value.reason == "damaged"
