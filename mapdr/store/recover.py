@@ -27,8 +27,8 @@ import xxhash
 from sqlalchemy import select
 
 from mapdr.kernel.errors import Permanent
-from mapdr.kernel.guard import where
 from mapdr.kernel.item import Arrival, Header, Routing, Source, TagPath
+from mapdr.kernel.output import place
 from mapdr.store import filemeta, schema
 from mapdr.store.database import Database
 from mapdr.store.enrol import Enrolment, Route
@@ -142,7 +142,7 @@ class Recovery:
             if len(batch) > 1:  # one of them: told, and the others are entered
                 half = len(batch) // 2
                 return self._enrol(batch[:half]) + self._enrol(batch[half:])
-            log.error("%s: stays in the spool, the index refused it (%s)", batch[0].id, where(error))
+            log.error("%s: stays in the spool, the index refused it (%s)", batch[0].id, place(error))
             return 0
         for id_ in absorbed:
             self._remove(self._spool.path(id_))
