@@ -106,7 +106,7 @@ def _locate(buffer: Buffer, size: int, flags: int, tags: Sequence[int]) -> Locat
                 return None
             group, group_at, group_end = tag >> 16, value, after + _UINT32(buffer, value)[0]
         offset = after
-    if group_end not in (-1, offset) or walker.remarks:
+    if group_end not in (-1, offset) or walker.remarks or walker.doubtful:
         return None
     if pixel_offset > available or (pixel_end < size and size > available):
         return None

@@ -84,6 +84,7 @@ class _Walker:
     """One buffer, and what the walk has noticed so far.
 
     `base` is the buffer's offset in the data set, `within` the element that is looked at: what errors name.
+    `doubtful`: a sequence written as UN may hold explicit VR, although it can be read as implicit VR.
     """
 
     def __init__(
@@ -103,6 +104,7 @@ class _Walker:
         self.base = base
         self.within = within
         self.remarks = 0
+        self.doubtful = False
         self.found: list[Found] = []
         self.stop = self.after = 0
         self.depth = 0
@@ -189,6 +191,7 @@ class _Walker:
         if not inner & WITHIN_UN:
             return self.skip(value, limit, inner, fragments)
         remarks = self.remarks
+        self.doubtful |= self._may_be_explicit(value, limit)
         try:
             return self.skip(value, limit, 0, fragments)
         except (_Overrun, Unreadable) as error:
@@ -204,6 +207,13 @@ class _Walker:
                 raise error from None
             finally:
                 self.depth -= 1
+
+    def _may_be_explicit(self, value: int, limit: int) -> bool:
+        """Whether the first item of a sequence written as UN seems to begin with a VR: see heads.pxi."""
+        head = bytes(self.buffer[value : min(value + 14, limit)])
+        if limit - value < 8 or head[:4] != b"\xfe\xff\x00\xe0" or head[4:8] == bytes(4):
+            return False
+        return limit - value < 16 or head[12:14] in SHORT_VRS or head[12:14] in LONG_VRS
 
     def skip(self, offset: int, limit: int, flags: int, fragments: bool) -> int:
         """The end of the undefined-length content that begins at `offset`, behind its delimiter."""

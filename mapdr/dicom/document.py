@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Literal
 
 from mapdr import _fast
-from mapdr._fast.scan_tables import BIG_ENDIAN, CHARACTER_SET, actual_flags
+from mapdr._fast.scan_tables import BIG_ENDIAN, CHARACTER_SET, Unreadable, actual_flags
 from mapdr.dicom.charset import TEXT_VRS, UTF8, decode_or_none, is_plain
 from mapdr.dicom.fit import LIMITS, encode_value, fit, pad
 from mapdr.dicom.path import EditPath, format_edit_path, format_path, format_tag, tag_vr
@@ -20,10 +20,10 @@ Overflow = Literal["error", "truncate"]
 PIXEL_GROUP = 0x7FE0
 
 
-def _top_level(data: bytes, flags: int, base: int = 0) -> tuple[Level, bytes]:
-    """The elements of a data set's part, which begins at `base`, and the zeros behind them."""
-    found, end, _ = _fast.elements(data, 0, len(data), flags, base=base)
-    return Level(data, flags, found, base=base), data[end:]
+def _top_level(data: bytes, flags: int, base: int = 0) -> tuple[Level, bytes, int]:
+    """The elements of a data set's part, which begins at `base`, the zeros behind them, and the remarks."""
+    found, end, remarks = _fast.elements(data, 0, len(data), flags, base=base)
+    return Level(data, flags, found, base=base), data[end:], remarks
 
 
 _NOT_OF_IT = "bytes that the declared character set does not have; the text cannot be moved to ISO_IR 192"
@@ -33,20 +33,41 @@ _UNDECLARED = (
 )
 
 
+_MISREAD = "the data set has an odd form, and would be read otherwise with this edit"
+
+
 class Document:
     """The data set while it is edited."""
 
     def __init__(
         self, header: bytes, tail: bytes | None, transfer_syntax_uid: str, undeclared: str, tail_at: int = 0
     ) -> None:
-        flags = actual_flags(header, len(header), encoding_flags(transfer_syntax_uid))
-        self.head, self.padding = _top_level(header, flags)
+        self._declared = encoding_flags(transfer_syntax_uid)
+        flags = actual_flags(header, len(header), self._declared)
+        self.head, self.padding, self._remarks = _top_level(header, flags)
         self.tail, self.tail_padding = self.head, b""
         if tail is not None:
-            self.tail, self.tail_padding = _top_level(tail, flags, tail_at)
+            self.tail, self.tail_padding, _ = _top_level(tail, flags, tail_at)
         self.undeclared = (undeclared,) if undeclared else ()
         self.changed: dict[TagPath, None] = {}
         self.moved = False
+
+    def header(self) -> bytes:
+        """The header's bytes now.
+
+        How an odd data set is to be read is told from its bytes, some of which an edit may have taken away:
+        raises Permanent (reason "odd-form") where the new ones would be read otherwise, or not at all.
+        """
+        data = self.head.write() + self.padding
+        if self._remarks or self.head.flags != self._declared:
+            try:
+                flags = actual_flags(data, len(data), self._declared)
+                again, _, _ = _top_level(data, flags)
+            except Unreadable as error:
+                raise Permanent(f"{_MISREAD}: {error}", reason="odd-form") from error
+            if flags != self.head.flags or [n.tag for n in again.nodes] != [n.tag for n in self.head.nodes]:
+                raise Permanent(_MISREAD, reason="odd-form")
+        return data
 
     def tops(self) -> list[Level]:
         """The top level: header, and tail if there is one."""

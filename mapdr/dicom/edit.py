@@ -258,7 +258,7 @@ def apply_edits(
     is its offset in the data set, for errors. A deflated data set is inflated by the caller. `undeclared` is
     the character set to assume where none is declared (a defined term). Raises Unreadable for bytes that
     cannot be edited safely, and Permanent (reasons: value-too-long, bad-value, empty-value, no-such-item,
-    character-set, too-deep).
+    character-set, too-deep, odd-form).
     """
     document = Document(header, tail, transfer_syntax_uid, undeclared, tail_at)
     for edit in edits:
@@ -268,7 +268,7 @@ def apply_edits(
     changed = tuple(sorted(document.changed))
     new_header, new_tail = header, tail or b""
     if document.head.changed:
-        new_header = document.head.write() + document.padding
+        new_header = document.header()
     if document.tail is not document.head and document.tail.changed:
         new_tail = document.tail.write() + document.tail_padding
     return Edited(

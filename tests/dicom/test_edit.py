@@ -556,3 +556,12 @@ def test_where_no_character_set_is_declared_a_rule_can_assume_one() -> None:
         "München",
         "Süd",
     )
+
+
+def test_an_edit_that_would_change_how_an_odd_data_set_is_read_parks_it() -> None:
+    """How this one is written is told from its bytes, and no longer from those of the edited one."""
+    data = bytes.fromhex(
+        "08001600feff0000feffdde0000000000800180008000000312e322e332e3400280010000c000000"
+        "094e0be3427f1f7d0b9dd912"
+    )
+    assert reason(data, Set(path("PatientID"), text("NEW"))) == "odd-form"

@@ -209,3 +209,13 @@ def test_errors_of_the_walk_do_not_escape() -> None:
             assert _rewrite_py.locate(raw, len(raw), 1, TAGS) is None
         except MapdrError as error:
             pytest.fail(f"escaped: {error}")
+
+
+def test_a_sequence_written_as_un_that_may_be_explicit_is_left_to_the_reference() -> None:
+    item = b"(\0\x10\0US\x02\0\x04\0"
+    data = (
+        b"\x08\0\x16\0UI\x06\x001.2.3\0\x08\0\x18\0UN\0\0\xff\xff\xff\xff"
+        + (b"\xfe\xff\0\xe0" + struct.pack("<L", len(item)) + item)
+        + b"\xfe\xff\xdd\xe0\0\0\0\0"
+    )
+    assert check(data, len(data), 1, TAGS) is None
