@@ -1,7 +1,8 @@
 """What a decoder process does: one compressed frame in, native cells out.
 
 Runs apart because the streams came from outside and the codecs are C: a crash here parks one image. This
-module imports no more than numpy, imagecodecs and the readers of headers. Answers to the parent are JSON, never pickles.
+module imports no more than numpy, imagecodecs and the readers of headers. Answers to the parent are JSON,
+never pickles.
 """
 
 from __future__ import annotations
@@ -302,8 +303,8 @@ def _answer(job: Job, stream: bytes) -> tuple[dict[str, str], bytes | None]:
 def _limited(more: int) -> Iterator[None]:
     """Within the block this process can map `more` bytes beside what it has; where the system tells that.
 
-    The second line of defence, for what headers do not show (frames within a JPEG XL, runs in an RLE). Windows
-    and macOS have none: there the check of the header stands alone.
+    The second line of defence, for what headers do not show (frames within a JPEG XL, runs in an RLE).
+    Windows and macOS have none: there the check of the header stands alone.
     """
     try:
         import resource
