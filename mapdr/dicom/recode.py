@@ -97,7 +97,7 @@ def is_regular(data: bytes) -> bool:
     """Whether `recode` keeps every byte of explicit VR little endian that is regular at its top level."""
     found, _, _ = _fast.elements(data, 0, len(data), flags_of(EXPLICIT_LITTLE))
     return all(
-        recode(data[each.offset : each.end], EXPLICIT_LITTLE, EXPLICIT_LITTLE) == data[each.offset : each.end]
+        recode(piece := data[each.offset : each.end], EXPLICIT_LITTLE, EXPLICIT_LITTLE) == piece
         for each in found
         if each.vr == b"SQ" or each.length == UNDEFINED
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cached_property
 from types import TracebackType
 
 from mapdr._fast import unreadable
@@ -16,6 +17,8 @@ from mapdr.transform.view import PartsView
 BEGINNING = 1 << 16
 """Bytes of a spooled data set that are read in search of its pixel data before all of it is."""
 EXPLICIT_UID = "1.2.840.10008.1.2.1"
+COPIES = 4
+"""How often what stands around the pixel data is in memory at once while something is made of it."""
 INFLATE_LIMIT = 1 << 31
 """Bytes to which a deflated data set may grow: larger ones are an attack or belong in another syntax."""
 
@@ -23,8 +26,8 @@ INFLATE_LIMIT = 1 << 31
 class DataSet:
     """The parts of a payload's data set, inflated if it was deflated. A context manager.
 
-    `encoding` is the one that the data set shows, `end` where its last element ends (zeros may follow),
-    `is_regular` whether nothing about it is odd. Pixel data that is cut off ends one byte beyond the view.
+    `encoding` is the one that the data set shows, `end` where its last element ends (zeros may follow).
+    Pixel data that is cut off ends one byte beyond the view.
     Raises Permanent when the top level cannot be walked or ends within another element than the pixel data,
     or a deflated data set is broken or too large.
     """
@@ -33,7 +36,8 @@ class DataSet:
         self.payload = payload
         self.encoding = encoding_of(payload.transfer_syntax_uid)
         self.end = 0
-        self.is_regular = True
+        self._where: Layout | None = None
+        self._is_said = False
         self._view: PartsView | None = None
         self.pixel: Element | None = None
 
@@ -52,7 +56,7 @@ class DataSet:
     def _find_pixels(self) -> Element | None:
         where = self._layout()
         self.encoding = encoding_from(where.flags)
-        self.end, self.is_regular = where.end, self._is_regular(where)
+        self.end, self._where = where.end, where
         if where.truncated and (where.pixels is None or where.pixel_end < where.size):
             raise unreadable("it ends within an element", where.end, -1, "truncated")
         if where.pixels is None:
@@ -75,9 +79,15 @@ class DataSet:
         with view.buffer() as buffer:
             return layout(buffer, syntax)
 
-    def _is_regular(self, where: Layout) -> bool:
+    @cached_property
+    def is_regular(self) -> bool:
+        """Whether nothing about it is odd, and its own bytes can stand for it."""
+        where = self._where
+        if where is None:
+            raise RuntimeError("the data set is not open")
         if where.remarks or where.truncated or self.encoding != EXPLICIT_LITTLE:
             return not where.remarks
+        self.say_need()
         return is_regular(self.view[: where.header_end]) and is_regular(self.view[where.pixel_end :])
 
     def __exit__(
@@ -97,14 +107,23 @@ class DataSet:
         """Where the pixel data element begins, or the data set's last element ends."""
         return self.pixel.start if self.pixel else self.end
 
+    def say_need(self) -> None:
+        """Whoever copies what stands around the pixel data says so first; counts once. Raises Short."""
+        if not self._is_said:
+            self._is_said = True
+            pixels = self.pixel.end - self.pixel.start if self.pixel else 0
+            budget.need(COPIES * max(len(self.view) - pixels, 0))
+
     def header(self) -> bytes:
         """The elements before the pixel data, in explicit VR little endian: their own bytes if regular."""
+        self.say_need()
         return self._explicit(self.view[: self.header_end])
 
     def tail(self, header: bytes) -> bytes:
         """The elements after the pixel data, as `header` is; it gives the context for ambiguous VRs."""
         if self.pixel is None:
             return b""
+        self.say_need()
         return self._explicit(self.view[self.pixel.end : self.end], header, self.pixel.end)
 
     def _explicit(self, data: bytes, context: bytes = b"", base: int = 0) -> bytes:

@@ -32,6 +32,7 @@ def evened(payload: Payload) -> Payload:
         return _with_parts(payload, (*payload.parts, b"\0"))
     with DataSet(payload) as data:
         encoding, pixel = data.encoding, data.pixel
+        data.say_need()
         header = recode(data.view[: data.header_end], encoding, encoding)
         if pixel is None:
             return _with_parts(payload, (header,))

@@ -77,6 +77,7 @@ def _recoded(data: DataSet, target: Encoding) -> tuple[Part, ...]:
     view, source, pixel = data.view, data.encoding, data.pixel
     if source == target and data.is_regular:
         return view.slice(0, len(view))
+    data.say_need()
     budget.need(_copied(data, target))
     header = recode(view[: data.header_end], source, target)
     if pixel is None:
@@ -98,13 +99,12 @@ def _recoded(data: DataSet, target: Encoding) -> tuple[Part, ...]:
 
 
 def _copied(data: DataSet, target: Encoding) -> int:
-    """Bytes of the copies that re-encoding makes: three of what is rewritten, one of pixels in memory."""
+    """Bytes of the copies that re-encoding makes of pixels: three if rewritten, else one if in memory."""
     pixels = data.pixel.end - data.pixel.start if data.pixel else 0
-    around = len(data.view) - pixels
     if data.encoding.big != target.big:
-        return 3 * (around + pixels)
+        return 3 * pixels
     in_memory = sum(len(part) for part in data.view.parts if isinstance(part, bytes))
-    return 3 * around + min(pixels, in_memory)
+    return min(pixels, in_memory)
 
 
 def _refuse_unclear_order(attributes: Attributes, pixel: Element) -> None:

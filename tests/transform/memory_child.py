@@ -27,6 +27,7 @@ from mapdr.transform.chain import build_chain
 
 STEPS: dict[str, list[dict[str, Any]]] = {
     "relay": [],
+    "implicit": [],
     "edit": [{"type": "tags", "config": [{"set": "PatientName", "to": "Nobody"}]}],
     "compress": [{"type": "compress", "config": {"to": "jpeg2000-lossless"}}],
 }
@@ -90,13 +91,14 @@ def main(path: Path, syntax: str, kind: str, total: int) -> dict[str, Any]:
         pool.submit(threading.get_ident).result()
         if kind == "compress":
             import imagecodecs  # noqa: F401
-        preparer.at_once(delivery, "")
+        wanted = "1.2.840.10008.1.2" if kind == "implicit" else ""
+        preparer.at_once(delivery, wanted)
         gc.collect()
         with contextlib.suppress(OSError):
             Path("/proc/self/clear_refs").write_text("5")  # the peak begins anew
         before = resident("VmRSS")
         try:
-            payload = preparer.now(delivery, "") or preparer.request(delivery, "").result(120)
+            payload = preparer.now(delivery, wanted) or preparer.request(delivery, wanted).result(120)
         except Permanent as error:
             said = {"reason": error.reason, "message": str(error)}
         else:

@@ -1,24 +1,28 @@
 """What a decoder process does: one compressed frame in, native cells out.
 
 Runs apart because the streams came from outside and the codecs are C: a crash here parks one image. This
-module imports no more than numpy and imagecodecs. Answers to the parent are JSON, never pickles.
+module imports no more than numpy, imagecodecs and the readers of headers. Answers to the parent are JSON,
+never pickles.
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
 import struct
 import sys
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from mapdr.transform.codecs import headers
 
 Pixels = NDArray[Any]
 
@@ -41,17 +45,28 @@ class Job:
         """Bytes of the frame as allocated."""
         return self.rows * self.columns * self.samples * self.allocated // 8
 
+    @property
+    def work(self) -> int:
+        """Bytes of address space that decoding may take: three times what the hungriest codec does, and
+        what libraries and the arenas of malloc map without using it."""
+        return (1 << 28) + 64 * self.rows * self.columns * self.samples
+
 
 class Mismatch(ValueError):
     """The codestream contradicts the data set: another size, sign or depth."""
+
+
+class UnreadableHeader(ValueError):
+    """Nothing tells how large the codestream's frame is."""
 
 
 def decode(job: Job, stream: bytes) -> Pixels:
     """The frame as unsigned little endian cells, samples interleaved.
 
     Colour comes as it is stored, but for the lossy JPEGs (to RGB, by the stream's own markers) and
-    JPEG 2000's component transform (undone). Raises Mismatch, or whatever the codec raises.
+    JPEG 2000's component transform (undone). Raises Mismatch, UnreadableHeader, or whatever the codec raises.
     """
+    _check_header(job, stream)
     pixels = _DECODERS[job.syntax](job, stream)
     shape = (job.rows, job.columns) if job.samples == 1 else (job.rows, job.columns, job.samples)
     if pixels.ndim == len(shape) + 1 and pixels.shape[-1] == 1:
@@ -59,6 +74,22 @@ def decode(job: Job, stream: bytes) -> Pixels:
     if pixels.shape != shape or pixels.dtype.kind not in "iu":
         raise Mismatch("shape")
     return _cells(job, pixels)
+
+
+def _check_header(job: Job, stream: bytes) -> None:
+    """Refuse a stream that says another size than the data set, before a codec takes memory for it."""
+    reader = _HEADERS.get(_DECODERS[job.syntax])
+    if reader is None:
+        return  # RLE has no size; its table of segments is looked at by its decoder
+    found = reader(stream)
+    if found is None:
+        raise UnreadableHeader
+    size, wanted = (found.rows, found.columns, found.samples), (job.rows, job.columns, job.samples)
+    if size != wanted:
+        said, expected = (" x ".join(map(str, each)) for each in (size, wanted))
+        raise Mismatch(f"shape: it is {said}, where the data set says {expected}")
+    if found.precision > job.allocated:
+        raise Mismatch(f"depth: it has {found.precision} bits, where {job.allocated} are allocated")
 
 
 def _cells(job: Job, pixels: Pixels) -> Pixels:
@@ -137,6 +168,8 @@ def _jpegxl(job: Job, stream: bytes) -> Pixels:
 def _rle(job: Job, stream: bytes) -> Pixels:
     import imagecodecs
 
+    if int.from_bytes(stream[:4], "little") != job.samples * job.allocated // 8:
+        raise Mismatch("shape")
     cell = np.dtype(f"<u{job.allocated // 8}")
     try:
         planes = np.frombuffer(imagecodecs.dicomrle_decode(stream, cell), cell)
@@ -206,6 +239,13 @@ _DECODERS: dict[str, Callable[[Job, bytes], Pixels]] = {
     }.items()
     for number in numbers
 }
+_HEADERS: dict[Callable[[Job, bytes], Pixels], Callable[[bytes], headers.Figures | None]] = {
+    _jpeg: headers.jpeg,
+    _jpeg_lossless: headers.jpeg,
+    _jpegls: headers.jpegls,
+    _jpeg2000: headers.jpeg2000,
+    _jpegxl: headers.jpegxl,
+}
 SYNTAXES = frozenset(_DECODERS)
 """The encapsulated transfer syntaxes that can be decoded."""
 
@@ -251,11 +291,38 @@ def serve(connection: Connection) -> None:
 
 def _answer(job: Job, stream: bytes) -> tuple[dict[str, str], bytes | None]:
     try:
-        return {"ok": ""}, decode(job, stream).tobytes()
+        with _limited(job.work + 4 * len(stream)):
+            return {"ok": ""}, decode(job, stream).tobytes()
     except Mismatch as error:
         return {"mismatch": str(error)}, None
     except Exception as error:  # noqa: BLE001  any codec error: its kind goes to the parent, the image parks
         return {"error": type(error).__name__}, None
+
+
+@contextlib.contextmanager
+def _limited(more: int) -> Iterator[None]:
+    """Within the block this process can map `more` bytes beside what it has; where the system tells that.
+
+    The second line of defence, for what headers do not show (frames within a JPEG XL, runs in an RLE).
+    Windows and macOS have none: there the check of the header stands alone.
+    """
+    try:
+        import resource
+
+        with open("/proc/self/statm", "rb") as file:
+            pages = int(file.read().split()[0])
+    except (ImportError, OSError):
+        yield
+        return
+    before, most = resource.getrlimit(resource.RLIMIT_AS)
+    limit = pages * resource.getpagesize() + more
+    if before != resource.RLIM_INFINITY:
+        limit = min(limit, before)
+    resource.setrlimit(resource.RLIMIT_AS, (limit, most))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_AS, (before, most))
 
 
 def _be_silent() -> None:
