@@ -33,6 +33,17 @@ _CHECKPOINT_PAGES = 4000  # 16 MB of log, so that a page that changes often is c
 _LOG_LIMIT = 64 << 20
 
 
+def _remove_leftovers(path: Path) -> None:
+    """Unlink write-ahead log and shared memory of an index that is gone.
+
+    Without it they mean nothing, and a new one cannot be made beside them while a program that looked at the
+    old index, such as `mapdr top`, still holds them: SQLite calls that a disk I/O error.
+    """
+    if not path.exists():
+        for ending in ("-wal", "-shm"):
+            path.with_name(path.name + ending).unlink(missing_ok=True)
+
+
 @dataclass(frozen=True, slots=True)
 class Prepared:
     """SQL with positional parameters, their names in order, and the values of those that are constant."""
@@ -81,6 +92,7 @@ class Database:
         path = None
         if database == "sqlite":
             path = folder / "index.db"
+            _remove_leftovers(path)
             # Its log and shared memory get the mode of the file itself.
             touch_private(path)
         opened = cls(f"sqlite:///{path}" if path else database, durability, busy, path=path)

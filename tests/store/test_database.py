@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 import threading
 from pathlib import Path
 
@@ -36,6 +39,45 @@ def write_and_raise(database: Database) -> None:
     with database.write() as connection:
         connection.exec_driver_sql("INSERT INTO word (text) VALUES ('x')")
         raise RuntimeError
+
+
+CHILD = """
+import sys
+from pathlib import Path
+from sqlalchemy import insert, select
+from mapdr.store import schema
+from mapdr.store.database import Database
+opened = Database.open("sqlite", Path(sys.argv[1]), "process-crash")
+with opened.write() as connection:
+    connection.execute(insert(schema.word), [{"text": f"{sys.argv[2]} {number}" * 50} for number in range(500)])
+with opened.read() as connection:
+    connection.execute(select(schema.word)).all()
+print("open", flush=True)
+sys.stdin.read()
+"""
+
+
+@pytest.mark.skipif(os.name == "nt", reason="a file that is open cannot be removed there")
+def test_a_removed_index_can_be_made_anew_while_somebody_looks_at_the_old_one(tmp_path: Path) -> None:
+    def opened(name: str) -> subprocess.Popen[str]:
+        command = [sys.executable, "-c", CHILD, str(tmp_path), name]
+        process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        assert process.stdout is not None
+        assert process.stdout.readline() == "open\n", f"{name} could not open the index"
+        return process
+
+    node, looking = opened("node"), opened("looking")
+    try:
+        (tmp_path / "index.db").unlink()
+        node.kill()
+        node.wait()
+        again = opened("the node again")
+        again.communicate("", timeout=20)
+        assert again.returncode == 0
+    finally:
+        for process in (node, looking):
+            process.kill()
+            process.communicate()
 
 
 def test_a_write_that_raises_leaves_nothing(tmp_path: Path) -> None:

@@ -156,12 +156,12 @@ def test_an_object_without_pixels_is_left_by_compression_without_a_copy(tmp_path
 
 
 @tells_peak
-def test_a_deflated_image_is_in_memory_as_often_as_it_says_while_it_is_edited(tmp_path: Path) -> None:
+def test_a_deflated_image_is_in_memory_once_while_it_is_edited(tmp_path: Path) -> None:
     path = tmp_path / "deflated"
     path.write_bytes(packed(image(2000, 2000, 10, noise=False)))
     said = taken(path, DEFLATED, "edit", 512 * MB)
     assert said["treatment"] == "edited"
-    assert 80 * MB < said["took"] < said["said"] + 20 * MB < 190 * MB, "80 MB of pixels, cut out once"
+    assert 80 * MB < said["took"] < 130 * MB, "80 MB of pixels"
     assert said["used"] == said["length"] < MB
     assert said["left"] == 0
 
