@@ -15,7 +15,7 @@ from mapdr.kernel.plan import Plan
 from mapdr.store import Store
 from mapdr.store.claim import claimed, running_file
 from mapdr.store.commands import Heartbeat
-from mapdr.store.database import BUSY_SECONDS
+from mapdr.store.database import BUSY_SECONDS, write_fault
 from mapdr.store.overview import Overview
 from mapdr.store.trouble import IndexTrouble, index_named
 from mapdr_cli import words
@@ -24,6 +24,8 @@ from mapdr_cli.state import LOST, NOTHING, SILENT, Facts, Rates, compose, free_s
 
 LOOKING = 2.0
 """Seconds for which a look at the node waits while another program has locked its index."""
+
+LOCKED = "locked by another program"
 
 Beat = Callable[[], Heartbeat]
 
@@ -157,7 +159,14 @@ class Access:
             writable=writable(self.plan.node.data),
             alive=alive,
             lost=bool(alive) and told is None,
+            unwritable=self.unwritable() if alive and told and now - told.at > SILENT else "",
         )
+
+    def unwritable(self) -> str:
+        """Why the index cannot be written now, in words; empty if it can, or is no file."""
+        node = self.plan.node
+        fault = write_fault(node.data / "index.db") if node.database == "sqlite" else ""
+        return LOCKED if "locked" in fault else fault
 
 
 def _add(counts: dict[str, Any], more: dict[str, Any]) -> None:
@@ -193,7 +202,7 @@ def check_database(plan: Plan) -> str | None:
                 return LOST
             if store is None:
                 return "there is none yet: the node has not run"
-        return None
+        return opened.unwritable() or None
     except IndexTrouble as error:
         return str(error)
     finally:

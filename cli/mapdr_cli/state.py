@@ -42,7 +42,7 @@ class Facts:
 
     `trouble` says why the index cannot be read now; counts and queues are then those of `as_of`.
     `alive`: whether a process runs as this node; None where that cannot be found out. `lost`: it does, and
-    the index has never heard of it.
+    the index has never heard of it. `unwritable`: why the index cannot be written, if the node is silent.
     """
 
     at: float
@@ -61,6 +61,7 @@ class Facts:
     as_of: float = 0.0
     alive: bool | None = None
     lost: bool = False
+    unwritable: str = ""
 
 
 NOTHING: dict[str, Any] = {"received": {}, "delivered": {}}
@@ -408,6 +409,8 @@ def _life(look: _Look) -> Iterable[dict[str, str]]:
     elif look.state == "silent" and facts.alive:
         full = facts.disk_free is not None and facts.disk_free < look.node.min_free
         why = "its index cannot be written, for the disk is full" if full else "its log says why"
+        if facts.unwritable:
+            why = f"its index cannot be written ({facts.unwritable})"
         yield _item("silent", "bad", f"the node is there, but gives no sign of life: {why}")
     elif look.state == "silent":
         yield _item("silent", "bad", "the node gives no sign of life; is it running?")

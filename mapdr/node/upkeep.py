@@ -21,6 +21,7 @@ from mapdr.kernel.plan import Plan
 from mapdr.kernel.watch import Watch
 from mapdr.store import Store
 from mapdr.store.commands import Command
+from mapdr.store.trouble import fault_of_the_index
 
 log = logging.getLogger("mapdr.node")
 
@@ -30,6 +31,16 @@ BEAT = 1.0
 """Seconds between signs of life."""
 PURGE = 60.0
 """Seconds between looks for files whose retention is over."""
+
+WORDS = {
+    "orders": "orders {} be looked for",
+    "clock": "the clock {} be looked at",
+    "index": "the index {} be looked at",
+    "beat": "the sign of life {} be written",
+    "purge": "old files {} be purged",
+    "answer": "the answer to an order {} be written",
+}
+"""Each work, as it is said that it fails and that it works again."""
 
 
 class Kept(Protocol):
@@ -93,10 +104,11 @@ class Upkeep:
         trouble = self._troubles.setdefault(what, Trouble(log))
         try:
             work()
-            trouble.over()
+            trouble.over(f"{WORDS[what].format('can')} again")
         except Exception as error:  # noqa: BLE001  shown and counted; the next round tries again
             self._node.watch.count("upkeep.errors")
-            trouble.tell(f"upkeep: {what} failed ({type(error).__name__})")
+            cause = fault_of_the_index(error) or type(error).__name__
+            trouble.tell(f"{WORDS[what].format('could not')}: {cause}")
             return False
         return True
 

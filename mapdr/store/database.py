@@ -8,9 +8,10 @@ never fails half-way because another process was faster.
 from __future__ import annotations
 
 import os
+import sqlite3
 import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from operator import itemgetter
 from pathlib import Path
@@ -199,6 +200,21 @@ class Database:
                 connection.execute(insert(schema.fact).values(name="schema", value=str(schema.VERSION)))
             else:
                 _must_be_ours(found)
+
+
+def write_fault(index: Path, wait: float = 1.0) -> str:
+    """Why the SQLite file `index` cannot be written now, in SQLite's own words; empty if it can.
+
+    The write lock is taken within `wait` seconds and given back; nothing is written or made.
+    """
+    try:
+        uri = f"{index.absolute().as_uri()}?mode=rw"
+        with closing(sqlite3.connect(uri, uri=True, timeout=wait, isolation_level=None)) as connection:
+            connection.execute("BEGIN IMMEDIATE")
+            connection.execute("ROLLBACK")
+    except sqlite3.Error as error:
+        return str(error)
+    return ""
 
 
 def _must_be_ours(version: str) -> None:

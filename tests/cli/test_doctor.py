@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import sqlite3
+from contextlib import closing
+
 import pytest
 
 from mapdr import _fast
 from mapdr.transform.codecs import table
+from mapdr_cli.check import examine as examine_file
 from mapdr_cli.doctor import examine
+from paper.nodes import NodeFolder
 
 
 @pytest.mark.parametrize(
@@ -25,3 +30,16 @@ def test_a_hot_path_is_named_with_its_twin(
 def test_every_transfer_syntax_of_the_codec_table_is_named() -> None:
     found = {finding.name: finding for finding in examine(None) if finding.part == "codecs"}
     assert set(found) == {ability.name for ability in table()}
+
+
+def test_an_index_that_another_program_has_locked_is_said(used: NodeFolder) -> None:
+    def said() -> tuple[str, str]:
+        (found,) = [finding for finding in examine(used.config) if finding.part == "database"]
+        return found.level, found.text
+
+    assert said() == ("ok", "is readable and consistent")
+    data = examine_file(used.config).plan.node.data  # type: ignore[union-attr]
+    with closing(sqlite3.connect(data / "index.db", isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        assert said() == ("bad", "locked by another program")
+    assert said() == ("ok", "is readable and consistent")

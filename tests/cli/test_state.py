@@ -178,6 +178,11 @@ def test_a_compression_that_a_destination_refuses_needs_attention(plan: Plan) ->
     ("facts", "state", "said"),
     [
         ({"age": 60.0, "alive": True}, "silent", "gives no sign of life: its log says why"),
+        (
+            {"age": 60.0, "alive": True, "unwritable": "locked by another program"},
+            "silent",
+            "no sign of life: its index cannot be written (locked by another program)",
+        ),
         ({"age": 60.0, "alive": True, "disk_free": 0}, "silent", "cannot be written, for the disk is full"),
         ({"age": 1.0, "alive": False}, "stopped", "the node ended without a word (last seen "),
         (

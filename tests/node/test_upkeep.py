@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import sqlite3
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -11,6 +12,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from sqlalchemy.exc import OperationalError
 
 from mapdr.config.problem import Problem
 from mapdr.kernel.errors import ConfigurationError
@@ -132,7 +134,19 @@ def test_a_round_that_raises_is_said_and_the_next_goes_on(
         seen = len(kept.orders.beats)
         until(lambda: len(kept.orders.beats) > seen, 10, "the next sign of life")
     assert kept.watch.counters()["upkeep.errors"] == 2
-    assert "upkeep: beat failed" in caplog.text
+    assert "the sign of life could not be written: OSError" in caplog.text
+    assert MARK not in caplog.text
+
+
+def test_a_locked_index_is_said_in_its_own_words_and_its_end_too(
+    kept: Kept, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.WARNING):
+        locked = sqlite3.OperationalError("database is locked")
+        kept.orders.troubles.append(OperationalError(MARK, {"name": MARK}, locked))
+        until(lambda: "can be written again" in caplog.text, 10, "the end")
+    assert "the sign of life could not be written: database is locked" in caplog.text
+    assert "the sign of life can be written again" in caplog.text
     assert MARK not in caplog.text
 
 
