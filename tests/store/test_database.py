@@ -49,7 +49,8 @@ from mapdr.store import schema
 from mapdr.store.database import Database
 opened = Database.open("sqlite", Path(sys.argv[1]), "process-crash")
 with opened.write() as connection:
-    connection.execute(insert(schema.word), [{"text": f"{sys.argv[2]} {number}" * 50} for number in range(500)])
+    texts = [{"text": f"{sys.argv[2]} {number}" * 50} for number in range(500)]
+    connection.execute(insert(schema.word), texts)
 with opened.read() as connection:
     connection.execute(select(schema.word)).all()
 print("open", flush=True)
