@@ -172,3 +172,29 @@ def test_where_there_is_nothing_to_do_nobody_is_asked(used: NodeFolder, words: l
     result = used.mapdr(*words)
     assert result.exit_code == 0
     assert "0 " in result.output
+
+
+@pytest.mark.parametrize("verb", ["retry", "reroute", "dismiss", "hold", "release", "deliveries", "studies"])
+def test_an_unknown_destination_is_named_with_what_there_is(used: NodeFolder, verb: str) -> None:
+    result = used.mapdr(verb, "--to", "nope")
+    assert result.exit_code == 2
+    assert 'there is no destination "nope"; destinations: archive, telepacs' in " ".join(
+        result.output.split()
+    )
+
+
+def test_a_destination_of_an_earlier_configuration_can_be_chosen(used: NodeFolder) -> None:
+    used.config.write_text(used.config.read_text().replace("telepacs", "telepax"))
+    assert len(_json(used, "deliveries", "--to", "telepacs")["deliveries"]) == 6
+    assert _json(used, "dismiss", "--to", "telepacs", "--dry-run")["dismissed"] == 1
+    assert 'did you mean "telepax"' in used.mapdr("deliveries", "--to", "telepay").output
+
+
+@pytest.mark.parametrize("words", [["studies"], ["deliveries"], ["hold", "archive"], ["send", "."]])
+def test_an_index_that_was_removed_under_the_node_is_said_as_status_does(
+    used: NodeFolder, words: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (used.config.parent / "data" / "index.db").rename(used.config.parent / "aside.db")
+    monkeypatch.setattr("mapdr_cli.access.claimed", lambda path: True)
+    result = used.mapdr(*words)
+    assert "removed or replaced under it" in " ".join(result.output.split())
