@@ -192,13 +192,15 @@ def dismiss(
         raise click.UsageError("only parked deliveries can be dismissed")
     with access(config) as opened:
         store = opened.index(chosen)
-        number = store.ledger.parked_recipes(chosen).total()
+        to = store.ledger.retriable(replace(chosen, state="parked"))
+        number = to.total()
         if number and not dry_run:
             noun = words.many(number, "parked delivery", "parked deliveries")
-            ask(f"Dismiss {noun}, which will never be sent?", yes=yes)
+            ask(f"Dismiss {noun} ({where_to(to)}), which will never be sent?", yes=yes)
             number = store.ledger.dismiss(chosen)
-    text = f"{words.many(number, 'delivery', 'deliveries')} {'would be ' if dry_run else ''}dismissed."
-    _tell(as_json, {"dismissed": number, "dry_run": dry_run}, text)
+    where = f" ({where_to(to)})" if to else ""
+    text = f"{words.many(number, 'delivery', 'deliveries')}{where} {'would be ' if dry_run else ''}dismissed."
+    _tell(as_json, {"dismissed": number, "to": to, "dry_run": dry_run}, text)
 
 
 def _switch(names: tuple[str, ...], chosen: Selection, config: Path, as_json: bool, verb: str) -> None:

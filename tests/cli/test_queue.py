@@ -115,9 +115,13 @@ def test_dismissing_asks_first_and_clears_what_is_parked(
     monkeypatch.setattr(confirm, "interactive", lambda: True)
     result = used.mapdr("dismiss", "--to", "telepacs", typed="n\n")
     assert result.exit_code == 1
-    assert "Dismiss 1 parked delivery, which will never be sent?" in result.output
+    assert "Dismiss 1 parked delivery (telepacs 1), which will never be sent?" in result.output
     assert _states(used)["telepacs", "parked"] == 1
-    assert _json(used, "dismiss", "--all", "--yes") == {"dismissed": 1, "dry_run": False}
+    assert _json(used, "dismiss", "--all", "--yes") == {
+        "dismissed": 1,
+        "to": {"telepacs": 1},
+        "dry_run": False,
+    }
     assert _json(used, "status")["parked"] == 0
     (row,) = _json(used, "deliveries", "--state", "dismissed")["deliveries"]
     assert row["reason"] == "dismissed by the operator"
@@ -131,7 +135,7 @@ WORDS = {
         "Promise 3 deliveries of 4 images (telepacs 3); 2 images were delivered there before and "
         "would be sent again; 1 delivery superseded by that?",
     ),
-    "dismiss": (["dismiss", "--all"], "Dismiss 1 parked delivery, which will never be sent?"),
+    "dismiss": (["dismiss", "--all"], "Dismiss 1 parked delivery (telepacs 1), which will never be sent?"),
 }
 
 
