@@ -81,7 +81,7 @@ class Node:
         self.notifier: Stage
         self.recovered = Recovered()
         self._loaded = loaded
-        self._file = base.absolute() / Path(loaded.file).name
+        self._file = Path(loaded.file).absolute()
         self._registry = registry
         self._base = base
         self._lock = threading.Lock()
