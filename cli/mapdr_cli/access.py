@@ -9,7 +9,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import click
+
 from mapdr.kernel.errors import MapdrError
+from mapdr.kernel.finding import instead
 from mapdr.kernel.output import in_words
 from mapdr.kernel.plan import Plan
 from mapdr.store import Store
@@ -17,6 +20,7 @@ from mapdr.store.claim import claimed, running_file
 from mapdr.store.commands import Heartbeat
 from mapdr.store.database import BUSY_SECONDS, write_fault
 from mapdr.store.overview import Overview
+from mapdr.store.selection import Selection
 from mapdr.store.trouble import IndexTrouble, index_named
 from mapdr_cli import words
 from mapdr_cli.check import load
@@ -68,11 +72,26 @@ class Access:
             )
         return self._store
 
-    def index(self) -> Store:
-        """The store. Raises MapdrError if the node has never run."""
+    def index(self, chosen: Selection | None = None) -> Store:
+        """The store, in which `chosen` is looked for.
+
+        Raises MapdrError if there is none, and UsageError with the nearest names when `chosen` names a
+        destination that is neither configured nor has had a delivery from an earlier configuration.
+        """
         if self.store is None:
+            self.look_for_the_index()
             raise MapdrError(f"there is no index in {self.plan.node.data}: the node has not run yet")
+        name = chosen.destination if chosen else ""
+        known = self.plan.destinations
+        if name and name not in known and not self.store.ledger.select(Selection(destination=name, limit=1)):
+            cure = instead(name, known, "destinations")
+            raise click.UsageError(f'there is no destination "{name}"; {cure}')
         return self.store
+
+    def look_for_the_index(self) -> None:
+        """Raise MapdrError if the node runs and its index is not where it was."""
+        if self.store is None and self.alive:
+            raise MapdrError(LOST)
 
     @property
     def alive(self) -> bool | None:

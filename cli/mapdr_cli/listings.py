@@ -55,7 +55,7 @@ def studies(chosen: Selection, identify: bool, uids: bool, config: Path, as_json
     promised several times counts once. Identifying values are shown only with --identify.
     """
     with access(config) as opened:
-        store = opened.index()
+        store = opened.index(chosen)
         found = Overview(store.database, store.words).studies(_limited(chosen))
     rows = [study_row(study, identify) for study in found]
     if as_json:
@@ -84,7 +84,7 @@ def deliveries(chosen: Selection, identify: bool, attempts: bool, config: Path, 
             "an image that no rule takes has no delivery; see: mapdr studies --state unrouted"
         )
     with access(config) as opened:
-        store = opened.index()
+        store = opened.index(chosen)
         rows = [delivery_row(row, identify) for row in store.ledger.select(_limited(chosen))]
         waited_for = {row["destination"] for row in rows if row["state"] == "pending"}
         if waited_for:

@@ -41,7 +41,7 @@ def retry(
     `mapdr reroute --state parked` applies today's rules instead.
     """
     with access(config, rules=True) as opened:
-        store = opened.index()
+        store = opened.index(chosen)
         if webhooks:
             to = Counter({hook.hook: hook.waiting + hook.parked for hook in store.outbox.queues()})
             noun = words.many(to.total(), "webhook message")
@@ -112,7 +112,7 @@ def reroute(chosen: Selection, yes: bool, dry_run: bool, config: Path, as_json: 
     if chosen == Selection():
         raise click.UsageError("select what to route again, e.g. --state unrouted or --study-date today")
     with access(config, rules=True) as opened:
-        store, router = opened.index(), opened.plan.router
+        store, router = opened.index(chosen), opened.plan.router
         only = [chosen.destination] if chosen.destination else []
         images = replace(chosen, destination="")
         if images.of_deliveries:
@@ -191,14 +191,16 @@ def dismiss(
     if chosen.state not in ("", "parked"):
         raise click.UsageError("only parked deliveries can be dismissed")
     with access(config) as opened:
-        store = opened.index()
-        number = store.ledger.parked_recipes(chosen).total()
+        store = opened.index(chosen)
+        to = store.ledger.retriable(replace(chosen, state="parked"))
+        number = to.total()
         if number and not dry_run:
             noun = words.many(number, "parked delivery", "parked deliveries")
-            ask(f"Dismiss {noun}, which will never be sent?", yes=yes)
+            ask(f"Dismiss {noun} ({where_to(to)}), which will never be sent?", yes=yes)
             number = store.ledger.dismiss(chosen)
-    text = f"{words.many(number, 'delivery', 'deliveries')} {'would be ' if dry_run else ''}dismissed."
-    _tell(as_json, {"dismissed": number, "dry_run": dry_run}, text)
+    where = f" ({where_to(to)})" if to else ""
+    text = f"{words.many(number, 'delivery', 'deliveries')}{where} {'would be ' if dry_run else ''}dismissed."
+    _tell(as_json, {"dismissed": number, "to": to, "dry_run": dry_run}, text)
 
 
 def _switch(names: tuple[str, ...], chosen: Selection, config: Path, as_json: bool, verb: str) -> None:
@@ -208,7 +210,7 @@ def _switch(names: tuple[str, ...], chosen: Selection, config: Path, as_json: bo
         )
     with access(config) as opened:
         choose(opened.plan, names)
-        store = opened.index()
+        store = opened.index(chosen)
         if names:
             change = _of_destination(store, verb)
             for name in names:

@@ -23,7 +23,7 @@ from mapdr.notify.events import wanted_tags
 from mapdr.store import Store
 from mapdr.store.trouble import index_named
 from mapdr_cli import part10, words
-from mapdr_cli.access import node_runs
+from mapdr_cli.access import Access, node_runs
 from mapdr_cli.check import load
 from mapdr_cli.echo import choose
 from mapdr_cli.options import config_option, json_option, print_json
@@ -71,6 +71,11 @@ def send(paths: tuple[Path, ...], destinations: tuple[str, ...], config: Path, a
     if destinations:
         loaded, plan = as_they_are(loaded, destinations, registry, config.parent)
     with index_named(plan.node.database_url(), plan.node.data):
+        before = Access(plan)
+        try:
+            before.look_for_the_index()
+        finally:
+            before.close()
         store = open_store(plan)
     try:
         running = node_runs(store, plan.node.name)

@@ -81,6 +81,7 @@ class Node:
         self.notifier: Stage
         self.recovered = Recovered()
         self._loaded = loaded
+        self._file = Path(loaded.file).absolute()
         self._registry = registry
         self._base = base
         self._lock = threading.Lock()
@@ -169,6 +170,11 @@ class Node:
         run = self._run
         if run is None or self.state != "running":
             return (Problem(str(path), 0, "", "the node does not run", "start it"),)
+        if path.resolve() != self._file.resolve():
+            what = f"the node uses {self._file}"
+            return (
+                Problem(str(path), 0, "", what, "correct that file, or start the node with the other one"),
+            )
         loaded, plan, problems = plan_file(path, self._registry)
         if plan is None or problems:
             return problems

@@ -10,9 +10,10 @@ its successor, so that no connection is refused in between.
 
 from __future__ import annotations
 
+import errno
 import logging
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
 from typing import Any, Protocol
@@ -27,6 +28,10 @@ from mapdr.kernel.stage import Acquires, Stage
 log = logging.getLogger("mapdr.node")
 
 CURE = "the old configuration runs on; correct it and reload again"
+
+
+TAKEN = (errno.EADDRINUSE, errno.EACCES, errno.EADDRNOTAVAIL)
+"""What an address answers that cannot be listened at."""
 
 
 class Parts(Protocol):
@@ -84,7 +89,7 @@ class Change:
                 _acquire(self._notifier)
         ending = [parts.receivers[name] for name in self._ending_receivers]
         for name, planned in self._fresh_receivers.items():
-            with _named("receive", name):
+            with _named("receive", name, claims=planned.claims):
                 self._receivers[name] = parts.build_receiver(planned)
                 _acquire(self._receivers[name], ending)
 
@@ -143,13 +148,16 @@ def _acquire(part: Stage, ending: list[Any] | None = None) -> None:
 
 
 @contextmanager
-def _named(*place: str) -> Iterator[None]:
-    """Whatever is raised within belongs to this place of the configuration."""
+def _named(*place: str, claims: Iterable[object] = ()) -> Iterator[None]:
+    """Whatever is raised within belongs to this place of the configuration, which claims these ports."""
     where: Place = place
     try:
         yield
     except Exception as error:
-        raise NotAcquired(Finding(where, in_words(error), CURE)) from error
+        what, ports = in_words(error), ", ".join(map(str, claims))
+        if ports and isinstance(error, OSError) and error.errno in TAKEN and not error.filename:
+            what = f"{what}: {ports}; another program may have the port, or choose another one"
+        raise NotAcquired(Finding(where, what, CURE)) from error
 
 
 def _try(name: str, step: Callable[[], None], troubles: list[str]) -> None:

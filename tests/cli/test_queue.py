@@ -115,9 +115,13 @@ def test_dismissing_asks_first_and_clears_what_is_parked(
     monkeypatch.setattr(confirm, "interactive", lambda: True)
     result = used.mapdr("dismiss", "--to", "telepacs", typed="n\n")
     assert result.exit_code == 1
-    assert "Dismiss 1 parked delivery, which will never be sent?" in result.output
+    assert "Dismiss 1 parked delivery (telepacs 1), which will never be sent?" in result.output
     assert _states(used)["telepacs", "parked"] == 1
-    assert _json(used, "dismiss", "--all", "--yes") == {"dismissed": 1, "dry_run": False}
+    assert _json(used, "dismiss", "--all", "--yes") == {
+        "dismissed": 1,
+        "to": {"telepacs": 1},
+        "dry_run": False,
+    }
     assert _json(used, "status")["parked"] == 0
     (row,) = _json(used, "deliveries", "--state", "dismissed")["deliveries"]
     assert row["reason"] == "dismissed by the operator"
@@ -131,7 +135,7 @@ WORDS = {
         "Promise 3 deliveries of 4 images (telepacs 3); 2 images were delivered there before and "
         "would be sent again; 1 delivery superseded by that?",
     ),
-    "dismiss": (["dismiss", "--all"], "Dismiss 1 parked delivery, which will never be sent?"),
+    "dismiss": (["dismiss", "--all"], "Dismiss 1 parked delivery (telepacs 1), which will never be sent?"),
 }
 
 
@@ -172,3 +176,29 @@ def test_where_there_is_nothing_to_do_nobody_is_asked(used: NodeFolder, words: l
     result = used.mapdr(*words)
     assert result.exit_code == 0
     assert "0 " in result.output
+
+
+@pytest.mark.parametrize("verb", ["retry", "reroute", "dismiss", "hold", "release", "deliveries", "studies"])
+def test_an_unknown_destination_is_named_with_what_there_is(used: NodeFolder, verb: str) -> None:
+    result = used.mapdr(verb, "--to", "nope")
+    assert result.exit_code == 2
+    assert 'there is no destination "nope"; destinations: archive, telepacs' in " ".join(
+        result.output.split()
+    )
+
+
+def test_a_destination_of_an_earlier_configuration_can_be_chosen(used: NodeFolder) -> None:
+    used.config.write_text(used.config.read_text().replace("telepacs", "telepax"))
+    assert len(_json(used, "deliveries", "--to", "telepacs")["deliveries"]) == 6
+    assert _json(used, "dismiss", "--to", "telepacs", "--dry-run")["dismissed"] == 1
+    assert 'did you mean "telepax"' in used.mapdr("deliveries", "--to", "telepay").output
+
+
+@pytest.mark.parametrize("words", [["studies"], ["deliveries"], ["hold", "archive"], ["send", "."]])
+def test_an_index_that_was_removed_under_the_node_is_said_as_status_does(
+    used: NodeFolder, words: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (used.config.parent / "data" / "index.db").rename(used.config.parent / "aside.db")
+    monkeypatch.setattr("mapdr_cli.access.claimed", lambda path: True)
+    result = used.mapdr(*words)
+    assert "removed or replaced under it" in " ".join(result.output.split())

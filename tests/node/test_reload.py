@@ -99,7 +99,7 @@ def _no_index(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, port: int, stack:
 
 
 FAILURES: list[tuple[Callable[..., str], str]] = [
-    (_taken_port, "receive.modalities: Address already in use"),
+    (_taken_port, "; another program may have the port"),
     (_no_tls_file, "receive.modalities: receive.modalities.tls: a file cannot be used"),
     (_egress_build, "egress.new: internal error: KeyError"),
     (_egress_start, "egress.pacs: internal error: KeyError"),
@@ -152,6 +152,16 @@ def test_a_wrong_configuration_and_one_that_needs_a_restart_are_refused(start: S
     (fixed,) = node.reload(path)
     assert "cannot be changed while the node runs (data)" in str(fixed)
     assert standing(node) == before
+
+
+def test_another_file_is_refused_with_the_one_that_the_node_uses(start: Start, path: Path) -> None:
+    node = start(SMALL)
+    before = standing(node)
+    other = path.with_name("other.toml")
+    (refused,) = reload(node, other, '[egress.other]\ntype = "small"\n' + SMALL)
+    assert f"the node uses {path}" in refused
+    assert standing(node) == before
+    assert not node.reload(path.parent / ".." / path.parent.name / path.name)
 
 
 def test_a_node_that_does_not_run_is_not_reloaded(start: Start, path: Path) -> None:
