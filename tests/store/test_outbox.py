@@ -2,10 +2,9 @@ from __future__ import annotations
 
 import pytest
 
-from mapdr.store import OutboxEntry, Settlement, Store
+from mapdr.store import OutboxEntry, Store
 from mapdr.store.outbox import HookQueue, OutboxSettlement
 from store.conftest import Opener
-from store.world import push
 
 
 def entry(key: str, hook: str = "ris") -> OutboxEntry:
@@ -62,14 +61,6 @@ def test_what_was_delivered_stays_delivered(store: Store) -> None:
     assert [m.state for m in store.outbox.list()] == ["delivered"]
     with pytest.raises(ValueError, match="settled"):
         store.outbox.settle([OutboxSettlement(message.id, "leased")], now=3.0)
-
-
-def test_settling_a_delivery_tells_of_it_in_one_transaction(store: Store) -> None:
-    push(store, "1.1")
-    assert store.writer.flush()
-    (row,) = store.ledger.lease("pacs", 1, 60, "n")
-    store.ledger.settle([Settlement(row.id, "parked", reason="x")], [entry(f"delivery.parked:{row.id}")])
-    assert len(store.outbox.list()) == 1
 
 
 def test_a_hook_in_trouble_is_seen_and_its_waiting_messages_can_be_hurried(store: Store) -> None:
