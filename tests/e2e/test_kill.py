@@ -273,7 +273,8 @@ def killed_again_and_again(make_node: Callable[..., Node], *, images: int, kills
             status = node.when(lambda status: not status["parked"] and not status["pending"], 120, "retries")
         received = {name: list(sink.received) for name, sink in sinks.items()}
     assert not [status for pusher in pushers for status in pusher.refused]
-    assert assassin.idle <= kills // 5, "too many kills met a node that had nothing to do"
+    # Of a few kills most may come too late on a busy machine; of many only a few.
+    assert assassin.idle <= max(3, kills // 5), "too many kills met a node that had nothing to do"
     sent = sum(pusher.sent.total() for pusher in pushers)
     assert images <= arrivals(status) <= sent
     assert_all_is_counted_once(status, images)
