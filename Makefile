@@ -45,7 +45,7 @@ SUITES := tests/fast tests/dicom/test_twins.py tests/dicom/test_plan.py tests/wi
 sanitize: $(VENV)/.tested  ## The extensions under AddressSanitizer and UBSan: their tests, then what reads a peer's bytes, SECONDS each
 	@mkdir -p $(SANITIZED)
 	cd $(SANITIZED) && rm -rf mapdr cli web tests
-	cp -pR mapdr cli web tests setup.py pyproject.toml README.md $(SANITIZED)
+	cp -pR mapdr cli web tests setup.py pyproject.toml README.md LICENSE $(SANITIZED)
 	rm -f $(SANITIZED)/mapdr/_fast/*.so
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --group build
 	cd $(SANITIZED) && MAPDR_SANITIZE=1 MAPDR_REQUIRE_EXTENSIONS=1 $(abspath $(BIN))/python setup.py --quiet build_ext --inplace --parallel 2
