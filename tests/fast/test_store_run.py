@@ -191,7 +191,7 @@ def test_runs_go_alike(
     answers = [answer(number, status) for number, status in enumerate(said, 1)] or [b""]
     answers[-1] += tail
     answers[-1] = answers[-1][: max(0, len(answers[-1]) - cut)]
-    plain, fast = (run(name, messages, answers, max_length=max_length) for name in reversed(TWINS))
+    plain, fast = (run(name, messages, answers, max_length=max_length, tick=0.05) for name in reversed(TWINS))
     assert fast == plain
 
 
