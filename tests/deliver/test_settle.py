@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 
 import pytest
 
-from mapdr.deliver.settle import LARGEST, Result, Return, Settler, describe
+from mapdr.deliver.settle import BACKLOG, LARGEST, Result, Return, Settler, describe
 from mapdr.kernel.errors import LocalProtocolError, Temporary
 from mapdr.kernel.watch import Watch
 from mapdr.store.settling import Settlement
@@ -158,3 +158,25 @@ def test_a_listener_that_fails_ends_no_settler() -> None:
     until(lambda: len(calls) == 2)
     assert settler.stop(time.monotonic() + 5)
     assert ledger.rows == [1, 2]
+
+
+def test_who_sends_waits_while_the_ledger_is_far_behind() -> None:
+    """What is answered and not written is bounded: it would all be sent again after a crash."""
+    ledger = Ledger()
+    ledger.gate.clear()
+    settler, _ = running(ledger)
+    settler.put([row(number) for number in range(BACKLOG)])
+    handed_over = threading.Event()
+
+    def send() -> None:
+        settler.put([row(BACKLOG)])
+        handed_over.set()
+
+    sender = threading.Thread(target=send, daemon=True)
+    sender.start()
+    assert not handed_over.wait(0.3)
+    ledger.gate.set()
+    assert handed_over.wait(10)
+    sender.join(10)
+    assert settler.stop(time.monotonic() + 10)
+    assert sorted(ledger.rows) == list(range(BACKLOG + 1))
