@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
@@ -47,12 +47,10 @@ def sources(store: Store, receivers: Mapping[str, Mapping[str, Any]]) -> list[Se
 
 
 def _rejected(known: SeenSource, told: Mapping[str, Any]) -> SeenSource:
-    return SeenSource(
-        known.source,
-        known.last_at,
-        known.today,
-        int(told["times"]),
-        float(told["last_at"]),
-        str(told["cause"]),
-        str(told["cure"]),
+    return replace(
+        known,
+        rejected=int(told["times"]),
+        rejected_at=float(told["last_at"]),
+        cause=str(told["cause"]),
+        cure=str(told["cure"]),
     )
