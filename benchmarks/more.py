@@ -24,8 +24,9 @@ from benchmarks.peers import Sink, free_port, load, scratch
 from benchmarks.rows import LARGE, SMALL
 from mapdr.dicom.scan import scan
 from mapdr.kernel.item import Arrival, Routing, Source
-from mapdr.store import Store, schema
-from mapdr.store.headers import INDEX_TAGS
+from mapdr.store import Store
+from mapdr.store.index import schema
+from mapdr.store.spool.headers import INDEX_TAGS
 
 GIANT = 2 * 1024**3
 PIECE = 1 << 16

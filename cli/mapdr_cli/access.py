@@ -14,14 +14,14 @@ import click
 from mapdr.kernel.errors import MapdrError
 from mapdr.kernel.finding import instead
 from mapdr.kernel.output import in_words
-from mapdr.kernel.plan import Plan
+from mapdr.node.plan import Plan
 from mapdr.store import Store
-from mapdr.store.claim import claimed, running_file
-from mapdr.store.commands import Heartbeat
-from mapdr.store.database import BUSY_SECONDS, write_fault
-from mapdr.store.overview import Overview
-from mapdr.store.selection import Selection
-from mapdr.store.trouble import IndexTrouble, index_named
+from mapdr.store.index.commands import Heartbeat
+from mapdr.store.index.database import BUSY_SECONDS, write_fault
+from mapdr.store.index.overview import Overview
+from mapdr.store.index.selection import Selection
+from mapdr.store.index.trouble import IndexTrouble, index_named
+from mapdr.store.spool.claim import claimed, running_file
 from mapdr_cli import words
 from mapdr_cli.check import load
 from mapdr_cli.state import LOST, NOTHING, SILENT, Facts, Rates, compose, free_space, standing, writable

@@ -12,8 +12,8 @@ from click.exceptions import Exit
 
 from mapdr.config.problem import Problem
 from mapdr.config.read import Loaded, read
-from mapdr.kernel.plan import Plan, make_plan
 from mapdr.kernel.registry import Registry
+from mapdr.node.plan import Plan, make_plan
 from mapdr.node.surroundings import faults, warnings
 from mapdr_cli import words
 from mapdr_cli.options import config_option, json_option, print_json

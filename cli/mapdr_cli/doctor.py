@@ -19,7 +19,7 @@ from rich.text import Text
 
 import mapdr
 from mapdr import _fast
-from mapdr.kernel.plan import Plan
+from mapdr.node.plan import Plan
 from mapdr.transform.codecs import table
 from mapdr_cli import words
 from mapdr_cli.options import NAME, json_option, places, print_json

@@ -12,9 +12,9 @@ from click.exceptions import Exit
 from mapdr.kernel.errors import MapdrError
 from mapdr.kernel.finding import instead
 from mapdr.kernel.item import Outcome, Verdict
-from mapdr.kernel.plan import Plan
 from mapdr.kernel.stage import Egress, Settings
 from mapdr.kernel.watch import Watch
+from mapdr.node.plan import Plan
 from mapdr_cli import words
 from mapdr_cli.check import load
 from mapdr_cli.options import config_option, json_option, print_json

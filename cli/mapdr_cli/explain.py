@@ -21,13 +21,13 @@ from mapdr.dicom.scan import ScannedHeader
 from mapdr.kernel.errors import MapdrError, Permanent
 from mapdr.kernel.item import Header, Instance, Payload, Routing, Source, TagPath
 from mapdr.kernel.output import in_words
-from mapdr.kernel.plan import Plan
 from mapdr.kernel.registry import Registry
 from mapdr.kernel.stage import Settings
 from mapdr.kernel.watch import Watch
+from mapdr.node.plan import Plan
 from mapdr.route.condition import leaves
 from mapdr.route.explain import Explained
-from mapdr.store.headers import (
+from mapdr.store.spool.headers import (
     INDEX_TAGS,
     MODALITY,
     SERIES_INSTANCE_UID,

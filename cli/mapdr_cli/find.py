@@ -13,8 +13,8 @@ from rich.text import Text
 from mapdr.dicom.path import format_path
 from mapdr.operate.find import FoundStudy
 from mapdr.operate.find import find as find_studies
-from mapdr.store.overview import Standing
-from mapdr.store.selection import Selection
+from mapdr.store.index.overview import Standing
+from mapdr.store.index.selection import Selection
 from mapdr_cli import words
 from mapdr_cli.access import access
 from mapdr_cli.listings import IDENTIFY

@@ -12,9 +12,9 @@ import click
 from rich.text import Text
 
 from mapdr.dicom.path import format_path
-from mapdr.store.overview import Overview, StudyRow
-from mapdr.store.selection import UNROUTED, Selection
-from mapdr.store.verbs import DeliveryRow
+from mapdr.store.index.overview import Overview, StudyRow
+from mapdr.store.index.selection import UNROUTED, Selection
+from mapdr.store.queue.verbs import DeliveryRow
 from mapdr.wire.status import meaning
 from mapdr_cli import tables, words
 from mapdr_cli.access import access

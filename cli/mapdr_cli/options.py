@@ -14,7 +14,7 @@ import click
 import platformdirs
 
 from mapdr.config.units import parse_duration
-from mapdr.store.selection import STATES, Selection
+from mapdr.store.index.selection import STATES, Selection
 
 F = TypeVar("F", bound=Callable[..., Any])
 

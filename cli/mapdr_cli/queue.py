@@ -11,8 +11,8 @@ from pathlib import Path
 import click
 
 from mapdr.store import Store
-from mapdr.store.reroute import Rerouted
-from mapdr.store.selection import Selection
+from mapdr.store.index.selection import Selection
+from mapdr.store.queue.reroute import Rerouted
 from mapdr_cli import words
 from mapdr_cli.access import access
 from mapdr_cli.confirm import ask, sure_options, where_to

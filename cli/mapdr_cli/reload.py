@@ -10,7 +10,7 @@ from click.exceptions import Exit
 
 from mapdr.kernel.errors import MapdrError
 from mapdr.store import Store
-from mapdr.store.commands import Command
+from mapdr.store.index.commands import Command
 from mapdr_cli.access import access
 from mapdr_cli.options import config_option
 from mapdr_cli.state import SILENT

@@ -24,13 +24,13 @@ from rich.console import Console
 from mapdr.kernel.errors import MapdrError
 from mapdr.kernel.guard import GuardedThread
 from mapdr.kernel.output import in_words
-from mapdr.kernel.plan import Plan
 from mapdr.kernel.private import make_private, private_opener
 from mapdr.kernel.registry import Registry
 from mapdr.node.assembly import DRAIN, Node, plan_file
+from mapdr.node.plan import Plan
 from mapdr.node.surroundings import warnings
+from mapdr.store.index.trouble import index_named
 from mapdr.store.recover import Recovered
-from mapdr.store.trouble import index_named
 from mapdr_cli import words
 from mapdr_cli.access import Access
 from mapdr_cli.check import show_problems

@@ -17,11 +17,11 @@ from mapdr.config.lines import parse
 from mapdr.config.read import Loaded, read_text
 from mapdr.kernel.errors import Permanent, Refused
 from mapdr.kernel.item import Source
-from mapdr.kernel.plan import Plan, make_plan
 from mapdr.kernel.registry import Registry
+from mapdr.node.plan import Plan, make_plan
 from mapdr.notify.events import wanted_tags
 from mapdr.store import Store
-from mapdr.store.trouble import index_named
+from mapdr.store.index.trouble import index_named
 from mapdr_cli import part10, words
 from mapdr_cli.access import Access, node_runs
 from mapdr_cli.check import load

@@ -6,7 +6,7 @@ and without the GIL; the index's writer drains it later. Only what fits into the
 taken. A message that is anything but regular is left to the ordinary way: unread where its PDVs or its command
 set are odd, read where its data set is, and after any trouble with the file.
 
-The steps and their order are those of `mapdr.store.spool`; an object that comes whole is written, sealed, under
+The steps and their order are those of `mapdr.store.spool.files`; an object that comes whole is written, sealed, under
 its final name (docs/decisions/0010). POSIX only: elsewhere `Taker.possible` is False.
 """
 
@@ -150,11 +150,11 @@ SANITIZED = bool(MAPDR_FENCES)
 DEF EMPTY = 1000            # mapdr._fast.pdata_signals.MAX_EMPTY
 DEF UID = 64                # bytes of the longest UID (PS3.5, section 9.1)
 DEF NAME = 36               # <id>.dcm
-DEF PREFIX = 65536          # mapdr.store.headers.PREFIX
+DEF PREFIX = 65536          # mapdr.store.spool.headers.PREFIX
 DEF KEPT = 65536            # bytes of wanted values that one image may hand to the index
 DEF VALUE = 1048576         # mapdr.dicom.scan.MAX_VALUE
 DEF ELEMENTS = 10000000     # mapdr._fast.scan_tables.MAX_ELEMENTS
-DEF TIME = 24               # the widths of mapdr.store.filemeta's tail
+DEF TIME = 24               # the widths of mapdr.store.spool.filemeta's tail
 DEF TAIL = 69
 DEF PREAMBLE = 132
 
@@ -394,7 +394,7 @@ cdef void put_hex(char *out, const unsigned char *data, int count) noexcept nogi
 
 
 cdef int64_t put_meta(unsigned char *out, const Context *c, const unsigned char *uid, const Record *r) noexcept nogil:
-    """Preamble and sealed File Meta group, as `mapdr.store.filemeta` writes them; their length."""
+    """Preamble and sealed File Meta group, as `mapdr.store.spool.filemeta` writes them; their length."""
     cdef uint32_t padded = r.uid + (r.uid & 1)
     cdef uint32_t group = c.before_length + 8 + padded + c.after_length + TAIL
     cdef unsigned char *at = out

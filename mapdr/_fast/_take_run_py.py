@@ -55,7 +55,7 @@ class Run(NamedTuple):
 
 
 class Passage(NamedTuple):
-    """What the objects of one presentation context share: see `mapdr.store.filemeta.frame` for the parts.
+    """What the objects of one presentation context share: the parts of `mapdr.store.spool.filemeta.frame`.
 
     `study`: a Study Instance UID is asked for (`mapdr.dicom.gate.has_study`).
     """

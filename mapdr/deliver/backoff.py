@@ -7,7 +7,7 @@ import random
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from mapdr.kernel.retry import Retry
+from mapdr.net.retry import Retry
 
 SHORTEST = 1e-6
 """Seconds; a shorter first wait is none."""

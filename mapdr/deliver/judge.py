@@ -27,8 +27,8 @@ from dataclasses import dataclass
 from mapdr.deliver.backoff import Backoff
 from mapdr.kernel.errors import Permanent, Temporary
 from mapdr.kernel.item import Outcome, Verdict
-from mapdr.kernel.retry import Retry
-from mapdr.store.ledger import Delivery
+from mapdr.net.retry import Retry
+from mapdr.store.queue.ledger import Delivery
 
 
 @dataclass(frozen=True, slots=True)

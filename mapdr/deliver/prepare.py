@@ -16,7 +16,7 @@ from dataclasses import replace
 from functools import partial
 from typing import Any, Protocol
 
-from mapdr.deliver.lanes import weigh
+from mapdr.deliver.ready import weigh
 from mapdr.deliver.settle import describe
 from mapdr.kernel.budget import Budget, Limited, Share, Short
 from mapdr.kernel.errors import Permanent
@@ -24,7 +24,7 @@ from mapdr.kernel.item import Instance, Payload
 from mapdr.kernel.output import in_words
 from mapdr.kernel.stage import Memory
 from mapdr.store.inhand import ALONE, DEADLY, Key
-from mapdr.store.ledger import Delivery
+from mapdr.store.queue.ledger import Delivery
 
 log = logging.getLogger("mapdr.deliver")
 

@@ -11,18 +11,18 @@ from itertools import takewhile
 
 from mapdr.deliver.backoff import Backoff
 from mapdr.deliver.breaker import Breaker, State
-from mapdr.deliver.hands import Hands
 from mapdr.deliver.judge import LATER, Decision, judge, judge_error
-from mapdr.deliver.lanes import Lanes, Slot
+from mapdr.deliver.leases import Hands
+from mapdr.deliver.ready import Lanes, Slot
 from mapdr.deliver.settle import describe
 from mapdr.deliver.syntaxes import Syntaxes
 from mapdr.kernel.errors import Permanent, Temporary
 from mapdr.kernel.guard import GuardedThread
 from mapdr.kernel.item import Need, Outcome, Payload, Sent, Verdict
-from mapdr.kernel.retry import Retry
 from mapdr.kernel.stage import Egress, EgressSession, SaysWhy, SendsRuns
 from mapdr.kernel.watch import Watch
-from mapdr.store.ledger import Delivery
+from mapdr.net.retry import Retry
+from mapdr.store.queue.ledger import Delivery
 
 log = logging.getLogger("mapdr.deliver")
 

@@ -13,7 +13,7 @@ from mapdr.deliver.backoff import Backoff
 from mapdr.kernel.errors import LocalProtocolError, MapdrError
 from mapdr.kernel.guard import GuardedThread, Trouble
 from mapdr.kernel.watch import Watch
-from mapdr.store.settling import Settlement
+from mapdr.store.queue.settle import Settlement
 
 log = logging.getLogger("mapdr.deliver")
 

@@ -24,10 +24,10 @@ from typing import Protocol
 
 from mapdr.deliver.backoff import Backoff
 from mapdr.deliver.breaker import Breaker, State, View
-from mapdr.deliver.hands import LEASE, Hands
 from mapdr.deliver.judge import judge_error
-from mapdr.deliver.lanes import Lanes, Slot
+from mapdr.deliver.leases import LEASE, Hands
 from mapdr.deliver.prepare import Preparer
+from mapdr.deliver.ready import Lanes, Slot
 from mapdr.deliver.sender import IDLE, Desk, Sender
 from mapdr.deliver.settle import Result, Return, Settler, describe
 from mapdr.deliver.syntaxes import Syntaxes
@@ -35,11 +35,11 @@ from mapdr.kernel.errors import Permanent, Temporary
 from mapdr.kernel.guard import GuardedThread, Trouble
 from mapdr.kernel.item import Need, Outcome, Payload, Verdict
 from mapdr.kernel.output import in_words
-from mapdr.kernel.retry import Retries, Retry, Waits
 from mapdr.kernel.stage import Egress
 from mapdr.kernel.watch import Watch
-from mapdr.store.ledger import Delivery
-from mapdr.store.settling import Settlement
+from mapdr.net.retry import Retries, Retry, Waits
+from mapdr.store.queue.ledger import Delivery
+from mapdr.store.queue.settle import Settlement
 
 log = logging.getLogger("mapdr.deliver")
 
@@ -66,7 +66,7 @@ ABORT = 2.0
 
 
 class Ledger(Protocol):
-    """The part of `mapdr.store.ledger.Ledger` that delivering needs."""
+    """The part of `mapdr.store.queue.ledger.Ledger` that delivering needs."""
 
     def lease(
         self,

@@ -17,12 +17,12 @@ from mapdr.kernel.errors import Unavailable
 from mapdr.kernel.stage import KINDS, Factory
 
 BUILTIN: dict[tuple[str, str], str] = {
-    ("receive", "dicom"): "mapdr.receive.dimse",
+    ("receive", "dicom"): "mapdr.receive.dicom.receiver",
     ("transform", "tags"): "mapdr.transform.tags",
     ("transform", "compress"): "mapdr.transform.transcode",
     ("transform", "odd_lengths"): "mapdr.transform.even",
     ("codec", "jpeg2000"): "mapdr.transform.codecs.jpeg2000",
-    ("egress", "dicom"): "mapdr.egress.dimse",
+    ("egress", "dicom"): "mapdr.egress.dicom.destination",
 }
 """Kind and type of each stage that MAPDR ships, and the module that holds its `STAGE`."""
 

@@ -29,23 +29,23 @@ from mapdr.deliver.prepare import Preparer
 from mapdr.deliver.worker import Deliverer
 from mapdr.kernel.budget import Budget
 from mapdr.kernel.errors import ConfigurationError
+from mapdr.kernel.lifecycle import Run
 from mapdr.kernel.output import in_words
-from mapdr.kernel.plan import Plan, Planned, make_plan
 from mapdr.kernel.private import make_private
 from mapdr.kernel.registry import Registry
-from mapdr.kernel.run import Run
 from mapdr.kernel.stage import Describes, Settings, Stage
 from mapdr.kernel.watch import Watch
+from mapdr.node.plan import Plan, Planned, make_plan
 from mapdr.node.reload import CURE, Change, NotAcquired
 from mapdr.node.surroundings import faults
 from mapdr.node.upkeep import Upkeep
 from mapdr.notify.events import wanted_tags
 from mapdr.notify.notifier import Notifier
 from mapdr.store import CLAIM_SECONDS, Store
-from mapdr.store.claim import Claim, running_file
-from mapdr.store.commands import Heartbeat
+from mapdr.store.index.commands import Heartbeat
+from mapdr.store.index.trouble import index_named
 from mapdr.store.recover import Recovered, Rules
-from mapdr.store.trouble import index_named
+from mapdr.store.spool.claim import Claim, running_file
 
 log = logging.getLogger("mapdr.node")
 

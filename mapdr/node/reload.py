@@ -20,10 +20,10 @@ from typing import Any, Protocol
 
 from mapdr.deliver.worker import Deliverer
 from mapdr.kernel.finding import Finding, Place
+from mapdr.kernel.lifecycle import Run
 from mapdr.kernel.output import in_words
-from mapdr.kernel.plan import Plan, Planned
-from mapdr.kernel.run import Run
 from mapdr.kernel.stage import Acquires, Stage
+from mapdr.node.plan import Plan, Planned
 
 log = logging.getLogger("mapdr.node")
 

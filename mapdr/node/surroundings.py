@@ -19,7 +19,7 @@ from mapdr.config.read import Loaded
 from mapdr.config.secret import Secret
 from mapdr.kernel.errors import ConfigurationError
 from mapdr.kernel.finding import Finding, Place, nearest
-from mapdr.kernel.plan import Plan
+from mapdr.node.plan import Plan
 from mapdr.route.condition import Match, OneOf, exact_words, leaves
 
 MODALITY = (0x00080060,)

@@ -17,11 +17,11 @@ from typing import Any, Protocol
 from mapdr.config.problem import Problem
 from mapdr.kernel.guard import GuardedThread, Trouble
 from mapdr.kernel.output import in_words
-from mapdr.kernel.plan import Plan
 from mapdr.kernel.watch import Watch
+from mapdr.node.plan import Plan
 from mapdr.store import Store
-from mapdr.store.commands import Command
-from mapdr.store.trouble import fault_of_the_index
+from mapdr.store.index.commands import Command
+from mapdr.store.index.trouble import fault_of_the_index
 
 log = logging.getLogger("mapdr.node")
 

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 from mapdr.kernel.item import Source, TagPath
 from mapdr.store import Store
-from mapdr.store.overview import Overview, Standing, StudyRow
-from mapdr.store.selection import Selection
+from mapdr.store.index.overview import Overview, Standing, StudyRow
+from mapdr.store.index.selection import Selection
 
 
 @dataclass(frozen=True, slots=True)

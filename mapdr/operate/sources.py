@@ -9,7 +9,7 @@ from typing import Any
 
 from mapdr.kernel.item import Source
 from mapdr.store import Store
-from mapdr.store.overview import Overview
+from mapdr.store.index.overview import Overview
 
 
 @dataclass(frozen=True, slots=True)

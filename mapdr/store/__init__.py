@@ -1,7 +1,7 @@
 """Makes images safe, knows what happened to each, and holds the queue of what is owed to whom.
 
 The spool is the truth for images, the index for what happened to them. This package alone touches the
-database. The order in which an image becomes safe stands above `mapdr.store.spool`.
+database. The order in which an image becomes safe stands above `mapdr.store.spool.files`.
 """
 
 from __future__ import annotations
@@ -13,26 +13,26 @@ from typing import Any
 
 from mapdr.kernel.item import Arrival, TagPath
 from mapdr.kernel.private import make_private
-from mapdr.store.claim import Claim
 from mapdr.store.clock import Clock
-from mapdr.store.commands import Commands
-from mapdr.store.counts import Counts
-from mapdr.store.database import BUSY_SECONDS, Database
-from mapdr.store.durable import Durability, make_folder, sync_folder, write_file
-from mapdr.store.enrol import Enrolment, Repeats
-from mapdr.store.headers import INDEX_TAGS, STUDY_TAGS, Reading
+from mapdr.store.index.commands import Commands
+from mapdr.store.index.counters import Tally
+from mapdr.store.index.counts import Counts
+from mapdr.store.index.database import BUSY_SECONDS, Database
+from mapdr.store.index.instances import Instances
+from mapdr.store.index.outbox import Outbox, OutboxEntry
+from mapdr.store.index.selection import Selection
+from mapdr.store.index.strings import Recipes, Sources, Words
+from mapdr.store.index.studies import Studies, StudyEvent
 from mapdr.store.inhand import InHand
-from mapdr.store.instances import Instances
-from mapdr.store.ledger import Delivery, Ledger
-from mapdr.store.names import Recipes, Sources, Words
-from mapdr.store.outbox import Outbox, OutboxEntry
+from mapdr.store.queue.ingest import Enrolment, Repeats
+from mapdr.store.queue.ledger import Delivery, Ledger
+from mapdr.store.queue.settle import Settlement
 from mapdr.store.recover import Recovered, Recovery, Router, Rules, RulesFor
 from mapdr.store.retention import Purged, Retention
-from mapdr.store.selection import Selection
-from mapdr.store.settling import Settlement
-from mapdr.store.spool import Spool
-from mapdr.store.studies import Studies, StudyEvent
-from mapdr.store.tally import Tally
+from mapdr.store.spool.claim import Claim
+from mapdr.store.spool.durable import Durability, make_folder, sync_folder, write_file
+from mapdr.store.spool.files import Spool
+from mapdr.store.spool.headers import INDEX_TAGS, STUDY_TAGS, Reading
 from mapdr.store.writer import Writer
 
 __all__ = [

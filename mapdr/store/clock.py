@@ -23,9 +23,9 @@ from collections.abc import Callable
 
 from sqlalchemy import Connection, exists, literal_column, or_, select, update
 
-from mapdr.store import schema
-from mapdr.store.database import Database
-from mapdr.store.schema import State
+from mapdr.store.index import schema
+from mapdr.store.index.database import Database
+from mapdr.store.index.schema import State
 
 LEAST = 2.0
 """Seconds: a smaller step is none."""

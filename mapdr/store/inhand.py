@@ -17,9 +17,9 @@ from typing import Any
 from sqlalchemy import delete, select
 
 from mapdr.kernel.private import touch_private
-from mapdr.store import schema
-from mapdr.store.database import Database
-from mapdr.store.names import Recipes, Words, clean
+from mapdr.store.index import schema
+from mapdr.store.index.database import Database
+from mapdr.store.index.strings import Recipes, Words, clean
 
 log = logging.getLogger("mapdr.store")
 

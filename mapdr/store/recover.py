@@ -29,15 +29,23 @@ from sqlalchemy import select
 from mapdr.kernel.errors import Permanent
 from mapdr.kernel.item import Arrival, Header, Routing, Source, TagPath
 from mapdr.kernel.output import place
-from mapdr.store import filemeta, schema
-from mapdr.store.database import Database
-from mapdr.store.enrol import Enrolment, Route
-from mapdr.store.headers import INDEX_TAGS, PREFIX, SOP_CLASS_UID, SOP_INSTANCE_UID, identity, read_header
-from mapdr.store.ids import id_milliseconds
+from mapdr.store.index import schema
+from mapdr.store.index.database import Database
+from mapdr.store.index.trouble import fault_of_the_index
 from mapdr.store.inhand import InHand
-from mapdr.store.ledger import Ledger
-from mapdr.store.spool import DAMAGED, PART, Spool
-from mapdr.store.trouble import fault_of_the_index
+from mapdr.store.queue.ingest import Enrolment, Route
+from mapdr.store.queue.ledger import Ledger
+from mapdr.store.spool import filemeta
+from mapdr.store.spool.files import DAMAGED, PART, Spool
+from mapdr.store.spool.headers import (
+    INDEX_TAGS,
+    PREFIX,
+    SOP_CLASS_UID,
+    SOP_INSTANCE_UID,
+    identity,
+    read_header,
+)
+from mapdr.store.spool.ids import id_milliseconds
 
 log = logging.getLogger("mapdr.store")
 

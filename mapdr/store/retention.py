@@ -16,11 +16,11 @@ from dataclasses import dataclass
 
 from sqlalchemy import Connection, delete, func, select, update
 
-from mapdr.store import schema
-from mapdr.store.database import Database
-from mapdr.store.ids import hour_of_time
-from mapdr.store.schema import ENDED
-from mapdr.store.spool import Spool
+from mapdr.store.index import schema
+from mapdr.store.index.database import Database
+from mapdr.store.index.schema import ENDED
+from mapdr.store.spool.files import Spool
+from mapdr.store.spool.ids import hour_of_time
 
 log = logging.getLogger("mapdr.store")
 

@@ -5,8 +5,8 @@
                    └ blocks ◀──┘ 2,000 are not yet there                      └ fails: tried again, nothing
                                                                                 is lost: files are safe
 
-What runs took (`mapdr.store.runs`) waits in a queue of their own and is gathered here, before whatever comes
-after it; as long as any association has a lane the writer looks every 40 ms.
+What runs took (`mapdr.store.spool.runs`) waits in a queue of their own and is gathered here, before whatever
+comes after it; as long as any association has a lane the writer looks every 40 ms.
 
 `submit` returns before the row is written: the file is safe already, and a crash in between is what
 recovery is for. A batch that cannot be written (no room, another process holds the index, its file is gone)
@@ -32,9 +32,9 @@ from mapdr.kernel.item import Arrival
 from mapdr.kernel.output import place
 from mapdr.kernel.status import OUT_OF_RESOURCES
 from mapdr.kernel.watch import Watch
-from mapdr.store.enrol import Enrolled, Enrolment, Route
-from mapdr.store.runs import gather
-from mapdr.store.trouble import IndexTrouble, fault_of_the_index
+from mapdr.store.index.trouble import IndexTrouble, fault_of_the_index
+from mapdr.store.queue.ingest import Enrolled, Enrolment, Route
+from mapdr.store.spool.runs import gather
 
 log = logging.getLogger("mapdr.store")
 

@@ -241,7 +241,7 @@ def _user_information(item: bytes) -> tuple[int, dict[str, tuple[bool, bool]]]:
     known = _without_unknown(item, 4, _USED_SUB_ITEMS)
     information = _decoded(_pynetdicom().pdu_items.UserInformationItem(), known)
     roles = {
-        str(uid): (bool(role.scu_role), bool(role.scp_role))
+        _text(uid): (bool(role.scu_role), bool(role.scp_role))
         for uid, role in information.role_selection.items()
         if uid is not None
     }

@@ -129,7 +129,7 @@ def test_what_the_index_does_not_take_is_not_told_as_on_its_way(
     def fails(*facts: object) -> object:
         raise OverflowError
 
-    monkeypatch.setattr("mapdr.store.enrol.Enrolment.enrol", fails)
+    monkeypatch.setattr("mapdr.store.queue.ingest.Enrolment.enrol", fails)
     sent = _json(node, "send", str(ct), status=1)
     assert (len(sent["sent"]), sent["not_indexed"]) == (1, 1)
     result = node.mapdr("send", str(ct))

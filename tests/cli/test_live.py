@@ -15,8 +15,8 @@ import pytest
 from rich.console import Console
 
 from mapdr.kernel.watch import Watch
-from mapdr.store.claim import Claim, running_file
-from mapdr.store.commands import Heartbeat
+from mapdr.store.index.commands import Heartbeat
+from mapdr.store.spool.claim import Claim, running_file
 from mapdr.testing.wait import until
 from mapdr_cli import access, run
 from mapdr_cli.access import Access

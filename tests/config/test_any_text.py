@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from mapdr.config.model import NodeConfig, RuleHead, WebhookConfig
 from mapdr.config.read import read_text
 from mapdr.config.when import GROUPS, OPERATORS
-from mapdr.kernel.plan import make_plan
 from mapdr.kernel.registry import Registry
+from mapdr.node.plan import make_plan
 from mapdr.route.condition import FACTS
 
 REGISTRY = Registry()

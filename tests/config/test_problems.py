@@ -6,7 +6,7 @@ from __future__ import annotations
 import pytest
 
 from mapdr.config.read import read_text
-from mapdr.kernel.plan import make_plan
+from mapdr.node.plan import make_plan
 
 from .fakes import fake_registry
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from mapdr.config.read import read_text
-from mapdr.kernel.plan import make_plan
+from mapdr.node.plan import make_plan
 
 from .fakes import Egress, fake_registry
 

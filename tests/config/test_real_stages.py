@@ -15,8 +15,8 @@ from mapdr.config.read import Loaded, read_text
 from mapdr.config.starter import STARTER, starter
 from mapdr.config.validate import _kinds_at, _models
 from mapdr.config.when import OPERATORS
-from mapdr.kernel.plan import make_plan
 from mapdr.kernel.registry import BUILTIN, Registry
+from mapdr.node.plan import make_plan
 from mapdr.notify import events
 from mapdr.route.condition import FACTS
 

@@ -15,10 +15,10 @@ from typing import Any
 from mapdr.deliver.prepare import Preparer
 from mapdr.deliver.worker import Deliverer
 from mapdr.kernel.item import FileSlice, Instance, Need, Outcome, Payload, Source, Verdict
-from mapdr.kernel.retry import Retry
 from mapdr.kernel.watch import Watch
-from mapdr.store.ledger import Delivery
-from mapdr.store.settling import Settlement
+from mapdr.net.retry import Retry
+from mapdr.store.queue.ledger import Delivery
+from mapdr.store.queue.settle import Settlement
 from mapdr.testing.wait import until
 
 EXPLICIT = "1.2.840.10008.1.2.1"

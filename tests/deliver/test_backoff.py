@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mapdr.deliver.backoff import Backoff
-from mapdr.kernel.retry import Retry
+from mapdr.net.retry import Retry
 
 
 @pytest.mark.parametrize(

@@ -7,11 +7,11 @@ from collections.abc import Iterable, Sequence
 import pytest
 
 from deliver.fakes import LOST, OK, make_instance
-from mapdr.deliver.hands import IN_A_ROW, Hands
 from mapdr.deliver.judge import Decision
+from mapdr.deliver.leases import IN_A_ROW, Hands
 from mapdr.deliver.settle import Result, Settler
 from mapdr.kernel.item import Payload, Sent
-from mapdr.store.ledger import Delivery
+from mapdr.store.queue.ledger import Delivery
 
 
 class Ledger:

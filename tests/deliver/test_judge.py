@@ -11,8 +11,8 @@ from deliver.fakes import EXPLICIT, IMPLICIT, make_instance
 from mapdr.deliver.judge import judge, judge_error
 from mapdr.kernel.errors import Permanent, Temporary
 from mapdr.kernel.item import Outcome, Verdict
-from mapdr.kernel.retry import Retry
-from mapdr.store.ledger import Delivery
+from mapdr.net.retry import Retry
+from mapdr.store.queue.ledger import Delivery
 
 RETRY = Retry(first=10.0, factor=2.0, cap=60.0, tries=3)
 NOW = 1_000_000.0

@@ -6,7 +6,7 @@ import threading
 from types import SimpleNamespace
 from typing import Any
 
-from mapdr.deliver.lanes import PATIENCE, Lanes, Slot, weigh
+from mapdr.deliver.ready import PATIENCE, Lanes, Slot, weigh
 from mapdr.kernel.item import Need, Payload
 
 

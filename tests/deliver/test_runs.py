@@ -14,7 +14,7 @@ from deliver.world import delivering as delivering_from
 from deliver.world import egress as dicom
 from deliver.world import world
 from mapdr.kernel.item import Need, Outcome, Payload, Sent, Verdict
-from mapdr.store.ledger import Delivery
+from mapdr.store.queue.ledger import Delivery
 from mapdr.testing.wait import until
 from peers.rawsink import Answer, RawSink, Received
 

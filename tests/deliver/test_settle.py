@@ -11,7 +11,7 @@ import pytest
 from mapdr.deliver.settle import BACKLOG, LARGEST, Result, Return, Settler, describe
 from mapdr.kernel.errors import LocalProtocolError, Temporary
 from mapdr.kernel.watch import Watch
-from mapdr.store.settling import Settlement
+from mapdr.store.queue.settle import Settlement
 from mapdr.testing.wait import until
 
 

@@ -32,15 +32,15 @@ from deliver.fakes import (
 )
 from mapdr.deliver import worker
 from mapdr.deliver.breaker import State
-from mapdr.deliver.hands import Hands
+from mapdr.deliver.leases import Hands
 from mapdr.deliver.prepare import Preparer
 from mapdr.deliver.worker import Deliverer
 from mapdr.kernel import budget
 from mapdr.kernel.budget import Budget
 from mapdr.kernel.errors import Permanent, Temporary
 from mapdr.kernel.item import Instance, Outcome, Payload, Verdict, missing
-from mapdr.kernel.retry import Retry
 from mapdr.kernel.watch import Watch
+from mapdr.net.retry import Retry
 from mapdr.testing.wait import until
 
 

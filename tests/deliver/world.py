@@ -15,12 +15,13 @@ from sqlalchemy import select
 
 from mapdr.deliver.prepare import Preparer
 from mapdr.deliver.worker import Deliverer
-from mapdr.egress.dimse import DimseEgress, DimseEgressConfig
+from mapdr.egress.dicom.destination import DimseEgress, DimseEgressConfig
 from mapdr.kernel.item import FileSlice, Header, Instance, Payload, Routing, Source, TagPath
 from mapdr.kernel.stage import Settings
 from mapdr.kernel.watch import Watch
-from mapdr.store import Store, schema
-from mapdr.store.schema import State
+from mapdr.store import Store
+from mapdr.store.index import schema
+from mapdr.store.index.schema import State
 from mapdr.testing.wait import until
 
 CT = "1.2.840.10008.5.1.4.1.1.2"

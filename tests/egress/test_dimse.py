@@ -12,13 +12,13 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from mapdr.egress.bandwidth import Bandwidth
-from mapdr.egress.dimse import STAGE, DimseEgress, DimseEgressConfig, propose
+from mapdr.egress.dicom.destination import STAGE, DimseEgress, DimseEgressConfig, propose
 from mapdr.kernel.errors import ConfigurationError, Permanent, Temporary
 from mapdr.kernel.item import FileSlice, Need, Payload, Verdict
-from mapdr.kernel.retry import Retries, Retry, Waits
 from mapdr.kernel.stage import Settings
 from mapdr.kernel.watch import Watch
+from mapdr.net.rate import Bandwidth
+from mapdr.net.retry import Retries, Retry, Waits
 from mapdr.testing.wait import until
 from peers.rawsink import Answer, RawSink
 

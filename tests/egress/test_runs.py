@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from egress.test_dimse import CT, EXPLICIT, NEED, certificate, make, payload
-from mapdr.egress.dimse import RunningSession
+from mapdr.egress.dicom.destination import RunningSession
 from mapdr.kernel.item import FileSlice, Payload, Sent, Verdict
 from mapdr.kernel.stage import SendsRuns
 from mapdr.testing import peer

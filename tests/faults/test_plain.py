@@ -10,7 +10,7 @@ import pytest
 
 from mapdr.kernel.errors import Refused
 from mapdr.kernel.item import Arrival
-from mapdr.store.spool import Spool
+from mapdr.store.spool.files import Spool
 from store.world import CT, EXPLICIT, SOURCE, data_set
 
 

@@ -31,8 +31,8 @@ from mapdr.dicom.scan import MAX_VALUE, NeedMore, ScannedHeader, Unreadable, hea
 from mapdr.dicom.template import Template
 from mapdr.dicom.write import PIXEL_DATA, Element, encoding_of
 from mapdr.kernel.errors import Permanent, RemoteProtocolError
-from mapdr.store import filemeta
-from mapdr.store.runs import gather
+from mapdr.store.spool import filemeta
+from mapdr.store.spool.runs import gather
 from mapdr.testing import peer
 from mapdr.transform.fragments import frame_spans
 from mapdr.wire import dimse, pdu

@@ -8,7 +8,7 @@ import time
 import pytest
 
 from mapdr.kernel.errors import ConfigurationError
-from mapdr.kernel.run import Run
+from mapdr.kernel.lifecycle import Run
 
 MARK = "QXNAMEQX"
 

@@ -11,7 +11,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-from mapdr.kernel.tls import tls_faults
+from mapdr.net.tls import tls_faults
 
 
 @pytest.fixture

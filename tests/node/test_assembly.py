@@ -15,7 +15,7 @@ from mapdr.kernel.errors import ConfigurationError
 from mapdr.node import assembly
 from mapdr.node.assembly import Node
 from mapdr.store import Store
-from mapdr.store.claim import Claim, claimed, running_file
+from mapdr.store.spool.claim import Claim, claimed, running_file
 from node import stages
 from node.conftest import Start
 from node.stages import MARK, happened
@@ -79,7 +79,7 @@ def test_a_sign_of_life_that_cannot_be_written_neither_starts_nor_ends_a_node(
     def fail(self: Any, counters: Any) -> None:
         raise ValueError(MARK)
 
-    monkeypatch.setattr("mapdr.store.commands.Commands.beat", fail)
+    monkeypatch.setattr("mapdr.store.index.commands.Commands.beat", fail)
     node = stages.build(path, FLOW)
     with caplog.at_level(logging.ERROR):
         node.start()

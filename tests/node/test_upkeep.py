@@ -19,7 +19,7 @@ from mapdr.kernel.errors import ConfigurationError
 from mapdr.kernel.watch import Watch
 from mapdr.node import upkeep
 from mapdr.node.upkeep import Upkeep
-from mapdr.store.commands import Command
+from mapdr.store.index.commands import Command
 from mapdr.testing.wait import until
 
 MARK = "QXNAMEQX"

@@ -11,7 +11,7 @@ from click.testing import CliRunner, Result
 
 from mapdr.kernel.item import Source
 from mapdr.store import Store
-from mapdr.store.settling import Settlement
+from mapdr.store.queue.settle import Settlement
 from mapdr.testing import generator
 from mapdr_cli.check import examine
 from mapdr_cli.main import main

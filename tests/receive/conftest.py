@@ -11,7 +11,7 @@ import pytest
 
 from mapdr.kernel.stage import Settings
 from mapdr.kernel.watch import Watch
-from mapdr.receive.dimse import STAGE, DimseReceiver
+from mapdr.receive.dicom.receiver import STAGE, DimseReceiver
 from receive.fakes import FakeIntake
 
 Start = Callable[..., DimseReceiver]

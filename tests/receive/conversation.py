@@ -17,13 +17,13 @@ from typing import Any
 from mapdr.kernel.item import Arrival, Source, TagPath
 from mapdr.kernel.stage import Intake
 from mapdr.kernel.watch import Watch
-from mapdr.receive.dimse_config import DimseReceiveConfig, Doorkeeper
-from mapdr.receive.dimse_session import Session
+from mapdr.receive.dicom.config import DimseReceiveConfig, Doorkeeper
+from mapdr.receive.dicom.session import Session
 from mapdr.receive.rejections import Rejections
-from mapdr.store import filemeta
-from mapdr.store.headers import INDEX_TAGS, Reading
-from mapdr.store.runs import gather
-from mapdr.store.spool import Spool, SpoolFile
+from mapdr.store.spool import filemeta
+from mapdr.store.spool.files import Spool, SpoolFile
+from mapdr.store.spool.headers import INDEX_TAGS, Reading
+from mapdr.store.spool.runs import gather
 from mapdr.testing import peer
 from mapdr.wire import dimse, pdu
 from mapdr.wire.driver import Limits

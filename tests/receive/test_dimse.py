@@ -366,7 +366,7 @@ def test_silent_connections_of_many_addresses_keep_no_peer_out(
 
 
 def test_a_request_that_never_ends_is_cut_in_time(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("mapdr.receive.dimse.LATE", 0.2)
+    monkeypatch.setattr("mapdr.receive.dicom.receiver.LATE", 0.2)
     receiver = start(acse_timeout=0.5, pdu_timeout=60)
     with Line.connect(receiver.port) as line:
         began = time.monotonic()

@@ -14,8 +14,8 @@ import pytest
 from mapdr.kernel.item import Payload
 from mapdr.kernel.stage import Settings
 from mapdr.kernel.watch import Watch
-from mapdr.receive.dimse import STAGE
-from mapdr.store.spool import Spool
+from mapdr.receive.dicom.receiver import STAGE
+from mapdr.store.spool.files import Spool
 from mapdr.testing import peer
 from mapdr.wire import dimse
 from mapdr.wire.link import Requestor

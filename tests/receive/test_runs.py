@@ -25,13 +25,13 @@ from mapdr import _fast
 from mapdr.kernel.item import Arrival, Instance
 from mapdr.kernel.stage import Settings
 from mapdr.kernel.watch import Watch
-from mapdr.receive.dimse import STAGE, DimseReceiver
+from mapdr.receive.dicom.receiver import STAGE, DimseReceiver
 from mapdr.store import Selection, Store
-from mapdr.store import spool as spool_module
 from mapdr.store import writer as writer_module
-from mapdr.store.headers import INDEX_TAGS
-from mapdr.store.runs import gather
-from mapdr.store.spool import MOST_WAITING, Spool
+from mapdr.store.spool import files as spool_module
+from mapdr.store.spool.files import MOST_WAITING, Spool
+from mapdr.store.spool.headers import INDEX_TAGS
+from mapdr.store.spool.runs import gather
 from mapdr.testing import peer
 from mapdr.testing.peer import Line
 from mapdr.testing.wait import until

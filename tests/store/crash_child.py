@@ -14,7 +14,8 @@ from typing import Any
 
 from sqlalchemy import event
 
-from mapdr.store import Settlement, Store, spool
+from mapdr.store import Settlement, Store
+from mapdr.store.spool import files as spool
 from store.world import CT, EXPLICIT, SOURCE, To, data_set
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from mapdr.kernel.errors import ConfigurationError
-from mapdr.store.claim import Claim
+from mapdr.store.spool.claim import Claim
 from store.conftest import Opener
 from store.world import CT, EXPLICIT, SOURCE, data_set, push
 
@@ -55,7 +55,7 @@ def test_two_processes_put_images_in_at_once(opener: Opener) -> None:
 
 def test_a_claim_ends_with_its_process(tmp_path: Path) -> None:
     code = (
-        "import sys, pathlib, os; from mapdr.store.claim import Claim;"
+        "import sys, pathlib, os; from mapdr.store.spool.claim import Claim;"
         "Claim(pathlib.Path(sys.argv[1]), 'n').share(0); os._exit(9)"
     )
     child = subprocess.run(

@@ -8,9 +8,10 @@ from typing import Any
 import pytest
 from sqlalchemy import select
 
-from mapdr.store import Selection, Settlement, Store, schema
+from mapdr.store import Selection, Settlement, Store
 from mapdr.store.clock import Clock
-from mapdr.store.outbox import OutboxEntry, OutboxSettlement
+from mapdr.store.index import schema
+from mapdr.store.index.outbox import OutboxEntry, OutboxSettlement
 from store.conftest import Opener
 from store.world import push
 

@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 
 from mapdr.kernel.item import Source
 from mapdr.store import Selection, Settlement, Store
-from mapdr.store import settling as settling_module
-from mapdr.store import spool as spool_module
-from mapdr.store.tally import day_of
+from mapdr.store.index.counters import day_of
+from mapdr.store.queue import settle as settling_module
+from mapdr.store.spool import files as spool_module
 from store.conftest import Opener
 from store.world import CT, EXPLICIT, To, data_set
 

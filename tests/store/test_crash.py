@@ -1,4 +1,4 @@
-"""Kill a receiving process at each numbered point of `mapdr.store.spool`, start again, and compare."""
+"""Kill a receiving process at each numbered point of `mapdr.store.spool.files`, start again, and compare."""
 
 from __future__ import annotations
 

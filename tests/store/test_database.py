@@ -10,8 +10,9 @@ import pytest
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.schema import CreateIndex, CreateTable
 
-from mapdr.store import Store, schema
-from mapdr.store.database import Database
+from mapdr.store import Store
+from mapdr.store.index import schema
+from mapdr.store.index.database import Database
 
 
 def test_the_schema_is_postgresqls_too() -> None:
@@ -45,8 +46,8 @@ CHILD = """
 import sys
 from pathlib import Path
 from sqlalchemy import insert, select
-from mapdr.store import schema
-from mapdr.store.database import Database
+from mapdr.store.index import schema
+from mapdr.store.index.database import Database
 opened = Database.open("sqlite", Path(sys.argv[1]), "process-crash")
 with opened.write() as connection:
     texts = [{"text": f"{sys.argv[2]} {number}" * 50} for number in range(500)]

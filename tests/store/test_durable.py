@@ -3,7 +3,7 @@ from __future__ import annotations
 import errno
 from pathlib import Path
 
-from mapdr.store.durable import make_folder, refusal, write_file
+from mapdr.store.spool.durable import make_folder, refusal, write_file
 
 
 def test_a_small_file_is_replaced_whole(tmp_path: Path) -> None:

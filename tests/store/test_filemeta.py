@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from mapdr.kernel.errors import Permanent
 from mapdr.kernel.item import Source
-from mapdr.store import filemeta
+from mapdr.store.spool import filemeta
 from store.world import CT, EXPLICIT, SOURCE, data_set
 
 META = filemeta.encode(SOURCE, CT, "1.2.3", EXPLICIT, revision="abc", received_at=1.5)

@@ -5,7 +5,7 @@ import threading
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mapdr.store.ids import Ids, id_floor, id_milliseconds, is_id
+from mapdr.store.spool.ids import Ids, id_floor, id_milliseconds, is_id
 
 
 @given(st.lists(st.integers(0, 1 << 42), min_size=1, max_size=60))

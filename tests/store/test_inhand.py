@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 from sqlalchemy import select
 
-from mapdr.store import Selection, Settlement, Store, schema
+from mapdr.store import Selection, Settlement, Store
+from mapdr.store.index import schema
 from mapdr.store.inhand import ALONE, RECORD, InHand, Key
 from store.conftest import Opener
 from store.world import push

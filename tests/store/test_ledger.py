@@ -17,8 +17,8 @@ from sqlalchemy.exc import DataError, OperationalError
 
 from mapdr.kernel.errors import LocalProtocolError, Permanent
 from mapdr.store import Selection, Settlement, Store
-from mapdr.store.settling import _STATES
-from mapdr.store.verbs import DeliveryRow
+from mapdr.store.queue.settle import _STATES
+from mapdr.store.queue.verbs import DeliveryRow
 from store.conftest import Opener
 from store.world import EXPLICIT, To, push
 
@@ -431,7 +431,7 @@ def test_a_lease_that_fails_leaves_no_row_leased(store: Store, monkeypatch: pyte
 
 def test_feeders_forget_proofs_together(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     """Each destination's feeder looks images up; what is remembered of them is bounded."""
-    monkeypatch.setattr("mapdr.store.instances._PROOFS", 50)
+    monkeypatch.setattr("mapdr.store.index.instances._PROOFS", 50)
     filled(store, 1)
     (row,) = store.ledger.lease("pacs", 1, 60, "n")
     facts = (row.instance.sop_instance_uid, "1.2", "1.2.3", 0, 0, 1, 0, 1, 0.0, bytes(16))

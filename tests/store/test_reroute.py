@@ -9,8 +9,8 @@ import pytest
 
 from mapdr.kernel.item import Header, Routing, Source
 from mapdr.store import Selection, Settlement, Store
-from mapdr.store.headers import MODALITY
-from mapdr.store.overview import Overview
+from mapdr.store.index.overview import Overview
+from mapdr.store.spool.headers import MODALITY
 from store.conftest import Opener
 from store.world import To, push
 

@@ -39,7 +39,7 @@ def test_the_time_of_the_last_delivery_counts_and_not_that_of_the_receipt(
     now = time.time()
     for destination, later in (("near", 100), ("far", 5000)):
         with monkeypatch.context() as patch:
-            patch.setattr("mapdr.store.settling.time.time", lambda later=later: now + later)
+            patch.setattr("mapdr.store.queue.settle.time.time", lambda later=later: now + later)
             deliver(store, destination=destination)
     assert store.retention.purge(now + 5000 + 3500, 3600) == Purged()
     assert store.spool.path(id_).exists()

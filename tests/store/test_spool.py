@@ -16,8 +16,8 @@ from mapdr.dicom.edit import Remove, apply_edits
 from mapdr.dicom.path import parse_edit_path
 from mapdr.kernel.errors import ConfigurationError, Refused
 from mapdr.kernel.item import Arrival
-from mapdr.store import spool as spool_module
-from mapdr.store.spool import Spool
+from mapdr.store.spool import files as spool_module
+from mapdr.store.spool.files import Spool
 from store.world import CT, EXPLICIT, SOURCE, data_set, element
 
 FLUSH_HOUR = [] if os.name == "nt" else ["open hour", "fsync hour"]

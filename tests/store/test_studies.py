@@ -5,7 +5,7 @@ import time
 import pytest
 
 from mapdr.store import OutboxEntry, Selection, Settlement, Store, StudyEvent
-from mapdr.store.headers import ACCESSION_NUMBER
+from mapdr.store.spool.headers import ACCESSION_NUMBER
 from store.conftest import Opener
 from store.world import To, push
 
@@ -159,13 +159,13 @@ def test_a_study_that_cannot_be_told_of_keeps_no_other_back(
     assert "OverflowError" in caplog.text
     assert "SECRET" not in caplog.text
     assert store.studies.due_events(later, QUIET, fails) == [], "it is not looked at without a pause"
-    monkeypatch.setattr("mapdr.store.studies._AT_ONCE", 1)
+    monkeypatch.setattr("mapdr.store.index.studies._AT_ONCE", 1)
     push(store, "1.3", study="9.3")
     assert store.writer.flush()
     told = [event for _ in range(2) for event in store.studies.due_events(later, QUIET, fails)]
     assert [event.study_instance_uid for event in told] == ["9.3"], "however many cannot be told of"
     after = time.monotonic() + QUIET + 1
-    monkeypatch.setattr("mapdr.store.studies.time.monotonic", lambda: after)
+    monkeypatch.setattr("mapdr.store.index.studies.time.monotonic", lambda: after)
     told = store.studies.due_events(later, QUIET)
     assert [event.study_instance_uid for event in told] == ["9.1"]
 

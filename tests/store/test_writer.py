@@ -15,8 +15,8 @@ from mapdr._fast import Shared
 from mapdr.kernel.errors import Refused
 from mapdr.kernel.item import Arrival, Header, Routing, Source
 from mapdr.store import Selection, Store
-from mapdr.store.enrol import Enrolled
-from mapdr.store.spool import MOST_WAITING
+from mapdr.store.queue.ingest import Enrolled
+from mapdr.store.spool.files import MOST_WAITING
 from mapdr.store.writer import BATCH, Writer
 from mapdr.testing.wait import until
 from store.conftest import Opener

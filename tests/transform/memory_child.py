@@ -22,7 +22,7 @@ from mapdr.kernel.item import Instance, Source
 from mapdr.kernel.registry import Registry
 from mapdr.kernel.stage import Settings
 from mapdr.kernel.watch import Watch
-from mapdr.store.ledger import Delivery
+from mapdr.store.queue.ledger import Delivery
 from mapdr.transform.chain import build_chain
 
 STEPS: dict[str, list[dict[str, Any]]] = {

@@ -177,6 +177,13 @@ def test_one_bad_context_does_not_cost_the_others(caplog: pytest.LogCaptureFixtu
     assert not caplog.records
 
 
+def test_a_role_s_padded_uid_is_the_uid() -> None:
+    role = item(0x54, b"\0\7" + b"1.2.3\0\0" + b"\1\0")
+    read = pdu.decode(pdu.ASSOCIATE_RQ, items(user=role))
+    assert isinstance(read, pdu.AssociateRequest)
+    assert read.roles == {"1.2.3": (True, False)}
+
+
 @pytest.mark.parametrize(
     ("raw", "shown"),
     [

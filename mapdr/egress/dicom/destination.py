@@ -1,0 +1,399 @@
+"""C-STORE to a DICOM receiver (PS3.4, annex B), over associations that are kept and reused.
+
+Each (SOP class, transfer syntax) is proposed in a context of its own, because a receiver picks one transfer
+syntax per context (PS3.8, section 7.1.1.13): so the preferred syntax and every fallback can be accepted side
+by side. A transfer syntax that was refused is an answer, not a failure.
+"""
+
+from __future__ import annotations
+
+import ssl
+import threading
+import time
+from collections.abc import Iterable, Sequence
+from functools import lru_cache
+from typing import Annotated, Any
+
+from pydantic import AfterValidator, BeforeValidator, Field, field_validator, model_validator
+
+from mapdr.config.units import Bandwidth as BandwidthField
+from mapdr.config.units import Duration, LocalPath
+from mapdr.kernel.errors import (
+    ConfigurationError,
+    LocalProtocolError,
+    MapdrError,
+    Permanent,
+    RemoteProtocolError,
+    Temporary,
+)
+from mapdr.kernel.finding import Finding
+from mapdr.kernel.item import Need, Outcome, Payload, Sent, Verdict
+from mapdr.kernel.stage import EgressSession, Factory, Settings, StageConfig
+from mapdr.kernel.status import SUCCESS
+from mapdr.net.rate import Bandwidth
+from mapdr.net.retry import Retry
+from mapdr.net.tls import tls_faults
+from mapdr.wire import pdu, status
+from mapdr.wire.contexts import MAY_PASS, REJECTIONS, VERIFICATION, is_transfer_syntax
+from mapdr.wire.driver import Limits
+from mapdr.wire.link import LinkLost, Requestor, StoreResponse
+from mapdr.wire.pdu import MAX_CONTEXTS
+
+EXPLICIT_LITTLE_ENDIAN = "1.2.840.10008.1.2.1"
+IMPLICIT_LITTLE_ENDIAN = "1.2.840.10008.1.2"
+
+LOOK_AFTER = 0.2
+"""Seconds of rest after which a session looks whether the peer has ended it meanwhile."""
+
+NOT_ACCEPTED = "the receiver accepts no such presentation context"
+
+PROBED = 16
+"""Storage contexts proposed beside Verification: some receivers reject an association without any."""
+
+
+def _ae_title(title: str) -> str:
+    """At most 16 characters of the default repertoire, no backslash (PS3.5, table 6.2-1)."""
+    stripped = title.strip(" ")
+    if not stripped or len(stripped) > 16 or not stripped.isascii() or not stripped.isprintable():
+        raise ValueError("is not an AE title; use 1 to 16 ASCII characters, e.g. PACS1")
+    if "\\" in stripped:
+        raise ValueError("is not an AE title; it must not hold a backslash")
+    return stripped
+
+
+def _syntax(name: str) -> str:
+    uid = _keywords().get(name, name)
+    if not is_transfer_syntax(uid):
+        raise ValueError("is not a transfer syntax; write its UID or its name, e.g. ExplicitVRLittleEndian")
+    return uid
+
+
+@lru_cache(maxsize=1)
+def _keywords() -> dict[str, str]:
+    """Keyword to UID (PS3.6, annex A); pydicom is imported only where a configuration names a syntax."""
+    from pydicom.uid import UID, AllTransferSyntaxes
+
+    return {UID(uid).keyword: str(uid) for uid in AllTransferSyntaxes}
+
+
+def _switch(value: Any) -> Any:
+    """`tls = true` means the system's certificates, `false` no TLS."""
+    if value is True:
+        return {}
+    return None if value is False else value
+
+
+AeTitle = Annotated[str, AfterValidator(_ae_title)]
+Syntax = Annotated[str, AfterValidator(_syntax)]
+
+
+class TlsConfig(StageConfig):
+    """`tls = true`, or `{ ca, cert, key, check_host }`: who is trusted, and who we are to the receiver."""
+
+    ca: LocalPath | None = None
+    cert: LocalPath | None = None
+    key: LocalPath | None = None
+    check_host: bool = True
+
+    @model_validator(mode="after")
+    def _pair(self) -> TlsConfig:
+        if self.key is not None and self.cert is None:
+            raise ValueError("has a key without its cert; add cert")
+        return self
+
+    def context(self) -> ssl.SSLContext:
+        """A client context; the files are read now. Raises ConfigurationError naming the file."""
+        try:
+            context = ssl.create_default_context(cafile=self.ca)
+        except (OSError, ssl.SSLError) as error:
+            raise ConfigurationError(f"{self.ca} cannot be used: {_words(error)}") from None
+        context.check_hostname = self.check_host
+        if self.cert is not None:
+            try:
+                context.load_cert_chain(self.cert, self.key)
+            except (OSError, ssl.SSLError) as error:
+                files = f"{self.cert}" if self.key is None else f"{self.cert} with {self.key}"
+                raise ConfigurationError(f"{files} cannot be used: {_words(error)}") from None
+        return context
+
+
+class RetryConfig(StageConfig):
+    """`retry`: see `mapdr.net.retry.Retry`; `max` is its `cap`, `give_up` an age or never."""
+
+    first: Duration = 10.0
+    factor: float = Field(default=2.0, ge=1.0, le=100.0)
+    max: Duration = 3600.0
+    tries: int = Field(default=3, ge=1, le=1000)
+    give_up: Duration | None = None
+
+    def policy(self) -> Retry:
+        """The same as the rest of the program knows it."""
+        return Retry(self.first, self.factor, max(self.first, self.max), self.tries, self.give_up)
+
+
+class DimseEgressConfig(StageConfig):
+    """`[egress.NAME]` with `type = "dicom"`."""
+
+    ae_title: AeTitle
+    host: str = Field(min_length=1)
+    port: int = Field(ge=1, le=65535)
+    calling_ae: AeTitle = "MAPDR"
+    tls: Annotated[TlsConfig | None, BeforeValidator(_switch)] = None
+    associations: int = Field(default=2, ge=1, le=64)
+    bandwidth: BandwidthField | None = Field(default=None, ge=8000)
+    wait_for_study: Duration = 0.0
+    syntaxes: tuple[Syntax, ...] = (EXPLICIT_LITTLE_ENDIAN, IMPLICIT_LITTLE_ENDIAN)
+    connect_timeout: Duration = Field(default=10.0, gt=0)
+    acse_timeout: Duration = Field(default=30.0, gt=0)
+    dimse_timeout: Duration = Field(default=120.0, gt=0)
+    pdu_timeout: Duration = Field(default=60.0, gt=0)
+    retry: RetryConfig = RetryConfig()
+
+    @field_validator("host")
+    @classmethod
+    def _host(cls, host: str) -> str:
+        if any(character.isspace() or character in "/@" for character in host):
+            raise ValueError("is not a host; write a name or an address, e.g. pacs.clinic.example")
+        return host
+
+    def limits(self) -> Limits:
+        """The time limits of an association."""
+        return Limits(
+            connect_timeout=self.connect_timeout,
+            acse_timeout=self.acse_timeout,
+            dimse_timeout=self.dimse_timeout,
+            pdu_timeout=self.pdu_timeout,
+        )
+
+
+class DimseEgress:
+    """A destination reached by DICOM associations."""
+
+    def __init__(self, settings: Settings, config: DimseEgressConfig) -> None:
+        self._name = settings.name
+        self._config = config
+        self._limits = config.limits()
+        self._bandwidth = None if config.bandwidth is None else Bandwidth(config.bandwidth)
+        self._last: tuple[tuple[str, tuple[str, ...]], ...] = ()
+
+    @property
+    def sessions(self) -> int:
+        """How many associations may be open at once."""
+        return self._config.associations
+
+    @property
+    def syntaxes(self) -> Sequence[str]:
+        """Fallback transfer syntaxes, the best first."""
+        return self._config.syntaxes
+
+    @property
+    def retry(self) -> Retry:
+        """The policy of this destination."""
+        return self._config.retry.policy()
+
+    @property
+    def quiet_seconds(self) -> float:
+        """For how long a study must have been quiet before it is sent."""
+        return self._config.wait_for_study
+
+    def start(self) -> None:
+        """Read the TLS files once. Raises ConfigurationError if they cannot be used."""
+        if self._config.tls is not None:
+            self._config.tls.context()
+        pdu.load()
+
+    def stop(self, deadline: float) -> None:
+        """Nothing runs here: sessions belong to whoever opened them."""
+
+    def connect(self, needs: Sequence[Need]) -> EgressSession:
+        """Open an association for `needs` and the fallbacks of their SOP classes, the first needs first.
+
+        What does not fit into 128 contexts is not covered. Raises Temporary when the receiver is away,
+        Permanent(reason="association-rejected") when it rejects us for good.
+        """
+        proposals = propose(needs, self._config.syntaxes)
+        requestor = self._associate(proposals)
+        self._last = proposals[:PROBED]
+        proposed = frozenset(Need(sop_class, each) for sop_class, syntaxes in proposals for each in syntaxes)
+        if self._bandwidth is None:
+            return RunningSession(requestor, proposed, None)
+        return DimseSession(requestor, proposed, self._bandwidth)
+
+    def probe(self) -> Outcome:
+        """C-ECHO; a receiver that accepts the association but not Verification is there, too."""
+        verification = (VERIFICATION, (IMPLICIT_LITTLE_ENDIAN, EXPLICIT_LITTLE_ENDIAN))
+        try:
+            requestor = self._associate((verification, *self._last))
+        except Permanent as error:
+            return Outcome(Verdict.REFUSED, comment=str(error), peer_fault=True)
+        except Temporary as error:
+            return Outcome(Verdict.RETRY, comment=str(error), peer_fault=True)
+        try:
+            answer = requestor.c_echo()
+        except LocalProtocolError:
+            return Outcome(Verdict.DELIVERED, comment="the receiver is there, without C-ECHO")
+        except (Temporary, RemoteProtocolError) as error:
+            return Outcome(Verdict.RETRY, comment=str(error), peer_fault=True)
+        finally:
+            requestor.release()
+        if answer == SUCCESS:
+            return Outcome(Verdict.DELIVERED, answer)
+        return Outcome(
+            Verdict.RETRY, answer, f"C-ECHO was answered: {status.meaning(answer)}", peer_fault=True
+        )
+
+    def _associate(self, proposals: Sequence[tuple[str, tuple[str, ...]]]) -> Requestor:
+        config = self._config
+        try:
+            tls = None if config.tls is None else config.tls.context()
+        except ConfigurationError as error:
+            raise Temporary(str(error)) from None
+        return Requestor.connect(
+            config.host,
+            config.port,
+            calling_ae=config.calling_ae,
+            called_ae=config.ae_title,
+            proposals=proposals,
+            limits=self._limits,
+            tls=tls,
+        )
+
+
+class DimseSession:
+    """One association. `send` belongs to one thread; `close` may come from another and then ends a send."""
+
+    def __init__(self, requestor: Requestor, proposed: frozenset[Need], bandwidth: Bandwidth | None) -> None:
+        self._requestor = requestor
+        self._proposed = proposed
+        self._accepted = requestor.accepted
+        self._bandwidth = bandwidth
+        self._busy = threading.Lock()
+        self._closing = threading.Event()
+        self._used_at = time.monotonic()
+
+    def covers(self, need: Need) -> bool:
+        """Whether `need` was proposed, on an association that still stands."""
+        if need not in self._proposed or self._closing.is_set():
+            return False
+        now = time.monotonic()
+        if now - self._used_at < LOOK_AFTER:
+            return True
+        with self._busy:
+            self._used_at = now
+            if not self._requestor.alive:
+                self._closing.set()
+        return not self._closing.is_set()
+
+    def accepts(self, need: Need) -> bool:
+        """Whether the receiver accepted a context for `need`."""
+        return (need.sop_class_uid, need.transfer_syntax_uid) in self._accepted
+
+    def refusal(self, need: Need) -> Outcome:
+        """See `mapdr.kernel.stage.SaysWhy`: by the result of the presentation context (PS3.8, table 9-18)."""
+        result = self._requestor.rejected.get((need.sop_class_uid, need.transfer_syntax_uid))
+        words = NOT_ACCEPTED if result is None else REJECTIONS.get(result, NOT_ACCEPTED)
+        waits = result in MAY_PASS
+        return Outcome(Verdict.RETRY if waits else Verdict.SYNTAX_REFUSED, comment=words, waits=waits)
+
+    def send(self, payload: Payload) -> Outcome:
+        """C-STORE; raises OSError, EOFError or Permanent when the payload's own file cannot be read."""
+        need = Need(payload.sop_class_uid, payload.transfer_syntax_uid)
+        if not self.accepts(need):
+            return self.refusal(need)
+        with self._busy:
+            try:
+                response = self._requestor.c_store(payload, pace=self._pace if self._bandwidth else None)
+            except (LocalProtocolError, RemoteProtocolError, Temporary) as error:
+                return _trouble(error)
+            finally:
+                self._used_at = time.monotonic()
+        return status.outcome(response.status, response.comment)
+
+    def close(self) -> None:
+        """Release the association; one that is in use is cut."""
+        self._closing.set()
+        if self._busy.acquire(blocking=False):
+            try:
+                self._requestor.release()
+            finally:
+                self._busy.release()
+        else:
+            self._requestor.channel.kill()
+
+    def _pace(self, size: int) -> None:
+        assert self._bandwidth is not None
+        wait = self._bandwidth.reserve(size)
+        if wait > 0:
+            self._closing.wait(wait)
+
+
+class RunningSession(DimseSession):
+    """An association without a limit on its bandwidth, which need not look up between two images."""
+
+    def send_run(self, payloads: Sequence[Payload], seconds: float, sent: list[Sent]) -> None:
+        """See `mapdr.kernel.stage.SendsRuns`."""
+        answers: list[tuple[StoreResponse, float]] = []
+        trouble = None
+        at, clock = time.time(), time.perf_counter()
+        with self._busy:
+            try:
+                self._requestor.c_store_run(payloads, seconds, answers)
+            except (LocalProtocolError, RemoteProtocolError, Temporary) as error:
+                trouble = _trouble(error)
+            finally:
+                took = time.perf_counter() - clock
+                self._used_at = time.monotonic()
+                for response, each in answers:
+                    # One begins where the one before it has ended.
+                    sent.append(Sent(status.outcome(response.status, response.comment), at, each))
+                    at += each
+                    took -= each
+        if trouble is not None:
+            sent.append(Sent(trouble, at, took))
+
+
+def _trouble(error: MapdrError) -> Outcome:
+    """What an image becomes that got no answer; our own breach of the protocol is not the peer's fault."""
+    return Outcome(
+        Verdict.RETRY,
+        comment=str(error),
+        peer_fault=not isinstance(error, LocalProtocolError),
+        begun=not (isinstance(error, LinkLost) and error.unasked),
+    )
+
+
+def propose(needs: Sequence[Need], fallbacks: Sequence[str]) -> tuple[tuple[str, tuple[str, ...]], ...]:
+    """One context per SOP class and transfer syntax, at most 128, in the order of `needs`.
+
+    Each SOP class is followed by its fallbacks, so that the last one that fits has at least one.
+    """
+    found: dict[tuple[str, str], None] = {}
+    for need in needs:
+        wanted = [
+            (need.sop_class_uid, syntax)
+            for syntax in (need.transfer_syntax_uid, *fallbacks)
+            if (need.sop_class_uid, syntax) not in found
+        ]
+        if len(found) + len(wanted) > MAX_CONTEXTS:
+            break
+        found.update(dict.fromkeys(wanted))
+    return tuple((sop_class, (syntax,)) for sop_class, syntax in found)
+
+
+def _words(error: OSError) -> str:
+    if isinstance(error, ssl.SSLError):
+        return error.reason or "it is not what TLS expects"
+    return error.strerror or type(error).__name__
+
+
+def _faults(config: DimseEgressConfig) -> Iterable[Finding]:
+    return () if config.tls is None else tls_faults(config.tls.cert, config.tls.key, config.tls.ca)
+
+
+STAGE = Factory(
+    "egress",
+    "dicom",
+    DimseEgressConfig,
+    lambda settings, config, next_: DimseEgress(settings, config),
+    faults=_faults,
+)

@@ -1,0 +1,25 @@
+"""Which hosts are this machine."""
+
+from __future__ import annotations
+
+import ipaddress
+import socket
+
+
+def own_host(host: str) -> bool:
+    """Whether `host` is this machine: a name of it, or an address that a socket can be bound to."""
+    if host.lower() in {"localhost", socket.gethostname().lower()}:
+        return True
+    try:
+        address = ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    if address.is_loopback or address.is_unspecified:
+        return True
+    family = socket.AF_INET if address.version == 4 else socket.AF_INET6
+    try:
+        with socket.socket(family, socket.SOCK_DGRAM) as probe:
+            probe.bind((host, 0))
+    except OSError:
+        return False
+    return True

@@ -1,0 +1,1 @@
+"""What network stages share: retry, TLS, AE titles, rates."""

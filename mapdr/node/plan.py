@@ -1,0 +1,147 @@
+"""From a configuration to what shall run: receivers, destinations, the router; all problems at once.
+
+Nothing is started, built or opened here. What is wrong between tables is found: a rule that names no known
+destination or receiver, two stages that claim one port, a destination that is this node's own receiver.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from mapdr.config.model import Config, NamedStage, NodeConfig, WebhookConfig
+from mapdr.kernel.address import own_host
+from mapdr.kernel.finding import Finding, instead
+from mapdr.kernel.registry import Registry
+from mapdr.kernel.stage import Factory
+from mapdr.route.condition import Equals, Match, OneOf, exact_words, leaves
+from mapdr.route.rules import Peer, Router, compile_rules
+
+
+@dataclass(frozen=True, slots=True)
+class Planned:
+    """One stage to build: its name, factory and configuration, and what it claims for itself."""
+
+    name: str
+    factory: Factory
+    config: Any
+    claims: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What shall run. Only a plan without `problems` may be started."""
+
+    node: NodeConfig
+    receivers: Mapping[str, Planned]
+    destinations: Mapping[str, Planned]
+    webhooks: Mapping[str, WebhookConfig]
+    router: Router
+    problems: tuple[Finding, ...]
+
+    @property
+    def recipes(self) -> dict[str, dict[str, Any]]:
+        """What each recipe hash in a `Routing` stands for."""
+        return self.router.recipes
+
+
+def make_plan(
+    config: Config,
+    registry: Registry,
+    *,
+    is_own: Callable[[str], bool] | None = None,
+    resolve: Callable[[str], Iterable[str]] | None = None,
+) -> Plan:
+    """The plan for a configuration that was read without problems, or with: what is broken is left out.
+
+    `is_own` says whether a host is this machine (default: `own_host`). `resolve` gives a host name's
+    addresses, so that the router knows a destination that is also a sender (default: literals only).
+    """
+    receivers = _planned("receive", config.receive.values(), registry)
+    destinations = _planned("egress", config.egress.values(), registry)
+    peers = {name: _peer(stage.config, resolve or (lambda host: ())) for name, stage in config.egress.items()}
+    router = compile_rules(config.rule, peers)
+    problems = (
+        *_claims(receivers, destinations),
+        *_own_receivers(receivers, destinations, is_own or own_host),
+        *router.problems,
+        *_receivers_in_rules(config),
+    )
+    return Plan(config.node, receivers, destinations, config.webhook, router, problems)
+
+
+def _planned(kind: str, stages: Iterable[NamedStage], registry: Registry) -> dict[str, Planned]:
+    planned: dict[str, Planned] = {}
+    for stage in stages:
+        if stage.config is not None:
+            factory = registry.factory(kind, stage.type)
+            planned[stage.name] = Planned(
+                stage.name, factory, stage.config, tuple(factory.resources(stage.config))
+            )
+    return planned
+
+
+def _claims(*groups: Mapping[str, Planned]) -> Iterator[Finding]:
+    """A resource has one owner. Port 0 is any free port, so nobody owns it."""
+    owners: dict[str, str] = {}
+    for kind, group in zip(("receive", "egress"), groups, strict=True):
+        for stage in group.values():
+            for claim in stage.claims:
+                if claim.endswith(":0"):
+                    continue
+                if claim in owners:
+                    place = (kind, stage.name, *(["port"] if claim.startswith("tcp:") else []))
+                    yield Finding(place, f"{claim} is already taken by {owners[claim]}", "choose another one")
+                owners.setdefault(claim, f"{kind}.{stage.name}")
+
+
+def _own_receivers(
+    receivers: Mapping[str, Planned], destinations: Mapping[str, Planned], is_own: Callable[[str], bool]
+) -> Iterator[Finding]:
+    for stage in destinations.values():
+        host, port = getattr(stage.config, "host", None), getattr(stage.config, "port", None)
+        if not port or not isinstance(host, str) or not is_own(host):
+            continue
+        for receiver in receivers.values():
+            if getattr(receiver.config, "port", None) == port and _listens(receiver.config, host):
+                what = (
+                    f"is this node's own receiver (receive.{receiver.name}): images would go round in circles"
+                )
+                yield Finding(("egress", stage.name, "port"), what, "name another host or port")
+                break
+
+
+def _listens(receiver: Any, host: str) -> bool:
+    """Whether a receiver on this machine listens on `host`, which is also this machine."""
+    bound = getattr(receiver, "host", "")
+    here = {"localhost": "127.0.0.1"}.get(host.lower(), host)
+    return bound in {"", "0.0.0.0", "::", "localhost", host, here}  # noqa: S104  compared, not bound
+
+
+def _receivers_in_rules(config: Config) -> Iterator[Finding]:
+    for index, rule in enumerate(config.rule):
+        for leaf in leaves(rule.when):
+            if not isinstance(leaf, Match) or leaf.subject != "receiver":
+                continue
+            tests = leaf.test.tests if isinstance(leaf.test, OneOf) else (leaf.test,)
+            for word in (
+                word for test in tests if isinstance(test, Equals) for word in exact_words(test) or ()
+            ):
+                if word not in config.receive:
+                    place = ("rule", index, "when", "receiver")
+                    what = f'there is no receiver "{word}"'
+                    yield Finding(place, what, instead(word, config.receive, "receivers"))
+
+
+def _peer(config: Any, resolve: Callable[[str], Iterable[str]]) -> Peer:
+    """Who a destination is: stages that have `host` and `ae_title` in their configuration say so."""
+    host, title = getattr(config, "host", None), getattr(config, "ae_title", None)
+    if not isinstance(host, str) or not isinstance(title, str):
+        return Peer()
+    try:
+        return Peer(title, frozenset({str(ipaddress.ip_address(host))}))
+    except ValueError:
+        known = {"127.0.0.1", "::1"} if host == "localhost" else set(resolve(host))
+        return Peer(title, frozenset(known))

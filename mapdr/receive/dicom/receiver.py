@@ -1,0 +1,323 @@
+"""The DIMSE receiver: C-ECHO and C-STORE for every storage SOP class, one thread per association."""
+
+from __future__ import annotations
+
+import logging
+import os
+import socket
+import ssl
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from mapdr.kernel.address import own_host
+from mapdr.kernel.errors import ConfigurationError
+from mapdr.kernel.finding import Finding
+from mapdr.kernel.guard import GuardedThread, Trouble
+from mapdr.kernel.stage import Factory, Intake, Settings
+from mapdr.net.tls import tls_faults
+from mapdr.receive.dicom.config import (
+    Address,
+    DimseReceiveConfig,
+    Doorkeeper,
+    peer_address,
+    server_context,
+)
+from mapdr.receive.dicom.session import Session
+from mapdr.receive.rejections import Rejections
+from mapdr.wire import pdu
+
+log = logging.getLogger("mapdr.receive")
+
+ACCEPT_TICK = 0.1
+"""Seconds: how soon the listener sees that it shall stop."""
+SPARE = 16
+"""Connections beyond the limits that may wait for an association: they are told that there are too many."""
+LATE = 1.0
+"""Seconds beyond `acse_timeout` after which a connection without an association is cut from here."""
+TOLD_EVERY = 60.0
+"""Seconds between two warnings that one address holds too many connections."""
+
+
+class DimseReceiver:
+    """A listening socket and its associations."""
+
+    def __init__(self, settings: Settings, config: DimseReceiveConfig, intake: Intake) -> None:
+        self._settings = settings
+        self._config = config
+        self._intake = intake
+        self._doorkeeper = Doorkeeper(config)
+        self._tls: ssl.SSLContext | None = None
+        self._listener: socket.socket | None = None
+        self._deafened: DimseReceiver | None = None
+        self._thread: threading.Thread | None = None
+        self._lock = threading.Lock()
+        self._sessions: dict[Session, threading.Thread] = {}
+        self._serial = 0
+        self._told_at = -TOLD_EVERY
+        self._rejections = Rejections()
+        self._stopping = threading.Event()
+
+    @property
+    def port(self) -> int:
+        """The TCP port in use, once started; the configured one before."""
+        if self._listener is None:
+            return self._config.port
+        return int(self._listener.getsockname()[1])
+
+    @property
+    def associations(self) -> int:
+        """How many connections are open."""
+        with self._lock:
+            return len(self._sessions)
+
+    def describe(self) -> dict[str, Any]:
+        """What it is and what it does now, for the sign of life."""
+        config = self._config
+        return {
+            "host": config.host,
+            "port": self.port,
+            "ae_title": config.ae_title,
+            "tls": config.tls is not None,
+            "associations": self.associations,
+            "rejected": self._rejections.told(),
+        }
+
+    def acquire(self, ending: Sequence[object] = ()) -> None:
+        """Take the port and read the TLS files. Raises ConfigurationError for a TLS file that cannot be used,
+        OSError for the port.
+
+        A receiver of the same port that ends shares its listening socket, so that no connection is refused
+        between its end and this one's start. From one at another address of this port it is taken over.
+        """
+        if self._listener is not None:
+            return
+        pdu.load()
+        if self._config.tls is not None and self._tls is None:
+            try:
+                self._tls = server_context(self._config.tls)
+            except OSError as error:
+                raise ConfigurationError(
+                    f"receive.{self._settings.name}.tls: a file cannot be used "
+                    f"({type(error).__name__}); check cert, key and ca"
+                ) from None
+        host, port = self._config.host, self._config.port
+        others = [one for one in ending if isinstance(one, DimseReceiver) and one._config.port == port]
+        before = next((one for one in others if one._listener is not None), None)
+        if before is not None and before._listener is not None and before._config.host == host:
+            self._listener = before._listener.dup()
+            return
+        try:
+            self._listener = _listen(host, port)
+        except OSError:
+            if before is None:
+                raise
+            self._listener = self._take_over(before)
+
+    def _take_over(self, before: DimseReceiver) -> socket.socket:
+        """The port from a receiver that holds it at another address: they cannot have it both."""
+        before._deafen()
+        try:
+            listener = _listen(self._config.host, self._config.port)
+        except OSError:
+            before.start()
+            raise
+        self._deafened = before
+        return listener
+
+    def start(self) -> None:
+        """Listen. Raises as `acquire`."""
+        self.acquire()
+        assert self._listener is not None
+        self._deafened = None
+        self._stopping.clear()
+        listener = self._listener
+        self._thread = GuardedThread(
+            lambda: self._accept(listener),
+            f"{self._settings.name}-listener",
+            goes_on=lambda: not self._stopping.is_set(),
+            watch=self._settings.watch,
+        )
+        self._thread.start()
+
+    def stop(self, deadline: float) -> None:
+        """Take no more associations; let messages that are under way end; at `deadline`, end all."""
+        self._deafen()
+        before, self._deafened = self._deafened, None
+        if before is not None:
+            before.start()  # this one never began: who gave up the port for it has it back
+        with self._lock:
+            sessions = dict(self._sessions)
+        for session in sessions:
+            session.interrupt()
+        for thread in sessions.values():
+            thread.join(max(0.0, deadline - time.monotonic()))
+        for session, thread in sessions.items():
+            if thread.is_alive():
+                session.kill()
+                thread.join(1.0)
+
+    def _deafen(self) -> None:
+        """Take no more connections, and give the port back."""
+        self._stopping.set()
+        if self._thread is not None:
+            self._thread.join()
+            self._thread = None
+        if self._listener is not None:
+            self._listener.close()
+            self._listener = None
+
+    def _accept(self, listener: socket.socket) -> None:
+        trouble = Trouble(log)
+        looked = time.monotonic()
+        while not self._stopping.is_set():
+            try:
+                sock, address = listener.accept()
+            except TimeoutError:
+                self._cut_late()
+                continue
+            except OSError as error:
+                trouble.tell(f"{self._settings.name}: cannot accept a connection: {error.strerror}")
+                self._stopping.wait(1.0)
+                continue
+            if time.monotonic() - looked > ACCEPT_TICK:
+                looked = time.monotonic()
+                self._cut_late()
+            self._admit(sock, address[0])
+
+    def _admit(self, sock: socket.socket, host: str) -> None:
+        address = peer_address(host)
+        self._serial += 1
+        session = Session(
+            sock,
+            address,
+            serial=self._serial,
+            receiver=self._settings.name,
+            intake=self._intake,
+            doorkeeper=self._doorkeeper,
+            limits=self._config.limits,
+            tls=self._tls,
+            watch=self._settings.watch,
+            has_room=self._has_room,
+            rejections=self._rejections,
+        )
+        thread = GuardedThread(
+            lambda: self._run(session),
+            f"{self._settings.name}-{self._serial}",
+            goes_on=lambda: False,  # an association that failed has ended
+            watch=self._settings.watch,
+        )
+        with self._lock:
+            self._sessions[session] = thread
+            count = len(self._sessions)
+        self._settings.watch.level(f"receive.{self._settings.name}.open", count)
+        self._make_room(address)
+        try:
+            thread.start()
+        except RuntimeError:
+            log.error("%s: %s: closed at once: no more threads", self._settings.name, address)
+            with self._lock:
+                del self._sessions[session]
+            sock.close()
+
+    def _has_room(self, session: Session) -> bool:
+        """Whether one more association may be; then it is counted. Called by the session's thread."""
+        with self._lock:
+            open_ = [each for each in self._sessions if each.associated]
+            here = sum(each.address == session.address for each in open_)
+            room = (
+                len(open_) < self._config.max_associations and here < self._config.max_associations_per_peer
+            )
+            session.associated = room
+        return room
+
+    def _make_room(self, address: Address) -> None:
+        """Cut what has waited longest for its association, where too many do: a new peer always gets in.
+
+        Connections without an association count against their address first, then against all.
+        """
+        with self._lock:
+            waiting = [each for each in self._sessions if not (each.associated or each.expired)]
+        here = [each for each in waiting if each.address == address]
+        if len(here) > self._config.max_associations_per_peer + SPARE:
+            victims = here
+        elif len(waiting) > self._config.max_associations + SPARE:
+            count = Counter(each.address for each in waiting)
+            most = max(count.values())
+            victims = [each for each in waiting if count[each.address] == most]
+        else:
+            return
+        victim = victims[0]  # the oldest: sessions stand in the order of their connections
+        now = time.monotonic()
+        if now > self._told_at + TOLD_EVERY:
+            self._told_at = now
+            log.warning(
+                "%s: %s holds too many connections without an association: the oldest are closed",
+                self._settings.name,
+                victim.address,
+            )
+        victim.expire("closed for a newer connection: it asked for no association")
+
+    def _cut_late(self) -> None:
+        """ARTIM (PS3.8, section 9.1.5) over all that comes before an association, TLS and slow bytes too."""
+        end = time.monotonic() - self._config.acse_timeout - LATE
+        with self._lock:
+            late = [each for each in self._sessions if each.since < end and not each.associated]
+        for session in late:
+            session.expire("no association was asked for in time")
+
+    def _run(self, session: Session) -> None:
+        try:
+            session.run()
+        finally:
+            with self._lock:
+                del self._sessions[session]
+                count = len(self._sessions)
+            self._settings.watch.level(f"receive.{self._settings.name}.open", count)
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    family, kind, protocol, _, address = socket.getaddrinfo(
+        host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+    )[0]
+    listener = socket.socket(family, kind, protocol)
+    try:
+        # On Windows SO_REUSEADDR would let another program take the port over.
+        exclusive = getattr(socket, "SO_EXCLUSIVEADDRUSE", None)
+        option = socket.SO_REUSEADDR if exclusive is None or os.name != "nt" else exclusive
+        listener.setsockopt(socket.SOL_SOCKET, option, 1)
+        listener.bind(address)
+        listener.listen(128)
+        listener.settimeout(ACCEPT_TICK)
+    except BaseException:
+        listener.close()
+        raise
+    return listener
+
+
+def _build(settings: Settings, config: DimseReceiveConfig, intake: Intake) -> DimseReceiver:
+    return DimseReceiver(settings, config, intake)
+
+
+def _resources(config: DimseReceiveConfig) -> Sequence[str]:
+    return (f"tcp:{config.port}",) if config.port else ()
+
+
+def _faults(config: DimseReceiveConfig) -> Iterator[Finding]:
+    if config.host and not any(own_host(address) for address in _addresses(config.host)):
+        what = "is not an address of this machine"
+        yield Finding(("host",), what, 'write one of its own, or "0.0.0.0" for all of them')
+    if config.tls is not None:
+        yield from tls_faults(config.tls.cert, config.tls.key, config.tls.ca)
+
+
+def _addresses(host: str) -> set[str]:
+    try:
+        return {str(found[4][0]) for found in socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)}
+    except (OSError, UnicodeError):
+        return set()
+
+
+STAGE = Factory("receive", "dicom", DimseReceiveConfig, _build, _resources, faults=_faults)

@@ -1,0 +1,1 @@
+"""The database: schema, strings, studies, counters, and what people look at."""

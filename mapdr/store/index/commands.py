@@ -1,0 +1,122 @@
+"""How the command line and a node speak to each other: through the index (design, decision 16)."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import insert, literal_column, or_, select, update
+
+from mapdr.store.index import schema
+from mapdr.store.index.database import Database
+
+_command, _heartbeat = schema.command, schema.heartbeat
+
+
+@dataclass(frozen=True, slots=True)
+class Heartbeat:
+    """A node's last sign of life: times in seconds since the epoch, its process id, its counters."""
+
+    node: str
+    at: float
+    started_at: float
+    process: int
+    counters: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """An order to a node. `result` is what the node made of it, None while it has not."""
+
+    id: int
+    node: str
+    name: str
+    arguments: Mapping[str, Any]
+    given_at: float
+    taken_at: float | None = None
+    done_at: float | None = None
+    result: Mapping[str, Any] | None = None
+
+
+class Commands:
+    """Orders and signs of life. `node` is this process's node; the command line uses any name."""
+
+    def __init__(self, database: Database, node: str) -> None:
+        self._database = database
+        self._node = node
+        self._started_at = time.time()
+
+    def moved(self, jump: float) -> None:
+        """The clock was set by `jump` seconds: so was the moment of the start."""
+        self._started_at += jump
+
+    def beat(self, counters: Mapping[str, Any]) -> None:
+        """Write this node's sign of life with its live counters."""
+        row = {
+            "node": self._node,
+            "at": time.time(),
+            "started_at": self._started_at,
+            "process": os.getpid(),
+            "counters": json.dumps(counters),
+        }
+        statement = self._database.upsert(_heartbeat, replace=("at", "started_at", "process", "counters"))
+        with self._database.write() as connection:
+            connection.execute(statement, [row])
+
+    def last_beat(self) -> float | None:
+        """When this node gave its last sign of life; None if it never did."""
+        with self._database.read() as connection:
+            return connection.execute(select(_heartbeat.c.at).where(_heartbeat.c.node == self._node)).scalar()
+
+    def heartbeats(self) -> list[Heartbeat]:
+        """Every node's last sign of life."""
+        with self._database.read() as connection:
+            rows = connection.execute(select(_heartbeat).order_by(_heartbeat.c.node)).all()
+        return [
+            Heartbeat(row.node, row.at, row.started_at, row.process, json.loads(row.counters)) for row in rows
+        ]
+
+    def give(self, name: str, arguments: Mapping[str, Any] | None = None, *, node: str = "") -> int:
+        """Order something of a node (of any node, if none is named); the order's id."""
+        row = {"node": node, "name": name, "arguments": json.dumps(arguments or {}), "given_at": time.time()}
+        with self._database.write() as connection:
+            return int(connection.execute(insert(_command).values(row).returning(_command.c.id)).scalar_one())
+
+    def take(self) -> list[Command]:
+        """The orders for this node that nobody has taken, oldest first; they are taken now."""
+        query = (
+            select(_command)
+            .where(literal_column("taken_at IS NULL"))
+            .where(or_(_command.c.node == self._node, _command.c.node == ""))
+            .order_by(_command.c.id)
+        )
+        with self._database.read() as connection:
+            if connection.execute(query.limit(1)).first() is None:
+                return []
+        now = time.time()
+        with self._database.write() as connection:
+            rows = connection.execute(query.with_for_update(skip_locked=True)).all()
+            ids = [row.id for row in rows]
+            connection.execute(update(_command).where(_command.c.id.in_(ids)).values(taken_at=now))
+        return [Command(r.id, r.node, r.name, json.loads(r.arguments), r.given_at, now) for r in rows]
+
+    def done(self, id_: int, result: Mapping[str, Any]) -> None:
+        """Say what became of an order."""
+        statement = update(_command).where(_command.c.id == id_)
+        with self._database.write() as connection:
+            connection.execute(statement.values(done_at=time.time(), result=json.dumps(result)))
+
+    def get(self, id_: int) -> Command:
+        """An order as it stands. KeyError if there is none."""
+        with self._database.read() as connection:
+            row = connection.execute(select(_command).where(_command.c.id == id_)).first()
+        if row is None:
+            raise KeyError(id_)
+        result = None if row.result is None else json.loads(row.result)
+        arguments = json.loads(row.arguments)
+        times = (row.given_at, row.taken_at, row.done_at)
+        return Command(row.id, row.node, row.name, arguments, *times, result)

@@ -1,0 +1,265 @@
+"""The one place that knows which database it is: connections, transactions, and the SQL that differs.
+
+Writers of this process queue on a lock, so that the database's own waiting (busy timeout) serves only other
+processes; a write transaction takes the database's write lock at its beginning (BEGIN IMMEDIATE) and so
+never fails half-way because another process was faster.
+"""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import threading
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from operator import itemgetter
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import Connection, Engine, Table, case, create_engine, event, insert, inspect, select
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.pool import QueuePool, StaticPool
+
+from mapdr.kernel.errors import ConfigurationError
+from mapdr.kernel.private import touch_private
+from mapdr.store.index import schema
+from mapdr.store.index.trouble import IndexTrouble
+from mapdr.store.spool.durable import Durability
+
+BUSY_SECONDS = 30
+_WRITER_CACHE_KIB = 48 * 1024
+_READER_CACHE_KIB = 8 * 1024
+_CHECKPOINT_PAGES = 4000  # 16 MB of log, so that a page that changes often is copied back seldom
+_LOG_LIMIT = 64 << 20
+
+
+def _remove_leftovers(path: Path) -> None:
+    """Unlink write-ahead log and shared memory of an index that is gone.
+
+    Without it they mean nothing, and a new one cannot be made beside them while a program that looked at the
+    old index, such as `mapdr top`, still holds them: SQLite calls that a disk I/O error.
+    """
+    if not path.exists():
+        for ending in ("-wal", "-shm"):
+            path.with_name(path.name + ending).unlink(missing_ok=True)
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """SQL with positional parameters, their names in order, and the values of those that are constant."""
+
+    text: str
+    names: tuple[str, ...]
+    constants: dict[str, Any]
+
+    def execute(self, connection: Connection, rows: Iterable[Mapping[str, Any]]) -> None:
+        """Run it for each row; quicker than the library's own way, which looks at each value's type."""
+        values = itemgetter(*self.names) if len(self.names) > 1 else lambda row: (row[self.names[0]],)
+        given = [values({**self.constants, **row}) for row in rows]
+        if given:
+            connection.exec_driver_sql(self.text, given)
+
+
+class Database:
+    """The index's connections. `write()` and `read()` give a connection within a transaction."""
+
+    def __init__(
+        self, url: str, durability: Durability, busy: float = BUSY_SECONDS, *, path: Path | None = None
+    ) -> None:
+        """`busy`: seconds that SQLite waits for a lock; `path`: the file that `url` names, if it is one."""
+        self._lock = threading.Lock()
+        self._closed = False
+        self._path = path
+        self._file: os.stat_result | None = None
+        if url.startswith("sqlite"):
+            self._writer = _sqlite(url, durability, busy, writer=True)
+            self._reader = _sqlite(url, durability, busy, writer=False)
+        elif url.startswith("postgresql"):
+            self._writer = self._reader = _postgresql(url, durability)
+        else:
+            raise ConfigurationError('the database is "sqlite" or begins with "postgresql+psycopg://"')
+        self._dialect = self._writer.dialect
+
+    @classmethod
+    def open(
+        cls, database: str, folder: Path, durability: Durability, busy: float = BUSY_SECONDS
+    ) -> Database:
+        """Open `database` ("sqlite": a file in `folder`; else a URL) and create what it lacks.
+
+        `busy`: seconds for which SQLite waits while another process holds a lock. Raises
+        ConfigurationError when it is of a newer or unknown schema.
+        """
+        path = None
+        if database == "sqlite":
+            path = folder / "index.db"
+            _remove_leftovers(path)
+            # Its log and shared memory get the mode of the file itself.
+            touch_private(path)
+        opened = cls(f"sqlite:///{path}" if path else database, durability, busy, path=path)
+        try:
+            # Who only looks needs no write lock, which another program may hold for long.
+            if not opened._is_made():
+                opened._create()
+            if path:
+                opened._file = path.stat()
+        except BaseException:
+            opened.close()
+            raise
+        return opened
+
+    @contextmanager
+    def write(self) -> Iterator[Connection]:
+        """A write transaction: committed at the end, rolled back when the block raises."""
+        with self._lock, self._writer.begin() as connection:
+            yield connection
+
+    @contextmanager
+    def read(self) -> Iterator[Connection]:
+        """A read transaction: one moment's state throughout."""
+        with self._reader.begin() as connection:
+            yield connection
+
+    def look(self) -> None:
+        """Raise IndexTrouble when the file of the index is not the one that was opened: what would be written
+        now is read by nobody, and gone with the last connection."""
+        if self._path is None or self._file is None:
+            return
+        try:
+            there = os.path.samestat(os.stat(self._path), self._file)
+        except OSError:
+            there = False
+        if not there:
+            raise IndexTrouble(f"{self._path.name} was removed or replaced: put it back, or restart the node")
+
+    def insertion(self, table: Table, columns: Sequence[str]) -> str:
+        """The text of an INSERT with positional parameters, for many rows through `exec_driver_sql`."""
+        statement = insert(table).values(dict.fromkeys(columns))
+        compiled = statement.compile(dialect=self._dialect, column_keys=list(columns))
+        # The compiler orders columns as the table does: give the rows in that order.
+        if list(compiled.positiontup or ()) != list(columns):
+            raise ValueError("columns must be given in the table's order")
+        return str(compiled)
+
+    def prepared(self, statement: Any) -> Prepared:
+        """A statement with named parameters, for many rows through `Prepared.execute`."""
+        compiled: Any = statement.compile(dialect=self._dialect)
+        return Prepared(str(compiled), tuple(compiled.positiontup), dict(compiled.params))
+
+    def upsert(
+        self,
+        table: Table,
+        *,
+        add: Iterable[str] = (),
+        replace: Iterable[str] = (),
+        greater: Iterable[str] = (),
+    ) -> Any:
+        """INSERT that, where the primary key exists, adds to or replaces the columns named.
+
+        With no columns named an existing row (by any unique key) stays as it is. Columns in `greater` only
+        ever grow.
+        """
+        dialect: Any = postgresql if self._dialect.name == "postgresql" else sqlite
+        statement = dialect.insert(table)
+        key = [column.name for column in table.primary_key.columns]
+        changes = {name: table.c[name] + statement.excluded[name] for name in add}
+        changes |= {name: statement.excluded[name] for name in replace}
+        for name in greater:
+            old, new = table.c[name], statement.excluded[name]
+            changes[name] = case((new > old, new), else_=old)
+        if not changes:
+            return statement.on_conflict_do_nothing()
+        return statement.on_conflict_do_update(index_elements=key, set_=changes)
+
+    def close(self) -> None:
+        """Give all connections back. Safe twice."""
+        with self._lock:
+            if not self._closed:
+                self._closed = True
+                self._writer.dispose()
+                self._reader.dispose()
+
+    def _is_made(self) -> bool:
+        """Whether the index is whole. Raises ConfigurationError when it is of another schema."""
+        with self.read() as connection:
+            if not schema.metadata.tables.keys() <= set(inspect(connection).get_table_names()):
+                return False
+            query = select(schema.fact.c.value).where(schema.fact.c.name == "schema")
+            found = connection.execute(query).scalar()
+        if found is None:
+            return False
+        _must_be_ours(found)
+        return True
+
+    def _create(self) -> None:
+        with self.write() as connection:
+            schema.metadata.create_all(connection)
+            query = select(schema.fact.c.value).where(schema.fact.c.name == "schema")
+            found = connection.execute(query).scalar()
+            if found is None:
+                connection.execute(insert(schema.fact).values(name="schema", value=str(schema.VERSION)))
+            else:
+                _must_be_ours(found)
+
+
+def write_fault(index: Path, wait: float = 1.0) -> str:
+    """Why the SQLite file `index` cannot be written now, in SQLite's own words; empty if it can.
+
+    The write lock is taken within `wait` seconds and given back; nothing is written or made.
+    """
+    try:
+        uri = f"{index.absolute().as_uri()}?mode=rw"
+        with closing(sqlite3.connect(uri, uri=True, timeout=wait, isolation_level=None)) as connection:
+            connection.execute("BEGIN IMMEDIATE")
+            connection.execute("ROLLBACK")
+    except sqlite3.Error as error:
+        return str(error)
+    return ""
+
+
+def _must_be_ours(version: str) -> None:
+    if version != str(schema.VERSION):
+        raise ConfigurationError(
+            f"the index has schema {version}, this MAPDR writes schema {schema.VERSION}: "
+            "use the MAPDR that wrote it, or give a new data folder"
+        )
+
+
+def _sqlite(url: str, durability: Durability, busy: float, *, writer: bool) -> Engine:
+    engine = create_engine(
+        url,
+        poolclass=StaticPool if writer else QueuePool,
+        connect_args={"timeout": busy, "check_same_thread": False},
+        **({} if writer else {"pool_size": 4, "max_overflow": 12}),
+    )
+
+    @event.listens_for(engine, "connect")
+    def _connected(connection: Any, _record: Any) -> None:
+        connection.isolation_level = None  # the driver's own BEGIN comes too late; ours is below
+        cursor = connection.cursor()
+        cursor.execute("PRAGMA journal_mode = WAL")
+        cursor.execute(f"PRAGMA synchronous = {'FULL' if durability == 'power-loss' else 'NORMAL'}")
+        cursor.execute(f"PRAGMA cache_size = -{_WRITER_CACHE_KIB if writer else _READER_CACHE_KIB}")
+        cursor.execute(f"PRAGMA wal_autocheckpoint = {_CHECKPOINT_PAGES}")
+        cursor.execute(f"PRAGMA journal_size_limit = {_LOG_LIMIT}")
+        cursor.execute("PRAGMA temp_store = MEMORY")
+        cursor.close()
+
+    @event.listens_for(engine, "begin")
+    def _begins(connection: Connection) -> None:
+        connection.exec_driver_sql("BEGIN IMMEDIATE" if writer else "BEGIN")
+
+    return engine
+
+
+def _postgresql(url: str, durability: Durability) -> Engine:
+    engine = create_engine(url, pool_pre_ping=True, paramstyle="format")
+
+    @event.listens_for(engine, "connect")
+    def _connected(connection: Any, _record: Any) -> None:
+        cursor = connection.cursor()
+        cursor.execute(f"SET synchronous_commit = {'on' if durability == 'power-loss' else 'off'}")
+        cursor.close()
+        connection.commit()
+
+    return engine

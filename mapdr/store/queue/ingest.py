@@ -1,0 +1,323 @@
+"""Entering arrivals into the index: what one batch writes, in one transaction.
+
+For each arrival: its study and series if they are new, its row, a delivery per destination that the rules
+name, and its counts. What came before decides (design, decision 5): an arrival of the same UID and bytes is
+absorbed where the same promise is still open, and promised again where it is settled; one with the same UID
+and other bytes is a version of its own. A version is recognised within its series: an SOP Instance UID that
+turns up in another series is another image.
+
+Absorbed is a repeat only if the file that is kept for it is whole (design, decision 25). If that is damaged
+or gone, the fresh copy takes its place: the rows that were owed from the old file are owed from the new one,
+and those that were parked because of it are pending again. Files are read between two attempts at the
+transaction, never within it.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections import defaultdict
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import xxhash
+from sqlalchemy import Connection, bindparam, update
+
+from mapdr.kernel.item import SPOILED, Arrival, Header, Routing, Source, TagPath
+from mapdr.store.index import schema
+from mapdr.store.index.counters import RECEIVED, Amount, Tally, Where, day_of
+from mapdr.store.index.database import Database
+from mapdr.store.index.schema import ENDED, Kind, State
+from mapdr.store.index.strings import Recipes, Sources, Words, clean
+from mapdr.store.index.studies import Studies
+from mapdr.store.queue.repeats import Promise, Twin, find_twins, promises_of
+from mapdr.store.spool.headers import MODALITY, SERIES_INSTANCE_UID, STUDY_INSTANCE_UID, STUDY_TAGS
+
+log = logging.getLogger("mapdr.store")
+
+Repeats = Literal["forward", "absorb"]
+Route = Callable[[Header, Source], Routing]
+Whole = Callable[[Collection[bytes]], Mapping[bytes, bool]]
+"""Which of some instances, by the index's key, have the file in the spool that was received."""
+
+LIVE_LANE, LATER_LANE = 0, 1
+"""Lanes of the queue: what just came goes before what is promised anew."""
+
+_LARGEST_CACHE = 20_000
+_INSTANCE_COLUMNS = (
+    "id", "series", "uid_hash", "sop_instance_uid", "node", "source", "sop_class", "syntax", "modality",
+    "data_offset", "size", "digest", "received_at", "revision", "kind", "routed", "purged_at",
+)  # fmt: skip
+_OWED = (State.PENDING, State.HELD, State.PARKED)
+_MOVE = (
+    update(schema.delivery).where(schema.delivery.c.id == bindparam("row")).values(instance=bindparam("to"))
+)
+_AGAIN = _MOVE.values(
+    state=int(State.PENDING), not_before=0.0, attempts=0, settled_at=None, reason=None, comment=None
+)
+_GONE = (
+    update(schema.instance).where(schema.instance.c.id == bindparam("key")).values(purged_at=bindparam("at"))
+)
+DELIVERY_COLUMNS = ("instance", "study", "destination", "batch", "lane", "recipe", "state", "not_before")
+
+
+@dataclass(frozen=True, slots=True)
+class Enrolled:
+    """What a batch led to: destinations that have work, and images whose file is not needed."""
+
+    destinations: frozenset[str] = frozenset()
+    absorbed: tuple[str, ...] = ()
+
+
+@dataclass(slots=True)
+class _Batch:
+    """What a transaction gathers before it writes; `whole` says which kept files are, as far as is known."""
+
+    whole: Mapping[bytes, bool]
+    unknown: set[bytes] = field(default_factory=set)
+    instances: list[tuple[Any, ...]] = field(default_factory=list)
+    deliveries: list[tuple[Any, ...]] = field(default_factory=list)
+    counts: dict[Where, Amount] = field(default_factory=lambda: defaultdict(Amount))
+    progress: set[tuple[int, int]] = field(default_factory=set)
+    arrived: dict[int, float] = field(default_factory=dict)  # study, its last image's time
+    destinations: set[int] = field(default_factory=set)
+    absorbed: list[str] = field(default_factory=list)
+
+
+class _Unknown(Exception):
+    """The transaction has to wait until some files were looked at."""
+
+
+@dataclass(slots=True)
+class _Entry:
+    """An arrival with what is known of it before the transaction; names are numbers already."""
+
+    arrival: Arrival
+    promises: list[tuple[int, int]]  # destination, recipe
+    taken: bool  # by a rule, be it one that sends nowhere
+    study_uid: str
+    series_uid: str
+    uid: str
+    uid_hash: int
+    source: int
+    origin: int
+    modality: int
+    sop_class: int
+    syntax: int
+    revision: int
+    study: int = 0
+    series: int = 0
+    fresh: bool = False  # its series is new: nothing can have come before
+
+
+class Enrolment:
+    """Writes batches of arrivals for one node."""
+
+    def __init__(
+        self,
+        database: Database,
+        *,
+        words: Words,
+        sources: Sources,
+        recipes: Recipes,
+        studies: Studies,
+        tally: Tally,
+        node: str,
+        repeats: Repeats,
+        whole: Whole,
+    ) -> None:
+        self._database = database
+        self._whole = whole
+        self._words = words
+        self._sources = sources
+        self._recipes = recipes
+        self._node = words.number(node)
+        self._repeats: Repeats = repeats
+        self._studies = studies
+        self._tally = tally
+        self._series: dict[tuple[str, str], tuple[int, int]] = {}
+        self._insert_instance = database.insertion(schema.instance, _INSTANCE_COLUMNS)
+        self._insert_delivery = database.insertion(schema.delivery, DELIVERY_COLUMNS)
+        self.study_tags: frozenset[TagPath] = STUDY_TAGS
+
+    def enrol(self, arrivals: Sequence[Arrival], route: Mapping[str, Route]) -> Enrolled:
+        """Write one batch; `route` by configuration revision. No SOP Instance UID may come twice in it.
+
+        An arrival whose rules cannot be evaluated is kept and shown as unrouted.
+        """
+        entries = [self._prepare(arrival, route) for arrival in arrivals]
+        whole: dict[bytes, bool] = {}
+        while True:
+            batch = _Batch(whole)
+            try:
+                return self._enter(entries, batch)
+            except _Unknown:
+                whole |= dict.fromkeys(batch.unknown, False)
+                whole |= self._whole(batch.unknown)
+
+    def _enter(self, entries: Sequence[_Entry], batch: _Batch) -> Enrolled:
+        """The transaction. Raises _Unknown, with nothing written, if it has to know more of some files."""
+        with self._database.write() as connection:
+            fresh = self._find_series(connection, entries)
+            twins = find_twins(connection, {(e.series, e.uid_hash) for e in entries if not e.fresh})
+            for entry in entries:
+                known = twins.get((entry.series, entry.uid_hash), ())
+                self._add(connection, batch, entry, [twin for twin in known if twin.uid == entry.uid])
+            if batch.unknown:
+                raise _Unknown
+            counted = self._write(connection, batch)
+        if len(self._series) > _LARGEST_CACHE:
+            self._series = {}
+        self._series |= fresh
+        self._tally.remember(counted)
+        return Enrolled(frozenset(map(self._words.text, batch.destinations)), tuple(batch.absorbed))
+
+    def _prepare(self, arrival: Arrival, route: Mapping[str, Route]) -> _Entry:
+        header, source, word = arrival.header, arrival.source, self._words.number
+        uid = clean(arrival.sop_instance_uid)
+        promises: list[tuple[int, int]] = []
+        taken = False
+        try:
+            routing = route[arrival.revision](header, source)
+            taken = not routing.unrouted
+            promises = [(word(name), self._recipes.number(hash_)) for name, hash_ in routing.deliveries]
+        except Exception as error:  # noqa: BLE001  a rule may fail in any way; the image stays, in sight
+            log.error("%s: unrouted, its rules failed (%s)", arrival.id, type(error).__name__)
+        return _Entry(
+            arrival=arrival,
+            promises=promises,
+            taken=taken,
+            study_uid=clean(header.text(STUDY_INSTANCE_UID)),
+            series_uid=clean(header.text(SERIES_INSTANCE_UID)),
+            uid=uid,
+            uid_hash=xxhash.xxh3_64_intdigest(uid.encode()) - (1 << 63),
+            source=self._sources.number(source),
+            origin=word(source.calling_ae or source.receiver),
+            modality=word(header.text(MODALITY)),
+            sop_class=word(arrival.sop_class_uid),
+            syntax=word(arrival.transfer_syntax_uid),
+            revision=word(arrival.revision),
+        )
+
+    def _add(self, connection: Connection, batch: _Batch, entry: _Entry, twins: list[Twin]) -> None:
+        arrival, promises, kind = entry.arrival, entry.promises, Kind.FIRST
+        if twins:
+            kind, promises = self._compare(connection, batch, entry, twins)
+        id_, received_at = bytes.fromhex(arrival.id), arrival.received_at
+        batch.instances.append(
+            (
+                id_, entry.series, entry.uid_hash, entry.uid, self._node, entry.source, entry.sop_class,
+                entry.syntax, entry.modality, arrival.data_offset, arrival.size, arrival.digest, received_at,
+                entry.revision, int(kind), 1 if entry.taken or kind is Kind.ABSORBED else 0,
+                received_at if kind is Kind.ABSORBED else None,
+            )
+        )  # fmt: skip
+        for destination, recipe in promises:
+            batch.deliveries.append((id_, entry.study, destination, 0, LIVE_LANE, recipe, 0, 0.0))
+            batch.destinations.add(destination)
+            batch.progress.add((entry.study, destination))
+        batch.progress.add((entry.study, RECEIVED))
+        batch.arrived[entry.study] = received_at
+        if kind is Kind.ABSORBED:
+            batch.absorbed.append(arrival.id)
+        day = day_of(received_at)
+        amount = batch.counts[Where(day, RECEIVED, entry.origin, entry.modality, entry.study)]
+        amount.images += all(day_of(twin.received_at) != day for twin in twins)
+        amount.repeats += kind is Kind.ABSORBED or kind is Kind.REPEAT
+        amount.versions += kind is Kind.VERSION
+
+    def _compare(
+        self, connection: Connection, batch: _Batch, entry: _Entry, twins: list[Twin]
+    ) -> tuple[Kind, list[tuple[int, int]]]:
+        """What an arrival is to those of the same UID, and what is to be promised for it."""
+        same = [twin for twin in twins if twin.digest == entry.arrival.digest and not twin.absorbed]
+        if not same:
+            return Kind.VERSION, entry.promises
+        made = promises_of(connection, entry.study, [twin.id for twin in same])
+        promises = self._missing(entry, made)
+        owing = {promise.instance for promise in made if promise.state < ENDED}
+        asked = [twin.id for twin in same if twin.kept and (twin.id in owing or not promises)]
+        batch.unknown.update(key for key in asked if key not in batch.whole)
+        spoiled = {key for key in asked if not batch.whole.get(key, True)}
+        self._heal(connection, batch, entry, spoiled, made)
+        if spoiled:
+            # What is being sent from such a file at this moment will not arrive.
+            lost = [each for each in made if each.state is State.LEASED and each.instance in spoiled]
+            return Kind.REPEAT, self._missing(entry, [each for each in made if each not in lost])
+        kept = any(twin.kept for twin in same)
+        if not promises and (entry.promises or kept):
+            return Kind.ABSORBED, []
+        return Kind.REPEAT, promises
+
+    def _missing(self, entry: _Entry, made: Sequence[Promise]) -> list[tuple[int, int]]:
+        """What the rules say of an arrival and was not promised yet, or is settled."""
+        states: dict[tuple[int, int], list[State]] = defaultdict(list)
+        for each in made:
+            state = State.PENDING if _is_spoiled(each) else each.state
+            states[each.destination, each.recipe].append(state)
+        return [promise for promise in entry.promises if not self._stands(states.get(promise, ()))]
+
+    def _heal(
+        self,
+        connection: Connection,
+        batch: _Batch,
+        entry: _Entry,
+        spoiled: set[bytes],
+        made: Sequence[Promise],
+    ) -> None:
+        """Put the fresh copy in the place of files that are damaged or gone."""
+        new = bytes.fromhex(entry.arrival.id)
+        busy = {each.instance for each in made if each.state is State.LEASED}
+        for each in made:
+            again = _is_spoiled(each)
+            moves = each.instance in spoiled and each.state in _OWED
+            if again or moves:
+                to = new if moves else each.instance
+                connection.execute(_AGAIN if again else _MOVE, {"row": each.id, "to": to})
+                batch.destinations.add(each.destination)
+                batch.progress.add((entry.study, each.destination))
+        for key in spoiled - busy:
+            connection.execute(_GONE, {"key": key, "at": entry.arrival.received_at})
+            batch.absorbed.append(key.hex())
+            log.warning("%s: in the place of %s, whose file is damaged or gone", entry.arrival.id, key.hex())
+
+    def _stands(self, states: Sequence[State]) -> bool:
+        """Whether a promise that was made before in these states needs no new one."""
+        if any(state in (State.PENDING, State.LEASED, State.HELD) for state in states):
+            return True
+        return self._repeats == "absorb" and State.DELIVERED in states
+
+    def _find_series(
+        self, connection: Connection, entries: Sequence[_Entry]
+    ) -> dict[tuple[str, str], tuple[int, int]]:
+        """Give each entry its study's and series' numbers; the answer is what the cache lacked."""
+        found: dict[tuple[str, str], tuple[int, int]] = {}
+        new: set[tuple[str, str]] = set()
+        for entry in entries:
+            key = (entry.study_uid, entry.series_uid)
+            numbers = self._series.get(key) or found.get(key)
+            if numbers is None:
+                arrival = entry.arrival
+                numbers, made = self._studies.enter(
+                    connection, key, arrival.header, arrival.received_at, self.study_tags
+                )
+                found[key] = numbers
+                if made:
+                    new.add(key)
+            entry.study, entry.series = numbers
+            entry.fresh = key in new
+        return found
+
+    def _write(self, connection: Connection, batch: _Batch) -> set[tuple[int, int, int, int]]:
+        connection.exec_driver_sql(self._insert_instance, batch.instances)
+        if batch.deliveries:
+            connection.exec_driver_sql(self._insert_delivery, batch.deliveries)
+        self._studies.touch(connection, batch.progress, time.time())
+        self._studies.arrived(connection, batch.arrived)
+        return self._tally.add(connection, batch.counts)
+
+
+def _is_spoiled(promise: Promise) -> bool:
+    """Whether it is parked because of its file: what a fresh copy puts right."""
+    return promise.state is State.PARKED and promise.reason in SPOILED

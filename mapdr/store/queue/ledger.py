@@ -1,0 +1,385 @@
+"""The ledger is the queue (design, decision 4): one row per image, destination and batch.
+
+                      ┌──────────── release (lease ran out, node restarted), try again later ─────────┐
+                      ▼                                                                               │
+    enrol ──▶  pending ──── lease ────▶ leased ──── settle ──┬──▶ delivered (the receiver's status)   │
+               ▲  │  ▲                                       ├──▶ parked (a person sees why) ── retry ─┤
+        release│  │hold                                      └──▶ pending, not before ... ────────────┘
+               │  ▼
+               held          pending, held, parked ── reroute, to the same destination ──▶ superseded
+                                           parked ── dismiss ──▶ dismissed
+
+A row ends as delivered only through `settle` with that state; nothing else writes it, and nothing takes it
+back. Superseded and dismissed rows end too: only a late answer that the receiver has the image changes them.
+At least once: whoever loses a lease may still report what the receiver said, and it counts.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Row,
+    bindparam,
+    delete,
+    exists,
+    insert,
+    literal,
+    literal_column,
+    select,
+    update,
+)
+
+from mapdr.kernel.errors import LocalProtocolError
+from mapdr.kernel.item import Header, Instance, Routing, Source, TagPath, Verdict
+from mapdr.kernel.output import place
+from mapdr.store.index import schema
+from mapdr.store.index.counters import RECEIVED, Tally
+from mapdr.store.index.database import Database
+from mapdr.store.index.instances import FACTS, Instances
+from mapdr.store.index.memory import RecipeMemory
+from mapdr.store.index.schema import State
+from mapdr.store.index.selection import Selection
+from mapdr.store.index.strings import Recipes, Words, clean
+from mapdr.store.index.studies import Studies
+from mapdr.store.index.trouble import fault_of_the_index
+from mapdr.store.queue.repeats import last_given
+from mapdr.store.queue.reroute import Rerouted, Rerouting
+from mapdr.store.queue.settle import Settlement, Settling
+from mapdr.store.queue.verbs import Attempt, DeliveryRow, Verbs
+
+__all__ = ["Delivery", "Ledger", "Settlement"]
+
+log = logging.getLogger("mapdr.store")
+
+_delivery, _hold = schema.delivery, schema.hold
+_MOST = (1 << 63) - 1  # the largest number that a database takes
+_LEASED_COLUMNS = tuple(_delivery.c[name] for name in ("id", "batch", "lane", "recipe", "syntax", "attempts"))
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """A leased row: one image for one destination. `syntax` overrides the recipe's transfer syntax if set;
+    `attempts` counts those that went before and count."""
+
+    id: int
+    instance: Instance
+    destination: str
+    batch: int
+    lane: int
+    recipe: str
+    syntax: str
+    attempts: int
+    leased_until: float
+
+
+class Ledger:
+    """Leases and settles deliveries. What people do to it is in `verbs`."""
+
+    def __init__(
+        self,
+        database: Database,
+        *,
+        words: Words,
+        recipes: Recipes,
+        instances: Instances,
+        studies: Studies,
+        tally: Tally,
+    ) -> None:
+        self._database = database
+        self._words = words
+        self._recipes = recipes
+        self._instances = instances
+        self._verbs = Verbs(database, words=words, recipes=recipes, studies=studies)
+        self._rerouting = Rerouting(
+            database, words=words, recipes=recipes, instances=instances, studies=studies
+        )
+        self._settling = Settling(database, words, studies, tally)
+
+    def lease(
+        self,
+        destination: str,
+        limit: int,
+        seconds: float,
+        owner: str,
+        *,
+        quiet_seconds: float = 0.0,
+        untried_first: bool = False,
+    ) -> list[Delivery]:
+        """Take up to `limit` due rows for `seconds`: by lane, then study, then age; none while held.
+
+        With `quiet_seconds` only those of studies that got no image for so long. With `untried_first` those
+        that were tried least come first, mixed of all studies: neighbours often share what is wrong.
+        """
+        now = time.time()
+        target, who = self._words.number(destination), self._words.number(owner)
+        query = (
+            select(*_LEASED_COLUMNS)
+            .where(
+                literal_column(schema.OPEN),
+                _delivery.c.destination == target,
+                _delivery.c.state == State.PENDING,
+                _delivery.c.not_before <= now,
+            )
+            .order_by(
+                *(
+                    [_delivery.c.tries, _delivery.c.lane, _delivery.c.id * 40503 % 65536]
+                    if untried_first
+                    else []
+                ),
+                _delivery.c.lane,
+                _delivery.c.study,
+                _delivery.c.id,
+            )
+            .limit(limit)
+        )
+        if quiet_seconds:
+            query = query.where(
+                exists()
+                .where(
+                    schema.progress.c.study == _delivery.c.study,
+                    schema.progress.c.destination == RECEIVED,
+                    schema.progress.c.changed_at <= now - quiet_seconds,
+                )
+                .correlate(_delivery)
+            )
+        with self._database.read() as connection:
+            held = connection.execute(select(_hold.c.since).where(_hold.c.destination == target)).first()
+            if held is not None or connection.execute(query.limit(1)).first() is None:
+                return []
+        with self._database.write() as connection:
+            whole = (
+                query.add_columns(*FACTS)
+                .join(schema.instance, schema.instance.c.id == _delivery.c.instance)
+                .join(schema.series, schema.series.c.id == schema.instance.c.series)
+                .join(schema.study, schema.study.c.id == schema.series.c.study)
+                .with_for_update(of=_delivery, skip_locked=True)
+            )
+            rows = connection.execute(whole).all()
+            # Within the transaction: what fails here leaves no row leased that nobody has.
+            leases = self._deliveries(rows, destination, now + seconds)
+            if rows:
+                leased = update(_delivery).where(_delivery.c.id.in_([row[0] for row in rows]))
+                connection.execute(
+                    leased.values(state=int(State.LEASED), leased_until=now + seconds, owner=who)
+                )
+        return leases
+
+    def settle(self, settlements: Sequence[Settlement]) -> None:
+        """Write how attempts ended: an attempt row each, and what it did to its delivery.
+
+        One transaction. Raises LocalProtocolError for a delivery that does not exist or a state that is none,
+        and what the database raises when it cannot be written. An end that the index does not take for its
+        own sake is written alone, and without what a peer said: the row must not stay open.
+        """
+        if not settlements:
+            return
+        try:
+            self._settling.settle(settlements)
+        except LocalProtocolError:
+            raise
+        except Exception as error:
+            if fault_of_the_index(error):
+                raise
+            if len(settlements) > 1:  # one of them: told, and the others are written
+                for settlement in settlements:
+                    self.settle([settlement])
+                return
+            one = settlements[0]
+            log.error("delivery %d: its end is written without words (%s)", one.delivery_id, place(error))
+            self._settling.settle([one._replace(comment="", reason="unwritten", bytes=min(one.bytes, _MOST))])
+
+    def extend(self, delivery_ids: Iterable[int], seconds: float, owner: str) -> None:
+        """Keep rows leased to `owner` for `seconds` from now: a long object is still on its way."""
+        who = self._words.number(owner)
+        statement = (
+            update(_delivery)
+            .where(_delivery.c.id == bindparam("delivery"), literal_column(schema.LEASED))
+            .where(_delivery.c.owner == who)
+            .values(leased_until=time.time() + seconds)
+        )
+        rows = [{"delivery": id_} for id_ in delivery_ids]
+        if rows:
+            with self._database.write() as connection:
+                connection.execute(statement, rows)
+
+    def give_back(self, delivery_ids: Iterable[int]) -> None:
+        """Leased rows that were not tried become pending again; nothing else about them changes."""
+        rows = [{"delivery": id_} for id_ in delivery_ids]
+        if rows:
+            with self._database.write() as connection:
+                connection.execute(_UNLEASE.where(_delivery.c.id == bindparam("delivery")), rows)
+
+    def release(self, what: str | Selection) -> int:
+        """Give back all that an owner (`what`, or `what/...`) has leased, or let go what is chosen and held.
+
+        How many rows are pending again. What a lost owner had leased may have been sent: each such row gets
+        an attempt without an answer, so that a repeat is seen.
+        """
+        if isinstance(what, Selection):
+            return self._verbs.release(what)
+        owners = [self._words.number(what), *self._words.beginning(what + "/")]
+        with self._database.write() as connection:
+            return _interrupt(connection, _delivery.c.owner.in_(owners))
+
+    def release_expired(self, now: float) -> int:
+        """Give back what leases that ended before `now` held, as `release` does; how many rows."""
+        with self._database.read() as connection:
+            query = select(_delivery.c.id).where(literal_column(schema.LEASED))
+            if connection.execute(query.where(_delivery.c.leased_until < now).limit(1)).first() is None:
+                return 0
+        with self._database.write() as connection:
+            return _interrupt(connection, _delivery.c.leased_until < now)
+
+    def next_due(self, destination: str) -> float | None:
+        """When the destination's next row is due (past: now); None if none is pending, or it is held."""
+        target = self._words.find(destination)
+        if target is None:
+            return None
+        pending = select(_delivery.c.not_before).where(
+            literal_column(schema.OPEN),
+            _delivery.c.destination == target,
+            _delivery.c.state == State.PENDING,
+        )
+        with self._database.read() as connection:
+            if connection.execute(select(_hold.c.since).where(_hold.c.destination == target)).first():
+                return None
+            due = connection.execute(pending.where(_delivery.c.not_before <= time.time()).limit(1)).scalar()
+            if due is not None:
+                return float(due)
+            return connection.execute(pending.order_by(_delivery.c.not_before).limit(1)).scalar()
+
+    def differs(self, delivery: Delivery) -> bool:
+        """Whether its destination was last given other bytes under its UID, by digest and recipe."""
+        own = bytes.fromhex(delivery.instance.id)
+        target = self._words.number(delivery.destination)
+        with self._database.read() as connection:
+            last = last_given(connection, own, target, delivery.id)
+            if last is None:
+                return False
+            digest = connection.execute(
+                select(schema.instance.c.digest).where(schema.instance.c.id == own)
+            ).scalar_one()
+        return last != (digest, self._recipes.number(delivery.recipe))
+
+    def hold_destination(self, destination: str) -> None:
+        """Lease nothing for a destination, now and after a restart, until it is released."""
+        target = self._words.number(destination)
+        with self._database.write() as connection:
+            connection.execute(self._database.upsert(_hold), [{"destination": target, "since": time.time()}])
+
+    def release_destination(self, destination: str) -> None:
+        """End a hold of a destination."""
+        target = self._words.number(destination)
+        with self._database.write() as connection:
+            connection.execute(delete(_hold).where(_hold.c.destination == target))
+
+    def held_destinations(self) -> dict[str, float]:
+        """The destinations on hold, and since when."""
+        with self._database.read() as connection:
+            rows = connection.execute(select(_hold)).all()
+        return {self._words.text(row.destination): row.since for row in rows}
+
+    def select(self, chosen: Selection) -> list[DeliveryRow]:
+        """The deliveries that a selection chooses, newest first, each with its last attempt."""
+        return self._verbs.select(chosen)
+
+    def attempts(self, delivery_id: int) -> list[Attempt]:
+        """Every attempt at a delivery, oldest first."""
+        return self._verbs.attempts(delivery_id)
+
+    def retry(self, chosen: Selection) -> int:
+        """Parked rows, and those that wait for their next try, are due now; how many."""
+        return self._verbs.retry(chosen)
+
+    def retriable(self, chosen: Selection) -> Counter[str]:
+        """How many deliveries `retry` would make due, by destination."""
+        return self._verbs.retriable(chosen)
+
+    def parked_recipes(self, chosen: Selection) -> Counter[str]:
+        """How many of the chosen deliveries are parked, by the hash of the recipe that was promised."""
+        return self._verbs.parked_recipes(chosen)
+
+    def dismiss(self, chosen: Selection) -> int:
+        """Parked rows end as dismissed: they shall never be sent. How many."""
+        return self._verbs.dismiss(chosen)
+
+    def hold(self, chosen: Selection) -> int:
+        """Pending rows wait until they are let go; how many. What is leased is under way and stays."""
+        return self._verbs.hold(chosen)
+
+    def reroute(
+        self,
+        chosen: Selection,
+        route: Callable[[Header, Source], Routing],
+        wanted: frozenset[TagPath],
+        *,
+        only: Iterable[str] = (),
+        write: bool = True,
+    ) -> Rerouted:
+        """Evaluate rules again for images in the spool and promise what they say, as a new batch.
+
+        Without `write` nothing is promised: what would be is told. `only` limits it to these destinations. A
+        promise that is still open is not made twice; those that the new ones replace end as superseded. See
+        `store.reroute`.
+        """
+        return self._rerouting.reroute(chosen, route, wanted, only=only, write=write)
+
+    def recipe(self, hash_: str) -> dict[str, Any]:
+        """The recipe of a hash. Raises Permanent(reason="recipe-missing")."""
+        return self._recipes.body(hash_)
+
+    def add_recipes(self, recipes: Mapping[str, Mapping[str, Any]]) -> None:
+        """Keep recipes by hash, for good."""
+        self._recipes.add(recipes)
+
+    def memory(self, instance_id: str, recipe: str, syntax: str) -> RecipeMemory:
+        """What transforms remember of one image, recipe and transfer syntax override."""
+        return RecipeMemory(
+            self._database,
+            bytes.fromhex(instance_id),
+            self._recipes.number(recipe),
+            self._words.number(clean(syntax)),
+        )
+
+    def _deliveries(self, rows: Sequence[Row[Any]], destination: str, until: float) -> list[Delivery]:
+        made, text, recipe_of = self._instances.made, self._words.text, self._recipes.hash
+        return [
+            Delivery(
+                id_, made(*facts), destination, batch, lane, recipe_of(recipe), text(syntax), attempts, until
+            )
+            for id_, batch, lane, recipe, syntax, attempts, *facts in map(tuple, rows)
+        ]
+
+
+_UNLEASE = (
+    update(_delivery)
+    .where(literal_column(schema.LEASED))
+    .values(state=int(State.PENDING), leased_until=None, owner=None)
+)
+
+
+def _interrupt(connection: Connection, of: ColumnElement[bool]) -> int:
+    """Make leased rows pending again whose owner is lost, with an attempt that has no answer; how many."""
+    attempt = schema.attempt.c
+    values = {
+        attempt.delivery: _delivery.c.id,
+        attempt.number: _delivery.c.tries + 1,
+        attempt.started_at: literal(time.time()),
+        attempt.milliseconds: literal(0),
+        attempt.verdict: literal(Verdict.RETRY.value),
+        attempt.comment: literal("the node ended before an answer was written; it may have been sent"),
+        attempt.reason: literal("interrupted"),
+        attempt.bytes: literal(0),
+        attempt.syntax: literal(0),
+    }
+    lost = select(*values.values()).where(literal_column(schema.LEASED), of)
+    connection.execute(insert(schema.attempt).from_select([column.name for column in values], lost))
+    return connection.execute(_UNLEASE.where(of).values(tries=_delivery.c.tries + 1)).rowcount

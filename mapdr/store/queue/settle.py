@@ -1,0 +1,244 @@
+"""Settling: what the end of an attempt does to the ledger, to the counts and to the studies."""
+
+from __future__ import annotations
+
+import time
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+from sqlalchemy import Connection, Row, bindparam, select, update
+
+from mapdr.kernel.errors import LocalProtocolError
+from mapdr.store.index import schema
+from mapdr.store.index.counters import Amount, Tally, Where, day_of
+from mapdr.store.index.database import Database
+from mapdr.store.index.schema import ENDED, State
+from mapdr.store.index.strings import Words, clean
+from mapdr.store.index.studies import Studies
+from mapdr.store.queue.repeats import find_shared, find_twins
+
+_delivery, _instance, _source = schema.delivery, schema.instance, schema.source
+
+_STATES = {"delivered": State.DELIVERED, "pending": State.PENDING, "parked": State.PARKED}
+_ATTEMPT_COLUMNS = (
+    "delivery", "number", "started_at", "milliseconds", "verdict", "status", "comment", "reason", "bytes",
+    "syntax", "sop_instance_uid", "treatment",
+)  # fmt: skip
+_CURRENT = (
+    select(
+        _delivery.c.id,
+        _delivery.c.study,
+        _delivery.c.destination,
+        _delivery.c.batch,
+        _delivery.c.state,
+        _delivery.c.tries,
+        _instance.c.series,
+        _instance.c.uid_hash,
+        _instance.c.sop_instance_uid,
+        _instance.c.modality,
+        _source.c.calling_ae,
+        _source.c.receiver,
+    )
+    .join(_instance, _instance.c.id == _delivery.c.instance)
+    .join(_source, _source.c.id == _instance.c.source)
+    .where(_delivery.c.id.in_(bindparam("ids", expanding=True)))
+    .with_for_update(of=_delivery)
+)
+_OUTCOME = (
+    update(_delivery)
+    .where(_delivery.c.id == bindparam("delivery"))
+    .values(
+        state=bindparam("next"),
+        not_before=bindparam("after"),
+        settled_at=bindparam("ended"),
+        reason=bindparam("why"),
+        comment=bindparam("words"),
+        attempts=_delivery.c.attempts + bindparam("counted"),
+        tries=_delivery.c.tries + 1,
+        leased_until=None,
+        owner=None,
+    )
+)
+_TRIED = update(_delivery).where(_delivery.c.id == bindparam("delivery")).values(tries=_delivery.c.tries + 1)
+_OVERRIDE = (
+    update(_delivery).where(_delivery.c.id == bindparam("delivery")).values(syntax=bindparam("override"))
+)
+
+
+class Settlement(NamedTuple):
+    """How one attempt at one delivery ended.
+
+    `state` is "delivered" (only on the receiver's final status), "pending" (again at `not_before`, seconds
+    since the epoch) or "parked" (for a person; `reason` is a short word, `comment` plain words without
+    values). `syntax` overrides the transfer syntax of later attempts, None leaves it. An attempt with
+    `count_attempt=False` does not bring giving up nearer.
+    """
+
+    delivery_id: int
+    state: str
+    not_before: float = 0.0
+    verdict: str = ""
+    status: int | None = None
+    comment: str = ""
+    reason: str = ""
+    started_at: float = 0.0
+    milliseconds: int = 0
+    bytes: int = 0
+    transfer_syntax_uid: str = ""
+    sop_instance_uid: str = ""
+    treatment: str = ""
+    syntax: str | None = None
+    count_attempt: bool = True
+
+
+class Settling:
+    """Writes settlements."""
+
+    def __init__(self, database: Database, words: Words, studies: Studies, tally: Tally) -> None:
+        self._database = database
+        self._words = words
+        self._studies = studies
+        self._tally = tally
+        self._outcome = database.prepared(_OUTCOME)
+        self._tried = database.prepared(_TRIED)
+        self._override = database.prepared(_OVERRIDE)
+        self._insert_attempt = database.insertion(schema.attempt, _ATTEMPT_COLUMNS)
+
+    def settle(self, settlements: Sequence[Settlement]) -> None:
+        """Write a batch in one transaction.
+
+        Raises LocalProtocolError for a delivery that does not exist or a state that is none.
+        """
+        for settlement in settlements:
+            if settlement.state not in _STATES:
+                raise LocalProtocolError(f"a delivery cannot be settled as {settlement.state!r}")
+        number = self._words.intern(
+            {s.transfer_syntax_uid for s in settlements} | {s.syntax for s in settlements if s.syntax}
+        )
+        now = time.time()
+        with self._database.write() as connection:
+            batch = _Batch(_current(connection, settlements))
+            for settlement in settlements:
+                batch.add(settlement, number, now)
+            counts = self._count(connection, batch.delivered, now)
+            self._write(connection, batch)
+            self._studies.touch(connection, batch.changed, now)
+            counted = self._tally.add(connection, counts)
+        self._tally.remember(counted)
+
+    def _write(self, connection: Connection, batch: _Batch) -> None:
+        if batch.attempts:
+            connection.exec_driver_sql(self._insert_attempt, batch.attempts)
+        self._outcome.execute(connection, batch.outcomes)
+        self._tried.execute(connection, batch.late)
+        self._override.execute(connection, batch.overrides)
+
+    def _count(
+        self, connection: Connection, delivered: Sequence[Row[Any]], now: float
+    ) -> Mapping[Where, Amount]:
+        """What rows that are about to be delivered add to the counts."""
+        counts: dict[Where, Amount] = defaultdict(Amount)
+        shared = find_shared(connection, {(row.series, row.uid_hash) for row in delivered})
+        again = {(row.series, row.uid_hash) for row in delivered if row.batch}
+        twins = find_twins(connection, shared | again)
+        today = day_of(now)
+        here: set[tuple[int, int, str]] = set()
+        for row in delivered:
+            origin = self._words.find(row.calling_ae or row.receiver) or 0
+            amount = counts[Where(today, row.destination, origin, row.modality, row.study)]
+            some = twins.get((row.series, row.uid_hash), ())
+            same = [twin.id for twin in some if twin.uid == row.sop_instance_uid]
+            days: set[int] = set()
+            if len(same) > 1 or row.batch:
+                days = _delivered_days(connection, row.study, row.destination, same)
+            key = (row.destination, row.series, row.sop_instance_uid)
+            if key in here:
+                days.add(today)
+            here.add(key)
+            amount.images += today not in days
+            amount.repeats += bool(days)
+        return counts
+
+
+class _Batch:
+    """What a batch of settlements writes, found out row by row."""
+
+    def __init__(self, current: dict[int, Row[Any]]) -> None:
+        self.attempts: list[tuple[Any, ...]] = []
+        self.outcomes: list[dict[str, Any]] = []
+        self.late: list[dict[str, Any]] = []
+        self.overrides: list[dict[str, Any]] = []
+        self.delivered: list[Row[Any]] = []
+        self.changed: set[tuple[int, int]] = set()
+        self._current = current
+        self._states = {id_: State(row.state) for id_, row in current.items()}
+        self._tries = {id_: int(row.tries) for id_, row in current.items()}
+
+    def add(self, settlement: Settlement, number: Mapping[str, int], now: float) -> None:
+        """Take one settlement in."""
+        id_ = settlement.delivery_id
+        row = self._current.get(id_)
+        if row is None:
+            raise LocalProtocolError(f"there is no delivery {id_}")
+        self._tries[id_] += 1
+        sent = settlement.sop_instance_uid
+        self.attempts.append(
+            (
+                id_, self._tries[id_], settlement.started_at or now, settlement.milliseconds,
+                settlement.verdict, settlement.status, clean(settlement.comment) or None,
+                settlement.reason or None, settlement.bytes, number[settlement.transfer_syntax_uid],
+                sent if sent and sent != row.sop_instance_uid else None, settlement.treatment or None,
+            )
+        )  # fmt: skip
+        before, after = self._states[id_], _STATES[settlement.state]
+        if _stands(before, after):
+            self.late.append({"delivery": id_})  # somebody was faster: the attempt is kept, the row stands
+            return
+        self._states[id_] = after
+        self.outcomes.append(
+            {
+                "delivery": id_,
+                "next": int(after),
+                "after": settlement.not_before,
+                "ended": None if after is State.PENDING else now,
+                "why": settlement.reason or None,
+                "words": clean(settlement.comment) or None,
+                "counted": int(settlement.count_attempt),
+            }
+        )
+        if settlement.syntax is not None:
+            self.overrides.append({"delivery": id_, "override": number.get(settlement.syntax, 0)})
+        if after is not State.PENDING:
+            self.changed.add((row.study, row.destination))
+        if after is State.DELIVERED:
+            self.delivered.append(row)
+
+
+def _stands(before: State, after: State) -> bool:
+    """Whether a row keeps its state whatever a late answer says; only a delivery changes one that ended."""
+    if before is State.DELIVERED:
+        return True
+    if before >= ENDED:
+        return after is not State.DELIVERED
+    return after is State.PENDING and before in (State.HELD, State.PARKED)
+
+
+def _current(connection: Connection, settlements: Sequence[Settlement]) -> dict[int, Row[Any]]:
+    ids = [settlement.delivery_id for settlement in settlements]
+    rows: dict[int, Row[Any]] = {}
+    for start in range(0, len(ids), 500):
+        found = connection.execute(_CURRENT, {"ids": ids[start : start + 500]})
+        rows |= {row.id: row for row in found}
+    return rows
+
+
+def _delivered_days(connection: Connection, study: int, destination: int, instances: list[bytes]) -> set[int]:
+    """The local days on which any of these instances was delivered to a destination."""
+    query = select(_delivery.c.settled_at).where(
+        _delivery.c.study == study,
+        _delivery.c.instance.in_(instances),
+        _delivery.c.destination == destination,
+        _delivery.c.state == State.DELIVERED,
+    )
+    return {day_of(row.settled_at) for row in connection.execute(query)}

@@ -1,0 +1,1 @@
+"""The images themselves: files, and what makes them safe."""

@@ -1,0 +1,420 @@
+"""The spool: where images are safe. The order in which an object becomes safe, and nothing else does:
+
+    peer ──bytes──▶ <id>.part ──▶ <id>.part ──▶ <id>.dcm ──▶ <id>.dcm ──▶ index ──▶ deliver
+                    │ 1 write     │ 3 rename    │ 4 fsync    │ 5 fsync    │ 7 commit of the row
+                    │ 2 scan,     │             │   (file)   │  (folder)  │
+                    │   seal      └─────────────┴────────────┴─ 6 submit, then Success to the peer
+                    └─ refused: unlinked, nothing is left
+
+    1  the File Meta group and the data set's bytes as received go to `<id>.part`
+    2  the header is scanned; an object that cannot be read, is known to be incomplete, or has no UIDs, is
+       refused (`mapdr.dicom.gate`); the file is sealed with the digest of the data set
+    3  it gets its final name `<id>.dcm`
+    4  the file is flushed to the device                                  } under "power-loss"; left to the
+    5  the folder is flushed, which finds little left to do               } system under "process-crash"
+    6  the arrival is handed to the writer, which blocks while too many wait; then Success may be answered
+    7  the writer commits the row and its deliveries; only then may anything be sent
+
+A crash before 3 leaves a `.part`, which was never answered: recovery removes it. A crash between 3 and 7
+leaves a `.dcm` that the index does not know: recovery indexes it, once, by its id, if its bytes give the
+digest of its seal. An object that was refused after 3 is unlinked before the refusal is answered; if a
+crash prevents that, it is indexed like any other and the peer, which got no Success, pushes it again: a
+repeat, never a loss. (On Windows 4 comes before 3: an open file cannot be renamed there.)
+
+`spool/<node>/<hour>/<id>.dcm`: the hour (UTC) is the id's, and no value of a data set is in a path.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import shutil
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import xxhash
+
+from mapdr._fast import Shared, Taker
+from mapdr.dicom import gate
+from mapdr.dicom.scan import ScannedHeader
+from mapdr.kernel.errors import ConfigurationError, Permanent, Refused
+from mapdr.kernel.item import Arrival, Source
+from mapdr.kernel.status import CANNOT_UNDERSTAND, OUT_OF_RESOURCES
+from mapdr.store.spool import filemeta
+from mapdr.store.spool.durable import (
+    Durability,
+    make_folder,
+    publish,
+    refusal,
+    sync_folder,
+)
+from mapdr.store.spool.headers import (
+    PREFIX,
+    SOP_CLASS_UID,
+    SOP_INSTANCE_UID,
+    Reading,
+    identity,
+    is_cut,
+    read_header,
+)
+from mapdr.store.spool.ids import Ids, hour_of, is_id
+from mapdr.store.spool.runs import Contexts, Lane
+
+log = logging.getLogger("mapdr.store")
+
+FINAL, PART = ".dcm", ".part"
+DAMAGED = ".damaged"
+"""Ends the name of what recovery has set aside."""
+MOST_WAITING = 2000
+"""Images that are safe and not yet in the index; more delay Success."""
+
+_MARKS = str.maketrans("", "", "-_.")
+
+_OPEN = os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0) | getattr(os, "O_CLOEXEC", 0)
+_REHASH = 1 << 20
+_ROOM_SECONDS = 0.5  # how long a measurement of the free space serves
+_MOST_REMARKS = 1000  # peers and their oddities that are said
+_ROOM_BYTES = 32 << 20  # after how many bytes of one object it is measured again
+
+
+class Spool:
+    """One node's folder of images; implements `mapdr.kernel.stage.Intake`.
+
+    `submit` is given each object that is safe. `min_free` bytes stay free on the disk: below that, objects
+    are refused with 0xA700 before they begin, and so they are while `refusing` says why the index cannot be
+    written.
+    """
+
+    def __init__(
+        self,
+        data: Path,
+        node: str,
+        durability: Durability = "power-loss",
+        *,
+        min_free: int = 0,
+        submit: Callable[[Arrival], None],
+    ) -> None:
+        if "." in (node[:1], node[-1:]) or not node.isascii() or not node.translate(_MARKS).isalnum():
+            raise ConfigurationError("a node's name has letters, digits, -, _ and, inside of it, . only")
+        self.data = data
+        self.node = node
+        self.durability = durability
+        self.min_free = min_free
+        self.reading = Reading()
+        self.refusing = ""
+        self.submit = submit
+        self.folder = data / "spool" / node
+        self.runs = Shared(MOST_WAITING)
+        self.on_lane: Callable[[], None] = lambda: None
+        self._root = str(data / "spool")
+        self._ids = Ids()
+        self._lock = threading.Lock()
+        self._hours: set[str] = set()
+        self._room_at = 0.0
+        self._room = 0
+        self._told: set[tuple[str, str, str, str]] = set()
+
+    def begin(
+        self, source: Source, sop_class_uid: str, sop_instance_uid: str, transfer_syntax_uid: str
+    ) -> SpoolFile:
+        """Open a spool file for one object, with the UIDs that its command set or File Meta group gives.
+
+        Raises Refused: 0xA700 when there is no room, 0x0117 or 0x0118 for a UID that is none.
+        """
+        against = gate.uid_objection(sop_class_uid, sop_instance_uid)
+        if against is not None:
+            raise Refused(*against)
+        self.check_room()
+        id_ = self._ids.next()
+        hour = hour_of(id_)
+        uids = (sop_class_uid, sop_instance_uid)
+        try:
+            folder = self.make_hour(hour)
+            try:
+                return SpoolFile(self, id_, folder, source=source, uids=uids, syntax=transfer_syntax_uid)
+            except FileNotFoundError:  # somebody has removed it: then it is made again
+                folder = self.make_hour(hour, again=True)
+                return SpoolFile(self, id_, folder, source=source, uids=uids, syntax=transfer_syntax_uid)
+        except OSError as error:
+            raise refusal(error) from error
+
+    def lane(self, source: Source, contexts: Contexts) -> Lane | None:
+        """A way in for many objects of one association without Python for each; None where there is none."""
+        if not Taker.possible:
+            return None
+        lane = Lane(self, self.runs, source, contexts)
+        self.on_lane()  # when the lane is known: who hears it begins to look
+        return lane
+
+    def block(self, count: int) -> int:
+        """The first of `count` ids that follow each other, as a number."""
+        return self._ids.block(count)
+
+    def make_hour(self, hour: str, *, again: bool = False) -> Path:
+        """The folder of an hour, made if it is not there; `again`: it is known to be gone. Raises OSError."""
+        path = self.folder / hour
+        if again or hour not in self._hours:
+            make_folder(path, self.durability)
+            with self._lock:
+                self._hours.add(hour)
+        return path
+
+    def path(self, id_: str, node: str | None = None) -> Path:
+        """Where an image stands, or stood before it was purged."""
+        return Path(f"{self._root}{os.sep}{node or self.node}{os.sep}{hour_of(id_)}{os.sep}{id_}{FINAL}")
+
+    def after(self, id_: str) -> None:
+        """Make every later id greater than `id_`, and than every id in this node's folder."""
+        newest = max((path.name for path in self._folders() if any(path.iterdir())), default="")
+        if newest:
+            id_ = max(id_, *(name[:32] for name in os.listdir(self.folder / newest) if is_id(name[:32])), "")
+        self._ids = Ids(floor=id_)
+
+    def hours(self) -> list[str]:
+        """This node's hour folders, oldest first."""
+        return sorted(path.name for path in self._folders())
+
+    def files(self, hour: str, ending: str = FINAL) -> Iterator[str]:
+        """The ids of one hour's files, oldest first."""
+        for name in sorted(os.listdir(self.folder / hour)):
+            if name.endswith(ending) and is_id(name[: -len(ending)]):
+                yield name[: -len(ending)]
+
+    def discard(self, id_: str) -> bool:
+        """Unlink an image whose row says that it may go; whether there was one. Raises OSError."""
+        try:
+            self.path(id_).unlink()
+        except FileNotFoundError:
+            return False
+        return True
+
+    def remove_hour(self, hour: str) -> None:
+        """Remove an hour's folder if it is empty and not the current one."""
+        if hour != hour_of(self._ids.next()):
+            with self._lock:
+                self._hours.discard(hour)
+            with contextlib.suppress(OSError):  # not empty: then it stays
+                (self.folder / hour).rmdir()
+
+    def check_room(self) -> None:
+        """Raise Refused(0xA700) when the index takes nothing, or less than `min_free` bytes are free.
+
+        Free space is measured twice a second.
+        """
+        if self.refusing:
+            raise Refused(OUT_OF_RESOURCES, f"the index cannot be written: {self.refusing}")
+        if not self.min_free:
+            return
+        now = time.monotonic()
+        if now - self._room_at > _ROOM_SECONDS:
+            self._room = shutil.disk_usage(self.data).free
+            self._room_at = now
+        if self._room < self.min_free:
+            raise Refused(OUT_OF_RESOURCES, "less disk space is free than the node keeps in reserve")
+
+    def remark(self, source: Source, remarks: tuple[str, ...]) -> None:
+        """Say what is odd about the data sets of a peer: each oddity once."""
+        for each in remarks:
+            told = (source.receiver, source.calling_ae, source.address, each)
+            if told not in self._told and len(self._told) < _MOST_REMARKS:
+                self._told.add(told)
+                log.warning(
+                    "%s: %s at %s sends data sets with an oddity, kept as it is: %s",
+                    source.receiver,
+                    source.calling_ae or "somebody",
+                    source.address or "this machine",
+                    each,
+                )
+
+    def _folders(self) -> list[Path]:
+        if not self.folder.is_dir():
+            return []
+        return [path for path in self.folder.iterdir() if path.name.isdigit() and path.is_dir()]
+
+
+class SpoolFile:
+    """One object on its way into the spool; implements `mapdr.kernel.stage.Incoming`.
+
+    Bytes may come through `write` or straight to `fileno`; the digest is taken on the way in the first
+    case and read back from the system's cache in the second.
+    """
+
+    def __init__(
+        self,
+        spool: Spool,
+        id_: str,
+        folder: Path,
+        *,
+        source: Source,
+        uids: tuple[str, str],
+        syntax: str,
+    ) -> None:
+        self.id = id_
+        self.received_at = time.time()
+        self._spool = spool
+        self._reading = spool.reading
+        self._folder = folder
+        self._source = source
+        self._class_uid, self._instance_uid = uids
+        self._syntax = syntax
+        stem = f"{folder}{os.sep}{id_}"
+        self._part, self._final = stem + PART, stem + FINAL
+        self._meta = filemeta.encode(
+            source, *uids, syntax, revision=self._reading.revision, received_at=self.received_at
+        )
+        self._hash = xxhash.xxh3_128()
+        self._written = 0
+        self._begun = b""
+        self._measured = 0
+        self._meta_written = False
+        self._handed_out = False
+        self._open = False
+        self._done = False
+        self._file = os.open(self._part, _OPEN, 0o640)
+        self._open = True
+
+    def fileno(self) -> int:
+        """The open spool file, positioned where the data set's next byte belongs."""
+        if not self._meta_written:
+            self._put(self._meta)
+            self._meta_written = True
+        self._handed_out = True
+        return self._file
+
+    def write(self, data: bytes | bytearray | memoryview) -> None:
+        """Append bytes of the data set, as received. Raises Refused when the disk is full."""
+        if self._meta_written:
+            self._put(data)
+        else:
+            self._put(self._meta + data)  # one write for the many objects that come in one piece
+            self._meta_written = True
+        self._hash.update(data)
+        if self._written < PREFIX:
+            self._begun += data[: PREFIX - self._written]
+        self._written += len(data)
+        if self._written - self._measured > _ROOM_BYTES:
+            self._measured = self._written
+            self._guard(self._spool.check_room)
+
+    def commit(self) -> None:
+        """Make the object safe at the configured durability; only then may Success be answered.
+
+        Blocks while the index is too far behind. Raises Refused; the object is then gone.
+        """
+        try:
+            arrival = self._settle()
+            self._spool.submit(arrival)
+        except OSError as error:
+            self.abort()
+            raise refusal(error) from error
+        except BaseException:
+            self.abort()
+            raise
+        self._done = True
+
+    def abort(self) -> None:
+        """Forget the object. Safe after commit (does nothing) and twice."""
+        if self._done:
+            return
+        self._done = True
+        self._close()
+        for path in (self._part, self._final):
+            try:
+                os.unlink(path)
+            except FileNotFoundError:
+                continue
+            except OSError as error:
+                log.warning("%s: could not be removed (%s)", self.id, error.strerror)
+                # Sealed, it would be an image after the next start, and its sender was told that it is none.
+                with contextlib.suppress(OSError):
+                    os.truncate(path, 0)
+
+    def _settle(self) -> Arrival:
+        offset = len(self._meta)
+        size = self._written
+        if self._handed_out or not self._meta_written:
+            size = os.fstat(self.fileno()).st_size - offset
+        if size != self._written:
+            self._read_back(offset)
+        header = self._scan(offset, size)
+        class_uid = self._identity(header.text(SOP_CLASS_UID), self._class_uid, "SOP class")
+        instance_uid = self._identity(header.text(SOP_INSTANCE_UID), self._instance_uid, "SOP instance")
+        digest = self._hash.digest()
+        os.lseek(self._file, offset - filemeta.SEAL_FROM_END, os.SEEK_SET)
+        self._put(filemeta.seal(digest))
+        self._open = False
+        publish(self._file, self._part, self._final, self._spool.durability)
+        if self._spool.durability == "power-loss":
+            sync_folder(self._folder)
+        return Arrival(
+            id=self.id,
+            source=self._source,
+            sop_class_uid=class_uid,
+            sop_instance_uid=instance_uid,
+            transfer_syntax_uid=self._syntax,
+            data_offset=offset,
+            size=size,
+            digest=digest,
+            received_at=self.received_at,
+            revision=self._reading.revision,
+            header=header,
+        )
+
+    def _scan(self, offset: int, size: int) -> ScannedHeader:
+        wanted = self._reading.wanted
+        try:
+            header = read_header(
+                self._file, offset, size, self._begun, transfer_syntax_uid=self._syntax, wanted=wanted
+            )
+            cut = is_cut(self._file, offset, size, header, self._syntax)
+        except Permanent as error:
+            raise Refused(CANNOT_UNDERSTAND, f"the data set cannot be read: {error}") from error
+        against = gate.objection(header, self._class_uid, cut=cut)
+        if against:
+            raise Refused(CANNOT_UNDERSTAND, against)
+        if header.remarks:
+            self._spool.remark(self._source, header.remarks)
+        return header
+
+    def _identity(self, found: str, said: str, what: str) -> str:
+        """The data set's UID, or the command's where that is none (docs/decisions/0003)."""
+        uid = identity(found, said)
+        if not uid:
+            raise Refused(CANNOT_UNDERSTAND, f"neither command nor data set has an {what} UID")
+        if found and said and found != said:
+            log.info("%s: the data set's %s UID is not the command's", self.id, what)
+        return uid
+
+    def _read_back(self, offset: int) -> None:
+        # Bytes that went straight to the descriptor were not seen: take the digest from the file.
+        os.lseek(self._file, offset, os.SEEK_SET)
+        self._hash = xxhash.xxh3_128()
+        self._begun = b""
+        while data := os.read(self._file, _REHASH):
+            self._hash.update(data)
+            if not self._begun:
+                self._begun = data[:PREFIX]
+
+    def _put(self, data: bytes | bytearray | memoryview) -> None:
+        try:
+            done = os.write(self._file, data)
+            while done < len(data):
+                done += os.write(self._file, memoryview(data)[done:])
+        except OSError as error:
+            self.abort()
+            raise refusal(error) from error
+
+    def _guard(self, check: Callable[[], None]) -> None:
+        try:
+            check()
+        except Refused:
+            self.abort()
+            raise
+
+    def _close(self) -> None:
+        if self._open:
+            self._open = False
+            os.close(self._file)

@@ -1,0 +1,179 @@
+"""Runs: many objects of one association from the socket into the spool, without Python for each.
+
+What is taken, and how, is `mapdr._fast.Taker`'s; here is what it needs of the store: ids, the hour's folder,
+what stands before a data set, and the way of what was taken into the index.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from mapdr._fast import Channel, Shared, Taker
+from mapdr._fast._take_run_py import MOST, MOST_TAGS, Passage, Run, Taken, Untold
+from mapdr._fast.scan_tables import EXPLICIT
+from mapdr.dicom import gate
+from mapdr.dicom.scan import ScannedHeader, encoding_flags, header_tree, is_regular
+from mapdr.kernel.errors import Refused
+from mapdr.kernel.item import Arrival, Source
+from mapdr.store.spool import filemeta
+from mapdr.store.spool.durable import Durability
+from mapdr.store.spool.headers import Reading
+from mapdr.store.spool.ids import hour_of, id_text
+
+log = logging.getLogger("mapdr.store")
+
+Contexts = Mapping[int, tuple[str, str]]
+"""Presentation context id to abstract syntax and transfer syntax."""
+
+
+class Ground(Protocol):
+    """What a lane needs of the spool."""
+
+    reading: Reading
+    durability: Durability
+
+    def check_room(self) -> None:
+        """Raise Refused(0xA700) when there is no room."""
+
+    def block(self, count: int) -> int:
+        """The first of `count` ids that follow each other, as a number."""
+
+    def make_hour(self, hour: str, *, again: bool = False) -> Path:
+        """The folder of an hour, made if it is not there; `again`: it is known to be gone. Raises OSError."""
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """What the images of one taker share."""
+
+    source: Source
+    contexts: Contexts
+    revision: str
+
+    def arrival(self, taken: Taken) -> Arrival:
+        """An image that was taken, as the index is told of it."""
+        sop_class_uid, transfer_syntax_uid = self.contexts[taken.context]
+        return Arrival(
+            id=taken.id,
+            source=self.source,
+            sop_class_uid=sop_class_uid,
+            sop_instance_uid=taken.sop_instance_uid,
+            transfer_syntax_uid=transfer_syntax_uid,
+            data_offset=taken.data_offset,
+            size=taken.size,
+            digest=taken.digest,
+            received_at=taken.received_at,
+            revision=self.revision,
+            header=ScannedHeader(taken.values, taken.walk),
+        )
+
+
+def gather(shared: Shared) -> list[Arrival]:
+    """What runs took since the last call, in the order of their answers.
+
+    What cannot be made an arrival is set aside in sight: its file is safe, and recovery indexes it.
+    """
+    arrivals: list[Arrival] = []
+    for origin, taken in shared.drain():
+        try:
+            if isinstance(taken, Untold):
+                raise taken.error
+            arrivals.append(origin.arrival(taken))
+        except Exception as error:  # noqa: BLE001  those behind it were answered Success as well
+            log.error(
+                "%s: set aside until the next start, the index cannot be told of it (%s)",
+                taken.id,
+                type(error).__name__,
+            )
+    return arrivals
+
+
+class Lane:
+    """The runs of one association; implements `mapdr.kernel.stage.Lane`. For one thread."""
+
+    def __init__(self, spool: Ground, shared: Shared, source: Source, contexts: Contexts) -> None:
+        self._spool = spool
+        self._shared = shared
+        self._source = source
+        self._contexts = contexts
+        self._hour = ""
+        self._folder = -1
+        self._path = Path()
+        self._reading = spool.reading
+        self._taker = self._taker_for(self._reading)
+
+    def take(self, channel: Channel) -> Run:
+        """Take what comes whole and regular. What stands against a run the ordinary way will tell."""
+        spool = self._spool
+        turn = self._shared.turns
+        if self._reading is not spool.reading:
+            self._read_anew(spool.reading)
+        if self._taker is None:
+            return Run()
+        first = spool.block(MOST)
+        try:
+            spool.check_room()
+            folder = self._open_folder(id_text(first))
+        except (Refused, OSError):
+            return Run()
+        run = self._taker.take(channel, folder, first, MOST, turn)
+        if run.stuck:
+            log.warning("%s: could not be removed; it was not answered, and is no image any more", run.stuck)
+        return run
+
+    def close(self) -> None:
+        """The association is over. What was taken is still to be gathered."""
+        if self._folder >= 0:
+            os.close(self._folder)
+            self._folder = -1
+        if self._taker is not None:
+            self._taker.end()
+            self._taker = None
+
+    def _read_anew(self, reading: Reading) -> None:
+        # The new one is there before the old one goes: the writer looks only while there is any.
+        before, self._taker = self._taker, self._taker_for(reading)
+        self._reading = reading
+        if before is not None:
+            before.end()
+
+    def _taker_for(self, reading: Reading) -> Taker | None:
+        tree = header_tree(reading.wanted)
+        if len(tree) > MOST_TAGS:
+            return None
+        passages = {
+            number: Passage(
+                abstract.encode(),
+                bool(encoding_flags(syntax) & EXPLICIT),
+                gate.has_study(abstract),
+                *filemeta.frame(self._source, abstract, syntax, reading.revision),
+            )
+            for number, (abstract, syntax) in self._contexts.items()
+            if is_regular(syntax)
+        }
+        origin = Origin(self._source, self._contexts, reading.revision)
+        return Taker(self._shared, passages, tree, self._spool.durability == "power-loss", origin)
+
+    def _open_folder(self, id_: str) -> int:
+        hour = hour_of(id_)
+        gone = hour == self._hour and not self._stands()
+        if hour != self._hour or gone:
+            path = self._path = self._spool.make_hour(hour, again=gone)
+            if self._folder >= 0:
+                os.close(self._folder)
+            self._folder = -1
+            self._folder = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+            self._hour = hour
+        return self._folder
+
+    def _stands(self) -> bool:
+        """Whether the open folder is still where images are looked for: it may be removed, or moved away."""
+        try:
+            return os.path.samestat(os.fstat(self._folder), os.stat(self._path))
+        except OSError:
+            return False

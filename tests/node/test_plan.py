@@ -1,0 +1,169 @@
+"""From a configuration to a plan: what is wrong between tables."""
+
+from __future__ import annotations
+
+import sys
+from types import ModuleType
+
+import pytest
+from pydantic import Field
+
+from mapdr.config.read import read_text
+from mapdr.kernel.item import Source
+from mapdr.kernel.registry import Registry
+from mapdr.kernel.stage import Factory, StageConfig
+from mapdr.node.plan import Plan, make_plan, own_host
+
+
+class Receive(StageConfig):
+    host: str = "0.0.0.0"
+    port: int = Field(ge=0)
+
+
+class Egress(StageConfig):
+    ae_title: str = "PACS"
+    host: str = "192.0.2.1"
+    port: int = 104
+
+
+class Folder(StageConfig):
+    path: str
+
+
+FACTORIES = {
+    ("receive", "dicom"): Factory("receive", "dicom", Receive, print, lambda config: (f"tcp:{config.port}",)),
+    ("receive", "folder"): Factory(
+        "receive", "folder", Folder, print, lambda config: (f"folder:{config.path}",)
+    ),
+    ("egress", "dicom"): Factory("egress", "dicom", Egress, print),
+    ("egress", "folder"): Factory(
+        "egress", "folder", Folder, print, lambda config: (f"folder:{config.path}",)
+    ),
+}
+
+
+@pytest.fixture
+def registry(monkeypatch):
+    modules = {}
+    for (kind, type_), factory in FACTORIES.items():
+        module = ModuleType(f"mapdr_plan_{kind}_{type_}")
+        module.STAGE = factory
+        monkeypatch.setitem(sys.modules, module.__name__, module)
+        modules[kind, type_] = module.__name__
+    return Registry(modules)
+
+
+def plan_of(registry: Registry, text: str, **given) -> Plan:
+    loaded = read_text(text, registry)
+    assert loaded.config is not None
+    return make_plan(loaded.config, registry, **given)
+
+
+def whats(plan: Plan) -> list[str]:
+    return [f"{'.'.join(map(str, each.place))}: {each.what}" for each in plan.problems]
+
+
+def receiver(name: str, port: int, host: str = "0.0.0.0") -> str:
+    return f'[receive.{name}]\ntype = "dicom"\nport = {port}\nhost = "{host}"\n'
+
+
+def destination(name: str, port: int, host: str) -> str:
+    return f'[egress.{name}]\ntype = "dicom"\nport = {port}\nhost = "{host}"\n'
+
+
+def test_a_plan_has_what_shall_run(registry):
+    plan = plan_of(
+        registry,
+        receiver("ct", 104)
+        + destination("pacs", 104, "192.0.2.1")
+        + '[[rule]]\nname = "r"\nwhen = { Modality = "CT" }\nsend_to = ["pacs"]\n',
+    )
+    assert plan.problems == ()
+    assert plan.receivers["ct"].claims == ("tcp:104",)
+    assert plan.receivers["ct"].factory is FACTORIES["receive", "dicom"]
+    assert plan.destinations["pacs"].config == Egress(host="192.0.2.1", port=104)
+    assert plan.router.wanted == {(0x00080060,)}
+    assert plan.recipes == plan.router.recipes
+    assert list(plan.recipes.values()) == [{"steps": []}]
+
+
+def test_one_resource_has_one_owner(registry):
+    text = receiver("a", 104) + receiver("b", 104) + receiver("c", 0) + receiver("d", 0)
+    assert whats(plan_of(registry, text)) == ["receive.b.port: tcp:104 is already taken by receive.a"]
+    text = '[receive.in]\ntype = "folder"\npath = "x"\n[egress.out]\ntype = "folder"\npath = "x"\n'
+    assert whats(plan_of(registry, text)) == ["egress.out: folder:x is already taken by receive.in"]
+
+
+@pytest.mark.parametrize(
+    ("bound", "port", "host", "own"),
+    [
+        ("0.0.0.0", 104, "127.0.0.1", True),
+        ("0.0.0.0", 104, "localhost", True),
+        ("127.0.0.1", 104, "localhost", True),
+        ("::", 104, "10.0.0.5", True),
+        ("10.0.0.5", 104, "10.0.0.5", True),
+        ("10.0.0.5", 104, "127.0.0.1", False),
+        ("0.0.0.0", 104, "192.0.2.1", False),
+        ("0.0.0.0", 105, "127.0.0.1", False),
+        ("0.0.0.0", 0, "127.0.0.1", False),
+    ],
+)
+def test_a_destination_is_not_ones_own_receiver(registry, bound, port, host, own):
+    plan = plan_of(
+        registry,
+        receiver("a", port, bound) + destination("p", 104, host),
+        is_own=lambda name: name in {"127.0.0.1", "localhost", "10.0.0.5"},
+    )
+    assert bool(plan.problems) is own
+
+
+def test_a_broken_stage_is_still_a_known_name(registry):
+    plan = plan_of(
+        registry,
+        '[egress.pacs]\ntype = "zzz"\n[[rule]]\nname = "r"\nwhen = {}\nsend_to = ["pacs"]\n',
+    )
+    assert plan.problems == ()
+    assert plan.destinations == {}
+
+
+@pytest.mark.parametrize(
+    ("host", "address", "left_out"),
+    [
+        ("192.0.2.7", "192.0.2.7", True),
+        ("192.0.2.7", "192.0.2.8", False),
+        ("localhost", "127.0.0.1", True),
+        ("pacs.example", "192.0.2.9", True),
+        ("other.example", "192.0.2.9", False),
+    ],
+)
+def test_the_router_knows_who_a_destination_is(registry, host, address, left_out):
+    plan = plan_of(
+        registry,
+        destination("pacs", 104, host) + '[[rule]]\nname = "r"\nwhen = {}\nsend_to = ["pacs"]\n',
+        resolve=lambda name: {"pacs.example": ("192.0.2.9",)}.get(name, ()),
+    )
+    routing = plan.router.route(Nothing(), Source("a", "PACS", "MAPDR", address))
+    assert bool(routing.returned) is left_out
+
+
+def test_own_host():
+    assert own_host("127.0.0.1")
+    assert own_host("localhost")
+    assert own_host("::1")
+    assert own_host("0.0.0.0")
+    assert not own_host("192.0.2.1")
+    assert not own_host("2001:db8::1")
+    assert not own_host("pacs.example")
+
+
+class Nothing:
+    pixel_offset = None
+
+    def texts(self, path):
+        return ()
+
+    def text(self, path):
+        return ""
+
+    def has(self, path):
+        return False
