@@ -39,7 +39,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     # What people see and do; the faces are skins over it.
     "operate": SHARED | {"store"},
     # Where a node is put together: every part is seen here, but stages come from the registry.
-    "node": SHARED | {"config", "route", "store", "deliver", "notify"},
+    "node": SHARED | {"config", "dicom", "route", "store", "deliver", "notify"},
     # Shipped for the authors of plugins, who test whole nodes with it.
     "testing": SHARED | {"config", "dicom", "node", "route", "store", "transform", "wire"},
 }

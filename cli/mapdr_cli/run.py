@@ -27,8 +27,8 @@ from mapdr.kernel.output import in_words
 from mapdr.kernel.private import make_private, private_opener
 from mapdr.kernel.registry import Registry
 from mapdr.node.assembly import DRAIN, Node, plan_file
+from mapdr.node.doubts import warnings
 from mapdr.node.plan import Plan
-from mapdr.node.surroundings import warnings
 from mapdr.store.index.trouble import index_named
 from mapdr.store.recover import Recovered
 from mapdr_cli import words

@@ -14,7 +14,7 @@ from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, BeforeValidator, Field, field_validator, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from mapdr.config.units import Bandwidth as BandwidthField
 from mapdr.config.units import Duration, LocalPath
@@ -30,6 +30,7 @@ from mapdr.kernel.finding import Finding
 from mapdr.kernel.item import Need, Outcome, Payload, Sent, Verdict
 from mapdr.kernel.stage import EgressSession, Factory, Settings, StageConfig
 from mapdr.kernel.status import SUCCESS
+from mapdr.net.host import Host
 from mapdr.net.rate import Bandwidth
 from mapdr.net.retry import Retry
 from mapdr.net.tls import tls_faults
@@ -135,7 +136,7 @@ class DimseEgressConfig(StageConfig):
     """`[egress.NAME]` with `type = "dicom"`."""
 
     ae_title: AeTitle
-    host: str = Field(min_length=1)
+    host: Host
     port: int = Field(ge=1, le=65535)
     calling_ae: AeTitle = "MAPDR"
     tls: Annotated[TlsConfig | None, BeforeValidator(_switch)] = None
@@ -148,13 +149,6 @@ class DimseEgressConfig(StageConfig):
     dimse_timeout: Duration = Field(default=120.0, gt=0)
     pdu_timeout: Duration = Field(default=60.0, gt=0)
     retry: RetryConfig = RetryConfig()
-
-    @field_validator("host")
-    @classmethod
-    def _host(cls, host: str) -> str:
-        if any(character.isspace() or character in "/@" for character in host):
-            raise ValueError("is not a host; write a name or an address, e.g. pacs.clinic.example")
-        return host
 
     def limits(self) -> Limits:
         """The time limits of an association."""
