@@ -15,6 +15,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
 from mapdr.config.lines import parse
 from mapdr.config.read import Loaded, read_text
+from mapdr.dicom.uids import MEDIA_STORAGE_DIRECTORY
 from mapdr.kernel.errors import Permanent, Refused
 from mapdr.kernel.item import Source
 from mapdr.kernel.registry import Registry
@@ -142,7 +143,7 @@ def put(store: Store, loaded: Loaded, plan: Plan, paths: Iterable[Path]) -> Sent
     for path in paths:
         try:
             found = part10.locate(path)
-            if found.sop_class_uid == part10.MEDIA_DIRECTORY:
+            if found.sop_class_uid == MEDIA_STORAGE_DIRECTORY:
                 sent.skipped += 1
                 continue
             sent.ids.append(_put_one(store, found))

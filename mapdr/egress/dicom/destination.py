@@ -30,18 +30,16 @@ from mapdr.kernel.finding import Finding
 from mapdr.kernel.item import Need, Outcome, Payload, Sent, Verdict
 from mapdr.kernel.stage import EgressSession, Factory, Settings, StageConfig
 from mapdr.kernel.status import SUCCESS
+from mapdr.kernel.uids import EXPLICIT_VR_LITTLE_ENDIAN, IMPLICIT_VR_LITTLE_ENDIAN, VERIFICATION
 from mapdr.net.host import Host
 from mapdr.net.rate import Bandwidth
 from mapdr.net.retry import Retry
 from mapdr.net.tls import tls_faults
 from mapdr.wire import pdu, status
-from mapdr.wire.contexts import MAY_PASS, REJECTIONS, VERIFICATION, is_transfer_syntax
+from mapdr.wire.contexts import MAY_PASS, REJECTIONS, is_transfer_syntax
 from mapdr.wire.driver import Limits
 from mapdr.wire.link import LinkLost, Requestor, StoreResponse
 from mapdr.wire.pdu import MAX_CONTEXTS
-
-EXPLICIT_LITTLE_ENDIAN = "1.2.840.10008.1.2.1"
-IMPLICIT_LITTLE_ENDIAN = "1.2.840.10008.1.2"
 
 LOOK_AFTER = 0.2
 """Seconds of rest after which a session looks whether the peer has ended it meanwhile."""
@@ -143,7 +141,7 @@ class DimseEgressConfig(StageConfig):
     associations: int = Field(default=2, ge=1, le=64)
     bandwidth: BandwidthField | None = Field(default=None, ge=8000)
     wait_for_study: Duration = 0.0
-    syntaxes: tuple[Syntax, ...] = (EXPLICIT_LITTLE_ENDIAN, IMPLICIT_LITTLE_ENDIAN)
+    syntaxes: tuple[Syntax, ...] = (EXPLICIT_VR_LITTLE_ENDIAN, IMPLICIT_VR_LITTLE_ENDIAN)
     connect_timeout: Duration = Field(default=10.0, gt=0)
     acse_timeout: Duration = Field(default=30.0, gt=0)
     dimse_timeout: Duration = Field(default=120.0, gt=0)
@@ -215,7 +213,7 @@ class DimseEgress:
 
     def probe(self) -> Outcome:
         """C-ECHO; a receiver that accepts the association but not Verification is there, too."""
-        verification = (VERIFICATION, (IMPLICIT_LITTLE_ENDIAN, EXPLICIT_LITTLE_ENDIAN))
+        verification = (VERIFICATION, (IMPLICIT_VR_LITTLE_ENDIAN, EXPLICIT_VR_LITTLE_ENDIAN))
         try:
             requestor = self._associate((verification, *self._last))
         except Permanent as error:
