@@ -68,7 +68,10 @@ def plan_file(path: Path, registry: Registry) -> tuple[Loaded, Plan | None, tupl
 
 
 class Node:
-    """Everything that one process runs. Build it, `start` it, `stop` it; `reload` in between."""
+    """Everything that one process runs. Build it, `start` it, `stop` it; `reload` in between.
+
+    `asked_to_end` is set by whoever wants it to drain and end: whoever has started it stops it then.
+    """
 
     def __init__(self, loaded: Loaded, plan: Plan, registry: Registry, *, base: Path = Path()) -> None:
         """`base` is the folder from which relative paths in the configuration start."""
@@ -80,6 +83,7 @@ class Node:
         self.deliverers: dict[str, Deliverer] = {}
         self.notifier: Stage
         self.recovered = Recovered()
+        self.asked_to_end = threading.Event()
         self._loaded = loaded
         self._file = Path(loaded.file).absolute()
         self._registry = registry

@@ -156,10 +156,16 @@ def _named(*place: str, claims: Iterable[object] = ()) -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        what, ports = in_words(error), ", ".join(map(str, claims))
-        if ports and isinstance(error, OSError) and error.errno in TAKEN and not error.filename:
-            what = f"{what}: {ports}; another program may have the port, or choose another one"
-        raise NotAcquired(Finding(where, what, CURE)) from error
+        raise NotAcquired(Finding(where, taken(error, claims) or in_words(error), CURE)) from error
+
+
+def taken(error: Exception, claims: Iterable[object]) -> str:
+    """What to say of an error if an address cannot be listened at, with the ports in `claims`; empty if it is
+    another error."""
+    ports = ", ".join(map(str, claims))
+    if not ports or not isinstance(error, OSError) or error.errno not in TAKEN or error.filename:
+        return ""
+    return f"{in_words(error)}: {ports}; another program may have the port, or choose another one"
 
 
 def _try(name: str, step: Callable[[], None], troubles: list[str]) -> None:
