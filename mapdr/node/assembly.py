@@ -16,6 +16,7 @@ import threading
 import time
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +34,7 @@ from mapdr.kernel.lifecycle import Lifecycle
 from mapdr.kernel.output import in_words
 from mapdr.kernel.private import make_private
 from mapdr.kernel.registry import Registry
-from mapdr.kernel.stage import Describes, Settings, Stage
+from mapdr.kernel.stage import Receiver, Settings, Stage
 from mapdr.kernel.watch import Watch
 from mapdr.node.plan import Plan, Planned, make_plan
 from mapdr.node.reload import CURE, Change, NotAcquired
@@ -79,7 +80,7 @@ class Node:
             raise ConfigurationError("the configuration has problems; see: mapdr check")
         self.plan = plan
         self.watch = Watch()
-        self.receivers: dict[str, Any] = {}
+        self.receivers: dict[str, Receiver] = {}
         self.deliverers: dict[str, Deliverer] = {}
         self.notifier: Stage
         self.recovered = Recovered()
@@ -218,10 +219,7 @@ class Node:
             "counters": self.watch.counters(),
             "revision": self._loaded.revision,
             "store": {} if self._store is None else self._store.health(),
-            "receivers": {
-                name: dict(one.describe()) if isinstance(one, Describes) else {}
-                for name, one in self.receivers.copy().items()
-            },
+            "receivers": {name: asdict(one.describe()) for name, one in self.receivers.copy().items()},
             "destinations": {name: _view(one) for name, one in self.deliverers.copy().items()},
             "events": [
                 {"at": event.at, "kind": event.kind, **event.facts} for event in self.watch.recent()[-50:]
@@ -304,9 +302,9 @@ class Node:
             memory=node.memory,
         )
 
-    def build_receiver(self, planned: Planned) -> Stage:
+    def build_receiver(self, planned: Planned) -> Receiver:
         """A receiver, not started."""
-        receiver: Stage = planned.factory.build(
+        receiver: Receiver = planned.factory.build(
             self._settings(planned.name), planned.config, self.store.spool
         )
         return receiver
@@ -363,6 +361,7 @@ def _view(deliverer: Deliverer) -> Mapping[str, Any]:
         "retry_at": view.retry_at,
         "status": view.status,
         "tried": view.tried,
+        "peer": asdict(deliverer.describe()),
     }
 
 
