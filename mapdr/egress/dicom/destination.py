@@ -10,7 +10,7 @@ from __future__ import annotations
 import ssl
 import threading
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import lru_cache
 from typing import Annotated, Any
 
@@ -28,7 +28,7 @@ from mapdr.kernel.errors import (
 )
 from mapdr.kernel.finding import Finding
 from mapdr.kernel.item import Need, Outcome, Payload, Sent, Verdict
-from mapdr.kernel.stage import EgressSession, Factory, Settings, StageConfig
+from mapdr.kernel.stage import Description, EgressSession, Endpoint, Factory, Settings, StageConfig
 from mapdr.kernel.status import SUCCESS
 from mapdr.kernel.uids import EXPLICIT_VR_LITTLE_ENDIAN, IMPLICIT_VR_LITTLE_ENDIAN, VERIFICATION
 from mapdr.net.host import Host
@@ -167,6 +167,7 @@ class DimseEgress:
         self._limits = config.limits()
         self._bandwidth = None if config.bandwidth is None else Bandwidth(config.bandwidth)
         self._last: tuple[tuple[str, tuple[str, ...]], ...] = ()
+        self._open: set[DimseSession] = set()
 
     @property
     def sessions(self) -> int:
@@ -188,6 +189,13 @@ class DimseEgress:
         """For how long a study must have been quiet before it is sent."""
         return self._config.wait_for_study
 
+    def describe(self) -> Description:
+        """See `mapdr.kernel.stage.Egress`."""
+        config = self._config
+        return Description(
+            config.host, config.port, config.ae_title, config.tls is not None, associations=len(self._open)
+        )
+
     def start(self) -> None:
         """Read the TLS files once. Raises ConfigurationError if they cannot be used."""
         if self._config.tls is not None:
@@ -207,9 +215,10 @@ class DimseEgress:
         requestor = self._associate(proposals)
         self._last = proposals[:PROBED]
         proposed = frozenset(Need(sop_class, each) for sop_class, syntaxes in proposals for each in syntaxes)
-        if self._bandwidth is None:
-            return RunningSession(requestor, proposed, None)
-        return DimseSession(requestor, proposed, self._bandwidth)
+        made = RunningSession if self._bandwidth is None else DimseSession
+        session = made(requestor, proposed, self._bandwidth, self._open.discard)
+        self._open.add(session)
+        return session
 
     def probe(self) -> Outcome:
         """C-ECHO; a receiver that accepts the association but not Verification is there, too."""
@@ -254,8 +263,16 @@ class DimseEgress:
 class DimseSession:
     """One association. `send` belongs to one thread; `close` may come from another and then ends a send."""
 
-    def __init__(self, requestor: Requestor, proposed: frozenset[Need], bandwidth: Bandwidth | None) -> None:
+    def __init__(
+        self,
+        requestor: Requestor,
+        proposed: frozenset[Need],
+        bandwidth: Bandwidth | None,
+        closed: Callable[[DimseSession], object],
+    ) -> None:
+        """`proposed` are the contexts of the association; `closed` is called when the session ends."""
         self._requestor = requestor
+        self._closed = closed
         self._proposed = proposed
         self._accepted = requestor.accepted
         self._bandwidth = bandwidth
@@ -304,6 +321,7 @@ class DimseSession:
     def close(self) -> None:
         """Release the association; one that is in use is cut."""
         self._closing.set()
+        self._closed(self)
         if self._busy.acquire(blocking=False):
             try:
                 self._requestor.release()
@@ -388,4 +406,5 @@ STAGE = Factory(
     DimseEgressConfig,
     lambda settings, config, next_: DimseEgress(settings, config),
     faults=_faults,
+    peer=lambda config: Endpoint(config.host, config.port, config.ae_title, config.tls is not None),
 )
