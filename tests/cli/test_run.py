@@ -15,7 +15,7 @@ import pytest
 
 from mapdr.kernel.watch import Watch
 from mapdr.testing.wait import until
-from mapdr_cli import stage
+from mapdr_cli.demo import stage
 from mapdr_cli.run import _reload_when_asked
 from paper.nodes import NodeFolder
 
