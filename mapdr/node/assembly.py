@@ -3,7 +3,7 @@
     receivers ──▶ store ──▶ deliverers (one a destination) ──▶ egress
                     └─────▶ upkeep, notifier
 
-Downstream starts first and upstream stops first (`kernel.run`). A stop is a drain: no new associations,
+Downstream starts first and upstream stops first (`kernel.lifecycle`). A stop is a drain: no new associations,
 those that run finish their message, destinations finish their image, leased work goes back to the ledger.
 """
 
@@ -29,7 +29,7 @@ from mapdr.deliver.prepare import Preparer
 from mapdr.deliver.worker import Deliverer
 from mapdr.kernel.budget import Budget
 from mapdr.kernel.errors import ConfigurationError
-from mapdr.kernel.lifecycle import Run
+from mapdr.kernel.lifecycle import Lifecycle
 from mapdr.kernel.output import in_words
 from mapdr.kernel.private import make_private
 from mapdr.kernel.registry import Registry
@@ -68,7 +68,10 @@ def plan_file(path: Path, registry: Registry) -> tuple[Loaded, Plan | None, tupl
 
 
 class Node:
-    """Everything that one process runs. Build it, `start` it, `stop` it; `reload` in between."""
+    """Everything that one process runs. Build it, `start` it, `stop` it; `reload` in between.
+
+    `asked_to_end` is set by whoever wants it to drain and end: whoever has started it stops it then.
+    """
 
     def __init__(self, loaded: Loaded, plan: Plan, registry: Registry, *, base: Path = Path()) -> None:
         """`base` is the folder from which relative paths in the configuration start."""
@@ -80,12 +83,13 @@ class Node:
         self.deliverers: dict[str, Deliverer] = {}
         self.notifier: Stage
         self.recovered = Recovered()
+        self.asked_to_end = threading.Event()
         self._loaded = loaded
         self._file = Path(loaded.file).absolute()
         self._registry = registry
         self._base = base
         self._lock = threading.Lock()
-        self._run: Run | None = None
+        self._lifecycle: Lifecycle | None = None
         self._store: Store | None = None
         self._pool: ThreadPoolExecutor | None = None
         self._running: Claim | None = None
@@ -122,7 +126,7 @@ class Node:
             self.state = "draining"
             self.watch.emit("node.draining")
         # A reload under way may end first, but leaves the others time for their drain; what it would start
-        # later `Run` refuses. One that is asked for from now on finds a node that does not run.
+        # later `Lifecycle` refuses. One that is asked for from now on finds a node that does not run.
         if self._lock.acquire(timeout=max(0.0, (deadline - time.monotonic()) / 2)):
             self._lock.release()
         self._end(deadline)
@@ -134,9 +138,9 @@ class Node:
         if self._store is not None:
             # Killed from now on, it ends by order, and not by what it has in hand.
             self._store.in_hand.stop()
-        if self._run is not None:
-            self._run.stop(deadline)
-            self._run = None
+        if self._lifecycle is not None:
+            self._lifecycle.stop(deadline)
+            self._lifecycle = None
         if self._pool is not None:
             self._pool.shutdown(wait=False, cancel_futures=True)
             self._pool = None
@@ -167,8 +171,8 @@ class Node:
         return problems
 
     def _reload(self, path: Path) -> tuple[Problem, ...]:
-        run = self._run
-        if run is None or self.state != "running":
+        lifecycle = self._lifecycle
+        if lifecycle is None or self.state != "running":
             return (Problem(str(path), 0, "", "the node does not run", "start it"),)
         if path.resolve() != self._file.resolve():
             what = f"the node uses {self._file}"
@@ -196,7 +200,7 @@ class Node:
             return (Problem(loaded.file, 0, "", f"cannot be taken into use: {in_words(error)}", CURE),)
         self.plan, self._loaded = plan, loaded
         self.store.spool.min_free = plan.node.min_free
-        troubles = change.switch(run, DRAIN)
+        troubles = change.switch(lifecycle, DRAIN)
         self.watch.emit("node.reloaded")
         return tuple(
             Problem(loaded.file, 0, "", f"taken into use, but {what}", "restart the node")
@@ -268,7 +272,7 @@ class Node:
         self.receivers = {name: self.build_receiver(planned) for name, planned in plan.receivers.items()}
         self.deliverers = {name: self.build_deliverer(planned) for name, planned in plan.destinations.items()}
         self.notifier = self.build_notifier(plan)
-        self._run = Run(
+        self._lifecycle = Lifecycle(
             [
                 *((f"receive.{name}", one) for name, one in self.receivers.items()),
                 ("store", store),
@@ -277,7 +281,7 @@ class Node:
                 ("upkeep", Upkeep(self)),
             ]
         )
-        self._run.start()
+        self._lifecycle.start()
 
     def _use(self, loaded: Loaded, plan: Plan) -> None:
         self.store.use(

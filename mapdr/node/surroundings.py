@@ -1,6 +1,6 @@
 """What a configuration finds around it: secrets, files, folders and addresses that must be there to run.
 
-`kernel.plan` judges what is written; this judges whether it can be used here and now. So only `check`, `run`
+`node.plan` judges what is written; this judges whether it can be used here and now. So only `check`, `run`
 and a reload ask it: who looks at a node's index needs none of its secrets. Files are read and addresses are
 tried, nothing is written and nobody is called.
 """

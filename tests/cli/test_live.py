@@ -15,6 +15,7 @@ import pytest
 from rich.console import Console
 
 from mapdr.kernel.watch import Watch
+from mapdr.node import process
 from mapdr.store.index.commands import Heartbeat
 from mapdr.store.spool.claim import Claim, running_file
 from mapdr.testing.wait import until
@@ -132,6 +133,7 @@ class _Node:
         plan = examine(folder.config).plan
         assert plan is not None
         self.plan, self.watch = plan, Watch()
+        self.asked_to_end = threading.Event()
 
     def sign(self) -> Heartbeat:
         return Heartbeat("clinic-north", time.time(), time.time(), 1, {"state": "running"})
@@ -154,13 +156,16 @@ def test_whatever_a_view_raises_the_node_goes_on(
         raise trouble
 
     monkeypatch.setattr(access.Access, "look", look)
-    for name in ("AGAIN", "TICK", "LOOK", "REPORT"):
+    for name in ("AGAIN", "LOOK", "REPORT"):
         monkeypatch.setattr(run, name, 0.01)
+    monkeypatch.setattr(process, "TICK", 0.01)
     monkeypatch.setattr(
         run, "console", lambda: Console(file=io.StringIO(), force_terminal=True, width=80, theme=THEME)
     )
-    ended = threading.Event()
-    view = threading.Thread(target=run._watch, args=(_Node(used), Journal(), ended, drawn))
+    node: Any = _Node(used)
+    ended = node.asked_to_end
+    runs = process.Process(node, used.config)
+    view = threading.Thread(target=run._watch, args=(node, runs, Journal(), drawn))
     view.start()
     try:
         until(lambda: looks >= 3, 10, "three looks")

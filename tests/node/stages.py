@@ -91,7 +91,7 @@ def build(path: Path, text: str) -> Node:
 
 def standing(node: Node) -> dict[str, Any]:
     """All that a reload may change and a refused one may not."""
-    assert node._run is not None
+    assert node._lifecycle is not None
     return {
         "plan": node.plan,
         "revision": node.counters()["revision"],
@@ -100,6 +100,6 @@ def standing(node: Node) -> dict[str, Any]:
         "receivers": dict(node.receivers),
         "deliverers": dict(node.deliverers),
         "notifier": node.notifier,
-        "parts": node._run.parts,
+        "parts": node._lifecycle.parts,
         "counters": node.watch.counters(),
     }
