@@ -23,12 +23,12 @@ from mapdr.node.surroundings import warnings
 from mapdr.store.recover import Recovered
 from mapdr_cli import words
 from mapdr_cli.access import Access
-from mapdr_cli.check import show_problems
-from mapdr_cli.dashboard import farewell
+from mapdr_cli.commands.check import show_problems
 from mapdr_cli.journal import Journal
-from mapdr_cli.live import follow, line
 from mapdr_cli.options import config_option
-from mapdr_cli.terminal import console, glyphs
+from mapdr_cli.render.dashboard import farewell
+from mapdr_cli.render.live import follow, line
+from mapdr_cli.render.terminal import console, glyphs
 
 log = logging.getLogger("mapdr.run")
 

@@ -25,10 +25,10 @@ from mapdr.store import Store
 from mapdr.store.index.trouble import index_named
 from mapdr_cli import part10, words
 from mapdr_cli.access import Access, node_runs
-from mapdr_cli.check import load
-from mapdr_cli.echo import choose
+from mapdr_cli.commands.check import load
+from mapdr_cli.commands.echo import choose
 from mapdr_cli.options import config_option, json_option, print_json
-from mapdr_cli.terminal import console
+from mapdr_cli.render.terminal import console
 
 RULE = "mapdr send"
 SOURCE = Source(receiver="send", calling_ae="", called_ae="", address="")
