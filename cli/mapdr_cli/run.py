@@ -19,7 +19,6 @@ from mapdr.node.assembly import DRAIN, Node, plan_file
 from mapdr.node.doubts import warnings
 from mapdr.node.plan import Plan
 from mapdr.node.process import Process, log_to
-from mapdr.node.surroundings import warnings
 from mapdr.store.recover import Recovered
 from mapdr_cli import words
 from mapdr_cli.access import Access
