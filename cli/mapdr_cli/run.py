@@ -16,18 +16,18 @@ from mapdr.kernel.output import in_words
 from mapdr.kernel.private import make_private
 from mapdr.kernel.registry import Registry
 from mapdr.node.assembly import DRAIN, Node, plan_file
+from mapdr.node.doubts import warnings
 from mapdr.node.plan import Plan
 from mapdr.node.process import Process, log_to
-from mapdr.node.surroundings import warnings
 from mapdr.store.recover import Recovered
 from mapdr_cli import words
 from mapdr_cli.access import Access
-from mapdr_cli.check import show_problems
-from mapdr_cli.dashboard import farewell
+from mapdr_cli.commands.check import show_problems
 from mapdr_cli.journal import Journal
-from mapdr_cli.live import follow, line
 from mapdr_cli.options import config_option
-from mapdr_cli.terminal import console, glyphs
+from mapdr_cli.render.dashboard import farewell
+from mapdr_cli.render.live import follow, line
+from mapdr_cli.render.terminal import console, glyphs
 
 log = logging.getLogger("mapdr.run")
 

@@ -25,7 +25,6 @@ from mapdr.config.problem import Problem
 from mapdr.config.read import Loaded, read
 from mapdr.config.revision import keep_revision, read_revision
 from mapdr.config.site import site_key
-from mapdr.deliver.chains import chains
 from mapdr.deliver.prepare import Preparer
 from mapdr.deliver.worker import Deliverer
 from mapdr.kernel.budget import Budget
@@ -47,6 +46,7 @@ from mapdr.store.index.commands import Heartbeat
 from mapdr.store.index.trouble import index_named
 from mapdr.store.recover import Recovered, Rules
 from mapdr.store.spool.claim import Claim, running_file
+from mapdr.transform.chain import build_chain
 
 log = logging.getLogger("mapdr.node")
 
@@ -259,9 +259,10 @@ class Node:
         store.in_hand.start()
         store.writer.on_commit, store.writer.watch = self.wake, self.watch
         self._pool = ThreadPoolExecutor(node.workers, thread_name_prefix="prepare")
+        settings = self._settings("transform")
         self._preparer = Preparer(
             store.ledger,
-            chains(self._registry, self._settings("transform")),
+            lambda recipe: build_chain(recipe, self._registry, settings),
             self._pool,
             share=node.workers + 1,
             budget=Budget(node.memory),

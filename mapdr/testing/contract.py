@@ -24,6 +24,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
+from mapdr.dicom.uids import EXPLICIT_VR_LITTLE_ENDIAN
 from mapdr.kernel.errors import Permanent, Refused, Temporary
 from mapdr.kernel.item import Instance, Need, Outcome, Payload, Source, Verdict, total_length
 from mapdr.kernel.stage import Description, Egress, EgressSession, Memory, Stage, Transform
@@ -283,7 +284,7 @@ def _open(egress: Egress, needs: Sequence[Need]) -> EgressSession:
     for need in needs:
         require(session.covers(need), "a session covers what it was opened for")
         require(session.accepts(need), "a receiver that takes everything is said to accept it")
-    strange = Need("1.2.3.4.5.6.7.8.9", "1.2.840.10008.1.2.1")
+    strange = Need("1.2.3.4.5.6.7.8.9", EXPLICIT_VR_LITTLE_ENDIAN)
     require(not session.accepts(strange), "what was not proposed is not accepted")
     return session
 

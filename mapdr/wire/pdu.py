@@ -17,6 +17,7 @@ from typing import Any
 
 import mapdr
 from mapdr.kernel.errors import RemoteProtocolError
+from mapdr.kernel.uids import APPLICATION_CONTEXT
 
 ASSOCIATE_RQ = 0x01
 ASSOCIATE_AC = 0x02
@@ -26,7 +27,6 @@ RELEASE_RQ = 0x05
 RELEASE_RP = 0x06
 ABORT = 0x07
 
-APPLICATION_CONTEXT = "1.2.840.10008.3.1.1.1"
 IMPLEMENTATION_CLASS_UID = "2.25.247144332572330222456157552711710936168"
 IMPLEMENTATION_VERSION_NAME = f"MAPDR {mapdr.__version__}"[:16]
 

@@ -21,10 +21,10 @@ from mapdr.store.spool.claim import Claim, running_file
 from mapdr.testing.wait import until
 from mapdr_cli import access, run
 from mapdr_cli.access import Access
-from mapdr_cli.check import examine
+from mapdr_cli.commands.check import examine
 from mapdr_cli.journal import Journal
-from mapdr_cli.live import draw
-from mapdr_cli.terminal import THEME
+from mapdr_cli.render.live import draw
+from mapdr_cli.render.terminal import THEME
 from paper.nodes import NodeFolder
 
 
@@ -114,7 +114,7 @@ def test_a_view_that_could_never_read_says_so(used: NodeFolder, name: str) -> No
 def test_status_says_in_words_what_is_wrong_with_the_index(
     used: NodeFolder, name: str, said: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("mapdr_cli.status.LOOKING", 0.05)
+    monkeypatch.setattr("mapdr_cli.commands.status.LOOKING", 0.05)
     if name == "locked":
         with locked(_index(used)):
             result = used.mapdr("status")

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from mapdr_cli import stage
+from mapdr_cli.demo import stage
 from paper.nodes import NodeFolder
 
 

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Sequence
 from functools import lru_cache
 from typing import Annotated
 
-from pydantic import AfterValidator, Field, field_validator
+from pydantic import AfterValidator, Field
 
 from mapdr.config.units import Bandwidth as BandwidthField
 from mapdr.config.units import Duration
@@ -29,18 +29,17 @@ from mapdr.kernel.finding import Finding
 from mapdr.kernel.item import Need, Outcome, Payload, Sent, Verdict
 from mapdr.kernel.stage import Description, EgressSession, Endpoint, Factory, Settings, StageConfig
 from mapdr.kernel.status import SUCCESS
+from mapdr.kernel.uids import EXPLICIT_VR_LITTLE_ENDIAN, IMPLICIT_VR_LITTLE_ENDIAN, VERIFICATION
 from mapdr.net.ae_title import AeTitle
+from mapdr.net.host import Host
 from mapdr.net.rate import Bandwidth
 from mapdr.net.retry import Retry, RetryConfig
 from mapdr.net.tls import ClientTlsField
 from mapdr.wire import pdu, status
-from mapdr.wire.contexts import MAY_PASS, REJECTIONS, VERIFICATION, is_transfer_syntax
+from mapdr.wire.contexts import MAY_PASS, REJECTIONS, is_transfer_syntax
 from mapdr.wire.driver import Limits
 from mapdr.wire.link import LinkLost, Requestor, StoreResponse
 from mapdr.wire.pdu import MAX_CONTEXTS
-
-EXPLICIT_LITTLE_ENDIAN = "1.2.840.10008.1.2.1"
-IMPLICIT_LITTLE_ENDIAN = "1.2.840.10008.1.2"
 
 LOOK_AFTER = 0.2
 """Seconds of rest after which a session looks whether the peer has ended it meanwhile."""
@@ -73,26 +72,19 @@ class DimseEgressConfig(StageConfig):
     """`[egress.NAME]` with `type = "dicom"`."""
 
     ae_title: AeTitle
-    host: str = Field(min_length=1)
+    host: Host
     port: int = Field(ge=1, le=65535)
     calling_ae: AeTitle = "MAPDR"
     tls: ClientTlsField = None
     associations: int = Field(default=2, ge=1, le=64)
     bandwidth: BandwidthField | None = Field(default=None, ge=8000)
     wait_for_study: Duration = 0.0
-    syntaxes: tuple[Syntax, ...] = (EXPLICIT_LITTLE_ENDIAN, IMPLICIT_LITTLE_ENDIAN)
+    syntaxes: tuple[Syntax, ...] = (EXPLICIT_VR_LITTLE_ENDIAN, IMPLICIT_VR_LITTLE_ENDIAN)
     connect_timeout: Duration = Field(default=10.0, gt=0)
     acse_timeout: Duration = Field(default=30.0, gt=0)
     dimse_timeout: Duration = Field(default=120.0, gt=0)
     pdu_timeout: Duration = Field(default=60.0, gt=0)
     retry: RetryConfig = RetryConfig()
-
-    @field_validator("host")
-    @classmethod
-    def _host(cls, host: str) -> str:
-        if any(character.isspace() or character in "/@" for character in host):
-            raise ValueError("is not a host; write a name or an address, e.g. pacs.clinic.example")
-        return host
 
     def limits(self) -> Limits:
         """The time limits of an association."""
@@ -168,7 +160,7 @@ class DimseEgress:
 
     def probe(self) -> Outcome:
         """C-ECHO; a receiver that accepts the association but not Verification is there, too."""
-        verification = (VERIFICATION, (IMPLICIT_LITTLE_ENDIAN, EXPLICIT_LITTLE_ENDIAN))
+        verification = (VERIFICATION, (IMPLICIT_VR_LITTLE_ENDIAN, EXPLICIT_VR_LITTLE_ENDIAN))
         try:
             requestor = self._associate((verification, *self._last))
         except Permanent as error:
