@@ -200,6 +200,8 @@ class Treatment(StrEnum):
 class Payload:
     """A data set ready for an egress: its parts in order, their total length, and its identity.
 
+    `study_instance_uid` and `series_instance_uid` are those of the image as it was received, for an egress
+    that gathers (a folder, a STOW-RS request); empty where there is none.
     `note` says in fixed words why a step left the data set as it was, such as "not compressed: no-pixels".
     `unmet` is one word for what the rule asked for and the receiver's transfer syntaxes did not allow.
     `share` is what the payload holds of the node's budget of memory; given back with the last reference.
@@ -214,6 +216,8 @@ class Payload:
     treatment: Treatment = Treatment.RELAYED
     note: str = ""
     unmet: str = ""
+    study_instance_uid: str = ""
+    series_instance_uid: str = ""
     share: object = field(default=None, compare=False, repr=False)
 
     def __post_init__(self) -> None:
