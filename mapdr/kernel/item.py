@@ -21,12 +21,25 @@ TagPath = tuple[int, ...]
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """The facts of the association (or request) that brought an object."""
+    """Where an object came from: the facts of the association, request or folder that brought it.
+
+    `receiver` is the name of the stage that took it, `calling_ae` the peer's name (its AE title, or what the
+    protocol has in its place), `called_ae` what the peer called this side, `address` the peer's, each empty
+    where there is none. `protocol` is the receiver's type. `credential` is what the peer has proved to be, as
+    "certificate:NAME"; empty if it has proved nothing, which is so of an AE title alone.
+    """
 
     receiver: str
     calling_ae: str
     called_ae: str
     address: str
+    protocol: str = "dicom"
+    credential: str = ""
+
+    @property
+    def peer(self) -> str:
+        """The name to count and show the peer by; the receiver's where nobody is known."""
+        return self.calling_ae or self.credential or self.receiver
 
 
 class Header(Protocol):
