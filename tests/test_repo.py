@@ -131,8 +131,11 @@ def test_parts_import_only_what_they_may() -> None:
         ("mapdr/dicom/scan.py", "from mapdr.store.spool.ids import new_id"),
         ("mapdr/route/rules.py", "import mapdr.wire.status"),
         ("mapdr/store/writer.py", "from mapdr.egress import dimse"),
-        ("mapdr/deliver/worker.py", "def f():\n    from mapdr.egress.dicom.destination import STAGE"),
-        ("mapdr/deliver/worker.py", "from mapdr.transform.chain import build_chain"),
+        (
+            "mapdr/deliver/supervise/deliverer.py",
+            "def f():\n    from mapdr.egress.dicom.destination import STAGE",
+        ),
+        ("mapdr/deliver/supervise/deliverer.py", "from mapdr.transform.chain import build_chain"),
         ("mapdr/node/assembly.py", "from mapdr.receive import dimse"),
         ("mapdr/notify/events.py", "import mapdr_cli.main"),
     ],

@@ -25,8 +25,8 @@ from mapdr.config.problem import Problem
 from mapdr.config.read import Loaded, read
 from mapdr.config.revision import keep_revision, read_revision
 from mapdr.config.site import site_key
-from mapdr.deliver.prepare import Preparer
-from mapdr.deliver.worker import Deliverer
+from mapdr.deliver.feed.preparer import Preparer
+from mapdr.deliver.supervise.deliverer import Deliverer
 from mapdr.kernel.budget import Budget
 from mapdr.kernel.errors import ConfigurationError
 from mapdr.kernel.lifecycle import Lifecycle

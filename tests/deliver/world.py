@@ -13,8 +13,8 @@ from typing import Any
 
 from sqlalchemy import select
 
-from mapdr.deliver.prepare import Preparer
-from mapdr.deliver.worker import Deliverer
+from mapdr.deliver.feed.preparer import Preparer
+from mapdr.deliver.supervise.deliverer import Deliverer
 from mapdr.egress.dicom.destination import DimseEgress, DimseEgressConfig
 from mapdr.kernel.item import FileSlice, Header, Instance, Payload, Routing, Source, TagPath
 from mapdr.kernel.stage import Settings

@@ -1,4 +1,4 @@
-"""The receivers' answers on their way into the ledger: many rows a transaction, none long in memory."""
+"""Writes into the ledger what became of rows: many in a transaction, none kept in memory for long."""
 
 from __future__ import annotations
 
@@ -10,8 +10,9 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from mapdr.deliver.backoff import Backoff
-from mapdr.kernel.errors import LocalProtocolError, MapdrError
+from mapdr.kernel.errors import LocalProtocolError
 from mapdr.kernel.guard import GuardedThread, Trouble
+from mapdr.kernel.output import in_words
 from mapdr.kernel.watch import Watch
 from mapdr.store.queue.settle import Settlement
 
@@ -21,7 +22,7 @@ ROWS = 256
 """So many waiting rows are written at once ..."""
 
 SECONDS = 0.05
-"""... and none waits longer than this for company."""
+"""... and none waits longer than this for others."""
 
 LARGEST = 1000
 """The most rows in one transaction, so that the intake's writer need not wait long for its turn."""
@@ -40,7 +41,7 @@ class Return:
 Result = Settlement | Return
 
 
-class Settles(Protocol):
+class SettlingLedger(Protocol):
     """The part of the ledger that is needed here."""
 
     def settle(self, settlements: Sequence[Settlement]) -> None:
@@ -59,7 +60,7 @@ class Settler:
     def __init__(
         self,
         name: str,
-        ledger: Settles,
+        ledger: SettlingLedger,
         on_written: Callable[[list[Result]], None],
         watch: Watch | None = None,
     ) -> None:
@@ -112,7 +113,7 @@ class Settler:
             try:
                 self._on_written(rows)
             except Exception as error:  # noqa: BLE001  they are written: whoever watches cannot stop the next
-                log.error("%s: results could not be told: %s", self._name, describe(error))
+                log.error("%s: results could not be told: %s", self._name, in_words(error, places=False))
 
     def _next(self) -> list[Result]:
         """The rows of the next transaction; they stay in `_waiting` until they are safe. Empty at the end."""
@@ -140,7 +141,9 @@ class Settler:
                 settled = []
             except Exception as error:  # noqa: BLE001  shown, and tried again until the ledger takes it
                 failures += 1
-                self._trouble.tell(f"{self._name}: results not written: {describe(error)}; trying again")
+                self._trouble.tell(
+                    f"{self._name}: results not written: {in_words(error, places=False)}; trying again"
+                )
                 if not self._pause(self._backoff.delay(failures)):
                     return False
         self._wrote_at = time.monotonic()
@@ -167,12 +170,3 @@ class Settler:
                 # Nobody notifies a closing settler, so this is a plain pause.
                 self._changed.wait(min(seconds, max(0.0, self._closing - time.monotonic())))
             return self._closing is None or time.monotonic() < self._closing
-
-
-def describe(error: BaseException) -> str:
-    """An exception in words that may stand with a row: as `in_words`, but without paths and places."""
-    if isinstance(error, MapdrError):
-        return str(error)
-    if isinstance(error, OSError) and error.strerror:
-        return f"{type(error).__name__}: {error.strerror}"
-    return type(error).__name__

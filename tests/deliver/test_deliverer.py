@@ -30,11 +30,11 @@ from deliver.fakes import (
     delivering,
     settled,
 )
-from mapdr.deliver import worker
-from mapdr.deliver.breaker import State
-from mapdr.deliver.leases import Hands
-from mapdr.deliver.prepare import Preparer
-from mapdr.deliver.worker import Deliverer
+from mapdr.deliver.feed import preparation
+from mapdr.deliver.feed.preparer import Preparer
+from mapdr.deliver.send.breaker import BreakerState
+from mapdr.deliver.settle.leases import Leases
+from mapdr.deliver.supervise.deliverer import Deliverer
 from mapdr.kernel import budget
 from mapdr.kernel.budget import Budget
 from mapdr.kernel.errors import Permanent, Temporary
@@ -120,7 +120,7 @@ def test_a_receiver_out_of_room_is_left_alone_and_no_image_is_burned() -> None:
         assert ledger.states()["parked"] == 0
         room.set()
         assert settled(ledger) == {"delivered": 20}
-        until(lambda: deliverer.view().state is State.CLOSED, 5)
+        until(lambda: deliverer.view().state is BreakerState.CLOSED, 5)
     assert all(row.delivery.attempts <= 1 for row in ledger.rows.values())
 
 
@@ -200,7 +200,7 @@ def test_an_unknown_ae_title_opens_the_breaker_and_the_rows_stay_with_the_reason
     with delivering(ledger, egress) as deliverer:
         until(lambda: egress.probes >= 2, 10)
         view = deliverer.view()
-        assert (view.state, view.reason, view.comment) == (State.OPEN, "association-rejected", words)
+        assert (view.state, view.reason, view.comment) == (BreakerState.OPEN, "association-rejected", words)
         until(lambda: ledger.states() == {"pending": 50}, 5)
         assert words in {row.comment for row in ledger.rows.values()}
         assert all(row.delivery.attempts == 0 for row in ledger.rows.values())
@@ -423,8 +423,8 @@ def test_stopping_aborts_a_send_that_does_not_end() -> None:
 def test_stop_before_start_and_twice() -> None:
     from concurrent.futures import ThreadPoolExecutor
 
-    from mapdr.deliver.prepare import Preparer
-    from mapdr.deliver.worker import Deliverer
+    from mapdr.deliver.feed.preparer import Preparer
+    from mapdr.deliver.supervise.deliverer import Deliverer
     from mapdr.kernel.watch import Watch
 
     ledger = FakeLedger()
@@ -448,7 +448,7 @@ def test_a_receiver_that_allows_fewer_associations_is_served_by_those_it_allows(
     ledger.add(400)
     with delivering(ledger, egress) as deliverer:
         assert settled(ledger) == {"delivered": 400}
-        assert deliverer.view().state is State.CLOSED
+        assert deliverer.view().state is BreakerState.CLOSED
     assert len(egress.connects) < 30
 
 
@@ -513,7 +513,7 @@ def test_an_exception_of_our_own_while_connecting_is_held_against_its_image_alon
     ledger.add(20)
     with delivering(ledger, egress) as deliverer:
         assert settled(ledger) == {"delivered": 40, "parked": 1}
-        assert deliverer.view().state is State.CLOSED
+        assert deliverer.view().state is BreakerState.CLOSED
         assert deliverer.view().failures == 0
     assert (ledger.rows[21].reason, ledger.rows[21].comment) == ("failed", "ValueError")
 
@@ -558,14 +558,14 @@ def test_a_session_that_raises_in_every_method_ends_no_sender() -> None:
 def test_an_image_does_not_stay_in_hand_when_its_end_cannot_be_told(monkeypatch: pytest.MonkeyPatch) -> None:
     """Whatever fails in a sender, its thread goes on and the row is leased again."""
     failures = iter(range(3))
-    real = Hands.decide
+    real = Leases.settle
 
-    def decide(self: Hands, *arguments: Any, **named: Any) -> bool:
+    def settle(self: Leases, *arguments: Any) -> Any:
         if next(failures, None) is not None:
             raise OverflowError("SECRET")
-        return real(self, *arguments, **named)
+        return real(self, *arguments)
 
-    monkeypatch.setattr(Hands, "decide", decide)
+    monkeypatch.setattr(Leases, "settle", settle)
     ledger, egress = FakeLedger(), FakeEgress(sessions=1)
     ledger.add(3)
     with delivering(ledger, egress) as deliverer:
@@ -616,7 +616,7 @@ def test_a_destination_nobody_has_spoken_to_says_so() -> None:
         deliverer.wake()
         settled(ledger)
         until(lambda: deliverer.view().tried, 5)
-        assert deliverer.view().state is State.CLOSED
+        assert deliverer.view().state is BreakerState.CLOSED
 
 
 # --- memory -------------------------------------------------------------------------------------------------
@@ -636,7 +636,7 @@ class Encodes(FakeChain):
 
 
 def test_a_destination_has_no_more_prepared_than_may_wait_in_memory(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(worker, "AHEAD", 3000)
+    monkeypatch.setattr(preparation, "AHEAD", 3000)
     go = threading.Event()
     chain = Encodes(1000)
 

@@ -1,4 +1,4 @@
-"""What an attempt means for its ledger row: a pure function, so that every status can be tested.
+"""What becomes of a ledger row after an attempt: pure functions, so that every status can be tested.
 
 | the receiver said                                   | the row                                              |
 |-----------------------------------------------------|------------------------------------------------------|
@@ -16,8 +16,8 @@
 | context result 1 or 2 (user rejection, no reason)   | pending in the next syntax it takes, or until        |
 |                                                     | `give_up`; no try is used up                         |
 
-Our own trouble with an image (a codec, a disk) is treated as a fault of the image: it ends parked, in sight.
-What is the receiver's trouble, `sender` finds out: several images in a row.
+Our own trouble with an image (a codec, a disk) counts as a fault of the image: it ends parked, in sight.
+Whether the receiver as a whole is in trouble, `send.answers` finds out: several images in a row.
 """
 
 from __future__ import annotations
@@ -33,7 +33,11 @@ from mapdr.store.queue.ledger import Delivery
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """The next state of a row, and why, in one word; `not_before` is seconds since the epoch."""
+    """The next state of a row: "delivered", "pending" or "parked".
+
+    `reason` is one word for why; `not_before` is when a pending row is due again (seconds since the epoch),
+    in the transfer syntax `syntax` if that is not None. `count_attempt`: one of the image's tries is used up.
+    """
 
     state: str
     reason: str = ""
@@ -45,28 +49,28 @@ class Decision:
 DELIVERED = Decision("delivered")
 
 LATER = 1.0
-"""Seconds within which other images show whether it was the image or the receiver."""
+"""Seconds within which other images show whether the image was the cause or the receiver."""
 
 
-def judge(
+def decide(
     delivery: Delivery,
     outcome: Outcome,
     retry: Retry,
     *,
-    losses: int,
+    failures: int,
     now: float,
     fallback: str = "",
     after: float = 0.0,
-    blame: int = 0,
+    limit: int = 0,
     differs: bool = False,
 ) -> Decision:
-    """What becomes of `delivery` after `outcome`.
+    """What becomes of the row `delivery` after `outcome`, `now` in seconds since the epoch.
 
-    `losses` is how often in a row this very image was not taken by nobody's known fault, `blame` after how
-    many of them it parks, 0 while it may be the receiver's. One that was answered "out of resources" waits
-    beyond `after`, when the receiver is asked again: then another image shows whether it was this one.
-    `fallback` is the next transfer syntax, if the receiver takes one. `differs`: other bytes were delivered
-    under its UID before.
+    `failures` is how often this image was not taken since it was last settled for good, `limit` after how
+    many of them it is parked as their cause (0: the cause may be the receiver). An image that was answered
+    "out of resources" waits beyond `after`, when the receiver is asked again, so that another image is tried
+    before it. `fallback` is another transfer syntax that the receiver accepts, or empty. `differs`: other
+    bytes were delivered under its SOP Instance UID before.
     """
     if outcome.verdict is Verdict.DELIVERED:
         return Decision("parked", "duplicate") if outcome.duplicate and differs else DELIVERED
@@ -75,35 +79,43 @@ def judge(
             return Decision("pending", "syntax-refused", now, count_attempt=False, syntax=fallback)
         return Decision("parked", "syntax-refused")
     if outcome.verdict is Verdict.RETRY and (outcome.peer_fault or outcome.waits):
-        if outcome.peer_fault and outcome.status is None and blame and delivery.attempts + 2 >= blame:
-            # The first loss was not counted, for it might have been the receiver's; this one makes two more.
+        if session_lost(outcome) and limit and delivery.attempts + 2 >= limit:
+            # The first failure was not counted as an attempt, as the receiver might have been the cause; with
+            # this one it makes two more.
             return Decision("parked", "no-answer")
         if retry.give_up is not None and now - delivery.instance.received_at > retry.give_up:
             return Decision("parked", "gave-up")
-        return _wait(outcome, Backoff.of(retry), losses, now, max(now, after), blame > 0)
+        return _wait(outcome, Backoff.of(retry), failures, now, max(now, after), limit > 0)
     reason = "refused" if outcome.verdict is Verdict.REFUSED else "failed"
     return _again_or_park(delivery, retry, reason, now)
 
 
-def _wait(  # noqa: PLR0917  facts of `judge`
-    outcome: Outcome, backoff: Backoff, losses: int, now: float, after: float, blamed: bool
+def session_lost(outcome: Outcome) -> bool:
+    """Whether the session ended without an answer for the image."""
+    return outcome.peer_fault and outcome.status is None
+
+
+def _wait(  # noqa: PLR0917  facts of `decide`
+    outcome: Outcome, backoff: Backoff, failures: int, now: float, after: float, counts: bool
 ) -> Decision:
-    """When an image comes again that the receiver did not take, and whose fault that is not said."""
+    """When an image is due again that the receiver did not take, and nobody knows yet for whose fault."""
     if outcome.waits:
-        return Decision("pending", "not-accepted", now + backoff.delay(losses), count_attempt=False)
+        return Decision("pending", "not-accepted", now + backoff.delay(failures), count_attempt=False)
     if outcome.status is not None:
-        due = max(now + backoff.delay(losses), after)
+        due = max(now + backoff.delay(failures), after)
         return Decision("pending", "receiver-busy", due, count_attempt=False)
-    wait = min(LATER, backoff.delay(1)) if losses == 1 else backoff.delay(losses - 1)
-    return Decision("pending", "no-answer", now + wait, count_attempt=blamed)
+    wait = min(LATER, backoff.delay(1)) if failures == 1 else backoff.delay(failures - 1)
+    return Decision("pending", "no-answer", now + wait, count_attempt=counts)
 
 
-def judge_error(delivery: Delivery, error: Exception, retry: Retry, *, losses: int, now: float) -> Decision:
-    """What becomes of `delivery` when its payload could not be prepared for the `losses`-th time in a row."""
+def decide_unprepared(
+    delivery: Delivery, error: Exception, retry: Retry, *, failures: int, now: float
+) -> Decision:
+    """What becomes of a row whose payload could not be prepared or read, for the `failures`-th time."""
     if isinstance(error, Permanent):
         return Decision("parked", error.reason)
     if isinstance(error, Temporary):
-        return Decision("pending", "preparing", now + Backoff.of(retry).delay(losses), count_attempt=False)
+        return Decision("pending", "preparing", now + Backoff.of(retry).delay(failures), count_attempt=False)
     return _again_or_park(delivery, retry, "unexpected", now)
 
 

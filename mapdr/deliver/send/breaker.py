@@ -7,8 +7,8 @@
     |                +------------------ trip --------------+  |
     +-------------------------- heard -------------------------+
 ```
-`heard` means that the receiver gave a final status for an image; only that forgets earlier failures. An
-echo that was answered makes a trial: storage may still be out of room.
+`heard`: the receiver gave a final status for an image; only that forgets earlier failures. A C-ECHO that was
+answered lets only a few images try: the receiver's storage may still be out of room.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from enum import StrEnum
 from mapdr.deliver.backoff import Backoff
 
 
-class State(StrEnum):
+class BreakerState(StrEnum):
     """Whether images may go out."""
 
     CLOSED = "closed"
@@ -31,13 +31,13 @@ class State(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class View:
+class BreakerView:
     """What a person is shown: why a destination waits, since when, until when (seconds since the epoch).
 
     `tried`: somebody has spoken to it, or tried to, since the node started.
     """
 
-    state: State
+    state: BreakerState
     reason: str = ""
     comment: str = ""
     failures: int = 0
@@ -47,14 +47,14 @@ class View:
     tried: bool = False
 
 
-Told = Callable[[View, View], None]
-"""Is told how the breaker stood, and how it stands."""
+OnChange = Callable[[BreakerView, BreakerView], None]
+"""Is called with the breaker before the change and after it."""
 
 
 class Breaker:
     """Thread-safe. `quick` is the back-off for peers that are away or busy, `slow` for those that reject.
 
-    `told` is called after it has opened or closed, without the lock.
+    `on_change` is called after it has opened or closed, without the lock.
     """
 
     def __init__(
@@ -64,16 +64,16 @@ class Breaker:
         *,
         clock: Callable[[], float] = time.monotonic,
         wall: Callable[[], float] = time.time,
-        told: Told = lambda before, after: None,
+        on_change: OnChange = lambda before, after: None,
     ) -> None:
         self._quick = quick
         self._slow = slow
         self._clock = clock
         self._wall = wall
-        self._told = told
+        self._on_change = on_change
         self._lock = threading.Lock()
         self._until = 0.0
-        self._view = View(State.CLOSED)
+        self._view = BreakerView(BreakerState.CLOSED)
 
     def trip(self, reason: str, comment: str, *, slow: bool = False, status: int | None = None) -> bool:
         """Open it, longer after each failure in a row; whether it was not open before.
@@ -83,35 +83,37 @@ class Breaker:
         """
         with self._lock:
             before = self._view
-            if before.state is State.OPEN:
+            if before.state is BreakerState.OPEN:
                 return False
             failures = before.failures + 1
             wait = (self._slow if slow else self._quick).delay(failures)
             self._until = self._clock() + wait
             now = self._wall()
             since = before.since if before.since is not None else now
-            after = self._view = View(State.OPEN, reason, comment, failures, since, now + wait, status, True)
-        self._told(before, after)
+            after = self._view = BreakerView(
+                BreakerState.OPEN, reason, comment, failures, since, now + wait, status, True
+            )
+        self._on_change(before, after)
         return True
 
     def trial(self) -> None:
         """Let a few images try, after the wait; the next failure opens it again, for longer."""
         with self._lock:
-            if self._view.state is State.OPEN:
-                self._view = replace(self._view, state=State.TRIAL, retry_at=None)
+            if self._view.state is BreakerState.OPEN:
+                self._view = replace(self._view, state=BreakerState.TRIAL, retry_at=None)
 
     def heard(self) -> bool:
-        """The receiver answered an image with a final status: all is well; whether it was not before."""
+        """The receiver answered an image with a final status: close it; whether it was not closed before."""
         # Called for every image: the lock is only needed when there is something to change.
-        if self._view.state is State.CLOSED and self._view.tried:
+        if self._view.state is BreakerState.CLOSED and self._view.tried:
             return False
         with self._lock:
-            before, after = self._view, View(State.CLOSED, tried=True)
+            before, after = self._view, BreakerView(BreakerState.CLOSED, tried=True)
             self._view = after
             self._until = 0.0
-        if before.state is State.CLOSED:
+        if before.state is BreakerState.CLOSED:
             return False
-        self._told(before, after)
+        self._on_change(before, after)
         return True
 
     def still_away(self, reason: str, comment: str, *, slow: bool = False) -> None:
@@ -122,16 +124,16 @@ class Breaker:
     def wait(self) -> float:
         """Seconds until a probe is due; 0 when images may go out or the probe is due now."""
         with self._lock:
-            if self._view.state is not State.OPEN:
+            if self._view.state is not BreakerState.OPEN:
                 return 0.0
             return max(0.0, self._until - self._clock())
 
     @property
-    def state(self) -> State:
+    def state(self) -> BreakerState:
         """The state now; an open breaker stays open until a probe or an image says otherwise."""
         return self._view.state
 
-    def view(self) -> View:
+    def view(self) -> BreakerView:
         """The state with its reason, for status lines and heartbeats; `retry_at` by the clock of now."""
         with self._lock:
             if self._view.retry_at is None:

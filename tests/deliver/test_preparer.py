@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from deliver.fakes import FakeChain, FakeLedger, make_instance
-from mapdr.deliver.prepare import CHAINS, QUICK, Preparer
-from mapdr.deliver.syntaxes import FORGET_AFTER, REMEMBERED, Syntaxes
+from mapdr.deliver.feed.preparer import CHAINS, QUICK, Preparer
+from mapdr.deliver.feed.syntaxes import FORGET_AFTER, REMEMBERED, Syntaxes
 from mapdr.kernel import budget
 from mapdr.kernel.budget import Budget
 from mapdr.kernel.errors import Permanent
@@ -287,7 +287,7 @@ def test_what_a_callback_raises_reaches_no_log_with_what_it_quotes(
     def fails(payload: Payload) -> int:
         raise ValueError("SECRET^NAME")
 
-    monkeypatch.setattr("mapdr.deliver.prepare.weigh", fails)
+    monkeypatch.setattr("mapdr.deliver.feed.preparer.weigh", fails)
     chain = Encoder()
     chain.go.set()
     with ThreadPoolExecutor(1) as pool:

@@ -1,4 +1,4 @@
-"""What a receiver was seen to take: so that the next image is prepared in a syntax it accepts."""
+"""The transfer syntaxes that one receiver refused and took instead: the next image is prepared so at once."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from mapdr.kernel.item import Need
 from mapdr.kernel.stage import EgressSession
 
 REMEMBERED = 64
-"""Needs that are proposed again on the next association; half of the 128 contexts that PS3.8 allows."""
+"""Needs that are proposed again on the next association: half of the 128 presentation contexts of PS3.8."""
 
 FORGET_AFTER = 900.0
-"""Seconds after which a refusal is doubted: receivers are reconfigured."""
+"""Seconds after which a refused transfer syntax is tried again: receivers are reconfigured."""
 
 
 class Syntaxes:
-    """The memory of one destination. Thread-safe."""
+    """What is known of one destination; `fallbacks` are UIDs in order of preference. Thread-safe."""
 
     def __init__(self, fallbacks: Sequence[str], clock: Callable[[], float] = time.monotonic) -> None:
         self._fallbacks = tuple(fallbacks)
@@ -34,7 +34,7 @@ class Syntaxes:
             return list(reversed(self._recent))
 
     def needed(self, need: Need) -> None:
-        """An image stands ready in this syntax."""
+        """An image is ready to be sent in this syntax."""
         if need == self._latest:
             return
         with self._lock:

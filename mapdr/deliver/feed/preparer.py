@@ -16,8 +16,7 @@ from dataclasses import replace
 from functools import partial
 from typing import Any, Protocol
 
-from mapdr.deliver.ready import weigh
-from mapdr.deliver.settle import describe
+from mapdr.deliver.feed.ready import weigh
 from mapdr.kernel.budget import Budget, Limited, Share, Short
 from mapdr.kernel.errors import Permanent
 from mapdr.kernel.item import Instance, Payload
@@ -234,7 +233,7 @@ class Preparer:
         try:
             self._in_hand.survived(key)
         except Exception as error:  # noqa: BLE001  the index is away: it is tried alone once more than it need be
-            log.error("%s: its deaths stay counted: %s", key[0], describe(error))
+            log.error("%s: its deaths stay counted: %s", key[0], in_words(error, places=False))
 
     def _forget(self) -> None:
         """Keep nothing for others while somebody waits for memory."""
