@@ -79,6 +79,8 @@ class Chain:
             transfer_syntax_uid=instance.transfer_syntax_uid,
             parts=(span,),
             length=instance.size,
+            study_instance_uid=instance.study_instance_uid,
+            series_instance_uid=instance.series_instance_uid,
         )
         for name, step in self._steps:
             notes = _StepMemory(memory, name)

@@ -31,7 +31,7 @@ from mapdr_cli.options import config_option, json_option, print_json
 from mapdr_cli.render.terminal import console
 
 RULE = "mapdr send"
-SOURCE = Source(receiver="send", calling_ae="", called_ae="", address="")
+SOURCE = Source(receiver="send", calling_ae="", called_ae="", address="", protocol="file")
 COPIED = 1 << 20
 
 

@@ -24,6 +24,7 @@ from sqlalchemy.pool import QueuePool, StaticPool
 from mapdr.kernel.errors import ConfigurationError
 from mapdr.kernel.private import touch_private
 from mapdr.store.index import schema
+from mapdr.store.index.migrations import STEPS, migrate
 from mapdr.store.index.trouble import IndexTrouble
 from mapdr.store.spool.durable import Durability
 
@@ -186,20 +187,20 @@ class Database:
                 return False
             query = select(schema.fact.c.value).where(schema.fact.c.name == "schema")
             found = connection.execute(query).scalar()
-        if found is None:
+        if found is None or found in STEPS:
             return False
         _must_be_ours(found)
         return True
 
     def _create(self) -> None:
+        """Make what the index lacks, of an earlier schema too. Raises as `_is_made`."""
         with self.write() as connection:
             schema.metadata.create_all(connection)
             query = select(schema.fact.c.value).where(schema.fact.c.name == "schema")
-            found = connection.execute(query).scalar()
-            if found is None:
+            if connection.execute(query).scalar() is None:
                 connection.execute(insert(schema.fact).values(name="schema", value=str(schema.VERSION)))
             else:
-                _must_be_ours(found)
+                _must_be_ours(migrate(connection))
 
 
 def write_fault(index: Path, wait: float = 1.0) -> str:

@@ -29,8 +29,8 @@ from sqlalchemy import (
     text,
 )
 
-VERSION = 1
-"""Of the schema; kept in `fact`."""
+VERSION = 2
+"""Of the schema; kept in `fact`. `migrations` has the way from each one before."""
 
 
 class State(IntEnum):
@@ -92,7 +92,13 @@ source = Table(
     Column("calling_ae", Text, nullable=False),
     Column("called_ae", Text, nullable=False),
     Column("address", Text, nullable=False),
-    Index("source_whole", "receiver", "calling_ae", "called_ae", "address", unique=True),
+    Column("protocol", Text, nullable=False, server_default="dicom"),
+    Column("credential", Text, nullable=False, server_default=""),
+    Index(
+        "source_whole",
+        *("receiver", "calling_ae", "called_ae", "address", "protocol", "credential"),
+        unique=True,
+    ),
 )
 
 recipe = Table(

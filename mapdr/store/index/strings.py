@@ -144,7 +144,7 @@ class Sources:
             row = connection.execute(select(table).where(table.c.id == number)).first()
         if row is None:
             raise KeyError(number)
-        found = Source(row.receiver, row.calling_ae, row.called_ae, row.address)
+        found = Source(**{name: getattr(row, name) for name in Source.__dataclass_fields__})
         self._sources[number] = found
         return found
 

@@ -193,7 +193,7 @@ class Enrolment:
             uid=uid,
             uid_hash=xxhash.xxh3_64_intdigest(uid.encode()) - (1 << 63),
             source=self._sources.number(source),
-            origin=word(source.calling_ae or source.receiver),
+            origin=word(source.peer),
             modality=word(header.text(MODALITY)),
             sop_class=word(arrival.sop_class_uid),
             syntax=word(arrival.transfer_syntax_uid),

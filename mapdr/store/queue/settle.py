@@ -38,6 +38,7 @@ _CURRENT = (
         _instance.c.sop_instance_uid,
         _instance.c.modality,
         _source.c.calling_ae,
+        _source.c.credential,
         _source.c.receiver,
     )
     .join(_instance, _instance.c.id == _delivery.c.instance)
@@ -145,7 +146,7 @@ class Settling:
         today = day_of(now)
         here: set[tuple[int, int, str]] = set()
         for row in delivered:
-            origin = self._words.find(row.calling_ae or row.receiver) or 0
+            origin = self._words.find(row.calling_ae or row.credential or row.receiver) or 0
             amount = counts[Where(today, row.destination, origin, row.modality, row.study)]
             some = twins.get((row.series, row.uid_hash), ())
             same = [twin.id for twin in some if twin.uid == row.sop_instance_uid]
