@@ -19,10 +19,11 @@ from mapdr.dicom.tree import Level, Node
 from mapdr.dicom.value import OPAQUE
 from mapdr.kernel.errors import MapdrError
 from mapdr.kernel.item import Payload
+from mapdr.kernel.transfer_syntax import EXPLICIT_LITTLE_ENDIAN, NATIVE
 from mapdr.transform.codecs.foreign import foreign_frames
-from mapdr.transform.dataset import EXPLICIT_UID, DataSet
+from mapdr.transform.codecs.table import Codecs
+from mapdr.transform.dataset import DataSet
 from mapdr.transform.image import Attributes, Frames, Image, LeaveAsIs, NativeFrames
-from mapdr.transform.policy import NATIVE
 from mapdr.transform.quality import Padding, measure
 
 
@@ -48,7 +49,7 @@ def changes(before: Payload, after: Payload) -> list[Change]:
     return [change for pair in found for change in _changes(one, other, *pair, "")]
 
 
-def quality(before: Payload, after: Payload, workers: int) -> dict[str, Any] | None:
+def quality(before: Payload, after: Payload, codecs: Codecs, workers: int) -> dict[str, Any] | None:
     """The largest error in stored values, and the lowest PSNR of a frame in dB, as the node's guard measures
     them (None where all is equal); None where there are no pixels or they cannot be decoded here."""
     try:
@@ -58,7 +59,7 @@ def quality(before: Payload, after: Payload, workers: int) -> dict[str, Any] | N
                 return None
             if _same_pixels(one, other):
                 return {"max_error": 0, "psnr": None}
-            return _measured(_frames(one, workers), _frames(other, workers))
+            return _measured(_frames(one, codecs, workers), _frames(other, codecs, workers))
     except (MapdrError, LeaveAsIs):
         return None
 
@@ -79,13 +80,13 @@ def _same_pixels(one: DataSet, other: DataSet) -> bool:
     )
 
 
-def _frames(data: DataSet, workers: int) -> Frames:
+def _frames(data: DataSet, codecs: Codecs, workers: int) -> Frames:
     image, pixel = Image.of(Attributes(data.header())), data.pixel
     assert pixel is not None
     syntax = data.payload.transfer_syntax_uid
     if syntax in NATIVE:
         return NativeFrames(image, data.view, pixel, big_endian=data.encoding.big)
-    return foreign_frames(image, data.view, pixel, syntax, workers)
+    return foreign_frames(image, data.view, pixel, codecs.decoder(syntax), workers)
 
 
 def _measured(one: Frames, other: Frames) -> dict[str, Any] | None:
@@ -104,7 +105,7 @@ def _document(payload: Payload) -> Document:
     with DataSet(payload) as data:
         header = data.header()
         tail = data.tail(header) if data.pixel is not None else b""
-    return Document(header, tail or None, EXPLICIT_UID, "")
+    return Document(header, tail or None, EXPLICIT_LITTLE_ENDIAN, "")
 
 
 def _changes(

@@ -36,8 +36,9 @@ from mapdr.dicom.charset import is_plain, parse_terms
 from mapdr.dicom.path import tag_vr
 from mapdr.dicom.value import texts_of
 from mapdr.kernel.item import TagPath
+from mapdr.kernel.transfer_syntax import EXPLICIT_BIG_ENDIAN, IMPLICIT, is_deflated
 
-__all__ = ["Layout", "NeedMore", "ScannedHeader", "Unreadable", "is_deflated", "layout", "scan"]
+__all__ = ["Layout", "NeedMore", "ScannedHeader", "Unreadable", "layout", "scan"]
 
 Buffer = bytes | bytearray | memoryview | mmap.mmap
 
@@ -58,10 +59,6 @@ _PIECE = 1 << 20
 
 _ITEM_HEAD = {0: Struct("<HHL").unpack, BIG_ENDIAN: Struct(">HHL").unpack}
 _CHARACTER_SET: TagPath = (0x00080005,)
-_IMPLICIT = frozenset(("1.2.840.10008.1.2", "1.2.840.113619.5.2"))
-_BIG_ENDIAN = "1.2.840.10008.1.2.2"
-# Deflated Explicit VR Little Endian, and the JPIP syntaxes that deflate the data set.
-_DEFLATED = frozenset(("1.2.840.10008.1.2.1.99", "1.2.840.10008.1.2.4.95", "1.2.840.10008.1.2.4.205"))
 
 
 _TEXT = frozenset(b"AE AS CS DA DS DT IS LO PN SH TM UC UI".split())
@@ -178,14 +175,9 @@ def _known_vr(vr: bytes, tag: int) -> str:
 
 def encoding_flags(transfer_syntax_uid: str) -> int:
     """How the data set of a transfer syntax is written; unknown ones are explicit VR little endian."""
-    if transfer_syntax_uid in _IMPLICIT:
+    if transfer_syntax_uid in IMPLICIT:
         return 0
-    return EXPLICIT | BIG_ENDIAN if transfer_syntax_uid == _BIG_ENDIAN else EXPLICIT
-
-
-def is_deflated(transfer_syntax_uid: str) -> bool:
-    """Whether the whole data set is deflated (PS3.5, A.5)."""
-    return transfer_syntax_uid in _DEFLATED
+    return EXPLICIT | BIG_ENDIAN if transfer_syntax_uid == EXPLICIT_BIG_ENDIAN else EXPLICIT
 
 
 def is_regular(transfer_syntax_uid: str) -> bool:

@@ -15,6 +15,7 @@ from mapdr import _fast
 from mapdr._fast import scan_tables
 from mapdr._fast.scan_tables import BIG_ENDIAN, EXPLICIT
 from mapdr.kernel.errors import Permanent
+from mapdr.kernel.transfer_syntax import EXPLICIT_BIG_ENDIAN, IMPLICIT
 
 UNDEFINED = 0xFFFFFFFF
 ITEM, ITEM_END, SEQUENCE_END = 0xFFFEE000, 0xFFFEE00D, 0xFFFEE0DD
@@ -59,9 +60,9 @@ def encoding_of(transfer_syntax_uid: str) -> Encoding:
 
     GE's private 1.2.840.113619.5.2 has the data set in implicit VR little endian.
     """
-    if transfer_syntax_uid in ("1.2.840.10008.1.2", "1.2.840.113619.5.2"):
+    if transfer_syntax_uid in IMPLICIT:
         return IMPLICIT_LITTLE
-    return EXPLICIT_BIG if transfer_syntax_uid == "1.2.840.10008.1.2.2" else EXPLICIT_LITTLE
+    return EXPLICIT_BIG if transfer_syntax_uid == EXPLICIT_BIG_ENDIAN else EXPLICIT_LITTLE
 
 
 class Element(NamedTuple):

@@ -20,9 +20,10 @@ from pydicom.filewriter import write_dataset
 
 from mapdr.dicom.edit import Prefix, Remove, Set, apply_edits
 from mapdr.dicom.path import parse_edit_path, parse_path
-from mapdr.dicom.scan import NeedMore, Unreadable, is_deflated, layout, scan
+from mapdr.dicom.scan import NeedMore, Unreadable, layout, scan
 from mapdr.dicom.template import Template
 from mapdr.kernel.errors import Permanent
+from mapdr.kernel.transfer_syntax import is_deflated
 
 from .datasets import BIG, EXPLICIT, IMPLICIT, different, flat
 

@@ -20,11 +20,11 @@ from mapdr.dicom.scan import (
     deflated_ends_early,
     ends_early,
     fragments_end,
-    is_deflated,
     scan,
 )
 from mapdr.dicom.uid import is_valid_uid
 from mapdr.kernel.item import TagPath
+from mapdr.kernel.transfer_syntax import is_deflated
 
 SOP_CLASS_UID = gate.SOP_CLASS_UID
 SOP_INSTANCE_UID = gate.SOP_INSTANCE_UID
