@@ -15,11 +15,12 @@ from typing import Any
 from pydicom.datadict import dictionary_description, dictionary_has_tag
 
 from mapdr.dicom.document import Document
+from mapdr.dicom.transfer_syntax import NATIVE
 from mapdr.dicom.tree import Level, Node
+from mapdr.dicom.uids import EXPLICIT_VR_LITTLE_ENDIAN
 from mapdr.dicom.value import OPAQUE
 from mapdr.kernel.errors import MapdrError
 from mapdr.kernel.item import Payload
-from mapdr.kernel.transfer_syntax import EXPLICIT_LITTLE_ENDIAN, NATIVE
 from mapdr.transform.codecs.foreign import foreign_frames
 from mapdr.transform.codecs.table import Codecs
 from mapdr.transform.dataset import DataSet
@@ -105,7 +106,7 @@ def _document(payload: Payload) -> Document:
     with DataSet(payload) as data:
         header = data.header()
         tail = data.tail(header) if data.pixel is not None else b""
-    return Document(header, tail or None, EXPLICIT_LITTLE_ENDIAN, "")
+    return Document(header, tail or None, EXPLICIT_VR_LITTLE_ENDIAN, "")
 
 
 def _changes(

@@ -7,12 +7,13 @@ from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
+from mapdr.dicom.transfer_syntax import is_deflated
+from mapdr.dicom.uids import JPEG2000_LOSSLESS
 from mapdr.kernel import budget
 from mapdr.kernel.errors import Permanent
 from mapdr.kernel.item import FileSlice, Instance, Payload
 from mapdr.kernel.registry import Registry
 from mapdr.kernel.stage import Encodes, Memory, Settings, Transform
-from mapdr.kernel.transfer_syntax import JPEG_2000_LOSSLESS, is_deflated
 from mapdr.transform.codecs.table import Codecs
 from mapdr.transform.even import evened
 from mapdr.transform.reencode import to_syntax
@@ -96,7 +97,7 @@ class Chain:
 
     def _convert(self, payload: Payload, instance: Instance, memory: Memory, target: str) -> Payload:
         budget.hold(payload.in_memory)
-        if target != JPEG_2000_LOSSLESS:
+        if target != JPEG2000_LOSSLESS:
             return to_syntax(payload, target, self._codecs, workers=self._settings.workers)
         transcoder = Transcoder(self._settings, CompressConfig(to="jpeg2000-lossless", color="ybr"))
         converted = transcoder.apply(payload, instance, _StepMemory(memory, "override"))

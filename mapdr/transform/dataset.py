@@ -8,11 +8,12 @@ from types import TracebackType
 from mapdr._fast import unreadable
 from mapdr.dicom.recode import is_regular, recode
 from mapdr.dicom.scan import Layout, inflate_exactly, inflated_size, layout, layout_by_ends
+from mapdr.dicom.transfer_syntax import is_deflated
+from mapdr.dicom.uids import EXPLICIT_VR_LITTLE_ENDIAN
 from mapdr.dicom.write import EXPLICIT_LITTLE, UNDEFINED, Element, encoding_from, encoding_of
 from mapdr.kernel import budget
 from mapdr.kernel.errors import Permanent
 from mapdr.kernel.item import Part, Payload
-from mapdr.kernel.transfer_syntax import EXPLICIT_LITTLE_ENDIAN, is_deflated
 from mapdr.transform.view import PartsView
 
 BEGINNING = 1 << 16
@@ -67,7 +68,7 @@ class DataSet:
 
     def _layout(self) -> Layout:
         view, syntax = self.view, self.payload.transfer_syntax_uid
-        syntax = EXPLICIT_LITTLE_ENDIAN if is_deflated(syntax) else syntax
+        syntax = EXPLICIT_VR_LITTLE_ENDIAN if is_deflated(syntax) else syntax
         if len(view.parts) > 1:
             # One buffer of several parts is a copy. Few need it: pixel data with a length is not read.
             first = view.parts[0]

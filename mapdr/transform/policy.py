@@ -10,9 +10,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
+from mapdr.dicom.transfer_syntax import LOSSLESS_COMPRESSED, MAYBE_LOSSY, NATIVE
 from mapdr.dicom.write import PIXEL_DATA, Element
 from mapdr.kernel.codec import PixelRange
-from mapdr.kernel.transfer_syntax import LOSSLESS_COMPRESSED, MAYBE_LOSSY, NATIVE
 from mapdr.transform.image import Attributes, Image
 
 _STORAGE = "1.2.840.10008.5.1.4.1.1."

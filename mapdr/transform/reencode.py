@@ -12,6 +12,7 @@ from dataclasses import replace
 
 from mapdr.dicom.recode import recode
 from mapdr.dicom.scan import deflate_pieces
+from mapdr.dicom.transfer_syntax import ALWAYS_LOSSY, NATIVE, is_deflated
 from mapdr.dicom.write import (
     EXPLICIT_LITTLE,
     ITEM,
@@ -31,7 +32,6 @@ from mapdr.kernel import budget
 from mapdr.kernel.codec import Decoder
 from mapdr.kernel.errors import Permanent
 from mapdr.kernel.item import Part, Payload, Treatment, total_length
-from mapdr.kernel.transfer_syntax import ALWAYS_LOSSY, NATIVE, is_deflated
 from mapdr.transform.codecs.foreign import foreign_frames
 from mapdr.transform.codecs.table import Codecs
 from mapdr.transform.dataset import DataSet

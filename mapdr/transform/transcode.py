@@ -15,7 +15,8 @@ from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
-from mapdr.dicom.uid import derived_uid
+from mapdr.dicom.transfer_syntax import NATIVE
+from mapdr.dicom.uids import JPEG2000, JPEG2000_LOSSLESS, derived_uid
 from mapdr.dicom.write import splice
 from mapdr.kernel import budget
 from mapdr.kernel.codec import Encoder
@@ -23,7 +24,6 @@ from mapdr.kernel.errors import Permanent
 from mapdr.kernel.item import Instance, Part, Payload, Treatment, total_length
 from mapdr.kernel.registry import Registry
 from mapdr.kernel.stage import Factory, Memory, Settings, StageConfig
-from mapdr.kernel.transfer_syntax import JPEG_2000, JPEG_2000_LOSSLESS, NATIVE
 from mapdr.transform.codecs.foreign import KEEP, foreign_frames
 from mapdr.transform.codecs.jpeg2000 import METHOD
 from mapdr.transform.codecs.table import Codecs
@@ -101,21 +101,21 @@ class Transcoder:
 
     def apply_for(self, payload: Payload, instance: Instance, memory: Memory, syntax: str) -> Payload:
         """See `mapdr.kernel.stage.Encodes`: only the encoding gives way: the step does nothing else."""
-        if syntax == JPEG_2000:
+        if syntax == JPEG2000:
             return self.apply(payload, instance, memory)
         try:
             with DataSet(payload) as data:
                 _, decision, _ = self._examine(data, {})
         except LeaveAsIs as left:
             return self._leave(payload, left.reason)
-        if syntax == JPEG_2000_LOSSLESS and decision.course is Course.LOSSLESS:
+        if syntax == JPEG2000_LOSSLESS and decision.course is Course.LOSSLESS:
             return payload
         self._settings.watch.count("compress.refused")
         return replace(payload, unmet="compression-refused")
 
     @property
     def _encoder(self) -> Encoder:
-        return self._codecs.encoder(JPEG_2000_LOSSLESS)
+        return self._codecs.encoder(JPEG2000_LOSSLESS)
 
     def _examine(self, data: DataSet, known: Mapping[str, Any]) -> tuple[Image, Decision, bytes]:
         """The image, what is to be done with it, and what stands behind its pixels. Raises LeaveAsIs."""
@@ -158,7 +158,7 @@ class Transcoder:
             frames = foreign_frames(image, data.view, data.pixel, decoder, self._settings.workers)
         source_bytes = image.native_bytes if native else data.pixel.end - data.pixel.value
         encoder = FrameEncoder(
-            (self._encoder, self._codecs.lossy_encoder(JPEG_2000)),
+            (self._encoder, self._codecs.lossy_encoder(JPEG2000)),
             frames,
             self._pool,
             self._guard,
@@ -183,7 +183,7 @@ class Transcoder:
             image,
             payload.sop_class_uid,
             payload.transfer_syntax_uid,
-            JPEG_2000_LOSSLESS,
+            JPEG2000_LOSSLESS,
             lossy=self._config.to == "jpeg2000",
             excluded=frozenset(self._config.exclude),
         )
@@ -230,12 +230,12 @@ class Transcoder:
         self, payload: Payload, frames: Frames, encoded: Encoded, tail: bytes, reason: str
     ) -> Payload:
         image = frames.image
-        uid, syntax = payload.sop_instance_uid, JPEG_2000_LOSSLESS
+        uid, syntax = payload.sop_instance_uid, JPEG2000_LOSSLESS
         changes = pixel_changes(image, encoded.photometric)
         if image.overlays:
             changes.update(overlay_changes(image, frames.cells(0)))
         if encoded.setting is not None:
-            syntax = JPEG_2000
+            syntax = JPEG2000
             uid = derived_uid(self._settings.site_key, payload.sop_instance_uid, _digest(encoded.frames))
             loss = Loss(image.native_bytes / encoded.size, METHOD, encoded.padding)
             changes.update(lossy_changes(image, loss, payload.sop_class_uid, payload.sop_instance_uid, uid))

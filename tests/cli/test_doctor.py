@@ -10,8 +10,8 @@ import pytest
 from mapdr import _fast
 from mapdr.kernel.registry import Registry
 from mapdr.transform.codecs.table import installed
-from mapdr_cli.check import examine as examine_file
-from mapdr_cli.doctor import examine
+from mapdr_cli.commands.check import examine as examine_file
+from mapdr_cli.commands.doctor import examine
 from paper.nodes import NodeFolder
 
 

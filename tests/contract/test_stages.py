@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from pydantic import TypeAdapter
 
-from mapdr.kernel import transfer_syntax as uid
+from mapdr.dicom import uids as uid
 from mapdr.kernel.codec import FrameFormat
 from mapdr.kernel.item import FileSlice, Instance, Payload, Source, Verdict
 from mapdr.kernel.registry import BUILTIN, Registry
@@ -180,7 +180,7 @@ JPEG_XL = {
     **dict.fromkeys(
         (uid.JPEG_XL_LOSSLESS, uid.JPEG_XL), lambda frame: imagecodecs.jpegxl_encode(frame, lossless=True)
     ),
-    uid.JPEG_XL_RECOMPRESSION: lambda frame: imagecodecs.jpegxl_encode_jpeg(
+    uid.JPEG_XL_JPEG_RECOMPRESSION: lambda frame: imagecodecs.jpegxl_encode_jpeg(
         imagecodecs.jpeg8_encode(frame, level=95)
     ),
 }

@@ -8,7 +8,7 @@ import numpy as np
 import pydicom
 import pytest
 
-from mapdr.kernel import transfer_syntax
+from mapdr.dicom import transfer_syntax
 from mapdr.kernel.item import FileSlice, Payload
 from mapdr.transform import policy
 from mapdr.transform.codecs.foreign import close_decoders

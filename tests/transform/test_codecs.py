@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from mapdr.kernel import transfer_syntax as uid
+from mapdr.dicom import uids as uid
 from mapdr.kernel.codec import Ability, Decoder, FrameFormat, PixelRange, Pixels
 from mapdr.kernel.errors import Permanent
 from mapdr.kernel.registry import Registry
@@ -20,8 +20,8 @@ from .helpers import CODECS, settings
 READ = {
     *(uid.JPEG_BASELINE, uid.JPEG_EXTENDED, uid.JPEG_SPECTRAL_SELECTION, uid.JPEG_FULL_PROGRESSION),
     *(uid.JPEG_LOSSLESS, uid.JPEG_LOSSLESS_SV1, uid.JPEG_LS_LOSSLESS, uid.JPEG_LS_NEAR_LOSSLESS),
-    *(uid.JPEG_2000_LOSSLESS, uid.JPEG_2000, uid.HTJ2K_LOSSLESS, uid.HTJ2K_LOSSLESS_RPCL, uid.HTJ2K),
-    *(uid.JPEG_XL_LOSSLESS, uid.JPEG_XL_RECOMPRESSION, uid.JPEG_XL, uid.RLE_LOSSLESS),
+    *(uid.JPEG2000_LOSSLESS, uid.JPEG2000, uid.HTJ2K_LOSSLESS, uid.HTJ2K_LOSSLESS_RPCL, uid.HTJ2K),
+    *(uid.JPEG_XL_LOSSLESS, uid.JPEG_XL_JPEG_RECOMPRESSION, uid.JPEG_XL, uid.RLE_LOSSLESS),
 }
 
 
@@ -32,15 +32,15 @@ def test_what_the_table_decodes_has_a_decoder() -> None:
 
 def test_what_the_table_encodes_has_an_encoder() -> None:
     rows = installed(Registry())
-    assert {row.uid for row in rows if not row.no_encode} == {uid.JPEG_2000_LOSSLESS, uid.JPEG_2000}
-    assert CODECS.encoder(uid.JPEG_2000_LOSSLESS)
-    assert CODECS.lossy_encoder(uid.JPEG_2000)
+    assert {row.uid for row in rows if not row.no_encode} == {uid.JPEG2000_LOSSLESS, uid.JPEG2000}
+    assert CODECS.encoder(uid.JPEG2000_LOSSLESS)
+    assert CODECS.lossy_encoder(uid.JPEG2000)
 
 
 def test_everything_else_has_a_reason() -> None:
     rows = installed(Registry())
     assert all(row.no_encode for row in rows if row.encoder is None and row.lossy_encoder is None)
-    for other in (uid.RLE_LOSSLESS, uid.JPEG_2000, uid.EXPLICIT_LITTLE_ENDIAN, "1.2.3"):
+    for other in (uid.RLE_LOSSLESS, uid.JPEG2000, uid.EXPLICIT_VR_LITTLE_ENDIAN, "1.2.3"):
         with pytest.raises(Permanent) as caught:
             CODECS.encoder(other)
         assert caught.value.reason == "syntax"
@@ -86,14 +86,14 @@ def test_another_codec_adds_what_is_missing_and_replaces_nothing(monkeypatch: py
         monkeypatch,
         aaa=lambda *_: Stub(
             Ability(uid.RLE_LOSSLESS, decoder, writer),
-            Ability(uid.DEFLATED_FRAMES, decoder, writer),
+            Ability(uid.DEFLATED_IMAGE_FRAME, decoder, writer),
             Ability("1.2.3.4", decoder),
         ),
     )
     assert codecs.encoder(uid.RLE_LOSSLESS) is writer
     assert codecs.decoder(uid.RLE_LOSSLESS) == CODECS.decoder(uid.RLE_LOSSLESS)
-    assert codecs.decoder(uid.DEFLATED_FRAMES) is decoder
-    assert codecs.rows[uid.DEFLATED_FRAMES].name == "Deflated Image Frame Compression"
+    assert codecs.decoder(uid.DEFLATED_IMAGE_FRAME) is decoder
+    assert codecs.rows[uid.DEFLATED_IMAGE_FRAME].name == "Deflated Image Frame Compression"
     assert codecs.rows["1.2.3.4"].no_encode == "it is not offered"
     assert list(codecs.rows)[-1] == "1.2.3.4"
 

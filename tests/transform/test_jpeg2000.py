@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from mapdr.dicom.uids import JPEG2000, JPEG2000_LOSSLESS
 from mapdr.kernel.errors import Permanent
 from mapdr.kernel.registry import Registry
-from mapdr.kernel.transfer_syntax import JPEG_2000, JPEG_2000_LOSSLESS
 from mapdr.transform.codecs.jpeg2000 import STAGE, Jpeg2000, Lossless, Lossy
 from mapdr.transform.image import same
 
@@ -97,5 +97,5 @@ def test_it_comes_through_the_registry() -> None:
         each.transfer_syntax_uid: each.encode
         for each in STAGE.build(settings(), STAGE.config(), None).abilities
     }
-    assert isinstance(written[JPEG_2000_LOSSLESS], Lossless)
-    assert isinstance(written[JPEG_2000], Lossy)
+    assert isinstance(written[JPEG2000_LOSSLESS], Lossless)
+    assert isinstance(written[JPEG2000], Lossy)

@@ -22,9 +22,9 @@ from mapdr.dicom.scan import (
     fragments_end,
     scan,
 )
-from mapdr.dicom.uid import is_valid_uid
+from mapdr.dicom.transfer_syntax import is_deflated
+from mapdr.dicom.uids import is_valid_uid
 from mapdr.kernel.item import TagPath
-from mapdr.kernel.transfer_syntax import is_deflated
 
 SOP_CLASS_UID = gate.SOP_CLASS_UID
 SOP_INSTANCE_UID = gate.SOP_INSTANCE_UID

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from mapdr.kernel import transfer_syntax as uid
+from mapdr.dicom import uids as uid
 from mapdr.kernel.codec import Decoder
 from mapdr.transform.codecs import decode, headers
 from mapdr.transform.codecs.reading import UNWANTED, reading_stage

@@ -12,16 +12,10 @@ from typing import Any
 
 import numpy as np
 
+from mapdr.dicom.uids import HTJ2K, HTJ2K_LOSSLESS, HTJ2K_LOSSLESS_RPCL, JPEG2000, JPEG2000_LOSSLESS
 from mapdr.kernel.codec import Ability, Decoder, FrameFormat, PixelRange, Pixels
 from mapdr.kernel.errors import Permanent, Unavailable
 from mapdr.kernel.stage import Factory, Settings
-from mapdr.kernel.transfer_syntax import (
-    HTJ2K,
-    HTJ2K_LOSSLESS,
-    HTJ2K_LOSSLESS_RPCL,
-    JPEG_2000,
-    JPEG_2000_LOSSLESS,
-)
 from mapdr.transform.codecs import decode, headers
 from mapdr.transform.codecs.reading import OLD, Abilities, NothingToSay, missing, read_only
 
@@ -147,13 +141,13 @@ def build(settings: Settings, config: NothingToSay, next: None) -> Abilities:
     )
     lacking = missing("JPEG2K")
     if lacking:
-        written = tuple(Ability(uid, lacking, lacking) for uid in (JPEG_2000_LOSSLESS, JPEG_2000))
+        written = tuple(Ability(uid, lacking, lacking) for uid in (JPEG2000_LOSSLESS, JPEG2000))
         return Abilities((*written, *high_throughput))
     codec = Jpeg2000(settings.workers)
     return Abilities(
         (
-            Ability(JPEG_2000_LOSSLESS, decoder, Lossless(codec)),
-            Ability(JPEG_2000, decoder, Lossy(codec)),
+            Ability(JPEG2000_LOSSLESS, decoder, Lossless(codec)),
+            Ability(JPEG2000, decoder, Lossy(codec)),
             *high_throughput,
         )
     )

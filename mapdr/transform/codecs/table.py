@@ -1,6 +1,6 @@
 """Who reads and who writes which transfer syntax: the codecs of the registry, in one table.
 
-What a syntax is by itself stands in `mapdr.kernel.transfer_syntax`. Codecs are built when the first image
+What a syntax is by itself stands in `mapdr.dicom.transfer_syntax`. Codecs are built when the first image
 needs one, once for the node.
 """
 
@@ -15,12 +15,12 @@ from pathlib import Path
 
 from pydantic import TypeAdapter
 
+from mapdr.dicom.transfer_syntax import TRANSFER_SYNTAXES, name_of
 from mapdr.kernel.codec import Ability, Codec, Decoder, Encoder, WaveletEncoder
 from mapdr.kernel.errors import Permanent
 from mapdr.kernel.output import in_words
 from mapdr.kernel.registry import Registry
 from mapdr.kernel.stage import Settings
-from mapdr.kernel.transfer_syntax import TRANSFER_SYNTAXES, name_of
 from mapdr.kernel.watch import Watch
 
 log = logging.getLogger("mapdr.transform")
