@@ -23,7 +23,7 @@ from mapdr.store.index.selection import Selection
 from mapdr.store.index.trouble import IndexTrouble, index_named
 from mapdr.store.spool.claim import claimed, running_file
 from mapdr_cli import words
-from mapdr_cli.check import load
+from mapdr_cli.commands.check import load
 from mapdr_cli.state import LOST, NOTHING, SILENT, Facts, Rates, compose, free_space, standing, writable
 
 LOOKING = 2.0

@@ -9,8 +9,8 @@ import pytest
 
 from mapdr import _fast
 from mapdr.transform.codecs import table
-from mapdr_cli.check import examine as examine_file
-from mapdr_cli.doctor import examine
+from mapdr_cli.commands.check import examine as examine_file
+from mapdr_cli.commands.doctor import examine
 from paper.nodes import NodeFolder
 
 

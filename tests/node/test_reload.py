@@ -198,8 +198,8 @@ def test_parts_are_added_changed_and_removed_and_the_others_stay(start: Start, p
     assert [verb for name, verb in happened if name == "a"] == ["stop"]
     assert [verb for name, verb in happened if name == "pacs"] == ["build", "start", "stop"]
     assert not [verb for name, verb in happened if name == "kept"]
-    assert node._run is not None
-    names = [name for name, _ in node._run.parts]
+    assert node._lifecycle is not None
+    names = [name for name, _ in node._lifecycle.parts]
     assert names == [
         "receive.b",
         "store",

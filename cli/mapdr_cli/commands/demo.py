@@ -11,14 +11,15 @@ import click
 from click.exceptions import Exit
 from rich.console import Console
 
-from mapdr_cli import balance, words
+from mapdr_cli import words
 from mapdr_cli.access import Access
-from mapdr_cli.balance import Books, balance_table
-from mapdr_cli.live import follow, follow_plain
+from mapdr_cli.demo import balance
+from mapdr_cli.demo.balance import Books, balance_table
+from mapdr_cli.demo.simulate import Modality
+from mapdr_cli.demo.stage import AE_TITLE, MAX_ERROR, Stage, edits, set_up
 from mapdr_cli.options import json_option, print_json
-from mapdr_cli.simulate import Modality
-from mapdr_cli.stage import AE_TITLE, MAX_ERROR, Stage, edits, set_up
-from mapdr_cli.terminal import console, glyphs
+from mapdr_cli.render.live import follow, follow_plain
+from mapdr_cli.render.terminal import console, glyphs
 
 MODALITIES = (("CT", "CT1", 6.0), ("MR", "MR1", 10.0), ("US", "US1", 3.0))
 """Kind, AE title and images per second: what a slow machine without compiled extensions keeps up with."""

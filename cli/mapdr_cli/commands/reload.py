@@ -13,8 +13,8 @@ from mapdr.store import Store
 from mapdr.store.index.commands import Command
 from mapdr_cli.access import access
 from mapdr_cli.options import config_option
+from mapdr_cli.render.terminal import console
 from mapdr_cli.state import SILENT
-from mapdr_cli.terminal import console
 
 PATIENCE = 90.0
 """Seconds that a node may take: receivers that changed are drained first, then destinations."""

@@ -15,6 +15,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
 from mapdr.config.lines import parse
 from mapdr.config.read import Loaded, read_text
+from mapdr.dicom.uids import MEDIA_STORAGE_DIRECTORY
 from mapdr.kernel.errors import Permanent, Refused
 from mapdr.kernel.item import Source
 from mapdr.kernel.registry import Registry
@@ -24,10 +25,10 @@ from mapdr.store import Store
 from mapdr.store.index.trouble import index_named
 from mapdr_cli import part10, words
 from mapdr_cli.access import Access, node_runs
-from mapdr_cli.check import load
-from mapdr_cli.echo import choose
+from mapdr_cli.commands.check import load
+from mapdr_cli.commands.echo import choose
 from mapdr_cli.options import config_option, json_option, print_json
-from mapdr_cli.terminal import console
+from mapdr_cli.render.terminal import console
 
 RULE = "mapdr send"
 SOURCE = Source(receiver="send", calling_ae="", called_ae="", address="")
@@ -142,7 +143,7 @@ def put(store: Store, loaded: Loaded, plan: Plan, paths: Iterable[Path]) -> Sent
     for path in paths:
         try:
             found = part10.locate(path)
-            if found.sop_class_uid == part10.MEDIA_DIRECTORY:
+            if found.sop_class_uid == MEDIA_STORAGE_DIRECTORY:
                 sent.skipped += 1
                 continue
             sent.ids.append(_put_one(store, found))

@@ -23,7 +23,7 @@ from mapdr.node.plan import Plan
 from mapdr.transform.codecs import table
 from mapdr_cli import words
 from mapdr_cli.options import NAME, json_option, places, print_json
-from mapdr_cli.terminal import console
+from mapdr_cli.render.terminal import console
 
 LIBRARIES = (
     "pydicom",
@@ -162,8 +162,8 @@ def _clock() -> Iterator[Finding]:
 
 
 def _configuration(config: Path | None) -> Iterator[Finding]:
-    from mapdr_cli.check import examine as check_file
-    from mapdr_cli.check import summary
+    from mapdr_cli.commands.check import examine as check_file
+    from mapdr_cli.commands.check import summary
 
     part = "configuration"
     found = config or next((place for place in places() if place.is_file()), None)

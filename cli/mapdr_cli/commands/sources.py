@@ -11,11 +11,12 @@ import click
 
 from mapdr.operate.sources import SeenSource
 from mapdr.operate.sources import sources as seen_sources
-from mapdr_cli import tables, words
+from mapdr_cli import words
 from mapdr_cli.access import access
 from mapdr_cli.options import config_option, json_option, print_json
-from mapdr_cli.tables import Column, field, number
-from mapdr_cli.terminal import console
+from mapdr_cli.render import tables
+from mapdr_cli.render.tables import Column, field, number
+from mapdr_cli.render.terminal import console
 
 
 @click.command(short_help="Who sends, and who is rejected.")

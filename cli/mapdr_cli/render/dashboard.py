@@ -18,7 +18,7 @@ from rich.table import Table
 from rich.text import Text
 
 from mapdr_cli import words
-from mapdr_cli.terminal import UNICODE, Glyphs
+from mapdr_cli.render.terminal import UNICODE, Glyphs
 
 WIDE = 130
 """From this width on, panels stand side by side and destinations say why they wait."""

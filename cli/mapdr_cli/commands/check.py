@@ -13,11 +13,12 @@ from click.exceptions import Exit
 from mapdr.config.problem import Problem
 from mapdr.config.read import Loaded, read
 from mapdr.kernel.registry import Registry
+from mapdr.node.doubts import warnings
 from mapdr.node.plan import Plan, make_plan
-from mapdr.node.surroundings import faults, warnings
+from mapdr.node.surroundings import faults
 from mapdr_cli import words
 from mapdr_cli.options import config_option, json_option, print_json
-from mapdr_cli.terminal import console
+from mapdr_cli.render.terminal import console
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,9 +8,9 @@ import click
 
 from mapdr_cli import words
 from mapdr_cli.access import LOOKING, access
-from mapdr_cli.dashboard import summary
 from mapdr_cli.options import config_option, json_option, print_json
-from mapdr_cli.terminal import console, glyphs
+from mapdr_cli.render.dashboard import summary
+from mapdr_cli.render.terminal import console, glyphs
 
 
 @click.command(short_help="Today's counts, queues, what is stuck.")

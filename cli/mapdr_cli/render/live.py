@@ -10,8 +10,8 @@ from rich.console import Console
 from rich.live import Live
 
 from mapdr_cli import words
-from mapdr_cli.dashboard import State, counts_line, dashboard
-from mapdr_cli.terminal import glyphs
+from mapdr_cli.render.dashboard import State, counts_line, dashboard
+from mapdr_cli.render.terminal import glyphs
 
 Gather = Callable[[], dict[str, Any]]
 Rest = threading.Event | None

@@ -17,10 +17,10 @@ from mapdr.store.index.overview import Standing
 from mapdr.store.index.selection import Selection
 from mapdr_cli import words
 from mapdr_cli.access import access
-from mapdr_cli.listings import IDENTIFY
+from mapdr_cli.commands.listings import IDENTIFY
 from mapdr_cli.options import config_option, json_option, print_json
-from mapdr_cli.tables import STATE_STYLE
-from mapdr_cli.terminal import console
+from mapdr_cli.render.tables import STATE_STYLE
+from mapdr_cli.render.terminal import console
 
 
 @click.command(short_help="Where is a study, and who has it?")

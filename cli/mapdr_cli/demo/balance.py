@@ -14,8 +14,8 @@ from rich.text import Text
 from mapdr.testing.generator import GeneratedImage
 from mapdr.testing.sink import Sink, Stored, kept
 from mapdr_cli import words
-from mapdr_cli.compare import Compared, compare, original_uid, read
-from mapdr_cli.terminal import Glyphs
+from mapdr_cli.demo.compare import Compared, compare, original_uid, read
+from mapdr_cli.render.terminal import Glyphs
 
 
 @dataclass

@@ -16,8 +16,7 @@ import pydicom
 from numpy.typing import NDArray
 from pydicom.encaps import generate_frames
 
-JPEG2000_LOSSLESS = "1.2.840.10008.1.2.4.90"
-JPEG2000 = "1.2.840.10008.1.2.4.91"
+from mapdr.dicom.uids import IMPLICIT_VR_LITTLE_ENDIAN, JPEG2000, JPEG2000_LOSSLESS
 
 _PIXEL_DATA = 0x7FE00010
 
@@ -54,7 +53,7 @@ class Compared:
 
 def read(dataset: bytes, transfer_syntax_uid: str) -> Any:
     """A pydicom data set from a data set's bytes. Raises what pydicom raises for bytes it cannot read."""
-    implicit = transfer_syntax_uid == "1.2.840.10008.1.2"
+    implicit = transfer_syntax_uid == IMPLICIT_VR_LITTLE_ENDIAN
     ds = pydicom.dcmread(io.BytesIO(_meta(transfer_syntax_uid) + dataset), force=True)
     if implicit != ds.original_encoding[0]:
         raise ValueError("the data set is not in the transfer syntax that was negotiated")

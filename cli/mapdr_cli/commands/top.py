@@ -7,9 +7,9 @@ from pathlib import Path
 import click
 
 from mapdr_cli.access import LOOKING, access
-from mapdr_cli.live import draw, follow, follow_plain
 from mapdr_cli.options import config_option, json_option, print_json
-from mapdr_cli.terminal import console
+from mapdr_cli.render.live import draw, follow, follow_plain
+from mapdr_cli.render.terminal import console
 
 
 @click.command(short_help="Watch the node live.")

@@ -11,7 +11,7 @@ from rich.text import Text
 
 from mapdr_cli import words
 from mapdr_cli.options import json_option, print_json
-from mapdr_cli.terminal import console
+from mapdr_cli.render.terminal import console
 
 
 @click.command(short_help="Which stages there are.")

@@ -16,11 +16,12 @@ from mapdr.store.index.overview import Overview, StudyRow
 from mapdr.store.index.selection import UNROUTED, Selection
 from mapdr.store.queue.verbs import DeliveryRow
 from mapdr.wire.status import meaning
-from mapdr_cli import tables, words
+from mapdr_cli import words
 from mapdr_cli.access import access
 from mapdr_cli.options import config_option, json_option, print_json, selection_options
-from mapdr_cli.tables import Column, field, number
-from mapdr_cli.terminal import console
+from mapdr_cli.render import tables
+from mapdr_cli.render.tables import Column, field, number
+from mapdr_cli.render.terminal import console
 
 WIDE = 130
 """From this width on, listings show everything."""

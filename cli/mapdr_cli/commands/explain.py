@@ -41,10 +41,10 @@ from mapdr.store.spool.headers import (
 from mapdr.transform.chain import Chain, build_chain
 from mapdr.transform.codecs.foreign import close_decoders
 from mapdr_cli import part10, words
-from mapdr_cli.check import load
+from mapdr_cli.commands.check import load
 from mapdr_cli.differences import changes, quality
 from mapdr_cli.options import config_option, json_option, print_json
-from mapdr_cli.terminal import Glyphs, console, glyphs
+from mapdr_cli.render.terminal import Glyphs, console, glyphs
 
 SHOWN = 64
 """Characters of a value; a description can fill a page."""

@@ -16,9 +16,9 @@ from mapdr.kernel.stage import Egress, Settings
 from mapdr.kernel.watch import Watch
 from mapdr.node.plan import Plan
 from mapdr_cli import words
-from mapdr_cli.check import load
+from mapdr_cli.commands.check import load
 from mapdr_cli.options import config_option, json_option, print_json
-from mapdr_cli.terminal import console
+from mapdr_cli.render.terminal import console
 
 
 @click.command(short_help="Are the destinations there?")

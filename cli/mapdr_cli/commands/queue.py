@@ -15,8 +15,8 @@ from mapdr.store.index.selection import Selection
 from mapdr.store.queue.reroute import Rerouted
 from mapdr_cli import words
 from mapdr_cli.access import access
+from mapdr_cli.commands.echo import choose
 from mapdr_cli.confirm import ask, sure_options, where_to
-from mapdr_cli.echo import choose
 from mapdr_cli.options import config_option, json_option, print_json, selection_options
 
 NAMES = click.argument("names", metavar="[NAME]...", nargs=-1)
