@@ -1,4 +1,4 @@
-"""Prints, a line each, the lowest version of each dependency that pyproject.toml allows, as constraints for pip.
+"""Prints, a line each, the lowest version of each dependency that pyproject.toml allows, as pip constraints.
 
 A lower bound is thus a version that exists, and that `make lowest` has tested. The tools of the tests are not
 among them: they may be as new as they are.
