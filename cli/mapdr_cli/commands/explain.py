@@ -40,6 +40,7 @@ from mapdr.store.spool.headers import (
 )
 from mapdr.transform.chain import Chain, build_chain
 from mapdr.transform.codecs.foreign import close_decoders
+from mapdr.transform.codecs.table import Codecs
 from mapdr_cli import part10, words
 from mapdr_cli.commands.check import load
 from mapdr_cli.differences import changes, quality
@@ -204,10 +205,14 @@ def _prepare(plan: Plan, registry: Registry, recipe: str, instance: Instance) ->
         return {"error": f"{getattr(error, 'reason', 'temporary')}: {error}"}
     except Exception as error:  # noqa: BLE001  fails closed in the node: tried again, then parked with this word
         return {"error": f"unexpected: {in_words(error)}"}
-    return _describe(Chain([], settings).prepare(instance, NoMemory()), payload, seconds, node.workers)
+    codecs = Codecs(registry, settings)
+    before = Chain([], settings, codecs).prepare(instance, NoMemory())
+    return _describe(before, payload, seconds, codecs, node.workers)
 
 
-def _describe(before: Payload, after: Payload, seconds: float, workers: int) -> dict[str, Any]:
+def _describe(
+    before: Payload, after: Payload, seconds: float, codecs: Codecs, workers: int
+) -> dict[str, Any]:
     told: dict[str, Any] = {
         "error": "",
         "treatment": str(after.treatment),
@@ -217,7 +222,7 @@ def _describe(before: Payload, after: Payload, seconds: float, workers: int) -> 
         "milliseconds": round(seconds * 1000, 1),
         "changes": [],
         "unshown": "",
-        "quality": quality(before, after, workers) if after.parts != before.parts else None,
+        "quality": quality(before, after, codecs, workers) if after.parts != before.parts else None,
     }
     try:
         told["changes"] = [asdict(one) for one in changes(before, after)]
