@@ -324,6 +324,15 @@ def is_uid(text: str) -> bool:
     return 0 < len(text) <= 64 and not text.strip("0123456789.")
 
 
+def is_ae_title(text: str) -> bool:
+    """Whether `text` is an AE title (PS3.5, table 6.2-1).
+
+    That is 1 to 16 printable characters of ASCII, no backslash among them, and not spaces alone.
+    """
+    printable = text.isascii() and text.isprintable()
+    return 0 < len(text) <= 16 and printable and "\\" not in text and not text.isspace()
+
+
 def total_length(parts: Sequence[Part]) -> int:
     """The number of bytes that the parts hold together."""
     return sum(len(part) if isinstance(part, bytes) else part.length for part in parts)

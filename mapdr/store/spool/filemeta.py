@@ -14,7 +14,7 @@ from functools import lru_cache
 from typing import BinaryIO
 
 from mapdr.kernel.errors import Permanent
-from mapdr.kernel.item import Source
+from mapdr.kernel.item import Source, is_ae_title
 
 IMPLEMENTATION_CLASS_UID = "2.25.66778231224464528355323450554281968809"
 PRIVATE_CREATOR_UID = IMPLEMENTATION_CLASS_UID + ".1"
@@ -170,10 +170,8 @@ def _text(value: str) -> bytes:
 
 
 def _title(value: str) -> bytes:
-    # An AE title that PS3.5 would not allow stays out of the element; the private information has it.
-    if value.isascii() and value.isprintable() and "\\" not in value:
-        return value.strip().encode()[:16]
-    return b""
+    # What PS3.5 would not call an AE title stays out of the element; the private information has it.
+    return value.encode("ascii") if is_ae_title(value) else b""
 
 
 def _uid(value: bytes) -> str:
