@@ -29,7 +29,7 @@ from mapdr.kernel.registry import Registry
 from mapdr.node.assembly import DRAIN, Node, plan_file
 from mapdr.node.plan import Plan
 from mapdr.node.surroundings import warnings
-from mapdr.store.index.trouble import index_named
+from mapdr.store.index.fault import index_named
 from mapdr.store.recover import Recovered
 from mapdr_cli import words
 from mapdr_cli.access import Access

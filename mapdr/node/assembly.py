@@ -43,7 +43,7 @@ from mapdr.notify.events import wanted_tags
 from mapdr.notify.notifier import Notifier
 from mapdr.store import CLAIM_SECONDS, Store
 from mapdr.store.index.commands import Heartbeat
-from mapdr.store.index.trouble import index_named
+from mapdr.store.index.fault import index_named
 from mapdr.store.recover import Recovered, Rules
 from mapdr.store.spool.claim import Claim, running_file
 
@@ -322,7 +322,7 @@ class Node:
     def build_notifier(self, plan: Plan) -> Notifier:
         """The webhooks of `plan`, not started."""
         return Notifier(
-            self.store.studies,
+            self.store.study_events,
             self.store.outbox,
             plan.webhooks,
             self.watch,

@@ -15,16 +15,16 @@ from mapdr.kernel.item import Arrival, TagPath
 from mapdr.kernel.private import make_private
 from mapdr.store.clock import Clock
 from mapdr.store.index.commands import Commands
-from mapdr.store.index.counters import Tally
+from mapdr.store.index.counters import Counters
 from mapdr.store.index.counts import Counts
 from mapdr.store.index.database import BUSY_SECONDS, Database
 from mapdr.store.index.instances import Instances
-from mapdr.store.index.outbox import Outbox, OutboxEntry
 from mapdr.store.index.selection import Selection
-from mapdr.store.index.strings import Recipes, Sources, Words
-from mapdr.store.index.studies import Studies, StudyEvent
-from mapdr.store.inhand import InHand
+from mapdr.store.index.strings import Recipes, Sources, StringTable
+from mapdr.store.index.studies import Studies
+from mapdr.store.outbox import Outbox, OutboxEntry
 from mapdr.store.queue.ingest import Enrolment, Repeats
+from mapdr.store.queue.inhand import InHand
 from mapdr.store.queue.ledger import Delivery, Ledger
 from mapdr.store.queue.settle import Settlement
 from mapdr.store.recover import Recovered, Recovery, Router, Rules, RulesFor
@@ -33,6 +33,7 @@ from mapdr.store.spool.claim import Claim
 from mapdr.store.spool.durable import Durability, make_folder, sync_folder, write_file
 from mapdr.store.spool.files import Spool
 from mapdr.store.spool.headers import INDEX_TAGS, STUDY_TAGS, Reading
+from mapdr.store.study_events import StudyEvent, StudyEvents
 from mapdr.store.writer import Writer
 
 __all__ = [
@@ -72,32 +73,33 @@ class Store:
         self.node = node
         self.durability = durability
         self.database = database
-        self.words = Words(database)
+        self.strings = StringTable(database)
         self.sources = Sources(database)
         self.recipes = Recipes(database)
         self.outbox = Outbox(database)
-        self.studies = Studies(database, self.words, self.outbox)
-        self.tally = Tally(database)
+        self.studies = Studies(database)
+        self.study_events = StudyEvents(database, self.strings, self.outbox)
+        self.counters = Counters(database)
         self.spool = Spool(data, node, durability, min_free=min_free, submit=self._submit)
-        self.instances = Instances(database, self.words, self.sources, self.spool)
+        self.instances = Instances(database, self.strings, self.sources, self.spool)
         self.ledger = Ledger(
             database,
-            words=self.words,
+            strings=self.strings,
             recipes=self.recipes,
             instances=self.instances,
             studies=self.studies,
-            tally=self.tally,
+            counters=self.counters,
         )
-        self.counts = Counts(database, self.words)
+        self.counts = Counts(database, self.strings)
         self.commands = Commands(database, node)
         self._clock = Clock(database)
         self.enrolment = Enrolment(
             database,
-            words=self.words,
+            strings=self.strings,
             sources=self.sources,
             recipes=self.recipes,
             studies=self.studies,
-            tally=self.tally,
+            counters=self.counters,
             node=node,
             repeats=repeats,
             whole=self.instances.whole,
@@ -106,7 +108,7 @@ class Store:
             self.enrolment, self.spool.discard, self.spool.runs, told=self._refuse, ready=database.look
         )
         self.spool.on_lane = self.writer.look
-        self.in_hand = InHand(self.spool.folder / "in-hand", database, self.words, self.recipes)
+        self.in_hand = InHand(self.spool.folder / "in-hand", database, self.strings, self.recipes)
         self._claim = Claim(self.spool.folder / "claim", node)
         self.retention = Retention(database, self.spool)
 

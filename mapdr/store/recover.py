@@ -31,9 +31,9 @@ from mapdr.kernel.item import Arrival, Header, Routing, Source, TagPath
 from mapdr.kernel.output import place
 from mapdr.store.index import schema
 from mapdr.store.index.database import Database
-from mapdr.store.index.trouble import fault_of_the_index
-from mapdr.store.inhand import InHand
+from mapdr.store.index.fault import fault_of_the_index
 from mapdr.store.queue.ingest import Enrolment, Route
+from mapdr.store.queue.inhand import InHand
 from mapdr.store.queue.ledger import Ledger
 from mapdr.store.spool import filemeta
 from mapdr.store.spool.files import DAMAGED, PART, Spool

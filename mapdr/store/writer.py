@@ -32,7 +32,7 @@ from mapdr.kernel.item import Arrival
 from mapdr.kernel.output import place
 from mapdr.kernel.status import OUT_OF_RESOURCES
 from mapdr.kernel.watch import Watch
-from mapdr.store.index.trouble import IndexTrouble, fault_of_the_index
+from mapdr.store.index.fault import IndexFault, fault_of_the_index
 from mapdr.store.queue.ingest import Enrolled, Enrolment, Route
 from mapdr.store.spool.runs import gather
 
@@ -55,7 +55,7 @@ class Writer:
 
     `discard` unlinks the file of an absorbed repeat, after its row is committed. `told` hears why nothing can
     be written, or an empty text once it can. `ready` is asked before each transaction; it may raise
-    IndexTrouble.
+    IndexFault.
     """
 
     def __init__(
@@ -168,7 +168,7 @@ class Writer:
         """Look at the index where no arrival does: before one is taken that cannot be written."""
         try:
             self._ready()
-        except IndexTrouble as error:
+        except IndexFault as error:
             self._fails(str(error))
             return
         with self._state:

@@ -17,8 +17,8 @@ from sqlalchemy.exc import DataError, OperationalError
 
 from mapdr.kernel.errors import LocalProtocolError, Permanent
 from mapdr.store import Selection, Settlement, Store
+from mapdr.store.queue.listing import DeliveryRow
 from mapdr.store.queue.settle import _STATES
-from mapdr.store.queue.verbs import DeliveryRow
 from store.conftest import Opener
 from store.world import EXPLICIT, To, push
 

@@ -26,7 +26,7 @@ ALL = 0
 _LARGEST_CACHE = 100_000
 
 
-class Where(NamedTuple):
+class CounterKey(NamedTuple):
     """What is counted apart: a day, a destination (or RECEIVED), an origin, a modality and a study."""
 
     day: int
@@ -37,7 +37,7 @@ class Where(NamedTuple):
 
 
 @dataclass(slots=True)
-class Amount:
+class Increment:
     """How much of it."""
 
     images: int = 0
@@ -45,7 +45,7 @@ class Amount:
     versions: int = 0
 
 
-class Tally:
+class Counters:
     """Adds a batch's counts within the batch's own transaction."""
 
     def __init__(self, database: Database) -> None:
@@ -53,17 +53,19 @@ class Tally:
         self._first = database.upsert(schema.tallied)
         self._known: set[tuple[int, int, int, int]] = set()
 
-    def add(self, connection: Connection, counts: Mapping[Where, Amount]) -> set[tuple[int, int, int, int]]:
+    def add(
+        self, connection: Connection, counts: Mapping[CounterKey, Increment]
+    ) -> set[tuple[int, int, int, int]]:
         """Write counts. The answer goes to `remember` once the transaction is committed."""
         fresh: set[tuple[int, int, int, int]] = set()
         rows: dict[tuple[int, int, int, int], _Row] = {}
-        for where, amount in counts.items():
+        for where, increment in counts.items():
             for origin in {where.origin, ALL}:
                 row = rows.setdefault((where.day, where.destination, origin, where.modality), _Row())
-                row.images += amount.images
-                row.repeats += amount.repeats
-                row.versions += amount.versions
-                if amount.images:
+                row.images += increment.images
+                row.repeats += increment.repeats
+                row.versions += increment.versions
+                if increment.images:
                     key = (where.study, where.destination, origin, where.modality)
                     row.studies += self._is_first(connection, key, fresh)
         if rows:

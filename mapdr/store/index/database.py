@@ -24,7 +24,7 @@ from sqlalchemy.pool import QueuePool, StaticPool
 from mapdr.kernel.errors import ConfigurationError
 from mapdr.kernel.private import touch_private
 from mapdr.store.index import schema
-from mapdr.store.index.trouble import IndexTrouble
+from mapdr.store.index.fault import IndexFault
 from mapdr.store.spool.durable import Durability
 
 BUSY_SECONDS = 30
@@ -121,7 +121,7 @@ class Database:
             yield connection
 
     def look(self) -> None:
-        """Raise IndexTrouble when the file of the index is not the one that was opened: what would be written
+        """Raise IndexFault when the file of the index is not the one that was opened: what would be written
         now is read by nobody, and gone with the last connection."""
         if self._path is None or self._file is None:
             return
@@ -130,7 +130,7 @@ class Database:
         except OSError:
             there = False
         if not there:
-            raise IndexTrouble(f"{self._path.name} was removed or replaced: put it back, or restart the node")
+            raise IndexFault(f"{self._path.name} was removed or replaced: put it back, or restart the node")
 
     def insertion(self, table: Table, columns: Sequence[str]) -> str:
         """The text of an INSERT with positional parameters, for many rows through `exec_driver_sql`."""

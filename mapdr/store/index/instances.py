@@ -12,7 +12,7 @@ from mapdr.kernel.errors import Permanent
 from mapdr.kernel.item import Instance, Proof
 from mapdr.store.index import schema
 from mapdr.store.index.database import Database
-from mapdr.store.index.strings import Sources, Words
+from mapdr.store.index.strings import Sources, StringTable
 from mapdr.store.spool.files import Spool
 
 _instance, _series, _study = schema.instance, schema.series, schema.study
@@ -63,9 +63,9 @@ def _holds(instance: Instance) -> bool:
 class Instances:
     """Looks instances up."""
 
-    def __init__(self, database: Database, words: Words, sources: Sources, spool: Spool) -> None:
+    def __init__(self, database: Database, strings: StringTable, sources: Sources, spool: Spool) -> None:
         self._database = database
-        self._words = words
+        self._strings = strings
         self._sources = sources
         self._spool = spool
         self._lock = threading.Lock()
@@ -129,7 +129,7 @@ class Instances:
         digest: bytes,
     ) -> Instance:
         """An instance from a row of `FACTS`."""
-        id_, text = key.hex(), self._words.text
+        id_, text = key.hex(), self._strings.text
         proof = self._proofs.get(key)
         if proof is None:
             proof = Proof(self._spool.path(id_, text(node)), data_offset, size, digest)

@@ -157,7 +157,8 @@ delivery = Table(
     Column("study", _Id, nullable=False),
     Column("destination", _Id, nullable=False),
     Column("batch", Integer, nullable=False),
-    Column("lane", SmallInteger, nullable=False),
+    # `priority` in the code; under its first name on disk, because to rename it would need a migration.
+    Column("lane", SmallInteger, key="priority", nullable=False),
     Column("recipe", _Id, nullable=False),
     Column("state", SmallInteger, nullable=False),
     Column("not_before", Float, nullable=False),
@@ -171,7 +172,7 @@ delivery = Table(
     Column("comment", Text),
     Index("delivery_by_study", "study", "instance"),
 )
-_partial("delivery_queue", delivery, ["destination", "lane", "study", "id", "not_before"], OPEN)
+_partial("delivery_queue", delivery, ["destination", "priority", "study", "id", "not_before"], OPEN)
 _partial("delivery_leased", delivery, ["leased_until"], LEASED)
 _partial("delivery_stuck", delivery, ["state", "destination"], STUCK)
 
@@ -202,7 +203,7 @@ derivation = Table(
     Column("facts", Text, nullable=False),
 )
 
-death = Table(  # of the node, with an image in hand: see `store.inhand`
+death = Table(  # of the node, with an image in hand: see `store.queue.inhand`
     "death",
     metadata,
     Column("instance", LargeBinary(16), primary_key=True),

@@ -28,7 +28,7 @@ def clean(text: str) -> str:
     return text.encode("utf-8", "replace").decode().replace("\0", "")
 
 
-class Words:
+class StringTable:
     """Text to number and back; the empty text is 0."""
 
     def __init__(self, database: Database) -> None:

@@ -31,7 +31,7 @@ Contexts = Mapping[int, tuple[str, str]]
 """Presentation context id to abstract syntax and transfer syntax."""
 
 
-class Ground(Protocol):
+class LaneSpool(Protocol):
     """What a lane needs of the spool."""
 
     reading: Reading
@@ -96,7 +96,7 @@ def gather(shared: Shared) -> list[Arrival]:
 class Lane:
     """The runs of one association; implements `mapdr.kernel.stage.Lane`. For one thread."""
 
-    def __init__(self, spool: Ground, shared: Shared, source: Source, contexts: Contexts) -> None:
+    def __init__(self, spool: LaneSpool, shared: Shared, source: Source, contexts: Contexts) -> None:
         self._spool = spool
         self._shared = shared
         self._source = source
