@@ -13,12 +13,12 @@ import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
+from importlib import import_module
 from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
 from sqlalchemy import Connection, Engine, Table, case, create_engine, event, insert, inspect, select
-from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.pool import QueuePool, StaticPool
 
 from mapdr.kernel.errors import ConfigurationError
@@ -159,7 +159,8 @@ class Database:
         With no columns named an existing row (by any unique key) stays as it is. Columns in `greater` only
         ever grow.
         """
-        dialect: Any = postgresql if self._dialect.name == "postgresql" else sqlite
+        # Only the dialect in use: to load PostgreSQL's costs every command 95 ms.
+        dialect = import_module(f"sqlalchemy.dialects.{self._dialect.name}")
         statement = dialect.insert(table)
         key = [column.name for column in table.primary_key.columns]
         changes = {name: table.c[name] + statement.excluded[name] for name in add}

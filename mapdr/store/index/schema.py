@@ -18,6 +18,7 @@ from enum import IntEnum
 from sqlalchemy import (
     BigInteger,
     Column,
+    Connection,
     Float,
     Index,
     Integer,
@@ -26,6 +27,7 @@ from sqlalchemy import (
     SmallInteger,
     Table,
     Text,
+    event,
     text,
 )
 
@@ -75,9 +77,20 @@ def _key() -> Column[int]:
 
 
 def _partial(name: str, table: Table, columns: list[str], where: str) -> Index:
-    return Index(
-        name, *(table.c[column] for column in columns), sqlite_where=text(where), postgresql_where=text(where)
-    )
+    return Index(name, *(table.c[column] for column in columns), sqlite_where=text(where))
+
+
+@event.listens_for(metadata, "before_create")
+def _give_conditions(_metadata: MetaData, connection: Connection, **_options: object) -> None:
+    """Give partial indexes their conditions on PostgreSQL too.
+
+    Not where they are declared: an option that names a dialect loads it, which costs every command 95 ms.
+    """
+    if connection.dialect.name == "postgresql":
+        for index in (each for table in metadata.tables.values() for each in table.indexes):
+            where = index.dialect_options["sqlite"]["where"]
+            if where is not None:
+                index.dialect_kwargs["postgresql_where"] = where
 
 
 fact = Table("fact", metadata, Column("name", Text, primary_key=True), Column("value", Text, nullable=False))
