@@ -110,7 +110,7 @@ class Node:
             self._beat()
             self._running = Claim(running_file(self.store.data, node.name), node.name)
             # Who asks whether the node runs (`claimed`) holds the claim for a moment.
-            self._running.share(CLAIM_SECONDS)
+            self._running.shared(CLAIM_SECONDS)
         except BaseException:
             self.stop(time.monotonic())
             raise
@@ -195,7 +195,7 @@ class Node:
             change.release()
             return (Problem(loaded.file, 0, "", f"cannot be taken into use: {in_words(error)}", CURE),)
         self.plan, self._loaded = plan, loaded
-        self.store.spool.min_free = plan.node.min_free
+        self.store.spool.keep_free(plan.node.min_free)
         troubles = change.switch(run, DRAIN)
         self.watch.emit("node.reloaded")
         return tuple(
@@ -250,12 +250,13 @@ class Node:
             durability=node.durability,
             min_free=node.min_free,
             repeats=node.repeats,
+            on_commit=self.wake,
+            watch=self.watch,
         )
         self._site_key = site_key(node.data)
         self._use(self._loaded, plan)
         self.recovered = store.recover(self._rules_for)
         store.in_hand.start()
-        store.writer.on_commit, store.writer.watch = self.wake, self.watch
         self._pool = ThreadPoolExecutor(node.workers, thread_name_prefix="prepare")
         self._preparer = Preparer(
             store.ledger,

@@ -7,12 +7,14 @@ database. The order in which an image becomes safe stands above `mapdr.store.spo
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from mapdr.kernel.item import Arrival, TagPath
+from mapdr._fast import Shared
+from mapdr.kernel.item import TagPath
 from mapdr.kernel.private import make_private
+from mapdr.kernel.watch import Watch
 from mapdr.store.clock import Clock
 from mapdr.store.index.commands import Commands
 from mapdr.store.index.counters import Counters
@@ -31,7 +33,8 @@ from mapdr.store.recover import Recovered, Recovery, Router, Rules, RulesFor
 from mapdr.store.retention import Purged, Retention
 from mapdr.store.spool.claim import Claim
 from mapdr.store.spool.durable import Durability, make_folder, sync_folder, write_file
-from mapdr.store.spool.files import Spool
+from mapdr.store.spool.files import MOST_WAITING, Spool
+from mapdr.store.spool.folder import SpoolFolder
 from mapdr.store.spool.headers import INDEX_TAGS, STUDY_TAGS, Reading
 from mapdr.store.study_events import StudyEvent, StudyEvents
 from mapdr.store.writer import Writer
@@ -68,6 +71,8 @@ class Store:
         durability: Durability,
         min_free: int,
         repeats: Repeats,
+        on_commit: Callable[[frozenset[str]], None] = lambda destinations: None,
+        watch: Watch | None = None,
     ) -> None:
         self.data = data
         self.node = node
@@ -80,8 +85,8 @@ class Store:
         self.studies = Studies(database)
         self.study_events = StudyEvents(database, self.strings, self.outbox)
         self.counters = Counters(database)
-        self.spool = Spool(data, node, durability, min_free=min_free, submit=self._submit)
-        self.instances = Instances(database, self.strings, self.sources, self.spool)
+        folder = SpoolFolder(data, node)
+        self.instances = Instances(database, self.strings, self.sources, folder)
         self.ledger = Ledger(
             database,
             strings=self.strings,
@@ -104,10 +109,20 @@ class Store:
             repeats=repeats,
             whole=self.instances.whole,
         )
+        runs = Shared(MOST_WAITING)
         self.writer = Writer(
-            self.enrolment, self.spool.discard, self.spool.runs, told=self._refuse, ready=database.look
+            self.enrolment, folder.discard, runs, ready=database.look, on_commit=on_commit, watch=watch
         )
-        self.spool.on_lane = self.writer.look
+        self.spool = Spool(
+            data,
+            node,
+            durability,
+            min_free=min_free,
+            submit=self.writer.submit,
+            runs=runs,
+            on_lane=self.writer.look,
+            refusing=lambda: self.writer.failing,
+        )
         self.in_hand = InHand(self.spool.folder / "in-hand", database, self.strings, self.recipes)
         self._claim = Claim(self.spool.folder / "claim", node)
         self.retention = Retention(database, self.spool)
@@ -123,11 +138,14 @@ class Store:
         min_free: int = 0,
         repeats: Repeats = "forward",
         busy: float = BUSY_SECONDS,
+        on_commit: Callable[[frozenset[str]], None] = lambda destinations: None,
+        watch: Watch | None = None,
     ) -> Store:
         """Open a node's store, making what is missing. Raises ConfigurationError, OSError.
 
         `min_free`: bytes of disk that stay free; `repeats`: whether an image that was delivered before and
-        is pushed again is delivered again.
+        is pushed again is delivered again; `busy`: seconds to wait while another process holds the index;
+        `on_commit` is called, by the writer's thread, with the destinations that have new work.
         """
         data = Path(data).absolute()
         make_private(data)
@@ -135,7 +153,16 @@ class Store:
             sync_folder(data.parent)
         opened = Database.open(database, data, durability, busy)
         try:
-            return cls(data, node, opened, durability=durability, min_free=min_free, repeats=repeats)
+            return cls(
+                data,
+                node,
+                opened,
+                durability=durability,
+                min_free=min_free,
+                repeats=repeats,
+                on_commit=on_commit,
+                watch=watch,
+            )
         except BaseException:
             opened.close()
             raise
@@ -162,10 +189,9 @@ class Store:
             make_folder(folder, self.durability)
             write_file(path, text.encode(), self.durability)
         tags = STUDY_TAGS | study_tags
-        self.enrolment.study_tags = tags
+        self.enrolment.use(tags)
         self.writer.use(revision, router.route)
-        self.spool.reading = Reading(revision, INDEX_TAGS | router.wanted | tags)
-        self.spool.runs.turn()
+        self.spool.use(Reading(revision, INDEX_TAGS | router.wanted | tags))
 
     def recover(self, rules_for: RulesFor, *, wait: float = CLAIM_SECONDS) -> Recovered:
         """Put in order what a crash left, before `start`; see `mapdr.store.recover`.
@@ -173,14 +199,14 @@ class Store:
         Raises ConfigurationError when another process still works as this node after `wait` seconds.
         """
         make_folder(self.spool.folder, self.durability)
-        with self._claim.alone(wait):
+        with self._claim.exclusive(wait):
             recovery = Recovery(self.database, self.spool, self.enrolment, self.ledger, self.in_hand)
             return recovery.run(rules_for)
 
     def start(self) -> None:
         """Begin to take arrivals. Raises ConfigurationError while another process recovers this node."""
         make_folder(self.spool.folder, self.durability)
-        self._claim.share(CLAIM_SECONDS)
+        self._claim.shared(CLAIM_SECONDS)
         self.spool.after(self.instances.newest())
         self._clock.begin(self.commands.last_beat())
         self.writer.start()
@@ -216,9 +242,3 @@ class Store:
             "set_aside": self.writer.set_aside,
             "waiting": self.writer.waiting,
         }
-
-    def _refuse(self, reason: str) -> None:
-        self.spool.refusing = reason
-
-    def _submit(self, arrival: Arrival) -> None:
-        self.writer.submit(arrival)

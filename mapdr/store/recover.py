@@ -36,7 +36,8 @@ from mapdr.store.queue.ingest import Enrolment, Route
 from mapdr.store.queue.inhand import InHand
 from mapdr.store.queue.ledger import Ledger
 from mapdr.store.spool import filemeta
-from mapdr.store.spool.files import DAMAGED, PART, Spool
+from mapdr.store.spool.files import Spool
+from mapdr.store.spool.folder import DAMAGED, PART
 from mapdr.store.spool.headers import (
     INDEX_TAGS,
     PREFIX,

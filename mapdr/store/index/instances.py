@@ -13,7 +13,7 @@ from mapdr.kernel.item import Instance, Proof
 from mapdr.store.index import schema
 from mapdr.store.index.database import Database
 from mapdr.store.index.strings import Sources, StringTable
-from mapdr.store.spool.files import Spool
+from mapdr.store.spool.folder import SpoolFolder
 
 _instance, _series, _study = schema.instance, schema.series, schema.study
 
@@ -63,11 +63,13 @@ def _holds(instance: Instance) -> bool:
 class Instances:
     """Looks instances up."""
 
-    def __init__(self, database: Database, strings: StringTable, sources: Sources, spool: Spool) -> None:
+    def __init__(
+        self, database: Database, strings: StringTable, sources: Sources, folder: SpoolFolder
+    ) -> None:
         self._database = database
         self._strings = strings
         self._sources = sources
-        self._spool = spool
+        self._folder = folder
         self._lock = threading.Lock()
         self._proofs: dict[bytes, Proof] = {}
 
@@ -132,7 +134,7 @@ class Instances:
         id_, text = key.hex(), self._strings.text
         proof = self._proofs.get(key)
         if proof is None:
-            proof = Proof(self._spool.path(id_, text(node)), data_offset, size, digest)
+            proof = Proof(self._folder.path(id_, text(node)), data_offset, size, digest)
             with self._lock:  # every destination's feeder comes here
                 proof = self._proofs.setdefault(key, proof)
                 if len(self._proofs) > _PROOFS:

@@ -141,6 +141,10 @@ class Enrolment:
         self._insert_delivery = database.insertion(schema.delivery, DELIVERY_COLUMNS)
         self.study_tags: frozenset[TagPath] = STUDY_TAGS
 
+    def use(self, study_tags: frozenset[TagPath]) -> None:
+        """Keep these tags with each study, from the next batch on."""
+        self.study_tags = study_tags
+
     def enrol(self, arrivals: Sequence[Arrival], route: Mapping[str, Route]) -> Enrolled:
         """Write one batch; `route` by configuration revision. No SOP Instance UID may come twice in it.
 
