@@ -26,7 +26,7 @@ from mapdr.kernel.output import place
 from mapdr.store.index import schema
 from mapdr.store.index.counters import RECEIVED
 from mapdr.store.index.database import Database
-from mapdr.store.index.schema import ENDED, State
+from mapdr.store.index.schema import ENDED, UNDER_WAY, State
 from mapdr.store.index.strings import StringTable
 from mapdr.store.index.studies import study_tags
 from mapdr.store.outbox import Outbox, OutboxEntry
@@ -34,7 +34,6 @@ from mapdr.store.outbox import Outbox, OutboxEntry
 log = logging.getLogger("mapdr.store")
 
 _AT_ONCE = 200
-_OPEN_STATES = (State.PENDING, State.LEASED, State.HELD)
 _study, _series, _progress = schema.study, schema.series, schema.progress
 _instance, _delivery = schema.instance, schema.delivery
 
@@ -125,7 +124,7 @@ class StudyEvents:
     def _judge(self, connection: Connection, row: Row[Any], now: float) -> StudyEvent | None:
         images = self._images(connection, row.study, row.destination)
         states = [state for _, _, state, _ in images]
-        if not images or any(state in _OPEN_STATES for state in states):
+        if not images or any(state in UNDER_WAY for state in states):
             return None
         parked = states.count(State.PARKED)
         kind = "study.parked" if parked else "study.delivered"

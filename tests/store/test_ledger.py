@@ -17,8 +17,8 @@ from sqlalchemy.exc import DataError, OperationalError
 
 from mapdr.kernel.errors import LocalProtocolError, Permanent
 from mapdr.store import Selection, Settlement, Store
+from mapdr.store.index.schema import AFTER_ATTEMPT
 from mapdr.store.queue.listing import DeliveryRow
-from mapdr.store.queue.settle import _STATES
 from store.conftest import Opener
 from store.world import EXPLICIT, To, push
 
@@ -362,7 +362,7 @@ def test_a_random_sequence_of_verbs_loses_nothing(tmp_path_factory: pytest.TempP
 
 
 def test_every_state_that_can_be_settled_is_known() -> None:
-    assert sorted(_STATES) == ["delivered", "parked", "pending"]
+    assert sorted(AFTER_ATTEMPT) == ["delivered", "parked", "pending"]
 
 
 def test_an_end_that_the_index_does_not_take_is_written_without_its_words(

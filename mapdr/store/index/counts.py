@@ -115,7 +115,7 @@ class Counts:
             for where in (schema.LEASED, schema.STUCK):
                 for row in connection.execute(_GROUPS.where(literal_column(where))):
                     facts = found.setdefault(row.destination, {})
-                    facts[State(row.state).name.lower()] = row.number
+                    facts[State(row.state).word] = row.number
                     if row.state == State.LEASED:
                         facts["pending"] -= row.number
         return [

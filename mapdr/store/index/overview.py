@@ -191,5 +191,5 @@ class Overview:
             .order_by(_delivery.c.study, _delivery.c.destination, state, reason)
         )
         for row in connection.execute(query).all():
-            standing = Standing(State(row.stands).name.lower(), row.why, row.number)
+            standing = Standing(State(row.stands).word, row.why, row.number)
             yield row.study, self._strings.text(row.destination), standing

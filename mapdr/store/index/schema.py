@@ -47,9 +47,23 @@ class State(IntEnum):
     SUPERSEDED = 5  # a newer promise to the same destination stands in its place
     DISMISSED = 6  # a person said that it shall not be sent
 
+    @property
+    def word(self) -> str:
+        """The state as listings, selections and settlements write it."""
+        return self.name.lower()
+
 
 ENDED = State.DELIVERED
 """This state and those after it are final: only the receiver's own Success changes one of them."""
+
+UNDER_WAY = (State.PENDING, State.LEASED, State.HELD)
+"""The image will be sent without anybody's doing: the same promise need not be made again."""
+
+REPLACEABLE = (State.PENDING, State.HELD, State.PARKED)
+"""Not ended and not being sent: another promise, or another file, may take the place of the row's."""
+
+AFTER_ATTEMPT = {state.word: state for state in (State.DELIVERED, State.PENDING, State.PARKED)}
+"""The states that an attempt may leave a delivery or a webhook message in, by word."""
 
 
 class Kind(IntEnum):

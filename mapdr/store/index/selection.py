@@ -20,7 +20,7 @@ _delivery, _instance, _series, _study = schema.delivery, schema.instance, schema
 _source = schema.source
 
 UNROUTED = "unrouted"
-STATES = (*(state.name.lower() for state in State), UNROUTED)
+STATES = (*(state.word for state in State), UNROUTED)
 """What `Selection.state` may be."""
 
 _INDEXED = {

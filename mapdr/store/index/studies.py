@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import logging
 from collections.abc import Iterable, Mapping
 from collections.abc import Set as AbstractSet
 
@@ -12,16 +11,10 @@ from sqlalchemy import Connection, bindparam, select, update
 from mapdr.kernel.item import Header, TagPath
 from mapdr.store.index import schema
 from mapdr.store.index.database import Database
-from mapdr.store.index.schema import State
 from mapdr.store.index.strings import clean
 from mapdr.store.spool.headers import STUDY_DATE
 
-log = logging.getLogger("mapdr.store")
-
-_AT_ONCE = 200
-_OPEN_STATES = (State.PENDING, State.LEASED, State.HELD)
 _study, _series, _progress = schema.study, schema.series, schema.progress
-_instance, _delivery = schema.instance, schema.delivery
 
 _LAST_AT = (
     update(_study)

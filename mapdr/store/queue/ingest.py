@@ -28,7 +28,7 @@ from mapdr.kernel.item import SPOILED, Arrival, Header, Routing, Source, TagPath
 from mapdr.store.index import schema
 from mapdr.store.index.counters import RECEIVED, CounterKey, Counters, Increment, day_of
 from mapdr.store.index.database import Database
-from mapdr.store.index.schema import ENDED, Kind, State
+from mapdr.store.index.schema import ENDED, REPLACEABLE, UNDER_WAY, Kind, State
 from mapdr.store.index.strings import Recipes, Sources, StringTable, clean
 from mapdr.store.index.studies import Studies
 from mapdr.store.queue.repeats import KnownInstance, Promise, find_known, promises_of
@@ -49,7 +49,6 @@ _INSTANCE_COLUMNS = (
     "id", "series", "uid_hash", "sop_instance_uid", "node", "source", "sop_class", "syntax", "modality",
     "data_offset", "size", "digest", "received_at", "revision", "kind", "routed", "purged_at",
 )  # fmt: skip
-_OWED = (State.PENDING, State.HELD, State.PARKED)
 _MOVE = (
     update(schema.delivery).where(schema.delivery.c.id == bindparam("row")).values(instance=bindparam("to"))
 )
@@ -275,7 +274,7 @@ class Enrolment:
         busy = {each.instance for each in made if each.state is State.LEASED}
         for each in made:
             again = _is_spoiled(each)
-            moves = each.instance in spoiled and each.state in _OWED
+            moves = each.instance in spoiled and each.state in REPLACEABLE
             if again or moves:
                 to = new if moves else each.instance
                 connection.execute(_AGAIN if again else _MOVE, {"row": each.id, "to": to})
@@ -288,7 +287,7 @@ class Enrolment:
 
     def _stands(self, states: Sequence[State]) -> bool:
         """Whether a promise that was made before in these states needs no new one."""
-        if any(state in (State.PENDING, State.LEASED, State.HELD) for state in states):
+        if any(state in UNDER_WAY for state in states):
             return True
         return self._repeats == "absorb" and State.DELIVERED in states
 

@@ -27,6 +27,7 @@ from sqlalchemy import (
     ColumnElement,
     Connection,
     Row,
+    Select,
     bindparam,
     delete,
     exists,
@@ -124,49 +125,15 @@ class Ledger:
         """
         now = time.time()
         target, who = self._strings.number(destination), self._strings.number(owner)
-        query = (
-            select(*_LEASED_COLUMNS)
-            .where(
-                literal_column(schema.OPEN),
-                _delivery.c.destination == target,
-                _delivery.c.state == State.PENDING,
-                _delivery.c.not_before <= now,
-            )
-            .order_by(
-                *(
-                    [_delivery.c.tries, _delivery.c.priority, _delivery.c.id * 40503 % 65536]
-                    if untried_first
-                    else []
-                ),
-                _delivery.c.priority,
-                _delivery.c.study,
-                _delivery.c.id,
-            )
-            .limit(limit)
-        )
+        query = _due(target, now, untried_first=untried_first).limit(limit)
         if quiet_seconds:
-            query = query.where(
-                exists()
-                .where(
-                    schema.progress.c.study == _delivery.c.study,
-                    schema.progress.c.destination == RECEIVED,
-                    schema.progress.c.changed_at <= now - quiet_seconds,
-                )
-                .correlate(_delivery)
-            )
+            query = query.where(_quiet_since(now - quiet_seconds))
         with self._database.read() as connection:
             held = connection.execute(select(_hold.c.since).where(_hold.c.destination == target)).first()
             if held is not None or connection.execute(query.limit(1)).first() is None:
                 return []
         with self._database.write() as connection:
-            whole = (
-                query.add_columns(*FACTS)
-                .join(schema.instance, schema.instance.c.id == _delivery.c.instance)
-                .join(schema.series, schema.series.c.id == schema.instance.c.series)
-                .join(schema.study, schema.study.c.id == schema.series.c.study)
-                .with_for_update(of=_delivery, skip_locked=True)
-            )
-            rows = connection.execute(whole).all()
+            rows = connection.execute(_with_facts(query)).all()
             # Within the transaction: what fails here leaves no row leased that nobody has.
             leases = self._deliveries(rows, destination, now + seconds)
             if rows:
@@ -369,6 +336,46 @@ class Ledger:
             )
             for id_, batch, priority, recipe, syntax, attempts, *facts in map(tuple, rows)
         ]
+
+
+def _due(destination: int, now: float, *, untried_first: bool) -> Select[Any]:
+    """The rows of a destination that may be tried at `now`, in the order in which they are leased."""
+    order: list[ColumnElement[Any]] = [_delivery.c.priority, _delivery.c.study, _delivery.c.id]
+    if untried_first:
+        # Multiplied, modulo a power of two: numbers that follow each other end up far apart.
+        order = [_delivery.c.tries, _delivery.c.priority, _delivery.c.id * 40503 % 65536, *order]
+    return (
+        select(*_LEASED_COLUMNS)
+        .where(
+            literal_column(schema.OPEN),
+            _delivery.c.destination == destination,
+            _delivery.c.state == State.PENDING,
+            _delivery.c.not_before <= now,
+        )
+        .order_by(*order)
+    )
+
+
+def _quiet_since(moment: float) -> ColumnElement[bool]:
+    """Whether a delivery's study got its last image at `moment` or earlier."""
+    progress = schema.progress.c
+    last_arrival = exists().where(
+        progress.study == _delivery.c.study,
+        progress.destination == RECEIVED,
+        progress.changed_at <= moment,
+    )
+    return last_arrival.correlate(_delivery)
+
+
+def _with_facts(query: Select[Any]) -> Select[Any]:
+    """The same rows with what an `Instance` is made of; no other node gets them meanwhile."""
+    return (
+        query.add_columns(*FACTS)
+        .join(schema.instance, schema.instance.c.id == _delivery.c.instance)
+        .join(schema.series, schema.series.c.id == schema.instance.c.series)
+        .join(schema.study, schema.study.c.id == schema.series.c.study)
+        .with_for_update(of=_delivery, skip_locked=True)
+    )
 
 
 _UNLEASE = (

@@ -143,7 +143,7 @@ class Listing:
             modality=self._strings.text(row.modality),
             destination=self._strings.text(row.destination),
             batch=row.batch,
-            state=State(row.state).name.lower(),
+            state=State(row.state).word,
             reason=row.reason or "",
             comment=row.comment or "",
             attempts=row.attempts,

@@ -22,7 +22,7 @@ from mapdr.kernel.item import Header, Routing, Source, TagPath
 from mapdr.store.index import schema, selection
 from mapdr.store.index.database import Database
 from mapdr.store.index.instances import Instances
-from mapdr.store.index.schema import State
+from mapdr.store.index.schema import REPLACEABLE, UNDER_WAY, State
 from mapdr.store.index.selection import Selection
 from mapdr.store.index.strings import Recipes, StringTable
 from mapdr.store.index.studies import Studies
@@ -31,8 +31,6 @@ from mapdr.store.spool.headers import read_file_header
 
 _delivery, _instance = schema.delivery, schema.instance
 _AT_ONCE = 500
-_REPLACEABLE = (State.PENDING, State.HELD, State.PARKED)
-_STANDING = (State.PENDING, State.LEASED, State.HELD)
 
 
 @dataclass(frozen=True, slots=True)
@@ -221,8 +219,8 @@ class Rerouting:
             before = standing.pop(destination, [])
             if before and concerned is not None and destination not in concerned:
                 continue
-            kept = [one for one in before if one.recipe == recipe and one.state in _STANDING]
-            replaced = [one for one in before if one.state in _REPLACEABLE and one not in kept]
+            kept = [one for one in before if one.recipe == recipe and one.state in UNDER_WAY]
+            replaced = [one for one in before if one.state in REPLACEABLE and one not in kept]
             written.replaced += [one.id for one in replaced]
             if replaced or not kept:
                 written.changed.add((row.study, destination))

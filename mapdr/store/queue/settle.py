@@ -13,14 +13,13 @@ from mapdr.kernel.errors import LocalProtocolError
 from mapdr.store.index import schema
 from mapdr.store.index.counters import CounterKey, Counters, Increment, day_of
 from mapdr.store.index.database import Database
-from mapdr.store.index.schema import ENDED, State
+from mapdr.store.index.schema import AFTER_ATTEMPT, ENDED, State
 from mapdr.store.index.strings import StringTable, clean
 from mapdr.store.index.studies import Studies
 from mapdr.store.queue.repeats import find_known, find_shared
 
 _delivery, _instance, _source = schema.delivery, schema.instance, schema.source
 
-_STATES = {"delivered": State.DELIVERED, "pending": State.PENDING, "parked": State.PARKED}
 _ATTEMPT_COLUMNS = (
     "delivery", "number", "started_at", "milliseconds", "verdict", "status", "comment", "reason", "bytes",
     "syntax", "sop_instance_uid", "treatment",
@@ -113,7 +112,7 @@ class Settling:
         Raises LocalProtocolError for a delivery that does not exist or a state that is none.
         """
         for settlement in settlements:
-            if settlement.state not in _STATES:
+            if settlement.state not in AFTER_ATTEMPT:
                 raise LocalProtocolError(f"a delivery cannot be settled as {settlement.state!r}")
         number = self._strings.intern(
             {s.transfer_syntax_uid for s in settlements} | {s.syntax for s in settlements if s.syntax}
@@ -193,7 +192,7 @@ class _Batch:
                 sent if sent and sent != row.sop_instance_uid else None, settlement.treatment or None,
             )
         )  # fmt: skip
-        before, after = self._states[id_], _STATES[settlement.state]
+        before, after = self._states[id_], AFTER_ATTEMPT[settlement.state]
         if _stands(before, after):
             self.late.append({"delivery": id_})  # somebody was faster: the attempt is kept, the row stands
             return
