@@ -1,7 +1,12 @@
-"""Makes images safe, knows what happened to each, and holds the queue of what is owed to whom.
+"""Makes images safe, knows what happened to each, and holds the queue of deliveries.
 
-The spool is the truth for images, the index for what happened to them. This package alone touches the
-database. The order in which an image becomes safe stands above `mapdr.store.spool.files`.
+    spool/   files: an image from its first byte to its final name, flushed (the order: `spool.files`)
+    index/   the database: schema, string table, studies, counters, and what people look at
+    queue/   deliveries: arrivals become rows (`ingest`), rows are leased, settled, promised anew (`ledger`)
+
+`spool` knows nothing of the other two, `index` nothing of `queue`. Above them: the writer enters arrivals in
+batches; recovery puts in order what a crash left; retention purges files; the outbox holds what webhooks are
+told (`study_events`); the clock moves due times. This package alone touches the database.
 """
 
 from __future__ import annotations
@@ -59,8 +64,8 @@ CLAIM_SECONDS = 10.0
 
 
 class Store:
-    """One node's store. Open, it can be read and ordered about by any process; the node itself calls
-    `use`, `recover` and `start` too, in this order."""
+    """One node's store. Any process may open it to read and to change deliveries; who takes images calls
+    `use`, `recover` (the node only) and `start` too, in this order."""
 
     def __init__(
         self,
@@ -107,11 +112,11 @@ class Store:
             counters=self.counters,
             node=node,
             repeats=repeats,
-            whole=self.instances.whole,
+            intact=self.instances.intact,
         )
         runs = Shared(MOST_WAITING)
         self.writer = Writer(
-            self.enrolment, folder.discard, runs, ready=database.look, on_commit=on_commit, watch=watch
+            self.enrolment, folder.discard, runs, ready=database.check_file, on_commit=on_commit, watch=watch
         )
         self.spool = Spool(
             data,
@@ -120,7 +125,7 @@ class Store:
             min_free=min_free,
             submit=self.writer.submit,
             runs=runs,
-            on_lane=self.writer.look,
+            on_lane=self.writer.wake,
             refusing=lambda: self.writer.failing,
         )
         self.in_hand = InHand(self.spool.folder / "in-hand", database, self.strings, self.recipes)

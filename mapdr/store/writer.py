@@ -5,16 +5,16 @@
                    └ blocks ◀──┘ 2,000 are not yet there                      └ fails: tried again, nothing
                                                                                 is lost: files are safe
 
-What runs took (`mapdr.store.spool.runs`) waits in a queue of their own and is gathered here, before whatever
-comes after it; as long as any association has a lane the writer looks every 40 ms.
+Images that were taken in runs (`mapdr.store.spool.runs`) wait in a queue of their own, which nobody is woken
+for: the writer gathers it every 40 ms as long as an association has a lane, and before each `submit`.
 
 `submit` returns before the row is written: the file is safe already, and a crash in between is what
 recovery is for. A batch that cannot be written (no room, another process holds the index, its file is gone)
 is tried again until it can; meanwhile nothing is taken: who pushes is refused with 0xA700 (`failing`). An
-arrival that cannot be entered for its own sake is found by halving the batch, and set aside in sight: its
-file stays, it is counted, and tried again every minute and by recovery at the next start. Where no arrival
-can be entered one after the other, it is the index or we that are at fault: then, too, nothing is taken until
-one can, or what waits was tried and a while is over.
+arrival that the index refuses by itself is found by halving the batch, and set aside: its file stays, it is
+counted and logged, and tried again every minute and by recovery at the next start. After ten refusals in a
+row the fault is taken to lie in the index or in MAPDR: nothing is taken then until an arrival is entered, or
+all that waited was tried and five seconds are over.
 """
 
 from __future__ import annotations
@@ -176,8 +176,8 @@ class Writer:
             if self._failing and idle and self._in_a_row < _SYSTEMIC:
                 self._recovers()
 
-    def look(self) -> None:
-        """There may be runs from now on."""
+    def wake(self) -> None:
+        """An association may take images in runs from now on: look for them every LINGER_SECONDS."""
         with self._state:
             self._state.notify_all()
 
@@ -199,7 +199,7 @@ class Writer:
         with self._state:
             while not self._gather() and self._open:
                 self._state.wait(self._patience())
-                self._take_up()
+                self._retry_set_aside()
             if self._open and len(self._waiting) < BATCH:
                 self._state.wait_for(lambda: not self._open or len(self._waiting) >= BATCH, LINGER_SECONDS)
                 self._gather()
@@ -220,7 +220,7 @@ class Writer:
             return LINGER_SECONDS
         return _ASIDE_SECONDS if self._aside else None
 
-    def _take_up(self) -> None:
+    def _retry_set_aside(self) -> None:
         """Try again what was set aside a while ago."""
         if self._aside and time.monotonic() - self._aside_at >= _ASIDE_SECONDS:
             self._aside_at = time.monotonic()

@@ -357,7 +357,7 @@ def test_what_was_answered_is_in_the_index_soon(receiver: DimseReceiver, store: 
 @needs_runs
 def test_who_hears_of_a_lane_finds_it_in_use(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     heard: list[bool] = []
-    assert store.spool._on_lane == store.writer.look
+    assert store.spool._on_lane == store.writer.wake
     monkeypatch.setattr(store.spool, "_on_lane", lambda: heard.append(store.spool.runs.in_use))
     lane = store.spool.lane(SOURCE, {3: (CT, peer.EXPLICIT)})
     assert lane is not None

@@ -422,7 +422,7 @@ def test_a_lease_that_fails_leaves_no_row_leased(store: Store, monkeypatch: pyte
     def fails(*facts: object) -> object:
         raise RuntimeError
 
-    monkeypatch.setattr(store.ledger._instances, "made", fails)
+    monkeypatch.setattr(store.ledger._instances, "from_facts", fails)
     with pytest.raises(RuntimeError):
         store.ledger.lease("pacs", 9, 60, "n")
     monkeypatch.undo()
@@ -442,7 +442,7 @@ def test_feeders_forget_proofs_together(store: Store, monkeypatch: pytest.Monkey
     def look(first: int) -> None:
         try:
             for number in range(3000):
-                store.instances.made((first + number).to_bytes(16), source, 0, *facts)
+                store.instances.from_facts((first + number).to_bytes(16), source, 0, *facts)
         except Exception as error:
             errors.append(error)
 

@@ -1,4 +1,4 @@
-"""Counting (design, decision 14): what came and what reached whom, per local day; written with the rows.
+"""Counters (design, decision 14): what came and what reached whom, per local day; written with the rows.
 
 An image counts once per destination and day (by its SOP Instance UID), a study on the day of its first
 image. Repeats and other versions of an image are counted beside. Each count is kept twice: per calling AE
@@ -27,7 +27,8 @@ _LARGEST_CACHE = 100_000
 
 
 class CounterKey(NamedTuple):
-    """What is counted apart: a day, a destination (or RECEIVED), an origin, a modality and a study."""
+    """What an image counts under. An origin is a calling AE title, and a study counts once per key
+    without its day."""
 
     day: int
     destination: int
@@ -38,7 +39,7 @@ class CounterKey(NamedTuple):
 
 @dataclass(slots=True)
 class Increment:
-    """How much of it."""
+    """What a batch adds to one counter."""
 
     images: int = 0
     repeats: int = 0

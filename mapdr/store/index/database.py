@@ -1,4 +1,4 @@
-"""The one place that knows which database it is: connections, transactions, and the SQL that differs.
+"""Connections and transactions, and the SQL that differs between SQLite and PostgreSQL.
 
 Writers of this process queue on a lock, so that the database's own waiting (busy timeout) serves only other
 processes; a write transaction takes the database's write lock at its beginning (BEGIN IMMEDIATE) and so
@@ -120,7 +120,7 @@ class Database:
         with self._reader.begin() as connection:
             yield connection
 
-    def look(self) -> None:
+    def check_file(self) -> None:
         """Raise IndexFault when the file of the index is not the one that was opened: what would be written
         now is read by nobody, and gone with the last connection."""
         if self._path is None or self._file is None:

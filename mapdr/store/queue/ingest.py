@@ -6,10 +6,10 @@ absorbed where the same promise is still open, and promised again where it is se
 and other bytes is a version of its own. A version is recognised within its series: an SOP Instance UID that
 turns up in another series is another image.
 
-Absorbed is a repeat only if the file that is kept for it is whole (design, decision 25). If that is damaged
-or gone, the fresh copy takes its place: the rows that were owed from the old file are owed from the new one,
-and those that were parked because of it are pending again. Files are read between two attempts at the
-transaction, never within it.
+A repeat is absorbed only if the file that is kept for it is intact (design, decision 25). If that file is
+damaged or gone, the fresh copy takes its place: deliveries of the old file become deliveries of the new one,
+and those that were parked because of the old file are pending again. Files are read between two attempts at
+the transaction, never within it.
 """
 
 from __future__ import annotations
@@ -38,8 +38,8 @@ log = logging.getLogger("mapdr.store")
 
 Repeats = Literal["forward", "absorb"]
 Route = Callable[[Header, Source], Routing]
-Whole = Callable[[Collection[bytes]], Mapping[bytes, bool]]
-"""Which of some instances, by the index's key, have the file in the spool that was received."""
+Intact = Callable[[Collection[bytes]], Mapping[bytes, bool]]
+"""Which of some instances (by their key in the index) have a file in the spool that is as received."""
 
 PRIORITY_RECEIVED, PRIORITY_REROUTED = 0, 1
 """`delivery.priority`, least first: what was just received goes before what a re-route promises anew."""
@@ -71,10 +71,11 @@ class Enrolled:
 
 @dataclass(slots=True)
 class _Batch:
-    """What a transaction gathers before it writes; `whole` says which kept files are, as far as is known."""
+    """What a transaction gathers before it writes; `intact` says which kept files are, as far as they
+    were looked at."""
 
-    whole: Mapping[bytes, bool]
-    unknown: set[bytes] = field(default_factory=set)
+    intact: Mapping[bytes, bool]
+    unread: set[bytes] = field(default_factory=set)
     instances: list[tuple[Any, ...]] = field(default_factory=list)
     deliveries: list[tuple[Any, ...]] = field(default_factory=list)
     counts: dict[CounterKey, Increment] = field(default_factory=lambda: defaultdict(Increment))
@@ -84,8 +85,8 @@ class _Batch:
     absorbed: list[str] = field(default_factory=list)
 
 
-class _Unknown(Exception):
-    """The transaction has to wait until some files were looked at."""
+class _FilesUnread(Exception):
+    """Some kept files must be compared first: the transaction is rolled back and begun again."""
 
 
 @dataclass(slots=True)
@@ -111,7 +112,7 @@ class _Entry:
 
 
 class Enrolment:
-    """Writes batches of arrivals for one node."""
+    """Enters batches of arrivals into the index, for one node."""
 
     def __init__(
         self,
@@ -124,10 +125,10 @@ class Enrolment:
         counters: Counters,
         node: str,
         repeats: Repeats,
-        whole: Whole,
+        intact: Intact,
     ) -> None:
         self._database = database
-        self._whole = whole
+        self._intact = intact
         self._strings = strings
         self._sources = sources
         self._recipes = recipes
@@ -150,25 +151,25 @@ class Enrolment:
         An arrival whose rules cannot be evaluated is kept and shown as unrouted.
         """
         entries = [self._prepare(arrival, route) for arrival in arrivals]
-        whole: dict[bytes, bool] = {}
+        intact: dict[bytes, bool] = {}
         while True:
-            batch = _Batch(whole)
+            batch = _Batch(intact)
             try:
                 return self._enter(entries, batch)
-            except _Unknown:
-                whole |= dict.fromkeys(batch.unknown, False)
-                whole |= self._whole(batch.unknown)
+            except _FilesUnread:
+                intact |= dict.fromkeys(batch.unread, False)
+                intact |= self._intact(batch.unread)
 
     def _enter(self, entries: Sequence[_Entry], batch: _Batch) -> Enrolled:
-        """The transaction. Raises _Unknown, with nothing written, if it has to know more of some files."""
+        """The transaction. Raises _FilesUnread, and writes nothing, if some files must be compared first."""
         with self._database.write() as connection:
             fresh = self._find_series(connection, entries)
             known = find_known(connection, {(e.series, e.uid_hash) for e in entries if not e.fresh})
             for entry in entries:
                 same_hash = known.get((entry.series, entry.uid_hash), ())
                 self._add(connection, batch, entry, [one for one in same_hash if one.uid == entry.uid])
-            if batch.unknown:
-                raise _Unknown
+            if batch.unread:
+                raise _FilesUnread
             counted = self._write(connection, batch)
         if len(self._series) > _LARGEST_CACHE:
             self._series = {}
@@ -233,7 +234,7 @@ class Enrolment:
     def _compare(
         self, connection: Connection, batch: _Batch, entry: _Entry, known: list[KnownInstance]
     ) -> tuple[Kind, list[tuple[int, int]]]:
-        """What an arrival is to those of the same UID, and what is to be promised for it."""
+        """What an arrival is to the instances `known` under its UID, and which deliveries it needs."""
         same = [one for one in known if one.digest == entry.arrival.digest and not one.absorbed]
         if not same:
             return Kind.VERSION, entry.promises
@@ -241,8 +242,8 @@ class Enrolment:
         promises = self._missing(entry, made)
         owing = {promise.instance for promise in made if promise.state < ENDED}
         asked = [one.id for one in same if one.kept and (one.id in owing or not promises)]
-        batch.unknown.update(key for key in asked if key not in batch.whole)
-        spoiled = {key for key in asked if not batch.whole.get(key, True)}
+        batch.unread.update(key for key in asked if key not in batch.intact)
+        spoiled = {key for key in asked if not batch.intact.get(key, True)}
         self._heal(connection, batch, entry, spoiled, made)
         if spoiled:
             # What is being sent from such a file at this moment will not arrive.
@@ -254,7 +255,7 @@ class Enrolment:
         return Kind.REPEAT, promises
 
     def _missing(self, entry: _Entry, made: Sequence[Promise]) -> list[tuple[int, int]]:
-        """What the rules say of an arrival and was not promised yet, or is settled."""
+        """The deliveries that the rules name for an arrival and that no earlier one stands for."""
         states: dict[tuple[int, int], list[State]] = defaultdict(list)
         for each in made:
             state = State.PENDING if _is_spoiled(each) else each.state
@@ -269,7 +270,7 @@ class Enrolment:
         spoiled: set[bytes],
         made: Sequence[Promise],
     ) -> None:
-        """Put the fresh copy in the place of files that are damaged or gone."""
+        """Let the fresh copy take the place of files that are damaged or gone (`spoiled`)."""
         new = bytes.fromhex(entry.arrival.id)
         busy = {each.instance for each in made if each.state is State.LEASED}
         for each in made:

@@ -321,7 +321,7 @@ class Ledger:
         )
 
     def _deliveries(self, rows: Sequence[Row[Any]], destination: str, until: float) -> list[Delivery]:
-        made, text, recipe_of = self._instances.made, self._strings.text, self._recipes.hash
+        made, text, recipe_of = self._instances.from_facts, self._strings.text, self._recipes.hash
         return [
             Delivery(
                 id_,

@@ -1,4 +1,4 @@
-"""Who came before under the same SOP Instance UID in the same series, and what was promised for them."""
+"""Instances that the index knows under an SOP Instance UID and series, and what was promised for them."""
 
 from __future__ import annotations
 

@@ -158,7 +158,7 @@ class Rerouting:
     def _route(
         self, row: Row[Any], route: Callable[[Header, Source], Routing], wanted: frozenset[TagPath]
     ) -> Routing | None:
-        instance = self._instances.of(row)
+        instance = self._instances.from_row(row)
         if row.purged_at is not None:
             return None
         try:
