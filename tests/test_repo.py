@@ -47,6 +47,13 @@ MAY_IMPORT: dict[str, set[str]] = {
 }
 """Folder of mapdr/ -> which other folders its modules may import (design, "Layout")."""
 
+ROOMS: dict[str, set[str]] = {
+    "spool": set(),
+    "index": {"spool"},
+    "queue": {"spool", "index"},
+}
+"""Room of mapdr/store/ -> which other rooms its modules may import; what stands above them, none may."""
+
 DATABASE = {"sqlalchemy", "sqlite3", "alembic", "psycopg"}
 
 
@@ -90,6 +97,19 @@ def violations(path: str, source: str) -> list[str]:
     return found
 
 
+def room_violations(path: str, source: str) -> list[str]:
+    """What a module of a room of mapdr/store/ imports of another room, or from above, that it may not."""
+    room = Path(path).parts[2]
+    if room not in ROOMS:
+        return []
+    allowed = {f"mapdr.store.{each}" for each in ROOMS[room] | {room}}
+    return [
+        f"{path}:{line} imports {name}"
+        for line, name in imported(source)
+        if name.startswith("mapdr.store") and ".".join(name.split(".")[:3]) not in allowed
+    ]
+
+
 def calls(source: str) -> Iterator[tuple[int, str]]:
     """(line, dotted name) for each call of a plain or dotted name."""
     for node in ast.walk(ast.parse(source)):
@@ -121,6 +141,34 @@ def test_parts_import_only_what_they_may() -> None:
         line for path in python_files(ROOT / "mapdr") for line in violations(relative(path), path.read_text())
     ]
     assert not found
+
+
+def test_the_rooms_of_the_store_depend_one_way() -> None:
+    store = ROOT / "mapdr/store"
+    assert {each.name for each in store.iterdir() if (each / "__init__.py").is_file()} == set(ROOMS)
+    found = [
+        line for path in python_files(store) for line in room_violations(relative(path), path.read_text())
+    ]
+    assert not found
+
+
+@pytest.mark.parametrize(
+    ("path", "source"),
+    [
+        ("mapdr/store/spool/files.py", "from mapdr.store.index import schema"),
+        ("mapdr/store/spool/files.py", "def f():\n    import mapdr.store.writer"),
+        ("mapdr/store/index/database.py", "from mapdr.store.queue.ledger import Ledger"),
+        ("mapdr/store/index/studies.py", "from mapdr.store.outbox import Outbox"),
+        ("mapdr/store/queue/ledger.py", "from mapdr.store import Store"),
+    ],
+)
+def test_an_import_against_the_way_is_seen(path: str, source: str) -> None:
+    assert room_violations(path, source)
+
+
+def test_an_import_along_the_way_is_not() -> None:
+    assert not room_violations("mapdr/store/queue/ledger.py", "from mapdr.store.index import schema")
+    assert not room_violations("mapdr/store/recover.py", "from mapdr.store.queue.ledger import Ledger")
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ import mapdr
 from mapdr.node.plan import Plan
 from mapdr.store.index.commands import Heartbeat
 from mapdr.store.index.counts import Queue
-from mapdr.store.index.outbox import HookQueue
+from mapdr.store.outbox import HookQueue
 from mapdr_cli.commands.check import examine
 from mapdr_cli.happened import SENTENCES, event_line
 from mapdr_cli.render.live import follow_plain, line

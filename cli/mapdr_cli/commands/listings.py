@@ -14,7 +14,7 @@ from rich.text import Text
 from mapdr.dicom.path import format_path
 from mapdr.store.index.overview import Overview, StudyRow
 from mapdr.store.index.selection import UNROUTED, Selection
-from mapdr.store.queue.verbs import DeliveryRow
+from mapdr.store.queue.listing import DeliveryRow
 from mapdr.wire.status import meaning
 from mapdr_cli import words
 from mapdr_cli.access import access
@@ -57,7 +57,7 @@ def studies(chosen: Selection, identify: bool, uids: bool, config: Path, as_json
     """
     with access(config) as opened:
         store = opened.index(chosen)
-        found = Overview(store.database, store.words).studies(_limited(chosen))
+        found = Overview(store.database, store.strings).studies(_limited(chosen))
     rows = [study_row(study, identify) for study in found]
     if as_json:
         print_json({"studies": rows})

@@ -22,7 +22,7 @@ from mapdr.kernel.registry import Registry
 from mapdr.node.plan import Plan, make_plan
 from mapdr.notify.events import wanted_tags
 from mapdr.store import Store
-from mapdr.store.index.trouble import index_named
+from mapdr.store.index.fault import index_named
 from mapdr_cli import part10, words
 from mapdr_cli.access import Access, node_runs
 from mapdr_cli.commands.check import load

@@ -19,7 +19,7 @@ def settle(store: Store, state: str = "delivered", *, limit: int = 100, destinat
 
 
 def due(store: Store, later: float = QUIET + 1) -> list[StudyEvent]:
-    return store.studies.due_events(time.time() + later, QUIET)
+    return store.study_events.due_events(time.time() + later, QUIET)
 
 
 def kinds(events: list[StudyEvent]) -> list[tuple[str, str, int, int]]:
@@ -155,18 +155,20 @@ def test_a_study_that_cannot_be_told_of_keeps_no_other_back(
         return []
 
     later = time.time() + 100
-    assert [event.study_instance_uid for event in store.studies.due_events(later, QUIET, fails)] == ["9.2"]
+    assert [event.study_instance_uid for event in store.study_events.due_events(later, QUIET, fails)] == [
+        "9.2"
+    ]
     assert "OverflowError" in caplog.text
     assert "SECRET" not in caplog.text
-    assert store.studies.due_events(later, QUIET, fails) == [], "it is not looked at without a pause"
-    monkeypatch.setattr("mapdr.store.index.studies._AT_ONCE", 1)
+    assert store.study_events.due_events(later, QUIET, fails) == [], "it is not looked at without a pause"
+    monkeypatch.setattr("mapdr.store.study_events._AT_ONCE", 1)
     push(store, "1.3", study="9.3")
     assert store.writer.flush()
-    told = [event for _ in range(2) for event in store.studies.due_events(later, QUIET, fails)]
+    told = [event for _ in range(2) for event in store.study_events.due_events(later, QUIET, fails)]
     assert [event.study_instance_uid for event in told] == ["9.3"], "however many cannot be told of"
     after = time.monotonic() + QUIET + 1
-    monkeypatch.setattr("mapdr.store.index.studies.time.monotonic", lambda: after)
-    told = store.studies.due_events(later, QUIET)
+    monkeypatch.setattr("mapdr.store.study_events.time.monotonic", lambda: after)
+    told = store.study_events.due_events(later, QUIET)
     assert [event.study_instance_uid for event in told] == ["9.1"]
 
 
@@ -179,7 +181,7 @@ def test_a_study_that_cannot_be_told_of_is_quiet_for_its_destinations(store: Sto
     def fails(event: StudyEvent) -> list[OutboxEntry]:
         raise OverflowError
 
-    assert store.studies.due_events(time.time(), QUIET, fails) == []
+    assert store.study_events.due_events(time.time(), QUIET, fails) == []
     assert len(store.ledger.lease("pacs", 9, 60, "node", quiet_seconds=QUIET)) == 1
 
 
@@ -193,9 +195,9 @@ def test_event_and_outbox_are_one_transaction(store: Store, monkeypatch: pytest.
     later = time.time() + 100
     monkeypatch.setattr(store.outbox, "put", fails)
     with pytest.raises(RuntimeError):
-        store.studies.due_events(later, QUIET)
+        store.study_events.due_events(later, QUIET)
     monkeypatch.undo()
-    told = store.studies.due_events(
+    told = store.study_events.due_events(
         later, QUIET, lambda event: [OutboxEntry(event.key, "ris", event.kind, {"images": event.images})]
     )
     assert len(told) == 1, "an event that could not be written is told again"

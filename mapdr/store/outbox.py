@@ -11,7 +11,7 @@ from sqlalchemy import Connection, Row, bindparam, func, literal_column, or_, se
 
 from mapdr.store.index import schema
 from mapdr.store.index.database import Database
-from mapdr.store.index.schema import State
+from mapdr.store.index.schema import AFTER_ATTEMPT, State
 
 _outbox = schema.outbox
 
@@ -130,7 +130,7 @@ class Outbox:
                 "after": settlement.not_before,
                 "code": settlement.status,
                 "words": settlement.comment,
-                "ended": None if settlement.state == "pending" else now,
+                "ended": None if settlement.state == State.PENDING.word else now,
             }
             for settlement in settlements
         ]
@@ -221,9 +221,9 @@ class Outbox:
 
 
 def _settled_state(name: str) -> State:
-    if name not in ("delivered", "pending", "parked"):
+    if name not in AFTER_ATTEMPT:
         raise ValueError(f"a message cannot be settled as {name!r}")
-    return State[name.upper()]
+    return AFTER_ATTEMPT[name]
 
 
 def _message(row: Row[Any]) -> OutboxMessage:
@@ -234,7 +234,7 @@ def _message(row: Row[Any]) -> OutboxMessage:
         kind=row.kind,
         payload=json.loads(row.payload),
         created_at=row.created_at,
-        state=State(row.state).name.lower(),
+        state=State(row.state).word,
         not_before=row.not_before,
         attempts=row.attempts,
         settled_at=row.settled_at,

@@ -1,26 +1,23 @@
-"""What people do to the ledger: look, try again, hold, release, dismiss (design, decision 16)."""
+"""Deliveries as people look at them: listings by selection, and every attempt at one."""
 
 from __future__ import annotations
 
-import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, Row, func, literal, literal_column, select, update
+from sqlalchemy import Connection, Row, literal_column, select
 
 from mapdr.kernel.item import TagPath
 from mapdr.store.index import schema, selection
 from mapdr.store.index.database import Database
 from mapdr.store.index.schema import State
 from mapdr.store.index.selection import Selection
-from mapdr.store.index.strings import Recipes, Words
-from mapdr.store.index.studies import Studies, study_tags
-from mapdr.store.inhand import ALONE
+from mapdr.store.index.strings import Recipes, StringTable
+from mapdr.store.index.studies import study_tags
 
 _delivery, _instance, _attempt, _study = schema.delivery, schema.instance, schema.attempt, schema.study
-_death = schema.death
 _AT_ONCE = 500
 
 
@@ -68,35 +65,19 @@ class DeliveryRow:
     tags: Mapping[TagPath, str]
 
 
-_ALONE_AGAIN = update(_death).where(_death.c.deaths > ALONE).values(deaths=ALONE)
-_DISMISSED = update(_delivery).values(
-    state=int(State.DISMISSED),
-    reason="dismissed by the operator",
-    comment=literal("it was parked: ") + func.coalesce(_delivery.c.reason, "for no known reason"),
-)
+class Listing:
+    """Reads deliveries; writes nothing."""
 
-
-class Verbs:
-    """Reads and changes deliveries by selection."""
-
-    def __init__(
-        self,
-        database: Database,
-        *,
-        words: Words,
-        recipes: Recipes,
-        studies: Studies,
-    ) -> None:
+    def __init__(self, database: Database, strings: StringTable, recipes: Recipes) -> None:
         self._database = database
-        self._words = words
+        self._strings = strings
         self._recipes = recipes
-        self._studies = studies
 
     def select(self, chosen: Selection) -> list[DeliveryRow]:
         """The deliveries that a selection chooses, newest first, with their last attempt."""
         query = selection.deliveries(
             chosen,
-            self._words,
+            self._strings,
             _delivery,
             _instance.c.sop_instance_uid,
             _instance.c.modality,
@@ -123,33 +104,9 @@ class Verbs:
             rows = connection.execute(query).all()
         return [self._attempt(row, row.received_uid) for row in rows]
 
-    def retry(self, chosen: Selection) -> int:
-        """Parked rows, and those that wait for their next try, are due now; how many.
-
-        One that was parked because the node died with it in hand is tried alone once more.
-        """
-        return self._move(
-            chosen,
-            (State.PARKED, State.PENDING),
-            state=int(State.PENDING),
-            not_before=0.0,
-            attempts=0,
-            settled_at=None,
-            reason=None,
-            comment=None,
-        )
-
-    def hold(self, chosen: Selection) -> int:
-        """Pending rows wait until they are released; how many. What is leased is under way and stays."""
-        return self._move(chosen, (State.PENDING,), state=int(State.HELD))
-
-    def release(self, chosen: Selection) -> int:
-        """Held rows are pending again; how many."""
-        return self._move(chosen, (State.HELD,), state=int(State.PENDING))
-
     def parked_recipes(self, chosen: Selection) -> Counter[str]:
         """How many of the chosen deliveries are parked, by the hash of the recipe that was promised."""
-        query = selection.deliveries(chosen, self._words, _delivery.c.recipe).where(
+        query = selection.deliveries(chosen, self._strings, _delivery.c.recipe).where(
             literal_column(schema.STUCK), _delivery.c.state == State.PARKED
         )
         with self._database.read() as connection:
@@ -158,42 +115,11 @@ class Verbs:
 
     def retriable(self, chosen: Selection) -> Counter[str]:
         """How many deliveries `retry` would make due, by destination."""
-        query = selection.deliveries(chosen, self._words, _delivery.c.destination)
+        query = selection.deliveries(chosen, self._strings, _delivery.c.destination)
         with self._database.read() as connection:
             rows = connection.execute(query.where(_delivery.c.state.in_((State.PARKED, State.PENDING))))
             numbers = Counter(row.destination for row in rows)
-        return Counter({self._words.text(number): count for number, count in numbers.items()})
-
-    def dismiss(self, chosen: Selection) -> int:
-        """Parked rows end: they shall never be sent. How many. Their attempts and reasons stay on record."""
-        query = (
-            selection.deliveries(
-                chosen, self._words, _delivery.c.id, _delivery.c.study, _delivery.c.destination
-            )
-            .where(literal_column(schema.STUCK), _delivery.c.state == State.PARKED)
-            .with_for_update(of=_delivery)
-        )
-        now = time.time()
-        with self._database.write() as connection:
-            rows = connection.execute(query).all()
-            for start in range(0, len(rows), _AT_ONCE):
-                ids = [row.id for row in rows[start : start + _AT_ONCE]]
-                connection.execute(_DISMISSED.where(_delivery.c.id.in_(ids)).values(settled_at=now))
-            self._studies.touch(connection, {(row.study, row.destination) for row in rows}, now)
-        return len(rows)
-
-    def _move(self, chosen: Selection, states: Sequence[State], **values: Any) -> int:
-        query = selection.deliveries(chosen, self._words, _delivery.c.id).where(_delivery.c.state.in_(states))
-        moved = 0
-        with self._database.write() as connection:
-            ids = [row.id for row in connection.execute(query)]
-            for start in range(0, len(ids), _AT_ONCE):
-                these = _delivery.c.id.in_(ids[start : start + _AT_ONCE])
-                if State.PARKED in states:
-                    images = select(_delivery.c.instance).where(these, _delivery.c.state == State.PARKED)
-                    connection.execute(_ALONE_AGAIN.where(_death.c.instance.in_(images)))
-                moved += connection.execute(update(_delivery).where(these).values(values)).rowcount
-        return moved
+        return Counter({self._strings.text(number): count for number, count in numbers.items()})
 
     def _last_attempts(self, connection: Connection, ids: Sequence[int]) -> dict[int, Row[Any]]:
         found: dict[int, Row[Any]] = {}
@@ -214,10 +140,10 @@ class Verbs:
             study_instance_uid=row.study_uid,
             study_date=row.study_date,
             sop_instance_uid=row.sop_instance_uid,
-            modality=self._words.text(row.modality),
-            destination=self._words.text(row.destination),
+            modality=self._strings.text(row.modality),
+            destination=self._strings.text(row.destination),
             batch=row.batch,
-            state=State(row.state).name.lower(),
+            state=State(row.state).word,
             reason=row.reason or "",
             comment=row.comment or "",
             attempts=row.attempts,
@@ -238,7 +164,7 @@ class Verbs:
             comment=row.comment or "",
             reason=row.reason or "",
             bytes=row.bytes,
-            transfer_syntax_uid=self._words.text(row.syntax),
+            transfer_syntax_uid=self._strings.text(row.syntax),
             sop_instance_uid=row.sop_instance_uid or received_uid,
             treatment=row.treatment or "",
         )

@@ -19,7 +19,7 @@ from sqlalchemy import delete, select
 from mapdr.kernel.private import touch_private
 from mapdr.store.index import schema
 from mapdr.store.index.database import Database
-from mapdr.store.index.strings import Recipes, Words, clean
+from mapdr.store.index.strings import Recipes, StringTable, clean
 
 log = logging.getLogger("mapdr.store")
 
@@ -42,10 +42,10 @@ _READ = os.O_RDWR | getattr(os, "O_BINARY", 0) | getattr(os, "O_CLOEXEC", 0)
 class InHand:
     """The marks of one node and the deaths that the index has counted. Thread-safe."""
 
-    def __init__(self, path: Path, database: Database, words: Words, recipes: Recipes) -> None:
+    def __init__(self, path: Path, database: Database, strings: StringTable, recipes: Recipes) -> None:
         self._path = path
         self._database = database
-        self._words = words
+        self._strings = strings
         self._recipes = recipes
         self._lock = threading.Lock()
         self._file: int | None = None
@@ -79,7 +79,11 @@ class InHand:
             rows = connection.execute(select(_death)).all()
         with self._lock:
             self._known = {
-                (row.instance.hex(), self._recipes.hash(row.recipe), self._words.text(row.syntax)): row.deaths
+                (
+                    row.instance.hex(),
+                    self._recipes.hash(row.recipe),
+                    self._strings.text(row.syntax),
+                ): row.deaths
                 for row in rows
             }
             self._file = os.open(self._path, _READ)
@@ -151,7 +155,7 @@ class InHand:
         return {
             "instance": bytes.fromhex(instance),
             "recipe": self._recipes.number(recipe),
-            "syntax": self._words.number(clean(syntax)),
+            "syntax": self._strings.number(clean(syntax)),
         }
 
     def _where(self, key: Key) -> list[Any]:

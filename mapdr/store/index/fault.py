@@ -28,13 +28,13 @@ CURES = (
 """A piece of SQLite's own words, and what to do."""
 
 
-class IndexTrouble(MapdrError):
+class IndexFault(MapdrError):
     """The index cannot be used."""
 
 
 def fault_of_the_index(error: Exception) -> str:
     """Why nothing can be written, in words; empty where what was to be written, or we, may be at fault."""
-    if isinstance(error, IndexTrouble):
+    if isinstance(error, IndexFault):
         return str(error)
     if isinstance(error, OperationalError | InternalError) or type(error) is DatabaseError:
         # The driver's own words ("database or disk is full") hold no values; SQLAlchemy's would.
@@ -44,11 +44,11 @@ def fault_of_the_index(error: Exception) -> str:
 
 @contextmanager
 def index_named(database: str, folder: Path) -> Iterator[None]:
-    """Raise IndexTrouble in place of the database's own errors; the arguments are those of `Store.open`."""
+    """Raise IndexFault in place of the database's own errors; the arguments are those of `Store.open`."""
     try:
         yield
     except DBAPIError as error:
-        raise IndexTrouble(_trouble(error, database, folder)) from error
+        raise IndexFault(_trouble(error, database, folder)) from error
 
 
 def _trouble(error: DBAPIError, database: str, folder: Path) -> str:
