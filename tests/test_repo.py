@@ -6,7 +6,7 @@ import ast
 import re
 import subprocess
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import pytest
@@ -24,7 +24,8 @@ FIELDS = {"config.units", "config.secret"}
 """The types of a stage's configuration fields: durations, sizes, paths, secrets."""
 MAY_IMPORT: dict[str, set[str]] = {
     "_fast": SHARED,
-    "kernel": SHARED,
+    # What everything else stands on, the hot paths too: it needs none of them.
+    "kernel": set(),
     "dicom": SHARED,
     "wire": SHARED,
     "route": SHARED,
@@ -38,19 +39,20 @@ MAY_IMPORT: dict[str, set[str]] = {
     "notify": SHARED | FIELDS | {"net", "dicom", "store"},
     # What people see and do; the faces are skins over it.
     "operate": SHARED | {"store"},
-    # Where a node is put together: every part is seen here, but stages come from the registry.
-    "node": SHARED | {"config", "route", "store", "deliver", "notify"},
+    # Where a node is put together: every part is seen here, but stages come from the registry. `deliver` is
+    # given what makes a recipe's transforms.
+    "node": SHARED | {"config", "dicom", "route", "store", "deliver", "notify", "transform"},
     # Shipped for the authors of plugins, who test whole nodes with it.
     "testing": SHARED | {"config", "dicom", "node", "route", "store", "transform", "wire"},
 }
 """Folder of mapdr/ -> which other folders its modules may import (design, "Layout")."""
 
-ASSEMBLERS = {
-    # The plan reads the configuration and compiles its rules; stages come from the registry.
-    "mapdr/node/plan.py": {"config", "route"},
-    # `deliver` takes a recipe's whole chain, which itself asks the registry for each step.
-    "mapdr/deliver": {"transform.chain", "transform.reencode"},
+ROOMS: dict[str, set[str]] = {
+    "spool": set(),
+    "index": {"spool"},
+    "queue": {"spool", "index"},
 }
+"""Room of mapdr/store/ -> which other rooms its modules may import; what stands above them, none may."""
 
 DATABASE = {"sqlalchemy", "sqlite3", "alembic", "psycopg"}
 
@@ -83,9 +85,6 @@ def violations(path: str, source: str) -> list[str]:
     if folder.endswith(".py"):
         return []
     allowed = MAY_IMPORT[folder] | {folder}
-    for place, more in ASSEMBLERS.items():
-        if path == place or path.startswith(f"{place}/"):
-            allowed = allowed | more
     found = []
     for line, name in imported(source):
         words = name.split(".")
@@ -96,6 +95,19 @@ def violations(path: str, source: str) -> list[str]:
         if not any(words[1 : 1 + len(each.split("."))] == each.split(".") for each in allowed):
             found.append(f"{path}:{line} imports {name}")
     return found
+
+
+def room_violations(path: str, source: str) -> list[str]:
+    """What a module of a room of mapdr/store/ imports of another room, or from above, that it may not."""
+    room = Path(path).parts[2]
+    if room not in ROOMS:
+        return []
+    allowed = {f"mapdr.store.{each}" for each in ROOMS[room] | {room}}
+    return [
+        f"{path}:{line} imports {name}"
+        for line, name in imported(source)
+        if name.startswith("mapdr.store") and ".".join(name.split(".")[:3]) not in allowed
+    ]
 
 
 def calls(source: str) -> Iterator[tuple[int, str]]:
@@ -131,13 +143,47 @@ def test_parts_import_only_what_they_may() -> None:
     assert not found
 
 
+def test_the_rooms_of_the_store_depend_one_way() -> None:
+    store = ROOT / "mapdr/store"
+    assert {each.name for each in store.iterdir() if (each / "__init__.py").is_file()} == set(ROOMS)
+    found = [
+        line for path in python_files(store) for line in room_violations(relative(path), path.read_text())
+    ]
+    assert not found
+
+
 @pytest.mark.parametrize(
     ("path", "source"),
     [
+        ("mapdr/store/spool/files.py", "from mapdr.store.index import schema"),
+        ("mapdr/store/spool/files.py", "def f():\n    import mapdr.store.writer"),
+        ("mapdr/store/index/database.py", "from mapdr.store.queue.ledger import Ledger"),
+        ("mapdr/store/index/studies.py", "from mapdr.store.outbox import Outbox"),
+        ("mapdr/store/queue/ledger.py", "from mapdr.store import Store"),
+    ],
+)
+def test_an_import_against_the_way_is_seen(path: str, source: str) -> None:
+    assert room_violations(path, source)
+
+
+def test_an_import_along_the_way_is_not() -> None:
+    assert not room_violations("mapdr/store/queue/ledger.py", "from mapdr.store.index import schema")
+    assert not room_violations("mapdr/store/recover.py", "from mapdr.store.queue.ledger import Ledger")
+
+
+@pytest.mark.parametrize(
+    ("path", "source"),
+    [
+        ("mapdr/kernel/item.py", "from mapdr import _fast"),
+        ("mapdr/kernel/stage.py", "from mapdr.config.units import Duration"),
         ("mapdr/dicom/scan.py", "from mapdr.store.spool.ids import new_id"),
         ("mapdr/route/rules.py", "import mapdr.wire.status"),
         ("mapdr/store/writer.py", "from mapdr.egress import dimse"),
-        ("mapdr/deliver/worker.py", "def f():\n    from mapdr.egress.dicom.destination import STAGE"),
+        (
+            "mapdr/deliver/supervise/deliverer.py",
+            "def f():\n    from mapdr.egress.dicom.destination import STAGE",
+        ),
+        ("mapdr/deliver/supervise/deliverer.py", "from mapdr.transform.chain import build_chain"),
         ("mapdr/node/assembly.py", "from mapdr.receive import dimse"),
         ("mapdr/notify/events.py", "import mapdr_cli.main"),
     ],
@@ -156,6 +202,45 @@ def test_a_forbidden_import_is_seen(path: str, source: str) -> None:
 )
 def test_an_allowed_import_is_not(path: str, source: str) -> None:
     assert not violations(path, source)
+
+
+def circles(sources: Mapping[str, str]) -> list[set[str]]:
+    """The groups of modules that need one another, by whatever import: of a type, or in a function, too."""
+    needs = {
+        name: {
+            next((known for known in (found, found.rpartition(".")[0]) if known in sources), name)
+            for _, found in imported(source)
+        }
+        - {name}
+        for name, source in sources.items()
+    }
+    while ends := {name for name, needed in needs.items() if not needed & needs.keys()}:
+        needs = {name: needed for name, needed in needs.items() if name not in ends}
+    reach = {name: needed & needs.keys() for name, needed in needs.items()}
+    for _ in needs:
+        reach = {name: found.union(*(reach[each] for each in found)) for name, found in reach.items()}
+    groups = {frozenset(each for each in found if name in reach[each]) for name, found in reach.items()}
+    return [set(group) for group in groups if group]
+
+
+def test_no_modules_import_each_other() -> None:
+    sources = {
+        ".".join((name, *path.relative_to(root).with_suffix("").parts)).removesuffix(
+            ".__init__"
+        ): path.read_text()
+        for name, root in ROOTS.items()
+        for path in python_files(root)
+    }
+    assert len(sources) > 100
+    assert not circles(sources)
+
+
+def test_a_circle_of_imports_is_seen() -> None:
+    assert not circles({"a.b": "from a import c", "a.c": "import a.d", "a.d": "import os", "a": ""})
+    within = "def f():\n    from a.d import g"
+    typed = "if TYPE_CHECKING:\n    from a.b import T"
+    found = circles({"a.b": "from a import c", "a.c": within, "a.d": typed, "a": "", "a.e": "import a.b"})
+    assert found == [{"a.b", "a.c", "a.d"}]
 
 
 def test_only_the_store_touches_the_database() -> None:

@@ -15,15 +15,16 @@ from typing import Any
 from pydicom.datadict import dictionary_description, dictionary_has_tag
 
 from mapdr.dicom.document import Document
+from mapdr.dicom.transfer_syntax import NATIVE
 from mapdr.dicom.tree import Level, Node
 from mapdr.dicom.uids import EXPLICIT_VR_LITTLE_ENDIAN
 from mapdr.dicom.value import OPAQUE
 from mapdr.kernel.errors import MapdrError
 from mapdr.kernel.item import Payload
 from mapdr.transform.codecs.foreign import foreign_frames
+from mapdr.transform.codecs.table import Codecs
 from mapdr.transform.dataset import DataSet
 from mapdr.transform.image import Attributes, Frames, Image, LeaveAsIs, NativeFrames
-from mapdr.transform.policy import NATIVE
 from mapdr.transform.quality import Padding, measure
 
 
@@ -49,7 +50,7 @@ def changes(before: Payload, after: Payload) -> list[Change]:
     return [change for pair in found for change in _changes(one, other, *pair, "")]
 
 
-def quality(before: Payload, after: Payload, workers: int) -> dict[str, Any] | None:
+def quality(before: Payload, after: Payload, codecs: Codecs, workers: int) -> dict[str, Any] | None:
     """The largest error in stored values, and the lowest PSNR of a frame in dB, as the node's guard measures
     them (None where all is equal); None where there are no pixels or they cannot be decoded here."""
     try:
@@ -59,7 +60,7 @@ def quality(before: Payload, after: Payload, workers: int) -> dict[str, Any] | N
                 return None
             if _same_pixels(one, other):
                 return {"max_error": 0, "psnr": None}
-            return _measured(_frames(one, workers), _frames(other, workers))
+            return _measured(_frames(one, codecs, workers), _frames(other, codecs, workers))
     except (MapdrError, LeaveAsIs):
         return None
 
@@ -80,13 +81,13 @@ def _same_pixels(one: DataSet, other: DataSet) -> bool:
     )
 
 
-def _frames(data: DataSet, workers: int) -> Frames:
+def _frames(data: DataSet, codecs: Codecs, workers: int) -> Frames:
     image, pixel = Image.of(Attributes(data.header())), data.pixel
     assert pixel is not None
     syntax = data.payload.transfer_syntax_uid
     if syntax in NATIVE:
         return NativeFrames(image, data.view, pixel, big_endian=data.encoding.big)
-    return foreign_frames(image, data.view, pixel, syntax, workers)
+    return foreign_frames(image, data.view, pixel, codecs.decoder(syntax), workers)
 
 
 def _measured(one: Frames, other: Frames) -> dict[str, Any] | None:

@@ -15,32 +15,32 @@ from click.exceptions import ClickException, Exit, NoArgsIsHelpError, UsageError
 import mapdr
 from mapdr.kernel.errors import ConfigurationError, MapdrError
 from mapdr.kernel.output import protect
-from mapdr_cli.terminal import console, prepare_streams
+from mapdr_cli.render.terminal import console, prepare_streams
 
 FAILED, USAGE = 1, 2
 
 COMMANDS = {
-    "init": "init",
-    "check": "check",
+    "init": "commands.init",
+    "check": "commands.check",
     "run": "run",
-    "demo": "demo",
-    "top": "top",
-    "status": "status",
-    "find": "find",
-    "sources": "sources",
-    "studies": "listings",
-    "deliveries": "listings",
-    "retry": "queue",
-    "hold": "queue",
-    "release": "queue",
-    "reroute": "queue",
-    "dismiss": "queue",
-    "reload": "reload",
-    "send": "send",
-    "echo": "echo",
-    "explain": "explain",
-    "doctor": "doctor",
-    "plugins": "plugins",
+    "demo": "commands.demo",
+    "top": "commands.top",
+    "status": "commands.status",
+    "find": "commands.find",
+    "sources": "commands.sources",
+    "studies": "commands.listings",
+    "deliveries": "commands.listings",
+    "retry": "commands.queue",
+    "hold": "commands.queue",
+    "release": "commands.queue",
+    "reroute": "commands.queue",
+    "dismiss": "commands.queue",
+    "reload": "commands.reload",
+    "send": "commands.send",
+    "echo": "commands.echo",
+    "explain": "commands.explain",
+    "doctor": "commands.doctor",
+    "plugins": "commands.plugins",
 }
 """Commands in the order in which an operator meets them, and the module that holds each."""
 

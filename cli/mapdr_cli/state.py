@@ -18,7 +18,7 @@ from mapdr.kernel.item import SPOILED
 from mapdr.node.plan import Plan, Planned
 from mapdr.store.index.commands import Heartbeat
 from mapdr.store.index.counts import Queue
-from mapdr.store.index.outbox import HookQueue
+from mapdr.store.outbox import HookQueue
 from mapdr.wire.status import meaning
 from mapdr_cli import words
 from mapdr_cli.happened import event_line

@@ -1,7 +1,7 @@
 """Reads a configuration file: every problem at once, each with its line.
 
 `read` never raises for what the file says; `Loaded.problems` holds it. Names that point from one table to
-another are checked by `kernel.plan`, whose findings `Loaded.locate` gives their lines.
+another are checked by `node.plan`, whose findings `Loaded.locate` gives their lines.
 """
 
 from __future__ import annotations

@@ -18,7 +18,7 @@ from mapdr.kernel.stage import Stage
 log = logging.getLogger("mapdr.run")
 
 
-class Run:
+class Lifecycle:
     """Parts in the order of the flow, upstream first, each with a name for the log."""
 
     def __init__(self, parts: Sequence[tuple[str, Stage]]) -> None:
@@ -59,7 +59,7 @@ class Run:
     def add(self, name: str, part: Stage, *, before: str = "") -> None:
         """Start one more part, in its place: upstream of the part named `before`, or of all of them.
 
-        Raises what the part raises, and ConfigurationError if the run ends; the part is stopped and forgotten
+        Raises what the part raises, and ConfigurationError if all end; the part is stopped and forgotten
         then.
         """
         names = [known for known, _ in self._started]

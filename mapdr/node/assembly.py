@@ -3,7 +3,7 @@
     receivers ──▶ store ──▶ deliverers (one a destination) ──▶ egress
                     └─────▶ upkeep, notifier
 
-Downstream starts first and upstream stops first (`kernel.run`). A stop is a drain: no new associations,
+Downstream starts first and upstream stops first (`kernel.lifecycle`). A stop is a drain: no new associations,
 those that run finish their message, destinations finish their image, leased work goes back to the ledger.
 """
 
@@ -16,6 +16,7 @@ import threading
 import time
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -24,16 +25,15 @@ from mapdr.config.problem import Problem
 from mapdr.config.read import Loaded, read
 from mapdr.config.revision import keep_revision, read_revision
 from mapdr.config.site import site_key
-from mapdr.deliver.chains import chains
-from mapdr.deliver.prepare import Preparer
-from mapdr.deliver.worker import Deliverer
+from mapdr.deliver.feed.preparer import Preparer
+from mapdr.deliver.supervise.deliverer import Deliverer
 from mapdr.kernel.budget import Budget
 from mapdr.kernel.errors import ConfigurationError
-from mapdr.kernel.lifecycle import Run
+from mapdr.kernel.lifecycle import Lifecycle
 from mapdr.kernel.output import in_words
 from mapdr.kernel.private import make_private
 from mapdr.kernel.registry import Registry
-from mapdr.kernel.stage import Describes, Settings, Stage
+from mapdr.kernel.stage import Receiver, Settings, Stage
 from mapdr.kernel.watch import Watch
 from mapdr.node.plan import Plan, Planned, make_plan
 from mapdr.node.reload import CURE, Change, NotAcquired
@@ -43,9 +43,10 @@ from mapdr.notify.events import wanted_tags
 from mapdr.notify.notifier import Notifier
 from mapdr.store import CLAIM_SECONDS, Store
 from mapdr.store.index.commands import Heartbeat
-from mapdr.store.index.trouble import index_named
+from mapdr.store.index.fault import index_named
 from mapdr.store.recover import Recovered, Rules
 from mapdr.store.spool.claim import Claim, running_file
+from mapdr.transform.chain import build_chain
 
 log = logging.getLogger("mapdr.node")
 
@@ -68,7 +69,10 @@ def plan_file(path: Path, registry: Registry) -> tuple[Loaded, Plan | None, tupl
 
 
 class Node:
-    """Everything that one process runs. Build it, `start` it, `stop` it; `reload` in between."""
+    """Everything that one process runs. Build it, `start` it, `stop` it; `reload` in between.
+
+    `asked_to_end` is set by whoever wants it to drain and end: whoever has started it stops it then.
+    """
 
     def __init__(self, loaded: Loaded, plan: Plan, registry: Registry, *, base: Path = Path()) -> None:
         """`base` is the folder from which relative paths in the configuration start."""
@@ -76,16 +80,17 @@ class Node:
             raise ConfigurationError("the configuration has problems; see: mapdr check")
         self.plan = plan
         self.watch = Watch()
-        self.receivers: dict[str, Any] = {}
+        self.receivers: dict[str, Receiver] = {}
         self.deliverers: dict[str, Deliverer] = {}
         self.notifier: Stage
         self.recovered = Recovered()
+        self.asked_to_end = threading.Event()
         self._loaded = loaded
         self._file = Path(loaded.file).absolute()
         self._registry = registry
         self._base = base
         self._lock = threading.Lock()
-        self._run: Run | None = None
+        self._lifecycle: Lifecycle | None = None
         self._store: Store | None = None
         self._pool: ThreadPoolExecutor | None = None
         self._running: Claim | None = None
@@ -110,7 +115,7 @@ class Node:
             self._beat()
             self._running = Claim(running_file(self.store.data, node.name), node.name)
             # Who asks whether the node runs (`claimed`) holds the claim for a moment.
-            self._running.share(CLAIM_SECONDS)
+            self._running.shared(CLAIM_SECONDS)
         except BaseException:
             self.stop(time.monotonic())
             raise
@@ -122,7 +127,7 @@ class Node:
             self.state = "draining"
             self.watch.emit("node.draining")
         # A reload under way may end first, but leaves the others time for their drain; what it would start
-        # later `Run` refuses. One that is asked for from now on finds a node that does not run.
+        # later `Lifecycle` refuses. One that is asked for from now on finds a node that does not run.
         if self._lock.acquire(timeout=max(0.0, (deadline - time.monotonic()) / 2)):
             self._lock.release()
         self._end(deadline)
@@ -134,9 +139,9 @@ class Node:
         if self._store is not None:
             # Killed from now on, it ends by order, and not by what it has in hand.
             self._store.in_hand.stop()
-        if self._run is not None:
-            self._run.stop(deadline)
-            self._run = None
+        if self._lifecycle is not None:
+            self._lifecycle.stop(deadline)
+            self._lifecycle = None
         if self._pool is not None:
             self._pool.shutdown(wait=False, cancel_futures=True)
             self._pool = None
@@ -167,8 +172,8 @@ class Node:
         return problems
 
     def _reload(self, path: Path) -> tuple[Problem, ...]:
-        run = self._run
-        if run is None or self.state != "running":
+        lifecycle = self._lifecycle
+        if lifecycle is None or self.state != "running":
             return (Problem(str(path), 0, "", "the node does not run", "start it"),)
         if path.resolve() != self._file.resolve():
             what = f"the node uses {self._file}"
@@ -195,8 +200,8 @@ class Node:
             change.release()
             return (Problem(loaded.file, 0, "", f"cannot be taken into use: {in_words(error)}", CURE),)
         self.plan, self._loaded = plan, loaded
-        self.store.spool.min_free = plan.node.min_free
-        troubles = change.switch(run, DRAIN)
+        self.store.spool.keep_free(plan.node.min_free)
+        troubles = change.switch(lifecycle, DRAIN)
         self.watch.emit("node.reloaded")
         return tuple(
             Problem(loaded.file, 0, "", f"taken into use, but {what}", "restart the node")
@@ -214,10 +219,7 @@ class Node:
             "counters": self.watch.counters(),
             "revision": self._loaded.revision,
             "store": {} if self._store is None else self._store.health(),
-            "receivers": {
-                name: dict(one.describe()) if isinstance(one, Describes) else {}
-                for name, one in self.receivers.copy().items()
-            },
+            "receivers": {name: asdict(one.describe()) for name, one in self.receivers.copy().items()},
             "destinations": {name: _view(one) for name, one in self.deliverers.copy().items()},
             "events": [
                 {"at": event.at, "kind": event.kind, **event.facts} for event in self.watch.recent()[-50:]
@@ -250,16 +252,18 @@ class Node:
             durability=node.durability,
             min_free=node.min_free,
             repeats=node.repeats,
+            on_commit=self.wake,
+            watch=self.watch,
         )
         self._site_key = site_key(node.data)
         self._use(self._loaded, plan)
         self.recovered = store.recover(self._rules_for)
         store.in_hand.start()
-        store.writer.on_commit, store.writer.watch = self.wake, self.watch
         self._pool = ThreadPoolExecutor(node.workers, thread_name_prefix="prepare")
+        settings = self._settings("transform")
         self._preparer = Preparer(
             store.ledger,
-            chains(self._registry, self._settings("transform")),
+            lambda recipe: build_chain(recipe, self._registry, settings),
             self._pool,
             share=node.workers + 1,
             budget=Budget(node.memory),
@@ -268,7 +272,7 @@ class Node:
         self.receivers = {name: self.build_receiver(planned) for name, planned in plan.receivers.items()}
         self.deliverers = {name: self.build_deliverer(planned) for name, planned in plan.destinations.items()}
         self.notifier = self.build_notifier(plan)
-        self._run = Run(
+        self._lifecycle = Lifecycle(
             [
                 *((f"receive.{name}", one) for name, one in self.receivers.items()),
                 ("store", store),
@@ -277,7 +281,7 @@ class Node:
                 ("upkeep", Upkeep(self)),
             ]
         )
-        self._run.start()
+        self._lifecycle.start()
 
     def _use(self, loaded: Loaded, plan: Plan) -> None:
         self.store.use(
@@ -300,9 +304,9 @@ class Node:
             memory=node.memory,
         )
 
-    def build_receiver(self, planned: Planned) -> Stage:
+    def build_receiver(self, planned: Planned) -> Receiver:
         """A receiver, not started."""
-        receiver: Stage = planned.factory.build(
+        receiver: Receiver = planned.factory.build(
             self._settings(planned.name), planned.config, self.store.spool
         )
         return receiver
@@ -322,7 +326,7 @@ class Node:
     def build_notifier(self, plan: Plan) -> Notifier:
         """The webhooks of `plan`, not started."""
         return Notifier(
-            self.store.studies,
+            self.store.study_events,
             self.store.outbox,
             plan.webhooks,
             self.watch,
@@ -359,6 +363,7 @@ def _view(deliverer: Deliverer) -> Mapping[str, Any]:
         "retry_at": view.retry_at,
         "status": view.status,
         "tried": view.tried,
+        "peer": asdict(deliverer.describe()),
     }
 
 

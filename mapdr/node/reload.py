@@ -18,11 +18,11 @@ from contextlib import contextmanager
 from functools import partial
 from typing import Any, Protocol
 
-from mapdr.deliver.worker import Deliverer
+from mapdr.deliver.supervise.deliverer import Deliverer
 from mapdr.kernel.finding import Finding, Place
-from mapdr.kernel.lifecycle import Run
+from mapdr.kernel.lifecycle import Lifecycle
 from mapdr.kernel.output import in_words
-from mapdr.kernel.stage import Acquires, Stage
+from mapdr.kernel.stage import Acquires, Receiver, Stage
 from mapdr.node.plan import Plan, Planned
 
 log = logging.getLogger("mapdr.node")
@@ -38,11 +38,11 @@ class Parts(Protocol):
     """What runs, and who builds what shall run: a node."""
 
     plan: Plan
-    receivers: dict[str, Any]
+    receivers: dict[str, Receiver]
     deliverers: dict[str, Deliverer]
     notifier: Stage
 
-    def build_receiver(self, planned: Planned) -> Stage:
+    def build_receiver(self, planned: Planned) -> Receiver:
         """A receiver, not started."""
 
     def build_deliverer(self, planned: Planned) -> Deliverer:
@@ -72,7 +72,7 @@ class Change:
         self._fresh_destinations = _differing(old.destinations, new.destinations)
         hooks = (new.webhooks, new.node.study_quiet)
         self._hooks_change = hooks != (old.webhooks, old.node.study_quiet)
-        self._receivers: dict[str, Stage] = {}
+        self._receivers: dict[str, Receiver] = {}
         self._deliverers: dict[str, Deliverer] = {}
         self._notifier: Stage | None = None
 
@@ -102,7 +102,7 @@ class Change:
             except Exception as error:  # noqa: BLE001  said; the others have to be given back as well
                 log.error("what was taken for a reload could not be given back: %s", in_words(error))
 
-    def switch(self, run: Run, drain: float) -> list[str]:
+    def switch(self, lifecycle: Lifecycle, drain: float) -> list[str]:
         """Start what is new, stop what ends: receivers within `drain` seconds, destinations within as many.
 
         What could not be started, in words: hardly anything, once it was acquired.
@@ -113,33 +113,35 @@ class Change:
             if name not in old:
                 parts.deliverers[name] = fresh
                 part = f"egress.{name}"
-                _try(part, partial(run.add, part, fresh, before="webhooks"), troubles)
+                _try(part, partial(lifecycle.add, part, fresh, before="webhooks"), troubles)
         # Destinations that change go on delivering while old receivers drain, and have their own time then.
-        self._switch_receivers(run, time.monotonic() + drain, troubles)
+        self._switch_receivers(lifecycle, time.monotonic() + drain, troubles)
         deadline = time.monotonic() + drain
         ending = [name for name in old if name in self._deliverers or name not in self._new.destinations]
         for name in ending:
             old[name].halt()  # all at once: each may be in the middle of a long image
         for name in ending:
             if name not in self._deliverers:
-                run.remove(parts.deliverers.pop(name), deadline)
+                lifecycle.remove(parts.deliverers.pop(name), deadline)
                 continue
             fresh = parts.deliverers[name] = self._deliverers[name]
             part = f"egress.{name}"
-            _try(part, partial(run.replace, part, old[name], fresh, deadline), troubles)
+            _try(part, partial(lifecycle.replace, part, old[name], fresh, deadline), troubles)
         if self._notifier is not None:
             before, parts.notifier = parts.notifier, self._notifier
-            _try("webhooks", partial(run.replace, "webhooks", before, self._notifier, deadline), troubles)
+            _try(
+                "webhooks", partial(lifecycle.replace, "webhooks", before, self._notifier, deadline), troubles
+            )
         return troubles
 
-    def _switch_receivers(self, run: Run, deadline: float, troubles: list[str]) -> None:
+    def _switch_receivers(self, lifecycle: Lifecycle, deadline: float, troubles: list[str]) -> None:
         parts = self._parts
         ending = [parts.receivers.pop(name) for name in self._ending_receivers]
         for name, fresh in self._receivers.items():
             parts.receivers[name] = fresh
-            _try(f"receive.{name}", partial(run.add, f"receive.{name}", fresh), troubles)
+            _try(f"receive.{name}", partial(lifecycle.add, f"receive.{name}", fresh), troubles)
         for receiver in ending:
-            run.remove(receiver, deadline)
+            lifecycle.remove(receiver, deadline)
 
 
 def _acquire(part: Stage, ending: list[Any] | None = None) -> None:
@@ -154,10 +156,16 @@ def _named(*place: str, claims: Iterable[object] = ()) -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        what, ports = in_words(error), ", ".join(map(str, claims))
-        if ports and isinstance(error, OSError) and error.errno in TAKEN and not error.filename:
-            what = f"{what}: {ports}; another program may have the port, or choose another one"
-        raise NotAcquired(Finding(where, what, CURE)) from error
+        raise NotAcquired(Finding(where, taken(error, claims) or in_words(error), CURE)) from error
+
+
+def taken(error: Exception, claims: Iterable[object]) -> str:
+    """What to say of an error if an address cannot be listened at, with the ports in `claims`; empty if it is
+    another error."""
+    ports = ", ".join(map(str, claims))
+    if not ports or not isinstance(error, OSError) or error.errno not in TAKEN or error.filename:
+        return ""
+    return f"{in_words(error)}: {ports}; another program may have the port, or choose another one"
 
 
 def _try(name: str, step: Callable[[], None], troubles: list[str]) -> None:

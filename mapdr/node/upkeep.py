@@ -7,9 +7,10 @@ database may be locked, the disk full.
 from __future__ import annotations
 
 import logging
+import os
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
@@ -21,7 +22,7 @@ from mapdr.kernel.watch import Watch
 from mapdr.node.plan import Plan
 from mapdr.store import Store
 from mapdr.store.index.commands import Command
-from mapdr.store.index.trouble import fault_of_the_index
+from mapdr.store.index.fault import fault_of_the_index
 
 log = logging.getLogger("mapdr.node")
 
@@ -48,6 +49,7 @@ class Kept(Protocol):
 
     plan: Plan
     watch: Watch
+    asked_to_end: threading.Event
 
     @property
     def store(self) -> Store:
@@ -164,7 +166,20 @@ class Upkeep:
             if command.name == "reload":
                 problems = self._node.reload(Path(str(command.arguments["path"])))
                 return {"ok": not problems, "problems": [str(problem) for problem in problems]}
+            if command.name == "drain":
+                return self._drain(command.arguments)
         except Exception as error:  # noqa: BLE001  told to who gave the order
             log.error("the order %s failed: %s", command.name, in_words(error))
             return {"ok": False, "problems": [in_words(error)]}
         return {"ok": False, "problems": [f"this node does not know the order {command.name}"]}
+
+    def _drain(self, arguments: Mapping[str, Any]) -> dict[str, Any]:
+        """Have the node ended, in order.
+
+        The order names the process that its giver has seen (`Heartbeat.process`): one that was not taken,
+        because that process had ended, must not end the next.
+        """
+        if arguments["process"] != os.getpid():
+            return {"ok": False, "problems": ["the process that was to end has ended already"]}
+        self._node.asked_to_end.set()
+        return {"ok": True, "problems": []}

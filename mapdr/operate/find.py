@@ -32,7 +32,7 @@ class FoundStudy:
 
 def find(store: Store, chosen: Selection) -> list[FoundStudy]:
     """The studies that hold what a selection chooses, the last received first; an empty list if none does."""
-    overview = Overview(store.database, store.words)
+    overview = Overview(store.database, store.strings)
     rows = overview.studies(chosen)
     numbers = [row.number for row in rows]
     sources = overview.sources(numbers, store.sources)

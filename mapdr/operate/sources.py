@@ -35,7 +35,7 @@ def sources(store: Store, receivers: Mapping[str, Mapping[str, Any]]) -> list[Se
     `receivers` is what the sign of life of a running node says of its receivers, by name.
     """
     midnight = datetime.now().replace(hour=0, minute=0, second=0, microsecond=0).timestamp()
-    arrived = Overview(store.database, store.words).received_from(store.sources, midnight)
+    arrived = Overview(store.database, store.strings).received_from(store.sources, midnight)
     seen = {one.source: SeenSource(one.source, one.last_at, one.today) for one in arrived}
     for name, told in receivers.items():
         for one in told.get("rejected", ()):

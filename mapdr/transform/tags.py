@@ -14,7 +14,8 @@ from mapdr.dicom.edit.plan import EditPlan
 from mapdr.dicom.edit.tree import Edited, apply_edits
 from mapdr.dicom.edit.verbs import VERBS, Edit, IfEmpty, Overflow, Takes, Verb
 from mapdr.dicom.recode import recode
-from mapdr.dicom.scan import Layout, deflate_pieces, is_deflated, layout
+from mapdr.dicom.scan import Layout, deflate_pieces, layout
+from mapdr.dicom.transfer_syntax import is_deflated
 from mapdr.dicom.uids import EXPLICIT_VR_LITTLE_ENDIAN, IMPLICIT_VR_LITTLE_ENDIAN
 from mapdr.dicom.write import UNDEFINED, Element, encoding_from
 from mapdr.kernel import budget

@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.cells import cell_len
 
-from mapdr_cli import dashboard as drawing
-from mapdr_cli.terminal import ASCII, UNICODE, glyphs
+from mapdr_cli.render import dashboard as drawing
+from mapdr_cli.render.terminal import ASCII, UNICODE, glyphs
 from paper import draw, states
 
 

@@ -10,7 +10,7 @@ from click.testing import CliRunner
 
 from mapdr.config.read import read_text
 from mapdr.kernel.errors import MapdrError
-from mapdr_cli import stage
+from mapdr_cli.demo import stage
 from mapdr_cli.main import main
 
 

@@ -15,15 +15,16 @@ import pytest
 from rich.console import Console
 
 from mapdr.kernel.watch import Watch
+from mapdr.node import process
 from mapdr.store.index.commands import Heartbeat
 from mapdr.store.spool.claim import Claim, running_file
 from mapdr.testing.wait import until
 from mapdr_cli import access, run
 from mapdr_cli.access import Access
-from mapdr_cli.check import examine
+from mapdr_cli.commands.check import examine
 from mapdr_cli.journal import Journal
-from mapdr_cli.live import draw
-from mapdr_cli.terminal import THEME
+from mapdr_cli.render.live import draw
+from mapdr_cli.render.terminal import THEME
 from paper.nodes import NodeFolder
 
 
@@ -113,7 +114,7 @@ def test_a_view_that_could_never_read_says_so(used: NodeFolder, name: str) -> No
 def test_status_says_in_words_what_is_wrong_with_the_index(
     used: NodeFolder, name: str, said: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("mapdr_cli.status.LOOKING", 0.05)
+    monkeypatch.setattr("mapdr_cli.commands.status.LOOKING", 0.05)
     if name == "locked":
         with locked(_index(used)):
             result = used.mapdr("status")
@@ -132,6 +133,7 @@ class _Node:
         plan = examine(folder.config).plan
         assert plan is not None
         self.plan, self.watch = plan, Watch()
+        self.asked_to_end = threading.Event()
 
     def sign(self) -> Heartbeat:
         return Heartbeat("clinic-north", time.time(), time.time(), 1, {"state": "running"})
@@ -154,13 +156,16 @@ def test_whatever_a_view_raises_the_node_goes_on(
         raise trouble
 
     monkeypatch.setattr(access.Access, "look", look)
-    for name in ("AGAIN", "TICK", "LOOK", "REPORT"):
+    for name in ("AGAIN", "LOOK", "REPORT"):
         monkeypatch.setattr(run, name, 0.01)
+    monkeypatch.setattr(process, "TICK", 0.01)
     monkeypatch.setattr(
         run, "console", lambda: Console(file=io.StringIO(), force_terminal=True, width=80, theme=THEME)
     )
-    ended = threading.Event()
-    view = threading.Thread(target=run._watch, args=(_Node(used), Journal(), ended, drawn))
+    node: Any = _Node(used)
+    ended = node.asked_to_end
+    runs = process.Process(node, used.config)
+    view = threading.Thread(target=run._watch, args=(node, runs, Journal(), drawn))
     view.start()
     try:
         until(lambda: looks >= 3, 10, "three looks")
@@ -183,12 +188,12 @@ def test_a_node_that_is_there_and_silent_is_told_from_one_that_is_gone(used: Nod
         store.close()
     claim = Claim(running_file(used.config.parent / "data", "clinic-north"), "clinic-north")
     assert "is it running?" in used.mapdr("status").output, "a node that never claimed anything may be there"
-    claim.share(0)
+    claim.shared(0)
     claim.release()
     gone = used.mapdr("status").output
     assert "stopped" in gone
     assert "the node ended without a word" in " ".join(gone.split())
-    claim.share(0)
+    claim.shared(0)
     try:
         there = used.mapdr("status").output
         assert "silent" in there
@@ -199,7 +204,7 @@ def test_a_node_that_is_there_and_silent_is_told_from_one_that_is_gone(used: Nod
 
 def test_an_index_that_was_removed_under_the_node_is_named(used: NodeFolder) -> None:
     claim = Claim(running_file(used.config.parent / "data", "clinic-north"), "clinic-north")
-    claim.share(0)
+    claim.shared(0)
     try:
         for path in _index(used).parent.glob("index.db*"):
             path.unlink()

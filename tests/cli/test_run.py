@@ -6,17 +6,11 @@ import signal
 import socket
 import subprocess
 import sys
-import threading
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any
 
 import pytest
 
-from mapdr.kernel.watch import Watch
-from mapdr.testing.wait import until
-from mapdr_cli import stage
-from mapdr_cli.run import _reload_when_asked
+from mapdr_cli.demo import stage
 from paper.nodes import NodeFolder
 
 
@@ -113,27 +107,3 @@ def test_a_reload_as_the_readme_has_it(free: tuple[NodeFolder, int], tmp_path: P
     assert status == 0
     assert "a changed configuration is in use" in node.last_words()
     assert "Traceback" not in node.last_words()
-
-
-@pytest.mark.skipif(not hasattr(signal, "SIGHUP"), reason="there is no such signal here")
-def test_a_reload_by_signal_keeps_no_process_and_ends_none(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    daemons: list[bool] = []
-
-    def reload(path: Path) -> None:
-        daemons.append(threading.current_thread().daemon)
-
-    handlers: list[Any] = []
-    monkeypatch.setattr(signal, "signal", lambda number, handler: handlers.append(handler))
-    node: Any = SimpleNamespace(reload=reload, watch=Watch())
-    _reload_when_asked(node, tmp_path / "mapdr.toml")
-    handlers[0](signal.SIGHUP, None)
-    until(lambda: daemons == [True], 10, "a reload in a thread that keeps no process")
-
-    def none_left(thread: threading.Thread) -> None:
-        raise RuntimeError("can't start new thread")
-
-    monkeypatch.setattr(threading.Thread, "start", none_left)
-    handlers[0](signal.SIGHUP, None)
-    assert "the configuration was not read again" in caplog.text

@@ -13,10 +13,10 @@ import mapdr
 from mapdr.node.plan import Plan
 from mapdr.store.index.commands import Heartbeat
 from mapdr.store.index.counts import Queue
-from mapdr.store.index.outbox import HookQueue
-from mapdr_cli.check import examine
+from mapdr.store.outbox import HookQueue
+from mapdr_cli.commands.check import examine
 from mapdr_cli.happened import SENTENCES, event_line
-from mapdr_cli.live import follow_plain, line
+from mapdr_cli.render.live import follow_plain, line
 from mapdr_cli.state import NOTHING, Facts, Rates, compose
 from paper import nodes, states
 

@@ -12,8 +12,8 @@ import pytest
 from mapdr.config.read import read_text
 from mapdr.config.revision import keep_revision
 from mapdr.kernel.item import Header, Routing, Source, TagPath
+from mapdr.node.process import LogFile, log_to
 from mapdr.store import Store
-from mapdr_cli.run import _log_to, _LogFile
 
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="a file's rights are other ones there")
 
@@ -55,9 +55,9 @@ def test_the_log_is_not_for_others_neither_when_it_is_full(tmp_path: Path) -> No
     root = logging.getLogger()
     before, level = root.handlers[:], root.level
     try:
-        _log_to(tmp_path / "mapdr.log", verbose=False)
+        log_to(tmp_path / "mapdr.log", verbose=False, drawn=True)
         (handler,) = root.handlers
-        assert isinstance(handler, _LogFile)
+        assert isinstance(handler, LogFile)
         handler.doRollover()
         handler.close()
     finally:

@@ -11,7 +11,7 @@ from typing import Any
 from mapdr.kernel.errors import Temporary
 from mapdr.kernel.item import Need, Outcome, Verdict
 from mapdr.kernel.registry import BUILTIN, Registry
-from mapdr.kernel.stage import EgressSession, Factory, Settings, StageConfig
+from mapdr.kernel.stage import Description, EgressSession, Factory, Settings, StageConfig
 from mapdr.node.assembly import Node, plan_file
 
 MARK = "QXNAMEQX"
@@ -59,6 +59,9 @@ class Small:
     def probe(self) -> Outcome:
         return Outcome(Verdict.RETRY, comment="nobody is there", peer_fault=True)
 
+    def describe(self) -> Description:
+        return Description()
+
     def _do(self, verb: str) -> None:
         happened.append((self.name, verb))
         if self.config.fail == verb:
@@ -91,7 +94,7 @@ def build(path: Path, text: str) -> Node:
 
 def standing(node: Node) -> dict[str, Any]:
     """All that a reload may change and a refused one may not."""
-    assert node._run is not None
+    assert node._lifecycle is not None
     return {
         "plan": node.plan,
         "revision": node.counters()["revision"],
@@ -100,6 +103,6 @@ def standing(node: Node) -> dict[str, Any]:
         "receivers": dict(node.receivers),
         "deliverers": dict(node.deliverers),
         "notifier": node.notifier,
-        "parts": node._run.parts,
+        "parts": node._lifecycle.parts,
         "counters": node.watch.counters(),
     }

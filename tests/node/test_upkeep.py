@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import logging
+import os
 import sqlite3
+import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -55,6 +57,7 @@ class Kept:
 
     def __init__(self) -> None:
         self.watch, self.orders = Watch(), Orders()
+        self.asked_to_end = threading.Event()
         self.purged: list[tuple[float, float]] = []
         self.reloads: list[Path] = []
         self.answer: Sequence[Problem] | Exception = ()
@@ -195,6 +198,19 @@ def test_a_reload_that_raises_is_answered_too(kept: Kept, trouble: Exception, sa
     assert not answer["ok"]
     assert said in answer["problems"][0]
     assert MARK not in answer["problems"][0]
+
+
+def test_a_drain_is_answered_and_asked_for(kept: Kept) -> None:
+    assert _order(kept, "drain", process=os.getpid()) == {"ok": True, "problems": []}
+    assert kept.asked_to_end.is_set()
+
+
+def test_a_drain_that_was_meant_for_another_process_ends_nothing(kept: Kept) -> None:
+    answer = _order(kept, "drain", process=os.getpid() + 1)
+    assert answer == {"ok": False, "problems": ["the process that was to end has ended already"]}
+    kept.orders.answers.clear()
+    assert not _order(kept, "drain")["ok"], "an order that names no process ends none"
+    assert not kept.asked_to_end.is_set()
 
 
 def test_an_order_without_its_argument_and_an_unknown_one_are_answered(kept: Kept) -> None:

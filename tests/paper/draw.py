@@ -6,7 +6,7 @@ import io
 
 from rich.console import Console, RenderableType
 
-from mapdr_cli.terminal import THEME
+from mapdr_cli.render.terminal import THEME
 
 
 def make_console(width: int, encoding: str = "utf-8") -> Console:

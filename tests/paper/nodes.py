@@ -13,7 +13,7 @@ from mapdr.kernel.item import Source
 from mapdr.store import Store
 from mapdr.store.queue.settle import Settlement
 from mapdr.testing import generator
-from mapdr_cli.check import examine
+from mapdr_cli.commands.check import examine
 from mapdr_cli.main import main
 
 CONFIG = """\

@@ -10,20 +10,17 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from typing import Any
 
 from mapdr.kernel.address import own_host
 from mapdr.kernel.errors import ConfigurationError
 from mapdr.kernel.finding import Finding
 from mapdr.kernel.guard import GuardedThread, Trouble
-from mapdr.kernel.stage import Factory, Intake, Settings
-from mapdr.net.tls import tls_faults
+from mapdr.kernel.stage import Description, Endpoint, Factory, Intake, Settings
 from mapdr.receive.dicom.config import (
     Address,
     DimseReceiveConfig,
     Doorkeeper,
     peer_address,
-    server_context,
 )
 from mapdr.receive.dicom.session import Session
 from mapdr.receive.rejections import Rejections
@@ -62,10 +59,12 @@ class DimseReceiver:
 
     @property
     def port(self) -> int:
-        """The TCP port in use, once started; the configured one before."""
-        if self._listener is None:
+        """The TCP port in use, once started; the configured one before and after."""
+        listener = self._listener  # another thread may be closing it
+        try:
+            return int(listener.getsockname()[1]) if listener is not None else self._config.port
+        except OSError:
             return self._config.port
-        return int(self._listener.getsockname()[1])
 
     @property
     def associations(self) -> int:
@@ -73,17 +72,16 @@ class DimseReceiver:
         with self._lock:
             return len(self._sessions)
 
-    def describe(self) -> dict[str, Any]:
-        """What it is and what it does now, for the sign of life."""
-        config = self._config
-        return {
-            "host": config.host,
-            "port": self.port,
-            "ae_title": config.ae_title,
-            "tls": config.tls is not None,
-            "associations": self.associations,
-            "rejected": self._rejections.told(),
-        }
+    def describe(self) -> Description:
+        """See `mapdr.kernel.stage.Receiver`; `associations` counts connections, with or without one."""
+        return Description(
+            host=self._config.host,
+            port=self.port,
+            ae_title=self._config.ae_title,
+            tls=self._config.tls is not None,
+            associations=self.associations,
+            rejected=self._rejections.all(),
+        )
 
     def acquire(self, ending: Sequence[object] = ()) -> None:
         """Take the port and read the TLS files. Raises ConfigurationError for a TLS file that cannot be used,
@@ -97,12 +95,9 @@ class DimseReceiver:
         pdu.load()
         if self._config.tls is not None and self._tls is None:
             try:
-                self._tls = server_context(self._config.tls)
-            except OSError as error:
-                raise ConfigurationError(
-                    f"receive.{self._settings.name}.tls: a file cannot be used "
-                    f"({type(error).__name__}); check cert, key and ca"
-                ) from None
+                self._tls = self._config.tls.context()
+            except ConfigurationError as error:
+                raise ConfigurationError(f"receive.{self._settings.name}.tls: {error}") from None
         host, port = self._config.host, self._config.port
         others = [one for one in ending if isinstance(one, DimseReceiver) and one._config.port == port]
         before = next((one for one in others if one._listener is not None), None)
@@ -301,8 +296,8 @@ def _build(settings: Settings, config: DimseReceiveConfig, intake: Intake) -> Di
     return DimseReceiver(settings, config, intake)
 
 
-def _resources(config: DimseReceiveConfig) -> Sequence[str]:
-    return (f"tcp:{config.port}",) if config.port else ()
+def _listens(config: DimseReceiveConfig) -> Endpoint:
+    return Endpoint(config.host, config.port, config.ae_title, config.tls is not None)
 
 
 def _faults(config: DimseReceiveConfig) -> Iterator[Finding]:
@@ -310,7 +305,7 @@ def _faults(config: DimseReceiveConfig) -> Iterator[Finding]:
         what = "is not an address of this machine"
         yield Finding(("host",), what, 'write one of its own, or "0.0.0.0" for all of them')
     if config.tls is not None:
-        yield from tls_faults(config.tls.cert, config.tls.key, config.tls.ca)
+        yield from config.tls.faults()
 
 
 def _addresses(host: str) -> set[str]:
@@ -320,4 +315,4 @@ def _addresses(host: str) -> set[str]:
         return set()
 
 
-STAGE = Factory("receive", "dicom", DimseReceiveConfig, _build, _resources, faults=_faults)
+STAGE = Factory("receive", "dicom", DimseReceiveConfig, _build, faults=_faults, listens=_listens)

@@ -1,0 +1,32 @@
+"""`mapdr status`: today's counts, queues and what is stuck, in a few lines or as JSON."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from mapdr_cli import words
+from mapdr_cli.access import LOOKING, access
+from mapdr_cli.options import config_option, json_option, print_json
+from mapdr_cli.render.dashboard import summary
+from mapdr_cli.render.terminal import console, glyphs
+
+
+@click.command(short_help="Today's counts, queues, what is stuck.")
+@config_option
+@json_option
+def status(config: Path, as_json: bool) -> None:
+    """Show today's counts, the queues, and what is stuck and why.
+
+    With --json, the same and more for scripts: today, pending, parked, unrouted, destinations, attention.
+    """
+    with access(config, busy=LOOKING) as opened:
+        state = opened.gather()
+    if as_json:
+        state["day"] = words.date(state["at"])
+        del state["history"]
+        print_json(state)
+    else:
+        out = console()
+        out.print(summary(state, width=out.width, glyphs=glyphs(out)))

@@ -1,0 +1,39 @@
+"""`mapdr top`: the live dashboard, of a node that runs anywhere with the same index."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from mapdr_cli.access import LOOKING, access
+from mapdr_cli.options import config_option, json_option, print_json
+from mapdr_cli.render.live import draw, follow, follow_plain
+from mapdr_cli.render.terminal import console
+
+
+@click.command(short_help="Watch the node live.")
+@config_option
+@click.option("--once", is_flag=True, help="Draw once and end.")
+@click.option(
+    "--seconds",
+    type=click.FloatRange(0.2, 3600),
+    default=0.5,
+    show_default=True,
+    help="Between two drawings.",
+)
+@json_option
+def top(config: Path, once: bool, seconds: float, as_json: bool) -> None:
+    """Watch the node: what came, what went, what waits and why. Ctrl-C ends the watching, not the node."""
+    out = console()
+    with access(config, busy=LOOKING) as opened:
+        if as_json:
+            print_json(opened.gather())
+        elif once:
+            out.print(draw(out, opened.gather(), height=max(40, out.height)))
+        else:
+            show = follow if out.is_terminal else follow_plain
+            try:
+                show(out, opened.look, lambda: False, pause=seconds)
+            except KeyboardInterrupt:
+                return

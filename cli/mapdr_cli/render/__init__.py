@@ -1,0 +1,1 @@
+"""Drawings for a terminal, of what mapdr.operate returns."""

@@ -1,0 +1,71 @@
+"""The dashboard, again and again, until it is done: on a terminal in place, elsewhere as plain lines."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from typing import Any
+
+from rich.console import Console
+from rich.live import Live
+
+from mapdr_cli import words
+from mapdr_cli.render.dashboard import State, counts_line, dashboard
+from mapdr_cli.render.terminal import glyphs
+
+Gather = Callable[[], dict[str, Any]]
+Rest = threading.Event | None
+
+PAUSE = 0.5
+"""Seconds between two drawings: quick enough to see, slow enough to cost nothing."""
+
+REMIND = 60.0
+"""Seconds between two lines that say the same of a node that does not run."""
+
+
+def follow(
+    console: Console, gather: Gather, done: Callable[[], bool], *, pause: float = PAUSE, rest: Rest = None
+) -> None:
+    """Draw what `gather` says on the whole screen until `done`; the screen comes back as it was.
+
+    An event that ends the pauses early may be given as `rest`.
+    """
+    rest = rest or threading.Event()
+    with Live(console=console, screen=True, auto_refresh=False, vertical_overflow="crop") as live:
+        while not done():
+            live.update(draw(console, gather()), refresh=True)
+            rest.wait(pause)
+
+
+def draw(console: Console, state: State, height: int | None = None) -> Any:
+    """The dashboard for this console's size, or for another height."""
+    # The last line stays free: writing it would scroll some terminals.
+    return dashboard(state, width=console.width, height=height or console.height - 1, glyphs=glyphs(console))
+
+
+def follow_plain(
+    console: Console, gather: Gather, done: Callable[[], bool], *, pause: float = 1.0, rest: Rest = None
+) -> None:
+    """A line every `pause` seconds until `done`, as long as something changes; for logs and scripts.
+
+    That a node does not run is said again every minute.
+    """
+    rest = rest or threading.Event()
+    last, said_at = "", 0.0
+    while not done():
+        state = gather()
+        text = line(state)
+        again = state["node"]["state"] != "running" and state["at"] - said_at >= REMIND
+        if text != last or again:
+            console.print(f"{words.clock(state['at'])} {text}", soft_wrap=True)
+            last, said_at = text, state["at"]
+        rest.wait(pause)
+
+
+def line(state: State) -> str:
+    """The state in one line, without the time: how the node stands, if not well, counts and troubles."""
+    stands = state["node"]["state"]
+    parts = [] if stands == "running" else [f"the node is {stands}"]
+    parts.append(counts_line(state))
+    parts += [item["text"] for item in state["attention"] if item["level"] == "bad"]
+    return words.plain("; ".join(parts))
