@@ -12,12 +12,11 @@ from dataclasses import replace
 
 from mapdr.dicom.recode import recode
 from mapdr.dicom.scan import deflate_pieces
+from mapdr.dicom.tags import ITEM, PIXEL_DATA
 from mapdr.dicom.transfer_syntax import ALWAYS_LOSSY, NATIVE, is_deflated
 from mapdr.dicom.write import (
     EXPLICIT_LITTLE,
-    ITEM,
     LONG_VRS,
-    PIXEL_DATA,
     SHORT_VRS,
     UNDEFINED,
     Element,

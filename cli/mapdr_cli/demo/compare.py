@@ -18,8 +18,6 @@ from pydicom.encaps import generate_frames
 
 from mapdr.dicom.uids import IMPLICIT_VR_LITTLE_ENDIAN, JPEG2000, JPEG2000_LOSSLESS
 
-_PIXEL_DATA = 0x7FE00010
-
 COMPRESSION = frozenset(
     pydicom.datadict.tag_for_keyword(keyword)
     for keyword in (
