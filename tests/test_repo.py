@@ -37,13 +37,16 @@ MAY_IMPORT: dict[str, set[str]] = {
     "deliver": SHARED | FIELDS | {"net", "dicom", "wire", "store"},
     "notify": SHARED | FIELDS | {"net", "dicom", "store"},
     # What people see and do; the faces are skins over it.
-    "operate": SHARED | {"store"},
+    "operate": SHARED | {"config", "dicom", "node", "notify", "route", "store", "transform", "wire"},
     # Where a node is put together: every part is seen here, but stages come from the registry.
     "node": SHARED | {"config", "route", "store", "deliver", "notify"},
     # Shipped for the authors of plugins, who test whole nodes with it.
     "testing": SHARED | {"config", "dicom", "node", "route", "store", "transform", "wire"},
 }
 """Folder of mapdr/ -> which other folders its modules may import (design, "Layout")."""
+
+FACES = {"operate", "config", "node", "testing", "kernel"}
+"""What `cli` and `web` may import of mapdr: no database, no rule about state."""
 
 ASSEMBLERS = {
     # The plan reads the configuration and compiles its rules; stages come from the registry.
@@ -94,6 +97,18 @@ def violations(path: str, source: str) -> list[str]:
         if words[0] != "mapdr" or len(words) < 2 or not (ROOT / "mapdr" / words[1]).is_dir():
             continue
         if not any(words[1 : 1 + len(each.split("."))] == each.split(".") for each in allowed):
+            found.append(f"{path}:{line} imports {name}")
+    return found
+
+
+def face_violations(path: str, source: str) -> list[str]:
+    """What a module of cli/ or web/ imports of mapdr although it may not; `import mapdr` alone is allowed."""
+    own = {"mapdr_cli"} if path.startswith("cli/") else {"mapdr_web"}
+    found = []
+    for line, name in imported(source):
+        words = name.split(".")
+        foreign = words[0] in {"mapdr_cli", "mapdr_web"} - own
+        if foreign or (words[0] == "mapdr" and len(words) > 1 and words[1] not in FACES):
             found.append(f"{path}:{line} imports {name}")
     return found
 
@@ -156,6 +171,36 @@ def test_a_forbidden_import_is_seen(path: str, source: str) -> None:
 )
 def test_an_allowed_import_is_not(path: str, source: str) -> None:
     assert not violations(path, source)
+
+
+def test_the_faces_import_only_what_is_made_for_them() -> None:
+    found = [
+        line
+        for path in python_files(ROOT / "cli", ROOT / "web")
+        for line in face_violations(relative(path), path.read_text())
+    ]
+    assert not found
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "from mapdr.store import Store",
+        "import mapdr.wire.status",
+        "from mapdr import dicom",
+        "def f():\n    from mapdr.transform.codecs import table",
+        "import mapdr_web",
+    ],
+)
+def test_a_face_that_imports_more_is_seen(source: str) -> None:
+    assert face_violations("cli/mapdr_cli/commands/x.py", source)
+
+
+@pytest.mark.parametrize(
+    "source", ["import mapdr", "from mapdr.operate import words", "import mapdr_cli.main"]
+)
+def test_a_face_that_imports_what_it_may_is_not(source: str) -> None:
+    assert not face_violations("cli/mapdr_cli/commands/x.py", source)
 
 
 def test_only_the_store_touches_the_database() -> None:

@@ -8,9 +8,9 @@ from contextlib import closing
 import pytest
 
 from mapdr import _fast
+from mapdr.operate.configuration import examine as examine_file
+from mapdr.operate.doctor import examine
 from mapdr.transform.codecs import table
-from mapdr_cli.commands.check import examine as examine_file
-from mapdr_cli.commands.doctor import examine
 from paper.nodes import NodeFolder
 
 

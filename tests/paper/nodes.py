@@ -10,10 +10,10 @@ from pathlib import Path
 from click.testing import CliRunner, Result
 
 from mapdr.kernel.item import Source
+from mapdr.operate.configuration import examine
 from mapdr.store import Store
 from mapdr.store.queue.settle import Settlement
 from mapdr.testing import generator
-from mapdr_cli.commands.check import examine
 from mapdr_cli.main import main
 
 CONFIG = """\
