@@ -23,6 +23,7 @@ test: $(VENV)/.tested  ## The whole suite; what needs a program that is not here
 check: $(VENV)/.checked  ## Style and types
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+	$(BIN)/mypy $(wildcard docs/plugins/*/*.py)
 
 kill: $(VENV)/.tested  ## The long kill test: 100 kills, two destinations, rules that edit and compress
 	$(BIN)/python -m pytest -q -s -m long tests/e2e/test_kill.py $(ARGS)

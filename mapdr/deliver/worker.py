@@ -35,7 +35,7 @@ from mapdr.kernel.errors import Permanent, Temporary
 from mapdr.kernel.guard import GuardedThread, Trouble
 from mapdr.kernel.item import Need, Outcome, Payload, Verdict
 from mapdr.kernel.output import in_words
-from mapdr.kernel.stage import Egress
+from mapdr.kernel.stage import Description, Egress
 from mapdr.kernel.watch import Watch
 from mapdr.net.retry import Retries, Retry, Waits
 from mapdr.store.queue.ledger import Delivery
@@ -185,6 +185,10 @@ class Deliverer:
     def view(self) -> View:
         """Whether the destination takes images, and if not, why and until when."""
         return self._breaker.view()
+
+    def describe(self) -> Description:
+        """What its egress is and does now."""
+        return self._egress.describe()
 
     def halt(self) -> None:
         """Take no more images; those on the wire go on. Who stops several halts them all first."""

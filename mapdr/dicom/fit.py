@@ -8,7 +8,7 @@ import struct
 from datetime import date
 
 from mapdr.dicom.charset import TEXT_VRS, encode_or_none
-from mapdr.dicom.uid import is_valid_uid
+from mapdr.dicom.uids import is_valid_uid
 from mapdr.dicom.value import BINARY, OPAQUE, SINGLE
 from mapdr.kernel.errors import Permanent
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 from functools import lru_cache
 
 from mapdr.dicom.scan import ScannedHeader
+from mapdr.dicom.uids import MEDIA_STORAGE_DIRECTORY
 from mapdr.kernel.item import TagPath, is_uid
 from mapdr.kernel.status import INVALID_SOP_INSTANCE, NO_SUCH_SOP_CLASS
 
@@ -24,7 +25,7 @@ _KNOWN_BY = (
 
 _NO_STUDY = frozenset(
     (
-        "1.2.840.10008.1.3.10",  # Media Storage Directory (PS3.3, annex F)
+        MEDIA_STORAGE_DIRECTORY,
         "1.2.840.10008.5.1.4.1.1.200.1",  # CT Defined Procedure Protocol
         "1.2.840.10008.5.1.4.1.1.200.3",  # Protocol Approval
         "1.2.840.10008.5.1.4.1.1.200.7",  # XA Defined Procedure Protocol

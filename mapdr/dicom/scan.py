@@ -32,6 +32,7 @@ from mapdr._fast.scan_tables import (
     Values,
     Walk,
 )
+from mapdr.dicom import uids
 from mapdr.dicom.charset import is_plain, parse_terms
 from mapdr.dicom.path import tag_vr
 from mapdr.dicom.value import texts_of
@@ -58,10 +59,14 @@ _PIECE = 1 << 20
 
 _ITEM_HEAD = {0: Struct("<HHL").unpack, BIG_ENDIAN: Struct(">HHL").unpack}
 _CHARACTER_SET: TagPath = (0x00080005,)
-_IMPLICIT = frozenset(("1.2.840.10008.1.2", "1.2.840.113619.5.2"))
-_BIG_ENDIAN = "1.2.840.10008.1.2.2"
-# Deflated Explicit VR Little Endian, and the JPIP syntaxes that deflate the data set.
-_DEFLATED = frozenset(("1.2.840.10008.1.2.1.99", "1.2.840.10008.1.2.4.95", "1.2.840.10008.1.2.4.205"))
+_IMPLICIT = frozenset((uids.IMPLICIT_VR_LITTLE_ENDIAN, uids.GE_IMPLICIT_VR_BIG_ENDIAN_PIXELS))
+_DEFLATED = frozenset(
+    (
+        uids.DEFLATED_EXPLICIT_VR_LITTLE_ENDIAN,
+        uids.JPIP_REFERENCED_DEFLATE,
+        uids.JPIP_HTJ2K_REFERENCED_DEFLATE,
+    )
+)
 
 
 _TEXT = frozenset(b"AE AS CS DA DS DT IS LO PN SH TM UC UI".split())
@@ -180,7 +185,7 @@ def encoding_flags(transfer_syntax_uid: str) -> int:
     """How the data set of a transfer syntax is written; unknown ones are explicit VR little endian."""
     if transfer_syntax_uid in _IMPLICIT:
         return 0
-    return EXPLICIT | BIG_ENDIAN if transfer_syntax_uid == _BIG_ENDIAN else EXPLICIT
+    return EXPLICIT | BIG_ENDIAN if transfer_syntax_uid == uids.EXPLICIT_VR_BIG_ENDIAN else EXPLICIT
 
 
 def is_deflated(transfer_syntax_uid: str) -> bool:

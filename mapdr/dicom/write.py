@@ -14,6 +14,7 @@ from typing import NamedTuple, Protocol
 from mapdr import _fast
 from mapdr._fast import scan_tables
 from mapdr._fast.scan_tables import BIG_ENDIAN, EXPLICIT
+from mapdr.dicom.scan import encoding_flags
 from mapdr.kernel.errors import Permanent
 
 UNDEFINED = 0xFFFFFFFF
@@ -55,13 +56,8 @@ EXPLICIT_BIG = Encoding(False, True)
 
 
 def encoding_of(transfer_syntax_uid: str) -> Encoding:
-    """The encoding that a transfer syntax prescribes; every encapsulated one is explicit little endian.
-
-    GE's private 1.2.840.113619.5.2 has the data set in implicit VR little endian.
-    """
-    if transfer_syntax_uid in ("1.2.840.10008.1.2", "1.2.840.113619.5.2"):
-        return IMPLICIT_LITTLE
-    return EXPLICIT_BIG if transfer_syntax_uid == "1.2.840.10008.1.2.2" else EXPLICIT_LITTLE
+    """The encoding that a transfer syntax prescribes; every encapsulated one is explicit little endian."""
+    return encoding_from(encoding_flags(transfer_syntax_uid))
 
 
 class Element(NamedTuple):

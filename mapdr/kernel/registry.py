@@ -2,7 +2,8 @@
 
 Built-in stages come through the same door as anybody's: a module with a `STAGE` attribute, a
 `mapdr.kernel.stage.Factory`. `MAPDR_LOAD_PLUGINS` set to a comma-separated list of entry point names loads
-exactly those; set to nothing, it loads none.
+exactly those; set to nothing, it loads none. What a plug-in lacks of its kind's contract is told here, before
+anything is built of it (`kernel.conformance`).
 """
 
 from __future__ import annotations
@@ -13,6 +14,8 @@ from dataclasses import dataclass
 from importlib import import_module
 from importlib.metadata import EntryPoint, entry_points
 
+import mapdr
+from mapdr.kernel.conformance import breaches
 from mapdr.kernel.errors import Unavailable
 from mapdr.kernel.stage import KINDS, Factory
 
@@ -29,11 +32,15 @@ BUILTIN: dict[tuple[str, str], str] = {
 
 @dataclass(frozen=True, slots=True)
 class Plugin:
-    """A stage by name: available with a factory, or unavailable with the reason."""
+    """A stage by name: available with a factory, or unavailable with the reason.
+
+    `origin` is the distribution that brought it, `version` that distribution's.
+    """
 
     kind: str
     type: str
     origin: str
+    version: str
     factory: Factory | None
     reason: str = ""
 
@@ -74,15 +81,24 @@ class Registry:
         module = self._modules.get((kind, type_))
         point = self._points.get((kind, type_))
         if module is None and point is None:
-            return Plugin(kind, type_, "", None, f"there is no such {kind} stage")
-        origin = "mapdr" if module else (point.dist.name if point and point.dist else "entry point")
+            return Plugin(kind, type_, "", "", None, f"there is no such {kind} stage")
+        origin, version = ("mapdr", mapdr.__version__) if module else _origin(point)
         try:
             stage = import_module(module).STAGE if module else point.load() if point else None
+            if not isinstance(stage, Factory) or stage.kind != kind:
+                reasons = ["it does not offer a Factory of this kind"]
+            else:
+                reasons = [] if module else list(breaches(stage, type_))
         except Exception as error:  # noqa: BLE001  a plugin may fail in any way; the reason is kept and shown
-            return Plugin(kind, type_, origin, None, f"{type(error).__name__}: {error}")
-        if not isinstance(stage, Factory) or stage.kind != kind:
-            return Plugin(kind, type_, origin, None, "it does not offer a Factory of this kind")
-        return Plugin(kind, type_, origin, stage)
+            return Plugin(kind, type_, origin, version, None, f"{type(error).__name__}: {error}")
+        factory = None if reasons else stage
+        return Plugin(kind, type_, origin, version, factory, "; ".join(reasons))
+
+
+def _origin(point: EntryPoint | None) -> tuple[str, str]:
+    """The name and version of the distribution that an entry point belongs to."""
+    dist = point.dist if point else None
+    return (dist.name, dist.version) if dist else ("entry point", "")
 
 
 def _entry_points() -> Iterator[tuple[str, EntryPoint]]:

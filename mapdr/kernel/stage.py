@@ -91,12 +91,54 @@ class Acquires(Protocol):
         """
 
 
-@runtime_checkable
-class Describes(Protocol):
-    """An optional ability of stages: to say what they are and what they do now."""
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """One end of a network connection: where a receiver listens, or whom a destination calls.
 
-    def describe(self) -> Mapping[str, Any]:
-        """JSON-able facts for the sign of life: host, port, ae_title, tls, associations, rejected."""
+    `host` is a name or an address as configured, `port` 0 where the system chooses one or there is none,
+    `ae_title` empty where the protocol has none.
+    """
+
+    host: str = ""
+    port: int = 0
+    ae_title: str = ""
+    tls: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Rejection:
+    """How often a receiver did not let in a peer for one cause, and when last (seconds since the epoch).
+
+    `cure` is what in the configuration would let it in; empty where nothing would.
+    """
+
+    address: str
+    calling_ae: str
+    called_ae: str
+    cause: str
+    cure: str
+    times: int = 0
+    last_at: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Description(Endpoint):
+    """What a receiver or destination is and does now; what of it does not apply has its default.
+
+    `port` is the one in use, `associations` counts the open ones (or what the protocol has in their place),
+    `rejected` are the peers that were not let in, the last one first. Its fields, as JSON, are what the sign
+    of life says of the stage.
+    """
+
+    associations: int = 0
+    rejected: tuple[Rejection, ...] = ()
+
+
+class Receiver(Stage, Protocol):
+    """Takes objects from a network or a folder, and gives them to the Intake that it was built with."""
+
+    def describe(self) -> Description:
+        """What it is and does now. Called at any time, from any thread; it neither waits nor raises."""
 
 
 class Incoming(Protocol):
@@ -273,16 +315,21 @@ class Egress(Stage, Protocol):
     def probe(self) -> Outcome:
         """Ask the receiver whether it is there (C-ECHO or its like)."""
 
+    def describe(self) -> Description:
+        """What it is and does now: its peer, and its open sessions. As `Receiver.describe`."""
+
 
 @dataclass(frozen=True, slots=True)
 class Factory:
     """How the kernel makes a stage without knowing its type.
 
-    `build(settings, config, next)`: `next` is the Intake for receivers and None for all others.
-    `resources(config)` names what the stage claims for itself, such as "tcp:11112"; two claimants of one
-    resource are refused before anything starts. `faults(config)` tells what the stage would miss if it were
-    started here and now, such as a file (places from the stage's own table on); it changes nothing and calls
-    nobody. `order` places a transform within a recipe.
+    `build(settings, config, next)` makes a Receiver, Transform or Egress; `next` is the Intake for receivers
+    and None for all others. `listens(config)` is where a receiver will listen, `peer(config)` whom a
+    destination will call; None where there is no such end, as with a folder. `resources(config)` names what
+    else the stage has for itself, such as "folder:in"; two stages with one resource, or with one port, are
+    refused before anything starts. `faults(config)` tells what the stage would miss if it were started here
+    and now, such as a file (places from the stage's own table on); it changes nothing and calls nobody.
+    `order` places a transform within a recipe.
     """
 
     kind: str
@@ -292,3 +339,5 @@ class Factory:
     resources: Callable[[Any], Sequence[str]] = lambda config: ()
     order: int = 0
     faults: Callable[[Any], Iterable[Finding]] = lambda config: ()
+    listens: Callable[[Any], Endpoint | None] = lambda config: None
+    peer: Callable[[Any], Endpoint | None] = lambda config: None

@@ -16,6 +16,7 @@ import threading
 import time
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,6 @@ from mapdr.config.problem import Problem
 from mapdr.config.read import Loaded, read
 from mapdr.config.revision import keep_revision, read_revision
 from mapdr.config.site import site_key
-from mapdr.deliver.chains import chains
 from mapdr.deliver.prepare import Preparer
 from mapdr.deliver.worker import Deliverer
 from mapdr.kernel.budget import Budget
@@ -33,7 +33,7 @@ from mapdr.kernel.lifecycle import Lifecycle
 from mapdr.kernel.output import in_words
 from mapdr.kernel.private import make_private
 from mapdr.kernel.registry import Registry
-from mapdr.kernel.stage import Describes, Settings, Stage
+from mapdr.kernel.stage import Receiver, Settings, Stage
 from mapdr.kernel.watch import Watch
 from mapdr.node.plan import Plan, Planned, make_plan
 from mapdr.node.reload import CURE, Change, NotAcquired
@@ -46,6 +46,7 @@ from mapdr.store.index.commands import Heartbeat
 from mapdr.store.index.trouble import index_named
 from mapdr.store.recover import Recovered, Rules
 from mapdr.store.spool.claim import Claim, running_file
+from mapdr.transform.chain import build_chain
 
 log = logging.getLogger("mapdr.node")
 
@@ -79,7 +80,7 @@ class Node:
             raise ConfigurationError("the configuration has problems; see: mapdr check")
         self.plan = plan
         self.watch = Watch()
-        self.receivers: dict[str, Any] = {}
+        self.receivers: dict[str, Receiver] = {}
         self.deliverers: dict[str, Deliverer] = {}
         self.notifier: Stage
         self.recovered = Recovered()
@@ -218,10 +219,7 @@ class Node:
             "counters": self.watch.counters(),
             "revision": self._loaded.revision,
             "store": {} if self._store is None else self._store.health(),
-            "receivers": {
-                name: dict(one.describe()) if isinstance(one, Describes) else {}
-                for name, one in self.receivers.copy().items()
-            },
+            "receivers": {name: asdict(one.describe()) for name, one in self.receivers.copy().items()},
             "destinations": {name: _view(one) for name, one in self.deliverers.copy().items()},
             "events": [
                 {"at": event.at, "kind": event.kind, **event.facts} for event in self.watch.recent()[-50:]
@@ -261,9 +259,10 @@ class Node:
         store.in_hand.start()
         store.writer.on_commit, store.writer.watch = self.wake, self.watch
         self._pool = ThreadPoolExecutor(node.workers, thread_name_prefix="prepare")
+        settings = self._settings("transform")
         self._preparer = Preparer(
             store.ledger,
-            chains(self._registry, self._settings("transform")),
+            lambda recipe: build_chain(recipe, self._registry, settings),
             self._pool,
             share=node.workers + 1,
             budget=Budget(node.memory),
@@ -304,9 +303,9 @@ class Node:
             memory=node.memory,
         )
 
-    def build_receiver(self, planned: Planned) -> Stage:
+    def build_receiver(self, planned: Planned) -> Receiver:
         """A receiver, not started."""
-        receiver: Stage = planned.factory.build(
+        receiver: Receiver = planned.factory.build(
             self._settings(planned.name), planned.config, self.store.spool
         )
         return receiver
@@ -363,6 +362,7 @@ def _view(deliverer: Deliverer) -> Mapping[str, Any]:
         "retry_at": view.retry_at,
         "status": view.status,
         "tried": view.tried,
+        "peer": asdict(deliverer.describe()),
     }
 
 

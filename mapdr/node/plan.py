@@ -15,18 +15,23 @@ from mapdr.config.model import Config, NamedStage, NodeConfig, WebhookConfig
 from mapdr.kernel.address import own_host
 from mapdr.kernel.finding import Finding, instead
 from mapdr.kernel.registry import Registry
-from mapdr.kernel.stage import Factory
+from mapdr.kernel.stage import Endpoint, Factory
 from mapdr.route.condition import Equals, Match, OneOf, exact_words, leaves
 from mapdr.route.rules import Peer, Router, compile_rules
 
 
 @dataclass(frozen=True, slots=True)
 class Planned:
-    """One stage to build: its name, factory and configuration, and what it claims for itself."""
+    """One stage to build.
+
+    `endpoint` is where a receiver will listen or whom a destination will call, if it has such an end;
+    `claims` is what the stage has for itself, "tcp:PORT" for the port that it listens at.
+    """
 
     name: str
     factory: Factory
     config: Any
+    endpoint: Endpoint | None
     claims: tuple[str, ...]
 
 
@@ -61,8 +66,9 @@ def make_plan(
     """
     receivers = _planned("receive", config.receive.values(), registry)
     destinations = _planned("egress", config.egress.values(), registry)
-    peers = {name: _peer(stage.config, resolve or (lambda host: ())) for name, stage in config.egress.items()}
-    router = compile_rules(config.rule, peers)
+    known = dict.fromkeys(config.egress, Peer())  # also those whose tables have problems
+    known |= {name: _peer(stage, resolve or (lambda host: ())) for name, stage in destinations.items()}
+    router = compile_rules(config.rule, known)
     problems = (
         *_claims(receivers, destinations),
         *_own_receivers(receivers, destinations, is_own or own_host),
@@ -77,20 +83,19 @@ def _planned(kind: str, stages: Iterable[NamedStage], registry: Registry) -> dic
     for stage in stages:
         if stage.config is not None:
             factory = registry.factory(kind, stage.type)
-            planned[stage.name] = Planned(
-                stage.name, factory, stage.config, tuple(factory.resources(stage.config))
-            )
+            endpoint = (factory.listens if kind == "receive" else factory.peer)(stage.config)
+            ports = (f"tcp:{endpoint.port}",) if kind == "receive" and endpoint and endpoint.port else ()
+            claims = (*ports, *factory.resources(stage.config))
+            planned[stage.name] = Planned(stage.name, factory, stage.config, endpoint, claims)
     return planned
 
 
 def _claims(*groups: Mapping[str, Planned]) -> Iterator[Finding]:
-    """A resource has one owner. Port 0 is any free port, so nobody owns it."""
+    """What one stage claims no other may. Port 0 is any free port: nobody claims it."""
     owners: dict[str, str] = {}
     for kind, group in zip(("receive", "egress"), groups, strict=True):
         for stage in group.values():
             for claim in stage.claims:
-                if claim.endswith(":0"):
-                    continue
                 if claim in owners:
                     place = (kind, stage.name, *(["port"] if claim.startswith("tcp:") else []))
                     yield Finding(place, f"{claim} is already taken by {owners[claim]}", "choose another one")
@@ -101,11 +106,12 @@ def _own_receivers(
     receivers: Mapping[str, Planned], destinations: Mapping[str, Planned], is_own: Callable[[str], bool]
 ) -> Iterator[Finding]:
     for stage in destinations.values():
-        host, port = getattr(stage.config, "host", None), getattr(stage.config, "port", None)
-        if not port or not isinstance(host, str) or not is_own(host):
+        called = stage.endpoint
+        if called is None or not called.port or not is_own(called.host):
             continue
         for receiver in receivers.values():
-            if getattr(receiver.config, "port", None) == port and _listens(receiver.config, host):
+            listens = receiver.endpoint
+            if listens is not None and listens.port == called.port and _listens(listens, called.host):
                 what = (
                     f"is this node's own receiver (receive.{receiver.name}): images would go round in circles"
                 )
@@ -113,9 +119,9 @@ def _own_receivers(
                 break
 
 
-def _listens(receiver: Any, host: str) -> bool:
+def _listens(receiver: Endpoint, host: str) -> bool:
     """Whether a receiver on this machine listens on `host`, which is also this machine."""
-    bound = getattr(receiver, "host", "")
+    bound = receiver.host
     here = {"localhost": "127.0.0.1"}.get(host.lower(), host)
     return bound in {"", "0.0.0.0", "::", "localhost", host, here}  # noqa: S104  compared, not bound
 
@@ -135,13 +141,13 @@ def _receivers_in_rules(config: Config) -> Iterator[Finding]:
                     yield Finding(place, what, instead(word, config.receive, "receivers"))
 
 
-def _peer(config: Any, resolve: Callable[[str], Iterable[str]]) -> Peer:
-    """Who a destination is: stages that have `host` and `ae_title` in their configuration say so."""
-    host, title = getattr(config, "host", None), getattr(config, "ae_title", None)
-    if not isinstance(host, str) or not isinstance(title, str):
+def _peer(destination: Planned, resolve: Callable[[str], Iterable[str]]) -> Peer:
+    """Who a destination is to the router: nobody, if it has no AE title that an image may come from."""
+    called = destination.endpoint
+    if called is None or not called.ae_title:
         return Peer()
     try:
-        return Peer(title, frozenset({str(ipaddress.ip_address(host))}))
+        return Peer(called.ae_title, frozenset({str(ipaddress.ip_address(called.host))}))
     except ValueError:
-        known = {"127.0.0.1", "::1"} if host == "localhost" else set(resolve(host))
-        return Peer(title, frozenset(known))
+        addresses = {"127.0.0.1", "::1"} if called.host == "localhost" else set(resolve(called.host))
+        return Peer(called.ae_title, frozenset(addresses))

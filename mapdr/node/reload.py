@@ -22,7 +22,7 @@ from mapdr.deliver.worker import Deliverer
 from mapdr.kernel.finding import Finding, Place
 from mapdr.kernel.lifecycle import Lifecycle
 from mapdr.kernel.output import in_words
-from mapdr.kernel.stage import Acquires, Stage
+from mapdr.kernel.stage import Acquires, Receiver, Stage
 from mapdr.node.plan import Plan, Planned
 
 log = logging.getLogger("mapdr.node")
@@ -38,11 +38,11 @@ class Parts(Protocol):
     """What runs, and who builds what shall run: a node."""
 
     plan: Plan
-    receivers: dict[str, Any]
+    receivers: dict[str, Receiver]
     deliverers: dict[str, Deliverer]
     notifier: Stage
 
-    def build_receiver(self, planned: Planned) -> Stage:
+    def build_receiver(self, planned: Planned) -> Receiver:
         """A receiver, not started."""
 
     def build_deliverer(self, planned: Planned) -> Deliverer:
@@ -72,7 +72,7 @@ class Change:
         self._fresh_destinations = _differing(old.destinations, new.destinations)
         hooks = (new.webhooks, new.node.study_quiet)
         self._hooks_change = hooks != (old.webhooks, old.node.study_quiet)
-        self._receivers: dict[str, Stage] = {}
+        self._receivers: dict[str, Receiver] = {}
         self._deliverers: dict[str, Deliverer] = {}
         self._notifier: Stage | None = None
 

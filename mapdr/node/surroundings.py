@@ -18,21 +18,8 @@ from mapdr.config.model import NodeConfig
 from mapdr.config.read import Loaded
 from mapdr.config.secret import Secret
 from mapdr.kernel.errors import ConfigurationError
-from mapdr.kernel.finding import Finding, Place, nearest
+from mapdr.kernel.finding import Finding, Place
 from mapdr.node.plan import Plan
-from mapdr.route.condition import Match, OneOf, exact_words, leaves
-
-MODALITY = (0x00080060,)
-
-_DEFINED = """
-ANN AR ASMT AU BDUS BI BMD CFM CR CT CTPROTOCOL DMS DG DOC DX ECG EEG EMG EOG EPS ES FID GM HC HD IO IOL
-IVOCT IVUS KER KO LEN LS MG MR M3D NM OAM OCT OP OPM OPT OPTBSV OPTENF OPV OSS OT PA PLAN POS PR PT PX REG
-RESP RF RG RTDOSE RTIMAGE RTINTENT RTPLAN RTRAD RTRECORD RTSEGANN RTSTRUCT RWV SEG SM SMR SR SRF STAIN
-TEXTUREMAP TG US VA XA XAPROTOCOL XC
-"""
-_RETIRED = "AS CD CF CP CS DD DF DM DS EC FA FS LP MA MS OPR ST VF"
-MODALITIES = frozenset((_DEFINED + _RETIRED).split())
-"""The defined terms of Modality (PS3.3, section C.7.3.1.1.1), the retired ones as well."""
 
 
 def faults(loaded: Loaded, plan: Plan) -> Iterator[Finding]:
@@ -56,34 +43,6 @@ def faults(loaded: Loaded, plan: Plan) -> Iterator[Finding]:
                 yield Finding((kind, name, *found.place), found.what, found.cure)
     for name, hook in config.webhook.items():
         yield from _secrets(hook, ("webhook", name))
-
-
-def warnings(loaded: Loaded) -> Iterator[Finding]:
-    """What may be meant as it is written, but hardly is."""
-    config = loaded.config
-    if config is None:
-        return
-    if config.receive or config.egress or config.rule:
-        if not config.receive:
-            yield Finding((), "holds no receiver: no image comes in", "add [receive.NAME]")
-        if not config.egress:
-            yield Finding((), "holds no destination: images stay here", "add [egress.NAME]")
-        if not config.rule:
-            yield Finding((), "holds no rule: every image stays here, unrouted", "add [[rule]]")
-    for index, rule in enumerate(config.rule):
-        for leaf in leaves(rule.when):
-            if isinstance(leaf, Match) and leaf.subject == MODALITY:
-                yield from _modalities(leaf, ("rule", index, "when", "Modality"))
-
-
-def _modalities(leaf: Match, place: Place) -> Iterator[Finding]:
-    tests = leaf.test.tests if isinstance(leaf.test, OneOf) else (leaf.test,)
-    for word in sorted({word for test in tests for word in exact_words(test) or ()} - MODALITIES):
-        # Half of the table is near to a word of three letters: there only the case is a sure sign.
-        near = word.upper() if word.upper() in MODALITIES else nearest(word, MODALITIES)
-        sure = near is not None and (near == word.upper() or len(word) > 3)
-        cure = f'did you mean "{near}"?' if sure else "see PS3.3, C.7.3.1.1.1; keep it if the senders use it"
-        yield Finding(place, f'"{word}" is not a modality that DICOM defines', cure)
 
 
 def _secrets(value: Any, place: Place) -> Iterator[Finding]:

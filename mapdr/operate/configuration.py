@@ -9,8 +9,9 @@ from typing import Any
 from mapdr.config.problem import Problem
 from mapdr.config.read import Loaded, read
 from mapdr.kernel.registry import Registry
+from mapdr.node.doubts import warnings
 from mapdr.node.plan import Plan, make_plan
-from mapdr.node.surroundings import faults, warnings
+from mapdr.node.surroundings import faults
 from mapdr.operate import words
 from mapdr.operate.errors import WrongConfiguration
 

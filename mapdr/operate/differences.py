@@ -15,11 +15,12 @@ from pydicom.datadict import dictionary_description, dictionary_has_tag
 
 from mapdr.dicom.document import Document
 from mapdr.dicom.tree import Level, Node
+from mapdr.dicom.uids import EXPLICIT_VR_LITTLE_ENDIAN
 from mapdr.dicom.value import OPAQUE
 from mapdr.kernel.errors import MapdrError
 from mapdr.kernel.item import Payload
 from mapdr.transform.codecs.foreign import foreign_frames
-from mapdr.transform.dataset import EXPLICIT_UID, DataSet
+from mapdr.transform.dataset import DataSet
 from mapdr.transform.image import Attributes, Frames, Image, LeaveAsIs, NativeFrames
 from mapdr.transform.policy import NATIVE
 from mapdr.transform.quality import Padding, measure
@@ -113,7 +114,7 @@ def _document(payload: Payload) -> Document:
     with DataSet(payload) as data:
         header = data.header()
         tail = data.tail(header) if data.pixel is not None else b""
-    return Document(header, tail or None, EXPLICIT_UID, "")
+    return Document(header, tail or None, EXPLICIT_VR_LITTLE_ENDIAN, "")
 
 
 def _changes(

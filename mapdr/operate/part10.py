@@ -7,11 +7,8 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from mapdr.dicom.uids import EXPLICIT_VR_LITTLE_ENDIAN, IMPLICIT_VR_LITTLE_ENDIAN
 from mapdr.kernel.errors import Permanent
-
-IMPLICIT = "1.2.840.10008.1.2"
-EXPLICIT = "1.2.840.10008.1.2.1"
-MEDIA_DIRECTORY = "1.2.840.10008.1.3.10"
 
 _LONG = frozenset((b"OB", b"OW", b"OF", b"OD", b"OL", b"OV", b"SQ", b"UC", b"UN", b"UR", b"UT", b"SV", b"UV"))
 _MOST = 1 << 20
@@ -91,4 +88,8 @@ def _guess(path: Path, head: bytes) -> str:
     group, _ = struct.unpack_from("<HH", head)
     if group not in (0x0002, 0x0008):
         raise Permanent(f"{path.name} is not a DICOM file", reason="not-dicom")
-    return EXPLICIT if head[4:6].isalpha() and head[4:6].isupper() else IMPLICIT
+    return (
+        EXPLICIT_VR_LITTLE_ENDIAN
+        if head[4:6].isalpha() and head[4:6].isupper()
+        else IMPLICIT_VR_LITTLE_ENDIAN
+    )

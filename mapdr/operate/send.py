@@ -11,6 +11,7 @@ import tomlkit
 
 from mapdr.config.lines import parse
 from mapdr.config.read import Loaded, read_text
+from mapdr.dicom.uids import MEDIA_STORAGE_DIRECTORY
 from mapdr.kernel.errors import Permanent, Refused
 from mapdr.kernel.item import Source
 from mapdr.kernel.registry import Registry
@@ -126,7 +127,7 @@ def _put(store: Store, loaded: Loaded, plan: Plan, paths: Iterable[Path]) -> Sen
     for path in paths:
         try:
             found = part10.locate(path)
-            if found.sop_class_uid == part10.MEDIA_DIRECTORY:
+            if found.sop_class_uid == MEDIA_STORAGE_DIRECTORY:
                 sent.skipped += 1
                 continue
             sent.images.append(_put_one(store, found))

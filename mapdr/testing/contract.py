@@ -24,9 +24,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
+from mapdr.dicom.uids import EXPLICIT_VR_LITTLE_ENDIAN
 from mapdr.kernel.errors import Permanent, Refused, Temporary
 from mapdr.kernel.item import Instance, Need, Outcome, Payload, Source, Verdict, total_length
-from mapdr.kernel.stage import Egress, EgressSession, Memory, Stage, Transform
+from mapdr.kernel.stage import Description, Egress, EgressSession, Memory, Stage, Transform
 from mapdr.testing.wait import until
 
 SENDERS = 4
@@ -205,6 +206,7 @@ def check_receiver(
     intake = FlakyIntake(folder, seed)
     check_lifecycle(lambda: make(intake))
     with leaves_nothing(), running(make(intake)) as stage:
+        require(isinstance(stage.describe(), Description), "a receiver says what it is")
         shares = [objects[index::SENDERS] for index in range(SENDERS)]
         with ThreadPoolExecutor(SENDERS) as pool:
             answers = [
@@ -242,6 +244,7 @@ def check_egress(
     with leaves_nothing(), running(make()) as egress:
         require(egress.sessions >= 1, "a destination allows at least one session")
         require(egress.probe().verdict is Verdict.DELIVERED, "a receiver that is there answers a probe")
+        require(isinstance(egress.describe(), Description), "a destination says what it is")
         shares = [payloads[index::SENDERS] for index in range(SENDERS)]
         with ThreadPoolExecutor(SENDERS) as pool:
             parts = pool.map(lambda share: _send_all(egress, share), shares)
@@ -281,7 +284,7 @@ def _open(egress: Egress, needs: Sequence[Need]) -> EgressSession:
     for need in needs:
         require(session.covers(need), "a session covers what it was opened for")
         require(session.accepts(need), "a receiver that takes everything is said to accept it")
-    strange = Need("1.2.3.4.5.6.7.8.9", "1.2.840.10008.1.2.1")
+    strange = Need("1.2.3.4.5.6.7.8.9", EXPLICIT_VR_LITTLE_ENDIAN)
     require(not session.accepts(strange), "what was not proposed is not accepted")
     return session
 

@@ -20,15 +20,15 @@ from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.filebase import DicomBytesIO
 from pydicom.filewriter import dcmwrite, write_dataset
 from pydicom.sequence import Sequence
-from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
+from mapdr.dicom import uids
 from mapdr.testing import phantom
 
-CT_IMAGE = "1.2.840.10008.5.1.4.1.1.2"
-MR_IMAGE = "1.2.840.10008.5.1.4.1.1.4"
-US_IMAGE = "1.2.840.10008.5.1.4.1.1.6.1"
-EXPLICIT = str(ExplicitVRLittleEndian)
-IMPLICIT = str(ImplicitVRLittleEndian)
+CT_IMAGE = uids.CT_IMAGE_STORAGE
+MR_IMAGE = uids.MR_IMAGE_STORAGE
+US_IMAGE = uids.ULTRASOUND_IMAGE_STORAGE
+EXPLICIT = uids.EXPLICIT_VR_LITTLE_ENDIAN
+IMPLICIT = uids.IMPLICIT_VR_LITTLE_ENDIAN
 
 FIRST_DAY = datetime(2026, 1, 15, 9, 0)
 """When studies take place unless the caller says otherwise: a fixed moment keeps the bytes the same."""

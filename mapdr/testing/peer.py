@@ -14,12 +14,13 @@ import time
 from collections.abc import Callable
 from types import TracebackType
 
+from mapdr.dicom import uids
 from mapdr.wire import dimse, pdu
 
-CT = "1.2.840.10008.5.1.4.1.1.2"
-VERIFICATION = "1.2.840.10008.1.1"
-IMPLICIT = "1.2.840.10008.1.2"
-EXPLICIT = "1.2.840.10008.1.2.1"
+CT = uids.CT_IMAGE_STORAGE
+VERIFICATION = uids.VERIFICATION
+IMPLICIT = uids.IMPLICIT_VR_LITTLE_ENDIAN
+EXPLICIT = uids.EXPLICIT_VR_LITTLE_ENDIAN
 CONTEXTS = (pdu.Context(1, VERIFICATION, (IMPLICIT,)), pdu.Context(3, CT, (EXPLICIT,)))
 
 Script = Callable[["Line"], None]

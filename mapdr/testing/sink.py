@@ -17,26 +17,25 @@ from typing import Any
 from pynetdicom import AE, AllStoragePresentationContexts, evt
 from pynetdicom.sop_class import Verification
 
+from mapdr.dicom import uids
 from mapdr.testing.generator import EXPLICIT, IMPLICIT
 
-JPEG2000_LOSSLESS = "1.2.840.10008.1.2.4.90"
-JPEG2000 = "1.2.840.10008.1.2.4.91"
 SYNTAXES = (
-    JPEG2000,
-    JPEG2000_LOSSLESS,
-    "1.2.840.10008.1.2.4.50",
-    "1.2.840.10008.1.2.4.51",
-    "1.2.840.10008.1.2.4.57",
-    "1.2.840.10008.1.2.4.70",
-    "1.2.840.10008.1.2.4.80",
-    "1.2.840.10008.1.2.4.81",
-    "1.2.840.10008.1.2.4.201",
-    "1.2.840.10008.1.2.4.202",
-    "1.2.840.10008.1.2.4.203",
-    "1.2.840.10008.1.2.5",
+    uids.JPEG2000,
+    uids.JPEG2000_LOSSLESS,
+    uids.JPEG_BASELINE,
+    uids.JPEG_EXTENDED,
+    uids.JPEG_LOSSLESS,
+    uids.JPEG_LOSSLESS_SV1,
+    uids.JPEG_LS_LOSSLESS,
+    uids.JPEG_LS_NEAR_LOSSLESS,
+    uids.HTJ2K_LOSSLESS,
+    uids.HTJ2K_LOSSLESS_RPCL,
+    uids.HTJ2K,
+    uids.RLE_LOSSLESS,
     EXPLICIT,
-    "1.2.840.10008.1.2.2",
-    "1.2.840.10008.1.2.1.99",
+    uids.EXPLICIT_VR_BIG_ENDIAN,
+    uids.DEFLATED_EXPLICIT_VR_LITTLE_ENDIAN,
     IMPLICIT,
 )
 """What a generous PACS takes: every syntax that the field sends today."""

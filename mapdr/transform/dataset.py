@@ -8,6 +8,7 @@ from types import TracebackType
 from mapdr._fast import unreadable
 from mapdr.dicom.recode import is_regular, recode
 from mapdr.dicom.scan import Layout, inflate_exactly, inflated_size, is_deflated, layout, layout_by_ends
+from mapdr.dicom.uids import EXPLICIT_VR_LITTLE_ENDIAN
 from mapdr.dicom.write import EXPLICIT_LITTLE, UNDEFINED, Element, encoding_from, encoding_of
 from mapdr.kernel import budget
 from mapdr.kernel.errors import Permanent
@@ -16,7 +17,6 @@ from mapdr.transform.view import PartsView
 
 BEGINNING = 1 << 16
 """Bytes of a spooled data set that are read in search of its pixel data before all of it is."""
-EXPLICIT_UID = "1.2.840.10008.1.2.1"
 COPIES = 4
 """How often what stands around the pixel data is in memory at once while something is made of it."""
 INFLATE_LIMIT = 1 << 31
@@ -67,7 +67,7 @@ class DataSet:
 
     def _layout(self) -> Layout:
         view, syntax = self.view, self.payload.transfer_syntax_uid
-        syntax = EXPLICIT_UID if is_deflated(syntax) else syntax
+        syntax = EXPLICIT_VR_LITTLE_ENDIAN if is_deflated(syntax) else syntax
         if len(view.parts) > 1:
             # One buffer of several parts is a copy. Few need it: pixel data with a length is not read.
             first = view.parts[0]

@@ -25,6 +25,7 @@ from mapdr.dicom.plan import EditPlan
 from mapdr.dicom.recode import recode
 from mapdr.dicom.scan import Layout, deflate_pieces, is_deflated, layout
 from mapdr.dicom.template import Template
+from mapdr.dicom.uids import EXPLICIT_VR_LITTLE_ENDIAN, IMPLICIT_VR_LITTLE_ENDIAN
 from mapdr.dicom.write import UNDEFINED, Element, encoding_from
 from mapdr.kernel import budget
 from mapdr.kernel.item import FileSlice, Instance, Part, Payload, Treatment, is_uid, total_length
@@ -33,12 +34,11 @@ from mapdr.transform.dataset import inflated
 from mapdr.transform.even import even_pixels
 from mapdr.transform.view import PartsView, beginning
 
-EXPLICIT_LITTLE = "1.2.840.10008.1.2.1"
 BEGINNING = 1 << 14
 """Bytes read of an image at first: the headers of CT and of most MR, CR and US images are shorter."""
 COPIES = 4
 """How often the bytes around the pixel data are in memory at once while they are edited."""
-_NATIVE = frozenset(["1.2.840.10008.1.2", EXPLICIT_LITTLE])
+_NATIVE = frozenset([IMPLICIT_VR_LITTLE_ENDIAN, EXPLICIT_VR_LITTLE_ENDIAN])
 """Where pixel data has a length. Elsewhere its end must be looked for in the whole file."""
 
 _VERBS = {
@@ -158,7 +158,7 @@ class TagEditor:
         data = inflated(payload)
         budget.need(2 * payload.length)  # what is deflated, and there twice while it is put together
         with PartsView((data,)) as view:
-            edited, start, end, odd = self._edit(view, EXPLICIT_LITTLE)
+            edited, start, end, odd = self._edit(view, EXPLICIT_VR_LITTLE_ENDIAN)
             if not edited.changed:
                 return payload
             if odd:

@@ -15,7 +15,7 @@ from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
-from mapdr.dicom.uid import derived_uid
+from mapdr.dicom.uids import derived_uid
 from mapdr.dicom.write import splice
 from mapdr.kernel import budget
 from mapdr.kernel.errors import Permanent

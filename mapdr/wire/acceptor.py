@@ -6,6 +6,7 @@ import socket
 
 from mapdr._fast.pdata_signals import Signal
 from mapdr.kernel.errors import RemoteProtocolError
+from mapdr.kernel.uids import APPLICATION_CONTEXT
 from mapdr.wire import pdu
 from mapdr.wire.association import Event
 from mapdr.wire.contexts import ACCEPTANCE, answer_roles, negotiate
@@ -50,7 +51,7 @@ class Acceptor(Link):
         """The rejection that the protocol itself asks for, if any: the version, the application context."""
         if not request.protocol_version & 1:
             return VERSION_UNKNOWN
-        if request.application_context != pdu.APPLICATION_CONTEXT:
+        if request.application_context != APPLICATION_CONTEXT:
             return CONTEXT_NAME_UNKNOWN
         return None
 

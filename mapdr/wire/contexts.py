@@ -10,11 +10,8 @@ from collections.abc import Mapping, Sequence
 from functools import lru_cache
 
 from mapdr.kernel.item import is_uid
+from mapdr.kernel.uids import EXPLICIT_VR_BIG_ENDIAN, IMPLICIT_VR_LITTLE_ENDIAN, VERIFICATION
 from mapdr.wire.pdu import Context, ContextResult
-
-VERIFICATION = "1.2.840.10008.1.1"
-IMPLICIT_LITTLE_ENDIAN = "1.2.840.10008.1.2"
-EXPLICIT_BIG_ENDIAN = "1.2.840.10008.1.2.2"
 
 ACCEPTANCE = 0
 USER_REJECTION = 1
@@ -69,7 +66,7 @@ def choose(transfer_syntaxes: Sequence[str]) -> str | None:
     nothing else is offered.
     """
     usable = [uid for uid in transfer_syntaxes if is_transfer_syntax(uid)]
-    modern = [uid for uid in usable if uid != EXPLICIT_BIG_ENDIAN]
+    modern = [uid for uid in usable if uid != EXPLICIT_VR_BIG_ENDIAN]
     return next(iter(modern or usable), None)
 
 
@@ -80,10 +77,10 @@ def negotiate(proposed: Sequence[Context]) -> tuple[ContextResult, ...]:
 
 def _answer(context: Context) -> ContextResult:
     if context.abstract_syntax != VERIFICATION and not is_storage(context.abstract_syntax):
-        return ContextResult(context.id, ABSTRACT_SYNTAX_NOT_SUPPORTED, IMPLICIT_LITTLE_ENDIAN)
+        return ContextResult(context.id, ABSTRACT_SYNTAX_NOT_SUPPORTED, IMPLICIT_VR_LITTLE_ENDIAN)
     syntax = choose(context.transfer_syntaxes)
     if syntax is None:
-        return ContextResult(context.id, TRANSFER_SYNTAXES_NOT_SUPPORTED, IMPLICIT_LITTLE_ENDIAN)
+        return ContextResult(context.id, TRANSFER_SYNTAXES_NOT_SUPPORTED, IMPLICIT_VR_LITTLE_ENDIAN)
     return ContextResult(context.id, ACCEPTANCE, syntax)
 
 

@@ -13,6 +13,7 @@ from struct import Struct
 
 from mapdr import _fast
 from mapdr.kernel.errors import RemoteProtocolError
+from mapdr.kernel.uids import VERIFICATION
 
 C_STORE_RQ = 0x0001
 C_GET_RQ = 0x0010
@@ -49,7 +50,7 @@ MAX_COMMAND = 1 << 16
 _HEADER = Struct("<HHL")
 _US = Struct("<H")
 _US_ELEMENT = Struct("<HHLH")
-_VERIFICATION = b"1.2.840.10008.1.1\0"
+_VERIFICATION = VERIFICATION.encode("ascii") + b"\0"
 _UID_BYTES = b"0123456789."
 
 

@@ -17,9 +17,9 @@ from mapdr._fast._store_run_py import Message
 from mapdr._fast.pdata_signals import EndOfStream, OtherPdu, Signal
 from mapdr.kernel.errors import LocalProtocolError, Permanent, RemoteProtocolError, Temporary
 from mapdr.kernel.item import Payload, Verdict, total_length
+from mapdr.kernel.uids import VERIFICATION
 from mapdr.wire import dimse, pdu, status
 from mapdr.wire.association import Event, Tell
-from mapdr.wire.contexts import VERIFICATION
 from mapdr.wire.driver import Limits, Link, LinkLost
 from mapdr.wire.words import rejection
 

@@ -17,7 +17,7 @@ from typing import Any
 
 import mapdr
 from mapdr.kernel.errors import RemoteProtocolError
-from mapdr.wire.words import foreign_protocol
+from mapdr.kernel.uids import APPLICATION_CONTEXT
 
 ASSOCIATE_RQ = 0x01
 ASSOCIATE_AC = 0x02
@@ -27,7 +27,6 @@ RELEASE_RQ = 0x05
 RELEASE_RP = 0x06
 ABORT = 0x07
 
-APPLICATION_CONTEXT = "1.2.840.10008.3.1.1.1"
 IMPLEMENTATION_CLASS_UID = "2.25.247144332572330222456157552711710936168"
 IMPLEMENTATION_VERSION_NAME = f"MAPDR {mapdr.__version__}"[:16]
 
@@ -146,7 +145,7 @@ def check_header(head: bytes) -> tuple[int, int]:
     pdu_type, length = _PDU.unpack(head)
     limits = LENGTHS.get(pdu_type)
     if limits is None:
-        raise RemoteProtocolError(foreign_protocol(head), abort_reason=1)
+        raise RemoteProtocolError(_foreign_protocol(head), abort_reason=1)
     shortest, longest = limits
     if not shortest <= length <= longest:
         raise RemoteProtocolError(
@@ -154,6 +153,15 @@ def check_header(head: bytes) -> tuple[int, int]:
             abort_reason=6,
         )
     return pdu_type, length
+
+
+def _foreign_protocol(head: bytes) -> str:
+    """What the first six bytes of something that is not a PDU look like, in plain words."""
+    if head[0] in range(0x14, 0x18) and head[1] == 3:
+        return "the peer speaks TLS, this connection does not: set up TLS on both sides or on neither"
+    if all(byte in b"\r\n" or 0x20 <= byte < 0x7F for byte in head):
+        return "the peer speaks HTTP or another text protocol, not DICOM"
+    return f"the peer does not speak DICOM: it sent a PDU of type 0x{head[0]:02X}"
 
 
 def decode(pdu_type: int, body: bytes) -> Pdu:

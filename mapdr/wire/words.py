@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from mapdr.wire import pdu
+from mapdr.wire import pdu
 
 _REJECT_RESULTS = {1: " for good", 2: " for now"}
 _REJECT_REASONS: dict[tuple[int, int], str] = {
@@ -44,12 +41,3 @@ def abortion(abort: pdu.Abort) -> str:
         return "the peer aborted the association"
     reason = _ABORT_REASONS.get(abort.reason, f"reason {abort.reason}")
     return f"the peer's protocol layer aborted the association: {reason}"
-
-
-def foreign_protocol(head: bytes) -> str:
-    """What the first six bytes of something that is not a PDU look like, in plain words."""
-    if head[0] in range(0x14, 0x18) and head[1] == 3:
-        return "the peer speaks TLS, this connection does not: set up TLS on both sides or on neither"
-    if all(byte in b"\r\n" or 0x20 <= byte < 0x7F for byte in head):
-        return "the peer speaks HTTP or another text protocol, not DICOM"
-    return f"the peer does not speak DICOM: it sent a PDU of type 0x{head[0]:02X}"

@@ -12,10 +12,11 @@ import pydicom
 import pytest
 from pydicom.encaps import encapsulate
 
+from mapdr.dicom.uids import JPEG2000, JPEG2000_LOSSLESS
 from mapdr.testing import generator
 from mapdr.testing.sink import Stored
 from mapdr_cli.demo.balance import Books, as_json, balance_table
-from mapdr_cli.demo.compare import JPEG2000, JPEG2000_LOSSLESS, Compared, compare, pixels, read
+from mapdr_cli.demo.compare import Compared, compare, pixels, read
 from mapdr_cli.render.terminal import UNICODE
 from paper import draw
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
+from mapdr.net.host import check_host
 from mapdr_cli.main import main
 from paper.nodes import NodeFolder
 
@@ -204,3 +205,74 @@ def test_the_file_is_named_as_it_was_given(node: NodeFolder, monkeypatch: pytest
     assert _invoke("check", "--config", given).stderr.startswith(f"{given}:1 nod: unknown key")
     monkeypatch.chdir(node.config.parent)
     assert _invoke("check").stderr.startswith("mapdr.toml:1 nod: unknown key")
+
+
+def _warnings(node: NodeFolder, old: str, new: str) -> list[str]:
+    """The warnings about the usual configuration with `new` for `old`, without the path."""
+    text = node.config.read_text()
+    assert old in text
+    node.config.write_text(text.replace(old, new))
+    result = node.mapdr("check")
+    assert result.exit_code == 0, result.output
+    return [line.removeprefix(f"warning: {node.config}:") for line in result.stderr.splitlines()]
+
+
+def test_a_destination_that_no_rule_names_is_a_warning(node: NodeFolder) -> None:
+    more = (
+        '[egress.old]\ntype = "dicom"\nae_title = "OLD"\nhost = "10.1.2.4"\nport = 104\n\n[egress.telepacs]'
+    )
+    (line,) = _warnings(node, "[egress.telepacs]", more)
+    assert line.endswith(
+        "egress.old: no rule sends to it: no image goes there; "
+        'add "old" to the send_to of a rule, or leave it out'
+    )
+
+
+def test_rules_behind_one_that_takes_all_and_stops_are_a_warning(node: NodeFolder) -> None:
+    all_of_them = '[[rule]]\nname = "all"\nwhen = {}\nsend_to = ["telepacs"]\nstop = true\n\n[[rule]]'
+    text = node.config.read_text()
+    node.config.write_text(text.replace("[[rule]]", all_of_them, 1))
+    result = node.mapdr("check")
+    assert 'rule "all".stop: takes every image and ends the rules' in result.stderr
+    node.config.write_text(text + all_of_them.removesuffix("[[rule]]"))
+    assert "ends the rules" not in node.mapdr("check").stderr, "the last rule may"
+
+
+def test_more_room_than_the_disk_has_is_a_warning(node: NodeFolder) -> None:
+    (line,) = _warnings(node, 'min_free = "1 MB"', 'min_free = "9000 TB"')
+    assert line.startswith("4 node.min_free: is more than the disk of the data folder has (")
+
+
+@pytest.mark.parametrize(
+    ("written", "meant"), [('"2026-01-31"', "2026-01-31"), ('["20260101", "2026/1/31"]', "2026-01-31")]
+)
+def test_a_date_written_as_a_text_is_a_warning(node: NodeFolder, written: str, meant: str) -> None:
+    (line,) = _warnings(node, 'Modality = "CT"', f"StudyDate = {written}")
+    assert line.endswith(
+        f"StudyDate: is a text that no date of a data set has; write {meant}, without quotes"
+    )
+
+
+@pytest.mark.parametrize(
+    ("host", "said"),
+    [
+        ("127.0.0.300", "is not an IPv4 address"),
+        ("10.1", "is not an IPv4 address"),
+        ("pacs.clinic.example:104", "holds a port; write the port as port = ..."),
+        ("http://pacs", "is not a host; write a name or an address"),
+        ("pacs..example", "is not a host; write a name or an address"),
+        ("", "is not a host; write a name or an address"),
+    ],
+)
+def test_a_host_that_cannot_be_is_found(node: NodeFolder, host: str, said: str) -> None:
+    text = node.config.read_text()
+    node.config.write_text(text.replace('host = "127.0.0.1"', f'host = "{host}"', 1))
+    assert text != node.config.read_text()
+    result = node.mapdr("check")
+    assert result.exit_code == 2
+    assert f".host: {said}" in result.stderr
+
+
+@pytest.mark.parametrize("host", ["pacs", "pacs.clinic.example.", "PACS_1", "10.1.2.3", "fe80::1%eth0"])
+def test_a_host_that_can_be_is_taken(host: str) -> None:
+    assert check_host(host) == host

@@ -10,7 +10,7 @@ from pydantic import Field
 
 from mapdr.config.units import Bandwidth, Duration, LocalPath
 from mapdr.kernel.registry import Registry
-from mapdr.kernel.stage import Factory, StageConfig
+from mapdr.kernel.stage import Endpoint, Factory, StageConfig
 
 
 class Tls(StageConfig):
@@ -57,9 +57,15 @@ def _build(settings: Any, config: Any, following: Any) -> Any:
 
 FACTORIES = {
     ("receive", "dicom"): Factory(
-        "receive", "dicom", Receive, _build, lambda config: (f"tcp:{config.port}",)
+        "receive", "dicom", Receive, _build, listens=lambda config: Endpoint(config.host, config.port)
     ),
-    ("egress", "dicom"): Factory("egress", "dicom", Egress, _build),
+    ("egress", "dicom"): Factory(
+        "egress",
+        "dicom",
+        Egress,
+        _build,
+        peer=lambda config: Endpoint(config.host, config.port, config.ae_title),
+    ),
     ("transform", "tags"): Factory("transform", "tags", list[Edit], _build, order=10),
     ("transform", "compress"): Factory("transform", "compress", Compress, _build, order=90),
 }

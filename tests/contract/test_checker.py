@@ -12,6 +12,7 @@ import pytest
 
 from mapdr.kernel.errors import Refused
 from mapdr.kernel.item import Instance, Need, Outcome, Payload, Source, Verdict
+from mapdr.kernel.stage import Description
 from mapdr.testing.contract import (
     ContractError,
     Sent,
@@ -43,6 +44,9 @@ class Receiver:
 
     def stop(self, deadline: float) -> None:
         pass
+
+    def describe(self) -> Description:
+        return Description()
 
     def take(self, each: Sent) -> bool:
         try:
@@ -180,6 +184,9 @@ class FakeEgress:
     def probe(self) -> Outcome:
         return Outcome(Verdict.DELIVERED, 0)
 
+    def describe(self) -> Description:
+        return Description()
+
 
 def server(*, copies: int = 1, claim_all: bool = False) -> tuple[Callable[[Payload], Outcome], list[str]]:
     """A receiver that refuses every fifth; what it confirmed."""
@@ -204,6 +211,22 @@ def test_a_destination_that_calls_refused_images_delivered_is_caught() -> None:
     answer, confirmed = server(claim_all=True)
     with pytest.raises(ContractError, match="confirmed by the receiver"):
         check_egress(lambda: FakeEgress(answer), PAYLOADS, arrived=lambda: confirmed)
+
+
+def test_a_stage_that_does_not_say_what_it_is_is_caught(tmp_path: Path) -> None:
+    answer, confirmed = server()
+
+    class Silent(FakeEgress):
+        def describe(self) -> Any:
+            return {"host": "x"}
+
+    class Mute(Receiver):
+        describe: Any = dict
+
+    with pytest.raises(ContractError, match="a destination says what it is"):
+        check_egress(lambda: Silent(answer), PAYLOADS, arrived=lambda: confirmed)
+    with pytest.raises(ContractError, match="a receiver says what it is"):
+        check_receiver(Mute, push, OBJECTS, tmp_path)
 
 
 def test_a_destination_that_sends_twice_is_caught() -> None:

@@ -15,6 +15,7 @@ from typing import Any
 from mapdr.deliver.prepare import Preparer
 from mapdr.deliver.worker import Deliverer
 from mapdr.kernel.item import FileSlice, Instance, Need, Outcome, Payload, Source, Verdict
+from mapdr.kernel.stage import Description
 from mapdr.kernel.watch import Watch
 from mapdr.net.retry import Retry
 from mapdr.store.queue.ledger import Delivery
@@ -287,6 +288,9 @@ class FakeEgress:
         with self.lock:
             self.open += 1
         return FakeSession(self, needs)
+
+    def describe(self) -> Description:
+        return Description(associations=self.open)
 
     def probe(self) -> Outcome:
         self.probes += 1

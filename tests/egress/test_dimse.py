@@ -15,7 +15,7 @@ from pydantic import ValidationError
 from mapdr.egress.dicom.destination import STAGE, DimseEgress, DimseEgressConfig, propose
 from mapdr.kernel.errors import ConfigurationError, Permanent, Temporary
 from mapdr.kernel.item import FileSlice, Need, Payload, Verdict
-from mapdr.kernel.stage import Settings
+from mapdr.kernel.stage import Description, Endpoint, Settings
 from mapdr.kernel.watch import Watch
 from mapdr.net.rate import Bandwidth
 from mapdr.net.retry import Retries, Retry, Waits
@@ -52,6 +52,23 @@ def test_an_egress_says_how_it_wants_to_be_retried() -> None:
     assert isinstance(egress, Waits)
     assert egress.quiet_seconds == 0.0
     assert make(104, wait_for_study="2 min").quiet_seconds == 120.0
+
+
+def test_an_egress_says_whom_it_calls_and_how_many_associations_it_has() -> None:
+    with RawSink() as sink:
+        egress = make(sink.port, ae_title="SINK")
+        peer = STAGE.peer(DimseEgressConfig(ae_title="SINK", host="127.0.0.1", port=sink.port))
+        assert peer == Endpoint("127.0.0.1", sink.port, "SINK", tls=False)
+        assert STAGE.listens(None) is None
+        idle = Description("127.0.0.1", sink.port, "SINK", tls=False, associations=0)
+        assert egress.describe() == idle
+        session, other = egress.connect([NEED]), egress.connect([NEED])
+        assert egress.describe().associations == 2
+        session.close()
+        session.close()
+        assert egress.describe().associations == 1
+        other.close()
+        assert egress.describe() == idle
 
 
 @pytest.mark.parametrize(

@@ -8,14 +8,24 @@ from types import ModuleType
 
 import pytest
 
+import mapdr
 from mapdr.kernel import registry as registry_module
 from mapdr.kernel.errors import Unavailable
 from mapdr.kernel.registry import BUILTIN, Registry
-from mapdr.kernel.stage import KINDS, Factory, StageConfig
+from mapdr.kernel.stage import KINDS, Factory, Intake, Settings, StageConfig
+
+
+class Receiver:
+    def start(self) -> None: ...
+    def stop(self, deadline: float) -> None: ...
+
+
+def build(settings: Settings, config: StageConfig, next: Intake) -> Receiver:
+    return Receiver()
 
 
 def factory(kind: str = "egress", type_: str = "cloud") -> Factory:
-    return Factory(kind, type_, StageConfig, print)
+    return Factory(kind, type_, StageConfig, build)
 
 
 @pytest.fixture
@@ -49,7 +59,7 @@ def test_a_stage_is_found_by_kind_and_type(module, points):
     assert found.names("receive") == []
     assert found.factory("egress", "cloud") is stage
     plugin = found.plugin("egress", "cloud")
-    assert (plugin.origin, plugin.reason) == ("mapdr", "")
+    assert (plugin.origin, plugin.version, plugin.reason) == ("mapdr", mapdr.__version__, "")
     assert found.plugin("egress", "cloud") is plugin
 
 
@@ -82,13 +92,31 @@ def test_an_unknown_stage_is_unavailable_too(points):
 
 
 def test_plugins_come_by_entry_points(module, points):
-    stage = factory(type_="s3")
+    stage = factory("receive", "s3")
     name = module("fake_s3", STAGE=stage)
-    points.append(EntryPoint("s3", f"{name}:STAGE", "mapdr.egress"))
+    points.append(EntryPoint("s3", f"{name}:STAGE", "mapdr.receive"))
     found = Registry({})
-    assert found.names("egress") == ["s3"]
-    assert found.factory("egress", "s3") is stage
-    assert found.plugin("egress", "s3").origin == "entry point"
+    assert found.names("receive") == ["s3"]
+    assert found.factory("receive", "s3") is stage
+    assert found.plugin("receive", "s3").origin == "entry point"
+
+
+def test_a_plugin_that_cannot_hold_its_contract_is_unavailable(module, points):
+    stage = factory("egress", "s3")
+    points.append(EntryPoint("s3", f"{module('fake_s3', STAGE=stage)}:STAGE", "mapdr.egress"))
+    plugin = Registry({}).plugin("egress", "s3")
+    assert plugin.factory is None
+    assert plugin.reason == "its Receiver has no connect; its Receiver has no probe"
+
+
+def test_a_plugin_that_cannot_be_looked_at_is_unavailable(module, points):
+    def build(settings: Settings, config: StageConfig, next: None) -> NoSuchClass: ...  # noqa: F821
+
+    stage = Factory("egress", "s3", StageConfig, build)
+    points.append(EntryPoint("s3", f"{module('fake_s3', STAGE=stage)}:STAGE", "mapdr.egress"))
+    plugin = Registry({}).plugin("egress", "s3")
+    assert plugin.factory is None
+    assert plugin.reason == "NameError: name 'NoSuchClass' is not defined"
 
 
 def test_a_built_in_stage_is_not_replaced_by_a_plugin(module, points):

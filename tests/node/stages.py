@@ -11,7 +11,7 @@ from typing import Any
 from mapdr.kernel.errors import Temporary
 from mapdr.kernel.item import Need, Outcome, Verdict
 from mapdr.kernel.registry import BUILTIN, Registry
-from mapdr.kernel.stage import EgressSession, Factory, Settings, StageConfig
+from mapdr.kernel.stage import Description, EgressSession, Factory, Settings, StageConfig
 from mapdr.node.assembly import Node, plan_file
 
 MARK = "QXNAMEQX"
@@ -58,6 +58,9 @@ class Small:
 
     def probe(self) -> Outcome:
         return Outcome(Verdict.RETRY, comment="nobody is there", peer_fault=True)
+
+    def describe(self) -> Description:
+        return Description()
 
     def _do(self, verb: str) -> None:
         happened.append((self.name, verb))

@@ -11,7 +11,7 @@ from pydantic import Field
 from mapdr.config.read import read_text
 from mapdr.kernel.item import Source
 from mapdr.kernel.registry import Registry
-from mapdr.kernel.stage import Factory, StageConfig
+from mapdr.kernel.stage import Endpoint, Factory, StageConfig
 from mapdr.node.plan import Plan, make_plan, own_host
 
 
@@ -31,11 +31,19 @@ class Folder(StageConfig):
 
 
 FACTORIES = {
-    ("receive", "dicom"): Factory("receive", "dicom", Receive, print, lambda config: (f"tcp:{config.port}",)),
+    ("receive", "dicom"): Factory(
+        "receive", "dicom", Receive, print, listens=lambda config: Endpoint(config.host, config.port)
+    ),
     ("receive", "folder"): Factory(
         "receive", "folder", Folder, print, lambda config: (f"folder:{config.path}",)
     ),
-    ("egress", "dicom"): Factory("egress", "dicom", Egress, print),
+    ("egress", "dicom"): Factory(
+        "egress",
+        "dicom",
+        Egress,
+        print,
+        peer=lambda config: Endpoint(config.host, config.port, config.ae_title),
+    ),
     ("egress", "folder"): Factory(
         "egress", "folder", Folder, print, lambda config: (f"folder:{config.path}",)
     ),
@@ -81,7 +89,10 @@ def test_a_plan_has_what_shall_run(registry):
     assert plan.problems == ()
     assert plan.receivers["ct"].claims == ("tcp:104",)
     assert plan.receivers["ct"].factory is FACTORIES["receive", "dicom"]
+    assert plan.receivers["ct"].endpoint == Endpoint("0.0.0.0", 104)
     assert plan.destinations["pacs"].config == Egress(host="192.0.2.1", port=104)
+    assert plan.destinations["pacs"].endpoint == Endpoint("192.0.2.1", 104, "PACS")
+    assert plan.destinations["pacs"].claims == ()
     assert plan.router.wanted == {(0x00080060,)}
     assert plan.recipes == plan.router.recipes
     assert list(plan.recipes.values()) == [{"steps": []}]

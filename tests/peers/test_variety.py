@@ -8,7 +8,7 @@ import numpy as np
 import pydicom
 import pytest
 
-from mapdr.dicom import scan
+from mapdr.dicom import scan, uids
 from mapdr.kernel.item import FileSlice, Payload
 from mapdr.transform import codecs, policy
 from mapdr.transform.codecs import worker
@@ -38,7 +38,7 @@ def test_every_transfer_syntax_of_a_table_has_a_file(files: dict[str, StoredObje
         worker.SYNTAXES,
         {row.uid for row in codecs.table()},
         scan._IMPLICIT,
-        {scan._BIG_ENDIAN},
+        {uids.EXPLICIT_VR_BIG_ENDIAN},
     )
     assert not set().union(*tables) - {item.transfer_syntax_uid for item in files.values()}
 

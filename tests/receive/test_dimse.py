@@ -264,11 +264,11 @@ def test_who_is_rejected_is_told_with_the_line_that_lets_it_in(start: Start) -> 
         reject(receiver.port, peer.request(calling="CT9"))
     reject(receiver.port, peer.request(calling="CT1", called="NOBODY"))
     told = receiver.describe()
-    assert (told["port"], told["ae_title"], told["tls"]) == (receiver.port, "MAPDR", False)
-    wrong, stranger = told["rejected"]
-    assert (stranger["calling_ae"], stranger["address"], stranger["times"]) == ("CT9", "127.0.0.1", 2)
-    assert stranger["cure"].startswith('add { ae_title = "CT9", host = "127.0.0.1" } to allow of [receive.')
-    assert wrong["cure"].startswith('add "NOBODY" to called_ae_titles of [receive.')
+    assert (told.port, told.ae_title, told.tls) == (receiver.port, "MAPDR", False)
+    wrong, stranger = told.rejected
+    assert (stranger.calling_ae, stranger.address, stranger.times) == ("CT9", "127.0.0.1", 2)
+    assert stranger.cure.startswith('add { ae_title = "CT9", host = "127.0.0.1" } to allow of [receive.')
+    assert wrong.cure.startswith('add "NOBODY" to called_ae_titles of [receive.')
 
 
 @pytest.mark.parametrize(

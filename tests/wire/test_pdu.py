@@ -16,6 +16,7 @@ from pynetdicom.pdu_primitives import (
 )
 
 from mapdr.kernel.errors import RemoteProtocolError
+from mapdr.kernel.uids import APPLICATION_CONTEXT
 from mapdr.testing import peer
 from mapdr.wire import pdu
 from mapdr.wire.words import abortion, rejection
@@ -127,7 +128,7 @@ def items(*, ae: bytes = b"X" * 16, version: int = 1, user: bytes = b"", more: b
     return (
         fixed
         + b"\x10\0\0\x15"
-        + pdu.APPLICATION_CONTEXT.encode()
+        + APPLICATION_CONTEXT.encode()
         + more
         + b"\x50\0"
         + struct.pack(">H", len(user_item))

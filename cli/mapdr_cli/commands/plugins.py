@@ -1,4 +1,4 @@
-"""`mapdr plugins`: which stages this installation has, and why some are unavailable."""
+"""`mapdr plugins`: which stages this installation has, from whom, and why some are unavailable."""
 
 from __future__ import annotations
 
@@ -18,7 +18,11 @@ from mapdr_cli.render.terminal import console
 @click.command()
 @json_option
 def plugins(as_json: bool) -> None:
-    """List the stages of this installation: built in or added, available or why not."""
+    """List the stages of this installation: built in or added, in which version, available or why not.
+
+    One that was added is available if it can hold the contract of its kind, as far as that can be seen
+    without running it; docs/plugins.md says how its author checks the rest.
+    """
     rows = installed()
     if as_json:
         print_answer({"plugins": rows})
@@ -29,11 +33,12 @@ def plugins(as_json: bool) -> None:
 def _table(rows: Sequence[Stage]) -> Table:
     """The stages as a table; an unavailable one says why."""
     table = Table(box=None, pad_edge=False, header_style="faint")
-    for title in ("kind", "type", "from", "state"):
+    for title in ("kind", "type", "from", "version", "state"):
         table.add_column(title, overflow="fold")
     for row in rows:
         state = Text("available", "good")
         if not row.available:
             state = Text(f"unavailable, because {words.plain(row.comment)}", "warn")
-        table.add_row(row.kind, Text(words.plain(row.type), "name"), words.plain(row.origin), state)
+        type_, origin, version = map(words.plain, (row.type, row.origin, row.version))
+        table.add_row(row.kind, Text(type_, "name"), origin, version, state)
     return table

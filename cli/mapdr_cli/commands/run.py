@@ -15,9 +15,9 @@ from mapdr.kernel.output import in_words
 from mapdr.kernel.private import make_private
 from mapdr.kernel.registry import Registry
 from mapdr.node.assembly import DRAIN, Node, plan_file
+from mapdr.node.doubts import warnings
 from mapdr.node.plan import Plan
 from mapdr.node.process import Process, log_to
-from mapdr.node.surroundings import warnings
 from mapdr.operate import words
 from mapdr.operate.access import Access
 from mapdr.operate.journal import Journal, recovery
@@ -89,11 +89,10 @@ def run(config: Path, plain: bool, verbose: bool, drain: float) -> None:
 
 def _greet(node: Node) -> None:
     plan = node.plan
-    for name, planned in plan.receivers.items():
-        config = planned.config
-        port = getattr(node.receivers[name], "port", None) or getattr(config, "port", "")
-        title, host = getattr(config, "ae_title", planned.factory.type), getattr(config, "host", "")
-        log.info("receiver %s listens as %s on %s:%s", name, title, host, port)
+    for name, receiver in node.receivers.items():
+        end = receiver.describe()
+        title = end.ae_title or plan.receivers[name].factory.type
+        log.info("receiver %s listens as %s on %s:%s", name, title, end.host, end.port or "")
     log.info("destinations: %s", ", ".join(plan.destinations) or "none")
     for text in recovery(node.recovered):
         log.warning("%s", text)

@@ -10,11 +10,11 @@ from __future__ import annotations
 import ssl
 import threading
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import lru_cache
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, BeforeValidator, Field, field_validator, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from mapdr.config.units import Bandwidth as BandwidthField
 from mapdr.config.units import Duration, LocalPath
@@ -28,19 +28,18 @@ from mapdr.kernel.errors import (
 )
 from mapdr.kernel.finding import Finding
 from mapdr.kernel.item import Need, Outcome, Payload, Sent, Verdict
-from mapdr.kernel.stage import EgressSession, Factory, Settings, StageConfig
+from mapdr.kernel.stage import Description, EgressSession, Endpoint, Factory, Settings, StageConfig
 from mapdr.kernel.status import SUCCESS
+from mapdr.kernel.uids import EXPLICIT_VR_LITTLE_ENDIAN, IMPLICIT_VR_LITTLE_ENDIAN, VERIFICATION
+from mapdr.net.host import Host
 from mapdr.net.rate import Bandwidth
 from mapdr.net.retry import Retry
 from mapdr.net.tls import tls_faults
 from mapdr.wire import pdu, status
-from mapdr.wire.contexts import MAY_PASS, REJECTIONS, VERIFICATION, is_transfer_syntax
+from mapdr.wire.contexts import MAY_PASS, REJECTIONS, is_transfer_syntax
 from mapdr.wire.driver import Limits
 from mapdr.wire.link import LinkLost, Requestor, StoreResponse
 from mapdr.wire.pdu import MAX_CONTEXTS
-
-EXPLICIT_LITTLE_ENDIAN = "1.2.840.10008.1.2.1"
-IMPLICIT_LITTLE_ENDIAN = "1.2.840.10008.1.2"
 
 LOOK_AFTER = 0.2
 """Seconds of rest after which a session looks whether the peer has ended it meanwhile."""
@@ -135,26 +134,19 @@ class DimseEgressConfig(StageConfig):
     """`[egress.NAME]` with `type = "dicom"`."""
 
     ae_title: AeTitle
-    host: str = Field(min_length=1)
+    host: Host
     port: int = Field(ge=1, le=65535)
     calling_ae: AeTitle = "MAPDR"
     tls: Annotated[TlsConfig | None, BeforeValidator(_switch)] = None
     associations: int = Field(default=2, ge=1, le=64)
     bandwidth: BandwidthField | None = Field(default=None, ge=8000)
     wait_for_study: Duration = 0.0
-    syntaxes: tuple[Syntax, ...] = (EXPLICIT_LITTLE_ENDIAN, IMPLICIT_LITTLE_ENDIAN)
+    syntaxes: tuple[Syntax, ...] = (EXPLICIT_VR_LITTLE_ENDIAN, IMPLICIT_VR_LITTLE_ENDIAN)
     connect_timeout: Duration = Field(default=10.0, gt=0)
     acse_timeout: Duration = Field(default=30.0, gt=0)
     dimse_timeout: Duration = Field(default=120.0, gt=0)
     pdu_timeout: Duration = Field(default=60.0, gt=0)
     retry: RetryConfig = RetryConfig()
-
-    @field_validator("host")
-    @classmethod
-    def _host(cls, host: str) -> str:
-        if any(character.isspace() or character in "/@" for character in host):
-            raise ValueError("is not a host; write a name or an address, e.g. pacs.clinic.example")
-        return host
 
     def limits(self) -> Limits:
         """The time limits of an association."""
@@ -175,6 +167,7 @@ class DimseEgress:
         self._limits = config.limits()
         self._bandwidth = None if config.bandwidth is None else Bandwidth(config.bandwidth)
         self._last: tuple[tuple[str, tuple[str, ...]], ...] = ()
+        self._open: set[DimseSession] = set()
 
     @property
     def sessions(self) -> int:
@@ -196,6 +189,13 @@ class DimseEgress:
         """For how long a study must have been quiet before it is sent."""
         return self._config.wait_for_study
 
+    def describe(self) -> Description:
+        """See `mapdr.kernel.stage.Egress`."""
+        config = self._config
+        return Description(
+            config.host, config.port, config.ae_title, config.tls is not None, associations=len(self._open)
+        )
+
     def start(self) -> None:
         """Read the TLS files once. Raises ConfigurationError if they cannot be used."""
         if self._config.tls is not None:
@@ -215,13 +215,14 @@ class DimseEgress:
         requestor = self._associate(proposals)
         self._last = proposals[:PROBED]
         proposed = frozenset(Need(sop_class, each) for sop_class, syntaxes in proposals for each in syntaxes)
-        if self._bandwidth is None:
-            return RunningSession(requestor, proposed, None)
-        return DimseSession(requestor, proposed, self._bandwidth)
+        made = RunningSession if self._bandwidth is None else DimseSession
+        session = made(requestor, proposed, self._bandwidth, self._open.discard)
+        self._open.add(session)
+        return session
 
     def probe(self) -> Outcome:
         """C-ECHO; a receiver that accepts the association but not Verification is there, too."""
-        verification = (VERIFICATION, (IMPLICIT_LITTLE_ENDIAN, EXPLICIT_LITTLE_ENDIAN))
+        verification = (VERIFICATION, (IMPLICIT_VR_LITTLE_ENDIAN, EXPLICIT_VR_LITTLE_ENDIAN))
         try:
             requestor = self._associate((verification, *self._last))
         except Permanent as error:
@@ -262,8 +263,16 @@ class DimseEgress:
 class DimseSession:
     """One association. `send` belongs to one thread; `close` may come from another and then ends a send."""
 
-    def __init__(self, requestor: Requestor, proposed: frozenset[Need], bandwidth: Bandwidth | None) -> None:
+    def __init__(
+        self,
+        requestor: Requestor,
+        proposed: frozenset[Need],
+        bandwidth: Bandwidth | None,
+        closed: Callable[[DimseSession], object],
+    ) -> None:
+        """`proposed` are the contexts of the association; `closed` is called when the session ends."""
         self._requestor = requestor
+        self._closed = closed
         self._proposed = proposed
         self._accepted = requestor.accepted
         self._bandwidth = bandwidth
@@ -312,6 +321,7 @@ class DimseSession:
     def close(self) -> None:
         """Release the association; one that is in use is cut."""
         self._closing.set()
+        self._closed(self)
         if self._busy.acquire(blocking=False):
             try:
                 self._requestor.release()
@@ -396,4 +406,5 @@ STAGE = Factory(
     DimseEgressConfig,
     lambda settings, config, next_: DimseEgress(settings, config),
     faults=_faults,
+    peer=lambda config: Endpoint(config.host, config.port, config.ae_title, config.tls is not None),
 )

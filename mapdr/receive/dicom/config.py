@@ -10,6 +10,7 @@ from pydantic import AfterValidator, Field
 
 from mapdr.config.units import Duration, LocalPath, Size
 from mapdr.kernel.stage import StageConfig
+from mapdr.net.host import Host
 from mapdr.wire import acceptor, pdu
 from mapdr.wire.driver import Limits
 
@@ -56,7 +57,7 @@ class DimseReceiveConfig(StageConfig):
 
     type: Literal["dicom"] = "dicom"
     ae_title: AeTitle = "MAPDR"
-    host: str = "0.0.0.0"  # noqa: S104  a receiver that nobody can reach is no receiver; `allow` narrows it
+    host: Host = "0.0.0.0"  # noqa: S104  a receiver that nobody can reach is no receiver; `allow` narrows it
     port: int = Field(default=11112, ge=0, le=65535)
     allow: tuple[Allow, ...] = ()
     called_ae_titles: tuple[AeTitle, ...] | Literal["any"] = ()

@@ -10,13 +10,12 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from typing import Any
 
 from mapdr.kernel.address import own_host
 from mapdr.kernel.errors import ConfigurationError
 from mapdr.kernel.finding import Finding
 from mapdr.kernel.guard import GuardedThread, Trouble
-from mapdr.kernel.stage import Factory, Intake, Settings
+from mapdr.kernel.stage import Description, Endpoint, Factory, Intake, Settings
 from mapdr.net.tls import tls_faults
 from mapdr.receive.dicom.config import (
     Address,
@@ -62,10 +61,12 @@ class DimseReceiver:
 
     @property
     def port(self) -> int:
-        """The TCP port in use, once started; the configured one before."""
-        if self._listener is None:
+        """The TCP port in use, once started; the configured one before and after."""
+        listener = self._listener  # another thread may be closing it
+        try:
+            return int(listener.getsockname()[1]) if listener is not None else self._config.port
+        except OSError:
             return self._config.port
-        return int(self._listener.getsockname()[1])
 
     @property
     def associations(self) -> int:
@@ -73,17 +74,16 @@ class DimseReceiver:
         with self._lock:
             return len(self._sessions)
 
-    def describe(self) -> dict[str, Any]:
-        """What it is and what it does now, for the sign of life."""
-        config = self._config
-        return {
-            "host": config.host,
-            "port": self.port,
-            "ae_title": config.ae_title,
-            "tls": config.tls is not None,
-            "associations": self.associations,
-            "rejected": self._rejections.told(),
-        }
+    def describe(self) -> Description:
+        """See `mapdr.kernel.stage.Receiver`; `associations` counts connections, with or without one."""
+        return Description(
+            host=self._config.host,
+            port=self.port,
+            ae_title=self._config.ae_title,
+            tls=self._config.tls is not None,
+            associations=self.associations,
+            rejected=self._rejections.all(),
+        )
 
     def acquire(self, ending: Sequence[object] = ()) -> None:
         """Take the port and read the TLS files. Raises ConfigurationError for a TLS file that cannot be used,
@@ -301,8 +301,8 @@ def _build(settings: Settings, config: DimseReceiveConfig, intake: Intake) -> Di
     return DimseReceiver(settings, config, intake)
 
 
-def _resources(config: DimseReceiveConfig) -> Sequence[str]:
-    return (f"tcp:{config.port}",) if config.port else ()
+def _listens(config: DimseReceiveConfig) -> Endpoint:
+    return Endpoint(config.host, config.port, config.ae_title, config.tls is not None)
 
 
 def _faults(config: DimseReceiveConfig) -> Iterator[Finding]:
@@ -320,4 +320,4 @@ def _addresses(host: str) -> set[str]:
         return set()
 
 
-STAGE = Factory("receive", "dicom", DimseReceiveConfig, _build, _resources, faults=_faults)
+STAGE = Factory("receive", "dicom", DimseReceiveConfig, _build, faults=_faults, listens=_listens)

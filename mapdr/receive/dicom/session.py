@@ -17,12 +17,12 @@ from mapdr.kernel.errors import Refused, RemoteProtocolError
 from mapdr.kernel.item import Source
 from mapdr.kernel.output import in_words
 from mapdr.kernel.stage import HasLanes, Intake, Lane
+from mapdr.kernel.uids import VERIFICATION
 from mapdr.kernel.watch import Watch
 from mapdr.receive.dicom.config import Address, Doorkeeper
 from mapdr.receive.rejections import Rejections
 from mapdr.wire import acceptor, dimse, pdu
 from mapdr.wire.acceptor import Acceptor
-from mapdr.wire.contexts import VERIFICATION
 from mapdr.wire.driver import Limits, LinkLost
 
 log = logging.getLogger("mapdr.receive")

@@ -23,7 +23,7 @@ from mapdr.dicom.scan import (
     is_deflated,
     scan,
 )
-from mapdr.dicom.uid import is_valid_uid
+from mapdr.dicom.uids import is_valid_uid
 from mapdr.kernel.item import TagPath
 
 SOP_CLASS_UID = gate.SOP_CLASS_UID

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mapdr.dicom.uid import derived_uid, is_valid_uid
+from mapdr.dicom.uids import derived_uid, is_valid_uid
 
 KEY = b"k" * 32
 

@@ -1,0 +1,91 @@
+"""An egress that PUTs each image to a web server, as a DICOM file: into a WebDAV folder, say."""
+
+from collections.abc import Sequence
+from io import BytesIO
+from itertools import chain
+
+import httpx
+from pydantic import Field
+from pydicom.dataset import FileMetaDataset
+from pydicom.filewriter import write_file_meta_info
+
+from mapdr.kernel.item import Need, Outcome, Payload, Verdict
+from mapdr.kernel.stage import Factory, Settings, StageConfig
+
+
+class PutConfig(StageConfig):
+    url: str = Field(pattern="^https?://[^/]+")
+    sessions: int = Field(default=2, ge=1, le=16)
+
+
+class PutSession:
+    """One HTTP client, kept for many images and used by one thread at a time."""
+
+    def __init__(self, url: str, needs: Sequence[Need]) -> None:
+        self._url, self._needs = url.rstrip("/"), frozenset(needs)
+        self._client = httpx.Client(timeout=30, trust_env=False)
+
+    def covers(self, need: Need) -> bool:
+        return need in self._needs
+
+    accepts = covers  # a web server takes any file
+
+    def send(self, payload: Payload) -> Outcome:
+        if self._client.is_closed:
+            return Outcome(Verdict.RETRY, comment="the session is closed", peer_fault=True, begun=False)
+        head, name = file_meta(payload), f"{payload.sop_instance_uid}.dcm"
+        size = {"Content-Length": str(len(head) + payload.length)}
+        try:
+            status = self._client.put(
+                f"{self._url}/{name}", content=chain((head,), payload.chunks()), headers=size
+            ).status_code
+        except httpx.HTTPError as error:  # the server's fault; what reading our own file raises is not caught
+            return Outcome(Verdict.RETRY, comment=type(error).__name__, peer_fault=True)
+        if 200 <= status < 300:
+            return Outcome(Verdict.DELIVERED, status)
+        may_pass = status >= 500 or status in (408, 429)
+        return Outcome(Verdict.RETRY if may_pass else Verdict.REFUSED, status, f"HTTP {status}")
+
+    def close(self) -> None:
+        self._client.close()
+
+
+class Put:
+    syntaxes: Sequence[str] = ()
+
+    def __init__(self, config: PutConfig) -> None:
+        self._url, self.sessions = config.url, config.sessions
+
+    def start(self) -> None:
+        pass
+
+    def stop(self, deadline: float) -> None:
+        pass
+
+    def connect(self, needs: Sequence[Need]) -> PutSession:
+        return PutSession(self._url, needs)
+
+    def probe(self) -> Outcome:
+        try:
+            return Outcome(Verdict.DELIVERED, httpx.head(self._url, timeout=5, trust_env=False).status_code)
+        except httpx.HTTPError as error:
+            return Outcome(Verdict.RETRY, comment=type(error).__name__, peer_fault=True)
+
+
+def file_meta(payload: Payload) -> bytes:
+    """What stands before the data set in a file (PS3.10, section 7.1)."""
+    meta = FileMetaDataset()
+    meta.MediaStorageSOPClassUID = payload.sop_class_uid
+    meta.MediaStorageSOPInstanceUID = payload.sop_instance_uid
+    meta.TransferSyntaxUID = payload.transfer_syntax_uid
+    file = BytesIO()
+    file.write(bytes(128) + b"DICM")
+    write_file_meta_info(file, meta)
+    return file.getvalue()
+
+
+def build(settings: Settings, config: PutConfig, next: None) -> Put:
+    return Put(config)
+
+
+STAGE = Factory("egress", "put", PutConfig, build)

@@ -1,0 +1,6 @@
+from collections.abc import Sequence
+
+from mapdr._fast._rewrite_py import Buffer, Change, Located
+
+def locate(buffer: Buffer, size: int, flags: int, tags: Sequence[int]) -> Located | None: ...
+def assemble(buffer: Buffer, header_end: int, flags: int, changes: Sequence[Change]) -> bytes | None: ...

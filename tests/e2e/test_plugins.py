@@ -1,0 +1,192 @@
+"""The plug-ins of docs/plugins.md, as a stranger has them: built, installed, checked, run and reloaded."""
+
+from __future__ import annotations
+
+import random
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import pydicom
+import pytest
+from click.testing import CliRunner
+from pydantic import TypeAdapter
+
+from mapdr.kernel.item import Payload, Verdict
+from mapdr.kernel.registry import Registry
+from mapdr.kernel.stage import Settings
+from mapdr.kernel.watch import Watch
+from mapdr.testing.contract import check_egress
+from mapdr.testing.generator import GeneratedImage, study
+from mapdr_cli.main import main
+from peers import part10
+from peers.node import Node, everything_to
+from peers.rawsender import send_all
+from peers.webserver import WebServer
+
+ROOT = Path(__file__).resolve().parents[2]
+EXAMPLES = sorted(path.parent for path in (ROOT / "docs/plugins").glob("*/pyproject.toml"))
+MODULES = [path for folder in EXAMPLES for path in folder.glob("*.py")]
+
+
+@pytest.fixture(scope="module")
+def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder into which the examples were installed, each from its own wheel."""
+    folder = tmp_path_factory.mktemp("plugins")
+    sources = [shutil.copytree(path, folder / "source" / path.name) for path in EXAMPLES]
+    pip("wheel", "--no-build-isolation", "--wheel-dir", folder / "wheels", *sources)
+    wheels = sorted((folder / "wheels").glob("*.whl"))
+    assert len(wheels) == len(EXAMPLES)
+    pip("install", "--target", folder / "target", *wheels)
+    return folder / "target"
+
+
+def pip(verb: str, *words: str | Path) -> None:
+    """Runs pip without a network."""
+    command = [sys.executable, "-m", "pip", verb, "--quiet", "--no-index", "--no-deps", *map(str, words)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=100)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.fixture
+def plugins(installed: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Registry]:
+    """The stages that this process, and every node that it starts, finds with the examples installed."""
+    monkeypatch.setenv("PYTHONPATH", str(installed))
+    monkeypatch.syspath_prepend(installed)
+    yield Registry()
+    for path in MODULES:
+        sys.modules.pop(path.stem, None)
+
+
+def build(registry: Registry, kind: str, type_: str, config: Any, folder: Path) -> Any:
+    """A stage as a node builds it."""
+    factory = registry.factory(kind, type_)
+    settings = Settings("stage", "node", folder, bytes(range(32)), Watch())
+    return factory.build(settings, TypeAdapter(factory.config).validate_python(config), None)
+
+
+def whole(image: GeneratedImage) -> Payload:
+    """An image as it is relayed, in memory."""
+    data = image.dataset
+    return Payload(image.sop_class_uid, image.sop_instance_uid, image.transfer_syntax_uid, (data,), len(data))
+
+
+# --- the guide ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "path", [*MODULES, *(each / "pyproject.toml" for each in EXAMPLES)], ids=lambda p: p.name
+)
+def test_the_guide_shows_the_file_itself(path: Path) -> None:
+    guide = (ROOT / "docs/plugins.md").read_text(encoding="utf-8")
+    shown = re.findall(r"```(?:python|toml)\n(.*?)```", guide, re.DOTALL)
+    assert path.read_text(encoding="utf-8") in shown
+
+
+# --- installed ----------------------------------------------------------------------------------------------
+
+
+def test_they_are_listed_with_their_version(plugins: Registry) -> None:
+    listed = {(each.kind, each.type): each for each in plugins.plugins() if each.origin != "mapdr"}
+    assert {each.origin for each in listed.values()} == {f"mapdr-{path.name}" for path in EXAMPLES}
+    assert not [each for each in listed.values() if each.factory is None or each.version != "1.0"]
+    told = CliRunner().invoke(main, ["plugins"]).stdout
+    for kind, type_ in listed:
+        assert re.search(rf"{kind} +{type_} +mapdr-{type_} +1\.0 +available", told), told
+
+
+def test_the_egress_keeps_the_contract(plugins: Registry, tmp_path: Path) -> None:
+    chance = random.Random(1)
+    fates = [201] * 6 + [409, 503]
+    payloads = [whole(each) for each in study("CT", images=100, size=(16, 16))]
+    with WebServer(lambda path: chance.choice(fates)) as server:
+        config = {"url": f"{server.url}/images", "sessions": 4}
+        counts = check_egress(
+            lambda: build(plugins, "egress", "put", config, tmp_path),
+            payloads,
+            arrived=lambda: [Path(path).stem for path in server.puts],
+        )
+    assert set(counts) == {Verdict.DELIVERED, Verdict.RETRY, Verdict.REFUSED}
+
+
+# --- configured ---------------------------------------------------------------------------------------------
+
+CONFIG = """\
+[node]
+name = "north"
+data = "data"
+
+[egress.files]
+type = "put"
+url = "http://127.0.0.1:1"
+
+[[rule]]
+name = "all"
+when = {}
+send_to = ["files"]
+"""
+
+
+@pytest.mark.parametrize(
+    ("written", "instead", "told"),
+    [
+        (
+            'url = "http://127.0.0.1:1"',
+            'url = "http://127.0.0.1:1"\nsession = 2',
+            '{file}:8 egress.files.session: unknown key; did you mean "sessions"?',
+        ),
+        (
+            'url = "http://127.0.0.1:1"',
+            'url = "http://127.0.0.1:1"\nsessions = "2"',
+            "{file}:8 egress.files.sessions: is not a whole number; write digits without quotes",
+        ),
+        ('url = "http://127.0.0.1:1"', "", "{file}:5 egress.files.url: is missing; add url = ..."),
+    ],
+)
+def test_a_wrong_configuration_is_told_with_line_and_cure(
+    plugins: Registry, tmp_path: Path, written: str, instead: str, told: str
+) -> None:
+    file = tmp_path / "mapdr.toml"
+    file.write_text(CONFIG)
+    done = CliRunner().invoke(main, ["check", "--config", str(file)])
+    assert done.exit_code == 0, done.output
+    file.write_text(CONFIG.replace(written, instead))
+    done = CliRunner().invoke(main, ["check", "--config", str(file)])
+    assert done.exit_code == 2
+    assert told.format(file=file) in done.stderr.splitlines()
+
+
+# --- run and reloaded ---------------------------------------------------------------------------------------
+
+
+def test_a_node_runs_them_and_takes_their_changed_configuration(
+    plugins: Registry, make_node: Callable[..., Node]
+) -> None:
+    first, second = (part10.in_memory(each) for each in study("CT", images=2, size=(32, 32)))
+    with WebServer() as server:
+        node = make_node(
+            egress={"files": {"type": "put", "url": f"{server.url}/before"}},
+            rules=[everything_to("files")],
+        ).start()
+        send_all(node.port, [first])
+        node.when_settled(1)
+        assert list(server.files) == [f"/before/{first.sop_instance_uid}.dcm"]
+
+        text = node.config.read_text()
+        node.config.write_text(text.replace("/before", "/after") + "nonsense = 1\n")
+        node.command("reload", expect=2)
+        node.config.write_text(text.replace("/before", "/after"))
+        node.command("reload")
+        send_all(node.port, [second])
+        node.when_settled(2)
+        assert list(server.files)[1:] == [f"/after/{second.sop_instance_uid}.dcm"]
+        assert node.stop() == 0
+    for item in (first, second):
+        (body,) = (body for path, body in server.files.items() if item.sop_instance_uid in path)
+        assert body.endswith(item.data_set())
+        assert pydicom.dcmread(BytesIO(body)).SOPInstanceUID == item.sop_instance_uid
