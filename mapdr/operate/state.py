@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from mapdr.kernel.stage import Endpoint
 from mapdr.node.plan import Plan, Planned
 from mapdr.operate import words
 from mapdr.operate.attention import needing_attention
@@ -159,13 +160,13 @@ def _node(plan: Plan, facts: Facts, live: Mapping[str, Any], state: str) -> Life
 
 
 def _receiver(planned: Planned, live: Mapping[str, Any]) -> Receiver:
-    told = live.get("receivers", {}).get(planned.name, {})
-    host = told.get("host") or getattr(planned.config, "host", "")
-    port = told.get("port") or getattr(planned.config, "port", "")
+    """A receiver by its configuration, and by what it says of itself while it runs."""
+    told, end = live.get("receivers", {}).get(planned.name, {}), planned.endpoint or Endpoint()
+    host, port = told.get("host") or end.host, told.get("port") or end.port
     associations = told.get("associations")
     return Receiver(
         name=planned.name,
-        ae_title=getattr(planned.config, "ae_title", planned.factory.type),
+        ae_title=end.ae_title or planned.factory.type,
         address=f"{host}:{port}" if port else host,
         associations=None if associations is None else int(associations),
     )

@@ -111,6 +111,22 @@ class NodeFolder:
             store.close()
 
 
+def new(folder: Path) -> NodeFolder:
+    """A node that has never run."""
+    config = folder / "mapdr.toml"
+    config.write_text(CONFIG)
+    return NodeFolder(config)
+
+
+def with_images(node: NodeFolder) -> NodeFolder:
+    """The node with 4 CT (2 delivered and 1 parked at telepacs), 2 MR, and 1 US that no rule takes."""
+    for modality, images in (("CT", 4), ("MR", 2), ("US", 1)):
+        node.receive(generator.study(modality, images=images, size=(16, 16)))
+    node.settle("telepacs", "delivered", 2)
+    node.settle("telepacs", "parked", 1, comment="the receiver cannot understand it", reason="refused")
+    return node
+
+
 def _settlement(delivery: int, state: str, facts: dict[str, object]) -> Settlement:
     values: dict[str, object] = {
         "delivery_id": delivery,
