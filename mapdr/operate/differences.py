@@ -10,7 +10,6 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from itertools import zip_longest
 from math import isfinite
-from typing import Any
 
 from pydicom.datadict import dictionary_description, dictionary_has_tag
 
@@ -38,6 +37,14 @@ class Change:
     after: str
 
 
+@dataclass(frozen=True, slots=True)
+class Quality:
+    """The largest error in stored values, and the lowest PSNR of a frame in dB (None where all is equal)."""
+
+    max_error: int
+    psnr: float | None
+
+
 def changes(before: Payload, after: Payload) -> list[Change]:
     """The elements that differ, without pixel data, group lengths and what is only written otherwise.
 
@@ -50,16 +57,18 @@ def changes(before: Payload, after: Payload) -> list[Change]:
     return [change for pair in found for change in _changes(one, other, *pair, "")]
 
 
-def quality(before: Payload, after: Payload, codecs: Codecs, workers: int) -> dict[str, Any] | None:
-    """The largest error in stored values, and the lowest PSNR of a frame in dB, as the node's guard measures
-    them (None where all is equal); None where there are no pixels or they cannot be decoded here."""
+def quality(before: Payload, after: Payload, codecs: Codecs, workers: int) -> Quality | None:
+    """How far pixels are off, as the node's guard measures it.
+
+    None where there are no pixels, or where they cannot be decoded here.
+    """
     try:
         with ExitStack() as stack:
             one, other = (stack.enter_context(DataSet(payload)) for payload in (before, after))
             if one.pixel is None or other.pixel is None:
                 return None
             if _same_pixels(one, other):
-                return {"max_error": 0, "psnr": None}
+                return Quality(0, None)
             return _measured(_frames(one, codecs, workers), _frames(other, codecs, workers))
     except (MapdrError, LeaveAsIs):
         return None
@@ -90,7 +99,7 @@ def _frames(data: DataSet, codecs: Codecs, workers: int) -> Frames:
     return foreign_frames(image, data.view, pixel, codecs.decoder(syntax), workers)
 
 
-def _measured(one: Frames, other: Frames) -> dict[str, Any] | None:
+def _measured(one: Frames, other: Frames) -> Quality | None:
     padding = Padding.of(one.image.attributes, one.image)
     largest, lowest = 0, float("inf")
     for index in range(one.image.frames):
@@ -99,7 +108,7 @@ def _measured(one: Frames, other: Frames) -> dict[str, Any] | None:
             return None
         found = measure(original, decoded, padding)
         largest, lowest = max(largest, found.max_error), min(lowest, found.psnr)
-    return {"max_error": largest, "psnr": round(lowest, 2) if isfinite(lowest) else None}
+    return Quality(largest, round(lowest, 2) if isfinite(lowest) else None)
 
 
 def _document(payload: Payload) -> Document:
