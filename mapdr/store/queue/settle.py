@@ -7,7 +7,7 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from sqlalchemy import Connection, Row, bindparam, select, update
+from sqlalchemy import Connection, Row, bindparam, exists, select, update
 
 from mapdr.kernel.errors import LocalProtocolError
 from mapdr.store.index import schema
@@ -24,12 +24,20 @@ _ATTEMPT_COLUMNS = (
     "delivery", "number", "started_at", "milliseconds", "verdict", "status", "comment", "reason", "bytes",
     "syntax", "sop_instance_uid", "treatment",
 )  # fmt: skip
+_other = schema.delivery.alias("other")
+_PROMISED_AGAIN = (
+    exists()
+    .where(_other.c.study == _delivery.c.study, _other.c.instance == _delivery.c.instance)
+    .where(_other.c.destination == _delivery.c.destination, _other.c.id != _delivery.c.id)
+    .correlate(_delivery)
+    .label("promised_again")
+)
+"""Whether the instance has another delivery to the same destination: that may have delivered it already."""
 _CURRENT = (
     select(
         _delivery.c.id,
         _delivery.c.study,
         _delivery.c.destination,
-        _delivery.c.batch,
         _delivery.c.state,
         _delivery.c.tries,
         _instance.c.series,
@@ -38,6 +46,7 @@ _CURRENT = (
         _instance.c.modality,
         _source.c.calling_ae,
         _source.c.receiver,
+        _PROMISED_AGAIN,
     )
     .join(_instance, _instance.c.id == _delivery.c.instance)
     .join(_source, _source.c.id == _instance.c.source)
@@ -141,7 +150,7 @@ class Settling:
         """What rows that are about to be delivered add to the counts."""
         counts: dict[CounterKey, Increment] = defaultdict(Increment)
         shared = find_shared(connection, {(row.series, row.uid_hash) for row in delivered})
-        again = {(row.series, row.uid_hash) for row in delivered if row.batch}
+        again = {(row.series, row.uid_hash) for row in delivered if row.promised_again}
         known = find_known(connection, shared | again)
         today = day_of(now)
         here: set[tuple[int, int, str]] = set()
@@ -151,7 +160,7 @@ class Settling:
             same_hash = known.get((row.series, row.uid_hash), ())
             same = [one.id for one in same_hash if one.uid == row.sop_instance_uid]
             days: set[int] = set()
-            if len(same) > 1 or row.batch:
+            if len(same) > 1 or row.promised_again:
                 days = _delivered_days(connection, row.study, row.destination, same)
             key = (row.destination, row.series, row.sop_instance_uid)
             if key in here:
