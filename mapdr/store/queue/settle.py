@@ -147,7 +147,7 @@ class Settling:
     def _count(
         self, connection: Connection, delivered: Sequence[Row[Any]], now: float
     ) -> Mapping[CounterKey, Increment]:
-        """What rows that are about to be delivered add to the counts."""
+        """What rows that become delivered add to the counters; read before they are written as delivered."""
         counts: dict[CounterKey, Increment] = defaultdict(Increment)
         shared = find_shared(connection, {(row.series, row.uid_hash) for row in delivered})
         again = {(row.series, row.uid_hash) for row in delivered if row.promised_again}
@@ -172,7 +172,7 @@ class Settling:
 
 
 class _Batch:
-    """What a batch of settlements writes, found out row by row."""
+    """What a batch of settlements writes; `current` are the rows as the ledger has them."""
 
     def __init__(self, current: dict[int, Row[Any]]) -> None:
         self.attempts: list[tuple[Any, ...]] = []
@@ -186,7 +186,7 @@ class _Batch:
         self._tries = {id_: int(row.tries) for id_, row in current.items()}
 
     def add(self, settlement: Settlement, number: Mapping[str, int], now: float) -> None:
-        """Take one settlement in."""
+        """Work out what one settlement writes. Raises LocalProtocolError if its delivery does not exist."""
         id_ = settlement.delivery_id
         row = self._current.get(id_)
         if row is None:
@@ -202,7 +202,7 @@ class _Batch:
             )
         )  # fmt: skip
         before, after = self._states[id_], AFTER_ATTEMPT[settlement.state]
-        if _stands(before, after):
+        if _is_too_late(before, after):
             self.late.append({"delivery": id_})  # somebody was faster: the attempt is kept, the row stands
             return
         self._states[id_] = after
@@ -225,8 +225,12 @@ class _Batch:
             self.delivered.append(row)
 
 
-def _stands(before: State, after: State) -> bool:
-    """Whether a row keeps its state whatever a late answer says; only a delivery changes one that ended."""
+def _is_too_late(before: State, after: State) -> bool:
+    """Whether a row in state `before` ignores an attempt that ends in `after`.
+
+    A delivered row stays so, one that ended otherwise changes only to delivered, and a person's hold is not
+    undone by a try again.
+    """
     if before is State.DELIVERED:
         return True
     if before >= ENDED:
