@@ -47,6 +47,13 @@ MAY_IMPORT: dict[str, set[str]] = {
 }
 """Folder of mapdr/ -> which other folders its modules may import (design, "Layout")."""
 
+ROOMS: dict[str, set[str]] = {
+    "spool": set(),
+    "index": {"spool"},
+    "queue": {"spool", "index"},
+}
+"""Room of mapdr/store/ -> which other rooms its modules may import; what stands above them, none may."""
+
 FACES = {"operate", "config", "node", "testing", "kernel"}
 """What `cli` and `web` may import of mapdr: no database, no rule about state."""
 
@@ -91,6 +98,19 @@ def violations(path: str, source: str) -> list[str]:
         if not any(words[1 : 1 + len(each.split("."))] == each.split(".") for each in allowed):
             found.append(f"{path}:{line} imports {name}")
     return found
+
+
+def room_violations(path: str, source: str) -> list[str]:
+    """What a module of a room of mapdr/store/ imports of another room, or from above, that it may not."""
+    room = Path(path).parts[2]
+    if room not in ROOMS:
+        return []
+    allowed = {f"mapdr.store.{each}" for each in ROOMS[room] | {room}}
+    return [
+        f"{path}:{line} imports {name}"
+        for line, name in imported(source)
+        if name.startswith("mapdr.store") and ".".join(name.split(".")[:3]) not in allowed
+    ]
 
 
 def face_violations(path: str, source: str) -> list[str]:
@@ -138,6 +158,34 @@ def test_parts_import_only_what_they_may() -> None:
     assert not found
 
 
+def test_the_rooms_of_the_store_depend_one_way() -> None:
+    store = ROOT / "mapdr/store"
+    assert {each.name for each in store.iterdir() if (each / "__init__.py").is_file()} == set(ROOMS)
+    found = [
+        line for path in python_files(store) for line in room_violations(relative(path), path.read_text())
+    ]
+    assert not found
+
+
+@pytest.mark.parametrize(
+    ("path", "source"),
+    [
+        ("mapdr/store/spool/files.py", "from mapdr.store.index import schema"),
+        ("mapdr/store/spool/files.py", "def f():\n    import mapdr.store.writer"),
+        ("mapdr/store/index/database.py", "from mapdr.store.queue.ledger import Ledger"),
+        ("mapdr/store/index/studies.py", "from mapdr.store.outbox import Outbox"),
+        ("mapdr/store/queue/ledger.py", "from mapdr.store import Store"),
+    ],
+)
+def test_an_import_against_the_way_is_seen(path: str, source: str) -> None:
+    assert room_violations(path, source)
+
+
+def test_an_import_along_the_way_is_not() -> None:
+    assert not room_violations("mapdr/store/queue/ledger.py", "from mapdr.store.index import schema")
+    assert not room_violations("mapdr/store/recover.py", "from mapdr.store.queue.ledger import Ledger")
+
+
 @pytest.mark.parametrize(
     ("path", "source"),
     [
@@ -146,8 +194,11 @@ def test_parts_import_only_what_they_may() -> None:
         ("mapdr/dicom/scan.py", "from mapdr.store.spool.ids import new_id"),
         ("mapdr/route/rules.py", "import mapdr.wire.status"),
         ("mapdr/store/writer.py", "from mapdr.egress import dimse"),
-        ("mapdr/deliver/worker.py", "def f():\n    from mapdr.egress.dicom.destination import STAGE"),
-        ("mapdr/deliver/worker.py", "from mapdr.transform.chain import build_chain"),
+        (
+            "mapdr/deliver/supervise/deliverer.py",
+            "def f():\n    from mapdr.egress.dicom.destination import STAGE",
+        ),
+        ("mapdr/deliver/supervise/deliverer.py", "from mapdr.transform.chain import build_chain"),
         ("mapdr/node/assembly.py", "from mapdr.receive import dimse"),
         ("mapdr/notify/events.py", "import mapdr_cli.main"),
     ],

@@ -13,9 +13,9 @@ from typing import Any, get_type_hints
 
 from pydantic import BaseModel, TypeAdapter
 
-from mapdr.kernel.stage import Egress, EgressSession, Factory, Stage, StageConfig, Transform
+from mapdr.kernel.stage import Egress, EgressSession, Factory, Receiver, StageConfig, Transform
 
-PROTOCOLS: dict[str, type] = {"receive": Stage, "transform": Transform, "egress": Egress}
+PROTOCOLS: dict[str, type] = {"receive": Receiver, "transform": Transform, "egress": Egress}
 """What the stages of a kind are."""
 
 

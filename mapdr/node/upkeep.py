@@ -22,7 +22,7 @@ from mapdr.kernel.watch import Watch
 from mapdr.node.plan import Plan
 from mapdr.store import Store
 from mapdr.store.index.commands import Command
-from mapdr.store.index.trouble import fault_of_the_index
+from mapdr.store.index.fault import fault_of_the_index
 
 log = logging.getLogger("mapdr.node")
 

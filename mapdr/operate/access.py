@@ -20,9 +20,9 @@ from mapdr.operate.state import compose, standing
 from mapdr.store import Store
 from mapdr.store.index.commands import Heartbeat
 from mapdr.store.index.database import BUSY_SECONDS, write_fault
+from mapdr.store.index.fault import IndexFault, index_named
 from mapdr.store.index.overview import Overview
 from mapdr.store.index.selection import Selection
-from mapdr.store.index.trouble import IndexTrouble, index_named
 from mapdr.store.spool.claim import claimed, running_file
 
 LOOKING = 2.0
@@ -160,7 +160,7 @@ class Access:
             unrouted=store.counts.unrouted(),
             queues=store.counts.queues(),
             held=store.ledger.held_destinations(),
-            reasons=Overview(store.database, store.words).parked_reasons(),
+            reasons=Overview(store.database, store.strings).parked_reasons(),
             webhooks=store.outbox.queues(),
             heartbeat=own or told,
             disk_free=free,
@@ -203,7 +203,7 @@ def check_database(plan: Plan) -> str | None:
             if store is None:
                 return "there is none yet: the node has not run"
         return opened.unwritable() or None
-    except IndexTrouble as error:
+    except IndexFault as error:
         return str(error)
     finally:
         opened.close()

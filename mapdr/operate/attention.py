@@ -11,7 +11,7 @@ from mapdr.kernel.item import SPOILED
 from mapdr.operate import words
 from mapdr.operate.facts import LOST, Facts
 from mapdr.operate.model import Attention, Destination
-from mapdr.store.index.outbox import HookQueue
+from mapdr.store.outbox import HookQueue
 
 REJECTED = 3
 """How many rejected peers of a receiver are said; `mapdr sources` shows all."""

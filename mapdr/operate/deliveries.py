@@ -11,7 +11,7 @@ from mapdr.operate.errors import RequestError
 from mapdr.operate.model import Destination
 from mapdr.operate.selection import UNROUTED, Selection
 from mapdr.operate.studies import by_keyword
-from mapdr.store.queue.verbs import Attempt, DeliveryRow
+from mapdr.store.queue.listing import Attempt, DeliveryRow
 from mapdr.wire.status import meaning
 
 __all__ = ["Attempt", "Delivery", "deliveries"]

@@ -14,15 +14,16 @@ from math import isfinite
 from pydicom.datadict import dictionary_description, dictionary_has_tag
 
 from mapdr.dicom.document import Document
+from mapdr.dicom.transfer_syntax import NATIVE
 from mapdr.dicom.tree import Level, Node
 from mapdr.dicom.uids import EXPLICIT_VR_LITTLE_ENDIAN
 from mapdr.dicom.value import OPAQUE
 from mapdr.kernel.errors import MapdrError
 from mapdr.kernel.item import Payload
 from mapdr.transform.codecs.foreign import foreign_frames
+from mapdr.transform.codecs.table import Codecs
 from mapdr.transform.dataset import DataSet
 from mapdr.transform.image import Attributes, Frames, Image, LeaveAsIs, NativeFrames
-from mapdr.transform.policy import NATIVE
 from mapdr.transform.quality import Padding, measure
 
 
@@ -56,7 +57,7 @@ def changes(before: Payload, after: Payload) -> list[Change]:
     return [change for pair in found for change in _changes(one, other, *pair, "")]
 
 
-def quality(before: Payload, after: Payload, workers: int) -> Quality | None:
+def quality(before: Payload, after: Payload, codecs: Codecs, workers: int) -> Quality | None:
     """How far pixels are off, as the node's guard measures it.
 
     None where there are no pixels, or where they cannot be decoded here.
@@ -68,7 +69,7 @@ def quality(before: Payload, after: Payload, workers: int) -> Quality | None:
                 return None
             if _same_pixels(one, other):
                 return Quality(0, None)
-            return _measured(_frames(one, workers), _frames(other, workers))
+            return _measured(_frames(one, codecs, workers), _frames(other, codecs, workers))
     except (MapdrError, LeaveAsIs):
         return None
 
@@ -89,13 +90,13 @@ def _same_pixels(one: DataSet, other: DataSet) -> bool:
     )
 
 
-def _frames(data: DataSet, workers: int) -> Frames:
+def _frames(data: DataSet, codecs: Codecs, workers: int) -> Frames:
     image, pixel = Image.of(Attributes(data.header())), data.pixel
     assert pixel is not None
     syntax = data.payload.transfer_syntax_uid
     if syntax in NATIVE:
         return NativeFrames(image, data.view, pixel, big_endian=data.encoding.big)
-    return foreign_frames(image, data.view, pixel, syntax, workers)
+    return foreign_frames(image, data.view, pixel, codecs.decoder(syntax), workers)
 
 
 def _measured(one: Frames, other: Frames) -> Quality | None:

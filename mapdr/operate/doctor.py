@@ -14,12 +14,13 @@ from pathlib import Path
 
 import mapdr
 from mapdr import _fast
+from mapdr.kernel.registry import Registry
 from mapdr.node.plan import Plan
 from mapdr.operate import words
 from mapdr.operate.access import check_database
 from mapdr.operate.configuration import examine as check_file
 from mapdr.operate.configuration import summary
-from mapdr.transform.codecs import table
+from mapdr.transform.codecs.table import installed
 
 LIBRARIES = (
     "pydicom",
@@ -93,13 +94,13 @@ def _hot_paths() -> Iterator[Finding]:
 
 def _codecs() -> Iterator[Finding]:
     """Each transfer syntax: whether it can be written and read here, and why not."""
-    for ability in table():
-        if not ability.decode and not ability.encode:
-            yield Finding("codecs", ability.name, OK, "reads and writes it")
-        elif not ability.decode:
-            yield Finding("codecs", ability.name, OK, f"reads only: {ability.encode}")
+    for row in installed(Registry()):
+        if not row.no_decode and not row.no_encode:
+            yield Finding("codecs", row.name, OK, "reads and writes it")
+        elif not row.no_decode:
+            yield Finding("codecs", row.name, OK, f"reads only: {row.no_encode}")
         else:
-            yield Finding("codecs", ability.name, NOTE, f"unavailable, because {ability.decode}")
+            yield Finding("codecs", row.name, NOTE, f"unavailable, because {row.no_decode}")
 
 
 def _clock() -> Iterator[Finding]:

@@ -38,6 +38,7 @@ from mapdr.store.spool.headers import (
 )
 from mapdr.transform.chain import Chain, build_chain
 from mapdr.transform.codecs.foreign import close_decoders
+from mapdr.transform.codecs.table import Codecs
 
 
 @dataclass(frozen=True, slots=True)
@@ -228,10 +229,12 @@ def _prepare(plan: Plan, registry: Registry, recipe: str, instance: Instance) ->
         return WouldDeliver("", f"{getattr(error, 'reason', 'temporary')}: {error}")
     except Exception as error:  # noqa: BLE001  fails closed in the node: tried again, then parked with this word
         return WouldDeliver("", f"unexpected: {in_words(error)}")
-    return _describe(Chain([], settings).prepare(instance, NoMemory()), payload, seconds, node.workers)
+    codecs = Codecs(registry, settings)
+    before = Chain([], settings, codecs).prepare(instance, NoMemory())
+    return _describe(before, payload, seconds, codecs, node.workers)
 
 
-def _describe(before: Payload, after: Payload, seconds: float, workers: int) -> WouldDeliver:
+def _describe(before: Payload, after: Payload, seconds: float, codecs: Codecs, workers: int) -> WouldDeliver:
     found: list[Change] = []
     unshown = ""
     try:
@@ -248,5 +251,5 @@ def _describe(before: Payload, after: Payload, seconds: float, workers: int) -> 
         milliseconds=round(seconds * 1000, 1),
         changes=found,
         unshown=unshown,
-        quality=quality(before, after, workers) if after.parts != before.parts else None,
+        quality=quality(before, after, codecs, workers) if after.parts != before.parts else None,
     )

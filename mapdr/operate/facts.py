@@ -11,7 +11,7 @@ from typing import Any
 
 from mapdr.store.index.commands import Heartbeat
 from mapdr.store.index.counts import Queue
-from mapdr.store.index.outbox import HookQueue
+from mapdr.store.outbox import HookQueue
 
 SILENT = 15.0
 """Seconds without a heartbeat after which a node counts as gone."""

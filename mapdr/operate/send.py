@@ -22,10 +22,10 @@ from mapdr.operate.access import Access, node_runs
 from mapdr.operate.configuration import Configuration
 from mapdr.operate.names import known_destinations
 from mapdr.store import Store
-from mapdr.store.index.trouble import index_named
+from mapdr.store.index.fault import index_named
 
 RULE = "mapdr send"
-SOURCE = Source(receiver="send", calling_ae="", called_ae="", address="")
+SOURCE = Source(receiver="send", calling_ae="", called_ae="", address="", protocol="file")
 COPIED = 1 << 20
 
 

@@ -43,7 +43,7 @@ def studies(opened: Access, chosen: Selection, *, identify: bool = False) -> lis
     Raises MapdrError if there is no index, RequestError for a destination that there is not.
     """
     store = opened.index(chosen)
-    overview = Overview(store.database, store.words)
+    overview = Overview(store.database, store.strings)
     rows = overview.studies(chosen)
     sources = overview.sources([row.number for row in rows], store.sources)
     return [_study(row, sources.get(row.number, []), identify) for row in rows]

@@ -218,7 +218,7 @@ def _in_state(store: Store, chosen: Selection, state: str) -> Counter[str]:
     """How many of the chosen deliveries are in one state, by destination."""
     if chosen.state not in ("", state):
         return Counter()
-    return Overview(store.database, store.words).by_destination(replace(chosen, state=state))
+    return Overview(store.database, store.strings).by_destination(replace(chosen, state=state))
 
 
 def _switch(

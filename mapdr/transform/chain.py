@@ -7,13 +7,14 @@ from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
-from mapdr.dicom.scan import is_deflated
+from mapdr.dicom.transfer_syntax import is_deflated
+from mapdr.dicom.uids import JPEG2000_LOSSLESS
 from mapdr.kernel import budget
 from mapdr.kernel.errors import Permanent
 from mapdr.kernel.item import FileSlice, Instance, Payload
 from mapdr.kernel.registry import Registry
 from mapdr.kernel.stage import Encodes, Memory, Settings, Transform
-from mapdr.transform.codecs.jpeg2000 import LOSSLESS_UID
+from mapdr.transform.codecs.table import Codecs
 from mapdr.transform.even import evened
 from mapdr.transform.reencode import to_syntax
 from mapdr.transform.transcode import CompressConfig, Transcoder
@@ -37,9 +38,10 @@ class _StepMemory:
 class Chain:
     """The steps of one recipe, built once and used from many threads."""
 
-    def __init__(self, steps: list[tuple[str, Transform]], settings: Settings) -> None:
+    def __init__(self, steps: list[tuple[str, Transform]], settings: Settings, codecs: Codecs) -> None:
         self._steps = steps
         self._settings = settings
+        self._codecs = codecs
 
     def quick(self, instance: Instance) -> bool:
         """Whether `prepare` (without an override) touches headers only: well under a millisecond."""
@@ -79,6 +81,8 @@ class Chain:
             transfer_syntax_uid=instance.transfer_syntax_uid,
             parts=(span,),
             length=instance.size,
+            study_instance_uid=instance.study_instance_uid,
+            series_instance_uid=instance.series_instance_uid,
         )
         for name, step in self._steps:
             notes = _StepMemory(memory, name)
@@ -95,8 +99,8 @@ class Chain:
 
     def _convert(self, payload: Payload, instance: Instance, memory: Memory, target: str) -> Payload:
         budget.hold(payload.in_memory)
-        if target != LOSSLESS_UID:
-            return to_syntax(payload, target, workers=self._settings.workers)
+        if target != JPEG2000_LOSSLESS:
+            return to_syntax(payload, target, self._codecs, workers=self._settings.workers)
         transcoder = Transcoder(self._settings, CompressConfig(to="jpeg2000-lossless", color="ybr"))
         converted = transcoder.apply(payload, instance, _StepMemory(memory, "override"))
         if converted.transfer_syntax_uid != target:
@@ -121,4 +125,4 @@ def build_chain(recipe: Mapping[str, Any], registry: Registry, settings: Setting
                 reason="recipe",
             ) from error
         steps.append((step["type"], factory.build(settings, config, None)))
-    return Chain(steps, settings)
+    return Chain(steps, settings, Codecs(registry, settings))

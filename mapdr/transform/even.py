@@ -11,7 +11,7 @@ from dataclasses import replace
 from typing import Literal
 
 from mapdr.dicom.recode import recode
-from mapdr.dicom.scan import is_deflated
+from mapdr.dicom.transfer_syntax import is_deflated
 from mapdr.dicom.write import LONG_VRS, SHORT_VRS, Element, Encoding, element, head, splice
 from mapdr.kernel.errors import Permanent
 from mapdr.kernel.item import Instance, Part, Payload, Treatment, total_length

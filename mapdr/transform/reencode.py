@@ -11,7 +11,8 @@ import struct
 from dataclasses import replace
 
 from mapdr.dicom.recode import recode
-from mapdr.dicom.scan import deflate_pieces, is_deflated
+from mapdr.dicom.scan import deflate_pieces
+from mapdr.dicom.transfer_syntax import ALWAYS_LOSSY, NATIVE, is_deflated
 from mapdr.dicom.write import (
     EXPLICIT_LITTLE,
     ITEM,
@@ -28,24 +29,23 @@ from mapdr.dicom.write import (
     splice,
 )
 from mapdr.kernel import budget
+from mapdr.kernel.codec import Decoder
 from mapdr.kernel.errors import Permanent
 from mapdr.kernel.item import Part, Payload, Treatment, total_length
 from mapdr.transform.codecs.foreign import foreign_frames
-from mapdr.transform.codecs.worker import SYNTAXES
+from mapdr.transform.codecs.table import Codecs
 from mapdr.transform.dataset import DataSet
 from mapdr.transform.image import Attributes, Image, LeaveAsIs
-from mapdr.transform.policy import NATIVE
 
-ALWAYS_LOSSY = frozenset("1.2.840.10008.1.2.4." + number for number in ("50", "51", "53", "55"))
 _FRAGMENTED = struct.pack("<HH2sHIHH", 0x7FE0, 0x0010, b"OB", 0, UNDEFINED, ITEM >> 16, ITEM & 0xFFFF)
 _COMPONENT_TRANSFORMS = ("YBR_RCT", "YBR_ICT")
 
 
-def to_syntax(payload: Payload, target: str, *, workers: int = 1) -> Payload:
+def to_syntax(payload: Payload, target: str, codecs: Codecs, *, workers: int = 1) -> Payload:
     """`payload` in the native transfer syntax `target`.
 
-    Compressed pixels are decoded in at most `workers` processes. Raises Permanent: "syntax" when there is
-    no way to `target`, "unreadable", and what decoding raises ("fragments", "codec", "codec-crash",
+    Compressed pixels are decoded by `codecs` in at most `workers` processes. Raises Permanent: "syntax" when
+    there is no way to `target`, "unreadable", and what decoding raises ("fragments", "codec", "codec-crash",
     "codec-mismatch").
     """
     source = payload.transfer_syntax_uid
@@ -59,7 +59,7 @@ def to_syntax(payload: Payload, target: str, *, workers: int = 1) -> Payload:
         if source in NATIVE or data.pixel is None:
             parts, treatment = _recoded(data, encoding_of(target)), Treatment.REENCODED
         else:
-            parts, treatment = _decompressed(data, encoding_of(target), workers), Treatment.TRANSCODED
+            parts, treatment = _decompressed(data, encoding_of(target), codecs, workers), Treatment.TRANSCODED
         if is_deflated(target):
             whole = replace(payload, parts=parts, length=total_length(parts))
             budget.need(whole.length)  # it is seldom half as long, and there twice while it is put together
@@ -115,10 +115,11 @@ def _refuse_unclear_order(attributes: Attributes, pixel: Element) -> None:
         raise Permanent("programs disagree on the byte order of such pixels", reason="syntax")
 
 
-def _decompressed(data: DataSet, target: Encoding, workers: int) -> tuple[Part, ...]:
+def _decompressed(data: DataSet, target: Encoding, codecs: Codecs, workers: int) -> tuple[Part, ...]:
     syntax = data.payload.transfer_syntax_uid
     pixel = data.pixel
-    if pixel is None or pixel.tag != PIXEL_DATA or syntax not in SYNTAXES:
+    decoder = codecs.decoder(syntax)
+    if pixel is None or pixel.tag != PIXEL_DATA:
         raise Permanent("this transfer syntax cannot be decompressed here", reason="syntax")
     attributes = Attributes(data.header())
     try:
@@ -127,12 +128,12 @@ def _decompressed(data: DataSet, target: Encoding, workers: int) -> tuple[Part, 
             raise Permanent("pixels of this depth cannot be decompressed here", reason="syntax")
         if image.native_bytes + 1 >= UNDEFINED:
             raise Permanent("the pixel data is larger than 4 GiB without compression", reason="syntax")
-        frames = foreign_frames(image, data.view, pixel, syntax, workers)
+        frames = foreign_frames(image, data.view, pixel, decoder, workers)
     except LeaveAsIs as left:
         raise Permanent(f"the pixel data cannot be decompressed: {left.reason}", reason="syntax") from left
     changes: dict[int, bytes | None] = dict.fromkeys((0x7FE00000, 0x7FE00001, 0x7FE00002))
     changes.update(dict.fromkeys(_compressed_icons(attributes)))
-    colour = _colour(image, syntax)
+    colour = _colour(image, decoder)
     if colour != image.photometric:
         changes[0x00280004] = element(0x00280004, "CS", colour.encode("ascii"))
     if image.samples > 1:
@@ -169,11 +170,11 @@ def _compressed_icons(attributes: Attributes) -> list[int]:
     ]
 
 
-def _colour(image: Image, syntax: str) -> str:
+def _colour(image: Image, decoder: Decoder) -> str:
     """The photometric interpretation of decoded frames, whose samples are all there, pixel by pixel."""
     if image.samples == 1:
         return image.photometric
-    if _is_rgb_now(image, syntax):
+    if _is_rgb_now(image, decoder):
         return "RGB"
     if image.photometric == "YBR_FULL_422":
         # Native YBR_FULL_422 has half the chrominance samples (PS3.3 section C.7.6.3.1.2).
@@ -183,6 +184,6 @@ def _colour(image: Image, syntax: str) -> str:
     return image.photometric
 
 
-def _is_rgb_now(image: Image, syntax: str) -> bool:
+def _is_rgb_now(image: Image, decoder: Decoder) -> bool:
     """Whether decoding gave RGB: libjpeg does for lossy JPEG, OpenJPEG undoes component transforms."""
-    return syntax in ALWAYS_LOSSY or image.photometric in _COMPONENT_TRANSFORMS
+    return decoder.gives_rgb or image.photometric in _COMPONENT_TRANSFORMS

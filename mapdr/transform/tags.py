@@ -23,8 +23,9 @@ from mapdr.dicom.edit import (
 from mapdr.dicom.path import parse_edit_path, parse_path
 from mapdr.dicom.plan import EditPlan
 from mapdr.dicom.recode import recode
-from mapdr.dicom.scan import Layout, deflate_pieces, is_deflated, layout
+from mapdr.dicom.scan import Layout, deflate_pieces, layout
 from mapdr.dicom.template import Template
+from mapdr.dicom.transfer_syntax import is_deflated
 from mapdr.dicom.uids import EXPLICIT_VR_LITTLE_ENDIAN, IMPLICIT_VR_LITTLE_ENDIAN
 from mapdr.dicom.write import UNDEFINED, Element, encoding_from
 from mapdr.kernel import budget

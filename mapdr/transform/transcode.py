@@ -15,20 +15,24 @@ from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
-from mapdr.dicom.uids import derived_uid
+from mapdr.dicom.transfer_syntax import NATIVE
+from mapdr.dicom.uids import JPEG2000, JPEG2000_LOSSLESS, derived_uid
 from mapdr.dicom.write import splice
 from mapdr.kernel import budget
+from mapdr.kernel.codec import Encoder
 from mapdr.kernel.errors import Permanent
 from mapdr.kernel.item import Instance, Part, Payload, Treatment, total_length
+from mapdr.kernel.registry import Registry
 from mapdr.kernel.stage import Factory, Memory, Settings, StageConfig
 from mapdr.transform.codecs.foreign import KEEP, foreign_frames
-from mapdr.transform.codecs.jpeg2000 import Jpeg2000
+from mapdr.transform.codecs.jpeg2000 import METHOD
+from mapdr.transform.codecs.table import Codecs
 from mapdr.transform.dataset import DataSet
 from mapdr.transform.derive import Loss, lossy_changes, overlay_changes, pixel_changes
 from mapdr.transform.encoding import Encoded, FrameEncoder, Objection, Setting, frame_pool
 from mapdr.transform.fragments import encapsulate
 from mapdr.transform.image import Attributes, Frames, Image, LeaveAsIs, NativeFrames
-from mapdr.transform.policy import NATIVE, Course, Decision, decide, unsuited, untouchable
+from mapdr.transform.policy import Course, Decision, decide, unsuited, untouchable
 from mapdr.transform.quality import Guard, Padding
 from mapdr.transform.search import Hints
 
@@ -72,7 +76,7 @@ class Transcoder:
     def __init__(self, settings: Settings, config: CompressConfig) -> None:
         self._settings = settings
         self._config = config
-        self._codec = Jpeg2000(settings.workers)
+        self._codecs = Codecs(Registry(), settings)
         self._guard = Guard(config.max_error, config.min_psnr)
         self._pool = frame_pool(settings.workers)
         self._hints = Hints()
@@ -97,17 +101,21 @@ class Transcoder:
 
     def apply_for(self, payload: Payload, instance: Instance, memory: Memory, syntax: str) -> Payload:
         """See `mapdr.kernel.stage.Encodes`: only the encoding gives way: the step does nothing else."""
-        if syntax == self._codec.lossy_uid:
+        if syntax == JPEG2000:
             return self.apply(payload, instance, memory)
         try:
             with DataSet(payload) as data:
                 _, decision, _ = self._examine(data, {})
         except LeaveAsIs as left:
             return self._leave(payload, left.reason)
-        if syntax == self._codec.lossless_uid and decision.course is Course.LOSSLESS:
+        if syntax == JPEG2000_LOSSLESS and decision.course is Course.LOSSLESS:
             return payload
         self._settings.watch.count("compress.refused")
         return replace(payload, unmet="compression-refused")
+
+    @property
+    def _encoder(self) -> Encoder:
+        return self._codecs.encoder(JPEG2000_LOSSLESS)
 
     def _examine(self, data: DataSet, known: Mapping[str, Any]) -> tuple[Image, Decision, bytes]:
         """The image, what is to be done with it, and what stands behind its pixels. Raises LeaveAsIs."""
@@ -121,8 +129,10 @@ class Transcoder:
         if reason:
             raise LeaveAsIs(reason)
         image = Image.of(attributes)
-        transform_colour = self._config.color == "ybr"
-        if reason := unsuited(image, payload.sop_class_uid, transform_colour=transform_colour):
+        if syntax not in NATIVE and not self._codecs.reads(syntax):
+            raise LeaveAsIs("transfer-syntax")
+        takes, transform_colour = self._encoder.takes, self._config.color == "ybr"
+        if reason := unsuited(image, payload.sop_class_uid, takes, transform_colour=transform_colour):
             raise LeaveAsIs(reason)
         decision = self._decide(image, payload, known)
         if decision.course is Course.ORIGINAL:
@@ -144,10 +154,11 @@ class Transcoder:
         if native:
             frames = NativeFrames(image, data.view, data.pixel, big_endian=data.encoding.big)
         else:
-            frames = foreign_frames(image, data.view, data.pixel, syntax, self._settings.workers)
+            decoder = self._codecs.decoder(syntax)
+            frames = foreign_frames(image, data.view, data.pixel, decoder, self._settings.workers)
         source_bytes = image.native_bytes if native else data.pixel.end - data.pixel.value
         encoder = FrameEncoder(
-            self._codec,
+            (self._encoder, self._codecs.lossy_encoder(JPEG2000)),
             frames,
             self._pool,
             self._guard,
@@ -172,6 +183,7 @@ class Transcoder:
             image,
             payload.sop_class_uid,
             payload.transfer_syntax_uid,
+            JPEG2000_LOSSLESS,
             lossy=self._config.to == "jpeg2000",
             excluded=frozenset(self._config.exclude),
         )
@@ -218,14 +230,14 @@ class Transcoder:
         self, payload: Payload, frames: Frames, encoded: Encoded, tail: bytes, reason: str
     ) -> Payload:
         image = frames.image
-        uid, syntax = payload.sop_instance_uid, self._codec.lossless_uid
+        uid, syntax = payload.sop_instance_uid, JPEG2000_LOSSLESS
         changes = pixel_changes(image, encoded.photometric)
         if image.overlays:
             changes.update(overlay_changes(image, frames.cells(0)))
         if encoded.setting is not None:
-            syntax = self._codec.lossy_uid
+            syntax = JPEG2000
             uid = derived_uid(self._settings.site_key, payload.sop_instance_uid, _digest(encoded.frames))
-            loss = Loss(image.native_bytes / encoded.size, self._codec.method, encoded.padding)
+            loss = Loss(image.native_bytes / encoded.size, METHOD, encoded.padding)
             changes.update(lossy_changes(image, loss, payload.sop_class_uid, payload.sop_instance_uid, uid))
         tables, pixel_parts = encapsulate(encoded.frames)
         # A group length of the pixel data's group would lie now; it is retired (PS3.5 section 7.2).

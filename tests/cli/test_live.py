@@ -190,12 +190,12 @@ def test_a_node_that_is_there_and_silent_is_told_from_one_that_is_gone(used: Nod
         store.close()
     claim = Claim(running_file(used.config.parent / "data", "clinic-north"), "clinic-north")
     assert "is it running?" in used.mapdr("status").output, "a node that never claimed anything may be there"
-    claim.share(0)
+    claim.shared(0)
     claim.release()
     gone = used.mapdr("status").output
     assert "stopped" in gone
     assert "the node ended without a word" in " ".join(gone.split())
-    claim.share(0)
+    claim.shared(0)
     try:
         there = used.mapdr("status").output
         assert "silent" in there
@@ -206,7 +206,7 @@ def test_a_node_that_is_there_and_silent_is_told_from_one_that_is_gone(used: Nod
 
 def test_an_index_that_was_removed_under_the_node_is_named(used: NodeFolder) -> None:
     claim = Claim(running_file(used.config.parent / "data", "clinic-north"), "clinic-north")
-    claim.share(0)
+    claim.shared(0)
     try:
         for path in _index(used).parent.glob("index.db*"):
             path.unlink()

@@ -20,7 +20,7 @@ from mapdr.operate.rates import Rates
 from mapdr.operate.state import compose
 from mapdr.store.index.commands import Heartbeat
 from mapdr.store.index.counts import Queue
-from mapdr.store.index.outbox import HookQueue
+from mapdr.store.outbox import HookQueue
 from mapdr_cli.render.live import follow_plain, line
 from paper import nodes, states
 

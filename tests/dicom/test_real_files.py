@@ -20,8 +20,9 @@ from pydicom.filewriter import write_dataset
 
 from mapdr.dicom.edit import Prefix, Remove, Set, apply_edits
 from mapdr.dicom.path import parse_edit_path, parse_path
-from mapdr.dicom.scan import NeedMore, Unreadable, is_deflated, layout, scan
+from mapdr.dicom.scan import NeedMore, Unreadable, layout, scan
 from mapdr.dicom.template import Template
+from mapdr.dicom.transfer_syntax import is_deflated
 from mapdr.kernel.errors import Permanent
 
 from .datasets import BIG, EXPLICIT, IMPLICIT, different, flat

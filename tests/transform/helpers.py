@@ -12,8 +12,11 @@ import pydicom
 from pydicom.dataset import Dataset, FileMetaDataset
 
 from mapdr.kernel.item import FileSlice, Instance, Payload, Source
+from mapdr.kernel.registry import Registry
 from mapdr.kernel.stage import Settings
 from mapdr.kernel.watch import Watch
+from mapdr.transform import reencode
+from mapdr.transform.codecs.table import Codecs
 
 EXPLICIT = "1.2.840.10008.1.2.1"
 CT = "1.2.840.10008.5.1.4.1.1.2"
@@ -36,6 +39,14 @@ class Notebook:
 
 def settings(tmp: Path = Path(), workers: int = 2) -> Settings:
     return Settings("test", "node", tmp, b"k" * 32, Watch(), workers)
+
+
+CODECS = Codecs(Registry(), settings())
+
+
+def to_syntax(payload: Payload, target: str) -> Payload:
+    """The payload in another native transfer syntax."""
+    return reencode.to_syntax(payload, target, CODECS)
 
 
 def spooled(path: Path) -> tuple[Payload, Instance]:

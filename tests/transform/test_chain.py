@@ -15,9 +15,8 @@ from mapdr.kernel.item import FileSlice, Instance, Payload, Proof, Treatment
 from mapdr.kernel.registry import Registry
 from mapdr.kernel.stage import Memory
 from mapdr.transform.chain import Chain, build_chain
-from mapdr.transform.reencode import to_syntax
 
-from .helpers import EXPLICIT, Notebook, image, payload_of, picture, read, settings
+from .helpers import CODECS, EXPLICIT, Notebook, image, payload_of, picture, read, settings, to_syntax
 
 IMPLICIT = "1.2.840.10008.1.2"
 LOSSLESS, LOSSY = "1.2.840.10008.1.2.4.90", "1.2.840.10008.1.2.4.91"
@@ -45,6 +44,9 @@ def test_an_empty_recipe_relays_the_spooled_bytes(spooled: Instance) -> None:
     assert payload.parts == (FileSlice(spooled.path, 9, spooled.size),)
     assert payload.treatment is Treatment.RELAYED
     assert payload.transfer_syntax_uid == EXPLICIT
+    of_instance = (spooled.study_instance_uid, spooled.series_instance_uid)
+    assert (payload.study_instance_uid, payload.series_instance_uid) == of_instance
+    assert all(of_instance)
 
 
 def test_steps_work_on_each_others_results(spooled: Instance) -> None:
@@ -102,14 +104,14 @@ class ToldMask(Mask):
 def test_no_step_is_skipped_whatever_syntax_the_receiver_takes(
     spooled: Instance, step: Mask, syntax: str
 ) -> None:
-    masked = Chain([("mask", step)], settings()).prepare(spooled, Notebook(), syntax)
+    masked = Chain([("mask", step)], settings(), CODECS).prepare(spooled, Notebook(), syntax)
     assert masked.transfer_syntax_uid == (syntax or LOSSLESS)
     assert not np.any(read(to_syntax(masked, EXPLICIT)).pixel_array)
 
 
 def test_a_step_whose_result_the_receiver_cannot_get_parks_the_image(spooled: Instance) -> None:
     with pytest.raises(Permanent) as caught:
-        Chain([("mask", Mask())], settings()).prepare(spooled, Notebook(), "1.2.840.10008.1.2.4.50")
+        Chain([("mask", Mask())], settings(), CODECS).prepare(spooled, Notebook(), "1.2.840.10008.1.2.4.50")
     assert caught.value.reason == "syntax"
 
 

@@ -15,10 +15,9 @@ from pydicom.dataset import Dataset
 from mapdr.dicom.scan import deflate_pieces
 from mapdr.kernel.errors import Permanent
 from mapdr.kernel.item import FileSlice, Payload, Treatment
-from mapdr.transform.reencode import to_syntax
 from mapdr.transform.tags import STAGE, TagEditor
 
-from .helpers import Notebook, image, payload_of, picture, read, settings
+from .helpers import Notebook, image, payload_of, picture, read, settings, to_syntax
 
 SYNTAXES = ["1.2.840.10008.1.2", "1.2.840.10008.1.2.1", "1.2.840.10008.1.2.2", "1.2.840.10008.1.2.1.99"]
 

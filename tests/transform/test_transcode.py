@@ -332,28 +332,32 @@ def test_a_guard_that_holds_is_not_in_the_way() -> None:
     assert np.abs(decoded(found)[0].astype(int) - noisy()).max() <= 200
 
 
-class Liar(Jpeg2000):
-    """A codec that damages one pixel."""
+@pytest.fixture
+def liar(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The codec damages one pixel."""
+    decode = Jpeg2000.decode
 
-    def decode(self, stream: bytes, size: int = 0):
-        pixels = super().decode(stream, size).copy()
+    def lying(self: Jpeg2000, stream: bytes, size: int = 0):
+        pixels = decode(self, stream, size).copy()
         pixels[3, 3] = 4095 - pixels[3, 3]
         return pixels
 
+    monkeypatch.setattr(Jpeg2000, "decode", lying)
 
-def test_what_does_not_come_back_equal_never_leaves(monkeypatch: pytest.MonkeyPatch) -> None:
+
+@pytest.mark.usefixtures("liar")
+def test_what_does_not_come_back_equal_never_leaves() -> None:
     step = lossless()
-    monkeypatch.setattr(step, "_codec", Liar())
     with pytest.raises(Permanent) as caught:
         step.apply(*payload_of(image(noisy())), Notebook())
     assert caught.value.reason == "codec"
 
 
-def test_a_lossy_stream_with_a_wild_pixel_is_not_believed(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.usefixtures("liar")
+def test_a_lossy_stream_with_a_wild_pixel_is_not_believed() -> None:
     values = noisy()
     values[3, 3] = 0
     step = to_ten(fallback="park")
-    monkeypatch.setattr(step, "_codec", Liar())
     # Lossless is probed first, and the lie is found there; go straight to the lossy stream.
     known = Notebook()
     known.facts = {"course": "lossy", "level": 60.0, "reversible": False}

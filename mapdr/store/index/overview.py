@@ -13,7 +13,7 @@ from mapdr.store.index import schema, selection
 from mapdr.store.index.database import Database
 from mapdr.store.index.schema import ENDED, Kind, State
 from mapdr.store.index.selection import Selection
-from mapdr.store.index.strings import Sources, Words
+from mapdr.store.index.strings import Sources, StringTable
 from mapdr.store.index.studies import study_tags
 
 _study, _series, _instance, _delivery = schema.study, schema.series, schema.instance, schema.delivery
@@ -66,13 +66,13 @@ class Arrivals:
 class Overview:
     """Reads; writes nothing."""
 
-    def __init__(self, database: Database, words: Words) -> None:
+    def __init__(self, database: Database, strings: StringTable) -> None:
         self._database = database
-        self._words = words
+        self._strings = strings
 
     def studies(self, chosen: Selection) -> list[StudyRow]:
         """The studies that hold what a selection chooses, the last received first; whole, not in part."""
-        wanted = selection.images(replace(chosen, limit=None), self._words, _study.c.id).order_by(None)
+        wanted = selection.images(replace(chosen, limit=None), self._strings, _study.c.id).order_by(None)
         query = select(_study).where(_study.c.id.in_(wanted)).order_by(_study.c.last_at.desc())
         if chosen.limit is not None:
             query = query.limit(chosen.limit)
@@ -89,11 +89,11 @@ class Overview:
 
     def by_destination(self, chosen: Selection) -> Counter[str]:
         """How many deliveries a selection chooses, by destination."""
-        rows = selection.deliveries(chosen, self._words, _delivery.c.destination).subquery()
+        rows = selection.deliveries(chosen, self._strings, _delivery.c.destination).subquery()
         query = select(rows.c.destination, func.count().label("number")).group_by(rows.c.destination)
         with self._database.read() as connection:
             return Counter(
-                {self._words.text(row.destination): row.number for row in connection.execute(query)}
+                {self._strings.text(row.destination): row.number for row in connection.execute(query)}
             )
 
     def parked_reasons(self) -> dict[str, dict[str, int]]:
@@ -106,7 +106,7 @@ class Overview:
         found: dict[str, dict[str, int]] = defaultdict(dict)
         with self._database.read() as connection:
             for row in connection.execute(query):
-                found[self._words.text(row.destination)][row.reason or "unknown"] = row.number
+                found[self._strings.text(row.destination)][row.reason or "unknown"] = row.number
         return dict(found)
 
     def received_from(self, known: Sources, midnight: float) -> list[Arrivals]:
@@ -141,7 +141,7 @@ class Overview:
         )
         series: dict[int, set[int]] = defaultdict(set)
         for row in connection.execute(query):
-            study, modality = studies[row.study], self._words.text(row.modality)
+            study, modality = studies[row.study], self._strings.text(row.modality)
             study.modalities[modality] = study.modalities.get(modality, 0) + row.images
             study.images += row.images
             study.bytes += int(row.bytes)
@@ -190,5 +190,5 @@ class Overview:
             .order_by(_delivery.c.study, _delivery.c.destination, state, reason)
         )
         for row in connection.execute(query).all():
-            standing = Standing(State(row.stands).name.lower(), row.why, row.number)
-            yield row.study, self._words.text(row.destination), standing
+            standing = Standing(State(row.stands).word, row.why, row.number)
+            yield row.study, self._strings.text(row.destination), standing
