@@ -38,7 +38,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "deliver": SHARED | FIELDS | {"net", "dicom", "wire", "store"},
     "notify": SHARED | FIELDS | {"net", "dicom", "store"},
     # What people see and do; the faces are skins over it.
-    "operate": SHARED | {"store"},
+    "operate": SHARED | {"config", "dicom", "node", "notify", "route", "store", "transform", "wire"},
     # Where a node is put together: every part is seen here, but stages come from the registry. `deliver` is
     # given what makes a recipe's transforms.
     "node": SHARED | {"config", "dicom", "route", "store", "deliver", "notify", "transform"},
@@ -53,6 +53,9 @@ ROOMS: dict[str, set[str]] = {
     "queue": {"spool", "index"},
 }
 """Room of mapdr/store/ -> which other rooms its modules may import; what stands above them, none may."""
+
+FACES = {"operate", "config", "node", "testing", "kernel"}
+"""What `cli` and `web` may import of mapdr: no database, no rule about state."""
 
 DATABASE = {"sqlalchemy", "sqlite3", "alembic", "psycopg"}
 
@@ -108,6 +111,18 @@ def room_violations(path: str, source: str) -> list[str]:
         for line, name in imported(source)
         if name.startswith("mapdr.store") and ".".join(name.split(".")[:3]) not in allowed
     ]
+
+
+def face_violations(path: str, source: str) -> list[str]:
+    """What a module of cli/ or web/ imports of mapdr although it may not; `import mapdr` alone is allowed."""
+    own = {"mapdr_cli"} if path.startswith("cli/") else {"mapdr_web"}
+    found = []
+    for line, name in imported(source):
+        words = name.split(".")
+        foreign = words[0] in {"mapdr_cli", "mapdr_web"} - own
+        if foreign or (words[0] == "mapdr" and len(words) > 1 and words[1] not in FACES):
+            found.append(f"{path}:{line} imports {name}")
+    return found
 
 
 def calls(source: str) -> Iterator[tuple[int, str]]:
@@ -183,7 +198,7 @@ def test_an_import_along_the_way_is_not() -> None:
             "mapdr/deliver/supervise/deliverer.py",
             "def f():\n    from mapdr.egress.dicom.destination import STAGE",
         ),
-        ("mapdr/deliver/supervise/deliverer.py", "from mapdr.transform.chain import build_chain"),
+        ("mapdr/deliver/supervise/deliverer.py", "from mapdr.transform.pipeline import build_pipeline"),
         ("mapdr/node/assembly.py", "from mapdr.receive import dimse"),
         ("mapdr/notify/events.py", "import mapdr_cli.main"),
     ],
@@ -202,6 +217,36 @@ def test_a_forbidden_import_is_seen(path: str, source: str) -> None:
 )
 def test_an_allowed_import_is_not(path: str, source: str) -> None:
     assert not violations(path, source)
+
+
+def test_the_faces_import_only_what_is_made_for_them() -> None:
+    found = [
+        line
+        for path in python_files(ROOT / "cli", ROOT / "web")
+        for line in face_violations(relative(path), path.read_text())
+    ]
+    assert not found
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "from mapdr.store import Store",
+        "import mapdr.wire.status",
+        "from mapdr import dicom",
+        "def f():\n    from mapdr.transform.codecs import table",
+        "import mapdr_web",
+    ],
+)
+def test_a_face_that_imports_more_is_seen(source: str) -> None:
+    assert face_violations("cli/mapdr_cli/commands/x.py", source)
+
+
+@pytest.mark.parametrize(
+    "source", ["import mapdr", "from mapdr.operate import words", "import mapdr_cli.main"]
+)
+def test_a_face_that_imports_what_it_may_is_not(source: str) -> None:
+    assert not face_violations("cli/mapdr_cli/commands/x.py", source)
 
 
 def circles(sources: Mapping[str, str]) -> list[set[str]]:

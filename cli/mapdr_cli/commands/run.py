@@ -6,7 +6,6 @@ import logging
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import click
 from click.exceptions import Exit
@@ -19,14 +18,14 @@ from mapdr.node.assembly import DRAIN, Node, plan_file
 from mapdr.node.doubts import warnings
 from mapdr.node.plan import Plan
 from mapdr.node.process import Process, log_to
-from mapdr.store.recover import Recovered
-from mapdr_cli import words
-from mapdr_cli.access import Access
-from mapdr_cli.commands.check import show_problems
-from mapdr_cli.journal import Journal
-from mapdr_cli.options import config_option
+from mapdr.operate import words
+from mapdr.operate.access import Access
+from mapdr.operate.journal import Journal, recovery
+from mapdr.operate.model import NodeState
+from mapdr_cli.commands.options import config_option
 from mapdr_cli.render.dashboard import farewell
 from mapdr_cli.render.live import follow, line
+from mapdr_cli.render.problems import show_problems
 from mapdr_cli.render.terminal import console, glyphs
 
 log = logging.getLogger("mapdr.run")
@@ -39,7 +38,7 @@ REPORT = 60.0
 """Seconds between two lines of counts in the log, if they have changed."""
 
 
-@click.command(short_help="Run the router.")
+@click.command()
 @config_option
 @click.option("--plain", is_flag=True, help="Log lines instead of drawing (so it is without a terminal).")
 @click.option("--verbose", is_flag=True, help="Log more: associations, single attempts.")
@@ -101,18 +100,6 @@ def _greet(node: Node) -> None:
         log.warning("durability is process-crash: a power cut may lose acknowledged images")
 
 
-def recovery(found: Recovered) -> list[str]:
-    """What the last end of the node left behind and the start put in order, in words."""
-    told = (
-        (found.parts, "unfinished object was removed", "unfinished objects were removed"),
-        (found.leftovers, "file that nobody is owed was removed", "files that nobody is owed were removed"),
-        (found.indexed, "image of the spool came into the index", "images of the spool came into the index"),
-        (found.unreadable, "file of the spool cannot be read", "files of the spool cannot be read"),
-        (found.leases, "delivery was under way", "deliveries were under way"),
-    )
-    return [f"put in order at start: {words.many(number, *forms)}" for number, *forms in told if number]
-
-
 def _watch(node: Node, process: Process, journal: Journal, drawn: bool) -> None:
     """Draw or wait until the end is asked for; either way the log gets what there is to say.
 
@@ -123,7 +110,7 @@ def _watch(node: Node, process: Process, journal: Journal, drawn: bool) -> None:
     report = Report(journal)
     ended = process.ended
 
-    def told() -> dict[str, Any]:
+    def told() -> NodeState:
         access.plan = node.plan  # a reload may have changed it
         return report.told(access.look())
 
@@ -175,10 +162,10 @@ class Report:
         self._last = ""
         self._due = time.monotonic() + REPORT
 
-    def told(self, state: dict[str, Any]) -> dict[str, Any]:
+    def told(self, state: NodeState) -> NodeState:
         """The state itself, once the log has what is new in it."""
         self._journal.flush()
-        self._journal.attention(state["attention"])
+        self._journal.attention(state.attention)
         if time.monotonic() >= self._due:
             self._due = time.monotonic() + REPORT
             text = line(state)

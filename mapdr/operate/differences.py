@@ -10,7 +10,6 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from itertools import zip_longest
 from math import isfinite
-from typing import Any
 
 from pydicom.datadict import dictionary_description, dictionary_has_tag
 
@@ -21,10 +20,10 @@ from mapdr.dicom.uids import EXPLICIT_VR_LITTLE_ENDIAN
 from mapdr.dicom.value import OPAQUE
 from mapdr.kernel.errors import MapdrError
 from mapdr.kernel.item import Payload
-from mapdr.transform.codecs.foreign import foreign_frames
 from mapdr.transform.codecs.table import Codecs
 from mapdr.transform.dataset import DataSet
-from mapdr.transform.image import Attributes, Frames, Image, LeaveAsIs, NativeFrames
+from mapdr.transform.document import Document as Opened
+from mapdr.transform.image import Frames, LeaveAsIs
 from mapdr.transform.quality import Padding, measure
 
 
@@ -36,6 +35,14 @@ class Change:
     name: str
     before: str
     after: str
+
+
+@dataclass(frozen=True, slots=True)
+class Quality:
+    """The largest error in stored values, and the lowest PSNR of a frame in dB (None where all is equal)."""
+
+    max_error: int
+    psnr: float | None
 
 
 def changes(before: Payload, after: Payload) -> list[Change]:
@@ -50,17 +57,21 @@ def changes(before: Payload, after: Payload) -> list[Change]:
     return [change for pair in found for change in _changes(one, other, *pair, "")]
 
 
-def quality(before: Payload, after: Payload, codecs: Codecs, workers: int) -> dict[str, Any] | None:
-    """The largest error in stored values, and the lowest PSNR of a frame in dB, as the node's guard measures
-    them (None where all is equal); None where there are no pixels or they cannot be decoded here."""
+def quality(before: Payload, after: Payload, codecs: Codecs, workers: int) -> Quality | None:
+    """How far pixels are off, as the node's guard measures it.
+
+    None where there are no pixels, or where they cannot be decoded here.
+    """
     try:
         with ExitStack() as stack:
-            one, other = (stack.enter_context(DataSet(payload)) for payload in (before, after))
-            if one.pixel is None or other.pixel is None:
+            one, other = (
+                stack.enter_context(Opened(payload, codecs, workers=workers)) for payload in (before, after)
+            )
+            if one.data.pixel is None or other.data.pixel is None:
                 return None
-            if _same_pixels(one, other):
-                return {"max_error": 0, "psnr": None}
-            return _measured(_frames(one, codecs, workers), _frames(other, codecs, workers))
+            if _same_pixels(one.data, other.data):
+                return Quality(0, None)
+            return _measured(one.frames, other.frames)
     except (MapdrError, LeaveAsIs):
         return None
 
@@ -81,16 +92,7 @@ def _same_pixels(one: DataSet, other: DataSet) -> bool:
     )
 
 
-def _frames(data: DataSet, codecs: Codecs, workers: int) -> Frames:
-    image, pixel = Image.of(Attributes(data.header())), data.pixel
-    assert pixel is not None
-    syntax = data.payload.transfer_syntax_uid
-    if syntax in NATIVE:
-        return NativeFrames(image, data.view, pixel, big_endian=data.encoding.big)
-    return foreign_frames(image, data.view, pixel, codecs.decoder(syntax), workers)
-
-
-def _measured(one: Frames, other: Frames) -> dict[str, Any] | None:
+def _measured(one: Frames, other: Frames) -> Quality | None:
     padding = Padding.of(one.image.attributes, one.image)
     largest, lowest = 0, float("inf")
     for index in range(one.image.frames):
@@ -99,7 +101,7 @@ def _measured(one: Frames, other: Frames) -> dict[str, Any] | None:
             return None
         found = measure(original, decoded, padding)
         largest, lowest = max(largest, found.max_error), min(lowest, found.psnr)
-    return {"max_error": largest, "psnr": round(lowest, 2) if isfinite(lowest) else None}
+    return Quality(largest, round(lowest, 2) if isfinite(lowest) else None)
 
 
 def _document(payload: Payload) -> Document:

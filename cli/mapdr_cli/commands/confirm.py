@@ -8,15 +8,19 @@ from typing import Any, TypeVar
 
 import click
 
-from mapdr_cli import words
+from mapdr.operate import words
 
 F = TypeVar("F", bound=Callable[..., Any])
 
 
+def dry_run_option(command: F) -> F:
+    """--dry-run, given to the command as `dry_run`."""
+    return click.option("--dry-run", is_flag=True, help="Say what would be done, and do nothing.")(command)
+
+
 def sure_options(command: F) -> F:
     """--yes and --dry-run, given to the command as `yes` and `dry_run`."""
-    look = click.option("--dry-run", is_flag=True, help="Say what would be done, and do nothing.")
-    return click.option("--yes", is_flag=True, help="Do not ask.")(look(command))
+    return click.option("--yes", is_flag=True, help="Do not ask.")(dry_run_option(command))
 
 
 def ask(question: str, *, yes: bool) -> None:

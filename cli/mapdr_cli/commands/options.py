@@ -1,20 +1,18 @@
-"""Options that commands share, each spelt once: --config, --json and the grammar of selections."""
+"""Options that commands share, each spelt once: --config, --json, selections, showing who it is."""
 
 from __future__ import annotations
 
 import functools
-import json
-import time
 from collections.abc import Callable
-from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, TypeVar
 
 import click
 import platformdirs
 
-from mapdr.config.units import parse_duration
-from mapdr.store.index.selection import STATES, Selection
+from mapdr.operate.answer import answer
+from mapdr.operate.errors import RequestError
+from mapdr.operate.selection import STATES, Selection, choose
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -37,6 +35,13 @@ def config_option(command: F) -> F:
 def json_option(command: F) -> F:
     """--json, given to the command as `as_json`."""
     return click.option("--json", "as_json", is_flag=True, help="Print JSON for scripts.")(command)
+
+
+def identify_option(command: F) -> F:
+    """--identify, given to the command as `identify`."""
+    return click.option(
+        "--identify", is_flag=True, help="Show accession number, patient ID and study date as well."
+    )(command)
 
 
 def user_folder() -> Path:
@@ -86,7 +91,7 @@ _SELECTION = (
     click.option("--to", "destination", metavar="NAME", default="", help="Deliveries to this destination."),
     click.option("--state", type=click.Choice(STATES), default=None, help="Deliveries in this state."),
     click.option("--reason", metavar="WORD", default="", help="Parked for this reason."),
-    click.option("--study", "study_uid", metavar="UID", default="", help="One study, by its UID."),
+    click.option("--study", "study_instance_uid", metavar="UID", default="", help="One study, by its UID."),
     click.option("--from", "calling_ae", metavar="AE", default="", help="Images from this calling AE title."),
     click.option("--patient", "patient_id", metavar="ID", default="", help="Studies of this patient ID."),
     click.option(
@@ -112,68 +117,31 @@ _SELECTION = (
 )
 
 
+_EQUAL = (
+    "modality",
+    "destination",
+    "state",
+    "reason",
+    "study_instance_uid",
+    "calling_ae",
+    "patient_id",
+    "accession_number",
+)
+"""Conditions that are compared whole, as `Selection` calls them."""
+
+
 def _selection(values: dict[str, Any]) -> Selection:
-    first, last = _dates(values.pop("study_date"), "--study-date")
-    begin, end = _dates(values.pop("received"), "--received")
-    since = values.pop("since")
-    if since and begin:
-        raise click.UsageError("--since and --received both say when an image came; give one of them")
-    return Selection(
-        study_date_from=first,
-        study_date_to=last,
-        modality=values.pop("modality"),
-        destination=values.pop("destination"),
-        state=values.pop("state") or "",
-        reason=values.pop("reason"),
-        study_instance_uid=values.pop("study_uid"),
-        calling_ae=values.pop("calling_ae"),
-        patient_id=values.pop("patient_id"),
-        accession_number=values.pop("accession_number"),
-        since=_moment(since) if since else _midnight(begin),
-        until=_midnight(end, days=1),
-        limit=values.pop("limit"),
-    )
-
-
-def _dates(text: str, option: str) -> tuple[str, str]:
-    """First and last day of a range as YYYYMMDD, both included; empty where it is open."""
-    first, dots, last = text.strip().partition("..")
-    return _day(first, option), _day(last, option) if dots else _day(first, option)
-
-
-def _day(text: str, option: str) -> str:
-    text = text.strip()
-    if not text:
-        return ""
-    if text == "today":
-        return f"{datetime.now():%Y%m%d}"
+    given = {key: values.pop(key) or "" for key in _EQUAL}
+    days = {key: values.pop(key) for key in ("study_date", "received", "since")}
     try:
-        return f"{datetime.strptime(text.replace('-', ''), '%Y%m%d'):%Y%m%d}"
-    except ValueError:
-        raise click.BadParameter(
-            f'"{text}" is not a date; write 2026-11-01, or a range such as 2026-11-01..', param_hint=option
-        ) from None
+        return choose(limit=values.pop("limit"), **days, **given)
+    except RequestError as error:
+        if not error.field:
+            raise click.UsageError(str(error)) from error
+        option = f"--{error.field.replace('_', '-')}"
+        raise click.BadParameter(str(error), param_hint=option) from error
 
 
-def _midnight(day: str, days: int = 0) -> float | None:
-    """When a day (YYYYMMDD, local time) begins, or one `days` later; None where there is none."""
-    return (datetime.strptime(day, "%Y%m%d") + timedelta(days=days)).timestamp() if day else None
-
-
-def _moment(text: str) -> float:
-    try:
-        return datetime.fromisoformat(text).timestamp()
-    except ValueError:
-        pass
-    try:
-        return time.time() - parse_duration(text)
-    except ValueError:
-        raise click.BadParameter(
-            f'"{text}" is neither a date with or without a time nor a length of time such as 2 h',
-            param_hint="--since",
-        ) from None
-
-
-def print_json(value: Any) -> None:
-    """Print one JSON document: the whole answer of a command with --json."""
-    click.echo(json.dumps(value, indent=2, ensure_ascii=False, default=str))
+def print_answer(data: object, *, node: str = "") -> None:
+    """Print the whole answer of the running command for --json, in the envelope that all share."""
+    click.echo(answer(click.get_current_context().info_name or "", node, data))

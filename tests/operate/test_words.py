@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from mapdr_cli import words
+from mapdr.operate import words
 
 
 @pytest.mark.parametrize(

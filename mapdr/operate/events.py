@@ -9,8 +9,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from mapdr.operate import words
+from mapdr.operate.model import EventText
 from mapdr.wire.status import meaning
-from mapdr_cli import words
 
 Facts = Mapping[str, Any]
 
@@ -59,6 +60,13 @@ def _refused(facts: Facts) -> str:
     return _said("{receiver} refused an object of {peer}: {cause}")(facts) + code
 
 
+def _acted(facts: Facts) -> str:
+    """What a person did, and to how many."""
+    number = int(facts.get("number") or 0)
+    what = f" {words.count(number)} {facts.get('of')}" if number else ""
+    return f"{facts.get('by', '?')}: {facts.get('verb', '?')}{what}: {facts.get('to') or 'nothing'}"
+
+
 def _back(facts: Facts) -> str:
     after = f" after {words.duration(facts['seconds'])}" if facts.get("seconds") else ""
     return f"{_destination(facts)} takes images again{after}"
@@ -68,6 +76,7 @@ SENTENCES: dict[str, Sentence] = {
     "node.started": Sentence("good", _said("the node started"), logged=False),
     "node.draining": Sentence("warn", _said("the node is draining"), logged=False),
     "node.reloaded": Sentence("good", _said("a changed configuration is in use")),
+    "operator.acted": Sentence("info", _acted),
     "association.rejected": Sentence("warn", _said("{receiver}: {peer}: {cause}"), logged=False),
     "association.broken": Sentence(
         "warn", _said("{receiver}: the association of {peer} ended: {cause}"), logged=False
@@ -121,12 +130,12 @@ SENTENCES: dict[str, Sentence] = {
 """Kinds of events and how they read; kinds that are not here are shown with their facts."""
 
 
-def event_line(event: Mapping[str, Any]) -> dict[str, Any]:
-    """An event of the heartbeat as `at`, `level` and `text`."""
+def event_line(event: Mapping[str, Any]) -> EventText:
+    """An event of the heartbeat in words."""
     kind = str(event.get("kind", "event"))
     facts = {key: value for key, value in event.items() if key not in ("at", "kind")}
     level, text = sentence(kind, facts)
-    return {"at": event.get("at"), "level": level, "kind": kind, "text": text}
+    return EventText(event.get("at"), kind, level, text)
 
 
 def sentence(kind: str, facts: Facts) -> tuple[str, str]:

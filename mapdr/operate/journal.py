@@ -9,11 +9,13 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterable, Mapping
-from typing import Any
+from collections.abc import Callable, Iterable
 
 from mapdr.kernel.watch import Event, joined, same
-from mapdr_cli.happened import SENTENCES, sentence
+from mapdr.operate import words
+from mapdr.operate.events import SENTENCES, sentence
+from mapdr.operate.model import Attention
+from mapdr.store.recover import Recovered
 
 log = logging.getLogger("mapdr.run")
 
@@ -61,16 +63,16 @@ class Journal:
         for event in due:
             _say(*sentence(event.kind, event.facts))
 
-    def attention(self, items: Iterable[Mapping[str, Any]]) -> None:
+    def attention(self, items: Iterable[Attention]) -> None:
         """Log what newly needs attention, and what no longer does."""
-        now = {item["kind"]: item for item in items if item.get("kind") in WATCHED}
+        now = {item.kind: item for item in items if item.kind in WATCHED}
         for kind, item in now.items():
             if kind not in self._known:
-                _say(item["level"], item["text"])
+                _say(item.level, item.text)
         for kind, text in self._known.items():
             if kind not in now:
                 _say("good", f"no longer so: {text}")
-        self._known = {kind: item["text"] for kind, item in now.items()}
+        self._known = {kind: item.text for kind, item in now.items()}
 
     def _first(self, event: Event) -> bool:
         """Whether it is the first of its kind for some seconds; otherwise it is added to those that wait."""
@@ -86,3 +88,15 @@ class Journal:
 
 def _say(level: str, text: str) -> None:
     log.log(_LEVELS.get(level, logging.INFO), "%s", text)
+
+
+def recovery(found: Recovered) -> list[str]:
+    """What the last end of the node left behind and the start put in order, in words."""
+    told = (
+        (found.parts, "unfinished object was removed", "unfinished objects were removed"),
+        (found.leftovers, "file that nobody is owed was removed", "files that nobody is owed were removed"),
+        (found.indexed, "image of the spool came into the index", "images of the spool came into the index"),
+        (found.unreadable, "file of the spool cannot be read", "files of the spool cannot be read"),
+        (found.leases, "delivery was under way", "deliveries were under way"),
+    )
+    return [f"put in order at start: {words.many(number, *forms)}" for number, *forms in told if number]

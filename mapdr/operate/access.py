@@ -1,4 +1,4 @@
-"""The command line's way to a node: its index, read and ordered about beside the running node."""
+"""The way to a node: its index, read and ordered about beside the running node."""
 
 from __future__ import annotations
 
@@ -7,14 +7,16 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
-
-import click
 
 from mapdr.kernel.errors import MapdrError
-from mapdr.kernel.finding import instead
 from mapdr.kernel.output import in_words
 from mapdr.node.plan import Plan
+from mapdr.operate.configuration import load
+from mapdr.operate.facts import LOST, NOTHING, SILENT, Facts, free_space, writable
+from mapdr.operate.model import Destination, NodeState
+from mapdr.operate.names import unknown_destination
+from mapdr.operate.rates import Rates
+from mapdr.operate.state import compose, standing
 from mapdr.store import Store
 from mapdr.store.index.commands import Heartbeat
 from mapdr.store.index.database import BUSY_SECONDS, write_fault
@@ -22,9 +24,6 @@ from mapdr.store.index.fault import IndexFault, index_named
 from mapdr.store.index.overview import Overview
 from mapdr.store.index.selection import Selection
 from mapdr.store.spool.claim import claimed, running_file
-from mapdr_cli import words
-from mapdr_cli.commands.check import load
-from mapdr_cli.state import LOST, NOTHING, SILENT, Facts, Rates, compose, free_space, standing, writable
 
 LOOKING = 2.0
 """Seconds for which a look at the node waits while another program has locked its index."""
@@ -51,12 +50,11 @@ class Access:
 
     @classmethod
     def of(cls, config: Path, *, busy: float = LOOKING, rules: bool = False) -> Access:
-        """The access by a configuration file; prints its problems and exits 2 if it has any.
+        """The access by a configuration file. Raises WrongConfiguration with its problems if it has any.
 
         Without `rules` the plan has none: looking is quick, and goes on while somebody edits them.
         """
-        _, plan, _ = load(config, rules=rules)
-        return cls(plan, busy=busy)
+        return cls(load(config, rules=rules).plan, busy=busy)
 
     @property
     def store(self) -> Store | None:
@@ -75,7 +73,7 @@ class Access:
     def index(self, chosen: Selection | None = None) -> Store:
         """The store, in which `chosen` is looked for.
 
-        Raises MapdrError if there is none, and UsageError with the nearest names when `chosen` names a
+        Raises MapdrError if there is none, and RequestError with the nearest names when `chosen` names a
         destination that is neither configured nor has had a delivery from an earlier configuration.
         """
         if self.store is None:
@@ -84,8 +82,7 @@ class Access:
         name = chosen.destination if chosen else ""
         known = self.plan.destinations
         if name and name not in known and not self.store.ledger.select(Selection(destination=name, limit=1)):
-            cure = instead(name, known, "destinations")
-            raise click.UsageError(f'there is no destination "{name}"; {cure}')
+            raise unknown_destination(self.plan, name)
         return self.store
 
     def look_for_the_index(self) -> None:
@@ -105,12 +102,12 @@ class Access:
             self._store.close()
             self._store = None
 
-    def gather(self) -> dict[str, Any]:
-        """The node's state now (`mapdr_cli.state`). Raises what the index raises when it cannot be read."""
+    def gather(self) -> NodeState:
+        """The node's state now. Raises what the index raises when it cannot be read."""
         self._known = self._facts()
         return compose(self.plan, self._known, self._rates)
 
-    def standing(self, names: Iterable[str]) -> list[dict[str, Any]]:
+    def standing(self, names: Iterable[str]) -> list[Destination]:
         """How these destinations stand now; nothing is counted for it. Raises like `gather`."""
         store = self.index()
         beats = {beat.node: beat for beat in store.commands.heartbeats()}
@@ -126,7 +123,7 @@ class Access:
         )
         return standing(names, facts)
 
-    def look(self) -> dict[str, Any]:
+    def look(self) -> NodeState:
         """The same for who looks again and again: what was last known, and why no more, if that fails."""
         try:
             with index_named(self.plan.node.database_url(), self.plan.node.data):
@@ -146,14 +143,6 @@ class Access:
             writable=writable(self.plan.node.data),
         )
         return compose(self.plan, facts, self._rates)
-
-    def counts_since(self, day: str) -> dict[str, Any]:
-        """The counts of `day` (YYYY-MM-DD) and of today, added up: work may go on past midnight."""
-        store = self.index()
-        counts = store.counts.day(day)
-        if words.date(time.time()) != day:
-            _add(counts, store.counts.today())
-        return counts
 
     def _facts(self) -> Facts:
         now, store = time.time(), self.store
@@ -186,14 +175,6 @@ class Access:
         node = self.plan.node
         fault = write_fault(node.data / "index.db") if node.database == "sqlite" else ""
         return LOCKED if "locked" in fault else fault
-
-
-def _add(counts: dict[str, Any], more: dict[str, Any]) -> None:
-    for key, value in more.items():
-        if isinstance(value, dict):
-            _add(counts.setdefault(key, {}), value)
-        else:
-            counts[key] = counts.get(key, 0) + value
 
 
 @contextmanager

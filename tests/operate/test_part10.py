@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from mapdr.kernel.errors import Permanent
+from mapdr.operate import part10
 from mapdr.testing import generator
-from mapdr_cli import part10
 
 
 def _image(syntax: str = generator.EXPLICIT) -> generator.GeneratedImage:
