@@ -156,8 +156,9 @@ class Sender:
         """Send `first`, and as many of those behind it as the session may be given at once."""
         connection = self._connection
         assert first.need is not None
-        if not connection.accepts(first.need):
-            self._answered(first, Sent(connection.refusal(first.need), time.time(), 0.0), stale=False)
+        refusal = connection.refusal(first.need)
+        if refusal is not None:
+            self._answered(first, Sent(refusal, time.time(), 0.0), stale=False)
             return
         images, stale, sent = [first], connection.stale, list[Sent]()
         if connection.at_once > 1 and not first.alone:

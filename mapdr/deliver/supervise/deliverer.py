@@ -83,7 +83,7 @@ class Deliverer:
         self._signal = threading.Event()
         self._stopping = threading.Event()
         self._open_sessions = OpenSessions()
-        self._syntaxes = Syntaxes(egress.syntaxes)
+        self._syntaxes = Syntaxes()
         self._breaker = Breaker(*breaker_delays(self._retry), on_change=self._breaker_changed)
         failures = Failures()
         self._settler = Settler(destination, ledger, self._written, watch)
