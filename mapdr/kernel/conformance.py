@@ -23,11 +23,11 @@ from mapdr.kernel.stage import (
     Phase,
     PixelStep,
     Reads,
-    Stage,
+    Receiver,
     StageConfig,
 )
 
-PROTOCOLS: dict[str, type] = {"receive": Stage, "egress": Egress}
+PROTOCOLS: dict[str, type] = {"receive": Receiver, "egress": Egress}
 """What the stages of a kind are; a transform is what its phase says."""
 
 STEPS: dict[Phase, type] = {Phase.HEADER: HeaderStep, Phase.PIXELS: PixelStep, Phase.ENCODE: EncodeStep}

@@ -5,6 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
+from pydantic import Field
+
+from mapdr.config.units import Duration
+from mapdr.kernel.stage import StageConfig
+
 
 @dataclass(frozen=True, slots=True)
 class Retry:
@@ -20,6 +25,20 @@ class Retry:
     cap: float = 3600.0
     tries: int = 3
     give_up: float | None = None
+
+
+class RetryConfig(StageConfig):
+    """The table `retry` of a destination: see `Retry`; `max` is its `cap`, `give_up` an age or never."""
+
+    first: Duration = 10.0
+    factor: float = Field(default=2.0, ge=1.0, le=100.0)
+    max: Duration = 3600.0
+    tries: int = Field(default=3, ge=1, le=1000)
+    give_up: Duration | None = None
+
+    def policy(self) -> Retry:
+        """The policy that it asks for."""
+        return Retry(self.first, self.factor, max(self.first, self.max), self.tries, self.give_up)
 
 
 @runtime_checkable

@@ -31,6 +31,7 @@ from mapdr.dicom.scan import MAX_VALUE, NeedMore, ScannedHeader, Unreadable, hea
 from mapdr.dicom.template import Template
 from mapdr.dicom.write import PIXEL_DATA, Element, encoding_of
 from mapdr.kernel.errors import Permanent, RemoteProtocolError
+from mapdr.operate import part10
 from mapdr.store.spool import filemeta
 from mapdr.store.spool.runs import gather
 from mapdr.testing import peer
@@ -38,7 +39,6 @@ from mapdr.transform.fragments import frame_spans
 from mapdr.wire import dimse, pdu
 from mapdr.wire.acceptor import Acceptor
 from mapdr.wire.driver import Limits, LinkLost
-from mapdr_cli import part10
 from receive.conversation import converse, open_spool
 from store.world import SOURCE, data_set
 from wire.streams import Tape, ways

@@ -10,7 +10,7 @@ from pydantic import BaseModel
 
 from mapdr.kernel.conformance import breaches
 from mapdr.kernel.item import Instance, Need, Outcome, Payload
-from mapdr.kernel.stage import Changes, Factory, Memory, Phase, Reads, Settings, StageConfig
+from mapdr.kernel.stage import Changes, Description, Factory, Memory, Phase, Reads, Settings, StageConfig
 
 
 class Loose(BaseModel):
@@ -36,6 +36,7 @@ class Good:
     def stop(self, deadline: float) -> None: ...
     def connect(self, needs: Sequence[Need]) -> Session: ...
     def probe(self) -> Outcome: ...
+    def describe(self) -> Description: ...
 
 
 class Unstoppable(Good):
@@ -156,7 +157,7 @@ def no_arguments() -> Good: ...
         ),
         (
             Factory("receive", "put", StageConfig, building(Still)),
-            ["its Still has no start", "its Still has no stop"],
+            ["its Still has no describe", "its Still has no start", "its Still has no stop"],
         ),
     ],
 )

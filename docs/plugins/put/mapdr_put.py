@@ -10,7 +10,7 @@ from pydicom.dataset import FileMetaDataset
 from pydicom.filewriter import write_file_meta_info
 
 from mapdr.kernel.item import Need, Outcome, Payload, Verdict
-from mapdr.kernel.stage import Factory, Settings, StageConfig
+from mapdr.kernel.stage import Description, Factory, Settings, StageConfig
 
 
 class PutConfig(StageConfig):
@@ -70,6 +70,10 @@ class Put:
             return Outcome(Verdict.DELIVERED, httpx.head(self._url, timeout=5, trust_env=False).status_code)
         except httpx.HTTPError as error:
             return Outcome(Verdict.RETRY, comment=type(error).__name__, peer_fault=True)
+
+    def describe(self) -> Description:
+        url = httpx.URL(self._url)
+        return Description(url.host, url.port or 0, tls=url.scheme == "https")
 
 
 def file_meta(payload: Payload) -> bytes:

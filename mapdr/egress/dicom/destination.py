@@ -7,17 +7,16 @@ by side. A transfer syntax that was refused is an answer, not a failure.
 
 from __future__ import annotations
 
-import ssl
 import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
 from functools import lru_cache
-from typing import Annotated, Any
+from typing import Annotated
 
-from pydantic import AfterValidator, BeforeValidator, Field, model_validator
+from pydantic import AfterValidator, Field
 
 from mapdr.config.units import Bandwidth as BandwidthField
-from mapdr.config.units import Duration, LocalPath
+from mapdr.config.units import Duration
 from mapdr.kernel.errors import (
     ConfigurationError,
     LocalProtocolError,
@@ -31,10 +30,11 @@ from mapdr.kernel.item import Need, Outcome, Payload, Sent, Verdict
 from mapdr.kernel.stage import Description, EgressSession, Endpoint, Factory, Settings, StageConfig
 from mapdr.kernel.status import SUCCESS
 from mapdr.kernel.uids import EXPLICIT_VR_LITTLE_ENDIAN, IMPLICIT_VR_LITTLE_ENDIAN, VERIFICATION
+from mapdr.net.ae_title import AeTitle
 from mapdr.net.host import Host
 from mapdr.net.rate import Bandwidth
-from mapdr.net.retry import Retry
-from mapdr.net.tls import tls_faults
+from mapdr.net.retry import Retry, RetryConfig
+from mapdr.net.tls import ClientTlsField
 from mapdr.wire import pdu, status
 from mapdr.wire.contexts import MAY_PASS, REJECTIONS, is_transfer_syntax
 from mapdr.wire.driver import Limits
@@ -48,16 +48,6 @@ NOT_ACCEPTED = "the receiver accepts no such presentation context"
 
 PROBED = 16
 """Storage contexts proposed beside Verification: some receivers reject an association without any."""
-
-
-def _ae_title(title: str) -> str:
-    """At most 16 characters of the default repertoire, no backslash (PS3.5, table 6.2-1)."""
-    stripped = title.strip(" ")
-    if not stripped or len(stripped) > 16 or not stripped.isascii() or not stripped.isprintable():
-        raise ValueError("is not an AE title; use 1 to 16 ASCII characters, e.g. PACS1")
-    if "\\" in stripped:
-        raise ValueError("is not an AE title; it must not hold a backslash")
-    return stripped
 
 
 def _syntax(name: str) -> str:
@@ -75,59 +65,7 @@ def _keywords() -> dict[str, str]:
     return {UID(uid).keyword: str(uid) for uid in AllTransferSyntaxes}
 
 
-def _switch(value: Any) -> Any:
-    """`tls = true` means the system's certificates, `false` no TLS."""
-    if value is True:
-        return {}
-    return None if value is False else value
-
-
-AeTitle = Annotated[str, AfterValidator(_ae_title)]
 Syntax = Annotated[str, AfterValidator(_syntax)]
-
-
-class TlsConfig(StageConfig):
-    """`tls = true`, or `{ ca, cert, key, check_host }`: who is trusted, and who we are to the receiver."""
-
-    ca: LocalPath | None = None
-    cert: LocalPath | None = None
-    key: LocalPath | None = None
-    check_host: bool = True
-
-    @model_validator(mode="after")
-    def _pair(self) -> TlsConfig:
-        if self.key is not None and self.cert is None:
-            raise ValueError("has a key without its cert; add cert")
-        return self
-
-    def context(self) -> ssl.SSLContext:
-        """A client context; the files are read now. Raises ConfigurationError naming the file."""
-        try:
-            context = ssl.create_default_context(cafile=self.ca)
-        except (OSError, ssl.SSLError) as error:
-            raise ConfigurationError(f"{self.ca} cannot be used: {_words(error)}") from None
-        context.check_hostname = self.check_host
-        if self.cert is not None:
-            try:
-                context.load_cert_chain(self.cert, self.key)
-            except (OSError, ssl.SSLError) as error:
-                files = f"{self.cert}" if self.key is None else f"{self.cert} with {self.key}"
-                raise ConfigurationError(f"{files} cannot be used: {_words(error)}") from None
-        return context
-
-
-class RetryConfig(StageConfig):
-    """`retry`: see `mapdr.net.retry.Retry`; `max` is its `cap`, `give_up` an age or never."""
-
-    first: Duration = 10.0
-    factor: float = Field(default=2.0, ge=1.0, le=100.0)
-    max: Duration = 3600.0
-    tries: int = Field(default=3, ge=1, le=1000)
-    give_up: Duration | None = None
-
-    def policy(self) -> Retry:
-        """The same as the rest of the program knows it."""
-        return Retry(self.first, self.factor, max(self.first, self.max), self.tries, self.give_up)
 
 
 class DimseEgressConfig(StageConfig):
@@ -137,7 +75,7 @@ class DimseEgressConfig(StageConfig):
     host: Host
     port: int = Field(ge=1, le=65535)
     calling_ae: AeTitle = "MAPDR"
-    tls: Annotated[TlsConfig | None, BeforeValidator(_switch)] = None
+    tls: ClientTlsField = None
     associations: int = Field(default=2, ge=1, le=64)
     bandwidth: BandwidthField | None = Field(default=None, ge=8000)
     wait_for_study: Duration = 0.0
@@ -390,14 +328,8 @@ def propose(needs: Sequence[Need], fallbacks: Sequence[str]) -> tuple[tuple[str,
     return tuple((sop_class, (syntax,)) for sop_class, syntax in found)
 
 
-def _words(error: OSError) -> str:
-    if isinstance(error, ssl.SSLError):
-        return error.reason or "it is not what TLS expects"
-    return error.strerror or type(error).__name__
-
-
 def _faults(config: DimseEgressConfig) -> Iterable[Finding]:
-    return () if config.tls is None else tls_faults(config.tls.cert, config.tls.key, config.tls.ca)
+    return () if config.tls is None else config.tls.faults()
 
 
 STAGE = Factory(

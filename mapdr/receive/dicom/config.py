@@ -3,25 +3,19 @@
 from __future__ import annotations
 
 import ipaddress
-import ssl
 from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field
 
-from mapdr.config.units import Duration, LocalPath, Size
+from mapdr.config.units import Duration, Size
 from mapdr.kernel.stage import StageConfig
+from mapdr.net.ae_title import AeTitle
 from mapdr.net.host import Host
+from mapdr.net.tls import ServerTls
 from mapdr.wire import acceptor, pdu
 from mapdr.wire.driver import Limits
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
-
-
-def _ae_title(value: str) -> str:
-    title = value.strip()
-    if not 0 < len(title) <= 16 or not title.isascii() or not title.isprintable() or "\\" in title:
-        raise ValueError("is not an AE title; write 1 to 16 printable ASCII characters without a backslash")
-    return title
 
 
 def _network(value: str) -> str:
@@ -32,7 +26,6 @@ def _network(value: str) -> str:
     return value
 
 
-AeTitle = Annotated[str, AfterValidator(_ae_title)]
 Network = Annotated[str, AfterValidator(_network)]
 PositiveDuration = Annotated[Duration, Field(gt=0)]
 
@@ -42,14 +35,6 @@ class Allow(StageConfig):
 
     ae_title: AeTitle | None = None
     host: Network | None = None
-
-
-class ServerTls(StageConfig):
-    """This side's certificate; with `ca`, peers must show one that it has signed."""
-
-    cert: LocalPath
-    key: LocalPath
-    ca: LocalPath | None = None
 
 
 class DimseReceiveConfig(StageConfig):
@@ -110,14 +95,3 @@ def peer_address(text: str) -> Address:
     address = ipaddress.ip_address(text.partition("%")[0])
     mapped = address.ipv4_mapped if isinstance(address, ipaddress.IPv6Address) else None
     return mapped or address
-
-
-def server_context(tls: ServerTls) -> ssl.SSLContext:
-    """The TLS context of a receiver: TLS 1.2 at least (BCP 195). Raises OSError, ssl.SSLError."""
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
-    context.load_cert_chain(tls.cert, tls.key)
-    if tls.ca is not None:
-        context.load_verify_locations(tls.ca)
-        context.verify_mode = ssl.CERT_REQUIRED
-    return context

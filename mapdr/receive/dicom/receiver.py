@@ -16,13 +16,11 @@ from mapdr.kernel.errors import ConfigurationError
 from mapdr.kernel.finding import Finding
 from mapdr.kernel.guard import GuardedThread, Trouble
 from mapdr.kernel.stage import Description, Endpoint, Factory, Intake, Settings
-from mapdr.net.tls import tls_faults
 from mapdr.receive.dicom.config import (
     Address,
     DimseReceiveConfig,
     Doorkeeper,
     peer_address,
-    server_context,
 )
 from mapdr.receive.dicom.session import Session
 from mapdr.receive.rejections import Rejections
@@ -97,12 +95,9 @@ class DimseReceiver:
         pdu.load()
         if self._config.tls is not None and self._tls is None:
             try:
-                self._tls = server_context(self._config.tls)
-            except OSError as error:
-                raise ConfigurationError(
-                    f"receive.{self._settings.name}.tls: a file cannot be used "
-                    f"({type(error).__name__}); check cert, key and ca"
-                ) from None
+                self._tls = self._config.tls.context()
+            except ConfigurationError as error:
+                raise ConfigurationError(f"receive.{self._settings.name}.tls: {error}") from None
         host, port = self._config.host, self._config.port
         others = [one for one in ending if isinstance(one, DimseReceiver) and one._config.port == port]
         before = next((one for one in others if one._listener is not None), None)
@@ -310,7 +305,7 @@ def _faults(config: DimseReceiveConfig) -> Iterator[Finding]:
         what = "is not an address of this machine"
         yield Finding(("host",), what, 'write one of its own, or "0.0.0.0" for all of them')
     if config.tls is not None:
-        yield from tls_faults(config.tls.cert, config.tls.key, config.tls.ca)
+        yield from config.tls.faults()
 
 
 def _addresses(host: str) -> set[str]:

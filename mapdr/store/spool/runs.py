@@ -1,7 +1,9 @@
-"""Runs: many objects of one association from the socket into the spool, without Python for each.
+"""Runs: many objects of one association from the socket into the spool, without the interpreter for each.
 
-What is taken, and how, is `mapdr._fast.Taker`'s; here is what it needs of the store: ids, the hour's folder,
-what stands before a data set, and the way of what was taken into the index.
+`mapdr._fast.Taker` parses the messages and writes the files. This module gives it what it needs of the store
+(ids, the hour's folder, the File Meta group of each presentation context) and turns what it took into
+arrivals for the index. A *lane* is an association's way in for runs; where it takes nothing (no compiled
+code, an irregular message, no room), messages go one at a time through `Spool.begin`.
 """
 
 from __future__ import annotations
@@ -31,8 +33,8 @@ Contexts = Mapping[int, tuple[str, str]]
 """Presentation context id to abstract syntax and transfer syntax."""
 
 
-class Ground(Protocol):
-    """What a lane needs of the spool."""
+class LaneSpool(Protocol):
+    """The part of `mapdr.store.spool.files.Spool` that a lane needs."""
 
     reading: Reading
     durability: Durability
@@ -49,7 +51,7 @@ class Ground(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """What the images of one taker share."""
+    """What the images of one taker share; it comes back with each image that is drained."""
 
     source: Source
     contexts: Contexts
@@ -96,7 +98,7 @@ def gather(shared: Shared) -> list[Arrival]:
 class Lane:
     """The runs of one association; implements `mapdr.kernel.stage.Lane`. For one thread."""
 
-    def __init__(self, spool: Ground, shared: Shared, source: Source, contexts: Contexts) -> None:
+    def __init__(self, spool: LaneSpool, shared: Shared, source: Source, contexts: Contexts) -> None:
         self._spool = spool
         self._shared = shared
         self._source = source
@@ -108,7 +110,10 @@ class Lane:
         self._taker = self._taker_for(self._reading)
 
     def take(self, channel: Channel) -> Run:
-        """Take what comes whole and regular. What stands against a run the ordinary way will tell."""
+        """Take messages from `channel` for a moment, as many as are complete and regular.
+
+        An empty run is no error: the next message then goes through `Spool.begin`, which says what is wrong.
+        """
         spool = self._spool
         turn = self._shared.turns
         if self._reading is not spool.reading:
