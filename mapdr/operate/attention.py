@@ -177,6 +177,6 @@ _LOOKS: tuple[Callable[[_Look], Iterable[Attention]], ...] = (
 def needing_attention(
     facts: Facts, destinations: Sequence[Destination], state: str, node: NodeConfig
 ) -> list[Attention]:
-    """What needs attention; `state` is the node's own (`model.Life`)."""
+    """What needs attention; `state` is the node's own (`model.NodeInfo`)."""
     look = _Look(facts, destinations, state, node)
     return [item for lines in _LOOKS for item in lines(look)]

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from mapdr.operate import words
-from mapdr.operate.model import Happened
+from mapdr.operate.model import EventText
 from mapdr.wire.status import meaning
 
 Facts = Mapping[str, Any]
@@ -130,12 +130,12 @@ SENTENCES: dict[str, Sentence] = {
 """Kinds of events and how they read; kinds that are not here are shown with their facts."""
 
 
-def event_line(event: Mapping[str, Any]) -> Happened:
+def event_line(event: Mapping[str, Any]) -> EventText:
     """An event of the heartbeat in words."""
     kind = str(event.get("kind", "event"))
     facts = {key: value for key, value in event.items() if key not in ("at", "kind")}
     level, text = sentence(kind, facts)
-    return Happened(event.get("at"), kind, level, text)
+    return EventText(event.get("at"), kind, level, text)
 
 
 def sentence(kind: str, facts: Facts) -> tuple[str, str]:

@@ -27,7 +27,7 @@ class Counts:
 
 
 @dataclass(frozen=True, slots=True)
-class Beside:
+class ExtraCounts:
     """Images that are counted beside those of today (repeats or versions), and by destination."""
 
     received: int
@@ -35,7 +35,7 @@ class Beside:
 
 
 @dataclass(frozen=True, slots=True)
-class Flow:
+class FlowRates:
     """Images and bytes a second over the last seconds; None before there are two moments to compare."""
 
     received: float | None
@@ -55,7 +55,7 @@ class Receiver:
 
 
 @dataclass(frozen=True, slots=True)
-class Life:
+class NodeInfo:
     """The node itself. `state` is running, draining, stopped, silent or unknown; `disk_free` in bytes.
 
     What comes from its sign of life is None as long as there is none.
@@ -128,7 +128,7 @@ class Attention:
 
 
 @dataclass(frozen=True, slots=True)
-class Happened:
+class EventText:
     """An event in words: `level` is good, info, warn or bad."""
 
     at: float | None
@@ -146,16 +146,16 @@ class NodeState:
 
     at: float
     day: str
-    node: Life
+    node: NodeInfo
     today: Counts
-    repeats: Beside
-    versions: Beside
+    repeats: ExtraCounts
+    versions: ExtraCounts
     pending: int
     parked: int
     unrouted: int
-    rates: Flow
+    rates: FlowRates
     destinations: Sequence[Destination]
     webhooks: Webhooks
     attention: Sequence[Attention]
-    events: Sequence[Happened]
+    events: Sequence[EventText]
     history: Mapping[str, Sequence[float]] = field(default_factory=dict, metadata={"json": False})

@@ -8,7 +8,7 @@ from mapdr.kernel.registry import Registry
 
 
 @dataclass(frozen=True, slots=True)
-class Stage:
+class InstalledStage:
     """A stage by name, built in or added in some `version`; `comment` says why it is not available."""
 
     kind: str
@@ -19,9 +19,9 @@ class Stage:
     comment: str
 
 
-def plugins() -> list[Stage]:
+def plugins() -> list[InstalledStage]:
     """Every stage that this installation knows."""
     return [
-        Stage(one.kind, one.type, one.origin, one.version, one.factory is not None, one.reason)
+        InstalledStage(one.kind, one.type, one.origin, one.version, one.factory is not None, one.reason)
         for one in Registry().plugins()
     ]

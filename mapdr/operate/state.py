@@ -15,13 +15,13 @@ from mapdr.operate.attention import needing_attention
 from mapdr.operate.events import event_line
 from mapdr.operate.facts import SILENT, Facts
 from mapdr.operate.model import (
-    Beside,
     Counted,
     Counts,
     Destination,
-    Flow,
+    ExtraCounts,
+    FlowRates,
     Hook,
-    Life,
+    NodeInfo,
     NodeState,
     Receiver,
     Webhooks,
@@ -46,7 +46,7 @@ def compose(plan: Plan, facts: Facts, rates: Rates) -> NodeState:
         pending=facts.pending,
         parked=facts.parked,
         unrouted=facts.unrouted,
-        rates=Flow(
+        rates=FlowRates(
             rates.of("received"),
             rates.of("delivered"),
             rates.of("received_bytes"),
@@ -92,9 +92,9 @@ def _today(today: Mapping[str, Any]) -> Counts:
     return Counts(counted(today["received"]), {name: counts for name, counts in delivered.items() if counts})
 
 
-def _beside(today: Mapping[str, Any], key: str) -> Beside:
+def _beside(today: Mapping[str, Any], key: str) -> ExtraCounts:
     """Repeats or versions, which are counted beside the images."""
-    return Beside(
+    return ExtraCounts(
         sum(numbers.get(key, 0) for numbers in today["received"].values()),
         {
             name: sum(numbers.get(key, 0) for numbers in counts.values())
@@ -143,9 +143,9 @@ def _node_state(facts: Facts, told: Mapping[str, Any]) -> str:
     return "stopped" if beat is None else "silent"
 
 
-def _node(plan: Plan, facts: Facts, live: Mapping[str, Any], state: str) -> Life:
+def _node(plan: Plan, facts: Facts, live: Mapping[str, Any], state: str) -> NodeInfo:
     beat = facts.heartbeat
-    return Life(
+    return NodeInfo(
         name=plan.node.name,
         state=state,
         started_at=beat.started_at if beat else None,

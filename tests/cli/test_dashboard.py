@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.cells import cell_len
 
-from mapdr.operate.model import Attention, Counted, Counts, Happened, NodeState
+from mapdr.operate.model import Attention, Counted, Counts, EventText, NodeState
 from mapdr_cli.render import dashboard as drawing
 from mapdr_cli.render.terminal import ASCII, UNICODE, glyphs
 from paper import draw, states
@@ -69,7 +69,7 @@ def test_names_are_text_and_not_markup_or_escape_sequences() -> None:
     state = replace(
         state,
         destinations=[replace(state.destinations[0], name="[red]x[/red]"), *state.destinations[1:]],
-        events=[Happened(states.AT, "x", "info", "CT1\x1b]0;owned\x07 [bold]")],
+        events=[EventText(states.AT, "x", "info", "CT1\x1b]0;owned\x07 [bold]")],
         today=replace(state.today, received={"C\x1b[2J": Counted(1, 1)}),
     )
     drawn = _draw(state, 200, 40)

@@ -7,13 +7,13 @@ from datetime import datetime
 
 from mapdr.operate.model import (
     Attention,
-    Beside,
     Counted,
     Counts,
     Destination,
-    Flow,
-    Happened,
-    Life,
+    EventText,
+    ExtraCounts,
+    FlowRates,
+    NodeInfo,
     NodeState,
     Receiver,
     Webhooks,
@@ -44,7 +44,7 @@ def quiet() -> NodeState:
     return NodeState(
         at=AT,
         day="2026-11-23",
-        node=Life(
+        node=NodeInfo(
             name="clinic-north",
             state="running",
             started_at=AT - 5,
@@ -57,16 +57,16 @@ def quiet() -> NodeState:
             receivers=[Receiver("modalities", "MAPDR", "0.0.0.0:11112", 0)],
         ),
         today=Counts({}, {"telepacs": {}}),
-        repeats=Beside(0, {}),
-        versions=Beside(0, {}),
+        repeats=ExtraCounts(0, {}),
+        versions=ExtraCounts(0, {}),
         pending=0,
         parked=0,
         unrouted=0,
-        rates=Flow(0.0, 0.0, 0.0, 0.0),
+        rates=FlowRates(0.0, 0.0, 0.0, 0.0),
         destinations=[IDLE],
         webhooks=Webhooks(0, 0, []),
         attention=[],
-        events=[Happened(AT - 5, "node.started", "info", "node started")],
+        events=[EventText(AT - 5, "node.started", "info", "node started")],
     )
 
 
@@ -98,7 +98,7 @@ def busy() -> NodeState:
         pending=1_906,
         parked=5,
         unrouted=73,
-        rates=Flow(42.4, 61.2, 22.1e6, 3.4e6),
+        rates=FlowRates(42.4, 61.2, 22.1e6, 3.4e6),
         history={
             "received": [0, 0, 3, 8, 12, 20, 30, 42, 44, 40, 38, 42],
             "delivered": [0, 0, 0, 2, 10, 30, 60, 61, 61, 60, 61, 61],
@@ -114,9 +114,11 @@ def busy() -> NodeState:
             Attention("unrouted", "warn", "73 images are unrouted: no rule takes them"),
         ],
         events=[
-            Happened(AT - 60, "association.opened", "info", "CT1 opened an association"),
-            Happened(AT - 40, "destination.waits", "bad", "archive went down: connection refused"),
-            Happened(AT - 21, "images.parked", "bad", "an image was parked for research: value-too-long"),
-            Happened(AT - 3, "study.delivered", "good", "a CT study of 320 images was delivered to telepacs"),
+            EventText(AT - 60, "association.opened", "info", "CT1 opened an association"),
+            EventText(AT - 40, "destination.waits", "bad", "archive went down: connection refused"),
+            EventText(AT - 21, "images.parked", "bad", "an image was parked for research: value-too-long"),
+            EventText(
+                AT - 3, "study.delivered", "good", "a CT study of 320 images was delivered to telepacs"
+            ),
         ],
     )

@@ -11,7 +11,7 @@ from mapdr_cli.commands.options import json_option, print_answer
 from mapdr_cli.demo.balance import as_json as balance_json
 from mapdr_cli.demo.balance import balance_table
 from mapdr_cli.demo.play import Demo
-from mapdr_cli.demo.stage import set_up
+from mapdr_cli.demo.site import set_up
 from mapdr_cli.render.terminal import console, glyphs
 
 
@@ -56,8 +56,8 @@ def demo(
     if anything is missing.
     """
     out = console(stderr=as_json)
-    with set_up(keep) as stage:
-        books = Demo(stage, seconds, images, patience).run(out, plain or as_json or not out.is_terminal)
+    with set_up(keep) as site:
+        books = Demo(site, seconds, images, patience).run(out, plain or as_json or not out.is_terminal)
     if as_json:
         print_answer(balance_json(books), node="demo")
     else:

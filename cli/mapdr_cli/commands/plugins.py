@@ -9,7 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from mapdr.operate import words
-from mapdr.operate.plugins import Stage
+from mapdr.operate.plugins import InstalledStage
 from mapdr.operate.plugins import plugins as installed
 from mapdr_cli.commands.options import json_option, print_answer
 from mapdr_cli.render.terminal import console
@@ -30,7 +30,7 @@ def plugins(as_json: bool) -> None:
         console().print(_table(rows))
 
 
-def _table(rows: Sequence[Stage]) -> Table:
+def _table(rows: Sequence[InstalledStage]) -> Table:
     """The stages as a table; an unavailable one says why."""
     table = Table(box=None, pad_edge=False, header_style="faint")
     for title in ("kind", "type", "from", "version", "state"):

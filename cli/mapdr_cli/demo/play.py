@@ -14,7 +14,7 @@ from mapdr.operate.counts import counts
 from mapdr.operate.model import Counted
 from mapdr.testing.modality import Modality
 from mapdr_cli.demo.balance import Books
-from mapdr_cli.demo.stage import AE_TITLE, MAX_ERROR, Stage, edits
+from mapdr_cli.demo.site import AE_TITLE, MAX_ERROR, Site, edits
 from mapdr_cli.render.live import follow, follow_plain
 
 MODALITIES = (("CT", "CT1", 6.0), ("MR", "MR1", 10.0), ("US", "US1", 3.0))
@@ -25,20 +25,20 @@ NONE = Counted(0, 0)
 
 
 class Demo:
-    """One run on a stage that is set up."""
+    """One run on a site that is set up."""
 
-    def __init__(self, stage: Stage, seconds: float, images: int, patience: float) -> None:
-        self._stage = stage
+    def __init__(self, site: Site, seconds: float, images: int, patience: float) -> None:
+        self._site = site
         self._seconds = seconds
         self._patience = patience
         self._books = Books(edits, MAX_ERROR)
         self._modalities = [
             Modality(
-                kind, title, stage.node.port, AE_TITLE, images, pace, 1 + number * 10_000, self._books.sent
+                kind, title, site.node.port, AE_TITLE, images, pace, 1 + number * 10_000, self._books.sent
             )
             for number, (kind, title, pace) in enumerate(MODALITIES)
         ]
-        self._access = Access.of(stage.node.config)
+        self._access = Access.of(site.node.config)
         self._progress = (0, time.monotonic())
         self._over = threading.Event()
 
@@ -64,7 +64,7 @@ class Demo:
 
     def _until(self, began: float) -> Callable[[], bool]:
         def done() -> bool:
-            self._stage.node.check()
+            self._site.node.check()
             if time.monotonic() - began < self._seconds and not self._faults():
                 return False
             for modality in self._modalities:
@@ -83,19 +83,19 @@ class Demo:
 
     def _stuck(self) -> bool:
         """Whether nothing has moved for too long."""
-        moved = self._books.waiting + len(self._stage.ris.calls) + self._books.images
+        moved = self._books.waiting + len(self._site.ris.calls) + self._books.images
         if moved != self._progress[0]:
             self._progress = (moved, time.monotonic())
         return time.monotonic() - self._progress[1] > self._patience
 
     def _audit(self) -> None:
         while not self._over.wait(0.1):
-            self._books.audit(self._stage.pacs)
+            self._books.audit(self._site.pacs)
 
     def _reported(self) -> set[str]:
         """The studies whose complete delivery the RIS was told, with the right number and accession."""
         found = set()
-        for call in self._stage.ris.answered():
+        for call in self._site.ris.answered():
             told = call.json
             modality, accession, images = self._books.studies.get(told.get("study", ""), ("", "", -1))
             right = {
@@ -109,19 +109,17 @@ class Demo:
         return found
 
     def _close_the_books(self, started_on: date) -> None:
-        books, stage = self._books, self._stage
+        books, site = self._books, self._site
         books.faults += self._faults()
         books.answered = len(self._reported())
-        books.unsigned = sum(
-            not signed(call.headers, call.body, stage.secret) for call in stage.ris.answered()
-        )
+        books.unsigned = sum(not signed(call.headers, call.body, site.secret) for call in site.ris.answered())
         counted = counts(self._access, started_on, date.today())
         for modality, account in books.accounts.items():
             account.received = counted.received.get(modality, NONE).images
             account.delivered = counted.delivered.get("pacs", {}).get(modality, NONE).images
-        books.stored = sum(1 for _ in (stage.folder / "data" / "spool").rglob("*.dcm"))
+        books.stored = sum(1 for _ in (site.folder / "data" / "spool").rglob("*.dcm"))
         self._access.close()
-        status = stage.node.stop()
+        status = site.node.stop()
         if status != 0:
             books.faults.append(f"the node ended with status {status}")
 

@@ -17,7 +17,7 @@ from rich.table import Table
 from rich.text import Text
 
 from mapdr.operate import words
-from mapdr.operate.model import Attention, Counted, Destination, Happened, NodeState, Receiver
+from mapdr.operate.model import Attention, Counted, Destination, EventText, NodeState, Receiver
 from mapdr_cli.render.terminal import UNICODE, Glyphs
 
 WIDE = 130
@@ -299,7 +299,7 @@ def _attention_lines(item: Attention, width: int, glyphs: Glyphs) -> list[Text]:
     ]
 
 
-def _event_line(event: Happened) -> Text:
+def _event_line(event: EventText) -> Text:
     text = Text(f"{words.clock(event.at)} ", "faint", no_wrap=True, overflow="ellipsis")
     return text.append(words.plain(event.text), _LEVEL_STYLE.get(event.level, ""))
 

@@ -1,4 +1,4 @@
-"""The demo's stage: a node of its own in a temporary folder, and all that stands around it on loopback."""
+"""The demo's site: a node of its own in a temporary folder, and all that stands around it on loopback."""
 
 from __future__ import annotations
 
@@ -139,7 +139,7 @@ class Node:
 
 
 @dataclass
-class Stage:
+class Site:
     """Everything the demo needs, running."""
 
     folder: Path
@@ -150,7 +150,7 @@ class Stage:
 
 
 @contextlib.contextmanager
-def set_up(keep: Path | None = None) -> Iterator[Stage]:
+def set_up(keep: Path | None = None) -> Iterator[Site]:
     """A node, a receiving PACS and a RIS on free ports of loopback; all end with the block.
 
     The data stays in the folder `keep`, or is gone afterwards.
@@ -173,7 +173,7 @@ def set_up(keep: Path | None = None) -> Iterator[Stage]:
         node = start_node(config, folder / "node.log", port)
         stack.callback(node.stop)
         node.wait_until_it_listens(30)
-        yield Stage(folder, node, pacs, ris, secret)
+        yield Site(folder, node, pacs, ris, secret)
 
 
 def configuration(port: int, pacs_port: int, ris_url: str) -> str:
