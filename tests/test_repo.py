@@ -132,7 +132,7 @@ def test_parts_import_only_what_they_may() -> None:
         ("mapdr/route/rules.py", "import mapdr.wire.status"),
         ("mapdr/store/writer.py", "from mapdr.egress import dimse"),
         ("mapdr/deliver/worker.py", "def f():\n    from mapdr.egress.dicom.destination import STAGE"),
-        ("mapdr/deliver/worker.py", "from mapdr.transform.chain import build_chain"),
+        ("mapdr/deliver/worker.py", "from mapdr.transform.pipeline import build_pipeline"),
         ("mapdr/node/assembly.py", "from mapdr.receive import dimse"),
         ("mapdr/notify/events.py", "import mapdr_cli.main"),
     ],

@@ -30,7 +30,7 @@ from mapdr.dicom.uids import EXPLICIT_VR_LITTLE_ENDIAN, IMPLICIT_VR_LITTLE_ENDIA
 from mapdr.dicom.write import UNDEFINED, Element, encoding_from
 from mapdr.kernel import budget
 from mapdr.kernel.item import FileSlice, Instance, Part, Payload, Treatment, is_uid, total_length
-from mapdr.kernel.stage import Factory, Memory, Settings, StageConfig
+from mapdr.kernel.stage import Changes, Factory, Memory, Phase, Reads, Settings, StageConfig
 from mapdr.transform.dataset import inflated
 from mapdr.transform.even import even_pixels
 from mapdr.transform.view import PartsView, beginning
@@ -118,8 +118,10 @@ class TagEdit(StageConfig):
 class TagEditor:
     """The transform; keeps no state."""
 
-    header_only = True
-    """It leaves the pixels in the spool: so little work that nobody need wait for a thread to do it."""
+    phase = Phase.HEADER
+    reads = Reads.HEADER
+    changes = Changes.HEADER
+    copies = 0
 
     def __init__(self, edits: Sequence[TagEdit]) -> None:
         self._edits = tuple(edit.edit for edit in edits)
