@@ -21,12 +21,25 @@ TagPath = tuple[int, ...]
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """The facts of the association (or request) that brought an object."""
+    """Where an object came from: the facts of the association, request or folder that brought it.
+
+    `receiver` is the name of the stage that took it, `calling_ae` the peer's name (its AE title, or what the
+    protocol has in its place), `called_ae` what the peer called this side, `address` the peer's, each empty
+    where there is none. `protocol` is the receiver's type. `credential` is what the peer has proved to be, as
+    "certificate:NAME"; empty if it has proved nothing, which is so of an AE title alone.
+    """
 
     receiver: str
     calling_ae: str
     called_ae: str
     address: str
+    protocol: str = "dicom"
+    credential: str = ""
+
+    @property
+    def peer(self) -> str:
+        """The name to count and show the peer by; the receiver's where nobody is known."""
+        return self.calling_ae or self.credential or self.receiver
 
 
 class Header(Protocol):
@@ -200,6 +213,8 @@ class Treatment(StrEnum):
 class Payload:
     """A data set ready for an egress: its parts in order, their total length, and its identity.
 
+    `study_instance_uid` and `series_instance_uid` are those of the image as it was received, for an egress
+    that gathers (a folder, a STOW-RS request); empty where there is none.
     `note` says in fixed words why a step left the data set as it was, such as "not compressed: no-pixels".
     `unmet` is one word for what the rule asked for and the receiver's transfer syntaxes did not allow.
     `share` is what the payload holds of the node's budget of memory; given back with the last reference.
@@ -214,6 +229,8 @@ class Payload:
     treatment: Treatment = Treatment.RELAYED
     note: str = ""
     unmet: str = ""
+    study_instance_uid: str = ""
+    series_instance_uid: str = ""
     share: object = field(default=None, compare=False, repr=False)
 
     def __post_init__(self) -> None:

@@ -23,14 +23,19 @@ QUOTING = ("pydicom", "pynetdicom")
 """Loggers whose records quote the bytes and values that they are about; MAPDR says itself what is wrong."""
 
 
-def in_words(error: BaseException) -> str:
-    """An exception without a value of an image: ours and the system's in their words, others by type and
-    place."""
+def in_words(error: BaseException, *, places: bool = True) -> str:
+    """An exception without a value of an image: ours and the system's in their words, others by type.
+
+    `places` adds the file that the system names and the line of code that raised. Without them it may stand
+    with a ledger row: the same trouble has the same words, wherever MAPDR and its data are.
+    """
     if isinstance(error, MapdrError):
         return str(error)
     if isinstance(error, OSError) and error.strerror:
+        if not places:
+            return f"{type(error).__name__}: {error.strerror}"
         return f"{error.strerror}: {error.filename}" if error.filename else error.strerror
-    return f"internal error: {place(error)}"
+    return f"internal error: {place(error)}" if places else type(error).__name__
 
 
 def place(error: BaseException) -> str:

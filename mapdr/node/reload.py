@@ -18,7 +18,7 @@ from contextlib import contextmanager
 from functools import partial
 from typing import Any, Protocol
 
-from mapdr.deliver.worker import Deliverer
+from mapdr.deliver.supervise.deliverer import Deliverer
 from mapdr.kernel.finding import Finding, Place
 from mapdr.kernel.lifecycle import Lifecycle
 from mapdr.kernel.output import in_words

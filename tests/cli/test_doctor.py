@@ -9,9 +9,9 @@ import pytest
 
 from mapdr import _fast
 from mapdr.kernel.registry import Registry
+from mapdr.operate.configuration import examine as examine_file
+from mapdr.operate.doctor import examine
 from mapdr.transform.codecs.table import installed
-from mapdr_cli.commands.check import examine as examine_file
-from mapdr_cli.commands.doctor import examine
 from paper.nodes import NodeFolder
 
 

@@ -13,8 +13,8 @@ import pytest
 
 from mapdr.dicom.write import EXPLICIT_LITTLE, element, splice, walk
 from mapdr.kernel.errors import Permanent
+from mapdr.operate import explain as command
 from mapdr.testing import generator
-from mapdr_cli.commands import explain as command
 from paper.nodes import NodeFolder
 
 LOSSY = '{ to = "jpeg2000", ratio = 10, max_error = 4000 }'

@@ -12,8 +12,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from mapdr.deliver.prepare import Preparer
-from mapdr.deliver.worker import Deliverer
+from mapdr.deliver.feed.preparer import Preparer
+from mapdr.deliver.supervise.deliverer import Deliverer
 from mapdr.kernel.item import FileSlice, Instance, Need, Outcome, Payload, Source, Verdict
 from mapdr.kernel.stage import Description
 from mapdr.kernel.watch import Watch

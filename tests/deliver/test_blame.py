@@ -11,7 +11,7 @@ import pytest
 from deliver.fakes import LOST, OK, FakeEgress, FakeLedger, FakeSession, delivering, settled
 from deliver.world import World, egress, world
 from deliver.world import delivering as delivering_from
-from mapdr.deliver.breaker import State
+from mapdr.deliver.send.breaker import BreakerState
 from mapdr.kernel.item import Outcome, Payload, Verdict
 from mapdr.testing.wait import until
 from peers.rawsink import Answer, RawSink, Received
@@ -63,7 +63,7 @@ def test_such_an_image_is_parked_after_its_tries_with_the_reason(tmp_path: Path,
         assert {uid for uid, row in rows.items() if row.state == "parked"} == bad
         assert {rows[uid].reason for uid in bad} == {"no-answer"}
         assert all("abort" in rows[uid].comment for uid in bad)
-        # Twice as many for one behind which nothing was left to be taken: on a slow machine, the last of them.
+        # Twice as many for one behind which nothing was left to be taken: the last, on a slow machine.
         tries = Counter(sent(sink)[uid] for uid in bad)
         assert tries.keys() <= {3, 4, 5, 6}
         assert tries[3] + tries[4] >= len(bad) - 2
@@ -96,10 +96,10 @@ def test_images_in_a_row_open_the_breaker_and_one_alone_does_not() -> None:
     ledger.add(3)
     with delivering(ledger, egress) as deliverer:
         until(lambda: len(egress.sent) == 3, 5)
-        assert deliverer.view().state is State.CLOSED
+        assert deliverer.view().state is BreakerState.CLOSED
         ledger.add(20)
         deliverer.wake()
-        until(lambda: deliverer.view().state is not State.CLOSED, 5)
+        until(lambda: deliverer.view().state is not BreakerState.CLOSED, 5)
         assert deliverer.view().reason == "no-answer"
 
 

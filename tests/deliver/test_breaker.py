@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from mapdr.deliver.backoff import Backoff
-from mapdr.deliver.breaker import Breaker, State, View
+from mapdr.deliver.send.breaker import Breaker, BreakerState, BreakerView
 
 
 class Clock:
@@ -27,7 +27,7 @@ def test_a_trip_opens_it_with_a_reason_that_a_person_sees() -> None:
     breaker, _ = make()
     assert breaker.trip("unreachable", "connection refused")
     view = breaker.view()
-    assert (view.state, view.reason, view.comment) == (State.OPEN, "unreachable", "connection refused")
+    assert (view.state, view.reason, view.comment) == (BreakerState.OPEN, "unreachable", "connection refused")
     assert (view.since, view.retry_at) == (100.0, 101.0)
 
 
@@ -35,7 +35,7 @@ def test_it_knows_whether_anybody_was_ever_spoken_to() -> None:
     breaker, _ = make()
     assert not breaker.view().tried
     assert not breaker.heard()
-    assert breaker.view() == View(State.CLOSED, tried=True)
+    assert breaker.view() == BreakerView(BreakerState.CLOSED, tried=True)
     breaker, _ = make()
     breaker.trip("unreachable", "")
     assert breaker.view().tried
@@ -60,7 +60,7 @@ def test_each_failure_in_a_row_waits_longer_and_an_echo_does_not_forget_them() -
         waits.append(breaker.wait())
         clock.now += breaker.wait()
         breaker.trial()
-        assert breaker.state is State.TRIAL
+        assert breaker.state is BreakerState.TRIAL
     assert waits == [1, 2, 4, 8, 16, 32, 60, 60, 60]
 
 
@@ -71,7 +71,7 @@ def test_a_final_status_closes_it_and_forgets() -> None:
     breaker.trial()
     assert breaker.heard()
     assert not breaker.heard()
-    assert breaker.view().state is State.CLOSED
+    assert breaker.view().state is BreakerState.CLOSED
     breaker.trip("unreachable", "")
     assert breaker.wait() == 1.0
 
@@ -88,4 +88,4 @@ def test_a_rejection_is_asked_about_slowly() -> None:
 def test_a_trial_needs_an_open_breaker() -> None:
     breaker, _ = make()
     breaker.trial()
-    assert breaker.state is State.CLOSED
+    assert breaker.state is BreakerState.CLOSED

@@ -13,8 +13,8 @@ from typing import Any
 
 from sqlalchemy import select
 
-from mapdr.deliver.prepare import Preparer
-from mapdr.deliver.worker import Deliverer
+from mapdr.deliver.feed.preparer import Preparer
+from mapdr.deliver.supervise.deliverer import Deliverer
 from mapdr.egress.dicom.destination import DimseEgress, DimseEgressConfig
 from mapdr.kernel.item import FileSlice, Header, Instance, Payload, Routing, Source, TagPath
 from mapdr.kernel.stage import Settings
@@ -103,7 +103,7 @@ class World:
 
     def rows(self, destination: str = "pacs") -> list[Row]:
         d, i = schema.delivery, schema.instance
-        number = self.store.words.find(destination)
+        number = self.store.strings.find(destination)
         query = (
             select(d, i.c.sop_instance_uid).join(i, i.c.id == d.c.instance).where(d.c.destination == number)
         )
@@ -123,7 +123,7 @@ class World:
             select(a)
             .join(d, d.c.id == a.c.delivery)
             .join(i, i.c.id == d.c.instance)
-            .where(i.c.sop_instance_uid == uid, d.c.destination == self.store.words.find(destination))
+            .where(i.c.sop_instance_uid == uid, d.c.destination == self.store.strings.find(destination))
             .order_by(a.c.delivery, a.c.number)
         )
         with self.store.database.read() as connection:

@@ -154,6 +154,8 @@ def test_tls(start: Start, intake: FakeIntake, pair: tuple[Path, Path]) -> None:
     assert requestor.alive
     requestor.release()
     assert [kept.data for kept in intake.kept] == [data] * 3
+    assert {kept.source.credential for kept in intake.kept} == {"certificate:localhost"}
+    assert {kept.source.protocol for kept in intake.kept} == {"dicom"}
     until(lambda: receiver.associations == 0, 5)
 
 

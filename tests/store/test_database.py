@@ -4,23 +4,34 @@ import os
 import subprocess
 import sys
 import threading
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from sqlalchemy import Connection, create_mock_engine
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.schema import CreateIndex, CreateTable
 
+from mapdr.kernel.item import Source
 from mapdr.store import Store
 from mapdr.store.index import schema
 from mapdr.store.index.database import Database
+from mapdr.store.index.migrations import STEPS
+from mapdr.store.index.strings import Sources
 
 
 def test_the_schema_is_postgresqls_too() -> None:
     dialect = postgresql.dialect()  # type: ignore[no-untyped-call]
+    made: list[str] = []
+    server = create_mock_engine(
+        "postgresql+psycopg://", lambda each, *_, **__: made.append(str(each.compile(dialect=dialect)))
+    )
+    schema.metadata.create_all(server, checkfirst=False)
     for table in schema.metadata.tables.values():
         assert f"CREATE TABLE {table.name}" in str(CreateTable(table).compile(dialect=dialect))
         for index in table.indexes:
             text = str(CreateIndex(index).compile(dialect=dialect))
+            assert text in made
             assert ("WHERE" in text) == bool(index.dialect_options["sqlite"]["where"] is not None)
 
 
@@ -91,6 +102,51 @@ def test_a_write_that_raises_leaves_nothing(tmp_path: Path) -> None:
             assert connection.exec_driver_sql("SELECT count(*) FROM word").scalar_one() == 0
     finally:
         database.close()
+
+
+FIRST_SCHEMA = (
+    "DROP TABLE source",
+    "CREATE TABLE source (id INTEGER NOT NULL, receiver TEXT NOT NULL, calling_ae TEXT NOT NULL,"
+    " called_ae TEXT NOT NULL, address TEXT NOT NULL, PRIMARY KEY (id))",
+    "CREATE UNIQUE INDEX source_whole ON source (receiver, calling_ae, called_ae, address)",
+    "INSERT INTO source VALUES (1, 'modalities', 'CT1', 'MAPDR', '10.1.2.3')",
+    "UPDATE fact SET value = '1' WHERE name = 'schema'",
+)
+"""From a new index to what the first schema had, with a source in it."""
+
+
+def test_an_index_of_the_first_schema_is_brought_up_to_date(tmp_path: Path) -> None:
+    database = Database.open("sqlite", tmp_path, "process-crash")
+    with database.read() as connection:
+        new = _columns(connection)
+    with database.write() as connection:
+        for statement in FIRST_SCHEMA:
+            connection.exec_driver_sql(statement)
+    database.close()
+    for _ in range(2):
+        database = Database.open("sqlite", tmp_path, "process-crash")
+        try:
+            with database.read() as connection:
+                assert _columns(connection) == new
+                version = connection.exec_driver_sql("SELECT value FROM fact WHERE name = 'schema'")
+                assert version.scalar_one() == str(schema.VERSION)
+            sources = Sources(database)
+            known = Source("modalities", "CT1", "MAPDR", "10.1.2.3")
+            assert sources.source(1) == known
+            assert sources.number(known) == 1
+            proved = replace(known, credential="certificate:ct1.clinic.example")
+            assert sources.number(proved) == 2
+            assert Sources(database).source(2) == proved
+        finally:
+            database.close()
+
+
+def test_every_schema_has_a_way_to_this_one() -> None:
+    assert sorted(STEPS) == [str(number) for number in range(1, schema.VERSION)]
+
+
+def _columns(connection: Connection) -> list[tuple[str, str, int]]:
+    return [tuple(row)[1:4] for row in connection.exec_driver_sql("PRAGMA table_info(source)")]
 
 
 def test_a_reader_sees_one_moment(tmp_path: Path) -> None:

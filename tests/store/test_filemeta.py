@@ -27,10 +27,18 @@ def test_another_program_reads_the_file() -> None:
 
 
 @given(
-    st.text(max_size=40), st.text(max_size=20), st.text(max_size=20), st.text(max_size=50), st.floats(0, 4e9)
+    st.builds(
+        Source,
+        st.text(max_size=40),
+        st.text(max_size=20),
+        st.text(max_size=20),
+        st.text(max_size=50),
+        protocol=st.sampled_from(["dicom", "dicomweb", "folder"]),
+        credential=st.text(max_size=40),
+    ),
+    st.floats(0, 4e9),
 )
-def test_what_is_written_is_read_back(receiver: str, calling: str, called: str, host: str, at: float) -> None:
-    source = Source(receiver, calling, called, host)
+def test_what_is_written_is_read_back(source: Source, at: float) -> None:
     written = filemeta.encode(source, "1.2", "1.2.34", EXPLICIT, revision="r", received_at=at)
     read = filemeta.decode(io.BytesIO(written + b"data set"))
     assert read.source == source
@@ -56,3 +64,19 @@ def test_any_damage_is_permanent_or_harmless(at: int, value: int) -> None:
     damaged[at] = value
     with contextlib.suppress(Permanent):
         filemeta.decode(io.BytesIO(bytes(damaged)))
+
+
+def test_a_file_of_dimse_says_no_more_than_it_always_did() -> None:
+    """Files that say neither a protocol nor a credential are older, or have nothing else to say."""
+    assert b'"address":"10.1.2.3","revision":"abc"' in META
+    assert filemeta.decode(io.BytesIO(META)).source == Source(
+        "modalities", "CT1", "MAPDR", "10.1.2.3", "dicom", ""
+    )
+
+
+def test_an_address_of_another_protocol_is_no_dicom_address() -> None:
+    source = Source("web", "", "", "10.1.2.3", "dicomweb", "token:clinic")
+    written = filemeta.encode(source, CT, "1.2.3", EXPLICIT, revision="abc", received_at=1.5)
+    assert b"dicom://10.1.2.3" in META
+    assert b"dicom://" not in written
+    assert filemeta.decode(io.BytesIO(written)).source == source

@@ -15,7 +15,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from mapdr.deliver.prepare import Preparer
+from mapdr.deliver.feed.preparer import Preparer
 from mapdr.kernel.budget import Budget
 from mapdr.kernel.errors import Permanent
 from mapdr.kernel.item import Instance, Source

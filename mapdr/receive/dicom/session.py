@@ -11,6 +11,7 @@ import socket
 import ssl
 import time
 from collections.abc import Callable
+from typing import Any
 
 from mapdr.kernel import status
 from mapdr.kernel.errors import Refused, RemoteProtocolError
@@ -73,6 +74,7 @@ class Session:
         self._link: Acceptor | None = None
         self._stopping = False
         self._told: set[int] = set()
+        self._credential = ""
         self._source = Source(receiver, "", "", str(address))
 
     def run(self) -> None:
@@ -124,6 +126,7 @@ class Session:
             tls = self._tls.wrap_socket(self._sock, server_side=True, do_handshake_on_connect=False)
             self._sock = tls  # before the handshake, so that `kill` reaches it
             tls.do_handshake()
+            self._credential = _credential(tls)
         link = self._link = Acceptor(self._sock, self._limits)
         if self._stopping:
             link.channel.interrupt()
@@ -140,7 +143,13 @@ class Session:
             )
             link.reject(rejection)
             return
-        self._source = Source(self._receiver, request.calling_ae, request.called_ae, str(self.address))
+        self._source = Source(
+            self._receiver,
+            request.calling_ae,
+            request.called_ae,
+            str(self.address),
+            credential=self._credential,
+        )
         accepted = link.accept(request)
         log.debug(
             "%s: association with %r at %s, %d contexts",
@@ -318,6 +327,13 @@ def _cure(rejection: pdu.AssociateReject, request: pdu.AssociateRequest, receive
     if rejection == acceptor.LIMIT_EXCEEDED:
         return f"raise max_associations or max_associations_per_peer {where}"
     return ""
+
+
+def _credential(sock: ssl.SSLSocket) -> str:
+    """Who the peer has proved to be by its certificate; empty where none was asked for (`ServerTls.ca`)."""
+    subject: Any = (sock.getpeercert() or {}).get("subject", ())
+    names = [value for part in subject for key, value in part if key == "commonName"]
+    return f"certificate:{names[0]}" if names else ""
 
 
 def _tls_trouble(error: ssl.SSLError) -> str:

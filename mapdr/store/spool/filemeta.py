@@ -86,7 +86,12 @@ def frame(source: Source, sop_class_uid: str, transfer_syntax_uid: str, revision
         "address": source.address,
         "revision": revision,
     }
+    if source.protocol != "dicom":
+        facts["protocol"] = source.protocol
+    if source.credential:
+        facts["credential"] = source.credential
     calling, called = _title(source.calling_ae), _title(source.called_ae)
+    by_dimse = bool(source.address) and source.protocol == "dicom"
     private = json.dumps(facts, separators=(",", ":")).encode()[:-1] + b',"received_at":'
     private += b" " * ((len(private) + _TAIL_WIDTH) % 2)
     before = _element(0x0001, b"OB", b"\x00\x01") + _element(0x0002, b"UI", _text(sop_class_uid))
@@ -98,7 +103,7 @@ def frame(source: Source, sop_class_uid: str, transfer_syntax_uid: str, revision
             _element(0x0016, b"AE", calling) if calling else b"",
             _element(0x0017, b"AE", calling) if calling else b"",
             _element(0x0018, b"AE", called) if called else b"",
-            _element(0x0026, b"UR", _text(f"dicom://{source.address}")) if source.address else b"",
+            _element(0x0026, b"UR", _text(f"dicom://{source.address}")) if by_dimse else b"",
             _element(0x0100, b"UI", _text(PRIVATE_CREATOR_UID)),
             struct.pack("<HH2sHI", 0x0002, 0x0102, b"OB", 0, len(private) + _TAIL_WIDTH),
             private,
@@ -130,7 +135,14 @@ def _meta(values: dict[int, bytes], data_offset: int) -> FileMeta:
         sop_class_uid=_uid(values.get(0x0002, b"")),
         sop_instance_uid=_uid(values.get(0x0003, b"")),
         transfer_syntax_uid=_uid(values[0x0010]),
-        source=Source(facts["receiver"], facts["calling_ae"], facts["called_ae"], facts["address"]),
+        source=Source(
+            facts["receiver"],
+            facts["calling_ae"],
+            facts["called_ae"],
+            facts["address"],
+            facts.get("protocol", "dicom"),
+            facts.get("credential", ""),
+        ),
         revision=str(facts["revision"]),
         received_at=float(facts["received_at"]),
         data_offset=data_offset,

@@ -1,0 +1,132 @@
+"""Leases the due rows of one destination: as many as its receiver takes in about half a second."""
+
+from __future__ import annotations
+
+import time
+from typing import Protocol
+
+from mapdr.deliver.feed.preparation import Preparation
+from mapdr.deliver.feed.ready import ReadyQueue
+from mapdr.deliver.settle.leases import Leases
+from mapdr.store.queue.ledger import Delivery
+
+CHUNK = 500
+"""The most rows leased at once."""
+
+FEW = 8
+"""Rows leased at once from a receiver whose speed is not known yet, or that is slow."""
+
+SOON, LATE = 0.3, 1.0
+"""Seconds within which a lease should be used up: if sooner, the next is larger; if later, smaller.
+
+What is leased when a node is killed may have been sent, so a slow receiver should have few such images.
+"""
+
+
+class LeasingLedger(Protocol):
+    """The part of the ledger that is needed here."""
+
+    def lease(
+        self,
+        destination: str,
+        limit: int,
+        seconds: float,
+        owner: str,
+        *,
+        quiet_seconds: float = 0.0,
+        untried_first: bool = False,
+    ) -> list[Delivery]:
+        """Due rows in the order of lane, study and arrival, ours for `seconds`."""
+
+    def next_due(self, destination: str) -> float | None:
+        """When the earliest row of `destination` is due (seconds since the epoch)."""
+
+
+class Feeder:
+    """Keeps a ready queue filled. `fill` and `empty` are called by one thread, the rest by anybody.
+
+    Rows of a study are leased once none of it has come for `quiet_seconds`; `sessions` is how many images may
+    be sent at once.
+    """
+
+    def __init__(
+        self,
+        destination: str,
+        ledger: LeasingLedger,
+        leases: Leases,
+        preparation: Preparation,
+        ready: ReadyQueue,
+        *,
+        sessions: int,
+        quiet_seconds: float = 0.0,
+    ) -> None:
+        self._destination = destination
+        self._ledger = ledger
+        self._leases = leases
+        self._preparation = preparation
+        self._ready = ready
+        self._sessions = sessions
+        self._quiet_seconds = quiet_seconds
+        self._more = True
+        self._starved = False
+        self._chunk = FEW
+        self._leased_at = 0.0
+
+    def look_again(self) -> None:
+        """There may be due rows in the ledger."""
+        self._more = True
+
+    def wants_to_fill(self) -> bool:
+        """Whether `fill` has something to do now that an image was taken."""
+        if self._starved and len(self._ready) < self._chunk:
+            self._starved = False
+            return True
+        return self._preparation.waiting
+
+    def fill(self, *, trial: bool) -> bool:
+        """Lease rows if the ready queue has room, and have them prepared; whether to do so again at once.
+
+        `trial`: the receiver was in trouble, and is tried with a few images only. Raises what the ledger
+        raises.
+        """
+        self._preparation.submit()
+        if len(self._ready) >= self._chunk:
+            self._starved = self._more
+            return False
+        if not self._more:
+            due = self._ledger.next_due(self._destination)
+            if due is None or due > time.time():
+                return False
+        self._more = False
+        limit = max(2, self._sessions) if trial else self._next_chunk()
+        rows = self._ledger.lease(
+            self._destination,
+            limit,
+            self._leases.seconds,
+            self._leases.owner,
+            quiet_seconds=self._quiet_seconds,
+            # Images that the receiver will never take must not be all that it is tried with.
+            untried_first=trial,
+        )
+        if rows:
+            self._leases.hold(rows)
+            self._preparation.add(rows)
+        if len(rows) < limit or trial:
+            return False
+        self._more = True
+        return True
+
+    def empty(self) -> None:
+        """Give every image that is not taken yet back to the ledger."""
+        self._preparation.clear()
+        self._leases.give_back(image.delivery for image in self._ready.drain())
+
+    def _next_chunk(self) -> int:
+        """How many rows to lease, by how soon the last lease was used up."""
+        now = time.monotonic()
+        took, self._leased_at = now - self._leased_at, now
+        if took < SOON:
+            self._chunk = min(CHUNK, self._chunk * 2)
+        elif took > LATE:
+            self._chunk = max(FEW, self._sessions * 2, self._chunk // 2)
+        return self._chunk

@@ -1,0 +1,175 @@
+"""Has the leased images of one destination prepared, and puts them into its ready queue.
+
+What takes no time (the header alone changes, or another destination had it prepared) is prepared at once.
+The rest waits here for a codec thread: as much as may wait in memory, and as is fair to other destinations.
+An image that cannot be prepared is settled here and never reaches a sender: it fails closed.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterable
+from concurrent.futures import Future
+
+from mapdr.deliver.feed.preparer import Preparer
+from mapdr.deliver.feed.ready import QueuedImage, ReadyQueue
+from mapdr.deliver.feed.syntaxes import Syntaxes
+from mapdr.deliver.settle.decide import decide_unprepared
+from mapdr.deliver.settle.failures import Failures
+from mapdr.deliver.settle.leases import Attempt, Leases
+from mapdr.kernel.errors import Temporary
+from mapdr.kernel.item import Need, Outcome, Payload, Sent, Verdict
+from mapdr.kernel.output import in_words
+from mapdr.kernel.watch import Watch
+from mapdr.net.retry import Retry
+from mapdr.store.queue.ledger import Delivery
+
+log = logging.getLogger("mapdr.deliver")
+
+AHEAD = 64 << 20
+"""Bytes of images that may be at work or prepared in memory, beyond the first."""
+
+
+class Preparation:
+    """Thread-safe. `on_progress` is called when a codec thread has done with an image."""
+
+    def __init__(
+        self,
+        destination: str,
+        preparer: Preparer,
+        ready: ReadyQueue,
+        leases: Leases,
+        *,
+        failures: Failures,
+        syntaxes: Syntaxes,
+        retry: Retry,
+        watch: Watch,
+        on_progress: Callable[[], None],
+    ) -> None:
+        self._destination = destination
+        self._preparer = preparer
+        self._ready = ready
+        self._leases = leases
+        self._failures = failures
+        self._syntaxes = syntaxes
+        self._retry = retry
+        self._watch = watch
+        self._on_progress = on_progress
+        self._lock = threading.Lock()
+        self._waiting: deque[QueuedImage] = deque()
+        self._at_work: dict[int, int] = {}  # row -> bytes of its image
+
+    @property
+    def waiting(self) -> bool:
+        """Whether images wait for a codec thread."""
+        return bool(self._waiting)
+
+    def add(self, deliveries: Iterable[Delivery]) -> None:
+        """Take leased rows, in the ledger's order, into the ready queue: prepared, or to be."""
+        images = []
+        for delivery in deliveries:
+            alone = self._failures.ended_session(delivery)
+            image = QueuedImage(delivery, syntax=delivery.syntax, alone=alone)
+            try:
+                self._prepare_now(image)
+            except Exception as error:  # noqa: BLE001  fails closed: settled with the reason, shown
+                self._settle(image, error)
+                continue
+            images.append(image)
+            if image.payload is None:
+                self._waiting.append(image)
+        self._ready.add(images)
+        self.submit()
+
+    def submit(self) -> None:
+        """Give the codec threads work, if there is room for it."""
+        crowded = self._preparer.crowded()
+        while self._waiting:
+            size = self._waiting[0].delivery.instance.size
+            with self._lock:
+                if len(self._at_work) >= self._preparer.share:
+                    return
+                held = self._ready.weight + sum(self._at_work.values())
+                if held and (crowded or held + size > AHEAD):
+                    return
+                image = self._waiting.popleft()
+                self._at_work[image.delivery.id] = size
+            try:
+                self._request(image)
+            except Exception as error:  # noqa: BLE001  fails closed: settled with the reason, shown
+                self._failed(image, error)
+
+    def clear(self) -> None:
+        """Forget the images that wait for a codec thread: they are given back to the ledger."""
+        self._waiting.clear()
+
+    def _prepare_now(self, image: QueuedImage) -> None:
+        """Prepare an image that takes no time, unless the receiver is known to refuse its syntax."""
+        payload = self._preparer.now(image.delivery, image.syntax)
+        if payload is None:
+            return
+        need = Need(payload.sop_class_uid, payload.transfer_syntax_uid)
+        instead = self._syntaxes.instead(need)
+        if instead:
+            image.syntax = instead
+        else:
+            image.payload, image.need = payload, need
+            self._syntaxes.needed(need)
+
+    def _request(self, image: QueuedImage) -> None:
+        future = self._preparer.request(image.delivery, image.syntax)
+        future.add_done_callback(lambda ended: self._ended(image, ended))
+
+    def _ended(self, image: QueuedImage, future: Future[Payload]) -> None:
+        """`_prepared`; what it raises would be logged by `concurrent.futures`, with what it quotes."""
+        try:
+            self._prepared(image, future)
+        except Exception as error:  # noqa: BLE001  the last guard
+            log.error("%s: a prepared image was not taken up: %s", self._destination, in_words(error))
+
+    def _prepared(self, image: QueuedImage, future: Future[Payload]) -> None:
+        """A codec thread has ended with an image: it is ready, or has to be prepared in another syntax."""
+        try:
+            payload = future.result()
+            need = Need(payload.sop_class_uid, payload.transfer_syntax_uid)
+            instead = self._syntaxes.instead(need)
+            if instead and instead != image.syntax:
+                image.syntax = instead
+                self._request(image)
+                return
+            self._syntaxes.needed(need)
+            self._ready.prepared(image, payload)
+        except Exception as error:  # noqa: BLE001  fails closed: settled with the reason, shown
+            self._failed(image, error)
+            return
+        self._done_with(image)
+
+    def _failed(self, image: QueuedImage, error: Exception) -> None:
+        try:
+            if self._ready.claim(image):
+                self._settle(image, error)
+        finally:
+            self._leases.give_back([image.delivery])  # does nothing if it was settled
+            self._done_with(image)
+
+    def _done_with(self, image: QueuedImage) -> None:
+        """The codec threads have nothing to do with it any more."""
+        with self._lock:
+            self._at_work.pop(image.delivery.id, None)
+        self._on_progress()
+
+    def _settle(self, image: QueuedImage, error: Exception) -> None:
+        """End or postpone a row whose image could not be prepared."""
+        delivery, now, words = image.delivery, time.time(), in_words(error, places=False)
+        failures = self._failures.count(delivery) if isinstance(error, Temporary) else 0
+        decision = decide_unprepared(delivery, error, self._retry, failures=failures, now=now)
+        parked = decision.state == "parked"
+        outcome = Outcome(Verdict.REFUSED if parked else Verdict.RETRY, comment=words)
+        if not self._leases.settle([Attempt(delivery, decision, Sent(outcome, now, 0.0))]):
+            return
+        self._watch.count(f"deliver.{self._destination}.{'parked' if parked else 'retries'}")
+        if decision.reason == "unexpected":
+            log.error("%s: %s could not be prepared: %s", self._destination, delivery.instance.id, words)

@@ -1,0 +1,297 @@
+"""From a ledger row to the payload that one destination is promised; worked out once for those who share it.
+
+Recipes come from the ledger by hash, so that a changed configuration never changes what was promised.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import traceback
+from collections import OrderedDict
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import Executor, Future
+from contextlib import contextmanager
+from dataclasses import replace
+from functools import partial
+from typing import Any, Protocol
+
+from mapdr.deliver.feed.ready import weigh
+from mapdr.kernel.budget import Budget, Limited, Share, Short
+from mapdr.kernel.errors import Permanent
+from mapdr.kernel.item import Instance, Payload
+from mapdr.kernel.output import in_words
+from mapdr.kernel.stage import Memory
+from mapdr.store.queue.inhand import ALONE, DEADLY, Key
+from mapdr.store.queue.ledger import Delivery
+
+log = logging.getLogger("mapdr.deliver")
+
+
+class Chain(Protocol):
+    """The transforms of one recipe."""
+
+    def quick(self, instance: Instance) -> bool:
+        """Whether `prepare`, without an override, takes no time worth a thread."""
+
+    def prepare(self, instance: Instance, memory: Memory, syntax_override: str = "") -> Payload:
+        """The payload; raises Permanent or Temporary, and then nothing may leave."""
+
+
+class Recipes(Protocol):
+    """The part of the ledger that is needed here."""
+
+    def recipe(self, hash_: str) -> Mapping[str, Any]:
+        """The steps that a recipe's hash stands for."""
+
+    def memory(self, instance_id: str, recipe: str, syntax: str) -> Memory:
+        """What transforms remember about one image."""
+
+
+class InHand(Protocol):
+    """What is noted of images whose bytes are worked on, should the node die of it: `store.queue.inhand`."""
+
+    def begin(self, key: Key) -> int:
+        """An image is in hand; gives the mark that `end` takes away."""
+
+    def end(self, mark: int) -> None:
+        """An image is no longer in hand."""
+
+    def deaths(self, key: Key) -> int:
+        """How often the node has died with it in hand."""
+
+    def survived(self, key: Key) -> None:
+        """Its deaths were not its fault."""
+
+
+KEEP = 64 << 20
+"""Bytes of prepared payloads kept for the next destination with the same recipe."""
+
+QUICK = 64 << 10
+"""Bytes that may be prepared without a share of the budget: the headers of nearly all images."""
+
+CHAINS = 256
+"""Recipes that are kept ready: those of a configuration, and of some before it."""
+
+
+class Preparer:
+    """Shared by the destinations of a node. `build` makes the chain of a recipe's steps.
+
+    What several destinations want is worked out once, on the threads of `pool`; at most `share` requests of
+    one destination should wait there, so that none keeps the others from the codecs. All that is worked on or
+    prepared has its share of `budget`: who waits for it holds no thread.
+
+    An image with which the node has died twice is tried alone; after the third time it is refused.
+    """
+
+    def __init__(
+        self,
+        recipes: Recipes,
+        build: Callable[[Mapping[str, Any]], Chain],
+        pool: Executor,
+        *,
+        share: int = 3,
+        keep: int = KEEP,
+        budget: Budget | None = None,
+        in_hand: InHand | None = None,
+    ) -> None:
+        self.share = share
+        self._recipes = recipes
+        self._build = build
+        self._pool = pool
+        self._budget = budget or Budget()
+        self._in_hand = in_hand
+        self._keep = min(keep, self._budget.total // 8)
+        self._lock = threading.Lock()
+        self._chains: OrderedDict[str, Chain] = OrderedDict()
+        self._running: dict[Key, Future[Payload]] = {}
+        self._done: OrderedDict[Key, Payload] = OrderedDict()
+        self._kept = 0
+
+    def crowded(self) -> bool:
+        """Whether memory is so short that no destination should have more prepared than it sends next.
+
+        To be asked now and then: whoever waits for memory is served then.
+        """
+        self._budget.tend()
+        return self._budget.crowded
+
+    def at_once(self, delivery: Delivery, syntax: str) -> bool:
+        """Whether `prepare` takes no time worth a thread: only the header changes, or the result is at hand.
+
+        Raises Permanent when the recipe cannot be built here.
+        """
+        if not syntax and self._chain(delivery.recipe).quick(delivery.instance):
+            return True
+        return _key(delivery, syntax) in self._done
+
+    def now(self, delivery: Delivery, syntax: str) -> Payload | None:
+        """The payload if it takes neither time nor memory worth a thread and a share, else None.
+
+        Raises as `prepare`.
+        """
+        if not self.at_once(delivery, syntax):
+            return None
+        if self._in_hand and self._in_hand.deaths(_key(delivery, syntax)):
+            return None  # `request` marks it, tries it alone, or refuses it
+        try:
+            with Limited(QUICK).held():
+                return self.prepare(delivery, syntax)
+        except Short:
+            return None
+
+    def prepare(self, delivery: Delivery, syntax: str) -> Payload:
+        """The payload in `syntax` (a transfer syntax UID that overrides the recipe's, or empty).
+
+        Raises Permanent, Temporary, or whatever a faulty transform raises.
+        """
+        with self._lock:
+            done = self._done.get(_key(delivery, syntax))
+        if done is not None:
+            return done
+        chain = self._chain(delivery.recipe)
+        memory = self._recipes.memory(delivery.instance.id, delivery.recipe, syntax)
+        return chain.prepare(delivery.instance, memory, syntax)
+
+    def request(self, delivery: Delivery, syntax: str) -> Future[Payload]:
+        """`prepare` on a worker thread; who asks for the same payload meanwhile gets the same future."""
+        key = _key(delivery, syntax)
+        future: Future[Payload] = Future()
+        with self._lock:
+            running = self._running.get(key)
+            if running is not None:
+                return running
+            self._running[key] = future
+        future.add_done_callback(lambda ended: self._ended(key, ended))
+        self._ask(delivery, syntax, future, 0)
+        return future
+
+    def _ask(self, delivery: Delivery, syntax: str, future: Future[Payload], amount: int) -> None:
+        """Have it worked on with `amount` bytes, once there are as many."""
+        try:
+            deaths = self._in_hand.deaths(_key(delivery, syntax)) if self._in_hand else 0
+            if deaths >= DEADLY:
+                raise _deadly(deaths)
+            work = partial(self._begin, delivery, syntax, future)
+            owner = delivery.destination
+            self._budget.ask(amount, work, owner=owner, alone=deaths >= ALONE)
+        except Exception as error:  # noqa: BLE001  told to who asked for it
+            future.set_exception(error)
+            return
+        if self._budget.waiting:
+            self._forget()
+
+    def _begin(self, delivery: Delivery, syntax: str, future: Future[Payload], share: Share) -> None:
+        try:
+            self._pool.submit(self._work, delivery, syntax, future, share)
+        except RuntimeError:
+            # The node stops, and takes no more work; or there is no thread, and it is queued all the same.
+            share.release()
+            future.cancel()
+
+    def _work(self, delivery: Delivery, syntax: str, future: Future[Payload], share: Share) -> None:
+        if future.cancelled():
+            return
+        key = _key(delivery, syntax)
+        try:
+            with self._marked(key), share.held():
+                payload = self.prepare(delivery, syntax)
+            self._survived(key)
+            if payload.share is not None:
+                share.release()  # it was at hand, and has one
+            else:
+                share.rest(payload.in_memory)
+                payload = replace(payload, share=share)
+        except Short as short:
+            share.release()
+            self._ask(delivery, syntax, future, short.amount)
+            return
+        except BaseException as error:  # noqa: BLE001  told to who asked for it
+            _clear_frames(error)
+            share.release()
+            self._survived(key)
+            future.set_exception(error)
+            del future  # its exception's traceback holds this very frame
+            return
+        future.set_result(payload)
+
+    @contextmanager
+    def _marked(self, key: Key) -> Iterator[None]:
+        """In hand, within the block."""
+        if self._in_hand is None:
+            yield
+            return
+        mark = self._in_hand.begin(key)
+        try:
+            yield
+        finally:
+            self._in_hand.end(mark)
+
+    def _survived(self, key: Key) -> None:
+        if self._in_hand is None:
+            return
+        try:
+            self._in_hand.survived(key)
+        except Exception as error:  # noqa: BLE001  the index is away: it is tried alone once more than it need be
+            log.error("%s: its deaths stay counted: %s", key[0], in_words(error, places=False))
+
+    def _forget(self) -> None:
+        """Keep nothing for others while somebody waits for memory."""
+        with self._lock:
+            self._done.clear()
+            self._kept = 0
+        self._budget.tend()
+
+    def _ended(self, key: Key, future: Future[Payload]) -> None:
+        try:
+            with self._lock:
+                self._running.pop(key, None)
+            self._keep_for_others(key, future)
+        except Exception as error:  # noqa: BLE001  `concurrent.futures` would log it, with what it quotes
+            log.error("%s: a prepared image is not kept for others: %s", key[0], in_words(error))
+
+    def _keep_for_others(self, key: Key, future: Future[Payload]) -> None:
+        with self._lock:
+            if future.cancelled() or future.exception() is not None:
+                return
+            payload = future.result()
+            weight = weigh(payload)
+            if weight > self._keep // 4 or key in self._done or self._budget.waiting:
+                return
+            self._done[key] = payload
+            self._kept += weight
+            while self._kept > self._keep:
+                _, oldest = self._done.popitem(last=False)
+                self._kept -= weigh(oldest)
+
+    def _chain(self, recipe: str) -> Chain:
+        with self._lock:
+            found = self._chains.get(recipe)
+            if found is not None:
+                self._chains.move_to_end(recipe)
+                return found
+        made = self._build(self._recipes.recipe(recipe))
+        with self._lock:
+            found = self._chains.setdefault(recipe, made)
+            while len(self._chains) > CHAINS:
+                self._chains.popitem(last=False)
+        return found
+
+
+def _key(delivery: Delivery, syntax: str) -> Key:
+    return (delivery.instance.id, delivery.recipe, syntax)
+
+
+def _clear_frames(error: BaseException | None) -> None:
+    """Let go of the pixels that the frames of an exception hold, for it lives longer than their share."""
+    while error is not None:
+        traceback.clear_frames(error.__traceback__)
+        error = error.__cause__ or error.__context__
+
+
+def _deadly(deaths: int) -> Permanent:
+    return Permanent(
+        f"the node has ended {deaths} times while it worked on this image, the last time with nothing else "
+        "at work; a retry tries it alone once more",
+        reason="deadly",
+    )

@@ -1,0 +1,198 @@
+"""The ready queue of one destination: images that are leased and not yet sent, in the order of the ledger.
+
+The ledger hands out rows by lane, study and arrival; this keeps that order. A sender takes the first image
+that is prepared and that its session covers, so that an image whose codec is still at work, or that needs
+another session, delays none behind it.
+
+```
+  ledger --lease--> add --> [ prepared | at work | prepared | ... ] --take--> senders
+                                      drain --> back to the ledger
+```
+An image that no open session covers stays here, reserved for the sender that opens one for it; another sender
+that has a session for it may take it meanwhile.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+from mapdr.kernel.item import Need, Payload
+from mapdr.store.queue.ledger import Delivery
+
+PATIENCE = 64
+"""How many images may overtake one that needs another session before it is taken all the same."""
+
+
+@dataclass(slots=True, eq=False)
+class QueuedImage:
+    """One leased row; `payload` and `need` are set once it is prepared, in transfer syntax `syntax` if set.
+
+    `reserved`: it is in the queue, and a sender opens a session for it. `alone`: it is sent on a new session
+    of its own, for the last one may have ended by it.
+    """
+
+    delivery: Delivery
+    payload: Payload | None = None
+    need: Need | None = None
+    syntax: str = ""
+    reserved: bool = False
+    alone: bool = False
+
+
+class ReadyQueue:
+    """Thread-safe; bounded by whoever adds, who asks `len` and `weight`. `on_take` is called after a take."""
+
+    def __init__(self, on_take: Callable[[], None] = lambda: None) -> None:
+        self._on_take = on_take
+        self._changed = threading.Condition()
+        self._images: OrderedDict[int, QueuedImage] = OrderedDict()
+        self._weight = 0
+        self._overtaken = 0
+        self._closed = False
+
+    def add(self, images: list[QueuedImage]) -> None:
+        """Append images, prepared or not."""
+        with self._changed:
+            for image in images:
+                self._images[image.delivery.id] = image
+                self._weight += weigh(image.payload)
+            self._changed.notify(len(images))
+
+    def prepared(self, image: QueuedImage, payload: Payload) -> bool:
+        """The payload of `image` is there; False if it was drained meanwhile."""
+        with self._changed:
+            if not self._has(image):
+                return False
+            image.payload = payload
+            image.need = Need(payload.sop_class_uid, payload.transfer_syntax_uid)
+            self._weight += weigh(payload)
+            self._changed.notify()
+            return True
+
+    def take(self, covers: Callable[[Need], bool] | None, timeout: float) -> QueuedImage | None:
+        """The first prepared image whose need `covers`, or else the first prepared one.
+
+        The former leaves the queue. The latter, for which the caller has no session (`covers` is None where
+        it has none at all), is `reserved` for it: it opens one, and then calls `claim`. Waits up to `timeout`
+        seconds for an image; None then, or when closed.
+        """
+        deadline = time.monotonic() + timeout
+        with self._changed:
+            while (found := self._first(covers)) is None and not self._closed:
+                left = deadline - time.monotonic()
+                if left <= 0 or not self._changed.wait(left):
+                    return None
+            if found is None or self._closed:
+                return None
+            image, covered = found
+            if not covered:
+                image.reserved = True
+                self._changed.notify_all()  # a sender that waits may have a session for it
+                return image
+            self._pop(image)
+        self._on_take()
+        return image
+
+    def following(self, fits: Callable[[Need], bool], most: int) -> list[QueuedImage]:
+        """Take up to `most` prepared images that follow the one just taken, as far as each need `fits`."""
+        found: list[QueuedImage] = []
+        known: Need | None = None
+        with self._changed:
+            for image in self._images.values():
+                need = image.need
+                if len(found) >= most:
+                    break
+                if need is None:
+                    continue
+                if image.alone:
+                    break
+                if need != known and not fits(need):
+                    break
+                known = need
+                found.append(image)
+            for image in found:
+                self._pop(image)
+        return found
+
+    def put_back(self, images: Iterable[QueuedImage], *, reserved: bool = False) -> None:
+        """Images that were taken come first again, in their order; `reserved` until `claim`, as by `take`."""
+        with self._changed:
+            for image in reversed(list(images)):
+                image.reserved = reserved
+                self._images[image.delivery.id] = image
+                self._images.move_to_end(image.delivery.id, last=False)
+                self._weight += weigh(image.payload)
+            # All of them: the one that `notify` would choose may be one that may not take it.
+            self._changed.notify_all()
+
+    def claim(self, image: QueuedImage) -> bool:
+        """Take an image out, such as a reserved one; False if somebody took it before, or it was drained."""
+        with self._changed:
+            if not self._has(image):
+                return False
+            self._pop(image)
+            return True
+
+    def drain(self) -> list[QueuedImage]:
+        """Remove and return every image; what is still being prepared is then refused by `prepared`."""
+        with self._changed:
+            images = list(self._images.values())
+            self._images.clear()
+            self._weight = 0
+            return images
+
+    def close(self) -> None:
+        """End every `take`, now and later."""
+        with self._changed:
+            self._closed = True
+            self._changed.notify_all()
+
+    def needs(self) -> list[Need]:
+        """The distinct needs of prepared images, in order."""
+        with self._changed:
+            return list(dict.fromkeys(image.need for image in self._images.values() if image.need))
+
+    def __len__(self) -> int:
+        return len(self._images)
+
+    @property
+    def weight(self) -> int:
+        """Bytes of memory that prepared payloads hold."""
+        return self._weight
+
+    def _first(self, covers: Callable[[Need], bool] | None) -> tuple[QueuedImage, bool] | None:
+        """The image to take next, and whether its need is covered."""
+        first = None
+        for image in self._images.values():
+            if image.need is None:
+                continue
+            if image.reserved:
+                if covers is not None and not image.alone and covers(image.need):
+                    return image, True
+                continue
+            if first is None:
+                first = image
+                if covers is None or self._overtaken >= PATIENCE:
+                    break
+            if covers is not None and covers(image.need):
+                self._overtaken = 0 if image is first else self._overtaken + 1
+                return image, True
+        self._overtaken = 0
+        return None if first is None else (first, False)
+
+    def _has(self, image: QueuedImage) -> bool:
+        return self._images.get(image.delivery.id) is image
+
+    def _pop(self, image: QueuedImage) -> None:
+        image.reserved = False
+        del self._images[image.delivery.id]
+        self._weight -= weigh(image.payload)
+
+
+def weigh(payload: Payload | None) -> int:
+    """The bytes that a payload holds in memory; slices of files hold none."""
+    return 0 if payload is None else payload.in_memory

@@ -1,0 +1,178 @@
+"""The session of one sender: opened for the images that wait, kept over many, closed when idle or lost."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Sequence
+
+from mapdr.deliver.feed.ready import QueuedImage
+from mapdr.deliver.feed.syntaxes import Syntaxes
+from mapdr.kernel.errors import Permanent, Temporary
+from mapdr.kernel.item import Need, Outcome, Payload, Sent, Verdict
+from mapdr.kernel.output import in_words
+from mapdr.kernel.stage import Egress, EgressSession, SaysWhy, SendsRuns
+
+log = logging.getLogger("mapdr.deliver")
+
+STALE = 1.0
+"""An association that rested longer may have been ended by the peer: losing it proves nothing."""
+
+AT_ONCE = 128
+"""The most images that are handed to a session at once ..."""
+
+AT_ONCE_SECONDS = 0.05
+"""... and about how long it may keep them: others wait for what it has not begun, and a stop for it all."""
+
+
+class OpenSessions:
+    """How many sessions of one destination are open. Thread-safe."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self.count = 0
+
+    def add(self, number: int) -> None:
+        """`number` more (1), or less (-1)."""
+        with self._lock:
+            self.count += number
+
+
+class Connection:
+    """At most one session of an egress; for one thread, but for `abort`.
+
+    `retry_first` is how many seconds pass until a receiver is asked again for what it did not accept.
+    """
+
+    def __init__(
+        self,
+        destination: str,
+        egress: Egress,
+        syntaxes: Syntaxes,
+        open_sessions: OpenSessions,
+        retry_first: float,
+    ) -> None:
+        self._destination = destination
+        self._egress = egress
+        self._syntaxes = syntaxes
+        self._open_sessions = open_sessions
+        self._retry_first = retry_first
+        self._session: EgressSession | None = None
+        self._sends_runs: SendsRuns | None = None
+        self._opened_at = 0.0
+        self._used_at = 0.0
+        self._fresh = False
+        self.at_once = 1
+        """How many images `send` may be given: more, the faster the receiver is."""
+
+    @property
+    def covers(self) -> Callable[[Need], bool] | None:
+        """Whether a need was proposed on the session; None without one."""
+        return self._session.covers if self._session is not None else None
+
+    @property
+    def others_open(self) -> bool:
+        """Whether other senders of the destination have a session, while this one has none."""
+        return self._open_sessions.count > 0
+
+    @property
+    def stale(self) -> bool:
+        """Whether the session rested so long that the receiver may have ended it for that."""
+        return time.monotonic() - self._used_at > STALE
+
+    def serves(self, image: QueuedImage) -> bool:
+        """Whether an image that the session covers goes on it, and not on a new one.
+
+        One that goes alone needs a session on which nothing was sent; one that was not accepted is asked for
+        again on a new session if the receiver did not say so just now, and not for good.
+        """
+        if image.alone:
+            return self._fresh
+        assert self._session is not None
+        assert image.need is not None
+        if self._session.accepts(image.need) or time.monotonic() - self._opened_at < self._retry_first:
+            return True
+        return not self.refusal(image.need).waits
+
+    def accepts(self, need: Need) -> bool:
+        """Whether the receiver takes images of this need on the session."""
+        return self._session is not None and self._session.covers(need) and self._session.accepts(need)
+
+    def refusal(self, need: Need) -> Outcome:
+        """Why `need`, which is covered, is not accepted."""
+        if isinstance(self._session, SaysWhy):
+            return self._session.refusal(need)
+        return Outcome(
+            Verdict.SYNTAX_REFUSED, comment="the receiver does not accept it in this transfer syntax"
+        )
+
+    def fallback(self, need: Need) -> str:
+        """The transfer syntax that the receiver takes in place of a refused one, or empty; remembered."""
+        return self._syntaxes.refused(self._session, need) if self._session is not None else ""
+
+    def open(self, need: Need, others: Sequence[Need]) -> None:
+        """Open a session for `need`, for `others` that wait, and for what was sent lately.
+
+        Raises Permanent, Temporary or OSError when the receiver gives none, anything else by our own fault.
+        """
+        self.close()
+        session = self._connect([need, *others, *self._syntaxes.recent()])
+        self._open_sessions.add(1)
+        self._session = session
+        self._sends_runs = session if isinstance(session, SendsRuns) else None
+        self.at_once = 1
+        self._used_at = self._opened_at = time.monotonic()
+        self._fresh = True
+
+    def _connect(self, needs: list[Need]) -> EgressSession:
+        """A session for all `needs`, or for the first alone where that fails by a fault of our own."""
+        try:
+            return self._egress.connect(list(dict.fromkeys(needs)))
+        except (Permanent, Temporary, OSError):
+            raise
+        except Exception as error:  # noqa: BLE001  raised again if it is of this need
+            words = in_words(error, places=False)
+            log.error("%s: no session for all that waits: %s", self._destination, words)
+            return self._egress.connect(needs[:1])
+
+    def send(self, payloads: Sequence[Payload], sent: list[Sent]) -> None:
+        """Send payloads that the session accepts, in order, and append what became of each to `sent`.
+
+        The first is always sent; none is begun after `AT_ONCE_SECONDS`, nor after one that was not
+        delivered. Raises what the session raises, of the payload after those in `sent`.
+        """
+        assert self._session is not None
+        self._fresh = False
+        clock = time.perf_counter()
+        if self._sends_runs is None:
+            started = time.time()
+            outcome = self._session.send(payloads[0])
+            sent.append(Sent(outcome, started, time.perf_counter() - clock))
+            self._used_at = time.monotonic()
+            return
+        try:
+            self._sends_runs.send_run(payloads, AT_ONCE_SECONDS, sent)
+        finally:
+            self._used_at = time.monotonic()
+            each = (time.perf_counter() - clock) / max(1, len(sent))
+            self.at_once = max(1, min(AT_ONCE, self.at_once * 2, int(AT_ONCE_SECONDS / max(each, 1e-6))))
+
+    def close(self) -> None:
+        """End the session, if there is one."""
+        session, self._session, self._sends_runs = self._session, None, None
+        if session is None:
+            return
+        self._open_sessions.add(-1)
+        try:
+            session.close()
+        except Exception as error:  # noqa: BLE001  it is gone either way; what was sent has its answer
+            words = in_words(error, places=False)
+            log.error("%s: a session could not be closed: %s", self._destination, words)
+
+    def abort(self) -> None:
+        """End the session while its sender uses it, from another thread; the image on the wire is then
+        unanswered."""
+        session = self._session
+        if session is not None:
+            session.close()

@@ -1,0 +1,201 @@
+"""A sender: takes images from the ready queue, sends them on its session, and hands on what was answered."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+
+from mapdr.deliver.backoff import Backoff
+from mapdr.deliver.feed.ready import QueuedImage, ReadyQueue
+from mapdr.deliver.send.answers import Answers
+from mapdr.deliver.send.breaker import Breaker, BreakerState
+from mapdr.deliver.send.connection import Connection
+from mapdr.deliver.settle.decide import LATER, session_lost
+from mapdr.deliver.settle.leases import Leases
+from mapdr.kernel.errors import Permanent, Temporary
+from mapdr.kernel.guard import GuardedThread
+from mapdr.kernel.item import Need, Sent, Verdict
+from mapdr.kernel.output import in_words
+from mapdr.kernel.watch import Watch
+
+log = logging.getLogger("mapdr.deliver")
+
+IDLE = 5.0
+"""Seconds without an image after which an association is released: some receivers see a study's end in it."""
+
+LIMITED = Backoff(first=5.0, factor=2.0, cap=60.0)
+"""The rest of a sender whose association was not accepted while others run: the receiver has a limit."""
+
+
+class Sender:
+    """One thread with one connection, kept over batches and released when there is nothing to send.
+
+    `sessions` is the number of senders, which share what is ready; `idle` how many seconds a session rests.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        ready: ReadyQueue,
+        connection: Connection,
+        answers: Answers,
+        *,
+        leases: Leases,
+        breaker: Breaker,
+        sessions: int,
+        stopping: threading.Event,
+        watch: Watch,
+        idle: float = IDLE,
+    ) -> None:
+        self._name = name
+        self._ready = ready
+        self._connection = connection
+        self._answers = answers
+        self._leases = leases
+        self._breaker = breaker
+        self._sessions = sessions
+        self._stopping = stopping
+        self._idle = idle
+        self._refused = 0
+        self._thread = GuardedThread(
+            self._run, f"send-{name}", goes_on=lambda: not stopping.is_set(), watch=watch
+        )
+
+    def start(self) -> None:
+        """Begin to take images."""
+        self._thread.start()
+
+    def join(self, deadline: float) -> bool:
+        """Wait until `deadline` (time.monotonic()); whether it has ended."""
+        self._thread.join(max(0.0, deadline - time.monotonic()))
+        return not self._thread.is_alive()
+
+    def abort(self) -> None:
+        """End the session under way; the image on the wire is then unanswered."""
+        self._connection.abort()
+
+    def _run(self) -> None:
+        while not self._stopping.is_set():
+            image = None  # the memory of the last one is given back before the next is waited for
+            try:
+                image = self._ready.take(self._connection.covers, self._idle)
+                if image is None:
+                    self._connection.close()
+                else:
+                    self._serve(image)
+            except Exception as error:  # noqa: BLE001  the last guard: nothing that an egress raises ends a sender
+                self._failed(image, error)
+        self._connection.close()
+
+    def _serve(self, image: QueuedImage) -> None:
+        """Send an image that was taken, or open a session for one that is reserved."""
+        if self._breaker.state is BreakerState.OPEN:
+            if not image.reserved or self._ready.claim(image):
+                self._leases.give_back([image.delivery])
+        elif image.reserved:
+            self._open_for(image)
+        elif self._connection.serves(image):
+            self._send(image)
+        else:
+            self._ready.put_back([image], reserved=True)
+            self._open_for(image)
+
+    def _open_for(self, image: QueuedImage) -> None:
+        """Open a session for a reserved image, and send it unless another sender has taken it meanwhile."""
+        assert image.need is not None
+        try:
+            refusal = self._open(image.need)
+        except Exception as error:  # noqa: BLE001  not the receiver's fault: the image's
+            self._failed(image if self._ready.claim(image) else None, error)
+            return
+        claimed = self._ready.claim(image)
+        if refusal is not None:
+            self._no_session(image if claimed else None, refusal)
+        elif claimed:
+            self._send(image)
+
+    def _open(self, need: Need) -> Exception | None:
+        """Open a session; if the receiver gives none, how it said so. Raises what is not its fault."""
+        try:
+            self._connection.open(need, self._ready.needs())
+        except (Permanent, Temporary, OSError) as error:
+            return error
+        self._refused = 0
+        return None
+
+    def _no_session(self, image: QueuedImage | None, refusal: Exception) -> None:
+        """The receiver gave no session for the image in hand, if there still is one."""
+        if self._connection.others_open:
+            self._refused += 1  # the receiver serves them: there is nothing the matter with it
+        elif isinstance(refusal, Permanent):
+            self._breaker.trip(refusal.reason, str(refusal), slow=True)
+        else:
+            self._breaker.trip("unreachable", in_words(refusal, places=False))
+        if self._breaker.state is BreakerState.OPEN:
+            if image is not None:
+                self._answers.unreachable(image)
+            return
+        if image is not None:
+            self._ready.put_back([image])
+        self._stopping.wait(LIMITED.delay(self._refused))
+
+    def _send(self, first: QueuedImage) -> None:
+        """Send `first`, and as many of those behind it as the session may be given at once."""
+        connection = self._connection
+        assert first.need is not None
+        if not connection.accepts(first.need):
+            self._answered(first, Sent(connection.refusal(first.need), time.time(), 0.0), stale=False)
+            return
+        images, stale, sent = [first], connection.stale, list[Sent]()
+        if connection.at_once > 1 and not first.alone:
+            most = min(connection.at_once, len(self._ready) // self._sessions)
+            if most > 1:
+                images += self._ready.following(connection.accepts, most - 1)
+        try:
+            connection.send([image.payload for image in images if image.payload], sent)
+        except Exception as error:  # noqa: BLE001  a faulty egress or file; the image is tried again, then parked
+            self._failed(images.pop(len(sent)) if len(sent) < len(images) else None, error)
+        if len(sent) < len(images):
+            self._ready.put_back(images[len(sent) :])
+            del images[len(sent) :]
+        self._hand_on(images, sent, stale)
+
+    def _hand_on(self, images: list[QueuedImage], sent: list[Sent], stale: bool) -> None:
+        """Hand on what was answered, those that were simply taken all at once."""
+        taken = 0
+        for one in sent:
+            if one.outcome.verdict is not Verdict.DELIVERED or one.outcome.duplicate:
+                break
+            taken += 1
+        try:
+            if taken:
+                self._answers.delivered(images[:taken], sent[:taken])
+            for image, one in zip(images[taken:], sent[taken:], strict=True):
+                self._answered(image, one, stale=stale and not taken)
+        except BaseException:
+            self._leases.give_back(image.delivery for image in images)  # but for those that were settled
+            raise
+
+    def _answered(self, image: QueuedImage, sent: Sent, *, stale: bool) -> None:
+        """Hand on an answer other than plain success, with the syntax that the receiver takes instead."""
+        outcome, fallback = sent.outcome, ""
+        if image.need is not None and (outcome.waits or outcome.verdict is Verdict.SYNTAX_REFUSED):
+            fallback = self._connection.fallback(image.need)
+        if session_lost(outcome):
+            self._connection.close()
+        self._answers.answered(image, sent, fallback=fallback, stale=stale)
+
+    def _failed(self, image: QueuedImage | None, error: Exception) -> None:
+        """An exception of ours or of an egress: the fault of the image in hand, and not of the receiver."""
+        what = image.delivery.instance.id if image else "nothing"
+        log.error("%s: a sender failed with %s in hand: %s", self._name, what, in_words(error, places=False))
+        try:
+            self._connection.close()
+            if image is not None:
+                self._answers.raised(image, error)
+        finally:
+            if image is None:
+                self._stopping.wait(LATER)
+            else:
+                self._leases.give_back([image.delivery])  # does nothing if it was settled

@@ -1,0 +1,1 @@
+"""One destination at work: its threads, its leases, its breaker, and what is told of it."""

@@ -1,0 +1,31 @@
+"""From each schema of the index to the next, in statements that both databases take.
+
+An index that an earlier MAPDR made is brought up to date when it is opened, in one transaction.
+"""
+
+from __future__ import annotations
+
+from sqlalchemy import Connection
+
+from mapdr.store.index import schema
+
+STEPS: dict[str, tuple[str, ...]] = {
+    "1": (
+        "ALTER TABLE source ADD COLUMN protocol TEXT NOT NULL DEFAULT 'dicom'",
+        "ALTER TABLE source ADD COLUMN credential TEXT NOT NULL DEFAULT ''",
+        "DROP INDEX source_whole",
+        "CREATE UNIQUE INDEX source_whole"
+        " ON source (receiver, calling_ae, called_ae, address, protocol, credential)",
+        "UPDATE fact SET value = '2' WHERE name = 'schema'",
+    )
+}
+"""Version of a schema -> what makes the next one of it, which it says in `fact` itself."""
+
+
+def migrate(connection: Connection) -> str:
+    """Bring the index up to date, as far as there are steps; the version of its schema then."""
+    query = schema.fact.select().where(schema.fact.c.name == "schema")
+    while (version := str(connection.execute(query).one().value)) in STEPS:
+        for statement in STEPS[version]:
+            connection.exec_driver_sql(statement)
+    return version

@@ -1,0 +1,142 @@
+"""The rows that are held: settled once, their leases kept, their failures forgotten with them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+
+import pytest
+
+from deliver.fakes import LOST, OK, make_instance
+from mapdr.deliver.settle.decide import Decision
+from mapdr.deliver.settle.failures import IN_A_ROW, REMEMBERED, Failures
+from mapdr.deliver.settle.leases import Attempt, Leases
+from mapdr.deliver.settle.settler import Result, Settler
+from mapdr.kernel.item import Outcome, Payload, Sent
+from mapdr.store.queue.ledger import Delivery
+
+
+class Ledger:
+    """Takes everything, and remembers what was renewed."""
+
+    def __init__(self) -> None:
+        self.extended: list[tuple[list[int], float, str]] = []
+
+    def extend(self, delivery_ids: Iterable[int], seconds: float, owner: str) -> None:
+        self.extended.append((list(delivery_ids), seconds, owner))
+
+    def settle(self, settlements: Sequence[object]) -> None: ...
+
+    def give_back(self, delivery_ids: Iterable[int]) -> None: ...
+
+
+def make(lease: float = 60.0) -> tuple[Leases, Failures, Ledger]:
+    ledger, failures = Ledger(), Failures()
+    told: list[Result] = []
+    settler = Settler("pacs", ledger, told.extend)
+    return Leases(ledger, settler, failures, "north/pacs", lease), failures, ledger
+
+
+def delivery(number: int = 1) -> Delivery:
+    return Delivery(number, make_instance(number), "pacs", 0, 0, "r", "", 0, 0.0)
+
+
+def payload(number: int = 1) -> Payload:
+    return Payload("1.2", f"2.25.{number}", "1.2.840.10008.1.2.1", (), 0)
+
+
+def attempt(state: str, outcome: Outcome = OK, number: int = 1) -> Attempt:
+    return Attempt(delivery(number), Decision(state), Sent(outcome, 0.0, 0.0), payload(number))
+
+
+@pytest.mark.parametrize("state", ["parked", "delivered"])
+def test_the_failures_of_an_image_end_with_its_row(state: str) -> None:
+    """`mapdr retry` begins anew: what an image did before it was parked is not held against it."""
+    leases, failures, _ = make()
+    leases.hold([delivery()])
+    assert failures.count(delivery(), ended_session=True) == 1
+    failures.answered()
+    assert failures.count(delivery(), ended_session=True) == 2
+    assert failures.ended_session(delivery())
+    assert failures.limit(delivery(), 3) == 3
+    leases.settle([attempt(state)])
+    assert not failures.ended_session(delivery())
+    assert failures.limit(delivery(), 3) == 0
+    assert failures.count(delivery()) == 1
+
+
+def test_the_failures_of_an_image_that_waits_are_kept() -> None:
+    leases, failures, _ = make()
+    leases.hold([delivery()])
+    failures.count(delivery(), ended_session=True)
+    leases.settle([attempt("pending", LOST)])
+    leases.hold([delivery()])
+    assert failures.ended_session(delivery())
+    assert failures.count(delivery()) == 2
+
+
+def test_the_failures_of_a_row_that_was_settled_before_are_kept() -> None:
+    leases, failures, _ = make()
+    failures.count(delivery())
+    assert leases.settle([attempt("delivered")]) == []
+    assert failures.count(delivery()) == 2
+
+
+def test_a_row_is_settled_once() -> None:
+    leases, _, _ = make()
+    leases.hold([delivery()])
+    first = attempt("delivered")
+    assert leases.settle([first]) == [first]
+    assert not leases.settle([attempt("parked", LOST)])
+    assert leases.settle([attempt("delivered")]) == []
+    assert leases.held() == []
+
+
+def test_those_of_several_rows_that_are_held_are_settled() -> None:
+    leases, _, _ = make()
+    leases.hold([delivery(1), delivery(3)])
+    settled = leases.settle([attempt("delivered", number=number) for number in (1, 2, 3)])
+    assert [each.delivery.id for each in settled] == [1, 3]
+
+
+def test_a_lease_is_renewed_for_its_whole_time_after_a_third_of_it() -> None:
+    leases, _, ledger = make(lease=0.0)
+    leases.hold([delivery(1), delivery(2)])
+    leases.settle([attempt("delivered", number=2)])
+    leases.renew()
+    leases.renew()
+    assert ledger.extended == [([1], 0.0, "north/pacs")] * 2
+    leases, _, ledger = make(lease=1000.0)
+    leases.hold([delivery()])
+    leases.renew()
+    assert ledger.extended == []
+
+
+def test_an_image_is_the_cause_only_where_the_receiver_takes_others() -> None:
+    failures = Failures()
+    assert failures.limit(delivery(), 3) == 0
+    failures.count(delivery())
+    assert failures.limit(delivery(), 3) == 0, "it has never taken any"
+    failures.answered()
+    assert failures.limit(delivery(), 3) == 3
+    failures.count(delivery(2))
+    assert failures.limit(delivery(2), 3) == 6, "it took others before only"
+
+
+def test_several_images_in_a_row_are_the_receivers_trouble() -> None:
+    failures = Failures()
+    for _ in range(3):
+        assert not any(failures.receiver_in_trouble(delivery(number)) for number in range(1, IN_A_ROW))
+        failures.answered()
+    assert [failures.receiver_in_trouble(delivery(number)) for number in range(IN_A_ROW)] == [False] * (
+        IN_A_ROW - 1
+    ) + [True]
+    assert [failures.receiver_in_trouble(delivery(1)) for _ in range(2 * IN_A_ROW)][-1]
+
+
+def test_the_failures_that_are_remembered_are_bounded() -> None:
+    failures, first = Failures(), delivery(0)
+    for number in range(REMEMBERED + 1):
+        failures.count(replace(first, id=number))
+    assert failures.count(replace(first, id=REMEMBERED)) == 2
+    assert failures.count(first) == 1, "the oldest is forgotten"

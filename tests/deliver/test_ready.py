@@ -1,0 +1,196 @@
+"""Order, overtaking, and what is drained."""
+
+from __future__ import annotations
+
+import threading
+from types import SimpleNamespace
+from typing import Any
+
+from mapdr.deliver.feed.ready import PATIENCE, QueuedImage, ReadyQueue, weigh
+from mapdr.kernel.item import Need, Payload
+from mapdr.testing.wait import until
+
+
+def queued(number: int, sop_class: str = "1.2", held: int = 0, prepared: bool = True) -> QueuedImage:
+    made = QueuedImage(delivery=delivery(number))
+    if prepared:
+        made.payload = payload(sop_class, held)
+        made.need = Need(sop_class, "1.2.840.10008.1.2.1")
+    return made
+
+
+def delivery(number: int) -> Any:
+    return SimpleNamespace(id=number)
+
+
+def payload(sop_class: str = "1.2", held: int = 0) -> Payload:
+    return Payload(sop_class, "1.2.3", "1.2.840.10008.1.2.1", (bytes(held),), held)
+
+
+def taken(ready: ReadyQueue, covers: Any = None) -> QueuedImage | None:
+    """The next image, for which a session is opened if no session covers it."""
+    image = ready.take(covers, 0)
+    assert image is None or not image.reserved or ready.claim(image)
+    return image
+
+
+def numbers(ready: ReadyQueue, covers: Any = None) -> list[int]:
+    found = []
+    while (image := taken(ready, covers)) is not None:
+        found.append(image.delivery.id)
+    return found
+
+
+def test_images_leave_in_the_order_of_the_ledger() -> None:
+    ready = ReadyQueue()
+    ready.add([queued(3), queued(1), queued(2)])
+    assert numbers(ready) == [3, 1, 2]
+
+
+def test_an_image_whose_codec_is_at_work_delays_none_behind_it() -> None:
+    ready = ReadyQueue()
+    slow = queued(1, prepared=False)
+    ready.add([slow, queued(2), queued(3)])
+    assert taken(ready).delivery.id == 2  # type: ignore[union-attr]
+    assert ready.prepared(slow, payload())
+    assert numbers(ready) == [1, 3]
+
+
+def test_a_session_first_takes_what_it_covers() -> None:
+    ready = ReadyQueue()
+    ready.add([queued(1, "1.1"), queued(2, "1.2"), queued(3, "1.2"), queued(4, "1.1")])
+    assert numbers(ready, lambda need: need.sop_class_uid == "1.2") == [2, 3, 1, 4]
+
+
+def test_an_image_that_needs_another_association_is_overtaken_only_so_often() -> None:
+    ready = ReadyQueue()
+    ready.add([queued(0, "1.1"), *(queued(number, "1.2") for number in range(1, 3 * PATIENCE))])
+    order = numbers(ready, lambda need: need.sop_class_uid == "1.2")
+    assert order.index(0) == PATIENCE
+
+
+def test_the_weight_is_what_prepared_payloads_hold_in_memory() -> None:
+    ready = ReadyQueue()
+    late = queued(2, prepared=False)
+    ready.add([queued(1, held=100), late])
+    ready.prepared(late, payload(held=50))
+    assert ready.weight == 150
+    first = taken(ready)
+    assert ready.weight == 50
+    assert first is not None
+    ready.put_back([first])
+    assert ready.weight == 150
+    ready.drain()
+    assert ready.weight == 0
+    assert weigh(None) == 0
+
+
+def test_what_was_drained_is_not_taken_although_its_codec_ends() -> None:
+    ready = ReadyQueue()
+    late = queued(1, prepared=False)
+    ready.add([late, queued(2)])
+    assert [gone.delivery.id for gone in ready.drain()] == [1, 2]
+    assert not ready.prepared(late, payload())
+    assert not ready.claim(late)
+    assert len(ready) == 0
+
+
+def test_a_slot_that_was_put_back_comes_first() -> None:
+    ready = ReadyQueue()
+    ready.add([queued(1), queued(2)])
+    first = taken(ready)
+    assert first is not None
+    ready.put_back([first])
+    assert numbers(ready) == [1, 2]
+
+
+def test_needs_are_told_once_in_order() -> None:
+    ready = ReadyQueue()
+    ready.add([queued(1, "1.1"), queued(2, "1.2"), queued(3, "1.1"), queued(4, prepared=False)])
+    assert [need.sop_class_uid for need in ready.needs()] == ["1.1", "1.2"]
+
+
+def test_closing_ends_those_who_wait() -> None:
+    ready = ReadyQueue()
+    ended = threading.Event()
+
+    def wait() -> None:
+        assert ready.take(None, 60) is None
+        ended.set()
+
+    thread = threading.Thread(target=wait)
+    thread.start()
+    ready.close()
+    assert ended.wait(5)
+    thread.join(5)
+    assert ready.take(None, 60) is None
+
+
+def test_an_image_for_which_a_session_is_opened_goes_to_whoever_has_one() -> None:
+    ready = ReadyQueue()
+    first = queued(1, "1.1")
+    ready.add([first, queued(2, "1.1")])
+    assert ready.take(None, 0) is first
+    assert first.reserved
+    assert taken(ready, lambda need: need.sop_class_uid == "1.2").delivery.id == 2  # type: ignore[union-attr]
+    assert ready.take(None, 0) is None, "nobody else opens a session for it"
+    assert ready.take(lambda need: True, 0) is first
+    assert not first.reserved
+    assert not ready.claim(first)
+    ready.put_back([first], reserved=True)
+    assert ready.claim(first)
+    ready.put_back([first])
+    assert ready.take(None, 0) is first
+
+
+def test_a_reserved_image_stays_in_its_place_until_it_is_claimed() -> None:
+    ready = ReadyQueue()
+    ready.add([queued(1, "1.1", held=10), queued(2, "1.2")])
+    first = ready.take(lambda need: False, 0)
+    assert first is not None
+    assert (len(ready), ready.weight) == (2, 10)
+    assert [need.sop_class_uid for need in ready.needs()] == ["1.1", "1.2"]
+    assert ready.claim(first)
+    assert (len(ready), ready.weight) == (1, 0)
+    ready.add([first])
+    assert ready.take(None, 0) is not None
+    ready.drain()
+    assert not ready.claim(first)
+
+
+def test_a_sender_that_waits_with_a_session_is_told_of_an_image_that_another_reserves() -> None:
+    ready, found = ReadyQueue(), {}
+    senders = {"without": None, "with": lambda need: True}
+
+    def take(name: str) -> None:
+        found[name] = ready.take(senders[name], 10)
+
+    threads = [threading.Thread(target=take, args=(name,)) for name in senders]
+    for number, thread in enumerate(threads, 1):
+        thread.start()
+        until(lambda number=number: len(ready._changed._waiters) == number)  # type: ignore[attr-defined,misc]
+    wanted = queued(1)
+    ready.add([wanted])  # wakes the one that has waited longest, who has no session
+    for thread in threads:
+        thread.join(5)
+    assert found == {"without": wanted, "with": wanted}
+    assert not ready.claim(wanted)
+
+
+def test_images_that_were_not_begun_come_first_in_their_order() -> None:
+    ready = ReadyQueue()
+    ready.add([queued(number) for number in (1, 2, 3, 4)])
+    first = ready.take(lambda need: True, 0)
+    assert first is not None
+    ready.put_back([first, *ready.following(lambda need: True, 2)])
+    assert numbers(ready) == [1, 2, 3, 4]
+
+
+def test_who_feeds_is_told_of_what_was_taken_and_not_of_what_is_reserved() -> None:
+    takes: list[int] = []
+    ready = ReadyQueue(lambda: takes.append(len(ready)))
+    ready.add([queued(1), queued(2)])
+    assert ready.take(None, 0) is not None
+    assert takes == []
+    assert ready.take(lambda need: True, 0) is not None
+    assert takes == [1]
