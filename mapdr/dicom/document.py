@@ -23,7 +23,10 @@ Rendered = Sequence[Sequence[tuple[int, "str | Rendered"]]]
 
 
 def _top_level(data: bytes, flags: int, base: int = 0) -> tuple[Level, bytes, int]:
-    """The elements of a data set's part, which begins at `base`, the zeros behind them, and the remarks."""
+    """The elements of `data`, the zeros behind the last of them, and the remarks (`scan_tables.REMARKS`).
+
+    `data` is a header or a tail, `base` its offset in the data set. Raises Unreadable.
+    """
     found, end, remarks = _fast.elements(data, 0, len(data), flags, base=base)
     return Level(data, flags, found, base=base), data[end:], remarks
 
@@ -49,7 +52,11 @@ class Verbatim(str):
 
 
 class Document:
-    """The data set while it is edited."""
+    """A data set's header and tail as trees (`mapdr.dicom.tree`) that are read and changed by path.
+
+    `changed` holds the paths of the elements that differ from what came; `moved` says that all text was moved
+    to ISO_IR 192. Without a `tail` the header is the whole data set, and both names mean one tree.
+    """
 
     def __init__(
         self, header: bytes, tail: bytes | None, transfer_syntax_uid: str, undeclared: str, tail_at: int = 0
@@ -67,8 +74,9 @@ class Document:
     def header(self) -> bytes:
         """The header's bytes now.
 
-        How an odd data set is to be read is told from its bytes, some of which an edit may have taken away:
-        raises Permanent (reason "odd-form") where the new ones would be read otherwise, or not at all.
+        The encoding of an irregular data set is guessed from its bytes, and an edit may have removed those
+        that the guess needs. So the new header is read again: raises Permanent (reason "odd-form") if it
+        shows other elements, or cannot be read.
         """
         data = self.head.write() + self.padding
         if self._remarks or self.head.flags != self._declared:
@@ -86,7 +94,7 @@ class Document:
         return [self.head] if self.tail is self.head else [self.head, self.tail]
 
     def top_for(self, tag: int) -> Level:
-        """Where a top-level element is, or belongs."""
+        """The header's or the tail's level, by where the element is, or would be added."""
         for level in self.tops():
             if level.find(tag):
                 return level
@@ -186,7 +194,7 @@ class Document:
         return vr, raw or b""
 
     def put_raw(self, level: Level, path: EditPath, vr: str, raw: bytes) -> None:
-        """Give the last element of `path` its bytes in this level; one that comes twice comes once then."""
+        """Give the last element of `path` its bytes in this level; of duplicates the first is kept."""
         tag = path[-1][0]
         node = level.find(tag)
         if node and node.raw == raw:
@@ -213,7 +221,7 @@ class Document:
         self.note(path)
 
     def _sequence(self, level: Level, path: EditPath, items: Rendered, overflow: Overflow) -> Node:
-        """A sequence that is not in the level yet."""
+        """A sequence with these items, for this level but not inserted. Raises Permanent as `put`."""
         sequence = Node(level, path[-1][0], b"SQ" if level.flags & EXPLICIT else b"", None)
         sequence.items = []
         for content in items:
@@ -243,11 +251,15 @@ class Document:
             self.changed.update(((node.tag,), None) for node in meta)
 
     def note(self, path: EditPath) -> None:
-        """Remember that the element at `path` differs now."""
+        """Add the element's path, without item indexes, to `changed`."""
         self.changed[tuple(tag for tag, _ in path)] = None
 
     def move_to_utf8(self) -> None:
-        """Decode all text in its declared set, strictly, and encode it in ISO_IR 192."""
+        """Decode all text, nested text too, in its declared set and encode it in ISO_IR 192.
+
+        Raises Permanent (reason "character-set") for bytes that the declared set does not have, and for text
+        beyond ASCII where none is declared.
+        """
         terms = self.terms(self.head)
         if terms == (UTF8,):
             return

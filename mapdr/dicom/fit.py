@@ -18,7 +18,7 @@ LIMITS = {
 }  # fmt: skip
 """Characters per value; in PN per component group."""
 _CUT = frozenset(["AE", "CS", "LO", "LT", "PN", "SH", "ST"])
-"""VRs whose value means something when it is cut."""
+"""VRs that `truncate` may cut; a cut date, number or UID would be another one."""
 _LINES = frozenset(["LT", "ST", "UT"])
 """VRs that may hold line breaks, tabs and form feeds."""
 _FORMS = {
@@ -37,10 +37,10 @@ _CONTROL_IN_LINES = re.compile(r"[\x00-\x08\x0b\x0e-\x1f\x7f\x80-\x9f]")
 
 
 def fit(text: str, vr: str, *, truncate: bool = False, form: bool = True) -> str:
-    """`text` if it is a value (or values, joined by backslashes) of `vr`, cut to length if `truncate`.
+    """`text`, checked as a value of `vr`, or as several joined by backslashes; cut to length if `truncate`.
 
-    Without `form` only the length counts, for a value that was there before. Raises Permanent (reasons
-    "value-too-long", "bad-value"), whose message holds no value.
+    Without `form` only the length is checked: what an image had before is not judged when it is prefixed.
+    Raises Permanent (reasons "value-too-long", "bad-value"); its message holds no value.
     """
     if vr in OPAQUE:
         raise Permanent(f"a {vr} cannot be set to text", reason="bad-value")
@@ -80,7 +80,7 @@ def _cut(text: str, vr: str, limit: int, truncate: bool) -> str:
 
 
 def _is_meant(value: str, vr: str) -> bool:
-    """Whether a well-formed value exists: a real date, a number in range."""
+    """Whether a value of the right form has a meaning: a date of the calendar, a number in range."""
     if vr == "UI":
         return is_valid_uid(value)
     if vr == "IS":

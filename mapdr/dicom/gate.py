@@ -1,7 +1,8 @@
-"""The gate: what an object must be before Success may be answered, whichever way it came in.
+"""Which objects are refused on reception, by whichever protocol they come.
 
-An object is refused (0xC000) if it is known to be incomplete, or if a UID that it would be known by is not
-there or cannot be one. What is odd and complete is taken, and relayed as it came (docs/decisions/0012).
+An object is refused (0xC000) if it is known to be incomplete, or if its SOP Class, SOP Instance or Study
+Instance UID is missing or has not the form of a UID. An object that is odd but complete is taken, and relayed
+as it came (docs/decisions/0012).
 """
 
 from __future__ import annotations
@@ -58,7 +59,10 @@ def has_study(sop_class_uid: str) -> bool:
 
 
 def uid_objection(sop_class_uid: str, sop_instance_uid: str) -> tuple[int, str] | None:
-    """Status and comment against the UIDs that a command set or a File Meta group gives; empty ones pass."""
+    """Why the UIDs of a command set or a File Meta group cannot be taken: status and error comment, or None.
+
+    An empty UID is no objection: the data set's own counts then.
+    """
     if sop_class_uid and not is_uid(sop_class_uid):
         return NO_SUCH_SOP_CLASS, "the SOP Class UID that was given is not a UID"
     if sop_instance_uid and not is_uid(sop_instance_uid):
@@ -67,10 +71,10 @@ def uid_objection(sop_class_uid: str, sop_instance_uid: str) -> tuple[int, str] 
 
 
 def objection(header: ScannedHeader, sop_class_uid: str, *, cut: bool) -> str:
-    """What stands against a data set, in fixed words for an error comment; "" if nothing does.
+    """Why a data set is refused, as an error comment without values; "" if it can be taken.
 
-    `cut`: its bytes end before they should. `sop_class_uid` is the one given with it, which counts where the
-    data set has none.
+    `cut`: its bytes end within an element. `sop_class_uid`: that of the command set or the File Meta group,
+    used where the data set has none.
     """
     if cut:
         return "the data set is incomplete: it ends within an element"

@@ -71,12 +71,13 @@ class _Level:
 
 
 def recode(data: bytes, source: Encoding, target: Encoding, *, context: bytes = b"", base: int = 0) -> bytes:
-    """`data` (a run of elements) in another encoding, or regular in the same; native pixel data included.
+    """The elements of `data` in the encoding `target`, which may be `source`; native pixel data too.
 
-    What comes out is even in every length, its items end where they must, and it holds no padding behind its
-    elements. `context` is what came before in the same data set, in explicit VR little endian; `base` is the
+    The result is regular: even lengths, a delimiter where a length is undefined, no zeros at the end, no
+    elements of the groups 0000 and 0002. `context` holds the elements before `data` in the same data set, in
+    explicit VR little endian: private creators and Pixel Representation, which VRs depend on. `base` is the
     offset of `data` in the data set, for errors. Raises Unreadable, and Permanent(reason="vr") for a value
-    that implicit VR would call a sequence.
+    that readers of implicit VR would take for a sequence.
     """
     level = _Level()
     for found in walk(context, EXPLICIT_LITTLE):
@@ -90,7 +91,10 @@ def recode(data: bytes, source: Encoding, target: Encoding, *, context: bytes = 
 
 
 def is_regular(data: bytes) -> bool:
-    """Whether `recode` keeps every byte of explicit VR little endian that is regular at its top level."""
+    """Whether the sequences in `data` (explicit VR little endian) are regular: `recode` would keep each byte.
+
+    The top level itself is not looked at; a walk's remarks tell about that.
+    """
     found, _, _ = _fast.elements(data, 0, len(data), flags_of(EXPLICIT_LITTLE))
     return all(
         recode(piece := data[each.offset : each.end], EXPLICIT_LITTLE, EXPLICIT_LITTLE) == piece
@@ -100,7 +104,7 @@ def is_regular(data: bytes) -> bool:
 
 
 def swap(value: bytes, size: int) -> bytes:
-    """`value` with the bytes of each cell of `size` reversed; a rest that fills no cell stays."""
+    """`value` with the bytes of each cell of `size` bytes reversed; an incomplete last cell is kept."""
     if size == 1:
         return value
     whole = len(value) // size * size

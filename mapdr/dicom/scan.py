@@ -66,11 +66,13 @@ _TEXT = frozenset(b"AE AS CS DA DS DT IS LO PN SH TM UC UI".split())
 
 
 class Layout(NamedTuple):
-    """Where a whole data set's parts are: header, then pixel data element, then trailing elements.
+    """Where the parts of a whole data set are, as offsets in bytes from its beginning.
 
-    Without pixel data all three are `size`. `pixel_end` is `size` if the pixel data is `truncated`. `end` is
-    where the last element ends: before `size` come zeros at most. `flags` is the encoding as it is, `remarks`
-    a sum of bits (`scan_tables.REMARKS`), 0 for a regular data set.
+    The header is [0, header_end), the pixel data element [header_end, pixel_end), the trailing elements
+    [pixel_end, end), and zeros may follow up to `size`. Without pixel data `header_end` and `pixel_end` are
+    `size`; if the pixel data is `truncated`, `pixel_end` is. `flags` is the encoding that was found, which
+    may differ from the declared one; `remarks` the sum of bits of `scan_tables.REMARKS`, 0 for a regular data
+    set; `pixels` the pixel data element, None if there is none.
     """
 
     header_end: int
@@ -86,10 +88,12 @@ class Layout(NamedTuple):
 class ScannedHeader:
     """What a scan found; implements `mapdr.kernel.item.Header`.
 
-    `pixel_offset` is where the pixel data element begins (in a deflated data set: after inflating);
-    `pixel_value` and `pixel_length` are those of its value, the length None if it is encapsulated.
-    `truncated`: the data set ends within an element, as far as it was walked: to `walked`, which is its end
-    or the pixel data. `flags` is the encoding. `remarks` are oddities in fixed words, never values.
+    Offsets are in bytes from the beginning of the data set, of a deflated one after inflating.
+    `pixel_offset` is that of the pixel data element, `pixel_value` that of its value, `pixel_length` the
+    value's length: None if there is no pixel data, the length also if it is encapsulated. `walked` is how far
+    elements were read, to the pixel data or the end; `truncated` says that the data set ends within an
+    element there. `flags` is the encoding that was found. `remarks` names oddities in fixed words, without
+    values.
     """
 
     __slots__ = (
@@ -238,10 +242,11 @@ def scan(
 
 
 def fragments_end(read: Callable[[int], bytes], at: int, size: int, flags: int) -> int:
-    """Where the fragments at `at` end, behind their delimiter (PS3.5, A.4); beyond `size` if they never do.
+    """The offset behind the Sequence Delimitation Item of the fragments that begin at `at` (PS3.5, A.4).
 
-    `read` gives the 8 bytes at an offset of a data set of `size` bytes: the fragments' own are not looked at.
-    Of more than MAX_FRAGMENTS nothing is known, and the answer is `size`. Raises Unreadable.
+    `read` gives the 8 bytes of an item's head at an offset of a data set of `size` bytes; the fragments
+    themselves are not read. An offset beyond `size` says that the delimiter is missing. After MAX_FRAGMENTS
+    fragments the search ends and the answer is `size`. Raises Unreadable.
     """
     left = MAX_FRAGMENTS
     while at + 8 <= size:
@@ -260,7 +265,7 @@ def fragments_end(read: Callable[[int], bytes], at: int, size: int, flags: int) 
 
 
 def ends_early(tail: Buffer, flags: int) -> bool:
-    """Whether the elements behind the pixel data end too soon; `flags`: their encoding. Raises Unreadable."""
+    """Whether the last element behind the pixel data is cut; `flags`: the encoding. Raises Unreadable."""
     size = len(tail)
     return _fast.walk(cast(bytes, tail), size, size, flags, {}, beyond=True, max_value=0).truncated
 
@@ -278,7 +283,10 @@ def _scan_deflated(buffer: Buffer, tree: Tree, complete: bool) -> ScannedHeader:
 
 
 def _scan_inflated(view: memoryview, tree: Tree, complete: bool, most: int) -> ScannedHeader | None:
-    """The same, or None when more than `most` bytes would have to be inflated."""
+    """Scan after inflating twice as much each time; None if `most` bytes do not hold the header.
+
+    Raises NeedMore if `view` is not `complete` and ends before the header does, and Unreadable.
+    """
     beginning = _Beginning(view)
     while True:
         beginning.double()
@@ -301,10 +309,10 @@ def _scan_inflated(view: memoryview, tree: Tree, complete: bool, most: int) -> S
 
 
 def deflated_ends_early(pieces: Iterable[bytes], least: int) -> bool:
-    """Whether a deflated data set ends before its stream does, or inflates to fewer than `least` bytes.
+    """Whether a deflated data set is cut: its stream does not end, or inflates to fewer than `least` bytes.
 
-    It is inflated to MAX_INFLATED bytes at most, none of which are kept; beyond that nothing is known and the
-    answer is False. Raises Unreadable.
+    Inflating ends after MAX_INFLATED bytes, none of which are kept; the answer is then False. Raises
+    Unreadable.
     """
     inflater = zlib.decompressobj(-zlib.MAX_WBITS)
     size = 0
@@ -325,9 +333,10 @@ def deflated_ends_early(pieces: Iterable[bytes], least: int) -> bool:
 
 
 class _Beginning:
-    """The first bytes of a deflated data set, as many as were asked for. Raises Unreadable.
+    """The first bytes of a deflated data set, inflated on demand into `data`.
 
-    `eof`: the stream has ended; `dry`: there is nothing more to inflate, be it that bytes are missing.
+    `eof`: the deflated stream has ended. `dry`: nothing more can be inflated, for it has ended or the rest of
+    its bytes is not in `view`.
     """
 
     def __init__(self, view: memoryview) -> None:
@@ -339,7 +348,7 @@ class _Beginning:
         self._inflater = zlib.decompressobj(-zlib.MAX_WBITS)
 
     def double(self) -> None:
-        """Inflate as much again as there is."""
+        """Inflate until `data` is twice as long, at least 64 KiB, or `dry`. Raises Unreadable."""
         target = max(1 << 16, 2 * len(self.data))
         while len(self.data) < target and not self.dry:
             if not self._feed:
@@ -358,9 +367,10 @@ class _Beginning:
 
 
 def inflated_size(data: Buffer, limit: int) -> int:
-    """How many bytes the data set of a deflated transfer syntax has, told without keeping it.
+    """The length in bytes of a deflated data set after inflating, which is not kept.
 
-    More than `limit` when it has more; it is not read to its end then. Raises Unreadable.
+    Inflating ends once `limit` is passed; the answer is then some number greater than `limit`. Raises
+    Unreadable.
     """
     inflater = zlib.decompressobj(-zlib.MAX_WBITS)
     size = 0
@@ -425,10 +435,11 @@ def layout(buffer: Buffer, transfer_syntax_uid: str) -> Layout:
 def layout_by_ends(
     begun: bytes, rest: Callable[[int], bytes], size: int, transfer_syntax_uid: str
 ) -> Layout | None:
-    """The layout of a data set of `size` bytes whose pixel data need not be read: it has a length.
+    """The layout of a data set of `size` bytes, told from what lies before and behind its pixel data.
 
-    `begun` are its first bytes, `rest(offset)` those from `offset` to the end. None where this cannot tell,
-    or anything is out of the ordinary; `layout` then says what it is.
+    `begun` holds its first bytes, `rest(offset)` reads those from `offset` to the end. None if `begun` does
+    not reach the pixel data's value, the pixel data has no length, or anything behind it is irregular: then
+    the caller reads the whole data set for `layout`.
     """
     flags = encoding_flags(transfer_syntax_uid)
     try:

@@ -38,7 +38,11 @@ def _head(tag: int, length: int, order: int) -> bytes:
 
 
 class Node:
-    """An element. `data`: its new value; `items`: its levels, once opened; neither: as it was."""
+    """An element.
+
+    `data` is its new value, None if it has none; `items` its items, None until `open` has read them. While
+    both are None it is written back byte for byte. `vr` is b"" in implicit VR.
+    """
 
     __slots__ = ("_old", "data", "items", "level", "tag", "vr")
 
@@ -52,7 +56,7 @@ class Node:
 
     @property
     def vr_name(self) -> str:
-        """The VR as written, or the dictionary's in implicit VR, for a public UN, and where it is none."""
+        """The VR as written; the dictionary's in implicit VR, for a public UN and for an unknown VR."""
         if self.vr not in SHORT_VRS and (
             self.vr not in LONG_VRS or (self.vr == b"UN" and not self.tag >> 16 & 1)
         ):
@@ -61,7 +65,7 @@ class Node:
 
     @property
     def raw(self) -> bytes:
-        """Its value now; of a sequence, nothing."""
+        """Its value now; b"" of a sequence."""
         if self.data is not None:
             return self.data
         old = self._old
@@ -77,7 +81,12 @@ class Node:
         )
 
     def is_sequence(self) -> bool:
-        """Whether it has items as far as its VR, its length or the dictionary tell."""
+        """Whether its value is a sequence of items (PS3.5, section 7.5).
+
+        It is if it was opened, its VR is SQ, or its length is undefined and it holds no fragments. Where only
+        the dictionary says SQ (implicit VR, UN), its value must begin with an item, for some tags had another
+        VR in older editions.
+        """
         if self.items is not None:
             return True
         if self._old is None:
@@ -88,7 +97,6 @@ class Node:
             return False
         if self.vr == b"SQ" or self._old.value == self._old.end:
             return True
-        # Only the dictionary says so, and some tags were something else in its older editions.
         order = self.level.flags & BIG_ENDIAN if self.vr != b"UN" else 0
         return bytes(self.level.buffer[self._old.value : self._old.value + 4]) == _head(ITEM, 0, order)[:4]
 
@@ -223,7 +231,7 @@ class Level:
         return group in self.touched or any(node.tag >> 16 == group and node.changed for node in self.nodes)
 
     def write_item(self) -> bytes:
-        """The item with its head and, if its length was undefined, its delimiter."""
+        """The item's bytes now; its length stays defined or undefined as it was."""
         content = self.write()
         order = self.flags & BIG_ENDIAN
         if self._defined:

@@ -31,7 +31,7 @@ class Data(Protocol):
         """How many there are."""
 
     def __getitem__(self, span: slice, /) -> bytes:
-        """A copy of a span, shorter at the end."""
+        """A copy of the bytes in `span`, as slices of bytes have it."""
 
 
 class Encoding(NamedTuple):
@@ -71,12 +71,12 @@ class Element(NamedTuple):
 
 
 def flags_of(encoding: Encoding) -> int:
-    """The encoding as the readers of `mapdr._fast` have it."""
+    """The encoding as bits (`scan_tables.EXPLICIT`, `BIG_ENDIAN`) for the readers of `mapdr._fast`."""
     return (0 if encoding.implicit else EXPLICIT) | (BIG_ENDIAN if encoding.big else 0)
 
 
 def encoding_from(flags: int) -> Encoding:
-    """The encoding that a reader's flags mean."""
+    """The inverse of `flags_of`; other bits are ignored."""
     return Encoding(not flags & EXPLICIT, bool(flags & BIG_ENDIAN))
 
 
@@ -130,9 +130,10 @@ def item(elements: Sequence[bytes]) -> bytes:
 
 
 def with_item(header: bytes, old: Element | None, tag: int, new: bytes) -> bytes:
-    """The sequence `tag` with the item `new` at its end; `old` is where it lies in `header`, if it does.
+    """The element `tag`, a sequence, with the item `new` appended.
 
-    Raises Permanent(reason="vr") if what lies there has another VR, so that nobody knows its items.
+    `old` is its place in `header`, None if it is absent. Raises Permanent(reason="vr") if it is written with
+    another VR than SQ, for its value may then hold no items.
     """
     if old is None or (old.vr != "SQ" and old.value == old.end):
         return element(tag, "SQ", new)
