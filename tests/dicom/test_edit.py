@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 from mapdr.dicom.edit.target import Everywhere, Private
 from mapdr.dicom.edit.tree import Edited, apply_edits
-from mapdr.dicom.edit.verbs import COPY, PREFIX, REMOVE, SET, SET_IF_MISSING, SUFFIX, Edit
+from mapdr.dicom.edit.value import Items
+from mapdr.dicom.edit.verbs import COPY, EMPTY, PREFIX, REMOVE, SET, SET_IF_MISSING, SUFFIX, Edit
 from mapdr.dicom.path import parse_edit_path as path
 from mapdr.dicom.path import parse_path
 from mapdr.dicom.template import Template
@@ -62,6 +63,14 @@ CASES: list[tuple[Edit, set[tuple[int, ...]]]] = [
     (SUFFIX(path("PatientID"), text("-{Modality}")), {(0x00100020,)}),
     (REMOVE(path("PatientName")), {(0x00100010,)}),
     (REMOVE(path("OtherPatientIDs")), set()),
+    (EMPTY(path("PatientName")), {(0x00100010,)}),
+    (EMPTY(path("OtherPatientIDs")), set()),
+    (
+        EMPTY(path("RequestAttributesSequence.ScheduledProcedureStepID")),
+        {(0x00400275, 0, 0x00400009), (0x00400275, 1, 0x00400009)},
+    ),
+    (EMPTY.parse("(0009,xx01)"), {(0x00091001,), (0x00091101,)}),
+    (SET(Everywhere(0x00400009), text("NEW")), {(0x00400275, 0, 0x00400009), (0x00400275, 1, 0x00400009)}),
     (
         SET(path("RequestAttributesSequence.ScheduledProcedureStepID"), text("NEW")),
         {(0x00400275, 0, 0x00400009), (0x00400275, 1, 0x00400009)},
@@ -446,7 +455,22 @@ def test_several_edits_leave_a_data_set_that_pydicom_reads_and_writes_the_same(
     assert changed <= set(done.changed)
 
 
-@given(st.data(), EDITS, st.sampled_from(SYNTAXES), st.booleans())
+STEPS = path("RequestAttributesSequence")
+ALL_EDITS = st.lists(
+    st.sampled_from(
+        [
+            *(edit for edit, _ in CASES),
+            EMPTY(STEPS),
+            SET(STEPS, Items.parse([{"ScheduledProcedureStepID": "{PatientID}"}, {"CodeMeaning": "Ж"}])),
+            SET_IF_MISSING(path("RequestAttributesSequence.ScheduledProtocolCodeSequence"), Items(((),))),
+        ]
+    ),
+    min_size=1,
+    max_size=4,
+)
+
+
+@given(st.data(), ALL_EDITS, st.sampled_from(SYNTAXES), st.booleans())
 def test_damaged_data_sets_are_edited_or_refused(
     data: st.DataObject, edits: list[Edit], syntax: str, undefined: bool
 ) -> None:
@@ -462,7 +486,7 @@ def test_damaged_data_sets_are_edited_or_refused(
     assert again.header.count(b"AGAIN") == 1
 
 
-@given(st.binary(max_size=100), EDITS, st.sampled_from(SYNTAXES))
+@given(st.binary(max_size=100), ALL_EDITS, st.sampled_from(SYNTAXES))
 def test_arbitrary_bytes_are_edited_or_refused(raw: bytes, edits: list[Edit], syntax: str) -> None:
     try:
         apply(raw, syntax, *edits, tail=raw[:40])
