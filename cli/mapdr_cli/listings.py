@@ -12,7 +12,7 @@ import click
 from rich.text import Text
 
 from mapdr.dicom.path import format_path
-from mapdr.store.index.overview import Overview, StudyRow
+from mapdr.store.index.overview import StudyRow
 from mapdr.store.index.selection import UNROUTED, Selection
 from mapdr.store.queue.listing import DeliveryRow
 from mapdr.wire.status import meaning
@@ -56,7 +56,7 @@ def studies(chosen: Selection, identify: bool, uids: bool, config: Path, as_json
     """
     with access(config) as opened:
         store = opened.index(chosen)
-        found = Overview(store.database, store.strings).studies(_limited(chosen))
+        found = store.overview.studies(_limited(chosen))
     rows = [study_row(study, identify) for study in found]
     if as_json:
         print_json({"studies": rows})

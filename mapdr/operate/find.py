@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from mapdr.kernel.item import Source, TagPath
 from mapdr.store import Store
-from mapdr.store.index.overview import Overview, Standing, StudyRow
+from mapdr.store.index.overview import Standing, StudyRow
 from mapdr.store.index.selection import Selection
 
 
@@ -32,10 +32,10 @@ class FoundStudy:
 
 def find(store: Store, chosen: Selection) -> list[FoundStudy]:
     """The studies that hold what a selection chooses, the last received first; an empty list if none does."""
-    overview = Overview(store.database, store.strings)
+    overview = store.overview
     rows = overview.studies(chosen)
     numbers = [row.number for row in rows]
-    sources = overview.sources(numbers, store.sources)
+    sources = overview.sources(numbers)
     standings = overview.standings(numbers)
     return [_found(row, sources.get(row.number, []), standings.get(row.number, {})) for row in rows]
 

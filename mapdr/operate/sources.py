@@ -9,7 +9,6 @@ from typing import Any
 
 from mapdr.kernel.item import Source
 from mapdr.store import Store
-from mapdr.store.index.overview import Overview
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +34,7 @@ def sources(store: Store, receivers: Mapping[str, Mapping[str, Any]]) -> list[Se
     `receivers` is what the sign of life of a running node says of its receivers, by name.
     """
     midnight = datetime.now().replace(hour=0, minute=0, second=0, microsecond=0).timestamp()
-    arrived = Overview(store.database, store.strings).received_from(store.sources, midnight)
+    arrived = store.overview.received_from(midnight)
     seen = {one.source: SeenSource(one.source, one.last_at, one.today) for one in arrived}
     for name, told in receivers.items():
         for one in told.get("rejected", ()):
