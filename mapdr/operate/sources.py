@@ -9,7 +9,6 @@ from typing import Any
 
 from mapdr.kernel.item import Source
 from mapdr.operate.access import Access
-from mapdr.store.index.overview import Overview
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +37,7 @@ def sources(opened: Access) -> list[SeenSource]:
     beats = [beat for beat in store.commands.heartbeats() if beat.node == node]
     receivers: Mapping[str, Any] = beats[0].counters.get("receivers", {}) if beats else {}
     midnight = datetime.now().replace(hour=0, minute=0, second=0, microsecond=0).timestamp()
-    arrived = Overview(store.database, store.strings).received_from(store.sources, midnight)
+    arrived = store.overview.received_from(midnight)
     seen = {one.source: SeenSource(one.source, one.last_at, one.today) for one in arrived}
     for name, told in receivers.items():
         for one in told.get("rejected", ()):
