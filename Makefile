@@ -17,7 +17,7 @@ ifeq ($(CI),true)
 CONSTRAINTS := $(LOCK)
 export PIP_BUILD_CONSTRAINT := $(CONSTRAINTS)
 endif
-INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check $(addprefix --constraint ,$(CONSTRAINTS))
+INSTALL = $(BIN)/python packaging/install.py "$(1)" $(addprefix --constraint ,$(CONSTRAINTS))
 
 .PHONY: demo test check lock lowest kill fuzz sanitize bench clean
 .DELETE_ON_ERROR:
@@ -34,7 +34,7 @@ check: $(VENV)/.checked  ## Style and types
 	$(BIN)/mypy $(wildcard docs/plugins/*/*.py)
 
 lock: $(BIN)/python  ## The versions that CI installs, for every Python and system, anew into requirements/ci.txt
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check uv
+	@$(BIN)/python packaging/install.py "Installing uv" uv
 	$(BIN)/python -m uv pip compile --quiet --upgrade --universal --python-version 3.11 --no-annotate \
 		--no-emit-index-url --no-emit-find-links --custom-compile-command "make lock" \
 		--group test --group check --group build pyproject.toml --output-file $(LOCK)
@@ -72,7 +72,7 @@ sanitize: $(VENV)/.tested  ## The extensions under AddressSanitizer and UBSan: t
 	cd $(SANITIZED) && rm -rf mapdr cli web tests
 	cp -pR mapdr cli web tests setup.py pyproject.toml README.md LICENSE $(SANITIZED)
 	rm -f $(SANITIZED)/mapdr/_fast/*.so
-	@$(INSTALL) --group build
+	@$(call INSTALL,Installing what builds) --group build
 	cd $(SANITIZED) && MAPDR_SANITIZE=1 MAPDR_REQUIRE_EXTENSIONS=1 $(abspath $(BIN))/python setup.py --quiet build_ext --inplace --parallel 2
 	cd $(SANITIZED) && $(UNDER) $(abspath $(BIN))/python tests/sanitize/prove.py
 	cd $(SANITIZED) && $(UNDER) $(abspath $(BIN))/python -m pytest -q $(SUITES) -p no:cacheprovider --timeout=600 $(ARGS)
@@ -91,19 +91,18 @@ $(BIN)/python:
 	@test -n "$(PYTHON)" || { echo "MAPDR needs Python 3.11 or newer on the PATH (or: make PYTHON=/path/to/python3)"; exit 1; }
 	@$(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); \
 		echo "Python could not make a virtual environment (on Debian: apt-get install python3-venv)"; exit 1; }
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --upgrade "pip>=25.1"
+	@$(BIN)/python packaging/install.py "Making $(VENV)" --upgrade "pip>=25.1"
 
 $(VENV)/.installed: $(SOURCES) $(CONSTRAINTS) | $(BIN)/python
-	@echo "Installing MAPDR into $(VENV) ..."
-	@$(INSTALL) --editable .
+	@$(call INSTALL,Installing MAPDR into $(VENV)) --editable .
 	@$(BIN)/python -c 'from mapdr._fast import BACKEND; BACKEND == "cython" or print( \
 		"No compiled extensions here (no C compiler?): the plain Python twins do the same work, slower.")'
 	@touch $@
 
 $(VENV)/.tested: $(VENV)/.installed
-	@$(INSTALL) --group test
+	@$(call INSTALL,Installing what the tests need) --group test
 	@touch $@
 
 $(VENV)/.checked: $(VENV)/.installed
-	@$(INSTALL) --group test --group check
+	@$(call INSTALL,Installing what checks) --group test --group check
 	@touch $@

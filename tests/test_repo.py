@@ -198,7 +198,7 @@ def test_an_import_along_the_way_is_not() -> None:
             "mapdr/deliver/supervise/deliverer.py",
             "def f():\n    from mapdr.egress.dicom.destination import STAGE",
         ),
-        ("mapdr/deliver/supervise/deliverer.py", "from mapdr.transform.chain import build_chain"),
+        ("mapdr/deliver/supervise/deliverer.py", "from mapdr.transform.pipeline import build_pipeline"),
         ("mapdr/node/assembly.py", "from mapdr.receive import dimse"),
         ("mapdr/notify/events.py", "import mapdr_cli.main"),
     ],

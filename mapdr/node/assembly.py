@@ -46,7 +46,8 @@ from mapdr.store.index.commands import Heartbeat
 from mapdr.store.index.fault import index_named
 from mapdr.store.recover import Recovered, Rules
 from mapdr.store.spool.claim import Claim, running_file
-from mapdr.transform.chain import build_chain
+from mapdr.transform.codecs.table import Codecs
+from mapdr.transform.pipeline import build_pipeline
 
 log = logging.getLogger("mapdr.node")
 
@@ -261,9 +262,10 @@ class Node:
         store.in_hand.start()
         self._pool = ThreadPoolExecutor(node.workers, thread_name_prefix="prepare")
         settings = self._settings("transform")
+        codecs = Codecs(self._registry, settings)
         self._preparer = Preparer(
             store.ledger,
-            lambda recipe: build_chain(recipe, self._registry, settings),
+            lambda recipe: build_pipeline(recipe, self._registry, settings, codecs),
             self._pool,
             share=node.workers + 1,
             budget=Budget(node.memory),

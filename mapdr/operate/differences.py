@@ -20,10 +20,10 @@ from mapdr.dicom.uids import EXPLICIT_VR_LITTLE_ENDIAN
 from mapdr.dicom.value import OPAQUE
 from mapdr.kernel.errors import MapdrError
 from mapdr.kernel.item import Payload
-from mapdr.transform.codecs.foreign import foreign_frames
 from mapdr.transform.codecs.table import Codecs
 from mapdr.transform.dataset import DataSet
-from mapdr.transform.image import Attributes, Frames, Image, LeaveAsIs, NativeFrames
+from mapdr.transform.document import Document as Opened
+from mapdr.transform.image import Frames, LeaveAsIs
 from mapdr.transform.quality import Padding, measure
 
 
@@ -64,12 +64,14 @@ def quality(before: Payload, after: Payload, codecs: Codecs, workers: int) -> Qu
     """
     try:
         with ExitStack() as stack:
-            one, other = (stack.enter_context(DataSet(payload)) for payload in (before, after))
-            if one.pixel is None or other.pixel is None:
+            one, other = (
+                stack.enter_context(Opened(payload, codecs, workers=workers)) for payload in (before, after)
+            )
+            if one.data.pixel is None or other.data.pixel is None:
                 return None
-            if _same_pixels(one, other):
+            if _same_pixels(one.data, other.data):
                 return Quality(0, None)
-            return _measured(_frames(one, codecs, workers), _frames(other, codecs, workers))
+            return _measured(one.frames, other.frames)
     except (MapdrError, LeaveAsIs):
         return None
 
@@ -88,15 +90,6 @@ def _same_pixels(one: DataSet, other: DataSet) -> bool:
         == other.view[other.pixel.value + at : other.pixel.value + min(at + step, size)]
         for at in range(0, size, step)
     )
-
-
-def _frames(data: DataSet, codecs: Codecs, workers: int) -> Frames:
-    image, pixel = Image.of(Attributes(data.header())), data.pixel
-    assert pixel is not None
-    syntax = data.payload.transfer_syntax_uid
-    if syntax in NATIVE:
-        return NativeFrames(image, data.view, pixel, big_endian=data.encoding.big)
-    return foreign_frames(image, data.view, pixel, codecs.decoder(syntax), workers)
 
 
 def _measured(one: Frames, other: Frames) -> Quality | None:

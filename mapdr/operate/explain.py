@@ -36,9 +36,9 @@ from mapdr.store.spool.headers import (
     is_cut,
     read_file_header,
 )
-from mapdr.transform.chain import Chain, build_chain
 from mapdr.transform.codecs.foreign import close_decoders
 from mapdr.transform.codecs.table import Codecs
+from mapdr.transform.pipeline import Pipeline, build_pipeline
 
 
 @dataclass(frozen=True, slots=True)
@@ -220,17 +220,17 @@ def _prepare(plan: Plan, registry: Registry, recipe: str, instance: Instance) ->
     known = (node.data / "keys" / "site.key").is_file()
     key = site_key(node.data) if known else bytes(32)
     settings = Settings("explain", node.name, node.data, key, Watch(), node.workers)
+    codecs = Codecs(registry, settings)
     try:
-        chain = build_chain(plan.recipes[recipe], registry, settings)
+        pipeline = build_pipeline(plan.recipes[recipe], registry, settings, codecs)
         started = time.perf_counter()
-        payload = chain.prepare(instance, NoMemory())
+        payload = pipeline.prepare(instance, NoMemory())
         seconds = time.perf_counter() - started
     except MapdrError as error:
         return WouldDeliver("", f"{getattr(error, 'reason', 'temporary')}: {error}")
     except Exception as error:  # noqa: BLE001  fails closed in the node: tried again, then parked with this word
         return WouldDeliver("", f"unexpected: {in_words(error)}")
-    codecs = Codecs(registry, settings)
-    before = Chain([], settings, codecs).prepare(instance, NoMemory())
+    before = Pipeline([], settings, codecs).prepare(instance, NoMemory())
     return _describe(before, payload, seconds, codecs, node.workers)
 
 

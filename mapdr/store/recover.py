@@ -112,7 +112,7 @@ class Recovery:
         self._killed_after: float | None = None
 
     def run(self, rules_for: RulesFor) -> Recovered:
-        """Do it. Raises OSError, and what the database raises; then it can be run again."""
+        """Put all in order (1 to 5 above). Raises OSError and what the database raises; run it again then."""
         done = Recovered()
         self._killed_after = self._last_sign_of_life()
         for hour in self._spool.hours():

@@ -122,6 +122,7 @@ class StudyEvents:
         return [row for row in rows if (row.study, row.destination) not in self._later]
 
     def _judge(self, connection: Connection, row: Row[Any], now: float) -> StudyEvent | None:
+        """What a `progress` row that is due amounts to; None while something is open, or without images."""
         images = self._images(connection, row.study, row.destination)
         states = [state for _, _, state, _ in images]
         if not images or any(state in UNDER_WAY for state in states):

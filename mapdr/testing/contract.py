@@ -29,11 +29,17 @@ import numpy as np
 
 from mapdr.dicom.uids import EXPLICIT_VR_LITTLE_ENDIAN
 from mapdr.kernel.codec import Ability, Codec, Decoder, Encoder, FrameFormat, Pixels, WaveletEncoder
+from mapdr.kernel.conformance import undeclared
 from mapdr.kernel.errors import Permanent, Refused, Temporary
 from mapdr.kernel.item import Instance, Need, Outcome, Payload, Source, Verdict, total_length
-from mapdr.kernel.stage import Description, Egress, EgressSession, Memory, Stage, Transform
+from mapdr.kernel.registry import Registry
+from mapdr.kernel.stage import Description, Egress, EgressSession, Memory, Settings, Stage, Transform
+from mapdr.kernel.watch import Watch
 from mapdr.testing.wait import until
+from mapdr.transform.codecs.foreign import close_decoders
+from mapdr.transform.codecs.table import Codecs
 from mapdr.transform.codecs.worker import Job, decode
+from mapdr.transform.pipeline import Pipeline
 
 SENDERS = 4
 OBJECTS = 200
@@ -321,9 +327,11 @@ def check_transform(
 ) -> int:
     """The result is a sound payload, the same on every try; a failure lets nothing out.
 
-    Returns how many of `cases` were transformed. With `may_fail` an image may be refused with Permanent or
-    Temporary. Raises ContractError.
+    The step is run as a pipeline of its own. Returns how many of `cases` were transformed. With `may_fail` an
+    image may be refused with Permanent or Temporary. Raises ContractError.
     """
+    lacking = "; ".join(undeclared(type(make())))
+    require(not lacking, lacking)
     _apply((make(), *cases[0], DictMemory()))  # what a process sets up once for all is no leak
     with leaves_nothing():
         transform = make()
@@ -332,6 +340,7 @@ def check_transform(
         with ThreadPoolExecutor(SENDERS) as pool:
             first = list(pool.map(_apply, work))
         again = [_apply((make(), payload, instance, memory)) for _, payload, instance, memory in work]
+        close_decoders()
     require(first == again, "a retry with the same memory makes the same bytes and the same UID")
     done = [each for each in first if each is not None]
     require(may_fail or len(done) == len(cases), "every image is transformed")
@@ -341,8 +350,10 @@ def check_transform(
 def _apply(work: tuple[Transform, Payload, Instance, Memory]) -> tuple[str, str, str, bytes] | None:
     transform, payload, instance, memory = work
     before = (payload, b"".join(payload.chunks()))
+    settings = Settings("contract", "node", instance.path.parent, bytes(32), Watch())
+    pipeline = Pipeline([("step", transform)], settings, Codecs(Registry(), settings))
     try:
-        result = transform.apply(payload, instance, memory)
+        result = pipeline.apply(payload, instance, memory)
     except (Permanent, Temporary) as error:
         require(str(error), "a failure says why")
         return None

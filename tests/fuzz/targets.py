@@ -24,7 +24,8 @@ from pydicom.filewriter import write_dataset
 from fuzz import structure
 from mapdr import _fast
 from mapdr._fast import _command_py, _rewrite_py, _scan_py
-from mapdr.dicom.edit import Prefix, Remove, Set, apply_edits
+from mapdr.dicom.edit.tree import apply_edits
+from mapdr.dicom.edit.verbs import PREFIX, REMOVE, SET
 from mapdr.dicom.path import parse_edit_path
 from mapdr.dicom.recode import recode
 from mapdr.dicom.scan import MAX_VALUE, NeedMore, ScannedHeader, Unreadable, header_tree, layout, scan
@@ -58,9 +59,9 @@ LIMITS = Limits(max_pdu=4096, linger=0)
 PLACES = (0x00080005, 0x00080016, 0x00080018, 0x00080050, 0x00100010, 0x00100020)
 """What a rewrite looks for."""
 EDITS = (
-    Set(parse_edit_path("PatientID"), Template.parse("NEW")),
-    Prefix(parse_edit_path("AccessionNumber"), Template.parse("A-")),
-    Remove(parse_edit_path("RequestAttributesSequence.ScheduledProcedureStepID")),
+    SET(parse_edit_path("PatientID"), Template.parse("NEW")),
+    PREFIX(parse_edit_path("AccessionNumber"), Template.parse("A-")),
+    REMOVE(parse_edit_path("RequestAttributesSequence.ScheduledProcedureStepID")),
 )
 
 

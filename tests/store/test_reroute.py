@@ -222,3 +222,23 @@ def test_new_images_go_before_those_that_are_sent_again(opener: Opener, untried_
     rows = store.ledger.lease("a", 99, 60, "n", untried_first=untried_first)
     assert [row.instance.study_instance_uid for row in rows] == ["9.2"] * 3 + ["9.1"] * 5
     assert [row.priority for row in rows] == [0] * 3 + [1] * 5
+
+
+@pytest.mark.parametrize("before", ["superseded", "leased", "dismissed"])
+def test_a_late_answer_counts_no_image_again_that_a_reroute_delivered(opener: Opener, before: str) -> None:
+    store = opener(router=To("a"))
+    push(store, "1.1")
+    assert store.writer.flush()
+    (old,) = store.ledger.lease("a", 9, 60, "n")
+    if before == "superseded":
+        store.ledger.give_back([old.id])
+    elif before == "dismissed":
+        store.ledger.settle([Settlement(old.id, "parked")])
+        assert store.ledger.dismiss(Selection()) == 1
+    assert store.ledger.reroute(Selection(), To("a", recipe="r1").route, frozenset()).deliveries == 1
+    assert {row.state for row in store.ledger.select(Selection(deliveries=[old.id]))} == {before}
+    (new,) = store.ledger.lease("a", 9, 60, "n")
+    for row in (new, old):
+        store.ledger.settle([Settlement(row.id, "delivered", status=0)])
+    numbers = store.counts.today()["delivered"]["a"]["CT"]
+    assert (numbers["images"], numbers["repeats"]) == (1, 1)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -75,7 +76,7 @@ def codecs_with(monkeypatch: pytest.MonkeyPatch, **others: Callable[..., Any]) -
         monkeypatch.setitem(registry._modules, ("codec", name), f"codec_{name}")
         found = registry.plugin("codec", name)
         monkeypatch.setitem(
-            registry._loaded, ("codec", name), type(found)("codec", name, "elsewhere", factory)
+            registry._loaded, ("codec", name), replace(found, origin="elsewhere", factory=factory, reason="")
         )
     return Codecs(registry, settings())
 

@@ -48,10 +48,10 @@ def index_named(database: str, folder: Path) -> Iterator[None]:
     try:
         yield
     except DBAPIError as error:
-        raise IndexFault(_trouble(error, database, folder)) from error
+        raise IndexFault(_description(error, database, folder)) from error
 
 
-def _trouble(error: DBAPIError, database: str, folder: Path) -> str:
+def _description(error: DBAPIError, database: str, folder: Path) -> str:
     """The index, the cause in the database's words, and a cure if one is known."""
     if database != "sqlite":
         return f"the database cannot be used ({type(error.orig).__name__}); is it running, and may we log in?"

@@ -54,6 +54,7 @@ _FACTS_BY_KEY = _BY_KEY.with_only_columns(*FACTS, maintain_column_froms=True)
 
 
 def _is_intact(instance: Instance) -> bool:
+    """Whether the file is there, readable, and gives the digest that was taken on receive."""
     try:
         return instance.proof is not None and instance.proof.holds()
     except (Permanent, OSError):

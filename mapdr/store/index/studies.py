@@ -24,7 +24,7 @@ _LAST_AT = (
 
 
 class Studies:
-    """The studies of the index."""
+    """Writes and reads the rows of studies and series."""
 
     def __init__(self, database: Database) -> None:
         self._database = database

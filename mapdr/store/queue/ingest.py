@@ -63,7 +63,7 @@ DELIVERY_COLUMNS = ("instance", "study", "destination", "batch", "priority", "re
 
 @dataclass(frozen=True, slots=True)
 class Enrolled:
-    """What a batch led to: destinations that have work, and images whose file is not needed."""
+    """What a batch led to: the destinations that have new work, and the ids of images whose files may go."""
 
     destinations: frozenset[str] = frozenset()
     absorbed: tuple[str, ...] = ()
@@ -260,7 +260,7 @@ class Enrolment:
         for each in made:
             state = State.PENDING if _is_spoiled(each) else each.state
             states[each.destination, each.recipe].append(state)
-        return [promise for promise in entry.promises if not self._stands(states.get(promise, ()))]
+        return [promise for promise in entry.promises if not self._is_promised(states.get(promise, ()))]
 
     def _heal(
         self,
@@ -286,8 +286,8 @@ class Enrolment:
             batch.absorbed.append(key.hex())
             log.warning("%s: in the place of %s, whose file is damaged or gone", entry.arrival.id, key.hex())
 
-    def _stands(self, states: Sequence[State]) -> bool:
-        """Whether a promise that was made before in these states needs no new one."""
+    def _is_promised(self, states: Sequence[State]) -> bool:
+        """Whether deliveries in these states make a new one for the same destination and recipe needless."""
         if any(state in UNDER_WAY for state in states):
             return True
         return self._repeats == "absorb" and State.DELIVERED in states

@@ -7,7 +7,7 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from sqlalchemy import Connection, Row, bindparam, select, update
+from sqlalchemy import Connection, Row, bindparam, exists, select, update
 
 from mapdr.kernel.errors import LocalProtocolError
 from mapdr.store.index import schema
@@ -24,12 +24,20 @@ _ATTEMPT_COLUMNS = (
     "delivery", "number", "started_at", "milliseconds", "verdict", "status", "comment", "reason", "bytes",
     "syntax", "sop_instance_uid", "treatment",
 )  # fmt: skip
+_other = schema.delivery.alias("other")
+_PROMISED_AGAIN = (
+    exists()
+    .where(_other.c.study == _delivery.c.study, _other.c.instance == _delivery.c.instance)
+    .where(_other.c.destination == _delivery.c.destination, _other.c.id != _delivery.c.id)
+    .correlate(_delivery)
+    .label("promised_again")
+)
+"""Whether the instance has another delivery to the same destination: that may have delivered it already."""
 _CURRENT = (
     select(
         _delivery.c.id,
         _delivery.c.study,
         _delivery.c.destination,
-        _delivery.c.batch,
         _delivery.c.state,
         _delivery.c.tries,
         _instance.c.series,
@@ -39,6 +47,7 @@ _CURRENT = (
         _source.c.calling_ae,
         _source.c.credential,
         _source.c.receiver,
+        _PROMISED_AGAIN,
     )
     .join(_instance, _instance.c.id == _delivery.c.instance)
     .join(_source, _source.c.id == _instance.c.source)
@@ -139,10 +148,10 @@ class Settling:
     def _count(
         self, connection: Connection, delivered: Sequence[Row[Any]], now: float
     ) -> Mapping[CounterKey, Increment]:
-        """What rows that are about to be delivered add to the counts."""
+        """What rows that become delivered add to the counters; read before they are written as delivered."""
         counts: dict[CounterKey, Increment] = defaultdict(Increment)
         shared = find_shared(connection, {(row.series, row.uid_hash) for row in delivered})
-        again = {(row.series, row.uid_hash) for row in delivered if row.batch}
+        again = {(row.series, row.uid_hash) for row in delivered if row.promised_again}
         known = find_known(connection, shared | again)
         today = day_of(now)
         here: set[tuple[int, int, str]] = set()
@@ -152,7 +161,7 @@ class Settling:
             same_hash = known.get((row.series, row.uid_hash), ())
             same = [one.id for one in same_hash if one.uid == row.sop_instance_uid]
             days: set[int] = set()
-            if len(same) > 1 or row.batch:
+            if len(same) > 1 or row.promised_again:
                 days = _delivered_days(connection, row.study, row.destination, same)
             key = (row.destination, row.series, row.sop_instance_uid)
             if key in here:
@@ -164,7 +173,7 @@ class Settling:
 
 
 class _Batch:
-    """What a batch of settlements writes, found out row by row."""
+    """What a batch of settlements writes; `current` are the rows as the ledger has them."""
 
     def __init__(self, current: dict[int, Row[Any]]) -> None:
         self.attempts: list[tuple[Any, ...]] = []
@@ -178,7 +187,7 @@ class _Batch:
         self._tries = {id_: int(row.tries) for id_, row in current.items()}
 
     def add(self, settlement: Settlement, number: Mapping[str, int], now: float) -> None:
-        """Take one settlement in."""
+        """Work out what one settlement writes. Raises LocalProtocolError if its delivery does not exist."""
         id_ = settlement.delivery_id
         row = self._current.get(id_)
         if row is None:
@@ -194,7 +203,7 @@ class _Batch:
             )
         )  # fmt: skip
         before, after = self._states[id_], AFTER_ATTEMPT[settlement.state]
-        if _stands(before, after):
+        if _is_too_late(before, after):
             self.late.append({"delivery": id_})  # somebody was faster: the attempt is kept, the row stands
             return
         self._states[id_] = after
@@ -217,8 +226,12 @@ class _Batch:
             self.delivered.append(row)
 
 
-def _stands(before: State, after: State) -> bool:
-    """Whether a row keeps its state whatever a late answer says; only a delivery changes one that ended."""
+def _is_too_late(before: State, after: State) -> bool:
+    """Whether a row in state `before` ignores an attempt that ends in `after`.
+
+    A delivered row stays so, one that ended otherwise changes only to delivered, and a person's hold is not
+    undone by a try again.
+    """
     if before is State.DELIVERED:
         return True
     if before >= ENDED:

@@ -144,7 +144,7 @@ class Spool(SpoolFolder):
             raise refusal(error) from error
 
     def lane(self, source: Source, contexts: Contexts) -> Lane | None:
-        """A way in for many objects of one association without Python for each; None where there is none."""
+        """A way in for runs of one association; None without the compiled code. To be closed at its end."""
         if not Taker.possible:
             return None
         lane = Lane(self, self.runs, source, contexts)
@@ -194,7 +194,7 @@ class Spool(SpoolFolder):
             raise Refused(OUT_OF_RESOURCES, "less disk space is free than the node keeps in reserve")
 
     def remark(self, source: Source, remarks: tuple[str, ...]) -> None:
-        """Say what is odd about the data sets of a peer: each oddity once."""
+        """Log what is odd about the data sets of a peer, each oddity once."""
         for each in remarks:
             told = (source.receiver, source.calling_ae, source.address, each)
             if told not in self._told and len(self._told) < _MOST_REMARKS:
@@ -270,7 +270,7 @@ class SpoolFile:
         self._written += len(data)
         if self._written - self._measured > _ROOM_BYTES:
             self._measured = self._written
-            self._guard(self._spool.check_room)
+            self._check_room()
 
     def commit(self) -> None:
         """Make the object safe at the configured durability; only then may Success be answered.
@@ -278,7 +278,7 @@ class SpoolFile:
         Blocks while the index is too far behind. Raises Refused; the object is then gone.
         """
         try:
-            arrival = self._settle()
+            arrival = self._finish()
             self._spool.submit(arrival)
         except OSError as error:
             self.abort()
@@ -305,7 +305,8 @@ class SpoolFile:
                 with contextlib.suppress(OSError):
                     os.truncate(path, 0)
 
-    def _settle(self) -> Arrival:
+    def _finish(self) -> Arrival:
+        """Scan, seal, rename and flush (steps 2 to 5 above). Raises Refused, OSError."""
         offset = len(self._meta)
         size = self._written
         if self._handed_out or not self._meta_written:
@@ -337,6 +338,7 @@ class SpoolFile:
         )
 
     def _scan(self, offset: int, size: int) -> ScannedHeader:
+        """The header of the data set. Raises Refused(0xC000) for one that cannot be read or is incomplete."""
         wanted = self._reading.wanted
         try:
             header = read_header(
@@ -380,9 +382,9 @@ class SpoolFile:
             self.abort()
             raise refusal(error) from error
 
-    def _guard(self, check: Callable[[], None]) -> None:
+    def _check_room(self) -> None:
         try:
-            check()
+            self._spool.check_room()
         except Refused:
             self.abort()
             raise

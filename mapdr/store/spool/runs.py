@@ -148,6 +148,7 @@ class Lane:
             before.end()
 
     def _taker_for(self, reading: Reading) -> Taker | None:
+        """A taker that reads this of each header; None if it wants more tags than one has room for."""
         tree = header_tree(reading.wanted)
         if len(tree) > MOST_TAGS:
             return None
@@ -165,8 +166,9 @@ class Lane:
         return Taker(self._shared, passages, tree, self._spool.durability == "power-loss", origin)
 
     def _open_folder(self, id_: str) -> int:
+        """The open folder of an id's hour, made if it is not there or was removed. Raises OSError."""
         hour = hour_of(id_)
-        gone = hour == self._hour and not self._stands()
+        gone = hour == self._hour and not self._is_in_place()
         if hour != self._hour or gone:
             path = self._path = self._spool.make_hour(hour, again=gone)
             if self._folder >= 0:
@@ -176,7 +178,7 @@ class Lane:
             self._hour = hour
         return self._folder
 
-    def _stands(self) -> bool:
+    def _is_in_place(self) -> bool:
         """Whether the open folder is still where images are looked for: it may be removed, or moved away."""
         try:
             return os.path.samestat(os.fstat(self._folder), os.stat(self._path))

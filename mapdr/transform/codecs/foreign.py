@@ -168,17 +168,20 @@ def close_decoders() -> None:
 
 
 class ForeignFrames:
-    """The frames of encapsulated pixel data as stored values."""
+    """The frames of encapsulated pixel data; as many decoded ones are kept as fit `keep` bytes."""
 
-    def __init__(self, image: Image, data: Data, pixel: Element, decoder: Decoder, pool: Decoders) -> None:
+    def __init__(
+        self, image: Image, data: Data, pixel: Element, job: Job, pool: Decoders, *, keep: int = KEEP
+    ) -> None:
         if not pixel.undefined or pixel.end > len(data):
             raise LeaveAsIs("pixel-length")
         self.image = image
         self._data = data
         self._pool = pool
-        self._job = Job(decoder, image.format)
+        self._job = job
         table = image.attributes.value(EXTENDED_OFFSETS)
         self._spans = frame_spans(data, pixel, image.frames, table)
+        self._keep = keep
         self._kept: dict[int, bytes] = {}
 
     def cells(self, index: int) -> bytes:
@@ -187,7 +190,7 @@ class ForeignFrames:
         if found is None:
             stream = b"".join(self._data[start:stop] for start, stop in self._spans[index])
             found = self._pool.decode(self._job, stream)
-            if (len(self._kept) + 1) * len(found) <= KEEP:
+            if (len(self._kept) + 1) * len(found) <= self._keep:
                 self._kept[index] = found
         return found
 
@@ -196,9 +199,11 @@ class ForeignFrames:
         return self.image.stored_values(self.cells(index), interleaved=True)
 
 
-def foreign_frames(image: Image, data: Data, pixel: Element, decoder: Decoder, workers: int) -> ForeignFrames:
+def foreign_frames(
+    image: Image, data: Data, pixel: Element, decoder: Decoder, *, workers: int, keep: int = KEEP
+) -> ForeignFrames:
     """The frames of an encapsulated data set, decoded by the node's pool.
 
     Raises LeaveAsIs("pixel-length") for pixel data that is cut off, Permanent(reason="fragments").
     """
-    return ForeignFrames(image, data, pixel, decoder, decoders(workers))
+    return ForeignFrames(image, data, pixel, Job(decoder, image.format), decoders(workers), keep=keep)

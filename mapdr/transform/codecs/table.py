@@ -88,7 +88,7 @@ class Codecs:
     def _not_written(self, row: Row | None) -> Permanent:
         if row is None:
             return Permanent("no codec here writes this transfer syntax", reason="syntax")
-        why = row.no_encode or "it is written in another way"
+        why = row.no_encode or "it is written with loss, and only where a rule says so"
         return Permanent(f"{row.name} is not written here, because {why}", reason="syntax")
 
     def writes(self, transfer_syntax_uid: str) -> bool:
