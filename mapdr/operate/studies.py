@@ -45,7 +45,7 @@ def studies(opened: Access, chosen: Selection, *, identify: bool = False) -> lis
     store = opened.index(chosen)
     overview = store.overview
     rows = overview.studies(chosen)
-    sources = overview.sources([row.number for row in rows], store.sources)
+    sources = overview.sources([row.number for row in rows])
     return [_study(row, sources.get(row.number, []), identify) for row in rows]
 
 
