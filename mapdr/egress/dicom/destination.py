@@ -37,9 +37,9 @@ from mapdr.net.retry import Retry, RetryConfig
 from mapdr.net.tls import ClientTlsField
 from mapdr.wire import pdu, status
 from mapdr.wire.contexts import MAY_PASS, REJECTIONS, is_transfer_syntax
-from mapdr.wire.driver import Limits
-from mapdr.wire.link import LinkLost, Requestor, StoreResponse
+from mapdr.wire.link import Limits
 from mapdr.wire.pdu import MAX_CONTEXTS
+from mapdr.wire.requestor import LinkLost, Requestor, StoreResponse
 
 LOOK_AFTER = 0.2
 """Seconds of rest after which a session looks whether the peer has ended it meanwhile."""
@@ -243,8 +243,8 @@ class DimseSession:
             return None
         result = self._requestor.rejected.get(context)
         words = NOT_ACCEPTED if result is None else REJECTIONS.get(result, NOT_ACCEPTED)
-        waits = result in MAY_PASS
-        return Outcome(Verdict.RETRY if waits else Verdict.SYNTAX_REFUSED, comment=words, waits=waits)
+        not_now = result in MAY_PASS
+        return Outcome(Verdict.RETRY if not_now else Verdict.SYNTAX_REFUSED, comment=words, not_now=not_now)
 
     def _instead(self, need: Need) -> str:
         """The first fallback, but for the syntax of `need` itself, in which the SOP class was accepted."""
