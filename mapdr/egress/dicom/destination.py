@@ -343,11 +343,16 @@ def _faults(config: DimseEgressConfig) -> Iterable[Finding]:
     return () if config.tls is None else config.tls.faults()
 
 
+def build(settings: Settings, config: DimseEgressConfig, next: None) -> DimseEgress:
+    """The destination for a node."""
+    return DimseEgress(settings, config)
+
+
 STAGE = Factory(
     "egress",
     "dicom",
     DimseEgressConfig,
-    lambda settings, config, next_: DimseEgress(settings, config),
+    build,
     faults=_faults,
     peer=lambda config: Endpoint(config.host, config.port, config.ae_title, config.tls is not None),
 )
