@@ -3,7 +3,7 @@
 # Each target makes what it lacks: a virtual environment, the build, the installation. A second run finds
 # them and starts at once. No C compiler is needed; without one the plain Python twins do the work.
 
-PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11; do \
+PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11 python; do \
 	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { echo $$p; break; }; done)
 VENV ?= .venv
 SECONDS ?= 600
@@ -11,7 +11,15 @@ TARGETS := pdu command association scan runs elements meta frames
 BIN := $(VENV)/$(if $(filter Windows_NT,$(OS)),Scripts,bin)
 SOURCES := pyproject.toml setup.py $(wildcard mapdr/_fast/*.pyx mapdr/_fast/*.pxi mapdr/_fast/vendor/*.h)
 
-.PHONY: demo test check kill fuzz sanitize bench clean
+# In CI the same versions every time, those of the build too; elsewhere the newest that pyproject.toml allows.
+LOCK := requirements/ci.txt
+ifeq ($(CI),true)
+CONSTRAINTS := $(LOCK)
+export PIP_BUILD_CONSTRAINT := $(CONSTRAINTS)
+endif
+INSTALL = $(BIN)/python packaging/install.py "$(1)" $(addprefix --constraint ,$(CONSTRAINTS))
+
+.PHONY: demo test check lock lowest kill fuzz sanitize bench clean
 .DELETE_ON_ERROR:
 
 demo: $(VENV)/.installed  ## The router, three modalities, a PACS and a RIS, live on this terminal
@@ -24,6 +32,22 @@ check: $(VENV)/.checked  ## Style and types
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/mypy $(wildcard docs/plugins/*/*.py)
+
+lock: $(BIN)/python  ## The versions that CI installs, for every Python and system, anew into requirements/ci.txt
+	@$(BIN)/python packaging/install.py "Installing uv" uv
+	$(BIN)/python -m uv pip compile --quiet --upgrade --universal --python-version 3.11 --no-annotate \
+		--no-emit-index-url --no-emit-find-links --custom-compile-command "make lock" \
+		--group test --group check --group build pyproject.toml --output-file $(LOCK)
+
+# What comes to each library; most of the suite is about MAPDR's own work, whatever the library's version.
+LOWEST := tests/config tests/contract tests/cli tests/notify tests/testing tests/wire/test_pdu.py \
+	tests/wire/test_association.py tests/dicom/test_real_files.py tests/store/test_database.py \
+	tests/store/test_writer.py tests/transform/test_jpeg2000.py tests/transform/test_foreign.py
+
+lowest:  ## The lowest versions that pyproject.toml allows, in an environment of their own, with what comes to them
+	@mkdir -p build
+	$(PYTHON) packaging/lowest.py pyproject.toml > build/lowest.txt
+	$(MAKE) test VENV=$(VENV)-lowest CONSTRAINTS=build/lowest.txt ARGS="$(LOWEST) $(ARGS)"
 
 kill: $(VENV)/.tested  ## The long kill test: 100 kills, two destinations, rules that edit and compress
 	$(BIN)/python -m pytest -q -s -m long tests/e2e/test_kill.py $(ARGS)
@@ -48,7 +72,7 @@ sanitize: $(VENV)/.tested  ## The extensions under AddressSanitizer and UBSan: t
 	cd $(SANITIZED) && rm -rf mapdr cli web tests
 	cp -pR mapdr cli web tests setup.py pyproject.toml README.md LICENSE $(SANITIZED)
 	rm -f $(SANITIZED)/mapdr/_fast/*.so
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --group build
+	@$(call INSTALL,Installing what builds) --group build
 	cd $(SANITIZED) && MAPDR_SANITIZE=1 MAPDR_REQUIRE_EXTENSIONS=1 $(abspath $(BIN))/python setup.py --quiet build_ext --inplace --parallel 2
 	cd $(SANITIZED) && $(UNDER) $(abspath $(BIN))/python tests/sanitize/prove.py
 	cd $(SANITIZED) && $(UNDER) $(abspath $(BIN))/python -m pytest -q $(SUITES) -p no:cacheprovider --timeout=600 $(ARGS)
@@ -59,7 +83,7 @@ bench: $(VENV)/.tested  ## The table of speeds against real peers, into benchmar
 	$(BIN)/python -m benchmarks $(ARGS)
 
 clean:  ## Removes what these targets made; the data of a node is never touched
-	rm -rf $(VENV) build dist mapdr.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .demo
+	rm -rf $(VENV) $(VENV)-lowest build dist mapdr.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .demo
 	rm -f mapdr/_fast/*.so
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
@@ -67,19 +91,18 @@ $(BIN)/python:
 	@test -n "$(PYTHON)" || { echo "MAPDR needs Python 3.11 or newer on the PATH (or: make PYTHON=/path/to/python3)"; exit 1; }
 	@$(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); \
 		echo "Python could not make a virtual environment (on Debian: apt-get install python3-venv)"; exit 1; }
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --upgrade "pip>=25.1"
+	@$(BIN)/python packaging/install.py "Making $(VENV)" --upgrade "pip>=25.1"
 
-$(VENV)/.installed: $(SOURCES) | $(BIN)/python
-	@echo "Installing MAPDR into $(VENV) ..."
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable .
+$(VENV)/.installed: $(SOURCES) $(CONSTRAINTS) | $(BIN)/python
+	@$(call INSTALL,Installing MAPDR into $(VENV)) --editable .
 	@$(BIN)/python -c 'from mapdr._fast import BACKEND; BACKEND == "cython" or print( \
 		"No compiled extensions here (no C compiler?): the plain Python twins do the same work, slower.")'
 	@touch $@
 
 $(VENV)/.tested: $(VENV)/.installed
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --group test
+	@$(call INSTALL,Installing what the tests need) --group test
 	@touch $@
 
 $(VENV)/.checked: $(VENV)/.installed
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --group test --group check
+	@$(call INSTALL,Installing what checks) --group test --group check
 	@touch $@

@@ -49,9 +49,9 @@ def wanted_peers(item: pytest.Item) -> set[str]:
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
-    """A peer that is not installed: skipped at home, failed in CI."""
+    """A peer that is not installed: skipped at home, failed in CI, unless MAPDR_NO_PEERS wants none."""
     missing = sorted(name for name in wanted_peers(item) if not processes.program(name))
-    if missing and CI:
+    if missing and CI and not os.environ.get("MAPDR_NO_PEERS"):
         pytest.fail(f"{', '.join(missing)} must be installed in CI", pytrace=False)
     if missing:
         pytest.skip(f"{', '.join(missing)} not installed")

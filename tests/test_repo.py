@@ -38,7 +38,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "deliver": SHARED | FIELDS | {"net", "dicom", "wire", "store"},
     "notify": SHARED | FIELDS | {"net", "dicom", "store"},
     # What people see and do; the faces are skins over it.
-    "operate": SHARED | {"store"},
+    "operate": SHARED | {"config", "dicom", "node", "notify", "route", "store", "transform", "wire"},
     # Where a node is put together: every part is seen here, but stages come from the registry. `deliver` is
     # given what makes a recipe's transforms.
     "node": SHARED | {"config", "dicom", "route", "store", "deliver", "notify", "transform"},
@@ -46,6 +46,16 @@ MAY_IMPORT: dict[str, set[str]] = {
     "testing": SHARED | {"config", "dicom", "node", "route", "store", "transform", "wire"},
 }
 """Folder of mapdr/ -> which other folders its modules may import (design, "Layout")."""
+
+ROOMS: dict[str, set[str]] = {
+    "spool": set(),
+    "index": {"spool"},
+    "queue": {"spool", "index"},
+}
+"""Room of mapdr/store/ -> which other rooms its modules may import; what stands above them, none may."""
+
+FACES = {"operate", "config", "node", "testing", "kernel"}
+"""What `cli` and `web` may import of mapdr: no database, no rule about state."""
 
 DATABASE = {"sqlalchemy", "sqlite3", "alembic", "psycopg"}
 
@@ -90,6 +100,31 @@ def violations(path: str, source: str) -> list[str]:
     return found
 
 
+def room_violations(path: str, source: str) -> list[str]:
+    """What a module of a room of mapdr/store/ imports of another room, or from above, that it may not."""
+    room = Path(path).parts[2]
+    if room not in ROOMS:
+        return []
+    allowed = {f"mapdr.store.{each}" for each in ROOMS[room] | {room}}
+    return [
+        f"{path}:{line} imports {name}"
+        for line, name in imported(source)
+        if name.startswith("mapdr.store") and ".".join(name.split(".")[:3]) not in allowed
+    ]
+
+
+def face_violations(path: str, source: str) -> list[str]:
+    """What a module of cli/ or web/ imports of mapdr although it may not; `import mapdr` alone is allowed."""
+    own = {"mapdr_cli"} if path.startswith("cli/") else {"mapdr_web"}
+    found = []
+    for line, name in imported(source):
+        words = name.split(".")
+        foreign = words[0] in {"mapdr_cli", "mapdr_web"} - own
+        if foreign or (words[0] == "mapdr" and len(words) > 1 and words[1] not in FACES):
+            found.append(f"{path}:{line} imports {name}")
+    return found
+
+
 def calls(source: str) -> Iterator[tuple[int, str]]:
     """(line, dotted name) for each call of a plain or dotted name."""
     for node in ast.walk(ast.parse(source)):
@@ -123,6 +158,34 @@ def test_parts_import_only_what_they_may() -> None:
     assert not found
 
 
+def test_the_rooms_of_the_store_depend_one_way() -> None:
+    store = ROOT / "mapdr/store"
+    assert {each.name for each in store.iterdir() if (each / "__init__.py").is_file()} == set(ROOMS)
+    found = [
+        line for path in python_files(store) for line in room_violations(relative(path), path.read_text())
+    ]
+    assert not found
+
+
+@pytest.mark.parametrize(
+    ("path", "source"),
+    [
+        ("mapdr/store/spool/files.py", "from mapdr.store.index import schema"),
+        ("mapdr/store/spool/files.py", "def f():\n    import mapdr.store.writer"),
+        ("mapdr/store/index/database.py", "from mapdr.store.queue.ledger import Ledger"),
+        ("mapdr/store/index/studies.py", "from mapdr.store.outbox import Outbox"),
+        ("mapdr/store/queue/ledger.py", "from mapdr.store import Store"),
+    ],
+)
+def test_an_import_against_the_way_is_seen(path: str, source: str) -> None:
+    assert room_violations(path, source)
+
+
+def test_an_import_along_the_way_is_not() -> None:
+    assert not room_violations("mapdr/store/queue/ledger.py", "from mapdr.store.index import schema")
+    assert not room_violations("mapdr/store/recover.py", "from mapdr.store.queue.ledger import Ledger")
+
+
 @pytest.mark.parametrize(
     ("path", "source"),
     [
@@ -135,7 +198,7 @@ def test_parts_import_only_what_they_may() -> None:
             "mapdr/deliver/supervise/deliverer.py",
             "def f():\n    from mapdr.egress.dicom.destination import STAGE",
         ),
-        ("mapdr/deliver/supervise/deliverer.py", "from mapdr.transform.chain import build_chain"),
+        ("mapdr/deliver/supervise/deliverer.py", "from mapdr.transform.pipeline import build_pipeline"),
         ("mapdr/node/assembly.py", "from mapdr.receive import dimse"),
         ("mapdr/notify/events.py", "import mapdr_cli.main"),
     ],
@@ -154,6 +217,36 @@ def test_a_forbidden_import_is_seen(path: str, source: str) -> None:
 )
 def test_an_allowed_import_is_not(path: str, source: str) -> None:
     assert not violations(path, source)
+
+
+def test_the_faces_import_only_what_is_made_for_them() -> None:
+    found = [
+        line
+        for path in python_files(ROOT / "cli", ROOT / "web")
+        for line in face_violations(relative(path), path.read_text())
+    ]
+    assert not found
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "from mapdr.store import Store",
+        "import mapdr.wire.status",
+        "from mapdr import dicom",
+        "def f():\n    from mapdr.transform.codecs import table",
+        "import mapdr_web",
+    ],
+)
+def test_a_face_that_imports_more_is_seen(source: str) -> None:
+    assert face_violations("cli/mapdr_cli/commands/x.py", source)
+
+
+@pytest.mark.parametrize(
+    "source", ["import mapdr", "from mapdr.operate import words", "import mapdr_cli.main"]
+)
+def test_a_face_that_imports_what_it_may_is_not(source: str) -> None:
+    assert not face_violations("cli/mapdr_cli/commands/x.py", source)
 
 
 def circles(sources: Mapping[str, str]) -> list[set[str]]:

@@ -15,34 +15,38 @@ from click.exceptions import ClickException, Exit, NoArgsIsHelpError, UsageError
 import mapdr
 from mapdr.kernel.errors import ConfigurationError, MapdrError
 from mapdr.kernel.output import protect
+from mapdr.operate.errors import RequestError, WrongConfiguration
 from mapdr_cli.render.terminal import console, prepare_streams
 
 FAILED, USAGE = 1, 2
 
 COMMANDS = {
-    "init": "commands.init",
-    "check": "commands.check",
-    "run": "run",
-    "demo": "commands.demo",
-    "top": "commands.top",
-    "status": "commands.status",
-    "find": "commands.find",
-    "sources": "commands.sources",
-    "studies": "commands.listings",
-    "deliveries": "commands.listings",
-    "retry": "commands.queue",
-    "hold": "commands.queue",
-    "release": "commands.queue",
-    "reroute": "commands.queue",
-    "dismiss": "commands.queue",
-    "reload": "commands.reload",
-    "send": "commands.send",
-    "echo": "commands.echo",
-    "explain": "commands.explain",
-    "doctor": "commands.doctor",
-    "plugins": "commands.plugins",
+    "init": "Write a first mapdr.toml.",
+    "check": "Find every mistake in the configuration.",
+    "run": "Run the router.",
+    "demo": "See it all at work on this machine alone.",
+    "top": "Watch the node live.",
+    "status": "Today's counts, queues, what is stuck.",
+    "find": "Where is a study, and who has it?",
+    "sources": "Who sends, and who is rejected.",
+    "studies": "List studies and who has them.",
+    "deliveries": "List what became of each image.",
+    "retry": "Try parked deliveries again.",
+    "hold": "Stop delivering to a destination.",
+    "release": "Deliver again what was held.",
+    "reroute": "Apply today's rules again.",
+    "dismiss": "End parked deliveries that shall never be sent.",
+    "reload": "Apply a changed configuration.",
+    "send": "Send files through the node's store.",
+    "echo": "Are the destinations there?",
+    "explain": "What the rules would do to a file.",
+    "doctor": "Examine this installation.",
+    "plugins": "Which stages there are.",
 }
-"""Commands in the order in which an operator meets them, and the module that holds each."""
+"""Commands in the order in which an operator meets them, each with its line in the help of all.
+
+A command is the function of its name in `mapdr_cli.commands.NAME`.
+"""
 
 
 class Program(click.Group):
@@ -70,11 +74,15 @@ class Program(click.Group):
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         """The command by its name, or None."""
-        module = COMMANDS.get(cmd_name)
-        if module is None:
+        if cmd_name not in COMMANDS:
             return None
-        command: click.Command = getattr(import_module(f"mapdr_cli.{module}"), cmd_name)
+        command: click.Command = getattr(import_module(f"mapdr_cli.commands.{cmd_name}"), cmd_name)
         return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """The commands and their lines, without loading them."""
+        with formatter.section("Commands"):
+            formatter.write_dl(list(COMMANDS.items()))
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]
@@ -96,6 +104,13 @@ class Program(click.Group):
             raise
         except ClickException as error:
             _complain(error)
+        except RequestError as error:
+            _complain(UsageError(str(error)))
+        except WrongConfiguration as error:
+            from mapdr_cli.render.problems import show_problems
+
+            show_problems(error.problems)
+            raise Exit(USAGE) from error
         except ConfigurationError as error:
             _end(ctx, str(error), USAGE)
         except OSError as error:

@@ -12,6 +12,7 @@ from pydantic import BaseModel, TypeAdapter, ValidationError
 from pydantic_core import ErrorDetails
 
 from mapdr.kernel.finding import Finding, Place, instead
+from mapdr.kernel.output import in_words
 
 
 def validate(kind: Any, raw: Any, place: Place, base: Path, findings: list[Finding]) -> Any:
@@ -21,6 +22,9 @@ def validate(kind: Any, raw: Any, place: Place, base: Path, findings: list[Findi
     except ValidationError as error:
         details = error.errors(include_url=False, include_input=False)
         findings.extend(_findings(kind, raw, place, details))
+    except Exception as error:  # noqa: BLE001  a plug-in's validator may fail in any way; never a traceback
+        what = f"fails when it is read: {in_words(error)}"
+        findings.append(Finding(place, what, "report it to who wrote that type"))
     return None
 
 

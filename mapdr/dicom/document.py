@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Literal
 
 from mapdr import _fast
-from mapdr._fast.scan_tables import BIG_ENDIAN, CHARACTER_SET, Unreadable, actual_flags
+from mapdr._fast.scan_tables import BIG_ENDIAN, CHARACTER_SET, EXPLICIT, Unreadable, actual_flags
 from mapdr.dicom.charset import TEXT_VRS, UTF8, decode_or_none, is_plain
 from mapdr.dicom.fit import LIMITS, encode_value, fit, pad
 from mapdr.dicom.path import EditPath, format_edit_path, format_path, format_tag, tag_vr
@@ -17,6 +17,8 @@ from mapdr.kernel.errors import Permanent
 from mapdr.kernel.item import TagPath
 
 Overflow = Literal["error", "truncate"]
+Rendered = Sequence[Sequence[tuple[int, "str | Rendered"]]]
+"""The items of a sequence: of each its elements by ascending tag, as texts and items."""
 PIXEL_GROUP = 0x7FE0
 
 
@@ -34,6 +36,16 @@ _UNDECLARED = (
 
 
 _MISREAD = "the data set has an odd form, and would be read otherwise with this edit"
+
+
+def _contents(sequence: Node) -> list[bytes]:
+    return [item.write() for item in sequence.open()]
+
+
+class Verbatim(str):
+    """A text whose backslashes are characters, as in LT, where in most VRs they separate values."""
+
+    __slots__ = ()
 
 
 class Document:
@@ -132,31 +144,34 @@ class Document:
         return "\\".join(texts_of(node.raw, node.vr_name, self.terms(node.level), big_endian=big_endian))
 
     def put(
-        self,
-        level: Level,
-        path: EditPath,
-        text: str,
-        overflow: Overflow,
-        *,
-        strict: bool = True,
-        literal: bool = False,
+        self, level: Level, path: EditPath, text: str, overflow: Overflow, *, strict: bool = True
     ) -> None:
         """Give the last element of `path` a text in this level. Raises Permanent if it does not fit.
 
-        `literal`: the backslashes in it are characters, and separate no values.
+        Without `strict` only the text's length must fit its VR.
         """
-        tag = path[-1][0]
-        node = level.find(tag)
-        vr = node.vr_name if node else tag_vr(tag)
-        if vr == "UN":
-            vr = "LO"
-        if literal and "\\" in text and vr not in SINGLE:
+        node = level.find(path[-1][0])
+        vr = node.vr_name if node else tag_vr(path[-1][0])
+        if node and self.text_of(node) == text and not self._splits(text, vr):
+            return
+        vr, raw = self._encoded(level, path, vr, text, overflow=overflow, strict=strict)
+        self.put_raw(level, path, vr, raw)
+
+    @staticmethod
+    def _splits(text: str, vr: str) -> bool:
+        """Whether a backslash, a character of this text, would separate values in that VR."""
+        return isinstance(text, Verbatim) and "\\" in text and vr not in SINGLE
+
+    def _encoded(
+        self, level: Level, path: EditPath, vr: str, text: str, *, overflow: Overflow, strict: bool
+    ) -> tuple[str, bytes]:
+        """The VR and bytes of a text in this level; all text is moved to ISO_IR 192 if it needs that."""
+        vr = "LO" if vr == "UN" else vr
+        if self._splits(text, vr):
             raise Permanent(
                 f"{format_edit_path(path)}: the text holds a backslash, which separates values in a {vr}",
                 reason="bad-value",
             )
-        if node and self.text_of(node) == text:
-            return
         try:
             text = fit(text, vr, truncate=overflow == "truncate", form=strict)
             raw = encode_value(text, vr, self.terms(level), big_endian=bool(level.flags & BIG_ENDIAN))
@@ -168,7 +183,7 @@ class Document:
                 '; overflow = "truncate" cuts it' if error.reason == "value-too-long" and vr in LIMITS else ""
             )
             raise Permanent(f"{format_edit_path(path)}: {error}{cure}", reason=error.reason) from error
-        self.put_raw(level, path, vr, raw or b"")
+        return vr, raw or b""
 
     def put_raw(self, level: Level, path: EditPath, vr: str, raw: bytes) -> None:
         """Give the last element of `path` its bytes in this level; one that comes twice comes once then."""
@@ -182,6 +197,43 @@ class Document:
         node.items = None
         level.remove([other for other in level.nodes if other.tag == tag and other is not node])
         self.note(path)
+
+    def put_items(self, level: Level, path: EditPath, items: Rendered, overflow: Overflow) -> None:
+        """Give the sequence at the end of `path` these items in this level, and no others."""
+        tag = path[-1][0]
+        old = [node for node in level.nodes if node.tag == tag]
+        was_moved = self.moved
+        new = self._sequence(level, path, items, overflow)
+        if self.moved and not was_moved:
+            new = self._sequence(level, path, items, overflow)  # in the character set that holds now
+        if len(old) == 1 and old[0].is_sequence() and _contents(old[0]) == _contents(new):
+            return
+        level.remove(old)
+        level.insert(new)
+        self.note(path)
+
+    def _sequence(self, level: Level, path: EditPath, items: Rendered, overflow: Overflow) -> Node:
+        """A sequence that is not in the level yet."""
+        sequence = Node(level, path[-1][0], b"SQ" if level.flags & EXPLICIT else b"", None)
+        sequence.items = []
+        for content in items:
+            item = Level.new_item(sequence)
+            for tag, value in content:
+                within = (*path, (tag, None))
+                if isinstance(value, str):
+                    vr, raw = self._encoded(item, within, tag_vr(tag), value, overflow=overflow, strict=True)
+                    item.add(tag, vr).data = raw
+                else:
+                    item.insert(self._sequence(item, within, value, overflow))
+        return sequence
+
+    def clear(self, level: Level, path: EditPath) -> None:
+        """Leave the last element of `path` without a value or without items in this level."""
+        node = level.find(path[-1][0])
+        if node and node.is_sequence():
+            self.put_items(level, path, (), "error")
+        else:
+            self.put_raw(level, path, tag_vr(path[-1][0]), b"")
 
     def drop_file_meta(self) -> None:
         """Take out elements of the File Meta group, which have no place in a data set (PS3.10, 7.1)."""

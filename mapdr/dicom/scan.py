@@ -32,13 +32,14 @@ from mapdr._fast.scan_tables import (
     Values,
     Walk,
 )
-from mapdr.dicom import uids
 from mapdr.dicom.charset import is_plain, parse_terms
 from mapdr.dicom.path import tag_vr
+from mapdr.dicom.transfer_syntax import IMPLICIT, is_deflated
+from mapdr.dicom.uids import EXPLICIT_VR_BIG_ENDIAN
 from mapdr.dicom.value import texts_of
 from mapdr.kernel.item import TagPath
 
-__all__ = ["Layout", "NeedMore", "ScannedHeader", "Unreadable", "is_deflated", "layout", "scan"]
+__all__ = ["Layout", "NeedMore", "ScannedHeader", "Unreadable", "layout", "scan"]
 
 Buffer = bytes | bytearray | memoryview | mmap.mmap
 
@@ -59,14 +60,6 @@ _PIECE = 1 << 20
 
 _ITEM_HEAD = {0: Struct("<HHL").unpack, BIG_ENDIAN: Struct(">HHL").unpack}
 _CHARACTER_SET: TagPath = (0x00080005,)
-_IMPLICIT = frozenset((uids.IMPLICIT_VR_LITTLE_ENDIAN, uids.GE_IMPLICIT_VR_BIG_ENDIAN_PIXELS))
-_DEFLATED = frozenset(
-    (
-        uids.DEFLATED_EXPLICIT_VR_LITTLE_ENDIAN,
-        uids.JPIP_REFERENCED_DEFLATE,
-        uids.JPIP_HTJ2K_REFERENCED_DEFLATE,
-    )
-)
 
 
 _TEXT = frozenset(b"AE AS CS DA DS DT IS LO PN SH TM UC UI".split())
@@ -183,14 +176,9 @@ def _known_vr(vr: bytes, tag: int) -> str:
 
 def encoding_flags(transfer_syntax_uid: str) -> int:
     """How the data set of a transfer syntax is written; unknown ones are explicit VR little endian."""
-    if transfer_syntax_uid in _IMPLICIT:
+    if transfer_syntax_uid in IMPLICIT:
         return 0
-    return EXPLICIT | BIG_ENDIAN if transfer_syntax_uid == uids.EXPLICIT_VR_BIG_ENDIAN else EXPLICIT
-
-
-def is_deflated(transfer_syntax_uid: str) -> bool:
-    """Whether the whole data set is deflated (PS3.5, A.5)."""
-    return transfer_syntax_uid in _DEFLATED
+    return EXPLICIT | BIG_ENDIAN if transfer_syntax_uid == EXPLICIT_VR_BIG_ENDIAN else EXPLICIT
 
 
 def is_regular(transfer_syntax_uid: str) -> bool:

@@ -191,10 +191,14 @@ class Level:
     def add(self, tag: int, vr: str) -> Node:
         """A new, empty element in its place by tag."""
         node = Node(self, tag, vr.encode("ascii") if self.flags & EXPLICIT else b"", None)
-        index = next((i for i, other in enumerate(self.nodes) if other.tag > tag), len(self.nodes))
-        self.nodes.insert(index, node)
-        self.touched.add(tag >> 16)
+        self.insert(node)
         return node
+
+    def insert(self, node: Node) -> None:
+        """Put an element in its place by tag."""
+        index = next((i for i, other in enumerate(self.nodes) if other.tag > node.tag), len(self.nodes))
+        self.nodes.insert(index, node)
+        self.touched.add(node.tag >> 16)
 
     def remove(self, nodes: list[Node]) -> None:
         """Take elements out."""

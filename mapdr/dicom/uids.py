@@ -1,7 +1,8 @@
 """Unique identifiers (PS3.5, section 9): the registered ones that MAPDR names, checked ones, derived ones.
 
 Every UID that the package uses stands here once (those that the wire needs in `mapdr.kernel.uids`), under
-its name in PS3.6, annex A. What a transfer syntax is (lossy, encapsulated) is not told here.
+its name in PS3.6, annex A. What a transfer syntax is (lossy, encapsulated) stands in
+`mapdr.dicom.transfer_syntax`.
 """
 
 from __future__ import annotations
@@ -30,6 +31,7 @@ JPEG_LS_LOSSLESS = "1.2.840.10008.1.2.4.80"
 JPEG_LS_NEAR_LOSSLESS = "1.2.840.10008.1.2.4.81"
 JPEG2000_LOSSLESS = "1.2.840.10008.1.2.4.90"
 JPEG2000 = "1.2.840.10008.1.2.4.91"
+JPIP_REFERENCED = "1.2.840.10008.1.2.4.94"
 JPIP_REFERENCED_DEFLATE = "1.2.840.10008.1.2.4.95"
 JPEG_XL_LOSSLESS = "1.2.840.10008.1.2.4.110"
 JPEG_XL_JPEG_RECOMPRESSION = "1.2.840.10008.1.2.4.111"
@@ -37,8 +39,10 @@ JPEG_XL = "1.2.840.10008.1.2.4.112"
 HTJ2K_LOSSLESS = "1.2.840.10008.1.2.4.201"
 HTJ2K_LOSSLESS_RPCL = "1.2.840.10008.1.2.4.202"
 HTJ2K = "1.2.840.10008.1.2.4.203"
+JPIP_HTJ2K_REFERENCED = "1.2.840.10008.1.2.4.204"
 JPIP_HTJ2K_REFERENCED_DEFLATE = "1.2.840.10008.1.2.4.205"
 RLE_LOSSLESS = "1.2.840.10008.1.2.5"
+DEFLATED_IMAGE_FRAME = "1.2.840.10008.1.2.8.1"
 
 # SOP classes.
 VERIFICATION = protocol.VERIFICATION

@@ -21,6 +21,7 @@ from __future__ import annotations
 import queue
 import threading
 import time
+from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -44,38 +45,24 @@ class Short(MapdrError):
         self.amount = amount
 
 
-@dataclass(slots=True, eq=False)
-class _Claim:
-    """What the budget notes of one share; `rested` is when its work ended, None while it is at work."""
+class Allowance(ABC):
+    """What one piece of work may use of memory: within `held` what the thread says by `need` counts here."""
 
-    amount: int
-    alone: bool
-    owner: str
-    rested: float | None = None
-    ended: bool = False
-
-
-class Share:
-    """A part of the budget. Whoever drops the last reference to it gives it back, if `release` did not."""
-
-    def __init__(self, budget: Budget, claim: _Claim) -> None:
-        self._budget = budget
-        self._claim = claim
+    def __init__(self) -> None:
         self._used = 0
 
     @property
-    def amount(self) -> int:
-        """Bytes that it holds."""
-        return self._claim.amount
-
-    @property
+    @abstractmethod
     def most(self) -> int:
-        """Bytes that it could have if nobody else had any."""
-        return self._budget.total
+        """Bytes that the work can have at the very most."""
+
+    @abstractmethod
+    def _reaches(self, amount: int) -> bool:
+        """Whether `amount` bytes in all can be had at once; they are given then."""
 
     @contextmanager
     def held(self) -> Iterator[None]:
-        """What this thread does within the block counts against this share."""
+        """What this thread does within the block counts here."""
         token = _current.set(self)
         try:
             yield
@@ -85,53 +72,75 @@ class Share:
     def need(self, amount: int) -> None:
         """`amount` bytes more are about to be used. Raises Short when they are not to be had at once."""
         self._used += amount
-        if self._used > self._claim.amount and not self._budget.grow(self._claim, self._used):
+        if not self._reaches(self._used):
             raise Short(self._used)
 
     def hold(self, amount: int) -> None:
-        """Only `amount` bytes are in use now; the share keeps its size for what comes."""
+        """Only `amount` bytes are in use now; what was given before stays given, for what comes."""
         self._used = amount
+
+
+@dataclass(slots=True, eq=False)
+class _Grant:
+    """What the budget notes of one share; `rested` is when its work ended, None while it is at work."""
+
+    amount: int
+    alone: bool
+    owner: str
+    rested: float | None = None
+    ended: bool = False
+
+
+class Share(Allowance):
+    """A part of the budget. Whoever drops the last reference to it gives it back, if `release` did not."""
+
+    def __init__(self, budget: Budget, grant: _Grant) -> None:
+        super().__init__()
+        self._budget = budget
+        self._grant = grant
+
+    @property
+    def amount(self) -> int:
+        """Bytes that were given to it."""
+        return self._grant.amount
+
+    @property
+    def most(self) -> int:
+        """Bytes that it could have if nobody else had any."""
+        return self._budget.total
+
+    def _reaches(self, amount: int) -> bool:
+        return amount <= self._grant.amount or self._budget.grow(self._grant, amount)
 
     def rest(self, amount: int) -> None:
         """The work is done; its result holds `amount` bytes, until the share is dropped."""
-        self._budget.rest(self._claim, amount)
+        self._budget.rest(self._grant, amount)
 
     def release(self) -> None:
         """Give it back. Safe twice."""
-        self._budget.release(self._claim)
+        self._budget.release(self._grant)
 
     def __del__(self) -> None:
-        self._budget.dropped(self._claim)
+        self._budget.dropped(self._grant)
 
 
-class Limited:
+class Limited(Allowance):
     """Stands for a share where a little memory goes uncounted: what needs more than `most` raises Short."""
 
     def __init__(self, most: int) -> None:
-        self.most = most
-        self._used = 0
+        super().__init__()
+        self._most = most
 
-    @contextmanager
-    def held(self) -> Iterator[None]:
-        """As `Share.held`."""
-        token = _current.set(self)
-        try:
-            yield
-        finally:
-            _current.reset(token)
+    @property
+    def most(self) -> int:
+        """Bytes that it may use."""
+        return self._most
 
-    def need(self, amount: int) -> None:
-        """As `Share.need`."""
-        self._used += amount
-        if self._used > self.most:
-            raise Short(self._used)
-
-    def hold(self, amount: int) -> None:
-        """As `Share.hold`."""
-        self._used = amount
+    def _reaches(self, amount: int) -> bool:
+        return amount <= self._most
 
 
-_current: ContextVar[Share | Limited | None] = ContextVar("mapdr_share", default=None)
+_current: ContextVar[Allowance | None] = ContextVar("mapdr_share", default=None)
 
 
 def need(amount: int) -> None:
@@ -159,7 +168,7 @@ class _Waiter:
     amount: int
     alone: bool
     owner: str
-    grant: Callable[[Share], None]
+    receive: Callable[[Share], None]
     share: Share | None = field(default=None)
 
 
@@ -171,17 +180,17 @@ class Budget:
         self._clock = clock
         self._lock = threading.Lock()
         self._used = 0
-        self._at_work: set[_Claim] = set()
-        self._at_rest: set[_Claim] = set()
+        self._at_work: set[_Grant] = set()
+        self._at_rest: set[_Grant] = set()
         self._owned: Counter[str] = Counter()
         self._waiting: list[_Waiter] = []
         # A share may be dropped at any moment, by a thread that holds any lock: it is only noted then.
-        self._dropped: queue.SimpleQueue[_Claim] = queue.SimpleQueue()
+        self._dropped: queue.SimpleQueue[_Grant] = queue.SimpleQueue()
 
     def ask(
-        self, amount: int, grant: Callable[[Share], None], *, owner: str = "", alone: bool = False
+        self, amount: int, receive: Callable[[Share], None], *, owner: str = "", alone: bool = False
     ) -> None:
-        """Call `grant` with a share of `amount` bytes once there is one: now, or from another thread.
+        """Call `receive` with a share of `amount` bytes once there is one: now, or from another thread.
 
         `alone`: only while nothing else is at work, and nothing else begins before its work has ended. Raises
         Permanent(reason="memory") for what can never be had.
@@ -189,7 +198,7 @@ class Budget:
         if amount > self.total:
             raise self.never(amount)
         with self._lock:
-            self._waiting.append(_Waiter(amount, alone, owner, grant))
+            self._waiting.append(_Waiter(amount, alone, owner, receive))
         self.tend()
 
     def never(self, amount: int) -> Permanent:
@@ -208,7 +217,7 @@ class Budget:
         for waiter in ready:
             share, waiter.share = waiter.share, None
             assert share is not None
-            waiter.grant(share)
+            waiter.receive(share)
 
     @property
     def used(self) -> int:
@@ -235,60 +244,60 @@ class Budget:
 
     # --- what shares call ---------------------------------------------------------------------------------
 
-    def grow(self, claim: _Claim, amount: int) -> bool:
+    def grow(self, grant: _Grant, amount: int) -> bool:
         """Enlarge a share to `amount` bytes, unless there is no room, others wait, or it was given back."""
         with self._lock:
-            if claim.ended:
+            if grant.ended:
                 return False
             self._collect()
-            ahead = amount <= self.total // 2 and self._owned[claim.owner] > claim.amount
+            ahead = amount <= self.total // 2 and self._owned[grant.owner] > grant.amount
             limit = self.total // 2 if ahead else self.total
-            if self._first() is not None or self._used - claim.amount + amount > limit:
+            if self._first() is not None or self._used - grant.amount + amount > limit:
                 return False
-            self._resize(claim, amount)
+            self._resize(grant, amount)
             return True
 
-    def rest(self, claim: _Claim, amount: int) -> None:
+    def rest(self, grant: _Grant, amount: int) -> None:
         """The work of a share is over; one that was given back stays so."""
         with self._lock:
-            if claim.ended:
+            if grant.ended:
                 return
-            self._resize(claim, amount)
-            claim.rested = self._clock()
-            self._at_work.discard(claim)
-            self._at_rest.add(claim)
+            self._resize(grant, amount)
+            grant.rested = self._clock()
+            self._at_work.discard(grant)
+            self._at_rest.add(grant)
         self.tend()
 
-    def release(self, claim: _Claim) -> None:
+    def release(self, grant: _Grant) -> None:
         """A share is given back."""
         with self._lock:
-            self._end(claim)
+            self._end(grant)
         self.tend()
 
-    def dropped(self, claim: _Claim) -> None:
+    def dropped(self, grant: _Grant) -> None:
         """A share has no owner any more; may be called by any thread at any point."""
-        if not claim.ended:
-            self._dropped.put(claim)
+        if not grant.ended:
+            self._dropped.put(grant)
 
     # --- with the lock ------------------------------------------------------------------------------------
 
-    def _resize(self, claim: _Claim, amount: int) -> None:
-        self._count(claim, amount - claim.amount)
-        claim.amount = amount
+    def _resize(self, grant: _Grant, amount: int) -> None:
+        self._count(grant, amount - grant.amount)
+        grant.amount = amount
 
-    def _count(self, claim: _Claim, amount: int) -> None:
+    def _count(self, grant: _Grant, amount: int) -> None:
         self._used += amount
-        if claim.owner:
-            self._owned[claim.owner] += amount
-            if not self._owned[claim.owner]:
-                del self._owned[claim.owner]
+        if grant.owner:
+            self._owned[grant.owner] += amount
+            if not self._owned[grant.owner]:
+                del self._owned[grant.owner]
 
-    def _end(self, claim: _Claim) -> None:
-        if not claim.ended:
-            claim.ended = True
-            self._count(claim, -claim.amount)
-            self._at_work.discard(claim)
-            self._at_rest.discard(claim)
+    def _end(self, grant: _Grant) -> None:
+        if not grant.ended:
+            grant.ended = True
+            self._count(grant, -grant.amount)
+            self._at_work.discard(grant)
+            self._at_rest.discard(grant)
 
     def _collect(self) -> None:
         while True:
@@ -300,10 +309,10 @@ class Budget:
     def _ready(self) -> Iterator[_Waiter]:
         while waiter := self._next():
             self._waiting.remove(waiter)
-            claim = _Claim(waiter.amount, waiter.alone, waiter.owner)
-            self._at_work.add(claim)
-            self._count(claim, claim.amount)
-            waiter.share = Share(self, claim)
+            grant = _Grant(waiter.amount, waiter.alone, waiter.owner)
+            self._at_work.add(grant)
+            self._count(grant, grant.amount)
+            waiter.share = Share(self, grant)
             yield waiter
 
     def _next(self) -> _Waiter | None:
@@ -325,7 +334,7 @@ class Budget:
         return not waiter.alone and waiter.amount <= self.total // 2 and waiter.owner in self._owned
 
     def _fits(self, waiter: _Waiter) -> bool:
-        if (waiter.alone and self._at_work) or any(claim.alone for claim in self._at_work):
+        if (waiter.alone and self._at_work) or any(grant.alone for grant in self._at_work):
             return False
         limit = self.total // 2 if self._is_ahead(waiter) else self.total
         return self._used + waiter.amount <= limit
@@ -333,4 +342,4 @@ class Budget:
     def _slow(self) -> int:
         """Bytes of payloads that have waited long to be sent."""
         since = self._clock() - SLOW
-        return sum(claim.amount for claim in self._at_rest if (claim.rested or 0.0) <= since)
+        return sum(grant.amount for grant in self._at_rest if (grant.rested or 0.0) <= since)

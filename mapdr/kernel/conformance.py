@@ -13,10 +13,37 @@ from typing import Any, get_type_hints
 
 from pydantic import BaseModel, TypeAdapter
 
-from mapdr.kernel.stage import Egress, EgressSession, Factory, Receiver, StageConfig, Transform
+from mapdr.kernel.stage import (
+    Changes,
+    Egress,
+    EgressSession,
+    EncodeStep,
+    Factory,
+    HeaderStep,
+    Phase,
+    PixelStep,
+    Reads,
+    Receiver,
+    StageConfig,
+)
 
-PROTOCOLS: dict[str, type] = {"receive": Receiver, "transform": Transform, "egress": Egress}
-"""What the stages of a kind are."""
+PROTOCOLS: dict[str, type] = {"receive": Receiver, "egress": Egress}
+"""What the stages of a kind are; a transform is what its phase says."""
+
+STEPS: dict[Phase, type] = {Phase.HEADER: HeaderStep, Phase.PIXELS: PixelStep, Phase.ENCODE: EncodeStep}
+"""What the steps of a phase are, ..."""
+MAY_READ = {
+    Phase.HEADER: (Reads.HEADER, Reads.DATA_SET),
+    Phase.PIXELS: (Reads.FRAMES,),
+    Phase.ENCODE: (Reads.FRAMES, Reads.DATA_SET),
+}
+"""... what they may look at ..."""
+MAY_CHANGE = {
+    Phase.HEADER: Changes.HEADER,
+    Phase.PIXELS: Changes.PIXELS,
+    Phase.ENCODE: Changes.HEADER | Changes.PIXELS | Changes.SYNTAX,
+}
+"""... and what they may change."""
 
 
 def breaches(stage: Factory, type_: str) -> Iterator[str]:
@@ -31,8 +58,35 @@ def breaches(stage: Factory, type_: str) -> Iterator[str]:
         yield "its build does not take settings, config and next"
         return
     protocol = PROTOCOLS.get(stage.kind)
-    if protocol is not None:
+    if stage.kind == "transform":
+        yield from _step(stage.build)
+    elif protocol is not None:
         yield from _built(stage.build, "build", protocol)
+
+
+def undeclared(step: type) -> Iterator[str]:
+    """What the class of a transform does not say of itself, or contradicts, in words."""
+    kinds = {"phase": Phase, "reads": Reads, "changes": Changes, "copies": int}
+    missing = [name for name, kind in kinds.items() if not isinstance(getattr(step, name, None), kind)]
+    if missing:
+        yield f"its {step.__name__} does not declare {', '.join(missing)} (see mapdr.kernel.stage.Transform)"
+        return
+    declared = {name: getattr(step, name) for name in kinds}
+    phase, reads, changes = declared["phase"], declared["reads"], declared["changes"]
+    other = f"which no step of the phase {phase.name} does"
+    if reads not in MAY_READ[phase]:
+        yield f"its {step.__name__} declares that it reads the {reads}, {other}"
+    if changes & ~MAY_CHANGE[phase]:
+        yield f"its {step.__name__} declares that it changes {changes.name}, {other}"
+    yield from _methods(step, STEPS[phase])
+
+
+def _step(build: Any) -> Iterator[str]:
+    made = get_type_hints(build).get("return")
+    if not isinstance(made, type) or made is Any:
+        yield "its build does not say which class it returns"
+        return
+    yield from undeclared(made)
 
 
 def _configuration(stage: Factory) -> Iterator[str]:
@@ -51,6 +105,10 @@ def _built(function: Any, name: str, protocol: type) -> Iterator[str]:
     if not isinstance(made, type) or made is Any:
         yield f"its {name} does not say which class it returns"
         return
+    yield from _methods(made, protocol)
+
+
+def _methods(made: type, protocol: type) -> Iterator[str]:
     for method in dir(protocol):
         wanted, found = getattr(protocol, method), getattr(made, method, None)
         if method.startswith("_") or not inspect.isfunction(wanted):

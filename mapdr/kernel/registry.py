@@ -24,7 +24,11 @@ BUILTIN: dict[tuple[str, str], str] = {
     ("transform", "tags"): "mapdr.transform.tags",
     ("transform", "compress"): "mapdr.transform.transcode",
     ("transform", "odd_lengths"): "mapdr.transform.even",
+    ("codec", "jpeg"): "mapdr.transform.codecs.jpeg",
     ("codec", "jpeg2000"): "mapdr.transform.codecs.jpeg2000",
+    ("codec", "jpegls"): "mapdr.transform.codecs.jpegls",
+    ("codec", "jpegxl"): "mapdr.transform.codecs.jpegxl",
+    ("codec", "rle"): "mapdr.transform.codecs.rle",
     ("egress", "dicom"): "mapdr.egress.dicom.destination",
 }
 """Kind and type of each stage that MAPDR ships, and the module that holds its `STAGE`."""

@@ -10,14 +10,16 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from enum import Flag, IntEnum, StrEnum, auto
 from pathlib import Path
 from types import NoneType
-from typing import Any, Protocol, get_args, runtime_checkable
+from typing import Any, ClassVar, Protocol, get_args, runtime_checkable
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationInfo, field_validator
 from pydantic.fields import FieldInfo
 
 from mapdr.kernel.budget import DEFAULT
+from mapdr.kernel.codec import FrameFormat, Pixels
 from mapdr.kernel.finding import Finding
 from mapdr.kernel.item import Acceptance, Instance, Need, Outcome, Payload, Sent, Source
 from mapdr.kernel.watch import Watch
@@ -172,7 +174,10 @@ class Intake(Protocol):
 
 
 class Left(Protocol):
-    """A message that a run has read and not taken; `data_set` is valid until the next read."""
+    """A C-STORE request that was read during a run and is not stored: it is to be stored like a single one.
+
+    `data_set` is valid until the next read from the connection.
+    """
 
     @property
     def context(self) -> int:
@@ -188,7 +193,7 @@ class Left(Protocol):
 
 
 class Run(Protocol):
-    """What a run took, and how it ended."""
+    """What came of one call of `Lane.take`: objects stored, and what is left to do for the caller."""
 
     @property
     def stored(self) -> int:
@@ -200,22 +205,25 @@ class Run(Protocol):
 
     @property
     def again(self) -> bool:
-        """Whether nothing stands against another run; else the next message goes the ordinary way."""
+        """Whether `take` may be called again at once; if not, the next message is read like a single one."""
 
     @property
     def unsent(self) -> bytes:
-        """What the peer did not take of the last response."""
+        """The bytes of the last response that the connection did not take; they are to be sent first."""
 
     @property
     def left(self) -> Left | None:
-        """A message that was read and is to be taken the ordinary way."""
+        """A message that was read and not stored; None if there is none."""
 
 
 class Lane(Protocol):
-    """A way into the store for many objects of one association, without Python for each."""
+    """The way into the store for runs: many objects of one association, without the interpreter for each."""
 
     def take(self, channel: Any) -> Run:
-        """Take messages from a connection for a moment, and answer Success to each that is safe."""
+        """Read C-STORE requests from `channel` for a moment, store them, and answer those that are safe.
+
+        It takes only messages that are complete and regular: an empty run is no error.
+        """
 
     def close(self) -> None:
         """The association is over."""
@@ -223,10 +231,13 @@ class Lane(Protocol):
 
 @runtime_checkable
 class HasLanes(Protocol):
-    """An Intake that may have lanes."""
+    """An optional ability of an Intake: to store runs."""
 
     def lane(self, source: Source, contexts: Mapping[int, tuple[str, str]]) -> Lane | None:
-        """A lane for an association; `contexts`: id to abstract syntax and transfer syntax."""
+        """A lane for an association, None where runs cannot be had (no compiled code).
+
+        `contexts`: id of each accepted presentation context to its abstract syntax and transfer syntax.
+        """
 
 
 class Memory(Protocol):
@@ -239,26 +250,75 @@ class Memory(Protocol):
         """Store JSON-able facts durably, before the payload is first sent."""
 
 
-class Transform(Protocol):
-    """One verb on a payload. Any exception means that the image must not leave: it fails closed.
+class Phase(IntEnum):
+    """Where in a pipeline a step stands; whatever order a rule names its steps in, they run in this one."""
 
-    What it is about to take of memory, beyond a header, it says by `kernel.budget.need`, and has an attribute
-    `says_need`; where it has none, twice the payload is kept free for it. It may be applied again after that.
+    HEADER = 1
+    PIXELS = 2
+    ENCODE = 3
+
+
+class Reads(StrEnum):
+    """What a step looks at. One that reads the header alone takes so little time that nobody waits for it."""
+
+    HEADER = "header"
+    DATA_SET = "data set"
+    FRAMES = "frames"
+
+
+class Changes(Flag):
+    """What a step may change; SYNTAX is the transfer syntax."""
+
+    NOTHING = 0
+    HEADER = auto()
+    PIXELS = auto()
+    SYNTAX = auto()
+
+
+class Transform(Protocol):
+    """One step of a pipeline, of one of three phases: HeaderStep, PixelStep or EncodeStep.
+
+    Its class declares what it is; a class that does not is not loaded (`kernel.conformance`). One object
+    serves many threads. Every step is required: an exception of any kind means that the image does not leave;
+    Permanent (with a reason) parks it, what else is raised is tried again first.
     """
 
+    phase: ClassVar[Phase]
+    reads: ClassVar[Reads]
+    changes: ClassVar[Changes]
+    copies: ClassVar[int]
+    """How many copies of the data set it makes in memory; they are kept free for it. 0 for one that takes
+    no more than a header, or says itself by `kernel.budget.need` what it is about to take."""
+
+
+class HeaderStep(Transform, Protocol):
+    """A step that reads a data set and changes elements of it, but neither pixels nor transfer syntax."""
+
     def apply(self, payload: Payload, instance: Instance, memory: Memory) -> Payload:
-        """The changed payload. Raises Permanent (with a reason) or Temporary."""
+        """The changed payload, or the same. May be called again with the same payload after `need` raised."""
 
 
-@runtime_checkable
-class Encodes(Transform, Protocol):
-    """A transform that chooses a transfer syntax, and can do its work for a receiver that refuses it."""
+class PixelStep(Transform, Protocol):
+    """A step that changes pixels. What is decoded and encoded again is not its business."""
 
-    def apply_for(self, payload: Payload, instance: Instance, memory: Memory, syntax: str) -> Payload:
-        """All that `apply` does but for the choice: the receiver takes `syntax` alone (a UID).
+    def paint(self, frame: Pixels, form: FrameFormat, index: int, instance: Instance) -> Pixels:
+        """Frame `index` (from 0) with its pixels changed, in the same shape and type; `frame` is read-only.
 
-        What comes in another syntax is brought into that one afterwards, or parked. `Payload.unmet` says what
-        the rule wanted and did not get. Raises as `apply`.
+        It holds the cells of the data set as they are: unsigned integers of `form.allocated` bits, negative
+        values as two's complement, samples interleaved; unused bits may hold overlays. May be called for a
+        frame twice, from any thread, and has to do the same then.
+        """
+
+
+class EncodeStep(Transform, Protocol):
+    """A step that chooses how pixels are written. A pipeline has one at most."""
+
+    def encode(self, document: Any, instance: Instance, memory: Memory, syntax: str) -> Payload:
+        """The payload of a `mapdr.transform.document.Document`, encoded, or `document.payload` as it is.
+
+        `syntax` is empty, or a transfer syntax UID: the receiver takes no other. A step that would write
+        another one leaves the payload as it is, says in `Payload.unmet` what the rule wanted and did not
+        get, and the pipeline writes what the receiver takes.
         """
 
 

@@ -43,10 +43,11 @@ from mapdr.notify.events import wanted_tags
 from mapdr.notify.notifier import Notifier
 from mapdr.store import CLAIM_SECONDS, Store
 from mapdr.store.index.commands import Heartbeat
-from mapdr.store.index.trouble import index_named
+from mapdr.store.index.fault import index_named
 from mapdr.store.recover import Recovered, Rules
 from mapdr.store.spool.claim import Claim, running_file
-from mapdr.transform.chain import build_chain
+from mapdr.transform.codecs.table import Codecs
+from mapdr.transform.pipeline import build_pipeline
 
 log = logging.getLogger("mapdr.node")
 
@@ -115,7 +116,7 @@ class Node:
             self._beat()
             self._running = Claim(running_file(self.store.data, node.name), node.name)
             # Who asks whether the node runs (`claimed`) holds the claim for a moment.
-            self._running.share(CLAIM_SECONDS)
+            self._running.shared(CLAIM_SECONDS)
         except BaseException:
             self.stop(time.monotonic())
             raise
@@ -200,7 +201,7 @@ class Node:
             change.release()
             return (Problem(loaded.file, 0, "", f"cannot be taken into use: {in_words(error)}", CURE),)
         self.plan, self._loaded = plan, loaded
-        self.store.spool.min_free = plan.node.min_free
+        self.store.spool.keep_free(plan.node.min_free)
         troubles = change.switch(lifecycle, DRAIN)
         self.watch.emit("node.reloaded")
         return tuple(
@@ -252,17 +253,19 @@ class Node:
             durability=node.durability,
             min_free=node.min_free,
             repeats=node.repeats,
+            on_commit=self.wake,
+            watch=self.watch,
         )
         self._site_key = site_key(node.data)
         self._use(self._loaded, plan)
         self.recovered = store.recover(self._rules_for)
         store.in_hand.start()
-        store.writer.on_commit, store.writer.watch = self.wake, self.watch
         self._pool = ThreadPoolExecutor(node.workers, thread_name_prefix="prepare")
         settings = self._settings("transform")
+        codecs = Codecs(self._registry, settings)
         self._preparer = Preparer(
             store.ledger,
-            lambda recipe: build_chain(recipe, self._registry, settings),
+            lambda recipe: build_pipeline(recipe, self._registry, settings, codecs),
             self._pool,
             share=node.workers + 1,
             budget=Budget(node.memory),
@@ -325,7 +328,7 @@ class Node:
     def build_notifier(self, plan: Plan) -> Notifier:
         """The webhooks of `plan`, not started."""
         return Notifier(
-            self.store.studies,
+            self.store.study_events,
             self.store.outbox,
             plan.webhooks,
             self.watch,

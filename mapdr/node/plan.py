@@ -13,7 +13,8 @@ from typing import Any
 
 from mapdr.config.model import Config, NamedStage, NodeConfig, WebhookConfig
 from mapdr.kernel.address import own_host
-from mapdr.kernel.finding import Finding, instead
+from mapdr.kernel.finding import Finding, Place, instead
+from mapdr.kernel.output import in_words
 from mapdr.kernel.registry import Registry
 from mapdr.kernel.stage import Endpoint, Factory
 from mapdr.route.condition import Equals, Match, OneOf, exact_words, leaves
@@ -64,12 +65,14 @@ def make_plan(
     `is_own` says whether a host is this machine (default: `own_host`). `resolve` gives a host name's
     addresses, so that the router knows a destination that is also a sender (default: literals only).
     """
-    receivers = _planned("receive", config.receive.values(), registry)
-    destinations = _planned("egress", config.egress.values(), registry)
+    broken: list[Finding] = []
+    receivers = _planned("receive", config.receive.values(), registry, broken)
+    destinations = _planned("egress", config.egress.values(), registry, broken)
     known = dict.fromkeys(config.egress, Peer())  # also those whose tables have problems
     known |= {name: _peer(stage, resolve or (lambda host: ())) for name, stage in destinations.items()}
     router = compile_rules(config.rule, known)
     problems = (
+        *broken,
         *_claims(receivers, destinations),
         *_own_receivers(receivers, destinations, is_own or own_host),
         *router.problems,
@@ -78,15 +81,30 @@ def make_plan(
     return Plan(config.node, receivers, destinations, config.webhook, router, problems)
 
 
-def _planned(kind: str, stages: Iterable[NamedStage], registry: Registry) -> dict[str, Planned]:
+def failing(place: Place, error: Exception) -> Finding:
+    """What is told of a stage that fails when it is asked about its configuration: a plug-in's fault."""
+    return Finding(
+        place, f"fails over its configuration: {in_words(error)}", "report it to who wrote that type"
+    )
+
+
+def _planned(
+    kind: str, stages: Iterable[NamedStage], registry: Registry, broken: list[Finding]
+) -> dict[str, Planned]:
+    """The stages of a kind by name; those that fail are left out, and told in `broken`."""
     planned: dict[str, Planned] = {}
     for stage in stages:
-        if stage.config is not None:
-            factory = registry.factory(kind, stage.type)
+        if stage.config is None:
+            continue
+        factory = registry.factory(kind, stage.type)
+        try:
             endpoint = (factory.listens if kind == "receive" else factory.peer)(stage.config)
             ports = (f"tcp:{endpoint.port}",) if kind == "receive" and endpoint and endpoint.port else ()
             claims = (*ports, *factory.resources(stage.config))
-            planned[stage.name] = Planned(stage.name, factory, stage.config, endpoint, claims)
+        except Exception as error:  # noqa: BLE001  a plug-in may fail in any way, and the others are still planned
+            broken.append(failing((kind, stage.name), error))
+            continue
+        planned[stage.name] = Planned(stage.name, factory, stage.config, endpoint, claims)
     return planned
 
 

@@ -27,7 +27,7 @@ from mapdr.kernel.output import in_words
 from mapdr.kernel.private import private_opener
 from mapdr.node.assembly import DRAIN, Node
 from mapdr.node.reload import taken
-from mapdr.store.index.trouble import index_named
+from mapdr.store.index.fault import index_named
 
 log = logging.getLogger("mapdr.node")
 

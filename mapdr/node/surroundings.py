@@ -19,7 +19,7 @@ from mapdr.config.read import Loaded
 from mapdr.config.secret import Secret
 from mapdr.kernel.errors import ConfigurationError
 from mapdr.kernel.finding import Finding, Place
-from mapdr.node.plan import Plan
+from mapdr.node.plan import Plan, failing
 
 
 def faults(loaded: Loaded, plan: Plan) -> Iterator[Finding]:
@@ -39,8 +39,12 @@ def faults(loaded: Loaded, plan: Plan) -> Iterator[Finding]:
     for kind, group in (("receive", plan.receivers), ("egress", plan.destinations)):
         for name, planned in group.items():
             yield from _secrets(planned.config, (kind, name))
-            for found in planned.factory.faults(planned.config):
-                yield Finding((kind, name, *found.place), found.what, found.cure)
+            try:
+                missed = list(planned.factory.faults(planned.config))
+            except Exception as error:  # noqa: BLE001  a plug-in may fail in any way, and the others are still asked
+                missed = []
+                yield failing((kind, name), error)
+            yield from (Finding((kind, name, *each.place), each.what, each.cure) for each in missed)
     for name, hook in config.webhook.items():
         yield from _secrets(hook, ("webhook", name))
 

@@ -22,7 +22,7 @@ from mapdr.kernel.watch import Watch
 from mapdr.node.plan import Plan
 from mapdr.store import Store
 from mapdr.store.index.commands import Command
-from mapdr.store.index.trouble import fault_of_the_index
+from mapdr.store.index.fault import fault_of_the_index
 
 log = logging.getLogger("mapdr.node")
 
@@ -168,6 +168,10 @@ class Upkeep:
                 return {"ok": not problems, "problems": [str(problem) for problem in problems]}
             if command.name == "drain":
                 return self._drain(command.arguments)
+            if command.name == "note":
+                # What a person did to the queue, in another process: it belongs into this node's log.
+                self._node.watch.emit("operator.acted", **command.arguments)
+                return {"ok": True, "problems": []}
         except Exception as error:  # noqa: BLE001  told to who gave the order
             log.error("the order %s failed: %s", command.name, in_words(error))
             return {"ok": False, "problems": [in_words(error)]}

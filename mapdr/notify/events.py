@@ -19,8 +19,8 @@ from typing import Any, Protocol
 
 from mapdr.dicom.template import Template
 from mapdr.kernel.item import TagPath
-from mapdr.store.index.outbox import OutboxEntry
-from mapdr.store.index.studies import StudyEvent
+from mapdr.store.outbox import OutboxEntry
+from mapdr.store.study_events import StudyEvent
 
 EVENTS = ("study.received", "study.updated", "study.delivered", "delivery.parked")
 """What a webhook may be told of."""

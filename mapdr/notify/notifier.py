@@ -12,8 +12,8 @@ from mapdr.kernel.guard import GuardedThread, Trouble
 from mapdr.kernel.watch import Watch
 from mapdr.notify.events import event_name, messages
 from mapdr.notify.webhook import HookConfig, HookSender, Messages
-from mapdr.store.index.outbox import OutboxEntry
-from mapdr.store.index.studies import StudyEvent
+from mapdr.store.outbox import OutboxEntry
+from mapdr.store.study_events import StudyEvent
 
 log = logging.getLogger("mapdr.notify")
 

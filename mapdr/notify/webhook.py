@@ -27,7 +27,7 @@ from mapdr.kernel.errors import ConfigurationError
 from mapdr.kernel.guard import GuardedThread, Trouble
 from mapdr.kernel.watch import Watch
 from mapdr.notify.events import Told
-from mapdr.store.index.outbox import OutboxMessage, OutboxSettlement
+from mapdr.store.outbox import OutboxMessage, OutboxSettlement
 
 log = logging.getLogger("mapdr.notify")
 

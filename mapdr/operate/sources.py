@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Any
 
 from mapdr.kernel.item import Source
-from mapdr.store import Store
+from mapdr.operate.access import Access
 from mapdr.store.index.overview import Overview
 
 
@@ -29,13 +29,16 @@ class SeenSource:
     cure: str = ""
 
 
-def sources(store: Store, receivers: Mapping[str, Mapping[str, Any]]) -> list[SeenSource]:
+def sources(opened: Access) -> list[SeenSource]:
     """Every source, the last one to send first, then those that were only rejected.
 
-    `receivers` is what the sign of life of a running node says of its receivers, by name.
+    Raises MapdrError if there is no index.
     """
+    store, node = opened.index(), opened.plan.node.name
+    beats = [beat for beat in store.commands.heartbeats() if beat.node == node]
+    receivers: Mapping[str, Any] = beats[0].counters.get("receivers", {}) if beats else {}
     midnight = datetime.now().replace(hour=0, minute=0, second=0, microsecond=0).timestamp()
-    arrived = Overview(store.database, store.words).received_from(store.sources, midnight)
+    arrived = Overview(store.database, store.strings).received_from(store.sources, midnight)
     seen = {one.source: SeenSource(one.source, one.last_at, one.today) for one in arrived}
     for name, told in receivers.items():
         for one in told.get("rejected", ()):

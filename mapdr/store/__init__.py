@@ -1,38 +1,47 @@
-"""Makes images safe, knows what happened to each, and holds the queue of what is owed to whom.
+"""Makes images safe, knows what happened to each, and holds the queue of deliveries.
 
-The spool is the truth for images, the index for what happened to them. This package alone touches the
-database. The order in which an image becomes safe stands above `mapdr.store.spool.files`.
+    spool/   files: an image from its first byte to its final name, flushed (the order: `spool.files`)
+    index/   the database: schema, string table, studies, counters, and what people look at
+    queue/   deliveries: arrivals become rows (`ingest`), rows are leased, settled, promised anew (`ledger`)
+
+`spool` knows nothing of the other two, `index` nothing of `queue`. Above them: the writer enters arrivals in
+batches; recovery puts in order what a crash left; retention purges files; the outbox holds what webhooks are
+told (`study_events`); the clock moves due times. This package alone touches the database.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from mapdr.kernel.item import Arrival, TagPath
+from mapdr._fast import Shared
+from mapdr.kernel.item import TagPath
 from mapdr.kernel.private import make_private
+from mapdr.kernel.watch import Watch
 from mapdr.store.clock import Clock
 from mapdr.store.index.commands import Commands
-from mapdr.store.index.counters import Tally
+from mapdr.store.index.counters import Counters
 from mapdr.store.index.counts import Counts
 from mapdr.store.index.database import BUSY_SECONDS, Database
 from mapdr.store.index.instances import Instances
-from mapdr.store.index.outbox import Outbox, OutboxEntry
 from mapdr.store.index.selection import Selection
-from mapdr.store.index.strings import Recipes, Sources, Words
-from mapdr.store.index.studies import Studies, StudyEvent
-from mapdr.store.inhand import InHand
+from mapdr.store.index.strings import Recipes, Sources, StringTable
+from mapdr.store.index.studies import Studies
+from mapdr.store.outbox import Outbox, OutboxEntry
 from mapdr.store.queue.ingest import Enrolment, Repeats
+from mapdr.store.queue.inhand import InHand
 from mapdr.store.queue.ledger import Delivery, Ledger
 from mapdr.store.queue.settle import Settlement
 from mapdr.store.recover import Recovered, Recovery, Router, Rules, RulesFor
 from mapdr.store.retention import Purged, Retention
 from mapdr.store.spool.claim import Claim
 from mapdr.store.spool.durable import Durability, make_folder, sync_folder, write_file
-from mapdr.store.spool.files import Spool
+from mapdr.store.spool.files import MOST_WAITING, Spool
+from mapdr.store.spool.folder import SpoolFolder
 from mapdr.store.spool.headers import INDEX_TAGS, STUDY_TAGS, Reading
+from mapdr.store.study_events import StudyEvent, StudyEvents
 from mapdr.store.writer import Writer
 
 __all__ = [
@@ -55,8 +64,8 @@ CLAIM_SECONDS = 10.0
 
 
 class Store:
-    """One node's store. Open, it can be read and ordered about by any process; the node itself calls
-    `use`, `recover` and `start` too, in this order."""
+    """One node's store. Any process may open it to read and to change deliveries; who takes images calls
+    `use`, `recover` (the node only) and `start` too, in this order."""
 
     def __init__(
         self,
@@ -67,46 +76,59 @@ class Store:
         durability: Durability,
         min_free: int,
         repeats: Repeats,
+        on_commit: Callable[[frozenset[str]], None] = lambda destinations: None,
+        watch: Watch | None = None,
     ) -> None:
         self.data = data
         self.node = node
         self.durability = durability
         self.database = database
-        self.words = Words(database)
+        self.strings = StringTable(database)
         self.sources = Sources(database)
         self.recipes = Recipes(database)
         self.outbox = Outbox(database)
-        self.studies = Studies(database, self.words, self.outbox)
-        self.tally = Tally(database)
-        self.spool = Spool(data, node, durability, min_free=min_free, submit=self._submit)
-        self.instances = Instances(database, self.words, self.sources, self.spool)
+        self.studies = Studies(database)
+        self.study_events = StudyEvents(database, self.strings, self.outbox)
+        self.counters = Counters(database)
+        folder = SpoolFolder(data, node)
+        self.instances = Instances(database, self.strings, self.sources, folder)
         self.ledger = Ledger(
             database,
-            words=self.words,
+            strings=self.strings,
             recipes=self.recipes,
             instances=self.instances,
             studies=self.studies,
-            tally=self.tally,
+            counters=self.counters,
         )
-        self.counts = Counts(database, self.words)
+        self.counts = Counts(database, self.strings)
         self.commands = Commands(database, node)
         self._clock = Clock(database)
         self.enrolment = Enrolment(
             database,
-            words=self.words,
+            strings=self.strings,
             sources=self.sources,
             recipes=self.recipes,
             studies=self.studies,
-            tally=self.tally,
+            counters=self.counters,
             node=node,
             repeats=repeats,
-            whole=self.instances.whole,
+            intact=self.instances.intact,
         )
+        runs = Shared(MOST_WAITING)
         self.writer = Writer(
-            self.enrolment, self.spool.discard, self.spool.runs, told=self._refuse, ready=database.look
+            self.enrolment, folder.discard, runs, ready=database.check_file, on_commit=on_commit, watch=watch
         )
-        self.spool.on_lane = self.writer.look
-        self.in_hand = InHand(self.spool.folder / "in-hand", database, self.words, self.recipes)
+        self.spool = Spool(
+            data,
+            node,
+            durability,
+            min_free=min_free,
+            submit=self.writer.submit,
+            runs=runs,
+            on_lane=self.writer.wake,
+            refusing=lambda: self.writer.failing,
+        )
+        self.in_hand = InHand(self.spool.folder / "in-hand", database, self.strings, self.recipes)
         self._claim = Claim(self.spool.folder / "claim", node)
         self.retention = Retention(database, self.spool)
 
@@ -121,11 +143,14 @@ class Store:
         min_free: int = 0,
         repeats: Repeats = "forward",
         busy: float = BUSY_SECONDS,
+        on_commit: Callable[[frozenset[str]], None] = lambda destinations: None,
+        watch: Watch | None = None,
     ) -> Store:
         """Open a node's store, making what is missing. Raises ConfigurationError, OSError.
 
         `min_free`: bytes of disk that stay free; `repeats`: whether an image that was delivered before and
-        is pushed again is delivered again.
+        is pushed again is delivered again; `busy`: seconds to wait while another process holds the index;
+        `on_commit` is called, by the writer's thread, with the destinations that have new work.
         """
         data = Path(data).absolute()
         make_private(data)
@@ -133,7 +158,16 @@ class Store:
             sync_folder(data.parent)
         opened = Database.open(database, data, durability, busy)
         try:
-            return cls(data, node, opened, durability=durability, min_free=min_free, repeats=repeats)
+            return cls(
+                data,
+                node,
+                opened,
+                durability=durability,
+                min_free=min_free,
+                repeats=repeats,
+                on_commit=on_commit,
+                watch=watch,
+            )
         except BaseException:
             opened.close()
             raise
@@ -160,10 +194,9 @@ class Store:
             make_folder(folder, self.durability)
             write_file(path, text.encode(), self.durability)
         tags = STUDY_TAGS | study_tags
-        self.enrolment.study_tags = tags
+        self.enrolment.use(tags)
         self.writer.use(revision, router.route)
-        self.spool.reading = Reading(revision, INDEX_TAGS | router.wanted | tags)
-        self.spool.runs.turn()
+        self.spool.use(Reading(revision, INDEX_TAGS | router.wanted | tags))
 
     def recover(self, rules_for: RulesFor, *, wait: float = CLAIM_SECONDS) -> Recovered:
         """Put in order what a crash left, before `start`; see `mapdr.store.recover`.
@@ -171,14 +204,14 @@ class Store:
         Raises ConfigurationError when another process still works as this node after `wait` seconds.
         """
         make_folder(self.spool.folder, self.durability)
-        with self._claim.alone(wait):
+        with self._claim.exclusive(wait):
             recovery = Recovery(self.database, self.spool, self.enrolment, self.ledger, self.in_hand)
             return recovery.run(rules_for)
 
     def start(self) -> None:
         """Begin to take arrivals. Raises ConfigurationError while another process recovers this node."""
         make_folder(self.spool.folder, self.durability)
-        self._claim.share(CLAIM_SECONDS)
+        self._claim.shared(CLAIM_SECONDS)
         self.spool.after(self.instances.newest())
         self._clock.begin(self.commands.last_beat())
         self.writer.start()
@@ -214,9 +247,3 @@ class Store:
             "set_aside": self.writer.set_aside,
             "waiting": self.writer.waiting,
         }
-
-    def _refuse(self, reason: str) -> None:
-        self.spool.refusing = reason
-
-    def _submit(self, arrival: Arrival) -> None:
-        self.writer.submit(arrival)

@@ -96,6 +96,7 @@ class Clock:
             _quiet(connection, now, jump)
 
     def _is_done(self, connection: Connection, jump: float) -> bool:
+        """Whether another process has moved for this change of the clock; if not, note that this one does."""
         fact = schema.fact.c
         text = connection.execute(select(fact.value).where(fact.name == _FACT)).scalar()
         at = self._steady()
@@ -109,6 +110,7 @@ class Clock:
 
 
 def _back(connection: Connection, now: float, jump: float) -> None:
+    """The clock was set back (`jump` < 0): move tries and messages that lie ahead, and cap leases."""
     for table in (_delivery, _outbox):
         for where in (schema.OPEN, schema.STUCK):
             due = update(table).where(literal_column(where), table.c.not_before > now)
@@ -120,6 +122,7 @@ def _back(connection: Connection, now: float, jump: float) -> None:
 
 
 def _forward(connection: Connection, now: float, jump: float) -> None:
+    """The clock was set forward: move tries ahead, and messages and leases whose time was jumped over."""
     before = now - jump
     # What was tried since the clock was set has a due time of the new clock.
     since = exists().where(_attempt.c.delivery == _delivery.c.id, _attempt.c.started_at >= now - _SOON)
@@ -137,6 +140,7 @@ def _forward(connection: Connection, now: float, jump: float) -> None:
 
 
 def _quiet(connection: Connection, now: float, jump: float) -> None:
+    """Move the moments since when studies are quiet, as far as they are of the last day."""
     changed = _progress.c.changed_at
     before = now - jump
     if jump < 0:

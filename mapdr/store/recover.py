@@ -1,4 +1,4 @@
-"""Start-up: what a crash left is put in order. Safe to run again, and to be interrupted at any point.
+"""Recovery: what a crash left is put in order at start-up. It may be interrupted at any point and run again.
 
     1  `.part` files of this node were never answered: removed
     2  files whose row says that they may go: unlinked (a purge or a repeat that was interrupted)
@@ -31,12 +31,13 @@ from mapdr.kernel.item import Arrival, Header, Routing, Source, TagPath
 from mapdr.kernel.output import place
 from mapdr.store.index import schema
 from mapdr.store.index.database import Database
-from mapdr.store.index.trouble import fault_of_the_index
-from mapdr.store.inhand import InHand
+from mapdr.store.index.fault import fault_of_the_index
 from mapdr.store.queue.ingest import Enrolment, Route
+from mapdr.store.queue.inhand import InHand
 from mapdr.store.queue.ledger import Ledger
 from mapdr.store.spool import filemeta
-from mapdr.store.spool.files import DAMAGED, PART, Spool
+from mapdr.store.spool.files import Spool
+from mapdr.store.spool.folder import DAMAGED, PART
 from mapdr.store.spool.headers import (
     INDEX_TAGS,
     PREFIX,
@@ -111,9 +112,9 @@ class Recovery:
         self._killed_after: float | None = None
 
     def run(self, rules_for: RulesFor) -> Recovered:
-        """Do it. Raises OSError, and what the database raises; then it can be run again."""
+        """Put all in order (1 to 5 above). Raises OSError and what the database raises; run it again then."""
         done = Recovered()
-        self._killed_after = self._began_to_die()
+        self._killed_after = self._last_sign_of_life()
         for hour in self._spool.hours():
             for id_ in list(self._spool.files(hour, PART)):
                 removed = self._remove(self._spool.path(id_).with_suffix(PART))
@@ -181,7 +182,7 @@ class Recovery:
             try:
                 arrivals.append(self._arrival(id_, rules_for))
             except _NotSealed as error:
-                if self._was_killed_over(id_):
+                if self._was_being_written(id_):
                     removed += self._remove(self._spool.path(id_))
                 else:
                     self._set_aside(id_, error)
@@ -199,8 +200,8 @@ class Recovery:
             return
         log.error("%s: set aside in the spool as a %s file, not indexed: %s", id_, DAMAGED, cause)
 
-    def _began_to_die(self) -> float | None:
-        """When this node last gave a sign of life, less a little, if no power failure can have been since.
+    def _last_sign_of_life(self) -> float | None:
+        """When this node last gave a sign of life, less _LAST_SECONDS, if no power failure was since.
 
         Success is answered when a file is whole, and what a process has written outlives it: a file from then
         on that is not whole was not answered. None where the system was started since, or nothing is known.
@@ -211,8 +212,8 @@ class Recovery:
         started = time.time() - time.monotonic()  # of the system, on every one that MAPDR runs on
         return None if at is None or at < started + _LAST_SECONDS else at - _LAST_SECONDS
 
-    def _was_killed_over(self, id_: str) -> bool:
-        """Whether it was begun around the last sign of life, which may be an old one (a backup's)."""
+    def _was_being_written(self, id_: str) -> bool:
+        """Whether its id is of the time around the last sign of life; that may be long ago, in a backup."""
         after = self._killed_after
         return after is not None and after <= id_milliseconds(id_) / 1000 <= after + 2 * _LAST_SECONDS
 
@@ -269,12 +270,12 @@ class Recovery:
 
     def _routes(self) -> Mapping[str, Route]:
         return {
-            revision: _nowhere if rules is None else rules.router.route
+            revision: _unrouted if rules is None else rules.router.route
             for revision, rules in self._rules.items()
         }
 
 
-def _nowhere(header: Header, source: Source) -> Routing:
+def _unrouted(header: Header, source: Source) -> Routing:
     return Routing()
 
 

@@ -5,16 +5,16 @@
                    └ blocks ◀──┘ 2,000 are not yet there                      └ fails: tried again, nothing
                                                                                 is lost: files are safe
 
-What runs took (`mapdr.store.spool.runs`) waits in a queue of their own and is gathered here, before whatever
-comes after it; as long as any association has a lane the writer looks every 40 ms.
+Images that were taken in runs (`mapdr.store.spool.runs`) wait in a queue of their own, which nobody is woken
+for: the writer gathers it every 40 ms as long as an association has a lane, and before each `submit`.
 
 `submit` returns before the row is written: the file is safe already, and a crash in between is what
 recovery is for. A batch that cannot be written (no room, another process holds the index, its file is gone)
-is tried again until it can; meanwhile nothing is taken: who pushes is refused with 0xA700 (`told`). An
-arrival that cannot be entered for its own sake is found by halving the batch, and set aside in sight: its
-file stays, it is counted, and tried again every minute and by recovery at the next start. Where no arrival
-can be entered one after the other, it is the index or we that are at fault: then, too, nothing is taken until
-one can, or what waits was tried and a while is over.
+is tried again until it can; meanwhile nothing is taken: who pushes is refused with 0xA700 (`failing`). An
+arrival that the index refuses by itself is found by halving the batch, and set aside: its file stays, it is
+counted and logged, and tried again every minute and by recovery at the next start. After ten refusals in a
+row the fault is taken to lie in the index or in MAPDR: nothing is taken then until an arrival is entered, or
+all that waited was tried and five seconds are over.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from mapdr.kernel.item import Arrival
 from mapdr.kernel.output import place
 from mapdr.kernel.status import OUT_OF_RESOURCES
 from mapdr.kernel.watch import Watch
-from mapdr.store.index.trouble import IndexTrouble, fault_of_the_index
+from mapdr.store.index.fault import IndexFault, fault_of_the_index
 from mapdr.store.queue.ingest import Enrolled, Enrolment, Route
 from mapdr.store.spool.runs import gather
 
@@ -51,11 +51,11 @@ _KEPT_ROUTES = 8
 
 
 class Writer:
-    """Takes arrivals, gives rows. `on_commit` hears which destinations have new work.
+    """Takes arrivals from `submit` and from `runs`, and enters them into the index.
 
-    `discard` unlinks the file of an absorbed repeat, after its row is committed. `told` hears why nothing can
-    be written, or an empty text once it can. `ready` is asked before each transaction; it may raise
-    IndexTrouble.
+    `discard` unlinks the file of an absorbed repeat, after its row is committed. `ready` is asked before each
+    transaction; it may raise IndexFault. `on_commit` hears which destinations have new work. `watch` counts
+    what the last guard of the thread catches.
     """
 
     def __init__(
@@ -64,16 +64,17 @@ class Writer:
         discard: Callable[[str], object],
         runs: Shared,
         *,
-        told: Callable[[str], None] = lambda reason: None,
         ready: Callable[[], None] = lambda: None,
+        on_commit: Callable[[frozenset[str]], None] = lambda destinations: None,
+        watch: Watch | None = None,
     ) -> None:
-        self.on_commit: Callable[[frozenset[str]], None] = lambda destinations: None
         self.written = 0
         self._enrolment = enrolment
         self._discard = discard
         self._runs = runs
-        self._told = told
         self._ready = ready
+        self._on_commit = on_commit
+        self._watch = watch
         self._routes: dict[str, Route] = {}
         self._waiting: deque[Arrival] = deque()
         self._aside: dict[str, Arrival] = {}
@@ -86,7 +87,6 @@ class Writer:
         self._open = False
         self._deadline = 0.0  # of the end, once it is closed
         self._thread: threading.Thread | None = None
-        self.watch: Watch | None = None
         self._failing = ""
         self._trouble = Trouble(log)
 
@@ -120,7 +120,7 @@ class Writer:
                 self._open = True
                 self._runs.open()
                 self._thread = GuardedThread(
-                    self._run, "mapdr-writer", goes_on=lambda: True, watch=self.watch
+                    self._run, "mapdr-writer", goes_on=lambda: True, watch=self._watch
                 )
                 self._thread.start()
 
@@ -168,7 +168,7 @@ class Writer:
         """Look at the index where no arrival does: before one is taken that cannot be written."""
         try:
             self._ready()
-        except IndexTrouble as error:
+        except IndexFault as error:
             self._fails(str(error))
             return
         with self._state:
@@ -176,8 +176,8 @@ class Writer:
             if self._failing and idle and self._in_a_row < _SYSTEMIC:
                 self._recovers()
 
-    def look(self) -> None:
-        """There may be runs from now on."""
+    def wake(self) -> None:
+        """An association may take images in runs from now on: look for them every LINGER_SECONDS."""
         with self._state:
             self._state.notify_all()
 
@@ -199,7 +199,7 @@ class Writer:
         with self._state:
             while not self._gather() and self._open:
                 self._state.wait(self._patience())
-                self._take_up()
+                self._retry_set_aside()
             if self._open and len(self._waiting) < BATCH:
                 self._state.wait_for(lambda: not self._open or len(self._waiting) >= BATCH, LINGER_SECONDS)
                 self._gather()
@@ -220,7 +220,7 @@ class Writer:
             return LINGER_SECONDS
         return _ASIDE_SECONDS if self._aside else None
 
-    def _take_up(self) -> None:
+    def _retry_set_aside(self) -> None:
         """Try again what was set aside a while ago."""
         if self._aside and time.monotonic() - self._aside_at >= _ASIDE_SECONDS:
             self._aside_at = time.monotonic()
@@ -275,7 +275,7 @@ class Writer:
             except OSError as error:
                 log.warning("%s: its file could not be removed (%s)", id_, error.strerror)
         if enrolled.destinations:
-            self.on_commit(enrolled.destinations)
+            self._on_commit(enrolled.destinations)
 
     def _put_aside(self, arrival: Arrival, cause: str) -> None:
         """The index does not take this one: it stays in the spool, in sight."""
@@ -309,7 +309,6 @@ class Writer:
             self._failing = cause
             self._runs.close()
             self._state.notify_all()
-            self._told(cause)  # within the lock: who says it last is right
 
     def _recovers(self) -> None:
         """Take images again."""
@@ -318,7 +317,6 @@ class Writer:
             if self._open:
                 self._runs.open()
             self._state.notify_all()
-            self._told("")
 
     def _pause(self, seconds: float) -> bool:
         """Wait before the next try; whether there is to be one. Who stops goes on until his deadline."""

@@ -13,6 +13,7 @@ from __future__ import annotations
 import gc
 import json
 import os
+import pickle
 import random
 import threading
 import time
@@ -20,15 +21,25 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
+import numpy as np
+
 from mapdr.dicom.uids import EXPLICIT_VR_LITTLE_ENDIAN
+from mapdr.kernel.codec import Ability, Codec, Decoder, Encoder, FrameFormat, Pixels, WaveletEncoder
+from mapdr.kernel.conformance import undeclared
 from mapdr.kernel.errors import Permanent, Refused, Temporary
 from mapdr.kernel.item import TAKEN, Instance, Need, Outcome, Payload, Source, Verdict, total_length
-from mapdr.kernel.stage import Description, Egress, EgressSession, Memory, Stage, Transform
+from mapdr.kernel.registry import Registry
+from mapdr.kernel.stage import Description, Egress, EgressSession, Memory, Settings, Stage, Transform
+from mapdr.kernel.watch import Watch
 from mapdr.testing.wait import until
+from mapdr.transform.codecs.foreign import close_decoders
+from mapdr.transform.codecs.table import Codecs
+from mapdr.transform.codecs.worker import Job, decode
+from mapdr.transform.pipeline import Pipeline
 
 SENDERS = 4
 OBJECTS = 200
@@ -318,9 +329,11 @@ def check_transform(
 ) -> int:
     """The result is a sound payload, the same on every try; a failure lets nothing out.
 
-    Returns how many of `cases` were transformed. With `may_fail` an image may be refused with Permanent or
-    Temporary. Raises ContractError.
+    The step is run as a pipeline of its own. Returns how many of `cases` were transformed. With `may_fail` an
+    image may be refused with Permanent or Temporary. Raises ContractError.
     """
+    lacking = "; ".join(undeclared(type(make())))
+    require(not lacking, lacking)
     _apply((make(), *cases[0], DictMemory()))  # what a process sets up once for all is no leak
     with leaves_nothing():
         transform = make()
@@ -329,6 +342,7 @@ def check_transform(
         with ThreadPoolExecutor(SENDERS) as pool:
             first = list(pool.map(_apply, work))
         again = [_apply((make(), payload, instance, memory)) for _, payload, instance, memory in work]
+        close_decoders()
     require(first == again, "a retry with the same memory makes the same bytes and the same UID")
     done = [each for each in first if each is not None]
     require(may_fail or len(done) == len(cases), "every image is transformed")
@@ -338,8 +352,10 @@ def check_transform(
 def _apply(work: tuple[Transform, Payload, Instance, Memory]) -> tuple[str, str, str, bytes] | None:
     transform, payload, instance, memory = work
     before = (payload, b"".join(payload.chunks()))
+    settings = Settings("contract", "node", instance.path.parent, bytes(32), Watch())
+    pipeline = Pipeline([("step", transform)], settings, Codecs(Registry(), settings))
     try:
-        result = transform.apply(payload, instance, memory)
+        result = pipeline.apply(payload, instance, memory)
     except (Permanent, Temporary) as error:
         require(str(error), "a failure says why")
         return None
@@ -359,3 +375,91 @@ def _apply(work: tuple[Transform, Payload, Instance, Memory]) -> tuple[str, str,
 
 def _is_uid(text: str) -> bool:
     return 0 < len(text) <= 64 and set(text) <= set("0123456789.")
+
+
+# --- codecs -------------------------------------------------------------------------------------------------
+
+LEVEL = 60.0
+"""A PSNR in dB at which an encoder with loss is tried: no error is visible in a frame of 8 or 12 bits."""
+
+
+def check_codec(make: Callable[[], Codec], streams: Mapping[str, Sequence[tuple[FrameFormat, bytes]]]) -> int:
+    """What is written comes back equal, what is read fits the data set, what does not is refused.
+
+    `streams` has, for each transfer syntax UID that is read and not written, codestreams with the format of
+    their frame. Returns how many frames were read. Raises ContractError.
+    """
+    with leaves_nothing():
+        codec = make()
+        abilities = list(codec.abilities)
+        require(abilities, "a codec has an ability")
+        uids = [each.transfer_syntax_uid for each in abilities]
+        require(len(set(uids)) == len(uids), "a codec has one ability for each transfer syntax")
+        require(all(map(_is_uid, uids)), "an ability names its transfer syntax by UID")
+        return sum(_check_ability(each, streams.get(each.transfer_syntax_uid, ())) for each in abilities)
+
+
+def _check_ability(ability: Ability, streams: Sequence[tuple[FrameFormat, bytes]]) -> int:
+    decoder, encoder = ability.decode, ability.encode
+    for each in (decoder, encoder):
+        require(each, "what cannot be done says why")
+    if isinstance(encoder, Encoder):
+        streams = [*streams, *_written(encoder)]
+    elif isinstance(encoder, WaveletEncoder):
+        for form, pixels in _frames():
+            stream = encoder.encode_at(pixels, form, LEVEL, reversible=False, resolutions=0)
+            require(encoder.decode(stream, form).shape == pixels.shape, "a lossy frame keeps its shape")
+            streams = [*streams, (form, stream)]
+    if isinstance(decoder, str):
+        return 0
+    require(_by_reference(decoder), "a decoder is a function of a module, for it goes to another process")
+    require(streams, "there are codestreams to read")
+    for form, stream in streams:
+        require(decode(Job(decoder, form), stream).nbytes == form.size, "a frame that is read has its format")
+        require(_fails(decoder, form, b""), "an empty codestream is refused")
+        larger = replace(form, rows=form.rows + 1)
+        require(_fails(decoder, larger, stream), "a codestream of another size than the data set is refused")
+    return len(streams)
+
+
+def _written(encoder: Encoder) -> Iterator[tuple[FrameFormat, bytes]]:
+    """Codestreams of every frame that the encoder says it takes, by four threads at once."""
+    taken = [(form, pixels) for form, pixels in _frames() if encoder.takes.holds(form)]
+    require(taken, "an encoder takes frames of 8 or 16 bits allocated")
+    with ThreadPoolExecutor(SENDERS) as pool:
+        made = list(pool.map(lambda each: encoder.encode(each[1], each[0]), taken))
+    for (form, pixels), stream in zip(taken, made, strict=True):
+        require(
+            np.array_equal(encoder.decode(stream, form), pixels),
+            "what is written without loss comes back equal",
+        )
+        require(encoder.encode(pixels, form) == stream, "the same frame gives the same codestream")
+        yield form, stream
+
+
+def _frames() -> Iterator[tuple[FrameFormat, Pixels]]:
+    """Small frames: 8, 12 and 16 bits, signed and not, grey and colour."""
+    chance = np.random.default_rng(0)
+    kinds = [(8, False, 3), *((stored, signed, 1) for stored in (8, 12, 16) for signed in (False, True))]
+    for stored, signed, samples in kinds:
+        allocated = 8 if stored == 8 else 16
+        low, high = (-(1 << stored - 1), (1 << stored - 1) - 1) if signed else (0, (1 << stored) - 1)
+        shape = (24, 37) if samples == 1 else (24, 37, samples)
+        pixels = chance.integers(low, high, shape, endpoint=True).astype(f"<{'ui'[signed]}{allocated // 8}")
+        colour = "MONOCHROME2" if samples == 1 else "RGB"
+        yield FrameFormat(24, 37, samples, allocated, stored, signed, colour), pixels
+
+
+def _by_reference(decoder: Decoder) -> bool:
+    try:
+        return bool(pickle.loads(pickle.dumps(decoder)) == decoder)  # noqa: S301  our own bytes
+    except (pickle.PicklingError, AttributeError, TypeError):
+        return False
+
+
+def _fails(decoder: Decoder, form: FrameFormat, stream: bytes) -> bool:
+    try:
+        decode(Job(decoder, form), stream)
+    except Exception:  # noqa: BLE001  a codec may refuse in any way
+        return True
+    return False

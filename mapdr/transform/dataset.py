@@ -7,7 +7,8 @@ from types import TracebackType
 
 from mapdr._fast import unreadable
 from mapdr.dicom.recode import is_regular, recode
-from mapdr.dicom.scan import Layout, inflate_exactly, inflated_size, is_deflated, layout, layout_by_ends
+from mapdr.dicom.scan import Layout, inflate_exactly, inflated_size, layout, layout_by_ends
+from mapdr.dicom.transfer_syntax import is_deflated
 from mapdr.dicom.uids import EXPLICIT_VR_LITTLE_ENDIAN
 from mapdr.dicom.write import EXPLICIT_LITTLE, UNDEFINED, Element, encoding_from, encoding_of
 from mapdr.kernel import budget

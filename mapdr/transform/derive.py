@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 
+from mapdr.dicom.uids import derived_uid
 from mapdr.dicom.write import element, item, number, with_item
 from mapdr.transform.image import Attributes, Image
 from mapdr.transform.quality import Padding
@@ -46,13 +49,26 @@ def overlay_changes(image: Image, cells: bytes) -> Changes:
     return changes
 
 
-def lossy_changes(image: Image, loss: Loss, sop_class_uid: str, original_uid: str, new_uid: str) -> Changes:
-    """Everything that says *this is a lossy copy of another image*."""
+def new_uid(site_key: bytes, original_uid: str, frames: Sequence[bytes]) -> str:
+    """The SOP Instance UID of an image that is encoded as `frames`, with other pixels than the original's."""
+    digest = hashlib.blake2b(digest_size=32)
+    for frame in frames:
+        digest.update(len(frame).to_bytes(8, "little"))
+        digest.update(frame)
+    return derived_uid(site_key, original_uid, digest.digest())
+
+
+def uid_changes(uid: str) -> Changes:
+    """Another image has another SOP Instance UID."""
+    return {0x00080018: element(0x00080018, "UI", uid.encode("ascii"))}
+
+
+def lossy_changes(image: Image, loss: Loss, sop_class_uid: str, original_uid: str) -> Changes:
+    """Everything but its UID that says *this is a lossy copy of another image*."""
     attributes = image.attributes
     ratio = f"{loss.ratio:.2f}"
     changes: Changes = {
         0x00080008: element(0x00080008, "CS", _derived(attributes)),
-        0x00080018: element(0x00080018, "UI", new_uid.encode("ascii")),
         0x00282110: element(0x00282110, "CS", b"01"),
         0x00282112: element(0x00282112, "DS", _appended(attributes, 0x00282112, ratio)),
         0x00282114: element(0x00282114, "CS", _appended(attributes, 0x00282114, loss.method)),

@@ -12,10 +12,10 @@ from typing import TypeVar
 from weakref import WeakValueDictionary
 
 from mapdr.kernel import budget
+from mapdr.kernel.codec import Encoder, FrameFormat, Pixels, WaveletEncoder
 from mapdr.kernel.errors import Permanent
-from mapdr.transform.codecs.jpeg2000 import Jpeg2000
 from mapdr.transform.forecast import TYPICAL, Forecast
-from mapdr.transform.image import Frames, Pixels, same
+from mapdr.transform.image import Frames, same
 from mapdr.transform.policy import RGB
 from mapdr.transform.quality import Guard, Padding, PaddingGap, measure
 from mapdr.transform.search import LEAST, Hints, find_level
@@ -90,7 +90,7 @@ class FrameEncoder:
 
     def __init__(
         self,
-        codec: Jpeg2000,
+        writers: tuple[Encoder, WaveletEncoder | None],
         frames: Frames,
         pool: ThreadPoolExecutor,
         guard: Guard,
@@ -99,8 +99,10 @@ class FrameEncoder:
         transform_colour: bool,
         at_once: int = 1 << 30,
     ) -> None:
-        """`transform_colour`: RGB by the wavelet's component transform, as YBR_RCT or YBR_ICT."""
-        self._codec = codec
+        """`transform_colour`: RGB by the codec's component transform, if it has one, as YBR_RCT or
+        YBR_ICT."""
+        encoder, self._lossy_encoder = writers
+        self._encoder = encoder
         self._frames = frames
         self._pool = pool
         self._guard = guard
@@ -113,7 +115,9 @@ class FrameEncoder:
             self.sample = [count * (2 * step + 1) // (2 * SAMPLE) for step in range(SAMPLE)]
         self.highest = self._bits / BITS_PER_DB + 50
         self._is_rgb = frames.image.photometric in RGB
-        self._mct = self._is_rgb and transform_colour
+        self._mct = self._is_rgb and transform_colour and bool(encoder.colour_transform)
+        self._lossless_form = replace(frames.image.format, photometric=self._colour(reversible=True))
+        self._lossy_form = replace(frames.image.format, photometric=self._colour(reversible=False))
         self._only: Pixels | None = None
         self._at_once = at_once
         self._told = frames.image.native_bytes // 2
@@ -137,7 +141,7 @@ class FrameEncoder:
     def _colour(self, *, reversible: bool) -> str:
         if not self._mct:
             return "RGB" if self._is_rgb else self._frames.image.photometric
-        return "YBR_RCT" if reversible else "YBR_ICT"
+        return self._encoder.colour_transform if reversible else "YBR_ICT"
 
     def to_ratio(self, ratio: float, met: float, hints: Hints, key: Hashable) -> Encoded:
         """Lossless if that reaches `ratio` times `met`, else lossy at `ratio`.
@@ -191,34 +195,35 @@ class FrameEncoder:
         return self._only
 
     def _encode(self, index: int, setting: Setting) -> bytes:
-        return self._codec.encode(
+        assert self._lossy_encoder is not None
+        return self._lossy_encoder.encode_at(
             self._frame(index),
-            self._bits,
-            mct=self._mct,
-            level=setting.level,
+            self._form(setting),
+            setting.level,
             reversible=setting.reversible,
-            resolutions=setting.resolutions or None,
+            resolutions=setting.resolutions,
         )
+
+    def _form(self, setting: Setting) -> FrameFormat:
+        return self._lossless_form if setting.reversible else self._lossy_form
 
     def _lossless_frame(self, index: int) -> bytes:
         frame = self._frame(index)
-        stream = self._codec.encode(frame, self._bits, mct=self._mct)
-        if not same(self._decode(stream, frame), frame):
+        stream = self._encoder.encode(frame, self._lossless_form)
+        if not same(self._encoder.decode(stream, self._lossless_form), frame):
             raise Permanent("a frame decodes to other pixels than were encoded", reason="codec")
         return stream
 
     def _verify(self, index: int, stream: bytes, setting: Setting) -> PaddingGap:
         frame = self._frame(index)
-        decoded = self._decode(stream, frame)
+        assert self._lossy_encoder is not None
+        decoded = self._lossy_encoder.decode(stream, self._form(setting))
         if decoded.shape != frame.shape:
             raise Permanent("a frame decodes to another shape than was encoded", reason="codec")
         objection = self._guard.objection(measure(frame, decoded, self._padding), self._bits, setting.level)
         if objection:
             raise Objection(objection)
         return PaddingGap.of(self._padding, frame, decoded)
-
-    def _decode(self, stream: bytes, frame: Pixels) -> Pixels:
-        return self._codec.decode(stream, frame.nbytes)
 
     def _each(self, indexes: Sequence[int], work: Callable[[int], T]) -> list[T]:
         if len(indexes) == 1:

@@ -11,11 +11,11 @@ from dataclasses import replace
 from typing import Literal
 
 from mapdr.dicom.recode import recode
-from mapdr.dicom.scan import is_deflated
+from mapdr.dicom.transfer_syntax import is_deflated
 from mapdr.dicom.write import LONG_VRS, SHORT_VRS, Element, Encoding, element, head, splice
 from mapdr.kernel.errors import Permanent
 from mapdr.kernel.item import Instance, Part, Payload, Treatment, total_length
-from mapdr.kernel.stage import Factory, Memory, Settings
+from mapdr.kernel.stage import Changes, Factory, Memory, Phase, Reads, Settings
 from mapdr.transform.dataset import DataSet
 from mapdr.transform.fragments import EXTENDED_LENGTHS, EXTENDED_OFFSETS, encapsulated, fragments
 from mapdr.transform.image import Attributes
@@ -96,7 +96,10 @@ OddLengths = Literal["pad", "park"]
 class OddLengthGate:
     """The `odd_lengths` step: what becomes of a data set whose length is odd; keeps no state."""
 
-    header_only = True
+    phase = Phase.HEADER
+    reads = Reads.HEADER
+    changes = Changes.NOTHING
+    copies = 0
 
     def __init__(self, config: OddLengths) -> None:
         self._parks = config == "park"

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from mapdr.transform.image import Pixels
+from mapdr.kernel.codec import Pixels
 from mapdr.transform.search import PER_DB
 
 STRIP, EVERY = 8, 32

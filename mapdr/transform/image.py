@@ -9,14 +9,12 @@ import struct
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
-from numpy.typing import NDArray
 
 from mapdr.dicom.write import EXPLICIT_LITTLE, Data, Element, walk
-
-Pixels = NDArray[Any]
+from mapdr.kernel.codec import FrameFormat, Pixels
 
 _STRUCTS = {"US": "<H", "SS": "<h", "UL": "<I", "SL": "<i"}
 
@@ -110,6 +108,19 @@ class Image:
             signed=attributes.number(0x00280103, 0) == 1,
             frames=frames,
             photometric=attributes.text(0x00280004),
+        )
+
+    @property
+    def format(self) -> FrameFormat:
+        """What a codec is told of each frame."""
+        return FrameFormat(
+            self.rows,
+            self.columns,
+            self.samples,
+            self.allocated,
+            self.stored,
+            self.signed,
+            self.photometric,
         )
 
     @property

@@ -10,7 +10,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
+from mapdr.dicom.transfer_syntax import LOSSLESS_COMPRESSED, MAYBE_LOSSY, NATIVE
 from mapdr.dicom.write import PIXEL_DATA, Element
+from mapdr.kernel.codec import PixelRange
 from mapdr.transform.image import Attributes, Image
 
 _STORAGE = "1.2.840.10008.5.1.4.1.1."
@@ -82,17 +84,6 @@ does not want them (PS3.3, sections C.8.5.6.1.2 and A.8.5.4)."""
 RGB = ("RGB", "YBR_RCT")
 """Photometric interpretations whose pixels are RGB once they are decoded."""
 
-NATIVE = frozenset({"1.2.840.10008.1.2" + suffix for suffix in ("", ".1", ".2", ".1.99")})
-LOSSLESS_SOURCES = frozenset(
-    "1.2.840.10008.1.2." + suffix
-    for suffix in ("5", "4.57", "4.70", "4.80", "4.90", "4.110", "4.201", "4.202")
-)
-"""Encapsulated syntaxes that cannot have lost anything and that can be decoded here."""
-LOSSY_SOURCES = frozenset(
-    "1.2.840.10008.1.2.4." + suffix for suffix in ("50", "51", "53", "55", "81", "91", "203", "111", "112")
-)
-"""Syntaxes that may have lost something: compressing again loses more."""
-
 PHOTOMETRIC = {
     "MONOCHROME1": 1,
     "MONOCHROME2": 1,
@@ -122,7 +113,10 @@ class Decision:
 
 
 def untouchable(sop_class_uid: str, syntax: str, header: Attributes, tail: Attributes, pixel: Element) -> str:
-    """Why a data set must go on as it is, or an empty string: what can be told without the pixel module."""
+    """Why a data set must go on as it is, or an empty string: what can be told without the pixel module.
+
+    Whether compressed pixels can be read here is for the codecs to say.
+    """
     if pixel.tag != PIXEL_DATA:
         return "float-pixels"
     if any(tag in header or tag in tail for tag in _SIGNATURES):
@@ -131,16 +125,16 @@ def untouchable(sop_class_uid: str, syntax: str, header: Attributes, tail: Attri
         return NEVER_TOUCHED[sop_class_uid]
     if sop_class_uid not in MAY_BE_LOSSY and sop_class_uid not in NEVER_LOSSY:
         return "unknown-sop-class"
-    if syntax in LOSSY_SOURCES:
+    if syntax in MAYBE_LOSSY:
         return "already-lossy"
-    return "" if syntax in NATIVE or syntax in LOSSLESS_SOURCES else "transfer-syntax"
+    return "" if syntax in NATIVE or syntax in LOSSLESS_COMPRESSED else "transfer-syntax"
 
 
-def unsuited(image: Image, sop_class_uid: str, *, transform_colour: bool) -> str:
-    """Why the pixels cannot be taken by the codec, or an empty string."""
+def unsuited(image: Image, sop_class_uid: str, takes: PixelRange, *, transform_colour: bool) -> str:
+    """Why the pixels cannot be taken by the codec, which `takes` so much, or an empty string."""
     if image.allocated == 1 or image.stored == 1:
         return "one-bit"
-    if image.allocated not in (8, 16):
+    if image.allocated not in takes.allocated:
         return "bits-allocated"
     if PHOTOMETRIC.get(image.photometric) != image.samples:
         return "photometric"
@@ -148,16 +142,22 @@ def unsuited(image: Image, sop_class_uid: str, *, transform_colour: bool) -> str
         return "photometric"
     if image.photometric in RGB and not transform_colour:
         return ONLY_TRANSFORMED.get(sop_class_uid, "")
-    return ""
+    return "" if takes.holds(image.format) else "pixel-format"
 
 
 def decide(
-    image: Image, sop_class_uid: str, syntax: str, *, lossy: bool, excluded: frozenset[str] = frozenset()
+    image: Image,
+    sop_class_uid: str,
+    syntax: str,
+    target: str,
+    *,
+    lossy: bool,
+    excluded: frozenset[str] = frozenset(),
 ) -> Decision:
-    """The course for an image with pixels that the codec takes.
+    """The course for an image with pixels that the codec takes, from `syntax`.
 
-    `lossy` is what the rule asks for; `excluded` holds modalities and SOP class UIDs that the rule wants
-    without loss.
+    `target` is the syntax of the lossless course; `lossy` is what the rule asks for; `excluded` holds
+    modalities and SOP class UIDs that the rule wants without loss.
     """
     attributes = image.attributes
     lossless = Decision(Course.LOSSLESS)
@@ -168,7 +168,7 @@ def decide(
         if not reason:
             return Decision(Course.LOSSY)
         lossless = Decision(Course.LOSSLESS, reason)
-    if syntax == "1.2.840.10008.1.2.4.90":
+    if syntax == target:
         return Decision(Course.ORIGINAL, lossless.reason or "already-compressed")
     return lossless
 

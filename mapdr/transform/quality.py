@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from mapdr.transform.image import Attributes, Image, Pixels
+from mapdr.kernel.codec import Pixels
+from mapdr.transform.image import Attributes, Image
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,8 @@ import struct
 from dataclasses import replace
 
 from mapdr.dicom.recode import recode
-from mapdr.dicom.scan import deflate_pieces, is_deflated
+from mapdr.dicom.scan import deflate_pieces
+from mapdr.dicom.transfer_syntax import ALWAYS_LOSSY, NATIVE, is_deflated
 from mapdr.dicom.write import (
     EXPLICIT_LITTLE,
     ITEM,
@@ -30,42 +31,40 @@ from mapdr.dicom.write import (
 from mapdr.kernel import budget
 from mapdr.kernel.errors import Permanent
 from mapdr.kernel.item import Part, Payload, Treatment, total_length
-from mapdr.transform.codecs.foreign import foreign_frames
-from mapdr.transform.codecs.worker import SYNTAXES
 from mapdr.transform.dataset import DataSet
+from mapdr.transform.derive import new_uid, uid_changes
+from mapdr.transform.document import Document
 from mapdr.transform.image import Attributes, Image, LeaveAsIs
-from mapdr.transform.policy import NATIVE
 
-ALWAYS_LOSSY = frozenset("1.2.840.10008.1.2.4." + number for number in ("50", "51", "53", "55"))
 _FRAGMENTED = struct.pack("<HH2sHIHH", 0x7FE0, 0x0010, b"OB", 0, UNDEFINED, ITEM >> 16, ITEM & 0xFFFF)
 _COMPONENT_TRANSFORMS = ("YBR_RCT", "YBR_ICT")
 
 
-def to_syntax(payload: Payload, target: str, *, workers: int = 1) -> Payload:
-    """`payload` in the native transfer syntax `target`.
+def native(document: Document, target: str, site_key: bytes) -> Payload:
+    """The payload of `document` in the native transfer syntax `target`, with the pixels that its frames have.
 
-    Compressed pixels are decoded in at most `workers` processes. Raises Permanent: "syntax" when there is
-    no way to `target`, "unreadable", and what decoding raises ("fragments", "codec", "codec-crash",
-    "codec-mismatch").
+    Raises Permanent: "syntax" when there is no way to `target`, "unreadable", and what decoding raises
+    ("fragments", "codec", "codec-crash", "codec-mismatch"). An image whose pixels a step has changed gets a
+    UID by `site_key`.
     """
-    source = payload.transfer_syntax_uid
-    if source == target:
-        return payload
+    payload, data = document.payload, document.data
     if target not in NATIVE:
         raise Permanent("only native transfer syntaxes can be re-encoded to", reason="syntax")
-    with DataSet(payload) as data:
-        if data.pixel is not None and data.pixel.end > len(data.view):
-            raise Permanent("the pixel data is cut off; it can only be relayed", reason="truncated")
-        if source in NATIVE or data.pixel is None:
-            parts, treatment = _recoded(data, encoding_of(target)), Treatment.REENCODED
-        else:
-            parts, treatment = _decompressed(data, encoding_of(target), workers), Treatment.TRANSCODED
-        if is_deflated(target):
-            whole = replace(payload, parts=parts, length=total_length(parts))
-            budget.need(whole.length)  # it is seldom half as long, and there twice while it is put together
-            parts = (deflate_pieces(whole.chunks()),)
+    if data.pixel is not None and data.pixel.end > len(data.view):
+        raise Permanent("the pixel data is cut off; it can only be relayed", reason="truncated")
+    uid = payload.sop_instance_uid
+    if data.pixel is None or (document.is_native and not document.is_painted):
+        parts, treatment = _recoded(data, encoding_of(target)), Treatment.REENCODED
+    else:
+        uid, parts = _from_frames(document, encoding_of(target), site_key)
+        treatment = Treatment.TRANSCODED
+    if is_deflated(target):
+        whole = replace(payload, parts=parts, length=total_length(parts))
+        budget.need(whole.length)  # it is seldom half as long, and there twice while it is put together
+        parts = (deflate_pieces(whole.chunks()),)
     return replace(
         payload,
+        sop_instance_uid=uid,
         transfer_syntax_uid=target,
         parts=parts,
         length=total_length(parts),
@@ -115,49 +114,56 @@ def _refuse_unclear_order(attributes: Attributes, pixel: Element) -> None:
         raise Permanent("programs disagree on the byte order of such pixels", reason="syntax")
 
 
-def _decompressed(data: DataSet, target: Encoding, workers: int) -> tuple[Part, ...]:
-    syntax = data.payload.transfer_syntax_uid
-    pixel = data.pixel
-    if pixel is None or pixel.tag != PIXEL_DATA or syntax not in SYNTAXES:
-        raise Permanent("this transfer syntax cannot be decompressed here", reason="syntax")
-    attributes = Attributes(data.header())
-    try:
-        image = Image.of(attributes)
-        if image.allocated not in (8, 16, 32):
-            raise Permanent("pixels of this depth cannot be decompressed here", reason="syntax")
-        if image.native_bytes + 1 >= UNDEFINED:
-            raise Permanent("the pixel data is larger than 4 GiB without compression", reason="syntax")
-        frames = foreign_frames(image, data.view, pixel, syntax, workers)
-    except LeaveAsIs as left:
-        raise Permanent(f"the pixel data cannot be decompressed: {left.reason}", reason="syntax") from left
+def _from_frames(document: Document, target: Encoding, site_key: bytes) -> tuple[str, tuple[Part, ...]]:
+    """The SOP Instance UID and the parts of a data set whose pixels are those of the document's frames."""
+    attributes = document.attributes
+    image = _image(document)
     changes: dict[int, bytes | None] = dict.fromkeys((0x7FE00000, 0x7FE00001, 0x7FE00002))
     changes.update(dict.fromkeys(_compressed_icons(attributes)))
-    colour = _colour(image, syntax)
+    colour = _colour(document, image)
     if colour != image.photometric:
         changes[0x00280004] = element(0x00280004, "CS", colour.encode("ascii"))
     if image.samples > 1:
         changes[0x00280006] = number(0x00280006, 0)
-    if syntax in ALWAYS_LOSSY:
+    if document.payload.transfer_syntax_uid in ALWAYS_LOSSY:
         changes[0x00282110] = element(0x00282110, "CS", b"01")
-    header = splice(attributes.header, changes)
     if target.big:
         raise Permanent("compressed pixels are not decompressed to big endian", reason="syntax")
     budget.need(image.native_bytes * (1 if target == EXPLICIT_LITTLE else 3) + image.work_bytes)
-    cells = [frames.cells(index) for index in range(image.frames)]
+    cells = [document.frames.cells(index) for index in range(image.frames)]
+    uid = document.payload.sop_instance_uid
+    if document.pixels_changed:
+        uid = new_uid(site_key, uid, cells)
+        changes.update(uid_changes(uid))
+    header = splice(attributes.header, changes)
     if image.native_bytes % 2:
         cells.append(b"\0")
     vr = "OW" if image.allocated > 8 else "OB"
-    tail = data.tail(attributes.header)
     start = head(PIXEL_DATA, vr, sum(map(len, cells)), EXPLICIT_LITTLE)
     if target == EXPLICIT_LITTLE:
-        return (header + start, *cells, tail)
+        return uid, (header + start, *cells, document.tail)
     whole = b"".join((start, *cells))
-    context = header
-    return (
+    return uid, (
         recode(header, EXPLICIT_LITTLE, target),
-        recode(whole, EXPLICIT_LITTLE, target, context=context),
-        recode(tail, EXPLICIT_LITTLE, target, context=context),
+        recode(whole, EXPLICIT_LITTLE, target, context=header),
+        recode(document.tail, EXPLICIT_LITTLE, target, context=header),
     )
+
+
+def _image(document: Document) -> Image:
+    """The image, if its frames can be had and written. Raises Permanent(reason="syntax")."""
+    if document.data.pixel is None or document.data.pixel.tag != PIXEL_DATA:
+        raise Permanent("this transfer syntax cannot be decompressed here", reason="syntax")
+    try:
+        image = document.image
+        if image.allocated not in (8, 16, 32):
+            raise Permanent("pixels of this depth cannot be decompressed here", reason="syntax")
+        if image.native_bytes + 1 >= UNDEFINED:
+            raise Permanent("the pixel data is larger than 4 GiB without compression", reason="syntax")
+        _ = document.frames
+    except LeaveAsIs as left:
+        raise Permanent(f"the pixel data cannot be decompressed: {left.reason}", reason="syntax") from left
+    return image
 
 
 def _compressed_icons(attributes: Attributes) -> list[int]:
@@ -169,11 +175,13 @@ def _compressed_icons(attributes: Attributes) -> list[int]:
     ]
 
 
-def _colour(image: Image, syntax: str) -> str:
+def _colour(document: Document, image: Image) -> str:
     """The photometric interpretation of decoded frames, whose samples are all there, pixel by pixel."""
-    if image.samples == 1:
+    if image.samples == 1 or document.is_native:
         return image.photometric
-    if _is_rgb_now(image, syntax):
+    decoder = document.codecs.decoder(document.payload.transfer_syntax_uid)
+    # libjpeg gives RGB for lossy JPEG, OpenJPEG undoes component transforms.
+    if decoder.gives_rgb or image.photometric in _COMPONENT_TRANSFORMS:
         return "RGB"
     if image.photometric == "YBR_FULL_422":
         # Native YBR_FULL_422 has half the chrominance samples (PS3.3 section C.7.6.3.1.2).
@@ -181,8 +189,3 @@ def _colour(image: Image, syntax: str) -> str:
     if image.photometric in ("YBR_PARTIAL_422", "YBR_PARTIAL_420"):
         raise Permanent(f"there are no native frames in {image.photometric}", reason="syntax")
     return image.photometric
-
-
-def _is_rgb_now(image: Image, syntax: str) -> bool:
-    """Whether decoding gave RGB: libjpeg does for lossy JPEG, OpenJPEG undoes component transforms."""
-    return syntax in ALWAYS_LOSSY or image.photometric in _COMPONENT_TRANSFORMS

@@ -2,34 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Literal
+from types import GenericAlias
+from typing import Any, ClassVar
 
-from pydantic import Field, PrivateAttr, model_validator
+from pydantic import Field, PrivateAttr, create_model, model_validator
 
 from mapdr._fast.scan_tables import ODD_LENGTH
-from mapdr.dicom.edit import (
-    Copy,
-    Edit,
-    Edited,
-    Prefix,
-    Set,
-    SetIfMissing,
-    Suffix,
-    apply_edits,
-    parse_removal,
-)
-from mapdr.dicom.path import parse_edit_path, parse_path
-from mapdr.dicom.plan import EditPlan
+from mapdr.dicom.edit.plan import EditPlan
+from mapdr.dicom.edit.tree import Edited, apply_edits
+from mapdr.dicom.edit.verbs import VERBS, Edit, IfEmpty, Overflow, Takes, Verb
 from mapdr.dicom.recode import recode
-from mapdr.dicom.scan import Layout, deflate_pieces, is_deflated, layout
-from mapdr.dicom.template import Template
+from mapdr.dicom.scan import Layout, deflate_pieces, layout
+from mapdr.dicom.transfer_syntax import is_deflated
 from mapdr.dicom.uids import EXPLICIT_VR_LITTLE_ENDIAN, IMPLICIT_VR_LITTLE_ENDIAN
 from mapdr.dicom.write import UNDEFINED, Element, encoding_from
 from mapdr.kernel import budget
 from mapdr.kernel.item import FileSlice, Instance, Part, Payload, Treatment, is_uid, total_length
-from mapdr.kernel.stage import Factory, Memory, Settings, StageConfig
+from mapdr.kernel.stage import Changes, Factory, Memory, Phase, Reads, Settings, StageConfig
 from mapdr.transform.dataset import inflated
 from mapdr.transform.even import even_pixels
 from mapdr.transform.view import PartsView, beginning
@@ -41,72 +32,40 @@ COPIES = 4
 _NATIVE = frozenset([IMPLICIT_VR_LITTLE_ENDIAN, EXPLICIT_VR_LITTLE_ENDIAN])
 """Where pixel data has a length. Elsewhere its end must be looked for in the whole file."""
 
-_VERBS = {
-    "set": "to",
-    "set_if_missing": "to",
-    "copy": "to",
-    "remove": "",
-    "prefix": "with",
-    "suffix": "with",
-}
-_KINDS: dict[str, type[Set | SetIfMissing | Prefix | Suffix]] = {
-    "set": Set,
-    "set_if_missing": SetIfMissing,
-    "prefix": Prefix,
-    "suffix": Suffix,
-}
-
 
 class TagEdit(StageConfig):
-    """One edit: a verb with a tag, and what the verb needs.
+    """One edit: a verb with a tag, and what the verb needs; `edit_config` adds the verbs and their keys.
 
-    `{ set = "InstitutionName", to = "Clinic North" }`, `set_if_missing` alike; `{ copy = "StudyID", to =
-    "AccessionNumber" }`; `{ remove = "OtherPatientIDs" }`, or a pattern, a group, all private elements, those
-    of one creator (see `mapdr.dicom.edit.parse_removal`); `{ prefix = "AccessionNumber", with = "CN-" }`,
-    `suffix` alike. `to` and `with` are templates. `overflow` and `if_empty` say what is done with a value
-    that does not fit, and with one that there is nothing for; by default the image is parked.
+    `{ set = "InstitutionName", to = "Clinic North" }`, `{ copy = "StudyID", to = "AccessionNumber" }`,
+    `{ remove = "OtherPatientIDs" }`, `{ prefix = "AccessionNumber", with = "CN-" }`. `overflow` and
+    `if_empty` say what is done with a value that does not fit, and with one that there is nothing for; by
+    default the image is parked.
     """
 
-    set: str | None = None
-    set_if_missing: str | None = None
-    copy_: str | None = Field(default=None, alias="copy")
-    remove: str | None = None
-    prefix: str | None = None
-    suffix: str | None = None
-    to: str | None = None
-    with_: str | None = Field(default=None, alias="with")
-    overflow: Literal["error", "truncate"] = "error"
-    if_empty: Literal["error", "skip", "clear"] = "error"
+    verbs: ClassVar[Mapping[str, Verb]] = {}
+    overflow: Overflow = "error"
+    if_empty: IfEmpty = "error"
     _edit: Edit = PrivateAttr()
 
     @model_validator(mode="after")
     def _compile(self) -> TagEdit:
-        verbs = {name: getattr(self, "copy_" if name == "copy" else name) for name in _VERBS}
-        given = [name for name, tag in verbs.items() if tag is not None]
+        given = [verb for verb in self.verbs.values() if self._get(verb.name) is not None]
         if len(given) != 1:
-            raise ValueError(f"an edit has one verb of {', '.join(_VERBS)}; this one has {len(given)}")
+            raise ValueError(f"an edit has one verb of {', '.join(self.verbs)}; this one has {len(given)}")
         verb = given[0]
-        values = {"to": self.to, "with": self.with_}
-        wanted = _VERBS[verb]
-        if wanted and values.pop(wanted) is None:
-            raise ValueError(f"{verb} needs {wanted} = ...")
-        for name, value in values.items():
-            if value is not None:
-                raise ValueError(f"{verb} takes no {name}")
-        if verb == "remove" and (self.overflow != "error" or self.if_empty != "error"):
-            raise ValueError("remove takes neither overflow nor if_empty")
-        self._edit = self._build(verb, verbs[verb] or "")
+        argument = self._get(verb.takes.key) if verb.takes.key else None
+        if verb.takes.key and argument is None:
+            raise ValueError(f"{verb.name} needs {verb.takes.key} = ...")
+        for key in sorted({each.takes.key for each in self.verbs.values()} - {"", verb.takes.key}):
+            if self._get(key) is not None:
+                raise ValueError(f"{verb.name} takes no {key}")
+        if verb.takes is Takes.NOTHING and (self.overflow != "error" or self.if_empty != "error"):
+            raise ValueError(f"{verb.name} takes neither overflow nor if_empty")
+        self._edit = verb.parse(self._get(verb.name), argument, self.overflow, self.if_empty)
         return self
 
-    def _build(self, verb: str, tag: str) -> Edit:
-        if verb == "remove":
-            return parse_removal(tag)
-        if verb == "copy":
-            target = parse_edit_path(self.to or "")
-            return Copy(parse_path(tag), target, overflow=self.overflow, if_empty=self.if_empty)
-        path = parse_edit_path(tag)
-        text = Template.parse((self.with_ if _VERBS[verb] == "with" else self.to) or "")
-        return _KINDS[verb](path, text, self.overflow, self.if_empty)
+    def _get(self, key: str) -> Any:
+        return getattr(self, key + "_")
 
     @property
     def edit(self) -> Edit:
@@ -114,11 +73,29 @@ class TagEdit(StageConfig):
         return self._edit
 
 
+def edit_config(verbs: Sequence[Verb]) -> type[TagEdit]:
+    """The table that a rule writes for one edit: a key for each verb, and those that the verbs take."""
+    written: dict[str, Any] = {verb.name: str for verb in verbs}
+    for verb in verbs:
+        if verb.takes is Takes.CONTENT:
+            written[verb.takes.key] = str | list[dict[str, Any]]
+        elif verb.takes is not Takes.NOTHING:
+            written.setdefault(verb.takes.key, str)
+    fields: dict[str, Any] = {
+        key + "_": (kind | None, Field(default=None, alias=key)) for key, kind in written.items()
+    }
+    model: type[TagEdit] = create_model("TagEdit", __base__=TagEdit, __doc__=TagEdit.__doc__, **fields)
+    model.verbs = {verb.name: verb for verb in verbs}
+    return model
+
+
 class TagEditor:
     """The transform; keeps no state."""
 
-    header_only = True
-    """It leaves the pixels in the spool: so little work that nobody need wait for a thread to do it."""
+    phase = Phase.HEADER
+    reads = Reads.HEADER
+    changes = Changes.HEADER
+    copies = 0
 
     def __init__(self, edits: Sequence[TagEdit]) -> None:
         self._edits = tuple(edit.edit for edit in edits)
@@ -221,4 +198,4 @@ def build(settings: Settings, config: Sequence[TagEdit], next: None) -> TagEdito
     return TagEditor(config)
 
 
-STAGE = Factory("transform", "tags", tuple[TagEdit, ...], build, order=10)
+STAGE = Factory("transform", "tags", GenericAlias(tuple, (edit_config(VERBS), ...)), build, order=10)

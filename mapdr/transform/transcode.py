@@ -8,27 +8,25 @@ is sent, so that a retry makes the same bytes.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping
 from dataclasses import asdict, replace
 from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
-from mapdr.dicom.uids import derived_uid
+from mapdr.dicom.uids import JPEG2000, JPEG2000_LOSSLESS
 from mapdr.dicom.write import splice
 from mapdr.kernel import budget
 from mapdr.kernel.errors import Permanent
 from mapdr.kernel.item import Instance, Part, Payload, Treatment, total_length
-from mapdr.kernel.stage import Factory, Memory, Settings, StageConfig
-from mapdr.transform.codecs.foreign import KEEP, foreign_frames
-from mapdr.transform.codecs.jpeg2000 import Jpeg2000
-from mapdr.transform.dataset import DataSet
-from mapdr.transform.derive import Loss, lossy_changes, overlay_changes, pixel_changes
+from mapdr.kernel.stage import Changes, Factory, Memory, Phase, Reads, Settings, StageConfig
+from mapdr.transform.codecs.jpeg2000 import METHOD
+from mapdr.transform.derive import Loss, lossy_changes, new_uid, overlay_changes, pixel_changes, uid_changes
+from mapdr.transform.document import Document
 from mapdr.transform.encoding import Encoded, FrameEncoder, Objection, Setting, frame_pool
 from mapdr.transform.fragments import encapsulate
-from mapdr.transform.image import Attributes, Frames, Image, LeaveAsIs, NativeFrames
-from mapdr.transform.policy import NATIVE, Course, Decision, decide, unsuited, untouchable
+from mapdr.transform.image import Attributes, Image, LeaveAsIs
+from mapdr.transform.policy import Course, Decision, decide, unsuited, untouchable
 from mapdr.transform.quality import Guard, Padding
 from mapdr.transform.search import Hints
 
@@ -65,113 +63,115 @@ class CompressConfig(StageConfig):
 
 
 class Transcoder:
-    """The transform; `apply` may run in many threads at once."""
+    """The step; `encode` may run in many threads at once."""
 
-    says_need = True
+    phase = Phase.ENCODE
+    reads = Reads.FRAMES
+    changes = Changes.HEADER | Changes.PIXELS | Changes.SYNTAX
+    copies = 0
 
-    def __init__(self, settings: Settings, config: CompressConfig) -> None:
+    def __init__(
+        self, settings: Settings, config: CompressConfig, lossless_uid: str = JPEG2000_LOSSLESS
+    ) -> None:
+        """`lossless_uid` is the transfer syntax of what is compressed without loss."""
         self._settings = settings
         self._config = config
-        self._codec = Jpeg2000(settings.workers)
+        self._lossless_uid = lossless_uid
         self._guard = Guard(config.max_error, config.min_psnr)
         self._pool = frame_pool(settings.workers)
         self._hints = Hints()
 
-    def apply(self, payload: Payload, instance: Instance, memory: Memory) -> Payload:
-        """The compressed payload, or the same one with a `note` that says why it was left alone.
+    def encode(self, document: Document, instance: Instance, memory: Memory, syntax: str) -> Payload:
+        """The compressed payload, or the document's with a `note` that says why it was left alone.
 
         Raises Permanent: "unreadable", "fragments", "codec", "codec-crash", "codec-mismatch", "quality".
         """
+        if syntax not in ("", JPEG2000):
+            return self._for_another(document, syntax)
         known = memory.recall() or {}
         if known.get("course") == Course.ORIGINAL:
-            return self._leave(payload, str(known.get("reason", "")))
+            return self._leave(document.payload, str(known.get("reason", "")))
         try:
-            with DataSet(payload) as data:
-                result, facts = self._compress(data, instance, known)
+            result, facts = self._compress(document, instance, known)
         except LeaveAsIs as left:
             facts = {"course": Course.ORIGINAL.value, "reason": left.reason}
-            result = self._leave(payload, left.reason)
+            result = self._leave(document.payload, left.reason)
         if facts != known:
             memory.keep(facts)
         return result
 
-    def apply_for(self, payload: Payload, instance: Instance, memory: Memory, syntax: str) -> Payload:
-        """See `mapdr.kernel.stage.Encodes`: only the encoding gives way: the step does nothing else."""
-        if syntax == self._codec.lossy_uid:
-            return self.apply(payload, instance, memory)
+    def _for_another(self, document: Document, syntax: str) -> Payload:
+        """The document's payload, and what the rule does not get if the receiver takes `syntax` alone."""
         try:
-            with DataSet(payload) as data:
-                _, decision, _ = self._examine(data, {})
+            decision = self._examine(document, {})
         except LeaveAsIs as left:
-            return self._leave(payload, left.reason)
-        if syntax == self._codec.lossless_uid and decision.course is Course.LOSSLESS:
-            return payload
+            return self._leave(document.payload, left.reason)
+        if syntax == self._lossless_uid and decision.course is Course.LOSSLESS:
+            return document.payload
         self._settings.watch.count("compress.refused")
-        return replace(payload, unmet="compression-refused")
+        return replace(document.payload, unmet="compression-refused")
 
-    def _examine(self, data: DataSet, known: Mapping[str, Any]) -> tuple[Image, Decision, bytes]:
-        """The image, what is to be done with it, and what stands behind its pixels. Raises LeaveAsIs."""
-        payload = data.payload
+    def _examine(self, document: Document, known: Mapping[str, Any]) -> Decision:
+        """What is to be done with an image. Raises LeaveAsIs."""
+        payload, pixel = document.payload, document.data.pixel
         syntax = payload.transfer_syntax_uid
-        if data.pixel is None:
+        if pixel is None:
             raise LeaveAsIs("no-pixels")
-        attributes = Attributes(data.header())
-        tail = data.tail(attributes.header)
-        reason = untouchable(payload.sop_class_uid, syntax, attributes, Attributes(tail), data.pixel)
+        reason = untouchable(
+            payload.sop_class_uid, syntax, document.attributes, Attributes(document.tail), pixel
+        )
         if reason:
             raise LeaveAsIs(reason)
-        image = Image.of(attributes)
+        image = document.image
+        if not document.is_native and not document.codecs.reads(syntax):
+            raise LeaveAsIs("transfer-syntax")
+        takes = document.codecs.encoder(self._lossless_uid).takes
         transform_colour = self._config.color == "ybr"
-        if reason := unsuited(image, payload.sop_class_uid, transform_colour=transform_colour):
+        if reason := unsuited(image, payload.sop_class_uid, takes, transform_colour=transform_colour):
             raise LeaveAsIs(reason)
-        decision = self._decide(image, payload, known)
+        decision = self._decide(document, known)
         if decision.course is Course.ORIGINAL:
             raise LeaveAsIs(decision.reason)
-        return image, decision, tail
+        return decision
 
     def _compress(
-        self, data: DataSet, instance: Instance, known: Mapping[str, Any]
+        self, document: Document, instance: Instance, known: Mapping[str, Any]
     ) -> tuple[Payload, dict[str, Any]]:
-        payload = data.payload
-        syntax = payload.transfer_syntax_uid
-        image, decision, tail = self._examine(data, known)
-        assert data.pixel is not None
-        native = syntax in NATIVE
+        decision = self._examine(document, known)
+        image, codecs = document.image, document.codecs
         at_once = self._frames_at_once(image)
-        kept = 0 if native else min(KEEP, image.native_bytes)
-        budget.need(at_once * image.work_bytes + image.native_bytes // 2 + kept)
-        frames: Frames
-        if native:
-            frames = NativeFrames(image, data.view, data.pixel, big_endian=data.encoding.big)
-        else:
-            frames = foreign_frames(image, data.view, data.pixel, syntax, self._settings.workers)
-        source_bytes = image.native_bytes if native else data.pixel.end - data.pixel.value
+        budget.need(at_once * image.work_bytes + image.native_bytes // 2 + document.kept_bytes)
         encoder = FrameEncoder(
-            self._codec,
-            frames,
+            (
+                codecs.encoder(self._lossless_uid),
+                codecs.lossy_encoder(JPEG2000) if self._config.ratio is not None else None,
+            ),
+            document.frames,
             self._pool,
             self._guard,
             Padding.of(image.attributes, image),
             transform_colour=self._config.color == "ybr",
             at_once=at_once,
         )
-        encoded, facts = self._encode(encoder, decision, instance, known, frames)
-        if encoded.size >= source_bytes:
+        encoded, facts = self._encode(encoder, decision, instance, known, image)
+        if encoded.size >= document.source_bytes:
             raise LeaveAsIs("not-smaller")
-        return self._assemble(payload, frames, encoded, tail, facts.get("reason", "")), facts
+        return self._assemble(document, encoded, facts.get("reason", "")), facts
 
     def _frames_at_once(self, image: Image) -> int:
         """As many as there are threads, unless they take more than a quarter of the node's memory."""
         fit = self._settings.memory // 4 // image.work_bytes
         return max(1, min(self._settings.workers, image.frames, fit))
 
-    def _decide(self, image: Image, payload: Payload, known: Mapping[str, Any]) -> Decision:
+    def _decide(self, document: Document, known: Mapping[str, Any]) -> Decision:
+        payload = document.payload
         if known.get("course") in (Course.LOSSLESS, Course.LOSSY):
             return Decision(Course(known["course"]), str(known.get("reason", "")))
         return decide(
-            image,
+            document.image,
             payload.sop_class_uid,
-            payload.transfer_syntax_uid,
+            "" if document.is_painted else payload.transfer_syntax_uid,
+            self._lossless_uid,
             lossy=self._config.to == "jpeg2000",
             excluded=frozenset(self._config.exclude),
         )
@@ -182,7 +182,7 @@ class Transcoder:
         decision: Decision,
         instance: Instance,
         known: Mapping[str, Any],
-        frames: Frames,
+        image: Image,
     ) -> tuple[Encoded, dict[str, Any]]:
         """Encode by the decision, or exactly as `known` says that it was done before."""
         if decision.course is Course.LOSSLESS or self._config.ratio is None:
@@ -193,7 +193,6 @@ class Transcoder:
                     float(known["level"]), bool(known.get("reversible")), int(known.get("resolutions", 0))
                 )
                 return encoder.lossy(setting), dict(known)
-            image = frames.image
             key = (instance.series_instance_uid, image.rows, image.columns, image.samples, image.stored)
             encoded = encoder.to_ratio(self._config.ratio, MET, self._hints, key)
         except Objection as objection:
@@ -214,23 +213,27 @@ class Transcoder:
             raise LeaveAsIs(reason)
         return encoder.lossless(), _facts(Course.LOSSLESS, reason)
 
-    def _assemble(
-        self, payload: Payload, frames: Frames, encoded: Encoded, tail: bytes, reason: str
-    ) -> Payload:
-        image = frames.image
-        uid, syntax = payload.sop_instance_uid, self._codec.lossless_uid
+    def _assemble(self, document: Document, encoded: Encoded, reason: str) -> Payload:
+        payload, image = document.payload, document.image
+        uid, syntax = payload.sop_instance_uid, self._lossless_uid
         changes = pixel_changes(image, encoded.photometric)
         if image.overlays:
-            changes.update(overlay_changes(image, frames.cells(0)))
+            changes.update(overlay_changes(image, document.frames.cells(0)))
+        if encoded.setting is not None or document.pixels_changed:
+            uid = new_uid(self._settings.site_key, payload.sop_instance_uid, encoded.frames)
+            changes.update(uid_changes(uid))
         if encoded.setting is not None:
-            syntax = self._codec.lossy_uid
-            uid = derived_uid(self._settings.site_key, payload.sop_instance_uid, _digest(encoded.frames))
-            loss = Loss(image.native_bytes / encoded.size, self._codec.method, encoded.padding)
-            changes.update(lossy_changes(image, loss, payload.sop_class_uid, payload.sop_instance_uid, uid))
+            syntax = JPEG2000
+            loss = Loss(image.native_bytes / encoded.size, METHOD, encoded.padding)
+            changes.update(lossy_changes(image, loss, payload.sop_class_uid, payload.sop_instance_uid))
         tables, pixel_parts = encapsulate(encoded.frames)
         # A group length of the pixel data's group would lie now; it is retired (PS3.5 section 7.2).
         changes.update(dict.fromkeys((0x7FE00000, 0x7FE00001, 0x7FE00002)))
-        parts: tuple[Part, ...] = (splice(image.attributes.header, changes) + tables, *pixel_parts, tail)
+        parts: tuple[Part, ...] = (
+            splice(image.attributes.header, changes) + tables,
+            *pixel_parts,
+            document.tail,
+        )
         self._settings.watch.count(f"compress.{'lossless' if encoded.setting is None else 'lossy'}")
         return replace(
             payload,
@@ -254,14 +257,6 @@ def _facts(course: Course, reason: str, setting: Setting | None = None) -> dict[
     if setting is not None:
         facts |= asdict(setting)
     return facts
-
-
-def _digest(frames: list[bytes]) -> bytes:
-    digest = hashlib.blake2b(digest_size=32)
-    for frame in frames:
-        digest.update(len(frame).to_bytes(8, "little"))
-        digest.update(frame)
-    return digest.digest()
 
 
 def build(settings: Settings, config: CompressConfig, next: None) -> Transcoder:

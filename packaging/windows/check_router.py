@@ -46,7 +46,7 @@ class Checks:
 
     def hot_paths_are_compiled(self) -> str:
         done = mapdr(self.python, "doctor", "--json")
-        findings = json.loads(done.stdout)
+        findings = json.loads(done.stdout)["findings"]
         assert done.returncode == 0, [item for item in findings if item["level"] == "bad"]
         paths = {item["name"]: item["text"] for item in findings if item["part"] == "hot paths"}
         assert paths, "doctor names no hot paths"

@@ -8,7 +8,6 @@ from pathlib import Path
 
 import pytest
 
-from mapdr.testing import generator
 from paper import nodes
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -32,16 +31,10 @@ def golden() -> Callable[[str, str], None]:
 @pytest.fixture
 def node(tmp_path: Path) -> nodes.NodeFolder:
     """A node that has never run."""
-    config = tmp_path / "mapdr.toml"
-    config.write_text(nodes.CONFIG)
-    return nodes.NodeFolder(config)
+    return nodes.new(tmp_path)
 
 
 @pytest.fixture
 def used(node: nodes.NodeFolder) -> nodes.NodeFolder:
     """A node that received 4 CT (2 delivered and 1 parked at telepacs), 2 MR, and 1 US that no rule takes."""
-    for modality, images in (("CT", 4), ("MR", 2), ("US", 1)):
-        node.receive(generator.study(modality, images=images, size=(16, 16)))
-    node.settle("telepacs", "delivered", 2)
-    node.settle("telepacs", "parked", 1, comment="the receiver cannot understand it", reason="refused")
-    return node
+    return nodes.with_images(node)

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from rich.cells import cell_len
 
+from mapdr.operate.model import Attention, Counted, Counts, EventText, NodeState
 from mapdr_cli.render import dashboard as drawing
 from mapdr_cli.render.terminal import ASCII, UNICODE, glyphs
 from paper import draw, states
 
 
-def _draw(state: dict[str, Any], width: int, height: int, encoding: str = "utf-8") -> str:
+def _draw(state: NodeState, width: int, height: int, encoding: str = "utf-8") -> str:
     console = draw.make_console(width, encoding)
     drawn = drawing.dashboard(state, width=width, height=height, glyphs=glyphs(console))
     return draw.text_of(drawn, console)
@@ -44,10 +45,11 @@ def test_it_fits_the_screen(width: int, height: int, busy: bool) -> None:
 @given(count=st.integers(1, 60), height=st.integers(24, 50), width=st.sampled_from([80, 132, 200]))
 def test_many_destinations_fit_too_and_the_broken_one_is_seen(count: int, height: int, width: int) -> None:
     state = states.quiet()
-    (row,) = state["destinations"]
-    state["destinations"] = [{**row, "name": f"pacs{number:02d}"} for number in range(count)]
-    state["destinations"][-1].update(state="down", why="connection refused")
-    state["attention"] = [{"level": "bad", "text": f"trouble {number}"} for number in range(count)]
+    (row,) = state.destinations
+    rows = [replace(row, name=f"pacs{number:02d}") for number in range(count)]
+    rows[-1] = replace(rows[-1], state="down", comment="connection refused")
+    troubles = [Attention("down", "bad", f"trouble {number}") for number in range(count)]
+    state = replace(state, destinations=rows, attention=troubles)
     drawn = _draw(state, width, height)
     assert len(drawn.splitlines()) <= height
     assert f"pacs{count - 1:02d}" in drawn
@@ -64,9 +66,12 @@ def test_every_code_page_can_show_it(encoding: str) -> None:
 
 def test_names_are_text_and_not_markup_or_escape_sequences() -> None:
     state = states.busy()
-    state["destinations"][0]["name"] = "[red]x[/red]"
-    state["events"] = [{"at": states.AT, "level": "info", "text": "CT1\x1b]0;owned\x07 [bold]"}]
-    state["today"]["received"] = {"C\x1b[2J": {"images": 1, "studies": 1}}
+    state = replace(
+        state,
+        destinations=[replace(state.destinations[0], name="[red]x[/red]"), *state.destinations[1:]],
+        events=[EventText(states.AT, "x", "info", "CT1\x1b]0;owned\x07 [bold]")],
+        today=replace(state.today, received={"C\x1b[2J": Counted(1, 1)}),
+    )
     drawn = _draw(state, 200, 40)
     assert "[red]x[/red]" in drawn
     assert "\x1b]0" not in drawn
@@ -75,10 +80,8 @@ def test_names_are_text_and_not_markup_or_escape_sequences() -> None:
 
 
 def test_modalities_beyond_the_room_are_summed_as_other() -> None:
-    state = states.quiet()
-    state["today"]["received"] = {
-        f"M{number:02d}": {"images": 1000 + number, "studies": 2} for number in range(30)
-    }
+    received = {f"M{number:02d}": Counted(1000 + number, 2) for number in range(30)}
+    state = replace(states.quiet(), today=Counts(received, {"telepacs": {}}))
     drawn = _draw(state, 80, 24)
     assert "other" in drawn
     assert f"{sum(1000 + number for number in range(30)):,}" in drawn
@@ -87,7 +90,7 @@ def test_modalities_beyond_the_room_are_summed_as_other() -> None:
 
 def test_a_node_that_has_stopped_says_when_it_was_last_seen() -> None:
     state = states.quiet()
-    state["node"].update(state="silent", heartbeat_age=300.0)
+    state = replace(state, node=replace(state.node, state="silent", heartbeat_age_seconds=300.0))
     assert "silent, last seen 5 min ago" in _draw(state, 80, 24)
 
 
@@ -101,9 +104,10 @@ def test_the_sparkline_is_scaled_to_its_largest_value() -> None:
 def test_what_needs_attention_may_take_a_second_line_and_a_long_name_loses_its_middle() -> None:
     state = states.busy()
     name = "teleradiology-of-the-university-hospital-north"
-    state["destinations"][1]["name"] = name
     text = f"{name} is down: 127.0.0.1:104 cannot be reached: Connection refused, next try in 40 s"
-    state["attention"] = [{"level": "bad", "text": text}]
+    sending, down, held = state.destinations
+    rows = [sending, replace(down, name=name), held]
+    state = replace(state, destinations=rows, attention=[Attention("down", "bad", text)])
     drawn = _draw(state, 80, 30)
     assert "next try in 40 s" in drawn
     assert "tele" in drawn

@@ -10,13 +10,13 @@ from click.testing import CliRunner
 
 from mapdr.config.read import read_text
 from mapdr.kernel.errors import MapdrError
-from mapdr_cli.demo import stage
+from mapdr_cli.demo import site
 from mapdr_cli.main import main
 
 
 def test_the_demo_s_configuration_has_no_problem(tmp_path: Path) -> None:
     (tmp_path / "ris.secret").write_text("whsec_x")
-    loaded = read_text(stage.configuration(11112, 11113, "http://127.0.0.1:1/hooks"), base=tmp_path)
+    loaded = read_text(site.configuration(11112, 11113, "http://127.0.0.1:1/hooks"), base=tmp_path)
     assert [str(problem) for problem in loaded.problems] == []
 
 
@@ -42,7 +42,7 @@ def test_the_demo_balances(tmp_path: Path) -> None:
 def test_a_node_that_does_not_start_is_told_with_its_last_words(tmp_path: Path) -> None:
     config = tmp_path / "mapdr.toml"
     config.write_text("[nod]\n")
-    node = stage.start_node(config, tmp_path / "node.log", stage.free_port())
+    node = site.start_node(config, tmp_path / "node.log", site.free_port())
     try:
         with pytest.raises(MapdrError, match=r"the node ended with status 2\n(.|\n)*mapdr.toml:1"):
             node.wait_until_it_listens(30)

@@ -8,9 +8,10 @@ from contextlib import closing
 import pytest
 
 from mapdr import _fast
-from mapdr.transform.codecs import table
-from mapdr_cli.commands.check import examine as examine_file
-from mapdr_cli.commands.doctor import examine
+from mapdr.kernel.registry import Registry
+from mapdr.operate.configuration import examine as examine_file
+from mapdr.operate.doctor import examine
+from mapdr.transform.codecs.table import installed
 from paper.nodes import NodeFolder
 
 
@@ -29,7 +30,7 @@ def test_a_hot_path_is_named_with_its_twin(
 
 def test_every_transfer_syntax_of_the_codec_table_is_named() -> None:
     found = {finding.name: finding for finding in examine(None) if finding.part == "codecs"}
-    assert set(found) == {ability.name for ability in table()}
+    assert set(found) == {row.name for row in installed(Registry())}
 
 
 def test_an_index_that_another_program_has_locked_is_said(used: NodeFolder) -> None:

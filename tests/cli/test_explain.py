@@ -13,8 +13,8 @@ import pytest
 
 from mapdr.dicom.write import EXPLICIT_LITTLE, element, splice, walk
 from mapdr.kernel.errors import Permanent
+from mapdr.operate import explain as command
 from mapdr.testing import generator
-from mapdr_cli.commands import explain as command
 from paper.nodes import NodeFolder
 
 LOSSY = '{ to = "jpeg2000", ratio = 10, max_error = 4000 }'
@@ -102,7 +102,7 @@ def test_it_says_what_the_node_makes_of_an_object_that_is_odd(
         text = node.config.read_text()
         node.config.write_text(text.replace('{ to = "jpeg2000-lossless" }', LOSSY))
     made: list[Any] = []
-    build = command.build_chain
+    build = command.build_pipeline
 
     def watched(*given: Any) -> Any:
         """The node's own chain; what it makes is kept, to be compared with what is told."""
@@ -120,7 +120,7 @@ def test_it_says_what_the_node_makes_of_an_object_that_is_odd(
         monkeypatch.setattr(chain, "prepare", kept)
         return chain
 
-    monkeypatch.setattr(command, "build_chain", watched)
+    monkeypatch.setattr(command, "build_pipeline", watched)
     told = _told(node, _file(tmp_path, CASES[name]()))
     assert [each["destination"] for each in told["deliveries"]] == ["telepacs", "archive"]
     for delivery, payload in zip(told["deliveries"], made, strict=False):

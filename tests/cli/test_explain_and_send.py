@@ -76,10 +76,10 @@ def test_a_transform_that_fails_is_told_and_is_status_1(node: NodeFolder, tmp_pa
 
 def test_send_as_they_are(node: NodeFolder, ct: Path) -> None:
     sent = _json(node, "send", str(ct), "--to", "archive")
-    assert len(sent["sent"]) == 1
+    assert len(sent["images"]) == 1
     assert not sent["node_runs"]
     (row,) = _json(node, "deliveries")["deliveries"]
-    assert (row["destination"], row["state"], row["instance"]) == ("archive", "pending", sent["sent"][0])
+    assert (row["destination"], row["state"], row["instance"]) == ("archive", "pending", sent["images"][0])
 
 
 @pytest.mark.parametrize("words", [(), ("--to", "archive")])
@@ -116,7 +116,7 @@ def test_a_folder_with_other_files_in_it(node: NodeFolder, ct: Path, tmp_path: P
     ct.rename(folder / "1.dcm")
     (folder / "readme.txt").write_text("not an image")
     sent = _json(node, "send", str(folder), status=1)
-    assert len(sent["sent"]) == 1
+    assert len(sent["images"]) == 1
     assert [Path(one["file"]).name for one in sent["refused"]] == ["readme.txt"]
     output = node.mapdr("send", str(folder / "1.dcm")).output
     assert "1 image in the store" in output
@@ -131,7 +131,7 @@ def test_what_the_index_does_not_take_is_not_told_as_on_its_way(
 
     monkeypatch.setattr("mapdr.store.queue.ingest.Enrolment.enrol", fails)
     sent = _json(node, "send", str(ct), status=1)
-    assert (len(sent["sent"]), sent["not_indexed"]) == (1, 1)
+    assert (len(sent["images"]), sent["not_indexed"]) == (1, 1)
     result = node.mapdr("send", str(ct))
     assert result.exit_code == 1
     assert "0 images in the store" in result.output
@@ -148,8 +148,8 @@ def test_what_c_store_refuses_is_refused(node: NodeFolder, tmp_path: Path) -> No
     del image.StudyInstanceUID
     image.save_as(tmp_path / "no study.dcm")
     sent = _json(node, "send", str(tmp_path), "--to", "archive", status=1)
-    assert sent["sent"] == []
-    why = {Path(each["file"]).name: each["reason"] for each in sent["refused"]}
+    assert sent["images"] == []
+    why = {Path(each["file"]).name: each["comment"] for each in sent["refused"]}
     assert why["cut.dcm"].startswith("0xC000: the data set is incomplete")
     assert why["uid of 67.dcm"].startswith("0x0117: ")
     assert why["no study.dcm"] == "0xC000: the data set has no Study Instance UID"

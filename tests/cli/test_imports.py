@@ -12,9 +12,10 @@ from paper.nodes import NodeFolder
 
 CHILD = """
 import json, sys
+LOADED = {"numpy", "pydicom", "pynetdicom", "sqlalchemy.dialects.postgresql"}
 from mapdr_cli.main import main
 main(sys.argv[1:], standalone_mode=False)
-print(json.dumps(sorted(set(sys.modules) & {"numpy", "pydicom", "pynetdicom"})), file=sys.stderr)
+print(json.dumps(sorted(set(sys.modules) & LOADED)), file=sys.stderr)
 """
 
 

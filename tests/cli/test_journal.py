@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import replace
 
 import pytest
 
 from mapdr.kernel.watch import Watch
+from mapdr.operate.journal import SUM_UP, Journal, recovery
+from mapdr.operate.model import Attention
 from mapdr.store.recover import Recovered
-from mapdr_cli.journal import SUM_UP, Journal
-from mapdr_cli.run import recovery
 
 
 class Clock:
@@ -74,10 +75,10 @@ def test_parked_images_are_said_at_once_and_then_summed_up(told: _Lines) -> None
 
 def test_what_needs_attention_is_said_when_it_begins_and_when_it_ends(told: _Lines) -> None:
     journal = Journal()
-    item = {"kind": "unrouted", "level": "warn", "text": "1 image unrouted: no rule takes it"}
-    down = {"kind": "down", "level": "bad", "text": "pacs is down"}
+    item = Attention("unrouted", "warn", "1 image unrouted: no rule takes it")
+    down = Attention("down", "bad", "pacs is down")
     journal.attention([item, down])
-    journal.attention([{**item, "text": "9 images unrouted: no rule takes them"}])
+    journal.attention([replace(item, text="9 images unrouted: no rule takes them")])
     journal.attention([])
     assert told.take() == [
         ("WARNING", "1 image unrouted: no rule takes it"),

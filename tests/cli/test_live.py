@@ -16,13 +16,15 @@ from rich.console import Console
 
 from mapdr.kernel.watch import Watch
 from mapdr.node import process
+from mapdr.operate import access
+from mapdr.operate.access import Access
+from mapdr.operate.configuration import examine
+from mapdr.operate.journal import Journal
+from mapdr.operate.model import NodeState
 from mapdr.store.index.commands import Heartbeat
 from mapdr.store.spool.claim import Claim, running_file
 from mapdr.testing.wait import until
-from mapdr_cli import access, run
-from mapdr_cli.access import Access
-from mapdr_cli.commands.check import examine
-from mapdr_cli.journal import Journal
+from mapdr_cli.commands import run
 from mapdr_cli.render.live import draw
 from mapdr_cli.render.terminal import THEME
 from paper.nodes import NodeFolder
@@ -56,8 +58,8 @@ def _access(folder: NodeFolder, **more: Any) -> Access:
     return Access(plan, busy=0.05, **more)
 
 
-def _texts(state: dict[str, Any], kind: str) -> list[str]:
-    return [item["text"] for item in state["attention"] if item["kind"] == kind]
+def _texts(state: NodeState, kind: str) -> list[str]:
+    return [item.text for item in state.attention if item.kind == kind]
 
 
 def test_looking_needs_no_lock_that_a_writer_holds(used: NodeFolder) -> None:
@@ -65,7 +67,7 @@ def test_looking_needs_no_lock_that_a_writer_holds(used: NodeFolder) -> None:
         other.execute("BEGIN IMMEDIATE")
         looking = _access(used)
         try:
-            assert looking.gather()["parked"] == 1
+            assert looking.gather().parked == 1
         finally:
             looking.close()
 
@@ -73,15 +75,15 @@ def test_looking_needs_no_lock_that_a_writer_holds(used: NodeFolder) -> None:
 def test_a_view_shows_why_it_cannot_read_and_what_it_knew(used: NodeFolder) -> None:
     looking = _access(used)
     try:
-        assert looking.look()["parked"] == 1
+        assert looking.look().parked == 1
         looking.close()
         with locked(_index(used)):
             state = looking.look()
             shown, cause = _texts(state, "index")
             assert "counts are those of" in shown
             assert "another program has locked it" in cause
-            assert state["parked"] == 1
-            assert state["node"]["state"] == "unknown"
+            assert state.parked == 1
+            assert state.node.state == "unknown"
             out = Console(width=80, file=io.StringIO(), theme=THEME)
             out.print(draw(out, state, height=40))
         assert not _texts(looking.look(), "index")
@@ -103,7 +105,7 @@ def test_a_view_that_could_never_read_says_so(used: NodeFolder, name: str) -> No
         shown, cause = _texts(state, "index")
         assert "no counts are known" in shown
         assert {"locked": "locked", "damaged": "it is damaged"}[name] in cause
-        assert state["node"]["state"] == "running"
+        assert state.node.state == "running"
     finally:
         looking.close()
 
@@ -150,7 +152,7 @@ def test_whatever_a_view_raises_the_node_goes_on(
 ) -> None:
     looks = 0
 
-    def look(self: Access) -> dict[str, Any]:
+    def look(self: Access) -> NodeState:
         nonlocal looks
         looks += 1
         raise trouble
@@ -188,12 +190,12 @@ def test_a_node_that_is_there_and_silent_is_told_from_one_that_is_gone(used: Nod
         store.close()
     claim = Claim(running_file(used.config.parent / "data", "clinic-north"), "clinic-north")
     assert "is it running?" in used.mapdr("status").output, "a node that never claimed anything may be there"
-    claim.share(0)
+    claim.shared(0)
     claim.release()
     gone = used.mapdr("status").output
     assert "stopped" in gone
     assert "the node ended without a word" in " ".join(gone.split())
-    claim.share(0)
+    claim.shared(0)
     try:
         there = used.mapdr("status").output
         assert "silent" in there
@@ -204,7 +206,7 @@ def test_a_node_that_is_there_and_silent_is_told_from_one_that_is_gone(used: Nod
 
 def test_an_index_that_was_removed_under_the_node_is_named(used: NodeFolder) -> None:
     claim = Claim(running_file(used.config.parent / "data", "clinic-north"), "clinic-north")
-    claim.share(0)
+    claim.shared(0)
     try:
         for path in _index(used).parent.glob("index.db*"):
             path.unlink()

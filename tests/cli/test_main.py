@@ -53,7 +53,7 @@ def test_no_configuration_anywhere_is_status_2_and_says_where_it_was_looked_for(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("mapdr_cli.options.places", lambda: [tmp_path / "mapdr.toml"])
+    monkeypatch.setattr("mapdr_cli.commands.options.places", lambda: [tmp_path / "mapdr.toml"])
     result = _invoke("status")
     assert result.exit_code == 2
     assert "no mapdr.toml in" in result.output

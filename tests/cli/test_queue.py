@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from mapdr_cli import confirm
+from mapdr_cli.commands import confirm
 from paper.nodes import NodeFolder
 
 
@@ -18,14 +18,19 @@ def _json(node: NodeFolder, *words: str) -> Any:
     return json.loads(result.output)
 
 
+def _answer(node: NodeFolder, *words: str) -> dict[str, Any]:
+    """The answer without what every answer says of itself."""
+    return {key: value for key, value in _json(node, *words).items() if key != "mapdr"}
+
+
 def _states(node: NodeFolder) -> Counter[tuple[str, str]]:
     rows = _json(node, "deliveries", "--limit", "1000")["deliveries"]
     return Counter((row["destination"], row["state"]) for row in rows)
 
 
 def test_retry_makes_parked_deliveries_due_again(used: NodeFolder) -> None:
-    assert _json(used, "retry", "--state", "parked", "--yes") == {
-        "retried": 1,
+    assert _answer(used, "retry", "--state", "parked", "--yes") == {
+        "deliveries": 1,
         "outdated": 0,
         "to": {"telepacs": 1},
         "dry_run": False,
@@ -47,7 +52,7 @@ def test_holding_a_destination_is_shown_and_ends(used: NodeFolder) -> None:
     used.beat()
     (row,) = [row for row in _json(used, "status")["destinations"] if row["name"] == "archive"]
     assert row["state"] == "held"
-    assert "held by the operator" in row["why"]
+    assert "held by the operator" in row["comment"]
     assert used.mapdr("release", "archive").exit_code == 0
     (row,) = [row for row in _json(used, "status")["destinations"] if row["name"] == "archive"]
     assert row["state"] != "held"
@@ -117,8 +122,8 @@ def test_dismissing_asks_first_and_clears_what_is_parked(
     assert result.exit_code == 1
     assert "Dismiss 1 parked delivery (telepacs 1), which will never be sent?" in result.output
     assert _states(used)["telepacs", "parked"] == 1
-    assert _json(used, "dismiss", "--all", "--yes") == {
-        "dismissed": 1,
+    assert _answer(used, "dismiss", "--all", "--yes") == {
+        "deliveries": 1,
         "to": {"telepacs": 1},
         "dry_run": False,
     }
@@ -165,8 +170,8 @@ def test_what_sends_or_gives_up_says_how_many_and_where_to_and_asks(
 
 
 def test_what_is_asked_is_what_is_done(used: NodeFolder) -> None:
-    looked = _json(used, "reroute", "--modality", "CT", "--dry-run")
-    done = _json(used, "reroute", "--modality", "CT", "--yes")
+    looked = _answer(used, "reroute", "--modality", "CT", "--dry-run")
+    done = _answer(used, "reroute", "--modality", "CT", "--yes")
     assert {**looked, "dry_run": False} == done
     assert (done["deliveries"], done["again"], done["to"]) == (3, 2, {"telepacs": 3})
 
@@ -190,7 +195,7 @@ def test_an_unknown_destination_is_named_with_what_there_is(used: NodeFolder, ve
 def test_a_destination_of_an_earlier_configuration_can_be_chosen(used: NodeFolder) -> None:
     used.config.write_text(used.config.read_text().replace("telepacs", "telepax"))
     assert len(_json(used, "deliveries", "--to", "telepacs")["deliveries"]) == 6
-    assert _json(used, "dismiss", "--to", "telepacs", "--dry-run")["dismissed"] == 1
+    assert _json(used, "dismiss", "--to", "telepacs", "--dry-run")["deliveries"] == 1
     assert 'did you mean "telepax"' in used.mapdr("deliveries", "--to", "telepay").output
 
 
@@ -199,6 +204,6 @@ def test_an_index_that_was_removed_under_the_node_is_said_as_status_does(
     used: NodeFolder, words: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (used.config.parent / "data" / "index.db").rename(used.config.parent / "aside.db")
-    monkeypatch.setattr("mapdr_cli.access.claimed", lambda path: True)
+    monkeypatch.setattr("mapdr.operate.access.claimed", lambda path: True)
     result = used.mapdr(*words)
     assert "removed or replaced under it" in " ".join(result.output.split())

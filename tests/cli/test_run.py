@@ -10,20 +10,20 @@ from pathlib import Path
 
 import pytest
 
-from mapdr_cli.demo import stage
+from mapdr_cli.demo import site
 from paper.nodes import NodeFolder
 
 
 @pytest.fixture
 def free(node: NodeFolder) -> tuple[NodeFolder, int]:
     """A node whose receiver has a free port."""
-    port = stage.free_port()
+    port = site.free_port()
     node.config.write_text(node.config.read_text().replace("port = 11112", f"port = {port}"))
     return node, port
 
 
-def _start(folder: NodeFolder, port: int) -> stage.Node:
-    return stage.start_node(folder.config, folder.config.with_name("node.log"), port)
+def _start(folder: NodeFolder, port: int) -> site.Node:
+    return site.start_node(folder.config, folder.config.with_name("node.log"), port)
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="signals of POSIX")
@@ -85,7 +85,7 @@ def test_a_reload_as_the_readme_has_it(free: tuple[NodeFolder, int], tmp_path: P
         process = subprocess.Popen(
             mapdr("run", "--plain"), stdout=output, stderr=output, stdin=subprocess.DEVNULL, cwd=tmp_path
         )
-    node = stage.Node(folder.config, log, port, process)
+    node = site.Node(folder.config, log, port, process)
     try:
         node.wait_until_it_listens(30)
         text = folder.config.read_text()

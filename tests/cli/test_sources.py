@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import time
+from datetime import datetime
 from typing import Any
 
 from paper.nodes import NodeFolder
@@ -26,9 +27,10 @@ def listed(node: NodeFolder) -> list[dict[str, Any]]:
 
 def test_who_sends_is_listed_with_the_images_of_today(used: NodeFolder) -> None:
     (row,) = listed(used)
-    assert (row["calling_ae"], row["called_ae"], row["address"]) == ("CT1", "MAPDR", "127.0.0.1")
-    assert (row["receiver"], row["today"], row["rejected"]) == ("modalities", 7, 0)
-    assert time.time() - row["last_at"] < 120
+    source = row["source"]
+    assert (source["calling_ae"], source["called_ae"], source["address"]) == ("CT1", "MAPDR", "127.0.0.1")
+    assert (source["receiver"], row["today"], row["rejected"]) == ("modalities", 7, 0)
+    assert time.time() - datetime.fromisoformat(row["last_at"]).timestamp() < 120
     output = used.mapdr("sources").output
     assert "CT1" in output
     assert "rejected" not in output
@@ -37,8 +39,8 @@ def test_who_sends_is_listed_with_the_images_of_today(used: NodeFolder) -> None:
 def test_who_is_rejected_is_listed_with_the_cure(used: NodeFolder) -> None:
     used.beat(receivers={"modalities": {"rejected": [STRANGER]}})
     known, stranger = listed(used)
-    assert known["calling_ae"] == "CT1"
-    assert (stranger["calling_ae"], stranger["last_at"], stranger["today"]) == ("CT9", None, 0)
+    assert known["source"]["calling_ae"] == "CT1"
+    assert (stranger["source"]["calling_ae"], stranger["last_at"], stranger["today"]) == ("CT9", None, 0)
     assert (stranger["rejected"], stranger["cure"]) == (4, STRANGER["cure"])
     assert str(STRANGER["cure"]) in used.mapdr("sources", width=200).output
 

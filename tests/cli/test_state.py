@@ -1,8 +1,9 @@
-"""From heartbeat and counts to the one dict that everything shows."""
+"""From heartbeat and counts to the one state that everything shows."""
 
 from __future__ import annotations
 
 import io
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,13 +12,16 @@ from rich.console import Console
 
 import mapdr
 from mapdr.node.plan import Plan
+from mapdr.operate.configuration import examine
+from mapdr.operate.events import SENTENCES, event_line
+from mapdr.operate.facts import NOTHING, Facts
+from mapdr.operate.model import Attention, Counted, Counts, Destination, NodeState
+from mapdr.operate.rates import Rates
+from mapdr.operate.state import compose
 from mapdr.store.index.commands import Heartbeat
 from mapdr.store.index.counts import Queue
-from mapdr.store.index.outbox import HookQueue
-from mapdr_cli.commands.check import examine
-from mapdr_cli.happened import SENTENCES, event_line
+from mapdr.store.outbox import HookQueue
 from mapdr_cli.render.live import follow_plain, line
-from mapdr_cli.state import NOTHING, Facts, Rates, compose
 from paper import nodes, states
 
 NOW = 1_800_000_000.0
@@ -43,9 +47,9 @@ def _queue(**numbers: Any) -> Queue:
     return Queue("telepacs", **{**values, **numbers})
 
 
-def _telepacs(state: dict[str, Any]) -> dict[str, Any]:
-    (row,) = [row for row in state["destinations"] if row["name"] == "telepacs"]
-    return dict(row)
+def _telepacs(state: NodeState) -> Destination:
+    (row,) = [row for row in state.destinations if row.name == "telepacs"]
+    return row
 
 
 @pytest.mark.parametrize(
@@ -60,8 +64,8 @@ def _telepacs(state: dict[str, Any]) -> dict[str, Any]:
 )
 def test_how_the_node_stands(plan: Plan, facts: dict[str, Any], state: str) -> None:
     composed = compose(plan, _facts(**facts), Rates())
-    assert composed["node"]["state"] == state
-    assert any("no sign of life" in item["text"] for item in composed["attention"]) == (state == "silent")
+    assert composed.node.state == state
+    assert any("no sign of life" in item.text for item in composed.attention) == (state == "silent")
 
 
 UNTRIED = {"telepacs": {"state": "closed", "tried": False}}
@@ -125,14 +129,14 @@ OPEN = {"state": "open", "comment": "connection refused", "failures": 3, "retry_
 )
 def test_how_a_destination_stands_and_why(plan: Plan, facts: dict[str, Any], state: str, why: str) -> None:
     row = _telepacs(compose(plan, _facts(**facts), Rates()))
-    assert (row["state"], row["why"]) == (state, why)
+    assert (row.state, row.comment) == (state, why)
 
 
 def test_a_destination_that_left_the_configuration_is_still_owed_and_shown(plan: Plan) -> None:
     gone = Queue("old", 3, 0, 0, 0, NOW - 60, None)
-    rows = compose(plan, _facts(queues=[gone]), Rates())["destinations"]
-    assert [row["name"] for row in rows] == ["telepacs", "archive", "old"]
-    assert rows[-1]["oldest"] == 60.0
+    rows = compose(plan, _facts(queues=[gone]), Rates()).destinations
+    assert [row.name for row in rows] == ["telepacs", "archive", "old"]
+    assert rows[-1].oldest_seconds == 60.0
 
 
 def test_what_a_person_should_look_at_is_worst_first(plan: Plan) -> None:
@@ -144,12 +148,12 @@ def test_what_a_person_should_look_at_is_worst_first(plan: Plan) -> None:
         disk_free=10,
         counters={"state": "running", "destinations": {"archive": OPEN}},
     )
-    attention = compose(plan, facts, Rates())["attention"]
-    assert [item["level"] for item in attention] == ["bad", "bad", "bad", "bad", "bad", "warn"]
-    assert attention[0]["text"] == "images are REFUSED: 10 B free, 1.0 MB kept in reserve"
-    assert attention[1]["text"].startswith("archive is down: connection refused")
-    assert attention[2]["text"] == "2 images parked for telepacs: refused (2)"
-    assert [item["text"] for item in attention if item["kind"] == "webhook"] == [
+    attention = compose(plan, facts, Rates()).attention
+    assert [item.level for item in attention] == ["bad", "bad", "bad", "bad", "bad", "warn"]
+    assert attention[0].text == "images are REFUSED: 10 B free, 1.0 MB kept in reserve"
+    assert attention[1].text.startswith("archive is down: connection refused")
+    assert attention[2].text == "2 images parked for telepacs: refused (2)"
+    assert [item.text for item in attention if item.kind == "webhook"] == [
         "webhook ris: answered 500, 61 waiting, next try in 40 s",
         "webhook ris: 1 message given up; mapdr retry --webhooks tries again",
     ]
@@ -158,20 +162,18 @@ def test_what_a_person_should_look_at_is_worst_first(plan: Plan) -> None:
 def test_a_rejection_for_good_needs_attention_at_once(plan: Plan) -> None:
     facts = _facts(counters={"state": "running", "destinations": {"telepacs": REJECTED}})
     composed = compose(plan, facts, Rates())
-    assert [item["text"] for item in composed["attention"]] == [
+    assert [item.text for item in composed.attention] == [
         "telepacs is down: the peer rejected the association for good: called AE title not recognized, "
         "next try in 10 s"
     ]
-    assert _telepacs(composed)["reason"] == "association-rejected"
+    assert _telepacs(composed).reason == "association-rejected"
 
 
 def test_a_compression_that_a_destination_refuses_needs_attention(plan: Plan) -> None:
     counters = {"state": "running", "counters": {"deliver.telepacs.uncompressed": 3}}
-    attention = compose(plan, _facts(counters=counters), Rates())["attention"]
-    assert [(item["kind"], item["level"]) for item in attention] == [("uncompressed", "warn")]
-    assert attention[0]["text"].startswith(
-        "3 images sent without the compression of the rule: telepacs refuses"
-    )
+    attention = compose(plan, _facts(counters=counters), Rates()).attention
+    assert [(item.kind, item.level) for item in attention] == [("uncompressed", "warn")]
+    assert attention[0].text.startswith("3 images sent without the compression of the rule: telepacs refuses")
 
 
 @pytest.mark.parametrize(
@@ -198,32 +200,30 @@ def test_what_is_said_of_a_node_that_says_nothing(
     plan: Plan, facts: dict[str, Any], state: str, said: str
 ) -> None:
     composed = compose(plan, _facts(**facts), Rates())
-    assert composed["node"]["state"] == state
-    assert any(said in item["text"] for item in composed["attention"])
+    assert composed.node.state == state
+    assert any(said in item.text for item in composed.attention)
     row = _telepacs(composed)
     there = state != "stopped"
-    assert row["state"] == ("unknown" if there else "stopped")
+    assert row.state == ("unknown" if there else "stopped")
 
 
 def test_what_the_store_says_of_itself_needs_attention(plan: Plan) -> None:
     health = {"refusing": "database or disk is full", "set_aside": 2, "waiting": 0}
-    told = compose(plan, _facts(counters={"state": "running", "store": health}), Rates())["attention"]
-    assert [item["text"] for item in told] == [
+    told = compose(plan, _facts(counters={"state": "running", "store": health}), Rates()).attention
+    assert [item.text for item in told] == [
         "images are REFUSED: the index cannot be written: database or disk is full",
         "2 images are safe in the spool, but the index does not take them; see the log",
     ]
-    assert not compose(plan, _facts(counters={"state": "running", "store": {}}), Rates())["attention"]
+    assert not compose(plan, _facts(counters={"state": "running", "store": {}}), Rates()).attention
 
 
 def test_a_spool_that_cannot_be_written_to_and_little_room_are_said(plan: Plan) -> None:
-    told = compose(plan, _facts(writable=False, disk_free=1_500_000), Rates())["attention"]
-    assert "images are REFUSED: " in told[0]["text"]
-    assert "cannot be written to" in told[0]["text"]
-    assert told[1] == {
-        "kind": "disk",
-        "level": "warn",
-        "text": "the disk is nearly full: 1.5 MB free, 1.0 MB kept in reserve",
-    }
+    told = compose(plan, _facts(writable=False, disk_free=1_500_000), Rates()).attention
+    assert "images are REFUSED: " in told[0].text
+    assert "cannot be written to" in told[0].text
+    assert told[1] == Attention(
+        "disk", "warn", "the disk is nearly full: 1.5 MB free, 1.0 MB kept in reserve"
+    )
 
 
 def test_images_that_the_store_lost_hold_of_are_said_before_all_else(plan: Plan) -> None:
@@ -233,7 +233,7 @@ def test_images_that_the_store_lost_hold_of_are_said_before_all_else(plan: Plan)
         queues=[_queue(parked=4)],
         reasons={"telepacs": {"damaged": 1, "missing": 2, "refused": 1}},
     )
-    lines = [item["text"] for item in compose(plan, facts, Rates())["attention"]]
+    lines = [item.text for item in compose(plan, facts, Rates()).attention]
     assert lines[:3] == [
         "images are REFUSED: the index cannot be written: database or disk is full",
         "2 images are safe in the spool, but the index does not take them; see the log",
@@ -249,9 +249,9 @@ def test_today_counts_images_and_studies_and_keeps_repeats_beside(plan: Plan) ->
         "delivered": {"telepacs": {"CT": numbers}, "x": {}},
     }
     composed = compose(plan, _facts(today=today), Rates())
-    counted = {"CT": {"images": 5, "studies": 1}}
-    assert composed["today"] == {"received": counted, "delivered": {"telepacs": counted}}
-    assert composed["repeats"]["received"] == 6
+    counted = {"CT": Counted(5, 1)}
+    assert composed.today == Counts(counted, {"telepacs": counted})
+    assert composed.repeats.received == 6
 
 
 def test_rates_are_taken_over_a_window_and_survive_a_restart() -> None:
@@ -270,15 +270,15 @@ def test_rates_are_taken_over_a_window_and_survive_a_restart() -> None:
 def test_every_known_event_reads_well_and_an_unknown_one_is_shown() -> None:
     for kind, known in SENTENCES.items():
         told = event_line({"at": NOW, "kind": kind, "images": 1})
-        assert told["level"] == known.level
-        assert told["text"]
-        assert "1 images" not in told["text"]
+        assert told.level == known.level
+        assert told.text
+        assert "1 images" not in told.text
     told = event_line({"at": NOW, "kind": "destination.waits", "destination": "pacs", "reason": "no-answer"})
-    assert told["text"] == "pacs is down: no-answer"
+    assert told.text == "pacs is down: no-answer"
     many = event_line({"kind": "association.lost", "receiver": "r", "peer": "CT1", "cause": "x", "times": 9})
-    assert many["text"] == "r: the association of CT1 was lost: x (9 times)"
-    assert event_line({"kind": "new.kind", "number": 3})["text"] == "new.kind: number 3"
-    assert "\x1b" not in event_line({"kind": "association.rejected", "cause": "\x1b[2J"})["text"]
+    assert many.text == "r: the association of CT1 was lost: x (9 times)"
+    assert event_line({"kind": "new.kind", "number": 3}).text == "new.kind: number 3"
+    assert "\x1b" not in event_line({"kind": "association.rejected", "cause": "\x1b[2J"}).text
 
 
 def test_every_sentence_belongs_to_an_event_that_the_node_emits() -> None:
@@ -291,9 +291,7 @@ def test_every_sentence_belongs_to_an_event_that_the_node_emits() -> None:
 
 def test_plain_lines_come_only_when_something_changed() -> None:
     told = [states.quiet(), states.quiet(), states.busy()]
-    for state in told:
-        state["attention"] = []
-    waiting = iter(told)
+    waiting = iter([replace(state, attention=[]) for state in told])
     left = iter([False, False, False, True])
     file = io.StringIO()
     follow_plain(Console(file=file), lambda: next(waiting), lambda: next(left), pause=0.001)
@@ -304,11 +302,8 @@ def test_plain_lines_come_only_when_something_changed() -> None:
 
 
 def test_a_node_that_does_not_run_is_named_again_every_minute() -> None:
-    told = [states.quiet() for _ in range(4)]
-    for number, state in enumerate(told):
-        state["node"]["state"] = "stopped"
-        state["at"] += number * 30
-    waiting = iter(told)
+    stopped = replace(states.quiet(), node=replace(states.quiet().node, state="stopped"))
+    waiting = iter([replace(stopped, at=stopped.at + number * 30) for number in range(4)])
     left = iter([False] * 4 + [True])
     file = io.StringIO()
     follow_plain(Console(file=file), lambda: next(waiting), lambda: next(left), pause=0.001)

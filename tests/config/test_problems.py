@@ -3,9 +3,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
+from pydantic import field_validator
 
 from mapdr.config.read import read_text
+from mapdr.config.validate import validate
+from mapdr.kernel.finding import Finding
+from mapdr.kernel.stage import StageConfig
 from mapdr.node.plan import make_plan
 
 from .fakes import fake_registry
@@ -569,3 +575,23 @@ def test_every_problem_has_its_line_and_its_cure(text, expected):
 
 def _loopback(host):
     return host.startswith("127.")
+
+
+class Failing(StageConfig):
+    """Its validator has a fault of its own."""
+
+    url: str
+
+    @field_validator("url")
+    @classmethod
+    def _url(cls, url: str) -> str:
+        raise KeyError(url)
+
+
+def test_a_validator_that_fails_is_a_problem_and_no_traceback() -> None:
+    findings: list[Finding] = []
+    assert validate(Failing, {"url": "QXSECRETQX"}, ("egress", "bad"), Path(), findings) is None
+    (told,) = findings
+    assert told.place == ("egress", "bad")
+    assert told.what.startswith("fails when it is read: internal error: KeyError")
+    assert "QXSECRETQX" not in told.what

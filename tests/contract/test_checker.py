@@ -10,9 +10,10 @@ from typing import Any
 
 import pytest
 
+from mapdr.kernel import stage
 from mapdr.kernel.errors import Refused
 from mapdr.kernel.item import TAKEN, Acceptance, Instance, Need, Outcome, Payload, Source, Verdict
-from mapdr.kernel.stage import Description
+from mapdr.kernel.stage import Description, Phase, Reads
 from mapdr.testing.contract import (
     ContractError,
     Sent,
@@ -294,6 +295,8 @@ def test_a_session_that_says_the_wrong_thing_is_caught(kind: Any, sentence: str)
 class Changes:
     """A transform; `make` gives the new bytes of each call."""
 
+    phase, reads, changes, copies = Phase.HEADER, Reads.DATA_SET, stage.Changes.HEADER, 1
+
     def __init__(self, make: Callable[[], bytes]) -> None:
         self.make = make
 
@@ -310,6 +313,15 @@ def test_a_transform_that_makes_other_bytes_on_a_retry_is_caught() -> None:
     bytes_of = iter(range(10_000))
     with pytest.raises(ContractError, match="same bytes"):
         check_transform(lambda: Changes(lambda: b"%06d" % next(bytes_of)), [(PAYLOADS[0], INSTANCE)] * 5)
+
+
+def test_a_transform_that_does_not_say_what_it_is_is_caught() -> None:
+    class Silent:
+        def apply(self, payload: Payload, instance: Instance, memory: Any) -> Payload:
+            return payload
+
+    with pytest.raises(ContractError, match="Silent does not declare phase, reads, changes, copies"):
+        check_transform(Silent, [(PAYLOADS[0], INSTANCE)])
 
 
 def test_an_odd_data_set_is_caught() -> None:

@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import random
+import struct
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import imagecodecs
 import numpy as np
 import pytest
 from pydantic import TypeAdapter
 
+from mapdr.dicom import uids as uid
+from mapdr.kernel.codec import FrameFormat
 from mapdr.kernel.item import FileSlice, Instance, Payload, Source, Verdict
 from mapdr.kernel.registry import BUILTIN, Registry
 from mapdr.kernel.stage import Settings
 from mapdr.kernel.watch import Watch
-from mapdr.testing.contract import OBJECTS, Sent, check_egress, check_receiver, check_transform
+from mapdr.testing.contract import OBJECTS, Sent, check_codec, check_egress, check_receiver, check_transform
 from mapdr.testing.generator import GeneratedImage, study
 from mapdr.wire.driver import Limits
 from mapdr.wire.link import Requestor
@@ -141,11 +145,46 @@ def transform_odd_lengths(folder: Path) -> None:
         )  # type: ignore[misc]
 
 
-def codec_jpeg2000(folder: Path) -> None:
-    codec = build("codec", "jpeg2000", {}, folder)
-    frame = np.random.default_rng(0).integers(0, 4096, (64, 48), dtype=np.uint16)
-    stream = codec.encode(frame, 12, mct=False)
-    assert np.array_equal(codec.decode(stream, frame.nbytes), frame)
+def codec(type_: str, encoders: dict[str, Callable[[Any], bytes]]) -> Callable[[Path], None]:
+    """The check of a codec; `encoders` writes with imagecodecs what it only reads."""
+    grey = np.random.default_rng(0).integers(0, 256, (24, 37), dtype=np.uint8)
+    form = FrameFormat(24, 37, 1, 8, 8, False, "MONOCHROME2")
+    streams = {uid: [(form, bytes(encode(grey)))] for uid, encode in encoders.items()}
+
+    def check(folder: Path) -> None:
+        assert check_codec(lambda: build("codec", type_, {}, folder), streams) >= len(streams)
+
+    return check
+
+
+def lossless_jpeg(frame: Any) -> bytes:
+    return imagecodecs.jpeg8_encode(frame, lossless=True, predictor=1, bitspersample=8)
+
+
+def rle(frame: Any) -> bytes:
+    """RLE Lossless (PS3.5 annex G) of 8-bit grey, in literal runs alone."""
+    raw = frame.tobytes()
+    runs = [raw[at : at + 128] for at in range(0, len(raw), 128)]
+    return struct.pack("<16L", 1, 64, *[0] * 14) + b"".join(bytes([len(run) - 1]) + run for run in runs)
+
+
+JPEG = {
+    **dict.fromkeys(
+        (uid.JPEG_BASELINE, uid.JPEG_EXTENDED, uid.JPEG_SPECTRAL_SELECTION, uid.JPEG_FULL_PROGRESSION),
+        lambda frame: imagecodecs.jpeg8_encode(frame, level=95),
+    ),
+    **dict.fromkeys((uid.JPEG_LOSSLESS, uid.JPEG_LOSSLESS_SV1), lossless_jpeg),
+}
+JPEG_LS = dict.fromkeys((uid.JPEG_LS_LOSSLESS, uid.JPEG_LS_NEAR_LOSSLESS), imagecodecs.jpegls_encode)
+JPEG_XL = {
+    **dict.fromkeys(
+        (uid.JPEG_XL_LOSSLESS, uid.JPEG_XL), lambda frame: imagecodecs.jpegxl_encode(frame, lossless=True)
+    ),
+    uid.JPEG_XL_JPEG_RECOMPRESSION: lambda frame: imagecodecs.jpegxl_encode_jpeg(
+        imagecodecs.jpeg8_encode(frame, level=95)
+    ),
+}
+HTJ2K = dict.fromkeys((uid.HTJ2K_LOSSLESS, uid.HTJ2K_LOSSLESS_RPCL, uid.HTJ2K), imagecodecs.htj2k_encode)
 
 
 CHECKS: dict[tuple[str, str], Callable[[Path], None]] = {
@@ -153,7 +192,11 @@ CHECKS: dict[tuple[str, str], Callable[[Path], None]] = {
     ("transform", "tags"): transform_tags,
     ("transform", "compress"): transform_compress,
     ("transform", "odd_lengths"): transform_odd_lengths,
-    ("codec", "jpeg2000"): codec_jpeg2000,
+    ("codec", "jpeg"): codec("jpeg", JPEG),
+    ("codec", "jpeg2000"): codec("jpeg2000", HTJ2K),
+    ("codec", "jpegls"): codec("jpegls", JPEG_LS),
+    ("codec", "jpegxl"): codec("jpegxl", JPEG_XL),
+    ("codec", "rle"): codec("rle", {uid.RLE_LOSSLESS: rle}),
     ("egress", "dicom"): egress_dicom,
 }
 

@@ -63,7 +63,7 @@ def test_such_an_image_is_parked_after_its_tries_with_the_reason(tmp_path: Path,
         assert {uid for uid, row in rows.items() if row.state == "parked"} == bad
         assert {rows[uid].reason for uid in bad} == {"no-answer"}
         assert all("abort" in rows[uid].comment for uid in bad)
-        # Twice as many for one behind which nothing was left to be taken: the last ones, on a slow machine.
+        # Twice as many for one behind which nothing was left to be taken: the last, on a slow machine.
         tries = Counter(sent(sink)[uid] for uid in bad)
         assert tries.keys() <= {3, 4, 5, 6}
         assert tries[3] + tries[4] >= len(bad) - 2

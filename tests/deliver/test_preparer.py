@@ -17,7 +17,7 @@ from mapdr.kernel import budget
 from mapdr.kernel.budget import Budget
 from mapdr.kernel.errors import Permanent
 from mapdr.kernel.item import Instance, Need, Payload
-from mapdr.store.inhand import Key
+from mapdr.store.queue.inhand import Key
 from mapdr.store.queue.ledger import Delivery
 from mapdr.testing.wait import until
 

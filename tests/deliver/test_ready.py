@@ -8,6 +8,7 @@ from typing import Any
 
 from mapdr.deliver.feed.ready import PATIENCE, QueuedImage, ReadyQueue, weigh
 from mapdr.kernel.item import Need, Payload
+from mapdr.testing.wait import until
 
 
 def queued(number: int, sop_class: str = "1.2", held: int = 0, prepared: bool = True) -> QueuedImage:
@@ -158,20 +159,22 @@ def test_a_reserved_image_stays_in_its_place_until_it_is_claimed() -> None:
 
 
 def test_a_sender_that_waits_with_a_session_is_told_of_an_image_that_another_reserves() -> None:
-    ready, found = ReadyQueue(), []
+    ready, found = ReadyQueue(), {}
+    senders = {"without": None, "with": lambda need: True}
+
+    def take(name: str) -> None:
+        found[name] = ready.take(senders[name], 10)
+
+    threads = [threading.Thread(target=take, args=(name,)) for name in senders]
+    for number, thread in enumerate(threads, 1):
+        thread.start()
+        until(lambda number=number: len(ready._changed._waiters) == number)  # type: ignore[attr-defined,misc]
     wanted = queued(1)
-
-    def wait() -> None:
-        found.append(ready.take(lambda need: True, 10))
-
-    thread = threading.Thread(target=wait)
-    thread.start()
-    # Reserved before the one that waits can look: it has to be woken for it.
-    with ready._changed:
-        ready.add([wanted])
-        assert ready.take(None, 0) is wanted
-    thread.join(5)
-    assert found == [wanted]
+    ready.add([wanted])  # wakes the one that has waited longest, who has no session
+    for thread in threads:
+        thread.join(5)
+    assert found == {"without": wanted, "with": wanted}
+    assert not ready.claim(wanted)
 
 
 def test_images_that_were_not_begun_come_first_in_their_order() -> None:

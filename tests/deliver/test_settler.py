@@ -9,8 +9,7 @@ from collections.abc import Iterable, Sequence
 import pytest
 
 from mapdr.deliver.settle.settler import BACKLOG, LARGEST, Result, Return, Settler
-from mapdr.kernel.errors import LocalProtocolError, Temporary
-from mapdr.kernel.output import in_words
+from mapdr.kernel.errors import LocalProtocolError
 from mapdr.kernel.watch import Watch
 from mapdr.store.queue.settle import Settlement
 from mapdr.testing.wait import until
@@ -118,15 +117,6 @@ def test_stopping_writes_what_waits_or_says_that_it_could_not() -> None:
     assert not settler.stop(time.monotonic() + 0.3)
     assert not settler.stop(time.monotonic())
     assert Settler("x", broken, lambda rows: None).stop(time.monotonic())
-
-
-def test_descriptions_hold_no_values() -> None:
-    assert in_words(Temporary("no room"), places=False) == "no room"
-    assert in_words(ValueError("DOE^JANE"), places=False) == "ValueError"
-    assert (
-        in_words(FileNotFoundError(2, "No such file", "/spool/DOE"), places=False)
-        == "FileNotFoundError: No such file"
-    )
 
 
 def test_a_settler_that_fails_is_seen_and_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:

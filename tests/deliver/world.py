@@ -103,7 +103,7 @@ class World:
 
     def rows(self, destination: str = "pacs") -> list[Row]:
         d, i = schema.delivery, schema.instance
-        number = self.store.words.find(destination)
+        number = self.store.strings.find(destination)
         query = (
             select(d, i.c.sop_instance_uid).join(i, i.c.id == d.c.instance).where(d.c.destination == number)
         )
@@ -123,7 +123,7 @@ class World:
             select(a)
             .join(d, d.c.id == a.c.delivery)
             .join(i, i.c.id == d.c.instance)
-            .where(i.c.sop_instance_uid == uid, d.c.destination == self.store.words.find(destination))
+            .where(i.c.sop_instance_uid == uid, d.c.destination == self.store.strings.find(destination))
             .order_by(a.c.delivery, a.c.number)
         )
         with self.store.database.read() as connection:

@@ -2,27 +2,32 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mapdr.dicom.edit import (
-    Copy,
+from mapdr.dicom.edit.plan import EditPlan
+from mapdr.dicom.edit.target import Everywhere, Private
+from mapdr.dicom.edit.tree import Edited, apply_edits
+from mapdr.dicom.edit.value import Items
+from mapdr.dicom.edit.verbs import (
+    COPY,
+    EMPTY,
+    PREFIX,
+    REMOVE,
+    SET,
+    SET_IF_MISSING,
+    SUFFIX,
+    VERBS,
     Edit,
-    Edited,
-    Prefix,
-    Remove,
-    RemovePrivate,
-    Set,
-    SetIfMissing,
-    Suffix,
-    apply_edits,
+    Takes,
+    Verb,
 )
 from mapdr.dicom.path import parse_edit_path as path
 from mapdr.dicom.path import parse_path
-from mapdr.dicom.plan import EditPlan
 from mapdr.dicom.scan import layout
 from mapdr.dicom.template import Template
 
@@ -72,23 +77,23 @@ TEXTS = st.sampled_from(
 
 
 @st.composite
-def edits(draw: st.DrawFn) -> Edit:
-    """Any edit of a top-level element that can be written."""
-    verb: Any = draw(st.sampled_from([Set, SetIfMissing, Prefix, Suffix, Copy, Remove]))
-    target = path(draw(st.sampled_from((*KEYWORDS, "Rows"))))
+def edits(draw: st.DrawFn, verbs: Sequence[Verb] = VERBS) -> Edit:
+    """Any edit of a top-level element that can be written, with any verb of the table."""
+    verb = draw(st.sampled_from(verbs))
+    keywords = st.sampled_from((*KEYWORDS, "Rows"))
     options: dict[str, Any] = {
         "overflow": draw(st.sampled_from(["error", "truncate"])),
         "if_empty": draw(st.sampled_from(["error", "skip", "clear"])),
     }
     try:
-        if verb is Remove:
-            return Remove(path(draw(st.sampled_from((*KEYWORDS, "RequestAttributesSequence", "Rows")))))
-        if verb is Copy:
-            return Copy(parse_path(draw(st.sampled_from((*KEYWORDS, "Rows")))), target, **options)
-        kind: type[Set | SetIfMissing | Prefix | Suffix] = verb
-        return kind(target, text(draw(TEXTS)), **options)
+        if verb.takes is Takes.NOTHING:
+            return verb(path(draw(st.sampled_from((*KEYWORDS, "RequestAttributesSequence", "Rows")))))
+        target = path(draw(keywords))
+        if verb.takes is Takes.TARGET:
+            return verb(target, parse_path(draw(keywords)), **options)
+        return verb(target, text(draw(TEXTS)), **options)
     except ValueError:
-        return Set(path("InstitutionName"), text("Clinic North"))
+        return SET(path("InstitutionName"), text("Clinic North"))
 
 
 RAW = st.sampled_from(
@@ -147,6 +152,16 @@ def test_a_plan_does_what_the_edits_do(data: st.DataObject, steps: list[Edit], s
     check(data.draw(data_sets(syntax)), syntax, steps)
 
 
+@pytest.mark.parametrize("verb", VERBS, ids=lambda verb: verb.name)
+@given(st.data(), st.sampled_from([IMPLICIT, EXPLICIT]))
+def test_a_plan_takes_every_verb_and_does_what_the_tree_does(
+    verb: Verb, data: st.DataObject, syntax: str
+) -> None:
+    steps = data.draw(st.lists(edits([verb]), min_size=1, max_size=2))
+    assert EditPlan.of(steps) is not None
+    check(data.draw(data_sets(syntax)), syntax, steps)
+
+
 @settings(max_examples=300)
 @given(st.data(), st.lists(edits(), min_size=1, max_size=3), st.sampled_from([IMPLICIT, EXPLICIT]))
 def test_a_plan_does_no_more_to_a_damaged_one(data: st.DataObject, steps: list[Edit], syntax: str) -> None:
@@ -158,23 +173,29 @@ def test_a_plan_does_no_more_to_a_damaged_one(data: st.DataObject, steps: list[E
 
 
 TAKEN: list[Edit] = [
-    Set(path("InstitutionName"), text("Clinic North")),
-    Set(path("StationName"), text("ER1")),
-    Set(path("PatientName"), text("Ä^{PatientID}")),
-    Set(path("Rows"), text("8")),
-    Set(path("ImageType"), text("DERIVED\\PRIMARY")),
-    SetIfMissing(path("StationName"), text("ER1")),
-    SetIfMissing(path("PatientID"), text("ER1")),
-    Copy(parse_path("PatientID"), path("AccessionNumber")),
-    Copy(parse_path("StudyDate"), path("StationName")),
-    Prefix(path("AccessionNumber"), text("CN-")),
-    Suffix(path("PatientID"), text("-{Modality}")),
-    Suffix(path("StationName"), text("x"), if_empty="skip"),
-    Suffix(path("StationName"), text("x"), if_empty="clear"),
-    Remove(path("PatientName")),
-    Remove(path("OtherPatientIDs")),
-    Remove(path("RequestAttributesSequence")),
+    SET(path("InstitutionName"), text("Clinic North")),
+    SET(path("StationName"), text("ER1")),
+    SET(path("PatientName"), text("Ä^{PatientID}")),
+    SET(path("Rows"), text("8")),
+    SET(path("ImageType"), text("DERIVED\\PRIMARY")),
+    SET_IF_MISSING(path("StationName"), text("ER1")),
+    SET_IF_MISSING(path("PatientID"), text("ER1")),
+    COPY(path("AccessionNumber"), parse_path("PatientID")),
+    COPY(path("StationName"), parse_path("StudyDate")),
+    PREFIX(path("AccessionNumber"), text("CN-")),
+    SUFFIX(path("PatientID"), text("-{Modality}")),
+    SUFFIX(path("StationName"), text("x"), if_empty="skip"),
+    SUFFIX(path("StationName"), text("x"), if_empty="clear"),
+    REMOVE(path("PatientName")),
+    REMOVE(path("OtherPatientIDs")),
+    REMOVE(path("RequestAttributesSequence")),
+    EMPTY(path("PatientName")),
+    EMPTY(path("OtherPatientIDs")),
 ]
+
+
+def test_each_verb_is_among_them() -> None:
+    assert {edit.verb for edit in TAKEN} == set(VERBS)
 
 
 @LITTLE
@@ -193,29 +214,31 @@ def test_a_plan_takes_what_is_regular(edit: Edit, syntax: str, undefined: bool) 
 @pytest.mark.parametrize(
     "edit",
     [
-        Set(path("RequestAttributesSequence.ScheduledProcedureStepID"), text("x")),
-        Set(path("PatientID"), text("{RequestAttributesSequence.ScheduledProcedureStepID}")),
-        Set(path("SpecificCharacterSet"), text("ISO_IR 192")),
-        SetIfMissing(path("SpecificCharacterSet"), text("ISO_IR 100")),
-        Remove(path("(FFFC,FFFC)")),
-        Remove(path("(0010,0000)")),
-        RemovePrivate(),
+        SET(path("RequestAttributesSequence.ScheduledProcedureStepID"), text("x")),
+        SET(path("PatientID"), text("{RequestAttributesSequence.ScheduledProcedureStepID}")),
+        SET(path("SpecificCharacterSet"), text("ISO_IR 192")),
+        SET_IF_MISSING(path("SpecificCharacterSet"), text("ISO_IR 100")),
+        REMOVE(path("(FFFC,FFFC)")),
+        REMOVE(path("(0010,0000)")),
+        REMOVE(Private()),
+        EMPTY(Everywhere(0x00100010)),
+        SET(path("RequestAttributesSequence"), Items(())),
     ],
 )
 def test_what_is_no_single_element_of_the_header_is_left_to_the_edits(edit: Edit) -> None:
-    assert EditPlan.of([Set(path("PatientID"), text("x")), edit]) is None
+    assert EditPlan.of([SET(path("PatientID"), text("x")), edit]) is None
 
 
 @pytest.mark.parametrize(
     ("edit", "raw"),
     [
-        (Set(path("PatientID"), text("Ж")), element(0x00100020, "LO", b"ab")),
-        (Set(path("PatientID"), text("{StudyID}")), element(0x00100020, "LO", b"ab")),
-        (Prefix(path("AccessionNumber"), text("0123456789")), element(0x00080050, "SH", b"123456789 ")),
-        (Set(path("PatientID"), text("x")), element(0x00100020, "SQ", b"")),
-        (Set(path("PatientID"), text("x")), element(0x00100020, "LO", b"ab") * 2),
-        (Set(path("PatientID"), text("x")), element(0x00100020, "LO", b"abc")),
-        (Set(path("PatientID"), text("x")), element(0x00100020, "LO", b"ab") + bytes(8)),
+        (SET(path("PatientID"), text("Ж")), element(0x00100020, "LO", b"ab")),
+        (SET(path("PatientID"), text("{StudyID}")), element(0x00100020, "LO", b"ab")),
+        (PREFIX(path("AccessionNumber"), text("0123456789")), element(0x00080050, "SH", b"123456789 ")),
+        (SET(path("PatientID"), text("x")), element(0x00100020, "SQ", b"")),
+        (SET(path("PatientID"), text("x")), element(0x00100020, "LO", b"ab") * 2),
+        (SET(path("PatientID"), text("x")), element(0x00100020, "LO", b"abc")),
+        (SET(path("PatientID"), text("x")), element(0x00100020, "LO", b"ab") + bytes(8)),
     ],
 )
 def test_what_needs_more_than_a_value_is_left_to_the_edits(edit: Edit, raw: bytes) -> None:
@@ -227,7 +250,7 @@ def test_what_needs_more_than_a_value_is_left_to_the_edits(edit: Edit, raw: byte
 def test_the_beginning_of_a_data_set_is_enough_if_only_pixels_are_missing() -> None:
     header = encode(ct(), EXPLICIT)
     raw = header + element(PIXELS, "OW", bytes(1000))
-    plan = EditPlan.of([Set(path("PatientID"), text("NEW"))])
+    plan = EditPlan.of([SET(path("PatientID"), text("NEW"))])
     assert plan is not None
     whole = plan.apply(raw, len(raw), EXPLICIT)
     assert whole is not None
@@ -240,13 +263,13 @@ def test_the_beginning_of_a_data_set_is_enough_if_only_pixels_are_missing() -> N
 @pytest.mark.parametrize("here", [False, True])
 def test_one_plan_serves_images_of_any_kind(here: bool) -> None:
     """What a plan keeps of a constant is by VR, so that one image teaches nothing wrong about the next."""
-    plan = EditPlan.of([Set(path("PatientID"), text("1.2.3"))])
+    plan = EditPlan.of([SET(path("PatientID"), text("1.2.3"))])
     assert plan is not None
     for vr in ("LO", "UI", "SH", "UT", "LO", "UI"):
         for value in (b"ab", b"1.2.3\0" if here else b"1.2.3 "):
             raw = element(0x00100020, vr, value)
             assert plan.apply(raw, len(raw), EXPLICIT) == reference(
-                raw, EXPLICIT, [Set(path("PatientID"), text("1.2.3"))]
+                raw, EXPLICIT, [SET(path("PatientID"), text("1.2.3"))]
             )
 
 

@@ -18,10 +18,12 @@ from pydicom.filebase import DicomBytesIO
 from pydicom.filereader import read_file_meta_info, read_preamble
 from pydicom.filewriter import write_dataset
 
-from mapdr.dicom.edit import Prefix, Remove, Set, apply_edits
+from mapdr.dicom.edit.tree import apply_edits
+from mapdr.dicom.edit.verbs import PREFIX, REMOVE, SET
 from mapdr.dicom.path import parse_edit_path, parse_path
-from mapdr.dicom.scan import NeedMore, Unreadable, is_deflated, layout, scan
+from mapdr.dicom.scan import NeedMore, Unreadable, layout, scan
 from mapdr.dicom.template import Template
+from mapdr.dicom.transfer_syntax import is_deflated
 from mapdr.kernel.errors import Permanent
 
 from .datasets import BIG, EXPLICIT, IMPLICIT, different, flat
@@ -183,10 +185,10 @@ def test_a_growing_prefix_gives_the_same(files: list[File]) -> None:
 
 
 EDITS = (
-    Set(parse_edit_path("InstitutionName"), Template.parse("Clinic North")),
-    Prefix(parse_edit_path("AccessionNumber"), Template.parse("CN-"), if_empty="skip", overflow="truncate"),
-    Remove(parse_edit_path("OtherPatientIDs")),
-    Set(parse_edit_path("RequestAttributesSequence[0].ScheduledProcedureStepID"), Template.parse("X1")),
+    SET(parse_edit_path("InstitutionName"), Template.parse("Clinic North")),
+    PREFIX(parse_edit_path("AccessionNumber"), Template.parse("CN-"), if_empty="skip", overflow="truncate"),
+    REMOVE(parse_edit_path("OtherPatientIDs")),
+    SET(parse_edit_path("RequestAttributesSequence[0].ScheduledProcedureStepID"), Template.parse("X1")),
 )
 NAMED = {(0x00080080,), (0x00080050,), (0x00101000,)}
 
@@ -219,8 +221,8 @@ def test_edits_change_what_they_name_and_nothing_else(files: list[File]) -> None
 def test_all_text_of_real_files_moves_to_utf8(files: list[File]) -> None:
     moved = 0
     edits = [
-        Set(parse_edit_path("SpecificCharacterSet"), Template.parse("ISO_IR 192")),
-        Set(parse_edit_path("StudyDescription"), Template.parse("日本 שלום и é")),
+        SET(parse_edit_path("SpecificCharacterSet"), Template.parse("ISO_IR 192")),
+        SET(parse_edit_path("StudyDescription"), Template.parse("日本 שלום и é")),
     ]
     for file in files:
         if is_deflated(file.syntax) or file.name in CUT:

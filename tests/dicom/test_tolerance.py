@@ -9,10 +9,12 @@ import pydicom
 import pytest
 from pydicom.filereader import read_dataset
 
-from mapdr.dicom.edit import Edit, Remove, RemovePrivate, Set, apply_edits
+from mapdr.dicom.edit.plan import EditPlan
+from mapdr.dicom.edit.target import Private
+from mapdr.dicom.edit.tree import apply_edits
+from mapdr.dicom.edit.verbs import REMOVE, SET, Edit
 from mapdr.dicom.path import parse_edit_path as path
 from mapdr.dicom.path import parse_path
-from mapdr.dicom.plan import EditPlan
 from mapdr.dicom.recode import recode
 from mapdr.dicom.scan import Unreadable, layout, scan
 from mapdr.dicom.template import Template
@@ -24,11 +26,11 @@ from .odd import BEHIND, CLASS_UID, INSTANCE_UID, PRIVATE, SEQUENCE, SEQUENCES, 
 text = Template.parse
 STEP_PATH = path("RequestAttributesSequence.ScheduledProcedureStepID")
 EDITS: dict[str, Edit] = {
-    "of the top level": Set(path("PatientID"), text("NEW")),
-    "in the sequence": Set(STEP_PATH, text("NEW")),
-    "of private elements": RemovePrivate(),
-    "to UTF-8": Set(path("SpecificCharacterSet"), text("ISO_IR 192")),
-    "of the sequence": Remove(path("RequestAttributesSequence")),
+    "of the top level": SET(path("PatientID"), text("NEW")),
+    "in the sequence": SET(STEP_PATH, text("NEW")),
+    "of private elements": REMOVE(Private()),
+    "to UTF-8": SET(path("SpecificCharacterSet"), text("ISO_IR 192")),
+    "of the sequence": REMOVE(path("RequestAttributesSequence")),
 }
 STRAY = ("delimiter behind the sequence", "item ended by the sequence's delimiter", "item delimiter outside")
 CASES = [(syntax, form) for syntax in SYNTAXES for form in forms(syntax)]
@@ -110,7 +112,7 @@ def test_the_scan_finds_what_is_in_it_and_behind_it(syntax: str, form: str) -> N
 
 
 def test_the_plan_leaves_what_is_odd_and_takes_what_is_regular() -> None:
-    plan = EditPlan.of([Set(path("PatientID"), text("NEW"))])
+    plan = EditPlan.of([SET(path("PatientID"), text("NEW"))])
     assert plan is not None
     for syntax in (EXPLICIT, IMPLICIT):
         regular = forms(syntax)["regular, undefined lengths"]

@@ -9,7 +9,8 @@ import pytest
 from pydicom.dataset import Dataset
 from pydicom.multival import MultiValue
 
-from mapdr.dicom.edit import Edit, Edited, Set, SetIfMissing, apply_edits
+from mapdr.dicom.edit.tree import Edited, apply_edits
+from mapdr.dicom.edit.verbs import SET, SET_IF_MISSING, Edit
 from mapdr.dicom.path import parse_edit_path as path
 from mapdr.dicom.template import Template
 from mapdr.kernel.errors import Permanent
@@ -17,9 +18,9 @@ from mapdr.kernel.errors import Permanent
 from .datasets import BIG, EXPLICIT, IMPLICIT, SYNTAXES, UNDEFINED, ct, decode, element, encode, nested
 
 GREEK = "Διονυσιος"
-NAME = Set(path("PatientName"), Template.parse(GREEK))
+NAME = SET(path("PatientName"), Template.parse(GREEK))
 CHARSET = (0x00080005,)
-CONVERT = Set(path("SpecificCharacterSet"), Template.parse("ISO_IR 192"))
+CONVERT = SET(path("SpecificCharacterSet"), Template.parse("ISO_IR 192"))
 SETS: list[tuple[str | list[str], str, str]] = [
     ("ISO_IR 100", "Müller^Jörg", "Größe"),
     ("ISO_IR 144", "Люк^Скай", "Жизнь"),
@@ -68,7 +69,7 @@ def test_all_text_says_the_same_afterwards(
     charset: str | list[str], name: str, word: str, syntax: str, undefined: bool
 ) -> None:
     raw = encode(full(charset, name, word, undefined=undefined), syntax)
-    done = apply(raw, syntax, CONVERT, Set(path("StudyDescription"), Template.parse("שלום")))
+    done = apply(raw, syntax, CONVERT, SET(path("StudyDescription"), Template.parse("שלום")))
     before, after = words(decode(raw, syntax)), words(decode(done.header, syntax))
     assert done.moved
     assert after.pop((0x00081030,)) == "שלום"
@@ -86,7 +87,7 @@ def test_all_text_says_the_same_afterwards(
 @pytest.mark.parametrize(("charset", "name", "word"), SETS)
 def test_a_value_that_fits_moves_nothing(charset: str | list[str], name: str, word: str) -> None:
     raw = encode(full(charset, name, word), EXPLICIT)
-    done = apply(raw, EXPLICIT, Set(path("StudyDescription"), Template.parse(word)))
+    done = apply(raw, EXPLICIT, SET(path("StudyDescription"), Template.parse(word)))
     assert not done.moved
     assert done.changed == ((0x00081030,),)
     assert decode(done.header, EXPLICIT).StudyDescription == word
@@ -134,7 +135,7 @@ def test_an_assumed_set_reads_what_none_was_declared_for() -> None:
     raw = element(0x00081010, "SH", b"\xe9 ")
     done = apply(raw, EXPLICIT, NAME, undeclared="ISO_IR 100")
     assert decode(done.header, EXPLICIT).StationName == "é"
-    kept = apply(raw, EXPLICIT, Set(path("PatientName"), Template.parse("ü")), undeclared="ISO_IR 100")
+    kept = apply(raw, EXPLICIT, SET(path("PatientName"), Template.parse("ü")), undeclared="ISO_IR 100")
     assert kept.header == raw + element(0x00100010, "PN", b"\xfc ")
 
 
@@ -157,7 +158,7 @@ def test_a_value_within_an_item_is_encoded_in_the_items_set() -> None:
     inner = element(0x00080005, "CS", b"ISO_IR 144") + element(0x00400009, "SH", b"x ")
     raw = element(0x00080005, "CS", b"ISO_IR 100") + element(0x00400275, "SQ", element(0xFFFEE000, "", inner))
     done = apply(
-        raw, EXPLICIT, Set(path("RequestAttributesSequence.ScheduledProcedureStepID"), Template.parse("Ив"))
+        raw, EXPLICIT, SET(path("RequestAttributesSequence.ScheduledProcedureStepID"), Template.parse("Ив"))
     )
     assert not done.moved
     assert done.header.endswith(element(0x00400009, "SH", b"\xb8\xd2"))
@@ -188,17 +189,17 @@ def test_text_is_moved_down_to_a_depth_and_parked_beyond() -> None:
 
 def test_the_move_can_be_asked_for() -> None:
     raw = element(0x00080005, "CS", b"ISO_IR 100") + element(0x00081010, "SH", b"\xe9 ")
-    done = apply(raw, EXPLICIT, Set(path("SpecificCharacterSet"), Template.parse("ISO_IR 192")))
+    done = apply(raw, EXPLICIT, SET(path("SpecificCharacterSet"), Template.parse("ISO_IR 192")))
     assert done.header == element(0x00080005, "CS", b"ISO_IR 192") + element(0x00081010, "SH", "é".encode())
     with pytest.raises(ValueError, match="ISO_IR 192 only"):
-        Set(path("SpecificCharacterSet"), Template.parse("ISO_IR 100"))
+        SET(path("SpecificCharacterSet"), Template.parse("ISO_IR 100"))
 
 
 def test_a_missing_declaration_can_be_made_up_for() -> None:
     raw = element(0x00081010, "SH", b"\xe9 ")
-    declare = SetIfMissing(path("SpecificCharacterSet"), Template.parse("ISO_IR 100"))
+    declare = SET_IF_MISSING(path("SpecificCharacterSet"), Template.parse("ISO_IR 100"))
     assert apply(raw, EXPLICIT, declare).header == element(0x00080005, "CS", b"ISO_IR 100") + raw
     declared = element(0x00080005, "CS", b"ISO_IR 101") + raw
     assert apply(declared, EXPLICIT, declare).header is declared
     with pytest.raises(ValueError, match="defined terms"):
-        SetIfMissing(path("SpecificCharacterSet"), Template.parse("ISO_IR 4711"))
+        SET_IF_MISSING(path("SpecificCharacterSet"), Template.parse("ISO_IR 4711"))

@@ -24,14 +24,14 @@ DEFLATED = "1.2.840.10008.1.2.1.99"
 DEADLY = """
 import os, threading, time
 from pathlib import Path
-from mapdr.kernel.stage import Factory, StageConfig
+from mapdr.kernel.stage import Changes, Factory, Phase, Reads, StageConfig
 
 class Config(StageConfig):
     uid: str
     log: str
 
 class Deadly:
-    says_need = True
+    phase, reads, changes, copies = Phase.HEADER, Reads.DATA_SET, Changes.HEADER, 0
 
     def __init__(self, config):
         self.config = config
@@ -48,7 +48,10 @@ class Deadly:
         self.note("end", instance)
         return payload
 
-STAGE = Factory("transform", "deadly", Config, lambda settings, config, next: Deadly(config))
+def build(settings, config, next) -> Deadly:
+    return Deadly(config)
+
+STAGE = Factory("transform", "deadly", Config, build)
 """
 
 

@@ -7,6 +7,7 @@ import re
 import shutil
 import subprocess
 import sys
+import zlib
 from collections.abc import Callable, Iterator
 from io import BytesIO
 from pathlib import Path
@@ -16,21 +17,26 @@ import pydicom
 import pytest
 from click.testing import CliRunner
 from pydantic import TypeAdapter
+from pydicom.encaps import encapsulate, generate_frames
+from pydicom.filereader import read_dataset
+from pydicom.filewriter import dcmwrite
 
 from mapdr.kernel.item import Payload, Verdict
 from mapdr.kernel.registry import Registry
 from mapdr.kernel.stage import Settings
 from mapdr.kernel.watch import Watch
-from mapdr.testing.contract import check_egress
+from mapdr.testing.contract import check_codec, check_egress
 from mapdr.testing.generator import GeneratedImage, study
 from mapdr_cli.main import main
 from peers import part10
-from peers.node import Node, everything_to
+from peers.node import Node, destination, everything_to
 from peers.rawsender import send_all
+from peers.rawsink import RawSink
 from peers.webserver import WebServer
 
 ROOT = Path(__file__).resolve().parents[2]
 EXAMPLES = sorted(path.parent for path in (ROOT / "docs/plugins").glob("*/pyproject.toml"))
+EXPLICIT, DEFLATED_FRAMES = "1.2.840.10008.1.2.1", "1.2.840.10008.1.2.8.1"
 MODULES = [path for folder in EXAMPLES for path in folder.glob("*.py")]
 
 
@@ -80,7 +86,7 @@ def whole(image: GeneratedImage) -> Payload:
 
 
 @pytest.mark.parametrize(
-    "path", [*MODULES, *(each / "pyproject.toml" for each in EXAMPLES)], ids=lambda p: p.name
+    "path", [ROOT / "docs/plugins/put/pyproject.toml", *MODULES], ids=lambda path: path.name
 )
 def test_the_guide_shows_the_file_itself(path: Path) -> None:
     guide = (ROOT / "docs/plugins.md").read_text(encoding="utf-8")
@@ -112,6 +118,10 @@ def test_the_egress_keeps_the_contract(plugins: Registry, tmp_path: Path) -> Non
             arrived=lambda: [Path(path).stem for path in server.puts],
         )
     assert set(counts) == {Verdict.DELIVERED, Verdict.RETRY, Verdict.REFUSED}
+
+
+def test_the_codec_keeps_the_contract(plugins: Registry, tmp_path: Path) -> None:
+    assert check_codec(lambda: build(plugins, "codec", "deflate", {}, tmp_path), {}) == 7
 
 
 # --- configured ---------------------------------------------------------------------------------------------
@@ -190,3 +200,47 @@ def test_a_node_runs_them_and_takes_their_changed_configuration(
         (body,) = (body for path, body in server.files.items() if item.sop_instance_uid in path)
         assert body.endswith(item.data_set())
         assert pydicom.dcmread(BytesIO(body)).SOPInstanceUID == item.sop_instance_uid
+
+
+def test_a_node_reads_by_the_codec(plugins: Registry, make_node: Callable[..., Node]) -> None:
+    (image,) = study("MR", images=1, size=(32, 32))
+    packed = deflated(image)
+    with takes_only(EXPLICIT) as sink:
+        node = make_node(egress={"native": destination(sink.port)}, rules=[everything_to("native")]).start()
+        assert send_all(node.port, [packed]) == {packed: 0}
+        node.when_settled(1)
+        assert node.stop() == 0
+    (got,) = sink.received
+    assert got.transfer_syntax_uid == EXPLICIT
+    assert pixels(got.data, EXPLICIT) == pixels(image.dataset, EXPLICIT)
+
+
+def takes_only(syntax: str) -> RawSink:
+    """A receiver that accepts one transfer syntax."""
+    return RawSink(choose=lambda abstract, syntaxes: syntax if syntax in syntaxes else None)
+
+
+def deflated(image: GeneratedImage) -> part10.MemoryObject:
+    """The image with its one frame deflated, by this test and not by the plug-in."""
+    assert image.transfer_syntax_uid == EXPLICIT
+    known = read(image.dataset)
+    stream = zlib.compress(known.PixelData, wbits=-15)
+    known.PixelData = encapsulate([stream])
+    known["PixelData"].VR = "OB"
+    known["PixelData"].is_undefined_length = True
+    file = BytesIO()
+    dcmwrite(file, known, implicit_vr=False, little_endian=True)
+    return part10.MemoryObject(image.sop_class_uid, image.sop_instance_uid, DEFLATED_FRAMES, file.getvalue())
+
+
+def read(data: bytes) -> pydicom.Dataset:
+    return read_dataset(BytesIO(data), is_implicit_VR=False, is_little_endian=True)
+
+
+def pixels(data: bytes, syntax: str) -> bytes:
+    """The cells of the one frame of a data set."""
+    value = bytes(read(data).PixelData)
+    if syntax == EXPLICIT:
+        return value
+    (stream,) = generate_frames(value, number_of_frames=1)
+    return zlib.decompressobj(wbits=-15).decompress(stream)

@@ -80,7 +80,7 @@ def test_a_receiver_whose_database_is_down_for_a_while_parks_nothing(make_node: 
         ).start()
         assert set(send_all(node.port, items).values()) == {0}
         status = node.when(lambda now: now["destinations"][0]["state"] == "down", what="the pause")
-        assert "processing failure" in status["destinations"][0]["why"]
+        assert "processing failure" in status["destinations"][0]["comment"]
         assert any("pacs is down" in line["text"] for line in status["attention"])
         assert status["parked"] == 0
         down = False
@@ -125,7 +125,7 @@ def test_a_rejected_association_is_shown_in_words(
         (item,) = images(1)
         assert send_all(node.port, [item]) == {item: 0}
         node.when(
-            lambda status: words in status["destinations"][0]["why"], what="the reason of the rejection"
+            lambda status: words in status["destinations"][0]["comment"], what="the reason of the rejection"
         )
         status = node.status()
     assert status["pending"] + status["parked"] == 1

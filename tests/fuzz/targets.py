@@ -24,13 +24,15 @@ from pydicom.filewriter import write_dataset
 from fuzz import structure
 from mapdr import _fast
 from mapdr._fast import _command_py, _rewrite_py, _scan_py
-from mapdr.dicom.edit import Prefix, Remove, Set, apply_edits
+from mapdr.dicom.edit.tree import apply_edits
+from mapdr.dicom.edit.verbs import PREFIX, REMOVE, SET
 from mapdr.dicom.path import parse_edit_path
 from mapdr.dicom.recode import recode
 from mapdr.dicom.scan import MAX_VALUE, NeedMore, ScannedHeader, Unreadable, header_tree, layout, scan
 from mapdr.dicom.template import Template
 from mapdr.dicom.write import PIXEL_DATA, Element, encoding_of
 from mapdr.kernel.errors import Permanent, RemoteProtocolError
+from mapdr.operate import part10
 from mapdr.store.spool import filemeta
 from mapdr.store.spool.runs import gather
 from mapdr.testing import peer
@@ -38,7 +40,6 @@ from mapdr.transform.fragments import frame_spans
 from mapdr.wire import dimse, pdu
 from mapdr.wire.acceptor import Acceptor
 from mapdr.wire.driver import Limits, LinkLost
-from mapdr_cli import part10
 from receive.conversation import converse, open_spool
 from store.world import SOURCE, data_set
 from wire.streams import Tape, ways
@@ -58,9 +59,9 @@ LIMITS = Limits(max_pdu=4096, linger=0)
 PLACES = (0x00080005, 0x00080016, 0x00080018, 0x00080050, 0x00100010, 0x00100020)
 """What a rewrite looks for."""
 EDITS = (
-    Set(parse_edit_path("PatientID"), Template.parse("NEW")),
-    Prefix(parse_edit_path("AccessionNumber"), Template.parse("A-")),
-    Remove(parse_edit_path("RequestAttributesSequence.ScheduledProcedureStepID")),
+    SET(parse_edit_path("PatientID"), Template.parse("NEW")),
+    PREFIX(parse_edit_path("AccessionNumber"), Template.parse("A-")),
+    REMOVE(parse_edit_path("RequestAttributesSequence.ScheduledProcedureStepID")),
 )
 
 

@@ -10,7 +10,7 @@ from pydantic import BaseModel
 
 from mapdr.kernel.conformance import breaches
 from mapdr.kernel.item import Acceptance, Instance, Need, Outcome, Payload
-from mapdr.kernel.stage import Description, Factory, Memory, Settings, StageConfig
+from mapdr.kernel.stage import Changes, Description, Factory, Memory, Phase, Reads, Settings, StageConfig
 
 
 class Loose(BaseModel):
@@ -55,7 +55,27 @@ class Still:
 
 
 class Change:
+    phase, reads, changes, copies = Phase.HEADER, Reads.HEADER, Changes.HEADER, 0
+
     def apply(self, payload: Payload, instance: Instance, memory: Memory) -> Payload: ...
+
+
+class Cut(Change):
+    phase, reads, changes = Phase.PIXELS, Reads.FRAMES, Changes.PIXELS  # type: ignore[assignment]
+
+
+class Meddles(Change):
+    reads, changes = Reads.FRAMES, Changes.HEADER | Changes.SYNTAX  # type: ignore[assignment]
+
+
+class Half(Change):
+    phase, copies = "header", None  # type: ignore[assignment]
+
+
+class Writes:
+    phase, reads, changes, copies = Phase.ENCODE, Reads.FRAMES, Changes.SYNTAX, 1
+
+    def encode(self, document: Any) -> Payload: ...
 
 
 def building(made: Any) -> Any:
@@ -63,6 +83,9 @@ def building(made: Any) -> Any:
 
     build.__annotations__["return"] = made
     return build
+
+
+UNDECLARED = "its Still does not declare phase, reads, changes, copies (see mapdr.kernel.stage.Transform)"
 
 
 def no_arguments() -> Good: ...
@@ -106,7 +129,30 @@ def no_arguments() -> Good: ...
             ["its Unsaid.connect does not say which class it returns"],
         ),
         (Factory("egress", "put", StageConfig, building(ToDeaf)), ["its Deaf has no send"]),
-        (Factory("transform", "put", StageConfig, building(Still)), ["its Still has no apply"]),
+        (Factory("transform", "put", StageConfig, building(Still)), [UNDECLARED]),
+        (
+            Factory("transform", "put", StageConfig, building(Half)),
+            ["its Half does not declare phase, copies (see mapdr.kernel.stage.Transform)"],
+        ),
+        (Factory("transform", "put", StageConfig, building(Cut)), ["its Cut has no paint"]),
+        (
+            Factory("transform", "put", StageConfig, building(Meddles)),
+            [
+                "its Meddles declares that it reads the frames, which no step of the phase HEADER does",
+                "its Meddles declares that it changes HEADER|SYNTAX, which no step of the phase HEADER does",
+            ],
+        ),
+        (
+            Factory("transform", "put", StageConfig, building(Writes)),
+            [
+                "its Writes.encode does not take (self, document: 'Any', instance: 'Instance', "
+                "memory: 'Memory', syntax: 'str') -> 'Payload'"
+            ],
+        ),
+        (
+            Factory("transform", "put", StageConfig, building(Any)),
+            ["its build does not say which class it returns"],
+        ),
         (
             Factory("receive", "put", StageConfig, building(Still)),
             ["its Still has no describe", "its Still has no start", "its Still has no stop"],

@@ -8,7 +8,7 @@ import textwrap
 
 import pytest
 
-from mapdr.kernel.errors import Permanent
+from mapdr.kernel.errors import Permanent, Temporary
 from mapdr.kernel.output import in_words, place
 
 MARK = "QXNAMEQX"
@@ -73,3 +73,11 @@ def test_a_foreign_exception_is_told_by_type_and_place() -> None:
     assert place(raised.value).startswith("ValueError at kernel/test_output.py:")
     assert in_words(Permanent("it does not fit")) == "it does not fit"
     assert in_words(OSError(28, "No space left on device", "/x")) == "No space left on device: /x"
+
+
+def test_words_without_places_hold_neither_a_value_nor_a_path() -> None:
+    """They stand with a ledger row, and are the same for the same trouble."""
+    assert in_words(Temporary("no room"), places=False) == "no room"
+    assert in_words(ValueError("DOE^JANE"), places=False) == "ValueError"
+    missing = FileNotFoundError(2, "No such file", "/spool/DOE")
+    assert in_words(missing, places=False) == "FileNotFoundError: No such file"

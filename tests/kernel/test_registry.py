@@ -12,12 +12,14 @@ import mapdr
 from mapdr.kernel import registry as registry_module
 from mapdr.kernel.errors import Unavailable
 from mapdr.kernel.registry import BUILTIN, Registry
-from mapdr.kernel.stage import KINDS, Factory, Intake, Settings, StageConfig
+from mapdr.kernel.stage import KINDS, Description, Factory, Intake, Settings, StageConfig
 
 
 class Receiver:
     def start(self) -> None: ...
     def stop(self, deadline: float) -> None: ...
+    def describe(self) -> Description:
+        return Description()
 
 
 def build(settings: Settings, config: StageConfig, next: Intake) -> Receiver:

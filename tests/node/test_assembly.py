@@ -106,7 +106,7 @@ def test_who_asks_whether_it_runs_does_not_keep_it_from_starting(
     def ask(self: Node, counters: Any = None) -> None:
         """Hold the claim as `claimed` does, a little longer, from just before the node takes it."""
         if not asking.is_set():
-            held = Claim(running, "north").alone(0.0)
+            held = Claim(running, "north").exclusive(0.0)
             held.__enter__()
             asking.set()
             threading.Timer(0.3, held.__exit__, (None, None, None)).start()
@@ -130,7 +130,7 @@ def test_a_claim_that_cannot_be_had_leaves_nothing_running(
     running = running_file(path.parent / "data", "north")
     running.parent.mkdir(parents=True)
     with (
-        Claim(running, "north").alone(0.0),
+        Claim(running, "north").exclusive(0.0),
         pytest.raises(ConfigurationError, match="another process works as node"),
     ):
         node.start()

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import pytest
 from pydantic import Field
 
 from mapdr.config.read import read_text
 from mapdr.kernel.item import Source
-from mapdr.kernel.registry import Registry
+from mapdr.kernel.registry import BUILTIN, Registry
 from mapdr.kernel.stage import Endpoint, Factory, StageConfig
+from mapdr.node.assembly import plan_file
 from mapdr.node.plan import Plan, make_plan, own_host
 
 
@@ -178,3 +181,28 @@ class Nothing:
 
     def has(self, path):
         return False
+
+
+def failing(config: object) -> Any:
+    raise KeyError("QXSECRETQX")
+
+
+@pytest.mark.parametrize("ability", ["peer", "resources", "faults"])
+def test_a_plugin_that_fails_over_its_configuration_is_told_and_the_rest_is_planned(
+    tmp_path: Path, ability: str
+) -> None:
+    (tmp_path / "mapdr.toml").write_text(
+        '[node]\ndata = "data"\n[egress.bad]\ntype = "broken"\n[egress.good]\ntype = "small"\n'
+    )
+    modules = dict(BUILTIN)
+    for name, kept in (("broken", {ability: failing}), ("small", {})):
+        module = sys.modules[f"mapdr_plan_{name}"] = ModuleType(f"mapdr_plan_{name}")
+        module.STAGE = Factory("egress", name, StageConfig, print, **kept)
+        modules["egress", name] = f"mapdr_plan_{name}"
+    _, plan, problems = plan_file(tmp_path / "mapdr.toml", Registry(modules))
+    assert plan is not None
+    assert "good" in plan.destinations
+    (told,) = problems
+    assert (told.path, told.cure) == ("egress.bad", "report it to who wrote that type")
+    assert told.what.startswith("fails over its configuration: internal error: KeyError")
+    assert "QXSECRETQX" not in str(told)

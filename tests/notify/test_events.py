@@ -12,7 +12,7 @@ from mapdr.config.model import EVENTS as CONFIGURABLE
 from mapdr.dicom.path import parse_path
 from mapdr.notify import events
 from mapdr.notify.events import default_payload, event_name, messages, render, wanted_tags
-from mapdr.store.index.studies import StudyEvent
+from mapdr.store.study_events import StudyEvent
 
 
 @dataclass(frozen=True)

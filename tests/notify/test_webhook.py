@@ -24,7 +24,7 @@ from mapdr.notify.notifier import Notifier
 from mapdr.notify.webhook import HookSender, encode, judge, signature_headers
 from mapdr.store import OutboxEntry, Store, StudyEvent
 from mapdr.store.index import schema
-from mapdr.store.index.outbox import OutboxMessage
+from mapdr.store.outbox import OutboxMessage
 from mapdr.testing.ris import Ris
 from mapdr.testing.wait import until
 

@@ -10,10 +10,10 @@ from pathlib import Path
 from click.testing import CliRunner, Result
 
 from mapdr.kernel.item import Source
+from mapdr.operate.configuration import examine
 from mapdr.store import Store
 from mapdr.store.queue.settle import Settlement
 from mapdr.testing import generator
-from mapdr_cli.commands.check import examine
 from mapdr_cli.main import main
 
 CONFIG = """\
@@ -109,6 +109,22 @@ class NodeFolder:
             store.commands.beat({"state": "running", **counters})
         finally:
             store.close()
+
+
+def new(folder: Path) -> NodeFolder:
+    """A node that has never run."""
+    config = folder / "mapdr.toml"
+    config.write_text(CONFIG)
+    return NodeFolder(config)
+
+
+def with_images(node: NodeFolder) -> NodeFolder:
+    """The node with 4 CT (2 delivered and 1 parked at telepacs), 2 MR, and 1 US that no rule takes."""
+    for modality, images in (("CT", 4), ("MR", 2), ("US", 1)):
+        node.receive(generator.study(modality, images=images, size=(16, 16)))
+    node.settle("telepacs", "delivered", 2)
+    node.settle("telepacs", "parked", 1, comment="the receiver cannot understand it", reason="refused")
+    return node
 
 
 def _settlement(delivery: int, state: str, facts: dict[str, object]) -> Settlement:

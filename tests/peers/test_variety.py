@@ -8,21 +8,20 @@ import numpy as np
 import pydicom
 import pytest
 
-from mapdr.dicom import scan, uids
+from mapdr.dicom import transfer_syntax
 from mapdr.kernel.item import FileSlice, Payload
-from mapdr.transform import codecs, policy
-from mapdr.transform.codecs import worker
+from mapdr.transform import policy
 from mapdr.transform.codecs.foreign import close_decoders
 from mapdr.transform.dataset import DataSet
 from mapdr.transform.image import Attributes
-from mapdr.transform.reencode import to_syntax
 from peers import variety
 from peers.part10 import StoredObject, read, write
 from peers.variety import EXPLICIT, KINDS, Kind
+from transform.helpers import CODECS, to_syntax
 
-NATIVE_KINDS = [kind for kind in KINDS if kind.transfer_syntax_uid in policy.NATIVE]
-DECODED_KINDS = [kind for kind in KINDS if kind.transfer_syntax_uid in worker.SYNTAXES]
-EXACT = policy.NATIVE | policy.LOSSLESS_SOURCES
+NATIVE_KINDS = [kind for kind in KINDS if kind.transfer_syntax_uid in transfer_syntax.NATIVE]
+DECODED_KINDS = [kind for kind in KINDS if CODECS.reads(kind.transfer_syntax_uid)]
+EXACT = transfer_syntax.NATIVE | transfer_syntax.LOSSLESS_COMPRESSED
 
 
 @pytest.fixture(scope="module")
@@ -32,13 +31,11 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, StoredObject]:
 
 def test_every_transfer_syntax_of_a_table_has_a_file(files: dict[str, StoredObject]) -> None:
     tables = (
-        policy.NATIVE,
-        policy.LOSSLESS_SOURCES,
-        policy.LOSSY_SOURCES,
-        worker.SYNTAXES,
-        {row.uid for row in codecs.table()},
-        scan._IMPLICIT,
-        {uids.EXPLICIT_VR_BIG_ENDIAN},
+        transfer_syntax.NATIVE,
+        {uid for uid in transfer_syntax.LOSSLESS_COMPRESSED if CODECS.reads(uid)},
+        transfer_syntax.MAYBE_LOSSY,
+        CODECS.rows.keys(),
+        transfer_syntax.IMPLICIT,
     )
     assert not set().union(*tables) - {item.transfer_syntax_uid for item in files.values()}
 
@@ -63,7 +60,7 @@ def test_every_depth_sign_and_layout_has_a_file() -> None:
     for kinds in (NATIVE_KINDS, DECODED_KINDS):
         assert {kind.signed for kind in kinds} == {False, True}
         assert any(kind.frames > 1 for kind in kinds)
-    for syntax in policy.NATIVE:
+    for syntax in transfer_syntax.NATIVE:
         here = [kind for kind in KINDS if kind.transfer_syntax_uid == syntax]
         assert {kind.planar for kind in here} == {0, 1}
         assert {kind.signed for kind in here} == {False, True}

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from mapdr._fast import Shared
 from mapdr.kernel.item import Arrival, Source, TagPath
 from mapdr.kernel.stage import Intake
 from mapdr.kernel.watch import Watch
@@ -122,10 +123,16 @@ def _converse(folder: Path, pieces: Sequence[bytes], runs: bool, wanted: Collect
     return Came(answers, kept, watch.counters(), sum(in_runs))
 
 
-def open_spool(folder: Path, submit: Callable[[Arrival], None], *, wanted: Collection[TagPath] = ()) -> Spool:
+def open_spool(
+    folder: Path,
+    submit: Callable[[Arrival], None],
+    *,
+    wanted: Collection[TagPath] = (),
+    runs: Shared | None = None,
+) -> Spool:
     """A spool whose runs may begin."""
-    spool = Spool(folder, "node", "process-crash", submit=submit)
-    spool.reading = Reading("revision", INDEX_TAGS | {(0x00100010,), *wanted})
+    spool = Spool(folder, "node", "process-crash", submit=submit, runs=runs)
+    spool.use(Reading("revision", INDEX_TAGS | {(0x00100010,), *wanted}))
     spool.runs.open()
     return spool
 

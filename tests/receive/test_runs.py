@@ -22,13 +22,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mapdr import _fast
+from mapdr import store as store_module
 from mapdr.kernel.item import Arrival, Instance
 from mapdr.kernel.stage import Settings
 from mapdr.kernel.watch import Watch
 from mapdr.receive.dicom.receiver import STAGE, DimseReceiver
 from mapdr.store import Selection, Store
 from mapdr.store import writer as writer_module
-from mapdr.store.spool import files as spool_module
 from mapdr.store.spool.files import MOST_WAITING, Spool
 from mapdr.store.spool.headers import INDEX_TAGS
 from mapdr.store.spool.runs import gather
@@ -355,9 +355,10 @@ def test_what_was_answered_is_in_the_index_soon(receiver: DimseReceiver, store: 
 
 
 @needs_runs
-def test_who_hears_of_a_lane_finds_it_in_use(store: Store) -> None:
+def test_who_hears_of_a_lane_finds_it_in_use(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     heard: list[bool] = []
-    store.spool.on_lane = lambda: heard.append(store.spool.runs.in_use)
+    assert store.spool._on_lane == store.writer.wake
+    monkeypatch.setattr(store.spool, "_on_lane", lambda: heard.append(store.spool.runs.in_use))
     lane = store.spool.lane(SOURCE, {3: (CT, peer.EXPLICIT)})
     assert lane is not None
     assert heard == [True], "the writer would go on sleeping"
@@ -474,7 +475,7 @@ def test_an_index_that_stands_still_holds_no_association_for_ever(
 ) -> None:
     monkeypatch.setattr(writer_module, "gather", lambda runs: [])
     monkeypatch.setattr(writer_module, "PATIENCE", 0.5)
-    monkeypatch.setattr(spool_module, "MOST_WAITING", 3)
+    monkeypatch.setattr(store_module, "MOST_WAITING", 3)
     store = Store.open(tmp_path, "node", durability="process-crash")
     store.use("rev1", To("pacs"), {"r0": {"steps": []}})
     store.start()
@@ -504,9 +505,7 @@ def test_an_index_that_stands_still_holds_no_association_for_ever(
 
 def taken_in_runs(folder: Path, limit: int, images: int) -> Spool:
     """A spool of which nobody drains the runs, after as many images as it takes."""
-    spool = open_spool(folder, lambda arrival: None)
-    spool.runs = _fast.Shared(limit)
-    spool.runs.open()
+    spool = open_spool(folder, lambda arrival: None, runs=_fast.Shared(limit))
     ours, theirs = socket.socketpair()
     thread = threading.Thread(target=session_over(theirs, spool, Watch(), Limits(linger=0)).run)
     thread.start()
@@ -585,9 +584,9 @@ def test_a_folder_that_is_gone_is_made_again(receiver: DimseReceiver, store: Sto
 def test_a_full_disk_is_told(receiver: DimseReceiver, store: Store) -> None:
     with Line.associated(receiver.port) as line:
         assert push(line, "1.2.1") == 0
-        store.spool.min_free = 1 << 62
+        store.spool.keep_free(1 << 62)
         until(lambda: push(line, "1.2.2") == 0xA700, 5)  # the room is measured twice a second
-        store.spool.min_free = 0
+        store.spool.keep_free(0)
         assert push(line, "1.2.3") == 0
 
 

@@ -16,6 +16,7 @@ from sqlalchemy import event
 
 from mapdr.store import Settlement, Store
 from mapdr.store.spool import files as spool
+from mapdr.store.spool.folder import SpoolFolder
 from store.world import CT, EXPLICIT, SOURCE, To, data_set
 
 
@@ -55,11 +56,11 @@ def arm(store: Store, point: str, nth: int) -> None:
     elif point == "before row commit":
         event.listen(store.database._writer, "commit", reached)
     elif point == "after row commit":
-        store.writer.on_commit = reached
+        store.writer._on_commit = reached
     elif point == "before submit":
         store.spool.submit = reached  # type: ignore[assignment]
     elif point == "before unlink":
-        store.spool.discard = reached  # type: ignore[assignment,method-assign]
+        SpoolFolder.discard = reached  # type: ignore[assignment,method-assign]
     elif point != "nothing":
         raise ValueError(point)
 

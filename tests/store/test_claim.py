@@ -16,17 +16,17 @@ from store.world import CT, EXPLICIT, SOURCE, data_set, push
 
 def test_many_put_images_in_and_one_puts_in_order(tmp_path: Path) -> None:
     one, two, three = (Claim(tmp_path / "claim", "north") for _ in range(3))
-    one.share(0)
-    one.share(0)
-    two.share(0)
-    with pytest.raises(ConfigurationError, match="north"), three.alone(0):
+    one.shared(0)
+    one.shared(0)
+    two.shared(0)
+    with pytest.raises(ConfigurationError, match="north"), three.exclusive(0):
         raise AssertionError
     one.release()
     one.release()
     two.release()
-    with three.alone(0), pytest.raises(ConfigurationError):
-        one.share(0)
-    one.share(0)
+    with three.exclusive(0), pytest.raises(ConfigurationError):
+        one.shared(0)
+    one.shared(0)
     one.release()
 
 
@@ -56,12 +56,12 @@ def test_two_processes_put_images_in_at_once(opener: Opener) -> None:
 def test_a_claim_ends_with_its_process(tmp_path: Path) -> None:
     code = (
         "import sys, pathlib, os; from mapdr.store.spool.claim import Claim;"
-        "Claim(pathlib.Path(sys.argv[1]), 'n').share(0); os._exit(9)"
+        "Claim(pathlib.Path(sys.argv[1]), 'n').shared(0); os._exit(9)"
     )
     child = subprocess.run(
         [sys.executable, "-c", code, str(tmp_path / "claim")], check=False, env={**os.environ}, timeout=60
     )
     assert child.returncode == 9
     begun = time.monotonic()
-    with Claim(tmp_path / "claim", "n").alone(5):
+    with Claim(tmp_path / "claim", "n").exclusive(5):
         assert time.monotonic() - begun < 4

@@ -11,7 +11,7 @@ from sqlalchemy import select
 from mapdr.store import Selection, Settlement, Store
 from mapdr.store.clock import Clock
 from mapdr.store.index import schema
-from mapdr.store.index.outbox import OutboxEntry, OutboxSettlement
+from mapdr.store.outbox import OutboxEntry, OutboxSettlement
 from store.conftest import Opener
 from store.world import push
 
@@ -91,9 +91,9 @@ def test_a_study_is_quiet_when_it_would_have_been(clocked: Store, wall: Wall, ah
         return len(clocked.ledger.lease("pacs", 9, 60, "n", quiet_seconds=60.0))
 
     assert leased(50.0) == 0
-    assert clocked.studies.due_events(time.time(), 60.0) == []
+    assert clocked.study_events.due_events(time.time(), 60.0) == []
     assert leased(65.0) == 1
-    assert len(clocked.studies.due_events(time.time(), 60.0)) == 1
+    assert len(clocked.study_events.due_events(time.time(), 60.0)) == 1
 
 
 def test_images_that_come_after_the_clock_was_set_back_count_for_the_quiet(

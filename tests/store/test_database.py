@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from sqlalchemy import Connection
+from sqlalchemy import Connection, create_mock_engine
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.schema import CreateIndex, CreateTable
 
@@ -22,10 +22,16 @@ from mapdr.store.index.strings import Sources
 
 def test_the_schema_is_postgresqls_too() -> None:
     dialect = postgresql.dialect()  # type: ignore[no-untyped-call]
+    made: list[str] = []
+    server = create_mock_engine(
+        "postgresql+psycopg://", lambda each, *_, **__: made.append(str(each.compile(dialect=dialect)))
+    )
+    schema.metadata.create_all(server, checkfirst=False)
     for table in schema.metadata.tables.values():
         assert f"CREATE TABLE {table.name}" in str(CreateTable(table).compile(dialect=dialect))
         for index in table.indexes:
             text = str(CreateIndex(index).compile(dialect=dialect))
+            assert text in made
             assert ("WHERE" in text) == bool(index.dialect_options["sqlite"]["where"] is not None)
 
 

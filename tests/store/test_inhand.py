@@ -11,7 +11,7 @@ from sqlalchemy import select
 
 from mapdr.store import Selection, Settlement, Store
 from mapdr.store.index import schema
-from mapdr.store.inhand import ALONE, RECORD, InHand, Key
+from mapdr.store.queue.inhand import ALONE, RECORD, InHand, Key
 from store.conftest import Opener
 from store.world import push
 
@@ -40,7 +40,7 @@ LATER: list[InHand] = []
 
 def again(store: Store) -> InHand:
     """The marks as the next process sees them."""
-    LATER.append(InHand(store.spool.folder / "in-hand", store.database, store.words, store.recipes))
+    LATER.append(InHand(store.spool.folder / "in-hand", store.database, store.strings, store.recipes))
     return LATER[-1]
 
 

@@ -17,8 +17,8 @@ from sqlalchemy.exc import DataError, OperationalError
 
 from mapdr.kernel.errors import LocalProtocolError, Permanent
 from mapdr.store import Selection, Settlement, Store
-from mapdr.store.queue.settle import _STATES
-from mapdr.store.queue.verbs import DeliveryRow
+from mapdr.store.index.schema import AFTER_ATTEMPT
+from mapdr.store.queue.listing import DeliveryRow
 from store.conftest import Opener
 from store.world import EXPLICIT, To, push
 
@@ -362,7 +362,7 @@ def test_a_random_sequence_of_verbs_loses_nothing(tmp_path_factory: pytest.TempP
 
 
 def test_every_state_that_can_be_settled_is_known() -> None:
-    assert sorted(_STATES) == ["delivered", "parked", "pending"]
+    assert sorted(AFTER_ATTEMPT) == ["delivered", "parked", "pending"]
 
 
 def test_an_end_that_the_index_does_not_take_is_written_without_its_words(
@@ -422,7 +422,7 @@ def test_a_lease_that_fails_leaves_no_row_leased(store: Store, monkeypatch: pyte
     def fails(*facts: object) -> object:
         raise RuntimeError
 
-    monkeypatch.setattr(store.ledger._instances, "made", fails)
+    monkeypatch.setattr(store.ledger._instances, "from_facts", fails)
     with pytest.raises(RuntimeError):
         store.ledger.lease("pacs", 9, 60, "n")
     monkeypatch.undo()
@@ -442,7 +442,7 @@ def test_feeders_forget_proofs_together(store: Store, monkeypatch: pytest.Monkey
     def look(first: int) -> None:
         try:
             for number in range(3000):
-                store.instances.made((first + number).to_bytes(16), source, 0, *facts)
+                store.instances.from_facts((first + number).to_bytes(16), source, 0, *facts)
         except Exception as error:
             errors.append(error)
 

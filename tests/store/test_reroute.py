@@ -46,7 +46,7 @@ def test_images_are_promised_anew(mixed: Store) -> None:
     done = mixed.ledger.reroute(Selection(), by_modality, wanted)
     assert (done.images, done.deliveries, done.unrouted, done.missing) == (6, 3, 3, 0)
     rows = mixed.ledger.lease("ct", 9, 60, "n")
-    assert {(row.batch, row.lane, row.instance.modality) for row in rows} == {(1, 1, "CT")}
+    assert {(row.batch, row.priority, row.instance.modality) for row in rows} == {(1, 1, "CT")}
     assert mixed.ledger.reroute(Selection(), by_modality, wanted).deliveries == 0, "still open"
     mixed.ledger.settle([Settlement(row.id, "delivered") for row in rows])
     assert mixed.ledger.reroute(Selection(modality="CT"), by_modality, wanted).deliveries == 3
@@ -123,8 +123,8 @@ def test_what_is_parked_is_promised_by_todays_rules_and_its_old_row_ends(mixed: 
     assert mixed.ledger.reroute(parked, corrected, NOTHING).images == 0
     old = mixed.ledger.select(Selection(state="superseded"))
     assert Counter((row.destination, row.reason, row.batch) for row in old) == {("a", "empty-value", 0): 6}
-    studies = Overview(mixed.database, mixed.words).studies(Selection())
-    assert all("superseded" not in row.destinations["a"] for row in studies)
+    studies = Overview(mixed.database, mixed.strings).studies(Selection())
+    assert all(one.state != "superseded" for row in studies for one in row.destinations["a"])
 
 
 def test_a_promise_that_waits_is_replaced_and_not_doubled(mixed: Store) -> None:
@@ -189,7 +189,7 @@ def test_an_image_that_is_delivered_again_on_the_same_day_counts_once(store: Sto
 
 
 def test_a_repeat_adds_no_bytes_to_its_study(store: Store) -> None:
-    overview = Overview(store.database, store.words)
+    overview = Overview(store.database, store.strings)
     push(store, "1.1", pixels=1000)
     push(store, "1.2", pixels=1000)
     assert store.writer.flush()
@@ -221,4 +221,24 @@ def test_new_images_go_before_those_that_are_sent_again(opener: Opener, untried_
     assert store.writer.flush()
     rows = store.ledger.lease("a", 99, 60, "n", untried_first=untried_first)
     assert [row.instance.study_instance_uid for row in rows] == ["9.2"] * 3 + ["9.1"] * 5
-    assert [row.lane for row in rows] == [0] * 3 + [1] * 5
+    assert [row.priority for row in rows] == [0] * 3 + [1] * 5
+
+
+@pytest.mark.parametrize("before", ["superseded", "leased", "dismissed"])
+def test_a_late_answer_counts_no_image_again_that_a_reroute_delivered(opener: Opener, before: str) -> None:
+    store = opener(router=To("a"))
+    push(store, "1.1")
+    assert store.writer.flush()
+    (old,) = store.ledger.lease("a", 9, 60, "n")
+    if before == "superseded":
+        store.ledger.give_back([old.id])
+    elif before == "dismissed":
+        store.ledger.settle([Settlement(old.id, "parked")])
+        assert store.ledger.dismiss(Selection()) == 1
+    assert store.ledger.reroute(Selection(), To("a", recipe="r1").route, frozenset()).deliveries == 1
+    assert {row.state for row in store.ledger.select(Selection(deliveries=[old.id]))} == {before}
+    (new,) = store.ledger.lease("a", 9, 60, "n")
+    for row in (new, old):
+        store.ledger.settle([Settlement(row.id, "delivered", status=0)])
+    numbers = store.counts.today()["delivered"]["a"]["CT"]
+    assert (numbers["images"], numbers["repeats"]) == (1, 1)

@@ -12,7 +12,8 @@ import pydicom
 import pytest
 import xxhash
 
-from mapdr.dicom.edit import Remove, apply_edits
+from mapdr.dicom.edit.tree import apply_edits
+from mapdr.dicom.edit.verbs import REMOVE
 from mapdr.dicom.path import parse_edit_path
 from mapdr.kernel.errors import ConfigurationError, Refused
 from mapdr.kernel.item import Arrival
@@ -124,7 +125,7 @@ def test_what_is_odd_is_kept_and_said_once(world: World, caplog: pytest.LogCaptu
         incoming.commit()
     assert world.spool.path(incoming.id).read_bytes().endswith(data)
     assert caplog.text.count("file meta elements in the data set") == 1
-    edits = [Remove(parse_edit_path("PatientName"))]
+    edits = [REMOVE(parse_edit_path("PatientName"))]
     edited = apply_edits(data[:-76], EXPLICIT, edits, tail=b"").header
     assert edited.startswith(b"\x08\x00\x16\x00"), "what MAPDR rewrites has no such elements"
 

@@ -4,7 +4,7 @@ import contextlib
 import logging
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import pytest
@@ -81,8 +81,8 @@ def arrival(number: int, uid: str = "") -> Arrival:
 
 @pytest.fixture
 def make(request: pytest.FixtureRequest) -> Any:
-    def writer(enrolment: FakeEnrolment) -> Writer:
-        made = Writer(enrolment, lambda id_: None, Shared(MOST_WAITING))  # type: ignore[arg-type]
+    def writer(enrolment: FakeEnrolment, **options: Any) -> Writer:
+        made = Writer(enrolment, lambda id_: None, Shared(MOST_WAITING), **options)  # type: ignore[arg-type]
         made.start()
 
         def end() -> None:
@@ -110,9 +110,8 @@ def test_what_comes_together_is_written_together(make: Any) -> None:
 
 
 def test_a_row_follows_within_50_milliseconds(make: Any) -> None:
-    writer = make(FakeEnrolment())
     heard = threading.Event()
-    writer.on_commit = lambda destinations: heard.set()
+    writer = make(FakeEnrolment(), on_commit=lambda destinations: heard.set())
     writer.submit(arrival(1))
     assert heard.wait(0.25), "50 ms are promised; this machine is shared"
 
@@ -217,11 +216,10 @@ def test_nothing_is_taken_while_nothing_can_be_written(
     monkeypatch.setattr("mapdr.store.writer._RETRY_SECONDS", 0.01)
     enrolment = FakeEnrolment()
     enrolment.broken = busy("database disk image is malformed")
-    told: list[str] = []
     writer = make(enrolment)
-    writer._told = told.append
     writer.submit(arrival(1))
     until(lambda: writer.failing)
+    assert writer.failing == "database disk image is malformed"
     with pytest.raises(Refused) as caught:
         writer.submit(arrival(2))
     assert caught.value.status == 0xA700
@@ -229,7 +227,7 @@ def test_nothing_is_taken_while_nothing_can_be_written(
     assert len(caplog.records) == 1, "a trouble that lasts is one line a minute"
     enrolment.broken = None
     assert writer.flush()
-    assert (told[0], told[-1]) == ("database disk image is malformed", "")
+    assert writer.failing == ""
     writer.submit(arrival(3))
     assert writer.flush()
     assert [a.id for batch in enrolment.batches for a in batch] == [f"{1:032x}", f"{3:032x}"]
@@ -290,7 +288,9 @@ def test_what_was_set_aside_refuses_nobody_when_it_is_tried_again(
     enrolment.poison = frozenset(f"{n:032x}" for n in range(20))
     told: list[str] = []
     writer = make(enrolment)
-    writer._told = told.append
+    fails, recovers = writer._fails, writer._recovers
+    monkeypatch.setattr(writer, "_fails", lambda cause: (told.append(cause), fails(cause)))
+    monkeypatch.setattr(writer, "_recovers", lambda: (told.append(""), recovers()))
     for number in range(20):
         with contextlib.suppress(Refused):
             writer.submit(arrival(number))
@@ -337,22 +337,35 @@ def test_one_bad_image_costs_few_transactions(make: Any, bad: int) -> None:
     assert enrolment.entered < 40
 
 
-def test_who_is_told_last_knows_how_it_is(make: Any) -> None:
-    """What is said of the index is said while its state stands still."""
+def test_runs_are_open_just_when_the_index_can_be_written(make: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """They are opened and closed while the writer's state stands still, whoever else would change it."""
     writer = make(FakeEnrolment())
-    states: list[tuple[str, str]] = []
+    states: list[tuple[bool, str]] = []
 
-    def told(reason: str) -> None:
-        other = threading.Thread(target=writer._recovers if reason else lambda: writer._fails("late"))
-        if len(states) < 4:
-            other.start()
-            other.join(0.05)
-        states.append((reason, writer.failing))
+    class Runs:
+        waiting = backlog = 0
+        in_use = False
 
-    writer._told = told
+        def drain(self) -> tuple[()]:
+            return ()
+
+        def open(self) -> None:
+            self.changed(True, lambda: writer._fails("late"))
+
+        def close(self) -> None:
+            self.changed(False, writer._recovers)
+
+        def changed(self, opened: bool, against: Callable[[], None]) -> None:
+            other = threading.Thread(target=against)
+            if len(states) < 4:
+                other.start()
+                other.join(0.05)
+            states.append((opened, writer.failing))
+
+    monkeypatch.setattr(writer, "_runs", Runs())
     writer._fails("full")
     until(lambda: len(states) >= 5)
-    assert all(reason == failing for reason, failing in states)
+    assert all(opened == (not failing) for opened, failing in states)
 
 
 def test_stopping_goes_on_trying_until_its_deadline(make: Any, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -385,12 +398,11 @@ def test_stopping_ends_at_its_deadline(make: Any, monkeypatch: pytest.MonkeyPatc
 
 def test_a_listener_that_fails_costs_no_image_its_row(make: Any, caplog: pytest.LogCaptureFixture) -> None:
     enrolment = FakeEnrolment()
-    writer = make(enrolment)
 
     def fails(destinations: frozenset[str]) -> None:
         raise RuntimeError("SECRET")
 
-    writer.on_commit = fails
+    writer = make(enrolment, on_commit=fails)
     writer.submit(arrival(1))
     until(lambda: writer.written == 1)
     writer.submit(arrival(2))

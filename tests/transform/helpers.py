@@ -12,8 +12,13 @@ import pydicom
 from pydicom.dataset import Dataset, FileMetaDataset
 
 from mapdr.kernel.item import FileSlice, Instance, Payload, Source
-from mapdr.kernel.stage import Settings
+from mapdr.kernel.registry import Registry
+from mapdr.kernel.stage import Memory, Settings
 from mapdr.kernel.watch import Watch
+from mapdr.transform.codecs.table import Codecs
+from mapdr.transform.document import Document
+from mapdr.transform.pipeline import Pipeline
+from mapdr.transform.transcode import Transcoder
 
 EXPLICIT = "1.2.840.10008.1.2.1"
 CT = "1.2.840.10008.5.1.4.1.1.2"
@@ -36,6 +41,22 @@ class Notebook:
 
 def settings(tmp: Path = Path(), workers: int = 2) -> Settings:
     return Settings("test", "node", tmp, b"k" * 32, Watch(), workers)
+
+
+CODECS = Codecs(Registry(), settings())
+
+
+def to_syntax(payload: Payload, target: str) -> Payload:
+    """The payload in another transfer syntax, as for a receiver that takes no other."""
+    size, syntax = payload.length, payload.transfer_syntax_uid
+    instance = instance_of(Dataset(), syntax, Path("none"), 0, size)
+    return Pipeline([], settings(), CODECS).apply(payload, instance, Notebook(), target)
+
+
+def applied(step: Transcoder, payload: Payload, instance: Instance, memory: Memory) -> Payload:
+    """What an encode step makes of a payload that no other step has changed."""
+    with Document(payload, CODECS, workers=2) as document:
+        return step.encode(document, instance, memory, "")
 
 
 def spooled(path: Path) -> tuple[Payload, Instance]:

@@ -23,7 +23,8 @@ from mapdr.kernel.registry import Registry
 from mapdr.kernel.stage import Settings
 from mapdr.kernel.watch import Watch
 from mapdr.store.queue.ledger import Delivery
-from mapdr.transform.chain import build_chain
+from mapdr.transform.codecs.table import Codecs
+from mapdr.transform.pipeline import build_pipeline
 
 STEPS: dict[str, list[dict[str, Any]]] = {
     "relay": [],
@@ -77,11 +78,12 @@ def main(path: Path, syntax: str, kind: str, total: int) -> dict[str, Any]:
     )  # fmt: skip
     settings = Settings("test", "node", path.parent, bytes(32), Watch(), 2, total)
     registry = Registry()
+    codecs = Codecs(registry, settings)
     with ThreadPoolExecutor(2) as pool:
         budget = Watched(total)
         preparer = Preparer(
             Recipes(STEPS[kind]),
-            lambda recipe: build_chain(recipe, registry, settings),
+            lambda recipe: build_pipeline(recipe, registry, settings, codecs),
             pool,
             keep=0,
             budget=budget,

@@ -13,12 +13,12 @@ import pytest
 from mapdr.kernel.errors import Permanent
 from mapdr.kernel.item import FileSlice, Instance, Payload, Treatment
 from mapdr.kernel.registry import Registry
-from mapdr.transform.chain import build_chain
 from mapdr.transform.even import evened
+from mapdr.transform.pipeline import build_pipeline
 
 from ..dicom.datasets import BIG, DEFLATED, EXPLICIT, IMPLICIT, JPEG, UNDEFINED, element
 from ..dicom.odd import CLASS_UID, INSTANCE_UID, SEQUENCE, STEP, Writer, data_set
-from .helpers import Notebook, instance_of, read, settings
+from .helpers import CODECS, Notebook, instance_of, read, settings
 
 SYNTAXES = (EXPLICIT, IMPLICIT, BIG)
 
@@ -34,7 +34,7 @@ def spooled(raw: bytes, syntax: str, folder: Path) -> tuple[Payload, Instance]:
 
 def prepared(raw: bytes, syntax: str, folder: Path, *steps: tuple[str, object]) -> Payload:
     recipe = {"steps": [{"type": kind, "config": config} for kind, config in steps]}
-    chain = build_chain(recipe, Registry(), settings(folder))
+    chain = build_pipeline(recipe, Registry(), settings(folder), CODECS)
     return chain.prepare(spooled(raw, syntax, folder)[1], Notebook())
 
 
@@ -147,7 +147,7 @@ def test_pixel_data_that_is_cut_off_is_not_padded(tmp_path: Path) -> None:
 def test_an_even_data_set_costs_nothing(tmp_path: Path) -> None:
     raw = data_set(b"", EXPLICIT)
     payload, instance = spooled(raw, EXPLICIT, tmp_path)
-    chain = build_chain({"steps": []}, Registry(), settings(tmp_path))
+    chain = build_pipeline({"steps": []}, Registry(), settings(tmp_path), CODECS)
     assert chain.quick(instance)
     assert not chain.quick(replace(instance, size=instance.size + 1))
     assert chain.prepare(instance, Notebook()) == payload

@@ -12,7 +12,7 @@ from mapdr.transform.forecast import Forecast
 from mapdr.transform.image import Pixels
 from mapdr.transform.search import PER_DB, TOLERANCE
 
-from .helpers import Notebook, image, payload_of, picture
+from .helpers import Notebook, applied, image, payload_of, picture
 from .test_transcode import transcoder
 
 
@@ -90,9 +90,9 @@ def test_a_series_whose_noise_grows_takes_one_encode_for_nearly_every_image(
     monkeypatch.setattr(Jpeg2000, "encode", counted)
     step = transcoder(to="jpeg2000", ratio=10)
     slices = [image(grain(10 * 1.07**number, number)) for number in range(12)]
-    step.apply(*payload_of(slices[0]), Notebook())
+    applied(step, *payload_of(slices[0]), Notebook())
     levels.clear()
     for one in slices[1:]:
-        step.apply(*payload_of(one), Notebook())
+        applied(step, *payload_of(one), Notebook())
     assert None not in levels
     assert len(levels) <= 1.2 * (len(slices) - 1)

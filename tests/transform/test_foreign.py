@@ -12,12 +12,13 @@ import imagecodecs
 import numpy as np
 import pytest
 
+from mapdr.kernel.codec import FrameFormat, Mismatch
 from mapdr.kernel.errors import Permanent
 from mapdr.testing.wait import until
 from mapdr.transform.codecs.foreign import Decoders
-from mapdr.transform.codecs.worker import Job, Mismatch, decode
+from mapdr.transform.codecs.worker import Job, decode
 
-from .helpers import picture
+from .helpers import CODECS, picture
 
 UID = "1.2.840.10008.1.2."
 
@@ -25,7 +26,6 @@ UID = "1.2.840.10008.1.2."
 def job(syntax: str, frame: np.ndarray, **changes: object) -> Job:
     samples = 3 if frame.ndim == 3 else 1
     facts = {
-        "syntax": UID + syntax,
         "rows": frame.shape[0],
         "columns": frame.shape[1],
         "samples": samples,
@@ -34,7 +34,7 @@ def job(syntax: str, frame: np.ndarray, **changes: object) -> Job:
         "signed": frame.dtype.kind == "i",
         "photometric": "RGB" if samples == 3 else "MONOCHROME2",
     }
-    return Job(**{**facts, **changes})
+    return Job(CODECS.decoder(UID + syntax), FrameFormat(**{**facts, **changes}))
 
 
 def rle(frame: np.ndarray) -> bytes:
@@ -168,12 +168,18 @@ def test_frames_come_back_from_another_process(pool: Decoders) -> None:
 
 @pytest.mark.parametrize(
     ("syntax", "stream", "reason"),
-    [("4.90", b"\xff\x4f\xff\x51 garbage", "codec"), ("4.80", b"", "codec"), ("4.100", b"x", "codec")],
+    [("4.90", b"\xff\x4f\xff\x51 garbage", "codec"), ("4.80", b"", "codec")],
 )
 def test_what_a_codec_refuses_is_permanent(pool: Decoders, syntax: str, stream: bytes, reason: str) -> None:
     with pytest.raises(Permanent) as caught:
         pool.decode(job(syntax, GREY), stream)
     assert caught.value.reason == reason
+
+
+def test_a_syntax_that_no_codec_reads_is_permanent() -> None:
+    with pytest.raises(Permanent) as caught:
+        job("4.100", GREY)
+    assert caught.value.reason == "syntax"
 
 
 def test_a_mismatch_is_told_apart(pool: Decoders) -> None:

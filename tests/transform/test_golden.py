@@ -17,7 +17,7 @@ from mapdr.transform.codecs.jpeg2000 import Jpeg2000
 from mapdr.transform.transcode import STAGE, CompressConfig, Transcoder
 from peers.data import REAL
 
-from .helpers import Notebook, image, payload_of, picture, read, save, settings, spooled
+from .helpers import Notebook, applied, image, payload_of, picture, read, save, settings, spooled
 
 US = "1.2.840.10008.5.1.4.1.1.6.1"
 LOSSY = "1.2.840.10008.1.2.4.91"
@@ -104,7 +104,7 @@ def test_lossless_pixels_are_those_that_pydicom_sees(data: Path, name: str) -> N
     except (RuntimeError, AttributeError) as error:  # no pydicom plugin is installed for the syntax
         pytest.skip(f"pydicom cannot decode it here: {type(error).__name__}")
     payload, instance = spooled(data / name)
-    result = step(lossy=False).apply(payload, instance, Notebook())
+    result = applied(step(lossy=False), payload, instance, Notebook())
     assert result.treatment is Treatment.TRANSCODED
     assert np.array_equal(decoded(read(result)), expected)
 
@@ -123,7 +123,7 @@ def test_a_series_meets_ten_to_one_slice_by_slice(
     transcoder = step(lossy=True)
     for path in slices:
         payload, instance = spooled(path)
-        found = read(transcoder.apply(payload, instance, Notebook()))
+        found = read(applied(transcoder, payload, instance, Notebook()))
         source = pydicom.dcmread(path)
         reached = len(source.PixelData) / sum(map(len, streams(found)))
         if found.file_meta.TransferSyntaxUID == LOSSY:
@@ -146,7 +146,7 @@ def test_the_head_ct_keeps_its_air_and_its_padding_apart(data: Path) -> None:
     path = data / ("series/ct_ge_head_28/05.dcm" if REAL else "variety/padded.dcm")
     source = pydicom.dcmread(path)
     payload, instance = spooled(path)
-    found = read(step(lossy=True).apply(payload, instance, Notebook()))
+    found = read(applied(step(lossy=True), payload, instance, Notebook()))
     after = decoded(found)[0]
     padded = (after >= found.PixelPaddingValue) & (after <= found.PixelPaddingRangeLimit)
     assert np.array_equal(padded, source.pixel_array == source.PixelPaddingValue)
@@ -160,7 +160,7 @@ def test_the_head_ct_keeps_its_air_and_its_padding_apart(data: Path) -> None:
 @pytest.mark.parametrize("name", [name for name in FILES if "image_dfl" not in name])
 def test_the_validator_finds_no_new_error(data: Path, tmp_path: Path, name: str, lossy: bool) -> None:
     payload, instance = spooled(data / name)
-    result = step(lossy).apply(payload, instance, Notebook())
+    result = applied(step(lossy), payload, instance, Notebook())
     assert result.treatment is Treatment.TRANSCODED
     new = complaints(save(result, tmp_path / "result.dcm")) - complaints(data / name)
     assert not new
@@ -172,7 +172,7 @@ def test_the_validator_finds_no_new_error(data: Path, tmp_path: Path, name: str,
 @pytest.mark.parametrize("lossy", [False, True])
 def test_gdcm_decodes_what_we_decode(data: Path, tmp_path: Path, name: str, lossy: bool) -> None:
     payload, instance = spooled(data / name)
-    result = step(lossy).apply(payload, instance, Notebook())
+    result = applied(step(lossy), payload, instance, Notebook())
     theirs = decompressed_by_gdcm(save(result, tmp_path / "result.dcm"))
     assert np.array_equal(pixels(theirs), decoded(read(result)))
 
@@ -183,7 +183,7 @@ def test_gdcm_decodes_what_we_decode(data: Path, tmp_path: Path, name: str, loss
 def test_gdcm_agrees_on_every_depth(tmp_path: Path, stored: int, signed: bool, lossy: bool) -> None:
     low, high = (-(1 << stored - 1), (1 << stored - 1) - 1) if signed else (0, (1 << stored) - 1)
     values = picture(96, 80, low, high)
-    result = step(lossy).apply(*payload_of(image(values, stored=stored, signed=signed)), Notebook())
+    result = applied(step(lossy), *payload_of(image(values, stored=stored, signed=signed)), Notebook())
     theirs = decompressed_by_gdcm(save(result, tmp_path / "result.dcm"))
     ours = decoded(read(result))
     assert np.array_equal(pixels(theirs), ours)
@@ -195,7 +195,7 @@ def test_gdcm_agrees_on_every_depth(tmp_path: Path, stored: int, signed: bool, l
 def test_gdcm_agrees_on_colour(tmp_path: Path) -> None:
     values = np.stack([picture(64, 50, 0, 255, seed) for seed in range(3)], -1)
     data = image(values, allocated=8, stored=8, photometric="RGB", planar=1, sop_class=US)
-    result = step(lossy=False).apply(*payload_of(data), Notebook())
+    result = applied(step(lossy=False), *payload_of(data), Notebook())
     theirs = decompressed_by_gdcm(save(result, tmp_path / "result.dcm"))
     assert theirs.PlanarConfiguration == 0
     assert theirs.PixelData == values.astype(np.uint8).tobytes()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import struct
 import sys
+from dataclasses import replace
 from typing import Any
 
 import imagecodecs
@@ -12,11 +13,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from mapdr.kernel.codec import Figures, Mismatch
 from mapdr.kernel.errors import Permanent
-from mapdr.transform.codecs import headers, worker
+from mapdr.transform.codecs import headers
 from mapdr.transform.codecs.foreign import Decoders
-from mapdr.transform.codecs.headers import Figures
-from mapdr.transform.codecs.worker import Mismatch, decode
+from mapdr.transform.codecs.worker import decode
 from transform.helpers import picture
 from transform.test_foreign import BYTES, COLOUR, GREY, LOSSLESS, SIGNED, job, rle
 
@@ -108,9 +109,7 @@ def test_the_frame_of_a_thumbnail_and_fill_bytes_are_passed_over() -> None:
 
 
 @pytest.mark.parametrize("syntax", READERS)
-def test_a_stream_that_lies_about_its_size_is_refused_undecoded(
-    syntax: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_stream_that_lies_about_its_size_is_refused_undecoded(syntax: str) -> None:
     side = 2000 if syntax == "4.110" else 60000
     stream = enlarged(syntax, side)
 
@@ -118,9 +117,7 @@ def test_a_stream_that_lies_about_its_size_is_refused_undecoded(
         raise AssertionError("it was decoded")
 
     task = job(syntax, SMALL)
-    decoder = worker._DECODERS[task.syntax]
-    monkeypatch.setitem(worker._DECODERS, task.syntax, never)
-    monkeypatch.setitem(worker._HEADERS, never, worker._HEADERS[decoder])
+    task = replace(task, decoder=replace(task.decoder, decode=never))
     with pytest.raises(Mismatch, match=f"{side} x {side} x 1, where the data set says 16 x 16 x 1"):
         decode(task, stream)
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from mapdr.dicom.uids import JPEG2000, JPEG2000_LOSSLESS
 from mapdr.kernel.errors import Permanent
 from mapdr.kernel.registry import Registry
-from mapdr.transform.codecs.jpeg2000 import STAGE, Jpeg2000
+from mapdr.transform.codecs.jpeg2000 import STAGE, Jpeg2000, Lossless, Lossy
 from mapdr.transform.image import same
 
 from .helpers import picture, settings
@@ -92,4 +93,9 @@ def test_a_codec_that_ignores_the_precision_is_found_out(
 
 def test_it_comes_through_the_registry() -> None:
     assert Registry().factory("codec", "jpeg2000") is STAGE
-    assert isinstance(STAGE.build(settings(), STAGE.config(), None), Jpeg2000)
+    written = {
+        each.transfer_syntax_uid: each.encode
+        for each in STAGE.build(settings(), STAGE.config(), None).abilities
+    }
+    assert isinstance(written[JPEG2000_LOSSLESS], Lossless)
+    assert isinstance(written[JPEG2000], Lossy)

@@ -21,14 +21,15 @@ from mapdr.dicom.scan import MANY_INFLATED, MAX_INFLATED, Unreadable, scan
 from mapdr.kernel.budget import Budget, Share, Short
 from mapdr.kernel.item import FileSlice, Payload
 from mapdr.kernel.registry import Registry
-from mapdr.kernel.stage import Settings
+from mapdr.kernel.stage import Changes, Phase, Reads, Settings
 from mapdr.kernel.watch import Watch
 from mapdr.testing.wait import until
-from mapdr.transform.chain import Chain, build_chain
+from mapdr.transform.codecs.jpeg2000 import Jpeg2000
 from mapdr.transform.dataset import DataSet
 from mapdr.transform.encoding import frame_pool
+from mapdr.transform.pipeline import Pipeline, build_pipeline
 from mapdr.transform.transcode import CompressConfig, Transcoder
-from transform.helpers import Notebook, settings
+from transform.helpers import CODECS, Notebook, applied, settings
 from transform.helpers import instance_of as described
 
 DEFLATED, EXPLICIT = "1.2.840.10008.1.2.1.99", "1.2.840.10008.1.2.1"
@@ -202,7 +203,7 @@ def test_recipes_come_and_go_and_share_one_pool_of_threads(tmp_path: Path) -> No
     before = frame_threads()
     for ratio in range(2, 22):
         config = {"to": "jpeg2000", "ratio": ratio}
-        chain = build_chain({"steps": [{"type": "compress", "config": config}]}, Registry(), made)
+        chain = build_pipeline({"steps": [{"type": "compress", "config": config}]}, Registry(), made, CODECS)
         chain.prepare(instance_of(path), Notebook())
         chain.prepare(instance_of(path), Notebook(), "1.2.840.10008.1.2.4.90")
         assert frame_threads() - before <= 3
@@ -214,16 +215,19 @@ def test_recipes_come_and_go_and_share_one_pool_of_threads(tmp_path: Path) -> No
     until(lambda: frame_threads() == before, 10, "the end of the threads with the last recipe")
 
 
-def test_no_more_frames_are_worked_on_together_than_fit_a_quarter_of_the_memory(tmp_path: Path) -> None:
+def test_no_more_frames_are_worked_on_together_than_fit_a_quarter_of_the_memory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    encode = Jpeg2000.encode
     path = tmp_path / "native"
     path.write_bytes(image(256, 256, 8))
     one = 14 * 256 * 256
     for memory, most in ((100 * one, 4), (9 * one, 2), (2 * one, 1)):
         made = Settings("test", "node", tmp_path, b"k" * 32, Watch(), 4, memory)
         step = Transcoder(made, CompressConfig(to="jpeg2000-lossless"))
-        busy = Busy(step._codec.encode)
-        step._codec.encode = busy  # type: ignore[method-assign]
-        step.apply(payload_of(path), instance_of(path), Notebook())
+        busy = Busy(encode)
+        monkeypatch.setattr(Jpeg2000, "encode", lambda *some, busy=busy, **named: busy(*some, **named))
+        applied(step, payload_of(path), instance_of(path), Notebook())
         assert busy.calls == 8
         assert busy.most <= most
 
@@ -248,23 +252,25 @@ class Busy:
                 self.now -= 1
 
 
-def test_the_first_frame_at_fault_is_named_whoever_finds_it(tmp_path: Path) -> None:
+def test_the_first_frame_at_fault_is_named_whoever_finds_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     path = tmp_path / "native"
     path.write_bytes(image(32, 32, 8))
     step = Transcoder(settings(tmp_path, workers=4), CompressConfig(to="jpeg2000-lossless"))
-    encode, seen, lock = step._codec.encode, [0], threading.Lock()
+    encode, seen, lock = Jpeg2000.encode, [0], threading.Lock()
 
-    def failing(frame: Any, *arguments: Any, **named: Any) -> bytes:
+    def failing(self: Jpeg2000, frame: Any, *arguments: Any, **named: Any) -> bytes:
         with lock:
             seen[0] += 1
             count = seen[0]
         if count >= 3:
             raise ValueError(f"call {count}")
-        return encode(frame, *arguments, **named)
+        return encode(self, frame, *arguments, **named)
 
-    step._codec.encode = failing  # type: ignore[method-assign]
+    monkeypatch.setattr(Jpeg2000, "encode", failing)
     with pytest.raises(ValueError, match="call"):
-        step.apply(payload_of(path), instance_of(path), Notebook())
+        applied(step, payload_of(path), instance_of(path), Notebook())
     assert seen[0] <= 2 + 4, "nobody begins another frame"
 
 
@@ -293,12 +299,14 @@ def test_one_that_has_to_be_copied_says_so(tmp_path: Path) -> None:
         pass
 
 
-def test_a_step_that_says_nothing_is_given_twice_its_payload(tmp_path: Path) -> None:
+def test_a_step_is_given_room_for_the_copies_that_it_declares(tmp_path: Path) -> None:
     path = tmp_path / "native"
     path.write_bytes(image(16, 16, 1))
     seen: list[int] = []
 
     class Plain:
+        phase, reads, changes, copies = Phase.HEADER, Reads.DATA_SET, Changes.HEADER, 2
+
         def apply(self, payload: Payload, instance: Any, memory: Any) -> Payload:
             seen.append(shares[0].amount)
             return payload
@@ -306,7 +314,7 @@ def test_a_step_that_says_nothing_is_given_twice_its_payload(tmp_path: Path) -> 
     shares: list[Share] = []
     Budget(100_000).ask(0, shares.append)
     with shares[0].held():
-        Chain([("plain", Plain())], settings(tmp_path)).prepare(instance_of(path), Notebook())
+        Pipeline([("plain", Plain())], settings(tmp_path), CODECS).prepare(instance_of(path), Notebook())
     assert seen == [2 * path.stat().st_size]
 
 

@@ -13,9 +13,8 @@ from pydicom.encaps import encapsulate
 
 from mapdr.kernel.errors import Permanent
 from mapdr.kernel.item import FileSlice, Payload, Treatment
-from mapdr.transform.reencode import to_syntax
 
-from .helpers import EXPLICIT, image, payload_of, picture, read, spooled
+from .helpers import EXPLICIT, image, payload_of, picture, read, spooled, to_syntax
 
 IMPLICIT, BIG, DEFLATED = "1.2.840.10008.1.2", "1.2.840.10008.1.2.2", "1.2.840.10008.1.2.1.99"
 NATIVE = [IMPLICIT, EXPLICIT, BIG, DEFLATED]

@@ -7,23 +7,24 @@ import struct
 import zlib
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from pydantic import TypeAdapter, ValidationError
 from pydicom.dataset import Dataset
 
+from mapdr.dicom.edit.verbs import VERBS
 from mapdr.dicom.scan import deflate_pieces
 from mapdr.kernel.errors import Permanent
 from mapdr.kernel.item import FileSlice, Payload, Treatment
-from mapdr.transform.reencode import to_syntax
 from mapdr.transform.tags import STAGE, TagEditor
 
-from .helpers import Notebook, image, payload_of, picture, read, settings
+from .helpers import Notebook, image, payload_of, picture, read, settings, to_syntax
 
 SYNTAXES = ["1.2.840.10008.1.2", "1.2.840.10008.1.2.1", "1.2.840.10008.1.2.2", "1.2.840.10008.1.2.1.99"]
 
 
-def editor(*edits: dict[str, str]) -> TagEditor:
+def editor(*edits: dict[str, Any]) -> TagEditor:
     return STAGE.build(settings(), TypeAdapter(STAGE.config).validate_python(edits), None)
 
 
@@ -36,7 +37,7 @@ def subject() -> Dataset:
     return data
 
 
-def edited(*edits: dict[str, str]) -> tuple[Payload, Dataset]:
+def edited(*edits: dict[str, Any]) -> tuple[Payload, Dataset]:
     payload, instance = payload_of(subject())
     result = editor(*edits).apply(payload, instance, Notebook())
     return result, read(result)
@@ -65,6 +66,21 @@ def test_every_verb() -> None:
     assert (found.StationName, found.InstitutionName) == ("ER1", "Old")
     assert (found.AccessionNumber, found.StudyID) == ("S1", "S1-CT")
     assert 0x00091001 not in found
+
+
+def test_every_verb_is_documented_with_its_key() -> None:
+    documented = (Path(__file__).parents[2] / "docs/configuration.md").read_text(encoding="utf-8")
+    for verb in VERBS:
+        key = rf', {verb.takes.key} = ["\[]' if verb.takes.key else " }"
+        assert re.search(rf'\| `{{ {verb.name} = "\w+"{key}', documented), verb.name
+
+
+def test_a_sequence_is_set_by_a_rule() -> None:
+    items = [{"ReferencedSOPInstanceUID": "1.2.3"}, {"ReferencedSOPInstanceUID": "{StudyInstanceUID}"}]
+    _, found = edited({"set": "ReferencedStudySequence", "to": items}, {"empty": "StudyID"})
+    uids = [each.ReferencedSOPInstanceUID for each in found.ReferencedStudySequence]
+    assert uids == ["1.2.3", found.StudyInstanceUID]
+    assert found.StudyID == ""
 
 
 def test_a_changed_uid_is_the_payloads_uid() -> None:

@@ -14,11 +14,11 @@ from hypothesis import strategies as st
 from mapdr.kernel.errors import Permanent
 from mapdr.kernel.item import Payload, Treatment
 from mapdr.kernel.registry import Registry
-from mapdr.transform.chain import build_chain
+from mapdr.transform.pipeline import build_pipeline
 
 from ..dicom.datasets import BIG, DEFLATED, EXPLICIT, IMPLICIT, SYNTAXES, element
 from ..dicom.odd import SEQUENCES, Writer, data_set, forms
-from .helpers import Notebook, save
+from .helpers import CODECS, Notebook, save
 from .helpers import settings as stage_settings
 from .judges import JUDGES, Strict
 from .test_even import spooled
@@ -86,7 +86,7 @@ def prepared(case: Case, folder: Path) -> Payload:
     steps = [{"type": "tags", "config": [TAGS[name] for name in case.tags]}] if case.tags else []
     if case.compress:
         steps.append({"type": "compress", "config": {"to": "jpeg2000-lossless"}})
-    chain = build_chain({"steps": steps}, Registry(), stage_settings(folder))
+    chain = build_pipeline({"steps": steps}, Registry(), stage_settings(folder), CODECS)
     _, instance = spooled(source(case), case.syntax, folder)
     return chain.prepare(instance, Notebook(), case.target)
 

@@ -2,14 +2,7 @@
 
 from __future__ import annotations
 
-import os
-import platform
-import shutil
-import sys
-import time
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass
-from importlib import metadata
+from collections.abc import Sequence
 from pathlib import Path
 
 import click
@@ -17,47 +10,15 @@ from click.exceptions import Exit
 from rich.table import Table
 from rich.text import Text
 
-import mapdr
-from mapdr import _fast
-from mapdr.node.plan import Plan
-from mapdr.transform.codecs import table
-from mapdr_cli import words
-from mapdr_cli.options import NAME, json_option, places, print_json
+from mapdr.operate import words
+from mapdr.operate.doctor import BAD, NOTE, OK, Finding, examine
+from mapdr_cli.commands.options import NAME, json_option, places, print_answer
 from mapdr_cli.render.terminal import console
 
-LIBRARIES = (
-    "pydicom",
-    "pynetdicom",
-    "numpy",
-    "imagecodecs",
-    "glymur",
-    "pydantic",
-    "tomlkit",
-    "SQLAlchemy",
-    "xxhash",
-    "httpx",
-    "click",
-    "rich",
-)
-
-OK, NOTE, BAD = "ok", "note", "bad"
 STYLES = {OK: "good", NOTE: "warn", BAD: "bad"}
 
-FREE = 10 * 1000**3
-"""Less free disk than this is worth a remark."""
 
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """One line of the report; `level` is ok, note (works, but look at it) or bad (exit status 1)."""
-
-    part: str
-    name: str
-    level: str
-    text: str
-
-
-@click.command(short_help="Examine this installation.")
+@click.command()
 @click.option(
     "--config",
     "config",
@@ -72,9 +33,9 @@ def doctor(config: Path | None, as_json: bool) -> None:
 
     Needs no configuration, but looks at it if there is one. Exits 1 if something is bad.
     """
-    findings = list(examine(config))
+    findings = list(examine(config or next((place for place in places() if place.is_file()), None)))
     if as_json:
-        print_json([asdict(finding) for finding in findings])
+        print_answer({"findings": findings})
     else:
         console().print(report(findings))
     if any(finding.level == BAD for finding in findings):
@@ -95,120 +56,3 @@ def report(findings: Sequence[Finding]) -> Table:
         level = Text(finding.level, STYLES[finding.level])
         table.add_row(title, words.plain(finding.name), level, words.plain(finding.text))
     return table
-
-
-def examine(config: Path | None) -> Iterator[Finding]:
-    """Every finding. A part that cannot be examined is a finding too; nothing is raised."""
-    parts: tuple[tuple[str, Callable[[], Iterator[Finding]]], ...] = (
-        ("program", _program),
-        ("hot paths", _hot_paths),
-        ("codecs", _codecs),
-        ("clock", _clock),
-        ("configuration", lambda: _configuration(config)),
-    )
-    for name, look in parts:
-        try:
-            yield from look()
-        except Exception as error:  # noqa: BLE001  the doctor survives what it finds, and says so
-            yield Finding(name, "", BAD, f"cannot be examined: {type(error).__name__}: {error}")
-
-
-def _program() -> Iterator[Finding]:
-    part = "program"
-    yield Finding(part, "mapdr", OK, mapdr.__version__)
-    gil = getattr(sys, "_is_gil_enabled", lambda: True)()
-    python = f"{platform.python_implementation()} {platform.python_version()}{'' if gil else ', without GIL'}"
-    yield Finding(part, "python", OK, python)
-    yield Finding(part, "system", OK, f"{platform.platform()}, {os.cpu_count()} processors")
-    for library in LIBRARIES:
-        try:
-            yield Finding(part, library, OK, metadata.version(library))
-        except metadata.PackageNotFoundError:
-            yield Finding(part, library, BAD, "is not installed")
-
-
-def _hot_paths() -> Iterator[Finding]:
-    """Which twin of each hot path is in use."""
-    for name, backend in _fast.BACKENDS.items():
-        if backend == "python":
-            yield Finding("hot paths", name, NOTE, "plain Python: works, slower (no compiled extension here)")
-        else:
-            yield Finding("hot paths", name, OK, "compiled")
-
-
-def _codecs() -> Iterator[Finding]:
-    """Each transfer syntax: whether it can be written and read here, and why not."""
-    for ability in table():
-        if not ability.decode and not ability.encode:
-            yield Finding("codecs", ability.name, OK, "reads and writes it")
-        elif not ability.decode:
-            yield Finding("codecs", ability.name, OK, f"reads only: {ability.encode}")
-        else:
-            yield Finding("codecs", ability.name, NOTE, f"unavailable, because {ability.decode}")
-
-
-def _clock() -> Iterator[Finding]:
-    now = time.time()
-    text = f"{words.day_and_clock(now)} ({time.strftime('%Z, UTC%z', time.localtime(now))})"
-    # Nobody runs this before it was written: an unset clock makes days and ids wrong.
-    written = Path(__file__).stat().st_mtime
-    if now < written - 86400:
-        yield Finding("clock", "time", BAD, f"{text} is before MAPDR was installed; set the clock")
-    else:
-        yield Finding("clock", "time", OK, text)
-    steps = time.get_clock_info("monotonic").resolution
-    level = OK if steps < 0.02 else NOTE
-    yield Finding("clock", "resolution", level, f"{steps * 1e6:.3g} microseconds")
-
-
-def _configuration(config: Path | None) -> Iterator[Finding]:
-    from mapdr_cli.commands.check import examine as check_file
-    from mapdr_cli.commands.check import summary
-
-    part = "configuration"
-    found = config or next((place for place in places() if place.is_file()), None)
-    if found is None:
-        yield Finding(part, "file", NOTE, "there is none; `mapdr init` writes one")
-        return
-    checked = check_file(found)
-    for problem in checked.problems:
-        yield Finding(part, "problem", BAD, str(problem))
-    if checked.plan is None or checked.problems:
-        return
-    yield Finding(part, "file", OK, f"{found}: {summary(checked.plan)}")
-    node = checked.plan.node
-    yield Finding(
-        part, "durability", OK if node.durability == "power-loss" else NOTE, _durability(node.durability)
-    )
-    yield from _disk(node.data, node.min_free)
-    yield from _database(checked.plan)
-
-
-def _durability(level: str) -> str:
-    if level == "power-loss":
-        return "power-loss: an acknowledged image survives a power cut"
-    return "process-crash: an acknowledged image survives a crash of MAPDR, but not a power cut"
-
-
-def _disk(data: Path, reserve: int) -> Iterator[Finding]:
-    there = data
-    while not there.exists() and there != there.parent:
-        there = there.parent
-    free = shutil.disk_usage(there).free
-    text = f"{words.size(free)} free for {data}, {words.size(reserve)} kept in reserve"
-    level = BAD if free < reserve else NOTE if free < FREE else OK
-    yield Finding("disk", "free", level, text)
-    writable = os.access(there, os.W_OK)
-    yield Finding(
-        "disk", "writable", OK if writable else BAD, f"{there} {'is' if writable else 'is not'} writable"
-    )
-
-
-def _database(plan: Plan) -> Iterator[Finding]:
-    from mapdr_cli.access import check_database
-
-    problem = check_database(plan)
-    if problem is None:
-        yield Finding("database", "index", OK, "is readable and consistent")
-    else:
-        yield Finding("database", "index", NOTE if problem.startswith("there is none") else BAD, problem)

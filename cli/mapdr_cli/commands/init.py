@@ -9,14 +9,14 @@ from pathlib import Path
 import click
 
 from mapdr.config.starter import starter
-from mapdr_cli.options import NAME, user_folder
+from mapdr_cli.commands.options import NAME, user_folder
 
 DESTINATION = re.compile(
     r"(?:(?P<name>[A-Za-z0-9_-]+)=)?(?P<ae>[^@\s]{1,16})@(?P<host>[^:\s]+):(?P<port>\d{1,5})"
 )
 
 
-@click.command(short_help="Write a first mapdr.toml.")
+@click.command()
 @click.option(
     "--config",
     "target",

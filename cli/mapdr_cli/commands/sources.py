@@ -3,23 +3,21 @@
 from __future__ import annotations
 
 import time
-from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 import click
 
+from mapdr.operate import words
+from mapdr.operate.access import access
 from mapdr.operate.sources import SeenSource
 from mapdr.operate.sources import sources as seen_sources
-from mapdr_cli import words
-from mapdr_cli.access import access
-from mapdr_cli.options import config_option, json_option, print_json
+from mapdr_cli.commands.options import config_option, json_option, print_answer
 from mapdr_cli.render import tables
-from mapdr_cli.render.tables import Column, field, number
+from mapdr_cli.render.tables import Column, number
 from mapdr_cli.render.terminal import console
 
 
-@click.command(short_help="Who sends, and who is rejected.")
+@click.command()
 @config_option
 @json_option
 def sources(config: Path, as_json: bool) -> None:
@@ -29,35 +27,31 @@ def sources(config: Path, as_json: bool) -> None:
     what would let them in.
     """
     with access(config) as opened:
-        store, node = opened.index(), opened.plan.node.name
-        beats = [beat for beat in store.commands.heartbeats() if beat.node == node]
-        receivers = beats[0].counters.get("receivers", {}) if beats else {}
-        rows = [_row(one) for one in seen_sources(store, receivers)]
+        rows = seen_sources(opened)
     if as_json:
-        print_json({"sources": rows})
+        print_answer({"sources": rows}, node=opened.plan.node.name)
         return
     out = console()
     if not rows:
         out.print("Nobody has sent anything yet.")
         return
+    out.print(tables.listing(rows, _columns(rows)))
+    for row in rows:
+        if row.rejected:
+            who = f"{words.plain(row.source.calling_ae) or '-'} at {words.plain(row.source.address)}"
+            cure = f"; {words.plain(row.cure)}" if row.cure else ""
+            out.print(f"{who}: {row.cause}{cure}", style="warn", soft_wrap=True)
+
+
+def _columns(rows: list[SeenSource]) -> list[Column]:
     now = time.time()
-    columns = [
-        Column("calling AE", field("calling_ae")),
-        Column("address", field("address")),
-        Column("receiver", field("receiver")),
-        Column("last image", lambda row: words.short_clock(row["last_at"], now)),
+    columns: list[Column] = [
+        Column("calling AE", lambda row: words.plain(row.source.calling_ae) or "-"),
+        Column("address", lambda row: words.plain(row.source.address) or "-"),
+        Column("receiver", lambda row: words.plain(row.source.receiver) or "-"),
+        Column("last image", lambda row: words.short_clock(row.last_at, now)),
         Column("today", number("today"), right=True),
     ]
-    if any(row["rejected"] for row in rows):
+    if any(row.rejected for row in rows):
         columns.append(Column("rejected", number("rejected"), right=True))
-    out.print(tables.listing(rows, columns))
-    for row in rows:
-        if row["rejected"]:
-            who = f"{words.plain(row['calling_ae']) or '-'} at {words.plain(row['address'])}"
-            cure = f"; {words.plain(row['cure'])}" if row["cure"] else ""
-            out.print(f"{who}: {row['cause']}{cure}", style="warn", soft_wrap=True)
-
-
-def _row(one: SeenSource) -> dict[str, Any]:
-    values = asdict(one)
-    return {**values.pop("source"), **values}
+    return columns

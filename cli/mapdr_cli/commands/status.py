@@ -6,14 +6,13 @@ from pathlib import Path
 
 import click
 
-from mapdr_cli import words
-from mapdr_cli.access import LOOKING, access
-from mapdr_cli.options import config_option, json_option, print_json
+from mapdr.operate.access import LOOKING, access
+from mapdr_cli.commands.options import config_option, json_option, print_answer
 from mapdr_cli.render.dashboard import summary
 from mapdr_cli.render.terminal import console, glyphs
 
 
-@click.command(short_help="Today's counts, queues, what is stuck.")
+@click.command()
 @config_option
 @json_option
 def status(config: Path, as_json: bool) -> None:
@@ -24,9 +23,7 @@ def status(config: Path, as_json: bool) -> None:
     with access(config, busy=LOOKING) as opened:
         state = opened.gather()
     if as_json:
-        state["day"] = words.date(state["at"])
-        del state["history"]
-        print_json(state)
+        print_answer(state, node=opened.plan.node.name)
     else:
         out = console()
         out.print(summary(state, width=out.width, glyphs=glyphs(out)))

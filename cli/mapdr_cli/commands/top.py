@@ -6,13 +6,13 @@ from pathlib import Path
 
 import click
 
-from mapdr_cli.access import LOOKING, access
-from mapdr_cli.options import config_option, json_option, print_json
+from mapdr.operate.access import LOOKING, access
+from mapdr_cli.commands.options import config_option, json_option, print_answer
 from mapdr_cli.render.live import draw, follow, follow_plain
 from mapdr_cli.render.terminal import console
 
 
-@click.command(short_help="Watch the node live.")
+@click.command()
 @config_option
 @click.option("--once", is_flag=True, help="Draw once and end.")
 @click.option(
@@ -28,7 +28,7 @@ def top(config: Path, once: bool, seconds: float, as_json: bool) -> None:
     out = console()
     with access(config, busy=LOOKING) as opened:
         if as_json:
-            print_json(opened.gather())
+            print_answer(opened.gather(), node=opened.plan.node.name)
         elif once:
             out.print(draw(out, opened.gather(), height=max(40, out.height)))
         else:

@@ -11,9 +11,9 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from mapdr.operate import words
 from mapdr.testing.generator import GeneratedImage
 from mapdr.testing.sink import Sink, Stored, kept
-from mapdr_cli import words
 from mapdr_cli.demo.compare import Compared, compare, original_uid, read
 from mapdr_cli.render.terminal import Glyphs
 

@@ -15,8 +15,7 @@ import numpy as np
 import pydicom
 from numpy.typing import NDArray
 from pydicom.encaps import generate_frames
-
-from mapdr.dicom.uids import IMPLICIT_VR_LITTLE_ENDIAN, JPEG2000, JPEG2000_LOSSLESS
+from pydicom.uid import JPEG2000, ImplicitVRLittleEndian, JPEG2000Lossless
 
 _PIXEL_DATA = 0x7FE00010
 
@@ -53,7 +52,7 @@ class Compared:
 
 def read(dataset: bytes, transfer_syntax_uid: str) -> Any:
     """A pydicom data set from a data set's bytes. Raises what pydicom raises for bytes it cannot read."""
-    implicit = transfer_syntax_uid == IMPLICIT_VR_LITTLE_ENDIAN
+    implicit = transfer_syntax_uid == ImplicitVRLittleEndian
     ds = pydicom.dcmread(io.BytesIO(_meta(transfer_syntax_uid) + dataset), force=True)
     if implicit != ds.original_encoding[0]:
         raise ValueError("the data set is not in the transfer syntax that was negotiated")
@@ -75,7 +74,7 @@ def pixels(ds: Any) -> NDArray[Any]:
     """
     syntax = str(ds.file_meta.TransferSyntaxUID)
     frames = int(ds.get("NumberOfFrames", 1) or 1)
-    if syntax in (JPEG2000, JPEG2000_LOSSLESS):
+    if syntax in (JPEG2000, JPEG2000Lossless):
         decoded = [
             imagecodecs.jpeg2k_decode(one) for one in generate_frames(ds.PixelData, number_of_frames=frames)
         ]

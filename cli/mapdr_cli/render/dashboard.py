@@ -1,4 +1,4 @@
-"""The dashboard: a pure function from the node's state (a plain dict, `mapdr_cli.state`) to a drawing.
+"""The dashboard: a pure function from the node's state (`mapdr.operate.model`) to a drawing.
 
 It shows names from the configuration, modalities, counts, times and reasons; never a value that may
 identify a patient. It fits 80 columns as well as 200: what does not fit is left out in order of
@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import textwrap
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
 
 from rich import box
 from rich.console import Group, RenderableType
@@ -17,7 +16,8 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
-from mapdr_cli import words
+from mapdr.operate import words
+from mapdr.operate.model import Attention, Counted, Destination, EventText, NodeState, Receiver
 from mapdr_cli.render.terminal import UNICODE, Glyphs
 
 WIDE = 130
@@ -26,8 +26,7 @@ WIDE = 130
 LONG_NAME, SHORT_NAME = 40, 14
 """Characters of a destination's name on a wide and a narrow screen; of a longer one the middle goes."""
 
-State = Mapping[str, Any]
-Counts = Mapping[str, Mapping[str, int]]
+Counts = Mapping[str, Counted]
 
 _NODE_STYLE = {"running": "good", "draining": "warn", "stopped": "bad", "silent": "bad", "unknown": "bad"}
 _DESTINATION_STYLE = {
@@ -43,16 +42,16 @@ _DESTINATION_STYLE = {
 _LEVEL_STYLE = {"good": "good", "info": "", "warn": "warn", "bad": "bad"}
 
 
-def dashboard(state: State, *, width: int, height: int, glyphs: Glyphs = UNICODE) -> RenderableType:
+def dashboard(state: NodeState, *, width: int, height: int, glyphs: Glyphs = UNICODE) -> RenderableType:
     """The whole screen, at most `height` lines of `width` columns."""
     wide = width >= WIDE
     header = _header(state, width, glyphs)
     inside = (width // 2 if wide else width) - 4
-    troubles = [_attention_lines(item, inside, glyphs) for item in state["attention"]]
+    troubles = [_attention_lines(item, inside, glyphs) for item in state.attention]
     left_width = width * 3 // 5 if wide else width
     today, today_height = _today(state, left_width - 4, glyphs, most=max(2, height // 4))
     flow = _flow(state, glyphs, bars=(width - left_width if wide else width) - 38)
-    rows = state["destinations"]
+    rows = state.destinations
     room = height - len(header) - today_height - (0 if wide else len(flow)) - 3
     shown = _shown(len(rows), room - min(max(sum(map(len, troubles)), 1), 3) - 2)
     room -= shown + (shown < len(rows))
@@ -67,10 +66,10 @@ def dashboard(state: State, *, width: int, height: int, glyphs: Glyphs = UNICODE
     return Group(*body)
 
 
-def summary(state: State, *, width: int, glyphs: Glyphs = UNICODE) -> RenderableType:
+def summary(state: NodeState, *, width: int, glyphs: Glyphs = UNICODE) -> RenderableType:
     """The same in a few lines that scroll: header, counts, queues, and what needs attention."""
     today, _ = _today(state, width, glyphs, most=1000)
-    rows = state["destinations"]
+    rows = state.destinations
     parts: list[RenderableType] = [*_header(state, width, glyphs), Text(), today, Text()]
     parts += [_destinations(rows, len(rows), width >= WIDE, glyphs), Text()]
     parts.append(_flow(state, glyphs, bars=0)[-1])
@@ -78,7 +77,7 @@ def summary(state: State, *, width: int, glyphs: Glyphs = UNICODE) -> Renderable
     return Group(*parts)
 
 
-def farewell(state: State, *, width: int, glyphs: Glyphs = UNICODE) -> RenderableType:
+def farewell(state: NodeState, *, width: int, glyphs: Glyphs = UNICODE) -> RenderableType:
     """How things stand when a node has ended: its counts of today, and what needs attention."""
     parts: list[RenderableType] = [_header(state, width, glyphs)[0]]
     parts += _all_attention(state, width, glyphs)
@@ -86,16 +85,17 @@ def farewell(state: State, *, width: int, glyphs: Glyphs = UNICODE) -> Renderabl
     return Group(*parts)
 
 
-def counts_line(state: State) -> str:
+def counts_line(state: NodeState) -> str:
     """Today's counts in one line, without the time."""
-    received = _total(state["today"]["received"].values())["images"]
-    delivered = sum(_total(counts.values())["images"] for counts in state["today"]["delivered"].values())
+    received = _total(state.today.received.values()).images
+    delivered = sum(_total(counts.values()).images for counts in state.today.delivered.values())
     parts = [
         f"received {words.count(received)}",
         f"delivered {words.count(delivered)}",
-        f"waiting {words.count(state['pending'])}",
+        f"waiting {words.count(state.pending)}",
     ]
-    parts += [f"{word} {words.count(state[word])}" for word in ("parked", "unrouted") if state[word]]
+    stuck = (("parked", state.parked), ("unrouted", state.unrouted))
+    parts += [f"{word} {words.count(number)}" for word, number in stuck if number]
     return words.plain("; ".join(parts))
 
 
@@ -104,22 +104,22 @@ def _shown(rows: int, room: int) -> int:
     return rows if rows <= room else max(1, room - 1)
 
 
-def _header(state: State, width: int, glyphs: Glyphs) -> list[Text]:
-    node = state["node"]
-    first = Text.assemble((" MAPDR ", "reverse bold"), "  ", (words.plain(node["name"]), "name"), "   ")
-    style = _NODE_STYLE.get(node["state"], "warn")
-    first.append(f"{glyphs.dot} {node['state']}", style)
-    if node["state"] == "running":
-        first.append(f" for {words.duration(node['uptime'])}")
-    elif node["heartbeat_age"] is not None:
-        first.append(f", last seen {words.duration(node['heartbeat_age'])} ago")
-    facts = [_durability(node["durability"]), Text(f"{words.size(node['disk_free'])} free")]
-    facts += [_receiver(receiver) for receiver in node["receivers"]]
+def _header(state: NodeState, width: int, glyphs: Glyphs) -> list[Text]:
+    node = state.node
+    first = Text.assemble((" MAPDR ", "reverse bold"), "  ", (words.plain(node.name), "name"), "   ")
+    style = _NODE_STYLE.get(node.state, "warn")
+    first.append(f"{glyphs.dot} {node.state}", style)
+    if node.state == "running":
+        first.append(f" for {words.duration(node.uptime_seconds)}")
+    elif node.heartbeat_age_seconds is not None:
+        first.append(f", last seen {words.duration(node.heartbeat_age_seconds)} ago")
+    facts = [_durability(node.durability), Text(f"{words.size(node.disk_free)} free")]
+    facts += [_receiver(receiver) for receiver in node.receivers]
     second = Text(f" {glyphs.bar} ").join(facts)
     if width >= WIDE:
-        return [_ends(first + Text("   ") + second, words.clock(state["at"]), width, glyphs)]
+        return [_ends(first + Text("   ") + second, words.clock(state.at), width, glyphs)]
     return [
-        _ends(first, words.clock(state["at"]), width, glyphs),
+        _ends(first, words.clock(state.at), width, glyphs),
         _ends(Text(" ") + second, "", width, glyphs),
     ]
 
@@ -130,10 +130,10 @@ def _durability(level: str) -> Text:
     return Text(f"durability {level}")
 
 
-def _receiver(receiver: Mapping[str, Any]) -> Text:
-    text = Text(f"{words.plain(receiver['ae_title'])}@{words.plain(receiver['address'])}")
-    if receiver.get("associations") is not None:
-        text.append(f" ({words.many(receiver['associations'], 'association')})", "faint")
+def _receiver(receiver: Receiver) -> Text:
+    text = Text(f"{words.plain(receiver.ae_title)}@{words.plain(receiver.address)}")
+    if receiver.associations is not None:
+        text.append(f" ({words.many(receiver.associations, 'association')})", "faint")
     return text
 
 
@@ -150,22 +150,25 @@ def _ends(left: Text, right: str, width: int, glyphs: Glyphs) -> Text:
     return line
 
 
-def _flow(state: State, glyphs: Glyphs, *, bars: int) -> list[Text]:
-    rates = state["rates"]
+def _flow(state: NodeState, glyphs: Glyphs, *, bars: int) -> list[Text]:
+    rates = state.rates
     lines = []
-    for word, key in (("in ", "received"), ("out", "delivered")):
+    ways = (
+        ("in ", "received", rates.received, rates.received_bytes),
+        ("out", "delivered", rates.delivered, rates.delivered_bytes),
+    )
+    for word, key, images, octets in ways:
         line = Text(f" {word} ", "head", no_wrap=True)
-        octets = rates[key + "_bytes"]
         amount = "" if octets is None else f"{words.size(octets)}/s"
-        line.append(f"{words.rate(rates[key]):>7} images/s {amount:>10}  ")
-        line.append(sparkline(state["history"].get(key, ()), bars, glyphs), "busy")
+        line.append(f"{words.rate(images):>7} images/s {amount:>10}  ")
+        line.append(sparkline(state.history.get(key, ()), bars, glyphs), "busy")
         lines.append(line)
     owed = Text(" owed", "head", no_wrap=True, overflow="ellipsis")
-    owed.append(f"{words.count(state['pending']):>7} wait", "")
-    for word, style in (("parked", "bad"), ("unrouted", "warn")):
+    owed.append(f"{words.count(state.pending):>7} wait", "")
+    for word, number, style in (("parked", state.parked, "bad"), ("unrouted", state.unrouted, "warn")):
         owed.append(f" {glyphs.bar} ", "faint")
-        owed.append(f"{words.count(state[word])} {word}", style if state[word] else "")
-    again = state["repeats"]["received"]
+        owed.append(f"{words.count(number)} {word}", style if number else "")
+    again = state.repeats.received
     if again:
         owed.append(f" {glyphs.bar} ", "faint")
         owed.append(f"{words.many(again, 'repeat')} today, not counted above")
@@ -183,16 +186,16 @@ def sparkline(values: Sequence[float], width: int, glyphs: Glyphs) -> str:
     return "".join(bars).rjust(width)
 
 
-def _today(state: State, width: int, glyphs: Glyphs, *, most: int) -> tuple[Table, int]:
+def _today(state: NodeState, width: int, glyphs: Glyphs, *, most: int) -> tuple[Table, int]:
     """The table of today's counts, with at most `most` destinations, and its height in a panel."""
-    today = state["today"]
-    names = list(dict.fromkeys([*(row["name"] for row in state["destinations"]), *today["delivered"]]))
+    today = state.today
+    names = list(dict.fromkeys([*(row.name for row in state.destinations), *today.delivered]))
     if len(names) > most:
-        names.sort(key=lambda name: -_total(today["delivered"].get(name, {}).values())["images"])
-    ways = [("received", today["received"])]
+        names.sort(key=lambda name: -_total(today.delivered.get(name, {}).values()).images)
+    ways = [("received", today.received)]
     longest = max(14, width // 4)
     ways += [
-        (f"{glyphs.to} {words.middle(words.plain(name), longest)}", today["delivered"].get(name, {}))
+        (f"{glyphs.to} {words.middle(words.plain(name), longest)}", today.delivered.get(name, {}))
         for name in names[:most]
     ]
     named = max(14, *(len(title) for title, _ in ways))
@@ -207,7 +210,7 @@ def _today(state: State, width: int, glyphs: Glyphs, *, most: int) -> tuple[Tabl
         if rest:
             cells.append(_pair(_total(counts[key] for key in rest if key in counts)))
         name = Text(title, "name" if number else "head")
-        table.add_row(name, words.count(total["images"]), words.count(total["studies"]), *cells)
+        table.add_row(name, words.count(total.images), words.count(total.studies), *cells)
     if len(names) > most:
         table.add_row(Text(f"{glyphs.more} and {len(names) - most} more", "faint"))
     return table, table.row_count + 3
@@ -222,7 +225,7 @@ def _modalities(ways: Sequence[Counts], room: int) -> tuple[list[str], list[str]
     widths: dict[str, int] = {}
     for counts in ways:
         for modality, numbers in counts.items():
-            images[modality] = max(images.get(modality, 0), numbers["images"])
+            images[modality] = max(images.get(modality, 0), numbers.images)
             wide = max(len(modality), _pair(numbers).cell_len) + 2
             widths[modality] = max(widths.get(modality, 0), wide)
     ranked = sorted(images, key=lambda modality: (-images[modality], modality))
@@ -236,21 +239,19 @@ def _modalities(ways: Sequence[Counts], room: int) -> tuple[list[str], list[str]
     return ranked[:taken], ranked[taken:]
 
 
-def _total(counts: Iterable[Mapping[str, int]]) -> dict[str, int]:
+def _total(counts: Iterable[Counted]) -> Counted:
     """Sums; a study with two modalities counts in both columns and in this sum."""
     numbers = list(counts)
-    return {key: sum(one[key] for one in numbers) for key in ("images", "studies")}
+    return Counted(sum(one.images for one in numbers), sum(one.studies for one in numbers))
 
 
-def _pair(numbers: Mapping[str, int] | None) -> Text:
-    if not numbers or not numbers["images"]:
+def _pair(numbers: Counted | None) -> Text:
+    if not numbers or not numbers.images:
         return Text("-", "faint")
-    return Text.assemble(words.count(numbers["images"]), (f"/{words.count(numbers['studies'])}", "faint"))
+    return Text.assemble(words.count(numbers.images), (f"/{words.count(numbers.studies)}", "faint"))
 
 
-def _destinations(
-    rows: Sequence[Mapping[str, Any]], shown: int, wide: bool, glyphs: Glyphs
-) -> RenderableType:
+def _destinations(rows: Sequence[Destination], shown: int, wide: bool, glyphs: Glyphs) -> RenderableType:
     if not rows:
         return Text("no destination is configured", "warn")
     table = Table(box=None, pad_edge=False, header_style="faint", expand=True)
@@ -264,50 +265,50 @@ def _destinations(
         table.add_column("why it waits", no_wrap=True, ratio=1, overflow="ellipsis")
     # What is stuck comes first: with many destinations it is what the operator must not miss.
     order = {"down": 0, "waiting": 1, "held": 2}
-    ranked = sorted(rows, key=lambda row: (order.get(row["state"], 3), row["name"]))
+    ranked = sorted(rows, key=lambda row: (order.get(row.state, 3), row.name))
     for row in ranked[:shown]:
-        style = _DESTINATION_STYLE.get(row["state"], "")
-        symbol = glyphs.down if row["state"] == "down" else glyphs.dot
+        style = _DESTINATION_STYLE.get(row.state, "")
+        symbol = glyphs.down if row.state == "down" else glyphs.dot
         cells = [
-            Text(words.middle(words.plain(row["name"]), LONG_NAME if wide else SHORT_NAME), "name"),
-            Text(f"{symbol} {row['state']}", style),
-            Text(words.count(row["queue"])),
-            Text(words.rate(row["rate"])),
-            Text(words.duration(row["oldest"] and max(1.0, row["oldest"]))),
-            Text(words.count(row["held"]), "warn" if row["held"] else "faint"),
-            Text(words.count(row["parked"]), "bad" if row["parked"] else "faint"),
+            Text(words.middle(words.plain(row.name), LONG_NAME if wide else SHORT_NAME), "name"),
+            Text(f"{symbol} {row.state}", style),
+            Text(words.count(row.queue)),
+            Text(words.rate(row.rate)),
+            Text(words.duration(row.oldest_seconds and max(1.0, row.oldest_seconds))),
+            Text(words.count(row.held), "warn" if row.held else "faint"),
+            Text(words.count(row.parked), "bad" if row.parked else "faint"),
         ]
-        table.add_row(*cells, *([Text(words.plain(row["why"]), style)] if wide else []))
+        table.add_row(*cells, *([Text(words.plain(row.comment), style)] if wide else []))
     if shown < len(rows):
         table.add_row(Text(f"{glyphs.more} and {len(rows) - shown} more", "faint"))
     return table
 
 
-def _all_attention(state: State, width: int, glyphs: Glyphs) -> list[Text]:
-    return [line for item in state["attention"] for line in _attention_lines(item, width, glyphs)]
+def _all_attention(state: NodeState, width: int, glyphs: Glyphs) -> list[Text]:
+    return [line for item in state.attention for line in _attention_lines(item, width, glyphs)]
 
 
-def _attention_lines(item: Mapping[str, Any], width: int, glyphs: Glyphs) -> list[Text]:
+def _attention_lines(item: Attention, width: int, glyphs: Glyphs) -> list[Text]:
     """What needs attention in at most two lines: its end (when the next try is) matters too."""
-    style = _LEVEL_STYLE.get(item["level"], "")
+    style = _LEVEL_STYLE.get(item.level, "")
     mark = f"{glyphs.up} "
-    lines = textwrap.wrap(words.plain(item["text"]), width - len(mark), max_lines=2, placeholder=glyphs.more)
+    lines = textwrap.wrap(words.plain(item.text), width - len(mark), max_lines=2, placeholder=glyphs.more)
     return [
         Text((mark if number == 0 else " " * len(mark)) + line, style, no_wrap=True, overflow="ellipsis")
         for number, line in enumerate(lines)
     ]
 
 
-def _event_line(event: Mapping[str, Any]) -> Text:
-    text = Text(f"{words.clock(event['at'])} ", "faint", no_wrap=True, overflow="ellipsis")
-    return text.append(words.plain(event["text"]), _LEVEL_STYLE.get(event["level"], ""))
+def _event_line(event: EventText) -> Text:
+    text = Text(f"{words.clock(event.at)} ", "faint", no_wrap=True, overflow="ellipsis")
+    return text.append(words.plain(event.text), _LEVEL_STYLE.get(event.level, ""))
 
 
 def _foot(
-    state: State, troubles: list[list[Text]], room: int, width: int, glyphs: Glyphs
+    state: NodeState, troubles: list[list[Text]], room: int, width: int, glyphs: Glyphs
 ) -> list[RenderableType]:
     """What needs attention and what happened, side by side or one above the other, in `room` lines."""
-    events = [_event_line(event) for event in reversed(state["events"])]
+    events = [_event_line(event) for event in reversed(state.events)]
     title = "Needs attention" if troubles else "Nothing needs attention"
     if width >= WIDE:
         lines = max(1, room - 2)

@@ -9,11 +9,12 @@ from typing import Any
 from rich.console import Console
 from rich.live import Live
 
-from mapdr_cli import words
-from mapdr_cli.render.dashboard import State, counts_line, dashboard
+from mapdr.operate import words
+from mapdr.operate.model import NodeState
+from mapdr_cli.render.dashboard import counts_line, dashboard
 from mapdr_cli.render.terminal import glyphs
 
-Gather = Callable[[], dict[str, Any]]
+Gather = Callable[[], NodeState]
 Rest = threading.Event | None
 
 PAUSE = 0.5
@@ -37,7 +38,7 @@ def follow(
             rest.wait(pause)
 
 
-def draw(console: Console, state: State, height: int | None = None) -> Any:
+def draw(console: Console, state: NodeState, height: int | None = None) -> Any:
     """The dashboard for this console's size, or for another height."""
     # The last line stays free: writing it would scroll some terminals.
     return dashboard(state, width=console.width, height=height or console.height - 1, glyphs=glyphs(console))
@@ -55,17 +56,17 @@ def follow_plain(
     while not done():
         state = gather()
         text = line(state)
-        again = state["node"]["state"] != "running" and state["at"] - said_at >= REMIND
+        again = state.node.state != "running" and state.at - said_at >= REMIND
         if text != last or again:
-            console.print(f"{words.clock(state['at'])} {text}", soft_wrap=True)
-            last, said_at = text, state["at"]
+            console.print(f"{words.clock(state.at)} {text}", soft_wrap=True)
+            last, said_at = text, state.at
         rest.wait(pause)
 
 
-def line(state: State) -> str:
+def line(state: NodeState) -> str:
     """The state in one line, without the time: how the node stands, if not well, counts and troubles."""
-    stands = state["node"]["state"]
+    stands = state.node.state
     parts = [] if stands == "running" else [f"the node is {stands}"]
     parts.append(counts_line(state))
-    parts += [item["text"] for item in state["attention"] if item["level"] == "bad"]
+    parts += [item.text for item in state.attention if item.level == "bad"]
     return words.plain("; ".join(parts))

@@ -1,17 +1,26 @@
-"""Tables for listings: pure functions from rows (plain dicts) to drawings."""
+"""Tables for listings: pure functions from rows (the values that mapdr.operate returns) to drawings."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import time
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from mapdr_cli import words
+from mapdr.operate import words
+from mapdr.operate.selection import SHOWN, Selection
 
-Row = Mapping[str, Any]
+Row = Any
+
+WIDE = 130
+"""From this width on, listings show everything."""
+
+LONGEST_NAME = 16
+"""Of a longer destination's name the middle is left out, so that it does not push other columns away."""
 
 STATE_STYLE = {
     "delivered": "good",
@@ -50,17 +59,76 @@ def listing(rows: Sequence[Row], columns: Sequence[Column]) -> Table:
     return table
 
 
+def show(
+    out: Console, rows: Sequence[Row], columns: Sequence[Column], noun: tuple[str, str], chosen: Selection
+) -> None:
+    """Print what a selection chose; `noun` is what one row is, and more of them."""
+    one, more = noun
+    if not rows:
+        out.print(f"No {one} is chosen.")
+        return
+    out.print(listing(rows, columns))
+    if chosen.limit is None and len(rows) == SHOWN:
+        out.print(f"The newest {SHOWN} {more}; --limit shows more.", style="faint")
+
+
 def state(row: Row) -> Text:
     """A delivery's state in its colour."""
-    name = words.plain(row["state"])
+    name = words.plain(row.state)
     return Text(name, STATE_STYLE.get(name, ""))
 
 
 def field(key: str) -> Callable[[Row], str]:
     """A column's text: the row's value for `key`, made harmless."""
-    return lambda row: words.plain(row[key]) if row.get(key) not in (None, "") else "-"
+
+    def text(row: Row) -> str:
+        value = getattr(row, key)
+        return "-" if value in (None, "") else words.plain(value)
+
+    return text
 
 
 def number(key: str) -> Callable[[Row], str]:
     """A column's text: a count."""
-    return lambda row: words.count(row.get(key))
+    return lambda row: words.count(getattr(row, key))
+
+
+def short_name(name: object) -> str:
+    """A destination's name, cut where it is long."""
+    return words.middle(words.plain(name), LONGEST_NAME)
+
+
+def uid(key: str, title: str, *, whole: bool = False) -> Column:
+    """A column with a UID, or with its end: enough to tell two apart, and what differs."""
+    if whole:
+        return Column(title, lambda row: words.plain(getattr(row, key)), whole=True)
+
+    def end(row: Row) -> str:
+        text = getattr(row, key)
+        return text if len(text) <= 16 else f"..{words.plain(text[-14:])}"
+
+    return Column(title, end)
+
+
+def moment(key: str, title: str, *, wide: bool) -> Column:
+    """A column with a moment; where there is little room, the time of today or the date of another day."""
+    if wide:
+        return Column(title, lambda row: words.day_and_clock(getattr(row, key)))
+    return Column(title, lambda row: words.short_clock(getattr(row, key), time.time()))
+
+
+def _tag(keyword: str, title: str) -> Column:
+    return Column(title, lambda row: words.plain(row.tags.get(keyword) or "-"))
+
+
+def _patient(row: Row) -> str:
+    """What identifies a study, in two short lines."""
+    tags = {key: words.plain(text) for key, text in row.tags.items()}
+    below = f"{words.cut(tags.get('AccessionNumber') or '-', 16)} {row.study_date or '-'}"
+    return f"{words.cut(tags.get('PatientID') or '-', 25)}\n{below}"
+
+
+PATIENT = Column("patient, accession, date", _patient)
+ACCESSION = _tag("AccessionNumber", "accession")
+TAGS = (Column("study date", field("study_date")), ACCESSION, _tag("PatientID", "patient"))
+"""What identifies a study, in columns of their own."""

@@ -22,7 +22,7 @@ from mapdr.kernel.errors import Permanent
 from mapdr.kernel.item import Instance, Payload
 from mapdr.kernel.output import in_words
 from mapdr.kernel.stage import Memory
-from mapdr.store.inhand import ALONE, DEADLY, Key
+from mapdr.store.queue.inhand import ALONE, DEADLY, Key
 from mapdr.store.queue.ledger import Delivery
 
 log = logging.getLogger("mapdr.deliver")
@@ -49,7 +49,7 @@ class Recipes(Protocol):
 
 
 class InHand(Protocol):
-    """What is noted of images whose bytes are worked on, in case that the node dies of it; `store.inhand`."""
+    """What is noted of images whose bytes are worked on, should the node die of it: `store.queue.inhand`."""
 
     def begin(self, key: Key) -> int:
         """An image is in hand; gives the mark that `end` takes away."""

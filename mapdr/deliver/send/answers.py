@@ -63,6 +63,7 @@ class Answers:
         self._differs = differs
         self._stopping = stopping
         self._counter = f"deliver.{destination}."
+        self._images, self._bytes = f"{self._counter}images", f"{self._counter}bytes"
 
     def delivered(self, images: Sequence[QueuedImage], sent: Sequence[Sent]) -> None:
         """The receiver has taken these images, each of them for the first time."""
@@ -73,10 +74,8 @@ class Answers:
             for image, one in zip(images, sent, strict=True)
         ]
         settled = self._leases.settle(attempts)
-        self._watch.count(f"{self._counter}images", len(settled))
-        self._watch.count(
-            f"{self._counter}bytes", sum([each.payload.length for each in settled if each.payload])
-        )
+        self._watch.count(self._images, len(settled))
+        self._watch.count(self._bytes, sum([each.payload.length for each in settled if each.payload]))
 
     def answered(
         self, image: QueuedImage, sent: Sent, *, fallback: str = "", stale: bool = False
@@ -174,8 +173,8 @@ class Answers:
         """Count what was settled now, in the node's counters."""
         for each in settled:
             if each.decision.state == "delivered":
-                self._watch.count(f"{self._counter}images")
-                self._watch.count(f"{self._counter}bytes", each.payload.length if each.payload else 0)
+                self._watch.count(self._images)
+                self._watch.count(self._bytes, each.payload.length if each.payload else 0)
             else:
                 parked = each.decision.state == "parked"
                 self._watch.count(f"{self._counter}{'parked' if parked else 'retries'}")

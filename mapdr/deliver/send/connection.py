@@ -79,6 +79,11 @@ class Connection:
         return self._session is not None and self._session.acceptance(need) is not None
 
     @property
+    def others_open(self) -> bool:
+        """Whether other senders of the destination have a session, while this one has none."""
+        return self._open_sessions.count > 0
+
+    @property
     def stale(self) -> bool:
         """Whether the session rested so long that the receiver may have ended it for that."""
         return time.monotonic() - self._used_at > STALE

@@ -10,7 +10,7 @@ from mapdr.deliver.backoff import Backoff
 from mapdr.deliver.feed.ready import QueuedImage, ReadyQueue
 from mapdr.deliver.send.answers import Answers
 from mapdr.deliver.send.breaker import Breaker, BreakerState
-from mapdr.deliver.send.connection import Connection, OpenSessions
+from mapdr.deliver.send.connection import Connection
 from mapdr.deliver.settle.decide import LATER, session_lost
 from mapdr.deliver.settle.leases import Leases
 from mapdr.kernel.errors import Permanent, Temporary
@@ -43,7 +43,6 @@ class Sender:
         *,
         leases: Leases,
         breaker: Breaker,
-        open_sessions: OpenSessions,
         sessions: int,
         stopping: threading.Event,
         watch: Watch,
@@ -55,7 +54,6 @@ class Sender:
         self._answers = answers
         self._leases = leases
         self._breaker = breaker
-        self._open_sessions = open_sessions
         self._sessions = sessions
         self._stopping = stopping
         self._idle = idle
@@ -128,12 +126,12 @@ class Sender:
 
     def _no_session(self, image: QueuedImage | None, refusal: Exception) -> None:
         """The receiver gave no session for the image in hand, if there still is one."""
-        if self._open_sessions.count:
-            self._refused += 1  # it serves others: there is nothing the matter with it
+        if self._connection.others_open:
+            self._refused += 1  # the receiver serves them: there is nothing the matter with it
+        elif isinstance(refusal, Permanent):
+            self._breaker.trip(refusal.reason, str(refusal), slow=True)
         else:
-            permanent = isinstance(refusal, Permanent)
-            reason = refusal.reason if isinstance(refusal, Permanent) else "unreachable"
-            self._breaker.trip(reason, in_words(refusal, places=False), slow=permanent)
+            self._breaker.trip("unreachable", in_words(refusal, places=False))
         if self._breaker.state is BreakerState.OPEN:
             if image is not None:
                 self._answers.unreachable(image)

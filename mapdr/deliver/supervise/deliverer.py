@@ -88,26 +88,7 @@ class Deliverer:
         self._settler = Settler(destination, ledger, self._written, watch)
         self._leases = Leases(ledger, self._settler, failures, f"{owner}/{destination}", lease)
         self._ready = ReadyQueue(self._image_taken)
-        preparation = Preparation(
-            destination,
-            preparer,
-            self._ready,
-            self._leases,
-            failures=failures,
-            syntaxes=self._syntaxes,
-            retry=self._retry,
-            watch=watch,
-            on_progress=self._signal.set,
-        )
-        self._feeder = Feeder(
-            destination,
-            ledger,
-            self._leases,
-            preparation,
-            self._ready,
-            sessions=egress.sessions,
-            quiet_seconds=egress.quiet_seconds if isinstance(egress, Waits) else 0.0,
-        )
+        self._feeder = self._make_feeder(ledger, preparer, failures)
         self._answers = Answers(
             destination,
             self._leases,
@@ -123,6 +104,45 @@ class Deliverer:
         self._acquired = False
         self._stopped = False
 
+    def _make_feeder(self, ledger: Ledger, preparer: Preparer, failures: Failures) -> Feeder:
+        preparation = Preparation(
+            self.destination,
+            preparer,
+            self._ready,
+            self._leases,
+            failures=failures,
+            syntaxes=self._syntaxes,
+            retry=self._retry,
+            watch=self._watch,
+            on_progress=self._signal.set,
+        )
+        return Feeder(
+            self.destination,
+            ledger,
+            self._leases,
+            preparation,
+            self._ready,
+            sessions=self._egress.sessions,
+            quiet_seconds=self._egress.quiet_seconds if isinstance(self._egress, Waits) else 0.0,
+        )
+
+    def _make_sender(self, number: int) -> Sender:
+        connection = Connection(
+            self.destination, self._egress, self._syntaxes, self._open_sessions, self._retry.first
+        )
+        return Sender(
+            f"{self.destination}-{number}",
+            self._ready,
+            connection,
+            self._answers,
+            leases=self._leases,
+            breaker=self._breaker,
+            sessions=self._egress.sessions,
+            stopping=self._stopping,
+            watch=self._watch,
+            idle=self._idle,
+        )
+
     def acquire(self, ending: Sequence[object] = ()) -> None:
         """Start the egress, which takes what it needs, and deliver nothing yet. Raises what it raises."""
         if not self._acquired:
@@ -133,7 +153,7 @@ class Deliverer:
         """Begin to deliver. Raises what the egress raises when it cannot start."""
         self.acquire()
         self._settler.start()
-        self._senders = [self._sender(number) for number in range(self._egress.sessions)]
+        self._senders = [self._make_sender(number) for number in range(self._egress.sessions)]
         for sender in self._senders:
             sender.start()
         self._thread = GuardedThread(
@@ -143,23 +163,6 @@ class Deliverer:
             watch=self._watch,
         )
         self._thread.start()
-
-    def _sender(self, number: int) -> Sender:
-        return Sender(
-            f"{self.destination}-{number}",
-            self._ready,
-            Connection(
-                self.destination, self._egress, self._syntaxes, self._open_sessions, self._retry.first
-            ),
-            self._answers,
-            leases=self._leases,
-            breaker=self._breaker,
-            open_sessions=self._open_sessions,
-            sessions=self._egress.sessions,
-            stopping=self._stopping,
-            watch=self._watch,
-            idle=self._idle,
-        )
 
     def wake(self) -> None:
         """There may be rows to deliver."""

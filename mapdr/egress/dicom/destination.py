@@ -287,7 +287,8 @@ class DimseSession:
 
 
 class RunningSession(DimseSession):
-    """An association without a limit on its bandwidth, which need not look up between two images."""
+    """An association without a bandwidth limit: it can send several images in one call of the compiled code,
+    which does not pause within an image."""
 
     def send_run(self, payloads: Sequence[Payload], seconds: float, sent: list[Sent]) -> None:
         """See `mapdr.kernel.stage.SendsRuns`."""
@@ -312,7 +313,10 @@ class RunningSession(DimseSession):
 
 
 def _trouble(error: MapdrError) -> Outcome:
-    """What an image becomes that got no answer; our own breach of the protocol is not the peer's fault."""
+    """The outcome of an image whose C-STORE was not answered, by the error that ended the association.
+
+    A breach of the protocol by this side (LocalProtocolError) is not the peer's fault.
+    """
     return Outcome(
         Verdict.RETRY,
         comment=str(error),

@@ -1,1 +1,1 @@
-"""The database: schema, strings, studies, counters, and what people look at."""
+"""The database: schema, string table, studies, counters, commands, and what people look at."""

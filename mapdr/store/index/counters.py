@@ -1,4 +1,4 @@
-"""Counting (design, decision 14): what came and what reached whom, per local day; written with the rows.
+"""Counters (design, decision 14): what came and what reached whom, per local day; written with the rows.
 
 An image counts once per destination and day (by its SOP Instance UID), a study on the day of its first
 image. Repeats and other versions of an image are counted beside. Each count is kept twice: per calling AE
@@ -26,8 +26,9 @@ ALL = 0
 _LARGEST_CACHE = 100_000
 
 
-class Where(NamedTuple):
-    """What is counted apart: a day, a destination (or RECEIVED), an origin, a modality and a study."""
+class CounterKey(NamedTuple):
+    """What an image counts under. An origin is a calling AE title, and a study counts once per key
+    without its day."""
 
     day: int
     destination: int
@@ -37,15 +38,15 @@ class Where(NamedTuple):
 
 
 @dataclass(slots=True)
-class Amount:
-    """How much of it."""
+class Increment:
+    """What a batch adds to one counter."""
 
     images: int = 0
     repeats: int = 0
     versions: int = 0
 
 
-class Tally:
+class Counters:
     """Adds a batch's counts within the batch's own transaction."""
 
     def __init__(self, database: Database) -> None:
@@ -53,17 +54,19 @@ class Tally:
         self._first = database.upsert(schema.tallied)
         self._known: set[tuple[int, int, int, int]] = set()
 
-    def add(self, connection: Connection, counts: Mapping[Where, Amount]) -> set[tuple[int, int, int, int]]:
+    def add(
+        self, connection: Connection, counts: Mapping[CounterKey, Increment]
+    ) -> set[tuple[int, int, int, int]]:
         """Write counts. The answer goes to `remember` once the transaction is committed."""
         fresh: set[tuple[int, int, int, int]] = set()
         rows: dict[tuple[int, int, int, int], _Row] = {}
-        for where, amount in counts.items():
+        for where, increment in counts.items():
             for origin in {where.origin, ALL}:
                 row = rows.setdefault((where.day, where.destination, origin, where.modality), _Row())
-                row.images += amount.images
-                row.repeats += amount.repeats
-                row.versions += amount.versions
-                if amount.images:
+                row.images += increment.images
+                row.repeats += increment.repeats
+                row.versions += increment.versions
+                if increment.images:
                     key = (where.study, where.destination, origin, where.modality)
                     row.studies += self._is_first(connection, key, fresh)
         if rows:

@@ -12,7 +12,7 @@ from mapdr.store.index import schema
 from mapdr.store.index.counters import ALL, RECEIVED, today
 from mapdr.store.index.database import Database
 from mapdr.store.index.schema import State
-from mapdr.store.index.strings import Words
+from mapdr.store.index.strings import StringTable
 
 _tally, _delivery, _instance = schema.tally, schema.delivery, schema.instance
 
@@ -46,9 +46,9 @@ class Queue:
 class Counts:
     """Reads counts; writes nothing."""
 
-    def __init__(self, database: Database, words: Words) -> None:
+    def __init__(self, database: Database, strings: StringTable) -> None:
         self._database = database
-        self._words = words
+        self._strings = strings
 
     def today(self) -> dict[str, Any]:
         """The counts of the node's current local day; see `day`."""
@@ -61,18 +61,18 @@ class Counts:
         are {"images", "studies", "repeats", "versions"}.
         """
         day = int(str(date).replace("-", ""))
-        number = ALL if origin is None else self._words.find(origin)
+        number = ALL if origin is None else self._strings.find(origin)
         query = select(_tally).where(_tally.c.day == day, _tally.c.origin == number)
         received: dict[str, Numbers] = {}
         delivered: dict[str, dict[str, Numbers]] = {}
         with self._database.read() as connection:
             rows = [] if number is None else connection.execute(query).all()
         for row in rows:
-            modality = self._words.text(row.modality)
+            modality = self._strings.text(row.modality)
             if row.destination == RECEIVED:
                 received[modality] = _numbers(row)
             else:
-                delivered.setdefault(self._words.text(row.destination), {})[modality] = _numbers(row)
+                delivered.setdefault(self._strings.text(row.destination), {})[modality] = _numbers(row)
         return {"received": received, "delivered": delivered}
 
     def pending(self) -> int:
@@ -115,12 +115,12 @@ class Counts:
             for where in (schema.LEASED, schema.STUCK):
                 for row in connection.execute(_GROUPS.where(literal_column(where))):
                     facts = found.setdefault(row.destination, {})
-                    facts[State(row.state).name.lower()] = row.number
+                    facts[State(row.state).word] = row.number
                     if row.state == State.LEASED:
                         facts["pending"] -= row.number
         return [
             Queue(
-                destination=self._words.text(destination),
+                destination=self._strings.text(destination),
                 pending=facts.get("pending", 0),
                 leased=facts.get("leased", 0),
                 held=facts.get("held", 0),
@@ -128,7 +128,7 @@ class Counts:
                 oldest=facts.get("oldest"),
                 next_due=facts.get("due"),
             )
-            for destination, facts in sorted(found.items(), key=lambda item: self._words.text(item[0]))
+            for destination, facts in sorted(found.items(), key=lambda item: self._strings.text(item[0]))
         ]
 
     def _due(self, connection: Connection, destination: int) -> float | None:

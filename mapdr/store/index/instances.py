@@ -1,4 +1,4 @@
-"""The images of the index, as the rest of MAPDR knows them."""
+"""`Instance` objects from the rows of the index: what delivery, re-route and repeats know of an image."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from mapdr.kernel.errors import Permanent
 from mapdr.kernel.item import Instance, Proof
 from mapdr.store.index import schema
 from mapdr.store.index.database import Database
-from mapdr.store.index.strings import Sources, Words
-from mapdr.store.spool.files import Spool
+from mapdr.store.index.strings import Sources, StringTable
+from mapdr.store.spool.folder import SpoolFolder
 
 _instance, _series, _study = schema.instance, schema.series, schema.study
 
 _PROOFS = 20_000
-"""Images of which is remembered whether their file was compared: several destinations read it once."""
+"""Images whose `Proof` is kept, so that a file that goes to several destinations is compared once."""
 
 INSTANCE_COLUMNS = (
     _instance,
@@ -26,14 +26,14 @@ INSTANCE_COLUMNS = (
     _series.c.study.label("study"),
     _study.c.uid.label("study_uid"),
 )
-"""All of an instance, and its place."""
+"""All columns of an instance, with its series and study."""
 
-_WHOLE = (
+_INSTANCES = (
     select(*INSTANCE_COLUMNS)
     .join(_series, _series.c.id == _instance.c.series)
     .join(_study, _study.c.id == _series.c.study)
 )
-_BY_KEY = _WHOLE.where(_instance.c.id.in_(bindparam("ids", expanding=True)))
+_BY_KEY = _INSTANCES.where(_instance.c.id.in_(bindparam("ids", expanding=True)))
 FACTS = (
     _instance.c.id,
     _instance.c.source,
@@ -49,11 +49,12 @@ FACTS = (
     _instance.c.received_at,
     _instance.c.digest,
 )
-"""Only what `Instances.made` wants, in its order: each image that is delivered is looked up so."""
+"""Only what `Instances.from_facts` takes, in its order: each image that is delivered is looked up so."""
 _FACTS_BY_KEY = _BY_KEY.with_only_columns(*FACTS, maintain_column_froms=True)
 
 
-def _holds(instance: Instance) -> bool:
+def _is_intact(instance: Instance) -> bool:
+    """Whether the file is there, readable, and gives the digest that was taken on receive."""
     try:
         return instance.proof is not None and instance.proof.holds()
     except (Permanent, OSError):
@@ -61,13 +62,15 @@ def _holds(instance: Instance) -> bool:
 
 
 class Instances:
-    """Looks instances up."""
+    """Looks instances up, by id, study or key. Thread-safe."""
 
-    def __init__(self, database: Database, words: Words, sources: Sources, spool: Spool) -> None:
+    def __init__(
+        self, database: Database, strings: StringTable, sources: Sources, folder: SpoolFolder
+    ) -> None:
         self._database = database
-        self._words = words
+        self._strings = strings
         self._sources = sources
-        self._spool = spool
+        self._folder = folder
         self._lock = threading.Lock()
         self._proofs: dict[bytes, Proof] = {}
 
@@ -78,19 +81,21 @@ class Instances:
     def find(self, study_instance_uid: str) -> list[Instance]:
         """The instances of a study, oldest first."""
         with self._database.read() as connection:
-            query = _WHOLE.where(_study.c.uid == study_instance_uid).order_by(_instance.c.id)
-            return [self.of(row) for row in connection.execute(query)]
+            query = _INSTANCES.where(_study.c.uid == study_instance_uid).order_by(_instance.c.id)
+            return [self.from_row(row) for row in connection.execute(query)]
 
     def by_key(self, keys: Sequence[bytes]) -> Mapping[bytes, Instance]:
         """Instances by the index's own key."""
         if not keys:
             return {}
         with self._database.read() as connection:
-            return {row.id: self.made(*tuple(row)) for row in self._rows(connection, keys, _FACTS_BY_KEY)}
+            return {
+                row.id: self.from_facts(*tuple(row)) for row in self._rows(connection, keys, _FACTS_BY_KEY)
+            }
 
-    def whole(self, keys: Collection[bytes]) -> dict[bytes, bool]:
+    def intact(self, keys: Collection[bytes]) -> dict[bytes, bool]:
         """Which of these images the spool holds as they were received: their files are read."""
-        return {key: _holds(instance) for key, instance in self.by_key(list(keys)).items()}
+        return {key: _is_intact(instance) for key, instance in self.by_key(list(keys)).items()}
 
     def newest(self) -> str:
         """The greatest id of the index, or an empty string."""
@@ -108,11 +113,11 @@ class Instances:
             rows += connection.execute(query, {"ids": list(keys[start : start + 500])}).all()
         return rows
 
-    def of(self, row: Row[Any]) -> Instance:
+    def from_row(self, row: Row[Any]) -> Instance:
         """An instance from a row with what `INSTANCE_COLUMNS` names, as far as it is used here."""
-        return self.made(*(getattr(row, column.key) for column in FACTS))
+        return self.from_facts(*(getattr(row, column.key) for column in FACTS))
 
-    def made(  # noqa: PLR0917  positional, as a row comes: this is done for every image that is delivered
+    def from_facts(  # noqa: PLR0917  positional, as a row comes: this is done for every image that is delivered
         self,
         key: bytes,
         source: int,
@@ -129,10 +134,10 @@ class Instances:
         digest: bytes,
     ) -> Instance:
         """An instance from a row of `FACTS`."""
-        id_, text = key.hex(), self._words.text
+        id_, text = key.hex(), self._strings.text
         proof = self._proofs.get(key)
         if proof is None:
-            proof = Proof(self._spool.path(id_, text(node)), data_offset, size, digest)
+            proof = Proof(self._folder.path(id_, text(node)), data_offset, size, digest)
             with self._lock:  # every destination's feeder comes here
                 proof = self._proofs.setdefault(key, proof)
                 if len(self._proofs) > _PROOFS:

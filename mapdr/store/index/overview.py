@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
@@ -13,7 +13,7 @@ from mapdr.store.index import schema, selection
 from mapdr.store.index.database import Database
 from mapdr.store.index.schema import ENDED, Kind, State
 from mapdr.store.index.selection import Selection
-from mapdr.store.index.strings import Sources, Words
+from mapdr.store.index.strings import Sources, StringTable
 from mapdr.store.index.studies import study_tags
 
 _study, _series, _instance, _delivery = schema.study, schema.series, schema.instance, schema.delivery
@@ -21,6 +21,15 @@ _AT_ONCE = 500
 _FIRST = _instance.c.kind.in_((int(Kind.FIRST), int(Kind.VERSION)))
 """What is no repeat of something that is counted already."""
 _UNROUTED_UID = case((literal_column(schema.UNROUTED), _instance.c.sop_instance_uid))
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """How many distinct images of a study are in one state at a destination for one reason ("": none)."""
+
+    state: str
+    reason: str
+    images: int
 
 
 @dataclass
@@ -42,16 +51,7 @@ class StudyRow:
     series: int = 0
     bytes: int = 0
     unrouted: int = 0
-    destinations: dict[str, dict[str, int]] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, slots=True)
-class Standing:
-    """How many distinct images of a study are in one state at a destination for one reason ("": none)."""
-
-    state: str
-    reason: str
-    images: int
+    destinations: dict[str, list[Standing]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,13 +66,13 @@ class Arrivals:
 class Overview:
     """Reads; writes nothing."""
 
-    def __init__(self, database: Database, words: Words) -> None:
+    def __init__(self, database: Database, strings: StringTable) -> None:
         self._database = database
-        self._words = words
+        self._strings = strings
 
     def studies(self, chosen: Selection) -> list[StudyRow]:
         """The studies that hold what a selection chooses, the last received first; whole, not in part."""
-        wanted = selection.images(replace(chosen, limit=None), self._words, _study.c.id).order_by(None)
+        wanted = selection.images(replace(chosen, limit=None), self._strings, _study.c.id).order_by(None)
         query = select(_study).where(_study.c.id.in_(wanted)).order_by(_study.c.last_at.desc())
         if chosen.limit is not None:
             query = query.limit(chosen.limit)
@@ -87,6 +87,15 @@ class Overview:
                 self._deliveries(connection, part)
         return rows
 
+    def by_destination(self, chosen: Selection) -> Counter[str]:
+        """How many deliveries a selection chooses, by destination."""
+        rows = selection.deliveries(chosen, self._strings, _delivery.c.destination).subquery()
+        query = select(rows.c.destination, func.count().label("number")).group_by(rows.c.destination)
+        with self._database.read() as connection:
+            return Counter(
+                {self._strings.text(row.destination): row.number for row in connection.execute(query)}
+            )
+
     def parked_reasons(self) -> dict[str, dict[str, int]]:
         """How many deliveries are parked, by destination and reason."""
         query = (
@@ -97,7 +106,7 @@ class Overview:
         found: dict[str, dict[str, int]] = defaultdict(dict)
         with self._database.read() as connection:
             for row in connection.execute(query):
-                found[self._words.text(row.destination)][row.reason or "unknown"] = row.number
+                found[self._strings.text(row.destination)][row.reason or "unknown"] = row.number
         return dict(found)
 
     def received_from(self, known: Sources, midnight: float) -> list[Arrivals]:
@@ -132,7 +141,7 @@ class Overview:
         )
         series: dict[int, set[int]] = defaultdict(set)
         for row in connection.execute(query):
-            study, modality = studies[row.study], self._words.text(row.modality)
+            study, modality = studies[row.study], self._strings.text(row.modality)
             study.modalities[modality] = study.modalities.get(modality, 0) + row.images
             study.images += row.images
             study.bytes += int(row.bytes)
@@ -156,19 +165,9 @@ class Overview:
                     found[row.study].append(known.source(row.source))
         return dict(found)
 
-    def standings(self, studies: Sequence[int]) -> dict[int, dict[str, list[Standing]]]:
-        """How each study's images stand at each destination, by the study's number."""
-        found: dict[int, dict[str, list[Standing]]] = {}
-        with self._database.read() as connection:
-            for start in range(0, len(studies), _AT_ONCE):
-                for study, name, standing in self._stand(connection, studies[start : start + _AT_ONCE]):
-                    found.setdefault(study, {}).setdefault(name, []).append(standing)
-        return found
-
     def _deliveries(self, connection: Connection, studies: dict[int, StudyRow]) -> None:
         for study, name, standing in self._stand(connection, list(studies)):
-            states = studies[study].destinations.setdefault(name, {})
-            states[standing.state] = states.get(standing.state, 0) + standing.images
+            studies[study].destinations.setdefault(name, []).append(standing)
 
     def _stand(self, connection: Connection, studies: Sequence[int]) -> Iterator[tuple[int, str, Standing]]:
         # An image that was promised several times (a repeat, a re-route) is there once it was delivered,
@@ -191,5 +190,5 @@ class Overview:
             .order_by(_delivery.c.study, _delivery.c.destination, state, reason)
         )
         for row in connection.execute(query).all():
-            standing = Standing(State(row.stands).name.lower(), row.why, row.number)
-            yield row.study, self._words.text(row.destination), standing
+            standing = Standing(State(row.stands).word, row.why, row.number)
+            yield row.study, self._strings.text(row.destination), standing

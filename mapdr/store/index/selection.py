@@ -11,7 +11,7 @@ from sqlalchemy import JSON, ColumnElement, Select, exists, false, literal_colum
 from mapdr.kernel.item import TagPath
 from mapdr.store.index import schema
 from mapdr.store.index.schema import State
-from mapdr.store.index.strings import Words
+from mapdr.store.index.strings import StringTable
 from mapdr.store.index.studies import tag_key
 from mapdr.store.spool.headers import ACCESSION_NUMBER, PATIENT_ID
 from mapdr.store.spool.ids import id_floor
@@ -20,7 +20,7 @@ _delivery, _instance, _series, _study = schema.delivery, schema.instance, schema
 _source = schema.source
 
 UNROUTED = "unrouted"
-STATES = (*(state.name.lower() for state in State), UNROUTED)
+STATES = (*(state.word for state in State), UNROUTED)
 """What `Selection.state` may be."""
 
 _INDEXED = {
@@ -70,7 +70,7 @@ class Selection:
         return bool(self.destination or self.deliveries or self.reason or by_state)
 
 
-def deliveries(selection: Selection, words: Words, *columns: Any) -> Select[Any]:
+def deliveries(selection: Selection, strings: StringTable, *columns: Any) -> Select[Any]:
     """A query of `columns` over deliveries with their image, series and study; newest first."""
     query = (
         select(*columns)
@@ -79,7 +79,7 @@ def deliveries(selection: Selection, words: Words, *columns: Any) -> Select[Any]
         .join(_series, _series.c.id == _instance.c.series)
         .join(_study, _study.c.id == _series.c.study)
         .where(_delivery.c.study == _study.c.id)  # follows from the joins, and lets the index serve
-        .where(*_of_image(selection, words), *_of_delivery(selection, words))
+        .where(*_of_image(selection, strings), *_of_delivery(selection, strings))
         .order_by(_delivery.c.id.desc())
     )
     if selection.state == UNROUTED:
@@ -87,14 +87,14 @@ def deliveries(selection: Selection, words: Words, *columns: Any) -> Select[Any]
     return query if selection.limit is None else query.limit(selection.limit)
 
 
-def images(selection: Selection, words: Words, *columns: Any) -> Select[Any]:
+def images(selection: Selection, strings: StringTable, *columns: Any) -> Select[Any]:
     """A query of `columns` over images with their series and study; newest first."""
     query = (
         select(*columns)
         .select_from(_instance)
         .join(_series, _series.c.id == _instance.c.series)
         .join(_study, _study.c.id == _series.c.study)
-        .where(*_of_image(selection, words))
+        .where(*_of_image(selection, strings))
         .order_by(_instance.c.id.desc())
     )
     if selection.state == UNROUTED:
@@ -103,12 +103,12 @@ def images(selection: Selection, words: Words, *columns: Any) -> Select[Any]:
         query = query.where(
             exists()
             .where(_delivery.c.study == _study.c.id, _delivery.c.instance == _instance.c.id)
-            .where(*_of_delivery(selection, words))
+            .where(*_of_delivery(selection, strings))
         )
     return query if selection.limit is None else query.limit(selection.limit)
 
 
-def _of_image(selection: Selection, words: Words) -> list[ColumnElement[bool]]:
+def _of_image(selection: Selection, strings: StringTable) -> list[ColumnElement[bool]]:
     found: list[ColumnElement[bool]] = []
     if selection.study_date_from:
         found.append(_study.c.study_date >= selection.study_date_from)
@@ -117,7 +117,7 @@ def _of_image(selection: Selection, words: Words) -> list[ColumnElement[bool]]:
     if selection.study_date_from or selection.study_date_to:
         found.append(_study.c.study_date != "")
     if selection.modality:
-        found.append(_instance.c.modality == _number(selection.modality, words))
+        found.append(_instance.c.modality == _number(selection.modality, strings))
     if selection.study_instance_uid:
         found.append(_study.c.uid == selection.study_instance_uid)
     if selection.sop_instance_uid:
@@ -138,10 +138,10 @@ def _of_image(selection: Selection, words: Words) -> list[ColumnElement[bool]]:
     return found
 
 
-def _of_delivery(selection: Selection, words: Words) -> list[ColumnElement[bool]]:
+def _of_delivery(selection: Selection, strings: StringTable) -> list[ColumnElement[bool]]:
     found: list[ColumnElement[bool]] = []
     if selection.destination:
-        found.append(_delivery.c.destination == _number(selection.destination, words))
+        found.append(_delivery.c.destination == _number(selection.destination, strings))
     if selection.deliveries:
         found.append(_delivery.c.id.in_(list(selection.deliveries)))
     if selection.reason:
@@ -162,6 +162,6 @@ def _study_tag(path: TagPath) -> ColumnElement[str]:
     return value
 
 
-def _number(text: str, words: Words) -> int:
-    number = words.find(text)
+def _number(text: str, strings: StringTable) -> int:
+    number = strings.find(text)
     return -1 if number is None else number

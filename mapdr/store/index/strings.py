@@ -1,6 +1,6 @@
-"""Names that repeat, as small numbers: words, association facts and recipes, with a cache in memory.
+"""What repeats in rows, as small numbers: strings, association facts and recipes, with a cache in memory.
 
-A name is interned in a transaction of its own before the one that uses its number: a rolled-back batch can
+A string is interned in a transaction of its own before the one that uses its number: a rolled-back batch can
 then never leave the cache with a number that the database does not know. Numbers are never reused.
 """
 
@@ -28,8 +28,8 @@ def clean(text: str) -> str:
     return text.encode("utf-8", "replace").decode().replace("\0", "")
 
 
-class Words:
-    """Text to number and back; the empty text is 0."""
+class StringTable:
+    """The string table (`word`): text to number and back; the empty text is 0."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -79,7 +79,7 @@ class Words:
         return str(row.text)
 
     def beginning(self, prefix: str) -> list[int]:
-        """The numbers of all words that begin with `prefix`."""
+        """The numbers of all strings that begin with `prefix`."""
         with self._database.read() as connection:
             rows = connection.execute(
                 select(schema.word.c.id).where(schema.word.c.text.startswith(prefix, autoescape=True))

@@ -1,1 +1,1 @@
-"""What is owed to whom: how images come into the ledger, and how deliveries go through it."""
+"""Deliveries: how images become rows of the ledger, and how rows are leased, settled and promised anew."""

@@ -6,10 +6,10 @@ absorbed where the same promise is still open, and promised again where it is se
 and other bytes is a version of its own. A version is recognised within its series: an SOP Instance UID that
 turns up in another series is another image.
 
-Absorbed is a repeat only if the file that is kept for it is whole (design, decision 25). If that is damaged
-or gone, the fresh copy takes its place: the rows that were owed from the old file are owed from the new one,
-and those that were parked because of it are pending again. Files are read between two attempts at the
-transaction, never within it.
+A repeat is absorbed only if the file that is kept for it is intact (design, decision 25). If that file is
+damaged or gone, the fresh copy takes its place: deliveries of the old file become deliveries of the new one,
+and those that were parked because of the old file are pending again. Files are read between two attempts at
+the transaction, never within it.
 """
 
 from __future__ import annotations
@@ -26,30 +26,29 @@ from sqlalchemy import Connection, bindparam, update
 
 from mapdr.kernel.item import SPOILED, Arrival, Header, Routing, Source, TagPath
 from mapdr.store.index import schema
-from mapdr.store.index.counters import RECEIVED, Amount, Tally, Where, day_of
+from mapdr.store.index.counters import RECEIVED, CounterKey, Counters, Increment, day_of
 from mapdr.store.index.database import Database
-from mapdr.store.index.schema import ENDED, Kind, State
-from mapdr.store.index.strings import Recipes, Sources, Words, clean
+from mapdr.store.index.schema import ENDED, REPLACEABLE, UNDER_WAY, Kind, State
+from mapdr.store.index.strings import Recipes, Sources, StringTable, clean
 from mapdr.store.index.studies import Studies
-from mapdr.store.queue.repeats import Promise, Twin, find_twins, promises_of
+from mapdr.store.queue.repeats import KnownInstance, Promise, find_known, promises_of
 from mapdr.store.spool.headers import MODALITY, SERIES_INSTANCE_UID, STUDY_INSTANCE_UID, STUDY_TAGS
 
 log = logging.getLogger("mapdr.store")
 
 Repeats = Literal["forward", "absorb"]
 Route = Callable[[Header, Source], Routing]
-Whole = Callable[[Collection[bytes]], Mapping[bytes, bool]]
-"""Which of some instances, by the index's key, have the file in the spool that was received."""
+Intact = Callable[[Collection[bytes]], Mapping[bytes, bool]]
+"""Which of some instances (by their key in the index) have a file in the spool that is as received."""
 
-LIVE_LANE, LATER_LANE = 0, 1
-"""Lanes of the queue: what just came goes before what is promised anew."""
+PRIORITY_RECEIVED, PRIORITY_REROUTED = 0, 1
+"""`delivery.priority`, least first: what was just received goes before what a re-route promises anew."""
 
 _LARGEST_CACHE = 20_000
 _INSTANCE_COLUMNS = (
     "id", "series", "uid_hash", "sop_instance_uid", "node", "source", "sop_class", "syntax", "modality",
     "data_offset", "size", "digest", "received_at", "revision", "kind", "routed", "purged_at",
 )  # fmt: skip
-_OWED = (State.PENDING, State.HELD, State.PARKED)
 _MOVE = (
     update(schema.delivery).where(schema.delivery.c.id == bindparam("row")).values(instance=bindparam("to"))
 )
@@ -59,12 +58,12 @@ _AGAIN = _MOVE.values(
 _GONE = (
     update(schema.instance).where(schema.instance.c.id == bindparam("key")).values(purged_at=bindparam("at"))
 )
-DELIVERY_COLUMNS = ("instance", "study", "destination", "batch", "lane", "recipe", "state", "not_before")
+DELIVERY_COLUMNS = ("instance", "study", "destination", "batch", "priority", "recipe", "state", "not_before")
 
 
 @dataclass(frozen=True, slots=True)
 class Enrolled:
-    """What a batch led to: destinations that have work, and images whose file is not needed."""
+    """What a batch led to: the destinations that have new work, and the ids of images whose files may go."""
 
     destinations: frozenset[str] = frozenset()
     absorbed: tuple[str, ...] = ()
@@ -72,21 +71,22 @@ class Enrolled:
 
 @dataclass(slots=True)
 class _Batch:
-    """What a transaction gathers before it writes; `whole` says which kept files are, as far as is known."""
+    """What a transaction gathers before it writes; `intact` says which kept files are, as far as they
+    were looked at."""
 
-    whole: Mapping[bytes, bool]
-    unknown: set[bytes] = field(default_factory=set)
+    intact: Mapping[bytes, bool]
+    unread: set[bytes] = field(default_factory=set)
     instances: list[tuple[Any, ...]] = field(default_factory=list)
     deliveries: list[tuple[Any, ...]] = field(default_factory=list)
-    counts: dict[Where, Amount] = field(default_factory=lambda: defaultdict(Amount))
+    counts: dict[CounterKey, Increment] = field(default_factory=lambda: defaultdict(Increment))
     progress: set[tuple[int, int]] = field(default_factory=set)
     arrived: dict[int, float] = field(default_factory=dict)  # study, its last image's time
     destinations: set[int] = field(default_factory=set)
     absorbed: list[str] = field(default_factory=list)
 
 
-class _Unknown(Exception):
-    """The transaction has to wait until some files were looked at."""
+class _FilesUnread(Exception):
+    """Some kept files must be compared first: the transaction is rolled back and begun again."""
 
 
 @dataclass(slots=True)
@@ -112,34 +112,38 @@ class _Entry:
 
 
 class Enrolment:
-    """Writes batches of arrivals for one node."""
+    """Enters batches of arrivals into the index, for one node."""
 
     def __init__(
         self,
         database: Database,
         *,
-        words: Words,
+        strings: StringTable,
         sources: Sources,
         recipes: Recipes,
         studies: Studies,
-        tally: Tally,
+        counters: Counters,
         node: str,
         repeats: Repeats,
-        whole: Whole,
+        intact: Intact,
     ) -> None:
         self._database = database
-        self._whole = whole
-        self._words = words
+        self._intact = intact
+        self._strings = strings
         self._sources = sources
         self._recipes = recipes
-        self._node = words.number(node)
+        self._node = strings.number(node)
         self._repeats: Repeats = repeats
         self._studies = studies
-        self._tally = tally
+        self._counters = counters
         self._series: dict[tuple[str, str], tuple[int, int]] = {}
         self._insert_instance = database.insertion(schema.instance, _INSTANCE_COLUMNS)
         self._insert_delivery = database.insertion(schema.delivery, DELIVERY_COLUMNS)
         self.study_tags: frozenset[TagPath] = STUDY_TAGS
+
+    def use(self, study_tags: frozenset[TagPath]) -> None:
+        """Keep these tags with each study, from the next batch on."""
+        self.study_tags = study_tags
 
     def enrol(self, arrivals: Sequence[Arrival], route: Mapping[str, Route]) -> Enrolled:
         """Write one batch; `route` by configuration revision. No SOP Instance UID may come twice in it.
@@ -147,34 +151,34 @@ class Enrolment:
         An arrival whose rules cannot be evaluated is kept and shown as unrouted.
         """
         entries = [self._prepare(arrival, route) for arrival in arrivals]
-        whole: dict[bytes, bool] = {}
+        intact: dict[bytes, bool] = {}
         while True:
-            batch = _Batch(whole)
+            batch = _Batch(intact)
             try:
                 return self._enter(entries, batch)
-            except _Unknown:
-                whole |= dict.fromkeys(batch.unknown, False)
-                whole |= self._whole(batch.unknown)
+            except _FilesUnread:
+                intact |= dict.fromkeys(batch.unread, False)
+                intact |= self._intact(batch.unread)
 
     def _enter(self, entries: Sequence[_Entry], batch: _Batch) -> Enrolled:
-        """The transaction. Raises _Unknown, with nothing written, if it has to know more of some files."""
+        """The transaction. Raises _FilesUnread, and writes nothing, if some files must be compared first."""
         with self._database.write() as connection:
             fresh = self._find_series(connection, entries)
-            twins = find_twins(connection, {(e.series, e.uid_hash) for e in entries if not e.fresh})
+            known = find_known(connection, {(e.series, e.uid_hash) for e in entries if not e.fresh})
             for entry in entries:
-                known = twins.get((entry.series, entry.uid_hash), ())
-                self._add(connection, batch, entry, [twin for twin in known if twin.uid == entry.uid])
-            if batch.unknown:
-                raise _Unknown
+                same_hash = known.get((entry.series, entry.uid_hash), ())
+                self._add(connection, batch, entry, [one for one in same_hash if one.uid == entry.uid])
+            if batch.unread:
+                raise _FilesUnread
             counted = self._write(connection, batch)
         if len(self._series) > _LARGEST_CACHE:
             self._series = {}
         self._series |= fresh
-        self._tally.remember(counted)
-        return Enrolled(frozenset(map(self._words.text, batch.destinations)), tuple(batch.absorbed))
+        self._counters.remember(counted)
+        return Enrolled(frozenset(map(self._strings.text, batch.destinations)), tuple(batch.absorbed))
 
     def _prepare(self, arrival: Arrival, route: Mapping[str, Route]) -> _Entry:
-        header, source, word = arrival.header, arrival.source, self._words.number
+        header, source, word = arrival.header, arrival.source, self._strings.number
         uid = clean(arrival.sop_instance_uid)
         promises: list[tuple[int, int]] = []
         taken = False
@@ -200,10 +204,10 @@ class Enrolment:
             revision=word(arrival.revision),
         )
 
-    def _add(self, connection: Connection, batch: _Batch, entry: _Entry, twins: list[Twin]) -> None:
+    def _add(self, connection: Connection, batch: _Batch, entry: _Entry, known: list[KnownInstance]) -> None:
         arrival, promises, kind = entry.arrival, entry.promises, Kind.FIRST
-        if twins:
-            kind, promises = self._compare(connection, batch, entry, twins)
+        if known:
+            kind, promises = self._compare(connection, batch, entry, known)
         id_, received_at = bytes.fromhex(arrival.id), arrival.received_at
         batch.instances.append(
             (
@@ -214,7 +218,7 @@ class Enrolment:
             )
         )  # fmt: skip
         for destination, recipe in promises:
-            batch.deliveries.append((id_, entry.study, destination, 0, LIVE_LANE, recipe, 0, 0.0))
+            batch.deliveries.append((id_, entry.study, destination, 0, PRIORITY_RECEIVED, recipe, 0, 0.0))
             batch.destinations.add(destination)
             batch.progress.add((entry.study, destination))
         batch.progress.add((entry.study, RECEIVED))
@@ -222,41 +226,41 @@ class Enrolment:
         if kind is Kind.ABSORBED:
             batch.absorbed.append(arrival.id)
         day = day_of(received_at)
-        amount = batch.counts[Where(day, RECEIVED, entry.origin, entry.modality, entry.study)]
-        amount.images += all(day_of(twin.received_at) != day for twin in twins)
-        amount.repeats += kind is Kind.ABSORBED or kind is Kind.REPEAT
-        amount.versions += kind is Kind.VERSION
+        increment = batch.counts[CounterKey(day, RECEIVED, entry.origin, entry.modality, entry.study)]
+        increment.images += all(day_of(one.received_at) != day for one in known)
+        increment.repeats += kind is Kind.ABSORBED or kind is Kind.REPEAT
+        increment.versions += kind is Kind.VERSION
 
     def _compare(
-        self, connection: Connection, batch: _Batch, entry: _Entry, twins: list[Twin]
+        self, connection: Connection, batch: _Batch, entry: _Entry, known: list[KnownInstance]
     ) -> tuple[Kind, list[tuple[int, int]]]:
-        """What an arrival is to those of the same UID, and what is to be promised for it."""
-        same = [twin for twin in twins if twin.digest == entry.arrival.digest and not twin.absorbed]
+        """What an arrival is to the instances `known` under its UID, and which deliveries it needs."""
+        same = [one for one in known if one.digest == entry.arrival.digest and not one.absorbed]
         if not same:
             return Kind.VERSION, entry.promises
-        made = promises_of(connection, entry.study, [twin.id for twin in same])
+        made = promises_of(connection, entry.study, [one.id for one in same])
         promises = self._missing(entry, made)
         owing = {promise.instance for promise in made if promise.state < ENDED}
-        asked = [twin.id for twin in same if twin.kept and (twin.id in owing or not promises)]
-        batch.unknown.update(key for key in asked if key not in batch.whole)
-        spoiled = {key for key in asked if not batch.whole.get(key, True)}
+        asked = [one.id for one in same if one.kept and (one.id in owing or not promises)]
+        batch.unread.update(key for key in asked if key not in batch.intact)
+        spoiled = {key for key in asked if not batch.intact.get(key, True)}
         self._heal(connection, batch, entry, spoiled, made)
         if spoiled:
             # What is being sent from such a file at this moment will not arrive.
             lost = [each for each in made if each.state is State.LEASED and each.instance in spoiled]
             return Kind.REPEAT, self._missing(entry, [each for each in made if each not in lost])
-        kept = any(twin.kept for twin in same)
+        kept = any(one.kept for one in same)
         if not promises and (entry.promises or kept):
             return Kind.ABSORBED, []
         return Kind.REPEAT, promises
 
     def _missing(self, entry: _Entry, made: Sequence[Promise]) -> list[tuple[int, int]]:
-        """What the rules say of an arrival and was not promised yet, or is settled."""
+        """The deliveries that the rules name for an arrival and that no earlier one stands for."""
         states: dict[tuple[int, int], list[State]] = defaultdict(list)
         for each in made:
             state = State.PENDING if _is_spoiled(each) else each.state
             states[each.destination, each.recipe].append(state)
-        return [promise for promise in entry.promises if not self._stands(states.get(promise, ()))]
+        return [promise for promise in entry.promises if not self._is_promised(states.get(promise, ()))]
 
     def _heal(
         self,
@@ -266,12 +270,12 @@ class Enrolment:
         spoiled: set[bytes],
         made: Sequence[Promise],
     ) -> None:
-        """Put the fresh copy in the place of files that are damaged or gone."""
+        """Let the fresh copy take the place of files that are damaged or gone (`spoiled`)."""
         new = bytes.fromhex(entry.arrival.id)
         busy = {each.instance for each in made if each.state is State.LEASED}
         for each in made:
             again = _is_spoiled(each)
-            moves = each.instance in spoiled and each.state in _OWED
+            moves = each.instance in spoiled and each.state in REPLACEABLE
             if again or moves:
                 to = new if moves else each.instance
                 connection.execute(_AGAIN if again else _MOVE, {"row": each.id, "to": to})
@@ -282,9 +286,9 @@ class Enrolment:
             batch.absorbed.append(key.hex())
             log.warning("%s: in the place of %s, whose file is damaged or gone", entry.arrival.id, key.hex())
 
-    def _stands(self, states: Sequence[State]) -> bool:
-        """Whether a promise that was made before in these states needs no new one."""
-        if any(state in (State.PENDING, State.LEASED, State.HELD) for state in states):
+    def _is_promised(self, states: Sequence[State]) -> bool:
+        """Whether deliveries in these states make a new one for the same destination and recipe needless."""
+        if any(state in UNDER_WAY for state in states):
             return True
         return self._repeats == "absorb" and State.DELIVERED in states
 
@@ -315,7 +319,7 @@ class Enrolment:
             connection.exec_driver_sql(self._insert_delivery, batch.deliveries)
         self._studies.touch(connection, batch.progress, time.time())
         self._studies.arrived(connection, batch.arrived)
-        return self._tally.add(connection, batch.counts)
+        return self._counters.add(connection, batch.counts)
 
 
 def _is_spoiled(promise: Promise) -> bool:

@@ -27,6 +27,7 @@ from sqlalchemy import (
     ColumnElement,
     Connection,
     Row,
+    Select,
     bindparam,
     delete,
     exists,
@@ -41,19 +42,20 @@ from mapdr.kernel.errors import LocalProtocolError
 from mapdr.kernel.item import Header, Instance, Routing, Source, TagPath, Verdict
 from mapdr.kernel.output import place
 from mapdr.store.index import schema
-from mapdr.store.index.counters import RECEIVED, Tally
+from mapdr.store.index.counters import RECEIVED, Counters
 from mapdr.store.index.database import Database
+from mapdr.store.index.fault import fault_of_the_index
 from mapdr.store.index.instances import FACTS, Instances
 from mapdr.store.index.memory import RecipeMemory
 from mapdr.store.index.schema import State
 from mapdr.store.index.selection import Selection
-from mapdr.store.index.strings import Recipes, Words, clean
+from mapdr.store.index.strings import Recipes, StringTable, clean
 from mapdr.store.index.studies import Studies
-from mapdr.store.index.trouble import fault_of_the_index
+from mapdr.store.queue.actions import Actions
+from mapdr.store.queue.listing import Attempt, DeliveryRow, Listing
 from mapdr.store.queue.repeats import last_given
 from mapdr.store.queue.reroute import Rerouted, Rerouting
 from mapdr.store.queue.settle import Settlement, Settling
-from mapdr.store.queue.verbs import Attempt, DeliveryRow, Verbs
 
 __all__ = ["Delivery", "Ledger", "Settlement"]
 
@@ -61,7 +63,9 @@ log = logging.getLogger("mapdr.store")
 
 _delivery, _hold = schema.delivery, schema.hold
 _MOST = (1 << 63) - 1  # the largest number that a database takes
-_LEASED_COLUMNS = tuple(_delivery.c[name] for name in ("id", "batch", "lane", "recipe", "syntax", "attempts"))
+_LEASED_COLUMNS = tuple(
+    _delivery.c[name] for name in ("id", "batch", "priority", "recipe", "syntax", "attempts")
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +77,7 @@ class Delivery:
     instance: Instance
     destination: str
     batch: int
-    lane: int
+    priority: int
     recipe: str
     syntax: str
     attempts: int
@@ -81,27 +85,28 @@ class Delivery:
 
 
 class Ledger:
-    """Leases and settles deliveries. What people do to it is in `verbs`."""
+    """Leases and settles deliveries. What people do to them: `actions`, and see: `listing`."""
 
     def __init__(
         self,
         database: Database,
         *,
-        words: Words,
+        strings: StringTable,
         recipes: Recipes,
         instances: Instances,
         studies: Studies,
-        tally: Tally,
+        counters: Counters,
     ) -> None:
         self._database = database
-        self._words = words
+        self._strings = strings
         self._recipes = recipes
         self._instances = instances
-        self._verbs = Verbs(database, words=words, recipes=recipes, studies=studies)
+        self._listing = Listing(database, strings, recipes)
+        self._actions = Actions(database, strings, studies)
         self._rerouting = Rerouting(
-            database, words=words, recipes=recipes, instances=instances, studies=studies
+            database, strings=strings, recipes=recipes, instances=instances, studies=studies
         )
-        self._settling = Settling(database, words, studies, tally)
+        self._settling = Settling(database, strings, studies, counters)
 
     def lease(
         self,
@@ -113,56 +118,22 @@ class Ledger:
         quiet_seconds: float = 0.0,
         untried_first: bool = False,
     ) -> list[Delivery]:
-        """Take up to `limit` due rows for `seconds`: by lane, then study, then age; none while held.
+        """Take up to `limit` due rows for `seconds`: by priority, then study, then age; none while held.
 
         With `quiet_seconds` only those of studies that got no image for so long. With `untried_first` those
         that were tried least come first, mixed of all studies: neighbours often share what is wrong.
         """
         now = time.time()
-        target, who = self._words.number(destination), self._words.number(owner)
-        query = (
-            select(*_LEASED_COLUMNS)
-            .where(
-                literal_column(schema.OPEN),
-                _delivery.c.destination == target,
-                _delivery.c.state == State.PENDING,
-                _delivery.c.not_before <= now,
-            )
-            .order_by(
-                *(
-                    [_delivery.c.tries, _delivery.c.lane, _delivery.c.id * 40503 % 65536]
-                    if untried_first
-                    else []
-                ),
-                _delivery.c.lane,
-                _delivery.c.study,
-                _delivery.c.id,
-            )
-            .limit(limit)
-        )
+        target, who = self._strings.number(destination), self._strings.number(owner)
+        query = _due(target, now, untried_first=untried_first).limit(limit)
         if quiet_seconds:
-            query = query.where(
-                exists()
-                .where(
-                    schema.progress.c.study == _delivery.c.study,
-                    schema.progress.c.destination == RECEIVED,
-                    schema.progress.c.changed_at <= now - quiet_seconds,
-                )
-                .correlate(_delivery)
-            )
+            query = query.where(_quiet_since(now - quiet_seconds))
         with self._database.read() as connection:
             held = connection.execute(select(_hold.c.since).where(_hold.c.destination == target)).first()
             if held is not None or connection.execute(query.limit(1)).first() is None:
                 return []
         with self._database.write() as connection:
-            whole = (
-                query.add_columns(*FACTS)
-                .join(schema.instance, schema.instance.c.id == _delivery.c.instance)
-                .join(schema.series, schema.series.c.id == schema.instance.c.series)
-                .join(schema.study, schema.study.c.id == schema.series.c.study)
-                .with_for_update(of=_delivery, skip_locked=True)
-            )
-            rows = connection.execute(whole).all()
+            rows = connection.execute(_with_facts(query)).all()
             # Within the transaction: what fails here leaves no row leased that nobody has.
             leases = self._deliveries(rows, destination, now + seconds)
             if rows:
@@ -198,7 +169,7 @@ class Ledger:
 
     def extend(self, delivery_ids: Iterable[int], seconds: float, owner: str) -> None:
         """Keep rows leased to `owner` for `seconds` from now: a long object is still on its way."""
-        who = self._words.number(owner)
+        who = self._strings.number(owner)
         statement = (
             update(_delivery)
             .where(_delivery.c.id == bindparam("delivery"), literal_column(schema.LEASED))
@@ -224,8 +195,8 @@ class Ledger:
         an attempt without an answer, so that a repeat is seen.
         """
         if isinstance(what, Selection):
-            return self._verbs.release(what)
-        owners = [self._words.number(what), *self._words.beginning(what + "/")]
+            return self._actions.release(what)
+        owners = [self._strings.number(what), *self._strings.beginning(what + "/")]
         with self._database.write() as connection:
             return _interrupt(connection, _delivery.c.owner.in_(owners))
 
@@ -240,7 +211,7 @@ class Ledger:
 
     def next_due(self, destination: str) -> float | None:
         """When the destination's next row is due (past: now); None if none is pending, or it is held."""
-        target = self._words.find(destination)
+        target = self._strings.find(destination)
         if target is None:
             return None
         pending = select(_delivery.c.not_before).where(
@@ -259,7 +230,7 @@ class Ledger:
     def differs(self, delivery: Delivery) -> bool:
         """Whether its destination was last given other bytes under its UID, by digest and recipe."""
         own = bytes.fromhex(delivery.instance.id)
-        target = self._words.number(delivery.destination)
+        target = self._strings.number(delivery.destination)
         with self._database.read() as connection:
             last = last_given(connection, own, target, delivery.id)
             if last is None:
@@ -271,13 +242,13 @@ class Ledger:
 
     def hold_destination(self, destination: str) -> None:
         """Lease nothing for a destination, now and after a restart, until it is released."""
-        target = self._words.number(destination)
+        target = self._strings.number(destination)
         with self._database.write() as connection:
             connection.execute(self._database.upsert(_hold), [{"destination": target, "since": time.time()}])
 
     def release_destination(self, destination: str) -> None:
         """End a hold of a destination."""
-        target = self._words.number(destination)
+        target = self._strings.number(destination)
         with self._database.write() as connection:
             connection.execute(delete(_hold).where(_hold.c.destination == target))
 
@@ -285,35 +256,35 @@ class Ledger:
         """The destinations on hold, and since when."""
         with self._database.read() as connection:
             rows = connection.execute(select(_hold)).all()
-        return {self._words.text(row.destination): row.since for row in rows}
+        return {self._strings.text(row.destination): row.since for row in rows}
 
     def select(self, chosen: Selection) -> list[DeliveryRow]:
         """The deliveries that a selection chooses, newest first, each with its last attempt."""
-        return self._verbs.select(chosen)
+        return self._listing.select(chosen)
 
     def attempts(self, delivery_id: int) -> list[Attempt]:
         """Every attempt at a delivery, oldest first."""
-        return self._verbs.attempts(delivery_id)
+        return self._listing.attempts(delivery_id)
 
     def retry(self, chosen: Selection) -> int:
         """Parked rows, and those that wait for their next try, are due now; how many."""
-        return self._verbs.retry(chosen)
+        return self._actions.retry(chosen)
 
     def retriable(self, chosen: Selection) -> Counter[str]:
         """How many deliveries `retry` would make due, by destination."""
-        return self._verbs.retriable(chosen)
+        return self._listing.retriable(chosen)
 
     def parked_recipes(self, chosen: Selection) -> Counter[str]:
         """How many of the chosen deliveries are parked, by the hash of the recipe that was promised."""
-        return self._verbs.parked_recipes(chosen)
+        return self._listing.parked_recipes(chosen)
 
     def dismiss(self, chosen: Selection) -> int:
         """Parked rows end as dismissed: they shall never be sent. How many."""
-        return self._verbs.dismiss(chosen)
+        return self._actions.dismiss(chosen)
 
     def hold(self, chosen: Selection) -> int:
         """Pending rows wait until they are let go; how many. What is leased is under way and stays."""
-        return self._verbs.hold(chosen)
+        return self._actions.hold(chosen)
 
     def reroute(
         self,
@@ -328,7 +299,7 @@ class Ledger:
 
         Without `write` nothing is promised: what would be is told. `only` limits it to these destinations. A
         promise that is still open is not made twice; those that the new ones replace end as superseded. See
-        `store.reroute`.
+        `mapdr.store.queue.reroute`.
         """
         return self._rerouting.reroute(chosen, route, wanted, only=only, write=write)
 
@@ -346,17 +317,65 @@ class Ledger:
             self._database,
             bytes.fromhex(instance_id),
             self._recipes.number(recipe),
-            self._words.number(clean(syntax)),
+            self._strings.number(clean(syntax)),
         )
 
     def _deliveries(self, rows: Sequence[Row[Any]], destination: str, until: float) -> list[Delivery]:
-        made, text, recipe_of = self._instances.made, self._words.text, self._recipes.hash
+        made, text, recipe_of = self._instances.from_facts, self._strings.text, self._recipes.hash
         return [
             Delivery(
-                id_, made(*facts), destination, batch, lane, recipe_of(recipe), text(syntax), attempts, until
+                id_,
+                made(*facts),
+                destination,
+                batch,
+                priority,
+                recipe_of(recipe),
+                text(syntax),
+                attempts,
+                until,
             )
-            for id_, batch, lane, recipe, syntax, attempts, *facts in map(tuple, rows)
+            for id_, batch, priority, recipe, syntax, attempts, *facts in map(tuple, rows)
         ]
+
+
+def _due(destination: int, now: float, *, untried_first: bool) -> Select[Any]:
+    """The rows of a destination that may be tried at `now`, in the order in which they are leased."""
+    order: list[ColumnElement[Any]] = [_delivery.c.priority, _delivery.c.study, _delivery.c.id]
+    if untried_first:
+        # Multiplied, modulo a power of two: numbers that follow each other end up far apart.
+        order = [_delivery.c.tries, _delivery.c.priority, _delivery.c.id * 40503 % 65536, *order]
+    return (
+        select(*_LEASED_COLUMNS)
+        .where(
+            literal_column(schema.OPEN),
+            _delivery.c.destination == destination,
+            _delivery.c.state == State.PENDING,
+            _delivery.c.not_before <= now,
+        )
+        .order_by(*order)
+    )
+
+
+def _quiet_since(moment: float) -> ColumnElement[bool]:
+    """Whether a delivery's study got its last image at `moment` or earlier."""
+    progress = schema.progress.c
+    last_arrival = exists().where(
+        progress.study == _delivery.c.study,
+        progress.destination == RECEIVED,
+        progress.changed_at <= moment,
+    )
+    return last_arrival.correlate(_delivery)
+
+
+def _with_facts(query: Select[Any]) -> Select[Any]:
+    """The same rows with what an `Instance` is made of; no other node gets them meanwhile."""
+    return (
+        query.add_columns(*FACTS)
+        .join(schema.instance, schema.instance.c.id == _delivery.c.instance)
+        .join(schema.series, schema.series.c.id == schema.instance.c.series)
+        .join(schema.study, schema.study.c.id == schema.series.c.study)
+        .with_for_update(of=_delivery, skip_locked=True)
+    )
 
 
 _UNLEASE = (

@@ -1,4 +1,4 @@
-"""Who came before under the same SOP Instance UID in the same series, and what was promised for them."""
+"""Instances that the index knows under an SOP Instance UID and series, and what was promised for them."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _AT_ONCE = 256
 """Hashes in one query: always the same number, so that the statement is prepared once."""
 
 _instance, _delivery = schema.instance, schema.delivery
-_TWINS = select(
+_KNOWN = select(
     _instance.c.id,
     _instance.c.uid_hash,
     _instance.c.sop_instance_uid,
@@ -47,7 +47,7 @@ _PROMISES = select(
 
 
 @dataclass(frozen=True, slots=True)
-class Twin:
+class KnownInstance:
     """An instance that the index knows under the same UID; `kept`: its file is still in the spool.
 
     One that was `absorbed` counts for its day, and is nothing that a later one could be a repeat of.
@@ -61,16 +61,16 @@ class Twin:
     absorbed: bool
 
 
-def find_twins(
+def find_known(
     connection: Connection, keys: Iterable[tuple[int, int]]
-) -> Mapping[tuple[int, int], Sequence[Twin]]:
+) -> Mapping[tuple[int, int], Sequence[KnownInstance]]:
     """The instances known under (series, UID hash); a hash may also match another UID."""
-    found: dict[tuple[int, int], list[Twin]] = defaultdict(list)
+    found: dict[tuple[int, int], list[KnownInstance]] = defaultdict(list)
     for series, some in _portions(keys):
-        for row in connection.execute(_TWINS, {"series": series, "hashes": some}):
+        for row in connection.execute(_KNOWN, {"series": series, "hashes": some}):
             kept, absorbed = row.purged_at is None, row.kind == Kind.ABSORBED
-            twin = Twin(row.id, row.sop_instance_uid, row.digest, row.received_at, kept, absorbed)
-            found[series, row.uid_hash].append(twin)
+            known = KnownInstance(row.id, row.sop_instance_uid, row.digest, row.received_at, kept, absorbed)
+            found[series, row.uid_hash].append(known)
     return found
 
 

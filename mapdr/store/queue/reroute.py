@@ -22,17 +22,15 @@ from mapdr.kernel.item import Header, Routing, Source, TagPath
 from mapdr.store.index import schema, selection
 from mapdr.store.index.database import Database
 from mapdr.store.index.instances import Instances
-from mapdr.store.index.schema import State
+from mapdr.store.index.schema import REPLACEABLE, UNDER_WAY, State
 from mapdr.store.index.selection import Selection
-from mapdr.store.index.strings import Recipes, Words
+from mapdr.store.index.strings import Recipes, StringTable
 from mapdr.store.index.studies import Studies
-from mapdr.store.queue.ingest import DELIVERY_COLUMNS, LATER_LANE
+from mapdr.store.queue.ingest import DELIVERY_COLUMNS, PRIORITY_REROUTED
 from mapdr.store.spool.headers import read_file_header
 
 _delivery, _instance = schema.delivery, schema.instance
 _AT_ONCE = 500
-_REPLACEABLE = (State.PENDING, State.HELD, State.PARKED)
-_STANDING = (State.PENDING, State.LEASED, State.HELD)
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,13 +68,13 @@ class Rerouting:
         self,
         database: Database,
         *,
-        words: Words,
+        strings: StringTable,
         recipes: Recipes,
         instances: Instances,
         studies: Studies,
     ) -> None:
         self._database = database
-        self._words = words
+        self._strings = strings
         self._recipes = recipes
         self._instances = instances
         self._studies = studies
@@ -99,7 +97,7 @@ class Rerouting:
         alone; destinations that the rules name for the first time are promised as well.
         """
         limit = frozenset(only)
-        limited = {self._words.number(name) for name in limit}
+        limited = {self._strings.number(name) for name in limit}
         done = Rerouted()
         for rows, concerned in self._image_rows(chosen, limited):
             promised = []
@@ -111,11 +109,11 @@ class Rerouting:
                     continue
                 to = [(name, hash_) for name, hash_ in routing.deliveries if not limit or name in limit]
                 unrouted += not routing.deliveries
-                number, recipe = self._words.number, self._recipes.number
+                number, recipe = self._strings.number, self._recipes.number
                 promised.append((row, {number(name): recipe(hash_) for name, hash_ in to}))
             written = self._promise(promised, concerned, write)
             promises = Counter(done.to)
-            promises.update(self._words.text(values[2]) for values in written.made)
+            promises.update(self._strings.text(values[2]) for values in written.made)
             done = Rerouted(
                 done.images + len(promised),
                 done.deliveries + len(written.made),
@@ -132,7 +130,7 @@ class Rerouting:
         self, chosen: Selection, limited: AbstractSet[int]
     ) -> Iterator[tuple[list[Row[Any]], Mapping[bytes, AbstractSet[int]] | None]]:
         """The images a batch at a time; with each the destinations that are concerned, if not all are."""
-        query = selection.images(chosen, self._words, _instance.c.id)
+        query = selection.images(chosen, self._strings, _instance.c.id)
         with self._database.read() as connection:
             keys = [row.id for row in connection.execute(query)]
         for start in range(0, len(keys), _AT_ONCE):
@@ -151,7 +149,7 @@ class Rerouting:
         self, connection: Connection, chosen: Selection, keys: Sequence[bytes]
     ) -> Mapping[bytes, AbstractSet[int]]:
         part = replace(chosen, instances=[bytes(key).hex() for key in keys], limit=None)
-        query = selection.deliveries(part, self._words, _delivery.c.instance, _delivery.c.destination)
+        query = selection.deliveries(part, self._strings, _delivery.c.instance, _delivery.c.destination)
         found: dict[bytes, set[int]] = defaultdict(set)
         for row in connection.execute(query):
             found[row.instance].add(row.destination)
@@ -160,7 +158,7 @@ class Rerouting:
     def _route(
         self, row: Row[Any], route: Callable[[Header, Source], Routing], wanted: frozenset[TagPath]
     ) -> Routing | None:
-        instance = self._instances.of(row)
+        instance = self._instances.from_row(row)
         if row.purged_at is not None:
             return None
         try:
@@ -221,8 +219,8 @@ class Rerouting:
             before = standing.pop(destination, [])
             if before and concerned is not None and destination not in concerned:
                 continue
-            kept = [one for one in before if one.recipe == recipe and one.state in _STANDING]
-            replaced = [one for one in before if one.state in _REPLACEABLE and one not in kept]
+            kept = [one for one in before if one.recipe == recipe and one.state in UNDER_WAY]
+            replaced = [one for one in before if one.state in REPLACEABLE and one not in kept]
             written.replaced += [one.id for one in replaced]
             if replaced or not kept:
                 written.changed.add((row.study, destination))
@@ -231,7 +229,7 @@ class Rerouting:
                 # What an operator has stopped stays stopped.
                 state = State.HELD if any(one.state == State.HELD for one in replaced) else State.PENDING
                 written.made.append(
-                    (row.id, row.study, destination, batch, LATER_LANE, recipe, int(state), 0.0)
+                    (row.id, row.study, destination, batch, PRIORITY_REROUTED, recipe, int(state), 0.0)
                 )
         written.still_parked += sum(
             one.state == State.PARKED and (concerned is None or destination in concerned)

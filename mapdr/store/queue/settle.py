@@ -7,30 +7,37 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from sqlalchemy import Connection, Row, bindparam, select, update
+from sqlalchemy import Connection, Row, bindparam, exists, select, update
 
 from mapdr.kernel.errors import LocalProtocolError
 from mapdr.store.index import schema
-from mapdr.store.index.counters import Amount, Tally, Where, day_of
+from mapdr.store.index.counters import CounterKey, Counters, Increment, day_of
 from mapdr.store.index.database import Database
-from mapdr.store.index.schema import ENDED, State
-from mapdr.store.index.strings import Words, clean
+from mapdr.store.index.schema import AFTER_ATTEMPT, ENDED, State
+from mapdr.store.index.strings import StringTable, clean
 from mapdr.store.index.studies import Studies
-from mapdr.store.queue.repeats import find_shared, find_twins
+from mapdr.store.queue.repeats import find_known, find_shared
 
 _delivery, _instance, _source = schema.delivery, schema.instance, schema.source
 
-_STATES = {"delivered": State.DELIVERED, "pending": State.PENDING, "parked": State.PARKED}
 _ATTEMPT_COLUMNS = (
     "delivery", "number", "started_at", "milliseconds", "verdict", "status", "comment", "reason", "bytes",
     "syntax", "sop_instance_uid", "treatment",
 )  # fmt: skip
+_other = schema.delivery.alias("other")
+_PROMISED_AGAIN = (
+    exists()
+    .where(_other.c.study == _delivery.c.study, _other.c.instance == _delivery.c.instance)
+    .where(_other.c.destination == _delivery.c.destination, _other.c.id != _delivery.c.id)
+    .correlate(_delivery)
+    .label("promised_again")
+)
+"""Whether the instance has another delivery to the same destination: that may have delivered it already."""
 _CURRENT = (
     select(
         _delivery.c.id,
         _delivery.c.study,
         _delivery.c.destination,
-        _delivery.c.batch,
         _delivery.c.state,
         _delivery.c.tries,
         _instance.c.series,
@@ -40,6 +47,7 @@ _CURRENT = (
         _source.c.calling_ae,
         _source.c.credential,
         _source.c.receiver,
+        _PROMISED_AGAIN,
     )
     .join(_instance, _instance.c.id == _delivery.c.instance)
     .join(_source, _source.c.id == _instance.c.source)
@@ -96,11 +104,13 @@ class Settlement(NamedTuple):
 class Settling:
     """Writes settlements."""
 
-    def __init__(self, database: Database, words: Words, studies: Studies, tally: Tally) -> None:
+    def __init__(
+        self, database: Database, strings: StringTable, studies: Studies, counters: Counters
+    ) -> None:
         self._database = database
-        self._words = words
+        self._strings = strings
         self._studies = studies
-        self._tally = tally
+        self._counters = counters
         self._outcome = database.prepared(_OUTCOME)
         self._tried = database.prepared(_TRIED)
         self._override = database.prepared(_OVERRIDE)
@@ -112,9 +122,9 @@ class Settling:
         Raises LocalProtocolError for a delivery that does not exist or a state that is none.
         """
         for settlement in settlements:
-            if settlement.state not in _STATES:
+            if settlement.state not in AFTER_ATTEMPT:
                 raise LocalProtocolError(f"a delivery cannot be settled as {settlement.state!r}")
-        number = self._words.intern(
+        number = self._strings.intern(
             {s.transfer_syntax_uid for s in settlements} | {s.syntax for s in settlements if s.syntax}
         )
         now = time.time()
@@ -125,8 +135,8 @@ class Settling:
             counts = self._count(connection, batch.delivered, now)
             self._write(connection, batch)
             self._studies.touch(connection, batch.changed, now)
-            counted = self._tally.add(connection, counts)
-        self._tally.remember(counted)
+            counted = self._counters.add(connection, counts)
+        self._counters.remember(counted)
 
     def _write(self, connection: Connection, batch: _Batch) -> None:
         if batch.attempts:
@@ -137,33 +147,33 @@ class Settling:
 
     def _count(
         self, connection: Connection, delivered: Sequence[Row[Any]], now: float
-    ) -> Mapping[Where, Amount]:
-        """What rows that are about to be delivered add to the counts."""
-        counts: dict[Where, Amount] = defaultdict(Amount)
+    ) -> Mapping[CounterKey, Increment]:
+        """What rows that become delivered add to the counters; read before they are written as delivered."""
+        counts: dict[CounterKey, Increment] = defaultdict(Increment)
         shared = find_shared(connection, {(row.series, row.uid_hash) for row in delivered})
-        again = {(row.series, row.uid_hash) for row in delivered if row.batch}
-        twins = find_twins(connection, shared | again)
+        again = {(row.series, row.uid_hash) for row in delivered if row.promised_again}
+        known = find_known(connection, shared | again)
         today = day_of(now)
         here: set[tuple[int, int, str]] = set()
         for row in delivered:
-            origin = self._words.find(row.calling_ae or row.credential or row.receiver) or 0
-            amount = counts[Where(today, row.destination, origin, row.modality, row.study)]
-            some = twins.get((row.series, row.uid_hash), ())
-            same = [twin.id for twin in some if twin.uid == row.sop_instance_uid]
+            origin = self._strings.find(row.calling_ae or row.credential or row.receiver) or 0
+            increment = counts[CounterKey(today, row.destination, origin, row.modality, row.study)]
+            same_hash = known.get((row.series, row.uid_hash), ())
+            same = [one.id for one in same_hash if one.uid == row.sop_instance_uid]
             days: set[int] = set()
-            if len(same) > 1 or row.batch:
+            if len(same) > 1 or row.promised_again:
                 days = _delivered_days(connection, row.study, row.destination, same)
             key = (row.destination, row.series, row.sop_instance_uid)
             if key in here:
                 days.add(today)
             here.add(key)
-            amount.images += today not in days
-            amount.repeats += bool(days)
+            increment.images += today not in days
+            increment.repeats += bool(days)
         return counts
 
 
 class _Batch:
-    """What a batch of settlements writes, found out row by row."""
+    """What a batch of settlements writes; `current` are the rows as the ledger has them."""
 
     def __init__(self, current: dict[int, Row[Any]]) -> None:
         self.attempts: list[tuple[Any, ...]] = []
@@ -177,7 +187,7 @@ class _Batch:
         self._tries = {id_: int(row.tries) for id_, row in current.items()}
 
     def add(self, settlement: Settlement, number: Mapping[str, int], now: float) -> None:
-        """Take one settlement in."""
+        """Work out what one settlement writes. Raises LocalProtocolError if its delivery does not exist."""
         id_ = settlement.delivery_id
         row = self._current.get(id_)
         if row is None:
@@ -192,8 +202,8 @@ class _Batch:
                 sent if sent and sent != row.sop_instance_uid else None, settlement.treatment or None,
             )
         )  # fmt: skip
-        before, after = self._states[id_], _STATES[settlement.state]
-        if _stands(before, after):
+        before, after = self._states[id_], AFTER_ATTEMPT[settlement.state]
+        if _is_too_late(before, after):
             self.late.append({"delivery": id_})  # somebody was faster: the attempt is kept, the row stands
             return
         self._states[id_] = after
@@ -216,8 +226,12 @@ class _Batch:
             self.delivered.append(row)
 
 
-def _stands(before: State, after: State) -> bool:
-    """Whether a row keeps its state whatever a late answer says; only a delivery changes one that ended."""
+def _is_too_late(before: State, after: State) -> bool:
+    """Whether a row in state `before` ignores an attempt that ends in `after`.
+
+    A delivered row stays so, one that ended otherwise changes only to delivered, and a person's hold is not
+    undone by a try again.
+    """
     if before is State.DELIVERED:
         return True
     if before >= ENDED:

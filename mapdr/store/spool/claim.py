@@ -1,8 +1,8 @@
-"""Who may touch a node's folder: any number of processes that put images in, or one that puts it in order.
+"""Who may touch a node's folder: any number of processes that add images, or one that recovers it.
 
-Recovery removes unfinished objects and indexes what it does not find; done under a process that is just
-receiving (`mapdr send`, or a second `mapdr run` by mistake), it would take that one's objects away. The
-system gives the lock back when its process dies.
+Recovery removes unfinished objects and indexes what the index lacks; while another process receives
+(`mapdr send`, or a second `mapdr run` by mistake) it would remove that one's objects. A claim is a lock of
+the operating system on a file in that folder, so it ends with its process, however that ends.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ if sys.platform == "win32":  # pragma: no cover
 
     _SLOTS = 64  # there are no shared locks in this interface: each process that shares locks another byte
 
-    def _lock(file: int, *, alone: bool) -> bool:
+    def _lock(file: int, *, exclusive: bool) -> bool:
         for slot in range(_SLOTS):
-            os.lseek(file, 0 if alone else slot, os.SEEK_SET)
+            os.lseek(file, 0 if exclusive else slot, os.SEEK_SET)
             try:
-                msvcrt.locking(file, msvcrt.LK_NBLCK, _SLOTS if alone else 1)
+                msvcrt.locking(file, msvcrt.LK_NBLCK, _SLOTS if exclusive else 1)
             except OSError:
-                if alone:
+                if exclusive:
                     return False
             else:
                 return True
@@ -38,9 +38,9 @@ if sys.platform == "win32":  # pragma: no cover
 else:
     import fcntl
 
-    def _lock(file: int, *, alone: bool) -> bool:
+    def _lock(file: int, *, exclusive: bool) -> bool:
         try:
-            fcntl.flock(file, (fcntl.LOCK_EX if alone else fcntl.LOCK_SH) | fcntl.LOCK_NB)
+            fcntl.flock(file, (fcntl.LOCK_EX if exclusive else fcntl.LOCK_SH) | fcntl.LOCK_NB)
         except BlockingIOError:
             return False
         return True
@@ -59,7 +59,7 @@ def claimed(path: Path) -> bool | None:
     except OSError:
         return None
     try:
-        return not _lock(file, alone=True)
+        return not _lock(file, exclusive=True)
     except OSError:
         return None
     finally:
@@ -67,20 +67,20 @@ def claimed(path: Path) -> bool | None:
 
 
 class Claim:
-    """A lock file in the node's folder."""
+    """A lock on the file `path`, for messages of the node `node`."""
 
     def __init__(self, path: Path, node: str) -> None:
         self._path = path
         self._node = node
         self._file: int | None = None
 
-    def share(self, seconds: float) -> None:
-        """Claim to put images in, until `release`; waits up to `seconds` for one that puts in order.
+    def shared(self, seconds: float) -> None:
+        """Claim the folder to add images, until `release`; waits up to `seconds` for an exclusive claim.
 
         Raises ConfigurationError if that does not end. Does nothing if it is claimed already.
         """
         if self._file is None:
-            self._file = self._take(seconds, alone=False)
+            self._file = self._take(seconds, exclusive=False)
 
     def release(self) -> None:
         """End the claim. Safe twice."""
@@ -89,21 +89,21 @@ class Claim:
             self._file = None
 
     @contextmanager
-    def alone(self, seconds: float) -> Iterator[None]:
-        """Claim to put the folder in order; waits up to `seconds` for those who put images in.
+    def exclusive(self, seconds: float) -> Iterator[None]:
+        """Claim the folder to recover it; waits up to `seconds` for all other claims.
 
         Raises ConfigurationError if they do not end.
         """
-        file = self._take(seconds, alone=True)
+        file = self._take(seconds, exclusive=True)
         try:
             yield
         finally:
             os.close(file)
 
-    def _take(self, seconds: float, *, alone: bool) -> int:
+    def _take(self, seconds: float, *, exclusive: bool) -> int:
         deadline = time.monotonic() + seconds
         file = os.open(self._path, os.O_RDWR | os.O_CREAT | getattr(os, "O_CLOEXEC", 0), 0o640)
-        while not _lock(file, alone=alone):
+        while not _lock(file, exclusive=exclusive):
             if time.monotonic() > deadline:
                 os.close(file)
                 raise ConfigurationError(

@@ -20,8 +20,6 @@ leaves a `.dcm` that the index does not know: recovery indexes it, once, by its 
 digest of its seal. An object that was refused after 3 is unlinked before the refusal is answered; if a
 crash prevents that, it is indexed like any other and the peer, which got no Success, pushes it again: a
 repeat, never a loss. (On Windows 4 comes before 3: an open file cannot be renamed there.)
-
-`spool/<node>/<hour>/<id>.dcm`: the hour (UTC) is the id's, and no value of a data set is in a path.
 """
 
 from __future__ import annotations
@@ -32,7 +30,7 @@ import os
 import shutil
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import xxhash
@@ -40,7 +38,7 @@ import xxhash
 from mapdr._fast import Shared, Taker
 from mapdr.dicom import gate
 from mapdr.dicom.scan import ScannedHeader
-from mapdr.kernel.errors import ConfigurationError, Permanent, Refused
+from mapdr.kernel.errors import Permanent, Refused
 from mapdr.kernel.item import Arrival, Source
 from mapdr.kernel.status import CANNOT_UNDERSTAND, OUT_OF_RESOURCES
 from mapdr.store.spool import filemeta
@@ -51,6 +49,7 @@ from mapdr.store.spool.durable import (
     refusal,
     sync_folder,
 )
+from mapdr.store.spool.folder import FINAL, PART, SpoolFolder
 from mapdr.store.spool.headers import (
     PREFIX,
     SOP_CLASS_UID,
@@ -60,18 +59,13 @@ from mapdr.store.spool.headers import (
     is_cut,
     read_header,
 )
-from mapdr.store.spool.ids import Ids, hour_of, is_id
+from mapdr.store.spool.ids import Ids, hour_of
 from mapdr.store.spool.runs import Contexts, Lane
 
 log = logging.getLogger("mapdr.store")
 
-FINAL, PART = ".dcm", ".part"
-DAMAGED = ".damaged"
-"""Ends the name of what recovery has set aside."""
 MOST_WAITING = 2000
 """Images that are safe and not yet in the index; more delay Success."""
-
-_MARKS = str.maketrans("", "", "-_.")
 
 _OPEN = os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0) | getattr(os, "O_CLOEXEC", 0)
 _REHASH = 1 << 20
@@ -80,12 +74,13 @@ _MOST_REMARKS = 1000  # peers and their oddities that are said
 _ROOM_BYTES = 32 << 20  # after how many bytes of one object it is measured again
 
 
-class Spool:
-    """One node's folder of images; implements `mapdr.kernel.stage.Intake`.
+class Spool(SpoolFolder):
+    """One node's folder and the way into it; implements `mapdr.kernel.stage.Intake`.
 
-    `submit` is given each object that is safe. `min_free` bytes stay free on the disk: below that, objects
-    are refused with 0xA700 before they begin, and so they are while `refusing` says why the index cannot be
-    written.
+    `submit` is given each object that is safe, except for those that are taken in runs: they wait in `runs`,
+    and `on_lane` is called when an association begins to take them. `min_free` bytes stay free on the disk:
+    below that, objects are refused with 0xA700 before they begin, and so they are while `refusing` says why
+    the index cannot be written.
     """
 
     def __init__(
@@ -96,26 +91,33 @@ class Spool:
         *,
         min_free: int = 0,
         submit: Callable[[Arrival], None],
+        runs: Shared | None = None,
+        on_lane: Callable[[], None] = lambda: None,
+        refusing: Callable[[], str] = lambda: "",
     ) -> None:
-        if "." in (node[:1], node[-1:]) or not node.isascii() or not node.translate(_MARKS).isalnum():
-            raise ConfigurationError("a node's name has letters, digits, -, _ and, inside of it, . only")
-        self.data = data
-        self.node = node
+        super().__init__(data, node)
         self.durability = durability
-        self.min_free = min_free
         self.reading = Reading()
-        self.refusing = ""
         self.submit = submit
-        self.folder = data / "spool" / node
-        self.runs = Shared(MOST_WAITING)
-        self.on_lane: Callable[[], None] = lambda: None
-        self._root = str(data / "spool")
+        self.runs = Shared(MOST_WAITING) if runs is None else runs
+        self._min_free = min_free
+        self._on_lane = on_lane
+        self._refusing = refusing
         self._ids = Ids()
         self._lock = threading.Lock()
         self._hours: set[str] = set()
         self._room_at = 0.0
         self._room = 0
         self._told: set[tuple[str, str, str, str]] = set()
+
+    def use(self, reading: Reading) -> None:
+        """Read this of each header from the next object on; runs under way end before their next message."""
+        self.reading = reading
+        self.runs.turn()
+
+    def keep_free(self, min_free: int) -> None:
+        """Keep so many bytes of the disk free from now on."""
+        self._min_free = min_free
 
     def begin(
         self, source: Source, sop_class_uid: str, sop_instance_uid: str, transfer_syntax_uid: str
@@ -142,11 +144,11 @@ class Spool:
             raise refusal(error) from error
 
     def lane(self, source: Source, contexts: Contexts) -> Lane | None:
-        """A way in for many objects of one association without Python for each; None where there is none."""
+        """A way in for runs of one association; None without the compiled code. To be closed at its end."""
         if not Taker.possible:
             return None
         lane = Lane(self, self.runs, source, contexts)
-        self.on_lane()  # when the lane is known: who hears it begins to look
+        self._on_lane()  # when the lane is known: who hears it begins to look
         return lane
 
     def block(self, count: int) -> int:
@@ -162,34 +164,9 @@ class Spool:
                 self._hours.add(hour)
         return path
 
-    def path(self, id_: str, node: str | None = None) -> Path:
-        """Where an image stands, or stood before it was purged."""
-        return Path(f"{self._root}{os.sep}{node or self.node}{os.sep}{hour_of(id_)}{os.sep}{id_}{FINAL}")
-
     def after(self, id_: str) -> None:
         """Make every later id greater than `id_`, and than every id in this node's folder."""
-        newest = max((path.name for path in self._folders() if any(path.iterdir())), default="")
-        if newest:
-            id_ = max(id_, *(name[:32] for name in os.listdir(self.folder / newest) if is_id(name[:32])), "")
-        self._ids = Ids(floor=id_)
-
-    def hours(self) -> list[str]:
-        """This node's hour folders, oldest first."""
-        return sorted(path.name for path in self._folders())
-
-    def files(self, hour: str, ending: str = FINAL) -> Iterator[str]:
-        """The ids of one hour's files, oldest first."""
-        for name in sorted(os.listdir(self.folder / hour)):
-            if name.endswith(ending) and is_id(name[: -len(ending)]):
-                yield name[: -len(ending)]
-
-    def discard(self, id_: str) -> bool:
-        """Unlink an image whose row says that it may go; whether there was one. Raises OSError."""
-        try:
-            self.path(id_).unlink()
-        except FileNotFoundError:
-            return False
-        return True
+        self._ids = Ids(floor=self.newest(id_))
 
     def remove_hour(self, hour: str) -> None:
         """Remove an hour's folder if it is empty and not the current one."""
@@ -204,19 +181,20 @@ class Spool:
 
         Free space is measured twice a second.
         """
-        if self.refusing:
-            raise Refused(OUT_OF_RESOURCES, f"the index cannot be written: {self.refusing}")
-        if not self.min_free:
+        refusing = self._refusing()
+        if refusing:
+            raise Refused(OUT_OF_RESOURCES, f"the index cannot be written: {refusing}")
+        if not self._min_free:
             return
         now = time.monotonic()
         if now - self._room_at > _ROOM_SECONDS:
             self._room = shutil.disk_usage(self.data).free
             self._room_at = now
-        if self._room < self.min_free:
+        if self._room < self._min_free:
             raise Refused(OUT_OF_RESOURCES, "less disk space is free than the node keeps in reserve")
 
     def remark(self, source: Source, remarks: tuple[str, ...]) -> None:
-        """Say what is odd about the data sets of a peer: each oddity once."""
+        """Log what is odd about the data sets of a peer, each oddity once."""
         for each in remarks:
             told = (source.receiver, source.calling_ae, source.address, each)
             if told not in self._told and len(self._told) < _MOST_REMARKS:
@@ -228,11 +206,6 @@ class Spool:
                     source.address or "this machine",
                     each,
                 )
-
-    def _folders(self) -> list[Path]:
-        if not self.folder.is_dir():
-            return []
-        return [path for path in self.folder.iterdir() if path.name.isdigit() and path.is_dir()]
 
 
 class SpoolFile:
@@ -297,7 +270,7 @@ class SpoolFile:
         self._written += len(data)
         if self._written - self._measured > _ROOM_BYTES:
             self._measured = self._written
-            self._guard(self._spool.check_room)
+            self._check_room()
 
     def commit(self) -> None:
         """Make the object safe at the configured durability; only then may Success be answered.
@@ -305,7 +278,7 @@ class SpoolFile:
         Blocks while the index is too far behind. Raises Refused; the object is then gone.
         """
         try:
-            arrival = self._settle()
+            arrival = self._finish()
             self._spool.submit(arrival)
         except OSError as error:
             self.abort()
@@ -332,7 +305,8 @@ class SpoolFile:
                 with contextlib.suppress(OSError):
                     os.truncate(path, 0)
 
-    def _settle(self) -> Arrival:
+    def _finish(self) -> Arrival:
+        """Scan, seal, rename and flush (steps 2 to 5 above). Raises Refused, OSError."""
         offset = len(self._meta)
         size = self._written
         if self._handed_out or not self._meta_written:
@@ -364,6 +338,7 @@ class SpoolFile:
         )
 
     def _scan(self, offset: int, size: int) -> ScannedHeader:
+        """The header of the data set. Raises Refused(0xC000) for one that cannot be read or is incomplete."""
         wanted = self._reading.wanted
         try:
             header = read_header(
@@ -407,9 +382,9 @@ class SpoolFile:
             self.abort()
             raise refusal(error) from error
 
-    def _guard(self, check: Callable[[], None]) -> None:
+    def _check_room(self) -> None:
         try:
-            check()
+            self._spool.check_room()
         except Refused:
             self.abort()
             raise

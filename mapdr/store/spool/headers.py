@@ -20,9 +20,9 @@ from mapdr.dicom.scan import (
     deflated_ends_early,
     ends_early,
     fragments_end,
-    is_deflated,
     scan,
 )
+from mapdr.dicom.transfer_syntax import is_deflated
 from mapdr.dicom.uids import is_valid_uid
 from mapdr.kernel.item import TagPath
 

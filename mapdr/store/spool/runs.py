@@ -1,7 +1,9 @@
-"""Runs: many objects of one association from the socket into the spool, without Python for each.
+"""Runs: many objects of one association from the socket into the spool, without the interpreter for each.
 
-What is taken, and how, is `mapdr._fast.Taker`'s; here is what it needs of the store: ids, the hour's folder,
-what stands before a data set, and the way of what was taken into the index.
+`mapdr._fast.Taker` parses the messages and writes the files. This module gives it what it needs of the store
+(ids, the hour's folder, the File Meta group of each presentation context) and turns what it took into
+arrivals for the index. A *lane* is an association's way in for runs; where it takes nothing (no compiled
+code, an irregular message, no room), messages go one at a time through `Spool.begin`.
 """
 
 from __future__ import annotations
@@ -31,8 +33,8 @@ Contexts = Mapping[int, tuple[str, str]]
 """Presentation context id to abstract syntax and transfer syntax."""
 
 
-class Ground(Protocol):
-    """What a lane needs of the spool."""
+class LaneSpool(Protocol):
+    """The part of `mapdr.store.spool.files.Spool` that a lane needs."""
 
     reading: Reading
     durability: Durability
@@ -49,7 +51,7 @@ class Ground(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """What the images of one taker share."""
+    """What the images of one taker share; it comes back with each image that is drained."""
 
     source: Source
     contexts: Contexts
@@ -96,7 +98,7 @@ def gather(shared: Shared) -> list[Arrival]:
 class Lane:
     """The runs of one association; implements `mapdr.kernel.stage.Lane`. For one thread."""
 
-    def __init__(self, spool: Ground, shared: Shared, source: Source, contexts: Contexts) -> None:
+    def __init__(self, spool: LaneSpool, shared: Shared, source: Source, contexts: Contexts) -> None:
         self._spool = spool
         self._shared = shared
         self._source = source
@@ -108,7 +110,10 @@ class Lane:
         self._taker = self._taker_for(self._reading)
 
     def take(self, channel: Channel) -> Run:
-        """Take what comes whole and regular. What stands against a run the ordinary way will tell."""
+        """Take messages from `channel` for a moment, as many as are complete and regular.
+
+        An empty run is no error: the next message then goes through `Spool.begin`, which says what is wrong.
+        """
         spool = self._spool
         turn = self._shared.turns
         if self._reading is not spool.reading:
@@ -143,6 +148,7 @@ class Lane:
             before.end()
 
     def _taker_for(self, reading: Reading) -> Taker | None:
+        """A taker that reads this of each header; None if it wants more tags than one has room for."""
         tree = header_tree(reading.wanted)
         if len(tree) > MOST_TAGS:
             return None
@@ -160,8 +166,9 @@ class Lane:
         return Taker(self._shared, passages, tree, self._spool.durability == "power-loss", origin)
 
     def _open_folder(self, id_: str) -> int:
+        """The open folder of an id's hour, made if it is not there or was removed. Raises OSError."""
         hour = hour_of(id_)
-        gone = hour == self._hour and not self._stands()
+        gone = hour == self._hour and not self._is_in_place()
         if hour != self._hour or gone:
             path = self._path = self._spool.make_hour(hour, again=gone)
             if self._folder >= 0:
@@ -171,7 +178,7 @@ class Lane:
             self._hour = hour
         return self._folder
 
-    def _stands(self) -> bool:
+    def _is_in_place(self) -> bool:
         """Whether the open folder is still where images are looked for: it may be removed, or moved away."""
         try:
             return os.path.samestat(os.fstat(self._folder), os.stat(self._path))

@@ -16,10 +16,11 @@ from multiprocessing.connection import Connection
 from typing import Any
 
 from mapdr.dicom.write import Data, Element
+from mapdr.kernel.codec import Decoder, Pixels
 from mapdr.kernel.errors import Permanent, Temporary
-from mapdr.transform.codecs.worker import SYNTAXES, Job, serve
+from mapdr.transform.codecs.worker import Job, serve
 from mapdr.transform.fragments import EXTENDED_OFFSETS, frame_spans
-from mapdr.transform.image import Image, LeaveAsIs, Pixels
+from mapdr.transform.image import Image, LeaveAsIs
 
 SECONDS_PER_FRAME = 300.0
 """A decoder that takes longer hangs: the slowest codec does 10 MB/s and the largest X-ray is 80 MB."""
@@ -83,8 +84,6 @@ class Decoders:
         Raises Permanent: "codec-crash" when the process died or hung over this frame, "codec-mismatch" when
         the codestream contradicts the data set, "codec" when the codec refuses it.
         """
-        if job.syntax not in SYNTAXES:
-            raise Permanent("there is no decoder for this transfer syntax", reason="codec")
         if not 0 < job.size <= MAX_FRAME:
             raise Permanent("a frame is larger than 1 GiB", reason="codec")
         answer, cells = self._ask(job, stream)
@@ -169,26 +168,20 @@ def close_decoders() -> None:
 
 
 class ForeignFrames:
-    """The frames of encapsulated pixel data as stored values."""
+    """The frames of encapsulated pixel data; as many decoded ones are kept as fit `keep` bytes."""
 
-    def __init__(self, image: Image, data: Data, pixel: Element, syntax: str, pool: Decoders) -> None:
+    def __init__(
+        self, image: Image, data: Data, pixel: Element, job: Job, pool: Decoders, *, keep: int = KEEP
+    ) -> None:
         if not pixel.undefined or pixel.end > len(data):
             raise LeaveAsIs("pixel-length")
         self.image = image
         self._data = data
         self._pool = pool
-        self._job = Job(
-            syntax,
-            image.rows,
-            image.columns,
-            image.samples,
-            image.allocated,
-            image.stored,
-            image.signed,
-            image.photometric,
-        )
+        self._job = job
         table = image.attributes.value(EXTENDED_OFFSETS)
         self._spans = frame_spans(data, pixel, image.frames, table)
+        self._keep = keep
         self._kept: dict[int, bytes] = {}
 
     def cells(self, index: int) -> bytes:
@@ -197,7 +190,7 @@ class ForeignFrames:
         if found is None:
             stream = b"".join(self._data[start:stop] for start, stop in self._spans[index])
             found = self._pool.decode(self._job, stream)
-            if (len(self._kept) + 1) * len(found) <= KEEP:
+            if (len(self._kept) + 1) * len(found) <= self._keep:
                 self._kept[index] = found
         return found
 
@@ -206,9 +199,11 @@ class ForeignFrames:
         return self.image.stored_values(self.cells(index), interleaved=True)
 
 
-def foreign_frames(image: Image, data: Data, pixel: Element, syntax: str, workers: int) -> ForeignFrames:
+def foreign_frames(
+    image: Image, data: Data, pixel: Element, decoder: Decoder, *, workers: int, keep: int = KEEP
+) -> ForeignFrames:
     """The frames of an encapsulated data set, decoded by the node's pool.
 
     Raises LeaveAsIs("pixel-length") for pixel data that is cut off, Permanent(reason="fragments").
     """
-    return ForeignFrames(image, data, pixel, syntax, decoders(workers))
+    return ForeignFrames(image, data, pixel, Job(decoder, image.format), decoders(workers), keep=keep)

@@ -9,17 +9,8 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterator
-from dataclasses import dataclass
 
-
-@dataclass(frozen=True, slots=True)
-class Figures:
-    """The size of a frame; `precision` is the bits of its deepest component."""
-
-    rows: int
-    columns: int
-    samples: int
-    precision: int
+from mapdr.kernel.codec import Figures
 
 
 def jpeg(stream: bytes) -> Figures | None:

@@ -11,15 +11,14 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from mapdr.dicom.uids import HTJ2K, HTJ2K_LOSSLESS, HTJ2K_LOSSLESS_RPCL, JPEG2000, JPEG2000_LOSSLESS
+from mapdr.kernel.codec import Ability, Decoder, FrameFormat, PixelRange, Pixels
 from mapdr.kernel.errors import Permanent, Unavailable
-from mapdr.kernel.stage import Factory, Settings, StageConfig
+from mapdr.kernel.stage import Factory, Settings
+from mapdr.transform.codecs import decode, headers
+from mapdr.transform.codecs.reading import OLD, Abilities, NothingToSay, missing, read_only
 
-Pixels = NDArray[Any]
-
-LOSSLESS_UID = "1.2.840.10008.1.2.4.90"
-LOSSY_UID = "1.2.840.10008.1.2.4.91"
 METHOD = "ISO_15444_1"
 """What (0028,2114) calls the irreversible process (PS3.3 section C.7.6.1.1.5.1)."""
 _PRECISION = 42
@@ -33,10 +32,6 @@ class Jpeg2000:
 
     Frames are (rows, columns) or (rows, columns, 3). Every error is Permanent(reason="codec").
     """
-
-    lossless_uid = LOSSLESS_UID
-    lossy_uid = LOSSY_UID
-    method = METHOD
 
     def __init__(self, threads: int = 1) -> None:
         import imagecodecs
@@ -96,13 +91,66 @@ class Jpeg2000:
         return self._threads if size >= LARGE_FRAME else 1
 
 
-class Jpeg2000Config(StageConfig):
-    """Nothing to configure."""
+class Lossless:
+    """JPEG 2000 as an encoder without loss: see `mapdr.kernel.codec.Encoder`."""
+
+    takes = PixelRange(allocated=(8, 16), stored=range(2, 17), samples=(1, 3))
+    colour_transform = "YBR_RCT"
+
+    def __init__(self, codec: Jpeg2000) -> None:
+        self._codec = codec
+
+    def encode(self, pixels: Pixels, form: FrameFormat) -> bytes:
+        """The lossless codestream."""
+        return self._codec.encode(pixels, form.stored, mct=form.photometric == self.colour_transform)
+
+    def decode(self, stream: bytes, form: FrameFormat) -> Pixels:
+        """The frame of a codestream that came from here."""
+        return self._codec.decode(stream, form.size)
 
 
-def build(settings: Settings, config: Jpeg2000Config, next: None) -> Jpeg2000:
-    """The codec for a node."""
-    return Jpeg2000(settings.workers)
+class Lossy:
+    """JPEG 2000 as an encoder with loss: see `mapdr.kernel.codec.WaveletEncoder`."""
+
+    def __init__(self, codec: Jpeg2000) -> None:
+        self._codec = codec
+
+    def encode_at(
+        self, pixels: Pixels, form: FrameFormat, level: float, *, reversible: bool, resolutions: int
+    ) -> bytes:
+        """The codestream at `level` dB."""
+        return self._codec.encode(
+            pixels,
+            form.stored,
+            mct=form.photometric in ("YBR_RCT", "YBR_ICT"),
+            level=level,
+            reversible=reversible,
+            resolutions=resolutions or None,
+        )
+
+    def decode(self, stream: bytes, form: FrameFormat) -> Pixels:
+        """The frame of a codestream that came from here."""
+        return self._codec.decode(stream, form.size)
 
 
-STAGE = Factory("codec", "jpeg2000", Jpeg2000Config, build)
+def build(settings: Settings, config: NothingToSay, next: None) -> Abilities:
+    """The codec for a node: it reads JPEG 2000 and HTJ2K, and writes JPEG 2000."""
+    decoder = Decoder(decode.jpeg2000, headers.jpeg2000, is_signed=True)
+    high_throughput = read_only(
+        "JPEG2K", decoder, dict.fromkeys((HTJ2K_LOSSLESS, HTJ2K_LOSSLESS_RPCL, HTJ2K), OLD)
+    )
+    lacking = missing("JPEG2K")
+    if lacking:
+        written = tuple(Ability(uid, lacking, lacking) for uid in (JPEG2000_LOSSLESS, JPEG2000))
+        return Abilities((*written, *high_throughput))
+    codec = Jpeg2000(settings.workers)
+    return Abilities(
+        (
+            Ability(JPEG2000_LOSSLESS, decoder, Lossless(codec)),
+            Ability(JPEG2000, decoder, Lossy(codec)),
+            *high_throughput,
+        )
+    )
+
+
+STAGE = Factory("codec", "jpeg2000", NothingToSay, build)

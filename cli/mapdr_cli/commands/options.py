@@ -1,0 +1,147 @@
+"""Options that commands share, each spelt once: --config, --json, selections, showing who it is."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+import platformdirs
+
+from mapdr.operate.answer import answer
+from mapdr.operate.errors import RequestError
+from mapdr.operate.selection import STATES, Selection, choose
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+NAME = "mapdr.toml"
+
+
+def config_option(command: F) -> F:
+    """--config FILE, given to the command as `config`, an existing file."""
+    return click.option(
+        "--config",
+        "config",
+        metavar="FILE",
+        type=click.Path(path_type=Path, dir_okay=False),
+        envvar="MAPDR_CONFIG",
+        callback=_existing,
+        help=f"The configuration; otherwise {NAME} here, or in {user_folder()}.",
+    )(command)
+
+
+def json_option(command: F) -> F:
+    """--json, given to the command as `as_json`."""
+    return click.option("--json", "as_json", is_flag=True, help="Print JSON for scripts.")(command)
+
+
+def identify_option(command: F) -> F:
+    """--identify, given to the command as `identify`."""
+    return click.option(
+        "--identify", is_flag=True, help="Show accession number, patient ID and study date as well."
+    )(command)
+
+
+def user_folder() -> Path:
+    """Where this platform keeps a user's configuration of MAPDR."""
+    return platformdirs.user_config_path("mapdr", appauthor=False)
+
+
+def places() -> list[Path]:
+    """Where a configuration is looked for when none is named, in order."""
+    site = platformdirs.site_config_path("mapdr", appauthor=False)
+    return [Path(NAME), user_folder() / NAME, site / NAME]
+
+
+def _existing(ctx: click.Context, param: click.Parameter, value: Path | None) -> Path:
+    if value is not None:
+        if not value.is_file():
+            raise click.BadParameter(f"there is no file {value}", ctx, param)
+        return value
+    for place in places():
+        if place.is_file():
+            return place
+    looked = ", ".join(str(place.parent) for place in places())
+    raise click.UsageError(f"no {NAME} in {looked}; `mapdr init` writes one, --config FILE names another")
+
+
+def selection_options(command: F) -> F:
+    """The grammar of selections, the same for every command; given to it as one `chosen`."""
+
+    @functools.wraps(command)
+    def with_selection(*args: Any, **kwargs: Any) -> Any:
+        return command(*args, chosen=_selection(kwargs), **kwargs)
+
+    wrapped: Any = with_selection
+    for option in reversed(_SELECTION):
+        wrapped = option(wrapped)
+    return wrapped  # type: ignore[no-any-return]
+
+
+_SELECTION = (
+    click.option(
+        "--study-date",
+        metavar="DATES",
+        default="",
+        help="2026-11-01, 2026-11-01.., ..2026-11-30, 2026-11-01..2026-11-30 or today.",
+    ),
+    click.option("--modality", metavar="CT", default="", help="Images of this modality."),
+    click.option("--to", "destination", metavar="NAME", default="", help="Deliveries to this destination."),
+    click.option("--state", type=click.Choice(STATES), default=None, help="Deliveries in this state."),
+    click.option("--reason", metavar="WORD", default="", help="Parked for this reason."),
+    click.option("--study", "study_instance_uid", metavar="UID", default="", help="One study, by its UID."),
+    click.option("--from", "calling_ae", metavar="AE", default="", help="Images from this calling AE title."),
+    click.option("--patient", "patient_id", metavar="ID", default="", help="Studies of this patient ID."),
+    click.option(
+        "--accession",
+        "accession_number",
+        metavar="NUMBER",
+        default="",
+        help="Studies of this accession number.",
+    ),
+    click.option(
+        "--received",
+        metavar="DATES",
+        default="",
+        help="Days of receipt, written as --study-date is.",
+    ),
+    click.option(
+        "--since",
+        metavar="WHEN",
+        default="",
+        help='Received since: 2026-11-01, "2026-11-01 14:30", or "2 h" ago.',
+    ),
+    click.option("--limit", type=click.IntRange(1), default=None, help="The newest so many."),
+)
+
+
+_EQUAL = (
+    "modality",
+    "destination",
+    "state",
+    "reason",
+    "study_instance_uid",
+    "calling_ae",
+    "patient_id",
+    "accession_number",
+)
+"""Conditions that are compared whole, as `Selection` calls them."""
+
+
+def _selection(values: dict[str, Any]) -> Selection:
+    given = {key: values.pop(key) or "" for key in _EQUAL}
+    days = {key: values.pop(key) for key in ("study_date", "received", "since")}
+    try:
+        return choose(limit=values.pop("limit"), **days, **given)
+    except RequestError as error:
+        if not error.field:
+            raise click.UsageError(str(error)) from error
+        option = f"--{error.field.replace('_', '-')}"
+        raise click.BadParameter(str(error), param_hint=option) from error
+
+
+def print_answer(data: object, *, node: str = "") -> None:
+    """Print the whole answer of the running command for --json, in the envelope that all share."""
+    click.echo(answer(click.get_current_context().info_name or "", node, data))

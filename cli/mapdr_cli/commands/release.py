@@ -1,0 +1,25 @@
+"""`mapdr release`: deliver again what was held."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from mapdr.operate import verbs
+from mapdr.operate.access import access
+from mapdr.operate.selection import Selection
+from mapdr_cli.commands.switch import one_of_both, switch_options, tell
+
+
+@click.command()
+@switch_options
+def release(names: tuple[str, ...], chosen: Selection, dry_run: bool, config: Path, as_json: bool) -> None:
+    """Deliver again what `mapdr hold` has stopped: the destinations NAMEd, or what the options select."""
+    one_of_both("release", names, chosen)
+    with access(config) as opened:
+        if names:
+            done = verbs.release_destinations(opened, names, dry_run=dry_run)
+        else:
+            done = verbs.release(opened, chosen, dry_run=dry_run)
+    tell(done, node=opened.plan.node.name, as_json=as_json)

@@ -1,0 +1,184 @@
+"""`mapdr run`: the router, drawn live on a terminal, as log lines elsewhere."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import click
+from click.exceptions import Exit
+from rich.console import Console
+
+from mapdr.kernel.output import in_words
+from mapdr.kernel.private import make_private
+from mapdr.kernel.registry import Registry
+from mapdr.node.assembly import DRAIN, Node, plan_file
+from mapdr.node.doubts import warnings
+from mapdr.node.plan import Plan
+from mapdr.node.process import Process, log_to
+from mapdr.operate import words
+from mapdr.operate.access import Access
+from mapdr.operate.journal import Journal, recovery
+from mapdr.operate.model import NodeState
+from mapdr_cli.commands.options import config_option
+from mapdr_cli.render.dashboard import farewell
+from mapdr_cli.render.live import follow, line
+from mapdr_cli.render.problems import show_problems
+from mapdr_cli.render.terminal import console, glyphs
+
+log = logging.getLogger("mapdr.run")
+
+AGAIN = 5.0
+"""Seconds until a live view that failed is drawn again."""
+LOOK = 2.0
+"""Seconds between two looks at what needs attention."""
+REPORT = 60.0
+"""Seconds between two lines of counts in the log, if they have changed."""
+
+
+@click.command()
+@config_option
+@click.option("--plain", is_flag=True, help="Log lines instead of drawing (so it is without a terminal).")
+@click.option("--verbose", is_flag=True, help="Log more: associations, single attempts.")
+@click.option(
+    "--drain",
+    type=click.FloatRange(0, 3600),
+    default=DRAIN,
+    show_default=True,
+    help="How many seconds running associations and deliveries have to finish at the end.",
+)
+def run(config: Path, plain: bool, verbose: bool, drain: float) -> None:
+    """Run the router: receive, store, change, deliver.
+
+    SIGTERM or Ctrl-C drains it: no new associations, those that run finish, unfinished deliveries stay in
+    the ledger for the next start. A second one ends it at once; no acknowledged image is lost by that.
+    SIGHUP, or `mapdr reload`, reads the configuration again; a wrong one is refused and the old one stays.
+    """
+    registry = Registry()
+    loaded, plan, problems = plan_file(config, registry)
+    if problems or plan is None:
+        show_problems(problems)
+        raise Exit(2)
+    out = console()
+    drawn = out.is_terminal and not plain
+    make_private(plan.node.data)
+    log_to(plan.node.data / "mapdr.log", verbose=verbose, drawn=drawn)
+    for warning in loaded.locate(warnings(loaded)):
+        log.warning("%s", warning)
+    node = Node(loaded, plan, registry, base=config.absolute().parent)
+    journal = Journal()
+    node.watch.observe(journal)
+    process = Process(node, config, drain=drain)
+    with process.running():
+        try:
+            _greet(node)
+            _watch(node, process, journal, drawn)
+        finally:
+            text = f"draining, for at most {words.duration(drain)}"
+            log.info("%s", text)
+            if drawn:
+                _print(out, f"mapdr: {text}")
+            process.drain()
+            journal.flush(at_once=True)
+            log.info("stopped")
+            if drawn:
+                _part(node.plan, out)
+
+
+def _greet(node: Node) -> None:
+    plan = node.plan
+    for name, receiver in node.receivers.items():
+        end = receiver.describe()
+        title = end.ae_title or plan.receivers[name].factory.type
+        log.info("receiver %s listens as %s on %s:%s", name, title, end.host, end.port or "")
+    log.info("destinations: %s", ", ".join(plan.destinations) or "none")
+    for text in recovery(node.recovered):
+        log.warning("%s", text)
+    if plan.node.durability != "power-loss":
+        log.warning("durability is process-crash: a power cut may lose acknowledged images")
+
+
+def _watch(node: Node, process: Process, journal: Journal, drawn: bool) -> None:
+    """Draw or wait until the end is asked for; either way the log gets what there is to say.
+
+    Nothing that goes wrong here ends the node: the view says what it cannot read, and a terminal that is gone
+    is no longer drawn on.
+    """
+    access = Access(node.plan, beat=node.sign)
+    report = Report(journal)
+    ended = process.ended
+
+    def told() -> NodeState:
+        access.plan = node.plan  # a reload may have changed it
+        return report.told(access.look())
+
+    try:
+        while drawn and not ended.is_set():
+            try:
+                follow(console(), told, ended.is_set, rest=ended)
+            except OSError as error:
+                log.warning(
+                    "the terminal is gone (%s): the node goes on without the live view", in_words(error)
+                )
+                drawn = False
+            except Exception as error:  # noqa: BLE001  a fault of the drawing: said, and drawn again
+                log.error("the live view failed: %s; it begins again", in_words(error))
+                ended.wait(AGAIN)
+        process.wait(_now_and_then(told, journal))
+    finally:
+        access.close()
+
+
+def _now_and_then(told: Callable[[], object], journal: Journal) -> Callable[[], None]:
+    """What is done while nothing is drawn: what waits to be summed up is logged, and LOOK seconds after one
+    look at the node comes the next."""
+    due = 0.0
+
+    def work() -> None:
+        nonlocal due
+        journal.flush()
+        if time.monotonic() >= due:
+            due = time.monotonic() + LOOK
+            told()
+
+    return work
+
+
+def _print(out: Console, text: object) -> None:
+    """Print on a terminal that may be gone by now."""
+    try:
+        out.print(text)
+    except OSError as error:
+        log.warning("the terminal is gone (%s)", in_words(error))
+
+
+class Report:
+    """Writes a line of counts a minute into the log while something changes, and what needs attention."""
+
+    def __init__(self, journal: Journal) -> None:
+        self._journal = journal
+        self._last = ""
+        self._due = time.monotonic() + REPORT
+
+    def told(self, state: NodeState) -> NodeState:
+        """The state itself, once the log has what is new in it."""
+        self._journal.flush()
+        self._journal.attention(state.attention)
+        if time.monotonic() >= self._due:
+            self._due = time.monotonic() + REPORT
+            text = line(state)
+            if text != self._last:
+                log.info("%s", text)
+            self._last = text
+        return state
+
+
+def _part(plan: Plan, out: Console) -> None:
+    """The last word on a screen that was drawn on: how things stand now that the node has ended."""
+    access = Access(plan)
+    try:
+        _print(out, farewell(access.look(), width=out.width, glyphs=glyphs(out)))
+    finally:
+        access.close()

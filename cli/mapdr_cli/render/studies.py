@@ -1,0 +1,88 @@
+"""Studies for a terminal: as rows of a listing, and as the answer to `mapdr find`."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+
+from rich.text import Text
+
+from mapdr.operate import words
+from mapdr.operate.studies import Standing, Study
+from mapdr_cli.render.tables import (
+    ACCESSION,
+    PATIENT,
+    STATE_STYLE,
+    TAGS,
+    WIDE,
+    Column,
+    moment,
+    number,
+    short_name,
+    uid,
+)
+
+
+def study_columns(width: int, identify: bool, uids: bool) -> list[Column]:
+    """What fits: on a narrow terminal a whole UID leaves room for little else."""
+    wide = width >= WIDE
+    when = moment("last_at", "last image", wide=wide)
+    study = uid("study_instance_uid", "study", whole=uids)
+    modalities = Column("modality", lambda row: "+".join(map(words.modality, row.modalities)))
+    images = Column("images", number("images"), right=True)
+    confirmed = Column("confirmed", _confirmed, fold=True)
+    if uids and not wide:
+        return [ACCESSION if identify else when, study]
+    size = Column("size", lambda row: words.size(row.bytes), right=True)
+    if not identify:
+        return [when, study, modalities, images, size, confirmed]
+    if wide:
+        return [when, *TAGS, study, modalities, images, size, confirmed]
+    return [when, PATIENT, study, confirmed]
+
+
+def found_study(study: Study) -> Iterator[Text]:
+    """A study in a few lines; what identifies it only if that was asked for."""
+    yield Text(words.plain(study.study_instance_uid), "bold")
+    if study.tags is not None:
+        told = [study.study_date or "", *(value for _, value in sorted(study.tags.items()))]
+        yield Text("  " + words.plain(" · ".join(text for text in told if text)))
+    what = "+".join(map(words.modality, study.modalities))
+    came = words.day_and_clock(study.last_at)
+    yield Text(f"  {what} · {words.many(study.images, 'image')} · last one received {came}")
+    for source in study.sources:
+        yield Text(f"  from {words.plain(source.calling_ae) or '-'} at {words.plain(source.address)}")
+    for name, standings in sorted(study.destinations.items()):
+        yield Text(f"  to {words.plain(name)}: ").append_text(_said(standings))
+    if study.unrouted:
+        yield Text(f"  {words.many(study.unrouted, 'image')} that no rule takes", STATE_STYLE["unrouted"])
+
+
+def _said(standings: Sequence[Standing]) -> Text:
+    parts = [
+        Text(
+            f"{words.count(one.images)} {one.state}{f' ({words.plain(one.reason)})' if one.reason else ''}",
+            STATE_STYLE.get(one.state, ""),
+        )
+        for one in standings
+    ]
+    return Text(", ").join(parts)
+
+
+def _confirmed(study: Study) -> Text:
+    """For each destination how many images it has, of how many it is owed."""
+    text = Text()
+    for name, standings in sorted(study.destinations.items()):
+        states: Counter[str] = Counter()
+        for one in standings:
+            states[one.state] += one.images
+        have, owed, parked = states["delivered"], states.total(), states["parked"]
+        style = "bad" if parked else "good" if have == owed else "warn"
+        text.append("  " if text else "")
+        text.append(f"{short_name(name)} {have}/{owed}", style)
+        if parked:
+            text.append(f" ({parked} parked)", style)
+    if study.unrouted:
+        text.append("  " if text else "")
+        text.append(f"{study.unrouted} unrouted", "warn")
+    return text

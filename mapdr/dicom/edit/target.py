@@ -1,0 +1,86 @@
+"""Which elements an edit means: a path, a tag at every depth, or private elements by their creator."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from mapdr.dicom.path import EditPath, format_edit_path, format_tag, parse_edit_path
+
+_PATTERN = re.compile(r"\(([0-9A-FXa-fx]{4}),([0-9A-FXa-fx]{4})\)")
+
+
+@dataclass(frozen=True, slots=True)
+class Everywhere:
+    """The elements that are there, at every depth, whose tag is `tag` in the bits of `mask`."""
+
+    tag: int
+    mask: int = 0xFFFFFFFF
+
+
+@dataclass(frozen=True, slots=True)
+class Private:
+    """The private elements that are there, at every depth; of one `creator` only, if it is given.
+
+    Within a creator's blocks `group` and `element` narrow it down: of (0019,xx23) `group` is 0x0019 and
+    `element` 0x23, for the creator's block may lie at any xx from 10 to FF (PS3.5, section 7.8.1).
+    """
+
+    creator: str | None = None
+    group: int | None = None
+    element: int | None = None
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether whole blocks are meant."""
+        return self.group is None and self.element is None
+
+    def names(self, tag: int) -> bool:
+        """Whether an element of the creator's blocks is meant."""
+        return self.group in (None, tag >> 16) and self.element in (None, tag & 0xFF)
+
+
+Target = EditPath | Everywhere | Private
+"""A path without an item index means the element in every item; one ends in the element itself."""
+
+
+def parse_target(text: str) -> Target:
+    """`private`, `creator:GEMS_IDEN_01`, `group:0011`, a tag with x for any digit, or a path.
+
+    A pattern such as `(0009,xx10)` or `(60xx,3000)` means elements at every depth, a path as
+    `parse_edit_path` has it one element, or one in each item. Raises ValueError.
+    """
+    text = text.strip()
+    if text == "private":
+        return Private()
+    if text.startswith("creator:"):
+        creator = text[len("creator:") :].strip()
+        if not creator:
+            raise ValueError("creator: needs the name of a private creator, such as creator:GEMS_IDEN_01")
+        return Private(creator)
+    if text.startswith("group:"):
+        group = text[len("group:") :].strip()
+        if not re.fullmatch(r"[0-9A-Fa-f]{4}", group):
+            raise ValueError(f"{text!r}: a group is four hexadecimal digits, such as group:0011")
+        return Everywhere(int(group, 16) << 16, 0xFFFF0000)
+    match = _PATTERN.fullmatch(text)
+    if match and "x" in text.lower():
+        digits = "".join(match.groups()).lower()
+        mask = int("".join("0" if digit == "x" else "f" for digit in digits), 16)
+        return Everywhere(int(digits.replace("x", "0"), 16), mask)
+    return parse_edit_path(text)
+
+
+def format_target(target: Target) -> str:
+    """The target in an error message."""
+    match target:
+        case Everywhere(tag, 0xFFFFFFFF):
+            return f"{format_tag(tag)} at any depth"
+        case Everywhere(tag, mask):
+            return f"the elements like {tag:08X} in the bits {mask:08X}"
+        case Private(None):
+            return "the private elements"
+        case Private(creator):
+            return f"the private elements of {creator}"
+        case _:
+            return format_edit_path(target)

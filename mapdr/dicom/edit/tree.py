@@ -1,0 +1,268 @@
+"""Edits of any data set, element by element: only what is named changes, everything else keeps its bytes.
+
+Edits are applied in order, each to what the one before left. A path without item indexes means every item
+there is. What also changes: the lengths that enclose a change, the group lengths present in its group, and
+all text, when a new value does not fit the declared character set: then the whole data set moves to
+ISO_IR 192, nested text too. Values of VR UN, and private ones in implicit VR, are not known to be text and
+keep their bytes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+from mapdr.dicom.document import Document, Overflow, Rendered, Verbatim
+from mapdr.dicom.edit.target import Everywhere, Private, Target
+from mapdr.dicom.edit.value import Content
+from mapdr.dicom.edit.verbs import Edit
+from mapdr.dicom.fit import pad
+from mapdr.dicom.path import EditPath, format_edit_path, tag_vr
+from mapdr.dicom.tags import SOP_CLASS_UID, SOP_INSTANCE_UID
+from mapdr.dicom.template import Template
+from mapdr.dicom.tree import Level, Node
+from mapdr.dicom.value import SINGLE
+from mapdr.kernel.errors import Permanent
+from mapdr.kernel.item import TagPath
+
+
+class Edited(NamedTuple):
+    """A changed header and tail, the paths that differ now, and the identity that the data set has now.
+
+    Where nothing changed, `header` and `tail` are the very objects that were given. Of a sequence that was
+    set, emptied or removed, `changed` names the sequence, not what is in it. A UID is empty if the data set
+    has none. `moved` says that all text went to ISO_IR 192.
+    """
+
+    header: bytes
+    tail: bytes
+    changed: tuple[TagPath, ...]
+    sop_class_uid: str
+    sop_instance_uid: str
+    moved: bool
+
+
+def apply_edits(
+    header: bytes,
+    transfer_syntax_uid: str,
+    edits: Sequence[Edit],
+    *,
+    tail: bytes | None = None,
+    tail_at: int = 0,
+    undeclared: str = "",
+) -> Edited:
+    """Apply `edits` to the bytes before the pixel data, and to those after it, the `tail`.
+
+    `tail` is None for a data set without pixel data, whose `header` is all of it (see scan.layout); `tail_at`
+    is its offset in the data set, for errors. A deflated data set is inflated by the caller. `undeclared` is
+    the character set to assume where none is declared (a defined term). Raises Unreadable for bytes that
+    cannot be edited safely, and Permanent: for the reasons of the edits' verbs, and "no-such-item",
+    "too-deep" and "odd-form".
+    """
+    document = Document(header, tail, transfer_syntax_uid, undeclared, tail_at)
+    elements = TreeElements(document)
+    for edit in edits:
+        edit.verb.function(elements, edit.target, edit.value, edit)
+    if document.changed:
+        document.drop_file_meta()
+    changed = tuple(sorted(document.changed))
+    new_header, new_tail = header, tail or b""
+    if document.head.changed:
+        new_header = document.header()
+    if document.tail is not document.head and document.tail.changed:
+        new_tail = document.tail.write() + document.tail_padding
+    return Edited(
+        new_header,
+        new_tail,
+        changed,
+        document.text_at((SOP_CLASS_UID,)),
+        document.text_at((SOP_INSTANCE_UID,)),
+        document.moved,
+    )
+
+
+class Place(NamedTuple):
+    """An element of a level, there or not; `path` leads to it from the top."""
+
+    level: Level
+    path: EditPath
+
+    @property
+    def tag(self) -> int:
+        """The element's tag."""
+        return self.path[-1][0]
+
+    @property
+    def node(self) -> Node | None:
+        """The element, if it is there."""
+        return self.level.find(self.tag)
+
+
+class TreeElements:
+    """`verbs.Elements` of a document: targets and values are those of the edits."""
+
+    def __init__(self, document: Document) -> None:
+        self._document = document
+
+    def places(self, target: Target) -> Iterator[Place]:
+        """In each level of a path; of other targets each element that is there when its turn comes."""
+        if isinstance(target, tuple):
+            yield from (Place(level, target) for level in self._document.levels(target, create=False))
+            return
+        for level, above, nodes in self._occurrences(target):
+            for tag in dict.fromkeys(node.tag for node in nodes):
+                yield Place(level, (*((step, None) for step in above), (tag, None)))
+
+    def made_places(self, target: Target) -> Iterator[Place]:
+        """As `places`, with the levels of a path made. Raises Permanent where an item index skips items."""
+        if not isinstance(target, tuple):
+            yield from self.places(target)
+            return
+        levels = self._document.levels(target, create=True)
+        if not levels:
+            raise Permanent(f"{format_edit_path(target)}: there is no such item", reason="no-such-item")
+        yield from (Place(level, target) for level in levels)
+
+    def render(self, value: Content) -> str | Rendered | None:
+        """A template's text, or items with the texts of theirs; None if any of their tags is empty."""
+        if isinstance(value, Template):
+            return self._text(value)
+        items: list[list[tuple[int, str | Rendered]]] = []
+        for item in value.items:
+            rendered = [(tag, self.render(content)) for tag, content in item]
+            known = [(tag, content) for tag, content in rendered if content is not None]
+            if len(known) < len(rendered):
+                return None
+            items.append(known)
+        return items
+
+    def _text(self, template: Template) -> str | None:
+        """The template's text; Verbatim where a tag gave it a backslash that separates no values there."""
+        values, is_verbatim = {}, False
+        for path in template.paths:
+            for node in self._document.nodes_at(path):
+                if text := self._document.text_of(node):
+                    values[path] = text
+                    is_verbatim |= "\\" in text and node.vr_name in SINGLE
+                    break
+            else:
+                return None
+        text = template.render(values.__getitem__)
+        return Verbatim(text) if is_verbatim else text
+
+    def source(self, value: TagPath) -> Node | None:
+        """The first element at the source's path that is not empty."""
+        return next((node for node in self._document.nodes_at(value) if node.raw.strip(b" \0")), None)
+
+    def text(self, place: Place) -> str:
+        """Its values, joined by backslashes."""
+        node = place.node
+        return self._document.text_of(node) if node else ""
+
+    def is_there(self, place: Place) -> bool:
+        """Whether there is such an element."""
+        return place.node is not None
+
+    def is_empty(self, place: Place) -> bool:
+        """Whether it is absent, or holds no value or item; items where a text belongs are not nothing."""
+        node = place.node
+        if node is None:
+            return True
+        if node.is_sequence():
+            return tag_vr(place.tag) == "SQ" and not node.open()
+        return not node.raw.strip(b" \0")
+
+    def is_single(self, place: Place) -> bool:
+        """Whether its VR holds one text."""
+        node = place.node
+        return (node.vr_name if node else tag_vr(place.tag)) in SINGLE
+
+    def put(self, place: Place, content: str | Rendered, overflow: Overflow, *, strict: bool = True) -> None:
+        """Write a text, or the items of a sequence."""
+        if isinstance(content, str):
+            self._document.put(place.level, place.path, content, overflow, strict=strict)
+        else:
+            self._document.put_items(place.level, place.path, content, overflow)
+
+    def copy(self, source: Node, place: Place, overflow: Overflow) -> None:
+        """Write a copy, byte for byte where byte order, character set and VR are the same."""
+        document, level = self._document, place.level
+        node = place.node
+        vr = node.vr_name if node else tag_vr(place.tag)
+        in_same_set = document.terms(level) == document.terms(source.level)
+        if level.flags == source.level.flags and in_same_set and vr == source.vr_name:
+            document.put_raw(level, place.path, vr, pad(source.raw, vr))
+            return
+        text = document.text_of(source)
+        if source.vr_name in SINGLE:
+            text = Verbatim(text)
+        document.put(level, place.path, text, overflow)
+
+    def clear(self, place: Place) -> None:
+        """Leave it without a value, or without items."""
+        self._document.clear(place.level, place.path)
+
+    def remove(self, target: Target) -> None:
+        """Take out what the target names; of a creator's blocks also their reservation."""
+        if not isinstance(target, tuple):
+            for level, above, nodes in self._occurrences(target, removing=True):
+                level.remove(nodes)
+                self._document.changed.update(((*above, node.tag), None) for node in nodes)
+            return
+        for level, path in list(self.places(target)):
+            nodes = [node for node in level.nodes if node.tag == path[-1][0]]
+            if nodes:
+                level.remove(nodes)
+                self._document.note(path)
+
+    def move_to_utf8(self) -> None:
+        """Move all text to ISO_IR 192."""
+        self._document.move_to_utf8()
+
+    def _occurrences(
+        self, target: Everywhere | Private, *, removing: bool = False
+    ) -> Iterator[tuple[Level, TagPath, list[Node]]]:
+        """What the target names, level by level, with the path to the level.
+
+        The levels within are looked for when the caller has dealt with their elements, in what is left then.
+        Only who is `removing` means group lengths and the reservations of private blocks too.
+        """
+        waiting: list[tuple[Level, TagPath]] = [(level, ()) for level in self._document.tops()]
+        while waiting:
+            level, path = waiting.pop()
+            if isinstance(target, Everywhere):
+                nodes = [node for node in level.nodes if node.tag & target.mask == target.tag]
+            else:
+                nodes = self._private(level, target, reservations=removing)
+            if not removing:
+                nodes = [node for node in nodes if node.tag & 0xFFFF]
+            if nodes:
+                yield level, path, nodes
+            for node in level.nodes:
+                if node.is_sequence():
+                    waiting.extend((item, (*path, node.tag)) for item in node.open())
+
+    def _private(self, level: Level, target: Private, *, reservations: bool) -> list[Node]:
+        """The private elements of a level that the target names (PS3.5, section 7.8.1)."""
+        private = [node for node in level.nodes if node.tag >> 16 & 1]
+        blocks = {
+            (node.tag >> 16, node.tag & 0xFF)
+            for node in private
+            if _is_reservation(node.tag) and target.creator in (None, self._document.text_of(node))
+        }
+        found = []
+        for node in private:
+            group, number = node.tag >> 16, node.tag & 0xFFFF
+            if _is_reservation(node.tag):
+                is_meant = reservations and target.is_whole and (group, number) in blocks
+            elif target.creator is None:
+                is_meant = target.names(node.tag)
+            else:
+                is_meant = (group, number >> 8) in blocks and target.names(node.tag)
+            if is_meant:
+                found.append(node)
+        return found
+
+
+def _is_reservation(tag: int) -> bool:
+    return 0x10 <= tag & 0xFFFF <= 0xFF

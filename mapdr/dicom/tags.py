@@ -1,0 +1,29 @@
+"""Tags that the package names (PS3.6), each once, under its keyword."""
+
+from __future__ import annotations
+
+from mapdr._fast import scan_tables
+
+# Structure (PS3.5, section 7.5).
+ITEM = scan_tables.ITEM
+ITEM_END = scan_tables.ITEM_END
+SEQUENCE_END = scan_tables.SEQUENCE_END
+
+SPECIFIC_CHARACTER_SET = scan_tables.CHARACTER_SET
+IMAGE_TYPE = 0x00080008
+SOP_CLASS_UID = 0x00080016
+SOP_INSTANCE_UID = 0x00080018
+STUDY_DATE = 0x00080020
+ACCESSION_NUMBER = 0x00080050
+MODALITY = 0x00080060
+PATIENT_ID = 0x00100020
+STUDY_INSTANCE_UID = 0x0020000D
+SERIES_INSTANCE_UID = 0x0020000E
+PIXEL_REPRESENTATION = 0x00280103
+
+PIXEL_GROUP = 0x7FE0
+FLOAT_PIXEL_DATA = 0x7FE00008
+DOUBLE_FLOAT_PIXEL_DATA = 0x7FE00009
+PIXEL_DATA = 0x7FE00010
+PIXEL_TAGS = scan_tables.PIXEL_TAGS
+"""Float, double float and integer pixel data."""

@@ -1,0 +1,54 @@
+"""Every answer as JSON: one envelope, and plain values made of what the other modules here return.
+
+The envelope is one object: `mapdr` says what answers, and beside it stand the answer's own keys, all of which
+`docs/json.md` tells.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Mapping
+from dataclasses import fields, is_dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import mapdr
+
+
+def answer(command: str, node: str, data: Mapping[str, Any] | object) -> str:
+    """The answer of a command as a JSON document. `node` is the node's name, empty where none is asked about.
+
+    `data` is one dataclass, or a mapping from keys to values.
+    """
+    about = {
+        "version": mapdr.__version__,
+        "command": command,
+        "node": node or None,
+        "at": moment(time.time()),
+    }
+    return json.dumps({"mapdr": about, **plain(data)}, indent=2, ensure_ascii=False)
+
+
+def plain(value: Any, name: str = "") -> Any:
+    """A value as JSON has it: dataclasses by their fields, moments in ISO 8601.
+
+    A number in a field that is called `at` or ends in `_at` is a moment in seconds since the epoch. Fields
+    with `metadata={"json": False}` are left out.
+    """
+    if is_dataclass(value) and not isinstance(value, type):
+        shown = (one.name for one in fields(value) if one.metadata.get("json", True))
+        return {key: plain(getattr(value, key), key) for key in shown}
+    if isinstance(value, Mapping):
+        return {str(key): plain(each) for key, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(each) for each in value]
+    if isinstance(value, float | int) and (name == "at" or name.endswith("_at")):
+        return moment(value)
+    return str(value) if isinstance(value, Path) else value
+
+
+def moment(at: float) -> str:
+    """Seconds since the epoch in ISO 8601, local time with its offset from UTC, to the millisecond."""
+    return datetime.fromtimestamp(at).astimezone().isoformat(timespec="milliseconds")

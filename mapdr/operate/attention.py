@@ -1,0 +1,182 @@
+"""What a person should look at, the worst first."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+
+from mapdr.config.model import NodeConfig
+from mapdr.kernel.item import SPOILED
+from mapdr.operate import words
+from mapdr.operate.facts import LOST, Facts
+from mapdr.operate.model import Attention, Destination
+from mapdr.store.outbox import HookQueue
+
+REJECTED = 3
+"""How many rejected peers of a receiver are said; `mapdr sources` shows all."""
+
+
+def _room(facts: Facts, node: NodeConfig) -> Iterable[Attention]:
+    """What keeps images from being kept, or soon will."""
+    if not facts.writable:
+        text = f"images are REFUSED: {node.data} cannot be written to"
+        yield Attention("spool", "bad", text)
+    free = facts.disk_free
+    if free is not None and free < 2 * node.min_free:
+        full = free < node.min_free
+        text = f"{words.size(free)} free, {words.size(node.min_free)} kept in reserve"
+        text = f"images are REFUSED: {text}" if full else f"the disk is nearly full: {text}"
+        yield Attention("disk", "bad" if full else "warn", text)
+
+
+def _hook_trouble(hook: HookQueue, now: float) -> str:
+    due = hook.next_try or now
+    again = f"next try in {words.duration(due - now)}" if due > now else "next try now"
+    return f"webhook {hook.hook}: {hook.trouble}, {words.count(hook.waiting)} waiting, {again}"
+
+
+@dataclass(frozen=True, slots=True)
+class _Look:
+    """What there is to judge what needs attention by."""
+
+    facts: Facts
+    destinations: Sequence[Destination]
+    state: str
+    node: NodeConfig
+
+
+def _index(look: _Look) -> Iterable[Attention]:
+    facts = look.facts
+    if facts.trouble:
+        known = f"counts are those of {words.clock(facts.as_of)}" if facts.as_of else "no counts are known"
+        yield Attention("index", "bad", f"the index cannot be read: {known}")
+        yield Attention("index", "bad", facts.trouble)
+    elif facts.lost:
+        yield Attention("index", "bad", LOST)
+
+
+def _store(look: _Look) -> Iterable[Attention]:
+    """What keeps images from coming in or from leaving that is the node's own (`Store.health`)."""
+    beat = look.facts.heartbeat
+    lives = look.state in ("running", "draining")
+    health = beat.counters.get("store", {}) if beat is not None and lives else {}
+    if health.get("refusing"):
+        yield Attention(
+            "store", "bad", f"images are REFUSED: the index cannot be written: {health['refusing']}"
+        )
+    if health.get("set_aside"):
+        what = words.many(health["set_aside"], "image is", "images are")
+        yield Attention(
+            "aside", "bad", f"{what} safe in the spool, but the index does not take them; see the log"
+        )
+    spoiled: Counter[str] = Counter()
+    for row in look.destinations:
+        spoiled.update({reason: row.parked_reasons.get(reason, 0) for reason in SPOILED})
+    if spoiled.total():
+        text = ", ".join(f"{reason} ({number})" for reason, number in sorted(spoiled.items()) if number)
+        yield Attention(
+            "spool", "bad", f"the spool does NOT hold what was received: {text}; push these images again"
+        )
+
+
+def _life(look: _Look) -> Iterable[Attention]:
+    """What is to be said of a node that says nothing."""
+    facts, beat = look.facts, look.facts.heartbeat
+    if beat is None or facts.trouble or beat.counters.get("state") == "stopped":
+        return
+    if look.state == "stopped":
+        seen = words.day_and_clock(beat.at)
+        yield Attention(
+            "silent", "bad", f"the node ended without a word (last seen {seen}); start it: mapdr run"
+        )
+    elif look.state == "silent" and facts.alive:
+        full = facts.disk_free is not None and facts.disk_free < look.node.min_free
+        why = "its index cannot be written, for the disk is full" if full else "its log says why"
+        if facts.unwritable:
+            why = f"its index cannot be written ({facts.unwritable})"
+        yield Attention("silent", "bad", f"the node is there, but gives no sign of life: {why}")
+    elif look.state == "silent":
+        yield Attention("silent", "bad", "the node gives no sign of life; is it running?")
+
+
+def _down(look: _Look) -> Iterable[Attention]:
+    for row in look.destinations:
+        if row.state == "down":
+            waiting = f" ({words.many(row.queue, 'image')} waiting)" if row.queue else ""
+            yield Attention("down", "bad", f"{row.name} is down: {row.comment}{waiting}")
+
+
+def _parked(look: _Look) -> Iterable[Attention]:
+    for row in look.destinations:
+        if row.parked:
+            reasons = ", ".join(f"{word} ({number})" for word, number in sorted(row.parked_reasons.items()))
+            text = f"{words.many(row.parked, 'image')} parked for {row.name}"
+            yield Attention("parked", "bad", f"{text}: {reasons}" if reasons else text)
+
+
+def _hooks(look: _Look) -> Iterable[Attention]:
+    for hook in look.facts.webhooks:
+        if hook.trouble:
+            yield Attention("webhook", "bad", _hook_trouble(hook, look.facts.at))
+        if hook.parked:
+            text = f"webhook {hook.hook}: {words.many(hook.parked, 'message')} given up"
+            yield Attention("webhook", "bad", f"{text}; mapdr retry --webhooks tries again")
+
+
+def _unrouted(look: _Look) -> Iterable[Attention]:
+    if look.facts.unrouted:
+        it = "it" if look.facts.unrouted == 1 else "them"
+        text = f"{words.many(look.facts.unrouted, 'image')} unrouted: no rule takes {it}"
+        yield Attention("unrouted", "warn", text)
+
+
+def _rejected(look: _Look) -> Iterable[Attention]:
+    """Peers that were not let in since the receiver began, with the line that lets them in."""
+    if look.state not in ("running", "draining") or look.facts.heartbeat is None:
+        return
+    for name, told in look.facts.heartbeat.counters.get("receivers", {}).items():
+        for one in told.get("rejected", ())[:REJECTED]:
+            who = f"{words.plain(one['calling_ae']) or '(no title)'} at {words.plain(one['address'])}"
+            times = f", {one['times']} times" if one["times"] > 1 else ""
+            cure = f"; {words.plain(one['cure'])}" if one["cure"] else ""
+            yield Attention("rejected", "warn", f"{name}: {who} was {one['cause']}{times}{cure}")
+
+
+def _held(look: _Look) -> Iterable[Attention]:
+    for row in look.destinations:
+        if row.state == "held" or row.held:
+            text = row.comment if row.state == "held" else f"{words.many(row.held, 'image')} on hold"
+            yield Attention("held", "warn", f"{row.name}: {text}")
+
+
+def _uncompressed(look: _Look) -> Iterable[Attention]:
+    for row in look.destinations:
+        if row.uncompressed:
+            text = f"{words.many(row.uncompressed, 'image')} sent without the compression of the rule"
+            why = f"{row.name} refuses that transfer syntax; mapdr deliveries --reason compression-refused"
+            yield Attention("uncompressed", "warn", f"{text}: {why}")
+
+
+_LOOKS: tuple[Callable[[_Look], Iterable[Attention]], ...] = (
+    _index,
+    _store,
+    lambda look: _room(look.facts, look.node),
+    _life,
+    _down,
+    _parked,
+    _rejected,
+    _hooks,
+    _unrouted,
+    _held,
+    _uncompressed,
+)
+"""Each gives its lines, or none; the worst first."""
+
+
+def needing_attention(
+    facts: Facts, destinations: Sequence[Destination], state: str, node: NodeConfig
+) -> list[Attention]:
+    """What needs attention; `state` is the node's own (`model.NodeInfo`)."""
+    look = _Look(facts, destinations, state, node)
+    return [item for lines in _LOOKS for item in lines(look)]

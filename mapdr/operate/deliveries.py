@@ -1,0 +1,137 @@
+"""Deliveries: what became of each image at each destination, and the reason why it waits or is parked."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from mapdr.operate.access import Access
+from mapdr.operate.errors import RequestError
+from mapdr.operate.model import Destination
+from mapdr.operate.selection import UNROUTED, Selection
+from mapdr.operate.studies import by_keyword
+from mapdr.store.queue.listing import Attempt, DeliveryRow
+from mapdr.wire.status import meaning
+
+__all__ = ["Attempt", "Delivery", "deliveries"]
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """One image for one destination, promised once (`batch`).
+
+    `reason` and `comment` say why it is in its state; of one that is pending, why its destination takes none.
+    `tries` counts its attempts, `attempts` those since it was promised or retried; `due_at` is when it may be
+    tried. From `status` on, all is of its last attempt, and None or empty if there was none: `last_comment`
+    is what was answered, `sent_sop_instance_uid` the UID that was sent.
+
+    `attempts_made` is None unless it was asked for, as are `study_date` and `tags`, which identify the
+    patient. A receiver's own words may quote a value of the image: unless those were asked for, they are what
+    its status means.
+    """
+
+    id: int
+    instance: str
+    study_instance_uid: str
+    study_date: str | None
+    sop_instance_uid: str
+    modality: str
+    destination: str
+    batch: int
+    state: str
+    reason: str
+    comment: str
+    attempts: int
+    due_at: float | None
+    received_at: float
+    settled_at: float | None
+    tags: Mapping[str, str] | None
+    tries: int
+    status: int | None
+    treatment: str
+    transfer_syntax_uid: str
+    sent_sop_instance_uid: str
+    bytes: int | None
+    milliseconds: int | None
+    last_comment: str
+    attempts_made: Sequence[Attempt] | None = None
+
+
+def deliveries(
+    opened: Access, chosen: Selection, *, identify: bool = False, attempts: bool = False
+) -> list[Delivery]:
+    """The deliveries that a selection chooses, the newest first; with `attempts`, every attempt at each.
+
+    Raises MapdrError if there is no index, RequestError for what no delivery can be.
+    """
+    if chosen.state == UNROUTED:
+        raise RequestError(
+            "an image that no rule takes has no delivery; see: mapdr studies --state unrouted", field="state"
+        )
+    store = opened.index(chosen)
+    rows = [_delivery(row, identify) for row in store.ledger.select(chosen)]
+    waited_for = {row.destination for row in rows if row.state == "pending"}
+    if waited_for:
+        rows = with_waits(rows, opened.standing(waited_for), time.time())
+    if attempts:
+        rows = [
+            replace(row, attempts_made=[_attempt(one, identify) for one in store.ledger.attempts(row.id)])
+            for row in rows
+        ]
+    return rows
+
+
+def with_waits(rows: Iterable[Delivery], destinations: Iterable[Destination], now: float) -> list[Delivery]:
+    """The rows; pending ones that nothing of their own keeps back say why their destination takes none."""
+    away = {each.name: each for each in destinations if each.state in ("down", "held")}
+
+    def explained(row: Delivery) -> Delivery:
+        told = away.get(row.destination)
+        if told is None or row.state != "pending" or (row.reason and (row.due_at or 0.0) > now):
+            return row
+        return replace(row, reason=told.reason or told.state, comment=told.comment)
+
+    return [explained(row) for row in rows]
+
+
+def _delivery(row: DeliveryRow, identify: bool) -> Delivery:
+    last = row.last
+    said = _comment(last.status, last.comment, identify) if last else ""
+    return Delivery(
+        id=row.id,
+        instance=row.instance,
+        study_instance_uid=row.study_instance_uid,
+        study_date=row.study_date if identify else None,
+        sop_instance_uid=row.sop_instance_uid,
+        modality=row.modality,
+        destination=row.destination,
+        batch=row.batch,
+        state=row.state,
+        reason=row.reason,
+        comment=said if last and row.comment == last.comment else row.comment,
+        attempts=row.attempts,
+        due_at=row.not_before or None,
+        received_at=row.received_at,
+        settled_at=row.settled_at,
+        tags=by_keyword(row.tags) if identify else None,
+        tries=last.number if last else 0,
+        status=last.status if last else None,
+        treatment=last.treatment if last else "",
+        transfer_syntax_uid=last.transfer_syntax_uid if last else "",
+        sent_sop_instance_uid=last.sop_instance_uid if last else "",
+        bytes=last.bytes if last else None,
+        milliseconds=last.milliseconds if last else None,
+        last_comment=said,
+    )
+
+
+def _attempt(made: Attempt, identify: bool) -> Attempt:
+    return replace(made, comment=_comment(made.status, made.comment, identify))
+
+
+def _comment(status: int | None, said: str, identify: bool) -> str:
+    """An attempt's comment; with a status it is the receiver's own, and only what that means is shown."""
+    if status is None or identify or not said:
+        return said
+    return meaning(status)

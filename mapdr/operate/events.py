@@ -1,0 +1,158 @@
+"""Events of the node as lines for an operator: plain words, a level, and no value of an image.
+
+The same sentences stand in the dashboard, in `top` and in the log.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from mapdr.operate import words
+from mapdr.operate.model import EventText
+from mapdr.wire.status import meaning
+
+Facts = Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Sentence:
+    """How an event reads: its level (good, info, warn, bad) and its words. `logged`: it belongs into the
+    log; the others stand there already, said by who met them, or are daily business."""
+
+    level: str
+    text: Callable[[Facts], str]
+    logged: bool = True
+
+
+def _said(template: str) -> Callable[[Facts], str]:
+    return lambda facts: template.format_map(_Facts(facts))
+
+
+def _images(facts: Facts, *, past: bool = False) -> str:
+    number = int(facts.get("images") or 0)
+    return words.many(number, "image") + ((" was" if number == 1 else " were") if past else "")
+
+
+def _destination(facts: Facts) -> str:
+    return str(facts.get("destination", "?"))
+
+
+def _cause(facts: Facts) -> str:
+    """Why, in words: what was found, or what the answered status means, or at least the short reason."""
+    status = facts.get("status")
+    if isinstance(status, int):
+        return f"it answered: {meaning(status)}"
+    return str(facts.get("comment") or facts.get("reason") or "no reason is known")
+
+
+def _parked(facts: Facts) -> str:
+    status = facts.get("status")
+    answer = f", {meaning(status)}" if isinstance(status, int) and status else ""
+    reason = facts.get("reason") or "unknown"
+    return f"{_images(facts, past=True)} parked for {_destination(facts)}: {reason}{answer}"
+
+
+def _refused(facts: Facts) -> str:
+    status = facts.get("status")
+    code = f" (0x{status:04X})" if isinstance(status, int) else ""
+    return _said("{receiver} refused an object of {peer}: {cause}")(facts) + code
+
+
+def _acted(facts: Facts) -> str:
+    """What a person did, and to how many."""
+    number = int(facts.get("number") or 0)
+    what = f" {words.count(number)} {facts.get('of')}" if number else ""
+    return f"{facts.get('by', '?')}: {facts.get('verb', '?')}{what}: {facts.get('to') or 'nothing'}"
+
+
+def _back(facts: Facts) -> str:
+    after = f" after {words.duration(facts['seconds'])}" if facts.get("seconds") else ""
+    return f"{_destination(facts)} takes images again{after}"
+
+
+SENTENCES: dict[str, Sentence] = {
+    "node.started": Sentence("good", _said("the node started"), logged=False),
+    "node.draining": Sentence("warn", _said("the node is draining"), logged=False),
+    "node.reloaded": Sentence("good", _said("a changed configuration is in use")),
+    "operator.acted": Sentence("info", _acted),
+    "association.rejected": Sentence("warn", _said("{receiver}: {peer}: {cause}"), logged=False),
+    "association.broken": Sentence(
+        "warn", _said("{receiver}: the association of {peer} ended: {cause}"), logged=False
+    ),
+    "association.lost": Sentence(
+        "warn", _said("{receiver}: the association of {peer} was lost: {cause}"), logged=False
+    ),
+    "association.failed": Sentence(
+        "bad", _said("{receiver}: the association of {peer} failed: {cause}"), logged=False
+    ),
+    "store.refuses": Sentence(
+        "bad", _said("images are refused: the index cannot be written: {cause}"), logged=False
+    ),
+    "store.takes": Sentence("good", _said("images are taken again"), logged=False),
+    "clock.set": Sentence(
+        "warn", _said("the clock was set {way} by {seconds} s; what waits moves with it"), logged=False
+    ),
+    "thread.failed": Sentence("bad", _said("{thread} failed and goes on: {cause}"), logged=False),
+    "images.refused": Sentence("bad", _refused, logged=False),
+    "images.parked": Sentence("bad", _parked),
+    "images.uncompressed": Sentence(
+        "warn",
+        lambda facts: (
+            f"{_images(facts, past=True)} sent to {_destination(facts)} without the compression of the rule:"
+            " it refuses that transfer syntax"
+        ),
+    ),
+    "destination.waits": Sentence("bad", lambda facts: f"{_destination(facts)} is down: {_cause(facts)}"),
+    "destination.back": Sentence("good", _back),
+    "study.received": Sentence("info", lambda facts: f"a study of {_images(facts)} has come", logged=False),
+    "study.updated": Sentence(
+        "info", lambda facts: f"a study has got late images: {_images(facts)} now", logged=False
+    ),
+    "study.delivered": Sentence(
+        "good",
+        lambda facts: f"a study of {_images(facts)} was delivered to {_destination(facts)}",
+        logged=False,
+    ),
+    "delivery.parked": Sentence(
+        "bad",
+        lambda facts: (
+            f"a study is not whole at {_destination(facts)}: {_images(facts)} parked"
+            f" ({facts.get('reason') or 'unknown'})"
+        ),
+        logged=False,
+    ),
+    "webhook.failed": Sentence("bad", _said("webhook {hook}: {cause}; it is tried again")),
+    "webhook.back": Sentence("good", _said("webhook {hook} takes messages again")),
+    "webhook.parked": Sentence("bad", _said("webhook {hook}: a message was given up: {cause}")),
+}
+"""Kinds of events and how they read; kinds that are not here are shown with their facts."""
+
+
+def event_line(event: Mapping[str, Any]) -> EventText:
+    """An event of the heartbeat in words."""
+    kind = str(event.get("kind", "event"))
+    facts = {key: value for key, value in event.items() if key not in ("at", "kind")}
+    level, text = sentence(kind, facts)
+    return EventText(event.get("at"), kind, level, text)
+
+
+def sentence(kind: str, facts: Facts) -> tuple[str, str]:
+    """Level and words of an event, harmless for a terminal; what came several times says how often."""
+    known = SENTENCES.get(kind)
+    times = facts.get("times")
+    said = known.text(facts) if known else _plain(kind, facts)
+    if isinstance(times, int) and times > 1 and "images" not in facts:
+        said += f" ({times} times)"
+    return known.level if known else "info", words.plain(said)
+
+
+def _plain(kind: str, facts: Facts) -> str:
+    told = ", ".join(f"{key} {value}" for key, value in facts.items() if key != "times")
+    return f"{kind}: {told}" if told else kind
+
+
+class _Facts(dict[str, Any]):
+    def __missing__(self, key: str) -> str:
+        return "?"

@@ -1,0 +1,70 @@
+"""What is read at one moment of a node and its surroundings, before anything is concluded from it."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from mapdr.store.index.commands import Heartbeat
+from mapdr.store.index.counts import Queue
+from mapdr.store.outbox import HookQueue
+
+SILENT = 15.0
+"""Seconds without a heartbeat after which a node counts as gone."""
+
+LOST = (
+    "the node runs, but this index knows nothing of it: index.db was removed or replaced under it; "
+    "stop the node and start it again, which indexes what is in the spool"
+)
+"""What a node looks like whose index is no longer where it was."""
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """What was read at one moment from index and surroundings.
+
+    `trouble` says why the index cannot be read now; counts and queues are then those of `as_of`.
+    `alive`: whether a process runs as this node; None where that cannot be found out. `lost`: it does, and
+    the index has never heard of it. `unwritable`: why the index cannot be written, if the node is silent.
+    """
+
+    at: float
+    today: Mapping[str, Any]
+    pending: int
+    parked: int
+    unrouted: int
+    queues: Sequence[Queue] = ()
+    held: Mapping[str, float] = field(default_factory=dict)
+    reasons: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
+    webhooks: Sequence[HookQueue] = ()
+    heartbeat: Heartbeat | None = None
+    disk_free: int | None = None
+    writable: bool = True
+    trouble: str = ""
+    as_of: float = 0.0
+    alive: bool | None = None
+    lost: bool = False
+    unwritable: str = ""
+
+
+NOTHING: dict[str, Any] = {"received": {}, "delivered": {}}
+
+
+def free_space(data: Path) -> int | None:
+    """Bytes that are free where the data is or will be; None if that cannot be found out."""
+    there = data
+    while not there.exists() and there != there.parent:
+        there = there.parent
+    try:
+        return shutil.disk_usage(there).free
+    except OSError:
+        return None
+
+
+def writable(data: Path) -> bool:
+    """Whether images can be kept there; True for what does not exist yet."""
+    return all(os.access(place, os.W_OK) for place in (data, data / "spool") if place.exists())

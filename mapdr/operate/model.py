@@ -1,0 +1,161 @@
+"""What is shown of a node: plain values that the dashboard draws and `--json` prints.
+
+Fields that are called `at` or end in `_at` are moments in seconds since the epoch; those that end in
+`_seconds` are lengths of time. `reason` is a short stable word; `comment` says it in words for a person.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True, slots=True)
+class Counted:
+    """Distinct images, and studies by their first image."""
+
+    images: int
+    studies: int
+
+
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """The counts of local days: by modality, and by destination and modality."""
+
+    received: Mapping[str, Counted]
+    delivered: Mapping[str, Mapping[str, Counted]]
+
+
+@dataclass(frozen=True, slots=True)
+class ExtraCounts:
+    """Images that are counted beside those of today (repeats or versions), and by destination."""
+
+    received: int
+    delivered: Mapping[str, int]
+
+
+@dataclass(frozen=True, slots=True)
+class FlowRates:
+    """Images and bytes a second over the last seconds; None before there are two moments to compare."""
+
+    received: float | None
+    delivered: float | None
+    received_bytes: float | None
+    delivered_bytes: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Receiver:
+    """A receiver; `associations` are those that are open, None while the node does not say."""
+
+    name: str
+    ae_title: str
+    address: str
+    associations: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class NodeInfo:
+    """The node itself. `state` is running, draining, stopped, silent or unknown; `disk_free` in bytes.
+
+    What comes from its sign of life is None as long as there is none.
+    """
+
+    name: str
+    state: str
+    started_at: float | None
+    uptime_seconds: float | None
+    heartbeat_age_seconds: float | None
+    process: int | None
+    durability: str
+    data: str
+    disk_free: int | None
+    receivers: Sequence[Receiver]
+
+
+@dataclass(frozen=True, slots=True)
+class Destination:
+    """How a destination stands: `state` is idle, untried, sending, waiting, held, down, stopped or unknown.
+
+    Counts are deliveries; `queue` is pending and leased together, `uncompressed` those sent without the
+    compression of their rule since the node started, `oldest_seconds` how long the oldest one waits, `rate`
+    images a second.
+    """
+
+    name: str
+    state: str
+    reason: str
+    comment: str
+    queue: int
+    pending: int
+    leased: int
+    held: int
+    parked: int
+    parked_reasons: Mapping[str, int]
+    uncompressed: int
+    oldest_seconds: float | None
+    rate: float
+    next_try_at: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Hook:
+    """A webhook's messages; `comment` says how its last attempt failed, empty if it is in no trouble."""
+
+    name: str
+    pending: int
+    parked: int
+    comment: str
+    next_try_at: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Webhooks:
+    """All webhooks' messages together, and each."""
+
+    pending: int
+    parked: int
+    hooks: Sequence[Hook]
+
+
+@dataclass(frozen=True, slots=True)
+class Attention:
+    """Something that a person should look at: `level` is warn or bad."""
+
+    kind: str
+    level: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class EventText:
+    """An event in words: `level` is good, info, warn or bad."""
+
+    at: float | None
+    kind: str
+    level: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class NodeState:
+    """A node's state at one moment, complete. `day` is the local day that `today` counts.
+
+    `history` holds earlier rates for the drawing, oldest first; it is no part of the JSON.
+    """
+
+    at: float
+    day: str
+    node: NodeInfo
+    today: Counts
+    repeats: ExtraCounts
+    versions: ExtraCounts
+    pending: int
+    parked: int
+    unrouted: int
+    rates: FlowRates
+    destinations: Sequence[Destination]
+    webhooks: Webhooks
+    attention: Sequence[Attention]
+    events: Sequence[EventText]
+    history: Mapping[str, Sequence[float]] = field(default_factory=dict, metadata={"json": False})

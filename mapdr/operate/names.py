@@ -1,0 +1,26 @@
+"""Destinations as people name them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from mapdr.kernel.finding import instead
+from mapdr.node.plan import Plan
+from mapdr.operate.errors import RequestError
+
+
+def known_destinations(plan: Plan, names: Iterable[str]) -> list[str]:
+    """The destinations named, or all that are configured. Raises RequestError with the nearest name."""
+    chosen = list(names)
+    for name in chosen:
+        if name not in plan.destinations:
+            raise unknown_destination(plan, name)
+    return chosen or list(plan.destinations)
+
+
+def unknown_destination(plan: Plan, name: str) -> RequestError:
+    """The error for a destination that there is not, with the nearest name."""
+    return RequestError(
+        f'there is no destination "{name}"; {instead(name, plan.destinations, "destinations")}',
+        field="destination",
+    )

@@ -1,0 +1,71 @@
+"""Studies: what came, from whom, and what became of it at each destination."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from mapdr.dicom.path import format_path
+from mapdr.kernel.item import Source
+from mapdr.operate.access import Access
+from mapdr.operate.selection import Selection
+from mapdr.store.index.overview import Overview, Standing, StudyRow
+
+__all__ = ["Standing", "Study", "studies"]
+
+
+@dataclass(frozen=True, slots=True)
+class Study:
+    """A study, whole; an image that came or was promised several times counts once.
+
+    `sources` brought it; `destinations` tells by name how its images stand there; `bytes` is the size of its
+    data sets as received. What identifies the patient is None unless it was asked for: `study_date`
+    (YYYYMMDD), and `tags` by keyword.
+    """
+
+    study_instance_uid: str
+    study_date: str | None
+    first_at: float
+    last_at: float
+    images: int
+    series: int
+    bytes: int
+    modalities: Mapping[str, int]
+    unrouted: int
+    sources: Sequence[Source]
+    destinations: Mapping[str, Sequence[Standing]]
+    tags: Mapping[str, str] | None
+
+
+def studies(opened: Access, chosen: Selection, *, identify: bool = False) -> list[Study]:
+    """The studies that hold what a selection chooses, the last received first; an empty list if none does.
+
+    Raises MapdrError if there is no index, RequestError for a destination that there is not.
+    """
+    store = opened.index(chosen)
+    overview = Overview(store.database, store.strings)
+    rows = overview.studies(chosen)
+    sources = overview.sources([row.number for row in rows], store.sources)
+    return [_study(row, sources.get(row.number, []), identify) for row in rows]
+
+
+def _study(row: StudyRow, sources: Sequence[Source], identify: bool) -> Study:
+    return Study(
+        study_instance_uid=row.study_instance_uid,
+        study_date=row.study_date if identify else None,
+        first_at=row.first_at,
+        last_at=row.last_at,
+        images=row.images,
+        series=row.series,
+        bytes=row.bytes,
+        modalities=row.modalities,
+        unrouted=row.unrouted,
+        sources=sources,
+        destinations=row.destinations,
+        tags=by_keyword(row.tags) if identify else None,
+    )
+
+
+def by_keyword(tags: Mapping[tuple[int, ...], str]) -> dict[str, str]:
+    """Values by their keywords instead of their paths."""
+    return {format_path(path): value for path, value in sorted(tags.items())}

@@ -1,0 +1,170 @@
+"""Deliveries as people look at them: listings by selection, and every attempt at one."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import Connection, Row, literal_column, select
+
+from mapdr.kernel.item import TagPath
+from mapdr.store.index import schema, selection
+from mapdr.store.index.database import Database
+from mapdr.store.index.schema import State
+from mapdr.store.index.selection import Selection
+from mapdr.store.index.strings import Recipes, StringTable
+from mapdr.store.index.studies import study_tags
+
+_delivery, _instance, _attempt, _study = schema.delivery, schema.instance, schema.attempt, schema.study
+_AT_ONCE = 500
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """One attempt as the ledger keeps it; `sop_instance_uid` is the UID sent."""
+
+    number: int
+    started_at: float
+    milliseconds: int
+    verdict: str
+    status: int | None
+    comment: str
+    reason: str
+    bytes: int
+    transfer_syntax_uid: str
+    sop_instance_uid: str
+    treatment: str
+
+
+@dataclass(frozen=True, slots=True)
+class DeliveryRow:
+    """A delivery for a listing, with its last attempt (None if it was never tried).
+
+    `tags` hold what identifies the patient. A comment that came with a status is the receiver's own, and may
+    quote a value of the image.
+    """
+
+    id: int
+    instance: str
+    study_instance_uid: str
+    study_date: str
+    sop_instance_uid: str
+    modality: str
+    destination: str
+    batch: int
+    state: str
+    reason: str
+    comment: str
+    attempts: int
+    not_before: float
+    received_at: float
+    settled_at: float | None
+    last: Attempt | None
+    tags: Mapping[TagPath, str]
+
+
+class Listing:
+    """Reads deliveries; writes nothing."""
+
+    def __init__(self, database: Database, strings: StringTable, recipes: Recipes) -> None:
+        self._database = database
+        self._strings = strings
+        self._recipes = recipes
+
+    def select(self, chosen: Selection) -> list[DeliveryRow]:
+        """The deliveries that a selection chooses, newest first, with their last attempt."""
+        query = selection.deliveries(
+            chosen,
+            self._strings,
+            _delivery,
+            _instance.c.sop_instance_uid,
+            _instance.c.modality,
+            _instance.c.received_at,
+            _study.c.uid.label("study_uid"),
+            _study.c.study_date,
+            _study.c.tags,
+        )
+        with self._database.read() as connection:
+            rows = connection.execute(query).all()
+            attempts = self._last_attempts(connection, [row.id for row in rows])
+        return [self._row(row, attempts.get(row.id)) for row in rows]
+
+    def attempts(self, delivery_id: int) -> list[Attempt]:
+        """Every attempt at a delivery, oldest first."""
+        query = (
+            select(_attempt, _instance.c.sop_instance_uid.label("received_uid"))
+            .join(_delivery, _delivery.c.id == _attempt.c.delivery)
+            .join(_instance, _instance.c.id == _delivery.c.instance)
+            .where(_attempt.c.delivery == delivery_id)
+            .order_by(_attempt.c.number)
+        )
+        with self._database.read() as connection:
+            rows = connection.execute(query).all()
+        return [self._attempt(row, row.received_uid) for row in rows]
+
+    def parked_recipes(self, chosen: Selection) -> Counter[str]:
+        """How many of the chosen deliveries are parked, by the hash of the recipe that was promised."""
+        query = selection.deliveries(chosen, self._strings, _delivery.c.recipe).where(
+            literal_column(schema.STUCK), _delivery.c.state == State.PARKED
+        )
+        with self._database.read() as connection:
+            numbers = Counter(row.recipe for row in connection.execute(query))
+        return Counter({self._recipes.hash(number): count for number, count in numbers.items()})
+
+    def retriable(self, chosen: Selection) -> Counter[str]:
+        """How many deliveries `retry` would make due, by destination."""
+        query = selection.deliveries(chosen, self._strings, _delivery.c.destination)
+        with self._database.read() as connection:
+            rows = connection.execute(query.where(_delivery.c.state.in_((State.PARKED, State.PENDING))))
+            numbers = Counter(row.destination for row in rows)
+        return Counter({self._strings.text(number): count for number, count in numbers.items()})
+
+    def _last_attempts(self, connection: Connection, ids: Sequence[int]) -> dict[int, Row[Any]]:
+        found: dict[int, Row[Any]] = {}
+        for start in range(0, len(ids), _AT_ONCE):
+            query = (
+                select(_attempt)
+                .join(_delivery, _delivery.c.id == _attempt.c.delivery)
+                .where(_attempt.c.number == _delivery.c.tries)
+                .where(_delivery.c.id.in_(ids[start : start + _AT_ONCE]))
+            )
+            found |= {row.delivery: row for row in connection.execute(query)}
+        return found
+
+    def _row(self, row: Row[Any], last: Row[Any] | None) -> DeliveryRow:
+        return DeliveryRow(
+            id=row.id,
+            instance=row.instance.hex(),
+            study_instance_uid=row.study_uid,
+            study_date=row.study_date,
+            sop_instance_uid=row.sop_instance_uid,
+            modality=self._strings.text(row.modality),
+            destination=self._strings.text(row.destination),
+            batch=row.batch,
+            state=State(row.state).word,
+            reason=row.reason or "",
+            comment=row.comment or "",
+            attempts=row.attempts,
+            not_before=row.not_before,
+            received_at=row.received_at,
+            settled_at=row.settled_at,
+            last=None if last is None else self._attempt(last, row.sop_instance_uid),
+            tags=study_tags(row.tags),
+        )
+
+    def _attempt(self, row: Row[Any], received_uid: str) -> Attempt:
+        return Attempt(
+            number=row.number,
+            started_at=row.started_at,
+            milliseconds=row.milliseconds,
+            verdict=row.verdict,
+            status=row.status,
+            comment=row.comment or "",
+            reason=row.reason or "",
+            bytes=row.bytes,
+            transfer_syntax_uid=self._strings.text(row.syntax),
+            sop_instance_uid=row.sop_instance_uid or received_uid,
+            treatment=row.treatment or "",
+        )

@@ -1,0 +1,128 @@
+"""Codestreams to arrays by imagecodecs: a function a family, as `mapdr.kernel.codec.Decoder` asks for.
+
+They run in decoder processes, which are to start soon: this module imports numpy, and imagecodecs when the
+first frame comes.
+"""
+
+from __future__ import annotations
+
+import struct
+
+import numpy as np
+
+from mapdr.kernel.codec import FrameFormat, Mismatch, Pixels
+
+
+def jpeg2000(form: FrameFormat, stream: bytes) -> Pixels:
+    """A frame of JPEG 2000 or HTJ2K, its component transform undone."""
+    # OpenJPEG also for HTJ2K: imagecodecs' OpenJPH wraps where it should clamp.
+    import imagecodecs
+
+    pixels: Pixels = imagecodecs.jpeg2k_decode(stream, numthreads=1)
+    return pixels
+
+
+def jpegls(form: FrameFormat, stream: bytes) -> Pixels:
+    """A frame of JPEG-LS, in the bits that the data set's cells hold."""
+    import imagecodecs
+
+    pixels: Pixels = imagecodecs.jpegls_decode(stream)
+    return pixels
+
+
+def jpeg(form: FrameFormat, stream: bytes) -> Pixels:
+    """A frame of lossy JPEG: grey, or RGB by the stream's own markers, by the data set where there are
+    none."""
+    import imagecodecs
+
+    if form.photometric == "RGB" and _names_no_colours(stream):
+        pixels: Pixels = imagecodecs.jpeg_decode(stream, colorspace="RGB", outcolorspace="RGB")
+    else:
+        pixels = imagecodecs.jpeg_decode(stream)
+    return pixels
+
+
+def _names_no_colours(stream: bytes) -> bool:
+    """Whether nothing in the stream says what its components are, so that the data set must be believed.
+
+    An Adobe or JFIF segment says it, and component numbers 1, 2, 3 or R, G, B do: libjpeg heeds those.
+    """
+    at = 2
+    while at + 4 <= len(stream) and stream[at] == 0xFF:
+        marker, length = stream[at + 1], int.from_bytes(stream[at + 2 : at + 4], "big")
+        body = stream[at + 4 : at + 2 + length]
+        if (marker == 0xEE and body[:5] == b"Adobe") or (marker == 0xE0 and body[:4] == b"JFIF"):
+            return False
+        if 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC):
+            return body[6::3][:3] not in (b"\1\2\3", b"RGB")
+        at += 2 + length
+    return False
+
+
+def jpeg_lossless(form: FrameFormat, stream: bytes) -> Pixels:
+    """A frame of lossless JPEG (process 14), its components as they are."""
+    import imagecodecs
+
+    space = None if form.samples == 1 else "RGB"
+    pixels: Pixels = imagecodecs.jpeg_decode(stream, colorspace=space, outcolorspace=space)
+    return pixels
+
+
+def jpegxl(form: FrameFormat, stream: bytes) -> Pixels:
+    """A frame of JPEG XL."""
+    import imagecodecs
+
+    pixels: Pixels = imagecodecs.jpegxl_decode(stream, numthreads=1)
+    return pixels
+
+
+def rle(form: FrameFormat, stream: bytes) -> Pixels:
+    """A frame of RLE Lossless (PS3.5 annex G). Raises Mismatch where its segments do not fit the data set."""
+    import imagecodecs
+
+    if int.from_bytes(stream[:4], "little") != form.samples * form.allocated // 8:
+        raise Mismatch("shape")
+    cell = np.dtype(f"<u{form.allocated // 8}")
+    try:
+        planes = np.frombuffer(imagecodecs.dicomrle_decode(stream, cell), cell)
+    except imagecodecs.DicomrleError:
+        planes = np.empty(0, cell)
+    if planes.size != form.rows * form.columns * form.samples:
+        planes = _rle_planes(form, stream)
+    planes = planes.reshape(form.samples, form.rows, form.columns)
+    return planes[0] if form.samples == 1 else np.moveaxis(planes, 0, -1)
+
+
+def _rle_planes(form: FrameFormat, stream: bytes) -> Pixels:
+    """The planes of an RLE frame, each read until it is full (PS3.5, annex G).
+
+    For what imagecodecs refuses: other padding behind a segment than a zero. Slow, and rare.
+    """
+    size = form.rows * form.columns
+    count, *offsets = struct.unpack_from("<16L", stream)
+    if count != form.samples * form.allocated // 8 or sorted(offsets[:count]) != offsets[:count]:
+        raise Mismatch("shape")
+    ends = [*offsets[1:count], len(stream)]
+    planes = [_plane(stream[start:end], size) for start, end in zip(offsets[:count], ends, strict=True)]
+    # Of each sample, the most significant byte comes first.
+    cells = np.stack(planes).reshape(form.samples, form.allocated // 8, size)[:, ::-1]
+    return np.ascontiguousarray(np.moveaxis(cells, 1, -1)).reshape(-1).view(f"<u{form.allocated // 8}")
+
+
+def _plane(segment: bytes, size: int) -> Pixels:
+    """One plane of `size` bytes (PS3.5, G.3.2). Raises Mismatch when the segment ends before it is full."""
+    out = bytearray()
+    at = 0
+    while len(out) < size:
+        if at + 1 >= len(segment):
+            raise Mismatch("shape")
+        count = segment[at]
+        if count < 128:
+            out += segment[at + 1 : at + 2 + count]
+            at += 2 + count
+        elif count > 128:
+            out += segment[at + 1 : at + 2] * (257 - count)
+            at += 2
+        else:
+            at += 1
+    return np.frombuffer(bytes(out[:size]), "u1")

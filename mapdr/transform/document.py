@@ -1,0 +1,182 @@
+"""One image on its way through a pipeline: opened once, its frames decoded once, whoever asks for them."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Sequence
+from functools import cached_property
+from types import TracebackType
+
+import numpy as np
+
+from mapdr.dicom.transfer_syntax import NATIVE
+from mapdr.dicom.write import PIXEL_DATA
+from mapdr.kernel.codec import FrameFormat, Pixels
+from mapdr.kernel.errors import Permanent
+from mapdr.kernel.item import Payload
+from mapdr.transform.codecs.foreign import KEEP, foreign_frames
+from mapdr.transform.codecs.table import Codecs
+from mapdr.transform.dataset import DataSet
+from mapdr.transform.image import Attributes, Frames, Image, LeaveAsIs, NativeFrames
+
+Paint = Callable[[Pixels, FrameFormat, int], Pixels]
+"""Changes one frame of cells; its number is the last argument."""
+
+
+class Document:
+    """What steps after the header see of a payload: its data set, its image, its frames. A context manager.
+
+    Nothing is opened before it is asked for. `paints` are the changes of pixels that its frames come with.
+    """
+
+    def __init__(
+        self, payload: Payload, codecs: Codecs, *, workers: int = 1, paints: Sequence[Paint] = ()
+    ) -> None:
+        self.payload = payload
+        self.codecs = codecs
+        self._workers = workers
+        self._paints = tuple(paints)
+        self._open: DataSet | None = None
+
+    def __enter__(self) -> Document:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._open is not None:
+            self._open.__exit__(kind, error, trace)
+            self._open = None
+
+    @property
+    def data(self) -> DataSet:
+        """The open data set. Raises Permanent as DataSet does."""
+        if self._open is None:
+            self._open = DataSet(self.payload).__enter__()
+        return self._open
+
+    @cached_property
+    def attributes(self) -> Attributes:
+        """The elements before the pixel data."""
+        return Attributes(self.data.header())
+
+    @cached_property
+    def tail(self) -> bytes:
+        """The elements after the pixel data, as explicit VR little endian."""
+        return self.data.tail(self.attributes.header)
+
+    @cached_property
+    def image(self) -> Image:
+        """What the header says of the pixels. Raises LeaveAsIs."""
+        return Image.of(self.attributes)
+
+    @property
+    def is_native(self) -> bool:
+        """Whether the frames are read without a codec."""
+        return self.payload.transfer_syntax_uid in NATIVE
+
+    @property
+    def is_painted(self) -> bool:
+        """Whether there are steps that change its pixels."""
+        return bool(self._paints) and self.data.pixel is not None
+
+    @property
+    def kept_bytes(self) -> int:
+        """Bytes of frames that are kept while they are encoded, so that each is decoded once."""
+        return 0 if self.is_native and not self._paints else min(KEEP, self.image.native_bytes)
+
+    @property
+    def source_bytes(self) -> int:
+        """Bytes of the pixels as they came."""
+        pixel = self.data.pixel
+        if pixel is None or self.is_native:
+            return self.image.native_bytes
+        return pixel.end - pixel.value
+
+    @cached_property
+    def frames(self) -> Frames:
+        """The frames, with the pixels that they shall have. Raises LeaveAsIs, and Permanent as the codecs."""
+        image, pixel, syntax = self.image, self.data.pixel, self.payload.transfer_syntax_uid
+        if pixel is None:
+            raise LeaveAsIs("no-pixels")
+        frames: Frames
+        if self.is_native:
+            frames = NativeFrames(image, self.data.view, pixel, big_endian=self.data.encoding.big)
+        else:
+            decoder, keep = self.codecs.decoder(syntax), 0 if self._paints else KEEP
+            frames = foreign_frames(image, self.data.view, pixel, decoder, workers=self._workers, keep=keep)
+        return PaintedFrames(frames, self._paints, planar=self.is_native) if self._paints else frames
+
+    @property
+    def pixels_changed(self) -> bool:
+        """Whether a frame that was read so far was changed by a step."""
+        return isinstance(self.frames, PaintedFrames) and self.frames.changed if self.is_painted else False
+
+    def refuse_unpaintable(self) -> None:
+        """Raises Permanent(reason="pixels") where steps would change pixels that cannot be had as frames."""
+        if not self._paints or (pixel := self.data.pixel) is None:
+            return
+        try:
+            objection = self._objection(self.image) if pixel.tag == PIXEL_DATA else "they are no integers"
+            if not objection:
+                _ = self.frames
+        except LeaveAsIs as left:
+            objection = left.reason
+        if objection:
+            raise Permanent(f"its pixels cannot be changed here: {objection}", reason="pixels")
+
+    def _objection(self, image: Image) -> str:
+        if image.allocated not in (8, 16, 32):
+            return f"{image.allocated} bits are allocated"
+        if self.is_native and image.photometric.endswith(("_422", "_420")):
+            return f"native pixels in {image.photometric} have no frames of whole pixels"
+        return ""
+
+
+class PaintedFrames:
+    """Frames that pixel steps have changed; as many are kept as fit `KEEP` bytes. From any thread."""
+
+    def __init__(self, frames: Frames, paints: Sequence[Paint], *, planar: bool) -> None:
+        """`planar`: the cells are in the planar configuration that the header says, else interleaved."""
+        self.image = frames.image
+        self.changed = False
+        self._frames = frames
+        self._paints = tuple(paints)
+        self._planar = planar and frames.image.samples > 1 and frames.image.planar == 1
+        self._kept: dict[int, bytes] = {}
+        self._lock = threading.Lock()
+
+    def cells(self, index: int) -> bytes:
+        """The cells of one frame, little endian, samples interleaved."""
+        with self._lock:
+            found = self._kept.get(index)
+        if found is None:
+            found = self._painted(index)
+            with self._lock:
+                if (len(self._kept) + 1) * len(found) <= KEEP:
+                    self._kept[index] = found
+        return found
+
+    def frame(self, index: int) -> Pixels:
+        """The stored values of one frame."""
+        return self.image.stored_values(self.cells(index), interleaved=True)
+
+    def _painted(self, index: int) -> bytes:
+        form = self.image.format
+        before = self._array(self._frames.cells(index))
+        after = before
+        for paint in self._paints:
+            after = paint(after, form, index)
+            if after.shape != before.shape or after.dtype != before.dtype:
+                raise Permanent("a step gave a frame of another shape or type", reason="pixels")
+            after.flags.writeable = False
+        if after is not before and not np.array_equal(after, before):
+            self.changed = True
+        return after.tobytes()
+
+    def _array(self, cells: bytes) -> Pixels:
+        image = self.image
+        raw: Pixels = np.frombuffer(cells, f"<u{image.allocated // 8}")
+        if self._planar:
+            return np.moveaxis(raw.reshape(image.samples, image.rows, image.columns), 0, -1)
+        return raw.reshape((image.rows, image.columns, image.samples)[: 2 + (image.samples > 1)])

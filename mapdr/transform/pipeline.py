@@ -1,0 +1,254 @@
+"""A recipe as a pipeline, from a spooled instance to the payload for one destination.
+
+    header: elements are edited ──▶ pixels: frames are changed ──▶ encode: frames are written once
+
+The steps run in the order of their phases, whatever order a rule names them in, and each of them runs: no
+transfer syntax of a receiver, no retry and no fast path leaves one out. What cannot be done parks the image.
+Between the header and the end an image is one `Document`: opened once, each frame decoded once (as far as
+`codecs.foreign.KEEP` holds them), whatever the steps ask for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from functools import partial
+from typing import Any, cast
+
+from pydantic import TypeAdapter, ValidationError
+
+from mapdr.dicom.scan import deflate_pieces
+from mapdr.dicom.transfer_syntax import DEFLATED, NATIVE, is_deflated
+from mapdr.dicom.uids import EXPLICIT_VR_BIG_ENDIAN, EXPLICIT_VR_LITTLE_ENDIAN
+from mapdr.kernel import budget
+from mapdr.kernel.codec import FrameFormat, Pixels
+from mapdr.kernel.conformance import undeclared
+from mapdr.kernel.errors import Permanent
+from mapdr.kernel.item import FileSlice, Instance, Payload
+from mapdr.kernel.registry import Registry
+from mapdr.kernel.stage import (
+    EncodeStep,
+    HeaderStep,
+    Memory,
+    Phase,
+    PixelStep,
+    Reads,
+    Settings,
+    Transform,
+)
+from mapdr.transform.codecs.table import Codecs
+from mapdr.transform.dataset import inflated
+from mapdr.transform.document import Document, Paint
+from mapdr.transform.even import evened
+from mapdr.transform.reencode import native
+from mapdr.transform.transcode import CompressConfig, Transcoder
+
+
+class _StepMemory:
+    """One step's share of what the pipeline remembers about an image."""
+
+    def __init__(self, memory: Memory, step: str) -> None:
+        self._memory = memory
+        self._step = step
+
+    def recall(self) -> Mapping[str, Any] | None:
+        found = (self._memory.recall() or {}).get(self._step)
+        return found if isinstance(found, Mapping) else None
+
+    def keep(self, facts: Mapping[str, Any]) -> None:
+        self._memory.keep({**(self._memory.recall() or {}), self._step: dict(facts)})
+
+
+class Pipeline:
+    """The steps of one recipe, built once and used from many threads."""
+
+    def __init__(self, steps: Sequence[tuple[str, Transform]], settings: Settings, codecs: Codecs) -> None:
+        """Raises Permanent(reason="recipe") for a step that does not declare what it is, and for a second
+        one that encodes."""
+        for name, step in steps:
+            if lacking := "; ".join(undeclared(type(step))):
+                raise Permanent(f'the step "{name}" cannot be run: {lacking}', reason="recipe")
+        self._settings = settings
+        self._codecs = codecs
+        self._header = [(name, cast(HeaderStep, step)) for name, step in steps if step.phase is Phase.HEADER]
+        self._pixels = [cast(PixelStep, step) for _, step in steps if step.phase is Phase.PIXELS]
+        encoders = [(name, cast(EncodeStep, step)) for name, step in steps if step.phase is Phase.ENCODE]
+        if len(encoders) > 1:
+            names = " and ".join(f'"{name}"' for name, _ in encoders)
+            raise Permanent(f"pixels are encoded once, and the steps {names} both do it", reason="recipe")
+        self._encode = encoders[0] if encoders else None
+        self._has_more = bool(self._pixels or self._encode)
+        self._is_quick = not self._has_more and all(
+            step.reads is Reads.HEADER and not step.copies for _, step in self._header
+        )
+
+    def quick(self, instance: Instance) -> bool:
+        """Whether `prepare` (without an override) touches headers only: well under a millisecond."""
+        if not self._header and not self._has_more:
+            return not instance.size & 1
+        return self._is_quick and not instance.size & 1 and not is_deflated(instance.transfer_syntax_uid)
+
+    def prepare(self, instance: Instance, memory: Memory, syntax_override: str = "") -> Payload:
+        """The payload that the recipe makes of a spooled instance.
+
+        With `syntax_override` (a transfer syntax UID) it comes in that syntax. Raises what the steps raise,
+        and Permanent: "syntax" for what cannot be had; "damaged" or "missing" where the spool file is not
+        what was received. What is sent from that file itself is compared as it goes out (`FileSlice.proof`),
+        all else here.
+        """
+        span = FileSlice(instance.path, instance.data_offset, instance.size, instance.proof)
+        payload = Payload(
+            sop_class_uid=instance.sop_class_uid,
+            sop_instance_uid=instance.sop_instance_uid,
+            transfer_syntax_uid=instance.transfer_syntax_uid,
+            parts=(span,),
+            length=instance.size,
+            study_instance_uid=instance.study_instance_uid,
+            series_instance_uid=instance.series_instance_uid,
+        )
+        proof = instance.proof
+        if proof is None:
+            return self._even(payload, instance, memory, syntax_override)
+        if not self.quick(instance) or syntax_override:
+            proof.check()  # before a codec is given bytes that are not an image's
+        try:
+            payload = self._even(payload, instance, memory, syntax_override)
+        except Exception:
+            proof.check()  # bytes that are not the image's are no fault of a step
+            raise
+        if not any(isinstance(part, FileSlice) and part.proof for part in payload.parts):
+            proof.check()
+        return payload
+
+    def apply(self, payload: Payload, instance: Instance, memory: Memory, syntax: str = "") -> Payload:
+        """What the steps make of `payload`, in the transfer syntax `syntax` if it is not empty.
+
+        Raises as `prepare`.
+        """
+        if self._has_more or (syntax and syntax != payload.transfer_syntax_uid):
+            return self._whole(payload, instance, memory, syntax)
+        return self._edited(payload, instance, memory)
+
+    def _even(self, payload: Payload, instance: Instance, memory: Memory, syntax: str) -> Payload:
+        made = self.apply(payload, instance, memory, syntax)
+        return evened(made) if made.length & 1 else made
+
+    def _edited(self, payload: Payload, instance: Instance, memory: Memory, beside: int = 0) -> Payload:
+        """The payload after the steps of the header, while `beside` bytes more are in use."""
+        for name, step in self._header:
+            budget.hold(payload.in_memory + beside)
+            if step.copies:
+                budget.need(step.copies * payload.length)
+            made = step.apply(payload, instance, _StepMemory(memory, name))
+            if made.transfer_syntax_uid != payload.transfer_syntax_uid:
+                what = "gave another transfer syntax, as no step of the header may"
+                raise Permanent(f'the step "{name}" {what}', reason="transform")
+            if not step.changes and made.parts is not payload.parts:
+                what = "changed the data set, and declares that it does not"
+                raise Permanent(f'the step "{name}" {what}', reason="transform")
+            payload = made
+        return payload
+
+    def _whole(self, payload: Payload, instance: Instance, memory: Memory, wanted: str) -> Payload:
+        """The payload after all steps, in the syntax `wanted` if it is not empty.
+
+        A deflated one is inflated once, for all of them.
+        """
+        came = payload.transfer_syntax_uid
+        start, beside = payload, 0
+        if is_deflated(came):
+            start = replace(
+                payload, transfer_syntax_uid=EXPLICIT_VR_LITTLE_ENDIAN, parts=(inflated(payload),)
+            )
+            start = replace(start, length=start.in_memory)
+            if any(step.changes for _, step in self._header):
+                beside = start.length  # an edit copies pixels that are in memory
+            budget.need(beside)
+        edited = self._edited(start, instance, memory, beside)
+        untouched = edited.parts is start.parts
+        del start
+        budget.hold(edited.in_memory)
+        paints: list[Paint] = [partial(_paint, step, instance) for step in self._pixels]
+        with Document(edited, self._codecs, workers=self._settings.workers, paints=paints) as document:
+            document.refuse_unpaintable()
+            said = self._encoded(document, instance, memory, wanted)
+            if said.parts is not edited.parts:
+                return said
+            target = wanted or (_kept_syntax(came) if document.is_painted else came)
+            if target == came and not document.is_painted:
+                return _as_it_came(said, payload, untouched=untouched)
+            if target in NATIVE:
+                made = native(document, target, self._settings.site_key)
+                return replace(made, note=said.note, unmet=said.unmet)
+            return replace(self._lossless(document, instance, memory, target), unmet=said.unmet)
+
+    def _encoded(self, document: Document, instance: Instance, memory: Memory, wanted: str) -> Payload:
+        """What the encode step makes of a document, or the document's payload with what it says of it."""
+        if self._encode is None:
+            return document.payload
+        name, step = self._encode
+        if step.copies:
+            budget.need(step.copies * document.payload.length)
+        made = step.encode(document, instance, _StepMemory(memory, name), wanted)
+        if made.parts is not document.payload.parts and wanted and made.transfer_syntax_uid != wanted:
+            raise Permanent(
+                f'the step "{name}" writes another transfer syntax than the receiver takes', reason="syntax"
+            )
+        return made
+
+    def _lossless(self, document: Document, instance: Instance, memory: Memory, target: str) -> Payload:
+        """A document in an encapsulated syntax that no step chose. Raises Permanent(reason="syntax")."""
+        self._codecs.encoder(target)
+        writer = Transcoder(self._settings, _LOSSLESS, target)
+        made = writer.encode(document, instance, _StepMemory(memory, "override"), "")
+        if made.transfer_syntax_uid != target:
+            raise Permanent(f"{made.note}, but the receiver takes nothing else", reason="syntax")
+        return made
+
+
+_LOSSLESS = CompressConfig(to="jpeg2000-lossless", color="ybr")
+"""How a syntax is written that a receiver insists on: a codec's own colour transform is in all of them."""
+
+
+def _paint(step: PixelStep, instance: Instance, frame: Pixels, form: FrameFormat, index: int) -> Pixels:
+    return step.paint(frame, form, index, instance)
+
+
+def _kept_syntax(came: str) -> str:
+    """The syntax in which changed pixels leave if nobody chose one: as they came, or without a codec."""
+    return came if came in NATIVE and came != EXPLICIT_VR_BIG_ENDIAN else EXPLICIT_VR_LITTLE_ENDIAN
+
+
+def _as_it_came(edited: Payload, came: Payload, *, untouched: bool) -> Payload:
+    """A payload in the syntax that it came in: what was inflated is deflated again, if an edit has touched
+    it."""
+    syntax = came.transfer_syntax_uid
+    if syntax not in DEFLATED:
+        return edited
+    if untouched:
+        return replace(edited, transfer_syntax_uid=syntax, parts=came.parts, length=came.length)
+    budget.need(edited.length)  # it is seldom half as long, and there twice while it is put together
+    packed = deflate_pieces(edited.chunks())
+    return replace(edited, transfer_syntax_uid=syntax, parts=(packed,), length=len(packed))
+
+
+def build_pipeline(
+    recipe: Mapping[str, Any], registry: Registry, settings: Settings, codecs: Codecs
+) -> Pipeline:
+    """The pipeline of a recipe (`{"steps": [{"type": ..., "config": ...}]}`).
+
+    Raises Unavailable when a step is not installed here, Permanent(reason="recipe") when it no longer
+    understands the configuration that it was promised with, or steps do not go together.
+    """
+    steps: list[tuple[str, Transform]] = []
+    for step in recipe.get("steps", ()):
+        factory = registry.factory("transform", step["type"])
+        try:
+            config = TypeAdapter(factory.config).validate_python(step["config"])
+        except ValidationError as error:
+            raise Permanent(
+                f'this version cannot read the recipe\'s step "{step["type"]}"; reroute the images',
+                reason="recipe",
+            ) from error
+        steps.append((step["type"], factory.build(settings, config, None)))
+    return Pipeline(steps, settings, codecs)

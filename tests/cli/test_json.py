@@ -1,0 +1,173 @@
+"""One envelope for every --json, and the keys that docs/json.md tells: no more and no fewer."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections import defaultdict
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner
+
+import mapdr
+from mapdr.config.problem import Problem
+from mapdr.operate.answer import answer, moment, plain
+from mapdr.operate.explain import AskedRule
+from mapdr.operate.model import Hook, Webhooks
+from mapdr.testing import generator
+from mapdr_cli.demo.balance import Account, Books, as_json
+from mapdr_cli.main import COMMANDS, main
+from paper import states
+from paper.nodes import NodeFolder
+
+DOCUMENT = Path(__file__).resolve().parents[2] / "docs/json.md"
+
+SILENT = {"init", "run", "reload"}
+"""Commands without --json."""
+
+PARKED_HOOK = """
+[webhook.ris]
+url = "http://127.0.0.1:9/"
+on = ["study.received"]
+"""
+
+REJECTED = {
+    "address": "10.1.2.9",
+    "calling_ae": "CT9",
+    "called_ae": "MAPDR",
+    "cause": "rejected",
+    "cure": "",
+    "times": 1,
+    "last_at": 1_800_000_000.0,
+}
+
+
+def documented() -> dict[str, set[str]]:
+    """Command -> the keys that its section tells: in each item of its list, what stands before the colon."""
+    found: dict[str, set[str]] = {}
+    for section in DOCUMENT.read_text(encoding="utf-8").split("\n## ")[1:]:
+        title, _, body = section.partition("\n")
+        items = " ".join(body.split()).split("- `")
+        keys = {key for item in items for key in re.findall(r"`([^`]+)`", f"`{item}".partition(": ")[0])}
+        found.update(dict.fromkeys(title.split(", "), keys))
+    return found
+
+
+def paths(value: Any, path: str = "") -> Iterator[str]:
+    """Every path to a value that is no object, e.g. `destinations[].name`."""
+    if isinstance(value, dict):
+        for key, each in value.items():
+            yield from paths(each, f"{path}.{key}" if path else key)
+    elif isinstance(value, list):
+        for each in value:
+            yield from paths(each, f"{path}[]")
+    else:
+        yield path
+
+
+def pattern(key: str) -> re.Pattern[str]:
+    """What a documented key matches: {name} is any key."""
+    return re.compile(re.sub(r"\\\{\w+\\\}", r"[^.\\[\\]]+", re.escape(key)))
+
+
+@pytest.fixture
+def told(used: NodeFolder, tmp_path: Path) -> dict[str, list[dict[str, Any]]]:
+    """Command -> its answers by a node in which there is something of everything."""
+    found: dict[str, list[dict[str, Any]]] = defaultdict(list)
+
+    def ask(*words: str) -> None:
+        config = [] if words[0] == "plugins" else ["--config", str(used.config)]
+        result = CliRunner().invoke(main, [*words, "--json", *config])
+        assert result.exit_code in (0, 1, 2), result.output
+        found[words[0]].append(json.loads(result.stdout))
+
+    used.config.write_text(used.config.read_text() + PARKED_HOOK)
+    event = {"at": 1_800_000_000.0, "kind": "node.started"}
+    used.beat(receivers={"modalities": {"rejected": [REJECTED], "associations": 1}}, events=[event])
+    image = next(generator.study("CT", images=1, size=(64, 64)))
+    (tmp_path / "ct.dcm").write_bytes(image.part10())
+    (tmp_path / "text.dcm").write_text("no image")
+    ask("status")
+    ask("top")
+    ask("studies", "--identify")
+    ask("find", "--study", found["studies"][0]["studies"][-1]["study_instance_uid"], "--identify")
+    ask("deliveries", "--identify", "--attempts")
+    ask("sources")
+    ask("explain", str(tmp_path / "ct.dcm"))
+    ask("send", str(tmp_path / "ct.dcm"), str(tmp_path / "text.dcm"))
+    ask("echo", "archive")
+    ask("hold", "--to", "archive", "--dry-run")
+    ask("hold", "archive")
+    ask("release", "archive")
+    ask("release", "--to", "archive")
+    ask("retry", "--state", "parked", "--dry-run")
+    ask("retry", "--webhooks", "--dry-run")
+    ask("reroute", "--modality", "CT", "--dry-run")
+    ask("dismiss", "--all", "--dry-run")
+    ask("plugins")
+    ask("doctor")
+    used.config.write_text(used.config.read_text().replace("AccessionNumber", "AccesionNumber"))
+    ask("check")
+    return found
+
+
+RARE: dict[str, dict[str, Any]] = {
+    "status": {"webhooks": Webhooks(1, 1, [Hook("ris", 1, 1, "answered 500", 1_800_000_000.0)])},
+    "check": {"warnings": [Problem("mapdr.toml", 1, "rule", "what", "cure")]},
+    "explain": {"rules": [AskedRule("CT", True, [], True, "", ["a"], ["a"], ["a"])]},
+}
+"""Parts of answers that the node of these tests does not give."""
+
+
+def test_every_answer_has_the_envelope_and_the_documented_keys(
+    told: dict[str, list[dict[str, Any]]],
+) -> None:
+    known = documented()
+    books = Books(lambda image: {}, 0, accounts={"CT": Account()}, faults=["one fault"])
+    told["demo"] = [json.loads(answer("demo", "demo", as_json(books)))]
+    assert set(told) == set(COMMANDS) - SILENT == set(known)
+    for command, answers in told.items():
+        printed: set[str] = set(paths(plain(RARE.get({"top": "status"}.get(command, command), {}))))
+        for each in answers:
+            about = each.pop("mapdr")
+            assert set(about) == {"version", "command", "node", "at"}
+            assert (about["version"], about["command"]) == (mapdr.__version__, command)
+            assert about["node"] == {"demo": "demo", "doctor": None, "plugins": None}.get(
+                command, "clinic-north"
+            )
+            printed |= set(paths(each))
+        patterns = {key: pattern(key) for key in known[command]}
+        # An object that is not known, or was not asked for, is null.
+        printed -= {one for one in printed if any(key.startswith(f"{one}.") for key in known[command])}
+        new = {path for path in printed if not any(one.fullmatch(path) for one in patterns.values())}
+        assert not new, f"{command} prints what docs/json.md does not tell"
+        gone = {key for key, one in patterns.items() if not any(map(one.fullmatch, printed))}
+        assert not gone, f"{command} does not print what docs/json.md tells"
+
+
+def moments(value: Any, key: str = "") -> Iterator[Any]:
+    """What stands under keys of moments."""
+    if isinstance(value, dict):
+        for name, each in value.items():
+            yield from moments(each, name)
+    elif isinstance(value, list):
+        for each in value:
+            yield from moments(each)
+    elif key == "at" or key.endswith("_at"):
+        yield value
+
+
+def test_every_moment_says_its_offset_from_utc(told: dict[str, list[dict[str, Any]]]) -> None:
+    found = [one for answers in told.values() for one in moments(answers) if one is not None]
+    assert len(found) > 50
+    assert all(datetime.fromisoformat(one).utcoffset() is not None for one in found)
+
+
+def test_a_destination_called_like_a_moment_is_none() -> None:
+    assert plain({"to": {"look_at": 3, "at": 4}}) == {"to": {"look_at": 3, "at": 4}}
+    assert plain(replace(states.quiet(), at=0.0))["at"] == moment(0.0)

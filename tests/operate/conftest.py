@@ -1,0 +1,25 @@
+"""A node's folder, with the plan of its configuration behind it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from mapdr.operate.access import Access
+from paper import nodes
+
+
+@pytest.fixture
+def used(tmp_path: Path) -> nodes.NodeFolder:
+    """A node that received 4 CT (2 delivered and 1 parked at telepacs), 2 MR, and 1 US that no rule takes."""
+    return nodes.with_images(nodes.new(tmp_path))
+
+
+@pytest.fixture
+def opened(used: nodes.NodeFolder) -> Iterator[Access]:
+    """The way to that node, with its rules."""
+    found = Access.of(used.config, rules=True)
+    yield found
+    found.close()

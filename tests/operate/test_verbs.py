@@ -1,0 +1,103 @@
+"""Verbs say what they would do, do it, and have the node log who did what to how many."""
+
+from __future__ import annotations
+
+import getpass
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from mapdr.kernel.errors import MapdrError
+from mapdr.operate import verbs
+from mapdr.operate.access import Access
+from mapdr.operate.deliveries import deliveries
+from mapdr.operate.errors import RequestError
+from mapdr.operate.events import sentence
+from mapdr.operate.selection import Selection
+from paper.nodes import NodeFolder
+
+MR = Selection(modality="MR")
+
+
+def notes(opened: Access) -> list[dict[str, Any]]:
+    """What the node was told to log since it was asked last."""
+    return [dict(one.arguments) for one in opened.index().commands.take() if one.name == "note"]
+
+
+@pytest.mark.parametrize(
+    ("act", "number", "to"),
+    [
+        (lambda opened, dry: verbs.retry(opened, Selection(state="parked"), dry_run=dry), 1, {"telepacs": 1}),
+        (lambda opened, dry: verbs.dismiss(opened, Selection(), dry_run=dry), 1, {"telepacs": 1}),
+        (lambda opened, dry: verbs.hold(opened, MR, dry_run=dry), 4, {"archive": 2, "telepacs": 2}),
+        (
+            lambda opened, dry: verbs.reroute(opened, Selection(modality="CT"), dry_run=dry),
+            3,
+            {"telepacs": 3},
+        ),
+    ],
+)
+def test_a_verb_says_before_what_it_does_and_is_noted_once(
+    opened: Access, act: Callable[[Access, bool], Any], number: int, to: dict[str, int]
+) -> None:
+    before = deliveries(opened, Selection())
+    looked = act(opened, True)
+    assert (looked.deliveries, dict(looked.to), looked.dry_run) == (number, to, True)
+    assert deliveries(opened, Selection()) == before
+    assert not notes(opened)
+    done = act(opened, False)
+    assert (done.deliveries, dict(done.to), done.dry_run) == (number, to, False)
+    assert deliveries(opened, Selection()) != before
+    (note,) = notes(opened)
+    assert (note["by"], note["number"], note["to"]) == (getpass.getuser(), number, ", ".join(to))
+
+
+def test_a_note_holds_nothing_of_the_selection(opened: Access) -> None:
+    (study,) = {row.study_instance_uid for row in deliveries(opened, MR)}
+    verbs.hold(opened, Selection(study_instance_uid=study))
+    (note,) = notes(opened)
+    assert study not in str(note)
+
+
+def test_released_is_what_was_held(opened: Access) -> None:
+    verbs.hold(opened, MR)
+    assert verbs.release(opened, Selection(), dry_run=True).to == {"archive": 2, "telepacs": 2}
+    assert verbs.release(opened, MR).deliveries == 4
+    assert verbs.release(opened, MR).deliveries == 0
+    assert [note["verb"] for note in notes(opened)] == ["hold", "release"]
+
+
+def test_a_destination_is_held_by_its_name_alone(opened: Access) -> None:
+    looked = verbs.hold_destinations(opened, ["archive"], dry_run=True)
+    assert (looked.destinations, looked.to) == (["archive"], {"archive": 6})
+    assert not opened.index().ledger.held_destinations()
+    verbs.hold_destinations(opened, ["archive"])
+    assert set(opened.index().ledger.held_destinations()) == {"archive"}
+    verbs.release_destinations(opened, ["archive"])
+    assert not opened.index().ledger.held_destinations()
+    with pytest.raises(RequestError, match='did you mean "archive"'):
+        verbs.hold_destinations(opened, ["archiv"])
+
+
+@pytest.mark.parametrize(
+    ("facts", "said"),
+    [
+        ({"verb": "retry", "by": "mona", "number": 1200, "of": "deliveries", "to": "a, b"}, "1,200"),
+        ({"verb": "hold destination", "by": "mona", "number": 0, "of": "deliveries", "to": "a"}, "a"),
+    ],
+)
+def test_a_note_reads_well(facts: dict[str, Any], said: str) -> None:
+    level, text = sentence("operator.acted", facts)
+    assert level == "info"
+    assert text.startswith(f"mona: {facts['verb']}")
+    assert said in text
+    assert " 0 " not in text
+
+
+@pytest.mark.parametrize("order", [verbs.reload, lambda opened, config: verbs.drain(opened)])
+def test_an_order_to_a_node_that_does_not_run_is_an_error(
+    opened: Access, used: NodeFolder, order: Callable[..., object]
+) -> None:
+    with pytest.raises(MapdrError, match="the node does not run"):
+        order(opened, used.config)

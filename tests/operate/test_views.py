@@ -1,0 +1,67 @@
+"""What is told of a node: the steps of one image, counts of days, and dates as people type them."""
+
+from __future__ import annotations
+
+from datetime import date, timedelta
+from typing import Any
+
+import pytest
+
+from mapdr.operate.access import Access
+from mapdr.operate.counts import counts, counts_of_month
+from mapdr.operate.deliveries import deliveries
+from mapdr.operate.errors import RequestError
+from mapdr.operate.model import Counted
+from mapdr.operate.selection import SHOWN, Selection, choose, limited
+from mapdr.operate.timeline import timeline
+from mapdr.operate.verbs import reroute
+
+
+def test_the_steps_of_an_image_are_in_order(opened: Access) -> None:
+    (parked,) = deliveries(opened, Selection(state="parked"))
+    steps = timeline(opened, parked.sop_instance_uid)
+    assert [step.at for step in steps] == sorted(step.at for step in steps)
+    assert steps[0].kind == "received"
+    assert [(step.kind, step.word, step.destination) for step in steps[1:]] == [
+        ("attempt", "refused", "telepacs"),
+        ("settled", "parked", "telepacs"),
+    ]
+    assert (steps[-1].status, steps[-1].reason) == (0xA900, "refused")
+    reroute(opened, Selection(sop_instance_uid=parked.sop_instance_uid, destination="telepacs"))
+    again = timeline(opened, parked.sop_instance_uid)
+    assert ("settled", "superseded") in {(step.kind, step.word) for step in again}
+    assert timeline(opened, "1.2.3") == []
+
+
+def test_counts_of_days_add_up(opened: Access) -> None:
+    today = date.today()
+    one = counts(opened, today, today)
+    assert one.received == {"CT": Counted(4, 1), "MR": Counted(2, 1), "US": Counted(1, 1)}
+    assert one.delivered == {"telepacs": {"CT": Counted(2, 1)}}
+    assert counts(opened, today - timedelta(days=3), today) == one
+    assert counts_of_month(opened, today.year, today.month) == one
+    assert counts(opened, today - timedelta(days=3), today - timedelta(days=1)).received == {}
+
+
+@pytest.mark.parametrize(
+    ("typed", "field"),
+    [
+        ({"study_date": "yesterday"}, "study_date"),
+        ({"received": "2026-13-01"}, "received"),
+        ({"since": "soon"}, "since"),
+        ({"since": "1 h", "received": "today"}, ""),
+    ],
+)
+def test_what_is_no_date_names_its_field(typed: dict[str, Any], field: str) -> None:
+    with pytest.raises(RequestError) as raised:
+        choose(**typed)
+    assert raised.value.field == field
+
+
+def test_dates_bound_both_ends() -> None:
+    chosen = choose(study_date="2026-11-01..2026-11-30", received="2026-11-02", modality="CT")
+    assert (chosen.study_date_from, chosen.study_date_to, chosen.modality) == ("20261101", "20261130", "CT")
+    assert chosen.since is not None
+    assert chosen.until is not None
+    assert chosen.until > chosen.since
+    assert (limited(chosen).limit, limited(choose(limit=3)).limit) == (SHOWN, 3)

@@ -1,0 +1,68 @@
+"""Numbers as an operator reads them."""
+
+from __future__ import annotations
+
+import pytest
+
+from mapdr.operate import words
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [
+        (None, "-"),
+        (0, "0 s"),
+        (0.25, "250 ms"),
+        (12, "12 s"),
+        (119.4, "119 s"),
+        (120, "2 min"),
+        (3599, "59 min"),
+        (3600, "1 h"),
+        (8040, "2 h 14 min"),
+        (48 * 3600, "2 days"),
+        (-5, "0 s"),
+    ],
+)
+def test_durations(seconds: float | None, text: str) -> None:
+    assert words.duration(seconds) == text
+
+
+@pytest.mark.parametrize(
+    ("octets", "text"),
+    [
+        (None, "-"),
+        (0, "0 B"),
+        (840, "840 B"),
+        (1200, "1.2 kB"),
+        (999_600, "1.0 MB"),
+        (182e9, "182 GB"),
+        (2e18, "2000 PB"),
+    ],
+)
+def test_sizes(octets: float | None, text: str) -> None:
+    assert words.size(octets) == text
+
+
+@pytest.mark.parametrize(
+    ("value", "text"), [(None, "-"), (0, "0"), (0.44, "0.4"), (9.96, "10"), (1200.4, "1,200")]
+)
+def test_rates(value: float | None, text: str) -> None:
+    assert words.rate(value) == text
+
+
+def test_counts_and_plurals() -> None:
+    assert words.count(12804) == "12,804"
+    assert words.many(1, "image") == "1 image"
+    assert words.many(2, "study", "studies") == "2 studies"
+
+
+def test_foreign_text_cannot_drive_the_terminal() -> None:
+    assert words.plain("a\x1b[2Jb\nc\u202ed") == "a?[2Jb?c?d"
+
+
+def test_long_texts_are_cut_where_they_tell_least() -> None:
+    assert words.middle("archive", 16) == "archive"
+    assert words.middle("teleradiology-of-the-hospital-north", 16) == "telerad..l-north"
+    assert len(words.middle("x" * 99, 9)) == 9
+    assert words.cut("a long story", 8) == "a long.."
+    assert words.modality("") == "(none)"

@@ -1,0 +1,408 @@
+"""Recipes as pipelines: order, memory of each step, and syntaxes that a receiver insists on."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import xxhash
+from pydantic import TypeAdapter
+from pydicom.dataset import Dataset
+
+from mapdr.dicom import scan
+from mapdr.kernel.codec import FrameFormat, Pixels
+from mapdr.kernel.errors import Permanent, Unavailable
+from mapdr.kernel.item import FileSlice, Instance, Payload, Proof, Treatment
+from mapdr.kernel.registry import Registry
+from mapdr.kernel.stage import Changes, Memory, Phase, Reads
+from mapdr.transform import dataset
+from mapdr.transform.codecs.foreign import Decoders
+from mapdr.transform.codecs.jpeg2000 import Jpeg2000
+from mapdr.transform.dataset import DataSet
+from mapdr.transform.image import NativeFrames
+from mapdr.transform.pipeline import Pipeline, build_pipeline
+from mapdr.transform.transcode import Transcoder
+
+from .helpers import CODECS, EXPLICIT, Notebook, image, payload_of, picture, read, settings, to_syntax
+
+IMPLICIT, DEFLATED = "1.2.840.10008.1.2", "1.2.840.10008.1.2.1.99"
+SECONDARY = "1.2.840.10008.5.1.4.1.1.7"
+REGISTRY = Registry()
+LOSSLESS, LOSSY = "1.2.840.10008.1.2.4.90", "1.2.840.10008.1.2.4.91"
+TAGS = {"type": "tags", "config": [{"set": "StationName", "to": "ER1"}]}
+LOSSLESS_STEP = {"type": "compress", "config": {"to": "jpeg2000-lossless"}}
+COMPRESS = {"type": "compress", "config": {"to": "jpeg2000", "ratio": 10}}
+
+
+def chain(*steps: dict[str, Any]) -> Pipeline:
+    return build_pipeline({"steps": list(steps)}, REGISTRY, settings(), CODECS)
+
+
+@pytest.fixture
+def spooled(tmp_path: Path) -> Instance:
+    random = np.random.default_rng(0)
+    values = picture(128, 128, 100, 3000) + random.integers(-40, 41, (128, 128))
+    payload, instance = payload_of(image(values))
+    path = tmp_path / "spooled.dcm"
+    path.write_bytes(b"file meta" + b"".join(payload.chunks()))
+    return replace(instance, path=path, data_offset=9, size=payload.length)
+
+
+def test_an_empty_recipe_relays_the_spooled_bytes(spooled: Instance) -> None:
+    payload = chain().prepare(spooled, Notebook())
+    assert payload.parts == (FileSlice(spooled.path, 9, spooled.size),)
+    assert payload.treatment is Treatment.RELAYED
+    assert payload.transfer_syntax_uid == EXPLICIT
+    of_instance = (spooled.study_instance_uid, spooled.series_instance_uid)
+    assert (payload.study_instance_uid, payload.series_instance_uid) == of_instance
+    assert all(of_instance)
+
+
+def test_steps_work_on_each_others_results(spooled: Instance) -> None:
+    notebook = Notebook()
+    payload = chain(TAGS, COMPRESS).prepare(spooled, notebook)
+    found = read(payload)
+    assert found.StationName == "ER1"
+    assert payload.transfer_syntax_uid == LOSSY
+    assert payload.treatment is Treatment.TRANSCODED
+    assert found.SourceImageSequence[0].ReferencedSOPInstanceUID == spooled.sop_instance_uid
+    assert notebook.facts is not None
+    assert set(notebook.facts) == {"compress"}
+    again = chain(TAGS, COMPRESS).prepare(spooled, notebook)
+    assert list(again.chunks()) == list(payload.chunks())
+    assert notebook.kept == 1
+
+
+def test_a_syntax_that_the_receiver_insists_on_replaces_the_recipes(spooled: Instance) -> None:
+    steps = chain(TAGS, COMPRESS)
+    native = steps.prepare(spooled, Notebook(), "1.2.840.10008.1.2")
+    assert native.transfer_syntax_uid == "1.2.840.10008.1.2"
+    assert read(native).StationName == "ER1"
+    assert "LossyImageCompression" not in read(native)
+    assert native.sop_instance_uid == spooled.sop_instance_uid
+    lossless = steps.prepare(spooled, Notebook(), LOSSLESS)
+    assert lossless.transfer_syntax_uid == LOSSLESS
+    assert lossless.sop_instance_uid == spooled.sop_instance_uid
+    same = steps.prepare(spooled, Notebook(), EXPLICIT)
+    assert same.treatment is Treatment.EDITED
+
+
+class Mask:
+    """A step of somebody else: it blackens a rectangle, or all."""
+
+    phase, reads, changes, copies = Phase.PIXELS, Reads.FRAMES, Changes.PIXELS, 0
+
+    def __init__(self, rows: int = 1 << 16) -> None:
+        self.rows = rows
+        self.seen: list[int] = []
+
+    def paint(self, frame: Pixels, form: FrameFormat, index: int, instance: Instance) -> Pixels:
+        self.seen.append(index)
+        assert not frame.flags.writeable
+        masked = frame.copy()
+        masked[: self.rows] = 0
+        return masked
+
+
+class WritingMask(Mask):
+    """The same, as a step that writes pixels where the header is edited: no step may be two."""
+
+    phase, reads, changes, copies = Phase.HEADER, Reads.DATA_SET, Changes.HEADER, 2
+
+    def apply(self, payload: Payload, instance: Instance, memory: Memory) -> Payload:
+        data = Dataset(read(payload))
+        data.PixelData = bytes(len(data.PixelData))
+        return payload_of(data)[0]
+
+
+def with_mask(mask: Any, *steps: dict[str, Any]) -> Pipeline:
+    """A pipeline with a mask that its rule names last."""
+    built = [(step["type"], REGISTRY.factory("transform", step["type"])) for step in steps]
+    named = [
+        (type_, factory.build(settings(), TypeAdapter(factory.config).validate_python(step["config"]), None))
+        for (type_, factory), step in zip(built, steps, strict=True)
+    ]
+    return Pipeline([*named, ("mask", mask)], settings(), CODECS)
+
+
+@pytest.mark.usefixtures("decoders")
+@pytest.mark.parametrize("mask", [Mask, WritingMask])
+@pytest.mark.parametrize("steps", [(), (LOSSLESS_STEP,), (TAGS, LOSSLESS_STEP)])
+@pytest.mark.parametrize("syntax", ["", EXPLICIT, IMPLICIT, LOSSLESS])
+def test_no_step_is_skipped_whatever_syntax_the_receiver_takes(
+    spooled: Instance, mask: type[Mask], steps: tuple[dict[str, Any], ...], syntax: str
+) -> None:
+    masked = with_mask(mask(), *steps).prepare(spooled, Notebook(), syntax)
+    assert masked.transfer_syntax_uid == (syntax or (LOSSLESS if steps else EXPLICIT))
+    assert not np.any(read(to_syntax(masked, EXPLICIT)).pixel_array)
+    if TAGS in steps:
+        assert read(masked).StationName == "ER1"
+
+
+@pytest.mark.parametrize(
+    "syntax", ["1.2.840.10008.1.2.4.50", "1.2.840.10008.1.2.4.91", "1.2.840.10008.1.2.2"]
+)
+def test_a_step_whose_result_the_receiver_cannot_get_parks_the_image(spooled: Instance, syntax: str) -> None:
+    with pytest.raises(Permanent) as caught:
+        with_mask(Mask()).prepare(spooled, Notebook(), syntax)
+    assert caught.value.reason == "syntax"
+
+
+class Counts:
+    """How often a data set is opened and a frame read, and how often a frame is encoded."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.opened = self.inflated = self.decoded = self.encoded = 0
+        for owner, name, counter in (
+            (DataSet, "__enter__", "opened"),
+            (scan, "inflate_exactly", "inflated"),
+            (dataset, "inflate_exactly", "inflated"),
+            (NativeFrames, "cells", "decoded"),
+            (Decoders, "decode", "decoded"),
+            (Jpeg2000, "encode", "encoded"),
+        ):
+            self._count(monkeypatch, owner, name, counter)
+
+    def _count(self, monkeypatch: pytest.MonkeyPatch, owner: Any, name: str, counter: str) -> None:
+        real = getattr(owner, name)
+
+        def counted(*arguments: Any, **named: Any) -> Any:
+            setattr(self, counter, getattr(self, counter) + 1)
+            return real(*arguments, **named)
+
+        monkeypatch.setattr(owner, name, counted)
+
+
+def on_disk(payload: Payload, instance: Instance, folder: Path) -> Instance:
+    """The payload as the file of an image in the spool."""
+    path = folder / "image.dcm"
+    path.write_bytes(b"".join(payload.chunks()))
+    syntax = payload.transfer_syntax_uid
+    return replace(instance, path=path, data_offset=0, size=payload.length, transfer_syntax_uid=syntax)
+
+
+@pytest.mark.usefixtures("decoders")
+@pytest.mark.parametrize("source", [EXPLICIT, IMPLICIT, DEFLATED, LOSSLESS])
+@pytest.mark.parametrize("order", [(TAGS, LOSSLESS_STEP), (LOSSLESS_STEP, TAGS)])
+def test_an_image_is_opened_decoded_and_encoded_once_for_all_steps(
+    source: str, order: tuple[dict[str, Any], ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    values = np.stack([picture(64, 64, 100, 3000, seed) for seed in range(3)])
+    payload, instance = payload_of(image(values, frames=3))
+    # Raw cells are larger than what comes out, whatever the mask leaves.
+    came = on_disk(to_syntax(payload, source), instance, tmp_path)
+    mask, counts = Mask(rows=20), Counts(monkeypatch)
+    made = with_mask(mask, *order).prepare(came, Notebook())
+    assert (counts.opened, counts.inflated) == (1, source == DEFLATED)
+    assert (counts.decoded, counts.encoded) == (3, 3)
+    assert sorted(mask.seen) == [0, 1, 2]
+    assert made.transfer_syntax_uid == LOSSLESS
+    found = read(made)
+    assert found.StationName == "ER1"
+    values[:, :20] = 0
+    assert np.array_equal(read(to_syntax(made, EXPLICIT)).pixel_array, values)
+
+
+def test_other_pixels_are_another_image_with_a_uid_that_a_retry_gives_again(spooled: Instance) -> None:
+    first, again = (with_mask(Mask(rows=9), TAGS).prepare(spooled, Notebook()) for _ in range(2))
+    assert first.sop_instance_uid == again.sop_instance_uid != spooled.sop_instance_uid
+    assert read(first).SOPInstanceUID == first.sop_instance_uid
+    other = with_mask(Mask(rows=10), TAGS).prepare(spooled, Notebook())
+    assert other.sop_instance_uid != first.sop_instance_uid
+    same = with_mask(Mask(rows=0), TAGS).prepare(spooled, Notebook())
+    assert same.sop_instance_uid == read(same).SOPInstanceUID == spooled.sop_instance_uid
+    lossless = with_mask(Mask(rows=9), LOSSLESS_STEP).prepare(spooled, Notebook())
+    assert lossless.sop_instance_uid == read(lossless).SOPInstanceUID != spooled.sop_instance_uid
+
+
+@pytest.mark.usefixtures("decoders")
+@pytest.mark.parametrize("planar", [0, 1])
+@pytest.mark.parametrize("syntax", ["", IMPLICIT, LOSSLESS])
+def test_colour_is_masked_in_any_planar_configuration(planar: int, syntax: str, tmp_path: Path) -> None:
+    values = np.stack([picture(40, 50, 0, 255, seed) for seed in range(3)], -1)
+    data = image(values, allocated=8, stored=8, photometric="RGB", planar=planar, sop_class=SECONDARY)
+    made = with_mask(Mask(rows=7)).prepare(on_disk(*payload_of(data), tmp_path), Notebook(), syntax)
+    values[:7] = 0
+    assert np.array_equal(read(to_syntax(made, EXPLICIT)).pixel_array, values)
+
+
+def test_pixels_that_are_no_frames_are_parked_where_a_step_changes_them(tmp_path: Path) -> None:
+    one_bit = image(picture(16, 16, 0, 1), allocated=8, stored=1)
+    one_bit.BitsAllocated, one_bit.PixelData = 1, bytes(32)
+    floating = image(picture(16, 16, 0, 1))
+    del floating.PixelData
+    floating.FloatPixelData = bytes(4 * 16 * 16)
+    short = image(picture(16, 16, 0, 1))
+    short.PixelData = short.PixelData[:100]
+    for data in (one_bit, floating, short):
+        came = on_disk(*payload_of(data), tmp_path)
+        for steps in ((), (LOSSLESS_STEP,)):
+            with pytest.raises(Permanent) as caught:
+                with_mask(Mask(), *steps).prepare(came, Notebook())
+            assert caught.value.reason == "pixels"
+    report = image(picture(16, 16, 0, 1))
+    del report.PixelData
+    came = on_disk(*payload_of(report), tmp_path)
+    assert with_mask(Mask()).prepare(came, Notebook()).treatment is Treatment.RELAYED
+
+
+class Failing(Mask):
+    def paint(self, frame: Pixels, form: FrameFormat, index: int, instance: Instance) -> Pixels:
+        raise ValueError("it does not know this manufacturer")
+
+
+class Cropping(Mask):
+    def paint(self, frame: Pixels, form: FrameFormat, index: int, instance: Instance) -> Pixels:
+        return frame[1:]
+
+
+@pytest.mark.parametrize("syntax", ["", EXPLICIT, IMPLICIT, LOSSLESS])
+@pytest.mark.parametrize("steps", [(), (TAGS,), (LOSSLESS_STEP,), (COMPRESS,)])
+def test_a_step_that_fails_lets_nothing_out(
+    spooled: Instance, steps: tuple[dict[str, Any], ...], syntax: str
+) -> None:
+    with pytest.raises(ValueError, match="manufacturer"):
+        with_mask(Failing(), *steps).prepare(spooled, Notebook(), syntax)
+    with pytest.raises(Permanent) as caught:
+        with_mask(Cropping(), *steps).prepare(spooled, Notebook(), syntax)
+    assert caught.value.reason == "pixels"
+
+
+def test_a_step_that_changes_what_it_does_not_declare_is_parked(spooled: Instance) -> None:
+    class Sly(WritingMask):
+        def apply(self, payload: Payload, instance: Instance, memory: Memory) -> Payload:
+            return replace(payload, transfer_syntax_uid=IMPLICIT)
+
+    class Secret(WritingMask):
+        changes = Changes.NOTHING
+
+    for step in (Sly(), Secret()):
+        with pytest.raises(Permanent) as caught:
+            with_mask(step).prepare(spooled, Notebook())
+        assert caught.value.reason == "transform"
+
+
+@pytest.mark.parametrize("steps", [(), (TAGS,), (COMPRESS,), (TAGS, COMPRESS)])
+def test_a_deflated_object_that_is_not_compressed_leaves_deflated(
+    steps: tuple[dict[str, Any], ...], tmp_path: Path
+) -> None:
+    report = image(picture(16, 16, 0, 1))
+    del report.PixelData
+    payload, instance = payload_of(report)
+    came = on_disk(to_syntax(payload, DEFLATED), instance, tmp_path)
+    made = chain(*steps).prepare(came, Notebook())
+    assert made.transfer_syntax_uid == DEFLATED
+    assert made.treatment is (Treatment.EDITED if TAGS in steps else Treatment.RELAYED)
+    assert made.note == ("not compressed: no-pixels" if COMPRESS in steps else "")
+    if TAGS in steps:
+        assert read(made).StationName == "ER1"
+        assert list(made.chunks()) == list(chain(TAGS).prepare(came, Notebook()).chunks())
+    else:
+        assert b"".join(made.chunks()) == came.path.read_bytes()
+
+
+def test_a_step_that_does_not_say_what_it_is_is_not_run() -> None:
+    class Silent:
+        def apply(self, payload: Payload, instance: Instance, memory: Memory) -> Payload:
+            return payload
+
+    with pytest.raises(Permanent, match="Silent does not declare phase, reads, changes, copies") as caught:
+        with_mask(Silent())
+    assert caught.value.reason == "recipe"
+
+
+def test_pixels_are_encoded_once() -> None:
+    with pytest.raises(Permanent, match="encoded once") as caught:
+        chain(COMPRESS, LOSSLESS_STEP)
+    assert caught.value.reason == "recipe"
+
+
+def test_a_compression_that_the_receiver_refuses_is_told(spooled: Instance) -> None:
+    steps = chain(COMPRESS)
+    assert steps.prepare(spooled, Notebook()).unmet == ""
+    for syntax in (EXPLICIT, IMPLICIT, LOSSLESS):
+        payload = steps.prepare(spooled, Notebook(), syntax)
+        assert payload.transfer_syntax_uid == syntax
+        assert payload.unmet == "compression-refused"
+    lossless = chain(LOSSLESS_STEP)
+    assert lossless.prepare(spooled, Notebook(), LOSSLESS).unmet == ""
+    assert lossless.prepare(spooled, Notebook(), IMPLICIT).unmet == "compression-refused"
+
+
+def test_what_would_not_have_been_compressed_lacks_nothing(spooled: Instance, tmp_path: Path) -> None:
+    data = image(picture(8, 8, 0, 100))
+    del data.PixelData
+    payload, instance = payload_of(data)
+    path = tmp_path / "report.dcm"
+    path.write_bytes(b"".join(payload.chunks()))
+    instance = replace(instance, path=path, size=payload.length)
+    made = chain(COMPRESS).prepare(instance, Notebook(), IMPLICIT)
+    assert (made.transfer_syntax_uid, made.unmet) == (IMPLICIT, "")
+    assert made.note == "not compressed: no-pixels"
+
+
+def test_a_syntax_that_cannot_be_had_is_permanent(spooled: Instance, tmp_path: Path) -> None:
+    with pytest.raises(Permanent) as caught:
+        chain().prepare(spooled, Notebook(), LOSSY)
+    assert caught.value.reason == "syntax"
+    data = image(picture(8, 8, 0, 100))
+    del data.PixelData
+    payload, instance = payload_of(data)
+    path = tmp_path / "report.dcm"
+    path.write_bytes(b"".join(payload.chunks()))
+    with pytest.raises(Permanent) as caught:
+        chain().prepare(replace(instance, path=path, size=payload.length), Notebook(), LOSSLESS)
+    assert caught.value.reason == "syntax"
+    assert "no-pixels" in str(caught.value)
+
+
+def test_a_recipe_that_cannot_be_built_is_refused() -> None:
+    with pytest.raises(Unavailable):
+        chain({"type": "colourise", "config": {}})
+    with pytest.raises(Permanent) as caught:
+        chain({"type": "compress", "config": {"to": "jpeg2000", "ratio": 10, "was_once": "known"}})
+    assert caught.value.reason == "recipe"
+
+
+def proved(spooled: Instance, *, damage: int | None = None) -> Instance:
+    """The instance with the digest of what was received; then one bit of its file is flipped, or not."""
+    content = bytearray(spooled.path.read_bytes())
+    digest = xxhash.xxh3_128_digest(bytes(content[spooled.data_offset :]))
+    if damage is not None:
+        content[damage] ^= 1
+        spooled.path.write_bytes(content)
+    return replace(spooled, proof=Proof(spooled.path, spooled.data_offset, spooled.size, digest))
+
+
+@pytest.mark.parametrize("steps", [(), (TAGS,), (TAGS, COMPRESS), (COMPRESS,)])
+def test_what_a_recipe_makes_of_a_damaged_file_does_not_leave(
+    spooled: Instance, steps: tuple[dict[str, Any], ...]
+) -> None:
+    assert list(chain(*steps).prepare(proved(spooled), Notebook()).chunks())
+    for damage in (12, spooled.size // 2, spooled.data_offset + spooled.size - 1):
+        original = spooled.path.read_bytes()
+        with pytest.raises(Permanent) as caught:
+            list(chain(*steps).prepare(proved(spooled, damage=damage), Notebook()).chunks())
+        assert caught.value.reason == "damaged"
+        spooled.path.write_bytes(original)
+    gone = proved(spooled)
+    spooled.path.unlink()
+    with pytest.raises(Permanent) as caught:
+        list(chain(*steps).prepare(gone, Notebook()).chunks())
+    assert caught.value.reason == "missing"
+
+
+def test_a_codec_is_given_no_bytes_before_they_are_proved(
+    spooled: Instance, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def never(*arguments: object) -> None:
+        raise AssertionError("a step was given a damaged image")
+
+    monkeypatch.setattr(Transcoder, "encode", never)
+    steps = chain(COMPRESS)
+    with pytest.raises(Permanent) as caught:
+        steps.prepare(proved(spooled, damage=100), Notebook())
+    assert caught.value.reason == "damaged"
