@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import threading
 import time
 from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
+from dataclasses import asdict, replace
 from typing import Any
 
 import pytest
@@ -122,6 +123,20 @@ def test_a_receiver_out_of_room_is_left_alone_and_no_image_is_burned() -> None:
         assert settled(ledger) == {"delivered": 20}
         until(lambda: deliverer.view().state is BreakerState.CLOSED, 5)
     assert all(row.delivery.attempts <= 1 for row in ledger.rows.values())
+
+
+def test_the_heartbeat_tells_why_a_destination_waits_and_whom_it_sends_to() -> None:
+    ledger, egress = FakeLedger(), FakeEgress(lambda payload, session: BUSY)
+    ledger.add(20)
+    with delivering(ledger, egress) as deliverer:
+        until(lambda: deliverer.view().state is BreakerState.OPEN, 10)
+        facts = json.loads(json.dumps(deliverer.facts()))
+    assert list(facts) == [
+        "state", "reason", "comment", "failures", "since", "retry_at", "status", "tried", "peer",
+    ]  # fmt: skip
+    assert facts["state"] in set(BreakerState)
+    assert (facts["reason"], facts["status"], facts["tried"]) == ("receiver-busy", 0xA700, True)
+    assert facts["peer"].keys() == asdict(egress.describe()).keys()
 
 
 def test_a_peer_that_is_away_costs_probes_and_no_attempts() -> None:

@@ -12,7 +12,8 @@ import logging
 import threading
 import time
 from collections.abc import Sequence
-from typing import Protocol
+from dataclasses import asdict
+from typing import Any, Protocol
 
 from mapdr.deliver.backoff import Backoff
 from mapdr.deliver.feed.feeder import Feeder, LeasingLedger
@@ -176,6 +177,11 @@ class Deliverer:
     def describe(self) -> Description:
         """What its egress is and does now."""
         return self._egress.describe()
+
+    def facts(self) -> dict[str, Any]:
+        """What the node's heartbeat tells of the destination: `view`, and whom it sends to."""
+        view = self.view()
+        return {**asdict(view), "state": str(view.state), "peer": asdict(self.describe())}
 
     def halt(self) -> None:
         """Take no more images; those on the wire go on. Who stops several halts them all first."""
