@@ -222,7 +222,12 @@ class DimseSession:
     def acceptance(self, need: Need) -> Acceptance | None:
         """By the presentation contexts that were negotiated; None for what was not proposed, or once the
         association has ended, which is looked for after a rest."""
-        if need not in self._proposed or self._closing.is_set():
+        said = self._said.get(need)
+        if said is None:
+            if need not in self._proposed:
+                return None
+            said = self._said[need] = Acceptance(self._refusal(need), self._instead(need))
+        if self._closing.is_set():
             return None
         now = time.monotonic()
         if now - self._used_at >= LOOK_AFTER:
@@ -231,9 +236,6 @@ class DimseSession:
                 if not self._requestor.alive:
                     self._closing.set()
                     return None
-        said = self._said.get(need)
-        if said is None:
-            said = self._said[need] = Acceptance(self._refusal(need), self._instead(need))
         return said
 
     def _refusal(self, need: Need) -> Outcome | None:
