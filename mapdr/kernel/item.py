@@ -311,10 +311,27 @@ class Sent(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Need:
-    """A SOP class and the transfer syntax in which an image of it is ready to be sent."""
+    """What decides whether a receiver takes an image: its SOP class and, once prepared, transfer syntax."""
 
     sop_class_uid: str
     transfer_syntax_uid: str
+
+
+@dataclass(frozen=True, slots=True)
+class Acceptance:
+    """What a receiver says of images of one kind before it is sent any.
+
+    It takes them as they are, unless there is a `refusal`: what becomes of one that cannot be prepared anew
+    (SYNTAX_REFUSED, or RETRY that `waits`), and why. `instead` is the best other transfer syntax in which it
+    would take them; empty if there is none.
+    """
+
+    refusal: Outcome | None = None
+    instead: str = ""
+
+
+TAKEN = Acceptance()
+"""The receiver takes them as they are."""
 
 
 @dataclass(frozen=True, slots=True)

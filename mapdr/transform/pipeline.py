@@ -103,6 +103,8 @@ class Pipeline:
             transfer_syntax_uid=instance.transfer_syntax_uid,
             parts=(span,),
             length=instance.size,
+            study_instance_uid=instance.study_instance_uid,
+            series_instance_uid=instance.series_instance_uid,
         )
         proof = instance.proof
         if proof is None:

@@ -29,8 +29,9 @@ from mapdr.dicom.edit.verbs import PREFIX, REMOVE, SET
 from mapdr.dicom.path import parse_edit_path
 from mapdr.dicom.recode import recode
 from mapdr.dicom.scan import MAX_VALUE, NeedMore, ScannedHeader, Unreadable, header_tree, layout, scan
+from mapdr.dicom.tags import PIXEL_DATA
 from mapdr.dicom.template import Template
-from mapdr.dicom.write import PIXEL_DATA, Element, encoding_of
+from mapdr.dicom.write import Element, encoding_of
 from mapdr.kernel.errors import Permanent, RemoteProtocolError
 from mapdr.operate import part10
 from mapdr.store.spool import filemeta

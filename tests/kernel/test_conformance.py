@@ -9,7 +9,7 @@ import pytest
 from pydantic import BaseModel
 
 from mapdr.kernel.conformance import breaches
-from mapdr.kernel.item import Instance, Need, Outcome, Payload
+from mapdr.kernel.item import Acceptance, Instance, Need, Outcome, Payload
 from mapdr.kernel.registry import BUILTIN, Registry
 from mapdr.kernel.stage import Changes, Description, Factory, Memory, Phase, Reads, Settings, StageConfig
 
@@ -19,8 +19,7 @@ class Loose(BaseModel):
 
 
 class Session:
-    def covers(self, need: Need) -> bool: ...
-    def accepts(self, need: Need) -> bool: ...
+    def acceptance(self, need: Need) -> Acceptance | None: ...
     def send(self, payload: Payload) -> Outcome: ...
     def close(self) -> None: ...
 
@@ -31,7 +30,6 @@ class Deaf(Session):
 
 class Good:
     sessions = 1
-    syntaxes: Sequence[str] = ()
 
     def start(self) -> None: ...
     def stop(self, deadline: float) -> None: ...

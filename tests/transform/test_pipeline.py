@@ -56,6 +56,9 @@ def test_an_empty_recipe_relays_the_spooled_bytes(spooled: Instance) -> None:
     assert payload.parts == (FileSlice(spooled.path, 9, spooled.size),)
     assert payload.treatment is Treatment.RELAYED
     assert payload.transfer_syntax_uid == EXPLICIT
+    of_instance = (spooled.study_instance_uid, spooled.series_instance_uid)
+    assert (payload.study_instance_uid, payload.series_instance_uid) == of_instance
+    assert all(of_instance)
 
 
 def test_steps_work_on_each_others_results(spooled: Instance) -> None:
