@@ -40,7 +40,7 @@ from mapdr.testing import peer
 from mapdr.transform.fragments import frame_spans
 from mapdr.wire import dimse, pdu
 from mapdr.wire.acceptor import Acceptor
-from mapdr.wire.driver import Limits, LinkLost
+from mapdr.wire.link import Limits, LinkLost
 from receive.conversation import converse, open_spool
 from store.world import SOURCE, data_set
 from wire.streams import Tape, ways

@@ -10,6 +10,7 @@ from pydantic import BaseModel
 
 from mapdr.kernel.conformance import breaches
 from mapdr.kernel.item import Acceptance, Instance, Need, Outcome, Payload
+from mapdr.kernel.registry import BUILTIN, Registry
 from mapdr.kernel.stage import Changes, Description, Factory, Memory, Phase, Reads, Settings, StageConfig
 
 
@@ -161,3 +162,8 @@ def no_arguments() -> Good: ...
 )
 def test_what_is_missing_is_told(stage: Factory, told: list[str]) -> None:
     assert list(breaches(stage, "put")) == told
+
+
+@pytest.mark.parametrize(("kind", "type_"), BUILTIN)
+def test_what_mapdr_ships_holds_it(kind: str, type_: str) -> None:
+    assert not list(breaches(Registry().factory(kind, type_), type_))

@@ -99,7 +99,7 @@ class Connection:
         assert image.need is not None
         refusal = self.refusal(image.need)
         just_asked = time.monotonic() - self._opened_at < self._retry_first
-        return refusal is None or just_asked or not refusal.waits
+        return refusal is None or just_asked or not refusal.not_now
 
     def accepts(self, need: Need) -> bool:
         """Whether the receiver takes images of this need on the session."""

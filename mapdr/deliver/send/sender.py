@@ -193,7 +193,7 @@ class Sender:
     def _answered(self, image: QueuedImage, sent: Sent, *, stale: bool) -> None:
         """Hand on an answer other than plain success, with the syntax that the receiver takes instead."""
         outcome, fallback = sent.outcome, ""
-        if image.need is not None and (outcome.waits or outcome.verdict is Verdict.SYNTAX_REFUSED):
+        if image.need is not None and (outcome.not_now or outcome.verdict is Verdict.SYNTAX_REFUSED):
             fallback = self._connection.fallback(image.need)
         if session_lost(outcome):
             self._connection.close()

@@ -37,9 +37,9 @@ from mapdr.net.retry import Retry, RetryConfig
 from mapdr.net.tls import ClientTlsField
 from mapdr.wire import pdu, status
 from mapdr.wire.contexts import MAY_PASS, REJECTIONS, is_transfer_syntax
-from mapdr.wire.driver import Limits
-from mapdr.wire.link import LinkLost, Requestor, StoreResponse
+from mapdr.wire.link import Limits
 from mapdr.wire.pdu import MAX_CONTEXTS
+from mapdr.wire.requestor import LinkLost, Requestor, StoreResponse
 
 LOOK_AFTER = 0.2
 """Seconds of rest after which a session looks whether the peer has ended it meanwhile."""
@@ -222,7 +222,12 @@ class DimseSession:
     def acceptance(self, need: Need) -> Acceptance | None:
         """By the presentation contexts that were negotiated; None for what was not proposed, or once the
         association has ended, which is looked for after a rest."""
-        if need not in self._proposed or self._closing.is_set():
+        said = self._said.get(need)
+        if said is None:
+            if need not in self._proposed:
+                return None
+            said = self._said[need] = Acceptance(self._refusal(need), self._instead(need))
+        if self._closing.is_set():
             return None
         now = time.monotonic()
         if now - self._used_at >= LOOK_AFTER:
@@ -231,9 +236,6 @@ class DimseSession:
                 if not self._requestor.alive:
                     self._closing.set()
                     return None
-        said = self._said.get(need)
-        if said is None:
-            said = self._said[need] = Acceptance(self._refusal(need), self._instead(need))
         return said
 
     def _refusal(self, need: Need) -> Outcome | None:
@@ -243,8 +245,8 @@ class DimseSession:
             return None
         result = self._requestor.rejected.get(context)
         words = NOT_ACCEPTED if result is None else REJECTIONS.get(result, NOT_ACCEPTED)
-        waits = result in MAY_PASS
-        return Outcome(Verdict.RETRY if waits else Verdict.SYNTAX_REFUSED, comment=words, waits=waits)
+        not_now = result in MAY_PASS
+        return Outcome(Verdict.RETRY if not_now else Verdict.SYNTAX_REFUSED, comment=words, not_now=not_now)
 
     def _instead(self, need: Need) -> str:
         """The first fallback, but for the syntax of `need` itself, in which the SOP class was accepted."""
@@ -287,7 +289,8 @@ class DimseSession:
 
 
 class RunningSession(DimseSession):
-    """An association without a limit on its bandwidth, which need not look up between two images."""
+    """An association without a bandwidth limit: it can send several images in one call of the compiled code,
+    which does not pause within an image."""
 
     def send_run(self, payloads: Sequence[Payload], seconds: float, sent: list[Sent]) -> None:
         """See `mapdr.kernel.stage.SendsRuns`."""
@@ -312,7 +315,10 @@ class RunningSession(DimseSession):
 
 
 def _trouble(error: MapdrError) -> Outcome:
-    """What an image becomes that got no answer; our own breach of the protocol is not the peer's fault."""
+    """The outcome of an image whose C-STORE was not answered, by the error that ended the association.
+
+    A breach of the protocol by this side (LocalProtocolError) is not the peer's fault.
+    """
     return Outcome(
         Verdict.RETRY,
         comment=str(error),
@@ -343,11 +349,16 @@ def _faults(config: DimseEgressConfig) -> Iterable[Finding]:
     return () if config.tls is None else config.tls.faults()
 
 
+def build(settings: Settings, config: DimseEgressConfig, next: None) -> DimseEgress:
+    """The destination for a node."""
+    return DimseEgress(settings, config)
+
+
 STAGE = Factory(
     "egress",
     "dicom",
     DimseEgressConfig,
-    lambda settings, config, next_: DimseEgress(settings, config),
+    build,
     faults=_faults,
     peer=lambda config: Endpoint(config.host, config.port, config.ae_title, config.tls is not None),
 )
