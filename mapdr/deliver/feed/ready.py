@@ -1,8 +1,8 @@
 """The ready queue of one destination: images that are leased and not yet sent, in the order of the ledger.
 
-The ledger hands out rows by priority, study and arrival; this keeps that order. A sender takes the first image
-that is prepared and that its session covers, so that an image whose codec is still at work, or that needs
-another session, delays none behind it.
+The ledger hands out rows by priority, study and arrival; this keeps that order. A sender takes the first
+image that is prepared and that its session covers, so that an image whose codec is still at work, or that
+needs another session, delays none behind it.
 
 ```
   ledger --lease--> add --> [ prepared | at work | prepared | ... ] --take--> senders
