@@ -149,6 +149,12 @@ class Access:
         own, alive = self._beat() if self._beat else None, self.alive
         if store is None:
             return Facts(now, NOTHING, 0, 0, 0, heartbeat=own, disk_free=free, alive=alive, lost=bool(alive))
+        with store.database.read():  # one moment's state: what is no longer pending is counted as delivered
+            return self._read(store, now, free, own, alive)
+
+    def _read(
+        self, store: Store, now: float, free: int | None, own: Heartbeat | None, alive: bool | None
+    ) -> Facts:
         beats = {beat.node: beat for beat in store.commands.heartbeats()}
         told = beats.get(self.plan.node.name)
         return Facts(

@@ -5,12 +5,14 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from types import MappingProxyType
 
 from mapdr.operate.access import Access
 from mapdr.operate.errors import RequestError
 from mapdr.operate.model import Destination
 from mapdr.operate.selection import UNROUTED, Selection
 from mapdr.operate.studies import by_keyword
+from mapdr.operate.words import duration
 from mapdr.store.queue.listing import Attempt, DeliveryRow
 from mapdr.wire.status import meaning
 
@@ -70,10 +72,12 @@ def deliveries(
             "an image that no rule takes has no delivery; see: mapdr studies --state unrouted", field="state"
         )
     store = opened.index(chosen)
-    rows = [_delivery(row, identify) for row in store.ledger.select(chosen)]
+    found = store.ledger.select(chosen)
+    rows = [_delivery(row, identify) for row in found]
     waited_for = {row.destination for row in rows if row.state == "pending"}
     if waited_for:
-        rows = with_waits(rows, opened.standing(waited_for), time.time())
+        last_image = {row.study_instance_uid: row.study_received_at for row in found}
+        rows = with_waits(rows, opened.standing(waited_for), time.time(), last_image)
     if attempts:
         rows = [
             replace(row, attempts_made=[_attempt(one, identify) for one in store.ledger.attempts(row.id)])
@@ -82,15 +86,30 @@ def deliveries(
     return rows
 
 
-def with_waits(rows: Iterable[Delivery], destinations: Iterable[Destination], now: float) -> list[Delivery]:
-    """The rows; pending ones that nothing of their own keeps back say why their destination takes none."""
-    away = {each.name: each for each in destinations if each.state in ("down", "held")}
+def with_waits(
+    rows: Iterable[Delivery],
+    destinations: Iterable[Destination],
+    now: float,
+    last_image: Mapping[str, float] = MappingProxyType({}),
+) -> list[Delivery]:
+    """The rows; pending ones that nothing of their own keeps back say why their destination takes none.
+
+    `last_image`: when the last image of each study came, by its UID, for destinations that wait until nothing
+    more comes.
+    """
+    known = {each.name: each for each in destinations}
 
     def explained(row: Delivery) -> Delivery:
-        told = away.get(row.destination)
+        told = known.get(row.destination)
         if told is None or row.state != "pending" or (row.reason and (row.due_at or 0.0) > now):
             return row
-        return replace(row, reason=told.reason or told.state, comment=told.comment)
+        if told.state in ("down", "held"):
+            return replace(row, reason=told.reason or told.state, comment=told.comment)
+        quiet_at = last_image.get(row.study_instance_uid, 0.0) + told.quiet_seconds
+        if not told.quiet_seconds or quiet_at <= now:
+            return row
+        comment = f"sent once none of its study has come for {duration(told.quiet_seconds)}"
+        return replace(row, reason="study-not-quiet", comment=comment, due_at=quiet_at)
 
     return [explained(row) for row in rows]
 

@@ -79,7 +79,7 @@ class Destination:
 
     Counts are deliveries; `queue` is pending and leased together, `uncompressed` those sent without the
     compression of their rule since the node started, `oldest_seconds` how long the oldest one waits, `rate`
-    images a second.
+    images a second, `quiet_seconds` for how long nothing of a study must have come before it is sent.
     """
 
     name: str
@@ -96,6 +96,7 @@ class Destination:
     oldest_seconds: float | None
     rate: float
     next_try_at: float | None
+    quiet_seconds: float
 
 
 @dataclass(frozen=True, slots=True)

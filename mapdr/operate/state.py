@@ -198,6 +198,7 @@ def _destination(name: str, facts: Facts, live: Mapping[str, Any], rates: Rates)
         oldest_seconds=facts.at - queue.oldest if queue and queue.oldest is not None else None,
         rate=rate,
         next_try_at=breaker.get("retry_at") or (queue.next_due if queue else None),
+        quiet_seconds=float(breaker.get("quiet_seconds", 0.0)),
     )
 
 

@@ -36,6 +36,7 @@ IDLE = Destination(
     oldest_seconds=None,
     rate=0.0,
     next_try_at=None,
+    quiet_seconds=0.0,
 )
 
 

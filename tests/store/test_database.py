@@ -161,6 +161,24 @@ def test_a_reader_sees_one_moment(tmp_path: Path) -> None:
         database.close()
 
 
+def test_reads_within_a_read_see_its_moment(tmp_path: Path) -> None:
+    database = Database.open("sqlite", tmp_path, "process-crash")
+
+    def words() -> int:
+        with database.read() as inner:
+            return int(inner.exec_driver_sql("SELECT count(*) FROM word").scalar_one())
+
+    try:
+        with database.read():
+            before = words()
+            with database.write() as connection:
+                connection.exec_driver_sql("INSERT INTO word (text) VALUES ('x')")
+            assert words() == before
+        assert words() == before + 1
+    finally:
+        database.close()
+
+
 def test_writers_of_two_connections_take_turns(tmp_path: Path) -> None:
     databases = [Database.open("sqlite", tmp_path, "process-crash") for _ in range(2)]
     failures: list[BaseException] = []

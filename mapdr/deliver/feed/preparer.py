@@ -28,7 +28,7 @@ from mapdr.store.queue.ledger import Delivery
 log = logging.getLogger("mapdr.deliver")
 
 
-class Chain(Protocol):
+class Pipeline(Protocol):
     """The transforms of one recipe."""
 
     def quick(self, instance: Instance) -> bool:
@@ -70,12 +70,12 @@ KEEP = 64 << 20
 QUICK = 64 << 10
 """Bytes that may be prepared without a share of the budget: the headers of nearly all images."""
 
-CHAINS = 256
+PIPELINES = 256
 """Recipes that are kept ready: those of a configuration, and of some before it."""
 
 
 class Preparer:
-    """Shared by the destinations of a node. `build` makes the chain of a recipe's steps.
+    """Shared by the destinations of a node. `build` makes the pipeline of a recipe's steps.
 
     What several destinations want is worked out once, on the threads of `pool`; at most `share` requests of
     one destination should wait there, so that none keeps the others from the codecs. All that is worked on or
@@ -87,7 +87,7 @@ class Preparer:
     def __init__(
         self,
         recipes: Recipes,
-        build: Callable[[Mapping[str, Any]], Chain],
+        build: Callable[[Mapping[str, Any]], Pipeline],
         pool: Executor,
         *,
         share: int = 3,
@@ -103,7 +103,7 @@ class Preparer:
         self._in_hand = in_hand
         self._keep = min(keep, self._budget.total // 8)
         self._lock = threading.Lock()
-        self._chains: OrderedDict[str, Chain] = OrderedDict()
+        self._pipelines: OrderedDict[str, Pipeline] = OrderedDict()
         self._running: dict[Key, Future[Payload]] = {}
         self._done: OrderedDict[Key, Payload] = OrderedDict()
         self._kept = 0
@@ -121,7 +121,7 @@ class Preparer:
 
         Raises Permanent when the recipe cannot be built here.
         """
-        if not syntax and self._chain(delivery.recipe).quick(delivery.instance):
+        if not syntax and self._pipeline(delivery.recipe).quick(delivery.instance):
             return True
         return _key(delivery, syntax) in self._done
 
@@ -149,9 +149,9 @@ class Preparer:
             done = self._done.get(_key(delivery, syntax))
         if done is not None:
             return done
-        chain = self._chain(delivery.recipe)
+        pipeline = self._pipeline(delivery.recipe)
         memory = self._recipes.memory(delivery.instance.id, delivery.recipe, syntax)
-        return chain.prepare(delivery.instance, memory, syntax)
+        return pipeline.prepare(delivery.instance, memory, syntax)
 
     def request(self, delivery: Delivery, syntax: str) -> Future[Payload]:
         """`prepare` on a worker thread; who asks for the same payload meanwhile gets the same future."""
@@ -264,17 +264,17 @@ class Preparer:
                 _, oldest = self._done.popitem(last=False)
                 self._kept -= weigh(oldest)
 
-    def _chain(self, recipe: str) -> Chain:
+    def _pipeline(self, recipe: str) -> Pipeline:
         with self._lock:
-            found = self._chains.get(recipe)
+            found = self._pipelines.get(recipe)
             if found is not None:
-                self._chains.move_to_end(recipe)
+                self._pipelines.move_to_end(recipe)
                 return found
         made = self._build(self._recipes.recipe(recipe))
         with self._lock:
-            found = self._chains.setdefault(recipe, made)
-            while len(self._chains) > CHAINS:
-                self._chains.popitem(last=False)
+            found = self._pipelines.setdefault(recipe, made)
+            while len(self._pipelines) > PIPELINES:
+                self._pipelines.popitem(last=False)
         return found
 
 

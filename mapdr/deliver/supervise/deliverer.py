@@ -79,6 +79,7 @@ class Deliverer:
         self._tick = tick
         self._idle = idle
         self._retry = egress.retry if isinstance(egress, Retries) else Retry()
+        self._quiet_seconds = egress.quiet_seconds if isinstance(egress, Waits) else 0.0
         self._report = Report(destination, watch)
         self._signal = threading.Event()
         self._stopping = threading.Event()
@@ -124,7 +125,7 @@ class Deliverer:
             preparation,
             self._ready,
             sessions=self._egress.sessions,
-            quiet_seconds=self._egress.quiet_seconds if isinstance(self._egress, Waits) else 0.0,
+            quiet_seconds=self._quiet_seconds,
         )
 
     def _make_sender(self, number: int) -> Sender:
@@ -179,9 +180,15 @@ class Deliverer:
         return self._egress.describe()
 
     def facts(self) -> dict[str, Any]:
-        """What the node's heartbeat tells of the destination: `view`, and whom it sends to."""
+        """What the node's heartbeat tells of the destination: `view`, for how many seconds a study must have
+        been quiet before it is sent, and whom it sends to."""
         view = self.view()
-        return {**asdict(view), "state": str(view.state), "peer": asdict(self.describe())}
+        return {
+            **asdict(view),
+            "state": str(view.state),
+            "quiet_seconds": self._quiet_seconds,
+            "peer": asdict(self.describe()),
+        }
 
     def halt(self) -> None:
         """Take no more images; those on the wire go on. Who stops several halts them all first."""

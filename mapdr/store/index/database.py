@@ -71,6 +71,7 @@ class Database:
         """`busy`: seconds that SQLite waits for a lock; `path`: the file that `url` names, if it is one."""
         self._lock = threading.Lock()
         self._closed = False
+        self._reading = threading.local()
         self._path = path
         self._file: os.stat_result | None = None
         if url.startswith("sqlite"):
@@ -117,9 +118,18 @@ class Database:
 
     @contextmanager
     def read(self) -> Iterator[Connection]:
-        """A read transaction: one moment's state throughout."""
+        """A read transaction: one moment's state throughout. One within another, of the same thread, is part
+        of it."""
+        outer: Connection | None = getattr(self._reading, "connection", None)
+        if outer is not None:
+            yield outer
+            return
         with self._reader.begin() as connection:
-            yield connection
+            self._reading.connection = connection
+            try:
+                yield connection
+            finally:
+                self._reading.connection = None
 
     def check_file(self) -> None:
         """Raise IndexFault when the file of the index is not the one that was opened: what would be written

@@ -7,10 +7,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, Row, literal_column, select
+from sqlalchemy import Connection, Row, func, literal_column, select
 
 from mapdr.kernel.item import TagPath
 from mapdr.store.index import schema, selection
+from mapdr.store.index.counters import RECEIVED
 from mapdr.store.index.database import Database
 from mapdr.store.index.schema import State
 from mapdr.store.index.selection import Selection
@@ -42,8 +43,8 @@ class Attempt:
 class DeliveryRow:
     """A delivery for a listing, with its last attempt (None if it was never tried).
 
-    `tags` hold what identifies the patient. A comment that came with a status is the receiver's own, and may
-    quote a value of the image.
+    `study_received_at` is when its study got its last image. `tags` hold what identifies the patient. A
+    comment that came with a status is the receiver's own, and may quote a value of the image.
     """
 
     id: int
@@ -63,6 +64,14 @@ class DeliveryRow:
     settled_at: float | None
     last: Attempt | None
     tags: Mapping[TagPath, str]
+    study_received_at: float
+
+
+_LAST_IMAGE = (
+    select(func.max(schema.progress.c.changed_at))
+    .where(schema.progress.c.study == _study.c.id, schema.progress.c.destination == RECEIVED)
+    .scalar_subquery()
+)
 
 
 class Listing:
@@ -85,6 +94,7 @@ class Listing:
             _study.c.uid.label("study_uid"),
             _study.c.study_date,
             _study.c.tags,
+            _LAST_IMAGE.label("study_received_at"),
         )
         with self._database.read() as connection:
             rows = connection.execute(query).all()
@@ -152,6 +162,7 @@ class Listing:
             settled_at=row.settled_at,
             last=None if last is None else self._attempt(last, row.sop_instance_uid),
             tags=study_tags(row.tags),
+            study_received_at=row.study_received_at or 0.0,
         )
 
     def _attempt(self, row: Row[Any], received_uid: str) -> Attempt:
