@@ -6,11 +6,12 @@ from collections.abc import Iterator, Sequence
 from typing import Literal
 
 from mapdr import _fast
-from mapdr._fast.scan_tables import BIG_ENDIAN, CHARACTER_SET, EXPLICIT, Unreadable, actual_flags
+from mapdr._fast.scan_tables import BIG_ENDIAN, EXPLICIT, Unreadable, actual_flags
 from mapdr.dicom.charset import TEXT_VRS, UTF8, decode_or_none, is_plain
 from mapdr.dicom.fit import LIMITS, encode_value, fit, pad
 from mapdr.dicom.path import EditPath, format_edit_path, format_path, format_tag, tag_vr
 from mapdr.dicom.scan import encoding_flags
+from mapdr.dicom.tags import PIXEL_GROUP, SPECIFIC_CHARACTER_SET
 from mapdr.dicom.tree import Level, Node
 from mapdr.dicom.value import SINGLE, texts_of
 from mapdr.kernel.errors import Permanent
@@ -19,7 +20,6 @@ from mapdr.kernel.item import TagPath
 Overflow = Literal["error", "truncate"]
 Rendered = Sequence[Sequence[tuple[int, "str | Rendered"]]]
 """The items of a sequence: of each its elements by ascending tag, as texts and items."""
-PIXEL_GROUP = 0x7FE0
 
 
 def _top_level(data: bytes, flags: int, base: int = 0) -> tuple[Level, bytes, int]:
@@ -94,7 +94,7 @@ class Document:
 
     def terms(self, level: Level) -> tuple[str, ...]:
         """The character set that holds in a level; the assumed one where none is declared."""
-        while level.parent and not level.find(CHARACTER_SET):
+        while level.parent and not level.find(SPECIFIC_CHARACTER_SET):
             level = level.parent.level
         return (level if level.parent else self.head).terms or self.undeclared
 
@@ -254,19 +254,19 @@ class Document:
         self.moved = True
         for level in self.tops():
             self._move(level, terms, ())
-        declared = self.head.find(CHARACTER_SET)
+        declared = self.head.find(SPECIFIC_CHARACTER_SET)
         if declared is None:
-            declared = self.head.add(CHARACTER_SET, "CS")
+            declared = self.head.add(SPECIFIC_CHARACTER_SET, "CS")
         declared.data = UTF8.encode("ascii")
-        self.changed[(CHARACTER_SET,)] = None
+        self.changed[(SPECIFIC_CHARACTER_SET,)] = None
 
     def _move(self, level: Level, terms: tuple[str, ...], path: TagPath) -> None:
-        own = level.find(CHARACTER_SET)
+        own = level.find(SPECIFIC_CHARACTER_SET)
         if own and path:
             terms = level.terms or self.undeclared
         for node in level.nodes:
             here = (*path, node.tag)
-            if node.tag == CHARACTER_SET:
+            if node.tag == SPECIFIC_CHARACTER_SET:
                 if path and node.raw:
                     node.data = UTF8.encode("ascii")
                     self.changed[here] = None

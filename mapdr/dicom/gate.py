@@ -8,14 +8,15 @@ from __future__ import annotations
 
 from functools import lru_cache
 
+from mapdr.dicom import tags
 from mapdr.dicom.scan import ScannedHeader
 from mapdr.dicom.uids import MEDIA_STORAGE_DIRECTORY
 from mapdr.kernel.item import TagPath, is_uid
 from mapdr.kernel.status import INVALID_SOP_INSTANCE, NO_SUCH_SOP_CLASS
 
-SOP_CLASS_UID: TagPath = (0x00080016,)
-SOP_INSTANCE_UID: TagPath = (0x00080018,)
-STUDY_INSTANCE_UID: TagPath = (0x0020000D,)
+SOP_CLASS_UID: TagPath = (tags.SOP_CLASS_UID,)
+SOP_INSTANCE_UID: TagPath = (tags.SOP_INSTANCE_UID,)
+STUDY_INSTANCE_UID: TagPath = (tags.STUDY_INSTANCE_UID,)
 
 _KNOWN_BY = (
     (SOP_CLASS_UID, "SOP Class UID"),

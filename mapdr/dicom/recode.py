@@ -21,14 +21,11 @@ from mapdr._fast import scan_tables
 from mapdr._fast.scan_tables import Unreadable
 from mapdr.dicom.fit import pad
 from mapdr.dicom.path import format_tag
+from mapdr.dicom.tags import ITEM, ITEM_END, PIXEL_REPRESENTATION, PIXEL_TAGS, SEQUENCE_END
 from mapdr.dicom.write import (
     EXPLICIT_LITTLE,
     IMPLICIT_LITTLE,
-    ITEM,
-    ITEM_END,
     LONG_VRS,
-    PIXEL_TAGS,
-    SEQUENCE_END,
     SHORT_VRS,
     UNDEFINED,
     Element,
@@ -62,7 +59,6 @@ CELLS = {
 }
 """Bytes that are swapped together (PS3.5 section 7.3)."""
 
-_PIXEL_REPRESENTATION = 0x00280103
 _ITEMS = tuple(struct.pack(order + "HH", ITEM >> 16, ITEM & 0xFFFF) for order in "<>")
 
 
@@ -112,7 +108,7 @@ def swap(value: bytes, size: int) -> bytes:
 
 
 def _learn(level: _Level, tag: int, value: bytes, encoding: Encoding) -> None:
-    if tag == _PIXEL_REPRESENTATION and len(value) == 2:
+    if tag == PIXEL_REPRESENTATION and len(value) == 2:
         level.signed = struct.unpack(encoding.order + "H", value)[0] == 1
     elif tag >> 16 & 1 and 0x10 <= tag & 0xFFFF <= 0xFF:
         level.creators[tag & 0xFFFF0000 | (tag & 0xFF) << 8] = value.decode("latin-1").strip(" \0")

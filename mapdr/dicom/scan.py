@@ -18,10 +18,8 @@ from mapdr import _fast
 from mapdr._fast.scan_tables import (
     BIG_ENDIAN,
     EXPLICIT,
-    ITEM,
     LONG_VRS,
     REMARKS,
-    SEQUENCE_END,
     SHORT_VRS,
     UNDEFINED,
     UNKNOWN_SIZE,
@@ -34,6 +32,7 @@ from mapdr._fast.scan_tables import (
 )
 from mapdr.dicom.charset import is_plain, parse_terms
 from mapdr.dicom.path import tag_vr
+from mapdr.dicom.tags import ITEM, SEQUENCE_END, SPECIFIC_CHARACTER_SET
 from mapdr.dicom.transfer_syntax import BIG_ENDIAN_SYNTAXES, IMPLICIT, is_deflated
 from mapdr.dicom.value import texts_of
 from mapdr.kernel.item import TagPath
@@ -58,7 +57,7 @@ _PIECE = 1 << 20
 """Bytes that are inflated or deflated at a time."""
 
 _ITEM_HEAD = {0: Struct("<HHL").unpack, BIG_ENDIAN: Struct(">HHL").unpack}
-_CHARACTER_SET: TagPath = (0x00080005,)
+_CHARACTER_SET: TagPath = (SPECIFIC_CHARACTER_SET,)
 
 
 _TEXT = frozenset(b"AE AS CS DA DS DT IS LO PN SH TM UC UI".split())

@@ -12,11 +12,8 @@ from struct import Struct
 from mapdr import _fast
 from mapdr._fast.scan_tables import (
     BIG_ENDIAN,
-    CHARACTER_SET,
     EXPLICIT,
-    ITEM,
     LONG_VRS,
-    SEQUENCE_END,
     SHORT_VRS,
     UNDEFINED,
     Element,
@@ -24,6 +21,7 @@ from mapdr._fast.scan_tables import (
 )
 from mapdr.dicom.charset import parse_terms
 from mapdr.dicom.path import format_tag, tag_vr
+from mapdr.dicom.tags import ITEM, ITEM_END, SEQUENCE_END, SPECIFIC_CHARACTER_SET
 from mapdr.kernel.errors import Permanent
 
 MAX_DEPTH = 64
@@ -32,6 +30,11 @@ MAX_DEPTH = 64
 _HEAD = {0: Struct("<HHL"), BIG_ENDIAN: Struct(">HHL")}
 _SHORT = {0: Struct("<HH2sH"), BIG_ENDIAN: Struct(">HH2sH")}
 _LONG = {0: Struct("<HH2sHL"), BIG_ENDIAN: Struct(">HH2sHL")}
+
+
+def _head(tag: int, length: int, order: int) -> bytes:
+    """Tag and length without a VR: of items and delimiters, and of elements in implicit VR."""
+    return _HEAD[order].pack(tag >> 16, tag & 0xFFFF, length)
 
 
 class Node:
@@ -87,10 +90,7 @@ class Node:
             return True
         # Only the dictionary says so, and some tags were something else in its older editions.
         order = self.level.flags & BIG_ENDIAN if self.vr != b"UN" else 0
-        return (
-            bytes(self.level.buffer[self._old.value : self._old.value + 4])
-            == _HEAD[order].pack(0xFFFE, ITEM & 0xFFFF, 0)[:4]
-        )
+        return bytes(self.level.buffer[self._old.value : self._old.value + 4]) == _head(ITEM, 0, order)[:4]
 
     def original(self) -> bytes:
         """Its bytes as they came, head and all."""
@@ -124,10 +124,10 @@ class Node:
             if old and old.length == UNDEFINED:
                 head = bytes(self.level.buffer[old.offset : old.value])
                 order = 0 if self.vr == b"UN" else order
-                return head + value + _HEAD[order].pack(0xFFFE, SEQUENCE_END & 0xFFFF, 0)
-        group, element = self.tag >> 16, self.tag & 0xFFFF
+                return head + value + _head(SEQUENCE_END, 0, order)
         if not self.vr:
-            return _HEAD[order].pack(group, element, len(value)) + value
+            return _head(self.tag, len(value), order) + value
+        group, element = self.tag >> 16, self.tag & 0xFFFF
         vr = self.vr if self.vr in SHORT_VRS or self.vr in LONG_VRS else self.vr_name.encode("ascii")
         if vr in LONG_VRS:
             return _LONG[order].pack(group, element, vr, 0, len(value)) + value
@@ -179,7 +179,7 @@ class Level:
     @property
     def terms(self) -> tuple[str, ...]:
         """The Specific Character Set that holds here: its own, or its parent's (PS3.5, 7.5.3)."""
-        own = self.find(CHARACTER_SET)
+        own = self.find(SPECIFIC_CHARACTER_SET)
         if own is not None:
             return parse_terms(own.raw)
         return self.parent.level.terms if self.parent else ()
@@ -225,7 +225,7 @@ class Level:
     def write_item(self) -> bytes:
         """The item with its head and, if its length was undefined, its delimiter."""
         content = self.write()
-        head = _HEAD[self.flags & BIG_ENDIAN]
+        order = self.flags & BIG_ENDIAN
         if self._defined:
-            return head.pack(0xFFFE, 0xE000, len(content)) + content
-        return head.pack(0xFFFE, 0xE000, UNDEFINED) + content + head.pack(0xFFFE, 0xE00D, 0)
+            return _head(ITEM, len(content), order) + content
+        return _head(ITEM, UNDEFINED, order) + content + _head(ITEM_END, 0, order)

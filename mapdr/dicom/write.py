@@ -15,17 +15,13 @@ from mapdr import _fast
 from mapdr._fast import scan_tables
 from mapdr._fast.scan_tables import BIG_ENDIAN, EXPLICIT
 from mapdr.dicom.scan import encoding_flags
+from mapdr.dicom.tags import ITEM
 from mapdr.kernel.errors import Permanent
 
-UNDEFINED = 0xFFFFFFFF
-ITEM, ITEM_END, SEQUENCE_END = 0xFFFEE000, 0xFFFEE00D, 0xFFFEE0DD
-PIXEL_DATA, FLOAT_PIXELS, DOUBLE_PIXELS = 0x7FE00010, 0x7FE00008, 0x7FE00009
-PIXEL_TAGS = frozenset({PIXEL_DATA, FLOAT_PIXELS, DOUBLE_PIXELS})
-LONG_VRS = frozenset({"OB", "OD", "OF", "OL", "OV", "OW", "SQ", "SV", "UC", "UN", "UR", "UT", "UV"})
+UNDEFINED = scan_tables.UNDEFINED
+LONG_VRS = frozenset(vr.decode("ascii") for vr in scan_tables.LONG_VRS)
 """VRs with a reserved field and a 32-bit length (PS3.5 section 7.1.2)."""
-SHORT_VRS = frozenset(
-    "AE AS AT CS DA DS DT FL FD IS LO LT PN SH SL SS ST TM UI UL US".split()  # noqa: SIM905  reads as a list
-)
+SHORT_VRS = frozenset(vr.decode("ascii") for vr in scan_tables.SHORT_VRS)
 
 
 class Data(Protocol):
@@ -130,7 +126,7 @@ def number(tag: int, value: int, vr: str = "US") -> bytes:
 def item(elements: Sequence[bytes]) -> bytes:
     """A sequence item of defined length that holds `elements`, given in tag order."""
     content = b"".join(elements)
-    return struct.pack("<HHI", 0xFFFE, 0xE000, len(content)) + content
+    return struct.pack("<HHI", ITEM >> 16, ITEM & 0xFFFF, len(content)) + content
 
 
 def with_item(header: bytes, old: Element | None, tag: int, new: bytes) -> bytes:

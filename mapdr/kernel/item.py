@@ -287,9 +287,9 @@ class Outcome:
 
     `status` is the receiver's own final status (DIMSE or HTTP), None if it never answered; `comment` is
     its error comment or our reason; `peer_fault` says that the association, or what the receiver has of room,
-    failed, and not the image. `begun` is false when nothing of the payload went out. `waits` says that the
-    receiver does not take it now, without a fault of anybody. `duplicate` says that the receiver has an
-    instance of this UID and took none.
+    failed, and not the image. `begun` is false when nothing of the payload went out. `not_now` says that the
+    receiver accepts no such image at present and may later, without a fault of anybody. `duplicate` says that
+    the receiver has an instance of this UID and took none.
     """
 
     verdict: Verdict
@@ -297,7 +297,7 @@ class Outcome:
     comment: str = ""
     peer_fault: bool = False
     begun: bool = True
-    waits: bool = False
+    not_now: bool = False
     duplicate: bool = False
 
 
@@ -311,10 +311,27 @@ class Sent(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Need:
-    """A SOP class and the transfer syntax in which an image of it is ready to be sent."""
+    """What decides whether a receiver takes an image: its SOP class and, once prepared, transfer syntax."""
 
     sop_class_uid: str
     transfer_syntax_uid: str
+
+
+@dataclass(frozen=True, slots=True)
+class Acceptance:
+    """What a receiver says of images of one kind before it is sent any.
+
+    It takes them as they are, unless there is a `refusal`: what becomes of one that cannot be prepared anew
+    (SYNTAX_REFUSED, or RETRY with `not_now`), and why. `instead` is the best other transfer syntax in which it
+    would take them; empty if there is none.
+    """
+
+    refusal: Outcome | None = None
+    instead: str = ""
+
+
+TAKEN = Acceptance()
+"""The receiver takes them as they are."""
 
 
 @dataclass(frozen=True, slots=True)

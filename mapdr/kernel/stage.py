@@ -21,7 +21,7 @@ from pydantic.fields import FieldInfo
 from mapdr.kernel.budget import DEFAULT
 from mapdr.kernel.codec import FrameFormat, Pixels
 from mapdr.kernel.finding import Finding
-from mapdr.kernel.item import Instance, Need, Outcome, Payload, Sent, Source
+from mapdr.kernel.item import Acceptance, Instance, Need, Outcome, Payload, Sent, Source
 from mapdr.kernel.watch import Watch
 
 KINDS = ("receive", "transform", "codec", "egress")
@@ -316,11 +316,12 @@ class EncodeStep(Transform, Protocol):
 class EgressSession(Protocol):
     """An open way to a receiver: an association, an HTTP client, a folder."""
 
-    def covers(self, need: Need) -> bool:
-        """Whether `need` was proposed when the session was opened (accepted or not)."""
+    def acceptance(self, need: Need) -> Acceptance | None:
+        """Whether the receiver takes images like this, or in another transfer syntax, or not, and why.
 
-    def accepts(self, need: Need) -> bool:
-        """Whether the receiver takes this SOP class in this transfer syntax."""
+        None if that can only be found out on another session: this one was opened for others, or has ended.
+        `TAKEN` where the protocol asks nothing beforehand. Answered at once, from what is known by now.
+        """
 
     def send(self, payload: Payload) -> Outcome:
         """Send one payload and wait for the receiver's final status; never raises for peer trouble."""
@@ -330,19 +331,11 @@ class EgressSession(Protocol):
 
 
 @runtime_checkable
-class SaysWhy(Protocol):
-    """An optional ability of sessions: to say why something is not accepted."""
-
-    def refusal(self, need: Need) -> Outcome:
-        """Why `need`, which is covered, is not accepted: SYNTAX_REFUSED, or RETRY that `waits`."""
-
-
-@runtime_checkable
 class SendsRuns(Protocol):
     """An optional ability of sessions: to send several payloads in one call, cheaper than one by one."""
 
     def send_run(self, payloads: Sequence[Payload], seconds: float, sent: list[Sent]) -> None:
-        """Send `payloads`, of needs that are accepted, in order, and append what became of each to `sent`.
+        """Send `payloads`, of needs that are taken, in order, and append what became of each to `sent`.
 
         The first is always sent; none is begun after `seconds`, nor after one that was not delivered. Raises
         as `EgressSession.send`, of the payload after those in `sent`.
@@ -356,12 +349,11 @@ class Egress(Stage, Protocol):
     def sessions(self) -> int:
         """How many sessions may be open at once."""
 
-    @property
-    def syntaxes(self) -> Sequence[str]:
-        """Fallback transfer syntax UIDs, in order of preference, for what a receiver refuses."""
-
     def connect(self, needs: Sequence[Need]) -> EgressSession:
-        """Open a session that covers `needs`. Raises Temporary, or Permanent when rejected for good."""
+        """Open a session that can say something of `needs`, of the first ones at least where there are many.
+
+        Raises Temporary, or Permanent when the receiver rejects this node for good.
+        """
 
     def probe(self) -> Outcome:
         """Ask the receiver whether it is there (C-ECHO or its like)."""

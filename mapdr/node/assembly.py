@@ -14,7 +14,6 @@ import os
 import socket
 import threading
 import time
-from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 from pathlib import Path
@@ -221,7 +220,7 @@ class Node:
             "revision": self._loaded.revision,
             "store": {} if self._store is None else self._store.health(),
             "receivers": {name: asdict(one.describe()) for name, one in self.receivers.copy().items()},
-            "destinations": {name: _view(one) for name, one in self.deliverers.copy().items()},
+            "destinations": {name: one.facts() for name, one in self.deliverers.copy().items()},
             "events": [
                 {"at": event.at, "kind": event.kind, **event.facts} for event in self.watch.recent()[-50:]
             ],
@@ -352,21 +351,6 @@ def _value(node: NodeConfig, key: str) -> Any:
     """A key of `[node]`, to be compared: a folder is itself by whichever way it was named."""
     value = getattr(node, key)
     return os.path.realpath(value) if isinstance(value, Path) else value
-
-
-def _view(deliverer: Deliverer) -> Mapping[str, Any]:
-    view = deliverer.view()
-    return {
-        "state": str(view.state),
-        "reason": view.reason,
-        "comment": view.comment,
-        "failures": view.failures,
-        "since": view.since,
-        "retry_at": view.retry_at,
-        "status": view.status,
-        "tried": view.tried,
-        "peer": asdict(deliverer.describe()),
-    }
 
 
 def _addresses(host: str) -> set[str]:

@@ -8,12 +8,13 @@ from collections.abc import Iterator
 
 from mapdr.config.model import Config, NodeConfig
 from mapdr.config.read import Loaded
+from mapdr.dicom import tags
 from mapdr.dicom.path import tag_vr
 from mapdr.kernel.finding import Finding, Place, nearest
 from mapdr.kernel.item import TagPath
 from mapdr.route.condition import All, Match, OneOf, exact_words, leaves
 
-MODALITY = (0x00080060,)
+MODALITY = (tags.MODALITY,)
 
 _DEFINED = """
 ANN AR ASMT AU BDUS BI BMD CFM CR CT CTPROTOCOL DMS DG DOC DX ECG EEG EMG EOG EPS ES FID GM HC HD IO IOL

@@ -105,7 +105,7 @@ class Change:
     def switch(self, lifecycle: Lifecycle, drain: float) -> list[str]:
         """Start what is new, stop what ends: receivers within `drain` seconds, destinations within as many.
 
-        What could not be started, in words: hardly anything, once it was acquired.
+        Returns what could not be started, in words; usually nothing, since all was acquired.
         """
         troubles: list[str] = []
         parts, old = self._parts, self._parts.deliverers.copy()

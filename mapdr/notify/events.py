@@ -17,6 +17,7 @@ from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from typing import Any, Protocol
 
+from mapdr.dicom import tags
 from mapdr.dicom.template import Template
 from mapdr.kernel.item import TagPath
 from mapdr.store.outbox import OutboxEntry
@@ -28,8 +29,8 @@ EVENTS = ("study.received", "study.updated", "study.delivered", "delivery.parked
 NAMES = frozenset({"destination", "event", "images", "reason", "series", "state"})
 """What a payload may name besides tags, as `{images}`."""
 
-STUDY_INSTANCE_UID: TagPath = (0x0020000D,)
-STUDY_DATE: TagPath = (0x00080020,)
+STUDY_INSTANCE_UID: TagPath = (tags.STUDY_INSTANCE_UID,)
+STUDY_DATE: TagPath = (tags.STUDY_DATE,)
 
 
 class Told(Protocol):

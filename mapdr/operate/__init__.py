@@ -1,4 +1,14 @@
-"""What people see and do, as typed functions: the faces (terminal, page, scripts) are skins over them.
+"""What people see and do, as typed functions: terminal, page, reports and scripts are skins over them.
 
-A view returns plain dataclasses; a verb says what it would do before it does it. Nothing here draws.
+The way to a node is an `access.Access`, by its configuration; functions take it and return dataclasses.
+
+- Views: `Access.gather` (the node's state, `model`), `studies`, `deliveries` (with the reason why each
+  waits), `timeline` of one image, `sources`, `counts` by day and month; of a file: `explain`; of this
+  installation: `configuration`, `doctor`, `plugins`, `echo`.
+- Verbs: `verbs` (retry, hold, release, reroute, dismiss, reload, drain) and `send`. What moves deliveries
+  says how many and where to before it does anything (`dry_run`).
+- `selection` is the grammar of what is chosen, `events` and `journal` say what happened, `answer` makes
+  JSON, `errors` are what people get wrong.
+
+Nothing here draws or asks.
 """

@@ -21,7 +21,6 @@ from mapdr.store import Store
 from mapdr.store.index.commands import Heartbeat
 from mapdr.store.index.database import BUSY_SECONDS, write_fault
 from mapdr.store.index.fault import IndexFault, index_named
-from mapdr.store.index.overview import Overview
 from mapdr.store.index.selection import Selection
 from mapdr.store.spool.claim import claimed, running_file
 
@@ -160,7 +159,7 @@ class Access:
             unrouted=store.counts.unrouted(),
             queues=store.counts.queues(),
             held=store.ledger.held_destinations(),
-            reasons=Overview(store.database, store.strings).parked_reasons(),
+            reasons=store.overview.parked_reasons(),
             webhooks=store.outbox.queues(),
             heartbeat=own or told,
             disk_free=free,

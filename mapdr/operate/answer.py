@@ -10,7 +10,7 @@ import json
 import time
 from collections.abc import Mapping
 from dataclasses import fields, is_dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -51,4 +51,4 @@ def plain(value: Any, name: str = "") -> Any:
 
 def moment(at: float) -> str:
     """Seconds since the epoch in ISO 8601, local time with its offset from UTC, to the millisecond."""
-    return datetime.fromtimestamp(at).astimezone().isoformat(timespec="milliseconds")
+    return datetime.fromtimestamp(at, UTC).astimezone().isoformat(timespec="milliseconds")

@@ -9,7 +9,6 @@ from typing import Any
 
 from mapdr.kernel.item import Source
 from mapdr.operate.access import Access
-from mapdr.store.index.overview import Overview
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,12 +36,14 @@ def sources(opened: Access) -> list[SeenSource]:
     store, node = opened.index(), opened.plan.node.name
     beats = [beat for beat in store.commands.heartbeats() if beat.node == node]
     receivers: Mapping[str, Any] = beats[0].counters.get("receivers", {}) if beats else {}
+    protocols = {name: planned.factory.type for name, planned in opened.plan.receivers.items()}
     midnight = datetime.now().replace(hour=0, minute=0, second=0, microsecond=0).timestamp()
-    arrived = Overview(store.database, store.strings).received_from(store.sources, midnight)
+    arrived = store.overview.received_from(midnight)
     seen = {one.source: SeenSource(one.source, one.last_at, one.today) for one in arrived}
     for name, told in receivers.items():
         for one in told.get("rejected", ()):
-            source = Source(name, str(one["calling_ae"]), str(one["called_ae"]), str(one["address"]))
+            titles = str(one["calling_ae"]), str(one["called_ae"])
+            source = Source(name, *titles, str(one["address"]), protocols.get(name, ""))
             known = seen.get(source, SeenSource(source))
             if known.rejected_at is None:
                 seen[source] = _rejected(known, one)

@@ -9,7 +9,7 @@ from mapdr.dicom.path import format_path
 from mapdr.kernel.item import Source
 from mapdr.operate.access import Access
 from mapdr.operate.selection import Selection
-from mapdr.store.index.overview import Overview, Standing, StudyRow
+from mapdr.store.index.overview import Standing, StudyRow
 
 __all__ = ["Standing", "Study", "studies"]
 
@@ -43,9 +43,9 @@ def studies(opened: Access, chosen: Selection, *, identify: bool = False) -> lis
     Raises MapdrError if there is no index, RequestError for a destination that there is not.
     """
     store = opened.index(chosen)
-    overview = Overview(store.database, store.strings)
+    overview = store.overview
     rows = overview.studies(chosen)
-    sources = overview.sources([row.number for row in rows], store.sources)
+    sources = overview.sources([row.number for row in rows])
     return [_study(row, sources.get(row.number, []), identify) for row in rows]
 
 

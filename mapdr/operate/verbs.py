@@ -24,7 +24,6 @@ from mapdr.operate.names import known_destinations
 from mapdr.operate.selection import Selection
 from mapdr.store import Store
 from mapdr.store.index.commands import Heartbeat
-from mapdr.store.index.overview import Overview
 
 PATIENCE = 90.0
 """Seconds that a node may take to answer: receivers that changed are drained first, then destinations."""
@@ -218,7 +217,7 @@ def _in_state(store: Store, chosen: Selection, state: str) -> Counter[str]:
     """How many of the chosen deliveries are in one state, by destination."""
     if chosen.state not in ("", state):
         return Counter()
-    return Overview(store.database, store.strings).by_destination(replace(chosen, state=state))
+    return store.overview.by_destination(replace(chosen, state=state))
 
 
 def _switch(

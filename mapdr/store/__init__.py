@@ -26,6 +26,7 @@ from mapdr.store.index.counters import Counters
 from mapdr.store.index.counts import Counts
 from mapdr.store.index.database import BUSY_SECONDS, Database
 from mapdr.store.index.instances import Instances
+from mapdr.store.index.overview import Overview
 from mapdr.store.index.selection import Selection
 from mapdr.store.index.strings import Recipes, Sources, StringTable
 from mapdr.store.index.studies import Studies
@@ -76,22 +77,25 @@ class Store:
         durability: Durability,
         min_free: int,
         repeats: Repeats,
-        on_commit: Callable[[frozenset[str]], None] = lambda destinations: None,
-        watch: Watch | None = None,
+        on_commit: Callable[[frozenset[str]], None],
+        watch: Watch | None,
     ) -> None:
         self.data = data
         self.node = node
         self.durability = durability
         self.database = database
+        folder = SpoolFolder(data, node)
+        # The index.
         self.strings = StringTable(database)
         self.sources = Sources(database)
         self.recipes = Recipes(database)
-        self.outbox = Outbox(database)
         self.studies = Studies(database)
-        self.study_events = StudyEvents(database, self.strings, self.outbox)
         self.counters = Counters(database)
-        folder = SpoolFolder(data, node)
         self.instances = Instances(database, self.strings, self.sources, folder)
+        self.counts = Counts(database, self.strings)
+        self.overview = Overview(database, self.strings, self.sources)
+        self.commands = Commands(database, node)
+        # The queue.
         self.ledger = Ledger(
             database,
             strings=self.strings,
@@ -100,9 +104,6 @@ class Store:
             studies=self.studies,
             counters=self.counters,
         )
-        self.counts = Counts(database, self.strings)
-        self.commands = Commands(database, node)
-        self._clock = Clock(database)
         self.enrolment = Enrolment(
             database,
             strings=self.strings,
@@ -114,6 +115,8 @@ class Store:
             repeats=repeats,
             intact=self.instances.intact,
         )
+        self.in_hand = InHand(folder.folder / "in-hand", database, self.strings, self.recipes)
+        # What stands above the rooms, and the way in: images go from the spool to the writer.
         runs = Shared(MOST_WAITING)
         self.writer = Writer(
             self.enrolment, folder.discard, runs, ready=database.check_file, on_commit=on_commit, watch=watch
@@ -128,9 +131,11 @@ class Store:
             on_lane=self.writer.wake,
             refusing=lambda: self.writer.failing,
         )
-        self.in_hand = InHand(self.spool.folder / "in-hand", database, self.strings, self.recipes)
-        self._claim = Claim(self.spool.folder / "claim", node)
+        self.outbox = Outbox(database)
+        self.study_events = StudyEvents(database, self.strings, self.outbox)
         self.retention = Retention(database, self.spool)
+        self._clock = Clock(database)
+        self._claim = Claim(folder.folder / "claim", node)
 
     @classmethod
     def open(

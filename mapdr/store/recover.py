@@ -123,7 +123,7 @@ class Recovery:
             for start in range(0, len(ids), _AT_ONCE):
                 done = self._files(ids[start : start + _AT_ONCE], rules_for, done)
         died = self._in_hand.count()
-        return replace(done, died=died, leases=self._ledger.release(self._spool.node))
+        return replace(done, died=died, leases=self._ledger.release_owner(self._spool.node))
 
     def _files(self, ids: Sequence[str], rules_for: RulesFor, done: Recovered) -> Recovered:
         known = self._known(ids)

@@ -31,7 +31,7 @@ from mapdr.dicom.uids import EXPLICIT_VR_LITTLE_ENDIAN
 from mapdr.kernel.codec import Ability, Codec, Decoder, Encoder, FrameFormat, Pixels, WaveletEncoder
 from mapdr.kernel.conformance import undeclared
 from mapdr.kernel.errors import Permanent, Refused, Temporary
-from mapdr.kernel.item import Instance, Need, Outcome, Payload, Source, Verdict, total_length
+from mapdr.kernel.item import TAKEN, Instance, Need, Outcome, Payload, Source, Verdict, total_length
 from mapdr.kernel.registry import Registry
 from mapdr.kernel.stage import Description, Egress, EgressSession, Memory, Settings, Stage, Transform
 from mapdr.kernel.watch import Watch
@@ -285,6 +285,7 @@ def _send_all(egress: Egress, payloads: Sequence[Payload]) -> dict[str, Outcome]
             session = _open(egress, needs)
     session.close()
     session.close()
+    require(session.acceptance(needs[0]) is None, "a closed session leaves what it is asked to another one")
     after = session.send(payloads[0])
     require(after.verdict is Verdict.RETRY and after.peer_fault, "a closed session sends nothing and says so")
     return outcomes
@@ -293,10 +294,11 @@ def _send_all(egress: Egress, payloads: Sequence[Payload]) -> dict[str, Outcome]
 def _open(egress: Egress, needs: Sequence[Need]) -> EgressSession:
     session = egress.connect(needs)
     for need in needs:
-        require(session.covers(need), "a session covers what it was opened for")
-        require(session.accepts(need), "a receiver that takes everything is said to accept it")
-    strange = Need("1.2.3.4.5.6.7.8.9", EXPLICIT_VR_LITTLE_ENDIAN)
-    require(not session.accepts(strange), "what was not proposed is not accepted")
+        said = session.acceptance(need)
+        require(said is not None, "a session can say something of what it was opened for")
+        require(said == TAKEN or (said and said.refusal is None), "what a receiver takes is said to be taken")
+    strange = session.acceptance(Need("1.2.3.4.5.6.7.8.9", EXPLICIT_VR_LITTLE_ENDIAN))
+    require(strange in (None, TAKEN), "a session has no refusal for what it has not asked the receiver")
     return session
 
 

@@ -9,8 +9,8 @@ from types import TracebackType
 
 import numpy as np
 
+from mapdr.dicom.tags import PIXEL_DATA
 from mapdr.dicom.transfer_syntax import NATIVE
-from mapdr.dicom.write import PIXEL_DATA
 from mapdr.kernel.codec import FrameFormat, Pixels
 from mapdr.kernel.errors import Permanent
 from mapdr.kernel.item import Payload

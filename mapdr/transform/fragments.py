@@ -5,18 +5,13 @@ from __future__ import annotations
 import struct
 from collections.abc import Sequence
 
-from mapdr.dicom.write import (
-    ITEM,
-    PIXEL_DATA,
-    SEQUENCE_END,
-    Data,
-    Element,
-    element,
-)
+from mapdr.dicom import tags
+from mapdr.dicom.tags import ITEM, PIXEL_DATA, SEQUENCE_END
+from mapdr.dicom.write import Data, Element, element
 from mapdr.kernel.errors import Permanent
 from mapdr.kernel.item import Part
 
-EXTENDED_OFFSETS, EXTENDED_LENGTHS = 0x7FE00001, 0x7FE00002
+EXTENDED_OFFSETS, EXTENDED_LENGTHS = tags.EXTENDED_OFFSET_TABLE, tags.EXTENDED_OFFSET_TABLE_LENGTHS
 _ITEM = struct.pack("<HH", ITEM >> 16, ITEM & 0xFFFF)
 _END = struct.pack("<HHI", SEQUENCE_END >> 16, SEQUENCE_END & 0xFFFF, 0)
 _HEAD = struct.pack("<HH2sHI", PIXEL_DATA >> 16, PIXEL_DATA & 0xFFFF, b"OB", 0, 0xFFFFFFFF)

@@ -13,6 +13,7 @@ from typing import Protocol
 
 import numpy as np
 
+from mapdr.dicom import tags
 from mapdr.dicom.write import EXPLICIT_LITTLE, Data, Element, walk
 from mapdr.kernel.codec import FrameFormat, Pixels
 
@@ -86,12 +87,12 @@ class Image:
     @classmethod
     def of(cls, attributes: Attributes) -> Image:
         """Read the module. Raises LeaveAsIs("pixel-module") when it is incomplete or contradicts itself."""
-        wanted = (0x00280010, 0x00280011, 0x00280100, 0x00280101)
+        wanted = (tags.ROWS, tags.COLUMNS, tags.BITS_ALLOCATED, tags.BITS_STORED)
         numbers = [attributes.number(tag) for tag in wanted]
         rows, columns, allocated, stored = (number or 0 for number in numbers)
-        high = attributes.number(0x00280102, stored - 1)
-        samples = attributes.number(0x00280002, 1)
-        frames = attributes.number(0x00280008, 1)
+        high = attributes.number(tags.HIGH_BIT, stored - 1)
+        samples = attributes.number(tags.SAMPLES_PER_PIXEL, 1)
+        frames = attributes.number(tags.NUMBER_OF_FRAMES, 1)
         if not (rows and columns and samples and frames and frames > 0 and high is not None):
             raise LeaveAsIs("pixel-module")
         if not 0 < stored <= allocated or not stored - 1 <= high < allocated:
@@ -101,13 +102,13 @@ class Image:
             rows=rows,
             columns=columns,
             samples=samples,
-            planar=attributes.number(0x00280006, 0) or 0,
+            planar=attributes.number(tags.PLANAR_CONFIGURATION, 0) or 0,
             allocated=allocated,
             stored=stored,
             high=high,
-            signed=attributes.number(0x00280103, 0) == 1,
+            signed=attributes.number(tags.PIXEL_REPRESENTATION, 0) == 1,
             frames=frames,
-            photometric=attributes.text(0x00280004),
+            photometric=attributes.text(tags.PHOTOMETRIC_INTERPRETATION),
         )
 
     @property

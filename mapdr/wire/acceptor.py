@@ -10,7 +10,7 @@ from mapdr.kernel.uids import APPLICATION_CONTEXT
 from mapdr.wire import pdu
 from mapdr.wire.association import Event
 from mapdr.wire.contexts import ACCEPTANCE, answer_roles, negotiate
-from mapdr.wire.driver import Limits, Link, LinkLost
+from mapdr.wire.link import Limits, Link, LinkLost
 
 PERMANENT, TRANSIENT = 1, 2
 BY_USER, BY_ACSE, BY_PRESENTATION = 1, 2, 3

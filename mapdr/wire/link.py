@@ -1,380 +1,215 @@
-"""The side of an association that asks: connects, sends objects, waits for their status, releases."""
+"""The blocking driver of an association: a `Channel` for the bytes, the state machine for what may happen.
+
+`Link` is what both sides share; `link.Requestor` is the side that sends, `acceptor.Acceptor` the one that
+receives. A call ends in one of four ways: it returns; it raises LinkLost (the association is over, trying
+again may help), or RemoteProtocolError (the peer broke the protocol and was answered with A-ABORT), or an
+error of this side (LocalProtocolError, a payload's OSError). After any end the socket is closed.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import socket
-import ssl
-import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
-from functools import lru_cache
-from types import MappingProxyType
 from typing import NoReturn
 
-from mapdr._fast import store_run
-from mapdr._fast._store_run_py import Message
-from mapdr._fast.pdata_signals import EndOfStream, OtherPdu, Signal
-from mapdr.kernel.errors import LocalProtocolError, Permanent, RemoteProtocolError, Temporary
-from mapdr.kernel.item import Payload, Verdict, total_length
-from mapdr.kernel.uids import VERIFICATION
-from mapdr.wire import dimse, pdu, status
-from mapdr.wire.association import Event, Tell
-from mapdr.wire.driver import Limits, Link, LinkLost
-from mapdr.wire.words import rejection
+from mapdr._fast import Channel
+from mapdr._fast.pdata_signals import EndOfStream, Interrupted, OtherPdu, Signal
+from mapdr.kernel.errors import RemoteProtocolError, Temporary
+from mapdr.wire import dimse, pdu
+from mapdr.wire.association import Action, Association, Event, Send, Tell, pdu_event
+from mapdr.wire.words import abortion
 
-__all__ = ["Limits", "LinkLost", "Requestor", "StoreResponse"]
-
-SLOWEST_STORE = 1_000_000
-"""Bytes per second: a receiver may take this long for an object, beyond the DIMSE time-out, to store it."""
+SHORTEST_PDU = 128
+"""Bytes: a peer whose maximum length is shorter than this cannot be talked to (PS3.8 sets no minimum)."""
 
 
 @dataclass(frozen=True, slots=True)
-class StoreResponse:
-    """The receiver's answer to a C-STORE; `status.outcome` says what it means."""
+class Limits:
+    """Time in seconds, lengths in bytes.
 
-    status: int
-    comment: str
+    `max_pdu` is the longest P-DATA that is received, and the cap on what is sent to a peer without a limit.
+    `network_timeout`: silence between messages; `acse_timeout`: answers to association requests and releases;
+    `pdu_timeout`: the window in which a message must make progress; `dimse_timeout`: a response.
+    """
 
-
-class Requestor(Link):
-    """The SCU side: `connect`, then `c_store` and `c_echo`, then `release` or `abort`. For one thread."""
-
-    def __init__(self, sock: socket.socket, limits: Limits) -> None:
-        super().__init__(sock, limits, acceptor=False)
-        self.accepted: Mapping[tuple[str, str], int] = {}
-        self.rejected: dict[tuple[str, str], int] = {}
-        self._message_id = 0
-
-    @classmethod
-    def connect(
-        cls,
-        host: str,
-        port: int,
-        *,
-        calling_ae: str,
-        called_ae: str,
-        proposals: Sequence[tuple[str, tuple[str, ...]]],
-        limits: Limits | None = None,
-        tls: ssl.SSLContext | None = None,
-    ) -> Requestor:
-        """Open an association that proposes one context for each (abstract syntax, transfer syntaxes).
-
-        Raises Temporary when there is no connection, no answer, or a rejection for now;
-        Permanent(reason="association-rejected") when the peer rejects for good; ValueError for more than 128
-        proposals or a title or UID that is not one.
-        """
-        limits = limits or Limits()
-        if not 0 < len(proposals) <= pdu.MAX_CONTEXTS:
-            raise ValueError(f"an association proposes 1 to 128 contexts, not {len(proposals)}")
-        contexts = tuple(
-            pdu.Context(2 * index + 1, abstract, tuple(syntaxes))
-            for index, (abstract, syntaxes) in enumerate(proposals)
-        )
-        request = pdu.AssociateRequest(calling_ae, called_ae, contexts, limits.max_pdu)
-        encoded = pdu.encode_request(request)
-        requestor = cls(_open(host, port, limits, tls), limits)
-        try:
-            requestor._negotiate(encoded, request)
-        except RemoteProtocolError as error:
-            raise Temporary(f"{host}:{port}: {error}") from error
-        except BaseException:
-            requestor.close()
-            raise
-        return requestor
+    max_pdu: int = 1 << 18
+    connect_timeout: float = 10.0
+    network_timeout: float = 60.0
+    acse_timeout: float = 30.0
+    pdu_timeout: float = 60.0
+    dimse_timeout: float = 120.0
+    linger: float = 2.0
 
     @property
-    def alive(self) -> bool:
-        """Whether messages can be sent, as far as can be seen without waiting.
+    def tick(self) -> float:
+        """How often a blocked call looks at the clock."""
+        shortest = min(self.network_timeout, self.acse_timeout, self.pdu_timeout, self.dimse_timeout)
+        return max(0.01, min(0.25, shortest / 4))
 
-        An end that the peer has announced while the association was idle is taken note of here.
-        """
-        if self.machine.established and self.channel.readable:
-            with contextlib.suppress(LinkLost, RemoteProtocolError):
-                self.handle(self._idle_signal())
-        return self.machine.established
 
-    def c_store(
-        self,
-        payload: Payload,
-        *,
-        originator: tuple[str, int] | None = None,
-        pace: Callable[[int], object] | None = None,
-    ) -> StoreResponse:
-        """Send one object and wait for the receiver's final status.
+class LinkLost(Temporary):
+    """The association is over before its time: closed, aborted by the peer, or timed out.
 
-        `pace` is called with the bytes of each write before it, and may sleep to keep to a bandwidth. Raises
-        LocalProtocolError when the payload's SOP class and transfer syntax were not accepted; LinkLost,
-        RemoteProtocolError when the association is over and the status is not known; OSError, EOFError or
-        Permanent when the payload cannot be read (then `alive` says whether the association survived).
-        """
-        message = self._message(payload, originator)
-        self._listen()
-        with self._sending():
-            self.channel.send_message(
-                message.context, message.command, message.parts, message.length, self.max_send, pace
-            )
-        return self._store_response(message)
+    `clean` is whether the peer just closed the connection between two messages, `unasked` whether it was over
+    before anything of what was to be sent had gone out.
+    """
 
-    def c_store_run(
-        self, payloads: Sequence[Payload], seconds: float, answers: list[tuple[StoreResponse, float]]
-    ) -> None:
-        """Send objects one after the other, and append each answer, with the seconds it took, to `answers`.
+    def __init__(self, message: str, *, clean: bool = False, unasked: bool = False) -> None:
+        super().__init__(message)
+        self.clean = clean
+        self.unasked = unasked
 
-        The first is always sent; none is begun after `seconds`, nor after a status that gives reason to
-        think (`_fast.store_run`), so that those behind may be left. Raises as `c_store`, of the payload
-        after those in `answers`.
-        """
-        messages = [self._message(payloads[0])]
-        for payload in payloads[1:]:
-            with contextlib.suppress(LocalProtocolError, ValueError):  # raised again when it is the first
-                messages.append(self._message(payload))
-                continue
-            break
-        plain: list[tuple[int, float]] = []
-        self._listen()
-        began = time.perf_counter()
-        try:
-            with self._sending():
-                unread = store_run(self.channel, messages, self.max_send, seconds, plain)
-        finally:
-            answers += [(_without_comment(status), took) for status, took in plain]
-        if unread:
-            began += sum(took for _, took in plain)
-            response = self._store_response(messages[len(plain)])
-            answers.append((response, time.perf_counter() - began))
 
-    def c_echo(self) -> int:
-        """Ask whether the peer is there; its status. Raises as `c_store`."""
-        context = next((id_ for (uid, _), id_ in self.accepted.items() if uid == VERIFICATION), None)
-        if context is None:
-            raise LocalProtocolError("no context was accepted for Verification")
-        message_id = self._next_message_id()
-        self.send_command(context, dimse.echo_request(message_id))
-        return self._response(context, message_id, dimse.C_ECHO_RSP, self.limits.dimse_timeout).status
+class Link:
+    """One side of one association over a connected socket."""
 
-    def release(self) -> None:
-        """End the association in order: A-RELEASE and its reply, or A-ABORT when that fails. Safe twice."""
-        if not self.machine.established:
-            self.channel.close()
-            return
-        try:
-            self.machine.fire(Event.RELEASE)
-            self.channel.send(pdu.RELEASE_RQ_BYTES)
-            while not self.machine.over:
-                self._release_step(self.channel.read_head(self.limits.acse_timeout))
-        except RemoteProtocolError as error:
-            self.punish(error)
-        except (Signal, LinkLost):
-            self._abort_now(linger=0)
+    def __init__(self, sock: socket.socket, limits: Limits, *, acceptor: bool) -> None:
+        self.limits = limits
+        with contextlib.suppress(OSError):  # a socket pair has no Nagle's algorithm to switch off
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self.channel = Channel(sock, max_receive=limits.max_pdu, grace=limits.pdu_timeout, tick=limits.tick)
+        self.machine = Association(acceptor=acceptor)
+        self.max_send = limits.max_pdu
+        self.contexts: dict[int, tuple[str, str]] = {}
+
+    def abort(self) -> None:
+        """End the association at once (A-ABORT by the service user). Safe in any state."""
+        self._abort_now(linger=0)
+
+    def close(self) -> None:
+        """Close the connection without a word. Safe twice."""
         self.channel.close()
 
-    def _release_step(self, head: bytes) -> None:
-        """Take one PDU after A-RELEASE-RQ: late P-DATA is ignored (AR-6), a collision answered (AR-8)."""
-        if head[0] == pdu.P_DATA:
-            length = int.from_bytes(head[2:6], "big")
-            if length > self.limits.max_pdu or self.machine.fire(Event.DATA_RECEIVED).send is not None:
-                raise RemoteProtocolError("a P-DATA came when it may not", abort_reason=2)
-            self.channel.read_body(length)
-            return
-        action, _ = self.receive_pdu(head)
-        if action.tell is Tell.COLLISION:
-            self.machine.fire(Event.RELEASE_REPLY)
-            self.channel.send(pdu.RELEASE_RP_BYTES)
+    def agree_on_length(self, peer_max_length: int) -> None:
+        """Take the peer's maximum length into account; 0 means that it has none (PS3.8, annex D.1)."""
+        if not peer_max_length:
+            self.max_send = self.limits.max_pdu
+        elif peer_max_length < SHORTEST_PDU:
+            raise RemoteProtocolError(
+                f"the peer receives at most {peer_max_length} bytes in a PDU, too few for a message",
+                abort_reason=6,
+            )
+        else:
+            self.max_send = min(peer_max_length, self.limits.max_pdu)
 
-    def _negotiate(self, encoded: bytes, request: pdu.AssociateRequest) -> None:
-        self.machine.fire(Event.REQUEST)
-        self.machine.fire(Event.TRANSPORT_OPEN)
-        try:
-            self.channel.send(encoded)
-            action, answer = self.receive_pdu(self._acse_head())
-        except EndOfStream as signal:
-            self.lose(EndOfStream(f"{signal} without an answer: it may expect TLS, or not know this address"))
-        except Signal as signal:
-            self.lose(signal)
-        except RemoteProtocolError as error:
-            self.punish(error)
-            raise
-        if action.tell is Tell.REJECTED and isinstance(answer, pdu.AssociateReject):
-            self.channel.close()
-            _raise_rejection(answer)
-        if isinstance(answer, pdu.AssociateAccept):
-            self._take_answer(answer, request)
+    def read_message(self, idle: float) -> tuple[int, dimse.Command] | None:
+        """The next message's context id and command; None when the peer has released the association.
 
-    def _acse_head(self) -> bytes:
-        head = self.channel.read_head(self.limits.acse_timeout)
-        if head[0] == pdu.P_DATA:
-            raise RemoteProtocolError("a P-DATA came when it may not", abort_reason=2)
-        return head
-
-    def _take_answer(self, answer: pdu.AssociateAccept, request: pdu.AssociateRequest) -> None:
-        proposed = {context.id: context for context in request.contexts}
-        accepted: dict[tuple[str, str], int] = {}
-        for result in answer.results:
-            context = proposed.get(result.id)
-            # A transfer syntax that was not proposed cannot be used: as good as a refusal of the context.
-            if context and result.result == 0 and result.transfer_syntax in context.transfer_syntaxes:
-                accepted.setdefault((context.abstract_syntax, result.transfer_syntax), result.id)
-                self.contexts[result.id] = (context.abstract_syntax, result.transfer_syntax)
-            elif context and result.result:
-                self.rejected |= {
-                    (context.abstract_syntax, each): result.result for each in context.transfer_syntaxes
-                }
-        self.accepted = MappingProxyType(accepted)
-        try:
-            self.agree_on_length(answer.max_length)
-        except RemoteProtocolError as error:
-            self.punish(error)
-            raise
-
-    def _message(self, payload: Payload, originator: tuple[str, int] | None = None) -> Message:
-        context = self.accepted.get((payload.sop_class_uid, payload.transfer_syntax_uid))
-        if context is None:
-            raise LocalProtocolError("no context was accepted for this SOP class and transfer syntax")
-        if total_length(payload.parts) != payload.length:
-            raise ValueError("a payload's parts do not add up to its length")
-        message_id = self._next_message_id()
-        command = dimse.store_request(message_id, payload.sop_class_uid, payload.sop_instance_uid, originator)
-        return Message(
-            context,
-            message_id,
-            command,
-            payload.parts,
-            payload.length,
-            payload.sop_class_uid.encode("ascii"),
-            payload.sop_instance_uid.encode("ascii"),
-        )
-
-    def _listen(self) -> None:
-        """Before an object goes out: what the peer has already sent is no answer to it.
-
-        Raises LinkLost with `unasked` set.
+        `idle` is how many seconds the peer may be silent before. Raises LinkLost, RemoteProtocolError.
         """
-        why = "the association has ended"
         try:
-            if self.machine.established and self.channel.readable:
-                self.handle(self._idle_signal())
-        except (LinkLost, RemoteProtocolError) as error:
-            why = str(error)
-        if not self.machine.established:
-            raise LinkLost(why, unasked=True)
-
-    @contextlib.contextmanager
-    def _sending(self) -> Iterator[None]:
-        """End the association as what goes wrong while messages go out asks for. Raises as `c_store`."""
-        try:
-            yield
+            context, data = self.channel.read_command(idle)
+            if context not in self.contexts:
+                raise RemoteProtocolError("a message uses a context that was not accepted", abort_reason=6)
+            return context, dimse.parse(data)
         except Signal as signal:
-            self._lose_with_last_words(signal)
-        except (OSError, EOFError, Permanent):
-            if self.channel.unfinished:
-                self.abort()
+            self.handle(signal)
+            return None
+        except RemoteProtocolError as error:
+            self.punish(error)
             raise
 
-    def _store_response(self, message: Message) -> StoreResponse:
-        timeout = self.limits.dimse_timeout + message.length / SLOWEST_STORE
-        response = self._response(message.context, message.id, dimse.C_STORE_RSP, timeout)
-        if response.sop_class.rstrip(b"\0 ") not in (b"", message.sop_class):
-            self._disbelieve("the peer's answer names another SOP class")
-        if response.sop_instance.rstrip(b"\0 ") not in (b"", message.sop_instance):
-            self._disbelieve("the peer's answer names another SOP instance")
-        if self.channel.spoke_early and status.verdict(response.status) is Verdict.DELIVERED:
-            self._disbelieve("the peer confirmed an object before it had been sent")
-        return StoreResponse(response.status, _comment(response.comment))
+    def read_data(self, context: int, write: Callable[[memoryview | bytes], object]) -> int:
+        """Give the data set that follows to `write`; return its length. What `write` raises passes through.
 
-    def _disbelieve(self, why: str) -> NoReturn:
-        """An answer that cannot be the answer to what was asked ends the association."""
-        error = RemoteProtocolError(why)
-        self.punish(error)
-        raise error
+        Raises LinkLost, RemoteProtocolError.
+        """
+        try:
+            return self.channel.read_data(context, write)
+        except Signal as signal:
+            self.handle(signal)
+            raise LinkLost("the peer released the association in the middle of a message") from None
+        except RemoteProtocolError as error:
+            self.punish(error)
+            raise
 
-    def _next_message_id(self) -> int:
-        self._message_id = self._message_id % 0xFFFF + 1
-        return self._message_id
+    def skip_data(self, context: int) -> None:
+        """Take what is left of the data set that follows, and forget it. Raises as `read_data`."""
+        try:
+            self.channel.skip_data(context)
+        except Signal as signal:
+            self.handle(signal)
+            raise LinkLost("the peer released the association in the middle of a message") from None
+        except RemoteProtocolError as error:
+            self.punish(error)
+            raise
 
-    def _response(self, context: int, message_id: int, field: int, timeout: float) -> dimse.Command:
-        message = self.read_message(timeout)
-        if message is None:
-            raise LinkLost("the peer released the association instead of answering")
-        answered, command = message
-        if command.field != field or command.message_id != message_id:
-            self._disbelieve("the peer answered something that was not asked")
-        if answered != context:
-            self._disbelieve("the peer answered in another presentation context")
-        if command.has_data_set:
-            self.skip_data(context)
-        return command
+    def send_command(self, context: int, command: bytes) -> None:
+        """Send a message without a data set. Raises LinkLost."""
+        try:
+            self.channel.send_command(context, command, self.max_send)
+        except Signal as signal:
+            self.handle(signal)
 
-    def _lose_with_last_words(self, signal: Signal) -> None:
-        """Sending failed: the peer's A-ABORT, if one came before the end, is the better explanation."""
-        if isinstance(signal, EndOfStream):
-            with contextlib.suppress(Signal, RemoteProtocolError):
-                head = self.channel.read_head(0)
-                if head[0] == pdu.ABORT:
-                    self.receive_pdu(head)
+    def send_rest(self, data: bytes) -> None:
+        """Send what another sender could not of a message. Raises LinkLost."""
+        try:
+            self.channel.send(data)
+        except Signal as signal:
+            self.handle(signal)
+
+    def receive_pdu(self, head: bytes) -> tuple[Action, pdu.Pdu]:
+        """Read the rest of a PDU that is not P-DATA, and take its transition. Raises RemoteProtocolError."""
+        pdu_type, length = pdu.check_header(head)
+        received = pdu.decode(pdu_type, self.channel.read_body(length))
+        action = self.machine.fire(pdu_event(pdu_type))
+        if action.tell is Tell.ABORTED and isinstance(received, pdu.Abort):
+            self.channel.close()
+            raise LinkLost(abortion(received))
+        if action.send in (Send.PROVIDER_ABORT, Send.USER_ABORT):
+            raise RemoteProtocolError(f"a PDU of type 0x{pdu_type:02X} came when it may not", abort_reason=2)
+        return action, received
+
+    def handle(self, signal: Signal) -> None:
+        """Do what a Signal in Sta6 asks for. Returns if the peer released in order, else raises."""
+        try:
+            if isinstance(signal, OtherPdu):
+                action, _ = self.receive_pdu(signal.head)
+                if action.tell is Tell.RELEASE:
+                    self.machine.fire(Event.RELEASE_REPLY)
+                    self.channel.send(pdu.RELEASE_RP_BYTES)
+                    self.close_politely()
+                    return
+                raise LinkLost("the peer ended the association")
+        except RemoteProtocolError as error:
+            self.punish(error)
+            raise
+        except Signal as second:
+            signal = second
         self.lose(signal)
 
-    def _idle_signal(self) -> Signal:
-        """What the peer sent while nothing was asked of it. Raises RemoteProtocolError for a message."""
-        try:
-            head = self.channel.read_head(self.limits.acse_timeout)
-        except Signal as signal:
-            return signal
-        if head[0] == pdu.P_DATA:
-            error = RemoteProtocolError("the peer sent a message that nobody asked for", abort_reason=2)
-            self.punish(error)
-            raise error
-        return OtherPdu(head)
+    def punish(self, error: RemoteProtocolError) -> None:
+        """Answer a breach of the protocol with A-ABORT (PS3.8, actions AA-1, AA-7 and AA-8) and close."""
+        action = self.machine.last if self.machine.over else self.machine.fire(Event.INVALID_RECEIVED)
+        by_user = action is not None and action.send is Send.USER_ABORT
+        farewell = pdu.Abort(0, 0) if by_user else pdu.Abort(2, error.abort_reason)
+        self.channel.send_last(pdu.encode_abort(farewell))
+        self.close_politely()
 
+    def lose(self, signal: Signal) -> NoReturn:
+        """The connection is gone or useless: close it and raise LinkLost."""
+        if isinstance(signal, EndOfStream):
+            if not self.machine.over:
+                self.machine.fire(Event.TRANSPORT_CLOSED)
+            self.channel.close()
+        else:
+            self._abort_now(linger=self.limits.linger if isinstance(signal, Interrupted) else 0)
+        raise LinkLost(str(signal), clean=isinstance(signal, EndOfStream) and signal.clean)
 
-@lru_cache(maxsize=256)
-def _without_comment(status: int) -> StoreResponse:
-    return StoreResponse(status, "")
+    def _abort_now(self, linger: float) -> None:
+        if self.machine.can(Event.ABORT):
+            self.machine.fire(Event.ABORT)
+            self.channel.send_last(pdu.encode_abort(pdu.Abort(0, 0)))
+            if linger:
+                self.channel.linger(linger)
+        if not self.machine.idle:
+            self.machine.fire(Event.TRANSPORT_CLOSED)
+        self.channel.close()
 
-
-@contextlib.contextmanager
-def _connecting(host: str, port: int) -> Iterator[None]:
-    try:
-        yield
-    except TimeoutError:
-        raise Temporary(f"{host}:{port} did not answer in time") from None
-    except ssl.SSLCertVerificationError as error:
-        raise Temporary(
-            f"{host}:{port} has a TLS certificate that is not trusted: {error.verify_message}"
-        ) from None
-    except ssl.SSLError as error:
-        reason = error.reason or type(error).__name__
-        raise Temporary(
-            f"{host}:{port} cannot be reached with TLS ({reason}): is it set up on both sides?"
-        ) from None
-    except OSError as error:
-        reason = error.strerror or type(error).__name__
-        raise Temporary(f"{host}:{port} cannot be reached: {reason}") from None
-
-
-def _open(host: str, port: int, limits: Limits, tls: ssl.SSLContext | None) -> socket.socket:
-    with _connecting(host, port):
-        sock = socket.create_connection((host, port), timeout=limits.connect_timeout)
-        if tls is None:
-            return sock
-        try:
-            sock.settimeout(limits.acse_timeout)
-            return tls.wrap_socket(sock, server_hostname=host)
-        except BaseException:
-            sock.close()
-            raise
-
-
-def _raise_rejection(reject: pdu.AssociateReject) -> NoReturn:
-    text = rejection(reject)
-    if reject.result == 1:
-        raise Permanent(text, reason="association-rejected")
-    raise Temporary(text)
-
-
-def _comment(value: bytes) -> str:
-    """A peer's error comment as one printable line of at most 64 characters (PS3.7, annex C.4)."""
-    if not value:
-        return ""
-    text = value[:64].decode("ascii", "replace").strip(" \0")
-    return "".join(character if character.isprintable() else "?" for character in text)
+    def close_politely(self) -> None:
+        """Sta13: wait a little for the peer to close, so that what was sent last arrives; then close."""
+        self.channel.linger(self.limits.linger)
+        if not self.machine.idle:
+            self.machine.fire(Event.TRANSPORT_CLOSED)

@@ -15,7 +15,7 @@ from pydicom.encaps import encapsulate
 from mapdr.dicom.uids import JPEG2000, JPEG2000_LOSSLESS
 from mapdr.testing import generator
 from mapdr.testing.sink import Stored
-from mapdr_cli.demo.balance import Books, as_json, balance_table
+from mapdr_cli.demo.balance import Books, as_json, balance_table, so_far
 from mapdr_cli.demo.compare import Compared, compare, pixels, read
 from mapdr_cli.render.terminal import UNICODE
 from paper import draw
@@ -154,6 +154,28 @@ def test_a_balance_that_holds() -> None:
     assert books.missing() == []
     drawn = draw.text_of(balance_table(books, UNICODE), draw.make_console(80))
     assert "nothing is missing" in drawn
+
+
+def test_what_the_rules_do_is_told_while_images_arrive() -> None:
+    image = _image()
+    books = _books(image)
+    assert so_far(books, "two tags set", 0) == [
+        "tags         two tags set: right in 0 images",
+        "compression  -",
+        "RIS          told that 0 of 1 study have arrived",
+    ]
+    books.audit(Pacs(_stored(image, _changed(image, _nothing))))  # type: ignore[arg-type]
+    tags, compression, ris = so_far(books, "two tags set", 1)
+    assert tags == "tags         two tags set: right in 1 image"
+    assert compression == "compression  CT 1:1.0 lossless"
+    assert ris == "RIS          told that 1 of 1 study have arrived"
+
+
+def test_wrong_tags_are_told_while_images_arrive() -> None:
+    image = _image()
+    books = _books(image)
+    books.audit(Pacs(_stored(image, _changed(image, _flip_a_pixel))))  # type: ignore[arg-type]
+    assert so_far(books, "two tags set", 0)[0] == "tags         two tags set: right in 0 images, wrong in 1"
 
 
 @pytest.mark.parametrize("broken", ["received", "delivered", "stored", "answered", "arrived", "altered"])

@@ -21,7 +21,8 @@ from mapdr.operate.state import compose
 from mapdr.store.index.commands import Heartbeat
 from mapdr.store.index.counts import Queue
 from mapdr.store.outbox import HookQueue
-from mapdr_cli.render.live import follow_plain, line
+from mapdr_cli.render.live import follow, follow_plain, line
+from mapdr_cli.render.terminal import THEME
 from paper import nodes, states
 
 NOW = 1_800_000_000.0
@@ -299,6 +300,22 @@ def test_plain_lines_come_only_when_something_changed() -> None:
         "10:42:07 received 0; delivered 0; waiting 0",
         "10:42:07 received 16,285; delivered 27,110; waiting 1,906; parked 5; unrouted 73",
     ]
+
+
+def test_more_lines_stand_behind_a_plain_line_and_below_the_dashboard() -> None:
+    state = replace(states.quiet(), attention=[])
+    left = iter([False, False, True])
+    file = io.StringIO()
+    more = ["tags         right", "RIS          told"]
+    follow_plain(Console(file=file), lambda: state, lambda: next(left), pause=0.001, more=lambda: more)
+    assert file.getvalue() == "10:42:07 received 0; delivered 0; waiting 0; tags right; RIS told\n"
+
+    left = iter([False, True])
+    screen = Console(file=io.StringIO(), record=True, width=80, height=24, force_terminal=True, theme=THEME)
+    follow(screen, lambda: state, lambda: next(left), pause=0.001, more=lambda: more)
+    lines = [each.rstrip() for each in screen.export_text().splitlines()]
+    assert lines.index(more[1]) == lines.index(more[0]) + 1 == 22
+    assert any("Destinations" in one for one in lines[:21])
 
 
 def test_a_node_that_does_not_run_is_named_again_every_minute() -> None:

@@ -12,7 +12,7 @@ import pytest
 
 from mapdr.kernel import stage
 from mapdr.kernel.errors import Refused
-from mapdr.kernel.item import Instance, Need, Outcome, Payload, Source, Verdict
+from mapdr.kernel.item import TAKEN, Acceptance, Instance, Need, Outcome, Payload, Source, Verdict
 from mapdr.kernel.stage import Description, Phase, Reads
 from mapdr.testing.contract import (
     ContractError,
@@ -149,10 +149,8 @@ class Session:
         self.egress = egress
         self.open = True
 
-    def covers(self, need: Need) -> bool:
-        return need.sop_class_uid == "1.2"
-
-    accepts = covers
+    def acceptance(self, need: Need) -> Acceptance | None:
+        return TAKEN if self.open and need.sop_class_uid == "1.2" else None
 
     def send(self, payload: Payload) -> Outcome:
         if not self.open:
@@ -167,7 +165,6 @@ class FakeEgress:
     """A destination without a network."""
 
     sessions = 2
-    syntaxes = ()
     when_closed = Outcome(Verdict.RETRY, comment="closed", peer_fault=True)
 
     def __init__(self, answer: Callable[[Payload], Outcome]) -> None:
@@ -243,6 +240,55 @@ def test_a_closed_session_that_claims_success_is_caught() -> None:
         when_closed = Outcome(Verdict.DELIVERED, 0)
 
     with pytest.raises(ContractError, match="closed session"):
+        check_egress(lambda: Wrong(answer), PAYLOADS, arrived=lambda: confirmed)
+
+
+class Mute(Session):
+    """Says nothing of what it was opened for."""
+
+    def acceptance(self, need: Need) -> Acceptance | None:
+        return None
+
+
+class Denies(Session):
+    """Refuses what the receiver takes."""
+
+    def acceptance(self, need: Need) -> Acceptance | None:
+        return Acceptance(Outcome(Verdict.SYNTAX_REFUSED)) if self.open else None
+
+
+class Invents(Session):
+    """Says of anything that the receiver refuses it, though nobody has asked."""
+
+    def acceptance(self, need: Need) -> Acceptance | None:
+        return super().acceptance(need) or Acceptance(Outcome(Verdict.SYNTAX_REFUSED))
+
+
+class StaysOpen(Session):
+    """Says that things are taken when it has ended."""
+
+    def acceptance(self, need: Need) -> Acceptance | None:
+        return TAKEN
+
+
+@pytest.mark.parametrize(
+    ("kind", "sentence"),
+    [
+        (Mute, "can say something of what it was opened for"),
+        (Denies, "what a receiver takes is said to be taken"),
+        (Invents, "has no refusal for what it has not asked"),
+        (StaysOpen, "a closed session leaves"),
+    ],
+)
+def test_a_session_that_says_the_wrong_thing_is_caught(kind: Any, sentence: str) -> None:
+    answer, confirmed = server()
+
+    class Wrong(FakeEgress):
+        def connect(self, needs: Sequence[Need]) -> Session:
+            made: Session = kind(self)
+            return made
+
+    with pytest.raises(ContractError, match=sentence):
         check_egress(lambda: Wrong(answer), PAYLOADS, arrived=lambda: confirmed)
 
 

@@ -21,8 +21,8 @@ from mapdr.kernel.stage import Settings
 from mapdr.kernel.watch import Watch
 from mapdr.testing.contract import OBJECTS, Sent, check_codec, check_egress, check_receiver, check_transform
 from mapdr.testing.generator import GeneratedImage, study
-from mapdr.wire.driver import Limits
-from mapdr.wire.link import Requestor
+from mapdr.wire.link import Limits
+from mapdr.wire.requestor import Requestor
 from peers.rawsink import Answer, RawSink
 
 REGISTRY = Registry()

@@ -14,7 +14,7 @@ from typing import Any
 
 from mapdr.deliver.feed.preparer import Preparer
 from mapdr.deliver.supervise.deliverer import Deliverer
-from mapdr.kernel.item import FileSlice, Instance, Need, Outcome, Payload, Source, Verdict
+from mapdr.kernel.item import Acceptance, FileSlice, Instance, Need, Outcome, Payload, Source, Verdict
 from mapdr.kernel.stage import Description
 from mapdr.kernel.watch import Watch
 from mapdr.net.retry import Retry
@@ -33,6 +33,7 @@ QUICK = Retry(first=0.02, factor=2.0, cap=0.1, tries=3)
 OK = Outcome(Verdict.DELIVERED, 0)
 LOST = Outcome(Verdict.RETRY, comment="the receiver closed the connection", peer_fault=True)
 BUSY = Outcome(Verdict.RETRY, 0xA700, "out of resources", peer_fault=True)
+NOT_SO = Outcome(Verdict.SYNTAX_REFUSED, comment="the receiver does not accept it in this transfer syntax")
 FAULT = Outcome(Verdict.REFUSED, 0xC000, "cannot understand")
 
 
@@ -227,6 +228,13 @@ class FakeSession:
             Need(need.sop_class_uid, syntax) for need in needs for syntax in egress.syntaxes
         }
         self.closed = threading.Event()
+
+    def acceptance(self, need: Need) -> Acceptance | None:
+        if not self.covers(need):
+            return None
+        others = (Need(need.sop_class_uid, syntax) for syntax in self.egress.syntaxes)
+        instead = (each.transfer_syntax_uid for each in others if each != need and self.accepts(each))
+        return Acceptance(None if self.accepts(need) else NOT_SO, next(instead, ""))
 
     def covers(self, need: Need) -> bool:
         return need in self.proposed

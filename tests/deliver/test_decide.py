@@ -120,11 +120,11 @@ def test_an_image_that_is_the_cause_is_parked_after_its_failures(
 def test_what_may_pass_never_parks_the_image() -> None:
     for outcome in (
         Outcome(Verdict.RETRY, 0x0110, peer_fault=True),
-        Outcome(Verdict.RETRY, None, "not now", waits=True),
+        Outcome(Verdict.RETRY, None, "not now", not_now=True),
     ):
         decision = decided(outcome, attempts=50, failures=50, limit=3)
         assert (decision.state, decision.count_attempt) == ("pending", False)
-    assert decided(Outcome(Verdict.RETRY, None, waits=True)).reason == "not-accepted"
+    assert decided(Outcome(Verdict.RETRY, None, not_now=True)).reason == "not-accepted"
 
 
 def test_an_image_of_which_nothing_went_out_is_due_at_once() -> None:

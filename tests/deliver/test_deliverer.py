@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
+from dataclasses import asdict, replace
 from typing import Any
 
 import pytest
@@ -32,13 +33,14 @@ from deliver.fakes import (
 )
 from mapdr.deliver.feed import preparation
 from mapdr.deliver.feed.preparer import Preparer
+from mapdr.deliver.feed.ready import ReadyQueue
 from mapdr.deliver.send.breaker import BreakerState
 from mapdr.deliver.settle.leases import Leases
 from mapdr.deliver.supervise.deliverer import Deliverer
 from mapdr.kernel import budget
 from mapdr.kernel.budget import Budget
 from mapdr.kernel.errors import Permanent, Temporary
-from mapdr.kernel.item import Instance, Outcome, Payload, Verdict, missing
+from mapdr.kernel.item import Instance, Need, Outcome, Payload, Verdict, missing
 from mapdr.kernel.watch import Watch
 from mapdr.net.retry import Retry
 from mapdr.testing.wait import until
@@ -122,6 +124,20 @@ def test_a_receiver_out_of_room_is_left_alone_and_no_image_is_burned() -> None:
         assert settled(ledger) == {"delivered": 20}
         until(lambda: deliverer.view().state is BreakerState.CLOSED, 5)
     assert all(row.delivery.attempts <= 1 for row in ledger.rows.values())
+
+
+def test_the_heartbeat_tells_why_a_destination_waits_and_whom_it_sends_to() -> None:
+    ledger, egress = FakeLedger(), FakeEgress(lambda payload, session: BUSY)
+    ledger.add(20)
+    with delivering(ledger, egress) as deliverer:
+        until(lambda: deliverer.view().state is BreakerState.OPEN, 10)
+        facts = json.loads(json.dumps(deliverer.facts()))
+    assert list(facts) == [
+        "state", "reason", "comment", "failures", "since", "retry_at", "status", "tried", "peer",
+    ]  # fmt: skip
+    assert facts["state"] in set(BreakerState)
+    assert (facts["reason"], facts["status"], facts["tried"]) == ("receiver-busy", 0xA700, True)
+    assert facts["peer"].keys() == asdict(egress.describe()).keys()
 
 
 def test_a_peer_that_is_away_costs_probes_and_no_attempts() -> None:
@@ -721,3 +737,45 @@ def test_an_image_that_can_never_have_its_memory_is_parked_and_the_others_go() -
         assert settled(ledger) == {"delivered": 4, "parked": 1}
     assert ledger.rows[heavy].reason == "memory"
     assert "[node] memory" in ledger.rows[heavy].comment
+
+
+def test_senders_with_sessions_for_different_images_send_each_once() -> None:
+    """One opens a session for an image while another, that has one, takes it: it is in one hand only."""
+
+    class Narrow(FakeEgress):
+        """Each session covers one need, and is there after a moment."""
+
+        def connect(self, needs: Sequence[Need]) -> FakeSession:
+            threading.Event().wait(0.001)
+            return super().connect(needs[:1])
+
+    ledger, egress = FakeLedger(), Narrow(sessions=8)
+    for number in range(200):
+        ledger.add(1, sop_class=f"1.2.{number % 5}")
+    with delivering(ledger, egress, idle=0.01):
+        assert settled(ledger, 30) == {"delivered": 200}
+    assert Counter(uid for uid, _, _ in egress.sent) == {f"2.25.{n}": 1 for n in range(1, 201)}
+    assert len(ledger.history) == 200
+
+
+def test_an_image_that_another_sender_took_meanwhile_is_left_to_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Between a sender's look at the queue and its next step, another may have taken what it reserved."""
+    real, others = ReadyQueue.take, []
+
+    def take(self: ReadyQueue, *arguments: Any) -> Any:
+        taken = real(self, *arguments)
+        if taken is not None and taken.reserved and not others:
+            assert self.claim(taken.image)
+            others.append(taken.image)
+        return taken
+
+    monkeypatch.setattr(ReadyQueue, "take", take)
+    ledger, egress = FakeLedger(), FakeEgress(sessions=1)
+    ledger.add(1)
+    with delivering(ledger, egress) as deliverer:
+        until(lambda: egress.open == 1, 5, "the session that was opened for it")
+        until_quiet(lambda: len(egress.sent), 0.2)
+        assert not egress.sent
+        deliverer._ready.put_back(others)
+        assert settled(ledger) == {"delivered": 1}
+    assert len(ledger.history) == 1

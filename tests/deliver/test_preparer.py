@@ -111,7 +111,7 @@ def test_a_recipe_that_cannot_be_built_here_says_so() -> None:
 
 
 def test_needs_are_remembered_the_latest_first_and_not_without_end() -> None:
-    syntaxes = Syntaxes(())
+    syntaxes = Syntaxes()
     for number in range(REMEMBERED + 10):
         syntaxes.needed(Need(f"1.{number}", "1.2.840.10008.1.2"))
     recent = syntaxes.recent()
@@ -121,15 +121,10 @@ def test_needs_are_remembered_the_latest_first_and_not_without_end() -> None:
 
 def test_a_refusal_is_forgotten_after_a_while() -> None:
     now = [0.0]
-    syntaxes = Syntaxes(("1.2.840.10008.1.2",), clock=lambda: now[0])
+    syntaxes = Syntaxes(clock=lambda: now[0])
     need = Need("1.2", "1.2.840.10008.1.2.4.90")
-
-    class Accepts:
-        def accepts(self, other: Need) -> bool:
-            return other.transfer_syntax_uid == "1.2.840.10008.1.2"
-
     assert syntaxes.instead(need) == ""
-    assert syntaxes.refused(Accepts(), need) == "1.2.840.10008.1.2"  # type: ignore[arg-type]
+    syntaxes.refused(need, "1.2.840.10008.1.2")
     assert syntaxes.instead(need) == "1.2.840.10008.1.2"
     now[0] = FORGET_AFTER + 1
     assert syntaxes.instead(need) == ""

@@ -29,9 +29,11 @@ def payload(sop_class: str = "1.2", held: int = 0) -> Payload:
 
 def taken(ready: ReadyQueue, covers: Any = None) -> QueuedImage | None:
     """The next image, for which a session is opened if no session covers it."""
-    image = ready.take(covers, 0)
-    assert image is None or not image.reserved or ready.claim(image)
-    return image
+    found = ready.take(covers, 0)
+    if found is None:
+        return None
+    assert not found.reserved or ready.claim(found.image)
+    return found.image
 
 
 def numbers(ready: ReadyQueue, covers: Any = None) -> list[int]:
@@ -130,35 +132,34 @@ def test_an_image_for_which_a_session_is_opened_goes_to_whoever_has_one() -> Non
     ready = ReadyQueue()
     first = queued(1, "1.1")
     ready.add([first, queued(2, "1.1")])
-    assert ready.take(None, 0) is first
-    assert first.reserved
+    assert ready.take(None, 0) == (first, True)
     assert taken(ready, lambda need: need.sop_class_uid == "1.2").delivery.id == 2  # type: ignore[union-attr]
     assert ready.take(None, 0) is None, "nobody else opens a session for it"
-    assert ready.take(lambda need: True, 0) is first
-    assert not first.reserved
+    assert ready.take(lambda need: True, 0) == (first, False)
     assert not ready.claim(first)
     ready.put_back([first], reserved=True)
+    assert ready.take(None, 0) is None
     assert ready.claim(first)
     ready.put_back([first])
-    assert ready.take(None, 0) is first
+    assert ready.take(None, 0) == (first, True)
 
 
 def test_a_reserved_image_stays_in_its_place_until_it_is_claimed() -> None:
     ready = ReadyQueue()
-    ready.add([queued(1, "1.1", held=10), queued(2, "1.2")])
-    first = ready.take(lambda need: False, 0)
-    assert first is not None
+    first = queued(1, "1.1", held=10)
+    ready.add([first, queued(2, "1.2")])
+    assert ready.take(lambda need: False, 0) == (first, True)
     assert (len(ready), ready.weight) == (2, 10)
     assert [need.sop_class_uid for need in ready.needs()] == ["1.1", "1.2"]
     assert ready.claim(first)
     assert (len(ready), ready.weight) == (1, 0)
-    ready.add([first])
-    assert ready.take(None, 0) is not None
+    ready.put_back([first], reserved=True)
     ready.drain()
     assert not ready.claim(first)
 
 
 def test_a_sender_that_waits_with_a_session_is_told_of_an_image_that_another_reserves() -> None:
+    """Who reserved it knows that it did, although the other has it long since."""
     ready, found = ReadyQueue(), {}
     senders = {"without": None, "with": lambda need: True}
 
@@ -173,14 +174,14 @@ def test_a_sender_that_waits_with_a_session_is_told_of_an_image_that_another_res
     ready.add([wanted])  # wakes the one that has waited longest, who has no session
     for thread in threads:
         thread.join(5)
-    assert found == {"without": wanted, "with": wanted}
+    assert found == {"without": (wanted, True), "with": (wanted, False)}
     assert not ready.claim(wanted)
 
 
 def test_images_that_were_not_begun_come_first_in_their_order() -> None:
     ready = ReadyQueue()
     ready.add([queued(number) for number in (1, 2, 3, 4)])
-    first = ready.take(lambda need: True, 0)
+    first = taken(ready, lambda need: True)
     assert first is not None
     ready.put_back([first, *ready.following(lambda need: True, 2)])
     assert numbers(ready) == [1, 2, 3, 4]

@@ -194,7 +194,7 @@ def test_what_a_killed_node_had_leased_goes_out_again(tmp_path: Path) -> None:
     with world(tmp_path) as made, RawSink() as sink:
         made.push("1.9.1", "1.9.2", "1.9.3")
         assert len(made.store.ledger.lease("pacs", 2, 3600.0, "north/pacs")) == 2
-        assert made.store.ledger.release("north") == 2
+        assert made.store.ledger.release_owner("north") == 2
         with delivering(made, {"pacs": egress(tmp_path, sink.port)}):
             assert {row.state for row in made.settled().values()} == {"delivered"}
 

@@ -13,6 +13,7 @@ from io import BytesIO
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pydicom
 import pytest
 from click.testing import CliRunner
@@ -21,15 +22,15 @@ from pydicom.encaps import encapsulate, generate_frames
 from pydicom.filereader import read_dataset
 from pydicom.filewriter import dcmwrite
 
-from mapdr.kernel.item import Payload, Verdict
+from mapdr.kernel.item import Instance, Payload, Source, Verdict
 from mapdr.kernel.registry import Registry
 from mapdr.kernel.stage import Settings
 from mapdr.kernel.watch import Watch
-from mapdr.testing.contract import check_codec, check_egress
+from mapdr.testing.contract import check_codec, check_egress, check_transform
 from mapdr.testing.generator import GeneratedImage, study
 from mapdr_cli.main import main
 from peers import part10
-from peers.node import Node, destination, everything_to
+from peers.node import Node, destination
 from peers.rawsender import send_all
 from peers.rawsink import RawSink
 from peers.webserver import WebServer
@@ -37,6 +38,7 @@ from peers.webserver import WebServer
 ROOT = Path(__file__).resolve().parents[2]
 EXAMPLES = sorted(path.parent for path in (ROOT / "docs/plugins").glob("*/pyproject.toml"))
 EXPLICIT, DEFLATED_FRAMES = "1.2.840.10008.1.2.1", "1.2.840.10008.1.2.8.1"
+SOURCE = Source("modalities", "CT1", "MAPDR", "127.0.0.1")
 MODULES = [path for folder in EXAMPLES for path in folder.glob("*.py")]
 
 
@@ -82,6 +84,26 @@ def whole(image: GeneratedImage) -> Payload:
     return Payload(image.sop_class_uid, image.sop_instance_uid, image.transfer_syntax_uid, (data,), len(data))
 
 
+def spooled(image: GeneratedImage, folder: Path) -> Instance:
+    """What the index knows of an image whose file is in `folder`."""
+    path = folder / f"{image.sop_instance_uid}.dcm"
+    path.write_bytes(image.dataset)
+    return Instance(
+        id="0" * 32,
+        source=SOURCE,
+        sop_class_uid=image.sop_class_uid,
+        sop_instance_uid=image.sop_instance_uid,
+        study_instance_uid=image.study_instance_uid,
+        series_instance_uid=image.series_instance_uid,
+        modality=image.modality,
+        transfer_syntax_uid=image.transfer_syntax_uid,
+        path=path,
+        data_offset=0,
+        size=len(image.dataset),
+        received_at=0.0,
+    )
+
+
 # --- the guide ----------------------------------------------------------------------------------------------
 
 
@@ -120,6 +142,14 @@ def test_the_egress_keeps_the_contract(plugins: Registry, tmp_path: Path) -> Non
     assert set(counts) == {Verdict.DELIVERED, Verdict.RETRY, Verdict.REFUSED}
 
 
+def test_the_transform_keeps_the_contract(plugins: Registry, tmp_path: Path) -> None:
+    images = [*study("CT", images=4, size=(32, 32)), *study("US", images=4, size=(16, 16))]
+    cases = [(whole(each), spooled(each, tmp_path)) for each in images]
+    config = {"left": 4, "top": 0, "width": 20, "height": 8}
+    done = check_transform(lambda: build(plugins, "transform", "box", config, tmp_path), cases)
+    assert done == 4  # the others are smaller than the box
+
+
 def test_the_codec_keeps_the_contract(plugins: Registry, tmp_path: Path) -> None:
     assert check_codec(lambda: build(plugins, "codec", "deflate", {}, tmp_path), {}) == 7
 
@@ -139,6 +169,7 @@ url = "http://127.0.0.1:1"
 name = "all"
 when = {}
 send_to = ["files"]
+box = { left = 0, top = 0, width = 8, height = 8 }
 """
 
 
@@ -156,6 +187,16 @@ send_to = ["files"]
             "{file}:8 egress.files.sessions: is not a whole number; write digits without quotes",
         ),
         ('url = "http://127.0.0.1:1"', "", "{file}:5 egress.files.url: is missing; add url = ..."),
+        (
+            "width = 8",
+            "widht = 8, width = 8",
+            '{file}:13 rule "all".box.widht: unknown key; did you mean "width"?',
+        ),
+        (
+            "width = 8",
+            'width = "8"',
+            '{file}:13 rule "all".box.width: is not a whole number; write digits without quotes',
+        ),
     ],
 )
 def test_a_wrong_configuration_is_told_with_line_and_cure(
@@ -177,42 +218,49 @@ def test_a_wrong_configuration_is_told_with_line_and_cure(
 def test_a_node_runs_them_and_takes_their_changed_configuration(
     plugins: Registry, make_node: Callable[..., Node]
 ) -> None:
-    first, second = (part10.in_memory(each) for each in study("CT", images=2, size=(32, 32)))
-    with WebServer() as server:
+    first, second = study("CT", images=2, size=(32, 32))
+    plain, other = study("MR", images=2, size=(32, 32))
+    box = {"left": 0, "top": 0, "width": 8, "height": 4}
+    with WebServer() as server, takes_only(EXPLICIT) as native, takes_only(DEFLATED_FRAMES) as small:
         node = make_node(
-            egress={"files": {"type": "put", "url": f"{server.url}/before"}},
-            rules=[everything_to("files")],
+            egress={
+                "files": {"type": "put", "url": f"{server.url}/before"},
+                "native": destination(native.port),
+                "small": destination(small.port, syntaxes=[DEFLATED_FRAMES]),
+            },
+            rules=[
+                {"name": "CT", "when": {"Modality": "CT"}, "send_to": ["files"], "box": box},
+                {"name": "MR", "when": {"Modality": "MR"}, "send_to": ["native", "small"]},
+            ],
         ).start()
-        send_all(node.port, [first])
-        node.when_settled(1)
-        assert list(server.files) == [f"/before/{first.sop_instance_uid}.dcm"]
+        sent = [part10.in_memory(first), part10.in_memory(plain), deflated(other)]
+        assert set(send_all(node.port, sent).values()) == {0}
+        node.when_settled(3)
 
-        text = node.config.read_text()
-        node.config.write_text(text.replace("/before", "/after") + "nonsense = 1\n")
+        changed = node.config.read_text().replace("/before", "/after").replace("height = 4", "height = 30")
+        node.config.write_text(changed.replace("height = 30", "height = 0"))
         node.command("reload", expect=2)
-        node.config.write_text(text.replace("/before", "/after"))
+        node.config.write_text(changed)
         node.command("reload")
-        send_all(node.port, [second])
-        node.when_settled(2)
-        assert list(server.files)[1:] == [f"/after/{second.sop_instance_uid}.dcm"]
+        send_all(node.port, [part10.in_memory(second)])
+        node.when_settled(4)
         assert node.stop() == 0
-    for item in (first, second):
-        (body,) = (body for path, body in server.files.items() if item.sop_instance_uid in path)
-        assert body.endswith(item.data_set())
-        assert pydicom.dcmread(BytesIO(body)).SOPInstanceUID == item.sop_instance_uid
 
-
-def test_a_node_reads_by_the_codec(plugins: Registry, make_node: Callable[..., Node]) -> None:
-    (image,) = study("MR", images=1, size=(32, 32))
-    packed = deflated(image)
-    with takes_only(EXPLICIT) as sink:
-        node = make_node(egress={"native": destination(sink.port)}, rules=[everything_to("native")]).start()
-        assert send_all(node.port, [packed]) == {packed: 0}
-        node.when_settled(1)
-        assert node.stop() == 0
-    (got,) = sink.received
-    assert got.transfer_syntax_uid == EXPLICIT
-    assert pixels(got.data, EXPLICIT) == pixels(image.dataset, EXPLICIT)
+    assert [Path(path).parent.name for path in server.files] == ["before", "after"]
+    for image, body, rows in zip((first, second), server.files.values(), (4, 30), strict=True):
+        known = pydicom.dcmread(BytesIO(body))
+        expected = read(image.dataset)
+        expected.file_meta = known.file_meta
+        boxed = expected.pixel_array.copy()
+        assert boxed[:rows, :8].any()
+        boxed[:rows, :8] = 0
+        assert np.array_equal(known.pixel_array, boxed)
+        assert known.SOPInstanceUID != image.sop_instance_uid
+        assert known.PatientID == expected.PatientID
+    for sink, syntax in ((native, EXPLICIT), (small, DEFLATED_FRAMES)):
+        assert {each.transfer_syntax_uid for each in sink.received} == {syntax}
+        got = {each.sop_instance_uid: pixels(each.data, syntax) for each in sink.received}
+        assert got == {each.sop_instance_uid: pixels(each.dataset, EXPLICIT) for each in (plain, other)}
 
 
 def takes_only(syntax: str) -> RawSink:

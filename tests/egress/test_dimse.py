@@ -14,7 +14,7 @@ from pydantic import ValidationError
 
 from mapdr.egress.dicom.destination import STAGE, DimseEgress, DimseEgressConfig, propose
 from mapdr.kernel.errors import ConfigurationError, Permanent, Temporary
-from mapdr.kernel.item import FileSlice, Need, Payload, Verdict
+from mapdr.kernel.item import TAKEN, FileSlice, Need, Payload, Verdict
 from mapdr.kernel.stage import Description, Endpoint, Settings
 from mapdr.kernel.watch import Watch
 from mapdr.net.rate import Bandwidth
@@ -102,7 +102,8 @@ def test_what_cannot_work_is_refused_by_its_key(key: str, value: Any) -> None:
 
 
 def test_transfer_syntaxes_may_be_written_as_names() -> None:
-    assert make(104, syntaxes=["JPEG2000Lossless", IMPLICIT]).syntaxes == ("1.2.840.10008.1.2.4.90", IMPLICIT)
+    config = DimseEgressConfig(ae_title="P", host="h", port=1, syntaxes=("JPEG2000Lossless", IMPLICIT))
+    assert config.syntaxes == ("1.2.840.10008.1.2.4.90", IMPLICIT)
 
 
 # --- what is proposed ---------------------------------------------------------------------------------------
@@ -123,7 +124,7 @@ def test_at_most_128_contexts_are_proposed_and_the_rest_is_not_covered() -> None
     assert {uid for uid, _ in proposals} == {need.sop_class_uid for need in needs[:42]}
     with RawSink() as sink:
         session = make(sink.port).connect(needs)
-        assert [session.covers(need) for need in needs] == [True] * 42 + [False] * 58
+        assert [session.acceptance(need) is not None for need in needs] == [True] * 42 + [False] * 58
         session.close()
 
 
@@ -136,9 +137,12 @@ def test_128_contexts_are_proposed_where_they_are_wanted(classes: int, fit: int)
 def test_what_a_receiver_accepts_is_known_before_anything_is_sent() -> None:
     with RawSink(choose=lambda abstract, syntaxes: IMPLICIT if IMPLICIT in syntaxes else None) as sink:
         session = make(sink.port).connect([NEED])
-        assert session.covers(NEED)
-        assert not session.accepts(NEED)
-        assert session.accepts(Need(CT, IMPLICIT))
+        said = session.acceptance(NEED)
+        assert said is not None
+        assert said.refusal is not None
+        assert said.instead == IMPLICIT
+        assert session.acceptance(Need(CT, IMPLICIT)) == TAKEN
+        assert session.acceptance(Need("1.2.3.4.5.6.7.8.9", EXPLICIT)) is None, "nobody has asked"
         assert session.send(payload()).verdict is Verdict.SYNTAX_REFUSED
         session.close()
 
@@ -190,8 +194,8 @@ def test_an_association_that_the_peer_ended_meanwhile_covers_nothing() -> None:
         session = make(sink.port).connect([NEED])
         assert session.send(payload()).verdict is Verdict.DELIVERED
         sink.stop()
-        until(lambda: not session.covers(NEED), 5)
-        assert not session.covers(NEED)
+        until(lambda: session.acceptance(NEED) is None, 5)
+        assert session.acceptance(NEED) is None
         session.close()
 
 

@@ -29,8 +29,9 @@ from mapdr.dicom.edit.verbs import PREFIX, REMOVE, SET
 from mapdr.dicom.path import parse_edit_path
 from mapdr.dicom.recode import recode
 from mapdr.dicom.scan import MAX_VALUE, NeedMore, ScannedHeader, Unreadable, header_tree, layout, scan
+from mapdr.dicom.tags import PIXEL_DATA
 from mapdr.dicom.template import Template
-from mapdr.dicom.write import PIXEL_DATA, Element, encoding_of
+from mapdr.dicom.write import Element, encoding_of
 from mapdr.kernel.errors import Permanent, RemoteProtocolError
 from mapdr.operate import part10
 from mapdr.store.spool import filemeta
@@ -39,7 +40,7 @@ from mapdr.testing import peer
 from mapdr.transform.fragments import frame_spans
 from mapdr.wire import dimse, pdu
 from mapdr.wire.acceptor import Acceptor
-from mapdr.wire.driver import Limits, LinkLost
+from mapdr.wire.link import Limits, LinkLost
 from receive.conversation import converse, open_spool
 from store.world import SOURCE, data_set
 from wire.streams import Tape, ways

@@ -9,7 +9,8 @@ import pytest
 from pydantic import BaseModel
 
 from mapdr.kernel.conformance import breaches
-from mapdr.kernel.item import Instance, Need, Outcome, Payload
+from mapdr.kernel.item import Acceptance, Instance, Need, Outcome, Payload
+from mapdr.kernel.registry import BUILTIN, Registry
 from mapdr.kernel.stage import Changes, Description, Factory, Memory, Phase, Reads, Settings, StageConfig
 
 
@@ -18,8 +19,7 @@ class Loose(BaseModel):
 
 
 class Session:
-    def covers(self, need: Need) -> bool: ...
-    def accepts(self, need: Need) -> bool: ...
+    def acceptance(self, need: Need) -> Acceptance | None: ...
     def send(self, payload: Payload) -> Outcome: ...
     def close(self) -> None: ...
 
@@ -30,7 +30,6 @@ class Deaf(Session):
 
 class Good:
     sessions = 1
-    syntaxes: Sequence[str] = ()
 
     def start(self) -> None: ...
     def stop(self, deadline: float) -> None: ...
@@ -163,3 +162,8 @@ def no_arguments() -> Good: ...
 )
 def test_what_is_missing_is_told(stage: Factory, told: list[str]) -> None:
     assert list(breaches(stage, "put")) == told
+
+
+@pytest.mark.parametrize(("kind", "type_"), BUILTIN)
+def test_what_mapdr_ships_holds_it(kind: str, type_: str) -> None:
+    assert not list(breaches(Registry().factory(kind, type_), type_))

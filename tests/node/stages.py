@@ -41,7 +41,6 @@ class Small:
     """A receiver or destination that does nothing but tell."""
 
     sessions = 1
-    syntaxes: Sequence[str] = ()
 
     def __init__(self, settings: Settings, config: Config) -> None:
         self.name, self.config = settings.name, config

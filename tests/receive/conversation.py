@@ -27,7 +27,7 @@ from mapdr.store.spool.headers import INDEX_TAGS, Reading
 from mapdr.store.spool.runs import gather
 from mapdr.testing import peer
 from mapdr.wire import dimse, pdu
-from mapdr.wire.driver import Limits
+from mapdr.wire.link import Limits
 
 HANGING_PROTOCOL = "1.2.840.10008.5.1.4.38.1"
 PRIVATE = "1.2.826.0.1.3680043.2.1143.99"

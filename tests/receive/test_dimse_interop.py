@@ -26,7 +26,7 @@ from mapdr.kernel.errors import Temporary
 from mapdr.kernel.item import Payload
 from mapdr.testing.peer import CT, EXPLICIT, Line, request
 from mapdr.testing.wait import until
-from mapdr.wire.link import Requestor
+from mapdr.wire.requestor import Requestor
 from peers import dcmtk
 from receive.conftest import Start
 from receive.fakes import FakeIntake

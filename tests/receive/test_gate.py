@@ -18,7 +18,7 @@ from mapdr.receive.dicom.receiver import STAGE
 from mapdr.store.spool.files import Spool
 from mapdr.testing import peer
 from mapdr.wire import dimse
-from mapdr.wire.link import Requestor
+from mapdr.wire.requestor import Requestor
 from receive.conversation import CONTEXTS, HANGING_PROTOCOL, PRIVATE, converse
 from receive.test_dimse_interop import certificate
 

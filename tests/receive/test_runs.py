@@ -36,7 +36,7 @@ from mapdr.testing import peer
 from mapdr.testing.peer import Line
 from mapdr.testing.wait import until
 from mapdr.wire import dimse, pdu
-from mapdr.wire.driver import Limits
+from mapdr.wire.link import Limits
 from receive.conversation import CONTEXTS, Came, converse, open_spool, session_over
 from store.world import CT, SOURCE, To, data_set, element
 

@@ -111,7 +111,7 @@ def test_an_owner_gives_back_what_it_has(store: Store) -> None:
     store.ledger.lease("pacs", 1, 60, "node")
     store.ledger.lease("pacs", 1, 60, "node/pacs")
     (other,) = store.ledger.lease("pacs", 1, 60, "node2")
-    assert store.ledger.release("node") == 2
+    assert store.ledger.release_owner("node") == 2
     store.ledger.give_back([other.id])
     assert len(store.ledger.lease("pacs", 9, 60, "x")) == 3
 
@@ -317,7 +317,7 @@ class LedgerMachine(RuleBasedStateMachine):
 
     @rule(owner=st.sampled_from(["x", "y"]))
     def release_owner(self, owner: str) -> None:
-        self.store.ledger.release(owner)
+        self.store.ledger.release_owner(owner)
         for id_, state in self.model.items():
             if state == "leased" and self.leases[id_][0] == owner:
                 self.model[id_] = "pending"

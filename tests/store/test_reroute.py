@@ -9,7 +9,6 @@ import pytest
 
 from mapdr.kernel.item import Header, Routing, Source
 from mapdr.store import Selection, Settlement, Store
-from mapdr.store.index.overview import Overview
 from mapdr.store.spool.headers import MODALITY
 from store.conftest import Opener
 from store.world import To, push
@@ -123,7 +122,7 @@ def test_what_is_parked_is_promised_by_todays_rules_and_its_old_row_ends(mixed: 
     assert mixed.ledger.reroute(parked, corrected, NOTHING).images == 0
     old = mixed.ledger.select(Selection(state="superseded"))
     assert Counter((row.destination, row.reason, row.batch) for row in old) == {("a", "empty-value", 0): 6}
-    studies = Overview(mixed.database, mixed.strings).studies(Selection())
+    studies = mixed.overview.studies(Selection())
     assert all(one.state != "superseded" for row in studies for one in row.destinations["a"])
 
 
@@ -189,7 +188,7 @@ def test_an_image_that_is_delivered_again_on_the_same_day_counts_once(store: Sto
 
 
 def test_a_repeat_adds_no_bytes_to_its_study(store: Store) -> None:
-    overview = Overview(store.database, store.strings)
+    overview = store.overview
     push(store, "1.1", pixels=1000)
     push(store, "1.2", pixels=1000)
     assert store.writer.flush()

@@ -23,10 +23,8 @@ def sure_options(command: F) -> F:
     return click.option("--yes", is_flag=True, help="Do not ask.")(dry_run_option(command))
 
 
-def ask(question: str, *, yes: bool) -> None:
+def ask(question: str) -> None:
     """Return when the answer is yes. Raises Abort for no, and UsageError where nobody can be asked."""
-    if yes:
-        return
     if not interactive():
         raise click.UsageError(f"{question} Nobody can be asked here: say --yes, or look with --dry-run")
     click.confirm(question, abort=True, err=True)

@@ -32,10 +32,11 @@ def dismiss(
             "select what to dismiss, e.g. --study UID or --reason empty-value, or say --all"
         )
     with access(config) as opened:
-        done = verbs.dismiss(opened, chosen, dry_run=True)
-        if done.deliveries and not dry_run:
-            noun = words.many(done.deliveries, "parked delivery", "parked deliveries")
-            ask(f"Dismiss {noun} ({where_to(done.to)}), which will never be sent?", yes=yes)
+        if dry_run or not yes:
+            done = verbs.dismiss(opened, chosen, dry_run=True)
+            if done.deliveries and not dry_run:
+                noun = words.many(done.deliveries, "parked delivery", "parked deliveries")
+                ask(f"Dismiss {noun} ({where_to(done.to)}), which will never be sent?")
         if not dry_run:
             done = verbs.dismiss(opened, chosen)
     if as_json:

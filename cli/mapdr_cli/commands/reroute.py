@@ -30,7 +30,7 @@ def reroute(chosen: Selection, yes: bool, dry_run: bool, config: Path, as_json: 
         if dry_run or not yes:
             done = verbs.reroute(opened, chosen, dry_run=True)
             if not dry_run and (done.deliveries or done.superseded):
-                ask(_question(done), yes=False)
+                ask(_question(done))
         if not dry_run:
             done = verbs.reroute(opened, chosen)
     if as_json:

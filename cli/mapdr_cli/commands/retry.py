@@ -45,19 +45,21 @@ def retry(
 
 
 def _messages(opened: Access, yes: bool, dry_run: bool) -> tuple[verbs.Resent, str]:
-    done = verbs.retry_webhooks(opened, dry_run=True)
-    if done.messages and not dry_run:
-        ask(f"Try {words.many(done.messages, 'webhook message')} again ({where_to(done.to)})?", yes=yes)
+    if dry_run or not yes:
+        done = verbs.retry_webhooks(opened, dry_run=True)
+        if done.messages and not dry_run:
+            ask(f"Try {words.many(done.messages, 'webhook message')} again ({where_to(done.to)})?")
     if not dry_run:
         done = verbs.retry_webhooks(opened)
     return done, _again(words.many(done.messages, "webhook message"), done.to, dry_run)
 
 
 def _deliveries(opened: Access, chosen: Selection, yes: bool, dry_run: bool) -> tuple[verbs.Retried, str]:
-    done = verbs.retry(opened, chosen, dry_run=True)
-    if done.deliveries and not dry_run:
-        noun = words.many(done.deliveries, "delivery", "deliveries")
-        ask(f"Try {noun} again ({where_to(done.to)})?", yes=yes)
+    if dry_run or not yes:
+        done = verbs.retry(opened, chosen, dry_run=True)
+        if done.deliveries and not dry_run:
+            noun = words.many(done.deliveries, "delivery", "deliveries")
+            ask(f"Try {noun} again ({where_to(done.to)})?")
     if not dry_run:
         done = verbs.retry(opened, chosen)
     text = _again(words.many(done.deliveries, "delivery", "deliveries"), done.to, dry_run)

@@ -31,6 +31,8 @@ class Account:
     faulty: int = 0
     max_error: int = 0
     sent_bytes: int = 0
+    compared_bytes: int = 0
+    """Of the images that have arrived, as they were sent; `arrived_bytes` as they arrived."""
     arrived_bytes: int = 0
 
     @property
@@ -125,6 +127,7 @@ class Books:
             account = self.accounts[image.modality]
             del self._open[image.sop_instance_uid]
             self._done.add(image.sop_instance_uid)
+            account.compared_bytes += len(image.dataset)
             account.arrived_bytes += result.arrived_bytes
             account.max_error = max(account.max_error, result.max_error)
             if result.faults:
@@ -159,6 +162,30 @@ class Books:
         return [*found, *dict.fromkeys(self.faults)]
 
 
+def so_far(books: Books, edited: str, reported: int) -> list[str]:
+    """What the rules have done to the images that have arrived, a line each for tags, compression and RIS.
+
+    `edited` says which tags they change; `reported` counts the studies that the RIS was told to be complete.
+    """
+    accounts = [
+        (modality, account) for modality, account in sorted(books.accounts.items()) if account.compared
+    ]
+    ways = [f"{modality} {_ratio(account)}{_loss(account)}" for modality, account in accounts]
+    compared = sum(account.compared for _, account in accounts)
+    faulty = sum(account.faulty for account in books.accounts.values())
+    wrong = f", wrong in {words.count(faulty)}" if faulty else ""
+    studies = words.many(len(books.studies), "study", "studies")
+    return [
+        f"tags         {edited}: right in {words.many(compared, 'image')}{wrong}",
+        f"compression  {', '.join(ways) or '-'}",
+        f"RIS          told that {reported} of {studies} have arrived",
+    ]
+
+
+def _loss(account: Account) -> str:
+    return f" (largest error {account.max_error})" if account.lossy else " lossless"
+
+
 def balance_table(books: Books, glyphs: Glyphs) -> RenderableType:
     """The balance as a table, and below it what it lacks or that it lacks nothing."""
     table = Table(
@@ -189,7 +216,7 @@ def balance_table(books: Books, glyphs: Glyphs) -> RenderableType:
 
 
 def _ratio(account: Account) -> str:
-    return f"1:{account.sent_bytes / account.arrived_bytes:.1f}" if account.arrived_bytes else "-"
+    return f"1:{account.compared_bytes / account.arrived_bytes:.1f}" if account.arrived_bytes else "-"
 
 
 def _verdict(books: Books, glyphs: Glyphs) -> list[Text]:

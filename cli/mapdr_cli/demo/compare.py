@@ -17,8 +17,6 @@ from numpy.typing import NDArray
 from pydicom.encaps import generate_frames
 from pydicom.uid import JPEG2000, ImplicitVRLittleEndian, JPEG2000Lossless
 
-_PIXEL_DATA = 0x7FE00010
-
 COMPRESSION = frozenset(
     pydicom.datadict.tag_for_keyword(keyword)
     for keyword in (

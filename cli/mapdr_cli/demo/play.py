@@ -13,8 +13,8 @@ from mapdr.operate.access import Access
 from mapdr.operate.counts import counts
 from mapdr.operate.model import Counted
 from mapdr.testing.modality import Modality
-from mapdr_cli.demo.balance import Books
-from mapdr_cli.demo.site import AE_TITLE, MAX_ERROR, Site, edits
+from mapdr_cli.demo.balance import Books, so_far
+from mapdr_cli.demo.site import AE_TITLE, EDITED, MAX_ERROR, Site, edits
 from mapdr_cli.render.live import follow, follow_plain
 
 MODALITIES = (("CT", "CT1", 6.0), ("MR", "MR1", 10.0), ("US", "US1", 3.0))
@@ -52,15 +52,18 @@ class Demo:
         auditor.start()
         done = self._until(began)
         try:
-            (follow_plain if plain else follow)(out, self._access.look, done)
+            (follow_plain if plain else follow)(out, self._access.look, done, more=self._so_far)
         except KeyboardInterrupt:
             out.print("Ending the demo: the last images are on their way (Ctrl-C again to leave).")
             self._seconds = 0.0
-            follow_plain(out, self._access.look, done)
+            follow_plain(out, self._access.look, done, more=self._so_far)
         self._over.set()
         auditor.join()
         self._close_the_books(started_on)
         return self._books
+
+    def _so_far(self) -> list[str]:
+        return so_far(self._books, EDITED, len(self._reported()))
 
     def _until(self, began: float) -> Callable[[], bool]:
         def done() -> bool:

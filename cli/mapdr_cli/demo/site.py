@@ -82,6 +82,10 @@ TAGS = f"""[
 ]"""
 
 
+EDITED = f"{PREFIX} before AccessionNumber, InstitutionName set"
+"""The same in the demo's own words."""
+
+
 def edits(image: GeneratedImage) -> Mapping[str, str]:
     """What the demo's rules write into an image."""
     return {"AccessionNumber": PREFIX + image.accession_number, "InstitutionName": INSTITUTION}

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
-from rich.console import Console
+from rich.console import Console, Group
 from rich.live import Live
+from rich.text import Text
 
 from mapdr.operate import words
 from mapdr.operate.model import NodeState
@@ -16,6 +17,7 @@ from mapdr_cli.render.terminal import glyphs
 
 Gather = Callable[[], NodeState]
 Rest = threading.Event | None
+More = Callable[[], Sequence[str]]
 
 PAUSE = 0.5
 """Seconds between two drawings: quick enough to see, slow enough to cost nothing."""
@@ -25,16 +27,25 @@ REMIND = 60.0
 
 
 def follow(
-    console: Console, gather: Gather, done: Callable[[], bool], *, pause: float = PAUSE, rest: Rest = None
+    console: Console,
+    gather: Gather,
+    done: Callable[[], bool],
+    *,
+    pause: float = PAUSE,
+    rest: Rest = None,
+    more: More = tuple,
 ) -> None:
     """Draw what `gather` says on the whole screen until `done`; the screen comes back as it was.
 
+    `more` are lines for below the dashboard, and as many lines less for it.
     An event that ends the pauses early may be given as `rest`.
     """
     rest = rest or threading.Event()
     with Live(console=console, screen=True, auto_refresh=False, vertical_overflow="crop") as live:
         while not done():
-            live.update(draw(console, gather()), refresh=True)
+            lines = [Text(each, no_wrap=True, overflow="crop") for each in more()]
+            drawn = draw(console, gather(), console.height - 1 - len(lines))
+            live.update(Group(drawn, *lines), refresh=True)
             rest.wait(pause)
 
 
@@ -45,17 +56,24 @@ def draw(console: Console, state: NodeState, height: int | None = None) -> Any:
 
 
 def follow_plain(
-    console: Console, gather: Gather, done: Callable[[], bool], *, pause: float = 1.0, rest: Rest = None
+    console: Console,
+    gather: Gather,
+    done: Callable[[], bool],
+    *,
+    pause: float = 1.0,
+    rest: Rest = None,
+    more: More = tuple,
 ) -> None:
     """A line every `pause` seconds until `done`, as long as something changes; for logs and scripts.
 
+    What `more` says comes behind it, on the same line.
     That a node does not run is said again every minute.
     """
     rest = rest or threading.Event()
     last, said_at = "", 0.0
     while not done():
         state = gather()
-        text = line(state)
+        text = "; ".join((line(state), *(" ".join(each.split()) for each in more())))
         again = state.node.state != "running" and state.at - said_at >= REMIND
         if text != last or again:
             console.print(f"{words.clock(state.at)} {text}", soft_wrap=True)

@@ -51,7 +51,7 @@ def found_study(study: Study) -> Iterator[Text]:
     came = words.day_and_clock(study.last_at)
     yield Text(f"  {what} · {words.many(study.images, 'image')} · last one received {came}")
     for source in study.sources:
-        yield Text(f"  from {words.plain(source.calling_ae) or '-'} at {words.plain(source.address)}")
+        yield Text(f"  from {words.plain(source.peer)} at {words.plain(source.address)}")
     for name, standings in sorted(study.destinations.items()):
         yield Text(f"  to {words.plain(name)}: ").append_text(_said(standings))
     if study.unrouted:

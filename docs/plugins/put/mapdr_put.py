@@ -9,7 +9,7 @@ from pydantic import Field
 from pydicom.dataset import FileMetaDataset
 from pydicom.filewriter import write_file_meta_info
 
-from mapdr.kernel.item import Need, Outcome, Payload, Verdict
+from mapdr.kernel.item import TAKEN, Acceptance, Need, Outcome, Payload, Verdict
 from mapdr.kernel.stage import Description, Factory, Settings, StageConfig
 
 
@@ -21,14 +21,12 @@ class PutConfig(StageConfig):
 class PutSession:
     """One HTTP client, kept for many images and used by one thread at a time."""
 
-    def __init__(self, url: str, needs: Sequence[Need]) -> None:
-        self._url, self._needs = url.rstrip("/"), frozenset(needs)
+    def __init__(self, url: str) -> None:
+        self._url = url.rstrip("/")
         self._client = httpx.Client(timeout=30, trust_env=False)
 
-    def covers(self, need: Need) -> bool:
-        return need in self._needs
-
-    accepts = covers  # a web server takes any file
+    def acceptance(self, need: Need) -> Acceptance | None:
+        return None if self._client.is_closed else TAKEN  # a web server takes any file
 
     def send(self, payload: Payload) -> Outcome:
         if self._client.is_closed:
@@ -51,8 +49,6 @@ class PutSession:
 
 
 class Put:
-    syntaxes: Sequence[str] = ()
-
     def __init__(self, config: PutConfig) -> None:
         self._url, self.sessions = config.url, config.sessions
 
@@ -63,7 +59,7 @@ class Put:
         pass
 
     def connect(self, needs: Sequence[Need]) -> PutSession:
-        return PutSession(self._url, needs)
+        return PutSession(self._url)
 
     def probe(self) -> Outcome:
         try:

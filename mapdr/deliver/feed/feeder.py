@@ -36,7 +36,7 @@ class LeasingLedger(Protocol):
         quiet_seconds: float = 0.0,
         untried_first: bool = False,
     ) -> list[Delivery]:
-        """Due rows in the order of lane, study and arrival, ours for `seconds`."""
+        """Due rows in the order of priority, study and arrival, ours for `seconds`."""
 
     def next_due(self, destination: str) -> float | None:
         """When the earliest row of `destination` is due (seconds since the epoch)."""

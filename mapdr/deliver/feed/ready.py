@@ -1,8 +1,8 @@
 """The ready queue of one destination: images that are leased and not yet sent, in the order of the ledger.
 
-The ledger hands out rows by lane, study and arrival; this keeps that order. A sender takes the first image
-that is prepared and that its session covers, so that an image whose codec is still at work, or that needs
-another session, delays none behind it.
+The ledger hands out rows by priority, study and arrival; this keeps that order. A sender takes the first
+image that is prepared and that its session covers, so that an image whose codec is still at work, or that
+needs another session, delays none behind it.
 
 ```
   ledger --lease--> add --> [ prepared | at work | prepared | ... ] --take--> senders
@@ -19,6 +19,7 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from mapdr.kernel.item import Need, Payload
 from mapdr.store.queue.ledger import Delivery
@@ -41,6 +42,16 @@ class QueuedImage:
     syntax: str = ""
     reserved: bool = False
     alone: bool = False
+
+
+class Taken(NamedTuple):
+    """An image for the caller of `take`: out of the queue, or `reserved` in it.
+
+    The same word of the image itself is the queue's: another sender may have taken it since.
+    """
+
+    image: QueuedImage
+    reserved: bool
 
 
 class ReadyQueue:
@@ -73,12 +84,12 @@ class ReadyQueue:
             self._changed.notify()
             return True
 
-    def take(self, covers: Callable[[Need], bool] | None, timeout: float) -> QueuedImage | None:
+    def take(self, covers: Callable[[Need], bool] | None, timeout: float) -> Taken | None:
         """The first prepared image whose need `covers`, or else the first prepared one.
 
         The former leaves the queue. The latter, for which the caller has no session (`covers` is None where
         it has none at all), is `reserved` for it: it opens one, and then calls `claim`. Waits up to `timeout`
-        seconds for an image; None then, or when closed.
+        seconds for an image; None then, or when closed. Raises what `covers` raises; nothing is taken then.
         """
         deadline = time.monotonic() + timeout
         with self._changed:
@@ -92,10 +103,10 @@ class ReadyQueue:
             if not covered:
                 image.reserved = True
                 self._changed.notify_all()  # a sender that waits may have a session for it
-                return image
+                return Taken(image, reserved=True)
             self._pop(image)
         self._on_take()
-        return image
+        return Taken(image, reserved=False)
 
     def following(self, fits: Callable[[Need], bool], most: int) -> list[QueuedImage]:
         """Take up to `most` prepared images that follow the one just taken, as far as each need `fits`."""

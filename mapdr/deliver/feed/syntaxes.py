@@ -5,10 +5,9 @@ from __future__ import annotations
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 from mapdr.kernel.item import Need
-from mapdr.kernel.stage import EgressSession
 
 REMEMBERED = 64
 """Needs that are proposed again on the next association: half of the 128 presentation contexts of PS3.8."""
@@ -18,10 +17,9 @@ FORGET_AFTER = 900.0
 
 
 class Syntaxes:
-    """What is known of one destination; `fallbacks` are UIDs in order of preference. Thread-safe."""
+    """What is known of one destination. Thread-safe."""
 
-    def __init__(self, fallbacks: Sequence[str], clock: Callable[[], float] = time.monotonic) -> None:
-        self._fallbacks = tuple(fallbacks)
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
         self._lock = threading.Lock()
         self._recent: OrderedDict[Need, None] = OrderedDict()
@@ -56,12 +54,7 @@ class Syntaxes:
             self._instead.pop(need, None)
         return ""
 
-    def refused(self, session: EgressSession, need: Need) -> str:
-        """The first fallback that `session` accepts in place of `need`, remembered; empty if none."""
-        for syntax in self._fallbacks:
-            other = Need(need.sop_class_uid, syntax)
-            if syntax != need.transfer_syntax_uid and session.accepts(other):
-                with self._lock:
-                    self._instead[need] = (syntax, self._clock() + FORGET_AFTER)
-                return syntax
-        return ""
+    def refused(self, need: Need, instead: str) -> None:
+        """The receiver refused `need`, and takes the transfer syntax `instead`."""
+        with self._lock:
+            self._instead[need] = (instead, self._clock() + FORGET_AFTER)

@@ -86,7 +86,7 @@ class Answers:
         `stale`: the session had rested, so that losing it says nothing.
         """
         if fallback:
-            refused = replace(sent.outcome, verdict=Verdict.SYNTAX_REFUSED, waits=False)
+            refused = replace(sent.outcome, verdict=Verdict.SYNTAX_REFUSED, not_now=False)
             sent = sent._replace(outcome=refused)
         limit = self._limit(image.delivery, sent.outcome)
         self._tell_breaker(image.delivery, sent, limit, stale)
@@ -138,7 +138,7 @@ class Answers:
         sent, differs = self._compared(image.delivery, sent)
         outcome, failures = sent.outcome, 0
         refused = outcome.verdict is Verdict.SYNTAX_REFUSED
-        if outcome.begun and (outcome.peer_fault or outcome.waits or refused):
+        if outcome.begun and (outcome.peer_fault or outcome.not_now or refused):
             failures = self._failures.count(image.delivery, ended_session=session_lost(outcome))
         asked_again = self._breaker.view().retry_at
         decision = decide(

@@ -12,7 +12,7 @@ from mapdr.deliver.feed.syntaxes import Syntaxes
 from mapdr.kernel.errors import Permanent, Temporary
 from mapdr.kernel.item import Need, Outcome, Payload, Sent, Verdict
 from mapdr.kernel.output import in_words
-from mapdr.kernel.stage import Egress, EgressSession, SaysWhy, SendsRuns
+from mapdr.kernel.stage import Egress, EgressSession, SendsRuns
 
 log = logging.getLogger("mapdr.deliver")
 
@@ -24,6 +24,10 @@ AT_ONCE = 128
 
 AT_ONCE_SECONDS = 0.05
 """... and about how long it may keep them: others wait for what it has not begun, and a stop for it all."""
+
+
+ENDED = Outcome(Verdict.RETRY, comment="the session has ended", peer_fault=True, begun=False)
+"""What an image becomes that is to be sent on a session which can say nothing of it any more."""
 
 
 class OpenSessions:
@@ -68,8 +72,11 @@ class Connection:
 
     @property
     def covers(self) -> Callable[[Need], bool] | None:
-        """Whether a need was proposed on the session; None without one."""
-        return self._session.covers if self._session is not None else None
+        """Whether the session can say something of a need; None without a session."""
+        return self._is_covered if self._session is not None else None
+
+    def _is_covered(self, need: Need) -> bool:
+        return self._session is not None and self._session.acceptance(need) is not None
 
     @property
     def others_open(self) -> bool:
@@ -89,27 +96,27 @@ class Connection:
         """
         if image.alone:
             return self._fresh
-        assert self._session is not None
         assert image.need is not None
-        if self._session.accepts(image.need) or time.monotonic() - self._opened_at < self._retry_first:
-            return True
-        return not self.refusal(image.need).waits
+        refusal = self.refusal(image.need)
+        just_asked = time.monotonic() - self._opened_at < self._retry_first
+        return refusal is None or just_asked or not refusal.not_now
 
     def accepts(self, need: Need) -> bool:
         """Whether the receiver takes images of this need on the session."""
-        return self._session is not None and self._session.covers(need) and self._session.accepts(need)
+        return self.refusal(need) is None
 
-    def refusal(self, need: Need) -> Outcome:
-        """Why `need`, which is covered, is not accepted."""
-        if isinstance(self._session, SaysWhy):
-            return self._session.refusal(need)
-        return Outcome(
-            Verdict.SYNTAX_REFUSED, comment="the receiver does not accept it in this transfer syntax"
-        )
+    def refusal(self, need: Need) -> Outcome | None:
+        """Why the receiver does not take images of this need on the session; None if it does."""
+        said = self._session.acceptance(need) if self._session is not None else None
+        return ENDED if said is None else said.refusal
 
     def fallback(self, need: Need) -> str:
         """The transfer syntax that the receiver takes in place of a refused one, or empty; remembered."""
-        return self._syntaxes.refused(self._session, need) if self._session is not None else ""
+        said = self._session.acceptance(need) if self._session is not None else None
+        if said is None or not said.instead:
+            return ""
+        self._syntaxes.refused(need, said.instead)
+        return said.instead
 
     def open(self, need: Need, others: Sequence[Need]) -> None:
         """Open a session for `need`, for `others` that wait, and for what was sent lately.

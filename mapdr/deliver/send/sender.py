@@ -15,7 +15,7 @@ from mapdr.deliver.settle.decide import LATER, session_lost
 from mapdr.deliver.settle.leases import Leases
 from mapdr.kernel.errors import Permanent, Temporary
 from mapdr.kernel.guard import GuardedThread
-from mapdr.kernel.item import Need, Sent, Verdict
+from mapdr.kernel.item import Sent, Verdict
 from mapdr.kernel.output import in_words
 from mapdr.kernel.watch import Watch
 
@@ -79,46 +79,58 @@ class Sender:
         while not self._stopping.is_set():
             image = None  # the memory of the last one is given back before the next is waited for
             try:
-                image = self._ready.take(self._connection.covers, self._idle)
-                if image is None:
-                    self._connection.close()
-                else:
-                    self._serve(image)
+                image = self._take()
+                if image is not None:
+                    self._send(image)
             except Exception as error:  # noqa: BLE001  the last guard: nothing that an egress raises ends a sender
                 self._failed(image, error)
         self._connection.close()
 
-    def _serve(self, image: QueuedImage) -> None:
-        """Send an image that was taken, or open a session for one that is reserved."""
-        if self._breaker.state is BreakerState.OPEN:
-            if not image.reserved or self._ready.claim(image):
-                self._leases.give_back([image.delivery])
-        elif image.reserved:
-            self._open_for(image)
-        elif self._connection.serves(image):
-            self._send(image)
-        else:
-            self._ready.put_back([image], reserved=True)
-            self._open_for(image)
+    def _take(self) -> QueuedImage | None:
+        """An image out of the queue that goes on the session, which is opened for it if need be.
 
-    def _open_for(self, image: QueuedImage) -> None:
-        """Open a session for a reserved image, and send it unless another sender has taken it meanwhile."""
+        None if there is none, or not for this sender; after so long without one the session is released.
+        """
+        taken = self._ready.take(self._connection.covers, self._idle)
+        if taken is None:
+            self._connection.close()
+            return None
+        image, reserved = taken
+        if self._breaker.state is BreakerState.OPEN:
+            if not reserved or self._ready.claim(image):
+                self._leases.give_back([image.delivery])
+            return None
+        if not reserved:
+            try:
+                if self._connection.serves(image):
+                    return image
+            except Exception as error:  # noqa: BLE001  of the egress: the image is tried again, then parked
+                self._failed(image, error)
+                return None
+            self._ready.put_back([image], reserved=True)
+        return self._open_for(image)
+
+    def _open_for(self, image: QueuedImage) -> QueuedImage | None:
+        """Open a session for a reserved image; the image, out of the queue, unless another sender has it now
+        or there is no session."""
+        claimed = None
+        try:
+            try:
+                refusal = self._open(image)
+            finally:
+                claimed = image if self._ready.claim(image) else None
+            if refusal is None:
+                return claimed
+            self._no_session(claimed, refusal)
+        except Exception as error:  # noqa: BLE001  not the receiver's fault: the image's
+            self._failed(claimed, error)
+        return None
+
+    def _open(self, image: QueuedImage) -> Exception | None:
+        """Open a session; if the receiver gives none, how it said so. Raises what is not its fault."""
         assert image.need is not None
         try:
-            refusal = self._open(image.need)
-        except Exception as error:  # noqa: BLE001  not the receiver's fault: the image's
-            self._failed(image if self._ready.claim(image) else None, error)
-            return
-        claimed = self._ready.claim(image)
-        if refusal is not None:
-            self._no_session(image if claimed else None, refusal)
-        elif claimed:
-            self._send(image)
-
-    def _open(self, need: Need) -> Exception | None:
-        """Open a session; if the receiver gives none, how it said so. Raises what is not its fault."""
-        try:
-            self._connection.open(need, self._ready.needs())
+            self._connection.open(image.need, self._ready.needs())
         except (Permanent, Temporary, OSError) as error:
             return error
         self._refused = 0
@@ -144,8 +156,9 @@ class Sender:
         """Send `first`, and as many of those behind it as the session may be given at once."""
         connection = self._connection
         assert first.need is not None
-        if not connection.accepts(first.need):
-            self._answered(first, Sent(connection.refusal(first.need), time.time(), 0.0), stale=False)
+        refusal = connection.refusal(first.need)
+        if refusal is not None:
+            self._answered(first, Sent(refusal, time.time(), 0.0), stale=False)
             return
         images, stale, sent = [first], connection.stale, list[Sent]()
         if connection.at_once > 1 and not first.alone:
@@ -180,7 +193,7 @@ class Sender:
     def _answered(self, image: QueuedImage, sent: Sent, *, stale: bool) -> None:
         """Hand on an answer other than plain success, with the syntax that the receiver takes instead."""
         outcome, fallback = sent.outcome, ""
-        if image.need is not None and (outcome.waits or outcome.verdict is Verdict.SYNTAX_REFUSED):
+        if image.need is not None and (outcome.not_now or outcome.verdict is Verdict.SYNTAX_REFUSED):
             fallback = self._connection.fallback(image.need)
         if session_lost(outcome):
             self._connection.close()

@@ -78,7 +78,7 @@ def decide(
         if fallback:
             return Decision("pending", "syntax-refused", now, count_attempt=False, syntax=fallback)
         return Decision("parked", "syntax-refused")
-    if outcome.verdict is Verdict.RETRY and (outcome.peer_fault or outcome.waits):
+    if outcome.verdict is Verdict.RETRY and (outcome.peer_fault or outcome.not_now):
         if session_lost(outcome) and limit and delivery.attempts + 2 >= limit:
             # The first failure was not counted as an attempt, as the receiver might have been the cause; with
             # this one it makes two more.
@@ -99,7 +99,7 @@ def _wait(  # noqa: PLR0917  facts of `decide`
     outcome: Outcome, backoff: Backoff, failures: int, now: float, after: float, counts: bool
 ) -> Decision:
     """When an image is due again that the receiver did not take, and nobody knows yet for whose fault."""
-    if outcome.waits:
+    if outcome.not_now:
         return Decision("pending", "not-accepted", now + backoff.delay(failures), count_attempt=False)
     if outcome.status is not None:
         due = max(now + backoff.delay(failures), after)

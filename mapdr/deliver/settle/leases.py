@@ -1,4 +1,5 @@
-"""The rows that one destination holds: leased, renewed, and given up only with a settlement.
+"""The rows that one destination holds: leased, renewed, and given up with a settlement,
+or untried.
 
 Each row is settled exactly once: who comes second (a sender that was aborted, a codec that ended late) is
 not heard.

@@ -12,7 +12,8 @@ import logging
 import threading
 import time
 from collections.abc import Sequence
-from typing import Protocol
+from dataclasses import asdict
+from typing import Any, Protocol
 
 from mapdr.deliver.backoff import Backoff
 from mapdr.deliver.feed.feeder import Feeder, LeasingLedger
@@ -82,7 +83,7 @@ class Deliverer:
         self._signal = threading.Event()
         self._stopping = threading.Event()
         self._open_sessions = OpenSessions()
-        self._syntaxes = Syntaxes(egress.syntaxes)
+        self._syntaxes = Syntaxes()
         self._breaker = Breaker(*breaker_delays(self._retry), on_change=self._breaker_changed)
         failures = Failures()
         self._settler = Settler(destination, ledger, self._written, watch)
@@ -176,6 +177,11 @@ class Deliverer:
     def describe(self) -> Description:
         """What its egress is and does now."""
         return self._egress.describe()
+
+    def facts(self) -> dict[str, Any]:
+        """What the node's heartbeat tells of the destination: `view`, and whom it sends to."""
+        view = self.view()
+        return {**asdict(view), "state": str(view.state), "peer": asdict(self.describe())}
 
     def halt(self) -> None:
         """Take no more images; those on the wire go on. Who stops several halts them all first."""

@@ -18,7 +18,14 @@ from mapdr.dicom.edit.target import Everywhere, Private, Target, format_target, 
 from mapdr.dicom.edit.value import Content, Items, parse_content
 from mapdr.dicom.fit import LIMITS, fit
 from mapdr.dicom.path import EditPath, format_path, format_tag, parse_edit_path, parse_path, tag_vr
-from mapdr.dicom.tags import PIXEL_DATA, PIXEL_GROUP, SOP_CLASS_UID, SOP_INSTANCE_UID, SPECIFIC_CHARACTER_SET
+from mapdr.dicom.tags import (
+    ITEM,
+    PIXEL_DATA,
+    PIXEL_GROUP,
+    SOP_CLASS_UID,
+    SOP_INSTANCE_UID,
+    SPECIFIC_CHARACTER_SET,
+)
 from mapdr.dicom.template import Template
 from mapdr.dicom.value import BINARY, OPAQUE, SINGLE
 from mapdr.kernel.errors import Permanent
@@ -204,7 +211,7 @@ def _vr_of(target: Target) -> str | None:
     return tag_vr(path[-1][0]) if path else None
 
 
-_NO_HEADER = (0x0000, 0x0002, PIXEL_GROUP, 0xFFFE)
+_NO_HEADER = (0x0000, 0x0002, PIXEL_GROUP, ITEM >> 16)
 """Groups that are no part of a header: commands, File Meta, pixel data, delimiters."""
 _NEEDED = (SOP_CLASS_UID, SOP_INSTANCE_UID, SPECIFIC_CHARACTER_SET)
 

@@ -26,7 +26,7 @@ from mapdr.kernel.errors import (
     Temporary,
 )
 from mapdr.kernel.finding import Finding
-from mapdr.kernel.item import Need, Outcome, Payload, Sent, Verdict
+from mapdr.kernel.item import Acceptance, Need, Outcome, Payload, Sent, Verdict
 from mapdr.kernel.stage import Description, EgressSession, Endpoint, Factory, Settings, StageConfig
 from mapdr.kernel.status import SUCCESS
 from mapdr.kernel.uids import EXPLICIT_VR_LITTLE_ENDIAN, IMPLICIT_VR_LITTLE_ENDIAN, VERIFICATION
@@ -37,9 +37,9 @@ from mapdr.net.retry import Retry, RetryConfig
 from mapdr.net.tls import ClientTlsField
 from mapdr.wire import pdu, status
 from mapdr.wire.contexts import MAY_PASS, REJECTIONS, is_transfer_syntax
-from mapdr.wire.driver import Limits
-from mapdr.wire.link import LinkLost, Requestor, StoreResponse
+from mapdr.wire.link import Limits
 from mapdr.wire.pdu import MAX_CONTEXTS
+from mapdr.wire.requestor import LinkLost, Requestor, StoreResponse
 
 LOOK_AFTER = 0.2
 """Seconds of rest after which a session looks whether the peer has ended it meanwhile."""
@@ -113,11 +113,6 @@ class DimseEgress:
         return self._config.associations
 
     @property
-    def syntaxes(self) -> Sequence[str]:
-        """Fallback transfer syntaxes, the best first."""
-        return self._config.syntaxes
-
-    @property
     def retry(self) -> Retry:
         """The policy of this destination."""
         return self._config.retry.policy()
@@ -146,15 +141,15 @@ class DimseEgress:
     def connect(self, needs: Sequence[Need]) -> EgressSession:
         """Open an association for `needs` and the fallbacks of their SOP classes, the first needs first.
 
-        What does not fit into 128 contexts is not covered. Raises Temporary when the receiver is away,
-        Permanent(reason="association-rejected") when it rejects us for good.
+        What does not fit into 128 presentation contexts is left to another session. Raises Temporary when the
+        receiver is away, Permanent(reason="association-rejected") when it rejects this node for good.
         """
         proposals = propose(needs, self._config.syntaxes)
         requestor = self._associate(proposals)
         self._last = proposals[:PROBED]
         proposed = frozenset(Need(sop_class, each) for sop_class, syntaxes in proposals for each in syntaxes)
         made = RunningSession if self._bandwidth is None else DimseSession
-        session = made(requestor, proposed, self._bandwidth, self._open.discard)
+        session = made(requestor, proposed, self._config.syntaxes, self._bandwidth, self._open.discard)
         self._open.add(session)
         return session
 
@@ -205,48 +200,64 @@ class DimseSession:
         self,
         requestor: Requestor,
         proposed: frozenset[Need],
+        fallbacks: Sequence[str],
         bandwidth: Bandwidth | None,
         closed: Callable[[DimseSession], object],
     ) -> None:
-        """`proposed` are the contexts of the association; `closed` is called when the session ends."""
+        """`proposed` are the association's contexts, `fallbacks` transfer syntaxes, the best first.
+
+        `closed` is called when the session ends.
+        """
         self._requestor = requestor
         self._closed = closed
         self._proposed = proposed
         self._accepted = requestor.accepted
+        self._fallbacks = fallbacks
+        self._said: dict[Need, Acceptance] = {}
         self._bandwidth = bandwidth
         self._busy = threading.Lock()
         self._closing = threading.Event()
         self._used_at = time.monotonic()
 
-    def covers(self, need: Need) -> bool:
-        """Whether `need` was proposed, on an association that still stands."""
+    def acceptance(self, need: Need) -> Acceptance | None:
+        """By the presentation contexts that were negotiated; None for what was not proposed, or once the
+        association has ended, which is looked for after a rest."""
         if need not in self._proposed or self._closing.is_set():
-            return False
+            return None
         now = time.monotonic()
-        if now - self._used_at < LOOK_AFTER:
-            return True
-        with self._busy:
-            self._used_at = now
-            if not self._requestor.alive:
-                self._closing.set()
-        return not self._closing.is_set()
+        if now - self._used_at >= LOOK_AFTER:
+            with self._busy:
+                self._used_at = now
+                if not self._requestor.alive:
+                    self._closing.set()
+                    return None
+        said = self._said.get(need)
+        if said is None:
+            said = self._said[need] = Acceptance(self._refusal(need), self._instead(need))
+        return said
 
-    def accepts(self, need: Need) -> bool:
-        """Whether the receiver accepted a context for `need`."""
-        return (need.sop_class_uid, need.transfer_syntax_uid) in self._accepted
-
-    def refusal(self, need: Need) -> Outcome:
-        """See `mapdr.kernel.stage.SaysWhy`: by the result of the presentation context (PS3.8, table 9-18)."""
-        result = self._requestor.rejected.get((need.sop_class_uid, need.transfer_syntax_uid))
+    def _refusal(self, need: Need) -> Outcome | None:
+        """Why no context was accepted for `need`, by the receiver's result (PS3.8, table 9-18)."""
+        context = (need.sop_class_uid, need.transfer_syntax_uid)
+        if context in self._accepted:
+            return None
+        result = self._requestor.rejected.get(context)
         words = NOT_ACCEPTED if result is None else REJECTIONS.get(result, NOT_ACCEPTED)
-        waits = result in MAY_PASS
-        return Outcome(Verdict.RETRY if waits else Verdict.SYNTAX_REFUSED, comment=words, waits=waits)
+        not_now = result in MAY_PASS
+        return Outcome(Verdict.RETRY if not_now else Verdict.SYNTAX_REFUSED, comment=words, not_now=not_now)
+
+    def _instead(self, need: Need) -> str:
+        """The first fallback, but for the syntax of `need` itself, in which the SOP class was accepted."""
+        for syntax in self._fallbacks:
+            if syntax != need.transfer_syntax_uid and (need.sop_class_uid, syntax) in self._accepted:
+                return syntax
+        return ""
 
     def send(self, payload: Payload) -> Outcome:
         """C-STORE; raises OSError, EOFError or Permanent when the payload's own file cannot be read."""
-        need = Need(payload.sop_class_uid, payload.transfer_syntax_uid)
-        if not self.accepts(need):
-            return self.refusal(need)
+        refusal = self._refusal(Need(payload.sop_class_uid, payload.transfer_syntax_uid))
+        if refusal is not None:
+            return refusal
         with self._busy:
             try:
                 response = self._requestor.c_store(payload, pace=self._pace if self._bandwidth else None)
@@ -332,11 +343,16 @@ def _faults(config: DimseEgressConfig) -> Iterable[Finding]:
     return () if config.tls is None else config.tls.faults()
 
 
+def build(settings: Settings, config: DimseEgressConfig, next: None) -> DimseEgress:
+    """The destination for a node."""
+    return DimseEgress(settings, config)
+
+
 STAGE = Factory(
     "egress",
     "dicom",
     DimseEgressConfig,
-    lambda settings, config, next_: DimseEgress(settings, config),
+    build,
     faults=_faults,
     peer=lambda config: Endpoint(config.host, config.port, config.ae_title, config.tls is not None),
 )

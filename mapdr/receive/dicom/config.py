@@ -13,7 +13,7 @@ from mapdr.net.ae_title import AeTitle
 from mapdr.net.host import Host
 from mapdr.net.tls import ServerTls
 from mapdr.wire import acceptor, pdu
-from mapdr.wire.driver import Limits
+from mapdr.wire.link import Limits
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 

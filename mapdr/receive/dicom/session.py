@@ -1,7 +1,8 @@
 """One association of a DIMSE receiver, from the accepted connection to its end, in one thread.
 
 Success is answered when `Incoming.commit` has returned, and never before: that is where the store makes the
-object safe. An object that is refused costs one failure status; a connection that breaks costs itself.
+object safe. A lane answers for what it takes itself, by the same rule (`mapdr.store.spool.runs`). An object
+that is refused costs one failure status; a connection that breaks costs itself.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from mapdr.receive.dicom.config import Address, Doorkeeper
 from mapdr.receive.rejections import Rejections
 from mapdr.wire import acceptor, dimse, pdu
 from mapdr.wire.acceptor import Acceptor
-from mapdr.wire.driver import Limits, LinkLost
+from mapdr.wire.link import Limits, LinkLost
 
 log = logging.getLogger("mapdr.receive")
 

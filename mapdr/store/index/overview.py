@@ -66,9 +66,10 @@ class Arrivals:
 class Overview:
     """Reads; writes nothing."""
 
-    def __init__(self, database: Database, strings: StringTable) -> None:
+    def __init__(self, database: Database, strings: StringTable, sources: Sources) -> None:
         self._database = database
         self._strings = strings
+        self._sources = sources
 
     def studies(self, chosen: Selection) -> list[StudyRow]:
         """The studies that hold what a selection chooses, the last received first; whole, not in part."""
@@ -109,7 +110,7 @@ class Overview:
                 found[self._strings.text(row.destination)][row.reason or "unknown"] = row.number
         return dict(found)
 
-    def received_from(self, known: Sources, midnight: float) -> list[Arrivals]:
+    def received_from(self, midnight: float) -> list[Arrivals]:
         """Every source that sent an image which is still known, the last one first.
 
         `midnight`: seconds since the epoch from which on images count as today's.
@@ -122,7 +123,7 @@ class Overview:
         ).group_by(_instance.c.source)
         with self._database.read() as connection:
             rows = connection.execute(query).all()
-        found = [Arrivals(known.source(row.source), row.last_at, row.today) for row in rows]
+        found = [Arrivals(self._sources.source(row.source), row.last_at, row.today) for row in rows]
         return sorted(found, key=lambda one: -one.last_at)
 
     def _images(self, connection: Connection, studies: dict[int, StudyRow]) -> None:
@@ -150,7 +151,7 @@ class Overview:
         for number, ids in series.items():
             studies[number].series = len(ids)
 
-    def sources(self, studies: Sequence[int], known: Sources) -> dict[int, list[Source]]:
+    def sources(self, studies: Sequence[int]) -> dict[int, list[Source]]:
         """Who sent images of each study, by the study's number; in the order in which they came first."""
         found: dict[int, list[Source]] = defaultdict(list)
         query = (
@@ -162,7 +163,7 @@ class Overview:
             for start in range(0, len(studies), _AT_ONCE):
                 part = query.where(_series.c.study.in_(studies[start : start + _AT_ONCE]))
                 for row in sorted(connection.execute(part), key=lambda row: bytes(row.first)):
-                    found[row.study].append(known.source(row.source))
+                    found[row.study].append(self._sources.source(row.source))
         return dict(found)
 
     def _deliveries(self, connection: Connection, studies: dict[int, StudyRow]) -> None:

@@ -5,10 +5,10 @@
     study ──┘                  └─ recipe, word (destination, transfer syntax, reason)
 
 Rows are narrow because every image writes some: names that repeat (destinations, UIDs of classes, titles)
-stand once in `word`, a study's and a series' UIDs once in their tables. An SOP Instance UID is looked up
-through its series and a 64-bit hash, so that the images of a series lie side by side in the index: a hash
-alone would spread each batch over the whole index (measured: 4 against 20 microseconds an image with
-400,000 rows). Times are seconds since the epoch.
+stand once in the string table `word`, a study's and a series' UIDs once in their tables. An SOP Instance UID
+is looked up through its series and a 64-bit hash, so that the images of a series lie side by side in the
+index: a hash alone would spread each batch over the whole index (measured: 4 against 20 microseconds an image
+with 400,000 rows). Times are seconds since the epoch.
 """
 
 from __future__ import annotations

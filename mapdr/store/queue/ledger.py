@@ -188,20 +188,18 @@ class Ledger:
             with self._database.write() as connection:
                 connection.execute(_UNLEASE.where(_delivery.c.id == bindparam("delivery")), rows)
 
-    def release(self, what: str | Selection) -> int:
-        """Give back all that an owner (`what`, or `what/...`) has leased, or let go what is chosen and held.
+    def release_owner(self, owner: str) -> int:
+        """Give back what a lost owner (`owner`, or `owner/...`) has leased; how many rows are pending again.
 
-        How many rows are pending again. What a lost owner had leased may have been sent: each such row gets
-        an attempt without an answer, so that a repeat is seen.
+        What it had may have been sent: each such row gets an attempt without an answer, so that a repeat is
+        seen.
         """
-        if isinstance(what, Selection):
-            return self._actions.release(what)
-        owners = [self._strings.number(what), *self._strings.beginning(what + "/")]
+        owners = [self._strings.number(owner), *self._strings.beginning(owner + "/")]
         with self._database.write() as connection:
             return _interrupt(connection, _delivery.c.owner.in_(owners))
 
     def release_expired(self, now: float) -> int:
-        """Give back what leases that ended before `now` held, as `release` does; how many rows."""
+        """Give back what leases that ended before `now` held, as `release_owner` does; how many rows."""
         with self._database.read() as connection:
             query = select(_delivery.c.id).where(literal_column(schema.LEASED))
             if connection.execute(query.where(_delivery.c.leased_until < now).limit(1)).first() is None:
@@ -285,6 +283,10 @@ class Ledger:
     def hold(self, chosen: Selection) -> int:
         """Pending rows wait until they are let go; how many. What is leased is under way and stays."""
         return self._actions.hold(chosen)
+
+    def release(self, chosen: Selection) -> int:
+        """Held rows are pending again; how many."""
+        return self._actions.release(chosen)
 
     def reroute(
         self,

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from mapdr.dicom import gate
+from mapdr.dicom import gate, tags
 from mapdr.dicom.scan import (
     NeedMore,
     ScannedHeader,
@@ -28,12 +28,12 @@ from mapdr.kernel.item import TagPath
 
 SOP_CLASS_UID = gate.SOP_CLASS_UID
 SOP_INSTANCE_UID = gate.SOP_INSTANCE_UID
-STUDY_DATE: TagPath = (0x00080020,)
-ACCESSION_NUMBER: TagPath = (0x00080050,)
-MODALITY: TagPath = (0x00080060,)
-PATIENT_ID: TagPath = (0x00100020,)
+STUDY_DATE: TagPath = (tags.STUDY_DATE,)
+ACCESSION_NUMBER: TagPath = (tags.ACCESSION_NUMBER,)
+MODALITY: TagPath = (tags.MODALITY,)
+PATIENT_ID: TagPath = (tags.PATIENT_ID,)
 STUDY_INSTANCE_UID = gate.STUDY_INSTANCE_UID
-SERIES_INSTANCE_UID: TagPath = (0x0020000E,)
+SERIES_INSTANCE_UID: TagPath = (tags.SERIES_INSTANCE_UID,)
 
 STUDY_TAGS: frozenset[TagPath] = frozenset({ACCESSION_NUMBER, PATIENT_ID})
 """What the index keeps of a study besides its UID and date, so that people find it."""

@@ -14,6 +14,7 @@ from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
+from mapdr.dicom import tags
 from mapdr.dicom.uids import JPEG2000, JPEG2000_LOSSLESS
 from mapdr.dicom.write import splice
 from mapdr.kernel import budget
@@ -235,7 +236,11 @@ class Transcoder:
             changes.update(lossy_changes(image, loss, payload.sop_class_uid, payload.sop_instance_uid))
         tables, pixel_parts = encapsulate(encoded.frames)
         # A group length of the pixel data's group would lie now; it is retired (PS3.5 section 7.2).
-        changes.update(dict.fromkeys((0x7FE00000, 0x7FE00001, 0x7FE00002)))
+        changes.update(
+            dict.fromkeys(
+                (tags.PIXEL_GROUP_LENGTH, tags.EXTENDED_OFFSET_TABLE, tags.EXTENDED_OFFSET_TABLE_LENGTHS)
+            )
+        )
         parts: tuple[Part, ...] = (
             splice(image.attributes.header, changes) + tables,
             *pixel_parts,

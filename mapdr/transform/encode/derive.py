@@ -6,6 +6,7 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from mapdr.dicom import tags
 from mapdr.dicom.uids import derived_uid
 from mapdr.dicom.write import element, item, number, with_item
 from mapdr.transform.encode.quality import Padding
@@ -30,11 +31,13 @@ def pixel_changes(image: Image, photometric: str) -> Changes:
     """Changes that follow from the codestream: colour, planes, and cells that begin at bit 0."""
     changes: Changes = {}
     if photometric != image.photometric:
-        changes[0x00280004] = element(0x00280004, "CS", photometric.encode("ascii"))
+        changes[tags.PHOTOMETRIC_INTERPRETATION] = element(
+            tags.PHOTOMETRIC_INTERPRETATION, "CS", photometric.encode("ascii")
+        )
     if image.samples > 1:
-        changes[0x00280006] = number(0x00280006, 0)
+        changes[tags.PLANAR_CONFIGURATION] = number(tags.PLANAR_CONFIGURATION, 0)
     if image.high != image.stored - 1:
-        changes[0x00280102] = number(0x00280102, image.stored - 1)
+        changes[tags.HIGH_BIT] = number(tags.HIGH_BIT, image.stored - 1)
     return changes
 
 
@@ -60,7 +63,7 @@ def new_uid(site_key: bytes, original_uid: str, frames: Sequence[bytes]) -> str:
 
 def uid_changes(uid: str) -> Changes:
     """Another image has another SOP Instance UID."""
-    return {0x00080018: element(0x00080018, "UI", uid.encode("ascii"))}
+    return {tags.SOP_INSTANCE_UID: element(tags.SOP_INSTANCE_UID, "UI", uid.encode("ascii"))}
 
 
 def lossy_changes(image: Image, loss: Loss, sop_class_uid: str, original_uid: str) -> Changes:
@@ -68,27 +71,45 @@ def lossy_changes(image: Image, loss: Loss, sop_class_uid: str, original_uid: st
     attributes = image.attributes
     ratio = f"{loss.ratio:.2f}"
     changes: Changes = {
-        0x00080008: element(0x00080008, "CS", _derived(attributes)),
-        0x00282110: element(0x00282110, "CS", b"01"),
-        0x00282112: element(0x00282112, "DS", _appended(attributes, 0x00282112, ratio)),
-        0x00282114: element(0x00282114, "CS", _appended(attributes, 0x00282114, loss.method)),
-        0x00280106: None,
-        0x00280107: None,
+        tags.IMAGE_TYPE: element(tags.IMAGE_TYPE, "CS", _derived(attributes)),
+        tags.LOSSY_IMAGE_COMPRESSION: element(tags.LOSSY_IMAGE_COMPRESSION, "CS", b"01"),
+        tags.LOSSY_IMAGE_COMPRESSION_RATIO: element(
+            tags.LOSSY_IMAGE_COMPRESSION_RATIO,
+            "DS",
+            _appended(attributes, tags.LOSSY_IMAGE_COMPRESSION_RATIO, ratio),
+        ),
+        tags.LOSSY_IMAGE_COMPRESSION_METHOD: element(
+            tags.LOSSY_IMAGE_COMPRESSION_METHOD,
+            "CS",
+            _appended(attributes, tags.LOSSY_IMAGE_COMPRESSION_METHOD, loss.method),
+        ),
+        tags.SMALLEST_IMAGE_PIXEL_VALUE: None,
+        tags.LARGEST_IMAGE_PIXEL_VALUE: None,
     }
     _describe(changes, attributes, f"Lossy compression {loss.method} {ratio}:1")
     code = _code("113040", "Lossy Compression")
-    changes[0x00089215] = with_item(
-        attributes.header, attributes.elements.get(0x00089215), 0x00089215, item(code)
+    changes[tags.DERIVATION_CODE_SEQUENCE] = with_item(
+        attributes.header,
+        attributes.elements.get(tags.DERIVATION_CODE_SEQUENCE),
+        tags.DERIVATION_CODE_SEQUENCE,
+        item(code),
     )
     source = item(
         [
-            element(0x00081150, "UI", sop_class_uid.encode("ascii")),
-            element(0x00081155, "UI", original_uid.encode("ascii")),
-            element(0x0040A170, "SQ", item(_code("121320", "Uncompressed predecessor"))),
+            element(tags.REFERENCED_SOP_CLASS_UID, "UI", sop_class_uid.encode("ascii")),
+            element(tags.REFERENCED_SOP_INSTANCE_UID, "UI", original_uid.encode("ascii")),
+            element(
+                tags.PURPOSE_OF_REFERENCE_CODE_SEQUENCE,
+                "SQ",
+                item(_code("121320", "Uncompressed predecessor")),
+            ),
         ]
     )
-    changes[0x00082112] = with_item(
-        attributes.header, attributes.elements.get(0x00082112), 0x00082112, source
+    changes[tags.SOURCE_IMAGE_SEQUENCE] = with_item(
+        attributes.header,
+        attributes.elements.get(tags.SOURCE_IMAGE_SEQUENCE),
+        tags.SOURCE_IMAGE_SEQUENCE,
+        source,
     )
     if loss.padding is not None:
         changes.update(_padding(image, loss.padding))
@@ -96,7 +117,7 @@ def lossy_changes(image: Image, loss: Loss, sop_class_uid: str, original_uid: st
 
 
 def _derived(attributes: Attributes) -> bytes:
-    values = attributes.value(0x00080008).rstrip(b" \0").split(b"\\")
+    values = attributes.value(tags.IMAGE_TYPE).rstrip(b" \0").split(b"\\")
     return b"\\".join([b"DERIVED", *(values[1:] or [b"PRIMARY"])])
 
 
@@ -106,18 +127,18 @@ def _appended(attributes: Attributes, tag: int, value: str) -> bytes:
 
 
 def _describe(changes: Changes, attributes: Attributes, text: str) -> None:
-    old = attributes.value(0x00082111).rstrip(b" \0")
+    old = attributes.value(tags.DERIVATION_DESCRIPTION).rstrip(b" \0")
     # Text in any character set ends in its initial state (PS3.5 section 6.1.2.5.3): ASCII may follow.
     new = old + b"; " + text.encode("ascii") if old else text.encode("ascii")
     if len(new) <= DESCRIPTION_LIMIT:
-        changes[0x00082111] = element(0x00082111, "ST", new)
+        changes[tags.DERIVATION_DESCRIPTION] = element(tags.DERIVATION_DESCRIPTION, "ST", new)
 
 
 def _code(value: str, meaning: str) -> list[bytes]:
     return [
-        element(0x00080100, "SH", value.encode("ascii")),
-        element(0x00080102, "SH", b"DCM"),
-        element(0x00080104, "LO", meaning.encode("ascii")),
+        element(tags.CODE_VALUE, "SH", value.encode("ascii")),
+        element(tags.CODING_SCHEME_DESIGNATOR, "SH", b"DCM"),
+        element(tags.CODE_MEANING, "LO", meaning.encode("ascii")),
     ]
 
 
@@ -127,4 +148,7 @@ def _padding(image: Image, padding: Padding) -> Changes:
     # The value is the end that is farthest from the image's contrast, the limit the nearest.
     ends = (padding.low, padding.high)
     value, limit = reversed(ends) if image.photometric == "MONOCHROME1" else ends
-    return {0x00280120: number(0x00280120, value, vr), 0x00280121: number(0x00280121, limit, vr)}
+    return {
+        tags.PIXEL_PADDING_VALUE: number(tags.PIXEL_PADDING_VALUE, value, vr),
+        tags.PIXEL_PADDING_RANGE_LIMIT: number(tags.PIXEL_PADDING_RANGE_LIMIT, limit, vr),
+    }

@@ -10,14 +10,14 @@ from __future__ import annotations
 import struct
 from dataclasses import replace
 
+from mapdr.dicom import tags
 from mapdr.dicom.recode import recode
 from mapdr.dicom.scan import deflate_pieces
+from mapdr.dicom.tags import ITEM, PIXEL_DATA
 from mapdr.dicom.transfer_syntax import ALWAYS_LOSSY, NATIVE, is_deflated
 from mapdr.dicom.write import (
     EXPLICIT_LITTLE,
-    ITEM,
     LONG_VRS,
-    PIXEL_DATA,
     SHORT_VRS,
     UNDEFINED,
     Element,
@@ -108,7 +108,7 @@ def _copied(data: DataSet, target: Encoding) -> int:
 
 def _refuse_unclear_order(attributes: Attributes, pixel: Element) -> None:
     """In big endian, only cells of 8 bits, of 16 in OW, and bits in OB are written in one way."""
-    allocated = attributes.number(0x00280100, 0) or 0
+    allocated = attributes.number(tags.BITS_ALLOCATED, 0) or 0
     clear = (1, 8) if pixel.vr == "OB" else (8, 16)
     if pixel.tag == PIXEL_DATA and allocated not in clear:
         raise Permanent("programs disagree on the byte order of such pixels", reason="syntax")
@@ -118,15 +118,19 @@ def _from_frames(document: Document, target: Encoding, site_key: bytes) -> tuple
     """The SOP Instance UID and the parts of a data set whose pixels are those of the document's frames."""
     attributes = document.attributes
     image = _image(document)
-    changes: dict[int, bytes | None] = dict.fromkeys((0x7FE00000, 0x7FE00001, 0x7FE00002))
+    changes: dict[int, bytes | None] = dict.fromkeys(
+        (tags.PIXEL_GROUP_LENGTH, tags.EXTENDED_OFFSET_TABLE, tags.EXTENDED_OFFSET_TABLE_LENGTHS)
+    )
     changes.update(dict.fromkeys(_compressed_icons(attributes)))
     colour = _colour(document, image)
     if colour != image.photometric:
-        changes[0x00280004] = element(0x00280004, "CS", colour.encode("ascii"))
+        changes[tags.PHOTOMETRIC_INTERPRETATION] = element(
+            tags.PHOTOMETRIC_INTERPRETATION, "CS", colour.encode("ascii")
+        )
     if image.samples > 1:
-        changes[0x00280006] = number(0x00280006, 0)
+        changes[tags.PLANAR_CONFIGURATION] = number(tags.PLANAR_CONFIGURATION, 0)
     if document.payload.transfer_syntax_uid in ALWAYS_LOSSY:
-        changes[0x00282110] = element(0x00282110, "CS", b"01")
+        changes[tags.LOSSY_IMAGE_COMPRESSION] = element(tags.LOSSY_IMAGE_COMPRESSION, "CS", b"01")
     if target.big:
         raise Permanent("compressed pixels are not decompressed to big endian", reason="syntax")
     budget.need(image.native_bytes * (1 if target == EXPLICIT_LITTLE else 3) + image.work_bytes)

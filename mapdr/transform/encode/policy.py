@@ -10,8 +10,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
+from mapdr.dicom import tags
+from mapdr.dicom.tags import PIXEL_DATA
 from mapdr.dicom.transfer_syntax import LOSSLESS_COMPRESSED, MAYBE_LOSSY, NATIVE
-from mapdr.dicom.write import PIXEL_DATA, Element
+from mapdr.dicom.write import Element
 from mapdr.kernel.codec import PixelRange
 from mapdr.transform.image import Attributes, Image
 
@@ -162,7 +164,7 @@ def decide(
     attributes = image.attributes
     lossless = Decision(Course.LOSSLESS)
     if lossy:
-        if attributes.text(0x00282110) == "01":
+        if attributes.text(tags.LOSSY_IMAGE_COMPRESSION) == "01":
             return Decision(Course.ORIGINAL, "already-lossy")
         reason = _never_lossy(image, sop_class_uid, excluded)
         if not reason:
@@ -175,12 +177,12 @@ def decide(
 
 def _never_lossy(image: Image, sop_class_uid: str, excluded: frozenset[str]) -> str:
     attributes = image.attributes
-    if sop_class_uid in excluded or attributes.text(0x00080060) in excluded:
+    if sop_class_uid in excluded or attributes.text(tags.MODALITY) in excluded:
         return "excluded"
     if sop_class_uid in NEVER_LOSSY:
         return NEVER_LOSSY[sop_class_uid]
     if image.photometric == "PALETTE COLOR":
         return "palette"
-    if attributes.text(0x00189361) == "YES":
+    if attributes.text(tags.MULTIENERGY_CT_ACQUISITION) == "YES":
         return "multi-energy"
     return "functional-groups" if 0x52009229 in attributes or 0x52009230 in attributes else ""

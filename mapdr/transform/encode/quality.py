@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from mapdr.dicom import tags
 from mapdr.kernel.codec import Pixels
 from mapdr.transform.image import Attributes, Image
 
@@ -21,10 +22,10 @@ class Padding:
     @classmethod
     def of(cls, attributes: Attributes, image: Image) -> Padding | None:
         """The declared padding, or None."""
-        value = _stored(attributes, 0x00280120, image)
+        value = _stored(attributes, tags.PIXEL_PADDING_VALUE, image)
         if value is None:
             return None
-        limit = _stored(attributes, 0x00280121, image)
+        limit = _stored(attributes, tags.PIXEL_PADDING_RANGE_LIMIT, image)
         limit = value if limit is None else limit
         return cls(min(value, limit), max(value, limit))
 
