@@ -376,7 +376,7 @@ def test_the_ci_entry_runs_the_readme_s_test_command_and_what_else_changes_tests
 
 @pytest.mark.parametrize(
     "name",
-    ["e2e/test_kill.py", "wire/test_link.py", "store/test_spool.py", "cli/test_status_and_listings.py"],
+    ["e2e/test_kill.py", "wire/test_requestor.py", "store/test_spool.py", "cli/test_status_and_listings.py"],
 )
 def test_what_comes_to_the_hot_paths_is_tested_on_the_plain_twins(name: str) -> None:
     assert selection.uses_backend(ROOT / "tests" / name)

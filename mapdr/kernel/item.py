@@ -322,7 +322,7 @@ class Acceptance:
     """What a receiver says of images of one kind before it is sent any.
 
     It takes them as they are, unless there is a `refusal`: what becomes of one that cannot be prepared anew
-    (SYNTAX_REFUSED, or RETRY with `not_now`), and why. `instead` is the best other transfer syntax in which it
+    (SYNTAX_REFUSED, or RETRY, `not_now`), and why. `instead` is the best other transfer syntax in which it
     would take them; empty if there is none.
     """
 

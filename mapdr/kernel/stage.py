@@ -174,7 +174,10 @@ class Intake(Protocol):
 
 
 class Left(Protocol):
-    """A message that a run has read and not taken; `data_set` is valid until the next read."""
+    """A C-STORE request that was read during a run and is not stored: it is to be stored like a single one.
+
+    `data_set` is valid until the next read from the connection.
+    """
 
     @property
     def context(self) -> int:
@@ -190,7 +193,7 @@ class Left(Protocol):
 
 
 class Run(Protocol):
-    """What a run took, and how it ended."""
+    """What came of one call of `Lane.take`: objects stored, and what is left to do for the caller."""
 
     @property
     def stored(self) -> int:
@@ -202,22 +205,25 @@ class Run(Protocol):
 
     @property
     def again(self) -> bool:
-        """Whether nothing stands against another run; else the next message goes the ordinary way."""
+        """Whether `take` may be called again at once; if not, the next message is read like a single one."""
 
     @property
     def unsent(self) -> bytes:
-        """What the peer did not take of the last response."""
+        """The bytes of the last response that the connection did not take; they are to be sent first."""
 
     @property
     def left(self) -> Left | None:
-        """A message that was read and is to be taken the ordinary way."""
+        """A message that was read and not stored; None if there is none."""
 
 
 class Lane(Protocol):
-    """A way into the store for many objects of one association, without Python for each."""
+    """The way into the store for runs: many objects of one association, without the interpreter for each."""
 
     def take(self, channel: Any) -> Run:
-        """Take messages from a connection for a moment, and answer Success to each that is safe."""
+        """Read C-STORE requests from `channel` for a moment, store them, and answer those that are safe.
+
+        It takes only messages that are complete and regular: an empty run is no error.
+        """
 
     def close(self) -> None:
         """The association is over."""
@@ -225,10 +231,13 @@ class Lane(Protocol):
 
 @runtime_checkable
 class HasLanes(Protocol):
-    """An Intake that may have lanes."""
+    """An optional ability of an Intake: to store runs."""
 
     def lane(self, source: Source, contexts: Mapping[int, tuple[str, str]]) -> Lane | None:
-        """A lane for an association; `contexts`: id to abstract syntax and transfer syntax."""
+        """A lane for an association, None where runs cannot be had (no compiled code).
+
+        `contexts`: id of each accepted presentation context to its abstract syntax and transfer syntax.
+        """
 
 
 class Memory(Protocol):

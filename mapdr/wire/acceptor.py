@@ -83,7 +83,7 @@ class Acceptor(Link):
         return len(self.contexts)
 
     def reject(self, rejection: pdu.AssociateReject) -> None:
-        """Reject, and close when the peer has, or soon after."""
+        """Send the A-ASSOCIATE-RJ, and close the connection once the peer has, or after `Limits.linger`."""
         self.machine.fire(Event.REJECT)
         self.channel.send_last(pdu.encode_reject(rejection))
         self.close_politely()

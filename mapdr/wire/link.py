@@ -189,7 +189,7 @@ class Link:
         self.close_politely()
 
     def lose(self, signal: Signal) -> NoReturn:
-        """The connection is gone or useless: close it and raise LinkLost."""
+        """Close the connection, which the peer has closed, or which timed out, and raise LinkLost."""
         if isinstance(signal, EndOfStream):
             if not self.machine.over:
                 self.machine.fire(Event.TRANSPORT_CLOSED)

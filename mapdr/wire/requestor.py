@@ -246,9 +246,9 @@ class Requestor(Link):
         )
 
     def _listen(self) -> None:
-        """Before an object goes out: what the peer has already sent is no answer to it.
+        """Read what the peer has sent before an object goes out: its release or abort, and never a response.
 
-        Raises LinkLost with `unasked` set.
+        Raises LinkLost with `unasked` set if the association is over by that.
         """
         why = "the association has ended"
         try:
@@ -261,7 +261,10 @@ class Requestor(Link):
 
     @contextlib.contextmanager
     def _sending(self) -> Iterator[None]:
-        """End the association as what goes wrong while messages go out asks for. Raises as `c_store`."""
+        """Translate what goes wrong while messages are sent, and end the association where it cannot go on.
+
+        A payload that cannot be read ends it only if part of its message is out already. Raises as `c_store`.
+        """
         try:
             yield
         except Signal as signal:
@@ -283,7 +286,7 @@ class Requestor(Link):
         return StoreResponse(response.status, _comment(response.comment))
 
     def _disbelieve(self, why: str) -> NoReturn:
-        """An answer that cannot be the answer to what was asked ends the association."""
+        """Abort the association for a response that cannot be one to the request: RemoteProtocolError."""
         error = RemoteProtocolError(why)
         self.punish(error)
         raise error

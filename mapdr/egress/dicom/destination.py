@@ -222,7 +222,12 @@ class DimseSession:
     def acceptance(self, need: Need) -> Acceptance | None:
         """By the presentation contexts that were negotiated; None for what was not proposed, or once the
         association has ended, which is looked for after a rest."""
-        if need not in self._proposed or self._closing.is_set():
+        said = self._said.get(need)
+        if said is None:
+            if need not in self._proposed:
+                return None
+            said = self._said[need] = Acceptance(self._refusal(need), self._instead(need))
+        if self._closing.is_set():
             return None
         now = time.monotonic()
         if now - self._used_at >= LOOK_AFTER:
@@ -231,9 +236,6 @@ class DimseSession:
                 if not self._requestor.alive:
                     self._closing.set()
                     return None
-        said = self._said.get(need)
-        if said is None:
-            said = self._said[need] = Acceptance(self._refusal(need), self._instead(need))
         return said
 
     def _refusal(self, need: Need) -> Outcome | None:
@@ -287,7 +289,8 @@ class DimseSession:
 
 
 class RunningSession(DimseSession):
-    """An association without a limit on its bandwidth, which need not look up between two images."""
+    """An association without a bandwidth limit: it can send several images in one call of the compiled code,
+    which does not pause within an image."""
 
     def send_run(self, payloads: Sequence[Payload], seconds: float, sent: list[Sent]) -> None:
         """See `mapdr.kernel.stage.SendsRuns`."""
@@ -312,7 +315,10 @@ class RunningSession(DimseSession):
 
 
 def _trouble(error: MapdrError) -> Outcome:
-    """What an image becomes that got no answer; our own breach of the protocol is not the peer's fault."""
+    """The outcome of an image whose C-STORE was not answered, by the error that ended the association.
+
+    A breach of the protocol by this side (LocalProtocolError) is not the peer's fault.
+    """
     return Outcome(
         Verdict.RETRY,
         comment=str(error),

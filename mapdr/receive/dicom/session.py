@@ -31,7 +31,8 @@ log = logging.getLogger("mapdr.receive")
 
 _NOT_TLS = ("WRONG_VERSION_NUMBER", "HTTP_REQUEST", "HTTPS_PROXY_REQUEST", "UNKNOWN_PROTOCOL")
 LONGEST_RESPONSE = 512
-"""Bytes: a lane answers in one P-DATA, which a peer that takes shorter ones only would not take."""
+"""Bytes: in a run each response is one P-DATA, which is up to this long. A peer whose maximum length is below
+that gets its responses in pieces, so its objects are stored one by one."""
 _QUERIES = (dimse.C_FIND_RQ, dimse.C_GET_RQ, dimse.C_MOVE_RQ)
 
 
@@ -180,7 +181,10 @@ class Session:
         raise LinkLost("this side ends the association")
 
     def _take_runs(self, link: Acceptor, lane: Lane) -> None:
-        """Let the lane take what it can; what it could not is next in the ordinary way, or taken here."""
+        """Store objects in runs for as long as that goes on, and the one message that a run read and left.
+
+        What follows is read message by message.
+        """
         again = True
         while again and not self._stopping:
             run = lane.take(link.channel)
