@@ -33,8 +33,7 @@ from mapdr._fast.scan_tables import (
 from mapdr.dicom.charset import is_plain, parse_terms
 from mapdr.dicom.path import tag_vr
 from mapdr.dicom.tags import ITEM, SEQUENCE_END, SPECIFIC_CHARACTER_SET
-from mapdr.dicom.transfer_syntax import IMPLICIT, is_deflated
-from mapdr.dicom.uids import EXPLICIT_VR_BIG_ENDIAN
+from mapdr.dicom.transfer_syntax import BIG_ENDIAN_SYNTAXES, IMPLICIT, is_deflated
 from mapdr.dicom.value import texts_of
 from mapdr.kernel.item import TagPath
 
@@ -181,7 +180,7 @@ def encoding_flags(transfer_syntax_uid: str) -> int:
     """How the data set of a transfer syntax is written; unknown ones are explicit VR little endian."""
     if transfer_syntax_uid in IMPLICIT:
         return 0
-    return EXPLICIT | BIG_ENDIAN if transfer_syntax_uid == EXPLICIT_VR_BIG_ENDIAN else EXPLICIT
+    return EXPLICIT | BIG_ENDIAN if transfer_syntax_uid in BIG_ENDIAN_SYNTAXES else EXPLICIT
 
 
 def is_regular(transfer_syntax_uid: str) -> bool:

@@ -77,6 +77,8 @@ BY_UID = {syntax.uid: syntax for syntax in TRANSFER_SYNTAXES}
 
 IMPLICIT = frozenset(syntax.uid for syntax in TRANSFER_SYNTAXES if syntax.implicit)
 """Data sets in implicit VR."""
+BIG_ENDIAN_SYNTAXES = frozenset(syntax.uid for syntax in TRANSFER_SYNTAXES if syntax.big_endian)
+"""Data sets in big endian."""
 DEFLATED = frozenset(syntax.uid for syntax in TRANSFER_SYNTAXES if syntax.deflated)
 """Data sets that are deflated whole."""
 NATIVE = frozenset(syntax.uid for syntax in TRANSFER_SYNTAXES if syntax.pixels == "native")

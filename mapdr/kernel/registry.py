@@ -21,9 +21,9 @@ from mapdr.kernel.stage import KINDS, Factory
 
 BUILTIN: dict[tuple[str, str], str] = {
     ("receive", "dicom"): "mapdr.receive.dicom.receiver",
-    ("transform", "tags"): "mapdr.transform.tags",
-    ("transform", "compress"): "mapdr.transform.transcode",
-    ("transform", "odd_lengths"): "mapdr.transform.even",
+    ("transform", "tags"): "mapdr.transform.header.tags",
+    ("transform", "compress"): "mapdr.transform.encode.compress",
+    ("transform", "odd_lengths"): "mapdr.transform.header.odd_lengths",
     ("codec", "jpeg"): "mapdr.transform.codecs.jpeg",
     ("codec", "jpeg2000"): "mapdr.transform.codecs.jpeg2000",
     ("codec", "jpegls"): "mapdr.transform.codecs.jpegls",

@@ -23,8 +23,8 @@ from mapdr.kernel.item import Payload
 from mapdr.transform.codecs.table import Codecs
 from mapdr.transform.dataset import DataSet
 from mapdr.transform.document import Document as Opened
+from mapdr.transform.encode.quality import Padding, measure
 from mapdr.transform.image import Frames, LeaveAsIs
-from mapdr.transform.quality import Padding, measure
 
 
 @dataclass(frozen=True, slots=True)

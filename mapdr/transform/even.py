@@ -8,14 +8,12 @@ from __future__ import annotations
 
 import struct
 from dataclasses import replace
-from typing import Literal
 
 from mapdr.dicom.recode import recode
 from mapdr.dicom.transfer_syntax import is_deflated
 from mapdr.dicom.write import LONG_VRS, SHORT_VRS, Element, Encoding, element, head, splice
 from mapdr.kernel.errors import Permanent
-from mapdr.kernel.item import Instance, Part, Payload, Treatment, total_length
-from mapdr.kernel.stage import Changes, Factory, Memory, Phase, Reads, Settings
+from mapdr.kernel.item import Part, Payload, Treatment, total_length
 from mapdr.transform.dataset import DataSet
 from mapdr.transform.fragments import EXTENDED_LENGTHS, EXTENDED_OFFSETS, encapsulated, fragments
 from mapdr.transform.image import Attributes
@@ -88,36 +86,3 @@ def _with_tables(header: bytes, moved: dict[int, int]) -> bytes:
 def _with_parts(payload: Payload, parts: tuple[Part, ...]) -> Payload:
     treatment = Treatment.EDITED if payload.treatment is Treatment.RELAYED else payload.treatment
     return replace(payload, parts=parts, length=total_length(parts), treatment=treatment)
-
-
-OddLengths = Literal["pad", "park"]
-
-
-class OddLengthGate:
-    """The `odd_lengths` step: what becomes of a data set whose length is odd; keeps no state."""
-
-    phase = Phase.HEADER
-    reads = Reads.HEADER
-    changes = Changes.NOTHING
-    copies = 0
-
-    def __init__(self, config: OddLengths) -> None:
-        self._parks = config == "park"
-
-    def apply(self, payload: Payload, instance: Instance, memory: Memory) -> Payload:
-        """The same payload. Raises Permanent(reason="odd-length") where the rule says "park"."""
-        if self._parks and payload.length & 1:
-            raise Permanent(
-                "its length is odd, and some receivers end the association over that; "
-                'odd_lengths = "pad" adds the byte that is missing',
-                reason="odd-length",
-            )
-        return payload
-
-
-def build(settings: Settings, config: OddLengths, next: None) -> OddLengthGate:
-    """The transform for a node."""
-    return OddLengthGate(config)
-
-
-STAGE = Factory("transform", "odd_lengths", OddLengths, build, order=0)

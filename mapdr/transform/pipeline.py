@@ -18,8 +18,8 @@ from typing import Any, cast
 from pydantic import TypeAdapter, ValidationError
 
 from mapdr.dicom.scan import deflate_pieces
-from mapdr.dicom.transfer_syntax import DEFLATED, NATIVE, is_deflated
-from mapdr.dicom.uids import EXPLICIT_VR_BIG_ENDIAN, EXPLICIT_VR_LITTLE_ENDIAN
+from mapdr.dicom.transfer_syntax import BIG_ENDIAN_SYNTAXES, DEFLATED, NATIVE, is_deflated
+from mapdr.dicom.uids import EXPLICIT_VR_LITTLE_ENDIAN
 from mapdr.kernel import budget
 from mapdr.kernel.codec import FrameFormat, Pixels
 from mapdr.kernel.conformance import undeclared
@@ -39,9 +39,9 @@ from mapdr.kernel.stage import (
 from mapdr.transform.codecs.table import Codecs
 from mapdr.transform.dataset import inflated
 from mapdr.transform.document import Document, Paint
+from mapdr.transform.encode.compress import CompressConfig, Transcoder
+from mapdr.transform.encode.native import native
 from mapdr.transform.even import evened
-from mapdr.transform.reencode import native
-from mapdr.transform.transcode import CompressConfig, Transcoder
 
 
 class _StepMemory:
@@ -216,7 +216,7 @@ def _paint(step: PixelStep, instance: Instance, frame: Pixels, form: FrameFormat
 
 def _kept_syntax(came: str) -> str:
     """The syntax in which changed pixels leave if nobody chose one: as they came, or without a codec."""
-    return came if came in NATIVE and came != EXPLICIT_VR_BIG_ENDIAN else EXPLICIT_VR_LITTLE_ENDIAN
+    return came if came in NATIVE and came not in BIG_ENDIAN_SYNTAXES else EXPLICIT_VR_LITTLE_ENDIAN
 
 
 def _as_it_came(edited: Payload, came: Payload, *, untouched: bool) -> Payload:

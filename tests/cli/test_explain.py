@@ -167,7 +167,7 @@ def test_a_transform_that_fails_unexpectedly_is_told_as_the_node_would(
     def fail(*words: Any) -> Any:
         raise ValueError("QXNAMEQX")
 
-    monkeypatch.setattr("mapdr.transform.tags.TagEditor.apply", fail)
+    monkeypatch.setattr("mapdr.transform.header.tags.TagEditor.apply", fail)
     told = _told(node, _file(tmp_path, _image().dataset))
     assert told["deliveries"][0]["error"].startswith("unexpected: internal error: ValueError at ")
     assert "QXNAMEQX" not in json.dumps(told)

@@ -33,7 +33,7 @@ from mapdr.dicom.path import parse_edit_path as path
 from mapdr.dicom.template import Template
 from mapdr.dicom.uids import derived_uid
 from mapdr.kernel.errors import Permanent
-from mapdr.transform.tags import edit_config
+from mapdr.transform.header.tags import edit_config
 
 from .datasets import EXPLICIT, IMPLICIT, SYNTAXES, ct, decode, different, element, encode, flat, item
 from .test_plan import edits

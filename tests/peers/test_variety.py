@@ -10,9 +10,9 @@ import pytest
 
 from mapdr.dicom import transfer_syntax
 from mapdr.kernel.item import FileSlice, Payload
-from mapdr.transform import policy
 from mapdr.transform.codecs.foreign import close_decoders
 from mapdr.transform.dataset import DataSet
+from mapdr.transform.encode import policy
 from mapdr.transform.image import Attributes
 from peers import variety
 from peers.part10 import StoredObject, read, write

@@ -29,7 +29,7 @@ from pydicom.pixels.encoders.native import _encode_frame
 from pydicom.sequence import Sequence
 
 from mapdr.testing import generator, phantom
-from mapdr.transform.policy import MAY_BE_LOSSY, NEVER_LOSSY, NEVER_TOUCHED
+from mapdr.transform.encode.policy import MAY_BE_LOSSY, NEVER_LOSSY, NEVER_TOUCHED
 
 Pixels = np.ndarray[Any, Any]
 

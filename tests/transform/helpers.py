@@ -17,8 +17,8 @@ from mapdr.kernel.stage import Memory, Settings
 from mapdr.kernel.watch import Watch
 from mapdr.transform.codecs.table import Codecs
 from mapdr.transform.document import Document
+from mapdr.transform.encode.compress import Transcoder
 from mapdr.transform.pipeline import Pipeline
-from mapdr.transform.transcode import Transcoder
 
 EXPLICIT = "1.2.840.10008.1.2.1"
 CT = "1.2.840.10008.5.1.4.1.1.2"

@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 
 from mapdr.transform.codecs.jpeg2000 import Jpeg2000
-from mapdr.transform.forecast import Forecast
+from mapdr.transform.encode.forecast import Forecast
+from mapdr.transform.encode.search import PER_DB, TOLERANCE
 from mapdr.transform.image import Pixels
-from mapdr.transform.search import PER_DB, TOLERANCE
 
 from .helpers import Notebook, applied, image, payload_of, picture
-from .test_transcode import transcoder
+from .test_compress import transcoder
 
 
 def grain(amplitude: float, seed: int = 0, shape: tuple[int, ...] = (256, 256)) -> Pixels:

@@ -13,6 +13,7 @@ from pydantic import TypeAdapter
 from pydicom.dataset import Dataset
 
 from mapdr.dicom import scan
+from mapdr.dicom.uids import DEFLATED_IMAGE_FRAME
 from mapdr.kernel.codec import FrameFormat, Pixels
 from mapdr.kernel.errors import Permanent, Unavailable
 from mapdr.kernel.item import FileSlice, Instance, Payload, Proof, Treatment
@@ -21,15 +22,17 @@ from mapdr.kernel.stage import Changes, Memory, Phase, Reads
 from mapdr.transform import dataset
 from mapdr.transform.codecs.foreign import Decoders
 from mapdr.transform.codecs.jpeg2000 import Jpeg2000
+from mapdr.transform.codecs.table import Codecs
 from mapdr.transform.dataset import DataSet
+from mapdr.transform.encode.compress import Transcoder
 from mapdr.transform.image import NativeFrames
 from mapdr.transform.pipeline import Pipeline, build_pipeline
-from mapdr.transform.transcode import Transcoder
 
 from .helpers import CODECS, EXPLICIT, Notebook, image, payload_of, picture, read, settings, to_syntax
 
 IMPLICIT, DEFLATED = "1.2.840.10008.1.2", "1.2.840.10008.1.2.1.99"
 SECONDARY = "1.2.840.10008.5.1.4.1.1.7"
+GUIDE = Path(__file__).resolve().parents[2] / "docs/plugins"
 REGISTRY = Registry()
 LOSSLESS, LOSSY = "1.2.840.10008.1.2.4.90", "1.2.840.10008.1.2.4.91"
 TAGS = {"type": "tags", "config": [{"set": "StationName", "to": "ER1"}]}
@@ -37,7 +40,7 @@ LOSSLESS_STEP = {"type": "compress", "config": {"to": "jpeg2000-lossless"}}
 COMPRESS = {"type": "compress", "config": {"to": "jpeg2000", "ratio": 10}}
 
 
-def chain(*steps: dict[str, Any]) -> Pipeline:
+def pipeline(*steps: dict[str, Any]) -> Pipeline:
     return build_pipeline({"steps": list(steps)}, REGISTRY, settings(), CODECS)
 
 
@@ -52,7 +55,7 @@ def spooled(tmp_path: Path) -> Instance:
 
 
 def test_an_empty_recipe_relays_the_spooled_bytes(spooled: Instance) -> None:
-    payload = chain().prepare(spooled, Notebook())
+    payload = pipeline().prepare(spooled, Notebook())
     assert payload.parts == (FileSlice(spooled.path, 9, spooled.size),)
     assert payload.treatment is Treatment.RELAYED
     assert payload.transfer_syntax_uid == EXPLICIT
@@ -63,7 +66,7 @@ def test_an_empty_recipe_relays_the_spooled_bytes(spooled: Instance) -> None:
 
 def test_steps_work_on_each_others_results(spooled: Instance) -> None:
     notebook = Notebook()
-    payload = chain(TAGS, COMPRESS).prepare(spooled, notebook)
+    payload = pipeline(TAGS, COMPRESS).prepare(spooled, notebook)
     found = read(payload)
     assert found.StationName == "ER1"
     assert payload.transfer_syntax_uid == LOSSY
@@ -71,13 +74,13 @@ def test_steps_work_on_each_others_results(spooled: Instance) -> None:
     assert found.SourceImageSequence[0].ReferencedSOPInstanceUID == spooled.sop_instance_uid
     assert notebook.facts is not None
     assert set(notebook.facts) == {"compress"}
-    again = chain(TAGS, COMPRESS).prepare(spooled, notebook)
+    again = pipeline(TAGS, COMPRESS).prepare(spooled, notebook)
     assert list(again.chunks()) == list(payload.chunks())
     assert notebook.kept == 1
 
 
 def test_a_syntax_that_the_receiver_insists_on_replaces_the_recipes(spooled: Instance) -> None:
-    steps = chain(TAGS, COMPRESS)
+    steps = pipeline(TAGS, COMPRESS)
     native = steps.prepare(spooled, Notebook(), "1.2.840.10008.1.2")
     assert native.transfer_syntax_uid == "1.2.840.10008.1.2"
     assert read(native).StationName == "ER1"
@@ -206,6 +209,30 @@ def test_an_image_is_opened_decoded_and_encoded_once_for_all_steps(
     assert np.array_equal(read(to_syntax(made, EXPLICIT)).pixel_array, values)
 
 
+@pytest.mark.usefixtures("decoders")
+@pytest.mark.parametrize("steps", [(), (TAGS,), (COMPRESS,)])
+def test_a_syntax_that_the_receiver_insists_on_is_written_by_the_codec_that_can(
+    spooled: Instance, steps: tuple[dict[str, Any], ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The codec is that of the guide for plug-ins; decoder processes import it too."""
+    monkeypatch.syspath_prepend(GUIDE / "deflate")
+    registry = Registry()
+    monkeypatch.setitem(registry._modules, ("codec", "deflate"), "mapdr_deflate")
+    codecs = Codecs(registry, settings())
+    made = build_pipeline({"steps": list(steps)}, registry, settings(), codecs).prepare(
+        spooled, Notebook(), DEFLATED_IMAGE_FRAME
+    )
+    assert made.transfer_syntax_uid == DEFLATED_IMAGE_FRAME
+    assert made.sop_instance_uid == spooled.sop_instance_uid
+    assert made.unmet == ("compression-refused" if COMPRESS in steps else "")
+    came = on_disk(made, spooled, tmp_path)
+    back = build_pipeline({"steps": []}, registry, settings(), codecs).prepare(came, Notebook(), EXPLICIT)
+    assert np.array_equal(read(back).pixel_array, read(pipeline().prepare(spooled, Notebook())).pixel_array)
+    with pytest.raises(Permanent, match=r"not written here|no codec here") as caught:
+        pipeline(*steps).prepare(spooled, Notebook(), DEFLATED_IMAGE_FRAME)
+    assert caught.value.reason == "syntax"
+
+
 def test_other_pixels_are_another_image_with_a_uid_that_a_retry_gives_again(spooled: Instance) -> None:
     first, again = (with_mask(Mask(rows=9), TAGS).prepare(spooled, Notebook()) for _ in range(2))
     assert first.sop_instance_uid == again.sop_instance_uid != spooled.sop_instance_uid
@@ -293,13 +320,13 @@ def test_a_deflated_object_that_is_not_compressed_leaves_deflated(
     del report.PixelData
     payload, instance = payload_of(report)
     came = on_disk(to_syntax(payload, DEFLATED), instance, tmp_path)
-    made = chain(*steps).prepare(came, Notebook())
+    made = pipeline(*steps).prepare(came, Notebook())
     assert made.transfer_syntax_uid == DEFLATED
     assert made.treatment is (Treatment.EDITED if TAGS in steps else Treatment.RELAYED)
     assert made.note == ("not compressed: no-pixels" if COMPRESS in steps else "")
     if TAGS in steps:
         assert read(made).StationName == "ER1"
-        assert list(made.chunks()) == list(chain(TAGS).prepare(came, Notebook()).chunks())
+        assert list(made.chunks()) == list(pipeline(TAGS).prepare(came, Notebook()).chunks())
     else:
         assert b"".join(made.chunks()) == came.path.read_bytes()
 
@@ -316,18 +343,18 @@ def test_a_step_that_does_not_say_what_it_is_is_not_run() -> None:
 
 def test_pixels_are_encoded_once() -> None:
     with pytest.raises(Permanent, match="encoded once") as caught:
-        chain(COMPRESS, LOSSLESS_STEP)
+        pipeline(COMPRESS, LOSSLESS_STEP)
     assert caught.value.reason == "recipe"
 
 
 def test_a_compression_that_the_receiver_refuses_is_told(spooled: Instance) -> None:
-    steps = chain(COMPRESS)
+    steps = pipeline(COMPRESS)
     assert steps.prepare(spooled, Notebook()).unmet == ""
     for syntax in (EXPLICIT, IMPLICIT, LOSSLESS):
         payload = steps.prepare(spooled, Notebook(), syntax)
         assert payload.transfer_syntax_uid == syntax
         assert payload.unmet == "compression-refused"
-    lossless = chain(LOSSLESS_STEP)
+    lossless = pipeline(LOSSLESS_STEP)
     assert lossless.prepare(spooled, Notebook(), LOSSLESS).unmet == ""
     assert lossless.prepare(spooled, Notebook(), IMPLICIT).unmet == "compression-refused"
 
@@ -339,14 +366,14 @@ def test_what_would_not_have_been_compressed_lacks_nothing(spooled: Instance, tm
     path = tmp_path / "report.dcm"
     path.write_bytes(b"".join(payload.chunks()))
     instance = replace(instance, path=path, size=payload.length)
-    made = chain(COMPRESS).prepare(instance, Notebook(), IMPLICIT)
+    made = pipeline(COMPRESS).prepare(instance, Notebook(), IMPLICIT)
     assert (made.transfer_syntax_uid, made.unmet) == (IMPLICIT, "")
     assert made.note == "not compressed: no-pixels"
 
 
 def test_a_syntax_that_cannot_be_had_is_permanent(spooled: Instance, tmp_path: Path) -> None:
     with pytest.raises(Permanent) as caught:
-        chain().prepare(spooled, Notebook(), LOSSY)
+        pipeline().prepare(spooled, Notebook(), LOSSY)
     assert caught.value.reason == "syntax"
     data = image(picture(8, 8, 0, 100))
     del data.PixelData
@@ -354,16 +381,16 @@ def test_a_syntax_that_cannot_be_had_is_permanent(spooled: Instance, tmp_path: P
     path = tmp_path / "report.dcm"
     path.write_bytes(b"".join(payload.chunks()))
     with pytest.raises(Permanent) as caught:
-        chain().prepare(replace(instance, path=path, size=payload.length), Notebook(), LOSSLESS)
+        pipeline().prepare(replace(instance, path=path, size=payload.length), Notebook(), LOSSLESS)
     assert caught.value.reason == "syntax"
     assert "no-pixels" in str(caught.value)
 
 
 def test_a_recipe_that_cannot_be_built_is_refused() -> None:
     with pytest.raises(Unavailable):
-        chain({"type": "colourise", "config": {}})
+        pipeline({"type": "colourise", "config": {}})
     with pytest.raises(Permanent) as caught:
-        chain({"type": "compress", "config": {"to": "jpeg2000", "ratio": 10, "was_once": "known"}})
+        pipeline({"type": "compress", "config": {"to": "jpeg2000", "ratio": 10, "was_once": "known"}})
     assert caught.value.reason == "recipe"
 
 
@@ -381,17 +408,17 @@ def proved(spooled: Instance, *, damage: int | None = None) -> Instance:
 def test_what_a_recipe_makes_of_a_damaged_file_does_not_leave(
     spooled: Instance, steps: tuple[dict[str, Any], ...]
 ) -> None:
-    assert list(chain(*steps).prepare(proved(spooled), Notebook()).chunks())
+    assert list(pipeline(*steps).prepare(proved(spooled), Notebook()).chunks())
     for damage in (12, spooled.size // 2, spooled.data_offset + spooled.size - 1):
         original = spooled.path.read_bytes()
         with pytest.raises(Permanent) as caught:
-            list(chain(*steps).prepare(proved(spooled, damage=damage), Notebook()).chunks())
+            list(pipeline(*steps).prepare(proved(spooled, damage=damage), Notebook()).chunks())
         assert caught.value.reason == "damaged"
         spooled.path.write_bytes(original)
     gone = proved(spooled)
     spooled.path.unlink()
     with pytest.raises(Permanent) as caught:
-        list(chain(*steps).prepare(gone, Notebook()).chunks())
+        list(pipeline(*steps).prepare(gone, Notebook()).chunks())
     assert caught.value.reason == "missing"
 
 
@@ -402,7 +429,7 @@ def test_a_codec_is_given_no_bytes_before_they_are_proved(
         raise AssertionError("a step was given a damaged image")
 
     monkeypatch.setattr(Transcoder, "encode", never)
-    steps = chain(COMPRESS)
+    steps = pipeline(COMPRESS)
     with pytest.raises(Permanent) as caught:
         steps.prepare(proved(spooled, damage=100), Notebook())
     assert caught.value.reason == "damaged"

@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 
-from mapdr.transform.quality import Guard, Padding, PaddingGap, Quality, measure
+from mapdr.transform.encode.quality import Guard, Padding, PaddingGap, Quality, measure
 
 
 def test_measured_against_the_range_of_the_frame() -> None:

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mapdr.transform.search import MOST_ENCODES, TOLERANCE, Hints, find_level
+from mapdr.transform.encode.search import MOST_ENCODES, TOLERANCE, Hints, find_level
 
 
 @given(st.floats(0.03, 0.12), st.floats(20, 120), st.floats(2, 150))

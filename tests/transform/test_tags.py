@@ -17,7 +17,7 @@ from mapdr.dicom.edit.verbs import VERBS
 from mapdr.dicom.scan import deflate_pieces
 from mapdr.kernel.errors import Permanent
 from mapdr.kernel.item import FileSlice, Payload, Treatment
-from mapdr.transform.tags import STAGE, TagEditor
+from mapdr.transform.header.tags import STAGE, TagEditor
 
 from .helpers import Notebook, image, payload_of, picture, read, settings, to_syntax
 

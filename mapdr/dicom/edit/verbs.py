@@ -1,8 +1,9 @@
 """The verbs of edits, each written once: what it takes, on which VRs, what it does, and how it can fail.
 
-`VERBS` is the table. Configuration (`mapdr.transform.tags`) takes its keys from it, and both back ends carry
-its functions out: `mapdr.dicom.edit.plan` on the bytes of regular data sets, `mapdr.dicom.edit.tree` on all
-others. A verb's function knows neither: it works on `Elements`. A new verb is one more entry of the table.
+`VERBS` is the table. Configuration (`mapdr.transform.header.tags`) takes its keys from it, and both back ends
+carry its functions out: `mapdr.dicom.edit.plan` on the bytes of regular data sets, `mapdr.dicom.edit.tree` on
+all others. A verb's function knows neither: it works on `Elements`. A new verb is one more entry of the
+table.
 """
 
 from __future__ import annotations

@@ -14,11 +14,11 @@ from weakref import WeakValueDictionary
 from mapdr.kernel import budget
 from mapdr.kernel.codec import Encoder, FrameFormat, Pixels, WaveletEncoder
 from mapdr.kernel.errors import Permanent
-from mapdr.transform.forecast import TYPICAL, Forecast
+from mapdr.transform.encode.forecast import TYPICAL, Forecast
+from mapdr.transform.encode.policy import RGB
+from mapdr.transform.encode.quality import Guard, Padding, PaddingGap, measure
+from mapdr.transform.encode.search import LEAST, Hints, find_level
 from mapdr.transform.image import Frames, same
-from mapdr.transform.policy import RGB
-from mapdr.transform.quality import Guard, Padding, PaddingGap, measure
-from mapdr.transform.search import LEAST, Hints, find_level
 
 T = TypeVar("T")
 

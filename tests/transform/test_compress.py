@@ -14,9 +14,9 @@ from pydicom.encaps import generate_frames
 from mapdr.dicom.write import EXPLICIT_LITTLE, walk
 from mapdr.kernel.errors import Permanent
 from mapdr.kernel.item import FileSlice, Payload, Treatment
-from mapdr.transform import encoding
 from mapdr.transform.codecs.jpeg2000 import Jpeg2000
-from mapdr.transform.transcode import STAGE, CompressConfig, Transcoder
+from mapdr.transform.encode import frames
+from mapdr.transform.encode.compress import STAGE, CompressConfig, Transcoder
 
 from .helpers import EXPLICIT, Notebook, applied, image, payload_of, picture, read, settings
 
@@ -505,7 +505,7 @@ def test_a_retry_makes_the_same_bytes_without_a_search(monkeypatch: pytest.Monke
     def no_search(*_: object) -> None:
         raise AssertionError("searched again")
 
-    monkeypatch.setattr(encoding, "find_level", no_search)
+    monkeypatch.setattr(frames, "find_level", no_search)
     again = applied(to_ten(), payload, instance, notebook)
     assert digest(again) == digest(first)
     assert again.sop_instance_uid == first.sop_instance_uid

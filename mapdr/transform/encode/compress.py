@@ -22,14 +22,21 @@ from mapdr.kernel.errors import Permanent
 from mapdr.kernel.item import Instance, Part, Payload, Treatment, total_length
 from mapdr.kernel.stage import Changes, Factory, Memory, Phase, Reads, Settings, StageConfig
 from mapdr.transform.codecs.jpeg2000 import METHOD
-from mapdr.transform.derive import Loss, lossy_changes, new_uid, overlay_changes, pixel_changes, uid_changes
 from mapdr.transform.document import Document
-from mapdr.transform.encoding import Encoded, FrameEncoder, Objection, Setting, frame_pool
+from mapdr.transform.encode.derive import (
+    Loss,
+    lossy_changes,
+    new_uid,
+    overlay_changes,
+    pixel_changes,
+    uid_changes,
+)
+from mapdr.transform.encode.frames import Encoded, FrameEncoder, Objection, Setting, frame_pool
+from mapdr.transform.encode.policy import Course, Decision, decide, unsuited, untouchable
+from mapdr.transform.encode.quality import Guard, Padding
+from mapdr.transform.encode.search import Hints
 from mapdr.transform.fragments import encapsulate
 from mapdr.transform.image import Attributes, Image, LeaveAsIs
-from mapdr.transform.policy import Course, Decision, decide, unsuited, untouchable
-from mapdr.transform.quality import Guard, Padding
-from mapdr.transform.search import Hints
 
 MET = 0.95
 """Share of the ratio at which it counts as met: the 5 % that are promised."""

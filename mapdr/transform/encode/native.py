@@ -1,4 +1,4 @@
-"""A payload in another transfer syntax, for a receiver that takes no other: native ones, and decompressing.
+"""A document in a native transfer syntax: written otherwise, decompressed, or with pixels that steps changed.
 
 Native to native changes how bytes are written, nothing that they say. Decompressing keeps the SOP Instance
 UID and every flag of loss: the pixels are what the receiver of the codestream would see. Compressed icons
@@ -32,8 +32,8 @@ from mapdr.kernel import budget
 from mapdr.kernel.errors import Permanent
 from mapdr.kernel.item import Part, Payload, Treatment, total_length
 from mapdr.transform.dataset import DataSet
-from mapdr.transform.derive import new_uid, uid_changes
 from mapdr.transform.document import Document
+from mapdr.transform.encode.derive import new_uid, uid_changes
 from mapdr.transform.image import Attributes, Image, LeaveAsIs
 
 _FRAGMENTED = struct.pack("<HH2sHIHH", 0x7FE0, 0x0010, b"OB", 0, UNDEFINED, ITEM >> 16, ITEM & 0xFFFF)

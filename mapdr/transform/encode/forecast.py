@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mapdr.kernel.codec import Pixels
-from mapdr.transform.search import PER_DB
+from mapdr.transform.encode.search import PER_DB
 
 STRIP, EVERY = 8, 32
 """Rows that are looked at, and out of how many: as good as all rows on two CT series."""

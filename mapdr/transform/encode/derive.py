@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from mapdr.dicom import tags
 from mapdr.dicom.uids import derived_uid
 from mapdr.dicom.write import element, item, number, with_item
+from mapdr.transform.encode.quality import Padding
 from mapdr.transform.image import Attributes, Image
-from mapdr.transform.quality import Padding
 
 Changes = dict[int, bytes | None]
 

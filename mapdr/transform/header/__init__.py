@@ -1,0 +1,1 @@
+"""Steps of the header: elements are edited, pixels stream from the spool."""
