@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import date, timedelta
 from typing import Any
 
@@ -9,12 +10,13 @@ import pytest
 
 from mapdr.operate.access import Access
 from mapdr.operate.counts import counts, counts_of_month
-from mapdr.operate.deliveries import deliveries
+from mapdr.operate.deliveries import deliveries, with_waits
 from mapdr.operate.errors import RequestError
 from mapdr.operate.model import Counted
 from mapdr.operate.selection import SHOWN, Selection, choose, limited
 from mapdr.operate.timeline import timeline
 from mapdr.operate.verbs import reroute
+from paper.states import IDLE
 
 
 def test_the_steps_of_an_image_are_in_order(opened: Access) -> None:
@@ -65,3 +67,17 @@ def test_dates_bound_both_ends() -> None:
     assert chosen.until is not None
     assert chosen.until > chosen.since
     assert (limited(chosen).limit, limited(choose(limit=3)).limit) == (SHOWN, 3)
+
+
+def test_a_row_says_that_it_waits_for_its_study_to_be_quiet(opened: Access) -> None:
+    pending = deliveries(opened, Selection(state="pending"))
+    assert pending
+    (newest, *_) = sorted(pending, key=lambda row: -row.received_at)
+    last_image = {newest.study_instance_uid: newest.received_at}
+    patient = [replace(IDLE, name=row.destination, quiet_seconds=60.0) for row in pending]
+    (told, *_) = with_waits([newest], patient, newest.received_at + 59.0, last_image)
+    assert (told.reason, told.due_at) == ("study-not-quiet", newest.received_at + 60.0)
+    assert "60 s" in told.comment
+    assert with_waits([newest], patient, newest.received_at + 61.0, last_image) == [newest]
+    hasty = [replace(one, quiet_seconds=0.0) for one in patient]
+    assert with_waits([newest], hasty, newest.received_at + 1.0, last_image) == [newest]
