@@ -18,7 +18,8 @@ from mapdr._fast import Shared
 from mapdr.kernel.item import Arrival, Source, TagPath
 from mapdr.kernel.stage import Intake
 from mapdr.kernel.watch import Watch
-from mapdr.receive.dicom.config import DimseReceiveConfig, Doorkeeper
+from mapdr.receive.dicom.config import DimseReceiveConfig
+from mapdr.receive.dicom.doorkeeper import Doorkeeper
 from mapdr.receive.dicom.session import Session
 from mapdr.receive.rejections import Rejections
 from mapdr.store.spool import filemeta

@@ -16,12 +16,8 @@ from mapdr.kernel.errors import ConfigurationError
 from mapdr.kernel.finding import Finding
 from mapdr.kernel.guard import GuardedThread, Trouble
 from mapdr.kernel.stage import Description, Endpoint, Factory, Intake, Settings
-from mapdr.receive.dicom.config import (
-    Address,
-    DimseReceiveConfig,
-    Doorkeeper,
-    peer_address,
-)
+from mapdr.receive.dicom.config import DimseReceiveConfig
+from mapdr.receive.dicom.doorkeeper import Address, Doorkeeper, peer_address
 from mapdr.receive.dicom.session import Session
 from mapdr.receive.rejections import Rejections
 from mapdr.wire import pdu

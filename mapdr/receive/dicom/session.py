@@ -21,7 +21,7 @@ from mapdr.kernel.output import in_words
 from mapdr.kernel.stage import HasLanes, Intake, Lane
 from mapdr.kernel.uids import VERIFICATION
 from mapdr.kernel.watch import Watch
-from mapdr.receive.dicom.config import Address, Doorkeeper
+from mapdr.receive.dicom.doorkeeper import Address, Doorkeeper
 from mapdr.receive.rejections import Rejections
 from mapdr.wire import acceptor, dimse, pdu
 from mapdr.wire.acceptor import Acceptor
