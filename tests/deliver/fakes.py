@@ -191,7 +191,7 @@ def make_instance(number: int, sop_class: str = CT, syntax: str = EXPLICIT) -> I
     )
 
 
-class FakeChain:
+class FakePipeline:
     """Relays, or reencodes to the override; `fail` may raise for an instance."""
 
     def __init__(
@@ -309,7 +309,7 @@ class FakeEgress:
 def delivering(
     ledger: FakeLedger,
     egress: Any,
-    chain: FakeChain | None = None,
+    chain: FakePipeline | None = None,
     *,
     tick: float = 0.05,
     stop: float = 2.0,
@@ -318,7 +318,7 @@ def delivering(
 ) -> Iterator[Deliverer]:
     """A running deliverer for destination "pacs"; stopped at the end, with every thread gone."""
     pool = ThreadPoolExecutor(2)
-    made = chain or FakeChain()
+    made = chain or FakePipeline()
     preparer = Preparer(ledger, lambda steps: made, pool)
     deliverer = Deliverer(
         "pacs", egress, ledger, preparer, owner="node", watch=watch or Watch(), tick=tick, **settings

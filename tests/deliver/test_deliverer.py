@@ -24,9 +24,9 @@ from deliver.fakes import (
     MR,
     OK,
     QUICK,
-    FakeChain,
     FakeEgress,
     FakeLedger,
+    FakePipeline,
     FakeSession,
     delivering,
     settled,
@@ -259,7 +259,7 @@ def test_giving_up_on_a_silent_peer_is_a_policy() -> None:
 
 
 def test_a_refused_syntax_becomes_the_next_one_and_the_rest_are_prepared_in_it() -> None:
-    ledger, chain = FakeLedger(), FakeChain()
+    ledger, chain = FakeLedger(), FakePipeline()
     egress = FakeEgress(takes=(IMPLICIT,))
     ledger.add(1000, syntax=JPEG2000)
     with delivering(ledger, egress, chain):
@@ -305,7 +305,7 @@ def test_a_transform_that_fails_lets_nothing_out() -> None:
 
     ledger, egress = FakeLedger({"steps": [{"type": "tags"}]}), FakeEgress()
     ledger.add(3)
-    with delivering(ledger, egress, FakeChain(fail, quick=False)):
+    with delivering(ledger, egress, FakePipeline(fail, quick=False)):
         assert settled(ledger) == {"delivered": 2, "parked": 1}
     row = ledger.rows[2]
     assert (row.reason, row.comment) == ("value-too-long", "(0008,0080) is too long for its VR")
@@ -318,7 +318,7 @@ def test_an_unknown_exception_is_tried_again_then_parked_without_its_words() -> 
 
     ledger, egress = FakeLedger({"steps": [{"type": "tags"}]}), FakeEgress()
     ledger.add(1)
-    with delivering(ledger, egress, FakeChain(fail, quick=False)):
+    with delivering(ledger, egress, FakePipeline(fail, quick=False)):
         assert settled(ledger) == {"parked": 1}
     assert (ledger.rows[1].reason, ledger.rows[1].comment) == ("unexpected", "KeyError")
     assert len(ledger.history) == QUICK.tries
@@ -334,7 +334,7 @@ def test_a_temporary_failure_of_a_transform_is_tried_until_it_works() -> None:
 
     ledger, egress = FakeLedger({"steps": [{"type": "compress"}]}), FakeEgress()
     ledger.add(1)
-    with delivering(ledger, egress, FakeChain(fail, quick=False)):
+    with delivering(ledger, egress, FakePipeline(fail, quick=False)):
         assert settled(ledger) == {"delivered": 1}
     assert ledger.rows[1].delivery.attempts == 1
 
@@ -445,7 +445,7 @@ def test_stop_before_start_and_twice() -> None:
 
     ledger = FakeLedger()
     with ThreadPoolExecutor(1) as pool:
-        preparer = Preparer(ledger, lambda steps: FakeChain(), pool)
+        preparer = Preparer(ledger, lambda steps: FakePipeline(), pool)
         deliverer = Deliverer("pacs", FakeEgress(), ledger, preparer, owner="n", watch=Watch())
         deliverer.stop(time.monotonic() + 1)
         deliverer.stop(time.monotonic() + 1)
@@ -596,13 +596,13 @@ def test_an_image_whose_work_cannot_be_begun_is_judged(monkeypatch: pytest.Monke
     monkeypatch.setattr(Preparer, "request", request)
     ledger, egress = FakeLedger({"steps": [{"type": "compress"}]}), FakeEgress()
     ledger.add(3)
-    with delivering(ledger, egress, FakeChain(quick=False)):
+    with delivering(ledger, egress, FakePipeline(quick=False)):
         assert settled(ledger) == {"parked": 3}
     assert {row.reason for row in ledger.rows.values()} == {"unexpected"}
 
 
 def test_a_compression_that_the_receiver_refused_is_kept_with_the_row_and_told() -> None:
-    class Compressing(FakeChain):
+    class Compressing(FakePipeline):
         """The recipe wants JPEG 2000; for a receiver that refuses it the image goes without."""
 
         def prepare(self, instance: Instance, memory: Any, syntax_override: str = "") -> Payload:
@@ -638,7 +638,7 @@ def test_a_destination_nobody_has_spoken_to_says_so() -> None:
 # --- memory -------------------------------------------------------------------------------------------------
 
 
-class Encodes(FakeChain):
+class Encodes(FakePipeline):
     """Makes payloads of `size` bytes in memory, and says so before."""
 
     def __init__(self, size: int) -> None:
