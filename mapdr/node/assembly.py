@@ -35,7 +35,7 @@ from mapdr.kernel.registry import Registry
 from mapdr.kernel.stage import Receiver, Settings, Stage
 from mapdr.kernel.watch import Watch
 from mapdr.node.plan import Plan, Planned, make_plan
-from mapdr.node.reload import CURE, Change, NotAcquired
+from mapdr.node.reload import CURE, NotAcquired, Reload
 from mapdr.node.surroundings import faults
 from mapdr.node.upkeep import Upkeep
 from mapdr.notify.events import wanted_tags
@@ -187,7 +187,7 @@ class Node:
         if fixed:
             what = f"cannot be changed while the node runs ({', '.join(fixed)})"
             return (Problem(loaded.file, 0, "node", what, "restart the node"),)
-        change = Change(self, plan)
+        change = Reload(self, plan)
         try:
             change.acquire()
             with index_named(plan.node.database_url(), plan.node.data):

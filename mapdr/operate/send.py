@@ -38,7 +38,7 @@ class NotTaken:
 
 
 @dataclass
-class Sent:
+class SendReport:
     """What became of the files: ids of the `images` that are safe, and what was `refused`.
 
     `skipped` are directories of media (DICOMDIR); `not_indexed` counts those that are safe and that the index
@@ -58,7 +58,7 @@ def send(
     *,
     to: Sequence[str] = (),
     watched: Callable[[list[Path]], Iterable[Path]] = iter,
-) -> Sent:
+) -> SendReport:
     """Put files, and all files of folders, into the store of the configured node.
 
     With `to` they go to these destinations as they are; otherwise the rules decide. `watched` may look at the
@@ -113,9 +113,9 @@ def _open_store(plan: Plan) -> Store:
     )
 
 
-def _put(store: Store, loaded: Loaded, plan: Plan, paths: Iterable[Path]) -> Sent:
+def _put(store: Store, loaded: Loaded, plan: Plan, paths: Iterable[Path]) -> SendReport:
     """Put files into the store; returns when all of them are safe, and indexed if the index takes them."""
-    sent = Sent()
+    sent = SendReport()
     store.use(
         loaded.revision,
         plan.router,

@@ -23,8 +23,6 @@ from mapdr.wire.association import Event, Tell
 from mapdr.wire.link import Limits, Link, LinkLost
 from mapdr.wire.words import rejection
 
-__all__ = ["Limits", "LinkLost", "Requestor", "StoreResponse"]
-
 SLOWEST_STORE = 1_000_000
 """Bytes per second: a receiver may take this long for an object, beyond the DIMSE time-out, to store it."""
 
