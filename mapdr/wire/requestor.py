@@ -96,7 +96,6 @@ class Requestor(Link):
         self,
         payload: Payload,
         *,
-        originator: tuple[str, int] | None = None,
         pace: Callable[[int], object] | None = None,
     ) -> StoreResponse:
         """Send one object and wait for the receiver's final status.
@@ -106,7 +105,7 @@ class Requestor(Link):
         RemoteProtocolError when the association is over and the status is not known; OSError, EOFError or
         Permanent when the payload cannot be read (then `alive` says whether the association survived).
         """
-        message = self._message(payload, originator)
+        message = self._message(payload)
         self._listen()
         with self._sending():
             self.channel.send_message(
@@ -225,14 +224,14 @@ class Requestor(Link):
             self.punish(error)
             raise
 
-    def _message(self, payload: Payload, originator: tuple[str, int] | None = None) -> Message:
+    def _message(self, payload: Payload) -> Message:
         context = self.accepted.get((payload.sop_class_uid, payload.transfer_syntax_uid))
         if context is None:
             raise LocalProtocolError("no context was accepted for this SOP class and transfer syntax")
         if total_length(payload.parts) != payload.length:
             raise ValueError("a payload's parts do not add up to its length")
         message_id = self._next_message_id()
-        command = dimse.store_request(message_id, payload.sop_class_uid, payload.sop_instance_uid, originator)
+        command = dimse.store_request(message_id, payload.sop_class_uid, payload.sop_instance_uid)
         return Message(
             context,
             message_id,
