@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -104,6 +105,34 @@ def read_text(
         lines=document.lines,
         rules=names,
     )
+
+
+_NODE_TABLE = re.compile(r"^[ \t]*\[[ \t]*node[ \t]*\].*?(?=^[ \t]*\[|\Z)", re.MULTILINE | re.DOTALL)
+_WHERE = ("name", "data", "database")
+"""The keys of `[node]` that lead to its index."""
+
+
+def read_node(text: str, base: Path) -> NodeConfig | None:
+    """Which node a text means, whatever else is wrong with it: name, data folder and database.
+
+    None if these cannot be read. Where the text is no TOML, `[node]` is read alone, up to the next table.
+    """
+    try:
+        values = parse(text).values
+    except Malformed:
+        alone = _NODE_TABLE.search(text)
+        if alone is None:
+            return None
+        try:
+            values = parse(alone.group()).values
+        except Malformed:
+            return None
+    table = values.get("node", {})
+    if not isinstance(table, dict):
+        return None
+    known = {key: table[key] for key in _WHERE if key in table}
+    node: NodeConfig | None = validate(NodeConfig, known, ("node",), base, [])
+    return node
 
 
 def _rule_names(rules: Any) -> dict[int, str]:

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import click
 
-from mapdr.operate.access import access
 from mapdr.operate.selection import Selection
 from mapdr.operate.studies import studies
+from mapdr_cli.commands.looking import looking
 from mapdr_cli.commands.options import config_option, identify_option, json_option, print_answer
 from mapdr_cli.render.studies import found_study
 from mapdr_cli.render.terminal import console
@@ -32,7 +32,7 @@ def find(config: Path, identify: bool, as_json: bool, **by: str) -> None:
     chosen = Selection(**by)  # type: ignore[arg-type]
     if chosen == Selection():
         raise click.UsageError("say what to find: --patient, --accession, --study or --uid")
-    with access(config) as opened:
+    with looking(config) as opened:
         found = studies(opened, chosen, identify=identify)
     if as_json:
         print_answer({"studies": found}, node=opened.plan.node.name)
