@@ -21,14 +21,17 @@ from mapdr_cli.render.terminal import console
 )
 @click.option("--study", "study_instance_uid", metavar="UID", default="", help="By its Study Instance UID.")
 @click.option("--uid", "sop_instance_uid", metavar="UID", default="", help="By an image's SOP Instance UID.")
+@click.argument("bare", metavar="", nargs=-1)
 @identify_option
 @config_option
 @json_option
-def find(config: Path, identify: bool, as_json: bool, **by: str) -> None:
+def find(config: Path, identify: bool, as_json: bool, bare: tuple[str, ...], **by: str) -> None:
     """Find studies: what came, who sent it, and for each destination what it has, what waits, and why.
 
     Values are compared whole, as they were received. Nothing found is no failure: the list is empty.
     """
+    if bare:
+        raise click.UsageError("write --uid, --study, --patient or --accession before what is to be found")
     chosen = Selection(**by)  # type: ignore[arg-type]
     if chosen == Selection():
         raise click.UsageError("say what to find: --patient, --accession, --study or --uid")
