@@ -22,4 +22,7 @@ def release(names: tuple[str, ...], chosen: Selection, dry_run: bool, config: Pa
             done = verbs.release_destinations(opened, names, dry_run=dry_run)
         else:
             done = verbs.release(opened, chosen, dry_run=dry_run)
+    if names and not done.destinations and not as_json:
+        click.echo(f"Nothing was held: {', '.join(names)} {'are' if len(names) > 1 else 'is'} not on hold.")
+        return
     tell(done, node=opened.plan.node.name, as_json=as_json)
