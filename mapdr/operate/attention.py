@@ -150,6 +150,11 @@ def _held(look: _Look) -> Iterable[Attention]:
             yield Attention("held", "warn", f"{row.name}: {text}")
 
 
+def _configuration(look: _Look) -> Iterable[Attention]:
+    if look.facts.misconfigured:
+        yield Attention("configuration", "warn", "the configuration file has problems: mapdr check")
+
+
 def _uncompressed(look: _Look) -> Iterable[Attention]:
     for row in look.destinations:
         if row.uncompressed:
@@ -165,6 +170,7 @@ _LOOKS: tuple[Callable[[_Look], Iterable[Attention]], ...] = (
     _life,
     _down,
     _parked,
+    _configuration,
     _rejected,
     _hooks,
     _unrouted,

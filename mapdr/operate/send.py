@@ -13,7 +13,6 @@ from mapdr.config.lines import parse
 from mapdr.config.read import Loaded, read_text
 from mapdr.dicom.uids import MEDIA_STORAGE_DIRECTORY
 from mapdr.kernel.errors import Permanent, Refused
-from mapdr.kernel.item import Source
 from mapdr.kernel.registry import Registry
 from mapdr.node.plan import Plan, make_plan
 from mapdr.notify.events import wanted_tags
@@ -21,11 +20,11 @@ from mapdr.operate import part10
 from mapdr.operate.access import Access, node_runs
 from mapdr.operate.configuration import Configuration
 from mapdr.operate.names import known_destinations
+from mapdr.operate.sources import BY_SEND
 from mapdr.store import Store
 from mapdr.store.index.fault import index_named
 
 RULE = "mapdr send"
-SOURCE = Source(receiver="send", calling_ae="", called_ae="", address="", protocol="file")
 COPIED = 1 << 20
 
 
@@ -144,7 +143,7 @@ def _put_one(store: Store, found: part10.File) -> str:
     with found.path.open("rb") as file:
         file.seek(found.offset)
         incoming = store.spool.begin(
-            SOURCE, found.sop_class_uid, found.sop_instance_uid, found.transfer_syntax_uid
+            BY_SEND, found.sop_class_uid, found.sop_instance_uid, found.transfer_syntax_uid
         )
         try:
             while data := file.read(COPIED):
