@@ -140,7 +140,7 @@ def _unrouted(look: _Look) -> Iterable[Attention]:
 
 
 def _rejected(look: _Look) -> Iterable[Attention]:
-    """Peers that were not let in since the receiver began, with the line that lets them in."""
+    """Peers that were not let in since the node started, with the line that lets them in."""
     if look.state not in ("running", "draining") or look.facts.heartbeat is None:
         return
     for name, told in look.facts.heartbeat.counters.get("receivers", {}).items():
