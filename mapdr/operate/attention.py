@@ -107,6 +107,14 @@ def _down(look: _Look) -> Iterable[Attention]:
             yield Attention("down", "bad", f"{row.name} is down: {row.comment}{waiting}")
 
 
+def _failing(look: _Look) -> Iterable[Attention]:
+    """Destinations whose own program raises instead of sending."""
+    for row in look.destinations:
+        if row.fault and row.queue:
+            text = f"{row.name}: sending failed by a fault of this destination's program ({row.fault})"
+            yield Attention("failing", "bad", f"{text}: {words.many(row.queue, 'image')} waiting")
+
+
 def _parked(look: _Look) -> Iterable[Attention]:
     for row in look.destinations:
         if row.parked:
@@ -132,7 +140,7 @@ def _unrouted(look: _Look) -> Iterable[Attention]:
 
 
 def _rejected(look: _Look) -> Iterable[Attention]:
-    """Peers that were not let in since the receiver began, with the line that lets them in."""
+    """Peers that were not let in since the node started, with the line that lets them in."""
     if look.state not in ("running", "draining") or look.facts.heartbeat is None:
         return
     for name, told in look.facts.heartbeat.counters.get("receivers", {}).items():
@@ -169,6 +177,7 @@ _LOOKS: tuple[Callable[[_Look], Iterable[Attention]], ...] = (
     lambda look: _room(look.facts, look.node),
     _life,
     _down,
+    _failing,
     _parked,
     _configuration,
     _rejected,

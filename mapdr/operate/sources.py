@@ -18,7 +18,7 @@ BY_SEND = Source(receiver="send", calling_ae="", called_ae="", address="", proto
 class SeenSource:
     """A source; `last_at` is None for one that sent nothing, times are seconds since the epoch.
 
-    `rejected` counts its rejected associations since the receiver began, `cause` and `cure` are those of the
+    `rejected` counts its rejected associations since the node started, `cause` and `cure` are those of the
     last.
     """
 

@@ -188,6 +188,7 @@ def _destination(name: str, facts: Facts, live: Mapping[str, Any], rates: Rates)
         state=state,
         reason=str(breaker.get("reason", "")) if state == "down" else "",
         comment=why,
+        fault=words.plain(breaker.get("fault", "")),
         queue=queue.pending + queue.leased if queue else 0,
         pending=queue.pending if queue else 0,
         leased=queue.leased if queue else 0,

@@ -24,6 +24,7 @@ from mapdr.deliver.feed.syntaxes import Syntaxes
 from mapdr.deliver.send.answers import Answers
 from mapdr.deliver.send.breaker import Breaker, BreakerState, BreakerView
 from mapdr.deliver.send.connection import Connection, OpenSessions
+from mapdr.deliver.send.faults import Faults
 from mapdr.deliver.send.sender import IDLE, Sender
 from mapdr.deliver.settle.failures import Failures
 from mapdr.deliver.settle.leases import LEASE, Leases, RenewingLedger
@@ -85,6 +86,7 @@ class Deliverer:
         self._stopping = threading.Event()
         self._open_sessions = OpenSessions()
         self._syntaxes = Syntaxes()
+        self._faults = Faults(destination)
         self._breaker = Breaker(*breaker_delays(self._retry), on_change=self._breaker_changed)
         failures = Failures()
         self._settler = Settler(destination, ledger, self._written, watch)
@@ -139,6 +141,7 @@ class Deliverer:
             self._answers,
             leases=self._leases,
             breaker=self._breaker,
+            faults=self._faults,
             sessions=self._egress.sessions,
             stopping=self._stopping,
             watch=self._watch,
@@ -180,12 +183,13 @@ class Deliverer:
         return self._egress.describe()
 
     def facts(self) -> dict[str, Any]:
-        """What the node's heartbeat tells of the destination: `view`, for how many seconds a study must have
-        been quiet before it is sent, and whom it sends to."""
+        """What the node's heartbeat tells of the destination: `view`, what its egress raised last, for how
+        many seconds a study must have been quiet before it is sent, and whom it sends to."""
         view = self.view()
         return {
             **asdict(view),
             "state": str(view.state),
+            "fault": self._faults.last,
             "quiet_seconds": self._quiet_seconds,
             "peer": asdict(self.describe()),
         }
