@@ -151,9 +151,10 @@ class Node:
         if self._pool is not None:
             self._pool.shutdown(wait=False, cancel_futures=True)
             self._pool = None
-        self.state = "stopped"
+        lived, self.state = self.state != "stopped", "stopped"
         if self._store is not None:
-            self._beat()
+            if lived:  # else the sign of life there may be that of the node that runs on this data
+                self._beat()
             self._store.close()
             self._store = None
         if self._running is not None:

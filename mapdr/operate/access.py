@@ -131,6 +131,17 @@ class Access:
         node = self.plan.node
         return claimed(running_file(node.data, node.name)) if node.database == "sqlite" else None
 
+    def running(self) -> Heartbeat | None:
+        """The node's sign of life, if it is one of a moment ago and its process has not ended since."""
+        store, now = self.store, time.time()
+        if store is None:
+            return None
+        for beat in store.commands.heartbeats():
+            if beat.node == self.plan.node.name:
+                said = beat.counters.get("state") != "stopped" and now - beat.at <= SILENT
+                return beat if said and self.alive is not False else None
+        return None
+
     def close(self) -> None:
         """Give the index back. Safe twice."""
         if self._store is not None:
@@ -249,12 +260,3 @@ def check_database(plan: Plan) -> str | None:
         return str(error)
     finally:
         opened.close()
-
-
-def node_runs(store: Store, node: str) -> bool:
-    """Whether the node has given a sign of life lately."""
-    now = time.time()
-    return any(
-        beat.node == node and now - beat.at < SILENT and beat.counters.get("state") != "stopped"
-        for beat in store.commands.heartbeats()
-    )

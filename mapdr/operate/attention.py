@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from mapdr.config.model import NodeConfig
+from mapdr.kernel.errors import OWN_FAULT
 from mapdr.kernel.item import SPOILED
 from mapdr.operate import words
 from mapdr.operate.facts import LOST, Facts
@@ -105,6 +106,8 @@ def _down(look: _Look) -> Iterable[Attention]:
         if row.state == "down":
             waiting = f" ({words.many(row.queue, 'image')} waiting)" if row.queue else ""
             yield Attention("down", "bad", f"{row.name} is down: {row.comment}{waiting}")
+        elif row.reason == OWN_FAULT:
+            yield Attention("own-fault", "bad", f"{row.name} waits {row.comment}")
 
 
 def _failing(look: _Look) -> Iterable[Attention]:

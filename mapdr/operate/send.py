@@ -17,7 +17,7 @@ from mapdr.kernel.registry import Registry
 from mapdr.node.plan import Plan, make_plan
 from mapdr.notify.events import wanted_tags
 from mapdr.operate import part10
-from mapdr.operate.access import Access, node_runs
+from mapdr.operate.access import Access
 from mapdr.operate.configuration import Configuration
 from mapdr.operate.names import known_destinations
 from mapdr.operate.sources import BY_SEND
@@ -72,11 +72,11 @@ def send(
         before = Access(plan)
         try:
             before.look_for_the_index()
+            running = before.running() is not None
         finally:
             before.close()
         store = _open_store(plan)
     try:
-        running = node_runs(store, plan.node.name)
         sent = _put(store, loaded, plan, watched(list(part10.files(paths))))
         sent.node_runs = running
     finally:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from mapdr.kernel.errors import OWN_FAULT
 from mapdr.kernel.stage import Endpoint
 from mapdr.node.plan import Plan, Planned
 from mapdr.operate import words
@@ -177,6 +178,7 @@ def _destination(name: str, facts: Facts, live: Mapping[str, Any], rates: Rates)
     breaker = live.get("destinations", {}).get(name, {})
     rate = rates.of(f"to {name}") or 0.0
     state, why = _why(name, facts, breaker, queue)
+    is_open = breaker.get("state") == "open"
     if state != "held" and not live:
         state, why = "stopped", "the node does not run"
         if facts.alive or facts.trouble:
@@ -186,7 +188,7 @@ def _destination(name: str, facts: Facts, live: Mapping[str, Any], rates: Rates)
     return Destination(
         name=name,
         state=state,
-        reason=str(breaker.get("reason", "")) if state == "down" else "",
+        reason=str(breaker.get("reason", "")) if is_open and state in ("down", "waiting") else "",
         comment=why,
         fault=words.plain(breaker.get("fault", "")),
         queue=queue.pending + queue.leased if queue else 0,
@@ -216,6 +218,8 @@ def _why(name: str, facts: Facts, breaker: Mapping[str, Any], queue: Queue | Non
             parts.append(f"{breaker['failures']} times")
         if breaker.get("retry_at"):
             parts.append(f"next try in {words.duration(breaker['retry_at'] - facts.at)}")
+        if breaker.get("reason") == OWN_FAULT:
+            return "waiting", f"by a fault of this node: {', '.join(parts)}"
         return "down", ", ".join(parts)
     if queue is None or not queue.pending + queue.leased:
         spoken = breaker.get("tried", True) or facts.today["delivered"].get(name)

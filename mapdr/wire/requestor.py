@@ -15,7 +15,14 @@ from typing import NoReturn
 from mapdr._fast import store_run
 from mapdr._fast._store_run_py import Message
 from mapdr._fast.pdata_signals import EndOfStream, OtherPdu, Signal
-from mapdr.kernel.errors import LocalProtocolError, Permanent, RemoteProtocolError, Temporary
+from mapdr.kernel.errors import (
+    LocalProtocolError,
+    OwnFault,
+    Permanent,
+    RemoteProtocolError,
+    Temporary,
+    is_own_fault,
+)
 from mapdr.kernel.item import Payload, Verdict, total_length
 from mapdr.kernel.uids import VERIFICATION
 from mapdr.wire import dimse, pdu, status
@@ -58,9 +65,9 @@ class Requestor(Link):
     ) -> Requestor:
         """Open an association that proposes one context for each (abstract syntax, transfer syntaxes).
 
-        Raises Temporary when there is no connection, no answer, or a rejection for now;
-        Permanent(reason="association-rejected") when the peer rejects for good; ValueError for more than 128
-        proposals or a title or UID that is not one.
+        Raises Temporary when there is no connection, no answer, or a rejection for now, OwnFault when this
+        side has no files or memory left for one; Permanent(reason="association-rejected") when the peer
+        rejects for good; ValueError for more than 128 proposals or a title or UID that is not one.
         """
         limits = limits or Limits()
         if not 0 < len(proposals) <= pdu.MAX_CONTEXTS:
@@ -349,6 +356,8 @@ def _connecting(host: str, port: int) -> Iterator[None]:
         ) from None
     except OSError as error:
         reason = error.strerror or type(error).__name__
+        if is_own_fault(error):
+            raise OwnFault(f"no connection can be opened here: {reason}") from None
         raise Temporary(f"{host}:{port} cannot be reached: {reason}") from None
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import logging
 import threading
@@ -40,7 +41,7 @@ from mapdr.deliver.settle.leases import Leases
 from mapdr.deliver.supervise.deliverer import Deliverer
 from mapdr.kernel import budget
 from mapdr.kernel.budget import Budget
-from mapdr.kernel.errors import Permanent, Temporary
+from mapdr.kernel.errors import OWN_FAULT, OwnFault, Permanent, Temporary
 from mapdr.kernel.item import Instance, Need, Outcome, Payload, Verdict, missing
 from mapdr.kernel.watch import Watch
 from mapdr.net.retry import Retry
@@ -165,6 +166,29 @@ def test_a_peer_that_is_away_costs_probes_and_no_attempts() -> None:
         assert connects <= 2
         away.clear()
         assert settled(ledger) == {"delivered": 500}
+
+
+@pytest.mark.parametrize("error", [OwnFault("no more files"), OSError(errno.EMFILE, "no more files")])
+def test_a_node_that_can_open_no_session_says_so_and_loses_no_attempts(error: Exception) -> None:
+    ledger, egress, watch = FakeLedger(), FakeEgress(), Watch()
+    short = threading.Event()
+    short.set()
+
+    def ask() -> Outcome:
+        if short.is_set():
+            raise error
+        return OK
+
+    egress.refuse = egress.echo = ask  # type: ignore[assignment]
+    ledger.add(5)
+    with delivering(ledger, egress, watch=watch) as deliverer:
+        until(lambda: egress.probes >= 2 and deliverer.view().failures >= 3, 10)
+        assert deliverer.view().reason == OWN_FAULT
+        assert {row.reason for row in ledger.rows.values() if row.reason} == {OWN_FAULT}
+        assert not any(item.count_attempt for item in ledger.history)
+        short.clear()
+        assert settled(ledger) == {"delivered": 5}
+    assert watch.recent()[0].facts["reason"] == OWN_FAULT
 
 
 def test_a_destination_tells_when_it_goes_and_when_it_is_back() -> None:
