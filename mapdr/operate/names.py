@@ -9,11 +9,12 @@ from mapdr.node.plan import Plan
 from mapdr.operate.errors import RequestError
 
 
-def known_destinations(plan: Plan, names: Iterable[str]) -> list[str]:
-    """The destinations named, or all that are configured. Raises RequestError with the nearest name."""
-    chosen = list(names)
+def known_destinations(plan: Plan, names: Iterable[str], in_use: Iterable[str] = ()) -> list[str]:
+    """The destinations named, or all that are configured. Raises RequestError with the nearest name for one
+    that is not configured, nor `in_use` by the node."""
+    chosen, known = list(names), {*plan.destinations, *in_use}
     for name in chosen:
-        if name not in plan.destinations:
+        if name not in known:
             raise unknown_destination(plan, name)
     return chosen or list(plan.destinations)
 

@@ -11,7 +11,7 @@ import getpass
 import os
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -238,9 +238,9 @@ def _switch_destinations(
     opened: Access, verb: str, names: Sequence[str], change: Callable[[str], None], *, dry_run: bool
 ) -> Switched:
     store = opened.index()
-    chosen = known_destinations(opened.plan, names)
+    held = store.ledger.held_destinations()
+    chosen = known_destinations(opened.plan, names, {*held, *_in_use(opened)})
     if verb == "release":
-        held = store.ledger.held_destinations()
         chosen = [name for name in chosen if name in held]
     pending = {queue.destination: queue.pending for queue in store.counts.queues()}
     to = {name: pending.get(name, 0) for name in chosen}
@@ -249,6 +249,13 @@ def _switch_destinations(
             change(name)
         _note(opened, f"{verb} destination", 0, to)
     return Switched(STATES[verb], chosen, sum(to.values()), to, dry_run)
+
+
+def _in_use(opened: Access) -> Collection[str]:
+    """The destinations that the node named last, also those whose plug-in is gone from the disk."""
+    beats = opened.index().commands.heartbeats()
+    own = [beat.counters for beat in beats if beat.node == opened.plan.node.name]
+    return own[0].get("destinations", {}).keys() if own else ()
 
 
 def _order(opened: Access, name: str, arguments: Mapping[str, Any]) -> Answer:

@@ -9,6 +9,7 @@ import pytest
 
 from mapdr.config.read import read, read_node
 from mapdr.config.revision import keep_revision
+from mapdr.kernel.registry import BUILTIN
 from mapdr.operate.access import Access
 from paper.nodes import CONFIG, NodeFolder
 
@@ -75,6 +76,21 @@ def test_the_status_is_that_of_the_running_node_and_says_so(running: NodeFolder,
     ]
     for words in (("status",), ("top", "--once")):
         assert "the configuration file has problems: mapdr check" in running.mapdr(*words).stdout
+
+
+def test_a_destination_whose_plug_in_is_gone_from_the_disk_is_shown_and_held(
+    running: NodeFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    running.beat(revision=read(running.config).revision, destinations={"archive": {}, "telepacs": {}})
+    kept = BUILTIN.copy()
+    del kept["egress", "dicom"]
+    monkeypatch.setattr("mapdr.kernel.registry.BUILTIN", kept)
+    done = running.mapdr("status", "--json")
+    assert 'there is no egress "dicom"' in done.stderr
+    assert [row["name"] for row in json.loads(done.stdout)["destinations"]] == ["archive", "telepacs"]
+    assert running.mapdr("hold", "archive").stdout == "archive: on hold.\n"
+    assert running.mapdr("release", "archive").stdout == "archive: released.\n"
+    assert running.mapdr("hold", "archiv").exit_code == 2
 
 
 def test_nothing_is_said_of_a_configuration_without_problems(running: NodeFolder) -> None:

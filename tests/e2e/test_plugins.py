@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import re
+import runpy
 import shutil
 import subprocess
 import sys
@@ -140,6 +141,10 @@ def test_the_egress_keeps_the_contract(plugins: Registry, tmp_path: Path) -> Non
             arrived=lambda: [Path(path).stem for path in server.puts],
         )
     assert set(counts) == {Verdict.DELIVERED, Verdict.RETRY, Verdict.REFUSED}
+
+
+def test_the_check_that_the_guide_shows_passes(plugins: Registry, tmp_path: Path) -> None:
+    runpy.run_path(str(ROOT / "docs/plugins/put/test_put.py"))["test_put"](tmp_path)
 
 
 def test_the_transform_keeps_the_contract(plugins: Registry, tmp_path: Path) -> None:
