@@ -52,7 +52,7 @@ def sources(opened: Access) -> list[SeenSource]:
 
 
 def _same(seen: Iterable[Source], peer: Source, credential: str) -> Source:
-    """The source that a rejected peer is: by what it has proved to be, or by all else where that is not told."""
+    """The source that a rejected peer is: by its credential, or by all else where none is told."""
     if not credential:
         for source in seen:
             if replace(source, credential="") == peer:
