@@ -110,6 +110,14 @@ def _down(look: _Look) -> Iterable[Attention]:
             yield Attention("own-fault", "bad", f"{row.name} waits {row.comment}")
 
 
+def _failing(look: _Look) -> Iterable[Attention]:
+    """Destinations whose own program raises instead of sending."""
+    for row in look.destinations:
+        if row.fault and row.queue:
+            text = f"{row.name}: sending failed by a fault of this destination's program ({row.fault})"
+            yield Attention("failing", "bad", f"{text}: {words.many(row.queue, 'image')} waiting")
+
+
 def _parked(look: _Look) -> Iterable[Attention]:
     for row in look.destinations:
         if row.parked:
@@ -135,7 +143,7 @@ def _unrouted(look: _Look) -> Iterable[Attention]:
 
 
 def _rejected(look: _Look) -> Iterable[Attention]:
-    """Peers that were not let in since the receiver began, with the line that lets them in."""
+    """Peers that were not let in since the node started, with the line that lets them in."""
     if look.state not in ("running", "draining") or look.facts.heartbeat is None:
         return
     for name, told in look.facts.heartbeat.counters.get("receivers", {}).items():
@@ -153,6 +161,11 @@ def _held(look: _Look) -> Iterable[Attention]:
             yield Attention("held", "warn", f"{row.name}: {text}")
 
 
+def _configuration(look: _Look) -> Iterable[Attention]:
+    if look.facts.misconfigured:
+        yield Attention("configuration", "warn", "the configuration file has problems: mapdr check")
+
+
 def _uncompressed(look: _Look) -> Iterable[Attention]:
     for row in look.destinations:
         if row.uncompressed:
@@ -167,7 +180,9 @@ _LOOKS: tuple[Callable[[_Look], Iterable[Attention]], ...] = (
     lambda look: _room(look.facts, look.node),
     _life,
     _down,
+    _failing,
     _parked,
+    _configuration,
     _rejected,
     _hooks,
     _unrouted,

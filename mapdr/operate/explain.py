@@ -24,9 +24,9 @@ from mapdr.kernel.watch import Watch
 from mapdr.node.plan import Plan
 from mapdr.operate import part10
 from mapdr.operate.configuration import Configuration
-from mapdr.operate.differences import Change, Quality, changes, quality
+from mapdr.operate.differences import ElementChange, Quality, changes, quality
 from mapdr.operate.errors import RequestError
-from mapdr.operate.send import SOURCE
+from mapdr.operate.sources import BY_SEND
 from mapdr.route.condition import leaves
 from mapdr.store.spool.headers import (
     INDEX_TAGS,
@@ -76,7 +76,7 @@ class WouldDeliver:
     transfer_syntax: str = ""
     bytes: int = 0
     milliseconds: float | None = None
-    changes: Sequence[Change] = ()
+    changes: Sequence[ElementChange] = ()
     unshown: str = ""
     quality: Quality | None = None
 
@@ -120,7 +120,7 @@ def explain(
     """
     plan, config = configuration.plan, configuration.loaded.config
     rules = config.rule if config is not None else ()
-    known = {*plan.receivers, SOURCE.receiver}
+    known = {*plan.receivers, BY_SEND.receiver}
     if receiver and receiver not in known:
         what = f'there is no receiver "{receiver}"; {instead(receiver, known, "receivers")}'
         raise RequestError(what, field="receiver")
@@ -245,7 +245,7 @@ def _prepare(plan: Plan, registry: Registry, recipe: str, instance: Instance) ->
 
 
 def _describe(before: Payload, after: Payload, seconds: float, codecs: Codecs, workers: int) -> WouldDeliver:
-    found: list[Change] = []
+    found: list[ElementChange] = []
     unshown = ""
     try:
         found = changes(before, after)

@@ -1,7 +1,7 @@
 """What goes wrong and comes right, as lines of the log: events of the node, and what needs attention.
 
-An event that comes in numbers (images that are parked) is said at once, and then summed up every few
-seconds, so that a thousand parked images make a few lines.
+An event that comes in numbers (images that are parked) is said at once, and then summed up every so often,
+so that a thousand parked images make a few lines.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ from mapdr.store.recover import Recovered
 log = logging.getLogger("mapdr.run")
 
 SUM_UP = 5.0
-"""Seconds between two lines of one destination and reason."""
+"""Seconds between two lines of one destination and reason about images that are parked."""
 
-MANY = frozenset({"images.parked"})
-"""Kinds that are summed up."""
+MANY = {"images.parked": SUM_UP, "images.uncompressed": 60.0}
+"""Kinds that are summed up, and the seconds between two lines."""
 
 WATCHED = frozenset({"unrouted", "disk", "spool", "index", "aside"})
 """Kinds of what needs attention that no event tells of."""
@@ -58,7 +58,7 @@ class Journal:
                     left.append((until, gathered, like))
                 elif gathered is not None:
                     due.append(gathered)
-                    left.append((now + SUM_UP, None, like))
+                    left.append((now + MANY[like.kind], None, like))
             self._waiting = left
         for event in due:
             _say(*sentence(event.kind, event.facts))
@@ -82,7 +82,7 @@ class Journal:
                     sum_ = event if gathered is None else joined(gathered, event)
                     self._waiting[place] = (until, sum_, like)
                     return False
-            self._waiting.append((self._clock() + SUM_UP, None, event))
+            self._waiting.append((self._clock() + MANY[event.kind], None, event))
             return True
 
 

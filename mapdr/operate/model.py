@@ -77,15 +77,17 @@ class NodeInfo:
 class Destination:
     """How a destination stands: `state` is idle, untried, sending, waiting, held, down, stopped or unknown.
 
-    Counts are deliveries; `queue` is pending and leased together, `uncompressed` those sent without the
-    compression of their rule since the node started, `oldest_seconds` how long the oldest one waits, `rate`
-    images a second, `quiet_seconds` for how long nothing of a study must have come before it is sent.
+    `fault` is what its egress raised since it last sent something. Counts are deliveries; `queue` is pending
+    and leased together, `uncompressed` those sent without the compression of their rule since the node
+    started, `oldest_seconds` how long the oldest one waits, `rate` images a second, `quiet_seconds` for how
+    long nothing of a study must have come before it is sent.
     """
 
     name: str
     state: str
     reason: str
     comment: str
+    fault: str
     queue: int
     pending: int
     leased: int

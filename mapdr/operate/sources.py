@@ -10,12 +10,15 @@ from typing import Any
 from mapdr.kernel.item import Source
 from mapdr.operate.access import Access
 
+BY_SEND = Source(receiver="send", calling_ae="", called_ae="", address="", protocol="file")
+"""What `mapdr send` puts into the store: no peer has brought it."""
+
 
 @dataclass(frozen=True, slots=True)
 class SeenSource:
     """A source; `last_at` is None for one that sent nothing, times are seconds since the epoch.
 
-    `rejected` counts its rejected associations since the receiver began, `cause` and `cure` are those of the
+    `rejected` counts its rejected associations since the node started, `cause` and `cure` are those of the
     last.
     """
 

@@ -36,7 +36,7 @@ def compose(plan: Plan, facts: Facts, rates: Rates) -> NodeState:
     """The state, complete. `rates` gets this moment's totals."""
     told, state, live = _told(facts)
     rates.add(facts.at, _totals(facts.today, live.get("counters", {})))
-    destinations = [_destination(name, facts, live, rates) for name in _names(plan, facts)]
+    destinations = [_destination(name, facts, live, rates) for name in _names(plan, facts, live)]
     return NodeState(
         at=facts.at,
         day=words.date(facts.at),
@@ -75,10 +75,10 @@ def _told(facts: Facts) -> tuple[Mapping[str, Any], str, Mapping[str, Any]]:
     return told, state, told if state in ("running", "draining") else {}
 
 
-def _names(plan: Plan, facts: Facts) -> list[str]:
-    """The configured destinations, and those that are gone from the configuration but are still owed."""
-    owed = {queue.destination for queue in facts.queues} - set(plan.destinations)
-    return [*plan.destinations, *sorted(owed)]
+def _names(plan: Plan, facts: Facts, live: Mapping[str, Any]) -> list[str]:
+    """The configured destinations, and those that are not (or not readably) but are still owed or in use."""
+    others = {queue.destination for queue in facts.queues} | set(live.get("destinations", {}))
+    return [*plan.destinations, *sorted(others - set(plan.destinations))]
 
 
 def _today(today: Mapping[str, Any]) -> Counts:
@@ -190,6 +190,7 @@ def _destination(name: str, facts: Facts, live: Mapping[str, Any], rates: Rates)
         state=state,
         reason=str(breaker.get("reason", "")) if is_open and state in ("down", "waiting") else "",
         comment=why,
+        fault=words.plain(breaker.get("fault", "")),
         queue=queue.pending + queue.leased if queue else 0,
         pending=queue.pending if queue else 0,
         leased=queue.leased if queue else 0,

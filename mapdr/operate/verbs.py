@@ -157,7 +157,7 @@ def hold_destinations(opened: Access, names: Sequence[str], *, dry_run: bool = F
 
 
 def release_destinations(opened: Access, names: Sequence[str], *, dry_run: bool = False) -> Switched:
-    """Deliver to these destinations again."""
+    """Deliver to these destinations again; those that were not on hold are left out of the answer."""
     store = opened.index()
     return _switch_destinations(opened, "release", names, store.ledger.release_destination, dry_run=dry_run)
 
@@ -238,10 +238,14 @@ def _switch(
 def _switch_destinations(
     opened: Access, verb: str, names: Sequence[str], change: Callable[[str], None], *, dry_run: bool
 ) -> Switched:
+    store = opened.index()
     chosen = known_destinations(opened.plan, names)
-    pending = {queue.destination: queue.pending for queue in opened.index().counts.queues()}
+    if verb == "release":
+        held = store.ledger.held_destinations()
+        chosen = [name for name in chosen if name in held]
+    pending = {queue.destination: queue.pending for queue in store.counts.queues()}
     to = {name: pending.get(name, 0) for name in chosen}
-    if not dry_run:
+    if chosen and not dry_run:
         for name in chosen:
             change(name)
         _note(opened, f"{verb} destination", 0, to)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from mapdr.kernel.stage import Rejection
@@ -28,6 +28,17 @@ class Rejections:
             known = self._known.pop(key, None) or Rejection(*key, cure)
             self._known[key] = replace(known, times=known.times + 1, last_at=self._clock())
             if len(self._known) > KEPT:
+                del self._known[next(iter(self._known))]
+
+    def carry_over(self, known: Sequence[Rejection]) -> None:
+        """Take what another told by `all`; the same peer and cause are one with the sum of their counts."""
+        with self._lock:
+            for one in reversed(known):
+                key = (one.address, one.calling_ae, one.called_ae, one.cause)
+                same = self._known.pop(key, one)
+                times = one.times if same is one else one.times + same.times
+                self._known[key] = replace(one, times=times, last_at=max(one.last_at, same.last_at))
+            while len(self._known) > KEPT:
                 del self._known[next(iter(self._known))]
 
     def all(self) -> tuple[Rejection, ...]:

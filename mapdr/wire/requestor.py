@@ -30,8 +30,6 @@ from mapdr.wire.association import Event, Tell
 from mapdr.wire.link import Limits, Link, LinkLost
 from mapdr.wire.words import rejection
 
-__all__ = ["Limits", "LinkLost", "Requestor", "StoreResponse"]
-
 SLOWEST_STORE = 1_000_000
 """Bytes per second: a receiver may take this long for an object, beyond the DIMSE time-out, to store it."""
 
@@ -105,7 +103,6 @@ class Requestor(Link):
         self,
         payload: Payload,
         *,
-        originator: tuple[str, int] | None = None,
         pace: Callable[[int], object] | None = None,
     ) -> StoreResponse:
         """Send one object and wait for the receiver's final status.
@@ -115,7 +112,7 @@ class Requestor(Link):
         RemoteProtocolError when the association is over and the status is not known; OSError, EOFError or
         Permanent when the payload cannot be read (then `alive` says whether the association survived).
         """
-        message = self._message(payload, originator)
+        message = self._message(payload)
         self._listen()
         with self._sending():
             self.channel.send_message(
@@ -234,14 +231,14 @@ class Requestor(Link):
             self.punish(error)
             raise
 
-    def _message(self, payload: Payload, originator: tuple[str, int] | None = None) -> Message:
+    def _message(self, payload: Payload) -> Message:
         context = self.accepted.get((payload.sop_class_uid, payload.transfer_syntax_uid))
         if context is None:
             raise LocalProtocolError("no context was accepted for this SOP class and transfer syntax")
         if total_length(payload.parts) != payload.length:
             raise ValueError("a payload's parts do not add up to its length")
         message_id = self._next_message_id()
-        command = dimse.store_request(message_id, payload.sop_class_uid, payload.sop_instance_uid, originator)
+        command = dimse.store_request(message_id, payload.sop_class_uid, payload.sop_instance_uid)
         return Message(
             context,
             message_id,

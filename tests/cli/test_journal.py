@@ -73,6 +73,21 @@ def test_parked_images_are_said_at_once_and_then_summed_up(told: _Lines) -> None
     assert told.take() == [("ERROR", f"5 images were parked for pacs: {mismatch}")]
 
 
+def test_what_goes_without_its_compression_is_a_line_a_minute(told: _Lines) -> None:
+    clock = Clock()
+    journal, watch = Journal(clock=clock), Watch()
+    watch.observe(journal)
+    why = "sent to tele without the compression of the rule: it refuses that transfer syntax"
+    for _ in range(24):
+        watch.emit("images.uncompressed", destination="tele", images=1)
+        journal.flush()
+        clock.now += 2
+    assert told.take() == [("WARNING", f"1 image was {why}")]
+    clock.now += 12
+    journal.flush()
+    assert told.take() == [("WARNING", f"23 images were {why}")]
+
+
 def test_what_needs_attention_is_said_when_it_begins_and_when_it_ends(told: _Lines) -> None:
     journal = Journal()
     item = Attention("unrouted", "warn", "1 image unrouted: no rule takes it")

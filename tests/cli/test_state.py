@@ -170,6 +170,25 @@ def test_a_rejection_for_good_needs_attention_at_once(plan: Plan) -> None:
     assert _telepacs(composed).reason == "association-rejected"
 
 
+@pytest.mark.parametrize("waiting", [0, 60])
+def test_a_destination_whose_own_program_fails_needs_attention(plan: Plan, waiting: int) -> None:
+    told = {"state": "closed", "fault": "FileNotFoundError: No such file or directory", "tried": True}
+    facts = _facts(
+        counters={"state": "running", "destinations": {"telepacs": told}},
+        queues=[_queue(pending=waiting, next_due=NOW + 60)],
+    )
+    composed = compose(plan, facts, Rates())
+    assert [(item.kind, item.level, item.text) for item in composed.attention] == [
+        (
+            "failing",
+            "bad",
+            "telepacs: sending failed by a fault of this destination's program"
+            " (FileNotFoundError: No such file or directory): 60 images waiting",
+        )
+    ] * bool(waiting)
+    assert _telepacs(composed).fault == told["fault"]
+
+
 def test_a_destination_that_waits_for_our_own_fault_is_not_down(plan: Plan) -> None:
     waits = {**REJECTED, "reason": "own-fault", "comment": "no connection can be opened here: no more files"}
     composed = compose(

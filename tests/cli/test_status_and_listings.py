@@ -190,7 +190,9 @@ def test_an_image_that_came_again_counts_once(node: NodeFolder) -> None:
     node.receive(generator.study("US", images=1, size=(16, 16)))
     node.receive(generator.study("US", images=1, size=(16, 16), seed=1))
     rows = {next(iter(row["modalities"])): row for row in _json(node, "studies")["studies"]}
-    assert sum(one["images"] for one in rows["CT"]["destinations"]["telepacs"]) == 3
+    there = rows["CT"]["destinations"]["telepacs"]
+    assert sum(one["images"] for one in there if not one["again"]) == 3
+    assert [(one["state"], one["images"]) for one in there if one["again"]] == [("pending", 1)]
     status = _json(node, "status")
     assert status["unrouted"] == sum(row["unrouted"] for row in _json(node, "studies")["studies"])
     assert status["repeats"]["received"] >= 3

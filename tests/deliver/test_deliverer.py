@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import json
+import logging
 import threading
 import time
 from collections import Counter
@@ -134,7 +135,8 @@ def test_the_heartbeat_tells_why_a_destination_waits_and_whom_it_sends_to() -> N
         until(lambda: deliverer.view().state is BreakerState.OPEN, 10)
         facts = json.loads(json.dumps(deliverer.facts()))
     assert list(facts) == [
-        "state", "reason", "comment", "failures", "since", "retry_at", "status", "tried", "peer",
+        "state", "reason", "comment", "failures", "since", "retry_at", "status", "tried", "fault",
+            "quiet_seconds", "peer",
     ]  # fmt: skip
     assert facts["state"] in set(BreakerState)
     assert (facts["reason"], facts["status"], facts["tried"]) == ("receiver-busy", 0xA700, True)
@@ -573,6 +575,33 @@ def test_a_probe_that_fails_by_our_fault_keeps_no_image_waiting() -> None:
     ledger.add(5)
     with delivering(ledger, egress):
         assert settled(ledger) == {"delivered": 5}
+
+
+def test_an_egress_that_fails_every_image_is_told_once_and_shown_until_it_sends(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    ledger, egress = FakeLedger(), FakeEgress(sessions=2, retry=Retry(first=0.01, cap=0.01, tries=1000))
+    gone = threading.Event()
+    gone.set()
+
+    class Folder(FakeSession):
+        def send(self, payload: Payload) -> Outcome:
+            if gone.is_set():
+                raise FileNotFoundError(2, "No such file or directory", "/archive/SECRET.dcm")
+            return super().send(payload)
+
+    egress.connect = lambda needs: Folder(egress, needs)  # type: ignore[method-assign, assignment, return-value]
+    ledger.add(20)
+    with delivering(ledger, egress) as deliverer:
+        until(lambda: len(ledger.history) >= 30, 10)
+        assert deliverer.facts()["fault"] == "FileNotFoundError: No such file or directory"
+        gone.clear()
+        assert settled(ledger) == {"delivered": 20}
+        until(lambda: not deliverer.facts()["fault"], 5)
+    assert [record.getMessage() for record in caplog.records if record.levelno >= logging.ERROR] == [
+        "pacs: sending failed by a fault of this destination's program"
+        " (FileNotFoundError: No such file or directory)"
+    ]
 
 
 def test_a_session_that_raises_in_every_method_ends_no_sender() -> None:

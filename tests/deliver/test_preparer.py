@@ -18,7 +18,7 @@ from mapdr.kernel.budget import Budget
 from mapdr.kernel.errors import Permanent
 from mapdr.kernel.item import Instance, Need, Payload
 from mapdr.store.queue.inhand import Key
-from mapdr.store.queue.ledger import Delivery
+from mapdr.store.queue.ledger import LeasedDelivery
 from mapdr.testing.wait import until
 
 
@@ -36,8 +36,8 @@ class Encoder(FakePipeline):
         return Payload("1.2", relayed.sop_instance_uid, "1.2.3", (bytes(self.size),), self.size)
 
 
-def delivery(number: int, destination: str) -> Delivery:
-    return Delivery(number, make_instance(number), destination, 0, 0, "r", "", 0, 0.0)
+def delivery(number: int, destination: str) -> LeasedDelivery:
+    return LeasedDelivery(number, make_instance(number), destination, 0, 0, "r", "", 0, 0.0)
 
 
 def test_two_destinations_that_ask_together_share_the_work() -> None:

@@ -148,6 +148,12 @@ def test_a_wrong_configuration_and_one_that_needs_a_restart_are_refused(start: S
     before = standing(node)
     (wrong,) = reload(node, path, '[egress.pacs]\ntype = "smal"\n')
     assert 'did you mean "small"?' in wrong
+    later = "restart the node, if the plug-in was installed since it started"
+    (unknown,) = reload(node, path, '[egress.pacs]\ntype = "folder"\n')
+    assert 'there is no egress "folder"; known: dicom, small; ' + later in unknown
+    (unknown,) = reload(node, path, SMALL + '[[rule]]\nname = "a"\nwhen = {}\nsend_to = []\nbox = 1\n')
+    assert 'rule "a".box: unknown key' in unknown
+    assert later in unknown
     path.write_text(HEAD.replace('"data"', '"elsewhere"') + SMALL)
     (fixed,) = node.reload(path)
     assert "cannot be changed while the node runs (data)" in str(fixed)
@@ -265,6 +271,34 @@ def test_a_port_moves_to_another_receiver_or_another_address(start: Start, path:
     assert echoes(two)
     assert node.receivers["a"].port == two
     assert node.receivers["c"].port == one
+
+
+def _knock(port: int, calling_ae: str) -> None:
+    with pytest.raises((OSError, AssertionError)):
+        RawSender(port, [(pdu.VERIFICATION, IMPLICIT)], calling=calling_ae, timeout=5)
+
+
+def test_who_was_not_let_in_is_known_after_a_reload_that_does_not_let_it_in(start: Start, path: Path) -> None:
+    port = free_port()
+    node = start(receiver(port, 'allow = [{ ae_title = "CT1" }]'))
+    for calling_ae in ("US7", "MR1", "MR1"):
+        _knock(port, calling_ae)
+
+    def rejected(name: str = "modalities") -> list[tuple[str, int]]:
+        return [(one.calling_ae, one.times) for one in node.receivers[name].describe().rejected]
+
+    until(lambda: rejected() == [("MR1", 2), ("US7", 1)], 5)
+    assert not reload(node, path, receiver(port, 'allow = [{ ae_title = "CT1" }]', "max_associations = 7"))
+    assert rejected() == [("MR1", 2), ("US7", 1)]
+    assert not reload(node, path, receiver(port, 'allow = [{ ae_title = "CT1" }, { ae_title = "MR1" }]'))
+    assert rejected() == [("US7", 1)]
+    more = 'allow = [{ ae_title = "MR1" }]'
+    assert not reload(node, path, receiver(port, more, name="scanners"))
+    assert rejected("scanners") == [("US7", 1)]
+    (one,) = node.receivers["scanners"].describe().rejected
+    assert "[receive.scanners]" in one.cure
+    assert not reload(node, path, receiver(port, name="scanners"))
+    assert rejected("scanners") == []
 
 
 def test_a_port_that_was_given_up_is_had_back_when_the_reload_fails(start: Start, path: Path) -> None:

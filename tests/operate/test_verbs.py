@@ -79,6 +79,10 @@ def test_a_destination_is_held_by_its_name_alone(opened: Access) -> None:
     assert set(opened.index().ledger.held_destinations()) == {"archive"}
     verbs.release_destinations(opened, ["archive"])
     assert not opened.index().ledger.held_destinations()
+    notes(opened)
+    again = verbs.release_destinations(opened, ["archive"])
+    assert (list(again.destinations), again.deliveries, again.to) == ([], 0, {})
+    assert not notes(opened)
     with pytest.raises(RequestError, match='did you mean "archive"'):
         verbs.hold_destinations(opened, ["archiv"])
 

@@ -26,6 +26,7 @@ IDLE = Destination(
     state="idle",
     reason="",
     comment="",
+    fault="",
     queue=0,
     pending=0,
     leased=0,

@@ -241,3 +241,37 @@ def test_a_late_answer_counts_no_image_again_that_a_reroute_delivered(opener: Op
         store.ledger.settle([Settlement(row.id, "delivered", status=0)])
     numbers = store.counts.today()["delivered"]["a"]["CT"]
     assert (numbers["images"], numbers["repeats"]) == (1, 1)
+
+
+def standings(store: Store, destination: str) -> list[tuple[str, str, int, bool]]:
+    (study,) = store.overview.studies(Selection())
+    found = study.destinations[destination]
+    return [(one.state, one.reason, one.images, one.again) for one in found]
+
+
+def test_what_waits_is_told_beside_what_was_delivered_before(opener: Opener) -> None:
+    store = opener(router=To("a"))
+    for uid in ("1.1", "1.2"):
+        push(store, uid)
+    assert store.writer.flush()
+    settle(store, "a", "delivered")
+    assert standings(store, "a") == [("delivered", "", 2, False)]
+    assert store.ledger.reroute(Selection(), To("a").route, NOTHING).deliveries == 2
+    settle(store, "a", "pending")
+    assert standings(store, "a") == [("delivered", "", 2, False), ("pending", "empty-value", 2, True)]
+    settle(store, "a", "parked", limit=1)
+    assert standings(store, "a") == [
+        ("parked", "empty-value", 1, False),
+        ("delivered", "", 1, False),
+        ("pending", "empty-value", 1, True),
+    ]
+    assert store.ledger.dismiss(Selection()) == 1
+    assert standings(store, "a") == [("delivered", "", 2, False), ("pending", "empty-value", 1, True)]
+
+
+def test_a_destination_of_which_all_was_dismissed_is_told(mixed: Store) -> None:
+    settle(mixed, "a", "parked")
+    assert mixed.ledger.dismiss(Selection(destination="a")) == 6
+    for study in mixed.overview.studies(Selection()):
+        (one,) = study.destinations["a"]
+        assert (one.state, one.reason, one.images) == ("dismissed", "", 2)

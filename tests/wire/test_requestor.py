@@ -22,7 +22,8 @@ from mapdr.kernel.item import FileSlice, Payload
 from mapdr.testing import peer
 from mapdr.testing.peer import CT, EXPLICIT, IMPLICIT, VERIFICATION, Line, Listener, Script
 from mapdr.wire import dimse, pdu
-from mapdr.wire.requestor import Limits, LinkLost, Requestor
+from mapdr.wire.link import Limits, LinkLost
+from mapdr.wire.requestor import Requestor
 from peers import processes
 from wire.streams import Tape, ways
 

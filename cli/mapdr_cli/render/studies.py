@@ -7,7 +7,9 @@ from collections.abc import Iterator, Sequence
 
 from rich.text import Text
 
+from mapdr.kernel.item import Source
 from mapdr.operate import words
+from mapdr.operate.sources import BY_SEND
 from mapdr.operate.studies import Standing, Study
 from mapdr_cli.render.tables import (
     ACCESSION,
@@ -51,17 +53,26 @@ def found_study(study: Study) -> Iterator[Text]:
     came = words.day_and_clock(study.last_at)
     yield Text(f"  {what} · {words.many(study.images, 'image')} · last one received {came}")
     for source in study.sources:
-        yield Text(f"  from {words.plain(source.peer)} at {words.plain(source.address)}")
+        yield Text(f"  {_from(source)}")
     for name, standings in sorted(study.destinations.items()):
         yield Text(f"  to {words.plain(name)}: ").append_text(_said(standings))
     if study.unrouted:
         yield Text(f"  {words.many(study.unrouted, 'image')} that no rule takes", STATE_STYLE["unrouted"])
 
 
+def _from(source: Source) -> str:
+    """Who brought a study; there is no address where none called."""
+    if source == BY_SEND:
+        return "by mapdr send on this machine"
+    at = f" at {words.plain(source.address)}" if source.address else ""
+    return f"from {words.plain(source.peer)}{at}"
+
+
 def _said(standings: Sequence[Standing]) -> Text:
     parts = [
         Text(
-            f"{words.count(one.images)} {one.state}{f' ({words.plain(one.reason)})' if one.reason else ''}",
+            f"{words.count(one.images)} {one.state}{' again' if one.again else ''}"
+            f"{f' ({words.plain(one.reason)})' if one.reason else ''}",
             STATE_STYLE.get(one.state, ""),
         )
         for one in standings
@@ -70,18 +81,21 @@ def _said(standings: Sequence[Standing]) -> Text:
 
 
 def _confirmed(study: Study) -> Text:
-    """For each destination how many images it has, of how many it is owed."""
+    """For each destination how many images it has, of how many were promised, and what else is to say."""
     text = Text()
     for name, standings in sorted(study.destinations.items()):
         states: Counter[str] = Counter()
+        again: Counter[str] = Counter()
         for one in standings:
-            states[one.state] += one.images
-        have, owed, parked = states["delivered"], states.total(), states["parked"]
-        style = "bad" if parked else "good" if have == owed else "warn"
+            (again if one.again else states)[one.state] += one.images
+        have, promised, parked = states["delivered"], states.total(), states["parked"] + again["parked"]
+        style = "bad" if parked else "good" if have == promised and not again else "warn"
+        told = [f"{states[word]} {word}" for word in ("parked", "dismissed") if states[word]]
+        told += [f"{number} {state} again" for state, number in again.items()]
         text.append("  " if text else "")
-        text.append(f"{short_name(name)} {have}/{owed}", style)
-        if parked:
-            text.append(f" ({parked} parked)", style)
+        text.append(f"{short_name(name)} {have}/{promised}", style)
+        if told:
+            text.append(f" ({', '.join(told)})", style)
     if study.unrouted:
         text.append("  " if text else "")
         text.append(f"{study.unrouted} unrouted", "warn")

@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from mapdr.deliver.feed.ready import QueuedImage
 from mapdr.deliver.feed.syntaxes import Syntaxes
 from mapdr.kernel.errors import Permanent, Temporary
+from mapdr.kernel.guard import Trouble
 from mapdr.kernel.item import Need, Outcome, Payload, Sent, Verdict
 from mapdr.kernel.output import in_words
 from mapdr.kernel.stage import Egress, EgressSession, SendsRuns
@@ -67,6 +68,7 @@ class Connection:
         self._opened_at = 0.0
         self._used_at = 0.0
         self._fresh = False
+        self._trouble = Trouble(log)
         self.at_once = 1
         """How many images `send` may be given: more, the faster the receiver is."""
 
@@ -140,7 +142,7 @@ class Connection:
             raise
         except Exception as error:  # noqa: BLE001  raised again if it is of this need
             words = in_words(error, places=False)
-            log.error("%s: no session for all that waits: %s", self._destination, words)
+            self._trouble.tell(f"{self._destination}: no session for all that waits: {words}")
             return self._egress.connect(needs[:1])
 
     def send(self, payloads: Sequence[Payload], sent: list[Sent]) -> None:
@@ -175,7 +177,7 @@ class Connection:
             session.close()
         except Exception as error:  # noqa: BLE001  it is gone either way; what was sent has its answer
             words = in_words(error, places=False)
-            log.error("%s: a session could not be closed: %s", self._destination, words)
+            self._trouble.tell(f"{self._destination}: a session could not be closed: {words}")
 
     def abort(self) -> None:
         """End the session while its sender uses it, from another thread; the image on the wire is then

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import threading
 import time
 
@@ -11,6 +10,7 @@ from mapdr.deliver.feed.ready import QueuedImage, ReadyQueue
 from mapdr.deliver.send.answers import Answers
 from mapdr.deliver.send.breaker import Breaker, BreakerState
 from mapdr.deliver.send.connection import Connection
+from mapdr.deliver.send.faults import Faults
 from mapdr.deliver.settle.decide import LATER, session_lost
 from mapdr.deliver.settle.leases import Leases
 from mapdr.kernel.errors import OWN_FAULT, Permanent, Temporary, is_own_fault
@@ -18,8 +18,6 @@ from mapdr.kernel.guard import GuardedThread
 from mapdr.kernel.item import Sent, Verdict
 from mapdr.kernel.output import in_words
 from mapdr.kernel.watch import Watch
-
-log = logging.getLogger("mapdr.deliver")
 
 IDLE = 5.0
 """Seconds without an image after which an association is released: some receivers see a study's end in it."""
@@ -43,17 +41,18 @@ class Sender:
         *,
         leases: Leases,
         breaker: Breaker,
+        faults: Faults,
         sessions: int,
         stopping: threading.Event,
         watch: Watch,
         idle: float = IDLE,
     ) -> None:
-        self._name = name
         self._ready = ready
         self._connection = connection
         self._answers = answers
         self._leases = leases
         self._breaker = breaker
+        self._faults = faults
         self._sessions = sessions
         self._stopping = stopping
         self._idle = idle
@@ -83,6 +82,7 @@ class Sender:
                 if image is not None:
                     self._send(image)
             except Exception as error:  # noqa: BLE001  the last guard: nothing that an egress raises ends a sender
+                self._faults.sender(error)
                 self._failed(image, error)
         self._connection.close()
 
@@ -105,7 +105,7 @@ class Sender:
                 if self._connection.serves(image):
                     return image
             except Exception as error:  # noqa: BLE001  of the egress: the image is tried again, then parked
-                self._failed(image, error)
+                self._egress_failed(image, error)
                 return None
             self._ready.put_back([image], reserved=True)
         return self._open_for(image)
@@ -123,7 +123,7 @@ class Sender:
                 return claimed
             self._no_session(claimed, refusal)
         except Exception as error:  # noqa: BLE001  not the receiver's fault: the image's
-            self._failed(claimed, error)
+            self._egress_failed(claimed, error)
         return None
 
     def _open(self, image: QueuedImage) -> Exception | None:
@@ -169,7 +169,7 @@ class Sender:
         try:
             connection.send([image.payload for image in images if image.payload], sent)
         except Exception as error:  # noqa: BLE001  a faulty egress or file; the image is tried again, then parked
-            self._failed(images.pop(len(sent)) if len(sent) < len(images) else None, error)
+            self._egress_failed(images.pop(len(sent)) if len(sent) < len(images) else None, error)
         if len(sent) < len(images):
             self._ready.put_back(images[len(sent) :])
             del images[len(sent) :]
@@ -177,6 +177,8 @@ class Sender:
 
     def _hand_on(self, images: list[QueuedImage], sent: list[Sent], stale: bool) -> None:
         """Hand on what was answered, those that were simply taken all at once."""
+        if sent:
+            self._faults.over()
         taken = 0
         for one in sent:
             if one.outcome.verdict is not Verdict.DELIVERED or one.outcome.duplicate:
@@ -200,10 +202,14 @@ class Sender:
             self._connection.close()
         self._answers.answered(image, sent, fallback=fallback, stale=stale)
 
+    def _egress_failed(self, image: QueuedImage | None, error: Exception) -> None:
+        """The egress raised; with a Permanent error it faults the image, which is parked in sight."""
+        if image is None or not isinstance(error, Permanent):
+            self._faults.egress(error)
+        self._failed(image, error)
+
     def _failed(self, image: QueuedImage | None, error: Exception) -> None:
         """An exception of ours or of an egress: the fault of the image in hand, and not of the receiver."""
-        what = image.delivery.instance.id if image else "nothing"
-        log.error("%s: a sender failed with %s in hand: %s", self._name, what, in_words(error, places=False))
         try:
             self._connection.close()
             if image is not None:

@@ -24,6 +24,7 @@ from mapdr.deliver.feed.syntaxes import Syntaxes
 from mapdr.deliver.send.answers import Answers
 from mapdr.deliver.send.breaker import Breaker, BreakerState, BreakerView
 from mapdr.deliver.send.connection import Connection, OpenSessions
+from mapdr.deliver.send.faults import Faults
 from mapdr.deliver.send.sender import IDLE, Sender
 from mapdr.deliver.settle.failures import Failures
 from mapdr.deliver.settle.leases import LEASE, Leases, RenewingLedger
@@ -35,7 +36,7 @@ from mapdr.kernel.output import in_words
 from mapdr.kernel.stage import Description, Egress
 from mapdr.kernel.watch import Watch
 from mapdr.net.retry import Retries, Retry, Waits
-from mapdr.store.queue.ledger import Delivery
+from mapdr.store.queue.ledger import LeasedDelivery
 
 log = logging.getLogger("mapdr.deliver")
 
@@ -49,7 +50,7 @@ ABORT = 2.0
 class Ledger(LeasingLedger, RenewingLedger, SettlingLedger, Protocol):
     """The part of `mapdr.store.queue.ledger.Ledger` that delivering needs."""
 
-    def differs(self, delivery: Delivery) -> bool:
+    def differs(self, delivery: LeasedDelivery) -> bool:
         """Whether other bytes under the UID of `delivery` were what its destination was last given."""
 
 
@@ -85,6 +86,7 @@ class Deliverer:
         self._stopping = threading.Event()
         self._open_sessions = OpenSessions()
         self._syntaxes = Syntaxes()
+        self._faults = Faults(destination)
         self._breaker = Breaker(*breaker_delays(self._retry), on_change=self._breaker_changed)
         failures = Failures()
         self._settler = Settler(destination, ledger, self._written, watch)
@@ -139,6 +141,7 @@ class Deliverer:
             self._answers,
             leases=self._leases,
             breaker=self._breaker,
+            faults=self._faults,
             sessions=self._egress.sessions,
             stopping=self._stopping,
             watch=self._watch,
@@ -180,12 +183,13 @@ class Deliverer:
         return self._egress.describe()
 
     def facts(self) -> dict[str, Any]:
-        """What the node's heartbeat tells of the destination: `view`, for how many seconds a study must have
-        been quiet before it is sent, and whom it sends to."""
+        """What the node's heartbeat tells of the destination: `view`, what its egress raised last, for how
+        many seconds a study must have been quiet before it is sent, and whom it sends to."""
         view = self.view()
         return {
             **asdict(view),
             "state": str(view.state),
+            "fault": self._faults.last,
             "quiet_seconds": self._quiet_seconds,
             "peer": asdict(self.describe()),
         }

@@ -39,9 +39,9 @@ from mapdr.net.retry import Retry, RetryConfig
 from mapdr.net.tls import ClientTlsField
 from mapdr.wire import pdu, status
 from mapdr.wire.contexts import MAY_PASS, REJECTIONS, is_transfer_syntax
-from mapdr.wire.link import Limits
+from mapdr.wire.link import Limits, LinkLost
 from mapdr.wire.pdu import MAX_CONTEXTS
-from mapdr.wire.requestor import LinkLost, Requestor, StoreResponse
+from mapdr.wire.requestor import Requestor, StoreResponse
 
 LOOK_AFTER = 0.2
 """Seconds of rest after which a session looks whether the peer has ended it meanwhile."""

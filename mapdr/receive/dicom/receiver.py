@@ -10,17 +10,18 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 from mapdr.kernel.address import own_host
 from mapdr.kernel.errors import ConfigurationError
 from mapdr.kernel.finding import Finding
 from mapdr.kernel.guard import GuardedThread, Trouble
-from mapdr.kernel.stage import Description, Endpoint, Factory, Intake, Settings
+from mapdr.kernel.stage import Description, Endpoint, Factory, Intake, Rejection, Settings
 from mapdr.receive.dicom.config import DimseReceiveConfig
-from mapdr.receive.dicom.doorkeeper import Address, Doorkeeper, peer_address
+from mapdr.receive.dicom.doorkeeper import ALLOWED, CAUSES, Address, Doorkeeper, cure, peer_address
 from mapdr.receive.dicom.session import Session
 from mapdr.receive.rejections import Rejections
-from mapdr.wire import pdu
+from mapdr.wire import acceptor, pdu
 
 log = logging.getLogger("mapdr.receive")
 
@@ -45,6 +46,7 @@ class DimseReceiver:
         self._tls: ssl.SSLContext | None = None
         self._listener: socket.socket | None = None
         self._deafened: DimseReceiver | None = None
+        self._before: DimseReceiver | None = None
         self._thread: threading.Thread | None = None
         self._lock = threading.Lock()
         self._sessions: dict[Session, threading.Thread] = {}
@@ -84,7 +86,8 @@ class DimseReceiver:
         OSError for the port.
 
         A receiver of the same port that ends shares its listening socket, so that no connection is refused
-        between its end and this one's start. From one at another address of this port it is taken over.
+        between its end and this one's start. From one at another address of this port it is taken over. Whom
+        the one of the same name did not let in, or else that of the port, is known here from the start on.
         """
         if self._listener is not None:
             return
@@ -97,6 +100,12 @@ class DimseReceiver:
         host, port = self._config.host, self._config.port
         others = [one for one in ending if isinstance(one, DimseReceiver) and one._config.port == port]
         before = next((one for one in others if one._listener is not None), None)
+        named = (
+            one
+            for one in ending
+            if isinstance(one, DimseReceiver) and one._settings.name == self._settings.name
+        )
+        self._before = next(named, before)
         if before is not None and before._listener is not None and before._config.host == host:
             self._listener = before._listener.dup()
             return
@@ -123,6 +132,10 @@ class DimseReceiver:
         self.acquire()
         assert self._listener is not None
         self._deafened = None
+        before, self._before = self._before, None
+        if before is not None:
+            known = [self._rejected_still(one, before._config) for one in before._rejections.all()]
+            self._rejections.carry_over([one for one in known if one is not None])
         self._stopping.clear()
         listener = self._listener
         self._thread = GuardedThread(
@@ -132,6 +145,24 @@ class DimseReceiver:
             watch=self._settings.watch,
         )
         self._thread.start()
+
+    def _rejected_still(self, known: Rejection, before: DimseReceiveConfig) -> Rejection | None:
+        """What the configuration `before` rejected, as this one would say it; None for whom it lets in."""
+        if known.cause == CAUSES[acceptor.LIMIT_EXCEEDED]:
+            here, there = self._config, before
+            raised = here.max_associations > there.max_associations
+            return (
+                None if raised or here.max_associations_per_peer > there.max_associations_per_peer else known
+            )
+        if known.cause not in ALLOWED:
+            return known
+        who = known.calling_ae, known.called_ae
+        address = peer_address(known.address)
+        objection = self._doorkeeper.objection(address, *who)
+        if objection is None:
+            return None
+        line = cure(objection, *who, self._settings.name, address)
+        return replace(known, cause=CAUSES[objection], cure=line)
 
     def stop(self, deadline: float) -> None:
         """Take no more associations; let messages that are under way end; at `deadline`, end all."""

@@ -21,7 +21,7 @@ from mapdr.kernel.output import in_words
 from mapdr.kernel.stage import HasLanes, Intake, Lane
 from mapdr.kernel.uids import VERIFICATION
 from mapdr.kernel.watch import Watch
-from mapdr.receive.dicom.doorkeeper import Address, Doorkeeper
+from mapdr.receive.dicom.doorkeeper import CAUSES, Address, Doorkeeper, cure
 from mapdr.receive.rejections import Rejections
 from mapdr.wire import acceptor, dimse, pdu
 from mapdr.wire.acceptor import Acceptor
@@ -140,8 +140,8 @@ class Session:
                 str(self.address),
                 request.calling_ae,
                 request.called_ae,
-                _CAUSES[rejection],
-                _cure(rejection, request, self._receiver, str(self.address)),
+                CAUSES[rejection],
+                cure(rejection, request.calling_ae, request.called_ae, self._receiver, self.address),
             )
             link.reject(rejection)
             return
@@ -198,7 +198,9 @@ class Session:
                 self._store(link, run.left.context, dimse.parse(run.left.command), run.left.data_set)
 
     def _objection(self, link: Acceptor, request: pdu.AssociateRequest) -> pdu.AssociateReject | None:
-        objection = link.objection(request) or self._doorkeeper.objection(self.address, request)
+        objection = link.objection(request) or self._doorkeeper.objection(
+            self.address, request.calling_ae, request.called_ae
+        )
         if objection is None and (self._stopping or not self._has_room(self)):
             return acceptor.LIMIT_EXCEEDED
         return objection
@@ -304,34 +306,9 @@ def _uid(command: dimse.Command, name: str, code: int) -> str:
         raise Refused(code, "a UID in the command set is not one") from None
 
 
-_CAUSES = {
-    acceptor.CALLED_AE_UNKNOWN: "rejected: it calls an AE title that is not ours",
-    acceptor.CALLING_AE_UNKNOWN: "rejected: its AE title is not in the allow list for its address",
-    acceptor.NO_REASON: "rejected: its address is not in the allow list",
-    acceptor.LIMIT_EXCEEDED: "rejected for now: too many associations",
-    acceptor.VERSION_UNKNOWN: "rejected: it asks for an unknown protocol version",
-    acceptor.CONTEXT_NAME_UNKNOWN: "rejected: it asks for an unknown application context",
-}
-
-
 def _rejection(rejection: pdu.AssociateReject, request: pdu.AssociateRequest) -> str:
     titles = f"calling AE title {request.calling_ae!r}, called AE title {request.called_ae!r}"
-    return f"{_CAUSES[rejection]} ({titles})"
-
-
-def _cure(rejection: pdu.AssociateReject, request: pdu.AssociateRequest, receiver: str, address: str) -> str:
-    """What in the receiver's table would let this peer in; empty where nothing would."""
-    titles = (request.calling_ae, request.called_ae)
-    if not all(title.isprintable() and not set(title) & set('"\\') for title in titles):
-        return ""
-    where = f"of [receive.{receiver}]"
-    if rejection == acceptor.CALLED_AE_UNKNOWN:
-        return f'add "{request.called_ae}" to called_ae_titles {where}'
-    if rejection in (acceptor.CALLING_AE_UNKNOWN, acceptor.NO_REASON):
-        return f'add {{ ae_title = "{request.calling_ae}", host = "{address}" }} to allow {where}'
-    if rejection == acceptor.LIMIT_EXCEEDED:
-        return f"raise max_associations or max_associations_per_peer {where}"
-    return ""
+    return f"{CAUSES[rejection]} ({titles})"
 
 
 def _credential(sock: ssl.SSLSocket) -> str:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any
 
-from sqlalchemy import Connection, case, func, literal_column, select
+from sqlalchemy import Connection, Select, case, func, literal_column, select
 
 from mapdr.kernel.item import Source, TagPath
 from mapdr.store.index import schema, selection
@@ -25,17 +26,21 @@ _UNROUTED_UID = case((literal_column(schema.UNROUTED), _instance.c.sop_instance_
 
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """How many distinct images of a study are in one state at a destination for one reason ("": none)."""
+    """How many distinct images of a study are in one state at a destination for one reason ("": none).
+
+    `again`: they were delivered there before, count as delivered as well, and are promised once more.
+    """
 
     state: str
     reason: str
     images: int
+    again: bool = False
 
 
 @dataclass
 class StudyRow:
     """A study for a listing. Every number counts distinct images: `modalities`, `unrouted`, and
-    `destinations` by what became of the image there, without what was superseded or dismissed; `bytes` is the
+    `destinations` by what became of the image there, without what was superseded; `bytes` is the
     size of their data sets as received, each version's and no repeat's; `tags` hold what identifies the
     patient.
     """
@@ -167,29 +172,45 @@ class Overview:
         return dict(found)
 
     def _deliveries(self, connection: Connection, studies: dict[int, StudyRow]) -> None:
-        for study, name, standing in self._stand(connection, list(studies)):
-            studies[study].destinations.setdefault(name, []).append(standing)
+        found: dict[tuple[int, int], dict[tuple[bool, int, str], int]] = defaultdict(lambda: defaultdict(int))
+        for row in connection.execute(_stands(list(studies))):
+            there = found[row.study, row.destination]
+            # A parked promise that is newer than what was delivered: what it has is not what it is owed.
+            delivered = bool(row.had) and not (row.state == State.PARKED and row.last)
+            if delivered:
+                there[False, State.DELIVERED, ""] += row.number
+            if row.state < ENDED:
+                there[delivered, row.state, row.reason or ""] += row.number
+            elif not row.had:
+                there[False, State.DISMISSED, ""] += row.number
+        for (study, destination), there in sorted(found.items()):
+            studies[study].destinations[self._strings.text(destination)] = [
+                Standing(State(state).word, reason, number, again)
+                for (again, state, reason), number in sorted(there.items())
+            ]
 
-    def _stand(self, connection: Connection, studies: Sequence[int]) -> Iterator[tuple[int, str, Standing]]:
-        # An image that was promised several times (a repeat, a re-route) is there once it was delivered,
-        # unless its newest promise is parked.
-        had = func.max(case((_delivery.c.state == State.DELIVERED, 1), else_=0)).label("had")
-        images = (
-            select(func.max(_delivery.c.id).label("newest"), had)
-            .join(_instance, _instance.c.id == _delivery.c.instance)
-            .where(_delivery.c.study.in_(studies), _delivery.c.state <= ENDED)
-            .group_by(_delivery.c.study, _delivery.c.destination, _instance.c.sop_instance_uid)
-            .subquery()
+
+def _stands(studies: Sequence[int]) -> Select[Any]:
+    """How many images of these studies stand how at each destination.
+
+    An image that was promised several times (a repeat, a re-route) counts once: by its newest promise that
+    has not ended, else by the newest. `had`: one of them was delivered; `last`: none but a dismissed one is
+    newer than the promise it counts by.
+    """
+    id_, state = _delivery.c.id, _delivery.c.state
+    images = (
+        select(
+            func.coalesce(func.max(case((state < ENDED, id_))), func.max(id_)).label("told"),
+            func.max(case((state <= ENDED, id_))).label("newest"),
+            func.max(case((state == State.DELIVERED, 1), else_=0)).label("had"),
         )
-        there = (images.c.had == 1) & (_delivery.c.state != State.PARKED)
-        state = case((there, int(State.DELIVERED)), else_=_delivery.c.state).label("stands")
-        reason = case((there, ""), else_=func.coalesce(_delivery.c.reason, "")).label("why")
-        query = (
-            select(_delivery.c.study, _delivery.c.destination, state, reason, func.count().label("number"))
-            .join(images, images.c.newest == _delivery.c.id)
-            .group_by(_delivery.c.study, _delivery.c.destination, state, reason)
-            .order_by(_delivery.c.study, _delivery.c.destination, state, reason)
-        )
-        for row in connection.execute(query).all():
-            standing = Standing(State(row.stands).word, row.why, row.number)
-            yield row.study, self._strings.text(row.destination), standing
+        .join(_instance, _instance.c.id == _delivery.c.instance)
+        .where(_delivery.c.study.in_(studies), state != int(State.SUPERSEDED))
+        .group_by(_delivery.c.study, _delivery.c.destination, _instance.c.sop_instance_uid)
+        .subquery()
+    )
+    last = case((images.c.newest == id_, 1), else_=0).label("last")
+    columns = (_delivery.c.study, _delivery.c.destination, state, _delivery.c.reason, images.c.had, last)
+    return (
+        select(*columns, func.count().label("number")).join(images, images.c.told == id_).group_by(*columns)
+    )
