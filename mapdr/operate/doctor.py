@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import platform
-import shutil
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -20,6 +19,7 @@ from mapdr.operate import words
 from mapdr.operate.access import check_database
 from mapdr.operate.configuration import examine as check_file
 from mapdr.operate.configuration import summary
+from mapdr.operate.facts import existing, free_space, writable
 from mapdr.transform.codecs.table import installed
 
 LIBRARIES = (
@@ -143,17 +143,14 @@ def _durability(level: str) -> str:
 
 
 def _disk(data: Path, reserve: int) -> Iterator[Examined]:
-    there = data
-    while not there.exists() and there != there.parent:
-        there = there.parent
-    free = shutil.disk_usage(there).free
-    text = f"{words.size(free)} free for {data}, {words.size(reserve)} kept in reserve"
-    level = BAD if free < reserve else NOTE if free < FREE else OK
-    yield Examined("disk", "free", level, text)
-    writable = os.access(there, os.W_OK)
-    yield Examined(
-        "disk", "writable", OK if writable else BAD, f"{there} {'is' if writable else 'is not'} writable"
-    )
+    there, free = existing(data), free_space(data)
+    if free is None:
+        yield Examined("disk", "free", BAD, f"how much is free for {data} cannot be found out")
+    else:
+        text = f"{words.size(free)} free for {data}, {words.size(reserve)} kept in reserve"
+        yield Examined("disk", "free", BAD if free < reserve else NOTE if free < FREE else OK, text)
+    can = writable(there)
+    yield Examined("disk", "writable", OK if can else BAD, f"{there} {'is' if can else 'is not'} writable")
 
 
 def _database(plan: Plan) -> Iterator[Examined]:

@@ -15,6 +15,7 @@ from mapdr.config.site import site_key
 from mapdr.dicom import gate
 from mapdr.dicom.scan import ScannedHeader
 from mapdr.kernel.errors import MapdrError, Permanent
+from mapdr.kernel.finding import instead
 from mapdr.kernel.item import Header, Instance, Payload, Routing, Source, TagPath
 from mapdr.kernel.output import in_words
 from mapdr.kernel.registry import Registry
@@ -24,6 +25,8 @@ from mapdr.node.plan import Plan
 from mapdr.operate import part10
 from mapdr.operate.configuration import Configuration
 from mapdr.operate.differences import ElementChange, Quality, changes, quality
+from mapdr.operate.errors import RequestError
+from mapdr.operate.sources import BY_SEND
 from mapdr.route.condition import leaves
 from mapdr.store.spool.headers import (
     INDEX_TAGS,
@@ -112,10 +115,15 @@ def explain(
 ) -> Explained:
     """What the configured rules would do to a file, as if it had come from there.
 
-    Raises Permanent if it is not DICOM or the node would refuse it, OSError.
+    Raises RequestError for a receiver that there is not, Permanent if it is not DICOM or the node would
+    refuse it, OSError.
     """
     plan, config = configuration.plan, configuration.loaded.config
     rules = config.rule if config is not None else ()
+    known = {*plan.receivers, BY_SEND.receiver}
+    if receiver and receiver not in known:
+        what = f'there is no receiver "{receiver}"; {instead(receiver, known, "receivers")}'
+        raise RequestError(what, field="receiver")
     source = Source(receiver or next(iter(plan.receivers), ""), calling_ae, called_ae, address)
     try:
         return _examine(file, plan, rules, configuration.registry, source)
@@ -219,7 +227,9 @@ def _prepare(plan: Plan, registry: Registry, recipe: str, instance: Instance) ->
     # The key is only looked at: explaining must not make one.
     known = (node.data / "keys" / "site.key").is_file()
     key = site_key(node.data) if known else bytes(32)
-    settings = Settings("explain", node.name, node.data, key, Watch(), node.workers)
+    settings = Settings(
+        "explain", node.name, node.data, key, Watch(), workers=node.workers, memory=node.memory
+    )
     codecs = Codecs(registry, settings)
     try:
         pipeline = build_pipeline(plan.recipes[recipe], registry, settings, codecs)

@@ -58,15 +58,19 @@ NOTHING: dict[str, Any] = {"received": {}, "delivered": {}}
 
 def free_space(data: Path) -> int | None:
     """Bytes that are free where the data is or will be; None if that cannot be found out."""
-    there = data
-    while not there.exists() and there != there.parent:
-        there = there.parent
     try:
-        return shutil.disk_usage(there).free
+        return shutil.disk_usage(existing(data)).free
     except OSError:
         return None
 
 
+def existing(folder: Path) -> Path:
+    """The folder, or the nearest above it that there is as far as can be seen."""
+    while not os.path.exists(folder) and folder != folder.parent:
+        folder = folder.parent
+    return folder
+
+
 def writable(data: Path) -> bool:
     """Whether images can be kept there; True for what does not exist yet."""
-    return all(os.access(place, os.W_OK) for place in (data, data / "spool") if place.exists())
+    return all(os.access(place, os.W_OK) for place in (data, data / "spool") if os.path.exists(place))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 
 from mapdr.config.units import parse_duration
 from mapdr.operate.errors import RequestError
@@ -57,7 +57,8 @@ def _day(text: str, field: str) -> str:
     if text == "today":
         return f"{datetime.now():%Y%m%d}"
     try:
-        return f"{datetime.strptime(text.replace('-', ''), '%Y%m%d'):%Y%m%d}"
+        found = datetime.strptime(text.replace("-", ""), "%Y%m%d")
+        return found.date().isoformat().replace("-", "")  # four digits of the year, which %Y has not
     except ValueError:
         raise RequestError(
             f'"{text}" is not a date; write 2026-11-01, or a range such as 2026-11-01..', field=field
@@ -66,16 +67,30 @@ def _day(text: str, field: str) -> str:
 
 def _midnight(day: str, days: int = 0) -> float | None:
     """When a day (YYYYMMDD, local time) begins, or one `days` later; None where there is none."""
-    return (datetime.strptime(day, "%Y%m%d") + timedelta(days=days)).timestamp() if day else None
+    if not day:
+        return None
+    try:
+        return _seconds(datetime.strptime(day, "%Y%m%d") + timedelta(days=days))
+    except OverflowError:  # behind the last day of the calendar
+        return None
+
+
+def _seconds(moment: datetime) -> float:
+    """A moment in seconds since the epoch; 0 for any before it, when no image had come."""
+    try:
+        seconds = moment.timestamp()
+    except (OSError, OverflowError, ValueError):  # Windows knows no local time before 1970, nor after 3000
+        seconds = moment.replace(tzinfo=UTC).timestamp()
+    return max(0.0, seconds)
 
 
 def _moment(text: str) -> float:
     try:
-        return datetime.fromisoformat(text).timestamp()
+        return _seconds(datetime.fromisoformat(text))
     except ValueError:
         pass
     try:
-        return time.time() - parse_duration(text)
+        return max(0.0, time.time() - parse_duration(text))
     except ValueError:
         raise RequestError(
             f'"{text}" is neither a date with or without a time nor a length of time such as 2 h',

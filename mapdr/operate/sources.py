@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
@@ -46,11 +46,21 @@ def sources(opened: Access) -> list[SeenSource]:
     for name, told in receivers.items():
         for one in told.get("rejected", ()):
             titles = str(one["calling_ae"]), str(one["called_ae"])
-            source = Source(name, *titles, str(one["address"]), protocols.get(name, ""))
+            peer = Source(name, *titles, str(one["address"]), protocols.get(name, ""))
+            source = _same(seen, peer, str(one.get("credential", "")))
             known = seen.get(source, SeenSource(source))
             if known.rejected_at is None:
                 seen[source] = _rejected(known, one)
     return list(seen.values())
+
+
+def _same(seen: Iterable[Source], peer: Source, credential: str) -> Source:
+    """The source that a rejected peer is: by its credential, or by all else where none is told."""
+    if not credential:
+        for source in seen:
+            if replace(source, credential="") == peer:
+                return source
+    return replace(peer, credential=credential)
 
 
 def _rejected(known: SeenSource, told: Mapping[str, Any]) -> SeenSource:

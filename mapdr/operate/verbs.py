@@ -176,7 +176,8 @@ def reroute(opened: Access, chosen: Selection, *, dry_run: bool = False) -> Prom
     images = replace(chosen, destination="")
     if images.of_deliveries:
         images = chosen  # deliveries there that are in this state, not images that are so anywhere
-    store.ledger.add_recipes(opened.plan.recipes)
+    if not dry_run:
+        store.ledger.add_recipes(opened.plan.recipes)
     done = store.ledger.reroute(images, router.route, router.wanted, only=only, write=not dry_run)
     if not dry_run and (done.deliveries or done.superseded):
         _note(opened, "reroute", done.deliveries, done.to)

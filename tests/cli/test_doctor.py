@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
 from contextlib import closing
+from pathlib import Path
 
 import pytest
 
@@ -31,6 +33,27 @@ def test_a_hot_path_is_named_with_its_twin(
 def test_every_transfer_syntax_of_the_codec_table_is_named() -> None:
     found = {finding.name: finding for finding in examine(None) if finding.part == "codecs"}
     assert set(found) == {row.name for row in installed(Registry())}
+
+
+def test_a_disk_that_cannot_be_asked_is_said_and_the_rest_is_examined(
+    used: NodeFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(path: object) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr("shutil.disk_usage", fail)
+    found = {(finding.part, finding.name): finding for finding in examine(used.config)}
+    assert found["disk", "free"].level == "bad"
+    assert "cannot be found out" in found["disk", "free"].text
+    assert found["disk", "writable"].level == "ok"
+    assert found["database", "index"].level == "ok"
+
+
+def test_a_spool_that_cannot_be_written_is_said(used: NodeFolder, monkeypatch: pytest.MonkeyPatch) -> None:
+    access = os.access
+    monkeypatch.setattr("os.access", lambda path, mode: Path(path).name != "spool" and access(path, mode))
+    (found,) = [each for each in examine(used.config) if each.name == "writable"]
+    assert (found.level, found.text.endswith("is not writable")) == ("bad", True)
 
 
 def test_an_index_that_another_program_has_locked_is_said(used: NodeFolder) -> None:

@@ -10,7 +10,11 @@ from typing import Any
 import pydicom
 import pytest
 
+from mapdr.kernel.registry import Registry
+from mapdr.kernel.stage import Settings
+from mapdr.operate import explain as command
 from mapdr.testing import generator
+from mapdr.transform.codecs.table import Codecs
 from paper.nodes import NodeFolder
 
 
@@ -57,6 +61,30 @@ def test_explain_tells_why_a_rule_does_not_match_and_that_an_image_is_unrouted(
     output = " ".join(node.mapdr("explain", str(path)).output.split())
     assert 'Modality is not the wanted value "CT" (it is "US")' in output
     assert "shown as unrouted" in output
+
+
+def test_explain_knows_the_receivers(node: NodeFolder, ct: Path) -> None:
+    for known in ("modalities", "send"):
+        assert node.mapdr("explain", str(ct), "--receiver", known).exit_code == 0
+    result = node.mapdr("explain", str(ct), "--receiver", "modality")
+    assert result.exit_code != 0
+    assert 'there is no receiver "modality"; did you mean "modalities"?' in " ".join(result.output.split())
+
+
+def test_explain_has_the_memory_of_the_node(
+    node: NodeFolder, ct: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given = []
+    codecs = command.Codecs
+
+    def made(registry: Registry, settings: Settings) -> Codecs:
+        given.append(settings.memory)
+        return codecs(registry, settings)
+
+    monkeypatch.setattr(command, "Codecs", made)
+    node.config.write_text(node.config.read_text().replace("[node]\n", '[node]\nmemory = "777 MB"\n'))
+    assert node.mapdr("explain", str(ct)).exit_code == 0
+    assert set(given) == {777_000_000}
 
 
 def test_explain_makes_nothing(node: NodeFolder, ct: Path) -> None:

@@ -45,6 +45,22 @@ def test_who_is_rejected_is_listed_with_the_cure(used: NodeFolder) -> None:
     assert str(STRANGER["cure"]) in used.mapdr("sources", width=200).output
 
 
+def test_a_peer_that_has_shown_a_certificate_is_listed_once(used: NodeFolder) -> None:
+    peer = {**STRANGER, "calling_ae": "CT1", "address": "127.0.0.1"}
+    store = used.store()
+    try:
+        with store.database.write() as connection:
+            connection.exec_driver_sql("UPDATE source SET credential = 'certificate:ct1'")
+    finally:
+        store.close()
+    for told in (peer, {**peer, "credential": "certificate:ct1"}):
+        used.beat(receivers={"modalities": {"rejected": [told]}})
+        (row,) = listed(used)
+        assert (row["source"]["credential"], row["today"], row["rejected"]) == ("certificate:ct1", 7, 4)
+    used.beat(receivers={"modalities": {"rejected": [{**peer, "credential": "certificate:other"}]}})
+    assert [row["source"]["credential"] for row in listed(used)] == ["certificate:ct1", "certificate:other"]
+
+
 def test_a_rejected_peer_needs_attention(used: NodeFolder) -> None:
     used.beat(receivers={"modalities": {"rejected": [STRANGER]}})
     items = json.loads(used.mapdr("status", "--json").output)["attention"]

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import getpass
 import os
+import sqlite3
 from collections.abc import Callable
+from contextlib import closing
 from typing import Any
 
 import pytest
@@ -152,3 +154,34 @@ def test_an_order_that_was_taken_is_not_withdrawn(opened: Access) -> None:
     assert [one.id for one in commands.take()] == [order]
     assert not commands.withdraw(order)
     assert commands.get(order).done_at is None
+
+
+def test_a_dry_run_of_new_rules_writes_nothing(used: NodeFolder) -> None:
+    text = used.config.read_text().replace(
+        'prefix = "AccessionNumber", with = "CN-"', 'remove = "PatientName"'
+    )
+    egress = '[egress.new]\ntype = "dicom"\nae_title = "NEW"\nhost = "127.0.0.1"\nport = 3\n\n'
+    text = text.replace("[[rule]]", egress + "[[rule]]", 1)
+    used.config.write_text(text.replace('send_to = ["telepacs"]', 'send_to = ["telepacs", "new"]'))
+    index = used.config.parent / "data" / "index.db"
+    opened = Access.of(used.config, rules=True)
+
+    def dump() -> list[str]:
+        with closing(sqlite3.connect(index)) as connection:
+            return list(connection.iterdump())
+
+    try:
+        for chosen, to in (
+            (Selection(modality="CT"), {"telepacs": 4, "new": 4}),
+            (Selection(modality="CT", destination="new"), {"new": 4}),
+        ):
+            before = dump()
+            told = verbs.reroute(opened, chosen, dry_run=True)
+            assert dump() == before
+            assert dict(told.to) == to
+        done = verbs.reroute(opened, Selection(modality="CT"))
+        assert dict(done.to) == {"telepacs": 4, "new": 4}
+        (new, *_) = opened.index().ledger.lease("new", 1, 60, "test")
+        assert opened.index().ledger.recipe(new.recipe)
+    finally:
+        opened.close()

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import date, timedelta
+from datetime import date, datetime, timedelta
 from typing import Any
 
 import pytest
 
+from mapdr.operate import selection
 from mapdr.operate.access import Access
 from mapdr.operate.counts import counts, counts_of_month
 from mapdr.operate.deliveries import deliveries, with_waits
@@ -67,6 +68,31 @@ def test_dates_bound_both_ends() -> None:
     assert chosen.until is not None
     assert chosen.until > chosen.since
     assert (limited(chosen).limit, limited(choose(limit=3)).limit) == (SHOWN, 3)
+
+
+class WindowsTime(datetime):
+    """A clock that tells local times as that of Windows does."""
+
+    def timestamp(self) -> float:
+        if self.tzinfo is None and not 1970 <= self.year <= 3000:
+            raise OSError(22, "Invalid argument")
+        return super().timestamp()
+
+
+@pytest.mark.parametrize("clock", [datetime, WindowsTime])
+def test_a_day_before_all_clocks_began_is_a_bound_like_any(
+    monkeypatch: pytest.MonkeyPatch, clock: type[datetime]
+) -> None:
+    monkeypatch.setattr(selection, "datetime", clock)
+    for text in ("1969-07-20", "1900-01-01", "0001-01-01"):
+        assert choose(since=text).since == 0.0
+        chosen = choose(received=f"{text}..2026-11-02")
+        assert chosen.since == 0.0
+        assert chosen.until == datetime(2026, 11, 3).timestamp()
+        assert choose(received=text).until == 0.0
+    assert choose(since="1900-01-01T10:00+01:00").since == 0.0
+    assert (choose(received="..3500-01-01").until or 0.0) > 4e10
+    assert choose(received="..9999-12-31").until is None
 
 
 def test_a_row_says_that_it_waits_for_its_study_to_be_quiet(opened: Access) -> None:

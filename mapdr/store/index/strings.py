@@ -170,6 +170,16 @@ class Recipes:
                     .values(body=json.dumps(body, separators=(",", ":")))
                 )
 
+    def find(self, hash_: str) -> int | None:
+        """The number of a hash, or None if nobody ever used it; makes nothing."""
+        known = self._numbers.get(hash_)
+        if known is not None:
+            return known
+        query = select(schema.recipe.c.id).where(schema.recipe.c.hash == hash_)
+        with self._database.read() as connection:
+            number: int | None = connection.execute(query).scalar()
+        return number
+
     def number(self, hash_: str) -> int:
         """The number of a hash, made if new. Not to be called within a write transaction."""
         known = self._numbers.get(hash_)

@@ -61,6 +61,38 @@ class _Promises:
     again: int = 0
 
 
+class _Numbers:
+    """The numbers of destinations and recipes while images are routed again.
+
+    If it is written, those that are new are made. Else they get numbers below 0, which no row has.
+    """
+
+    def __init__(self, strings: StringTable, recipes: Recipes, *, write: bool) -> None:
+        self._strings = strings
+        self._recipes = recipes
+        self._write = write
+        self._destinations: dict[str, int] = {}
+        self._hashes: dict[str, int] = {}
+
+    def destination(self, name: str) -> int:
+        """The number of a destination."""
+        return self._known(self._strings, self._destinations, name)
+
+    def recipe(self, hash_: str) -> int:
+        """The number of a recipe."""
+        return self._known(self._recipes, self._hashes, hash_)
+
+    def name(self, destination: int) -> str:
+        """The destination of a number that was given here."""
+        return next(name for name, number in self._destinations.items() if number == destination)
+
+    def _known(self, table: StringTable | Recipes, given: dict[str, int], name: str) -> int:
+        if name not in given:
+            number = table.number(name) if self._write else table.find(name)
+            given[name] = -1 - len(given) if number is None else number
+        return given[name]
+
+
 class Rerouting:
     """Evaluates rules again and promises what they say."""
 
@@ -91,13 +123,14 @@ class Rerouting:
     ) -> Rerouted:
         """Evaluate rules again for images in the spool and promise what they say, as a new batch.
 
-        Without `write` nothing is promised, and what would be is told.
+        Without `write` nothing is promised, nor written at all, and what would be is told.
         `only` limits it to these destinations. A promise that is still open is not made twice. Where
         deliveries are chosen (by state, reason, destination), the other promises of their images are left
         alone; destinations that the rules name for the first time are promised as well.
         """
         limit = frozenset(only)
-        limited = {self._strings.number(name) for name in limit}
+        numbers = _Numbers(self._strings, self._recipes, write=write)
+        limited = {numbers.destination(name) for name in limit}
         done = Rerouted()
         for rows, concerned in self._image_rows(chosen, limited):
             promised = []
@@ -109,11 +142,12 @@ class Rerouting:
                     continue
                 to = [(name, hash_) for name, hash_ in routing.deliveries if not limit or name in limit]
                 unrouted += not routing.deliveries
-                number, recipe = self._strings.number, self._recipes.number
-                promised.append((row, {number(name): recipe(hash_) for name, hash_ in to}))
+                promised.append(
+                    (row, {numbers.destination(name): numbers.recipe(hash_) for name, hash_ in to})
+                )
             written = self._promise(promised, concerned, write)
             promises = Counter(done.to)
-            promises.update(self._strings.text(values[2]) for values in written.made)
+            promises.update(numbers.name(values[2]) for values in written.made)
             done = Rerouted(
                 done.images + len(promised),
                 done.deliveries + len(written.made),
