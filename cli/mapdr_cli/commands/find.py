@@ -8,7 +8,7 @@ import click
 
 from mapdr.operate.access import access
 from mapdr.operate.selection import Selection
-from mapdr.operate.studies import studies
+from mapdr.operate.studies import studies, troubles
 from mapdr_cli.commands.options import config_option, identify_option, json_option, print_answer
 from mapdr_cli.render.studies import found_study
 from mapdr_cli.render.terminal import console
@@ -34,6 +34,7 @@ def find(config: Path, identify: bool, as_json: bool, **by: str) -> None:
         raise click.UsageError("say what to find: --patient, --accession, --study or --uid")
     with access(config) as opened:
         found = studies(opened, chosen, identify=identify)
+        why = {} if as_json else troubles(opened, found)
     if as_json:
         print_answer({"studies": found}, node=opened.plan.node.name)
         return
@@ -41,5 +42,5 @@ def find(config: Path, identify: bool, as_json: bool, **by: str) -> None:
     if not found:
         out.print("Nothing was found.")
     for study in found:
-        for line in found_study(study):
+        for line in found_study(study, why):
             out.print(line, soft_wrap=True)
