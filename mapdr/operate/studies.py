@@ -11,7 +11,7 @@ from mapdr.operate.access import Access
 from mapdr.operate.selection import Selection
 from mapdr.store.index.overview import Standing, StudyRow
 
-__all__ = ["Standing", "Study", "studies"]
+__all__ = ["Standing", "Study", "studies", "troubles"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +47,20 @@ def studies(opened: Access, chosen: Selection, *, identify: bool = False) -> lis
     rows = overview.studies(chosen)
     sources = overview.sources([row.number for row in rows])
     return [_study(row, sources.get(row.number, []), identify) for row in rows]
+
+
+def troubles(opened: Access, found: Sequence[Study]) -> dict[str, str]:
+    """Why the destinations for which images of these studies wait take none, by name; those that do are left
+    out."""
+    waited_for = {
+        name
+        for study in found
+        for name, standings in study.destinations.items()
+        if any(one.state == "pending" for one in standings)
+    }
+    rows = opened.standing(waited_for) if waited_for else []
+    said = {row.name: row.fault or (row.comment if row.state == "down" else "") for row in rows}
+    return {name: text for name, text in said.items() if text}
 
 
 def _study(row: StudyRow, sources: Sequence[Source], identify: bool) -> Study:

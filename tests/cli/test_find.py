@@ -113,3 +113,21 @@ def test_what_is_promised_again_is_said_beside_what_was_delivered(used: NodeFold
 def _confirmed(node: NodeFolder, uid: str) -> str:
     """What `mapdr studies` says of it, with the column's lines put together."""
     return " ".join(node.mapdr("studies", "--study", uid).output.split())
+
+
+@pytest.mark.parametrize(
+    ("told", "said"),
+    [
+        ({"state": "open", "reason": "unreachable", "comment": "connection refused"}, "connection refused"),
+        ({"state": "closed", "fault": "FileNotFoundError"}, "FileNotFoundError"),
+        ({"state": "closed"}, ""),
+    ],
+)
+def test_why_a_destination_takes_none_is_said_with_what_waits(
+    used: NodeFolder, told: dict[str, Any], said: str
+) -> None:
+    uid = tags(used)["CT"]["uid"]
+    used.beat(destinations={"archive": told})
+    lines = used.mapdr("find", "--study", uid).output.splitlines()
+    why = f"; it takes none now: {said}" if said else ""
+    assert f"  to archive: 4 pending{why}" in lines

@@ -89,6 +89,29 @@ def test_other_bytes_under_the_same_uid_are_a_version(store: Store) -> None:
     assert received(store)["repeats"] == 1
 
 
+def delivered_counts(store: Store) -> dict[str, int]:
+    numbers: dict[str, int] = store.counts.today()["delivered"]["pacs"]["CT"]
+    return numbers
+
+
+@pytest.mark.parametrize("together", [True, False])
+def test_a_version_is_no_repeat_where_it_is_delivered_either(store: Store, together: bool) -> None:
+    for name in ("A", "B"):
+        push(store, "1.2.3.1", name=name)
+        assert store.writer.flush()
+        if not together:
+            assert deliver(store) == 1
+    if together:
+        assert deliver(store) == 2
+    assert delivered_counts(store) == {"images": 1, "studies": 1, "repeats": 0, "versions": 1}
+    for name in ("A", "B"):
+        push(store, "1.2.3.1", name=name)
+    assert store.writer.flush()
+    assert deliver(store) == 2
+    assert delivered_counts(store) == {"images": 1, "studies": 1, "repeats": 2, "versions": 1}
+    assert received(store) == {"images": 1, "studies": 1, "repeats": 2, "versions": 1}
+
+
 def test_the_same_uid_in_another_series_is_another_image(store: Store) -> None:
     push(store, "1.2.3.1", series="1.1")
     push(store, "1.2.3.1", series="1.2")

@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from mapdr.operate.selection import Selection
-from mapdr.operate.studies import studies
+from mapdr.operate.studies import studies, troubles
 from mapdr_cli.commands.looking import looking
 from mapdr_cli.commands.options import config_option, identify_option, json_option, print_answer
 from mapdr_cli.render.studies import found_study
@@ -37,6 +37,7 @@ def find(config: Path, identify: bool, as_json: bool, bare: tuple[str, ...], **b
         raise click.UsageError("say what to find: --patient, --accession, --study or --uid")
     with looking(config) as opened:
         found = studies(opened, chosen, identify=identify)
+        why = {} if as_json else troubles(opened, found)
     if as_json:
         print_answer({"studies": found}, node=opened.plan.node.name)
         return
@@ -44,5 +45,5 @@ def find(config: Path, identify: bool, as_json: bool, bare: tuple[str, ...], **b
     if not found:
         out.print("Nothing was found.")
     for study in found:
-        for line in found_study(study):
+        for line in found_study(study, why):
             out.print(line, soft_wrap=True)

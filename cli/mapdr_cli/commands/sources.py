@@ -23,7 +23,7 @@ from mapdr_cli.render.terminal import console
 def sources(config: Path, as_json: bool) -> None:
     """List who sends, the last one first: by AE title and address, its last image, and its images of today.
 
-    Peers whose associations were rejected since the receiver began are listed too, with the cause and with
+    Peers whose associations were rejected since the node started are listed too, with the cause and with
     what would let them in.
     """
     with looking(config) as opened:

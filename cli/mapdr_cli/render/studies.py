@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from rich.text import Text
 
@@ -43,8 +43,9 @@ def study_columns(width: int, identify: bool, uids: bool) -> list[Column]:
     return [when, PATIENT, study, confirmed]
 
 
-def found_study(study: Study) -> Iterator[Text]:
-    """A study in a few lines; what identifies it only if that was asked for."""
+def found_study(study: Study, troubles: Mapping[str, str]) -> Iterator[Text]:
+    """A study in a few lines, with what keeps a destination from taking what waits for it (`troubles`); what
+    identifies it only if that was asked for."""
     yield Text(words.plain(study.study_instance_uid), "bold")
     if study.tags is not None:
         told = [study.study_date or "", *(value for _, value in sorted(study.tags.items()))]
@@ -55,7 +56,11 @@ def found_study(study: Study) -> Iterator[Text]:
     for source in study.sources:
         yield Text(f"  {_from(source)}")
     for name, standings in sorted(study.destinations.items()):
-        yield Text(f"  to {words.plain(name)}: ").append_text(_said(standings))
+        line = Text(f"  to {words.plain(name)}: ").append_text(_said(standings))
+        waits = any(one.state == "pending" for one in standings)
+        yield line.append(
+            f"; it takes none now: {words.plain(troubles[name])}" if waits and name in troubles else ""
+        )
     if study.unrouted:
         yield Text(f"  {words.many(study.unrouted, 'image')} that no rule takes", STATE_STYLE["unrouted"])
 

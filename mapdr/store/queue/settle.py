@@ -38,6 +38,7 @@ _CURRENT = (
         _delivery.c.id,
         _delivery.c.study,
         _delivery.c.destination,
+        _delivery.c.instance,
         _delivery.c.state,
         _delivery.c.tries,
         _instance.c.series,
@@ -148,27 +149,37 @@ class Settling:
     def _count(
         self, connection: Connection, delivered: Sequence[Row[Any]], now: float
     ) -> Mapping[CounterKey, Increment]:
-        """What rows that become delivered add to the counters; read before they are written as delivered."""
+        """What rows that become delivered add to the counters; read before they are written as delivered.
+
+        An image that the destination has had already counts as a repeat if it had the same bytes as received
+        under this UID, else as a version.
+        """
         counts: dict[CounterKey, Increment] = defaultdict(Increment)
         shared = find_shared(connection, {(row.series, row.uid_hash) for row in delivered})
         again = {(row.series, row.uid_hash) for row in delivered if row.promised_again}
         known = find_known(connection, shared | again)
         today = day_of(now)
-        here: set[tuple[int, int, str]] = set()
+        here: dict[tuple[int, int, str], set[bytes]] = defaultdict(set)
         for row in delivered:
             origin = self._strings.find(row.calling_ae or row.credential or row.receiver) or 0
             increment = counts[CounterKey(today, row.destination, origin, row.modality, row.study)]
             same_hash = known.get((row.series, row.uid_hash), ())
-            same = [one.id for one in same_hash if one.uid == row.sop_instance_uid]
+            digests = {one.id: one.digest for one in same_hash if one.uid == row.sop_instance_uid}
             days: set[int] = set()
-            if len(same) > 1 or row.promised_again:
-                days = _delivered_days(connection, row.study, row.destination, same)
-            key = (row.destination, row.series, row.sop_instance_uid)
-            if key in here:
+            had: set[bytes] = set()
+            if len(digests) > 1 or row.promised_again:
+                for instance, day in _delivered_before(connection, row.study, row.destination, list(digests)):
+                    days.add(day)
+                    had.add(digests[instance])
+            digest = digests.get(row.instance, b"")  # not looked up for an image that stands alone
+            in_batch = here[row.destination, row.series, row.sop_instance_uid]
+            if in_batch:
                 days.add(today)
-            here.add(key)
+            same = digest in had or digest in in_batch
+            in_batch.add(digest)
             increment.images += today not in days
-            increment.repeats += bool(days)
+            increment.repeats += bool(days) and same
+            increment.versions += bool(days) and not same
         return counts
 
 
@@ -248,12 +259,14 @@ def _current(connection: Connection, settlements: Sequence[Settlement]) -> dict[
     return rows
 
 
-def _delivered_days(connection: Connection, study: int, destination: int, instances: list[bytes]) -> set[int]:
-    """The local days on which any of these instances was delivered to a destination."""
-    query = select(_delivery.c.settled_at).where(
+def _delivered_before(
+    connection: Connection, study: int, destination: int, instances: list[bytes]
+) -> list[tuple[bytes, int]]:
+    """Which of these instances were delivered to a destination, each with the local day."""
+    query = select(_delivery.c.instance, _delivery.c.settled_at).where(
         _delivery.c.study == study,
         _delivery.c.instance.in_(instances),
         _delivery.c.destination == destination,
         _delivery.c.state == State.DELIVERED,
     )
-    return {day_of(row.settled_at) for row in connection.execute(query)}
+    return [(row.instance, day_of(row.settled_at)) for row in connection.execute(query)]
