@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -23,7 +24,7 @@ from mapdr.config.problem import Problem, locate
 from mapdr.config.validate import validate
 from mapdr.config.when import parse_when
 from mapdr.kernel.finding import Finding, Place, instead
-from mapdr.kernel.registry import Registry
+from mapdr.kernel.registry import Plugin, Registry
 
 TABLES = ("egress", "node", "receive", "rule", "webhook")
 RULE_KEYS = ("name", "send_to", "stop", "when")
@@ -50,12 +51,13 @@ class Loaded:
         return _sorted(locate(finding, self.file, self.lines, self.rules) for finding in findings)
 
 
-def read(path: Path, registry: Registry | None = None, *, rules: bool = True) -> Loaded:
+def read(path: Path, registry: Registry | None = None, *, rules: bool = True, unknown: str = "") -> Loaded:
     """The configuration in the file `path`; relative paths in it start from its folder.
 
     Problems name the file as `path` does; paths in the configuration come out absolute, so that they stay
     what they are by whichever way the file is named. Without `rules`, rules are left out, and so is what is
     wrong with them: who only looks at a node needs neither the dictionary of tags nor the transforms.
+    `unknown` is added to the cure for a type that the registry does not know.
     """
     name = str(path)
     try:
@@ -69,7 +71,8 @@ def read(path: Path, registry: Registry | None = None, *, rules: bool = True) ->
         return Loaded(
             name, "", None, (Problem(name, line, "", "is not UTF-8 text", "save the file as UTF-8"),)
         )
-    return read_text(text, registry, file=name, base=Path(os.path.abspath(path)).parent, rules=rules)
+    base = Path(os.path.abspath(path)).parent
+    return read_text(text, registry, file=name, base=base, rules=rules, unknown=unknown)
 
 
 def read_text(
@@ -79,8 +82,9 @@ def read_text(
     file: str = "mapdr.toml",
     base: Path = Path(),
     rules: bool = True,
+    unknown: str = "",
 ) -> Loaded:
-    """The configuration in `text`; relative paths in it start from `base`. `rules` as for `read`."""
+    """The configuration in `text`; relative paths in it start from `base`. The rest is as for `read`."""
     try:
         document = parse(text)
     except Malformed as error:
@@ -90,7 +94,7 @@ def read_text(
             None,
             (Problem(file, error.line, "", str(error), error.cure),),
         )
-    reader = _Reader(registry or Registry(), base)
+    reader = _Reader(registry or Registry(), base, unknown)
     config = reader.config(document.values, rules)
     canonical = tomlkit.dumps(document.values, sort_keys=True)
     names = _rule_names(document.values.get("rule"))
@@ -104,6 +108,34 @@ def read_text(
         lines=document.lines,
         rules=names,
     )
+
+
+_NODE_TABLE = re.compile(r"^[ \t]*\[[ \t]*node[ \t]*\].*?(?=^[ \t]*\[|\Z)", re.MULTILINE | re.DOTALL)
+_WHERE = ("name", "data", "database")
+"""The keys of `[node]` that lead to its index."""
+
+
+def read_node(text: str, base: Path) -> NodeConfig | None:
+    """Which node a text means, whatever else is wrong with it: name, data folder and database.
+
+    None if these cannot be read. Where the text is no TOML, `[node]` is read alone, up to the next table.
+    """
+    try:
+        values = parse(text).values
+    except Malformed:
+        alone = _NODE_TABLE.search(text)
+        if alone is None:
+            return None
+        try:
+            values = parse(alone.group()).values
+        except Malformed:
+            return None
+    table = values.get("node", {})
+    if not isinstance(table, dict):
+        return None
+    known = {key: table[key] for key in _WHERE if key in table}
+    node: NodeConfig | None = validate(NodeConfig, known, ("node",), base, [])
+    return node
 
 
 def _rule_names(rules: Any) -> dict[int, str]:
@@ -120,8 +152,9 @@ def _sorted(problems: Iterable[Problem]) -> tuple[Problem, ...]:
 class _Reader:
     """Turns plain values into a Config and collects what is wrong on the way."""
 
-    def __init__(self, registry: Registry, base: Path) -> None:
+    def __init__(self, registry: Registry, base: Path, unknown: str) -> None:
         self._registry = registry
+        self._unknown = f"; {unknown}" if unknown else ""
         self._base = base
         self.findings: list[Finding] = []
 
@@ -164,8 +197,8 @@ class _Reader:
             if isinstance(type_, str) and type_ in self._registry.names(kind):
                 config = self._stage(kind, name, type_, table)
             elif isinstance(type_, str):
-                known = self._registry.names(kind)
-                self._report((kind, name, "type"), f'there is no {kind} "{type_}"', instead(type_, known))
+                cure = instead(type_, self._registry.names(kind)) + self._unknown
+                self._report((kind, name, "type"), f'there is no {kind} "{type_}"', cure)
             elif "type" in table:
                 self._report((kind, name, "type"), "is not a text", "write it in quotes")
             else:
@@ -181,7 +214,7 @@ class _Reader:
         plugin = self._registry.plugin(kind, type_)
         if plugin.factory is None:
             what = f'{kind} "{type_}" is unavailable, because {plugin.reason}'
-            self._report((kind, name, "type"), what, "install what it needs, or use another type")
+            self._report((kind, name, "type"), what, _cure(plugin, "use another type"))
             return None
         raw = {key: value for key, value in table.items() if key != "type"}
         return validate(plugin.factory.config, raw, (kind, name), self._base, self.findings)
@@ -211,7 +244,8 @@ class _Reader:
         transforms = self._registry.names("transform")
         for key in table:
             if key not in RULE_KEYS and key not in transforms:
-                self._report((*place, key), "unknown key", instead(key, (*RULE_KEYS, *transforms)))
+                cure = instead(key, (*RULE_KEYS, *transforms)) + self._unknown
+                self._report((*place, key), "unknown key", cure)
         if "when" not in table:
             self._report((*place, "when"), "is missing", "add when = { ... }; when = {} takes every image")
         when = parse_when(table.get("when", {}), (*place, "when"), self.findings)
@@ -228,7 +262,7 @@ class _Reader:
         plugin = self._registry.plugin("transform", type_)
         if plugin.factory is None:
             what = f'transform "{type_}" is unavailable, because {plugin.reason}'
-            self._report((*place, type_), what, "install what it needs, or leave it out")
+            self._report((*place, type_), what, _cure(plugin, "leave it out"))
             return None
         kind = plugin.factory.config
         config = validate(kind, raw, (*place, type_), self._base, self.findings)
@@ -236,6 +270,13 @@ class _Reader:
             return None
         plain = TypeAdapter(kind).dump_python(config, mode="json", by_alias=True, exclude_none=True)
         return plugin.factory.order, type_, plain
+
+
+def _cure(plugin: Plugin, otherwise: str) -> str:
+    """What to do about a stage that is unavailable."""
+    if plugin.is_broken:
+        return f"correct or update the plug-in, or {otherwise}"
+    return f"install what it needs, or {otherwise}"
 
 
 _UNREADABLE = RuleHead(name="-", send_to=())

@@ -32,16 +32,24 @@ def keep_revision(data: Path, loaded: Loaded) -> Path:
 
 
 def read_revision(
-    data: Path, revision: str, registry: Registry | None = None, *, base: Path = Path()
+    data: Path,
+    revision: str,
+    registry: Registry | None = None,
+    *,
+    base: Path = Path(),
+    rules: bool = True,
 ) -> Loaded:
-    """The configuration of a kept revision. Raises ConfigurationError if it is not there or was changed."""
+    """The configuration of a kept revision, `rules` as for `read`.
+
+    Raises ConfigurationError if it is not there or was changed.
+    """
     path = data / "revisions" / f"{revision}.toml"
     if not revision.isalnum() or not path.is_file():
         raise ConfigurationError("the configuration revision is not among those kept in the data folder")
     content = path.read_bytes()
     if hashlib.sha256(content).hexdigest() != revision:
         raise ConfigurationError(f"revisions/{path.name} was changed after it was kept")
-    return read_text(content.decode(), registry, file=path.name, base=base)
+    return read_text(content.decode(), registry, file=path.name, base=base, rules=rules)
 
 
 def write_durably(path: Path, content: bytes, mode: int = FILE_MODE) -> None:

@@ -4,6 +4,14 @@
 never hold a value that may identify a patient: internal ids, tags, lengths and status codes only.
 """
 
+import errno
+import socket
+
+OWN_FAULT = "own-fault"
+"""Why a destination waits that could not be asked, by a fault of this side."""
+
+_EXHAUSTED = frozenset((errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS))
+
 
 class MapdrError(Exception):
     """The root of every error that MAPDR raises on purpose."""
@@ -11,6 +19,10 @@ class MapdrError(Exception):
 
 class Temporary(MapdrError):
     """The same input may succeed later: a peer is down, a disk is full."""
+
+
+class OwnFault(Temporary):
+    """This side has no files, memory or buffers left for it now: no peer's fault."""
 
 
 class Permanent(MapdrError):
@@ -57,3 +69,10 @@ class Refused(MapdrError):
         super().__init__(f"0x{status:04X}: {comment}")
         self.status = status
         self.comment = comment
+
+
+def is_own_fault(error: BaseException) -> bool:
+    """Whether a connection failed because this side has no files, memory or buffers left."""
+    if isinstance(error, socket.gaierror):
+        return error.errno == socket.EAI_MEMORY  # its numbers are those of getaddrinfo, not of errno
+    return isinstance(error, OwnFault) or (isinstance(error, OSError) and error.errno in _EXHAUSTED)

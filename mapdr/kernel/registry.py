@@ -38,7 +38,8 @@ BUILTIN: dict[tuple[str, str], str] = {
 class Plugin:
     """A stage by name: available with a factory, or unavailable with the reason.
 
-    `origin` is the distribution that brought it, `version` that distribution's.
+    `origin` is the distribution that brought it, `version` that distribution's. `is_broken`: it is there, and
+    lacks what its kind's contract asks.
     """
 
     kind: str
@@ -47,6 +48,7 @@ class Plugin:
     version: str
     factory: Factory | None
     reason: str = ""
+    is_broken: bool = False
 
 
 class Registry:
@@ -96,7 +98,7 @@ class Registry:
         except Exception as error:  # noqa: BLE001  a plugin may fail in any way; the reason is kept and shown
             return Plugin(kind, type_, origin, version, None, f"{type(error).__name__}: {error}")
         factory = None if reasons else stage
-        return Plugin(kind, type_, origin, version, factory, "; ".join(reasons))
+        return Plugin(kind, type_, origin, version, factory, "; ".join(reasons), bool(reasons))
 
 
 def _origin(point: EntryPoint | None) -> tuple[str, str]:

@@ -35,7 +35,7 @@ from mapdr.kernel.registry import Registry
 from mapdr.kernel.stage import Receiver, Settings, Stage
 from mapdr.kernel.watch import Watch
 from mapdr.node.plan import Plan, Planned, make_plan
-from mapdr.node.reload import CURE, Change, NotAcquired
+from mapdr.node.reload import CURE, NotAcquired, Reload
 from mapdr.node.surroundings import faults
 from mapdr.node.upkeep import Upkeep
 from mapdr.notify.events import wanted_tags
@@ -57,10 +57,16 @@ DRAIN = 30.0
 """Seconds that a stop may take before what still runs is aborted."""
 
 
-def plan_file(path: Path, registry: Registry) -> tuple[Loaded, Plan | None, tuple[Problem, ...]]:
+LATER = "restart the node, if the plug-in was installed since it started"
+"""What may be meant by a type that a running node does not know."""
+
+
+def plan_file(
+    path: Path, registry: Registry, *, unknown: str = ""
+) -> tuple[Loaded, Plan | None, tuple[Problem, ...]]:
     """Read and plan a configuration file; the plan is None, or not to be started, if there are problems,
-    those of its surroundings among them."""
-    loaded = read(path, registry)
+    those of its surroundings among them. `unknown` as for `mapdr.config.read.read`."""
+    loaded = read(path, registry, unknown=unknown)
     if loaded.config is None:
         return loaded, None, loaded.problems
     plan = make_plan(loaded.config, registry, resolve=_addresses)
@@ -145,9 +151,10 @@ class Node:
         if self._pool is not None:
             self._pool.shutdown(wait=False, cancel_futures=True)
             self._pool = None
-        self.state = "stopped"
+        lived, self.state = self.state != "stopped", "stopped"
         if self._store is not None:
-            self._beat()
+            if lived:  # else the sign of life there may be that of the node that runs on this data
+                self._beat()
             self._store.close()
             self._store = None
         if self._running is not None:
@@ -180,14 +187,14 @@ class Node:
             return (
                 Problem(str(path), 0, "", what, "correct that file, or start the node with the other one"),
             )
-        loaded, plan, problems = plan_file(path, self._registry)
+        loaded, plan, problems = plan_file(path, self._registry, unknown=LATER)
         if plan is None or problems:
             return problems
         fixed = [key for key in FIXED if _value(plan.node, key) != _value(self.plan.node, key)]
         if fixed:
             what = f"cannot be changed while the node runs ({', '.join(fixed)})"
             return (Problem(loaded.file, 0, "node", what, "restart the node"),)
-        change = Change(self, plan)
+        change = Reload(self, plan)
         try:
             change.acquire()
             with index_named(plan.node.database_url(), plan.node.data):

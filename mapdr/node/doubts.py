@@ -42,6 +42,7 @@ def warnings(loaded: Loaded) -> Iterator[Finding]:
     yield from _unnamed(config)
     yield from _unreached(config)
     yield from _room(config.node)
+    yield from _titles(config)
     for index, rule in enumerate(config.rule):
         for leaf in leaves(rule.when):
             if isinstance(leaf, Match) and leaf.subject == MODALITY:
@@ -80,6 +81,17 @@ def _room(node: NodeConfig) -> Iterator[Finding]:
     if node.min_free > total:
         what = f"is more than the disk of the data folder has ({total / 1000**3:.0f} GB): no image is taken"
         yield Finding(("node", "min_free"), what, "name less")
+
+
+def _titles(config: Config) -> Iterator[Finding]:
+    """AE titles of whom a receiver lets in that look like a pattern; each is compared whole."""
+    for name, receiver in config.receive.items():
+        for index, entry in enumerate(getattr(receiver.config, "allow", None) or ()):
+            title = getattr(entry, "ae_title", None)
+            if isinstance(title, str) and ("*" in title or "?" in title):
+                place = ("receive", name, "allow", index, "ae_title")
+                what = "is compared whole: * and ? stand for themselves there"
+                yield Finding(place, what, "write each AE title whole, or let in by host alone")
 
 
 _WRITTEN_DATE = re.compile(r"([0-9]{4})([-./])([0-9]{1,2})\2([0-9]{1,2})")

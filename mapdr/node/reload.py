@@ -60,7 +60,7 @@ class NotAcquired(Exception):
         self.finding = finding
 
 
-class Change:
+class Reload:
     """The difference between the plan that runs and `new`: `acquire`, then `switch` or `release`."""
 
     def __init__(self, parts: Parts, new: Plan) -> None:

@@ -43,7 +43,6 @@ class Notifier:
         node: str,
         quiet_seconds: float,
         tick: float = TICK,
-        first_wait: float | None = None,
     ) -> None:
         self._studies = studies
         self._hooks = dict(hooks)
@@ -51,10 +50,8 @@ class Notifier:
         self._node = node
         self._quiet = quiet_seconds
         self._tick = tick
-        waits = {} if first_wait is None else {"first_wait": first_wait}
         self._senders = {
-            name: HookSender(name, config, outbox, watch, tick=tick, **waits)
-            for name, config in hooks.items()
+            name: HookSender(name, config, outbox, watch, tick=tick) for name, config in hooks.items()
         }
         self._stopping = threading.Event()
         self._thread: threading.Thread | None = None

@@ -8,10 +8,12 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
+from mapdr.config.problem import Problem
 from mapdr.kernel.errors import MapdrError
 from mapdr.kernel.output import in_words
 from mapdr.node.plan import Plan
-from mapdr.operate.configuration import load
+from mapdr.operate.configuration import Checked, examine, kept_plan, node_of
+from mapdr.operate.errors import WrongConfiguration
 from mapdr.operate.facts import LOST, NOTHING, SILENT, Facts, free_space, writable
 from mapdr.operate.model import Destination, NodeState
 from mapdr.operate.names import unknown_destination
@@ -27,6 +29,9 @@ from mapdr.store.spool.claim import claimed, running_file
 LOOKING = 2.0
 """Seconds for which a look at the node waits while another program has locked its index."""
 
+ACTING = BUSY_SECONDS
+"""The same for a listing and for a verb, which are asked for once."""
+
 LOCKED = "locked by another program"
 
 Beat = Callable[[], Heartbeat]
@@ -36,11 +41,20 @@ class Access:
     """A configuration with its plan, and the index behind it if the node ever ran.
 
     `busy`: seconds to wait for a lock of another program. `beat` gives the sign of life of the node in this
-    very process, if it is here; that of any other is in its index.
+    very process, if it is here; that of any other is in its index. `problems` are those of the configuration
+    file, where `plan` is not by the file but by what the node used last.
     """
 
-    def __init__(self, plan: Plan, *, busy: float = LOOKING, beat: Beat | None = None) -> None:
+    def __init__(
+        self,
+        plan: Plan,
+        *,
+        busy: float = LOOKING,
+        beat: Beat | None = None,
+        problems: tuple[Problem, ...] = (),
+    ) -> None:
         self.plan = plan
+        self.problems = problems
         self._busy = busy
         self._beat = beat
         self._rates = Rates()
@@ -51,9 +65,31 @@ class Access:
     def of(cls, config: Path, *, busy: float = LOOKING, rules: bool = False) -> Access:
         """The access by a configuration file. Raises WrongConfiguration with its problems if it has any.
 
-        Without `rules` the plan has none: looking is quick, and goes on while somebody edits them.
+        Without `rules` the plan has none: looking is quick, and goes on while somebody edits the file. If the
+        file has problems then, the plan is by the revision that the node used last, if it has one.
         """
-        return cls(load(config, rules=rules).plan, busy=busy)
+        checked = examine(config, rules=rules)
+        if checked.plan is not None and not checked.problems:
+            return cls(checked.plan, busy=busy)
+        last = None if rules else cls._last_used(checked, busy)
+        if last is None:
+            raise WrongConfiguration(checked.problems)
+        return cls(last, busy=busy, problems=checked.problems)
+
+    @classmethod
+    def _last_used(cls, checked: Checked, busy: float) -> Plan | None:
+        """The plan that the node of a configuration with problems used last, if that can be found."""
+        alone = node_of(checked)
+        if alone is None:
+            return None
+        opened, node = cls(alone, busy=busy), alone.node
+        try:
+            with index_named(node.database_url(), node.data):
+                beats = opened.store.commands.heartbeats() if opened.store is not None else []
+        finally:
+            opened.close()
+        revisions = [str(beat.counters.get("revision", "")) for beat in beats if beat.node == node.name]
+        return kept_plan(checked, node.data, revisions[0]) if revisions else None
 
     @property
     def store(self) -> Store | None:
@@ -95,6 +131,17 @@ class Access:
         node = self.plan.node
         return claimed(running_file(node.data, node.name)) if node.database == "sqlite" else None
 
+    def running(self) -> Heartbeat | None:
+        """The node's sign of life, if it is one of a moment ago and its process has not ended since."""
+        store, now = self.store, time.time()
+        if store is None:
+            return None
+        for beat in store.commands.heartbeats():
+            if beat.node == self.plan.node.name:
+                said = beat.counters.get("state") != "stopped" and now - beat.at <= SILENT
+                return beat if said and self.alive is not False else None
+        return None
+
     def close(self) -> None:
         """Give the index back. Safe twice."""
         if self._store is not None:
@@ -103,7 +150,7 @@ class Access:
 
     def gather(self) -> NodeState:
         """The node's state now. Raises what the index raises when it cannot be read."""
-        self._known = self._facts()
+        self._known = replace(self._facts(), misconfigured=bool(self.problems))
         return compose(self.plan, self._known, self._rates)
 
     def standing(self, names: Iterable[str]) -> list[Destination]:
@@ -137,6 +184,7 @@ class Access:
             at=now,
             as_of=known.at,
             trouble=trouble,
+            misconfigured=bool(self.problems),
             heartbeat=self._beat() if self._beat else known.heartbeat,
             disk_free=free_space(self.plan.node.data),
             writable=writable(self.plan.node.data),
@@ -183,7 +231,7 @@ class Access:
 
 
 @contextmanager
-def access(config: Path, *, busy: float = BUSY_SECONDS, rules: bool = False) -> Iterator[Access]:
+def access(config: Path, *, busy: float = ACTING, rules: bool = False) -> Iterator[Access]:
     """The access by a configuration file, closed at the end; `busy` as for `Access`, `rules` as for `of`."""
     opened = Access.of(config, busy=busy, rules=rules)
     try:
@@ -212,12 +260,3 @@ def check_database(plan: Plan) -> str | None:
         return str(error)
     finally:
         opened.close()
-
-
-def node_runs(store: Store, node: str) -> bool:
-    """Whether the node has given a sign of life lately."""
-    now = time.time()
-    return any(
-        beat.node == node and now - beat.at < SILENT and beat.counters.get("state") != "stopped"
-        for beat in store.commands.heartbeats()
-    )

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from mapdr.config.model import NodeConfig
+from mapdr.kernel.errors import OWN_FAULT
 from mapdr.kernel.item import SPOILED
 from mapdr.operate import words
 from mapdr.operate.facts import LOST, Facts
@@ -105,6 +106,8 @@ def _down(look: _Look) -> Iterable[Attention]:
         if row.state == "down":
             waiting = f" ({words.many(row.queue, 'image')} waiting)" if row.queue else ""
             yield Attention("down", "bad", f"{row.name} is down: {row.comment}{waiting}")
+        elif row.reason == OWN_FAULT:
+            yield Attention("own-fault", "bad", f"{row.name} waits {row.comment}")
 
 
 def _failing(look: _Look) -> Iterable[Attention]:
@@ -158,6 +161,11 @@ def _held(look: _Look) -> Iterable[Attention]:
             yield Attention("held", "warn", f"{row.name}: {text}")
 
 
+def _configuration(look: _Look) -> Iterable[Attention]:
+    if look.facts.misconfigured:
+        yield Attention("configuration", "warn", "the configuration file has problems: mapdr check")
+
+
 def _uncompressed(look: _Look) -> Iterable[Attention]:
     for row in look.destinations:
         if row.uncompressed:
@@ -174,6 +182,7 @@ _LOOKS: tuple[Callable[[_Look], Iterable[Attention]], ...] = (
     _down,
     _failing,
     _parked,
+    _configuration,
     _rejected,
     _hooks,
     _unrouted,

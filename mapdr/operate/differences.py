@@ -22,13 +22,13 @@ from mapdr.kernel.errors import MapdrError
 from mapdr.kernel.item import Payload
 from mapdr.transform.codecs.table import Codecs
 from mapdr.transform.dataset import DataSet
-from mapdr.transform.document import Document as Opened
+from mapdr.transform.document import OpenImage
 from mapdr.transform.encode.quality import Padding, measure
 from mapdr.transform.image import Frames, LeaveAsIs
 
 
 @dataclass(frozen=True, slots=True)
-class Change:
+class ElementChange:
     """An element before and after, as text; empty where it is absent. Nested ones have their path as name."""
 
     tag: str
@@ -45,7 +45,7 @@ class Quality:
     psnr: float | None
 
 
-def changes(before: Payload, after: Payload) -> list[Change]:
+def changes(before: Payload, after: Payload) -> list[ElementChange]:
     """The elements that differ, without pixel data, group lengths and what is only written otherwise.
 
     Raises Permanent where one of the two cannot be walked whole.
@@ -65,7 +65,8 @@ def quality(before: Payload, after: Payload, codecs: Codecs, workers: int) -> Qu
     try:
         with ExitStack() as stack:
             one, other = (
-                stack.enter_context(Opened(payload, codecs, workers=workers)) for payload in (before, after)
+                stack.enter_context(OpenImage(payload, codecs, workers=workers))
+                for payload in (before, after)
             )
             if one.data.pixel is None or other.data.pixel is None:
                 return None
@@ -113,7 +114,7 @@ def _document(payload: Payload) -> Document:
 
 def _changes(
     one: Document, other: Document, before: Level | None, after: Level | None, path: str
-) -> Iterator[Change]:
+) -> Iterator[ElementChange]:
     old = {node.tag: node for node in before.nodes} if before else {}
     new = {node.tag: node for node in after.nodes} if after else {}
     for tag in sorted({*old, *new}):
@@ -129,7 +130,7 @@ def _changes(
                 continue
         texts = _text(one, was), _text(other, now)
         if texts[0] != texts[1] or (was is None) != (now is None) or _raw(was) != _raw(now):
-            yield Change(f"({tag >> 16:04X},{tag & 0xFFFF:04X})", name, *texts)
+            yield ElementChange(f"({tag >> 16:04X},{tag & 0xFFFF:04X})", name, *texts)
 
 
 def _name(tag: int) -> str:

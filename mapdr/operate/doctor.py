@@ -44,7 +44,7 @@ FREE = 10 * 1000**3
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
+class Examined:
     """One line of the report; `level` is ok, note (works, but look at it) or bad (exit status 1)."""
 
     part: str
@@ -53,9 +53,9 @@ class Finding:
     text: str
 
 
-def examine(config: Path | None) -> Iterator[Finding]:
+def examine(config: Path | None) -> Iterator[Examined]:
     """Every finding. A part that cannot be examined is a finding too; nothing is raised."""
-    parts: tuple[tuple[str, Callable[[], Iterator[Finding]]], ...] = (
+    parts: tuple[tuple[str, Callable[[], Iterator[Examined]]], ...] = (
         ("program", _program),
         ("hot paths", _hot_paths),
         ("codecs", _codecs),
@@ -66,70 +66,70 @@ def examine(config: Path | None) -> Iterator[Finding]:
         try:
             yield from look()
         except Exception as error:  # noqa: BLE001  the doctor survives what it finds, and says so
-            yield Finding(name, "", BAD, f"cannot be examined: {type(error).__name__}: {error}")
+            yield Examined(name, "", BAD, f"cannot be examined: {type(error).__name__}: {error}")
 
 
-def _program() -> Iterator[Finding]:
+def _program() -> Iterator[Examined]:
     part = "program"
-    yield Finding(part, "mapdr", OK, mapdr.__version__)
+    yield Examined(part, "mapdr", OK, mapdr.__version__)
     gil = getattr(sys, "_is_gil_enabled", lambda: True)()
     python = f"{platform.python_implementation()} {platform.python_version()}{'' if gil else ', without GIL'}"
-    yield Finding(part, "python", OK, python)
-    yield Finding(part, "system", OK, f"{platform.platform()}, {os.cpu_count()} processors")
+    yield Examined(part, "python", OK, python)
+    yield Examined(part, "system", OK, f"{platform.platform()}, {os.cpu_count()} processors")
     for library in LIBRARIES:
         try:
-            yield Finding(part, library, OK, metadata.version(library))
+            yield Examined(part, library, OK, metadata.version(library))
         except metadata.PackageNotFoundError:
-            yield Finding(part, library, BAD, "is not installed")
+            yield Examined(part, library, BAD, "is not installed")
 
 
-def _hot_paths() -> Iterator[Finding]:
+def _hot_paths() -> Iterator[Examined]:
     """Which twin of each hot path is in use."""
     for name, backend in _fast.BACKENDS.items():
         if backend == "python":
-            yield Finding("hot paths", name, NOTE, "plain Python: works, slower (no compiled extension here)")
+            yield Examined("hot paths", name, NOTE, "plain Python: works, slower (no extension here)")
         else:
-            yield Finding("hot paths", name, OK, "compiled")
+            yield Examined("hot paths", name, OK, "compiled")
 
 
-def _codecs() -> Iterator[Finding]:
+def _codecs() -> Iterator[Examined]:
     """Each transfer syntax: whether it can be written and read here, and why not."""
     for row in installed(Registry()):
         if not row.no_decode and not row.no_encode:
-            yield Finding("codecs", row.name, OK, "reads and writes it")
+            yield Examined("codecs", row.name, OK, "reads and writes it")
         elif not row.no_decode:
-            yield Finding("codecs", row.name, OK, f"reads only: {row.no_encode}")
+            yield Examined("codecs", row.name, OK, f"reads only: {row.no_encode}")
         else:
-            yield Finding("codecs", row.name, NOTE, f"unavailable, because {row.no_decode}")
+            yield Examined("codecs", row.name, NOTE, f"unavailable, because {row.no_decode}")
 
 
-def _clock() -> Iterator[Finding]:
+def _clock() -> Iterator[Examined]:
     now = time.time()
     text = f"{words.day_and_clock(now)} ({time.strftime('%Z, UTC%z', time.localtime(now))})"
     # Nobody runs this before it was written: an unset clock makes days and ids wrong.
     written = Path(__file__).stat().st_mtime
     if now < written - 86400:
-        yield Finding("clock", "time", BAD, f"{text} is before MAPDR was installed; set the clock")
+        yield Examined("clock", "time", BAD, f"{text} is before MAPDR was installed; set the clock")
     else:
-        yield Finding("clock", "time", OK, text)
+        yield Examined("clock", "time", OK, text)
     steps = time.get_clock_info("monotonic").resolution
     level = OK if steps < 0.02 else NOTE
-    yield Finding("clock", "resolution", level, f"{steps * 1e6:.3g} microseconds")
+    yield Examined("clock", "resolution", level, f"{steps * 1e6:.3g} microseconds")
 
 
-def _configuration(config: Path | None) -> Iterator[Finding]:
+def _configuration(config: Path | None) -> Iterator[Examined]:
     part = "configuration"
     if config is None:
-        yield Finding(part, "file", NOTE, "there is none; `mapdr init` writes one")
+        yield Examined(part, "file", NOTE, "there is none; `mapdr init` writes one")
         return
     checked = check_file(config)
     for problem in checked.problems:
-        yield Finding(part, "problem", BAD, str(problem))
+        yield Examined(part, "problem", BAD, str(problem))
     if checked.plan is None or checked.problems:
         return
-    yield Finding(part, "file", OK, f"{config}: {summary(checked.plan)}")
+    yield Examined(part, "file", OK, f"{config}: {summary(checked.plan)}")
     node = checked.plan.node
-    yield Finding(
+    yield Examined(
         part, "durability", OK if node.durability == "power-loss" else NOTE, _durability(node.durability)
     )
     yield from _disk(node.data, node.min_free)
@@ -142,23 +142,23 @@ def _durability(level: str) -> str:
     return "process-crash: an acknowledged image survives a crash of MAPDR, but not a power cut"
 
 
-def _disk(data: Path, reserve: int) -> Iterator[Finding]:
+def _disk(data: Path, reserve: int) -> Iterator[Examined]:
     there = data
     while not there.exists() and there != there.parent:
         there = there.parent
     free = shutil.disk_usage(there).free
     text = f"{words.size(free)} free for {data}, {words.size(reserve)} kept in reserve"
     level = BAD if free < reserve else NOTE if free < FREE else OK
-    yield Finding("disk", "free", level, text)
+    yield Examined("disk", "free", level, text)
     writable = os.access(there, os.W_OK)
-    yield Finding(
+    yield Examined(
         "disk", "writable", OK if writable else BAD, f"{there} {'is' if writable else 'is not'} writable"
     )
 
 
-def _database(plan: Plan) -> Iterator[Finding]:
+def _database(plan: Plan) -> Iterator[Examined]:
     problem = check_database(plan)
     if problem is None:
-        yield Finding("database", "index", OK, "is readable and consistent")
+        yield Examined("database", "index", OK, "is readable and consistent")
     else:
-        yield Finding("database", "index", NOTE if problem.startswith("there is none") else BAD, problem)
+        yield Examined("database", "index", NOTE if problem.startswith("there is none") else BAD, problem)

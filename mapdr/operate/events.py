@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from mapdr.kernel.errors import OWN_FAULT
 from mapdr.operate import words
 from mapdr.operate.model import EventText
 from mapdr.wire.status import meaning
@@ -67,6 +68,11 @@ def _acted(facts: Facts) -> str:
     return f"{facts.get('by', '?')}: {facts.get('verb', '?')}{what}: {facts.get('to') or 'nothing'}"
 
 
+def _waits(facts: Facts) -> str:
+    how = "waits by a fault of this node" if facts.get("reason") == OWN_FAULT else "is down"
+    return f"{_destination(facts)} {how}: {_cause(facts)}"
+
+
 def _back(facts: Facts) -> str:
     after = f" after {words.duration(facts['seconds'])}" if facts.get("seconds") else ""
     return f"{_destination(facts)} takes images again{after}"
@@ -104,7 +110,7 @@ SENTENCES: dict[str, Sentence] = {
             " it refuses that transfer syntax"
         ),
     ),
-    "destination.waits": Sentence("bad", lambda facts: f"{_destination(facts)} is down: {_cause(facts)}"),
+    "destination.waits": Sentence("bad", _waits),
     "destination.back": Sentence("good", _back),
     "study.received": Sentence("info", lambda facts: f"a study of {_images(facts)} has come", logged=False),
     "study.updated": Sentence(

@@ -23,7 +23,7 @@ from mapdr.kernel.watch import Watch
 from mapdr.node.plan import Plan
 from mapdr.operate import part10
 from mapdr.operate.configuration import Configuration
-from mapdr.operate.differences import Change, Quality, changes, quality
+from mapdr.operate.differences import ElementChange, Quality, changes, quality
 from mapdr.route.condition import leaves
 from mapdr.store.spool.headers import (
     INDEX_TAGS,
@@ -73,7 +73,7 @@ class WouldDeliver:
     transfer_syntax: str = ""
     bytes: int = 0
     milliseconds: float | None = None
-    changes: Sequence[Change] = ()
+    changes: Sequence[ElementChange] = ()
     unshown: str = ""
     quality: Quality | None = None
 
@@ -235,7 +235,7 @@ def _prepare(plan: Plan, registry: Registry, recipe: str, instance: Instance) ->
 
 
 def _describe(before: Payload, after: Payload, seconds: float, codecs: Codecs, workers: int) -> WouldDeliver:
-    found: list[Change] = []
+    found: list[ElementChange] = []
     unshown = ""
     try:
         found = changes(before, after)

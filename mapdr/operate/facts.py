@@ -30,6 +30,7 @@ class Facts:
     `trouble` says why the index cannot be read now; counts and queues are then those of `as_of`.
     `alive`: whether a process runs as this node; None where that cannot be found out. `lost`: it does, and
     the index has never heard of it. `unwritable`: why the index cannot be written, if the node is silent.
+    `misconfigured`: the configuration file has problems, which the node would find with the next reload.
     """
 
     at: float
@@ -49,6 +50,7 @@ class Facts:
     alive: bool | None = None
     lost: bool = False
     unwritable: str = ""
+    misconfigured: bool = False
 
 
 NOTHING: dict[str, Any] = {"received": {}, "delivered": {}}

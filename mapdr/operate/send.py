@@ -13,19 +13,18 @@ from mapdr.config.lines import parse
 from mapdr.config.read import Loaded, read_text
 from mapdr.dicom.uids import MEDIA_STORAGE_DIRECTORY
 from mapdr.kernel.errors import Permanent, Refused
-from mapdr.kernel.item import Source
 from mapdr.kernel.registry import Registry
 from mapdr.node.plan import Plan, make_plan
 from mapdr.notify.events import wanted_tags
 from mapdr.operate import part10
-from mapdr.operate.access import Access, node_runs
+from mapdr.operate.access import Access
 from mapdr.operate.configuration import Configuration
 from mapdr.operate.names import known_destinations
+from mapdr.operate.sources import BY_SEND
 from mapdr.store import Store
 from mapdr.store.index.fault import index_named
 
 RULE = "mapdr send"
-SOURCE = Source(receiver="send", calling_ae="", called_ae="", address="", protocol="file")
 COPIED = 1 << 20
 
 
@@ -38,7 +37,7 @@ class NotTaken:
 
 
 @dataclass
-class Sent:
+class SendReport:
     """What became of the files: ids of the `images` that are safe, and what was `refused`.
 
     `skipped` are directories of media (DICOMDIR); `not_indexed` counts those that are safe and that the index
@@ -58,7 +57,7 @@ def send(
     *,
     to: Sequence[str] = (),
     watched: Callable[[list[Path]], Iterable[Path]] = iter,
-) -> Sent:
+) -> SendReport:
     """Put files, and all files of folders, into the store of the configured node.
 
     With `to` they go to these destinations as they are; otherwise the rules decide. `watched` may look at the
@@ -73,11 +72,11 @@ def send(
         before = Access(plan)
         try:
             before.look_for_the_index()
+            running = before.running() is not None
         finally:
             before.close()
         store = _open_store(plan)
     try:
-        running = node_runs(store, plan.node.name)
         sent = _put(store, loaded, plan, watched(list(part10.files(paths))))
         sent.node_runs = running
     finally:
@@ -113,9 +112,9 @@ def _open_store(plan: Plan) -> Store:
     )
 
 
-def _put(store: Store, loaded: Loaded, plan: Plan, paths: Iterable[Path]) -> Sent:
+def _put(store: Store, loaded: Loaded, plan: Plan, paths: Iterable[Path]) -> SendReport:
     """Put files into the store; returns when all of them are safe, and indexed if the index takes them."""
-    sent = Sent()
+    sent = SendReport()
     store.use(
         loaded.revision,
         plan.router,
@@ -144,7 +143,7 @@ def _put_one(store: Store, found: part10.File) -> str:
     with found.path.open("rb") as file:
         file.seek(found.offset)
         incoming = store.spool.begin(
-            SOURCE, found.sop_class_uid, found.sop_instance_uid, found.transfer_syntax_uid
+            BY_SEND, found.sop_class_uid, found.sop_instance_uid, found.transfer_syntax_uid
         )
         try:
             while data := file.read(COPIED):

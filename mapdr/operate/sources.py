@@ -10,6 +10,9 @@ from typing import Any
 from mapdr.kernel.item import Source
 from mapdr.operate.access import Access
 
+BY_SEND = Source(receiver="send", calling_ae="", called_ae="", address="", protocol="file")
+"""What `mapdr send` puts into the store: no peer has brought it."""
+
 
 @dataclass(frozen=True, slots=True)
 class SeenSource:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from mapdr.kernel.errors import OWN_FAULT
 from mapdr.kernel.stage import Endpoint
 from mapdr.node.plan import Plan, Planned
 from mapdr.operate import words
@@ -35,7 +36,7 @@ def compose(plan: Plan, facts: Facts, rates: Rates) -> NodeState:
     """The state, complete. `rates` gets this moment's totals."""
     told, state, live = _told(facts)
     rates.add(facts.at, _totals(facts.today, live.get("counters", {})))
-    destinations = [_destination(name, facts, live, rates) for name in _names(plan, facts)]
+    destinations = [_destination(name, facts, live, rates) for name in _names(plan, facts, live)]
     return NodeState(
         at=facts.at,
         day=words.date(facts.at),
@@ -74,10 +75,10 @@ def _told(facts: Facts) -> tuple[Mapping[str, Any], str, Mapping[str, Any]]:
     return told, state, told if state in ("running", "draining") else {}
 
 
-def _names(plan: Plan, facts: Facts) -> list[str]:
-    """The configured destinations, and those that are gone from the configuration but are still owed."""
-    owed = {queue.destination for queue in facts.queues} - set(plan.destinations)
-    return [*plan.destinations, *sorted(owed)]
+def _names(plan: Plan, facts: Facts, live: Mapping[str, Any]) -> list[str]:
+    """The configured destinations, and those that are not (or not readably) but are still owed or in use."""
+    others = {queue.destination for queue in facts.queues} | set(live.get("destinations", {}))
+    return [*plan.destinations, *sorted(others - set(plan.destinations))]
 
 
 def _today(today: Mapping[str, Any]) -> Counts:
@@ -177,6 +178,7 @@ def _destination(name: str, facts: Facts, live: Mapping[str, Any], rates: Rates)
     breaker = live.get("destinations", {}).get(name, {})
     rate = rates.of(f"to {name}") or 0.0
     state, why = _why(name, facts, breaker, queue)
+    is_open = breaker.get("state") == "open"
     if state != "held" and not live:
         state, why = "stopped", "the node does not run"
         if facts.alive or facts.trouble:
@@ -186,7 +188,7 @@ def _destination(name: str, facts: Facts, live: Mapping[str, Any], rates: Rates)
     return Destination(
         name=name,
         state=state,
-        reason=str(breaker.get("reason", "")) if state == "down" else "",
+        reason=str(breaker.get("reason", "")) if is_open and state in ("down", "waiting") else "",
         comment=why,
         fault=words.plain(breaker.get("fault", "")),
         queue=queue.pending + queue.leased if queue else 0,
@@ -216,6 +218,8 @@ def _why(name: str, facts: Facts, breaker: Mapping[str, Any], queue: Queue | Non
             parts.append(f"{breaker['failures']} times")
         if breaker.get("retry_at"):
             parts.append(f"next try in {words.duration(breaker['retry_at'] - facts.at)}")
+        if breaker.get("reason") == OWN_FAULT:
+            return "waiting", f"by a fault of this node: {', '.join(parts)}"
         return "down", ", ".join(parts)
     if queue is None or not queue.pending + queue.leased:
         spoken = breaker.get("tried", True) or facts.today["delivered"].get(name)

@@ -19,11 +19,9 @@ from typing import Any
 from mapdr.kernel.errors import MapdrError
 from mapdr.operate.access import Access
 from mapdr.operate.errors import RequestError
-from mapdr.operate.facts import SILENT
 from mapdr.operate.names import known_destinations
 from mapdr.operate.selection import Selection
 from mapdr.store import Store
-from mapdr.store.index.commands import Heartbeat
 
 PATIENCE = 90.0
 """Seconds that a node may take to answer: receivers that changed are drained first, then destinations."""
@@ -159,7 +157,7 @@ def hold_destinations(opened: Access, names: Sequence[str], *, dry_run: bool = F
 
 
 def release_destinations(opened: Access, names: Sequence[str], *, dry_run: bool = False) -> Switched:
-    """Deliver to these destinations again."""
+    """Deliver to these destinations again; those that were not on hold are left out of the answer."""
     store = opened.index()
     return _switch_destinations(opened, "release", names, store.ledger.release_destination, dry_run=dry_run)
 
@@ -200,7 +198,9 @@ def reload(opened: Access, config: Path) -> Answer:
 
     Raises MapdrError if no node runs, or it does not answer in time.
     """
-    _running(opened, "the node does not run; it reads the configuration when it starts")
+    opened.index()  # says why there is none
+    if opened.running() is None:
+        raise MapdrError("the node does not run; it reads the configuration when it starts")
     return _order(opened, "reload", {"path": str(config.absolute())})
 
 
@@ -209,7 +209,10 @@ def drain(opened: Access) -> Answer:
 
     Raises MapdrError if no node runs, or it does not answer in time.
     """
-    beat = _running(opened, "the node does not run")
+    opened.index()  # says why there is none
+    beat = opened.running()
+    if beat is None:
+        raise MapdrError("the node does not run")
     return _order(opened, "drain", {"process": beat.process})
 
 
@@ -234,23 +237,18 @@ def _switch(
 def _switch_destinations(
     opened: Access, verb: str, names: Sequence[str], change: Callable[[str], None], *, dry_run: bool
 ) -> Switched:
+    store = opened.index()
     chosen = known_destinations(opened.plan, names)
-    pending = {queue.destination: queue.pending for queue in opened.index().counts.queues()}
+    if verb == "release":
+        held = store.ledger.held_destinations()
+        chosen = [name for name in chosen if name in held]
+    pending = {queue.destination: queue.pending for queue in store.counts.queues()}
     to = {name: pending.get(name, 0) for name in chosen}
-    if not dry_run:
+    if chosen and not dry_run:
         for name in chosen:
             change(name)
         _note(opened, f"{verb} destination", 0, to)
     return Switched(STATES[verb], chosen, sum(to.values()), to, dry_run)
-
-
-def _running(opened: Access, otherwise: str) -> Heartbeat:
-    """The sign of life of the node, if it is one of a moment ago. Raises MapdrError."""
-    name = opened.plan.node.name
-    for beat in opened.index().commands.heartbeats():
-        if beat.node == name and time.time() - beat.at <= SILENT:
-            return beat
-    raise MapdrError(otherwise)
 
 
 def _order(opened: Access, name: str, arguments: Mapping[str, Any]) -> Answer:
@@ -263,6 +261,10 @@ def _order(opened: Access, name: str, arguments: Mapping[str, Any]) -> Answer:
             result = given.result or {}
             return Answer(bool(result.get("ok")), list(result.get("problems", ())))
         time.sleep(PAUSE)
+    if commands.withdraw(order):  # the node that starts next must not obey it
+        raise MapdrError(
+            f"the node did not take the order within {PATIENCE:.0f} seconds; it is withdrawn; see its log"
+        )
     raise MapdrError(f"the node did not answer within {PATIENCE:.0f} seconds; see its log")
 
 

@@ -12,9 +12,6 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
-PASS_THROUGH: dict[str, Any] = {"steps": []}
-"""The recipe that changes nothing."""
-
 
 def recipe(steps: Sequence[tuple[str, Any]]) -> dict[str, Any]:
     """The recipe of (transform type, JSON-able configuration) pairs, already in order."""

@@ -33,7 +33,7 @@ from mapdr.store.index.studies import Studies
 from mapdr.store.outbox import Outbox, OutboxEntry
 from mapdr.store.queue.ingest import Enrolment, Repeats
 from mapdr.store.queue.inhand import InHand
-from mapdr.store.queue.ledger import Delivery, Ledger
+from mapdr.store.queue.ledger import Ledger
 from mapdr.store.queue.settle import Settlement
 from mapdr.store.recover import Recovered, Recovery, Router, Rules, RulesFor
 from mapdr.store.retention import Purged, Retention
@@ -46,13 +46,9 @@ from mapdr.store.study_events import StudyEvent, StudyEvents
 from mapdr.store.writer import Writer
 
 __all__ = [
-    "Delivery",
     "OutboxEntry",
     "Purged",
-    "Recovered",
-    "Router",
     "Rules",
-    "RulesFor",
     "Selection",
     "Settlement",
     "Store",

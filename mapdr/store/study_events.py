@@ -103,7 +103,7 @@ class StudyEvents:
                     told = [] if event is None else list(entries(event))
                 except Exception as error:  # noqa: BLE001  one study must not keep the others from being told of
                     log.error("study %d cannot be told of (%s); later again", row.study, place(error))
-                    # Not in the row: lanes that wait for a quiet study go by `changed_at`.
+                    # Not in the row: destinations that wait for a quiet study go by `changed_at`.
                     self._later[row.study, row.destination] = time.monotonic() + quiet_seconds
                     continue
                 connection.execute(this.values(due=0, announced=row.announced + (event is not None)))

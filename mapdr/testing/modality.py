@@ -12,7 +12,8 @@ from mapdr.kernel.item import Payload
 from mapdr.testing import generator
 from mapdr.testing.generator import GeneratedImage
 from mapdr.testing.sink import kept
-from mapdr.wire.requestor import Limits, Requestor
+from mapdr.wire.link import Limits
+from mapdr.wire.requestor import Requestor
 
 
 @dataclass

@@ -23,7 +23,7 @@ Paint = Callable[[Pixels, FrameFormat, int], Pixels]
 """Changes one frame of cells; its number is the last argument."""
 
 
-class Document:
+class OpenImage:
     """What steps after the header see of a payload: its data set, its image, its frames. A context manager.
 
     Nothing is opened before it is asked for. `paints` are the changes of pixels that its frames come with.
@@ -38,7 +38,7 @@ class Document:
         self._paints = tuple(paints)
         self._open: DataSet | None = None
 
-    def __enter__(self) -> Document:
+    def __enter__(self) -> OpenImage:
         return self
 
     def __exit__(

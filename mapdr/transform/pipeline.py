@@ -4,7 +4,7 @@
 
 The steps run in the order of their phases, whatever order a rule names them in, and each of them runs: no
 transfer syntax of a receiver, no retry and no fast path leaves one out. What cannot be done parks the image.
-Between the header and the end an image is one `Document`: opened once, each frame decoded once (as far as
+Between the header and the end an image is one `OpenImage`: opened once, each frame decoded once (as far as
 `codecs.foreign.KEEP` holds them), whatever the steps ask for.
 """
 
@@ -38,7 +38,7 @@ from mapdr.kernel.stage import (
 )
 from mapdr.transform.codecs.table import Codecs
 from mapdr.transform.dataset import inflated
-from mapdr.transform.document import Document, Paint
+from mapdr.transform.document import OpenImage, Paint
 from mapdr.transform.encode.compress import CompressConfig, Transcoder
 from mapdr.transform.encode.native import native
 from mapdr.transform.even import evened
@@ -169,7 +169,7 @@ class Pipeline:
         del start
         budget.hold(edited.in_memory)
         paints: list[Paint] = [partial(_paint, step, instance) for step in self._pixels]
-        with Document(edited, self._codecs, workers=self._settings.workers, paints=paints) as document:
+        with OpenImage(edited, self._codecs, workers=self._settings.workers, paints=paints) as document:
             document.refuse_unpaintable()
             said = self._encoded(document, instance, memory, wanted)
             if said.parts is not edited.parts:
@@ -182,7 +182,7 @@ class Pipeline:
                 return replace(made, note=said.note, unmet=said.unmet)
             return replace(self._lossless(document, instance, memory, target), unmet=said.unmet)
 
-    def _encoded(self, document: Document, instance: Instance, memory: Memory, wanted: str) -> Payload:
+    def _encoded(self, document: OpenImage, instance: Instance, memory: Memory, wanted: str) -> Payload:
         """What the encode step makes of a document, or the document's payload with what it says of it."""
         if self._encode is None:
             return document.payload
@@ -196,7 +196,7 @@ class Pipeline:
             )
         return made
 
-    def _lossless(self, document: Document, instance: Instance, memory: Memory, target: str) -> Payload:
+    def _lossless(self, document: OpenImage, instance: Instance, memory: Memory, target: str) -> Payload:
         """A document in an encapsulated syntax that no step chose. Raises Permanent(reason="syntax")."""
         self._codecs.encoder(target)
         writer = Transcoder(self._settings, _LOSSLESS, target)

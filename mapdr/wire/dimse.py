@@ -39,11 +39,6 @@ AFFECTED_SOP_INSTANCE_UID = 0x1000
 MOVE_ORIGINATOR_AE = 0x1030
 MOVE_ORIGINATOR_MESSAGE_ID = 0x1031
 
-REQUESTS = frozenset(
-    (C_STORE_RQ, C_GET_RQ, C_FIND_RQ, C_MOVE_RQ, C_ECHO_RQ, 0x0100, 0x0110, 0x0120, 0x0130, 0x0140, 0x0150)
-)
-"""The command fields of every request in PS3.7 (C-CANCEL is not one: it has no response of its own)."""
-
 MAX_COMMAND = 1 << 16
 """Bytes; the longest command set that is read. Those of the standard stay under 1 KiB."""
 

@@ -1,9 +1,9 @@
 """The blocking driver of an association: a `Channel` for the bytes, the state machine for what may happen.
 
-`Link` is what both sides share; `link.Requestor` is the side that sends, `acceptor.Acceptor` the one that
-receives. A call ends in one of four ways: it returns; it raises LinkLost (the association is over, trying
-again may help), or RemoteProtocolError (the peer broke the protocol and was answered with A-ABORT), or an
-error of this side (LocalProtocolError, a payload's OSError). After any end the socket is closed.
+`Link` is what both sides share; `requestor.Requestor` is the side that sends, `acceptor.Acceptor` the one
+that receives. A call ends in one of four ways: it returns; it raises LinkLost (the association is over,
+trying again may help), or RemoteProtocolError (the peer broke the protocol and was answered with A-ABORT), or
+an error of this side (LocalProtocolError, a payload's OSError). After any end the socket is closed.
 """
 
 from __future__ import annotations

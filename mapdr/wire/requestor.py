@@ -15,15 +15,20 @@ from typing import NoReturn
 from mapdr._fast import store_run
 from mapdr._fast._store_run_py import Message
 from mapdr._fast.pdata_signals import EndOfStream, OtherPdu, Signal
-from mapdr.kernel.errors import LocalProtocolError, Permanent, RemoteProtocolError, Temporary
+from mapdr.kernel.errors import (
+    LocalProtocolError,
+    OwnFault,
+    Permanent,
+    RemoteProtocolError,
+    Temporary,
+    is_own_fault,
+)
 from mapdr.kernel.item import Payload, Verdict, total_length
 from mapdr.kernel.uids import VERIFICATION
 from mapdr.wire import dimse, pdu, status
 from mapdr.wire.association import Event, Tell
 from mapdr.wire.link import Limits, Link, LinkLost
 from mapdr.wire.words import rejection
-
-__all__ = ["Limits", "LinkLost", "Requestor", "StoreResponse"]
 
 SLOWEST_STORE = 1_000_000
 """Bytes per second: a receiver may take this long for an object, beyond the DIMSE time-out, to store it."""
@@ -60,9 +65,9 @@ class Requestor(Link):
     ) -> Requestor:
         """Open an association that proposes one context for each (abstract syntax, transfer syntaxes).
 
-        Raises Temporary when there is no connection, no answer, or a rejection for now;
-        Permanent(reason="association-rejected") when the peer rejects for good; ValueError for more than 128
-        proposals or a title or UID that is not one.
+        Raises Temporary when there is no connection, no answer, or a rejection for now, OwnFault when this
+        side has no files or memory left for one; Permanent(reason="association-rejected") when the peer
+        rejects for good; ValueError for more than 128 proposals or a title or UID that is not one.
         """
         limits = limits or Limits()
         if not 0 < len(proposals) <= pdu.MAX_CONTEXTS:
@@ -98,7 +103,6 @@ class Requestor(Link):
         self,
         payload: Payload,
         *,
-        originator: tuple[str, int] | None = None,
         pace: Callable[[int], object] | None = None,
     ) -> StoreResponse:
         """Send one object and wait for the receiver's final status.
@@ -108,7 +112,7 @@ class Requestor(Link):
         RemoteProtocolError when the association is over and the status is not known; OSError, EOFError or
         Permanent when the payload cannot be read (then `alive` says whether the association survived).
         """
-        message = self._message(payload, originator)
+        message = self._message(payload)
         self._listen()
         with self._sending():
             self.channel.send_message(
@@ -227,14 +231,14 @@ class Requestor(Link):
             self.punish(error)
             raise
 
-    def _message(self, payload: Payload, originator: tuple[str, int] | None = None) -> Message:
+    def _message(self, payload: Payload) -> Message:
         context = self.accepted.get((payload.sop_class_uid, payload.transfer_syntax_uid))
         if context is None:
             raise LocalProtocolError("no context was accepted for this SOP class and transfer syntax")
         if total_length(payload.parts) != payload.length:
             raise ValueError("a payload's parts do not add up to its length")
         message_id = self._next_message_id()
-        command = dimse.store_request(message_id, payload.sop_class_uid, payload.sop_instance_uid, originator)
+        command = dimse.store_request(message_id, payload.sop_class_uid, payload.sop_instance_uid)
         return Message(
             context,
             message_id,
@@ -352,6 +356,8 @@ def _connecting(host: str, port: int) -> Iterator[None]:
         ) from None
     except OSError as error:
         reason = error.strerror or type(error).__name__
+        if is_own_fault(error):
+            raise OwnFault(f"no connection can be opened here: {reason}") from None
         raise Temporary(f"{host}:{port} cannot be reached: {reason}") from None
 
 

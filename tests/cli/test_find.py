@@ -1,10 +1,12 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from mapdr.testing import generator
 from paper.nodes import NodeFolder
 
 
@@ -72,6 +74,23 @@ def test_it_reads_like_an_answer(used: NodeFolder) -> None:
     assert "from CT1 at 127.0.0.1" in text
     assert "to telepacs: 1 pending, 1 parked (refused), 2 delivered" in text
     assert "1 image that no rule takes" in used.mapdr("find", "--study", known["US"]["uid"]).output
+
+
+def test_a_uid_without_its_option_is_told_which_there_are(used: NodeFolder) -> None:
+    for words in (["1.2.3"], ["--study", "1.2.3", "1.2.4"]):
+        result = used.mapdr("find", *words)
+        assert result.exit_code == 2
+        assert "write --uid, --study, --patient or --accession before" in result.stderr
+
+
+def test_what_mapdr_send_brought_says_so(node: NodeFolder, tmp_path: Path) -> None:
+    (image,) = generator.study("CT", images=1, size=(16, 16))
+    file = tmp_path / "image.dcm"
+    file.write_bytes(image.part10())
+    assert node.mapdr("send", str(file)).exit_code == 0
+    text = node.mapdr("find", "--study", image.study_instance_uid).stdout
+    assert "  by mapdr send on this machine" in text.splitlines()
+    assert " at " not in text.replace("received at", "")
 
 
 def test_what_was_dismissed_is_shown(used: NodeFolder) -> None:

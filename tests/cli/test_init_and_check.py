@@ -243,6 +243,18 @@ def test_more_room_than_the_disk_has_is_a_warning(node: NodeFolder) -> None:
     assert line.startswith("4 node.min_free: is more than the disk of the data folder has (")
 
 
+def test_a_pattern_in_place_of_an_ae_title_is_a_warning(node: NodeFolder) -> None:
+    allow = (
+        'allow = [{ ae_title = "CT1" }, { ae_title = "MR*" }, { host = "10.1.2.0/24" }, { ae_title = "?" }]'
+    )
+    lines = _warnings(node, "port = 11112", f"port = 11112\n{allow}")
+    assert lines == [
+        f"11 receive.modalities.allow[{index}].ae_title: is compared whole: * and ? stand for themselves "
+        "there; write each AE title whole, or let in by host alone"
+        for index in (1, 3)
+    ]
+
+
 @pytest.mark.parametrize(
     ("written", "meant"), [('"2026-01-31"', "2026-01-31"), ('["20260101", "2026/1/31"]', "2026-01-31")]
 )

@@ -183,6 +183,21 @@ def test_where_there_is_nothing_to_do_nobody_is_asked(used: NodeFolder, words: l
     assert "0 " in result.output
 
 
+def test_what_is_not_there_is_said(used: NodeFolder) -> None:
+    for words in (["release", "archive"], ["release", "archive", "--dry-run"]):
+        assert used.mapdr(*words).output == "Nothing was held: archive is not on hold.\n"
+    used.mapdr("hold", "archive")
+    assert used.mapdr("release", "archive", "telepacs").output == "archive: released.\n"
+    for words in (
+        ["retry", "--webhooks"],
+        ["retry", "--webhooks", "--yes"],
+        ["retry", "--webhooks", "--dry-run"],
+    ):
+        done = used.mapdr(*words)
+        assert done.exit_code == 0
+        assert done.output == "There is no webhook message to try again: none waits, none was given up.\n"
+
+
 @pytest.mark.parametrize("verb", ["retry", "reroute", "dismiss", "hold", "release", "deliveries", "studies"])
 def test_an_unknown_destination_is_named_with_what_there_is(used: NodeFolder, verb: str) -> None:
     result = used.mapdr(verb, "--to", "nope")

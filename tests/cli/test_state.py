@@ -189,6 +189,26 @@ def test_a_destination_whose_own_program_fails_needs_attention(plan: Plan, waiti
     assert _telepacs(composed).fault == told["fault"]
 
 
+def test_a_destination_that_waits_for_our_own_fault_is_not_down(plan: Plan) -> None:
+    waits = {**REJECTED, "reason": "own-fault", "comment": "no connection can be opened here: no more files"}
+    composed = compose(
+        plan, _facts(counters={"state": "running", "destinations": {"telepacs": waits}}), Rates()
+    )
+    assert [(item.kind, item.level, item.text) for item in composed.attention] == [
+        (
+            "own-fault",
+            "bad",
+            "telepacs waits by a fault of this node: no connection can be opened here: no more files, "
+            "next try in 10 s",
+        )
+    ]
+    row = _telepacs(composed)
+    assert (row.state, row.reason) == ("waiting", "own-fault")
+    facts = {"destination": "pacs", "reason": "own-fault", "comment": "no more files"}
+    told = event_line({"at": NOW, "kind": "destination.waits", **facts})
+    assert told.text == "pacs waits by a fault of this node: no more files"
+
+
 def test_a_compression_that_a_destination_refuses_needs_attention(plan: Plan) -> None:
     counters = {"state": "running", "counters": {"deliver.telepacs.uncompressed": 3}}
     attention = compose(plan, _facts(counters=counters), Rates()).attention

@@ -18,7 +18,7 @@ from mapdr.kernel.item import Acceptance, FileSlice, Instance, Need, Outcome, Pa
 from mapdr.kernel.stage import Description
 from mapdr.kernel.watch import Watch
 from mapdr.net.retry import Retry
-from mapdr.store.queue.ledger import Delivery
+from mapdr.store.queue.ledger import LeasedDelivery
 from mapdr.store.queue.settle import Settlement
 from mapdr.testing.wait import until
 
@@ -41,7 +41,7 @@ FAULT = Outcome(Verdict.REFUSED, 0xC000, "cannot understand")
 class Row:
     """One delivery as the fake ledger keeps it."""
 
-    delivery: Delivery
+    delivery: LeasedDelivery
     state: str = "pending"
     not_before: float = 0.0
     leased_until: float = 0.0
@@ -73,7 +73,7 @@ class FakeLedger:
             first = len(self.rows) + 1
             for number in range(first, first + count):
                 instance = make_instance(number, sop_class, syntax)
-                delivery = Delivery(number, instance, destination, 0, 0, "r", "", 0, 0.0)
+                delivery = LeasedDelivery(number, instance, destination, 0, 0, "r", "", 0, 0.0)
                 self.rows[number] = Row(delivery)
             return list(range(first, first + count))
 
@@ -86,7 +86,7 @@ class FakeLedger:
         *,
         quiet_seconds: float = 0.0,
         untried_first: bool = False,
-    ) -> list[Delivery]:
+    ) -> list[LeasedDelivery]:
         self._check()
         now = time.time()
         with self.lock:
@@ -132,7 +132,7 @@ class FakeLedger:
                 syntax = row.delivery.syntax if item.syntax is None else item.syntax
                 row.delivery = replace(row.delivery, attempts=attempts, syntax=syntax)
 
-    def differs(self, delivery: Delivery) -> bool:
+    def differs(self, delivery: LeasedDelivery) -> bool:
         return delivery.id in self.other_bytes
 
     def next_due(self, destination: str) -> float | None:
@@ -191,7 +191,7 @@ def make_instance(number: int, sop_class: str = CT, syntax: str = EXPLICIT) -> I
     )
 
 
-class FakeChain:
+class FakePipeline:
     """Relays, or reencodes to the override; `fail` may raise for an instance."""
 
     def __init__(
@@ -309,7 +309,7 @@ class FakeEgress:
 def delivering(
     ledger: FakeLedger,
     egress: Any,
-    chain: FakeChain | None = None,
+    chain: FakePipeline | None = None,
     *,
     tick: float = 0.05,
     stop: float = 2.0,
@@ -318,7 +318,7 @@ def delivering(
 ) -> Iterator[Deliverer]:
     """A running deliverer for destination "pacs"; stopped at the end, with every thread gone."""
     pool = ThreadPoolExecutor(2)
-    made = chain or FakeChain()
+    made = chain or FakePipeline()
     preparer = Preparer(ledger, lambda steps: made, pool)
     deliverer = Deliverer(
         "pacs", egress, ledger, preparer, owner="node", watch=watch or Watch(), tick=tick, **settings

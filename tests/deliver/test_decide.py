@@ -12,14 +12,14 @@ from mapdr.deliver.settle.decide import decide, decide_unprepared
 from mapdr.kernel.errors import Permanent, Temporary
 from mapdr.kernel.item import Outcome, Verdict
 from mapdr.net.retry import Retry
-from mapdr.store.queue.ledger import Delivery
+from mapdr.store.queue.ledger import LeasedDelivery
 
 RETRY = Retry(first=10.0, factor=2.0, cap=60.0, tries=3)
 NOW = 1_000_000.0
 
 
-def delivery(attempts: int = 0) -> Delivery:
-    return Delivery(1, make_instance(1), "pacs", 0, 0, "r", "", attempts, 0.0)
+def delivery(attempts: int = 0) -> LeasedDelivery:
+    return LeasedDelivery(1, make_instance(1), "pacs", 0, 0, "r", "", attempts, 0.0)
 
 
 def decided(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import logging
 import threading
@@ -25,9 +26,9 @@ from deliver.fakes import (
     MR,
     OK,
     QUICK,
-    FakeChain,
     FakeEgress,
     FakeLedger,
+    FakePipeline,
     FakeSession,
     delivering,
     settled,
@@ -40,7 +41,7 @@ from mapdr.deliver.settle.leases import Leases
 from mapdr.deliver.supervise.deliverer import Deliverer
 from mapdr.kernel import budget
 from mapdr.kernel.budget import Budget
-from mapdr.kernel.errors import Permanent, Temporary
+from mapdr.kernel.errors import OWN_FAULT, OwnFault, Permanent, Temporary
 from mapdr.kernel.item import Instance, Need, Outcome, Payload, Verdict, missing
 from mapdr.kernel.watch import Watch
 from mapdr.net.retry import Retry
@@ -167,6 +168,29 @@ def test_a_peer_that_is_away_costs_probes_and_no_attempts() -> None:
         assert settled(ledger) == {"delivered": 500}
 
 
+@pytest.mark.parametrize("error", [OwnFault("no more files"), OSError(errno.EMFILE, "no more files")])
+def test_a_node_that_can_open_no_session_says_so_and_loses_no_attempts(error: Exception) -> None:
+    ledger, egress, watch = FakeLedger(), FakeEgress(), Watch()
+    short = threading.Event()
+    short.set()
+
+    def ask() -> Outcome:
+        if short.is_set():
+            raise error
+        return OK
+
+    egress.refuse = egress.echo = ask  # type: ignore[assignment]
+    ledger.add(5)
+    with delivering(ledger, egress, watch=watch) as deliverer:
+        until(lambda: egress.probes >= 2 and deliverer.view().failures >= 3, 10)
+        assert deliverer.view().reason == OWN_FAULT
+        assert {row.reason for row in ledger.rows.values() if row.reason} == {OWN_FAULT}
+        assert not any(item.count_attempt for item in ledger.history)
+        short.clear()
+        assert settled(ledger) == {"delivered": 5}
+    assert watch.recent()[0].facts["reason"] == OWN_FAULT
+
+
 def test_a_destination_tells_when_it_goes_and_when_it_is_back() -> None:
     ledger, egress, watch = FakeLedger(), FakeEgress(), Watch()
     away = threading.Event()
@@ -261,7 +285,7 @@ def test_giving_up_on_a_silent_peer_is_a_policy() -> None:
 
 
 def test_a_refused_syntax_becomes_the_next_one_and_the_rest_are_prepared_in_it() -> None:
-    ledger, chain = FakeLedger(), FakeChain()
+    ledger, chain = FakeLedger(), FakePipeline()
     egress = FakeEgress(takes=(IMPLICIT,))
     ledger.add(1000, syntax=JPEG2000)
     with delivering(ledger, egress, chain):
@@ -307,7 +331,7 @@ def test_a_transform_that_fails_lets_nothing_out() -> None:
 
     ledger, egress = FakeLedger({"steps": [{"type": "tags"}]}), FakeEgress()
     ledger.add(3)
-    with delivering(ledger, egress, FakeChain(fail, quick=False)):
+    with delivering(ledger, egress, FakePipeline(fail, quick=False)):
         assert settled(ledger) == {"delivered": 2, "parked": 1}
     row = ledger.rows[2]
     assert (row.reason, row.comment) == ("value-too-long", "(0008,0080) is too long for its VR")
@@ -320,7 +344,7 @@ def test_an_unknown_exception_is_tried_again_then_parked_without_its_words() -> 
 
     ledger, egress = FakeLedger({"steps": [{"type": "tags"}]}), FakeEgress()
     ledger.add(1)
-    with delivering(ledger, egress, FakeChain(fail, quick=False)):
+    with delivering(ledger, egress, FakePipeline(fail, quick=False)):
         assert settled(ledger) == {"parked": 1}
     assert (ledger.rows[1].reason, ledger.rows[1].comment) == ("unexpected", "KeyError")
     assert len(ledger.history) == QUICK.tries
@@ -336,7 +360,7 @@ def test_a_temporary_failure_of_a_transform_is_tried_until_it_works() -> None:
 
     ledger, egress = FakeLedger({"steps": [{"type": "compress"}]}), FakeEgress()
     ledger.add(1)
-    with delivering(ledger, egress, FakeChain(fail, quick=False)):
+    with delivering(ledger, egress, FakePipeline(fail, quick=False)):
         assert settled(ledger) == {"delivered": 1}
     assert ledger.rows[1].delivery.attempts == 1
 
@@ -447,7 +471,7 @@ def test_stop_before_start_and_twice() -> None:
 
     ledger = FakeLedger()
     with ThreadPoolExecutor(1) as pool:
-        preparer = Preparer(ledger, lambda steps: FakeChain(), pool)
+        preparer = Preparer(ledger, lambda steps: FakePipeline(), pool)
         deliverer = Deliverer("pacs", FakeEgress(), ledger, preparer, owner="n", watch=Watch())
         deliverer.stop(time.monotonic() + 1)
         deliverer.stop(time.monotonic() + 1)
@@ -625,13 +649,13 @@ def test_an_image_whose_work_cannot_be_begun_is_judged(monkeypatch: pytest.Monke
     monkeypatch.setattr(Preparer, "request", request)
     ledger, egress = FakeLedger({"steps": [{"type": "compress"}]}), FakeEgress()
     ledger.add(3)
-    with delivering(ledger, egress, FakeChain(quick=False)):
+    with delivering(ledger, egress, FakePipeline(quick=False)):
         assert settled(ledger) == {"parked": 3}
     assert {row.reason for row in ledger.rows.values()} == {"unexpected"}
 
 
 def test_a_compression_that_the_receiver_refused_is_kept_with_the_row_and_told() -> None:
-    class Compressing(FakeChain):
+    class Compressing(FakePipeline):
         """The recipe wants JPEG 2000; for a receiver that refuses it the image goes without."""
 
         def prepare(self, instance: Instance, memory: Any, syntax_override: str = "") -> Payload:
@@ -667,7 +691,7 @@ def test_a_destination_nobody_has_spoken_to_says_so() -> None:
 # --- memory -------------------------------------------------------------------------------------------------
 
 
-class Encodes(FakeChain):
+class Encodes(FakePipeline):
     """Makes payloads of `size` bytes in memory, and says so before."""
 
     def __init__(self, size: int) -> None:

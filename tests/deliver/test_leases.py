@@ -10,10 +10,10 @@ import pytest
 from deliver.fakes import LOST, OK, make_instance
 from mapdr.deliver.settle.decide import Decision
 from mapdr.deliver.settle.failures import IN_A_ROW, REMEMBERED, Failures
-from mapdr.deliver.settle.leases import Attempt, Leases
+from mapdr.deliver.settle.leases import EndedAttempt, Leases
 from mapdr.deliver.settle.settler import Result, Settler
 from mapdr.kernel.item import Outcome, Payload, Sent
-from mapdr.store.queue.ledger import Delivery
+from mapdr.store.queue.ledger import LeasedDelivery
 
 
 class Ledger:
@@ -37,16 +37,16 @@ def make(lease: float = 60.0) -> tuple[Leases, Failures, Ledger]:
     return Leases(ledger, settler, failures, "north/pacs", lease), failures, ledger
 
 
-def delivery(number: int = 1) -> Delivery:
-    return Delivery(number, make_instance(number), "pacs", 0, 0, "r", "", 0, 0.0)
+def delivery(number: int = 1) -> LeasedDelivery:
+    return LeasedDelivery(number, make_instance(number), "pacs", 0, 0, "r", "", 0, 0.0)
 
 
 def payload(number: int = 1) -> Payload:
     return Payload("1.2", f"2.25.{number}", "1.2.840.10008.1.2.1", (), 0)
 
 
-def attempt(state: str, outcome: Outcome = OK, number: int = 1) -> Attempt:
-    return Attempt(delivery(number), Decision(state), Sent(outcome, 0.0, 0.0), payload(number))
+def attempt(state: str, outcome: Outcome = OK, number: int = 1) -> EndedAttempt:
+    return EndedAttempt(delivery(number), Decision(state), Sent(outcome, 0.0, 0.0), payload(number))
 
 
 @pytest.mark.parametrize("state", ["parked", "delivered"])

@@ -10,19 +10,19 @@ from typing import Any
 
 import pytest
 
-from deliver.fakes import FakeChain, FakeLedger, make_instance
-from mapdr.deliver.feed.preparer import CHAINS, QUICK, Preparer
+from deliver.fakes import FakeLedger, FakePipeline, make_instance
+from mapdr.deliver.feed.preparer import PIPELINES, QUICK, Preparer
 from mapdr.deliver.feed.syntaxes import FORGET_AFTER, REMEMBERED, Syntaxes
 from mapdr.kernel import budget
 from mapdr.kernel.budget import Budget
 from mapdr.kernel.errors import Permanent
 from mapdr.kernel.item import Instance, Need, Payload
 from mapdr.store.queue.inhand import Key
-from mapdr.store.queue.ledger import Delivery
+from mapdr.store.queue.ledger import LeasedDelivery
 from mapdr.testing.wait import until
 
 
-class Encoder(FakeChain):
+class Encoder(FakePipeline):
     """A slow chain whose payload lies in memory."""
 
     def __init__(self, size: int = 1000) -> None:
@@ -36,8 +36,8 @@ class Encoder(FakeChain):
         return Payload("1.2", relayed.sop_instance_uid, "1.2.3", (bytes(self.size),), self.size)
 
 
-def delivery(number: int, destination: str) -> Delivery:
-    return Delivery(number, make_instance(number), destination, 0, 0, "r", "", 0, 0.0)
+def delivery(number: int, destination: str) -> LeasedDelivery:
+    return LeasedDelivery(number, make_instance(number), destination, 0, 0, "r", "", 0, 0.0)
 
 
 def test_two_destinations_that_ask_together_share_the_work() -> None:
@@ -87,7 +87,7 @@ def test_a_payload_that_is_large_is_not_kept() -> None:
 
 
 def test_a_failure_is_told_to_all_and_forgotten() -> None:
-    chain = FakeChain(quick=False)
+    chain = FakePipeline(quick=False)
 
     def fail(instance: Instance) -> None:
         raise Permanent("the codec refuses", reason="codec")
@@ -103,7 +103,7 @@ def test_a_failure_is_told_to_all_and_forgotten() -> None:
 
 
 def test_a_recipe_that_cannot_be_built_here_says_so() -> None:
-    def build(steps: Any) -> FakeChain:
+    def build(steps: Any) -> FakePipeline:
         raise Permanent("reroute the images", reason="recipe")
 
     with ThreadPoolExecutor(1) as pool, pytest.raises(Permanent, match="reroute"):
@@ -133,7 +133,7 @@ def test_a_refusal_is_forgotten_after_a_while() -> None:
 # --- memory, and deaths
 
 
-class Hungry(FakeChain):
+class Hungry(FakePipeline):
     """Needs as many bytes for an image as `needs` says, and works until it may go on."""
 
     def __init__(self, needs: dict[int, int], result: int = 0) -> None:
@@ -382,7 +382,7 @@ def test_an_image_with_which_the_node_died_is_not_prepared_in_passing() -> None:
 def test_a_node_that_stops_leaves_no_share() -> None:
     memory = Budget(100)
     pool = ThreadPoolExecutor(1)
-    preparer = Preparer(FakeLedger(), lambda steps: FakeChain(quick=False), pool, budget=memory)
+    preparer = Preparer(FakeLedger(), lambda steps: FakePipeline(quick=False), pool, budget=memory)
     pool.shutdown()
     assert preparer.request(delivery(1, "a"), "").cancelled()
     assert memory.used == 0
@@ -391,13 +391,13 @@ def test_a_node_that_stops_leaves_no_share() -> None:
 def test_recipes_that_are_gone_are_forgotten() -> None:
     built: list[Any] = []
 
-    def build(steps: Any) -> FakeChain:
-        built.append(weakref.ref(chain := FakeChain()))
+    def build(steps: Any) -> FakePipeline:
+        built.append(weakref.ref(chain := FakePipeline()))
         return chain
 
     with ThreadPoolExecutor(1) as pool:
         preparer = Preparer(FakeLedger(), build, pool)
-        for number in range(CHAINS + 10):
+        for number in range(PIPELINES + 10):
             preparer.at_once(replace(delivery(1, "a"), recipe=f"r{number}"), "")
-    assert len(built) == CHAINS + 10
-    assert sum(reference() is not None for reference in built) == CHAINS
+    assert len(built) == PIPELINES + 10
+    assert sum(reference() is not None for reference in built) == PIPELINES

@@ -14,7 +14,7 @@ from deliver.world import delivering as delivering_from
 from deliver.world import egress as dicom
 from deliver.world import world
 from mapdr.kernel.item import Need, Outcome, Payload, Sent, Verdict
-from mapdr.store.queue.ledger import Delivery
+from mapdr.store.queue.ledger import LeasedDelivery
 from mapdr.testing.wait import until
 from peers.rawsink import Answer, RawSink, Received
 
@@ -112,7 +112,7 @@ def test_an_answer_that_the_index_cannot_judge_is_kept_and_keeps_no_other_back()
     """A duplicate is compared with what was delivered before; what is behind it is answered, too."""
 
     class Locked(FakeLedger):
-        def differs(self, delivery: Delivery) -> bool:
+        def differs(self, delivery: LeasedDelivery) -> bool:
             if len(self.of(300)) < 1:
                 raise OSError(5, "database is locked")
             return False

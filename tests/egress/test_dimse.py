@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import ssl
 import threading
 import time
@@ -13,7 +14,7 @@ import pytest
 from pydantic import ValidationError
 
 from mapdr.egress.dicom.destination import STAGE, DimseEgress, DimseEgressConfig, propose
-from mapdr.kernel.errors import ConfigurationError, Permanent, Temporary
+from mapdr.kernel.errors import ConfigurationError, OwnFault, Permanent, Temporary
 from mapdr.kernel.item import TAKEN, FileSlice, Need, Payload, Verdict
 from mapdr.kernel.stage import Description, Endpoint, Settings
 from mapdr.kernel.watch import Watch
@@ -39,6 +40,18 @@ def make(port: int, /, **config: Any) -> DimseEgress:
 
 def payload(uid: str = "1.2.3", size: int = 100, syntax: str = EXPLICIT) -> Payload:
     return Payload(CT, uid, syntax, (bytes(size),), size)
+
+
+def test_a_node_that_is_out_of_files_does_not_blame_the_receiver(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*args: object, **kwargs: object) -> None:
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    monkeypatch.setattr("socket.create_connection", fail)
+    egress = make(104)
+    with pytest.raises(OwnFault, match="Too many open files"):
+        egress.connect([NEED])
+    outcome = egress.probe()
+    assert (outcome.verdict, outcome.peer_fault) == (Verdict.RETRY, False)
 
 
 # --- configuration ------------------------------------------------------------------------------------------
@@ -342,11 +355,17 @@ def test_over_tls_the_receiver_must_be_who_it_claims(tmp_path: Path) -> None:
     port = server.socket.getsockname()[1]
     try:
         egress = make(port, tls={"ca": str(cert)})
+        egress.start()
+        cert.rename(tmp_path / "moved.pem")
         assert egress.probe().verdict is Verdict.DELIVERED
         session = egress.connect([NEED])
         assert session.send(payload(size=300_000)).verdict is Verdict.DELIVERED
         session.close()
+        stranger = make(port, tls=True)
+        stranger.start()
         with pytest.raises(Temporary, match="not trusted"):
+            stranger.connect([NEED])
+        with pytest.raises(ConfigurationError, match="not started"):
             make(port, tls=True).connect([NEED])
     finally:
         server.shutdown()

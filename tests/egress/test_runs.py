@@ -23,7 +23,9 @@ from peers.rawsink import Answer, RawSink, Received
 
 
 def opened(port: int, **config: Any) -> RunningSession:
-    session = make(port, **config).connect([NEED])
+    egress = make(port, **config)
+    egress.start()
+    session = egress.connect([NEED])
     assert isinstance(session, RunningSession)
     return session
 

@@ -9,6 +9,7 @@ from types import ModuleType
 import pytest
 
 import mapdr
+from mapdr.config.read import read_text
 from mapdr.kernel import registry as registry_module
 from mapdr.kernel.errors import Unavailable
 from mapdr.kernel.registry import BUILTIN, Registry
@@ -108,6 +109,10 @@ def test_a_plugin_that_cannot_hold_its_contract_is_unavailable(module, points):
     points.append(EntryPoint("s3", f"{module('fake_s3', STAGE=stage)}:STAGE", "mapdr.egress"))
     plugin = Registry({}).plugin("egress", "s3")
     assert plugin.factory is None
+    loaded = read_text('[egress.x]\ntype = "s3"\n', Registry({}))
+    (problem,) = loaded.problems
+    assert problem.what == f'egress "s3" is unavailable, because {plugin.reason}'
+    assert problem.cure == "correct or update the plug-in, or use another type"
     assert plugin.reason == "its Receiver has no connect; its Receiver has no probe"
 
 

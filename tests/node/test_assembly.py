@@ -6,6 +6,7 @@ import logging
 import socket
 import threading
 import time
+from functools import partialmethod
 from pathlib import Path
 from typing import Any
 
@@ -119,6 +120,20 @@ def test_who_asks_whether_it_runs_does_not_keep_it_from_starting(
         assert claimed(running)
     finally:
         node.stop(time.monotonic() + 5)
+
+
+def test_a_second_node_on_the_same_data_leaves_the_first_ones_sign_of_life_alone(
+    start: Start, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Store, "recover", partialmethod(Store.recover, wait=0.0))
+    first = start(FLOW)
+    (before,) = first.store.commands.heartbeats()
+    second = stages.build(path, FLOW)
+    with pytest.raises(ConfigurationError, match="another process works as node"):
+        second.start()
+    (after,) = first.store.commands.heartbeats()
+    assert (after.process, after.started_at) == (before.process, before.started_at)
+    assert after.counters["state"] == "running"
 
 
 def test_a_claim_that_cannot_be_had_leaves_nothing_running(

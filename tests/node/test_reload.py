@@ -148,6 +148,12 @@ def test_a_wrong_configuration_and_one_that_needs_a_restart_are_refused(start: S
     before = standing(node)
     (wrong,) = reload(node, path, '[egress.pacs]\ntype = "smal"\n')
     assert 'did you mean "small"?' in wrong
+    later = "restart the node, if the plug-in was installed since it started"
+    (unknown,) = reload(node, path, '[egress.pacs]\ntype = "folder"\n')
+    assert 'there is no egress "folder"; known: dicom, small; ' + later in unknown
+    (unknown,) = reload(node, path, SMALL + '[[rule]]\nname = "a"\nwhen = {}\nsend_to = []\nbox = 1\n')
+    assert 'rule "a".box: unknown key' in unknown
+    assert later in unknown
     path.write_text(HEAD.replace('"data"', '"elsewhere"') + SMALL)
     (fixed,) = node.reload(path)
     assert "cannot be changed while the node runs (data)" in str(fixed)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import getpass
+import os
 from collections.abc import Callable
 from typing import Any
 
@@ -76,6 +77,10 @@ def test_a_destination_is_held_by_its_name_alone(opened: Access) -> None:
     assert set(opened.index().ledger.held_destinations()) == {"archive"}
     verbs.release_destinations(opened, ["archive"])
     assert not opened.index().ledger.held_destinations()
+    notes(opened)
+    again = verbs.release_destinations(opened, ["archive"])
+    assert (list(again.destinations), again.deliveries, again.to) == ([], 0, {})
+    assert not notes(opened)
     with pytest.raises(RequestError, match='did you mean "archive"'):
         verbs.hold_destinations(opened, ["archiv"])
 
@@ -101,3 +106,49 @@ def test_an_order_to_a_node_that_does_not_run_is_an_error(
 ) -> None:
     with pytest.raises(MapdrError, match="the node does not run"):
         order(opened, used.config)
+
+
+@pytest.mark.parametrize("order", [verbs.reload, lambda opened, config: verbs.drain(opened)])
+def test_a_node_that_says_that_it_has_stopped_is_given_no_order(
+    opened: Access, used: NodeFolder, order: Callable[..., object]
+) -> None:
+    opened.index().commands.beat({"state": "stopped"})
+    assert opened.running() is None
+    with pytest.raises(MapdrError, match="the node does not run"):
+        order(opened, used.config)
+    assert not opened.index().commands.take()
+
+
+def test_a_node_runs_that_gives_signs_of_life_until_its_process_has_ended(
+    opened: Access, used: NodeFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert opened.running() is None
+    used.beat()
+    beat = opened.running()
+    assert beat is not None
+    assert (beat.node, beat.process) == ("clinic-north", os.getpid())
+    monkeypatch.setattr("mapdr.operate.access.claimed", lambda path: False)
+    assert opened.running() is None
+    monkeypatch.setattr("mapdr.operate.access.claimed", lambda path: True)
+    assert opened.running() == beat
+    with opened.index().database.write() as connection:
+        connection.exec_driver_sql("UPDATE heartbeat SET at = at - 600")
+    assert opened.running() is None
+
+
+def test_an_order_that_nobody_took_is_not_left_for_the_next_start(
+    opened: Access, used: NodeFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(verbs, "PATIENCE", 0.0)
+    used.beat()
+    with pytest.raises(MapdrError, match="did not take the order within 0 seconds; it is withdrawn"):
+        verbs.reload(opened, used.config)
+    assert not opened.index().commands.take()
+
+
+def test_an_order_that_was_taken_is_not_withdrawn(opened: Access) -> None:
+    commands = opened.index().commands
+    order = commands.give("reload", {}, node="clinic-north")
+    assert [one.id for one in commands.take()] == [order]
+    assert not commands.withdraw(order)
+    assert commands.get(order).done_at is None

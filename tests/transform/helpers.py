@@ -16,7 +16,7 @@ from mapdr.kernel.registry import Registry
 from mapdr.kernel.stage import Memory, Settings
 from mapdr.kernel.watch import Watch
 from mapdr.transform.codecs.table import Codecs
-from mapdr.transform.document import Document
+from mapdr.transform.document import OpenImage
 from mapdr.transform.encode.compress import Transcoder
 from mapdr.transform.pipeline import Pipeline
 
@@ -55,7 +55,7 @@ def to_syntax(payload: Payload, target: str) -> Payload:
 
 def applied(step: Transcoder, payload: Payload, instance: Instance, memory: Memory) -> Payload:
     """What an encode step makes of a payload that no other step has changed."""
-    with Document(payload, CODECS, workers=2) as document:
+    with OpenImage(payload, CODECS, workers=2) as document:
         return step.encode(document, instance, memory, "")
 
 

@@ -22,7 +22,7 @@ from mapdr.kernel.item import Instance, Source
 from mapdr.kernel.registry import Registry
 from mapdr.kernel.stage import Settings
 from mapdr.kernel.watch import Watch
-from mapdr.store.queue.ledger import Delivery
+from mapdr.store.queue.ledger import LeasedDelivery
 from mapdr.transform.codecs.table import Codecs
 from mapdr.transform.pipeline import build_pipeline
 
@@ -88,7 +88,7 @@ def main(path: Path, syntax: str, kind: str, total: int) -> dict[str, Any]:
             keep=0,
             budget=budget,
         )
-        delivery = Delivery(1, instance, "pacs", 0, 0, "r", "", 0, 0.0)
+        delivery = LeasedDelivery(1, instance, "pacs", 0, 0, "r", "", 0, 0.0)
         # What is imported and started once is not the image's.
         pool.submit(threading.get_ident).result()
         if kind == "compress":

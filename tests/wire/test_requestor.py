@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import socket
 import struct
 import threading
@@ -16,12 +17,13 @@ from hypothesis import strategies as st
 from pynetdicom import AE, evt
 from pynetdicom.sop_class import Verification
 
-from mapdr.kernel.errors import LocalProtocolError, Permanent, RemoteProtocolError, Temporary
+from mapdr.kernel.errors import LocalProtocolError, OwnFault, Permanent, RemoteProtocolError, Temporary
 from mapdr.kernel.item import FileSlice, Payload
 from mapdr.testing import peer
 from mapdr.testing.peer import CT, EXPLICIT, IMPLICIT, VERIFICATION, Line, Listener, Script
 from mapdr.wire import dimse, pdu
-from mapdr.wire.requestor import Limits, LinkLost, Requestor
+from mapdr.wire.link import Limits, LinkLost
+from mapdr.wire.requestor import Requestor
 from peers import processes
 from wire.streams import Tape, ways
 
@@ -212,6 +214,35 @@ def test_no_answer_to_a_request_times_out(listen: Callable[[Script], Listener]) 
 def test_nobody_there(free_port: int) -> None:
     with pytest.raises(Temporary, match=r"127\.0\.0\.1:\d+ cannot be reached: .*refused"):
         connect(free_port)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        *(OSError(number, "no more") for number in (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)),
+        socket.gaierror(socket.EAI_MEMORY, "no more"),
+    ],
+)
+def test_what_this_side_has_no_more_of_is_no_fault_of_the_peer(
+    monkeypatch: pytest.MonkeyPatch, error: OSError
+) -> None:
+    def fail(*args: object, **kwargs: object) -> None:
+        raise error
+
+    monkeypatch.setattr(socket, "create_connection", fail)
+    with pytest.raises(OwnFault, match="no connection can be opened here: no more"):
+        connect(104)
+
+
+@pytest.mark.parametrize("error", [OSError(errno.EHOSTUNREACH, "no way"), socket.gaierror(errno.ENOMEM, "x")])
+def test_what_the_network_says_is_not_our_fault(monkeypatch: pytest.MonkeyPatch, error: OSError) -> None:
+    def fail(*args: object, **kwargs: object) -> None:
+        raise error
+
+    monkeypatch.setattr(socket, "create_connection", fail)
+    with pytest.raises(Temporary, match="cannot be reached") as raised:
+        connect(104)
+    assert not isinstance(raised.value, OwnFault)
 
 
 def test_a_full_backlog_times_out_as_configured() -> None:

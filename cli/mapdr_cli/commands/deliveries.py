@@ -6,9 +6,9 @@ from pathlib import Path
 
 import click
 
-from mapdr.operate.access import access
 from mapdr.operate.deliveries import deliveries as chosen_deliveries
 from mapdr.operate.selection import Selection, limited
+from mapdr_cli.commands.looking import looking
 from mapdr_cli.commands.options import (
     config_option,
     identify_option,
@@ -36,7 +36,7 @@ def deliveries(chosen: Selection, identify: bool, attempts: bool, config: Path, 
     why. A receiver's own words may quote a value of the image: they are shown only with --identify, else
     what its status means. Everything is shown with --json, or on a wide terminal.
     """
-    with access(config) as opened:
+    with looking(config) as opened:
         rows = chosen_deliveries(opened, limited(chosen), identify=identify, attempts=attempts)
     if as_json:
         print_answer({"deliveries": rows}, node=opened.plan.node.name)

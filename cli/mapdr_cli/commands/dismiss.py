@@ -7,9 +7,9 @@ from pathlib import Path
 import click
 
 from mapdr.operate import verbs, words
-from mapdr.operate.access import access
 from mapdr.operate.selection import Selection
 from mapdr_cli.commands.confirm import ask, sure_options, where_to
+from mapdr_cli.commands.looking import looking
 from mapdr_cli.commands.options import config_option, json_option, print_answer, selection_options
 
 
@@ -31,7 +31,7 @@ def dismiss(
         raise click.UsageError(
             "select what to dismiss, e.g. --study UID or --reason empty-value, or say --all"
         )
-    with access(config) as opened:
+    with looking(config) as opened:
         if dry_run or not yes:
             done = verbs.dismiss(opened, chosen, dry_run=True)
             if done.deliveries and not dry_run:

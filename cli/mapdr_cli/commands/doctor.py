@@ -11,7 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from mapdr.operate import words
-from mapdr.operate.doctor import BAD, NOTE, OK, Finding, examine
+from mapdr.operate.doctor import BAD, NOTE, OK, Examined, examine
 from mapdr_cli.commands.options import NAME, json_option, places, print_answer
 from mapdr_cli.render.terminal import console
 
@@ -42,7 +42,7 @@ def doctor(config: Path | None, as_json: bool) -> None:
         raise Exit(1)
 
 
-def report(findings: Sequence[Finding]) -> Table:
+def report(findings: Sequence[Examined]) -> Table:
     """The findings as a table, each part named once."""
     table = Table(box=None, pad_edge=False, show_header=False)
     table.add_column(style="head", no_wrap=True)

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import click
 
-from mapdr.operate.access import access
 from mapdr.operate.selection import Selection
 from mapdr.operate.studies import studies, troubles
+from mapdr_cli.commands.looking import looking
 from mapdr_cli.commands.options import config_option, identify_option, json_option, print_answer
 from mapdr_cli.render.studies import found_study
 from mapdr_cli.render.terminal import console
@@ -21,18 +21,21 @@ from mapdr_cli.render.terminal import console
 )
 @click.option("--study", "study_instance_uid", metavar="UID", default="", help="By its Study Instance UID.")
 @click.option("--uid", "sop_instance_uid", metavar="UID", default="", help="By an image's SOP Instance UID.")
+@click.argument("bare", metavar="", nargs=-1)
 @identify_option
 @config_option
 @json_option
-def find(config: Path, identify: bool, as_json: bool, **by: str) -> None:
+def find(config: Path, identify: bool, as_json: bool, bare: tuple[str, ...], **by: str) -> None:
     """Find studies: what came, who sent it, and for each destination what it has, what waits, and why.
 
     Values are compared whole, as they were received. Nothing found is no failure: the list is empty.
     """
+    if bare:
+        raise click.UsageError("write --uid, --study, --patient or --accession before what is to be found")
     chosen = Selection(**by)  # type: ignore[arg-type]
     if chosen == Selection():
         raise click.UsageError("say what to find: --patient, --accession, --study or --uid")
-    with access(config) as opened:
+    with looking(config) as opened:
         found = studies(opened, chosen, identify=identify)
         why = {} if as_json else troubles(opened, found)
     if as_json:

@@ -7,8 +7,8 @@ from pathlib import Path
 import click
 
 from mapdr.operate import verbs
-from mapdr.operate.access import access
 from mapdr.operate.selection import Selection
+from mapdr_cli.commands.looking import looking
 from mapdr_cli.commands.switch import one_of_both, switch_options, tell
 
 
@@ -20,7 +20,7 @@ def hold(names: tuple[str, ...], chosen: Selection, dry_run: bool, config: Path,
     Images keep being received; nothing is lost. `mapdr release` with the same words ends it.
     """
     one_of_both("hold", names, chosen)
-    with access(config) as opened:
+    with looking(config) as opened:
         if names:
             done = verbs.hold_destinations(opened, names, dry_run=dry_run)
         else:

@@ -51,6 +51,8 @@ def _messages(opened: Access, yes: bool, dry_run: bool) -> tuple[verbs.Resent, s
             ask(f"Try {words.many(done.messages, 'webhook message')} again ({where_to(done.to)})?")
     if not dry_run:
         done = verbs.retry_webhooks(opened)
+    if not done.messages:
+        return done, "There is no webhook message to try again: none waits, none was given up."
     return done, _again(words.many(done.messages, "webhook message"), done.to, dry_run)
 
 

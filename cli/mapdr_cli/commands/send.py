@@ -13,7 +13,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
 from mapdr.operate import words
 from mapdr.operate.configuration import load
-from mapdr.operate.send import Sent
+from mapdr.operate.send import SendReport
 from mapdr.operate.send import send as send_files
 from mapdr_cli.commands.options import config_option, json_option, print_answer
 from mapdr_cli.render.terminal import console
@@ -59,7 +59,7 @@ def _watched(out: Console, paths: list[Path]) -> Iterator[Path]:
         yield from progress.track(paths)
 
 
-def _report(out: Console, sent: Sent) -> None:
+def _report(out: Console, sent: SendReport) -> None:
     for one in sent.refused:
         out.print(f"{words.plain(one.file)}: {words.plain(one.comment)}", style="bad", soft_wrap=True)
     out.print(f"{words.many(len(sent.images) - sent.not_indexed, 'image')} in the store, to be delivered.")

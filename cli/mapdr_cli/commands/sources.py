@@ -8,9 +8,9 @@ from pathlib import Path
 import click
 
 from mapdr.operate import words
-from mapdr.operate.access import access
 from mapdr.operate.sources import SeenSource
 from mapdr.operate.sources import sources as seen_sources
+from mapdr_cli.commands.looking import looking
 from mapdr_cli.commands.options import config_option, json_option, print_answer
 from mapdr_cli.render import tables
 from mapdr_cli.render.tables import Column, number
@@ -26,7 +26,7 @@ def sources(config: Path, as_json: bool) -> None:
     Peers whose associations were rejected since the node started are listed too, with the cause and with
     what would let them in.
     """
-    with access(config) as opened:
+    with looking(config) as opened:
         rows = seen_sources(opened)
     if as_json:
         print_answer({"sources": rows}, node=opened.plan.node.name)

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import click
 
-from mapdr.operate.access import LOOKING, access
+from mapdr.operate.access import LOOKING
+from mapdr_cli.commands.looking import looking
 from mapdr_cli.commands.options import config_option, json_option, print_answer
 from mapdr_cli.render.dashboard import summary
 from mapdr_cli.render.terminal import console, glyphs
@@ -20,7 +21,7 @@ def status(config: Path, as_json: bool) -> None:
 
     With --json, the same and more for scripts: today, pending, parked, unrouted, destinations, attention.
     """
-    with access(config, busy=LOOKING) as opened:
+    with looking(config, busy=LOOKING) as opened:
         state = opened.gather()
     if as_json:
         print_answer(state, node=opened.plan.node.name)

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import click
 
-from mapdr.operate.access import access
 from mapdr.operate.selection import Selection, limited
 from mapdr.operate.studies import studies as chosen_studies
+from mapdr_cli.commands.looking import looking
 from mapdr_cli.commands.options import (
     config_option,
     identify_option,
@@ -33,7 +33,7 @@ def studies(chosen: Selection, identify: bool, uids: bool, config: Path, as_json
     Studies are shown whole, also when only some of their images are selected. An image that came or was
     promised several times counts once. Identifying values are shown only with --identify.
     """
-    with access(config) as opened:
+    with looking(config) as opened:
         found = chosen_studies(opened, limited(chosen), identify=identify)
     if as_json:
         print_answer({"studies": found}, node=opened.plan.node.name)

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import click
 
-from mapdr.operate.access import LOOKING, access
+from mapdr.operate.access import LOOKING
+from mapdr_cli.commands.looking import looking
 from mapdr_cli.commands.options import config_option, json_option, print_answer
 from mapdr_cli.render.live import draw, follow, follow_plain
 from mapdr_cli.render.terminal import console
@@ -26,7 +27,7 @@ from mapdr_cli.render.terminal import console
 def top(config: Path, once: bool, seconds: float, as_json: bool) -> None:
     """Watch the node: what came, what went, what waits and why. Ctrl-C ends the watching, not the node."""
     out = console()
-    with access(config, busy=LOOKING) as opened:
+    with looking(config, busy=LOOKING) as opened:
         if as_json:
             print_answer(opened.gather(), node=opened.plan.node.name)
         elif once:

@@ -9,7 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from mapdr.operate import words
-from mapdr.operate.differences import Change, Quality
+from mapdr.operate.differences import ElementChange, Quality
 from mapdr.operate.explain import AskedRule, Explained, WouldDeliver
 from mapdr_cli.render.terminal import Glyphs
 
@@ -85,7 +85,7 @@ def _quality(measured: Quality) -> str:
     return f"pixels: at most {measured.max_error} off{psnr}"
 
 
-def _change_table(rows: Sequence[Change]) -> Table:
+def _change_table(rows: Sequence[ElementChange]) -> Table:
     table = Table(box=None, pad_edge=False, header_style="faint")
     for title in ("tag", "name"):
         table.add_column(title, no_wrap=True)

@@ -7,7 +7,9 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from rich.text import Text
 
+from mapdr.kernel.item import Source
 from mapdr.operate import words
+from mapdr.operate.sources import BY_SEND
 from mapdr.operate.studies import Standing, Study
 from mapdr_cli.render.tables import (
     ACCESSION,
@@ -52,7 +54,7 @@ def found_study(study: Study, troubles: Mapping[str, str]) -> Iterator[Text]:
     came = words.day_and_clock(study.last_at)
     yield Text(f"  {what} · {words.many(study.images, 'image')} · last one received {came}")
     for source in study.sources:
-        yield Text(f"  from {words.plain(source.peer)} at {words.plain(source.address)}")
+        yield Text(f"  {_from(source)}")
     for name, standings in sorted(study.destinations.items()):
         line = Text(f"  to {words.plain(name)}: ").append_text(_said(standings))
         waits = any(one.state == "pending" for one in standings)
@@ -61,6 +63,14 @@ def found_study(study: Study, troubles: Mapping[str, str]) -> Iterator[Text]:
         )
     if study.unrouted:
         yield Text(f"  {words.many(study.unrouted, 'image')} that no rule takes", STATE_STYLE["unrouted"])
+
+
+def _from(source: Source) -> str:
+    """Who brought a study; there is no address where none called."""
+    if source == BY_SEND:
+        return "by mapdr send on this machine"
+    at = f" at {words.plain(source.address)}" if source.address else ""
+    return f"from {words.plain(source.peer)}{at}"
 
 
 def _said(standings: Sequence[Standing]) -> Text:

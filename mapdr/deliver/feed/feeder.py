@@ -8,7 +8,7 @@ from typing import Protocol
 from mapdr.deliver.feed.preparation import Preparation
 from mapdr.deliver.feed.ready import ReadyQueue
 from mapdr.deliver.settle.leases import Leases
-from mapdr.store.queue.ledger import Delivery
+from mapdr.store.queue.ledger import LeasedDelivery
 
 CHUNK = 500
 """The most rows leased at once."""
@@ -35,7 +35,7 @@ class LeasingLedger(Protocol):
         *,
         quiet_seconds: float = 0.0,
         untried_first: bool = False,
-    ) -> list[Delivery]:
+    ) -> list[LeasedDelivery]:
         """Due rows in the order of priority, study and arrival, ours for `seconds`."""
 
     def next_due(self, destination: str) -> float | None:

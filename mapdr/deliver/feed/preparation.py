@@ -19,13 +19,13 @@ from mapdr.deliver.feed.ready import QueuedImage, ReadyQueue
 from mapdr.deliver.feed.syntaxes import Syntaxes
 from mapdr.deliver.settle.decide import decide_unprepared
 from mapdr.deliver.settle.failures import Failures
-from mapdr.deliver.settle.leases import Attempt, Leases
+from mapdr.deliver.settle.leases import EndedAttempt, Leases
 from mapdr.kernel.errors import Temporary
 from mapdr.kernel.item import Need, Outcome, Payload, Sent, Verdict
 from mapdr.kernel.output import in_words
 from mapdr.kernel.watch import Watch
 from mapdr.net.retry import Retry
-from mapdr.store.queue.ledger import Delivery
+from mapdr.store.queue.ledger import LeasedDelivery
 
 log = logging.getLogger("mapdr.deliver")
 
@@ -67,7 +67,7 @@ class Preparation:
         """Whether images wait for a codec thread."""
         return bool(self._waiting)
 
-    def add(self, deliveries: Iterable[Delivery]) -> None:
+    def add(self, deliveries: Iterable[LeasedDelivery]) -> None:
         """Take leased rows, in the ledger's order, into the ready queue: prepared, or to be."""
         images = []
         for delivery in deliveries:
@@ -168,7 +168,7 @@ class Preparation:
         decision = decide_unprepared(delivery, error, self._retry, failures=failures, now=now)
         parked = decision.state == "parked"
         outcome = Outcome(Verdict.REFUSED if parked else Verdict.RETRY, comment=words)
-        if not self._leases.settle([Attempt(delivery, decision, Sent(outcome, now, 0.0))]):
+        if not self._leases.settle([EndedAttempt(delivery, decision, Sent(outcome, now, 0.0))]):
             return
         self._watch.count(f"deliver.{self._destination}.{'parked' if parked else 'retries'}")
         if decision.reason == "unexpected":

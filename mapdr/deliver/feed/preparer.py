@@ -23,7 +23,7 @@ from mapdr.kernel.item import Instance, Payload
 from mapdr.kernel.output import in_words
 from mapdr.kernel.stage import Memory
 from mapdr.store.queue.inhand import ALONE, DEADLY, Key
-from mapdr.store.queue.ledger import Delivery
+from mapdr.store.queue.ledger import LeasedDelivery
 
 log = logging.getLogger("mapdr.deliver")
 
@@ -116,7 +116,7 @@ class Preparer:
         self._budget.tend()
         return self._budget.crowded
 
-    def at_once(self, delivery: Delivery, syntax: str) -> bool:
+    def at_once(self, delivery: LeasedDelivery, syntax: str) -> bool:
         """Whether `prepare` takes no time worth a thread: only the header changes, or the result is at hand.
 
         Raises Permanent when the recipe cannot be built here.
@@ -125,7 +125,7 @@ class Preparer:
             return True
         return _key(delivery, syntax) in self._done
 
-    def now(self, delivery: Delivery, syntax: str) -> Payload | None:
+    def now(self, delivery: LeasedDelivery, syntax: str) -> Payload | None:
         """The payload if it takes neither time nor memory worth a thread and a share, else None.
 
         Raises as `prepare`.
@@ -140,7 +140,7 @@ class Preparer:
         except Short:
             return None
 
-    def prepare(self, delivery: Delivery, syntax: str) -> Payload:
+    def prepare(self, delivery: LeasedDelivery, syntax: str) -> Payload:
         """The payload in `syntax` (a transfer syntax UID that overrides the recipe's, or empty).
 
         Raises Permanent, Temporary, or whatever a faulty transform raises.
@@ -153,7 +153,7 @@ class Preparer:
         memory = self._recipes.memory(delivery.instance.id, delivery.recipe, syntax)
         return pipeline.prepare(delivery.instance, memory, syntax)
 
-    def request(self, delivery: Delivery, syntax: str) -> Future[Payload]:
+    def request(self, delivery: LeasedDelivery, syntax: str) -> Future[Payload]:
         """`prepare` on a worker thread; who asks for the same payload meanwhile gets the same future."""
         key = _key(delivery, syntax)
         future: Future[Payload] = Future()
@@ -166,7 +166,7 @@ class Preparer:
         self._ask(delivery, syntax, future, 0)
         return future
 
-    def _ask(self, delivery: Delivery, syntax: str, future: Future[Payload], amount: int) -> None:
+    def _ask(self, delivery: LeasedDelivery, syntax: str, future: Future[Payload], amount: int) -> None:
         """Have it worked on with `amount` bytes, once there are as many."""
         try:
             deaths = self._in_hand.deaths(_key(delivery, syntax)) if self._in_hand else 0
@@ -181,7 +181,7 @@ class Preparer:
         if self._budget.waiting:
             self._forget()
 
-    def _begin(self, delivery: Delivery, syntax: str, future: Future[Payload], share: Share) -> None:
+    def _begin(self, delivery: LeasedDelivery, syntax: str, future: Future[Payload], share: Share) -> None:
         try:
             self._pool.submit(self._work, delivery, syntax, future, share)
         except RuntimeError:
@@ -189,7 +189,7 @@ class Preparer:
             share.release()
             future.cancel()
 
-    def _work(self, delivery: Delivery, syntax: str, future: Future[Payload], share: Share) -> None:
+    def _work(self, delivery: LeasedDelivery, syntax: str, future: Future[Payload], share: Share) -> None:
         if future.cancelled():
             return
         key = _key(delivery, syntax)
@@ -278,7 +278,7 @@ class Preparer:
         return found
 
 
-def _key(delivery: Delivery, syntax: str) -> Key:
+def _key(delivery: LeasedDelivery, syntax: str) -> Key:
     return (delivery.instance.id, delivery.recipe, syntax)
 
 

@@ -22,7 +22,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from mapdr.kernel.item import Need, Payload
-from mapdr.store.queue.ledger import Delivery
+from mapdr.store.queue.ledger import LeasedDelivery
 
 PATIENCE = 64
 """How many images may overtake one that needs another session before it is taken all the same."""
@@ -36,7 +36,7 @@ class QueuedImage:
     of its own, for the last one may have ended by it.
     """
 
-    delivery: Delivery
+    delivery: LeasedDelivery
     payload: Payload | None = None
     need: Need | None = None
     syntax: str = ""

@@ -21,13 +21,13 @@ from mapdr.deliver.settle.decide import (
     session_lost,
 )
 from mapdr.deliver.settle.failures import Failures
-from mapdr.deliver.settle.leases import Attempt, Leases
+from mapdr.deliver.settle.leases import EndedAttempt, Leases
 from mapdr.kernel.errors import Permanent
 from mapdr.kernel.item import Outcome, Sent, Verdict
 from mapdr.kernel.output import in_words
 from mapdr.kernel.watch import Watch
 from mapdr.net.retry import Retry
-from mapdr.store.queue.ledger import Delivery
+from mapdr.store.queue.ledger import LeasedDelivery
 
 SLOW = 5.0
 """Seconds without an answer after which others are not tried just to see whose fault it is."""
@@ -52,7 +52,7 @@ class Answers:
         breaker: Breaker,
         retry: Retry,
         watch: Watch,
-        differs: Callable[[Delivery], bool],
+        differs: Callable[[LeasedDelivery], bool],
         stopping: threading.Event,
     ) -> None:
         self._leases = leases
@@ -70,7 +70,7 @@ class Answers:
         self._failures.answered(len(images))
         self._breaker.heard()
         attempts = [
-            Attempt(image.delivery, DELIVERED, one, image.payload)
+            EndedAttempt(image.delivery, DELIVERED, one, image.payload)
             for image, one in zip(images, sent, strict=True)
         ]
         settled = self._leases.settle(attempts)
@@ -103,16 +103,16 @@ class Answers:
             return
         decision = decide_unprepared(image.delivery, error, self._retry, failures=0, now=now)
         sent = Sent(Outcome(Verdict.REFUSED, comment=str(error)), now, 0.0)
-        self._count(self._leases.settle([Attempt(image.delivery, decision, sent)]))
+        self._count(self._leases.settle([EndedAttempt(image.delivery, decision, sent)]))
 
     def unreachable(self, image: QueuedImage) -> None:
         """There is no session for an image: its row shows why, and none of its tries is used up."""
         view, now = self._breaker.view(), time.time()
         outcome = Outcome(Verdict.RETRY, comment=view.comment, peer_fault=True)
         decision = Decision("pending", view.reason, now, count_attempt=False)
-        self._leases.settle([Attempt(image.delivery, decision, Sent(outcome, now, 0.0))])
+        self._leases.settle([EndedAttempt(image.delivery, decision, Sent(outcome, now, 0.0))])
 
-    def _limit(self, delivery: Delivery, outcome: Outcome) -> int:
+    def _limit(self, delivery: LeasedDelivery, outcome: Outcome) -> int:
         """After how many failures the image is parked as their cause; 0 while that may be the receiver."""
         if not outcome.peer_fault or not outcome.begun or self._breaker.state is not BreakerState.CLOSED:
             return 0
@@ -120,7 +120,7 @@ class Answers:
         limit = self._failures.limit(delivery, tries)
         return limit if session_lost(outcome) or limit == tries else 0
 
-    def _tell_breaker(self, delivery: Delivery, sent: Sent, limit: int, stale: bool) -> None:
+    def _tell_breaker(self, delivery: LeasedDelivery, sent: Sent, limit: int, stale: bool) -> None:
         """Tell the breaker what the answer says about the receiver; nothing if the image is the cause."""
         outcome, lost = sent.outcome, session_lost(sent.outcome)
         if not outcome.peer_fault:
@@ -152,9 +152,9 @@ class Answers:
             limit=limit,
             differs=differs,
         )
-        self._count(self._leases.settle([Attempt(image.delivery, decision, sent, image.payload)]))
+        self._count(self._leases.settle([EndedAttempt(image.delivery, decision, sent, image.payload)]))
 
-    def _compared(self, delivery: Delivery, sent: Sent) -> tuple[Sent, bool]:
+    def _compared(self, delivery: LeasedDelivery, sent: Sent) -> tuple[Sent, bool]:
         """Whether a duplicate's UID was delivered with other bytes before.
 
         Where the index cannot say so, the receiver's answer is kept, and does not count as a delivery.
@@ -169,7 +169,7 @@ class Answers:
             outcome = replace(sent.outcome, verdict=Verdict.RETRY, comment=comment)
             return sent._replace(outcome=outcome), False
 
-    def _count(self, settled: Sequence[Attempt]) -> None:
+    def _count(self, settled: Sequence[EndedAttempt]) -> None:
         """Count what was settled now, in the node's counters."""
         for each in settled:
             if each.decision.state == "delivered":

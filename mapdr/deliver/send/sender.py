@@ -13,7 +13,7 @@ from mapdr.deliver.send.connection import Connection
 from mapdr.deliver.send.faults import Faults
 from mapdr.deliver.settle.decide import LATER, session_lost
 from mapdr.deliver.settle.leases import Leases
-from mapdr.kernel.errors import Permanent, Temporary
+from mapdr.kernel.errors import OWN_FAULT, Permanent, Temporary, is_own_fault
 from mapdr.kernel.guard import GuardedThread
 from mapdr.kernel.item import Sent, Verdict
 from mapdr.kernel.output import in_words
@@ -137,13 +137,14 @@ class Sender:
         return None
 
     def _no_session(self, image: QueuedImage | None, refusal: Exception) -> None:
-        """The receiver gave no session for the image in hand, if there still is one."""
+        """There is no session for the image in hand, if there still is one."""
         if self._connection.others_open:
             self._refused += 1  # the receiver serves them: there is nothing the matter with it
         elif isinstance(refusal, Permanent):
             self._breaker.trip(refusal.reason, str(refusal), slow=True)
         else:
-            self._breaker.trip("unreachable", in_words(refusal, places=False))
+            reason = OWN_FAULT if is_own_fault(refusal) else "unreachable"
+            self._breaker.trip(reason, in_words(refusal, places=False))
         if self._breaker.state is BreakerState.OPEN:
             if image is not None:
                 self._answers.unreachable(image)

@@ -28,7 +28,7 @@ from mapdr.deliver.backoff import Backoff
 from mapdr.kernel.errors import Permanent, Temporary
 from mapdr.kernel.item import Outcome, Verdict
 from mapdr.net.retry import Retry
-from mapdr.store.queue.ledger import Delivery
+from mapdr.store.queue.ledger import LeasedDelivery
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +53,7 @@ LATER = 1.0
 
 
 def decide(
-    delivery: Delivery,
+    delivery: LeasedDelivery,
     outcome: Outcome,
     retry: Retry,
     *,
@@ -109,7 +109,7 @@ def _wait(  # noqa: PLR0917  facts of `decide`
 
 
 def decide_unprepared(
-    delivery: Delivery, error: Exception, retry: Retry, *, failures: int, now: float
+    delivery: LeasedDelivery, error: Exception, retry: Retry, *, failures: int, now: float
 ) -> Decision:
     """What becomes of a row whose payload could not be prepared or read, for the `failures`-th time."""
     if isinstance(error, Permanent):
@@ -119,7 +119,7 @@ def decide_unprepared(
     return _again_or_park(delivery, retry, "unexpected", now)
 
 
-def _again_or_park(delivery: Delivery, retry: Retry, reason: str, now: float) -> Decision:
+def _again_or_park(delivery: LeasedDelivery, retry: Retry, reason: str, now: float) -> Decision:
     tries = delivery.attempts + 1
     if tries >= retry.tries:
         return Decision("parked", reason)

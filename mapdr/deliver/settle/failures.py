@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Iterable
 from typing import NamedTuple
 
-from mapdr.store.queue.ledger import Delivery
+from mapdr.store.queue.ledger import LeasedDelivery
 
 IN_A_ROW = 4
 """So many images in a row not taken, or twice as many attempts, are the receiver's trouble."""
@@ -38,7 +38,7 @@ class Failures:
         self._answers = 0
         self._in_a_row: Counter[int] = Counter()
 
-    def count(self, delivery: Delivery, *, ended_session: bool = False) -> int:
+    def count(self, delivery: LeasedDelivery, *, ended_session: bool = False) -> int:
         """An image was not taken once more, or could not be prepared; how often that was.
 
         `ended_session`: the session ended by it, so that it is sent on one of its own next time.
@@ -56,7 +56,7 @@ class Failures:
         self._answers += images
         self._in_a_row.clear()
 
-    def receiver_in_trouble(self, delivery: Delivery) -> bool:
+    def receiver_in_trouble(self, delivery: LeasedDelivery) -> bool:
         """Count an image that was not taken, for no cause that is known; whether enough were in a row."""
         with self._lock:
             self._in_a_row[delivery.id] += 1
@@ -65,12 +65,12 @@ class Failures:
             self._in_a_row.clear()
             return True
 
-    def ended_session(self, delivery: Delivery) -> bool:
+    def ended_session(self, delivery: LeasedDelivery) -> bool:
         """Whether a session ended by this image when it was last sent."""
         known = self._images.get(delivery.id)
         return known is not None and known.ended_session
 
-    def limit(self, delivery: Delivery, tries: int) -> int:
+    def limit(self, delivery: LeasedDelivery, tries: int) -> int:
         """After how many failures in all an image is parked as the cause of them; 0: nothing says that it is.
 
         `tries` if the receiver has answered others since the first failure, twice as many if only before it.

@@ -1,5 +1,4 @@
-"""The rows that one destination holds: leased, renewed, and given up with a settlement,
-or untried.
+"""The rows that one destination holds: leased, renewed, and settled after an attempt or given back untried.
 
 Each row is settled exactly once: who comes second (a sender that was aborted, a codec that ended late) is
 not heard.
@@ -16,7 +15,7 @@ from mapdr.deliver.settle.decide import Decision
 from mapdr.deliver.settle.failures import Failures
 from mapdr.deliver.settle.settler import Return, Settler
 from mapdr.kernel.item import Payload, Sent
-from mapdr.store.queue.ledger import Delivery
+from mapdr.store.queue.ledger import LeasedDelivery
 from mapdr.store.queue.settle import Settlement
 
 LEASE = 60.0
@@ -30,10 +29,10 @@ class RenewingLedger(Protocol):
         """Keep rows leased to `owner` for `seconds` from now."""
 
 
-class Attempt(NamedTuple):
+class EndedAttempt(NamedTuple):
     """How one attempt ended, and what its row becomes; without a payload nothing could be sent."""
 
-    delivery: Delivery
+    delivery: LeasedDelivery
     decision: Decision
     sent: Sent
     payload: Payload | None = None
@@ -56,9 +55,9 @@ class Leases:
         self._settler = settler
         self._failures = failures
         self._lock = threading.Lock()
-        self._held: dict[int, tuple[Delivery, float]] = {}
+        self._held: dict[int, tuple[LeasedDelivery, float]] = {}
 
-    def hold(self, deliveries: Iterable[Delivery]) -> None:
+    def hold(self, deliveries: Iterable[LeasedDelivery]) -> None:
         """These rows were just leased."""
         until = time.monotonic() + self.seconds
         with self._lock:
@@ -78,7 +77,7 @@ class Leases:
                 if id_ in self._held:
                     self._held[id_] = (self._held[id_][0], now + self.seconds)
 
-    def settle(self, attempts: Sequence[Attempt]) -> list[Attempt]:
+    def settle(self, attempts: Sequence[EndedAttempt]) -> list[EndedAttempt]:
         """Settle rows after an attempt each; those of them that were not settled before.
 
         Waits while the ledger is far behind.
@@ -90,20 +89,20 @@ class Leases:
             self._settler.put([_settlement(each) for each in held])
         return held
 
-    def give_back(self, deliveries: Iterable[Delivery]) -> None:
+    def give_back(self, deliveries: Iterable[LeasedDelivery]) -> None:
         """Return rows that were not tried; they are due at once. Those that were settled stay so."""
         with self._lock:
             held = [each.id for each in deliveries if self._held.pop(each.id, None) is not None]
         if held:
             self._settler.put([Return(id_) for id_ in held])
 
-    def held(self) -> list[Delivery]:
+    def held(self) -> list[LeasedDelivery]:
         """The rows that nobody has settled yet."""
         with self._lock:
             return [delivery for delivery, _ in self._held.values()]
 
 
-def _settlement(attempt: Attempt) -> Settlement:
+def _settlement(attempt: EndedAttempt) -> Settlement:
     delivery, decision, (outcome, started_at, seconds), payload = attempt
     answered = payload is not None and outcome.status is not None
     return Settlement(

@@ -36,7 +36,7 @@ from mapdr.kernel.output import in_words
 from mapdr.kernel.stage import Description, Egress
 from mapdr.kernel.watch import Watch
 from mapdr.net.retry import Retries, Retry, Waits
-from mapdr.store.queue.ledger import Delivery
+from mapdr.store.queue.ledger import LeasedDelivery
 
 log = logging.getLogger("mapdr.deliver")
 
@@ -50,7 +50,7 @@ ABORT = 2.0
 class Ledger(LeasingLedger, RenewingLedger, SettlingLedger, Protocol):
     """The part of `mapdr.store.queue.ledger.Ledger` that delivering needs."""
 
-    def differs(self, delivery: Delivery) -> bool:
+    def differs(self, delivery: LeasedDelivery) -> bool:
         """Whether other bytes under the UID of `delivery` were what its destination was last given."""
 
 

@@ -6,7 +6,7 @@ import logging
 
 from mapdr.deliver.backoff import Backoff
 from mapdr.deliver.send.breaker import Breaker
-from mapdr.kernel.errors import Permanent, Temporary
+from mapdr.kernel.errors import Permanent, Temporary, is_own_fault
 from mapdr.kernel.item import Outcome, Verdict
 from mapdr.kernel.output import in_words
 from mapdr.kernel.stage import Egress
@@ -42,7 +42,8 @@ def _asked(destination: str, egress: Egress) -> Outcome:
     try:
         return egress.probe()
     except (Permanent, Temporary, OSError) as error:
-        return Outcome(Verdict.RETRY, comment=in_words(error, places=False), peer_fault=True)
+        words = in_words(error, places=False)
+        return Outcome(Verdict.RETRY, comment=words, peer_fault=not is_own_fault(error))
     except Exception as error:  # noqa: BLE001  not the receiver's fault: then images ask it
         words = in_words(error, places=False)
         log.error("%s: the probe failed: %s", destination, words)

@@ -7,6 +7,7 @@ by side. A transfer syntax that was refused is an answer, not a failure.
 
 from __future__ import annotations
 
+import ssl
 import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
@@ -21,6 +22,7 @@ from mapdr.kernel.errors import (
     ConfigurationError,
     LocalProtocolError,
     MapdrError,
+    OwnFault,
     Permanent,
     RemoteProtocolError,
     Temporary,
@@ -37,9 +39,9 @@ from mapdr.net.retry import Retry, RetryConfig
 from mapdr.net.tls import ClientTlsField
 from mapdr.wire import pdu, status
 from mapdr.wire.contexts import MAY_PASS, REJECTIONS, is_transfer_syntax
-from mapdr.wire.link import Limits
+from mapdr.wire.link import Limits, LinkLost
 from mapdr.wire.pdu import MAX_CONTEXTS
-from mapdr.wire.requestor import LinkLost, Requestor, StoreResponse
+from mapdr.wire.requestor import Requestor, StoreResponse
 
 LOOK_AFTER = 0.2
 """Seconds of rest after which a session looks whether the peer has ended it meanwhile."""
@@ -106,6 +108,7 @@ class DimseEgress:
         self._bandwidth = None if config.bandwidth is None else Bandwidth(config.bandwidth)
         self._last: tuple[tuple[str, tuple[str, ...]], ...] = ()
         self._open: set[DimseSession] = set()
+        self._tls: ssl.SSLContext | None = None
 
     @property
     def sessions(self) -> int:
@@ -130,9 +133,10 @@ class DimseEgress:
         )
 
     def start(self) -> None:
-        """Read the TLS files once. Raises ConfigurationError if they cannot be used."""
+        """Read the TLS files, once: a reload builds a new egress. Raises ConfigurationError if they cannot be
+        used."""
         if self._config.tls is not None:
-            self._config.tls.context()
+            self._tls = self._config.tls.context()
         pdu.load()
 
     def stop(self, deadline: float) -> None:
@@ -142,7 +146,8 @@ class DimseEgress:
         """Open an association for `needs` and the fallbacks of their SOP classes, the first needs first.
 
         What does not fit into 128 presentation contexts is left to another session. Raises Temporary when the
-        receiver is away, Permanent(reason="association-rejected") when it rejects this node for good.
+        receiver is away, OwnFault when no connection can be opened here, Permanent with the reason
+        "association-rejected" when it rejects this node for good.
         """
         proposals = propose(needs, self._config.syntaxes)
         requestor = self._associate(proposals)
@@ -161,7 +166,7 @@ class DimseEgress:
         except Permanent as error:
             return Outcome(Verdict.REFUSED, comment=str(error), peer_fault=True)
         except Temporary as error:
-            return Outcome(Verdict.RETRY, comment=str(error), peer_fault=True)
+            return Outcome(Verdict.RETRY, comment=str(error), peer_fault=not isinstance(error, OwnFault))
         try:
             answer = requestor.c_echo()
         except LocalProtocolError:
@@ -178,10 +183,8 @@ class DimseEgress:
 
     def _associate(self, proposals: Sequence[tuple[str, tuple[str, ...]]]) -> Requestor:
         config = self._config
-        try:
-            tls = None if config.tls is None else config.tls.context()
-        except ConfigurationError as error:
-            raise Temporary(str(error)) from None
+        if config.tls is not None and self._tls is None:
+            raise ConfigurationError("the destination was not started: its TLS files are not read")
         return Requestor.connect(
             config.host,
             config.port,
@@ -189,7 +192,7 @@ class DimseEgress:
             called_ae=config.ae_title,
             proposals=proposals,
             limits=self._limits,
-            tls=tls,
+            tls=self._tls,
         )
 
 

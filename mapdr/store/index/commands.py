@@ -104,6 +104,14 @@ class Commands:
             connection.execute(update(_command).where(_command.c.id.in_(ids)).values(taken_at=now))
         return [Command(r.id, r.node, r.name, json.loads(r.arguments), r.given_at, now) for r in rows]
 
+    def withdraw(self, id_: int) -> bool:
+        """Take an order back; whether that was in time: one that a node has taken stands."""
+        query = update(_command).where(_command.c.id == id_).where(literal_column("taken_at IS NULL"))
+        now, result = time.time(), {"ok": False, "problems": ["it was withdrawn"]}
+        with self._database.write() as connection:
+            done = connection.execute(query.values(taken_at=now, done_at=now, result=json.dumps(result)))
+            return done.rowcount > 0
+
     def done(self, id_: int, result: Mapping[str, Any]) -> None:
         """Say what became of an order."""
         statement = update(_command).where(_command.c.id == id_)

@@ -57,8 +57,6 @@ from mapdr.store.queue.repeats import last_given
 from mapdr.store.queue.reroute import Rerouted, Rerouting
 from mapdr.store.queue.settle import Settlement, Settling
 
-__all__ = ["Delivery", "Ledger", "Settlement"]
-
 log = logging.getLogger("mapdr.store")
 
 _delivery, _hold = schema.delivery, schema.hold
@@ -69,7 +67,7 @@ _LEASED_COLUMNS = tuple(
 
 
 @dataclass(frozen=True, slots=True)
-class Delivery:
+class LeasedDelivery:
     """A leased row: one image for one destination. `syntax` overrides the recipe's transfer syntax if set;
     `attempts` counts those that went before and count."""
 
@@ -117,7 +115,7 @@ class Ledger:
         *,
         quiet_seconds: float = 0.0,
         untried_first: bool = False,
-    ) -> list[Delivery]:
+    ) -> list[LeasedDelivery]:
         """Take up to `limit` due rows for `seconds`: by priority, then study, then age; none while held.
 
         With `quiet_seconds` only those of studies that got no image for so long. With `untried_first` those
@@ -225,7 +223,7 @@ class Ledger:
                 return float(due)
             return connection.execute(pending.order_by(_delivery.c.not_before).limit(1)).scalar()
 
-    def differs(self, delivery: Delivery) -> bool:
+    def differs(self, delivery: LeasedDelivery) -> bool:
         """Whether its destination was last given other bytes under its UID, by digest and recipe."""
         own = bytes.fromhex(delivery.instance.id)
         target = self._strings.number(delivery.destination)
@@ -322,10 +320,10 @@ class Ledger:
             self._strings.number(clean(syntax)),
         )
 
-    def _deliveries(self, rows: Sequence[Row[Any]], destination: str, until: float) -> list[Delivery]:
+    def _deliveries(self, rows: Sequence[Row[Any]], destination: str, until: float) -> list[LeasedDelivery]:
         made, text, recipe_of = self._instances.from_facts, self._strings.text, self._recipes.hash
         return [
-            Delivery(
+            LeasedDelivery(
                 id_,
                 made(*facts),
                 destination,

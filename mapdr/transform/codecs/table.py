@@ -91,11 +91,6 @@ class Codecs:
         why = row.no_encode or "it is written with loss, and only where a rule says so"
         return Permanent(f"{row.name} is not written here, because {why}", reason="syntax")
 
-    def writes(self, transfer_syntax_uid: str) -> bool:
-        """Whether frames can be encoded in this syntax without loss."""
-        row = self.rows.get(transfer_syntax_uid)
-        return row is not None and row.encoder is not None
-
     def _built(self) -> list[Codec]:
         """The codecs that there are: those of MAPDR first, then the others by name."""
         plugins = [self._registry.plugin("codec", name) for name in self._registry.names("codec")]

@@ -22,7 +22,7 @@ from mapdr.kernel.errors import Permanent
 from mapdr.kernel.item import Instance, Part, Payload, Treatment, total_length
 from mapdr.kernel.stage import Changes, Factory, Memory, Phase, Reads, Settings, StageConfig
 from mapdr.transform.codecs.jpeg2000 import METHOD
-from mapdr.transform.document import Document
+from mapdr.transform.document import OpenImage
 from mapdr.transform.encode.derive import (
     Loss,
     lossy_changes,
@@ -89,7 +89,7 @@ class Transcoder:
         self._pool = frame_pool(settings.workers)
         self._hints = Hints()
 
-    def encode(self, document: Document, instance: Instance, memory: Memory, syntax: str) -> Payload:
+    def encode(self, document: OpenImage, instance: Instance, memory: Memory, syntax: str) -> Payload:
         """The compressed payload, or the document's with a `note` that says why it was left alone.
 
         Raises Permanent: "unreadable", "fragments", "codec", "codec-crash", "codec-mismatch", "quality".
@@ -108,7 +108,7 @@ class Transcoder:
             memory.keep(facts)
         return result
 
-    def _for_another(self, document: Document, syntax: str) -> Payload:
+    def _for_another(self, document: OpenImage, syntax: str) -> Payload:
         """The document's payload, and what the rule does not get if the receiver takes `syntax` alone."""
         try:
             decision = self._examine(document, {})
@@ -119,7 +119,7 @@ class Transcoder:
         self._settings.watch.count("compress.refused")
         return replace(document.payload, unmet="compression-refused")
 
-    def _examine(self, document: Document, known: Mapping[str, Any]) -> Decision:
+    def _examine(self, document: OpenImage, known: Mapping[str, Any]) -> Decision:
         """What is to be done with an image. Raises LeaveAsIs."""
         payload, pixel = document.payload, document.data.pixel
         syntax = payload.transfer_syntax_uid
@@ -143,7 +143,7 @@ class Transcoder:
         return decision
 
     def _compress(
-        self, document: Document, instance: Instance, known: Mapping[str, Any]
+        self, document: OpenImage, instance: Instance, known: Mapping[str, Any]
     ) -> tuple[Payload, dict[str, Any]]:
         decision = self._examine(document, known)
         image, codecs = document.image, document.codecs
@@ -171,7 +171,7 @@ class Transcoder:
         fit = self._settings.memory // 4 // image.work_bytes
         return max(1, min(self._settings.workers, image.frames, fit))
 
-    def _decide(self, document: Document, known: Mapping[str, Any]) -> Decision:
+    def _decide(self, document: OpenImage, known: Mapping[str, Any]) -> Decision:
         payload = document.payload
         if known.get("course") in (Course.LOSSLESS, Course.LOSSY):
             return Decision(Course(known["course"]), str(known.get("reason", "")))
@@ -221,7 +221,7 @@ class Transcoder:
             raise LeaveAsIs(reason)
         return encoder.lossless(), _facts(Course.LOSSLESS, reason)
 
-    def _assemble(self, document: Document, encoded: Encoded, reason: str) -> Payload:
+    def _assemble(self, document: OpenImage, encoded: Encoded, reason: str) -> Payload:
         payload, image = document.payload, document.image
         uid, syntax = payload.sop_instance_uid, self._lossless_uid
         changes = pixel_changes(image, encoded.photometric)

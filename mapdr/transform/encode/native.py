@@ -32,7 +32,7 @@ from mapdr.kernel import budget
 from mapdr.kernel.errors import Permanent
 from mapdr.kernel.item import Part, Payload, Treatment, total_length
 from mapdr.transform.dataset import DataSet
-from mapdr.transform.document import Document
+from mapdr.transform.document import OpenImage
 from mapdr.transform.encode.derive import new_uid, uid_changes
 from mapdr.transform.image import Attributes, Image, LeaveAsIs
 
@@ -40,7 +40,7 @@ _FRAGMENTED = struct.pack("<HH2sHIHH", 0x7FE0, 0x0010, b"OB", 0, UNDEFINED, ITEM
 _COMPONENT_TRANSFORMS = ("YBR_RCT", "YBR_ICT")
 
 
-def native(document: Document, target: str, site_key: bytes) -> Payload:
+def native(document: OpenImage, target: str, site_key: bytes) -> Payload:
     """The payload of `document` in the native transfer syntax `target`, with the pixels that its frames have.
 
     Raises Permanent: "syntax" when there is no way to `target`, "unreadable", and what decoding raises
@@ -114,7 +114,7 @@ def _refuse_unclear_order(attributes: Attributes, pixel: Element) -> None:
         raise Permanent("programs disagree on the byte order of such pixels", reason="syntax")
 
 
-def _from_frames(document: Document, target: Encoding, site_key: bytes) -> tuple[str, tuple[Part, ...]]:
+def _from_frames(document: OpenImage, target: Encoding, site_key: bytes) -> tuple[str, tuple[Part, ...]]:
     """The SOP Instance UID and the parts of a data set whose pixels are those of the document's frames."""
     attributes = document.attributes
     image = _image(document)
@@ -154,7 +154,7 @@ def _from_frames(document: Document, target: Encoding, site_key: bytes) -> tuple
     )
 
 
-def _image(document: Document) -> Image:
+def _image(document: OpenImage) -> Image:
     """The image, if its frames can be had and written. Raises Permanent(reason="syntax")."""
     if document.data.pixel is None or document.data.pixel.tag != PIXEL_DATA:
         raise Permanent("this transfer syntax cannot be decompressed here", reason="syntax")
@@ -179,7 +179,7 @@ def _compressed_icons(attributes: Attributes) -> list[int]:
     ]
 
 
-def _colour(document: Document, image: Image) -> str:
+def _colour(document: OpenImage, image: Image) -> str:
     """The photometric interpretation of decoded frames, whose samples are all there, pixel by pixel."""
     if image.samples == 1 or document.is_native:
         return image.photometric
