@@ -30,7 +30,7 @@ from mapdr.kernel.errors import Permanent
 from mapdr.kernel.item import Arrival, Header, Routing, Source, TagPath
 from mapdr.kernel.output import place
 from mapdr.store.index import schema
-from mapdr.store.index.database import Database
+from mapdr.store.index.database import Database, portions
 from mapdr.store.index.fault import fault_of_the_index
 from mapdr.store.queue.ingest import Enrolment, Route
 from mapdr.store.queue.inhand import InHand
@@ -120,8 +120,8 @@ class Recovery:
                 removed = self._remove(self._spool.path(id_).with_suffix(PART))
                 done = replace(done, parts=done.parts + removed)
             ids = list(self._spool.files(hour))
-            for start in range(0, len(ids), _AT_ONCE):
-                done = self._files(ids[start : start + _AT_ONCE], rules_for, done)
+            for some in portions(ids, _AT_ONCE):
+                done = self._files(some, rules_for, done)
         died = self._in_hand.count()
         return replace(done, died=died, leases=self._ledger.release_owner(self._spool.node))
 

@@ -11,20 +11,19 @@ Choosing and committing are one transaction, so that a re-route cannot promise a
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from sqlalchemy import Connection, delete, func, select, update
 
 from mapdr.store.index import schema
-from mapdr.store.index.database import Database
+from mapdr.store.index.database import Database, portions
 from mapdr.store.index.schema import ENDED
 from mapdr.store.spool.files import Spool
 from mapdr.store.spool.ids import hour_of_time
 
 log = logging.getLogger("mapdr.store")
 
-_AT_ONCE = 500
 _instance, _delivery, _series = schema.instance, schema.delivery, schema.series
 
 
@@ -54,7 +53,7 @@ class Retention:
         for hour in self._spool.hours():
             if hour > newest:
                 break
-            for ids in _batches(list(self._spool.files(hour))):
+            for ids in portions(list(self._spool.files(hour))):
                 chosen = self._choose(ids, now, now - keep_seconds, unrouted_seconds)
                 for id_, bytes_ in chosen.items():
                     if self._unlink(id_):
@@ -115,8 +114,3 @@ def _last_settled(
         .group_by(_delivery.c.instance)
     )
     return {row.instance: row.last if row.least >= ENDED else None for row in connection.execute(query)}
-
-
-def _batches(ids: Sequence[str]) -> Iterator[Sequence[str]]:
-    for start in range(0, len(ids), _AT_ONCE):
-        yield ids[start : start + _AT_ONCE]

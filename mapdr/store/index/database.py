@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from importlib import import_module
 from operator import itemgetter
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from sqlalchemy import Connection, Engine, Table, case, create_engine, event, insert, inspect, select
 from sqlalchemy.pool import QueuePool, StaticPool
@@ -29,6 +29,7 @@ from mapdr.store.index.migrations import STEPS, migrate
 from mapdr.store.spool.durable import Durability
 
 BUSY_SECONDS = 30
+Item = TypeVar("Item")
 _WRITER_CACHE_KIB = 48 * 1024
 _READER_CACHE_KIB = 8 * 1024
 _CHECKPOINT_PAGES = 4000  # 16 MB of log, so that a page that changes often is copied back seldom
@@ -60,6 +61,12 @@ class Prepared:
         given = [values({**self.constants, **row}) for row in rows]
         if given:
             connection.exec_driver_sql(self.text, given)
+
+
+def portions(items: Sequence[Item], size: int = 500) -> Iterator[Sequence[Item]]:
+    """`items` in portions: as many as one statement is given by their ids, which SQLite limits."""
+    for start in range(0, len(items), size):
+        yield items[start : start + size]
 
 
 class Database:

@@ -11,7 +11,7 @@ from sqlalchemy import Connection, Row, Select, bindparam, func, select
 from mapdr.kernel.errors import Permanent
 from mapdr.kernel.item import Instance, Proof
 from mapdr.store.index import schema
-from mapdr.store.index.database import Database
+from mapdr.store.index.database import Database, portions
 from mapdr.store.index.strings import Sources, StringTable
 from mapdr.store.spool.folder import SpoolFolder
 
@@ -109,8 +109,8 @@ class Instances:
 
     def _rows(self, connection: Connection, keys: Sequence[bytes], query: Select[Any]) -> list[Row[Any]]:
         rows: list[Row[Any]] = []
-        for start in range(0, len(keys), 500):
-            rows += connection.execute(query, {"ids": list(keys[start : start + 500])}).all()
+        for some in portions(keys):
+            rows += connection.execute(query, {"ids": list(some)}).all()
         return rows
 
     def from_row(self, row: Row[Any]) -> Instance:

@@ -11,14 +11,13 @@ from sqlalchemy import Connection, Select, case, func, literal_column, select
 
 from mapdr.kernel.item import Source, TagPath
 from mapdr.store.index import schema, selection
-from mapdr.store.index.database import Database
+from mapdr.store.index.database import Database, portions
 from mapdr.store.index.schema import ENDED, Kind, State
 from mapdr.store.index.selection import Selection
 from mapdr.store.index.strings import Sources, StringTable
 from mapdr.store.index.studies import study_tags
 
 _study, _series, _instance, _delivery = schema.study, schema.series, schema.instance, schema.delivery
-_AT_ONCE = 500
 _FIRST = _instance.c.kind.in_((int(Kind.FIRST), int(Kind.VERSION)))
 """What is no repeat of something that is counted already."""
 _UNROUTED_UID = case((literal_column(schema.UNROUTED), _instance.c.sop_instance_uid))
@@ -87,8 +86,8 @@ class Overview:
                 StudyRow(row.id, row.uid, row.study_date, row.first_at, row.last_at, study_tags(row.tags))
                 for row in connection.execute(query)
             ]
-            for start in range(0, len(rows), _AT_ONCE):
-                part = {row.number: row for row in rows[start : start + _AT_ONCE]}
+            for some in portions(rows):
+                part = {row.number: row for row in some}
                 self._images(connection, part)
                 self._deliveries(connection, part)
         return rows
@@ -165,8 +164,8 @@ class Overview:
             .group_by(_series.c.study, _instance.c.source)
         )
         with self._database.read() as connection:
-            for start in range(0, len(studies), _AT_ONCE):
-                part = query.where(_series.c.study.in_(studies[start : start + _AT_ONCE]))
+            for some in portions(studies):
+                part = query.where(_series.c.study.in_(some))
                 for row in sorted(connection.execute(part), key=lambda row: bytes(row.first)):
                     found[row.study].append(self._sources.source(row.source))
         return dict(found)

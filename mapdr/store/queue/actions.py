@@ -9,7 +9,7 @@ from typing import Any
 from sqlalchemy import func, literal, literal_column, select, update
 
 from mapdr.store.index import schema, selection
-from mapdr.store.index.database import Database
+from mapdr.store.index.database import Database, portions
 from mapdr.store.index.schema import State
 from mapdr.store.index.selection import Selection
 from mapdr.store.index.strings import StringTable
@@ -17,7 +17,6 @@ from mapdr.store.index.studies import Studies
 from mapdr.store.queue.inhand import ALONE
 
 _delivery, _death = schema.delivery, schema.death
-_AT_ONCE = 500
 
 _ALONE_AGAIN = update(_death).where(_death.c.deaths > ALONE).values(deaths=ALONE)
 _DISMISSED = update(_delivery).values(
@@ -71,8 +70,8 @@ class Actions:
         now = time.time()
         with self._database.write() as connection:
             rows = connection.execute(query).all()
-            for start in range(0, len(rows), _AT_ONCE):
-                ids = [row.id for row in rows[start : start + _AT_ONCE]]
+            for some in portions(rows):
+                ids = [row.id for row in some]
                 connection.execute(_DISMISSED.where(_delivery.c.id.in_(ids)).values(settled_at=now))
             self._studies.touch(connection, {(row.study, row.destination) for row in rows}, now)
         return len(rows)
@@ -84,8 +83,8 @@ class Actions:
         moved = 0
         with self._database.write() as connection:
             ids = [row.id for row in connection.execute(query)]
-            for start in range(0, len(ids), _AT_ONCE):
-                these = _delivery.c.id.in_(ids[start : start + _AT_ONCE])
+            for some in portions(ids):
+                these = _delivery.c.id.in_(some)
                 if State.PARKED in states:
                     images = select(_delivery.c.instance).where(these, _delivery.c.state == State.PARKED)
                     connection.execute(_ALONE_AGAIN.where(_death.c.instance.in_(images)))

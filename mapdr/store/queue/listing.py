@@ -12,14 +12,13 @@ from sqlalchemy import Connection, Row, func, literal_column, select
 from mapdr.kernel.item import TagPath
 from mapdr.store.index import schema, selection
 from mapdr.store.index.counters import RECEIVED
-from mapdr.store.index.database import Database
+from mapdr.store.index.database import Database, portions
 from mapdr.store.index.schema import State
 from mapdr.store.index.selection import Selection
 from mapdr.store.index.strings import Recipes, StringTable
 from mapdr.store.index.studies import study_tags
 
 _delivery, _instance, _attempt, _study = schema.delivery, schema.instance, schema.attempt, schema.study
-_AT_ONCE = 500
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,12 +132,12 @@ class Listing:
 
     def _last_attempts(self, connection: Connection, ids: Sequence[int]) -> dict[int, Row[Any]]:
         found: dict[int, Row[Any]] = {}
-        for start in range(0, len(ids), _AT_ONCE):
+        for some in portions(ids):
             query = (
                 select(_attempt)
                 .join(_delivery, _delivery.c.id == _attempt.c.delivery)
                 .where(_attempt.c.number == _delivery.c.tries)
-                .where(_delivery.c.id.in_(ids[start : start + _AT_ONCE]))
+                .where(_delivery.c.id.in_(some))
             )
             found |= {row.delivery: row for row in connection.execute(query)}
         return found

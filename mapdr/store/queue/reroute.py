@@ -20,7 +20,7 @@ from sqlalchemy import Connection, Row, Select, select, update
 from mapdr.kernel.errors import Permanent
 from mapdr.kernel.item import Header, Routing, Source, TagPath
 from mapdr.store.index import schema, selection
-from mapdr.store.index.database import Database
+from mapdr.store.index.database import Database, portions
 from mapdr.store.index.instances import Instances
 from mapdr.store.index.schema import REPLACEABLE, UNDER_WAY, State
 from mapdr.store.index.selection import Selection
@@ -30,7 +30,6 @@ from mapdr.store.queue.ingest import DELIVERY_COLUMNS, PRIORITY_REROUTED
 from mapdr.store.spool.headers import read_file_header
 
 _delivery, _instance = schema.delivery, schema.instance
-_AT_ONCE = 500
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,8 +166,7 @@ class Rerouting:
         query = selection.images(chosen, self._strings, _instance.c.id)
         with self._database.read() as connection:
             keys = [row.id for row in connection.execute(query)]
-        for start in range(0, len(keys), _AT_ONCE):
-            some = keys[start : start + _AT_ONCE]
+        for some in portions(keys):
             concerned: Mapping[bytes, AbstractSet[int]] | None = None
             if limited:
                 concerned = dict.fromkeys(some, limited)
@@ -227,8 +225,7 @@ class Rerouting:
                 connection.exec_driver_sql(self._insert, written.made)
                 routed = list({values[0] for values in written.made})
                 connection.execute(update(_instance).where(_instance.c.id.in_(routed)).values(routed=1))
-            for start in range(0, len(written.replaced), _AT_ONCE):
-                ids = written.replaced[start : start + _AT_ONCE]
+            for ids in portions(written.replaced):
                 statement = update(_delivery).where(_delivery.c.id.in_(ids))
                 connection.execute(statement.values(state=int(State.SUPERSEDED), settled_at=now))
             self._studies.touch(connection, written.changed, now)

@@ -12,7 +12,7 @@ from sqlalchemy import Connection, Row, bindparam, exists, select, update
 from mapdr.kernel.errors import LocalProtocolError
 from mapdr.store.index import schema
 from mapdr.store.index.counters import CounterKey, Counters, Increment, day_of
-from mapdr.store.index.database import Database
+from mapdr.store.index.database import Database, portions
 from mapdr.store.index.schema import AFTER_ATTEMPT, ENDED, State
 from mapdr.store.index.strings import StringTable, clean
 from mapdr.store.index.studies import Studies
@@ -253,8 +253,8 @@ def _is_too_late(before: State, after: State) -> bool:
 def _current(connection: Connection, settlements: Sequence[Settlement]) -> dict[int, Row[Any]]:
     ids = [settlement.delivery_id for settlement in settlements]
     rows: dict[int, Row[Any]] = {}
-    for start in range(0, len(ids), 500):
-        found = connection.execute(_CURRENT, {"ids": ids[start : start + 500]})
+    for some in portions(ids):
+        found = connection.execute(_CURRENT, {"ids": some})
         rows |= {row.id: row for row in found}
     return rows
 
