@@ -82,11 +82,11 @@ def undeclared(step: type) -> Iterator[str]:
 
 
 def _step(build: Any) -> Iterator[str]:
-    made = get_type_hints(build).get("return")
-    if not isinstance(made, type) or made is Any:
+    made = _returned(build)
+    if made is None:
         yield "its build does not say which class it returns"
-        return
-    yield from undeclared(made)
+    else:
+        yield from undeclared(made)
 
 
 def _configuration(stage: Factory) -> Iterator[str]:
@@ -101,11 +101,17 @@ def _configuration(stage: Factory) -> Iterator[str]:
 
 def _built(function: Any, name: str, protocol: type) -> Iterator[str]:
     """What the class that `function` says it returns lacks of `protocol`."""
-    made = get_type_hints(function).get("return")
-    if not isinstance(made, type) or made is Any:
+    made = _returned(function)
+    if made is None:
         yield f"its {name} does not say which class it returns"
-        return
-    yield from _methods(made, protocol)
+    else:
+        yield from _methods(made, protocol)
+
+
+def _returned(function: Any) -> type | None:
+    """The class that `function` is annotated to return; None if it names none."""
+    made = get_type_hints(function).get("return")
+    return made if isinstance(made, type) and made is not Any else None
 
 
 def _methods(made: type, protocol: type) -> Iterator[str]:
