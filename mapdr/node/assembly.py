@@ -29,8 +29,8 @@ from mapdr.deliver.supervise.deliverer import Deliverer
 from mapdr.kernel.budget import Budget
 from mapdr.kernel.errors import ConfigurationError
 from mapdr.kernel.lifecycle import Lifecycle
-from mapdr.kernel.output import in_words
-from mapdr.kernel.private import make_private
+from mapdr.kernel.permissions import make_private
+from mapdr.kernel.privacy import in_words
 from mapdr.kernel.registry import Registry
 from mapdr.kernel.stage import Receiver, Settings, Stage
 from mapdr.kernel.watch import Watch

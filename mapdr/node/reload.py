@@ -21,7 +21,7 @@ from typing import Any, Protocol
 from mapdr.deliver.supervise.deliverer import Deliverer
 from mapdr.kernel.finding import Finding, Place
 from mapdr.kernel.lifecycle import Lifecycle
-from mapdr.kernel.output import in_words
+from mapdr.kernel.privacy import in_words
 from mapdr.kernel.stage import Acquires, Receiver, Stage
 from mapdr.node.plan import Plan, Planned
 

@@ -33,7 +33,8 @@ from mapdr.kernel.conformance import undeclared
 from mapdr.kernel.errors import Permanent, Refused, Temporary
 from mapdr.kernel.item import TAKEN, Instance, Need, Outcome, Payload, Source, Verdict, total_length
 from mapdr.kernel.registry import Registry
-from mapdr.kernel.stage import Description, Egress, EgressSession, Memory, Settings, Stage, Transform
+from mapdr.kernel.stage import Description, Egress, EgressSession, Settings, Stage
+from mapdr.kernel.step import Memory, Transform
 from mapdr.kernel.watch import Watch
 from mapdr.testing.wait import until
 from mapdr.transform.codecs.foreign import close_decoders

@@ -26,16 +26,8 @@ from mapdr.kernel.conformance import undeclared
 from mapdr.kernel.errors import Permanent
 from mapdr.kernel.item import FileSlice, Instance, Payload
 from mapdr.kernel.registry import Registry
-from mapdr.kernel.stage import (
-    EncodeStep,
-    HeaderStep,
-    Memory,
-    Phase,
-    PixelStep,
-    Reads,
-    Settings,
-    Transform,
-)
+from mapdr.kernel.stage import Settings
+from mapdr.kernel.step import EncodeStep, HeaderStep, Memory, Phase, PixelStep, Reads, Transform
 from mapdr.transform.codecs.table import Codecs
 from mapdr.transform.dataset import inflated
 from mapdr.transform.document import OpenImage, Paint

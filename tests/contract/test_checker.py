@@ -10,10 +10,10 @@ from typing import Any
 
 import pytest
 
-from mapdr.kernel import stage
 from mapdr.kernel.errors import Refused
 from mapdr.kernel.item import TAKEN, Acceptance, Instance, Need, Outcome, Payload, Source, Verdict
-from mapdr.kernel.stage import Description, Phase, Reads
+from mapdr.kernel.stage import Description
+from mapdr.kernel.step import Changes, Phase, Reads
 from mapdr.testing.contract import (
     ContractError,
     Sent,
@@ -295,7 +295,7 @@ def test_a_session_that_says_the_wrong_thing_is_caught(kind: Any, sentence: str)
 class Changes:
     """A transform; `make` gives the new bytes of each call."""
 
-    phase, reads, changes, copies = Phase.HEADER, Reads.DATA_SET, stage.Changes.HEADER, 1
+    phase, reads, changes, copies = Phase.HEADER, Reads.DATA_SET, Changes.HEADER, 1
 
     def __init__(self, make: Callable[[], bytes]) -> None:
         self.make = make

@@ -13,7 +13,8 @@ from pydicom.dataset import Dataset, FileMetaDataset
 
 from mapdr.kernel.item import FileSlice, Instance, Payload, Source
 from mapdr.kernel.registry import Registry
-from mapdr.kernel.stage import Memory, Settings
+from mapdr.kernel.stage import Settings
+from mapdr.kernel.step import Memory
 from mapdr.kernel.watch import Watch
 from mapdr.transform.codecs.table import Codecs
 from mapdr.transform.document import OpenImage

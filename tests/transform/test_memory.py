@@ -21,7 +21,8 @@ from mapdr.dicom.scan import MANY_INFLATED, MAX_INFLATED, Unreadable, scan
 from mapdr.kernel.budget import Budget, Share, Short
 from mapdr.kernel.item import FileSlice, Payload
 from mapdr.kernel.registry import Registry
-from mapdr.kernel.stage import Changes, Phase, Reads, Settings
+from mapdr.kernel.stage import Settings
+from mapdr.kernel.step import Changes, Phase, Reads
 from mapdr.kernel.watch import Watch
 from mapdr.testing.wait import until
 from mapdr.transform.codecs.jpeg2000 import Jpeg2000

@@ -18,7 +18,7 @@ from mapdr.kernel.codec import FrameFormat, Pixels
 from mapdr.kernel.errors import Permanent, Unavailable
 from mapdr.kernel.item import FileSlice, Instance, Payload, Proof, Treatment
 from mapdr.kernel.registry import Registry
-from mapdr.kernel.stage import Changes, Memory, Phase, Reads
+from mapdr.kernel.step import Changes, Memory, Phase, Reads
 from mapdr.transform import dataset
 from mapdr.transform.codecs.foreign import Decoders
 from mapdr.transform.codecs.jpeg2000 import Jpeg2000

@@ -22,7 +22,7 @@ from mapdr.deliver.settle.failures import Failures
 from mapdr.deliver.settle.leases import EndedAttempt, Leases
 from mapdr.kernel.errors import Temporary
 from mapdr.kernel.item import Need, Outcome, Payload, Sent, Verdict
-from mapdr.kernel.output import in_words
+from mapdr.kernel.privacy import in_words
 from mapdr.kernel.watch import Watch
 from mapdr.net.retry import Retry
 from mapdr.store.queue.ledger import LeasedDelivery

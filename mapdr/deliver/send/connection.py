@@ -12,7 +12,7 @@ from mapdr.deliver.feed.syntaxes import Syntaxes
 from mapdr.kernel.errors import Permanent, Temporary
 from mapdr.kernel.guard import Trouble
 from mapdr.kernel.item import Need, Outcome, Payload, Sent, Verdict
-from mapdr.kernel.output import in_words
+from mapdr.kernel.privacy import in_words
 from mapdr.kernel.stage import Egress, EgressSession, SendsRuns
 
 log = logging.getLogger("mapdr.deliver")

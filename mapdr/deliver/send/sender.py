@@ -16,7 +16,7 @@ from mapdr.deliver.settle.leases import Leases
 from mapdr.kernel.errors import OWN_FAULT, Permanent, Temporary, is_own_fault
 from mapdr.kernel.guard import GuardedThread
 from mapdr.kernel.item import Sent, Verdict
-from mapdr.kernel.output import in_words
+from mapdr.kernel.privacy import in_words
 from mapdr.kernel.watch import Watch
 
 IDLE = 5.0

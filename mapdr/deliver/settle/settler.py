@@ -12,7 +12,7 @@ from typing import Protocol
 from mapdr.deliver.backoff import Backoff
 from mapdr.kernel.errors import LocalProtocolError
 from mapdr.kernel.guard import GuardedThread, Trouble
-from mapdr.kernel.output import in_words
+from mapdr.kernel.privacy import in_words
 from mapdr.kernel.watch import Watch
 from mapdr.store.queue.settle import Settlement
 

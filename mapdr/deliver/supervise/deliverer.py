@@ -32,7 +32,7 @@ from mapdr.deliver.settle.settler import Result, Return, Settler, SettlingLedger
 from mapdr.deliver.supervise.probe import breaker_delays, probe
 from mapdr.deliver.supervise.report import Report
 from mapdr.kernel.guard import GuardedThread, Trouble
-from mapdr.kernel.output import in_words
+from mapdr.kernel.privacy import in_words
 from mapdr.kernel.stage import Description, Egress
 from mapdr.kernel.watch import Watch
 from mapdr.net.retry import Retries, Retry, Waits

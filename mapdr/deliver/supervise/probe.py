@@ -8,7 +8,7 @@ from mapdr.deliver.backoff import Backoff
 from mapdr.deliver.send.breaker import Breaker
 from mapdr.kernel.errors import Permanent, Temporary, is_own_fault
 from mapdr.kernel.item import Outcome, Verdict
-from mapdr.kernel.output import in_words
+from mapdr.kernel.privacy import in_words
 from mapdr.kernel.stage import Egress
 from mapdr.net.retry import Retry
 

@@ -40,7 +40,7 @@ from sqlalchemy import (
 
 from mapdr.kernel.errors import LocalProtocolError
 from mapdr.kernel.item import Header, Instance, Routing, Source, TagPath, Verdict
-from mapdr.kernel.output import place
+from mapdr.kernel.privacy import place
 from mapdr.store.index import schema
 from mapdr.store.index.counters import RECEIVED, Counters
 from mapdr.store.index.database import Database

@@ -20,7 +20,8 @@ from mapdr.dicom.write import splice
 from mapdr.kernel import budget
 from mapdr.kernel.errors import Permanent
 from mapdr.kernel.item import Instance, Part, Payload, Treatment, total_length
-from mapdr.kernel.stage import Changes, Factory, Memory, Phase, Reads, Settings, StageConfig
+from mapdr.kernel.stage import Factory, Settings, StageConfig
+from mapdr.kernel.step import Changes, Memory, Phase, Reads
 from mapdr.transform.codecs.jpeg2000 import METHOD
 from mapdr.transform.document import OpenImage
 from mapdr.transform.encode.derive import (
