@@ -7,10 +7,10 @@ import time
 
 from mapdr.deliver.backoff import Backoff
 from mapdr.deliver.feed.ready import QueuedImage, ReadyQueue
-from mapdr.deliver.send.answers import Answers
 from mapdr.deliver.send.breaker import Breaker, BreakerState
 from mapdr.deliver.send.connection import Connection
 from mapdr.deliver.send.faults import Faults
+from mapdr.deliver.send.outcomes import OutcomeHandler
 from mapdr.deliver.settle.decide import LATER, session_lost
 from mapdr.deliver.settle.leases import Leases
 from mapdr.kernel.errors import OWN_FAULT, Permanent, Temporary, is_own_fault
@@ -37,7 +37,7 @@ class Sender:
         name: str,
         ready: ReadyQueue,
         connection: Connection,
-        answers: Answers,
+        outcomes: OutcomeHandler,
         *,
         leases: Leases,
         breaker: Breaker,
@@ -49,7 +49,7 @@ class Sender:
     ) -> None:
         self._ready = ready
         self._connection = connection
-        self._answers = answers
+        self._outcomes = outcomes
         self._leases = leases
         self._breaker = breaker
         self._faults = faults
@@ -147,7 +147,7 @@ class Sender:
             self._breaker.trip(reason, in_words(refusal, places=False))
         if self._breaker.state is BreakerState.OPEN:
             if image is not None:
-                self._answers.unreachable(image)
+                self._outcomes.unreachable(image)
             return
         if image is not None:
             self._ready.put_back([image])
@@ -186,7 +186,7 @@ class Sender:
             taken += 1
         try:
             if taken:
-                self._answers.delivered(images[:taken], sent[:taken])
+                self._outcomes.delivered(images[:taken], sent[:taken])
             for image, one in zip(images[taken:], sent[taken:], strict=True):
                 self._answered(image, one, stale=stale and not taken)
         except BaseException:
@@ -200,7 +200,7 @@ class Sender:
             fallback = self._connection.fallback(image.need)
         if session_lost(outcome):
             self._connection.close()
-        self._answers.answered(image, sent, fallback=fallback, stale=stale)
+        self._outcomes.answered(image, sent, fallback=fallback, stale=stale)
 
     def _egress_failed(self, image: QueuedImage | None, error: Exception) -> None:
         """The egress raised; with a Permanent error it faults the image, which is parked in sight."""
@@ -213,7 +213,7 @@ class Sender:
         try:
             self._connection.close()
             if image is not None:
-                self._answers.raised(image, error)
+                self._outcomes.raised(image, error)
         finally:
             if image is None:
                 self._stopping.wait(LATER)

@@ -17,7 +17,7 @@
 |                                                     | `give_up`; no try is used up                         |
 
 Our own trouble with an image (a codec, a disk) counts as a fault of the image: it ends parked, in sight.
-Whether the receiver as a whole is in trouble, `send.answers` finds out: several images in a row.
+Whether the receiver as a whole is in trouble, `send.outcomes` finds out: several images in a row.
 """
 
 from __future__ import annotations

@@ -13,7 +13,7 @@ from typing import NamedTuple, Protocol
 
 from mapdr.deliver.settle.decide import Decision
 from mapdr.deliver.settle.failures import Failures
-from mapdr.deliver.settle.settler import Return, Settler
+from mapdr.deliver.settle.queue import Return, SettlementQueue
 from mapdr.kernel.item import Payload, Sent
 from mapdr.store.queue.ledger import LeasedDelivery
 from mapdr.store.queue.settle import Settlement
@@ -44,7 +44,7 @@ class Leases:
     def __init__(
         self,
         ledger: RenewingLedger,
-        settler: Settler,
+        settlements: SettlementQueue,
         failures: Failures,
         owner: str,
         seconds: float = LEASE,
@@ -52,7 +52,7 @@ class Leases:
         self.owner = owner
         self.seconds = seconds
         self._ledger = ledger
-        self._settler = settler
+        self._settlements = settlements
         self._failures = failures
         self._lock = threading.Lock()
         self._held: dict[int, tuple[LeasedDelivery, float]] = {}
@@ -86,7 +86,7 @@ class Leases:
             held = [each for each in attempts if self._held.pop(each.delivery.id, None) is not None]
         self._failures.forget(each.delivery.id for each in held if each.decision.state != "pending")
         if held:
-            self._settler.put([_settlement(each) for each in held])
+            self._settlements.put([_settlement(each) for each in held])
         return held
 
     def give_back(self, deliveries: Iterable[LeasedDelivery]) -> None:
@@ -94,7 +94,7 @@ class Leases:
         with self._lock:
             held = [each.id for each in deliveries if self._held.pop(each.id, None) is not None]
         if held:
-            self._settler.put([Return(id_) for id_ in held])
+            self._settlements.put([Return(id_) for id_ in held])
 
     def held(self) -> list[LeasedDelivery]:
         """The rows that nobody has settled yet."""

@@ -36,7 +36,7 @@ SWITCHES = 8
 """How often one image may change its transfer syntax before that counts as a refusal."""
 
 
-class Answers:
+class OutcomeHandler:
     """Shared by the senders of one destination; thread-safe.
 
     `differs` says whether other bytes under the UID of a row were what its destination was last given. While

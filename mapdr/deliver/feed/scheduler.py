@@ -33,7 +33,7 @@ AHEAD = 64 << 20
 """Bytes of images that may be at work or prepared in memory, beyond the first."""
 
 
-class Preparation:
+class Scheduler:
     """Thread-safe. `on_progress` is called when a codec thread has done with an image."""
 
     def __init__(

@@ -51,7 +51,7 @@ class SettlingLedger(Protocol):
         """Leased rows that were not tried become pending again."""
 
 
-class Settler:
+class SettlementQueue:
     """Writes settlements from a thread of its own; tries again until the ledger takes them.
 
     `on_written` is told the rows of each transaction after its commit.
@@ -167,6 +167,6 @@ class Settler:
             if self._closing is None:
                 self._changed.wait(seconds)
             else:
-                # Nobody notifies a closing settler, so this is a plain pause.
+                # Nobody notifies a closing queue, so this is a plain pause.
                 self._changed.wait(min(seconds, max(0.0, self._closing - time.monotonic())))
             return self._closing is None or time.monotonic() < self._closing
