@@ -71,7 +71,7 @@ class CompressConfig(StageConfig):
         return self
 
 
-class Transcoder:
+class CompressStep:
     """The step; `encode` may run in many threads at once."""
 
     phase = Phase.ENCODE
@@ -272,9 +272,9 @@ def _facts(course: Course, reason: str, setting: Setting | None = None) -> dict[
     return facts
 
 
-def build(settings: Settings, config: CompressConfig, next: None) -> Transcoder:
+def build(settings: Settings, config: CompressConfig, next: None) -> CompressStep:
     """The transform for a node."""
-    return Transcoder(settings, config)
+    return CompressStep(settings, config)
 
 
 STAGE = Factory("transform", "compress", CompressConfig, build, order=90)
