@@ -249,21 +249,44 @@ class EgressSession(Protocol):
         """
 
     def send(self, payload: Payload) -> Outcome:
-        """Send one payload and wait for the receiver's final status; never raises for peer trouble."""
+        """Send one payload and wait for the receiver's final status; never raises for peer trouble.
+
+        SYNTAX_REFUSED is for a receiver that says so only now: `acceptance` has it from then on, with the
+        transfer syntax to prepare the image in instead, if there is one.
+        """
 
     def close(self) -> None:
         """End it in the protocol's polite way, or hard if that fails. Safe twice."""
 
 
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """What a session is given in one call at most: so many payloads, of so many bytes together."""
+
+    images: int
+    bytes: int = 1 << 62
+
+
 @runtime_checkable
-class SendsRuns(Protocol):
-    """An optional ability of sessions: to send several payloads in one call, cheaper than one by one."""
+class SendsBatches(Protocol):
+    """An optional ability of sessions: to send several payloads in one call, cheaper than one by one.
 
-    def send_run(self, payloads: Sequence[Payload], seconds: float, sent: list[Sent]) -> None:
-        """Send `payloads`, of needs that are taken, in order, and append what became of each to `sent`.
+    A STOW-RS request holds many; on an association many go out in one call of compiled code.
+    """
 
-        The first is always sent; none is begun after `seconds`, nor after one that was not delivered. Raises
-        as `EgressSession.send`, of the payload after those in `sent`.
+    @property
+    def batch(self) -> Batch:
+        """What it wants to be given now, and may change from call to call; the first payload may be larger.
+
+        So many images are leased ahead for it, but no call waits for a batch to fill.
+        """
+
+    def send_batch(self, payloads: Sequence[Payload], sent: list[Sent]) -> None:
+        """Send `payloads`, of needs that are taken, and append what became of each to `sent`, in their order.
+
+        The first is always sent. What was not begun is left out, from some payload to the end: it is due
+        again at once, and not held against anybody. Raises as `EgressSession.send`, of the payload after
+        those in `sent`.
         """
 
 

@@ -129,4 +129,7 @@ class Feeder:
             self._chunk = min(CHUNK, self._chunk * 2)
         elif took > LATE:
             self._chunk = max(FEW, self._sessions * 2, self._chunk // 2)
+        # A request may take longer than a lease should last, however few images it holds.
+        batches = 0 if self._ready.wanted == 1 else self._ready.wanted * self._sessions
+        self._chunk = max(self._chunk, min(CHUNK, batches))
         return self._chunk

@@ -14,7 +14,7 @@ from typing import NamedTuple, Protocol
 from mapdr.deliver.settle.decide import Decision
 from mapdr.deliver.settle.failures import Failures
 from mapdr.deliver.settle.queue import Return, SettlementQueue
-from mapdr.kernel.item import Payload, Sent
+from mapdr.kernel.item import Payload, Sent, Verdict
 from mapdr.store.queue.ledger import LeasedDelivery
 from mapdr.store.queue.settle import Settlement
 
@@ -104,7 +104,7 @@ class Leases:
 
 def _settlement(attempt: EndedAttempt) -> Settlement:
     delivery, decision, (outcome, started_at, seconds), payload = attempt
-    answered = payload is not None and outcome.status is not None
+    arrived = outcome.status is not None or outcome.verdict is Verdict.DELIVERED  # a folder has no status
     return Settlement(
         delivery_id=delivery.id,
         state=decision.state,
@@ -115,7 +115,7 @@ def _settlement(attempt: EndedAttempt) -> Settlement:
         reason=decision.reason or (payload.unmet if payload and decision.state == "delivered" else ""),
         started_at=started_at,
         milliseconds=round(seconds * 1000),
-        bytes=payload.length if payload is not None and answered else 0,
+        bytes=payload.length if payload is not None and arrived else 0,
         transfer_syntax_uid=payload.transfer_syntax_uid if payload else "",
         sop_instance_uid=payload.sop_instance_uid if payload else "",
         treatment=payload.treatment.value if payload else "",

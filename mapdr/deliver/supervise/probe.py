@@ -33,6 +33,10 @@ def probe(destination: str, egress: Egress, breaker: Breaker) -> None:
     if outcome.verdict is Verdict.DELIVERED or not outcome.peer_fault:
         breaker.trial()
         return
+    if outcome.pause is not None:
+        reason, seconds = outcome.pause.reason, outcome.pause.seconds
+        breaker.still_away(reason, outcome.comment, slow=not seconds, seconds=seconds)
+        return
     rejected = outcome.verdict is Verdict.REFUSED
     reason = "association-rejected" if rejected else "unreachable"
     breaker.still_away(reason, outcome.comment, slow=rejected)
