@@ -33,7 +33,7 @@ from mapdr.testing.wait import until
 from peers.rawsink import Answer, RawSink, Received
 
 
-class RunSession(FakeSession):
+class AssociationSession(FakeSession):
     """Sends one image after the other, as an association does, until one is not delivered."""
 
     @property
@@ -51,7 +51,7 @@ class RunSession(FakeSession):
                 return
 
 
-class RequestSession(RunSession):
+class RequestSession(AssociationSession):
     """Sends all that it is given in one request, as STOW-RS does: whatever becomes of one, all are sent."""
 
     def send_batch(self, payloads: Sequence[Payload], sent: list[Sent]) -> None:
@@ -66,14 +66,14 @@ class BatchEgress(FakeEgress):
     `lengths` says how many payloads they were given each time.
     """
 
-    kind = RunSession
+    kind = AssociationSession
     batch = Batch(64)
 
     def __init__(self, *script: Script, sessions: int) -> None:
         super().__init__(*script, sessions=sessions)
         self.lengths: list[int] = []
 
-    def connect(self, needs: Sequence[Need]) -> RunSession:
+    def connect(self, needs: Sequence[Need]) -> AssociationSession:
         super().connect(needs)
         return self.kind(self, needs)
 
@@ -159,8 +159,22 @@ def test_a_request_that_is_lost_is_one_failure_and_not_one_for_each_image() -> N
     assert sorted(again) == [1] * (100 - len(lost)) + [2] * len(lost)
 
 
+def test_a_delivery_without_a_status_has_arrived_with_all_its_bytes() -> None:
+    """A folder has no status to give."""
+    ledger, egress, watch = (
+        FakeLedger(),
+        BatchEgress(lambda *_: Outcome(Verdict.DELIVERED), sessions=1),
+        Watch(),
+    )
+    ledger.add(3)
+    with delivering(ledger, egress, watch=watch):
+        assert settled(ledger) == {"delivered": 3}
+    assert [(item.status, item.bytes) for item in ledger.history] == [(None, 1000)] * 3
+    assert watch.counters()["deliver.pacs.bytes"] == 3000
+
+
 def test_a_session_that_says_nothing_of_what_it_was_given_faults_itself() -> None:
-    class Mute(RunSession):
+    class Mute(AssociationSession):
         def send_batch(self, payloads: Sequence[Payload], sent: list[Sent]) -> None:
             pass
 
@@ -226,7 +240,7 @@ def test_what_is_behind_an_image_that_was_not_delivered_goes_out_untried(answer:
 
 
 def test_an_egress_that_raises_in_a_batch_is_held_against_one_image() -> None:
-    class Faulty(RunSession):
+    class Faulty(AssociationSession):
         def send_batch(self, payloads: Sequence[Payload], sent: list[Sent]) -> None:
             good = [one for one in payloads if one.sop_instance_uid != "2.25.300"]
             at = next((n for n, one in enumerate(payloads) if one.sop_instance_uid == "2.25.300"), None)
@@ -235,7 +249,7 @@ def test_an_egress_that_raises_in_a_batch_is_held_against_one_image() -> None:
                 raise FileNotFoundError(2, "No such file or directory", "/patient/name")
 
     class FaultyEgress(BatchEgress):
-        def connect(self, needs: Sequence[Need]) -> RunSession:
+        def connect(self, needs: Sequence[Need]) -> AssociationSession:
             super().connect(needs)
             return Faulty(self, needs)
 
