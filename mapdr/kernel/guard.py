@@ -12,7 +12,7 @@ import threading
 import time
 from collections.abc import Callable
 
-from mapdr.kernel.output import place
+from mapdr.kernel.privacy import place
 from mapdr.kernel.watch import Watch
 
 log = logging.getLogger("mapdr.guard")

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from mapdr.config.problem import Problem
 from mapdr.kernel.errors import MapdrError
-from mapdr.kernel.output import in_words
+from mapdr.kernel.privacy import in_words
 from mapdr.node.plan import Plan
 from mapdr.operate.configuration import Checked, examine, kept_plan, node_of
 from mapdr.operate.errors import WrongConfiguration

@@ -18,7 +18,7 @@ from typing import Any
 
 from mapdr._fast import Shared
 from mapdr.kernel.item import TagPath
-from mapdr.kernel.private import make_private
+from mapdr.kernel.permissions import make_private
 from mapdr.kernel.watch import Watch
 from mapdr.store.clock import Clock
 from mapdr.store.index.commands import Commands

@@ -28,7 +28,7 @@ from sqlalchemy import select
 
 from mapdr.kernel.errors import Permanent
 from mapdr.kernel.item import Arrival, Header, Routing, Source, TagPath
-from mapdr.kernel.output import place
+from mapdr.kernel.privacy import place
 from mapdr.store.index import schema
 from mapdr.store.index.database import Database, portions
 from mapdr.store.index.fault import fault_of_the_index

@@ -26,20 +26,12 @@ from mapdr.kernel.conformance import undeclared
 from mapdr.kernel.errors import Permanent
 from mapdr.kernel.item import FileSlice, Instance, Payload
 from mapdr.kernel.registry import Registry
-from mapdr.kernel.stage import (
-    EncodeStep,
-    HeaderStep,
-    Memory,
-    Phase,
-    PixelStep,
-    Reads,
-    Settings,
-    Transform,
-)
+from mapdr.kernel.stage import Settings
+from mapdr.kernel.step import EncodeStep, HeaderStep, Memory, Phase, PixelStep, Reads, Transform
 from mapdr.transform.codecs.table import Codecs
 from mapdr.transform.dataset import inflated
 from mapdr.transform.document import OpenImage, Paint
-from mapdr.transform.encode.compress import CompressConfig, Transcoder
+from mapdr.transform.encode.compress import CompressConfig, CompressStep
 from mapdr.transform.encode.native import native
 from mapdr.transform.even import evened
 
@@ -199,7 +191,7 @@ class Pipeline:
     def _lossless(self, document: OpenImage, instance: Instance, memory: Memory, target: str) -> Payload:
         """A document in an encapsulated syntax that no step chose. Raises Permanent(reason="syntax")."""
         self._codecs.encoder(target)
-        writer = Transcoder(self._settings, _LOSSLESS, target)
+        writer = CompressStep(self._settings, _LOSSLESS, target)
         made = writer.encode(document, instance, _StepMemory(memory, "override"), "")
         if made.transfer_syntax_uid != target:
             raise Permanent(f"{made.note}, but the receiver takes nothing else", reason="syntax")

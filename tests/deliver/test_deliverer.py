@@ -33,7 +33,7 @@ from deliver.fakes import (
     delivering,
     settled,
 )
-from mapdr.deliver.feed import preparation
+from mapdr.deliver.feed import scheduler
 from mapdr.deliver.feed.preparer import Preparer
 from mapdr.deliver.feed.ready import ReadyQueue
 from mapdr.deliver.send.breaker import BreakerState
@@ -705,7 +705,7 @@ class Encodes(FakePipeline):
 
 
 def test_a_destination_has_no_more_prepared_than_may_wait_in_memory(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(preparation, "AHEAD", 3000)
+    monkeypatch.setattr(scheduler, "AHEAD", 3000)
     go = threading.Event()
     chain = Encodes(1000)
 

@@ -12,7 +12,8 @@ from mapdr.kernel.errors import Temporary
 from mapdr.kernel.item import Need, Outcome, Verdict
 from mapdr.kernel.registry import BUILTIN, Registry
 from mapdr.kernel.stage import Description, EgressSession, Factory, Settings, StageConfig
-from mapdr.node.assembly import Node, plan_file
+from mapdr.node.assembly import Node
+from mapdr.node.plan_file import plan_file
 
 MARK = "QXNAMEQX"
 """What an exception of a stage may quote, and nobody may print."""

@@ -14,8 +14,8 @@ from mapdr.config.read import read_text
 from mapdr.kernel.item import Source
 from mapdr.kernel.registry import BUILTIN, Registry
 from mapdr.kernel.stage import Endpoint, Factory, StageConfig
-from mapdr.node.assembly import plan_file
 from mapdr.node.plan import Plan, make_plan, own_host
+from mapdr.node.plan_file import plan_file
 
 
 class Receive(StageConfig):

@@ -18,13 +18,13 @@ from mapdr.kernel.codec import FrameFormat, Pixels
 from mapdr.kernel.errors import Permanent, Unavailable
 from mapdr.kernel.item import FileSlice, Instance, Payload, Proof, Treatment
 from mapdr.kernel.registry import Registry
-from mapdr.kernel.stage import Changes, Memory, Phase, Reads
+from mapdr.kernel.step import Changes, Memory, Phase, Reads
 from mapdr.transform import dataset
 from mapdr.transform.codecs.foreign import Decoders
 from mapdr.transform.codecs.jpeg2000 import Jpeg2000
 from mapdr.transform.codecs.table import Codecs
 from mapdr.transform.dataset import DataSet
-from mapdr.transform.encode.compress import Transcoder
+from mapdr.transform.encode.compress import CompressStep
 from mapdr.transform.image import NativeFrames
 from mapdr.transform.pipeline import Pipeline, build_pipeline
 
@@ -428,7 +428,7 @@ def test_a_codec_is_given_no_bytes_before_they_are_proved(
     def never(*arguments: object) -> None:
         raise AssertionError("a step was given a damaged image")
 
-    monkeypatch.setattr(Transcoder, "encode", never)
+    monkeypatch.setattr(CompressStep, "encode", never)
     steps = pipeline(COMPRESS)
     with pytest.raises(Permanent) as caught:
         steps.prepare(proved(spooled, damage=100), Notebook())

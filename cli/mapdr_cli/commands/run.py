@@ -11,12 +11,13 @@ import click
 from click.exceptions import Exit
 from rich.console import Console
 
-from mapdr.kernel.output import in_words
-from mapdr.kernel.private import make_private
+from mapdr.kernel.permissions import make_private
+from mapdr.kernel.privacy import in_words
 from mapdr.kernel.registry import Registry
-from mapdr.node.assembly import DRAIN, Node, plan_file
+from mapdr.node.assembly import DRAIN, Node
 from mapdr.node.doubts import warnings
 from mapdr.node.plan import Plan
+from mapdr.node.plan_file import plan_file
 from mapdr.node.process import Process, log_to
 from mapdr.operate import words
 from mapdr.operate.access import Access

@@ -20,8 +20,8 @@ from mapdr.deliver.feed.ready import weigh
 from mapdr.kernel.budget import Budget, Limited, Share, Short
 from mapdr.kernel.errors import Permanent
 from mapdr.kernel.item import Instance, Payload
-from mapdr.kernel.output import in_words
-from mapdr.kernel.stage import Memory
+from mapdr.kernel.privacy import in_words
+from mapdr.kernel.step import Memory
 from mapdr.store.queue.inhand import ALONE, DEADLY, Key
 from mapdr.store.queue.ledger import LeasedDelivery
 

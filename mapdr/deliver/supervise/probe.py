@@ -8,7 +8,7 @@ from mapdr.deliver.backoff import Backoff
 from mapdr.deliver.send.breaker import Breaker
 from mapdr.kernel.errors import Permanent, Temporary, is_own_fault
 from mapdr.kernel.item import Outcome, Verdict
-from mapdr.kernel.output import in_words
+from mapdr.kernel.privacy import in_words
 from mapdr.kernel.stage import Egress
 from mapdr.net.retry import Retry
 
@@ -32,6 +32,10 @@ def probe(destination: str, egress: Egress, breaker: Breaker) -> None:
     outcome = _asked(destination, egress)
     if outcome.verdict is Verdict.DELIVERED or not outcome.peer_fault:
         breaker.trial()
+        return
+    if outcome.pause is not None:
+        reason, seconds = outcome.pause.reason, outcome.pause.seconds
+        breaker.still_away(reason, outcome.comment, slow=not seconds, seconds=seconds)
         return
     rejected = outcome.verdict is Verdict.REFUSED
     reason = "association-rejected" if rejected else "unreachable"

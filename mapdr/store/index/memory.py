@@ -31,7 +31,7 @@ def _upsert(database: Database) -> Prepared:
 
 
 class RecipeMemory:
-    """Implements `mapdr.kernel.stage.Memory` for one preparation: what it has read or kept it does not read
+    """Implements `mapdr.kernel.step.Memory` for one preparation: what it has read or kept it does not read
     again."""
 
     def __init__(self, database: Database, instance: bytes, recipe: int, syntax: int) -> None:

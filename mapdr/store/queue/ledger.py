@@ -40,7 +40,7 @@ from sqlalchemy import (
 
 from mapdr.kernel.errors import LocalProtocolError
 from mapdr.kernel.item import Header, Instance, Routing, Source, TagPath, Verdict
-from mapdr.kernel.output import place
+from mapdr.kernel.privacy import place
 from mapdr.store.index import schema
 from mapdr.store.index.counters import RECEIVED, Counters
 from mapdr.store.index.database import Database
@@ -55,7 +55,7 @@ from mapdr.store.queue.actions import Actions
 from mapdr.store.queue.listing import Attempt, DeliveryRow, Listing
 from mapdr.store.queue.repeats import last_given
 from mapdr.store.queue.reroute import Rerouted, Rerouting
-from mapdr.store.queue.settle import Settlement, Settling
+from mapdr.store.queue.settle import Settlement, SettlementWriter
 
 log = logging.getLogger("mapdr.store")
 
@@ -104,7 +104,7 @@ class Ledger:
         self._rerouting = Rerouting(
             database, strings=strings, recipes=recipes, instances=instances, studies=studies
         )
-        self._settling = Settling(database, strings, studies, counters)
+        self._settlements = SettlementWriter(database, strings, studies, counters)
 
     def lease(
         self,
@@ -151,7 +151,7 @@ class Ledger:
         if not settlements:
             return
         try:
-            self._settling.settle(settlements)
+            self._settlements.settle(settlements)
         except LocalProtocolError:
             raise
         except Exception as error:
@@ -163,7 +163,9 @@ class Ledger:
                 return
             one = settlements[0]
             log.error("delivery %d: its end is written without words (%s)", one.delivery_id, place(error))
-            self._settling.settle([one._replace(comment="", reason="unwritten", bytes=min(one.bytes, _MOST))])
+            self._settlements.settle(
+                [one._replace(comment="", reason="unwritten", bytes=min(one.bytes, _MOST))]
+            )
 
     def extend(self, delivery_ids: Iterable[int], seconds: float, owner: str) -> None:
         """Keep rows leased to `owner` for `seconds` from now: a long object is still on its way."""

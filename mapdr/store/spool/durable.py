@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Literal
 
 from mapdr.kernel.errors import Refused
-from mapdr.kernel.private import private_opener
+from mapdr.kernel.permissions import private_opener
 from mapdr.kernel.status import OUT_OF_RESOURCES
 
 Durability = Literal["power-loss", "process-crash"]

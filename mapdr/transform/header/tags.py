@@ -20,7 +20,8 @@ from mapdr.dicom.uids import EXPLICIT_VR_LITTLE_ENDIAN, IMPLICIT_VR_LITTLE_ENDIA
 from mapdr.dicom.write import UNDEFINED, Element, encoding_from
 from mapdr.kernel import budget
 from mapdr.kernel.item import FileSlice, Instance, Part, Payload, Treatment, is_uid, total_length
-from mapdr.kernel.stage import Changes, Factory, Memory, Phase, Reads, Settings, StageConfig
+from mapdr.kernel.stage import Factory, Settings, StageConfig
+from mapdr.kernel.step import Changes, Memory, Phase, Reads
 from mapdr.transform.dataset import inflated
 from mapdr.transform.even import even_pixels
 from mapdr.transform.view import PartsView, beginning
