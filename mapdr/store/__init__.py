@@ -132,6 +132,7 @@ class Store:
         self.retention = Retention(database, self.spool)
         self._clock = Clock(database)
         self._claim = Claim(folder.folder / "claim", node)
+        self._node_claim = Claim(folder.folder / "node", node)
 
     @classmethod
     def open(
@@ -202,9 +203,11 @@ class Store:
     def recover(self, rules_for: RulesFor, *, wait: float = CLAIM_SECONDS) -> Recovered:
         """Put in order what a crash left, before `start`; see `mapdr.store.recover`.
 
-        Raises ConfigurationError when another process still works as this node after `wait` seconds.
+        From here to `close` no other process can be this node. Raises ConfigurationError when another one
+        still is, or adds images, after `wait` seconds.
         """
         make_folder(self.spool.folder, self.durability)
+        self._node_claim.alone(wait)
         with self._claim.exclusive(wait):
             recovery = Recovery(self.database, self.spool, self.enrolment, self.ledger, self.in_hand)
             return recovery.run(rules_for)
@@ -227,6 +230,7 @@ class Store:
         self.stop(time.monotonic() + 10)
         self.in_hand.stop()
         self.database.close()
+        self._node_claim.release()
 
     def look_at_the_index(self) -> str:
         """Whether it is still the one that was opened: if not, nothing is taken, and the answer says why."""

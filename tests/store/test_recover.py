@@ -414,8 +414,10 @@ def test_a_crash_within_recovery_is_recovered(opener: Opener, monkeypatch: pytes
     with pytest.raises(OSError, match="gone"):
         again.recover(rules)
     assert len(images(again)) == 10
-    assert opener(start=False).recover(rules).indexed == 15
-    assert len(images(again)) == 25
+    again.close()
+    next_start = opener(start=False)
+    assert next_start.recover(rules).indexed == 15
+    assert len(images(next_start)) == 25
 
 
 def test_received_at_is_the_first_answer_not_the_recovery(opener: Opener) -> None:
