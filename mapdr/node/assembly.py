@@ -270,7 +270,7 @@ class Node:
         settings = self._settings("transform")
         codecs = Codecs(self._registry, settings)
         self._preparer = Preparer(
-            store.ledger,
+            store.recipes,
             lambda recipe: build_pipeline(recipe, self._registry, settings, codecs),
             self._pool,
             share=node.workers + 1,

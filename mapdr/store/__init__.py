@@ -2,7 +2,8 @@
 
     spool/   files: an image from its first byte to its final name, flushed (the order: `spool.files`)
     index/   the database: schema, string table, studies, counters, and what people look at
-    queue/   deliveries: arrivals become rows (`ingest`), rows are leased, settled, promised anew (`ledger`)
+    queue/   deliveries: arrivals become rows (`ingest`), rows are leased and settled (`ledger`), shown
+             (`listing`), changed by people (`actions`) and promised anew (`reroute`)
 
 `spool` knows nothing of the other two, `index` nothing of `queue`. Above them: the writer enters arrivals in
 batches; recovery puts in order what a crash left; retention purges files; the outbox holds what webhooks are
@@ -27,13 +28,17 @@ from mapdr.store.index.counts import Counts
 from mapdr.store.index.database import BUSY_SECONDS, Database
 from mapdr.store.index.instances import Instances
 from mapdr.store.index.overview import Overview
+from mapdr.store.index.recipes import Recipes
 from mapdr.store.index.selection import Selection
-from mapdr.store.index.strings import Recipes, Sources, StringTable
+from mapdr.store.index.strings import Sources, StringTable
 from mapdr.store.index.studies import Studies
 from mapdr.store.outbox import Outbox, OutboxEntry
+from mapdr.store.queue.actions import Actions
 from mapdr.store.queue.ingest import Enrolment, Repeats
 from mapdr.store.queue.inhand import InHand
 from mapdr.store.queue.ledger import Ledger
+from mapdr.store.queue.listing import Listing
+from mapdr.store.queue.reroute import Rerouting
 from mapdr.store.queue.settle import Settlement
 from mapdr.store.recover import Recovered, Recovery, Router, Rules, RulesFor
 from mapdr.store.retention import Purged, Retention
@@ -84,7 +89,7 @@ class Store:
         # The index.
         self.strings = StringTable(database)
         self.sources = Sources(database)
-        self.recipes = Recipes(database)
+        self.recipes = Recipes(database, self.strings)
         self.studies = Studies(database)
         self.counters = Counters(database)
         self.instances = Instances(database, self.strings, self.sources, folder)
@@ -99,6 +104,15 @@ class Store:
             instances=self.instances,
             studies=self.studies,
             counters=self.counters,
+        )
+        self.listing = Listing(database, self.strings, self.recipes)
+        self.actions = Actions(database, self.strings, self.studies)
+        self.rerouting = Rerouting(
+            database,
+            strings=self.strings,
+            recipes=self.recipes,
+            instances=self.instances,
+            studies=self.studies,
         )
         self.enrolment = Enrolment(
             database,
@@ -189,7 +203,7 @@ class Store:
         are kept with each study, for what webhooks tell. Objects under way end under the revision that they
         began with.
         """
-        self.ledger.add_recipes(recipes)
+        self.recipes.add(recipes)
         folder = self.data / "revisions"
         path = folder / f"{revision}.toml"
         if text and not path.exists():
@@ -209,7 +223,14 @@ class Store:
         make_folder(self.spool.folder, self.durability)
         self._node_claim.alone(wait)
         with self._claim.exclusive(wait):
-            recovery = Recovery(self.database, self.spool, self.enrolment, self.ledger, self.in_hand)
+            recovery = Recovery(
+                self.database,
+                spool=self.spool,
+                recipes=self.recipes,
+                enrolment=self.enrolment,
+                ledger=self.ledger,
+                in_hand=self.in_hand,
+            )
             return recovery.run(rules_for)
 
     def start(self) -> None:

@@ -32,6 +32,7 @@ from mapdr.kernel.output import place
 from mapdr.store.index import schema
 from mapdr.store.index.database import Database, portions
 from mapdr.store.index.fault import fault_of_the_index
+from mapdr.store.index.recipes import Recipes
 from mapdr.store.queue.ingest import Enrolment, Route
 from mapdr.store.queue.inhand import InHand
 from mapdr.store.queue.ledger import Ledger
@@ -101,9 +102,17 @@ class Recovery:
     """Puts one node's spool and index in order."""
 
     def __init__(
-        self, database: Database, spool: Spool, enrolment: Enrolment, ledger: Ledger, in_hand: InHand
+        self,
+        database: Database,
+        *,
+        spool: Spool,
+        recipes: Recipes,
+        enrolment: Enrolment,
+        ledger: Ledger,
+        in_hand: InHand,
     ) -> None:
         self._database = database
+        self._recipes = recipes
         self._spool = spool
         self._enrolment = enrolment
         self._ledger = ledger
@@ -262,7 +271,7 @@ class Recovery:
             if rules is None:
                 log.error("configuration revision %s is gone: its images come back unrouted", revision)
             else:
-                self._ledger.add_recipes(rules.recipes)
+                self._recipes.add(rules.recipes)
             self._rules[revision] = rules
         rules = self._rules[revision]
         wanted = INDEX_TAGS | self._enrolment.study_tags

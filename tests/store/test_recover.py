@@ -64,7 +64,7 @@ def test_a_lost_index_is_made_again_from_the_spool(opener: Opener) -> None:
     assert done == Recovered(indexed=41)
     assert images(again) == before
     assert again.counts.today()["received"] == counts
-    assert len(again.ledger.select(Selection(state="pending"))) == 41
+    assert len(again.listing.select(Selection(state="pending"))) == 41
     assert again.recover(no_rules) == Recovered(), "it is idempotent"
     assert again.counts.today()["received"] == counts
 
@@ -120,9 +120,9 @@ def test_the_rules_are_those_of_the_recorded_revision(opener: Opener) -> None:
         return Rules(To("old" if revision == "rev1" else "new", recipe=revision), {revision: {"a": 1}})
 
     again.recover(by_revision)
-    rows = {row.sop_instance_uid: row.destination for row in again.ledger.select(Selection())}
+    rows = {row.sop_instance_uid: row.destination for row in again.listing.select(Selection())}
     assert rows == {"1.1": "old", "1.2": "new"}
-    assert again.ledger.recipe("rev1") == {"a": 1}
+    assert again.recipes.recipe("rev1") == {"a": 1}
 
 
 def test_without_its_revision_an_image_comes_back_unrouted(opener: Opener) -> None:
@@ -175,7 +175,7 @@ def test_a_file_that_a_power_failure_cut_is_not_taken_for_an_image(opener: Opene
     path.write_bytes(content[:length])
     again = opener(start=False)
     assert again.recover(rules) == Recovered(indexed=1, unreadable=1)
-    assert [row.instance for row in again.ledger.select(Selection())] == [whole]
+    assert [row.instance for row in again.listing.select(Selection())] == [whole]
     path.write_bytes(content[:-600].ljust(len(content), b"\1"))
     assert again.recover(rules) == Recovered(unreadable=1), "as long as it was, with other bytes"
     path.write_bytes(content)
@@ -362,7 +362,7 @@ def test_repeats_in_the_spool_are_absorbed(opener: Opener) -> None:
     lose_index(store)
     again = opener(start=False)
     assert again.recover(rules).indexed == 2
-    assert [row.instance for row in again.ledger.select(Selection())] == [first]
+    assert [row.instance for row in again.listing.select(Selection())] == [first]
     assert not store.spool.path(second).exists()
 
 
