@@ -43,7 +43,8 @@ from mapdr.notify.notifier import Notifier
 from mapdr.store import CLAIM_SECONDS, Store
 from mapdr.store.index.commands import Heartbeat
 from mapdr.store.index.fault import index_named
-from mapdr.store.recover import Recovered, Rules
+from mapdr.store.recover import Recovered
+from mapdr.store.rules import Rules
 from mapdr.store.spool.claim import Claim, running_file
 from mapdr.transform.codecs.table import Codecs
 from mapdr.transform.pipeline import build_pipeline
@@ -296,7 +297,6 @@ class Node:
             loaded.revision,
             plan.router,
             plan.recipes,
-            text=loaded.canonical,
             study_tags=wanted_tags(plan.webhooks.values()),
         )
 
@@ -342,9 +342,9 @@ class Node:
             quiet_seconds=plan.node.study_quiet,
         )
 
-    def _rules_for(self, revision: str, path: Path) -> Rules | None:
+    def _rules_for(self, revision: str) -> Rules | None:
         try:
-            loaded = read_revision(path.parent.parent, revision, self._registry, base=self._base)
+            loaded = read_revision(self.plan.node.data, revision, self._registry, base=self._base)
         except ConfigurationError as error:
             log.error("%s", error)
             return None

@@ -40,10 +40,11 @@ from mapdr.store.queue.ledger import Ledger
 from mapdr.store.queue.listing import Listing
 from mapdr.store.queue.reroute import Rerouting
 from mapdr.store.queue.settle import Settlement
-from mapdr.store.recover import Recovered, Recovery, Router, Rules, RulesFor
+from mapdr.store.recover import Recovered, Recovery
 from mapdr.store.retention import Purged, Retention
+from mapdr.store.rules import EarlierRules, Router, Rules, RulesFor
 from mapdr.store.spool.claim import Claim
-from mapdr.store.spool.durable import Durability, make_folder, sync_folder, write_file
+from mapdr.store.spool.durable import Durability, make_folder, sync_folder
 from mapdr.store.spool.files import MOST_WAITING, Spool
 from mapdr.store.spool.folder import SpoolFolder
 from mapdr.store.spool.headers import INDEX_TAGS, STUDY_TAGS, Reading
@@ -194,21 +195,15 @@ class Store:
         router: Router,
         recipes: Mapping[str, Mapping[str, Any]],
         *,
-        text: str = "",
         study_tags: frozenset[TagPath] = frozenset(),
     ) -> None:
         """Take a configuration revision into use: its rules and recipes, from the next object on.
 
-        `text` is the configuration itself, kept beside the spool so that recovery can read it; `study_tags`
-        are kept with each study, for what webhooks tell. Objects under way end under the revision that they
-        began with.
+        Recovery asks for these rules by `revision`: keep its text first (`mapdr.config.revision`).
+        `study_tags` are kept with each study, for what webhooks tell. Objects under way end under the
+        revision that they began with.
         """
         self.recipes.add(recipes)
-        folder = self.data / "revisions"
-        path = folder / f"{revision}.toml"
-        if text and not path.exists():
-            make_folder(folder, self.durability)
-            write_file(path, text.encode(), self.durability)
         tags = STUDY_TAGS | study_tags
         self.enrolment.use(tags)
         self.writer.use(revision, router.route)
@@ -226,12 +221,13 @@ class Store:
             recovery = Recovery(
                 self.database,
                 spool=self.spool,
-                recipes=self.recipes,
                 enrolment=self.enrolment,
                 ledger=self.ledger,
                 in_hand=self.in_hand,
+                rules=EarlierRules(rules_for, self.recipes),
+                last_beat=self.commands.last_beat(),
             )
-            return recovery.run(rules_for)
+            return recovery.run()
 
     def start(self) -> None:
         """Begin to take arrivals. Raises ConfigurationError while another process recovers this node."""

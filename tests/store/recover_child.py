@@ -18,7 +18,7 @@ def main(data: str) -> None:
     print("opened", flush=True)
     try:
         sys.stdin.readline()
-        store.recover(lambda revision, path: None, wait=1.0)
+        store.recover(lambda revision: None, wait=1.0)
         print("recovered", flush=True)
         sys.stdin.readline()
         store.start()

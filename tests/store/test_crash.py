@@ -42,7 +42,7 @@ def run(folder: Path, point: str, nth: int) -> subprocess.CompletedProcess[str]:
     )
 
 
-def rules(revision: str, path: Path) -> Rules | None:
+def rules(revision: str) -> Rules | None:
     return Rules(To("pacs"), {"r0": {"steps": []}})
 
 
