@@ -38,7 +38,8 @@ from mapdr.notify.events import wanted_tags
 from mapdr.store import CLAIM_SECONDS, Store
 from mapdr.store.index.commands import Heartbeat
 from mapdr.store.index.fault import index_named
-from mapdr.store.recover import Recovered, Rules
+from mapdr.store.recover import Recovered
+from mapdr.store.rules import Rules
 from mapdr.store.spool.claim import Claim, running_file
 
 log = logging.getLogger("mapdr.node")
@@ -261,13 +262,12 @@ class Node:
             loaded.revision,
             plan.router,
             plan.recipes,
-            text=loaded.canonical,
             study_tags=wanted_tags(plan.webhooks.values()),
         )
 
-    def _rules_for(self, revision: str, path: Path) -> Rules | None:
+    def _rules_for(self, revision: str) -> Rules | None:
         try:
-            loaded = read_revision(path.parent.parent, revision, self._registry, base=self._base)
+            loaded = read_revision(self.plan.node.data, revision, self._registry, base=self._base)
         except ConfigurationError as error:
             log.error("%s", error)
             return None

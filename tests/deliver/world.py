@@ -175,7 +175,7 @@ def egress(folder: Path, port: int, name: str = "pacs", **config: Any) -> DimseE
 def delivering(made: World, egresses: Mapping[str, DimseEgress], *, tick: float = 0.05) -> Iterator[None]:
     """Deliverers for several destinations, as a node runs them."""
     pool = ThreadPoolExecutor(2)
-    preparer = Preparer(made.store.ledger, lambda steps: Relay(), pool)
+    preparer = Preparer(made.store.recipes, lambda steps: Relay(), pool)
     deliverers = {
         name: Deliverer(name, each, made.store.ledger, preparer, owner="north", watch=Watch(), tick=tick)
         for name, each in egresses.items()

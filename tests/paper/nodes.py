@@ -9,6 +9,7 @@ from pathlib import Path
 
 from click.testing import CliRunner, Result
 
+from mapdr.config.revision import keep_revision
 from mapdr.kernel.item import Source
 from mapdr.operate.configuration import examine
 from mapdr.store import Store
@@ -73,9 +74,8 @@ class NodeFolder:
         assert checked.plan is not None
         assert not checked.problems
         store = Store.open(checked.plan.node.data, checked.plan.node.name, durability="process-crash")
-        store.use(
-            checked.loaded.revision, checked.plan.router, checked.plan.recipes, text=checked.loaded.canonical
-        )
+        keep_revision(checked.plan.node.data, checked.loaded)
+        store.use(checked.loaded.revision, checked.plan.router, checked.plan.recipes)
         return store
 
     def receive(self, images: Iterable[generator.GeneratedImage]) -> None:

@@ -434,7 +434,7 @@ def test_images_are_refused_while_the_file_of_the_index_is_gone(
     until(lambda: not store.writer.failing)
     push(store, "1.3")
     assert store.writer.flush()
-    rows = store.ledger.select(Selection())
+    rows = store.listing.select(Selection())
     assert sorted(row.sop_instance_uid for row in rows) == ["1.1", "1.2", "1.3"]
 
 
@@ -540,7 +540,7 @@ def test_objects_under_way_end_under_the_rules_they_began_with(store: Store) -> 
     old.commit()
     push(store, "1.2")
     assert store.writer.flush()
-    rows = {row.sop_instance_uid: row.destination for row in store.ledger.select(Selection())}
+    rows = {row.sop_instance_uid: row.destination for row in store.listing.select(Selection())}
     assert rows == {"1.1": "pacs", "1.2": "other"}
 
 

@@ -1,6 +1,6 @@
 """From a ledger row to the payload that one destination is promised; worked out once for those who share it.
 
-Recipes come from the ledger by hash, so that a changed configuration never changes what was promised.
+Recipes come from the index by hash, so that a changed configuration never changes what was promised.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ class Pipeline(Protocol):
 
 
 class Recipes(Protocol):
-    """The part of the ledger that is needed here."""
+    """The part of `mapdr.store.index.recipes.Recipes` that is needed here."""
 
     def recipe(self, hash_: str) -> Mapping[str, Any]:
         """The steps that a recipe's hash stands for."""
