@@ -30,7 +30,7 @@ LOOKING = 2.0
 """Seconds for which a look at the node waits while another program has locked its index."""
 
 ACTING = BUSY_SECONDS
-"""The same for a listing and for a verb, which are asked for once."""
+"""The same for a listing and for an action, which are asked for once."""
 
 LOCKED = "locked by another program"
 

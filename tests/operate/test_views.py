@@ -10,13 +10,13 @@ import pytest
 
 from mapdr.operate import selection
 from mapdr.operate.access import Access
+from mapdr.operate.actions import reroute
 from mapdr.operate.counts import counts, counts_of_month
 from mapdr.operate.deliveries import deliveries, with_waits
 from mapdr.operate.errors import RequestError
 from mapdr.operate.model import Counted
 from mapdr.operate.selection import SHOWN, Selection, choose, limited
 from mapdr.operate.timeline import timeline
-from mapdr.operate.verbs import reroute
 from paper.states import IDLE
 
 
