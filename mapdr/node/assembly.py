@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import logging
 import os
-import socket
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -21,7 +20,7 @@ from typing import Any
 
 from mapdr.config.model import NodeConfig
 from mapdr.config.problem import Problem
-from mapdr.config.read import Loaded, read
+from mapdr.config.read import Loaded
 from mapdr.config.revision import keep_revision, read_revision
 from mapdr.config.site import site_key
 from mapdr.deliver.feed.preparer import Preparer
@@ -34,9 +33,9 @@ from mapdr.kernel.private import make_private
 from mapdr.kernel.registry import Registry
 from mapdr.kernel.stage import Receiver, Settings, Stage
 from mapdr.kernel.watch import Watch
+from mapdr.node.configuration import addresses, examine
 from mapdr.node.plan import Plan, Planned, make_plan
 from mapdr.node.reload import CURE, NotAcquired, Reload
-from mapdr.node.surroundings import faults
 from mapdr.node.upkeep import Upkeep
 from mapdr.notify.events import wanted_tags
 from mapdr.notify.notifier import Notifier
@@ -59,19 +58,6 @@ DRAIN = 30.0
 
 LATER = "restart the node, if the plug-in was installed since it started"
 """What may be meant by a type that a running node does not know."""
-
-
-def plan_file(
-    path: Path, registry: Registry, *, unknown: str = ""
-) -> tuple[Loaded, Plan | None, tuple[Problem, ...]]:
-    """Read and plan a configuration file; the plan is None, or not to be started, if there are problems,
-    those of its surroundings among them. `unknown` as for `mapdr.config.read.read`."""
-    loaded = read(path, registry, unknown=unknown)
-    if loaded.config is None:
-        return loaded, None, loaded.problems
-    plan = make_plan(loaded.config, registry, resolve=_addresses)
-    found = {*loaded.problems, *loaded.locate((*plan.problems, *faults(loaded, plan)))}
-    return loaded, plan, tuple(sorted(found, key=lambda problem: (problem.line, str(problem))))
 
 
 class Node:
@@ -187,9 +173,10 @@ class Node:
             return (
                 Problem(str(path), 0, "", what, "correct that file, or start the node with the other one"),
             )
-        loaded, plan, problems = plan_file(path, self._registry, unknown=LATER)
-        if plan is None or problems:
-            return problems
+        checked = examine(path, self._registry, resolve=True, surroundings=True, unknown=LATER)
+        loaded, plan = checked.loaded, checked.plan
+        if plan is None or checked.problems:
+            return checked.problems
         fixed = [key for key in FIXED if _value(plan.node, key) != _value(self.plan.node, key)]
         if fixed:
             what = f"cannot be changed while the node runs ({', '.join(fixed)})"
@@ -350,7 +337,7 @@ class Node:
             return None
         if loaded.config is None:
             return None
-        plan = make_plan(loaded.config, self._registry, resolve=_addresses)
+        plan = make_plan(loaded.config, self._registry, resolve=addresses)
         return Rules(plan.router, plan.recipes)
 
 
@@ -358,10 +345,3 @@ def _value(node: NodeConfig, key: str) -> Any:
     """A key of `[node]`, to be compared: a folder is itself by whichever way it was named."""
     value = getattr(node, key)
     return os.path.realpath(value) if isinstance(value, Path) else value
-
-
-def _addresses(host: str) -> set[str]:
-    try:
-        return {str(found[4][0]) for found in socket.getaddrinfo(host, None)}
-    except OSError:
-        return set()

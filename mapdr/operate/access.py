@@ -68,7 +68,7 @@ class Access:
         Without `rules` the plan has none: looking is quick, and goes on while somebody edits the file. If the
         file has problems then, the plan is by the revision that the node used last, if it has one.
         """
-        checked = examine(config, rules=rules)
+        checked = examine(config, rules=rules, resolve=rules)
         if checked.plan is not None and not checked.problems:
             return cls(checked.plan, busy=busy)
         last = None if rules else cls._last_used(checked, busy)

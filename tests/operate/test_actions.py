@@ -13,12 +13,12 @@ import pytest
 
 from mapdr.kernel.errors import MapdrError
 from mapdr.operate import actions, orders
-from mapdr.operate.access import Access
+from mapdr.operate.access import Access, access
 from mapdr.operate.deliveries import deliveries
 from mapdr.operate.errors import RequestError
 from mapdr.operate.events import sentence
 from mapdr.operate.selection import Selection
-from paper.nodes import NodeFolder
+from paper.nodes import SOURCE, NodeFolder
 
 MR = Selection(modality="MR")
 
@@ -189,3 +189,22 @@ def test_a_dry_run_of_new_rules_writes_nothing(used: NodeFolder) -> None:
         assert opened.index().ledger.recipe(new.recipe)
     finally:
         opened.close()
+
+
+def test_a_reroute_knows_a_sender_by_the_name_of_its_host_as_the_node_does(
+    used: NodeFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def look_up(host: str, port: None) -> list[tuple[Any, ...]]:
+        if host != "ct1.example":
+            raise OSError
+        return [(None, None, None, "", (SOURCE.address, 0))]
+
+    monkeypatch.setattr("mapdr.node.configuration.socket.getaddrinfo", look_up)
+    text = used.config.read_text()
+    old = 'ae_title = "ARCHIVE"\nhost = "127.0.0.1"'
+    assert old in text
+    used.config.write_text(text.replace(old, f'ae_title = "{SOURCE.calling_ae}"\nhost = "ct1.example"'))
+    used.settle("archive", "delivered", 6)
+    with access(used.config, rules=True) as opened:
+        told = actions.reroute(opened, MR, dry_run=True)
+    assert (told.images, told.to.get("archive", 0)) == (2, 0)

@@ -13,9 +13,8 @@ from rich.console import Console
 
 from mapdr.kernel.output import in_words
 from mapdr.kernel.private import make_private
-from mapdr.kernel.registry import Registry
-from mapdr.node.assembly import DRAIN, Node, plan_file
-from mapdr.node.doubts import warnings
+from mapdr.node.assembly import DRAIN, Node
+from mapdr.node.configuration import examine
 from mapdr.node.plan import Plan
 from mapdr.node.process import Process, log_to
 from mapdr.operate import words
@@ -56,18 +55,18 @@ def run(config: Path, plain: bool, verbose: bool, drain: float) -> None:
     the ledger for the next start. A second one ends it at once; no acknowledged image is lost by that.
     SIGHUP, or `mapdr reload`, reads the configuration again; a wrong one is refused and the old one stays.
     """
-    registry = Registry()
-    loaded, plan, problems = plan_file(config, registry)
-    if problems or plan is None:
-        show_problems(problems)
+    checked = examine(config, resolve=True, surroundings=True)
+    plan = checked.plan
+    if checked.problems or plan is None:
+        show_problems(checked.problems)
         raise Exit(2)
     out = console()
     drawn = out.is_terminal and not plain
     make_private(plan.node.data)
     log_to(plan.node.data / "mapdr.log", verbose=verbose, drawn=drawn)
-    for warning in loaded.locate(warnings(loaded)):
+    for warning in checked.warnings:
         log.warning("%s", warning)
-    node = Node(loaded, plan, registry, base=config.absolute().parent)
+    node = Node(checked.loaded, plan, checked.registry, base=config.absolute().parent)
     journal = Journal()
     node.watch.observe(journal)
     process = Process(node, config, drain=drain)
