@@ -223,6 +223,5 @@ def _switch_destinations(
 
 def _in_use(opened: Access) -> Collection[str]:
     """The destinations that the node named last, also those whose plug-in is gone from the disk."""
-    beats = opened.index().commands.heartbeats()
-    own = [beat.counters for beat in beats if beat.node == opened.plan.node.name]
-    return own[0].get("destinations", {}).keys() if own else ()
+    beat = opened.last_beat()
+    return beat.counters.get("destinations", {}).keys() if beat else ()

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from types import MappingProxyType
 
 from mapdr.operate.access import Access
+from mapdr.operate.destinations import standing
 from mapdr.operate.errors import RequestError
 from mapdr.operate.model import Destination
 from mapdr.operate.selection import UNROUTED, Selection
@@ -77,7 +78,7 @@ def deliveries(
     waited_for = {row.destination for row in rows if row.state == "pending"}
     if waited_for:
         last_image = {row.study_instance_uid: row.study_received_at for row in found}
-        rows = with_waits(rows, opened.standing(waited_for), time.time(), last_image)
+        rows = with_waits(rows, standing(opened, waited_for), time.time(), last_image)
     if attempts:
         rows = [
             replace(row, attempts_made=[_attempt(one, identify) for one in store.ledger.attempts(row.id)])

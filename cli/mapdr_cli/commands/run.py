@@ -21,6 +21,7 @@ from mapdr.operate import words
 from mapdr.operate.access import Access
 from mapdr.operate.journal import Journal, recovery
 from mapdr.operate.model import NodeState
+from mapdr.operate.view import NodeView
 from mapdr_cli.commands.options import config_option
 from mapdr_cli.render.dashboard import farewell
 from mapdr_cli.render.live import follow, line
@@ -105,13 +106,14 @@ def _watch(node: Node, process: Process, journal: Journal, drawn: bool) -> None:
     Nothing that goes wrong here ends the node: the view says what it cannot read, and a terminal that is gone
     is no longer drawn on.
     """
-    access = Access(node.plan, beat=node.sign)
+    access = Access(node.plan)
+    view = NodeView(access, beat=node.sign)
     report = Report(journal)
     ended = process.ended
 
     def told() -> NodeState:
         access.plan = node.plan  # a reload may have changed it
-        return report.told(access.look())
+        return report.told(view.look())
 
     try:
         while drawn and not ended.is_set():
@@ -178,6 +180,6 @@ def _part(plan: Plan, out: Console) -> None:
     """The last word on a screen that was drawn on: how things stand now that the node has ended."""
     access = Access(plan)
     try:
-        _print(out, farewell(access.look(), width=out.width, glyphs=glyphs(out)))
+        _print(out, farewell(NodeView(access).look(), width=out.width, glyphs=glyphs(out)))
     finally:
         access.close()

@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from mapdr.operate.access import LOOKING
+from mapdr.operate.view import NodeView, node_state
 from mapdr_cli.commands.looking import looking
 from mapdr_cli.commands.options import config_option, json_option, print_answer
 from mapdr_cli.render.live import draw, follow, follow_plain
@@ -29,12 +30,12 @@ def top(config: Path, once: bool, seconds: float, as_json: bool) -> None:
     out = console()
     with looking(config, busy=LOOKING) as opened:
         if as_json:
-            print_answer(opened.gather(), node=opened.plan.node.name)
+            print_answer(node_state(opened), node=opened.plan.node.name)
         elif once:
-            out.print(draw(out, opened.gather(), height=max(40, out.height)))
+            out.print(draw(out, node_state(opened), height=max(40, out.height)))
         else:
             show = follow if out.is_terminal else follow_plain
             try:
-                show(out, opened.look, lambda: False, pause=seconds)
+                show(out, NodeView(opened).look, lambda: False, pause=seconds)
             except KeyboardInterrupt:
                 return

@@ -12,6 +12,7 @@ from rich.console import Console
 from mapdr.operate.access import Access
 from mapdr.operate.counts import counts
 from mapdr.operate.model import Counted
+from mapdr.operate.view import NodeView
 from mapdr.testing.modality import Modality
 from mapdr_cli.demo.balance import Books, so_far
 from mapdr_cli.demo.site import AE_TITLE, EDITED, MAX_ERROR, Site, edits
@@ -39,6 +40,7 @@ class Demo:
             for number, (kind, title, pace) in enumerate(MODALITIES)
         ]
         self._access = Access.of(site.node.config)
+        self._view = NodeView(self._access)
         self._progress = (0, time.monotonic())
         self._over = threading.Event()
 
@@ -52,11 +54,11 @@ class Demo:
         auditor.start()
         done = self._until(began)
         try:
-            (follow_plain if plain else follow)(out, self._access.look, done, more=self._so_far)
+            (follow_plain if plain else follow)(out, self._view.look, done, more=self._so_far)
         except KeyboardInterrupt:
             out.print("Ending the demo: the last images are on their way (Ctrl-C again to leave).")
             self._seconds = 0.0
-            follow_plain(out, self._access.look, done, more=self._so_far)
+            follow_plain(out, self._view.look, done, more=self._so_far)
         self._over.set()
         auditor.join()
         self._close_the_books(started_on)
