@@ -22,7 +22,7 @@ __all__ = ["Attempt", "Delivery", "deliveries"]
 
 @dataclass(frozen=True, slots=True)
 class Delivery:
-    """One image for one destination, promised once (`batch`).
+    """One image for one destination, promised once (`batch`), with the recipe of that hash.
 
     `reason` and `comment` say why it is in its state; of one that is pending, why its destination takes none.
     `tries` counts its attempts, `attempts` those since it was promised or retried; `due_at` is when it may be
@@ -42,6 +42,7 @@ class Delivery:
     modality: str
     destination: str
     batch: int
+    recipe: str
     state: str
     reason: str
     comment: str
@@ -127,6 +128,7 @@ def _delivery(row: DeliveryRow, identify: bool) -> Delivery:
         modality=row.modality,
         destination=row.destination,
         batch=row.batch,
+        recipe=row.recipe,
         state=row.state,
         reason=row.reason,
         comment=said if last and row.comment == last.comment else row.comment,
