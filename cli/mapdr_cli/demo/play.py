@@ -17,6 +17,7 @@ from mapdr.testing.modality import Modality
 from mapdr_cli.demo.balance import Books, so_far
 from mapdr_cli.demo.site import AE_TITLE, EDITED, MAX_ERROR, Site, edits
 from mapdr_cli.render.live import follow, follow_plain
+from mapdr_cli.render.terminal import waiting
 
 MODALITIES = (("CT", "CT1", 6.0), ("MR", "MR1", 10.0), ("US", "US1", 3.0))
 """Kind, AE title and images per second: what a slow machine without compiled extensions keeps up with."""
@@ -60,8 +61,9 @@ class Demo:
             self._seconds = 0.0
             follow_plain(out, self._view.look, done, more=self._so_far)
         self._over.set()
-        auditor.join()
-        self._close_the_books(started_on)
+        with waiting(out, "Stopping the node and drawing up the balance ...", plain=plain):
+            auditor.join()
+            self._close_the_books(started_on)
         return self._books
 
     def _so_far(self) -> list[str]:
