@@ -1,4 +1,4 @@
-"""What only a terminal shows: the end of a demo whose terminal is closed."""
+"""What only a terminal shows: the key that ends `mapdr top`, the end of a demo whose terminal is closed."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ import pytest
 from mapdr.operate.access import access
 from mapdr.store.spool.claim import claimed, running_file
 from mapdr.testing.wait import until
+from paper.nodes import NodeFolder
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="pseudo-terminals of POSIX")
 
@@ -61,6 +62,9 @@ class Terminal:
                 return
             self.shown += some
 
+    def type(self, text: str) -> None:
+        os.write(self.master, text.encode())
+
     def close(self) -> None:
         """As who closes the window: the kernel tells the command by SIGHUP."""
         if not self._closed:
@@ -78,6 +82,17 @@ def terminal(*words: str) -> Iterator[Terminal]:
         if shown.process.poll() is None:
             shown.process.kill()
         shown.process.wait()
+
+
+def test_q_ends_the_watching_and_leaves_the_terminal_as_it_was(used: NodeFolder) -> None:
+    import termios
+
+    with terminal("top", "--config", str(used.config), "--seconds", "60") as shown:
+        until(lambda: b"Destinations" in shown.shown, 60, "the dashboard")
+        shown.type("x")
+        shown.type("q")
+        assert shown.process.wait(20) == 0
+        assert termios.tcgetattr(shown.master)[3] & termios.ICANON
 
 
 @pytest.mark.timeout(180)

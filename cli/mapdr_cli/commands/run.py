@@ -118,7 +118,7 @@ def _watch(node: Node, process: Process, journal: Journal, drawn: bool) -> None:
     try:
         while drawn and not ended.is_set():
             try:
-                follow(console(), told, ended.is_set, rest=ended)
+                follow(console(), told, ended.is_set, rest=ended.wait)
             except OSError as error:
                 log.warning(
                     "the terminal is gone (%s): the node goes on without the live view", in_words(error)
