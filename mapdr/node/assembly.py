@@ -30,8 +30,8 @@ from mapdr.kernel.registry import Registry
 from mapdr.kernel.stage import Receiver, Stage
 from mapdr.kernel.watch import Watch
 from mapdr.node.build import Builder
+from mapdr.node.configuration import addresses, examine
 from mapdr.node.plan import Plan, make_plan
-from mapdr.node.plan_file import LATER, addresses, plan_file
 from mapdr.node.reload import CURE, NotAcquired, Reload
 from mapdr.node.upkeep import Upkeep
 from mapdr.notify.events import wanted_tags
@@ -49,6 +49,10 @@ FIXED = ("name", "data", "database", "durability", "repeats", "workers", "memory
 
 DRAIN = 30.0
 """Seconds that a stop may take before what still runs is aborted."""
+
+
+LATER = "restart the node, if the plug-in was installed since it started"
+"""What may be meant by a type that a running node does not know."""
 
 
 class Node:
@@ -164,9 +168,10 @@ class Node:
             return (
                 Problem(str(path), 0, "", what, "correct that file, or start the node with the other one"),
             )
-        loaded, plan, problems = plan_file(path, self._registry, unknown=LATER)
-        if plan is None or problems:
-            return problems
+        checked = examine(path, self._registry, resolve=True, surroundings=True, unknown=LATER)
+        loaded, plan = checked.loaded, checked.plan
+        if plan is None or checked.problems:
+            return checked.problems
         fixed = [key for key in FIXED if _value(plan.node, key) != _value(self.plan.node, key)]
         if fixed:
             what = f"cannot be changed while the node runs ({', '.join(fixed)})"

@@ -144,11 +144,11 @@ WORDS = {
 }
 
 
-@pytest.mark.parametrize("verb", WORDS)
+@pytest.mark.parametrize("command", WORDS)
 def test_what_sends_or_gives_up_says_how_many_and_where_to_and_asks(
-    used: NodeFolder, monkeypatch: pytest.MonkeyPatch, verb: str
+    used: NodeFolder, monkeypatch: pytest.MonkeyPatch, command: str
 ) -> None:
-    given, question = WORDS[verb]
+    given, question = WORDS[command]
     before = _states(used)
     looked = used.mapdr(*given, "--dry-run")
     assert looked.exit_code == 0
@@ -198,9 +198,11 @@ def test_what_is_not_there_is_said(used: NodeFolder) -> None:
         assert done.output == "There is no webhook message to try again: none waits, none was given up.\n"
 
 
-@pytest.mark.parametrize("verb", ["retry", "reroute", "dismiss", "hold", "release", "deliveries", "studies"])
-def test_an_unknown_destination_is_named_with_what_there_is(used: NodeFolder, verb: str) -> None:
-    result = used.mapdr(verb, "--to", "nope")
+@pytest.mark.parametrize(
+    "command", ["retry", "reroute", "dismiss", "hold", "release", "deliveries", "studies"]
+)
+def test_an_unknown_destination_is_named_with_what_there_is(used: NodeFolder, command: str) -> None:
+    result = used.mapdr(command, "--to", "nope")
     assert result.exit_code == 2
     assert 'there is no destination "nope"; destinations: archive, telepacs' in " ".join(
         result.output.split()

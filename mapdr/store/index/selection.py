@@ -1,4 +1,4 @@
-"""What people choose deliveries and images by: one grammar for every verb of the command line."""
+"""What people choose deliveries and images by: one grammar for listings and actions."""
 
 from __future__ import annotations
 

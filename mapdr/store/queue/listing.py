@@ -44,7 +44,8 @@ class DeliveryRow:
     """A delivery for a listing, with its last attempt (None if it was never tried).
 
     `study_received_at` is when its study got its last image. `tags` hold what identifies the patient. A
-    comment that came with a status is the receiver's own, and may quote a value of the image.
+    comment that came with a status is the receiver's own, and may quote a value of the image. `recipe` is the
+    hash of what was promised.
     """
 
     id: int
@@ -55,6 +56,7 @@ class DeliveryRow:
     modality: str
     destination: str
     batch: int
+    recipe: str
     state: str
     reason: str
     comment: str
@@ -153,6 +155,7 @@ class Listing:
             modality=self._strings.text(row.modality),
             destination=self._strings.text(row.destination),
             batch=row.batch,
+            recipe=self._recipes.hash(row.recipe),
             state=State(row.state).word,
             reason=row.reason or "",
             comment=row.comment or "",
