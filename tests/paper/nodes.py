@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -125,6 +126,12 @@ def with_images(node: NodeFolder) -> NodeFolder:
     node.settle("telepacs", "delivered", 2)
     node.settle("telepacs", "parked", 1, comment="the receiver cannot understand it", reason="refused")
     return node
+
+
+def copied(original: NodeFolder, folder: Path) -> NodeFolder:
+    """The same node in another folder: none of its files names where it is."""
+    shutil.copytree(original.config.parent, folder, dirs_exist_ok=True)
+    return NodeFolder(folder / original.config.name)
 
 
 def _settlement(delivery: int, state: str, facts: dict[str, object]) -> Settlement:
