@@ -151,7 +151,12 @@ class Preparer:
             return done
         pipeline = self._pipeline(delivery.recipe)
         memory = self._recipes.memory(delivery.instance.id, delivery.recipe, syntax)
-        return pipeline.prepare(delivery.instance, memory, syntax)
+        try:
+            return pipeline.prepare(delivery.instance, memory, syntax)
+        except Exception:
+            raise
+        except BaseException as error:
+            raise _ends_no_thread(error) from error
 
     def request(self, delivery: LeasedDelivery, syntax: str) -> Future[Payload]:
         """`prepare` on a worker thread; who asks for the same payload meanwhile gets the same future."""
@@ -270,7 +275,13 @@ class Preparer:
             if found is not None:
                 self._pipelines.move_to_end(recipe)
                 return found
-        made = self._build(self._recipes.recipe(recipe))
+        body = self._recipes.recipe(recipe)
+        try:
+            made = self._build(body)
+        except Exception:
+            raise
+        except BaseException as error:
+            raise _ends_no_thread(error) from error
         with self._lock:
             found = self._pipelines.setdefault(recipe, made)
             while len(self._pipelines) > PIPELINES:
@@ -287,6 +298,12 @@ def _clear_frames(error: BaseException | None) -> None:
     while error is not None:
         traceback.clear_frames(error.__traceback__)
         error = error.__cause__ or error.__context__
+
+
+def _ends_no_thread(error: BaseException) -> Exception:
+    """What to raise where a step called `sys.exit` or its like: a failure of its image like any other. What
+    ends a thread would leave the image in hand for good, and its place at the codecs taken."""
+    return RuntimeError(f"a step raised {type(error).__name__}")
 
 
 def _deadly(deaths: int) -> Permanent:
