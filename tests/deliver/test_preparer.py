@@ -15,7 +15,7 @@ from mapdr.deliver.feed.preparer import PIPELINES, QUICK, Preparer
 from mapdr.deliver.feed.syntaxes import FORGET_AFTER, REMEMBERED, Syntaxes
 from mapdr.kernel import budget
 from mapdr.kernel.budget import Budget
-from mapdr.kernel.errors import Permanent
+from mapdr.kernel.errors import MapdrError, Permanent
 from mapdr.kernel.item import Instance, Need, Payload
 from mapdr.store.queue.inhand import Key
 from mapdr.store.queue.ledger import LeasedDelivery
@@ -116,7 +116,7 @@ def test_a_step_that_would_end_the_thread_fails_like_any_other(quick: bool) -> N
     with ThreadPoolExecutor(1) as pool:
         for made in (lambda steps: chain, build):
             preparer = Preparer(FakeLedger(), made, pool)
-            with pytest.raises(RuntimeError, match="SystemExit"):
+            with pytest.raises(MapdrError, match="SystemExit"):
                 preparer.now(delivery(1, "a"), "") or preparer.request(delivery(1, "a"), "").result(10)
 
 

@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -106,6 +107,27 @@ def test_an_egress_that_raises_in_a_run_is_held_against_one_image() -> None:
     assert len(ledger.of(300)) == 3
     assert "patient" not in ledger.rows[300].comment
     assert all(len(ledger.of(number)) == 1 for number in range(1, 601) if number != 300)
+
+
+@pytest.mark.parametrize("told", [(), (None,), (Sent(None, 0.0, 0.0),), (Sent(OK, 0.0, 0.0),) * 700])  # type: ignore[arg-type]
+def test_a_run_that_tells_something_else_keeps_no_image_in_hand(told: Sequence[Any]) -> None:
+    once = iter([1])
+
+    class Odd(RunSession):
+        def send_run(self, payloads: Sequence[Payload], seconds: float, sent: list[Sent]) -> None:
+            super().send_run(payloads, seconds, sent)
+            if len(payloads) > 1 and next(once, None):
+                sent[-1:] = told
+
+    class OddEgress(RunEgress):
+        def connect(self, needs: Sequence[Need]) -> RunSession:
+            super().connect(needs)
+            return Odd(self, needs)
+
+    ledger = FakeLedger()
+    ledger.add(200)
+    with delivering(ledger, OddEgress(sessions=1)):
+        assert settled(ledger) == {"delivered": 200}
 
 
 def test_an_answer_that_the_index_cannot_judge_is_kept_and_keeps_no_other_back() -> None:

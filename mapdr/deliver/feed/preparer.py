@@ -19,6 +19,7 @@ from typing import Any, Protocol
 from mapdr.deliver.feed.ready import weigh
 from mapdr.kernel.budget import Budget, Limited, Share, Short
 from mapdr.kernel.errors import Permanent
+from mapdr.kernel.guard import contained
 from mapdr.kernel.item import Instance, Payload
 from mapdr.kernel.output import in_words
 from mapdr.kernel.stage import Memory
@@ -156,7 +157,7 @@ class Preparer:
         except Exception:
             raise
         except BaseException as error:
-            raise _ends_no_thread(error) from error
+            raise contained(error) from error  # else the image stays in hand for good
 
     def request(self, delivery: LeasedDelivery, syntax: str) -> Future[Payload]:
         """`prepare` on a worker thread; who asks for the same payload meanwhile gets the same future."""
@@ -281,7 +282,7 @@ class Preparer:
         except Exception:
             raise
         except BaseException as error:
-            raise _ends_no_thread(error) from error
+            raise contained(error) from error
         with self._lock:
             found = self._pipelines.setdefault(recipe, made)
             while len(self._pipelines) > PIPELINES:
@@ -298,12 +299,6 @@ def _clear_frames(error: BaseException | None) -> None:
     while error is not None:
         traceback.clear_frames(error.__traceback__)
         error = error.__cause__ or error.__context__
-
-
-def _ends_no_thread(error: BaseException) -> Exception:
-    """What to raise where a step called `sys.exit` or its like: a failure of its image like any other. What
-    ends a thread would leave the image in hand for good, and its place at the codecs taken."""
-    return RuntimeError(f"a step raised {type(error).__name__}")
 
 
 def _deadly(deaths: int) -> Permanent:
