@@ -261,15 +261,16 @@ class Document:
     def move_to_utf8(self) -> None:
         """Decode all text, nested text too, in its declared set and encode it in ISO_IR 192.
 
-        Raises Permanent (reason "character-set") for bytes that the declared set does not have, and for text
-        beyond ASCII where none is declared.
+        Items that declare a set of their own, be it an empty one, declare ISO_IR 192 then. Raises
+        Permanent (reason "character-set") for bytes that the declared set does not have, and for text beyond
+        ASCII where none is declared.
         """
         terms = self.terms(self.head)
+        for level in self.tops():
+            self._move(level, terms, ())
         if terms == (UTF8,):
             return
         self.moved = True
-        for level in self.tops():
-            self._move(level, terms, ())
         declared = self.head.find(SPECIFIC_CHARACTER_SET)
         if declared is None:
             declared = self.head.add(SPECIFIC_CHARACTER_SET, "CS")
@@ -283,13 +284,14 @@ class Document:
         for element in level.elements:
             here = (*path, element.tag)
             if element.tag == SPECIFIC_CHARACTER_SET:
-                if path and element.raw:
+                if path and terms != (UTF8,):
                     element.data = UTF8.encode("ascii")
+                    self.moved = True
                     self.changed[here] = None
             elif element.is_sequence():
                 for item in element.open():
                     self._move(item, terms, here)
-            elif element.vr_name.encode() in TEXT_VRS and not is_plain(element.raw):
+            elif terms != (UTF8,) and element.vr_name.encode() in TEXT_VRS and not is_plain(element.raw):
                 text = decode_or_none(element.raw, terms, person=element.vr_name == "PN")
                 if text is None:
                     why = _UNDECLARED if not terms else _NOT_OF_IT

@@ -30,15 +30,16 @@ from mapdr.kernel.registry import Registry
 from mapdr.kernel.stage import Receiver, Stage
 from mapdr.kernel.watch import Watch
 from mapdr.node.build import Builder
+from mapdr.node.configuration import addresses, examine
 from mapdr.node.plan import Plan, make_plan
-from mapdr.node.plan_file import LATER, addresses, plan_file
 from mapdr.node.reload import CURE, NotAcquired, Reload
 from mapdr.node.upkeep import Upkeep
 from mapdr.notify.events import wanted_tags
 from mapdr.store import CLAIM_SECONDS, Store
 from mapdr.store.index.commands import Heartbeat
 from mapdr.store.index.fault import index_named
-from mapdr.store.recover import Recovered, Rules
+from mapdr.store.recover import Recovered
+from mapdr.store.rules import Rules
 from mapdr.store.spool.claim import Claim, running_file
 
 log = logging.getLogger("mapdr.node")
@@ -48,6 +49,10 @@ FIXED = ("name", "data", "database", "durability", "repeats", "workers", "memory
 
 DRAIN = 30.0
 """Seconds that a stop may take before what still runs is aborted."""
+
+
+LATER = "restart the node, if the plug-in was installed since it started"
+"""What may be meant by a type that a running node does not know."""
 
 
 class Node:
@@ -163,9 +168,10 @@ class Node:
             return (
                 Problem(str(path), 0, "", what, "correct that file, or start the node with the other one"),
             )
-        loaded, plan, problems = plan_file(path, self._registry, unknown=LATER)
-        if plan is None or problems:
-            return problems
+        checked = examine(path, self._registry, resolve=True, surroundings=True, unknown=LATER)
+        loaded, plan = checked.loaded, checked.plan
+        if plan is None or checked.problems:
+            return checked.problems
         fixed = [key for key in FIXED if _value(plan.node, key) != _value(self.plan.node, key)]
         if fixed:
             what = f"cannot be changed while the node runs ({', '.join(fixed)})"
@@ -261,13 +267,12 @@ class Node:
             loaded.revision,
             plan.router,
             plan.recipes,
-            text=loaded.canonical,
             study_tags=wanted_tags(plan.webhooks.values()),
         )
 
-    def _rules_for(self, revision: str, path: Path) -> Rules | None:
+    def _rules_for(self, revision: str) -> Rules | None:
         try:
-            loaded = read_revision(path.parent.parent, revision, self._registry, base=self._base)
+            loaded = read_revision(self.plan.node.data, revision, self._registry, base=self._base)
         except ConfigurationError as error:
             log.error("%s", error)
             return None

@@ -31,7 +31,7 @@ class Builder:
         settings = self._settings("transform")
         codecs = Codecs(registry, settings)
         self._preparer = Preparer(
-            store.ledger,
+            store.recipes,
             lambda recipe: build_pipeline(recipe, registry, settings, codecs),
             self._pool,
             share=node.workers + 1,

@@ -9,8 +9,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from mapdr.config.model import NodeConfig
 from mapdr.store.index.commands import Heartbeat
 from mapdr.store.index.counts import Queue
+from mapdr.store.index.database import write_fault
 from mapdr.store.outbox import HookQueue
 
 SILENT = 15.0
@@ -21,6 +23,8 @@ LOST = (
     "stop the node and start it again, which indexes what is in the spool"
 )
 """What a node looks like whose index is no longer where it was."""
+
+LOCKED = "locked by another program"
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,3 +78,9 @@ def existing(folder: Path) -> Path:
 def writable(data: Path) -> bool:
     """Whether images can be kept there; True for what does not exist yet."""
     return all(os.access(place, os.W_OK) for place in (data, data / "spool") if os.path.exists(place))
+
+
+def unwritable(node: NodeConfig) -> str:
+    """Why the node's index cannot be written now, in words; empty if it can, or is no file."""
+    fault = write_fault(node.data / "index.db") if node.database == "sqlite" else ""
+    return LOCKED if "locked" in fault else fault

@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -89,6 +90,23 @@ def test_batches_keep_the_order_of_the_ledger() -> None:
         assert settled(ledger) == {"delivered": 1000}
     assert [uid for uid, _, _ in egress.sent] == [f"2.25.{number}" for number in range(1, 1001)]
     assert 10 < max(egress.lengths) <= 64
+
+
+@pytest.mark.parametrize("told", [(), (None,), (Sent(None, 0.0, 0.0),), (Sent(OK, 0.0, 0.0),) * 700])  # type: ignore[arg-type]
+def test_a_batch_that_tells_something_else_keeps_no_image_in_hand(told: Sequence[Any]) -> None:
+    once = iter([1])
+
+    class Odd(AssociationSession):
+        def send_batch(self, payloads: Sequence[Payload], sent: list[Sent]) -> None:
+            super().send_batch(payloads, sent)
+            if len(payloads) > 1 and next(once, None):
+                sent[-1:] = told
+
+    ledger, egress = FakeLedger(), BatchEgress(sessions=1)
+    egress.kind = Odd
+    ledger.add(200)
+    with delivering(ledger, egress):
+        assert settled(ledger) == {"delivered": 200}
 
 
 def test_a_session_that_wants_one_image_at_a_time_is_given_one() -> None:

@@ -10,8 +10,8 @@ from collections.abc import Callable, Sequence
 from mapdr.deliver.feed.ready import QueuedImage
 from mapdr.deliver.feed.syntaxes import Syntaxes
 from mapdr.kernel.errors import LocalProtocolError, Permanent, Temporary
-from mapdr.kernel.guard import Trouble
-from mapdr.kernel.item import Need, Outcome, Payload, Sent, Verdict
+from mapdr.kernel.guard import Trouble, contained
+from mapdr.kernel.item import Acceptance, Need, Outcome, Payload, Sent, Verdict
 from mapdr.kernel.privacy import in_words
 from mapdr.kernel.stage import Batch, Egress, EgressSession, SendsBatches
 
@@ -25,6 +25,14 @@ ONE = Batch(1)
 
 ENDED = Outcome(Verdict.RETRY, comment="the session has ended", peer_fault=True, begun=False)
 """What an image becomes that is to be sent on a session which can say nothing of it any more."""
+
+
+def _answers(sent: Sequence[object]) -> int:
+    """How many of what a session told are answers: those before the first that is something else."""
+    for number, one in enumerate(sent):
+        if not isinstance(one, Sent) or not isinstance(getattr(one.outcome, "verdict", None), Verdict):
+            return number
+    return len(sent)
 
 
 class OpenSessions:
@@ -77,7 +85,16 @@ class Connection:
         return self._is_covered if self._session is not None else None
 
     def _is_covered(self, need: Need) -> bool:
-        return self._session is not None and self._session.acceptance(need) is not None
+        return self._said(need) is not None
+
+    def _said(self, need: Need) -> Acceptance | None:
+        """What the session says of a need; None without a session."""
+        try:
+            return self._session.acceptance(need) if self._session is not None else None
+        except Exception:
+            raise
+        except BaseException as error:
+            raise contained(error) from error
 
     @property
     def others_open(self) -> bool:
@@ -108,12 +125,12 @@ class Connection:
 
     def refusal(self, need: Need) -> Outcome | None:
         """Why the receiver does not take images of this need on the session; None if it does."""
-        said = self._session.acceptance(need) if self._session is not None else None
+        said = self._said(need)
         return ENDED if said is None else said.refusal
 
     def fallback(self, need: Need) -> str:
         """The transfer syntax that the receiver takes in place of a refused one, or empty; remembered."""
-        said = self._session.acceptance(need) if self._session is not None else None
+        said = self._said(need)
         if said is None or not said.instead:
             return ""
         self._syntaxes.refused(need, said.instead)
@@ -138,17 +155,35 @@ class Connection:
             return self._egress.connect(list(dict.fromkeys(needs)))
         except (Permanent, Temporary, OSError):
             raise
-        except Exception as error:  # noqa: BLE001  raised again if it is of this need
+        except BaseException as error:  # noqa: BLE001  raised again if it is of this need
             words = in_words(error, places=False)
             self._trouble.tell(f"{self._destination}: no session for all that waits: {words}")
+        try:
             return self._egress.connect(needs[:1])
+        except Exception:
+            raise
+        except BaseException as error:
+            raise contained(error) from error
 
     def send(self, payloads: Sequence[Payload], sent: list[Sent]) -> None:
         """Send payloads that the session accepts, in order, and append what became of each to `sent`.
 
         The first is always sent, those behind may be left. Raises what the session raises, of the payload
-        after those in `sent`.
+        after those in `sent`, and LocalProtocolError where it did not say what became of it.
         """
+        try:
+            self._send(payloads, sent)
+        except Exception:
+            raise
+        except BaseException as error:
+            raise contained(error) from error
+        finally:
+            told = len(sent)
+            del sent[min(_answers(sent), len(payloads)) :]
+        if not sent or len(sent) < told:
+            raise LocalProtocolError("the session did not say what became of an image")
+
+    def _send(self, payloads: Sequence[Payload], sent: list[Sent]) -> None:
         assert self._session is not None
         self._fresh = False
         try:
@@ -160,8 +195,6 @@ class Connection:
             self._batches.send_batch(payloads, sent)
         finally:
             self._used_at = time.monotonic()
-        if not sent:
-            raise LocalProtocolError("the session says nothing of the first image that it was given")
 
     def close(self) -> None:
         """End the session, if there is one."""
@@ -171,7 +204,7 @@ class Connection:
         self._open_sessions.add(-1)
         try:
             session.close()
-        except Exception as error:  # noqa: BLE001  it is gone either way; what was sent has its answer
+        except BaseException as error:  # noqa: BLE001  it is gone either way; what was sent has its answer
             words = in_words(error, places=False)
             self._trouble.tell(f"{self._destination}: a session could not be closed: {words}")
 

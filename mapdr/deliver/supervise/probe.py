@@ -44,11 +44,14 @@ def probe(destination: str, egress: Egress, breaker: Breaker) -> None:
 
 def _asked(destination: str, egress: Egress) -> Outcome:
     try:
-        return egress.probe()
+        outcome: object = egress.probe()
+        if not isinstance(outcome, Outcome):
+            raise TypeError("the probe gave no outcome")
+        return outcome
     except (Permanent, Temporary, OSError) as error:
         words = in_words(error, places=False)
         return Outcome(Verdict.RETRY, comment=words, peer_fault=not is_own_fault(error))
-    except Exception as error:  # noqa: BLE001  not the receiver's fault: then images ask it
+    except BaseException as error:  # noqa: BLE001  `sys.exit` too: not the receiver's fault: then images ask it
         words = in_words(error, places=False)
         log.error("%s: the probe failed: %s", destination, words)
         return Outcome(Verdict.RETRY, comment=words)

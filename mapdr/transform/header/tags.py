@@ -181,7 +181,7 @@ def _changed(payload: Payload, edited: Edited, parts: tuple[Part, ...]) -> Paylo
         return payload
     return replace(
         payload,
-        # A data set without UIDs goes by those of its association (decision record 3).
+        # A data set without UIDs goes by those of its association (docs/decisions/0003).
         sop_class_uid=_uid(edited.sop_class_uid, payload.sop_class_uid),
         sop_instance_uid=_uid(edited.sop_instance_uid, payload.sop_instance_uid),
         parts=parts,
