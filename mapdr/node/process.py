@@ -21,8 +21,8 @@ from types import FrameType
 
 from mapdr.kernel.errors import MapdrError
 from mapdr.kernel.guard import GuardedThread, Trouble
-from mapdr.kernel.output import in_words
-from mapdr.kernel.private import private_opener
+from mapdr.kernel.permissions import private_opener
+from mapdr.kernel.privacy import in_words
 from mapdr.kernel.signals import handled
 from mapdr.node.assembly import DRAIN, Node
 from mapdr.node.reload import taken

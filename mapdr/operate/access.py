@@ -95,7 +95,7 @@ class Access:
             raise MapdrError(f"there is no index in {self.plan.node.data}: the node has not run yet")
         name = chosen.destination if chosen else ""
         known = self.plan.destinations
-        if name and name not in known and not self.store.ledger.select(Selection(destination=name, limit=1)):
+        if name and name not in known and not self.store.listing.select(Selection(destination=name, limit=1)):
             raise unknown_destination(self.plan, name)
         return self.store
 

@@ -98,11 +98,11 @@ _RELEASE = _Switch("release", "held", "released")
 def retry(opened: Access, chosen: Selection, *, dry_run: bool = False) -> Retried:
     """Try again now what is parked, and what waits for its next try. It keeps the recipe it was promised."""
     store = opened.index(chosen)
-    parked = store.ledger.parked_recipes(chosen)
-    to = store.ledger.retriable(chosen)
+    parked = store.listing.parked_recipes(chosen)
+    to = store.listing.retriable(chosen)
     number = to.total()
     if number and not dry_run:
-        number = store.ledger.retry(chosen)
+        number = store.actions.retry(chosen)
         note(opened, "retry", number, to)
     outdated = sum(count for recipe, count in parked.items() if recipe not in opened.plan.recipes)
     return Retried(number, to, outdated, dry_run)
@@ -124,22 +124,22 @@ def dismiss(opened: Access, chosen: Selection, *, dry_run: bool = False) -> Dism
     if chosen.state not in ("", "parked"):
         raise RequestError("only parked deliveries can be dismissed", field="state")
     store = opened.index(chosen)
-    to = store.ledger.retriable(replace(chosen, state="parked"))
+    to = store.listing.retriable(replace(chosen, state="parked"))
     number = to.total()
     if number and not dry_run:
-        number = store.ledger.dismiss(chosen)
+        number = store.actions.dismiss(chosen)
         note(opened, "dismiss", number, to)
     return Dismissed(number, to, dry_run)
 
 
 def hold(opened: Access, chosen: Selection, *, dry_run: bool = False) -> Switched:
     """Chosen deliveries that are pending wait until they are released."""
-    return _switch(opened, _HOLD, opened.index(chosen).ledger.hold, chosen, dry_run=dry_run)
+    return _switch(opened, _HOLD, opened.index(chosen).actions.hold, chosen, dry_run=dry_run)
 
 
 def release(opened: Access, chosen: Selection, *, dry_run: bool = False) -> Switched:
     """Chosen deliveries that are held are pending again."""
-    return _switch(opened, _RELEASE, opened.index(chosen).ledger.release, chosen, dry_run=dry_run)
+    return _switch(opened, _RELEASE, opened.index(chosen).actions.release, chosen, dry_run=dry_run)
 
 
 def hold_destinations(opened: Access, names: Sequence[str], *, dry_run: bool = False) -> Switched:
@@ -169,8 +169,8 @@ def reroute(opened: Access, chosen: Selection, *, dry_run: bool = False) -> Prom
     if images.of_deliveries:
         images = chosen  # deliveries there that are in this state, not images that are so anywhere
     if not dry_run:
-        store.ledger.add_recipes(opened.plan.recipes)
-    done = store.ledger.reroute(images, router.route, router.wanted, only=only, write=not dry_run)
+        store.recipes.add(opened.plan.recipes)
+    done = store.rerouting.reroute(images, router.route, router.wanted, only=only, write=not dry_run)
     if not dry_run and (done.deliveries or done.superseded):
         note(opened, "reroute", done.deliveries, done.to)
     return Promised(

@@ -74,7 +74,7 @@ def deliveries(
             "an image that no rule takes has no delivery; see: mapdr studies --state unrouted", field="state"
         )
     store = opened.index(chosen)
-    found = store.ledger.select(chosen)
+    found = store.listing.select(chosen)
     rows = [_delivery(row, identify) for row in found]
     waited_for = {row.destination for row in rows if row.state == "pending"}
     if waited_for:
@@ -82,7 +82,7 @@ def deliveries(
         rows = with_waits(rows, standing(opened, waited_for), time.time(), last_image)
     if attempts:
         rows = [
-            replace(row, attempts_made=[_attempt(one, identify) for one in store.ledger.attempts(row.id)])
+            replace(row, attempts_made=[_attempt(one, identify) for one in store.listing.attempts(row.id)])
             for row in rows
         ]
     return rows

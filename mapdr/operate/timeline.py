@@ -131,7 +131,7 @@ def _rules(opened: Access, revision: str) -> Sequence[RuleConfig]:
 def _transforms(opened: Access, recipe: str) -> Sequence[Mapping[str, Any]]:
     """The steps of a recipe; none if nobody brought it (the image is parked with that reason)."""
     try:
-        steps: Sequence[Mapping[str, Any]] = opened.index().recipes.body(recipe)["steps"]
+        steps: Sequence[Mapping[str, Any]] = opened.index().recipes.recipe(recipe)["steps"]
     except Permanent:
         return ()
     return steps

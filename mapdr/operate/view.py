@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 
-from mapdr.kernel.output import in_words
+from mapdr.kernel.privacy import in_words
 from mapdr.operate.access import Access
 from mapdr.operate.facts import NOTHING, SILENT, Facts, free_space, unwritable, writable
 from mapdr.operate.model import NodeState

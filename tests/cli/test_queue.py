@@ -69,12 +69,24 @@ def test_holding_a_destination_is_shown_and_ends(used: NodeFolder) -> None:
         ["dismiss"],
         ["dismiss", "--all", "--modality", "CT"],
         ["dismiss", "--state", "held"],
+        ["dismiss", "--reason", "refused", "--patient", "", "--yes"],
+        ["retry", "--accession", " ", "--yes"],
+        ["reroute", "--modality", "CT", "--received", "..", "--yes"],
+        ["find", "--study", "1.2.3", "--patient", ""],
     ],
 )
 def test_what_is_not_clear_is_status_2_and_changes_nothing(used: NodeFolder, words: list[str]) -> None:
     before = _states(used)
     assert used.mapdr(*words).exit_code == 2
     assert _states(used) == before
+
+
+@pytest.mark.parametrize(
+    "option", ["--patient", "--accession", "--study", "--from", "--reason", "--modality"]
+)
+def test_bytes_that_are_no_text_choose_nothing(used: NodeFolder, option: str) -> None:
+    assert _json(used, "deliveries", option, "\udcff")["deliveries"] == []
+    assert _json(used, "retry", option, "\udcff", "--yes")["deliveries"] == 0
 
 
 def test_unrouted_images_go_by_today_s_rules(used: NodeFolder) -> None:

@@ -94,7 +94,7 @@ def _no_index(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, port: int, stack:
     def fail(self: Any, recipes: Any) -> None:
         raise ValueError(MARK)
 
-    monkeypatch.setattr("mapdr.store.queue.ledger.Ledger.add_recipes", fail)
+    monkeypatch.setattr("mapdr.store.index.recipes.Recipes.add", fail)
     return receiver(port, "max_associations = 7") + '[egress.other]\ntype = "small"\n' + SMALL
 
 

@@ -186,7 +186,7 @@ def test_a_dry_run_of_new_rules_writes_nothing(used: NodeFolder) -> None:
         done = actions.reroute(opened, Selection(modality="CT"))
         assert dict(done.to) == {"telepacs": 4, "new": 4}
         (new, *_) = opened.index().ledger.lease("new", 1, 60, "test")
-        assert opened.index().ledger.recipe(new.recipe)
+        assert opened.index().recipes.recipe(new.recipe)
     finally:
         opened.close()
 

@@ -131,6 +131,7 @@ def test_counts_of_days_add_up(opened: Access) -> None:
     [
         ({"study_date": "yesterday"}, "study_date"),
         ({"received": "2026-13-01"}, "received"),
+        ({"received": ".."}, "received"),
         ({"since": "soon"}, "since"),
         ({"since": "1 h", "received": "today"}, ""),
     ],

@@ -11,8 +11,8 @@ import click
 from click.exceptions import Exit
 from rich.console import Console
 
-from mapdr.kernel.output import in_words
-from mapdr.kernel.private import make_private
+from mapdr.kernel.permissions import make_private
+from mapdr.kernel.privacy import in_words
 from mapdr.node.assembly import DRAIN, Node
 from mapdr.node.configuration import examine
 from mapdr.node.plan import Plan

@@ -13,9 +13,10 @@ from mapdr.kernel.item import TagPath
 from mapdr.store.index import schema, selection
 from mapdr.store.index.counters import RECEIVED
 from mapdr.store.index.database import Database, portions
+from mapdr.store.index.recipes import Recipes
 from mapdr.store.index.schema import State
 from mapdr.store.index.selection import Selection
-from mapdr.store.index.strings import Recipes, StringTable
+from mapdr.store.index.strings import StringTable
 from mapdr.store.index.studies import study_tags
 
 _delivery, _instance, _attempt, _study = schema.delivery, schema.instance, schema.attempt, schema.study
