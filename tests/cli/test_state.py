@@ -12,6 +12,7 @@ from rich.console import Console
 
 import mapdr
 from mapdr.node.plan import Plan
+from mapdr.operate.brief import state_line
 from mapdr.operate.configuration import examine
 from mapdr.operate.events import SENTENCES, event_line
 from mapdr.operate.facts import NOTHING, Facts
@@ -21,7 +22,7 @@ from mapdr.operate.state import compose
 from mapdr.store.index.commands import Heartbeat
 from mapdr.store.index.counts import Queue
 from mapdr.store.outbox import HookQueue
-from mapdr_cli.render.live import follow, follow_plain, line
+from mapdr_cli.render.live import follow, follow_plain
 from mapdr_cli.render.terminal import THEME
 from paper import nodes, states
 
@@ -370,4 +371,4 @@ def test_a_node_that_does_not_run_is_named_again_every_minute() -> None:
 
 
 def test_a_line_names_what_is_broken() -> None:
-    assert "archive is down: connection refused" in line(states.busy())
+    assert "archive is down: connection refused" in state_line(states.busy())

@@ -17,6 +17,7 @@ from rich.table import Table
 from rich.text import Text
 
 from mapdr.operate import words
+from mapdr.operate.brief import counts_line
 from mapdr.operate.model import Attention, Counted, Destination, EventText, NodeState, Receiver
 from mapdr_cli.render.terminal import UNICODE, Glyphs
 
@@ -83,20 +84,6 @@ def farewell(state: NodeState, *, width: int, glyphs: Glyphs = UNICODE) -> Rende
     parts += _all_attention(state, width, glyphs)
     parts.append(Text(f"today: {counts_line(state)}"))
     return Group(*parts)
-
-
-def counts_line(state: NodeState) -> str:
-    """Today's counts in one line, without the time."""
-    received = _total(state.today.received.values()).images
-    delivered = sum(_total(counts.values()).images for counts in state.today.delivered.values())
-    parts = [
-        f"received {words.count(received)}",
-        f"delivered {words.count(delivered)}",
-        f"waiting {words.count(state.pending)}",
-    ]
-    stuck = (("parked", state.parked), ("unrouted", state.unrouted))
-    parts += [f"{word} {words.count(number)}" for word, number in stuck if number]
-    return words.plain("; ".join(parts))
 
 
 def _shown(rows: int, room: int) -> int:
