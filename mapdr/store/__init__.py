@@ -17,7 +17,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from mapdr._fast import Shared
+from mapdr._fast import RunQueue
 from mapdr.kernel.item import TagPath
 from mapdr.kernel.permissions import make_private
 from mapdr.kernel.watch import Watch
@@ -128,7 +128,7 @@ class Store:
         )
         self.in_hand = InHand(folder.folder / "in-hand", database, self.strings, self.recipes)
         # What stands above the rooms, and the way in: images go from the spool to the writer.
-        runs = Shared(MOST_WAITING)
+        runs = RunQueue(MOST_WAITING)
         self.writer = Writer(
             self.enrolment, folder.discard, runs, ready=database.check_file, on_commit=on_commit, watch=watch
         )
