@@ -221,14 +221,14 @@ class Database:
                 _must_be_ours(migrate(connection))
 
 
-def write_fault(index: Path, wait: float = 1.0) -> str:
+def write_fault(index: Path) -> str:
     """Why the SQLite file `index` cannot be written now, in SQLite's own words; empty if it can.
 
-    The write lock is taken within `wait` seconds and given back; nothing is written or made.
+    The write lock is taken within a second and given back; nothing is written or made.
     """
     try:
         uri = f"{index.absolute().as_uri()}?mode=rw"
-        with closing(sqlite3.connect(uri, uri=True, timeout=wait, isolation_level=None)) as connection:
+        with closing(sqlite3.connect(uri, uri=True, timeout=1.0, isolation_level=None)) as connection:
             connection.execute("BEGIN IMMEDIATE")
             connection.execute("ROLLBACK")
     except sqlite3.Error as error:
