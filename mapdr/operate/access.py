@@ -21,8 +21,8 @@ from mapdr.operate.rates import Rates
 from mapdr.operate.state import compose, standing
 from mapdr.store import Store
 from mapdr.store.index.commands import Heartbeat
-from mapdr.store.index.database import BUSY_SECONDS, write_fault
-from mapdr.store.index.fault import IndexFault, index_named
+from mapdr.store.index.database import BUSY_SECONDS
+from mapdr.store.index.fault import IndexFault, index_named, write_fault
 from mapdr.store.index.selection import Selection
 from mapdr.store.spool.claim import claimed, running_file
 

@@ -101,6 +101,7 @@ class Store:
         self.ledger = Ledger(
             database,
             strings=self.strings,
+            sources=self.sources,
             recipes=self.recipes,
             instances=self.instances,
             studies=self.studies,
