@@ -101,6 +101,7 @@ class Store:
         self.ledger = Ledger(
             database,
             strings=self.strings,
+            sources=self.sources,
             recipes=self.recipes,
             instances=self.instances,
             studies=self.studies,
@@ -209,15 +210,15 @@ class Store:
         self.writer.use(revision, router.route)
         self.spool.use(Reading(revision, INDEX_TAGS | router.wanted | tags))
 
-    def recover(self, rules_for: RulesFor, *, wait: float = CLAIM_SECONDS) -> Recovered:
+    def recover(self, rules_for: RulesFor) -> Recovered:
         """Put in order what a crash left, before `start`; see `mapdr.store.recover`.
 
         From here to `close` no other process can be this node. Raises ConfigurationError when another one
-        still is, or adds images, after `wait` seconds.
+        still is, or adds images, after CLAIM_SECONDS.
         """
         make_folder(self.spool.folder, self.durability)
-        self._node_claim.alone(wait)
-        with self._claim.exclusive(wait):
+        self._node_claim.alone(CLAIM_SECONDS)
+        with self._claim.exclusive(CLAIM_SECONDS):
             recovery = Recovery(
                 self.database,
                 spool=self.spool,
@@ -263,9 +264,5 @@ class Store:
 
     def health(self) -> dict[str, Any]:
         """For the sign of life: `refusing` says why nothing is taken (empty: all is well), `set_aside` how
-        many images are safe that the index does not take, `waiting` how many are safe and not yet in it."""
-        return {
-            "refusing": self.writer.failing,
-            "set_aside": self.writer.set_aside,
-            "waiting": self.writer.waiting,
-        }
+        many images are safe that the index does not take."""
+        return {"refusing": self.writer.failing, "set_aside": self.writer.set_aside}
