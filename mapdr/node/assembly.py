@@ -34,6 +34,7 @@ from mapdr.kernel.private import make_private
 from mapdr.kernel.registry import Registry
 from mapdr.kernel.stage import Receiver, Settings, Stage
 from mapdr.kernel.watch import Watch
+from mapdr.node.outline import keep_outline
 from mapdr.node.plan import Plan, Planned, make_plan
 from mapdr.node.reload import CURE, NotAcquired, Reload
 from mapdr.node.surroundings import faults
@@ -299,6 +300,10 @@ class Node:
             text=loaded.canonical,
             study_tags=wanted_tags(plan.webhooks.values()),
         )
+        try:
+            keep_outline(plan, loaded.text, self._base)
+        except OSError as error:  # it only makes a look quicker
+            log.warning("the outline of the configuration is not kept: %s", in_words(error))
 
     def _settings(self, name: str) -> Settings:
         node = self.plan.node

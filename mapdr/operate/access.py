@@ -7,12 +7,12 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from mapdr.config.problem import Problem
 from mapdr.kernel.errors import MapdrError
 from mapdr.kernel.output import in_words
-from mapdr.node.plan import Plan
-from mapdr.operate.configuration import Checked, examine, kept_plan, node_of
+from mapdr.node.outline import Outline, kept_outline
 from mapdr.operate.errors import WrongConfiguration
 from mapdr.operate.facts import LOST, NOTHING, SILENT, Facts, free_space, writable
 from mapdr.operate.model import Destination, NodeState
@@ -25,6 +25,11 @@ from mapdr.store.index.database import BUSY_SECONDS, write_fault
 from mapdr.store.index.fault import IndexFault, index_named
 from mapdr.store.index.selection import Selection
 from mapdr.store.spool.claim import claimed, running_file
+
+if TYPE_CHECKING:
+    from mapdr.node.plan import Plan
+    from mapdr.operate.configuration import Checked
+    from mapdr.route.rules import Router
 
 LOOKING = 2.0
 """Seconds for which a look at the node waits while another program has locked its index."""
@@ -47,7 +52,7 @@ class Access:
 
     def __init__(
         self,
-        plan: Plan,
+        plan: Plan | Outline,
         *,
         busy: float = LOOKING,
         beat: Beat | None = None,
@@ -66,8 +71,14 @@ class Access:
         """The access by a configuration file. Raises WrongConfiguration with its problems if it has any.
 
         Without `rules` the plan has none: looking is quick, and goes on while somebody edits the file. If the
-        file has problems then, the plan is by the revision that the node used last, if it has one.
+        file has problems then, the plan is by the revision that the node used last, if it has one. Where the
+        node took the file as it stands into use, its outline is enough.
         """
+        kept = None if rules else kept_outline(config)
+        if kept is not None:
+            return cls(kept, busy=busy)
+        from mapdr.operate.configuration import examine  # a look seldom needs it, and it costs
+
         checked = examine(config, rules=rules)
         if checked.plan is not None and not checked.problems:
             return cls(checked.plan, busy=busy)
@@ -79,6 +90,8 @@ class Access:
     @classmethod
     def _last_used(cls, checked: Checked, busy: float) -> Plan | None:
         """The plan that the node of a configuration with problems used last, if that can be found."""
+        from mapdr.operate.configuration import kept_plan, node_of  # as above
+
         alone = node_of(checked)
         if alone is None:
             return None
@@ -104,6 +117,13 @@ class Access:
                 busy=self._busy,
             )
         return self._store
+
+    @property
+    def router(self) -> Router:
+        """The rules and their recipes, of an access that was opened with `rules`."""
+        if isinstance(self.plan, Outline):
+            raise TypeError("the access was opened without rules")
+        return self.plan.router
 
     def index(self, chosen: Selection | None = None) -> Store:
         """The store, in which `chosen` is looked for.

@@ -39,7 +39,7 @@ def sources(opened: Access) -> list[SeenSource]:
     store, node = opened.index(), opened.plan.node.name
     beats = [beat for beat in store.commands.heartbeats() if beat.node == node]
     receivers: Mapping[str, Any] = beats[0].counters.get("receivers", {}) if beats else {}
-    protocols = {name: planned.factory.type for name, planned in opened.plan.receivers.items()}
+    protocols = {name: planned.type for name, planned in opened.plan.receivers.items()}
     midnight = datetime.now().replace(hour=0, minute=0, second=0, microsecond=0).timestamp()
     arrived = store.overview.received_from(midnight)
     seen = {one.source: SeenSource(one.source, one.last_at, one.today) for one in arrived}

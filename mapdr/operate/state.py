@@ -6,11 +6,10 @@ So it needs no second way into the node, and is the same for one that runs on an
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from mapdr.kernel.errors import OWN_FAULT
-from mapdr.kernel.stage import Endpoint
-from mapdr.node.plan import Plan, Planned
+from mapdr.node.outline import EndOutline, Outline, ReceiverOutline
 from mapdr.operate import words
 from mapdr.operate.attention import needing_attention
 from mapdr.operate.events import event_line
@@ -31,8 +30,11 @@ from mapdr.operate.rates import Rates
 from mapdr.store.index.counts import Queue
 from mapdr.wire.status import meaning
 
+if TYPE_CHECKING:
+    from mapdr.node.plan import Plan, Planned
 
-def compose(plan: Plan, facts: Facts, rates: Rates) -> NodeState:
+
+def compose(plan: Plan | Outline, facts: Facts, rates: Rates) -> NodeState:
     """The state, complete. `rates` gets this moment's totals."""
     told, state, live = _told(facts)
     rates.add(facts.at, _totals(facts.today, live.get("counters", {})))
@@ -75,7 +77,7 @@ def _told(facts: Facts) -> tuple[Mapping[str, Any], str, Mapping[str, Any]]:
     return told, state, told if state in ("running", "draining") else {}
 
 
-def _names(plan: Plan, facts: Facts, live: Mapping[str, Any]) -> list[str]:
+def _names(plan: Plan | Outline, facts: Facts, live: Mapping[str, Any]) -> list[str]:
     """The configured destinations, and those that are not (or not readably) but are still owed or in use."""
     others = {queue.destination for queue in facts.queues} | set(live.get("destinations", {}))
     return [*plan.destinations, *sorted(others - set(plan.destinations))]
@@ -144,7 +146,7 @@ def _node_state(facts: Facts, told: Mapping[str, Any]) -> str:
     return "stopped" if beat is None else "silent"
 
 
-def _node(plan: Plan, facts: Facts, live: Mapping[str, Any], state: str) -> NodeInfo:
+def _node(plan: Plan | Outline, facts: Facts, live: Mapping[str, Any], state: str) -> NodeInfo:
     beat = facts.heartbeat
     return NodeInfo(
         name=plan.node.name,
@@ -160,14 +162,14 @@ def _node(plan: Plan, facts: Facts, live: Mapping[str, Any], state: str) -> Node
     )
 
 
-def _receiver(planned: Planned, live: Mapping[str, Any]) -> Receiver:
+def _receiver(planned: Planned | ReceiverOutline, live: Mapping[str, Any]) -> Receiver:
     """A receiver by its configuration, and by what it says of itself while it runs."""
-    told, end = live.get("receivers", {}).get(planned.name, {}), planned.endpoint or Endpoint()
+    told, end = live.get("receivers", {}).get(planned.name, {}), planned.endpoint or EndOutline()
     host, port = told.get("host") or end.host, told.get("port") or end.port
     associations = told.get("associations")
     return Receiver(
         name=planned.name,
-        ae_title=end.ae_title or planned.factory.type,
+        ae_title=end.ae_title or planned.type,
         address=f"{host}:{port}" if port else host,
         associations=None if associations is None else int(associations),
     )
