@@ -6,7 +6,9 @@ import csv
 import gc
 import logging
 import os
+import sys
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -23,9 +25,27 @@ CI = bool(os.environ.get("CI"))
 PEERS = pytest.StashKey[set[str]]()
 """Every program that any of the collected tests says it needs."""
 
+# MAPDR counts by the local day, and so do many tests what came "today". Local time is noon when they start,
+# whatever the hour, so that no midnight falls into them; the processes they start inherit it. Not on Windows:
+# a process keeps the zone there that it started with, and this one and its children would differ.
+if hasattr(time, "tzset"):
+    os.environ["TZ"] = f"TEST{time.gmtime().tm_hour - 12:+d}"
+    time.tzset()
+
 hypothesis.settings.register_profile("default", deadline=None)
 hypothesis.settings.register_profile("deep", deadline=None, max_examples=5000)
 hypothesis.settings.load_profile("default")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Where Python may not write byte code beside its sources, it goes into pytest's own folder.
+
+    Otherwise each of the hundreds of processes that the tests start compiles all that it imports anew.
+    """
+    if os.environ.pop("PYTHONDONTWRITEBYTECODE", None) and config.cache:
+        folder = str(config.cache.mkdir("bytecode"))
+        os.environ["PYTHONPYCACHEPREFIX"] = sys.pycache_prefix = folder
+        sys.dont_write_bytecode = False
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

@@ -17,7 +17,7 @@ from click.exceptions import ClickException, Exit, NoArgsIsHelpError, UsageError
 
 import mapdr
 from mapdr.kernel.errors import ConfigurationError, MapdrError
-from mapdr.kernel.output import protect
+from mapdr.kernel.privacy import protect
 from mapdr.operate.errors import RequestError, WrongConfiguration
 from mapdr_cli.render.terminal import console, prepare_streams
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from mapdr.config.read import Loaded, read_text
 from mapdr.kernel.errors import ConfigurationError
-from mapdr.kernel.private import FILE_MODE, make_private
+from mapdr.kernel.permissions import FILE_MODE, make_private
 from mapdr.kernel.registry import Registry
 
 

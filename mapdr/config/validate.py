@@ -12,7 +12,7 @@ from pydantic import BaseModel, TypeAdapter, ValidationError
 from pydantic_core import ErrorDetails
 
 from mapdr.kernel.finding import Finding, Place, instead
-from mapdr.kernel.output import in_words
+from mapdr.kernel.privacy import in_words
 
 
 def validate(kind: Any, raw: Any, place: Place, base: Path, findings: list[Finding]) -> Any:

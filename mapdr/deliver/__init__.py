@@ -5,7 +5,7 @@ cannot be delivered is parked where a person sees it; no row is lost.
 
 ```
                  feed                                send                      settle
-          Feeder   Preparation                 Sender     Answers         Leases   Settler
+          Feeder   Scheduler                 Sender     OutcomeHandler         Leases   SettlementQueue
   ledger ---lease---> prepare ---> ReadyQueue ---take---> send, decide ---> settle ---write---> ledger
                          +--- what cannot be prepared -----------------------^
 

@@ -12,7 +12,7 @@ from mapdr.dicom.fit import LIMITS, encode_value, fit, pad
 from mapdr.dicom.path import EditPath, format_edit_path, format_path, format_tag, tag_vr
 from mapdr.dicom.scan import encoding_flags
 from mapdr.dicom.tags import PIXEL_GROUP, SPECIFIC_CHARACTER_SET
-from mapdr.dicom.tree import Level, Node
+from mapdr.dicom.tree import DataElement, Level
 from mapdr.dicom.value import SINGLE, texts_of
 from mapdr.kernel.errors import Permanent
 from mapdr.kernel.item import TagPath
@@ -41,7 +41,7 @@ _UNDECLARED = (
 _MISREAD = "the data set has an odd form, and would be read otherwise with this edit"
 
 
-def _contents(sequence: Node) -> list[bytes]:
+def _contents(sequence: DataElement) -> list[bytes]:
     return [item.write() for item in sequence.open()]
 
 
@@ -85,7 +85,9 @@ class Document:
                 again, _, _ = _top_level(data, flags)
             except Unreadable as error:
                 raise Permanent(f"{_MISREAD}: {error}", reason="odd-form") from error
-            if flags != self.head.flags or [n.tag for n in again.nodes] != [n.tag for n in self.head.nodes]:
+            if flags != self.head.flags or [n.tag for n in again.elements] != [
+                n.tag for n in self.head.elements
+            ]:
                 raise Permanent(_MISREAD, reason="odd-form")
         return data
 
@@ -114,42 +116,44 @@ class Document:
         return found
 
     def _items(self, level: Level, tag: int, index: int | None, *, create: bool) -> list[Level]:
-        node = level.find(tag)
-        if node is None:
+        element = level.find(tag)
+        if element is None:
             if not create or (index or 0) > 0:
                 return []
             if tag_vr(tag) != "SQ":
                 raise Permanent(
                     f"{format_tag(tag)} is absent and not known as a sequence", reason="no-such-item"
                 )
-            node = level.add(tag, "SQ")
-            node.items = []
-        elif not node.is_sequence() and node.vr != b"UN":
+            element = level.add(tag, "SQ")
+            element.items = []
+        elif not element.is_sequence() and element.vr != b"UN":
             raise Permanent(f"{format_tag(tag)} is no sequence in this image", reason="no-such-item")
-        items = node.open()
+        items = element.open()
         if create and (index or 0) == len(items) and (index is not None or not items):
-            Level.new_item(node)
+            Level.new_item(element)
         return list(items) if index is None else items[index : index + 1]
 
     def text_at(self, path: TagPath) -> str:
         """The first element at `path` that is not empty, its values joined by backslashes; else ""."""
-        for node in self.nodes_at(path):
-            text = self.text_of(node)
+        for element in self.elements_at(path):
+            text = self.text_of(element)
             if text:
                 return text
         return ""
 
-    def nodes_at(self, path: TagPath) -> Iterator[Node]:
+    def elements_at(self, path: TagPath) -> Iterator[DataElement]:
         """The elements at `path` in any item."""
         for level in self.levels(tuple((tag, None) for tag in path), create=False):
-            node = level.find(path[-1])
-            if node:
-                yield node
+            element = level.find(path[-1])
+            if element:
+                yield element
 
-    def text_of(self, node: Node) -> str:
+    def text_of(self, element: DataElement) -> str:
         """The values of an element, joined by backslashes."""
-        big_endian = bool(node.level.flags & BIG_ENDIAN)
-        return "\\".join(texts_of(node.raw, node.vr_name, self.terms(node.level), big_endian=big_endian))
+        big_endian = bool(element.level.flags & BIG_ENDIAN)
+        return "\\".join(
+            texts_of(element.raw, element.vr_name, self.terms(element.level), big_endian=big_endian)
+        )
 
     def put(
         self, level: Level, path: EditPath, text: str, overflow: Overflow, *, strict: bool = True
@@ -158,9 +162,9 @@ class Document:
 
         Without `strict` only the text's length must fit its VR.
         """
-        node = level.find(path[-1][0])
-        vr = node.vr_name if node else tag_vr(path[-1][0])
-        if node and self.text_of(node) == text and not self._splits(text, vr):
+        element = level.find(path[-1][0])
+        vr = element.vr_name if element else tag_vr(path[-1][0])
+        if element and self.text_of(element) == text and not self._splits(text, vr):
             return
         vr, raw = self._encoded(level, path, vr, text, overflow=overflow, strict=strict)
         self.put_raw(level, path, vr, raw)
@@ -196,20 +200,20 @@ class Document:
     def put_raw(self, level: Level, path: EditPath, vr: str, raw: bytes) -> None:
         """Give the last element of `path` its bytes in this level; of duplicates the first is kept."""
         tag = path[-1][0]
-        node = level.find(tag)
-        if node and node.raw == raw:
+        element = level.find(tag)
+        if element and element.raw == raw:
             return
-        if node is None:
-            node = level.add(tag, vr)
-        node.data = raw
-        node.items = None
-        level.remove([other for other in level.nodes if other.tag == tag and other is not node])
+        if element is None:
+            element = level.add(tag, vr)
+        element.data = raw
+        element.items = None
+        level.remove([other for other in level.elements if other.tag == tag and other is not element])
         self.note(path)
 
     def put_items(self, level: Level, path: EditPath, items: Rendered, overflow: Overflow) -> None:
         """Give the sequence at the end of `path` these items in this level, and no others."""
         tag = path[-1][0]
-        old = [node for node in level.nodes if node.tag == tag]
+        old = [element for element in level.elements if element.tag == tag]
         was_moved = self.moved
         new = self._sequence(level, path, items, overflow)
         if self.moved and not was_moved:
@@ -220,9 +224,9 @@ class Document:
         level.insert(new)
         self.note(path)
 
-    def _sequence(self, level: Level, path: EditPath, items: Rendered, overflow: Overflow) -> Node:
+    def _sequence(self, level: Level, path: EditPath, items: Rendered, overflow: Overflow) -> DataElement:
         """A sequence with these items, for this level but not inserted. Raises Permanent as `put`."""
-        sequence = Node(level, path[-1][0], b"SQ" if level.flags & EXPLICIT else b"", None)
+        sequence = DataElement(level, path[-1][0], b"SQ" if level.flags & EXPLICIT else b"", None)
         sequence.items = []
         for content in items:
             item = Level.new_item(sequence)
@@ -237,18 +241,18 @@ class Document:
 
     def clear(self, level: Level, path: EditPath) -> None:
         """Leave the last element of `path` without a value or without items in this level."""
-        node = level.find(path[-1][0])
-        if node and node.is_sequence():
+        element = level.find(path[-1][0])
+        if element and element.is_sequence():
             self.put_items(level, path, (), "error")
         else:
             self.put_raw(level, path, tag_vr(path[-1][0]), b"")
 
     def drop_file_meta(self) -> None:
         """Take out elements of the File Meta group, which have no place in a data set (PS3.10, 7.1)."""
-        meta = [node for node in self.head.nodes if node.tag >> 16 == 2]
+        meta = [element for element in self.head.elements if element.tag >> 16 == 2]
         if meta:
             self.head.remove(meta)
-            self.changed.update(((node.tag,), None) for node in meta)
+            self.changed.update(((element.tag,), None) for element in meta)
 
     def note(self, path: EditPath) -> None:
         """Add the element's path, without item indexes, to `changed`."""
@@ -257,15 +261,16 @@ class Document:
     def move_to_utf8(self) -> None:
         """Decode all text, nested text too, in its declared set and encode it in ISO_IR 192.
 
-        Raises Permanent (reason "character-set") for bytes that the declared set does not have, and for text
-        beyond ASCII where none is declared.
+        Items that declare a set of their own, be it an empty one, declare ISO_IR 192 then. Raises
+        Permanent (reason "character-set") for bytes that the declared set does not have, and for text beyond
+        ASCII where none is declared.
         """
         terms = self.terms(self.head)
+        for level in self.tops():
+            self._move(level, terms, ())
         if terms == (UTF8,):
             return
         self.moved = True
-        for level in self.tops():
-            self._move(level, terms, ())
         declared = self.head.find(SPECIFIC_CHARACTER_SET)
         if declared is None:
             declared = self.head.add(SPECIFIC_CHARACTER_SET, "CS")
@@ -276,19 +281,20 @@ class Document:
         own = level.find(SPECIFIC_CHARACTER_SET)
         if own and path:
             terms = level.terms or self.undeclared
-        for node in level.nodes:
-            here = (*path, node.tag)
-            if node.tag == SPECIFIC_CHARACTER_SET:
-                if path and node.raw:
-                    node.data = UTF8.encode("ascii")
+        for element in level.elements:
+            here = (*path, element.tag)
+            if element.tag == SPECIFIC_CHARACTER_SET:
+                if path and terms != (UTF8,):
+                    element.data = UTF8.encode("ascii")
+                    self.moved = True
                     self.changed[here] = None
-            elif node.is_sequence():
-                for item in node.open():
+            elif element.is_sequence():
+                for item in element.open():
                     self._move(item, terms, here)
-            elif node.vr_name.encode() in TEXT_VRS and not is_plain(node.raw):
-                text = decode_or_none(node.raw, terms, person=node.vr_name == "PN")
+            elif terms != (UTF8,) and element.vr_name.encode() in TEXT_VRS and not is_plain(element.raw):
+                text = decode_or_none(element.raw, terms, person=element.vr_name == "PN")
                 if text is None:
                     why = _UNDECLARED if not terms else _NOT_OF_IT
                     raise Permanent(f"{format_path(here)} holds {why}", reason="character-set")
-                node.data = pad(text.rstrip(" \0").encode(), node.vr_name)
+                element.data = pad(text.rstrip(" \0").encode(), element.vr_name)
                 self.changed[here] = None

@@ -1,6 +1,6 @@
 """A data set as a tree that is opened only where it is changed, and written back byte for byte elsewhere.
 
-A level (the data set, or an item) holds nodes (elements); a sequence's node holds levels once opened.
+A level (the data set, or an item) holds elements; a sequence holds levels once it was opened.
 What was not touched is copied from the original bytes; what was touched gets new lengths up to the top,
 and the group lengths that are present are set right where their group changed.
 """
@@ -37,7 +37,7 @@ def _head(tag: int, length: int, order: int) -> bytes:
     return _HEAD[order].pack(tag >> 16, tag & 0xFFFF, length)
 
 
-class Node:
+class DataElement:
     """An element.
 
     `data` is its new value, None if it has none; `items` its items, None until `open` has read them. While
@@ -147,7 +147,7 @@ class Node:
 class Level:
     """The elements of the data set, of its tail, or of an item, in their order."""
 
-    __slots__ = ("_defined", "base", "buffer", "depth", "flags", "nodes", "parent", "touched")
+    __slots__ = ("_defined", "base", "buffer", "depth", "elements", "flags", "parent", "touched")
 
     def __init__(
         self,
@@ -155,7 +155,7 @@ class Level:
         flags: int,
         found: list[Element],
         *,
-        parent: Node | None = None,
+        parent: DataElement | None = None,
         defined: bool = True,
         base: int = 0,
     ) -> None:
@@ -165,12 +165,12 @@ class Level:
         self.flags = flags
         self.parent = parent
         self.depth: int = parent.level.depth + 1 if parent else 0
-        self.nodes = [Node(self, element.tag, element.vr, element) for element in found]
+        self.elements = [DataElement(self, element.tag, element.vr, element) for element in found]
         self.touched: set[int] = set()
         self._defined = defined
 
     @classmethod
-    def new_item(cls, parent: Node) -> Level:
+    def new_item(cls, parent: DataElement) -> Level:
         """An empty item at the end of a sequence."""
         others = parent.open()
         flags = others[0].flags if others else 0 if parent.vr == b"UN" else parent.level.flags
@@ -182,7 +182,7 @@ class Level:
     @property
     def changed(self) -> bool:
         """Whether any byte will differ; `touched` holds the groups with added or removed elements."""
-        return bool(self.touched) or any(node.changed for node in self.nodes)
+        return bool(self.touched) or any(element.changed for element in self.elements)
 
     @property
     def terms(self) -> tuple[str, ...]:
@@ -192,43 +192,49 @@ class Level:
             return parse_terms(own.raw)
         return self.parent.level.terms if self.parent else ()
 
-    def find(self, tag: int) -> Node | None:
+    def find(self, tag: int) -> DataElement | None:
         """The first element of that tag."""
-        return next((node for node in self.nodes if node.tag == tag), None)
+        return next((element for element in self.elements if element.tag == tag), None)
 
-    def add(self, tag: int, vr: str) -> Node:
+    def add(self, tag: int, vr: str) -> DataElement:
         """A new, empty element in its place by tag."""
-        node = Node(self, tag, vr.encode("ascii") if self.flags & EXPLICIT else b"", None)
-        self.insert(node)
-        return node
+        element = DataElement(self, tag, vr.encode("ascii") if self.flags & EXPLICIT else b"", None)
+        self.insert(element)
+        return element
 
-    def insert(self, node: Node) -> None:
+    def insert(self, element: DataElement) -> None:
         """Put an element in its place by tag."""
-        index = next((i for i, other in enumerate(self.nodes) if other.tag > node.tag), len(self.nodes))
-        self.nodes.insert(index, node)
-        self.touched.add(node.tag >> 16)
+        index = next(
+            (i for i, other in enumerate(self.elements) if other.tag > element.tag), len(self.elements)
+        )
+        self.elements.insert(index, element)
+        self.touched.add(element.tag >> 16)
 
-    def remove(self, nodes: list[Node]) -> None:
+    def remove(self, elements: list[DataElement]) -> None:
         """Take elements out."""
-        gone = set(map(id, nodes))
-        self.nodes = [node for node in self.nodes if id(node) not in gone]
-        self.touched.update(node.tag >> 16 for node in nodes)
+        gone = set(map(id, elements))
+        self.elements = [element for element in self.elements if id(element) not in gone]
+        self.touched.update(element.tag >> 16 for element in elements)
 
     def write(self) -> bytes:
         """The bytes of its elements now. Sets group lengths right in the groups that changed."""
         parts: list[bytes] = []
-        for node in self.nodes:
-            if not node.tag & 0xFFFF and len(node.raw) == 4 and self._group_changed(node.tag >> 16):
+        for element in self.elements:
+            if not element.tag & 0xFFFF and len(element.raw) == 4 and self._group_changed(element.tag >> 16):
                 group = [
-                    other for other in self.nodes if other.tag >> 16 == node.tag >> 16 and other is not node
+                    other
+                    for other in self.elements
+                    if other.tag >> 16 == element.tag >> 16 and other is not element
                 ]
                 order = "big" if self.flags & BIG_ENDIAN else "little"
-                node.data = sum(len(other.write()) for other in group).to_bytes(4, order)  # type: ignore[arg-type]
-            parts.append(node.write())
+                element.data = sum(len(other.write()) for other in group).to_bytes(4, order)  # type: ignore[arg-type]
+            parts.append(element.write())
         return b"".join(parts)
 
     def _group_changed(self, group: int) -> bool:
-        return group in self.touched or any(node.tag >> 16 == group and node.changed for node in self.nodes)
+        return group in self.touched or any(
+            element.tag >> 16 == group and element.changed for element in self.elements
+        )
 
     def write_item(self) -> bytes:
         """The item's bytes now; its length stays defined or undefined as it was."""

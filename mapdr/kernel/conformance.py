@@ -13,19 +13,8 @@ from typing import Any, get_type_hints
 
 from pydantic import BaseModel, TypeAdapter
 
-from mapdr.kernel.stage import (
-    Changes,
-    Egress,
-    EgressSession,
-    EncodeStep,
-    Factory,
-    HeaderStep,
-    Phase,
-    PixelStep,
-    Reads,
-    Receiver,
-    StageConfig,
-)
+from mapdr.kernel.stage import Egress, EgressSession, Factory, Receiver, StageConfig
+from mapdr.kernel.step import Changes, EncodeStep, HeaderStep, Phase, PixelStep, Reads
 
 PROTOCOLS: dict[str, type] = {"receive": Receiver, "egress": Egress}
 """What the stages of a kind are; a transform is what its phase says."""
@@ -69,7 +58,7 @@ def undeclared(step: type) -> Iterator[str]:
     kinds = {"phase": Phase, "reads": Reads, "changes": Changes, "copies": int}
     missing = [name for name, kind in kinds.items() if not isinstance(getattr(step, name, None), kind)]
     if missing:
-        yield f"its {step.__name__} does not declare {', '.join(missing)} (see mapdr.kernel.stage.Transform)"
+        yield f"its {step.__name__} does not declare {', '.join(missing)} (see mapdr.kernel.step.Transform)"
         return
     declared = {name: getattr(step, name) for name in kinds}
     phase, reads, changes = declared["phase"], declared["reads"], declared["changes"]

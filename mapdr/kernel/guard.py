@@ -12,7 +12,8 @@ import threading
 import time
 from collections.abc import Callable
 
-from mapdr.kernel.output import place
+from mapdr.kernel.errors import MapdrError
+from mapdr.kernel.privacy import place
 from mapdr.kernel.watch import Watch
 
 log = logging.getLogger("mapdr.guard")
@@ -22,6 +23,12 @@ EVERY = 60.0
 
 _SHORTEST, _LONGEST = 0.05, 1.0
 _CALM = 10.0  # seconds of work after which a failure counts as the first
+
+
+def contained(error: BaseException) -> MapdrError:
+    """What to raise in place of what ends a thread and is no `Exception`: a plug-in, or a library in it,
+    called `sys.exit`, or a task in it was cancelled. It is a failure of what was in hand like any other."""
+    return MapdrError(f"it raised {type(error).__name__}")
 
 
 class Trouble:

@@ -282,6 +282,18 @@ class Verdict(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
+class Pause:
+    """That a receiver takes nothing at present, whatever it is sent: its destination waits, not the image.
+
+    `reason` is one word for why ("unauthorized", "busy", "no-room"), `seconds` how long it wants to be left
+    alone (HTTP `Retry-After`); 0 where a person has to end that: it is asked again after pauses that grow.
+    """
+
+    reason: str
+    seconds: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
 class Outcome:
     """What a receiver said of one payload.
 
@@ -289,7 +301,8 @@ class Outcome:
     its error comment or our reason; `peer_fault` says that the association, or what the receiver has of room,
     failed, and not the image. `begun` is false when nothing of the payload went out. `not_now` says that the
     receiver accepts no such image at present and may later, without a fault of anybody. `duplicate` says that
-    the receiver has an instance of this UID and took none.
+    the receiver has an instance of this UID and took none. `pause`, with RETRY and `peer_fault`, says that
+    it would have been so with any other payload.
     """
 
     verdict: Verdict
@@ -299,6 +312,7 @@ class Outcome:
     begun: bool = True
     not_now: bool = False
     duplicate: bool = False
+    pause: Pause | None = None
 
 
 class Sent(NamedTuple):

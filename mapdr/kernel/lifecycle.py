@@ -12,7 +12,7 @@ import time
 from collections.abc import Sequence
 
 from mapdr.kernel.errors import ConfigurationError
-from mapdr.kernel.output import in_words
+from mapdr.kernel.privacy import in_words
 from mapdr.kernel.stage import Stage
 
 log = logging.getLogger("mapdr.run")

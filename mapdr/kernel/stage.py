@@ -10,18 +10,16 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from enum import Flag, IntEnum, StrEnum, auto
 from pathlib import Path
 from types import NoneType
-from typing import Any, ClassVar, Protocol, get_args, runtime_checkable
+from typing import Any, Protocol, get_args, runtime_checkable
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationInfo, field_validator
 from pydantic.fields import FieldInfo
 
 from mapdr.kernel.budget import DEFAULT
-from mapdr.kernel.codec import FrameFormat, Pixels
 from mapdr.kernel.finding import Finding
-from mapdr.kernel.item import Acceptance, Instance, Need, Outcome, Payload, Sent, Source
+from mapdr.kernel.item import Acceptance, Need, Outcome, Payload, Sent, Source
 from mapdr.kernel.watch import Watch
 
 KINDS = ("receive", "transform", "codec", "egress")
@@ -240,88 +238,6 @@ class HasLanes(Protocol):
         """
 
 
-class Memory(Protocol):
-    """What a transform may remember about one image and recipe, so that a retry makes the same bytes."""
-
-    def recall(self) -> Mapping[str, Any] | None:
-        """What `keep` was given earlier for this image and recipe, or None."""
-
-    def keep(self, facts: Mapping[str, Any]) -> None:
-        """Store JSON-able facts durably, before the payload is first sent."""
-
-
-class Phase(IntEnum):
-    """Where in a pipeline a step stands; whatever order a rule names its steps in, they run in this one."""
-
-    HEADER = 1
-    PIXELS = 2
-    ENCODE = 3
-
-
-class Reads(StrEnum):
-    """What a step looks at. One that reads the header alone takes so little time that nobody waits for it."""
-
-    HEADER = "header"
-    DATA_SET = "data set"
-    FRAMES = "frames"
-
-
-class Changes(Flag):
-    """What a step may change; SYNTAX is the transfer syntax."""
-
-    NOTHING = 0
-    HEADER = auto()
-    PIXELS = auto()
-    SYNTAX = auto()
-
-
-class Transform(Protocol):
-    """One step of a pipeline, of one of three phases: HeaderStep, PixelStep or EncodeStep.
-
-    Its class declares what it is; a class that does not is not loaded (`kernel.conformance`). One object
-    serves many threads. Every step is required: an exception of any kind means that the image does not leave;
-    Permanent (with a reason) parks it, what else is raised is tried again first.
-    """
-
-    phase: ClassVar[Phase]
-    reads: ClassVar[Reads]
-    changes: ClassVar[Changes]
-    copies: ClassVar[int]
-    """How many copies of the data set it makes in memory; they are kept free for it. 0 for one that takes
-    no more than a header, or says itself by `kernel.budget.need` what it is about to take."""
-
-
-class HeaderStep(Transform, Protocol):
-    """A step that reads a data set and changes elements of it, but neither pixels nor transfer syntax."""
-
-    def apply(self, payload: Payload, instance: Instance, memory: Memory) -> Payload:
-        """The changed payload, or the same. May be called again with the same payload after `need` raised."""
-
-
-class PixelStep(Transform, Protocol):
-    """A step that changes pixels. What is decoded and encoded again is not its business."""
-
-    def paint(self, frame: Pixels, form: FrameFormat, index: int, instance: Instance) -> Pixels:
-        """Frame `index` (from 0) with its pixels changed, in the same shape and type; `frame` is read-only.
-
-        It holds the cells of the data set as they are: unsigned integers of `form.allocated` bits, negative
-        values as two's complement, samples interleaved; unused bits may hold overlays. May be called for a
-        frame twice, from any thread, and has to do the same then.
-        """
-
-
-class EncodeStep(Transform, Protocol):
-    """A step that chooses how pixels are written. A pipeline has one at most."""
-
-    def encode(self, document: Any, instance: Instance, memory: Memory, syntax: str) -> Payload:
-        """The payload of a `mapdr.transform.document.Document`, encoded, or `document.payload` as it is.
-
-        `syntax` is empty, or a transfer syntax UID: the receiver takes no other. A step that would write
-        another one leaves the payload as it is, says in `Payload.unmet` what the rule wanted and did not
-        get, and the pipeline writes what the receiver takes.
-        """
-
-
 class EgressSession(Protocol):
     """An open way to a receiver: an association, an HTTP client, a folder."""
 
@@ -333,21 +249,44 @@ class EgressSession(Protocol):
         """
 
     def send(self, payload: Payload) -> Outcome:
-        """Send one payload and wait for the receiver's final status; never raises for peer trouble."""
+        """Send one payload and wait for the receiver's final status; never raises for peer trouble.
+
+        SYNTAX_REFUSED is for a receiver that says so only now: `acceptance` has it from then on, with the
+        transfer syntax to prepare the image in instead, if there is one.
+        """
 
     def close(self) -> None:
         """End it in the protocol's polite way, or hard if that fails. Safe twice."""
 
 
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """What a session is given in one call at most: so many payloads, of so many bytes together."""
+
+    images: int
+    bytes: int = 1 << 62
+
+
 @runtime_checkable
-class SendsRuns(Protocol):
-    """An optional ability of sessions: to send several payloads in one call, cheaper than one by one."""
+class SendsBatches(Protocol):
+    """An optional ability of sessions: to send several payloads in one call, cheaper than one by one.
 
-    def send_run(self, payloads: Sequence[Payload], seconds: float, sent: list[Sent]) -> None:
-        """Send `payloads`, of needs that are taken, in order, and append what became of each to `sent`.
+    A STOW-RS request holds many; on an association many go out in one call of compiled code.
+    """
 
-        The first is always sent; none is begun after `seconds`, nor after one that was not delivered. Raises
-        as `EgressSession.send`, of the payload after those in `sent`.
+    @property
+    def batch(self) -> Batch:
+        """What it wants to be given now, and may change from call to call; the first payload may be larger.
+
+        So many images are leased ahead for it, but no call waits for a batch to fill.
+        """
+
+    def send_batch(self, payloads: Sequence[Payload], sent: list[Sent]) -> None:
+        """Send `payloads`, of needs that are taken, and append what became of each to `sent`, in their order.
+
+        The first is always sent. What was not begun is left out, from some payload to the end: it is due
+        again at once, and not held against anybody. Raises as `EgressSession.send`, of the payload after
+        those in `sent`.
         """
 
 

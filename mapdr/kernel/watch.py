@@ -12,7 +12,7 @@ from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
-from mapdr.kernel.output import in_words
+from mapdr.kernel.privacy import in_words
 
 log = logging.getLogger("mapdr.watch")
 

@@ -11,43 +11,37 @@ from __future__ import annotations
 
 import logging
 import os
-import socket
 import threading
 import time
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from mapdr.config.model import NodeConfig
 from mapdr.config.problem import Problem
-from mapdr.config.read import Loaded, read
+from mapdr.config.read import Loaded
 from mapdr.config.revision import keep_revision, read_revision
-from mapdr.config.site import site_key
-from mapdr.deliver.feed.preparer import Preparer
 from mapdr.deliver.supervise.deliverer import Deliverer
-from mapdr.kernel.budget import Budget
 from mapdr.kernel.errors import ConfigurationError
 from mapdr.kernel.lifecycle import Lifecycle
-from mapdr.kernel.output import in_words
-from mapdr.kernel.private import make_private
+from mapdr.kernel.permissions import make_private
+from mapdr.kernel.privacy import in_words
 from mapdr.kernel.registry import Registry
-from mapdr.kernel.stage import Receiver, Settings, Stage
+from mapdr.kernel.stage import Receiver, Stage
 from mapdr.kernel.watch import Watch
+from mapdr.node.build import Builder
+from mapdr.node.configuration import addresses, examine
 from mapdr.node.outline import keep_outline
-from mapdr.node.plan import Plan, Planned, make_plan
+from mapdr.node.plan import Plan, make_plan
 from mapdr.node.reload import CURE, NotAcquired, Reload
-from mapdr.node.surroundings import faults
 from mapdr.node.upkeep import Upkeep
 from mapdr.notify.events import wanted_tags
-from mapdr.notify.notifier import Notifier
 from mapdr.store import CLAIM_SECONDS, Store
 from mapdr.store.index.commands import Heartbeat
 from mapdr.store.index.fault import index_named
-from mapdr.store.recover import Recovered, Rules
+from mapdr.store.recover import Recovered
+from mapdr.store.rules import Rules
 from mapdr.store.spool.claim import Claim, running_file
-from mapdr.transform.codecs.table import Codecs
-from mapdr.transform.pipeline import build_pipeline
 
 log = logging.getLogger("mapdr.node")
 
@@ -60,19 +54,6 @@ DRAIN = 30.0
 
 LATER = "restart the node, if the plug-in was installed since it started"
 """What may be meant by a type that a running node does not know."""
-
-
-def plan_file(
-    path: Path, registry: Registry, *, unknown: str = ""
-) -> tuple[Loaded, Plan | None, tuple[Problem, ...]]:
-    """Read and plan a configuration file; the plan is None, or not to be started, if there are problems,
-    those of its surroundings among them. `unknown` as for `mapdr.config.read.read`."""
-    loaded = read(path, registry, unknown=unknown)
-    if loaded.config is None:
-        return loaded, None, loaded.problems
-    plan = make_plan(loaded.config, registry, resolve=_addresses)
-    found = {*loaded.problems, *loaded.locate((*plan.problems, *faults(loaded, plan)))}
-    return loaded, plan, tuple(sorted(found, key=lambda problem: (problem.line, str(problem))))
 
 
 class Node:
@@ -99,7 +80,7 @@ class Node:
         self._lock = threading.Lock()
         self._lifecycle: Lifecycle | None = None
         self._store: Store | None = None
-        self._pool: ThreadPoolExecutor | None = None
+        self._builder: Builder | None = None
         self._running: Claim | None = None
         self._started_at = time.time()
         self.state = "stopped"
@@ -149,9 +130,9 @@ class Node:
         if self._lifecycle is not None:
             self._lifecycle.stop(deadline)
             self._lifecycle = None
-        if self._pool is not None:
-            self._pool.shutdown(wait=False, cancel_futures=True)
-            self._pool = None
+        if self._builder is not None:
+            self._builder.close()
+            self._builder = None
         lived, self.state = self.state != "stopped", "stopped"
         if self._store is not None:
             if lived:  # else the sign of life there may be that of the node that runs on this data
@@ -180,22 +161,23 @@ class Node:
         return problems
 
     def _reload(self, path: Path) -> tuple[Problem, ...]:
-        lifecycle = self._lifecycle
-        if lifecycle is None or self.state != "running":
+        lifecycle, builder = self._lifecycle, self._builder
+        if lifecycle is None or builder is None or self.state != "running":
             return (Problem(str(path), 0, "", "the node does not run", "start it"),)
         if path.resolve() != self._file.resolve():
             what = f"the node uses {self._file}"
             return (
                 Problem(str(path), 0, "", what, "correct that file, or start the node with the other one"),
             )
-        loaded, plan, problems = plan_file(path, self._registry, unknown=LATER)
-        if plan is None or problems:
-            return problems
+        checked = examine(path, self._registry, resolve=True, surroundings=True, unknown=LATER)
+        loaded, plan = checked.loaded, checked.plan
+        if plan is None or checked.problems:
+            return checked.problems
         fixed = [key for key in FIXED if _value(plan.node, key) != _value(self.plan.node, key)]
         if fixed:
             what = f"cannot be changed while the node runs ({', '.join(fixed)})"
             return (Problem(loaded.file, 0, "node", what, "restart the node"),)
-        change = Reload(self, plan)
+        change = Reload(self, builder, plan)
         try:
             change.acquire()
             with index_named(plan.node.database_url(), plan.node.data):
@@ -263,24 +245,13 @@ class Node:
             on_commit=self.wake,
             watch=self.watch,
         )
-        self._site_key = site_key(node.data)
         self._use(self._loaded, plan)
         self.recovered = store.recover(self._rules_for)
         store.in_hand.start()
-        self._pool = ThreadPoolExecutor(node.workers, thread_name_prefix="prepare")
-        settings = self._settings("transform")
-        codecs = Codecs(self._registry, settings)
-        self._preparer = Preparer(
-            store.ledger,
-            lambda recipe: build_pipeline(recipe, self._registry, settings, codecs),
-            self._pool,
-            share=node.workers + 1,
-            budget=Budget(node.memory),
-            in_hand=store.in_hand,
-        )
-        self.receivers = {name: self.build_receiver(planned) for name, planned in plan.receivers.items()}
-        self.deliverers = {name: self.build_deliverer(planned) for name, planned in plan.destinations.items()}
-        self.notifier = self.build_notifier(plan)
+        build = self._builder = Builder(node, self._registry, store, self.watch)
+        self.receivers = {name: build.receiver(planned) for name, planned in plan.receivers.items()}
+        self.deliverers = {name: build.deliverer(planned) for name, planned in plan.destinations.items()}
+        self.notifier = build.notifier(plan)
         self._lifecycle = Lifecycle(
             [
                 *((f"receive.{name}", one) for name, one in self.receivers.items()),
@@ -297,7 +268,6 @@ class Node:
             loaded.revision,
             plan.router,
             plan.recipes,
-            text=loaded.canonical,
             study_tags=wanted_tags(plan.webhooks.values()),
         )
         try:
@@ -305,57 +275,15 @@ class Node:
         except OSError as error:  # it only makes a look quicker
             log.warning("the outline of the configuration is not kept: %s", in_words(error))
 
-    def _settings(self, name: str) -> Settings:
-        node = self.plan.node
-        return Settings(
-            name=name,
-            node=node.name,
-            data=node.data,
-            site_key=self._site_key,
-            watch=self.watch,
-            workers=node.workers,
-            memory=node.memory,
-        )
-
-    def build_receiver(self, planned: Planned) -> Receiver:
-        """A receiver, not started."""
-        receiver: Receiver = planned.factory.build(
-            self._settings(planned.name), planned.config, self.store.spool
-        )
-        return receiver
-
-    def build_deliverer(self, planned: Planned) -> Deliverer:
-        """A destination, not started."""
-        egress = planned.factory.build(self._settings(planned.name), planned.config, None)
-        return Deliverer(
-            planned.name,
-            egress,
-            self.store.ledger,
-            self._preparer,
-            owner=self.plan.node.name,
-            watch=self.watch,
-        )
-
-    def build_notifier(self, plan: Plan) -> Notifier:
-        """The webhooks of `plan`, not started."""
-        return Notifier(
-            self.store.study_events,
-            self.store.outbox,
-            plan.webhooks,
-            self.watch,
-            node=plan.node.name,
-            quiet_seconds=plan.node.study_quiet,
-        )
-
-    def _rules_for(self, revision: str, path: Path) -> Rules | None:
+    def _rules_for(self, revision: str) -> Rules | None:
         try:
-            loaded = read_revision(path.parent.parent, revision, self._registry, base=self._base)
+            loaded = read_revision(self.plan.node.data, revision, self._registry, base=self._base)
         except ConfigurationError as error:
             log.error("%s", error)
             return None
         if loaded.config is None:
             return None
-        plan = make_plan(loaded.config, self._registry, resolve=_addresses)
+        plan = make_plan(loaded.config, self._registry, resolve=addresses)
         return Rules(plan.router, plan.recipes)
 
 
@@ -363,10 +291,3 @@ def _value(node: NodeConfig, key: str) -> Any:
     """A key of `[node]`, to be compared: a folder is itself by whichever way it was named."""
     value = getattr(node, key)
     return os.path.realpath(value) if isinstance(value, Path) else value
-
-
-def _addresses(host: str) -> set[str]:
-    try:
-        return {str(found[4][0]) for found in socket.getaddrinfo(host, None)}
-    except OSError:
-        return set()

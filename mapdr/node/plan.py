@@ -14,7 +14,7 @@ from typing import Any
 from mapdr.config.model import Config, NamedStage, NodeConfig, WebhookConfig
 from mapdr.kernel.address import own_host
 from mapdr.kernel.finding import Finding, Place, instead
-from mapdr.kernel.output import in_words
+from mapdr.kernel.privacy import in_words
 from mapdr.kernel.registry import Registry
 from mapdr.kernel.stage import Endpoint, Factory
 from mapdr.route.condition import Equals, Match, OneOf, exact_words, leaves

@@ -11,11 +11,9 @@ from __future__ import annotations
 import gc
 import logging
 import logging.handlers
-import signal
 import sys
-import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from io import TextIOWrapper
 from pathlib import Path
@@ -23,8 +21,9 @@ from types import FrameType
 
 from mapdr.kernel.errors import MapdrError
 from mapdr.kernel.guard import GuardedThread, Trouble
-from mapdr.kernel.output import in_words
-from mapdr.kernel.private import private_opener
+from mapdr.kernel.permissions import private_opener
+from mapdr.kernel.privacy import in_words
+from mapdr.kernel.signals import handled
 from mapdr.node.assembly import DRAIN, Node
 from mapdr.node.reload import taken
 from mapdr.store.index.fault import index_named
@@ -45,8 +44,6 @@ TICK = 0.5
 ENDING = ("SIGINT", "SIGTERM", "SIGBREAK")
 """The signals that ask for the end, where the system has them."""
 
-Handler = Callable[[int, FrameType | None], None]
-
 
 class Process:
     """One node and what this process does for it, from its start to the end of its drain."""
@@ -66,7 +63,7 @@ class Process:
         Raises MapdrError with the ports if one of them is taken or may not be used, and as `Node.start`.
         """
         handlers = dict.fromkeys(ENDING, self._end) | {"SIGHUP": self._reload}
-        with _handled(handlers), _tuned():
+        with handled(handlers), _tuned():
             try:
                 self._start()
                 yield
@@ -141,22 +138,6 @@ class LogFile(logging.handlers.RotatingFileHandler):
 
     def _open(self) -> TextIOWrapper:
         return open(self.baseFilename, "a", encoding=self.encoding, opener=private_opener)
-
-
-@contextmanager
-def _handled(handlers: Mapping[str, Handler]) -> Iterator[None]:
-    """Signals by name, as far as the system has them; only the main thread can have any."""
-    before = {}
-    if threading.current_thread() is threading.main_thread():
-        for name, handler in handlers.items():
-            number = getattr(signal, name, None)
-            if number is not None:
-                before[number] = signal.signal(number, handler)
-    try:
-        yield
-    finally:
-        for number, handler_before in before.items():
-            signal.signal(number, handler_before)
 
 
 @contextmanager

@@ -21,8 +21,9 @@ from typing import Any, Protocol
 from mapdr.deliver.supervise.deliverer import Deliverer
 from mapdr.kernel.finding import Finding, Place
 from mapdr.kernel.lifecycle import Lifecycle
-from mapdr.kernel.output import in_words
+from mapdr.kernel.privacy import in_words
 from mapdr.kernel.stage import Acquires, Receiver, Stage
+from mapdr.node.build import Builder
 from mapdr.node.plan import Plan, Planned
 
 log = logging.getLogger("mapdr.node")
@@ -35,21 +36,12 @@ TAKEN = (errno.EADDRINUSE, errno.EACCES, errno.EADDRNOTAVAIL)
 
 
 class Parts(Protocol):
-    """What runs, and who builds what shall run: a node."""
+    """What runs: a node."""
 
     plan: Plan
     receivers: dict[str, Receiver]
     deliverers: dict[str, Deliverer]
     notifier: Stage
-
-    def build_receiver(self, planned: Planned) -> Receiver:
-        """A receiver, not started."""
-
-    def build_deliverer(self, planned: Planned) -> Deliverer:
-        """A destination, not started."""
-
-    def build_notifier(self, plan: Plan) -> Stage:
-        """The webhooks, not started."""
 
 
 class NotAcquired(Exception):
@@ -63,8 +55,9 @@ class NotAcquired(Exception):
 class Reload:
     """The difference between the plan that runs and `new`: `acquire`, then `switch` or `release`."""
 
-    def __init__(self, parts: Parts, new: Plan) -> None:
+    def __init__(self, parts: Parts, build: Builder, new: Plan) -> None:
         self._parts = parts
+        self._build = build
         self._new = new
         old = parts.plan
         self._fresh_receivers = _differing(old.receivers, new.receivers)
@@ -81,16 +74,16 @@ class Reload:
         parts = self._parts
         for name, planned in self._fresh_destinations.items():
             with _named("egress", name):
-                self._deliverers[name] = parts.build_deliverer(planned)
+                self._deliverers[name] = self._build.deliverer(planned)
                 self._deliverers[name].acquire()
         if self._hooks_change:
             with _named("webhook"):
-                self._notifier = parts.build_notifier(self._new)
+                self._notifier = self._build.notifier(self._new)
                 _acquire(self._notifier)
         ending = [parts.receivers[name] for name in self._ending_receivers]
         for name, planned in self._fresh_receivers.items():
             with _named("receive", name, claims=planned.claims):
-                self._receivers[name] = parts.build_receiver(planned)
+                self._receivers[name] = self._build.receiver(planned)
                 _acquire(self._receivers[name], ending)
 
     def release(self) -> None:

@@ -17,7 +17,7 @@ from typing import Any, Protocol
 
 from mapdr.config.problem import Problem
 from mapdr.kernel.guard import GuardedThread, Trouble
-from mapdr.kernel.output import in_words
+from mapdr.kernel.privacy import in_words
 from mapdr.kernel.watch import Watch
 from mapdr.node.plan import Plan
 from mapdr.store import Store

@@ -2,11 +2,12 @@
 
 The way to a node is an `access.Access`, by its configuration; functions take it and return dataclasses.
 
-- Views: `Access.gather` (the node's state, `model`), `studies`, `deliveries` (with the reason why each
-  waits), `timeline` of one image, `sources`, `counts` by day and month; of a file: `explain`; of this
-  installation: `configuration`, `doctor`, `plugins`, `echo`.
-- Verbs: `verbs` (retry, hold, release, reroute, dismiss, reload, drain) and `send`. What moves deliveries
-  says how many and where to before it does anything (`dry_run`).
+- Views: `view.node_state` (the node's state, `model`; `NodeView` for who looks again and again), `sources`,
+  `studies`, `images` of a study, `deliveries` (with the reason why each waits), `parked` by reason,
+  `timeline` of one image, `counts` by day and month; of a file: `explain`; of this installation:
+  `configuration`, `doctor`, `plugins`, `echo`.
+- `actions` on deliveries (retry, hold, release, reroute, dismiss), which say how many and where to before
+  they do anything (`dry_run`); `orders` to the node (reload, drain); `send`.
 - `selection` is the grammar of what is chosen, `events` and `journal` say what happened, `answer` makes
   JSON, `errors` are what people get wrong.
 

@@ -3,26 +3,21 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mapdr.config.problem import Problem
 from mapdr.kernel.errors import MapdrError
-from mapdr.kernel.output import in_words
 from mapdr.node.outline import Outline, kept_outline
 from mapdr.operate.errors import WrongConfiguration
-from mapdr.operate.facts import LOST, NOTHING, SILENT, Facts, free_space, writable
-from mapdr.operate.model import Destination, NodeState
+from mapdr.operate.facts import LOST, SILENT
 from mapdr.operate.names import unknown_destination
-from mapdr.operate.rates import Rates
-from mapdr.operate.state import compose, standing
 from mapdr.store import Store
 from mapdr.store.index.commands import Heartbeat
-from mapdr.store.index.database import BUSY_SECONDS, write_fault
-from mapdr.store.index.fault import IndexFault, index_named
+from mapdr.store.index.database import BUSY_SECONDS
+from mapdr.store.index.fault import index_named
 from mapdr.store.index.selection import Selection
 from mapdr.store.spool.claim import claimed, running_file
 
@@ -35,36 +30,23 @@ LOOKING = 2.0
 """Seconds for which a look at the node waits while another program has locked its index."""
 
 ACTING = BUSY_SECONDS
-"""The same for a listing and for a verb, which are asked for once."""
-
-LOCKED = "locked by another program"
-
-Beat = Callable[[], Heartbeat]
+"""The same for a listing and for an action, which are asked for once."""
 
 
 class Access:
     """A configuration with its plan, and the index behind it if the node ever ran.
 
-    `busy`: seconds to wait for a lock of another program. `beat` gives the sign of life of the node in this
-    very process, if it is here; that of any other is in its index. `problems` are those of the configuration
-    file, where `plan` is not by the file but by what the node used last.
+    `busy`: seconds to wait for a lock of another program. `problems` are those of the configuration file,
+    where `plan` is not by the file but by what the node used last.
     """
 
     def __init__(
-        self,
-        plan: Plan | Outline,
-        *,
-        busy: float = LOOKING,
-        beat: Beat | None = None,
-        problems: tuple[Problem, ...] = (),
+        self, plan: Plan | Outline, *, busy: float = LOOKING, problems: tuple[Problem, ...] = ()
     ) -> None:
         self.plan = plan
         self.problems = problems
         self._busy = busy
-        self._beat = beat
-        self._rates = Rates()
         self._store: Store | None = None
-        self._known: Facts | None = None
 
     @classmethod
     def of(cls, config: Path, *, busy: float = LOOKING, rules: bool = False) -> Access:
@@ -79,7 +61,7 @@ class Access:
             return cls(kept, busy=busy)
         from mapdr.operate.configuration import examine  # a look seldom needs it, and it costs
 
-        checked = examine(config, rules=rules)
+        checked = examine(config, rules=rules, resolve=rules)
         if checked.plan is not None and not checked.problems:
             return cls(checked.plan, busy=busy)
         last = None if rules else cls._last_used(checked, busy)
@@ -98,11 +80,10 @@ class Access:
         opened, node = cls(alone, busy=busy), alone.node
         try:
             with index_named(node.database_url(), node.data):
-                beats = opened.store.commands.heartbeats() if opened.store is not None else []
+                beat = opened.last_beat()
         finally:
             opened.close()
-        revisions = [str(beat.counters.get("revision", "")) for beat in beats if beat.node == node.name]
-        return kept_plan(checked, node.data, revisions[0]) if revisions else None
+        return kept_plan(checked, node.data, str(beat.counters.get("revision", ""))) if beat else None
 
     @property
     def store(self) -> Store | None:
@@ -136,7 +117,7 @@ class Access:
             raise MapdrError(f"there is no index in {self.plan.node.data}: the node has not run yet")
         name = chosen.destination if chosen else ""
         known = self.plan.destinations
-        if name and name not in known and not self.store.ledger.select(Selection(destination=name, limit=1)):
+        if name and name not in known and not self.store.listing.select(Selection(destination=name, limit=1)):
             raise unknown_destination(self.plan, name)
         return self.store
 
@@ -153,101 +134,21 @@ class Access:
 
     def running(self) -> Heartbeat | None:
         """The node's sign of life, if it is one of a moment ago and its process has not ended since."""
-        store, now = self.store, time.time()
-        if store is None:
+        beat = self.last_beat()
+        if beat is None or beat.counters.get("state") == "stopped" or time.time() - beat.at > SILENT:
             return None
-        for beat in store.commands.heartbeats():
-            if beat.node == self.plan.node.name:
-                said = beat.counters.get("state") != "stopped" and now - beat.at <= SILENT
-                return beat if said and self.alive is not False else None
-        return None
+        return beat if self.alive is not False else None
+
+    def last_beat(self) -> Heartbeat | None:
+        """The node's last sign of life, however old; None if it never gave one."""
+        beats = self.store.commands.heartbeats() if self.store is not None else []
+        return next((beat for beat in beats if beat.node == self.plan.node.name), None)
 
     def close(self) -> None:
         """Give the index back. Safe twice."""
         if self._store is not None:
             self._store.close()
             self._store = None
-
-    def gather(self) -> NodeState:
-        """The node's state now. Raises what the index raises when it cannot be read."""
-        self._known = replace(self._facts(), misconfigured=bool(self.problems))
-        return compose(self.plan, self._known, self._rates)
-
-    def standing(self, names: Iterable[str]) -> list[Destination]:
-        """How these destinations stand now; nothing is counted for it. Raises like `gather`."""
-        store = self.index()
-        beats = {beat.node: beat for beat in store.commands.heartbeats()}
-        facts = Facts(
-            time.time(),
-            NOTHING,
-            0,
-            0,
-            0,
-            held=store.ledger.held_destinations(),
-            heartbeat=beats.get(self.plan.node.name),
-            alive=self.alive,
-        )
-        return standing(names, facts)
-
-    def look(self) -> NodeState:
-        """The same for who looks again and again: what was last known, and why no more, if that fails."""
-        try:
-            with index_named(self.plan.node.database_url(), self.plan.node.data):
-                return self.gather()
-        except Exception as error:  # noqa: BLE001  shown in what is drawn; the next look tries again
-            trouble = in_words(error)
-        # The file may have been replaced: the next look opens it anew.
-        self.close()
-        now, known = time.time(), self._known or Facts(0.0, NOTHING, 0, 0, 0)
-        facts = replace(
-            known,
-            at=now,
-            as_of=known.at,
-            trouble=trouble,
-            misconfigured=bool(self.problems),
-            heartbeat=self._beat() if self._beat else known.heartbeat,
-            disk_free=free_space(self.plan.node.data),
-            writable=writable(self.plan.node.data),
-        )
-        return compose(self.plan, facts, self._rates)
-
-    def _facts(self) -> Facts:
-        now, store = time.time(), self.store
-        free = free_space(self.plan.node.data)
-        own, alive = self._beat() if self._beat else None, self.alive
-        if store is None:
-            return Facts(now, NOTHING, 0, 0, 0, heartbeat=own, disk_free=free, alive=alive, lost=bool(alive))
-        with store.database.read():  # one moment's state: what is no longer pending is counted as delivered
-            return self._read(store, now, free, own, alive)
-
-    def _read(
-        self, store: Store, now: float, free: int | None, own: Heartbeat | None, alive: bool | None
-    ) -> Facts:
-        beats = {beat.node: beat for beat in store.commands.heartbeats()}
-        told = beats.get(self.plan.node.name)
-        return Facts(
-            at=now,
-            today=store.counts.today(),
-            pending=store.counts.pending(),
-            parked=store.counts.parked(),
-            unrouted=store.counts.unrouted(),
-            queues=store.counts.queues(),
-            held=store.ledger.held_destinations(),
-            reasons=store.overview.parked_reasons(),
-            webhooks=store.outbox.queues(),
-            heartbeat=own or told,
-            disk_free=free,
-            writable=writable(self.plan.node.data),
-            alive=alive,
-            lost=bool(alive) and told is None,
-            unwritable=self.unwritable() if alive and told and now - told.at > SILENT else "",
-        )
-
-    def unwritable(self) -> str:
-        """Why the index cannot be written now, in words; empty if it can, or is no file."""
-        node = self.plan.node
-        fault = write_fault(node.data / "index.db") if node.database == "sqlite" else ""
-        return LOCKED if "locked" in fault else fault
 
 
 @contextmanager
@@ -257,26 +158,5 @@ def access(config: Path, *, busy: float = ACTING, rules: bool = False) -> Iterat
     try:
         with index_named(opened.plan.node.database_url(), opened.plan.node.data):
             yield opened
-    finally:
-        opened.close()
-
-
-def check_database(plan: Plan) -> str | None:
-    """What is wrong with the index, None if nothing. Nothing is made by looking."""
-    opened = Access(plan)
-    try:
-        with index_named(plan.node.database_url(), plan.node.data):
-            store = opened.store
-            known = set()
-            if store is not None:
-                store.counts.status()
-                known = {beat.node for beat in store.commands.heartbeats()}
-            if opened.alive and plan.node.name not in known:
-                return LOST
-            if store is None:
-                return "there is none yet: the node has not run"
-        return opened.unwritable() or None
-    except IndexFault as error:
-        return str(error)
     finally:
         opened.close()

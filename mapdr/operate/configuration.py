@@ -8,28 +8,16 @@ from pathlib import Path
 from typing import Any
 
 from mapdr.config.model import Config
-from mapdr.config.problem import Problem
-from mapdr.config.read import Loaded, read, read_node
+from mapdr.config.read import Loaded, read_node
 from mapdr.config.revision import read_revision
 from mapdr.kernel.errors import ConfigurationError
 from mapdr.kernel.registry import Registry
-from mapdr.node.doubts import warnings
+from mapdr.node.configuration import Checked, examine
 from mapdr.node.plan import Plan, make_plan
-from mapdr.node.surroundings import faults
 from mapdr.operate import words
 from mapdr.operate.errors import WrongConfiguration
 
-
-@dataclass(frozen=True, slots=True)
-class Checked:
-    """A configuration, what it plans, and what is wrong with it (in the order of the file)."""
-
-    path: Path
-    loaded: Loaded
-    plan: Plan | None
-    registry: Registry
-    problems: tuple[Problem, ...]
-    warnings: tuple[Problem, ...] = ()
+__all__ = ["Checked", "Configuration", "examine", "load", "summary"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,30 +30,9 @@ class Configuration:
     registry: Registry
 
 
-def examine(path: Path, *, surroundings: bool = False, rules: bool = True) -> Checked:
-    """Read and plan the configuration at `path`; never raises for what it says.
-
-    With `surroundings`, also find what it misses on this machine, and what hardly can be meant.
-    Without `rules`, these are left out (`mapdr.config.read.read`).
-    """
-    registry = Registry()
-    loaded = read(path, registry, rules=rules)
-    if loaded.config is None:
-        return Checked(path, loaded, None, registry, loaded.problems)
-    plan = make_plan(loaded.config, registry)
-    findings = [*plan.problems]
-    doubts: tuple[Problem, ...] = ()
-    if surroundings:
-        findings += faults(loaded, plan)
-        doubts = loaded.locate(warnings(loaded))
-    found = {*loaded.problems, *loaded.locate(findings)}
-    problems = tuple(sorted(found, key=lambda problem: (problem.line, str(problem))))
-    return Checked(path, loaded, plan, registry, problems, doubts)
-
-
 def load(path: Path, *, rules: bool = True) -> Configuration:
     """A configuration without problems; `rules` as for `examine`. Raises WrongConfiguration if it has any."""
-    checked = examine(path, rules=rules)
+    checked = examine(path, rules=rules, resolve=rules)
     if checked.problems or checked.plan is None:
         raise WrongConfiguration(checked.problems)
     return Configuration(path, checked.loaded, checked.plan, checked.registry)

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from types import MappingProxyType
 
 from mapdr.operate.access import Access
+from mapdr.operate.destinations import standing
 from mapdr.operate.errors import RequestError
 from mapdr.operate.model import Destination
 from mapdr.operate.selection import UNROUTED, Selection
@@ -21,7 +22,7 @@ __all__ = ["Attempt", "Delivery", "deliveries"]
 
 @dataclass(frozen=True, slots=True)
 class Delivery:
-    """One image for one destination, promised once (`batch`).
+    """One image for one destination, promised once (`batch`), with the recipe of that hash.
 
     `reason` and `comment` say why it is in its state; of one that is pending, why its destination takes none.
     `tries` counts its attempts, `attempts` those since it was promised or retried; `due_at` is when it may be
@@ -41,6 +42,7 @@ class Delivery:
     modality: str
     destination: str
     batch: int
+    recipe: str
     state: str
     reason: str
     comment: str
@@ -72,15 +74,15 @@ def deliveries(
             "an image that no rule takes has no delivery; see: mapdr studies --state unrouted", field="state"
         )
     store = opened.index(chosen)
-    found = store.ledger.select(chosen)
+    found = store.listing.select(chosen)
     rows = [_delivery(row, identify) for row in found]
     waited_for = {row.destination for row in rows if row.state == "pending"}
     if waited_for:
         last_image = {row.study_instance_uid: row.study_received_at for row in found}
-        rows = with_waits(rows, opened.standing(waited_for), time.time(), last_image)
+        rows = with_waits(rows, standing(opened, waited_for), time.time(), last_image)
     if attempts:
         rows = [
-            replace(row, attempts_made=[_attempt(one, identify) for one in store.ledger.attempts(row.id)])
+            replace(row, attempts_made=[_attempt(one, identify) for one in store.listing.attempts(row.id)])
             for row in rows
         ]
     return rows
@@ -126,6 +128,7 @@ def _delivery(row: DeliveryRow, identify: bool) -> Delivery:
         modality=row.modality,
         destination=row.destination,
         batch=row.batch,
+        recipe=row.recipe,
         state=row.state,
         reason=row.reason,
         comment=said if last and row.comment == last.comment else row.comment,

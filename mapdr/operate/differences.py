@@ -15,7 +15,7 @@ from pydicom.datadict import dictionary_description, dictionary_has_tag
 
 from mapdr.dicom.document import Document
 from mapdr.dicom.transfer_syntax import NATIVE
-from mapdr.dicom.tree import Level, Node
+from mapdr.dicom.tree import DataElement, Level
 from mapdr.dicom.uids import EXPLICIT_VR_LITTLE_ENDIAN
 from mapdr.dicom.value import OPAQUE
 from mapdr.kernel.errors import MapdrError
@@ -115,8 +115,8 @@ def _document(payload: Payload) -> Document:
 def _changes(
     one: Document, other: Document, before: Level | None, after: Level | None, path: str
 ) -> Iterator[ElementChange]:
-    old = {node.tag: node for node in before.nodes} if before else {}
-    new = {node.tag: node for node in after.nodes} if after else {}
+    old = {element.tag: element for element in before.elements} if before else {}
+    new = {element.tag: element for element in after.elements} if after else {}
     for tag in sorted({*old, *new}):
         was, now = old.get(tag), new.get(tag)
         if not tag & 0xFFFF or (was and now and was.original() == now.original()):
@@ -139,14 +139,14 @@ def _name(tag: int) -> str:
     return "Private element" if tag >> 16 & 1 else "Unknown element"
 
 
-def _text(document: Document, node: Node | None) -> str:
-    if node is None:
+def _text(document: Document, element: DataElement | None) -> str:
+    if element is None:
         return ""
-    if node.is_sequence():
-        return f"{len(node.open())} item(s)"
-    return document.text_of(node) or (f"{len(node.raw)} bytes" if node.raw else "")
+    if element.is_sequence():
+        return f"{len(element.open())} item(s)"
+    return document.text_of(element) or (f"{len(element.raw)} bytes" if element.raw else "")
 
 
-def _raw(node: Node | None) -> bytes:
+def _raw(element: DataElement | None) -> bytes:
     """The value of an element that has no text; empty for others, which may only be encoded otherwise."""
-    return node.raw if node is not None and node.vr_name in OPAQUE else b""
+    return element.raw if element is not None and element.vr_name in OPAQUE else b""

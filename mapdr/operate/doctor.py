@@ -16,10 +16,11 @@ from mapdr import _fast
 from mapdr.kernel.registry import Registry
 from mapdr.node.plan import Plan
 from mapdr.operate import words
-from mapdr.operate.access import check_database
+from mapdr.operate.access import Access
 from mapdr.operate.configuration import examine as check_file
 from mapdr.operate.configuration import summary
-from mapdr.operate.facts import existing, free_space, writable
+from mapdr.operate.facts import LOST, existing, free_space, unwritable, writable
+from mapdr.store.index.fault import IndexFault, index_named
 from mapdr.transform.codecs.table import installed
 
 LIBRARIES = (
@@ -154,8 +155,27 @@ def _disk(data: Path, reserve: int) -> Iterator[Examined]:
 
 
 def _database(plan: Plan) -> Iterator[Examined]:
-    problem = check_database(plan)
+    problem = _database_fault(plan)
     if problem is None:
         yield Examined("database", "index", OK, "is readable and consistent")
     else:
         yield Examined("database", "index", NOTE if problem.startswith("there is none") else BAD, problem)
+
+
+def _database_fault(plan: Plan) -> str | None:
+    """What is wrong with the index, None if nothing. Nothing is made by looking."""
+    opened = Access(plan)
+    try:
+        with index_named(plan.node.database_url(), plan.node.data):
+            store = opened.store
+            if store is not None:
+                store.counts.status()
+            if opened.alive and opened.last_beat() is None:
+                return LOST
+            if store is None:
+                return "there is none yet: the node has not run"
+        return unwritable(plan.node) or None
+    except IndexFault as error:
+        return str(error)
+    finally:
+        opened.close()

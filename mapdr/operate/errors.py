@@ -9,7 +9,7 @@ from mapdr.kernel.errors import ConfigurationError, MapdrError
 class RequestError(MapdrError):
     """A request that is not clear or names what there is not; the message says what and the cure.
 
-    `field` names what of the request is wrong, as `Selection` and the verbs call it; empty for the whole.
+    `field` names what of the request is wrong, as `Selection` and the actions call it; empty for the whole.
     """
 
     def __init__(self, message: str, *, field: str = "") -> None:

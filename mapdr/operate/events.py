@@ -65,7 +65,7 @@ def _acted(facts: Facts) -> str:
     """What a person did, and to how many."""
     number = int(facts.get("number") or 0)
     what = f" {words.count(number)} {facts.get('of')}" if number else ""
-    return f"{facts.get('by', '?')}: {facts.get('verb', '?')}{what}: {facts.get('to') or 'nothing'}"
+    return f"{facts.get('by', '?')}: {facts.get('action', '?')}{what}: {facts.get('to') or 'nothing'}"
 
 
 def _waits(facts: Facts) -> str:

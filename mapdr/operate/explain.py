@@ -17,7 +17,7 @@ from mapdr.dicom.scan import ScannedHeader
 from mapdr.kernel.errors import MapdrError, Permanent
 from mapdr.kernel.finding import instead
 from mapdr.kernel.item import Header, Instance, Payload, Routing, Source, TagPath
-from mapdr.kernel.output import in_words
+from mapdr.kernel.privacy import in_words
 from mapdr.kernel.registry import Registry
 from mapdr.kernel.stage import Settings
 from mapdr.kernel.watch import Watch

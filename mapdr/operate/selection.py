@@ -46,6 +46,8 @@ def limited(chosen: Selection) -> Selection:
 def _dates(text: str, field: str) -> tuple[str, str]:
     """First and last day of a range as YYYYMMDD, both included; empty where it is open."""
     first, dots, last = text.strip().partition("..")
+    if dots and not (first.strip() or last.strip()):
+        raise RequestError(f'"{text}" is no range; write 2026-11-01.. or ..2026-11-30', field=field)
     return _day(first, field), _day(last, field) if dots else _day(first, field)
 
 

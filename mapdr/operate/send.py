@@ -11,6 +11,7 @@ import tomlkit
 
 from mapdr.config.lines import parse
 from mapdr.config.read import Loaded, read_text
+from mapdr.config.revision import keep_revision
 from mapdr.dicom.uids import MEDIA_STORAGE_DIRECTORY
 from mapdr.kernel.errors import Permanent, Refused
 from mapdr.kernel.registry import Registry
@@ -115,11 +116,11 @@ def _open_store(plan: Plan) -> Store:
 def _put(store: Store, loaded: Loaded, plan: Plan, paths: Iterable[Path]) -> SendReport:
     """Put files into the store; returns when all of them are safe, and indexed if the index takes them."""
     sent = SendReport()
+    keep_revision(plan.node.data, loaded)
     store.use(
         loaded.revision,
         plan.router,
         plan.recipes,
-        text=loaded.canonical,
         study_tags=wanted_tags(plan.webhooks.values()),
     )
     store.start()

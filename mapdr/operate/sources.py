@@ -36,9 +36,8 @@ def sources(opened: Access) -> list[SeenSource]:
 
     Raises MapdrError if there is no index.
     """
-    store, node = opened.index(), opened.plan.node.name
-    beats = [beat for beat in store.commands.heartbeats() if beat.node == node]
-    receivers: Mapping[str, Any] = beats[0].counters.get("receivers", {}) if beats else {}
+    store, beat = opened.index(), opened.last_beat()
+    receivers: Mapping[str, Any] = beat.counters.get("receivers", {}) if beat else {}
     protocols = {name: planned.type for name, planned in opened.plan.receivers.items()}
     midnight = datetime.now().replace(hour=0, minute=0, second=0, microsecond=0).timestamp()
     arrived = store.overview.received_from(midnight)

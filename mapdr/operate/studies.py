@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from mapdr.dicom.path import format_path
 from mapdr.kernel.item import Source
 from mapdr.operate.access import Access
+from mapdr.operate.destinations import standing
 from mapdr.operate.selection import Selection
 from mapdr.store.index.overview import Standing, StudyRow
 
@@ -58,7 +59,7 @@ def troubles(opened: Access, found: Sequence[Study]) -> dict[str, str]:
         for name, standings in study.destinations.items()
         if any(one.state == "pending" for one in standings)
     }
-    rows = opened.standing(waited_for) if waited_for else []
+    rows = standing(opened, waited_for) if waited_for else []
     said = {row.name: row.fault or (row.comment if row.state == "down" else "") for row in rows}
     return {name: text for name, text in said.items() if text}
 

@@ -1,18 +1,25 @@
-"""What became of one image, in the order in which it happened."""
+"""What became of one image, in the order in which it happened, and which rules promised it to whom."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
+from typing import Any
 
+from mapdr.config.model import RuleConfig
+from mapdr.config.revision import read_revision
+from mapdr.kernel.errors import ConfigurationError, Permanent
 from mapdr.operate.access import Access
 from mapdr.operate.deliveries import Delivery, deliveries
+from mapdr.operate.images import Image, images
 from mapdr.operate.selection import Selection
+from mapdr.route.recipe import recipe_hash
 
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """Something that happened to an image.
+    """Something that happened to an image; `instance` is its id in the spool.
 
     `kind` is "received", "attempt" (`word` is its verdict) or "settled" (`word` is the delivery's state).
     `batch` tells promises to one destination apart; `destination` is empty for what concerns all.
@@ -20,6 +27,7 @@ class Step:
 
     at: float
     kind: str
+    instance: str
     destination: str
     batch: int
     word: str
@@ -28,26 +36,102 @@ class Step:
     comment: str
 
 
-def timeline(opened: Access, sop_instance_uid: str, *, identify: bool = False) -> list[Step]:
-    """Every step of the images with a SOP Instance UID, the oldest first; empty where there is none.
+@dataclass(frozen=True, slots=True)
+class Promise:
+    """What was promised to a destination for an image; `state`, `reason` and `batch` as for `Delivery`.
 
-    An image that no rule took has no deliveries, and no steps. A receiver's own words as for `deliveries`.
-    Raises MapdrError if there is no index.
+    `rules` name the rules that say so, of the configuration that the image came under, or for a re-route of
+    the one that the node used last; empty where it is not kept. `recipe` is the hash of the transforms, whose
+    types and configurations are `transforms`, in order.
+    """
+
+    instance: str
+    destination: str
+    batch: int
+    state: str
+    reason: str
+    rules: Sequence[str]
+    recipe: str
+    transforms: Sequence[Mapping[str, Any]]
+
+
+@dataclass(frozen=True, slots=True)
+class Timeline:
+    """The images with one SOP Instance UID, what was promised of them, and what happened; each the oldest
+    first."""
+
+    images: Sequence[Image]
+    promises: Sequence[Promise]
+    steps: Sequence[Step]
+
+
+def timeline(opened: Access, sop_instance_uid: str, *, identify: bool = False) -> Timeline:
+    """What became of the images with a SOP Instance UID; empty where there is none.
+
+    A receiver's own words as for `deliveries`. Raises MapdrError if there is no index.
     """
     chosen = Selection(sop_instance_uid=sop_instance_uid)
     superseded = Selection(sop_instance_uid=sop_instance_uid, state="superseded")
+    came = images(opened, chosen)[::-1]
     rows = [
         row
         for each in (chosen, superseded)
         for row in deliveries(opened, each, identify=identify, attempts=True)
     ]
-    came = {row.instance: Step(row.received_at, "received", "", 0, "", None, "", "") for row in rows}
-    return sorted([*came.values(), *(step for row in rows for step in _steps(row))], key=lambda step: step.at)
+    rows.sort(key=lambda row: row.id)
+    steps = [Step(one.received_at, "received", one.instance, "", 0, "", None, "", "") for one in came]
+    steps += [step for row in rows for step in _steps(row)]
+    return Timeline(came, list(_promises(opened, came, rows)), sorted(steps, key=lambda step: step.at))
 
 
 def _steps(row: Delivery) -> Iterator[Step]:
-    to = (row.destination, row.batch)
+    to = (row.instance, row.destination, row.batch)
     for one in row.attempts_made or ():
         yield Step(one.started_at, "attempt", *to, one.verdict, one.status, one.reason, one.comment)
     if row.settled_at is not None:
         yield Step(row.settled_at, "settled", *to, row.state, row.status, row.reason, row.comment)
+
+
+def _promises(opened: Access, came: Iterable[Image], rows: Iterable[Delivery]) -> Iterator[Promise]:
+    beat = opened.last_beat()
+    last_used = str(beat.counters.get("revision", "")) if beat else ""
+    revisions = {one.instance: one.revision for one in came}
+
+    @cache
+    def rules(revision: str) -> Sequence[RuleConfig]:
+        return _rules(opened, revision)
+
+    for row in rows:
+        revision = last_used if row.batch else revisions.get(row.instance, "")
+        yield Promise(
+            instance=row.instance,
+            destination=row.destination,
+            batch=row.batch,
+            state=row.state,
+            reason=row.reason,
+            rules=[
+                rule.name
+                for rule in rules(revision)
+                if row.destination in rule.send_to and recipe_hash(rule.recipe) == row.recipe
+            ],
+            recipe=row.recipe,
+            transforms=_transforms(opened, row.recipe),
+        )
+
+
+def _rules(opened: Access, revision: str) -> Sequence[RuleConfig]:
+    """The rules of a configuration revision; none if the node keeps it no more, or it cannot be read."""
+    try:
+        kept = read_revision(opened.plan.node.data, revision).config
+    except ConfigurationError:
+        return ()
+    return kept.rule if kept is not None else ()
+
+
+def _transforms(opened: Access, recipe: str) -> Sequence[Mapping[str, Any]]:
+    """The steps of a recipe; none if nobody brought it (the image is parked with that reason)."""
+    try:
+        steps: Sequence[Mapping[str, Any]] = opened.index().recipes.recipe(recipe)["steps"]
+    except Permanent:
+        return ()
+    return steps

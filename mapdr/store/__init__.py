@@ -2,7 +2,8 @@
 
     spool/   files: an image from its first byte to its final name, flushed (the order: `spool.files`)
     index/   the database: schema, string table, studies, counters, and what people look at
-    queue/   deliveries: arrivals become rows (`ingest`), rows are leased, settled, promised anew (`ledger`)
+    queue/   deliveries: arrivals become rows (`ingest`), rows are leased and settled (`ledger`), shown
+             (`listing`), changed by people (`actions`) and promised anew (`reroute`)
 
 `spool` knows nothing of the other two, `index` nothing of `queue`. Above them: the writer enters arrivals in
 batches; recovery puts in order what a crash left; retention purges files; the outbox holds what webhooks are
@@ -18,7 +19,7 @@ from typing import Any
 
 from mapdr._fast import Shared
 from mapdr.kernel.item import TagPath
-from mapdr.kernel.private import make_private
+from mapdr.kernel.permissions import make_private
 from mapdr.kernel.watch import Watch
 from mapdr.store.clock import Clock
 from mapdr.store.index.commands import Commands
@@ -27,18 +28,23 @@ from mapdr.store.index.counts import Counts
 from mapdr.store.index.database import BUSY_SECONDS, Database
 from mapdr.store.index.instances import Instances
 from mapdr.store.index.overview import Overview
+from mapdr.store.index.recipes import Recipes
 from mapdr.store.index.selection import Selection
-from mapdr.store.index.strings import Recipes, Sources, StringTable
+from mapdr.store.index.strings import Sources, StringTable
 from mapdr.store.index.studies import Studies
 from mapdr.store.outbox import Outbox, OutboxEntry
+from mapdr.store.queue.actions import Actions
 from mapdr.store.queue.ingest import Enrolment, Repeats
 from mapdr.store.queue.inhand import InHand
 from mapdr.store.queue.ledger import Ledger
+from mapdr.store.queue.listing import Listing
+from mapdr.store.queue.reroute import Rerouting
 from mapdr.store.queue.settle import Settlement
-from mapdr.store.recover import Recovered, Recovery, Router, Rules, RulesFor
+from mapdr.store.recover import Recovered, Recovery
 from mapdr.store.retention import Purged, Retention
+from mapdr.store.rules import EarlierRules, Router, Rules, RulesFor
 from mapdr.store.spool.claim import Claim
-from mapdr.store.spool.durable import Durability, make_folder, sync_folder, write_file
+from mapdr.store.spool.durable import Durability, make_folder, sync_folder
 from mapdr.store.spool.files import MOST_WAITING, Spool
 from mapdr.store.spool.folder import SpoolFolder
 from mapdr.store.spool.headers import INDEX_TAGS, STUDY_TAGS, Reading
@@ -84,7 +90,7 @@ class Store:
         # The index.
         self.strings = StringTable(database)
         self.sources = Sources(database)
-        self.recipes = Recipes(database)
+        self.recipes = Recipes(database, self.strings)
         self.studies = Studies(database)
         self.counters = Counters(database)
         self.instances = Instances(database, self.strings, self.sources, folder)
@@ -99,6 +105,15 @@ class Store:
             instances=self.instances,
             studies=self.studies,
             counters=self.counters,
+        )
+        self.listing = Listing(database, self.strings, self.recipes)
+        self.actions = Actions(database, self.strings, self.studies)
+        self.rerouting = Rerouting(
+            database,
+            strings=self.strings,
+            recipes=self.recipes,
+            instances=self.instances,
+            studies=self.studies,
         )
         self.enrolment = Enrolment(
             database,
@@ -132,6 +147,7 @@ class Store:
         self.retention = Retention(database, self.spool)
         self._clock = Clock(database)
         self._claim = Claim(folder.folder / "claim", node)
+        self._node_claim = Claim(folder.folder / "node", node)
 
     @classmethod
     def open(
@@ -179,21 +195,15 @@ class Store:
         router: Router,
         recipes: Mapping[str, Mapping[str, Any]],
         *,
-        text: str = "",
         study_tags: frozenset[TagPath] = frozenset(),
     ) -> None:
         """Take a configuration revision into use: its rules and recipes, from the next object on.
 
-        `text` is the configuration itself, kept beside the spool so that recovery can read it; `study_tags`
-        are kept with each study, for what webhooks tell. Objects under way end under the revision that they
-        began with.
+        Recovery asks for these rules by `revision`: keep its text first (`mapdr.config.revision`).
+        `study_tags` are kept with each study, for what webhooks tell. Objects under way end under the
+        revision that they began with.
         """
-        self.ledger.add_recipes(recipes)
-        folder = self.data / "revisions"
-        path = folder / f"{revision}.toml"
-        if text and not path.exists():
-            make_folder(folder, self.durability)
-            write_file(path, text.encode(), self.durability)
+        self.recipes.add(recipes)
         tags = STUDY_TAGS | study_tags
         self.enrolment.use(tags)
         self.writer.use(revision, router.route)
@@ -202,12 +212,22 @@ class Store:
     def recover(self, rules_for: RulesFor, *, wait: float = CLAIM_SECONDS) -> Recovered:
         """Put in order what a crash left, before `start`; see `mapdr.store.recover`.
 
-        Raises ConfigurationError when another process still works as this node after `wait` seconds.
+        From here to `close` no other process can be this node. Raises ConfigurationError when another one
+        still is, or adds images, after `wait` seconds.
         """
         make_folder(self.spool.folder, self.durability)
+        self._node_claim.alone(wait)
         with self._claim.exclusive(wait):
-            recovery = Recovery(self.database, self.spool, self.enrolment, self.ledger, self.in_hand)
-            return recovery.run(rules_for)
+            recovery = Recovery(
+                self.database,
+                spool=self.spool,
+                enrolment=self.enrolment,
+                ledger=self.ledger,
+                in_hand=self.in_hand,
+                rules=EarlierRules(rules_for, self.recipes),
+                last_beat=self.commands.last_beat(),
+            )
+            return recovery.run()
 
     def start(self) -> None:
         """Begin to take arrivals. Raises ConfigurationError while another process recovers this node."""
@@ -227,6 +247,7 @@ class Store:
         self.stop(time.monotonic() + 10)
         self.in_hand.stop()
         self.database.close()
+        self._node_claim.release()
 
     def look_at_the_index(self) -> str:
         """Whether it is still the one that was opened: if not, nothing is taken, and the answer says why."""

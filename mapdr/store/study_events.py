@@ -22,7 +22,7 @@ from typing import Any
 from sqlalchemy import Connection, Row, literal_column, select, update
 
 from mapdr.kernel.item import TagPath
-from mapdr.kernel.output import place
+from mapdr.kernel.privacy import place
 from mapdr.store.index import schema
 from mapdr.store.index.counters import RECEIVED
 from mapdr.store.index.database import Database

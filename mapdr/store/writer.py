@@ -29,7 +29,7 @@ from mapdr._fast import Shared
 from mapdr.kernel.errors import Refused
 from mapdr.kernel.guard import GuardedThread, Trouble
 from mapdr.kernel.item import Arrival
-from mapdr.kernel.output import place
+from mapdr.kernel.privacy import place
 from mapdr.kernel.status import OUT_OF_RESOURCES
 from mapdr.kernel.watch import Watch
 from mapdr.store.index.fault import IndexFault, fault_of_the_index

@@ -11,6 +11,7 @@ four threads at once, and the numbers must add up: sent == accepted + refused, a
 from __future__ import annotations
 
 import gc
+import itertools
 import json
 import os
 import pickle
@@ -32,8 +33,10 @@ from mapdr.kernel.codec import Ability, Codec, Decoder, Encoder, FrameFormat, Pi
 from mapdr.kernel.conformance import undeclared
 from mapdr.kernel.errors import Permanent, Refused, Temporary
 from mapdr.kernel.item import TAKEN, Instance, Need, Outcome, Payload, Source, Verdict, total_length
+from mapdr.kernel.item import Sent as Attempt
 from mapdr.kernel.registry import Registry
-from mapdr.kernel.stage import Description, Egress, EgressSession, Memory, Settings, Stage, Transform
+from mapdr.kernel.stage import Description, Egress, EgressSession, SendsBatches, Settings, Stage
+from mapdr.kernel.step import Memory, Transform
 from mapdr.kernel.watch import Watch
 from mapdr.testing.wait import until
 from mapdr.transform.codecs.foreign import close_decoders
@@ -277,10 +280,16 @@ def _send_all(egress: Egress, payloads: Sequence[Payload]) -> dict[str, Outcome]
     needs = list(dict.fromkeys(_need(payload) for payload in payloads))
     outcomes: dict[str, Outcome] = {}
     session = _open(egress, needs)
-    for payload in payloads:
-        outcome = outcomes[payload.sop_instance_uid] = session.send(payload)
-        require(isinstance(outcome, Outcome), "send returns an Outcome")
-        if outcome.peer_fault and outcome.status is None:
+    left = list(payloads)
+    while left:
+        batch = session if isinstance(session, SendsBatches) and len(outcomes) % 3 else None
+        said = [session.send(left[0])] if batch is None else _send_batch(batch, left)
+        for outcome in said:
+            require(isinstance(outcome, Outcome), "send returns an Outcome")
+            may_pass = outcome.verdict is Verdict.RETRY and outcome.peer_fault
+            require(outcome.pause is None or may_pass, "a pause is the receiver's, and the image goes again")
+            outcomes[left.pop(0).sop_instance_uid] = outcome
+        if any(outcome.peer_fault and outcome.status is None for outcome in said):
             session.close()
             session = _open(egress, needs)
     session.close()
@@ -289,6 +298,20 @@ def _send_all(egress: Egress, payloads: Sequence[Payload]) -> dict[str, Outcome]
     after = session.send(payloads[0])
     require(after.verdict is Verdict.RETRY and after.peer_fault, "a closed session sends nothing and says so")
     return outcomes
+
+
+def _send_batch(session: SendsBatches, payloads: Sequence[Payload]) -> list[Outcome]:
+    """What became of the first payloads in one call: of as many as the session wants, or fewer."""
+    batch = session.batch
+    require(batch.images >= 1, "a session wants one image at least")
+    sizes = itertools.accumulate(payload.length for payload in payloads)
+    fit = sum(1 for size in sizes if size <= batch.bytes)
+    given = payloads[: max(1, min(batch.images, fit))]
+    sent: list[Attempt] = []
+    session.send_batch(given, sent)
+    require(sent, "of a batch the first payload gets an outcome")
+    require(len(sent) <= len(given), "of a batch no payload gets two outcomes")
+    return [one.outcome for one in sent]
 
 
 def _open(egress: Egress, needs: Sequence[Need]) -> EgressSession:

@@ -10,6 +10,9 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import TracebackType
 from typing import Any
 
+LOOK_SECONDS = 0.05
+"""How often the server looks whether it is to end; `stop` waits for that."""
+
 
 @dataclass(frozen=True, slots=True)
 class Call:
@@ -62,7 +65,9 @@ class Ris:
                 return
 
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self._thread = threading.Thread(target=self._server.serve_forever, name="ris", daemon=True)
+        self._thread = threading.Thread(
+            target=self._server.serve_forever, args=(LOOK_SECONDS,), name="ris", daemon=True
+        )
         self._thread.start()
 
     def stop(self) -> None:

@@ -112,6 +112,11 @@ class OpenImage:
         """Whether a frame that was read so far was changed by a step."""
         return isinstance(self.frames, PaintedFrames) and self.frames.changed if self.is_painted else False
 
+    @property
+    def is_read(self) -> bool:
+        """Whether each frame was read with what steps have changed in it: else nobody can have written it."""
+        return isinstance(self.frames, PaintedFrames) and self.frames.is_read
+
     def refuse_unpaintable(self) -> None:
         """Raises Permanent(reason="pixels") where steps would change pixels that cannot be had as frames."""
         if not self._paints or (pixel := self.data.pixel) is None:
@@ -144,7 +149,13 @@ class PaintedFrames:
         self._paints = tuple(paints)
         self._planar = planar and frames.image.samples > 1 and frames.image.planar == 1
         self._kept: dict[int, bytes] = {}
+        self._read: set[int] = set()
         self._lock = threading.Lock()
+
+    @property
+    def is_read(self) -> bool:
+        """Whether each frame was asked for."""
+        return len(self._read) == self.image.frames
 
     def cells(self, index: int) -> bytes:
         """The cells of one frame, little endian, samples interleaved."""
@@ -153,6 +164,7 @@ class PaintedFrames:
         if found is None:
             found = self._painted(index)
             with self._lock:
+                self._read.add(index)
                 if (len(self._kept) + 1) * len(found) <= KEEP:
                     self._kept[index] = found
         return found
@@ -167,6 +179,8 @@ class PaintedFrames:
         after = before
         for paint in self._paints:
             after = paint(after, form, index)
+            if type(after) is not np.ndarray:  # a subclass may compare, and write, other cells than it holds
+                raise Permanent("a step gave no plain array of pixels", reason="pixels")
             if after.shape != before.shape or after.dtype != before.dtype:
                 raise Permanent("a step gave a frame of another shape or type", reason="pixels")
             after.flags.writeable = False

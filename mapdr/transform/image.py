@@ -127,7 +127,7 @@ class Image:
     @property
     def frame_bytes(self) -> int:
         """Bytes of one native frame as allocated."""
-        return self.rows * self.columns * self.samples * self.allocated // 8
+        return self.format.size
 
     @property
     def native_bytes(self) -> int:

@@ -24,22 +24,14 @@ from mapdr.kernel import budget
 from mapdr.kernel.codec import FrameFormat, Pixels
 from mapdr.kernel.conformance import undeclared
 from mapdr.kernel.errors import Permanent
-from mapdr.kernel.item import FileSlice, Instance, Payload
+from mapdr.kernel.item import FileSlice, Instance, Payload, total_length
 from mapdr.kernel.registry import Registry
-from mapdr.kernel.stage import (
-    EncodeStep,
-    HeaderStep,
-    Memory,
-    Phase,
-    PixelStep,
-    Reads,
-    Settings,
-    Transform,
-)
+from mapdr.kernel.stage import Settings
+from mapdr.kernel.step import Changes, EncodeStep, HeaderStep, Memory, Phase, PixelStep, Reads, Transform
 from mapdr.transform.codecs.table import Codecs
 from mapdr.transform.dataset import inflated
 from mapdr.transform.document import OpenImage, Paint
-from mapdr.transform.encode.compress import CompressConfig, Transcoder
+from mapdr.transform.encode.compress import CompressConfig, CompressStep
 from mapdr.transform.encode.native import native
 from mapdr.transform.even import evened
 
@@ -140,12 +132,8 @@ class Pipeline:
             if step.copies:
                 budget.need(step.copies * payload.length)
             made = step.apply(payload, instance, _StepMemory(memory, name))
-            if made.transfer_syntax_uid != payload.transfer_syntax_uid:
-                what = "gave another transfer syntax, as no step of the header may"
-                raise Permanent(f'the step "{name}" {what}', reason="transform")
-            if not step.changes and made.parts is not payload.parts:
-                what = "changed the data set, and declares that it does not"
-                raise Permanent(f'the step "{name}" {what}', reason="transform")
+            if made is not payload:
+                _refuse_undeclared(name, step, payload, made)
             payload = made
         return payload
 
@@ -190,6 +178,9 @@ class Pipeline:
         if step.copies:
             budget.need(step.copies * document.payload.length)
         made = step.encode(document, instance, _StepMemory(memory, name), wanted)
+        _refuse_undeclared(name, step, document.payload, made)
+        if made.parts is not document.payload.parts and document.is_painted:
+            _refuse_unpainted(name, document, made)
         if made.parts is not document.payload.parts and wanted and made.transfer_syntax_uid != wanted:
             raise Permanent(
                 f'the step "{name}" writes another transfer syntax than the receiver takes', reason="syntax"
@@ -199,7 +190,7 @@ class Pipeline:
     def _lossless(self, document: OpenImage, instance: Instance, memory: Memory, target: str) -> Payload:
         """A document in an encapsulated syntax that no step chose. Raises Permanent(reason="syntax")."""
         self._codecs.encoder(target)
-        writer = Transcoder(self._settings, _LOSSLESS, target)
+        writer = CompressStep(self._settings, _LOSSLESS, target)
         made = writer.encode(document, instance, _StepMemory(memory, "override"), "")
         if made.transfer_syntax_uid != target:
             raise Permanent(f"{made.note}, but the receiver takes nothing else", reason="syntax")
@@ -212,6 +203,45 @@ _LOSSLESS = CompressConfig(to="jpeg2000-lossless", color="ybr")
 
 def _paint(step: PixelStep, instance: Instance, frame: Pixels, form: FrameFormat, index: int) -> Pixels:
     return step.paint(frame, form, index, instance)
+
+
+def _refuse_undeclared(name: str, step: Transform, before: Payload, made: Payload) -> None:
+    """Raise Permanent(reason="transform") where a step gave what it does not declare, or no whole payload."""
+    what = ""
+    is_other = made.parts is not before.parts
+    if made.transfer_syntax_uid != before.transfer_syntax_uid and not (
+        is_other and Changes.SYNTAX in step.changes
+    ):
+        what = "gave another transfer syntax, and wrote none, or declares that it does not"
+    elif not step.changes and (is_other or _identity(made) != _identity(before)):
+        what = "changed the data set, and declares that it does not"
+    elif is_other and not _is_whole(made):
+        what = "gave other bytes than the length says"
+    if what:
+        raise Permanent(f'the step "{name}" {what}', reason="transform")
+
+
+def _refuse_unpainted(name: str, document: OpenImage, made: Payload) -> None:
+    """Raise Permanent(reason="transform") where an encode step wrote pixels without those that steps changed,
+    or under the UID of the image that had others."""
+    what = ""
+    if not document.is_read:
+        what = "did not write the pixels that other steps have changed"
+    elif document.pixels_changed and made.sop_instance_uid == document.payload.sop_instance_uid:
+        what = "gave changed pixels the UID of the image that they were made from"
+    if what:
+        raise Permanent(f'the step "{name}" {what}', reason="transform")
+
+
+def _identity(payload: Payload) -> tuple[str, str]:
+    return payload.sop_class_uid, payload.sop_instance_uid
+
+
+def _is_whole(payload: Payload) -> bool:
+    """Whether it has as many bytes as it says, in parts that can be sent."""
+    if not all(isinstance(part, bytes | FileSlice) for part in payload.parts):
+        return False
+    return total_length(payload.parts) == payload.length
 
 
 def _kept_syntax(came: str) -> str:

@@ -34,7 +34,13 @@ def node(tmp_path: Path) -> nodes.NodeFolder:
     return nodes.new(tmp_path)
 
 
+@pytest.fixture(scope="session")
+def filled(tmp_path_factory: pytest.TempPathFactory) -> nodes.NodeFolder:
+    """A node with images, see `nodes.with_images`: made once, to be copied."""
+    return nodes.with_images(nodes.new(tmp_path_factory.mktemp("filled")))
+
+
 @pytest.fixture
-def used(node: nodes.NodeFolder) -> nodes.NodeFolder:
+def used(filled: nodes.NodeFolder, tmp_path: Path) -> nodes.NodeFolder:
     """A node that received 4 CT (2 delivered and 1 parked at telepacs), 2 MR, and 1 US that no rule takes."""
-    return nodes.with_images(node)
+    return nodes.copied(filled, tmp_path)

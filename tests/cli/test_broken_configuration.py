@@ -11,6 +11,7 @@ from mapdr.config.read import read, read_node
 from mapdr.config.revision import keep_revision
 from mapdr.kernel.registry import BUILTIN
 from mapdr.operate.access import Access
+from mapdr.operate.view import NodeView
 from paper.nodes import CONFIG, NodeFolder
 
 BROKEN = {
@@ -122,7 +123,8 @@ def test_a_look_that_is_repeated_says_it_while_the_index_cannot_be_read(
     running: NodeFolder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     spoil(running, "an unknown key")
-    looking = Access.of(running.config)
+    opened = Access.of(running.config)
+    looking = NodeView(opened)
 
     def fail() -> None:
         raise OSError("gone")
@@ -131,7 +133,7 @@ def test_a_look_that_is_repeated_says_it_while_the_index_cannot_be_read(
     try:
         assert "configuration" in {item.kind for item in looking.look().attention}
     finally:
-        looking.close()
+        opened.close()
 
 
 @pytest.mark.parametrize(

@@ -10,9 +10,11 @@ from typing import Any
 import pydicom
 import pytest
 
+from mapdr.config.revision import read_revision
 from mapdr.kernel.registry import Registry
 from mapdr.kernel.stage import Settings
 from mapdr.operate import explain as command
+from mapdr.store.spool import filemeta
 from mapdr.testing import generator
 from mapdr.transform.codecs.table import Codecs
 from paper.nodes import NodeFolder
@@ -130,6 +132,23 @@ payload = { part = "{BodyPartExamined}", maker = "{Manufacturer}" }
         store.close()
     assert expected.Manufacturer
     assert tags[0x00080070,] == expected.Manufacturer
+
+
+@pytest.mark.parametrize("words", [(), ("--to", "archive")])
+def test_the_rules_of_what_is_sent_are_kept_for_recovery(
+    node: NodeFolder, ct: Path, words: tuple[str, ...]
+) -> None:
+    sent = _json(node, "send", str(ct), *words)
+    store = node.store()
+    try:
+        with store.instances.get(sent["images"][0]).path.open("rb") as file:
+            revision = filemeta.decode(file).revision
+        kept = read_revision(store.data, revision, Registry())
+    finally:
+        store.close()
+    assert kept.config is not None
+    rules = [rule.name for rule in kept.config.rule]
+    assert rules == ["mapdr send"] if words else len(rules) > 1
 
 
 def test_send_by_the_rules(node: NodeFolder, ct: Path) -> None:

@@ -16,11 +16,11 @@ from rich.console import Console
 
 from mapdr.kernel.watch import Watch
 from mapdr.node import process
-from mapdr.operate import access
 from mapdr.operate.access import Access
 from mapdr.operate.configuration import examine
 from mapdr.operate.journal import Journal
 from mapdr.operate.model import NodeState
+from mapdr.operate.view import NodeView
 from mapdr.store.index.commands import Heartbeat
 from mapdr.store.spool.claim import Claim, running_file
 from mapdr.testing.wait import until
@@ -52,10 +52,15 @@ def _spoil(path: Path) -> None:
         file.write(b"\xa5" * (path.stat().st_size - 100))
 
 
-def _access(folder: NodeFolder, **more: Any) -> Access:
+@contextmanager
+def _view(folder: NodeFolder, **more: Any) -> Iterator[tuple[NodeView, Access]]:
     plan = examine(folder.config).plan
     assert plan is not None
-    return Access(plan, busy=0.05, **more)
+    opened = Access(plan, busy=0.05)
+    try:
+        yield NodeView(opened, **more), opened
+    finally:
+        opened.close()
 
 
 def _texts(state: NodeState, kind: str) -> list[str]:
@@ -65,18 +70,14 @@ def _texts(state: NodeState, kind: str) -> list[str]:
 def test_looking_needs_no_lock_that_a_writer_holds(used: NodeFolder) -> None:
     with closing(sqlite3.connect(_index(used), isolation_level=None)) as other:
         other.execute("BEGIN IMMEDIATE")
-        looking = _access(used)
-        try:
+        with _view(used) as (looking, _):
             assert looking.gather().parked == 1
-        finally:
-            looking.close()
 
 
 def test_a_view_shows_why_it_cannot_read_and_what_it_knew(used: NodeFolder) -> None:
-    looking = _access(used)
-    try:
+    with _view(used) as (looking, opened):
         assert looking.look().parked == 1
-        looking.close()
+        opened.close()
         with locked(_index(used)):
             state = looking.look()
             shown, cause = _texts(state, "index")
@@ -87,15 +88,12 @@ def test_a_view_shows_why_it_cannot_read_and_what_it_knew(used: NodeFolder) -> N
             out = Console(width=80, file=io.StringIO(), theme=THEME)
             out.print(draw(out, state, height=40))
         assert not _texts(looking.look(), "index")
-    finally:
-        looking.close()
 
 
 @pytest.mark.parametrize("name", ["locked", "damaged"])
 def test_a_view_that_could_never_read_says_so(used: NodeFolder, name: str) -> None:
     beat = Heartbeat("clinic-north", time.time(), time.time(), 1, {"state": "running"})
-    looking = _access(used, beat=lambda: beat)
-    try:
+    with _view(used, beat=lambda: beat) as (looking, _):
         if name == "locked":
             with locked(_index(used)):
                 state = looking.look()
@@ -106,8 +104,6 @@ def test_a_view_that_could_never_read_says_so(used: NodeFolder, name: str) -> No
         assert "no counts are known" in shown
         assert {"locked": "locked", "damaged": "it is damaged"}[name] in cause
         assert state.node.state == "running"
-    finally:
-        looking.close()
 
 
 @pytest.mark.parametrize(
@@ -152,12 +148,12 @@ def test_whatever_a_view_raises_the_node_goes_on(
 ) -> None:
     looks = 0
 
-    def look(self: Access) -> NodeState:
+    def look(self: NodeView) -> NodeState:
         nonlocal looks
         looks += 1
         raise trouble
 
-    monkeypatch.setattr(access.Access, "look", look)
+    monkeypatch.setattr(NodeView, "look", look)
     for name in ("AGAIN", "LOOK", "REPORT"):
         monkeypatch.setattr(run, name, 0.01)
     monkeypatch.setattr(process, "TICK", 0.01)

@@ -69,12 +69,24 @@ def test_holding_a_destination_is_shown_and_ends(used: NodeFolder) -> None:
         ["dismiss"],
         ["dismiss", "--all", "--modality", "CT"],
         ["dismiss", "--state", "held"],
+        ["dismiss", "--reason", "refused", "--patient", "", "--yes"],
+        ["retry", "--accession", " ", "--yes"],
+        ["reroute", "--modality", "CT", "--received", "..", "--yes"],
+        ["find", "--study", "1.2.3", "--patient", ""],
     ],
 )
 def test_what_is_not_clear_is_status_2_and_changes_nothing(used: NodeFolder, words: list[str]) -> None:
     before = _states(used)
     assert used.mapdr(*words).exit_code == 2
     assert _states(used) == before
+
+
+@pytest.mark.parametrize(
+    "option", ["--patient", "--accession", "--study", "--from", "--reason", "--modality"]
+)
+def test_bytes_that_are_no_text_choose_nothing(used: NodeFolder, option: str) -> None:
+    assert _json(used, "deliveries", option, "\udcff")["deliveries"] == []
+    assert _json(used, "retry", option, "\udcff", "--yes")["deliveries"] == 0
 
 
 def test_unrouted_images_go_by_today_s_rules(used: NodeFolder) -> None:
@@ -144,11 +156,11 @@ WORDS = {
 }
 
 
-@pytest.mark.parametrize("verb", WORDS)
+@pytest.mark.parametrize("command", WORDS)
 def test_what_sends_or_gives_up_says_how_many_and_where_to_and_asks(
-    used: NodeFolder, monkeypatch: pytest.MonkeyPatch, verb: str
+    used: NodeFolder, monkeypatch: pytest.MonkeyPatch, command: str
 ) -> None:
-    given, question = WORDS[verb]
+    given, question = WORDS[command]
     before = _states(used)
     looked = used.mapdr(*given, "--dry-run")
     assert looked.exit_code == 0
@@ -198,9 +210,11 @@ def test_what_is_not_there_is_said(used: NodeFolder) -> None:
         assert done.output == "There is no webhook message to try again: none waits, none was given up.\n"
 
 
-@pytest.mark.parametrize("verb", ["retry", "reroute", "dismiss", "hold", "release", "deliveries", "studies"])
-def test_an_unknown_destination_is_named_with_what_there_is(used: NodeFolder, verb: str) -> None:
-    result = used.mapdr(verb, "--to", "nope")
+@pytest.mark.parametrize(
+    "command", ["retry", "reroute", "dismiss", "hold", "release", "deliveries", "studies"]
+)
+def test_an_unknown_destination_is_named_with_what_there_is(used: NodeFolder, command: str) -> None:
+    result = used.mapdr(command, "--to", "nope")
     assert result.exit_code == 2
     assert 'there is no destination "nope"; destinations: archive, telepacs' in " ".join(
         result.output.split()

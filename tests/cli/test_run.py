@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from mapdr.store import Store
 from mapdr_cli.demo import site
 from paper.nodes import NodeFolder
 
@@ -28,8 +29,11 @@ def _start(folder: NodeFolder, port: int) -> site.Node:
 
 @pytest.mark.skipif(sys.platform == "win32", reason="signals of POSIX")
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_signal_drains_the_node_and_it_ends_well(free: tuple[NodeFolder, int], number: int) -> None:
+def test_a_signal_drains_the_node_and_it_ends_well(
+    free: tuple[NodeFolder, int], number: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     folder, port = free
+    monkeypatch.setitem(Store.recover.__kwdefaults__, "wait", 0.2)
     node = _start(folder, port)
     try:
         node.wait_until_it_listens(30)

@@ -5,7 +5,7 @@ import time
 from datetime import datetime
 from typing import Any
 
-from paper.nodes import NodeFolder
+from paper.nodes import NodeFolder, with_images
 
 STRANGER = {
     "address": "10.1.2.9",
@@ -25,7 +25,8 @@ def listed(node: NodeFolder) -> list[dict[str, Any]]:
     return found
 
 
-def test_who_sends_is_listed_with_the_images_of_today(used: NodeFolder) -> None:
+def test_who_sends_is_listed_with_the_images_of_today(node: NodeFolder) -> None:
+    used = with_images(node)  # these very images, and not a copy of earlier ones
     (row,) = listed(used)
     source = row["source"]
     assert (source["calling_ae"], source["called_ae"], source["address"]) == ("CT1", "MAPDR", "127.0.0.1")

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from mapdr.operate.access import Access
+from mapdr.operate.view import NodeView
 from mapdr.testing import generator
 from paper.nodes import NodeFolder
 
@@ -253,10 +253,10 @@ def test_a_delivery_without_the_compression_of_its_rule_shows_that(used: NodeFol
 def test_deliveries_count_nothing_to_say_what_a_row_waits_for(
     used: NodeFolder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def fail(self: Access) -> None:
+    def fail(self: NodeView) -> None:
         raise AssertionError("all was counted")
 
     used.mapdr("hold", "archive")
-    monkeypatch.setattr(Access, "gather", fail)
+    monkeypatch.setattr(NodeView, "gather", fail)
     rows = _json(used, "deliveries", "--state", "pending")["deliveries"]
     assert {row["reason"] for row in rows if row["destination"] == "archive"} == {"held"}

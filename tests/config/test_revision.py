@@ -9,7 +9,7 @@ import threading
 import pytest
 
 from mapdr.config.read import read, read_text
-from mapdr.config.revision import keep_revision, read_revision
+from mapdr.config.revision import keep_revision, read_revision, write_durably
 from mapdr.config.site import site_key
 from mapdr.kernel.errors import ConfigurationError
 
@@ -70,6 +70,14 @@ def test_a_revision_that_was_changed_is_not_believed(tmp_path):
     path.write_text(path.read_text().replace("telepacs", "elsewhere"))
     with pytest.raises(ConfigurationError, match="was changed after it was kept"):
         read_revision(tmp_path, loaded.revision)
+
+
+def test_a_small_file_is_replaced_whole(tmp_path):
+    path = tmp_path / "a.toml"
+    write_durably(path, b"one")
+    write_durably(path, b"two")
+    assert path.read_bytes() == b"two"
+    assert [each.name for each in tmp_path.iterdir()] == ["a.toml"]
 
 
 def test_the_site_key_is_made_once(tmp_path):

@@ -5,15 +5,17 @@ from __future__ import annotations
 import threading
 from collections import Counter
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from mapdr.kernel import stage
 from mapdr.kernel.errors import Refused
-from mapdr.kernel.item import TAKEN, Acceptance, Instance, Need, Outcome, Payload, Source, Verdict
-from mapdr.kernel.stage import Description, Phase, Reads
+from mapdr.kernel.item import TAKEN, Acceptance, Instance, Need, Outcome, Pause, Payload, Source, Verdict
+from mapdr.kernel.item import Sent as Attempt
+from mapdr.kernel.stage import Batch, Description
+from mapdr.kernel.step import Changes, Phase, Reads
 from mapdr.testing.contract import (
     ContractError,
     Sent,
@@ -169,6 +171,7 @@ class FakeEgress:
 
     def __init__(self, answer: Callable[[Payload], Outcome]) -> None:
         self.answer = answer
+        self.lengths: list[int] = []
 
     def start(self) -> None:
         pass
@@ -292,10 +295,92 @@ def test_a_session_that_says_the_wrong_thing_is_caught(kind: Any, sentence: str)
         check_egress(lambda: Wrong(answer), PAYLOADS, arrived=lambda: confirmed)
 
 
+class BatchSession(Session):
+    """Sends batches, and is well."""
+
+    batch = Batch(7)
+
+    def send_batch(self, payloads: Sequence[Payload], sent: list[Attempt]) -> None:
+        assert len(payloads) <= self.batch.images
+        assert sum(payload.length for payload in payloads[1:]) <= self.batch.bytes
+        self.egress.lengths.append(len(payloads))
+        sent += [Attempt(self.send(payload), 0.0, 0.0) for payload in payloads]
+
+
+class LeavesAll(BatchSession):
+    """Begins nothing."""
+
+    def send_batch(self, payloads: Sequence[Payload], sent: list[Attempt]) -> None:
+        pass
+
+
+class SaysTwice(BatchSession):
+    """Says of one payload what became of it, and then again."""
+
+    def send_batch(self, payloads: Sequence[Payload], sent: list[Attempt]) -> None:
+        super().send_batch(payloads, sent)
+        sent.append(sent[-1])
+
+
+class WantsNone(BatchSession):
+    batch = Batch(0)
+
+
+def batches(kind: Any, answer: Callable[[Payload], Outcome]) -> FakeEgress:
+    class Sends(FakeEgress):
+        def connect(self, needs: Sequence[Need]) -> Session:
+            made: Session = kind(self)
+            return made
+
+    return Sends(answer)
+
+
+@pytest.mark.parametrize(("batch", "most"), [(Batch(7), 7), (Batch(100, 9), 4), (Batch(100, 1), 1)])
+def test_a_destination_that_sends_batches_passes(
+    batch: Batch, most: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(BatchSession, "batch", batch)
+    answer, confirmed = server()
+    made: list[FakeEgress] = []
+
+    def make() -> FakeEgress:
+        made.append(batches(BatchSession, answer))
+        return made[-1]
+
+    counts = check_egress(make, PAYLOADS, arrived=lambda: confirmed)
+    assert Counter(counts) == {Verdict.DELIVERED: 48, Verdict.REFUSED: 12}
+    assert max(made[-1].lengths) == most
+
+
+@pytest.mark.parametrize(
+    ("kind", "sentence"),
+    [
+        (LeavesAll, "the first payload gets an outcome"),
+        (SaysTwice, "no payload gets two outcomes"),
+        (WantsNone, "wants one image at least"),
+    ],
+)
+def test_a_batch_that_does_not_add_up_is_caught(kind: Any, sentence: str) -> None:
+    answer, confirmed = server()
+    with pytest.raises(ContractError, match=sentence):
+        check_egress(lambda: batches(kind, answer), PAYLOADS, arrived=lambda: confirmed)
+
+
+def test_a_pause_that_is_held_against_the_image_is_caught() -> None:
+    answer, confirmed = server()
+
+    def waits(payload: Payload) -> Outcome:
+        said = answer(payload)
+        return said if said.status == 0 else replace(said, pause=Pause("unauthorized"))
+
+    with pytest.raises(ContractError, match="a pause is the receiver's"):
+        check_egress(lambda: FakeEgress(waits), PAYLOADS, arrived=lambda: confirmed)
+
+
 class Changes:
     """A transform; `make` gives the new bytes of each call."""
 
-    phase, reads, changes, copies = Phase.HEADER, Reads.DATA_SET, stage.Changes.HEADER, 1
+    phase, reads, changes, copies = Phase.HEADER, Reads.DATA_SET, Changes.HEADER, 1
 
     def __init__(self, make: Callable[[], bytes]) -> None:
         self.make = make

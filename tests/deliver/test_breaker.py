@@ -43,6 +43,16 @@ def test_it_knows_whether_anybody_was_ever_spoken_to() -> None:
     assert breaker.view().tried
 
 
+def test_a_receiver_is_left_alone_for_as_long_as_it_asks_within_the_longest_pause() -> None:
+    for asked, waits in ((0.0, 1.0), (0.5, 1.0), (45.0, 45.0), (1e9, 300.0)):
+        breaker, clock = make()
+        breaker.trip("busy", "", seconds=asked)
+        assert breaker.wait() == waits
+        clock.now += waits
+        breaker.still_away("busy", "", seconds=asked)
+        assert breaker.wait() == max(2.0, waits)
+
+
 def test_associations_that_fail_together_are_one_failure() -> None:
     breaker, _ = make()
     assert breaker.trip("unreachable", "")

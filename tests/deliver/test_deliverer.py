@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import errno
 import json
 import logging
@@ -33,7 +34,7 @@ from deliver.fakes import (
     delivering,
     settled,
 )
-from mapdr.deliver.feed import preparation
+from mapdr.deliver.feed import scheduler
 from mapdr.deliver.feed.preparer import Preparer
 from mapdr.deliver.feed.ready import ReadyQueue
 from mapdr.deliver.send.breaker import BreakerState
@@ -42,7 +43,7 @@ from mapdr.deliver.supervise.deliverer import Deliverer
 from mapdr.kernel import budget
 from mapdr.kernel.budget import Budget
 from mapdr.kernel.errors import OWN_FAULT, OwnFault, Permanent, Temporary
-from mapdr.kernel.item import Instance, Need, Outcome, Payload, Verdict, missing
+from mapdr.kernel.item import Acceptance, Instance, Need, Outcome, Payload, Verdict, missing
 from mapdr.kernel.watch import Watch
 from mapdr.net.retry import Retry
 from mapdr.testing.wait import until
@@ -624,6 +625,55 @@ def test_a_session_that_raises_in_every_method_ends_no_sender() -> None:
         assert settled(ledger)["delivered"] >= 19
 
 
+@pytest.mark.parametrize("error", [SystemExit(3), asyncio.CancelledError()])
+@pytest.mark.parametrize("where", ["connect", "acceptance", "send", "close"])
+def test_what_would_end_a_thread_ends_no_sender(where: str, error: BaseException) -> None:
+    ledger, egress = FakeLedger(), FakeEgress(sessions=1, retry=Retry(first=0.01, cap=0.01, tries=5))
+    failures = iter(range(2))
+
+    class Leaving(FakeSession):
+        def acceptance(self, need: Need) -> Acceptance | None:
+            leave("acceptance")
+            return super().acceptance(need)
+
+        def send(self, payload: Payload) -> Outcome:
+            leave("send")
+            return super().send(payload)
+
+        def close(self) -> None:
+            super().close()
+            leave("close")
+
+    def leave(here: str) -> None:
+        if here == where and next(failures, None) is not None:
+            raise error
+
+    def connect(needs: Sequence[Need]) -> FakeSession:
+        leave("connect")
+        return Leaving(egress, needs)
+
+    egress.connect = connect  # type: ignore[method-assign]
+    ledger.add(20)
+    with delivering(ledger, egress):
+        assert settled(ledger) == {"delivered": 20}
+
+
+@pytest.mark.parametrize("told", [None, "ok", Outcome("delivered", 0)])  # type: ignore[arg-type]
+def test_what_is_no_answer_is_held_against_the_image(told: Any) -> None:
+    ledger, egress = FakeLedger(), FakeEgress(sessions=1, retry=Retry(first=0.01, cap=0.01, tries=3))
+
+    class Odd(FakeSession):
+        def send(self, payload: Payload) -> Outcome:
+            said = super().send(payload)
+            return told if payload.sop_instance_uid == "2.25.10" else said  # type: ignore[no-any-return]
+
+    egress.connect = lambda needs: Odd(egress, needs)  # type: ignore[method-assign]
+    ledger.add(20)
+    with delivering(ledger, egress):
+        assert settled(ledger) == {"delivered": 19, "parked": 1}
+    assert (ledger.rows[10].state, ledger.rows[10].comment) == ("parked", "TypeError")
+
+
 def test_an_image_does_not_stay_in_hand_when_its_end_cannot_be_told(monkeypatch: pytest.MonkeyPatch) -> None:
     """Whatever fails in a sender, its thread goes on and the row is leased again."""
     failures = iter(range(3))
@@ -705,7 +755,7 @@ class Encodes(FakePipeline):
 
 
 def test_a_destination_has_no_more_prepared_than_may_wait_in_memory(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(preparation, "AHEAD", 3000)
+    monkeypatch.setattr(scheduler, "AHEAD", 3000)
     go = threading.Event()
     chain = Encodes(1000)
 

@@ -11,7 +11,7 @@ from deliver.fakes import LOST, OK, make_instance
 from mapdr.deliver.settle.decide import Decision
 from mapdr.deliver.settle.failures import IN_A_ROW, REMEMBERED, Failures
 from mapdr.deliver.settle.leases import EndedAttempt, Leases
-from mapdr.deliver.settle.settler import Result, Settler
+from mapdr.deliver.settle.queue import Result, SettlementQueue
 from mapdr.kernel.item import Outcome, Payload, Sent
 from mapdr.store.queue.ledger import LeasedDelivery
 
@@ -33,8 +33,8 @@ class Ledger:
 def make(lease: float = 60.0) -> tuple[Leases, Failures, Ledger]:
     ledger, failures = Ledger(), Failures()
     told: list[Result] = []
-    settler = Settler("pacs", ledger, told.extend)
-    return Leases(ledger, settler, failures, "north/pacs", lease), failures, ledger
+    settlements = SettlementQueue("pacs", ledger, told.extend)
+    return Leases(ledger, settlements, failures, "north/pacs", lease), failures, ledger
 
 
 def delivery(number: int = 1) -> LeasedDelivery:

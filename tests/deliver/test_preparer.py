@@ -15,7 +15,7 @@ from mapdr.deliver.feed.preparer import PIPELINES, QUICK, Preparer
 from mapdr.deliver.feed.syntaxes import FORGET_AFTER, REMEMBERED, Syntaxes
 from mapdr.kernel import budget
 from mapdr.kernel.budget import Budget
-from mapdr.kernel.errors import Permanent
+from mapdr.kernel.errors import MapdrError, Permanent
 from mapdr.kernel.item import Instance, Need, Payload
 from mapdr.store.queue.inhand import Key
 from mapdr.store.queue.ledger import LeasedDelivery
@@ -100,6 +100,24 @@ def test_a_failure_is_told_to_all_and_forgotten() -> None:
         pool.submit(int).result(10)
         chain.fail = lambda instance: None
         assert preparer.request(delivery(1, "a"), "").result(10).length == 1000
+
+
+@pytest.mark.parametrize("quick", [False, True])
+def test_a_step_that_would_end_the_thread_fails_like_any_other(quick: bool) -> None:
+    chain = FakePipeline(quick=quick)
+
+    def leave(instance: Instance) -> None:
+        raise SystemExit(3)
+
+    def build(steps: Any) -> FakePipeline:
+        raise SystemExit(3)
+
+    chain.fail = leave
+    with ThreadPoolExecutor(1) as pool:
+        for made in (lambda steps: chain, build):
+            preparer = Preparer(FakeLedger(), made, pool)
+            with pytest.raises(MapdrError, match="SystemExit"):
+                preparer.now(delivery(1, "a"), "") or preparer.request(delivery(1, "a"), "").result(10)
 
 
 def test_a_recipe_that_cannot_be_built_here_says_so() -> None:

@@ -8,6 +8,7 @@ from typing import Any
 
 from mapdr.deliver.feed.ready import PATIENCE, QueuedImage, ReadyQueue, weigh
 from mapdr.kernel.item import Need, Payload
+from mapdr.kernel.stage import Batch
 from mapdr.testing.wait import until
 
 
@@ -183,8 +184,32 @@ def test_images_that_were_not_begun_come_first_in_their_order() -> None:
     ready.add([queued(number) for number in (1, 2, 3, 4)])
     first = taken(ready, lambda need: True)
     assert first is not None
-    ready.put_back([first, *ready.following(lambda need: True, 2)])
+    ready.put_back([first, *ready.following(first, lambda need: True, Batch(3), 1)])
     assert numbers(ready) == [1, 2, 3, 4]
+
+
+def test_a_batch_is_bounded_by_images_by_bytes_and_by_what_other_senders_may_take() -> None:
+    def given(batch: Batch, senders: int = 1, *, alone: int = 0, other: int = 0) -> list[int]:
+        ready = ReadyQueue()
+        images = [queued(number, "1.9" if number == other else "1.2", held=100) for number in range(1, 9)]
+        for image in images:
+            image.alone = image.delivery.id == alone
+        ready.add(images)
+        first = taken(ready, lambda need: True)
+        assert first is not None
+        taken_with_it = ready.following(first, lambda need: need.sop_class_uid == "1.2", batch, senders)
+        assert ready.weight == 100 * (7 - len(taken_with_it))
+        return [image.delivery.id for image in (first, *taken_with_it)]
+
+    assert given(Batch(5)) == [1, 2, 3, 4, 5]
+    assert given(Batch(100)) == [1, 2, 3, 4, 5, 6, 7]
+    assert given(Batch(100, 399)) == [1, 2, 3]
+    assert given(Batch(100, 400)) == [1, 2, 3, 4]
+    assert given(Batch(100, 10)) == [1]
+    assert given(Batch(100), senders=2) == [1, 2, 3]
+    assert given(Batch(1)) == [1]
+    assert given(Batch(100), alone=4) == [1, 2, 3]
+    assert given(Batch(100), other=3) == [1, 2]
 
 
 def test_who_feeds_is_told_of_what_was_taken_and_not_of_what_is_reserved() -> None:

@@ -170,8 +170,7 @@ def test_a_slow_and_a_dead_destination_delay_no_other(tmp_path: Path) -> None:
 def test_more_sop_classes_than_fit_into_one_association_are_split_over_several(tmp_path: Path) -> None:
     with world(tmp_path) as made, RawSink() as sink:
         uids = [f"1.9.{number}" for number in range(1, 61)]
-        for number, uid in enumerate(uids):
-            made.push(uid, sop_class=f"1.2.840.99999.{number}")
+        made.push_classes({uid: f"1.2.840.99999.{number}" for number, uid in enumerate(uids)})
         with delivering(made, {"pacs": egress(tmp_path, sink.port)}):
             rows = made.settled()
         assert {row.state for row in rows.values()} == {"delivered"}

@@ -95,11 +95,17 @@ class World:
     folder: Path
 
     def push(self, *uids: str, pixels: int = 64, sop_class: str = CT) -> None:
-        for uid in uids:
+        self.push_classes(dict.fromkeys(uids, sop_class), pixels)
+
+    def push_classes(self, sop_classes: Mapping[str, str], pixels: int = 64) -> None:
+        """Images by UID, of a SOP class each; all are written together."""
+        for uid, sop_class in sop_classes.items():
             incoming = self.store.spool.begin(SOURCE, sop_class, uid, EXPLICIT)
             incoming.write(data_set(uid, pixels, sop_class))
             incoming.commit()
-        until(lambda: set(uids) <= {row.uid for row in self.rows()}, 10, "the index of what was pushed")
+        until(
+            lambda: sop_classes.keys() <= {row.uid for row in self.rows()}, 10, "the index of what was pushed"
+        )
 
     def rows(self, destination: str = "pacs") -> list[Row]:
         d, i = schema.delivery, schema.instance
@@ -175,7 +181,7 @@ def egress(folder: Path, port: int, name: str = "pacs", **config: Any) -> DimseE
 def delivering(made: World, egresses: Mapping[str, DimseEgress], *, tick: float = 0.05) -> Iterator[None]:
     """Deliverers for several destinations, as a node runs them."""
     pool = ThreadPoolExecutor(2)
-    preparer = Preparer(made.store.ledger, lambda steps: Relay(), pool)
+    preparer = Preparer(made.store.recipes, lambda steps: Relay(), pool)
     deliverers = {
         name: Deliverer(name, each, made.store.ledger, preparer, owner="north", watch=Watch(), tick=tick)
         for name, each in egresses.items()

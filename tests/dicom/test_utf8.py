@@ -120,6 +120,27 @@ def test_utf8_stays_utf8() -> None:
     assert done.header.startswith(raw)
 
 
+@pytest.mark.parametrize("syntax", SYNTAXES)
+@pytest.mark.parametrize("top", ["ISO_IR 192", "ISO_IR 100"])
+@pytest.mark.parametrize("own", ["ISO_IR 144", ""])
+def test_an_items_own_character_set_moves_with_its_text(top: str, own: str, syntax: str) -> None:
+    data = ct(charset=top)
+    item = data.RequestAttributesSequence[0]
+    item.SpecificCharacterSet = own
+    item.RequestedProcedureDescription = word = "Жизнь" if own else "plain"
+    done = apply(
+        encode(data, syntax),
+        syntax,
+        SET(path("RequestAttributesSequence.RequestedProcedureID"), Template.parse("山田")),
+    )
+    written = decode(done.header, syntax).RequestAttributesSequence[0]
+    assert (written.RequestedProcedureID, written.RequestedProcedureDescription) == ("山田", word)
+    assert done.moved
+    assert (0x00400275, 0x00080005) in done.changed
+    again = apply(done.header, syntax, CONVERT)
+    assert (again.changed, again.header) == ((), done.header)
+
+
 @pytest.mark.parametrize(
     "declared", [b"", element(0x00080005, "CS", b"ISO_IR 6"), element(0x00080005, "CS", b"OWN1")]
 )

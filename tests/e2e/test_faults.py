@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 import socket
 import struct
+import sys
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -16,6 +17,7 @@ from mapdr.testing.wait import until
 from peers import dcmtk, pdu
 from peers.node import Node, delivered, destination, everything_to
 from peers.part10 import MemoryObject, in_memory
+from peers.processes import run
 from peers.rawsender import RawSender, fragments, send_all
 from peers.rawsink import Answer, RawSink
 
@@ -27,6 +29,14 @@ GREETINGS = {
     "P-DATA": struct.pack(">BxI", pdu.P_DATA, 100) + bytes(100),
 }
 """What a stranger says first, and the words by which the log names it."""
+
+IMPATIENT = """
+from mapdr.store import Store
+from mapdr_cli.main import main
+Store.recover.__kwdefaults__["wait"] = 0.2
+main()
+"""
+"""`mapdr` that does not wait long for another process of its node."""
 
 
 def image(seed: int = 0, size: int = 16) -> MemoryObject:
@@ -132,7 +142,9 @@ def test_a_second_node_on_the_same_data_folder_is_refused(
     make_node: Callable[..., Node], free_port: int, tmp_path: Path
 ) -> None:
     node = make_node(egress={"pacs": destination(free_port)}, rules=[everything_to("pacs")]).start()
-    node.command("run", "--plain", expect=None)
+    second = run([sys.executable, "-c", IMPATIENT, "run", "--plain", "--config", node.config])
+    node.answers += [second.stdout, second.stderr]
+    assert second.returncode == 2
     assert node.echoes(), "the first node must not suffer"
     assert "Traceback" not in node.output()
 

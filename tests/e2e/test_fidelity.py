@@ -122,7 +122,7 @@ def test_a_file_s_own_bytes_pass_unchanged(
     refused = [item.path for item, code in statuses.items() if code != 0]
     assert not [path.name for path in refused if path not in refusable]
     arrived = set(sink.identities())
-    # Data sets of odd length are no data sets (PS3.5, section 7.1.1): they arrive padded (decision 18).
+    # Data sets of odd length are no data sets (PS3.5, section 7.1.1): they arrive padded (record 18).
     odd = {item.sop_instance_uid: len(item.data_set()) for item in taken if len(item.data_set()) & 1}
     assert not [
         item.path.name for item in taken if item.identity not in arrived and item.sop_instance_uid not in odd

@@ -79,7 +79,10 @@ def sources(corpus: list[StoredObject], work: Path) -> list[StoredObject]:
     peer = Orthanc(work / "control")
     try:
         by_uid = {item.sop_instance_uid: item for item in corpus if item.path.stat().st_size <= LARGEST}
-        return [item for item in by_uid.values() if is_image(item) and is_taken(peer, item)]
+        images = [item for item in by_uid.values() if is_image(item)]
+        with ThreadPoolExecutor(4) as pool:  # those that make it wait, wait together
+            taken = pool.map(lambda item: is_taken(peer, item), images)
+            return [item for item, is_in in zip(images, taken, strict=True) if is_in]
     finally:
         peer.stop()
 

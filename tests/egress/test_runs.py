@@ -13,20 +13,21 @@ from typing import Any
 import pytest
 
 from egress.test_dimse import CT, EXPLICIT, NEED, certificate, make, payload
-from mapdr.egress.dicom.destination import RunningSession
+from mapdr.egress.dicom.destination import SECONDS_AT_ONCE, DimseBatchSession
 from mapdr.kernel.item import FileSlice, Payload, Sent, Verdict
-from mapdr.kernel.stage import SendsRuns
+from mapdr.kernel.stage import SendsBatches
 from mapdr.testing import peer
 from mapdr.testing.wait import until
 from mapdr.wire import dimse
 from peers.rawsink import Answer, RawSink, Received
 
 
-def opened(port: int, **config: Any) -> RunningSession:
+def opened(port: int, **config: Any) -> DimseBatchSession:
     egress = make(port, **config)
     egress.start()
     session = egress.connect([NEED])
-    assert isinstance(session, RunningSession)
+    assert isinstance(session, DimseBatchSession)
+    session.seconds = 60.0
     return session
 
 
@@ -39,9 +40,10 @@ def numbered(answers: dict[int, Answer]) -> RawSink:
     return RawSink(script)
 
 
-def run(session: RunningSession, payloads: list[Payload], seconds: float = 60.0) -> list[Sent]:
+def run(session: DimseBatchSession, payloads: list[Payload], seconds: float = 60.0) -> list[Sent]:
     sent: list[Sent] = []
-    session.send_run(payloads, seconds, sent)
+    session.seconds = seconds
+    session.send_batch(payloads, sent)
     return sent
 
 
@@ -123,7 +125,7 @@ def test_an_answer_that_comes_in_pieces_is_waited_for() -> None:
         session = opened(listener.port)
         sent: list[Sent] = []
         while len(sent) < 3:
-            session.send_run(images(3 - len(sent)), 60.0, sent)
+            session.send_batch(images(3 - len(sent)), sent)
         session.close()
     assert [one.outcome.status for one in sent] == [0xB006] * 3
 
@@ -167,7 +169,7 @@ def test_a_file_that_vanishes_is_of_its_image_alone(tmp_path: Path) -> None:
     with RawSink() as sink:
         session = opened(sink.port)
         with pytest.raises(FileNotFoundError):
-            session.send_run([*images(2), gone, payload()], 60.0, sent)
+            session.send_batch([*images(2), gone, payload()], sent)
         assert [one.outcome.status for one in sent] == [0, 0]
         assert [one.outcome.status for one in run(session, images(1))] == [0], "nothing of it was sent"
         session.close()
@@ -191,10 +193,35 @@ def test_a_run_without_time_sends_one_image() -> None:
         session.close()
 
 
+def test_batches_grow_with_the_receivers_speed() -> None:
+    with RawSink() as sink:
+        session = opened(sink.port)
+        session.seconds = SECONDS_AT_ONCE
+        wanted, numbers = [], itertools.count()
+        while max(wanted, default=0) <= 10:
+            wanted.append(session.batch.images)
+            sent: list[Sent] = []
+            session.send_batch([payload(f"1.2.{next(numbers)}") for _ in range(wanted[-1])], sent)
+        session.close()
+    assert wanted[0] == 1
+    uids = [request.sop_instance_uid for request in sink.received]
+    assert uids == sorted(uids, key=lambda uid: int(uid.split(".")[-1]))
+
+
+def test_a_slow_receiver_is_given_one_image_at_a_time() -> None:
+    with RawSink(lambda request: Answer(after=0.06)) as sink:
+        session = opened(sink.port)
+        session.seconds = SECONDS_AT_ONCE
+        for number in range(4):
+            assert session.batch.images == 1
+            session.send_batch([payload(f"1.2.{number}")], [])
+        session.close()
+
+
 def test_a_limit_on_bandwidth_wants_a_look_between_two_images() -> None:
     with RawSink() as sink:
         session = make(sink.port, bandwidth="16 Mbit/s").connect([NEED])
-        assert not isinstance(session, SendsRuns)
+        assert not isinstance(session, SendsBatches)
         session.close()
 
 
@@ -255,7 +282,7 @@ def test_a_success_that_cannot_be_this_images_is_not_believed(words: str, runs: 
     with peer.Listener(lies(**LIES[words])) as listener:
         session = make(listener.port).connect([NEED])
         if runs:
-            assert isinstance(session, RunningSession)
+            assert isinstance(session, DimseBatchSession)
             outcomes = [one.outcome for one in run(session, images(3))]
         else:
             outcomes = [session.send(payload(f"1.2.{number}")) for number in range(2)]
@@ -281,7 +308,7 @@ def test_a_success_before_the_data_set_was_sent_is_not_believed(runs: bool, stat
         session = make(listener.port, acse_timeout=0.5).connect([NEED])
         large = payload("1.2.1", 20_000_000)
         if runs:
-            assert isinstance(session, RunningSession)
+            assert isinstance(session, DimseBatchSession)
             outcome = run(session, [large])[0].outcome
         else:
             outcome = session.send(large)
@@ -304,7 +331,7 @@ def test_a_message_that_nobody_asked_for_confirms_nothing(runs: bool) -> None:
         session = make(listener.port).connect([NEED])
         until(lambda: session._requestor.channel.readable, 5)  # type: ignore[attr-defined]
         if runs:
-            assert isinstance(session, RunningSession)
+            assert isinstance(session, DimseBatchSession)
             outcome = run(session, images(2)[1:])[0].outcome
         else:
             outcome = session.send(payload("1.2.1"))

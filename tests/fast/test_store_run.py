@@ -69,7 +69,7 @@ def message(number: int, *parts: bytes | FileSlice) -> Message:
 
 
 CLASS, INSTANCE = "1.2.840.10008.5.1.4.1.1.2", "1.2.3"
-Answers = Sequence[bytes]
+OutcomeHandler = Sequence[bytes]
 
 
 class Peer:
@@ -78,7 +78,7 @@ class Peer:
     `early`: it answers the first message as soon as its command set is here.
     """
 
-    def __init__(self, answers: Answers, *, close: bool, early: bool = False) -> None:
+    def __init__(self, answers: OutcomeHandler, *, close: bool, early: bool = False) -> None:
         self.ours, self.theirs = socket.socketpair()
         self._answers = list(answers)
         self._close = close
@@ -122,7 +122,7 @@ class Peer:
 
 @contextmanager
 def channel(
-    name: str, answers: Answers, *, close: bool = True, early: bool = False, tick: float = 0.01
+    name: str, answers: OutcomeHandler, *, close: bool = True, early: bool = False, tick: float = 0.01
 ) -> Iterator[tuple[Any, Peer]]:
     """A channel of the same kind as the twin `name`, with a peer that has `answers`.
 
@@ -147,7 +147,7 @@ def attempt(function: Callable[..., Any], *args: Any) -> Any:
 def run(
     name: str,
     messages: Sequence[Message],
-    answers: Answers,
+    answers: OutcomeHandler,
     *,
     max_length: int = 4096,
     seconds: float = 60.0,

@@ -11,7 +11,8 @@ from pydantic import BaseModel
 from mapdr.kernel.conformance import breaches
 from mapdr.kernel.item import Acceptance, Instance, Need, Outcome, Payload
 from mapdr.kernel.registry import BUILTIN, Registry
-from mapdr.kernel.stage import Changes, Description, Factory, Memory, Phase, Reads, Settings, StageConfig
+from mapdr.kernel.stage import Description, Factory, Settings, StageConfig
+from mapdr.kernel.step import Changes, Memory, Phase, Reads
 
 
 class Loose(BaseModel):
@@ -86,7 +87,7 @@ def building(made: Any) -> Any:
     return build
 
 
-UNDECLARED = "its Still does not declare phase, reads, changes, copies (see mapdr.kernel.stage.Transform)"
+UNDECLARED = "its Still does not declare phase, reads, changes, copies (see mapdr.kernel.step.Transform)"
 
 
 def no_arguments() -> Good: ...
@@ -133,7 +134,7 @@ def no_arguments() -> Good: ...
         (Factory("transform", "put", StageConfig, building(Still)), [UNDECLARED]),
         (
             Factory("transform", "put", StageConfig, building(Half)),
-            ["its Half does not declare phase, copies (see mapdr.kernel.stage.Transform)"],
+            ["its Half does not declare phase, copies (see mapdr.kernel.step.Transform)"],
         ),
         (Factory("transform", "put", StageConfig, building(Cut)), ["its Cut has no paint"]),
         (

@@ -12,7 +12,8 @@ from mapdr.kernel.errors import Temporary
 from mapdr.kernel.item import Need, Outcome, Verdict
 from mapdr.kernel.registry import BUILTIN, Registry
 from mapdr.kernel.stage import Description, EgressSession, Factory, Settings, StageConfig
-from mapdr.node.assembly import Node, plan_file
+from mapdr.node.assembly import Node
+from mapdr.node.configuration import examine
 
 MARK = "QXNAMEQX"
 """What an exception of a stage may quote, and nobody may print."""
@@ -85,10 +86,10 @@ def build(path: Path, text: str) -> Node:
     """A node by a configuration, not started."""
     path.write_text(HEAD + text)
     known = registry()
-    loaded, plan, problems = plan_file(path, known)
-    assert plan is not None
-    assert not problems, problems
-    return Node(loaded, plan, known, base=path.parent)
+    checked = examine(path, known, resolve=True, surroundings=True)
+    assert checked.plan is not None
+    assert not checked.problems, checked.problems
+    return Node(checked.loaded, checked.plan, known, base=path.parent)
 
 
 def standing(node: Node) -> dict[str, Any]:

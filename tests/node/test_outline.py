@@ -10,6 +10,7 @@ import mapdr
 from mapdr.node.outline import keep_outline, kept_outline
 from mapdr.operate.access import Access
 from mapdr.operate.configuration import load
+from mapdr.operate.view import node_state
 from node.conftest import Start
 from node.stages import HEAD
 from peers.processes import free_port
@@ -31,7 +32,7 @@ def test_what_a_look_says_by_the_outline_is_what_it_says_by_the_plan(path: Path,
     assert by_outline.plan == kept_outline(path)
     assert by_plan.plan is node.plan
     try:
-        said, expected = by_outline.gather(), by_plan.gather()
+        said, expected = node_state(by_outline), node_state(by_plan)
     finally:
         by_outline.close()
         by_plan.close()

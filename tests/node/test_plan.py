@@ -14,7 +14,7 @@ from mapdr.config.read import read_text
 from mapdr.kernel.item import Source
 from mapdr.kernel.registry import BUILTIN, Registry
 from mapdr.kernel.stage import Endpoint, Factory, StageConfig
-from mapdr.node.assembly import plan_file
+from mapdr.node.configuration import examine
 from mapdr.node.plan import Plan, make_plan, own_host
 
 
@@ -199,10 +199,10 @@ def test_a_plugin_that_fails_over_its_configuration_is_told_and_the_rest_is_plan
         module = sys.modules[f"mapdr_plan_{name}"] = ModuleType(f"mapdr_plan_{name}")
         module.STAGE = Factory("egress", name, StageConfig, print, **kept)
         modules["egress", name] = f"mapdr_plan_{name}"
-    _, plan, problems = plan_file(tmp_path / "mapdr.toml", Registry(modules))
-    assert plan is not None
-    assert "good" in plan.destinations
-    (told,) = problems
+    checked = examine(tmp_path / "mapdr.toml", Registry(modules), surroundings=True)
+    assert checked.plan is not None
+    assert "good" in checked.plan.destinations
+    (told,) = checked.problems
     assert (told.path, told.cure) == ("egress.bad", "report it to who wrote that type")
     assert told.what.startswith("fails over its configuration: internal error: KeyError")
     assert "QXSECRETQX" not in str(told)

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from mapdr.config import revision
-from mapdr.node import assembly
+from mapdr.node import assembly, configuration
 from mapdr.node.assembly import Node
 from mapdr.testing.wait import until
 from node.conftest import Start
@@ -59,7 +59,7 @@ def _no_tls_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, port: int, sta
     # It is there when the configuration is checked, and gone or another one when it is read.
     for name in ("cert.pem", "key.pem"):
         (tmp_path / name).write_text("no PEM")
-    monkeypatch.setattr(assembly, "faults", lambda loaded, plan: iter(()))
+    monkeypatch.setattr(configuration, "faults", lambda loaded, plan: iter(()))
     return receiver(port, 'tls = { cert = "cert.pem", key = "key.pem" }') + SMALL
 
 
@@ -72,7 +72,7 @@ def _egress_start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, port: int, st
 
 
 def _webhook(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, port: int, stack: list[Any]) -> str:
-    monkeypatch.setattr(assembly, "faults", lambda loaded, plan: iter(()))
+    monkeypatch.setattr(configuration, "faults", lambda loaded, plan: iter(()))
     hook = '[webhook.ris]\nurl = "http://127.0.0.1:9/"\non = ["study.delivered"]\nsecret = "file:gone"\n'
     return receiver(port, "max_associations = 7") + SMALL + hook
 
@@ -94,7 +94,7 @@ def _no_index(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, port: int, stack:
     def fail(self: Any, recipes: Any) -> None:
         raise ValueError(MARK)
 
-    monkeypatch.setattr("mapdr.store.queue.ledger.Ledger.add_recipes", fail)
+    monkeypatch.setattr("mapdr.store.index.recipes.Recipes.add", fail)
     return receiver(port, "max_associations = 7") + '[egress.other]\ntype = "small"\n' + SMALL
 
 

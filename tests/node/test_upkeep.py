@@ -214,7 +214,7 @@ def test_a_drain_that_was_meant_for_another_process_ends_nothing(kept: Kept) -> 
 
 
 def test_what_a_person_did_is_among_the_events_and_stays_out_of_the_answer(kept: Kept) -> None:
-    note = {"verb": "retry", "by": "mona", "number": 3, "of": "deliveries", "to": "pacs"}
+    note = {"action": "retry", "by": "mona", "number": 3, "of": "deliveries", "to": "pacs"}
     assert _order(kept, "note", **note) == {"ok": True, "problems": []}
     (event,) = [one for one in kept.watch.recent() if one.kind == "operator.acted"]
     assert event.facts == note

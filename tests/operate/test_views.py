@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+from collections import Counter
 from dataclasses import replace
 from datetime import date, datetime, timedelta
 from typing import Any
@@ -9,20 +11,27 @@ from typing import Any
 import pytest
 
 from mapdr.operate import selection
-from mapdr.operate.access import Access
+from mapdr.operate.access import Access, access
+from mapdr.operate.actions import reroute
+from mapdr.operate.configuration import examine
 from mapdr.operate.counts import counts, counts_of_month
 from mapdr.operate.deliveries import deliveries, with_waits
 from mapdr.operate.errors import RequestError
+from mapdr.operate.images import images
 from mapdr.operate.model import Counted
+from mapdr.operate.parked import parked
 from mapdr.operate.selection import SHOWN, Selection, choose, limited
-from mapdr.operate.timeline import timeline
-from mapdr.operate.verbs import reroute
+from mapdr.operate.timeline import Timeline, timeline
+from mapdr.testing import generator
+from paper.nodes import SOURCE, NodeFolder
 from paper.states import IDLE
 
 
 def test_the_steps_of_an_image_are_in_order(opened: Access) -> None:
-    (parked,) = deliveries(opened, Selection(state="parked"))
-    steps = timeline(opened, parked.sop_instance_uid)
+    (stuck,) = deliveries(opened, Selection(state="parked"))
+    found = timeline(opened, stuck.sop_instance_uid)
+    steps = found.steps
+    assert {step.instance for step in steps} == {one.instance for one in found.images} == {stuck.instance}
     assert [step.at for step in steps] == sorted(step.at for step in steps)
     assert steps[0].kind == "received"
     assert [(step.kind, step.word, step.destination) for step in steps[1:]] == [
@@ -30,10 +39,80 @@ def test_the_steps_of_an_image_are_in_order(opened: Access) -> None:
         ("settled", "parked", "telepacs"),
     ]
     assert (steps[-1].status, steps[-1].reason) == (0xA900, "refused")
-    reroute(opened, Selection(sop_instance_uid=parked.sop_instance_uid, destination="telepacs"))
-    again = timeline(opened, parked.sop_instance_uid)
-    assert ("settled", "superseded") in {(step.kind, step.word) for step in again}
-    assert timeline(opened, "1.2.3") == []
+    reroute(opened, Selection(sop_instance_uid=stuck.sop_instance_uid, destination="telepacs"))
+    again = timeline(opened, stuck.sop_instance_uid)
+    assert ("settled", "superseded") in {(step.kind, step.word) for step in again.steps}
+    assert timeline(opened, "1.2.3") == Timeline([], [], [])
+
+
+def test_a_timeline_tells_who_brought_an_image_and_which_rule_promised_what(
+    opened: Access, used: NodeFolder
+) -> None:
+    (stuck,) = deliveries(opened, Selection(state="parked"))
+    before = timeline(opened, stuck.sop_instance_uid)
+    assert [one.source for one in before.images] == [SOURCE]
+    promises = {one.destination: one for one in before.promises}
+    assert {name: list(one.rules) for name, one in promises.items()} == {
+        "telepacs": ["CT to teleradiology"],
+        "archive": ["CT and MR to the archive"],
+    }
+    assert [one["type"] for one in promises["telepacs"].transforms] == ["tags", "compress"]
+    assert promises["archive"].transforms == []
+    assert (promises["telepacs"].state, promises["telepacs"].reason) == ("parked", "refused")
+    # A changed configuration gives other rules and recipes; what was promised before keeps its own.
+    text = used.config.read_text().replace('with = "CN-"', 'with = "X-"')
+    used.config.write_text(text.replace("CT to tele", "CT at night to tele"))
+    used.beat(revision=examine(used.config).loaded.revision)
+    with access(used.config, rules=True) as today:
+        reroute(today, Selection(sop_instance_uid=stuck.sop_instance_uid, destination="telepacs"))
+        after = timeline(today, stuck.sop_instance_uid)
+    told = [one for one in after.promises if one.destination == "telepacs"]
+    assert [(one.batch, one.state, list(one.rules)) for one in told] == [
+        (0, "superseded", ["CT to teleradiology"]),
+        (1, "pending", ["CT at night to teleradiology"]),
+    ]
+
+
+def test_an_image_that_no_rule_took_has_a_timeline_too(opened: Access) -> None:
+    (image,) = images(opened, Selection(state="unrouted"))
+    found = timeline(opened, image.sop_instance_uid)
+    assert (list(found.images), list(found.promises)) == ([image], [])
+    assert [(step.kind, step.at) for step in found.steps] == [("received", image.received_at)]
+
+
+def test_the_images_of_a_study_are_told_with_where_each_stands(opened: Access) -> None:
+    (stuck,) = deliveries(opened, Selection(state="parked"))
+    found = images(opened, Selection(study_instance_uid=stuck.study_instance_uid))
+    assert [one.received_at for one in found] == sorted((one.received_at for one in found), reverse=True)
+    stands = Counter((one.destinations["archive"], one.destinations["telepacs"]) for one in found)
+    assert stands == {("pending", "delivered"): 2, ("pending", "parked"): 1, ("pending", "pending"): 1}
+    assert {(one.modality, one.kind, one.unrouted, one.purged_at) for one in found} == {
+        ("CT", "first", False, None)
+    }
+    assert len({one.series_instance_uid for one in found}) == 1
+    assert {one.transfer_syntax_uid for one in found} == {generator.EXPLICIT}
+    assert all(one.bytes for one in found)
+    (unrouted,) = images(opened, Selection(state="unrouted"))
+    assert (unrouted.modality, unrouted.unrouted, unrouted.destinations) == ("US", True, {})
+    assert len(images(opened, Selection(limit=3))) == 3
+    reroute(opened, Selection(sop_instance_uid=stuck.sop_instance_uid, destination="telepacs"))
+    (again,) = images(opened, Selection(sop_instance_uid=stuck.sop_instance_uid))
+    assert again.destinations == {"archive": "pending", "telepacs": "pending"}, "by the newest promise"
+
+
+def test_what_is_parked_is_grouped_by_reason(opened: Access, used: NodeFolder) -> None:
+    used.settle("archive", "parked", 2, reason="empty-value")
+    used.settle("archive", "parked", 1, reason="refused")
+    told = [(one.reason, one.deliveries, dict(one.to)) for one in parked(opened)]
+    assert told == [("empty-value", 2, {"archive": 2}), ("refused", 2, {"archive": 1, "telepacs": 1})]
+    refused = parked(opened)[1]
+    assert refused.first_at is not None
+    assert refused.last_at is not None
+    assert refused.first_at < refused.last_at <= time.time()
+    assert [one.deliveries for one in parked(opened, Selection(destination="telepacs"))] == [1]
+    assert parked(opened, Selection(modality="US")) == []
+    with pytest.raises(RequestError, match="only parked deliveries"):
+        parked(opened, Selection(state="pending"))
 
 
 def test_counts_of_days_add_up(opened: Access) -> None:
@@ -51,6 +130,7 @@ def test_counts_of_days_add_up(opened: Access) -> None:
     [
         ({"study_date": "yesterday"}, "study_date"),
         ({"received": "2026-13-01"}, "received"),
+        ({"received": ".."}, "received"),
         ({"since": "soon"}, "since"),
         ({"since": "1 h", "received": "today"}, ""),
     ],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -9,6 +10,7 @@ from pathlib import Path
 
 from click.testing import CliRunner, Result
 
+from mapdr.config.revision import keep_revision
 from mapdr.kernel.item import Source
 from mapdr.operate.configuration import examine
 from mapdr.store import Store
@@ -73,9 +75,8 @@ class NodeFolder:
         assert checked.plan is not None
         assert not checked.problems
         store = Store.open(checked.plan.node.data, checked.plan.node.name, durability="process-crash")
-        store.use(
-            checked.loaded.revision, checked.plan.router, checked.plan.recipes, text=checked.loaded.canonical
-        )
+        keep_revision(checked.plan.node.data, checked.loaded)
+        store.use(checked.loaded.revision, checked.plan.router, checked.plan.recipes)
         return store
 
     def receive(self, images: Iterable[generator.GeneratedImage]) -> None:
@@ -125,6 +126,12 @@ def with_images(node: NodeFolder) -> NodeFolder:
     node.settle("telepacs", "delivered", 2)
     node.settle("telepacs", "parked", 1, comment="the receiver cannot understand it", reason="refused")
     return node
+
+
+def copied(original: NodeFolder, folder: Path) -> NodeFolder:
+    """The same node in another folder: none of its files names where it is."""
+    shutil.copytree(original.config.parent, folder, dirs_exist_ok=True)
+    return NodeFolder(folder / original.config.name)
 
 
 def _settlement(delivery: int, state: str, facts: dict[str, object]) -> Settlement:

@@ -29,7 +29,7 @@ def destination(port: int, **extra: Any) -> dict[str, Any]:
         "ae_title": "SINK",
         "host": LOOPBACK,
         "port": port,
-        "retry": {"first": "1 s", "factor": 1.5, "max": "3 s"},
+        "retry": {"first": "200 ms", "factor": 1.5, "max": "1 s"},
         **extra,
     }
 

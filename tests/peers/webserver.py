@@ -43,7 +43,7 @@ class WebServer:
                 return
 
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self._thread = threading.Thread(target=self._server.serve_forever, name="web server")
+        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.05,), name="web server")
 
     @property
     def url(self) -> str:

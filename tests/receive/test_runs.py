@@ -340,7 +340,7 @@ def push(line: Line, uid: str) -> int:
 
 def rows(store: Store) -> dict[str, Instance]:
     return {
-        row.sop_instance_uid: store.instances.get(row.instance) for row in store.ledger.select(Selection())
+        row.sop_instance_uid: store.instances.get(row.instance) for row in store.listing.select(Selection())
     }
 
 
@@ -433,7 +433,7 @@ def test_a_new_configuration_holds_from_the_next_message_on(receiver: DimseRecei
             for each in range(20):
                 assert push(line, f"1.{number + 1}.{each}") == 0
         until(lambda: len(rows(store)) == 60, 5)
-    sent = {row.sop_instance_uid: row.destination for row in store.ledger.select(Selection())}
+    sent = {row.sop_instance_uid: row.destination for row in store.listing.select(Selection())}
     assert all(to == f"to rev{uid.split('.')[1]}" for uid, to in sent.items())
 
 
@@ -599,7 +599,7 @@ def test_many_associations_at_once(receiver: DimseReceiver, store: Store) -> Non
     with ThreadPoolExecutor(8) as pool:
         list(pool.map(one, range(1, 9)))
     until(lambda: len(rows(store)) == 400, 10)
-    ids = [row.instance for row in store.ledger.select(Selection())]
+    ids = [row.instance for row in store.listing.select(Selection())]
     assert len(set(ids)) == 400
 
 

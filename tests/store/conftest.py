@@ -22,7 +22,7 @@ def opener(tmp_path: Path) -> Iterator[Opener]:
     def make(*, node: str = "node", router: Any = None, start: bool = True, **options: Any) -> Store:
         store = Store.open(tmp_path / "data", node, **{"durability": "process-crash", **options})
         stores.append(store)
-        store.use("rev1", router or To("pacs"), {"r0": {"steps": []}}, text="# revision 1\n")
+        store.use("rev1", router or To("pacs"), {"r0": {"steps": []}})
         if start:
             store.start()
         return store

@@ -67,7 +67,7 @@ def arm(store: Store, point: str, nth: int) -> None:
 
 def main(folder: str, point: str, nth: str, count: str) -> None:
     store = Store.open(Path(folder), "node", durability="power-loss")
-    store.use("rev1", To("pacs"), {"r0": {"steps": []}}, text="# revision 1\n")
+    store.use("rev1", To("pacs"), {"r0": {"steps": []}})
     store.start()
     warm = store.spool.begin(SOURCE, CT, "9.9", EXPLICIT)
     warm.abort()

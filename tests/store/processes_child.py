@@ -14,12 +14,12 @@ from mapdr.store import Selection, Store
 def main(folder: str, rounds: str) -> None:
     store = Store.open(Path(folder), "cli", durability="process-crash")
     for number in range(int(rounds)):
-        store.ledger.hold(Selection(destination="pacs", limit=20))
+        store.actions.hold(Selection(destination="pacs", limit=20))
         store.commands.give("reload", {"number": number})
         status = store.counts.status()
         assert status["parked"] >= 0
-        store.ledger.release(Selection(state="held"))
-        store.ledger.retry(Selection(state="parked"))
+        store.actions.release(Selection(state="held"))
+        store.actions.retry(Selection(state="parked"))
         print(number, flush=True)
     store.close()
     print("end", flush=True)

@@ -60,7 +60,7 @@ def mixed(opener: Opener) -> Store:
     ],
 )
 def test_selections(mixed: Store, chosen: Selection, count: int) -> None:
-    rows = mixed.ledger.select(chosen)
+    rows = mixed.listing.select(chosen)
     assert len(rows) == count
     assert [row.id for row in rows] == sorted((row.id for row in rows), reverse=True)
 
@@ -81,15 +81,15 @@ def test_parked_rows_are_listed_with_their_reason_and_tried_again(mixed: Store) 
         ]
         + [Settlement(r.id, "delivered", status=0) for r in rows[4:]]
     )
-    listed = mixed.ledger.select(Selection(state="parked", reason="refused"))
+    listed = mixed.listing.select(Selection(state="parked", reason="refused"))
     assert len(listed) == 4
     assert (listed[0].comment, listed[0].last and listed[0].last.status) == ("cannot understand", 0xC000)
     assert mixed.counts.parked() == 4
-    assert mixed.ledger.retry(Selection(state="parked", limit=1)) == 1
-    assert mixed.ledger.retry(Selection(destination="a")) == 4, "three parked, and the one that is pending"
-    assert mixed.ledger.retry(Selection(state="delivered")) == 0
+    assert mixed.actions.retry(Selection(state="parked", limit=1)) == 1
+    assert mixed.actions.retry(Selection(destination="a")) == 4, "three parked, and the one that is pending"
+    assert mixed.actions.retry(Selection(state="delivered")) == 0
     assert mixed.counts.parked() == 0
-    again = mixed.ledger.select(Selection(destination="a", state="pending"))
+    again = mixed.listing.select(Selection(destination="a", state="pending"))
     assert {(row.reason, row.comment) for row in again} == {("", "")}
 
 
@@ -101,26 +101,26 @@ def park(store: Store, destination: str, limit: int, reason: str = "empty-value"
 def test_what_is_dismissed_is_neither_parked_nor_sent_and_stays_on_record(mixed: Store) -> None:
     park(mixed, "a", 4)
     park(mixed, "b", 2, "refused")
-    assert mixed.ledger.parked_recipes(Selection()) == {"r0": 6}
-    assert mixed.ledger.dismiss(Selection(destination="a")) == 4
-    assert mixed.ledger.dismiss(Selection(destination="a")) == 0, "pending rows are not dismissed"
+    assert mixed.listing.parked_recipes(Selection()) == {"r0": 6}
+    assert mixed.actions.dismiss(Selection(destination="a")) == 4
+    assert mixed.actions.dismiss(Selection(destination="a")) == 0, "pending rows are not dismissed"
     assert mixed.counts.parked() == 2
     assert mixed.counts.pending() == 6
-    assert mixed.ledger.parked_recipes(Selection()) == {"r0": 2}
-    rows = mixed.ledger.select(Selection(state="dismissed"))
+    assert mixed.listing.parked_recipes(Selection()) == {"r0": 2}
+    rows = mixed.listing.select(Selection(state="dismissed"))
     assert {(row.reason, row.comment) for row in rows} == {
         ("dismissed by the operator", "it was parked: empty-value")
     }
     assert all(row.settled_at is not None and row.settled_at <= time.time() for row in rows)
     assert {row.last.reason for row in rows if row.last} == {"empty-value"}
-    assert mixed.ledger.retry(Selection(destination="a")) == 2, "only those that are pending"
+    assert mixed.actions.retry(Selection(destination="a")) == 2, "only those that are pending"
     assert mixed.counts.today()["delivered"] == {}
 
 
 def test_only_the_receivers_success_changes_a_dismissed_row(mixed: Store) -> None:
     park(mixed, "a", 2)
-    mixed.ledger.dismiss(Selection())
-    one, two = mixed.ledger.select(Selection(state="dismissed"))
+    mixed.actions.dismiss(Selection())
+    one, two = mixed.listing.select(Selection(state="dismissed"))
     mixed.ledger.settle([Settlement(one.id, "pending"), Settlement(two.id, "delivered", status=0)])
-    states = {row.id: row.state for row in mixed.ledger.select(Selection(deliveries=(one.id, two.id)))}
+    states = {row.id: row.state for row in mixed.listing.select(Selection(deliveries=(one.id, two.id)))}
     assert states == {one.id: "dismissed", two.id: "delivered"}

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from mapdr.kernel.errors import ConfigurationError
+from mapdr.store import Store
 from mapdr.store.spool.claim import Claim
 from store.conftest import Opener
 from store.world import CT, EXPLICIT, SOURCE, data_set, push
@@ -35,7 +36,7 @@ def test_a_second_node_of_the_same_name_takes_nothing_away(opener: Opener) -> No
     incoming = store.spool.begin(SOURCE, CT, "1.1", EXPLICIT)
     incoming.write(data_set("1.1"))
     with pytest.raises(ConfigurationError, match="another process"):
-        opener(start=False).recover(lambda revision, path: None, wait=0)
+        opener(start=False).recover(lambda revision: None, wait=0)
     incoming.commit()
     assert store.writer.flush()
     assert store.counts.today()["received"]["CT"]["images"] == 1
@@ -65,3 +66,52 @@ def test_a_claim_ends_with_its_process(tmp_path: Path) -> None:
     begun = time.monotonic()
     with Claim(tmp_path / "claim", "n").exclusive(5):
         assert time.monotonic() - begun < 4
+
+
+def test_of_two_nodes_that_start_in_one_moment_one_runs(tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    Store.open(data, "node", durability="process-crash").close()
+    both = [_node(data), _node(data)]
+    try:
+        assert [_hear(one) for one in both] == ["opened", "opened"]
+        for one in both:
+            _go_on(one)
+        heard = {one: _hear(one) for one in both}
+        assert sorted(heard.values()) == ["recovered", "refused"]
+        (first,) = (one for one, said in heard.items() if said == "recovered")
+        _go_on(first)
+        assert _hear(first) == "runs"
+    finally:
+        for one in both:
+            one.communicate(timeout=60)
+    again = _node(data)
+    assert again.communicate("\n\n", timeout=60)[0].split() == ["opened", "recovered", "runs"]
+
+
+def test_a_node_is_the_only_one_until_it_has_given_everything_back(opener: Opener) -> None:
+    store, other = opener(start=False), opener(start=False)
+    store.recover(lambda revision: None)
+    store.start()
+    store.stop(time.monotonic() + 5)  # it takes no more images; what it has leased is still on its way
+    with pytest.raises(ConfigurationError, match="another process"):
+        other.recover(lambda revision: None, wait=0)
+    store.close()
+    other.recover(lambda revision: None, wait=0)
+
+
+def _node(data: Path) -> subprocess.Popen[str]:
+    child = [sys.executable, str(Path(__file__).with_name("recover_child.py")), str(data)]
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).resolve().parent.parent)}
+    return subprocess.Popen(
+        child, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment, bufsize=1
+    )
+
+
+def _hear(child: subprocess.Popen[str]) -> str:
+    assert child.stdout is not None
+    return child.stdout.readline().strip()
+
+
+def _go_on(child: subprocess.Popen[str]) -> None:
+    assert child.stdin is not None
+    child.stdin.write("\n")

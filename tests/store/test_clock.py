@@ -198,4 +198,4 @@ def test_the_order_of_images_does_not_depend_on_the_clock(clocked: Store, wall: 
     assert first < second < third
     rows = clocked.ledger.lease("pacs", 9, 60, "n")
     assert [row.instance.id for row in rows] == [first, second, third]
-    assert len(clocked.ledger.select(Selection())) == 3
+    assert len(clocked.listing.select(Selection())) == 3

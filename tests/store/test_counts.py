@@ -110,7 +110,7 @@ def compare(store: Store, clock: Clock, steps: list[tuple[Any, ...]]) -> None:
                 i = row.instance
                 model.add(day, "pacs", i.modality, i.study_instance_uid, i.sop_instance_uid)
         elif verb == "retry":
-            store.ledger.retry(Selection(state="parked"))
+            store.actions.retry(Selection(state="parked"))
         else:
             clock.now += 86_400
             days.add(day_of(clock.now))
@@ -164,7 +164,7 @@ def test_queues_say_how_much_and_how_old(opener: Opener) -> None:
             Settlement(rows[2].id, "pending", not_before=later),
         ]
     )
-    store.ledger.hold(Selection(destination="b"))
+    store.actions.hold(Selection(destination="b"))
     a, b = store.counts.queues()
     assert (a.destination, a.pending, a.leased, a.held, a.parked) == ("a", 2, 0, 0, 1)
     assert a.oldest is not None

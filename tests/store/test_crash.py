@@ -42,7 +42,7 @@ def run(folder: Path, point: str, nth: int) -> subprocess.CompletedProcess[str]:
     )
 
 
-def rules(revision: str, path: Path) -> Rules | None:
+def rules(revision: str) -> Rules | None:
     return Rules(To("pacs"), {"r0": {"steps": []}})
 
 
@@ -66,7 +66,7 @@ def check(folder: Path, answered: list[str], sent: set[str], *, lost: bool) -> N
     try:
         store.use("rev1", To("pacs"), {"r0": {"steps": []}})
         store.recover(rules)
-        rows = {row.sop_instance_uid: row for row in store.ledger.select(Selection())}
+        rows = {row.sop_instance_uid: row for row in store.listing.select(Selection())}
         assert not list(folder.rglob("*.part"))
         for uid in answered:
             # A purged file whose delivery only the lost index knew is no loss: it was delivered.

@@ -3,15 +3,7 @@ from __future__ import annotations
 import errno
 from pathlib import Path
 
-from mapdr.store.spool.durable import make_folder, refusal, write_file
-
-
-def test_a_small_file_is_replaced_whole(tmp_path: Path) -> None:
-    path = tmp_path / "a.toml"
-    write_file(path, b"one", "power-loss")
-    write_file(path, b"two", "process-crash")
-    assert path.read_bytes() == b"two"
-    assert [p.name for p in tmp_path.iterdir()] == ["a.toml"]
+from mapdr.store.spool.durable import make_folder, refusal
 
 
 def test_folders_are_made_with_their_parents(tmp_path: Path) -> None:

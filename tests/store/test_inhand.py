@@ -120,7 +120,7 @@ def test_a_person_who_retries_has_it_tried_alone_again(opener: Opener) -> None:
     assert hands.deaths(key) == 3
     (row,) = store.ledger.lease("pacs", 1, 60, "node")
     store.ledger.settle([Settlement(row.id, "parked", reason="deadly")])
-    assert store.ledger.retry(Selection(destination="pacs")) == 1
+    assert store.actions.retry(Selection(destination="pacs")) == 1
     assert hands.deaths(key) == ALONE
 
 

@@ -52,7 +52,7 @@ def test_a_row_that_must_wait_is_leased_when_it_is_due(store: Store) -> None:
     )
     assert store.ledger.lease("pacs", 1, 60, "node") == []
     assert store.ledger.next_due("pacs") == later
-    assert store.ledger.retry(Selection(destination="pacs")) == 1
+    assert store.actions.retry(Selection(destination="pacs")) == 1
     (again,) = store.ledger.lease("pacs", 1, 60, "node")
     assert again.syntax == "1.2.840.1"
     assert again.attempts == 0, "a retry by hand begins anew"
@@ -73,12 +73,12 @@ def test_attempts_that_do_not_count_are_kept_all_the_same(store: Store) -> None:
             )
         ]
     )  # fmt: skip
-    attempts = store.ledger.attempts(row.id)
+    attempts = store.listing.attempts(row.id)
     assert [attempt.number for attempt in attempts] == [1, 2, 3, 4]
     last = attempts[-1]
     assert (last.status, last.comment, last.bytes, last.treatment) == (0xB000, "coerced", 77, "edited")
     assert (last.sop_instance_uid, last.transfer_syntax_uid) == ("2.25.1", EXPLICIT)
-    (listed,) = store.ledger.select(Selection(state="delivered"))
+    (listed,) = store.listing.select(Selection(state="delivered"))
     assert listed.last == last
 
 
@@ -91,9 +91,9 @@ def test_a_lost_lease_is_due_again_and_the_late_answer_counts(store: Store) -> N
     store.ledger.settle([Settlement(row.id, "delivered", status=0)])
     store.ledger.settle([Settlement(row.id, "pending", not_before=time.time() + 9)])
     store.ledger.settle([Settlement(row.id, "parked", reason="late")])
-    (listed,) = store.ledger.select(Selection())
+    (listed,) = store.listing.select(Selection())
     assert listed.state == "delivered", "nothing takes a delivery back"
-    assert [each.reason for each in store.ledger.attempts(row.id)] == ["interrupted", "", "", "late"]
+    assert [each.reason for each in store.listing.attempts(row.id)] == ["interrupted", "", "", "late"]
     assert store.counts.today()["delivered"]["pacs"]["CT"]["images"] == 1
 
 
@@ -133,11 +133,11 @@ def test_a_destination_on_hold_leases_nothing(opener: Opener) -> None:
 def test_rows_are_held_and_let_go(store: Store) -> None:
     filled(store, 3)
     (leased,) = store.ledger.lease("pacs", 1, 60, "n")
-    assert store.ledger.hold(Selection(destination="pacs")) == 2
+    assert store.actions.hold(Selection(destination="pacs")) == 2
     assert store.ledger.lease("pacs", 9, 60, "n") == []
     assert store.counts.pending() == 3
     store.ledger.settle([Settlement(leased.id, "pending")])
-    assert store.ledger.release(Selection(state="held")) == 2
+    assert store.actions.release(Selection(state="held")) == 2
     assert len(store.ledger.lease("pacs", 9, 60, "n")) == 3
 
 
@@ -161,30 +161,30 @@ def test_a_batch_of_settlements_is_all_or_nothing(store: Store) -> None:
     one, two = store.ledger.lease("pacs", 2, 60, "n")
     with pytest.raises(LocalProtocolError):
         store.ledger.settle([Settlement(one.id, "delivered"), Settlement(999, "delivered")])
-    assert {row.state for row in store.ledger.select(Selection())} == {"leased"}
-    assert store.ledger.attempts(one.id) == []
+    assert {row.state for row in store.listing.select(Selection())} == {"leased"}
+    assert store.listing.attempts(one.id) == []
     assert store.counts.today()["delivered"] == {}
     assert two.id
 
 
 def test_recipes_are_kept_for_good(opener: Opener) -> None:
     store = opener()
-    store.ledger.add_recipes({"r7": {"steps": [{"type": "tags"}]}})
-    store.ledger.add_recipes({"r7": {"steps": ["changed"]}})
-    assert opener(start=False).ledger.recipe("r7") == {"steps": [{"type": "tags"}]}
+    store.recipes.add({"r7": {"steps": [{"type": "tags"}]}})
+    store.recipes.add({"r7": {"steps": ["changed"]}})
+    assert opener(start=False).recipes.recipe("r7") == {"steps": [{"type": "tags"}]}
     with pytest.raises(Permanent) as caught:
-        store.ledger.recipe("unknown")
+        store.recipes.recipe("unknown")
     assert caught.value.reason == "recipe-missing"
 
 
 def test_memory_is_kept_per_image_recipe_and_syntax(opener: Opener) -> None:
     store = opener()
     id_ = push(store, "1.2.3.1")
-    memory = store.ledger.memory(id_, "r0", "")
+    memory = store.recipes.memory(id_, "r0", "")
     assert memory.recall() is None
     memory.keep({"ratio": 10.5, "uid": "2.25.1"})
     memory.keep({"ratio": 11, "uid": "2.25.1"})
-    again = opener(start=False).ledger
+    again = opener(start=False).recipes
     assert again.memory(id_, "r0", "").recall() == {"ratio": 11, "uid": "2.25.1"}
     assert again.memory(id_, "r0", EXPLICIT).recall() is None
     assert again.memory(id_, "r1", "").recall() is None
@@ -239,7 +239,7 @@ class LedgerMachine(RuleBasedStateMachine):
             push(self.store, f"1.2.{self.pushed}", study=f"3.{self.pushed % 3}")
             self.pushed += 1
         assert self.store.writer.flush()
-        for row in self.store.ledger.select(Selection()):
+        for row in self.store.listing.select(Selection()):
             self.model.setdefault(row.id, "pending")
 
     @rule(
@@ -272,8 +272,8 @@ class LedgerMachine(RuleBasedStateMachine):
 
     @rule(verb=st.sampled_from(["retry", "hold", "release"]), destination=st.sampled_from("ab"))
     def verb(self, verb: str, destination: str) -> None:
-        of = {row.id for row in self.store.ledger.select(Selection(destination=destination))}
-        getattr(self.store.ledger, verb)(Selection(destination=destination))
+        of = {row.id for row in self.store.listing.select(Selection(destination=destination))}
+        getattr(self.store.actions, verb)(Selection(destination=destination))
         change = {
             "retry": {"parked": "pending"},
             "hold": {"pending": "held"},
@@ -285,15 +285,15 @@ class LedgerMachine(RuleBasedStateMachine):
     @rule(destination=st.sampled_from("ab"))
     def dismiss(self, destination: str) -> None:
         chosen = Selection(destination=destination)
-        parked = {row.id for row in self.store.ledger.select(chosen) if row.state == "parked"}
-        assert self.store.ledger.dismiss(chosen) == len(parked)
+        parked = {row.id for row in self.store.listing.select(chosen) if row.state == "parked"}
+        assert self.store.actions.dismiss(chosen) == len(parked)
         self.model |= dict.fromkeys(parked, "dismissed")
 
     @rule(destination=st.sampled_from("ab"), recipe=st.sampled_from(["r0", "r1"]))
     def reroute(self, destination: str, recipe: str) -> None:
         """Every image is owed to the destination, once, whatever became of it before."""
         route = To(destination, recipe=recipe).route
-        self.store.ledger.reroute(Selection(), route, frozenset(), only=[destination])
+        self.store.rerouting.reroute(Selection(), route, frozenset(), only=[destination])
         rows = self.rows()
         for row in rows:
             before = self.model.get(row.id)
@@ -312,7 +312,9 @@ class LedgerMachine(RuleBasedStateMachine):
         )
         assert set(waiting.values()) <= {1}
         assert not any(row.destination == destination and row.state == "parked" for row in rows)
-        again = self.store.ledger.reroute(Selection(state="parked"), route, frozenset(), only=[destination])
+        again = self.store.rerouting.reroute(
+            Selection(state="parked"), route, frozenset(), only=[destination]
+        )
         assert again.deliveries == 0
 
     @rule(owner=st.sampled_from(["x", "y"]))
@@ -348,7 +350,7 @@ class LedgerMachine(RuleBasedStateMachine):
 
     def rows(self) -> list[DeliveryRow]:
         """Every row, those that were superseded as well."""
-        select = self.store.ledger.select
+        select = self.store.listing.select
         return [*select(Selection()), *select(Selection(state="superseded"))]
 
 
@@ -376,8 +378,8 @@ def test_an_end_that_the_index_does_not_take_is_written_without_its_words(
     store.ledger.settle(
         [Settlement(row.id, "delivered", status=0, bytes=n) for row, n in zip(rows, huge, strict=True)]
     )
-    assert {row.state for row in store.ledger.select(Selection())} == {"delivered"}
-    assert sorted(row.reason for row in store.ledger.select(Selection())) == ["", "", "unwritten"]
+    assert {row.state for row in store.listing.select(Selection())} == {"delivered"}
+    assert sorted(row.reason for row in store.listing.select(Selection())) == ["", "", "unwritten"]
     assert str(rows[1].id) in caplog.text
 
 
@@ -404,7 +406,7 @@ def test_an_end_that_breaks_a_rule_of_the_index_holds_up_no_other(
     )
     leased = store.ledger.lease("pacs", 9, 60, "n")
     assert [(row.id, row.syntax, row.attempts) for row in leased] == [(row.id, EXPLICIT, 0) for row in rows]
-    (attempt,) = store.ledger.attempts(rows[1].id)
+    (attempt,) = store.listing.attempts(rows[1].id)
     assert (attempt.verdict, attempt.reason) == ("retry", "unwritten")
 
     def full(settlements: Sequence[Settlement]) -> None:

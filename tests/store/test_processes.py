@@ -44,7 +44,7 @@ def test_node_and_command_line_write_at_once(opener: Opener) -> None:
         output, errors = child.communicate(timeout=60)
         assert output.splitlines()[-1] == "end", errors
         assert store.writer.flush()
-        store.ledger.release(Selection(state="held"))
+        store.actions.release(Selection(state="held"))
 
         def done() -> bool:
             return store.counts.pending() == 0
@@ -55,7 +55,7 @@ def test_node_and_command_line_write_at_once(opener: Opener) -> None:
         worker.join()
         child.kill()
         child.wait()
-    rows = store.ledger.select(Selection())
+    rows = store.listing.select(Selection())
     assert len(rows) == 300
     assert len(set(sent)) == len(sent) == sum(row.state == "delivered" for row in rows)
     assert len(store.commands.take()) == 40

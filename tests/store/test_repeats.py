@@ -22,7 +22,7 @@ def received(store: Store) -> dict[str, int]:
 
 
 def states(store: Store) -> list[str]:
-    return sorted(row.state for row in store.ledger.select(Selection()))
+    return sorted(row.state for row in store.listing.select(Selection()))
 
 
 def test_a_repeat_is_absorbed_while_its_row_is_open(store: Store) -> None:
@@ -149,7 +149,7 @@ def test_a_fresh_copy_heals_what_is_owed_from_a_damaged_file(opener: Opener, how
     assert store.writer.flush()
     deliver(store, "delivered", "b")
     if state == "held":
-        store.ledger.hold(Selection(destination="a"))
+        store.actions.hold(Selection(destination="a"))
     elif state == "parked":
         rows = store.ledger.lease("a", 9, 60, "n")
         store.ledger.settle([Settlement(row.id, "parked", reason=how) for row in rows])
@@ -159,7 +159,7 @@ def test_a_fresh_copy_heals_what_is_owed_from_a_damaged_file(opener: Opener, how
     assert not store.spool.path(first).exists(), "the good copy stands in its place"
     if state == "held":
         assert store.ledger.lease("a", 9, 60, "n") == []
-        store.ledger.release(Selection(destination="a"))
+        store.actions.release(Selection(destination="a"))
     rows = store.ledger.lease("a", 9, 60, "n")
     assert [(row.instance.id, row.attempts) for row in rows] == [(again, 0)], "owed once, from the good copy"
     assert rows[0].instance.proof is not None
@@ -178,7 +178,7 @@ def test_what_is_parked_for_another_reason_stays_parked_and_can_be_sent_from_the
     again = push(store, "1.2.3.1")
     assert store.writer.flush()
     assert states(store) == ["parked", "pending"], "a repeat of what is parked is a new promise, as ever"
-    assert store.ledger.retry(Selection(state="parked")) == 1
+    assert store.actions.retry(Selection(state="parked")) == 1
     assert {row.instance.id for row in store.ledger.lease("pacs", 9, 60, "n")} == {again}
 
 

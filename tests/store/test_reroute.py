@@ -32,7 +32,7 @@ def settle(store: Store, destination: str, state: str, limit: int = 99) -> None:
 
 
 def states(store: Store, destination: str) -> Counter[str]:
-    found = store.ledger.select(Selection(destination=destination))
+    found = store.listing.select(Selection(destination=destination))
     return Counter(row.state for row in found)
 
 
@@ -42,20 +42,22 @@ def by_modality(header: Header, source: Source) -> Routing:
 
 def test_images_are_promised_anew(mixed: Store) -> None:
     wanted = frozenset({MODALITY})
-    done = mixed.ledger.reroute(Selection(), by_modality, wanted)
+    done = mixed.rerouting.reroute(Selection(), by_modality, wanted)
     assert (done.images, done.deliveries, done.unrouted, done.missing) == (6, 3, 3, 0)
     rows = mixed.ledger.lease("ct", 9, 60, "n")
     assert {(row.batch, row.priority, row.instance.modality) for row in rows} == {(1, 1, "CT")}
-    assert mixed.ledger.reroute(Selection(), by_modality, wanted).deliveries == 0, "still open"
+    assert mixed.rerouting.reroute(Selection(), by_modality, wanted).deliveries == 0, "still open"
     mixed.ledger.settle([Settlement(row.id, "delivered") for row in rows])
-    assert mixed.ledger.reroute(Selection(modality="CT"), by_modality, wanted).deliveries == 3
+    assert mixed.rerouting.reroute(Selection(modality="CT"), by_modality, wanted).deliveries == 3
     assert {row.batch for row in mixed.ledger.lease("ct", 9, 60, "n")} == {2}
 
 
 def test_a_reroute_may_be_for_some_destinations_only(mixed: Store) -> None:
     route = To("x", "y").route
     assert (
-        mixed.ledger.reroute(Selection(study_instance_uid="9.0"), route, frozenset(), only=["y"]).deliveries
+        mixed.rerouting.reroute(
+            Selection(study_instance_uid="9.0"), route, frozenset(), only=["y"]
+        ).deliveries
         == 2
     )
     assert [queue.destination for queue in mixed.counts.queues()] == ["a", "b", "y"]
@@ -64,7 +66,7 @@ def test_a_reroute_may_be_for_some_destinations_only(mixed: Store) -> None:
 def test_images_are_chosen_by_their_deliveries(mixed: Store) -> None:
     rows = mixed.ledger.lease("a", 2, 60, "n")
     mixed.ledger.settle([Settlement(row.id, "parked", reason="x") for row in rows])
-    done = mixed.ledger.reroute(Selection(destination="a", state="parked"), To("c").route, frozenset())
+    done = mixed.rerouting.reroute(Selection(destination="a", state="parked"), To("c").route, frozenset())
     assert (done.images, done.deliveries) == (2, 2)
 
 
@@ -73,7 +75,7 @@ def test_unrouted_images_find_their_way(opener: Opener) -> None:
     push(store, "1.1")
     push(store, "1.2")
     assert store.writer.flush()
-    done = store.ledger.reroute(Selection(state="unrouted"), To("pacs").route, frozenset())
+    done = store.rerouting.reroute(Selection(state="unrouted"), To("pacs").route, frozenset())
     assert (done.images, done.deliveries) == (2, 2)
     assert store.counts.unrouted() == 0
     assert {row.batch for row in store.ledger.lease("pacs", 9, 60, "n")} == {0}
@@ -87,7 +89,7 @@ def test_what_was_purged_is_told_as_missing(store: Store) -> None:
     store.ledger.settle([Settlement(row.id, "delivered") for row in rows if row.instance.id != lost])
     assert store.retention.purge(time.time() + 100, 1).images == 1
     store.spool.path(lost).unlink()
-    done = store.ledger.reroute(Selection(), To("c").route, frozenset())
+    done = store.rerouting.reroute(Selection(), To("c").route, frozenset())
     assert (done.images, done.deliveries, done.missing) == (0, 0, 2)
 
 
@@ -102,7 +104,7 @@ def test_rows_of_a_purged_image_are_not_promised(store: Store) -> None:
         assert store.retention.purge(time.time() + 100, 1).images == 1
         return Routing((("c", "r0"),))
 
-    assert store.ledger.reroute(Selection(), route_while_purging, frozenset()).deliveries == 0
+    assert store.rerouting.reroute(Selection(), route_while_purging, frozenset()).deliveries == 0
 
 
 def test_what_is_parked_is_promised_by_todays_rules_and_its_old_row_ends(mixed: Store) -> None:
@@ -110,39 +112,39 @@ def test_what_is_parked_is_promised_by_todays_rules_and_its_old_row_ends(mixed: 
     settle(mixed, "b", "delivered")
     corrected = To("a", "b", recipe="r1").route
     parked = Selection(state="parked")
-    done = mixed.ledger.reroute(parked, corrected, NOTHING)
+    done = mixed.rerouting.reroute(parked, corrected, NOTHING)
     assert (done.images, done.deliveries, done.superseded, done.still_parked) == (6, 6, 6, 0)
     assert mixed.counts.parked() == 0
     assert states(mixed, "a") == {"pending": 6}
     assert states(mixed, "b") == {"delivered": 6}, "they were not chosen, and are not delivered twice"
     assert {row.recipe for row in mixed.ledger.lease("a", 1, 60, "n")} == {"r1"}
-    again = mixed.ledger.reroute(parked, corrected, NOTHING)
+    again = mixed.rerouting.reroute(parked, corrected, NOTHING)
     assert (again.images, again.deliveries) == (0, 0)
     settle(mixed, "a", "delivered")
-    assert mixed.ledger.reroute(parked, corrected, NOTHING).images == 0
-    old = mixed.ledger.select(Selection(state="superseded"))
+    assert mixed.rerouting.reroute(parked, corrected, NOTHING).images == 0
+    old = mixed.listing.select(Selection(state="superseded"))
     assert Counter((row.destination, row.reason, row.batch) for row in old) == {("a", "empty-value", 0): 6}
     studies = mixed.overview.studies(Selection())
     assert all(one.state != "superseded" for row in studies for one in row.destinations["a"])
 
 
 def test_a_promise_that_waits_is_replaced_and_not_doubled(mixed: Store) -> None:
-    done = mixed.ledger.reroute(Selection(), To("a", recipe="r1").route, NOTHING)
+    done = mixed.rerouting.reroute(Selection(), To("a", recipe="r1").route, NOTHING)
     assert (done.deliveries, done.superseded) == (6, 6)
     assert states(mixed, "a") == {"pending": 6}
     assert states(mixed, "b") == {"pending": 6}, "today's rules do not name it; its promise stands"
 
 
 def test_what_was_on_hold_stays_on_hold(mixed: Store) -> None:
-    mixed.ledger.hold(Selection(destination="a"))
-    mixed.ledger.reroute(Selection(), To("a", recipe="r1").route, NOTHING)
+    mixed.actions.hold(Selection(destination="a"))
+    mixed.rerouting.reroute(Selection(), To("a", recipe="r1").route, NOTHING)
     assert states(mixed, "a") == {"held": 6}
     assert mixed.ledger.lease("a", 9, 60, "n") == []
 
 
 def test_what_is_being_sent_ends_as_it_will(mixed: Store) -> None:
     (leased,) = mixed.ledger.lease("a", 1, 60, "n")
-    mixed.ledger.reroute(Selection(destination="a"), To("a", recipe="r1").route, NOTHING)
+    mixed.rerouting.reroute(Selection(destination="a"), To("a", recipe="r1").route, NOTHING)
     assert states(mixed, "a") == {"pending": 6, "leased": 1}
     mixed.ledger.settle([Settlement(leased.id, "delivered", status=0)])
     assert states(mixed, "a") == {"pending": 6, "delivered": 1}
@@ -150,10 +152,10 @@ def test_what_is_being_sent_ends_as_it_will(mixed: Store) -> None:
 
 def test_parked_rows_whose_destination_is_gone_are_told_and_stay(mixed: Store) -> None:
     settle(mixed, "a", "parked", 2)
-    done = mixed.ledger.reroute(Selection(state="parked"), To("b", "c").route, NOTHING)
+    done = mixed.rerouting.reroute(Selection(state="parked"), To("b", "c").route, NOTHING)
     assert (done.deliveries, done.superseded, done.still_parked) == (2, 0, 2), "c is new to them"
     settle(mixed, "c", "delivered")
-    again = mixed.ledger.reroute(Selection(state="parked"), To("b", "c").route, NOTHING)
+    again = mixed.rerouting.reroute(Selection(state="parked"), To("b", "c").route, NOTHING)
     assert (again.deliveries, again.still_parked) == (0, 2), "c has them already"
     assert mixed.counts.parked() == 2
 
@@ -161,7 +163,7 @@ def test_parked_rows_whose_destination_is_gone_are_told_and_stay(mixed: Store) -
 def test_for_one_destination_nothing_else_is_superseded(mixed: Store) -> None:
     settle(mixed, "a", "parked")
     settle(mixed, "b", "parked")
-    done = mixed.ledger.reroute(
+    done = mixed.rerouting.reroute(
         Selection(state="parked"), To("a", "b", recipe="r1").route, NOTHING, only=["a"]
     )
     assert (done.deliveries, done.superseded, done.still_parked) == (6, 6, 0)
@@ -170,8 +172,8 @@ def test_for_one_destination_nothing_else_is_superseded(mixed: Store) -> None:
 
 def test_what_was_dismissed_may_be_promised_anew(mixed: Store) -> None:
     settle(mixed, "a", "parked")
-    mixed.ledger.dismiss(Selection(state="parked"))
-    done = mixed.ledger.reroute(Selection(state="dismissed"), To("a", "b").route, NOTHING)
+    mixed.actions.dismiss(Selection(state="parked"))
+    done = mixed.rerouting.reroute(Selection(state="dismissed"), To("a", "b").route, NOTHING)
     assert (done.deliveries, done.superseded) == (6, 0)
     assert states(mixed, "a") == {"pending": 6, "dismissed": 6}
 
@@ -181,7 +183,7 @@ def test_an_image_that_is_delivered_again_on_the_same_day_counts_once(store: Sto
     assert store.writer.flush()
     settle(store, "pacs", "delivered")
     for times in (1, 2):
-        assert store.ledger.reroute(Selection(), To("pacs").route, NOTHING).deliveries == 1
+        assert store.rerouting.reroute(Selection(), To("pacs").route, NOTHING).deliveries == 1
         settle(store, "pacs", "delivered")
         counts = store.counts.today()["delivered"]["pacs"]["CT"]
         assert counts == {"images": 1, "studies": 1, "repeats": times, "versions": 0}
@@ -214,7 +216,7 @@ def test_new_images_go_before_those_that_are_sent_again(opener: Opener, untried_
         push(store, f"1.{number}", study="9.1")
     assert store.writer.flush()
     settle(store, "a", "delivered")
-    assert store.ledger.reroute(Selection(), To("a").route, NOTHING).deliveries == 5
+    assert store.rerouting.reroute(Selection(), To("a").route, NOTHING).deliveries == 5
     for number in range(3):
         push(store, f"2.{number}", study="9.2")
     assert store.writer.flush()
@@ -233,9 +235,9 @@ def test_a_late_answer_counts_no_image_again_that_a_reroute_delivered(opener: Op
         store.ledger.give_back([old.id])
     elif before == "dismissed":
         store.ledger.settle([Settlement(old.id, "parked")])
-        assert store.ledger.dismiss(Selection()) == 1
-    assert store.ledger.reroute(Selection(), To("a", recipe="r1").route, frozenset()).deliveries == 1
-    assert {row.state for row in store.ledger.select(Selection(deliveries=[old.id]))} == {before}
+        assert store.actions.dismiss(Selection()) == 1
+    assert store.rerouting.reroute(Selection(), To("a", recipe="r1").route, frozenset()).deliveries == 1
+    assert {row.state for row in store.listing.select(Selection(deliveries=[old.id]))} == {before}
     (new,) = store.ledger.lease("a", 9, 60, "n")
     for row in (new, old):
         store.ledger.settle([Settlement(row.id, "delivered", status=0)])
@@ -256,7 +258,7 @@ def test_what_waits_is_told_beside_what_was_delivered_before(opener: Opener) -> 
     assert store.writer.flush()
     settle(store, "a", "delivered")
     assert standings(store, "a") == [("delivered", "", 2, False)]
-    assert store.ledger.reroute(Selection(), To("a").route, NOTHING).deliveries == 2
+    assert store.rerouting.reroute(Selection(), To("a").route, NOTHING).deliveries == 2
     settle(store, "a", "pending")
     assert standings(store, "a") == [("delivered", "", 2, False), ("pending", "empty-value", 2, True)]
     settle(store, "a", "parked", limit=1)
@@ -265,13 +267,13 @@ def test_what_waits_is_told_beside_what_was_delivered_before(opener: Opener) -> 
         ("delivered", "", 1, False),
         ("pending", "empty-value", 1, True),
     ]
-    assert store.ledger.dismiss(Selection()) == 1
+    assert store.actions.dismiss(Selection()) == 1
     assert standings(store, "a") == [("delivered", "", 2, False), ("pending", "empty-value", 1, True)]
 
 
 def test_a_destination_of_which_all_was_dismissed_is_told(mixed: Store) -> None:
     settle(mixed, "a", "parked")
-    assert mixed.ledger.dismiss(Selection(destination="a")) == 6
+    assert mixed.actions.dismiss(Selection(destination="a")) == 6
     for study in mixed.overview.studies(Selection()):
         (one,) = study.destinations["a"]
         assert (one.state, one.reason, one.images) == ("dismissed", "", 2)

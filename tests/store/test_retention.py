@@ -26,7 +26,7 @@ def test_what_was_delivered_long_ago_goes_and_its_counts_stay(store: Store) -> N
     assert done.bytes > 0
     assert not any(store.spool.path(id_).exists() for id_ in ids)
     assert store.counts.today() == counts
-    assert len(store.ledger.select(Selection(state="delivered"))) == 5
+    assert len(store.listing.select(Selection(state="delivered"))) == 5
     assert store.retention.purge(now + 3700, 3600) == Purged()
 
 
@@ -55,7 +55,7 @@ def test_what_is_owed_to_anybody_stays(opener: Opener, state: str) -> None:
     if state == "leased":
         store.ledger.lease("pacs", 1, 10, "node")
     elif state == "held":
-        store.ledger.hold(Selection(destination="pacs"))
+        store.actions.hold(Selection(destination="pacs"))
     else:
         deliver(store, state)
     assert store.retention.purge(time.time() + 1e6, 1) == Purged()
@@ -69,9 +69,9 @@ def test_what_nobody_waits_for_any_more_goes(opener: Opener, end: str) -> None:
     assert store.writer.flush()
     deliver(store, "parked")
     if end == "dismissed":
-        store.ledger.dismiss(Selection(state="parked"))
+        store.actions.dismiss(Selection(state="parked"))
     else:
-        store.ledger.reroute(Selection(state="parked"), To("pacs").route, frozenset())
+        store.rerouting.reroute(Selection(state="parked"), To("pacs").route, frozenset())
         assert store.retention.purge(time.time() + 1e6, 1) == Purged()
         deliver(store)
     assert store.retention.purge(time.time(), 3600) == Purged()

@@ -70,7 +70,7 @@ def test_a_study_whose_rest_is_dismissed_is_complete(store: Store) -> None:
     settle(store, limit=2)
     settle(store, "parked")
     assert ("study.parked", "pacs", 3, 0) in kinds(due(store))
-    store.ledger.dismiss(Selection(state="parked"))
+    store.actions.dismiss(Selection(state="parked"))
     (event,) = due(store)
     assert (event.kind, event.images, event.delivered, event.parked) == ("study.delivered", 2, 2, 0)
 
@@ -79,7 +79,7 @@ def test_of_a_study_that_is_dismissed_as_a_whole_nothing_is_told(store: Store) -
     push(store, "1.1")
     assert store.writer.flush()
     settle(store, "parked")
-    store.ledger.dismiss(Selection(state="parked"))
+    store.actions.dismiss(Selection(state="parked"))
     assert [event.kind for event in due(store)] == ["study.received"]
 
 
@@ -89,7 +89,7 @@ def test_the_promise_that_replaced_another_speaks_for_its_image(store: Store) ->
     assert store.writer.flush()
     settle(store, "parked")
     due(store)
-    store.ledger.reroute(Selection(state="parked"), To("pacs", recipe="r1").route, frozenset())
+    store.rerouting.reroute(Selection(state="parked"), To("pacs", recipe="r1").route, frozenset())
     assert due(store) == []
     settle(store)
     (event,) = due(store)
@@ -104,7 +104,7 @@ def test_a_parked_image_is_told_and_then_delivered(store: Store) -> None:
     settle(store, "parked")
     (event,) = [event for event in due(store) if event.destination]
     assert (event.kind, event.delivered, event.parked, event.reason) == ("study.parked", 1, 1, "refused")
-    store.ledger.retry(Selection(state="parked"))
+    store.actions.retry(Selection(state="parked"))
     assert due(store) == []
     settle(store)
     (event,) = due(store)
@@ -114,9 +114,9 @@ def test_a_parked_image_is_told_and_then_delivered(store: Store) -> None:
 def test_what_is_on_hold_is_not_complete(store: Store) -> None:
     push(store, "1.1")
     assert store.writer.flush()
-    store.ledger.hold(Selection())
+    store.actions.hold(Selection())
     assert kinds(due(store)) == [("study.received", "", 1, 0)]
-    store.ledger.release(Selection())
+    store.actions.release(Selection())
     settle(store)
     assert kinds(due(store)) == [("study.delivered", "pacs", 1, 0)]
 

@@ -13,11 +13,12 @@ from pydicom.dataset import Dataset, FileMetaDataset
 
 from mapdr.kernel.item import FileSlice, Instance, Payload, Source
 from mapdr.kernel.registry import Registry
-from mapdr.kernel.stage import Memory, Settings
+from mapdr.kernel.stage import Settings
+from mapdr.kernel.step import Memory
 from mapdr.kernel.watch import Watch
 from mapdr.transform.codecs.table import Codecs
 from mapdr.transform.document import OpenImage
-from mapdr.transform.encode.compress import Transcoder
+from mapdr.transform.encode.compress import CompressStep
 from mapdr.transform.pipeline import Pipeline
 
 EXPLICIT = "1.2.840.10008.1.2.1"
@@ -53,7 +54,7 @@ def to_syntax(payload: Payload, target: str) -> Payload:
     return Pipeline([], settings(), CODECS).apply(payload, instance, Notebook(), target)
 
 
-def applied(step: Transcoder, payload: Payload, instance: Instance, memory: Memory) -> Payload:
+def applied(step: CompressStep, payload: Payload, instance: Instance, memory: Memory) -> Payload:
     """What an encode step makes of a payload that no other step has changed."""
     with OpenImage(payload, CODECS, workers=2) as document:
         return step.encode(document, instance, memory, "")

@@ -16,7 +16,7 @@ from mapdr.kernel.errors import Permanent
 from mapdr.kernel.item import FileSlice, Payload, Treatment
 from mapdr.transform.codecs.jpeg2000 import Jpeg2000
 from mapdr.transform.encode import frames
-from mapdr.transform.encode.compress import STAGE, CompressConfig, Transcoder
+from mapdr.transform.encode.compress import STAGE, CompressConfig, CompressStep
 
 from .helpers import EXPLICIT, Notebook, applied, image, payload_of, picture, read, settings
 
@@ -31,19 +31,19 @@ def noisy(rows: int = 128, columns: int = 128, high: int = 4000, low: int = 0, s
     return np.clip(values, low, high)
 
 
-def transcoder(**config) -> Transcoder:
+def compressing(**config) -> CompressStep:
     return STAGE.build(settings(), CompressConfig(**config), None)
 
 
-def lossless() -> Transcoder:
-    return transcoder(to="jpeg2000-lossless")
+def lossless() -> CompressStep:
+    return compressing(to="jpeg2000-lossless")
 
 
-def to_ten(**more) -> Transcoder:
-    return transcoder(to="jpeg2000", ratio=10, **more)
+def to_ten(**more) -> CompressStep:
+    return compressing(to="jpeg2000", ratio=10, **more)
 
 
-def compressed(step: Transcoder, data: Dataset, syntax: str = EXPLICIT) -> tuple[Payload, Dataset]:
+def compressed(step: CompressStep, data: Dataset, syntax: str = EXPLICIT) -> tuple[Payload, Dataset]:
     result = applied(step, *payload_of(data, syntax), Notebook())
     return result, read(result)
 
@@ -179,7 +179,7 @@ def test_high_bit_and_overlays_become_what_a_codestream_can_carry() -> None:
 def test_the_ratio_is_met_within_a_twentieth(ratio: float, stored: int, signed: bool) -> None:
     values = noisy(low=-1000 if signed else 0, high=2000)
     data = image(values, stored=stored, signed=signed)
-    result, found = compressed(transcoder(to="jpeg2000", ratio=ratio), data)
+    result, found = compressed(compressing(to="jpeg2000", ratio=ratio), data)
     assert result.transfer_syntax_uid == LOSSY
     reached = ratio_of(found, len(data.PixelData))
     assert abs(reached / ratio - 1) <= 0.05

@@ -14,7 +14,7 @@ from pydicom.encaps import generate_frames
 from mapdr.kernel.item import Treatment
 from mapdr.testing.generator import study
 from mapdr.transform.codecs.jpeg2000 import Jpeg2000
-from mapdr.transform.encode.compress import STAGE, CompressConfig, Transcoder
+from mapdr.transform.encode.compress import STAGE, CompressConfig, CompressStep
 from peers.data import REAL
 
 from .helpers import Notebook, applied, image, payload_of, picture, read, save, settings, spooled
@@ -57,7 +57,7 @@ FILES = REAL_FILES if REAL else MADE_FILES
 DECODED = [f"generated/{name}_src.dcm" for name in ("ct", "ge", "us")] if REAL else MADE_FILES[:3]
 
 
-def step(lossy: bool) -> Transcoder:
+def step(lossy: bool) -> CompressStep:
     config = (
         CompressConfig(to="jpeg2000", ratio=10, color="ybr")
         if lossy

@@ -21,12 +21,13 @@ from mapdr.dicom.scan import MANY_INFLATED, MAX_INFLATED, Unreadable, scan
 from mapdr.kernel.budget import Budget, Share, Short
 from mapdr.kernel.item import FileSlice, Payload
 from mapdr.kernel.registry import Registry
-from mapdr.kernel.stage import Changes, Phase, Reads, Settings
+from mapdr.kernel.stage import Settings
+from mapdr.kernel.step import Changes, Phase, Reads
 from mapdr.kernel.watch import Watch
 from mapdr.testing.wait import until
 from mapdr.transform.codecs.jpeg2000 import Jpeg2000
 from mapdr.transform.dataset import DataSet
-from mapdr.transform.encode.compress import CompressConfig, Transcoder
+from mapdr.transform.encode.compress import CompressConfig, CompressStep
 from mapdr.transform.encode.frames import frame_pool
 from mapdr.transform.pipeline import Pipeline, build_pipeline
 from transform.helpers import CODECS, Notebook, applied, settings
@@ -207,7 +208,7 @@ def test_recipes_come_and_go_and_share_one_pool_of_threads(tmp_path: Path) -> No
         chain.prepare(instance_of(path), Notebook())
         chain.prepare(instance_of(path), Notebook(), "1.2.840.10008.1.2.4.90")
         assert frame_threads() - before <= 3
-    kept = [Transcoder(made, CompressConfig(to="jpeg2000-lossless")) for _ in range(100)]
+    kept = [CompressStep(made, CompressConfig(to="jpeg2000-lossless")) for _ in range(100)]
     assert len({id(one._pool) for one in kept}) == 1
     assert kept[0]._pool is frame_pool(3)
     del kept, chain
@@ -224,7 +225,7 @@ def test_no_more_frames_are_worked_on_together_than_fit_a_quarter_of_the_memory(
     one = 14 * 256 * 256
     for memory, most in ((100 * one, 4), (9 * one, 2), (2 * one, 1)):
         made = Settings("test", "node", tmp_path, b"k" * 32, Watch(), 4, memory)
-        step = Transcoder(made, CompressConfig(to="jpeg2000-lossless"))
+        step = CompressStep(made, CompressConfig(to="jpeg2000-lossless"))
         busy = Busy(encode)
         monkeypatch.setattr(Jpeg2000, "encode", lambda *some, busy=busy, **named: busy(*some, **named))
         applied(step, payload_of(path), instance_of(path), Notebook())
@@ -257,7 +258,7 @@ def test_the_first_frame_at_fault_is_named_whoever_finds_it(
 ) -> None:
     path = tmp_path / "native"
     path.write_bytes(image(32, 32, 8))
-    step = Transcoder(settings(tmp_path, workers=4), CompressConfig(to="jpeg2000-lossless"))
+    step = CompressStep(settings(tmp_path, workers=4), CompressConfig(to="jpeg2000-lossless"))
     encode, seen, lock = Jpeg2000.encode, [0], threading.Lock()
 
     def failing(self: Jpeg2000, frame: Any, *arguments: Any, **named: Any) -> bytes:

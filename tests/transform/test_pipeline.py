@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -18,13 +19,13 @@ from mapdr.kernel.codec import FrameFormat, Pixels
 from mapdr.kernel.errors import Permanent, Unavailable
 from mapdr.kernel.item import FileSlice, Instance, Payload, Proof, Treatment
 from mapdr.kernel.registry import Registry
-from mapdr.kernel.stage import Changes, Memory, Phase, Reads
+from mapdr.kernel.step import Changes, Memory, Phase, Reads
 from mapdr.transform import dataset
 from mapdr.transform.codecs.foreign import Decoders
 from mapdr.transform.codecs.jpeg2000 import Jpeg2000
 from mapdr.transform.codecs.table import Codecs
 from mapdr.transform.dataset import DataSet
-from mapdr.transform.encode.compress import Transcoder
+from mapdr.transform.encode.compress import CompressStep
 from mapdr.transform.image import NativeFrames
 from mapdr.transform.pipeline import Pipeline, build_pipeline
 
@@ -312,6 +313,70 @@ def test_a_step_that_changes_what_it_does_not_declare_is_parked(spooled: Instanc
         assert caught.value.reason == "transform"
 
 
+class Lying(WritingMask):
+    """A step of the header, or one that encodes, that gives `lie(payload)`."""
+
+    def __init__(self, lie: Callable[[Payload], Payload], phase: Phase, changes: Changes) -> None:
+        super().__init__()
+        self.lie, self.phase, self.changes = lie, phase, changes
+
+    def apply(self, payload: Payload, instance: Instance, memory: Memory) -> Payload:
+        return self.lie(payload)
+
+    def encode(self, document: Any, instance: Instance, memory: Memory, syntax: str) -> Payload:
+        return self.lie(document.payload)
+
+
+def _copied(payload: Payload, **more: Any) -> Payload:
+    return replace(payload, parts=(b"".join(payload.chunks()),), **more)
+
+
+LIES: dict[str, tuple[Phase, Changes, Callable[[Payload], Payload]]] = {
+    "another UID": (Phase.HEADER, Changes.NOTHING, lambda it: replace(it, sop_instance_uid="1.2.3")),
+    "another length": (Phase.HEADER, Changes.HEADER, lambda it: _copied(it, length=it.length + 2)),
+    "no bytes": (Phase.HEADER, Changes.HEADER, lambda it: replace(it, parts=(bytearray(it.length),))),
+    "encodes": (Phase.ENCODE, Changes.NOTHING, _copied),
+    "a syntax": (Phase.ENCODE, Changes.PIXELS, lambda it: _copied(it, transfer_syntax_uid=LOSSLESS)),
+    "the same": (Phase.ENCODE, Changes.SYNTAX, lambda it: replace(it, transfer_syntax_uid=LOSSLESS)),
+}
+
+
+@pytest.mark.parametrize("lie", LIES)
+def test_what_a_step_gives_beyond_its_declaration_does_not_leave(spooled: Instance, lie: str) -> None:
+    phase, changes, given = LIES[lie]
+    with pytest.raises(Permanent) as caught:
+        with_mask(Lying(given, phase, changes)).prepare(spooled, Notebook())
+    assert caught.value.reason == "transform"
+
+
+def test_an_encoder_that_leaves_out_what_was_painted_lets_nothing_out(spooled: Instance) -> None:
+    class Reading(Lying):
+        def encode(self, document: Any, instance: Instance, memory: Memory, syntax: str) -> Payload:
+            document.frames.cells(0)
+            return _copied(document.payload)
+
+    every = Changes.HEADER | Changes.PIXELS | Changes.SYNTAX
+    for encoder, words in ((Lying, "did not write the pixels"), (Reading, "the UID of the image")):
+        steps = Pipeline(
+            [("mask", Mask()), ("own", encoder(_copied, Phase.ENCODE, every))], settings(), CODECS
+        )
+        with pytest.raises(Permanent, match=words) as caught:
+            steps.prepare(spooled, Notebook())
+        assert caught.value.reason == "transform"
+
+
+@pytest.mark.parametrize("given", [None, [[0]], "masked"])
+def test_pixels_that_are_no_plain_array_do_not_leave(spooled: Instance, given: Any) -> None:
+    class Odd(Mask):
+        def paint(self, frame: Pixels, form: FrameFormat, index: int, instance: Instance) -> Pixels:
+            odd: Pixels = np.ma.masked_array(frame.copy(), mask=True) if given == "masked" else given
+            return odd
+
+    with pytest.raises(Permanent) as caught:
+        with_mask(Odd()).prepare(spooled, Notebook())
+    assert caught.value.reason == "pixels"
+
+
 @pytest.mark.parametrize("steps", [(), (TAGS,), (COMPRESS,), (TAGS, COMPRESS)])
 def test_a_deflated_object_that_is_not_compressed_leaves_deflated(
     steps: tuple[dict[str, Any], ...], tmp_path: Path
@@ -428,7 +493,7 @@ def test_a_codec_is_given_no_bytes_before_they_are_proved(
     def never(*arguments: object) -> None:
         raise AssertionError("a step was given a damaged image")
 
-    monkeypatch.setattr(Transcoder, "encode", never)
+    monkeypatch.setattr(CompressStep, "encode", never)
     steps = pipeline(COMPRESS)
     with pytest.raises(Permanent) as caught:
         steps.prepare(proved(spooled, damage=100), Notebook())

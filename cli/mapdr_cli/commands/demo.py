@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from pathlib import Path
 
 import click
 from click.exceptions import Exit
 
 from mapdr_cli.commands.options import json_option, print_answer
-from mapdr_cli.demo.balance import as_json as balance_json
-from mapdr_cli.demo.balance import balance_table
-from mapdr_cli.demo.play import Demo
-from mapdr_cli.demo.site import set_up
-from mapdr_cli.render.terminal import console, glyphs
+from mapdr_cli.render.terminal import console, glyphs, waiting
 
 
 @click.command()
@@ -53,11 +50,21 @@ def demo(
     Three modalities (CT, MR, US) send generated studies to a node of its own. Its rules change tags and
     compress CT 10:1 and MR losslessly with JPEG 2000. A receiving PACS and a RIS take what comes. It ends
     with a balance: sent = received = stored = delivered, every image compared with what was sent. Exits 1
-    if anything is missing.
+    if anything is missing. Whatever ends it, a terminal that is closed as well, ends the node and all else.
     """
     out = console(stderr=as_json)
-    with set_up(keep) as site:
-        books = Demo(site, seconds, images, patience).run(out, plain or as_json or not out.is_terminal)
+    plain = plain or as_json or not out.is_terminal
+    with ExitStack() as stack:
+        with waiting(out, "Starting a node, a receiving PACS and a RIS on this machine ...", plain=plain):
+            # Imported here, for that alone takes seconds: they are waited for in sight.
+            from mapdr_cli.demo.balance import as_json as balance_json
+            from mapdr_cli.demo.balance import balance_table
+            from mapdr_cli.demo.play import Demo
+            from mapdr_cli.demo.site import ended_by_signals, set_up
+
+            stack.enter_context(ended_by_signals())
+            site = stack.enter_context(set_up(keep))
+        books = Demo(site, seconds, images, patience).run(out, plain)
     if as_json:
         print_answer(balance_json(books), node="demo")
     else:

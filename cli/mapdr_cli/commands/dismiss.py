@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from mapdr.operate import verbs, words
+from mapdr.operate import actions, words
 from mapdr.operate.selection import Selection
 from mapdr_cli.commands.confirm import ask, sure_options, where_to
 from mapdr_cli.commands.looking import looking
@@ -33,12 +33,12 @@ def dismiss(
         )
     with looking(config) as opened:
         if dry_run or not yes:
-            done = verbs.dismiss(opened, chosen, dry_run=True)
+            done = actions.dismiss(opened, chosen, dry_run=True)
             if done.deliveries and not dry_run:
                 noun = words.many(done.deliveries, "parked delivery", "parked deliveries")
                 ask(f"Dismiss {noun} ({where_to(done.to)}), which will never be sent?")
         if not dry_run:
-            done = verbs.dismiss(opened, chosen)
+            done = actions.dismiss(opened, chosen)
     if as_json:
         print_answer(done, node=opened.plan.node.name)
         return

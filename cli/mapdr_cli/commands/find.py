@@ -9,18 +9,16 @@ import click
 from mapdr.operate.selection import Selection
 from mapdr.operate.studies import studies, troubles
 from mapdr_cli.commands.looking import looking
-from mapdr_cli.commands.options import config_option, identify_option, json_option, print_answer
+from mapdr_cli.commands.options import condition, config_option, identify_option, json_option, print_answer
 from mapdr_cli.render.studies import found_study
 from mapdr_cli.render.terminal import console
 
 
 @click.command()
-@click.option("--patient", "patient_id", metavar="ID", default="", help="By its patient ID, whole.")
-@click.option(
-    "--accession", "accession_number", metavar="NUMBER", default="", help="By its accession number."
-)
-@click.option("--study", "study_instance_uid", metavar="UID", default="", help="By its Study Instance UID.")
-@click.option("--uid", "sop_instance_uid", metavar="UID", default="", help="By an image's SOP Instance UID.")
+@condition("--patient", "patient_id", metavar="ID", help="By its patient ID, whole.")
+@condition("--accession", "accession_number", metavar="NUMBER", help="By its accession number.")
+@condition("--study", "study_instance_uid", metavar="UID", help="By its Study Instance UID.")
+@condition("--uid", "sop_instance_uid", metavar="UID", help="By an image's SOP Instance UID.")
 @click.argument("bare", metavar="", nargs=-1)
 @identify_option
 @config_option

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from mapdr.operate import verbs
+from mapdr.operate import actions
 from mapdr.operate.selection import Selection
 from mapdr_cli.commands.looking import looking
 from mapdr_cli.commands.switch import one_of_both, switch_options, tell
@@ -22,7 +22,7 @@ def hold(names: tuple[str, ...], chosen: Selection, dry_run: bool, config: Path,
     one_of_both("hold", names, chosen)
     with looking(config) as opened:
         if names:
-            done = verbs.hold_destinations(opened, names, dry_run=dry_run)
+            done = actions.hold_destinations(opened, names, dry_run=dry_run)
         else:
-            done = verbs.hold(opened, chosen, dry_run=dry_run)
+            done = actions.hold(opened, chosen, dry_run=dry_run)
     tell(done, node=opened.plan.node.name, as_json=as_json)

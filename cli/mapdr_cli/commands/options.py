@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 
 import click
 import platformdirs
+from click.core import ParameterSource
 
 from mapdr.operate.answer import answer
 from mapdr.operate.errors import RequestError
@@ -67,6 +68,19 @@ def _existing(ctx: click.Context, param: click.Parameter, value: Path | None) ->
     raise click.UsageError(f"no {NAME} in {looked}; `mapdr init` writes one, --config FILE names another")
 
 
+def condition(*names: str, **more: Any) -> Callable[[F], F]:
+    """An option that chooses; one that is given and empty is refused: a script's variable may be unset, and
+    what would be chosen without the condition is more than was meant."""
+    return click.option(*names, default="", callback=_not_empty, **more)
+
+
+def _not_empty(ctx: click.Context, param: click.Parameter, value: str) -> str:
+    given = ctx.get_parameter_source(str(param.name)) is not ParameterSource.DEFAULT
+    if given and not value.strip():
+        raise click.BadParameter("is empty; leave the option out, or say what to choose", ctx, param)
+    return value
+
+
 def selection_options(command: F) -> F:
     """The grammar of selections, the same for every command; given to it as one `chosen`."""
 
@@ -81,36 +95,32 @@ def selection_options(command: F) -> F:
 
 
 _SELECTION = (
-    click.option(
+    condition(
         "--study-date",
         metavar="DATES",
-        default="",
         help="2026-11-01, 2026-11-01.., ..2026-11-30, 2026-11-01..2026-11-30 or today.",
     ),
-    click.option("--modality", metavar="CT", default="", help="Images of this modality."),
-    click.option("--to", "destination", metavar="NAME", default="", help="Deliveries to this destination."),
+    condition("--modality", metavar="CT", help="Images of this modality."),
+    condition("--to", "destination", metavar="NAME", help="Deliveries to this destination."),
     click.option("--state", type=click.Choice(STATES), default=None, help="Deliveries in this state."),
-    click.option("--reason", metavar="WORD", default="", help="Parked for this reason."),
-    click.option("--study", "study_instance_uid", metavar="UID", default="", help="One study, by its UID."),
-    click.option("--from", "calling_ae", metavar="AE", default="", help="Images from this calling AE title."),
-    click.option("--patient", "patient_id", metavar="ID", default="", help="Studies of this patient ID."),
-    click.option(
+    condition("--reason", metavar="WORD", help="Parked for this reason."),
+    condition("--study", "study_instance_uid", metavar="UID", help="One study, by its UID."),
+    condition("--from", "calling_ae", metavar="AE", help="Images from this calling AE title."),
+    condition("--patient", "patient_id", metavar="ID", help="Studies of this patient ID."),
+    condition(
         "--accession",
         "accession_number",
         metavar="NUMBER",
-        default="",
         help="Studies of this accession number.",
     ),
-    click.option(
+    condition(
         "--received",
         metavar="DATES",
-        default="",
         help="Days of receipt, written as --study-date is.",
     ),
-    click.option(
+    condition(
         "--since",
         metavar="WHEN",
-        default="",
         help='Received since: 2026-11-01, "2026-11-01 14:30", or "2 h" ago.',
     ),
     click.option("--limit", type=click.IntRange(1), default=None, help="The newest so many."),

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from mapdr.operate import verbs
+from mapdr.operate import actions
 from mapdr.operate.selection import Selection
 from mapdr_cli.commands.looking import looking
 from mapdr_cli.commands.switch import one_of_both, switch_options, tell
@@ -19,9 +19,9 @@ def release(names: tuple[str, ...], chosen: Selection, dry_run: bool, config: Pa
     one_of_both("release", names, chosen)
     with looking(config) as opened:
         if names:
-            done = verbs.release_destinations(opened, names, dry_run=dry_run)
+            done = actions.release_destinations(opened, names, dry_run=dry_run)
         else:
-            done = verbs.release(opened, chosen, dry_run=dry_run)
+            done = actions.release(opened, chosen, dry_run=dry_run)
     if names and not done.destinations and not as_json:
         click.echo(f"Nothing was held: {', '.join(names)} {'are' if len(names) > 1 else 'is'} not on hold.")
         return

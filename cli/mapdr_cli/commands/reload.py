@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 from click.exceptions import Exit
 
-from mapdr.operate import verbs
+from mapdr.operate import orders
 from mapdr.operate.access import access
 from mapdr_cli.commands.options import config_option
 from mapdr_cli.render.terminal import console
@@ -22,9 +22,9 @@ def reload(config: Path) -> None:
     promised; `mapdr reroute` promises anew.
     """
     with access(config, rules=True) as opened:
-        answer = verbs.reload(opened, config)
-    for problem in answer.problems:
+        result = orders.reload(opened, config)
+    for problem in result.problems:
         console(stderr=True).print(problem, style="bad", soft_wrap=True)
-    if not answer.ok:
+    if not result.ok:
         raise Exit(1)
     console().print("The node uses the changed configuration.")

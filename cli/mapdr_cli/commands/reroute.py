@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from mapdr.operate import verbs, words
+from mapdr.operate import actions, words
 from mapdr.operate.access import access
 from mapdr.operate.selection import Selection
 from mapdr_cli.commands.confirm import ask, sure_options, where_to
@@ -28,18 +28,18 @@ def reroute(chosen: Selection, yes: bool, dry_run: bool, config: Path, as_json: 
     """
     with access(config, rules=True) as opened:
         if dry_run or not yes:
-            done = verbs.reroute(opened, chosen, dry_run=True)
+            done = actions.reroute(opened, chosen, dry_run=True)
             if not dry_run and (done.deliveries or done.superseded):
                 ask(_question(done))
         if not dry_run:
-            done = verbs.reroute(opened, chosen)
+            done = actions.reroute(opened, chosen)
     if as_json:
         print_answer(done, node=opened.plan.node.name)
     else:
         click.echo(_told(done))
 
 
-def _told(done: verbs.Promised) -> str:
+def _told(done: actions.Promised) -> str:
     promised = words.many(done.deliveries, "delivery", "deliveries")
     text = f"{words.many(done.images, 'image')}: {promised} {'would be ' if done.dry_run else ''}promised"
     if done.to:
@@ -61,7 +61,7 @@ def _told(done: verbs.Promised) -> str:
     return text
 
 
-def _question(done: verbs.Promised) -> str:
+def _question(done: actions.Promised) -> str:
     promised = words.many(done.deliveries, "delivery", "deliveries")
     text = f"Promise {promised} of {words.many(done.images, 'image')}"
     if done.to:

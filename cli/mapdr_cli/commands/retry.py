@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from mapdr.operate import verbs, words
+from mapdr.operate import actions, words
 from mapdr.operate.access import Access, access
 from mapdr.operate.selection import Selection
 from mapdr_cli.commands.confirm import ask, sure_options, where_to
@@ -32,7 +32,7 @@ def retry(
     It says how many and where to, and asks. What is tried again keeps the recipe that it was promised;
     `mapdr reroute --state parked` applies today's rules instead.
     """
-    done: verbs.Retried | verbs.Resent
+    done: actions.Retried | actions.Resent
     with access(config, rules=True) as opened:
         if webhooks:
             done, text = _messages(opened, yes, dry_run)
@@ -44,26 +44,26 @@ def retry(
         click.echo(text)
 
 
-def _messages(opened: Access, yes: bool, dry_run: bool) -> tuple[verbs.Resent, str]:
+def _messages(opened: Access, yes: bool, dry_run: bool) -> tuple[actions.Resent, str]:
     if dry_run or not yes:
-        done = verbs.retry_webhooks(opened, dry_run=True)
+        done = actions.retry_webhooks(opened, dry_run=True)
         if done.messages and not dry_run:
             ask(f"Try {words.many(done.messages, 'webhook message')} again ({where_to(done.to)})?")
     if not dry_run:
-        done = verbs.retry_webhooks(opened)
+        done = actions.retry_webhooks(opened)
     if not done.messages:
         return done, "There is no webhook message to try again: none waits, none was given up."
     return done, _again(words.many(done.messages, "webhook message"), done.to, dry_run)
 
 
-def _deliveries(opened: Access, chosen: Selection, yes: bool, dry_run: bool) -> tuple[verbs.Retried, str]:
+def _deliveries(opened: Access, chosen: Selection, yes: bool, dry_run: bool) -> tuple[actions.Retried, str]:
     if dry_run or not yes:
-        done = verbs.retry(opened, chosen, dry_run=True)
+        done = actions.retry(opened, chosen, dry_run=True)
         if done.deliveries and not dry_run:
             noun = words.many(done.deliveries, "delivery", "deliveries")
             ask(f"Try {noun} again ({where_to(done.to)})?")
     if not dry_run:
-        done = verbs.retry(opened, chosen)
+        done = actions.retry(opened, chosen)
     text = _again(words.many(done.deliveries, "delivery", "deliveries"), done.to, dry_run)
     if done.outdated:
         text += (

@@ -11,17 +11,17 @@ import click
 from click.exceptions import Exit
 from rich.console import Console
 
-from mapdr.kernel.output import in_words
-from mapdr.kernel.private import make_private
-from mapdr.kernel.registry import Registry
-from mapdr.node.assembly import DRAIN, Node, plan_file
-from mapdr.node.doubts import warnings
+from mapdr.kernel.permissions import make_private
+from mapdr.kernel.privacy import in_words
+from mapdr.node.assembly import DRAIN, Node
+from mapdr.node.configuration import examine
 from mapdr.node.plan import Plan
 from mapdr.node.process import Process, log_to
 from mapdr.operate import words
 from mapdr.operate.access import Access
 from mapdr.operate.journal import Journal, recovery
 from mapdr.operate.model import NodeState
+from mapdr.operate.view import NodeView
 from mapdr_cli.commands.options import config_option
 from mapdr_cli.render.dashboard import farewell
 from mapdr_cli.render.live import follow, line
@@ -56,18 +56,18 @@ def run(config: Path, plain: bool, verbose: bool, drain: float) -> None:
     the ledger for the next start. A second one ends it at once; no acknowledged image is lost by that.
     SIGHUP, or `mapdr reload`, reads the configuration again; a wrong one is refused and the old one stays.
     """
-    registry = Registry()
-    loaded, plan, problems = plan_file(config, registry)
-    if problems or plan is None:
-        show_problems(problems)
+    checked = examine(config, resolve=True, surroundings=True)
+    plan = checked.plan
+    if checked.problems or plan is None:
+        show_problems(checked.problems)
         raise Exit(2)
     out = console()
     drawn = out.is_terminal and not plain
     make_private(plan.node.data)
     log_to(plan.node.data / "mapdr.log", verbose=verbose, drawn=drawn)
-    for warning in loaded.locate(warnings(loaded)):
+    for warning in checked.warnings:
         log.warning("%s", warning)
-    node = Node(loaded, plan, registry, base=config.absolute().parent)
+    node = Node(checked.loaded, plan, checked.registry, base=config.absolute().parent)
     journal = Journal()
     node.watch.observe(journal)
     process = Process(node, config, drain=drain)
@@ -106,18 +106,19 @@ def _watch(node: Node, process: Process, journal: Journal, drawn: bool) -> None:
     Nothing that goes wrong here ends the node: the view says what it cannot read, and a terminal that is gone
     is no longer drawn on.
     """
-    access = Access(node.plan, beat=node.sign)
+    access = Access(node.plan)
+    view = NodeView(access, beat=node.sign)
     report = Report(journal)
     ended = process.ended
 
     def told() -> NodeState:
         access.plan = node.plan  # a reload may have changed it
-        return report.told(access.look())
+        return report.told(view.look())
 
     try:
         while drawn and not ended.is_set():
             try:
-                follow(console(), told, ended.is_set, rest=ended)
+                follow(console(), told, ended.is_set, rest=ended.wait)
             except OSError as error:
                 log.warning(
                     "the terminal is gone (%s): the node goes on without the live view", in_words(error)
@@ -179,6 +180,6 @@ def _part(plan: Plan, out: Console) -> None:
     """The last word on a screen that was drawn on: how things stand now that the node has ended."""
     access = Access(plan)
     try:
-        _print(out, farewell(access.look(), width=out.width, glyphs=glyphs(out)))
+        _print(out, farewell(NodeView(access).look(), width=out.width, glyphs=glyphs(out)))
     finally:
         access.close()

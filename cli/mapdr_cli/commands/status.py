@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from mapdr.operate.access import LOOKING
+from mapdr.operate.view import node_state
 from mapdr_cli.commands.looking import looking
 from mapdr_cli.commands.options import config_option, json_option, print_answer
 from mapdr_cli.render.dashboard import summary
@@ -22,7 +23,7 @@ def status(config: Path, as_json: bool) -> None:
     With --json, the same and more for scripts: today, pending, parked, unrouted, destinations, attention.
     """
     with looking(config, busy=LOOKING) as opened:
-        state = opened.gather()
+        state = node_state(opened)
     if as_json:
         print_answer(state, node=opened.plan.node.name)
     else:

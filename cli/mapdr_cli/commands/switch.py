@@ -8,8 +8,8 @@ from typing import Any, TypeVar
 import click
 
 from mapdr.operate import words
+from mapdr.operate.actions import Switched
 from mapdr.operate.selection import Selection
-from mapdr.operate.verbs import Switched
 from mapdr_cli.commands.confirm import dry_run_option, where_to
 from mapdr_cli.commands.options import config_option, json_option, print_answer, selection_options
 
@@ -22,11 +22,11 @@ def switch_options(command: F) -> F:
     return names(selection_options(dry_run_option(config_option(json_option(command)))))
 
 
-def one_of_both(verb: str, names: tuple[str, ...], chosen: Selection) -> None:
+def one_of_both(action: str, names: tuple[str, ...], chosen: Selection) -> None:
     """Raise UsageError unless destinations are named or deliveries are chosen, and not both."""
     if bool(names) == (chosen != Selection()):
         raise click.UsageError(
-            f"name destinations (mapdr {verb} telepacs) or select deliveries (mapdr {verb} --modality CT)"
+            f"name destinations (mapdr {action} telepacs) or select deliveries (mapdr {action} --modality CT)"
         )
 
 

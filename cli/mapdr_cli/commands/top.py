@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
 
 import click
+from rich.console import Console
 
 from mapdr.operate.access import LOOKING
+from mapdr.operate.view import NodeView, node_state
 from mapdr_cli.commands.looking import looking
 from mapdr_cli.commands.options import config_option, json_option, print_answer
+from mapdr_cli.render.keys import keys
 from mapdr_cli.render.live import draw, follow, follow_plain
 from mapdr_cli.render.terminal import console
 
@@ -25,16 +29,28 @@ from mapdr_cli.render.terminal import console
 )
 @json_option
 def top(config: Path, once: bool, seconds: float, as_json: bool) -> None:
-    """Watch the node: what came, what went, what waits and why. Ctrl-C ends the watching, not the node."""
+    """Watch the node: what came, what went, what waits and why. q (or Ctrl-C) ends the watching alone."""
     out = console()
     with looking(config, busy=LOOKING) as opened:
         if as_json:
-            print_answer(opened.gather(), node=opened.plan.node.name)
+            print_answer(node_state(opened), node=opened.plan.node.name)
         elif once:
-            out.print(draw(out, opened.gather(), height=max(40, out.height)))
+            out.print(draw(out, node_state(opened), height=max(40, out.height)))
         else:
-            show = follow if out.is_terminal else follow_plain
-            try:
-                show(out, opened.look, lambda: False, pause=seconds)
-            except KeyboardInterrupt:
-                return
+            with suppress(KeyboardInterrupt):
+                _watch(out, NodeView(opened), seconds)
+
+
+def _watch(out: Console, view: NodeView, seconds: float) -> None:
+    """Draw until q is pressed; for ever where there is no terminal."""
+    if not out.is_terminal:
+        follow_plain(out, view.look, lambda: False, pause=seconds)
+        return
+    left = False
+    with keys() as pressed:
+
+        def rest(pause: float) -> None:
+            nonlocal left
+            left = pressed.within(pause) in ("q", "Q")
+
+        follow(out, view.look, lambda: left, pause=seconds, rest=rest)

@@ -12,10 +12,12 @@ from rich.console import Console
 from mapdr.operate.access import Access
 from mapdr.operate.counts import counts
 from mapdr.operate.model import Counted
+from mapdr.operate.view import NodeView
 from mapdr.testing.modality import Modality
 from mapdr_cli.demo.balance import Books, so_far
 from mapdr_cli.demo.site import AE_TITLE, EDITED, MAX_ERROR, Site, edits
 from mapdr_cli.render.live import follow, follow_plain
+from mapdr_cli.render.terminal import waiting
 
 MODALITIES = (("CT", "CT1", 6.0), ("MR", "MR1", 10.0), ("US", "US1", 3.0))
 """Kind, AE title and images per second: what a slow machine without compiled extensions keeps up with."""
@@ -39,6 +41,7 @@ class Demo:
             for number, (kind, title, pace) in enumerate(MODALITIES)
         ]
         self._access = Access.of(site.node.config)
+        self._view = NodeView(self._access)
         self._progress = (0, time.monotonic())
         self._over = threading.Event()
 
@@ -52,14 +55,15 @@ class Demo:
         auditor.start()
         done = self._until(began)
         try:
-            (follow_plain if plain else follow)(out, self._access.look, done, more=self._so_far)
+            (follow_plain if plain else follow)(out, self._view.look, done, more=self._so_far)
         except KeyboardInterrupt:
             out.print("Ending the demo: the last images are on their way (Ctrl-C again to leave).")
             self._seconds = 0.0
-            follow_plain(out, self._access.look, done, more=self._so_far)
+            follow_plain(out, self._view.look, done, more=self._so_far)
         self._over.set()
-        auditor.join()
-        self._close_the_books(started_on)
+        with waiting(out, "Stopping the node and drawing up the balance ...", plain=plain):
+            auditor.join()
+            self._close_the_books(started_on)
         return self._books
 
     def _so_far(self) -> list[str]:

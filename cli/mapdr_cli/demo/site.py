@@ -14,8 +14,10 @@ import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import FrameType
 
 from mapdr.kernel.errors import MapdrError
+from mapdr.kernel.signals import handled
 from mapdr.testing.generator import GeneratedImage
 from mapdr.testing.ris import Ris
 from mapdr.testing.sink import Sink
@@ -151,6 +153,25 @@ class Site:
     pacs: Sink
     ris: Ris
     secret: str
+
+
+@contextlib.contextmanager
+def ended_by_signals() -> Iterator[None]:
+    """Leave the block by SystemExit if the end is asked for, or the terminal is closed.
+
+    So all that stands in it ends in order. On Windows a console that is closed ends every process in it, the
+    node as well.
+    """
+    ended = False
+
+    def end(number: int, frame: FrameType | None) -> None:
+        nonlocal ended
+        if not ended:  # a terminal that is closed says so several times
+            ended = True
+            raise SystemExit(128 + number)
+
+    with handled(dict.fromkeys(("SIGTERM", "SIGHUP", "SIGBREAK"), end)):
+        yield
 
 
 @contextlib.contextmanager

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import threading
+import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -16,7 +16,7 @@ from mapdr_cli.render.dashboard import counts_line, dashboard
 from mapdr_cli.render.terminal import glyphs
 
 Gather = Callable[[], NodeState]
-Rest = threading.Event | None
+Rest = Callable[[float], object]
 More = Callable[[], Sequence[str]]
 
 PAUSE = 0.5
@@ -32,21 +32,20 @@ def follow(
     done: Callable[[], bool],
     *,
     pause: float = PAUSE,
-    rest: Rest = None,
+    rest: Rest = time.sleep,
     more: More = tuple,
 ) -> None:
     """Draw what `gather` says on the whole screen until `done`; the screen comes back as it was.
 
     `more` are lines for below the dashboard, and as many lines less for it.
-    An event that ends the pauses early may be given as `rest`.
+    `rest` waits for so many seconds, or for less.
     """
-    rest = rest or threading.Event()
     with Live(console=console, screen=True, auto_refresh=False, vertical_overflow="crop") as live:
         while not done():
             lines = [Text(each, no_wrap=True, overflow="crop") for each in more()]
             drawn = draw(console, gather(), console.height - 1 - len(lines))
             live.update(Group(drawn, *lines), refresh=True)
-            rest.wait(pause)
+            rest(pause)
 
 
 def draw(console: Console, state: NodeState, height: int | None = None) -> Any:
@@ -61,7 +60,7 @@ def follow_plain(
     done: Callable[[], bool],
     *,
     pause: float = 1.0,
-    rest: Rest = None,
+    rest: Rest = time.sleep,
     more: More = tuple,
 ) -> None:
     """A line every `pause` seconds until `done`, as long as something changes; for logs and scripts.
@@ -69,7 +68,6 @@ def follow_plain(
     What `more` says comes behind it, on the same line.
     That a node does not run is said again every minute.
     """
-    rest = rest or threading.Event()
     last, said_at = "", 0.0
     while not done():
         state = gather()
@@ -78,7 +76,7 @@ def follow_plain(
         if text != last or again:
             console.print(f"{words.clock(state.at)} {text}", soft_wrap=True)
             last, said_at = text, state.at
-        rest.wait(pause)
+        rest(pause)
 
 
 def line(state: NodeState) -> str:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 from rich.console import Console
@@ -51,6 +53,17 @@ def prepare_streams() -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")
+
+
+@contextmanager
+def waiting(out: Console, text: str, *, plain: bool) -> Iterator[None]:
+    """Say what takes a while within the block: in place on a terminal, as a line where that is `plain`."""
+    if plain:
+        out.print(text, soft_wrap=True)
+        yield
+    else:
+        with out.status(text, spinner="line"):  # of ASCII: every terminal can show it
+            yield
 
 
 def console(*, stderr: bool = False) -> Console:

@@ -5,7 +5,8 @@ from pydantic import Field
 from mapdr.kernel.codec import FrameFormat, Pixels
 from mapdr.kernel.errors import Permanent
 from mapdr.kernel.item import Instance
-from mapdr.kernel.stage import Changes, Factory, Phase, Reads, Settings, StageConfig
+from mapdr.kernel.stage import Factory, Settings, StageConfig
+from mapdr.kernel.step import Changes, Phase, Reads
 
 
 class BoxConfig(StageConfig):

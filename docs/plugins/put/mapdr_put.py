@@ -9,7 +9,7 @@ from pydantic import Field
 from pydicom.dataset import FileMetaDataset
 from pydicom.filewriter import write_file_meta_info
 
-from mapdr.kernel.item import TAKEN, Acceptance, Need, Outcome, Payload, Verdict
+from mapdr.kernel.item import TAKEN, Acceptance, Need, Outcome, Pause, Payload, Verdict
 from mapdr.kernel.stage import Description, Factory, Settings, StageConfig
 
 
@@ -41,6 +41,9 @@ class PutSession:
             return Outcome(Verdict.RETRY, comment=type(error).__name__, peer_fault=True)
         if 200 <= status < 300:
             return Outcome(Verdict.DELIVERED, status)
+        if status in (401, 403):  # whatever image it is: the destination waits
+            pause = Pause("unauthorized")
+            return Outcome(Verdict.RETRY, status, f"HTTP {status}", peer_fault=True, pause=pause)
         may_pass = status >= 500 or status in (408, 429)
         return Outcome(Verdict.RETRY if may_pass else Verdict.REFUSED, status, f"HTTP {status}")
 

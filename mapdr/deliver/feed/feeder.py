@@ -5,8 +5,8 @@ from __future__ import annotations
 import time
 from typing import Protocol
 
-from mapdr.deliver.feed.preparation import Preparation
 from mapdr.deliver.feed.ready import ReadyQueue
+from mapdr.deliver.feed.scheduler import Scheduler
 from mapdr.deliver.settle.leases import Leases
 from mapdr.store.queue.ledger import LeasedDelivery
 
@@ -54,7 +54,7 @@ class Feeder:
         destination: str,
         ledger: LeasingLedger,
         leases: Leases,
-        preparation: Preparation,
+        scheduler: Scheduler,
         ready: ReadyQueue,
         *,
         sessions: int,
@@ -63,7 +63,7 @@ class Feeder:
         self._destination = destination
         self._ledger = ledger
         self._leases = leases
-        self._preparation = preparation
+        self._scheduler = scheduler
         self._ready = ready
         self._sessions = sessions
         self._quiet_seconds = quiet_seconds
@@ -81,7 +81,7 @@ class Feeder:
         if self._starved and len(self._ready) < self._chunk:
             self._starved = False
             return True
-        return self._preparation.waiting
+        return self._scheduler.waiting
 
     def fill(self, *, trial: bool) -> bool:
         """Lease rows if the ready queue has room, and have them prepared; whether to do so again at once.
@@ -89,7 +89,7 @@ class Feeder:
         `trial`: the receiver was in trouble, and is tried with a few images only. Raises what the ledger
         raises.
         """
-        self._preparation.submit()
+        self._scheduler.submit()
         if len(self._ready) >= self._chunk:
             self._starved = self._more
             return False
@@ -110,7 +110,7 @@ class Feeder:
         )
         if rows:
             self._leases.hold(rows)
-            self._preparation.add(rows)
+            self._scheduler.add(rows)
         if len(rows) < limit or trial:
             return False
         self._more = True
@@ -118,7 +118,7 @@ class Feeder:
 
     def empty(self) -> None:
         """Give every image that is not taken yet back to the ledger."""
-        self._preparation.clear()
+        self._scheduler.clear()
         self._leases.give_back(image.delivery for image in self._ready.drain())
 
     def _next_chunk(self) -> int:
@@ -129,4 +129,7 @@ class Feeder:
             self._chunk = min(CHUNK, self._chunk * 2)
         elif took > LATE:
             self._chunk = max(FEW, self._sessions * 2, self._chunk // 2)
+        # A request may take longer than a lease should last, however few images it holds.
+        batches = 0 if self._ready.wanted == 1 else self._ready.wanted * self._sessions
+        self._chunk = max(self._chunk, min(CHUNK, batches))
         return self._chunk

@@ -1,6 +1,6 @@
 """From a ledger row to the payload that one destination is promised; worked out once for those who share it.
 
-Recipes come from the ledger by hash, so that a changed configuration never changes what was promised.
+Recipes come from the index by hash, so that a changed configuration never changes what was promised.
 """
 
 from __future__ import annotations
@@ -19,9 +19,10 @@ from typing import Any, Protocol
 from mapdr.deliver.feed.ready import weigh
 from mapdr.kernel.budget import Budget, Limited, Share, Short
 from mapdr.kernel.errors import Permanent
+from mapdr.kernel.guard import contained
 from mapdr.kernel.item import Instance, Payload
-from mapdr.kernel.output import in_words
-from mapdr.kernel.stage import Memory
+from mapdr.kernel.privacy import in_words
+from mapdr.kernel.step import Memory
 from mapdr.store.queue.inhand import ALONE, DEADLY, Key
 from mapdr.store.queue.ledger import LeasedDelivery
 
@@ -39,7 +40,7 @@ class Pipeline(Protocol):
 
 
 class Recipes(Protocol):
-    """The part of the ledger that is needed here."""
+    """The part of `mapdr.store.index.recipes.Recipes` that is needed here."""
 
     def recipe(self, hash_: str) -> Mapping[str, Any]:
         """The steps that a recipe's hash stands for."""
@@ -151,7 +152,12 @@ class Preparer:
             return done
         pipeline = self._pipeline(delivery.recipe)
         memory = self._recipes.memory(delivery.instance.id, delivery.recipe, syntax)
-        return pipeline.prepare(delivery.instance, memory, syntax)
+        try:
+            return pipeline.prepare(delivery.instance, memory, syntax)
+        except Exception:
+            raise
+        except BaseException as error:
+            raise contained(error) from error  # else the image stays in hand for good
 
     def request(self, delivery: LeasedDelivery, syntax: str) -> Future[Payload]:
         """`prepare` on a worker thread; who asks for the same payload meanwhile gets the same future."""
@@ -270,7 +276,13 @@ class Preparer:
             if found is not None:
                 self._pipelines.move_to_end(recipe)
                 return found
-        made = self._build(self._recipes.recipe(recipe))
+        body = self._recipes.recipe(recipe)
+        try:
+            made = self._build(body)
+        except Exception:
+            raise
+        except BaseException as error:
+            raise contained(error) from error
         with self._lock:
             found = self._pipelines.setdefault(recipe, made)
             while len(self._pipelines) > PIPELINES:

@@ -22,6 +22,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from mapdr.kernel.item import Need, Payload
+from mapdr.kernel.stage import Batch
 from mapdr.store.queue.ledger import LeasedDelivery
 
 PATIENCE = 64
@@ -63,6 +64,8 @@ class ReadyQueue:
         self._images: OrderedDict[int, QueuedImage] = OrderedDict()
         self._weight = 0
         self._overtaken = 0
+        self.wanted = 1
+        """How many images a session last wanted at once: who fills the queue leases as many for each."""
         self._closed = False
 
     def add(self, images: list[QueuedImage]) -> None:
@@ -108,10 +111,20 @@ class ReadyQueue:
         self._on_take()
         return Taken(image, reserved=False)
 
-    def following(self, fits: Callable[[Need], bool], most: int) -> list[QueuedImage]:
-        """Take up to `most` prepared images that follow the one just taken, as far as each need `fits`."""
+    def following(
+        self, first: QueuedImage, fits: Callable[[Need], bool], batch: Batch, senders: int
+    ) -> list[QueuedImage]:
+        """Take prepared images that follow `first`, which was just taken, as far as each need `fits`.
+
+        They are no more than `batch` with `first`, nor than a fair share if `senders` take from here.
+        """
         found: list[QueuedImage] = []
         known: Need | None = None
+        self.wanted = batch.images
+        most = min(batch.images, len(self._images) // senders) - 1
+        room = batch.bytes - _length(first)
+        if most < 1:
+            return found
         with self._changed:
             for image in self._images.values():
                 need = image.need
@@ -122,6 +135,9 @@ class ReadyQueue:
                 if image.alone:
                     break
                 if need != known and not fits(need):
+                    break
+                room -= _length(image)
+                if room < 0:
                     break
                 known = need
                 found.append(image)
@@ -202,6 +218,10 @@ class ReadyQueue:
         image.reserved = False
         del self._images[image.delivery.id]
         self._weight -= weigh(image.payload)
+
+
+def _length(image: QueuedImage) -> int:
+    return 0 if image.payload is None else image.payload.length
 
 
 def weigh(payload: Payload | None) -> int:

@@ -75,18 +75,27 @@ class Breaker:
         self._until = 0.0
         self._view = BreakerView(BreakerState.CLOSED)
 
-    def trip(self, reason: str, comment: str, *, slow: bool = False, status: int | None = None) -> bool:
+    def trip(
+        self,
+        reason: str,
+        comment: str,
+        *,
+        slow: bool = False,
+        status: int | None = None,
+        seconds: float = 0.0,
+    ) -> bool:
         """Open it, longer after each failure in a row; whether it was not open before.
 
         Several associations that fail together are one failure. `status` is the answer that opened it, if
-        there was one; `comment` may then be the receiver's own words.
+        there was one; `comment` may then be the receiver's own words. `seconds` is how long the receiver
+        wants to be left alone: as long it is, within the longest pause that is configured.
         """
         with self._lock:
             before = self._view
             if before.state is BreakerState.OPEN:
                 return False
             failures = before.failures + 1
-            wait = (self._slow if slow else self._quick).delay(failures)
+            wait = max((self._slow if slow else self._quick).delay(failures), min(seconds, self._slow.cap))
             self._until = self._clock() + wait
             now = self._wall()
             since = before.since if before.since is not None else now
@@ -116,10 +125,10 @@ class Breaker:
         self._on_change(before, after)
         return True
 
-    def still_away(self, reason: str, comment: str, *, slow: bool = False) -> None:
-        """A probe failed: open for longer."""
+    def still_away(self, reason: str, comment: str, *, slow: bool = False, seconds: float = 0.0) -> None:
+        """A probe failed: open for longer; `seconds` as for `trip`."""
         self.trial()
-        self.trip(reason, comment, slow=slow)
+        self.trip(reason, comment, slow=slow, seconds=seconds)
 
     def wait(self) -> float:
         """Seconds until a probe is due; 0 when images may go out or the probe is due now."""

@@ -9,26 +9,30 @@ from collections.abc import Callable, Sequence
 
 from mapdr.deliver.feed.ready import QueuedImage
 from mapdr.deliver.feed.syntaxes import Syntaxes
-from mapdr.kernel.errors import Permanent, Temporary
-from mapdr.kernel.guard import Trouble
-from mapdr.kernel.item import Need, Outcome, Payload, Sent, Verdict
-from mapdr.kernel.output import in_words
-from mapdr.kernel.stage import Egress, EgressSession, SendsRuns
+from mapdr.kernel.errors import LocalProtocolError, Permanent, Temporary
+from mapdr.kernel.guard import Trouble, contained
+from mapdr.kernel.item import Acceptance, Need, Outcome, Payload, Sent, Verdict
+from mapdr.kernel.privacy import in_words
+from mapdr.kernel.stage import Batch, Egress, EgressSession, SendsBatches
 
 log = logging.getLogger("mapdr.deliver")
 
 STALE = 1.0
 """An association that rested longer may have been ended by the peer: losing it proves nothing."""
 
-AT_ONCE = 128
-"""The most images that are handed to a session at once ..."""
-
-AT_ONCE_SECONDS = 0.05
-"""... and about how long it may keep them: others wait for what it has not begun, and a stop for it all."""
-
+ONE = Batch(1)
+"""What a session is given that sends no batches."""
 
 ENDED = Outcome(Verdict.RETRY, comment="the session has ended", peer_fault=True, begun=False)
 """What an image becomes that is to be sent on a session which can say nothing of it any more."""
+
+
+def _answers(sent: Sequence[object]) -> int:
+    """How many of what a session told are answers: those before the first that is something else."""
+    for number, one in enumerate(sent):
+        if not isinstance(one, Sent) or not isinstance(getattr(one.outcome, "verdict", None), Verdict):
+            return number
+    return len(sent)
 
 
 class OpenSessions:
@@ -64,13 +68,16 @@ class Connection:
         self._open_sessions = open_sessions
         self._retry_first = retry_first
         self._session: EgressSession | None = None
-        self._sends_runs: SendsRuns | None = None
+        self._batches: SendsBatches | None = None
         self._opened_at = 0.0
         self._used_at = 0.0
         self._fresh = False
         self._trouble = Trouble(log)
-        self.at_once = 1
-        """How many images `send` may be given: more, the faster the receiver is."""
+
+    @property
+    def batch(self) -> Batch:
+        """What `send` may be given."""
+        return ONE if self._batches is None else self._batches.batch
 
     @property
     def covers(self) -> Callable[[Need], bool] | None:
@@ -78,7 +85,16 @@ class Connection:
         return self._is_covered if self._session is not None else None
 
     def _is_covered(self, need: Need) -> bool:
-        return self._session is not None and self._session.acceptance(need) is not None
+        return self._said(need) is not None
+
+    def _said(self, need: Need) -> Acceptance | None:
+        """What the session says of a need; None without a session."""
+        try:
+            return self._session.acceptance(need) if self._session is not None else None
+        except Exception:
+            raise
+        except BaseException as error:
+            raise contained(error) from error
 
     @property
     def others_open(self) -> bool:
@@ -109,12 +125,12 @@ class Connection:
 
     def refusal(self, need: Need) -> Outcome | None:
         """Why the receiver does not take images of this need on the session; None if it does."""
-        said = self._session.acceptance(need) if self._session is not None else None
+        said = self._said(need)
         return ENDED if said is None else said.refusal
 
     def fallback(self, need: Need) -> str:
         """The transfer syntax that the receiver takes in place of a refused one, or empty; remembered."""
-        said = self._session.acceptance(need) if self._session is not None else None
+        said = self._said(need)
         if said is None or not said.instead:
             return ""
         self._syntaxes.refused(need, said.instead)
@@ -129,8 +145,7 @@ class Connection:
         session = self._connect([need, *others, *self._syntaxes.recent()])
         self._open_sessions.add(1)
         self._session = session
-        self._sends_runs = session if isinstance(session, SendsRuns) else None
-        self.at_once = 1
+        self._batches = session if isinstance(session, SendsBatches) else None
         self._used_at = self._opened_at = time.monotonic()
         self._fresh = True
 
@@ -140,42 +155,56 @@ class Connection:
             return self._egress.connect(list(dict.fromkeys(needs)))
         except (Permanent, Temporary, OSError):
             raise
-        except Exception as error:  # noqa: BLE001  raised again if it is of this need
+        except BaseException as error:  # noqa: BLE001  raised again if it is of this need
             words = in_words(error, places=False)
             self._trouble.tell(f"{self._destination}: no session for all that waits: {words}")
+        try:
             return self._egress.connect(needs[:1])
+        except Exception:
+            raise
+        except BaseException as error:
+            raise contained(error) from error
 
     def send(self, payloads: Sequence[Payload], sent: list[Sent]) -> None:
         """Send payloads that the session accepts, in order, and append what became of each to `sent`.
 
-        The first is always sent; none is begun after `AT_ONCE_SECONDS`, nor after one that was not
-        delivered. Raises what the session raises, of the payload after those in `sent`.
+        The first is always sent, those behind may be left. Raises what the session raises, of the payload
+        after those in `sent`, and LocalProtocolError where it did not say what became of it.
         """
+        try:
+            self._send(payloads, sent)
+        except Exception:
+            raise
+        except BaseException as error:
+            raise contained(error) from error
+        finally:
+            told = len(sent)
+            del sent[min(_answers(sent), len(payloads)) :]
+        if not sent or len(sent) < told:
+            raise LocalProtocolError("the session did not say what became of an image")
+
+    def _send(self, payloads: Sequence[Payload], sent: list[Sent]) -> None:
         assert self._session is not None
         self._fresh = False
-        clock = time.perf_counter()
-        if self._sends_runs is None:
-            started = time.time()
-            outcome = self._session.send(payloads[0])
-            sent.append(Sent(outcome, started, time.perf_counter() - clock))
-            self._used_at = time.monotonic()
-            return
         try:
-            self._sends_runs.send_run(payloads, AT_ONCE_SECONDS, sent)
+            if self._batches is None:
+                started, clock = time.time(), time.perf_counter()
+                outcome = self._session.send(payloads[0])
+                sent.append(Sent(outcome, started, time.perf_counter() - clock))
+                return
+            self._batches.send_batch(payloads, sent)
         finally:
             self._used_at = time.monotonic()
-            each = (time.perf_counter() - clock) / max(1, len(sent))
-            self.at_once = max(1, min(AT_ONCE, self.at_once * 2, int(AT_ONCE_SECONDS / max(each, 1e-6))))
 
     def close(self) -> None:
         """End the session, if there is one."""
-        session, self._session, self._sends_runs = self._session, None, None
+        session, self._session, self._batches = self._session, None, None
         if session is None:
             return
         self._open_sessions.add(-1)
         try:
             session.close()
-        except Exception as error:  # noqa: BLE001  it is gone either way; what was sent has its answer
+        except BaseException as error:  # noqa: BLE001  it is gone either way; what was sent has its answer
             words = in_words(error, places=False)
             self._trouble.tell(f"{self._destination}: a session could not be closed: {words}")
 

@@ -6,7 +6,7 @@ import logging
 import threading
 
 from mapdr.kernel.guard import Trouble
-from mapdr.kernel.output import in_words
+from mapdr.kernel.privacy import in_words
 
 log = logging.getLogger("mapdr.deliver")
 

@@ -7,16 +7,16 @@ import time
 
 from mapdr.deliver.backoff import Backoff
 from mapdr.deliver.feed.ready import QueuedImage, ReadyQueue
-from mapdr.deliver.send.answers import Answers
 from mapdr.deliver.send.breaker import Breaker, BreakerState
 from mapdr.deliver.send.connection import Connection
 from mapdr.deliver.send.faults import Faults
+from mapdr.deliver.send.outcomes import OutcomeHandler
 from mapdr.deliver.settle.decide import LATER, session_lost
 from mapdr.deliver.settle.leases import Leases
 from mapdr.kernel.errors import OWN_FAULT, Permanent, Temporary, is_own_fault
 from mapdr.kernel.guard import GuardedThread
 from mapdr.kernel.item import Sent, Verdict
-from mapdr.kernel.output import in_words
+from mapdr.kernel.privacy import in_words
 from mapdr.kernel.watch import Watch
 
 IDLE = 5.0
@@ -37,7 +37,7 @@ class Sender:
         name: str,
         ready: ReadyQueue,
         connection: Connection,
-        answers: Answers,
+        outcomes: OutcomeHandler,
         *,
         leases: Leases,
         breaker: Breaker,
@@ -49,7 +49,7 @@ class Sender:
     ) -> None:
         self._ready = ready
         self._connection = connection
-        self._answers = answers
+        self._outcomes = outcomes
         self._leases = leases
         self._breaker = breaker
         self._faults = faults
@@ -147,7 +147,7 @@ class Sender:
             self._breaker.trip(reason, in_words(refusal, places=False))
         if self._breaker.state is BreakerState.OPEN:
             if image is not None:
-                self._answers.unreachable(image)
+                self._outcomes.unreachable(image)
             return
         if image is not None:
             self._ready.put_back([image])
@@ -162,10 +162,9 @@ class Sender:
             self._answered(first, Sent(refusal, time.time(), 0.0), stale=False)
             return
         images, stale, sent = [first], connection.stale, list[Sent]()
-        if connection.at_once > 1 and not first.alone:
-            most = min(connection.at_once, len(self._ready) // self._sessions)
-            if most > 1:
-                images += self._ready.following(connection.accepts, most - 1)
+        batch = connection.batch
+        if batch.images > 1 and not first.alone:
+            images += self._ready.following(first, connection.accepts, batch, self._sessions)
         try:
             connection.send([image.payload for image in images if image.payload], sent)
         except Exception as error:  # noqa: BLE001  a faulty egress or file; the image is tried again, then parked
@@ -186,21 +185,26 @@ class Sender:
             taken += 1
         try:
             if taken:
-                self._answers.delivered(images[:taken], sent[:taken])
+                self._outcomes.delivered(images[:taken], sent[:taken])
+            lost = False
             for image, one in zip(images[taken:], sent[taken:], strict=True):
-                self._answered(image, one, stale=stale and not taken)
+                self._answered(image, one, stale=stale and not taken, known_lost=lost)
+                lost = lost or session_lost(one.outcome)
         except BaseException:
             self._leases.give_back(image.delivery for image in images)  # but for those that were settled
             raise
 
-    def _answered(self, image: QueuedImage, sent: Sent, *, stale: bool) -> None:
-        """Hand on an answer other than plain success, with the syntax that the receiver takes instead."""
+    def _answered(self, image: QueuedImage, sent: Sent, *, stale: bool, known_lost: bool = False) -> None:
+        """Hand on an answer other than plain success, with the syntax that the receiver takes instead.
+
+        `known_lost`: the session was lost by an image before this one in the same call.
+        """
         outcome, fallback = sent.outcome, ""
         if image.need is not None and (outcome.not_now or outcome.verdict is Verdict.SYNTAX_REFUSED):
             fallback = self._connection.fallback(image.need)
-        if session_lost(outcome):
-            self._connection.close()
-        self._answers.answered(image, sent, fallback=fallback, stale=stale)
+        if session_lost(outcome) or outcome.pause is not None:
+            self._connection.close()  # who waits is asked by `Egress.probe`, and with no session open
+        self._outcomes.answered(image, sent, fallback=fallback, stale=stale, known_lost=known_lost)
 
     def _egress_failed(self, image: QueuedImage | None, error: Exception) -> None:
         """The egress raised; with a Permanent error it faults the image, which is parked in sight."""
@@ -213,7 +217,7 @@ class Sender:
         try:
             self._connection.close()
             if image is not None:
-                self._answers.raised(image, error)
+                self._outcomes.raised(image, error)
         finally:
             if image is None:
                 self._stopping.wait(LATER)

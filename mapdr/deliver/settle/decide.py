@@ -6,6 +6,7 @@
 | that it has this SOP instance already (0x0111)      | delivered; parked (`duplicate`) if other bytes were  |
 |                                                     | delivered under its UID before                       |
 | out of resources, processing failure, cancelled     | pending, alone, until `give_up`; no try is used up   |
+| that it takes nothing at present (`Outcome.pause`)  | the same; the destination waits                      |
 | a status that faults the image or is unknown        | pending until `tries` are used up, then parked       |
 | nothing: aborted, closed, silent after the request  | pending, alone; parked after `tries` if it takes     |
 |                                                     | others, else it is the receiver's trouble            |
@@ -17,7 +18,7 @@
 |                                                     | `give_up`; no try is used up                         |
 
 Our own trouble with an image (a codec, a disk) counts as a fault of the image: it ends parked, in sight.
-Whether the receiver as a whole is in trouble, `send.answers` finds out: several images in a row.
+Whether the receiver as a whole is in trouble, `send.outcomes` finds out: several images in a row.
 """
 
 from __future__ import annotations
@@ -92,7 +93,7 @@ def decide(
 
 def session_lost(outcome: Outcome) -> bool:
     """Whether the session ended without an answer for the image."""
-    return outcome.peer_fault and outcome.status is None
+    return outcome.peer_fault and outcome.status is None and outcome.pause is None
 
 
 def _wait(  # noqa: PLR0917  facts of `decide`
@@ -101,9 +102,10 @@ def _wait(  # noqa: PLR0917  facts of `decide`
     """When an image is due again that the receiver did not take, and nobody knows yet for whose fault."""
     if outcome.not_now:
         return Decision("pending", "not-accepted", now + backoff.delay(failures), count_attempt=False)
-    if outcome.status is not None:
+    if outcome.status is not None or outcome.pause is not None:
         due = max(now + backoff.delay(failures), after)
-        return Decision("pending", "receiver-busy", due, count_attempt=False)
+        reason = outcome.pause.reason if outcome.pause is not None else "receiver-busy"
+        return Decision("pending", reason, due, count_attempt=False)
     wait = min(LATER, backoff.delay(1)) if failures == 1 else backoff.delay(failures - 1)
     return Decision("pending", "no-answer", now + wait, count_attempt=counts)
 

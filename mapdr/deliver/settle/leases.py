@@ -13,8 +13,8 @@ from typing import NamedTuple, Protocol
 
 from mapdr.deliver.settle.decide import Decision
 from mapdr.deliver.settle.failures import Failures
-from mapdr.deliver.settle.settler import Return, Settler
-from mapdr.kernel.item import Payload, Sent
+from mapdr.deliver.settle.queue import Return, SettlementQueue
+from mapdr.kernel.item import Payload, Sent, Verdict
 from mapdr.store.queue.ledger import LeasedDelivery
 from mapdr.store.queue.settle import Settlement
 
@@ -44,7 +44,7 @@ class Leases:
     def __init__(
         self,
         ledger: RenewingLedger,
-        settler: Settler,
+        settlements: SettlementQueue,
         failures: Failures,
         owner: str,
         seconds: float = LEASE,
@@ -52,7 +52,7 @@ class Leases:
         self.owner = owner
         self.seconds = seconds
         self._ledger = ledger
-        self._settler = settler
+        self._settlements = settlements
         self._failures = failures
         self._lock = threading.Lock()
         self._held: dict[int, tuple[LeasedDelivery, float]] = {}
@@ -86,7 +86,7 @@ class Leases:
             held = [each for each in attempts if self._held.pop(each.delivery.id, None) is not None]
         self._failures.forget(each.delivery.id for each in held if each.decision.state != "pending")
         if held:
-            self._settler.put([_settlement(each) for each in held])
+            self._settlements.put([_settlement(each) for each in held])
         return held
 
     def give_back(self, deliveries: Iterable[LeasedDelivery]) -> None:
@@ -94,7 +94,7 @@ class Leases:
         with self._lock:
             held = [each.id for each in deliveries if self._held.pop(each.id, None) is not None]
         if held:
-            self._settler.put([Return(id_) for id_ in held])
+            self._settlements.put([Return(id_) for id_ in held])
 
     def held(self) -> list[LeasedDelivery]:
         """The rows that nobody has settled yet."""
@@ -104,7 +104,7 @@ class Leases:
 
 def _settlement(attempt: EndedAttempt) -> Settlement:
     delivery, decision, (outcome, started_at, seconds), payload = attempt
-    answered = payload is not None and outcome.status is not None
+    arrived = outcome.status is not None or outcome.verdict is Verdict.DELIVERED  # a folder has no status
     return Settlement(
         delivery_id=delivery.id,
         state=decision.state,
@@ -115,7 +115,7 @@ def _settlement(attempt: EndedAttempt) -> Settlement:
         reason=decision.reason or (payload.unmet if payload and decision.state == "delivered" else ""),
         started_at=started_at,
         milliseconds=round(seconds * 1000),
-        bytes=payload.length if payload is not None and answered else 0,
+        bytes=payload.length if payload is not None and arrived else 0,
         transfer_syntax_uid=payload.transfer_syntax_uid if payload else "",
         sop_instance_uid=payload.sop_instance_uid if payload else "",
         treatment=payload.treatment.value if payload else "",

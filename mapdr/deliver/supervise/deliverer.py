@@ -17,22 +17,22 @@ from typing import Any, Protocol
 
 from mapdr.deliver.backoff import Backoff
 from mapdr.deliver.feed.feeder import Feeder, LeasingLedger
-from mapdr.deliver.feed.preparation import Preparation
 from mapdr.deliver.feed.preparer import Preparer
 from mapdr.deliver.feed.ready import ReadyQueue
+from mapdr.deliver.feed.scheduler import Scheduler
 from mapdr.deliver.feed.syntaxes import Syntaxes
-from mapdr.deliver.send.answers import Answers
 from mapdr.deliver.send.breaker import Breaker, BreakerState, BreakerView
 from mapdr.deliver.send.connection import Connection, OpenSessions
 from mapdr.deliver.send.faults import Faults
+from mapdr.deliver.send.outcomes import OutcomeHandler
 from mapdr.deliver.send.sender import IDLE, Sender
 from mapdr.deliver.settle.failures import Failures
 from mapdr.deliver.settle.leases import LEASE, Leases, RenewingLedger
-from mapdr.deliver.settle.settler import Result, Return, Settler, SettlingLedger
+from mapdr.deliver.settle.queue import Result, Return, SettlementQueue, SettlingLedger
 from mapdr.deliver.supervise.probe import breaker_delays, probe
 from mapdr.deliver.supervise.report import Report
 from mapdr.kernel.guard import GuardedThread, Trouble
-from mapdr.kernel.output import in_words
+from mapdr.kernel.privacy import in_words
 from mapdr.kernel.stage import Description, Egress
 from mapdr.kernel.watch import Watch
 from mapdr.net.retry import Retries, Retry, Waits
@@ -89,11 +89,11 @@ class Deliverer:
         self._faults = Faults(destination)
         self._breaker = Breaker(*breaker_delays(self._retry), on_change=self._breaker_changed)
         failures = Failures()
-        self._settler = Settler(destination, ledger, self._written, watch)
-        self._leases = Leases(ledger, self._settler, failures, f"{owner}/{destination}", lease)
+        self._settlements = SettlementQueue(destination, ledger, self._written, watch)
+        self._leases = Leases(ledger, self._settlements, failures, f"{owner}/{destination}", lease)
         self._ready = ReadyQueue(self._image_taken)
         self._feeder = self._make_feeder(ledger, preparer, failures)
-        self._answers = Answers(
+        self._outcomes = OutcomeHandler(
             destination,
             self._leases,
             failures=failures,
@@ -109,7 +109,7 @@ class Deliverer:
         self._stopped = False
 
     def _make_feeder(self, ledger: Ledger, preparer: Preparer, failures: Failures) -> Feeder:
-        preparation = Preparation(
+        scheduler = Scheduler(
             self.destination,
             preparer,
             self._ready,
@@ -124,7 +124,7 @@ class Deliverer:
             self.destination,
             ledger,
             self._leases,
-            preparation,
+            scheduler,
             self._ready,
             sessions=self._egress.sessions,
             quiet_seconds=self._quiet_seconds,
@@ -138,7 +138,7 @@ class Deliverer:
             f"{self.destination}-{number}",
             self._ready,
             connection,
-            self._answers,
+            self._outcomes,
             leases=self._leases,
             breaker=self._breaker,
             faults=self._faults,
@@ -157,7 +157,7 @@ class Deliverer:
     def start(self) -> None:
         """Begin to deliver. Raises what the egress raises when it cannot start."""
         self.acquire()
-        self._settler.start()
+        self._settlements.start()
         self._senders = [self._make_sender(number) for number in range(self._egress.sessions)]
         for sender in self._senders:
             sender.start()
@@ -218,7 +218,7 @@ class Deliverer:
         for sender in self._senders:
             sender.join(patience)
         self._leases.give_back(self._leases.held())
-        if not self._settler.stop(patience):
+        if not self._settlements.stop(patience):
             log.error("%s: results were left unwritten; these images will be sent again", self.destination)
         self._egress.stop(deadline)
 

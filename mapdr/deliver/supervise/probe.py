@@ -8,7 +8,7 @@ from mapdr.deliver.backoff import Backoff
 from mapdr.deliver.send.breaker import Breaker
 from mapdr.kernel.errors import Permanent, Temporary, is_own_fault
 from mapdr.kernel.item import Outcome, Verdict
-from mapdr.kernel.output import in_words
+from mapdr.kernel.privacy import in_words
 from mapdr.kernel.stage import Egress
 from mapdr.net.retry import Retry
 
@@ -33,6 +33,10 @@ def probe(destination: str, egress: Egress, breaker: Breaker) -> None:
     if outcome.verdict is Verdict.DELIVERED or not outcome.peer_fault:
         breaker.trial()
         return
+    if outcome.pause is not None:
+        reason, seconds = outcome.pause.reason, outcome.pause.seconds
+        breaker.still_away(reason, outcome.comment, slow=not seconds, seconds=seconds)
+        return
     rejected = outcome.verdict is Verdict.REFUSED
     reason = "association-rejected" if rejected else "unreachable"
     breaker.still_away(reason, outcome.comment, slow=rejected)
@@ -40,11 +44,14 @@ def probe(destination: str, egress: Egress, breaker: Breaker) -> None:
 
 def _asked(destination: str, egress: Egress) -> Outcome:
     try:
-        return egress.probe()
+        outcome: object = egress.probe()
+        if not isinstance(outcome, Outcome):
+            raise TypeError("the probe gave no outcome")
+        return outcome
     except (Permanent, Temporary, OSError) as error:
         words = in_words(error, places=False)
         return Outcome(Verdict.RETRY, comment=words, peer_fault=not is_own_fault(error))
-    except Exception as error:  # noqa: BLE001  not the receiver's fault: then images ask it
+    except BaseException as error:  # noqa: BLE001  `sys.exit` too: not the receiver's fault: then images ask it
         words = in_words(error, places=False)
         log.error("%s: the probe failed: %s", destination, words)
         return Outcome(Verdict.RETRY, comment=words)

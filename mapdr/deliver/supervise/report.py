@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Iterable
 
 from mapdr.deliver.send.breaker import BreakerState, BreakerView
-from mapdr.deliver.settle.settler import Result
+from mapdr.deliver.settle.queue import Result
 from mapdr.kernel.watch import Watch
 from mapdr.store.queue.settle import Settlement
 

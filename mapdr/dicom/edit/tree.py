@@ -20,7 +20,7 @@ from mapdr.dicom.fit import pad
 from mapdr.dicom.path import EditPath, format_edit_path, tag_vr
 from mapdr.dicom.tags import SOP_CLASS_UID, SOP_INSTANCE_UID
 from mapdr.dicom.template import Template
-from mapdr.dicom.tree import Level, Node
+from mapdr.dicom.tree import DataElement, Level
 from mapdr.dicom.value import SINGLE
 from mapdr.kernel.errors import Permanent
 from mapdr.kernel.item import TagPath
@@ -93,7 +93,7 @@ class Place(NamedTuple):
         return self.path[-1][0]
 
     @property
-    def node(self) -> Node | None:
+    def element(self) -> DataElement | None:
         """The element, if it is there."""
         return self.level.find(self.tag)
 
@@ -109,8 +109,8 @@ class TreeElements:
         if isinstance(target, tuple):
             yield from (Place(level, target) for level in self._document.levels(target, create=False))
             return
-        for level, above, nodes in self._occurrences(target):
-            for tag in dict.fromkeys(node.tag for node in nodes):
+        for level, above, elements in self._occurrences(target):
+            for tag in dict.fromkeys(element.tag for element in elements):
                 yield Place(level, (*((step, None) for step in above), (tag, None)))
 
     def made_places(self, target: Target) -> Iterator[Place]:
@@ -140,42 +140,44 @@ class TreeElements:
         """The template's text; Verbatim where a tag gave it a backslash that separates no values there."""
         values, is_verbatim = {}, False
         for path in template.paths:
-            for node in self._document.nodes_at(path):
-                if text := self._document.text_of(node):
+            for element in self._document.elements_at(path):
+                if text := self._document.text_of(element):
                     values[path] = text
-                    is_verbatim |= "\\" in text and node.vr_name in SINGLE
+                    is_verbatim |= "\\" in text and element.vr_name in SINGLE
                     break
             else:
                 return None
         text = template.render(values.__getitem__)
         return Verbatim(text) if is_verbatim else text
 
-    def source(self, value: TagPath) -> Node | None:
+    def source(self, value: TagPath) -> DataElement | None:
         """The first element at the source's path that is not empty."""
-        return next((node for node in self._document.nodes_at(value) if node.raw.strip(b" \0")), None)
+        return next(
+            (element for element in self._document.elements_at(value) if element.raw.strip(b" \0")), None
+        )
 
     def text(self, place: Place) -> str:
         """Its values, joined by backslashes."""
-        node = place.node
-        return self._document.text_of(node) if node else ""
+        element = place.element
+        return self._document.text_of(element) if element else ""
 
     def is_there(self, place: Place) -> bool:
         """Whether there is such an element."""
-        return place.node is not None
+        return place.element is not None
 
     def is_empty(self, place: Place) -> bool:
         """Whether it is absent, or holds no value or item; items where a text belongs are not nothing."""
-        node = place.node
-        if node is None:
+        element = place.element
+        if element is None:
             return True
-        if node.is_sequence():
-            return tag_vr(place.tag) == "SQ" and not node.open()
-        return not node.raw.strip(b" \0")
+        if element.is_sequence():
+            return tag_vr(place.tag) == "SQ" and not element.open()
+        return not element.raw.strip(b" \0")
 
     def is_single(self, place: Place) -> bool:
         """Whether its VR holds one text."""
-        node = place.node
-        return (node.vr_name if node else tag_vr(place.tag)) in SINGLE
+        element = place.element
+        return (element.vr_name if element else tag_vr(place.tag)) in SINGLE
 
     def put(self, place: Place, content: str | Rendered, overflow: Overflow, *, strict: bool = True) -> None:
         """Write a text, or the items of a sequence."""
@@ -184,11 +186,11 @@ class TreeElements:
         else:
             self._document.put_items(place.level, place.path, content, overflow)
 
-    def copy(self, source: Node, place: Place, overflow: Overflow) -> None:
+    def copy(self, source: DataElement, place: Place, overflow: Overflow) -> None:
         """Write a copy, byte for byte where byte order, character set and VR are the same."""
         document, level = self._document, place.level
-        node = place.node
-        vr = node.vr_name if node else tag_vr(place.tag)
+        element = place.element
+        vr = element.vr_name if element else tag_vr(place.tag)
         in_same_set = document.terms(level) == document.terms(source.level)
         if level.flags == source.level.flags and in_same_set and vr == source.vr_name:
             document.put_raw(level, place.path, vr, pad(source.raw, vr))
@@ -205,14 +207,14 @@ class TreeElements:
     def remove(self, target: Target) -> None:
         """Take out what the target names; of a creator's blocks also their reservation."""
         if not isinstance(target, tuple):
-            for level, above, nodes in self._occurrences(target, removing=True):
-                level.remove(nodes)
-                self._document.changed.update(((*above, node.tag), None) for node in nodes)
+            for level, above, elements in self._occurrences(target, removing=True):
+                level.remove(elements)
+                self._document.changed.update(((*above, element.tag), None) for element in elements)
             return
         for level, path in list(self.places(target)):
-            nodes = [node for node in level.nodes if node.tag == path[-1][0]]
-            if nodes:
-                level.remove(nodes)
+            elements = [element for element in level.elements if element.tag == path[-1][0]]
+            if elements:
+                level.remove(elements)
                 self._document.note(path)
 
     def move_to_utf8(self) -> None:
@@ -221,7 +223,7 @@ class TreeElements:
 
     def _occurrences(
         self, target: Everywhere | Private, *, removing: bool = False
-    ) -> Iterator[tuple[Level, TagPath, list[Node]]]:
+    ) -> Iterator[tuple[Level, TagPath, list[DataElement]]]:
         """What the target names, level by level, with the path to the level.
 
         The levels within are looked for when the caller has dealt with their elements, in what is left then.
@@ -231,36 +233,36 @@ class TreeElements:
         while waiting:
             level, path = waiting.pop()
             if isinstance(target, Everywhere):
-                nodes = [node for node in level.nodes if node.tag & target.mask == target.tag]
+                elements = [element for element in level.elements if element.tag & target.mask == target.tag]
             else:
-                nodes = self._private(level, target, reservations=removing)
+                elements = self._private(level, target, reservations=removing)
             if not removing:
-                nodes = [node for node in nodes if node.tag & 0xFFFF]
-            if nodes:
-                yield level, path, nodes
-            for node in level.nodes:
-                if node.is_sequence():
-                    waiting.extend((item, (*path, node.tag)) for item in node.open())
+                elements = [element for element in elements if element.tag & 0xFFFF]
+            if elements:
+                yield level, path, elements
+            for element in level.elements:
+                if element.is_sequence():
+                    waiting.extend((item, (*path, element.tag)) for item in element.open())
 
-    def _private(self, level: Level, target: Private, *, reservations: bool) -> list[Node]:
+    def _private(self, level: Level, target: Private, *, reservations: bool) -> list[DataElement]:
         """The private elements of a level that the target names (PS3.5, section 7.8.1)."""
-        private = [node for node in level.nodes if node.tag >> 16 & 1]
+        private = [element for element in level.elements if element.tag >> 16 & 1]
         blocks = {
-            (node.tag >> 16, node.tag & 0xFF)
-            for node in private
-            if _is_reservation(node.tag) and target.creator in (None, self._document.text_of(node))
+            (element.tag >> 16, element.tag & 0xFF)
+            for element in private
+            if _is_reservation(element.tag) and target.creator in (None, self._document.text_of(element))
         }
         found = []
-        for node in private:
-            group, number = node.tag >> 16, node.tag & 0xFFFF
-            if _is_reservation(node.tag):
+        for element in private:
+            group, number = element.tag >> 16, element.tag & 0xFFFF
+            if _is_reservation(element.tag):
                 is_meant = reservations and target.is_whole and (group, number) in blocks
             elif target.creator is None:
-                is_meant = target.names(node.tag)
+                is_meant = target.names(element.tag)
             else:
-                is_meant = (group, number >> 8) in blocks and target.names(node.tag)
+                is_meant = (group, number >> 8) in blocks and target.names(element.tag)
             if is_meant:
-                found.append(node)
+                found.append(element)
         return found
 
 

@@ -29,7 +29,7 @@ from mapdr.kernel.errors import (
 )
 from mapdr.kernel.finding import Finding
 from mapdr.kernel.item import Acceptance, Need, Outcome, Payload, Sent, Verdict
-from mapdr.kernel.stage import Description, EgressSession, Endpoint, Factory, Settings, StageConfig
+from mapdr.kernel.stage import Batch, Description, EgressSession, Endpoint, Factory, Settings, StageConfig
 from mapdr.kernel.status import SUCCESS
 from mapdr.kernel.uids import EXPLICIT_VR_LITTLE_ENDIAN, IMPLICIT_VR_LITTLE_ENDIAN, VERIFICATION
 from mapdr.net.ae_title import AeTitle
@@ -45,6 +45,12 @@ from mapdr.wire.requestor import Requestor, StoreResponse
 
 LOOK_AFTER = 0.2
 """Seconds of rest after which a session looks whether the peer has ended it meanwhile."""
+
+MOST_AT_ONCE = 128
+"""The most images that are sent in one call ..."""
+
+SECONDS_AT_ONCE = 0.05
+"""... and about how long one takes: others wait for what it has not begun, and a stop for it all."""
 
 NOT_ACCEPTED = "the receiver accepts no such presentation context"
 
@@ -153,7 +159,7 @@ class DimseEgress:
         requestor = self._associate(proposals)
         self._last = proposals[:PROBED]
         proposed = frozenset(Need(sop_class, each) for sop_class, syntaxes in proposals for each in syntaxes)
-        made = RunningSession if self._bandwidth is None else DimseSession
+        made = DimseBatchSession if self._bandwidth is None else DimseSession
         session = made(requestor, proposed, self._config.syntaxes, self._bandwidth, self._open.discard)
         self._open.add(session)
         return session
@@ -291,23 +297,35 @@ class DimseSession:
             self._closing.wait(wait)
 
 
-class RunningSession(DimseSession):
+class DimseBatchSession(DimseSession):
     """An association without a bandwidth limit: it can send several images in one call of the compiled code,
     which does not pause within an image."""
 
-    def send_run(self, payloads: Sequence[Payload], seconds: float, sent: list[Sent]) -> None:
-        """See `mapdr.kernel.stage.SendsRuns`."""
+    seconds = SECONDS_AT_ONCE
+    """No image is begun so long after the first of a call."""
+
+    _batch = Batch(1)
+
+    @property
+    def batch(self) -> Batch:
+        """As many as the receiver takes in `seconds` at its last pace, at most twice as many as before."""
+        return self._batch
+
+    def send_batch(self, payloads: Sequence[Payload], sent: list[Sent]) -> None:
+        """See `mapdr.kernel.stage.SendsBatches`; none is begun after one that was not delivered."""
         answers: list[tuple[StoreResponse, float]] = []
         trouble = None
         at, clock = time.time(), time.perf_counter()
         with self._busy:
             try:
-                self._requestor.c_store_run(payloads, seconds, answers)
+                self._requestor.c_store_run(payloads, self.seconds, answers)
             except (LocalProtocolError, RemoteProtocolError, Temporary) as error:
                 trouble = _trouble(error)
             finally:
                 took = time.perf_counter() - clock
                 self._used_at = time.monotonic()
+                fit = int(self.seconds * max(1, len(answers)) / max(took, 1e-6))
+                self._batch = Batch(max(1, min(MOST_AT_ONCE, self._batch.images * 2, fit)))
                 for response, each in answers:
                     # One begins where the one before it has ended.
                     sent.append(Sent(status.outcome(response.status, response.comment), at, each))

@@ -17,7 +17,7 @@ from typing import Any
 from mapdr.kernel import status
 from mapdr.kernel.errors import Refused, RemoteProtocolError
 from mapdr.kernel.item import Source
-from mapdr.kernel.output import in_words
+from mapdr.kernel.privacy import in_words
 from mapdr.kernel.stage import HasLanes, Intake, Lane
 from mapdr.kernel.uids import VERIFICATION
 from mapdr.kernel.watch import Watch

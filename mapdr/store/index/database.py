@@ -22,7 +22,7 @@ from sqlalchemy import Connection, Engine, Table, case, create_engine, event, in
 from sqlalchemy.pool import QueuePool, StaticPool
 
 from mapdr.kernel.errors import ConfigurationError
-from mapdr.kernel.private import touch_private
+from mapdr.kernel.permissions import touch_private
 from mapdr.store.index import schema
 from mapdr.store.index.fault import IndexFault
 from mapdr.store.index.migrations import STEPS, migrate

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from sqlalchemy import Connection, Select, case, func, literal_column, select
+from sqlalchemy import Connection, Row, Select, case, func, literal_column, select
 
 from mapdr.kernel.item import Source, TagPath
 from mapdr.store.index import schema, selection
@@ -67,6 +67,42 @@ class Arrivals:
     today: int
 
 
+@dataclass(frozen=True, slots=True)
+class ImageRow:
+    """An image as it was received, and the state of its newest promise at each destination.
+
+    `instance` is its id in the spool, `kind` what it is to those before it (`schema.Kind`), `revision` the
+    configuration that it was routed by. `unrouted`: no rule took it; `purged_at`: when its file was removed.
+    """
+
+    instance: str
+    study_instance_uid: str
+    series_instance_uid: str
+    sop_instance_uid: str
+    sop_class_uid: str
+    transfer_syntax_uid: str
+    modality: str
+    source: Source
+    bytes: int
+    received_at: float
+    kind: str
+    revision: str
+    unrouted: bool
+    purged_at: float | None
+    destinations: dict[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class ParkedRow:
+    """The deliveries to one destination that are parked for one reason; when the first and the last was."""
+
+    reason: str
+    destination: str
+    number: int
+    first_at: float | None
+    last_at: float | None
+
+
 class Overview:
     """Reads; writes nothing."""
 
@@ -91,6 +127,74 @@ class Overview:
                 self._images(connection, part)
                 self._deliveries(connection, part)
         return rows
+
+    def images(self, chosen: Selection) -> list[ImageRow]:
+        """The images that a selection chooses, the last received first."""
+        columns = _instance, _series.c.uid.label("series_uid"), _study.c.uid.label("study_uid")
+        query = selection.images(chosen, self._strings, *columns)
+        with self._database.read() as connection:
+            rows = connection.execute(query).all()
+            states = self._states(connection, [row.id for row in rows])
+        return [self._image(row, states.get(row.id, {})) for row in rows]
+
+    def _states(self, connection: Connection, images: Sequence[bytes]) -> dict[bytes, dict[str, str]]:
+        """The state of the newest promise of images at each destination."""
+        found: dict[bytes, dict[str, str]] = defaultdict(dict)
+        query = (
+            select(_delivery.c.instance, _delivery.c.destination, _delivery.c.state)
+            .join(_instance, _instance.c.id == _delivery.c.instance)
+            .join(_series, _series.c.id == _instance.c.series)
+            .where(_delivery.c.study == _series.c.study)  # follows, and lets the index serve
+            .order_by(_delivery.c.id)
+        )
+        for some in portions(images):
+            for row in connection.execute(query.where(_instance.c.id.in_(list(some)))):
+                found[row.instance][self._strings.text(row.destination)] = State(row.state).word
+        return found
+
+    def _image(self, row: Row[Any], destinations: dict[str, str]) -> ImageRow:
+        text = self._strings.text
+        return ImageRow(
+            instance=row.id.hex(),
+            study_instance_uid=row.study_uid,
+            series_instance_uid=row.series_uid,
+            sop_instance_uid=row.sop_instance_uid,
+            sop_class_uid=text(row.sop_class),
+            transfer_syntax_uid=text(row.syntax),
+            modality=text(row.modality),
+            source=self._sources.source(row.source),
+            bytes=row.size,
+            received_at=row.received_at,
+            kind=Kind(row.kind).name.lower(),
+            revision=text(row.revision),
+            unrouted=not row.routed and row.purged_at is None,
+            purged_at=row.purged_at,
+            destinations=destinations,
+        )
+
+    def parked(self, chosen: Selection) -> list[ParkedRow]:
+        """The chosen deliveries that are parked, by reason and destination, the most first."""
+        columns = _delivery.c.destination, _delivery.c.reason, _delivery.c.settled_at
+        rows = selection.deliveries(replace(chosen, state="parked"), self._strings, *columns).subquery()
+        query = select(
+            rows.c.destination,
+            rows.c.reason,
+            func.count().label("number"),
+            func.min(rows.c.settled_at).label("first_at"),
+            func.max(rows.c.settled_at).label("last_at"),
+        ).group_by(rows.c.destination, rows.c.reason)
+        with self._database.read() as connection:
+            found = [
+                ParkedRow(
+                    row.reason or "unknown",
+                    self._strings.text(row.destination),
+                    row.number,
+                    row.first_at,
+                    row.last_at,
+                )
+                for row in connection.execute(query)
+            ]
+        return sorted(found, key=lambda row: (-row.number, row.reason, row.destination))
 
     def by_destination(self, chosen: Selection) -> Counter[str]:
         """How many deliveries a selection chooses, by destination."""

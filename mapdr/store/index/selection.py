@@ -1,4 +1,4 @@
-"""What people choose deliveries and images by: one grammar for every verb of the command line."""
+"""What people choose deliveries and images by: one grammar for listings and actions."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from sqlalchemy import JSON, ColumnElement, Select, exists, false, literal_colum
 from mapdr.kernel.item import TagPath
 from mapdr.store.index import schema
 from mapdr.store.index.schema import State
-from mapdr.store.index.strings import StringTable
+from mapdr.store.index.strings import StringTable, clean
 from mapdr.store.index.studies import tag_key
 from mapdr.store.spool.headers import ACCESSION_NUMBER, PATIENT_ID
 from mapdr.store.spool.ids import id_floor
@@ -119,16 +119,16 @@ def _of_image(selection: Selection, strings: StringTable) -> list[ColumnElement[
     if selection.modality:
         found.append(_instance.c.modality == _number(selection.modality, strings))
     if selection.study_instance_uid:
-        found.append(_study.c.uid == selection.study_instance_uid)
+        found.append(_study.c.uid == clean(selection.study_instance_uid))
     if selection.sop_instance_uid:
-        found.append(_instance.c.sop_instance_uid == selection.sop_instance_uid)
+        found.append(_instance.c.sop_instance_uid == clean(selection.sop_instance_uid))
     if selection.calling_ae:
-        sources = select(_source.c.id).where(_source.c.calling_ae == selection.calling_ae)
+        sources = select(_source.c.id).where(_source.c.calling_ae == clean(selection.calling_ae))
         found.append(_instance.c.source.in_(sources))
     if selection.patient_id:
-        found.append(_study_tag(PATIENT_ID) == selection.patient_id)
+        found.append(_study_tag(PATIENT_ID) == clean(selection.patient_id))
     if selection.accession_number:
-        found.append(_study_tag(ACCESSION_NUMBER) == selection.accession_number)
+        found.append(_study_tag(ACCESSION_NUMBER) == clean(selection.accession_number))
     if selection.since is not None:
         found.append(_instance.c.id >= bytes.fromhex(id_floor(selection.since)))
     if selection.until is not None:
@@ -145,7 +145,7 @@ def _of_delivery(selection: Selection, strings: StringTable) -> list[ColumnEleme
     if selection.deliveries:
         found.append(_delivery.c.id.in_(list(selection.deliveries)))
     if selection.reason:
-        found.append(_delivery.c.reason == selection.reason)
+        found.append(_delivery.c.reason == clean(selection.reason))
     if selection.state and selection.state != UNROUTED:
         state = State[selection.state.upper()]
         found.append(_delivery.c.state == int(state))

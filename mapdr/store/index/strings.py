@@ -1,4 +1,4 @@
-"""What repeats in rows, as small numbers: strings, association facts and recipes, with a cache in memory.
+"""What repeats in rows, as small numbers: strings and association facts, with a cache in memory.
 
 A string is interned in a transaction of its own before the one that uses its number: a rolled-back batch can
 then never leave the cache with a number that the database does not know. Numbers are never reused.
@@ -6,14 +6,11 @@ then never leave the cache with a number that the database does not know. Number
 
 from __future__ import annotations
 
-import json
 import threading
-from collections.abc import Iterable, Mapping
-from typing import Any
+from collections.abc import Iterable
 
 from sqlalchemy import select
 
-from mapdr.kernel.errors import Permanent
 from mapdr.kernel.item import Source
 from mapdr.store.index import schema
 from mapdr.store.index.database import Database
@@ -147,70 +144,3 @@ class Sources:
         found = Source(**{name: getattr(row, name) for name in Source.__dataclass_fields__})
         self._sources[number] = found
         return found
-
-
-class Recipes:
-    """Recipes by hash. What was promised under a hash is kept for good (design, decision 4)."""
-
-    def __init__(self, database: Database) -> None:
-        self._database = database
-        self._numbers: dict[str, int] = {}
-        self._hashes: dict[int, str] = {}
-        self._bodies: dict[str, dict[str, Any]] = {}
-
-    def add(self, recipes: Mapping[str, Mapping[str, Any]]) -> None:
-        """Keep recipes; a hash that is known keeps its first body."""
-        for hash_, body in recipes.items():
-            number = self.number(hash_)
-            table = schema.recipe
-            with self._database.write() as connection:
-                connection.execute(
-                    table.update()
-                    .where(table.c.id == number, table.c.body.is_(None))
-                    .values(body=json.dumps(body, separators=(",", ":")))
-                )
-
-    def find(self, hash_: str) -> int | None:
-        """The number of a hash, or None if nobody ever used it; makes nothing."""
-        known = self._numbers.get(hash_)
-        if known is not None:
-            return known
-        query = select(schema.recipe.c.id).where(schema.recipe.c.hash == hash_)
-        with self._database.read() as connection:
-            number: int | None = connection.execute(query).scalar()
-        return number
-
-    def number(self, hash_: str) -> int:
-        """The number of a hash, made if new. Not to be called within a write transaction."""
-        known = self._numbers.get(hash_)
-        if known is not None:
-            return known
-        table = schema.recipe
-        with self._database.write() as connection:
-            connection.execute(self._database.upsert(table), [{"hash": hash_, "body": None}])
-            number: int = connection.execute(select(table.c.id).where(table.c.hash == hash_)).scalar_one()
-        self._numbers[hash_] = number
-        self._hashes[number] = hash_
-        return number
-
-    def hash(self, number: int) -> str:
-        """The hash of a number; KeyError if there is none."""
-        if number not in self._hashes:
-            table = schema.recipe
-            with self._database.read() as connection:
-                row = connection.execute(select(table.c.hash).where(table.c.id == number)).first()
-            if row is None:
-                raise KeyError(number)
-            self._hashes[number] = row.hash
-        return self._hashes[number]
-
-    def body(self, hash_: str) -> dict[str, Any]:
-        """The recipe of a hash. Raises Permanent(reason="recipe-missing")."""
-        if hash_ not in self._bodies:
-            table = schema.recipe
-            with self._database.read() as connection:
-                row = connection.execute(select(table.c.body).where(table.c.hash == hash_)).first()
-            if row is None or row.body is None:
-                raise Permanent("the recipe that was promised is not known here", reason="recipe-missing")
-            self._bodies[hash_] = json.loads(row.body)
-        return self._bodies[hash_]

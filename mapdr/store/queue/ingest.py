@@ -28,8 +28,9 @@ from mapdr.kernel.item import SPOILED, Arrival, Header, Routing, Source, TagPath
 from mapdr.store.index import schema
 from mapdr.store.index.counters import RECEIVED, CounterKey, Counters, Increment, day_of
 from mapdr.store.index.database import Database
+from mapdr.store.index.recipes import Recipes
 from mapdr.store.index.schema import ENDED, REPLACEABLE, UNDER_WAY, Kind, State
-from mapdr.store.index.strings import Recipes, Sources, StringTable, clean
+from mapdr.store.index.strings import Sources, StringTable, clean
 from mapdr.store.index.studies import Studies
 from mapdr.store.queue.repeats import KnownInstance, Promise, find_known, promises_of
 from mapdr.store.spool.headers import MODALITY, SERIES_INSTANCE_UID, STUDY_INSTANCE_UID, STUDY_TAGS

@@ -16,10 +16,11 @@ from typing import Any
 
 from sqlalchemy import delete, select
 
-from mapdr.kernel.private import touch_private
+from mapdr.kernel.permissions import touch_private
 from mapdr.store.index import schema
 from mapdr.store.index.database import Database
-from mapdr.store.index.strings import Recipes, StringTable, clean
+from mapdr.store.index.recipes import Recipes
+from mapdr.store.index.strings import StringTable, clean
 
 log = logging.getLogger("mapdr.store")
 

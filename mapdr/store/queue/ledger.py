@@ -18,8 +18,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -39,23 +38,19 @@ from sqlalchemy import (
 )
 
 from mapdr.kernel.errors import LocalProtocolError
-from mapdr.kernel.item import Header, Instance, Routing, Source, TagPath, Verdict
-from mapdr.kernel.output import place
+from mapdr.kernel.item import Instance, Verdict
+from mapdr.kernel.privacy import place
 from mapdr.store.index import schema
 from mapdr.store.index.counters import RECEIVED, Counters
 from mapdr.store.index.database import Database
 from mapdr.store.index.fault import fault_of_the_index
 from mapdr.store.index.instances import FACTS, Instances
-from mapdr.store.index.memory import RecipeMemory
+from mapdr.store.index.recipes import Recipes
 from mapdr.store.index.schema import State
-from mapdr.store.index.selection import Selection
-from mapdr.store.index.strings import Recipes, StringTable, clean
+from mapdr.store.index.strings import StringTable
 from mapdr.store.index.studies import Studies
-from mapdr.store.queue.actions import Actions
-from mapdr.store.queue.listing import Attempt, DeliveryRow, Listing
 from mapdr.store.queue.repeats import last_given
-from mapdr.store.queue.reroute import Rerouted, Rerouting
-from mapdr.store.queue.settle import Settlement, Settling
+from mapdr.store.queue.settle import Settlement, SettlementWriter
 
 log = logging.getLogger("mapdr.store")
 
@@ -83,7 +78,10 @@ class LeasedDelivery:
 
 
 class Ledger:
-    """Leases and settles deliveries. What people do to them: `actions`, and see: `listing`."""
+    """Leases and settles deliveries.
+
+    What people see of them and do to them stands beside it: `listing`, `actions`, `reroute`.
+    """
 
     def __init__(
         self,
@@ -99,12 +97,7 @@ class Ledger:
         self._strings = strings
         self._recipes = recipes
         self._instances = instances
-        self._listing = Listing(database, strings, recipes)
-        self._actions = Actions(database, strings, studies)
-        self._rerouting = Rerouting(
-            database, strings=strings, recipes=recipes, instances=instances, studies=studies
-        )
-        self._settling = Settling(database, strings, studies, counters)
+        self._settlements = SettlementWriter(database, strings, studies, counters)
 
     def lease(
         self,
@@ -151,7 +144,7 @@ class Ledger:
         if not settlements:
             return
         try:
-            self._settling.settle(settlements)
+            self._settlements.settle(settlements)
         except LocalProtocolError:
             raise
         except Exception as error:
@@ -163,7 +156,9 @@ class Ledger:
                 return
             one = settlements[0]
             log.error("delivery %d: its end is written without words (%s)", one.delivery_id, place(error))
-            self._settling.settle([one._replace(comment="", reason="unwritten", bytes=min(one.bytes, _MOST))])
+            self._settlements.settle(
+                [one._replace(comment="", reason="unwritten", bytes=min(one.bytes, _MOST))]
+            )
 
     def extend(self, delivery_ids: Iterable[int], seconds: float, owner: str) -> None:
         """Keep rows leased to `owner` for `seconds` from now: a long object is still on its way."""
@@ -253,72 +248,6 @@ class Ledger:
         with self._database.read() as connection:
             rows = connection.execute(select(_hold)).all()
         return {self._strings.text(row.destination): row.since for row in rows}
-
-    def select(self, chosen: Selection) -> list[DeliveryRow]:
-        """The deliveries that a selection chooses, newest first, each with its last attempt."""
-        return self._listing.select(chosen)
-
-    def attempts(self, delivery_id: int) -> list[Attempt]:
-        """Every attempt at a delivery, oldest first."""
-        return self._listing.attempts(delivery_id)
-
-    def retry(self, chosen: Selection) -> int:
-        """Parked rows, and those that wait for their next try, are due now; how many."""
-        return self._actions.retry(chosen)
-
-    def retriable(self, chosen: Selection) -> Counter[str]:
-        """How many deliveries `retry` would make due, by destination."""
-        return self._listing.retriable(chosen)
-
-    def parked_recipes(self, chosen: Selection) -> Counter[str]:
-        """How many of the chosen deliveries are parked, by the hash of the recipe that was promised."""
-        return self._listing.parked_recipes(chosen)
-
-    def dismiss(self, chosen: Selection) -> int:
-        """Parked rows end as dismissed: they shall never be sent. How many."""
-        return self._actions.dismiss(chosen)
-
-    def hold(self, chosen: Selection) -> int:
-        """Pending rows wait until they are let go; how many. What is leased is under way and stays."""
-        return self._actions.hold(chosen)
-
-    def release(self, chosen: Selection) -> int:
-        """Held rows are pending again; how many."""
-        return self._actions.release(chosen)
-
-    def reroute(
-        self,
-        chosen: Selection,
-        route: Callable[[Header, Source], Routing],
-        wanted: frozenset[TagPath],
-        *,
-        only: Iterable[str] = (),
-        write: bool = True,
-    ) -> Rerouted:
-        """Evaluate rules again for images in the spool and promise what they say, as a new batch.
-
-        Without `write` nothing is promised: what would be is told. `only` limits it to these destinations. A
-        promise that is still open is not made twice; those that the new ones replace end as superseded. See
-        `mapdr.store.queue.reroute`.
-        """
-        return self._rerouting.reroute(chosen, route, wanted, only=only, write=write)
-
-    def recipe(self, hash_: str) -> dict[str, Any]:
-        """The recipe of a hash. Raises Permanent(reason="recipe-missing")."""
-        return self._recipes.body(hash_)
-
-    def add_recipes(self, recipes: Mapping[str, Mapping[str, Any]]) -> None:
-        """Keep recipes by hash, for good."""
-        self._recipes.add(recipes)
-
-    def memory(self, instance_id: str, recipe: str, syntax: str) -> RecipeMemory:
-        """What transforms remember of one image, recipe and transfer syntax override."""
-        return RecipeMemory(
-            self._database,
-            bytes.fromhex(instance_id),
-            self._recipes.number(recipe),
-            self._strings.number(clean(syntax)),
-        )
 
     def _deliveries(self, rows: Sequence[Row[Any]], destination: str, until: float) -> list[LeasedDelivery]:
         made, text, recipe_of = self._instances.from_facts, self._strings.text, self._recipes.hash

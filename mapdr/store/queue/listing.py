@@ -13,9 +13,10 @@ from mapdr.kernel.item import TagPath
 from mapdr.store.index import schema, selection
 from mapdr.store.index.counters import RECEIVED
 from mapdr.store.index.database import Database, portions
+from mapdr.store.index.recipes import Recipes
 from mapdr.store.index.schema import State
 from mapdr.store.index.selection import Selection
-from mapdr.store.index.strings import Recipes, StringTable
+from mapdr.store.index.strings import StringTable
 from mapdr.store.index.studies import study_tags
 
 _delivery, _instance, _attempt, _study = schema.delivery, schema.instance, schema.attempt, schema.study
@@ -43,7 +44,8 @@ class DeliveryRow:
     """A delivery for a listing, with its last attempt (None if it was never tried).
 
     `study_received_at` is when its study got its last image. `tags` hold what identifies the patient. A
-    comment that came with a status is the receiver's own, and may quote a value of the image.
+    comment that came with a status is the receiver's own, and may quote a value of the image. `recipe` is the
+    hash of what was promised.
     """
 
     id: int
@@ -54,6 +56,7 @@ class DeliveryRow:
     modality: str
     destination: str
     batch: int
+    recipe: str
     state: str
     reason: str
     comment: str
@@ -152,6 +155,7 @@ class Listing:
             modality=self._strings.text(row.modality),
             destination=self._strings.text(row.destination),
             batch=row.batch,
+            recipe=self._recipes.hash(row.recipe),
             state=State(row.state).word,
             reason=row.reason or "",
             comment=row.comment or "",

@@ -22,9 +22,10 @@ from mapdr.kernel.item import Header, Routing, Source, TagPath
 from mapdr.store.index import schema, selection
 from mapdr.store.index.database import Database, portions
 from mapdr.store.index.instances import Instances
+from mapdr.store.index.recipes import Recipes
 from mapdr.store.index.schema import REPLACEABLE, UNDER_WAY, State
 from mapdr.store.index.selection import Selection
-from mapdr.store.index.strings import Recipes, StringTable
+from mapdr.store.index.strings import StringTable
 from mapdr.store.index.studies import Studies
 from mapdr.store.queue.ingest import DELIVERY_COLUMNS, PRIORITY_REROUTED
 from mapdr.store.spool.headers import read_file_header

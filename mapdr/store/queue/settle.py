@@ -1,4 +1,4 @@
-"""Settling: what the end of an attempt does to the ledger, to the counts and to the studies."""
+"""Settlements: what the end of an attempt does to the ledger, to the counts and to the studies."""
 
 from __future__ import annotations
 
@@ -102,7 +102,7 @@ class Settlement(NamedTuple):
     count_attempt: bool = True
 
 
-class Settling:
+class SettlementWriter:
     """Writes settlements."""
 
     def __init__(

@@ -1,8 +1,13 @@
-"""Who may touch a node's folder: any number of processes that add images, or one that recovers it.
+"""Who may touch a node's folder, and which process is the node.
+
+    spool/<node>/claim     any number of processes that add images share it, or one that recovers has it alone
+    spool/<node>/node      the node has it alone, from before its recovery to its end
+    spool/<node>/running   the node has it while it runs, for people who ask (docs/decisions/0029)
 
 Recovery removes unfinished objects and indexes what the index lacks; while another process receives
-(`mapdr send`, or a second `mapdr run` by mistake) it would remove that one's objects. A claim is a lock of
-the operating system on a file in that folder, so it ends with its process, however that ends.
+(`mapdr send`) it would remove that one's objects. What a node has leased and has in hand, recovery takes for
+that of a process that is gone: a second `mapdr run` by mistake must be stopped before it. A claim is a lock
+of the operating system on a file in that folder, so it ends with its process, however that ends.
 """
 
 from __future__ import annotations
@@ -81,6 +86,14 @@ class Claim:
         """
         if self._file is None:
             self._file = self._take(seconds, exclusive=False)
+
+    def alone(self, seconds: float) -> None:
+        """Claim it for this process alone, until `release`; waits up to `seconds` for all other claims.
+
+        Raises ConfigurationError if they do not end. Does nothing if it is claimed already.
+        """
+        if self._file is None:
+            self._file = self._take(seconds, exclusive=True)
 
     def release(self) -> None:
         """End the claim. Safe twice."""

@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Literal
 
 from mapdr.kernel.errors import Refused
-from mapdr.kernel.private import private_opener
 from mapdr.kernel.status import OUT_OF_RESOURCES
 
 Durability = Literal["power-loss", "process-crash"]
@@ -82,18 +81,5 @@ def make_folder(path: Path, durability: Durability) -> None:
         return
     make_folder(path.parent, durability)
     path.mkdir(mode=0o750, exist_ok=True)
-    if durability == "power-loss":
-        sync_folder(path.parent)
-
-
-def write_file(path: Path, content: bytes, durability: Durability) -> None:
-    """Write a small file under its final name at once, replacing an older one. Raises OSError."""
-    part = path.with_name(path.name + ".part")
-    with open(part, "wb", opener=private_opener) as file:
-        file.write(content)
-        file.flush()
-        if durability == "power-loss":
-            os.fsync(file.fileno())
-    os.replace(part, path)
     if durability == "power-loss":
         sync_folder(path.parent)

@@ -18,7 +18,7 @@ from pydantic import TypeAdapter
 from mapdr.dicom.transfer_syntax import TRANSFER_SYNTAXES, name_of
 from mapdr.kernel.codec import Ability, Codec, Decoder, Encoder, WaveletEncoder
 from mapdr.kernel.errors import Permanent
-from mapdr.kernel.output import in_words
+from mapdr.kernel.privacy import in_words
 from mapdr.kernel.registry import Registry
 from mapdr.kernel.stage import Settings
 from mapdr.kernel.watch import Watch

@@ -20,7 +20,8 @@ from mapdr.dicom.write import splice
 from mapdr.kernel import budget
 from mapdr.kernel.errors import Permanent
 from mapdr.kernel.item import Instance, Part, Payload, Treatment, total_length
-from mapdr.kernel.stage import Changes, Factory, Memory, Phase, Reads, Settings, StageConfig
+from mapdr.kernel.stage import Factory, Settings, StageConfig
+from mapdr.kernel.step import Changes, Memory, Phase, Reads
 from mapdr.transform.codecs.jpeg2000 import METHOD
 from mapdr.transform.document import OpenImage
 from mapdr.transform.encode.derive import (
@@ -70,7 +71,7 @@ class CompressConfig(StageConfig):
         return self
 
 
-class Transcoder:
+class CompressStep:
     """The step; `encode` may run in many threads at once."""
 
     phase = Phase.ENCODE
@@ -271,9 +272,9 @@ def _facts(course: Course, reason: str, setting: Setting | None = None) -> dict[
     return facts
 
 
-def build(settings: Settings, config: CompressConfig, next: None) -> Transcoder:
+def build(settings: Settings, config: CompressConfig, next: None) -> CompressStep:
     """The transform for a node."""
-    return Transcoder(settings, config)
+    return CompressStep(settings, config)
 
 
 STAGE = Factory("transform", "compress", CompressConfig, build, order=90)

@@ -9,7 +9,8 @@ from typing import Literal
 
 from mapdr.kernel.errors import Permanent
 from mapdr.kernel.item import Instance, Payload
-from mapdr.kernel.stage import Changes, Factory, Memory, Phase, Reads, Settings
+from mapdr.kernel.stage import Factory, Settings
+from mapdr.kernel.step import Changes, Memory, Phase, Reads
 
 OddLengths = Literal["pad", "park"]
 

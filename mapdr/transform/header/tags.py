@@ -20,7 +20,8 @@ from mapdr.dicom.uids import EXPLICIT_VR_LITTLE_ENDIAN, IMPLICIT_VR_LITTLE_ENDIA
 from mapdr.dicom.write import UNDEFINED, Element, encoding_from
 from mapdr.kernel import budget
 from mapdr.kernel.item import FileSlice, Instance, Part, Payload, Treatment, is_uid, total_length
-from mapdr.kernel.stage import Changes, Factory, Memory, Phase, Reads, Settings, StageConfig
+from mapdr.kernel.stage import Factory, Settings, StageConfig
+from mapdr.kernel.step import Changes, Memory, Phase, Reads
 from mapdr.transform.dataset import inflated
 from mapdr.transform.even import even_pixels
 from mapdr.transform.view import PartsView, beginning
@@ -180,7 +181,7 @@ def _changed(payload: Payload, edited: Edited, parts: tuple[Part, ...]) -> Paylo
         return payload
     return replace(
         payload,
-        # A data set without UIDs goes by those of its association (decision record 3).
+        # A data set without UIDs goes by those of its association (docs/decisions/0003).
         sop_class_uid=_uid(edited.sop_class_uid, payload.sop_class_uid),
         sop_instance_uid=_uid(edited.sop_instance_uid, payload.sop_instance_uid),
         parts=parts,

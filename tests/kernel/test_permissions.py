@@ -33,12 +33,12 @@ def mode(path: Path) -> int:
 def test_what_a_store_makes_is_not_for_others(tmp_path: Path) -> None:
     data = tmp_path / "srv" / "data"
     store = Store.open(data, "node", durability="process-crash")
-    store.use("rev1", _Nowhere(), {}, text="# a configuration\n")
+    store.use("rev1", _Nowhere(), {})
     store.start()
-    keep_revision(data, read_text("[node]\n"))
+    kept = keep_revision(data, read_text("[node]\n"))
     assert mode(data) == 0o700
     made = [path for path in data.rglob("*") if path != data]
-    assert {"index.db", "index.db-wal", "index.db-shm", "rev1.toml"} <= {path.name for path in made}
+    assert {"index.db", "index.db-wal", "index.db-shm", kept.name} <= {path.name for path in made}
     assert [path for path in made if mode(path) & 0o007] == []
     store.close()
     assert mode(data.parent) == 0o777, "what is above the data folder is not this program's"

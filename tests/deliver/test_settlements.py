@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 
 import pytest
 
-from mapdr.deliver.settle.settler import BACKLOG, LARGEST, Result, Return, Settler
+from mapdr.deliver.settle.queue import BACKLOG, LARGEST, Result, Return, SettlementQueue
 from mapdr.kernel.errors import LocalProtocolError
 from mapdr.kernel.watch import Watch
 from mapdr.store.queue.settle import Settlement
@@ -46,94 +46,94 @@ def row(number: int) -> Settlement:
     return Settlement(number, "delivered")
 
 
-def running(ledger: Ledger) -> tuple[Settler, list[Result]]:
+def running(ledger: Ledger) -> tuple[SettlementQueue, list[Result]]:
     written: list[Result] = []
-    settler = Settler("pacs", ledger, written.extend)
-    settler.start()
-    return settler, written
+    settlements = SettlementQueue("pacs", ledger, written.extend)
+    settlements.start()
+    return settlements, written
 
 
 def test_a_lone_answer_is_written_at_once() -> None:
     ledger = Ledger()
-    settler, written = running(ledger)
+    settlements, written = running(ledger)
     started = time.monotonic()
-    settler.put([row(1)])
+    settlements.put([row(1)])
     until(lambda: written, 5)
     assert time.monotonic() - started < 0.05
-    assert settler.stop(time.monotonic() + 1)
+    assert settlements.stop(time.monotonic() + 1)
 
 
 def test_many_answers_share_transactions_and_keep_their_order() -> None:
     ledger = Ledger()
-    settler, written = running(ledger)
+    settlements, written = running(ledger)
     ledger.gate.clear()
     for number in range(1500):
-        settler.put([row(number)])
+        settlements.put([row(number)])
     ledger.gate.set()
     until(lambda: len(written) == 1500, 5)
     assert ledger.rows == list(range(1500))
     assert len(ledger.batches) <= 4
     assert max(map(len, ledger.batches)) <= LARGEST
-    assert settler.stop(time.monotonic() + 1)
+    assert settlements.stop(time.monotonic() + 1)
 
 
 def test_a_ledger_that_is_away_gets_everything_when_it_is_back() -> None:
     ledger = Ledger()
-    settler, written = running(ledger)
+    settlements, written = running(ledger)
     ledger.broken = True
-    settler.put([row(1), Return(7), row(2)])
+    settlements.put([row(1), Return(7), row(2)])
     until(lambda: ledger.returned, 5)
     assert not written
     ledger.broken = False
     until(lambda: len(written) == 3, 5)
     assert ledger.rows == [1, 2]
     assert ledger.returned == [7]
-    assert settler.stop(time.monotonic() + 1)
+    assert settlements.stop(time.monotonic() + 1)
 
 
 def test_a_row_that_is_gone_does_not_hold_up_the_others() -> None:
     ledger = Ledger()
-    settler, written = running(ledger)
+    settlements, written = running(ledger)
     ledger.poison = {2}
-    settler.put([row(1), row(2), row(3)])
+    settlements.put([row(1), row(2), row(3)])
     until(lambda: len(written) == 3, 5)
     assert ledger.rows == [1, 3]
-    assert settler.stop(time.monotonic() + 1)
+    assert settlements.stop(time.monotonic() + 1)
 
 
 def test_stopping_writes_what_waits_or_says_that_it_could_not() -> None:
     ledger = Ledger()
-    settler, _ = running(ledger)
+    settlements, _ = running(ledger)
     ledger.gate.clear()
-    settler.put([row(1)])
-    settler.put([row(2)])
+    settlements.put([row(1)])
+    settlements.put([row(2)])
     threading.Timer(0.1, ledger.gate.set).start()
-    assert settler.stop(time.monotonic() + 5)
+    assert settlements.stop(time.monotonic() + 5)
     assert ledger.rows == [1, 2]
     broken = Ledger()
     broken.broken = True
-    settler, _ = running(broken)
-    settler.put([row(1)])
-    assert not settler.stop(time.monotonic() + 0.3)
-    assert not settler.stop(time.monotonic())
-    assert Settler("x", broken, lambda rows: None).stop(time.monotonic())
+    settlements, _ = running(broken)
+    settlements.put([row(1)])
+    assert not settlements.stop(time.monotonic() + 0.3)
+    assert not settlements.stop(time.monotonic())
+    assert SettlementQueue("x", broken, lambda rows: None).stop(time.monotonic())
 
 
 def test_a_settler_that_fails_is_seen_and_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
     failures, watch, ledger = iter([OverflowError()]), Watch(), Ledger()
-    settler = Settler("pacs", ledger, lambda rows: None, watch)
-    following = settler._next
+    settlements = SettlementQueue("pacs", ledger, lambda rows: None, watch)
+    following = settlements._next
 
     def fails_once() -> list[Result]:
         for failure in failures:
             raise failure
         return following()
 
-    monkeypatch.setattr(settler, "_next", fails_once)
-    settler.start()
-    settler.put([row(1)])
+    monkeypatch.setattr(settlements, "_next", fails_once)
+    settlements.start()
+    settlements.put([row(1)])
     until(lambda: ledger.rows == [1])
-    assert settler.stop(time.monotonic() + 5)
+    assert settlements.stop(time.monotonic() + 5)
     assert [event.facts["thread"] for event in watch.recent()] == ["settle-pacs"]
 
 
@@ -144,13 +144,13 @@ def test_a_listener_that_fails_ends_no_settler() -> None:
         calls.append(rows)
         raise OverflowError
 
-    settler = Settler("pacs", ledger, fails)
-    settler.start()
-    settler.put([row(1)])
+    settlements = SettlementQueue("pacs", ledger, fails)
+    settlements.start()
+    settlements.put([row(1)])
     until(lambda: len(calls) == 1)
-    settler.put([row(2)])
+    settlements.put([row(2)])
     until(lambda: len(calls) == 2)
-    assert settler.stop(time.monotonic() + 5)
+    assert settlements.stop(time.monotonic() + 5)
     assert ledger.rows == [1, 2]
 
 
@@ -158,12 +158,12 @@ def test_who_sends_waits_while_the_ledger_is_far_behind() -> None:
     """What is answered and not written is bounded: it would all be sent again after a crash."""
     ledger = Ledger()
     ledger.gate.clear()
-    settler, _ = running(ledger)
-    settler.put([row(number) for number in range(BACKLOG)])
+    settlements, _ = running(ledger)
+    settlements.put([row(number) for number in range(BACKLOG)])
     handed_over = threading.Event()
 
     def send() -> None:
-        settler.put([row(BACKLOG)])
+        settlements.put([row(BACKLOG)])
         handed_over.set()
 
     sender = threading.Thread(target=send, daemon=True)
@@ -172,5 +172,5 @@ def test_who_sends_waits_while_the_ledger_is_far_behind() -> None:
     ledger.gate.set()
     assert handed_over.wait(10)
     sender.join(10)
-    assert settler.stop(time.monotonic() + 10)
+    assert settlements.stop(time.monotonic() + 10)
     assert sorted(ledger.rows) == list(range(BACKLOG + 1))

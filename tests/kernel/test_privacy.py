@@ -9,13 +9,13 @@ import textwrap
 import pytest
 
 from mapdr.kernel.errors import Permanent, Temporary
-from mapdr.kernel.output import in_words, place
+from mapdr.kernel.privacy import in_words, place
 
 MARK = "QXNAMEQX"
 
 BEGINNING = """
 import logging, sys, threading, warnings
-from mapdr.kernel.output import protect
+from mapdr.kernel.privacy import protect
 logging.basicConfig(level=logging.DEBUG, format="%(name)s %(message)s")
 protect()
 """
@@ -69,8 +69,8 @@ def test_no_way_prints_a_value(name: str, protected: bool) -> None:
 def test_a_foreign_exception_is_told_by_type_and_place() -> None:
     with pytest.raises(ValueError, match=MARK) as raised:
         raise ValueError(MARK)
-    assert in_words(raised.value).startswith("internal error: ValueError at kernel/test_output.py:")
-    assert place(raised.value).startswith("ValueError at kernel/test_output.py:")
+    assert in_words(raised.value).startswith("internal error: ValueError at kernel/test_privacy.py:")
+    assert place(raised.value).startswith("ValueError at kernel/test_privacy.py:")
     assert in_words(Permanent("it does not fit")) == "it does not fit"
     assert in_words(OSError(28, "No space left on device", "/x")) == "No space left on device: /x"
 

@@ -22,7 +22,7 @@ from mapdr.deliver.settle.failures import Failures
 from mapdr.deliver.settle.leases import EndedAttempt, Leases
 from mapdr.kernel.errors import Temporary
 from mapdr.kernel.item import Need, Outcome, Payload, Sent, Verdict
-from mapdr.kernel.output import in_words
+from mapdr.kernel.privacy import in_words
 from mapdr.kernel.watch import Watch
 from mapdr.net.retry import Retry
 from mapdr.store.queue.ledger import LeasedDelivery
@@ -33,7 +33,7 @@ AHEAD = 64 << 20
 """Bytes of images that may be at work or prepared in memory, beyond the first."""
 
 
-class Preparation:
+class Scheduler:
     """Thread-safe. `on_progress` is called when a codec thread has done with an image."""
 
     def __init__(

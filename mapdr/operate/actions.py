@@ -1,35 +1,22 @@
-"""What a person does: retry, hold, release, re-route, dismiss, reload, drain.
+"""What a person does to deliveries: retry, hold, release, re-route, dismiss.
 
-Each verb that moves deliveries says how many, and where to, without doing anything if it is asked with
-`dry_run`: what is shown before somebody says yes. What was done is told to the node, which logs who did what
-to how many.
+Each action writes into the index beside the node. Asked with `dry_run` it only says how many, and where to:
+what is shown before somebody says yes. What was done is told to the node, which logs who did what to how
+many.
 """
 
 from __future__ import annotations
 
-import getpass
-import os
-import time
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
-from typing import Any
 
-from mapdr.kernel.errors import MapdrError
 from mapdr.operate.access import Access
 from mapdr.operate.errors import RequestError
 from mapdr.operate.names import known_destinations
+from mapdr.operate.orders import note
 from mapdr.operate.selection import Selection
 from mapdr.store import Store
-
-PATIENCE = 90.0
-"""Seconds that a node may take to answer: receivers that changed are drained first, then destinations."""
-PAUSE = 0.1
-MOVED = {"hold": "pending", "release": "held"}
-"""Verb and the state of the deliveries that it moves."""
-STATES = {"hold": "on hold", "release": "released"}
-"""Verb and what it makes of its object."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,22 +83,27 @@ class Promised:
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
-    """A node's answer to an order; `problems` say why it was not obeyed."""
+class _Switch:
+    """An action that stops or starts: the state of the deliveries that it moves, and how they are then."""
 
-    ok: bool
-    problems: Sequence[str]
+    action: str
+    moves: str
+    made: str
+
+
+_HOLD = _Switch("hold", "pending", "on hold")
+_RELEASE = _Switch("release", "held", "released")
 
 
 def retry(opened: Access, chosen: Selection, *, dry_run: bool = False) -> Retried:
     """Try again now what is parked, and what waits for its next try. It keeps the recipe it was promised."""
     store = opened.index(chosen)
-    parked = store.ledger.parked_recipes(chosen)
-    to = store.ledger.retriable(chosen)
+    parked = store.listing.parked_recipes(chosen)
+    to = store.listing.retriable(chosen)
     number = to.total()
     if number and not dry_run:
-        number = store.ledger.retry(chosen)
-        _note(opened, "retry", number, to)
+        number = store.actions.retry(chosen)
+        note(opened, "retry", number, to)
     outdated = sum(count for recipe, count in parked.items() if recipe not in opened.router.recipes)
     return Retried(number, to, outdated, dry_run)
 
@@ -123,7 +115,7 @@ def retry_webhooks(opened: Access, *, dry_run: bool = False) -> Resent:
     number = to.total()
     if number and not dry_run:
         number = store.outbox.retry()
-        _note(opened, "retry --webhooks", number, to, of="webhook messages")
+        note(opened, "retry --webhooks", number, to, of="webhook messages")
     return Resent(number, to, dry_run)
 
 
@@ -132,34 +124,34 @@ def dismiss(opened: Access, chosen: Selection, *, dry_run: bool = False) -> Dism
     if chosen.state not in ("", "parked"):
         raise RequestError("only parked deliveries can be dismissed", field="state")
     store = opened.index(chosen)
-    to = store.ledger.retriable(replace(chosen, state="parked"))
+    to = store.listing.retriable(replace(chosen, state="parked"))
     number = to.total()
     if number and not dry_run:
-        number = store.ledger.dismiss(chosen)
-        _note(opened, "dismiss", number, to)
+        number = store.actions.dismiss(chosen)
+        note(opened, "dismiss", number, to)
     return Dismissed(number, to, dry_run)
 
 
 def hold(opened: Access, chosen: Selection, *, dry_run: bool = False) -> Switched:
     """Chosen deliveries that are pending wait until they are released."""
-    return _switch(opened, "hold", opened.index(chosen).ledger.hold, chosen, dry_run=dry_run)
+    return _switch(opened, _HOLD, opened.index(chosen).actions.hold, chosen, dry_run=dry_run)
 
 
 def release(opened: Access, chosen: Selection, *, dry_run: bool = False) -> Switched:
     """Chosen deliveries that are held are pending again."""
-    return _switch(opened, "release", opened.index(chosen).ledger.release, chosen, dry_run=dry_run)
+    return _switch(opened, _RELEASE, opened.index(chosen).actions.release, chosen, dry_run=dry_run)
 
 
 def hold_destinations(opened: Access, names: Sequence[str], *, dry_run: bool = False) -> Switched:
     """Deliver nothing to these destinations, now and after a restart, until they are released."""
     store = opened.index()
-    return _switch_destinations(opened, "hold", names, store.ledger.hold_destination, dry_run=dry_run)
+    return _switch_destinations(opened, _HOLD, names, store.ledger.hold_destination, dry_run=dry_run)
 
 
 def release_destinations(opened: Access, names: Sequence[str], *, dry_run: bool = False) -> Switched:
     """Deliver to these destinations again; those that were not on hold are left out of the answer."""
     store = opened.index()
-    return _switch_destinations(opened, "release", names, store.ledger.release_destination, dry_run=dry_run)
+    return _switch_destinations(opened, _RELEASE, names, store.ledger.release_destination, dry_run=dry_run)
 
 
 def reroute(opened: Access, chosen: Selection, *, dry_run: bool = False) -> Promised:
@@ -177,10 +169,10 @@ def reroute(opened: Access, chosen: Selection, *, dry_run: bool = False) -> Prom
     if images.of_deliveries:
         images = chosen  # deliveries there that are in this state, not images that are so anywhere
     if not dry_run:
-        store.ledger.add_recipes(opened.router.recipes)
-    done = store.ledger.reroute(images, router.route, router.wanted, only=only, write=not dry_run)
+        store.recipes.add(opened.router.recipes)
+    done = store.rerouting.reroute(images, router.route, router.wanted, only=only, write=not dry_run)
     if not dry_run and (done.deliveries or done.superseded):
-        _note(opened, "reroute", done.deliveries, done.to)
+        note(opened, "reroute", done.deliveries, done.to)
     return Promised(
         images=done.images,
         deliveries=done.deliveries,
@@ -194,29 +186,6 @@ def reroute(opened: Access, chosen: Selection, *, dry_run: bool = False) -> Prom
     )
 
 
-def reload(opened: Access, config: Path) -> Answer:
-    """Have the running node read its configuration again; what it does not take stays as it was.
-
-    Raises MapdrError if no node runs, or it does not answer in time.
-    """
-    opened.index()  # says why there is none
-    if opened.running() is None:
-        raise MapdrError("the node does not run; it reads the configuration when it starts")
-    return _order(opened, "reload", {"path": str(config.absolute())})
-
-
-def drain(opened: Access) -> Answer:
-    """Have the running node end in order: what is under way is finished, what is owed stays in the ledger.
-
-    Raises MapdrError if no node runs, or it does not answer in time.
-    """
-    opened.index()  # says why there is none
-    beat = opened.running()
-    if beat is None:
-        raise MapdrError("the node does not run")
-    return _order(opened, "drain", {"process": beat.process})
-
-
 def _in_state(store: Store, chosen: Selection, state: str) -> Counter[str]:
     """How many of the chosen deliveries are in one state, by destination."""
     if chosen.state not in ("", state):
@@ -225,66 +194,34 @@ def _in_state(store: Store, chosen: Selection, state: str) -> Counter[str]:
 
 
 def _switch(
-    opened: Access, verb: str, move: Callable[[Selection], int], chosen: Selection, *, dry_run: bool
+    opened: Access, switch: _Switch, move: Callable[[Selection], int], chosen: Selection, *, dry_run: bool
 ) -> Switched:
-    to = _in_state(opened.index(chosen), chosen, MOVED[verb])
+    to = _in_state(opened.index(chosen), chosen, switch.moves)
     number = to.total()
     if number and not dry_run:
         number = move(chosen)
-        _note(opened, verb, number, to)
-    return Switched(STATES[verb], [], number, to, dry_run)
+        note(opened, switch.action, number, to)
+    return Switched(switch.made, [], number, to, dry_run)
 
 
 def _switch_destinations(
-    opened: Access, verb: str, names: Sequence[str], change: Callable[[str], None], *, dry_run: bool
+    opened: Access, switch: _Switch, names: Sequence[str], change: Callable[[str], None], *, dry_run: bool
 ) -> Switched:
     store = opened.index()
     held = store.ledger.held_destinations()
     chosen = known_destinations(opened.plan, names, {*held, *_in_use(opened)})
-    if verb == "release":
+    if switch is _RELEASE:
         chosen = [name for name in chosen if name in held]
     pending = {queue.destination: queue.pending for queue in store.counts.queues()}
     to = {name: pending.get(name, 0) for name in chosen}
     if chosen and not dry_run:
         for name in chosen:
             change(name)
-        _note(opened, f"{verb} destination", 0, to)
-    return Switched(STATES[verb], chosen, sum(to.values()), to, dry_run)
+        note(opened, f"{switch.action} destination", 0, to)
+    return Switched(switch.made, chosen, sum(to.values()), to, dry_run)
 
 
 def _in_use(opened: Access) -> Collection[str]:
     """The destinations that the node named last, also those whose plug-in is gone from the disk."""
-    beats = opened.index().commands.heartbeats()
-    own = [beat.counters for beat in beats if beat.node == opened.plan.node.name]
-    return own[0].get("destinations", {}).keys() if own else ()
-
-
-def _order(opened: Access, name: str, arguments: Mapping[str, Any]) -> Answer:
-    commands = opened.index().commands
-    order = commands.give(name, arguments, node=opened.plan.node.name)
-    deadline = time.monotonic() + PATIENCE
-    while time.monotonic() < deadline:
-        given = commands.get(order)
-        if given.done_at is not None:
-            result = given.result or {}
-            return Answer(bool(result.get("ok")), list(result.get("problems", ())))
-        time.sleep(PAUSE)
-    if commands.withdraw(order):  # the node that starts next must not obey it
-        raise MapdrError(
-            f"the node did not take the order within {PATIENCE:.0f} seconds; it is withdrawn; see its log"
-        )
-    raise MapdrError(f"the node did not answer within {PATIENCE:.0f} seconds; see its log")
-
-
-def _note(opened: Access, verb: str, number: int, to: Mapping[str, int], *, of: str = "deliveries") -> None:
-    """Have the node log who did what to how many; one that does not run logs it when it starts."""
-    facts = {"verb": verb, "by": _operator(), "number": number, "of": of, "to": ", ".join(sorted(to))}
-    opened.index().commands.give("note", facts, node=opened.plan.node.name)
-
-
-def _operator() -> str:
-    """Who this process works for: the name of the system's user, or its number."""
-    try:
-        return getpass.getuser()
-    except (OSError, KeyError, ImportError):  # a user without a name; Windows without the variables
-        return f"user {os.getuid()}" if hasattr(os, "getuid") else "an unknown user"
+    beat = opened.last_beat()
+    return beat.counters.get("destinations", {}).keys() if beat else ()

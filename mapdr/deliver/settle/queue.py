@@ -12,7 +12,7 @@ from typing import Protocol
 from mapdr.deliver.backoff import Backoff
 from mapdr.kernel.errors import LocalProtocolError
 from mapdr.kernel.guard import GuardedThread, Trouble
-from mapdr.kernel.output import in_words
+from mapdr.kernel.privacy import in_words
 from mapdr.kernel.watch import Watch
 from mapdr.store.queue.settle import Settlement
 
@@ -51,7 +51,7 @@ class SettlingLedger(Protocol):
         """Leased rows that were not tried become pending again."""
 
 
-class Settler:
+class SettlementQueue:
     """Writes settlements from a thread of its own; tries again until the ledger takes them.
 
     `on_written` is told the rows of each transaction after its commit.
@@ -167,6 +167,6 @@ class Settler:
             if self._closing is None:
                 self._changed.wait(seconds)
             else:
-                # Nobody notifies a closing settler, so this is a plain pause.
+                # Nobody notifies a closing queue, so this is a plain pause.
                 self._changed.wait(min(seconds, max(0.0, self._closing - time.monotonic())))
             return self._closing is None or time.monotonic() < self._closing

@@ -1,4 +1,4 @@
-"""Verbs say what they would do, do it, and have the node log who did what to how many."""
+"""Actions say what they would do, do it, and have the node log who did what to how many."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from typing import Any
 import pytest
 
 from mapdr.kernel.errors import MapdrError
-from mapdr.operate import verbs
-from mapdr.operate.access import Access
+from mapdr.operate import actions, orders
+from mapdr.operate.access import Access, access
 from mapdr.operate.deliveries import deliveries
 from mapdr.operate.errors import RequestError
 from mapdr.operate.events import sentence
 from mapdr.operate.selection import Selection
-from paper.nodes import NodeFolder
+from paper.nodes import SOURCE, NodeFolder
 
 MR = Selection(modality="MR")
 
@@ -31,17 +31,21 @@ def notes(opened: Access) -> list[dict[str, Any]]:
 @pytest.mark.parametrize(
     ("act", "number", "to"),
     [
-        (lambda opened, dry: verbs.retry(opened, Selection(state="parked"), dry_run=dry), 1, {"telepacs": 1}),
-        (lambda opened, dry: verbs.dismiss(opened, Selection(), dry_run=dry), 1, {"telepacs": 1}),
-        (lambda opened, dry: verbs.hold(opened, MR, dry_run=dry), 4, {"archive": 2, "telepacs": 2}),
         (
-            lambda opened, dry: verbs.reroute(opened, Selection(modality="CT"), dry_run=dry),
+            lambda opened, dry: actions.retry(opened, Selection(state="parked"), dry_run=dry),
+            1,
+            {"telepacs": 1},
+        ),
+        (lambda opened, dry: actions.dismiss(opened, Selection(), dry_run=dry), 1, {"telepacs": 1}),
+        (lambda opened, dry: actions.hold(opened, MR, dry_run=dry), 4, {"archive": 2, "telepacs": 2}),
+        (
+            lambda opened, dry: actions.reroute(opened, Selection(modality="CT"), dry_run=dry),
             3,
             {"telepacs": 3},
         ),
     ],
 )
-def test_a_verb_says_before_what_it_does_and_is_noted_once(
+def test_an_action_says_before_what_it_does_and_is_noted_once(
     opened: Access, act: Callable[[Access, bool], Any], number: int, to: dict[str, int]
 ) -> None:
     before = deliveries(opened, Selection())
@@ -58,51 +62,51 @@ def test_a_verb_says_before_what_it_does_and_is_noted_once(
 
 def test_a_note_holds_nothing_of_the_selection(opened: Access) -> None:
     (study,) = {row.study_instance_uid for row in deliveries(opened, MR)}
-    verbs.hold(opened, Selection(study_instance_uid=study))
+    actions.hold(opened, Selection(study_instance_uid=study))
     (note,) = notes(opened)
     assert study not in str(note)
 
 
 def test_released_is_what_was_held(opened: Access) -> None:
-    verbs.hold(opened, MR)
-    assert verbs.release(opened, Selection(), dry_run=True).to == {"archive": 2, "telepacs": 2}
-    assert verbs.release(opened, MR).deliveries == 4
-    assert verbs.release(opened, MR).deliveries == 0
-    assert [note["verb"] for note in notes(opened)] == ["hold", "release"]
+    actions.hold(opened, MR)
+    assert actions.release(opened, Selection(), dry_run=True).to == {"archive": 2, "telepacs": 2}
+    assert actions.release(opened, MR).deliveries == 4
+    assert actions.release(opened, MR).deliveries == 0
+    assert [note["action"] for note in notes(opened)] == ["hold", "release"]
 
 
 def test_a_destination_is_held_by_its_name_alone(opened: Access) -> None:
-    looked = verbs.hold_destinations(opened, ["archive"], dry_run=True)
+    looked = actions.hold_destinations(opened, ["archive"], dry_run=True)
     assert (looked.destinations, looked.to) == (["archive"], {"archive": 6})
     assert not opened.index().ledger.held_destinations()
-    verbs.hold_destinations(opened, ["archive"])
+    actions.hold_destinations(opened, ["archive"])
     assert set(opened.index().ledger.held_destinations()) == {"archive"}
-    verbs.release_destinations(opened, ["archive"])
+    actions.release_destinations(opened, ["archive"])
     assert not opened.index().ledger.held_destinations()
     notes(opened)
-    again = verbs.release_destinations(opened, ["archive"])
+    again = actions.release_destinations(opened, ["archive"])
     assert (list(again.destinations), again.deliveries, again.to) == ([], 0, {})
     assert not notes(opened)
     with pytest.raises(RequestError, match='did you mean "archive"'):
-        verbs.hold_destinations(opened, ["archiv"])
+        actions.hold_destinations(opened, ["archiv"])
 
 
 @pytest.mark.parametrize(
     ("facts", "said"),
     [
-        ({"verb": "retry", "by": "mona", "number": 1200, "of": "deliveries", "to": "a, b"}, "1,200"),
-        ({"verb": "hold destination", "by": "mona", "number": 0, "of": "deliveries", "to": "a"}, "a"),
+        ({"action": "retry", "by": "mona", "number": 1200, "of": "deliveries", "to": "a, b"}, "1,200"),
+        ({"action": "hold destination", "by": "mona", "number": 0, "of": "deliveries", "to": "a"}, "a"),
     ],
 )
 def test_a_note_reads_well(facts: dict[str, Any], said: str) -> None:
     level, text = sentence("operator.acted", facts)
     assert level == "info"
-    assert text.startswith(f"mona: {facts['verb']}")
+    assert text.startswith(f"mona: {facts['action']}")
     assert said in text
     assert " 0 " not in text
 
 
-@pytest.mark.parametrize("order", [verbs.reload, lambda opened, config: verbs.drain(opened)])
+@pytest.mark.parametrize("order", [orders.reload, lambda opened, config: orders.drain(opened)])
 def test_an_order_to_a_node_that_does_not_run_is_an_error(
     opened: Access, used: NodeFolder, order: Callable[..., object]
 ) -> None:
@@ -110,7 +114,7 @@ def test_an_order_to_a_node_that_does_not_run_is_an_error(
         order(opened, used.config)
 
 
-@pytest.mark.parametrize("order", [verbs.reload, lambda opened, config: verbs.drain(opened)])
+@pytest.mark.parametrize("order", [orders.reload, lambda opened, config: orders.drain(opened)])
 def test_a_node_that_says_that_it_has_stopped_is_given_no_order(
     opened: Access, used: NodeFolder, order: Callable[..., object]
 ) -> None:
@@ -141,10 +145,10 @@ def test_a_node_runs_that_gives_signs_of_life_until_its_process_has_ended(
 def test_an_order_that_nobody_took_is_not_left_for_the_next_start(
     opened: Access, used: NodeFolder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(verbs, "PATIENCE", 0.0)
+    monkeypatch.setattr(orders, "PATIENCE", 0.0)
     used.beat()
     with pytest.raises(MapdrError, match="did not take the order within 0 seconds; it is withdrawn"):
-        verbs.reload(opened, used.config)
+        orders.reload(opened, used.config)
     assert not opened.index().commands.take()
 
 
@@ -176,12 +180,31 @@ def test_a_dry_run_of_new_rules_writes_nothing(used: NodeFolder) -> None:
             (Selection(modality="CT", destination="new"), {"new": 4}),
         ):
             before = dump()
-            told = verbs.reroute(opened, chosen, dry_run=True)
+            told = actions.reroute(opened, chosen, dry_run=True)
             assert dump() == before
             assert dict(told.to) == to
-        done = verbs.reroute(opened, Selection(modality="CT"))
+        done = actions.reroute(opened, Selection(modality="CT"))
         assert dict(done.to) == {"telepacs": 4, "new": 4}
         (new, *_) = opened.index().ledger.lease("new", 1, 60, "test")
-        assert opened.index().ledger.recipe(new.recipe)
+        assert opened.index().recipes.recipe(new.recipe)
     finally:
         opened.close()
+
+
+def test_a_reroute_knows_a_sender_by_the_name_of_its_host_as_the_node_does(
+    used: NodeFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def look_up(host: str, port: None) -> list[tuple[Any, ...]]:
+        if host != "ct1.example":
+            raise OSError
+        return [(None, None, None, "", (SOURCE.address, 0))]
+
+    monkeypatch.setattr("mapdr.node.configuration.socket.getaddrinfo", look_up)
+    text = used.config.read_text()
+    old = 'ae_title = "ARCHIVE"\nhost = "127.0.0.1"'
+    assert old in text
+    used.config.write_text(text.replace(old, f'ae_title = "{SOURCE.calling_ae}"\nhost = "ct1.example"'))
+    used.settle("archive", "delivered", 6)
+    with access(used.config, rules=True) as opened:
+        told = actions.reroute(opened, MR, dry_run=True)
+    assert (told.images, told.to.get("archive", 0)) == (2, 0)

@@ -24,7 +24,7 @@ from mapdr.deliver.settle.failures import Failures
 from mapdr.deliver.settle.leases import EndedAttempt, Leases
 from mapdr.kernel.errors import Permanent
 from mapdr.kernel.item import Outcome, Sent, Verdict
-from mapdr.kernel.output import in_words
+from mapdr.kernel.privacy import in_words
 from mapdr.kernel.watch import Watch
 from mapdr.net.retry import Retry
 from mapdr.store.queue.ledger import LeasedDelivery
@@ -36,7 +36,7 @@ SWITCHES = 8
 """How often one image may change its transfer syntax before that counts as a refusal."""
 
 
-class Answers:
+class OutcomeHandler:
     """Shared by the senders of one destination; thread-safe.
 
     `differs` says whether other bytes under the UID of a row were what its destination was last given. While
@@ -78,18 +78,26 @@ class Answers:
         self._watch.count(self._bytes, sum([each.payload.length for each in settled if each.payload]))
 
     def answered(
-        self, image: QueuedImage, sent: Sent, *, fallback: str = "", stale: bool = False
-    ) -> None:  # fmt: skip
+        self,
+        image: QueuedImage,
+        sent: Sent,
+        *,
+        fallback: str = "",
+        stale: bool = False,
+        known_lost: bool = False,
+    ) -> None:
         """Any other end of an attempt, or a duplicate.
 
         `fallback` is a transfer syntax that the receiver takes instead of one that it does not accept;
-        `stale`: the session had rested, so that losing it says nothing.
+        `stale`: the session had rested, so that losing it says nothing. `known_lost`: it was lost with an
+        image before, in one request, so that losing it says no more.
         """
         if fallback:
             refused = replace(sent.outcome, verdict=Verdict.SYNTAX_REFUSED, not_now=False)
             sent = sent._replace(outcome=refused)
         limit = self._limit(image.delivery, sent.outcome)
-        self._tell_breaker(image.delivery, sent, limit, stale)
+        if not (known_lost and session_lost(sent.outcome)):
+            self._tell_breaker(image.delivery, sent, limit, stale)
         if stale and session_lost(sent.outcome):
             sent = sent._replace(outcome=replace(sent.outcome, begun=False))
         self._decide(image, sent, fallback, limit)
@@ -129,6 +137,10 @@ class Answers:
                 self._breaker.heard()
         elif limit or (lost and stale) or self._stopping.is_set():
             return
+        elif outcome.pause is not None:
+            reason, seconds = outcome.pause.reason, outcome.pause.seconds
+            status = outcome.status
+            self._breaker.trip(reason, outcome.comment, slow=not seconds, status=status, seconds=seconds)
         elif self._failures.receiver_in_trouble(delivery) or sent.seconds > SLOW:
             reason = "no-answer" if lost else "receiver-busy"
             self._breaker.trip(reason, outcome.comment, status=outcome.status)

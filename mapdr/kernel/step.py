@@ -1,0 +1,98 @@
+"""What a step of a recipe is: three phases, and what a step has to declare of itself.
+
+    header: elements are changed ──▶ pixels: frames are changed ──▶ encode: frames are written once
+
+A step is a stage of the kind `transform` (`mapdr.kernel.stage.Factory`) without a life of its own: it is
+built for a recipe, and called for one image after the other.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from enum import Flag, IntEnum, StrEnum, auto
+from typing import Any, ClassVar, Protocol
+
+from mapdr.kernel.codec import FrameFormat, Pixels
+from mapdr.kernel.item import Instance, Payload
+
+
+class Memory(Protocol):
+    """What a transform may remember about one image and recipe, so that a retry makes the same bytes."""
+
+    def recall(self) -> Mapping[str, Any] | None:
+        """What `keep` was given earlier for this image and recipe, or None."""
+
+    def keep(self, facts: Mapping[str, Any]) -> None:
+        """Store JSON-able facts durably, before the payload is first sent."""
+
+
+class Phase(IntEnum):
+    """Where in a pipeline a step stands; whatever order a rule names its steps in, they run in this one."""
+
+    HEADER = 1
+    PIXELS = 2
+    ENCODE = 3
+
+
+class Reads(StrEnum):
+    """What a step looks at. One that reads the header alone takes so little time that nobody waits for it."""
+
+    HEADER = "header"
+    DATA_SET = "data set"
+    FRAMES = "frames"
+
+
+class Changes(Flag):
+    """What a step may change; SYNTAX is the transfer syntax."""
+
+    NOTHING = 0
+    HEADER = auto()
+    PIXELS = auto()
+    SYNTAX = auto()
+
+
+class Transform(Protocol):
+    """One step of a pipeline, of one of three phases: HeaderStep, PixelStep or EncodeStep.
+
+    Its class declares what it is; a class that does not is not loaded (`kernel.conformance`). One object
+    serves many threads. Every step is required: an exception of any kind means that the image does not leave;
+    Permanent (with a reason) parks it, what else is raised is tried again first.
+    """
+
+    phase: ClassVar[Phase]
+    reads: ClassVar[Reads]
+    changes: ClassVar[Changes]
+    copies: ClassVar[int]
+    """How many copies of the data set it makes in memory; they are kept free for it. 0 for one that takes
+    no more than a header, or says itself by `kernel.budget.need` what it is about to take."""
+
+
+class HeaderStep(Transform, Protocol):
+    """A step that reads a data set and changes elements of it, but neither pixels nor transfer syntax."""
+
+    def apply(self, payload: Payload, instance: Instance, memory: Memory) -> Payload:
+        """The changed payload, or the same. May be called again with the same payload after `need` raised."""
+
+
+class PixelStep(Transform, Protocol):
+    """A step that changes pixels. What is decoded and encoded again is not its business."""
+
+    def paint(self, frame: Pixels, form: FrameFormat, index: int, instance: Instance) -> Pixels:
+        """Frame `index` (from 0) with its pixels changed, in the same shape and type; `frame` is read-only.
+
+        It holds the cells of the data set as they are: unsigned integers of `form.allocated` bits, negative
+        values as two's complement, samples interleaved; unused bits may hold overlays. May be called for a
+        frame twice, from any thread, and has to do the same then.
+        """
+
+
+class EncodeStep(Transform, Protocol):
+    """A step that chooses how pixels are written. A pipeline has one at most."""
+
+    def encode(self, document: Any, instance: Instance, memory: Memory, syntax: str) -> Payload:
+        """The payload of a `mapdr.transform.document.Document`, encoded, or `document.payload` as it is.
+
+        `syntax` is empty, or a transfer syntax UID: the receiver takes no other. A step that would write
+        another one leaves the payload as it is, says in `Payload.unmet` what the rule wanted and did not
+        get, and the pipeline writes what the receiver takes.
+        """

@@ -1,0 +1,86 @@
+"""Builds receivers, destinations and webhooks of a node on its open store: at its start, and for a reload."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+
+from mapdr.config.model import NodeConfig
+from mapdr.config.site import site_key
+from mapdr.deliver.feed.preparer import Preparer
+from mapdr.deliver.supervise.deliverer import Deliverer
+from mapdr.kernel.budget import Budget
+from mapdr.kernel.registry import Registry
+from mapdr.kernel.stage import Receiver, Settings
+from mapdr.kernel.watch import Watch
+from mapdr.node.plan import Plan, Planned
+from mapdr.notify.notifier import Notifier
+from mapdr.store import Store
+from mapdr.transform.codecs.table import Codecs
+from mapdr.transform.pipeline import build_pipeline
+
+
+class Builder:
+    """What it builds shares the node's codec threads and its memory; none of it is started here."""
+
+    def __init__(self, node: NodeConfig, registry: Registry, store: Store, watch: Watch) -> None:
+        self._node = node
+        self._store = store
+        self._watch = watch
+        self._site_key = site_key(node.data)
+        self._pool = ThreadPoolExecutor(node.workers, thread_name_prefix="prepare")
+        settings = self._settings("transform")
+        codecs = Codecs(registry, settings)
+        self._preparer = Preparer(
+            store.recipes,
+            lambda recipe: build_pipeline(recipe, registry, settings, codecs),
+            self._pool,
+            share=node.workers + 1,
+            budget=Budget(node.memory),
+            in_hand=store.in_hand,
+        )
+
+    def close(self) -> None:
+        """End the codec threads; what waits for one is not prepared any more."""
+        self._pool.shutdown(wait=False, cancel_futures=True)
+
+    def receiver(self, planned: Planned) -> Receiver:
+        """A receiver, not started."""
+        receiver: Receiver = planned.factory.build(
+            self._settings(planned.name), planned.config, self._store.spool
+        )
+        return receiver
+
+    def deliverer(self, planned: Planned) -> Deliverer:
+        """A destination, not started."""
+        egress = planned.factory.build(self._settings(planned.name), planned.config, None)
+        return Deliverer(
+            planned.name,
+            egress,
+            self._store.ledger,
+            self._preparer,
+            owner=self._node.name,
+            watch=self._watch,
+        )
+
+    def notifier(self, plan: Plan) -> Notifier:
+        """The webhooks of `plan`, not started."""
+        return Notifier(
+            self._store.study_events,
+            self._store.outbox,
+            plan.webhooks,
+            self._watch,
+            node=plan.node.name,
+            quiet_seconds=plan.node.study_quiet,
+        )
+
+    def _settings(self, name: str) -> Settings:
+        node = self._node
+        return Settings(
+            name=name,
+            node=node.name,
+            data=node.data,
+            site_key=self._site_key,
+            watch=self._watch,
+            workers=node.workers,
+            memory=node.memory,
+        )

@@ -1,0 +1,80 @@
+"""What only the node can do, asked of it through its index: reload, drain, and noting what a person did."""
+
+from __future__ import annotations
+
+import getpass
+import os
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from mapdr.kernel.errors import MapdrError
+from mapdr.operate.access import Access
+
+PATIENCE = 90.0
+"""Seconds that a node may take to obey: receivers that changed are drained first, then destinations."""
+PAUSE = 0.1
+
+
+@dataclass(frozen=True, slots=True)
+class OrderResult:
+    """What a node made of an order; `problems` say why it was not obeyed."""
+
+    ok: bool
+    problems: Sequence[str]
+
+
+def reload(opened: Access, config: Path) -> OrderResult:
+    """Have the running node read its configuration again; what it does not take stays as it was.
+
+    Raises MapdrError if no node runs, or it does not answer in time.
+    """
+    opened.index()  # says why there is none
+    if opened.running() is None:
+        raise MapdrError("the node does not run; it reads the configuration when it starts")
+    return _order(opened, "reload", {"path": str(config.absolute())})
+
+
+def drain(opened: Access) -> OrderResult:
+    """Have the running node end in order: what is under way is finished, what is owed stays in the ledger.
+
+    Raises MapdrError if no node runs, or it does not answer in time.
+    """
+    opened.index()  # says why there is none
+    beat = opened.running()
+    if beat is None:
+        raise MapdrError("the node does not run")
+    return _order(opened, "drain", {"process": beat.process})
+
+
+def note(opened: Access, action: str, number: int, to: Mapping[str, int], *, of: str = "deliveries") -> None:
+    """Have the node log who did what to how many; one that does not run logs it when it starts."""
+    facts = {"action": action, "by": _operator(), "number": number, "of": of, "to": ", ".join(sorted(to))}
+    opened.index().commands.give("note", facts, node=opened.plan.node.name)
+
+
+def _order(opened: Access, name: str, arguments: Mapping[str, Any]) -> OrderResult:
+    commands = opened.index().commands
+    order = commands.give(name, arguments, node=opened.plan.node.name)
+    deadline = time.monotonic() + PATIENCE
+    while time.monotonic() < deadline:
+        given = commands.get(order)
+        if given.done_at is not None:
+            result = given.result or {}
+            return OrderResult(bool(result.get("ok")), list(result.get("problems", ())))
+        time.sleep(PAUSE)
+    if commands.withdraw(order):  # the node that starts next must not obey it
+        raise MapdrError(
+            f"the node did not take the order within {PATIENCE:.0f} seconds; it is withdrawn; see its log"
+        )
+    raise MapdrError(f"the node did not answer within {PATIENCE:.0f} seconds; see its log")
+
+
+def _operator() -> str:
+    """Who this process works for: the name of the system's user, or its number."""
+    try:
+        return getpass.getuser()
+    except (OSError, KeyError, ImportError):  # a user without a name; Windows without the variables
+        return f"user {os.getuid()}" if hasattr(os, "getuid") else "an unknown user"

@@ -1,0 +1,97 @@
+"""How a node stands: one look at its index and surroundings, or look after look."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import replace
+
+from mapdr.kernel.privacy import in_words
+from mapdr.operate.access import Access
+from mapdr.operate.facts import NOTHING, SILENT, Facts, free_space, unwritable, writable
+from mapdr.operate.model import NodeState
+from mapdr.operate.rates import Rates
+from mapdr.operate.state import compose
+from mapdr.store import Store
+from mapdr.store.index.commands import Heartbeat
+from mapdr.store.index.fault import index_named
+
+Beat = Callable[[], Heartbeat]
+
+
+def node_state(opened: Access) -> NodeState:
+    """The node's state now. Raises what the index raises when it cannot be read."""
+    return NodeView(opened).gather()
+
+
+class NodeView:
+    """The state for who looks again and again: it knows how fast images flow, and what was seen last.
+
+    `beat` gives the sign of life of the node in this very process, if it is here; that of any other is in its
+    index.
+    """
+
+    def __init__(self, opened: Access, *, beat: Beat | None = None) -> None:
+        self._access = opened
+        self._beat = beat
+        self._rates = Rates()
+        self._known: Facts | None = None
+
+    def gather(self) -> NodeState:
+        """The node's state now. Raises what the index raises when it cannot be read."""
+        self._known = replace(self._facts(), misconfigured=bool(self._access.problems))
+        return compose(self._access.plan, self._known, self._rates)
+
+    def look(self) -> NodeState:
+        """The same, and where that fails what was last known, and why no more."""
+        node = self._access.plan.node
+        try:
+            with index_named(node.database_url(), node.data):
+                return self.gather()
+        except Exception as error:  # noqa: BLE001  shown in what is drawn; the next look tries again
+            trouble = in_words(error)
+        # The file may have been replaced: the next look opens it anew.
+        self._access.close()
+        now, known = time.time(), self._known or Facts(0.0, NOTHING, 0, 0, 0)
+        facts = replace(
+            known,
+            at=now,
+            as_of=known.at,
+            trouble=trouble,
+            misconfigured=bool(self._access.problems),
+            heartbeat=self._beat() if self._beat else known.heartbeat,
+            disk_free=free_space(node.data),
+            writable=writable(node.data),
+        )
+        return compose(self._access.plan, facts, self._rates)
+
+    def _facts(self) -> Facts:
+        now, store = time.time(), self._access.store
+        free = free_space(self._access.plan.node.data)
+        own, alive = self._beat() if self._beat else None, self._access.alive
+        if store is None:
+            return Facts(now, NOTHING, 0, 0, 0, heartbeat=own, disk_free=free, alive=alive, lost=bool(alive))
+        with store.database.read():  # one moment's state: what is no longer pending is counted as delivered
+            return self._read(store, now, free, own, alive)
+
+    def _read(
+        self, store: Store, now: float, free: int | None, own: Heartbeat | None, alive: bool | None
+    ) -> Facts:
+        node, told = self._access.plan.node, self._access.last_beat()
+        return Facts(
+            at=now,
+            today=store.counts.today(),
+            pending=store.counts.pending(),
+            parked=store.counts.parked(),
+            unrouted=store.counts.unrouted(),
+            queues=store.counts.queues(),
+            held=store.ledger.held_destinations(),
+            reasons=store.overview.parked_reasons(),
+            webhooks=store.outbox.queues(),
+            heartbeat=own or told,
+            disk_free=free,
+            writable=writable(node.data),
+            alive=alive,
+            lost=bool(alive) and told is None,
+            unwritable=unwritable(node) if alive and told and now - told.at > SILENT else "",
+        )
