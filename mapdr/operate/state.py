@@ -69,7 +69,7 @@ def _names(plan: Plan | Outline, facts: Facts, live: Mapping[str, Any]) -> list[
 def _today(today: Mapping[str, Any]) -> Counts:
     def counted(counts: Mapping[str, Mapping[str, int]]) -> dict[str, Counted]:
         return {
-            modality: Counted(numbers["images"], numbers["studies"])
+            words.modality(modality): Counted(numbers["images"], numbers["studies"])
             for modality, numbers in sorted(counts.items())
             if numbers["images"]
         }
