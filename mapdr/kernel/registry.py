@@ -39,7 +39,8 @@ class Plugin:
     """A stage by name: available with a factory, or unavailable with the reason.
 
     `origin` is the distribution that brought it, `version` that distribution's. `is_broken`: it is there, and
-    lacks what its kind's contract asks.
+    lacks what its kind's contract asks. `unused` are the distributions that bring a stage of the same kind
+    and name too: a built-in one is used before all, else the first by the distribution's name.
     """
 
     kind: str
@@ -49,6 +50,14 @@ class Plugin:
     factory: Factory | None
     reason: str = ""
     is_broken: bool = False
+    unused: tuple[str, ...] = ()
+
+    @property
+    def doubt(self) -> str:
+        """What is to be said of stages of the same name that are not used; empty if there are none."""
+        if not self.unused:
+            return ""
+        return f'the {self.kind} "{self.type}" of {self.origin} is used, not that of {", ".join(self.unused)}'
 
 
 class Registry:
@@ -56,7 +65,9 @@ class Registry:
 
     def __init__(self, builtin: dict[tuple[str, str], str] | None = None) -> None:
         self._modules = dict(BUILTIN if builtin is None else builtin)
-        self._points = {(kind, point.name): point for kind, point in _entry_points()}
+        self._points: dict[tuple[str, str], list[EntryPoint]] = {}
+        for kind, point in sorted(_entry_points(), key=lambda found: _origin(found[1])):
+            self._points.setdefault((kind, point.name), []).append(point)
         self._loaded: dict[tuple[str, str], Plugin] = {}
 
     def names(self, kind: str) -> list[str]:
@@ -85,10 +96,12 @@ class Registry:
 
     def _load(self, kind: str, type_: str) -> Plugin:
         module = self._modules.get((kind, type_))
-        point = self._points.get((kind, type_))
+        points = self._points.get((kind, type_), [])
+        point = points[0] if points and not module else None
         if module is None and point is None:
             return Plugin(kind, type_, "", "", None, f"there is no such {kind} stage")
         origin, version = ("mapdr", mapdr.__version__) if module else _origin(point)
+        unused = tuple(" ".join(_origin(each)).strip() for each in points if each is not point)
         try:
             stage = import_module(module).STAGE if module else point.load() if point else None
             if not isinstance(stage, Factory) or stage.kind != kind:
@@ -96,9 +109,10 @@ class Registry:
             else:
                 reasons = [] if module else list(breaches(stage, type_))
         except Exception as error:  # noqa: BLE001  a plugin may fail in any way; the reason is kept and shown
-            return Plugin(kind, type_, origin, version, None, f"{type(error).__name__}: {error}")
+            reason = f"{type(error).__name__}: {error}"
+            return Plugin(kind, type_, origin, version, None, reason, unused=unused)
         factory = None if reasons else stage
-        return Plugin(kind, type_, origin, version, factory, "; ".join(reasons), bool(reasons))
+        return Plugin(kind, type_, origin, version, factory, "; ".join(reasons), bool(reasons), unused)
 
 
 def _origin(point: EntryPoint | None) -> tuple[str, str]:

@@ -31,6 +31,7 @@ from mapdr.kernel.stage import Receiver, Stage
 from mapdr.kernel.watch import Watch
 from mapdr.node.build import Builder
 from mapdr.node.configuration import addresses, examine
+from mapdr.node.outline import keep_outline
 from mapdr.node.plan import Plan, make_plan
 from mapdr.node.reload import CURE, NotAcquired, Reload
 from mapdr.node.upkeep import Upkeep
@@ -269,6 +270,10 @@ class Node:
             plan.recipes,
             study_tags=wanted_tags(plan.webhooks.values()),
         )
+        try:
+            keep_outline(plan, loaded.text, self._base)
+        except OSError as error:  # it only makes a look quicker
+            log.warning("the outline of the configuration is not kept: %s", in_words(error))
 
     def _rules_for(self, revision: str) -> Rules | None:
         try:

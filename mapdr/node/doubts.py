@@ -10,8 +10,10 @@ from mapdr.config.model import Config, NodeConfig
 from mapdr.config.read import Loaded
 from mapdr.dicom import tags
 from mapdr.dicom.path import tag_vr
+from mapdr.kernel.errors import ConfigurationError
 from mapdr.kernel.finding import Finding, Place, nearest
 from mapdr.kernel.item import TagPath
+from mapdr.kernel.registry import Registry
 from mapdr.route.condition import All, Match, OneOf, exact_words, leaves
 
 MODALITY = (tags.MODALITY,)
@@ -43,12 +45,28 @@ def warnings(loaded: Loaded) -> Iterator[Finding]:
     yield from _unreached(config)
     yield from _room(config.node)
     yield from _titles(config)
+    yield from _short_secrets(config)
     for index, rule in enumerate(config.rule):
         for leaf in leaves(rule.when):
             if isinstance(leaf, Match) and leaf.subject == MODALITY:
                 yield from _modalities(leaf, ("rule", index, "when", "Modality"))
             if isinstance(leaf, Match) and isinstance(leaf.subject, tuple):
                 yield from _dates(leaf, leaf.subject, ("rule", index, "when", leaf.label))
+
+
+def twice(loaded: Loaded, registry: Registry) -> Iterator[Finding]:
+    """Stages of the configuration whose name more than one distribution brings: only one of them is used."""
+    if loaded.config is None:
+        return
+    stages = [("receive", loaded.config.receive), ("egress", loaded.config.egress)]
+    used: list[tuple[str, str, Place]] = [
+        (kind, one.type, (kind, name, "type")) for kind, group in stages for name, one in group.items()
+    ]
+    rules = enumerate(loaded.config.rule)
+    used += [("transform", type_, ("rule", index, type_)) for index, rule in rules for type_, _ in rule.steps]
+    for kind, type_, place in used:
+        if doubt := registry.plugin(kind, type_).doubt:
+            yield Finding(place, doubt, "remove the package that is not meant, or rename its stage")
 
 
 def _unnamed(config: Config) -> Iterator[Finding]:
@@ -92,6 +110,24 @@ def _titles(config: Config) -> Iterator[Finding]:
                 place = ("receive", name, "allow", index, "ae_title")
                 what = "is compared whole: * and ? stand for themselves there"
                 yield Finding(place, what, "write each AE title whole, or let in by host alone")
+
+
+SHORTEST_SECRET = 16
+"""Characters: so many random letters and digits hold some 80 bits, which nobody guesses who has seen a
+signed message and tries one secret after the other on it."""
+
+
+def _short_secrets(config: Config) -> Iterator[Finding]:
+    """Secrets of webhooks that can be guessed: then anybody can sign."""
+    for name, hook in config.webhook.items():
+        try:
+            length = SHORTEST_SECRET if hook.secret is None else len(hook.secret.reveal())
+        except ConfigurationError:
+            continue  # a secret that cannot be had is found as such
+        if length < SHORTEST_SECRET:
+            what = f"holds {length} character{'s' * (length != 1)}: a secret so short can be guessed"
+            cure = f"make a random one of at least {SHORTEST_SECRET}, better 32, for both ends"
+            yield Finding(("webhook", name, "secret"), what, cure)
 
 
 _WRITTEN_DATE = re.compile(r"([0-9]{4})([-./])([0-9]{1,2})\2([0-9]{1,2})")

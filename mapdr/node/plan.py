@@ -35,6 +35,11 @@ class Planned:
     endpoint: Endpoint | None
     claims: tuple[str, ...]
 
+    @property
+    def type(self) -> str:
+        """The type of stage, as its table names it."""
+        return self.factory.type
+
 
 @dataclass(frozen=True, slots=True)
 class Plan:

@@ -181,4 +181,4 @@ def _ending(old: Mapping[str, Planned], new: Mapping[str, Planned]) -> list[str]
 
 
 def _changed(old: Planned | None, new: Planned) -> bool:
-    return old is None or (old.factory.type, old.config) != (new.factory.type, new.config)
+    return old is None or (old.type, old.config) != (new.type, new.config)

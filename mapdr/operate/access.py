@@ -6,11 +6,11 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from mapdr.config.problem import Problem
 from mapdr.kernel.errors import MapdrError
-from mapdr.node.plan import Plan
-from mapdr.operate.configuration import Checked, examine, kept_plan, node_of
+from mapdr.node.outline import Outline, kept_outline
 from mapdr.operate.errors import WrongConfiguration
 from mapdr.operate.facts import LOST, SILENT
 from mapdr.operate.names import unknown_destination
@@ -20,6 +20,11 @@ from mapdr.store.index.database import BUSY_SECONDS
 from mapdr.store.index.fault import index_named
 from mapdr.store.index.selection import Selection
 from mapdr.store.spool.claim import claimed, running_file
+
+if TYPE_CHECKING:
+    from mapdr.node.plan import Plan
+    from mapdr.operate.configuration import Checked
+    from mapdr.route.rules import Router
 
 LOOKING = 2.0
 """Seconds for which a look at the node waits while another program has locked its index."""
@@ -35,7 +40,9 @@ class Access:
     where `plan` is not by the file but by what the node used last.
     """
 
-    def __init__(self, plan: Plan, *, busy: float = LOOKING, problems: tuple[Problem, ...] = ()) -> None:
+    def __init__(
+        self, plan: Plan | Outline, *, busy: float = LOOKING, problems: tuple[Problem, ...] = ()
+    ) -> None:
         self.plan = plan
         self.problems = problems
         self._busy = busy
@@ -46,8 +53,14 @@ class Access:
         """The access by a configuration file. Raises WrongConfiguration with its problems if it has any.
 
         Without `rules` the plan has none: looking is quick, and goes on while somebody edits the file. If the
-        file has problems then, the plan is by the revision that the node used last, if it has one.
+        file has problems then, the plan is by the revision that the node used last, if it has one. Where the
+        node took the file as it stands into use, its outline is enough.
         """
+        kept = None if rules else kept_outline(config)
+        if kept is not None:
+            return cls(kept, busy=busy)
+        from mapdr.operate.configuration import examine  # a look seldom needs it, and it costs
+
         checked = examine(config, rules=rules, resolve=rules)
         if checked.plan is not None and not checked.problems:
             return cls(checked.plan, busy=busy)
@@ -59,6 +72,8 @@ class Access:
     @classmethod
     def _last_used(cls, checked: Checked, busy: float) -> Plan | None:
         """The plan that the node of a configuration with problems used last, if that can be found."""
+        from mapdr.operate.configuration import kept_plan, node_of  # as above
+
         alone = node_of(checked)
         if alone is None:
             return None
@@ -83,6 +98,13 @@ class Access:
                 busy=self._busy,
             )
         return self._store
+
+    @property
+    def router(self) -> Router:
+        """The rules and their recipes, of an access that was opened with `rules`."""
+        if isinstance(self.plan, Outline):
+            raise TypeError("the access was opened without rules")
+        return self.plan.router
 
     def index(self, chosen: Selection | None = None) -> Store:
         """The store, in which `chosen` is looked for.

@@ -104,7 +104,7 @@ def retry(opened: Access, chosen: Selection, *, dry_run: bool = False) -> Retrie
     if number and not dry_run:
         number = store.actions.retry(chosen)
         note(opened, "retry", number, to)
-    outdated = sum(count for recipe, count in parked.items() if recipe not in opened.plan.recipes)
+    outdated = sum(count for recipe, count in parked.items() if recipe not in opened.router.recipes)
     return Retried(number, to, outdated, dry_run)
 
 
@@ -163,13 +163,13 @@ def reroute(opened: Access, chosen: Selection, *, dry_run: bool = False) -> Prom
     """
     if chosen == Selection():
         raise RequestError("select what to route again, e.g. --state unrouted or --study-date today")
-    store, router = opened.index(chosen), opened.plan.router
+    store, router = opened.index(chosen), opened.router
     only = [chosen.destination] if chosen.destination else []
     images = replace(chosen, destination="")
     if images.of_deliveries:
         images = chosen  # deliveries there that are in this state, not images that are so anywhere
     if not dry_run:
-        store.recipes.add(opened.plan.recipes)
+        store.recipes.add(opened.router.recipes)
     done = store.rerouting.reroute(images, router.route, router.wanted, only=only, write=not dry_run)
     if not dry_run and (done.deliveries or done.superseded):
         note(opened, "reroute", done.deliveries, done.to)

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from mapdr.config.model import NodeConfig
 from mapdr.kernel.errors import OWN_FAULT
 from mapdr.kernel.item import SPOILED
 from mapdr.operate import words
@@ -14,11 +14,15 @@ from mapdr.operate.facts import LOST, Facts
 from mapdr.operate.model import Attention, Destination
 from mapdr.store.outbox import HookQueue
 
+if TYPE_CHECKING:
+    from mapdr.config.model import NodeConfig
+    from mapdr.node.outline import NodeOutline
+
 REJECTED = 3
 """How many rejected peers of a receiver are said; `mapdr sources` shows all."""
 
 
-def _room(facts: Facts, node: NodeConfig) -> Iterable[Attention]:
+def _room(facts: Facts, node: NodeConfig | NodeOutline) -> Iterable[Attention]:
     """What keeps images from being kept, or soon will."""
     if not facts.writable:
         text = f"images are REFUSED: {node.data} cannot be written to"
@@ -44,7 +48,7 @@ class _Look:
     facts: Facts
     destinations: Sequence[Destination]
     state: str
-    node: NodeConfig
+    node: NodeConfig | NodeOutline
 
 
 def _index(look: _Look) -> Iterable[Attention]:
@@ -193,7 +197,7 @@ _LOOKS: tuple[Callable[[_Look], Iterable[Attention]], ...] = (
 
 
 def needing_attention(
-    facts: Facts, destinations: Sequence[Destination], state: str, node: NodeConfig
+    facts: Facts, destinations: Sequence[Destination], state: str, node: NodeConfig | NodeOutline
 ) -> list[Attention]:
     """What needs attention; `state` is the node's own (`model.NodeInfo`)."""
     look = _Look(facts, destinations, state, node)

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from datetime import date, timedelta
 from typing import Any
 
+from mapdr.operate import words
 from mapdr.operate.access import Access
 from mapdr.operate.model import Counted, Counts
 
@@ -31,5 +32,6 @@ def counts_of_month(opened: Access, year: int, month: int) -> Counts:
 
 def _add(sums: dict[str, Counted], day: Mapping[str, Mapping[str, Any]]) -> None:
     for modality, numbers in day.items():
-        known = sums.get(modality, Counted(0, 0))
-        sums[modality] = Counted(known.images + numbers["images"], known.studies + numbers["studies"])
+        key = words.modality(modality)
+        known = sums.get(key, Counted(0, 0))
+        sums[key] = Counted(known.images + numbers["images"], known.studies + numbers["studies"])

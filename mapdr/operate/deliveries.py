@@ -38,7 +38,7 @@ class Delivery:
     study_instance_uid: str
     study_date: str | None
     sop_instance_uid: str
-    modality: str
+    modality: str | None
     destination: str
     batch: int
     recipe: str
@@ -124,7 +124,7 @@ def _delivery(row: DeliveryRow, identify: bool) -> Delivery:
         study_instance_uid=row.study_instance_uid,
         study_date=row.study_date if identify else None,
         sop_instance_uid=row.sop_instance_uid,
-        modality=row.modality,
+        modality=row.modality or None,
         destination=row.destination,
         batch=row.batch,
         recipe=row.recipe,

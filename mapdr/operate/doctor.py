@@ -60,6 +60,7 @@ def examine(config: Path | None) -> Iterator[Examined]:
         ("program", _program),
         ("hot paths", _hot_paths),
         ("codecs", _codecs),
+        ("plug-ins", _plugins),
         ("clock", _clock),
         ("configuration", lambda: _configuration(config)),
     )
@@ -102,6 +103,13 @@ def _codecs() -> Iterator[Examined]:
             yield Examined("codecs", row.name, OK, f"reads only: {row.no_encode}")
         else:
             yield Examined("codecs", row.name, NOTE, f"unavailable, because {row.no_decode}")
+
+
+def _plugins() -> Iterator[Examined]:
+    """Stages whose name is taken twice: an image may be treated by another program than is meant."""
+    for plugin in Registry().plugins():
+        if plugin.doubt:
+            yield Examined("plug-ins", f"{plugin.kind} {plugin.type}", NOTE, plugin.doubt)
 
 
 def _clock() -> Iterator[Examined]:

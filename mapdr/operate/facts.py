@@ -7,13 +7,16 @@ import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from mapdr.config.model import NodeConfig
 from mapdr.store.index.commands import Heartbeat
 from mapdr.store.index.counts import Queue
 from mapdr.store.index.fault import write_fault
 from mapdr.store.outbox import HookQueue
+
+if TYPE_CHECKING:
+    from mapdr.config.model import NodeConfig
+    from mapdr.node.outline import NodeOutline
 
 SILENT = 15.0
 """Seconds without a heartbeat after which a node counts as gone."""
@@ -80,7 +83,7 @@ def writable(data: Path) -> bool:
     return all(os.access(place, os.W_OK) for place in (data, data / "spool") if os.path.exists(place))
 
 
-def unwritable(node: NodeConfig) -> str:
+def unwritable(node: NodeConfig | NodeOutline) -> str:
     """Why the node's index cannot be written now, in words; empty if it can, or is no file."""
     fault = write_fault(node.data / "index.db") if node.database == "sqlite" else ""
     return LOCKED if "locked" in fault else fault

@@ -6,7 +6,6 @@ import time
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
-from mapdr.config.units import parse_duration
 from mapdr.operate.errors import RequestError
 from mapdr.store.index.selection import STATES, UNROUTED, Selection
 
@@ -91,6 +90,8 @@ def _moment(text: str) -> float:
         return _seconds(datetime.fromisoformat(text))
     except ValueError:
         pass
+    from mapdr.config.units import parse_duration  # its field types cost a look
+
     try:
         return max(0.0, time.time() - parse_duration(text))
     except ValueError:

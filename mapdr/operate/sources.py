@@ -38,7 +38,7 @@ def sources(opened: Access) -> list[SeenSource]:
     """
     store, beat = opened.index(), opened.last_beat()
     receivers: Mapping[str, Any] = beat.counters.get("receivers", {}) if beat else {}
-    protocols = {name: planned.factory.type for name, planned in opened.plan.receivers.items()}
+    protocols = {name: planned.type for name, planned in opened.plan.receivers.items()}
     midnight = datetime.now().replace(hour=0, minute=0, second=0, microsecond=0).timestamp()
     arrived = store.overview.received_from(midnight)
     seen = {one.source: SeenSource(one.source, one.last_at, one.today) for one in arrived}

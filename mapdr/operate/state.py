@@ -6,10 +6,9 @@ So it needs no second way into the node, and is the same for one that runs on an
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from mapdr.kernel.stage import Endpoint
-from mapdr.node.plan import Plan, Planned
+from mapdr.node.outline import EndOutline, Outline, ReceiverOutline
 from mapdr.operate import words
 from mapdr.operate.attention import needing_attention
 from mapdr.operate.destinations import destination, told_by
@@ -28,8 +27,11 @@ from mapdr.operate.model import (
 )
 from mapdr.operate.rates import Rates
 
+if TYPE_CHECKING:
+    from mapdr.node.plan import Plan, Planned
 
-def compose(plan: Plan, facts: Facts, rates: Rates) -> NodeState:
+
+def compose(plan: Plan | Outline, facts: Facts, rates: Rates) -> NodeState:
     """The state, complete. `rates` gets this moment's totals."""
     told, state, live = told_by(facts)
     rates.add(facts.at, _totals(facts.today, live.get("counters", {})))
@@ -58,7 +60,7 @@ def compose(plan: Plan, facts: Facts, rates: Rates) -> NodeState:
     )
 
 
-def _names(plan: Plan, facts: Facts, live: Mapping[str, Any]) -> list[str]:
+def _names(plan: Plan | Outline, facts: Facts, live: Mapping[str, Any]) -> list[str]:
     """The configured destinations, and those that are not (or not readably) but are still owed or in use."""
     others = {queue.destination for queue in facts.queues} | set(live.get("destinations", {}))
     return [*plan.destinations, *sorted(others - set(plan.destinations))]
@@ -67,7 +69,7 @@ def _names(plan: Plan, facts: Facts, live: Mapping[str, Any]) -> list[str]:
 def _today(today: Mapping[str, Any]) -> Counts:
     def counted(counts: Mapping[str, Mapping[str, int]]) -> dict[str, Counted]:
         return {
-            modality: Counted(numbers["images"], numbers["studies"])
+            words.modality(modality): Counted(numbers["images"], numbers["studies"])
             for modality, numbers in sorted(counts.items())
             if numbers["images"]
         }
@@ -112,7 +114,7 @@ def _images(groups: Iterable[Mapping[str, Mapping[str, int]]]) -> int:
     return sum(numbers["images"] for counts in groups for numbers in counts.values())
 
 
-def _node(plan: Plan, facts: Facts, live: Mapping[str, Any], state: str) -> NodeInfo:
+def _node(plan: Plan | Outline, facts: Facts, live: Mapping[str, Any], state: str) -> NodeInfo:
     beat = facts.heartbeat
     return NodeInfo(
         name=plan.node.name,
@@ -128,14 +130,14 @@ def _node(plan: Plan, facts: Facts, live: Mapping[str, Any], state: str) -> Node
     )
 
 
-def _receiver(planned: Planned, live: Mapping[str, Any]) -> Receiver:
+def _receiver(planned: Planned | ReceiverOutline, live: Mapping[str, Any]) -> Receiver:
     """A receiver by its configuration, and by what it says of itself while it runs."""
-    told, end = live.get("receivers", {}).get(planned.name, {}), planned.endpoint or Endpoint()
+    told, end = live.get("receivers", {}).get(planned.name, {}), planned.endpoint or EndOutline()
     host, port = told.get("host") or end.host, told.get("port") or end.port
     associations = told.get("associations")
     return Receiver(
         name=planned.name,
-        ae_title=end.ae_title or planned.factory.type,
+        ae_title=end.ae_title or planned.type,
         address=f"{host}:{port}" if port else host,
         associations=None if associations is None else int(associations),
     )

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from mapdr.dicom.path import format_path
 from mapdr.kernel.item import Source
+from mapdr.operate import words
 from mapdr.operate.access import Access
 from mapdr.operate.destinations import standing
 from mapdr.operate.selection import Selection
@@ -104,7 +105,7 @@ def _study(row: StudyRow, sources: Sequence[Source], identify: bool) -> Study:
         images=row.images,
         series=row.series,
         bytes=row.bytes,
-        modalities=row.modalities,
+        modalities={words.modality(name): images for name, images in row.modalities.items()},
         unrouted=row.unrouted,
         sources=sources,
         destinations=row.destinations,

@@ -98,9 +98,9 @@ def cut(text: str, width: int) -> str:
     return text if len(text) <= width else f"{text[: width - 2].rstrip()}.."
 
 
-def modality(name: str) -> str:
-    """A modality for the eye; an image without one has one too."""
-    return plain(name) or "(none)"
+def modality(name: str | None) -> str:
+    """A modality for the eye, and as the key of counts; an image without one has one too."""
+    return plain(name or "") or "(none)"
 
 
 def plain(text: object) -> str:

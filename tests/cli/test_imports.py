@@ -8,11 +8,17 @@ import sys
 
 import pytest
 
+from mapdr.node.outline import keep_outline
+from mapdr.operate.configuration import load
 from paper.nodes import NodeFolder
 
 CHILD = """
 import json, sys
-LOADED = {"numpy", "pydicom", "pynetdicom", "sqlalchemy.dialects.postgresql"}
+LOADED = {"numpy", "pydicom", "pynetdicom", "sqlalchemy.dialects.postgresql", "sqlalchemy.orm", "httpx"}
+CONFIGURATION = {"pydantic", "tomlkit", "mapdr.config.model", "mapdr.kernel.stage", "mapdr.wire.pdu"}
+if sys.argv[1] == "kept":
+    LOADED |= CONFIGURATION
+del sys.argv[1]
 from mapdr_cli.main import main
 main(sys.argv[1:], standalone_mode=False)
 print(json.dumps(sorted(set(sys.modules) & LOADED)), file=sys.stderr)
@@ -29,12 +35,19 @@ print(json.dumps(sorted(set(sys.modules) & LOADED)), file=sys.stderr)
         ("find", "--study", "1.2.3"),
         ("deliveries",),
         ("deliveries", "--state", "pending", "--json"),
+        ("sources",),
         ("top", "--once"),
     ],
 )
-def test_commands_that_only_look_import_little(used: NodeFolder, words: tuple[str, ...]) -> None:
+@pytest.mark.parametrize("outline", ["kept", "none"])
+def test_commands_that_only_look_import_little(
+    used: NodeFolder, words: tuple[str, ...], outline: str
+) -> None:
+    if outline == "kept":  # as a node that runs leaves it: then nobody reads the configuration anew
+        loaded = load(used.config)
+        keep_outline(loaded.plan, loaded.loaded.text, used.config.parent)
     done = subprocess.run(
-        [sys.executable, "-c", CHILD, *words, "--config", str(used.config)],
+        [sys.executable, "-c", CHILD, outline, *words, "--config", str(used.config)],
         capture_output=True,
         text=True,
         timeout=120,

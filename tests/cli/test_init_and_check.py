@@ -243,6 +243,26 @@ def test_more_room_than_the_disk_has_is_a_warning(node: NodeFolder) -> None:
     assert line.startswith("4 node.min_free: is more than the disk of the data folder has (")
 
 
+@pytest.mark.parametrize(
+    ("secret", "warned"), [("hunter2", "7 characters"), ("x", "1 character:"), ("k" * 16, "")]
+)
+def test_a_secret_of_a_webhook_that_can_be_guessed_is_a_warning(
+    node: NodeFolder, monkeypatch: pytest.MonkeyPatch, secret: str, warned: str
+) -> None:
+    hook = '[webhook.ris]\nurl = "https://ris/"\non = ["study.received"]\nsecret = "env:RIS_KEY"\n\n'
+    monkeypatch.setenv("RIS_KEY", secret)
+    text = node.config.read_text()
+    head, _, rules = text.partition("[[rule]]")
+    node.config.write_text(head + hook + "[[rule]]" + rules)
+    result = node.mapdr("check")
+    assert result.exit_code == 0, result.output
+    if warned:
+        assert f"webhook.ris.secret: holds {warned}" in result.stderr
+        assert "hunter2" not in result.output
+    else:
+        assert "secret" not in result.stderr
+
+
 def test_a_pattern_in_place_of_an_ae_title_is_a_warning(node: NodeFolder) -> None:
     allow = (
         'allow = [{ ae_title = "CT1" }, { ae_title = "MR*" }, { host = "10.1.2.0/24" }, { ae_title = "?" }]'

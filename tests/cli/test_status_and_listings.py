@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -43,6 +44,21 @@ def test_the_status_has_the_keys_of_the_design(used: NodeFolder) -> None:
     texts = [item["text"] for item in status["attention"]]
     assert "1 image parked for telepacs: refused (1)" in texts
     assert "1 image unrouted: no rule takes it" in texts
+
+
+def test_images_without_a_modality_are_called_so_everywhere(node: NodeFolder) -> None:
+    node.config.write_text(node.config.read_text().replace('when = { Modality = ["CT", "MR"] }', "when = {}"))
+    named = b"\x08\x00\x60\x00CS\x02\x00CT"
+    (image,) = generator.study("CT", images=1, size=(16, 16))
+    assert named in image.dataset
+    node.receive([replace(image, dataset=image.dataset.replace(named, named[:6] + b"\0\0"))])
+    node.settle("archive", "delivered", 1)
+    once = {"(none)": {"images": 1, "studies": 1}}
+    assert _json(node, "status")["today"] == {"received": once, "delivered": {"archive": once}}
+    assert _json(node, "studies")["studies"][0]["modalities"] == {"(none)": 1}
+    assert {row["modality"] for row in _json(node, "deliveries")["deliveries"]} == {None}
+    for listing in ("status", "studies", "deliveries"):
+        assert "(none)" in node.mapdr(listing).output
 
 
 def test_the_status_in_words(used: NodeFolder) -> None:

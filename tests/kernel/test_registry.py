@@ -7,6 +7,7 @@ from importlib.metadata import EntryPoint
 from types import ModuleType
 
 import pytest
+from click.testing import CliRunner
 
 import mapdr
 from mapdr.config.read import read_text
@@ -14,6 +15,9 @@ from mapdr.kernel import registry as registry_module
 from mapdr.kernel.errors import Unavailable
 from mapdr.kernel.registry import BUILTIN, Registry
 from mapdr.kernel.stage import KINDS, Description, Factory, Intake, Settings, StageConfig
+from mapdr.operate import doctor
+from mapdr.operate.configuration import examine
+from mapdr_cli.main import main
 
 
 class Receiver:
@@ -144,3 +148,54 @@ def test_plugins_are_listed_in_the_order_of_the_flow(points):
     listed = [plugin.kind for plugin in Registry().plugins()]
     assert listed == sorted(listed, key=KINDS.index)
     assert len(listed) == len(BUILTIN)
+
+
+def brought_by(distribution: str, kind: str, type_: str, module_name: str) -> EntryPoint:
+    """An entry point as an installed distribution has it."""
+
+    class Brought:
+        name, version = distribution, "1.0"
+
+    point = EntryPoint(type_, f"{module_name}:STAGE", f"mapdr.{kind}")
+    vars(point).update(dist=Brought())
+    return point
+
+
+@pytest.fixture
+def taken_twice(module, points):
+    """Two distributions bring a receiver "s3", and one a receiver of a built-in's name."""
+    mine, theirs = factory("receive", "s3"), factory("receive", "s3")
+    points.append(brought_by("zebra", "receive", "s3", module("fake_zebra", STAGE=theirs)))
+    points.append(brought_by("aardvark", "receive", "s3", module("fake_aardvark", STAGE=mine)))
+    points.append(brought_by("zebra", "receive", "dicom", module("fake_dicom", STAGE=factory("receive"))))
+    return mine
+
+
+def test_of_two_plugins_with_one_name_it_is_said_which_is_used(taken_twice):
+    registry = Registry()
+    assert registry.factory("receive", "s3") is taken_twice
+    assert registry.plugin("receive", "s3").doubt == (
+        'the receive "s3" of aardvark is used, not that of zebra 1.0'
+    )
+    assert registry.plugin("receive", "dicom").origin == "mapdr"
+    assert registry.plugin("receive", "dicom").doubt == (
+        'the receive "dicom" of mapdr is used, not that of zebra 1.0'
+    )
+    assert [plugin.type for plugin in registry.plugins() if plugin.doubt] == ["dicom", "s3"]
+
+
+def test_a_name_that_is_taken_twice_is_told_by_check_doctor_and_plugins(taken_twice, tmp_path):
+    path = tmp_path / "mapdr.toml"
+    path.write_text('[receive.north]\ntype = "s3"\n')
+    checked = examine(path, surroundings=True)
+    assert (
+        f"{path}:2 receive.north.type: the receive " + '"s3" of aardvark is used, not that of zebra 1.0; '
+        in ("\n".join(map(str, checked.warnings)))
+    )
+    told = [found for found in doctor.examine(None) if found.part == "plug-ins"]
+    assert [(found.name, found.level) for found in told] == [
+        ("receive dicom", "note"),
+        ("receive s3", "note"),
+    ]
+    result = CliRunner(env={"COLUMNS": "200"}).invoke(main, ["plugins"])
+    assert 'available: the receive "s3" of aardvark is used, not that of zebra 1.0' in result.output

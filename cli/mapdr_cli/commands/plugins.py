@@ -31,12 +31,14 @@ def plugins(as_json: bool) -> None:
 
 
 def _table(rows: Sequence[InstalledStage]) -> Table:
-    """The stages as a table; an unavailable one says why."""
+    """The stages as a table; an unavailable one says why, and one whose name is taken twice, who has it."""
     table = Table(box=None, pad_edge=False, header_style="faint")
     for title in ("kind", "type", "from", "version", "state"):
         table.add_column(title, overflow="fold")
     for row in rows:
         state = Text("available", "good")
+        if row.available and row.comment:
+            state = Text(f"available: {words.plain(row.comment)}", "warn")
         if not row.available:
             state = Text(f"unavailable, because {words.plain(row.comment)}", "warn")
         type_, origin, version = map(words.plain, (row.type, row.origin, row.version))

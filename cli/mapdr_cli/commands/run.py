@@ -89,7 +89,7 @@ def _greet(node: Node) -> None:
     plan = node.plan
     for name, receiver in node.receivers.items():
         end = receiver.describe()
-        title = end.ae_title or plan.receivers[name].factory.type
+        title = end.ae_title or plan.receivers[name].type
         log.info("receiver %s listens as %s on %s:%s", name, title, end.host, end.port or "")
     log.info("destinations: %s", ", ".join(plan.destinations) or "none")
     for text in recovery(node.recovered):
