@@ -19,7 +19,7 @@ from mapdr.operate.deliveries import deliveries, with_waits
 from mapdr.operate.destinations import stuck_first
 from mapdr.operate.errors import RequestError
 from mapdr.operate.images import images
-from mapdr.operate.model import Counted, Counts
+from mapdr.operate.model import Counted
 from mapdr.operate.parked import parked
 from mapdr.operate.selection import SHOWN, Selection, choose, limited
 from mapdr.operate.studies import Confirmed, Standing, confirmed, waits
@@ -125,9 +125,6 @@ def test_counts_of_days_add_up(opened: Access) -> None:
     assert counts(opened, today - timedelta(days=3), today) == one
     assert counts_of_month(opened, today.year, today.month) == one
     assert counts(opened, today - timedelta(days=3), today - timedelta(days=1)).received == {}
-    assert counts(opened, today, today, peer=SOURCE.peer) == one
-    assert counts_of_month(opened, today.year, today.month, peer=SOURCE.peer) == one
-    assert counts(opened, today, today, peer="NOBODY") == Counts({}, {})
 
 
 @pytest.mark.parametrize(
