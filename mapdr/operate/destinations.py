@@ -13,7 +13,6 @@ from mapdr.operate.facts import NOTHING, SILENT, Facts
 from mapdr.operate.model import Destination
 from mapdr.operate.rates import Rates
 from mapdr.store.index.counts import Queue
-from mapdr.wire.status import meaning
 
 _URGENCY = {"down": 0, "waiting": 1, "held": 2}
 """States of destinations that take nothing, the worst first."""
@@ -75,7 +74,7 @@ def _why(name: str, facts: Facts, breaker: Mapping[str, Any], queue: Queue | Non
     if breaker.get("state") == "open":
         # With a status the comment is the receiver's own, and may quote a value of an image.
         status = breaker.get("status")
-        said = breaker.get("comment") if status is None else f"it answers: {meaning(status)}"
+        said = breaker.get("comment") if status is None else f"it answers: {words.answer(status)}"
         parts = [str(said or breaker.get("reason") or "it does not answer")]
         if breaker.get("failures", 0) > 1:
             parts.append(f"{breaker['failures']} times")

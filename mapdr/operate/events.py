@@ -12,7 +12,6 @@ from typing import Any
 from mapdr.kernel.errors import OWN_FAULT
 from mapdr.operate import words
 from mapdr.operate.model import EventText
-from mapdr.wire.status import meaning
 
 EventFacts = Mapping[str, Any]
 """What an event tells beside its kind (`kernel.watch.Event`)."""
@@ -45,13 +44,13 @@ def _cause(facts: EventFacts) -> str:
     """Why, in words: what was found, or what the answered status means, or at least the short reason."""
     status = facts.get("status")
     if isinstance(status, int):
-        return f"it answered: {meaning(status)}"
+        return f"it answered: {words.answer(status)}"
     return str(facts.get("comment") or facts.get("reason") or "no reason is known")
 
 
 def _parked(facts: EventFacts) -> str:
     status = facts.get("status")
-    answer = f", {meaning(status)}" if isinstance(status, int) and status else ""
+    answer = f", {words.answer(status)}" if isinstance(status, int) and status else ""
     reason = facts.get("reason") or "unknown"
     return f"{_images(facts, past=True)} parked for {_destination(facts)}: {reason}{answer}"
 

@@ -12,7 +12,7 @@ from typing import Any
 from mapdr.config.model import NodeConfig
 from mapdr.store.index.commands import Heartbeat
 from mapdr.store.index.counts import Queue
-from mapdr.store.index.database import write_fault
+from mapdr.store.index.fault import write_fault
 from mapdr.store.outbox import HookQueue
 
 SILENT = 15.0

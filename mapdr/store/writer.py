@@ -25,7 +25,7 @@ import time
 from collections import deque
 from collections.abc import Callable
 
-from mapdr._fast import Shared
+from mapdr._fast import RunQueue
 from mapdr.kernel.errors import Refused
 from mapdr.kernel.guard import GuardedThread, Trouble
 from mapdr.kernel.item import Arrival
@@ -62,7 +62,7 @@ class Writer:
         self,
         enrolment: Enrolment,
         discard: Callable[[str], object],
-        runs: Shared,
+        runs: RunQueue,
         *,
         ready: Callable[[], None] = lambda: None,
         on_commit: Callable[[frozenset[str]], None] = lambda destinations: None,

@@ -11,7 +11,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, replace
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -129,7 +129,7 @@ def test_a_receiver_out_of_room_is_left_alone_and_no_image_is_burned() -> None:
     assert all(row.delivery.attempts <= 1 for row in ledger.rows.values())
 
 
-def test_the_heartbeat_tells_why_a_destination_waits_and_whom_it_sends_to() -> None:
+def test_the_heartbeat_tells_why_a_destination_waits() -> None:
     ledger, egress = FakeLedger(), FakeEgress(lambda payload, session: BUSY)
     ledger.add(20)
     with delivering(ledger, egress) as deliverer:
@@ -137,11 +137,10 @@ def test_the_heartbeat_tells_why_a_destination_waits_and_whom_it_sends_to() -> N
         facts = json.loads(json.dumps(deliverer.facts()))
     assert list(facts) == [
         "state", "reason", "comment", "failures", "since", "retry_at", "status", "tried", "fault",
-            "quiet_seconds", "peer",
+            "quiet_seconds",
     ]  # fmt: skip
     assert facts["state"] in set(BreakerState)
     assert (facts["reason"], facts["status"], facts["tried"]) == ("receiver-busy", 0xA700, True)
-    assert facts["peer"].keys() == asdict(egress.describe()).keys()
 
 
 def test_a_peer_that_is_away_costs_probes_and_no_attempts() -> None:
@@ -671,7 +670,8 @@ def test_what_is_no_answer_is_held_against_the_image(told: Any) -> None:
     ledger.add(20)
     with delivering(ledger, egress):
         assert settled(ledger) == {"delivered": 19, "parked": 1}
-    assert (ledger.rows[10].state, ledger.rows[10].comment) == ("parked", "TypeError")
+    assert ledger.rows[10].state == "parked"
+    assert ledger.rows[10].comment == "the session did not say what became of an image"
 
 
 def test_an_image_does_not_stay_in_hand_when_its_end_cannot_be_told(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,7 +11,7 @@ import pytest
 from sqlalchemy import event
 from sqlalchemy.exc import DataError, OperationalError
 
-from mapdr._fast import Shared
+from mapdr._fast import RunQueue
 from mapdr.kernel.errors import Refused
 from mapdr.kernel.item import Arrival, Header, Routing, Source
 from mapdr.store import Selection, Store
@@ -83,7 +83,7 @@ def arrival(number: int, uid: str = "") -> Arrival:
 @pytest.fixture
 def make(request: pytest.FixtureRequest) -> Any:
     def writer(enrolment: FakeEnrolment, **options: Any) -> Writer:
-        made = Writer(enrolment, lambda id_: None, Shared(MOST_WAITING), **options)  # type: ignore[arg-type]
+        made = Writer(enrolment, lambda id_: None, RunQueue(MOST_WAITING), **options)  # type: ignore[arg-type]
         made.start()
 
         def end() -> None:

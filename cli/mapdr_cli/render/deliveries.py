@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from mapdr.kernel.status import code
 from mapdr.operate import words
 from mapdr.operate.deliveries import Delivery
 from mapdr_cli.render import tables
@@ -35,7 +36,7 @@ def delivery_columns(width: int, identify: bool) -> list[Column]:
 
 def _code(row: Delivery) -> str:
     """The receiver's own status, and why there is none or why it is not the end."""
-    parts = [] if row.status is None else [f"0x{row.status:04X}"]
+    parts = [] if row.status is None else [code(row.status)]
     return words.plain(" ".join([*parts, *([row.reason] if row.reason else [])]))
 
 
@@ -43,7 +44,7 @@ def _answer(row: Delivery) -> str:
     """Status, reason and words."""
     said = words.plain(row.comment or row.last_comment)
     if row.status is not None:
-        said = said.removesuffix(f" (0x{row.status:04X})")
+        said = said.removesuffix(f" ({code(row.status)})")
     return ": ".join(part for part in (_code(row), said) if part) or "-"
 
 
