@@ -14,6 +14,9 @@ from mapdr.operate.model import Destination
 from mapdr.operate.rates import Rates
 from mapdr.store.index.counts import Queue
 
+_URGENCY = {"down": 0, "waiting": 1, "held": 2}
+"""States of destinations that take nothing, the worst first."""
+
 
 def standing(opened: Access, names: Iterable[str]) -> list[Destination]:
     """How these destinations stand now, for who asks why images wait for them: nothing is counted for it.
@@ -24,6 +27,11 @@ def standing(opened: Access, names: Iterable[str]) -> list[Destination]:
     facts = Facts(time.time(), NOTHING, 0, 0, 0, held=held, heartbeat=opened.last_beat(), alive=opened.alive)
     _, _, live = told_by(facts)
     return [destination(name, facts, live, Rates()) for name in names]
+
+
+def stuck_first(destinations: Iterable[Destination]) -> list[Destination]:
+    """Destinations in the order in which a person should see them: of many, none that is stuck is missed."""
+    return sorted(destinations, key=lambda one: (_URGENCY.get(one.state, len(_URGENCY)), one.name))
 
 
 def destination(name: str, facts: Facts, live: Mapping[str, Any], rates: Rates) -> Destination:

@@ -16,6 +16,7 @@ from mapdr.operate.actions import reroute
 from mapdr.operate.configuration import examine
 from mapdr.operate.counts import counts, counts_of_month
 from mapdr.operate.deliveries import deliveries, with_waits
+from mapdr.operate.destinations import stuck_first
 from mapdr.operate.errors import RequestError
 from mapdr.operate.images import images
 from mapdr.operate.model import Counted
@@ -188,6 +189,15 @@ def test_a_row_says_that_it_waits_for_its_study_to_be_quiet(opened: Access) -> N
     assert with_waits([newest], patient, newest.received_at + 61.0, last_image) == [newest]
     hasty = [replace(one, quiet_seconds=0.0) for one in patient]
     assert with_waits([newest], hasty, newest.received_at + 1.0, last_image) == [newest]
+
+
+def test_what_is_stuck_comes_first() -> None:
+    states = ("idle", "held", "sending", "down", "untried", "waiting")
+    rows = [replace(IDLE, name=f"{number}", state=state) for number, state in enumerate(states)]
+    rows.append(replace(IDLE, name="0", state="down"))
+    ranked = [(one.state, one.name) for one in stuck_first(rows)]
+    assert ranked[:4] == [("down", "0"), ("down", "3"), ("waiting", "5"), ("held", "1")]
+    assert {state for state, _ in ranked[4:]} == {"idle", "sending", "untried"}
 
 
 @pytest.mark.parametrize(
