@@ -6,8 +6,9 @@
              (`listing`), changed by people (`actions`) and promised anew (`reroute`)
 
 `spool` knows nothing of the other two, `index` nothing of `queue`. Above them: the writer enters arrivals in
-batches; recovery puts in order what a crash left; retention purges files; the outbox holds what webhooks are
-told (`study_events`); the clock moves due times. This package alone touches the database.
+batches; recovery puts in order what a crash left, by the `rules` that images came under; retention purges
+files; the outbox holds what webhooks are told (`study_events`); the clock moves due times. This package alone
+touches the database.
 """
 
 from __future__ import annotations
@@ -34,7 +35,8 @@ from mapdr.store.index.strings import Sources, StringTable
 from mapdr.store.index.studies import Studies
 from mapdr.store.outbox import Outbox, OutboxEntry
 from mapdr.store.queue.actions import Actions
-from mapdr.store.queue.ingest import Enrolment, Repeats
+from mapdr.store.queue.comparison import Repeats
+from mapdr.store.queue.ingest import Enrolment
 from mapdr.store.queue.inhand import InHand
 from mapdr.store.queue.ledger import Ledger
 from mapdr.store.queue.listing import Listing
