@@ -6,6 +6,7 @@ import asyncio
 import errno
 import json
 import logging
+import sqlite3
 import threading
 import time
 from collections import Counter
@@ -15,6 +16,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+from sqlalchemy.exc import OperationalError
 
 from deliver.fakes import (
     BUSY,
@@ -690,6 +692,22 @@ def test_an_image_does_not_stay_in_hand_when_its_end_cannot_be_told(monkeypatch:
     with delivering(ledger, egress) as deliverer:
         assert settled(ledger) == {"delivered": 3}
     assert deliverer._watch.counters()["threads.failed"] >= 1
+
+
+@pytest.mark.parametrize("quick", [False, True])
+def test_an_index_that_cannot_be_used_for_a_while_parks_no_image(quick: bool) -> None:
+    locked = OperationalError("", None, sqlite3.OperationalError("database is locked"))
+    failures = Counter[str]()
+
+    def fail(instance: Instance) -> None:
+        failures[instance.id] += 1
+        if failures[instance.id] <= 5:
+            raise locked
+
+    ledger, egress = FakeLedger(), FakeEgress(retry=Retry(first=0.01, cap=0.01, tries=2))
+    ledger.add(3)
+    with delivering(ledger, egress, FakePipeline(fail, quick=quick)):
+        assert settled(ledger) == {"delivered": 3}
 
 
 def test_an_image_whose_work_cannot_be_begun_is_judged(monkeypatch: pytest.MonkeyPatch) -> None:
