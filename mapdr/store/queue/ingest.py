@@ -23,7 +23,7 @@ from mapdr.store.index.recipes import Recipes
 from mapdr.store.index.schema import Kind
 from mapdr.store.index.strings import Sources, StringTable, clean
 from mapdr.store.index.studies import Studies
-from mapdr.store.queue.batch import Batch, Entry
+from mapdr.store.queue.batch import DELIVERY_COLUMNS, PRIORITY_RECEIVED, Batch, Entry
 from mapdr.store.queue.comparison import Comparison, Repeats
 from mapdr.store.queue.repeats import KnownInstance, find_known
 from mapdr.store.spool.headers import MODALITY, SERIES_INSTANCE_UID, STUDY_INSTANCE_UID, STUDY_TAGS
@@ -34,15 +34,11 @@ Route = Callable[[Header, Source], Routing]
 Intact = Callable[[Collection[bytes]], Mapping[bytes, bool]]
 """Which of some instances (by their key in the index) have a file in the spool that is as received."""
 
-PRIORITY_RECEIVED, PRIORITY_REROUTED = 0, 1
-"""`delivery.priority`, least first: what was just received goes before what a re-route promises anew."""
-
 _LARGEST_CACHE = 20_000
 _INSTANCE_COLUMNS = (
     "id", "series", "uid_hash", "sop_instance_uid", "node", "source", "sop_class", "syntax", "modality",
     "data_offset", "size", "digest", "received_at", "revision", "kind", "routed", "purged_at",
 )  # fmt: skip
-DELIVERY_COLUMNS = ("instance", "study", "destination", "batch", "priority", "recipe", "state", "not_before")
 
 
 @dataclass(frozen=True, slots=True)
