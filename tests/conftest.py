@@ -42,8 +42,9 @@ def pytest_configure(config: pytest.Config) -> None:
 
     Otherwise each of the hundreds of processes that the tests start compiles all that it imports anew.
     """
-    if os.environ.pop("PYTHONDONTWRITEBYTECODE", None) and config.cache:
-        folder = str(config.cache.mkdir("bytecode"))
+    cache = getattr(config, "cache", None)  # there is none with -p no:cacheprovider
+    if cache and os.environ.pop("PYTHONDONTWRITEBYTECODE", None):
+        folder = str(cache.mkdir("bytecode"))
         os.environ["PYTHONPYCACHEPREFIX"] = sys.pycache_prefix = folder
         sys.dont_write_bytecode = False
 

@@ -14,18 +14,18 @@ from mapdr._fast._scan_py import elements, items, unreadable
 if TYPE_CHECKING or os.environ.get("MAPDR_NO_EXTENSIONS"):
     from mapdr._fast._command_py import command_elements
     from mapdr._fast._pdata_py import Channel
+    from mapdr._fast._receive_run_py import RunQueue, RunReceiver
     from mapdr._fast._rewrite_py import assemble, locate
     from mapdr._fast._scan_py import collect, walk
-    from mapdr._fast._store_run_py import store_run
-    from mapdr._fast._take_run_py import Shared, Taker
+    from mapdr._fast._send_run_py import send_run
 else:
     try:
         from mapdr._fast._command import command_elements
         from mapdr._fast._pdata import Channel
+        from mapdr._fast._receive_run import RunQueue, RunReceiver
         from mapdr._fast._rewrite import assemble, locate
         from mapdr._fast._scan import collect, walk
-        from mapdr._fast._store_run import store_run
-        from mapdr._fast._take_run import Shared, Taker
+        from mapdr._fast._send_run import send_run
     except ModuleNotFoundError as error:
         # Only "there is no such extension" may fall back; a broken one must not pass unseen.
         missing = (error.name or "").startswith(f"{__name__}._")
@@ -33,10 +33,10 @@ else:
             raise
         from mapdr._fast._command_py import command_elements
         from mapdr._fast._pdata_py import Channel
+        from mapdr._fast._receive_run_py import RunQueue, RunReceiver
         from mapdr._fast._rewrite_py import assemble, locate
         from mapdr._fast._scan_py import collect, walk
-        from mapdr._fast._store_run_py import store_run
-        from mapdr._fast._take_run_py import Shared, Taker
+        from mapdr._fast._send_run_py import send_run
 
 BACKENDS = {
     name: "python" if path.__module__.endswith("_py") else "cython"
@@ -45,8 +45,8 @@ BACKENDS = {
         ("command sets", command_elements),
         ("header scan", walk),
         ("header rewrite", locate),
-        ("C-STORE runs in", Taker),
-        ("C-STORE runs out", store_run),
+        ("C-STORE runs in", RunReceiver),
+        ("C-STORE runs out", send_run),
     )
 }
 """Hot path to the twin in use."""
@@ -58,15 +58,15 @@ __all__ = [
     "BACKEND",
     "BACKENDS",
     "Channel",
-    "Shared",
-    "Taker",
+    "RunQueue",
+    "RunReceiver",
     "assemble",
     "collect",
     "command_elements",
     "elements",
     "items",
     "locate",
-    "store_run",
+    "send_run",
     "unreadable",
     "walk",
 ]

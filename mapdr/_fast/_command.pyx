@@ -6,19 +6,19 @@ from libc.stdint cimport int64_t, uint32_t
 
 from mapdr._fast import _command_py
 
+include "numbers.pxi"
+include "commands.pxi"
+
 
 def command_elements(bytes data not None):
     """As `_command_py.command_elements`."""
     cdef const unsigned char *at = <const unsigned char *>PyBytes_AS_STRING(data)
     cdef int64_t left = len(data)
-    cdef uint32_t length
+    cdef uint32_t element, length
     cdef int64_t count = 0
     cdef dict elements = {}
-    while left >= 8 and at[0] == 0 and at[1] == 0:
-        length = <uint32_t>at[4] | (<uint32_t>at[5] << 8) | (<uint32_t>at[6] << 16) | (<uint32_t>at[7] << 24)
-        if length > left - 8:
-            break
-        elements[<int>at[2] | (<int>at[3] << 8)] = PyBytes_FromStringAndSize(<const char *>at + 8, length)
+    while left >= 8 and command_element(at, left, &element, &length):
+        elements[element] = PyBytes_FromStringAndSize(<const char *>at + 8, length)
         count += 1
         at += 8 + length
         left -= 8 + <int64_t>length

@@ -7,54 +7,24 @@ else, and everything irregular, is the reference's: it is inherited.
 
 import os
 
-from libc.stdint cimport int64_t, uint32_t
+from libc.stdint cimport int64_t
 from libc.string cimport memmove
 
 from mapdr._fast import _pdata_py
 from mapdr.kernel.errors import RemoteProtocolError
 from mapdr.kernel.item import unreadable
 
-include "network.pxi"
+include "numbers.pxi"
+include "pdata.pxi"
+include "sockets.pxi"
+include "reading.pxi"
 include "fences.pxi"
 
 BACKEND = "cython"
 
-cdef extern from *:
-    """
-    #ifdef _WIN32
-    static int mapdr_read(const char *path, int64_t offset, unsigned char *to, int64_t size) { return -1; }
-    static int64_t mapdr_send(int socket, const unsigned char *data, int64_t size) { return -1; }
-    #else
-    #include <errno.h>
-    #include <fcntl.h>
-    #include <sys/socket.h>
-    #include <unistd.h>
-    /* Read `size` bytes of a file: 0; the error's number; or -1 when the file ends early. */
-    static int mapdr_read(const char *path, int64_t offset, unsigned char *to, int64_t size) {
-        int error = 0, file = open(path, O_RDONLY | O_CLOEXEC);
-        if (file < 0) return errno;
-        while (size > 0) {
-            ssize_t got = pread(file, to, (size_t)size, (off_t)offset);
-            if (got < 0 && errno == EINTR) continue;
-            if (got <= 0) { error = got ? errno : -1; break; }
-            to += got; offset += got; size -= got;
-        }
-        close(file);
-        return error;
-    }
-    /* One write; -1 for any trouble, which the next attempt will meet again. */
-    static int64_t mapdr_send(int socket, const unsigned char *data, int64_t size) {
-        return send(socket, data, (size_t)size, 0);
-    }
-    #endif
-    """
-    int mapdr_read(const char *path, int64_t offset, unsigned char *to, int64_t size) noexcept nogil
-    int64_t mapdr_send(int socket, const unsigned char *data, int64_t size) noexcept nogil
-
-
-cdef enum Stop:
+cdef enum Unwrapped:
     DONE = 0
-    MORE = 1
+    SHORT = 1
     HEADER = 2
     EMPTY = 3
 
@@ -72,37 +42,23 @@ cdef struct Stream:
     bint begun
 
 
-cdef Stop unwrap(unsigned char *data, Stream *s) noexcept nogil:
-    """Close the gaps between the payloads of the PDVs that are here, up to the data set's end.
+cdef Unwrapped unwrap(unsigned char *data, Stream *s) noexcept nogil:
+    """Close the gaps between the payloads of the PDVs that are here, up to the data set's end (DONE).
 
-    HEADER: the next header is not whole, or not what a data set goes on with; nothing of it is taken. EMPTY:
-    one more PDV without a byte than may be.
+    SHORT: more of a payload is to come. HEADER: the next header is not whole, or not what a data set goes on
+    with; nothing of it is taken. EMPTY: one more PDV without a byte than may be.
     """
-    cdef int64_t size, pdu_left, at
-    cdef uint32_t length
+    cdef int64_t size, pdu_left, at, length
+    cdef int control
     while True:
         if s.pdv_left == 0:
             at, pdu_left = s.at, s.pdu_left
-            if pdu_left == 0:
-                if s.end - at < 12 or data[at] != 4:
-                    return HEADER
-                length = net32(data + at + 2)
-                if length < 6 or length > s.max_receive:
-                    return HEADER
-                pdu_left = length
-                at += 6
-            elif s.end - at < 6:
-                return HEADER
-            if pdu_left < 6:
-                return HEADER
-            length = net32(data + at)
-            if length < 2 or length > pdu_left - 4 or data[at + 4] != s.context or data[at + 5] & 1:
+            if pdv_head(data, s.end, s.max_receive, &at, &pdu_left, s.context, &control, &length) != WHOLE \
+                    or control & 1:
                 return HEADER
             s.begun = True
-            s.last = data[at + 5] & 2 != 0
-            s.pdu_left = pdu_left - 4 - length
-            s.pdv_left = length - 2
-            s.at = at + 6
+            s.last = control & 2 != 0
+            s.pdu_left, s.pdv_left, s.at = pdu_left, length, at
             if s.pdv_left == 0 and not s.last:
                 s.empty += 1
                 if s.empty > s.max_empty:
@@ -116,7 +72,7 @@ cdef Stop unwrap(unsigned char *data, Stream *s) noexcept nogil:
         s.at += size
         s.pdv_left -= size
         if s.pdv_left:
-            return MORE
+            return SHORT
         if s.last:
             return DONE
 
@@ -128,11 +84,7 @@ cdef void wrap(unsigned char *data, int64_t pdus, int64_t size, int64_t most, in
     while pdus:
         piece = size if size < most else most
         memmove(data + 12, source, <size_t>piece)
-        data[0], data[1] = 4, 0
-        put_net32(data + 2, <uint32_t>(piece + 6))
-        put_net32(data + 6, <uint32_t>(piece + 2))
-        data[10] = <unsigned char>context
-        data[11] = 2 if final and pdus == 1 else 0
+        put_pdata_head(data, piece, context, 2 if final and pdus == 1 else 0)
         data += 12 + piece
         source += piece
         size -= piece
@@ -148,7 +100,7 @@ class Channel(_pdata_py.Channel):
         cdef unsigned char[::1] data
         cdef unsigned char *fenced
         cdef int64_t base, total = 0
-        cdef Stop stop
+        cdef Unwrapped stop
         s.max_receive, s.context, s.last = self._max_receive, context, self._pdv_last
         s.empty, s.max_empty = 0, _pdata_py.MAX_EMPTY
         while True:
@@ -163,7 +115,7 @@ class Channel(_pdata_py.Channel):
                     stop = unwrap(fenced, &s)
                 mapdr_unfence(fenced, &data[0], s.end)
             else:
-                stop = MORE if s.pdv_left else HEADER
+                stop = SHORT if s.pdv_left else HEADER
             self._at, self._pdu_left, self._pdv_left, self._pdv_last = s.at, s.pdu_left, s.pdv_left, s.last
             if s.begun:
                 self._pdv_command, self._pdv_context = False, context
@@ -172,7 +124,7 @@ class Channel(_pdata_py.Channel):
                 write(self._view[base:s.target])
             if stop == DONE:
                 return total
-            if stop == MORE:
+            if stop == SHORT:
                 self._receive()
                 continue
             if stop == EMPTY:
@@ -279,7 +231,7 @@ class Channel(_pdata_py.Channel):
             name = path
         with nogil:
             if name:
-                error = mapdr_read(name, offset, &data[at], size)
+                error = read_at(name, offset, &data[at], size)
             if not error:
                 wrap(&data[used - whole - 12], 1, whole, whole, number, True)
                 sent = mapdr_send(socket, &data[0], used)
@@ -291,12 +243,22 @@ class Channel(_pdata_py.Channel):
         self._unfinished = False
 
 
+cdef int read_at(const char *path, int64_t offset, unsigned char *to, int64_t size) noexcept nogil:
+    """Read `size` bytes of a file: 0; the error's number; or -1 when the file ends early."""
+    cdef int file = mapdr_open(path), error
+    if file < 0:
+        return -file
+    error = mapdr_pread(file, to, size, offset)
+    mapdr_close(file)
+    return error
+
+
 cdef read(bytes path, int64_t offset, unsigned char *to, int64_t size, proof):
     """Read `size` bytes of a file. Raises OSError, EOFError, Permanent; see `mapdr.kernel.item.unreadable`."""
     cdef const char *name = path
     cdef int error
     with nogil:
-        error = mapdr_read(name, offset, to, size)
+        error = read_at(name, offset, to, size)
     if error:
         fail(error, path, proof)
 

@@ -45,7 +45,7 @@ BUFFER = 1 << 18
 """Bytes: the send buffer of a connection."""
 INBOX = 1 << 20
 """Bytes: its receive buffer, which takes memory as far as it is used. A CT slice or a colour ultrasound image
-that fits as a whole is taken in a run (`_take_run_py`)."""
+that fits as a whole is taken in a run (`_receive_run_py`)."""
 TLS_RECORD = 1 << 14
 
 TOO_MANY_EMPTY = f"a data set has more than {MAX_EMPTY} PDVs without a byte"

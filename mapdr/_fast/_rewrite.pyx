@@ -11,10 +11,9 @@ from libc.string cimport memcpy
 from mapdr._fast._rewrite_py import Located
 from mapdr._fast.scan_tables import MAX_ELEMENTS
 
+include "numbers.pxi"
 include "heads.pxi"
-
-cdef int64_t NO_TAG = 0x100000000
-"""Beyond every tag: (FFFF,FFFF) is a tag too."""
+include "walk.pxi"
 
 
 cdef inline tuple absent(int64_t offset, int64_t group_at):
@@ -23,64 +22,41 @@ cdef inline tuple absent(int64_t offset, int64_t group_at):
 
 cdef object regular(const unsigned char *data, int64_t available, int64_t size, bint explicit, tuple tags,
                     int64_t left):
+    """The places of `tags` (ascending) in a regular data set as `Located`; None if it is not regular."""
     cdef list spans = []
     cdef Py_ssize_t next_tag = 0, count = len(tags)
     cdef int64_t seek = tags[0] if count else NO_TAG
-    cdef int64_t offset = 0, after, last = -1, pixel_offset = size, pixel_end = size
-    cdef int64_t group = -1, group_at = -1, group_end = -1
+    cdef int64_t offset, pixel_offset = size, pixel_end = size
+    cdef int64_t group = -1, group_at = -1  # of the last group length, and where its value is
+    cdef Walker w
     cdef Head element
-    cdef bytes vr
     cdef object raw
-    if not explicit and available >= 6 and vr_kind(data[4], data[5]):
+    if not walk_from_start(&w, data, available, size, explicit, left):
         return None
-    while offset < size:
-        if not head(data, offset, available, explicit, &element):
+    while w.offset < size:
+        offset = w.offset
+        if not read_element(&w, &element) or not pass_element(&w, &element):
             return None
-        left -= 1
-        if left < 0 or element.tag <= last or element.tag >> 16 <= 2 or element.tag >> 16 == 0xFFFE:
-            return None
-        if element.length & 1 and element.length != UNDEFINED:
-            return None
-        if last >= 0 and element.tag >> 16 != last >> 16:
-            if group_end != -1 and group_end != offset:
-                return None
-            group_end = -1
-        last = element.tag
-        if element.length == UNDEFINED:
-            if explicit and element.a == c'U' and element.b == c'N' and is_doubtful(data, element.value, available):
-                return None
-            after = skip(data, element.value, available, explicit and not (element.a == c'U' and element.b == c'N'),
-                         is_fragmented(&element), &left)
-            if after < 0:
-                return None
-        elif element.length > size - element.value:
-            return None
-        else:
-            after = element.value + element.length
         if pixel_offset == size:
-            if element.tag == 0x7FE00008 or element.tag == 0x7FE00009 or element.tag == 0x7FE00010:
-                pixel_offset, pixel_end = offset, after
+            if is_pixel_data(element.tag):
+                pixel_offset, pixel_end = offset, w.offset
             else:
                 while seek < element.tag:
                     spans.append(absent(offset, group_at if group == seek >> 16 else -1))
                     next_tag += 1
                     seek = tags[next_tag] if next_tag < count else NO_TAG
                 if seek == element.tag:
-                    if after > available:
+                    if w.offset > available:
                         return None
-                    vr = PyBytes_FromStringAndSize(<const char *>&element.a, 2) if element.a else b""
                     raw = None
                     if element.length != UNDEFINED:
                         raw = PyBytes_FromStringAndSize(<const char *>data + element.value, element.length)
-                    spans.append((offset, after, vr, raw, group_at if group == seek >> 16 else -1))
+                    spans.append((offset, w.offset, vr_of(&element), raw, group_at if group == seek >> 16 else -1))
                     next_tag += 1
                     seek = tags[next_tag] if next_tag < count else NO_TAG
         if not element.tag & 0xFFFF and element.length == 4:
-            if after > available:
-                return None
-            group, group_at, group_end = element.tag >> 16, element.value, after + u32(data + element.value)
-        offset = after
-    if group_end != -1 and group_end != offset:
+            group, group_at = element.tag >> 16, element.value
+    if not ends_right(&w):
         return None
     if pixel_offset > available or (pixel_end < size and size > available):
         return None
@@ -102,16 +78,6 @@ def locate(buffer, int64_t size, int flags, tags):
 
 cdef inline int64_t head_size(const char *vr, bint explicit) noexcept nogil:
     return 12 if explicit and vr_kind(vr[0], vr[1]) == 2 else 8
-
-
-cdef inline void put16(unsigned char *at, uint32_t value) noexcept nogil:
-    at[0] = value & 0xFF
-    at[1] = value >> 8 & 0xFF
-
-
-cdef inline void put32(unsigned char *at, uint32_t value) noexcept nogil:
-    put16(at, value & 0xFFFF)
-    put16(at + 2, value >> 16)
 
 
 cdef int64_t measure(int64_t header_end, bint explicit, list changes):
@@ -176,22 +142,22 @@ def assemble(buffer, int64_t header_end, int flags, changes):
             patched, before = group_at, to - offset
         if raw is not None:
             length = PyBytes_GET_SIZE(raw)
-            put16(target + to, tag >> 16)
-            put16(target + to + 2, tag & 0xFFFF)
+            put_u16(target + to, tag >> 16)
+            put_u16(target + to + 2, tag & 0xFFFF)
             size = head_size(PyBytes_AS_STRING(vr), explicit)
             if not explicit:
-                put32(target + to + 4, <uint32_t>length)
+                put_u32(target + to + 4, <uint32_t>length)
             else:
                 memcpy(target + to + 4, PyBytes_AS_STRING(vr), 2)
-                put16(target + to + 6, 0 if size == 12 else <uint32_t>length)
+                put_u16(target + to + 6, 0 if size == 12 else <uint32_t>length)
                 if size == 12:
-                    put32(target + to + 8, <uint32_t>length)
+                    put_u32(target + to + 8, <uint32_t>length)
             to += size
             memcpy(target + to, PyBytes_AS_STRING(raw), length)
             to += length
         at = end
         if group_at >= 0:
-            put32(target + group_at + before, u32(data + group_at) + <uint32_t>(to - at - before))
+            put_u32(target + group_at + before, u32(data + group_at) + <uint32_t>(to - at - before))
     if header_end > at:
         memcpy(target + to, data + at, header_end - at)
     return out

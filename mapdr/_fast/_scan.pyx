@@ -1,22 +1,24 @@
 # cython: language_level=3, boundscheck=True, wraparound=False, initializedcheck=False
-"""The walk of `_scan_py` for regular data sets, in C.
+"""The walk of `_scan_py` for regular data sets, in C: the search of search.pxi, with what it found for Python.
 
-Regular is what walk.pxi says. At the first thing that is not, `walk` gives up and the reference walks the
-data set from its beginning: what is odd has one meaning, and it is written down once.
+Regular is what walk.pxi says. At the first thing that is not, the search gives up and the reference walks the
+data set from its beginning.
 
 Offsets are 64-bit and signed; a length from the data is compared with what is left before it is added.
 """
 
 from sys import byteorder
 
-from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
+from cpython.bytes cimport PyBytes_AS_STRING
 from libc.stdint cimport int64_t, uint32_t
 
 from mapdr._fast import _scan_py
 from mapdr._fast.scan_tables import MAX_DEPTH, MAX_ELEMENTS, Found, Pixels, Walk
 
+include "numbers.pxi"
 include "heads.pxi"
 include "walk.pxi"
+include "search.pxi"
 
 cdef dict _sorted = {}
 """Wanted tags in order, by the identity of their tree, which is kept alive beside them."""
@@ -29,14 +31,9 @@ cdef tuple wanted_tags(dict tree):
         if len(_sorted) > 64:
             _sorted.clear()
         tags = sorted(tree)
-        packed = b"".join(tag.to_bytes(4, byteorder) for tag in tags)
-        entry = (tree, packed, tuple((tag,) for tag in tags), any(tree.values()))
+        entry = (tree, packed_tags(tags), tuple((tag,) for tag in tags), any(tree.values()))
         _sorted[id(tree)] = entry
     return entry
-
-
-cdef inline bytes vr_of(const unsigned char *vr):
-    return PyBytes_FromStringAndSize(<const char *>vr, 2) if vr[0] else b""
 
 
 cdef object regular(const unsigned char *data, int64_t available, int64_t size, bint explicit, dict wanted,
@@ -48,7 +45,7 @@ cdef object regular(const unsigned char *data, int64_t available, int64_t size, 
     cdef Walked walked
     cdef Py_ssize_t number, count = len(paths)
     cdef list found = []
-    if count > WANTED or not walk_regular(
+    if count > WANTED or not search(
         data, available, size, explicit, <const uint32_t *>PyBytes_AS_STRING(entry[1]), count, beyond, max_value,
         left, seen, &walked,
     ):
@@ -60,21 +57,12 @@ cdef object regular(const unsigned char *data, int64_t available, int64_t size, 
             return None
         if values is None:
             found.append(Found(
-                paths[number], vr_of(&seen[number].a), seen[number].offset, seen[number].value,
-                seen[number].stated, False, None
+                paths[number], vr_of(&seen[number].head), seen[number].offset, seen[number].value,
+                seen[number].head.length, False, None
             ))
         else:
-            raw = None
-            if 0 <= seen[number].held <= max_value:
-                raw = PyBytes_FromStringAndSize(<const char *>data + seen[number].value, seen[number].held)
-            values[paths[number]] = [(vr_of(&seen[number].a), raw, False, None)]
-    pixels = None
-    if walked.pixels >= 0:
-        pixels = Pixels(
-            walked.pixels_head.tag, vr_of(&walked.pixels_head.a), walked.pixels, walked.pixels_head.value,
-            walked.pixels_head.length, None if walked.pixels_end < 0 else walked.pixels_end
-        )
-    return Walk(found, pixels, walked.end, 1 if explicit else 0, False, 0)
+            values[paths[number]] = kept_value(&seen[number], data, max_value)
+    return walk_of(found, &walked, explicit)
 
 
 cdef object attempt(buffer, int64_t available, int64_t size, int flags, dict wanted, bint beyond,

@@ -1,8 +1,9 @@
-# Element heads of regular data sets and the skipping of undefined lengths, in C: what the compiled twins share.
+# Element heads of regular data sets and the skipping of undefined lengths, in C.
 #
-# Regular as `_scan.pyx` says. Offsets are 64-bit and signed; a length from the data is compared with what is
-# left before it is added.
+# Needs numbers.pxi. Regular as walk.pxi says. Offsets are 64-bit and signed; a length from the data is compared
+# with what is left before it is added.
 
+from cpython.bytes cimport PyBytes_FromStringAndSize
 from libc.stdint cimport int64_t, uint32_t
 
 DEF STACK = 128
@@ -11,14 +12,6 @@ cdef uint32_t UNDEFINED = 0xFFFFFFFF
 cdef uint32_t ITEM = 0xFFFEE000
 cdef uint32_t ITEM_END = 0xFFFEE00D
 cdef uint32_t SEQUENCE_END = 0xFFFEE0DD
-
-
-cdef inline uint32_t u16(const unsigned char *at) noexcept nogil:
-    return <uint32_t>at[0] | (<uint32_t>at[1] << 8)
-
-
-cdef inline uint32_t u32(const unsigned char *at) noexcept nogil:
-    return <uint32_t>at[0] | (<uint32_t>at[1] << 8) | (<uint32_t>at[2] << 16) | (<uint32_t>at[3] << 24)
 
 
 cdef inline int vr_kind(unsigned char a, unsigned char b) noexcept nogil:
@@ -81,10 +74,23 @@ cdef inline bint head(const unsigned char *data, int64_t offset, int64_t end, bi
     return True
 
 
-cdef inline bint is_fragmented(Head *element) noexcept nogil:
-    if element.tag == 0x7FE00008 or element.tag == 0x7FE00009 or element.tag == 0x7FE00010:
-        return True
-    return element.a == c'O' and (element.b == c'B' or element.b == c'W')
+cdef inline bytes vr_of(const Head *element):
+    """The VR as Python has it: b"" in implicit VR."""
+    return PyBytes_FromStringAndSize(<const char *>&element.a, 2) if element.a else b""
+
+
+cdef inline bint is_pixel_data(uint32_t tag) noexcept nogil:
+    return tag == 0x7FE00008 or tag == 0x7FE00009 or tag == 0x7FE00010
+
+
+cdef inline bint is_fragmented(const Head *element) noexcept nogil:
+    """Whether undefined length means fragments, and not items with elements (PS3.5, section A.4)."""
+    return is_pixel_data(element.tag) or (element.a == c'O' and (element.b == c'B' or element.b == c'W'))
+
+
+cdef inline bint is_unknown(const Head *element) noexcept nogil:
+    """Whether its VR is UN: of undefined length, its items are implicit VR (PS3.5, section 6.2.2)."""
+    return element.a == c'U' and element.b == c'N'
 
 
 cdef inline bint is_doubtful(const unsigned char *data, int64_t value, int64_t end) noexcept nogil:
@@ -126,10 +132,9 @@ cdef int64_t skip(const unsigned char *data, int64_t offset, int64_t end, bint e
             else:
                 if depth == STACK:
                     return -1
-                if as_explicit[depth - 1] and element.a == c'U' and element.b == c'N' \
-                        and is_doubtful(data, offset, end):
+                if as_explicit[depth - 1] and is_unknown(&element) and is_doubtful(data, offset, end):
                     return -1
-                as_explicit[depth] = as_explicit[depth - 1] and not (element.a == c'U' and element.b == c'N')
+                as_explicit[depth] = as_explicit[depth - 1] and not is_unknown(&element)
                 as_fragments[depth] = is_fragmented(&element)
                 in_item[depth] = False
                 depth += 1

@@ -83,7 +83,7 @@ class Proof:
     """That the spool file of one image holds what was received: found out once a process, before it leaves.
 
     The XXH3-128 of `size` bytes of `path` from `offset` has to be `digest`. Shared by all who send the image;
-    `proved` may be set by whoever has compared the bytes while they went out (`mapdr._fast.store_run`).
+    `proved` may be set by whoever has compared the bytes while they went out (`mapdr._fast.send_run`).
     """
 
     __slots__ = ("digest", "offset", "path", "proved", "size")

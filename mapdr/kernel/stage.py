@@ -20,6 +20,7 @@ from pydantic.fields import FieldInfo
 from mapdr.kernel.budget import DEFAULT
 from mapdr.kernel.finding import Finding
 from mapdr.kernel.item import Acceptance, Need, Outcome, Payload, Sent, Source
+from mapdr.kernel.runs import RunResult
 from mapdr.kernel.watch import Watch
 
 KINDS = ("receive", "transform", "codec", "egress")
@@ -171,53 +172,10 @@ class Intake(Protocol):
         """Open a spool file for one object. Raises Refused(0xA700) when there is no room."""
 
 
-class Left(Protocol):
-    """A C-STORE request that was read during a run and is not stored: it is to be stored like a single one.
-
-    `data_set` is valid until the next read from the connection.
-    """
-
-    @property
-    def context(self) -> int:
-        """Its presentation context."""
-
-    @property
-    def command(self) -> bytes:
-        """Its command set."""
-
-    @property
-    def data_set(self) -> memoryview:
-        """Its data set, whole."""
-
-
-class Run(Protocol):
-    """What came of one call of `Lane.take`: objects stored, and what is left to do for the caller."""
-
-    @property
-    def stored(self) -> int:
-        """Objects that are safe."""
-
-    @property
-    def size(self) -> int:
-        """The bytes of their data sets."""
-
-    @property
-    def again(self) -> bool:
-        """Whether `take` may be called again at once; if not, the next message is read like a single one."""
-
-    @property
-    def unsent(self) -> bytes:
-        """The bytes of the last response that the connection did not take; they are to be sent first."""
-
-    @property
-    def left(self) -> Left | None:
-        """A message that was read and not stored; None if there is none."""
-
-
 class Lane(Protocol):
     """The way into the store for runs: many objects of one association, without the interpreter for each."""
 
-    def take(self, channel: Any) -> Run:
+    def take(self, channel: Any) -> RunResult:
         """Read C-STORE requests from `channel` for a moment, store them, and answer those that are safe.
 
         It takes only messages that are complete and regular: an empty run is no error.

@@ -88,8 +88,10 @@ class Reload:
 
     def release(self) -> None:
         """Give back what was taken: everything is as before."""
-        notifier = [self._notifier] if self._notifier is not None else []
-        for part in (*self._receivers.values(), *self._deliverers.values(), *notifier):
+        acquired: list[Stage] = [*self._receivers.values(), *self._deliverers.values()]
+        if self._notifier is not None:
+            acquired.append(self._notifier)
+        for part in acquired:
             try:
                 part.stop(time.monotonic())
             except Exception as error:  # noqa: BLE001  said; the others have to be given back as well

@@ -13,9 +13,8 @@ from mapdr.operate.errors import RequestError
 from mapdr.operate.model import Destination
 from mapdr.operate.selection import UNROUTED, Selection
 from mapdr.operate.studies import by_keyword
-from mapdr.operate.words import duration
+from mapdr.operate.words import answer, duration
 from mapdr.store.queue.listing import Attempt, DeliveryRow
-from mapdr.wire.status import meaning
 
 __all__ = ["Attempt", "Delivery", "deliveries"]
 
@@ -156,4 +155,4 @@ def _comment(status: int | None, said: str, identify: bool) -> str:
     """An attempt's comment; with a status it is the receiver's own, and only what that means is shown."""
     if status is None or identify or not said:
         return said
-    return meaning(status)
+    return answer(status)

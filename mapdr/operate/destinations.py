@@ -13,7 +13,9 @@ from mapdr.operate.facts import NOTHING, SILENT, Facts
 from mapdr.operate.model import Destination
 from mapdr.operate.rates import Rates
 from mapdr.store.index.counts import Queue
-from mapdr.wire.status import meaning
+
+_URGENCY = {"down": 0, "waiting": 1, "held": 2}
+"""States of destinations that take nothing, the worst first."""
 
 
 def standing(opened: Access, names: Iterable[str]) -> list[Destination]:
@@ -25,6 +27,11 @@ def standing(opened: Access, names: Iterable[str]) -> list[Destination]:
     facts = Facts(time.time(), NOTHING, 0, 0, 0, held=held, heartbeat=opened.last_beat(), alive=opened.alive)
     _, _, live = told_by(facts)
     return [destination(name, facts, live, Rates()) for name in names]
+
+
+def stuck_first(destinations: Iterable[Destination]) -> list[Destination]:
+    """Destinations in the order in which a person should see them: of many, none that is stuck is missed."""
+    return sorted(destinations, key=lambda one: (_URGENCY.get(one.state, len(_URGENCY)), one.name))
 
 
 def destination(name: str, facts: Facts, live: Mapping[str, Any], rates: Rates) -> Destination:
@@ -67,7 +74,7 @@ def _why(name: str, facts: Facts, breaker: Mapping[str, Any], queue: Queue | Non
     if breaker.get("state") == "open":
         # With a status the comment is the receiver's own, and may quote a value of an image.
         status = breaker.get("status")
-        said = breaker.get("comment") if status is None else f"it answers: {meaning(status)}"
+        said = breaker.get("comment") if status is None else f"it answers: {words.answer(status)}"
         parts = [str(said or breaker.get("reason") or "it does not answer")]
         if breaker.get("failures", 0) > 1:
             parts.append(f"{breaker['failures']} times")

@@ -12,9 +12,9 @@ from typing import Any
 from mapdr.kernel.errors import OWN_FAULT
 from mapdr.operate import words
 from mapdr.operate.model import EventText
-from mapdr.wire.status import meaning
 
-Facts = Mapping[str, Any]
+EventFacts = Mapping[str, Any]
+"""What an event tells beside its kind (`kernel.watch.Event`)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,57 +23,57 @@ class Sentence:
     log; the others stand there already, said by who met them, or are daily business."""
 
     level: str
-    text: Callable[[Facts], str]
+    text: Callable[[EventFacts], str]
     logged: bool = True
 
 
-def _said(template: str) -> Callable[[Facts], str]:
-    return lambda facts: template.format_map(_Facts(facts))
+def _said(template: str) -> Callable[[EventFacts], str]:
+    return lambda facts: template.format_map(_WithGaps(facts))
 
 
-def _images(facts: Facts, *, past: bool = False) -> str:
+def _images(facts: EventFacts, *, past: bool = False) -> str:
     number = int(facts.get("images") or 0)
     return words.many(number, "image") + ((" was" if number == 1 else " were") if past else "")
 
 
-def _destination(facts: Facts) -> str:
+def _destination(facts: EventFacts) -> str:
     return str(facts.get("destination", "?"))
 
 
-def _cause(facts: Facts) -> str:
+def _cause(facts: EventFacts) -> str:
     """Why, in words: what was found, or what the answered status means, or at least the short reason."""
     status = facts.get("status")
     if isinstance(status, int):
-        return f"it answered: {meaning(status)}"
+        return f"it answered: {words.answer(status)}"
     return str(facts.get("comment") or facts.get("reason") or "no reason is known")
 
 
-def _parked(facts: Facts) -> str:
+def _parked(facts: EventFacts) -> str:
     status = facts.get("status")
-    answer = f", {meaning(status)}" if isinstance(status, int) and status else ""
+    answer = f", {words.answer(status)}" if isinstance(status, int) and status else ""
     reason = facts.get("reason") or "unknown"
     return f"{_images(facts, past=True)} parked for {_destination(facts)}: {reason}{answer}"
 
 
-def _refused(facts: Facts) -> str:
+def _refused(facts: EventFacts) -> str:
     status = facts.get("status")
     code = f" (0x{status:04X})" if isinstance(status, int) else ""
     return _said("{receiver} refused an object of {peer}: {cause}")(facts) + code
 
 
-def _acted(facts: Facts) -> str:
+def _acted(facts: EventFacts) -> str:
     """What a person did, and to how many."""
     number = int(facts.get("number") or 0)
     what = f" {words.count(number)} {facts.get('of')}" if number else ""
     return f"{facts.get('by', '?')}: {facts.get('action', '?')}{what}: {facts.get('to') or 'nothing'}"
 
 
-def _waits(facts: Facts) -> str:
+def _waits(facts: EventFacts) -> str:
     how = "waits by a fault of this node" if facts.get("reason") == OWN_FAULT else "is down"
     return f"{_destination(facts)} {how}: {_cause(facts)}"
 
 
-def _back(facts: Facts) -> str:
+def _back(facts: EventFacts) -> str:
     after = f" after {words.duration(facts['seconds'])}" if facts.get("seconds") else ""
     return f"{_destination(facts)} takes images again{after}"
 
@@ -144,7 +144,7 @@ def event_line(event: Mapping[str, Any]) -> EventText:
     return EventText(event.get("at"), kind, level, text)
 
 
-def sentence(kind: str, facts: Facts) -> tuple[str, str]:
+def sentence(kind: str, facts: EventFacts) -> tuple[str, str]:
     """Level and words of an event, harmless for a terminal; what came several times says how often."""
     known = SENTENCES.get(kind)
     times = facts.get("times")
@@ -154,11 +154,11 @@ def sentence(kind: str, facts: Facts) -> tuple[str, str]:
     return known.level if known else "info", words.plain(said)
 
 
-def _plain(kind: str, facts: Facts) -> str:
+def _plain(kind: str, facts: EventFacts) -> str:
     told = ", ".join(f"{key} {value}" for key, value in facts.items() if key != "times")
     return f"{kind}: {told}" if told else kind
 
 
-class _Facts(dict[str, Any]):
+class _WithGaps(dict[str, Any]):
     def __missing__(self, key: str) -> str:
         return "?"

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from mapdr.store.index.commands import Heartbeat
 from mapdr.store.index.counts import Queue
-from mapdr.store.index.database import write_fault
+from mapdr.store.index.fault import write_fault
 from mapdr.store.outbox import HookQueue
 
 if TYPE_CHECKING:

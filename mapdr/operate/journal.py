@@ -1,4 +1,4 @@
-"""What goes wrong and comes right, as lines of the log: events of the node, and what needs attention.
+"""The log of a node that runs: its events, what needs attention, and its counts once a minute.
 
 An event that comes in numbers (images that are parked) is said at once, and then summed up every so often,
 so that a thousand parked images make a few lines.
@@ -13,14 +13,18 @@ from collections.abc import Callable, Iterable
 
 from mapdr.kernel.watch import Event, joined, same
 from mapdr.operate import words
+from mapdr.operate.brief import state_line
 from mapdr.operate.events import SENTENCES, sentence
-from mapdr.operate.model import Attention
+from mapdr.operate.model import Attention, NodeState
 from mapdr.store.recover import Recovered
 
 log = logging.getLogger("mapdr.run")
 
 SUM_UP = 5.0
 """Seconds between two lines of one destination and reason about images that are parked."""
+
+COUNTS = 60.0
+"""Seconds between two lines of counts, if they have changed."""
 
 MANY = {"images.parked": SUM_UP, "images.uncompressed": 60.0}
 """Kinds that are summed up, and the seconds between two lines."""
@@ -39,6 +43,8 @@ class Journal:
         self._lock = threading.Lock()
         self._waiting: list[tuple[float, Event | None, Event]] = []
         self._known: dict[str, str] = {}
+        self._counted = ""
+        self._counts_due = clock() + COUNTS
 
     def __call__(self, event: Event) -> None:
         """Log an event, at once or with others of its kind."""
@@ -73,6 +79,18 @@ class Journal:
             if kind not in now:
                 _say("good", f"no longer so: {text}")
         self._known = {kind: item.text for kind, item in now.items()}
+
+    def told(self, state: NodeState) -> NodeState:
+        """The state itself, once the log has what is new in it and what was summed up."""
+        self.flush()
+        self.attention(state.attention)
+        if self._clock() >= self._counts_due:
+            self._counts_due = self._clock() + COUNTS
+            text = state_line(state)
+            if text != self._counted:
+                log.info("%s", text)
+            self._counted = text
+        return state
 
     def _first(self, event: Event) -> bool:
         """Whether it is the first of its kind for some seconds; otherwise it is added to those that wait."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -13,7 +14,7 @@ from mapdr.operate.destinations import standing
 from mapdr.operate.selection import Selection
 from mapdr.store.index.overview import Standing, StudyRow
 
-__all__ = ["Standing", "Study", "studies", "troubles"]
+__all__ = ["Confirmed", "Standing", "Study", "confirmed", "studies", "troubles", "waits"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +40,39 @@ class Study:
     tags: Mapping[str, str] | None
 
 
+@dataclass(frozen=True, slots=True)
+class Confirmed:
+    """How many distinct images of a study a destination has confirmed, of how many that it was promised.
+
+    `again` counts, by state, those of them that are promised once more. `level` is bad if some are parked,
+    good if all are there and none is owed, else warn.
+    """
+
+    delivered: int
+    promised: int
+    parked: int
+    dismissed: int
+    again: Mapping[str, int]
+    level: str
+
+
+def confirmed(standings: Sequence[Standing]) -> Confirmed:
+    """What a destination has of a study, by how its images stand there (`Study.destinations`)."""
+    states: Counter[str] = Counter()
+    again: Counter[str] = Counter()
+    for one in standings:
+        (again if one.again else states)[one.state] += one.images
+    have, promised = states["delivered"], states.total()
+    parked = states["parked"] + again["parked"]
+    level = "bad" if parked else "good" if have == promised and not again else "warn"
+    return Confirmed(have, promised, states["parked"], states["dismissed"], again, level)
+
+
+def waits(standings: Sequence[Standing]) -> bool:
+    """Whether images of a study wait to be sent to a destination."""
+    return any(one.state == "pending" for one in standings)
+
+
 def studies(opened: Access, chosen: Selection, *, identify: bool = False) -> list[Study]:
     """The studies that hold what a selection chooses, the last received first; an empty list if none does.
 
@@ -55,10 +89,7 @@ def troubles(opened: Access, found: Sequence[Study]) -> dict[str, str]:
     """Why the destinations for which images of these studies wait take none, by name; those that do are left
     out."""
     waited_for = {
-        name
-        for study in found
-        for name, standings in study.destinations.items()
-        if any(one.state == "pending" for one in standings)
+        name for study in found for name, standings in study.destinations.items() if waits(standings)
     }
     rows = standing(opened, waited_for) if waited_for else []
     said = {row.name: row.fault or (row.comment if row.state == "down" else "") for row in rows}

@@ -1,8 +1,12 @@
-"""Numbers as an operator reads them, and foreign text made harmless for a terminal."""
+"""Numbers and statuses as an operator reads them, and foreign text made harmless for a terminal."""
 
 from __future__ import annotations
 
 from datetime import datetime
+from http import HTTPStatus
+
+from mapdr.kernel.status import code, is_http
+from mapdr.wire.status import meaning
 
 UNITS = ("B", "kB", "MB", "GB", "TB", "PB")
 
@@ -33,6 +37,16 @@ def duration(seconds: float | None) -> str:
     if hours < 48:
         return f"{hours} h {minutes} min" if minutes else f"{hours} h"
     return f"{hours // 24} days"
+
+
+def answer(status: int) -> str:
+    """What a receiver's final status means, with its code: of DIMSE, or of HTTP."""
+    if not is_http(status):
+        return meaning(status)
+    phrase = next(
+        (each.phrase.lower() for each in HTTPStatus if each == status), "a status that is not registered"
+    )
+    return f"{phrase} ({code(status)})"
 
 
 def size(octets: float | None) -> str:

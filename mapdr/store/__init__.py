@@ -6,8 +6,9 @@
              (`listing`), changed by people (`actions`) and promised anew (`reroute`)
 
 `spool` knows nothing of the other two, `index` nothing of `queue`. Above them: the writer enters arrivals in
-batches; recovery puts in order what a crash left; retention purges files; the outbox holds what webhooks are
-told (`study_events`); the clock moves due times. This package alone touches the database.
+batches; recovery puts in order what a crash left, by the `rules` that images came under; retention purges
+files; the outbox holds what webhooks are told (`study_events`); the clock moves due times. This package alone
+touches the database.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from mapdr._fast import Shared
+from mapdr._fast import RunQueue
 from mapdr.kernel.item import TagPath
 from mapdr.kernel.permissions import make_private
 from mapdr.kernel.watch import Watch
@@ -34,7 +35,8 @@ from mapdr.store.index.strings import Sources, StringTable
 from mapdr.store.index.studies import Studies
 from mapdr.store.outbox import Outbox, OutboxEntry
 from mapdr.store.queue.actions import Actions
-from mapdr.store.queue.ingest import Enrolment, Repeats
+from mapdr.store.queue.comparison import Repeats
+from mapdr.store.queue.ingest import Enrolment
 from mapdr.store.queue.inhand import InHand
 from mapdr.store.queue.ledger import Ledger
 from mapdr.store.queue.listing import Listing
@@ -101,6 +103,7 @@ class Store:
         self.ledger = Ledger(
             database,
             strings=self.strings,
+            sources=self.sources,
             recipes=self.recipes,
             instances=self.instances,
             studies=self.studies,
@@ -128,7 +131,7 @@ class Store:
         )
         self.in_hand = InHand(folder.folder / "in-hand", database, self.strings, self.recipes)
         # What stands above the rooms, and the way in: images go from the spool to the writer.
-        runs = Shared(MOST_WAITING)
+        runs = RunQueue(MOST_WAITING)
         self.writer = Writer(
             self.enrolment, folder.discard, runs, ready=database.check_file, on_commit=on_commit, watch=watch
         )
@@ -209,15 +212,15 @@ class Store:
         self.writer.use(revision, router.route)
         self.spool.use(Reading(revision, INDEX_TAGS | router.wanted | tags))
 
-    def recover(self, rules_for: RulesFor, *, wait: float = CLAIM_SECONDS) -> Recovered:
+    def recover(self, rules_for: RulesFor) -> Recovered:
         """Put in order what a crash left, before `start`; see `mapdr.store.recover`.
 
         From here to `close` no other process can be this node. Raises ConfigurationError when another one
-        still is, or adds images, after `wait` seconds.
+        still is, or adds images, after CLAIM_SECONDS.
         """
         make_folder(self.spool.folder, self.durability)
-        self._node_claim.alone(wait)
-        with self._claim.exclusive(wait):
+        self._node_claim.alone(CLAIM_SECONDS)
+        with self._claim.exclusive(CLAIM_SECONDS):
             recovery = Recovery(
                 self.database,
                 spool=self.spool,
@@ -263,9 +266,5 @@ class Store:
 
     def health(self) -> dict[str, Any]:
         """For the sign of life: `refusing` says why nothing is taken (empty: all is well), `set_aside` how
-        many images are safe that the index does not take, `waiting` how many are safe and not yet in it."""
-        return {
-            "refusing": self.writer.failing,
-            "set_aside": self.writer.set_aside,
-            "waiting": self.writer.waiting,
-        }
+        many images are safe that the index does not take."""
+        return {"refusing": self.writer.failing, "set_aside": self.writer.set_aside}

@@ -152,15 +152,13 @@ class Outbox:
         with self._database.write() as connection:
             connection.execute(statement, rows)
 
-    def retry(self, hook: str | None = None, now: float = 0.0) -> int:
+    def retry(self) -> int:
         """Make messages that were given up, or that wait for their next try, due now; how many."""
         number = 0
         with self._database.write() as connection:
             for where, state in ((schema.OPEN, State.PENDING), (schema.STUCK, State.PARKED)):
                 statement = update(_outbox).where(literal_column(where), _outbox.c.state == state)
-                if hook is not None:
-                    statement = statement.where(_outbox.c.hook == hook)
-                statement = statement.values(state=int(State.PENDING), not_before=now, attempts=0)
+                statement = statement.values(state=int(State.PENDING), not_before=0.0, attempts=0)
                 number += connection.execute(statement).rowcount
         return number
 
@@ -199,15 +197,11 @@ class Outbox:
         row = connection.execute(query).first()
         return ("", None) if row is None else (row.comment or "no answer", row.not_before)
 
-    def list(
-        self, hook: str | None = None, state: str | None = None, limit: int = 100
-    ) -> list[OutboxMessage]:
-        """The newest messages first."""
-        query = select(_outbox).order_by(_outbox.c.id.desc()).limit(limit)
+    def list(self, hook: str | None = None) -> list[OutboxMessage]:
+        """The messages of a hook, or of all hooks; the newest first."""
+        query = select(_outbox).order_by(_outbox.c.id.desc())
         if hook is not None:
             query = query.where(_outbox.c.hook == hook)
-        if state is not None:
-            query = query.where(_outbox.c.state == State[state.upper()])
         with self._database.read() as connection:
             return [_message(row) for row in connection.execute(query)]
 

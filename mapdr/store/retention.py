@@ -42,28 +42,25 @@ class Retention:
         self._database = database
         self._spool = spool
 
-    def purge(self, now: float, keep_seconds: float, *, unrouted_seconds: float | None = None) -> Purged:
+    def purge(self, now: float, keep_seconds: float) -> Purged:
         """Purge what was delivered everywhere, or dismissed, `keep_seconds` ago or earlier.
 
-        Images that no rule took go after `unrouted_seconds`, or never with None. What is pending, held or
-        parked anywhere stays.
+        What is pending, held or parked anywhere stays, and so does what no rule took.
         """
         images = size = 0
-        newest = hour_of_time(now - min(keep_seconds, unrouted_seconds or keep_seconds))
+        newest = hour_of_time(now - keep_seconds)
         for hour in self._spool.hours():
             if hour > newest:
                 break
             for ids in portions(list(self._spool.files(hour))):
-                chosen = self._choose(ids, now, now - keep_seconds, unrouted_seconds)
+                chosen = self._choose(ids, now, now - keep_seconds)
                 for id_, bytes_ in chosen.items():
                     if self._unlink(id_):
                         images, size = images + 1, size + bytes_
             self._spool.remove_hour(hour)
         return Purged(images, size)
 
-    def _choose(
-        self, ids: Sequence[str], now: float, before: float, unrouted_seconds: float | None
-    ) -> dict[str, int]:
+    def _choose(self, ids: Sequence[str], now: float, before: float) -> dict[str, int]:
         """The ids whose row says purged, after this call, with their size."""
         keys = [bytes.fromhex(id_) for id_ in ids]
         with self._database.write() as connection:
@@ -76,14 +73,8 @@ class Retention:
             settled = _last_settled(connection, {row.study for row in rows}, keys)
             go = []
             for row in rows:
-                if row.purged_at is not None:
-                    continue
-                if row.id in settled:
-                    last = settled[row.id]
-                    may_go = last is not None and last <= before
-                else:
-                    may_go = unrouted_seconds is not None and row.received_at <= now - unrouted_seconds
-                if may_go:
+                last = settled.get(row.id)
+                if row.purged_at is None and last is not None and last <= before:
                     go.append(row.id)
             if go:
                 statement = update(_instance).where(_instance.c.id.in_(go))

@@ -25,7 +25,7 @@ import time
 from collections import deque
 from collections.abc import Callable
 
-from mapdr._fast import Shared
+from mapdr._fast import RunQueue
 from mapdr.kernel.errors import Refused
 from mapdr.kernel.guard import GuardedThread, Trouble
 from mapdr.kernel.item import Arrival
@@ -34,6 +34,7 @@ from mapdr.kernel.status import OUT_OF_RESOURCES
 from mapdr.kernel.watch import Watch
 from mapdr.store.index.fault import IndexFault, fault_of_the_index
 from mapdr.store.queue.ingest import Enrolled, Enrolment, Route
+from mapdr.store.set_aside import SetAside
 from mapdr.store.spool.runs import gather
 
 log = logging.getLogger("mapdr.store")
@@ -44,8 +45,6 @@ PATIENCE = 20.0
 """Seconds: how long Success is delayed at most; then the peer is told to come again."""
 _RETRY_SECONDS = 1.0
 _SYSTEMIC_SECONDS = 5.0  # without an image, where none can be entered; then the next one shows it
-_ASIDE_SECONDS = 60.0  # after which what was set aside is tried again
-_MOST_ASIDE = 1000  # arrivals that are kept for that; recovery finds the others, too
 _SYSTEMIC = 10  # so many that fail one after the other are not at fault themselves
 _KEPT_ROUTES = 8
 
@@ -62,7 +61,7 @@ class Writer:
         self,
         enrolment: Enrolment,
         discard: Callable[[str], object],
-        runs: Shared,
+        runs: RunQueue,
         *,
         ready: Callable[[], None] = lambda: None,
         on_commit: Callable[[frozenset[str]], None] = lambda destinations: None,
@@ -77,9 +76,7 @@ class Writer:
         self._watch = watch
         self._routes: dict[str, Route] = {}
         self._waiting: deque[Arrival] = deque()
-        self._aside: dict[str, Arrival] = {}
-        self._aside_at = 0.0
-        self._lost = 0  # set aside beyond what is kept here
+        self._aside = SetAside()
         self._in_a_row = 0
         self._state = threading.Condition()
         self._busy: list[Arrival] = []  # in hand
@@ -98,7 +95,7 @@ class Writer:
     @property
     def set_aside(self) -> int:
         """Arrivals that are safe and that the index does not take."""
-        return len(self._aside) + self._lost
+        return len(self._aside)
 
     @property
     def failing(self) -> str:
@@ -199,7 +196,7 @@ class Writer:
         with self._state:
             while not self._gather() and self._open:
                 self._state.wait(self._patience())
-                self._retry_set_aside()
+                self._waiting += self._aside.due()
             if self._open and len(self._waiting) < BATCH:
                 self._state.wait_for(lambda: not self._open or len(self._waiting) >= BATCH, LINGER_SECONDS)
                 self._gather()
@@ -218,13 +215,7 @@ class Writer:
         """How long to wait for arrivals before something else is to be looked at."""
         if self._runs.in_use:
             return LINGER_SECONDS
-        return _ASIDE_SECONDS if self._aside else None
-
-    def _retry_set_aside(self) -> None:
-        """Try again what was set aside a while ago."""
-        if self._aside and time.monotonic() - self._aside_at >= _ASIDE_SECONDS:
-            self._aside_at = time.monotonic()
-            self._waiting += self._aside.values()
+        return self._aside.patience
 
     def _gather(self) -> int:
         """Take over what runs took; how many arrivals wait then."""
@@ -259,7 +250,7 @@ class Writer:
                 self._following = True
                 del self._busy[: len(some)]
                 for arrival in some:
-                    self._aside.pop(arrival.id, None)
+                    self._aside.entered(arrival)
             self._succeeds(len(some))
             try:
                 self._follow(enrolled)
@@ -281,16 +272,9 @@ class Writer:
         """The index does not take this one: it stays in the spool, in sight."""
         with self._state:
             self._busy.remove(arrival)
-            known = arrival.id in self._aside
-            if known:
+            if not self._aside.add(arrival):
                 return  # what was tried before says nothing new of the index
-            if len(self._aside) < _MOST_ASIDE:
-                self._aside[arrival.id] = arrival
-            else:
-                self._lost += 1
             log.error("%s: set aside, the index refused it (%s)", arrival.id, cause)
-            if len(self._aside) == 1:
-                self._aside_at = time.monotonic()
             self._in_a_row += 1
             if self._in_a_row >= _SYSTEMIC:
                 self._fails(f"no image can be entered ({cause})")

@@ -20,4 +20,4 @@ def until(predicate: Callable[[], T], seconds: float = 10.0, what: str = "the co
         if time.monotonic() > deadline:
             raise AssertionError(f"{what} did not come true within {seconds} s")
         time.sleep(pause)
-        pause = min(pause * 2, 0.05)
+        pause = min(pause * 2, 0.02)

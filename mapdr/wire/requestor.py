@@ -12,8 +12,8 @@ from functools import lru_cache
 from types import MappingProxyType
 from typing import NoReturn
 
-from mapdr._fast import store_run
-from mapdr._fast._store_run_py import Message
+from mapdr._fast import send_run
+from mapdr._fast._send_run_py import Message
 from mapdr._fast.pdata_signals import EndOfStream, OtherPdu, Signal
 from mapdr.kernel.errors import (
     LocalProtocolError,
@@ -126,7 +126,7 @@ class Requestor(Link):
         """Send objects one after the other, and append each answer, with the seconds it took, to `answers`.
 
         The first is always sent; none is begun after `seconds`, nor after a status that gives reason to
-        think (`_fast.store_run`), so that those behind may be left. Raises as `c_store`, of the payload
+        think (`_fast.send_run`), so that those behind may be left. Raises as `c_store`, of the payload
         after those in `answers`.
         """
         messages = [self._message(payloads[0])]
@@ -140,7 +140,7 @@ class Requestor(Link):
         began = time.perf_counter()
         try:
             with self._sending():
-                unread = store_run(self.channel, messages, self.max_send, seconds, plain)
+                unread = send_run(self.channel, messages, self.max_send, seconds, plain)
         finally:
             answers += [(_without_comment(status), took) for status, took in plain]
         if unread:

@@ -11,6 +11,7 @@ from click.testing import CliRunner
 from mapdr.config.read import read_text
 from mapdr.kernel.errors import MapdrError
 from mapdr_cli.demo import site
+from mapdr_cli.demo.balance import Account, Books, so_far
 from mapdr_cli.main import main
 
 
@@ -18,6 +19,16 @@ def test_the_demo_s_configuration_has_no_problem(tmp_path: Path) -> None:
     (tmp_path / "ris.secret").write_text("whsec_x")
     loaded = read_text(site.configuration(11112, 11113, "http://127.0.0.1:1/hooks"), base=tmp_path)
     assert [str(problem) for problem in loaded.problems] == []
+
+
+def test_what_the_demo_tells_while_it_runs_fits_80_columns() -> None:
+    books = Books(site.edits, site.MAX_ERROR)
+    books.accounts["CT"] = Account(lossy=3333, max_error=64, compared_bytes=97, arrived_bytes=10)
+    for modality in ("MR", "US"):
+        books.accounts[modality] = Account(exact=3333, compared_bytes=31, arrived_bytes=10)
+    lines = so_far(books, site.EDITED, 99)
+    assert "right in 9,999 images" in lines[0]
+    assert [line for line in lines if len(line) > 80] == []
 
 
 @pytest.mark.timeout(180)

@@ -8,9 +8,11 @@ from dataclasses import replace
 import pytest
 
 from mapdr.kernel.watch import Watch
-from mapdr.operate.journal import SUM_UP, Journal, recovery
+from mapdr.operate.brief import state_line
+from mapdr.operate.journal import COUNTS, SUM_UP, Journal, recovery
 from mapdr.operate.model import Attention
 from mapdr.store.recover import Recovered
+from paper.states import busy
 
 
 class Clock:
@@ -108,3 +110,21 @@ def test_what_the_start_put_in_order_is_told_in_words() -> None:
         "put in order at start: 2 images of the spool came into the index",
         "put in order at start: 3 deliveries were under way",
     ]
+
+
+def test_counts_are_told_once_a_minute_if_they_have_changed(told: _Lines) -> None:
+    clock = Clock()
+    journal, state = Journal(clock=clock), replace(busy(), attention=())
+    assert journal.told(state) is state
+    assert told.take() == []
+    clock.now += COUNTS
+    journal.told(state)
+    journal.told(state)
+    assert told.take() == [("INFO", state_line(state))]
+    clock.now += COUNTS
+    journal.told(state)
+    assert told.take() == []
+    clock.now += COUNTS
+    more = replace(state, pending=state.pending + 1)
+    journal.told(more)
+    assert told.take() == [("INFO", state_line(more))]

@@ -16,6 +16,7 @@ from rich.console import Console
 
 from mapdr.kernel.watch import Watch
 from mapdr.node import process
+from mapdr.operate import journal
 from mapdr.operate.access import Access
 from mapdr.operate.configuration import examine
 from mapdr.operate.journal import Journal
@@ -154,8 +155,9 @@ def test_whatever_a_view_raises_the_node_goes_on(
         raise trouble
 
     monkeypatch.setattr(NodeView, "look", look)
-    for name in ("AGAIN", "LOOK", "REPORT"):
+    for name in ("AGAIN", "LOOK"):
         monkeypatch.setattr(run, name, 0.01)
+    monkeypatch.setattr(journal, "COUNTS", 0.01)
     monkeypatch.setattr(process, "TICK", 0.01)
     monkeypatch.setattr(
         run, "console", lambda: Console(file=io.StringIO(), force_terminal=True, width=80, theme=THEME)

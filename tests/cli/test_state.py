@@ -12,6 +12,7 @@ from rich.console import Console
 
 import mapdr
 from mapdr.node.plan import Plan
+from mapdr.operate.brief import state_line
 from mapdr.operate.configuration import examine
 from mapdr.operate.events import SENTENCES, event_line
 from mapdr.operate.facts import NOTHING, Facts
@@ -21,7 +22,7 @@ from mapdr.operate.state import compose
 from mapdr.store.index.commands import Heartbeat
 from mapdr.store.index.counts import Queue
 from mapdr.store.outbox import HookQueue
-from mapdr_cli.render.live import follow, follow_plain, line
+from mapdr_cli.render.live import follow, follow_plain
 from mapdr_cli.render.terminal import THEME
 from paper import nodes, states
 
@@ -248,7 +249,7 @@ def test_what_is_said_of_a_node_that_says_nothing(
 
 
 def test_what_the_store_says_of_itself_needs_attention(plan: Plan) -> None:
-    health = {"refusing": "database or disk is full", "set_aside": 2, "waiting": 0}
+    health = {"refusing": "database or disk is full", "set_aside": 2}
     told = compose(plan, _facts(counters={"state": "running", "store": health}), Rates()).attention
     assert [item.text for item in told] == [
         "images are REFUSED: the index cannot be written: database or disk is full",
@@ -370,4 +371,4 @@ def test_a_node_that_does_not_run_is_named_again_every_minute() -> None:
 
 
 def test_a_line_names_what_is_broken() -> None:
-    assert "archive is down: connection refused" in line(states.busy())
+    assert "archive is down: connection refused" in state_line(states.busy())

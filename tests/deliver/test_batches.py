@@ -201,7 +201,7 @@ def test_a_session_that_says_nothing_of_what_it_was_given_faults_itself() -> Non
     ledger.add(1)
     with delivering(ledger, egress):
         assert settled(ledger) == {"parked": 1}
-    assert "says nothing" in ledger.rows[1].comment
+    assert "did not say" in ledger.rows[1].comment
 
 
 @pytest.mark.parametrize("status", [401, None])

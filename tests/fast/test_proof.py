@@ -10,7 +10,7 @@ import xxhash
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fast.test_store_run import TWINS, answer, message, run
+from fast.test_send_run import TWINS, answer, message, run
 from mapdr.kernel.errors import Permanent
 from mapdr.kernel.item import FileSlice, Payload, Proof, damaged
 

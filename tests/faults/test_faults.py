@@ -133,7 +133,7 @@ def look(node: Node, sink: RawSink, pushed: Pushed) -> None:
 @pytest.mark.timeout(180)
 @pytest.mark.parametrize("way", ["runs", "ordinary"])
 def test_success_and_files_agree(make_node: Callable[..., Node], faults: Faults, way: str) -> None:
-    if way == "runs" and not _fast.Taker.possible:
+    if way == "runs" and not _fast.RunReceiver.possible:
         pytest.skip("no runs here")
     env = {**faults.env, **({"MAPDR_NO_EXTENSIONS": "1"} if way == "ordinary" else {})}
     with RawSink() as sink:

@@ -177,8 +177,8 @@ def take(data: bytes, flags: int) -> None:
         arrivals = gather(spool.runs)
         lane.close()
         assert len(arrivals) == run.stored == len(list(Path(folder).rglob("*.dcm")))
-        if run.left is not None:
-            assert bytes(run.left.data_set) == data
+        if run.unstored is not None:
+            assert bytes(run.unstored.data_set) == data
         for arrival in arrivals:
             assert spool.path(arrival.id).read_bytes()[arrival.data_offset :] == data
             tree, size = header_tree(spool.reading.wanted), len(data)

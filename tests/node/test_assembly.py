@@ -6,7 +6,6 @@ import logging
 import socket
 import threading
 import time
-from functools import partialmethod
 from pathlib import Path
 from typing import Any
 
@@ -125,7 +124,7 @@ def test_who_asks_whether_it_runs_does_not_keep_it_from_starting(
 def test_a_second_node_on_the_same_data_leaves_the_first_ones_sign_of_life_alone(
     start: Start, path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(Store, "recover", partialmethod(Store.recover, wait=0.0))
+    monkeypatch.setattr("mapdr.store.CLAIM_SECONDS", 0.0)
     first = start(FLOW)
     (before,) = first.store.commands.heartbeats()
     second = stages.build(path, FLOW)

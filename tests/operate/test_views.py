@@ -16,11 +16,13 @@ from mapdr.operate.actions import reroute
 from mapdr.operate.configuration import examine
 from mapdr.operate.counts import counts, counts_of_month
 from mapdr.operate.deliveries import deliveries, with_waits
+from mapdr.operate.destinations import stuck_first
 from mapdr.operate.errors import RequestError
 from mapdr.operate.images import images
 from mapdr.operate.model import Counted
 from mapdr.operate.parked import parked
 from mapdr.operate.selection import SHOWN, Selection, choose, limited
+from mapdr.operate.studies import Confirmed, Standing, confirmed, waits
 from mapdr.operate.timeline import Timeline, timeline
 from mapdr.testing import generator
 from paper.nodes import SOURCE, NodeFolder
@@ -187,3 +189,37 @@ def test_a_row_says_that_it_waits_for_its_study_to_be_quiet(opened: Access) -> N
     assert with_waits([newest], patient, newest.received_at + 61.0, last_image) == [newest]
     hasty = [replace(one, quiet_seconds=0.0) for one in patient]
     assert with_waits([newest], hasty, newest.received_at + 1.0, last_image) == [newest]
+
+
+def test_what_is_stuck_comes_first() -> None:
+    states = ("idle", "held", "sending", "down", "untried", "waiting")
+    rows = [replace(IDLE, name=f"{number}", state=state) for number, state in enumerate(states)]
+    rows.append(replace(IDLE, name="0", state="down"))
+    ranked = [(one.state, one.name) for one in stuck_first(rows)]
+    assert ranked[:4] == [("down", "0"), ("down", "3"), ("waiting", "5"), ("held", "1")]
+    assert {state for state, _ in ranked[4:]} == {"idle", "sending", "untried"}
+
+
+@pytest.mark.parametrize(
+    ("standings", "expected"),
+    [
+        ([Standing("delivered", "", 3)], Confirmed(3, 3, 0, 0, {}, "good")),
+        ([Standing("delivered", "", 2), Standing("pending", "", 1)], Confirmed(2, 3, 0, 0, {}, "warn")),
+        ([Standing("delivered", "", 2), Standing("dismissed", "", 1)], Confirmed(2, 3, 0, 1, {}, "warn")),
+        (
+            [Standing("delivered", "", 2), Standing("parked", "refused", 1)],
+            Confirmed(2, 3, 1, 0, {}, "bad"),
+        ),
+        (
+            [Standing("delivered", "", 2), Standing("pending", "", 1, again=True)],
+            Confirmed(2, 2, 0, 0, {"pending": 1}, "warn"),
+        ),
+        (
+            [Standing("delivered", "", 2), Standing("parked", "refused", 1, again=True)],
+            Confirmed(2, 2, 0, 0, {"parked": 1}, "bad"),
+        ),
+    ],
+)
+def test_what_a_destination_has_of_a_study(standings: list[Standing], expected: Confirmed) -> None:
+    assert confirmed(standings) == expected
+    assert waits(standings) == ("pending" in {one.state for one in standings})

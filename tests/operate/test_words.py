@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from http import HTTPStatus
+
 import pytest
 
+from mapdr.kernel.status import is_http
 from mapdr.operate import words
+from mapdr.wire.status import STATUSES
 
 
 @pytest.mark.parametrize(
@@ -25,6 +29,26 @@ from mapdr.operate import words
 )
 def test_durations(seconds: float | None, text: str) -> None:
     assert words.duration(seconds) == text
+
+
+@pytest.mark.parametrize(
+    ("status", "text"),
+    [
+        (0xA700, "out of resources (0xA700)"),
+        (0x0110, "processing failure (0x0110)"),
+        (0x0211, "the receiver does not know the operation (0x0211)"),
+        (401, "unauthorized (HTTP 401)"),
+        (503, "service unavailable (HTTP 503)"),
+        (599, "a status that is not registered (HTTP 599)"),
+    ],
+)
+def test_answers(status: int, text: str) -> None:
+    assert words.answer(status) == text
+
+
+def test_no_status_is_of_dimse_and_of_http() -> None:
+    assert not [status for status in STATUSES if is_http(status)]
+    assert all(is_http(status) for status in HTTPStatus)
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from mapdr._fast import Shared
+from mapdr._fast import RunQueue
 from mapdr.kernel.item import Arrival, Source, TagPath
 from mapdr.kernel.stage import Intake
 from mapdr.kernel.watch import Watch
@@ -115,7 +115,7 @@ def _converse(folder: Path, pieces: Sequence[bytes], runs: bool, wanted: Collect
     ours.close()
     gathered()
     assert not spool.runs.waiting
-    assert not spool.runs.in_use, "a taker is left"
+    assert not spool.runs.in_use, "a receiver of runs is left"
     assert [arrival.id for arrival in arrivals] == sorted(arrival.id for arrival in arrivals)
     kept = tuple(_facts(spool, arrival) for arrival in arrivals)
     assert len(list(folder.rglob("*.dcm"))) == len(arrivals), "a file that nobody tells of"
@@ -129,7 +129,7 @@ def open_spool(
     submit: Callable[[Arrival], None],
     *,
     wanted: Collection[TagPath] = (),
-    runs: Shared | None = None,
+    runs: RunQueue | None = None,
 ) -> Spool:
     """A spool whose runs may begin."""
     spool = Spool(folder, "node", "process-crash", submit=submit, runs=runs)

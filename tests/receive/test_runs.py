@@ -505,7 +505,7 @@ def test_an_index_that_stands_still_holds_no_association_for_ever(
 
 def taken_in_runs(folder: Path, limit: int, images: int) -> Spool:
     """A spool of which nobody drains the runs, after as many images as it takes."""
-    spool = open_spool(folder, lambda arrival: None, runs=_fast.Shared(limit))
+    spool = open_spool(folder, lambda arrival: None, runs=_fast.RunQueue(limit))
     ours, theirs = socket.socketpair()
     thread = threading.Thread(target=session_over(theirs, spool, Watch(), Limits(linger=0)).run)
     thread.start()
@@ -532,8 +532,8 @@ def test_what_was_drained_counts_until_it_is_written(tmp_path: Path) -> None:
 def test_an_image_that_cannot_be_told_of_takes_no_other_with_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    module = importlib.import_module("mapdr._fast._take_run")
-    taken = module.Taken
+    module = importlib.import_module("mapdr._fast._receive_run")
+    taken = module.StoredObject
     spool = taken_in_runs(tmp_path, limit=10, images=6)
     files = sorted(path.stem for path in tmp_path.rglob("*.dcm"))
 
@@ -542,7 +542,7 @@ def test_an_image_that_cannot_be_told_of_takes_no_other_with_it(
             raise MemoryError
         return taken(id_, *facts)
 
-    monkeypatch.setattr(module, "Taken", told)
+    monkeypatch.setattr(module, "StoredObject", told)
     assert [arrival.id for arrival in gather(spool.runs)] == [files[0], *files[2:]]
     assert f"{files[1]}: set aside" in caplog.text
     assert not spool.runs.in_use

@@ -9,7 +9,7 @@ import subprocess
 import sys
 
 from mapdr import _fast
-from mapdr._fast import _take_run
+from mapdr._fast import _receive_run
 
 OVERFLOWS = {
     "heap(64, -1)": "",
@@ -21,7 +21,7 @@ OVERFLOWS = {
 
 
 def main() -> None:
-    if _fast.BACKEND != "cython" or not _take_run.SANITIZED:
+    if _fast.BACKEND != "cython" or not _receive_run.SANITIZED:
         sys.exit("these are not the extensions of the sanitizer build")
     for call, words in OVERFLOWS.items():
         done = subprocess.run(

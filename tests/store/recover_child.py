@@ -9,16 +9,18 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
+import mapdr.store
 from mapdr.kernel.errors import ConfigurationError
 from mapdr.store import Store
 
 
 def main(data: str) -> None:
+    mapdr.store.CLAIM_SECONDS = 1.0
     store = Store.open(Path(data), "node", durability="process-crash")
     print("opened", flush=True)
     try:
         sys.stdin.readline()
-        store.recover(lambda revision: None, wait=1.0)
+        store.recover(lambda revision: None)
         print("recovered", flush=True)
         sys.stdin.readline()
         store.start()

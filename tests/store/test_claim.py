@@ -31,12 +31,15 @@ def test_many_put_images_in_and_one_puts_in_order(tmp_path: Path) -> None:
     one.release()
 
 
-def test_a_second_node_of_the_same_name_takes_nothing_away(opener: Opener) -> None:
+def test_a_second_node_of_the_same_name_takes_nothing_away(
+    opener: Opener, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("mapdr.store.CLAIM_SECONDS", 0.0)
     store = opener()
     incoming = store.spool.begin(SOURCE, CT, "1.1", EXPLICIT)
     incoming.write(data_set("1.1"))
     with pytest.raises(ConfigurationError, match="another process"):
-        opener(start=False).recover(lambda revision: None, wait=0)
+        opener(start=False).recover(lambda revision: None)
     incoming.commit()
     assert store.writer.flush()
     assert store.counts.today()["received"]["CT"]["images"] == 1
@@ -88,15 +91,18 @@ def test_of_two_nodes_that_start_in_one_moment_one_runs(tmp_path: Path) -> None:
     assert again.communicate("\n\n", timeout=60)[0].split() == ["opened", "recovered", "runs"]
 
 
-def test_a_node_is_the_only_one_until_it_has_given_everything_back(opener: Opener) -> None:
+def test_a_node_is_the_only_one_until_it_has_given_everything_back(
+    opener: Opener, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("mapdr.store.CLAIM_SECONDS", 0.0)
     store, other = opener(start=False), opener(start=False)
     store.recover(lambda revision: None)
     store.start()
     store.stop(time.monotonic() + 5)  # it takes no more images; what it has leased is still on its way
     with pytest.raises(ConfigurationError, match="another process"):
-        other.recover(lambda revision: None, wait=0)
+        other.recover(lambda revision: None)
     store.close()
-    other.recover(lambda revision: None, wait=0)
+    other.recover(lambda revision: None)
 
 
 def _node(data: Path) -> subprocess.Popen[str]:

@@ -79,14 +79,17 @@ def test_what_nobody_waits_for_any_more_goes(opener: Opener, end: str) -> None:
     assert not store.spool.path(id_).exists()
 
 
-def test_unrouted_images_stay_unless_the_node_says_otherwise(opener: Opener) -> None:
+def test_unrouted_images_stay(opener: Opener) -> None:
     store = opener(router=To())
     push(store, "1.1")
     assert store.writer.flush()
     assert store.counts.unrouted() == 1
     assert store.retention.purge(time.time() + 1e6, 1) == Purged()
-    assert store.retention.purge(time.time() + 1e6, 1, unrouted_seconds=2e6) == Purged()
-    assert store.retention.purge(time.time() + 1e6, 1, unrouted_seconds=5).images == 1
+    assert store.retention.purge(time.time() + 2e6, 1) == Purged()
+    assert store.counts.unrouted() == 1
+    with store.database.write() as connection:
+        connection.exec_driver_sql("UPDATE instance SET purged_at = 1.0")
+    assert store.retention.purge(time.time() + 1e6, 1).images == 1
     assert store.counts.unrouted() == 0
 
 

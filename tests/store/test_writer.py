@@ -11,7 +11,7 @@ import pytest
 from sqlalchemy import event
 from sqlalchemy.exc import DataError, OperationalError
 
-from mapdr._fast import Shared
+from mapdr._fast import RunQueue
 from mapdr.kernel.errors import Refused
 from mapdr.kernel.item import Arrival, Header, Routing, Source
 from mapdr.store import Selection, Store
@@ -83,7 +83,7 @@ def arrival(number: int, uid: str = "") -> Arrival:
 @pytest.fixture
 def make(request: pytest.FixtureRequest) -> Any:
     def writer(enrolment: FakeEnrolment, **options: Any) -> Writer:
-        made = Writer(enrolment, lambda id_: None, Shared(MOST_WAITING), **options)  # type: ignore[arg-type]
+        made = Writer(enrolment, lambda id_: None, RunQueue(MOST_WAITING), **options)  # type: ignore[arg-type]
         made.start()
 
         def end() -> None:
@@ -198,7 +198,7 @@ def test_one_of_two_that_nobody_foresaw_is_set_aside_alone(
 
 
 def test_what_was_set_aside_is_tried_again(make: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("mapdr.store.writer._ASIDE_SECONDS", 0.02)
+    monkeypatch.setattr("mapdr.store.set_aside._RETRY_SECONDS", 0.02)
     enrolment = FakeEnrolment()
     enrolment.poison = f"{1:032x}"
     writer = make(enrolment)
@@ -264,7 +264,7 @@ def test_who_waits_for_room_is_refused_when_nothing_can_be_written(
 
 def test_a_fault_that_concerns_every_image_refuses_them(make: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("mapdr.store.writer._SYSTEMIC_SECONDS", 0.5)
-    monkeypatch.setattr("mapdr.store.writer._ASIDE_SECONDS", 0.02)
+    monkeypatch.setattr("mapdr.store.set_aside._RETRY_SECONDS", 0.02)
     enrolment = FakeEnrolment()
     enrolment.broken = OverflowError("SECRET")
     writer = make(enrolment)
@@ -286,7 +286,7 @@ def test_what_was_set_aside_refuses_nobody_when_it_is_tried_again(
     make: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("mapdr.store.writer._SYSTEMIC_SECONDS", 0.01)
-    monkeypatch.setattr("mapdr.store.writer._ASIDE_SECONDS", 0.02)
+    monkeypatch.setattr("mapdr.store.set_aside._RETRY_SECONDS", 0.02)
     enrolment = FakeEnrolment()
     enrolment.poison = frozenset(f"{n:032x}" for n in range(20))
     told: list[str] = []
@@ -319,7 +319,7 @@ def test_many_bad_images_cost_one_pause(make: Any, monkeypatch: pytest.MonkeyPat
     for number in range(1, 201):
         writer.submit(arrival(number))
     enrolment.gate.set()
-    assert writer.flush()
+    assert writer.flush(60)
     assert (writer.written, writer.set_aside, writer.failing) == (2, 199, "")
     assert len(pauses) <= 1
 

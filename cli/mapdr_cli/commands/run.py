@@ -24,7 +24,7 @@ from mapdr.operate.model import NodeState
 from mapdr.operate.view import NodeView
 from mapdr_cli.commands.options import config_option
 from mapdr_cli.render.dashboard import farewell
-from mapdr_cli.render.live import follow, line
+from mapdr_cli.render.live import follow
 from mapdr_cli.render.problems import show_problems
 from mapdr_cli.render.terminal import console, glyphs
 
@@ -34,8 +34,6 @@ AGAIN = 5.0
 """Seconds until a live view that failed is drawn again."""
 LOOK = 2.0
 """Seconds between two looks at what needs attention."""
-REPORT = 60.0
-"""Seconds between two lines of counts in the log, if they have changed."""
 
 
 @click.command()
@@ -108,12 +106,11 @@ def _watch(node: Node, process: Process, journal: Journal, drawn: bool) -> None:
     """
     access = Access(node.plan)
     view = NodeView(access, beat=node.sign)
-    report = Report(journal)
     ended = process.ended
 
     def told() -> NodeState:
         access.plan = node.plan  # a reload may have changed it
-        return report.told(view.look())
+        return journal.told(view.look())
 
     try:
         while drawn and not ended.is_set():
@@ -153,27 +150,6 @@ def _print(out: Console, text: object) -> None:
         out.print(text)
     except OSError as error:
         log.warning("the terminal is gone (%s)", in_words(error))
-
-
-class Report:
-    """Writes a line of counts a minute into the log while something changes, and what needs attention."""
-
-    def __init__(self, journal: Journal) -> None:
-        self._journal = journal
-        self._last = ""
-        self._due = time.monotonic() + REPORT
-
-    def told(self, state: NodeState) -> NodeState:
-        """The state itself, once the log has what is new in it."""
-        self._journal.flush()
-        self._journal.attention(state.attention)
-        if time.monotonic() >= self._due:
-            self._due = time.monotonic() + REPORT
-            text = line(state)
-            if text != self._last:
-                log.info("%s", text)
-            self._last = text
-        return state
 
 
 def _part(plan: Plan, out: Console) -> None:

@@ -84,7 +84,7 @@ TAGS = f"""[
 ]"""
 
 
-EDITED = f"{PREFIX} before AccessionNumber, InstitutionName set"
+EDITED = f"{PREFIX} before AccessionNumber, InstitutionName"
 """The same in the demo's own words."""
 
 

@@ -17,6 +17,8 @@ from rich.table import Table
 from rich.text import Text
 
 from mapdr.operate import words
+from mapdr.operate.brief import counts_line
+from mapdr.operate.destinations import stuck_first
 from mapdr.operate.model import Attention, Counted, Destination, EventText, NodeState, Receiver
 from mapdr_cli.render.terminal import UNICODE, Glyphs
 
@@ -83,20 +85,6 @@ def farewell(state: NodeState, *, width: int, glyphs: Glyphs = UNICODE) -> Rende
     parts += _all_attention(state, width, glyphs)
     parts.append(Text(f"today: {counts_line(state)}"))
     return Group(*parts)
-
-
-def counts_line(state: NodeState) -> str:
-    """Today's counts in one line, without the time."""
-    received = _total(state.today.received.values()).images
-    delivered = sum(_total(counts.values()).images for counts in state.today.delivered.values())
-    parts = [
-        f"received {words.count(received)}",
-        f"delivered {words.count(delivered)}",
-        f"waiting {words.count(state.pending)}",
-    ]
-    stuck = (("parked", state.parked), ("unrouted", state.unrouted))
-    parts += [f"{word} {words.count(number)}" for word, number in stuck if number]
-    return words.plain("; ".join(parts))
 
 
 def _shown(rows: int, room: int) -> int:
@@ -263,10 +251,7 @@ def _destinations(rows: Sequence[Destination], shown: int, wide: bool, glyphs: G
         table.add_column(title, justify="right", no_wrap=True, min_width=8)
     if wide:
         table.add_column("why it waits", no_wrap=True, ratio=1, overflow="ellipsis")
-    # What is stuck comes first: with many destinations it is what the operator must not miss.
-    order = {"down": 0, "waiting": 1, "held": 2}
-    ranked = sorted(rows, key=lambda row: (order.get(row.state, 3), row.name))
-    for row in ranked[:shown]:
+    for row in stuck_first(rows)[:shown]:
         style = _DESTINATION_STYLE.get(row.state, "")
         symbol = glyphs.down if row.state == "down" else glyphs.dot
         cells = [

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from mapdr.kernel.status import code
 from mapdr.operate import words
 from mapdr.operate.deliveries import Delivery
 from mapdr_cli.render import tables
@@ -30,14 +31,14 @@ def delivery_columns(width: int, identify: bool) -> list[Column]:
 
 def _status(row: Delivery) -> str:
     """The receiver's own status."""
-    return "-" if row.status is None else f"0x{row.status:04X}"
+    return "-" if row.status is None else code(row.status)
 
 
 def _words(row: Delivery) -> str:
     """Why there is no status or why it is not the end, and what was said."""
     said = words.plain(row.comment or row.last_comment)
     if row.status is not None:
-        said = said.removesuffix(f" (0x{row.status:04X})")
+        said = said.removesuffix(f" ({code(row.status)})")
     return ": ".join(part for part in (words.plain(row.reason), said) if part)
 
 

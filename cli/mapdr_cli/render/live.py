@@ -11,8 +11,9 @@ from rich.live import Live
 from rich.text import Text
 
 from mapdr.operate import words
+from mapdr.operate.brief import state_line
 from mapdr.operate.model import NodeState
-from mapdr_cli.render.dashboard import counts_line, dashboard
+from mapdr_cli.render.dashboard import dashboard
 from mapdr_cli.render.terminal import glyphs
 
 Gather = Callable[[], NodeState]
@@ -71,18 +72,9 @@ def follow_plain(
     last, said_at = "", 0.0
     while not done():
         state = gather()
-        text = "; ".join((line(state), *(" ".join(each.split()) for each in more())))
+        text = "; ".join((state_line(state), *(" ".join(each.split()) for each in more())))
         again = state.node.state != "running" and state.at - said_at >= REMIND
         if text != last or again:
             console.print(f"{words.clock(state.at)} {text}", soft_wrap=True)
             last, said_at = text, state.at
         rest(pause)
-
-
-def line(state: NodeState) -> str:
-    """The state in one line, without the time: how the node stands, if not well, counts and troubles."""
-    stands = state.node.state
-    parts = [] if stands == "running" else [f"the node is {stands}"]
-    parts.append(counts_line(state))
-    parts += [item.text for item in state.attention if item.level == "bad"]
-    return words.plain("; ".join(parts))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 
 from rich.text import Text
@@ -10,7 +9,7 @@ from rich.text import Text
 from mapdr.kernel.item import Source
 from mapdr.operate import words
 from mapdr.operate.sources import BY_SEND
-from mapdr.operate.studies import Standing, Study
+from mapdr.operate.studies import Standing, Study, confirmed, waits
 from mapdr_cli.render.tables import (
     ACCESSION,
     PATIENT,
@@ -57,10 +56,9 @@ def found_study(study: Study, troubles: Mapping[str, str]) -> Iterator[Text]:
         yield Text(f"  {_from(source)}")
     for name, standings in sorted(study.destinations.items()):
         line = Text(f"  to {words.plain(name)}: ").append_text(_said(standings))
-        waits = any(one.state == "pending" for one in standings)
-        yield line.append(
-            f"; it takes none now: {words.plain(troubles[name])}" if waits and name in troubles else ""
-        )
+        if waits(standings) and name in troubles:
+            line.append(f"; it takes none now: {words.plain(troubles[name])}")
+        yield line
     if study.unrouted:
         yield Text(f"  {words.many(study.unrouted, 'image')} that no rule takes", STATE_STYLE["unrouted"])
 
@@ -89,18 +87,14 @@ def _confirmed(study: Study) -> Text:
     """For each destination how many images it has, of how many were promised, and what else is to say."""
     text = Text()
     for name, standings in sorted(study.destinations.items()):
-        states: Counter[str] = Counter()
-        again: Counter[str] = Counter()
-        for one in standings:
-            (again if one.again else states)[one.state] += one.images
-        have, promised, parked = states["delivered"], states.total(), states["parked"] + again["parked"]
-        style = "bad" if parked else "good" if have == promised and not again else "warn"
-        told = [f"{states[word]} {word}" for word in ("parked", "dismissed") if states[word]]
-        told += [f"{number} {state} again" for state, number in again.items()]
+        has = confirmed(standings)
+        beside = (("parked", has.parked), ("dismissed", has.dismissed))
+        told = [f"{number} {word}" for word, number in beside if number]
+        told += [f"{number} {state} again" for state, number in has.again.items()]
         text.append("  " if text else "")
-        text.append(f"{short_name(name)} {have}/{promised}", style)
+        text.append(f"{short_name(name)} {has.delivered}/{has.promised}", has.level)
         if told:
-            text.append(f" ({', '.join(told)})", style)
+            text.append(f" ({', '.join(told)})", has.level)
     if study.unrouted:
         text.append("  " if text else "")
         text.append(f"{study.unrouted} unrouted", "warn")

@@ -25,6 +25,7 @@ from mapdr.kernel.item import Need, Outcome, Payload, Sent, Verdict
 from mapdr.kernel.privacy import in_words
 from mapdr.kernel.watch import Watch
 from mapdr.net.retry import Retry
+from mapdr.store.index.fault import fault_of_the_index
 from mapdr.store.queue.ledger import LeasedDelivery
 
 log = logging.getLogger("mapdr.deliver")
@@ -163,6 +164,8 @@ class Scheduler:
 
     def _settle(self, image: QueuedImage, error: Exception) -> None:
         """End or postpone a row whose image could not be prepared."""
+        if fault := fault_of_the_index(error):
+            error = Temporary(f"the index cannot be used now: {fault}")  # no fault of the image
         delivery, now, words = image.delivery, time.time(), in_words(error, places=False)
         failures = self._failures.count(delivery) if isinstance(error, Temporary) else 0
         decision = decide_unprepared(delivery, error, self._retry, failures=failures, now=now)

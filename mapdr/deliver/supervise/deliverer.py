@@ -33,7 +33,7 @@ from mapdr.deliver.supervise.probe import breaker_delays, probe
 from mapdr.deliver.supervise.report import Report
 from mapdr.kernel.guard import GuardedThread, Trouble
 from mapdr.kernel.privacy import in_words
-from mapdr.kernel.stage import Description, Egress
+from mapdr.kernel.stage import Egress
 from mapdr.kernel.watch import Watch
 from mapdr.net.retry import Retries, Retry, Waits
 from mapdr.store.queue.ledger import LeasedDelivery
@@ -178,20 +178,15 @@ class Deliverer:
         """Whether the destination takes images, and if not, why and until when."""
         return self._breaker.view()
 
-    def describe(self) -> Description:
-        """What its egress is and does now."""
-        return self._egress.describe()
-
     def facts(self) -> dict[str, Any]:
-        """What the node's heartbeat tells of the destination: `view`, what its egress raised last, for how
-        many seconds a study must have been quiet before it is sent, and whom it sends to."""
+        """What the node's heartbeat tells of the destination: `view`, what its egress raised last, and how
+        many seconds a study must have been quiet before it is sent."""
         view = self.view()
         return {
             **asdict(view),
             "state": str(view.state),
             "fault": self._faults.last,
             "quiet_seconds": self._quiet_seconds,
-            "peer": asdict(self.describe()),
         }
 
     def halt(self) -> None:

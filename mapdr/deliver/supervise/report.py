@@ -9,6 +9,7 @@ from collections.abc import Iterable
 
 from mapdr.deliver.send.breaker import BreakerState, BreakerView
 from mapdr.deliver.settle.queue import Result
+from mapdr.kernel.status import code
 from mapdr.kernel.watch import Watch
 from mapdr.store.queue.settle import Settlement
 
@@ -63,7 +64,7 @@ class Report:
             row.delivery_id,
             row.state,
             f" ({row.reason})" if row.reason else "",
-            "no status" if row.status is None else f"status 0x{row.status:04X}",
+            "no status" if row.status is None else f"status {code(row.status)}",
             row.bytes,
             row.milliseconds,
         )

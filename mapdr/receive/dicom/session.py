@@ -194,8 +194,9 @@ class Session:
                 self._watch.count(f"receive.{self._receiver}.bytes", run.size)
             if run.unsent:
                 link.send_rest(run.unsent)
-            if run.left is not None:
-                self._store(link, run.left.context, dimse.parse(run.left.command), run.left.data_set)
+            if run.unstored is not None:
+                context, command, data_set = run.unstored
+                self._store(link, context, dimse.parse(command), data_set)
 
     def _objection(self, link: Acceptor, request: pdu.AssociateRequest) -> pdu.AssociateReject | None:
         objection = link.objection(request) or self._doorkeeper.objection(

@@ -1,8 +1,8 @@
 """Counters (design, decision 14): what came and what reached whom, per local day; written with the rows.
 
 An image counts once per destination and day (by its SOP Instance UID), a study on the day of its first
-image. Repeats and other versions of an image are counted beside. Each count is kept twice: per calling AE
-title, and for all of them together, because a study that comes from two sources is one study.
+image. Repeats and other versions of an image are counted beside. Each count is kept twice: per peer that
+sent it, and for all of them together, because a study that comes from two sources is one study.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ _LARGEST_CACHE = 100_000
 
 
 class CounterKey(NamedTuple):
-    """What an image counts under. An origin is a calling AE title, and a study counts once per key
-    without its day."""
+    """What an image counts under. An origin is the name of the peer that sent it (`Source.peer`), and a
+    study counts once per key without its day."""
 
     day: int
     destination: int

@@ -54,19 +54,18 @@ class Counts:
         """The counts of the node's current local day; see `day`."""
         return self.day(today())
 
-    def day(self, date: int | str, *, origin: str | None = None) -> dict[str, Any]:
-        """The counts of a local day (20261123 or "2026-11-23"), of one calling AE title or of all.
+    def day(self, date: int | str) -> dict[str, Any]:
+        """The counts of a local day (20261123 or "2026-11-23"), of all origins together.
 
         {"received": {modality: numbers}, "delivered": {destination: {modality: numbers}}}, where numbers
         are {"images", "studies", "repeats", "versions"}.
         """
         day = int(str(date).replace("-", ""))
-        number = ALL if origin is None else self._strings.find(origin)
-        query = select(_tally).where(_tally.c.day == day, _tally.c.origin == number)
+        query = select(_tally).where(_tally.c.day == day, _tally.c.origin == ALL)
         received: dict[str, Numbers] = {}
         delivered: dict[str, dict[str, Numbers]] = {}
         with self._database.read() as connection:
-            rows = [] if number is None else connection.execute(query).all()
+            rows = connection.execute(query).all()
         for row in rows:
             modality = self._strings.text(row.modality)
             if row.destination == RECEIVED:

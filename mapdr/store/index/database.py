@@ -1,4 +1,4 @@
-"""Connections and transactions, and the SQL that differs between SQLite and PostgreSQL.
+"""Transactions on the index, and the SQL that differs between SQLite and PostgreSQL.
 
 Writers of this process queue on a lock, so that the database's own waiting (busy timeout) serves only other
 processes; a write transaction takes the database's write lock at its beginning (BEGIN IMMEDIATE) and so
@@ -8,43 +8,27 @@ never fails half-way because another process was faster.
 from __future__ import annotations
 
 import os
-import sqlite3
 import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib import import_module
 from operator import itemgetter
 from pathlib import Path
 from typing import Any, TypeVar
 
-from sqlalchemy import Connection, Engine, Table, case, create_engine, event, insert, inspect, select
-from sqlalchemy.pool import QueuePool, StaticPool
+from sqlalchemy import Connection, Table, case, insert, inspect, select
 
 from mapdr.kernel.errors import ConfigurationError
 from mapdr.kernel.permissions import touch_private
 from mapdr.store.index import schema
+from mapdr.store.index.engines import postgresql, remove_leftovers, sqlite
 from mapdr.store.index.fault import IndexFault
 from mapdr.store.index.migrations import STEPS, migrate
 from mapdr.store.spool.durable import Durability
 
 BUSY_SECONDS = 30
 Item = TypeVar("Item")
-_WRITER_CACHE_KIB = 48 * 1024
-_READER_CACHE_KIB = 8 * 1024
-_CHECKPOINT_PAGES = 4000  # 16 MB of log, so that a page that changes often is copied back seldom
-_LOG_LIMIT = 64 << 20
-
-
-def _remove_leftovers(path: Path) -> None:
-    """Unlink write-ahead log and shared memory of an index that is gone.
-
-    Without it they mean nothing, and a new one cannot be made beside them while a program that looked at the
-    old index, such as `mapdr top`, still holds them: SQLite calls that a disk I/O error.
-    """
-    if not path.exists():
-        for ending in ("-wal", "-shm"):
-            path.with_name(path.name + ending).unlink(missing_ok=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,10 +66,10 @@ class Database:
         self._path = path
         self._file: os.stat_result | None = None
         if url.startswith("sqlite"):
-            self._writer = _sqlite(url, durability, busy, writer=True)
-            self._reader = _sqlite(url, durability, busy, writer=False)
+            self._writer = sqlite(url, durability, busy, writer=True)
+            self._reader = sqlite(url, durability, busy, writer=False)
         elif url.startswith("postgresql"):
-            self._writer = self._reader = _postgresql(url, durability)
+            self._writer = self._reader = postgresql(url, durability)
         else:
             raise ConfigurationError('the database is "sqlite" or begins with "postgresql+psycopg://"')
         self._dialect = self._writer.dialect
@@ -102,7 +86,7 @@ class Database:
         path = None
         if database == "sqlite":
             path = folder / "index.db"
-            _remove_leftovers(path)
+            remove_leftovers(path)
             # Its log and shared memory get the mode of the file itself.
             touch_private(path)
         opened = cls(f"sqlite:///{path}" if path else database, durability, busy, path=path)
@@ -221,64 +205,9 @@ class Database:
                 _must_be_ours(migrate(connection))
 
 
-def write_fault(index: Path, wait: float = 1.0) -> str:
-    """Why the SQLite file `index` cannot be written now, in SQLite's own words; empty if it can.
-
-    The write lock is taken within `wait` seconds and given back; nothing is written or made.
-    """
-    try:
-        uri = f"{index.absolute().as_uri()}?mode=rw"
-        with closing(sqlite3.connect(uri, uri=True, timeout=wait, isolation_level=None)) as connection:
-            connection.execute("BEGIN IMMEDIATE")
-            connection.execute("ROLLBACK")
-    except sqlite3.Error as error:
-        return str(error)
-    return ""
-
-
 def _must_be_ours(version: str) -> None:
     if version != str(schema.VERSION):
         raise ConfigurationError(
             f"the index has schema {version}, this MAPDR writes schema {schema.VERSION}: "
             "use the MAPDR that wrote it, or give a new data folder"
         )
-
-
-def _sqlite(url: str, durability: Durability, busy: float, *, writer: bool) -> Engine:
-    engine = create_engine(
-        url,
-        poolclass=StaticPool if writer else QueuePool,
-        connect_args={"timeout": busy, "check_same_thread": False},
-        **({} if writer else {"pool_size": 4, "max_overflow": 12}),
-    )
-
-    @event.listens_for(engine, "connect")
-    def _connected(connection: Any, _record: Any) -> None:
-        connection.isolation_level = None  # the driver's own BEGIN comes too late; ours is below
-        cursor = connection.cursor()
-        cursor.execute("PRAGMA journal_mode = WAL")
-        cursor.execute(f"PRAGMA synchronous = {'FULL' if durability == 'power-loss' else 'NORMAL'}")
-        cursor.execute(f"PRAGMA cache_size = -{_WRITER_CACHE_KIB if writer else _READER_CACHE_KIB}")
-        cursor.execute(f"PRAGMA wal_autocheckpoint = {_CHECKPOINT_PAGES}")
-        cursor.execute(f"PRAGMA journal_size_limit = {_LOG_LIMIT}")
-        cursor.execute("PRAGMA temp_store = MEMORY")
-        cursor.close()
-
-    @event.listens_for(engine, "begin")
-    def _begins(connection: Connection) -> None:
-        connection.exec_driver_sql("BEGIN IMMEDIATE" if writer else "BEGIN")
-
-    return engine
-
-
-def _postgresql(url: str, durability: Durability) -> Engine:
-    engine = create_engine(url, pool_pre_ping=True, paramstyle="format")
-
-    @event.listens_for(engine, "connect")
-    def _connected(connection: Any, _record: Any) -> None:
-        cursor = connection.cursor()
-        cursor.execute(f"SET synchronous_commit = {'on' if durability == 'power-loss' else 'off'}")
-        cursor.close()
-        connection.commit()
-
-    return engine

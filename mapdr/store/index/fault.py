@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 from sqlalchemy.exc import DatabaseError, DBAPIError, InternalError, OperationalError
@@ -59,3 +60,18 @@ def _description(error: DBAPIError, database: str, folder: Path) -> str:
     cause = str(error.orig)
     cure = next((cure for words, cure in CURES if words in cause.lower()), "look at the file and its disk")
     return f"the index {folder / 'index.db'} cannot be used ({cause}): {cure}"
+
+
+def write_fault(index: Path) -> str:
+    """Why the SQLite file `index` cannot be written now, in SQLite's own words; empty if it can.
+
+    The write lock is taken within a second and given back; nothing is written or made.
+    """
+    try:
+        uri = f"{index.absolute().as_uri()}?mode=rw"
+        with closing(sqlite3.connect(uri, uri=True, timeout=1.0, isolation_level=None)) as connection:
+            connection.execute("BEGIN IMMEDIATE")
+            connection.execute("ROLLBACK")
+    except sqlite3.Error as error:
+        return str(error)
+    return ""

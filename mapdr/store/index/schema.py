@@ -257,7 +257,7 @@ tally = Table(
     metadata,
     Column("day", Integer, primary_key=True, autoincrement=False),  # YYYYMMDD, the node's local day
     Column("destination", _Id, primary_key=True, autoincrement=False),  # 0: received
-    Column("origin", _Id, primary_key=True, autoincrement=False),  # calling AE title; 0: all of them
+    Column("origin", _Id, primary_key=True, autoincrement=False),  # the peer's name; 0: all of them
     Column("modality", _Id, primary_key=True, autoincrement=False),
     Column("images", BigInteger, nullable=False),
     Column("studies", BigInteger, nullable=False),

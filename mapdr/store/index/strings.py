@@ -1,4 +1,4 @@
-"""What repeats in rows, as small numbers: strings and association facts, with a cache in memory.
+"""What repeats in rows, as small numbers: strings and sources, with a cache in memory.
 
 A string is interned in a transaction of its own before the one that uses its number: a rolled-back batch can
 then never leave the cache with a number that the database does not know. Numbers are never reused.
@@ -106,7 +106,7 @@ class StringTable:
 
 
 class Sources:
-    """Association facts to number and back."""
+    """Where images came from, to number and back."""
 
     def __init__(self, database: Database) -> None:
         self._database = database

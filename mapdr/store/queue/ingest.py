@@ -1,43 +1,35 @@
 """Entering arrivals into the index: what one batch writes, in one transaction.
 
 For each arrival: its study and series if they are new, its row, a delivery per destination that the rules
-name, and its counts. What came before decides (design, decision 5): an arrival of the same UID and bytes is
-absorbed where the same promise is still open, and promised again where it is settled; one with the same UID
-and other bytes is a version of its own. A version is recognised within its series: an SOP Instance UID that
-turns up in another series is another image.
-
-A repeat is absorbed only if the file that is kept for it is intact (design, decision 25). If that file is
-damaged or gone, the fresh copy takes its place: deliveries of the old file become deliveries of the new one,
-and those that were parked because of the old file are pending again. Files are read between two attempts at
-the transaction, never within it.
+name, and its counts. What came before decides (`comparison`). Kept files are read between two attempts at the
+transaction, never within it.
 """
 
 from __future__ import annotations
 
 import logging
 import time
-from collections import defaultdict
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any, Literal
+from dataclasses import dataclass
 
 import xxhash
-from sqlalchemy import Connection, bindparam, update
+from sqlalchemy import Connection
 
-from mapdr.kernel.item import SPOILED, Arrival, Header, Routing, Source, TagPath
+from mapdr.kernel.item import Arrival, Header, Routing, Source, TagPath
 from mapdr.store.index import schema
-from mapdr.store.index.counters import RECEIVED, CounterKey, Counters, Increment, day_of
+from mapdr.store.index.counters import RECEIVED, CounterKey, Counters, day_of
 from mapdr.store.index.database import Database
 from mapdr.store.index.recipes import Recipes
-from mapdr.store.index.schema import ENDED, REPLACEABLE, UNDER_WAY, Kind, State
+from mapdr.store.index.schema import Kind
 from mapdr.store.index.strings import Sources, StringTable, clean
 from mapdr.store.index.studies import Studies
-from mapdr.store.queue.repeats import KnownInstance, Promise, find_known, promises_of
+from mapdr.store.queue.batch import Batch, Entry
+from mapdr.store.queue.comparison import Comparison, Repeats
+from mapdr.store.queue.repeats import KnownInstance, find_known
 from mapdr.store.spool.headers import MODALITY, SERIES_INSTANCE_UID, STUDY_INSTANCE_UID, STUDY_TAGS
 
 log = logging.getLogger("mapdr.store")
 
-Repeats = Literal["forward", "absorb"]
 Route = Callable[[Header, Source], Routing]
 Intact = Callable[[Collection[bytes]], Mapping[bytes, bool]]
 """Which of some instances (by their key in the index) have a file in the spool that is as received."""
@@ -50,15 +42,6 @@ _INSTANCE_COLUMNS = (
     "id", "series", "uid_hash", "sop_instance_uid", "node", "source", "sop_class", "syntax", "modality",
     "data_offset", "size", "digest", "received_at", "revision", "kind", "routed", "purged_at",
 )  # fmt: skip
-_MOVE = (
-    update(schema.delivery).where(schema.delivery.c.id == bindparam("row")).values(instance=bindparam("to"))
-)
-_AGAIN = _MOVE.values(
-    state=int(State.PENDING), not_before=0.0, attempts=0, settled_at=None, reason=None, comment=None
-)
-_GONE = (
-    update(schema.instance).where(schema.instance.c.id == bindparam("key")).values(purged_at=bindparam("at"))
-)
 DELIVERY_COLUMNS = ("instance", "study", "destination", "batch", "priority", "recipe", "state", "not_before")
 
 
@@ -70,46 +53,8 @@ class Enrolled:
     absorbed: tuple[str, ...] = ()
 
 
-@dataclass(slots=True)
-class _Batch:
-    """What a transaction gathers before it writes; `intact` says which kept files are, as far as they
-    were looked at."""
-
-    intact: Mapping[bytes, bool]
-    unread: set[bytes] = field(default_factory=set)
-    instances: list[tuple[Any, ...]] = field(default_factory=list)
-    deliveries: list[tuple[Any, ...]] = field(default_factory=list)
-    counts: dict[CounterKey, Increment] = field(default_factory=lambda: defaultdict(Increment))
-    progress: set[tuple[int, int]] = field(default_factory=set)
-    arrived: dict[int, float] = field(default_factory=dict)  # study, its last image's time
-    destinations: set[int] = field(default_factory=set)
-    absorbed: list[str] = field(default_factory=list)
-
-
 class _FilesUnread(Exception):
     """Some kept files must be compared first: the transaction is rolled back and begun again."""
-
-
-@dataclass(slots=True)
-class _Entry:
-    """An arrival with what is known of it before the transaction; names are numbers already."""
-
-    arrival: Arrival
-    promises: list[tuple[int, int]]  # destination, recipe
-    taken: bool  # by a rule, be it one that sends nowhere
-    study_uid: str
-    series_uid: str
-    uid: str
-    uid_hash: int
-    source: int
-    origin: int
-    modality: int
-    sop_class: int
-    syntax: int
-    revision: int
-    study: int = 0
-    series: int = 0
-    fresh: bool = False  # its series is new: nothing can have come before
 
 
 class Enrolment:
@@ -134,7 +79,7 @@ class Enrolment:
         self._sources = sources
         self._recipes = recipes
         self._node = strings.number(node)
-        self._repeats: Repeats = repeats
+        self._comparison = Comparison(repeats)
         self._studies = studies
         self._counters = counters
         self._series: dict[tuple[str, str], tuple[int, int]] = {}
@@ -154,14 +99,14 @@ class Enrolment:
         entries = [self._prepare(arrival, route) for arrival in arrivals]
         intact: dict[bytes, bool] = {}
         while True:
-            batch = _Batch(intact)
+            batch = Batch(intact)
             try:
                 return self._enter(entries, batch)
             except _FilesUnread:
                 intact |= dict.fromkeys(batch.unread, False)
                 intact |= self._intact(batch.unread)
 
-    def _enter(self, entries: Sequence[_Entry], batch: _Batch) -> Enrolled:
+    def _enter(self, entries: Sequence[Entry], batch: Batch) -> Enrolled:
         """The transaction. Raises _FilesUnread, and writes nothing, if some files must be compared first."""
         with self._database.write() as connection:
             fresh = self._find_series(connection, entries)
@@ -178,7 +123,7 @@ class Enrolment:
         self._counters.remember(counted)
         return Enrolled(frozenset(map(self._strings.text, batch.destinations)), tuple(batch.absorbed))
 
-    def _prepare(self, arrival: Arrival, route: Mapping[str, Route]) -> _Entry:
+    def _prepare(self, arrival: Arrival, route: Mapping[str, Route]) -> Entry:
         header, source, word = arrival.header, arrival.source, self._strings.number
         uid = clean(arrival.sop_instance_uid)
         promises: list[tuple[int, int]] = []
@@ -189,7 +134,7 @@ class Enrolment:
             promises = [(word(name), self._recipes.number(hash_)) for name, hash_ in routing.deliveries]
         except Exception as error:  # noqa: BLE001  a rule may fail in any way; the image stays, in sight
             log.error("%s: unrouted, its rules failed (%s)", arrival.id, type(error).__name__)
-        return _Entry(
+        return Entry(
             arrival=arrival,
             promises=promises,
             taken=taken,
@@ -205,10 +150,10 @@ class Enrolment:
             revision=word(arrival.revision),
         )
 
-    def _add(self, connection: Connection, batch: _Batch, entry: _Entry, known: list[KnownInstance]) -> None:
+    def _add(self, connection: Connection, batch: Batch, entry: Entry, known: list[KnownInstance]) -> None:
         arrival, promises, kind = entry.arrival, entry.promises, Kind.FIRST
         if known:
-            kind, promises = self._compare(connection, batch, entry, known)
+            kind, promises = self._comparison.compare(connection, batch, entry, known)
         id_, received_at = bytes.fromhex(arrival.id), arrival.received_at
         batch.instances.append(
             (
@@ -232,69 +177,8 @@ class Enrolment:
         increment.repeats += kind is Kind.ABSORBED or kind is Kind.REPEAT
         increment.versions += kind is Kind.VERSION
 
-    def _compare(
-        self, connection: Connection, batch: _Batch, entry: _Entry, known: list[KnownInstance]
-    ) -> tuple[Kind, list[tuple[int, int]]]:
-        """What an arrival is to the instances `known` under its UID, and which deliveries it needs."""
-        same = [one for one in known if one.digest == entry.arrival.digest and not one.absorbed]
-        if not same:
-            return Kind.VERSION, entry.promises
-        made = promises_of(connection, entry.study, [one.id for one in same])
-        promises = self._missing(entry, made)
-        owing = {promise.instance for promise in made if promise.state < ENDED}
-        asked = [one.id for one in same if one.kept and (one.id in owing or not promises)]
-        batch.unread.update(key for key in asked if key not in batch.intact)
-        spoiled = {key for key in asked if not batch.intact.get(key, True)}
-        self._heal(connection, batch, entry, spoiled, made)
-        if spoiled:
-            # What is being sent from such a file at this moment will not arrive.
-            lost = [each for each in made if each.state is State.LEASED and each.instance in spoiled]
-            return Kind.REPEAT, self._missing(entry, [each for each in made if each not in lost])
-        kept = any(one.kept for one in same)
-        if not promises and (entry.promises or kept):
-            return Kind.ABSORBED, []
-        return Kind.REPEAT, promises
-
-    def _missing(self, entry: _Entry, made: Sequence[Promise]) -> list[tuple[int, int]]:
-        """The deliveries that the rules name for an arrival and that no earlier one stands for."""
-        states: dict[tuple[int, int], list[State]] = defaultdict(list)
-        for each in made:
-            state = State.PENDING if _is_spoiled(each) else each.state
-            states[each.destination, each.recipe].append(state)
-        return [promise for promise in entry.promises if not self._is_promised(states.get(promise, ()))]
-
-    def _heal(
-        self,
-        connection: Connection,
-        batch: _Batch,
-        entry: _Entry,
-        spoiled: set[bytes],
-        made: Sequence[Promise],
-    ) -> None:
-        """Let the fresh copy take the place of files that are damaged or gone (`spoiled`)."""
-        new = bytes.fromhex(entry.arrival.id)
-        busy = {each.instance for each in made if each.state is State.LEASED}
-        for each in made:
-            again = _is_spoiled(each)
-            moves = each.instance in spoiled and each.state in REPLACEABLE
-            if again or moves:
-                to = new if moves else each.instance
-                connection.execute(_AGAIN if again else _MOVE, {"row": each.id, "to": to})
-                batch.destinations.add(each.destination)
-                batch.progress.add((entry.study, each.destination))
-        for key in spoiled - busy:
-            connection.execute(_GONE, {"key": key, "at": entry.arrival.received_at})
-            batch.absorbed.append(key.hex())
-            log.warning("%s: in the place of %s, whose file is damaged or gone", entry.arrival.id, key.hex())
-
-    def _is_promised(self, states: Sequence[State]) -> bool:
-        """Whether deliveries in these states make a new one for the same destination and recipe needless."""
-        if any(state in UNDER_WAY for state in states):
-            return True
-        return self._repeats == "absorb" and State.DELIVERED in states
-
     def _find_series(
-        self, connection: Connection, entries: Sequence[_Entry]
+        self, connection: Connection, entries: Sequence[Entry]
     ) -> dict[tuple[str, str], tuple[int, int]]:
         """Give each entry its study's and series' numbers; the answer is what the cache lacked."""
         found: dict[tuple[str, str], tuple[int, int]] = {}
@@ -314,15 +198,10 @@ class Enrolment:
             entry.fresh = key in new
         return found
 
-    def _write(self, connection: Connection, batch: _Batch) -> set[tuple[int, int, int, int]]:
+    def _write(self, connection: Connection, batch: Batch) -> set[tuple[int, int, int, int]]:
         connection.exec_driver_sql(self._insert_instance, batch.instances)
         if batch.deliveries:
             connection.exec_driver_sql(self._insert_delivery, batch.deliveries)
         self._studies.touch(connection, batch.progress, time.time())
         self._studies.arrived(connection, batch.arrived)
         return self._counters.add(connection, batch.counts)
-
-
-def _is_spoiled(promise: Promise) -> bool:
-    """Whether it is parked because of its file: what a fresh copy puts right."""
-    return promise.state is State.PARKED and promise.reason in SPOILED

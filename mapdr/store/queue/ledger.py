@@ -47,7 +47,7 @@ from mapdr.store.index.fault import fault_of_the_index
 from mapdr.store.index.instances import FACTS, Instances
 from mapdr.store.index.recipes import Recipes
 from mapdr.store.index.schema import State
-from mapdr.store.index.strings import StringTable
+from mapdr.store.index.strings import Sources, StringTable
 from mapdr.store.index.studies import Studies
 from mapdr.store.queue.repeats import last_given
 from mapdr.store.queue.settle import Settlement, SettlementWriter
@@ -88,6 +88,7 @@ class Ledger:
         database: Database,
         *,
         strings: StringTable,
+        sources: Sources,
         recipes: Recipes,
         instances: Instances,
         studies: Studies,
@@ -97,7 +98,7 @@ class Ledger:
         self._strings = strings
         self._recipes = recipes
         self._instances = instances
-        self._settlements = SettlementWriter(database, strings, studies, counters)
+        self._settlements = SettlementWriter(database, strings, sources, studies=studies, counters=counters)
 
     def lease(
         self,

@@ -14,11 +14,11 @@ from mapdr.store.index import schema
 from mapdr.store.index.counters import CounterKey, Counters, Increment, day_of
 from mapdr.store.index.database import Database, portions
 from mapdr.store.index.schema import AFTER_ATTEMPT, ENDED, State
-from mapdr.store.index.strings import StringTable, clean
+from mapdr.store.index.strings import Sources, StringTable, clean
 from mapdr.store.index.studies import Studies
 from mapdr.store.queue.repeats import find_known, find_shared
 
-_delivery, _instance, _source = schema.delivery, schema.instance, schema.source
+_delivery, _instance = schema.delivery, schema.instance
 
 _ATTEMPT_COLUMNS = (
     "delivery", "number", "started_at", "milliseconds", "verdict", "status", "comment", "reason", "bytes",
@@ -45,13 +45,10 @@ _CURRENT = (
         _instance.c.uid_hash,
         _instance.c.sop_instance_uid,
         _instance.c.modality,
-        _source.c.calling_ae,
-        _source.c.credential,
-        _source.c.receiver,
+        _instance.c.source,
         _PROMISED_AGAIN,
     )
     .join(_instance, _instance.c.id == _delivery.c.instance)
-    .join(_source, _source.c.id == _instance.c.source)
     .where(_delivery.c.id.in_(bindparam("ids", expanding=True)))
     .with_for_update(of=_delivery)
 )
@@ -106,10 +103,17 @@ class SettlementWriter:
     """Writes settlements."""
 
     def __init__(
-        self, database: Database, strings: StringTable, studies: Studies, counters: Counters
+        self,
+        database: Database,
+        strings: StringTable,
+        sources: Sources,
+        *,
+        studies: Studies,
+        counters: Counters,
     ) -> None:
         self._database = database
         self._strings = strings
+        self._sources = sources
         self._studies = studies
         self._counters = counters
         self._outcome = database.prepared(_OUTCOME)
@@ -161,7 +165,7 @@ class SettlementWriter:
         today = day_of(now)
         here: dict[tuple[int, int, str], set[bytes]] = defaultdict(set)
         for row in delivered:
-            origin = self._strings.find(row.calling_ae or row.credential or row.receiver) or 0
+            origin = self._strings.find(self._sources.source(row.source).peer) or 0
             increment = counts[CounterKey(today, row.destination, origin, row.modality, row.study)]
             same_hash = known.get((row.series, row.uid_hash), ())
             digests = {one.id: one.digest for one in same_hash if one.uid == row.sop_instance_uid}

@@ -35,7 +35,7 @@ from pathlib import Path
 
 import xxhash
 
-from mapdr._fast import Shared, Taker
+from mapdr._fast import RunQueue, RunReceiver
 from mapdr.dicom import gate
 from mapdr.dicom.scan import ScannedHeader
 from mapdr.kernel.errors import Permanent, Refused
@@ -91,7 +91,7 @@ class Spool(SpoolFolder):
         *,
         min_free: int = 0,
         submit: Callable[[Arrival], None],
-        runs: Shared | None = None,
+        runs: RunQueue | None = None,
         on_lane: Callable[[], None] = lambda: None,
         refusing: Callable[[], str] = lambda: "",
     ) -> None:
@@ -99,7 +99,7 @@ class Spool(SpoolFolder):
         self.durability = durability
         self.reading = Reading()
         self.submit = submit
-        self.runs = Shared(MOST_WAITING) if runs is None else runs
+        self.runs = RunQueue(MOST_WAITING) if runs is None else runs
         self._min_free = min_free
         self._on_lane = on_lane
         self._refusing = refusing
@@ -113,7 +113,7 @@ class Spool(SpoolFolder):
     def use(self, reading: Reading) -> None:
         """Read this of each header from the next object on; runs under way end before their next message."""
         self.reading = reading
-        self.runs.turn()
+        self.runs.end_runs()
 
     def keep_free(self, min_free: int) -> None:
         """Keep so many bytes of the disk free from now on."""
@@ -145,7 +145,7 @@ class Spool(SpoolFolder):
 
     def lane(self, source: Source, contexts: Contexts) -> Lane | None:
         """A way in for runs of one association; None without the compiled code. To be closed at its end."""
-        if not Taker.possible:
+        if not RunReceiver.possible:
             return None
         lane = Lane(self, self.runs, source, contexts)
         self._on_lane()  # when the lane is known: who hears it begins to look

@@ -1,7 +1,7 @@
 """Runs: many objects of one association from the socket into the spool, without the interpreter for each.
 
-`mapdr._fast.Taker` parses the messages and writes the files. This module gives it what it needs of the store
-(ids, the hour's folder, the File Meta group of each presentation context) and turns what it took into
+`mapdr._fast.RunReceiver` parses the messages and writes the files. This module gives it what it needs of the
+store (ids, the hour's folder, the File Meta group of each presentation context) and turns what it stored into
 arrivals for the index. A *lane* is an association's way in for runs; where it takes nothing (no compiled
 code, an irregular message, no room), messages go one at a time through `Spool.begin`.
 """
@@ -15,13 +15,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from mapdr._fast import Channel, Shared, Taker
-from mapdr._fast._take_run_py import MOST, MOST_TAGS, Passage, Run, Taken, Untold
+from mapdr._fast import Channel, RunQueue, RunReceiver
+from mapdr._fast._receive_run_py import (
+    MAX_MESSAGES,
+    MAX_TAGS,
+    RunContext,
+    StoredObject,
+    UnindexedObject,
+)
 from mapdr._fast.scan_tables import EXPLICIT
 from mapdr.dicom import gate
 from mapdr.dicom.scan import ScannedHeader, encoding_flags, header_tree, is_regular
 from mapdr.kernel.errors import Refused
 from mapdr.kernel.item import Arrival, Source
+from mapdr.kernel.runs import RunResult
 from mapdr.store.spool import filemeta
 from mapdr.store.spool.durable import Durability
 from mapdr.store.spool.headers import Reading
@@ -51,45 +58,45 @@ class LaneSpool(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """What the images of one taker share; it comes back with each image that is drained."""
+    """What the images of one receiver of runs share; it comes back with each image that is drained."""
 
     source: Source
     contexts: Contexts
     revision: str
 
-    def arrival(self, taken: Taken) -> Arrival:
-        """An image that was taken, as the index is told of it."""
-        sop_class_uid, transfer_syntax_uid = self.contexts[taken.context]
+    def arrival(self, stored: StoredObject) -> Arrival:
+        """An image that was stored, as the index is told of it."""
+        sop_class_uid, transfer_syntax_uid = self.contexts[stored.context]
         return Arrival(
-            id=taken.id,
+            id=stored.id,
             source=self.source,
             sop_class_uid=sop_class_uid,
-            sop_instance_uid=taken.sop_instance_uid,
+            sop_instance_uid=stored.sop_instance_uid,
             transfer_syntax_uid=transfer_syntax_uid,
-            data_offset=taken.data_offset,
-            size=taken.size,
-            digest=taken.digest,
-            received_at=taken.received_at,
+            data_offset=stored.data_offset,
+            size=stored.size,
+            digest=stored.digest,
+            received_at=stored.received_at,
             revision=self.revision,
-            header=ScannedHeader(taken.values, taken.walk),
+            header=ScannedHeader(stored.values, stored.walk),
         )
 
 
-def gather(shared: Shared) -> list[Arrival]:
-    """What runs took since the last call, in the order of their answers.
+def gather(queue: RunQueue) -> list[Arrival]:
+    """What runs stored since the last call, in the order of their answers.
 
     What cannot be made an arrival is set aside in sight: its file is safe, and recovery indexes it.
     """
     arrivals: list[Arrival] = []
-    for origin, taken in shared.drain():
+    for origin, stored in queue.drain():
         try:
-            if isinstance(taken, Untold):
-                raise taken.error
-            arrivals.append(origin.arrival(taken))
+            if isinstance(stored, UnindexedObject):
+                raise stored.error
+            arrivals.append(origin.arrival(stored))
         except Exception as error:  # noqa: BLE001  those behind it were answered Success as well
             log.error(
                 "%s: set aside until the next start, the index cannot be told of it (%s)",
-                taken.id,
+                stored.id,
                 type(error).__name__,
             )
     return arrivals
@@ -98,62 +105,62 @@ def gather(shared: Shared) -> list[Arrival]:
 class Lane:
     """The runs of one association; implements `mapdr.kernel.stage.Lane`. For one thread."""
 
-    def __init__(self, spool: LaneSpool, shared: Shared, source: Source, contexts: Contexts) -> None:
+    def __init__(self, spool: LaneSpool, queue: RunQueue, source: Source, contexts: Contexts) -> None:
         self._spool = spool
-        self._shared = shared
+        self._queue = queue
         self._source = source
         self._contexts = contexts
         self._hour = ""
         self._folder = -1
         self._path = Path()
         self._reading = spool.reading
-        self._taker = self._taker_for(self._reading)
+        self._run_receiver = self._receiver_for(self._reading)
 
-    def take(self, channel: Channel) -> Run:
+    def take(self, channel: Channel) -> RunResult:
         """Take messages from `channel` for a moment, as many as are complete and regular.
 
         An empty run is no error: the next message then goes through `Spool.begin`, which says what is wrong.
         """
         spool = self._spool
-        turn = self._shared.turns
+        generation = self._queue.generation
         if self._reading is not spool.reading:
             self._read_anew(spool.reading)
-        if self._taker is None:
-            return Run()
-        first = spool.block(MOST)
+        if self._run_receiver is None:
+            return RunResult()
+        first = spool.block(MAX_MESSAGES)
         try:
             spool.check_room()
             folder = self._open_folder(id_text(first))
         except (Refused, OSError):
-            return Run()
-        run = self._taker.take(channel, folder, first, MOST, turn)
+            return RunResult()
+        run = self._run_receiver.receive(channel, folder, first, MAX_MESSAGES, generation)
         if run.stuck:
             log.warning("%s: could not be removed; it was not answered, and is no image any more", run.stuck)
         return run
 
     def close(self) -> None:
-        """The association is over. What was taken is still to be gathered."""
+        """The association is over. What was stored is still to be gathered."""
         if self._folder >= 0:
             os.close(self._folder)
             self._folder = -1
-        if self._taker is not None:
-            self._taker.end()
-            self._taker = None
+        if self._run_receiver is not None:
+            self._run_receiver.end()
+            self._run_receiver = None
 
     def _read_anew(self, reading: Reading) -> None:
         # The new one is there before the old one goes: the writer looks only while there is any.
-        before, self._taker = self._taker, self._taker_for(reading)
+        before, self._run_receiver = self._run_receiver, self._receiver_for(reading)
         self._reading = reading
         if before is not None:
             before.end()
 
-    def _taker_for(self, reading: Reading) -> Taker | None:
-        """A taker that reads this of each header; None if it wants more tags than one has room for."""
+    def _receiver_for(self, reading: Reading) -> RunReceiver | None:
+        """One that reads this of each header; None if it wants more tags than one has room for."""
         tree = header_tree(reading.wanted)
-        if len(tree) > MOST_TAGS:
+        if len(tree) > MAX_TAGS:
             return None
-        passages = {
-            number: Passage(
+        contexts = {
+            number: RunContext(
                 abstract.encode(),
                 bool(encoding_flags(syntax) & EXPLICIT),
                 gate.has_study(abstract),
@@ -163,7 +170,7 @@ class Lane:
             if is_regular(syntax)
         }
         origin = Origin(self._source, self._contexts, reading.revision)
-        return Taker(self._shared, passages, tree, self._spool.durability == "power-loss", origin)
+        return RunReceiver(self._queue, contexts, tree, self._spool.durability == "power-loss", origin)
 
     def _open_folder(self, id_: str) -> int:
         """The open folder of an id's hour, made if it is not there or was removed. Raises OSError."""

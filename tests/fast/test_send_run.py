@@ -17,14 +17,14 @@ from hypothesis import strategies as st
 
 from fast.test_twins import compiled, outcome
 from mapdr import _fast
-from mapdr._fast import _pdata_py, _store_run_py
-from mapdr._fast._store_run_py import LONGEST_ANSWER, Message, examine
+from mapdr._fast import _pdata_py, _send_run_py
+from mapdr._fast._send_run_py import LONGEST_ANSWER, Message, examine
 from mapdr.kernel.errors import Permanent
 from mapdr.kernel.item import FileSlice, Proof
 from mapdr.testing import peer
 from mapdr.wire import dimse
 
-TWINS = ("_store_run", "_store_run_py")
+TWINS = ("_send_run", "_send_run_py")
 ME = Path(_fast.__file__)
 
 
@@ -156,10 +156,10 @@ def run(
     tick: float = 0.01,
 ) -> tuple[Any, ...]:
     """How a run ended, what was answered, what is read next, whether a message is unfinished, the bytes."""
-    module = _store_run_py if name.endswith("_py") else compiled(name)
+    module = _send_run_py if name.endswith("_py") else compiled(name)
     told: list[tuple[int, float]] = []
     with channel(name, answers, close=close, early=early, tick=tick) as (made, other):
-        ended = attempt(module.store_run, made, messages, max_length, seconds, told)
+        ended = attempt(module.send_run, made, messages, max_length, seconds, told)
         left = outcome(made.read_command, 0.02)
         unfinished = made.unfinished
         sent = other.end()
@@ -271,7 +271,7 @@ def test_what_is_not_regular_is_left_for_the_ordinary_way(name: str, second: byt
 @pytest.mark.parametrize("name", TWINS)
 def test_an_answer_may_come_in_any_pieces(name: str) -> None:
     whole = answer(1)
-    module = _store_run_py if name.endswith("_py") else compiled(name)
+    module = _send_run_py if name.endswith("_py") else compiled(name)
     with channel(name, (), close=False) as (made, other):
 
         def trickle() -> None:
@@ -281,7 +281,7 @@ def test_an_answer_may_come_in_any_pieces(name: str) -> None:
         told: list[tuple[int, float]] = []
         thread = threading.Thread(target=trickle)
         thread.start()
-        unread = module.store_run(made, [message(1, b"ab")], 4096, 60.0, told)
+        unread = module.send_run(made, [message(1, b"ab")], 4096, 60.0, told)
         thread.join()
         # A piece may come later than the socket waits: then the ordinary way takes it up in its middle.
         assert [status for status, _ in told] == [0] if not unread else made.read_command(5.0)[0] == 3
@@ -297,7 +297,7 @@ def test_a_message_may_be_longer_than_the_buffer(name: str, max_length: int, tmp
         name, [message(1, *parts), message(2, b"cd")], [answer(1), answer(2)], max_length=max_length, tick=5.0
     )
     assert (ended, told, unfinished) == (False, [0, 0], False)
-    reference = run("_store_run_py", [message(1, *parts), message(2, b"cd")], [answer(1), answer(2)],
+    reference = run("_send_run_py", [message(1, *parts), message(2, b"cd")], [answer(1), answer(2)],
                     max_length=max_length, tick=5.0)  # fmt: skip
     assert sent == reference[-1]
 
@@ -328,10 +328,10 @@ def test_only_a_file_of_the_spool_is_said_to_be_damaged_or_missing(
     proof.proved = proved
     bad = FileSlice(tmp_path / damage, 0, size, proof)
     reason = "missing" if damage == "gone" else "damaged"
-    module = _store_run_py if name.endswith("_py") else compiled(name)
+    module = _send_run_py if name.endswith("_py") else compiled(name)
     with channel(name, []) as (made, _):
         with pytest.raises(Permanent) as caught:
-            module.store_run(made, [message(1, b"ab", bad)], 16384, 5.0, [])
+            module.send_run(made, [message(1, b"ab", bad)], 16384, 5.0, [])
         assert caught.value.reason == reason
     with channel(name, []) as (made, _):
         with pytest.raises(Permanent) as caught:
@@ -374,10 +374,10 @@ def test_an_answer_that_comes_before_the_data_set_is_out_is_left_for_the_ordinar
 ) -> None:
     (tmp_path / "image").write_bytes(bytes(8_000_000))
     large = message(1, FileSlice(tmp_path / "image", 0, 8_000_000))
-    module = _store_run_py if name.endswith("_py") else compiled(name)
+    module = _send_run_py if name.endswith("_py") else compiled(name)
     told: list[tuple[int, float]] = []
     with channel(name, [answer(1)], close=False, early=True) as (made, _):
-        assert module.store_run(made, [large, message(2, b"cd")], 16384, 60.0, told)
+        assert module.send_run(made, [large, message(2, b"cd")], 16384, 60.0, told)
         assert made.spoke_early
         assert made.read_command(5.0)[0] == 3
     assert told == []

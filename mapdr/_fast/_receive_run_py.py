@@ -12,49 +12,24 @@ from collections.abc import Mapping, Sequence
 from threading import Lock
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from mapdr.kernel.runs import RunResult
+
 if TYPE_CHECKING:
     from mapdr._fast._pdata_py import Channel
 
 BACKEND = "python"
 
-MOST = 1000
+MAX_MESSAGES = 1000
 """Messages in one run: its ids are reserved before it begins."""
 
-MOST_TAGS = 256
-"""Wanted tags, as walk.pxi has room for."""
+MAX_TAGS = 256
+"""Wanted tags, as search.pxi has room for."""
 
-SECONDS = 0.25
+MAX_SECONDS = 0.25
 """How long a run lasts at most: then the association looks after its counters and its end."""
 
 
-class Left(NamedTuple):
-    """A message that a run has read and not taken: its presentation context, command set and data set.
-
-    `data_set` is a view of the receive buffer, valid until the next read.
-    """
-
-    context: int
-    command: bytes
-    data_set: memoryview
-
-
-class Run(NamedTuple):
-    """What a run took: how many images, and the bytes of their data sets.
-
-    `again`: nothing stands against another run; else the next message goes the ordinary way. `unsent` is what
-    the peer did not take of the last response. `stuck` is the id of a file that could not be removed after it
-    could not be made safe: an image no more.
-    """
-
-    stored: int = 0
-    size: int = 0
-    again: bool = False
-    unsent: bytes = b""
-    left: Left | None = None
-    stuck: str = ""
-
-
-class Passage(NamedTuple):
+class RunContext(NamedTuple):
     """What the objects of one presentation context share: the parts of `mapdr.store.spool.filemeta.frame`.
 
     `study`: a Study Instance UID is asked for (`mapdr.dicom.gate.has_study`).
@@ -67,7 +42,7 @@ class Passage(NamedTuple):
     after: bytes
 
 
-class Taken(NamedTuple):
+class StoredObject(NamedTuple):
     """An image that is safe: what the index needs to know of it. `received_at` is seconds since the epoch."""
 
     id: str
@@ -81,17 +56,17 @@ class Taken(NamedTuple):
     walk: Any
 
 
-class Untold(NamedTuple):
-    """An image that is safe and of which the index could not be told, and why. Recovery finds it."""
+class UnindexedObject(NamedTuple):
+    """An image that is safe and that the index cannot be given, and why; recovery finds it at a start."""
 
     id: str
     error: Exception
 
 
-class Shared:
-    """What all runs of a spool share: one queue of what they took, in the order of their answers.
+class RunQueue:
+    """What the runs of a spool have stored and the index does not have, in the order of their answers.
 
-    Never do more than `limit` images wait for the index. A run takes a place before it takes a message, and
+    Never do more than `limit` images wait for the index. A run takes a place before it stores an object, and
     leaves the message to the ordinary way if there is none before its time is over; whoever else hands
     images to the index asks `admit`. `backlog` are the images that were admitted or drained and are not yet
     written: `drain` and `admit` count them, the writer says how many are left.
@@ -100,17 +75,17 @@ class Shared:
     def __init__(self, limit: int) -> None:
         self.limit = limit
         self.backlog = 0
-        self.turns = 0
+        self.generation = 0
         self._lock = Lock()
 
     @property
     def waiting(self) -> int:
-        """Images that were taken and not drained."""
+        """Images that were stored and not drained."""
         return 0
 
     @property
     def in_use(self) -> bool:
-        """Whether any association may take something without a word, or has."""
+        """Whether any association may still store something, or has stored what was not drained."""
         return False
 
     def admit(self) -> bool:
@@ -120,17 +95,17 @@ class Shared:
             self.backlog += room
             return room
 
-    def drain(self) -> Sequence[tuple[Any, Taken | Untold]]:
-        """What was taken since the last call, each with its taker's owner, the first answered first.
+    def drain(self) -> Sequence[tuple[Any, StoredObject | UnindexedObject]]:
+        """What was stored since the last call, each with its receiver's owner, the first answered first.
 
-        All of it: what cannot be told is there as `Untold`, and what an exception leaves behind comes with
-        the next call.
+        All of it: what cannot be handed over is there as `UnindexedObject`, and what an exception leaves
+        behind comes with the next call.
         """
         return ()
 
-    def turn(self) -> None:
-        """Let the runs that are under way end before their next message."""
-        self.turns += 1
+    def end_runs(self) -> None:
+        """Let the runs that are under way, those of this `generation`, end before their next message."""
+        self.generation += 1
 
     def open(self) -> None:
         """The index takes images."""
@@ -139,11 +114,11 @@ class Shared:
         """The index takes no more: what comes now is left to the ordinary way, which refuses it."""
 
 
-class Taker:
-    """Takes runs of one association, under one reading of its headers.
+class RunReceiver:
+    """Receives the runs of one association, under one reading of its headers.
 
-    `passages`: presentation context id to what its objects share; `tags`: the top level of the wanted tree,
-    at most MOST_TAGS; `durable`: whether file and folder are flushed before Success; `owner` comes with each
+    `contexts`: presentation context id to what its objects share; `tags`: the top level of the wanted tree,
+    at most MAX_TAGS; `durable`: whether file and folder are flushed before Success; `owner` comes with each
     image that is drained.
     """
 
@@ -152,20 +127,20 @@ class Taker:
 
     def __init__(
         self,
-        shared: Shared,
-        passages: Mapping[int, Passage],
+        queue: RunQueue,
+        contexts: Mapping[int, RunContext],
         tags: Mapping[int, Any],
         durable: bool,
         owner: object,
     ) -> None:
-        self.shared = shared
+        self.queue = queue
 
-    def take(self, channel: Channel, folder: int, id_: int, count: int, turn: int) -> Run:
-        """Take messages that are whole and regular, as long as `turn` is the shared one.
+    def receive(self, channel: Channel, folder: int, id_: int, count: int, generation: int) -> RunResult:
+        """Take messages that are whole and regular, as long as the queue is at this `generation`.
 
         `folder` is the descriptor of a folder, `id_` the first of `count` ids.
         """
-        return Run()
+        return RunResult()
 
     def end(self) -> None:
-        """There will be no more runs; what was taken is still to be drained."""
+        """There will be no more runs; what was stored is still to be drained."""

@@ -47,7 +47,7 @@ class Message(NamedTuple):
     sop_instance: bytes
 
 
-def store_run(
+def send_run(
     channel: Channel,
     messages: Sequence[Message],
     max_length: int,

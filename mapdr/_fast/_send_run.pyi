@@ -1,9 +1,9 @@
 from collections.abc import Sequence
 
 from mapdr._fast._pdata_py import Channel
-from mapdr._fast._store_run_py import Message
+from mapdr._fast._send_run_py import Message
 
-def store_run(
+def send_run(
     channel: Channel,
     messages: Sequence[Message],
     max_length: int,
