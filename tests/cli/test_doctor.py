@@ -67,3 +67,12 @@ def test_an_index_that_another_program_has_locked_is_said(used: NodeFolder) -> N
         other.execute("BEGIN IMMEDIATE")
         assert said() == ("bad", "locked by another program")
     assert said() == ("ok", "is readable and consistent")
+
+
+def test_the_report_is_whole_at_eighty_columns(used: NodeFolder) -> None:
+    output = used.mapdr("doctor", width=80).output
+    assert max(map(len, output.splitlines())) <= 80
+    shown = " ".join(output.split())
+    for found in examine(used.config):
+        if found.part in ("hot paths", "codecs", "database"):
+            assert f"{found.name} {found.level} {found.text}" in shown

@@ -61,6 +61,22 @@ def test_images_without_a_modality_are_called_so_everywhere(node: NodeFolder) ->
         assert "(none)" in node.mapdr(listing).output
 
 
+@pytest.mark.parametrize("words", [(), ("--identify",)])
+def test_a_narrow_terminal_shows_all_that_was_said_of_a_delivery(
+    used: NodeFolder, words: tuple[str, ...]
+) -> None:
+    answer = "the association was rejected by the service user: " + "called AE title not recognised, " * 4
+    used.settle("archive", "pending", 1, status=None, verdict="retry", comment=answer, reason="not-connected")
+    output = used.mapdr("deliveries", *words, width=80).output
+    assert max(map(len, output.splitlines())) <= 80
+    said = " ".join(output.split())
+    assert "not-connected: " + " ".join(answer.split()) in said
+    own = "the receiver cannot understand it" if words else "the data set does not match its SOP class"
+    assert f"refused: {own}" in said
+    (row,) = [line for line in output.splitlines() if "parked" in line]
+    assert row.split()[-2:] == ["parked", "0xA900"]
+
+
 def test_the_status_in_words(used: NodeFolder) -> None:
     used.beat()
     output = used.mapdr("status").output

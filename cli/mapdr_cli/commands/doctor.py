@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import groupby
 from pathlib import Path
 
 import click
 from click.exceptions import Exit
+from rich.console import Group
+from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
@@ -42,17 +45,16 @@ def doctor(config: Path | None, as_json: bool) -> None:
         raise Exit(1)
 
 
-def report(findings: Sequence[Examined]) -> Table:
-    """The findings as a table, each part named once."""
-    table = Table(box=None, pad_edge=False, show_header=False)
-    table.add_column(style="head", no_wrap=True)
-    table.add_column(no_wrap=True)
-    table.add_column(no_wrap=True)
-    table.add_column(overflow="fold")
-    part = ""
-    for finding in findings:
-        title = finding.part if finding.part != part else ""
-        part = finding.part
-        level = Text(finding.level, STYLES[finding.level])
-        table.add_row(title, words.plain(finding.name), level, words.plain(finding.text))
-    return table
+def report(findings: Sequence[Examined]) -> Group:
+    """The findings, part by part under its name: so that a narrow terminal has room for what they say."""
+    parts: list[Text | Padding] = []
+    for part, found in groupby(findings, lambda finding: finding.part):
+        table = Table(box=None, pad_edge=False, show_header=False)
+        table.add_column(no_wrap=True)
+        table.add_column(no_wrap=True)
+        table.add_column(overflow="fold")
+        for finding in found:
+            level = Text(finding.level, STYLES[finding.level])
+            table.add_row(words.plain(finding.name), level, words.plain(finding.text))
+        parts += [Text(words.plain(part), "head"), Padding(table, (0, 0, 0, 2))]
+    return Group(*parts)

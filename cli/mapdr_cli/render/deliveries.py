@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 from mapdr.kernel.status import code
 from mapdr.operate import words
 from mapdr.operate.deliveries import Delivery
 from mapdr_cli.render import tables
 from mapdr_cli.render.tables import PATIENT, TAGS, WIDE, Column, field, moment, number, short_name, uid
 
-SHORT_ANSWER = 46
-"""Characters of a receiver's answer on a narrow terminal."""
-
 
 def delivery_columns(width: int, identify: bool) -> list[Column]:
-    """What fits; on a narrow terminal what tells rows apart, and the answer."""
+    """What fits; on a narrow terminal what tells rows apart, and the answer below each row."""
     wide = width >= WIDE
     when = moment("received_at", "received", wide=wide)
     to = Column("to", lambda row: short_name(row.destination))
@@ -24,7 +19,7 @@ def delivery_columns(width: int, identify: bool) -> list[Column]:
     if not wide:
         facts = [PATIENT] if identify else [when, modality]
         image = Column("image", lambda row: f"..{words.plain(row.sop_instance_uid[-6:])}")
-        return [*facts, image, to, state, Column("answer", _short_answer(identify), fold=True)]
+        return [*facts, image, to, state, Column("status", _status), Column("", _words, below=True)]
     study = uid("study_instance_uid", "study")
     image = uid("sop_instance_uid", "image")
     tries = Column("tries", number("tries"), right=True)
@@ -34,21 +29,20 @@ def delivery_columns(width: int, identify: bool) -> list[Column]:
     return [when, *(TAGS if identify else ()), study, image, modality, to, state, tries, done, size, answer]
 
 
-def _code(row: Delivery) -> str:
-    """The receiver's own status, and why there is none or why it is not the end."""
-    parts = [] if row.status is None else [code(row.status)]
-    return words.plain(" ".join([*parts, *([row.reason] if row.reason else [])]))
+def _status(row: Delivery) -> str:
+    """The receiver's own status."""
+    return "-" if row.status is None else code(row.status)
+
+
+def _words(row: Delivery) -> str:
+    """Why there is no status or why it is not the end, and what was said."""
+    said = words.plain(row.comment or row.last_comment)
+    if row.status is not None:
+        said = said.removesuffix(f" ({code(row.status)})")
+    return ": ".join(part for part in (words.plain(row.reason), said) if part)
 
 
 def _answer(row: Delivery) -> str:
     """Status, reason and words."""
-    said = words.plain(row.comment or row.last_comment)
-    if row.status is not None:
-        said = said.removesuffix(f" ({code(row.status)})")
-    return ": ".join(part for part in (_code(row), said) if part) or "-"
-
-
-def _short_answer(identify: bool) -> Callable[[Delivery], str]:
-    """The same in about two short lines, beside what identifies or not."""
-    room = SHORT_ANSWER * 2 // 3 if identify else SHORT_ANSWER
-    return lambda row: words.cut(_answer(row), room)
+    status, said = "" if row.status is None else _status(row), _words(row)
+    return (f"{status} {said}" if row.reason else ": ".join(filter(None, (status, said)))).strip() or "-"

@@ -5,9 +5,12 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import zip_longest
 from typing import Any
 
-from rich.console import Console
+from rich.cells import cell_len
+from rich.console import Console, Group, RenderableType
+from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
@@ -34,21 +37,51 @@ STATE_STYLE = {
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """A column: its title, how a row becomes its text, and how it is laid out; `whole` is never cut."""
+    """A column: its title, how a row becomes its text, and how it is laid out; `whole` is never cut.
+
+    The text of one that is `below` stands under its row, over the whole width, where there is any.
+    """
 
     title: str
     text: Callable[[Row], str | Text]
     right: bool = False
     fold: bool = False
     whole: bool = False
+    below: bool = False
 
 
-def listing(rows: Sequence[Row], columns: Sequence[Column]) -> Table:
+INDENT = 10
+"""Columns to the left of what stands below a row."""
+
+
+def listing(rows: Sequence[Row], columns: Sequence[Column]) -> RenderableType:
     """The rows as a table without borders, for the eye and for `grep`."""
-    table = Table(box=None, pad_edge=False, header_style="faint")
-    for column in columns:
+    beside = [column for column in columns if not column.below]
+    if len(beside) == len(columns):
+        return _table(rows, columns)
+    # Each row is a table of its own, as wide as its widest fellow, with what stands below behind it.
+    widths = [_width(column, rows) for column in beside]
+    parts: list[RenderableType] = [_table([], beside, widths)]
+    for row in rows:
+        parts.append(_table([row], beside, widths, head=False))
+        texts = [column.text(row) for column in columns if column.below]
+        parts += [Padding(text, (0, 0, 0, INDENT)) for text in texts if text]
+    return Group(*parts)
+
+
+def _width(column: Column, rows: Sequence[Row]) -> int:
+    texts = [column.title, *(str(column.text(row)) for row in rows)]
+    return max(cell_len(line) for text in texts for line in text.splitlines() or [""])
+
+
+def _table(
+    rows: Sequence[Row], columns: Sequence[Column], widths: Sequence[int] = (), *, head: bool = True
+) -> Table:
+    table = Table(box=None, pad_edge=False, header_style="faint", show_header=head)
+    for column, width in zip_longest(columns, widths):
         table.add_column(
             column.title,
+            width=width,
             justify="right" if column.right else "left",
             no_wrap=not column.fold,
             overflow="fold" if column.fold else "ellipsis",
