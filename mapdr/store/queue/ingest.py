@@ -42,7 +42,7 @@ _INSTANCE_COLUMNS = (
 
 
 @dataclass(frozen=True, slots=True)
-class Enrolled:
+class Entered:
     """What a batch led to: the destinations that have new work, and the ids of images whose files may go."""
 
     destinations: frozenset[str] = frozenset()
@@ -53,7 +53,7 @@ class _FilesUnread(Exception):
     """Some kept files must be compared first: the transaction is rolled back and begun again."""
 
 
-class Enrolment:
+class Ingest:
     """Enters batches of arrivals into the index, for one node."""
 
     def __init__(
@@ -87,7 +87,7 @@ class Enrolment:
         """Keep these tags with each study, from the next batch on."""
         self.study_tags = study_tags
 
-    def enrol(self, arrivals: Sequence[Arrival], route: Mapping[str, Route]) -> Enrolled:
+    def enter(self, arrivals: Sequence[Arrival], route: Mapping[str, Route]) -> Entered:
         """Write one batch; `route` by configuration revision. No SOP Instance UID may come twice in it.
 
         An arrival whose rules cannot be evaluated is kept and shown as unrouted.
@@ -97,12 +97,12 @@ class Enrolment:
         while True:
             batch = Batch(intact)
             try:
-                return self._enter(entries, batch)
+                return self._transact(entries, batch)
             except _FilesUnread:
                 intact |= dict.fromkeys(batch.unread, False)
                 intact |= self._intact(batch.unread)
 
-    def _enter(self, entries: Sequence[Entry], batch: Batch) -> Enrolled:
+    def _transact(self, entries: Sequence[Entry], batch: Batch) -> Entered:
         """The transaction. Raises _FilesUnread, and writes nothing, if some files must be compared first."""
         with self._database.write() as connection:
             fresh = self._find_series(connection, entries)
@@ -117,7 +117,7 @@ class Enrolment:
             self._series = {}
         self._series |= fresh
         self._counters.remember(counted)
-        return Enrolled(frozenset(map(self._strings.text, batch.destinations)), tuple(batch.absorbed))
+        return Entered(frozenset(map(self._strings.text, batch.destinations)), tuple(batch.absorbed))
 
     def _prepare(self, arrival: Arrival, route: Mapping[str, Route]) -> Entry:
         header, source, word = arrival.header, arrival.source, self._strings.number
