@@ -12,7 +12,7 @@ from libc.string cimport memmove
 
 from mapdr._fast import _pdata_py
 from mapdr.kernel.errors import RemoteProtocolError
-from mapdr.kernel.item import unreadable
+from mapdr.kernel.proof import unreadable
 
 include "numbers.pxi"
 include "pdata.pxi"
@@ -254,7 +254,7 @@ cdef int read_at(const char *path, int64_t offset, unsigned char *to, int64_t si
 
 
 cdef read(bytes path, int64_t offset, unsigned char *to, int64_t size, proof):
-    """Read `size` bytes of a file. Raises OSError, EOFError, Permanent; see `mapdr.kernel.item.unreadable`."""
+    """Read `size` bytes of a file. Raises OSError, EOFError, Permanent; see `mapdr.kernel.proof.unreadable`."""
     cdef const char *name = path
     cdef int error
     with nogil:

@@ -38,7 +38,7 @@ from mapdr._fast.pdata_signals import (
     TimedOut,
 )
 from mapdr.kernel.errors import RemoteProtocolError
-from mapdr.kernel.item import Proof, unreadable
+from mapdr.kernel.proof import Proof, unreadable
 
 BACKEND = "python"
 BUFFER = 1 << 18
@@ -75,7 +75,7 @@ class Slice(Protocol):
 
     @property
     def proof(self) -> Any:
-        """Its `mapdr.kernel.item.Proof`, or None."""
+        """Its `mapdr.kernel.proof.Proof`, or None."""
 
 
 class Channel:
@@ -500,7 +500,7 @@ class _Source:
         self._advance()
 
     def fill(self, target: memoryview) -> None:
-        """Fill `target`. Raises OSError, EOFError, Permanent; see `mapdr.kernel.item.unreadable`."""
+        """Fill `target`. Raises OSError, EOFError, Permanent; see `mapdr.kernel.proof.unreadable`."""
         at = 0
         size = len(target)
         while at < size:

@@ -15,7 +15,7 @@ from libc.stdint cimport int64_t
 from libc.string cimport memcpy
 
 from mapdr._fast import _pdata_py, _send_run_py
-from mapdr.kernel.item import damaged, unreadable
+from mapdr.kernel.proof import damaged, unreadable
 
 include "numbers.pxi"
 include "uids.pxi"

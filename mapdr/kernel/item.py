@@ -11,9 +11,8 @@ from enum import StrEnum
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
-import xxhash
-
 from mapdr.kernel.errors import Permanent
+from mapdr.kernel.proof import Proof, unreadable
 
 TagPath = tuple[int, ...]
 """Tags from the top level down, e.g. `(0x00080060,)` or `(0x00400275, 0x00400009)`; any item matches."""
@@ -77,79 +76,6 @@ class Arrival(NamedTuple):
     received_at: float
     revision: str
     header: Header
-
-
-class Proof:
-    """That the spool file of one image holds what was received: found out once a process, before it leaves.
-
-    The XXH3-128 of `size` bytes of `path` from `offset` has to be `digest`. Shared by all who send the image;
-    `proved` may be set by whoever has compared the bytes while they went out (`mapdr._fast.send_run`).
-    """
-
-    __slots__ = ("digest", "offset", "path", "proved", "size")
-
-    def __init__(self, path: Path, offset: int, size: int, digest: bytes) -> None:
-        self.path = path
-        self.offset = offset
-        self.size = size
-        self.digest = digest
-        self.proved = False
-
-    def check(self) -> None:
-        """Read the file once, unless it was proved before; it is never whole in memory.
-
-        Raises Permanent(reason="damaged" or "missing"), and OSError when it cannot be read.
-        """
-        if not self.proved:
-            if not self.holds():
-                raise damaged()
-            self.proved = True
-
-    def holds(self) -> bool:
-        """Whether the bytes are those that were received, now. Raises as `check`, but for other bytes."""
-        found = xxhash.xxh3_128()
-        left = self.size
-        try:
-            with self.path.open("rb", buffering=0) as file:
-                file.seek(self.offset)
-                buffer = memoryview(bytearray(min(_CHUNK, max(left, 1))))
-                while left:
-                    got = file.readinto(buffer[: min(left, len(buffer))])
-                    if not got:
-                        return False
-                    found.update(buffer[:got])
-                    left -= got
-        except FileNotFoundError:
-            raise missing() from None
-        return found.digest() == self.digest
-
-
-_CHUNK = 1 << 18
-
-
-SPOILED = frozenset({"damaged", "missing"})
-"""The reasons of `damaged()` and `missing()`: what a fresh copy of the image takes away."""
-
-
-def damaged() -> Permanent:
-    """What an image is parked with whose spool file holds other bytes than were received."""
-    return Permanent(
-        "its file in the spool is damaged: the bytes are not those that were received; push it again",
-        reason="damaged",
-    )
-
-
-def missing() -> Permanent:
-    """What an image is parked with whose spool file is gone."""
-    return Permanent("its file in the spool is gone; push it again", reason="missing")
-
-
-def unreadable(error: Exception, proof: Proof | None) -> Exception:
-    """What to raise when a file could not be read: of one in the spool, which has a proof, that it is missing
-    or, where it ends early (EOFError), damaged; any other error as it is."""
-    if proof is not None and isinstance(error, FileNotFoundError):
-        return missing()
-    return damaged() if proof is not None and isinstance(error, EOFError) else error
 
 
 @dataclass(frozen=True, slots=True)

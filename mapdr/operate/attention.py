@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from mapdr.kernel.errors import OWN_FAULT
-from mapdr.kernel.item import SPOILED
+from mapdr.kernel.proof import SPOILED
 from mapdr.operate import words
 from mapdr.operate.facts import LOST, Facts
 from mapdr.operate.model import Attention, Destination

@@ -9,7 +9,8 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from types import TracebackType
 
-from mapdr.kernel.item import FileSlice, Part, damaged
+from mapdr.kernel.item import FileSlice, Part
+from mapdr.kernel.proof import damaged
 
 _READ = os.O_RDONLY | getattr(os, "O_BINARY", 0) | getattr(os, "O_CLOEXEC", 0)
 

@@ -45,7 +45,8 @@ from mapdr.deliver.supervise.deliverer import Deliverer
 from mapdr.kernel import budget
 from mapdr.kernel.budget import Budget
 from mapdr.kernel.errors import OWN_FAULT, OwnFault, Permanent, Temporary
-from mapdr.kernel.item import Acceptance, Instance, Need, Outcome, Payload, Verdict, missing
+from mapdr.kernel.item import Acceptance, Instance, Need, Outcome, Payload, Verdict
+from mapdr.kernel.proof import missing
 from mapdr.kernel.watch import Watch
 from mapdr.net.retry import Retry
 from mapdr.testing.wait import until

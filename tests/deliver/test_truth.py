@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from deliver.world import World, delivering, egress, world
-from mapdr.kernel.item import Proof
+from mapdr.kernel.proof import Proof
 from mapdr.testing.wait import until
 from peers.rawsink import Answer, RawSink, Received
 

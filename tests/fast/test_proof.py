@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 from fast.test_send_run import TWINS, answer, message, run
 from mapdr.kernel.errors import Permanent
-from mapdr.kernel.item import FileSlice, Payload, Proof, damaged
+from mapdr.kernel.item import FileSlice, Payload
+from mapdr.kernel.proof import Proof, damaged
 
 BEFORE = 300
 """Bytes of a spool file before the data set."""

@@ -20,7 +20,8 @@ from mapdr import _fast
 from mapdr._fast import _pdata_py, _send_run_py
 from mapdr._fast._send_run_py import LONGEST_ANSWER, Message, examine
 from mapdr.kernel.errors import Permanent
-from mapdr.kernel.item import FileSlice, Proof
+from mapdr.kernel.item import FileSlice
+from mapdr.kernel.proof import Proof
 from mapdr.testing import peer
 from mapdr.wire import dimse
 

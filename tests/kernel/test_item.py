@@ -7,7 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mapdr.kernel.errors import Permanent
-from mapdr.kernel.item import FileSlice, Payload, Proof, Routing, total_length
+from mapdr.kernel.item import FileSlice, Payload, Routing, total_length
+from mapdr.kernel.proof import Proof
 
 
 def payload(*parts):

@@ -13,7 +13,7 @@ from mapdr.transform.encode.search import PER_DB, TOLERANCE
 from mapdr.transform.image import Pixels
 
 from .helpers import Notebook, applied, image, payload_of, picture
-from .test_compress import transcoder
+from .test_compress import compressing
 
 
 def grain(amplitude: float, seed: int = 0, shape: tuple[int, ...] = (256, 256)) -> Pixels:
@@ -88,7 +88,7 @@ def test_a_series_whose_noise_grows_takes_one_encode_for_nearly_every_image(
         return real(self, *args, **options)
 
     monkeypatch.setattr(Jpeg2000, "encode", counted)
-    step = transcoder(to="jpeg2000", ratio=10)
+    step = compressing(to="jpeg2000", ratio=10)
     slices = [image(grain(10 * 1.07**number, number)) for number in range(12)]
     applied(step, *payload_of(slices[0]), Notebook())
     levels.clear()

@@ -17,7 +17,8 @@ from mapdr.dicom import scan
 from mapdr.dicom.uids import DEFLATED_IMAGE_FRAME
 from mapdr.kernel.codec import FrameFormat, Pixels
 from mapdr.kernel.errors import Permanent, Unavailable
-from mapdr.kernel.item import FileSlice, Instance, Payload, Proof, Treatment
+from mapdr.kernel.item import FileSlice, Instance, Payload, Treatment
+from mapdr.kernel.proof import Proof
 from mapdr.kernel.registry import Registry
 from mapdr.kernel.step import Changes, Memory, Phase, Reads
 from mapdr.transform import dataset

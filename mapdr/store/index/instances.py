@@ -9,7 +9,8 @@ from typing import Any
 from sqlalchemy import Connection, Row, Select, bindparam, func, select
 
 from mapdr.kernel.errors import Permanent
-from mapdr.kernel.item import Instance, Proof
+from mapdr.kernel.item import Instance
+from mapdr.kernel.proof import Proof
 from mapdr.store.index import schema
 from mapdr.store.index.database import Database, portions
 from mapdr.store.index.strings import Sources, StringTable

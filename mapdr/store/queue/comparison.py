@@ -18,7 +18,7 @@ from typing import Literal
 
 from sqlalchemy import Connection, bindparam, update
 
-from mapdr.kernel.item import SPOILED
+from mapdr.kernel.proof import SPOILED
 from mapdr.store.index import schema
 from mapdr.store.index.schema import ENDED, REPLACEABLE, UNDER_WAY, Kind, State
 from mapdr.store.queue.batch import Batch, Entry
