@@ -239,8 +239,9 @@ def _identity(payload: Payload) -> tuple[str, str]:
 
 def _is_whole(payload: Payload) -> bool:
     """Whether it has as many bytes as it says, in parts that can be sent."""
-    if not all(isinstance(part, bytes | FileSlice) for part in payload.parts):
-        return False
+    for part in payload.parts:
+        if type(part) is not bytes and type(part) is not FileSlice:
+            return False
     return total_length(payload.parts) == payload.length
 
 
