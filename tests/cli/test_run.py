@@ -10,7 +10,6 @@ from pathlib import Path
 
 import pytest
 
-from mapdr.store import Store
 from mapdr_cli.demo import site
 from paper.nodes import NodeFolder
 
@@ -33,7 +32,7 @@ def test_a_signal_drains_the_node_and_it_ends_well(
     free: tuple[NodeFolder, int], number: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder, port = free
-    monkeypatch.setitem(Store.recover.__kwdefaults__, "wait", 0.2)
+    monkeypatch.setattr("mapdr.store.CLAIM_SECONDS", 0.2)
     node = _start(folder, port)
     try:
         node.wait_until_it_listens(30)

@@ -31,9 +31,9 @@ GREETINGS = {
 """What a stranger says first, and the words by which the log names it."""
 
 IMPATIENT = """
-from mapdr.store import Store
+import mapdr.store
 from mapdr_cli.main import main
-Store.recover.__kwdefaults__["wait"] = 0.2
+mapdr.store.CLAIM_SECONDS = 0.2
 main()
 """
 """`mapdr` that does not wait long for another process of its node."""
