@@ -110,7 +110,7 @@ def prefill(data: Path, images: int) -> None:
             )
             for index in range(start, min(start + 1000, images))
         ]
-        store.enrolment.enrol(batch, {"prefill": router.route})
+        store.ingest.enter(batch, {"prefill": router.route})
     settle_all(store)
     store.close()
 

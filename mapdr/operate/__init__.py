@@ -8,8 +8,8 @@ The way to a node is an `access.Access`, by its configuration; functions take it
   `configuration`, `doctor`, `plugins`, `echo`.
 - `actions` on deliveries (retry, hold, release, reroute, dismiss), which say how many and where to before
   they do anything (`dry_run`); `orders` to the node (reload, drain); `send`.
-- `selection` is the grammar of what is chosen, `events` and `journal` say what happened, `answer` makes
-  JSON, `errors` are what people get wrong.
+- `selection` is the grammar of what is chosen, `events` and `journal` say what happened, `brief` says a
+  state in one line, `answer` makes JSON, `errors` are what people get wrong.
 
 Nothing here draws or asks.
 """

@@ -82,7 +82,7 @@ class WouldDeliver:
 
 
 @dataclass(frozen=True, slots=True)
-class Explained:
+class Explanation:
     """Everything that is to be told of one file; values of it are quoted."""
 
     file: str
@@ -112,7 +112,7 @@ def explain(
     called_ae: str = "",
     address: str = "",
     receiver: str = "",
-) -> Explained:
+) -> Explanation:
     """What the configured rules would do to a file, as if it had come from there.
 
     Raises RequestError for a receiver that there is not, Permanent if it is not DICOM or the node would
@@ -133,7 +133,7 @@ def explain(
 
 def _examine(
     file: Path, plan: Plan, rules: Sequence[RuleConfig], registry: Registry, source: Source
-) -> Explained:
+) -> Explanation:
     """Everything that is to be told of one file. Raises Permanent if it is not DICOM, OSError."""
     found = part10.locate(file)
     header = _taken(found, INDEX_TAGS | plan.router.wanted)
@@ -153,7 +153,7 @@ def _examine(
         received_at=time.time(),
     )
     asked = plan.router.explain(header, source, values=True)
-    return Explained(
+    return Explanation(
         file=str(file),
         sop_class=_name(instance.sop_class_uid),
         transfer_syntax=_name(found.transfer_syntax_uid),

@@ -36,7 +36,7 @@ from mapdr.store.index.studies import Studies
 from mapdr.store.outbox import Outbox, OutboxEntry
 from mapdr.store.queue.actions import Actions
 from mapdr.store.queue.comparison import Repeats
-from mapdr.store.queue.ingest import Enrolment
+from mapdr.store.queue.ingest import Ingest
 from mapdr.store.queue.inhand import InHand
 from mapdr.store.queue.ledger import Ledger
 from mapdr.store.queue.listing import Listing
@@ -118,7 +118,7 @@ class Store:
             instances=self.instances,
             studies=self.studies,
         )
-        self.enrolment = Enrolment(
+        self.ingest = Ingest(
             database,
             strings=self.strings,
             sources=self.sources,
@@ -133,7 +133,7 @@ class Store:
         # What stands above the rooms, and the way in: images go from the spool to the writer.
         runs = RunQueue(MOST_WAITING)
         self.writer = Writer(
-            self.enrolment, folder.discard, runs, ready=database.check_file, on_commit=on_commit, watch=watch
+            self.ingest, folder.discard, runs, ready=database.check_file, on_commit=on_commit, watch=watch
         )
         self.spool = Spool(
             data,
@@ -208,7 +208,7 @@ class Store:
         """
         self.recipes.add(recipes)
         tags = STUDY_TAGS | study_tags
-        self.enrolment.use(tags)
+        self.ingest.use(tags)
         self.writer.use(revision, router.route)
         self.spool.use(Reading(revision, INDEX_TAGS | router.wanted | tags))
 
@@ -224,7 +224,7 @@ class Store:
             recovery = Recovery(
                 self.database,
                 spool=self.spool,
-                enrolment=self.enrolment,
+                ingest=self.ingest,
                 ledger=self.ledger,
                 in_hand=self.in_hand,
                 rules=EarlierRules(rules_for, self.recipes),

@@ -31,7 +31,7 @@ from mapdr.kernel.privacy import place
 from mapdr.store.index import schema
 from mapdr.store.index.database import Database, portions
 from mapdr.store.index.fault import fault_of_the_index
-from mapdr.store.queue.ingest import Enrolment
+from mapdr.store.queue.ingest import Ingest
 from mapdr.store.queue.inhand import InHand
 from mapdr.store.queue.ledger import Ledger
 from mapdr.store.rules import EarlierRules
@@ -74,7 +74,7 @@ class Recovery:
         database: Database,
         *,
         spool: Spool,
-        enrolment: Enrolment,
+        ingest: Ingest,
         ledger: Ledger,
         in_hand: InHand,
         rules: EarlierRules,
@@ -82,7 +82,7 @@ class Recovery:
     ) -> None:
         self._database = database
         self._spool = spool
-        self._enrolment = enrolment
+        self._ingest = ingest
         self._ledger = ledger
         self._in_hand = in_hand
         self._rules = rules
@@ -107,20 +107,20 @@ class Recovery:
             if known.get(id_) is not None:
                 self._found["leftovers"] += self._remove(self._spool.path(id_))
         arrivals = self._read([id_ for id_ in ids if id_ not in known])
-        indexed = sum(map(self._enrol, _without_repeats(arrivals)))
+        indexed = sum(map(self._enter, _without_repeats(arrivals)))
         self._found["indexed"] += indexed
         self._found["unreadable"] += len(arrivals) - indexed
 
-    def _enrol(self, batch: Sequence[Arrival]) -> int:
+    def _enter(self, batch: Sequence[Arrival]) -> int:
         """Enter a batch, or what of it the index takes; how many."""
         try:
-            absorbed = self._enrolment.enrol(batch, self._rules.routes()).absorbed
+            absorbed = self._ingest.enter(batch, self._rules.routes()).absorbed
         except Exception as error:
             if isinstance(error, OSError) or fault_of_the_index(error):
                 raise
             if len(batch) > 1:  # one of them: told, and the others are entered
                 half = len(batch) // 2
-                return self._enrol(batch[:half]) + self._enrol(batch[half:])
+                return self._enter(batch[:half]) + self._enter(batch[half:])
             log.error("%s: stays in the spool, the index refused it (%s)", batch[0].id, place(error))
             return 0
         for id_ in absorbed:
@@ -166,7 +166,7 @@ class Recovery:
 
     def _wanted(self, revision: str) -> frozenset[TagPath]:
         """The tags that are read of an image's header: the index's, and those of the rules it came under."""
-        return INDEX_TAGS | self._enrolment.study_tags | self._rules.wanted(revision)
+        return INDEX_TAGS | self._ingest.study_tags | self._rules.wanted(revision)
 
     def _set_aside(self, id_: str, cause: NotSealed) -> None:
         path = self._spool.path(id_)

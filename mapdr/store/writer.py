@@ -33,7 +33,7 @@ from mapdr.kernel.privacy import place
 from mapdr.kernel.status import OUT_OF_RESOURCES
 from mapdr.kernel.watch import Watch
 from mapdr.store.index.fault import IndexFault, fault_of_the_index
-from mapdr.store.queue.ingest import Enrolled, Enrolment, Route
+from mapdr.store.queue.ingest import Entered, Ingest, Route
 from mapdr.store.set_aside import SetAside
 from mapdr.store.spool.runs import gather
 
@@ -59,7 +59,7 @@ class Writer:
 
     def __init__(
         self,
-        enrolment: Enrolment,
+        ingest: Ingest,
         discard: Callable[[str], object],
         runs: RunQueue,
         *,
@@ -68,7 +68,7 @@ class Writer:
         watch: Watch | None = None,
     ) -> None:
         self.written = 0
-        self._enrolment = enrolment
+        self._ingest = ingest
         self._discard = discard
         self._runs = runs
         self._ready = ready
@@ -232,7 +232,7 @@ class Writer:
             some = self._busy[:size]
             try:
                 self._ready()
-                enrolled = self._enrolment.enrol(some, self._routes)
+                entered = self._ingest.enter(some, self._routes)
             except Exception as error:  # noqa: BLE001  whatever it is, the arrivals are safe and stay in hand
                 cause = fault_of_the_index(error)
                 if cause:
@@ -253,20 +253,20 @@ class Writer:
                     self._aside.entered(arrival)
             self._succeeds(len(some))
             try:
-                self._follow(enrolled)
+                self._follow(entered)
             finally:
                 self._following = False
         return True
 
-    def _follow(self, enrolled: Enrolled) -> None:
+    def _follow(self, entered: Entered) -> None:
         """What a committed batch leads to."""
-        for id_ in enrolled.absorbed:
+        for id_ in entered.absorbed:
             try:
                 self._discard(id_)
             except OSError as error:
                 log.warning("%s: its file could not be removed (%s)", id_, error.strerror)
-        if enrolled.destinations:
-            self._on_commit(enrolled.destinations)
+        if entered.destinations:
+            self._on_commit(entered.destinations)
 
     def _put_aside(self, arrival: Arrival, cause: str) -> None:
         """The index does not take this one: it stays in the spool, in sight."""

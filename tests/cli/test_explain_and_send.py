@@ -176,7 +176,7 @@ def test_what_the_index_does_not_take_is_not_told_as_on_its_way(
     def fails(*facts: object) -> object:
         raise OverflowError
 
-    monkeypatch.setattr("mapdr.store.queue.ingest.Enrolment.enrol", fails)
+    monkeypatch.setattr("mapdr.store.queue.ingest.Ingest.enter", fails)
     sent = _json(node, "send", str(ct), status=1)
     assert (len(sent["images"]), sent["not_indexed"]) == (1, 1)
     result = node.mapdr("send", str(ct))

@@ -279,14 +279,14 @@ def test_an_image_that_the_index_does_not_take_keeps_no_node_from_its_start(
     ids = [push(store, f"1.{number}") for number in range(9)]
     lose_index(store)
     again = opener(start=False)
-    enrol = again.enrolment.enrol
+    enter = again.ingest.enter
 
     def fails(arrivals: Sequence[Arrival], route: Any) -> Any:
         if any(arrival.id == ids[4] for arrival in arrivals):
             raise error
-        return enrol(arrivals, route)
+        return enter(arrivals, route)
 
-    monkeypatch.setattr(again.enrolment, "enrol", fails)
+    monkeypatch.setattr(again.ingest, "enter", fails)
     if isinstance(error, OperationalError):
         with pytest.raises(OperationalError):
             again.recover(rules)
@@ -400,7 +400,7 @@ def test_a_crash_within_recovery_is_recovered(opener: Opener, monkeypatch: pytes
     lose_index(store)
     monkeypatch.setattr("mapdr.store.recover._AT_ONCE", 10)
     again = opener(start=False)
-    real, calls = again.enrolment.enrol, []
+    real, calls = again.ingest.enter, []
 
     def fails(arrivals: object, route: object) -> object:
         calls.append(1)
@@ -408,7 +408,7 @@ def test_a_crash_within_recovery_is_recovered(opener: Opener, monkeypatch: pytes
             raise OSError("gone")
         return real(arrivals, route)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(again.enrolment, "enrol", fails)
+    monkeypatch.setattr(again.ingest, "enter", fails)
     with pytest.raises(OSError, match="gone"):
         again.recover(rules)
     assert len(images(again)) == 10

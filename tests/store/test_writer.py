@@ -15,7 +15,7 @@ from mapdr._fast import RunQueue
 from mapdr.kernel.errors import Refused
 from mapdr.kernel.item import Arrival, Header, Routing, Source
 from mapdr.store import Selection, Store
-from mapdr.store.queue.ingest import Enrolled
+from mapdr.store.queue.ingest import Entered
 from mapdr.store.spool.files import MOST_WAITING
 from mapdr.store.writer import BATCH, Writer
 from mapdr.testing.wait import until
@@ -23,7 +23,7 @@ from store.conftest import Opener
 from store.world import CT, EXPLICIT, To, push
 
 
-class FakeEnrolment:
+class FakeIngest:
     """Records batches; `errors` are raised first, one per call; `gate` closed makes it wait."""
 
     def __init__(self, *errors: Exception) -> None:
@@ -36,7 +36,7 @@ class FakeEnrolment:
         self.gate.set()
         self.entered = 0
 
-    def enrol(self, arrivals: Sequence[Arrival], route: Any) -> Enrolled:
+    def enter(self, arrivals: Sequence[Arrival], route: Any) -> Entered:
         self.entered += 1
         assert self.gate.wait(10)
         if self.errors:
@@ -48,7 +48,7 @@ class FakeEnrolment:
             # As a new one would be: an exception that is raised again keeps its traceback, which grows.
             raise self.poison_error.with_traceback(None)
         self.batches.append(list(arrivals))
-        return Enrolled(frozenset({"pacs"}), ())
+        return Entered(frozenset({"pacs"}), ())
 
 
 class NoHeader:
@@ -82,12 +82,12 @@ def arrival(number: int, uid: str = "") -> Arrival:
 
 @pytest.fixture
 def make(request: pytest.FixtureRequest) -> Any:
-    def writer(enrolment: FakeEnrolment, **options: Any) -> Writer:
-        made = Writer(enrolment, lambda id_: None, RunQueue(MOST_WAITING), **options)  # type: ignore[arg-type]
+    def writer(ingest: FakeIngest, **options: Any) -> Writer:
+        made = Writer(ingest, lambda id_: None, RunQueue(MOST_WAITING), **options)  # type: ignore[arg-type]
         made.start()
 
         def end() -> None:
-            enrolment.gate.set()
+            ingest.gate.set()
             made.stop(time.monotonic() + 10)
 
         request.addfinalizer(end)
@@ -101,60 +101,60 @@ def busy(error: str = "database is locked") -> OperationalError:
 
 
 def test_what_comes_together_is_written_together(make: Any) -> None:
-    enrolment = FakeEnrolment()
-    writer = make(enrolment)
+    ingest = FakeIngest()
+    writer = make(ingest)
     for number in range(100):
         writer.submit(arrival(number))
     assert writer.flush()
-    assert [a.id for batch in enrolment.batches for a in batch] == [f"{n:032x}" for n in range(100)]
-    assert len(enrolment.batches) < 20
+    assert [a.id for batch in ingest.batches for a in batch] == [f"{n:032x}" for n in range(100)]
+    assert len(ingest.batches) < 20
 
 
 def test_a_row_follows_within_50_milliseconds(make: Any) -> None:
     heard = threading.Event()
-    writer = make(FakeEnrolment(), on_commit=lambda destinations: heard.set())
+    writer = make(FakeIngest(), on_commit=lambda destinations: heard.set())
     writer.submit(arrival(1))
     assert heard.wait(0.25), "50 ms are promised; this machine is shared"
 
 
 def test_a_uid_comes_once_in_a_batch(make: Any) -> None:
-    enrolment = FakeEnrolment()
-    writer = make(enrolment)
+    ingest = FakeIngest()
+    writer = make(ingest)
     for number in range(6):
         writer.submit(arrival(number, "1.2.3"))
     assert writer.flush()
-    assert [len(batch) for batch in enrolment.batches] == [1] * 6
+    assert [len(batch) for batch in ingest.batches] == [1] * 6
 
 
 def test_submitting_blocks_while_too_many_wait(make: Any) -> None:
-    enrolment = FakeEnrolment()
-    enrolment.gate.clear()
-    writer = make(enrolment)
+    ingest = FakeIngest()
+    ingest.gate.clear()
+    writer = make(ingest)
     writer.submit(arrival(0))
-    until(lambda: enrolment.entered)
+    until(lambda: ingest.entered)
     for number in range(1, MOST_WAITING):
         writer.submit(arrival(number))
     late = threading.Thread(target=writer.submit, args=(arrival(MOST_WAITING),))
     late.start()
     late.join(0.1)
     assert late.is_alive(), "one more than may wait was taken"
-    enrolment.gate.set()
+    ingest.gate.set()
     late.join(10)
     assert not late.is_alive()
     assert writer.flush()
     assert writer.written == MOST_WAITING + 1
-    assert max(map(len, enrolment.batches)) <= BATCH
+    assert max(map(len, ingest.batches)) <= BATCH
 
 
 def test_an_index_that_cannot_be_written_is_tried_again(
     make: Any, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr("mapdr.store.writer._RETRY_SECONDS", 0.01)
-    enrolment = FakeEnrolment(busy(), busy(), busy("database or disk is full"))
-    writer = make(enrolment)
+    ingest = FakeIngest(busy(), busy(), busy("database or disk is full"))
+    writer = make(ingest)
     writer.submit(arrival(1))
     assert writer.flush()
-    assert len(enrolment.batches) == 1
+    assert len(ingest.batches) == 1
     assert not writer.failing
     told = [r.getMessage() for r in caplog.records if r.levelno == logging.ERROR]
     assert len(told) == 2, "each reason is told once"
@@ -162,15 +162,15 @@ def test_an_index_that_cannot_be_written_is_tried_again(
 
 
 def test_one_bad_arrival_does_not_stop_the_others(make: Any, caplog: pytest.LogCaptureFixture) -> None:
-    enrolment = FakeEnrolment()
-    enrolment.poison = f"{3:032x}"
-    writer = make(enrolment)
+    ingest = FakeIngest()
+    ingest.poison = f"{3:032x}"
+    writer = make(ingest)
     for number in range(6):
         writer.submit(arrival(number))
     assert writer.flush()
-    assert {a.id for batch in enrolment.batches for a in batch} == {f"{n:032x}" for n in (0, 1, 2, 4, 5)}
+    assert {a.id for batch in ingest.batches for a in batch} == {f"{n:032x}" for n in (0, 1, 2, 4, 5)}
     assert writer.set_aside == 1
-    assert enrolment.poison in caplog.text
+    assert ingest.poison in caplog.text
 
 
 @pytest.mark.parametrize("error", [OverflowError("SECRET"), MemoryError(), KeyError("SECRET")])
@@ -178,19 +178,19 @@ def test_one_bad_arrival_does_not_stop_the_others(make: Any, caplog: pytest.LogC
 def test_one_of_two_that_nobody_foresaw_is_set_aside_alone(
     make: Any, caplog: pytest.LogCaptureFixture, error: Exception, poison: int
 ) -> None:
-    enrolment = FakeEnrolment()
-    enrolment.poison, enrolment.poison_error = f"{poison:032x}", error
-    enrolment.gate.clear()
-    writer = make(enrolment)
+    ingest = FakeIngest()
+    ingest.poison, ingest.poison_error = f"{poison:032x}", error
+    ingest.gate.clear()
+    writer = make(ingest)
     writer.submit(arrival(0))
-    until(lambda: enrolment.entered)
+    until(lambda: ingest.entered)
     writer.submit(arrival(1))
     writer.submit(arrival(2))
-    enrolment.gate.set()
+    ingest.gate.set()
     assert writer.flush()
-    assert [[a.id for a in batch] for batch in enrolment.batches] == [[f"{0:032x}"], [f"{3 - poison:032x}"]]
+    assert [[a.id for a in batch] for batch in ingest.batches] == [[f"{0:032x}"], [f"{3 - poison:032x}"]]
     assert (writer.set_aside, writer.failing) == (1, "")
-    assert enrolment.poison in caplog.text
+    assert ingest.poison in caplog.text
     assert "SECRET" not in caplog.text
     writer.submit(arrival(3))
     assert writer.flush()
@@ -199,49 +199,49 @@ def test_one_of_two_that_nobody_foresaw_is_set_aside_alone(
 
 def test_what_was_set_aside_is_tried_again(make: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("mapdr.store.set_aside._RETRY_SECONDS", 0.02)
-    enrolment = FakeEnrolment()
-    enrolment.poison = f"{1:032x}"
-    writer = make(enrolment)
+    ingest = FakeIngest()
+    ingest.poison = f"{1:032x}"
+    writer = make(ingest)
     writer.submit(arrival(1))
-    until(lambda: enrolment.entered > 3)
+    until(lambda: ingest.entered > 3)
     assert writer.set_aside == 1
-    enrolment.poison = ""
+    ingest.poison = ""
     until(lambda: writer.written == 1)
     until(lambda: not writer.set_aside)
-    assert [a.id for batch in enrolment.batches for a in batch] == [f"{1:032x}"]
+    assert [a.id for batch in ingest.batches for a in batch] == [f"{1:032x}"]
 
 
 def test_nothing_is_taken_while_nothing_can_be_written(
     make: Any, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr("mapdr.store.writer._RETRY_SECONDS", 0.01)
-    enrolment = FakeEnrolment()
-    enrolment.broken = busy("database disk image is malformed")
-    writer = make(enrolment)
+    ingest = FakeIngest()
+    ingest.broken = busy("database disk image is malformed")
+    writer = make(ingest)
     writer.submit(arrival(1))
     until(lambda: writer.failing)
     assert writer.failing == "database disk image is malformed"
     with pytest.raises(Refused) as caught:
         writer.submit(arrival(2))
     assert caught.value.status == 0xA700
-    until(lambda: enrolment.entered > 20)
+    until(lambda: ingest.entered > 20)
     assert len(caplog.records) == 1, "a trouble that lasts is one line a minute"
-    enrolment.broken = None
+    ingest.broken = None
     assert writer.flush()
     assert writer.failing == ""
     writer.submit(arrival(3))
     assert writer.flush()
-    assert [a.id for batch in enrolment.batches for a in batch] == [f"{1:032x}", f"{3:032x}"]
+    assert [a.id for batch in ingest.batches for a in batch] == [f"{1:032x}", f"{3:032x}"]
 
 
 def test_who_waits_for_room_is_refused_when_nothing_can_be_written(
     make: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    enrolment = FakeEnrolment()
-    enrolment.gate.clear()
-    writer = make(enrolment)
+    ingest = FakeIngest()
+    ingest.gate.clear()
+    writer = make(ingest)
     writer.submit(arrival(0))
-    until(lambda: enrolment.entered)
+    until(lambda: ingest.entered)
     for number in range(1, MOST_WAITING):
         writer.submit(arrival(number))
     assert writer.waiting == MOST_WAITING
@@ -255,19 +255,19 @@ def test_who_waits_for_room_is_refused_when_nothing_can_be_written(
 
     thread = threading.Thread(target=late)
     thread.start()
-    enrolment.broken = busy()
-    enrolment.gate.set()
+    ingest.broken = busy()
+    ingest.gate.set()
     thread.join(10)
     assert answers == [0xA700]
-    enrolment.broken = None  # or the writer tries to the deadline of its end
+    ingest.broken = None  # or the writer tries to the deadline of its end
 
 
 def test_a_fault_that_concerns_every_image_refuses_them(make: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("mapdr.store.writer._SYSTEMIC_SECONDS", 0.5)
     monkeypatch.setattr("mapdr.store.set_aside._RETRY_SECONDS", 0.02)
-    enrolment = FakeEnrolment()
-    enrolment.broken = OverflowError("SECRET")
-    writer = make(enrolment)
+    ingest = FakeIngest()
+    ingest.broken = OverflowError("SECRET")
+    writer = make(ingest)
     for number in range(20):
         writer.submit(arrival(number))
     until(lambda: writer.failing)
@@ -276,9 +276,9 @@ def test_a_fault_that_concerns_every_image_refuses_them(make: Any, monkeypatch: 
     with pytest.raises(Refused) as caught:
         writer.submit(arrival(99))
     assert caught.value.status == 0xA700
-    enrolment.broken = None
+    ingest.broken = None
     until(lambda: not writer.set_aside and not writer.waiting, 20)
-    assert {a.id for batch in enrolment.batches for a in batch} == {f"{n:032x}" for n in range(20)}
+    assert {a.id for batch in ingest.batches for a in batch} == {f"{n:032x}" for n in range(20)}
     assert not writer.failing
 
 
@@ -287,10 +287,10 @@ def test_what_was_set_aside_refuses_nobody_when_it_is_tried_again(
 ) -> None:
     monkeypatch.setattr("mapdr.store.writer._SYSTEMIC_SECONDS", 0.01)
     monkeypatch.setattr("mapdr.store.set_aside._RETRY_SECONDS", 0.02)
-    enrolment = FakeEnrolment()
-    enrolment.poison = frozenset(f"{n:032x}" for n in range(20))
+    ingest = FakeIngest()
+    ingest.poison = frozenset(f"{n:032x}" for n in range(20))
     told: list[str] = []
-    writer = make(enrolment)
+    writer = make(ingest)
     fails, recovers = writer._fails, writer._recovers
     monkeypatch.setattr(writer, "_fails", lambda cause: (told.append(cause), fails(cause)))
     monkeypatch.setattr(writer, "_recovers", lambda: (told.append(""), recovers()))
@@ -298,9 +298,9 @@ def test_what_was_set_aside_refuses_nobody_when_it_is_tried_again(
         with contextlib.suppress(Refused):
             writer.submit(arrival(number))
     until(lambda: writer.set_aside >= 10 and not writer.waiting and not writer.failing)
-    entered = enrolment.entered
+    entered = ingest.entered
     told.clear()
-    until(lambda: enrolment.entered > entered + 100)
+    until(lambda: ingest.entered > entered + 100)
     assert told == []
     writer.submit(arrival(99))
     assert writer.flush()
@@ -309,16 +309,16 @@ def test_what_was_set_aside_refuses_nobody_when_it_is_tried_again(
 
 def test_many_bad_images_cost_one_pause(make: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     pauses: list[float] = []
-    enrolment = FakeEnrolment()
-    enrolment.poison = frozenset(f"{n:032x}" for n in range(1, 200))
-    enrolment.gate.clear()
-    writer = make(enrolment)
+    ingest = FakeIngest()
+    ingest.poison = frozenset(f"{n:032x}" for n in range(1, 200))
+    ingest.gate.clear()
+    writer = make(ingest)
     monkeypatch.setattr(writer, "_pause", lambda seconds: pauses.append(seconds) or True)
     writer.submit(arrival(0))
-    until(lambda: enrolment.entered)
+    until(lambda: ingest.entered)
     for number in range(1, 201):
         writer.submit(arrival(number))
-    enrolment.gate.set()
+    ingest.gate.set()
     assert writer.flush(60)
     assert (writer.written, writer.set_aside, writer.failing) == (2, 199, "")
     assert len(pauses) <= 1
@@ -326,23 +326,23 @@ def test_many_bad_images_cost_one_pause(make: Any, monkeypatch: pytest.MonkeyPat
 
 @pytest.mark.parametrize("bad", [1, 500, 999])
 def test_one_bad_image_costs_few_transactions(make: Any, bad: int) -> None:
-    enrolment = FakeEnrolment()
-    enrolment.poison = f"{bad:032x}"
-    enrolment.gate.clear()
-    writer = make(enrolment)
+    ingest = FakeIngest()
+    ingest.poison = f"{bad:032x}"
+    ingest.gate.clear()
+    writer = make(ingest)
     writer.submit(arrival(0))
-    until(lambda: enrolment.entered)
+    until(lambda: ingest.entered)
     for number in range(1, BATCH + 1):
         writer.submit(arrival(number))
-    enrolment.gate.set()
+    ingest.gate.set()
     assert writer.flush()
     assert (writer.written, writer.set_aside) == (BATCH, 1)
-    assert enrolment.entered < 40
+    assert ingest.entered < 40
 
 
 def test_runs_are_open_just_when_the_index_can_be_written(make: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """They are opened and closed while the writer's state stands still, whoever else would change it."""
-    writer = make(FakeEnrolment())
+    writer = make(FakeIngest())
     states: list[tuple[bool, str]] = []
 
     class Runs:
@@ -373,24 +373,24 @@ def test_runs_are_open_just_when_the_index_can_be_written(make: Any, monkeypatch
 
 def test_stopping_goes_on_trying_until_its_deadline(make: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("mapdr.store.writer._RETRY_SECONDS", 0.02)
-    enrolment = FakeEnrolment()
-    enrolment.broken = busy()
-    writer = make(enrolment)
+    ingest = FakeIngest()
+    ingest.broken = busy()
+    writer = make(ingest)
     writer.submit(arrival(1))
     until(lambda: writer.failing)
     ended = threading.Thread(target=writer.stop, args=(time.monotonic() + 30,))
     ended.start()
-    before = enrolment.entered
-    until(lambda: enrolment.entered > before + 3)
-    enrolment.broken = None
+    before = ingest.entered
+    until(lambda: ingest.entered > before + 3)
+    ingest.broken = None
     ended.join(10)
     assert (writer.written, writer.waiting) == (1, 0)
 
 
 def test_stopping_ends_at_its_deadline(make: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    enrolment = FakeEnrolment()
-    enrolment.broken = busy()
-    writer = make(enrolment)
+    ingest = FakeIngest()
+    ingest.broken = busy()
+    writer = make(ingest)
     writer.submit(arrival(1))
     until(lambda: writer.failing)
     thread = writer._thread
@@ -400,17 +400,17 @@ def test_stopping_ends_at_its_deadline(make: Any, monkeypatch: pytest.MonkeyPatc
 
 
 def test_a_listener_that_fails_costs_no_image_its_row(make: Any, caplog: pytest.LogCaptureFixture) -> None:
-    enrolment = FakeEnrolment()
+    ingest = FakeIngest()
 
     def fails(destinations: frozenset[str]) -> None:
         raise RuntimeError("SECRET")
 
-    writer = make(enrolment, on_commit=fails)
+    writer = make(ingest, on_commit=fails)
     writer.submit(arrival(1))
     until(lambda: writer.written == 1)
     writer.submit(arrival(2))
     until(lambda: writer.written == 2)
-    assert len(enrolment.batches) == 2, "what is committed is not entered again"
+    assert len(ingest.batches) == 2, "what is committed is not entered again"
     assert writer.set_aside == 0
     assert "mapdr-writer" in caplog.text
     assert "SECRET" not in caplog.text
@@ -460,24 +460,24 @@ def test_an_index_that_goes_while_nothing_comes_is_noticed(opener: Opener) -> No
 
 
 def test_stopping_writes_what_waits_and_refuses_what_comes(make: Any) -> None:
-    enrolment = FakeEnrolment()
-    writer = make(enrolment)
+    ingest = FakeIngest()
+    writer = make(ingest)
     for number in range(50):
         writer.submit(arrival(number))
     writer.stop(time.monotonic() + 10)
     writer.stop(time.monotonic() + 10)
-    assert sum(map(len, enrolment.batches)) == 50
+    assert sum(map(len, ingest.batches)) == 50
     with pytest.raises(Refused) as caught:
         writer.submit(arrival(51))
     assert caught.value.status == 0xA700
 
 
 def test_a_blocked_receiver_is_freed_when_the_node_stops(make: Any) -> None:
-    enrolment = FakeEnrolment()
-    enrolment.gate.clear()
-    writer = make(enrolment)
+    ingest = FakeIngest()
+    ingest.gate.clear()
+    writer = make(ingest)
     writer.submit(arrival(0))
-    until(lambda: enrolment.entered)
+    until(lambda: ingest.entered)
     for number in range(1, MOST_WAITING):
         writer.submit(arrival(number))
     answers: list[int] = []
@@ -494,7 +494,7 @@ def test_a_blocked_receiver_is_freed_when_the_node_stops(make: Any) -> None:
     stopping.start()
     thread.join(10)
     assert answers == [0xA700]
-    enrolment.gate.set()
+    ingest.gate.set()
     stopping.join(10)
 
 

@@ -10,14 +10,14 @@ from rich.text import Text
 
 from mapdr.operate import words
 from mapdr.operate.differences import ElementChange, Quality
-from mapdr.operate.explain import AskedRule, Explained, WouldDeliver
+from mapdr.operate.explain import AskedRule, Explanation, WouldDeliver
 from mapdr_cli.render.terminal import Glyphs
 
 SHOWN = 64
 """Characters of a value; a description can fill a page."""
 
 
-def drawing(told: Explained, glyphs: Glyphs) -> RenderableType:
+def drawing(told: Explanation, glyphs: Glyphs) -> RenderableType:
     """What the rules would do to a file."""
     head = Text.assemble((words.plain(told.file), "name"), f"\n{told.sop_class}\n{told.transfer_syntax}")
     head.append(f"\n{words.size(told.bytes)}\n")

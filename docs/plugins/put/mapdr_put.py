@@ -44,8 +44,9 @@ class PutSession:
         if status in (401, 403):  # whatever image it is: the destination waits
             pause = Pause("unauthorized")
             return Outcome(Verdict.RETRY, status, f"HTTP {status}", peer_fault=True, pause=pause)
-        may_pass = status >= 500 or status in (408, 429)
-        return Outcome(Verdict.RETRY if may_pass else Verdict.REFUSED, status, f"HTTP {status}")
+        if status >= 500 or status in (408, 429):  # the server's trouble, and not the image's
+            return Outcome(Verdict.RETRY, status, f"HTTP {status}", peer_fault=True)
+        return Outcome(Verdict.REFUSED, status, f"HTTP {status}")
 
     def close(self) -> None:
         self._client.close()

@@ -1,4 +1,5 @@
-"""What one transaction of the ingest works on: arrivals as entries, and what they lead to."""
+"""What one transaction of the ingest works on: arrivals as entries, and what they lead to; and how rows of
+deliveries are written, here and by a re-route."""
 
 from __future__ import annotations
 
@@ -9,6 +10,12 @@ from typing import Any
 
 from mapdr.kernel.item import Arrival
 from mapdr.store.index.counters import CounterKey, Increment
+
+PRIORITY_RECEIVED, PRIORITY_REROUTED = 0, 1
+"""`delivery.priority`, least first: what was just received goes before what a re-route promises anew."""
+
+DELIVERY_COLUMNS = ("instance", "study", "destination", "batch", "priority", "recipe", "state", "not_before")
+"""What is written of a delivery that is promised, in this order."""
 
 
 @dataclass(slots=True)

@@ -23,7 +23,7 @@ from mapdr.store.index.recipes import Recipes
 from mapdr.store.index.schema import Kind
 from mapdr.store.index.strings import Sources, StringTable, clean
 from mapdr.store.index.studies import Studies
-from mapdr.store.queue.batch import Batch, Entry
+from mapdr.store.queue.batch import DELIVERY_COLUMNS, PRIORITY_RECEIVED, Batch, Entry
 from mapdr.store.queue.comparison import Comparison, Repeats
 from mapdr.store.queue.repeats import KnownInstance, find_known
 from mapdr.store.spool.headers import MODALITY, SERIES_INSTANCE_UID, STUDY_INSTANCE_UID, STUDY_TAGS
@@ -34,19 +34,15 @@ Route = Callable[[Header, Source], Routing]
 Intact = Callable[[Collection[bytes]], Mapping[bytes, bool]]
 """Which of some instances (by their key in the index) have a file in the spool that is as received."""
 
-PRIORITY_RECEIVED, PRIORITY_REROUTED = 0, 1
-"""`delivery.priority`, least first: what was just received goes before what a re-route promises anew."""
-
 _LARGEST_CACHE = 20_000
 _INSTANCE_COLUMNS = (
     "id", "series", "uid_hash", "sop_instance_uid", "node", "source", "sop_class", "syntax", "modality",
     "data_offset", "size", "digest", "received_at", "revision", "kind", "routed", "purged_at",
 )  # fmt: skip
-DELIVERY_COLUMNS = ("instance", "study", "destination", "batch", "priority", "recipe", "state", "not_before")
 
 
 @dataclass(frozen=True, slots=True)
-class Enrolled:
+class Entered:
     """What a batch led to: the destinations that have new work, and the ids of images whose files may go."""
 
     destinations: frozenset[str] = frozenset()
@@ -57,7 +53,7 @@ class _FilesUnread(Exception):
     """Some kept files must be compared first: the transaction is rolled back and begun again."""
 
 
-class Enrolment:
+class Ingest:
     """Enters batches of arrivals into the index, for one node."""
 
     def __init__(
@@ -91,7 +87,7 @@ class Enrolment:
         """Keep these tags with each study, from the next batch on."""
         self.study_tags = study_tags
 
-    def enrol(self, arrivals: Sequence[Arrival], route: Mapping[str, Route]) -> Enrolled:
+    def enter(self, arrivals: Sequence[Arrival], route: Mapping[str, Route]) -> Entered:
         """Write one batch; `route` by configuration revision. No SOP Instance UID may come twice in it.
 
         An arrival whose rules cannot be evaluated is kept and shown as unrouted.
@@ -101,12 +97,12 @@ class Enrolment:
         while True:
             batch = Batch(intact)
             try:
-                return self._enter(entries, batch)
+                return self._transact(entries, batch)
             except _FilesUnread:
                 intact |= dict.fromkeys(batch.unread, False)
                 intact |= self._intact(batch.unread)
 
-    def _enter(self, entries: Sequence[Entry], batch: Batch) -> Enrolled:
+    def _transact(self, entries: Sequence[Entry], batch: Batch) -> Entered:
         """The transaction. Raises _FilesUnread, and writes nothing, if some files must be compared first."""
         with self._database.write() as connection:
             fresh = self._find_series(connection, entries)
@@ -121,7 +117,7 @@ class Enrolment:
             self._series = {}
         self._series |= fresh
         self._counters.remember(counted)
-        return Enrolled(frozenset(map(self._strings.text, batch.destinations)), tuple(batch.absorbed))
+        return Entered(frozenset(map(self._strings.text, batch.destinations)), tuple(batch.absorbed))
 
     def _prepare(self, arrival: Arrival, route: Mapping[str, Route]) -> Entry:
         header, source, word = arrival.header, arrival.source, self._strings.number

@@ -2,7 +2,7 @@
 
                       ┌──────────── release (lease ran out, node restarted), try again later ─────────┐
                       ▼                                                                               │
-    enrol ──▶  pending ──── lease ────▶ leased ──── settle ──┬──▶ delivered (the receiver's status)   │
+    enter ──▶  pending ──── lease ────▶ leased ──── settle ──┬──▶ delivered (the receiver's status)   │
                ▲  │  ▲                                       ├──▶ parked (a person sees why) ── retry ─┤
         release│  │hold                                      └──▶ pending, not before ... ────────────┘
                │  ▼

@@ -27,7 +27,7 @@ from mapdr.store.index.schema import REPLACEABLE, UNDER_WAY, State
 from mapdr.store.index.selection import Selection
 from mapdr.store.index.strings import StringTable
 from mapdr.store.index.studies import Studies
-from mapdr.store.queue.ingest import DELIVERY_COLUMNS, PRIORITY_REROUTED
+from mapdr.store.queue.batch import DELIVERY_COLUMNS, PRIORITY_REROUTED
 from mapdr.store.spool.headers import read_file_header
 
 _delivery, _instance = schema.delivery, schema.instance
