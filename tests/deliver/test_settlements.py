@@ -174,3 +174,28 @@ def test_who_sends_waits_while_the_ledger_is_far_behind() -> None:
     sender.join(10)
     assert settlements.stop(time.monotonic() + 10)
     assert sorted(ledger.rows) == list(range(BACKLOG + 1))
+
+
+def test_nobody_waits_for_a_ledger_that_is_closing() -> None:
+    """A sender that waited there would not end by the deadline of the stop."""
+    ledger = Ledger()
+    ledger.gate.clear()
+    settlements, _ = running(ledger)
+    settlements.put([row(number) for number in range(BACKLOG)])
+    stopping = threading.Thread(target=settlements.stop, args=(time.monotonic() + 20,), daemon=True)
+    stopping.start()
+    handed_over = threading.Event()
+
+    def send() -> None:
+        settlements.put([row(BACKLOG)])
+        handed_over.set()
+
+    sender = threading.Thread(target=send, daemon=True)
+    sender.start()
+    try:
+        assert handed_over.wait(10)
+    finally:
+        ledger.gate.set()
+    stopping.join(20)
+    sender.join(20)
+    assert sorted(ledger.rows) == list(range(BACKLOG + 1))
