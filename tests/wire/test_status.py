@@ -29,6 +29,7 @@ from mapdr.wire import status
         (0xF000, Verdict.RETRY),
         (0xFF00, Verdict.RETRY),
         (0xA900, Verdict.REFUSED),
+        (0xA9FF, Verdict.REFUSED),
         (0xC000, Verdict.REFUSED),
         (0xCFFF, Verdict.REFUSED),
         (0x0122, Verdict.REFUSED),
@@ -51,6 +52,7 @@ def test_what_may_pass_is_not_the_images_fault() -> None:
 def test_outcome_keeps_the_receivers_own_comment() -> None:
     assert status.outcome(0xC001, "no such study").comment == "no such study"
     assert status.outcome(0xC001).comment == "the receiver cannot understand the data set (0xC001)"
+    assert status.outcome(0xA9FF).comment == "the data set does not match its SOP class (0xA9FF)"
     assert status.outcome(0x0000).comment == ""
 
 
