@@ -15,6 +15,7 @@ from mapdr.node.certificates import ending_soon
 from mapdr.node.upkeep import Upkeep
 from mapdr.operate.doctor import examine
 from mapdr.operate.events import event_line
+from mapdr.testing import generator
 from node.test_upkeep import Kept
 from paper.nodes import NodeFolder
 from peers.certificates import Authority, Pair
@@ -132,6 +133,21 @@ def test_what_ends_is_known_by_a_sign_of_life() -> None:
 @pytest.mark.parametrize(("days", "words"), [(1.5, "in 1 day"), (0.9, "within a day"), (-0.1, "has EXPIRED")])
 def test_the_words(days: float, words: str) -> None:
     assert ending("own", "mapdr", days).endswith(words)
+
+
+def test_deliveries_say_which_certificate_the_receiver_showed(node: NodeFolder) -> None:
+    node.receive(generator.study("CT", images=3, size=(16, 16)))
+    shown = Certificate("peer", "pacs.clinic.example", "ab" * 32, 0.0).credential
+    later = Certificate("peer", "pacs.clinic.example", "cd" * 32, 0.0).credential
+    node.settle("telepacs", "pending", 1, credential=shown)
+    node.settle("telepacs", "delivered", 2, credential=later)
+    answer = json.loads(node.mapdr("deliveries", "--attempts", "--to", "telepacs", "--json").output)
+    made = [[one["credential"] for one in row["attempts_made"]] for row in answer["deliveries"]]
+    assert sorted(made) == sorted([[shown, later], [later], []])
+    assert sorted(row["credential"] for row in answer["deliveries"]) == ["", later, later]
+    output = node.mapdr("deliveries", "--to", "telepacs", width=200).output
+    assert "by pacs.clinic.example" in output
+    assert "cdcdcdcd" in output
 
 
 def test_a_certificate_says_which_it_is() -> None:
