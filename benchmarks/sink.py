@@ -16,6 +16,7 @@ import threading
 import time
 
 from benchmarks.load import PDU_HEADER, receive_pdu
+from mapdr.wire.tls import TlsSocket
 
 MAX_PDU = 1 << 20
 received, first, last = 0, 0.0, 0.0
@@ -130,7 +131,9 @@ def main() -> None:
 def _serve_quietly(sock: socket.socket, tls: ssl.SSLContext | None) -> None:
     try:
         if tls is not None:
-            sock = tls.wrap_socket(sock, server_side=True)
+            sock = secured = TlsSocket(sock, tls, server_side=True)
+            secured.handshake(10)
+            secured.settimeout(None)
         serve(sock)
     except (OSError, EOFError) as error:
         print(f"sink: {error}", file=sys.stderr)

@@ -44,8 +44,8 @@ class TlsFailure(OSError):
 class TlsSocket(socket.socket):
     """Takes over a connected socket, which is closed or detached by that. One thread uses it.
 
-    `handshake` comes first. `recv_into`, `send` and `close` are those of a socket, over TLS; all else is the
-    TCP connection's own.
+    `handshake` comes first. `recv`, `recv_into`, `send`, `sendall` and `close` are those of a socket, over
+    TLS; all else is the TCP connection's own.
     """
 
     def __init__(
@@ -168,6 +168,17 @@ class TlsSocket(socket.socket):
         taken, self._taken = self._taken, 0
         return taken
 
+    def recv(self, bufsize: int, flags: int = 0) -> bytes:
+        """At most `bufsize` bytes; as `recv_into`."""
+        buffer = bytearray(bufsize)
+        return bytes(buffer[: self.recv_into(buffer)])
+
+    def sendall(self, data: Any, flags: int = 0) -> None:
+        """Send all of `data`; as `send`."""
+        left = memoryview(data)
+        while left:
+            left = left[self.send(left) :]
+
     @property
     def has_input(self) -> bool:
         """Whether decrypted data or the end of the stream waits to be read, as far as is here."""
@@ -223,7 +234,8 @@ class TlsSocket(socket.socket):
     def _write(self) -> None:
         """Send what OpenSSL has written. Raises as a socket; what is left goes out the next time."""
         if self._outgoing.pending:
-            self._unsent = memoryview(bytes(self._unsent) + self._outgoing.read())
+            more = self._outgoing.read()
+            self._unsent = memoryview(bytes(self._unsent) + more if self._unsent else more)
         while self._unsent:
             self._unsent = self._unsent[super().send(self._unsent) :]
 
