@@ -13,6 +13,7 @@ import pytest
 from mapdr.kernel.certificate import Certificate, ending
 from mapdr.node.certificates import ending_soon
 from mapdr.node.upkeep import Upkeep
+from mapdr.operate.access import Access
 from mapdr.operate.doctor import examine
 from mapdr.operate.events import event_line
 from mapdr.testing import generator
@@ -94,6 +95,21 @@ def test_status_says_it(used: NodeFolder) -> None:
         ("bad", "egress.telepacs: the TLS certificate of pacs has EXPIRED"),
     ]
     assert "its own TLS certificate, mapdr, expires in 12 days" in used.mapdr("status", width=200).output
+
+
+def test_doctor_knows_those_of_peers_from_a_running_node(
+    used: NodeFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    used.beat(**SIGN)
+    monkeypatch.setattr(Access, "alive", False)
+    assert not [each for each in examine(used.config) if each.part == "certificates"]
+    monkeypatch.setattr(Access, "alive", True)
+    found = [each for each in examine(used.config) if each.part == "certificates"]
+    assert [(each.name, each.level) for each in found] == [
+        ("receive.modalities", "note"),
+        ("egress.telepacs", "bad"),
+    ]
+    assert "the TLS certificate of pacs has EXPIRED" in found[1].text
 
 
 def test_a_node_that_does_not_run_says_nothing_of_them(used: NodeFolder) -> None:

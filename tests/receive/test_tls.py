@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import socket
 import ssl
+import subprocess
 import time
 import warnings
 from pathlib import Path
@@ -19,7 +20,7 @@ from mapdr.testing.peer import CT, EXPLICIT, Line, request
 from mapdr.testing.wait import until
 from mapdr.wire.requestor import Requestor
 from mapdr.wire.tls import TlsSocket
-from peers import dcmtk
+from peers import dcmtk, processes
 from peers.certificates import Authority, Pair
 from receive.conftest import Start
 from receive.fakes import FakeIntake
@@ -350,13 +351,33 @@ def test_handshakes_that_stall_hold_up_nobody_and_end_in_time(
     assert any("handshake was not done in time" in said for said in causes(caplog))
 
 
+@pytest.mark.peer("openssl")
 def test_a_peer_cannot_renegotiate(start: Start, authority: Authority, server: Pair) -> None:
-    """A second ClientHello inside the association (TLS 1.2) ends it, and only it."""
-    receiver = start(tls=server.table())
-    context = receiver._tls.context() if receiver._tls else None
-    assert context is not None
-    assert context.options & ssl.OP_NO_RENEGOTIATION
-    assert context.options & ssl.OP_NO_COMPRESSION
+    """Asked for it (a line with R, TLS 1.2), the receiver refuses, and serves others."""
+    receiver = start(tls=server.table(), acse_timeout=3)
+    program = processes.program("openssl")
+    assert program is not None
+    command = [program, "s_client", "-tls1_2", "-connect", f"127.0.0.1:{receiver.port}", "-CAfile"]
+    client = subprocess.Popen(
+        [*command, authority.path], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+    )
+    try:
+        assert client.stdin is not None
+        assert client.stdout is not None
+        shown = b""
+        while b"Verify return code" not in shown:
+            shown += client.stdout.readline()
+        client.stdin.write(b"R\n")
+        client.stdin.flush()
+        rest, _ = client.communicate(timeout=20)
+    finally:
+        client.kill()
+        client.wait()
+    assert b"Verify return code: 0" in shown
+    assert b"no renegotiation" in rest
+    requestor = call(receiver.port, trusting(authority))
+    assert store(requestor) == 0
+    requestor.release()
 
 
 # --- large and small
