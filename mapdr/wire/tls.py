@@ -244,8 +244,8 @@ class TlsSocket(socket.socket):
         self._write()
 
 
-class TlsChannel(Channel):
-    """A `Channel` over a `TlsSocket`."""
+class OverTls(Channel):
+    """What a channel does in another way over a `TlsSocket`; the first base of one that does more."""
 
     _sock: TlsSocket
 
@@ -269,6 +269,10 @@ class TlsChannel(Channel):
         """As `Channel.linger`, with TLS ended first."""
         self._sock.say_goodbye()
         super().linger(seconds)
+
+
+class TlsChannel(OverTls):
+    """A `Channel` over a `TlsSocket`."""
 
 
 GONE = "it closed the connection during the TLS handshake: is TLS set up there?"
