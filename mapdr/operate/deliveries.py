@@ -41,6 +41,7 @@ class Delivery:
     modality: str | None
     destination: str
     batch: int
+    priority: str
     recipe: str
     state: str
     reason: str
@@ -127,6 +128,7 @@ def _delivery(row: DeliveryRow, identify: bool) -> Delivery:
         modality=row.modality or None,
         destination=row.destination,
         batch=row.batch,
+        priority=row.priority,
         recipe=row.recipe,
         state=row.state,
         reason=row.reason,

@@ -1,8 +1,8 @@
 """The ready queue of one destination: images that are leased and not yet sent, in the order of the ledger.
 
-The ledger hands out rows by priority, study and arrival; this keeps that order. A sender takes the first
-image that is prepared and that its session covers, so that an image whose codec is still at work, or that
-needs another session, delays none behind it.
+The ledger hands out rows by priority, study and arrival; this keeps that order, and puts STAT images before
+what was leased earlier. A sender takes the first image that is prepared and that its session covers, so that
+an image whose codec is still at work, or that needs another session, delays none behind it.
 
 ```
   ledger --lease--> add --> [ prepared | at work | prepared | ... ] --take--> senders
@@ -21,7 +21,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from mapdr.kernel.item import Need, Payload
+from mapdr.kernel.item import Need, Payload, Priority
 from mapdr.kernel.stage import Batch
 from mapdr.store.queue.ledger import LeasedDelivery
 
@@ -66,14 +66,18 @@ class ReadyQueue:
         self._overtaken = 0
         self.wanted = 1
         """How many images a session last wanted at once: who fills the queue leases as many for each."""
+        self.others_taken = 0
+        """How many images that are not STAT have left the queue to be sent."""
         self._closed = False
 
     def add(self, images: list[QueuedImage]) -> None:
-        """Append images, prepared or not."""
+        """Append images, prepared or not; STAT ones come before all others."""
         with self._changed:
             for image in images:
                 self._images[image.delivery.id] = image
                 self._weight += weigh(image.payload)
+            if any(image.delivery.priority == Priority.STAT for image in images):
+                self._images = OrderedDict(sorted(self._images.items(), key=_stat_first))
             self._changed.notify(len(images))
 
     def prepared(self, image: QueuedImage, payload: Payload) -> bool:
@@ -216,8 +220,13 @@ class ReadyQueue:
 
     def _pop(self, image: QueuedImage) -> None:
         image.reserved = False
+        self.others_taken += image.delivery.priority != Priority.STAT
         del self._images[image.delivery.id]
         self._weight -= weigh(image.payload)
+
+
+def _stat_first(row: tuple[int, QueuedImage]) -> bool:
+    return row[1].delivery.priority != Priority.STAT
 
 
 def _length(image: QueuedImage) -> int:

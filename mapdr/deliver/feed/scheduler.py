@@ -21,7 +21,7 @@ from mapdr.deliver.settle.decide import decide_unprepared
 from mapdr.deliver.settle.failures import Failures
 from mapdr.deliver.settle.leases import EndedAttempt, Leases
 from mapdr.kernel.errors import Temporary
-from mapdr.kernel.item import Need, Outcome, Payload, Sent, Verdict
+from mapdr.kernel.item import Need, Outcome, Payload, Priority, Sent, Verdict
 from mapdr.kernel.privacy import in_words
 from mapdr.kernel.watch import Watch
 from mapdr.net.retry import Retry
@@ -82,6 +82,10 @@ class Scheduler:
             images.append(image)
             if image.payload is None:
                 self._waiting.append(image)
+        if any(image.delivery.priority == Priority.STAT for image in images):
+            self._waiting = deque(
+                sorted(self._waiting, key=lambda image: image.delivery.priority != Priority.STAT)
+            )
         self._ready.add(images)
         self.submit()
 
