@@ -136,7 +136,7 @@ class Ledger:
             query = _with_facts(query)
             rows = connection.execute(query).all()
             if len(rows) == limit and not (untried_first or stat_only):
-                rows = _with_shares(connection, query, rows)
+                rows = _with_shares(connection, query, rows, {"target": target, "now": now})
             # Within the transaction: what fails here leaves no row leased that nobody has.
             leases = self._deliveries(rows, destination, now + seconds)
             if rows:
@@ -297,16 +297,35 @@ def _due(destination: int, now: float, *, untried_first: bool) -> Select[Any]:
     )
 
 
-def _with_shares(connection: Connection, query: Select[Any], rows: Sequence[Row[Any]]) -> Sequence[Row[Any]]:
+_LOWER_WAITS = (
+    select(literal(1))
+    .select_from(_delivery)
+    .where(
+        literal_column(schema.OPEN),
+        _delivery.c.destination == bindparam("target"),
+        _delivery.c.priority > bindparam("above"),
+        _delivery.c.state == int(State.PENDING),
+        _delivery.c.not_before <= bindparam("now"),
+    )
+    .limit(1)
+)
+"""Whether a due row of lower priority than `above` waits: asked once a lease, so it is made once."""
+
+
+def _with_shares(
+    connection: Connection, query: Select[Any], rows: Sequence[Row[Any]], asked: dict[str, Any]
+) -> Sequence[Row[Any]]:
     """As many `rows`, of which the last are the first ones of each lower priority that waits."""
-    share = len(rows) // SHARE
+    share, first = len(rows) // SHARE, rows[0].priority
+    if not share or first == Priority.BULK:
+        return rows
+    if connection.execute(_LOWER_WAITS, {**asked, "above": first}).first() is None:
+        return rows
     lower: list[Row[Any]] = []
     for priority in Priority:
-        if share and priority > rows[0].priority:
+        if priority > first:
             waiting = query.where(_delivery.c.priority == int(priority)).limit(share)
             lower += connection.execute(waiting).all()
-    if not lower:
-        return rows
     shared = {row.id for row in lower}
     return [*[row for row in rows if row.id not in shared][: len(rows) - len(lower)], *lower]
 
