@@ -31,10 +31,12 @@ from mapdr.deliver.settle.leases import LEASE, Leases, RenewingLedger
 from mapdr.deliver.settle.queue import Result, Return, SettlementQueue, SettlingLedger
 from mapdr.deliver.supervise.probe import breaker_delays, probe
 from mapdr.deliver.supervise.report import Report
+from mapdr.deliver.supervise.timetable import Timetable
 from mapdr.kernel.guard import GuardedThread, Trouble
 from mapdr.kernel.privacy import in_words
 from mapdr.kernel.stage import Egress
 from mapdr.kernel.watch import Watch
+from mapdr.net.hours import KeepsHours
 from mapdr.net.retry import Retries, Retry, Waits
 from mapdr.store.queue.ledger import LeasedDelivery
 
@@ -81,6 +83,8 @@ class Deliverer:
         self._idle = idle
         self._retry = egress.retry if isinstance(egress, Retries) else Retry()
         self._quiet_seconds = egress.quiet_seconds if isinstance(egress, Waits) else 0.0
+        self._timetable = Timetable(egress.hours if isinstance(egress, KeepsHours) else None)
+        self._was_open = True
         self._report = Report(destination, watch)
         self._signal = threading.Event()
         self._stopping = threading.Event()
@@ -179,14 +183,15 @@ class Deliverer:
         return self._breaker.view()
 
     def facts(self) -> dict[str, Any]:
-        """What the node's heartbeat tells of the destination: `view`, what its egress raised last, and how
-        many seconds a study must have been quiet before it is sent."""
-        view = self.view()
+        """What the node's heartbeat tells of the destination: `view`, what its egress raised last, how many
+        seconds a study must have been quiet before it is sent, and when its hours open if they are closed."""
+        view, window = self.view(), self._timetable.now()
         return {
             **asdict(view),
             "state": str(view.state),
             "fault": self._faults.last,
             "quiet_seconds": self._quiet_seconds,
+            "closed_until": None if window.is_open else window.until,
         }
 
     def halt(self) -> None:
@@ -240,7 +245,12 @@ class Deliverer:
         if self._breaker.state is BreakerState.OPEN:
             return self._while_open()
         trial = self._breaker.state is not BreakerState.CLOSED
-        return 0.0 if self._feeder.fill(trial=trial) else self._tick
+        is_open = self._timetable.now().is_open
+        if is_open is not self._was_open:
+            self._was_open = is_open
+            self._feeder.empty()  # what is on the wire goes on
+            self._feeder.look_again()
+        return 0.0 if self._feeder.fill(trial=trial, stat_only=not is_open) else self._tick
 
     def _while_open(self) -> float:
         """Hold nothing while the receiver is away; ask it once the wait is over."""

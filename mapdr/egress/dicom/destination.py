@@ -34,6 +34,7 @@ from mapdr.kernel.status import SUCCESS
 from mapdr.kernel.uids import EXPLICIT_VR_LITTLE_ENDIAN, IMPLICIT_VR_LITTLE_ENDIAN, VERIFICATION
 from mapdr.net.ae_title import AeTitle
 from mapdr.net.host import Host
+from mapdr.net.hours import Hours, HoursField
 from mapdr.net.rate import Bandwidth
 from mapdr.net.retry import Retry, RetryConfig
 from mapdr.net.tls import ClientTlsField
@@ -86,6 +87,7 @@ class DimseEgressConfig(StageConfig):
     tls: ClientTlsField = None
     associations: int = Field(default=2, ge=1, le=64)
     bandwidth: BandwidthField | None = Field(default=None, ge=8000)
+    hours: HoursField = None
     wait_for_study: Duration = 0.0
     syntaxes: tuple[Syntax, ...] = (EXPLICIT_VR_LITTLE_ENDIAN, IMPLICIT_VR_LITTLE_ENDIAN)
     connect_timeout: Duration = Field(default=10.0, gt=0)
@@ -130,6 +132,11 @@ class DimseEgress:
     def quiet_seconds(self) -> float:
         """For how long a study must have been quiet before it is sent."""
         return self._config.wait_for_study
+
+    @property
+    def hours(self) -> Hours | None:
+        """When images may be sent there."""
+        return self._config.hours
 
     def describe(self) -> Description:
         """See `mapdr.kernel.stage.Egress`."""
