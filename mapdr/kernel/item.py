@@ -144,6 +144,7 @@ class Payload:
     that gathers (a folder, a STOW-RS request); empty where there is none.
     `note` says in fixed words why a step left the data set as it was, such as "not compressed: no-pixels".
     `unmet` is one word for what the rule asked for and the receiver's transfer syntaxes did not allow.
+    `stat`: it passes the bandwidth of its destination.
     `share` is what the payload holds of the node's budget of memory; given back with the last reference.
     Raises Permanent(reason="uid") for a UID that is none: a receiver could not be asked to take it.
     """
@@ -158,6 +159,7 @@ class Payload:
     unmet: str = ""
     study_instance_uid: str = ""
     series_instance_uid: str = ""
+    stat: bool = False
     share: object = field(default=None, compare=False, repr=False)
 
     def __post_init__(self) -> None:

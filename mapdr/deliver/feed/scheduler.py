@@ -13,6 +13,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable
 from concurrent.futures import Future
+from dataclasses import replace
 
 from mapdr.deliver.feed.preparer import Preparer
 from mapdr.deliver.feed.ready import QueuedImage, ReadyQueue
@@ -121,7 +122,7 @@ class Scheduler:
         if instead:
             image.syntax = instead
         else:
-            image.payload, image.need = payload, need
+            image.payload, image.need = _urgent(image, payload), need
             self._syntaxes.needed(need)
 
     def _request(self, image: QueuedImage) -> None:
@@ -146,7 +147,7 @@ class Scheduler:
                 self._request(image)
                 return
             self._syntaxes.needed(need)
-            self._ready.prepared(image, payload)
+            self._ready.prepared(image, _urgent(image, payload))
         except Exception as error:  # noqa: BLE001  fails closed: settled with the reason, shown
             self._failed(image, error)
             return
@@ -180,3 +181,8 @@ class Scheduler:
         self._watch.count(f"deliver.{self._destination}.{'parked' if parked else 'retries'}")
         if decision.reason == "unexpected":
             log.error("%s: %s could not be prepared: %s", self._destination, delivery.instance.id, words)
+
+
+def _urgent(image: QueuedImage, payload: Payload) -> Payload:
+    """The payload, marked if its delivery is STAT: what was prepared may serve others that are not."""
+    return replace(payload, stat=True) if image.delivery.priority == Priority.STAT else payload

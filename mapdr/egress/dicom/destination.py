@@ -35,7 +35,7 @@ from mapdr.kernel.uids import EXPLICIT_VR_LITTLE_ENDIAN, IMPLICIT_VR_LITTLE_ENDI
 from mapdr.net.ae_title import AeTitle
 from mapdr.net.host import Host
 from mapdr.net.hours import Hours, HoursField
-from mapdr.net.rate import Bandwidth
+from mapdr.net.rate import Bandwidth, Throttle
 from mapdr.net.retry import Retry, RetryConfig
 from mapdr.net.tls import ClientTlsField
 from mapdr.wire import pdu, status
@@ -163,11 +163,12 @@ class DimseEgress:
         "association-rejected" when it rejects this node for good.
         """
         proposals = propose(needs, self._config.syntaxes)
-        requestor = self._associate(proposals)
+        throttle = None if self._bandwidth is None else Throttle(self._bandwidth)
+        requestor = self._associate(proposals, throttle)
         self._last = proposals[:PROBED]
         proposed = frozenset(Need(sop_class, each) for sop_class, syntaxes in proposals for each in syntaxes)
-        made = DimseBatchSession if self._bandwidth is None else DimseSession
-        session = made(requestor, proposed, self._config.syntaxes, self._bandwidth, self._open.discard)
+        made = DimseBatchSession if throttle is None else DimseSession
+        session = made(requestor, proposed, self._config.syntaxes, throttle, self._open.discard)
         self._open.add(session)
         return session
 
@@ -194,7 +195,9 @@ class DimseEgress:
             Verdict.RETRY, answer, f"C-ECHO was answered: {status.meaning(answer)}", peer_fault=True
         )
 
-    def _associate(self, proposals: Sequence[tuple[str, tuple[str, ...]]]) -> Requestor:
+    def _associate(
+        self, proposals: Sequence[tuple[str, tuple[str, ...]]], throttle: Throttle | None = None
+    ) -> Requestor:
         config = self._config
         if config.tls is not None and self._tls is None:
             raise ConfigurationError("the destination was not started: its TLS files are not read")
@@ -206,6 +209,7 @@ class DimseEgress:
             proposals=proposals,
             limits=self._limits,
             tls=self._tls,
+            pace=throttle,
         )
 
 
@@ -217,12 +221,12 @@ class DimseSession:
         requestor: Requestor,
         proposed: frozenset[Need],
         fallbacks: Sequence[str],
-        bandwidth: Bandwidth | None,
+        throttle: Throttle | None,
         closed: Callable[[DimseSession], object],
     ) -> None:
         """`proposed` are the association's contexts, `fallbacks` transfer syntaxes, the best first.
 
-        `closed` is called when the session ends.
+        `throttle` is what the association keeps to. `closed` is called when the session ends.
         """
         self._requestor = requestor
         self._closed = closed
@@ -230,7 +234,7 @@ class DimseSession:
         self._accepted = requestor.accepted
         self._fallbacks = fallbacks
         self._said: dict[Need, Acceptance] = {}
-        self._bandwidth = bandwidth
+        self._throttle = throttle
         self._busy = threading.Lock()
         self._closing = threading.Event()
         self._used_at = time.monotonic()
@@ -277,8 +281,10 @@ class DimseSession:
         if refusal is not None:
             return refusal
         with self._busy:
+            if self._throttle is not None:
+                self._throttle.passes = payload.stat
             try:
-                response = self._requestor.c_store(payload, pace=self._pace if self._bandwidth else None)
+                response = self._requestor.c_store(payload)
             except (LocalProtocolError, RemoteProtocolError, Temporary) as error:
                 return _trouble(error)
             finally:
@@ -288,6 +294,8 @@ class DimseSession:
     def close(self) -> None:
         """Release the association; one that is in use is cut."""
         self._closing.set()
+        if self._throttle is not None:
+            self._throttle.end()
         self._closed(self)
         if self._busy.acquire(blocking=False):
             try:
@@ -297,16 +305,10 @@ class DimseSession:
         else:
             self._requestor.channel.kill()
 
-    def _pace(self, size: int) -> None:
-        assert self._bandwidth is not None
-        wait = self._bandwidth.reserve(size)
-        if wait > 0:
-            self._closing.wait(wait)
-
 
 class DimseBatchSession(DimseSession):
     """An association without a bandwidth limit: it can send several images in one call of the compiled code,
-    which does not pause within an image."""
+    which does not pause."""
 
     seconds = SECONDS_AT_ONCE
     """No image is begun so long after the first of a call."""
