@@ -187,6 +187,11 @@ class ReadyQueue:
         with self._changed:
             return list(dict.fromkeys(image.need for image in self._images.values() if image.need))
 
+    def unprepared(self) -> int:
+        """How many images in it wait for a codec or for memory."""
+        with self._changed:
+            return sum(image.need is None for image in self._images.values())
+
     def __len__(self) -> int:
         return len(self._images)
 

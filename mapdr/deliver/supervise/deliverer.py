@@ -96,6 +96,7 @@ class Deliverer:
         self._settlements = SettlementQueue(destination, ledger, self._written, watch)
         self._leases = Leases(ledger, self._settlements, failures, f"{owner}/{destination}", lease)
         self._ready = ReadyQueue(self._image_taken)
+        self._preparer = preparer
         self._feeder = self._make_feeder(ledger, preparer, failures)
         self._outcomes = OutcomeHandler(
             destination,
@@ -183,8 +184,13 @@ class Deliverer:
         return self._breaker.view()
 
     def facts(self) -> dict[str, Any]:
-        """What the node's heartbeat tells of the destination: `view`, what its egress raised last, how many
-        seconds a study must have been quiet before it is sent, and when its hours open if they are closed."""
+        """What the node's heartbeat tells of the destination.
+
+        That is `view`, what its egress raised last, how many seconds a study must have been quiet before it
+        is sent, when its hours open if they are closed, how many images in hand are ready, how many are
+        still prepared, and whether any waits for memory.
+        """
+        unprepared = self._ready.unprepared()
         view, window = self.view(), self._timetable.now()
         return {
             **asdict(view),
@@ -192,6 +198,9 @@ class Deliverer:
             "fault": self._faults.last,
             "quiet_seconds": self._quiet_seconds,
             "closed_until": None if window.is_open else window.until,
+            "ready": len(self._ready) - unprepared,
+            "preparing": unprepared,
+            "short_of_memory": bool(unprepared) and self._preparer.short_of_memory,
         }
 
     def halt(self) -> None:
