@@ -1,9 +1,9 @@
 """The sink: a receiver that reads, counts and answers Success, and does nothing else.
 
-    python -m benchmarks.sink [PORT]   prints its port, then serves until its standard input closes
+    python -m benchmarks.sink [PORT [half]]   prints its port, then serves until its standard input closes
 
 It answers every line on its standard input with the number of data sets received so far and the times
-of the first and the last one.
+of the first and the last one. With `half` it refuses every other data set that comes (0xA900).
 """
 
 from __future__ import annotations
@@ -17,7 +17,9 @@ import time
 from benchmarks.load import PDU_HEADER, receive_pdu
 
 MAX_PDU = 1 << 20
+SUCCESS, REFUSED = b"\0\0", b"\x00\xa9"
 received, first, last = 0, 0.0, 0.0
+half = "half" in sys.argv
 lock = threading.Lock()
 
 
@@ -42,8 +44,8 @@ def associate_ac(request: bytes) -> bytes:
     return struct.pack(">BxI", 2, len(body)) + bytes(body)
 
 
-def response(command: bytes) -> bytes:
-    """C-STORE-RSP, Success, to the C-STORE-RQ `command` (PS3.7, section 9.3.1.2)."""
+def response(command: bytes, status: bytes = SUCCESS) -> bytes:
+    """C-STORE-RSP with `status`, to the C-STORE-RQ `command` (PS3.7, section 9.3.1.2)."""
     at, values = 0, {}
     while at < len(command):
         number, length = struct.unpack_from("<xxHI", command, at)
@@ -58,7 +60,7 @@ def response(command: bytes) -> bytes:
         + element(0x0100, b"\x01\x80")
         + element(0x0120, values[0x0110])
         + element(0x0800, b"\x01\x01")
-        + element(0x0900, b"\0\0")
+        + element(0x0900, status)
         + element(0x1000, values[0x1000])
     )
     return element(0, struct.pack("<I", len(body))) + body
@@ -92,7 +94,8 @@ def serve(sock: socket.socket) -> None:
                 if control & 1:
                     command += buffer[pdv + 6 : pdv + 4 + size]
                     if control & 2:
-                        answer, command = response(command), b""
+                        status = REFUSED if half and received % 2 else SUCCESS
+                        answer, command = response(command, status), b""
                 elif control & 2:
                     with lock:
                         received += 1

@@ -40,6 +40,7 @@ from mapdr.deliver.feed import scheduler
 from mapdr.deliver.feed.preparer import Preparer
 from mapdr.deliver.feed.ready import ReadyQueue
 from mapdr.deliver.send.breaker import BreakerState
+from mapdr.deliver.send.sender import REFUSALS
 from mapdr.deliver.settle.leases import Leases
 from mapdr.deliver.supervise.deliverer import Deliverer
 from mapdr.deliver.supervise.timetable import Timetable, Window
@@ -187,6 +188,19 @@ def test_stat_overtakes_what_a_slow_receiver_has_in_hand() -> None:
     order = [uid for uid, _, _ in egress.sent]
     assert before == 0, "nothing has been answered"
     assert order[1:9] == [f"2.25.{n}" for n in urgent[:8]], "the one on the wire is not interrupted"
+
+
+def test_a_receiver_that_refuses_many_is_sent_so_many_refusals_a_second_and_no_more() -> None:
+    ledger, started = FakeLedger(), time.monotonic()
+    egress = FakeEgress(
+        lambda payload, session: FAULT if int(payload.sop_instance_uid[5:]) % 2 else OK,
+        retry=replace(QUICK, tries=1),
+    )
+    ledger.add(2 * int(REFUSALS * 1.5))
+    with delivering(ledger, egress):
+        until(lambda: ledger.states()["parked"] >= REFUSALS, 10)
+        assert settled(ledger) == {"delivered": REFUSALS * 1.5, "parked": REFUSALS * 1.5}
+    assert 0.4 < time.monotonic() - started < 5, "half of a second's worth more than may go at once"
 
 
 def test_a_peer_that_is_away_costs_probes_and_no_attempts() -> None:

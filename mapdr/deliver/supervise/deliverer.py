@@ -25,7 +25,7 @@ from mapdr.deliver.send.breaker import Breaker, BreakerState, BreakerView
 from mapdr.deliver.send.connection import Connection, OpenSessions
 from mapdr.deliver.send.faults import Faults
 from mapdr.deliver.send.outcomes import OutcomeHandler
-from mapdr.deliver.send.sender import IDLE, Sender
+from mapdr.deliver.send.sender import IDLE, REFUSALS, Sender
 from mapdr.deliver.settle.failures import Failures
 from mapdr.deliver.settle.leases import LEASE, Leases, RenewingLedger
 from mapdr.deliver.settle.queue import Result, Return, SettlementQueue, SettlingLedger
@@ -37,6 +37,7 @@ from mapdr.kernel.privacy import in_words
 from mapdr.kernel.stage import Egress
 from mapdr.kernel.watch import Watch
 from mapdr.net.hours import KeepsHours
+from mapdr.net.rate import Rate
 from mapdr.net.retry import Retries, Retry, Waits
 from mapdr.store.queue.ledger import LeasedDelivery
 
@@ -91,6 +92,7 @@ class Deliverer:
         self._open_sessions = OpenSessions()
         self._syntaxes = Syntaxes()
         self._faults = Faults(destination)
+        self._refusals = Rate(REFUSALS, burst=1.0)
         self._breaker = Breaker(*breaker_delays(self._retry), on_change=self._breaker_changed)
         failures = Failures()
         self._settlements = SettlementQueue(destination, ledger, self._written, watch)
@@ -147,6 +149,7 @@ class Deliverer:
             leases=self._leases,
             breaker=self._breaker,
             faults=self._faults,
+            refusals=self._refusals,
             sessions=self._egress.sessions,
             stopping=self._stopping,
             watch=self._watch,
