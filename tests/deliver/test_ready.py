@@ -235,3 +235,13 @@ def test_stat_images_come_before_what_was_leased_earlier() -> None:
     ready.add([queued(5, priority=Priority.STAT)])
     assert numbers(ready) == [3, 5, 1, 2, 4]
     assert ready.others_taken == 3
+
+
+def test_for_a_stat_image_another_session_is_opened_at_once() -> None:
+    ready = ReadyQueue()
+    ready.add([queued(1), queued(2, sop_class="1.3", priority=Priority.STAT), queued(3)])
+    found = ready.take(lambda need: need.sop_class_uid == "1.2", 0)
+    assert found is not None
+    assert (found.image.delivery.id, found.reserved) == (2, True)
+    assert ready.claim(found.image)
+    assert numbers(ready, lambda need: need.sop_class_uid == "1.2") == [1, 3]

@@ -2,7 +2,8 @@
 
 The ledger hands out rows by priority, study and arrival; this keeps that order, and puts STAT images before
 what was leased earlier. A sender takes the first image that is prepared and that its session covers, so that
-an image whose codec is still at work, or that needs another session, delays none behind it.
+an image whose codec is still at work, or that needs another session, delays none behind it; for a STAT
+image another session is opened at once.
 
 ```
   ledger --lease--> add --> [ prepared | at work | prepared | ... ] --take--> senders
@@ -26,7 +27,8 @@ from mapdr.kernel.stage import Batch
 from mapdr.store.queue.ledger import LeasedDelivery
 
 PATIENCE = 64
-"""How many images may overtake one that needs another session before it is taken all the same."""
+"""How many images may overtake one that needs another session before it is taken all the same; none a STAT
+one."""
 
 
 @dataclass(slots=True, eq=False)
@@ -76,8 +78,8 @@ class ReadyQueue:
             for image in images:
                 self._images[image.delivery.id] = image
                 self._weight += weigh(image.payload)
-            if any(image.delivery.priority == Priority.STAT for image in images):
-                self._images = OrderedDict(sorted(self._images.items(), key=_stat_first))
+            if any(map(_is_stat, images)):
+                self._images = OrderedDict(sorted(self._images.items(), key=lambda row: not _is_stat(row[1])))
             self._changed.notify(len(images))
 
     def prepared(self, image: QueuedImage, payload: Payload) -> bool:
@@ -210,13 +212,13 @@ class ReadyQueue:
                 if covers is not None and not image.alone and covers(image.need):
                     return image, True
                 continue
+            if covers is not None and covers(image.need):
+                self._overtaken = 0 if first is None else self._overtaken + 1
+                return image, True
             if first is None:
                 first = image
-                if covers is None or self._overtaken >= PATIENCE:
+                if covers is None or self._overtaken >= PATIENCE or _is_stat(image):
                     break
-            if covers is not None and covers(image.need):
-                self._overtaken = 0 if image is first else self._overtaken + 1
-                return image, True
         self._overtaken = 0
         return None if first is None else (first, False)
 
@@ -225,13 +227,13 @@ class ReadyQueue:
 
     def _pop(self, image: QueuedImage) -> None:
         image.reserved = False
-        self.others_taken += image.delivery.priority != Priority.STAT
+        self.others_taken += not _is_stat(image)
         del self._images[image.delivery.id]
         self._weight -= weigh(image.payload)
 
 
-def _stat_first(row: tuple[int, QueuedImage]) -> bool:
-    return row[1].delivery.priority != Priority.STAT
+def _is_stat(image: QueuedImage) -> bool:
+    return image.delivery.priority == Priority.STAT
 
 
 def _length(image: QueuedImage) -> int:
