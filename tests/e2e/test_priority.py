@@ -70,6 +70,11 @@ def test_what_is_stat_goes_before_all_else_whatever_the_hour_and_the_bandwidth(t
                 "behind-others",
             }
 
+            assert "8 deliveries (night 8) made bulk" in node.command(
+                "priority", "bulk", "--to", "night", "--yes"
+            )
+            assert "bulk: window: " in node.command("deliveries", "--to", "night", "--state", "pending")
+
             asked = ("priority", "stat", "--to", "night", "--modality", "CT")
             assert node.json(*asked, "--dry-run")["to"] == {"night": 8}
             assert not set(ordinary) & set(uids(night))

@@ -16,13 +16,13 @@ from concurrent.futures import Future
 from dataclasses import replace
 
 from mapdr.deliver.feed.preparer import Preparer
-from mapdr.deliver.feed.ready import QueuedImage, ReadyQueue
+from mapdr.deliver.feed.ready import STAT, QueuedImage, ReadyQueue
 from mapdr.deliver.feed.syntaxes import Syntaxes
 from mapdr.deliver.settle.decide import decide_unprepared
 from mapdr.deliver.settle.failures import Failures
 from mapdr.deliver.settle.leases import EndedAttempt, Leases
 from mapdr.kernel.errors import Temporary
-from mapdr.kernel.item import Need, Outcome, Payload, Priority, Sent, Verdict
+from mapdr.kernel.item import Need, Outcome, Payload, Sent, Verdict
 from mapdr.kernel.privacy import in_words
 from mapdr.kernel.watch import Watch
 from mapdr.net.retry import Retry
@@ -83,10 +83,8 @@ class Scheduler:
             images.append(image)
             if image.payload is None:
                 self._waiting.append(image)
-        if any(image.delivery.priority == Priority.STAT for image in images):
-            self._waiting = deque(
-                sorted(self._waiting, key=lambda image: image.delivery.priority != Priority.STAT)
-            )
+        if self._waiting and any(image.delivery.priority == STAT for image in images):
+            self._waiting = deque(sorted(self._waiting, key=lambda image: image.delivery.priority != STAT))
         self._ready.add(images)
         self.submit()
 
@@ -185,4 +183,4 @@ class Scheduler:
 
 def _urgent(image: QueuedImage, payload: Payload) -> Payload:
     """The payload, marked if its delivery is STAT: what was prepared may serve others that are not."""
-    return replace(payload, stat=True) if image.delivery.priority == Priority.STAT else payload
+    return replace(payload, stat=True) if image.delivery.priority == STAT else payload
