@@ -317,7 +317,8 @@ class DimseBatchSession(DimseSession):
 
     @property
     def batch(self) -> Batch:
-        """As many as the receiver takes in `seconds` at its last pace, at most twice as many as before."""
+        """As many as the receiver takes in `seconds` at its last pace, at most twice as many as before, or as
+        were answered before one ended the run."""
         return self._batch
 
     def send_batch(self, payloads: Sequence[Payload], sent: list[Sent]) -> None:
@@ -334,7 +335,10 @@ class DimseBatchSession(DimseSession):
                 took = time.perf_counter() - clock
                 self._used_at = time.monotonic()
                 fit = int(self.seconds * max(1, len(answers)) / max(took, 1e-6))
-                self._batch = Batch(max(1, min(MOST_AT_ONCE, self._batch.images * 2, fit)))
+                # What was made ready behind an image that ended the run was made in vain.
+                whole = len(answers) == len(payloads)
+                most = 2 * (self._batch.images if whole else len(answers))
+                self._batch = Batch(max(1, min(MOST_AT_ONCE, most, fit)))
                 for response, each in answers:
                     # One begins where the one before it has ended.
                     sent.append(Sent(status.outcome(response.status, response.comment), at, each))
