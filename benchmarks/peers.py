@@ -10,6 +10,7 @@ import socket
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -106,13 +107,38 @@ def orthanc(folder: Path, forward_to: int | None = None) -> Iterator[tuple[int, 
         yield dicom, http
 
 
+@contextlib.contextmanager
+def stalled() -> Iterator[int]:
+    """A destination that takes connections and never says a word; its port."""
+    listener = socket.create_server(("127.0.0.1", 0))
+    taken: list[socket.socket] = []
+
+    def accept() -> None:
+        while True:
+            try:
+                taken.append(listener.accept()[0])
+            except OSError:
+                return
+
+    thread = threading.Thread(target=accept, daemon=True)
+    thread.start()
+    try:
+        yield int(listener.getsockname()[1])
+    finally:
+        listener.shutdown(socket.SHUT_RDWR)
+        listener.close()
+        for sock in taken:
+            sock.close()
+
+
 class Sink:
     """The project's own sink, in a process of its own."""
 
-    def __init__(self, port: int = 0, tls: Sequence[Path] = ()) -> None:
+    def __init__(self, port: int = 0, tls: Sequence[Path] = (), *, refuses_half: bool = False) -> None:
         """`tls`: its certificate and key."""
+        options = [*map(str, tls), *(["half"] if refuses_half else [])]
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "benchmarks.sink", str(port), *map(str, tls)],
+            [sys.executable, "-m", "benchmarks.sink", str(port), *options],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,

@@ -6,7 +6,7 @@ import contextlib
 import socket
 import ssl
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from types import MappingProxyType
@@ -28,6 +28,7 @@ from mapdr.kernel.uids import VERIFICATION
 from mapdr.wire import dimse, pdu, status
 from mapdr.wire.association import Event, Tell
 from mapdr.wire.link import Limits, Link, LinkLost
+from mapdr.wire.paced import Pace
 from mapdr.wire.tls import TlsFailure, TlsSocket
 from mapdr.wire.words import rejection
 
@@ -46,8 +47,8 @@ class StoreResponse:
 class Requestor(Link):
     """The SCU side: `connect`, then `c_store` and `c_echo`, then `release` or `abort`. For one thread."""
 
-    def __init__(self, sock: socket.socket, limits: Limits) -> None:
-        super().__init__(sock, limits, acceptor=False)
+    def __init__(self, sock: socket.socket, limits: Limits, pace: Pace | None = None) -> None:
+        super().__init__(sock, limits, acceptor=False, pace=pace)
         self._certificate = sock.peer_certificate if isinstance(sock, TlsSocket) else None
         self.accepted: Mapping[tuple[str, str], int] = {}
         self.rejected: dict[tuple[str, str], int] = {}
@@ -65,10 +66,12 @@ class Requestor(Link):
         limits: Limits | None = None,
         tls: ssl.SSLContext | None = None,
         expected: str | None = None,
+        pace: Pace | None = None,
     ) -> Requestor:
         """Open an association that proposes one context for each (abstract syntax, transfer syntaxes).
 
-        With `tls`, the peer's certificate has to name `expected`, which is `host` where it is not given.
+        With `tls`, the peer's certificate has to name `expected`, which is `host` where it is not given. What
+        is sent on it keeps to `pace`, if there is one.
         Raises Temporary when there is no connection, no answer, or a rejection for now, OwnFault when this
         side has no files or memory left for one; Permanent(reason="association-rejected") when the peer
         rejects for good; ValueError for more than 128 proposals or a title or UID that is not one.
@@ -82,7 +85,7 @@ class Requestor(Link):
         )
         request = pdu.AssociateRequest(calling_ae, called_ae, contexts, limits.max_pdu)
         encoded = pdu.encode_request(request)
-        requestor = cls(_open(host, port, limits, tls, expected), limits)
+        requestor = cls(_open(host, port, limits, tls, expected), limits, pace)
         try:
             requestor._negotiate(encoded, request)
         except RemoteProtocolError as error:
@@ -108,24 +111,19 @@ class Requestor(Link):
                 self.handle(self._idle_signal())
         return self.machine.established
 
-    def c_store(
-        self,
-        payload: Payload,
-        *,
-        pace: Callable[[int], object] | None = None,
-    ) -> StoreResponse:
+    def c_store(self, payload: Payload) -> StoreResponse:
         """Send one object and wait for the receiver's final status.
 
-        `pace` is called with the bytes of each write before it, and may sleep to keep to a bandwidth. Raises
-        LocalProtocolError when the payload's SOP class and transfer syntax were not accepted; LinkLost,
-        RemoteProtocolError when the association is over and the status is not known; OSError, EOFError or
-        Permanent when the payload cannot be read (then `alive` says whether the association survived).
+        Raises LocalProtocolError when the payload's SOP class and transfer syntax were not accepted;
+        LinkLost, RemoteProtocolError when the association is over and the status is not known; OSError,
+        EOFError or Permanent when the payload cannot be read (then `alive` says whether the association
+        survived).
         """
         message = self._message(payload)
         self._listen()
         with self._sending():
             self.channel.send_message(
-                message.context, message.command, message.parts, message.length, self.max_send, pace
+                message.context, message.command, message.parts, message.length, self.max_send
             )
         return self._store_response(message)
 

@@ -219,6 +219,16 @@ def test_a_slow_receiver_is_given_one_image_at_a_time() -> None:
         session.close()
 
 
+def test_a_receiver_that_refuses_every_other_image_is_given_few_at_once() -> None:
+    statuses = itertools.cycle([0, 0xA900])
+    with RawSink(lambda request: Answer(next(statuses))) as sink:
+        session = opened(sink.port)
+        for _ in range(12):
+            session.send_batch([payload(f"1.2.{number}") for number in range(session.batch.images)], [])
+        assert session.batch.images <= 4
+        session.close()
+
+
 def test_a_limit_on_bandwidth_wants_a_look_between_two_images() -> None:
     with RawSink() as sink:
         session = make(sink.port, bandwidth="16 Mbit/s").connect([NEED])

@@ -35,11 +35,13 @@ def _status(row: Delivery) -> str:
 
 
 def _words(row: Delivery) -> str:
-    """Why there is no status or why it is not the end, and what was said."""
+    """Its priority if not routine, why there is no status or why it is not the end, and what was said."""
     said = words.plain(row.comment or row.last_comment)
     if row.status is not None:
         said = said.removesuffix(f" ({code(row.status)})")
-    return ": ".join(part for part in (words.plain(row.reason), said) if part)
+    ended = row.state in ("delivered", "superseded", "dismissed")
+    urgency = "" if ended or row.priority == "routine" else row.priority
+    return ": ".join(part for part in (urgency, words.plain(row.reason), said) if part)
 
 
 def _answer(row: Delivery) -> str:

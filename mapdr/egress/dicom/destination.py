@@ -36,7 +36,8 @@ from mapdr.kernel.uids import EXPLICIT_VR_LITTLE_ENDIAN, IMPLICIT_VR_LITTLE_ENDI
 from mapdr.net.ae_title import AeTitle
 from mapdr.net.certificate import certificate_of
 from mapdr.net.host import Host
-from mapdr.net.rate import Bandwidth
+from mapdr.net.hours import Hours, HoursField
+from mapdr.net.rate import Bandwidth, Throttle
 from mapdr.net.renewal import RenewingTls
 from mapdr.net.retry import Retry, RetryConfig
 from mapdr.net.tls import ClientTlsField, certificates, ending_soon
@@ -89,6 +90,7 @@ class DimseEgressConfig(StageConfig):
     tls: ClientTlsField = None
     associations: int = Field(default=2, ge=1, le=64)
     bandwidth: BandwidthField | None = Field(default=None, ge=8000)
+    hours: HoursField = None
     wait_for_study: Duration = 0.0
     syntaxes: tuple[Syntax, ...] = (EXPLICIT_VR_LITTLE_ENDIAN, IMPLICIT_VR_LITTLE_ENDIAN)
     connect_timeout: Duration = Field(default=10.0, gt=0)
@@ -135,6 +137,11 @@ class DimseEgress:
         """For how long a study must have been quiet before it is sent."""
         return self._config.wait_for_study
 
+    @property
+    def hours(self) -> Hours | None:
+        """When images may be sent there."""
+        return self._config.hours
+
     def describe(self) -> Description:
         """See `mapdr.kernel.stage.Egress`."""
         config, tls, shown = self._config, self._tls, self._shown
@@ -168,15 +175,16 @@ class DimseEgress:
         "association-rejected" when it rejects this node for good.
         """
         proposals = propose(needs, self._config.syntaxes)
-        requestor = self._associate(proposals)
+        throttle = None if self._bandwidth is None else Throttle(self._bandwidth)
+        requestor = self._associate(proposals, throttle)
         self._last = proposals[:PROBED]
         proposed = frozenset(Need(sop_class, each) for sop_class, syntaxes in proposals for each in syntaxes)
-        made = DimseBatchSession if self._bandwidth is None else DimseSession
+        made = DimseBatchSession if throttle is None else DimseSession
         session = made(
             requestor,
             proposed,
             self._config.syntaxes,
-            self._bandwidth,
+            throttle,
             self._open.discard,
             credential=self._proved(requestor.peer_certificate),
         )
@@ -206,7 +214,9 @@ class DimseEgress:
             Verdict.RETRY, answer, f"C-ECHO was answered: {status.meaning(answer)}", peer_fault=True
         )
 
-    def _associate(self, proposals: Sequence[tuple[str, tuple[str, ...]]]) -> Requestor:
+    def _associate(
+        self, proposals: Sequence[tuple[str, tuple[str, ...]]], throttle: Throttle | None = None
+    ) -> Requestor:
         config = self._config
         if config.tls is not None and self._tls is None:
             raise ConfigurationError("the destination was not started: its TLS files are not read")
@@ -220,6 +230,7 @@ class DimseEgress:
             limits=self._limits,
             tls=self._tls.context() if self._tls is not None else None,
             expected=tls.name if tls is not None else None,
+            pace=throttle,
         )
 
     def _proved(self, certificate: bytes | None) -> str:
@@ -241,14 +252,15 @@ class DimseSession:
         requestor: Requestor,
         proposed: frozenset[Need],
         fallbacks: Sequence[str],
-        bandwidth: Bandwidth | None,
+        throttle: Throttle | None,
         closed: Callable[[DimseSession], object],
         *,
         credential: str = "",
     ) -> None:
         """`proposed` are the association's contexts, `fallbacks` transfer syntaxes, the best first.
 
-        `closed` is called when the session ends. `credential` is what the receiver has proved to be.
+        `throttle` is what the association keeps to. `closed` is called when the session ends. `credential` is
+        what the receiver has proved to be.
         """
         self._requestor = requestor
         self._closed = closed
@@ -256,7 +268,7 @@ class DimseSession:
         self._accepted = requestor.accepted
         self._fallbacks = fallbacks
         self._said: dict[Need, Acceptance] = {}
-        self._bandwidth = bandwidth
+        self._throttle = throttle
         self._credential = credential
         self._busy = threading.Lock()
         self._closing = threading.Event()
@@ -304,8 +316,10 @@ class DimseSession:
         if refusal is not None:
             return refusal
         with self._busy:
+            if self._throttle is not None:
+                self._throttle.passes = payload.stat
             try:
-                response = self._requestor.c_store(payload, pace=self._pace if self._bandwidth else None)
+                response = self._requestor.c_store(payload)
             except (LocalProtocolError, RemoteProtocolError, Temporary) as error:
                 return self._by(_trouble(error))
             finally:
@@ -319,6 +333,8 @@ class DimseSession:
     def close(self) -> None:
         """Release the association; one that is in use is cut."""
         self._closing.set()
+        if self._throttle is not None:
+            self._throttle.end()
         self._closed(self)
         if self._busy.acquire(blocking=False):
             try:
@@ -328,16 +344,10 @@ class DimseSession:
         else:
             self._requestor.channel.kill()
 
-    def _pace(self, size: int) -> None:
-        assert self._bandwidth is not None
-        wait = self._bandwidth.reserve(size)
-        if wait > 0:
-            self._closing.wait(wait)
-
 
 class DimseBatchSession(DimseSession):
     """An association without a bandwidth limit: it can send several images in one call of the compiled code,
-    which does not pause within an image."""
+    which does not pause."""
 
     seconds = SECONDS_AT_ONCE
     """No image is begun so long after the first of a call."""
@@ -346,7 +356,8 @@ class DimseBatchSession(DimseSession):
 
     @property
     def batch(self) -> Batch:
-        """As many as the receiver takes in `seconds` at its last pace, at most twice as many as before."""
+        """As many as the receiver takes in `seconds` at its last pace, at most twice as many as before, or as
+        were answered before one ended the run."""
         return self._batch
 
     def send_batch(self, payloads: Sequence[Payload], sent: list[Sent]) -> None:
@@ -363,7 +374,10 @@ class DimseBatchSession(DimseSession):
                 took = time.perf_counter() - clock
                 self._used_at = time.monotonic()
                 fit = int(self.seconds * max(1, len(answers)) / max(took, 1e-6))
-                self._batch = Batch(max(1, min(MOST_AT_ONCE, self._batch.images * 2, fit)))
+                # What was made ready behind an image that ended the run was made in vain.
+                whole = len(answers) == len(payloads)
+                most = 2 * (self._batch.images if whole else len(answers))
+                self._batch = Batch(max(1, min(MOST_AT_ONCE, most, fit)))
                 for response, each in answers:
                     # One begins where the one before it has ended.
                     outcome = self._by(status.outcome(response.status, response.comment))

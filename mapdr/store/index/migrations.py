@@ -19,6 +19,7 @@ STEPS: dict[str, tuple[str, ...]] = {
         "UPDATE fact SET value = '2' WHERE name = 'schema'",
     ),
     "2": (
+        "ALTER TABLE delivery RENAME COLUMN lane TO priority",
         "ALTER TABLE attempt ADD COLUMN credential BIGINT",
         "UPDATE fact SET value = '3' WHERE name = 'schema'",
     ),
