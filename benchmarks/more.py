@@ -9,18 +9,16 @@ import shutil
 import socket
 import statistics
 import struct
-import threading
 import time
 import types
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 from sqlalchemy import update
 
+from benchmarks import contention
 from benchmarks import load as generator
 from benchmarks.node import Bench, node
-from benchmarks.peers import Sink, free_port, load, scratch
+from benchmarks.peers import Sink, load, scratch
 from benchmarks.rows import LARGE, SMALL
 from mapdr.dicom.scan import scan
 from mapdr.kernel.item import Arrival, Routing, Source
@@ -169,52 +167,6 @@ def send_giant(port: int) -> None:
             raise RuntimeError("the 2 GB object was not answered Success")
 
 
-@contextmanager
-def stalled() -> Iterator[int]:
-    """A destination that takes connections and never says a word; its port."""
-    listener = socket.create_server(("127.0.0.1", 0))
-    taken: list[socket.socket] = []
-
-    def accept() -> None:
-        while True:
-            try:
-                taken.append(listener.accept()[0])
-            except OSError:
-                return
-
-    thread = threading.Thread(target=accept, daemon=True)
-    thread.start()
-    try:
-        yield int(listener.getsockname()[1])
-    finally:
-        listener.shutdown(socket.SHUT_RDWR)
-        listener.close()
-        for sock in taken:
-            sock.close()
-
-
-def beside_a_stalled_one() -> list[str]:
-    """The rate to a healthy destination, alone and beside one that has stalled."""
-    rates = []
-    for with_stalled in (False, True):
-        with scratch("stalled") as folder, Sink() as sink, stalled() as port:
-            other = port if with_stalled else free_port()
-            extra = (
-                f'[egress.other]\ntype = "dicom"\nae_title = "OTHER"\nhost = "127.0.0.1"\nport = {other}\n'
-                '[[rule]]\nname = "all"\nwhen = {}\nsend_to = ["other"]\n'
-            )
-            steps = f"{extra}" if with_stalled else ""
-            with node(folder, durability="process-crash", out=sink.port, steps=steps) as bench:
-                began = time.perf_counter()
-                load(bench.port, 4000, SMALL)
-                sink.wait(4000)
-                rates.append(4000 / (time.perf_counter() - began))
-    return [
-        f"Receive and forward, 9 kB, process-crash: {rates[0]:,.0f} images/s to a healthy destination alone, "
-        f"{rates[1]:,.0f} beside one that takes connections and says nothing (and owes it the same images)."
-    ]
-
-
 def report() -> list[str]:
     """All of it in Markdown."""
     return [
@@ -230,9 +182,9 @@ def report() -> list[str]:
         "",
         *giant(),
         "",
-        "## A stalled destination",
+        "## Contention",
         "",
-        *beside_a_stalled_one(),
+        *contention.report(),
         "",
     ]
 

@@ -18,9 +18,9 @@ from pathlib import Path
 from benchmarks import load as generator
 from benchmarks import series
 from benchmarks.node import TAG_RULE, node, wait_until
-from benchmarks.peers import ROOT, Sink, free_port, load, orthanc, running, scratch, storescp
+from benchmarks.peers import ROOT, Sink, certificate, free_port, load, orthanc, running, scratch, storescp
 
-LARGE, SMALL = 1 << 19, 9000
+BULK, LARGE, SMALL = 8_000_000, 1 << 19, 9000
 COPIES = 5
 """Copies of the real series that are compressed: 290 slices, some six seconds of work for two cores."""
 
@@ -42,6 +42,22 @@ def receive(size: int, durability: str, senders: int, count: int) -> float:
     """Images per second into a node with one matching rule."""
     with scratch("node") as folder, node(folder, durability=durability) as bench:
         return load(bench.port, count, size, senders)["rate"]
+
+
+def receive_over_tls(size: int, count: int, *, tls: bool = True) -> float:
+    """Images per second into a node over TLS, or the same without it."""
+    with scratch("node") as folder:
+        pair = certificate(folder) if tls else ()
+        with node(folder, durability="process-crash", tls=pair) as bench:
+            return load(bench.port, count, size, tls=pair[0] if pair else None)["rate"]
+
+
+def into_storescp_over_tls(size: int, count: int) -> float:
+    """The same into DCMTK's storescp, which asks for no certificate."""
+    with scratch("storescp") as folder, scratch("tls") as keys:
+        cert, key = certificate(keys)
+        with storescp(folder, ("+tls", str(key), str(cert), "-ic")) as port:
+            return load(port, count, size, tls=cert)["rate"]
 
 
 def into_storescp(size: int, count: int) -> float:
@@ -119,6 +135,47 @@ def forward(size: int, count: int) -> float:
         backlog(folder, size, count, out)
         with Sink(out) as sink, node(folder, durability="process-crash", out=out, associations=1):
             return count / sink.wait(count)
+
+
+def forward_over_tls(size: int, count: int, *, tls: bool = True) -> float:
+    """A backlog to the sink on one association over TLS, or the same without it."""
+    with scratch("node") as folder:
+        out = free_port()
+        backlog(folder, size, count, out)
+        pair = certificate(folder) if tls else ()
+        with (
+            Sink(out, pair) as sink,
+            node(folder, durability="process-crash", out=out, associations=1, tls=pair),
+        ):
+            return count / sink.wait(count)
+
+
+def forward_to_storescp_over_tls(size: int, count: int) -> float:
+    """A backlog to storescp over TLS, by the files as they appear."""
+    with scratch("node") as folder, scratch("storescp") as received:
+        out = free_port()
+        backlog(folder, size, count, out)
+        cert, key = certificate(folder)
+        command = ["storescp", "+B", "+tls", str(key), str(cert), "-ic", "-od", str(received), str(out)]
+        with (
+            running(command, out, env={**os.environ, "TCP_NODELAY": "1"}),
+            node(folder, durability="process-crash", out=out, associations=1, tls=(cert, key)),
+        ):
+            return files_rate(received, count)
+
+
+def storescp_by_storescu_over_tls(size: int, count: int) -> float:
+    """storescu to storescp over TLS, both without Nagle's algorithm: DCMTK's dcmsend (3.6.7) has no TLS."""
+    environment = {**os.environ, "TCP_NODELAY": "1"}
+    with scratch("storescp") as folder, scratch("tls") as keys, scratch("files") as sources:
+        cert, key = certificate(keys)
+        files(sources, size, count)
+        port = free_port()
+        command = ["storescp", "+B", "+tls", str(key), str(cert), "-ic", "-od", str(folder), str(port)]
+        with running(command, port, env=environment):
+            sender = ["storescu", "+tla", "+cf", str(cert), "+sd", "127.0.0.1", str(port), str(sources)]
+            with subprocess.Popen(sender, env=environment, stdout=subprocess.DEVNULL):
+                return files_rate(folder, count)
 
 
 def files(folder: Path, size: int, count: int) -> list[str]:
@@ -275,6 +332,7 @@ def table() -> list[Row]:
                 "dcmsend as installed",
             )
         )
+    rows += tls_rows()
     if series.folder().is_dir():
         rows.append(
             Row(
@@ -287,6 +345,41 @@ def table() -> list[Row]:
                 "MB/s",
             )
         )
+    return rows
+
+
+def tls_rows() -> list[Row]:
+    """C-STORE over TLS, against DCMTK and against the same without TLS."""
+    rows = [
+        Row(
+            "receive over TLS, 512 kB, process-crash, 1 sender",
+            LARGE,
+            1.1,
+            lambda: receive_over_tls(LARGE, 500),
+            lambda: into_storescp_over_tls(LARGE, 500),
+            "DCMTK storescp +tls",
+        ),
+        Row(
+            "forward over TLS to storescp, 512 kB",
+            LARGE,
+            1,
+            lambda: forward_to_storescp_over_tls(LARGE, 300),
+            lambda: storescp_by_storescu_over_tls(LARGE, 300),
+            "storescu +tls, TCP_NODELAY=1",
+        ),
+    ]
+    for size, label, count in ((BULK, "8 MB", 60), (LARGE, "512 kB", 600)):
+        for what, measure in (("receive", receive_over_tls), ("forward to the sink", forward_over_tls)):
+            rows.append(
+                Row(
+                    f"{what} over TLS, {label}, process-crash",
+                    size,
+                    0.5,
+                    lambda measure=measure, size=size, count=count: measure(size, count),
+                    lambda measure=measure, size=size, count=count: measure(size, count, tls=False),
+                    "MAPDR without TLS",
+                )
+            )
     return rows
 
 

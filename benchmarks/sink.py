@@ -1,23 +1,28 @@
 """The sink: a receiver that reads, counts and answers Success, and does nothing else.
 
-    python -m benchmarks.sink [PORT]   prints its port, then serves until its standard input closes
+    python -m benchmarks.sink [PORT [CERT KEY] [half]]   prints its port, then serves until its standard input
+                                                         closes
 
 It answers every line on its standard input with the number of data sets received so far and the times
-of the first and the last one.
+of the first and the last one. With `half` it refuses every other data set that comes (0xA900).
 """
 
 from __future__ import annotations
 
 import socket
+import ssl
 import struct
 import sys
 import threading
 import time
 
 from benchmarks.load import PDU_HEADER, receive_pdu
+from mapdr.wire.tls import TlsSocket
 
 MAX_PDU = 1 << 20
+SUCCESS, REFUSED = b"\0\0", b"\x00\xa9"
 received, first, last = 0, 0.0, 0.0
+half = "half" in sys.argv
 lock = threading.Lock()
 
 
@@ -42,8 +47,8 @@ def associate_ac(request: bytes) -> bytes:
     return struct.pack(">BxI", 2, len(body)) + bytes(body)
 
 
-def response(command: bytes) -> bytes:
-    """C-STORE-RSP, Success, to the C-STORE-RQ `command` (PS3.7, section 9.3.1.2)."""
+def response(command: bytes, status: bytes = SUCCESS) -> bytes:
+    """C-STORE-RSP with `status`, to the C-STORE-RQ `command` (PS3.7, section 9.3.1.2)."""
     at, values = 0, {}
     while at < len(command):
         number, length = struct.unpack_from("<xxHI", command, at)
@@ -58,7 +63,7 @@ def response(command: bytes) -> bytes:
         + element(0x0100, b"\x01\x80")
         + element(0x0120, values[0x0110])
         + element(0x0800, b"\x01\x01")
-        + element(0x0900, b"\0\0")
+        + element(0x0900, status)
         + element(0x1000, values[0x1000])
     )
     return element(0, struct.pack("<I", len(body))) + body
@@ -92,7 +97,8 @@ def serve(sock: socket.socket) -> None:
                 if control & 1:
                     command += buffer[pdv + 6 : pdv + 4 + size]
                     if control & 2:
-                        answer, command = response(command), b""
+                        status = REFUSED if half and received % 2 else SUCCESS
+                        answer, command = response(command, status), b""
                 elif control & 2:
                     with lock:
                         received += 1
@@ -111,19 +117,27 @@ def serve(sock: socket.socket) -> None:
 def main() -> None:
     listener = socket.create_server(("127.0.0.1", int(sys.argv[1]) if len(sys.argv) > 1 else 0))
     print(listener.getsockname()[1], flush=True)
+    tls = None
+    if len(sys.argv) > 3:
+        tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        tls.load_cert_chain(sys.argv[2], sys.argv[3])
 
     def accept() -> None:
         while True:
             sock, _ = listener.accept()
-            threading.Thread(target=_serve_quietly, args=(sock,), daemon=True).start()
+            threading.Thread(target=_serve_quietly, args=(sock, tls), daemon=True).start()
 
     threading.Thread(target=accept, daemon=True).start()
     for _line in sys.stdin:
         print(received, first, last, flush=True)
 
 
-def _serve_quietly(sock: socket.socket) -> None:
+def _serve_quietly(sock: socket.socket, tls: ssl.SSLContext | None) -> None:
     try:
+        if tls is not None:
+            sock = secured = TlsSocket(sock, tls, server_side=True)
+            secured.handshake(10)
+            secured.settimeout(None)
         serve(sock)
     except (OSError, EOFError) as error:
         print(f"sink: {error}", file=sys.stderr)

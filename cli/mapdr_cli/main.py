@@ -37,6 +37,7 @@ COMMANDS = {
     "retry": "Try parked deliveries again.",
     "hold": "Stop delivering to a destination.",
     "release": "Deliver again what was held.",
+    "priority": "Make deliveries more urgent, or less.",
     "reroute": "Apply today's rules again.",
     "dismiss": "End parked deliveries that shall never be sent.",
     "reload": "Apply a changed configuration.",

@@ -15,6 +15,7 @@ from mapdr.config.secret import CURE, Secret
 from mapdr.config.units import Duration, LocalPath, Size, base_folder, parse_duration
 from mapdr.kernel.budget import DEFAULT
 from mapdr.kernel.finding import instead
+from mapdr.kernel.item import Priority
 from mapdr.kernel.stage import StageConfig
 from mapdr.route.condition import Condition
 from mapdr.route.recipe import recipe
@@ -40,6 +41,20 @@ def _event(name: str) -> str:
     if name not in EVENTS:
         raise ValueError(f'there is no event "{name}"; {instead(name, EVENTS, "events")}')
     return name
+
+
+def _priority(value: Any) -> Any:
+    words = [each.word for each in Priority]
+    if isinstance(value, str) and not isinstance(value, Priority):
+        if value not in words:
+            raise ValueError(f'there is no priority "{value}"; {instead(value, words, "priorities")}')
+        return Priority.of(value)
+    if not isinstance(value, Priority):
+        raise ValueError(f'is not a priority; write "{words[0]}", "{words[1]}" or "{words[2]}"')
+    return value
+
+
+PriorityField = Annotated[Priority, BeforeValidator(_priority)]
 
 
 def _place_or_text(value: Any, info: ValidationInfo) -> Any:
@@ -154,6 +169,7 @@ class RuleHead(StageConfig):
     name: str = Field(min_length=1, max_length=200)
     send_to: tuple[str, ...]
     stop: bool = False
+    priority: PriorityField = Priority.ROUTINE
 
 
 class RuleConfig(RuleHead):

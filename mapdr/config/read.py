@@ -27,7 +27,7 @@ from mapdr.kernel.finding import Finding, Place, instead
 from mapdr.kernel.registry import Plugin, Registry
 
 TABLES = ("egress", "node", "receive", "rule", "webhook")
-RULE_KEYS = ("name", "send_to", "stop", "when")
+RULE_KEYS = ("name", "priority", "send_to", "stop", "when")
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,10 +5,11 @@ A data set is never held whole in memory: a `Payload` is a sequence of byte stri
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from enum import StrEnum
+from enum import IntEnum, StrEnum
 from pathlib import Path
+from types import MappingProxyType
 from typing import NamedTuple, Protocol
 
 from mapdr.kernel.errors import Permanent
@@ -25,7 +26,7 @@ class Source:
     `receiver` is the name of the stage that took it, `calling_ae` the peer's name (its AE title, or what the
     protocol has in its place), `called_ae` what the peer called this side, `address` the peer's, each empty
     where there is none. `protocol` is the receiver's type. `credential` is what the peer has proved to be, as
-    "certificate:NAME"; empty if it has proved nothing, which is so of an AE title alone.
+    "certificate:NAME sha256:FINGERPRINT"; empty if it has proved nothing, which is so of an AE title alone.
     """
 
     receiver: str
@@ -143,6 +144,7 @@ class Payload:
     that gathers (a folder, a STOW-RS request); empty where there is none.
     `note` says in fixed words why a step left the data set as it was, such as "not compressed: no-pixels".
     `unmet` is one word for what the rule asked for and the receiver's transfer syntaxes did not allow.
+    `stat`: it passes the bandwidth of its destination.
     `share` is what the payload holds of the node's budget of memory; given back with the last reference.
     Raises Permanent(reason="uid") for a UID that is none: a receiver could not be asked to take it.
     """
@@ -157,6 +159,7 @@ class Payload:
     unmet: str = ""
     study_instance_uid: str = ""
     series_instance_uid: str = ""
+    stat: bool = False
     share: object = field(default=None, compare=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -228,7 +231,8 @@ class Outcome:
     failed, and not the image. `begun` is false when nothing of the payload went out. `not_now` says that the
     receiver accepts no such image at present and may later, without a fault of anybody. `duplicate` says that
     the receiver has an instance of this UID and took none. `pause`, with RETRY and `peer_fault`, says that
-    it would have been so with any other payload.
+    it would have been so with any other payload. `credential` is what the receiver has proved to be, as in
+    `Source`.
     """
 
     verdict: Verdict
@@ -239,6 +243,7 @@ class Outcome:
     not_now: bool = False
     duplicate: bool = False
     pause: Pause | None = None
+    credential: str = ""
 
 
 class Sent(NamedTuple):
@@ -274,18 +279,41 @@ TAKEN = Acceptance()
 """The receiver takes them as they are."""
 
 
+class Priority(IntEnum):
+    """How urgent a delivery is; what is less goes first. A re-route promises in bulk."""
+
+    STAT = -1
+    ROUTINE = 0
+    BULK = 1
+
+    @property
+    def word(self) -> str:
+        """The priority as configurations, commands and listings write it."""
+        return self.name.lower()
+
+    @classmethod
+    def of(cls, word: str) -> Priority:
+        """The priority of that `word`. Raises KeyError."""
+        return cls[word.upper()]
+
+
+ALL_ROUTINE: Mapping[str, Priority] = MappingProxyType({})
+
+
 @dataclass(frozen=True, slots=True)
 class Routing:
     """What the rules decided for one image: destination to recipe hash, in rule order.
 
-    `shadowed` names (rule, destination) pairs whose recipe lost to an earlier rule, `returned` those that
-    were left out because the destination is the peer that sent the image.
+    `priorities` has the destinations that are not of routine priority. `shadowed` names (rule, destination)
+    pairs whose recipe lost to an earlier rule, `returned` those that were left out because the destination is
+    the peer that sent the image.
     """
 
     deliveries: tuple[tuple[str, str], ...] = ()
     rules: tuple[str, ...] = ()
     shadowed: tuple[tuple[str, str], ...] = field(default=())
     returned: tuple[tuple[str, str], ...] = field(default=())
+    priorities: Mapping[str, Priority] = field(default_factory=lambda: ALL_ROUTINE)
 
     @property
     def unrouted(self) -> bool:

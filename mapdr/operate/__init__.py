@@ -6,8 +6,8 @@ The way to a node is an `access.Access`, by its configuration; functions take it
   `studies`, `images` of a study, `deliveries` (with the reason why each waits), `parked` by reason,
   `timeline` of one image, `counts` by day and month; of a file: `explain`; of this installation:
   `configuration`, `doctor`, `plugins`, `echo`.
-- `actions` on deliveries (retry, hold, release, reroute, dismiss), which say how many and where to before
-  they do anything (`dry_run`); `orders` to the node (reload, drain); `send`.
+- `actions` on deliveries (retry, hold, release, prioritize, reroute, dismiss), which say how many and where
+  to before they do anything (`dry_run`); `orders` to the node (reload, drain); `send`.
 - `selection` is the grammar of what is chosen, `events` and `journal` say what happened, `brief` says a
   state in one line, `answer` makes JSON, `errors` are what people get wrong.
 

@@ -1,4 +1,4 @@
-"""What a person does to deliveries: retry, hold, release, re-route, dismiss.
+"""What a person does to deliveries: retry, hold, release, re-route, dismiss, make more or less urgent.
 
 Each action writes into the index beside the node. Asked with `dry_run` it only says how many, and where to:
 what is shown before somebody says yes. What was done is told to the node, which logs who did what to how
@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from mapdr.kernel.item import Priority
 from mapdr.operate.access import Access
 from mapdr.operate.errors import RequestError
 from mapdr.operate.names import known_destinations
@@ -43,6 +44,16 @@ class Resent:
 class Dismissed:
     """Parked deliveries that end without being sent, in all and by destination."""
 
+    deliveries: int
+    to: Mapping[str, int]
+    dry_run: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Prioritized:
+    """Deliveries that are of this `priority` by now and were of another, in all and by destination."""
+
+    priority: str
     deliveries: int
     to: Mapping[str, int]
     dry_run: bool
@@ -140,6 +151,19 @@ def hold(opened: Access, chosen: Selection, *, dry_run: bool = False) -> Switche
 def release(opened: Access, chosen: Selection, *, dry_run: bool = False) -> Switched:
     """Chosen deliveries that are held are pending again."""
     return _switch(opened, _RELEASE, opened.index(chosen).actions.release, chosen, dry_run=dry_run)
+
+
+def prioritize(
+    opened: Access, priority: Priority, chosen: Selection, *, dry_run: bool = False
+) -> Prioritized:
+    """Give what is owed another priority; what is being sent goes on as it is."""
+    store = opened.index(chosen)
+    to = store.listing.of_other_priority(chosen, priority)
+    number = to.total()
+    if number and not dry_run:
+        number = store.actions.prioritize(chosen, priority)
+        note(opened, f"make {priority.word}", number, to)
+    return Prioritized(priority.word, number, to, dry_run)
 
 
 def hold_destinations(opened: Access, names: Sequence[str], *, dry_run: bool = False) -> Switched:

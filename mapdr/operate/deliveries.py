@@ -7,13 +7,16 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from types import MappingProxyType
 
+from mapdr.kernel.errors import OWN_FAULT
+from mapdr.kernel.item import Priority
+from mapdr.operate import waits
 from mapdr.operate.access import Access
 from mapdr.operate.destinations import standing
 from mapdr.operate.errors import RequestError
 from mapdr.operate.model import Destination
 from mapdr.operate.selection import UNROUTED, Selection
 from mapdr.operate.studies import by_keyword
-from mapdr.operate.words import answer, duration
+from mapdr.operate.words import answer, duration, weekday_and_clock
 from mapdr.store.queue.listing import Attempt, DeliveryRow
 
 __all__ = ["Attempt", "Delivery", "deliveries"]
@@ -23,10 +26,11 @@ __all__ = ["Attempt", "Delivery", "deliveries"]
 class Delivery:
     """One image for one destination, promised once (`batch`), with the recipe of that hash.
 
-    `reason` and `comment` say why it is in its state; of one that is pending, why its destination takes none.
+    `reason` and `comment` say why it is in its state; of one that is owed, why it has not gone yet.
     `tries` counts its attempts, `attempts` those since it was promised or retried; `due_at` is when it may be
     tried. From `status` on, all is of its last attempt, and None or empty if there was none: `last_comment`
-    is what was answered, `sent_sop_instance_uid` the UID that was sent.
+    is what was answered, `sent_sop_instance_uid` the UID that was sent, `credential` what the receiver has
+    proved to be.
 
     `attempts_made` is None unless it was asked for, as are `study_date` and `tags`, which identify the
     patient. A receiver's own words may quote a value of the image: unless those were asked for, they are what
@@ -41,6 +45,7 @@ class Delivery:
     modality: str | None
     destination: str
     batch: int
+    priority: str
     recipe: str
     state: str
     reason: str
@@ -58,6 +63,7 @@ class Delivery:
     bytes: int | None
     milliseconds: int | None
     last_comment: str
+    credential: str = ""
     attempts_made: Sequence[Attempt] | None = None
 
 
@@ -75,7 +81,7 @@ def deliveries(
     store = opened.index(chosen)
     found = store.listing.select(chosen)
     rows = [_delivery(row, identify) for row in found]
-    waited_for = {row.destination for row in rows if row.state == "pending"}
+    waited_for = {row.destination for row in rows if row.state in ("pending", "leased")}
     if waited_for:
         last_image = {row.study_instance_uid: row.study_received_at for row in found}
         rows = with_waits(rows, standing(opened, waited_for), time.time(), last_image)
@@ -93,8 +99,9 @@ def with_waits(
     now: float,
     last_image: Mapping[str, float] = MappingProxyType({}),
 ) -> list[Delivery]:
-    """The rows; pending ones that nothing of their own keeps back say why their destination takes none.
+    """The rows; those that are owed say why they have not gone, in one word of `waits.REASONS`.
 
+    What keeps a row back itself comes before what keeps its destination.
     `last_image`: when the last image of each study came, by its UID, for destinations that wait until nothing
     more comes.
     """
@@ -102,15 +109,27 @@ def with_waits(
 
     def explained(row: Delivery) -> Delivery:
         told = known.get(row.destination)
-        if told is None or row.state != "pending" or (row.reason and (row.due_at or 0.0) > now):
+        if told is None or row.state not in ("pending", "leased"):
             return row
-        if told.state in ("down", "held"):
+        if row.state == "leased":
+            reason = told.reason if told.reason in (waits.CODEC, waits.MEMORY) else waits.IN_HAND
+            return replace(row, reason=reason, comment="")
+        if row.reason and (row.due_at or 0.0) > now:
+            return row
+        if told.state in ("down", "held") or told.reason == OWN_FAULT:
             return replace(row, reason=told.reason or told.state, comment=told.comment)
+        if told.closed_until is not None and row.priority != Priority.STAT.word:
+            comment = f"outside the hours of its destination until {weekday_and_clock(told.closed_until)}"
+            return replace(row, reason=waits.WINDOW, comment=comment, due_at=told.closed_until)
         quiet_at = last_image.get(row.study_instance_uid, 0.0) + told.quiet_seconds
-        if not told.quiet_seconds or quiet_at <= now:
+        if told.quiet_seconds and quiet_at > now:
+            comment = f"sent once none of its study has come for {duration(told.quiet_seconds)}"
+            return replace(row, reason=waits.QUIET, comment=comment, due_at=quiet_at)
+        if row.reason:  # its last try's; it is due again
             return row
-        comment = f"sent once none of its study has come for {duration(told.quiet_seconds)}"
-        return replace(row, reason="study-not-quiet", comment=comment, due_at=quiet_at)
+        if told.state in ("stopped", "unknown"):
+            return replace(row, reason=told.reason, comment=told.comment)
+        return replace(row, reason=waits.BEHIND, comment="due; others are before it")
 
     return [explained(row) for row in rows]
 
@@ -127,6 +146,7 @@ def _delivery(row: DeliveryRow, identify: bool) -> Delivery:
         modality=row.modality or None,
         destination=row.destination,
         batch=row.batch,
+        priority=row.priority,
         recipe=row.recipe,
         state=row.state,
         reason=row.reason,
@@ -144,6 +164,7 @@ def _delivery(row: DeliveryRow, identify: bool) -> Delivery:
         bytes=last.bytes if last else None,
         milliseconds=last.milliseconds if last else None,
         last_comment=said,
+        credential=last.credential if last else "",
     )
 
 

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from mapdr.kernel.errors import OWN_FAULT
-from mapdr.operate import words
+from mapdr.operate import waits, words
 from mapdr.operate.access import Access
 from mapdr.operate.facts import NOTHING, SILENT, Facts
 from mapdr.operate.model import Destination
@@ -39,18 +39,18 @@ def destination(name: str, facts: Facts, live: Mapping[str, Any], rates: Rates) 
     queue = next((queue for queue in facts.queues if queue.destination == name), None)
     breaker = live.get("destinations", {}).get(name, {})
     rate = rates.of(f"to {name}") or 0.0
-    state, why = _why(name, facts, breaker, queue)
-    is_open = breaker.get("state") == "open"
+    state, reason, why = _why(name, facts, breaker, queue)
+    closed_until = breaker.get("closed_until")
     if state != "held" and not live:
-        state, why = "stopped", "the node does not run"
+        state, reason, why = "stopped", waits.NO_NODE, "the node does not run"
         if facts.alive or facts.trouble:
-            state, why = "unknown", "the node says nothing"
+            state, reason, why = "unknown", waits.UNKNOWN, "the node says nothing"
     if state == "waiting" and rate:
-        state, why = "sending", ""
+        state, reason, why = "sending", "", ""
     return Destination(
         name=name,
         state=state,
-        reason=str(breaker.get("reason", "")) if is_open and state in ("down", "waiting") else "",
+        reason=reason,
         comment=why,
         fault=words.plain(breaker.get("fault", "")),
         queue=queue.pending + queue.leased if queue else 0,
@@ -62,35 +62,65 @@ def destination(name: str, facts: Facts, live: Mapping[str, Any], rates: Rates) 
         uncompressed=int(live.get("counters", {}).get(f"deliver.{name}.uncompressed", 0)),
         oldest_seconds=facts.at - queue.oldest if queue and queue.oldest is not None else None,
         rate=rate,
-        next_try_at=breaker.get("retry_at") or (queue.next_due if queue else None),
+        next_try_at=breaker.get("retry_at") or closed_until or (queue.next_due if queue else None),
         quiet_seconds=float(breaker.get("quiet_seconds", 0.0)),
+        closed_until=closed_until,
     )
 
 
-def _why(name: str, facts: Facts, breaker: Mapping[str, Any], queue: Queue | None) -> tuple[str, str]:
-    """How a destination stands, in one word, and why images wait for it."""
+def _why(name: str, facts: Facts, breaker: Mapping[str, Any], queue: Queue | None) -> tuple[str, str, str]:
+    """How a destination stands, and why images wait for it: in one word of `waits.REASONS`, and in words."""
     if name in facts.held:
-        return "held", f"held by the operator for {words.duration(facts.at - facts.held[name])}"
+        return "held", waits.HELD, f"held by the operator for {words.duration(facts.at - facts.held[name])}"
     if breaker.get("state") == "open":
-        # With a status the comment is the receiver's own, and may quote a value of an image.
-        status = breaker.get("status")
-        said = breaker.get("comment") if status is None else f"it answers: {words.answer(status)}"
-        parts = [str(said or breaker.get("reason") or "it does not answer")]
-        if breaker.get("failures", 0) > 1:
-            parts.append(f"{breaker['failures']} times")
-        if breaker.get("retry_at"):
-            parts.append(f"next try in {words.duration(breaker['retry_at'] - facts.at)}")
-        if breaker.get("reason") == OWN_FAULT:
-            return "waiting", f"by a fault of this node: {', '.join(parts)}"
-        return "down", ", ".join(parts)
+        return _left_alone(facts, breaker)
+    in_hand = _in_hand(breaker)
     if queue is None or not queue.pending + queue.leased:
         spoken = breaker.get("tried", True) or facts.today["delivered"].get(name)
-        return ("idle", "") if spoken else ("untried", "not tried yet")
+        return ("idle", in_hand, "") if spoken else ("untried", "", "not tried yet")
     if queue.leased:
-        return "sending", ""
+        return "sending", in_hand, _preparing(breaker)
+    if breaker.get("closed_until"):
+        until = breaker["closed_until"]
+        opens = f"{words.weekday_and_clock(until)}, in {words.duration(until - facts.at)}"
+        return "waiting", waits.WINDOW, f"outside its hours until {opens}"
     if queue.next_due is not None and queue.next_due > facts.at + 1:
-        return "waiting", f"tried and put off; next try in {words.duration(queue.next_due - facts.at)}"
-    return "waiting", ""
+        next_try = words.duration(queue.next_due - facts.at)
+        return "waiting", waits.PUT_OFF, f"tried and put off; next try in {next_try}"
+    if breaker.get("quiet_seconds"):
+        quiet = words.duration(breaker["quiet_seconds"])
+        return "waiting", waits.QUIET, f"waits until nothing of a study has come for {quiet}"
+    return "waiting", waits.BEHIND, ""
+
+
+def _left_alone(facts: Facts, breaker: Mapping[str, Any]) -> tuple[str, str, str]:
+    """Of a destination whose breaker is open."""
+    # With a status the comment is the receiver's own, and may quote a value of an image.
+    status, reason = breaker.get("status"), str(breaker.get("reason", ""))
+    said = breaker.get("comment") if status is None else f"it answers: {words.answer(status)}"
+    parts = [str(said or reason or "it does not answer")]
+    if breaker.get("failures", 0) > 1:
+        parts.append(f"{breaker['failures']} times")
+    if breaker.get("retry_at"):
+        parts.append(f"next try in {words.duration(breaker['retry_at'] - facts.at)}")
+    if reason == OWN_FAULT:
+        return "waiting", reason, f"by a fault of this node: {', '.join(parts)}"
+    return "down", reason, ", ".join(parts)
+
+
+def _in_hand(breaker: Mapping[str, Any]) -> str:
+    """What all images wait for that a destination has in hand, if none of them can be sent yet."""
+    if not breaker.get("preparing") or breaker.get("ready"):
+        return ""
+    return waits.MEMORY if breaker.get("short_of_memory") else waits.CODEC
+
+
+def _preparing(breaker: Mapping[str, Any]) -> str:
+    number = breaker.get("preparing", 0)
+    if not number:
+        return ""
+    what = "memory" if breaker.get("short_of_memory") else "a codec"
+    return f"{words.many(number, 'image')} in hand: waiting for {what}"
 
 
 def told_by(facts: Facts) -> tuple[Mapping[str, Any], str, Mapping[str, Any]]:

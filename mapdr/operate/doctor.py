@@ -13,7 +13,9 @@ from pathlib import Path
 
 import mapdr
 from mapdr import _fast
+from mapdr.kernel.certificate import PEER, Certificate, ending
 from mapdr.kernel.registry import Registry
+from mapdr.node.certificates import ending_soon
 from mapdr.node.plan import Plan
 from mapdr.operate import words
 from mapdr.operate.access import Access
@@ -141,8 +143,42 @@ def _configuration(config: Path | None) -> Iterator[Examined]:
     yield Examined(
         part, "durability", OK if node.durability == "power-loss" else NOTE, _durability(node.durability)
     )
+    yield from _certificates(checked.plan)
+    yield from _shown_by_peers(checked.plan)
     yield from _disk(node.data, node.min_free)
     yield from _database(checked.plan)
+
+
+def _certificates(plan: Plan) -> Iterator[Examined]:
+    """Each certificate that a stage shows or trusts, and when it ends."""
+    now = time.time()
+    for kind, group in (("receive", plan.receivers), ("egress", plan.destinations)):
+        for name, planned in group.items():
+            for one in planned.factory.certificates(planned.config):
+                yield _certificate(f"{kind}.{name}", one, now)
+
+
+def _shown_by_peers(plan: Plan) -> Iterator[Examined]:
+    """Those of peers that end soon, as the running node knows them."""
+    opened = Access(plan)
+    try:
+        with index_named(plan.node.database_url(), plan.node.data):
+            beat = opened.running()
+    except IndexFault:
+        return  # said of the database
+    finally:
+        opened.close()
+    now = time.time()
+    for stage, one in ending_soon(beat.counters if beat is not None else {}, now):
+        if one.whose == PEER:
+            yield _certificate(stage, one, now)
+
+
+def _certificate(stage: str, one: Certificate, now: float) -> Examined:
+    days = one.days_left(now)
+    level = BAD if days <= 0 else NOTE if one.ends_soon(now) else OK
+    text = f"{ending(one.whose, words.plain(one.name), days)} (SHA-256 {one.fingerprint[:16]}...)"
+    return Examined("certificates", stage, level, text)
 
 
 def _durability(level: str) -> str:

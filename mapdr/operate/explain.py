@@ -16,7 +16,7 @@ from mapdr.dicom import gate
 from mapdr.dicom.scan import ScannedHeader
 from mapdr.kernel.errors import MapdrError, Permanent
 from mapdr.kernel.finding import instead
-from mapdr.kernel.item import Header, Instance, Payload, Routing, Source, TagPath
+from mapdr.kernel.item import Header, Instance, Payload, Priority, Routing, Source, TagPath
 from mapdr.kernel.privacy import in_words
 from mapdr.kernel.registry import Registry
 from mapdr.kernel.stage import Settings
@@ -71,6 +71,7 @@ class WouldDeliver:
 
     destination: str
     error: str
+    priority: str = Priority.ROUTINE.word
     treatment: str = ""
     note: str = ""
     transfer_syntax: str = ""
@@ -219,7 +220,8 @@ def _deliveries(
     for destination, recipe in routing.deliveries:
         if recipe not in results:
             results[recipe] = _prepare(plan, registry, recipe, instance)
-        yield replace(results[recipe], destination=destination)
+        priority = routing.priorities.get(destination, Priority.ROUTINE)
+        yield replace(results[recipe], destination=destination, priority=priority.word)
 
 
 def _prepare(plan: Plan, registry: Registry, recipe: str, instance: Instance) -> WouldDeliver:

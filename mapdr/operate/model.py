@@ -77,10 +77,11 @@ class NodeInfo:
 class Destination:
     """How a destination stands: `state` is idle, untried, sending, waiting, held, down, stopped or unknown.
 
-    `fault` is what its egress raised since it last sent something. Counts are deliveries; `queue` is pending
-    and leased together, `uncompressed` those sent without the compression of their rule since the node
-    started, `oldest_seconds` how long the oldest one waits, `rate` images a second, `quiet_seconds` for how
-    long nothing of a study must have come before it is sent.
+    `reason` is one of `waits.REASONS`, empty where nothing waits or all goes well; `fault` is what its egress
+    raised since it last sent something. Counts are deliveries; `queue` is pending and leased together,
+    `uncompressed` those sent without the compression of their rule since the node started, `oldest_seconds`
+    how long the oldest one waits, `rate` images a second, `quiet_seconds` for how long nothing of a study
+    must have come before it is sent, `closed_until` when its hours open next, None while they are open.
     """
 
     name: str
@@ -99,6 +100,7 @@ class Destination:
     rate: float
     next_try_at: float | None
     quiet_seconds: float
+    closed_until: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,6 +8,9 @@ from http import HTTPStatus
 from mapdr.kernel.status import code, is_http
 from mapdr.wire.status import meaning
 
+WEEKDAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
+"""As a configuration writes them, whatever the system's language."""
+
 UNITS = ("B", "kB", "MB", "GB", "TB", "PB")
 
 
@@ -76,6 +79,12 @@ def clock(moment: float | None) -> str:
 def day_and_clock(moment: float | None) -> str:
     """Seconds since the epoch as local date and wall time."""
     return "-" if moment is None else f"{datetime.fromtimestamp(moment):%Y-%m-%d %H:%M:%S}"
+
+
+def weekday_and_clock(moment: float) -> str:
+    """Seconds since the epoch as local day of the week and wall time, "Mon 18:00"."""
+    local = datetime.fromtimestamp(moment)
+    return f"{WEEKDAYS[local.weekday()]} {local:%H:%M}"
 
 
 def short_clock(moment: float | None, now: float) -> str:

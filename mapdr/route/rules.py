@@ -1,8 +1,8 @@
 """Rules, compiled once, applied to each image: which destinations, with which recipe.
 
 All matching rules count, in their order, until one that says `stop`. Of several that name one destination
-the first owns its recipe (design, decision 3). An image is never sent back to the peer it came from: a
-destination with the AE title and an address of the sender is left out.
+the first owns its recipe (design, decision 3), and its priority. An image is never sent back to the peer it
+came from: a destination with the AE title and an address of the sender is left out.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from mapdr.kernel.finding import Finding, instead
-from mapdr.kernel.item import Header, Routing, Source, TagPath
+from mapdr.kernel.item import ALL_ROUTINE, Header, Priority, Routing, Source, TagPath
 from mapdr.route.condition import Condition, Predicate, leaves, predicate
 from mapdr.route.explain import Explained, first_failure
 from mapdr.route.recipe import recipe_hash
@@ -36,6 +36,10 @@ class Rule(Protocol):
     @property
     def stop(self) -> bool:
         """Whether later rules are not asked when this one matches."""
+
+    @property
+    def priority(self) -> Priority:
+        """How urgent what it sends is."""
 
     @property
     def recipe(self) -> dict[str, Any]:
@@ -85,6 +89,7 @@ class Router:
         """What the rules decide for one image; pure, and never raises for any value."""
         rules: list[str] = []
         deliveries: dict[str, str] = {}
+        priorities: dict[str, Priority] = {}
         shadowed: list[tuple[str, str]] = []
         returned: list[tuple[str, str]] = []
         sender = self._senders.get((source.calling_ae, source.address), _NOBODY)
@@ -100,9 +105,17 @@ class Router:
                     shadowed.append((name, destination))
                 else:
                     deliveries[destination] = recipe
+                    if each.rule.priority:  # routine is 0
+                        priorities[destination] = each.rule.priority
             if each.rule.stop:
                 break
-        return Routing(tuple(deliveries.items()), tuple(rules), tuple(shadowed), tuple(returned))
+        return Routing(
+            tuple(deliveries.items()),
+            tuple(rules),
+            tuple(shadowed),
+            tuple(returned),
+            priorities or ALL_ROUTINE,
+        )
 
     def explain(self, header: Header, source: Source, *, values: bool = False) -> list[Explained]:
         """What became of each rule, in order.

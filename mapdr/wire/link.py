@@ -12,6 +12,7 @@ import contextlib
 import socket
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import NoReturn
 
 from mapdr._fast import Channel
@@ -19,6 +20,8 @@ from mapdr._fast.pdata_signals import EndOfStream, Interrupted, OtherPdu, Signal
 from mapdr.kernel.errors import RemoteProtocolError, Temporary
 from mapdr.wire import dimse, pdu
 from mapdr.wire.association import Action, Association, Event, Send, Tell, pdu_event
+from mapdr.wire.paced import Pace, PacedChannel
+from mapdr.wire.tls import OverTls, TlsChannel, TlsSocket
 from mapdr.wire.words import abortion
 
 SHORTEST_PDU = 128
@@ -62,14 +65,25 @@ class LinkLost(Temporary):
         self.unasked = unasked
 
 
+class PacedTlsChannel(OverTls, PacedChannel):
+    """A `PacedChannel` over a `TlsSocket`."""
+
+
 class Link:
     """One side of one association over a connected socket."""
 
-    def __init__(self, sock: socket.socket, limits: Limits, *, acceptor: bool) -> None:
+    def __init__(
+        self, sock: socket.socket, limits: Limits, *, acceptor: bool, pace: Pace | None = None
+    ) -> None:
+        """What is sent keeps to `pace`, if there is one."""
         self.limits = limits
         with contextlib.suppress(OSError):  # a socket pair has no Nagle's algorithm to switch off
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        self.channel = Channel(sock, max_receive=limits.max_pdu, grace=limits.pdu_timeout, tick=limits.tick)
+        over_tls = isinstance(sock, TlsSocket)
+        made: Callable[..., Channel] = TlsChannel if over_tls else Channel
+        if pace is not None:
+            made = partial(PacedTlsChannel if over_tls else PacedChannel, pace=pace)
+        self.channel = made(sock, max_receive=limits.max_pdu, grace=limits.pdu_timeout, tick=limits.tick)
         self.machine = Association(acceptor=acceptor)
         self.max_send = limits.max_pdu
         self.contexts: dict[int, tuple[str, str]] = {}

@@ -6,7 +6,7 @@ import contextlib
 import socket
 import ssl
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from types import MappingProxyType
@@ -28,6 +28,8 @@ from mapdr.kernel.uids import VERIFICATION
 from mapdr.wire import dimse, pdu, status
 from mapdr.wire.association import Event, Tell
 from mapdr.wire.link import Limits, Link, LinkLost
+from mapdr.wire.paced import Pace
+from mapdr.wire.tls import TlsFailure, TlsSocket
 from mapdr.wire.words import rejection
 
 SLOWEST_STORE = 1_000_000
@@ -45,8 +47,9 @@ class StoreResponse:
 class Requestor(Link):
     """The SCU side: `connect`, then `c_store` and `c_echo`, then `release` or `abort`. For one thread."""
 
-    def __init__(self, sock: socket.socket, limits: Limits) -> None:
-        super().__init__(sock, limits, acceptor=False)
+    def __init__(self, sock: socket.socket, limits: Limits, pace: Pace | None = None) -> None:
+        super().__init__(sock, limits, acceptor=False, pace=pace)
+        self._certificate = sock.peer_certificate if isinstance(sock, TlsSocket) else None
         self.accepted: Mapping[tuple[str, str], int] = {}
         self.rejected: dict[tuple[str, str], int] = {}
         self._message_id = 0
@@ -62,9 +65,13 @@ class Requestor(Link):
         proposals: Sequence[tuple[str, tuple[str, ...]]],
         limits: Limits | None = None,
         tls: ssl.SSLContext | None = None,
+        expected: str | None = None,
+        pace: Pace | None = None,
     ) -> Requestor:
         """Open an association that proposes one context for each (abstract syntax, transfer syntaxes).
 
+        With `tls`, the peer's certificate has to name `expected`, which is `host` where it is not given. What
+        is sent on it keeps to `pace`, if there is one.
         Raises Temporary when there is no connection, no answer, or a rejection for now, OwnFault when this
         side has no files or memory left for one; Permanent(reason="association-rejected") when the peer
         rejects for good; ValueError for more than 128 proposals or a title or UID that is not one.
@@ -78,7 +85,7 @@ class Requestor(Link):
         )
         request = pdu.AssociateRequest(calling_ae, called_ae, contexts, limits.max_pdu)
         encoded = pdu.encode_request(request)
-        requestor = cls(_open(host, port, limits, tls), limits)
+        requestor = cls(_open(host, port, limits, tls, expected), limits, pace)
         try:
             requestor._negotiate(encoded, request)
         except RemoteProtocolError as error:
@@ -87,6 +94,11 @@ class Requestor(Link):
             requestor.close()
             raise
         return requestor
+
+    @property
+    def peer_certificate(self) -> bytes | None:
+        """The certificate that the peer has shown, in DER; None without TLS."""
+        return self._certificate
 
     @property
     def alive(self) -> bool:
@@ -99,24 +111,19 @@ class Requestor(Link):
                 self.handle(self._idle_signal())
         return self.machine.established
 
-    def c_store(
-        self,
-        payload: Payload,
-        *,
-        pace: Callable[[int], object] | None = None,
-    ) -> StoreResponse:
+    def c_store(self, payload: Payload) -> StoreResponse:
         """Send one object and wait for the receiver's final status.
 
-        `pace` is called with the bytes of each write before it, and may sleep to keep to a bandwidth. Raises
-        LocalProtocolError when the payload's SOP class and transfer syntax were not accepted; LinkLost,
-        RemoteProtocolError when the association is over and the status is not known; OSError, EOFError or
-        Permanent when the payload cannot be read (then `alive` says whether the association survived).
+        Raises LocalProtocolError when the payload's SOP class and transfer syntax were not accepted;
+        LinkLost, RemoteProtocolError when the association is over and the status is not known; OSError,
+        EOFError or Permanent when the payload cannot be read (then `alive` says whether the association
+        survived).
         """
         message = self._message(payload)
         self._listen()
         with self._sending():
             self.channel.send_message(
-                message.context, message.command, message.parts, message.length, self.max_send, pace
+                message.context, message.command, message.parts, message.length, self.max_send
             )
         return self._store_response(message)
 
@@ -193,7 +200,8 @@ class Requestor(Link):
             self.channel.send(encoded)
             action, answer = self.receive_pdu(self._acse_head())
         except EndOfStream as signal:
-            self.lose(EndOfStream(f"{signal} without an answer: it may expect TLS, or not know this address"))
+            wants = "expect TLS" if self._certificate is None else "want a TLS certificate that it trusts"
+            self.lose(EndOfStream(f"{signal} without an answer: it may {wants}, or not know this address"))
         except Signal as signal:
             self.lose(signal)
         except RemoteProtocolError as error:
@@ -345,15 +353,8 @@ def _connecting(host: str, port: int) -> Iterator[None]:
         yield
     except TimeoutError:
         raise Temporary(f"{host}:{port} did not answer in time") from None
-    except ssl.SSLCertVerificationError as error:
-        raise Temporary(
-            f"{host}:{port} has a TLS certificate that is not trusted: {error.verify_message}"
-        ) from None
-    except ssl.SSLError as error:
-        reason = error.reason or type(error).__name__
-        raise Temporary(
-            f"{host}:{port} cannot be reached with TLS ({reason}): is it set up on both sides?"
-        ) from None
+    except TlsFailure as error:
+        raise Temporary(f"{host}:{port} cannot be reached with TLS: {error.reason}") from None
     except OSError as error:
         reason = error.strerror or type(error).__name__
         if is_own_fault(error):
@@ -361,17 +362,20 @@ def _connecting(host: str, port: int) -> Iterator[None]:
         raise Temporary(f"{host}:{port} cannot be reached: {reason}") from None
 
 
-def _open(host: str, port: int, limits: Limits, tls: ssl.SSLContext | None) -> socket.socket:
+def _open(
+    host: str, port: int, limits: Limits, tls: ssl.SSLContext | None, expected: str | None
+) -> socket.socket:
     with _connecting(host, port):
         sock = socket.create_connection((host, port), timeout=limits.connect_timeout)
         if tls is None:
             return sock
         try:
-            sock.settimeout(limits.acse_timeout)
-            return tls.wrap_socket(sock, server_hostname=host)
+            sock = secured = TlsSocket(sock, tls, server_side=False, expected=expected or host)
+            secured.handshake(limits.acse_timeout)
         except BaseException:
             sock.close()
             raise
+        return secured
 
 
 def _raise_rejection(reject: pdu.AssociateReject) -> NoReturn:

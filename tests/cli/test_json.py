@@ -107,6 +107,7 @@ def told(used: NodeFolder, tmp_path: Path) -> dict[str, list[dict[str, Any]]]:
     ask("release", "--to", "archive")
     ask("retry", "--state", "parked", "--dry-run")
     ask("retry", "--webhooks", "--dry-run")
+    ask("priority", "stat", "--modality", "CT", "--dry-run")
     ask("reroute", "--modality", "CT", "--dry-run")
     ask("dismiss", "--all", "--dry-run")
     ask("plugins")

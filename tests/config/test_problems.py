@@ -405,6 +405,7 @@ name = ""
 when = {}
 send_to = "a"
 sendto = []
+priority = "stats"
 stop = "yes"
 tag = []
 """,
@@ -412,7 +413,8 @@ tag = []
 mapdr.toml:2 rule[0].name: is too short a text; the limit is 1
 mapdr.toml:4 rule[0].send_to: is not a list; write ["...", "..."]
 mapdr.toml:5 rule[0].sendto: unknown key; did you mean "send_to"?
-mapdr.toml:7 rule[0].tag: unknown key; did you mean "tags"?
+mapdr.toml:6 rule[0].priority: there is no priority "stats"; did you mean "stat"?
+mapdr.toml:8 rule[0].tag: unknown key; did you mean "tags"?
 """,
     ),
     "transform values": (

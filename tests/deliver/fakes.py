@@ -14,7 +14,17 @@ from typing import Any
 
 from mapdr.deliver.feed.preparer import Preparer
 from mapdr.deliver.supervise.deliverer import Deliverer
-from mapdr.kernel.item import Acceptance, FileSlice, Instance, Need, Outcome, Payload, Source, Verdict
+from mapdr.kernel.item import (
+    Acceptance,
+    FileSlice,
+    Instance,
+    Need,
+    Outcome,
+    Payload,
+    Priority,
+    Source,
+    Verdict,
+)
 from mapdr.kernel.stage import Description
 from mapdr.kernel.watch import Watch
 from mapdr.net.retry import Retry
@@ -67,13 +77,19 @@ class FakeLedger:
         self._recipe = recipe or {"steps": []}
 
     def add(
-        self, count: int, *, sop_class: str = CT, syntax: str = EXPLICIT, destination: str = "pacs"
+        self,
+        count: int,
+        *,
+        sop_class: str = CT,
+        syntax: str = EXPLICIT,
+        destination: str = "pacs",
+        priority: Priority = Priority.ROUTINE,
     ) -> list[int]:
         with self.lock:
             first = len(self.rows) + 1
             for number in range(first, first + count):
                 instance = make_instance(number, sop_class, syntax)
-                delivery = LeasedDelivery(number, instance, destination, 0, 0, "r", "", 0, 0.0)
+                delivery = LeasedDelivery(number, instance, destination, 0, priority, "r", "", 0, 0.0)
                 self.rows[number] = Row(delivery)
             return list(range(first, first + count))
 
@@ -86,6 +102,7 @@ class FakeLedger:
         *,
         quiet_seconds: float = 0.0,
         untried_first: bool = False,
+        stat_only: bool = False,
     ) -> list[LeasedDelivery]:
         self._check()
         now = time.time()
@@ -98,7 +115,9 @@ class FakeLedger:
                 if row.delivery.destination == destination
                 and row.state == "pending"
                 and row.not_before <= now
-            ][:limit]
+                and (not stat_only or row.delivery.priority == Priority.STAT)
+            ]
+            due = sorted(due, key=lambda row: row.delivery.priority)[:limit]
             for row in due:
                 row.state, row.leased_until, row.owner = "leased", now + seconds, owner
             return [row.delivery for row in due]

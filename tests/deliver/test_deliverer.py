@@ -40,12 +40,14 @@ from mapdr.deliver.feed import scheduler
 from mapdr.deliver.feed.preparer import Preparer
 from mapdr.deliver.feed.ready import ReadyQueue
 from mapdr.deliver.send.breaker import BreakerState
+from mapdr.deliver.send.sender import REFUSALS
 from mapdr.deliver.settle.leases import Leases
 from mapdr.deliver.supervise.deliverer import Deliverer
+from mapdr.deliver.supervise.timetable import Timetable, Window
 from mapdr.kernel import budget
 from mapdr.kernel.budget import Budget
 from mapdr.kernel.errors import OWN_FAULT, OwnFault, Permanent, Temporary
-from mapdr.kernel.item import Acceptance, Instance, Need, Outcome, Payload, Verdict
+from mapdr.kernel.item import Acceptance, Instance, Need, Outcome, Payload, Priority, Verdict
 from mapdr.kernel.proof import missing
 from mapdr.kernel.watch import Watch
 from mapdr.net.retry import Retry
@@ -140,10 +142,66 @@ def test_the_heartbeat_tells_why_a_destination_waits() -> None:
         facts = json.loads(json.dumps(deliverer.facts()))
     assert list(facts) == [
         "state", "reason", "comment", "failures", "since", "retry_at", "status", "tried", "fault",
-            "quiet_seconds",
+            "quiet_seconds", "closed_until", "ready", "preparing", "short_of_memory",
+            "certificates", "tls_trouble",
     ]  # fmt: skip
     assert facts["state"] in set(BreakerState)
     assert (facts["reason"], facts["status"], facts["tried"]) == ("receiver-busy", 0xA700, True)
+
+
+def test_outside_its_hours_a_destination_gets_what_is_stat_and_nothing_else(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    opened = threading.Event()
+    opened.set()
+    monkeypatch.setattr(Timetable, "now", lambda self: Window(opened.is_set(), 1_800_000_000.0))
+    busy = threading.Event()
+    ledger, egress = FakeLedger(), FakeEgress(lambda payload, session: busy.wait(5) and OK, sessions=1)
+    first, *others = ledger.add(20)
+    with delivering(ledger, egress) as deliverer:
+        until(lambda: ledger.states()["leased"] >= 8, 5)
+        opened.clear()
+        until(lambda: ledger.states() == {"leased": 1, "pending": 19}, 5, "the return of what was not begun")
+        (urgent,) = ledger.add(1, priority=Priority.STAT)
+        busy.set()
+        until(lambda: ledger.states() == {"delivered": 2, "pending": 19}, 5)
+        assert ledger.rows[first].state == ledger.rows[urgent].state == "delivered"
+        assert deliverer.facts()["closed_until"] == 1_800_000_000.0
+        opened.set()
+        assert settled(ledger) == {"delivered": 21}
+        assert deliverer.facts()["closed_until"] is None
+    assert Counter(uid for uid, _, _ in egress.sent) == {f"2.25.{n}": 1 for n in (first, *others, urgent)}
+
+
+def test_stat_overtakes_what_a_slow_receiver_has_in_hand() -> None:
+    ledger, busy = FakeLedger(), threading.Semaphore(0)
+    egress = FakeEgress(lambda payload, session: busy.acquire(timeout=5) and OK, sessions=1)
+    ledger.add(60)
+    with delivering(ledger, egress) as deliverer:
+        until(lambda: ledger.leases >= 2, 5)
+        urgent = ledger.add(12, priority=Priority.STAT)
+        deliverer.wake()
+        until(lambda: sum(ledger.rows[n].state == "leased" for n in urgent) >= 8, 5, "a lease of stat rows")
+        before = len(egress.sent)
+        for _ in range(72):
+            busy.release()
+        assert settled(ledger) == {"delivered": 72}
+    order = [uid for uid, _, _ in egress.sent]
+    assert before == 0, "nothing has been answered"
+    assert order[1:9] == [f"2.25.{n}" for n in urgent[:8]], "the one on the wire is not interrupted"
+
+
+def test_a_receiver_that_refuses_many_is_sent_so_many_refusals_a_second_and_no_more() -> None:
+    ledger, started = FakeLedger(), time.monotonic()
+    egress = FakeEgress(
+        lambda payload, session: FAULT if int(payload.sop_instance_uid[5:]) % 2 else OK,
+        retry=replace(QUICK, tries=1),
+    )
+    ledger.add(2 * int(REFUSALS * 1.5))
+    with delivering(ledger, egress):
+        until(lambda: ledger.states()["parked"] >= REFUSALS, 10)
+        assert settled(ledger) == {"delivered": REFUSALS * 1.5, "parked": REFUSALS * 1.5}
+    assert 0.4 < time.monotonic() - started < 5, "half of a second's worth more than may go at once"
 
 
 def test_a_peer_that_is_away_costs_probes_and_no_attempts() -> None:

@@ -7,21 +7,27 @@ from types import SimpleNamespace
 from typing import Any
 
 from mapdr.deliver.feed.ready import PATIENCE, QueuedImage, ReadyQueue, weigh
-from mapdr.kernel.item import Need, Payload
+from mapdr.kernel.item import Need, Payload, Priority
 from mapdr.kernel.stage import Batch
 from mapdr.testing.wait import until
 
 
-def queued(number: int, sop_class: str = "1.2", held: int = 0, prepared: bool = True) -> QueuedImage:
-    made = QueuedImage(delivery=delivery(number))
+def queued(
+    number: int,
+    sop_class: str = "1.2",
+    held: int = 0,
+    prepared: bool = True,
+    priority: int = Priority.ROUTINE,
+) -> QueuedImage:
+    made = QueuedImage(delivery=delivery(number, priority))
     if prepared:
         made.payload = payload(sop_class, held)
         made.need = Need(sop_class, "1.2.840.10008.1.2.1")
     return made
 
 
-def delivery(number: int) -> Any:
-    return SimpleNamespace(id=number)
+def delivery(number: int, priority: int = Priority.ROUTINE) -> Any:
+    return SimpleNamespace(id=number, priority=priority)
 
 
 def payload(sop_class: str = "1.2", held: int = 0) -> Payload:
@@ -220,3 +226,22 @@ def test_who_feeds_is_told_of_what_was_taken_and_not_of_what_is_reserved() -> No
     assert takes == []
     assert ready.take(lambda need: True, 0) is not None
     assert takes == [1]
+
+
+def test_stat_images_come_before_what_was_leased_earlier() -> None:
+    ready = ReadyQueue()
+    ready.add([queued(1), queued(2)])
+    ready.add([queued(3, priority=Priority.STAT), queued(4)])
+    ready.add([queued(5, priority=Priority.STAT)])
+    assert numbers(ready) == [3, 5, 1, 2, 4]
+    assert ready.others_taken == 3
+
+
+def test_for_a_stat_image_another_session_is_opened_at_once() -> None:
+    ready = ReadyQueue()
+    ready.add([queued(1), queued(2, sop_class="1.3", priority=Priority.STAT), queued(3)])
+    found = ready.take(lambda need: need.sop_class_uid == "1.2", 0)
+    assert found is not None
+    assert (found.image.delivery.id, found.reserved) == (2, True)
+    assert ready.claim(found.image)
+    assert numbers(ready, lambda need: need.sop_class_uid == "1.2") == [1, 3]

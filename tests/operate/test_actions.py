@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from mapdr.kernel.errors import MapdrError
+from mapdr.kernel.item import Priority
 from mapdr.operate import actions, orders
 from mapdr.operate.access import Access, access
 from mapdr.operate.deliveries import deliveries
@@ -38,6 +39,11 @@ def notes(opened: Access) -> list[dict[str, Any]]:
         ),
         (lambda opened, dry: actions.dismiss(opened, Selection(), dry_run=dry), 1, {"telepacs": 1}),
         (lambda opened, dry: actions.hold(opened, MR, dry_run=dry), 4, {"archive": 2, "telepacs": 2}),
+        (
+            lambda opened, dry: actions.prioritize(opened, Priority.STAT, MR, dry_run=dry),
+            4,
+            {"archive": 2, "telepacs": 2},
+        ),
         (
             lambda opened, dry: actions.reroute(opened, Selection(modality="CT"), dry_run=dry),
             3,

@@ -2,31 +2,38 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections import Counter
 from dataclasses import replace
 from datetime import date, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from mapdr import deliver
 from mapdr.operate import selection
 from mapdr.operate.access import Access, access
 from mapdr.operate.actions import reroute
 from mapdr.operate.configuration import examine
 from mapdr.operate.counts import counts, counts_of_month
 from mapdr.operate.deliveries import deliveries, with_waits
-from mapdr.operate.destinations import stuck_first
+from mapdr.operate.destinations import destination, stuck_first
 from mapdr.operate.errors import RequestError
+from mapdr.operate.facts import Facts
 from mapdr.operate.images import images
-from mapdr.operate.model import Counted
+from mapdr.operate.model import Counted, Destination
 from mapdr.operate.parked import parked
+from mapdr.operate.rates import Rates
 from mapdr.operate.selection import SHOWN, Selection, choose, limited
 from mapdr.operate.studies import Confirmed, Standing, confirmed, waits
 from mapdr.operate.timeline import Timeline, timeline
+from mapdr.operate.waits import REASONS
+from mapdr.store.index.counts import Queue
 from mapdr.testing import generator
 from paper.nodes import SOURCE, NodeFolder
-from paper.states import IDLE
+from paper.states import AT, IDLE
 
 
 def test_the_steps_of_an_image_are_in_order(opened: Access) -> None:
@@ -189,6 +196,72 @@ def test_a_row_says_that_it_waits_for_its_study_to_be_quiet(opened: Access) -> N
     assert with_waits([newest], patient, newest.received_at + 61.0, last_image) == [newest]
     hasty = [replace(one, quiet_seconds=0.0) for one in patient]
     assert with_waits([newest], hasty, newest.received_at + 1.0, last_image) == [newest]
+
+
+BREAKER = {"state": "closed", "tried": True}
+DUE = Queue("telepacs", pending=3, leased=0, held=0, parked=0, oldest=AT - 60, next_due=AT - 1)
+LEASED = replace(DUE, pending=1, leased=2)
+
+
+def stands(breaker: dict[str, Any], queue: Queue | None = DUE, **facts: Any) -> Destination:
+    known: dict[str, Any] = {"held": {}, "heartbeat": None, "alive": True, **facts}
+    facts_ = Facts(AT, {"received": {}, "delivered": {}}, 0, 0, 0, queues=[queue] if queue else [], **known)
+    return destination("telepacs", facts_, {"destinations": {"telepacs": {**BREAKER, **breaker}}}, Rates())
+
+
+OPEN = {"state": "open", "reason": "no-answer", "comment": "it hung up", "retry_at": AT + 9}
+
+
+@pytest.mark.parametrize(
+    ("told", "state", "reason", "words", "row"),
+    [
+        (stands({}, held={"telepacs": AT - 60}), "held", "held", "held by the operator", "held"),
+        (stands(OPEN), "down", "no-answer", "it hung up", "no-answer"),
+        (stands({**OPEN, "reason": "own-fault"}), "waiting", "own-fault", "this node", "own-fault"),
+        (stands({"closed_until": AT + 3600}), "waiting", "window", "outside its hours until", "window"),
+        (stands({}, replace(DUE, next_due=AT + 60)), "waiting", "put-off", "put off", "behind-others"),
+        (stands({"quiet_seconds": 60.0}), "waiting", "study-not-quiet", "60 s", "study-not-quiet"),
+        (stands({}), "waiting", "behind-others", "", "behind-others"),
+        (stands({"ready": 2}, LEASED), "sending", "", "", "behind-others"),
+        (
+            stands({"preparing": 2}, LEASED),
+            "sending", "waits-for-codec", "2 images in hand: waiting for a codec", "behind-others",
+        ),
+        (
+            stands({"preparing": 1, "short_of_memory": True}, LEASED),
+            "sending", "waits-for-memory", "1 image in hand: waiting for memory", "behind-others",
+        ),
+        (stands({"preparing": 1, "ready": 1}, LEASED), "sending", "", "waiting for a codec", "behind-others"),
+    ],
+)  # fmt: skip
+def test_a_destination_and_its_deliveries_say_in_one_known_word_why_they_wait(
+    opened: Access, told: Destination, state: str, reason: str, words: str, row: str
+) -> None:
+    assert (told.state, told.reason) == (state, reason)
+    assert words in told.comment
+    (waiting, *_) = deliveries(opened, Selection(state="pending"))
+    waiting = replace(waiting, destination="telepacs", reason="", due_at=None)
+    last_image = {waiting.study_instance_uid: AT}
+    (pending,) = with_waits([waiting], [told], AT, last_image)
+    assert pending.reason == row
+    (leased,) = with_waits([replace(waiting, state="leased")], [told], AT, last_image)
+    assert leased.reason == (reason if reason.startswith("waits-for") else "in-hand")
+    assert {reason or row, pending.reason, leased.reason} <= REASONS.keys()
+    (urgent,) = with_waits([replace(waiting, priority="stat")], [told], AT, last_image)
+    assert urgent.reason == ("behind-others" if row == "window" else row)
+
+
+def test_every_reason_that_a_row_may_wait_for_is_told(opened: Access) -> None:
+    """Those of tries are words of `deliver`, which are looked for in its source."""
+    source = "".join(path.read_text("utf-8") for path in Path(deliver.__file__).parent.rglob("*.py"))
+    words = set(re.findall(r'Decision\("pending", "([a-z-]+)"', source))
+    for either in re.findall(r' reason = ("[a-z-]+"(?: if .* else "[a-z-]+")?)', source):
+        words |= set(re.findall(r'"([a-z-]+)"', either))
+    assert {"not-accepted", "no-answer", "refused", "preparing", "association-rejected"} <= words
+    assert words <= REASONS.keys()
+    manual = (Path(deliver.__file__).parents[2] / "docs/glossary.md").read_text("utf-8")
+    for word, meaning in REASONS.items():
+        assert f"| `{word}` | {meaning} |" in manual
 
 
 def test_what_is_stuck_comes_first() -> None:

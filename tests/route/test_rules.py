@@ -15,7 +15,7 @@ from mapdr.config.model import RuleConfig
 from mapdr.config.when import parse_when
 from mapdr.dicom.path import parse_path
 from mapdr.kernel.finding import Finding
-from mapdr.kernel.item import Header, Source
+from mapdr.kernel.item import Header, Priority, Source
 from mapdr.route.condition import FACTS
 from mapdr.route.recipe import recipe_hash
 from mapdr.route.rules import Peer, Router, compile_rules
@@ -30,11 +30,12 @@ def rule(
     name: str = "r",
     stop: bool = False,
     steps: Any = (),
+    priority: str = "routine",
 ) -> RuleConfig:
     findings: list[Finding] = []
     condition = parse_when(when, ("when",), findings)
     assert not findings
-    return RuleConfig(name=name, when=condition, send_to=send_to, stop=stop, steps=steps)
+    return RuleConfig(name=name, when=condition, send_to=send_to, stop=stop, steps=steps, priority=priority)
 
 
 def router(*rules: RuleConfig) -> Router:
@@ -385,3 +386,12 @@ def test_explain_shows_stopped_and_shadowed_rules():
     assert [(each.matched, each.reached) for each in told] == [(True, True), (True, True), (False, False)]
     assert told[0].returned == ("c",)
     assert told[1].shadowed == ("a",)
+
+
+def test_the_rule_that_owns_a_destination_says_how_urgent_it_is():
+    routing = router(
+        rule({}, ("a",), name="first", priority="stat"),
+        rule({}, ("a", "b"), name="second", priority="bulk"),
+    ).route(HEADER, sender())
+    assert routing.priorities == {"a": Priority.STAT, "b": Priority.BULK}
+    assert router(rule({}, ("a",))).route(HEADER, sender()).priorities == {}

@@ -105,6 +105,8 @@ def test_a_write_that_raises_leaves_nothing(tmp_path: Path) -> None:
 
 
 FIRST_SCHEMA = (
+    "ALTER TABLE attempt DROP COLUMN credential",
+    "ALTER TABLE delivery RENAME COLUMN priority TO lane",
     "DROP TABLE source",
     "CREATE TABLE source (id INTEGER NOT NULL, receiver TEXT NOT NULL, calling_ae TEXT NOT NULL,"
     " called_ae TEXT NOT NULL, address TEXT NOT NULL, PRIMARY KEY (id))",
@@ -146,7 +148,11 @@ def test_every_schema_has_a_way_to_this_one() -> None:
 
 
 def _columns(connection: Connection) -> list[tuple[str, str, int]]:
-    return [tuple(row)[1:4] for row in connection.exec_driver_sql("PRAGMA table_info(source)")]
+    return [
+        tuple(row)[1:4]
+        for query in ("table_info(source)", "table_info(delivery)", "index_info(delivery_queue)")
+        for row in connection.exec_driver_sql(f"PRAGMA {query}")
+    ]
 
 
 def test_a_reader_sees_one_moment(tmp_path: Path) -> None:
@@ -213,7 +219,7 @@ def test_hot_queries_use_their_index(tmp_path: Path) -> None:
     database = Database.open("sqlite", tmp_path, "process-crash")
     queries = {
         "delivery_queue": f"SELECT * FROM delivery WHERE {schema.OPEN} AND destination = 1 AND state = 0"
-        " AND not_before <= 5.0 ORDER BY lane, study, id LIMIT 9",
+        " AND not_before <= 5.0 ORDER BY priority, study, id LIMIT 9",
         "delivery_leased": f"SELECT id FROM delivery WHERE {schema.LEASED} AND leased_until < 5.0",
         "delivery_stuck": f"SELECT count(*) FROM delivery WHERE {schema.STUCK} AND state = 3",
         "instance_by_series": "SELECT id FROM instance WHERE series = 1 AND uid_hash IN (1, 2, 3)",

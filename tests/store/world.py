@@ -5,7 +5,7 @@ from __future__ import annotations
 import struct
 from typing import Any
 
-from mapdr.kernel.item import Header, Routing, Source, TagPath
+from mapdr.kernel.item import Header, Priority, Routing, Source, TagPath
 from mapdr.store import Store
 
 IMPLICIT = "1.2.840.10008.1.2"
@@ -51,13 +51,15 @@ def data_set(
 class To:
     """A router that sends everything to the same destinations, pass-through."""
 
-    def __init__(self, *destinations: str, recipe: str = "r0") -> None:
+    def __init__(self, *destinations: str, recipe: str = "r0", priority: Priority = Priority.ROUTINE) -> None:
         self.destinations = destinations
         self.recipe = recipe
+        self.priorities = dict.fromkeys(destinations, priority) if priority else {}
         self.wanted: frozenset[TagPath] = frozenset()
 
     def route(self, header: Header, source: Source) -> Routing:
-        return Routing(tuple((name, self.recipe) for name in self.destinations))
+        deliveries = tuple((name, self.recipe) for name in self.destinations)
+        return Routing(deliveries, priorities=self.priorities)
 
 
 def push(store: Store, uid: str, *, source: Source = SOURCE, **facts: Any) -> str:

@@ -35,14 +35,23 @@ def _status(row: Delivery) -> str:
 
 
 def _words(row: Delivery) -> str:
-    """Why there is no status or why it is not the end, and what was said."""
+    """Its priority if not routine, why there is no status or why it is not the end, and what was said."""
     said = words.plain(row.comment or row.last_comment)
     if row.status is not None:
         said = said.removesuffix(f" ({code(row.status)})")
-    return ": ".join(part for part in (words.plain(row.reason), said) if part)
+    ended = row.state in ("delivered", "superseded", "dismissed")
+    urgency = "" if ended or row.priority == "routine" else row.priority
+    return ": ".join(part for part in (urgency, words.plain(row.reason), said) if part)
 
 
 def _answer(row: Delivery) -> str:
     """Status, reason and words."""
     status, said = "" if row.status is None else _status(row), _words(row)
-    return (f"{status} {said}" if row.reason else ": ".join(filter(None, (status, said)))).strip() or "-"
+    text = (f"{status} {said}" if row.reason else ": ".join(filter(None, (status, said)))).strip()
+    return "; ".join(filter(None, (text, _proved(row)))) or "-"
+
+
+def _proved(row: Delivery) -> str:
+    """Which certificate the receiver showed: its name, and the beginning of its fingerprint."""
+    name, _, fingerprint = words.plain(row.credential).removeprefix("certificate:").rpartition(" sha256:")
+    return f"by {name} (certificate {fingerprint[:8]})" if fingerprint else words.plain(row.credential)

@@ -59,6 +59,8 @@ def _sends(rule: AskedRule, glyphs: Glyphs) -> Text:
 
 def _delivery(delivery: WouldDeliver, size: int, glyphs: Glyphs) -> RenderableType:
     title = Text(f"\n{glyphs.to} {words.plain(delivery.destination)}", "head")
+    if delivery.priority != "routine":
+        title.append(f" ({delivery.priority})")
     if delivery.error:
         return Group(title, Text(f"would be parked: {words.plain(delivery.error)}", "bad"))
     facts = f"{delivery.treatment}: {words.size(size)} {glyphs.to} {words.size(delivery.bytes)}"

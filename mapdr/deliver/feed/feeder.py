@@ -23,6 +23,10 @@ What is leased when a node is killed may have been sent, so a slow receiver shou
 """
 
 
+STAT_LOOK = 0.5
+"""Seconds between two looks for STAT rows while the ready queue is full of others."""
+
+
 class LeasingLedger(Protocol):
     """The part of the ledger that is needed here."""
 
@@ -35,6 +39,7 @@ class LeasingLedger(Protocol):
         *,
         quiet_seconds: float = 0.0,
         untried_first: bool = False,
+        stat_only: bool = False,
     ) -> list[LeasedDelivery]:
         """Due rows in the order of priority, study and arrival, ours for `seconds`."""
 
@@ -71,6 +76,8 @@ class Feeder:
         self._starved = False
         self._chunk = FEW
         self._leased_at = 0.0
+        self._stat_looked_at = 0.0
+        self._others_taken = -1
 
     def look_again(self) -> None:
         """There may be due rows in the ledger."""
@@ -83,15 +90,17 @@ class Feeder:
             return True
         return self._scheduler.waiting
 
-    def fill(self, *, trial: bool) -> bool:
+    def fill(self, *, trial: bool, stat_only: bool = False) -> bool:
         """Lease rows if the ready queue has room, and have them prepared; whether to do so again at once.
 
-        `trial`: the receiver was in trouble, and is tried with a few images only. Raises what the ledger
-        raises.
+        `trial`: the receiver was in trouble, and is tried with a few images only. `stat_only`: only STAT
+        images go now. Raises what the ledger raises.
         """
         self._scheduler.submit()
         if len(self._ready) >= self._chunk:
             self._starved = self._more
+            if not trial:
+                self._let_stat_overtake()
             return False
         if not self._more:
             due = self._ledger.next_due(self._destination)
@@ -99,22 +108,41 @@ class Feeder:
                 return False
         self._more = False
         limit = max(2, self._sessions) if trial else self._next_chunk()
+        # Images that the receiver will never take must not be all that it is tried with.
+        rows = self._lease(limit, untried_first=trial, stat_only=stat_only)
+        if len(rows) < limit or trial:
+            return False
+        self._more = True
+        return True
+
+    def _lease(
+        self, limit: int, *, untried_first: bool = False, stat_only: bool = False
+    ) -> list[LeasedDelivery]:
         rows = self._ledger.lease(
             self._destination,
             limit,
             self._leases.seconds,
             self._leases.owner,
             quiet_seconds=self._quiet_seconds,
-            # Images that the receiver will never take must not be all that it is tried with.
-            untried_first=trial,
+            untried_first=untried_first,
+            stat_only=stat_only,
         )
         if rows:
             self._leases.hold(rows)
             self._scheduler.add(rows)
-        if len(rows) < limit or trial:
-            return False
-        self._more = True
-        return True
+        return rows
+
+    def _let_stat_overtake(self) -> None:
+        """Lease a few STAT rows beyond what the ready queue should hold: what fills it may take a while.
+
+        Not again before one of the others was taken: they must not wait for ever.
+        """
+        now, others_taken = time.monotonic(), self._ready.others_taken
+        if now - self._stat_looked_at < STAT_LOOK or others_taken == self._others_taken:
+            return
+        self._stat_looked_at = now
+        if self._lease(FEW, stat_only=True):
+            self._others_taken = others_taken
 
     def empty(self) -> None:
         """Give every image that is not taken yet back to the ledger."""

@@ -117,6 +117,11 @@ class Preparer:
         self._budget.tend()
         return self._budget.crowded
 
+    @property
+    def short_of_memory(self) -> bool:
+        """Whether an image of any destination waits for its share of memory."""
+        return self._budget.waiting > 0
+
     def at_once(self, delivery: LeasedDelivery, syntax: str) -> bool:
         """Whether `prepare` takes no time worth a thread: only the header changes, or the result is at hand.
 

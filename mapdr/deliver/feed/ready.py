@@ -1,8 +1,9 @@
 """The ready queue of one destination: images that are leased and not yet sent, in the order of the ledger.
 
-The ledger hands out rows by priority, study and arrival; this keeps that order. A sender takes the first
-image that is prepared and that its session covers, so that an image whose codec is still at work, or that
-needs another session, delays none behind it.
+The ledger hands out rows by priority, study and arrival; this keeps that order, and puts STAT images before
+what was leased earlier. A sender takes the first image that is prepared and that its session covers, so that
+an image whose codec is still at work, or that needs another session, delays none behind it; for a STAT
+image another session is opened at once.
 
 ```
   ledger --lease--> add --> [ prepared | at work | prepared | ... ] --take--> senders
@@ -21,12 +22,17 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from mapdr.kernel.item import Need, Payload
+from mapdr.kernel.item import Need, Payload, Priority
 from mapdr.kernel.stage import Batch
 from mapdr.store.queue.ledger import LeasedDelivery
 
 PATIENCE = 64
-"""How many images may overtake one that needs another session before it is taken all the same."""
+"""How many images may overtake one that needs another session before it is taken all the same; none a STAT
+one."""
+
+STAT = int(Priority.STAT)
+"""A plain number, since it is asked of every image: to compare it with a member of the enumeration takes
+three times as long."""
 
 
 @dataclass(slots=True, eq=False)
@@ -66,14 +72,20 @@ class ReadyQueue:
         self._overtaken = 0
         self.wanted = 1
         """How many images a session last wanted at once: who fills the queue leases as many for each."""
+        self.others_taken = 0
+        """How many images that are not STAT have left the queue to be sent."""
         self._closed = False
 
     def add(self, images: list[QueuedImage]) -> None:
-        """Append images, prepared or not."""
+        """Append images, prepared or not; STAT ones come before all others."""
         with self._changed:
             for image in images:
                 self._images[image.delivery.id] = image
                 self._weight += weigh(image.payload)
+            if any(image.delivery.priority == STAT for image in images):
+                self._images = OrderedDict(
+                    sorted(self._images.items(), key=lambda row: row[1].delivery.priority != STAT)
+                )
             self._changed.notify(len(images))
 
     def prepared(self, image: QueuedImage, payload: Payload) -> bool:
@@ -183,6 +195,11 @@ class ReadyQueue:
         with self._changed:
             return list(dict.fromkeys(image.need for image in self._images.values() if image.need))
 
+    def unprepared(self) -> int:
+        """How many images in it wait for a codec or for memory."""
+        with self._changed:
+            return sum(image.need is None for image in self._images.values())
+
     def __len__(self) -> int:
         return len(self._images)
 
@@ -201,13 +218,13 @@ class ReadyQueue:
                 if covers is not None and not image.alone and covers(image.need):
                     return image, True
                 continue
+            if covers is not None and covers(image.need):
+                self._overtaken = 0 if first is None else self._overtaken + 1
+                return image, True
             if first is None:
                 first = image
-                if covers is None or self._overtaken >= PATIENCE:
+                if covers is None or self._overtaken >= PATIENCE or image.delivery.priority == STAT:
                     break
-            if covers is not None and covers(image.need):
-                self._overtaken = 0 if image is first else self._overtaken + 1
-                return image, True
         self._overtaken = 0
         return None if first is None else (first, False)
 
@@ -216,6 +233,8 @@ class ReadyQueue:
 
     def _pop(self, image: QueuedImage) -> None:
         image.reserved = False
+        if image.delivery.priority != STAT:
+            self.others_taken += 1
         del self._images[image.delivery.id]
         self._weight -= weigh(image.payload)
 

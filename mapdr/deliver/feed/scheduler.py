@@ -13,9 +13,10 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable
 from concurrent.futures import Future
+from dataclasses import replace
 
 from mapdr.deliver.feed.preparer import Preparer
-from mapdr.deliver.feed.ready import QueuedImage, ReadyQueue
+from mapdr.deliver.feed.ready import STAT, QueuedImage, ReadyQueue
 from mapdr.deliver.feed.syntaxes import Syntaxes
 from mapdr.deliver.settle.decide import decide_unprepared
 from mapdr.deliver.settle.failures import Failures
@@ -82,6 +83,8 @@ class Scheduler:
             images.append(image)
             if image.payload is None:
                 self._waiting.append(image)
+        if self._waiting and any(image.delivery.priority == STAT for image in images):
+            self._waiting = deque(sorted(self._waiting, key=lambda image: image.delivery.priority != STAT))
         self._ready.add(images)
         self.submit()
 
@@ -117,7 +120,7 @@ class Scheduler:
         if instead:
             image.syntax = instead
         else:
-            image.payload, image.need = payload, need
+            image.payload, image.need = _urgent(image, payload), need
             self._syntaxes.needed(need)
 
     def _request(self, image: QueuedImage) -> None:
@@ -142,7 +145,7 @@ class Scheduler:
                 self._request(image)
                 return
             self._syntaxes.needed(need)
-            self._ready.prepared(image, payload)
+            self._ready.prepared(image, _urgent(image, payload))
         except Exception as error:  # noqa: BLE001  fails closed: settled with the reason, shown
             self._failed(image, error)
             return
@@ -176,3 +179,8 @@ class Scheduler:
         self._watch.count(f"deliver.{self._destination}.{'parked' if parked else 'retries'}")
         if decision.reason == "unexpected":
             log.error("%s: %s could not be prepared: %s", self._destination, delivery.instance.id, words)
+
+
+def _urgent(image: QueuedImage, payload: Payload) -> Payload:
+    """The payload, marked if its delivery is STAT: what was prepared may serve others that are not."""
+    return replace(payload, stat=True) if image.delivery.priority == STAT else payload

@@ -18,6 +18,7 @@ from mapdr.kernel.guard import GuardedThread
 from mapdr.kernel.item import Sent, Verdict
 from mapdr.kernel.privacy import in_words
 from mapdr.kernel.watch import Watch
+from mapdr.net.rate import Rate
 
 IDLE = 5.0
 """Seconds without an image after which an association is released: some receivers see a study's end in it."""
@@ -26,10 +27,16 @@ LIMITED = Backoff(first=5.0, factor=2.0, cap=60.0)
 """The rest of a sender whose association was not accepted while others run: the receiver has a limit."""
 
 
+REFUSALS = 100
+"""Refused images a second that a destination is sent, after as many at once: each is sent alone, costs three
+times what one costs that is taken, and will be tried again. Those that are taken share the pause."""
+
+
 class Sender:
     """One thread with one connection, kept over batches and released when there is nothing to send.
 
-    `sessions` is the number of senders, which share what is ready; `idle` how many seconds a session rests.
+    `sessions` is the number of senders, which share what is ready and `refusals`; `idle` how many seconds a
+    session rests.
     """
 
     def __init__(
@@ -42,6 +49,7 @@ class Sender:
         leases: Leases,
         breaker: Breaker,
         faults: Faults,
+        refusals: Rate,
         sessions: int,
         stopping: threading.Event,
         watch: Watch,
@@ -53,6 +61,7 @@ class Sender:
         self._leases = leases
         self._breaker = breaker
         self._faults = faults
+        self._refusals = refusals
         self._sessions = sessions
         self._stopping = stopping
         self._idle = idle
@@ -193,6 +202,9 @@ class Sender:
         except BaseException:
             self._leases.give_back(image.delivery for image in images)  # but for those that were settled
             raise
+        refused = sum(one.outcome.verdict is Verdict.REFUSED for one in sent[taken:])
+        if refused:
+            self._stopping.wait(self._refusals.reserve(refused))
 
     def _answered(self, image: QueuedImage, sent: Sent, *, stale: bool, known_lost: bool = False) -> None:
         """Hand on an answer other than plain success, with the syntax that the receiver takes instead.

@@ -25,16 +25,19 @@ from mapdr.deliver.send.breaker import Breaker, BreakerState, BreakerView
 from mapdr.deliver.send.connection import Connection, OpenSessions
 from mapdr.deliver.send.faults import Faults
 from mapdr.deliver.send.outcomes import OutcomeHandler
-from mapdr.deliver.send.sender import IDLE, Sender
+from mapdr.deliver.send.sender import IDLE, REFUSALS, Sender
 from mapdr.deliver.settle.failures import Failures
 from mapdr.deliver.settle.leases import LEASE, Leases, RenewingLedger
 from mapdr.deliver.settle.queue import Result, Return, SettlementQueue, SettlingLedger
 from mapdr.deliver.supervise.probe import breaker_delays, probe
 from mapdr.deliver.supervise.report import Report
+from mapdr.deliver.supervise.timetable import Timetable
 from mapdr.kernel.guard import GuardedThread, Trouble
 from mapdr.kernel.privacy import in_words
 from mapdr.kernel.stage import Egress
 from mapdr.kernel.watch import Watch
+from mapdr.net.hours import KeepsHours
+from mapdr.net.rate import Rate
 from mapdr.net.retry import Retries, Retry, Waits
 from mapdr.store.queue.ledger import LeasedDelivery
 
@@ -81,17 +84,21 @@ class Deliverer:
         self._idle = idle
         self._retry = egress.retry if isinstance(egress, Retries) else Retry()
         self._quiet_seconds = egress.quiet_seconds if isinstance(egress, Waits) else 0.0
+        self._timetable = Timetable(egress.hours if isinstance(egress, KeepsHours) else None)
+        self._was_open = True
         self._report = Report(destination, watch)
         self._signal = threading.Event()
         self._stopping = threading.Event()
         self._open_sessions = OpenSessions()
         self._syntaxes = Syntaxes()
         self._faults = Faults(destination)
+        self._refusals = Rate(REFUSALS, burst=1.0)
         self._breaker = Breaker(*breaker_delays(self._retry), on_change=self._breaker_changed)
         failures = Failures()
         self._settlements = SettlementQueue(destination, ledger, self._written, watch)
         self._leases = Leases(ledger, self._settlements, failures, f"{owner}/{destination}", lease)
         self._ready = ReadyQueue(self._image_taken)
+        self._preparer = preparer
         self._feeder = self._make_feeder(ledger, preparer, failures)
         self._outcomes = OutcomeHandler(
             destination,
@@ -142,6 +149,7 @@ class Deliverer:
             leases=self._leases,
             breaker=self._breaker,
             faults=self._faults,
+            refusals=self._refusals,
             sessions=self._egress.sessions,
             stopping=self._stopping,
             watch=self._watch,
@@ -179,14 +187,25 @@ class Deliverer:
         return self._breaker.view()
 
     def facts(self) -> dict[str, Any]:
-        """What the node's heartbeat tells of the destination: `view`, what its egress raised last, and how
-        many seconds a study must have been quiet before it is sent."""
-        view = self.view()
+        """What the node's heartbeat tells of the destination.
+
+        That is `view`, what its egress raised last, how many seconds a study must have been quiet before it
+        is sent, when its hours open if they are closed, how many images in hand are ready, how many are
+        still prepared, whether any waits for memory, and the certificates of its egress.
+        """
+        unprepared = self._ready.unprepared()
+        view, window, told = self.view(), self._timetable.now(), self._egress.describe()
         return {
             **asdict(view),
             "state": str(view.state),
             "fault": self._faults.last,
             "quiet_seconds": self._quiet_seconds,
+            "closed_until": None if window.is_open else window.until,
+            "ready": len(self._ready) - unprepared,
+            "preparing": unprepared,
+            "short_of_memory": bool(unprepared) and self._preparer.short_of_memory,
+            "certificates": [asdict(each) for each in told.certificates],
+            "tls_trouble": told.tls_trouble,
         }
 
     def halt(self) -> None:
@@ -240,7 +259,12 @@ class Deliverer:
         if self._breaker.state is BreakerState.OPEN:
             return self._while_open()
         trial = self._breaker.state is not BreakerState.CLOSED
-        return 0.0 if self._feeder.fill(trial=trial) else self._tick
+        is_open = self._timetable.now().is_open
+        if is_open is not self._was_open:
+            self._was_open = is_open
+            self._feeder.empty()  # what is on the wire goes on
+            self._feeder.look_again()
+        return 0.0 if self._feeder.fill(trial=trial, stat_only=not is_open) else self._tick
 
     def _while_open(self) -> float:
         """Hold nothing while the receiver is away; ask it once the wait is over."""

@@ -7,10 +7,10 @@ by side. A transfer syntax that was refused is an answer, not a failure.
 
 from __future__ import annotations
 
-import ssl
 import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from functools import lru_cache
 from typing import Annotated
 
@@ -18,6 +18,7 @@ from pydantic import AfterValidator, Field
 
 from mapdr.config.units import Bandwidth as BandwidthField
 from mapdr.config.units import Duration
+from mapdr.kernel.certificate import PEER, Certificate
 from mapdr.kernel.errors import (
     ConfigurationError,
     LocalProtocolError,
@@ -33,10 +34,13 @@ from mapdr.kernel.stage import Batch, Description, EgressSession, Endpoint, Fact
 from mapdr.kernel.status import SUCCESS
 from mapdr.kernel.uids import EXPLICIT_VR_LITTLE_ENDIAN, IMPLICIT_VR_LITTLE_ENDIAN, VERIFICATION
 from mapdr.net.ae_title import AeTitle
+from mapdr.net.certificate import certificate_of
 from mapdr.net.host import Host
-from mapdr.net.rate import Bandwidth
+from mapdr.net.hours import Hours, HoursField
+from mapdr.net.rate import Bandwidth, Throttle
+from mapdr.net.renewal import RenewingTls
 from mapdr.net.retry import Retry, RetryConfig
-from mapdr.net.tls import ClientTlsField
+from mapdr.net.tls import ClientTlsField, certificates, ending_soon
 from mapdr.wire import pdu, status
 from mapdr.wire.contexts import MAY_PASS, REJECTIONS, is_transfer_syntax
 from mapdr.wire.link import Limits, LinkLost
@@ -86,6 +90,7 @@ class DimseEgressConfig(StageConfig):
     tls: ClientTlsField = None
     associations: int = Field(default=2, ge=1, le=64)
     bandwidth: BandwidthField | None = Field(default=None, ge=8000)
+    hours: HoursField = None
     wait_for_study: Duration = 0.0
     syntaxes: tuple[Syntax, ...] = (EXPLICIT_VR_LITTLE_ENDIAN, IMPLICIT_VR_LITTLE_ENDIAN)
     connect_timeout: Duration = Field(default=10.0, gt=0)
@@ -114,7 +119,8 @@ class DimseEgress:
         self._bandwidth = None if config.bandwidth is None else Bandwidth(config.bandwidth)
         self._last: tuple[tuple[str, tuple[str, ...]], ...] = ()
         self._open: set[DimseSession] = set()
-        self._tls: ssl.SSLContext | None = None
+        self._tls: RenewingTls | None = None
+        self._shown: Certificate | None = None
 
     @property
     def sessions(self) -> int:
@@ -131,18 +137,31 @@ class DimseEgress:
         """For how long a study must have been quiet before it is sent."""
         return self._config.wait_for_study
 
+    @property
+    def hours(self) -> Hours | None:
+        """When images may be sent there."""
+        return self._config.hours
+
     def describe(self) -> Description:
         """See `mapdr.kernel.stage.Egress`."""
-        config = self._config
+        config, tls, shown = self._config, self._tls, self._shown
+        if tls is not None:
+            tls.look()
+        peers = (shown,) if shown is not None and shown.ends_soon(time.time()) else ()
         return Description(
-            config.host, config.port, config.ae_title, config.tls is not None, associations=len(self._open)
+            config.host,
+            config.port,
+            config.ae_title,
+            config.tls is not None,
+            associations=len(self._open),
+            certificates=(*(tls.certificates if tls is not None else ()), *peers),
+            tls_trouble=tls.trouble if tls is not None else "",
         )
 
     def start(self) -> None:
-        """Read the TLS files, once: a reload builds a new egress. Raises ConfigurationError if they cannot be
-        used."""
+        """Read the TLS files. Raises ConfigurationError if they cannot be used."""
         if self._config.tls is not None:
-            self._tls = self._config.tls.context()
+            self._tls = RenewingTls(f"egress.{self._name}", self._config.tls)
         pdu.load()
 
     def stop(self, deadline: float) -> None:
@@ -156,11 +175,19 @@ class DimseEgress:
         "association-rejected" when it rejects this node for good.
         """
         proposals = propose(needs, self._config.syntaxes)
-        requestor = self._associate(proposals)
+        throttle = None if self._bandwidth is None else Throttle(self._bandwidth)
+        requestor = self._associate(proposals, throttle)
         self._last = proposals[:PROBED]
         proposed = frozenset(Need(sop_class, each) for sop_class, syntaxes in proposals for each in syntaxes)
-        made = DimseBatchSession if self._bandwidth is None else DimseSession
-        session = made(requestor, proposed, self._config.syntaxes, self._bandwidth, self._open.discard)
+        made = DimseBatchSession if throttle is None else DimseSession
+        session = made(
+            requestor,
+            proposed,
+            self._config.syntaxes,
+            throttle,
+            self._open.discard,
+            credential=self._proved(requestor.peer_certificate),
+        )
         self._open.add(session)
         return session
 
@@ -187,10 +214,13 @@ class DimseEgress:
             Verdict.RETRY, answer, f"C-ECHO was answered: {status.meaning(answer)}", peer_fault=True
         )
 
-    def _associate(self, proposals: Sequence[tuple[str, tuple[str, ...]]]) -> Requestor:
+    def _associate(
+        self, proposals: Sequence[tuple[str, tuple[str, ...]]], throttle: Throttle | None = None
+    ) -> Requestor:
         config = self._config
         if config.tls is not None and self._tls is None:
             raise ConfigurationError("the destination was not started: its TLS files are not read")
+        tls = config.tls
         return Requestor.connect(
             config.host,
             config.port,
@@ -198,8 +228,20 @@ class DimseEgress:
             called_ae=config.ae_title,
             proposals=proposals,
             limits=self._limits,
-            tls=self._tls,
+            tls=self._tls.context() if self._tls is not None else None,
+            expected=tls.name if tls is not None else None,
+            pace=throttle,
         )
+
+    def _proved(self, certificate: bytes | None) -> str:
+        """Who the receiver has proved to be, as `Outcome.credential`."""
+        if certificate is None:
+            return ""
+        try:
+            self._shown = certificate_of(certificate, PEER)
+        except ValueError:  # OpenSSL is content with it, and somebody has signed it
+            return ""
+        return self._shown.credential
 
 
 class DimseSession:
@@ -210,12 +252,15 @@ class DimseSession:
         requestor: Requestor,
         proposed: frozenset[Need],
         fallbacks: Sequence[str],
-        bandwidth: Bandwidth | None,
+        throttle: Throttle | None,
         closed: Callable[[DimseSession], object],
+        *,
+        credential: str = "",
     ) -> None:
         """`proposed` are the association's contexts, `fallbacks` transfer syntaxes, the best first.
 
-        `closed` is called when the session ends.
+        `throttle` is what the association keeps to. `closed` is called when the session ends. `credential` is
+        what the receiver has proved to be.
         """
         self._requestor = requestor
         self._closed = closed
@@ -223,7 +268,8 @@ class DimseSession:
         self._accepted = requestor.accepted
         self._fallbacks = fallbacks
         self._said: dict[Need, Acceptance] = {}
-        self._bandwidth = bandwidth
+        self._throttle = throttle
+        self._credential = credential
         self._busy = threading.Lock()
         self._closing = threading.Event()
         self._used_at = time.monotonic()
@@ -270,17 +316,25 @@ class DimseSession:
         if refusal is not None:
             return refusal
         with self._busy:
+            if self._throttle is not None:
+                self._throttle.passes = payload.stat
             try:
-                response = self._requestor.c_store(payload, pace=self._pace if self._bandwidth else None)
+                response = self._requestor.c_store(payload)
             except (LocalProtocolError, RemoteProtocolError, Temporary) as error:
-                return _trouble(error)
+                return self._by(_trouble(error))
             finally:
                 self._used_at = time.monotonic()
-        return status.outcome(response.status, response.comment)
+        return self._by(status.outcome(response.status, response.comment))
+
+    def _by(self, outcome: Outcome) -> Outcome:
+        """The outcome, with what its receiver has proved to be."""
+        return replace(outcome, credential=self._credential) if self._credential else outcome
 
     def close(self) -> None:
         """Release the association; one that is in use is cut."""
         self._closing.set()
+        if self._throttle is not None:
+            self._throttle.end()
         self._closed(self)
         if self._busy.acquire(blocking=False):
             try:
@@ -290,16 +344,10 @@ class DimseSession:
         else:
             self._requestor.channel.kill()
 
-    def _pace(self, size: int) -> None:
-        assert self._bandwidth is not None
-        wait = self._bandwidth.reserve(size)
-        if wait > 0:
-            self._closing.wait(wait)
-
 
 class DimseBatchSession(DimseSession):
     """An association without a bandwidth limit: it can send several images in one call of the compiled code,
-    which does not pause within an image."""
+    which does not pause."""
 
     seconds = SECONDS_AT_ONCE
     """No image is begun so long after the first of a call."""
@@ -308,7 +356,8 @@ class DimseBatchSession(DimseSession):
 
     @property
     def batch(self) -> Batch:
-        """As many as the receiver takes in `seconds` at its last pace, at most twice as many as before."""
+        """As many as the receiver takes in `seconds` at its last pace, at most twice as many as before, or as
+        were answered before one ended the run."""
         return self._batch
 
     def send_batch(self, payloads: Sequence[Payload], sent: list[Sent]) -> None:
@@ -325,14 +374,18 @@ class DimseBatchSession(DimseSession):
                 took = time.perf_counter() - clock
                 self._used_at = time.monotonic()
                 fit = int(self.seconds * max(1, len(answers)) / max(took, 1e-6))
-                self._batch = Batch(max(1, min(MOST_AT_ONCE, self._batch.images * 2, fit)))
+                # What was made ready behind an image that ended the run was made in vain.
+                whole = len(answers) == len(payloads)
+                most = 2 * (self._batch.images if whole else len(answers))
+                self._batch = Batch(max(1, min(MOST_AT_ONCE, most, fit)))
                 for response, each in answers:
                     # One begins where the one before it has ended.
-                    sent.append(Sent(status.outcome(response.status, response.comment), at, each))
+                    outcome = self._by(status.outcome(response.status, response.comment))
+                    sent.append(Sent(outcome, at, each))
                     at += each
                     took -= each
         if trouble is not None:
-            sent.append(Sent(trouble, at, took))
+            sent.append(Sent(self._by(trouble), at, took))
 
 
 def _trouble(error: MapdrError) -> Outcome:
@@ -381,5 +434,7 @@ STAGE = Factory(
     DimseEgressConfig,
     build,
     faults=_faults,
+    doubts=lambda config: ending_soon(config.tls, time.time()),
+    certificates=lambda config: certificates(config.tls),
     peer=lambda config: Endpoint(config.host, config.port, config.ae_title, config.tls is not None),
 )

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import os
 import socket
-import ssl
 import threading
 import time
 from collections import Counter
@@ -13,12 +12,15 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 from mapdr.kernel.address import own_host
+from mapdr.kernel.certificate import Certificate
 from mapdr.kernel.errors import ConfigurationError
 from mapdr.kernel.finding import Finding
 from mapdr.kernel.guard import GuardedThread, Trouble
 from mapdr.kernel.stage import Description, Endpoint, Factory, Intake, Rejection, Settings
+from mapdr.net.renewal import RenewingTls
+from mapdr.net.tls import certificates, ending_soon
 from mapdr.receive.dicom.config import DimseReceiveConfig
-from mapdr.receive.dicom.doorkeeper import ALLOWED, CAUSES, Address, Doorkeeper, cure, peer_address
+from mapdr.receive.dicom.doorkeeper import ALLOWED, CAUSES, TLS, Address, Doorkeeper, cure, peer_address
 from mapdr.receive.dicom.session import Session
 from mapdr.receive.rejections import Rejections
 from mapdr.wire import acceptor, pdu
@@ -33,6 +35,8 @@ LATE = 1.0
 """Seconds beyond `acse_timeout` after which a connection without an association is cut from here."""
 TOLD_EVERY = 60.0
 """Seconds between two warnings that one address holds too many connections."""
+CERTIFICATES_KEPT = 50
+"""Systems whose last certificate is remembered."""
 
 
 class DimseReceiver:
@@ -43,7 +47,8 @@ class DimseReceiver:
         self._config = config
         self._intake = intake
         self._doorkeeper = Doorkeeper(config)
-        self._tls: ssl.SSLContext | None = None
+        self._tls: RenewingTls | None = None
+        self._shown: dict[str, Certificate] = {}
         self._listener: socket.socket | None = None
         self._deafened: DimseReceiver | None = None
         self._before: DimseReceiver | None = None
@@ -72,6 +77,9 @@ class DimseReceiver:
 
     def describe(self) -> Description:
         """See `mapdr.kernel.stage.Receiver`; `associations` counts connections, with or without one."""
+        tls = self._tls
+        if tls is not None:
+            tls.look()
         return Description(
             host=self._config.host,
             port=self.port,
@@ -79,7 +87,22 @@ class DimseReceiver:
             tls=self._config.tls is not None,
             associations=self.associations,
             rejected=self._rejections.all(),
+            certificates=(*(tls.certificates if tls is not None else ()), *self._ending_soon()),
+            tls_trouble=tls.trouble if tls is not None else "",
         )
+
+    def _ending_soon(self) -> list[Certificate]:
+        """Those that peers have shown and that end soon."""
+        now = time.time()
+        with self._lock:
+            return [each for each in self._shown.values() if each.ends_soon(now)]
+
+    def _note_shown(self, certificate: Certificate) -> None:
+        with self._lock:
+            self._shown.pop(certificate.name, None)
+            self._shown[certificate.name] = certificate
+            if len(self._shown) > CERTIFICATES_KEPT:
+                del self._shown[next(iter(self._shown))]
 
     def acquire(self, ending: Sequence[object] = ()) -> None:
         """Take the port and read the TLS files. Raises ConfigurationError for a TLS file that cannot be used,
@@ -94,7 +117,7 @@ class DimseReceiver:
         pdu.load()
         if self._config.tls is not None and self._tls is None:
             try:
-                self._tls = self._config.tls.context()
+                self._tls = RenewingTls(f"receive.{self._settings.name}", self._config.tls)
             except ConfigurationError as error:
                 raise ConfigurationError(f"receive.{self._settings.name}.tls: {error}") from None
         host, port = self._config.host, self._config.port
@@ -154,6 +177,8 @@ class DimseReceiver:
             return (
                 None if raised or here.max_associations_per_peer > there.max_associations_per_peer else known
             )
+        if TLS in known.cause:
+            return known if self._config.tls == before.tls else None
         if known.cause not in ALLOWED:
             return known
         who = known.calling_ae, known.called_ae
@@ -220,10 +245,11 @@ class DimseReceiver:
             intake=self._intake,
             doorkeeper=self._doorkeeper,
             limits=self._config.limits,
-            tls=self._tls,
+            tls=self._tls.context() if self._tls is not None else None,
             watch=self._settings.watch,
             has_room=self._has_room,
             rejections=self._rejections,
+            shown=self._note_shown,
         )
         thread = GuardedThread(
             lambda: self._run(session),
@@ -342,4 +368,13 @@ def _addresses(host: str) -> set[str]:
         return set()
 
 
-STAGE = Factory("receive", "dicom", DimseReceiveConfig, _build, faults=_faults, listens=_listens)
+STAGE = Factory(
+    "receive",
+    "dicom",
+    DimseReceiveConfig,
+    _build,
+    faults=_faults,
+    doubts=lambda config: ending_soon(config.tls, time.time()),
+    certificates=lambda config: certificates(config.tls),
+    listens=_listens,
+)

@@ -31,7 +31,7 @@ from sqlalchemy import (
     text,
 )
 
-VERSION = 2
+VERSION = 3
 """Of the schema; kept in `fact`. `migrations` has the way from each one before."""
 
 
@@ -58,6 +58,9 @@ ENDED = State.DELIVERED
 
 UNDER_WAY = (State.PENDING, State.LEASED, State.HELD)
 """The image will be sent without anybody's doing: the same promise need not be made again."""
+
+OWED = (State.PENDING, State.LEASED, State.HELD, State.PARKED)
+"""Promised and not ended."""
 
 REPLACEABLE = (State.PENDING, State.HELD, State.PARKED)
 """Not ended and not being sent: another promise, or another file, may take the place of the row's."""
@@ -190,8 +193,7 @@ delivery = Table(
     Column("study", _Id, nullable=False),
     Column("destination", _Id, nullable=False),
     Column("batch", Integer, nullable=False),
-    # `priority` in the code; under its first name on disk, because to rename it would need a migration.
-    Column("lane", SmallInteger, key="priority", nullable=False),
+    Column("priority", SmallInteger, nullable=False),  # kernel.item.Priority
     Column("recipe", _Id, nullable=False),
     Column("state", SmallInteger, nullable=False),
     Column("not_before", Float, nullable=False),
@@ -224,6 +226,7 @@ attempt = Table(
     Column("syntax", _Id, nullable=False),
     Column("sop_instance_uid", Text),  # NULL when it is the received one
     Column("treatment", Text),
+    Column("credential", _Id),  # a `word`: what the receiver has proved to be; NULL if nothing
     sqlite_with_rowid=False,
 )
 

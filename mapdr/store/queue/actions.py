@@ -6,11 +6,12 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import func, literal, literal_column, select, update
+from sqlalchemy import ColumnElement, func, literal, literal_column, select, update
 
+from mapdr.kernel.item import Priority
 from mapdr.store.index import schema, selection
 from mapdr.store.index.database import Database, portions
-from mapdr.store.index.schema import State
+from mapdr.store.index.schema import OWED, State
 from mapdr.store.index.selection import Selection
 from mapdr.store.index.strings import StringTable
 from mapdr.store.index.studies import Studies
@@ -58,6 +59,13 @@ class Actions:
         """Held rows are pending again; how many."""
         return self._move(chosen, (State.HELD,), state=int(State.PENDING))
 
+    def prioritize(self, chosen: Selection, priority: Priority) -> int:
+        """What is owed gets this priority; how many have it by now that had another.
+
+        What is leased goes out as it was leased, and has the new one if it comes back.
+        """
+        return self._move(chosen, OWED, (_delivery.c.priority != int(priority),), priority=int(priority))
+
     def dismiss(self, chosen: Selection) -> int:
         """Parked rows end: they shall never be sent. How many. Their attempts and reasons stay on record."""
         query = (
@@ -76,16 +84,22 @@ class Actions:
             self._studies.touch(connection, {(row.study, row.destination) for row in rows}, now)
         return len(rows)
 
-    def _move(self, chosen: Selection, states: Sequence[State], **values: Any) -> int:
+    def _move(
+        self,
+        chosen: Selection,
+        states: Sequence[State],
+        only: Sequence[ColumnElement[bool]] = (),
+        **values: Any,
+    ) -> int:
         query = selection.deliveries(chosen, self._strings, _delivery.c.id).where(
-            _delivery.c.state.in_(states)
+            _delivery.c.state.in_(states), *only
         )
         moved = 0
         with self._database.write() as connection:
             ids = [row.id for row in connection.execute(query)]
             for some in portions(ids):
                 these = _delivery.c.id.in_(some)
-                if State.PARKED in states:
+                if values.get("state") == State.PENDING and State.PARKED in states:
                     images = select(_delivery.c.instance).where(these, _delivery.c.state == State.PARKED)
                     connection.execute(_ALONE_AGAIN.where(_death.c.instance.in_(images)))
                 moved += connection.execute(update(_delivery).where(these).values(values)).rowcount

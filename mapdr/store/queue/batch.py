@@ -11,9 +11,6 @@ from typing import Any
 from mapdr.kernel.item import Arrival
 from mapdr.store.index.counters import CounterKey, Increment
 
-PRIORITY_RECEIVED, PRIORITY_REROUTED = 0, 1
-"""`delivery.priority`, least first: what was just received goes before what a re-route promises anew."""
-
 DELIVERY_COLUMNS = ("instance", "study", "destination", "batch", "priority", "recipe", "state", "not_before")
 """What is written of a delivery that is promised, in this order."""
 
@@ -24,6 +21,7 @@ class Entry:
 
     arrival: Arrival
     promises: list[tuple[int, int]]  # destination, recipe
+    priorities: Mapping[int, int]  # of destinations that are not of routine priority
     taken: bool  # by a rule, be it one that sends nowhere
     study_uid: str
     series_uid: str

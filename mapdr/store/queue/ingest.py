@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import xxhash
 from sqlalchemy import Connection
 
-from mapdr.kernel.item import Arrival, Header, Routing, Source, TagPath
+from mapdr.kernel.item import Arrival, Header, Priority, Routing, Source, TagPath
 from mapdr.store.index import schema
 from mapdr.store.index.counters import RECEIVED, CounterKey, Counters, day_of
 from mapdr.store.index.database import Database
@@ -23,7 +23,7 @@ from mapdr.store.index.recipes import Recipes
 from mapdr.store.index.schema import Kind
 from mapdr.store.index.strings import Sources, StringTable, clean
 from mapdr.store.index.studies import Studies
-from mapdr.store.queue.batch import DELIVERY_COLUMNS, PRIORITY_RECEIVED, Batch, Entry
+from mapdr.store.queue.batch import DELIVERY_COLUMNS, Batch, Entry
 from mapdr.store.queue.comparison import Comparison, Repeats
 from mapdr.store.queue.repeats import KnownInstance, find_known
 from mapdr.store.spool.headers import MODALITY, SERIES_INSTANCE_UID, STUDY_INSTANCE_UID, STUDY_TAGS
@@ -35,6 +35,8 @@ Intact = Callable[[Collection[bytes]], Mapping[bytes, bool]]
 """Which of some instances (by their key in the index) have a file in the spool that is as received."""
 
 _LARGEST_CACHE = 20_000
+_ROUTINE = int(Priority.ROUTINE)
+_ALL_ROUTINE: Mapping[int, int] = {}
 _INSTANCE_COLUMNS = (
     "id", "series", "uid_hash", "sop_instance_uid", "node", "source", "sop_class", "syntax", "modality",
     "data_offset", "size", "digest", "received_at", "revision", "kind", "routed", "purged_at",
@@ -123,16 +125,20 @@ class Ingest:
         header, source, word = arrival.header, arrival.source, self._strings.number
         uid = clean(arrival.sop_instance_uid)
         promises: list[tuple[int, int]] = []
+        priorities: Mapping[int, int] = _ALL_ROUTINE
         taken = False
         try:
             routing = route[arrival.revision](header, source)
             taken = not routing.unrouted
             promises = [(word(name), self._recipes.number(hash_)) for name, hash_ in routing.deliveries]
+            if routing.priorities:
+                priorities = {word(name): int(each) for name, each in routing.priorities.items()}
         except Exception as error:  # noqa: BLE001  a rule may fail in any way; the image stays, in sight
             log.error("%s: unrouted, its rules failed (%s)", arrival.id, type(error).__name__)
         return Entry(
             arrival=arrival,
             promises=promises,
+            priorities=priorities,
             taken=taken,
             study_uid=clean(header.text(STUDY_INSTANCE_UID)),
             series_uid=clean(header.text(SERIES_INSTANCE_UID)),
@@ -159,8 +165,10 @@ class Ingest:
                 received_at if kind is Kind.ABSORBED else None,
             )
         )  # fmt: skip
+        priority_of = entry.priorities.get
         for destination, recipe in promises:
-            batch.deliveries.append((id_, entry.study, destination, 0, PRIORITY_RECEIVED, recipe, 0, 0.0))
+            priority = priority_of(destination, _ROUTINE)
+            batch.deliveries.append((id_, entry.study, destination, 0, priority, recipe, 0, 0.0))
             batch.destinations.add(destination)
             batch.progress.add((entry.study, destination))
         batch.progress.add((entry.study, RECEIVED))

@@ -38,7 +38,7 @@ from sqlalchemy import (
 )
 
 from mapdr.kernel.errors import LocalProtocolError
-from mapdr.kernel.item import Instance, Verdict
+from mapdr.kernel.item import Instance, Priority, Verdict
 from mapdr.kernel.privacy import place
 from mapdr.store.index import schema
 from mapdr.store.index.counters import RECEIVED, Counters
@@ -55,6 +55,9 @@ from mapdr.store.queue.settle import Settlement, SettlementWriter
 log = logging.getLogger("mapdr.store")
 
 _delivery, _hold = schema.delivery, schema.hold
+SHARE = 8
+"""One row in so many that are leased is of each lower priority that waits, so that none waits for ever."""
+
 _MOST = (1 << 63) - 1  # the largest number that a database takes
 _LEASED_COLUMNS = tuple(
     _delivery.c[name] for name in ("id", "batch", "priority", "recipe", "syntax", "attempts")
@@ -109,15 +112,20 @@ class Ledger:
         *,
         quiet_seconds: float = 0.0,
         untried_first: bool = False,
+        stat_only: bool = False,
     ) -> list[LeasedDelivery]:
         """Take up to `limit` due rows for `seconds`: by priority, then study, then age; none while held.
 
+        Lower priorities that wait behind have a share of it (`SHARE`), however many rows of higher ones come.
         With `quiet_seconds` only those of studies that got no image for so long. With `untried_first` those
-        that were tried least come first, mixed of all studies: neighbours often share what is wrong.
+        that were tried least come first, mixed of all studies: neighbours often share what is wrong. With
+        `stat_only` no other priority is leased.
         """
         now = time.time()
         target, who = self._strings.number(destination), self._strings.number(owner)
         query = _due(target, now, untried_first=untried_first).limit(limit)
+        if stat_only:
+            query = query.where(_delivery.c.priority == int(Priority.STAT))
         if quiet_seconds:
             query = query.where(_quiet_since(now - quiet_seconds))
         with self._database.read() as connection:
@@ -125,7 +133,10 @@ class Ledger:
             if held is not None or connection.execute(query.limit(1)).first() is None:
                 return []
         with self._database.write() as connection:
-            rows = connection.execute(_with_facts(query)).all()
+            query = _with_facts(query)
+            rows = connection.execute(query).all()
+            if len(rows) == limit and not (untried_first or stat_only):
+                rows = _with_shares(connection, query, rows, {"target": target, "now": now})
             # Within the transaction: what fails here leaves no row leased that nobody has.
             leases = self._deliveries(rows, destination, now + seconds)
             if rows:
@@ -284,6 +295,39 @@ def _due(destination: int, now: float, *, untried_first: bool) -> Select[Any]:
         )
         .order_by(*order)
     )
+
+
+_LOWER_WAITS = (
+    select(literal(1))
+    .select_from(_delivery)
+    .where(
+        literal_column(schema.OPEN),
+        _delivery.c.destination == bindparam("target"),
+        _delivery.c.priority > bindparam("above"),
+        _delivery.c.state == int(State.PENDING),
+        _delivery.c.not_before <= bindparam("now"),
+    )
+    .limit(1)
+)
+"""Whether a due row of lower priority than `above` waits: asked once a lease, so it is made once."""
+
+
+def _with_shares(
+    connection: Connection, query: Select[Any], rows: Sequence[Row[Any]], asked: dict[str, Any]
+) -> Sequence[Row[Any]]:
+    """As many `rows`, of which the last are the first ones of each lower priority that waits."""
+    share, first = len(rows) // SHARE, rows[0].priority
+    if not share or first == Priority.BULK:
+        return rows
+    if connection.execute(_LOWER_WAITS, {**asked, "above": first}).first() is None:
+        return rows
+    lower: list[Row[Any]] = []
+    for priority in Priority:
+        if priority > first:
+            waiting = query.where(_delivery.c.priority == int(priority)).limit(share)
+            lower += connection.execute(waiting).all()
+    shared = {row.id for row in lower}
+    return [*[row for row in rows if row.id not in shared][: len(rows) - len(lower)], *lower]
 
 
 def _quiet_since(moment: float) -> ColumnElement[bool]:

@@ -9,12 +9,12 @@ from typing import Any
 
 from sqlalchemy import Connection, Row, func, literal_column, select
 
-from mapdr.kernel.item import TagPath
+from mapdr.kernel.item import Priority, TagPath
 from mapdr.store.index import schema, selection
 from mapdr.store.index.counters import RECEIVED
 from mapdr.store.index.database import Database, portions
 from mapdr.store.index.recipes import Recipes
-from mapdr.store.index.schema import State
+from mapdr.store.index.schema import OWED, State
 from mapdr.store.index.selection import Selection
 from mapdr.store.index.strings import StringTable
 from mapdr.store.index.studies import study_tags
@@ -24,7 +24,10 @@ _delivery, _instance, _attempt, _study = schema.delivery, schema.instance, schem
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """One attempt as the ledger keeps it; `sop_instance_uid` is the UID sent."""
+    """One attempt as the ledger keeps it; `sop_instance_uid` is the UID sent.
+
+    `credential` is what the receiver has proved to be, as `mapdr.kernel.item.Source` has it.
+    """
 
     number: int
     started_at: float
@@ -37,6 +40,7 @@ class Attempt:
     transfer_syntax_uid: str
     sop_instance_uid: str
     treatment: str
+    credential: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +60,7 @@ class DeliveryRow:
     modality: str
     destination: str
     batch: int
+    priority: str
     recipe: str
     state: str
     reason: str
@@ -133,6 +138,15 @@ class Listing:
             numbers = Counter(row.destination for row in rows)
         return Counter({self._strings.text(number): count for number, count in numbers.items()})
 
+    def of_other_priority(self, chosen: Selection, priority: Priority) -> Counter[str]:
+        """How many deliveries `prioritize` would change, by destination."""
+        query = selection.deliveries(chosen, self._strings, _delivery.c.destination).where(
+            _delivery.c.state.in_(OWED), _delivery.c.priority != int(priority)
+        )
+        with self._database.read() as connection:
+            numbers = Counter(row.destination for row in connection.execute(query))
+        return Counter({self._strings.text(number): count for number, count in numbers.items()})
+
     def _last_attempts(self, connection: Connection, ids: Sequence[int]) -> dict[int, Row[Any]]:
         found: dict[int, Row[Any]] = {}
         for some in portions(ids):
@@ -155,6 +169,7 @@ class Listing:
             modality=self._strings.text(row.modality),
             destination=self._strings.text(row.destination),
             batch=row.batch,
+            priority=Priority(row.priority).word,
             recipe=self._recipes.hash(row.recipe),
             state=State(row.state).word,
             reason=row.reason or "",
@@ -181,4 +196,5 @@ class Listing:
             transfer_syntax_uid=self._strings.text(row.syntax),
             sop_instance_uid=row.sop_instance_uid or received_uid,
             treatment=row.treatment or "",
+            credential=self._strings.text(row.credential) if row.credential else "",
         )

@@ -18,7 +18,7 @@ from typing import Any
 from sqlalchemy import Connection, Row, Select, select, update
 
 from mapdr.kernel.errors import Permanent
-from mapdr.kernel.item import Header, Routing, Source, TagPath
+from mapdr.kernel.item import Header, Priority, Routing, Source, TagPath
 from mapdr.store.index import schema, selection
 from mapdr.store.index.database import Database, portions
 from mapdr.store.index.instances import Instances
@@ -27,7 +27,7 @@ from mapdr.store.index.schema import REPLACEABLE, UNDER_WAY, State
 from mapdr.store.index.selection import Selection
 from mapdr.store.index.strings import StringTable
 from mapdr.store.index.studies import Studies
-from mapdr.store.queue.batch import DELIVERY_COLUMNS, PRIORITY_REROUTED
+from mapdr.store.queue.batch import DELIVERY_COLUMNS
 from mapdr.store.spool.headers import read_file_header
 
 _delivery, _instance = schema.delivery, schema.instance
@@ -261,7 +261,7 @@ class Rerouting:
                 # What an operator has stopped stays stopped.
                 state = State.HELD if any(one.state == State.HELD for one in replaced) else State.PENDING
                 written.made.append(
-                    (row.id, row.study, destination, batch, PRIORITY_REROUTED, recipe, int(state), 0.0)
+                    (row.id, row.study, destination, batch, int(Priority.BULK), recipe, int(state), 0.0)
                 )
         written.still_parked += sum(
             one.state == State.PARKED and (concerned is None or destination in concerned)
