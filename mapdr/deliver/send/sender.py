@@ -27,9 +27,9 @@ LIMITED = Backoff(first=5.0, factor=2.0, cap=60.0)
 """The rest of a sender whose association was not accepted while others run: the receiver has a limit."""
 
 
-REFUSALS = 100
-"""Refused images a second that a destination is sent, after as many at once: each is sent alone, costs three
-times what one costs that is taken, and will be tried again. Those that are taken share the pause."""
+REFUSALS = 50
+"""Refused images a second that a destination is sent: each ends its run, costs several times what one costs
+that is taken, and will be tried again. Those that are taken share the pause."""
 
 
 class Sender:

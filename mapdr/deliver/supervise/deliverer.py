@@ -92,7 +92,7 @@ class Deliverer:
         self._open_sessions = OpenSessions()
         self._syntaxes = Syntaxes()
         self._faults = Faults(destination)
-        self._refusals = Rate(REFUSALS, burst=1.0)
+        self._refusals = Rate(REFUSALS, burst=0.2)
         self._breaker = Breaker(*breaker_delays(self._retry), on_change=self._breaker_changed)
         failures = Failures()
         self._settlements = SettlementQueue(destination, ledger, self._written, watch)
