@@ -1,1 +1,1 @@
-"""What stages that speak HTTP share: what an answer means, and why there was none."""
+"""What stages that speak HTTP share: configuration fields, credentials, a client, words for answers."""
