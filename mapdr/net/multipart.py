@@ -78,7 +78,6 @@ class _State(Enum):
     HEADER = auto()
     DATA = auto()
     AFTER = auto()
-    BROKEN = auto()
 
 
 def boundary(content_type: MediaType) -> bytes:
@@ -105,12 +104,16 @@ class MultipartReader:
         self._skip = len(_CRLF)
         self._parts = 0
         self._around = 0
+        self._error: RemoteProtocolError | None = None
 
     def feed(self, data: bytes) -> list[Event]:
-        """What the next bytes of the body say. Raises RemoteProtocolError."""
+        """What the next bytes of the body say. Raises RemoteProtocolError.
+
+        What stands before the fault is told first: where that is anything, the next call raises, or `close`.
+        """
         events: list[Event] = []
-        if self._state is _State.BROKEN:
-            raise RemoteProtocolError("the multipart body was broken before")
+        if self._error is not None:
+            raise self._error
         if self._held:
             data = self._held + data
             self._held = b""
@@ -124,13 +127,16 @@ class MultipartReader:
                     at = self._header(data, at, events)
                 else:
                     at = self._until_delimiter(data, at, events)
-        except RemoteProtocolError:
-            self._state = _State.BROKEN
-            raise
+        except RemoteProtocolError as error:
+            self._error = error
+            if not events:
+                raise
         return events
 
     def close(self) -> None:
         """The body has ended. Raises RemoteProtocolError unless its last delimiter has been seen."""
+        if self._error is not None:
+            raise self._error
         if self._state is _State.BEFORE:
             raise RemoteProtocolError("the multipart body ended before its first part")
         if self._state is not _State.AFTER:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 import socket
 import ssl
 import threading
@@ -12,11 +11,11 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
-from mapdr.kernel.address import own_host
 from mapdr.kernel.errors import ConfigurationError
 from mapdr.kernel.finding import Finding
 from mapdr.kernel.guard import GuardedThread, Trouble
 from mapdr.kernel.stage import Description, Endpoint, Factory, Intake, Rejection, Settings
+from mapdr.net.listen import host_faults, listen
 from mapdr.receive.dicom.config import DimseReceiveConfig
 from mapdr.receive.dicom.doorkeeper import ALLOWED, CAUSES, Address, Doorkeeper, cure, peer_address
 from mapdr.receive.dicom.session import Session
@@ -110,7 +109,7 @@ class DimseReceiver:
             self._listener = before._listener.dup()
             return
         try:
-            self._listener = _listen(host, port)
+            self._listener = listen(host, port)
         except OSError:
             if before is None:
                 raise
@@ -120,7 +119,7 @@ class DimseReceiver:
         """The port from a receiver that holds it at another address: they cannot have it both."""
         before._deafen()
         try:
-            listener = _listen(self._config.host, self._config.port)
+            listener = listen(self._config.host, self._config.port)
         except OSError:
             before.start()
             raise
@@ -138,6 +137,7 @@ class DimseReceiver:
             self._rejections.carry_over([one for one in known if one is not None])
         self._stopping.clear()
         listener = self._listener
+        listener.settimeout(ACCEPT_TICK)
         self._thread = GuardedThread(
             lambda: self._accept(listener),
             f"{self._settings.name}-listener",
@@ -300,25 +300,6 @@ class DimseReceiver:
             self._settings.watch.level(f"receive.{self._settings.name}.open", count)
 
 
-def _listen(host: str, port: int) -> socket.socket:
-    family, kind, protocol, _, address = socket.getaddrinfo(
-        host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-    )[0]
-    listener = socket.socket(family, kind, protocol)
-    try:
-        # On Windows SO_REUSEADDR would let another program take the port over.
-        exclusive = getattr(socket, "SO_EXCLUSIVEADDRUSE", None)
-        option = socket.SO_REUSEADDR if exclusive is None or os.name != "nt" else exclusive
-        listener.setsockopt(socket.SOL_SOCKET, option, 1)
-        listener.bind(address)
-        listener.listen(128)
-        listener.settimeout(ACCEPT_TICK)
-    except BaseException:
-        listener.close()
-        raise
-    return listener
-
-
 def _build(settings: Settings, config: DimseReceiveConfig, intake: Intake) -> DimseReceiver:
     return DimseReceiver(settings, config, intake)
 
@@ -328,18 +309,9 @@ def _listens(config: DimseReceiveConfig) -> Endpoint:
 
 
 def _faults(config: DimseReceiveConfig) -> Iterator[Finding]:
-    if config.host and not any(own_host(address) for address in _addresses(config.host)):
-        what = "is not an address of this machine"
-        yield Finding(("host",), what, 'write one of its own, or "0.0.0.0" for all of them')
+    yield from host_faults(config.host)
     if config.tls is not None:
         yield from config.tls.faults()
-
-
-def _addresses(host: str) -> set[str]:
-    try:
-        return {str(found[4][0]) for found in socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)}
-    except (OSError, UnicodeError):
-        return set()
 
 
 STAGE = Factory("receive", "dicom", DimseReceiveConfig, _build, faults=_faults, listens=_listens)
