@@ -21,6 +21,7 @@ from collections import Counter
 from collections.abc import Awaitable, Callable, MutableMapping
 from dataclasses import dataclass
 from email.utils import formatdate
+from functools import partial
 from typing import Any, Protocol, cast
 
 import h11
@@ -42,6 +43,7 @@ App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 LONGEST_HEAD = 32768
 """Bytes of a request's line and headers."""
+_STEP = 8192
 HANDSHAKE = 15.0
 """Seconds for a TLS handshake."""
 TICK = 0.25
@@ -110,8 +112,12 @@ class Connection(H11Protocol):
 
     def data_received(self, data: bytes) -> None:
         """See `asyncio.Protocol`."""
-        if not self.broken:  # otherwise nothing that follows can be read
-            self._begun = self._begun or data[:2]
+        self._begun = self._begun or data[:2]
+        # A step at a time, so that a head is found to be too long however much of it comes at once.
+        while len(data) > _STEP and self.conn.their_state is h11.IDLE and not self.transport.is_closing():
+            super().data_received(data[:_STEP])
+            data = data[_STEP:]
+        if not self.broken and not self.transport.is_closing():  # otherwise nothing that follows can be read
             super().data_received(data)
 
     def eof_received(self) -> bool | None:  # type: ignore[override]
@@ -188,17 +194,16 @@ class Connection(H11Protocol):
 
 
 class _Arriving:
-    """A connection that was accepted and has not finished its TLS handshake."""
+    """A connection that was accepted and has not finished its TLS handshake, which `task` makes."""
 
-    def __init__(self, address: str) -> None:
+    def __init__(self, address: str, task: asyncio.Task[None]) -> None:
         self.address = address
         self.since = time.monotonic()
-        self.task: asyncio.Task[None] | None = None
+        self.task = task
 
     def cut(self) -> None:
         """End it."""
-        if self.task is not None:
-            self.task.cancel()
+        self.task.cancel()
 
 
 class WebServer:
@@ -225,7 +230,7 @@ class WebServer:
         self._tls = tls
         self._on_refused = on_refused
         self._state = ServerState()
-        self._arriving: set[_Arriving] = set()
+        self._arriving: dict[asyncio.Task[None], _Arriving] = {}
         self._config = uvicorn.Config(
             Lingering(app),
             loop="asyncio",
@@ -299,7 +304,7 @@ class WebServer:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
         self._listener.close()
-        for arriving in list(self._arriving):
+        for arriving in list(self._arriving.values()):
             arriving.cut()
         for connection in self._connections():
             connection.end()
@@ -321,12 +326,18 @@ class WebServer:
                 trouble.tell(f"{self._name}: cannot accept a connection: {error.strerror}")
                 await asyncio.sleep(1.0)
                 continue
-            arriving = _Arriving(str(address[0]))
-            self._arriving.add(arriving)
+            task = asyncio.create_task(self._admit(sock, str(address[0])))
+            self._arriving[task] = _Arriving(str(address[0]), task)
+            task.add_done_callback(partial(self._arrived, sock))
+            await asyncio.sleep(0)  # others are served between two of many that come at once
             self._make_room()
-            arriving.task = asyncio.create_task(self._admit(sock, arriving))
 
-    async def _admit(self, sock: socket.socket, arriving: _Arriving) -> None:
+    def _arrived(self, sock: socket.socket, task: asyncio.Task[None]) -> None:
+        del self._arriving[task]
+        if task.cancelled():
+            sock.close()
+
+    async def _admit(self, sock: socket.socket, address: str) -> None:
         times: dict[str, Any] = {"ssl_handshake_timeout": HANDSHAKE, "ssl_shutdown_timeout": 2.0}
         try:
             await asyncio.get_running_loop().connect_accepted_socket(
@@ -336,18 +347,14 @@ class WebServer:
                 **(times if self._tls else {}),
             )
         except ssl.SSLError as error:
-            self._on_refused(arriving.address, _tls_trouble(error))
+            self._on_refused(address, _tls_trouble(error))
         except OSError as error:
-            log.debug("%s: %s: lost before its request (%s)", self._name, arriving.address, in_words(error))
-        except asyncio.CancelledError:
-            sock.close()
-            raise
-        finally:
-            self._arriving.discard(arriving)
+            log.debug("%s: %s: lost before its request (%s)", self._name, address, in_words(error))
 
     def _make_room(self) -> None:
         """Where too many wait without a request, cut the oldest of the address that holds most of them."""
-        waiting: list[_Peer] = [*self._arriving, *(each for each in self._connections() if not each.busy)]
+        waiting: list[_Peer] = [each for each in self._arriving.values() if not each.task.cancelling()]
+        waiting += [each for each in self._connections() if not each.busy and not each.transport.is_closing()]
         if len(waiting) <= self._limits.waiting:
             return
         held = Counter(each.address for each in waiting)
