@@ -599,13 +599,14 @@ def test_http2_streams_a_body(made: Callable[..., HttpClient], tmp_path: Path, h
 def test_auto_takes_a_server_of_old(made: Callable[..., HttpClient], tmp_path: Path) -> None:
     files = certificate(tmp_path)
     with serving(ok, server_tls(files)) as server:
-        assert made(tls=ClientTls(ca=files[0])).request("GET", server.url).version == "HTTP/1.1"
+        client = made(tls=ClientTls(ca=files[0]), http2="auto")
+        assert client.request("GET", server.url).version == "HTTP/1.1"
 
 
-def test_http2_can_be_left_out(made: Callable[..., HttpClient], tmp_path: Path) -> None:
+def test_http2_is_left_out_unless_it_is_asked_for(made: Callable[..., HttpClient], tmp_path: Path) -> None:
     files = certificate(tmp_path)
     with serving_http2(ok, server_tls(files)) as (url, _), pytest.raises(HttpTrouble):
-        made(tls=ClientTls(ca=files[0]), http2=False, timeout=2).request("GET", url)
+        made(tls=ClientTls(ca=files[0]), timeout=2).request("GET", url)
 
 
 def test_nothing_is_logged_that_is_secret(
@@ -618,7 +619,7 @@ def test_nothing_is_logged_that_is_secret(
     monkeypatch.setenv("TOKEN", SECRET)
     files = certificate(tmp_path)
     with serving_http2(ok, server_tls(files)) as (url, _):
-        client = made(tls=ClientTls(ca=files[0]), auth=AuthConfig(token=Secret("env:TOKEN")))
+        client = made(tls=ClientTls(ca=files[0]), auth=AuthConfig(token=Secret("env:TOKEN")), http2=True)
         assert client.request("GET", url + "/?key=" + SECRET).status == 200
         client.close()
     assert SECRET not in caplog.text
