@@ -40,7 +40,7 @@ lock: $(BIN)/python  ## The versions that CI installs, for every Python and syst
 		--group test --group check --group build pyproject.toml --output-file $(LOCK)
 
 # What comes to each library; most of the suite is about MAPDR's own work, whatever the library's version.
-LOWEST := tests/config tests/contract tests/cli tests/notify tests/testing tests/wire/test_pdu.py \
+LOWEST := tests/config tests/contract tests/cli tests/net/http tests/notify tests/testing tests/wire/test_pdu.py \
 	tests/wire/test_association.py tests/dicom/test_real_files.py tests/store/test_database.py \
 	tests/store/test_writer.py tests/transform/test_jpeg2000.py tests/transform/test_foreign.py
 

@@ -9,9 +9,9 @@ from functools import lru_cache
 from mapdr.kernel.item import Payload
 from mapdr.store.spool.filemeta import IMPLEMENTATION_CLASS_UID
 
-PIECE = 1 << 16
-"""Bytes of a piece. httpx slices what a connection does not take at once, and HTTP/2 sends frames of 16 kB:
-of larger pieces they copy the same bytes again and again."""
+PIECE = 1 << 18
+"""Bytes of a piece. With 64 kB a request over HTTP/1.1 had three quarters of the rate (measured on loopback);
+much larger ones are copied again and again for HTTP/2, whose frames httpx cuts from them one by one."""
 
 _PREAMBLE = bytes(128) + b"DICM"
 

@@ -129,14 +129,16 @@ def serving_http2(script: Script, tls: ssl.SSLContext) -> Iterator[tuple[str, li
     """A server that speaks nothing but HTTP/2; its URL and what it was asked. One connection at a time."""
     tls.set_alpn_protocols(["h2"])
     listener = socket.create_server(("127.0.0.1", 0))
+    listener.settimeout(0.05)
+    over = threading.Event()
     asked: list[Asked] = []
 
     def serve() -> None:
-        while True:
+        while not over.is_set():
             try:
                 connection, _ = listener.accept()
-            except OSError:
-                return
+            except TimeoutError:
+                continue
             connection.settimeout(10)
             try:
                 with tls.wrap_socket(connection, server_side=True) as secured:
@@ -149,9 +151,9 @@ def serving_http2(script: Script, tls: ssl.SSLContext) -> Iterator[tuple[str, li
     try:
         yield f"https://127.0.0.1:{listener.getsockname()[1]}", asked
     finally:
-        listener.shutdown(socket.SHUT_RDWR)
-        listener.close()
+        over.set()
         thread.join()
+        listener.close()
 
 
 def _converse(secured: ssl.SSLSocket, script: Script, asked: list[Asked]) -> None:

@@ -1,7 +1,8 @@
 """The body of a STOW-RS request: images as parts of a multipart message (PS3.18, 8.6.1.2 and 10.5.1).
 
-Its length is known before, so that no server has to understand chunked transfer coding: some answer 200 to
-that and store nothing.
+Two things that some servers answer with 200 and store nothing of are kept out of it: chunked transfer coding
+(its length is known before) and, for Orthanc's DICOMweb 1.7, parts whose media type has the parameter
+`transfer-syntax` (the file in the part says it).
 """
 
 from __future__ import annotations
@@ -25,27 +26,29 @@ class StowRequest:
     """
 
     def __init__(self, payloads: Sequence[Payload]) -> None:
+        """Without a payload it is the request that asks a server whether it is there."""
         assert len({each.sop_instance_uid for each in payloads}) == len(payloads)
         # 128 bits by chance, anew for each request: no image holds them, and nobody can put them there.
         boundary = secrets.token_hex(16)
         self.content_type = f'multipart/related; type="application/dicom"; boundary={boundary}'
         self.reading: Payload | None = None
-        self._parts = [(_part_head(boundary, each), each, Part10(each)) for each in payloads]
+        self._head = f"\r\n--{boundary}\r\nContent-Type: application/dicom\r\n\r\n".encode()
+        self._parts = [(each, Part10(each)) for each in payloads]
         self._end = f"\r\n--{boundary}--\r\n".encode()
         # A delimiter begins with the line's end before it; before the first there is none.
-        self.length = sum(len(head) + file.length for head, _, file in self._parts) - 2 + len(self._end)
+        self.length = sum(len(self._head) + file.length for _, file in self._parts) - 2 + len(self._end)
 
     def __iter__(self) -> Iterator[bytes]:
         """Raises as `Payload.chunks`."""
         return pieces(self._chunks())
 
     def _chunks(self) -> Iterator[bytes]:
-        for index, (head, payload, file) in enumerate(self._parts):
+        for index, (payload, file) in enumerate(self._parts):
             self.reading = payload
-            yield head if index else head[2:]
+            yield self._head if index else self._head[2:]
             yield from file.chunks()
         self.reading = None
-        yield self._end
+        yield self._end if self._parts else self._end[2:]
 
 
 def batches(payloads: Sequence[Payload], *, images: int, size: int) -> Iterator[list[Payload]]:
@@ -65,8 +68,3 @@ def batches(payloads: Sequence[Payload], *, images: int, size: int) -> Iterator[
         held += payload.length
     if batch:
         yield batch
-
-
-def _part_head(boundary: str, payload: Payload) -> bytes:
-    media_type = f"application/dicom; transfer-syntax={payload.transfer_syntax_uid}"
-    return f"\r\n--{boundary}\r\nContent-Type: {media_type}\r\n\r\n".encode()

@@ -17,7 +17,7 @@ from typing import Protocol
 from urllib.parse import quote_plus, urlencode
 
 from mapdr.config.secret import Secret
-from mapdr.kernel.errors import ConfigurationError, Temporary
+from mapdr.kernel.errors import ConfigurationError, OwnFault, Temporary
 from mapdr.net.http.config import AuthConfig
 from mapdr.net.http.trouble import HttpTrouble
 
@@ -141,6 +141,9 @@ class ClientCredentials:
             try:
                 self._token = token = self._fetch()
                 return token.header
+            except OwnFault:
+                if not usable:
+                    raise
             except (Temporary, ConfigurationError) as error:
                 self._failure, self._failed_until = str(error), self._clock() + PAUSE
         if usable:

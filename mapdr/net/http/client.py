@@ -94,29 +94,30 @@ class Server:
                 secret.reveal()
         if auth is not None and auth.token is not None:
             sendable(auth.token)
-        self._proxy()
+        self._proxy(self._tls)
 
     def client(self) -> HttpClient:
         """A client, for one thread at a time. Raises as `acquire`, which comes first if it was not called."""
         if self._tls is None:
             self.acquire()
-        return HttpClient(self._plain(self._config.http2), self._credentials, self._config.timeout)
-
-    def _plain(self, http2: bool | str) -> httpx.Client:
         assert self._tls is not None
+        plain = self._plain(self._config.http2, self._tls)
+        return HttpClient(plain, self._credentials, self._config.timeout)
+
+    def _plain(self, http2: bool | str, tls: ssl.SSLContext) -> httpx.Client:
         return httpx.Client(
             http1=http2 is not True,
             http2=http2 is not False,
-            verify=self._tls,
+            verify=tls,
             trust_env=False,
-            proxy=self._proxy(),
+            proxy=self._proxy(tls),
             follow_redirects=False,
             timeout=httpx.Timeout(self._config.timeout, connect=self._config.connect_timeout),
             limits=httpx.Limits(max_connections=1, max_keepalive_connections=1, keepalive_expiry=KEEP_ALIVE),
             headers={"user-agent": "MAPDR", "accept-encoding": "identity"},
         )
 
-    def _proxy(self) -> httpx.Proxy | None:
+    def _proxy(self, tls: ssl.SSLContext) -> httpx.Proxy | None:
         if self._config.proxy is None:
             return None
         secret, auth = self._config.proxy_auth, None
@@ -125,12 +126,13 @@ class Server:
             if not colon:
                 raise ConfigurationError(f"the secret {secret.place} is not user:password")
             auth = (user, password)
-        tls = self._tls if self._config.proxy.startswith("https:") else None
-        return httpx.Proxy(self._config.proxy, auth=auth, ssl_context=tls)
+        secured = self._config.proxy.startswith("https:")
+        return httpx.Proxy(self._config.proxy, auth=auth, ssl_context=tls if secured else None)
 
     def _post(self, url: str, headers: dict[str, str], body: bytes) -> Reply:
         """One POST to the token server, on a connection of its own: that is once an hour."""
-        with self._plain(False) as plain:
+        # With a context of its own: httpx writes into a context which versions of HTTP are offered.
+        with self._plain(False, self._config.tls.context()) as plain:
             answer = _exchange(
                 plain,
                 "POST",

@@ -153,6 +153,62 @@ def test_an_answer_that_ends_early_is_none(made: Callable[..., HttpClient]) -> N
         made().request("GET", server.url)
 
 
+@pytest.fixture
+def hasty() -> Iterator[int]:
+    """The port of a server that answers 413 to the head of a request, and reads on until the peer is done."""
+    listener = socket.create_server(("127.0.0.1", 0))
+
+    def serve() -> None:
+        connection, _ = listener.accept()
+        with connection:
+            connection.recv(1000)
+            connection.sendall(b"HTTP/1.1 413 Too Large\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
+            connection.shutdown(socket.SHUT_WR)
+            while connection.recv(1 << 20):
+                pass
+
+    thread = threading.Thread(target=serve)
+    thread.start()
+    yield listener.getsockname()[1]
+    thread.join()
+    listener.close()
+
+
+def test_an_answer_that_comes_before_the_body_s_end_is_read(
+    made: Callable[..., HttpClient], hasty: int
+) -> None:
+    client = made()
+    pieces = [bytes(1 << 18)] * 100
+    answer = client.request("POST", f"http://127.0.0.1:{hasty}/", body=Body(pieces, 100 << 18))
+    client.close()
+    assert answer.status == 413
+
+
+def test_a_connection_that_is_cut_within_the_body_is_the_peer_s_fault(
+    made: Callable[..., HttpClient],
+) -> None:
+    listener = socket.create_server(("127.0.0.1", 0))
+
+    def serve() -> None:
+        connection, _ = listener.accept()
+        connection.recv(1000)
+        connection.close()
+
+    thread = threading.Thread(target=serve)
+    thread.start()
+    try:
+        with pytest.raises(HttpTrouble) as caught:
+            made().request(
+                "POST",
+                f"http://127.0.0.1:{listener.getsockname()[1]}/",
+                body=Body([bytes(1 << 18)] * 100, 100 << 18),
+            )
+        assert caught.value.begun
+    finally:
+        thread.join()
+        listener.close()
+
+
 def test_a_closed_client_says_so(made: Callable[..., HttpClient]) -> None:
     client = made()
     client.close()
@@ -356,6 +412,17 @@ def test_a_token_that_holds_outlives_a_token_server_that_is_away(config: AuthCon
     assert tokens.calls == 3
 
 
+def test_no_files_left_for_a_token_is_a_fault_of_this_side(config: AuthConfig) -> None:
+    clock, tokens = Clock(), Tokens(token("a", expires_in=600), OwnFault("no files"))
+    held = ClientCredentials(config, tokens, clock)
+    assert held.header() == "Bearer a"
+    clock.now += 590
+    assert held.header() == "Bearer a"
+    clock.now += 20
+    with pytest.raises(OwnFault):
+        held.header()
+
+
 def test_many_threads_renew_one_token_once(config: AuthConfig) -> None:
     asked, go = threading.Event(), threading.Event()
     calls: list[str] = []
@@ -532,13 +599,14 @@ def test_http2_streams_a_body(made: Callable[..., HttpClient], tmp_path: Path, h
 def test_auto_takes_a_server_of_old(made: Callable[..., HttpClient], tmp_path: Path) -> None:
     files = certificate(tmp_path)
     with serving(ok, server_tls(files)) as server:
-        assert made(tls=ClientTls(ca=files[0])).request("GET", server.url).version == "HTTP/1.1"
+        client = made(tls=ClientTls(ca=files[0]), http2="auto")
+        assert client.request("GET", server.url).version == "HTTP/1.1"
 
 
-def test_http2_can_be_left_out(made: Callable[..., HttpClient], tmp_path: Path) -> None:
+def test_http2_is_left_out_unless_it_is_asked_for(made: Callable[..., HttpClient], tmp_path: Path) -> None:
     files = certificate(tmp_path)
     with serving_http2(ok, server_tls(files)) as (url, _), pytest.raises(HttpTrouble):
-        made(tls=ClientTls(ca=files[0]), http2=False, timeout=2).request("GET", url)
+        made(tls=ClientTls(ca=files[0]), timeout=2).request("GET", url)
 
 
 def test_nothing_is_logged_that_is_secret(
@@ -551,7 +619,7 @@ def test_nothing_is_logged_that_is_secret(
     monkeypatch.setenv("TOKEN", SECRET)
     files = certificate(tmp_path)
     with serving_http2(ok, server_tls(files)) as (url, _):
-        client = made(tls=ClientTls(ca=files[0]), auth=AuthConfig(token=Secret("env:TOKEN")))
+        client = made(tls=ClientTls(ca=files[0]), auth=AuthConfig(token=Secret("env:TOKEN")), http2=True)
         assert client.request("GET", url + "/?key=" + SECRET).status == 200
         client.close()
     assert SECRET not in caplog.text
