@@ -23,10 +23,10 @@ from enum import Enum, auto
 from mapdr.kernel.errors import RemoteProtocolError
 from mapdr.net.media_type import NAME, MediaType
 
-LONGEST_BOUNDARY = 70
-"""Characters (RFC 2046, section 5.1.1)."""
+LONGEST_BOUNDARY = 200
+"""Characters. RFC 2046, section 5.1.1, has 70; Orthanc's DICOMweb plugin writes 73."""
 
-_BOUNDARY = re.compile(r"[0-9A-Za-z'()+_,./:=? -]{0,69}[0-9A-Za-z'()+_,./:=?-]")
+_BOUNDARY = re.compile(r"[0-9A-Za-z'()+_,./:=? -]*[0-9A-Za-z'()+_,./:=?-]")
 _BLANKS = re.compile(rb"[ \t]*")
 _NEVER = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
 _CRLF = b"\r\n"

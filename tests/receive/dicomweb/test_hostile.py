@@ -29,7 +29,7 @@ def in_words(answer: Answer, status: int, *words: str) -> None:
     ("headers", "status", "words"),
     [
         ({"Content-Type": f"{PLAIN}; boundary={'b' * 10_000}"}, 400, ["too long"]),
-        ({"Content-Type": f"{PLAIN}; boundary={'b' * 71}"}, 400, ["70 characters"]),
+        ({"Content-Type": f"{PLAIN}; boundary={'b' * 201}"}, 400, ["200 characters"]),
         ({"Content-Type": PLAIN}, 400, ["boundary"]),
         ({"Content-Type": f'{PLAIN}; boundary=""'}, 400, ["boundary"]),
         ({"Content-Type": f"{PLAIN}; boundary=a; boundary=b"}, 400, ["twice"]),
