@@ -10,8 +10,6 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
-from mapdr.config.secret import CURE as SECRET_CURE
-from mapdr.config.secret import Secret
 from mapdr.kernel.errors import ConfigurationError
 from mapdr.kernel.finding import Finding
 from mapdr.kernel.stage import Description, Endpoint, Factory, Intake, Settings
@@ -79,7 +77,7 @@ class DicomwebReceiver:
         try:
             if self._config.tls is not None and self._tls is None:
                 self._tls = self._config.tls.context()
-            for _, secret in _secrets(self._config):
+            for secret in (*self._config.tokens.values(), *self._config.users.values()):
                 secret.reveal()
         except ConfigurationError as error:
             raise ConfigurationError(f"receive.{self._settings.name}: {error}") from None
@@ -137,13 +135,6 @@ def _lets_in(config: DicomwebReceiveConfig) -> object:
     return config.tokens, config.users, config.tls
 
 
-def _secrets(config: DicomwebReceiveConfig) -> Iterator[tuple[tuple[str, str], Secret]]:
-    """Every secret, with its place."""
-    for key, known in (("tokens", config.tokens), ("users", config.users)):
-        for name, secret in known.items():
-            yield (key, name), secret
-
-
 def _build(settings: Settings, config: DicomwebReceiveConfig, intake: Intake) -> DicomwebReceiver:
     return DicomwebReceiver(settings, config, intake)
 
@@ -156,11 +147,6 @@ def _faults(config: DicomwebReceiveConfig) -> Iterator[Finding]:
     yield from host_faults(config.host)
     if config.tls is not None:
         yield from config.tls.faults()
-    for place, secret in _secrets(config):
-        try:
-            secret.reveal()
-        except ConfigurationError as error:
-            yield Finding(place, str(error), SECRET_CURE)
 
 
 STAGE = Factory("receive", "dicomweb", DicomwebReceiveConfig, _build, faults=_faults, listens=_listens)

@@ -108,9 +108,6 @@ def test_a_secret_that_changes_counts_from_the_next_request_on(
 def test_a_secret_that_is_not_there_keeps_it_from_starting(web: Start) -> None:
     with pytest.raises(ConfigurationError, match=r"receive\.web: .*env:NO_SUCH_TOKEN"):
         web(tokens={"ris": "env:NO_SUCH_TOKEN"})
-    config = STAGE.config.model_validate({"tokens": {"ris": "env:NO_SUCH_TOKEN"}})
-    (fault,) = STAGE.faults(config)
-    assert fault.place == ("tokens", "ris")
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "10.1.2.3", "::", "pacs.example"])
