@@ -17,7 +17,7 @@ from mapdr.receive.dicomweb.receiver import STAGE
 from mapdr.testing.generator import study
 from mapdr.testing.wait import until
 from peers.httpd import certificate
-from peers.stow import Raw, basic, bearer, request, store
+from peers.stow import TYPE, Raw, basic, bearer, request, store
 from receive.dicomweb.conftest import Start
 from receive.fakes import FakeIntake
 
@@ -91,6 +91,13 @@ def test_nothing_is_told_to_who_is_not_let_in(web: Start, secrets: dict[str, str
     with Raw(port) as raw:
         line = f"Authorization: Bearer {TOKEN}"
         assert raw.head(line, line, "Content-Length: 0").answer().status == 401
+
+
+def test_who_waits_for_100_continue_need_not_send_for_nothing(web: Start, secrets: dict[str, str]) -> None:
+    with Raw(web(**secrets).port) as raw:
+        raw.head(f"Content-Type: {TYPE}", "Content-Length: 1000000", "Expect: 100-continue")
+        assert raw.answer().status == 401
+        assert raw.at_end()
 
 
 def test_a_secret_that_changes_counts_from_the_next_request_on(

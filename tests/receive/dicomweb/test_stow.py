@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import socket
 import struct
 import threading
 import time
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
 from mapdr.egress.dicomweb.answer import Failed, Stored, read_answer
 from mapdr.kernel.errors import Refused
 from mapdr.kernel.item import Source
+from mapdr.kernel.stage import Settings
 from mapdr.kernel.watch import Watch
+from mapdr.receive.dicomweb.receiver import STAGE
 from mapdr.testing.generator import GeneratedImage, study
 from mapdr.testing.wait import until
 from peers.part10 import DEFLATED, IMPLICIT
+from peers.processes import free_port
 from peers.stow import BOUNDARY, END, TYPE, Raw, body, part, request, store
 from receive.dicomweb.conftest import Start
 from receive.fakes import FakeIntake
@@ -212,7 +217,7 @@ def test_a_peer_that_closes_early_is_told_what_is_stored(
         else:
             raw.head(f"Content-Type: {TYPE}", "Transfer-Encoding: chunked")
             raw.send(f"{len(whole):x}\r\n".encode(), cut)
-        raw.socket.shutdown(1)
+        raw.socket.shutdown(socket.SHUT_WR)
         answer = raw.answer()
         assert (answer.status, answer.stored) == (202, uids(CT[0]))
         assert answer.failed == {CT[1].sop_instance_uid: NOT_DICOM}
@@ -226,7 +231,7 @@ def test_a_peer_that_vanishes_leaves_nothing_half(web: Start, intake: FakeIntake
     with Raw(receiver.port) as raw:
         raw.head(f"Content-Type: {TYPE}", f"Content-Length: {len(whole)}").send(whole[:-500])
         until(lambda: intake.begun == 2, 5, "the second part")
-        raw.socket.setsockopt(1, 13, struct.pack("ii", 1, 0))  # SO_LINGER: a reset instead of an end
+        raw.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))  # a reset
     until(lambda: intake.aborted == 1, 5, "the end of the part")
     until(lambda: receiver.describe().associations == 0, 5, "the end of the connection")
     assert len(intake.kept) == 1
@@ -332,3 +337,20 @@ def test_read_answer_agrees(web: Start) -> None:
     assert read.of(CT[0].sop_instance_uid) == Stored()
     assert read.of(OTHER.sop_instance_uid) == Failed(OTHER_STUDY)
     assert BOUNDARY in TYPE
+
+
+def test_a_port_is_taken_once_and_given_back(web: Start, watch: Watch, tmp_path: Path) -> None:
+    receiver = web(port=free_port())
+    config = STAGE.config.model_validate({"port": receiver.port})
+    other = STAGE.build(Settings("other", "node", tmp_path, bytes(32), watch), config, FakeIntake())
+    with pytest.raises(OSError, match="in use"):
+        other.start()
+    other.stop(time.monotonic())
+    other.acquire([receiver])  # as a reload does, which then fails elsewhere
+    other.stop(time.monotonic())
+    assert store(receiver.port, CT[:1]).status == 200
+    for _ in range(2):
+        receiver.stop(time.monotonic() + 5)
+    other.start()
+    assert other.describe().port == receiver.port
+    other.stop(time.monotonic() + 5)
