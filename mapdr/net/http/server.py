@@ -67,8 +67,8 @@ _NOT_TLS = ("WRONG_VERSION_NUMBER", "HTTP_REQUEST", "HTTPS_PROXY_REQUEST", "UNKN
 class Limits:
     """`idle` and `request` are seconds: for a request's head to come, and for a request as a whole.
 
-    `waiting` is how many connections may be open without a request: of more, the oldest of the address that
-    holds most are closed.
+    `waiting` is how many connections may be open without a request, or with one that has been answered: of
+    more, the oldest of the address that holds most are closed.
     """
 
     idle: float
@@ -85,7 +85,8 @@ class _Peer(Protocol):
 
 class Connection(H11Protocol):
     """One connection. `certificate` is the common name that the peer has proved, `broken` says that the
-    body of the request ends here because what follows is no HTTP, or because the peer has closed."""
+    body of the request ends here because what follows is no HTTP, or because the peer has closed,
+    `answered` that only the rest of it is still read over."""
 
     def __init__(
         self, config: uvicorn.Config, state: ServerState, on_refused: Callable[[str, str], None]
@@ -94,6 +95,7 @@ class Connection(H11Protocol):
         self.address = ""
         self.certificate = ""
         self.broken = False
+        self.answered = False
         self.since = time.monotonic()
         self._on_refused = on_refused
         self._begun = b""
@@ -135,6 +137,7 @@ class Connection(H11Protocol):
         super().handle_events()
         if self.cycle is not known:
             self.since = time.monotonic()
+            self.answered = False
 
     def on_response_complete(self) -> None:
         """See `H11Protocol`."""
@@ -293,6 +296,7 @@ class WebServer:
             runner.run(self._serve())
 
     async def _serve(self) -> None:
+        self._state = ServerState()
         self._loop = asyncio.get_running_loop()
         self._loop.set_exception_handler(self._failed)
         self._ending = asyncio.Event()
@@ -354,7 +358,8 @@ class WebServer:
     def _make_room(self) -> None:
         """Where too many wait without a request, cut the oldest of the address that holds most of them."""
         waiting: list[_Peer] = [each for each in self._arriving.values() if not each.task.cancelling()]
-        waiting += [each for each in self._connections() if not each.busy and not each.transport.is_closing()]
+        open_ = [each for each in self._connections() if not each.transport.is_closing()]
+        waiting += [each for each in open_ if each.answered or not each.busy]
         if len(waiting) <= self._limits.waiting:
             return
         held = Counter(each.address for each in waiting)
@@ -404,6 +409,7 @@ class _Exchange:
         self._started = False
         self._receive = receive
         self._send = send
+        self._connection = connection_of(scope)
 
     async def receive(self) -> Message:
         """The next message of the request."""
@@ -435,6 +441,7 @@ class _Exchange:
         await self.send({"type": "http.response.body", "body": body})
 
     async def _read_over(self) -> None:
+        self._connection.answered = True
         left = LINGER_BYTES
         try:
             async with asyncio.timeout(LINGER):

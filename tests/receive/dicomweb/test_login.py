@@ -100,6 +100,15 @@ def test_who_waits_for_100_continue_need_not_send_for_nothing(web: Start, secret
         assert raw.at_end()
 
 
+def test_who_goes_on_sending_after_a_refusal_keeps_nobody_out(web: Start, secrets: dict[str, str]) -> None:
+    receiver = web(max_requests=2, **secrets)
+    raws = [Raw(receiver.port).head("Content-Length: 1000000") for _ in range(60)]
+    assert store(receiver.port, [IMAGE], headers=bearer(TOKEN)).status == 200
+    assert receiver.describe().associations <= 2 + 16 + 2
+    for raw in raws:
+        raw.socket.close()
+
+
 def test_a_secret_that_changes_counts_from_the_next_request_on(
     web: Start, secrets: dict[str, str], tmp_path: Path
 ) -> None:
