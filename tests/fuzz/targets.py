@@ -38,6 +38,7 @@ from mapdr.kernel.errors import Permanent, RemoteProtocolError
 from mapdr.kernel.item import is_uid
 from mapdr.net.multipart import Limits as MultipartLimits
 from mapdr.operate import part10
+from mapdr.receive.dicomweb.parts import PartResult, PartStore
 from mapdr.store.spool import filemeta
 from mapdr.store.spool.runs import gather
 from mapdr.testing import peer
@@ -47,6 +48,7 @@ from mapdr.wire.acceptor import Acceptor
 from mapdr.wire.link import Limits, LinkLost
 from net import bodies
 from receive.conversation import converse, open_spool
+from receive.fakes import FakeIntake
 from store.world import SOURCE, data_set
 from wire.streams import Tape, ways
 
@@ -111,6 +113,34 @@ def multiparts(data: bytes) -> None:
     if isinstance(whole, list):
         written = bodies.body_of(whole)
         assert said([written]) == whole
+
+
+def stow_bodies(data: bytes) -> None:
+    """The parts of a STOW-RS request: what is called stored is what was kept, however the body is cut."""
+
+    def said(size: int) -> list[PartResult]:
+        intake = FakeIntake()
+        store = PartStore(intake, SOURCE, bodies.B)
+        words = ""
+        try:
+            for at in range(0, len(data), size):
+                store.feed(data[at : at + size])
+            store.end()
+        except RemoteProtocolError as error:
+            words = str(error)
+        store.close(words)
+        assert len([each for each in store.results if each.reason is None]) == len(intake.kept)
+        assert intake.begun == len(intake.kept) + intake.aborted
+        return store.results
+
+    assert said(len(data) + 1) == said(7) == said(1)
+
+
+def stow_body(chance: Random) -> bytes:
+    """Files as parts, mostly whole."""
+    files = [({}, structure.file_meta(chance)) for _ in range(chance.randint(1, 4))]
+    body = b"\r\n" + bodies.body_of(files)
+    return body[: chance.randint(0, len(body))] if chance.random() < 0.2 else body
 
 
 def tight(data: bytes) -> Any:
@@ -434,6 +464,7 @@ TARGETS = {
     "meta": Target(files, file_seeds, structure.file_meta),
     "answer": Target(store_answers, drawn(answers.draw), answers.draw),
     "multipart": Target(multiparts, drawn(bodies.draw), bodies.draw),
+    "stow": Target(stow_bodies, drawn(stow_body), stow_body),
     "frames": Target(frames, drawn(structure.frames), structure.frames),
 }
 """Name to what is fuzzed."""
