@@ -14,6 +14,7 @@ from __future__ import annotations
 import argparse
 import json
 import socket
+import ssl
 import struct
 import sys
 import time
@@ -149,11 +150,20 @@ def peer_max_pdu(accept: bytes) -> int:
 
 
 def send(
-    host: str, port: int, called: str, images: int, size: int, start: int = 0, calling: str = "BENCH"
+    host: str,
+    port: int,
+    called: str,
+    images: int,
+    size: int,
+    start: int = 0,
+    calling: str = "BENCH",
+    tls: str = "",
 ) -> dict[str, object]:
-    """Send `images` images on one association and wait for each response."""
+    """Send `images` images on one association, each after its response; over TLS if `tls` is a CA's file."""
     sock = socket.create_connection((host, port))
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    if tls:
+        sock = ssl.create_default_context(cafile=tls).wrap_socket(sock, server_hostname=host)
     quick = getattr(socket, "TCP_QUICKACK", None)
     sock.sendall(associate_rq(called, calling, 1 << 20))
     accept = receive_pdu(sock)
@@ -212,9 +222,11 @@ def main() -> None:
     parser.add_argument("--images", type=int, default=1000)
     parser.add_argument("--size", type=int, default=1 << 19)
     parser.add_argument("--start", type=int, default=0)
+    parser.add_argument("--tls", default="")
     args = parser.parse_args()
     json.dump(
-        send(args.host, args.port, args.called, args.images, args.size, args.start, args.calling), sys.stdout
+        send(args.host, args.port, args.called, args.images, args.size, args.start, args.calling, args.tls),
+        sys.stdout,
     )
 
 

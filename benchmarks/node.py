@@ -8,7 +8,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import psutil
@@ -26,6 +26,7 @@ type = "dicom"
 ae_title = "MAPDR"
 host = "127.0.0.1"
 port = {port}
+{tls_in}
 
 [egress.out]
 type = "dicom"
@@ -33,6 +34,7 @@ ae_title = "SINK"
 host = "127.0.0.1"
 port = {out}
 associations = {associations}
+{tls_out}
 
 [[rule]]
 name = "CT to the sink"
@@ -88,8 +90,12 @@ def node(
     steps: str = "",
     associations: int = 2,
     plain: bool = False,
+    tls: Sequence[Path] = (),
 ) -> Iterator[Bench]:
-    """`mapdr run` on a configuration of its own; `out` None sends to a port where nobody listens."""
+    """`mapdr run` on a configuration of its own; `out` None sends to a port where nobody listens.
+
+    `tls`, a certificate and its key, is shown to senders, and trusted of the receiver.
+    """
     port = free_port()
     config = folder / "mapdr.toml"
     config.write_text(
@@ -100,6 +106,8 @@ def node(
             out=out or free_port(),
             steps=steps,
             associations=associations,
+            tls_in=f'tls = {{ cert = "{tls[0].as_posix()}", key = "{tls[1].as_posix()}" }}' if tls else "",
+            tls_out=f'tls = {{ ca = "{tls[0].as_posix()}" }}' if tls else "",
         )
     )
     environment = {**os.environ, "PYTHONUNBUFFERED": "1"}

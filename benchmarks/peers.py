@@ -11,7 +11,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -54,11 +54,20 @@ def running(
             process.wait()
 
 
+def certificate(folder: Path) -> tuple[Path, Path]:
+    """A certificate of 127.0.0.1 that is its own CA, and its key."""
+    cert, key = folder / "bench.pem", folder / "bench.key"
+    command = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes"]
+    command += ["-subj", "/CN=bench", "-addext", "subjectAltName=IP:127.0.0.1", "-days", "90"]
+    subprocess.run([*command, "-out", cert, "-keyout", key], check=True, stderr=subprocess.DEVNULL)
+    return cert, key
+
+
 @contextlib.contextmanager
-def storescp(folder: Path) -> Iterator[int]:
-    """DCMTK's storescp as installed, bit preserving; yields its port."""
+def storescp(folder: Path, tls: Sequence[str] = ()) -> Iterator[int]:
+    """DCMTK's storescp as installed, bit preserving, with options `tls`; yields its port."""
     port = free_port()
-    with running(["storescp", "+B", "-od", str(folder), str(port)], port):
+    with running(["storescp", "+B", *tls, "-od", str(folder), str(port)], port):
         yield port
 
 
@@ -100,9 +109,10 @@ def orthanc(folder: Path, forward_to: int | None = None) -> Iterator[tuple[int, 
 class Sink:
     """The project's own sink, in a process of its own."""
 
-    def __init__(self, port: int = 0) -> None:
+    def __init__(self, port: int = 0, tls: Sequence[Path] = ()) -> None:
+        """`tls`: its certificate and key."""
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "benchmarks.sink", str(port)],
+            [sys.executable, "-m", "benchmarks.sink", str(port), *map(str, tls)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
@@ -149,7 +159,9 @@ def scratch(name: str) -> Iterator[Path]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def load(port: int, images: int, size: int, senders: int = 1, called: str = "MAPDR") -> dict[str, float]:
+def load(
+    port: int, images: int, size: int, senders: int = 1, called: str = "MAPDR", tls: Path | None = None
+) -> dict[str, float]:
     """Run the load generator in as many processes as there are senders; rates are added up."""
     each = images // senders
     processes = [
@@ -168,6 +180,7 @@ def load(port: int, images: int, size: int, senders: int = 1, called: str = "MAP
                 str(size),
                 "--start",
                 str(number * 10_000_000),
+                *(("--tls", str(tls)) if tls is not None else ()),
             ],
             stdout=subprocess.PIPE,
             cwd=ROOT,

@@ -1,6 +1,6 @@
 """The sink: a receiver that reads, counts and answers Success, and does nothing else.
 
-    python -m benchmarks.sink [PORT]   prints its port, then serves until its standard input closes
+    python -m benchmarks.sink [PORT [CERT KEY]]   prints its port, then serves until its standard input closes
 
 It answers every line on its standard input with the number of data sets received so far and the times
 of the first and the last one.
@@ -9,6 +9,7 @@ of the first and the last one.
 from __future__ import annotations
 
 import socket
+import ssl
 import struct
 import sys
 import threading
@@ -111,19 +112,25 @@ def serve(sock: socket.socket) -> None:
 def main() -> None:
     listener = socket.create_server(("127.0.0.1", int(sys.argv[1]) if len(sys.argv) > 1 else 0))
     print(listener.getsockname()[1], flush=True)
+    tls = None
+    if len(sys.argv) > 2:
+        tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        tls.load_cert_chain(sys.argv[2], sys.argv[3])
 
     def accept() -> None:
         while True:
             sock, _ = listener.accept()
-            threading.Thread(target=_serve_quietly, args=(sock,), daemon=True).start()
+            threading.Thread(target=_serve_quietly, args=(sock, tls), daemon=True).start()
 
     threading.Thread(target=accept, daemon=True).start()
     for _line in sys.stdin:
         print(received, first, last, flush=True)
 
 
-def _serve_quietly(sock: socket.socket) -> None:
+def _serve_quietly(sock: socket.socket, tls: ssl.SSLContext | None) -> None:
     try:
+        if tls is not None:
+            sock = tls.wrap_socket(sock, server_side=True)
         serve(sock)
     except (OSError, EOFError) as error:
         print(f"sink: {error}", file=sys.stderr)

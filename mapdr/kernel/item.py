@@ -25,7 +25,7 @@ class Source:
     `receiver` is the name of the stage that took it, `calling_ae` the peer's name (its AE title, or what the
     protocol has in its place), `called_ae` what the peer called this side, `address` the peer's, each empty
     where there is none. `protocol` is the receiver's type. `credential` is what the peer has proved to be, as
-    "certificate:NAME"; empty if it has proved nothing, which is so of an AE title alone.
+    "certificate:NAME sha256:FINGERPRINT"; empty if it has proved nothing, which is so of an AE title alone.
     """
 
     receiver: str
@@ -228,7 +228,8 @@ class Outcome:
     failed, and not the image. `begun` is false when nothing of the payload went out. `not_now` says that the
     receiver accepts no such image at present and may later, without a fault of anybody. `duplicate` says that
     the receiver has an instance of this UID and took none. `pause`, with RETRY and `peer_fault`, says that
-    it would have been so with any other payload.
+    it would have been so with any other payload. `credential` is what the receiver has proved to be, as in
+    `Source`.
     """
 
     verdict: Verdict
@@ -239,6 +240,7 @@ class Outcome:
     not_now: bool = False
     duplicate: bool = False
     pause: Pause | None = None
+    credential: str = ""
 
 
 class Sent(NamedTuple):

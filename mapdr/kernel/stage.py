@@ -18,6 +18,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationInfo, fie
 from pydantic.fields import FieldInfo
 
 from mapdr.kernel.budget import DEFAULT
+from mapdr.kernel.certificate import Certificate
 from mapdr.kernel.finding import Finding
 from mapdr.kernel.item import Acceptance, Need, Outcome, Payload, Sent, Source
 from mapdr.kernel.runs import RunResult
@@ -127,12 +128,15 @@ class Description(Endpoint):
     """What a receiver or destination is and does now; what of it does not apply has its default.
 
     `port` is the one in use, `associations` counts the open ones (or what the protocol has in their place),
-    `rejected` are the peers that were not let in, the last one first. Its fields, as JSON, are what the sign
-    of life says of the stage.
+    `rejected` are the peers that were not let in, the last one first. `certificates` are those that it shows
+    and trusts, and of those that peers have shown the ones that end soon; `tls_trouble` says why changed TLS
+    files are not in use. Its fields, as JSON, are what the sign of life says of the stage.
     """
 
     associations: int = 0
     rejected: tuple[Rejection, ...] = ()
+    certificates: tuple[Certificate, ...] = ()
+    tls_trouble: str = ""
 
 
 class Receiver(Stage, Protocol):
@@ -277,7 +281,8 @@ class Factory:
     destination will call; None where there is no such end, as with a folder. `resources(config)` names what
     else the stage has for itself, such as "folder:in"; two stages with one resource, or with one port, are
     refused before anything starts. `faults(config)` tells what the stage would miss if it were started here
-    and now, such as a file (places from the stage's own table on); it changes nothing and calls nobody.
+    and now, such as a file (places from the stage's own table on), `doubts(config)` what works now and soon
+    may not; both change nothing and call nobody. `certificates(config)` are those of its files.
     `order` places a transform within a recipe.
     """
 
@@ -288,5 +293,7 @@ class Factory:
     resources: Callable[[Any], Sequence[str]] = lambda config: ()
     order: int = 0
     faults: Callable[[Any], Iterable[Finding]] = lambda config: ()
+    doubts: Callable[[Any], Iterable[Finding]] = lambda config: ()
+    certificates: Callable[[Any], Iterable[Certificate]] = lambda config: ()
     listens: Callable[[Any], Endpoint | None] = lambda config: None
     peer: Callable[[Any], Endpoint | None] = lambda config: None

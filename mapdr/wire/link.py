@@ -19,6 +19,7 @@ from mapdr._fast.pdata_signals import EndOfStream, Interrupted, OtherPdu, Signal
 from mapdr.kernel.errors import RemoteProtocolError, Temporary
 from mapdr.wire import dimse, pdu
 from mapdr.wire.association import Action, Association, Event, Send, Tell, pdu_event
+from mapdr.wire.tls import TlsChannel, TlsSocket
 from mapdr.wire.words import abortion
 
 SHORTEST_PDU = 128
@@ -69,7 +70,8 @@ class Link:
         self.limits = limits
         with contextlib.suppress(OSError):  # a socket pair has no Nagle's algorithm to switch off
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        self.channel = Channel(sock, max_receive=limits.max_pdu, grace=limits.pdu_timeout, tick=limits.tick)
+        made = TlsChannel if isinstance(sock, TlsSocket) else Channel
+        self.channel = made(sock, max_receive=limits.max_pdu, grace=limits.pdu_timeout, tick=limits.tick)
         self.machine = Association(acceptor=acceptor)
         self.max_send = limits.max_pdu
         self.contexts: dict[int, tuple[str, str]] = {}

@@ -155,10 +155,13 @@ def check_header(head: bytes) -> tuple[int, int]:
     return pdu_type, length
 
 
+SPEAKS_TLS = "the peer speaks TLS, this connection does not: set up TLS on both sides or on neither"
+
+
 def _foreign_protocol(head: bytes) -> str:
     """What the first six bytes of something that is not a PDU look like, in plain words."""
     if head[0] in range(0x14, 0x18) and head[1] == 3:
-        return "the peer speaks TLS, this connection does not: set up TLS on both sides or on neither"
+        return SPEAKS_TLS
     if all(byte in b"\r\n" or 0x20 <= byte < 0x7F for byte in head):
         return "the peer speaks HTTP or another text protocol, not DICOM"
     return f"the peer does not speak DICOM: it sent a PDU of type 0x{head[0]:02X}"

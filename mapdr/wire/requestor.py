@@ -28,6 +28,7 @@ from mapdr.kernel.uids import VERIFICATION
 from mapdr.wire import dimse, pdu, status
 from mapdr.wire.association import Event, Tell
 from mapdr.wire.link import Limits, Link, LinkLost
+from mapdr.wire.tls import TlsFailure, TlsSocket
 from mapdr.wire.words import rejection
 
 SLOWEST_STORE = 1_000_000
@@ -47,6 +48,7 @@ class Requestor(Link):
 
     def __init__(self, sock: socket.socket, limits: Limits) -> None:
         super().__init__(sock, limits, acceptor=False)
+        self._certificate = sock.peer_certificate if isinstance(sock, TlsSocket) else None
         self.accepted: Mapping[tuple[str, str], int] = {}
         self.rejected: dict[tuple[str, str], int] = {}
         self._message_id = 0
@@ -62,9 +64,11 @@ class Requestor(Link):
         proposals: Sequence[tuple[str, tuple[str, ...]]],
         limits: Limits | None = None,
         tls: ssl.SSLContext | None = None,
+        expected: str | None = None,
     ) -> Requestor:
         """Open an association that proposes one context for each (abstract syntax, transfer syntaxes).
 
+        With `tls`, the peer's certificate has to name `expected`, which is `host` where it is not given.
         Raises Temporary when there is no connection, no answer, or a rejection for now, OwnFault when this
         side has no files or memory left for one; Permanent(reason="association-rejected") when the peer
         rejects for good; ValueError for more than 128 proposals or a title or UID that is not one.
@@ -78,7 +82,7 @@ class Requestor(Link):
         )
         request = pdu.AssociateRequest(calling_ae, called_ae, contexts, limits.max_pdu)
         encoded = pdu.encode_request(request)
-        requestor = cls(_open(host, port, limits, tls), limits)
+        requestor = cls(_open(host, port, limits, tls, expected), limits)
         try:
             requestor._negotiate(encoded, request)
         except RemoteProtocolError as error:
@@ -87,6 +91,11 @@ class Requestor(Link):
             requestor.close()
             raise
         return requestor
+
+    @property
+    def peer_certificate(self) -> bytes | None:
+        """The certificate that the peer has shown, in DER; None without TLS."""
+        return self._certificate
 
     @property
     def alive(self) -> bool:
@@ -345,15 +354,8 @@ def _connecting(host: str, port: int) -> Iterator[None]:
         yield
     except TimeoutError:
         raise Temporary(f"{host}:{port} did not answer in time") from None
-    except ssl.SSLCertVerificationError as error:
-        raise Temporary(
-            f"{host}:{port} has a TLS certificate that is not trusted: {error.verify_message}"
-        ) from None
-    except ssl.SSLError as error:
-        reason = error.reason or type(error).__name__
-        raise Temporary(
-            f"{host}:{port} cannot be reached with TLS ({reason}): is it set up on both sides?"
-        ) from None
+    except TlsFailure as error:
+        raise Temporary(f"{host}:{port} cannot be reached with TLS: {error.reason}") from None
     except OSError as error:
         reason = error.strerror or type(error).__name__
         if is_own_fault(error):
@@ -361,17 +363,20 @@ def _connecting(host: str, port: int) -> Iterator[None]:
         raise Temporary(f"{host}:{port} cannot be reached: {reason}") from None
 
 
-def _open(host: str, port: int, limits: Limits, tls: ssl.SSLContext | None) -> socket.socket:
+def _open(
+    host: str, port: int, limits: Limits, tls: ssl.SSLContext | None, expected: str | None
+) -> socket.socket:
     with _connecting(host, port):
         sock = socket.create_connection((host, port), timeout=limits.connect_timeout)
         if tls is None:
             return sock
         try:
-            sock.settimeout(limits.acse_timeout)
-            return tls.wrap_socket(sock, server_hostname=host)
+            sock = secured = TlsSocket(sock, tls, server_side=False, expected=expected or host)
+            secured.handshake(limits.acse_timeout)
         except BaseException:
             sock.close()
             raise
+        return secured
 
 
 def _raise_rejection(reject: pdu.AssociateReject) -> NoReturn:

@@ -6,7 +6,6 @@ import errno
 import ssl
 import threading
 import time
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +20,7 @@ from mapdr.kernel.watch import Watch
 from mapdr.net.rate import Bandwidth
 from mapdr.net.retry import Retries, Retry, Waits
 from mapdr.testing.wait import until
+from peers.certificates import self_signed
 from peers.rawsink import Answer, RawSink
 
 CT = "1.2.840.10008.5.1.4.1.1.2"
@@ -293,43 +293,8 @@ def test_a_destination_keeps_to_its_bandwidth_over_all_sessions() -> None:
 # --- TLS ----------------------------------------------------------------------------------------------------
 
 
-def certificate(folder: Path) -> tuple[Path, Path]:
-    """A self-signed certificate for 127.0.0.1 and its key."""
-    import ipaddress
-
-    from cryptography import x509
-    from cryptography.hazmat.primitives import hashes, serialization
-    from cryptography.hazmat.primitives.asymmetric import ec
-
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "pacs")])
-    now = datetime.now(UTC)
-    made = (
-        x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
-        .public_key(key.public_key())
-        .serial_number(1)
-        .not_valid_before(now - timedelta(days=1))
-        .not_valid_after(now + timedelta(days=1))
-        .add_extension(
-            x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]), critical=False
-        )
-        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
-        .sign(key, hashes.SHA256())
-    )
-    cert_path, key_path = folder / "cert.pem", folder / "key.pem"
-    cert_path.write_bytes(made.public_bytes(serialization.Encoding.PEM))
-    key_path.write_bytes(
-        key.private_bytes(
-            serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-        )
-    )
-    return cert_path, key_path
-
-
 def test_tls_files_are_read_at_the_start_and_named_when_they_cannot_be_used(tmp_path: Path) -> None:
-    cert, key = certificate(tmp_path)
+    cert, key = self_signed(tmp_path)
     make(104, tls={"ca": str(cert), "cert": str(cert), "key": str(key)}).start()
     make(104, tls=True).start()
     make(104, tls=False).start()
@@ -343,7 +308,7 @@ def test_over_tls_the_receiver_must_be_who_it_claims(tmp_path: Path) -> None:
     from pynetdicom import AE, evt
     from pynetdicom.sop_class import CTImageStorage, Verification
 
-    cert, key = certificate(tmp_path)
+    cert, key = self_signed(tmp_path)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(cert, key)
     ae = AE()

@@ -12,13 +12,14 @@ from typing import Any
 
 import pytest
 
-from egress.test_dimse import CT, EXPLICIT, NEED, certificate, make, payload
+from egress.test_dimse import CT, EXPLICIT, NEED, make, payload
 from mapdr.egress.dicom.destination import SECONDS_AT_ONCE, DimseBatchSession
 from mapdr.kernel.item import FileSlice, Payload, Sent, Verdict
 from mapdr.kernel.stage import SendsBatches
 from mapdr.testing import peer
 from mapdr.testing.wait import until
 from mapdr.wire import dimse
+from peers.certificates import self_signed
 from peers.rawsink import Answer, RawSink, Received
 
 
@@ -228,7 +229,7 @@ def test_a_limit_on_bandwidth_wants_a_look_between_two_images() -> None:
 def test_runs_go_over_tls(tmp_path: Path) -> None:
     import ssl
 
-    cert, key = certificate(tmp_path)
+    cert, key = self_signed(tmp_path)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(cert, key)
 

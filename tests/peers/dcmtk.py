@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from subprocess import CompletedProcess
 
+from peers.certificates import Pair
 from peers.processes import LOOPBACK, Process, free_port, program, run
 
 # Without it DCMTK waits 40 ms for each image: Nagle's algorithm against delayed acknowledgements.
@@ -22,11 +23,18 @@ def _path(name: str) -> str:
 class StoreScp:
     """storescp, keeping exactly what it reads (+B) in any transfer syntax it knows (+xa)."""
 
-    def __init__(self, folder: Path, options: Sequence[str] = ("+B", "+xa", "-pm")) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        options: Sequence[str] = ("+B", "+xa", "-pm"),
+        *,
+        tls: Sequence[str | Path] = (),
+    ) -> None:
+        """`tls` are its options for TLS (`secured`)."""
         self.folder = folder / "received"
         self.folder.mkdir(parents=True)
         self.port = free_port()
-        command = [_path("storescp"), *options, "+uf", "-od", self.folder, str(self.port)]
+        command = [_path("storescp"), *options, *tls, "+uf", "-od", self.folder, str(self.port)]
         self.process = Process(command, folder / "storescp.log", NO_DELAY)
         self.process.wait_for_port(self.port)
 
@@ -36,6 +44,15 @@ class StoreScp:
 
     def stop(self) -> None:
         self.process.end()
+
+
+def secured(pair: Pair | None, ca: Path | None) -> tuple[str | Path, ...]:
+    """The options of a program for TLS: what it shows, and whom it trusts (None: everybody).
+
+    dcmsend of 3.6.7 has none.
+    """
+    own: tuple[str | Path, ...] = ("+tla",) if pair is None else ("+tls", pair.key, pair.cert)
+    return (*own, "-ic") if ca is None else (*own, "+cf", ca)
 
 
 @dataclass(frozen=True)
@@ -50,7 +67,12 @@ class Report:
 
 
 def dcmsend(
-    port: int, files: Iterable[Path], work: Path, *, called: str = "MAPDR", calling: str = "DCMSEND"
+    port: int,
+    files: Iterable[Path],
+    work: Path,
+    *,
+    called: str = "MAPDR",
+    calling: str = "DCMSEND",
 ) -> list[Report]:
     """Sends files over one association as dcmsend does; its report on each that it took for DICOM."""
     report = work / f"dcmsend-{port}.txt"
@@ -74,14 +96,18 @@ def _parse_report(text: str) -> list[Report]:
     return reports
 
 
-def echoscu(port: int, *, called: str = "MAPDR", calling: str = "ECHOSCU") -> int:
+def echoscu(
+    port: int, *, called: str = "MAPDR", calling: str = "ECHOSCU", tls: Sequence[str | Path] = ()
+) -> int:
     """The exit status of echoscu: 0 for success."""
     return run(
-        [_path("echoscu"), "-to", "5", "-aet", calling, "-aec", called, LOOPBACK, str(port)]
+        [_path("echoscu"), *tls, "-to", "5", "-aet", calling, "-aec", called, LOOPBACK, str(port)]
     ).returncode
 
 
-def storescu(port: int, files: Iterable[Path], *options: str, called: str = "MAPDR") -> CompletedProcess[str]:
+def storescu(
+    port: int, files: Iterable[Path], *options: str | Path, called: str = "MAPDR"
+) -> CompletedProcess[str]:
     """storescu with its own options."""
     return run([_path("storescu"), "-aec", called, *options, LOOPBACK, str(port), *files], env=NO_DELAY)
 

@@ -149,6 +149,7 @@ def session_over(sock: socket.socket, intake: Intake, watch: Watch, limits: Limi
         doorkeeper=Doorkeeper(DimseReceiveConfig()),
         limits=limits,
         tls=None,
+        shown=lambda certificate: None,
         watch=watch,
         has_room=lambda session: True,
         rejections=Rejections(),

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import datetime
-import ipaddress
+import hashlib
 import logging
 import ssl
 import time
@@ -11,10 +10,6 @@ from io import BytesIO
 from pathlib import Path
 
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
 from pydicom import dcmread
 from pydicom.data import get_testdata_file
 from pydicom.filereader import read_dataset
@@ -28,6 +23,7 @@ from mapdr.testing.peer import CT, EXPLICIT, Line, request
 from mapdr.testing.wait import until
 from mapdr.wire.requestor import Requestor
 from peers import dcmtk
+from peers.certificates import self_signed
 from receive.conftest import Start
 from receive.fakes import FakeIntake
 
@@ -99,37 +95,9 @@ def test_dcmsend(start: Start, intake: FakeIntake, tmp_path: Path, path: Path) -
     assert got.get("PixelData") == dcmread(path).get("PixelData")
 
 
-def certificate(folder: Path) -> tuple[Path, Path]:
-    """A self-signed certificate for 127.0.0.1 and its key."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "localhost")])
-    address = x509.IPAddress(ipaddress.ip_address("127.0.0.1"))
-    now = datetime.datetime.now(datetime.UTC)
-    built = (
-        x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
-        .public_key(key.public_key())
-        .serial_number(1)
-        .not_valid_before(now - datetime.timedelta(days=1))
-        .not_valid_after(now + datetime.timedelta(days=1))
-        .add_extension(x509.SubjectAlternativeName([address]), critical=False)
-        .add_extension(x509.BasicConstraints(ca=True, path_length=None), True)
-        .sign(key, hashes.SHA256())
-    )
-    cert_path, key_path = folder / "cert.pem", folder / "key.pem"
-    cert_path.write_bytes(built.public_bytes(serialization.Encoding.PEM))
-    key_path.write_bytes(
-        key.private_bytes(
-            serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-        )
-    )
-    return cert_path, key_path
-
-
 @pytest.fixture(scope="module")
 def pair(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    return certificate(tmp_path_factory.mktemp("tls"))
+    return self_signed(tmp_path_factory.mktemp("tls"))
 
 
 def call(port: int, tls: ssl.SSLContext | None) -> Requestor:
@@ -154,7 +122,9 @@ def test_tls(start: Start, intake: FakeIntake, pair: tuple[Path, Path]) -> None:
     assert requestor.alive
     requestor.release()
     assert [kept.data for kept in intake.kept] == [data] * 3
-    assert {kept.source.credential for kept in intake.kept} == {"certificate:localhost"}
+    fingerprint = hashlib.sha256(ssl.PEM_cert_to_DER_cert(cert.read_text())).hexdigest()
+    proved = f"certificate:localhost sha256:{fingerprint}"
+    assert {kept.source.credential for kept in intake.kept} == {proved}
     assert {kept.source.protocol for kept in intake.kept} == {"dicom"}
     until(lambda: receiver.associations == 0, 5)
 
@@ -188,7 +158,7 @@ def test_plain_dicom_on_the_tls_port(
     until(lambda: causes(caplog), 5)
     assert len(causes(caplog)) == 1
     assert "does not speak TLS, this receiver does" in causes(caplog)[0]
-    with pytest.raises(Temporary, match="it may expect TLS"):
+    with pytest.raises(Temporary, match="the peer speaks TLS, this connection does not"):
         call(receiver.port, None)
 
 

@@ -19,8 +19,8 @@ from mapdr.store.spool.files import Spool
 from mapdr.testing import peer
 from mapdr.wire import dimse
 from mapdr.wire.requestor import Requestor
+from peers.certificates import self_signed
 from receive.conversation import CONTEXTS, HANGING_PROTOCOL, PRIVATE, converse
-from receive.test_dimse_interop import certificate
 
 MR = "1.2.840.10008.5.1.4.1.1.4"
 CONTEXT = {"explicit": 3, "implicit": 5, "deflated": 7, "encapsulated": 9, "big endian": 13}
@@ -200,7 +200,7 @@ def test_objects_that_may_have_no_study_are_asked_for_none(context: int, sop_cla
 
 
 def test_over_tls_it_is_the_same(tmp_path: Path) -> None:
-    cert, key = certificate(tmp_path)
+    cert, key = self_signed(tmp_path)
     spool = Spool(tmp_path, "node", "process-crash", submit=lambda arrival: None)
     config = STAGE.config.model_validate(
         {"host": "127.0.0.1", "port": 0, "tls": {"cert": str(cert), "key": str(key)}}

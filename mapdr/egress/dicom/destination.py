@@ -7,10 +7,10 @@ by side. A transfer syntax that was refused is an answer, not a failure.
 
 from __future__ import annotations
 
-import ssl
 import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from functools import lru_cache
 from typing import Annotated
 
@@ -18,6 +18,7 @@ from pydantic import AfterValidator, Field
 
 from mapdr.config.units import Bandwidth as BandwidthField
 from mapdr.config.units import Duration
+from mapdr.kernel.certificate import PEER, Certificate
 from mapdr.kernel.errors import (
     ConfigurationError,
     LocalProtocolError,
@@ -33,10 +34,12 @@ from mapdr.kernel.stage import Batch, Description, EgressSession, Endpoint, Fact
 from mapdr.kernel.status import SUCCESS
 from mapdr.kernel.uids import EXPLICIT_VR_LITTLE_ENDIAN, IMPLICIT_VR_LITTLE_ENDIAN, VERIFICATION
 from mapdr.net.ae_title import AeTitle
+from mapdr.net.certificate import certificate_of
 from mapdr.net.host import Host
 from mapdr.net.rate import Bandwidth
+from mapdr.net.renewal import RenewingTls
 from mapdr.net.retry import Retry, RetryConfig
-from mapdr.net.tls import ClientTlsField
+from mapdr.net.tls import ClientTlsField, certificates, ending_soon
 from mapdr.wire import pdu, status
 from mapdr.wire.contexts import MAY_PASS, REJECTIONS, is_transfer_syntax
 from mapdr.wire.link import Limits, LinkLost
@@ -114,7 +117,8 @@ class DimseEgress:
         self._bandwidth = None if config.bandwidth is None else Bandwidth(config.bandwidth)
         self._last: tuple[tuple[str, tuple[str, ...]], ...] = ()
         self._open: set[DimseSession] = set()
-        self._tls: ssl.SSLContext | None = None
+        self._tls: RenewingTls | None = None
+        self._shown: Certificate | None = None
 
     @property
     def sessions(self) -> int:
@@ -133,16 +137,24 @@ class DimseEgress:
 
     def describe(self) -> Description:
         """See `mapdr.kernel.stage.Egress`."""
-        config = self._config
+        config, tls, shown = self._config, self._tls, self._shown
+        if tls is not None:
+            tls.look()
+        peers = (shown,) if shown is not None and shown.ends_soon(time.time()) else ()
         return Description(
-            config.host, config.port, config.ae_title, config.tls is not None, associations=len(self._open)
+            config.host,
+            config.port,
+            config.ae_title,
+            config.tls is not None,
+            associations=len(self._open),
+            certificates=(*(tls.certificates if tls is not None else ()), *peers),
+            tls_trouble=tls.trouble if tls is not None else "",
         )
 
     def start(self) -> None:
-        """Read the TLS files, once: a reload builds a new egress. Raises ConfigurationError if they cannot be
-        used."""
+        """Read the TLS files. Raises ConfigurationError if they cannot be used."""
         if self._config.tls is not None:
-            self._tls = self._config.tls.context()
+            self._tls = RenewingTls(f"egress.{self._name}", self._config.tls)
         pdu.load()
 
     def stop(self, deadline: float) -> None:
@@ -160,7 +172,14 @@ class DimseEgress:
         self._last = proposals[:PROBED]
         proposed = frozenset(Need(sop_class, each) for sop_class, syntaxes in proposals for each in syntaxes)
         made = DimseBatchSession if self._bandwidth is None else DimseSession
-        session = made(requestor, proposed, self._config.syntaxes, self._bandwidth, self._open.discard)
+        session = made(
+            requestor,
+            proposed,
+            self._config.syntaxes,
+            self._bandwidth,
+            self._open.discard,
+            credential=self._proved(requestor.peer_certificate),
+        )
         self._open.add(session)
         return session
 
@@ -191,6 +210,7 @@ class DimseEgress:
         config = self._config
         if config.tls is not None and self._tls is None:
             raise ConfigurationError("the destination was not started: its TLS files are not read")
+        tls = config.tls
         return Requestor.connect(
             config.host,
             config.port,
@@ -198,8 +218,19 @@ class DimseEgress:
             called_ae=config.ae_title,
             proposals=proposals,
             limits=self._limits,
-            tls=self._tls,
+            tls=self._tls.context() if self._tls is not None else None,
+            expected=tls.name if tls is not None else None,
         )
+
+    def _proved(self, certificate: bytes | None) -> str:
+        """Who the receiver has proved to be, as `Outcome.credential`."""
+        if certificate is None:
+            return ""
+        try:
+            self._shown = certificate_of(certificate, PEER)
+        except ValueError:  # OpenSSL is content with it, and somebody has signed it
+            return ""
+        return self._shown.credential
 
 
 class DimseSession:
@@ -212,10 +243,12 @@ class DimseSession:
         fallbacks: Sequence[str],
         bandwidth: Bandwidth | None,
         closed: Callable[[DimseSession], object],
+        *,
+        credential: str = "",
     ) -> None:
         """`proposed` are the association's contexts, `fallbacks` transfer syntaxes, the best first.
 
-        `closed` is called when the session ends.
+        `closed` is called when the session ends. `credential` is what the receiver has proved to be.
         """
         self._requestor = requestor
         self._closed = closed
@@ -224,6 +257,7 @@ class DimseSession:
         self._fallbacks = fallbacks
         self._said: dict[Need, Acceptance] = {}
         self._bandwidth = bandwidth
+        self._credential = credential
         self._busy = threading.Lock()
         self._closing = threading.Event()
         self._used_at = time.monotonic()
@@ -273,10 +307,14 @@ class DimseSession:
             try:
                 response = self._requestor.c_store(payload, pace=self._pace if self._bandwidth else None)
             except (LocalProtocolError, RemoteProtocolError, Temporary) as error:
-                return _trouble(error)
+                return self._by(_trouble(error))
             finally:
                 self._used_at = time.monotonic()
-        return status.outcome(response.status, response.comment)
+        return self._by(status.outcome(response.status, response.comment))
+
+    def _by(self, outcome: Outcome) -> Outcome:
+        """The outcome, with what its receiver has proved to be."""
+        return replace(outcome, credential=self._credential) if self._credential else outcome
 
     def close(self) -> None:
         """Release the association; one that is in use is cut."""
@@ -328,11 +366,12 @@ class DimseBatchSession(DimseSession):
                 self._batch = Batch(max(1, min(MOST_AT_ONCE, self._batch.images * 2, fit)))
                 for response, each in answers:
                     # One begins where the one before it has ended.
-                    sent.append(Sent(status.outcome(response.status, response.comment), at, each))
+                    outcome = self._by(status.outcome(response.status, response.comment))
+                    sent.append(Sent(outcome, at, each))
                     at += each
                     took -= each
         if trouble is not None:
-            sent.append(Sent(trouble, at, took))
+            sent.append(Sent(self._by(trouble), at, took))
 
 
 def _trouble(error: MapdrError) -> Outcome:
@@ -381,5 +420,7 @@ STAGE = Factory(
     DimseEgressConfig,
     build,
     faults=_faults,
+    doubts=lambda config: ending_soon(config.tls, time.time()),
+    certificates=lambda config: certificates(config.tls),
     peer=lambda config: Endpoint(config.host, config.port, config.ae_title, config.tls is not None),
 )

@@ -84,7 +84,7 @@ class _Peer(Protocol):
 
 
 class Connection(H11Protocol):
-    """One connection. `certificate` is the common name that the peer has proved, `broken` says that the
+    """One connection. `certificate` is the one that the peer has shown, in DER form, `broken` says that the
     body of the request ends here because what follows is no HTTP, or because the peer has closed,
     `answered` that only the rest of it is still read over."""
 
@@ -93,7 +93,7 @@ class Connection(H11Protocol):
     ) -> None:
         super().__init__(config, state, {"connection": self})
         self.address = ""
-        self.certificate = ""
+        self.certificate = b""
         self.broken = False
         self.answered = False
         self.since = time.monotonic()
@@ -110,7 +110,8 @@ class Connection(H11Protocol):
         super().connection_made(transport)
         peer = transport.get_extra_info("peername")
         self.address = str(peer[0]) if peer else ""
-        self.certificate = _common_name(transport.get_extra_info("peercert") or {})
+        tls = transport.get_extra_info("ssl_object")
+        self.certificate = (tls.getpeercert(binary_form=True) or b"") if tls is not None else b""
 
     def data_received(self, data: bytes) -> None:
         """See `asyncio.Protocol`."""
@@ -210,7 +211,7 @@ class _Arriving:
 
 
 class WebServer:
-    """Serves `app` on `listener` from `start` to `stop`, which closes it.
+    """Serves `app` on `listener` from `start` to `stop`, which closes it; `tls` is asked for each connection.
 
     `on_refused(address, cause)` hears of peers that came no further than their first bytes; it is called in
     the server's thread.
@@ -223,7 +224,7 @@ class WebServer:
         listener: socket.socket,
         limits: Limits,
         *,
-        tls: ssl.SSLContext | None = None,
+        tls: Callable[[], ssl.SSLContext] | None = None,
         on_refused: Callable[[str, str], None] = lambda address, cause: None,
         watch: Watch | None = None,
     ) -> None:
@@ -347,7 +348,7 @@ class WebServer:
             await asyncio.get_running_loop().connect_accepted_socket(
                 lambda: Connection(self._config, self._state, self._on_refused),
                 sock,
-                ssl=self._tls,
+                ssl=self._tls() if self._tls else None,
                 **(times if self._tls else {}),
             )
         except ssl.SSLError as error:
@@ -455,11 +456,6 @@ def connection_of(scope: Scope) -> Connection:
     """The connection that a request came over."""
     connection: Connection = scope["state"]["connection"]
     return connection
-
-
-def _common_name(certificate: Any) -> str:
-    names = [value for part in certificate.get("subject", ()) for key, value in part if key == "commonName"]
-    return str(names[0]) if names else ""
 
 
 def _tls_trouble(error: ssl.SSLError) -> str:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import socket
-import ssl
 import threading
 import time
 from collections import Counter
@@ -16,10 +15,13 @@ from mapdr.kernel.finding import Finding
 from mapdr.kernel.guard import GuardedThread, Trouble
 from mapdr.kernel.stage import Description, Endpoint, Factory, Intake, Rejection, Settings
 from mapdr.net.listen import host_faults, listen
+from mapdr.net.renewal import RenewingTls
+from mapdr.net.tls import certificates, ending_soon
 from mapdr.receive.dicom.config import DimseReceiveConfig
-from mapdr.receive.dicom.doorkeeper import ALLOWED, CAUSES, Address, Doorkeeper, cure, peer_address
+from mapdr.receive.dicom.doorkeeper import ALLOWED, CAUSES, TLS, Address, Doorkeeper, cure, peer_address
 from mapdr.receive.dicom.session import Session
 from mapdr.receive.rejections import Rejections
+from mapdr.receive.shown import ShownCertificates
 from mapdr.wire import acceptor, pdu
 
 log = logging.getLogger("mapdr.receive")
@@ -42,7 +44,8 @@ class DimseReceiver:
         self._config = config
         self._intake = intake
         self._doorkeeper = Doorkeeper(config)
-        self._tls: ssl.SSLContext | None = None
+        self._tls: RenewingTls | None = None
+        self._shown = ShownCertificates()
         self._listener: socket.socket | None = None
         self._deafened: DimseReceiver | None = None
         self._before: DimseReceiver | None = None
@@ -71,6 +74,9 @@ class DimseReceiver:
 
     def describe(self) -> Description:
         """See `mapdr.kernel.stage.Receiver`; `associations` counts connections, with or without one."""
+        tls = self._tls
+        if tls is not None:
+            tls.look()
         return Description(
             host=self._config.host,
             port=self.port,
@@ -78,6 +84,11 @@ class DimseReceiver:
             tls=self._config.tls is not None,
             associations=self.associations,
             rejected=self._rejections.all(),
+            certificates=(
+                *(tls.certificates if tls is not None else ()),
+                *self._shown.ending_soon(time.time()),
+            ),
+            tls_trouble=tls.trouble if tls is not None else "",
         )
 
     def acquire(self, ending: Sequence[object] = ()) -> None:
@@ -93,7 +104,7 @@ class DimseReceiver:
         pdu.load()
         if self._config.tls is not None and self._tls is None:
             try:
-                self._tls = self._config.tls.context()
+                self._tls = RenewingTls(f"receive.{self._settings.name}", self._config.tls)
             except ConfigurationError as error:
                 raise ConfigurationError(f"receive.{self._settings.name}.tls: {error}") from None
         host, port = self._config.host, self._config.port
@@ -154,6 +165,8 @@ class DimseReceiver:
             return (
                 None if raised or here.max_associations_per_peer > there.max_associations_per_peer else known
             )
+        if TLS in known.cause:
+            return known if self._config.tls == before.tls else None
         if known.cause not in ALLOWED:
             return known
         who = known.calling_ae, known.called_ae
@@ -220,10 +233,11 @@ class DimseReceiver:
             intake=self._intake,
             doorkeeper=self._doorkeeper,
             limits=self._config.limits,
-            tls=self._tls,
+            tls=self._tls.context() if self._tls is not None else None,
             watch=self._settings.watch,
             has_room=self._has_room,
             rejections=self._rejections,
+            shown=self._shown.note,
         )
         thread = GuardedThread(
             lambda: self._run(session),
@@ -314,4 +328,13 @@ def _faults(config: DimseReceiveConfig) -> Iterator[Finding]:
         yield from config.tls.faults()
 
 
-STAGE = Factory("receive", "dicom", DimseReceiveConfig, _build, faults=_faults, listens=_listens)
+STAGE = Factory(
+    "receive",
+    "dicom",
+    DimseReceiveConfig,
+    _build,
+    faults=_faults,
+    doubts=lambda config: ending_soon(config.tls, time.time()),
+    certificates=lambda config: certificates(config.tls),
+    listens=_listens,
+)

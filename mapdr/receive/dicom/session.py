@@ -12,24 +12,25 @@ import socket
 import ssl
 import time
 from collections.abc import Callable
-from typing import Any
 
 from mapdr.kernel import status
+from mapdr.kernel.certificate import PEER, Certificate
 from mapdr.kernel.errors import Refused, RemoteProtocolError
 from mapdr.kernel.item import Source
 from mapdr.kernel.privacy import in_words
 from mapdr.kernel.stage import HasLanes, Intake, Lane
 from mapdr.kernel.uids import VERIFICATION
 from mapdr.kernel.watch import Watch
-from mapdr.receive.dicom.doorkeeper import CAUSES, Address, Doorkeeper, cure
+from mapdr.net.certificate import certificate_of
+from mapdr.receive.dicom.doorkeeper import CAUSES, NOT_TLS, SPEAKS_TLS, Address, Doorkeeper, cure, cure_by_tls
 from mapdr.receive.rejections import Rejections
 from mapdr.wire import acceptor, dimse, pdu
 from mapdr.wire.acceptor import Acceptor
 from mapdr.wire.link import Limits, LinkLost
+from mapdr.wire.tls import TlsFailure, TlsSocket
 
 log = logging.getLogger("mapdr.receive")
 
-_NOT_TLS = ("WRONG_VERSION_NUMBER", "HTTP_REQUEST", "HTTPS_PROXY_REQUEST", "UNKNOWN_PROTOCOL")
 LONGEST_RESPONSE = 512
 """Bytes: in a run each response is one P-DATA, which is up to this long. A peer whose maximum length is below
 that gets its responses in pieces, so its objects are stored one by one."""
@@ -40,8 +41,9 @@ class Session:
     """Serves one connection. `run` in its own thread; `interrupt`, `expire` and `kill` from any other.
 
     `has_room` is asked once the peer is known: whether there may be one more association. `rejections` hears
-    of peers that are not let in. `since` is when the connection came (time.monotonic()), `associated` whether
-    it has an association, `expired` why it was cut.
+    of peers that are not let in, `shown` of the certificates of those that have shown one. `since` is when
+    the connection came (time.monotonic()), `associated` whether it has an association, `expired` why it was
+    cut.
     """
 
     def __init__(
@@ -58,6 +60,7 @@ class Session:
         watch: Watch,
         has_room: Callable[[Session], bool],
         rejections: Rejections,
+        shown: Callable[[Certificate], object],
     ) -> None:
         self.address = address
         self.since = time.monotonic()
@@ -73,6 +76,7 @@ class Session:
         self._watch = watch
         self._has_room = has_room
         self._rejections = rejections
+        self._shown = shown
         self._link: Acceptor | None = None
         self._stopping = False
         self._told: set[int] = set()
@@ -89,9 +93,14 @@ class Session:
             else:
                 self._report("lost", str(error))
         except RemoteProtocolError as error:
+            if str(error) == pdu.SPEAKS_TLS:
+                self._turned_away(SPEAKS_TLS)
             self._report("broken", str(error))
-        except ssl.SSLError as error:
-            self._report("broken", _tls_trouble(error))
+        except TlsFailure as error:
+            self._turned_away(NOT_TLS if error.plain else error.reason)
+            self._report("broken", error.reason)
+        except TimeoutError:
+            self._report("lost", "the TLS handshake was not done in time")
         except OSError as error:
             self._report("lost", f"the connection broke ({type(error).__name__})")
         except Exception as error:  # noqa: BLE001  a fault of ours ends this association, and only this one
@@ -124,11 +133,10 @@ class Session:
 
     def _serve(self) -> None:
         if self._tls is not None:
-            self._sock.settimeout(self._limits.acse_timeout)
-            tls = self._tls.wrap_socket(self._sock, server_side=True, do_handshake_on_connect=False)
+            tls = TlsSocket(self._sock, self._tls, server_side=True)
             self._sock = tls  # before the handshake, so that `kill` reaches it
-            tls.do_handshake()
-            self._credential = _credential(tls)
+            tls.handshake(self._limits.acse_timeout)
+            self._credential = self._proved(tls.peer_certificate)
         link = self._link = Acceptor(self._sock, self._limits)
         if self._stopping:
             link.channel.interrupt()
@@ -169,6 +177,22 @@ class Session:
         finally:
             if lane is not None:
                 lane.close()
+
+    def _proved(self, certificate: bytes | None) -> str:
+        """Who the peer has proved to be; empty where it was not asked for a certificate (`ServerTls.ca`)."""
+        if certificate is None:
+            return ""
+        try:
+            found = certificate_of(certificate, PEER)
+        except ValueError:  # OpenSSL is content with it, and somebody has signed it
+            return ""
+        self._shown(found)
+        return found.credential
+
+    def _turned_away(self, cause: str) -> None:
+        """A peer could not be understood, or not be trusted, before it said its name."""
+        words = f"rejected: {cause}"
+        self._rejections.note(str(self.address), "", "", words, cure_by_tls(cause, self._receiver))
 
     def _serve_messages(self, link: Acceptor, lane: Lane | None) -> None:
         while not self._stopping:
@@ -310,19 +334,3 @@ def _uid(command: dimse.Command, name: str, code: int) -> str:
 def _rejection(rejection: pdu.AssociateReject, request: pdu.AssociateRequest) -> str:
     titles = f"calling AE title {request.calling_ae!r}, called AE title {request.called_ae!r}"
     return f"{CAUSES[rejection]} ({titles})"
-
-
-def _credential(sock: ssl.SSLSocket) -> str:
-    """Who the peer has proved to be by its certificate; empty where none was asked for (`ServerTls.ca`)."""
-    subject: Any = (sock.getpeercert() or {}).get("subject", ())
-    names = [value for part in subject for key, value in part if key == "commonName"]
-    return f"certificate:{names[0]}" if names else ""
-
-
-def _tls_trouble(error: ssl.SSLError) -> str:
-    reason = error.reason or type(error).__name__
-    if reason in _NOT_TLS:
-        return "the peer does not speak TLS, this receiver does: set up TLS on both sides or on neither"
-    if reason == "PEER_DID_NOT_RETURN_A_CERTIFICATE":
-        return "the peer shows no TLS certificate, and this receiver asks for one"
-    return f"TLS could not be agreed on ({reason})"

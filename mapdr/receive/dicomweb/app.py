@@ -23,11 +23,22 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
+from mapdr.kernel.certificate import PEER, Certificate
 from mapdr.kernel.errors import RemoteProtocolError
 from mapdr.kernel.item import Source, is_uid
 from mapdr.kernel.stage import Intake
 from mapdr.kernel.watch import Watch
-from mapdr.net.http.server import App, Receive, Scope, Send, connection_of
+from mapdr.net.certificate import certificate_of
+from mapdr.net.http.server import (
+    NO_CERTIFICATE,
+    PLAIN_HERE,
+    TLS_HERE,
+    App,
+    Receive,
+    Scope,
+    Send,
+    connection_of,
+)
 from mapdr.net.media_type import media_type
 from mapdr.net.multipart import boundary
 from mapdr.receive.dicomweb.answer import JSON, acceptable, as_json, as_xml, response_module, status_of
@@ -39,6 +50,12 @@ from mapdr.receive.rejections import Rejections
 log = logging.getLogger("mapdr.receive")
 
 ROOTS = ("", "/dicom-web")
+CURES = {
+    PLAIN_HERE: "add tls = {{ cert = ..., key = ... }} to [receive.{receiver}], or leave it at the peer",
+    TLS_HERE: "set up TLS at the peer, or remove tls of [receive.{receiver}]",
+    NO_CERTIFICATE: "give the peer a certificate that ca of [receive.{receiver}] has signed",
+}
+"""What would let in a peer that came no further than its first bytes."""
 RETRY_AFTER = "30"
 """Seconds after which a sender may ask again where there is no room."""
 TOO_MANY = "rejected for now: too many requests at once"
@@ -99,6 +116,7 @@ class StoreInstances:
         pool: ThreadPoolExecutor,
         requests: Requests,
         rejections: Rejections,
+        shown: Callable[[Certificate], object],
         watch: Watch,
         stopping: Callable[[], bool],
     ) -> None:
@@ -108,6 +126,7 @@ class StoreInstances:
         self._pool = pool
         self._requests = requests
         self._rejections = rejections
+        self._shown = shown
         self._watch = watch
         self._stopping = stopping
         self._login = Login(receiver, config)
@@ -137,13 +156,24 @@ class StoreInstances:
             self._rejected(connection.address, OTHER_HOST, "")
             raise Refusal(403, "this receiver takes images from this machine only: call it by localhost")
         authorization = headers.getlist("authorization")
-        credential = self._login.credential(authorization, connection.certificate)
+        credential = self._login.credential(authorization, self._proved(connection.certificate))
         if credential is None:
             cause = BAD_LOGIN if authorization else NO_LOGIN
             self._rejected(connection.address, cause, f"see tokens and users of [receive.{self._name}]")
             challenge = {"WWW-Authenticate": ", ".join(self._login.challenges)}
             raise Refusal(401, cause.removeprefix("rejected: "), challenge)
         return credential
+
+    def _proved(self, certificate: bytes) -> str:
+        """Who the peer has proved to be by its certificate; empty if it was not asked for one."""
+        if not certificate:
+            return ""
+        try:
+            found = certificate_of(certificate, PEER)
+        except ValueError:  # OpenSSL is content with it, and somebody has signed it
+            return ""
+        self._shown(found)
+        return found.credential
 
     def _rejected(self, address: str, cause: str, cure: str) -> None:
         self._rejections.note(address, "", "", cause, cure)
@@ -153,7 +183,7 @@ class StoreInstances:
 
     def refused_early(self, address: str, cause: str) -> None:
         """A peer came no further than its first bytes: TLS, or no HTTP at all."""
-        self._rejected(address, cause, "")
+        self._rejected(address, cause, CURES.get(cause, "").format(receiver=self._name))
 
     async def _store(self, request: Request) -> Response:
         try:

@@ -48,10 +48,11 @@ class Login:
     def credential(self, authorization: list[str], certificate: str) -> str | None:
         """What the peer has proved to be, as in `Source.credential`; None if it is not let in.
 
-        Where a login is asked for, it counts; else the certificate, which TLS has checked.
+        Where a login is asked for, it counts; else `certificate`, the credential of the one that TLS has
+        checked, or nothing.
         """
         if not self._config.asks:
-            return f"certificate:{certificate}" if certificate else ""
+            return certificate
         if len(authorization) != 1:
             return None
         scheme, _, value = authorization[0].strip().partition(" ")

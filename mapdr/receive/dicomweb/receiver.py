@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import socket
-import ssl
 import threading
 import time
 from collections.abc import Iterator, Sequence
@@ -13,9 +12,13 @@ from typing import TYPE_CHECKING
 from mapdr.kernel.errors import ConfigurationError
 from mapdr.kernel.finding import Finding
 from mapdr.kernel.stage import Description, Endpoint, Factory, Intake, Settings
+from mapdr.net.http.config import is_loopback
 from mapdr.net.listen import host_faults, listen
+from mapdr.net.renewal import RenewingTls
+from mapdr.net.tls import certificates, ending_soon
 from mapdr.receive.dicomweb.config import DicomwebReceiveConfig
 from mapdr.receive.rejections import Rejections
+from mapdr.receive.shown import ShownCertificates
 
 if TYPE_CHECKING:
     from mapdr.net.http.server import WebServer
@@ -31,7 +34,8 @@ class DicomwebReceiver:
         self._settings = settings
         self._config = config
         self._intake = intake
-        self._tls: ssl.SSLContext | None = None
+        self._tls: RenewingTls | None = None
+        self._shown = ShownCertificates()
         self._listener: socket.socket | None = None
         self._before: DicomwebReceiver | None = None
         self._server: WebServer | None = None
@@ -47,13 +51,18 @@ class DicomwebReceiver:
 
     def describe(self) -> Description:
         """See `mapdr.kernel.stage.Receiver`; `associations` counts connections."""
-        server = self._server
+        server, tls = self._server, self._tls
+        if tls is not None:
+            tls.look()
+        own = tls.certificates if tls is not None else ()
         return Description(
             host=self._config.host,
             port=self.port,
             tls=self._config.tls is not None,
             associations=server.connections if server is not None else 0,
             rejected=self._rejections.all(),
+            certificates=(*own, *self._shown.ending_soon(time.time())),
+            tls_trouble=tls.trouble if tls is not None else "",
         )
 
     def acquire(self, ending: Sequence[object] = ()) -> None:
@@ -76,7 +85,7 @@ class DicomwebReceiver:
     def _read_secrets(self) -> None:
         try:
             if self._config.tls is not None and self._tls is None:
-                self._tls = self._config.tls.context()
+                self._tls = RenewingTls(f"receive.{self._settings.name}", self._config.tls)
             for secret in (*self._config.tokens.values(), *self._config.users.values()):
                 secret.reveal()
         except ConfigurationError as error:
@@ -103,6 +112,7 @@ class DicomwebReceiver:
             pool=pool,
             requests=Requests(config.max_requests, config.max_requests_per_peer),
             rejections=self._rejections,
+            shown=self._shown.note,
             watch=self._settings.watch,
             stopping=self._ending.is_set,
         )
@@ -111,7 +121,7 @@ class DicomwebReceiver:
             stow.app(),
             self._listener,
             Limits(config.idle_timeout, config.request_timeout, config.max_requests + SPARE),
-            tls=self._tls,
+            tls=self._tls.context if self._tls is not None else None,
             on_refused=stow.refused_early,
             watch=self._settings.watch,
         )
@@ -149,4 +159,20 @@ def _faults(config: DicomwebReceiveConfig) -> Iterator[Finding]:
         yield from config.tls.faults()
 
 
-STAGE = Factory("receive", "dicomweb", DicomwebReceiveConfig, _build, faults=_faults, listens=_listens)
+def _doubts(config: DicomwebReceiveConfig) -> Iterator[Finding]:
+    yield from ending_soon(config.tls, time.time())
+    if config.tls is None and not is_loopback(config.host):
+        what = "takes images without TLS: who sits on the way reads them, and what peers log in with"
+        yield Finding(("host",), what, "add tls = { cert = ..., key = ... }")
+
+
+STAGE = Factory(
+    "receive",
+    "dicomweb",
+    DicomwebReceiveConfig,
+    _build,
+    faults=_faults,
+    doubts=_doubts,
+    certificates=lambda config: certificates(config.tls),
+    listens=_listens,
+)

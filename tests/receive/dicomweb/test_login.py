@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
+from mapdr.kernel.certificate import OWN, PEER
 from mapdr.kernel.errors import ConfigurationError
 from mapdr.kernel.item import Source
 from mapdr.kernel.watch import Watch
@@ -191,7 +192,11 @@ class TestTls:
     ) -> None:
         receiver = web(tls={**files, "ca": client[0]})
         assert store(receiver.port, [IMAGE], tls=self.trusting(files, client)).status == 200
-        assert intake.kept[0].source.credential == "certificate:gateway.example"
+        credential = intake.kept[0].source.credential
+        assert credential.startswith("certificate:gateway.example sha256:")
+        # It ends tomorrow, and so does this side's: both are to be warned about.
+        told = receiver.describe().certificates
+        assert {each.whose for each in told if each.ends_soon(time.time())} >= {OWN, PEER}
 
     def test_peers_that_show_none_are_shown(
         self, web: Start, intake: FakeIntake, files: dict[str, Path], client: tuple[Path, Path], watch: Watch
@@ -222,3 +227,29 @@ class TestTls:
         (tmp_path / "none.pem").write_text("none")
         with pytest.raises(ConfigurationError, match=r"receive\.web: .*none\.pem"):
             web(tls={"cert": tmp_path / "none.pem", "key": tmp_path / "none.pem"})
+
+    def test_a_changed_certificate_is_taken_into_use(
+        self, web: Start, files: dict[str, Path], tmp_path: Path
+    ) -> None:
+        receiver = web(tls=files)
+        assert store(receiver.port, [IMAGE], tls=self.trusting(files)).status == 200
+        folder = tmp_path / "renewed"
+        folder.mkdir()
+        cert, key = certificate(folder)
+        files["cert"].write_bytes(cert.read_bytes())
+        files["key"].write_bytes(key.read_bytes())
+
+        def renewed() -> bool:
+            try:
+                return store(receiver.port, [IMAGE], tls=self.trusting(files)).status == 200
+            except ssl.SSLError:
+                return False
+
+        until(renewed, 10, "the new certificate")
+
+
+def test_without_tls_a_network_is_warned_about() -> None:
+    config = STAGE.config.model_validate({"host": "0.0.0.0", "tokens": {"ris": "env:WEB_TOKEN"}})
+    (doubt,) = STAGE.doubts(config)
+    assert doubt.place == ("host",)
+    assert not list(STAGE.doubts(STAGE.config.model_validate({})))
