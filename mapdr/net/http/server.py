@@ -55,7 +55,7 @@ LINGER = 5.0
 LINGER_BYTES = 64 << 20
 """... and bytes: a peer that sends without listening has its answer then, and not a broken connection."""
 
-NOT_HTTP = "rejected: it does not speak HTTP"
+NOT_HTTP = "rejected: it sends what is no request of HTTP"
 PLAIN_HERE = "rejected: it speaks TLS, and this receiver does not"
 TLS_HERE = "rejected: it does not speak TLS, and this receiver does"
 NO_CERTIFICATE = "rejected: it shows no TLS certificate, and this receiver asks for one"
