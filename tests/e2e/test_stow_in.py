@@ -79,10 +79,13 @@ def assert_it_is_shown(node: Node, status: dict[str, object], images: list[Gener
     sources = {row["source"]["credential"]: row for row in node.json("sources")["sources"]}
     assert sources["token:teleradiology"]["source"]["protocol"] == "dicomweb"
     assert sources["token:teleradiology"]["today"] == 20
+    assert (sources["token:teleradiology"]["rejected"], sources[""]["rejected"]) == (0, 1)
     shown = node.command("sources")
     assert "token:teleradiology" in shown
-    assert "127.0.0.1: rejected" in shown
-    assert "web" in node.command("check")
+    assert "\n127.0.0.1: rejected" in shown
+    assert "from token:teleradiology at 127.0.0.1" in node.command(
+        "find", "--uid", images[0].sop_instance_uid
+    )
     rows = node.json("deliveries", "--limit", "100")["deliveries"]
     assert {row["sop_instance_uid"] for row in rows} == {image.sop_instance_uid for image in images}
 

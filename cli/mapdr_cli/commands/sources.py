@@ -38,7 +38,8 @@ def sources(config: Path, as_json: bool) -> None:
     out.print(tables.listing(rows, _columns(rows)))
     for row in rows:
         if row.rejected:
-            who = f"{_name(row)} at {words.plain(row.source.address)}"
+            name, address = _name(row), words.plain(row.source.address)
+            who = address if name == "-" else f"{name} at {address}"
             cure = f"; {words.plain(row.cure)}" if row.cure else ""
             out.print(f"{who}: {row.cause}{cure}", style="warn", soft_wrap=True)
 
