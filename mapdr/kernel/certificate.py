@@ -28,19 +28,22 @@ class Certificate:
         """As `mapdr.kernel.item.Source.credential` has it."""
         return f"certificate:{self.name} sha256:{self.fingerprint}"
 
+    def days_left(self, now: float) -> float:
+        """Days until it ends; negative when it has ended."""
+        return (self.expires_at - now) / 86400
+
     def ends_soon(self, now: float) -> bool:
         """Whether it is to be warned about: it has ended, or will within WARN_BEFORE."""
         return self.expires_at - now < WARN_BEFORE
 
 
-def ending(whose: str, name: str, expires_at: float, now: float) -> str:
-    """When a certificate ends, as a sentence."""
+def ending(whose: str, name: str, days: float) -> str:
+    """When a certificate ends, as a sentence; `days` from now."""
     subject = {
         OWN: f"its own TLS certificate, {name},",
         TRUSTED: f"the certificate {name}, which it trusts,",
         PEER: f"the TLS certificate of {name}",
     }[whose]
-    days = (expires_at - now) / 86400
     if days <= 0:
         return f"{subject} has EXPIRED"
     if days < 1:

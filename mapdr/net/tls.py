@@ -164,8 +164,8 @@ def ending_soon(tls: ClientTls | ServerTls | None, now: float) -> Iterator[Findi
     """A warning for each certificate of the table that has ended, or soon will."""
     for each in certificates(tls):
         if each.ends_soon(now):
-            days = int((each.expires_at - now) // 86400)
-            what = "holds a certificate that has expired" if days < 0 else f"expires in {days} days"
+            days = each.days_left(now)
+            what = "holds a certificate that has expired" if days <= 0 else f"ends in {int(days)} days"
             cure = "get a new one; it is taken into use without a restart"
             yield Finding(("tls", "cert" if each.whose == OWN else "ca"), what, cure)
 

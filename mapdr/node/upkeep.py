@@ -16,9 +16,11 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from mapdr.config.problem import Problem
+from mapdr.kernel.certificate import ending
 from mapdr.kernel.guard import GuardedThread, Trouble
 from mapdr.kernel.privacy import in_words
 from mapdr.kernel.watch import Watch
+from mapdr.node.certificates import ending_soon
 from mapdr.node.plan import Plan
 from mapdr.store import Store
 from mapdr.store.index.commands import Command
@@ -32,6 +34,10 @@ BEAT = 1.0
 """Seconds between signs of life."""
 PURGE = 60.0
 """Seconds between looks for files whose retention is over."""
+CERTIFICATES = 3600.0
+"""Seconds between looks for certificates that end soon ..."""
+TOLD_EVERY = 86400.0
+"""... and between two warnings of the same one."""
 
 WORDS = {
     "orders": "orders {} be looked for",
@@ -39,6 +45,7 @@ WORDS = {
     "index": "the index {} be looked at",
     "beat": "the sign of life {} be written",
     "purge": "old files {} be purged",
+    "certificates": "certificates {} be looked at",
     "answer": "the answer to an order {} be written",
 }
 """Each work, as it is said that it fails and that it works again."""
@@ -70,8 +77,15 @@ class Upkeep:
         self._ended = threading.Event()
         self._thread: threading.Thread | None = None
         self._obeying: threading.Thread | None = None
-        self._due = {self._clock: 0.0, self._index: 0.0, self._beat: 0.0, self._purge: 0.0}
-        self._every = {self._clock: BEAT, self._index: BEAT, self._beat: BEAT, self._purge: PURGE}
+        self._every = {
+            self._clock: BEAT,
+            self._index: BEAT,
+            self._beat: BEAT,
+            self._purge: PURGE,
+            self._certificates: CERTIFICATES,
+        }
+        self._due = dict.fromkeys(self._every, 0.0)
+        self._told: dict[tuple[str, str], float] = {}
         self._refusing = ""
         self._troubles: dict[str, Trouble] = {}
 
@@ -130,6 +144,21 @@ class Upkeep:
 
     def _beat(self) -> None:
         self._node.store.commands.beat(self._node.counters())
+
+    def _certificates(self) -> None:
+        """Warn of each certificate that ends soon, once a day."""
+        now = time.time()
+        found = {(stage, one.fingerprint): one for stage, one in ending_soon(self._node.counters(), now)}
+        self._told = {key: at for key, at in self._told.items() if key in found}
+        for key, one in found.items():
+            if now - self._told.get(key, -TOLD_EVERY) < TOLD_EVERY:
+                continue
+            self._told[key] = now
+            stage, days = key[0], one.days_left(now)
+            log.warning("%s: %s", stage, ending(one.whose, one.name, days))
+            self._node.watch.emit(
+                "certificate.ends", stage=stage, whose=one.whose, name=one.name, days=round(days, 1)
+            )
 
     def _purge(self) -> None:
         store, keep = self._node.store, self._node.plan.node.retention

@@ -7,8 +7,10 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from mapdr.kernel.certificate import ending
 from mapdr.kernel.errors import OWN_FAULT
 from mapdr.kernel.proof import SPOILED
+from mapdr.node.certificates import ending_soon, troubles
 from mapdr.operate import words
 from mapdr.operate.facts import LOST, Facts
 from mapdr.operate.model import Attention, Destination
@@ -159,6 +161,20 @@ def _rejected(look: _Look) -> Iterable[Attention]:
             yield Attention("rejected", "warn", f"{name}: {who} was {one['cause']}{times}{cure}")
 
 
+def _certificates(look: _Look) -> Iterable[Attention]:
+    """Certificates that end soon, and changed files that are not in use."""
+    if look.state not in ("running", "draining") or look.facts.heartbeat is None:
+        return
+    told, now = look.facts.heartbeat.counters, look.facts.at
+    for stage, trouble in troubles(told):
+        text = f"{words.plain(stage)}: changed TLS files are not in use: {words.plain(trouble)}"
+        yield Attention("certificate", "bad", text)
+    for stage, one in ending_soon(told, now):
+        days = one.days_left(now)
+        text = f"{words.plain(stage)}: {ending(one.whose, words.plain(one.name), days)}"
+        yield Attention("certificate", "warn" if days > 0 else "bad", text)
+
+
 def _held(look: _Look) -> Iterable[Attention]:
     for row in look.destinations:
         if row.state == "held" or row.held:
@@ -187,6 +203,7 @@ _LOOKS: tuple[Callable[[_Look], Iterable[Attention]], ...] = (
     _down,
     _failing,
     _parked,
+    _certificates,
     _configuration,
     _rejected,
     _hooks,

@@ -26,7 +26,8 @@ class Delivery:
     `reason` and `comment` say why it is in its state; of one that is pending, why its destination takes none.
     `tries` counts its attempts, `attempts` those since it was promised or retried; `due_at` is when it may be
     tried. From `status` on, all is of its last attempt, and None or empty if there was none: `last_comment`
-    is what was answered, `sent_sop_instance_uid` the UID that was sent.
+    is what was answered, `sent_sop_instance_uid` the UID that was sent, `credential` what the receiver has
+    proved to be.
 
     `attempts_made` is None unless it was asked for, as are `study_date` and `tags`, which identify the
     patient. A receiver's own words may quote a value of the image: unless those were asked for, they are what
@@ -58,6 +59,7 @@ class Delivery:
     bytes: int | None
     milliseconds: int | None
     last_comment: str
+    credential: str = ""
     attempts_made: Sequence[Attempt] | None = None
 
 
@@ -144,6 +146,7 @@ def _delivery(row: DeliveryRow, identify: bool) -> Delivery:
         bytes=last.bytes if last else None,
         milliseconds=last.milliseconds if last else None,
         last_comment=said,
+        credential=last.credential if last else "",
     )
 
 

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import mapdr
 from mapdr import _fast
+from mapdr.kernel.certificate import ending
 from mapdr.kernel.registry import Registry
 from mapdr.node.plan import Plan
 from mapdr.operate import words
@@ -141,8 +142,21 @@ def _configuration(config: Path | None) -> Iterator[Examined]:
     yield Examined(
         part, "durability", OK if node.durability == "power-loss" else NOTE, _durability(node.durability)
     )
+    yield from _certificates(checked.plan)
     yield from _disk(node.data, node.min_free)
     yield from _database(checked.plan)
+
+
+def _certificates(plan: Plan) -> Iterator[Examined]:
+    """Each certificate that a stage shows or trusts, and when it ends."""
+    now = time.time()
+    for kind, group in (("receive", plan.receivers), ("egress", plan.destinations)):
+        for name, planned in group.items():
+            for one in planned.factory.certificates(planned.config):
+                days = one.days_left(now)
+                level = BAD if days <= 0 else NOTE if one.ends_soon(now) else OK
+                text = f"{ending(one.whose, words.plain(one.name), days)} (SHA-256 {one.fingerprint[:16]}...)"
+                yield Examined("certificates", f"{kind}.{name}", level, text)
 
 
 def _durability(level: str) -> str:

@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from mapdr.kernel.certificate import PEER, ending
 from mapdr.kernel.errors import OWN_FAULT
 from mapdr.operate import words
 from mapdr.operate.model import EventText
@@ -78,6 +79,11 @@ def _back(facts: EventFacts) -> str:
     return f"{_destination(facts)} takes images again{after}"
 
 
+def _ends(facts: EventFacts) -> str:
+    said = ending(str(facts.get("whose", PEER)), str(facts.get("name", "?")), float(facts.get("days") or 0))
+    return f"{facts.get('stage', '?')}: {said}"
+
+
 SENTENCES: dict[str, Sentence] = {
     "node.started": Sentence("good", _said("the node started"), logged=False),
     "node.draining": Sentence("warn", _said("the node is draining"), logged=False),
@@ -101,6 +107,7 @@ SENTENCES: dict[str, Sentence] = {
         "warn", _said("the clock was set {way} by {seconds} s; what waits moves with it"), logged=False
     ),
     "thread.failed": Sentence("bad", _said("{thread} failed and goes on: {cause}"), logged=False),
+    "certificate.ends": Sentence("warn", _ends, logged=False),
     "images.refused": Sentence("bad", _refused, logged=False),
     "images.parked": Sentence("bad", _parked),
     "images.uncompressed": Sentence(

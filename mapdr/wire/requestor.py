@@ -202,7 +202,8 @@ class Requestor(Link):
             self.channel.send(encoded)
             action, answer = self.receive_pdu(self._acse_head())
         except EndOfStream as signal:
-            self.lose(EndOfStream(f"{signal} without an answer: it may expect TLS, or not know this address"))
+            wants = "expect TLS" if self._certificate is None else "want a TLS certificate that it trusts"
+            self.lose(EndOfStream(f"{signal} without an answer: it may {wants}, or not know this address"))
         except Signal as signal:
             self.lose(signal)
         except RemoteProtocolError as error:

@@ -31,13 +31,14 @@ _FATAL_PROTOCOL_VERSION = bytes((0x15, 3, 3, 0, 2, 2, 70))
 class TlsFailure(OSError):
     """TLS was not agreed on, or broke. `reason` says in words what the peer did, with "it" for the peer.
 
-    `plain` is whether the peer does not speak TLS at all.
+    `plain` is whether the peer does not speak TLS at all, `gone` whether it has just closed the connection.
     """
 
-    def __init__(self, reason: str, *, plain: bool = False) -> None:
+    def __init__(self, reason: str, *, plain: bool = False, gone: bool = False) -> None:
         super().__init__(reason)
         self.reason = reason
         self.plain = plain
+        self.gone = gone
 
 
 class TlsSocket(socket.socket):
@@ -68,6 +69,7 @@ class TlsSocket(socket.socket):
         self._unsent = memoryview(b"")
         self._taken = 0
         self._agreed = False
+        self._heard = False
 
     @property
     def peer_certificate(self) -> bytes | None:
@@ -79,10 +81,19 @@ class TlsSocket(socket.socket):
         """What was agreed on, such as "TLSv1.3"."""
         return self._tls.version() or ""
 
+    @property
+    def heard(self) -> bool:
+        """Whether the peer has said anything."""
+        return self._heard
+
     def handshake(self, seconds: float) -> None:
         """Agree on TLS. Raises TlsFailure, TimeoutError when that is not done in time, OSError."""
-        until = time.monotonic() + seconds
-        heard = False
+        try:
+            self._agree(time.monotonic() + seconds)
+        except ConnectionError:  # a reset: what it did not understand was never read
+            raise TlsFailure(GONE, gone=True) from None
+
+    def _agree(self, until: float) -> None:
         while not self._agreed:
             try:
                 self._tls.do_handshake()
@@ -98,12 +109,10 @@ class TlsSocket(socket.socket):
                 self.settimeout(max(0.001, until - time.monotonic()))
                 size = self.fill()
                 if not size:
-                    raise TlsFailure(
-                        "it closed the connection during the TLS handshake: is TLS set up there?"
-                    )
-                if not heard:
+                    raise TlsFailure(GONE, gone=True)
+                if not self._heard:
+                    self._heard = True
                     self._look_at_first(self._raw[0])
-                heard = True
 
     def _look_at_first(self, byte: int) -> None:
         """The first byte says whether this is TLS; OpenSSL would only say that something is wrong."""
@@ -250,6 +259,7 @@ class TlsChannel(Channel):
         super().linger(seconds)
 
 
+GONE = "it closed the connection during the TLS handshake: is TLS set up there?"
 NO_TLS = "it does not speak TLS, {}: set up TLS on both sides or on neither"
 NO_CERTIFICATE = "it shows no TLS certificate, and this receiver asks for one"
 NOT_ACCEPTED = "it does not accept this side's TLS certificate"

@@ -140,7 +140,7 @@ def test_the_heartbeat_tells_why_a_destination_waits() -> None:
         facts = json.loads(json.dumps(deliverer.facts()))
     assert list(facts) == [
         "state", "reason", "comment", "failures", "since", "retry_at", "status", "tried", "fault",
-            "quiet_seconds",
+            "quiet_seconds", "certificates", "tls_trouble",
     ]  # fmt: skip
     assert facts["state"] in set(BreakerState)
     assert (facts["reason"], facts["status"], facts["tried"]) == ("receiver-busy", 0xA700, True)

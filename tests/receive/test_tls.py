@@ -317,6 +317,20 @@ def test_garbage_costs_its_own_connection_alone(
     assert "127.0.0.1" in causes(caplog)[0]
 
 
+def test_a_look_at_the_port_is_nobodys_trouble(
+    start: Start, server: Pair, caplog: pytest.LogCaptureFixture
+) -> None:
+    receiver = start(tls=server.table())
+    for reset in (b"", bytes((1, 0, 0, 0, 0, 0, 0, 0))):
+        with Line.connect(receiver.port) as line:
+            until(lambda: receiver.associations == 1, 5)
+            if reset:
+                line.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, reset)
+        settle(receiver)
+    assert causes(caplog) == []
+    assert receiver.describe().rejected == ()
+
+
 def test_handshakes_that_stall_hold_up_nobody_and_end_in_time(
     start: Start, authority: Authority, server: Pair, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -105,6 +105,7 @@ def test_a_write_that_raises_leaves_nothing(tmp_path: Path) -> None:
 
 
 FIRST_SCHEMA = (
+    "ALTER TABLE attempt DROP COLUMN credential",
     "DROP TABLE source",
     "CREATE TABLE source (id INTEGER NOT NULL, receiver TEXT NOT NULL, calling_ae TEXT NOT NULL,"
     " called_ae TEXT NOT NULL, address TEXT NOT NULL, PRIMARY KEY (id))",

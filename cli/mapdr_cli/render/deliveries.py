@@ -45,4 +45,11 @@ def _words(row: Delivery) -> str:
 def _answer(row: Delivery) -> str:
     """Status, reason and words."""
     status, said = "" if row.status is None else _status(row), _words(row)
-    return (f"{status} {said}" if row.reason else ": ".join(filter(None, (status, said)))).strip() or "-"
+    text = (f"{status} {said}" if row.reason else ": ".join(filter(None, (status, said)))).strip()
+    return "; ".join(filter(None, (text, _proved(row)))) or "-"
+
+
+def _proved(row: Delivery) -> str:
+    """Which certificate the receiver showed: its name, and the beginning of its fingerprint."""
+    name, _, fingerprint = words.plain(row.credential).removeprefix("certificate:").rpartition(" sha256:")
+    return f"by {name} (certificate {fingerprint[:8]})" if fingerprint else words.plain(row.credential)

@@ -119,6 +119,7 @@ def _settlement(attempt: EndedAttempt) -> Settlement:
         transfer_syntax_uid=payload.transfer_syntax_uid if payload else "",
         sop_instance_uid=payload.sop_instance_uid if payload else "",
         treatment=payload.treatment.value if payload else "",
+        credential=outcome.credential,
         syntax=decision.syntax,
         count_attempt=decision.count_attempt,
     )

@@ -179,14 +179,16 @@ class Deliverer:
         return self._breaker.view()
 
     def facts(self) -> dict[str, Any]:
-        """What the node's heartbeat tells of the destination: `view`, what its egress raised last, and how
-        many seconds a study must have been quiet before it is sent."""
-        view = self.view()
+        """What the node's heartbeat tells of the destination: `view`, what its egress raised last, how many
+        seconds a study must have been quiet before it is sent, and the certificates of its egress."""
+        view, told = self.view(), self._egress.describe()
         return {
             **asdict(view),
             "state": str(view.state),
             "fault": self._faults.last,
             "quiet_seconds": self._quiet_seconds,
+            "certificates": [asdict(each) for each in told.certificates],
+            "tls_trouble": told.tls_trouble,
         }
 
     def halt(self) -> None:

@@ -29,6 +29,7 @@ import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol
 from uvicorn.server import ServerState
 
+from mapdr.kernel.address import peer_address
 from mapdr.kernel.guard import GuardedThread, Trouble
 from mapdr.kernel.privacy import in_words
 from mapdr.kernel.watch import Watch
@@ -109,7 +110,7 @@ class Connection(H11Protocol):
         """See `asyncio.Protocol`."""
         super().connection_made(transport)
         peer = transport.get_extra_info("peername")
-        self.address = str(peer[0]) if peer else ""
+        self.address = str(peer_address(peer[0])) if peer else ""
         tls = transport.get_extra_info("ssl_object")
         self.certificate = (tls.getpeercert(binary_form=True) or b"") if tls is not None else b""
 
@@ -326,13 +327,14 @@ class WebServer:
         trouble = Trouble(log)
         while True:
             try:
-                sock, address = await loop.sock_accept(self._listener)
+                sock, peer = await loop.sock_accept(self._listener)
             except OSError as error:
                 trouble.tell(f"{self._name}: cannot accept a connection: {error.strerror}")
                 await asyncio.sleep(1.0)
                 continue
-            task = asyncio.create_task(self._admit(sock, str(address[0])))
-            self._arriving[task] = _Arriving(str(address[0]), task)
+            address = str(peer_address(peer[0]))
+            task = asyncio.create_task(self._admit(sock, address))
+            self._arriving[task] = _Arriving(address, task)
             task.add_done_callback(partial(self._arrived, sock))
             await asyncio.sleep(0)  # others are served between two of many that come at once
             self._make_room()

@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
+from mapdr.kernel.address import peer_address
 from mapdr.kernel.errors import ConfigurationError
 from mapdr.kernel.finding import Finding
 from mapdr.kernel.guard import GuardedThread, Trouble
@@ -18,7 +19,7 @@ from mapdr.net.listen import host_faults, listen
 from mapdr.net.renewal import RenewingTls
 from mapdr.net.tls import certificates, ending_soon
 from mapdr.receive.dicom.config import DimseReceiveConfig
-from mapdr.receive.dicom.doorkeeper import ALLOWED, CAUSES, TLS, Address, Doorkeeper, cure, peer_address
+from mapdr.receive.dicom.doorkeeper import ALLOWED, CAUSES, TLS, Address, Doorkeeper, cure
 from mapdr.receive.dicom.session import Session
 from mapdr.receive.rejections import Rejections
 from mapdr.receive.shown import ShownCertificates

@@ -97,8 +97,7 @@ class Session:
                 self._turned_away(SPEAKS_TLS)
             self._report("broken", str(error))
         except TlsFailure as error:
-            self._turned_away(NOT_TLS if error.plain else error.reason)
-            self._report("broken", error.reason)
+            self._without_tls(error)
         except TimeoutError:
             self._report("lost", "the TLS handshake was not done in time")
         except OSError as error:
@@ -188,6 +187,15 @@ class Session:
             return ""
         self._shown(found)
         return found.credential
+
+    def _without_tls(self, error: TlsFailure) -> None:
+        """The handshake failed, or TLS broke later."""
+        if error.gone and isinstance(self._sock, TlsSocket) and not self._sock.heard:
+            log.debug("%s: %s: connected and closed without a word", self._name, self.address)
+            return
+        if not error.gone:
+            self._turned_away(NOT_TLS if error.plain else error.reason)
+        self._report("lost" if error.gone else "broken", error.reason)
 
     def _turned_away(self, cause: str) -> None:
         """A peer could not be understood, or not be trusted, before it said its name."""

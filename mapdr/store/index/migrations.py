@@ -17,7 +17,11 @@ STEPS: dict[str, tuple[str, ...]] = {
         "CREATE UNIQUE INDEX source_whole"
         " ON source (receiver, calling_ae, called_ae, address, protocol, credential)",
         "UPDATE fact SET value = '2' WHERE name = 'schema'",
-    )
+    ),
+    "2": (
+        "ALTER TABLE attempt ADD COLUMN credential BIGINT",
+        "UPDATE fact SET value = '3' WHERE name = 'schema'",
+    ),
 }
 """Version of a schema -> what makes the next one of it, which it says in `fact` itself."""
 

@@ -31,7 +31,7 @@ from sqlalchemy import (
     text,
 )
 
-VERSION = 2
+VERSION = 3
 """Of the schema; kept in `fact`. `migrations` has the way from each one before."""
 
 
@@ -224,6 +224,7 @@ attempt = Table(
     Column("syntax", _Id, nullable=False),
     Column("sop_instance_uid", Text),  # NULL when it is the received one
     Column("treatment", Text),
+    Column("credential", _Id),  # a `word`: what the receiver has proved to be; NULL if nothing
     sqlite_with_rowid=False,
 )
 

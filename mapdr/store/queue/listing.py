@@ -24,7 +24,10 @@ _delivery, _instance, _attempt, _study = schema.delivery, schema.instance, schem
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """One attempt as the ledger keeps it; `sop_instance_uid` is the UID sent."""
+    """One attempt as the ledger keeps it; `sop_instance_uid` is the UID sent.
+
+    `credential` is what the receiver has proved to be, as `mapdr.kernel.item.Source` has it.
+    """
 
     number: int
     started_at: float
@@ -37,6 +40,7 @@ class Attempt:
     transfer_syntax_uid: str
     sop_instance_uid: str
     treatment: str
+    credential: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,4 +185,5 @@ class Listing:
             transfer_syntax_uid=self._strings.text(row.syntax),
             sop_instance_uid=row.sop_instance_uid or received_uid,
             treatment=row.treatment or "",
+            credential=self._strings.text(row.credential) if row.credential else "",
         )

@@ -22,7 +22,7 @@ _delivery, _instance = schema.delivery, schema.instance
 
 _ATTEMPT_COLUMNS = (
     "delivery", "number", "started_at", "milliseconds", "verdict", "status", "comment", "reason", "bytes",
-    "syntax", "sop_instance_uid", "treatment",
+    "syntax", "sop_instance_uid", "treatment", "credential",
 )  # fmt: skip
 _other = schema.delivery.alias("other")
 _PROMISED_AGAIN = (
@@ -78,8 +78,8 @@ class Settlement(NamedTuple):
 
     `state` is "delivered" (only on the receiver's final status), "pending" (again at `not_before`, seconds
     since the epoch) or "parked" (for a person; `reason` is a short word, `comment` plain words without
-    values). `syntax` overrides the transfer syntax of later attempts, None leaves it. An attempt with
-    `count_attempt=False` does not bring giving up nearer.
+    values). `credential` is what the receiver has proved to be. `syntax` overrides the transfer syntax of
+    later attempts, None leaves it. An attempt with `count_attempt=False` does not bring giving up nearer.
     """
 
     delivery_id: int
@@ -95,6 +95,7 @@ class Settlement(NamedTuple):
     transfer_syntax_uid: str = ""
     sop_instance_uid: str = ""
     treatment: str = ""
+    credential: str = ""
     syntax: str | None = None
     count_attempt: bool = True
 
@@ -130,7 +131,8 @@ class SettlementWriter:
             if settlement.state not in AFTER_ATTEMPT:
                 raise LocalProtocolError(f"a delivery cannot be settled as {settlement.state!r}")
         number = self._strings.intern(
-            {s.transfer_syntax_uid for s in settlements} | {s.syntax for s in settlements if s.syntax}
+            {s.transfer_syntax_uid for s in settlements}
+            | {word for s in settlements for word in (s.syntax, s.credential) if word}
         )
         now = time.time()
         with self._database.write() as connection:
@@ -215,6 +217,7 @@ class _Batch:
                 settlement.verdict, settlement.status, clean(settlement.comment) or None,
                 settlement.reason or None, settlement.bytes, number[settlement.transfer_syntax_uid],
                 sent if sent and sent != row.sop_instance_uid else None, settlement.treatment or None,
+                number.get(settlement.credential) if settlement.credential else None,
             )
         )  # fmt: skip
         before, after = self._states[id_], AFTER_ATTEMPT[settlement.state]

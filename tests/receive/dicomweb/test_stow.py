@@ -6,7 +6,9 @@ import socket
 import struct
 import threading
 import time
+from contextlib import closing
 from dataclasses import replace
+from http.client import HTTPConnection
 from pathlib import Path
 
 import pytest
@@ -21,7 +23,7 @@ from mapdr.testing.generator import GeneratedImage, study
 from mapdr.testing.wait import until
 from peers.part10 import DEFLATED, IMPLICIT
 from peers.processes import free_port
-from peers.stow import BOUNDARY, END, TYPE, Raw, body, part, request, store
+from peers.stow import BOUNDARY, END, TYPE, Raw, bearer, body, part, request, store
 from receive.dicomweb.conftest import Start
 from receive.fakes import FakeIntake
 
@@ -354,3 +356,24 @@ def test_a_port_is_taken_once_and_given_back(web: Start, watch: Watch, tmp_path:
     other.start()
     assert other.describe().port == receiver.port
     other.stop(time.monotonic() + 5)
+
+
+@pytest.mark.parametrize("host", ["::1", "::"])
+def test_addresses_are_told_as_what_they_are(
+    web: Start, intake: FakeIntake, host: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A peer by IPv4 at a socket of both kinds has its IPv4 address."""
+    if not socket.has_ipv6:
+        pytest.skip("no IPv6 here")
+    monkeypatch.setenv("WEB_TOKEN", "a token")
+    receiver = web(host=host, tokens={"ris": "env:WEB_TOKEN"})
+    peer = "::1" if host == "::1" else "127.0.0.1"
+    headers = {"Content-Type": TYPE, **bearer("a token")}
+    with closing(HTTPConnection(peer, receiver.port, timeout=10)) as connection:
+        try:
+            connection.connect()
+        except OSError:
+            pytest.skip("IPv6 alone at this socket")
+        connection.request("POST", "/studies", body(CT[:1]), headers)
+        assert connection.getresponse().status == 200
+    assert intake.kept[0].source.address == peer
