@@ -25,7 +25,7 @@ from mapdr.testing.generator import GeneratedImage, study
 from mapdr.wire.link import Limits
 from mapdr.wire.requestor import Requestor
 from peers.rawsink import Answer, RawSink
-from peers.stow import store
+from peers.stow_client import store
 
 REGISTRY = Registry()
 

@@ -24,7 +24,7 @@ from peers.node import Node, arrivals, destination, everything_to
 from peers.orthanc import DICOMWEB, Orthanc
 from peers.processes import LOOPBACK, free_port, listens
 from peers.rawsink import RawSink
-from peers.stow import Raw, bearer, request, store
+from peers.stow_client import Raw, bearer, request, store
 
 TOKEN = "a-token-of-sixteen-signs"
 FILES = ("CT_small.dcm", "JPEG2000.dcm", "MR_small_RLE.dcm", "MR_small_bigendian.dcm")

@@ -93,9 +93,10 @@ def retry_after(value: str, date: str = "", *, longest: float = LONGEST_WAIT) ->
 
 
 def _moment(text: str) -> float | None:
-    """An HTTP date as seconds since the epoch; None if it is none. One without a zone is in GMT."""
+    """An HTTP date as seconds since the epoch; None if it is none. All are in GMT, asctime's too, which does
+    not say so (RFC 9110, section 5.6.7)."""
     try:
         found = parsedate_to_datetime(text.strip())
-        return (found if found.tzinfo else found.replace(tzinfo=UTC)).timestamp()
+        return (found if found.tzinfo is not None else found.replace(tzinfo=UTC)).timestamp()
     except (TypeError, ValueError, OverflowError, IndexError):
         return None

@@ -10,7 +10,7 @@ import pytest
 from mapdr.kernel.watch import Watch
 from mapdr.testing.generator import study
 from mapdr.testing.wait import until
-from peers.stow import BOUNDARY, END, TYPE, Answer, Raw, body, part, request, store
+from peers.stow_client import BOUNDARY, END, TYPE, Answer, Raw, body, part, request, store
 from receive.dicomweb.conftest import Start
 from receive.fakes import FakeIntake
 

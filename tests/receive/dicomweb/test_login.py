@@ -18,7 +18,7 @@ from mapdr.receive.dicomweb.receiver import STAGE
 from mapdr.testing.generator import study
 from mapdr.testing.wait import until
 from peers.httpd import certificate
-from peers.stow import TYPE, Raw, basic, bearer, request, store
+from peers.stow_client import TYPE, Raw, basic, bearer, request, store
 from receive.dicomweb.conftest import Start
 from receive.fakes import FakeIntake
 

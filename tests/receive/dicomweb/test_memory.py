@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from mapdr.testing.generator import study
-from peers.stow import END, part, request
+from peers.stow_client import END, part, request
 
 MB = 1_000_000
 SIZE = 2_000 * MB

@@ -11,7 +11,7 @@ from mapdr.kernel.errors import RemoteProtocolError
 from mapdr.kernel.item import Source
 from mapdr.receive.dicomweb.parts import PartResult, PartStore
 from mapdr.testing.generator import study
-from peers.stow import BOUNDARY, END, body, part
+from peers.stow_client import BOUNDARY, END, body, part
 from receive.fakes import FakeIntake
 
 SOURCE = Source("web", "", "", "127.0.0.1", "dicomweb")

@@ -23,7 +23,7 @@ from mapdr.testing.generator import GeneratedImage, study
 from mapdr.testing.wait import until
 from peers.part10 import DEFLATED, IMPLICIT
 from peers.processes import free_port
-from peers.stow import BOUNDARY, END, TYPE, Raw, bearer, body, part, request, store
+from peers.stow_client import BOUNDARY, END, TYPE, Raw, bearer, body, part, request, store
 from receive.dicomweb.conftest import Start
 from receive.fakes import FakeIntake
 
