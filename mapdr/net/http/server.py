@@ -265,17 +265,21 @@ class WebServer:
         self._listener.setblocking(False)
         self._thread.start()
 
-    def stop(self, deadline: float) -> None:
-        """Accept no more; let requests that are under way be answered; at `deadline`, end all."""
+    def stop(self, deadline: float) -> bool:
+        """Accept no more; let requests that are under way be answered; at `deadline`, end all.
+
+        Whether all have ended: the application may be held up by what it waits for.
+        """
         self.stopping = True
         if not self._thread.is_alive():
             self._listener.close()
-            return
+            return True
         self._in_loop(lambda: self._ending.set() if self._ending else None)
         self._thread.join(max(0.0, deadline - time.monotonic()))
         if self._thread.is_alive():
             self._in_loop(self._abort)
             self._thread.join(1.0)
+        return not self._thread.is_alive()
 
     def _in_loop(self, what: Callable[[], None]) -> None:
         loop = self._loop

@@ -133,10 +133,9 @@ class DicomwebReceiver:
         server, self._server = self._server, None
         pool, self._pool = self._pool, None
         listener, self._listener = self._listener, None
-        if server is not None:
-            server.stop(deadline)
+        ended = server is None or server.stop(deadline)
         if pool is not None:
-            pool.shutdown(wait=time.monotonic() < deadline, cancel_futures=False)
+            pool.shutdown(wait=ended)  # then its threads are idle
         if listener is not None:
             listener.close()
 
