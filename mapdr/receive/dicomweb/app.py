@@ -34,6 +34,7 @@ from mapdr.net.http.server import (
     PLAIN_HERE,
     TLS_HERE,
     App,
+    Message,
     Receive,
     Scope,
     Send,
@@ -58,6 +59,8 @@ CURES = {
 """What would let in a peer that came no further than its first bytes."""
 RETRY_AFTER = "30"
 """Seconds after which a sender may ask again where there is no room."""
+LOOK = 0.25
+"""Seconds between two looks, while a body is waited for, whether the receiver ends."""
 TOO_MANY = "rejected for now: too many requests at once"
 _TYPES = 'multipart/related; type="application/dicom"'
 
@@ -252,27 +255,32 @@ class StoreInstances:
         more = True
         try:
             while more:
-                left = min(self._config.idle_timeout, deadline - time.monotonic())
-                try:
-                    async with asyncio.timeout(max(0.0, left)):
-                        message = await request.receive()
-                except TimeoutError:
-                    raise Refusal(408, "the body did not come in time") from None
+                message = await self._next(request, parts, deadline)
                 if message["type"] != "http.request":
                     raise _Gone
                 if message.get("body"):
                     await loop.run_in_executor(self._pool, parts.feed, message["body"])
                 more = message.get("more_body", False)
-                if more and self._stopping() and parts.between_parts:
-                    raise Refusal(
-                        503, "this receiver ends: send the rest again", {"Retry-After": RETRY_AFTER}
-                    )
             parts.end()
         except RemoteProtocolError as error:
             words = (
                 "the body is not what HTTP says of it, or ended early" if connection.broken else str(error)
             )
             raise Refusal(400, words) from None
+
+    async def _next(self, request: Request, parts: PartStore, deadline: float) -> Message:
+        """The next piece of the body. Raises Refusal if it does not come in time, or if the receiver ends."""
+        until = min(time.monotonic() + self._config.idle_timeout, deadline)
+        while True:
+            if self._stopping() and parts.between_parts:
+                raise Refusal(503, "this receiver ends: send the rest again", {"Retry-After": RETRY_AFTER})
+            left = until - time.monotonic()
+            try:
+                async with asyncio.timeout(max(0.0, min(left, LOOK))):
+                    return await request.receive()
+            except TimeoutError:
+                if left <= LOOK:
+                    raise Refusal(408, "the body did not come in time") from None
 
     def _count(self, results: list[PartResult], source: Source) -> None:
         stored = [each for each in results if each.reason is None]

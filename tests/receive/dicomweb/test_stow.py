@@ -321,6 +321,22 @@ def test_a_stop_lets_a_request_end(web: Start, intake: FakeIntake) -> None:
         Raw(receiver.port)
 
 
+def test_a_stop_between_two_parts_names_what_is_stored(web: Start, intake: FakeIntake) -> None:
+    receiver = web()
+    with Raw(receiver.port) as raw:
+        raw.head(f"Content-Type: {TYPE}", "Content-Length: 100000").send(
+            part(CT[0].part10()), b"--b0undary\r\n"
+        )
+        until(lambda: len(intake.kept) == 1, 5, "the first part")
+        stopping = threading.Thread(target=receiver.stop, args=(time.monotonic() + 20,))
+        stopping.start()
+        answer = raw.answer()
+        assert (answer.status, answer.stored) == (202, uids(CT[0]))
+        assert "send the rest again" in answer.headers["warning"]
+    stopping.join(10)
+    assert not stopping.is_alive()
+
+
 def test_a_stop_does_not_wait_for_a_peer_beyond_its_deadline(web: Start, intake: FakeIntake) -> None:
     receiver = web()
     with Raw(receiver.port) as raw:
