@@ -1,4 +1,4 @@
-"""Which hosts are this machine."""
+"""Which hosts are this machine, and the addresses of peers."""
 
 from __future__ import annotations
 
@@ -23,3 +23,10 @@ def own_host(host: str) -> bool:
     except OSError:
         return False
     return True
+
+
+def peer_address(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address:
+    """A socket's peer address; an IPv4 address that came in over IPv6 counts as what it is."""
+    address = ipaddress.ip_address(text.partition("%")[0])
+    mapped = address.ipv4_mapped if isinstance(address, ipaddress.IPv6Address) else None
+    return mapped or address

@@ -154,7 +154,8 @@ def _rejected(look: _Look) -> Iterable[Attention]:
         return
     for name, told in look.facts.heartbeat.counters.get("receivers", {}).items():
         for one in told.get("rejected", ())[:REJECTED]:
-            who = f"{words.plain(one['calling_ae']) or '(no title)'} at {words.plain(one['address'])}"
+            title = words.plain(one["calling_ae"]) or ("(no title)" if told.get("ae_title") else "")
+            who = f"{title} at {words.plain(one['address'])}" if title else words.plain(one["address"])
             times = f", {one['times']} times" if one["times"] > 1 else ""
             cure = f"; {words.plain(one['cure'])}" if one["cure"] else ""
             yield Attention("rejected", "warn", f"{name}: {who} was {one['cause']}{times}{cure}")

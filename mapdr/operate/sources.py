@@ -54,8 +54,11 @@ def sources(opened: Access) -> list[SeenSource]:
 
 
 def _same(seen: Iterable[Source], peer: Source, credential: str) -> Source:
-    """The source that a rejected peer is: by its credential, or by all else where none is told."""
-    if not credential:
+    """The source that a rejected peer is: by its credential, or by all else where none is told.
+
+    One that has told no name either is nobody who has sent something: an address may be that of many.
+    """
+    if not credential and peer.calling_ae:
         for source in seen:
             if replace(source, credential="") == peer:
                 return source

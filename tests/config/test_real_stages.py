@@ -109,6 +109,7 @@ DOCUMENTED: list[tuple[str, Any]] = [
     ("## `[[rule]]`", RuleHead),
     ("## `[webhook.NAME]`", WebhookConfig),
     ("### `compress`", Registry().factory("transform", "compress").config),
+    ('## `[receive.NAME]`, type `"dicomweb"`', Registry().factory("receive", "dicomweb").config),
 ]
 
 
@@ -121,7 +122,9 @@ def test_every_key_is_in_the_manual(title, kind):
 
 
 @pytest.mark.parametrize(
-    ("title", "kind"), DOCUMENTED[:2] + DOCUMENTED[4:], ids=["node", "receive", "webhook", "compress"]
+    ("title", "kind"),
+    DOCUMENTED[:2] + DOCUMENTED[4:],
+    ids=["node", "receive", "webhook", "compress", "dicomweb"],
 )
 def test_every_key_in_the_manual_s_tables_exists(title, kind):
     named = set(re.findall(r"^\| `(\w+)`", section(title), re.MULTILINE))

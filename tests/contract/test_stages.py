@@ -14,6 +14,7 @@ import pytest
 from pydantic import TypeAdapter
 
 from mapdr.dicom import uids as uid
+from mapdr.egress.part10 import file_meta
 from mapdr.kernel.codec import FrameFormat
 from mapdr.kernel.item import FileSlice, Instance, Payload, Source, Verdict
 from mapdr.kernel.registry import BUILTIN, Registry
@@ -24,6 +25,7 @@ from mapdr.testing.generator import GeneratedImage, study
 from mapdr.wire.link import Limits
 from mapdr.wire.requestor import Requestor
 from peers.rawsink import Answer, RawSink
+from peers.stow_client import store
 
 REGISTRY = Registry()
 
@@ -98,6 +100,33 @@ def receive_dicom(folder: Path) -> None:
     config = {"ae_title": "MAPDR", "host": "127.0.0.1", "port": 0}
     check_receiver(
         lambda intake: build("receive", "dicom", config, folder, intake), push_dicom, objects, folder
+    )
+
+
+def push_dicomweb(stage: Any, objects: Sequence[Sent]) -> Iterator[tuple[Sent, bool]]:
+    """Send some at a time; what the answer does not call stored was not accepted."""
+    for at in range(0, len(objects), 7):
+        some = objects[at : at + 7]
+        parts = [
+            file_meta(Payload(each.sop_class_uid, each.sop_instance_uid, each.transfer_syntax_uid, (), 0))
+            + each.data
+            for each in some
+        ]
+        stored = store(stage.port, parts).stored
+        for each in some:
+            yield each, each.sop_instance_uid in stored
+
+
+def receive_dicomweb(folder: Path) -> None:
+    objects = [
+        Sent(each.sop_class_uid, each.sop_instance_uid, each.transfer_syntax_uid, each.dataset)
+        for each in images(OBJECTS)
+    ]
+    check_receiver(
+        lambda intake: build("receive", "dicomweb", {"port": 0}, folder, intake),
+        push_dicomweb,
+        objects,
+        folder,
     )
 
 
@@ -189,6 +218,7 @@ HTJ2K = dict.fromkeys((uid.HTJ2K_LOSSLESS, uid.HTJ2K_LOSSLESS_RPCL, uid.HTJ2K), 
 
 CHECKS: dict[tuple[str, str], Callable[[Path], None]] = {
     ("receive", "dicom"): receive_dicom,
+    ("receive", "dicomweb"): receive_dicomweb,
     ("transform", "tags"): transform_tags,
     ("transform", "compress"): transform_compress,
     ("transform", "odd_lengths"): transform_odd_lengths,

@@ -21,6 +21,7 @@ import pydicom.data
 from pydicom.filereader import dcmread
 from pydicom.filewriter import write_dataset
 
+from egress.dicomweb import answers
 from fuzz import structure
 from mapdr import _fast
 from mapdr._fast import _command_py, _rewrite_py, _scan_py
@@ -32,8 +33,12 @@ from mapdr.dicom.scan import MAX_VALUE, NeedMore, ScannedHeader, Unreadable, hea
 from mapdr.dicom.tags import PIXEL_DATA
 from mapdr.dicom.template import Template
 from mapdr.dicom.write import Element, encoding_of
+from mapdr.egress.dicomweb.answer import Stored, read_answer
 from mapdr.kernel.errors import Permanent, RemoteProtocolError
+from mapdr.kernel.item import is_uid
+from mapdr.net.multipart import Limits as MultipartLimits
 from mapdr.operate import part10
+from mapdr.receive.dicomweb.parts import PartResult, PartStore
 from mapdr.store.spool import filemeta
 from mapdr.store.spool.runs import gather
 from mapdr.testing import peer
@@ -41,7 +46,9 @@ from mapdr.transform.fragments import frame_spans
 from mapdr.wire import dimse, pdu
 from mapdr.wire.acceptor import Acceptor
 from mapdr.wire.link import Limits, LinkLost
+from net import bodies
 from receive.conversation import converse, open_spool
+from receive.fakes import FakeIntake
 from store.world import SOURCE, data_set
 from wire.streams import Tape, ways
 
@@ -72,6 +79,68 @@ class Target(NamedTuple):
     run: Callable[[bytes], None]
     seeds: Callable[[], list[bytes]]
     draw: Callable[[Random], bytes] | None = None
+
+
+def store_answers(data: bytes) -> None:
+    """The reader of STOW-RS answers: what is called stored stands in the answer, in the right sequence."""
+    try:
+        answer = read_answer(data)
+    except RemoteProtocolError:
+        return
+    plain = not any(escape in data for escape in (b"\\u", b"&#", b"\0"))
+    for uid, said in answer.instances.items():
+        assert is_uid(uid)
+        assert said.reason is None or 0 <= said.reason <= 0xFFFF
+        assert isinstance(said.words, str)
+        if plain and isinstance(said, Stored):
+            assert answers.REFERENCED.encode() in data
+            assert b"<" in data or uid.encode() in data  # a comment may part it in XML
+
+
+def multiparts(data: bytes) -> None:
+    """The reader of multipart bodies: the same parts, or the same error, however a body is cut."""
+    limits = MultipartLimits(header=200, fields=5, parts=20, around=200, padding=4)
+
+    def said(chunks: list[bytes]) -> object:
+        try:
+            return bodies.parts(chunks, limits)
+        except RemoteProtocolError as error:
+            return str(error)
+
+    whole = said([data])
+    assert said([data[at : at + 1] for at in range(len(data))]) == whole
+    assert said([data[at : at + 7] for at in range(0, len(data), 7)]) == whole
+    if isinstance(whole, list):
+        written = bodies.body_of(whole)
+        assert said([written]) == whole
+
+
+def stow_bodies(data: bytes) -> None:
+    """The parts of a STOW-RS request: what is called stored is what was kept, however the body is cut."""
+
+    def said(size: int) -> list[PartResult]:
+        intake = FakeIntake()
+        store = PartStore(intake, SOURCE, bodies.B)
+        words = ""
+        try:
+            for at in range(0, len(data), size):
+                store.feed(data[at : at + size])
+            store.end()
+        except RemoteProtocolError as error:
+            words = str(error)
+        store.close(words)
+        assert len([each for each in store.results if each.reason is None]) == len(intake.kept)
+        assert intake.begun == len(intake.kept) + intake.aborted
+        return store.results
+
+    assert said(len(data) + 1) == said(7) == said(1)
+
+
+def stow_body(chance: Random) -> bytes:
+    """Files as parts, mostly whole."""
+    files = [({}, structure.file_meta(chance)) for _ in range(chance.randint(1, 4))]
+    body = b"\r\n" + bodies.body_of(files)
+    return body[: chance.randint(0, len(body))] if chance.random() < 0.2 else body
 
 
 def tight(data: bytes) -> Any:
@@ -393,6 +462,9 @@ TARGETS = {
     "runs": Target(runs, run_seeds, structure.conversation),
     "elements": Target(data_sets, drawn(structure.data_set), structure.data_set),
     "meta": Target(files, file_seeds, structure.file_meta),
+    "answer": Target(store_answers, drawn(answers.draw), answers.draw),
+    "multipart": Target(multiparts, drawn(bodies.draw), bodies.draw),
+    "stow": Target(stow_bodies, drawn(stow_body), stow_body),
     "frames": Target(frames, drawn(structure.frames), structure.frames),
 }
 """Name to what is fuzzed."""

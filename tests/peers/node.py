@@ -40,7 +40,7 @@ def everything_to(*names: str, **steps: Any) -> dict[str, Any]:
 
 
 class Node:
-    """A node with one receiver on a free port; every start appends to the same log."""
+    """A node with a DICOM receiver on a free port, and `receivers`; every start appends to the same log."""
 
     def __init__(
         self,
@@ -51,6 +51,7 @@ class Node:
         node: Mapping[str, Any] | None = None,
         receive: Mapping[str, Any] | None = None,
         webhook: Mapping[str, Mapping[str, Any]] | None = None,
+        receivers: Mapping[str, Mapping[str, Any]] | None = None,
     ) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self.folder, self.data = folder, folder / "data"
@@ -67,7 +68,8 @@ class Node:
                     "host": LOOPBACK,
                     "port": self.port,
                     **(receive or {}),
-                }
+                },
+                **{name: dict(table) for name, table in (receivers or {}).items()},
             },
             "egress": {name: dict(table) for name, table in egress.items()},
             "rule": [dict(rule) for rule in rules],

@@ -38,15 +38,21 @@ def sources(config: Path, as_json: bool) -> None:
     out.print(tables.listing(rows, _columns(rows)))
     for row in rows:
         if row.rejected:
-            who = f"{words.plain(row.source.calling_ae) or '-'} at {words.plain(row.source.address)}"
+            name, address = _name(row), words.plain(row.source.address)
+            who = address if name == "-" else f"{name} at {address}"
             cure = f"; {words.plain(row.cure)}" if row.cure else ""
             out.print(f"{who}: {row.cause}{cure}", style="warn", soft_wrap=True)
+
+
+def _name(row: SeenSource) -> str:
+    """The AE title of a source, or what it has proved to be where the protocol has no titles."""
+    return words.plain(row.source.calling_ae or row.source.credential) or "-"
 
 
 def _columns(rows: list[SeenSource]) -> list[Column]:
     now = time.time()
     columns: list[Column] = [
-        Column("calling AE", lambda row: words.plain(row.source.calling_ae) or "-"),
+        Column("calling AE", _name),
         Column("address", lambda row: words.plain(row.source.address) or "-"),
         Column("receiver", lambda row: words.plain(row.source.receiver) or "-"),
         Column("last image", lambda row: words.short_clock(row.last_at, now)),

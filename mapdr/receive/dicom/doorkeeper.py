@@ -55,13 +55,6 @@ class Doorkeeper:
         return acceptor.CALLING_AE_UNKNOWN
 
 
-def peer_address(text: str) -> Address:
-    """A socket's peer address; an IPv4 address that came in over IPv6 counts as what it is."""
-    address = ipaddress.ip_address(text.partition("%")[0])
-    mapped = address.ipv4_mapped if isinstance(address, ipaddress.IPv6Address) else None
-    return mapped or address
-
-
 def cure(
     rejection: pdu.AssociateReject, calling_ae: str, called_ae: str, receiver: str, address: Address
 ) -> str:

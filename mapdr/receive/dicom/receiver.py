@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 import socket
 import threading
 import time
@@ -11,18 +10,19 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
-from mapdr.kernel.address import own_host
-from mapdr.kernel.certificate import Certificate
+from mapdr.kernel.address import peer_address
 from mapdr.kernel.errors import ConfigurationError
 from mapdr.kernel.finding import Finding
 from mapdr.kernel.guard import GuardedThread, Trouble
 from mapdr.kernel.stage import Description, Endpoint, Factory, Intake, Rejection, Settings
+from mapdr.net.listen import host_faults, listen
 from mapdr.net.renewal import RenewingTls
 from mapdr.net.tls import certificates, ending_soon
 from mapdr.receive.dicom.config import DimseReceiveConfig
-from mapdr.receive.dicom.doorkeeper import ALLOWED, CAUSES, TLS, Address, Doorkeeper, cure, peer_address
+from mapdr.receive.dicom.doorkeeper import ALLOWED, CAUSES, TLS, Address, Doorkeeper, cure
 from mapdr.receive.dicom.session import Session
 from mapdr.receive.rejections import Rejections
+from mapdr.receive.shown import ShownCertificates
 from mapdr.wire import acceptor, pdu
 
 log = logging.getLogger("mapdr.receive")
@@ -35,8 +35,6 @@ LATE = 1.0
 """Seconds beyond `acse_timeout` after which a connection without an association is cut from here."""
 TOLD_EVERY = 60.0
 """Seconds between two warnings that one address holds too many connections."""
-CERTIFICATES_KEPT = 50
-"""Systems whose last certificate is remembered."""
 
 
 class DimseReceiver:
@@ -48,7 +46,7 @@ class DimseReceiver:
         self._intake = intake
         self._doorkeeper = Doorkeeper(config)
         self._tls: RenewingTls | None = None
-        self._shown: dict[str, Certificate] = {}
+        self._shown = ShownCertificates()
         self._listener: socket.socket | None = None
         self._deafened: DimseReceiver | None = None
         self._before: DimseReceiver | None = None
@@ -87,22 +85,12 @@ class DimseReceiver:
             tls=self._config.tls is not None,
             associations=self.associations,
             rejected=self._rejections.all(),
-            certificates=(*(tls.certificates if tls is not None else ()), *self._ending_soon()),
+            certificates=(
+                *(tls.certificates if tls is not None else ()),
+                *self._shown.ending_soon(time.time()),
+            ),
             tls_trouble=tls.trouble if tls is not None else "",
         )
-
-    def _ending_soon(self) -> list[Certificate]:
-        """Those that peers have shown and that end soon."""
-        now = time.time()
-        with self._lock:
-            return [each for each in self._shown.values() if each.ends_soon(now)]
-
-    def _note_shown(self, certificate: Certificate) -> None:
-        with self._lock:
-            self._shown.pop(certificate.name, None)
-            self._shown[certificate.name] = certificate
-            if len(self._shown) > CERTIFICATES_KEPT:
-                del self._shown[next(iter(self._shown))]
 
     def acquire(self, ending: Sequence[object] = ()) -> None:
         """Take the port and read the TLS files. Raises ConfigurationError for a TLS file that cannot be used,
@@ -133,7 +121,7 @@ class DimseReceiver:
             self._listener = before._listener.dup()
             return
         try:
-            self._listener = _listen(host, port)
+            self._listener = listen(host, port)
         except OSError:
             if before is None:
                 raise
@@ -143,7 +131,7 @@ class DimseReceiver:
         """The port from a receiver that holds it at another address: they cannot have it both."""
         before._deafen()
         try:
-            listener = _listen(self._config.host, self._config.port)
+            listener = listen(self._config.host, self._config.port)
         except OSError:
             before.start()
             raise
@@ -161,6 +149,7 @@ class DimseReceiver:
             self._rejections.carry_over([one for one in known if one is not None])
         self._stopping.clear()
         listener = self._listener
+        listener.settimeout(ACCEPT_TICK)
         self._thread = GuardedThread(
             lambda: self._accept(listener),
             f"{self._settings.name}-listener",
@@ -249,7 +238,7 @@ class DimseReceiver:
             watch=self._settings.watch,
             has_room=self._has_room,
             rejections=self._rejections,
-            shown=self._note_shown,
+            shown=self._shown.note,
         )
         thread = GuardedThread(
             lambda: self._run(session),
@@ -326,25 +315,6 @@ class DimseReceiver:
             self._settings.watch.level(f"receive.{self._settings.name}.open", count)
 
 
-def _listen(host: str, port: int) -> socket.socket:
-    family, kind, protocol, _, address = socket.getaddrinfo(
-        host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-    )[0]
-    listener = socket.socket(family, kind, protocol)
-    try:
-        # On Windows SO_REUSEADDR would let another program take the port over.
-        exclusive = getattr(socket, "SO_EXCLUSIVEADDRUSE", None)
-        option = socket.SO_REUSEADDR if exclusive is None or os.name != "nt" else exclusive
-        listener.setsockopt(socket.SOL_SOCKET, option, 1)
-        listener.bind(address)
-        listener.listen(128)
-        listener.settimeout(ACCEPT_TICK)
-    except BaseException:
-        listener.close()
-        raise
-    return listener
-
-
 def _build(settings: Settings, config: DimseReceiveConfig, intake: Intake) -> DimseReceiver:
     return DimseReceiver(settings, config, intake)
 
@@ -354,18 +324,9 @@ def _listens(config: DimseReceiveConfig) -> Endpoint:
 
 
 def _faults(config: DimseReceiveConfig) -> Iterator[Finding]:
-    if config.host and not any(own_host(address) for address in _addresses(config.host)):
-        what = "is not an address of this machine"
-        yield Finding(("host",), what, 'write one of its own, or "0.0.0.0" for all of them')
+    yield from host_faults(config.host)
     if config.tls is not None:
         yield from config.tls.faults()
-
-
-def _addresses(host: str) -> set[str]:
-    try:
-        return {str(found[4][0]) for found in socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)}
-    except (OSError, UnicodeError):
-        return set()
 
 
 STAGE = Factory(

@@ -1,0 +1,1 @@
+"""STOW-RS as a receiver (PS3.18, section 10.5)."""
