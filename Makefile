@@ -7,7 +7,7 @@ PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11 p
 	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { echo $$p; break; }; done)
 VENV ?= .venv
 SECONDS ?= 600
-TARGETS := pdu command association scan runs elements meta frames
+TARGETS := pdu command association scan runs elements meta frames answer multipart
 BIN := $(VENV)/$(if $(filter Windows_NT,$(OS)),Scripts,bin)
 SOURCES := pyproject.toml setup.py $(wildcard mapdr/_fast/*.pyx mapdr/_fast/*.pxi mapdr/_fast/vendor/*.h)
 
@@ -40,7 +40,7 @@ lock: $(BIN)/python  ## The versions that CI installs, for every Python and syst
 		--group test --group check --group build pyproject.toml --output-file $(LOCK)
 
 # What comes to each library; most of the suite is about MAPDR's own work, whatever the library's version.
-LOWEST := tests/config tests/contract tests/cli tests/notify tests/testing tests/wire/test_pdu.py \
+LOWEST := tests/config tests/contract tests/cli tests/net/http tests/notify tests/testing tests/wire/test_pdu.py \
 	tests/wire/test_association.py tests/dicom/test_real_files.py tests/store/test_database.py \
 	tests/store/test_writer.py tests/transform/test_jpeg2000.py tests/transform/test_foreign.py
 

@@ -12,12 +12,13 @@ from mapdr.testing.wait import until
 from peers.processes import LOOPBACK, Process, free_port, program
 
 PLUGINS = Path("/usr/share/orthanc/plugins")
+DICOMWEB = PLUGINS / "libOrthancDicomWeb.so"
 
 
 class Orthanc:
     """A running Orthanc; `dicom_port` takes C-STORE, `get` asks its REST API."""
 
-    def __init__(self, folder: Path, *, ae_title: str = "ORTHANC") -> None:
+    def __init__(self, folder: Path, *, ae_title: str = "ORTHANC", dicomweb: bool = False) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         binary = program("Orthanc")
         assert binary, "Orthanc is not installed; the test lacks its peer marker"
@@ -27,7 +28,7 @@ class Orthanc:
             "Name": "peer",
             "StorageDirectory": str(folder / "storage"),
             "IndexDirectory": str(folder / "storage"),
-            "Plugins": [str(PLUGINS / "libOrthancGdcm.so")],
+            "Plugins": [str(PLUGINS / "libOrthancGdcm.so"), *([str(DICOMWEB)] if dicomweb else [])],
             "HttpPort": self.http_port,
             "RemoteAccessAllowed": False,
             "AuthenticationEnabled": False,
@@ -44,6 +45,11 @@ class Orthanc:
         self.process.wait_for_port(self.http_port, 30)
         self.process.wait_for_port(self.dicom_port, 30)
         until(lambda: self.get_json("/system"), 30, "Orthanc's REST API")
+
+    @property
+    def dicomweb_url(self) -> str:
+        """The service root of its DICOMweb plugin."""
+        return f"http://{LOOPBACK}:{self.http_port}/dicom-web"
 
     def get(self, path: str) -> bytes:
         """The body of a GET. Raises HTTPError for a status other than 200."""
