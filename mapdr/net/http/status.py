@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from datetime import UTC
 from email.utils import parsedate_to_datetime
 from enum import StrEnum
 
@@ -92,8 +93,10 @@ def retry_after(value: str, date: str = "", *, longest: float = LONGEST_WAIT) ->
 
 
 def _moment(text: str) -> float | None:
-    """An HTTP date as seconds since the epoch; None if it is none."""
+    """An HTTP date as seconds since the epoch; None if it is none. All are in GMT, asctime's too, which does
+    not say so (RFC 9110, section 5.6.7)."""
     try:
-        return parsedate_to_datetime(text.strip()).timestamp()
+        found = parsedate_to_datetime(text.strip())
+        return (found if found.tzinfo is not None else found.replace(tzinfo=UTC)).timestamp()
     except (TypeError, ValueError, OverflowError, IndexError):
         return None
