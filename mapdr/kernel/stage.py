@@ -278,7 +278,8 @@ class Factory:
     else the stage has for itself, such as "folder:in"; two stages with one resource, or with one port, are
     refused before anything starts. `faults(config)` tells what the stage would miss if it were started here
     and now, such as a file (places from the stage's own table on); it changes nothing and calls nobody.
-    `order` places a transform within a recipe.
+    `doubts(config)` tells, likewise, what may be meant as it is written and hardly is: `mapdr check` warns of
+    it. `order` places a transform within a recipe.
     """
 
     kind: str
@@ -290,3 +291,4 @@ class Factory:
     faults: Callable[[Any], Iterable[Finding]] = lambda config: ()
     listens: Callable[[Any], Endpoint | None] = lambda config: None
     peer: Callable[[Any], Endpoint | None] = lambda config: None
+    doubts: Callable[[Any], Iterable[Finding]] = lambda config: ()

@@ -14,6 +14,7 @@ from mapdr.kernel.errors import ConfigurationError
 from mapdr.kernel.finding import Finding, Place, nearest
 from mapdr.kernel.item import TagPath
 from mapdr.kernel.registry import Registry
+from mapdr.node.plan import Plan, failing
 from mapdr.route.condition import All, Match, OneOf, exact_words, leaves
 
 MODALITY = (tags.MODALITY,)
@@ -67,6 +68,18 @@ def twice(loaded: Loaded, registry: Registry) -> Iterator[Finding]:
     for kind, type_, place in used:
         if doubt := registry.plugin(kind, type_).doubt:
             yield Finding(place, doubt, "remove the package that is not meant, or rename its stage")
+
+
+def of_stages(plan: Plan) -> Iterator[Finding]:
+    """What the stages themselves doubt of their configuration."""
+    for kind, group in (("receive", plan.receivers), ("egress", plan.destinations)):
+        for name, planned in group.items():
+            try:
+                doubted = list(planned.factory.doubts(planned.config))
+            except Exception as error:  # noqa: BLE001  a plug-in may fail in any way, and the others are still asked
+                doubted = []
+                yield failing((kind, name), error)
+            yield from (Finding((kind, name, *each.place), each.what, each.cure) for each in doubted)
 
 
 def _unnamed(config: Config) -> Iterator[Finding]:
