@@ -196,17 +196,32 @@ class StowSession:
         syntax = payloads[0].transfer_syntax_uid
         alike = list(takewhile(lambda each: each.transfer_syntax_uid == syntax, payloads))
         limit = self.batch
-        waiting = [next(batches(alike, images=limit.images, size=limit.bytes))]
+        images = next(batches(alike, images=limit.images, size=limit.bytes))
+        told: dict[int, Sent] = {}
+        try:
+            self._store_all(images, told)
+        finally:
+            for place in range(len(images)):
+                if place not in told:
+                    break  # those behind it that were answered are sent again: that is allowed
+                sent.append(told[place])
+
+    def _store_all(self, images: list[Payload], told: dict[int, Sent]) -> None:
+        """Ask until each image has an outcome, in `told` by its place, or the server takes nothing now."""
+        waiting = [list(range(len(images)))]
         while waiting:
             part = waiting.pop()
             at, clock = time.time(), time.perf_counter()
-            outcomes = self._store(part)
-            if isinstance(outcomes, int):
-                waiting += [part[outcomes:], part[:outcomes]]
+            said = self._store([images[place] for place in part])
+            if isinstance(said, int):
+                waiting += [part[said:], part[:said]]
                 continue
             took = time.perf_counter() - clock
-            sent += [Sent(outcome, at, took) for outcome in outcomes]
-            if outcomes[-1].pause is not None or (outcomes[-1].peer_fault and outcomes[-1].status is None):
+            pairs = list(zip(part, said, strict=True))
+            told.update((place, Sent(outcome, at, took)) for place, outcome in pairs if outcome)
+            if again := [place for place, outcome in pairs if outcome is None]:
+                waiting.append(again)
+            elif _is_over(told[part[-1]].outcome):
                 return
 
     def close(self) -> None:
@@ -214,8 +229,9 @@ class StowSession:
         self._ended(self)
         self._client.close()
 
-    def _store(self, part: list[Payload]) -> list[Outcome] | int:
-        """What became of each image of one request; or where to divide it: nobody is known to be to blame."""
+    def _store(self, part: list[Payload]) -> Sequence[Outcome | None] | int:
+        """What became of each image of one request, None for one that is to be asked for again; or where to
+        divide the request, because nobody is known to be to blame."""
         if self._client.closed:
             return [closed()] * len(part)
         request = StowRequest(part)
@@ -235,8 +251,8 @@ class StowSession:
             raise
         return self._said(part, answer)
 
-    def _said(self, part: list[Payload], answer: Answer) -> list[Outcome] | int:
-        """What an answer says of each image; or where to divide a request that is refused as a whole."""
+    def _said(self, part: list[Payload], answer: Answer) -> Sequence[Outcome | None] | int:
+        """As `_store`, by the answer."""
         status, many = answer.status, len(part) > 1
         class_ = kind(status)
         if class_ is Kind.TROUBLE:
@@ -254,7 +270,9 @@ class StowSession:
             return len(part) // 2
         return [self._noted(each, by_status(answer, each.length)) for each in part]
 
-    def _by_body(self, part: list[Payload], answer: Answer) -> list[Outcome] | int:
+    def _by_body(self, part: list[Payload], answer: Answer) -> Sequence[Outcome | None] | int:
+        """As `_store`, by the answer's body. A request that failed may have ended at the image to blame: what
+        it does not name is asked for again without the others."""
         status = answer.status
         try:
             said, why = _read(answer), ""
@@ -267,8 +285,9 @@ class StowSession:
             if len(part) > 1:
                 return len(part) // 2
             return [Outcome(Verdict.REFUSED, status, f"{meaning(status)}{_others(said)}{why}")]
+        unnamed = None if status in BY_BODY else self._unnamed(said, status)
         return [
-            self._unnamed(said, status) if one is None else self._noted(each, _of_instance(one, status))
+            unnamed if one is None else self._noted(each, _of_instance(one, status))
             for each, one in zip(part, named, strict=True)
         ]
 
@@ -285,6 +304,11 @@ class StowSession:
         if outcome.verdict is Verdict.SYNTAX_REFUSED:
             self._refused[_need(payload)] = outcome
         return outcome
+
+
+def _is_over(outcome: Outcome) -> bool:
+    """Whether asking for more is of no use now: the destination waits, or the connection is lost."""
+    return outcome.pause is not None or (outcome.peer_fault and outcome.status is None)
 
 
 def _need(payload: Payload) -> Need:

@@ -107,6 +107,25 @@ def test_the_halves_of_a_request_without_a_word_find_the_one_to_blame() -> None:
     assert len(server.asked) == 7
 
 
+def test_images_behind_the_one_to_blame_are_asked_for_again() -> None:
+    """A server that ends with 400 at a part that it cannot read has said nothing of those behind it."""
+
+    def script(asked: Asked) -> Said:
+        uids = uids_of(asked)
+        kept = uids[: uids.index("1.2.3")] if "1.2.3" in uids else uids
+        return Said(400 if "1.2.3" in uids else 200, in_json([Entry(REFERENCED, uid) for uid in kept]))
+
+    with serving(script) as server, session(server.url) as opened:
+        sent: list[Sent] = []
+        opened.send_batch(images(6), sent)
+    assert [each.outcome.verdict for each in sent] == [
+        *[Verdict.DELIVERED] * 2,
+        Verdict.REFUSED,
+        *[Verdict.DELIVERED] * 3,
+    ]
+    assert sizes(server)[:3] == [6, 4, 2]
+
+
 def test_after_a_failure_requests_begin_with_one_image_and_double() -> None:
     ill = threading.Event()
     ill.set()
