@@ -229,10 +229,10 @@ def swallowing() -> Iterator[tuple[str, list[int]]]:
 @pytest.mark.parametrize("status", [200, 204, 400, 409, 411, 415, 422, 500])
 def test_a_server_that_answers_a_request_without_images_is_there(status: int) -> None:
     with serving(lambda asked: Said(status)) as server:
-        outcome = egress(server.url + "/root/").probe()
+        outcome = egress(server.url + "/base/").probe()
     assert (outcome.verdict, outcome.status) == (Verdict.DELIVERED, status)
     (asked,) = server.asked
-    assert (asked.method, asked.path, uids_of(asked)) == ("POST", "/root/studies", [])
+    assert (asked.method, asked.path, uids_of(asked)) == ("POST", "/base/studies", [])
 
 
 @pytest.mark.parametrize(
