@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import threading
-import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from deliver.world import World, delivering, settings, world
-from mapdr.deliver.supervise.deliverer import Deliverer
+from deliver.world import delivering, settings, world
 from mapdr.egress.dicomweb.destination import DicomwebEgress, DicomwebEgressConfig
 from mapdr.testing.wait import until
 from peers.httpd import Asked, Said, serving
 from peers.stow import syntax_of, uids_of
-from truth.table import BAD, GOOD, ROWS, Row, taken
+from truth.row import BAD, GOOD, check
+from truth.stow import ROWS, Row, taken
 
 
 def egress(folder: Path, url: str, **config: Any) -> DicomwebEgress:
@@ -46,50 +45,8 @@ class Server:
 @pytest.mark.parametrize("row", ROWS, ids=lambda row: row.name)
 def test_the_ledger_says_what_the_table_says(tmp_path: Path, row: Row) -> None:
     script = Server(row)
-    with world(tmp_path) as made, serving(script) as server:
-        made.push(BAD, GOOD)
-        with delivering(made, {"pacs": egress(tmp_path, server.url, **row.config)}) as deliverers:
-            if row.state == "pending":
-                waits_as_said(made, deliverers["pacs"], row)
-                script.recover()
-            rows = made.settled()
-    ends = "delivered" if row.state == "pending" else row.state
-    assert (rows[BAD].state, rows[GOOD].state) == (ends, "delivered")
-    if row.state != "pending":
-        assert_row(made, row)
-        assert rows[BAD].attempts == (row.burnt or rows[BAD].attempts)
-    assert [event.kind for event in told(made)] == [row.event]
-
-
-def waits_as_said(made: World, deliverer: Deliverer, row: Row) -> None:
-    """Until BAD waits for the reason of the row, and is shown so; no try of any image is used up."""
-
-    def waiting() -> bool:
-        found = {each.uid: each for each in made.rows()}
-        shown = found[BAD].state in ("pending", "leased") and found[BAD].reason == row.reason
-        return shown and (bool(row.down) or found[GOOD].state == "delivered")
-
-    until(waiting, 15, f"{BAD} pending, {row.reason}")
-    if row.down:
-        until(lambda: deliverer.view().reason == row.down, 15, f"the destination down, {row.down}")
-    assert_row(made, row)
-    if row.status is not None:
-        assert {each.attempts for each in made.rows() if each.state != "delivered"} <= {0}
-
-
-def assert_row(made: World, row: Row) -> None:
-    """The last attempt and the row have the reason, the status and the words of the table."""
-    found = next(each for each in made.rows() if each.uid == BAD)
-    _, code, comment = made.attempts(BAD)[-1]
-    assert code == row.status
-    assert row.words in comment
-    assert found.reason == row.reason
-
-
-def told(made: World) -> list[Any]:
-    """The events that the study is due for, but for its reception."""
-    events = made.store.study_events.due_events(time.time() + 60, 0.0)
-    return [event for event in events if event.kind != "study.received"]
+    with serving(script) as server:
+        check(tmp_path, row, egress(tmp_path, server.url, **row.config), script.recover)
 
 
 def test_a_server_that_is_away_gets_everything_when_it_comes(tmp_path: Path, free_port: int) -> None:

@@ -1,21 +1,20 @@
-"""What each answer of a STOW-RS server does to an image: the truth test's table.
+"""What each answer of a STOW-RS server does to an image: the half of the truth test's table for HTTP.
 
-Two images of one study are owed. Every request that holds the image `BAD` is answered as the row says; every
-other one is taken. Where the row says that something waits, the server recovers later and takes all, and then
-all has to be delivered.
+Every request that holds the image BAD is answered as its row says.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
 from threading import Event
-from typing import Any
 
 from egress.dicomweb.answers import FAILED, OTHER, REFERENCED, WRONG, Entry, in_json, in_xml
 from peers.httpd import Said
+from truth.row import BAD, BUSY, LOST
+from truth.row import Row as AnyRow
 
-BAD, GOOD = "1.9.1", "1.9.2"
+Row = AnyRow["Answer"]
+
 IMPLICIT, EXPLICIT = "1.2.840.10008.1.2", "1.2.840.10008.1.2.1"
 
 Answer = Callable[[Sequence[str], str], Said]
@@ -31,31 +30,6 @@ def stored(uids: Sequence[str]) -> list[Entry]:
 def taken(uids: Sequence[str], syntax: str = "") -> Said:
     """All of it is stored."""
     return Said(200, in_json(stored(uids)))
-
-
-@dataclass(frozen=True)
-class Row:
-    """An answer to requests with BAD, and what BAD's ledger row becomes.
-
-    `status` and `words` are those of the last attempt, `reason` the row's; `burnt` counts the tries used up.
-    `state` "pending" means that it waits until the server recovers. `down` is the reason why the destination
-    waits as a whole, if it does: then GOOD may wait with it, else it is delivered meanwhile. `event` is what
-    is told of the study once nothing is open any more.
-    """
-
-    name: str
-    answer: Answer
-    state: str
-    reason: str = ""
-    status: int | None = None
-    words: str = ""
-    burnt: int = 0
-    down: str = ""
-    config: Mapping[str, Any] = field(default_factory=dict)
-
-    @property
-    def event(self) -> str:
-        return "study.parked" if self.state == "parked" else "study.delivered"
 
 
 def status(code: int, body: bytes = b"", **headers: str) -> Answer:
@@ -99,8 +73,6 @@ def cut(uids: Sequence[str], syntax: str) -> Said:
 
 
 TRUST = {"unnamed": "trust-2xx"}
-BUSY: dict[str, Any] = {"state": "pending", "reason": "receiver-busy"}
-LOST: dict[str, Any] = {"state": "pending", "reason": "no-answer"}
 
 BY_BODY = [
     Row("all is stored", says(200, Entry(REFERENCED, BAD)), "delivered", status=200),
