@@ -216,9 +216,12 @@ class StowSession:
             if isinstance(said, int):
                 waiting += [part[said:], part[:said]]
                 continue
-            took = time.perf_counter() - clock
-            pairs = list(zip(part, said, strict=True))
-            told.update((place, Sent(outcome, at, took)) for place, outcome in pairs if outcome)
+            took, pairs = time.perf_counter() - clock, list(zip(part, said, strict=True))
+            for place, outcome in pairs:
+                if outcome is not None:
+                    # Of a request that was answered each image has its share: a long one is no slow answer.
+                    share = took if outcome.status is None else took / len(part)
+                    told[place] = Sent(outcome, at, share)
             if again := [place for place, outcome in pairs if outcome is None]:
                 waiting.append(again)
             elif _is_over(told[part[-1]].outcome):

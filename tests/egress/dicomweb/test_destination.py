@@ -197,6 +197,32 @@ def test_a_large_image_is_never_whole_in_memory(tmp_path: Path) -> None:
     assert peak < 20_000_000
 
 
+def test_a_server_that_hangs_up_early_is_heard(tmp_path: Path) -> None:
+    size = 50_000_000
+    with (tmp_path / "large").open("wb") as file:
+        file.truncate(size)
+    large = payload(b"")
+    slices = (FileSlice(tmp_path / "large", 0, size),)
+    large = Payload(large.sop_class_uid, "1.2.3", large.transfer_syntax_uid, slices, size)
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def serve() -> None:
+            connection, _ = listener.accept()
+            with connection:
+                connection.recv(4096)
+                connection.sendall(
+                    b"HTTP/1.1 413 Too Large\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
+                )
+
+        thread = threading.Thread(target=serve)
+        thread.start()
+        with session(f"http://127.0.0.1:{listener.getsockname()[1]}") as opened:
+            outcome = opened.send(large)
+        thread.join()
+    assert (outcome.status, outcome.reason, outcome.final) == (413, "too-large", True)
+    assert "50.0 MB" in outcome.comment
+
+
 @contextmanager
 def swallowing() -> Iterator[tuple[str, list[int]]]:
     """A server that calls 1.2.3 stored and keeps nothing; its URL, and the bytes of each body."""
