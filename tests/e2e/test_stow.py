@@ -141,3 +141,24 @@ def test_a_server_that_locks_the_node_out_burns_nothing_and_says_why(make_node: 
     assert (delivered(status, "cloud"), status["parked"]) == (len(items), 0)
     assert sorted(stored) == sorted(item.sop_instance_uid for item in items)
     assert "token-of-the-cloud" not in node.output()
+
+
+def test_a_plain_web_server_gets_files_under_the_url_of_their_tags(make_node: Callable[..., Node]) -> None:
+    items = [in_memory(image) for image in study("MR", images=30, size=(16, 16))]
+    files: dict[str, bytes] = {}
+
+    def script(asked: Asked) -> Said:
+        if asked.method == "PUT":
+            files[asked.path] = asked.body
+        return Said(204 if asked.method == "PUT" else 405)
+
+    with serving(script) as server:
+        table = {**stow_destination(server.url + "/in/{Modality}/{SOPInstanceUID}.dcm"), "type": "https"}
+        rule = everything_to("bucket", tags=[{"set": "Modality", "to": "OT"}])
+        node = make_node(egress={"bucket": table}, rules=[rule]).start()
+        assert "bucket" in node.command("echo", "bucket")
+        assert set(send_all(node.port, items).values()) == {0}
+        status = node.when_settled(len(items))
+    assert delivered(status, "bucket") == len(items)
+    assert files.keys() == {f"/in/OT/{item.sop_instance_uid}.dcm" for item in items}
+    assert {row["status"] for row in rows(node).values()} == {204}
