@@ -28,17 +28,23 @@ host = "127.0.0.1"
 port = {port}
 
 [egress.out]
-type = "dicom"
-ae_title = "SINK"
-host = "127.0.0.1"
-port = {out}
-associations = {associations}
-
+{egress}
 [[rule]]
 name = "CT to the sink"
 when = {{ Modality = "CT" }}
 send_to = ["out"]
 {steps}
+"""
+DIMSE = """type = "dicom"
+ae_title = "SINK"
+host = "127.0.0.1"
+port = {out}
+associations = {associations}
+"""
+STOW = """type = "dicomweb"
+url = "http://127.0.0.1:{out}"
+requests = {requests}
+images_per_request = {images}
 """
 TAG_RULE = 'tags = [{ set = "InstitutionName", to = "Clinic North" }]\n'
 
@@ -88,8 +94,12 @@ def node(
     steps: str = "",
     associations: int = 2,
     plain: bool = False,
+    egress: str = "",
 ) -> Iterator[Bench]:
-    """`mapdr run` on a configuration of its own; `out` None sends to a port where nobody listens."""
+    """`mapdr run` on a configuration of its own; `out` None sends to a port where nobody listens.
+
+    `egress` is the table of another destination than a DICOM one.
+    """
     port = free_port()
     config = folder / "mapdr.toml"
     config.write_text(
@@ -97,9 +107,8 @@ def node(
             data=(folder / "data").as_posix(),
             durability=durability,
             port=port,
-            out=out or free_port(),
+            egress=egress or DIMSE.format(out=out or free_port(), associations=associations),
             steps=steps,
-            associations=associations,
         )
     )
     environment = {**os.environ, "PYTHONUNBUFFERED": "1"}

@@ -100,9 +100,9 @@ def orthanc(folder: Path, forward_to: int | None = None) -> Iterator[tuple[int, 
 class Sink:
     """The project's own sink, in a process of its own."""
 
-    def __init__(self, port: int = 0) -> None:
+    def __init__(self, port: int = 0, module: str = "benchmarks.sink") -> None:
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "benchmarks.sink", str(port)],
+            [sys.executable, "-m", module, str(port)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
