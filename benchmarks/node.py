@@ -29,18 +29,24 @@ port = {port}
 {tls_in}
 
 [egress.out]
-type = "dicom"
-ae_title = "SINK"
-host = "127.0.0.1"
-port = {out}
-associations = {associations}
-{tls_out}
-
+{egress}
 [[rule]]
 name = "CT to the sink"
 when = {{ Modality = "CT" }}
 send_to = ["out"]
 {steps}
+"""
+DIMSE = """type = "dicom"
+ae_title = "SINK"
+host = "127.0.0.1"
+port = {out}
+associations = {associations}
+{tls}
+"""
+STOW = """type = "dicomweb"
+url = "http://127.0.0.1:{out}"
+requests = {requests}
+images_per_request = {images}
 """
 TAG_RULE = 'tags = [{ set = "InstitutionName", to = "Clinic North" }]\n'
 
@@ -91,23 +97,25 @@ def node(
     associations: int = 2,
     plain: bool = False,
     tls: Sequence[Path] = (),
+    egress: str = "",
 ) -> Iterator[Bench]:
     """`mapdr run` on a configuration of its own; `out` None sends to a port where nobody listens.
 
-    `tls`, a certificate and its key, is shown to senders, and trusted of the receiver.
+    `tls`, a certificate and its key, is shown to senders, and trusted of the receiver. `egress` is the table
+    of another destination than a DICOM one.
     """
     port = free_port()
+    trusted = f'tls = {{ ca = "{tls[0].as_posix()}" }}' if tls else ""
+    dimse = DIMSE.format(out=out or free_port(), associations=associations, tls=trusted)
     config = folder / "mapdr.toml"
     config.write_text(
         CONFIG.format(
             data=(folder / "data").as_posix(),
             durability=durability,
             port=port,
-            out=out or free_port(),
+            egress=egress or dimse,
             steps=steps,
-            associations=associations,
             tls_in=f'tls = {{ cert = "{tls[0].as_posix()}", key = "{tls[1].as_posix()}" }}' if tls else "",
-            tls_out=f'tls = {{ ca = "{tls[0].as_posix()}" }}' if tls else "",
         )
     )
     environment = {**os.environ, "PYTHONUNBUFFERED": "1"}

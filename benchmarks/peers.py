@@ -134,11 +134,18 @@ def stalled() -> Iterator[int]:
 class Sink:
     """The project's own sink, in a process of its own."""
 
-    def __init__(self, port: int = 0, tls: Sequence[Path] = (), *, refuses_half: bool = False) -> None:
+    def __init__(
+        self,
+        port: int = 0,
+        tls: Sequence[Path] = (),
+        *,
+        refuses_half: bool = False,
+        module: str = "benchmarks.sink",
+    ) -> None:
         """`tls`: its certificate and key."""
         options = [*map(str, tls), *(["half"] if refuses_half else [])]
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "benchmarks.sink", str(port), *options],
+            [sys.executable, "-m", module, str(port), *options],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,

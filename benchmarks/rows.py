@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks import load as generator
-from benchmarks import series
+from benchmarks import series, stow
 from benchmarks.node import TAG_RULE, node, wait_until
 from benchmarks.peers import ROOT, Sink, certificate, free_port, load, orthanc, running, scratch, storescp
 
@@ -333,6 +333,22 @@ def table() -> list[Row]:
             )
         )
     rows += tls_rows()
+    # curl's small images are a body that is ready: there is nothing in it that costs for each of them.
+    for size, label, count, of_curl in ((LARGE, "512 kB", 1000, 0.6), (SMALL, "9 kB", 10000, 0.08)):
+        peers = [("curl with bodies that are ready", of_curl, stow.by_curl)]
+        if stow.CLIENT:
+            peers.append(("dicomweb-client", 1.0, stow.by_client))
+        rows += [
+            Row(
+                f"STOW-RS, {label}, one request at a time",
+                size,
+                target,
+                lambda size=size, count=count: stow.forward(size, count, 1),
+                lambda size=size, count=count, peer=peer: peer(size, count),
+                name,
+            )
+            for name, target, peer in peers
+        ]
     if series.folder().is_dir():
         rows.append(
             Row(

@@ -39,6 +39,12 @@ port = {to_port}
 #bandwidth = "20 Mbit/s"      # leave some of the line to others
 #tls = {{ ca = "ca.pem", cert = "me.pem", key = "me.key" }}
 
+# Or over HTTPS, by STOW-RS to a DICOMweb server.
+#[egress.cloud]
+#type = "dicomweb"
+#url = "https://pacs.example/dicom-web"
+#auth = {{ token = "env:CLOUD_TOKEN" }}
+
 # 4. Which images go where, changed how. All rules that match count, from top to bottom.
 #    An image that no rule takes is kept and shown as unrouted. Try one with: mapdr explain FILE
 [[rule]]

@@ -232,7 +232,8 @@ class Outcome:
     receiver accepts no such image at present and may later, without a fault of anybody. `duplicate` says that
     the receiver has an instance of this UID and took none. `pause`, with RETRY and `peer_fault`, says that
     it would have been so with any other payload. `credential` is what the receiver has proved to be, as in
-    `Source`.
+    `Source`. `reason` is one word for why the image is not delivered, shown with its row in place of
+    `deliver`'s own; `final`, with REFUSED, that the receiver would refuse it however often it is sent.
     """
 
     verdict: Verdict
@@ -244,6 +245,8 @@ class Outcome:
     duplicate: bool = False
     pause: Pause | None = None
     credential: str = ""
+    reason: str = ""
+    final: bool = False
 
 
 class Sent(NamedTuple):

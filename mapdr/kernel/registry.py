@@ -31,6 +31,8 @@ BUILTIN: dict[tuple[str, str], str] = {
     ("codec", "jpegxl"): "mapdr.transform.codecs.jpegxl",
     ("codec", "rle"): "mapdr.transform.codecs.rle",
     ("egress", "dicom"): "mapdr.egress.dicom.destination",
+    ("egress", "dicomweb"): "mapdr.egress.dicomweb.destination",
+    ("egress", "https"): "mapdr.egress.https.destination",
 }
 """Kind and type of each stage that MAPDR ships, and the module that holds its `STAGE`."""
 

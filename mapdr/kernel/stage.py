@@ -281,9 +281,10 @@ class Factory:
     destination will call; None where there is no such end, as with a folder. `resources(config)` names what
     else the stage has for itself, such as "folder:in"; two stages with one resource, or with one port, are
     refused before anything starts. `faults(config)` tells what the stage would miss if it were started here
-    and now, such as a file (places from the stage's own table on), `doubts(config)` what works now and soon
-    may not; both change nothing and call nobody. `certificates(config)` are those of its files.
-    `order` places a transform within a recipe.
+    and now, such as a file (places from the stage's own table on); `doubts(config)`, likewise, what may be
+    meant as it is written and hardly is, or works now and soon may not: `mapdr check` warns of it. Both
+    change nothing and call nobody. `certificates(config)` are those of its files. `order` places a
+    transform within a recipe.
     """
 
     kind: str

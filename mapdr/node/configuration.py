@@ -9,7 +9,7 @@ from pathlib import Path
 from mapdr.config.problem import Problem
 from mapdr.config.read import Loaded, read
 from mapdr.kernel.registry import Registry
-from mapdr.node.doubts import soon, twice, warnings
+from mapdr.node.doubts import of_stages, twice, warnings
 from mapdr.node.plan import Plan, make_plan
 from mapdr.node.surroundings import faults
 
@@ -54,7 +54,7 @@ def examine(
     doubts: tuple[Problem, ...] = ()
     if surroundings:
         findings += faults(loaded, plan)
-        doubts = loaded.locate([*warnings(loaded), *twice(loaded, registry), *soon(plan)])
+        doubts = loaded.locate([*warnings(loaded), *twice(loaded, registry), *of_stages(plan)])
     found = {*loaded.problems, *loaded.locate(findings)}
     problems = tuple(sorted(found, key=lambda problem: (problem.line, str(problem))))
     return Checked(path, loaded, plan, registry, problems, doubts)

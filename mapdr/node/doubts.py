@@ -70,16 +70,16 @@ def twice(loaded: Loaded, registry: Registry) -> Iterator[Finding]:
             yield Finding(place, doubt, "remove the package that is not meant, or rename its stage")
 
 
-def soon(plan: Plan) -> Iterator[Finding]:
-    """What works now and soon may not, by the stages themselves: certificates that end."""
+def of_stages(plan: Plan) -> Iterator[Finding]:
+    """What the stages themselves doubt of their configuration: what is hardly meant, and what soon ends."""
     for kind, group in (("receive", plan.receivers), ("egress", plan.destinations)):
         for name, planned in group.items():
             try:
-                found = list(planned.factory.doubts(planned.config))
+                doubted = list(planned.factory.doubts(planned.config))
             except Exception as error:  # noqa: BLE001  a plug-in may fail in any way, and the others are still asked
-                found = []
+                doubted = []
                 yield failing((kind, name), error)
-            yield from (Finding((kind, name, *each.place), each.what, each.cure) for each in found)
+            yield from (Finding((kind, name, *each.place), each.what, each.cure) for each in doubted)
 
 
 def _unnamed(config: Config) -> Iterator[Finding]:

@@ -105,7 +105,7 @@ def keys(kind: Any) -> set[str]:
 DOCUMENTED: list[tuple[str, Any]] = [
     ("## `[node]`", NodeConfig),
     ("## `[receive.NAME]`", Registry().factory("receive", "dicom").config),
-    ("## `[egress.NAME]`", Registry().factory("egress", "dicom").config),
+    ('## `[egress.NAME]`, type `"dicom"`', Registry().factory("egress", "dicom").config),
     ("## `[[rule]]`", RuleHead),
     ("## `[webhook.NAME]`", WebhookConfig),
     ("### `compress`", Registry().factory("transform", "compress").config),
@@ -119,6 +119,16 @@ def test_every_key_is_in_the_manual(title, kind):
     code = " ".join(re.findall(r"`([^`]*)`", text))
     missing = {key for key in keys(kind) if not re.search(rf"\b{key}\b", code)}
     assert not missing
+
+
+@pytest.mark.parametrize("type_", ["dicomweb", "https"])
+def test_every_key_of_a_destination_by_http_is_in_the_manual(type_):
+    """Its own keys, and in its table those that are explained for the types before it."""
+    own = section(f'## `[egress.NAME]`, type `"{type_}"`')
+    config = Registry().factory("egress", type_).config
+    assert not {key for key in config.model_fields if not re.search(rf"`{key}`", own)}
+    before = section('## `[egress.NAME]`, type `"dicom"`') + section('## `[egress.NAME]`, type `"dicomweb"`')
+    assert not {key for key in keys(config) if not re.search(rf"\b{key}\b", own + before)}
 
 
 @pytest.mark.parametrize(

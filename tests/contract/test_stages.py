@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from pydantic import TypeAdapter
 
+from egress.dicomweb.answers import FAILED, REFERENCED, Entry, in_json
 from mapdr.dicom import uids as uid
 from mapdr.egress.part10 import file_meta
 from mapdr.kernel.codec import FrameFormat
@@ -24,7 +25,9 @@ from mapdr.testing.contract import OBJECTS, Sent, check_codec, check_egress, che
 from mapdr.testing.generator import GeneratedImage, study
 from mapdr.wire.link import Limits
 from mapdr.wire.requestor import Requestor
+from peers.httpd import Asked, Said, serving
 from peers.rawsink import Answer, RawSink
+from peers.stow import uids_of
 from peers.stow_client import store
 
 REGISTRY = Registry()
@@ -145,6 +148,52 @@ def egress_dicom(folder: Path) -> None:
     assert {Verdict.DELIVERED, Verdict.RETRY, Verdict.REFUSED} <= set(counts)
 
 
+def egress_dicomweb(folder: Path) -> None:
+    chance = random.Random(1)
+    stored: list[str] = []
+
+    def script(asked: Asked) -> Said:
+        if "studies" not in asked.path or chance.random() < 0.1:
+            return Said(chance.choice((500, 401)), None if chance.random() < 0.3 else b"")
+        uids = uids_of(asked)
+        if not uids:
+            return Said(200, b"{}")
+        kept = [uid for uid in uids if chance.random() < 0.8]
+        stored.extend(kept)
+        entries = [Entry(REFERENCED if uid in kept else FAILED, uid, failure=None if uid in kept else 0xC000)
+                   for uid in uids]  # fmt: skip
+        return Said(202, in_json(entries))
+
+    with serving(script) as server:
+        counts = check_egress(
+            lambda: build("egress", "dicomweb", {"url": server.url + "/dicom-web"}, folder),
+            [spooled(each, folder)[0] for each in images(OBJECTS)],
+            arrived=lambda: stored,
+        )
+    assert {Verdict.DELIVERED, Verdict.RETRY, Verdict.REFUSED} <= set(counts)
+
+
+def egress_https(folder: Path) -> None:
+    chance = random.Random(1)
+    stored: list[str] = []
+
+    def script(asked: Asked) -> Said:
+        if asked.method == "HEAD":
+            return Said(404)
+        status = chance.choice([200, 201, 204, 204, 202, 409, 503])
+        if status in (200, 201, 204):
+            stored.append(asked.path.rpartition("/")[2])
+        return Said(status, None) if chance.random() < 0.1 and status == 503 else Said(status)
+
+    with serving(script) as server:
+        counts = check_egress(
+            lambda: build("egress", "https", {"url": server.url + "/in/{SOPInstanceUID}"}, folder),
+            [spooled(each, folder)[0] for each in images(OBJECTS)],
+            arrived=lambda: stored,
+        )
+    assert {Verdict.DELIVERED, Verdict.RETRY, Verdict.REFUSED} <= set(counts)
+
+
 def transform_tags(folder: Path) -> None:
     config = [
         {"set": "InstitutionName", "to": "Clinic North"},
@@ -228,6 +277,8 @@ CHECKS: dict[tuple[str, str], Callable[[Path], None]] = {
     ("codec", "jpegxl"): codec("jpegxl", JPEG_XL),
     ("codec", "rle"): codec("rle", {uid.RLE_LOSSLESS: rle}),
     ("egress", "dicom"): egress_dicom,
+    ("egress", "dicomweb"): egress_dicomweb,
+    ("egress", "https"): egress_https,
 }
 
 

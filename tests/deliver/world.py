@@ -17,7 +17,7 @@ from mapdr.deliver.feed.preparer import Preparer
 from mapdr.deliver.supervise.deliverer import Deliverer
 from mapdr.egress.dicom.destination import DimseEgress, DimseEgressConfig
 from mapdr.kernel.item import FileSlice, Header, Instance, Payload, Routing, Source, TagPath
-from mapdr.kernel.stage import Settings
+from mapdr.kernel.stage import Egress, Settings
 from mapdr.kernel.watch import Watch
 from mapdr.store import Store
 from mapdr.store.index import schema
@@ -178,8 +178,10 @@ def egress(folder: Path, port: int, name: str = "pacs", **config: Any) -> DimseE
 
 
 @contextmanager
-def delivering(made: World, egresses: Mapping[str, DimseEgress], *, tick: float = 0.05) -> Iterator[None]:
-    """Deliverers for several destinations, as a node runs them."""
+def delivering(
+    made: World, egresses: Mapping[str, Egress], *, tick: float = 0.05
+) -> Iterator[dict[str, Deliverer]]:
+    """Deliverers for several destinations by name, as a node runs them."""
     pool = ThreadPoolExecutor(2)
     preparer = Preparer(made.store.recipes, lambda steps: Relay(), pool)
     deliverers = {
@@ -189,7 +191,7 @@ def delivering(made: World, egresses: Mapping[str, DimseEgress], *, tick: float 
     for deliverer in deliverers.values():
         deliverer.start()
     try:
-        yield
+        yield deliverers
     finally:
         for deliverer in deliverers.values():
             deliverer.stop(time.monotonic() + 2)

@@ -1,7 +1,7 @@
 """The promise under fire: the node is killed again and again, and no acknowledged image is lost or wrong.
 
-Two rules edit and compress every image, one for an archive that is fast, one for a receiver that is slow.
-Two modalities push meanwhile, each image until it is acknowledged.
+Three rules edit and compress every image: for an archive that is fast, a STOW-RS server, and a receiver
+that is slow. Two modalities push meanwhile, each image until it is acknowledged.
 """
 
 from __future__ import annotations
@@ -31,6 +31,7 @@ from peers.node import Node, arrivals, destination
 from peers.part10 import MemoryObject
 from peers.rawsender import RawSender
 from peers.rawsink import Answer, RawSink, Received
+from peers.stow import StowSink, stow_destination
 
 EXPLICIT, JPEG_LOSSLESS = "1.2.840.10008.1.2.1", "1.2.840.10008.1.2.4.70"
 LOSSLESS, LOSSY = "1.2.840.10008.1.2.4.90", "1.2.840.10008.1.2.4.91"
@@ -56,6 +57,13 @@ RULES = [
         "send_to": ["archive"],
     },
     {
+        "name": "everything over HTTP",
+        "when": {},
+        "tags": EDITS,
+        "compress": {"to": "jpeg2000-lossless"},
+        "send_to": ["cloud"],
+    },
+    {
         "name": "everything to the slow line",
         "when": {},
         "tags": EDITS,
@@ -63,6 +71,8 @@ RULES = [
         "send_to": ["slow"],
     },
 ]
+STATUS = {"archive": 0, "cloud": 200, "slow": 0}
+"""What each destination answers to an image that it takes."""
 DERIVED = {
     *("LossyImageCompression", "LossyImageCompressionRatio", "LossyImageCompressionMethod"),
     *("ImageType", "SOPInstanceUID", "DerivationDescription", "SourceImageSequence"),
@@ -195,7 +205,9 @@ def differing(one: Dataset, other: Dataset) -> list[str]:
 class Assassin:
     """Ends the node without warning at random points: while it starts, and after a random bit of progress."""
 
-    def __init__(self, node: Node, sinks: Mapping[str, RawSink], pushers: Sequence[Pusher]) -> None:
+    def __init__(
+        self, node: Node, sinks: Mapping[str, RawSink | StowSink], pushers: Sequence[Pusher]
+    ) -> None:
         self._node, self._sinks, self._pushers = node, sinks, pushers
         self._random = random.Random()
         self.points: Counter[str] = Counter()
@@ -207,6 +219,7 @@ class Assassin:
         progress: dict[str, Callable[[], int]] = {
             "acknowledged": lambda: sum(len(pusher.acknowledged) for pusher in self._pushers),
             "at the archive": lambda: len(self._sinks["archive"].received),
+            "in the cloud": lambda: len(self._sinks["cloud"].received),
             "at the slow one": lambda: len(self._sinks["slow"].received),
         }
         point = self._random.choice(["starting", "after a moment", *progress])
@@ -241,11 +254,16 @@ def killed_again_and_again(make_node: Callable[..., Node], *, images: int, kills
         for number, image in enumerate(generator.study("CT", seed=seed, images=images // 2, size=SIZE))
     ]
     halves = originals[: images // 2], originals[images // 2 :]
-    with RawSink() as archive, RawSink(lambda request: Answer(after=slow)) as line:
-        sinks = {"archive": archive, "slow": line}
+    with (
+        RawSink() as archive,
+        StowSink(after=slow) as cloud,
+        RawSink(lambda request: Answer(after=slow)) as line,
+    ):
+        sinks = {"archive": archive, "cloud": cloud, "slow": line}
         node = make_node(
             egress={
                 "archive": destination(archive.port),
+                "cloud": stow_destination(cloud.url, requests=2, images_per_request=4),
                 "slow": destination(line.port, associations=1),
             },
             rules=RULES,
@@ -293,7 +311,7 @@ def killed_again_and_again(make_node: Callable[..., Node], *, images: int, kills
 def assert_all_is_counted_once(status: Mapping[str, Any], images: int) -> None:
     counted = {"CT": {"images": images, "studies": 2}}
     assert status["today"]["received"] == counted
-    assert status["today"]["delivered"] == {"archive": counted, "slow": counted}
+    assert status["today"]["delivered"] == dict.fromkeys(STATUS, counted)
     assert (status["pending"], status["parked"], status["unrouted"]) == (0, 0, 0)
     assert status["versions"]["received"] == 0
 
@@ -312,7 +330,7 @@ def assert_everything_arrived_as_the_rules_say(
     assert not {key: what for key, what in wrong.items() if what}
     assert all(len({request.identity for request in requests}) == 1 for requests in came.values())
     syntaxes = Counter(requests[0].transfer_syntax_uid for requests in came.values())
-    if name == "archive":
+    if name != "slow":
         assert syntaxes.keys() == {LOSSLESS}
     else:
         assert syntaxes[LOSSY] > len(originals) * 0.9
@@ -323,10 +341,10 @@ def assert_everything_arrived_as_the_rules_say(
     for key, requests in came.items():
         here = by_uid[by_key[key].item.sop_instance_uid]
         attempts = [attempt for row in here for attempt in row["attempts_made"]]
-        assert {(row["state"], row["status"]) for row in here} == {("delivered", 0)}
+        assert {(row["state"], row["status"]) for row in here} == {("delivered", STATUS[name])}
         assert {row["sent_sop_instance_uid"] for row in here} == {requests[0].sop_instance_uid}
         # What a killed node had under way may have arrived: it is an attempt without an answer.
-        assert len([attempt for attempt in attempts if attempt["status"] == 0]) == len(here)
+        assert len([attempt for attempt in attempts if attempt["status"] == STATUS[name]]) == len(here)
         assert len(here) <= len(requests) <= len(attempts)
 
 

@@ -11,6 +11,7 @@ import pytest
 from pydantic import Field
 
 from mapdr.config.read import read_text
+from mapdr.kernel.finding import Finding
 from mapdr.kernel.item import Source
 from mapdr.kernel.registry import BUILTIN, Registry
 from mapdr.kernel.stage import Endpoint, Factory, StageConfig
@@ -205,4 +206,19 @@ def test_a_plugin_that_fails_over_its_configuration_is_told_and_the_rest_is_plan
     (told,) = checked.problems
     assert (told.path, told.cure) == ("egress.bad", "report it to who wrote that type")
     assert told.what.startswith("fails over its configuration: internal error: KeyError")
+    assert "QXSECRETQX" not in str(told)
+
+
+def test_a_plugin_s_doubts_are_warnings_and_so_is_that_it_fails_over_them(tmp_path: Path) -> None:
+    (tmp_path / "mapdr.toml").write_text('[egress.bad]\ntype = "broken"\n[egress.good]\ntype = "small"\n')
+    modules = dict(BUILTIN)
+    doubted = Finding(("url",), "is odd", "write another")
+    for name, doubts in (("broken", failing), ("small", lambda config: [doubted])):
+        module = sys.modules[f"mapdr_doubt_{name}"] = ModuleType(f"mapdr_doubt_{name}")
+        module.STAGE = Factory("egress", name, StageConfig, print, doubts=doubts)
+        modules["egress", name] = f"mapdr_doubt_{name}"
+    checked = examine(tmp_path / "mapdr.toml", Registry(modules), surroundings=True)
+    told = {problem.path: problem for problem in checked.warnings}
+    assert told["egress.good.url"].what == "is odd"
+    assert "KeyError" in told["egress.bad"].what
     assert "QXSECRETQX" not in str(told)

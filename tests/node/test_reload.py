@@ -150,7 +150,7 @@ def test_a_wrong_configuration_and_one_that_needs_a_restart_are_refused(start: S
     assert 'did you mean "small"?' in wrong
     later = "restart the node, if the plug-in was installed since it started"
     (unknown,) = reload(node, path, '[egress.pacs]\ntype = "folder"\n')
-    assert 'there is no egress "folder"; known: dicom, small; ' + later in unknown
+    assert 'there is no egress "folder"; known: dicom, dicomweb, https, small; ' + later in unknown
     (unknown,) = reload(node, path, SMALL + '[[rule]]\nname = "a"\nwhen = {}\nsend_to = []\nbox = 1\n')
     assert 'rule "a".box: unknown key' in unknown
     assert later in unknown

@@ -79,14 +79,15 @@ class Httpd:
                     self.send_header(name, value)
                 self.send_header("Content-Length", str(len(said.body)))
                 self.end_headers()
-                self.wfile.write(said.body[: said.cut])
+                if self.command != "HEAD":
+                    self.wfile.write(said.body[: said.cut])
                 if said.cut is not None:
                     self.close_connection = True
 
             def log_message(self, format: str, *args: object) -> None:
                 return
 
-        for method in ("GET", "POST", "PUT", "CONNECT"):
+        for method in ("GET", "HEAD", "POST", "PUT", "CONNECT"):
             setattr(Handler, f"do_{method}", Handler.answer)
 
         class Server(ThreadingHTTPServer):

@@ -41,7 +41,8 @@ class Answer:
     """What to do with one request: wait, then answer with `status`; None never answers.
 
     `hang_up` ends the connection instead, "reset" without a word, "abort" with an A-ABORT. `release` asks for
-    the association's release behind the answer.
+    the association's release behind the answer. `others` are elements of the response, by tag, that are
+    other than they should be; `twice` sends it twice.
     """
 
     status: int | None = 0x0000
@@ -49,6 +50,8 @@ class Answer:
     hang_up: str = ""
     release: bool = False
     comment: str = ""
+    others: Mapping[int, int | str] = field(default_factory=dict)
+    twice: bool = False
 
 
 Script = Callable[[Received], Answer]
@@ -69,6 +72,7 @@ class RawSink:
         reject: bytes | None = None,
         serial: bool = False,
         results: Mapping[str, int] | None = None,
+        max_pdu: int = MAX_PDU,
     ) -> None:
         self.script: Script = script or (lambda request: Answer())
         self.choose: Choice = choose or (lambda abstract, syntaxes: syntaxes[0])
@@ -77,6 +81,7 @@ class RawSink:
         self.reject = reject
         self.serial = serial
         self.results = {} if results is None else results
+        self.max_pdu = max_pdu
         self.received: list[Received] = []
         self.answered: list[tuple[Received, int]] = []
         self.associations = 0
@@ -177,7 +182,7 @@ class RawSink:
         results = {
             number: self.results.get(syntaxes[0], 0) for number, (_, _, syntaxes) in wanted.contexts.items()
         }
-        answer = pdu.associate_ac(wanted.called, wanted.calling, chosen, MAX_PDU, results)
+        answer = pdu.associate_ac(wanted.called, wanted.calling, chosen, self.max_pdu, results)
         pdu.send(connection, pdu.ASSOCIATE_AC, answer)
         self._messages(connection, wanted, chosen)
 
@@ -255,9 +260,9 @@ class RawSink:
             with self._lock:
                 # Counted before it is sent: who sees the answer may look at the count at once.
                 self.answered.append((received, answer.status))
-        pdu.send(
-            connection, pdu.P_DATA, pdu.p_data(context, pdu.command_set(response), command=True, last=True)
-        )
+        message = pdu.p_data(context, pdu.command_set({**response, **answer.others}), command=True, last=True)
+        for _ in range(1 + answer.twice):
+            pdu.send(connection, pdu.P_DATA, message)
         if answer.release:
             pdu.send(connection, pdu.RELEASE_RQ, bytes(4))
             pdu.receive(connection)

@@ -8,6 +8,7 @@
 | out of resources, processing failure, cancelled     | pending, alone, until `give_up`; no try is used up   |
 | that it takes nothing at present (`Outcome.pause`)  | the same; the destination waits                      |
 | a status that faults the image or is unknown        | pending until `tries` are used up, then parked       |
+| the same for good (`Outcome.final`)                 | parked                                               |
 | nothing: aborted, closed, silent after the request  | pending, alone; parked after `tries` if it takes     |
 |                                                     | others, else it is the receiver's trouble            |
 | success for another SOP instance or class, in       | as nothing: the association is aborted               |
@@ -87,7 +88,9 @@ def decide(
         if retry.give_up is not None and now - delivery.instance.received_at > retry.give_up:
             return Decision("parked", "gave-up")
         return _wait(outcome, Backoff.of(retry), failures, now, max(now, after), limit > 0)
-    reason = "refused" if outcome.verdict is Verdict.REFUSED else "failed"
+    reason = outcome.reason or ("refused" if outcome.verdict is Verdict.REFUSED else "failed")
+    if outcome.final:
+        return Decision("parked", reason)
     return _again_or_park(delivery, retry, reason, now)
 
 

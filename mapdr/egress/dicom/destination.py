@@ -11,13 +11,12 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
-from functools import lru_cache
-from typing import Annotated
 
-from pydantic import AfterValidator, Field
+from pydantic import Field
 
 from mapdr.config.units import Bandwidth as BandwidthField
 from mapdr.config.units import Duration
+from mapdr.egress.syntax import Syntax
 from mapdr.kernel.certificate import PEER, Certificate
 from mapdr.kernel.errors import (
     ConfigurationError,
@@ -42,7 +41,7 @@ from mapdr.net.renewal import RenewingTls
 from mapdr.net.retry import Retry, RetryConfig
 from mapdr.net.tls import ClientTlsField, certificates, ending_soon
 from mapdr.wire import pdu, status
-from mapdr.wire.contexts import MAY_PASS, REJECTIONS, is_transfer_syntax
+from mapdr.wire.contexts import MAY_PASS, REJECTIONS
 from mapdr.wire.link import Limits, LinkLost
 from mapdr.wire.pdu import MAX_CONTEXTS
 from mapdr.wire.requestor import Requestor, StoreResponse
@@ -60,24 +59,6 @@ NOT_ACCEPTED = "the receiver accepts no such presentation context"
 
 PROBED = 16
 """Storage contexts proposed beside Verification: some receivers reject an association without any."""
-
-
-def _syntax(name: str) -> str:
-    uid = _keywords().get(name, name)
-    if not is_transfer_syntax(uid):
-        raise ValueError("is not a transfer syntax; write its UID or its name, e.g. ExplicitVRLittleEndian")
-    return uid
-
-
-@lru_cache(maxsize=1)
-def _keywords() -> dict[str, str]:
-    """Keyword to UID (PS3.6, annex A); pydicom is imported only where a configuration names a syntax."""
-    from pydicom.uid import UID, AllTransferSyntaxes
-
-    return {UID(uid).keyword: str(uid) for uid in AllTransferSyntaxes}
-
-
-Syntax = Annotated[str, AfterValidator(_syntax)]
 
 
 class DimseEgressConfig(StageConfig):

@@ -19,7 +19,7 @@ from urllib.parse import quote_plus, urlencode
 from mapdr.config.secret import Secret
 from mapdr.kernel.errors import ConfigurationError, OwnFault, Temporary
 from mapdr.net.http.config import AuthConfig
-from mapdr.net.http.trouble import HttpTrouble
+from mapdr.net.http.trouble import HttpTrouble, NoToken
 
 AHEAD = 60.0
 """Seconds before its end that a token is renewed; a tenth of its life if that is less."""
@@ -149,7 +149,7 @@ class ClientCredentials:
         if usable:
             assert token is not None
             return token.header
-        raise HttpTrouble(self._failure, begun=False)
+        raise NoToken(self._failure)
 
     def _fetch(self) -> _Token:
         config = self._config
@@ -168,17 +168,15 @@ class ClientCredentials:
         try:
             reply = self._post(config.token_url, headers, urlencode(form).encode())
         except HttpTrouble as error:
-            raise HttpTrouble(f"no token: {error}", begun=False) from None
+            raise NoToken(f"no token: {error}") from None
         found = _json_object(reply.body)
         if reply.status != 200:
             word = found.get("error")
             told = f" ({word})" if isinstance(word, str) and word in _ERRORS else ""
-            raise HttpTrouble(f"no token: the token server answered {reply.status}{told}", begun=False)
+            raise NoToken(f"no token: the token server answered {reply.status}{told}")
         text, kind = found.get("access_token"), found.get("token_type", "Bearer")
         if not isinstance(text, str) or not _is_token(text) or str(kind).lower() != "bearer":
-            raise HttpTrouble(
-                "no token: the token server's answer holds none (RFC 6749, section 5.1)", begun=False
-            )
+            raise NoToken("no token: the token server's answer holds none (RFC 6749, section 5.1)")
         seconds = _seconds(found.get("expires_in"))
         return _Token(f"Bearer {text}", asked_at + max(seconds * 0.9, seconds - AHEAD), asked_at + seconds)
 

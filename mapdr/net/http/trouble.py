@@ -59,6 +59,13 @@ class HttpTrouble(Temporary):
         self.begun = begun
 
 
+class NoToken(HttpTrouble):
+    """There is nothing to log in with: the token server gave no token. Nothing was sent."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message, begun=False)
+
+
 def trouble(error: Exception, *, begun: bool = True) -> Temporary:
     """What to raise for an error of httpx: OwnFault where this side lacks files or memory, else HttpTrouble.
 

@@ -39,6 +39,15 @@ def test_a_wait_is_a_number_or_a_date(value: str, seconds: float) -> None:
     assert retry_after(value, NOW) == seconds
 
 
+@pytest.mark.skipif(not hasattr(time, "tzset"), reason="the time zone of a process cannot be set here")
+def test_a_date_is_in_gmt_wherever_the_node_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    with monkeypatch.context() as patch:
+        patch.setenv("TZ", "America/New_York")
+        time.tzset()
+        assert retry_after("Fri Nov 27 10:02:00 2026", NOW) == 120
+    time.tzset()
+
+
 def test_without_a_date_of_its_own_a_date_counts_from_now() -> None:
     assert 50 < retry_after(formatdate(time.time() + 60, usegmt=True)) <= 60
 

@@ -1,0 +1,88 @@
+"""What destinations that speak HTTP share: their common keys, and what becomes of an image that a server has
+not said to have."""
+
+from __future__ import annotations
+
+from typing import Annotated
+from urllib.parse import urlsplit
+
+from pydantic import Field
+
+from mapdr.config.units import Duration
+from mapdr.egress.syntax import Syntax
+from mapdr.kernel.errors import OWN_FAULT, ConfigurationError, OwnFault, Temporary
+from mapdr.kernel.item import Outcome, Pause, Verdict
+from mapdr.kernel.stage import Endpoint
+from mapdr.kernel.uids import EXPLICIT_VR_LITTLE_ENDIAN, IMPLICIT_VR_LITTLE_ENDIAN
+from mapdr.net.http.client import Answer
+from mapdr.net.http.config import HttpConfig
+from mapdr.net.http.status import Kind, kind, meaning
+from mapdr.net.http.trouble import HttpTrouble, NoToken
+from mapdr.net.retry import RetryConfig
+
+SOON = 0.1
+"""Seconds of a pause that grows as for a receiver that is away; without any, as for one that rejects."""
+
+_BUSY = {429: "busy", 503: "busy", 507: "no-room"}
+
+
+class HttpEgressConfig(HttpConfig):
+    """The keys of every destination that speaks HTTP, but for its URL."""
+
+    requests: Annotated[int, Field(ge=1, le=64)] = 4
+    wait_for_study: Duration = 0.0
+    syntaxes: tuple[Syntax, ...] = (EXPLICIT_VR_LITTLE_ENDIAN, IMPLICIT_VR_LITTLE_ENDIAN)
+    retry: RetryConfig = RetryConfig()
+
+
+def by_status(answer: Answer, size: int) -> Outcome:
+    """What becomes of an image of `size` bytes by a status that does not say that the server has it."""
+    status, words = answer.status, meaning(answer.status)
+    match kind(status):
+        case Kind.NOT_LET_IN:
+            return waits(status, words, "unauthorized")
+        case Kind.REDIRECTED:
+            return waits(status, words, "redirected")
+        case Kind.TROUBLE if answer.wait or status in _BUSY:
+            return waits(status, words, _BUSY.get(status, "busy"), answer.wait or SOON)
+        case Kind.TROUBLE:
+            return Outcome(Verdict.RETRY, status, words, peer_fault=True)
+        case Kind.SYNTAX:
+            return Outcome(Verdict.SYNTAX_REFUSED, status, words)
+        case Kind.TOO_LARGE:
+            large = f"{words}: an image of {size / 1e6:.1f} MB"
+            return Outcome(Verdict.REFUSED, status, large, reason="too-large", final=True)
+        case _:
+            return Outcome(Verdict.REFUSED, status, words)
+
+
+def waits(status: int | None, words: str, reason: str, seconds: float = 0.0) -> Outcome:
+    """The server takes nothing at present, whatever it is sent: the destination waits."""
+    return Outcome(Verdict.RETRY, status, words, peer_fault=True, pause=Pause(reason, seconds))
+
+
+def unanswered(error: Temporary | ConfigurationError) -> Outcome:
+    """What becomes of an image whose request had no answer.
+
+    Where nothing of it went out, the way to the server is the cause: the destination waits.
+    """
+    words = str(error)
+    if isinstance(error, HttpTrouble) and error.begun:
+        return Outcome(Verdict.RETRY, comment=words, peer_fault=True)
+    if isinstance(error, ConfigurationError | NoToken):
+        pause = Pause("unauthorized", SOON)
+    else:
+        pause = Pause(OWN_FAULT if isinstance(error, OwnFault) else "unreachable", SOON)
+    return Outcome(Verdict.RETRY, comment=words, peer_fault=True, begun=False, pause=pause)
+
+
+def endpoint(url: str) -> Endpoint:
+    """Whom a URL leads to."""
+    parts = urlsplit(url)
+    tls = parts.scheme == "https"
+    return Endpoint(parts.hostname or "", parts.port or (443 if tls else 80), tls=tls)
+
+
+def closed() -> Outcome:
+    """What becomes of an image that is sent on a session which was closed."""
+    return Outcome(Verdict.RETRY, comment="the session is closed", peer_fault=True, begun=False)

@@ -1,0 +1,1 @@
+"""Images as DICOM files to a web server that is not DICOMweb: one POST or PUT each."""

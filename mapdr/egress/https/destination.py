@@ -1,0 +1,257 @@
+"""One POST or PUT of a DICOM file (PS3.10) for each image, to a URL that its tags are put into.
+
+Such servers answer with a status alone, so the configuration says which ones mean that they have the image.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Annotated, Literal
+from urllib.parse import quote
+
+from pydantic import AfterValidator, Field
+
+from mapdr.dicom.scan import NeedMore, ScannedHeader, scan
+from mapdr.dicom.template import Template
+from mapdr.egress.http import SOON, HttpEgressConfig, by_status, closed, endpoint, unanswered, waits
+from mapdr.egress.part10 import Part10
+from mapdr.kernel.errors import ConfigurationError, Permanent, Temporary
+from mapdr.kernel.finding import Finding
+from mapdr.kernel.item import TAKEN, Acceptance, Need, Outcome, Payload, TagPath, Verdict
+from mapdr.kernel.stage import Description, Factory, Settings
+from mapdr.net.http.client import Body, HttpClient, Server
+from mapdr.net.http.config import check_url
+from mapdr.net.http.status import Kind, kind, meaning
+from mapdr.net.retry import Retry
+
+LONGEST_HEADER = 1 << 22
+"""Bytes of a data set in which the tags of a URL are looked for."""
+
+AWAY = frozenset({401, 407, 429, 502, 503, 504, 507})
+"""Statuses to a HEAD request with which no image would be taken: 403, 404 and 405 may be due to HEAD."""
+
+
+def _url(text: str) -> str:
+    try:
+        template = Template.parse(text)
+    except ValueError as error:
+        # A URL may hold a token, and so is not repeated; a placeholder's name may be.
+        if "a lone" in str(error):
+            raise ValueError("has a lone brace; write {{ or }} for the brace itself") from None
+        raise
+    check_url(template.render(lambda path: "x"))
+    before = template.parts[0] if template.parts and isinstance(template.parts[0], str) else ""
+    if before.count("/") < 3:
+        raise ValueError("has a placeholder before its path; write host and port as they are")
+    return text
+
+
+def _delivered(status: int) -> int:
+    if kind(status) not in (Kind.TAKEN, Kind.REFUSED):
+        raise ValueError(f"is not possible: HTTP {status} never says that a server has the image")
+    return status
+
+
+class HttpsEgressConfig(HttpEgressConfig):
+    """`[egress.NAME]` with `type = "https"`; `url` may hold tags, as `{SOPInstanceUID}`."""
+
+    url: Annotated[str, AfterValidator(_url)]
+    method: Literal["PUT", "POST"] = "PUT"
+    delivered: tuple[Annotated[int, Field(ge=200, le=499), AfterValidator(_delivered)], ...] = Field(
+        default=(200, 201, 204), min_length=1
+    )
+
+
+class HttpsEgress:
+    """A destination reached by uploads of single files."""
+
+    def __init__(self, settings: Settings, config: HttpsEgressConfig) -> None:
+        self._config = config
+        self._server = Server(config)
+        self._template = Template.parse(config.url)
+        self._open: set[UploadSession] = set()
+
+    @property
+    def sessions(self) -> int:
+        """How many requests may be under way at once."""
+        return self._config.requests
+
+    @property
+    def retry(self) -> Retry:
+        """The policy of this destination."""
+        return self._config.retry.policy()
+
+    @property
+    def quiet_seconds(self) -> float:
+        """For how long a study must have been quiet before it is sent."""
+        return self._config.wait_for_study
+
+    def describe(self) -> Description:
+        """See `mapdr.kernel.stage.Egress`."""
+        end = endpoint(_base(self._template))
+        return Description(end.host, end.port, tls=end.tls, associations=len(self._open))
+
+    def acquire(self, ending: Sequence[object] = ()) -> None:
+        """Read the TLS files and look at the secrets. Raises ConfigurationError if they cannot be used."""
+        self._server.acquire()
+
+    def start(self) -> None:
+        """As `acquire`."""
+        self._server.acquire()
+
+    def stop(self, deadline: float) -> None:
+        """Nothing runs here: sessions belong to whoever opened them."""
+
+    def connect(self, needs: Sequence[Need]) -> UploadSession:
+        """A client of its own; nothing is sent yet."""
+        client = self._server.client()
+        session = UploadSession(client, self._config, self._template, self._open.discard)
+        self._open.add(session)
+        return session
+
+    def probe(self) -> Outcome:
+        """HEAD of the folder before the first placeholder: nothing is stored, any answer shows the server."""
+        client = self._server.client()
+        try:
+            answer = client.request("HEAD", _base(self._template))
+        except (Temporary, ConfigurationError) as error:
+            return unanswered(error)
+        finally:
+            client.close()
+        if answer.status in AWAY:
+            outcome = by_status(answer, 0)
+            words = meaning(answer.status)
+            return outcome if outcome.pause is not None else waits(answer.status, words, "unreachable", SOON)
+        return Outcome(Verdict.DELIVERED, answer.status)
+
+
+class UploadSession:
+    """One client, for one thread; `close` may come from another and then ends the request under way."""
+
+    def __init__(
+        self,
+        client: HttpClient,
+        config: HttpsEgressConfig,
+        template: Template,
+        ended: Callable[[UploadSession], object],
+    ) -> None:
+        """`template` is that of the URL; `ended` is called when the session is closed."""
+        self._client = client
+        self._config = config
+        self._template = template
+        self._ended = ended
+        self._refused: dict[Need, Outcome] = {}
+
+    def acceptance(self, need: Need) -> Acceptance | None:
+        """A server is not asked beforehand. What it refused (415) on this session goes in another transfer
+        syntax; where none is left, each image is sent."""
+        if self._client.closed:
+            return None
+        refusal = self._refused.get(need)
+        instead = self._instead(need) if refusal is not None else ""
+        return Acceptance(refusal, instead) if instead else TAKEN
+
+    def _instead(self, need: Need) -> str:
+        for syntax in self._config.syntaxes:
+            if Need(need.sop_class_uid, syntax) not in self._refused:
+                return syntax
+        return ""
+
+    def send(self, payload: Payload) -> Outcome:
+        """One request; raises what reading the image's own file raises, and Permanent if its tags make no
+        URL."""
+        if self._client.closed:
+            return closed()
+        url, file = url_of(self._template, payload), Part10(payload)
+        headers = {"content-type": "application/dicom"}
+        try:
+            answer = self._client.request(
+                self._config.method, url, headers=headers, body=Body(file, file.length)
+            )
+        except (Temporary, ConfigurationError) as error:
+            return closed() if self._client.closed else unanswered(error)
+        status = answer.status
+        if status in self._config.delivered:
+            return Outcome(Verdict.DELIVERED, status)
+        if kind(status) is Kind.TAKEN:
+            words = f"HTTP {status} is not among the statuses that mean delivered"
+            return Outcome(Verdict.RETRY, status, words, reason="unconfirmed")
+        outcome = by_status(answer, payload.length)
+        if outcome.verdict is Verdict.SYNTAX_REFUSED:
+            self._refused[Need(payload.sop_class_uid, payload.transfer_syntax_uid)] = outcome
+        return outcome
+
+    def close(self) -> None:
+        """Give the connection back. Safe twice."""
+        self._ended(self)
+        self._client.close()
+
+
+def url_of(template: Template, payload: Payload) -> str:
+    """The URL for an image as it leaves; values are percent-encoded, with `/` and all (RFC 3986).
+
+    Raises Permanent(reason="url") for an empty value, and for one of dots, which would name another folder.
+    """
+    paths = template.paths
+    header = _header(payload, paths) if paths else None
+
+    def lookup(path: TagPath) -> str:
+        assert header is not None
+        value = header.text(path)
+        if not value.strip("."):
+            tag = f"({path[-1] >> 16:04X},{path[-1] & 0xFFFF:04X})"
+            what = "names another folder" if value else "is empty or missing"
+            raise Permanent(f"no URL can be made: {tag} {what}", reason="url")
+        return quote(value, safe="")
+
+    return template.render(lookup)
+
+
+def _header(payload: Payload, paths: Iterable[TagPath]) -> ScannedHeader:
+    begun, wanted = bytearray(), frozenset(paths)
+    need = 0
+    for chunk in payload.chunks():
+        begun += chunk
+        if len(begun) < need or len(begun) > LONGEST_HEADER:
+            continue
+        whole = len(begun) >= payload.length
+        try:
+            return scan(
+                bytes(begun), payload.transfer_syntax_uid, wanted, complete=whole, size=payload.length
+            )
+        except NeedMore as more:
+            need = more.at_least
+    raise Permanent("no URL can be made: the image's header is too long", reason="url")
+
+
+def _base(template: Template) -> str:
+    """The URL up to the folder in which the first placeholder stands."""
+    before = str(template.parts[0])
+    return before if len(template.parts) == 1 else before[: before.rindex("/", 8) + 1]
+
+
+def _doubts(config: HttpsEgressConfig) -> Iterator[Finding]:
+    if Template.parse(config.url).constant is not None and config.method == "PUT":
+        what = "is the same for all images: each replaces the one before"
+        yield Finding(("url",), what, "put {SOPInstanceUID} into it")
+    yield from config.doubts(config.url)
+
+
+def _faults(config: HttpsEgressConfig) -> Iterable[Finding]:
+    return config.faults()
+
+
+def build(settings: Settings, config: HttpsEgressConfig, next: None) -> HttpsEgress:
+    """The destination for a node."""
+    return HttpsEgress(settings, config)
+
+
+STAGE = Factory(
+    "egress",
+    "https",
+    HttpsEgressConfig,
+    build,
+    faults=_faults,
+    peer=lambda config: endpoint(_base(Template.parse(config.url))),
+    doubts=_doubts,
+)
