@@ -1,1 +1,1 @@
-"""What network stages share: retry, TLS, AE titles, rates."""
+"""What network stages share: TLS, AE titles, hosts, retry, rates, HTTP."""

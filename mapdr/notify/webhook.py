@@ -10,7 +10,6 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-import socket
 import ssl
 import threading
 import time
@@ -26,6 +25,8 @@ from mapdr.config.secret import Secret
 from mapdr.kernel.errors import ConfigurationError
 from mapdr.kernel.guard import GuardedThread, Trouble
 from mapdr.kernel.watch import Watch
+from mapdr.net.http.status import retry_after
+from mapdr.net.http.trouble import in_words
 from mapdr.notify.events import Told
 from mapdr.store.outbox import OutboxMessage, OutboxSettlement
 
@@ -42,18 +43,6 @@ GIVE_UP = 7 * 86400.0
 
 FIRST, LONGEST = 2.0, 3600.0
 """Seconds: the first wait after a failure, doubled for each further one up to the longest."""
-
-
-_CAUSES: tuple[tuple[type[BaseException], str], ...] = (
-    (ConnectionRefusedError, "connection refused"),
-    (socket.gaierror, "its host name is not known"),
-    (ssl.SSLCertVerificationError, "its TLS certificate is not trusted"),
-    (ssl.SSLError, "no TLS connection could be made"),
-    (ConnectionError, "the connection broke before an answer"),
-    (httpx.RemoteProtocolError, "the connection ended without an answer"),
-    (httpx.UnsupportedProtocol, "its URL is not http or https"),
-)
-"""What keeps a message from being answered, the most special first."""
 
 
 class HookConfig(Told, Protocol):
@@ -251,8 +240,9 @@ class HookSender:
         except ConfigurationError as error:
             return Answer(False, None, str(error), hook_fault=True)
         except Exception as error:  # noqa: BLE001  its text may hold the URL: the type is kept and shown
-            return Answer(False, None, silence(error), hook_fault=True)
-        return judge(response.status_code, response.headers.get("retry-after", ""))
+            return Answer(False, None, in_words(error), hook_fault=True)
+        said = response.headers
+        return judge(response.status_code, said.get("retry-after", ""), said.get("date", ""))
 
     def _headers(self) -> dict[str, str]:
         found = {"content-type": "application/json", "user-agent": "MAPDR"}
@@ -265,28 +255,16 @@ class HookSender:
         return None if secret is None else signer(secret.reveal())
 
 
-def judge(status: int, retry_after: str = "") -> Answer:
-    """What a status means: only 2xx takes a message; 408, 429 and 5xx say that the hook is unwell."""
+def judge(status: int, after: str = "", date: str = "") -> Answer:
+    """What a status means: only 2xx takes a message; 408, 429 and 5xx say that the hook is unwell.
+
+    `after` and `date` are the headers Retry-After and Date of the answer.
+    """
     if 200 <= status < 300:
         return Answer(True, status, "")
-    wait = float(retry_after) if retry_after.isascii() and retry_after.isdigit() else 0.0
     unwell = status in (408, 429) or status >= 500
-    return Answer(False, status, f"answered {status}", hook_fault=unwell, wait=min(wait, LONGEST))
-
-
-def silence(error: BaseException) -> str:
-    """Why there was no answer, in words without anything of the URL."""
-    if isinstance(error, httpx.ConnectTimeout):
-        return "timed out while connecting"
-    if isinstance(error, httpx.TimeoutException):
-        return "connected, but timed out without an answer"
-    cause: BaseException | None = error
-    while cause is not None:
-        for kind, text in _CAUSES:
-            if isinstance(cause, kind):
-                return text
-        cause = cause.__cause__ or cause.__context__
-    return f"no answer ({type(error).__name__})"
+    wait = retry_after(after, date, longest=LONGEST)
+    return Answer(False, status, f"answered {status}", hook_fault=unwell, wait=wait)
 
 
 def encode(payload: Mapping[str, Any]) -> bytes:

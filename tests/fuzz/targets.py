@@ -21,6 +21,7 @@ import pydicom.data
 from pydicom.filereader import dcmread
 from pydicom.filewriter import write_dataset
 
+from egress.dicomweb import answers
 from fuzz import structure
 from mapdr import _fast
 from mapdr._fast import _command_py, _rewrite_py, _scan_py
@@ -32,7 +33,10 @@ from mapdr.dicom.scan import MAX_VALUE, NeedMore, ScannedHeader, Unreadable, hea
 from mapdr.dicom.tags import PIXEL_DATA
 from mapdr.dicom.template import Template
 from mapdr.dicom.write import Element, encoding_of
+from mapdr.egress.dicomweb.answer import Stored, read_answer
 from mapdr.kernel.errors import Permanent, RemoteProtocolError
+from mapdr.kernel.item import is_uid
+from mapdr.net.multipart import Limits as MultipartLimits
 from mapdr.operate import part10
 from mapdr.store.spool import filemeta
 from mapdr.store.spool.runs import gather
@@ -41,6 +45,7 @@ from mapdr.transform.fragments import frame_spans
 from mapdr.wire import dimse, pdu
 from mapdr.wire.acceptor import Acceptor
 from mapdr.wire.link import Limits, LinkLost
+from net import bodies
 from receive.conversation import converse, open_spool
 from store.world import SOURCE, data_set
 from wire.streams import Tape, ways
@@ -72,6 +77,40 @@ class Target(NamedTuple):
     run: Callable[[bytes], None]
     seeds: Callable[[], list[bytes]]
     draw: Callable[[Random], bytes] | None = None
+
+
+def store_answers(data: bytes) -> None:
+    """The reader of STOW-RS answers: what is called stored stands in the answer, in the right sequence."""
+    try:
+        answer = read_answer(data)
+    except RemoteProtocolError:
+        return
+    plain = not any(escape in data for escape in (b"\\u", b"&#", b"\0"))
+    for uid, said in answer.instances.items():
+        assert is_uid(uid)
+        assert said.reason is None or 0 <= said.reason <= 0xFFFF
+        assert isinstance(said.words, str)
+        if plain and isinstance(said, Stored):
+            assert answers.REFERENCED.encode() in data
+            assert b"<" in data or uid.encode() in data  # a comment may part it in XML
+
+
+def multiparts(data: bytes) -> None:
+    """The reader of multipart bodies: the same parts, or the same error, however a body is cut."""
+    limits = MultipartLimits(header=200, fields=5, parts=20, around=200, padding=4)
+
+    def said(chunks: list[bytes]) -> object:
+        try:
+            return bodies.parts(chunks, limits)
+        except RemoteProtocolError as error:
+            return str(error)
+
+    whole = said([data])
+    assert said([data[at : at + 1] for at in range(len(data))]) == whole
+    assert said([data[at : at + 7] for at in range(0, len(data), 7)]) == whole
+    if isinstance(whole, list):
+        written = bodies.body_of(whole)
+        assert said([written]) == whole
 
 
 def tight(data: bytes) -> Any:
@@ -393,6 +432,8 @@ TARGETS = {
     "runs": Target(runs, run_seeds, structure.conversation),
     "elements": Target(data_sets, drawn(structure.data_set), structure.data_set),
     "meta": Target(files, file_seeds, structure.file_meta),
+    "answer": Target(store_answers, drawn(answers.draw), answers.draw),
+    "multipart": Target(multiparts, drawn(bodies.draw), bodies.draw),
     "frames": Target(frames, drawn(structure.frames), structure.frames),
 }
 """Name to what is fuzzed."""

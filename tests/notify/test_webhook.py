@@ -259,7 +259,8 @@ def test_ids_do_not_depend_on_the_try_or_the_node() -> None:
 
 def test_a_receiver_may_ask_for_time() -> None:
     assert judge(503, "120").wait == 120
-    assert judge(503, "Fri, 31 Dec 2027 23:59:59 GMT").wait == 0
+    assert judge(503, "Wed, 31 Dec 2200 23:59:59 GMT").wait == 3600
+    assert judge(503, "Fri, 31 Dec 2027 23:59:59 GMT", "Fri, 31 Dec 2027 23:59:09 GMT").wait == 50
     assert judge(429, "9999999999").wait == 3600
     assert not judge(400).hook_fault
     assert judge(204).taken

@@ -1,0 +1,1 @@
+"""What stages that speak HTTP share: configuration fields, credentials, a client, words for answers."""
