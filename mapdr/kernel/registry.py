@@ -30,6 +30,7 @@ BUILTIN: dict[tuple[str, str], str] = {
     ("codec", "jpegxl"): "mapdr.transform.codecs.jpegxl",
     ("codec", "rle"): "mapdr.transform.codecs.rle",
     ("egress", "dicom"): "mapdr.egress.dicom.destination",
+    ("egress", "folder"): "mapdr.egress.folder.destination",
 }
 """Kind and type of each stage that MAPDR ships, and the module that holds its `STAGE`."""
 

@@ -1,4 +1,4 @@
-"""DICOM files as they are named: where the data set of each is (`mapdr.dicom.part10`), and those of folders."""
+"""DICOM files by their names: where the data set of each is (`mapdr.dicom.part10`), and those of folders."""
 
 from __future__ import annotations
 

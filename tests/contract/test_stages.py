@@ -116,6 +116,17 @@ def egress_dicom(folder: Path) -> None:
     assert {Verdict.DELIVERED, Verdict.RETRY, Verdict.REFUSED} <= set(counts)
 
 
+def egress_folder(folder: Path) -> None:
+    """A folder refuses nothing at random: what it does not take is in tests/egress/folder."""
+    out = folder / "out"
+    check_egress(
+        lambda: build("egress", "folder", {"path": str(out)}, folder),
+        [spooled(each, folder)[0] for each in images(OBJECTS)],
+        arrived=lambda: [path.stem for path in out.glob("*/*/*.dcm")],
+        mixed=False,
+    )
+
+
 def transform_tags(folder: Path) -> None:
     config = [
         {"set": "InstitutionName", "to": "Clinic North"},
@@ -198,6 +209,7 @@ CHECKS: dict[tuple[str, str], Callable[[Path], None]] = {
     ("codec", "jpegxl"): codec("jpegxl", JPEG_XL),
     ("codec", "rle"): codec("rle", {uid.RLE_LOSSLESS: rle}),
     ("egress", "dicom"): egress_dicom,
+    ("egress", "folder"): egress_folder,
 }
 
 
