@@ -21,6 +21,7 @@ from mapdr.kernel.stage import KINDS, Factory
 
 BUILTIN: dict[tuple[str, str], str] = {
     ("receive", "dicom"): "mapdr.receive.dicom.receiver",
+    ("receive", "folder"): "mapdr.receive.folder.receiver",
     ("transform", "tags"): "mapdr.transform.header.tags",
     ("transform", "compress"): "mapdr.transform.encode.compress",
     ("transform", "odd_lengths"): "mapdr.transform.header.odd_lengths",

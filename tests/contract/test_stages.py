@@ -21,6 +21,7 @@ from mapdr.kernel.stage import Settings
 from mapdr.kernel.watch import Watch
 from mapdr.testing.contract import OBJECTS, Sent, check_codec, check_egress, check_receiver, check_transform
 from mapdr.testing.generator import GeneratedImage, study
+from mapdr.testing.wait import until
 from mapdr.wire.link import Limits
 from mapdr.wire.requestor import Requestor
 from peers.rawsink import Answer, RawSink
@@ -99,6 +100,27 @@ def receive_dicom(folder: Path) -> None:
     check_receiver(
         lambda intake: build("receive", "dicom", config, folder, intake), push_dicom, objects, folder
     )
+
+
+def receive_folder(folder: Path) -> None:
+    """A file that ends in done/ was accepted; the store's want of room is no answer, the file waits."""
+    path = folder / "in"
+    objects = [
+        Sent(each.sop_class_uid, each.sop_instance_uid, each.transfer_syntax_uid, each.dataset)
+        for each in images(OBJECTS)
+    ]
+    files = {each.sop_instance_uid: each.part10() for each in images(OBJECTS)}
+
+    def push(stage: Any, share: Sequence[Sent]) -> Iterator[tuple[Sent, bool]]:
+        for each in share:
+            (path / f"{each.sop_instance_uid}.dcm").write_bytes(files[each.sop_instance_uid])
+        for each in share:
+            places = [path / place / f"{each.sop_instance_uid}.dcm" for place in ("done", "refused")]
+            until(lambda places=places: any(map(Path.exists, places)), 60, "an answer")
+            yield each, places[0].exists()
+
+    config = {"path": str(path), "quiet": 0.05, "scan_every": 0.5}
+    check_receiver(lambda intake: build("receive", "folder", config, folder, intake), push, objects, folder)
 
 
 def egress_dicom(folder: Path) -> None:
@@ -200,6 +222,7 @@ HTJ2K = dict.fromkeys((uid.HTJ2K_LOSSLESS, uid.HTJ2K_LOSSLESS_RPCL, uid.HTJ2K), 
 
 CHECKS: dict[tuple[str, str], Callable[[Path], None]] = {
     ("receive", "dicom"): receive_dicom,
+    ("receive", "folder"): receive_folder,
     ("transform", "tags"): transform_tags,
     ("transform", "compress"): transform_compress,
     ("transform", "odd_lengths"): transform_odd_lengths,
