@@ -79,8 +79,9 @@ class Moving:
 
     def left(self) -> Iterator[str]:
         """See `Place`."""
-        for folder, _, files in os.walk(self._work):
-            for file in files:
+        for folder, folders, files in os.walk(self._work):
+            links = [each for each in folders if os.path.islink(os.path.join(folder, each))]
+            for file in (*files, *links):
                 yield Path(folder, file).relative_to(self._work).as_posix()
 
     def here(self, name: str) -> Path:
@@ -107,9 +108,14 @@ class Moving:
         """See `Place`."""
         target = _free(self._path / (REFUSED if refused else DONE) / name)
         target.parent.mkdir(parents=True, exist_ok=True)
-        if refused:
-            _reason_of(target).write_text(f"MAPDR did not take this file: {refused}.\n", encoding="utf-8")
-        os.rename(self._work / name, target)
+        reason = _reason_of(target)
+        try:
+            if refused:  # first, so that no file is there without its reason
+                reason.write_text(f"MAPDR did not take this file: {refused}.\n", encoding="utf-8")
+            os.rename(self._work / name, target)
+        except OSError:
+            reason.unlink(missing_ok=True)
+            raise
         self._remove_empty(Path(name).parent)
 
     def _remove_empty(self, folder: Path) -> None:

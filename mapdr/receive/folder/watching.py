@@ -120,7 +120,7 @@ class Candidates:
         while folders:
             folder = folders.pop()
             try:
-                entries = sorted(os.scandir(self._path / folder), key=lambda entry: entry.name, reverse=True)
+                entries = sorted(os.scandir(self._path / folder), key=lambda entry: entry.name)
             except OSError as error:
                 if folder != top or not isinstance(error, FileNotFoundError):
                     trouble = error
@@ -128,7 +128,7 @@ class Candidates:
                 raise
             if self._removes and folder and not entries:
                 self._remove_if_old(folder)
-            for entry in reversed(entries):
+            for entry in entries:
                 name = f"{folder}/{entry.name}" if folder else entry.name
                 if _is_ignored(entry.name) or (not folder and entry.name in self._place.kept):
                     continue
