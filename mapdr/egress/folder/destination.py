@@ -10,10 +10,11 @@ import errno
 import os
 from collections.abc import Callable, Iterator, Sequence
 
-from pydantic import Field
+from pydantic import Field, ValidationInfo, field_validator
 
 from mapdr.config.units import Duration, LocalPath
 from mapdr.dicom.gate import SOP_INSTANCE_UID
+from mapdr.egress.folder.dicomdir import Dicomdirs, MediumLayout
 from mapdr.egress.folder.files import ImageFolder, Trouble
 from mapdr.egress.folder.layout import DEFAULT, Layout, LayoutField
 from mapdr.egress.tags import tags_of
@@ -40,9 +41,17 @@ class FolderEgressConfig(StageConfig):
 
     path: LocalPath
     layout: LayoutField = DEFAULT
+    dicomdir: bool = False
     writers: int = Field(default=4, ge=1, le=64)
     wait_for_study: Duration = 0.0
     retry: RetryConfig = RetryConfig()
+
+    @field_validator("dicomdir")
+    @classmethod
+    def _one_layout(cls, value: bool, info: ValidationInfo) -> bool:
+        if value and info.data.get("layout", DEFAULT) != DEFAULT:
+            raise ValueError("gives folders and files the names that media allow; leave out layout")
+        return value
 
 
 class FolderEgress:
@@ -51,7 +60,13 @@ class FolderEgress:
     def __init__(self, settings: Settings, config: FolderEgressConfig) -> None:
         self._config = config
         self._folder = ImageFolder(config.path, settings.durability)
-        self._layout = Layout(config.layout)
+        self._layout = MediumLayout() if config.dicomdir else Layout(config.layout)
+        self._dicomdirs: Dicomdirs | None = None
+        if config.dicomdir:
+            folder = self._folder
+            self._dicomdirs = Dicomdirs(
+                settings.name, folder.path, folder.work, settings.durability, settings.watch
+            )
         self._open: set[FolderSession] = set()
 
     @property
@@ -78,12 +93,16 @@ class FolderEgress:
         receiving."""
 
     def stop(self, deadline: float) -> None:
-        """Nothing runs here: sessions belong to whoever opened them."""
+        """End what writes DICOMDIRs; sessions belong to whoever opened them."""
+        if self._dicomdirs is not None:
+            self._dicomdirs.stop(deadline)
 
     def connect(self, needs: Sequence[Need]) -> FolderSession:
         """A way to write; whether the folder takes anything shows with the first image."""
         self._folder.sweep()
-        session = FolderSession(self._folder, self._layout, self._open.discard)
+        if self._dicomdirs is not None:
+            self._dicomdirs.start()
+        session = FolderSession(self._folder, self._layout, self._dicomdirs, self._open.discard)
         self._open.add(session)
         return session
 
@@ -100,10 +119,15 @@ class FolderSession:
     """A writer. `send` belongs to one thread."""
 
     def __init__(
-        self, folder: ImageFolder, layout: Layout, closed: Callable[[FolderSession], object]
+        self,
+        folder: ImageFolder,
+        layout: Layout | MediumLayout,
+        dicomdirs: Dicomdirs | None,
+        closed: Callable[[FolderSession], object],
     ) -> None:
         self._folder = folder
         self._layout = layout
+        self._dicomdirs = dicomdirs
         self._closed = closed
         self._ended = False
 
@@ -124,6 +148,8 @@ class FolderSession:
             is_new = self._folder.put(payload, names)
         except Trouble as trouble:
             return _outcome(trouble.error)
+        if self._dicomdirs is not None:
+            self._dicomdirs.written(names[0])
         return Outcome(Verdict.DELIVERED, comment="" if is_new else "a file with the same bytes was there")
 
     def close(self) -> None:

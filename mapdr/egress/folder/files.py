@@ -62,7 +62,7 @@ class ImageFolder:
     def __init__(self, path: Path, durability: Durability) -> None:
         self.path = _unlimited(path)
         self._durability = durability
-        self._work = self.path / WORK
+        self.work = self.path / WORK
         self._seen = False
         self._swept = False
         self._lock = threading.Lock()
@@ -76,7 +76,7 @@ class ImageFolder:
                 self._seen = True
             elif not self.path.is_dir():
                 raise FileNotFoundError(2, os.strerror(2))
-            self._work.mkdir(exist_ok=True)
+            self.work.mkdir(exist_ok=True)
 
     def sweep(self) -> None:
         """Remove, once, what processes have left half written that are gone."""
@@ -85,7 +85,7 @@ class ImageFolder:
         if swept:
             return
         with suppress(OSError):  # they are in nobody's way
-            for entry in list(os.scandir(self._work)):
+            for entry in list(os.scandir(self.work)):
                 if time.time() - entry.stat(follow_symlinks=False).st_mtime > LEFT_AFTER:
                     os.unlink(entry.path)
 
@@ -93,7 +93,7 @@ class ImageFolder:
         """Write a small file, and remove it. Raises Trouble."""
         self.open()
         with folders_own():
-            path = self._work / f"{secrets.token_hex(16)}.part"
+            path = self.work / f"{secrets.token_hex(16)}.part"
             try:
                 with path.open("xb") as file:
                     file.write(bytes(1 << 16))
@@ -152,7 +152,7 @@ class ImageFolder:
 
     def _write(self, payload: Payload, folder: Path, target: Path) -> None:
         """Raises FileExistsError where `target` is there, Trouble, and what reading the payload raises."""
-        part = str(self._work / f"{secrets.token_hex(16)}.part")
+        part = str(self.work / f"{secrets.token_hex(16)}.part")
         with folders_own():
             try:
                 file = os.open(part, _NEW, 0o666)
