@@ -88,7 +88,7 @@ def test_nothing_is_lost_between_folders(make_node: Callable[..., Node], tmp_pat
     def dealt_with() -> int:
         if taken == "move":
             return len(files(path / "done"))
-        told = "".join(each.read_text() for each in node.data.glob("folders/*/drop.jsonl"))
+        told = "".join(each.read_text() for each in node.data.glob("folders/*/*.jsonl"))
         return sum(f'"{name}"' in told for name in dropper.names)
 
     until(lambda: dealt_with() == len(dropper.names), 60, f"{len(dropper.names)} files, not {dealt_with()}")

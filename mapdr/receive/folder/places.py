@@ -1,7 +1,8 @@
 """Where files of a watched folder go: what was taken, what was refused and why.
 
-    <path>/a/b.dcm ──▶ <path>/.mapdr/<node>/<receiver>/a/b.dcm ──▶ <path>/done/a/b.dcm
-    somebody's         this receiver's: nobody replaces it     └─▶ <path>/refused/a/b.dcm, b.dcm.reason.txt
+    <path>/a/b.dcm ──▶ <path>/.mapdr/<node>/a/b.dcm ──▶ <path>/done/a/b.dcm
+    somebody's         this node's: nobody          └─▶ <path>/refused/a/b.dcm, b.dcm.reason.txt
+                       replaces it
 
 A file is taken into the store between the two moves. After a crash what is in the middle is taken again: a
 repeat, never a loss. Where files are left in place instead, nothing is written into the folder, and which
@@ -73,9 +74,9 @@ class Moving:
 
     kept: tuple[str, ...] = (DONE, REFUSED, WORK)
 
-    def __init__(self, path: Path, node: str, receiver: str) -> None:
+    def __init__(self, path: Path, node: str) -> None:
         self._path = path
-        self._work = path / WORK / node / receiver
+        self._work = path / WORK / node
 
     def left(self) -> Iterator[str]:
         """See `Place`."""
@@ -144,9 +145,11 @@ class Keeping:
 
     kept: tuple[str, ...] = (WORK,)
 
-    def __init__(self, path: Path, journal: Path, durability: Durability) -> None:
+    def __init__(self, path: Path, journals: Path, durability: Durability) -> None:
+        """`journals` is where this node keeps its own: one for a folder, whatever the receiver is called."""
         self._path = path
-        self._journal = journal
+        full = os.path.normcase(os.path.abspath(path))
+        self._journal = journals / f"{blake2b(full.encode(), digest_size=8).hexdigest()}.jsonl"
         self._durability = durability
         self._known: set[bytes] = set()
         self._lines = 0

@@ -74,10 +74,10 @@ class FolderReceiver:
         self._name = settings.name
         self._place: Place
         if config.taken == "move":
-            self._place = Moving(config.path, settings.node, settings.name)
+            self._place = Moving(config.path, settings.node)
         else:
-            journal = settings.data / "folders" / settings.node / f"{settings.name}.jsonl"
-            self._place = Keeping(config.path, journal, settings.durability)
+            journals = settings.data / "folders" / settings.node
+            self._place = Keeping(config.path, journals, settings.durability)
         self._source = Source(settings.name, config.peer, "", "", protocol="folder")
         self._stopping = threading.Event()
         self._aborting = threading.Event()

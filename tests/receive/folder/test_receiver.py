@@ -254,7 +254,7 @@ def test_files_are_left_in_place(world: World) -> None:
     assert world.waiting() == [f"{NAME}/a.dcm", "bad.txt"]
     assert not (world.path / "done").exists()
     assert not (world.path / ".mapdr").exists()
-    journal = world.data / "folders" / "node" / "drop.jsonl"
+    journal = next((world.data / "folders" / "node").iterdir())
     told = [json.loads(line) for line in journal.read_text().split("\n") if line]
     assert {entry["file"]: entry.get("refused", "") for entry in told} == {
         f"{NAME}/a.dcm": "",
@@ -276,7 +276,7 @@ def test_a_line_that_a_crash_has_cut_costs_a_repeat_and_nothing_else(world: Worl
     world.start(taken="keep")
     until(lambda: len(world.arrivals) == 2)
     world.stop()
-    journal = world.data / "folders" / "node" / "drop.jsonl"
+    journal = next((world.data / "folders" / "node").iterdir())
     journal.write_bytes(journal.read_bytes()[:-5])
     for _ in range(2):
         world.start(taken="keep")
@@ -288,7 +288,7 @@ def test_a_line_that_a_crash_has_cut_costs_a_repeat_and_nothing_else(world: Worl
 
 def test_what_is_gone_is_forgotten(tmp_path: Path) -> None:
     def keeping() -> places.Keeping:
-        made = places.Keeping(tmp_path, tmp_path / "j.jsonl", "power-loss")
+        made = places.Keeping(tmp_path, tmp_path / "journals", "power-loss")
         assert not list(made.left())
         return made
 
@@ -303,7 +303,8 @@ def test_what_is_gone_is_forgotten(tmp_path: Path) -> None:
     second.seen(there)
     for place in (second, keeping()):
         assert [name for name, state in states.items() if place.known(name, state)] == ["1", "2"]
-    assert len((tmp_path / "j.jsonl").read_text().split()) < 20
+    (journal,) = (tmp_path / "journals").iterdir()
+    assert len(journal.read_text().split()) < 20
 
 
 def test_a_store_without_room_lets_files_wait(world: World) -> None:
@@ -354,13 +355,13 @@ def test_a_file_that_cannot_be_put_away_is_not_taken_twice(world: World) -> None
 
 
 def test_what_a_dead_process_had_in_hand_is_taken(world: World) -> None:
-    world.put(".mapdr/node/drop/a/b.dcm", IMAGES[0].part10())
-    world.put(".mapdr/other/drop/c.dcm", IMAGES[1].part10())
+    world.put(".mapdr/node/a/b.dcm", IMAGES[0].part10())
+    world.put(".mapdr/other/c.dcm", IMAGES[1].part10())
     world.put("a/b.dcm", IMAGES[2].part10())
     world.start()
     until(lambda: len(world.done()) == 2)
     assert world.done() == ["a/b.dcm", "a/b~1.dcm"]
-    assert world.waiting() == [".mapdr/other/drop/c.dcm"], "it is another node's"
+    assert world.waiting() == [".mapdr/other/c.dcm"], "it is another node's"
     assert len(world.uids()) == 2
 
 
