@@ -68,7 +68,7 @@ def test_nothing_is_lost_between_folders(make_node: Callable[..., Node], tmp_pat
         rules=[everything_to("out")],
     )
     document = tomlkit.parse(node.config.read_text())
-    table = {"type": "folder", "path": str(path), "quiet": "150 ms", "scan_every": "1 s", "taken": taken}
+    table = {"type": "folder", "path": str(path), "quiet": "300 ms", "scan_every": "1 s", "taken": taken}
     document["receive"]["drop"] = table  # type: ignore[index]
     node.config.write_text(tomlkit.dumps(document))
     dropper = Dropper(path, images)

@@ -90,13 +90,13 @@ def test_what_cannot_be_taken_is_refused_with_a_reason(
 
 
 def test_a_file_that_grows_is_left_alone(world: World) -> None:
-    world.start()
+    world.start(quiet=0.2)
     whole = IMAGE.part10()
     with (world.path / "slow.dcm").open("wb") as file:
         for at in range(0, len(whole), len(whole) // 12):
             file.write(whole[at : at + len(whole) // 12])
             file.flush()
-            passes(QUIET / 2)
+            passes(0.1)
             assert not world.arrivals
     world.until_empty()
     assert world.uids() == {IMAGE.sop_instance_uid: 1}
@@ -105,12 +105,12 @@ def test_a_file_that_grows_is_left_alone(world: World) -> None:
 
 @pytest.mark.parametrize("taken", ["move", "keep"])
 def test_a_copy_that_stalls_is_waited_for(world: World, taken: str) -> None:
-    world.start(taken=taken)
+    world.start(taken=taken, quiet=0.3)
     whole = IMAGE.part10()
     with (world.path / "slow.dcm").open("wb") as file:
         file.write(whole[:1000])
         file.flush()
-        passes(QUIET * 4)  # it was looked into, and not understood
+        passes(1.0)  # it was looked into, and not understood
         file.write(whole[1000:])
     until(lambda: world.arrivals)
     assert world.uids() == {IMAGE.sop_instance_uid: 1}
@@ -121,11 +121,11 @@ def test_a_copy_that_stalls_is_waited_for(world: World, taken: str) -> None:
 
 def test_room_for_the_file_made_beforehand(world: World) -> None:
     """As Windows copies: the size first, then the bytes."""
-    world.start()
+    world.start(quiet=0.3)
     whole = IMAGE.part10()
     with (world.path / "a.dcm").open("wb") as file:
         file.truncate(len(whole))
-        passes(QUIET * 4)
+        passes(1.0)
         file.write(whole)
     world.until_empty()
     assert world.done() == ["a.dcm"]
@@ -220,6 +220,7 @@ def test_an_incomplete_medium_is_told(world: World, tmp_path: Path, taken: str) 
     assert event.facts["cause"] == "1 of 6 files that the DICOMDIR names are not there"
     assert len(world.uids()) == len(IMAGES) - 1
     if taken == "move":
+        world.until_empty()
         assert list(world.refused()) == ["cd/DICOMDIR"]
 
 
