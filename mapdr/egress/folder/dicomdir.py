@@ -19,6 +19,7 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from hashlib import blake2b
 from pathlib import Path
+from typing import Any
 
 from mapdr.dicom import tags
 from mapdr.dicom.gate import SOP_INSTANCE_UID, STUDY_INSTANCE_UID
@@ -157,11 +158,27 @@ def write_dicomdir(folder: Path, target: Path, *, flush: bool) -> int:
 
     Raises OSError.
     """
-    from pydicom import dcmread  # here: not every node writes media
-    from pydicom.filebase import DicomFileLike
+    from pydicom.filebase import DicomFileLike  # here: not every node writes media
     from pydicom.fileset import FileSet
 
-    files, names, left_out = FileSet(), dict[str, list[str]](), 0
+    files = FileSet()
+    try:
+        left_out = _name_files(folder, files)
+        with target.open("w+b") as file:
+            files._write_dicomdir(DicomFileLike(file))
+            file.flush()
+            if flush:
+                os.fsync(file.fileno())
+    finally:
+        files._stage["t"].cleanup()  # the headers, in the system's folder for such files
+    return left_out
+
+
+def _name_files(folder: Path, files: Any) -> int:
+    """Add the files in `folder` to a FileSet, by the names that they have; how many could not be."""
+    from pydicom import dcmread
+
+    names, left_out = dict[str, list[str]](), 0
     for path in sorted(folder.glob("*/*")):
         components = list(path.relative_to(folder).parts)
         if not all(_COMPONENT.fullmatch(each) for each in components):
@@ -179,10 +196,5 @@ def write_dicomdir(folder: Path, target: Path, *, flush: bool) -> int:
         except Exception:  # noqa: BLE001  the library's own troubles with an odd header; told by their number
             left_out += 1
     for instance in files:
-        instance.node._record.ReferencedFileID = names.get(str(instance.SOPInstanceUID))
-    with target.open("w+b") as file:
-        files._write_dicomdir(DicomFileLike(file))
-        file.flush()
-        if flush:
-            os.fsync(file.fileno())
+        instance.node._record.ReferencedFileID = names[str(instance.SOPInstanceUID)]
     return left_out

@@ -36,7 +36,11 @@ def named(folder: Path) -> dict[str, Path]:
     """The files that a folder's DICOMDIR names, by SOP Instance UID, as pydicom finds them."""
     if not (folder / "DICOMDIR").exists():
         return {}
-    return {str(each.SOPInstanceUID): Path(each.path) for each in FileSet(folder / "DICOMDIR")}
+    found = FileSet(folder / "DICOMDIR")
+    named = {str(each.SOPInstanceUID): Path(each.path) for each in found}
+    found.clear()
+    found._stage["t"].cleanup()
+    return named
 
 
 def send(stage: FolderEgress, images: list[GeneratedImage]) -> None:

@@ -191,6 +191,7 @@ def medium(folder: Path) -> list[str]:
         data.InstanceNumber = data.InstanceNumber or 1
         files.add(data)
     files.write(folder)
+    files._stage["t"].cleanup()
     return sorted(
         path.relative_to(folder).as_posix()
         for path in folder.rglob("*")
