@@ -79,8 +79,11 @@ class Program(click.Group):
         """The command by its name, or None."""
         if cmd_name not in COMMANDS:
             return None
-        with _lasting():
-            command: click.Command = getattr(import_module(f"mapdr_cli.commands.{cmd_name}"), cmd_name)
+        module = f"mapdr_cli.commands.{cmd_name}"
+        if module not in sys.modules:
+            with _lasting():
+                import_module(module)
+        command: click.Command = getattr(sys.modules[module], cmd_name)
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:

@@ -24,7 +24,8 @@ DEFLATED = "1.2.840.10008.1.2.1.99"
 DEADLY = """
 import os, threading, time
 from pathlib import Path
-from mapdr.kernel.stage import Changes, Factory, Phase, Reads, StageConfig
+from mapdr.kernel.stage import Factory, StageConfig
+from mapdr.kernel.step import Changes, Phase, Reads
 
 class Config(StageConfig):
     uid: str

@@ -34,7 +34,7 @@ FIRST_TIME = {
     "an abort": Answer(hang_up="abort"),
     "a cut line": Answer(hang_up="reset"),
 }
-"""OutcomeHandler to the first attempt only; the next one succeeds."""
+"""Answers to the first attempt only; the next one succeeds."""
 
 
 def images(number: int) -> list[MemoryObject]:

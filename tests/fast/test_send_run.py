@@ -70,7 +70,7 @@ def message(number: int, *parts: bytes | FileSlice) -> Message:
 
 
 CLASS, INSTANCE = "1.2.840.10008.5.1.4.1.1.2", "1.2.3"
-OutcomeHandler = Sequence[bytes]
+Answers = Sequence[bytes]
 
 
 class Peer:
@@ -79,7 +79,7 @@ class Peer:
     `early`: it answers the first message as soon as its command set is here.
     """
 
-    def __init__(self, answers: OutcomeHandler, *, close: bool, early: bool = False) -> None:
+    def __init__(self, answers: Answers, *, close: bool, early: bool = False) -> None:
         self.ours, self.theirs = socket.socketpair()
         self._answers = list(answers)
         self._close = close
@@ -123,7 +123,7 @@ class Peer:
 
 @contextmanager
 def channel(
-    name: str, answers: OutcomeHandler, *, close: bool = True, early: bool = False, tick: float = 0.01
+    name: str, answers: Answers, *, close: bool = True, early: bool = False, tick: float = 0.01
 ) -> Iterator[tuple[Any, Peer]]:
     """A channel of the same kind as the twin `name`, with a peer that has `answers`.
 
@@ -148,7 +148,7 @@ def attempt(function: Callable[..., Any], *args: Any) -> Any:
 def run(
     name: str,
     messages: Sequence[Message],
-    answers: OutcomeHandler,
+    answers: Answers,
     *,
     max_length: int = 4096,
     seconds: float = 60.0,

@@ -390,14 +390,14 @@ def test_an_end_that_breaks_a_rule_of_the_index_holds_up_no_other(
         push(store, f"1.{number}")
     assert store.writer.flush()
     rows = store.ledger.lease("pacs", 9, 60, "n")
-    settle = store.ledger._settling.settle
+    settle = store.ledger._settlements.settle
 
     def refuses(settlements: Sequence[Settlement]) -> None:
         if any(one.comment for one in settlements):
             raise DataError("UPDATE", {}, ValueError("wrong"))
         settle(settlements)
 
-    monkeypatch.setattr(store.ledger._settling, "settle", refuses)
+    monkeypatch.setattr(store.ledger._settlements, "settle", refuses)
     store.ledger.settle(
         [
             Settlement(row.id, "pending", 0.0, "retry", comment=said, syntax=EXPLICIT, count_attempt=False)
@@ -412,7 +412,7 @@ def test_an_end_that_breaks_a_rule_of_the_index_holds_up_no_other(
     def full(settlements: Sequence[Settlement]) -> None:
         raise OperationalError("UPDATE", {}, Exception("database or disk is full"))
 
-    monkeypatch.setattr(store.ledger._settling, "settle", full)
+    monkeypatch.setattr(store.ledger._settlements, "settle", full)
     with pytest.raises(OperationalError):
         store.ledger.settle([Settlement(rows[0].id, "delivered", comment="words")])
 
