@@ -36,6 +36,9 @@ PATIENCE = 12
 """So many times the quiet time has a file that is not understood been quiet before it is refused: the copy of
 one may have stalled."""
 
+LATEST = 60
+"""After so many times as long again an incomplete medium is told, whatever else comes into the folder."""
+
 FIRST_PAUSE, LONGEST_PAUSE = 0.1, 30.0
 """Seconds until the store, or a file that cannot be read, is tried again; twice as long each time."""
 
@@ -262,8 +265,11 @@ class FolderReceiver:
                 return None
         if not taken.refused or taken.images:
             return taken
-        since = max(one.since, self._files.busy_at) if _is_directory(name) else one.since
-        sure = since + PATIENCE * self._config.quiet
+        patience = PATIENCE * self._config.quiet
+        sure = one.since + patience
+        if _is_directory(name):  # its files may still be on their way, which others' coming must not hide
+            since = max(one.since, self._files.busy_at)
+            sure = min(since + patience, sure + LATEST * patience)
         if time.monotonic() < sure:
             one.not_before = sure
             return None

@@ -225,6 +225,22 @@ def test_an_incomplete_medium_is_told(world: World, tmp_path: Path, taken: str) 
         assert list(world.refused()) == ["cd/DICOMDIR"]
 
 
+def test_an_incomplete_medium_is_told_although_other_files_come(
+    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("mapdr.receive.folder.receiver.LATEST", 1)
+    names = medium(tmp_path / "cd")
+    (tmp_path / "cd" / names[0]).unlink()
+    shutil.copytree(tmp_path / "cd", world.path / "cd")
+    world.start()
+    for number in range(200):
+        world.put(f"{number}.dcm")
+        passes(QUIET)
+        if world.refused():
+            break
+    assert list(world.refused()) == ["cd/DICOMDIR"]
+
+
 def test_a_medium_whose_names_are_shown_in_lower_case(world: World, tmp_path: Path) -> None:
     names = medium(tmp_path / "cd")
     for name in names:
