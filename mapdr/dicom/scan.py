@@ -141,6 +141,22 @@ class ScannedHeader:
                 out.extend(texts_of(raw, _known_vr(vr, path[-1]), terms, big_endian=big_endian))
         return tuple(out)
 
+    def each(self, path: TagPath) -> list[tuple[str, ...]]:
+        """As `texts`, of each element found at `path`: of one in several items, item by item."""
+        charset = self.character_set
+        return [
+            tuple(
+                texts_of(
+                    raw,
+                    _known_vr(vr, path[-1]),
+                    charset if own is None else parse_terms(own),
+                    big_endian=big_endian,
+                )
+            )
+            for vr, raw, big_endian, own in self._values.get(path, ())
+            if raw
+        ]
+
     def text(self, path: TagPath) -> str:
         """The first value at `path`, or an empty string."""
         values = self._values.get(path)

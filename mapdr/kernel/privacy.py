@@ -19,8 +19,9 @@ from mapdr.kernel.errors import MapdrError
 
 log = logging.getLogger("mapdr")
 
-QUOTING = ("pydicom", "pynetdicom")
-"""Loggers whose records quote the bytes and values that they are about; MAPDR says itself what is wrong."""
+QUOTING = ("pydicom", "pynetdicom", "watchfiles")
+"""Loggers whose records quote the bytes, values and file names that they are about; MAPDR says itself what is
+wrong."""
 
 
 def in_words(error: BaseException, *, places: bool = True) -> str:

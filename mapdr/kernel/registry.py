@@ -22,6 +22,7 @@ from mapdr.kernel.stage import KINDS, Factory
 BUILTIN: dict[tuple[str, str], str] = {
     ("receive", "dicom"): "mapdr.receive.dicom.receiver",
     ("receive", "dicomweb"): "mapdr.receive.dicomweb.receiver",
+    ("receive", "folder"): "mapdr.receive.folder.receiver",
     ("transform", "tags"): "mapdr.transform.header.tags",
     ("transform", "compress"): "mapdr.transform.encode.compress",
     ("transform", "odd_lengths"): "mapdr.transform.header.odd_lengths",
@@ -33,6 +34,7 @@ BUILTIN: dict[tuple[str, str], str] = {
     ("egress", "dicom"): "mapdr.egress.dicom.destination",
     ("egress", "dicomweb"): "mapdr.egress.dicomweb.destination",
     ("egress", "https"): "mapdr.egress.https.destination",
+    ("egress", "folder"): "mapdr.egress.folder.destination",
 }
 """Kind and type of each stage that MAPDR ships, and the module that holds its `STAGE`."""
 

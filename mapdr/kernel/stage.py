@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import NoneType
-from typing import Any, Protocol, get_args, runtime_checkable
+from typing import Any, Literal, Protocol, get_args, runtime_checkable
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationInfo, field_validator
 from pydantic.fields import FieldInfo
@@ -59,6 +59,8 @@ class Settings:
 
     `data` is the node's data folder, `site_key` 32 secret bytes for keyed hashes, `workers` how many
     codec threads the node has, `memory` how many bytes all that it inflates, decodes and encodes may take.
+    `durability` is what is made of a file before it counts as safe: it survives a power cut, or only the end
+    of the process.
     """
 
     name: str
@@ -68,6 +70,7 @@ class Settings:
     watch: Watch
     workers: int = 2
     memory: int = DEFAULT
+    durability: Literal["power-loss", "process-crash"] = "power-loss"
 
 
 @runtime_checkable
@@ -97,8 +100,8 @@ class Acquires(Protocol):
 class Endpoint:
     """One end of a network connection: where a receiver listens, or whom a destination calls.
 
-    `host` is a name or an address as configured, `port` 0 where the system chooses one or there is none,
-    `ae_title` empty where the protocol has none.
+    `host` is a name or an address as configured, or the path of a folder; `port` 0 where the system chooses
+    one or there is none, `ae_title` empty where the protocol has none.
     """
 
     host: str = ""

@@ -83,4 +83,5 @@ class Builder:
             watch=self._watch,
             workers=node.workers,
             memory=node.memory,
+            durability=node.durability,
         )

@@ -7,8 +7,10 @@ destination or receiver, two stages that claim one port, a destination that is t
 from __future__ import annotations
 
 import ipaddress
+import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from mapdr.config.model import Config, NamedStage, NodeConfig, WebhookConfig
@@ -19,6 +21,9 @@ from mapdr.kernel.registry import Registry
 from mapdr.kernel.stage import Endpoint, Factory
 from mapdr.route.condition import Equals, Match, OneOf, exact_words, leaves
 from mapdr.route.rules import Peer, Router, compile_rules
+
+FOLDER = "folder:"
+"""How a claim of a folder begins; its absolute path follows."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +84,7 @@ def make_plan(
     problems = (
         *broken,
         *_claims(receivers, destinations),
+        *_folders(config.node.data, receivers, destinations),
         *_own_receivers(receivers, destinations, is_own or own_host),
         *router.problems,
         *_receivers_in_rules(config),
@@ -123,6 +129,31 @@ def _claims(*groups: Mapping[str, Planned]) -> Iterator[Finding]:
                     place = (kind, stage.name, *(["port"] if claim.startswith("tcp:") else []))
                     yield Finding(place, f"{claim} is already taken by {owners[claim]}", "choose another one")
                 owners.setdefault(claim, f"{kind}.{stage.name}")
+
+
+def _folders(data: Path, *groups: Mapping[str, Planned]) -> Iterator[Finding]:
+    """Folders that lie in one another, as far as their names tell: what one stage writes another would take,
+    and the node's own files must be nobody's images."""
+    owners = {os.path.normcase(os.path.abspath(data)): "node.data"}
+    for kind, group in zip(("receive", "egress"), groups, strict=True):
+        for stage in group.values():
+            for claim in stage.claims:
+                path = claim.removeprefix(FOLDER)
+                if path == claim:
+                    continue
+                for other, owner in owners.items():
+                    # The same folder of two stages is told as a claim.
+                    if (path != other or owner == "node.data") and (
+                        _within(path, other) or _within(other, path)
+                    ):
+                        what = f"lies in the folder of {owner}, or has it in it"
+                        yield Finding((kind, stage.name), what, "choose another folder")
+                        break
+                owners.setdefault(path, f"{kind}.{stage.name}")
+
+
+def _within(path: str, folder: str) -> bool:
+    return path == folder or path.startswith(os.path.join(folder, ""))
 
 
 def _own_receivers(

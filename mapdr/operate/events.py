@@ -109,6 +109,8 @@ SENTENCES: dict[str, Sentence] = {
     "thread.failed": Sentence("bad", _said("{thread} failed and goes on: {cause}"), logged=False),
     "certificate.ends": Sentence("warn", _ends, logged=False),
     "images.refused": Sentence("bad", _refused, logged=False),
+    "folder.waits": Sentence("bad", _said("{receiver}: {cause}; it is tried again"), logged=False),
+    "folder.back": Sentence("good", _said("{receiver}: files are taken again"), logged=False),
     "images.parked": Sentence("bad", _parked),
     "images.uncompressed": Sentence(
         "warn",

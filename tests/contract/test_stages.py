@@ -23,6 +23,7 @@ from mapdr.kernel.stage import Settings
 from mapdr.kernel.watch import Watch
 from mapdr.testing.contract import OBJECTS, Sent, check_codec, check_egress, check_receiver, check_transform
 from mapdr.testing.generator import GeneratedImage, study
+from mapdr.testing.wait import until
 from mapdr.wire.link import Limits
 from mapdr.wire.requestor import Requestor
 from peers.httpd import Asked, Said, serving
@@ -133,6 +134,27 @@ def receive_dicomweb(folder: Path) -> None:
     )
 
 
+def receive_folder(folder: Path) -> None:
+    """A file that ends in done/ was accepted; the store's want of room is no answer, the file waits."""
+    path = folder / "in"
+    objects = [
+        Sent(each.sop_class_uid, each.sop_instance_uid, each.transfer_syntax_uid, each.dataset)
+        for each in images(OBJECTS)
+    ]
+    files = {each.sop_instance_uid: each.part10() for each in images(OBJECTS)}
+
+    def push(stage: Any, share: Sequence[Sent]) -> Iterator[tuple[Sent, bool]]:
+        for each in share:
+            (path / f"{each.sop_instance_uid}.dcm").write_bytes(files[each.sop_instance_uid])
+        for each in share:
+            places = [path / place / f"{each.sop_instance_uid}.dcm" for place in ("done", "refused")]
+            until(lambda places=places: any(map(Path.exists, places)), 60, "an answer")
+            yield each, places[0].exists()
+
+    config = {"path": str(path), "quiet": 0.05, "scan_every": 0.5}
+    check_receiver(lambda intake: build("receive", "folder", config, folder, intake), push, objects, folder)
+
+
 def egress_dicom(folder: Path) -> None:
     chance = random.Random(1)
     fates = [Answer()] * 6 + [Answer(0xB000), Answer(0xA700), Answer(0xC000), Answer(hang_up="abort")]
@@ -192,6 +214,17 @@ def egress_https(folder: Path) -> None:
             arrived=lambda: stored,
         )
     assert {Verdict.DELIVERED, Verdict.RETRY, Verdict.REFUSED} <= set(counts)
+
+
+def egress_folder(folder: Path) -> None:
+    """A folder refuses nothing at random: what it does not take is in tests/egress/folder."""
+    out = folder / "out"
+    check_egress(
+        lambda: build("egress", "folder", {"path": str(out)}, folder),
+        [spooled(each, folder)[0] for each in images(OBJECTS)],
+        arrived=lambda: [path.stem for path in out.glob("*/*/*.dcm")],
+        mixed=False,
+    )
 
 
 def transform_tags(folder: Path) -> None:
@@ -268,6 +301,7 @@ HTJ2K = dict.fromkeys((uid.HTJ2K_LOSSLESS, uid.HTJ2K_LOSSLESS_RPCL, uid.HTJ2K), 
 CHECKS: dict[tuple[str, str], Callable[[Path], None]] = {
     ("receive", "dicom"): receive_dicom,
     ("receive", "dicomweb"): receive_dicomweb,
+    ("receive", "folder"): receive_folder,
     ("transform", "tags"): transform_tags,
     ("transform", "compress"): transform_compress,
     ("transform", "odd_lengths"): transform_odd_lengths,
@@ -279,6 +313,7 @@ CHECKS: dict[tuple[str, str], Callable[[Path], None]] = {
     ("egress", "dicom"): egress_dicom,
     ("egress", "dicomweb"): egress_dicomweb,
     ("egress", "https"): egress_https,
+    ("egress", "folder"): egress_folder,
 }
 
 

@@ -19,7 +19,7 @@ from mapdr.node import assembly, configuration
 from mapdr.node.assembly import Node
 from mapdr.testing.wait import until
 from node.conftest import Start
-from node.stages import HEAD, MARK, Small, happened, standing
+from node.stages import HEAD, MARK, Small, happened, registry, standing
 from peers import pdu
 from peers.part10 import IMPLICIT
 from peers.processes import free_port
@@ -149,8 +149,9 @@ def test_a_wrong_configuration_and_one_that_needs_a_restart_are_refused(start: S
     (wrong,) = reload(node, path, '[egress.pacs]\ntype = "smal"\n')
     assert 'did you mean "small"?' in wrong
     later = "restart the node, if the plug-in was installed since it started"
-    (unknown,) = reload(node, path, '[egress.pacs]\ntype = "folder"\n')
-    assert 'there is no egress "folder"; known: dicom, dicomweb, https, small; ' + later in unknown
+    (unknown,) = reload(node, path, '[egress.pacs]\ntype = "xyz"\n')
+    known = ", ".join(registry().names("egress"))
+    assert f'there is no egress "xyz"; known: {known}; {later}' in unknown
     (unknown,) = reload(node, path, SMALL + '[[rule]]\nname = "a"\nwhen = {}\nsend_to = []\nbox = 1\n')
     assert 'rule "a".box: unknown key' in unknown
     assert later in unknown

@@ -90,7 +90,8 @@ def _greet(node: Node) -> None:
     for name, receiver in node.receivers.items():
         end = receiver.describe()
         title = end.ae_title or plan.receivers[name].type
-        log.info("receiver %s listens as %s on %s:%s", name, title, end.host, end.port or "")
+        where = f"{end.host}:{end.port}" if end.port else end.host
+        log.info("receiver %s listens as %s on %s", name, title, where)
     log.info("destinations: %s", ", ".join(plan.destinations) or "none")
     for text in recovery(node.recovered):
         log.warning("%s", text)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import errno
 import os
 import sys
+import threading
 from pathlib import Path
 from typing import Literal
 
@@ -17,6 +18,10 @@ from mapdr.kernel.errors import Refused
 from mapdr.kernel.status import OUT_OF_RESOURCES
 
 Durability = Literal["power-loss", "process-crash"]
+
+_NO_LINKS = {errno.EPERM, errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOTSUP, errno.EMLINK}
+"""What a file system answers that has no second names for a file (FAT, some network shares)."""
+_renaming = threading.Lock()
 
 _NO_ROOM = {errno.ENOSPC, errno.EFBIG, *([errno.EDQUOT] if hasattr(errno, "EDQUOT") else [])}
 
@@ -47,6 +52,10 @@ if sys.platform == "win32":  # pragma: no cover  tried by packaging/windows/veri
         if not ctypes.windll.kernel32.MoveFileExW(source, target, _MOVEFILE_WRITE_THROUGH):
             raise ctypes.WinError()
 
+    def publish_new(file: int, source: str, target: str, durability: Durability) -> None:
+        """As `publish`, which never replaces a file here. Raises FileExistsError where there is one."""
+        publish(file, source, target, durability)
+
     def sync_folder(path: Path) -> None:
         """Nothing to do: the write-through move has flushed the name."""
 
@@ -65,6 +74,30 @@ else:
                 os.fsync(file)
         finally:
             os.close(file)
+
+    def publish_new(file: int, source: str, target: str, durability: Durability) -> None:
+        """As `publish`, flushed before it has its name, and where there is a file already it stays.
+
+        Raises FileExistsError then, and OSError; `source` is left for the caller to remove.
+        """
+        try:
+            if durability == "power-loss":
+                os.fsync(file)
+        finally:
+            os.close(file)
+        try:
+            os.link(source, target)
+        except FileExistsError:
+            raise
+        except OSError as error:
+            if error.errno not in _NO_LINKS:
+                raise
+            with _renaming:
+                if os.path.lexists(target):
+                    raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), target) from None
+                os.rename(source, target)
+        else:
+            os.unlink(source)
 
     def sync_folder(path: Path) -> None:
         """Flush the names that a folder holds. Raises OSError."""
