@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from mapdr import deliver
+from mapdr import deliver, egress
 from mapdr.operate import selection
 from mapdr.operate.access import Access, access
 from mapdr.operate.actions import reroute
@@ -255,9 +255,17 @@ def test_every_reason_that_a_row_may_wait_for_is_told(opened: Access) -> None:
     """Those of tries are words of `deliver`, which are looked for in its source."""
     source = "".join(path.read_text("utf-8") for path in Path(deliver.__file__).parent.rglob("*.py"))
     words = set(re.findall(r'Decision\("pending", "([a-z-]+)"', source))
-    for either in re.findall(r' reason = ("[a-z-]+"(?: if .* else "[a-z-]+")?)', source):
+    for either in re.findall(
+        r' reason = (?:outcome.reason or )?\(?("[a-z-]+"(?: if .* else "[a-z-]+")?)', source
+    ):
         words |= set(re.findall(r'"([a-z-]+)"', either))
     assert {"not-accepted", "no-answer", "refused", "preparing", "association-rejected"} <= words
+    stages = "".join(path.read_text("utf-8") for path in Path(egress.__file__).parent.rglob("*.py"))
+    for pause in re.findall(
+        r'Pause\(("[a-z-]+")|waits\(status, .*, ("[a-z-]+")\)|reason, words = ("[a-z-]+")', stages
+    ):
+        words |= {word.strip('"') for word in pause if word}
+    assert {"unauthorized", "no-service", "no-room", "no-folder"} <= words
     assert words <= REASONS.keys()
     manual = (Path(deliver.__file__).parents[2] / "docs/glossary.md").read_text("utf-8")
     for word, meaning in REASONS.items():
