@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import random
 import struct
 from collections.abc import Callable, Iterator, Sequence
@@ -171,16 +172,17 @@ def egress_dicom(folder: Path) -> None:
 
 
 def egress_dicomweb(folder: Path) -> None:
-    chance = random.Random(1)
     stored: list[str] = []
+    requests, named = itertools.count(1), itertools.count(1)
 
     def script(asked: Asked) -> Said:
-        if "studies" not in asked.path or chance.random() < 0.1:
-            return Said(chance.choice((500, 401)), None if chance.random() < 0.3 else b"")
-        uids = uids_of(asked)
+        uids = uids_of(asked) if "studies" in asked.path else []
         if not uids:
             return Said(200, b"{}")
-        kept = [uid for uid in uids if chance.random() < 0.8]
+        # By the count, not by chance: which sender asks first is nobody's to say, and each kind has to come.
+        if (number := next(requests)) % 5 == 0:
+            return Said((500, 401)[number % 2], None if number % 3 == 0 else b"")
+        kept = [uid for uid in uids if next(named) % 5]
         stored.extend(kept)
         entries = [Entry(REFERENCED if uid in kept else FAILED, uid, failure=None if uid in kept else 0xC000)
                    for uid in uids]  # fmt: skip

@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import BinaryIO
 
+from mapdr.dicom import tags
 from mapdr.dicom.part10 import HEAD, Beginning, find
 from mapdr.dicom.scan import scan
 from mapdr.dicom.uids import MEDIA_STORAGE_DIRECTORY
@@ -24,7 +25,7 @@ CHUNK = 1 << 20
 LARGEST_DIRECTORY = 1 << 26
 """Bytes of a DICOMDIR: some hundred for each image of a medium."""
 
-REFERENCED_FILE: TagPath = (0x00041220, 0x00041500)
+REFERENCED_FILE: TagPath = (tags.DIRECTORY_RECORD_SEQUENCE, tags.REFERENCED_FILE_ID)
 """Referenced File ID in a directory record (PS3.3, F.3.2.2)."""
 
 

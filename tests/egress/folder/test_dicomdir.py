@@ -89,7 +89,7 @@ def test_the_next_start_finds_what_is_due(stage: FolderEgress, tmp_path: Path) -
         other.stop(time.monotonic() + 5)
 
 
-@pytest.mark.peer("dcdirdmp")
+@pytest.mark.peer("dcdirdmp", "dciodvfy")
 def test_others_read_it(stage: FolderEgress, tmp_path: Path) -> None:
     folder = tmp_path / "out" / IMAGES[0].study_instance_uid
     send(stage, IMAGES[:3])
