@@ -90,15 +90,23 @@ def render(payload: Mapping[str, Any], event: StudyEvent) -> dict[str, Any]:
 
 
 def default_payload(event: StudyEvent, node: str) -> dict[str, Any]:
-    """The body for a webhook without a payload: nothing in it identifies a patient or a study."""
+    """The body for a webhook without a payload, as docs/events/ has it: nothing in it identifies a patient or
+    a study."""
+    name = event_name(event)
+    said = ["series", "images", "state"]
+    if name in ("study.delivered", "delivery.parked"):
+        said.insert(0, "destination")
+    if name == "delivery.parked":
+        said.append("reason")
+    names = _names(event)
     return {
-        "type": event_name(event),
+        "type": name,
         "timestamp": datetime.fromtimestamp(event.at, UTC).isoformat(timespec="seconds"),
         "data": {
             "node": node,
             "study": event.study,
             "modalities": list(event.modalities),
-            **{name: value for name, value in _names(event).items() if name != "event"},
+            **{key: names[key] for key in said},
         },
     }
 
