@@ -365,10 +365,46 @@ url = "ftp://h/"
 on = "x"
 """,
         """\
-mapdr.toml:2 webhook.a.url: holds a password; move it to headers, as env:NAME or file:PATH
+mapdr.toml:2 webhook.a.url: holds a user or a password; move them to auth (of a proxy: proxy_auth)
 mapdr.toml:5 webhook.b.url: is not a URL; write https://host/path
 mapdr.toml:8 webhook.c.url: is not a URL; write https://host/path
 mapdr.toml:9 webhook.c.on: is not a list; write ["...", "..."]
+""",
+    ),
+    "webhook keys for the way there": (
+        """\
+[webhook.a]
+url = "https://h/"
+on = ["study.received"]
+method = "GET"
+auth = { user = "u" }
+tls = { key = "k.pem" }
+headers = { "bad name" = "x", X-Site = "Nürnberg" }
+[webhook.b]
+url = "https://h/"
+on = ["study.received"]
+auth = { token = "env:T" }
+headers = { Authorization = "env:T" }
+proxy_auth = "env:P"
+""",
+        """\
+mapdr.toml:4 webhook.a.method: is not one of the choices; write 'POST', 'PUT' or 'PATCH'
+mapdr.toml:5 webhook.a.auth: lacks password; add password = ...
+mapdr.toml:6 webhook.a.tls: has a key without its cert; add cert
+mapdr.toml:7 webhook.a.headers: has headers that HTTP cannot send (bad name, X-Site); write them in ASCII
+mapdr.toml:8 webhook.b: has proxy_auth without proxy; add proxy = ...
+""",
+    ),
+    "webhook with two ways to log in": (
+        """\
+[webhook.b]
+url = "https://h/"
+on = ["study.received"]
+auth = { token = "env:T" }
+headers = { Authorization = "env:T" }
+""",
+        """\
+mapdr.toml:1 webhook.b: has auth and a header Authorization; leave out one of them
 """,
     ),
     "rule without anything": (
