@@ -11,8 +11,10 @@ from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BeforeValidator, Field, ValidationInfo, field_validator, model_validator
 
+from mapdr.config.payload import PLACEHOLDERS
 from mapdr.config.secret import CURE, Secret
 from mapdr.config.units import Duration, LocalPath, Size, base_folder, parse_duration
+from mapdr.dicom.template import Template
 from mapdr.kernel.budget import DEFAULT
 from mapdr.kernel.finding import instead
 from mapdr.kernel.item import Priority
@@ -70,6 +72,20 @@ def _is_header(name: Any, value: Any) -> bool:
     """Whether HTTP has such a header (RFC 9110, section 5); other types than texts are refused as such."""
     plain = not isinstance(value, str) or (value.isascii() and value.isprintable())
     return isinstance(name, str) and _HEADER.fullmatch(name) is not None and plain
+
+
+def _has_placeholder(text: Any) -> bool:
+    try:
+        template = Template.parse(text, PLACEHOLDERS) if isinstance(text, str) else None
+    except ValueError:
+        return False
+    return template is not None and template.constant is None
+
+
+def _no_placeholder(text: str) -> str:
+    if _has_placeholder(text):
+        raise ValueError("has a placeholder, and is the same for all messages; write it into the payload")
+    return text
 
 
 def _retention(value: Any) -> Any:
@@ -136,7 +152,7 @@ class NamedStage(StageConfig):
 class WebhookConfig(HttpConfig):
     """`[webhook.NAME]`: who is told, of what, in which words; and the way there, as for a destination."""
 
-    url: HttpUrl
+    url: Annotated[HttpUrl, AfterValidator(_no_placeholder)]
     method: Literal["POST", "PUT", "PATCH"] = "POST"
     on: tuple[Annotated[str, AfterValidator(_event)], ...] = Field(min_length=1)
     payload: dict[str, Any] = Field(default_factory=dict)
@@ -158,6 +174,12 @@ class WebhookConfig(HttpConfig):
         wrong = [name for name, value in read.items() if not _is_header(name, value)]
         if wrong:
             raise ValueError(f"has headers that HTTP cannot send ({', '.join(wrong)}); write them in ASCII")
+        filled = [name for name, value in read.items() if _has_placeholder(value)]
+        if filled:
+            raise ValueError(
+                f"has placeholders ({', '.join(filled)}), and is the same for all messages; "
+                "write them into the payload"
+            )
         return read
 
     @model_validator(mode="after")
