@@ -76,6 +76,7 @@ def messages(event: StudyEvent, hooks: Mapping[str, Told], node: str) -> list[Ou
             hook=hook,
             kind=name,
             payload=render(config.payload, event) if config.payload else default_payload(event, node),
+            study=event.study,
         )
         for hook, config in hooks.items()
         if name in config.on

@@ -107,6 +107,20 @@ def test_a_message_that_is_refused_does_not_hold_up_the_next(store: Store) -> No
             until(lambda: states(store) == ["delivered"] * 2)
 
 
+def test_a_refused_message_holds_up_its_own_study_alone(store: Store) -> None:
+    with Ris(answer=lambda number: 422 if number == 0 else 200) as ris:
+        store.outbox.add(
+            [
+                OutboxEntry(f"k{n}", "ris", "study.received", {"n": n}, study)
+                for n, study in ((1, 7), (2, 7), (3, 8), (4, None))
+            ],
+            time.time(),
+        )
+        with sending(store, {"ris": Hook(ris.url)}, first_wait=0.5):
+            until(lambda: states(store) == ["delivered"] * 4)
+    assert [call.json["n"] for call in ris.calls] == [1, 3, 4, 1, 2]
+
+
 def test_a_signature_is_one_that_the_receiver_can_verify(store: Store, tmp_path: Path) -> None:
     (tmp_path / "secret").write_text(KEY)
     with Ris() as ris:
