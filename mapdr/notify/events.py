@@ -13,13 +13,14 @@ exactly once per event and webhook, and says the same however often it must be s
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any, Protocol
 
 from mapdr.config.lists import EACH, is_each
 from mapdr.dicom import tags
+from mapdr.dicom.path import format_path
 from mapdr.dicom.template import Template
 from mapdr.kernel.item import TagPath
 from mapdr.store.outbox import OutboxEntry
@@ -70,17 +71,16 @@ def event_name(event: StudyEvent) -> str:
 def messages(event: StudyEvent, hooks: Mapping[str, Told], node: str) -> list[OutboxEntry]:
     """One outbox row for each webhook (by name) that is told of `event`."""
     name = event_name(event)
-    return [
-        OutboxEntry(
-            key=f"{event.key}:{hook}",
-            hook=hook,
-            kind=name,
-            payload=render(config.payload, event) if config.payload else default_payload(event, node),
-            study=event.study,
-        )
-        for hook, config in hooks.items()
-        if name in config.on
-    ]
+    entries = []
+    for hook, config in hooks.items():
+        if name in config.on:
+            body = shown = default_payload(event, node)
+            if config.payload:
+                body, shown = render(config.payload, event), render(config.payload, anonymous(event))
+            entries.append(
+                OutboxEntry(f"{event.key}:{hook}", hook, name, body, study=event.study, shown=shown)
+            )
+    return entries
 
 
 def render(payload: Mapping[str, Any], event: StudyEvent) -> dict[str, Any]:
@@ -93,6 +93,31 @@ def render(payload: Mapping[str, Any], event: StudyEvent) -> dict[str, Any]:
     rendered = _render(payload, lambda path: _tag(event, path), names, _lists(event))
     assert isinstance(rendered, dict)
     return rendered
+
+
+class _Placeholders(Mapping[TagPath, str]):
+    """Each tag's value is its placeholder."""
+
+    def __getitem__(self, path: TagPath) -> str:
+        return f"{{{format_path(path)}}}"
+
+    def __iter__(self) -> Iterator[TagPath]:
+        return iter(())
+
+    def __len__(self) -> int:
+        return 0
+
+
+def anonymous(event: StudyEvent) -> StudyEvent:
+    """The event with placeholders in the place of what identifies a patient, the study or a series."""
+    tags_ = _Placeholders()
+    return replace(
+        event,
+        study_instance_uid=tags_[STUDY_INSTANCE_UID],
+        study_date=tags_[STUDY_DATE],
+        tags=tags_,
+        by_series=tuple(replace(part, uid=tags_[SERIES_INSTANCE_UID]) for part in event.by_series),
+    )
 
 
 def default_payload(event: StudyEvent, node: str) -> dict[str, Any]:

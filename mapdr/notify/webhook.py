@@ -6,7 +6,6 @@ may hold a token.
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import threading
 import time
@@ -126,7 +125,7 @@ class HookSender:
         if not leased:
             return self._tick
         message = leased[0]
-        answer = self._post.send(webhook_id(message), message.payload)
+        answer = self._post.send(message.webhook_id, message.payload)
         now = time.time()
         wait = max(answer.wait, self._wait(message.attempts))
         self._outbox.settle([self._settlement(message, answer, now + wait, now)], now)
@@ -158,7 +157,7 @@ class HookSender:
         self, message: OutboxMessage, answer: Answer, again_at: float, now: float
     ) -> OutboxSettlement:
         state = "delivered" if answer.taken else "pending"
-        if not answer.taken and now - message.created_at > self._give_up:
+        if not answer.taken and now - max(message.created_at, message.asked_at or 0.0) > self._give_up:
             state = "parked"
         self._watch.count(f"webhook.{self._name}.{'failed' if state == 'pending' else state}")
         self._tell(state, answer, first=message.attempts == 0)
@@ -176,9 +175,3 @@ class HookSender:
             self._watch.emit("webhook.failed", hook=self._name, cause=answer.comment)
         if answer.taken or answer.hook_fault:
             self._trouble = answer.comment
-
-
-def webhook_id(message: OutboxMessage) -> str:
-    """What names a message to its receiver: the same on every try, and from every node of a site."""
-    digest = hashlib.blake2b(f"{message.key}|{message.created_at!r}".encode(), digest_size=16).hexdigest()
-    return f"msg_{digest}"

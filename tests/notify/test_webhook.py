@@ -24,7 +24,7 @@ from mapdr.net.http.config import AuthConfig
 from mapdr.net.tls import ClientTls
 from mapdr.notify.notifier import Notifier
 from mapdr.notify.post import encode, judge, signature_headers
-from mapdr.notify.webhook import HookSender, webhook_id
+from mapdr.notify.webhook import HookSender
 from mapdr.store import OutboxEntry, Store, StudyEvent
 from mapdr.store.index import schema
 from mapdr.store.outbox import OutboxMessage
@@ -261,10 +261,10 @@ def test_stopping_leaves_unsent_messages_in_the_outbox(store: Store) -> None:
 def test_ids_do_not_depend_on_the_try_or_the_node() -> None:
     message = OutboxMessage(1, "k", "ris", "e", {}, 12.5, "leased", 0.0, 3, None, None, "")
     again = OutboxMessage(1, "k", "ris", "e", {}, 12.5, "leased", 9.0, 4, None, None, "")
-    assert webhook_id(message) == webhook_id(again)
-    headers = signature_headers(webhook_id(message), b"", None)
-    assert headers["webhook-id"] == webhook_id(message)
-    assert headers["idempotency-key"] == f'"{webhook_id(message)}"'
+    assert message.webhook_id == again.webhook_id
+    headers = signature_headers(message.webhook_id, b"", None)
+    assert headers["webhook-id"] == message.webhook_id
+    assert headers["idempotency-key"] == f'"{message.webhook_id}"'
     assert "." not in headers["webhook-id"]
     assert json.loads(encode({"a": 1, "b": None})) == {"a": 1, "b": None}
 

@@ -107,6 +107,9 @@ def test_a_write_that_raises_leaves_nothing(tmp_path: Path) -> None:
 FIRST_SCHEMA = (
     "DROP INDEX outbox_order",
     "DROP INDEX outbox_study",
+    "ALTER TABLE outbox DROP COLUMN asked_at",
+    "ALTER TABLE outbox DROP COLUMN tried_at",
+    "ALTER TABLE outbox DROP COLUMN shown",
     "ALTER TABLE outbox DROP COLUMN study",
     "ALTER TABLE attempt DROP COLUMN credential",
     "ALTER TABLE delivery RENAME COLUMN priority TO lane",

@@ -306,6 +306,9 @@ outbox = Table(
     Column("status", Integer),
     Column("comment", Text),
     Column("study", _Id),  # whose messages keep their order; none: it has no part in any
+    Column("shown", Text),  # the payload without identifying values: empty if it has none, null if unknown
+    Column("tried_at", Float),
+    Column("asked_at", Float),  # when a person had it sent again
 )
 _partial("outbox_queue", outbox, ["hook", "not_before"], OPEN)
 _partial("outbox_order", outbox, ["hook", "id"], OPEN)
