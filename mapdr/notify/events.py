@@ -13,21 +13,25 @@ exactly once per event and webhook, and says the same however often it must be s
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime
 from typing import Any, Protocol
 
 from mapdr.dicom import tags
 from mapdr.dicom.template import Template
+from mapdr.kernel.alarm import NODE_EVENTS
 from mapdr.kernel.item import TagPath
 from mapdr.store.outbox import OutboxEntry
 from mapdr.store.study_events import StudyEvent
 
-EVENTS = ("study.received", "study.updated", "study.delivered", "delivery.parked")
+EVENTS = ("study.received", "study.updated", "study.delivered", "delivery.parked", *NODE_EVENTS)
 """What a webhook may be told of."""
 
 NAMES = frozenset({"destination", "event", "images", "reason", "series", "state"})
-"""What a payload may name besides tags, as `{images}`."""
+"""What a payload may name besides tags, as `{images}`, of an event of a study."""
+
+ALL_NAMES = NAMES.union(*NODE_EVENTS.values())
+"""The same of any event; which event has which is checked with the configuration."""
 
 STUDY_INSTANCE_UID: TagPath = (tags.STUDY_INSTANCE_UID,)
 STUDY_DATE: TagPath = (tags.STUDY_DATE,)
@@ -50,7 +54,7 @@ def wanted_tags(hooks: Iterable[Told]) -> frozenset[TagPath]:
     found: set[TagPath] = set()
     for hook in hooks:
         for text in _texts(hook.payload):
-            found |= Template.parse(text, NAMES).paths
+            found |= Template.parse(text, ALL_NAMES).paths
     return frozenset(found)
 
 
@@ -83,10 +87,16 @@ def render(payload: Mapping[str, Any], event: StudyEvent) -> dict[str, Any]:
 
     A tag that the study does not have becomes an empty text.
     """
-    names = _names(event)
-    rendered = _render(payload, lambda path: _tag(event, path), names)
-    assert isinstance(rendered, dict)
-    return rendered
+    return fill(payload, lambda path: _tag(event, path), _names(event))
+
+
+def fill(
+    payload: Mapping[str, Any], tag: Callable[[TagPath], str], names: Mapping[str, Any]
+) -> dict[str, Any]:
+    """`payload` with the value of `tag` for each tag and that of `names` for each name (KeyError without)."""
+    filled = _render(payload, tag, names)
+    assert isinstance(filled, dict)
+    return filled
 
 
 def default_payload(event: StudyEvent, node: str) -> dict[str, Any]:
@@ -131,14 +141,14 @@ def _tag(event: StudyEvent, path: TagPath) -> str:
     return event.tags.get(path, "")
 
 
-def _render(value: Any, tag: Any, names: Mapping[str, str | int]) -> Any:
+def _render(value: Any, tag: Callable[[TagPath], str], names: Mapping[str, Any]) -> Any:
     if isinstance(value, Mapping):
         return {key: _render(item, tag, names) for key, item in value.items()}
     if isinstance(value, list | tuple):
         return [_render(item, tag, names) for item in value]
     if not isinstance(value, str):
         return value
-    template = Template.parse(value, NAMES)
+    template = Template.parse(value, ALL_NAMES)
     if isinstance(template.sole, str):
         return names[template.sole]
     return template.render(tag, names)

@@ -22,6 +22,7 @@ from mapdr._fast import RunQueue
 from mapdr.kernel.item import TagPath
 from mapdr.kernel.permissions import make_private
 from mapdr.kernel.watch import Watch
+from mapdr.store.alarms import RaisedAlarms
 from mapdr.store.clock import Clock
 from mapdr.store.index.commands import Commands
 from mapdr.store.index.counters import Counters
@@ -147,6 +148,7 @@ class Store:
         )
         self.outbox = Outbox(database)
         self.study_events = StudyEvents(database, self.strings, self.outbox)
+        self.alarms = RaisedAlarms(database, self.outbox, node)
         self.retention = Retention(database, self.spool)
         self._clock = Clock(database)
         self._claim = Claim(folder.folder / "claim", node)

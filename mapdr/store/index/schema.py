@@ -255,6 +255,17 @@ hold = Table(
     Column("since", Float, nullable=False),
 )
 
+alarm = Table(  # what holds at a node and was told: see `store.alarms`
+    "alarm",
+    metadata,
+    Column("node", Text, primary_key=True),
+    Column("event", Text, primary_key=True),  # that which tells its beginning
+    Column("subject", Text, primary_key=True),
+    Column("level", Text, nullable=False),
+    Column("since", Float, nullable=False),
+    Column("facts", Text, nullable=False),  # JSON
+)
+
 tally = Table(
     "tally",
     metadata,
