@@ -131,6 +131,13 @@ source = Table(
     ),
 )
 
+last_arrival = Table(  # when a source's last image came: a scan of the images would take seconds
+    "last_arrival",
+    metadata,
+    Column("source", _Id, primary_key=True, autoincrement=False),
+    Column("at", Float, nullable=False),
+)
+
 recipe = Table(
     "recipe",
     metadata,
