@@ -90,7 +90,10 @@ def _free(facts: EventFacts) -> str:
 
 def _low(facts: EventFacts) -> str:
     share = float(facts.get("share") or 0)
-    return f"the disk is nearly full, {_free(facts)} ({share:.1%}): {facts.get('step', '?')}"
+    what = (
+        "the disk is full: images are REFUSED" if facts.get("step") == "full" else "the disk is nearly full"
+    )
+    return f"{what}; {_free(facts)} ({share:.1%})"
 
 
 def _silent(facts: EventFacts) -> str:

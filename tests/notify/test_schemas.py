@@ -90,7 +90,7 @@ def parked(store: Store, ris: Ris) -> None:
 
 FACTS: dict[str, Any] = {
     "destination.waits": ("archive", {"reason": "no-answer", "status": None, "comment": "it hung up"}),
-    "disk.low": ("", {"step": "warn", "free": 1_800_000_000, "share": 0.018}),
+    "disk.low": ("", {"step": "low", "free": 1_800_000_000, "share": 0.018}),
     "source.silent": (
         "modalities CT1",
         {
