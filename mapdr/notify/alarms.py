@@ -21,6 +21,7 @@ import threading
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from typing import Any
+from zlib import crc32
 
 from mapdr.kernel.alarm import Alarm, AlarmKind, Fact
 from mapdr.kernel.watch import Watch
@@ -96,13 +97,15 @@ class Alarms:
     def _entries(
         self, event: str, raised: Raised, facts: Mapping[str, Fact], now: float
     ) -> list[OutboxEntry]:
-        """One outbox row for each webhook that is told of `event`."""
+        """One outbox row for each webhook that is told of `event`; those of one alarm keep their order."""
+        turn = -1 - crc32(f"{self._node} {raised.event} {raised.subject}".encode())
         return [
             OutboxEntry(
                 key=f"{event}:{self._node}:{raised.subject}:{raised.level}:{now!r}:{name}",
                 hook=name,
                 kind=event,
                 payload=body(event, hook.payload, facts, self._node, now),
+                study=turn,
             )
             for name, hook in self._hooks().items()
             if event in hook.on
@@ -115,7 +118,7 @@ def body(
     """What a webhook with this `payload` is told of a node; without one, as docs/events/ has it."""
     names = {**facts, "event": event, "state": event.rpartition(".")[2]}
     if payload:
-        return fill(payload, lambda path: "", names)
+        return fill(payload, lambda path: "", names, {})
     return {
         "type": event,
         "timestamp": datetime.fromtimestamp(now, UTC).isoformat(timespec="seconds"),

@@ -13,10 +13,12 @@ exactly once per event and webhook, and says the same however often it must be s
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Protocol
 
+from mapdr.config.lists import EACH, is_each
 from mapdr.dicom import tags
 from mapdr.dicom.template import Template
 from mapdr.kernel.alarm import NODE_EVENTS
@@ -35,6 +37,8 @@ ALL_NAMES = NAMES.union(*NODE_EVENTS.values())
 
 STUDY_INSTANCE_UID: TagPath = (tags.STUDY_INSTANCE_UID,)
 STUDY_DATE: TagPath = (tags.STUDY_DATE,)
+SERIES_INSTANCE_UID: TagPath = (tags.SERIES_INSTANCE_UID,)
+MODALITY: TagPath = (tags.MODALITY,)
 
 
 class Told(Protocol):
@@ -76,6 +80,7 @@ def messages(event: StudyEvent, hooks: Mapping[str, Told], node: str) -> list[Ou
             hook=hook,
             kind=name,
             payload=render(config.payload, event) if config.payload else default_payload(event, node),
+            study=event.study,
         )
         for hook, config in hooks.items()
         if name in config.on
@@ -83,18 +88,23 @@ def messages(event: StudyEvent, hooks: Mapping[str, Told], node: str) -> list[Ou
 
 
 def render(payload: Mapping[str, Any], event: StudyEvent) -> dict[str, Any]:
-    """`payload` with its placeholders filled in; a text that is one placeholder alone keeps its type.
+    """`payload` with its placeholders filled in; a text that is one placeholder alone keeps its type, and a
+    table with `each` becomes one for each series that has images of the event.
 
     A tag that the study does not have becomes an empty text.
     """
-    return fill(payload, lambda path: _tag(event, path), _names(event))
+    return fill(payload, lambda path: _tag(event, path), _names(event), _lists(event))
 
 
 def fill(
-    payload: Mapping[str, Any], tag: Callable[[TagPath], str], names: Mapping[str, Any]
+    payload: Mapping[str, Any],
+    tag: Callable[[TagPath], str],
+    names: Mapping[str, Any],
+    lists: Mapping[str, Sequence[Item]],
 ) -> dict[str, Any]:
-    """`payload` with the value of `tag` for each tag and that of `names` for each name (KeyError without)."""
-    filled = _render(payload, tag, names)
+    """`payload` with the value of `tag` for each tag, that of `names` for each name (KeyError without), and
+    an entry for each item of `lists`."""
+    filled = _render(payload, tag, names, lists)
     assert isinstance(filled, dict)
     return filled
 
@@ -141,11 +151,48 @@ def _tag(event: StudyEvent, path: TagPath) -> str:
     return event.tags.get(path, "")
 
 
-def _render(value: Any, tag: Callable[[TagPath], str], names: Mapping[str, Any]) -> Any:
+@dataclass(frozen=True, slots=True)
+class Item:
+    """What a list has one entry for: its own tags, and the names that mean something else within it."""
+
+    tags: Mapping[TagPath, str]
+    names: Mapping[str, str | int]
+
+
+def _lists(event: StudyEvent) -> dict[str, list[Item]]:
+    """What there is each of, by the word that `each` is set to."""
+    parked = event_name(event) == "delivery.parked"
+    return {
+        "series": [
+            Item(
+                {SERIES_INSTANCE_UID: part.uid, MODALITY: part.modality},
+                {"images": part.parked if parked else part.images},
+            )
+            for part in event.by_series
+            if part.parked or not parked
+        ]
+    }
+
+
+def _render(
+    value: Any,
+    tag: Callable[[TagPath], str],
+    names: Mapping[str, Any],
+    lists: Mapping[str, Sequence[Item]],
+) -> Any:
     if isinstance(value, Mapping):
-        return {key: _render(item, tag, names) for key, item in value.items()}
+        return {key: _render(item, tag, names, lists) for key, item in value.items() if key != EACH}
     if isinstance(value, list | tuple):
-        return [_render(item, tag, names) for item in value]
+        found: list[Any] = []
+        for item in value:
+            if is_each(item):
+                found += [
+                    _render(item, one.tags.__getitem__, {**names, **one.names}, {})
+                    for one in lists.get(item[EACH], ())
+                ]
+            else:
+                found.append(_render(item, tag, names, lists))
+        return found
     if not isinstance(value, str):
         return value
     template = Template.parse(value, ALL_NAMES)
@@ -155,6 +202,9 @@ def _render(value: Any, tag: Callable[[TagPath], str], names: Mapping[str, Any])
 
 
 def _texts(value: Any) -> Iterable[str]:
+    """The texts of a payload, but for those of lists: the index knows each series by itself."""
+    if is_each(value):
+        return
     if isinstance(value, Mapping):
         value = list(value.values())
     if isinstance(value, list | tuple):

@@ -7,23 +7,36 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, Row, bindparam, func, literal_column, or_, select, update
+from sqlalchemy import Connection, Row, bindparam, exists, func, literal_column, or_, select, update
 
 from mapdr.store.index import schema
 from mapdr.store.index.database import Database
 from mapdr.store.index.schema import AFTER_ATTEMPT, State
 
 _outbox = schema.outbox
+_before = schema.outbox.alias("before")
+_EARLIER = exists().where(
+    literal_column(f"before.{schema.OPEN}"),
+    _before.c.hook == _outbox.c.hook,
+    _before.c.study == _outbox.c.study,
+    _before.c.id < _outbox.c.id,
+)
+"""An earlier message of the same study to the same hook is not settled yet."""
 
 
 @dataclass(frozen=True, slots=True)
 class OutboxEntry:
-    """One message to one hook; a `key` that was ever put is not put again."""
+    """One message to one hook; a `key` that was ever put is not put again.
+
+    The messages of one `study` go out in the order in which they were put; None is for what tells of none. A
+    negative number is no study but an alarm, whose messages have an order, too.
+    """
 
     key: str
     hook: str
     kind: str
     payload: Mapping[str, Any]
+    study: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +55,7 @@ class OutboxMessage:
     settled_at: float | None
     status: int | None
     comment: str
+    study: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +82,7 @@ class HookQueue:
 
 
 class Outbox:
-    """Messages for webhooks, durable and in order per hook."""
+    """Messages for webhooks, durable; those of a hook in order per study."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -85,6 +99,7 @@ class Outbox:
             {
                 "key": entry.key,
                 "hook": entry.hook,
+                "study": entry.study,
                 "kind": entry.kind,
                 "payload": json.dumps(entry.payload),
                 "created_at": now,
@@ -98,14 +113,20 @@ class Outbox:
             connection.execute(self._insert, rows)
 
     def lease(self, hook: str, limit: int, seconds: float, now: float) -> list[OutboxMessage]:
-        """Due messages of a hook, oldest first, taken for `seconds`; a lease that ran out is due again."""
+        """Due messages of a hook, oldest first, taken for `seconds`; a lease that ran out is due again.
+
+        One of a study waits while an earlier one of it is on its way or waits for its next try; one that was
+        parked is not waited for. So of a study one message at a time is taken.
+        """
         due = or_(
             _outbox.c.state == State.PENDING,
             (_outbox.c.state == State.LEASED) & (_outbox.c.leased_until < now),
         )
         query = (
             select(_outbox)
-            .where(literal_column(schema.OPEN), _outbox.c.hook == hook, _outbox.c.not_before <= now, due)
+            .where(literal_column(schema.OPEN), _outbox.c.hook == hook, due, ~_EARLIER)
+            # The sum keeps SQLite from the index by time: it would sort all that is due for each message.
+            .where(_outbox.c.not_before + 0.0 <= now)
             .order_by(_outbox.c.id)
             .limit(limit)
         )
@@ -234,4 +255,5 @@ def _message(row: Row[Any]) -> OutboxMessage:
         settled_at=row.settled_at,
         status=row.status,
         comment=row.comment or "",
+        study=row.study,
     )

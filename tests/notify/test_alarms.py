@@ -18,6 +18,7 @@ from mapdr.kernel.watch import Watch
 from mapdr.notify.alarms import Alarms
 from mapdr.notify.events import EVENTS, wanted_tags
 from mapdr.notify.notifier import Notifier
+from mapdr.notify.webhook import HookSender
 from mapdr.store import Store
 from mapdr.store.alarms import RaisedAlarms
 from mapdr.testing.ris import Ris
@@ -252,6 +253,25 @@ def test_a_payload_of_its_own_is_sent_to_a_real_receiver(tmp_path: Path) -> None
         "more": [{"state": "ends", "{name}": True}],
     }
     assert len({call.headers["webhook-id"] for call in ris.calls}) == 1
+
+
+def test_that_it_is_over_is_not_told_before_that_it_began(tmp_path: Path) -> None:
+    other = Alarm(DESTINATION, "pacs", {**AWAY.facts, "destination": "pacs"})
+    with opened(tmp_path) as store, Ris(answer=lambda number: 400 if number == 0 else 204) as ris:
+        hooks = {"ris": WebhookConfig(url=ris.url, on=EVENTS)}
+        those = alarms(store, **hooks)
+        those.begin(AWAY, NOW)
+        those.end(DESTINATION, "archive", NOW + 1, destination="archive")
+        those.begin(other, NOW + 2)
+        sender = HookSender("ris", hooks["ris"], store.outbox, Watch(), tick=0.02, first_wait=0.3)
+        sender.start()
+        try:
+            until(lambda: len(ris.answered()) == 3)
+        finally:
+            sender.stop(time.monotonic() + 5)
+    told_of = [(call.json["type"], call.json["data"]["destination"]) for call in ris.calls]
+    waits, back = ("destination.waits", "archive"), ("destination.back", "archive")
+    assert told_of == [waits, ("destination.waits", "pacs"), waits, back]
 
 
 HOOK = '[webhook.ris]\nurl = "http://ris/"\non = {on}\npayload = {payload}\n'

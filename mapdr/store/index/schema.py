@@ -31,7 +31,7 @@ from sqlalchemy import (
     text,
 )
 
-VERSION = 3
+VERSION = 4
 """Of the schema; kept in `fact`. `migrations` has the way from each one before."""
 
 
@@ -323,8 +323,11 @@ outbox = Table(
     Column("settled_at", Float),
     Column("status", Integer),
     Column("comment", Text),
+    Column("study", _Id),  # whose messages keep their order; negative: an alarm
 )
 _partial("outbox_queue", outbox, ["hook", "not_before"], OPEN)
+_partial("outbox_order", outbox, ["hook", "id"], OPEN)
+_partial("outbox_study", outbox, ["hook", "study"], OPEN)
 _partial("outbox_stuck", outbox, ["state", "hook"], STUCK)
 
 command = Table(
