@@ -15,6 +15,7 @@ from mapdr.config.payload import PLACEHOLDERS
 from mapdr.config.secret import CURE, Secret
 from mapdr.config.units import Duration, LocalPath, Size, base_folder, parse_duration
 from mapdr.dicom.template import Template
+from mapdr.kernel.alarm import NODE_EVENTS
 from mapdr.kernel.budget import DEFAULT
 from mapdr.kernel.finding import instead
 from mapdr.kernel.item import Priority
@@ -23,7 +24,7 @@ from mapdr.net.http.config import HttpConfig, HttpUrl
 from mapdr.route.condition import Condition
 from mapdr.route.recipe import recipe
 
-EVENTS = ("study.received", "study.updated", "study.delivered", "delivery.parked")
+EVENTS = ("study.received", "study.updated", "study.delivered", "delivery.parked", *NODE_EVENTS)
 """What a webhook may be told of."""
 
 LEAST_MEMORY = 64 * 1000**2

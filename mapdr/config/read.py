@@ -224,7 +224,8 @@ class _Reader:
         found: dict[str, WebhookConfig] = {}
         for name, table in self._named("webhook", tables):
             hook = validate(WebhookConfig, table, ("webhook", name), self._base, self.findings)
-            self.findings += check_payload(table.get("payload", {}), ("webhook", name, "payload"))
+            on = hook.on if hook is not None else ()
+            self.findings += check_payload(table.get("payload", {}), ("webhook", name, "payload"), on)
             self.findings += check_lists(table.get("payload", {}), ("webhook", name, "payload"))
             if hook is not None:
                 found[name] = hook

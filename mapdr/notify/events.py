@@ -13,7 +13,7 @@ exactly once per event and webhook, and says the same however often it must be s
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any, Protocol
@@ -22,15 +22,19 @@ from mapdr.config.lists import EACH, is_each
 from mapdr.dicom import tags
 from mapdr.dicom.path import format_path
 from mapdr.dicom.template import Template
+from mapdr.kernel.alarm import NODE_EVENTS
 from mapdr.kernel.item import TagPath
 from mapdr.store.outbox import OutboxEntry
 from mapdr.store.study_events import StudyEvent
 
-EVENTS = ("study.received", "study.updated", "study.delivered", "delivery.parked")
+EVENTS = ("study.received", "study.updated", "study.delivered", "delivery.parked", *NODE_EVENTS)
 """What a webhook may be told of."""
 
 NAMES = frozenset({"destination", "event", "images", "reason", "series", "state"})
-"""What a payload may name besides tags, as `{images}`."""
+"""What a payload may name besides tags, as `{images}`, of an event of a study."""
+
+ALL_NAMES = NAMES.union(*NODE_EVENTS.values())
+"""The same of any event; which event has which is checked with the configuration."""
 
 STUDY_INSTANCE_UID: TagPath = (tags.STUDY_INSTANCE_UID,)
 STUDY_DATE: TagPath = (tags.STUDY_DATE,)
@@ -55,7 +59,7 @@ def wanted_tags(hooks: Iterable[Told]) -> frozenset[TagPath]:
     found: set[TagPath] = set()
     for hook in hooks:
         for text in _texts(hook.payload):
-            found |= Template.parse(text, NAMES).paths
+            found |= Template.parse(text, ALL_NAMES).paths
     return frozenset(found)
 
 
@@ -89,10 +93,20 @@ def render(payload: Mapping[str, Any], event: StudyEvent) -> dict[str, Any]:
 
     A tag that the study does not have becomes an empty text.
     """
-    names = _names(event)
-    rendered = _render(payload, lambda path: _tag(event, path), names, _lists(event))
-    assert isinstance(rendered, dict)
-    return rendered
+    return fill(payload, lambda path: _tag(event, path), _names(event), _lists(event))
+
+
+def fill(
+    payload: Mapping[str, Any],
+    tag: Callable[[TagPath], str],
+    names: Mapping[str, Any],
+    lists: Mapping[str, Sequence[Item]],
+) -> dict[str, Any]:
+    """`payload` with the value of `tag` for each tag, that of `names` for each name (KeyError without), and
+    an entry for each item of `lists`."""
+    filled = _render(payload, tag, names, lists)
+    assert isinstance(filled, dict)
+    return filled
 
 
 class _Placeholders(Mapping[TagPath, str]):
@@ -163,19 +177,19 @@ def _tag(event: StudyEvent, path: TagPath) -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class _Item:
+class Item:
     """What a list has one entry for: its own tags, and the names that mean something else within it."""
 
     tags: Mapping[TagPath, str]
     names: Mapping[str, str | int]
 
 
-def _lists(event: StudyEvent) -> dict[str, list[_Item]]:
+def _lists(event: StudyEvent) -> dict[str, list[Item]]:
     """What there is each of, by the word that `each` is set to."""
     parked = event_name(event) == "delivery.parked"
     return {
         "series": [
-            _Item(
+            Item(
                 {SERIES_INSTANCE_UID: part.uid, MODALITY: part.modality},
                 {"images": part.parked if parked else part.images},
             )
@@ -186,7 +200,10 @@ def _lists(event: StudyEvent) -> dict[str, list[_Item]]:
 
 
 def _render(
-    value: Any, tag: Any, names: Mapping[str, str | int], lists: Mapping[str, Sequence[_Item]]
+    value: Any,
+    tag: Callable[[TagPath], str],
+    names: Mapping[str, Any],
+    lists: Mapping[str, Sequence[Item]],
 ) -> Any:
     if isinstance(value, Mapping):
         return {key: _render(item, tag, names, lists) for key, item in value.items() if key != EACH}
@@ -203,7 +220,7 @@ def _render(
         return found
     if not isinstance(value, str):
         return value
-    template = Template.parse(value, NAMES)
+    template = Template.parse(value, ALL_NAMES)
     if isinstance(template.sole, str):
         return names[template.sole]
     return template.render(tag, names)

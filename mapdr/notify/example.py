@@ -7,7 +7,9 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from mapdr.dicom.path import tag_vr
+from mapdr.kernel.alarm import NODE_EVENTS, Fact
 from mapdr.kernel.item import TagPath
+from mapdr.notify.alarms import body
 from mapdr.notify.events import Told, default_payload, render
 from mapdr.store.study_events import SeriesPart, StudyEvent
 
@@ -31,7 +33,32 @@ _KINDS = {
     "study.delivered": ("study.delivered", 0),
     "delivery.parked": ("study.parked", 0),
 }
-"""Event -> kind and update of the `StudyEvent` that it comes from."""
+"""Event of a study -> kind and update of the `StudyEvent` that it comes from."""
+
+_MOMENT = "2000-01-01T00:00:00+00:00"
+_FACTS: dict[str, Fact] = {
+    "address": "",
+    "comment": "this is a test",
+    "days": 30.0,
+    "destination": "test",
+    "expires_at": _MOMENT,
+    "fingerprint": "0" * 64,
+    "free": 0,
+    "images": 1,
+    "last_at": _MOMENT,
+    "name": "test",
+    "peer": "TEST",
+    "purge_at": _MOMENT,
+    "reason": "unreachable",
+    "receiver": "test",
+    "seconds": 0.0,
+    "share": 0.0,
+    "stage": "egress.test",
+    "status": None,
+    "step": "low",
+    "whose": "own",
+}
+"""What the facts of alarms are in an example."""
 
 
 class _Values(Mapping[TagPath, str]):
@@ -48,16 +75,20 @@ class _Values(Mapping[TagPath, str]):
         return 0
 
 
-def example_event(hook: Told) -> str:
-    """The event that the example for a hook is of: the first that it is told of."""
-    return next((name for name in hook.on if name in _KINDS), hook.on[0])
-
-
 def example(hook: Told, node: str) -> dict[str, Any]:
-    """The body of an example for a hook, marked."""
-    kind, update = _KINDS[example_event(hook)]
+    """The body of an example for a hook, of the first event that it is told of, marked."""
+    name, now = hook.on[0], time.time()
+    if name in NODE_EVENTS:
+        told = body(name, hook.payload, {fact: _FACTS[fact] for fact in NODE_EVENTS[name]}, node, now)
+    else:
+        event = _study_event(*_KINDS[name], now)
+        told = render(hook.payload, event) if hook.payload else default_payload(event, node)
+    return {**told, MARK: True}
+
+
+def _study_event(kind: str, update: int, now: float) -> StudyEvent:
     parked = kind == "study.parked"
-    event = StudyEvent(
+    return StudyEvent(
         key="",
         kind=kind,
         study=1,
@@ -74,8 +105,6 @@ def example(hook: Told, node: str) -> dict[str, Any]:
         update=update,
         first_at=0.0,
         last_at=0.0,
-        at=time.time(),
+        at=now,
         by_series=(SeriesPart(_UID, "OT", 1, int(parked)),),
     )
-    body = render(hook.payload, event) if hook.payload else default_payload(event, node)
-    return {**body, MARK: True}

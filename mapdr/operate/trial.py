@@ -7,7 +7,7 @@ import uuid
 from dataclasses import dataclass
 
 from mapdr.kernel.finding import instead
-from mapdr.notify.example import example, example_event
+from mapdr.notify.example import example
 from mapdr.notify.post import HookPost
 from mapdr.operate.configuration import Configuration
 from mapdr.operate.errors import RequestError
@@ -46,4 +46,4 @@ def trial(configuration: Configuration, name: str) -> Trial:
     finally:
         post.close()
     milliseconds = round((time.perf_counter() - started) * 1000, 1)
-    return Trial(name, example_event(hooks[name]), answer.taken, answer.status, answer.comment, milliseconds)
+    return Trial(name, hooks[name].on[0], answer.taken, answer.status, answer.comment, milliseconds)

@@ -193,7 +193,7 @@ def _message(message: OutboxMessage, identify: bool) -> Message:
         id=message.id,
         webhook=message.hook,
         event=message.kind,
-        study=message.study,
+        study=message.study if message.study is not None and message.study > 0 else None,
         state=message.state,
         created_at=message.created_at,
         asked_at=message.asked_at,

@@ -34,7 +34,8 @@ _INDEXED = {State.PENDING: schema.OPEN, State.LEASED: schema.OPEN, State.PARKED:
 class OutboxEntry:
     """One message to one hook; a `key` that was ever put is not put again.
 
-    The messages of one `study` go out in the order in which they were put; None is for what tells of none.
+    The messages of one `study` go out in the order in which they were put; None is for what tells of none. A
+    negative number is no study but an alarm, whose messages have an order, too.
     `shown` is the payload without what identifies a patient or a study; None if nobody knows what does.
     """
 

@@ -12,7 +12,9 @@ import pytest
 from jsonschema import Draft202012Validator, FormatChecker, ValidationError
 
 from mapdr.config.model import WebhookConfig
+from mapdr.kernel.alarm import KINDS, Alarm, AlarmKind
 from mapdr.kernel.watch import Watch
+from mapdr.notify.alarms import Alarms
 from mapdr.notify.events import EVENTS
 from mapdr.notify.notifier import Notifier
 from mapdr.store import Settlement, Store
@@ -22,6 +24,7 @@ from store.world import To, push
 
 FOLDER = Path(__file__).resolve().parents[2] / "docs/events"
 QUIET = 0.1
+WHEN = "2026-12-03T13:05:07+00:00"
 
 
 def schema(event: str) -> dict[str, Any]:
@@ -85,11 +88,54 @@ def parked(store: Store, ris: Ris) -> None:
     settle(store, "parked")
 
 
+FACTS: dict[str, Any] = {
+    "destination.waits": ("archive", {"reason": "no-answer", "status": None, "comment": "it hung up"}),
+    "disk.low": ("", {"step": "low", "free": 1_800_000_000, "share": 0.018}),
+    "source.silent": (
+        "modalities CT1",
+        {
+            "receiver": "modalities",
+            "peer": "CT1",
+            "address": "192.0.2.7",
+            "last_at": WHEN,
+            "seconds": 14400.0,
+        },
+    ),
+    "certificate.ends": (
+        "receive.modalities",
+        {"stage": "receive.modalities", "whose": "own", "name": "mapdr", "fingerprint": "9f" * 32}
+        | {"days": 6.9, "expires_at": WHEN},
+    ),
+    "images.expiring": ("", {"images": 120, "purge_at": WHEN}),
+}
+"""The subject of an alarm and what is told of its beginning, by its event."""
+
+
+def alarm(kind: AlarmKind, *, ends: bool) -> Callable[[Store, Ris], None]:
+    """What begins an alarm, and ends it if it is that which is to be told."""
+
+    def happens(store: Store, ris: Ris) -> None:
+        hooks = {"ris": WebhookConfig(url=ris.url, on=EVENTS)}
+        alarms = Alarms(store.alarms, lambda: hooks, Watch(), node="north")
+        subject, facts = FACTS[kind.begins]
+        if "destination" in kind.facts:
+            facts = {"destination": subject, **facts}
+        assert alarms.begin(Alarm(kind, subject, facts), time.time())
+        if ends:
+            known = {"free": 52_000_000_000, "share": 0.5, "destination": subject} | facts
+            kept = {key: known[key] for key in kind.end_facts if key != "seconds"}
+            assert alarms.end(kind, subject, time.time(), **kept)
+
+    return happens
+
+
 HAPPENS: dict[str, Callable[[Store, Ris], None]] = {
     "study.received": received,
     "study.updated": updated,
     "study.delivered": delivered,
     "delivery.parked": parked,
+    **{kind.begins: alarm(kind, ends=False) for kind in KINDS},
+    **{kind.ends: alarm(kind, ends=True) for kind in KINDS if kind.ends},
 }
 """What brings each event about."""
 
