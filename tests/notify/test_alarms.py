@@ -67,6 +67,7 @@ def test_an_alarm_is_told_when_it_begins_and_when_it_ends(tmp_path: Path) -> Non
         assert not those.holding(DESTINATION)
         assert those.begin(AWAY, NOW + 600)
         back, waits = store.outbox.list("ris")[1:]
+        assert (waits.shown, back.shown) == (waits.payload, back.payload), "nothing in it is of a patient"
         assert told(store) == ["destination.waits", "destination.back", "destination.waits"]
     assert waits.payload == {
         "type": "destination.waits",

@@ -27,7 +27,7 @@ from mapdr.notify.post import encode, judge, signature_headers
 from mapdr.notify.webhook import HookSender
 from mapdr.store import OutboxEntry, Store, StudyEvent
 from mapdr.store.index import schema
-from mapdr.store.outbox import OutboxMessage
+from mapdr.store.outbox import MessageSelection, OutboxMessage
 from mapdr.testing.ris import Ris
 from mapdr.testing.wait import until
 from peers.httpd import Asked, Said, certificate, server_tls, serving
@@ -411,3 +411,28 @@ def test_what_a_receiver_answers_is_shown_and_tried_again(
     assert order == ([1, 1, 2] if all_wait else [1, 2, 1])
     assert watch.recent()[0].facts["cause"] == comment
     assert not [word for word in ("DOE", "geheim") if word in caplog.text + str(watch.recent())]
+
+
+def test_a_receiver_is_left_alone_for_as_long_as_it_asks(store: Store) -> None:
+    at: list[float] = []
+
+    def scripted(asked: Asked) -> Said:
+        at.append(time.monotonic())
+        return Said(200) if len(at) > 1 else Said(429, headers={"Retry-After": "1"})
+
+    put(store, 1)
+    with serving(scripted) as server, sending(store, {"ris": Hook(server.url)}, first_wait=0.01):
+        until(lambda: states(store) == ["delivered"])
+    assert at[1] - at[0] >= 1.0
+
+
+def test_what_a_person_asks_for_again_has_all_its_time_again(store: Store) -> None:
+    with Ris(answer=500) as ris:
+        put(store, 1)
+        with sending(store, {"ris": Hook(ris.url)}, give_up=0.3):
+            until(lambda: states(store) == ["parked"])
+            ris.answer = lambda number: 200 if len(ris.calls) > before + 1 else 500
+            before = len(ris.calls)
+            assert store.outbox.again(MessageSelection(state="parked")) == 1
+            until(lambda: states(store) == ["delivered"])
+    assert len({call.headers["webhook-id"] for call in ris.calls}) == 1
