@@ -29,14 +29,15 @@ MAY_IMPORT: dict[str, set[str]] = {
     "dicom": SHARED,
     "wire": SHARED,
     "route": SHARED,
-    "config": SHARED | {"dicom", "route"},
+    # The keys for the way to a web server are those of destinations too.
+    "config": SHARED | {"dicom", "route", "net.http.config"},
     "store": SHARED | {"dicom"},
     "net": SHARED | FIELDS,
     "receive": SHARED | FIELDS | {"net", "dicom", "wire", "store"},
     "transform": SHARED | FIELDS | {"dicom", "wire", "store"},
     "egress": SHARED | FIELDS | {"net", "dicom", "wire", "store"},
     "deliver": SHARED | FIELDS | {"net", "dicom", "wire", "store"},
-    "notify": SHARED | FIELDS | {"net", "dicom", "store"},
+    "notify": SHARED | FIELDS | {"config.lists", "config.model", "net", "dicom", "store"},
     # What people see and do; the faces are skins over it.
     "operate": SHARED | {"config", "dicom", "node", "notify", "route", "store", "transform", "wire"},
     # Where a node is put together: every part is seen here, but stages come from the registry. `deliver` is

@@ -9,24 +9,29 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, BeforeValidator, Field, ValidationInfo, field_validator
+from pydantic import AfterValidator, BeforeValidator, Field, ValidationInfo, field_validator, model_validator
 
+from mapdr.config.payload import PLACEHOLDERS
 from mapdr.config.secret import CURE, Secret
 from mapdr.config.units import Duration, LocalPath, Size, base_folder, parse_duration
+from mapdr.dicom.template import Template
+from mapdr.kernel.alarm import NODE_EVENTS
 from mapdr.kernel.budget import DEFAULT
 from mapdr.kernel.finding import instead
 from mapdr.kernel.item import Priority
 from mapdr.kernel.stage import StageConfig
+from mapdr.net.http.config import HttpConfig, HttpUrl
 from mapdr.route.condition import Condition
 from mapdr.route.recipe import recipe
 
-EVENTS = ("study.received", "study.updated", "study.delivered", "delivery.parked")
+EVENTS = ("study.received", "study.updated", "study.delivered", "delivery.parked", *NODE_EVENTS)
 """What a webhook may be told of."""
 
 LEAST_MEMORY = 64 * 1000**2
 """Bytes; an image of 1024 x 1024 pixels takes 16 MB while it is compressed."""
 
 _NAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9_.-]{0,62}[A-Za-z0-9_-])?")  # Windows drops a dot at the end
+_HEADER = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
 _SECRET_HEADERS = re.compile(r"authorization|cookie|token|secret|api-?key|password", re.IGNORECASE)
 
 
@@ -62,6 +67,26 @@ def _place_or_text(value: Any, info: ValidationInfo) -> Any:
     if isinstance(value, str) and value.startswith(("env:", "file:")):
         return Secret(value, base_folder(info))
     return value
+
+
+def _is_header(name: Any, value: Any) -> bool:
+    """Whether HTTP has such a header (RFC 9110, section 5); other types than texts are refused as such."""
+    plain = not isinstance(value, str) or (value.isascii() and value.isprintable())
+    return isinstance(name, str) and _HEADER.fullmatch(name) is not None and plain
+
+
+def _has_placeholder(text: Any) -> bool:
+    try:
+        template = Template.parse(text, PLACEHOLDERS) if isinstance(text, str) else None
+    except ValueError:
+        return False
+    return template is not None and template.constant is None
+
+
+def _no_placeholder(text: str) -> str:
+    if _has_placeholder(text):
+        raise ValueError("has a placeholder, and is the same for all messages; write it into the payload")
+    return text
 
 
 def _retention(value: Any) -> Any:
@@ -125,29 +150,16 @@ class NamedStage(StageConfig):
     config: Any = None
 
 
-class WebhookConfig(StageConfig):
-    """`[webhook.NAME]`: who is told, of what, in which words."""
+class WebhookConfig(HttpConfig):
+    """`[webhook.NAME]`: who is told, of what, in which words; and the way there, as for a destination."""
 
-    url: str
+    url: Annotated[HttpUrl, AfterValidator(_no_placeholder)]
+    method: Literal["POST", "PUT", "PATCH"] = "POST"
     on: tuple[Annotated[str, AfterValidator(_event)], ...] = Field(min_length=1)
     payload: dict[str, Any] = Field(default_factory=dict)
     secret: Secret | None = None
     headers: dict[str, str | Secret] = Field(default_factory=dict)
-    timeout: Duration = 10.0
-
-    @field_validator("url")
-    @classmethod
-    def _url(cls, url: str) -> str:
-        try:
-            parts = urlsplit(url)
-            port = parts.port
-        except ValueError:
-            raise ValueError("is not a URL; write https://host/path") from None
-        if parts.scheme not in {"http", "https"} or not parts.hostname or port == 0:
-            raise ValueError("is not a URL; write https://host/path")
-        if parts.password or parts.username:
-            raise ValueError("holds a password; move it to headers, as env:NAME or file:PATH")
-        return url
+    timeout: Duration = Field(default=10.0, gt=0)
 
     @field_validator("headers", mode="before")
     @classmethod
@@ -160,7 +172,22 @@ class WebhookConfig(StageConfig):
         ]
         if plain:
             raise ValueError(f"holds a secret in plain sight ({', '.join(plain)}); {CURE}")
+        wrong = [name for name, value in read.items() if not _is_header(name, value)]
+        if wrong:
+            raise ValueError(f"has headers that HTTP cannot send ({', '.join(wrong)}); write them in ASCII")
+        filled = [name for name, value in read.items() if _has_placeholder(value)]
+        if filled:
+            raise ValueError(
+                f"has placeholders ({', '.join(filled)}), and is the same for all messages; "
+                "write them into the payload"
+            )
         return read
+
+    @model_validator(mode="after")
+    def _one_login(self) -> WebhookConfig:
+        if self.auth is not None and any(name.lower() == "authorization" for name in self.headers):
+            raise ValueError("has auth and a header Authorization; leave out one of them")
+        return self
 
 
 class RuleHead(StageConfig):

@@ -18,6 +18,7 @@ import tomlkit
 from pydantic import TypeAdapter
 
 from mapdr.config.lines import Malformed, parse
+from mapdr.config.lists import check_lists
 from mapdr.config.model import Config, NamedStage, NodeConfig, RuleConfig, RuleHead, WebhookConfig, check_name
 from mapdr.config.payload import check_payload
 from mapdr.config.problem import Problem, locate
@@ -223,7 +224,9 @@ class _Reader:
         found: dict[str, WebhookConfig] = {}
         for name, table in self._named("webhook", tables):
             hook = validate(WebhookConfig, table, ("webhook", name), self._base, self.findings)
-            self.findings += check_payload(table.get("payload", {}), ("webhook", name, "payload"))
+            on = hook.on if hook is not None else ()
+            self.findings += check_payload(table.get("payload", {}), ("webhook", name, "payload"), on)
+            self.findings += check_lists(table.get("payload", {}), ("webhook", name, "payload"))
             if hook is not None:
                 found[name] = hook
         return found

@@ -7,6 +7,7 @@ comes twice is open twice. A window ends on the day that it began, or on the nex
 
 from __future__ import annotations
 
+import math
 import re
 import time
 from dataclasses import dataclass
@@ -66,6 +67,24 @@ class Hours:
         first = int(moment // 60 + 1) * 60
         later = range(first, first + FARTHEST * 60, 60)
         return next((float(each) for each in later if self.open_at(each, zone) != now), None)
+
+    def after(self, begin: float, seconds: float, zone: tzinfo | None = None) -> float:
+        """The moment at which it has been open for `seconds` since `begin`; infinite if it never opens."""
+        moment, left = begin, seconds
+        while True:
+            changes = self.changes_at(moment, zone)
+            if self.open_at(moment, zone):
+                if changes is None or changes - moment >= left:
+                    return moment + left
+                left -= changes - moment
+            elif changes is None:
+                return math.inf
+            moment = changes
+
+    @property
+    def seconds_a_week(self) -> float:
+        """For how long it is open in a week in which the clock is not set."""
+        return 60.0 * sum(self.minutes)
 
 
 def _window(text: str) -> tuple[frozenset[int], int, int]:

@@ -29,12 +29,14 @@ from mapdr.kernel.privacy import in_words
 from mapdr.kernel.registry import Registry
 from mapdr.kernel.stage import Receiver, Stage
 from mapdr.kernel.watch import Watch
+from mapdr.node.alarms import NodeAlarms
 from mapdr.node.build import Builder
 from mapdr.node.configuration import addresses, examine
 from mapdr.node.outline import keep_outline
 from mapdr.node.plan import Plan, make_plan
 from mapdr.node.reload import CURE, NotAcquired, Reload
 from mapdr.node.upkeep import Upkeep
+from mapdr.notify.alarms import Alarms
 from mapdr.notify.events import wanted_tags
 from mapdr.store import CLAIM_SECONDS, Store
 from mapdr.store.index.commands import Heartbeat
@@ -82,6 +84,7 @@ class Node:
         self._store: Store | None = None
         self._builder: Builder | None = None
         self._running: Claim | None = None
+        self._alarms: NodeAlarms | None = None
         self._started_at = time.time()
         self.state = "stopped"
 
@@ -91,6 +94,13 @@ class Node:
         if self._store is None:
             raise ConfigurationError("the node is not running")
         return self._store
+
+    @property
+    def alarms(self) -> NodeAlarms:
+        """Tells what is wrong at this node. Raises ConfigurationError before `start`."""
+        if self._alarms is None:
+            raise ConfigurationError("the node is not running")
+        return self._alarms
 
     def start(self) -> None:
         """Open the store, put in order what a crash left, and start. Raises ConfigurationError, OSError."""
@@ -211,6 +221,7 @@ class Node:
             "store": {} if self._store is None else self._store.health(),
             "receivers": {name: asdict(one.describe()) for name, one in self.receivers.copy().items()},
             "destinations": {name: one.facts() for name, one in self.deliverers.copy().items()},
+            "silent": [] if self._alarms is None else self._alarms.silent,
             "events": [
                 {"at": event.at, "kind": event.kind, **event.facts} for event in self.watch.recent()[-50:]
             ],
@@ -252,6 +263,8 @@ class Node:
         self.receivers = {name: build.receiver(planned) for name, planned in plan.receivers.items()}
         self.deliverers = {name: build.deliverer(planned) for name, planned in plan.destinations.items()}
         self.notifier = build.notifier(plan)
+        told = Alarms(store.alarms, lambda: self.plan.webhooks, self.watch, node=node.name)
+        self._alarms = NodeAlarms(told, store.arrivals)
         self._lifecycle = Lifecycle(
             [
                 *((f"receive.{name}", one) for name, one in self.receivers.items()),

@@ -47,6 +47,9 @@ def warnings(loaded: Loaded) -> Iterator[Finding]:
     yield from _room(config.node)
     yield from _titles(config)
     yield from _short_secrets(config)
+    for name, hook in config.webhook.items():
+        doubted = hook.doubts(hook.url, sent="the messages")
+        yield from (Finding(("webhook", name, *each.place), each.what, each.cure) for each in doubted)
     for index, rule in enumerate(config.rule):
         for leaf in leaves(rule.when):
             if isinstance(leaf, Match) and leaf.subject == MODALITY:

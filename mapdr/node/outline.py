@@ -66,6 +66,7 @@ class Outline:
     node: NodeOutline
     receivers: Mapping[str, ReceiverOutline]
     destinations: Mapping[str, None]
+    webhooks: Mapping[str, None]
 
 
 def keep_outline(plan: Plan, text: str, base: Path) -> None:
@@ -98,6 +99,7 @@ def keep_outline(plan: Plan, text: str, base: Path) -> None:
             for one in plan.receivers.values()
         ],
         "destinations": list(plan.destinations),
+        "webhooks": list(plan.webhooks),
     }
     write_durably(path, json.dumps(told).encode())
 
@@ -117,6 +119,7 @@ def kept_outline(config: Path) -> Outline | None:
             node=NodeOutline(**{**told["node"], "data": Path(told["node"]["data"])}),
             receivers={one.name: one for one in receivers},
             destinations=dict.fromkeys(told["destinations"]),
+            webhooks=dict.fromkeys(told["webhooks"]),
         )
     except (OSError, ValueError, LookupError, TypeError, RuntimeError):
         # Whatever is wrong or missing: who reads the configuration itself says so.

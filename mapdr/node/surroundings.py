@@ -47,6 +47,7 @@ def faults(loaded: Loaded, plan: Plan) -> Iterator[Finding]:
             yield from (Finding((kind, name, *each.place), each.what, each.cure) for each in missed)
     for name, hook in config.webhook.items():
         yield from _secrets(hook, ("webhook", name))
+        yield from (Finding(("webhook", name, *each.place), each.what, each.cure) for each in hook.faults())
 
 
 def _secrets(value: Any, place: Place) -> Iterator[Finding]:

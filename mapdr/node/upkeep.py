@@ -20,6 +20,7 @@ from mapdr.kernel.certificate import ending
 from mapdr.kernel.guard import GuardedThread, Trouble
 from mapdr.kernel.privacy import in_words
 from mapdr.kernel.watch import Watch
+from mapdr.node.alarms import NodeAlarms
 from mapdr.node.certificates import ending_soon
 from mapdr.node.plan import Plan
 from mapdr.store import Store
@@ -46,6 +47,7 @@ WORDS = {
     "beat": "the sign of life {} be written",
     "purge": "old files {} be purged",
     "certificates": "certificates {} be looked at",
+    "alarms": "what is wrong at this node {} be told",
     "answer": "the answer to an order {} be written",
 }
 """Each work, as it is said that it fails and that it works again."""
@@ -61,6 +63,10 @@ class Kept(Protocol):
     @property
     def store(self) -> Store:
         """Its open store."""
+
+    @property
+    def alarms(self) -> NodeAlarms:
+        """Tells what is wrong at it."""
 
     def counters(self) -> dict[str, Any]:
         """What its sign of life tells."""
@@ -80,6 +86,7 @@ class Upkeep:
         self._every = {
             self._clock: BEAT,
             self._index: BEAT,
+            self._alarms: BEAT,
             self._beat: BEAT,
             self._purge: PURGE,
             self._certificates: CERTIFICATES,
@@ -141,6 +148,9 @@ class Upkeep:
         if refusing != self._refusing:
             self._refusing = refusing
             self._node.watch.emit("store.refuses" if refusing else "store.takes", cause=refusing)
+
+    def _alarms(self) -> None:
+        self._node.alarms.look(self._node.plan, self._node.counters(), time.time())
 
     def _beat(self) -> None:
         self._node.store.commands.beat(self._node.counters())

@@ -13,24 +13,33 @@ exactly once per event and webhook, and says the same however often it must be s
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any, Protocol
 
+from mapdr.config.lists import EACH, is_each
 from mapdr.dicom import tags
+from mapdr.dicom.path import format_path
 from mapdr.dicom.template import Template
+from mapdr.kernel.alarm import NODE_EVENTS
 from mapdr.kernel.item import TagPath
 from mapdr.store.outbox import OutboxEntry
 from mapdr.store.study_events import StudyEvent
 
-EVENTS = ("study.received", "study.updated", "study.delivered", "delivery.parked")
+EVENTS = ("study.received", "study.updated", "study.delivered", "delivery.parked", *NODE_EVENTS)
 """What a webhook may be told of."""
 
 NAMES = frozenset({"destination", "event", "images", "reason", "series", "state"})
-"""What a payload may name besides tags, as `{images}`."""
+"""What a payload may name besides tags, as `{images}`, of an event of a study."""
+
+ALL_NAMES = NAMES.union(*NODE_EVENTS.values())
+"""The same of any event; which event has which is checked with the configuration."""
 
 STUDY_INSTANCE_UID: TagPath = (tags.STUDY_INSTANCE_UID,)
 STUDY_DATE: TagPath = (tags.STUDY_DATE,)
+SERIES_INSTANCE_UID: TagPath = (tags.SERIES_INSTANCE_UID,)
+MODALITY: TagPath = (tags.MODALITY,)
 
 
 class Told(Protocol):
@@ -50,7 +59,7 @@ def wanted_tags(hooks: Iterable[Told]) -> frozenset[TagPath]:
     found: set[TagPath] = set()
     for hook in hooks:
         for text in _texts(hook.payload):
-            found |= Template.parse(text, NAMES).paths
+            found |= Template.parse(text, ALL_NAMES).paths
     return frozenset(found)
 
 
@@ -66,39 +75,83 @@ def event_name(event: StudyEvent) -> str:
 def messages(event: StudyEvent, hooks: Mapping[str, Told], node: str) -> list[OutboxEntry]:
     """One outbox row for each webhook (by name) that is told of `event`."""
     name = event_name(event)
-    return [
-        OutboxEntry(
-            key=f"{event.key}:{hook}",
-            hook=hook,
-            kind=name,
-            payload=render(config.payload, event) if config.payload else default_payload(event, node),
-        )
-        for hook, config in hooks.items()
-        if name in config.on
-    ]
+    entries = []
+    for hook, config in hooks.items():
+        if name in config.on:
+            body = shown = default_payload(event, node)
+            if config.payload:
+                body, shown = render(config.payload, event), render(config.payload, anonymous(event))
+            entries.append(
+                OutboxEntry(f"{event.key}:{hook}", hook, name, body, study=event.study, shown=shown)
+            )
+    return entries
 
 
 def render(payload: Mapping[str, Any], event: StudyEvent) -> dict[str, Any]:
-    """`payload` with its placeholders filled in; a text that is one placeholder alone keeps its type.
+    """`payload` with its placeholders filled in; a text that is one placeholder alone keeps its type, and a
+    table with `each` becomes one for each series that has images of the event.
 
     A tag that the study does not have becomes an empty text.
     """
-    names = _names(event)
-    rendered = _render(payload, lambda path: _tag(event, path), names)
-    assert isinstance(rendered, dict)
-    return rendered
+    return fill(payload, lambda path: _tag(event, path), _names(event), _lists(event))
+
+
+def fill(
+    payload: Mapping[str, Any],
+    tag: Callable[[TagPath], str],
+    names: Mapping[str, Any],
+    lists: Mapping[str, Sequence[Item]],
+) -> dict[str, Any]:
+    """`payload` with the value of `tag` for each tag, that of `names` for each name (KeyError without), and
+    an entry for each item of `lists`."""
+    filled = _render(payload, tag, names, lists)
+    assert isinstance(filled, dict)
+    return filled
+
+
+class _Placeholders(Mapping[TagPath, str]):
+    """Each tag's value is its placeholder."""
+
+    def __getitem__(self, path: TagPath) -> str:
+        return f"{{{format_path(path)}}}"
+
+    def __iter__(self) -> Iterator[TagPath]:
+        return iter(())
+
+    def __len__(self) -> int:
+        return 0
+
+
+def anonymous(event: StudyEvent) -> StudyEvent:
+    """The event with placeholders in the place of what identifies a patient, the study or a series."""
+    tags_ = _Placeholders()
+    return replace(
+        event,
+        study_instance_uid=tags_[STUDY_INSTANCE_UID],
+        study_date=tags_[STUDY_DATE],
+        tags=tags_,
+        by_series=tuple(replace(part, uid=tags_[SERIES_INSTANCE_UID]) for part in event.by_series),
+    )
 
 
 def default_payload(event: StudyEvent, node: str) -> dict[str, Any]:
-    """The body for a webhook without a payload: nothing in it identifies a patient or a study."""
+    """The body for a webhook without a payload, as docs/events/ has it: nothing in it identifies a patient or
+    a study."""
+    name = event_name(event)
+    said = ["series", "images", "state"]
+    if name in ("study.delivered", "delivery.parked"):
+        said.insert(0, "destination")
+    if name == "delivery.parked":
+        said.append("reason")
+    names = _names(event)
     return {
-        "type": event_name(event),
+        "type": name,
         "timestamp": datetime.fromtimestamp(event.at, UTC).isoformat(timespec="seconds"),
         "data": {
             "node": node,
             "study": event.study,
             "modalities": list(event.modalities),
-            **{name: value for name, value in _names(event).items() if name != "event"},
+            **{key: names[key] for key in said},
         },
     }
 
@@ -123,20 +176,60 @@ def _tag(event: StudyEvent, path: TagPath) -> str:
     return event.tags.get(path, "")
 
 
-def _render(value: Any, tag: Any, names: Mapping[str, str | int]) -> Any:
+@dataclass(frozen=True, slots=True)
+class Item:
+    """What a list has one entry for: its own tags, and the names that mean something else within it."""
+
+    tags: Mapping[TagPath, str]
+    names: Mapping[str, str | int]
+
+
+def _lists(event: StudyEvent) -> dict[str, list[Item]]:
+    """What there is each of, by the word that `each` is set to."""
+    parked = event_name(event) == "delivery.parked"
+    return {
+        "series": [
+            Item(
+                {SERIES_INSTANCE_UID: part.uid, MODALITY: part.modality},
+                {"images": part.parked if parked else part.images},
+            )
+            for part in event.by_series
+            if part.parked or not parked
+        ]
+    }
+
+
+def _render(
+    value: Any,
+    tag: Callable[[TagPath], str],
+    names: Mapping[str, Any],
+    lists: Mapping[str, Sequence[Item]],
+) -> Any:
     if isinstance(value, Mapping):
-        return {key: _render(item, tag, names) for key, item in value.items()}
+        return {key: _render(item, tag, names, lists) for key, item in value.items() if key != EACH}
     if isinstance(value, list | tuple):
-        return [_render(item, tag, names) for item in value]
+        found: list[Any] = []
+        for item in value:
+            if is_each(item):
+                found += [
+                    _render(item, one.tags.__getitem__, {**names, **one.names}, {})
+                    for one in lists.get(item[EACH], ())
+                ]
+            else:
+                found.append(_render(item, tag, names, lists))
+        return found
     if not isinstance(value, str):
         return value
-    template = Template.parse(value, NAMES)
+    template = Template.parse(value, ALL_NAMES)
     if isinstance(template.sole, str):
         return names[template.sole]
     return template.render(tag, names)
 
 
 def _texts(value: Any) -> Iterable[str]:
+    """The texts of a payload, but for those of lists: the index knows each series by itself."""
+    if is_each(value):
+        return
     if isinstance(value, Mapping):
         value = list(value.values())
     if isinstance(value, list | tuple):

@@ -8,10 +8,11 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Protocol
 
+from mapdr.config.model import WebhookConfig
 from mapdr.kernel.guard import GuardedThread, Trouble
 from mapdr.kernel.watch import Watch
 from mapdr.notify.events import event_name, messages
-from mapdr.notify.webhook import HookConfig, HookSender, Messages
+from mapdr.notify.webhook import HookSender, Messages
 from mapdr.store.outbox import OutboxEntry
 from mapdr.store.study_events import StudyEvent
 
@@ -37,7 +38,7 @@ class Notifier:
         self,
         studies: Studies,
         outbox: Messages,
-        hooks: Mapping[str, HookConfig],
+        hooks: Mapping[str, WebhookConfig],
         watch: Watch,
         *,
         node: str,
@@ -57,7 +58,7 @@ class Notifier:
         self._thread: threading.Thread | None = None
 
     def acquire(self, ending: Sequence[object] = ()) -> None:
-        """Read the hooks' secrets. Raises ConfigurationError when one cannot be read."""
+        """Read the hooks' TLS files and secrets. Raises ConfigurationError when one cannot be used."""
         for sender in self._senders.values():
             sender.acquire()
 

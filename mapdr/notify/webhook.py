@@ -1,33 +1,20 @@
-"""Webhooks: messages from the durable outbox, each POSTed until its receiver answers 2xx.
+"""Webhooks: messages from the durable outbox, each sent until its receiver answers 2xx.
 
-Every hook has a thread of its own, so a slow one delays no other. Messages are signed as Standard Webhooks
-when a secret is set; `webhook-id` is the same for every try, so that a receiver can tell a repeat. Neither
-bodies nor URLs are logged: a URL may hold a token.
+Every hook has a thread of its own, so a slow one delays no other. Neither bodies nor URLs are logged: a URL
+may hold a token.
 """
 
 from __future__ import annotations
 
-import hashlib
-import json
 import logging
-import ssl
 import threading
 import time
-from collections.abc import Mapping
-from dataclasses import dataclass
-from datetime import UTC, datetime
-from typing import Any, Protocol
+from typing import Protocol
 
-import httpx
-from standardwebhooks import Webhook
-
-from mapdr.config.secret import Secret
-from mapdr.kernel.errors import ConfigurationError
+from mapdr.config.model import WebhookConfig
 from mapdr.kernel.guard import GuardedThread, Trouble
 from mapdr.kernel.watch import Watch
-from mapdr.net.http.status import retry_after
-from mapdr.net.http.trouble import in_words
-from mapdr.notify.events import Told
+from mapdr.notify.post import Answer, HookPost
 from mapdr.store.outbox import OutboxMessage, OutboxSettlement
 
 log = logging.getLogger("mapdr.notify")
@@ -43,26 +30,6 @@ GIVE_UP = 7 * 86400.0
 
 FIRST, LONGEST = 2.0, 3600.0
 """Seconds: the first wait after a failure, doubled for each further one up to the longest."""
-
-
-class HookConfig(Told, Protocol):
-    """A webhook's whole configuration."""
-
-    @property
-    def url(self) -> str:
-        """Where to POST."""
-
-    @property
-    def secret(self) -> Secret | None:
-        """Signs the body."""
-
-    @property
-    def headers(self) -> Mapping[str, str | Secret]:
-        """More headers."""
-
-    @property
-    def timeout(self) -> float:
-        """Seconds for connecting, and for each step of the answer."""
 
 
 class Messages(Protocol):
@@ -81,24 +48,13 @@ class Messages(Protocol):
         """When a message is due."""
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """How one POST ended. `hook_fault`: others of this hook would fare no better now; `wait`: as it asked."""
-
-    taken: bool
-    status: int | None
-    comment: str
-    hook_fault: bool = False
-    wait: float = 0.0
-
-
 class HookSender:
     """Sends the messages of one webhook."""
 
     def __init__(
         self,
         name: str,
-        config: HookConfig,
+        config: WebhookConfig,
         outbox: Messages,
         watch: Watch,
         *,
@@ -107,7 +63,7 @@ class HookSender:
         give_up: float = GIVE_UP,
     ) -> None:
         self._name = name
-        self._config = config
+        self._post = HookPost(config)
         self._outbox = outbox
         self._watch = watch
         self._tick = tick
@@ -118,20 +74,10 @@ class HookSender:
         self._stopping = False
         self._signal = threading.Event()
         self._thread: threading.Thread | None = None
-        self._client: httpx.Client | None = None
 
     def acquire(self) -> None:
-        """Read the secrets. Raises ConfigurationError when one cannot be read."""
-        if self._client is not None:
-            return
-        # httpx logs every URL at INFO, and a URL may hold a token.
-        for name in ("httpx", "httpcore"):
-            logging.getLogger(name).setLevel(logging.WARNING)
-        self._headers()
-        self._signer()
-        self._client = httpx.Client(
-            timeout=self._config.timeout, verify=ssl.create_default_context(), follow_redirects=False
-        )
+        """Read TLS files and secrets. Raises ConfigurationError when one cannot be read or used."""
+        self._post.acquire()
 
     def start(self) -> None:
         """Begin to send. Raises as `acquire`."""
@@ -151,9 +97,8 @@ class HookSender:
         self._signal.set()
         if self._thread is not None:
             self._thread.join(max(0.0, deadline - time.monotonic()))
-        if self._client is not None:
-            # A request that is still under way ends with an error, and its message waits in the outbox.
-            self._client.close()
+        # A request that is still under way ends with an error, and its message waits in the outbox.
+        self._post.close()
         if self._thread is not None:
             self._thread.join(1.0)
 
@@ -180,7 +125,7 @@ class HookSender:
         if not leased:
             return self._tick
         message = leased[0]
-        answer = self._post(message)
+        answer = self._post.send(message.webhook_id, message.payload)
         now = time.time()
         wait = max(answer.wait, self._wait(message.attempts))
         self._outbox.settle([self._settlement(message, answer, now + wait, now)], now)
@@ -212,7 +157,7 @@ class HookSender:
         self, message: OutboxMessage, answer: Answer, again_at: float, now: float
     ) -> OutboxSettlement:
         state = "delivered" if answer.taken else "pending"
-        if not answer.taken and now - message.created_at > self._give_up:
+        if not answer.taken and now - max(message.created_at, message.asked_at or 0.0) > self._give_up:
             state = "parked"
         self._watch.count(f"webhook.{self._name}.{'failed' if state == 'pending' else state}")
         self._tell(state, answer, first=message.attempts == 0)
@@ -230,65 +175,3 @@ class HookSender:
             self._watch.emit("webhook.failed", hook=self._name, cause=answer.comment)
         if answer.taken or answer.hook_fault:
             self._trouble = answer.comment
-
-    def _post(self, message: OutboxMessage) -> Answer:
-        assert self._client is not None
-        body = encode(message.payload)
-        try:
-            headers = self._headers() | signature_headers(message, body, self._signer())
-            response = self._client.post(self._config.url, content=body, headers=headers)
-        except ConfigurationError as error:
-            return Answer(False, None, str(error), hook_fault=True)
-        except Exception as error:  # noqa: BLE001  its text may hold the URL: the type is kept and shown
-            return Answer(False, None, in_words(error), hook_fault=True)
-        said = response.headers
-        return judge(response.status_code, said.get("retry-after", ""), said.get("date", ""))
-
-    def _headers(self) -> dict[str, str]:
-        found = {"content-type": "application/json", "user-agent": "MAPDR"}
-        for name, value in self._config.headers.items():
-            found[name.lower()] = value.reveal() if isinstance(value, Secret) else value
-        return found
-
-    def _signer(self) -> Webhook | None:
-        secret = self._config.secret
-        return None if secret is None else signer(secret.reveal())
-
-
-def judge(status: int, after: str = "", date: str = "") -> Answer:
-    """What a status means: only 2xx takes a message; 408, 429 and 5xx say that the hook is unwell.
-
-    `after` and `date` are the headers Retry-After and Date of the answer.
-    """
-    if 200 <= status < 300:
-        return Answer(True, status, "")
-    unwell = status in (408, 429) or status >= 500
-    wait = retry_after(after, date, longest=LONGEST)
-    return Answer(False, status, f"answered {status}", hook_fault=unwell, wait=wait)
-
-
-def encode(payload: Mapping[str, Any]) -> bytes:
-    """The body: the same bytes for every try."""
-    return json.dumps(payload, ensure_ascii=False, separators=(",", ":")).encode()
-
-
-def signer(secret: str) -> Webhook:
-    """What signs with `secret`: `whsec_` and base64, or any text, whose UTF-8 bytes are then the key.
-
-    Raises ConfigurationError for a `whsec_` that is not base64.
-    """
-    try:
-        return Webhook(secret if secret.startswith("whsec_") else secret.encode())
-    except Exception:  # noqa: BLE001  whatever the library says of it could hold the secret
-        raise ConfigurationError("the webhook's secret begins with whsec_ but is not base64") from None
-
-
-def signature_headers(message: OutboxMessage, body: bytes, signer: Webhook | None) -> dict[str, str]:
-    """The headers of Standard Webhooks (standardwebhooks.com): id, timestamp and, if signed, signature."""
-    # Made from what the outbox keeps: every node of a site sends the same id, on every try.
-    digest = hashlib.blake2b(f"{message.key}|{message.created_at!r}".encode(), digest_size=16).hexdigest()
-    now = datetime.now(UTC)
-    headers = {"webhook-id": f"msg_{digest}", "webhook-timestamp": str(int(now.timestamp()))}
-    if signer is not None:
-        headers["webhook-signature"] = signer.sign(headers["webhook-id"], now, body.decode())
-    return headers

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
 
 from mapdr.kernel.certificate import ending
 from mapdr.kernel.errors import OWN_FAULT
@@ -175,6 +176,22 @@ def _certificates(look: _Look) -> Iterable[Attention]:
         yield Attention("certificate", "warn" if days > 0 else "bad", text)
 
 
+def _silent(look: _Look) -> Iterable[Attention]:
+    """Sources that normally send and have sent nothing for long."""
+    if look.state not in ("running", "draining") or look.facts.heartbeat is None:
+        return
+    for one in silent(look.facts.heartbeat.counters):
+        yield Attention("source-silent", "bad", one)
+
+
+def silent(counters: Mapping[str, Any]) -> Iterable[str]:
+    """What is to be said of each source that is silent, by a sign of life."""
+    for facts in counters.get("silent", ()):
+        last = datetime.fromisoformat(str(facts["last_at"])).timestamp()
+        who = f"{words.plain(facts['receiver'])}: {words.plain(facts['peer'])}"
+        yield f"{who} is silent: its last image came {words.weekday_and_clock(last)} ({words.date(last)})"
+
+
 def _held(look: _Look) -> Iterable[Attention]:
     for row in look.destinations:
         if row.state == "held" or row.held:
@@ -202,6 +219,7 @@ _LOOKS: tuple[Callable[[_Look], Iterable[Attention]], ...] = (
     _life,
     _down,
     _failing,
+    _silent,
     _parked,
     _certificates,
     _configuration,

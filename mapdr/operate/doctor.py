@@ -19,6 +19,7 @@ from mapdr.node.certificates import ending_soon
 from mapdr.node.plan import Plan
 from mapdr.operate import words
 from mapdr.operate.access import Access
+from mapdr.operate.attention import silent
 from mapdr.operate.configuration import examine as check_file
 from mapdr.operate.configuration import summary
 from mapdr.operate.facts import LOST, existing, free_space, unwritable, writable
@@ -144,7 +145,7 @@ def _configuration(config: Path | None) -> Iterator[Examined]:
         part, "durability", OK if node.durability == "power-loss" else NOTE, _durability(node.durability)
     )
     yield from _certificates(checked.plan)
-    yield from _shown_by_peers(checked.plan)
+    yield from _told_by_the_node(checked.plan)
     yield from _disk(node.data, node.min_free)
     yield from _database(checked.plan)
 
@@ -158,8 +159,8 @@ def _certificates(plan: Plan) -> Iterator[Examined]:
                 yield _certificate(f"{kind}.{name}", one, now)
 
 
-def _shown_by_peers(plan: Plan) -> Iterator[Examined]:
-    """Those of peers that end soon, as the running node knows them."""
+def _told_by_the_node(plan: Plan) -> Iterator[Examined]:
+    """What only a running node knows: certificates of peers that end soon, and sources that are silent."""
     opened = Access(plan)
     try:
         with index_named(plan.node.database_url(), plan.node.data):
@@ -168,10 +169,12 @@ def _shown_by_peers(plan: Plan) -> Iterator[Examined]:
         return  # said of the database
     finally:
         opened.close()
-    now = time.time()
-    for stage, one in ending_soon(beat.counters if beat is not None else {}, now):
+    now, told = time.time(), beat.counters if beat is not None else {}
+    for stage, one in ending_soon(told, now):
         if one.whose == PEER:
             yield _certificate(stage, one, now)
+    for text in silent(told):
+        yield Examined("sources", "silent", NOTE, text)
 
 
 def _certificate(stage: str, one: Certificate, now: float) -> Examined:

@@ -84,6 +84,22 @@ def _ends(facts: EventFacts) -> str:
     return f"{facts.get('stage', '?')}: {said}"
 
 
+def _free(facts: EventFacts) -> str:
+    return f"{words.size(facts.get('free'))} free"
+
+
+def _low(facts: EventFacts) -> str:
+    share = float(facts.get("share") or 0)
+    what = (
+        "the disk is full: images are REFUSED" if facts.get("step") == "full" else "the disk is nearly full"
+    )
+    return f"{what}; {_free(facts)} ({share:.1%})"
+
+
+def _silent(facts: EventFacts) -> str:
+    return _said("{receiver}: {peer} has sent nothing for ")(facts) + words.duration(facts.get("seconds"))
+
+
 SENTENCES: dict[str, Sentence] = {
     "node.started": Sentence("good", _said("the node started"), logged=False),
     "node.draining": Sentence("warn", _said("the node is draining"), logged=False),
@@ -108,6 +124,16 @@ SENTENCES: dict[str, Sentence] = {
     ),
     "thread.failed": Sentence("bad", _said("{thread} failed and goes on: {cause}"), logged=False),
     "certificate.ends": Sentence("warn", _ends, logged=False),
+    "disk.low": Sentence("bad", _low),
+    "disk.back": Sentence("good", lambda facts: f"there is room on the disk again: {_free(facts)}"),
+    "source.silent": Sentence("bad", _silent),
+    "source.back": Sentence("good", _said("{receiver}: {peer} sends again")),
+    "images.expiring": Sentence(
+        "warn",
+        lambda facts: (
+            f"{_images(facts)} that no rule took will be purged from {facts.get('purge_at', '?')} on"
+        ),
+    ),
     "images.refused": Sentence("bad", _refused, logged=False),
     "folder.waits": Sentence("bad", _said("{receiver}: {cause}; it is tried again"), logged=False),
     "folder.back": Sentence("good", _said("{receiver}: files are taken again"), logged=False),

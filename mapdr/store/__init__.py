@@ -22,7 +22,9 @@ from mapdr._fast import RunQueue
 from mapdr.kernel.item import TagPath
 from mapdr.kernel.permissions import make_private
 from mapdr.kernel.watch import Watch
+from mapdr.store.alarms import RaisedAlarms
 from mapdr.store.clock import Clock
+from mapdr.store.index.arrivals import LastArrivals
 from mapdr.store.index.commands import Commands
 from mapdr.store.index.counters import Counters
 from mapdr.store.index.counts import Counts
@@ -94,6 +96,7 @@ class Store:
         self.sources = Sources(database)
         self.recipes = Recipes(database, self.strings)
         self.studies = Studies(database)
+        self.arrivals = LastArrivals(database, self.sources, node)
         self.counters = Counters(database)
         self.instances = Instances(database, self.strings, self.sources, folder)
         self.counts = Counts(database, self.strings)
@@ -124,6 +127,7 @@ class Store:
             sources=self.sources,
             recipes=self.recipes,
             studies=self.studies,
+            arrivals=self.arrivals,
             counters=self.counters,
             node=node,
             repeats=repeats,
@@ -147,6 +151,7 @@ class Store:
         )
         self.outbox = Outbox(database)
         self.study_events = StudyEvents(database, self.strings, self.outbox)
+        self.alarms = RaisedAlarms(database, self.outbox, node)
         self.retention = Retention(database, self.spool)
         self._clock = Clock(database)
         self._claim = Claim(folder.folder / "claim", node)
@@ -237,7 +242,9 @@ class Store:
         make_folder(self.spool.folder, self.durability)
         self._claim.shared(CLAIM_SECONDS)
         self.spool.after(self.instances.newest())
-        self._clock.begin(self.commands.last_beat())
+        last_sign = self.commands.last_beat()
+        self._clock.begin(last_sign)
+        self.arrivals.resume(last_sign, time.time())
         self.writer.start()
 
     def stop(self, deadline: float) -> None:

@@ -9,6 +9,7 @@ only goes on, and where they part moves what waits by as much:
     next tries of messages to hooks               those ahead, by as much    those that it jumped over
     leases                                        at most LONGEST_LEASE on   those that it jumped over
     the quiet of studies                          all of the last day        all of the last day
+    the last image of each source                 all                        all
     a study's last image, which is only shown     none in the future         as it was written
 
 What is written between the change and its being noticed, a second later, is left where it cannot be told
@@ -39,7 +40,7 @@ _TOGETHER = 30.0  # processes of one machine notice the same change within so ma
 _FACT = "clock"
 
 _delivery, _outbox, _progress, _study = schema.delivery, schema.outbox, schema.progress, schema.study
-_attempt = schema.attempt
+_attempt, _arrival = schema.attempt, schema.last_arrival
 
 
 def steady() -> float:
@@ -94,6 +95,7 @@ class Clock:
             else:
                 _forward(connection, now, jump)
             _quiet(connection, now, jump)
+            _sources(connection, now, jump)
 
     def _is_done(self, connection: Connection, jump: float) -> bool:
         """Whether another process has moved for this change of the clock; if not, note that this one does."""
@@ -148,3 +150,10 @@ def _quiet(connection: Connection, now: float, jump: float) -> None:
     else:
         meant = changed.between(before - _DAY, before + _SOON)
     connection.execute(update(_progress).where(meant).values(changed_at=changed + jump))
+
+
+def _sources(connection: Connection, now: float, jump: float) -> None:
+    """Move the moments since when sources are silent, but those that the clock of now has written."""
+    at = _arrival.c.at
+    meant = or_(at > now, at <= now - _SOON) if jump < 0 else at <= now - jump + _SOON
+    connection.execute(update(_arrival).where(meant).values(at=at + jump))

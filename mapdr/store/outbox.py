@@ -2,33 +2,58 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+import time
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, Row, bindparam, func, literal_column, or_, select, update
+from sqlalchemy import Connection, Row, Select, bindparam, exists, func, literal_column, or_, select, update
 
 from mapdr.store.index import schema
 from mapdr.store.index.database import Database
 from mapdr.store.index.schema import AFTER_ATTEMPT, State
 
 _outbox = schema.outbox
+_before = schema.outbox.alias("before")
+_EARLIER = exists().where(
+    literal_column(f"before.{schema.OPEN}"),
+    _before.c.hook == _outbox.c.hook,
+    _before.c.study == _outbox.c.study,
+    _before.c.id < _outbox.c.id,
+)
+"""An earlier message of the same study to the same hook is not settled yet."""
+
+_INDEXED = {State.PENDING: schema.OPEN, State.LEASED: schema.OPEN, State.PARKED: schema.STUCK}
+"""State -> the condition of the index that has it."""
 
 
 @dataclass(frozen=True, slots=True)
 class OutboxEntry:
-    """One message to one hook; a `key` that was ever put is not put again."""
+    """One message to one hook; a `key` that was ever put is not put again.
+
+    The messages of one `study` go out in the order in which they were put; None is for what tells of none. A
+    negative number is no study but an alarm, whose messages have an order, too.
+    `shown` is the payload without what identifies a patient or a study; None if nobody knows what does.
+    """
 
     key: str
     hook: str
     kind: str
     payload: Mapping[str, Any]
+    study: int | None = None
+    shown: Mapping[str, Any] | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class OutboxMessage:
-    """A message as the outbox has it; `state` is pending, leased, held, parked or delivered."""
+    """A message as the outbox has it; `state` is pending, leased, held, parked or delivered.
+
+    `attempts` are those since it was put or, at `asked_at`, a person had it sent again; `tried_at` is when
+    the last one ended. `study` and `shown` are as in `OutboxEntry`.
+    """
 
     id: int
     key: str
@@ -42,6 +67,45 @@ class OutboxMessage:
     settled_at: float | None
     status: int | None
     comment: str
+    study: int | None = None
+    shown: Mapping[str, Any] | None = None
+    tried_at: float | None = None
+    asked_at: float | None = None
+
+    @property
+    def webhook_id(self) -> str:
+        """What names the message to its receiver: the same on every try, and from every node of a site."""
+        digest = hashlib.blake2b(f"{self.key}|{self.created_at!r}".encode(), digest_size=16).hexdigest()
+        return f"msg_{digest}"
+
+
+@dataclass(frozen=True, slots=True)
+class MessageSelection:
+    """The messages that meet all conditions which are set.
+
+    `study` is the index's number of one, `study_instance_uid` its UID; `since` and `until` bound when a
+    message was made, in seconds since the epoch. `hooks` are the names of any hooks, `limit` takes the newest
+    so many.
+    """
+
+    ids: Sequence[int] = ()
+    hooks: Sequence[str] = ()
+    state: str = ""
+    event: str = ""
+    study: int | None = None
+    study_instance_uid: str = ""
+    since: float | None = None
+    until: float | None = None
+    limit: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class HookTotals:
+    """All messages of one hook, by state, and the one that was tried last."""
+
+    hook: str
+    states: Mapping[str, int]
+    last: OutboxMessage | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +132,7 @@ class HookQueue:
 
 
 class Outbox:
-    """Messages for webhooks, durable and in order per hook."""
+    """Messages for webhooks, durable; those of a hook in order per study."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -85,8 +149,10 @@ class Outbox:
             {
                 "key": entry.key,
                 "hook": entry.hook,
+                "study": entry.study,
                 "kind": entry.kind,
                 "payload": json.dumps(entry.payload),
+                "shown": _shown(entry),
                 "created_at": now,
                 "state": int(State.PENDING),
                 "not_before": 0.0,
@@ -98,14 +164,20 @@ class Outbox:
             connection.execute(self._insert, rows)
 
     def lease(self, hook: str, limit: int, seconds: float, now: float) -> list[OutboxMessage]:
-        """Due messages of a hook, oldest first, taken for `seconds`; a lease that ran out is due again."""
+        """Due messages of a hook, oldest first, taken for `seconds`; a lease that ran out is due again.
+
+        One of a study waits while an earlier one of it is on its way or waits for its next try; one that was
+        parked is not waited for. So of a study one message at a time is taken.
+        """
         due = or_(
             _outbox.c.state == State.PENDING,
             (_outbox.c.state == State.LEASED) & (_outbox.c.leased_until < now),
         )
         query = (
             select(_outbox)
-            .where(literal_column(schema.OPEN), _outbox.c.hook == hook, _outbox.c.not_before <= now, due)
+            .where(literal_column(schema.OPEN), _outbox.c.hook == hook, due, ~_EARLIER)
+            # The sum keeps SQLite from the index by time: it would sort all that is due for each message.
+            .where(_outbox.c.not_before + 0.0 <= now)
             .order_by(_outbox.c.id)
             .limit(limit)
         )
@@ -145,6 +217,7 @@ class Outbox:
                 status=bindparam("code"),
                 comment=bindparam("words"),
                 settled_at=bindparam("ended"),
+                tried_at=now,
                 attempts=_outbox.c.attempts + 1,
                 leased_until=None,
             )
@@ -154,13 +227,60 @@ class Outbox:
 
     def retry(self) -> int:
         """Make messages that were given up, or that wait for their next try, due now; how many."""
-        number = 0
+        return sum(
+            self.again(MessageSelection(state=word)) for word in (State.PENDING.word, State.PARKED.word)
+        )
+
+    def again(self, chosen: MessageSelection, now: float | None = None) -> int:
+        """Make the chosen messages due now, those that were taken as well, but none that is on its way; how
+        many. What was given up has all its time again."""
+        statement = (
+            update(_outbox)
+            .where(_outbox.c.id.in_(self._chosen(chosen).with_only_columns(_outbox.c.id)))
+            .where(_outbox.c.state != State.LEASED)
+            .values(
+                state=int(State.PENDING),
+                not_before=0.0,
+                attempts=0,
+                settled_at=None,
+                asked_at=time.time() if now is None else now,
+            )
+        )
         with self._database.write() as connection:
-            for where, state in ((schema.OPEN, State.PENDING), (schema.STUCK, State.PARKED)):
-                statement = update(_outbox).where(literal_column(where), _outbox.c.state == state)
-                statement = statement.values(state=int(State.PENDING), not_before=0.0, attempts=0)
-                number += connection.execute(statement).rowcount
-        return number
+            return connection.execute(statement).rowcount
+
+    def repeatable(self, chosen: MessageSelection) -> Counter[tuple[str, str]]:
+        """How many messages `again` would make due, by hook and state."""
+        found = self._chosen(chosen).where(_outbox.c.state != State.LEASED).subquery()
+        query = select(found.c.hook, found.c.state, func.count()).group_by(found.c.hook, found.c.state)
+        with self._database.read() as connection:
+            return Counter(
+                {(hook, State(state).word): number for hook, state, number in connection.execute(query)}
+            )
+
+    def _chosen(self, chosen: MessageSelection) -> Select[Any]:
+        query = select(_outbox)
+        if chosen.ids:
+            query = query.where(_outbox.c.id.in_(chosen.ids))
+        if chosen.hooks:
+            query = query.where(_outbox.c.hook.in_(chosen.hooks))
+        if chosen.state:
+            state = State[chosen.state.upper()]
+            query = query.where(_outbox.c.state == state)
+            if state in _INDEXED:
+                query = query.where(literal_column(_INDEXED[state]))
+        if chosen.event:
+            query = query.where(_outbox.c.kind == chosen.event)
+        if chosen.study is not None:
+            query = query.where(_outbox.c.study == chosen.study)
+        if chosen.study_instance_uid:
+            uid = schema.study.c.uid == chosen.study_instance_uid
+            query = query.where(_outbox.c.study.in_(select(schema.study.c.id).where(uid)))
+        if chosen.since is not None:
+            query = query.where(_outbox.c.created_at >= chosen.since)
+        if chosen.until is not None:
+            query = query.where(_outbox.c.created_at < chosen.until)
+        return query.order_by(_outbox.c.id.desc()).limit(chosen.limit)
 
     def not_before(self, message_id: int) -> float | None:
         """When a message is due, None if it is not in the outbox."""
@@ -197,13 +317,33 @@ class Outbox:
         row = connection.execute(query).first()
         return ("", None) if row is None else (row.comment or "no answer", row.not_before)
 
-    def list(self, hook: str | None = None) -> list[OutboxMessage]:
+    def list(self, hook: str | None = None) -> Sequence[OutboxMessage]:
         """The messages of a hook, or of all hooks; the newest first."""
-        query = select(_outbox).order_by(_outbox.c.id.desc())
-        if hook is not None:
-            query = query.where(_outbox.c.hook == hook)
+        return self.choose(MessageSelection(hooks=() if hook is None else (hook,)))
+
+    def choose(self, chosen: MessageSelection) -> Sequence[OutboxMessage]:
+        """The chosen messages, the newest first."""
         with self._database.read() as connection:
-            return [_message(row) for row in connection.execute(query)]
+            return [_message(row) for row in connection.execute(self._chosen(chosen))]
+
+    def totals(self) -> Sequence[HookTotals]:
+        """Every hook that ever had a message, by name."""
+        query = select(_outbox.c.hook, _outbox.c.state, func.count()).group_by(
+            _outbox.c.hook, _outbox.c.state
+        )
+        states: dict[str, dict[str, int]] = {}
+        with self._database.read() as connection:
+            for hook, state, number in connection.execute(query):
+                states.setdefault(hook, {})[State(state).word] = number
+            return [
+                HookTotals(hook, numbers, self._last(connection, hook))
+                for hook, numbers in sorted(states.items())
+            ]
+
+    def _last(self, connection: Connection, hook: str) -> OutboxMessage | None:
+        query = select(_outbox).where(_outbox.c.hook == hook, _outbox.c.tried_at.is_not(None))
+        row = connection.execute(query.order_by(_outbox.c.tried_at.desc()).limit(1)).first()
+        return None if row is None else _message(row)
 
     def next_due(self, hook: str) -> float | None:
         """When the hook's next message is due, None if there is none."""
@@ -214,6 +354,12 @@ class Outbox:
             return connection.execute(query).scalar()
 
 
+def _shown(entry: OutboxEntry) -> str | None:
+    if entry.shown is None:
+        return None
+    return "" if entry.shown == entry.payload else json.dumps(entry.shown)
+
+
 def _settled_state(name: str) -> State:
     if name not in AFTER_ATTEMPT:
         raise ValueError(f"a message cannot be settled as {name!r}")
@@ -221,6 +367,7 @@ def _settled_state(name: str) -> State:
 
 
 def _message(row: Row[Any]) -> OutboxMessage:
+    shown = row.payload if row.shown == "" else row.shown
     return OutboxMessage(
         id=row.id,
         key=row.key,
@@ -234,4 +381,8 @@ def _message(row: Row[Any]) -> OutboxMessage:
         settled_at=row.settled_at,
         status=row.status,
         comment=row.comment or "",
+        study=row.study,
+        shown=None if shown is None else json.loads(shown),
+        tried_at=row.tried_at,
+        asked_at=row.asked_at,
     )

@@ -39,13 +39,24 @@ _instance, _delivery = schema.instance, schema.delivery
 
 
 @dataclass(frozen=True, slots=True)
+class SeriesPart:
+    """A series within an event: its Modality (several joined by a backslash), and its images as the event
+    counts them."""
+
+    uid: str
+    modality: str
+    images: int
+    parked: int
+
+
+@dataclass(frozen=True, slots=True)
 class StudyEvent:
     """A study that became quiet ("study.received") or complete for a destination ("study.delivered", or
     "study.parked" when some of its images are parked).
 
     `update` counts earlier events of the same kind of row: 0 is the first, more follow when images come
     late. `images` and `series` count what was received, or promised to the destination and not dismissed.
-    `key` is unique.
+    `by_series` has the same counts for each series, in the order in which they came. `key` is unique.
     """
 
     key: str
@@ -65,6 +76,7 @@ class StudyEvent:
     first_at: float
     last_at: float
     at: float
+    by_series: tuple[SeriesPart, ...] = ()
 
 
 class StudyEvents:
@@ -150,6 +162,26 @@ class StudyEvents:
             first_at=study.first_at,
             last_at=study.last_at,
             at=now,
+            by_series=self._by_series(connection, row.study, images),
+        )
+
+    def _by_series(
+        self, connection: Connection, study: int, images: Iterable[tuple[int, int, State | None, str | None]]
+    ) -> tuple[SeriesPart, ...]:
+        """The series of a study that have some of `images`, as `_images` gives them."""
+        grouped: dict[int, list[tuple[int, State | None]]] = {}
+        for series, modality, state, _ in images:
+            grouped.setdefault(series, []).append((modality, state))
+        query = select(_series.c.id, _series.c.uid).where(_series.c.study == study).order_by(_series.c.id)
+        return tuple(
+            SeriesPart(
+                row.uid,
+                "\\".join(sorted({self._strings.text(modality) for modality, _ in grouped[row.id]})),
+                len(grouped[row.id]),
+                sum(state == State.PARKED for _, state in grouped[row.id]),
+            )
+            for row in connection.execute(query)
+            if row.id in grouped
         )
 
     def _images(

@@ -36,6 +36,8 @@ print(json.dumps(sorted(set(sys.modules) & LOADED)), file=sys.stderr)
         ("deliveries",),
         ("deliveries", "--state", "pending", "--json"),
         ("sources",),
+        ("webhooks", "list"),
+        ("webhooks", "show", "--study", "1.2.3", "--since", "2026-11-01"),
         ("top", "--once"),
     ],
 )

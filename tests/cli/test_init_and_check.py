@@ -263,6 +263,20 @@ def test_a_secret_of_a_webhook_that_can_be_guessed_is_a_warning(
         assert "secret" not in result.stderr
 
 
+def test_a_webhook_s_way_is_checked_as_that_of_a_destination(node: NodeFolder) -> None:
+    head, _, rules = node.config.read_text().partition("[[rule]]")
+    hook = '[webhook.ris]\nurl = "%s://ris/"\non = ["study.received"]\n%s\n\n[[rule]]'
+    node.config.write_text(head + hook % ("http", "") + rules)
+    result = node.mapdr("check")
+    assert result.exit_code == 0, result.output
+    said = "webhook.ris.url: sends without TLS: who sits on the way reads the messages"
+    assert said in result.stderr.replace("\n", " ")
+    node.config.write_text(head + hook % ("https", 'tls = { ca = "no.pem" }') + rules)
+    result = node.mapdr("check")
+    assert result.exit_code == 2
+    assert "webhook.ris.tls.ca: names a file that does not exist" in result.stdout + result.stderr
+
+
 def test_a_pattern_in_place_of_an_ae_title_is_a_warning(node: NodeFolder) -> None:
     allow = (
         'allow = [{ ae_title = "CT1" }, { ae_title = "MR*" }, { host = "10.1.2.0/24" }, { ae_title = "?" }]'

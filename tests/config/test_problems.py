@@ -330,7 +330,7 @@ timeout = 5
         """\
 mapdr.toml:2 webhook.ris.url: is not a URL; write https://host/path
 mapdr.toml:3 webhook.ris.on[0]: there is no event "study.delivred"; did you mean "study.delivered"?
-mapdr.toml:3 webhook.ris.on[1]: there is no event "x"; events: delivery.parked, study.delivered, study.received, study.updated
+mapdr.toml:3 webhook.ris.on[1]: there is no event "x"; events: certificate.ends, delivery.parked, destination.back, destination.waits, disk.back, disk.low, images.expiring, source.back, source.silent, study.delivered, study.received, study.updated
 mapdr.toml:4 webhook.ris.secret: is not a secret's place; write where the secret is kept: "env:NAME" or "file:PATH"
 mapdr.toml:5 webhook.ris.headers: holds a secret in plain sight (Cookie, X-Token); write where the secret is kept: "env:NAME" or "file:PATH"
 mapdr.toml:6 webhook.ris.payload.a: placeholder {AccesionNumber}: no DICOM keyword 'AccesionNumber'; did you mean AccessionNumber?
@@ -365,10 +365,82 @@ url = "ftp://h/"
 on = "x"
 """,
         """\
-mapdr.toml:2 webhook.a.url: holds a password; move it to headers, as env:NAME or file:PATH
+mapdr.toml:2 webhook.a.url: holds a user or a password; move them to auth (of a proxy: proxy_auth)
 mapdr.toml:5 webhook.b.url: is not a URL; write https://host/path
 mapdr.toml:8 webhook.c.url: is not a URL; write https://host/path
 mapdr.toml:9 webhook.c.on: is not a list; write ["...", "..."]
+""",
+    ),
+    "webhook lists": (
+        """\
+[webhook.a]
+url = "https://h/"
+on = ["study.received"]
+[webhook.a.payload]
+right = [{ each = "series", uid = "{SeriesInstanceUID}", text = "{Modality} {images} {series}", n = [{ a = "{state}" }] }]
+uid = "{SeriesInstanceUID}"
+outside = { each = "series" }
+other = [{ each = "serie" }, { each = "image" }, { each = 1 }]
+tag = [{ each = "series", what = ["{SeriesDescription}"], wrong = "{imges}" }]
+twice = [{ each = "series", in = [{ each = "series", uid = "{SeriesInstanceUID}" }] }]
+""",
+        """\
+mapdr.toml:6 webhook.a.payload.uid: names one series, and a study has many; put it into a list: [{ each = "series", uid = "{SeriesInstanceUID}" }]
+mapdr.toml:7 webhook.a.payload.outside.each: stands outside of a list; write [{ each = "series", ... }]
+mapdr.toml:8 webhook.a.payload.other[0].each: there is no list of "serie"; did you mean "series"?
+mapdr.toml:8 webhook.a.payload.other[1].each: there is no list of "image"; lists: series
+mapdr.toml:8 webhook.a.payload.other[2].each: is not a text; write each = "series"
+mapdr.toml:9 webhook.a.payload.tag[0].wrong: no placeholder {imges}; did you mean {images}?
+mapdr.toml:9 webhook.a.payload.tag[0].what[0]: SeriesDescription is not known of each series; put it beside the list; of a series there are {SeriesInstanceUID}, {Modality} and {images}
+mapdr.toml:10 webhook.a.payload.twice[0].in[0].each: stands within another list of that kind; write one list beside the other
+""",
+    ),
+    "webhook placeholders elsewhere": (
+        """\
+[webhook.a]
+url = "https://h/{AccessionNumber}"
+on = ["study.received"]
+headers = { X-Study = "{images}", X-Json = "{ }", X-More = "{{images}}" }
+""",
+        """\
+mapdr.toml:2 webhook.a.url: has a placeholder, and is the same for all messages; write it into the payload
+mapdr.toml:4 webhook.a.headers: has placeholders (X-Study), and is the same for all messages; write them into the payload
+""",
+    ),
+    "webhook keys for the way there": (
+        """\
+[webhook.a]
+url = "https://h/"
+on = ["study.received"]
+method = "GET"
+auth = { user = "u" }
+tls = { key = "k.pem" }
+headers = { "bad name" = "x", X-Site = "Nürnberg" }
+[webhook.b]
+url = "https://h/"
+on = ["study.received"]
+auth = { token = "env:T" }
+headers = { Authorization = "env:T" }
+proxy_auth = "env:P"
+""",
+        """\
+mapdr.toml:4 webhook.a.method: is not one of the choices; write 'POST', 'PUT' or 'PATCH'
+mapdr.toml:5 webhook.a.auth: lacks password; add password = ...
+mapdr.toml:6 webhook.a.tls: has a key without its cert; add cert
+mapdr.toml:7 webhook.a.headers: has headers that HTTP cannot send (bad name, X-Site); write them in ASCII
+mapdr.toml:8 webhook.b: has proxy_auth without proxy; add proxy = ...
+""",
+    ),
+    "webhook with two ways to log in": (
+        """\
+[webhook.b]
+url = "https://h/"
+on = ["study.received"]
+auth = { token = "env:T" }
+headers = { Authorization = "env:T" }
+""",
+        """\
+mapdr.toml:1 webhook.b: has auth and a header Authorization; leave out one of them
 """,
     ),
     "rule without anything": (

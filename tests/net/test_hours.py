@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 import zoneinfo
 from collections.abc import Iterator
@@ -9,7 +10,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from hypothesis import example, given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from pydantic import BaseModel, ValidationError
 
@@ -75,6 +76,30 @@ def test_it_changes_when_it_says_and_not_before(
     step = max(1.0, (changes - moment) / 50)
     before = [moment + step * number for number in range(50)]
     assert all(hours.open_at(each, there) is now for each in [*before, changes - 1] if each < changes)
+
+
+@settings(max_examples=30)
+@given(week=days, begins=times, length=st.integers(1, 1439), moment=moments, seconds=st.integers(1, 5 * 3600))
+@example({2}, 600, 30, 1_774_746_000, 1800)
+def test_so_much_of_it_has_passed_at_the_moment_that_it_says(
+    week: set[int], begins: int, length: int, moment: int, seconds: int
+) -> None:
+    hours = Hours.of([written(week, begins, (begins + length) % 1440)])
+    there, wanted = zone_of("Europe/Berlin") if "Europe/Berlin" in known else UTC, float(seconds)
+    wanted = min(wanted, hours.seconds_a_week)
+    ends = hours.after(moment, wanted, there)
+    passed, at = 0.0, float(moment)
+    while at < ends:
+        following = min(ends, (at // 60 + 1) * 60)
+        passed += (following - at) * hours.open_at(at, there)
+        at = following
+    assert passed == wanted
+    assert hours.open_at(ends - 0.5, there)
+
+
+def test_what_never_opens_never_passes_and_what_is_always_open_does_at_once() -> None:
+    assert Hours(bytes(WEEK)).after(0.0, 60.0) == math.inf
+    assert Hours.of(["00:00-24:00"]).after(1_774_746_000.0, 86_400.0) == 1_774_746_000.0 + 86_400.0
 
 
 def berlin(text: str) -> float:

@@ -73,6 +73,7 @@ class Kept:
             look_at_the_index=lambda: self.refusing,
         )
         self.plan: Any = SimpleNamespace(node=SimpleNamespace(retention=3600.0))
+        self.alarms: Any = SimpleNamespace(look=lambda plan, counters, now: None)
 
     def _purge(self, now: float, keep: float) -> SimpleNamespace:
         self.purged.append((now, keep))

@@ -12,7 +12,7 @@ from mapdr.config.model import EVENTS as CONFIGURABLE
 from mapdr.dicom.path import parse_path
 from mapdr.notify import events
 from mapdr.notify.events import default_payload, event_name, messages, render, wanted_tags
-from mapdr.store.study_events import StudyEvent
+from mapdr.store.study_events import SeriesPart, StudyEvent
 
 
 @dataclass(frozen=True)
@@ -68,6 +68,52 @@ def test_a_lone_placeholder_keeps_its_type_and_texts_are_filled_in() -> None:
         "nested": [{"state": "delivered", "n": 5, "yes": True, "series": 3}],
         "study": "1.2.3.4 20261123",
     }
+
+
+SERIES = (SeriesPart("1.2.3.4.1", "CT", 118, 3), SeriesPart("1.2.3.4.2", "SR", 2, 0))
+EACH = {
+    "accession": "{AccessionNumber}",
+    "series": [
+        {"first": "{images}"},
+        {
+            "each": "series",
+            "uid": "{SeriesInstanceUID}",
+            "modality": "{Modality}",
+            "images": "{images}",
+            "text": "{images} of {series} series, {state}",
+            "nested": {"more": ["{Modality}"]},
+        },
+    ],
+}
+
+
+def test_a_list_has_an_entry_for_each_series() -> None:
+    assert render(EACH, event(by_series=SERIES)) == {
+        "accession": "A-77",
+        "series": [
+            {"first": 120},
+            {
+                "uid": "1.2.3.4.1",
+                "modality": "CT",
+                "images": 118,
+                "text": "118 of 3 series, delivered",
+                "nested": {"more": ["CT"]},
+            },
+            {
+                "uid": "1.2.3.4.2",
+                "modality": "SR",
+                "images": 2,
+                "text": "2 of 3 series, delivered",
+                "nested": {"more": ["SR"]},
+            },
+        ],
+    }
+    assert wanted_tags([Hook(("study.received",), EACH)]) == {parse_path("AccessionNumber")}
+
+
+def test_a_list_of_what_is_parked_has_the_series_that_have_some() -> None:
+    told = render(EACH, event("study.parked", parked=3, reason="refused", by_series=SERIES))
+    assert [(one.get("uid"), one.get("images")) for one in told["series"]] == [(None, None), ("1.2.3.4.1", 3)]
 
 
 def test_a_tag_that_the_study_does_not_have_is_empty() -> None:

@@ -9,7 +9,6 @@ import threading
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -17,30 +16,28 @@ import pytest
 from sqlalchemy import select
 from standardwebhooks import Webhook
 
+from mapdr.config.model import WebhookConfig
 from mapdr.config.secret import Secret
 from mapdr.kernel.errors import ConfigurationError
 from mapdr.kernel.watch import Watch
+from mapdr.net.http.config import AuthConfig
+from mapdr.net.tls import ClientTls
 from mapdr.notify.notifier import Notifier
-from mapdr.notify.webhook import HookSender, encode, judge, signature_headers
+from mapdr.notify.post import encode, judge, signature_headers
+from mapdr.notify.webhook import HookSender
 from mapdr.store import OutboxEntry, Store, StudyEvent
 from mapdr.store.index import schema
-from mapdr.store.outbox import OutboxMessage
+from mapdr.store.outbox import MessageSelection, OutboxMessage
 from mapdr.testing.ris import Ris
 from mapdr.testing.wait import until
+from peers.httpd import Asked, Said, certificate, server_tls, serving
 
 KEY = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
 
 
-@dataclass(frozen=True)
-class Hook:
+def Hook(url: str, **keys: Any) -> WebhookConfig:  # noqa: N802  it stands for the table
     """A webhook's configuration."""
-
-    url: str
-    on: tuple[str, ...] = ("study.received",)
-    payload: dict[str, Any] = field(default_factory=dict)
-    secret: Secret | None = None
-    headers: dict[str, str | Secret] = field(default_factory=dict)
-    timeout: float = 5.0
+    return WebhookConfig(**{"url": url, "on": ("study.received",), "timeout": 5.0, **keys})
 
 
 @pytest.fixture
@@ -61,7 +58,7 @@ def put(store: Store, *numbers: int, hook: str = "ris", **payload: Any) -> None:
 
 
 @contextmanager
-def sending(store: Store, hooks: Mapping[str, Hook], **settings: Any) -> Iterator[None]:
+def sending(store: Store, hooks: Mapping[str, WebhookConfig], **settings: Any) -> Iterator[None]:
     watch = settings.pop("watch", None) or Watch()
     senders = [
         HookSender(name, hook, store.outbox, watch, **{"tick": 0.02, "first_wait": 0.05, **settings})
@@ -108,6 +105,20 @@ def test_a_message_that_is_refused_does_not_hold_up_the_next(store: Store) -> No
             until(lambda: len(ris.answered()) == 1)
             assert ris.calls[1].json["n"] == 2
             until(lambda: states(store) == ["delivered"] * 2)
+
+
+def test_a_refused_message_holds_up_its_own_study_alone(store: Store) -> None:
+    with Ris(answer=lambda number: 422 if number == 0 else 200) as ris:
+        store.outbox.add(
+            [
+                OutboxEntry(f"k{n}", "ris", "study.received", {"n": n}, study)
+                for n, study in ((1, 7), (2, 7), (3, 8), (4, None))
+            ],
+            time.time(),
+        )
+        with sending(store, {"ris": Hook(ris.url)}, first_wait=0.5):
+            until(lambda: states(store) == ["delivered"] * 4)
+    assert [call.json["n"] for call in ris.calls] == [1, 3, 4, 1, 2]
 
 
 def test_a_signature_is_one_that_the_receiver_can_verify(store: Store, tmp_path: Path) -> None:
@@ -219,7 +230,7 @@ def test_no_answer_is_told_apart_without_the_url(store: Store) -> None:
         put(store, 1, hook="deaf")
         put(store, 1, hook="gone")
         hooks = {
-            "deaf": Hook(f"http://u:geheim@127.0.0.1:{deaf}/", timeout=0.1),
+            "deaf": Hook(f"http://127.0.0.1:{deaf}/?token=geheim", timeout=0.1),
             "gone": Hook("http://127.0.0.1:1/"),
         }
         with sending(store, hooks):
@@ -250,11 +261,11 @@ def test_stopping_leaves_unsent_messages_in_the_outbox(store: Store) -> None:
 def test_ids_do_not_depend_on_the_try_or_the_node() -> None:
     message = OutboxMessage(1, "k", "ris", "e", {}, 12.5, "leased", 0.0, 3, None, None, "")
     again = OutboxMessage(1, "k", "ris", "e", {}, 12.5, "leased", 9.0, 4, None, None, "")
-    assert (
-        signature_headers(message, b"", None)["webhook-id"]
-        == signature_headers(again, b"", None)["webhook-id"]
-    )
-    assert "." not in signature_headers(message, b"", None)["webhook-id"]
+    assert message.webhook_id == again.webhook_id
+    headers = signature_headers(message.webhook_id, b"", None)
+    assert headers["webhook-id"] == message.webhook_id
+    assert headers["idempotency-key"] == f'"{message.webhook_id}"'
+    assert "." not in headers["webhook-id"]
     assert json.loads(encode({"a": 1, "b": None})) == {"a": 1, "b": None}
 
 
@@ -306,3 +317,122 @@ def test_an_event_becomes_one_row_per_hook_and_is_seen_by_observers(store: Store
     assert [event.kind for event in watch.recent()] == ["study.received"]
     with store.database.read() as connection:
         assert len(connection.execute(select(schema.outbox)).all()) == 2
+
+
+def test_a_server_that_is_not_let_into_makes_the_hook_wait_and_takes_a_new_token(
+    store: Store, tmp_path: Path
+) -> None:
+    (tmp_path / "token").write_text("old")
+    watch = Watch()
+
+    def scripted(asked: Asked) -> Said:
+        return Said(200 if asked.headers.get("authorization") == "Bearer new" else 401)
+
+    put(store, 1, 2)
+    with serving(scripted) as server:
+        hook = Hook(server.url + "/h", auth=AuthConfig(token=Secret("file:token", tmp_path)), method="PUT")
+        with sending(store, {"ris": hook}, watch=watch, first_wait=0.2):
+            until(lambda: store.outbox.queues()[0].trouble)
+            assert [asked.method for asked in server.asked] == ["PUT"], "one message at a time, once"
+            (tmp_path / "token").write_text("new")
+            until(lambda: states(store) == ["delivered"] * 2)
+    assert [(event.kind, event.facts.get("cause")) for event in watch.recent()] == [
+        ("webhook.failed", "the server does not accept what it was logged in with (HTTP 401)"),
+        ("webhook.back", None),
+    ]
+
+
+def test_oauth_2_and_client_certificates_are_those_of_destinations(store: Store, tmp_path: Path) -> None:
+    (tmp_path / "secret").write_text("s3cr3t")
+    files, own = certificate(tmp_path), certificate(tmp_path, "router")
+    tokens = iter(["first", "second"])
+
+    def scripted(asked: Asked) -> Said:
+        if asked.path == "/token":
+            token = {"access_token": next(tokens), "token_type": "Bearer", "expires_in": 3600}
+            return Said(200, json.dumps(token).encode())
+        return Said(200 if asked.headers["authorization"] == "Bearer second" else 401)
+
+    put(store, 1)
+    with serving(scripted, server_tls(files, ca=own[0])) as server:
+        hook = Hook(
+            server.url + "/h",
+            auth={
+                "token_url": server.url + "/token",
+                "client_id": "mapdr",
+                "client_secret": Secret("file:secret", tmp_path),
+            },
+            tls=ClientTls(ca=files[0], cert=own[0], key=own[1]),
+            method="PATCH",
+        )
+        with sending(store, {"ris": hook}):
+            until(lambda: states(store) == ["delivered"])
+        assert [(asked.method, asked.path) for asked in server.asked] == [
+            ("POST", "/token"),
+            ("PATCH", "/h"),
+            ("POST", "/token"),
+            ("PATCH", "/h"),
+        ]
+
+
+SCRIPT: list[tuple[str, Said, str, bool]] = [
+    ("403", Said(403), "the server does not allow this to who is logged in (HTTP 403)", True),
+    ("429", Said(429, headers={"Retry-After": "0"}), "answered 429", True),
+    ("500", Said(500, b"<html>DOE^JANE</html>"), "answered 500", True),
+    ("302", Said(302), "the server redirects, and not to itself over https (HTTP 302)", True),
+    ("hang up", Said(body=None), "the connection ended without an answer", True),
+    ("cut", Said(200, b"fine", cut=1), "the connection ended without an answer", True),
+    ("404", Said(404, b"<html>"), "answered 404", False),
+    ("422", Said(422), "answered 422", False),
+]
+"""What a receiver does with the first message it gets, what is shown, and whether others wait with it."""
+
+
+@pytest.mark.parametrize(
+    ("said", "comment", "all_wait"), [row[1:] for row in SCRIPT], ids=[r[0] for r in SCRIPT]
+)
+def test_what_a_receiver_answers_is_shown_and_tried_again(
+    store: Store, said: Said, comment: str, all_wait: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    watch = Watch()
+    first: list[str] = []
+
+    def scripted(asked: Asked) -> Said:
+        if not first:
+            first.append(asked.headers["webhook-id"])
+            return said
+        return Said(200, b"<html>fine</html>", headers={"Content-Type": "text/html"})
+
+    put(store, 1, 2, name="DOE^JANE")
+    with serving(scripted) as server, sending(store, {"ris": Hook(server.url + "/?geheim")}, watch=watch):
+        until(lambda: states(store) == ["delivered"] * 2)
+    order = [json.loads(asked.body)["n"] for asked in server.asked]
+    assert order == ([1, 1, 2] if all_wait else [1, 2, 1])
+    assert watch.recent()[0].facts["cause"] == comment
+    assert not [word for word in ("DOE", "geheim") if word in caplog.text + str(watch.recent())]
+
+
+def test_a_receiver_is_left_alone_for_as_long_as_it_asks(store: Store) -> None:
+    at: list[float] = []
+
+    def scripted(asked: Asked) -> Said:
+        at.append(time.monotonic())
+        return Said(200) if len(at) > 1 else Said(429, headers={"Retry-After": "1"})
+
+    put(store, 1)
+    with serving(scripted) as server, sending(store, {"ris": Hook(server.url)}, first_wait=0.01):
+        until(lambda: states(store) == ["delivered"])
+    assert at[1] - at[0] >= 1.0
+
+
+def test_what_a_person_asks_for_again_has_all_its_time_again(store: Store) -> None:
+    with Ris(answer=500) as ris:
+        put(store, 1)
+        with sending(store, {"ris": Hook(ris.url)}, give_up=0.3):
+            until(lambda: states(store) == ["parked"])
+            ris.answer = lambda number: 200 if len(ris.calls) > before + 1 else 500
+            before = len(ris.calls)
+            assert store.outbox.again(MessageSelection(state="parked")) == 1
+            until(lambda: states(store) == ["delivered"])
+    assert len({call.headers["webhook-id"] for call in ris.calls}) == 1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -13,7 +14,7 @@ from mapdr.store.clock import Clock
 from mapdr.store.index import schema
 from mapdr.store.outbox import OutboxEntry, OutboxSettlement
 from store.conftest import Opener
-from store.world import push
+from store.world import SOURCE, push
 
 HOUR = 3600.0
 REAL = time.time
@@ -77,6 +78,25 @@ def test_what_was_tried_after_the_clock_was_set_forward_is_left(clocked: Store, 
     clocked.ledger.settle([Settlement(row.id, "pending", not_before=time.time() + 10)])
     clocked.look_at_the_clock()
     assert due_in(clocked) == pytest.approx(10.0, abs=2)
+
+
+@pytest.mark.parametrize("ahead", [-9 * HOUR, -20.0, 9 * HOUR])
+def test_a_source_is_silent_for_as_long_as_it_was(clocked: Store, wall: Wall, ahead: float) -> None:
+    wall.ahead = -3 * HOUR
+    push(clocked, "1.1", source=replace(SOURCE, calling_ae="CT2"))
+    assert clocked.writer.flush()
+    wall.ahead = 0.0
+    push(clocked, "1.2")
+    assert clocked.writer.flush()
+
+    def silent() -> dict[str, float]:
+        return {source.calling_ae: time.time() - at for source, at in clocked.arrivals.all()}
+
+    before = silent()
+    assert before == pytest.approx({"CT1": 0.0, "CT2": 3 * HOUR}, abs=2)
+    wall.ahead = ahead
+    assert clocked.look_at_the_clock() == pytest.approx(ahead, abs=1)
+    assert silent() == pytest.approx(before, abs=3)
 
 
 @pytest.mark.parametrize("ahead", [-HOUR, -20.0, HOUR])

@@ -105,6 +105,12 @@ def test_a_write_that_raises_leaves_nothing(tmp_path: Path) -> None:
 
 
 FIRST_SCHEMA = (
+    "DROP INDEX outbox_order",
+    "DROP INDEX outbox_study",
+    "ALTER TABLE outbox DROP COLUMN asked_at",
+    "ALTER TABLE outbox DROP COLUMN tried_at",
+    "ALTER TABLE outbox DROP COLUMN shown",
+    "ALTER TABLE outbox DROP COLUMN study",
     "ALTER TABLE attempt DROP COLUMN credential",
     "ALTER TABLE delivery RENAME COLUMN priority TO lane",
     "DROP TABLE source",
@@ -150,7 +156,12 @@ def test_every_schema_has_a_way_to_this_one() -> None:
 def _columns(connection: Connection) -> list[tuple[str, str, int]]:
     return [
         tuple(row)[1:4]
-        for query in ("table_info(source)", "table_info(delivery)", "index_info(delivery_queue)")
+        for query in (
+            "table_info(source)",
+            "table_info(delivery)",
+            "index_info(delivery_queue)",
+            "index_info(outbox_study)",
+        )
         for row in connection.exec_driver_sql(f"PRAGMA {query}")
     ]
 

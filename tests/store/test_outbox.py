@@ -53,6 +53,32 @@ def test_a_message_waits_then_is_parked_and_tried_by_hand(store: Store) -> None:
     assert [m.attempts for m in store.outbox.lease("ris", 9, 60, now=102.0)] == [0]
 
 
+def of_study(key: str, study: int | None, hook: str = "ris") -> OutboxEntry:
+    return OutboxEntry(key, hook, "study.delivered", {}, study)
+
+
+def test_messages_of_a_study_go_one_after_the_other_and_those_of_others_pass(store: Store) -> None:
+    entries = [of_study("a", 7), of_study("b", 7), of_study("c", 8), of_study("d", None), of_study("e", None)]
+    store.outbox.add([*entries, of_study("f", 7, "other")], now=1.0)
+    first, *others = store.outbox.lease("ris", 9, 60, now=1.0)
+    assert [each.key for each in (first, *others)] == ["a", "c", "d", "e"]
+    assert [each.key for each in store.outbox.lease("other", 9, 60, now=1.0)] == ["f"], "a hook of its own"
+    assert store.outbox.lease("ris", 9, 60, now=2.0) == [], "the first is on its way"
+    store.outbox.settle([OutboxSettlement(each.id, "delivered") for each in others], now=2.0)
+    store.outbox.settle([OutboxSettlement(first.id, "pending", 100.0, 400, "no")], now=2.0)
+    assert store.outbox.lease("ris", 9, 60, now=3.0) == [], "the first waits for its next try"
+    (first,) = store.outbox.lease("ris", 9, 60, now=100.0)
+    store.outbox.settle([OutboxSettlement(first.id, "delivered")], now=101.0)
+    assert [each.key for each in store.outbox.lease("ris", 9, 60, now=101.0)] == ["b"]
+
+
+def test_a_message_that_was_given_up_is_not_waited_for(store: Store) -> None:
+    store.outbox.add([of_study("a", 7), of_study("b", 7)], now=1.0)
+    (first,) = store.outbox.lease("ris", 9, 60, now=1.0)
+    store.outbox.settle([OutboxSettlement(first.id, "parked", 0, 410, "gone")], now=2.0)
+    assert [each.key for each in store.outbox.lease("ris", 9, 60, now=3.0)] == ["b"]
+
+
 def test_what_was_delivered_stays_delivered(store: Store) -> None:
     store.outbox.add([entry("a")], now=1.0)
     (message,) = store.outbox.lease("ris", 9, 60, now=1.0)

@@ -6,6 +6,7 @@ import pytest
 
 from mapdr.store import OutboxEntry, Selection, Settlement, Store, StudyEvent
 from mapdr.store.spool.headers import ACCESSION_NUMBER
+from mapdr.store.study_events import SeriesPart
 from store.conftest import Opener
 from store.world import To, push
 
@@ -49,6 +50,20 @@ def test_a_study_is_delivered_when_its_last_image_is(store: Store) -> None:
     (event,) = due(store)
     assert (event.kind, event.destination) == ("study.delivered", "pacs")
     assert (event.images, event.delivered, event.parked) == (3, 3, 0)
+
+
+def test_the_series_of_an_event_are_told_one_by_one(store: Store) -> None:
+    push(store, "1.1", series="9.1")
+    push(store, "1.2", series="9.2", modality="SR")
+    push(store, "1.3", series="9.1")
+    assert store.writer.flush()
+    (event,) = due(store)
+    both = (SeriesPart("9.1", "CT", 2, 0), SeriesPart("9.2", "SR", 1, 0))
+    assert event.by_series == both
+    settle(store, limit=1)
+    settle(store, "parked")
+    (event,) = due(store)
+    assert event.by_series == (SeriesPart("9.1", "CT", 2, 1), SeriesPart("9.2", "SR", 1, 1))
 
 
 def test_late_images_are_an_update(store: Store) -> None:

@@ -142,10 +142,10 @@ class HttpConfig(StageConfig):
         """What is wrong with the TLS files, at `tls`. They are read, nothing else is done."""
         return self.tls.faults()
 
-    def doubts(self, url: str, key: str = "url") -> Iterator[Finding]:
-        """What may be meant as it is written, but hardly is; `url` stands at `key`."""
+    def doubts(self, url: str, key: str = "url", *, sent: str = "the images") -> Iterator[Finding]:
+        """What may be meant as it is written, but hardly is; `url` stands at `key`, and `sent` goes there."""
         if plain_http(url):
-            what = "sends without TLS: who sits on the way reads the images"
+            what = f"sends without TLS: who sits on the way reads {sent}"
             if self.auth is not None:
                 what += " and what it logs in with"
             yield Finding((key,), what, "write https://..., unless that network is as safe as this machine")

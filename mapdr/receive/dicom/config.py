@@ -11,6 +11,7 @@ from mapdr.config.units import Duration, Size
 from mapdr.kernel.stage import StageConfig
 from mapdr.net.ae_title import AeTitle
 from mapdr.net.host import Host
+from mapdr.net.silence import WatchesSilence
 from mapdr.net.tls import ServerTls
 from mapdr.wire.link import Limits
 
@@ -34,7 +35,7 @@ class Allow(StageConfig):
     host: Network | None = None
 
 
-class DimseReceiveConfig(StageConfig):
+class DimseReceiveConfig(WatchesSilence):
     """`called_ae_titles` are taken besides `ae_title`; `"any"` takes whatever a peer calls this receiver."""
 
     type: Literal["dicom"] = "dicom"

@@ -8,9 +8,9 @@ from pydantic import AfterValidator, Field, model_validator
 
 from mapdr.config.secret import Secret
 from mapdr.config.units import Duration
-from mapdr.kernel.stage import StageConfig
 from mapdr.net.host import Host
 from mapdr.net.http.config import is_loopback
+from mapdr.net.silence import WatchesSilence
 from mapdr.net.tls import ServerTls
 
 
@@ -24,7 +24,7 @@ Name = Annotated[str, AfterValidator(_name)]
 PositiveDuration = Annotated[Duration, Field(gt=0)]
 
 
-class DicomwebReceiveConfig(StageConfig):
+class DicomwebReceiveConfig(WatchesSilence):
     """`tokens` are bearer tokens by what they are called here, `users` passwords by the user's name."""
 
     type: Literal["dicomweb"] = "dicomweb"

@@ -23,8 +23,9 @@ from mapdr.kernel.finding import Finding
 from mapdr.kernel.guard import GuardedThread, Trouble
 from mapdr.kernel.item import Source
 from mapdr.kernel.privacy import in_words
-from mapdr.kernel.stage import Description, Endpoint, Factory, Intake, Settings, StageConfig
+from mapdr.kernel.stage import Description, Endpoint, Factory, Intake, Settings
 from mapdr.kernel.status import CANNOT_UNDERSTAND
+from mapdr.net.silence import WatchesSilence
 from mapdr.receive.folder.archive import ZipLimits
 from mapdr.receive.folder.places import Keeping, Moving, Place, State
 from mapdr.receive.folder.taking import Changed, Stopped, Taken, Taker
@@ -53,7 +54,7 @@ def _peer(name: str) -> str:
     return name
 
 
-class FolderReceiveConfig(StageConfig):
+class FolderReceiveConfig(WatchesSilence):
     """`[receive.NAME]` with `type = "folder"`."""
 
     path: LocalPath

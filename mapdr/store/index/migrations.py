@@ -23,6 +23,15 @@ STEPS: dict[str, tuple[str, ...]] = {
         "ALTER TABLE attempt ADD COLUMN credential BIGINT",
         "UPDATE fact SET value = '3' WHERE name = 'schema'",
     ),
+    "3": (
+        "ALTER TABLE outbox ADD COLUMN study BIGINT",
+        "ALTER TABLE outbox ADD COLUMN shown TEXT",
+        "ALTER TABLE outbox ADD COLUMN tried_at FLOAT",
+        "ALTER TABLE outbox ADD COLUMN asked_at FLOAT",
+        "CREATE INDEX outbox_order ON outbox (hook, id) WHERE state < 2",
+        "CREATE INDEX outbox_study ON outbox (hook, study) WHERE state < 2",
+        "UPDATE fact SET value = '4' WHERE name = 'schema'",
+    ),
 }
 """Version of a schema -> what makes the next one of it, which it says in `fact` itself."""
 

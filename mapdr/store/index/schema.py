@@ -31,7 +31,7 @@ from sqlalchemy import (
     text,
 )
 
-VERSION = 3
+VERSION = 4
 """Of the schema; kept in `fact`. `migrations` has the way from each one before."""
 
 
@@ -129,6 +129,13 @@ source = Table(
         *("receiver", "calling_ae", "called_ae", "address", "protocol", "credential"),
         unique=True,
     ),
+)
+
+last_arrival = Table(  # when a source's last image came: a scan of the images would take seconds
+    "last_arrival",
+    metadata,
+    Column("source", _Id, primary_key=True, autoincrement=False),
+    Column("at", Float, nullable=False),
 )
 
 recipe = Table(
@@ -255,6 +262,17 @@ hold = Table(
     Column("since", Float, nullable=False),
 )
 
+alarm = Table(  # what holds at a node and was told: see `store.alarms`
+    "alarm",
+    metadata,
+    Column("node", Text, primary_key=True),
+    Column("event", Text, primary_key=True),  # that which tells its beginning
+    Column("subject", Text, primary_key=True),
+    Column("level", Text, nullable=False),
+    Column("since", Float, nullable=False),
+    Column("facts", Text, nullable=False),  # JSON
+)
+
 tally = Table(
     "tally",
     metadata,
@@ -305,8 +323,14 @@ outbox = Table(
     Column("settled_at", Float),
     Column("status", Integer),
     Column("comment", Text),
+    Column("study", _Id),  # whose messages keep their order; negative: an alarm
+    Column("shown", Text),  # the payload without identifying values: empty if it has none, null if unknown
+    Column("tried_at", Float),
+    Column("asked_at", Float),  # when a person had it sent again
 )
 _partial("outbox_queue", outbox, ["hook", "not_before"], OPEN)
+_partial("outbox_order", outbox, ["hook", "id"], OPEN)
+_partial("outbox_study", outbox, ["hook", "study"], OPEN)
 _partial("outbox_stuck", outbox, ["state", "hook"], STUCK)
 
 command = Table(

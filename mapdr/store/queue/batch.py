@@ -50,5 +50,6 @@ class Batch:
     counts: dict[CounterKey, Increment] = field(default_factory=lambda: defaultdict(Increment))
     progress: set[tuple[int, int]] = field(default_factory=set)
     arrived: dict[int, float] = field(default_factory=dict)  # study, its last image's time
+    sent: dict[int, float] = field(default_factory=dict)  # source, the same
     destinations: set[int] = field(default_factory=set)
     absorbed: list[str] = field(default_factory=list)

@@ -17,6 +17,7 @@ from sqlalchemy import Connection
 
 from mapdr.kernel.item import Arrival, Header, Priority, Routing, Source, TagPath
 from mapdr.store.index import schema
+from mapdr.store.index.arrivals import LastArrivals
 from mapdr.store.index.counters import RECEIVED, CounterKey, Counters, day_of
 from mapdr.store.index.database import Database
 from mapdr.store.index.recipes import Recipes
@@ -66,6 +67,7 @@ class Ingest:
         sources: Sources,
         recipes: Recipes,
         studies: Studies,
+        arrivals: LastArrivals,
         counters: Counters,
         node: str,
         repeats: Repeats,
@@ -79,6 +81,7 @@ class Ingest:
         self._node = strings.number(node)
         self._comparison = Comparison(repeats)
         self._studies = studies
+        self._arrivals = arrivals
         self._counters = counters
         self._series: dict[tuple[str, str], tuple[int, int]] = {}
         self._insert_instance = database.insertion(schema.instance, _INSTANCE_COLUMNS)
@@ -173,6 +176,7 @@ class Ingest:
             batch.progress.add((entry.study, destination))
         batch.progress.add((entry.study, RECEIVED))
         batch.arrived[entry.study] = received_at
+        batch.sent[entry.source] = received_at
         if kind is Kind.ABSORBED:
             batch.absorbed.append(arrival.id)
         day = day_of(received_at)
@@ -208,4 +212,5 @@ class Ingest:
             connection.exec_driver_sql(self._insert_delivery, batch.deliveries)
         self._studies.touch(connection, batch.progress, time.time())
         self._studies.arrived(connection, batch.arrived)
+        self._arrivals.add(connection, batch.sent)
         return self._counters.add(connection, batch.counts)
