@@ -190,7 +190,7 @@ class Node:
             change.release()
             return (Problem(loaded.file, 0, "", f"cannot be taken into use: {in_words(error)}", CURE),)
         self.plan, self._loaded = plan, loaded
-        self.store.spool.keep_free(plan.node.min_free)
+        self.store.spool.keep_free(plan.node.min_free, plan.node.low)
         troubles = change.switch(lifecycle, DRAIN)
         self.watch.emit("node.reloaded")
         return tuple(
@@ -241,6 +241,7 @@ class Node:
             database=node.database_url(),
             durability=node.durability,
             min_free=node.min_free,
+            low_free=node.low,
             repeats=node.repeats,
             on_commit=self.wake,
             watch=self.watch,

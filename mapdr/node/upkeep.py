@@ -22,9 +22,10 @@ from mapdr.kernel.privacy import in_words
 from mapdr.kernel.watch import Watch
 from mapdr.node.certificates import ending_soon
 from mapdr.node.plan import Plan
-from mapdr.store import Store
+from mapdr.store import Purged, Store
 from mapdr.store.index.commands import Command
 from mapdr.store.index.fault import fault_of_the_index
+from mapdr.store.spool.room import DiskStep
 
 log = logging.getLogger("mapdr.node")
 
@@ -34,6 +35,8 @@ BEAT = 1.0
 """Seconds between signs of life."""
 PURGE = 60.0
 """Seconds between looks for files whose retention is over."""
+EARLY = 3.0
+"""Seconds that a round may take to purge before its time: signs of life are given by the same thread."""
 CERTIFICATES = 3600.0
 """Seconds between looks for certificates that end soon ..."""
 TOLD_EVERY = 86400.0
@@ -45,6 +48,8 @@ WORDS = {
     "index": "the index {} be looked at",
     "beat": "the sign of life {} be written",
     "purge": "old files {} be purged",
+    "disk": "the free space {} be measured",
+    "make_room": "room {} be made on the disk",
     "certificates": "certificates {} be looked at",
     "answer": "the answer to an order {} be written",
 }
@@ -80,6 +85,8 @@ class Upkeep:
         self._every = {
             self._clock: BEAT,
             self._index: BEAT,
+            self._disk: BEAT,
+            self._make_room: BEAT,
             self._beat: BEAT,
             self._purge: PURGE,
             self._certificates: CERTIFICATES,
@@ -87,6 +94,8 @@ class Upkeep:
         self._due = dict.fromkeys(self._every, 0.0)
         self._told: dict[tuple[str, str], float] = {}
         self._refusing = ""
+        self._disk_step = DiskStep.ENOUGH
+        self._early_due = 0.0
         self._troubles: dict[str, Trouble] = {}
 
     def start(self) -> None:
@@ -141,6 +150,41 @@ class Upkeep:
         if refusing != self._refusing:
             self._refusing = refusing
             self._node.watch.emit("store.refuses" if refusing else "store.takes", cause=refusing)
+
+    def _disk(self) -> None:
+        """Tell each change of what is done about a filling disk, once."""
+        figures = self._node.store.look_at_the_disk()
+        if figures.step is not self._disk_step:
+            self._disk_step = figures.step
+            self._node.watch.emit(
+                "disk.step",
+                step=figures.step.word,
+                level=int(figures.step),
+                free=figures.free,
+                share=round(figures.share, 4),
+            )
+
+    def _make_room(self) -> None:
+        """Purge what was delivered before its time, where the disk is filling: the oldest first.
+
+        With a retention of "forever" nothing is purged.
+        """
+        if self._disk_step < DiskStep.PURGING or self._node.plan.node.retention is None:
+            return
+        if time.monotonic() < self._early_due:
+            return
+        room, store = self._node.store.spool.room, self._node.store
+        purged = store.retention.make_room(
+            time.time(), lambda: room.look(afresh=True) < DiskStep.PURGING, EARLY
+        )
+        if not purged.more:
+            self._early_due = time.monotonic() + PURGE
+        if purged.images:
+            self._purged(purged, "delivered, and the disk is filling")
+
+    def _purged(self, purged: Purged, cause: str) -> None:
+        self._node.watch.count("store.purged", purged.images)
+        self._node.watch.emit("images.purged", images=purged.images, bytes=purged.bytes, cause=cause)
 
     def _beat(self) -> None:
         self._node.store.commands.beat(self._node.counters())

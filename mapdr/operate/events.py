@@ -84,6 +84,34 @@ def _ends(facts: EventFacts) -> str:
     return f"{facts.get('stage', '?')}: {said}"
 
 
+_DISK = {
+    "enough": ("good", "enough of the disk is free again"),
+    "low": ("warn", "the disk is nearly full"),
+    "purging": ("warn", "the disk is filling: what was delivered is purged before its time"),
+    "no-bulk": ("bad", "the disk is filling: bulk images are REFUSED"),
+    "stat-only": ("bad", "the disk is filling: all images but stat ones are REFUSED"),
+    "full": ("bad", "the disk is full: images are REFUSED"),
+}
+"""What is done about the disk, by step (`mapdr.store.spool.room`): a level and words."""
+
+
+def disk_said(step: str) -> tuple[str, str]:
+    """Level and words of a step."""
+    return _DISK.get(step, ("warn", f"the disk: {step}"))
+
+
+def _disk(facts: EventFacts) -> str:
+    _, said = disk_said(str(facts.get("step")))
+    free, share = facts.get("free"), facts.get("share")
+    if not isinstance(free, int) or not isinstance(share, int | float):
+        return said
+    return f"{said}: {words.size(free)} free, {share:.1%} of it"
+
+
+def _purged(facts: EventFacts) -> str:
+    return f"{_images(facts, past=True)} purged: {facts.get('cause', '?')}"
+
+
 SENTENCES: dict[str, Sentence] = {
     "node.started": Sentence("good", _said("the node started"), logged=False),
     "node.draining": Sentence("warn", _said("the node is draining"), logged=False),
@@ -106,6 +134,8 @@ SENTENCES: dict[str, Sentence] = {
     "clock.set": Sentence(
         "warn", _said("the clock was set {way} by {seconds} s; what waits moves with it"), logged=False
     ),
+    "disk.step": Sentence("warn", _disk),
+    "images.purged": Sentence("warn", _purged),
     "thread.failed": Sentence("bad", _said("{thread} failed and goes on: {cause}"), logged=False),
     "certificate.ends": Sentence("warn", _ends, logged=False),
     "images.refused": Sentence("bad", _refused, logged=False),
@@ -158,9 +188,12 @@ def sentence(kind: str, facts: EventFacts) -> tuple[str, str]:
     known = SENTENCES.get(kind)
     times = facts.get("times")
     said = known.text(facts) if known else _plain(kind, facts)
+    level = known.level if known else "info"
+    if kind == "disk.step":
+        level, _ = disk_said(str(facts.get("step")))
     if isinstance(times, int) and times > 1 and "images" not in facts:
         said += f" ({times} times)"
-    return known.level if known else "info", words.plain(said)
+    return level, words.plain(said)
 
 
 def _plain(kind: str, facts: EventFacts) -> str:
