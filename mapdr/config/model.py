@@ -86,6 +86,7 @@ class NodeConfig(StageConfig):
     database: str | Secret = "sqlite"
     durability: Literal["power-loss", "process-crash"] = "power-loss"
     retention: Annotated[Duration | None, BeforeValidator(_retention)] = 7 * 86400.0
+    unrouted_retention: Annotated[Duration | None, BeforeValidator(_retention)] = 30 * 86400.0
     study_quiet: Duration = 30.0
     min_free: Size = 1000**3
     low_free: Size | None = None

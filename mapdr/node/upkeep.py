@@ -39,7 +39,8 @@ EARLY = 3.0
 """Seconds that a round may take to purge before its time: signs of life are given by the same thread."""
 CERTIFICATES = 3600.0
 """Seconds between looks for certificates that end soon ..."""
-TOLD_EVERY = 86400.0
+DAY = 86400.0
+TOLD_EVERY = DAY
 """... and between two warnings of the same one."""
 
 WORDS = {
@@ -48,6 +49,7 @@ WORDS = {
     "index": "the index {} be looked at",
     "beat": "the sign of life {} be written",
     "purge": "old files {} be purged",
+    "unrouted": "unrouted images {} be purged",
     "disk": "the free space {} be measured",
     "make_room": "room {} be made on the disk",
     "certificates": "certificates {} be looked at",
@@ -89,6 +91,7 @@ class Upkeep:
             self._make_room: BEAT,
             self._beat: BEAT,
             self._purge: PURGE,
+            self._unrouted: PURGE,
             self._certificates: CERTIFICATES,
         }
         self._due = dict.fromkeys(self._every, 0.0)
@@ -212,6 +215,23 @@ class Upkeep:
             if purged.images:
                 log.info("purged %d delivered images, %d bytes", purged.images, purged.bytes)
                 self._node.watch.count("store.purged", purged.images)
+
+    def _unrouted(self) -> None:
+        """Tell which images that no rule takes go soon, once a day, and purge those whose time is over."""
+        unrouted, keep, now = self._node.store.unrouted, self._node.plan.node.unrouted_retention, time.time()
+        if keep is None:
+            unrouted.forget()
+            return
+        expiring = unrouted.look(now, keep)
+        if expiring.tell:
+            if expiring.images:
+                days = round((expiring.first_at - now) / DAY, 1)
+                self._node.watch.emit("images.expiring", images=expiring.images, days=days)
+            unrouted.told(now, keep)
+        purged = unrouted.purge(now, keep)
+        if purged.images:
+            self._purged(purged, f"no rule took them for {keep / DAY:g} days")
+            unrouted.look(now, keep)
 
     def _orders(self) -> None:
         """Obey what was ordered, beside the rounds: a reload drains, and signs of life go on meanwhile."""

@@ -170,6 +170,18 @@ def _unrouted(look: _Look) -> Iterable[Attention]:
         it = "it" if look.facts.unrouted == 1 else "them"
         text = f"{words.many(look.facts.unrouted, 'image')} unrouted: no rule takes {it}"
         yield Attention("unrouted", "warn", text)
+        yield from _expiring(look)
+
+
+def _expiring(look: _Look) -> Iterable[Attention]:
+    """Unrouted images that will be purged soon, as the node counted them last."""
+    beat = look.facts.heartbeat
+    told = beat.counters.get("store", {}).get("expiring", {}) if beat is not None else {}
+    if told.get("images"):
+        what = words.many(told["images"], "unrouted image")
+        when = words.day_and_clock(told["at"])
+        text = f"{what} will be purged, the first on {when}"
+        yield Attention("expiring", "warn", f"{text}; correct the rules, then mapdr reroute --state unrouted")
 
 
 def _rejected(look: _Look) -> Iterable[Attention]:

@@ -108,6 +108,14 @@ def _disk(facts: EventFacts) -> str:
     return f"{said}: {words.size(free)} free, {share:.1%} of it"
 
 
+def _expiring(facts: EventFacts) -> str:
+    days = facts.get("days")
+    when = f", the first in {words.duration(days * 86400)}" if isinstance(days, int | float) else ""
+    return (
+        f"{_images(facts)} that no rule takes will be purged{when}; mapdr reroute --state unrouted keeps them"
+    )
+
+
 def _purged(facts: EventFacts) -> str:
     return f"{_images(facts, past=True)} purged: {facts.get('cause', '?')}"
 
@@ -135,6 +143,7 @@ SENTENCES: dict[str, Sentence] = {
         "warn", _said("the clock was set {way} by {seconds} s; what waits moves with it"), logged=False
     ),
     "disk.step": Sentence("warn", _disk),
+    "images.expiring": Sentence("warn", _expiring),
     "images.purged": Sentence("warn", _purged),
     "thread.failed": Sentence("bad", _said("{thread} failed and goes on: {cause}"), logged=False),
     "certificate.ends": Sentence("warn", _ends, logged=False),

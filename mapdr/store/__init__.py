@@ -52,6 +52,7 @@ from mapdr.store.spool.folder import SpoolFolder
 from mapdr.store.spool.headers import INDEX_TAGS, STUDY_TAGS, Reading
 from mapdr.store.spool.room import DiskFigures
 from mapdr.store.study_events import StudyEvent, StudyEvents
+from mapdr.store.unrouted import UnroutedRetention
 from mapdr.store.writer import Writer
 
 __all__ = [
@@ -151,6 +152,7 @@ class Store:
         self.outbox = Outbox(database)
         self.study_events = StudyEvents(database, self.strings, self.outbox)
         self.retention = Retention(database, self.spool)
+        self.unrouted = UnroutedRetention(database, self.strings, self.spool)
         self._clock = Clock(database)
         self._claim = Claim(folder.folder / "claim", node)
         self._node_claim = Claim(folder.folder / "node", node)
@@ -277,9 +279,11 @@ class Store:
 
     def health(self) -> dict[str, Any]:
         """For the sign of life: `refusing` says why nothing is taken (empty: all is well), `set_aside` how
-        many images are safe that the index does not take, `disk` what is done about a filling disk."""
+        many images are safe that the index does not take, `disk` what is done about a filling disk,
+        `expiring` how many unrouted images are purged within a week, and when the first."""
         return {
             "refusing": self.writer.failing,
             "set_aside": self.writer.set_aside,
             "disk": self.spool.room.figures.step.word,
+            "expiring": {"images": self.unrouted.expiring.images, "at": self.unrouted.expiring.first_at},
         }

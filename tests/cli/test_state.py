@@ -395,3 +395,11 @@ def test_each_step_of_a_filling_disk_is_shown(plan: Plan, step: str, level: str,
     line = event_line(told)
     assert line.text.endswith(": 1.5 MB free, 1.2% of it")
     assert line.level == (level or "good")
+
+
+def test_unrouted_images_that_go_soon_are_said(plan: Plan) -> None:
+    told = {"state": "running", "store": {"expiring": {"images": 2, "at": NOW + 86400}}}
+    attention = compose(plan, _facts(unrouted=3, counters=told), Rates()).attention
+    (text,) = [item.text for item in attention if item.kind == "expiring"]
+    assert text.startswith("2 unrouted images will be purged, the first on ")
+    assert text.endswith("; correct the rules, then mapdr reroute --state unrouted")

@@ -24,6 +24,7 @@ from mapdr.node.upkeep import Upkeep
 from mapdr.store import Purged
 from mapdr.store.index.commands import Command
 from mapdr.store.spool.room import DiskFigures, DiskStep
+from mapdr.store.unrouted import Expiring
 from mapdr.testing.wait import until
 
 MARK = "QXNAMEQX"
@@ -54,6 +55,29 @@ class Orders:
         self.answers[id_] = result
 
 
+@dataclass
+class Unrouted:
+    """Unrouted images in memory: what goes soon, and what goes now."""
+
+    soon: Expiring = field(default_factory=Expiring)
+    now: Purged = field(default_factory=Purged)
+    calls: list[str] = field(default_factory=list)
+
+    def look(self, now: float, keep: float) -> Expiring:
+        return self.soon
+
+    def told(self, now: float, keep: float) -> None:
+        self.calls.append("told")
+        self.soon = Expiring(self.soon.images, self.soon.first_at)
+
+    def forget(self) -> None:
+        self.calls.append("forget")
+
+    def purge(self, now: float, keep: float) -> Purged:
+        purged, self.now = self.now, Purged()
+        return purged
+
+
 class Kept:
     """A node that answers a reload with what it is told to."""
 
@@ -69,16 +93,20 @@ class Kept:
         self.refusing = ""
         self.disk = DiskFigures(DiskStep.ENOUGH, 9, 10)
         self.early: list[bool] = []
+        self.unrouted = Unrouted()
         self.store: Any = SimpleNamespace(
             commands=self.orders,
             retention=purge,
             ledger=ledger,
             look_at_the_clock=lambda: self.jumps.pop() if self.jumps else 0.0,
             look_at_the_index=lambda: self.refusing,
+            unrouted=self.unrouted,
             look_at_the_disk=lambda: self.disk,
             spool=SimpleNamespace(room=SimpleNamespace(look=lambda *, afresh: self.disk.step)),
         )
-        self.plan: Any = SimpleNamespace(node=SimpleNamespace(retention=3600.0))
+        self.plan: Any = SimpleNamespace(
+            node=SimpleNamespace(retention=3600.0, unrouted_retention=30 * 86400.0)
+        )
 
     def _purge(self, now: float, keep: float) -> SimpleNamespace:
         self.purged.append((now, keep))
@@ -210,6 +238,28 @@ def test_a_retention_that_is_forever_is_not_shortened_by_a_full_disk(kept: Kept)
     beats = len(kept.orders.beats)
     until(lambda: len(kept.orders.beats) > beats + 3, 10, "signs of life")
     assert not kept.early
+
+
+def test_unrouted_images_are_told_of_and_then_purged(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("ROUND", "BEAT", "PURGE"):
+        monkeypatch.setattr(upkeep, name, 0.005)
+    node = Kept()
+    node.unrouted.soon = Expiring(5, time.time() + 2 * 86400 + 9, tell=True)
+    works = Upkeep(node)
+    works.start()
+
+    def told(kind: str) -> list[Mapping[str, object]]:
+        return [event.facts for event in node.watch.recent() if event.kind == kind]
+
+    until(lambda: node.unrouted.calls == ["told"], 10, "that it was told")
+    assert told("images.expiring") == [{"images": 5, "days": 2.0}]
+    node.unrouted.now = Purged(4, 40)
+    until(lambda: bool(told("images.purged")), 10, "the purge")
+    assert told("images.purged") == [{"images": 4, "bytes": 40, "cause": "no rule took them for 30 days"}]
+    node.plan.node.unrouted_retention = None
+    until(lambda: "forget" in node.unrouted.calls, 10, "that nothing goes any more")
+    works.stop(time.monotonic() + 10)
+    assert len(told("images.expiring")) == 1
 
 
 def test_a_reload_is_answered(kept: Kept) -> None:
