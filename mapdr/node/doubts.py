@@ -104,7 +104,7 @@ def _unreached(config: Config) -> Iterator[Finding]:
 
 
 def _room(node: NodeConfig) -> Iterator[Finding]:
-    """A `min_free` that the disk of the data folder can never have: no image would be taken."""
+    """A `min_free` or `low_free` that the disk of the data folder can never have."""
     there = node.data
     while not there.is_dir() and there != there.parent:
         there = there.parent
@@ -115,6 +115,10 @@ def _room(node: NodeConfig) -> Iterator[Finding]:
     if node.min_free > total:
         what = f"is more than the disk of the data folder has ({total / 1000**3:.0f} GB): no image is taken"
         yield Finding(("node", "min_free"), what, "name less")
+    elif node.low > total:
+        what = f"the disk of the data folder has {total / 1000**3:.0f} GB: it is never free enough"
+        key = "min_free" if node.low_free is None else "low_free"
+        yield Finding(("node", key), what, "name a low_free that is less")
 
 
 def _titles(config: Config) -> Iterator[Finding]:

@@ -241,6 +241,8 @@ def test_rules_behind_one_that_takes_all_and_stops_are_a_warning(node: NodeFolde
 def test_more_room_than_the_disk_has_is_a_warning(node: NodeFolder) -> None:
     (line,) = _warnings(node, 'min_free = "1 MB"', 'min_free = "9000 TB"')
     assert line.startswith("4 node.min_free: is more than the disk of the data folder has (")
+    (line,) = _warnings(node, 'min_free = "9000 TB"', 'min_free = "1 MB"\nlow_free = "9000 TB"')
+    assert line.startswith("5 node.low_free: the disk of the data folder has ")
 
 
 @pytest.mark.parametrize(
