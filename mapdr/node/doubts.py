@@ -47,6 +47,7 @@ def warnings(loaded: Loaded) -> Iterator[Finding]:
     yield from _room(config.node)
     yield from _titles(config)
     yield from _short_secrets(config)
+    yield from _never_silent(config)
     for name, hook in config.webhook.items():
         doubted = hook.doubts(hook.url, sent="the messages")
         yield from (Finding(("webhook", name, *each.place), each.what, each.cure) for each in doubted)
@@ -148,6 +149,22 @@ def _short_secrets(config: Config) -> Iterator[Finding]:
             what = f"holds {length} character{'s' * (length != 1)}: a secret so short can be guessed"
             cure = f"make a random one of at least {SHORTEST_SECRET}, better 32, for both ends"
             yield Finding(("webhook", name, "secret"), what, cure)
+
+
+def _never_silent(config: Config) -> Iterator[Finding]:
+    """Webhooks that wait for a silence which no receiver tells of."""
+    if any(getattr(receiver.config, "watches", False) for receiver in config.receive.values()):
+        return
+    for name, hook in config.webhook.items():
+        for event in ("source.silent", "source.back"):
+            if event in hook.on:
+                what = f"names {event}, which no receiver tells: none has silent_after"
+                yield Finding(
+                    ("webhook", name, "on"),
+                    what,
+                    'add silent_after = "4 h" to [receive.NAME], or leave it out',
+                )
+                break
 
 
 _WRITTEN_DATE = re.compile(r"([0-9]{4})([-./])([0-9]{1,2})\2([0-9]{1,2})")
