@@ -111,11 +111,20 @@ class NodeConfig(StageConfig):
     database: str | Secret = "sqlite"
     durability: Literal["power-loss", "process-crash"] = "power-loss"
     retention: Annotated[Duration | None, BeforeValidator(_retention)] = 7 * 86400.0
+    unrouted_retention: Annotated[Duration | None, BeforeValidator(_retention)] = 30 * 86400.0
     study_quiet: Duration = 30.0
     min_free: Size = 1000**3
+    low_free: Size | None = None
     workers: int = Field(default_factory=lambda: os.cpu_count() or 1, ge=1, le=1024)
     memory: Annotated[Size, AfterValidator(_memory)] = DEFAULT
     repeats: Literal["forward", "absorb"] = "forward"
+
+    @field_validator("low_free")
+    @classmethod
+    def _low_free(cls, low_free: int | None, info: ValidationInfo) -> int | None:
+        if low_free is not None and low_free < info.data.get("min_free", 0):
+            raise ValueError("is less than min_free, below which nothing is taken; name more")
+        return low_free
 
     @field_validator("name")
     @classmethod
@@ -133,6 +142,11 @@ class NodeConfig(StageConfig):
         if urlsplit(value).password:
             raise ValueError(f"holds a password; {CURE}")
         return value
+
+    @property
+    def low(self) -> int:
+        """`low_free` in bytes; twice the reserve if it is not given."""
+        return 2 * self.min_free if self.low_free is None else self.low_free
 
     def database_url(self) -> str:
         """`sqlite` or the database's URL. Raises ConfigurationError if a secret cannot be read."""

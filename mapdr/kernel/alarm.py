@@ -19,7 +19,7 @@ class AlarmKind:
     """`begins` and `ends` are the events, with the names of their facts; without `ends` its end is not told.
 
     `end_facts` may hold "seconds": how long it held. `emits` is False where whoever notices it has emitted
-    these events to the node's watch already.
+    it to the node's watch already, under a name of its own.
     """
 
     begins: str
@@ -36,7 +36,9 @@ DESTINATION = AlarmKind(
     ("destination", "seconds"),
     emits=False,
 )
-DISK = AlarmKind("disk.low", ("step", "free", "share"), "disk.back", ("free", "share", "seconds"))
+DISK = AlarmKind(
+    "disk.low", ("step", "free", "share"), "disk.back", ("free", "share", "seconds"), emits=False
+)
 SILENCE = AlarmKind(
     "source.silent",
     ("receiver", "peer", "address", "last_at", "seconds"),
@@ -46,7 +48,7 @@ SILENCE = AlarmKind(
 CERTIFICATE = AlarmKind(
     "certificate.ends", ("stage", "whose", "name", "fingerprint", "days", "expires_at"), emits=False
 )
-EXPIRING = AlarmKind("images.expiring", ("images", "purge_at"))
+EXPIRING = AlarmKind("images.expiring", ("images", "purge_at"), emits=False)
 
 KINDS = (DESTINATION, DISK, SILENCE, CERTIFICATE, EXPIRING)
 

@@ -71,6 +71,10 @@ class Refused(MapdrError):
         self.comment = comment
 
 
+class LessUrgent(Refused):
+    """An object that is not taken now, where others that are more urgent are."""
+
+
 def is_own_fault(error: BaseException) -> bool:
     """Whether a connection failed because this side has no files, memory or buffers left."""
     if isinstance(error, socket.gaierror):

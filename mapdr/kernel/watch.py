@@ -34,7 +34,7 @@ Observer = Callable[[Event], None]
 FOLD = 30.0
 """Seconds within which the same event again is one that happened several times."""
 
-SUMMED = frozenset({"images"})
+SUMMED = frozenset({"images", "bytes"})
 """Facts that add up when an event comes again; the others tell two events apart."""
 
 

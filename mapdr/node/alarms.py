@@ -2,28 +2,21 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
-from mapdr.kernel.alarm import CERTIFICATE, DESTINATION, DISK, SILENCE, Alarm, Fact
+from mapdr.kernel.alarm import CERTIFICATE, DESTINATION, DISK, EXPIRING, SILENCE, Alarm, Fact
 from mapdr.kernel.certificate import WARN_BEFORE
 from mapdr.node.certificates import ending_soon
 from mapdr.node.plan import Plan
 from mapdr.notify import silence
 from mapdr.notify.alarms import Alarms
-from mapdr.store.index.arrivals import LastArrivals
+from mapdr.store import Store
+from mapdr.store.spool.room import DiskFigures, DiskStep
 
 SOURCES = 10.0
 """Seconds between looks at who has sent."""
-
-ENOUGH, LOW, FULL = "enough", "low", "full"
-"""Steps of the disk: nothing is done, it is said, images are refused."""
-
-LEAVES = 1.1
-"""A step of the disk is left when so many times its threshold are free: it does not flap."""
 
 LAST_DAYS = (0, 1, 7)
 """Days before its end at which a certificate is told of once more."""
@@ -32,10 +25,10 @@ LAST_DAYS = (0, 1, 7)
 class NodeAlarms:
     """Looks at one node. `silent` are the facts of the sources that are silent (`kernel.alarm.SILENCE`)."""
 
-    def __init__(self, alarms: Alarms, arrivals: LastArrivals) -> None:
+    def __init__(self, alarms: Alarms, store: Store) -> None:
         self.silent: list[Mapping[str, Fact]] = []
         self._alarms = alarms
-        self._arrivals = arrivals
+        self._store = store
         self._sources_due = 0.0
 
     def look(self, plan: Plan, counters: Mapping[str, Any], now: float) -> None:
@@ -45,17 +38,18 @@ class NodeAlarms:
         """
         self._destinations(plan, counters.get("destinations", {}), now)
         self._certificates(counters, now)
-        self._disk(plan.node.data, plan.node.min_free, now)
+        self._disk(self._store.look_at_the_disk(), now)
         if not 0.0 <= self._sources_due - now <= SOURCES:  # a clock that was set is no reason to wait
             self._sources(plan, now)
             self._sources_due = now + SOURCES
 
-    def tell_disk(self, step: str, free: int, total: int, now: float) -> bool:
-        """What is done about the disk is `step` now ("enough": nothing); whether that was told."""
-        share = round(free / total, 4) if total else 0.0
-        if step == ENOUGH:
-            return self._alarms.end(DISK, "", now, free=free, share=share)
-        return self._alarms.begin(Alarm(DISK, "", {"step": step, "free": free, "share": share}, step), now)
+    def tell_expiring(self, images: int, purge_at: float, now: float) -> None:
+        """So many unrouted images will be purged, the first at `purge_at`; told once an hour at most."""
+        if not images:
+            self._alarms.end(EXPIRING, "", now)
+            return
+        facts: dict[str, Fact] = {"images": images, "purge_at": _iso(purge_at)}
+        self._alarms.begin(Alarm(EXPIRING, "", facts, str(int(now // 3600))), now)
 
     def _destinations(self, plan: Plan, told: Mapping[str, Mapping[str, Any]], now: float) -> None:
         for name, facts in told.items():
@@ -91,7 +85,7 @@ class NodeAlarms:
                 "name": one.name,
                 "fingerprint": one.fingerprint,
                 "days": round(days, 1),
-                "expires_at": datetime.fromtimestamp(one.expires_at, UTC).isoformat(timespec="seconds"),
+                "expires_at": _iso(one.expires_at),
             }
             seen.add(subject := f"{stage} {one.fingerprint}")
             self._alarms.begin(Alarm(CERTIFICATE, subject, facts, level), now)
@@ -101,16 +95,18 @@ class NodeAlarms:
             if subject not in seen and ended < now - WARN_BEFORE:
                 self._alarms.forget(CERTIFICATE, subject, now)
 
-    def _disk(self, data: Path, min_free: int, now: float) -> None:
-        usage = shutil.disk_usage(data)
-        held = self._alarms.holding(DISK).get("")
-        before = ENOUGH if held is None else held.level
-        self.tell_disk(disk_step(before, usage.free, min_free), usage.free, usage.total, now)
+    def _disk(self, figures: DiskFigures, now: float) -> None:
+        free, share = figures.free, round(figures.share, 4)
+        if figures.step is DiskStep.ENOUGH:
+            self._alarms.end(DISK, "", now, free=free, share=share)
+            return
+        step = figures.step.word
+        self._alarms.begin(Alarm(DISK, "", {"step": step, "free": free, "share": share}, step), now)
 
     def _sources(self, plan: Plan, now: float) -> None:
         configs = {name: planned.config for name, planned in plan.receivers.items()}
         watched = set()
-        for one in silence.look(configs, self._arrivals.all(), now, self._arrivals.resumed_at()):
+        for one in silence.look(configs, self._store.arrivals.all(), now, self._store.arrivals.resumed_at()):
             watched.add(one.alarm.subject)
             if one.silent:
                 self._alarms.begin(one.alarm, now)
@@ -123,11 +119,5 @@ class NodeAlarms:
         self.silent = [raised.facts for raised in self._alarms.holding(SILENCE).values()]
 
 
-def disk_step(before: str, free: int, min_free: int) -> str:
-    """The step after `before` with so many bytes free."""
-    step = FULL if free < min_free else LOW if free < 2 * min_free else ENOUGH
-    if before == FULL and free < LEAVES * min_free:
-        return FULL
-    if before != ENOUGH and step == ENOUGH and free < LEAVES * 2 * min_free:
-        return LOW
-    return step
+def _iso(moment: float) -> str:
+    return datetime.fromtimestamp(moment, UTC).isoformat(timespec="seconds")

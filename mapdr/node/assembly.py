@@ -200,7 +200,7 @@ class Node:
             change.release()
             return (Problem(loaded.file, 0, "", f"cannot be taken into use: {in_words(error)}", CURE),)
         self.plan, self._loaded = plan, loaded
-        self.store.spool.keep_free(plan.node.min_free)
+        self.store.spool.keep_free(plan.node.min_free, plan.node.low)
         troubles = change.switch(lifecycle, DRAIN)
         self.watch.emit("node.reloaded")
         return tuple(
@@ -252,6 +252,7 @@ class Node:
             database=node.database_url(),
             durability=node.durability,
             min_free=node.min_free,
+            low_free=node.low,
             repeats=node.repeats,
             on_commit=self.wake,
             watch=self.watch,
@@ -264,7 +265,7 @@ class Node:
         self.deliverers = {name: build.deliverer(planned) for name, planned in plan.destinations.items()}
         self.notifier = build.notifier(plan)
         told = Alarms(store.alarms, lambda: self.plan.webhooks, self.watch, node=node.name)
-        self._alarms = NodeAlarms(told, store.arrivals)
+        self._alarms = NodeAlarms(told, store)
         self._lifecycle = Lifecycle(
             [
                 *((f"receive.{name}", one) for name, one in self.receivers.items()),

@@ -47,6 +47,7 @@ def warnings(loaded: Loaded) -> Iterator[Finding]:
     yield from _room(config.node)
     yield from _titles(config)
     yield from _short_secrets(config)
+    yield from _never_silent(config)
     for name, hook in config.webhook.items():
         doubted = hook.doubts(hook.url, sent="the messages")
         yield from (Finding(("webhook", name, *each.place), each.what, each.cure) for each in doubted)
@@ -104,7 +105,7 @@ def _unreached(config: Config) -> Iterator[Finding]:
 
 
 def _room(node: NodeConfig) -> Iterator[Finding]:
-    """A `min_free` that the disk of the data folder can never have: no image would be taken."""
+    """A `min_free` or `low_free` that the disk of the data folder can never have."""
     there = node.data
     while not there.is_dir() and there != there.parent:
         there = there.parent
@@ -115,6 +116,10 @@ def _room(node: NodeConfig) -> Iterator[Finding]:
     if node.min_free > total:
         what = f"is more than the disk of the data folder has ({total / 1000**3:.0f} GB): no image is taken"
         yield Finding(("node", "min_free"), what, "name less")
+    elif node.low > total:
+        what = f"the disk of the data folder has {total / 1000**3:.0f} GB: it is never free enough"
+        key = "min_free" if node.low_free is None else "low_free"
+        yield Finding(("node", key), what, "name a low_free that is less")
 
 
 def _titles(config: Config) -> Iterator[Finding]:
@@ -144,6 +149,22 @@ def _short_secrets(config: Config) -> Iterator[Finding]:
             what = f"holds {length} character{'s' * (length != 1)}: a secret so short can be guessed"
             cure = f"make a random one of at least {SHORTEST_SECRET}, better 32, for both ends"
             yield Finding(("webhook", name, "secret"), what, cure)
+
+
+def _never_silent(config: Config) -> Iterator[Finding]:
+    """Webhooks that wait for a silence which no receiver tells of."""
+    if any(getattr(receiver.config, "watches", False) for receiver in config.receive.values()):
+        return
+    for name, hook in config.webhook.items():
+        for event in ("source.silent", "source.back"):
+            if event in hook.on:
+                what = f"names {event}, which no receiver tells: none has silent_after"
+                yield Finding(
+                    ("webhook", name, "on"),
+                    what,
+                    'add silent_after = "4 h" to [receive.NAME], or leave it out',
+                )
+                break
 
 
 _WRITTEN_DATE = re.compile(r"([0-9]{4})([-./])([0-9]{1,2})\2([0-9]{1,2})")

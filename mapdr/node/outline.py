@@ -35,6 +35,7 @@ class NodeOutline:
     database: str
     durability: Literal["power-loss", "process-crash"]
     min_free: int
+    low: int
 
     def database_url(self) -> str:
         """`sqlite` or the database's URL."""
@@ -93,6 +94,7 @@ def keep_outline(plan: Plan, text: str, base: Path) -> None:
             "database": node.database,
             "durability": node.durability,
             "min_free": node.min_free,
+            "low": node.low,
         },
         "receivers": [
             {"name": one.name, "type": one.type, "endpoint": one.endpoint and _end(asdict(one.endpoint))}

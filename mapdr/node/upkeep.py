@@ -23,9 +23,10 @@ from mapdr.kernel.watch import Watch
 from mapdr.node.alarms import NodeAlarms
 from mapdr.node.certificates import ending_soon
 from mapdr.node.plan import Plan
-from mapdr.store import Store
+from mapdr.store import Purged, Store
 from mapdr.store.index.commands import Command
 from mapdr.store.index.fault import fault_of_the_index
+from mapdr.store.spool.room import DiskStep
 
 log = logging.getLogger("mapdr.node")
 
@@ -35,9 +36,12 @@ BEAT = 1.0
 """Seconds between signs of life."""
 PURGE = 60.0
 """Seconds between looks for files whose retention is over."""
+EARLY = 3.0
+"""Seconds that a round may take to purge before its time: signs of life are given by the same thread."""
 CERTIFICATES = 3600.0
 """Seconds between looks for certificates that end soon ..."""
-TOLD_EVERY = 86400.0
+DAY = 86400.0
+TOLD_EVERY = DAY
 """... and between two warnings of the same one."""
 
 WORDS = {
@@ -46,6 +50,9 @@ WORDS = {
     "index": "the index {} be looked at",
     "beat": "the sign of life {} be written",
     "purge": "old files {} be purged",
+    "unrouted": "unrouted images {} be purged",
+    "disk": "the free space {} be measured",
+    "make_room": "room {} be made on the disk",
     "certificates": "certificates {} be looked at",
     "alarms": "what is wrong at this node {} be told",
     "answer": "the answer to an order {} be written",
@@ -86,14 +93,19 @@ class Upkeep:
         self._every = {
             self._clock: BEAT,
             self._index: BEAT,
+            self._disk: BEAT,
+            self._make_room: BEAT,
             self._alarms: BEAT,
             self._beat: BEAT,
             self._purge: PURGE,
+            self._unrouted: PURGE,
             self._certificates: CERTIFICATES,
         }
         self._due = dict.fromkeys(self._every, 0.0)
         self._told: dict[tuple[str, str], float] = {}
         self._refusing = ""
+        self._disk_step = DiskStep.ENOUGH
+        self._early_due = 0.0
         self._troubles: dict[str, Trouble] = {}
 
     def start(self) -> None:
@@ -152,6 +164,41 @@ class Upkeep:
     def _alarms(self) -> None:
         self._node.alarms.look(self._node.plan, self._node.counters(), time.time())
 
+    def _disk(self) -> None:
+        """Tell each change of what is done about a filling disk, once."""
+        figures = self._node.store.look_at_the_disk()
+        if figures.step is not self._disk_step:
+            self._disk_step = figures.step
+            self._node.watch.emit(
+                "disk.step",
+                step=figures.step.word,
+                level=int(figures.step),
+                free=figures.free,
+                share=round(figures.share, 4),
+            )
+
+    def _make_room(self) -> None:
+        """Purge what was delivered before its time, where the disk is filling: the oldest first.
+
+        With a retention of "forever" nothing is purged.
+        """
+        if self._disk_step < DiskStep.PURGING or self._node.plan.node.retention is None:
+            return
+        if time.monotonic() < self._early_due:
+            return
+        room, store = self._node.store.spool.room, self._node.store
+        purged = store.retention.make_room(
+            time.time(), lambda: room.look(afresh=True) < DiskStep.PURGING, EARLY
+        )
+        if not purged.more:
+            self._early_due = time.monotonic() + PURGE
+        if purged.images:
+            self._purged(purged, "delivered, and the disk is filling")
+
+    def _purged(self, purged: Purged, cause: str) -> None:
+        self._node.watch.count("store.purged", purged.images)
+        self._node.watch.emit("images.purged", images=purged.images, bytes=purged.bytes, cause=cause)
+
     def _beat(self) -> None:
         self._node.store.commands.beat(self._node.counters())
 
@@ -178,6 +225,25 @@ class Upkeep:
             if purged.images:
                 log.info("purged %d delivered images, %d bytes", purged.images, purged.bytes)
                 self._node.watch.count("store.purged", purged.images)
+
+    def _unrouted(self) -> None:
+        """Tell which images that no rule takes go soon, once a day, and purge those whose time is over."""
+        unrouted, keep, now = self._node.store.unrouted, self._node.plan.node.unrouted_retention, time.time()
+        if keep is None:
+            unrouted.forget()
+            self._node.alarms.tell_expiring(0, 0.0, now)
+            return
+        expiring = unrouted.look(now, keep)
+        if expiring.tell:
+            self._node.alarms.tell_expiring(expiring.images, expiring.first_at, now)
+            if expiring.images:
+                days = round((expiring.first_at - now) / DAY, 1)
+                self._node.watch.emit("images.expiring", images=expiring.images, days=days)
+            unrouted.told(now, keep)
+        purged = unrouted.purge(now, keep)
+        if purged.images:
+            self._purged(purged, f"no rule took them for {keep / DAY:g} days")
+            unrouted.look(now, keep)
 
     def _orders(self) -> None:
         """Obey what was ordered, beside the rounds: a reload drains, and signs of life go on meanwhile."""

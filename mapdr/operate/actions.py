@@ -2,7 +2,7 @@
 
 Each action writes into the index beside the node. Asked with `dry_run` it only says how many, and where to:
 what is shown before somebody says yes. What was done is told to the node, which logs who did what to how
-many.
+many. A selection without any condition is refused, unless `everything` says that all is meant.
 """
 
 from __future__ import annotations
@@ -106,9 +106,9 @@ _HOLD = _Switch("hold", "pending", "on hold")
 _RELEASE = _Switch("release", "held", "released")
 
 
-def retry(opened: Access, chosen: Selection, *, dry_run: bool = False) -> Retried:
+def retry(opened: Access, chosen: Selection, *, everything: bool = False, dry_run: bool = False) -> Retried:
     """Try again now what is parked, and what waits for its next try. It keeps the recipe it was promised."""
-    store = opened.index(chosen)
+    store = _index(opened, chosen, everything)
     parked = store.listing.parked_recipes(chosen)
     to = store.listing.retriable(chosen)
     number = to.total()
@@ -130,11 +130,13 @@ def retry_webhooks(opened: Access, *, dry_run: bool = False) -> Resent:
     return Resent(number, to, dry_run)
 
 
-def dismiss(opened: Access, chosen: Selection, *, dry_run: bool = False) -> Dismissed:
+def dismiss(
+    opened: Access, chosen: Selection, *, everything: bool = False, dry_run: bool = False
+) -> Dismissed:
     """End parked deliveries: they shall never be sent. Raises RequestError for any other state."""
     if chosen.state not in ("", "parked"):
         raise RequestError("only parked deliveries can be dismissed", field="state")
-    store = opened.index(chosen)
+    store = _index(opened, chosen, everything)
     to = store.listing.retriable(replace(chosen, state="parked"))
     number = to.total()
     if number and not dry_run:
@@ -143,21 +145,30 @@ def dismiss(opened: Access, chosen: Selection, *, dry_run: bool = False) -> Dism
     return Dismissed(number, to, dry_run)
 
 
-def hold(opened: Access, chosen: Selection, *, dry_run: bool = False) -> Switched:
+def hold(opened: Access, chosen: Selection, *, everything: bool = False, dry_run: bool = False) -> Switched:
     """Chosen deliveries that are pending wait until they are released."""
-    return _switch(opened, _HOLD, opened.index(chosen).actions.hold, chosen, dry_run=dry_run)
+    store = _index(opened, chosen, everything)
+    return _switch(store, opened, _HOLD, store.actions.hold, chosen, dry_run=dry_run)
 
 
-def release(opened: Access, chosen: Selection, *, dry_run: bool = False) -> Switched:
+def release(
+    opened: Access, chosen: Selection, *, everything: bool = False, dry_run: bool = False
+) -> Switched:
     """Chosen deliveries that are held are pending again."""
-    return _switch(opened, _RELEASE, opened.index(chosen).actions.release, chosen, dry_run=dry_run)
+    store = _index(opened, chosen, everything)
+    return _switch(store, opened, _RELEASE, store.actions.release, chosen, dry_run=dry_run)
 
 
 def prioritize(
-    opened: Access, priority: Priority, chosen: Selection, *, dry_run: bool = False
+    opened: Access,
+    priority: Priority,
+    chosen: Selection,
+    *,
+    everything: bool = False,
+    dry_run: bool = False,
 ) -> Prioritized:
     """Give what is owed another priority; what is being sent goes on as it is."""
-    store = opened.index(chosen)
+    store = _index(opened, chosen, everything)
     to = store.listing.of_other_priority(chosen, priority)
     number = to.total()
     if number and not dry_run:
@@ -178,16 +189,16 @@ def release_destinations(opened: Access, names: Sequence[str], *, dry_run: bool 
     return _switch_destinations(opened, _RELEASE, names, store.ledger.release_destination, dry_run=dry_run)
 
 
-def reroute(opened: Access, chosen: Selection, *, dry_run: bool = False) -> Promised:
+def reroute(
+    opened: Access, chosen: Selection, *, everything: bool = False, dry_run: bool = False
+) -> Promised:
     """Let today's rules decide again over chosen images, and promise what they say.
 
     With a destination chosen, only for that. What is still owed is not promised twice; what is parked, on
     hold or waiting with another recipe ends as superseded. What was delivered is delivered again, unless only
     other deliveries of the image are chosen. `opened` must have its rules.
     """
-    if chosen == Selection():
-        raise RequestError("select what to route again, e.g. --state unrouted or --study-date today")
-    store, router = opened.index(chosen), opened.router
+    store, router = _index(opened, chosen, everything), opened.router
     only = [chosen.destination] if chosen.destination else []
     images = replace(chosen, destination="")
     if images.of_deliveries:
@@ -210,6 +221,14 @@ def reroute(opened: Access, chosen: Selection, *, dry_run: bool = False) -> Prom
     )
 
 
+def _index(opened: Access, chosen: Selection, everything: bool) -> Store:
+    """The store, in which `chosen` is looked for. Raises RequestError for one that chooses everything, unless
+    that is meant, and as `Access.index`."""
+    if chosen.of_everything and not everything:
+        raise RequestError("say what is chosen, e.g. --state unrouted or --study-date today")
+    return opened.index(chosen)
+
+
 def _in_state(store: Store, chosen: Selection, state: str) -> Counter[str]:
     """How many of the chosen deliveries are in one state, by destination."""
     if chosen.state not in ("", state):
@@ -218,9 +237,15 @@ def _in_state(store: Store, chosen: Selection, state: str) -> Counter[str]:
 
 
 def _switch(
-    opened: Access, switch: _Switch, move: Callable[[Selection], int], chosen: Selection, *, dry_run: bool
+    store: Store,
+    opened: Access,
+    switch: _Switch,
+    move: Callable[[Selection], int],
+    chosen: Selection,
+    *,
+    dry_run: bool,
 ) -> Switched:
-    to = _in_state(opened.index(chosen), chosen, switch.moves)
+    to = _in_state(store, chosen, switch.moves)
     number = to.total()
     if number and not dry_run:
         number = move(chosen)

@@ -16,6 +16,7 @@ from mapdr.operate import words
 from mapdr.operate.facts import LOST, Facts
 from mapdr.operate.model import Attention, Destination
 from mapdr.store.outbox import HookQueue
+from mapdr.store.spool.room import DiskStep
 
 if TYPE_CHECKING:
     from mapdr.config.model import NodeConfig
@@ -23,19 +24,6 @@ if TYPE_CHECKING:
 
 REJECTED = 3
 """How many rejected peers of a receiver are said; `mapdr sources` shows all."""
-
-
-def _room(facts: Facts, node: NodeConfig | NodeOutline) -> Iterable[Attention]:
-    """What keeps images from being kept, or soon will."""
-    if not facts.writable:
-        text = f"images are REFUSED: {node.data} cannot be written to"
-        yield Attention("spool", "bad", text)
-    free = facts.disk_free
-    if free is not None and free < 2 * node.min_free:
-        full = free < node.min_free
-        text = f"{words.size(free)} free, {words.size(node.min_free)} kept in reserve"
-        text = f"images are REFUSED: {text}" if full else f"the disk is nearly full: {text}"
-        yield Attention("disk", "bad" if full else "warn", text)
 
 
 def _hook_trouble(hook: HookQueue, now: float) -> str:
@@ -52,6 +40,42 @@ class _Look:
     destinations: Sequence[Destination]
     state: str
     node: NodeConfig | NodeOutline
+
+
+_DISK = {
+    DiskStep.LOW: "the disk is nearly full",
+    DiskStep.PURGING: "the disk is filling, and what was delivered is purged before its time",
+    DiskStep.NO_BULK: "bulk images are REFUSED",
+    DiskStep.STAT_ONLY: "all images but stat ones are REFUSED",
+    DiskStep.FULL: "images are REFUSED",
+}
+
+
+def _room(look: _Look) -> Iterable[Attention]:
+    """What keeps images from being kept, or soon will."""
+    facts, node = look.facts, look.node
+    if not facts.writable:
+        text = f"images are REFUSED: {node.data} cannot be written to"
+        yield Attention("spool", "bad", text)
+    free = facts.disk_free
+    if free is None:
+        return
+    told = _told_step(look)
+    # Nobody purges and refuses by steps where no node runs.
+    full, low = free < node.min_free, free < node.low
+    step = told if told is not None else DiskStep.FULL if full else DiskStep.LOW if low else DiskStep.ENOUGH
+    if step is not DiskStep.ENOUGH:
+        text = f"{_DISK[step]}: {words.size(free)} free, {words.size(node.min_free)} kept in reserve"
+        yield Attention("disk", "bad" if step >= DiskStep.NO_BULK else "warn", text)
+
+
+def _told_step(look: _Look) -> DiskStep | None:
+    """The step that the running node is at; None where it says none."""
+    beat = look.facts.heartbeat
+    if beat is None or look.state not in ("running", "draining"):
+        return None
+    word = beat.counters.get("store", {}).get("disk")
+    return next((step for step in DiskStep if step.word == word), None)
 
 
 def _index(look: _Look) -> Iterable[Attention]:
@@ -147,6 +171,18 @@ def _unrouted(look: _Look) -> Iterable[Attention]:
         it = "it" if look.facts.unrouted == 1 else "them"
         text = f"{words.many(look.facts.unrouted, 'image')} unrouted: no rule takes {it}"
         yield Attention("unrouted", "warn", text)
+        yield from _expiring(look)
+
+
+def _expiring(look: _Look) -> Iterable[Attention]:
+    """Unrouted images that will be purged soon, as the node counted them last."""
+    beat = look.facts.heartbeat
+    told = beat.counters.get("store", {}).get("expiring", {}) if beat is not None else {}
+    if told.get("images"):
+        what = words.many(told["images"], "unrouted image")
+        when = words.day_and_clock(told["at"])
+        text = f"{what} will be purged, the first on {when}"
+        yield Attention("expiring", "warn", f"{text}; correct the rules, then mapdr reroute --state unrouted")
 
 
 def _rejected(look: _Look) -> Iterable[Attention]:
@@ -215,7 +251,7 @@ def _uncompressed(look: _Look) -> Iterable[Attention]:
 _LOOKS: tuple[Callable[[_Look], Iterable[Attention]], ...] = (
     _index,
     _store,
-    lambda look: _room(look.facts, look.node),
+    _room,
     _life,
     _down,
     _failing,

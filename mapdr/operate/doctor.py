@@ -22,8 +22,10 @@ from mapdr.operate.access import Access
 from mapdr.operate.attention import silent
 from mapdr.operate.configuration import examine as check_file
 from mapdr.operate.configuration import summary
+from mapdr.operate.events import disk_said
 from mapdr.operate.facts import LOST, existing, free_space, unwritable, writable
 from mapdr.store.index.fault import IndexFault, index_named
+from mapdr.store.spool.room import DiskStep, step_of
 from mapdr.transform.codecs.table import installed
 
 LIBRARIES = (
@@ -146,7 +148,7 @@ def _configuration(config: Path | None) -> Iterator[Examined]:
     )
     yield from _certificates(checked.plan)
     yield from _told_by_the_node(checked.plan)
-    yield from _disk(node.data, node.min_free)
+    yield from _disk(node.data, node.min_free, node.low)
     yield from _database(checked.plan)
 
 
@@ -190,13 +192,17 @@ def _durability(level: str) -> str:
     return "process-crash: an acknowledged image survives a crash of MAPDR, but not a power cut"
 
 
-def _disk(data: Path, reserve: int) -> Iterator[Examined]:
+def _disk(data: Path, reserve: int, low: int) -> Iterator[Examined]:
     there, free = existing(data), free_space(data)
     if free is None:
         yield Examined("disk", "free", BAD, f"how much is free for {data} cannot be found out")
     else:
         text = f"{words.size(free)} free for {data}, {words.size(reserve)} kept in reserve"
-        yield Examined("disk", "free", BAD if free < reserve else NOTE if free < FREE else OK, text)
+        step = step_of(free, reserve, low)
+        if step is not DiskStep.ENOUGH:
+            text = f"{disk_said(step.word)[1]}: {text}"
+        level = BAD if step >= DiskStep.NO_BULK else NOTE if step or free < FREE else OK
+        yield Examined("disk", "free", level, text)
     can = writable(there)
     yield Examined("disk", "writable", OK if can else BAD, f"{there} {'is' if can else 'is not'} writable")
 

@@ -84,20 +84,44 @@ def _ends(facts: EventFacts) -> str:
     return f"{facts.get('stage', '?')}: {said}"
 
 
-def _free(facts: EventFacts) -> str:
-    return f"{words.size(facts.get('free'))} free"
-
-
-def _low(facts: EventFacts) -> str:
-    share = float(facts.get("share") or 0)
-    what = (
-        "the disk is full: images are REFUSED" if facts.get("step") == "full" else "the disk is nearly full"
-    )
-    return f"{what}; {_free(facts)} ({share:.1%})"
-
-
 def _silent(facts: EventFacts) -> str:
     return _said("{receiver}: {peer} has sent nothing for ")(facts) + words.duration(facts.get("seconds"))
+
+
+_DISK = {
+    "enough": ("good", "enough of the disk is free again"),
+    "low": ("warn", "the disk is nearly full"),
+    "purging": ("warn", "the disk is filling: what was delivered is purged before its time"),
+    "no-bulk": ("bad", "the disk is filling: bulk images are REFUSED"),
+    "stat-only": ("bad", "the disk is filling: all images but stat ones are REFUSED"),
+    "full": ("bad", "the disk is full: images are REFUSED"),
+}
+"""What is done about the disk, by step (`mapdr.store.spool.room`): a level and words."""
+
+
+def disk_said(step: str) -> tuple[str, str]:
+    """Level and words of a step."""
+    return _DISK.get(step, ("warn", f"the disk: {step}"))
+
+
+def _disk(facts: EventFacts) -> str:
+    _, said = disk_said(str(facts.get("step")))
+    free, share = facts.get("free"), facts.get("share")
+    if not isinstance(free, int) or not isinstance(share, int | float):
+        return said
+    return f"{said}: {words.size(free)} free, {share:.1%} of it"
+
+
+def _expiring(facts: EventFacts) -> str:
+    days = facts.get("days")
+    when = f", the first in {words.duration(days * 86400)}" if isinstance(days, int | float) else ""
+    return (
+        f"{_images(facts)} that no rule takes will be purged{when}; mapdr reroute --state unrouted keeps them"
+    )
+
+
+def _purged(facts: EventFacts) -> str:
+    return f"{_images(facts, past=True)} purged: {facts.get('cause', '?')}"
 
 
 SENTENCES: dict[str, Sentence] = {
@@ -122,18 +146,13 @@ SENTENCES: dict[str, Sentence] = {
     "clock.set": Sentence(
         "warn", _said("the clock was set {way} by {seconds} s; what waits moves with it"), logged=False
     ),
+    "disk.step": Sentence("warn", _disk),
+    "images.expiring": Sentence("warn", _expiring),
+    "images.purged": Sentence("warn", _purged),
     "thread.failed": Sentence("bad", _said("{thread} failed and goes on: {cause}"), logged=False),
     "certificate.ends": Sentence("warn", _ends, logged=False),
-    "disk.low": Sentence("bad", _low),
-    "disk.back": Sentence("good", lambda facts: f"there is room on the disk again: {_free(facts)}"),
     "source.silent": Sentence("bad", _silent),
     "source.back": Sentence("good", _said("{receiver}: {peer} sends again")),
-    "images.expiring": Sentence(
-        "warn",
-        lambda facts: (
-            f"{_images(facts)} that no rule took will be purged from {facts.get('purge_at', '?')} on"
-        ),
-    ),
     "images.refused": Sentence("bad", _refused, logged=False),
     "folder.waits": Sentence("bad", _said("{receiver}: {cause}; it is tried again"), logged=False),
     "folder.back": Sentence("good", _said("{receiver}: files are taken again"), logged=False),
@@ -184,9 +203,12 @@ def sentence(kind: str, facts: EventFacts) -> tuple[str, str]:
     known = SENTENCES.get(kind)
     times = facts.get("times")
     said = known.text(facts) if known else _plain(kind, facts)
+    level = known.level if known else "info"
+    if kind == "disk.step":
+        level, _ = disk_said(str(facts.get("step")))
     if isinstance(times, int) and times > 1 and "images" not in facts:
         said += f" ({times} times)"
-    return known.level if known else "info", words.plain(said)
+    return level, words.plain(said)
 
 
 def _plain(kind: str, facts: EventFacts) -> str:

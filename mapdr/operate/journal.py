@@ -29,7 +29,7 @@ COUNTS = 60.0
 MANY = {"images.parked": SUM_UP, "images.uncompressed": 60.0}
 """Kinds that are summed up, and the seconds between two lines."""
 
-WATCHED = frozenset({"unrouted", "disk", "spool", "index", "aside"})
+WATCHED = frozenset({"unrouted", "spool", "index", "aside"})
 """Kinds of what needs attention that no event tells of."""
 
 _LEVELS = {"good": logging.INFO, "info": logging.INFO, "warn": logging.WARNING, "bad": logging.ERROR}

@@ -56,7 +56,8 @@ class Receiver:
 
 @dataclass(frozen=True, slots=True)
 class NodeInfo:
-    """The node itself. `state` is running, draining, stopped, silent or unknown; `disk_free` in bytes.
+    """The node itself. `state` is running, draining, stopped, silent or unknown; `disk_free` in bytes,
+    `disk_step` what it does about a filling disk (`mapdr.store.spool.room`).
 
     What comes from its sign of life is None as long as there is none.
     """
@@ -71,6 +72,7 @@ class NodeInfo:
     data: str
     disk_free: int | None
     receivers: Sequence[Receiver]
+    disk_step: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

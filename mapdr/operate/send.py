@@ -109,6 +109,7 @@ def _open_store(plan: Plan) -> Store:
         database=node.database_url(),
         durability=node.durability,
         min_free=node.min_free,
+        low_free=node.low,
         repeats=node.repeats,
     )
 

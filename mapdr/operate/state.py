@@ -127,6 +127,7 @@ def _node(plan: Plan | Outline, facts: Facts, live: Mapping[str, Any], state: st
         data=str(plan.node.data),
         disk_free=facts.disk_free,
         receivers=[_receiver(planned, live) for planned in plan.receivers.values()],
+        disk_step=live.get("store", {}).get("disk"),
     )
 
 

@@ -52,7 +52,9 @@ from mapdr.store.spool.durable import Durability, make_folder, sync_folder
 from mapdr.store.spool.files import MOST_WAITING, Spool
 from mapdr.store.spool.folder import SpoolFolder
 from mapdr.store.spool.headers import INDEX_TAGS, STUDY_TAGS, Reading
+from mapdr.store.spool.room import DiskFigures
 from mapdr.store.study_events import StudyEvent, StudyEvents
+from mapdr.store.unrouted import UnroutedRetention
 from mapdr.store.writer import Writer
 
 __all__ = [
@@ -82,6 +84,7 @@ class Store:
         *,
         durability: Durability,
         min_free: int,
+        low_free: int,
         repeats: Repeats,
         on_commit: Callable[[frozenset[str]], None],
         watch: Watch | None,
@@ -144,6 +147,7 @@ class Store:
             node,
             durability,
             min_free=min_free,
+            low_free=low_free,
             submit=self.writer.submit,
             runs=runs,
             on_lane=self.writer.wake,
@@ -153,6 +157,7 @@ class Store:
         self.study_events = StudyEvents(database, self.strings, self.outbox)
         self.alarms = RaisedAlarms(database, self.outbox, node)
         self.retention = Retention(database, self.spool)
+        self.unrouted = UnroutedRetention(database, self.strings, self.spool)
         self._clock = Clock(database)
         self._claim = Claim(folder.folder / "claim", node)
         self._node_claim = Claim(folder.folder / "node", node)
@@ -166,6 +171,7 @@ class Store:
         database: str = "sqlite",
         durability: Durability = "power-loss",
         min_free: int = 0,
+        low_free: int = 0,
         repeats: Repeats = "forward",
         busy: float = BUSY_SECONDS,
         on_commit: Callable[[frozenset[str]], None] = lambda destinations: None,
@@ -173,8 +179,9 @@ class Store:
     ) -> Store:
         """Open a node's store, making what is missing. Raises ConfigurationError, OSError.
 
-        `min_free`: bytes of disk that stay free; `repeats`: whether an image that was delivered before and
-        is pushed again is delivered again; `busy`: seconds to wait while another process holds the index;
+        `min_free`: bytes of disk that stay free; `low_free`: bytes below which less is kept and taken;
+        `repeats`: whether an image that was delivered before and is pushed again is delivered again;
+        `busy`: seconds to wait while another process holds the index;
         `on_commit` is called, by the writer's thread, with the destinations that have new work.
         """
         data = Path(data).absolute()
@@ -189,6 +196,7 @@ class Store:
                 opened,
                 durability=durability,
                 min_free=min_free,
+                low_free=low_free,
                 repeats=repeats,
                 on_commit=on_commit,
                 watch=watch,
@@ -215,7 +223,7 @@ class Store:
         tags = STUDY_TAGS | study_tags
         self.ingest.use(tags)
         self.writer.use(revision, router.route)
-        self.spool.use(Reading(revision, INDEX_TAGS | router.wanted | tags))
+        self.spool.use(Reading(revision, INDEX_TAGS | router.wanted | tags), router.route)
 
     def recover(self, rules_for: RulesFor) -> Recovered:
         """Put in order what a crash left, before `start`; see `mapdr.store.recover`.
@@ -271,7 +279,18 @@ class Store:
             self.commands.moved(jump)
         return jump
 
+    def look_at_the_disk(self) -> DiskFigures:
+        """How full it is, and what is done about that. Raises OSError if it cannot be asked."""
+        self.spool.room.look()
+        return self.spool.room.figures
+
     def health(self) -> dict[str, Any]:
         """For the sign of life: `refusing` says why nothing is taken (empty: all is well), `set_aside` how
-        many images are safe that the index does not take."""
-        return {"refusing": self.writer.failing, "set_aside": self.writer.set_aside}
+        many images are safe that the index does not take, `disk` what is done about a filling disk,
+        `expiring` how many unrouted images are purged within a week, and when the first."""
+        return {
+            "refusing": self.writer.failing,
+            "set_aside": self.writer.set_aside,
+            "disk": self.spool.room.figures.step.word,
+            "expiring": {"images": self.unrouted.expiring.images, "at": self.unrouted.expiring.first_at},
+        }

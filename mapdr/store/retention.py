@@ -4,6 +4,8 @@
     2  commit `purged_at` in the rows
     3  unlink the files
 
+Where the disk is filling, what was delivered goes before its time, the oldest first (`make_room`).
+
 A crash between 2 and 3 leaves a file whose row says that it may go: the next run, or recovery, unlinks it.
 Choosing and committing are one transaction, so that a re-route cannot promise an image in between.
 """
@@ -11,28 +13,33 @@ Choosing and committing are one transaction, so that a re-route cannot promise a
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import Connection, delete, func, select, update
+from sqlalchemy import Connection, case, delete, func, select, update
 
 from mapdr.store.index import schema
 from mapdr.store.index.database import Database, portions
-from mapdr.store.index.schema import ENDED
+from mapdr.store.index.schema import ENDED, State
 from mapdr.store.spool.files import Spool
 from mapdr.store.spool.ids import hour_of_time
 
 log = logging.getLogger("mapdr.store")
+
+_EARLY = 50
+"""Images that are purged before their time between two looks at the disk."""
 
 _instance, _delivery, _series = schema.instance, schema.delivery, schema.series
 
 
 @dataclass(frozen=True, slots=True)
 class Purged:
-    """How many files went, and how many bytes of data sets they held."""
+    """How many files went, and how many bytes of data sets they held; `more`: not all was looked at."""
 
     images: int = 0
     bytes: int = 0
+    more: bool = False
 
 
 class Retention:
@@ -41,6 +48,7 @@ class Retention:
     def __init__(self, database: Database, spool: Spool) -> None:
         self._database = database
         self._spool = spool
+        self._from_hour = ""
 
     def purge(self, now: float, keep_seconds: float) -> Purged:
         """Purge what was delivered everywhere, or dismissed, `keep_seconds` ago or earlier.
@@ -53,15 +61,52 @@ class Retention:
             if hour > newest:
                 break
             for ids in portions(list(self._spool.files(hour))):
-                chosen = self._choose(ids, now, now - keep_seconds)
-                for id_, bytes_ in chosen.items():
-                    if self._unlink(id_):
-                        images, size = images + 1, size + bytes_
+                images, size = self._purge(ids, now, now - keep_seconds, images, size)
             self._spool.remove_hour(hour)
         return Purged(images, size)
 
-    def _choose(self, ids: Sequence[str], now: float, before: float) -> dict[str, int]:
-        """The ids whose row says purged, after this call, with their size."""
+    def make_room(self, now: float, enough: Callable[[], bool], seconds: float) -> Purged:
+        """Purge what was delivered somewhere and is owed nowhere, however short ago, the oldest first.
+
+        Ends when there is `enough`, or after some `seconds`: then the next call goes on from there. `more` of
+        the answer says whether it has not seen all.
+        """
+        images = size = 0
+        until = time.monotonic() + seconds
+        for hour in self._spool.hours():
+            if hour < self._from_hour:
+                continue
+            if time.monotonic() > until:
+                self._from_hour = hour
+                return Purged(images, size, more=True)
+            for ids in portions(list(self._spool.files(hour)), _EARLY):
+                if enough():
+                    self._from_hour = ""
+                    return Purged(images, size)
+                images, size = self._purge(ids, now, now, images, size, delivered=True)
+            self._spool.remove_hour(hour)
+        self._from_hour = ""
+        return Purged(images, size)
+
+    def _purge(
+        self,
+        ids: Sequence[str],
+        now: float,
+        before: float,
+        images: int,
+        size: int,
+        *,
+        delivered: bool = False,
+    ) -> tuple[int, int]:
+        """Purge what of these may go; `images` and `size` with it added."""
+        for id_, bytes_ in self._choose(ids, now, before, delivered).items():
+            if self._unlink(id_):
+                images, size = images + 1, size + bytes_
+        return images, size
+
+    def _choose(self, ids: Sequence[str], now: float, before: float, delivered: bool) -> dict[str, int]:
+        """The ids whose row says purged, after this call, with their size; `delivered`: not those that only
+        a person's word has ended."""
         keys = [bytes.fromhex(id_) for id_ in ids]
         with self._database.write() as connection:
             rows = connection.execute(
@@ -73,8 +118,8 @@ class Retention:
             settled = _last_settled(connection, {row.study for row in rows}, keys)
             go = []
             for row in rows:
-                last = settled.get(row.id)
-                if row.purged_at is None and last is not None and last <= before:
+                last, arrived = settled.get(row.id, (None, False))
+                if row.purged_at is None and last is not None and last <= before and arrived >= delivered:
                     go.append(row.id)
             if go:
                 statement = update(_instance).where(_instance.c.id.in_(go))
@@ -93,15 +138,20 @@ class Retention:
 
 def _last_settled(
     connection: Connection, studies: set[int], keys: Sequence[bytes]
-) -> dict[bytes, float | None]:
-    """By image that has deliveries: when the last of them ended, None while one has not."""
+) -> dict[bytes, tuple[float | None, bool]]:
+    """By image that has deliveries: when the last of them ended, None while one has not, and whether one of
+    them was delivered."""
     query = (
         select(
             _delivery.c.instance,
             func.max(_delivery.c.settled_at).label("last"),
             func.min(_delivery.c.state).label("least"),
+            func.max(case((_delivery.c.state == State.DELIVERED, 1), else_=0)).label("arrived"),
         )
         .where(_delivery.c.study.in_(studies), _delivery.c.instance.in_(keys))
         .group_by(_delivery.c.instance)
     )
-    return {row.instance: row.last if row.least >= ENDED else None for row in connection.execute(query)}
+    return {
+        row.instance: (row.last if row.least >= ENDED else None, bool(row.arrived))
+        for row in connection.execute(query)
+    }

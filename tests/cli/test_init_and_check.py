@@ -238,9 +238,23 @@ def test_rules_behind_one_that_takes_all_and_stops_are_a_warning(node: NodeFolde
     assert "ends the rules" not in node.mapdr("check").stderr, "the last rule may"
 
 
+def test_a_silence_that_nobody_tells_of_is_a_warning(node: NodeFolder) -> None:
+    hook = (
+        '[webhook.night]\nurl = "https://ris.example/"\non = ["disk.low", "source.back", "source.silent"]\n'
+    )
+    (line,) = _warnings(node, "[egress.telepacs]", f"{hook}\n[egress.telepacs]")
+    assert line.endswith(
+        "webhook.night.on: names source.silent, which no receiver tells: none has silent_after; "
+        'add silent_after = "4 h" to [receive.NAME], or leave it out'
+    )
+    assert _warnings(node, "port = 11112", 'port = 11112\nsilent_after = "4 h"') == []
+
+
 def test_more_room_than_the_disk_has_is_a_warning(node: NodeFolder) -> None:
     (line,) = _warnings(node, 'min_free = "1 MB"', 'min_free = "9000 TB"')
     assert line.startswith("4 node.min_free: is more than the disk of the data folder has (")
+    (line,) = _warnings(node, 'min_free = "9000 TB"', 'min_free = "1 MB"\nlow_free = "9000 TB"')
+    assert line.startswith("5 node.low_free: the disk of the data folder has ")
 
 
 @pytest.mark.parametrize(

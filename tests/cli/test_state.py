@@ -372,3 +372,34 @@ def test_a_node_that_does_not_run_is_named_again_every_minute() -> None:
 
 def test_a_line_names_what_is_broken() -> None:
     assert "archive is down: connection refused" in state_line(states.busy())
+
+
+@pytest.mark.parametrize(
+    ("step", "level", "said"),
+    [
+        ("enough", "", ""),
+        ("low", "warn", "the disk is nearly full: "),
+        ("purging", "warn", "the disk is filling, and what was delivered is purged before its time: "),
+        ("no-bulk", "bad", "bulk images are REFUSED: "),
+        ("stat-only", "bad", "all images but stat ones are REFUSED: "),
+        ("full", "bad", "images are REFUSED: "),
+    ],
+)
+def test_each_step_of_a_filling_disk_is_shown(plan: Plan, step: str, level: str, said: str) -> None:
+    facts = _facts(disk_free=1_500_000, counters={"state": "running", "store": {"disk": step}})
+    state = compose(plan, facts, Rates())
+    assert state.node.disk_step == step
+    shown = [(item.level, item.text) for item in state.attention if item.kind == "disk"]
+    assert shown == ([(level, f"{said}1.5 MB free, 1.0 MB kept in reserve")] if level else [])
+    told = {"at": NOW, "kind": "disk.step", "step": step, "free": 1_500_000, "share": 0.0125}
+    line = event_line(told)
+    assert line.text.endswith(": 1.5 MB free, 1.2% of it")
+    assert line.level == (level or "good")
+
+
+def test_unrouted_images_that_go_soon_are_said(plan: Plan) -> None:
+    told = {"state": "running", "store": {"expiring": {"images": 2, "at": NOW + 86400}}}
+    attention = compose(plan, _facts(unrouted=3, counters=told), Rates()).attention
+    (text,) = [item.text for item in attention if item.kind == "expiring"]
+    assert text.startswith("2 unrouted images will be purged, the first on ")
+    assert text.endswith("; correct the rules, then mapdr reroute --state unrouted")

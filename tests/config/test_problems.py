@@ -150,7 +150,7 @@ zzz = 1
 """,
         """\
 mapdr.toml:2 node.nmae: unknown key; did you mean "name"?
-mapdr.toml:3 node.zzz: unknown key; known: data, database, durability, memory, min_free, name, repeats, retention, study_quiet, workers
+mapdr.toml:3 node.zzz: unknown key; known: data, database, durability, low_free, memory, min_free, name, repeats, retention, study_quiet, unrouted_retention, workers
 """,
     ),
     "wrong values of the node": (
@@ -176,6 +176,16 @@ mapdr.toml:7 node.study_quiet: has no unit; write "30 s", "5 min", "2 h" or "7 d
 mapdr.toml:8 node.min_free: has an unknown unit "gigs"; write "512 kB", "10 GB" or "2 GiB"
 mapdr.toml:9 node.workers: is too small; the limit is 1
 mapdr.toml:10 node.repeats: is not one of the choices; write 'forward' or 'absorb'
+""",
+    ),
+    "less low than reserve": (
+        """\
+[node]
+low_free = "1 MB"
+min_free = "2 MB"
+""",
+        """\
+mapdr.toml:2 node.low_free: is less than min_free, below which nothing is taken; name more
 """,
     ),
     "retention too short": (

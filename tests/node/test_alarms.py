@@ -15,7 +15,7 @@ from mapdr.config.model import WebhookConfig
 from mapdr.kernel.alarm import CERTIFICATE, DESTINATION, DISK, SILENCE
 from mapdr.kernel.watch import Watch
 from mapdr.node import upkeep
-from mapdr.node.alarms import NodeAlarms, disk_step
+from mapdr.node.alarms import NodeAlarms
 from mapdr.node.assembly import Node
 from mapdr.notify.alarms import Alarms
 from mapdr.notify.events import EVENTS
@@ -24,6 +24,7 @@ from mapdr.operate.doctor import examine
 from mapdr.operate.view import node_state
 from mapdr.receive.dicom.config import DimseReceiveConfig
 from mapdr.store import Store
+from mapdr.store.spool import room
 from mapdr.testing import generator
 from mapdr.testing.modality import payload
 from mapdr.testing.ris import Ris
@@ -59,7 +60,7 @@ class World:
     def restart(self) -> None:
         hooks = {"ris": WebhookConfig(url="http://127.0.0.1:9/", on=EVENTS)}
         self.told = Alarms(self.store.alarms, lambda: hooks, self.watch, node="north")
-        self.alarms = NodeAlarms(self.told, self.store.arrivals)
+        self.alarms = NodeAlarms(self.told, self.store)
 
     def look(self, at: float = 0.0, **counters: Any) -> None:
         self.alarms.look(self.plan, counters, NOW + at)
@@ -166,10 +167,12 @@ def test_one_that_is_in_use_long_after_its_end_is_not_told_again(world: World) -
 
 @pytest.fixture
 def free(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
-    """Sets how many bytes are free on a disk of 1,000."""
+    """Sets how many bytes are free on a disk of 1,000, of which 100 are kept in reserve."""
 
     def be(number: int) -> None:
-        monkeypatch.setattr(shutil, "disk_usage", lambda path: SimpleNamespace(free=number, total=1000))
+        usage = SimpleNamespace(free=number, total=1000)
+        monkeypatch.setattr(shutil, "disk_usage", lambda path: usage)
+        monkeypatch.setattr(room, "MEASURED_FOR", -1.0)
 
     return be
 
@@ -177,20 +180,21 @@ def free(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
 def test_a_disk_is_told_at_each_step_and_when_there_is_room(
     world: World, free: Callable[[int], None]
 ) -> None:
-    world.plan.node.min_free = 100
-    for at, number in enumerate([500, 199, 198, 205, 99, 105, 150, 150, 219, 221, 500]):
+    world.store.spool.keep_free(100, 200)
+    for at, number in enumerate([500, 199, 198, 205, 99, 98, 140, 140, 500, 500]):
         free(number)
         world.look(float(at))
-        if number == 105:
+        if number == 205:
             world.restart()
     assert [(kind, facts.get("step"), facts["free"]) for kind, facts in world.messages()] == [
         ("disk.low", "low", 199),
         ("disk.low", "full", 99),
-        ("disk.low", "low", 150),
-        ("disk.back", None, 221),
+        ("disk.low", "no-bulk", 140),
+        ("disk.back", None, 500),
     ]
-    assert world.messages()[-1][1]["share"] == 0.221
-    assert world.messages()[-1][1]["seconds"] == 8.0
+    last = world.messages()[-1][1]
+    assert (last["share"], last["seconds"]) == (0.5, 7.0)
+    assert not world.told.holding(DISK)
 
 
 def test_without_a_reserve_no_disk_is_low(world: World, free: Callable[[int], None]) -> None:
@@ -199,41 +203,15 @@ def test_without_a_reserve_no_disk_is_low(world: World, free: Callable[[int], No
     assert world.kinds() == []
 
 
-def test_a_change_of_step_is_told_by_whoever_sees_it(world: World) -> None:
-    steps = [
-        "enough",
-        "low",
-        "purging",
-        "no-bulk",
-        "no-bulk",
-        "stat-only",
-        "full",
-        "purging",
-        "enough",
-        "enough",
-    ]
-    told = [world.alarms.tell_disk(step, 10 * at, 1000, NOW + at) for at, step in enumerate(steps)]
-    assert told == [False, True, True, True, False, True, True, True, True, False]
-    assert world.kinds() == ["disk.low"] * 6 + ["disk.back"]
-    assert not world.told.holding(DISK)
-
-
-@pytest.mark.parametrize(
-    ("before", "number", "after"),
-    [
-        ("enough", 200, "enough"),
-        ("enough", 199, "low"),
-        ("low", 219, "low"),
-        ("low", 221, "enough"),
-        ("low", 99, "full"),
-        ("full", 109, "full"),
-        ("full", 111, "low"),
-        ("full", 300, "enough"),
-        ("enough", 50, "full"),
-    ],
-)
-def test_the_steps_of_a_disk(before: str, number: int, after: str) -> None:
-    assert disk_step(before, number, 100) == after
+def test_images_that_expire_are_told_of_each_day_and_not_twice_after_a_crash(world: World) -> None:
+    world.alarms.tell_expiring(120, NOW + 7 * DAY, NOW)
+    world.restart()
+    world.alarms.tell_expiring(120, NOW + 7 * DAY, NOW + 2)
+    world.alarms.tell_expiring(130, NOW + 7 * DAY, NOW + DAY)
+    world.alarms.tell_expiring(0, 0.0, NOW + 2 * DAY)
+    assert [facts["images"] for _, facts in world.messages()] == [120, 130]
+    assert world.messages()[0][1]["purge_at"] == "2026-12-07T00:53:20+00:00"
+    assert world.kinds() == ["images.expiring"] * 2
 
 
 def test_a_source_is_told_when_it_falls_silent_and_when_it_sends_again(

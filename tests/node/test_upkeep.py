@@ -7,7 +7,7 @@ import os
 import sqlite3
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import SimpleNamespace
@@ -21,7 +21,10 @@ from mapdr.kernel.errors import ConfigurationError
 from mapdr.kernel.watch import Watch
 from mapdr.node import upkeep
 from mapdr.node.upkeep import Upkeep
+from mapdr.store import Purged
 from mapdr.store.index.commands import Command
+from mapdr.store.spool.room import DiskFigures, DiskStep
+from mapdr.store.unrouted import Expiring
 from mapdr.testing.wait import until
 
 MARK = "QXNAMEQX"
@@ -52,6 +55,42 @@ class Orders:
         self.answers[id_] = result
 
 
+@dataclass
+class Unrouted:
+    """Unrouted images in memory: what goes soon, and what goes now."""
+
+    soon: Expiring = field(default_factory=Expiring)
+    now: Purged = field(default_factory=Purged)
+    calls: list[str] = field(default_factory=list)
+
+    def look(self, now: float, keep: float) -> Expiring:
+        return self.soon
+
+    def told(self, now: float, keep: float) -> None:
+        self.calls.append("told")
+        self.soon = Expiring(self.soon.images, self.soon.first_at)
+
+    def forget(self) -> None:
+        self.calls.append("forget")
+
+    def purge(self, now: float, keep: float) -> Purged:
+        purged, self.now = self.now, Purged()
+        return purged
+
+
+class Heard:
+    """What is told of the node's alarms."""
+
+    def __init__(self) -> None:
+        self.expiring: list[tuple[int, float]] = []
+
+    def look(self, plan: Any, counters: Any, now: float) -> None:
+        """Nothing holds."""
+
+    def tell_expiring(self, images: int, purge_at: float, now: float) -> None:
+        self.expiring.append((images, purge_at))
+
+
 class Kept:
     """A node that answers a reload with what it is told to."""
 
@@ -61,23 +100,35 @@ class Kept:
         self.purged: list[tuple[float, float]] = []
         self.reloads: list[Path] = []
         self.answer: Sequence[Problem] | Exception = ()
-        purge = SimpleNamespace(purge=self._purge)
+        purge = SimpleNamespace(purge=self._purge, make_room=self._make_room)
         ledger = SimpleNamespace(release_expired=lambda now: None)
         self.jumps: list[float] = []
         self.refusing = ""
+        self.disk = DiskFigures(DiskStep.ENOUGH, 9, 10)
+        self.early: list[bool] = []
+        self.unrouted = Unrouted()
         self.store: Any = SimpleNamespace(
             commands=self.orders,
             retention=purge,
             ledger=ledger,
             look_at_the_clock=lambda: self.jumps.pop() if self.jumps else 0.0,
             look_at_the_index=lambda: self.refusing,
+            unrouted=self.unrouted,
+            look_at_the_disk=lambda: self.disk,
+            spool=SimpleNamespace(room=SimpleNamespace(look=lambda *, afresh: self.disk.step)),
         )
-        self.plan: Any = SimpleNamespace(node=SimpleNamespace(retention=3600.0))
-        self.alarms: Any = SimpleNamespace(look=lambda plan, counters, now: None)
+        self.plan: Any = SimpleNamespace(
+            node=SimpleNamespace(retention=3600.0, unrouted_retention=30 * 86400.0)
+        )
+        self.alarms: Any = Heard()
 
     def _purge(self, now: float, keep: float) -> SimpleNamespace:
         self.purged.append((now, keep))
         return SimpleNamespace(images=2, bytes=10)
+
+    def _make_room(self, now: float, enough: Callable[[], bool], seconds: float) -> Purged:
+        self.early.append(enough())
+        return Purged(3, 30)
 
     def counters(self) -> dict[str, Any]:
         return {"state": "running"}
@@ -171,6 +222,59 @@ def test_that_the_index_is_gone_and_back_is_told_once_each(kept: Kept) -> None:
     until(lambda: told() == ["store.refuses"], 10, "that it is gone")
     kept.refusing = ""
     until(lambda: told() == ["store.refuses", "store.takes"], 10, "that it is back")
+
+
+def test_each_step_of_the_disk_is_told_once_and_what_was_delivered_goes_early(kept: Kept) -> None:
+    def told() -> list[tuple[Any, ...]]:
+        facts = [event.facts for event in kept.watch.recent() if event.kind == "disk.step"]
+        return [tuple(each[key] for key in ("step", "level", "free", "share")) for each in facts]
+
+    beats = len(kept.orders.beats)
+    until(lambda: len(kept.orders.beats) > beats + 3, 10, "signs of life")
+    assert not told()
+    kept.disk = DiskFigures(DiskStep.LOW, 5, 10)
+    until(lambda: told() == [("low", 1, 5, 0.5)], 10, "that it is low")
+    assert not kept.early
+    kept.disk = DiskFigures(DiskStep.NO_BULK, 2, 10)
+    until(lambda: bool(kept.early), 10, "an early purge")
+    assert kept.early == [False]
+    kept.disk = DiskFigures(DiskStep.ENOUGH, 9, 10)
+    until(lambda: len(told()) == 3, 10, "that there is enough")
+    assert told()[1:] == [("no-bulk", 3, 2, 0.2), ("enough", 0, 9, 0.9)]
+    (purged,) = [event.facts for event in kept.watch.recent() if event.kind == "images.purged"]
+    assert purged == {"images": 3, "bytes": 30, "cause": "delivered, and the disk is filling"}
+
+
+def test_a_retention_that_is_forever_is_not_shortened_by_a_full_disk(kept: Kept) -> None:
+    kept.plan.node.retention = None
+    kept.disk = DiskFigures(DiskStep.FULL, 0, 10)
+    until(lambda: any(event.kind == "disk.step" for event in kept.watch.recent()), 10, "the step")
+    beats = len(kept.orders.beats)
+    until(lambda: len(kept.orders.beats) > beats + 3, 10, "signs of life")
+    assert not kept.early
+
+
+def test_unrouted_images_are_told_of_and_then_purged(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("ROUND", "BEAT", "PURGE"):
+        monkeypatch.setattr(upkeep, name, 0.005)
+    node = Kept()
+    node.unrouted.soon = Expiring(5, time.time() + 2 * 86400 + 9, tell=True)
+    works = Upkeep(node)
+    works.start()
+
+    def told(kind: str) -> list[Mapping[str, object]]:
+        return [event.facts for event in node.watch.recent() if event.kind == kind]
+
+    until(lambda: node.unrouted.calls == ["told"], 10, "that it was told")
+    assert told("images.expiring") == [{"images": 5, "days": 2.0}]
+    assert node.alarms.expiring == [(5, node.unrouted.soon.first_at)]
+    node.unrouted.now = Purged(4, 40)
+    until(lambda: bool(told("images.purged")), 10, "the purge")
+    assert told("images.purged") == [{"images": 4, "bytes": 40, "cause": "no rule took them for 30 days"}]
+    node.plan.node.unrouted_retention = None
+    until(lambda: "forget" in node.unrouted.calls, 10, "that nothing goes any more")
+    works.stop(time.monotonic() + 10)
+    assert len(told("images.expiring")) == 1
 
 
 def test_a_reload_is_answered(kept: Kept) -> None:

@@ -13,7 +13,7 @@ from sqlalchemy.exc import OperationalError
 
 from mapdr.config.model import WebhookConfig
 from mapdr.config.read import read_text
-from mapdr.kernel.alarm import CERTIFICATE, DESTINATION, DISK, EXPIRING, Alarm
+from mapdr.kernel.alarm import CERTIFICATE, DESTINATION, DISK, EXPIRING, SILENCE, Alarm
 from mapdr.kernel.watch import Watch
 from mapdr.notify.alarms import Alarms
 from mapdr.notify.events import EVENTS, wanted_tags
@@ -178,16 +178,19 @@ def test_an_end_that_nobody_is_told_of(tmp_path: Path) -> None:
 
 
 def test_events_are_emitted_unless_somebody_else_has(tmp_path: Path) -> None:
+    facts = {"receiver": "modalities", "peer": "CT1", "address": "10.1.2.3"}
     watch = Watch()
     with opened(tmp_path) as store:
         those = alarms(store, watch)
         those.begin(AWAY, NOW)
         those.end(DESTINATION, "archive", NOW, destination="archive")
-        those.begin(low("warn"), NOW)
-        those.end(DISK, "", NOW + 3, free=7, share=0.5)
+        those.begin(low("low"), NOW)
+        more = {"last_at": "2026-11-30T00:53:20+00:00", "seconds": 7200.0}
+        those.begin(Alarm(SILENCE, "modalities CT1", facts | more), NOW)
+        those.end(SILENCE, "modalities CT1", NOW + 3, **facts)
     assert [(event.kind, event.facts) for event in watch.recent()] == [
-        ("disk.low", {"step": "warn", "free": 10**9, "share": 0.01}),
-        ("disk.back", {"free": 7, "share": 0.5, "seconds": 3.0}),
+        ("source.silent", facts | more),
+        ("source.back", facts | {"seconds": 3.0}),
     ]
 
 

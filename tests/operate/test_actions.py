@@ -37,7 +37,11 @@ def notes(opened: Access) -> list[dict[str, Any]]:
             1,
             {"telepacs": 1},
         ),
-        (lambda opened, dry: actions.dismiss(opened, Selection(), dry_run=dry), 1, {"telepacs": 1}),
+        (
+            lambda opened, dry: actions.dismiss(opened, Selection(), everything=True, dry_run=dry),
+            1,
+            {"telepacs": 1},
+        ),
         (lambda opened, dry: actions.hold(opened, MR, dry_run=dry), 4, {"archive": 2, "telepacs": 2}),
         (
             lambda opened, dry: actions.prioritize(opened, Priority.STAT, MR, dry_run=dry),
@@ -66,6 +70,23 @@ def test_an_action_says_before_what_it_does_and_is_noted_once(
     assert (note["by"], note["number"], note["to"]) == (getpass.getuser(), number, ", ".join(to))
 
 
+@pytest.mark.parametrize(
+    "act", [actions.retry, actions.dismiss, actions.hold, actions.release, actions.reroute]
+)
+@pytest.mark.parametrize("nothing", [Selection(), Selection(instances=[]), Selection(deliveries=())])
+def test_a_selection_without_a_condition_is_refused_unless_all_is_meant(
+    opened: Access, act: Callable[..., Any], nothing: Selection
+) -> None:
+    before = deliveries(opened, Selection())
+    with pytest.raises(RequestError, match="say what is chosen"):
+        act(opened, nothing)
+    with pytest.raises(RequestError, match="say what is chosen"):
+        actions.prioritize(opened, Priority.STAT, nothing)
+    assert deliveries(opened, Selection()) == before
+    assert not notes(opened)
+    assert act(opened, nothing, everything=True, dry_run=True).dry_run
+
+
 def test_a_note_holds_nothing_of_the_selection(opened: Access) -> None:
     (study,) = {row.study_instance_uid for row in deliveries(opened, MR)}
     actions.hold(opened, Selection(study_instance_uid=study))
@@ -75,7 +96,10 @@ def test_a_note_holds_nothing_of_the_selection(opened: Access) -> None:
 
 def test_released_is_what_was_held(opened: Access) -> None:
     actions.hold(opened, MR)
-    assert actions.release(opened, Selection(), dry_run=True).to == {"archive": 2, "telepacs": 2}
+    assert actions.release(opened, Selection(), everything=True, dry_run=True).to == {
+        "archive": 2,
+        "telepacs": 2,
+    }
     assert actions.release(opened, MR).deliveries == 4
     assert actions.release(opened, MR).deliveries == 0
     assert [note["action"] for note in notes(opened)] == ["hold", "release"]

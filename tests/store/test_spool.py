@@ -18,6 +18,7 @@ from mapdr.dicom.path import parse_edit_path
 from mapdr.kernel.errors import ConfigurationError, Refused
 from mapdr.kernel.item import Arrival
 from mapdr.store.spool import files as spool_module
+from mapdr.store.spool import room
 from mapdr.store.spool.files import Spool
 from store.world import CT, EXPLICIT, SOURCE, data_set, element
 
@@ -214,7 +215,7 @@ def test_the_reserve_is_not_touched(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     usage = namedtuple("usage", "total used free")
     free = [10_000_000]
     monkeypatch.setattr(shutil, "disk_usage", lambda path: usage(1, 1, free[0]))
-    monkeypatch.setattr(spool_module, "_ROOM_SECONDS", -1.0)
+    monkeypatch.setattr(room, "MEASURED_FOR", -1.0)
     monkeypatch.setattr(spool_module, "_ROOM_BYTES", 10_000)
     world = World(tmp_path, min_free=1_000_000)
     incoming = world.spool.begin(SOURCE, CT, "1.2.3.4", EXPLICIT)

@@ -27,18 +27,18 @@ def dismiss(
     The record stays (`mapdr deliveries --state dismissed`); the image itself goes when its time comes, like
     one that was delivered. `mapdr reroute` promises it anew as long as it is there.
     """
-    if everything == (chosen != Selection()):
+    if everything != chosen.of_everything:
         raise click.UsageError(
             "select what to dismiss, e.g. --study UID or --reason empty-value, or say --all"
         )
     with looking(config) as opened:
         if dry_run or not yes:
-            done = actions.dismiss(opened, chosen, dry_run=True)
+            done = actions.dismiss(opened, chosen, everything=everything, dry_run=True)
             if done.deliveries and not dry_run:
                 noun = words.many(done.deliveries, "parked delivery", "parked deliveries")
                 ask(f"Dismiss {noun} ({where_to(done.to)}), which will never be sent?")
         if not dry_run:
-            done = actions.dismiss(opened, chosen)
+            done = actions.dismiss(opened, chosen, everything=everything)
     if as_json:
         print_answer(done, node=opened.plan.node.name)
         return

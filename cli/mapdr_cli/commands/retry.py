@@ -58,12 +58,12 @@ def _messages(opened: Access, yes: bool, dry_run: bool) -> tuple[actions.Resent,
 
 def _deliveries(opened: Access, chosen: Selection, yes: bool, dry_run: bool) -> tuple[actions.Retried, str]:
     if dry_run or not yes:
-        done = actions.retry(opened, chosen, dry_run=True)
+        done = actions.retry(opened, chosen, everything=True, dry_run=True)
         if done.deliveries and not dry_run:
             noun = words.many(done.deliveries, "delivery", "deliveries")
             ask(f"Try {noun} again ({where_to(done.to)})?")
     if not dry_run:
-        done = actions.retry(opened, chosen)
+        done = actions.retry(opened, chosen, everything=True)
     text = _again(words.many(done.deliveries, "delivery", "deliveries"), done.to, dry_run)
     if done.outdated:
         text += (

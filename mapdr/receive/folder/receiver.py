@@ -18,7 +18,7 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, Field
 
 from mapdr.config.units import Duration, LocalPath
-from mapdr.kernel.errors import Refused
+from mapdr.kernel.errors import LessUrgent, Refused
 from mapdr.kernel.finding import Finding
 from mapdr.kernel.guard import GuardedThread, Trouble
 from mapdr.kernel.item import Source
@@ -199,6 +199,8 @@ class FolderReceiver:
                     self._deal_with(name, one)
                 except OSError as error:
                     self._later(one, error.strerror or type(error).__name__)
+                except LessUrgent as refused:
+                    self._later(one, refused.comment)
                 except Refused as refused:
                     self._pause = min(LONGEST_PAUSE, 2 * self._pause or FIRST_PAUSE)
                     self._paused_until = time.monotonic() + self._pause

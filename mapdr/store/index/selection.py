@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 from sqlalchemy import JSON, ColumnElement, Select, exists, false, literal_column, select, type_coerce
@@ -62,6 +62,12 @@ class Selection:
     def __post_init__(self) -> None:
         if self.state and self.state not in STATES:
             raise ValueError(f"a state is one of {', '.join(STATES)}")
+
+    @property
+    def of_everything(self) -> bool:
+        """Whether no condition is set. A limit alone is one (the newest so many); a list of nothing is none,
+        which its maker may not have meant."""
+        return all(getattr(self, each.name) in (None, "", (), []) for each in fields(self))
 
     @property
     def of_deliveries(self) -> bool:

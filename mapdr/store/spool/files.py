@@ -27,7 +27,6 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
-import shutil
 import threading
 import time
 from collections.abc import Callable
@@ -38,8 +37,8 @@ import xxhash
 from mapdr._fast import RunQueue, RunReceiver
 from mapdr.dicom import gate
 from mapdr.dicom.scan import ScannedHeader
-from mapdr.kernel.errors import Permanent, Refused
-from mapdr.kernel.item import Arrival, Source
+from mapdr.kernel.errors import LessUrgent, Permanent, Refused
+from mapdr.kernel.item import Arrival, Header, Priority, Routing, Source
 from mapdr.kernel.status import CANNOT_UNDERSTAND, OUT_OF_RESOURCES
 from mapdr.store.spool import filemeta
 from mapdr.store.spool.durable import (
@@ -60,6 +59,7 @@ from mapdr.store.spool.headers import (
     read_header,
 )
 from mapdr.store.spool.ids import Ids, hour_of
+from mapdr.store.spool.room import DiskStep, Room
 from mapdr.store.spool.runs import Contexts, Lane
 
 log = logging.getLogger("mapdr.store")
@@ -67,9 +67,10 @@ log = logging.getLogger("mapdr.store")
 MOST_WAITING = 2000
 """Images that are safe and not yet in the index; more delay Success."""
 
+Route = Callable[[Header, Source], Routing]
+
 _OPEN = os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0) | getattr(os, "O_CLOEXEC", 0)
 _REHASH = 1 << 20
-_ROOM_SECONDS = 0.5  # how long a measurement of the free space serves
 _MOST_REMARKS = 1000  # peers and their oddities that are said
 _ROOM_BYTES = 32 << 20  # after how many bytes of one object it is measured again
 
@@ -80,7 +81,8 @@ class Spool(SpoolFolder):
     `submit` is given each object that is safe, except for those that are taken in runs: they wait in `runs`,
     and `on_lane` is called when an association begins to take them. `min_free` bytes stay free on the disk:
     below that, objects are refused with 0xA700 before they begin, and so they are while `refusing` says why
-    the index cannot be written.
+    the index cannot be written. Between `low_free` and `min_free` those that are less urgent are refused
+    (`mapdr.store.spool.room`), once their header was read and the rules have said how urgent they are.
     """
 
     def __init__(
@@ -90,6 +92,7 @@ class Spool(SpoolFolder):
         durability: Durability = "power-loss",
         *,
         min_free: int = 0,
+        low_free: int = 0,
         submit: Callable[[Arrival], None],
         runs: RunQueue | None = None,
         on_lane: Callable[[], None] = lambda: None,
@@ -98,26 +101,34 @@ class Spool(SpoolFolder):
         super().__init__(data, node)
         self.durability = durability
         self.reading = Reading()
+        self.route: Route | None = None
         self.submit = submit
         self.runs = RunQueue(MOST_WAITING) if runs is None else runs
-        self._min_free = min_free
+        self.room = Room(data, min_free, low_free)
         self._on_lane = on_lane
         self._refusing = refusing
         self._ids = Ids()
         self._lock = threading.Lock()
         self._hours: set[str] = set()
-        self._room_at = 0.0
-        self._room = 0
         self._told: set[tuple[str, str, str, str]] = set()
 
-    def use(self, reading: Reading) -> None:
-        """Read this of each header from the next object on; runs under way end before their next message."""
-        self.reading = reading
+    def use(self, reading: Reading, route: Route | None = None) -> None:
+        """Read this of each header from the next object on; runs under way end before their next message.
+
+        `route` says how urgent an object is, where that decides whether it is taken; without it all are
+        routine.
+        """
+        self.reading, self.route = reading, route
         self.runs.end_runs()
 
-    def keep_free(self, min_free: int) -> None:
+    def keep_free(self, min_free: int, low_free: int = 0) -> None:
         """Keep so many bytes of the disk free from now on."""
-        self._min_free = min_free
+        self.room.keep(min_free, low_free)
+
+    @property
+    def by_priority(self) -> bool:
+        """Whether it depends on an object's priority whether it is taken: then runs take none."""
+        return DiskStep.NO_BULK <= self.room.figures.step < DiskStep.FULL
 
     def begin(
         self, source: Source, sop_class_uid: str, sop_instance_uid: str, transfer_syntax_uid: str
@@ -179,18 +190,12 @@ class Spool(SpoolFolder):
     def check_room(self) -> None:
         """Raise Refused(0xA700) when the index takes nothing, or less than `min_free` bytes are free.
 
-        Free space is measured twice a second.
+        Free space is measured twice a second (`Room`).
         """
         refusing = self._refusing()
         if refusing:
             raise Refused(OUT_OF_RESOURCES, f"the index cannot be written: {refusing}")
-        if not self._min_free:
-            return
-        now = time.monotonic()
-        if now - self._room_at > _ROOM_SECONDS:
-            self._room = shutil.disk_usage(self.data).free
-            self._room_at = now
-        if self._room < self._min_free:
+        if self.room.look() is DiskStep.FULL:
             raise Refused(OUT_OF_RESOURCES, "less disk space is free than the node keeps in reserve")
 
     def remark(self, source: Source, remarks: tuple[str, ...]) -> None:
@@ -229,6 +234,7 @@ class SpoolFile:
         self.received_at = time.time()
         self._spool = spool
         self._reading = spool.reading
+        self._route = spool.route
         self._folder = folder
         self._source = source
         self._class_uid, self._instance_uid = uids
@@ -314,6 +320,8 @@ class SpoolFile:
         if size != self._written:
             self._read_back(offset)
         header = self._scan(offset, size)
+        if self._spool.by_priority:
+            self._check_urgency(header)
         class_uid = self._identity(header.text(SOP_CLASS_UID), self._class_uid, "SOP class")
         instance_uid = self._identity(header.text(SOP_INSTANCE_UID), self._instance_uid, "SOP instance")
         digest = self._hash.digest()
@@ -353,6 +361,21 @@ class SpoolFile:
         if header.remarks:
             self._spool.remark(self._source, header.remarks)
         return header
+
+    def _check_urgency(self, header: ScannedHeader) -> None:
+        """Raise LessUrgent(0xA700) for an object that is less urgent than what a filling disk still takes."""
+        try:
+            routing = Routing() if self._route is None else self._route(header, self._source)
+        except Exception:  # noqa: BLE001  kept as unrouted and logged by the index's writer, where it is taken
+            routing = Routing()
+        urgency = min(
+            (routing.priorities.get(name, Priority.ROUTINE) for name, _ in routing.deliveries),
+            default=Priority.ROUTINE,
+        )
+        if urgency is Priority.BULK:
+            raise LessUrgent(OUT_OF_RESOURCES, "the disk is filling: bulk images are not taken")
+        if urgency is not Priority.STAT and self._spool.room.figures.step >= DiskStep.STAT_ONLY:
+            raise LessUrgent(OUT_OF_RESOURCES, "the disk is filling: only stat images are taken")
 
     def _identity(self, found: str, said: str, what: str) -> str:
         """The data set's UID, or the command's where that is none (docs/decisions/0003)."""

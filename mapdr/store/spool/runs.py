@@ -46,6 +46,10 @@ class LaneSpool(Protocol):
     reading: Reading
     durability: Durability
 
+    @property
+    def by_priority(self) -> bool:
+        """Whether it depends on an object's priority whether it is taken."""
+
     def check_room(self) -> None:
         """Raise Refused(0xA700) when there is no room."""
 
@@ -132,6 +136,8 @@ class Lane:
             spool.check_room()
             folder = self._open_folder(id_text(first))
         except (Refused, OSError):
+            return RunResult()
+        if spool.by_priority:  # a run knows no rules
             return RunResult()
         run = self._run_receiver.receive(channel, folder, first, MAX_MESSAGES, generation)
         if run.stuck:
