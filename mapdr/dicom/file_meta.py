@@ -1,4 +1,4 @@
-"""Reads the beginning of a DICOM file as it comes: preamble and File Meta group (PS3.10, section 7.1).
+"""Reads the beginning of a DICOM file, as it comes: preamble and File Meta group (PS3.10, section 7.1).
 
 What a peer sends can only raise RemoteProtocolError, and no message repeats any of it.
 """
@@ -13,9 +13,13 @@ from mapdr.kernel.errors import RemoteProtocolError
 LONGEST = 1 << 20
 """Bytes that preamble and group may have."""
 
-_PREAMBLE = 128
-_PREFIX = b"DICM"
-_START = _PREAMBLE + len(_PREFIX)
+PREAMBLE = 128
+"""Bytes before the prefix ..."""
+
+PREFIX = b"DICM"
+"""... which stands before the group."""
+
+_START = PREAMBLE + len(PREFIX)
 _GROUP = b"\x02\x00"
 _LONG = frozenset((b"OB", b"OW", b"OF", b"OD", b"OL", b"OV", b"SQ", b"UC", b"UN", b"UR", b"UT", b"SV", b"UV"))
 _GROUP_LENGTH, _SOP_CLASS, _SOP_INSTANCE, _SYNTAX = 0x0000, 0x0002, 0x0003, 0x0010
@@ -33,21 +37,28 @@ class FileMeta:
 
 
 def read_file_meta(head: bytes | bytearray, *, ended: bool = False) -> FileMeta | None:
-    """The group at the beginning of `head`; None if more bytes are needed, never if the file has `ended`.
+    """The group behind the preamble at the beginning of `head`; else as `read_group`.
 
-    The group ends where its length says, if an element begins or the file ends there, and else before the
-    first element of another group: there are files with a wrong length, and with none. Raises
-    RemoteProtocolError for what is no DICOM file (one without a preamble is taken for none), for a group that
-    is cut, and for one that is longer than LONGEST.
+    Raises RemoteProtocolError also for what is no DICOM file; one without a preamble is taken for none.
     """
-    if not _PREFIX.startswith(bytes(head[_PREAMBLE:_START])):
+    if not PREFIX.startswith(bytes(head[PREAMBLE:_START])):
         raise RemoteProtocolError("it is not a DICOM file: no DICM stands behind a preamble of 128 bytes")
     if len(head) < _START:
         _check_end(head, ended)
         return None
+    return read_group(head, _START, ended=ended)
+
+
+def read_group(head: bytes | bytearray, at: int, *, ended: bool) -> FileMeta | None:
+    """The group that begins at `at`; None if more bytes are needed, never if the file has `ended`.
+
+    The group ends where its length says, if an element begins or the file ends there and the transfer syntax
+    was before it, and else before the first element of another group: there are files with a wrong length,
+    and with none. Raises RemoteProtocolError for a group that is cut, and for one longer than LONGEST.
+    """
     values: dict[int, str] = {}
-    at, end = _START, -1
-    while at != end:
+    end = -1
+    while at != end or _SYNTAX not in values:
         if len(head) - at < len(_GROUP) and not (ended and len(head) == at):
             _check_end(head, ended)
             return None

@@ -1,24 +1,28 @@
-"""What destinations that speak HTTP share: their common keys, and what becomes of an image that a server has
-not said to have."""
+"""What destinations that speak HTTP share: their keys, what a deliverer asks of them, and what becomes of an
+image that a server has not said to have."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Annotated
 from urllib.parse import urlsplit
 
 from pydantic import Field
 
+from mapdr.config.units import Bandwidth as BandwidthField
 from mapdr.config.units import Duration
 from mapdr.egress.syntax import Syntax
 from mapdr.kernel.errors import OWN_FAULT, ConfigurationError, OwnFault, Temporary
 from mapdr.kernel.item import Outcome, Pause, Verdict
 from mapdr.kernel.stage import Endpoint
 from mapdr.kernel.uids import EXPLICIT_VR_LITTLE_ENDIAN, IMPLICIT_VR_LITTLE_ENDIAN
-from mapdr.net.http.client import Answer
+from mapdr.net.hours import Hours, HoursField
+from mapdr.net.http.client import Answer, Server
 from mapdr.net.http.config import HttpConfig
 from mapdr.net.http.status import Kind, kind, meaning
 from mapdr.net.http.trouble import HttpTrouble, NoToken
-from mapdr.net.retry import RetryConfig
+from mapdr.net.rate import Bandwidth, Throttle
+from mapdr.net.retry import Retry, RetryConfig
 
 SOON = 0.1
 """Seconds of a pause that grows as for a receiver that is away; without any, as for one that rejects."""
@@ -30,9 +34,56 @@ class HttpEgressConfig(HttpConfig):
     """The keys of every destination that speaks HTTP, but for its URL."""
 
     requests: Annotated[int, Field(ge=1, le=64)] = 4
+    bandwidth: BandwidthField | None = Field(default=None, ge=8000)
+    hours: HoursField = None
     wait_for_study: Duration = 0.0
     syntaxes: tuple[Syntax, ...] = (EXPLICIT_VR_LITTLE_ENDIAN, IMPLICIT_VR_LITTLE_ENDIAN)
     retry: RetryConfig = RetryConfig()
+
+
+class HttpEgress:
+    """A destination that speaks HTTP, but for its sessions. Nothing runs in it: sessions belong to whoever
+    opened them."""
+
+    def __init__(self, config: HttpEgressConfig) -> None:
+        self._server = Server(config)
+        self._bandwidth = None if config.bandwidth is None else Bandwidth(config.bandwidth)
+        self._common = config
+
+    @property
+    def sessions(self) -> int:
+        """How many requests may be under way at once."""
+        return self._common.requests
+
+    @property
+    def retry(self) -> Retry:
+        """The policy of this destination."""
+        return self._common.retry.policy()
+
+    @property
+    def quiet_seconds(self) -> float:
+        """For how long a study must have been quiet before it is sent."""
+        return self._common.wait_for_study
+
+    @property
+    def hours(self) -> Hours | None:
+        """When images may be sent there."""
+        return self._common.hours
+
+    def acquire(self, ending: Sequence[object] = ()) -> None:
+        """Read the TLS files and look at the secrets. Raises ConfigurationError if they cannot be used."""
+        self._server.acquire()
+
+    def start(self) -> None:
+        """As `acquire`."""
+        self._server.acquire()
+
+    def stop(self, deadline: float) -> None:
+        """Nothing runs here."""
+
+    def _throttle(self) -> Throttle | None:
+        """What one session asks before each piece of a request; the bandwidth is that of all together."""
+        return None if self._bandwidth is None else Throttle(self._bandwidth)
 
 
 def by_status(answer: Answer, size: int) -> Outcome:

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from functools import lru_cache
 
 from mapdr.kernel.item import Payload
-from mapdr.store.spool.filemeta import IMPLEMENTATION_CLASS_UID
+from mapdr.kernel.uids import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
 
 PIECE = 1 << 18
 """Bytes of a piece. With 64 kB a request over HTTP/1.1 had three quarters of the rate (measured on loopback);
@@ -66,8 +66,9 @@ def pieces(chunks: Iterable[bytes]) -> Iterator[bytes]:
 def _frame(sop_class_uid: str, transfer_syntax_uid: str) -> tuple[bytes, bytes]:
     """The elements before the instance's UID, and those after it."""
     version = struct.pack("<HH2sHI", 0x0002, 0x0001, b"OB", 0, 2) + b"\x00\x01"
-    name = struct.pack("<HH2sH", 0x0002, 0x0013, b"SH", 6) + b"MAPDR "
     own = _uid(0x0012, IMPLEMENTATION_CLASS_UID)
+    version_name = IMPLEMENTATION_VERSION_NAME + " " * (len(IMPLEMENTATION_VERSION_NAME) % 2)
+    name = struct.pack("<HH2sH", 0x0002, 0x0013, b"SH", len(version_name)) + version_name.encode("ascii")
     return version + _uid(0x0002, sop_class_uid), _uid(0x0010, transfer_syntax_uid) + own + name
 
 

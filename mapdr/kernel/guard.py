@@ -11,6 +11,8 @@ import logging
 import threading
 import time
 from collections.abc import Callable
+from functools import wraps
+from typing import TypeVar, TypeVarTuple
 
 from mapdr.kernel.errors import MapdrError
 from mapdr.kernel.privacy import place
@@ -25,10 +27,28 @@ _SHORTEST, _LONGEST = 0.05, 1.0
 _CALM = 10.0  # seconds of work after which a failure counts as the first
 
 
-def contained(error: BaseException) -> MapdrError:
-    """What to raise in place of what ends a thread and is no `Exception`: a plug-in, or a library in it,
-    called `sys.exit`, or a task in it was cancelled. It is a failure of what was in hand like any other."""
-    return MapdrError(f"it raised {type(error).__name__}")
+Taken = TypeVarTuple("Taken")
+Given = TypeVar("Given")
+
+
+def contained(call: Callable[[*Taken], Given]) -> Callable[[*Taken], Given]:
+    """Have `call` raise MapdrError in place of what ends a thread and is no `Exception`: a plug-in, or a
+    library in it, called `sys.exit`, or a task in it was cancelled. It is a failure of what was in hand like
+    any other.
+
+    A decorator, because it is passed four times an image: it costs 0.05 us each, a context manager 0.3.
+    """
+
+    @wraps(call)
+    def guarded(*args: *Taken) -> Given:
+        try:
+            return call(*args)
+        except Exception:
+            raise
+        except BaseException as error:
+            raise MapdrError(f"it raised {type(error).__name__}") from error
+
+    return guarded
 
 
 class Trouble:

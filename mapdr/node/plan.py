@@ -84,7 +84,7 @@ def make_plan(
     problems = (
         *broken,
         *_claims(receivers, destinations),
-        *_folders(config.node.data, receivers, destinations),
+        *folders_in_one_another(config.node.data, receivers, destinations),
         *_own_receivers(receivers, destinations, is_own or own_host),
         *router.problems,
         *_receivers_in_rules(config),
@@ -131,25 +131,33 @@ def _claims(*groups: Mapping[str, Planned]) -> Iterator[Finding]:
                 owners.setdefault(claim, f"{kind}.{stage.name}")
 
 
-def _folders(data: Path, *groups: Mapping[str, Planned]) -> Iterator[Finding]:
-    """Folders that lie in one another, as far as their names tell: what one stage writes another would take,
-    and the node's own files must be nobody's images."""
-    owners = {os.path.normcase(os.path.abspath(data)): "node.data"}
-    for kind, group in zip(("receive", "egress"), groups, strict=True):
+def folders_in_one_another(
+    data: Path,
+    receivers: Mapping[str, Planned],
+    destinations: Mapping[str, Planned],
+    place_of: Callable[[str], str] = str,
+) -> Iterator[Finding]:
+    """Folders that lie in one another: what one stage writes another would take, and the node's own files
+    must be nobody's images.
+
+    `place_of` gives where a folder is by its absolute path; by default only names are compared.
+    """
+    known = {os.path.normcase(os.path.abspath(data)): "node.data"}
+    for kind, group in (("receive", receivers), ("egress", destinations)):
         for stage in group.values():
             for claim in stage.claims:
                 path = claim.removeprefix(FOLDER)
                 if path == claim:
                     continue
-                for other, owner in owners.items():
-                    # The same folder of two stages is told as a claim.
-                    if (path != other or owner == "node.data") and (
-                        _within(path, other) or _within(other, path)
-                    ):
+                for other, owner in known.items():
+                    if path == other and owner != "node.data":
+                        continue  # the same folder of two stages is told as a claim
+                    here, there = place_of(path), place_of(other)
+                    if _within(here, there) or _within(there, here):
                         what = f"lies in the folder of {owner}, or has it in it"
                         yield Finding((kind, stage.name), what, "choose another folder")
                         break
-                owners.setdefault(path, f"{kind}.{stage.name}")
+                known.setdefault(path, f"{kind}.{stage.name}")
 
 
 def _within(path: str, folder: str) -> bool:
@@ -169,7 +177,10 @@ def _own_receivers(
                 what = (
                     f"is this node's own receiver (receive.{receiver.name}): images would go round in circles"
                 )
-                yield Finding(("egress", stage.name, "port"), what, "name another host or port")
+                keys = type(stage.config).model_fields
+                key = next((each for each in ("port", "url") if each in keys), None)
+                place = ("egress", stage.name, *([key] if key is not None else []))
+                yield Finding(place, what, "name another host or port")
                 break
 
 

@@ -19,7 +19,7 @@ from mapdr.config.read import Loaded
 from mapdr.config.secret import Secret
 from mapdr.kernel.errors import ConfigurationError
 from mapdr.kernel.finding import Finding, Place
-from mapdr.node.plan import Plan, failing
+from mapdr.node.plan import Plan, failing, folders_in_one_another
 
 
 def faults(loaded: Loaded, plan: Plan) -> Iterator[Finding]:
@@ -45,9 +45,15 @@ def faults(loaded: Loaded, plan: Plan) -> Iterator[Finding]:
                 missed = []
                 yield failing((kind, name), error)
             yield from (Finding((kind, name, *each.place), each.what, each.cure) for each in missed)
+    # Links lead folders into one another whose names do not say so.
+    yield from folders_in_one_another(config.node.data, plan.receivers, plan.destinations, _real_place)
     for name, hook in config.webhook.items():
         yield from _secrets(hook, ("webhook", name))
         yield from (Finding(("webhook", name, *each.place), each.what, each.cure) for each in hook.faults())
+
+
+def _real_place(path: str) -> str:
+    return os.path.normcase(os.path.realpath(path))
 
 
 def _secrets(value: Any, place: Place) -> Iterator[Finding]:

@@ -36,8 +36,8 @@ def locate(path: Path) -> File:
         raise Permanent(f"{path.name} {error}", reason=error.reason) from None
     return File(
         path,
-        found.offset,
-        size - found.offset,
+        found.length,
+        size - found.length,
         found.transfer_syntax_uid,
         found.sop_class_uid,
         found.sop_instance_uid,

@@ -7,10 +7,22 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
+from mapdr.kernel import tls_words
 from mapdr.kernel.stage import Rejection
 
 KEPT = 50
 """How many peers are remembered; a stranger may invent AE titles without end."""
+
+_CURES = {
+    tls_words.NOT_TLS: "set up TLS at the peer, or remove tls of {}",
+    tls_words.SPEAKS_TLS: "add tls = {{ cert = ..., key = ... }} to {}, or switch TLS off at the peer",
+    tls_words.NO_CERTIFICATE: "give the peer a certificate that ca of {} has signed",
+}
+
+
+def cure_by_tls(cause: str, receiver: str) -> str:
+    """What would let in a peer that came no further than TLS, by the cause; empty where it is not known."""
+    return _CURES.get(cause.removeprefix("rejected: "), "").format(f"[receive.{receiver}]")
 
 
 class Rejections:

@@ -15,9 +15,12 @@ from struct import Struct
 from types import MappingProxyType
 from typing import Any
 
-import mapdr
 from mapdr.kernel.errors import RemoteProtocolError
-from mapdr.kernel.uids import APPLICATION_CONTEXT
+from mapdr.kernel.uids import (
+    APPLICATION_CONTEXT,
+    IMPLEMENTATION_CLASS_UID,
+    IMPLEMENTATION_VERSION_NAME,
+)
 
 ASSOCIATE_RQ = 0x01
 ASSOCIATE_AC = 0x02
@@ -26,9 +29,6 @@ P_DATA = 0x04
 RELEASE_RQ = 0x05
 RELEASE_RP = 0x06
 ABORT = 0x07
-
-IMPLEMENTATION_CLASS_UID = "2.25.247144332572330222456157552711710936168"
-IMPLEMENTATION_VERSION_NAME = f"MAPDR {mapdr.__version__}"[:16]
 
 MAX_ASSOCIATE = 1 << 18
 """Bytes; the longest A-ASSOCIATE that is read. 128 contexts with 30 transfer syntaxes each make 120 kB."""

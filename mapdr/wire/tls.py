@@ -16,6 +16,7 @@ import time
 from typing import Any, cast
 
 from mapdr._fast import Channel
+from mapdr.kernel import tls_words
 
 READ = 1 << 17
 """Bytes that are taken from the kernel in one call."""
@@ -91,7 +92,7 @@ class TlsSocket(socket.socket):
         try:
             self._agree(time.monotonic() + seconds)
         except ConnectionError:  # a reset: what it did not understand was never read
-            raise TlsFailure(GONE, gone=True) from None
+            raise TlsFailure(tls_words.GONE, gone=True) from None
 
     def _agree(self, until: float) -> None:
         while not self._agreed:
@@ -109,7 +110,7 @@ class TlsSocket(socket.socket):
                 self.settimeout(max(0.001, until - time.monotonic()))
                 size = self.fill()
                 if not size:
-                    raise TlsFailure(GONE, gone=True)
+                    raise TlsFailure(tls_words.GONE, gone=True)
                 if not self._heard:
                     self._heard = True
                     self._look_at_first(self._raw[0])
@@ -119,9 +120,9 @@ class TlsSocket(socket.socket):
         if self._server_side and byte != _HANDSHAKE:
             with contextlib.suppress(OSError):
                 super().send(_FATAL_PROTOCOL_VERSION)
-            raise TlsFailure(NO_TLS.format("this receiver does"), plain=True)
+            raise TlsFailure(tls_words.NO_TLS.format("this receiver does"), plain=True)
         if byte not in _RECORDS:
-            raise TlsFailure(NO_TLS.format("this connection does"), plain=True)
+            raise TlsFailure(tls_words.NO_TLS.format("this connection does"), plain=True)
 
     def recv_into(self, buffer: Any, nbytes: int = 0, flags: int = 0) -> int:
         """Fill `buffer` with what is here, at least one byte; 0 at the end. Raises TlsFailure, OSError."""
@@ -275,56 +276,5 @@ class TlsChannel(OverTls):
     """A `Channel` over a `TlsSocket`."""
 
 
-GONE = "it closed the connection during the TLS handshake: is TLS set up there?"
-NO_TLS = "it does not speak TLS, {}: set up TLS on both sides or on neither"
-NO_CERTIFICATE = "it shows no TLS certificate, and this receiver asks for one"
-NOT_ACCEPTED = "it does not accept this side's TLS certificate"
-NOTHING_IN_COMMON = "there is no version or cipher suite of TLS that both sides take"
-NOT_TRUSTED = "its TLS certificate is not trusted: none of the certificates in ca has signed it"
-
-_VERIFICATION = {
-    9: "its TLS certificate is not yet valid: are the clocks right?",
-    10: "its TLS certificate has expired",
-    18: NOT_TRUSTED,
-    19: NOT_TRUSTED,
-    20: NOT_TRUSTED,
-    21: NOT_TRUSTED,
-    62: "its TLS certificate names another host; if it is the right one, write its name as tls.name",
-    64: "its TLS certificate does not name this address; if it is the right one, write its name as tls.name",
-}
-"""The verification errors of OpenSSL (X509_V_ERR_...) that people meet."""
-
-_REASONS = {
-    "PEER_DID_NOT_RETURN_A_CERTIFICATE": NO_CERTIFICATE,
-    "TLSV13_ALERT_CERTIFICATE_REQUIRED": "it asks for a TLS certificate, and this side shows none",
-    "TLSV1_ALERT_UNKNOWN_CA": f"{NOT_ACCEPTED}: it does not know the CA",
-    "SSLV3_ALERT_CERTIFICATE_EXPIRED": f"{NOT_ACCEPTED}: it has expired",
-    "SSLV3_ALERT_CERTIFICATE_REVOKED": f"{NOT_ACCEPTED}: it was revoked",
-    "SSLV3_ALERT_BAD_CERTIFICATE": NOT_ACCEPTED,
-    "SSLV3_ALERT_CERTIFICATE_UNKNOWN": NOT_ACCEPTED,
-    "SSLV3_ALERT_UNSUPPORTED_CERTIFICATE": NOT_ACCEPTED,
-    "TLSV1_ALERT_DECRYPT_ERROR": NOT_ACCEPTED,
-    "SSLV3_ALERT_HANDSHAKE_FAILURE": f"{NOTHING_IN_COMMON}, or it wants a certificate",
-    **dict.fromkeys(
-        (
-            "NO_SHARED_CIPHER",
-            "NO_SHARED_GROUP",
-            "NO_SUITABLE_KEY_SHARE",
-            "NO_SUITABLE_SIGNATURE_ALGORITHM",
-            "TLSV1_ALERT_PROTOCOL_VERSION",
-            "TLSV1_ALERT_INSUFFICIENT_SECURITY",
-            "UNSUPPORTED_PROTOCOL",
-            "VERSION_TOO_LOW",
-        ),
-        NOTHING_IN_COMMON,
-    ),
-}
-"""OpenSSL's reasons that people meet: what this side found, or an alert of the peer."""
-
-
 def _failure(error: ssl.SSLError) -> TlsFailure:
-    if isinstance(error, ssl.SSLCertVerificationError):
-        code, message = error.verify_code, error.verify_message
-        return TlsFailure(_VERIFICATION.get(code, f"its TLS certificate cannot be verified: {message}"))
-    reason = error.reason or type(error).__name__
-    return TlsFailure(_REASONS.get(reason, f"TLS could not be agreed on, or broke ({reason})"))
+    return TlsFailure(tls_words.in_words(error))

@@ -74,16 +74,22 @@ class Meter:
 
 
 @contextmanager
+def metering(port: int) -> Iterator[Meter]:
+    """A relay to this port."""
+    meter = Meter(port)
+    thread = threading.Thread(target=meter.serve)
+    thread.start()
+    try:
+        yield meter
+    finally:
+        meter.close()
+        thread.join(10)
+
+
+@contextmanager
 def metered() -> Iterator[Meter]:
-    with RawSink(keep_data=False) as sink:
-        meter = Meter(sink.port)
-        thread = threading.Thread(target=meter.serve)
-        thread.start()
-        try:
-            yield meter
-        finally:
-            meter.close()
-            thread.join(10)
+    with RawSink(keep_data=False) as sink, metering(sink.port) as meter:
+        yield meter
 
 
 def sending(session: EgressSession, images: Sequence[Payload], stop: threading.Event) -> None:

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from mapdr.egress.part10 import PIECE, Part10, file_meta, pieces
 from mapdr.kernel.item import FileSlice, Payload
+from mapdr.kernel.uids import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
 from mapdr.testing.generator import EXPLICIT, study
 
 CT = "1.2.840.10008.5.1.4.1.1.2"
@@ -32,6 +33,8 @@ def test_a_payload_s_file_is_one_for_others_too(uid: str) -> None:
     assert read.file_meta.MediaStorageSOPClassUID == image.sop_class_uid
     assert read.file_meta.MediaStorageSOPInstanceUID == uid
     assert read.file_meta.TransferSyntaxUID == image.transfer_syntax_uid
+    assert read.file_meta.ImplementationClassUID == IMPLEMENTATION_CLASS_UID
+    assert read.file_meta.ImplementationVersionName == IMPLEMENTATION_VERSION_NAME
     assert read.file_meta.FileMetaInformationGroupLength == len(written) - len(data) - 144
     assert written.endswith(data)
     assert written == b"".join(file)  # as often as it is sent

@@ -132,6 +132,29 @@ def test_a_destination_is_not_ones_own_receiver(registry, bound, port, host, own
     assert bool(plan.problems) is own
 
 
+@pytest.mark.parametrize(
+    ("table", "key"),
+    [
+        ('type = "dicomweb"\nurl = "http://127.0.0.1:8042/dicom-web"', "url"),
+        ('type = "dicomweb"\nurl = "http://localhost:8042"', "url"),
+        ('type = "dicomweb"\nurl = "http://127.0.0.1:8043/dicom-web"', ""),
+        ('type = "dicomweb"\nurl = "http://192.0.2.1:8042/dicom-web"', ""),
+        ('type = "dicomweb"\nurl = "http://127.0.0.1/dicom-web"', "url"),
+        ('type = "dicomweb"\nurl = "https://127.0.0.1/dicom-web"', ""),
+        ('type = "https"\nurl = "http://127.0.0.1:8042/{SOPInstanceUID}"', "url"),
+        ('type = "dicom"\nae_title = "A"\nhost = "127.0.0.1"\nport = 8042', "port"),
+    ],
+)
+def test_a_destination_that_is_ones_own_web_receiver_is_told_at_its_key(table, key):
+    text = (
+        '[receive.a]\ntype = "dicomweb"\nport = 8042\n'
+        '[receive.b]\ntype = "dicomweb"\nport = 80\n'
+        f"[egress.cloud]\n{table}\n"
+    )
+    told = whats(plan_of(Registry(), text, is_own=lambda name: name in {"127.0.0.1", "localhost"}))
+    assert [each.partition(":")[0] for each in told] == ([f"egress.cloud.{key}"] if key else [])
+
+
 def test_a_broken_stage_is_still_a_known_name(registry):
     plan = plan_of(
         registry,

@@ -32,10 +32,11 @@ def test_a_file_with_meta_information(tmp_path: Path) -> None:
     assert found.sop_instance_uid == image.sop_instance_uid
 
 
-def test_a_wrong_group_length_does_not_matter(tmp_path: Path) -> None:
+@pytest.mark.parametrize("length", [0, 1, 30_000])
+def test_a_wrong_group_length_does_not_matter(tmp_path: Path, length: int) -> None:
     image = _image()
     whole = bytearray(image.part10())
-    whole[140:144] = b"\x01\x00\x00\x00"
+    whole[140:144] = struct.pack("<I", length)
     path = tmp_path / "a.dcm"
     path.write_bytes(whole)
     assert _dataset(part10.locate(path)) == image.dataset
@@ -97,6 +98,25 @@ def test_truncated_meta_information_is_no_crash(tmp_path: Path) -> None:
         path.write_bytes(whole[:length])
         with contextlib.suppress(Permanent):
             assert part10.locate(path).length <= length
+
+
+def test_a_deflated_data_set_that_begins_like_the_group_is_none_of_it(tmp_path: Path) -> None:
+    """The group's length says where it ends."""
+    image = _image()
+    whole = image.part10()
+    meta = whole[: -len(image.dataset)]
+    path = tmp_path / "a.dcm"
+    path.write_bytes(meta + b"\x02\x00\x10\x00UI\x02\x00xx" + bytes(20))
+    assert part10.locate(path).offset == len(meta)
+
+
+@pytest.mark.parametrize("cut", [1, 9, 20])
+def test_meta_information_that_does_not_end_is_no_image(tmp_path: Path, cut: int) -> None:
+    image = _image()
+    path = tmp_path / "a.dcm"
+    path.write_bytes(image.part10()[: -len(image.dataset) - cut])
+    with pytest.raises(Permanent, match="does not end"):
+        part10.locate(path)
 
 
 def test_folders_are_searched_in_order(tmp_path: Path) -> None:

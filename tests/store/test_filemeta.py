@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from mapdr.kernel.errors import Permanent
 from mapdr.kernel.item import Source
+from mapdr.kernel.uids import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
 from mapdr.store.spool import filemeta
 from store.world import CT, EXPLICIT, SOURCE, data_set
 
@@ -20,6 +21,8 @@ def test_another_program_reads_the_file() -> None:
     read = pydicom.dcmread(io.BytesIO(META + data_set("1.2.3")))
     assert read.file_meta.MediaStorageSOPInstanceUID == "1.2.3"
     assert read.file_meta.TransferSyntaxUID == EXPLICIT
+    assert read.file_meta.ImplementationClassUID == IMPLEMENTATION_CLASS_UID
+    assert read.file_meta.ImplementationVersionName == IMPLEMENTATION_VERSION_NAME
     assert read.file_meta.SendingApplicationEntityTitle == "CT1"
     assert read.file_meta.ReceivingApplicationEntityTitle == "MAPDR"
     assert read.SOPInstanceUID == "1.2.3"

@@ -16,7 +16,7 @@ from pynetdicom.pdu_primitives import (
 )
 
 from mapdr.kernel.errors import RemoteProtocolError
-from mapdr.kernel.uids import APPLICATION_CONTEXT
+from mapdr.kernel.uids import APPLICATION_CONTEXT, IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
 from mapdr.testing import peer
 from mapdr.wire import pdu
 from mapdr.wire.words import abortion, rejection
@@ -82,8 +82,8 @@ def test_pynetdicom_reads_our_request_and_finds_no_async_window() -> None:
     assert (theirs.calling_ae_title, theirs.called_ae_title) == ("ME", "YOU")
     information = theirs.user_information
     assert information.maximum_length == 32768
-    assert information.implementation_class_uid == pdu.IMPLEMENTATION_CLASS_UID
-    assert information.implementation_version_name == pdu.IMPLEMENTATION_VERSION_NAME
+    assert information.implementation_class_uid == IMPLEMENTATION_CLASS_UID
+    assert information.implementation_version_name == IMPLEMENTATION_VERSION_NAME
     assert information.async_ops_window is None
     assert information.user_identity is None
 

@@ -98,7 +98,7 @@ class Preparer:
     ) -> None:
         self.share = share
         self._recipes = recipes
-        self._build = build
+        self._build = contained(build)
         self._pool = pool
         self._budget = budget or Budget()
         self._in_hand = in_hand
@@ -146,6 +146,7 @@ class Preparer:
         except Short:
             return None
 
+    @contained
     def prepare(self, delivery: LeasedDelivery, syntax: str) -> Payload:
         """The payload in `syntax` (a transfer syntax UID that overrides the recipe's, or empty).
 
@@ -157,12 +158,7 @@ class Preparer:
             return done
         pipeline = self._pipeline(delivery.recipe)
         memory = self._recipes.memory(delivery.instance.id, delivery.recipe, syntax)
-        try:
-            return pipeline.prepare(delivery.instance, memory, syntax)
-        except Exception:
-            raise
-        except BaseException as error:
-            raise contained(error) from error  # else the image stays in hand for good
+        return pipeline.prepare(delivery.instance, memory, syntax)
 
     def request(self, delivery: LeasedDelivery, syntax: str) -> Future[Payload]:
         """`prepare` on a worker thread; who asks for the same payload meanwhile gets the same future."""
@@ -282,12 +278,7 @@ class Preparer:
                 self._pipelines.move_to_end(recipe)
                 return found
         body = self._recipes.recipe(recipe)
-        try:
-            made = self._build(body)
-        except Exception:
-            raise
-        except BaseException as error:
-            raise contained(error) from error
+        made = self._build(body)
         with self._lock:
             found = self._pipelines.setdefault(recipe, made)
             while len(self._pipelines) > PIPELINES:

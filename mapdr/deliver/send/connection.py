@@ -87,14 +87,10 @@ class Connection:
     def _is_covered(self, need: Need) -> bool:
         return self._said(need) is not None
 
+    @contained
     def _said(self, need: Need) -> Acceptance | None:
         """What the session says of a need; None without a session."""
-        try:
-            return self._session.acceptance(need) if self._session is not None else None
-        except Exception:
-            raise
-        except BaseException as error:
-            raise contained(error) from error
+        return self._session.acceptance(need) if self._session is not None else None
 
     @property
     def others_open(self) -> bool:
@@ -149,6 +145,7 @@ class Connection:
         self._used_at = self._opened_at = time.monotonic()
         self._fresh = True
 
+    @contained
     def _connect(self, needs: list[Need]) -> EgressSession:
         """A session for all `needs`, or for the first alone where that fails by a fault of our own."""
         try:
@@ -158,12 +155,7 @@ class Connection:
         except BaseException as error:  # noqa: BLE001  raised again if it is of this need
             words = in_words(error, places=False)
             self._trouble.tell(f"{self._destination}: no session for all that waits: {words}")
-        try:
-            return self._egress.connect(needs[:1])
-        except Exception:
-            raise
-        except BaseException as error:
-            raise contained(error) from error
+        return self._egress.connect(needs[:1])
 
     def send(self, payloads: Sequence[Payload], sent: list[Sent]) -> None:
         """Send payloads that the session accepts, in order, and append what became of each to `sent`.
@@ -173,16 +165,13 @@ class Connection:
         """
         try:
             self._send(payloads, sent)
-        except Exception:
-            raise
-        except BaseException as error:
-            raise contained(error) from error
         finally:
             told = len(sent)
             del sent[min(_answers(sent), len(payloads)) :]
         if not sent or len(sent) < told:
             raise LocalProtocolError("the session did not say what became of an image")
 
+    @contained
     def _send(self, payloads: Sequence[Payload], sent: list[Sent]) -> None:
         assert self._session is not None
         self._fresh = False

@@ -23,7 +23,16 @@ from mapdr.config.units import Size
 from mapdr.egress.dicomweb.answer import Failed, StoreAnswer, Stored, read_answer
 from mapdr.egress.dicomweb.reasons import Cause, cause, failure
 from mapdr.egress.dicomweb.request import ACCEPT, StowRequest, batches
-from mapdr.egress.http import SOON, HttpEgressConfig, by_status, closed, endpoint, unanswered, waits
+from mapdr.egress.http import (
+    SOON,
+    HttpEgress,
+    HttpEgressConfig,
+    by_status,
+    closed,
+    endpoint,
+    unanswered,
+    waits,
+)
 from mapdr.kernel.errors import ConfigurationError, RemoteProtocolError, Temporary
 from mapdr.kernel.finding import Finding
 from mapdr.kernel.item import TAKEN, Acceptance, Need, Outcome, Payload, Sent, Verdict
@@ -32,7 +41,7 @@ from mapdr.kernel.status import DUPLICATE_SOP_INSTANCE
 from mapdr.net.http.client import Answer, Body, HttpClient, Server
 from mapdr.net.http.config import ServiceRoot
 from mapdr.net.http.status import Kind, kind, meaning
-from mapdr.net.retry import Retry
+from mapdr.net.rate import Throttle
 
 BY_BODY = frozenset({400, 409})
 """The statuses of failure whose body may say of single images that they are stored (PS3.18, 10.5.3.1)."""
@@ -43,6 +52,10 @@ NO_SERVICE = frozenset({404, 405, 410, 501, 505})
 AWAY = frozenset({429, 502, 503, 504, 507})
 """Statuses that say that asking again for images would be useless by now. A plain 500 may be due to the empty
 request that the probe is."""
+
+
+SECONDS_PER_REQUEST = 1.0
+"""How long the images of one request take at most where a bandwidth is set, but for a larger one."""
 
 
 class DicomwebEgressConfig(HttpEgressConfig):
@@ -84,49 +97,27 @@ class RequestSize:
                 self._batch = Batch(min(self._most, self._batch.images * 2), self._batch.bytes)
 
 
-class DicomwebEgress:
+class DicomwebEgress(HttpEgress):
     """A destination reached by STOW-RS."""
 
     def __init__(self, settings: Settings, config: DicomwebEgressConfig) -> None:
+        super().__init__(config)
         self._config = config
-        self._server = Server(config)
-        self._size = RequestSize(config.images_per_request, config.bytes_per_request)
+        size = config.bytes_per_request
+        if config.bandwidth is not None:
+            # What is stat waits for the requests under way, and so does a stop.
+            size = max(1, min(size, int(config.bandwidth * SECONDS_PER_REQUEST)))
+        self._size = RequestSize(config.images_per_request, size)
         self._open: set[StowSession] = set()
-
-    @property
-    def sessions(self) -> int:
-        """How many requests may be under way at once."""
-        return self._config.requests
-
-    @property
-    def retry(self) -> Retry:
-        """The policy of this destination."""
-        return self._config.retry.policy()
-
-    @property
-    def quiet_seconds(self) -> float:
-        """For how long a study must have been quiet before it is sent."""
-        return self._config.wait_for_study
 
     def describe(self) -> Description:
         """See `mapdr.kernel.stage.Egress`."""
         end = endpoint(self._config.url)
         return Description(end.host, end.port, tls=end.tls, associations=len(self._open))
 
-    def acquire(self, ending: Sequence[object] = ()) -> None:
-        """Read the TLS files and look at the secrets. Raises ConfigurationError if they cannot be used."""
-        self._server.acquire()
-
-    def start(self) -> None:
-        """As `acquire`."""
-        self._server.acquire()
-
-    def stop(self, deadline: float) -> None:
-        """Nothing runs here: sessions belong to whoever opened them."""
-
     def connect(self, needs: Sequence[Need]) -> StowSession:
         """A client of its own; nothing is sent yet."""
-        session = StowSession(self._server.client(), self._config, self._size, self._open.discard)
+        session = StowSession(self._server, self._throttle(), self._config, self._size, self._open.discard)
         self._open.add(session)
         return session
 
@@ -151,13 +142,16 @@ class StowSession:
 
     def __init__(
         self,
-        client: HttpClient,
+        server: Server,
+        throttle: Throttle | None,
         config: DicomwebEgressConfig,
         size: RequestSize,
         ended: Callable[[StowSession], object],
     ) -> None:
-        """`size` is shared by the destination's sessions; `ended` is called when this one is closed."""
-        self._client = client
+        """`throttle` is what this session keeps to; `size` is shared by the destination's sessions; `ended`
+        is called when this one is closed."""
+        self._client = server.client(throttle)
+        self._throttle = throttle
         self._config = config
         self._size = size
         self._ended = ended
@@ -191,10 +185,12 @@ class StowSession:
         return sent[0].outcome
 
     def send_batch(self, payloads: Sequence[Payload], sent: list[Sent]) -> None:
-        """One request for as many as may be in one, of one transfer syntax; more where that is refused as a
-        whole. See `mapdr.kernel.stage.SendsBatches`."""
-        syntax = payloads[0].transfer_syntax_uid
-        alike = list(takewhile(lambda each: each.transfer_syntax_uid == syntax, payloads))
+        """One request for as many as may be in one, of one transfer syntax and stat or not; more where that
+        is refused as a whole. See `mapdr.kernel.stage.SendsBatches`."""
+        first = payloads[0]
+        alike = list(takewhile(lambda each: _kind(each) == _kind(first), payloads))
+        if self._throttle is not None:
+            self._throttle.passes = first.stat
         limit = self.batch
         images = next(batches(alike, images=limit.images, size=limit.bytes))
         told: dict[int, Sent] = {}
@@ -312,6 +308,10 @@ class StowSession:
 def _is_over(outcome: Outcome) -> bool:
     """Whether asking for more is of no use now: the destination waits, or the connection is lost."""
     return outcome.pause is not None or (outcome.peer_fault and outcome.status is None)
+
+
+def _kind(payload: Payload) -> tuple[str, bool]:
+    return payload.transfer_syntax_uid, payload.stat
 
 
 def _need(payload: Payload) -> Need:

@@ -22,6 +22,7 @@ from mapdr.kernel.errors import OWN_FAULT, Permanent, is_own_fault
 from mapdr.kernel.finding import Finding
 from mapdr.kernel.item import TAKEN, Acceptance, Need, Outcome, Pause, Payload, Verdict
 from mapdr.kernel.stage import Description, Endpoint, Factory, Settings, StageConfig
+from mapdr.net.hours import Hours, HoursField
 from mapdr.net.retry import Retry, RetryConfig
 
 PAUSE = 5.0
@@ -43,6 +44,7 @@ class FolderEgressConfig(StageConfig):
     layout: LayoutField = DEFAULT
     dicomdir: bool = False
     writers: int = Field(default=4, ge=1, le=64)
+    hours: HoursField = None
     wait_for_study: Duration = 0.0
     retry: RetryConfig = RetryConfig()
 
@@ -83,6 +85,11 @@ class FolderEgress:
     def quiet_seconds(self) -> float:
         """For how long a study must have been quiet before it is sent."""
         return self._config.wait_for_study
+
+    @property
+    def hours(self) -> Hours | None:
+        """When images may be written there."""
+        return self._config.hours
 
     def describe(self) -> Description:
         """See `mapdr.kernel.stage.Egress`; the peer's host is the folder's path."""

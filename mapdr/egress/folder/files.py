@@ -194,9 +194,9 @@ class ImageFolder:
             except Permanent:
                 raise _other("a file that is not DICOM has its name") from None
             same_kind = found.transfer_syntax_uid == payload.transfer_syntax_uid
-            if not same_kind or size - found.offset != payload.length:
+            if not same_kind or size - found.length != payload.length:
                 raise _other("a file with other bytes has its name")
-            file.seek(found.offset)
+            file.seek(found.length)
             if not _same(payload.chunks(), file.read):
                 raise _other("a file with other bytes has its name")
             if self._durability == "power-loss" and os.name != "nt":

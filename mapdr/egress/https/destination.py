@@ -13,16 +13,25 @@ from pydantic import AfterValidator, Field
 
 from mapdr.dicom.scan import NeedMore, ScannedHeader, scan
 from mapdr.dicom.template import Template
-from mapdr.egress.http import SOON, HttpEgressConfig, by_status, closed, endpoint, unanswered, waits
+from mapdr.egress.http import (
+    SOON,
+    HttpEgress,
+    HttpEgressConfig,
+    by_status,
+    closed,
+    endpoint,
+    unanswered,
+    waits,
+)
 from mapdr.egress.part10 import Part10
 from mapdr.kernel.errors import ConfigurationError, Permanent, Temporary
 from mapdr.kernel.finding import Finding
 from mapdr.kernel.item import TAKEN, Acceptance, Need, Outcome, Payload, TagPath, Verdict
 from mapdr.kernel.stage import Description, Factory, Settings
-from mapdr.net.http.client import Body, HttpClient, Server
+from mapdr.net.http.client import Body, Server
 from mapdr.net.http.config import check_url
 from mapdr.net.http.status import Kind, kind, meaning
-from mapdr.net.retry import Retry
+from mapdr.net.rate import Throttle
 
 LONGEST_HEADER = 1 << 22
 """Bytes of a data set in which the tags of a URL are looked for."""
@@ -62,50 +71,25 @@ class HttpsEgressConfig(HttpEgressConfig):
     )
 
 
-class HttpsEgress:
+class HttpsEgress(HttpEgress):
     """A destination reached by uploads of single files."""
 
     def __init__(self, settings: Settings, config: HttpsEgressConfig) -> None:
+        super().__init__(config)
         self._config = config
-        self._server = Server(config)
         self._template = Template.parse(config.url)
         self._open: set[UploadSession] = set()
-
-    @property
-    def sessions(self) -> int:
-        """How many requests may be under way at once."""
-        return self._config.requests
-
-    @property
-    def retry(self) -> Retry:
-        """The policy of this destination."""
-        return self._config.retry.policy()
-
-    @property
-    def quiet_seconds(self) -> float:
-        """For how long a study must have been quiet before it is sent."""
-        return self._config.wait_for_study
 
     def describe(self) -> Description:
         """See `mapdr.kernel.stage.Egress`."""
         end = endpoint(_base(self._template))
         return Description(end.host, end.port, tls=end.tls, associations=len(self._open))
 
-    def acquire(self, ending: Sequence[object] = ()) -> None:
-        """Read the TLS files and look at the secrets. Raises ConfigurationError if they cannot be used."""
-        self._server.acquire()
-
-    def start(self) -> None:
-        """As `acquire`."""
-        self._server.acquire()
-
-    def stop(self, deadline: float) -> None:
-        """Nothing runs here: sessions belong to whoever opened them."""
-
     def connect(self, needs: Sequence[Need]) -> UploadSession:
         """A client of its own; nothing is sent yet."""
-        client = self._server.client()
-        session = UploadSession(client, self._config, self._template, self._open.discard)
+        session = UploadSession(
+            self._server, self._throttle(), self._config, self._template, self._open.discard
+        )
         self._open.add(session)
         return session
 
@@ -130,13 +114,16 @@ class UploadSession:
 
     def __init__(
         self,
-        client: HttpClient,
+        server: Server,
+        throttle: Throttle | None,
         config: HttpsEgressConfig,
         template: Template,
         ended: Callable[[UploadSession], object],
     ) -> None:
-        """`template` is that of the URL; `ended` is called when the session is closed."""
-        self._client = client
+        """`throttle` is what this session keeps to. `template` is that of the URL; `ended` is called when the
+        session is closed."""
+        self._client = server.client(throttle)
+        self._throttle = throttle
         self._config = config
         self._template = template
         self._ended = ended
@@ -164,6 +151,8 @@ class UploadSession:
             return closed()
         url, file = url_of(self._template, payload), Part10(payload)
         headers = {"content-type": "application/dicom"}
+        if self._throttle is not None:
+            self._throttle.passes = payload.stat
         try:
             answer = self._client.request(
                 self._config.method, url, headers=headers, body=Body(file, file.length)

@@ -11,6 +11,7 @@ import ssl
 import time
 import zlib
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import closing
 from dataclasses import dataclass, field
 from urllib.parse import urljoin, urlsplit
 
@@ -21,6 +22,7 @@ from mapdr.net.http.auth import Credentials, Reply, credentials, sendable
 from mapdr.net.http.config import HttpConfig, check_url
 from mapdr.net.http.status import retry_after
 from mapdr.net.http.trouble import HttpTrouble, trouble
+from mapdr.net.rate import Throttle
 
 KEEP_ALIVE = 4.0
 """Seconds after which a resting connection is not used again: less than the 5 that Apache and uvicorn keep
@@ -96,13 +98,16 @@ class Server:
             sendable(auth.token)
         self._proxy(self._tls)
 
-    def client(self) -> HttpClient:
-        """A client, for one thread at a time. Raises as `acquire`, which comes first if it was not called."""
+    def client(self, throttle: Throttle | None = None) -> HttpClient:
+        """A client, for one thread at a time, that keeps to `throttle` and ends it when it is closed.
+
+        Raises as `acquire`, which comes first if it was not called.
+        """
         if self._tls is None:
             self.acquire()
         assert self._tls is not None
         plain = self._plain(self._config.http2, self._tls)
-        return HttpClient(plain, self._credentials, self._config.timeout)
+        return HttpClient(plain, self._credentials, self._config.timeout, throttle)
 
     def _plain(self, http2: bool | str, tls: ssl.SSLContext) -> httpx.Client:
         return httpx.Client(
@@ -148,10 +153,13 @@ class Server:
 class HttpClient:
     """Sends one request after the other over a connection that is kept."""
 
-    def __init__(self, plain: httpx.Client, credentials: Credentials, timeout: float) -> None:
+    def __init__(
+        self, plain: httpx.Client, credentials: Credentials, timeout: float, throttle: Throttle | None
+    ) -> None:
         self._plain = plain
         self._credentials = credentials
         self._timeout = timeout
+        self._throttle = throttle
 
     @property
     def closed(self) -> bool:
@@ -185,6 +193,7 @@ class HttpClient:
                 body=body,
                 timeout=self._timeout,
                 most=most,
+                throttle=self._throttle,
             )
             if answer.status == 401 and not renewed and self._credentials.renew(header):
                 header, renewed = self._credentials.header(), True
@@ -197,6 +206,8 @@ class HttpClient:
 
     def close(self) -> None:
         """Give the connection back. Safe twice; a request under way ends with HttpTrouble."""
+        if self._throttle is not None:
+            self._throttle.end()
         self._plain.close()
 
 
@@ -222,13 +233,18 @@ def _exchange(
     body: Body | None,
     timeout: float,
     most: int,
+    throttle: Throttle | None = None,
 ) -> Answer:
     sent = dict(headers)
     if body is not None:
         body.begun = False
         sent["content-length"] = str(body.length)
+    content = body if body is None or throttle is None else _paced(body, throttle)
     try:
-        with plain.stream(method, url, headers=sent, content=body) as response:
+        request = plain.build_request(method, url, headers=sent, content=content)
+        if throttle is not None:
+            throttle(_head_size(request))
+        with closing(plain.send(request, stream=True)) as response:
             data, whole = _read(response, most, time.monotonic() + timeout)
             found = {name.lower(): value for name, value in response.headers.items()}
             return Answer(response.status_code, found, data, whole, response.http_version)
@@ -238,6 +254,21 @@ def _exchange(
         if plain.is_closed:
             raise HttpTrouble("the client is closed", begun=False) from None
         raise
+
+
+def _paced(chunks: Iterable[bytes], throttle: Throttle) -> Iterator[bytes]:
+    """The same bytes, in pieces that each wait for their share of the bandwidth."""
+    for chunk in chunks:
+        for at in range(0, len(chunk), throttle.piece):
+            piece = chunk[at : at + throttle.piece]
+            throttle(len(piece))
+            yield piece
+
+
+def _head_size(request: httpx.Request) -> int:
+    """Bytes of a request before its body in HTTP/1.1; HTTP/2 writes fewer."""
+    line = len(request.method) + len(request.url.raw_path) + len(" HTTP/1.1 \r\n\r\n")
+    return line + sum(len(name) + len(value) + len(": \r\n") for name, value in request.headers.raw)
 
 
 def _read(response: httpx.Response, most: int, deadline: float) -> tuple[bytes, bool]:

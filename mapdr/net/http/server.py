@@ -29,6 +29,7 @@ import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol
 from uvicorn.server import ServerState
 
+from mapdr.kernel import tls_words
 from mapdr.kernel.address import peer_address
 from mapdr.kernel.guard import GuardedThread, Trouble
 from mapdr.kernel.privacy import in_words
@@ -57,11 +58,10 @@ LINGER_BYTES = 64 << 20
 """... and bytes: a peer that sends without listening has its answer then, and not a broken connection."""
 
 NOT_HTTP = "rejected: it sends what is no request of HTTP"
-PLAIN_HERE = "rejected: it speaks TLS, and this receiver does not"
-TLS_HERE = "rejected: it does not speak TLS, and this receiver does"
-NO_CERTIFICATE = "rejected: it shows no TLS certificate, and this receiver asks for one"
-_BEGINNINGS = {b"\x16\x03": PLAIN_HERE, b"\x01\x00": "rejected: it speaks DICOM (DIMSE) at a port for HTTP"}
-_NOT_TLS = ("WRONG_VERSION_NUMBER", "HTTP_REQUEST", "HTTPS_PROXY_REQUEST", "UNKNOWN_PROTOCOL")
+_BEGINNINGS = {
+    b"\x16\x03": f"rejected: {tls_words.SPEAKS_TLS}",
+    b"\x01\x00": "rejected: it speaks DICOM (DIMSE) at a port for HTTP",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -358,7 +358,7 @@ class WebServer:
                 **(times if self._tls else {}),
             )
         except ssl.SSLError as error:
-            self._on_refused(address, _tls_trouble(error))
+            self._on_refused(address, f"rejected: {tls_words.of_client(error)}")
         except OSError as error:
             log.debug("%s: %s: lost before its request (%s)", self._name, address, in_words(error))
 
@@ -462,12 +462,3 @@ def connection_of(scope: Scope) -> Connection:
     """The connection that a request came over."""
     connection: Connection = scope["state"]["connection"]
     return connection
-
-
-def _tls_trouble(error: ssl.SSLError) -> str:
-    reason = error.reason or type(error).__name__
-    if reason in _NOT_TLS:
-        return TLS_HERE
-    if reason == "PEER_DID_NOT_RETURN_A_CERTIFICATE":
-        return NO_CERTIFICATE
-    return f"rejected: TLS could not be agreed on ({reason})"

@@ -19,11 +19,6 @@ CAUSES = {
 }
 """The rejections that a receiver gives, in words."""
 
-NOT_TLS = "it does not speak TLS, this receiver does"
-SPEAKS_TLS = "it speaks TLS, this receiver does not"
-TLS = "TLS"
-"""In every cause that has to do with TLS, and in no other."""
-
 ALLOWED = frozenset(
     CAUSES[one] for one in (acceptor.CALLED_AE_UNKNOWN, acceptor.CALLING_AE_UNKNOWN, acceptor.NO_REASON)
 )
@@ -68,14 +63,4 @@ def cure(
         return f'add {{ ae_title = "{calling_ae}", host = "{address}" }} to allow {where}'
     if rejection == acceptor.LIMIT_EXCEEDED:
         return f"raise max_associations or max_associations_per_peer {where}"
-    return ""
-
-
-def cure_by_tls(cause: str, receiver: str) -> str:
-    """What would let in a peer that was turned away for `cause`; empty where it is not known."""
-    where = f"[receive.{receiver}]"
-    if cause == NOT_TLS:
-        return f"set up TLS at the peer, or remove tls of {where}"
-    if cause == SPEAKS_TLS:
-        return f"add tls = {{ cert = ..., key = ... }} to {where}, or switch TLS off at the peer"
     return ""

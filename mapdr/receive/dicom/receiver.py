@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
+from mapdr.kernel import tls_words
 from mapdr.kernel.address import peer_address
 from mapdr.kernel.errors import ConfigurationError
 from mapdr.kernel.finding import Finding
@@ -19,7 +20,7 @@ from mapdr.net.listen import host_faults, listen
 from mapdr.net.renewal import RenewingTls
 from mapdr.net.tls import certificates, ending_soon
 from mapdr.receive.dicom.config import DimseReceiveConfig
-from mapdr.receive.dicom.doorkeeper import ALLOWED, CAUSES, TLS, Address, Doorkeeper, cure
+from mapdr.receive.dicom.doorkeeper import ALLOWED, CAUSES, Address, Doorkeeper, cure
 from mapdr.receive.dicom.session import Session
 from mapdr.receive.rejections import Rejections
 from mapdr.receive.shown import ShownCertificates
@@ -166,7 +167,7 @@ class DimseReceiver:
             return (
                 None if raised or here.max_associations_per_peer > there.max_associations_per_peer else known
             )
-        if TLS in known.cause:
+        if tls_words.TLS in known.cause:
             return known if self._config.tls == before.tls else None
         if known.cause not in ALLOWED:
             return known

@@ -13,7 +13,7 @@ import ssl
 import time
 from collections.abc import Callable
 
-from mapdr.kernel import status
+from mapdr.kernel import status, tls_words
 from mapdr.kernel.certificate import PEER, Certificate
 from mapdr.kernel.errors import Refused, RemoteProtocolError
 from mapdr.kernel.item import Source
@@ -22,8 +22,8 @@ from mapdr.kernel.stage import HasLanes, Intake, Lane
 from mapdr.kernel.uids import VERIFICATION
 from mapdr.kernel.watch import Watch
 from mapdr.net.certificate import certificate_of
-from mapdr.receive.dicom.doorkeeper import CAUSES, NOT_TLS, SPEAKS_TLS, Address, Doorkeeper, cure, cure_by_tls
-from mapdr.receive.rejections import Rejections
+from mapdr.receive.dicom.doorkeeper import CAUSES, Address, Doorkeeper, cure
+from mapdr.receive.rejections import Rejections, cure_by_tls
 from mapdr.wire import acceptor, dimse, pdu
 from mapdr.wire.acceptor import Acceptor
 from mapdr.wire.link import Limits, LinkLost
@@ -94,7 +94,7 @@ class Session:
                 self._report("lost", str(error))
         except RemoteProtocolError as error:
             if str(error) == pdu.SPEAKS_TLS:
-                self._turned_away(SPEAKS_TLS)
+                self._turned_away(tls_words.SPEAKS_TLS)
             self._report("broken", str(error))
         except TlsFailure as error:
             self._without_tls(error)
@@ -194,7 +194,7 @@ class Session:
             log.debug("%s: %s: connected and closed without a word", self._name, self.address)
             return
         if not error.gone:
-            self._turned_away(NOT_TLS if error.plain else error.reason)
+            self._turned_away(tls_words.NOT_TLS if error.plain else error.reason)
         self._report("lost" if error.gone else "broken", error.reason)
 
     def _turned_away(self, cause: str) -> None:

@@ -30,9 +30,6 @@ from mapdr.kernel.stage import Intake
 from mapdr.kernel.watch import Watch
 from mapdr.net.certificate import certificate_of
 from mapdr.net.http.server import (
-    NO_CERTIFICATE,
-    PLAIN_HERE,
-    TLS_HERE,
     App,
     Message,
     Receive,
@@ -46,17 +43,11 @@ from mapdr.receive.dicomweb.answer import JSON, acceptable, as_json, as_xml, res
 from mapdr.receive.dicomweb.config import DicomwebReceiveConfig
 from mapdr.receive.dicomweb.login import BAD_LOGIN, NO_LOGIN, OTHER_HOST, Login
 from mapdr.receive.dicomweb.parts import PartResult, PartStore
-from mapdr.receive.rejections import Rejections
+from mapdr.receive.rejections import Rejections, cure_by_tls
 
 log = logging.getLogger("mapdr.receive")
 
 ROOTS = ("", "/dicom-web")
-CURES = {
-    PLAIN_HERE: "add tls = {{ cert = ..., key = ... }} to [receive.{receiver}], or leave it at the peer",
-    TLS_HERE: "set up TLS at the peer, or remove tls of [receive.{receiver}]",
-    NO_CERTIFICATE: "give the peer a certificate that ca of [receive.{receiver}] has signed",
-}
-"""What would let in a peer that came no further than its first bytes."""
 RETRY_AFTER = "30"
 """Seconds after which a sender may ask again where there is no room."""
 LOOK = 0.25
@@ -186,7 +177,7 @@ class StoreInstances:
 
     def refused_early(self, address: str, cause: str) -> None:
         """A peer came no further than its first bytes: TLS, or no HTTP at all."""
-        self._rejected(address, cause, CURES.get(cause, "").format(receiver=self._name))
+        self._rejected(address, cause, cure_by_tls(cause, self._name))
 
     async def _store(self, request: Request) -> Response:
         try:

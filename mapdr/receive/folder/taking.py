@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from typing import BinaryIO
 
 from mapdr.dicom import tags
-from mapdr.dicom.part10 import HEAD, Beginning, find
+from mapdr.dicom.file_meta import FileMeta
+from mapdr.dicom.part10 import HEAD, find
 from mapdr.dicom.scan import scan
 from mapdr.dicom.uids import MEDIA_STORAGE_DIRECTORY
 from mapdr.kernel.errors import Permanent, Refused
@@ -100,14 +101,14 @@ class Taker:
         self._next.pop(name, None)
 
     def _put(
-        self, found: Beginning, head: bytes, read: Callable[[int], bytes], unchanged: Callable[[], None]
+        self, found: FileMeta, head: bytes, read: Callable[[int], bytes], unchanged: Callable[[], None]
     ) -> int:
         """Store one object; its size. Raises Refused, Changed, Stopped, and what `read` raises."""
         incoming = self._intake.begin(
             self._source, found.sop_class_uid, found.sop_instance_uid, found.transfer_syntax_uid
         )
         try:
-            piece, size = head[found.offset :], 0
+            piece, size = head[found.length :], 0
             while piece:
                 incoming.write(piece)
                 size += len(piece)
@@ -169,9 +170,9 @@ def is_later(refused: Refused) -> bool:
     return refused.status & 0xFF00 == 0xA700 or refused.status == PROCESSING_FAILURE
 
 
-def _named(file: BinaryIO, found: Beginning) -> list[tuple[str, ...]]:
+def _named(file: BinaryIO, found: FileMeta) -> list[tuple[str, ...]]:
     """The file IDs that a DICOMDIR names, by their components. Raises Permanent."""
-    file.seek(found.offset)
+    file.seek(found.length)
     data = file.read(LARGEST_DIRECTORY + 1)
     if len(data) > LARGEST_DIRECTORY:
         raise Permanent("the DICOMDIR is larger than any medium needs", reason="directory")

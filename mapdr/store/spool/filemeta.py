@@ -15,8 +15,8 @@ from typing import BinaryIO
 
 from mapdr.kernel.errors import Permanent
 from mapdr.kernel.item import Source, is_ae_title
+from mapdr.kernel.uids import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
 
-IMPLEMENTATION_CLASS_UID = "2.25.66778231224464528355323450554281968809"
 PRIVATE_CREATOR_UID = IMPLEMENTATION_CLASS_UID + ".1"
 
 _LONG_VRS = {b"OB", b"OW", b"UN", b"UT", b"UR", b"UC", b"OD", b"OF", b"OL", b"OV", b"SQ", b"SV", b"UV"}
@@ -99,7 +99,7 @@ def frame(source: Source, sop_class_uid: str, transfer_syntax_uid: str, revision
         (
             _element(0x0010, b"UI", _text(transfer_syntax_uid)),
             _element(0x0012, b"UI", _text(IMPLEMENTATION_CLASS_UID)),
-            _element(0x0013, b"SH", b"MAPDR"),
+            _element(0x0013, b"SH", _text(IMPLEMENTATION_VERSION_NAME)),
             _element(0x0016, b"AE", calling) if calling else b"",
             _element(0x0017, b"AE", calling) if calling else b"",
             _element(0x0018, b"AE", called) if called else b"",

@@ -22,6 +22,7 @@ from mapdr.kernel.item import FileSlice, Outcome, Payload, Verdict
 from mapdr.kernel.registry import Registry
 from mapdr.kernel.stage import Settings
 from mapdr.kernel.watch import Watch
+from mapdr.net.hours import Hours
 from mapdr.node.plan import make_plan
 from mapdr.node.surroundings import faults
 from mapdr.testing.generator import IMPLICIT, GeneratedImage, study
@@ -101,6 +102,12 @@ def test_names_are_those_of_the_image_as_it_leaves(out: Path) -> None:
     assert (modality, uid) == ("CT", data.SOPInstanceUID)
     assert name.endswith(f" {data.InstanceNumber}")
     assert name.split("^", maxsplit=1)[0] == str(data.PatientName.family_name)
+
+
+def test_a_folder_says_its_hours(out: Path) -> None:
+    hours = Hours.of(["Sat,Sun 00:00-24:00"])
+    assert egress(out, hours=["Sat,Sun 00:00-24:00"]).hours == hours
+    assert egress(out).hours is None
 
 
 def test_the_same_bytes_again_are_delivered(out: Path, send: Callable[..., Outcome]) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
+from mapdr.kernel import tls_words
 from mapdr.kernel.certificate import OWN, PEER
 from mapdr.kernel.errors import ConfigurationError
 from mapdr.kernel.item import Source
@@ -209,6 +210,8 @@ class TestTls:
         causes = [one.cause for one in receiver.describe().rejected]
         assert any("certificate" in cause for cause in causes)
         assert any("does not speak TLS" in cause for cause in causes)
+        assert set(causes) == {f"rejected: {tls_words.NO_CERTIFICATE}", f"rejected: {tls_words.NOT_TLS}"}
+        assert all("[receive.web]" in one.cure for one in receiver.describe().rejected)
         assert watch.counters()["receive.web.rejected"] == 2
 
     def test_a_handshake_that_does_not_come_keeps_nobody_out(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -64,6 +65,18 @@ def test_a_configuration_that_cannot(
     (tmp_path / "file").write_bytes(b"")
     found = problems(text)
     assert any(words in each for each in found), found
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="links need rights there")
+@pytest.mark.parametrize("path", ["link", "link/out"])
+def test_a_destination_that_a_link_leads_into_a_watched_folder(
+    tmp_path: Path, problems: Callable[[str], list[str]], path: str
+) -> None:
+    (tmp_path / "in").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "in")
+    found = problems(IN + f'[egress.out]\ntype = "folder"\npath = "{path}"\n')
+    assert len(found) == 1
+    assert "egress.out: lies in the folder of receive.drop" in found[0]
 
 
 def test_a_node_takes_files_from_a_folder_into_a_folder(tmp_path: Path) -> None:
