@@ -96,6 +96,13 @@ class Server:
             sendable(auth.token)
         self._proxy(self._tls)
 
+    def log_in(self) -> bool:
+        """Whether requests carry credentials; they are got now, a token from its server too.
+
+        Raises NoToken, OwnFault, ConfigurationError.
+        """
+        return bool(self._credentials.header())
+
     def client(self) -> HttpClient:
         """A client, for one thread at a time. Raises as `acquire`, which comes first if it was not called."""
         if self._tls is None:
