@@ -84,7 +84,7 @@ def told(used: NodeFolder, tmp_path: Path) -> dict[str, list[dict[str, Any]]]:
         config = [] if words[0] == "plugins" else ["--config", str(used.config)]
         result = CliRunner().invoke(main, [*words, "--json", *config])
         assert result.exit_code in (0, 1, 2), result.output
-        found[words[0]].append(json.loads(result.stdout))
+        found["doctor peer" if words[1:2] == ("peer",) else words[0]].append(json.loads(result.stdout))
 
     used.config.write_text(used.config.read_text() + PARKED_HOOK)
     event = {"at": 1_800_000_000.0, "kind": "node.started"}
@@ -112,6 +112,7 @@ def told(used: NodeFolder, tmp_path: Path) -> dict[str, list[dict[str, Any]]]:
     ask("dismiss", "--all", "--dry-run")
     ask("plugins")
     ask("doctor")
+    ask("doctor", "peer", "archive")
     used.config.write_text(used.config.read_text().replace("AccessionNumber", "AccesionNumber"))
     ask("check")
     return found
@@ -131,7 +132,7 @@ def test_every_answer_has_the_envelope_and_the_documented_keys(
     known = documented()
     books = Books(lambda image: {}, 0, accounts={"CT": Account()}, faults=["one fault"])
     told["demo"] = [json.loads(answer("demo", "demo", as_json(books)))]
-    assert set(told) == set(COMMANDS) - SILENT == set(known)
+    assert set(told) == set(COMMANDS) - SILENT | {"doctor peer"} == set(known)
     for command, answers in told.items():
         printed: set[str] = set(paths(plain(RARE.get({"top": "status"}.get(command, command), {}))))
         for each in answers:

@@ -154,4 +154,6 @@ def _selection(values: dict[str, Any]) -> Selection:
 
 def print_answer(data: object, *, node: str = "") -> None:
     """Print the whole answer of the running command for --json, in the envelope that all share."""
-    click.echo(answer(click.get_current_context().info_name or "", node, data))
+    ctx = click.get_current_context()
+    command = ctx.command_path.removeprefix(f"{ctx.find_root().command_path} ")  # "doctor peer"
+    click.echo(answer(command, node, data))
