@@ -179,7 +179,9 @@ def _pairs(
     return [(proposed[each.id], each) for each in accept.results if each.id in proposed]
 
 
-def results(request: pdu.AssociateRequest, accept: pdu.AssociateAccept) -> dict[tuple[str, str], int | None]:
+def negotiated(
+    request: pdu.AssociateRequest, accept: pdu.AssociateAccept
+) -> dict[tuple[str, str], int | None]:
     """The result of each (abstract syntax, transfer syntax) that was proposed alone in a context; None where
     the peer says nothing of it, or accepts another transfer syntax than was proposed."""
     found: dict[tuple[str, str], int | None] = {

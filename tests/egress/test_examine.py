@@ -22,6 +22,7 @@ from peers.certificates import Authority, Pair
 from peers.processes import LOOPBACK, Process, free_port
 from peers.rawsink import Answer, RawSink
 
+JPEG = "1.2.840.10008.1.2.4.70"
 MR = "1.2.840.10008.5.1.4.1.1.4"
 
 
@@ -302,18 +303,33 @@ def test_what_a_pdu_length_costs(length: int, level: Level, words: str) -> None:
 
 
 def test_contexts_are_told_by_sop_class_and_transfer_syntax() -> None:
-    def choose(abstract: str, syntaxes: Any) -> str | None:
-        return None if abstract == MR else str(syntaxes[0])
-
     asked = Examination((Need(CT, JPEG2000), Need(MR, EXPLICIT)))
     with RawSink(results={JPEG2000: 4}) as sink:
-        total, one_class, *_ = [each for each in found(sink.port, asked) if each.part == "contexts"]
-    assert total.text.startswith("4 of 5 accepted")
-    assert one_class.level is Level.INFO
-    assert one_class.text == (
-        "accepted in Explicit VR Little Endian, Implicit VR Little Endian; "
-        "not in JPEG 2000 Image Compression: CT"
-    )
+        told = [each for each in found(sink.port, asked) if each.part == "contexts"]
+    assert [(each.level, each.text) for each in told] == [
+        (Level.INFO, "4 of 5 accepted (what goes there)"),
+        (
+            Level.INFO,
+            "accepted in Explicit VR Little Endian, Implicit VR Little Endian; not in JPEG 2000 Image "
+            "Compression, so that Explicit VR Little Endian is sent: CT",
+        ),
+        (Level.GOOD, "accepted in Explicit VR Little Endian, Implicit VR Little Endian: MR"),
+    ]
+
+
+def test_images_without_a_fallback_have_no_way() -> None:
+    asked = Examination((Need(CT, JPEG2000), Need(CT, JPEG)))
+    with RawSink(results={JPEG2000: 4, EXPLICIT: 4, IMPLICIT: 4}) as sink:
+        (last,) = bad(found(sink.port, asked))
+    assert "not in JPEG 2000 Image Compression, nor in one of syntaxes" in last.text
+    assert "syntaxes" in last.cure
+
+
+def test_of_a_usual_list_that_is_taken_no_name_is_told() -> None:
+    asked = Examination((Need(CT, EXPLICIT), Need(MR, EXPLICIT)), assumed=True)
+    with RawSink() as sink:
+        told = [each for each in found(sink.port, asked) if each.part == "contexts"]
+    assert told[1].text.endswith(": all 2 SOP classes")
 
 
 @pytest.mark.parametrize(
@@ -481,3 +497,15 @@ def test_storescp_over_tls_takes_the_test_image(tmp_path: Path, authority: Autho
         peer_.stop()
     assert not bad(findings)
     assert server.fingerprint in one(findings, "certificate").text
+
+
+@pytest.mark.peer("storescp")
+def test_storescp_that_wants_a_certificate(tmp_path: Path, authority: Authority, server: Pair) -> None:
+    own = authority.sign("mapdr")
+    peer_ = dcmtk.StoreScp(tmp_path, tls=dcmtk.secured(server, authority.path))
+    try:
+        assert not bad(found(peer_.port, tls={**own.table(), "ca": str(authority.path)}))
+        without = bad(found(peer_.port, tls={"ca": str(authority.path)}))
+    finally:
+        peer_.stop()
+    assert "tls.cert" in without[-1].cure, without

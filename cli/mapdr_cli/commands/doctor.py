@@ -17,11 +17,11 @@ from rich.table import Table
 from rich.text import Text
 
 from mapdr.kernel.examine import Level
+from mapdr.kernel.item import Payload
 from mapdr.operate import words
 from mapdr.operate.configuration import load
 from mapdr.operate.doctor import BAD, NOTE, OK, Examined, examine
 from mapdr.operate.peer import examine_peer
-from mapdr.testing.marked import PATIENT_ID, marked_image
 from mapdr_cli.commands.options import NAME, config_option, json_option, places, print_answer
 from mapdr_cli.render.findings import Lines, conclusion
 from mapdr_cli.render.terminal import console, glyphs
@@ -64,7 +64,7 @@ def doctor(ctx: click.Context, config: Path | None, as_json: bool) -> None:
 @click.option(
     "--test-image",
     is_flag=True,
-    help=f"Store a generated image there too, of the patient {PATIENT_ID}. It stays at the receiver.",
+    help="Store a generated image there too, marked as a test. It stays at the receiver.",
 )
 @config_option
 @json_option
@@ -75,10 +75,7 @@ def peer(name: str, test_image: bool, config: Path, as_json: bool) -> None:
     --test-image. Exits 1 if something keeps images from arriving.
     """
     configuration = load(config)
-    found = examine_peer(configuration, name, marked_image() if test_image else ())
-    if test_image:
-        text = f"warning: the test image of the patient {PATIENT_ID} stays at {words.plain(name)}"
-        console(stderr=True).print(text, style="warn", soft_wrap=True)
+    found = examine_peer(configuration, name, _marked_image(name) if test_image else ())
     if as_json:
         findings = list(found)
         print_answer({"destination": name, "findings": findings}, node=configuration.plan.node.name)
@@ -93,6 +90,15 @@ def peer(name: str, test_image: bool, config: Path, as_json: bool) -> None:
         out.print(conclusion(name, findings, glyphs(out)))
     if any(each.level is Level.BAD for each in findings):
         raise Exit(1)
+
+
+def _marked_image(name: str) -> Sequence[Payload]:
+    """The test image, with a warning that nobody takes it back."""
+    from mapdr.testing.marked import PATIENT_ID, marked_image  # pydicom and numpy, which no other way needs
+
+    text = f"warning: the test image of the patient {PATIENT_ID} stays at {words.plain(name)}"
+    console(stderr=True).print(text, style="warn", soft_wrap=True)
+    return marked_image()
 
 
 def report(findings: Sequence[Examined]) -> Group:

@@ -25,7 +25,7 @@ from mapdr.net.tls import ClientTls
 from mapdr.wire import pdu, status
 from mapdr.wire.contexts import MAY_PASS, REJECTIONS, TRANSFER_SYNTAXES_NOT_SUPPORTED
 from mapdr.wire.link import SHORTEST_PDU, Limits
-from mapdr.wire.survey import CHOOSES_ACKNOWLEDGEMENT, Answer, Survey, results
+from mapdr.wire.survey import CHOOSES_ACKNOWLEDGEMENT, Answer, Survey, negotiated
 from mapdr.wire.tls import TlsFailure, TlsSocket
 from mapdr.wire.words import abortion, rejection
 
@@ -127,7 +127,7 @@ def _associations(line: _Line, asked: Examination) -> Iterator[PeerFinding]:
             if survey is None or not isinstance(answer.said, pdu.AssociateAccept):
                 yield from _no_association(line, answer, number)
                 return
-            said |= results(request, answer.said)
+            said |= negotiated(request, answer.said)
             if number:
                 continue
             yield _associated(answer, line.called)
@@ -136,7 +136,7 @@ def _associations(line: _Line, asked: Examination) -> Iterator[PeerFinding]:
                 return
             yield from _echoes(survey, line)
     said = {pair: result for pair, result in said.items() if pair[0] != VERIFICATION}
-    yield from _contexts(said, len(parts), asked)
+    yield from _contexts(said, len(parts), asked, line.called.syntaxes)
     yield from _window(line)
 
 
@@ -266,7 +266,7 @@ def _length(length: int, limits: Limits) -> PeerFinding:
 
 
 def _contexts(
-    said: Mapping[Pair, int | None], associations: int, asked: Examination
+    said: Mapping[Pair, int | None], associations: int, asked: Examination, fallbacks: Sequence[str]
 ) -> Iterator[PeerFinding]:
     part = "contexts"
     if not said:
@@ -281,38 +281,57 @@ def _contexts(
         yield PeerFinding(part, Level.BAD, text, cure)
     else:
         yield PeerFinding(part, Level.GOOD if accepted == len(said) else Level.INFO, text)
-    groups: dict[tuple[tuple[str, int | None], ...], list[str]] = {}
+    groups: dict[_Alike, list[str]] = {}
     for sop_class in dict.fromkeys(pair[0] for pair in said):
-        key = tuple((syntax, result) for (uid, syntax), result in said.items() if uid == sop_class)
-        groups.setdefault(key, []).append(sop_class)
-    for key, classes in groups.items():
-        yield _context(key, classes, bool(accepted), asked)
+        results = tuple((syntax, result) for (uid, syntax), result in said.items() if uid == sop_class)
+        wanted = tuple(need.transfer_syntax_uid for need in asked.needs if need.sop_class_uid == sop_class)
+        groups.setdefault(_Alike(results, wanted), []).append(sop_class)
+    for alike, classes in groups.items():
+        names = ", ".join(map(_short, classes))
+        if asked.assumed and len(groups) == 1:
+            names = f"all {len(classes)} SOP classes"
+        level = Level.WARN if asked.assumed and accepted else Level.BAD
+        yield alike.finding(names, fallbacks, level)
 
 
-def _context(
-    key: Sequence[tuple[str, int | None]], classes: Sequence[str], some: bool, asked: Examination
-) -> PeerFinding:
-    """SOP classes that were answered alike."""
-    names = ", ".join(_name(uid).replace(" Image Storage", "").removesuffix(" Storage") for uid in classes)
-    takes = [_name(syntax) for syntax, result in key if result == 0]
-    lacks = [(_name(syntax), result) for syntax, result in key if result != 0]
-    if takes:
-        text = f"accepted in {', '.join(takes)}"
-        if lacks:
-            text += f"; not in {', '.join(name for name, _ in lacks)}"
-        return PeerFinding("contexts", Level.INFO if lacks else Level.GOOD, f"{text}: {names}")
-    reasons = {result for _, result in lacks}
-    words = "; ".join(
-        sorted({REJECTIONS.get(one or 0, "the receiver says nothing usable of it") for one in reasons})
-    )
-    if reasons <= MAY_PASS:
-        cure = "the receiver may take it another time: try again, and read its log; images wait meanwhile"
-    elif TRANSFER_SYNTAXES_NOT_SUPPORTED in reasons:
-        cure = "set syntaxes to one that the receiver supports: its conformance statement lists them"
-    else:
-        cure = "have the SOP class enabled at the receiver, or keep such images from it by a rule"
-    level = Level.WARN if asked.assumed and some else Level.BAD
-    return PeerFinding("contexts", level, f"refused, {words}: {names}", cure)
+@dataclass(frozen=True, slots=True)
+class _Alike:
+    """What was answered for a SOP class: each transfer syntax's result; `wanted` are those of its images."""
+
+    results: tuple[tuple[str, int | None], ...]
+    wanted: tuple[str, ...]
+
+    def finding(self, names: str, fallbacks: Sequence[str], worst: Level) -> PeerFinding:
+        """The finding for the SOP classes `names`; `worst` is its level where images have no way there."""
+        part = "contexts"
+        takes = {syntax for syntax, result in self.results if result == 0}
+        lost = {syntax: result for syntax, result in self.results if syntax in self.wanted and result != 0}
+        instead = next((syntax for syntax in fallbacks if syntax in takes), "")
+        accepted = ", ".join(_name(syntax) for syntax, result in self.results if result == 0)
+        refused = ", ".join(map(_name, lost))
+        if not lost:
+            return PeerFinding(part, Level.GOOD, f"accepted in {accepted}: {names}")
+        if instead:
+            text = f"accepted in {accepted}; not in {refused}, so that {_name(instead)} is sent: {names}"
+            return PeerFinding(part, Level.INFO, text)
+        if takes:
+            text = f"accepted in {accepted}; not in {refused}, nor in one of syntaxes in its place: {names}"
+            return PeerFinding(part, worst, text, f"add a syntax that is accepted to syntaxes: {accepted}")
+        results = set(lost.values())
+        words = sorted({REJECTIONS.get(each or 0, "no usable answer") for each in results})
+        return PeerFinding(part, worst, f"refused, {'; '.join(words)}: {names}", _refusal_cure(results))
+
+
+def _refusal_cure(results: set[int | None]) -> str:
+    if results <= MAY_PASS:
+        return "the receiver may take it another time: try again, and read its log; images wait meanwhile"
+    if TRANSFER_SYNTAXES_NOT_SUPPORTED in results:
+        return "set syntaxes to one that the receiver supports: its conformance statement lists them"
+    return "have the SOP class enabled at the receiver, or keep such images from it by a rule"
+
+
+def _short(uid: str) -> str:
+    return _name(uid).replace(" Image Storage", "").removesuffix(" Storage")
 
 
 def _name(uid: str) -> str:
