@@ -38,7 +38,7 @@ def echo(configuration: Configuration, names: Sequence[str] = ()) -> Iterator[Ec
         yield Echo(name, outcome.verdict is Verdict.DELIVERED, outcome.comment, milliseconds)
 
 
-def _build(plan: Plan, name: str) -> Egress:
+def build(plan: Plan, name: str) -> Egress:
     """The destination's stage, not started."""
     planned = plan.destinations[name]
     settings = Settings(name, plan.node.name, plan.node.data, bytes(32), Watch(), plan.node.workers)
@@ -49,7 +49,7 @@ def _build(plan: Plan, name: str) -> Egress:
 def _probe(plan: Plan, name: str) -> Outcome:
     """The destination's answer; a destination that cannot even be built is an answer too."""
     try:
-        stage = _build(plan, name)
+        stage = build(plan, name)
         stage.start()
         try:
             return stage.probe()

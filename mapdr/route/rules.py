@@ -85,6 +85,11 @@ class Router:
             if isinstance(leaf.subject, tuple)
         )
 
+    def promises(self, destination: str) -> list[dict[str, Any]]:
+        """The recipes that rules send to a destination with, in the rules' order."""
+        hashes = (recipe for each in self._compiled for to, recipe in each.deliveries if to == destination)
+        return [self.recipes[one] for one in dict.fromkeys(hashes)]
+
     def route(self, header: Header, source: Source) -> Routing:
         """What the rules decide for one image; pure, and never raises for any value."""
         rules: list[str] = []

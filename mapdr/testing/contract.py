@@ -32,6 +32,7 @@ from mapdr.dicom.uids import EXPLICIT_VR_LITTLE_ENDIAN
 from mapdr.kernel.codec import Ability, Codec, Decoder, Encoder, FrameFormat, Pixels, WaveletEncoder
 from mapdr.kernel.conformance import undeclared
 from mapdr.kernel.errors import Permanent, Refused, Temporary
+from mapdr.kernel.examine import Examination, Examines, Level, PeerFinding
 from mapdr.kernel.item import TAKEN, Instance, Need, Outcome, Payload, Source, Verdict, total_length
 from mapdr.kernel.item import Sent as Attempt
 from mapdr.kernel.registry import Registry
@@ -259,6 +260,8 @@ def check_egress(
         require(egress.sessions >= 1, "a destination allows at least one session")
         require(egress.probe().verdict is Verdict.DELIVERED, "a receiver that is there answers a probe")
         require(isinstance(egress.describe(), Description), "a destination says what it is")
+        if isinstance(egress, Examines):
+            _examine(egress, payloads, arrived)
         shares = [payloads[index::SENDERS] for index in range(SENDERS)]
         with ThreadPoolExecutor(SENDERS) as pool:
             parts = pool.map(lambda share: _send_all(egress, share), shares)
@@ -274,6 +277,23 @@ def check_egress(
     require(delivered, "something is delivered")
     require(len(counts) > 1 or not mixed, "a refusal by the receiver is not called delivered")
     return counts
+
+
+def _examine(egress: Examines, payloads: Sequence[Payload], arrived: Callable[[], Iterable[str]]) -> None:
+    """An examination tells of a receiver that is there, what is wrong has a cure, and nothing is stored."""
+    before = Counter(arrived())
+    needs = tuple(dict.fromkeys(_need(payload) for payload in payloads))
+    findings = list(egress.examine(Examination(needs, seconds=PATIENCE)))
+    require(findings, "an examination finds something")
+    require(all(isinstance(each, PeerFinding) for each in findings), "an examination yields findings")
+    require(
+        any(each.level is Level.GOOD for each in findings), "of a receiver that is there something is good"
+    )
+    wrong = [each for each in findings if each.level in (Level.WARN, Level.BAD)]
+    require(all(each.cure for each in wrong), "a finding that is a warning or bad says what to do")
+    require(Counter(arrived()) == before, "an examination without a test image stores nothing")
+    for _ in egress.examine(Examination(needs, seconds=PATIENCE)):
+        break  # it may be left: `leaves_nothing` looks
 
 
 def _send_all(egress: Egress, payloads: Sequence[Payload]) -> dict[str, Outcome]:

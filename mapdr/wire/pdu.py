@@ -52,7 +52,10 @@ _ABSTRACT_ITEM = 0x30
 _TRANSFER_ITEM = 0x40
 _USER_ITEM = 0x50
 _MAXIMUM_LENGTH_ITEM = 0x51
+IMPLEMENTATION_CLASS_ITEM = 0x52
+WINDOW_ITEM = 0x53
 _ROLE_ITEM = 0x54
+IMPLEMENTATION_VERSION_ITEM = 0x55
 _USED_SUB_ITEMS = frozenset((_MAXIMUM_LENGTH_ITEM, _ROLE_ITEM))
 
 _UID_BYTES = frozenset(b"0123456789.")
@@ -84,7 +87,9 @@ class ContextResult:
 class AssociateRequest:
     """A-ASSOCIATE-RQ. `max_length` is what the requestor receives at most in one P-DATA (0: no limit).
 
-    `roles` maps a SOP class UID to the proposed (SCU, SCP) roles.
+    `roles` maps a SOP class UID to the proposed (SCU, SCP) roles. `window` are the operations that the
+    requestor would invoke and perform at a time (PS3.7, annex D.3.3.3), None to say nothing of it; of a
+    peer's request it is not read.
     """
 
     calling_ae: str
@@ -94,6 +99,7 @@ class AssociateRequest:
     roles: Mapping[str, tuple[bool, bool]] = field(default_factory=dict)
     protocol_version: int = 1
     application_context: str = APPLICATION_CONTEXT
+    window: tuple[int, int] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -259,6 +265,15 @@ def _user_information(item: bytes) -> tuple[int, dict[str, tuple[bool, bool]]]:
     return information.maximum_length or 0, roles
 
 
+def user_items(body: bytes) -> dict[int, bytes]:
+    """The sub-items of user information of an A-ASSOCIATE's body by type, as they came; the last of each.
+
+    Raises RemoteProtocolError.
+    """
+    found = (item for type_, item in _items(body, 68) if type_ == _USER_ITEM)
+    return {type_: item[4:] for each in found for type_, item in _items(each, 4)}
+
+
 def _items(data: bytes, at: int) -> Iterator[tuple[int, bytes]]:
     """Type and bytes (header included) of each item from offset `at`."""
     end = len(data)
@@ -332,7 +347,7 @@ def encode_request(request: AssociateRequest) -> bytes:
         abstract.abstract_syntax_name = context.abstract_syntax
         item.abstract_transfer_syntax_sub_items = [abstract, *map(_transfer, context.transfer_syntaxes)]
         pdu.variable_items.append(item)
-    pdu.variable_items.append(_user_item(request.max_length, request.roles))
+    pdu.variable_items.append(_user_item(request.max_length, request.roles, request.window))
     return bytes(pdu.encode())
 
 
@@ -362,13 +377,21 @@ def _transfer(uid: str) -> Any:
     return item
 
 
-def _user_item(max_length: int, roles: Mapping[str, tuple[bool, bool]]) -> Any:
-    """User information (PS3.7, annex D.3.3): no asynchronous operations window is ever proposed."""
+def _user_item(
+    max_length: int, roles: Mapping[str, tuple[bool, bool]], window: tuple[int, int] | None = None
+) -> Any:
+    """User information (PS3.7, annex D.3.3). Images are sent one after another: only who asks for what a peer
+    could do proposes an asynchronous operations window."""
     maximum = _pynetdicom().pdu_items.MaximumLengthSubItem()
     maximum.maximum_length_received = max_length
     class_uid = _pynetdicom().pdu_items.ImplementationClassUIDSubItem()
     class_uid.implementation_class_uid = IMPLEMENTATION_CLASS_UID
     items: list[Any] = [maximum, class_uid]
+    if window is not None:
+        operations = _pynetdicom().pdu_items.AsynchronousOperationsWindowSubItem()
+        operations.maximum_number_operations_invoked = window[0]
+        operations.maximum_number_operations_performed = window[1]
+        items.append(operations)
     for uid, (scu, scp) in roles.items():
         role = _pynetdicom().pdu_items.SCP_SCU_RoleSelectionSubItem()
         role.sop_class_uid = uid

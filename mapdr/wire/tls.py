@@ -83,6 +83,12 @@ class TlsSocket(socket.socket):
         return self._tls.version() or ""
 
     @property
+    def cipher(self) -> str:
+        """The cipher suite that was agreed on, by OpenSSL's name."""
+        agreed = self._tls.cipher()
+        return agreed[0] if agreed else ""
+
+    @property
     def heard(self) -> bool:
         """Whether the peer has said anything."""
         return self._heard

@@ -31,7 +31,10 @@ DOCUMENT = Path(__file__).resolve().parents[2] / "docs/json.md"
 SILENT = {"init", "run", "reload"}
 """Commands without --json."""
 
-GROUPS = {"webhooks": {"webhooks list", "webhooks show", "webhooks replay", "webhooks test"}}
+GROUPS = {
+    "doctor": {"doctor", "doctor peer"},
+    "webhooks": {"webhooks list", "webhooks show", "webhooks replay", "webhooks test"},
+}
 """Commands that are known by a second word."""
 
 PARKED_HOOK = """
@@ -134,6 +137,7 @@ def told(used: NodeFolder, tmp_path: Path) -> dict[str, list[dict[str, Any]]]:
     ask("dismiss", "--all", "--dry-run")
     ask("plugins")
     ask("doctor")
+    ask("doctor", "peer", "archive")
     used.config.write_text(used.config.read_text().replace("AccessionNumber", "AccesionNumber"))
     ask("check")
     return found

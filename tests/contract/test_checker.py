@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from mapdr.kernel.errors import Refused
+from mapdr.kernel.examine import Examination, Level, PeerFinding
 from mapdr.kernel.item import TAKEN, Acceptance, Instance, Need, Outcome, Pause, Payload, Source, Verdict
 from mapdr.kernel.item import Sent as Attempt
 from mapdr.kernel.stage import Batch, Description
@@ -244,6 +245,33 @@ def test_a_closed_session_that_claims_success_is_caught() -> None:
 
     with pytest.raises(ContractError, match="closed session"):
         check_egress(lambda: Wrong(answer), PAYLOADS, arrived=lambda: confirmed)
+
+
+@pytest.mark.parametrize(
+    ("findings", "stores", "sentence"),
+    [
+        ([], False, "finds something"),
+        (["is there"], False, "yields findings"),
+        ([PeerFinding("x", Level.BAD, "is away", "look")], False, "something is good"),
+        ([PeerFinding("x", Level.GOOD, "y"), PeerFinding("x", Level.WARN, "y")], False, "says what to do"),
+        ([PeerFinding("x", Level.GOOD, "y")], True, "stores nothing"),
+        ([PeerFinding("x", Level.GOOD, "y")], False, ""),
+    ],
+)
+def test_an_examination_is_held_to_the_contract(findings: list[Any], stores: bool, sentence: str) -> None:
+    answer, confirmed = server()
+
+    class Examined(FakeEgress):
+        def examine(self, examination: Examination) -> Iterator[PeerFinding]:
+            if stores:
+                confirmed.append("1.2.3")
+            yield from findings
+
+    if sentence:
+        with pytest.raises(ContractError, match=sentence):
+            check_egress(lambda: Examined(answer), PAYLOADS, arrived=lambda: confirmed)
+    else:
+        check_egress(lambda: Examined(answer), PAYLOADS, arrived=lambda: confirmed)
 
 
 class Mute(Session):

@@ -87,7 +87,7 @@ class Httpd:
             def log_message(self, format: str, *args: object) -> None:
                 return
 
-        for method in ("GET", "HEAD", "PATCH", "POST", "PUT", "CONNECT"):
+        for method in ("GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT", "CONNECT"):
             setattr(Handler, f"do_{method}", Handler.answer)
 
         class Server(ThreadingHTTPServer):

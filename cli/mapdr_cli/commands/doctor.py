@@ -1,4 +1,7 @@
-"""`mapdr doctor`: what this installation is and can do, and whether its surroundings are sound."""
+"""`mapdr doctor`: what this installation is and can do, and whether its surroundings are sound.
+
+`mapdr doctor peer NAME`: what lies between it and one of its destinations.
+"""
 
 from __future__ import annotations
 
@@ -13,15 +16,20 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
+from mapdr.kernel.examine import Level
+from mapdr.kernel.item import Payload
 from mapdr.operate import words
+from mapdr.operate.configuration import load
 from mapdr.operate.doctor import BAD, NOTE, OK, Examined, examine
-from mapdr_cli.commands.options import NAME, json_option, places, print_answer
-from mapdr_cli.render.terminal import console
+from mapdr.operate.peer import examine_peer
+from mapdr_cli.commands.options import NAME, config_option, json_option, places, print_answer
+from mapdr_cli.render.findings import Lines, conclusion
+from mapdr_cli.render.terminal import console, glyphs
 
 STYLES = {OK: "good", NOTE: "warn", BAD: "bad"}
 
 
-@click.command()
+@click.group(invoke_without_command=True)
 @click.option(
     "--config",
     "config",
@@ -31,11 +39,17 @@ STYLES = {OK: "good", NOTE: "warn", BAD: "bad"}
     help=f"The configuration; otherwise {NAME} here or in the platform's folder, if there is one.",
 )
 @json_option
-def doctor(config: Path | None, as_json: bool) -> None:
+@click.pass_context
+def doctor(ctx: click.Context, config: Path | None, as_json: bool) -> None:
     """Examine this installation: versions, hot paths, codecs, disk, clock, configuration, database.
 
-    Needs no configuration, but looks at it if there is one. Exits 1 if something is bad.
+    Needs no configuration, but looks at it if there is one. Exits 1 if something is bad. With `peer NAME`, a
+    destination is examined instead.
     """
+    if ctx.invoked_subcommand is not None:
+        # Options before the word count behind it, too.
+        ctx.default_map = {ctx.invoked_subcommand: {"config": config, "as_json": as_json}}
+        return
     findings = list(examine(config or next((place for place in places() if place.is_file()), None)))
     if as_json:
         print_answer({"findings": findings})
@@ -43,6 +57,48 @@ def doctor(config: Path | None, as_json: bool) -> None:
         console().print(report(findings))
     if any(finding.level == BAD for finding in findings):
         raise Exit(1)
+
+
+@doctor.command()
+@click.argument("name", metavar="NAME")
+@click.option(
+    "--test-image",
+    is_flag=True,
+    help="Store a generated image there too, marked as a test. It stays at the receiver.",
+)
+@config_option
+@json_option
+def peer(name: str, test_image: bool, config: Path, as_json: bool) -> None:
+    """Examine the way to the destination NAME, step by step, with a cure for what is wrong.
+
+    Name, TCP, TLS, AE titles or login, what it takes, and what it costs. Nothing is stored there without
+    --test-image. Exits 1 if something keeps images from arriving.
+    """
+    configuration = load(config)
+    found = examine_peer(configuration, name, _marked_image(name) if test_image else ())
+    if as_json:
+        findings = list(found)
+        print_answer({"destination": name, "findings": findings}, node=configuration.plan.node.name)
+    else:
+        out, findings = console(), []
+        lines = Lines(out)
+        with out.status(f"examining {words.plain(name)}", spinner="line"):
+            for each in found:
+                findings.append(each)
+                lines.show(each)
+        out.print()
+        out.print(conclusion(name, findings, glyphs(out)))
+    if any(each.level is Level.BAD for each in findings):
+        raise Exit(1)
+
+
+def _marked_image(name: str) -> Sequence[Payload]:
+    """The test image, with a warning that nobody takes it back."""
+    from mapdr.testing.marked import PATIENT_ID, marked_image  # pydicom and numpy, which no other way needs
+
+    text = f"warning: the test image of the patient {PATIENT_ID} stays at {words.plain(name)}"
+    console(stderr=True).print(text, style="warn", soft_wrap=True)
+    return marked_image()
 
 
 def report(findings: Sequence[Examined]) -> Group:

@@ -9,13 +9,15 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 
 from pydantic import Field
 
 from mapdr.config.units import Bandwidth as BandwidthField
 from mapdr.config.units import Duration
+from mapdr.egress.dicom.examine import Called
+from mapdr.egress.dicom.examine import examine as examine_receiver
 from mapdr.egress.syntax import Syntax
 from mapdr.kernel.certificate import PEER, Certificate
 from mapdr.kernel.errors import (
@@ -27,6 +29,7 @@ from mapdr.kernel.errors import (
     RemoteProtocolError,
     Temporary,
 )
+from mapdr.kernel.examine import Examination, PeerFinding, and_test_image
 from mapdr.kernel.finding import Finding
 from mapdr.kernel.item import Acceptance, Need, Outcome, Payload, Sent, Verdict
 from mapdr.kernel.stage import Batch, Description, EgressSession, Endpoint, Factory, Settings, StageConfig
@@ -194,6 +197,22 @@ class DimseEgress:
         return Outcome(
             Verdict.RETRY, answer, f"C-ECHO was answered: {status.meaning(answer)}", peer_fault=True
         )
+
+    def examine(self, examination: Examination) -> Iterator[PeerFinding]:
+        """See `mapdr.kernel.examine.Examines`."""
+        config = self._config
+        called = Called(
+            config.host,
+            config.port,
+            config.ae_title,
+            config.calling_ae,
+            config.tls,
+            config.syntaxes,
+            self._limits,
+        )
+        context = self._tls.context() if self._tls is not None else None
+        found = examine_receiver(called, context, examination)
+        return and_test_image(found, self, examination, beside="contexts")
 
     def _associate(
         self, proposals: Sequence[tuple[str, tuple[str, ...]]], throttle: Throttle | None = None

@@ -21,6 +21,7 @@ from pydantic import Field
 
 from mapdr.config.units import Size
 from mapdr.egress.dicomweb.answer import Failed, StoreAnswer, Stored, read_answer
+from mapdr.egress.dicomweb.examine import examine as examine_server
 from mapdr.egress.dicomweb.reasons import Cause, cause, failure
 from mapdr.egress.dicomweb.request import ACCEPT, StowRequest, batches
 from mapdr.egress.http import (
@@ -34,6 +35,7 @@ from mapdr.egress.http import (
     waits,
 )
 from mapdr.kernel.errors import ConfigurationError, RemoteProtocolError, Temporary
+from mapdr.kernel.examine import Examination, PeerFinding, and_test_image
 from mapdr.kernel.finding import Finding
 from mapdr.kernel.item import TAKEN, Acceptance, Need, Outcome, Payload, Sent, Verdict
 from mapdr.kernel.stage import Batch, Description, Factory, Settings
@@ -135,6 +137,16 @@ class DicomwebEgress(HttpEgress):
         finally:
             client.close()
         return _away(answer) or Outcome(Verdict.DELIVERED, answer.status)
+
+    def examine(self, examination: Examination) -> Iterator[PeerFinding]:
+        """See `mapdr.kernel.examine.Examines`."""
+
+        def ask(client: HttpClient) -> Answer:
+            return _post(client, self._config.url, StowRequest(()))
+
+        config = self._config
+        found = examine_server(config, config.url, ask, examination, absent=NO_SERVICE, away=AWAY)
+        return and_test_image(found, self, examination)
 
 
 class StowSession:

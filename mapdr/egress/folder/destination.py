@@ -15,10 +15,12 @@ from pydantic import Field, ValidationInfo, field_validator
 from mapdr.config.units import Duration, LocalPath
 from mapdr.dicom.gate import SOP_INSTANCE_UID
 from mapdr.egress.folder.dicomdir import Dicomdirs, MediumLayout
+from mapdr.egress.folder.examine import examine as examine_folder
 from mapdr.egress.folder.files import ImageFolder, Trouble
 from mapdr.egress.folder.layout import DEFAULT, Layout, LayoutField
 from mapdr.egress.tags import tags_of
 from mapdr.kernel.errors import OWN_FAULT, Permanent, is_own_fault
+from mapdr.kernel.examine import Examination, PeerFinding, and_test_image
 from mapdr.kernel.finding import Finding
 from mapdr.kernel.item import TAKEN, Acceptance, Need, Outcome, Pause, Payload, Verdict
 from mapdr.kernel.stage import Description, Endpoint, Factory, Settings, StageConfig
@@ -61,6 +63,7 @@ class FolderEgress:
 
     def __init__(self, settings: Settings, config: FolderEgressConfig) -> None:
         self._config = config
+        self._durability = settings.durability
         self._folder = ImageFolder(config.path, settings.durability)
         self._layout = MediumLayout() if config.dicomdir else Layout(config.layout)
         self._dicomdirs: Dicomdirs | None = None
@@ -120,6 +123,11 @@ class FolderEgress:
         except Trouble as trouble:
             return _paused(trouble.error)
         return Outcome(Verdict.DELIVERED)
+
+    def examine(self, examination: Examination) -> Iterator[PeerFinding]:
+        """See `mapdr.kernel.examine.Examines`."""
+        found = examine_folder(self._folder.path, self._folder.work, self._durability)
+        return and_test_image(found, self, examination)
 
 
 class FolderSession:

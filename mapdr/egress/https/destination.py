@@ -23,8 +23,10 @@ from mapdr.egress.http import (
     unanswered,
     waits,
 )
+from mapdr.egress.https.examine import examine as examine_server
 from mapdr.egress.part10 import Part10
 from mapdr.kernel.errors import ConfigurationError, Permanent, Temporary
+from mapdr.kernel.examine import Examination, PeerFinding, and_test_image
 from mapdr.kernel.finding import Finding
 from mapdr.kernel.item import TAKEN, Acceptance, Need, Outcome, Payload, TagPath, Verdict
 from mapdr.kernel.stage import Description, Factory, Settings
@@ -107,6 +109,12 @@ class HttpsEgress(HttpEgress):
             words = meaning(answer.status)
             return outcome if outcome.pause is not None else waits(answer.status, words, "unreachable", SOON)
         return Outcome(Verdict.DELIVERED, answer.status)
+
+    def examine(self, examination: Examination) -> Iterator[PeerFinding]:
+        """See `mapdr.kernel.examine.Examines`."""
+        config = self._config
+        found = examine_server(config, _base(self._template), config.method, examination, away=AWAY)
+        return and_test_image(found, self, examination)
 
 
 class UploadSession:

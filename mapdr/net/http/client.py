@@ -98,6 +98,13 @@ class Server:
             sendable(auth.token)
         self._proxy(self._tls)
 
+    def log_in(self) -> bool:
+        """Whether requests carry credentials; they are got now, a token from its server too.
+
+        Raises NoToken, OwnFault, ConfigurationError.
+        """
+        return bool(self._credentials.header())
+
     def client(self, throttle: Throttle | None = None) -> HttpClient:
         """A client, for one thread at a time, that keeps to `throttle` and ends it when it is closed.
 

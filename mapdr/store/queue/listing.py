@@ -121,6 +121,32 @@ class Listing:
             rows = connection.execute(query).all()
         return [self._attempt(row, row.received_uid) for row in rows]
 
+    def kinds(self, destination: str, newest: int) -> Counter[tuple[str, str]]:
+        """How many of a destination's newest images have which SOP class and transfer syntax: the one that
+        they were last sent in, or that they came in."""
+        number = self._strings.find(destination)
+        if number is None:
+            return Counter()
+        last = (
+            select(_delivery.c.id, _delivery.c.instance, _delivery.c.tries)
+            .where(_delivery.c.destination == number)
+            .order_by(_delivery.c.id.desc())
+            .limit(newest)
+            .subquery()
+        )
+        syntax = func.coalesce(func.nullif(_attempt.c.syntax, 0), _instance.c.syntax)
+        query = (
+            select(_instance.c.sop_class, syntax.label("syntax"), func.count().label("images"))
+            .select_from(last)
+            .join(_instance, _instance.c.id == last.c.instance)
+            .outerjoin(_attempt, (_attempt.c.delivery == last.c.id) & (_attempt.c.number == last.c.tries))
+            .group_by(_instance.c.sop_class, syntax)
+        )
+        with self._database.read() as connection:
+            rows = connection.execute(query).all()
+        text = self._strings.text
+        return Counter({(text(row.sop_class), text(row.syntax)): row.images for row in rows})
+
     def parked_recipes(self, chosen: Selection) -> Counter[str]:
         """How many of the chosen deliveries are parked, by the hash of the recipe that was promised."""
         query = selection.deliveries(chosen, self._strings, _delivery.c.recipe).where(
