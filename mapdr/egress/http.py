@@ -119,7 +119,7 @@ def unanswered(error: Temporary | ConfigurationError) -> Outcome:
     """
     words = str(error)
     if isinstance(error, HttpTrouble) and error.begun:
-        return Outcome(Verdict.RETRY, comment=words, peer_fault=True)
+        return Outcome(Verdict.RETRY, comment=words, peer_fault=True, cut=True)
     if isinstance(error, ConfigurationError | NoToken):
         pause = Pause("unauthorized", SOON)
     else:

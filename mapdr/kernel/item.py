@@ -231,9 +231,11 @@ class Outcome:
     failed, and not the image. `begun` is false when nothing of the payload went out. `not_now` says that the
     receiver accepts no such image at present and may later, without a fault of anybody. `duplicate` says that
     the receiver has an instance of this UID and took none. `pause`, with RETRY and `peer_fault`, says that
-    it would have been so with any other payload. `credential` is what the receiver has proved to be, as in
-    `Source`. `reason` is one word for why the image is not delivered, shown with its row in place of
-    `deliver`'s own; `final`, with REFUSED, that the receiver would refuse it however often it is sent.
+    it would have been so with any other payload. `cut` says that the session ended without a word of the
+    receiver, closed, reset or silent: that may have been the network. `credential` is what the receiver has
+    proved to be, as in `Source`. `reason` is one word for why the image is not delivered, shown with its row
+    in place of `deliver`'s own; `final`, with REFUSED, that the receiver would refuse it however often it is
+    sent.
     """
 
     verdict: Verdict
@@ -247,6 +249,7 @@ class Outcome:
     credential: str = ""
     reason: str = ""
     final: bool = False
+    cut: bool = False
 
 
 class Sent(NamedTuple):

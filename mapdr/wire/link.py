@@ -56,13 +56,17 @@ class LinkLost(Temporary):
     """The association is over before its time: closed, aborted by the peer, or timed out.
 
     `clean` is whether the peer just closed the connection between two messages, `unasked` whether it was over
-    before anything of what was to be sent had gone out.
+    before anything of what was to be sent had gone out. `cut`: it ended without an abort or a release of the
+    peer, so that the network may have ended it.
     """
 
-    def __init__(self, message: str, *, clean: bool = False, unasked: bool = False) -> None:
+    def __init__(
+        self, message: str, *, clean: bool = False, unasked: bool = False, cut: bool = False
+    ) -> None:
         super().__init__(message)
         self.clean = clean
         self.unasked = unasked
+        self.cut = cut
 
 
 class PacedTlsChannel(OverTls, PacedChannel):
@@ -210,7 +214,7 @@ class Link:
             self.channel.close()
         else:
             self._abort_now(linger=self.limits.linger if isinstance(signal, Interrupted) else 0)
-        raise LinkLost(str(signal), clean=isinstance(signal, EndOfStream) and signal.clean)
+        raise LinkLost(str(signal), clean=isinstance(signal, EndOfStream) and signal.clean, cut=True)
 
     def _abort_now(self, linger: float) -> None:
         if self.machine.can(Event.ABORT):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import time
 from collections import Counter
 from pathlib import Path
@@ -68,6 +69,32 @@ def test_such_an_image_is_parked_after_its_tries_with_the_reason(tmp_path: Path,
         assert tries.keys() <= {3, 4, 5, 6}
         assert tries[3] + tries[4] >= len(bad) - 2
         assert all(sent(sink)[uid] == 1 for uid in rows if uid not in bad)
+
+
+def test_an_image_by_which_connections_just_end_is_parked_later_and_uses_up_no_tries(tmp_path: Path) -> None:
+    with world(tmp_path) as made, aborting(SPREAD, "reset") as sink:
+        made.push(*ALL)
+        with delivering_from(made, {"pacs": egress(tmp_path, sink.port)}):
+            rows = made.settled(seconds=60)
+        assert {uid for uid, row in rows.items() if row.state == "parked"} == SPREAD
+        assert {rows[uid].reason for uid in SPREAD} == {"no-answer"}
+        assert all(6 <= sent(sink)[uid] <= 15 for uid in SPREAD)
+        assert {rows[uid].attempts for uid in SPREAD} == {1}, "the one that parked it"
+
+
+def test_a_network_that_cuts_by_chance_parks_no_image_and_uses_up_no_tries(tmp_path: Path) -> None:
+    chance = random.Random(7)
+
+    def script(request: Received) -> Answer:
+        return Answer(hang_up="reset") if chance.random() < 0.5 else Answer()
+
+    with world(tmp_path) as made, RawSink(script, serial=True) as sink:
+        made.push(*ALL)
+        with delivering_from(made, {"pacs": egress(tmp_path, sink.port)}):
+            rows = made.settled(seconds=60)
+        assert {row.state for row in rows.values()} == {"delivered"}
+        assert {row.attempts for row in rows.values()} == {1}
+        assert max(sent(sink).values()) > 3, "none had as many losses as it has tries"
 
 
 def test_the_last_images_are_parked_too_when_no_other_comes_to_show_whose_fault_it_is(tmp_path: Path) -> None:

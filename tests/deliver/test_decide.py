@@ -117,6 +117,14 @@ def test_an_image_that_is_the_cause_is_parked_after_its_failures(
     assert (decision.state, decision.reason, decision.count_attempt) == (state, "no-answer", counts)
 
 
+@pytest.mark.parametrize(("limit", "cuts", "state"), [(0, 0, "pending"), (6, 4, "pending"), (6, 5, "parked")])
+def test_what_may_have_been_the_network_uses_up_no_tries(limit: int, cuts: int, state: str) -> None:
+    lost = Outcome(Verdict.RETRY, None, "closed", peer_fault=True, cut=True)
+    decision = decided(lost, attempts=50, failures=2, limit=limit, cuts=cuts)
+    assert (decision.state, decision.reason) == (state, "no-answer")
+    assert state == "parked" or not decision.count_attempt
+
+
 def test_what_may_pass_never_parks_the_image() -> None:
     for outcome in (
         Outcome(Verdict.RETRY, 0x0110, peer_fault=True),

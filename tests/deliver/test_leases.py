@@ -123,6 +123,27 @@ def test_an_image_is_the_cause_only_where_the_receiver_takes_others() -> None:
     assert failures.limit(delivery(2), 3) == 6, "it took others before only"
 
 
+def test_a_cut_says_less_the_more_images_were_lost_in_the_same_way_and_then_taken() -> None:
+    leases, failures, _ = make()
+    failures.answered()
+    failures.count(delivery(1), ended_session=True)
+    assert failures.limit(delivery(1), 3, cut=True) == 15, "it took others before only"
+    failures.answered()
+    failures.count(delivery(1), ended_session=True, cut=True)
+    assert (failures.cuts(delivery(1)), failures.limit(delivery(1), 3, cut=True)) == (1, 6)
+    for number, state, limit in ((2, "delivered", 7), (3, "parked", 7), (4, "delivered", 8)):
+        leases.hold([delivery(number)])
+        failures.count(delivery(number), ended_session=True)
+        leases.settle([attempt(state, number=number)])
+        assert failures.limit(delivery(1), 3, cut=True) == limit
+    for number in range(10, 30):
+        leases.hold([delivery(number)])
+        failures.count(delivery(number), ended_session=True)
+        leases.settle([attempt("delivered", number=number)])
+    assert failures.limit(delivery(1), 3, cut=True) == 15
+    assert failures.limit(delivery(1), 3) == 3, "an abort is the receiver's word"
+
+
 def test_several_images_in_a_row_are_the_receivers_trouble() -> None:
     failures = Failures()
     for _ in range(3):

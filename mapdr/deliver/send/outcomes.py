@@ -125,7 +125,7 @@ class OutcomeHandler:
         if not outcome.peer_fault or not outcome.begun or self._breaker.state is not BreakerState.CLOSED:
             return 0
         tries = self._retry.tries
-        limit = self._failures.limit(delivery, tries)
+        limit = self._failures.limit(delivery, tries, cut=outcome.cut)
         return limit if session_lost(outcome) or limit == tries else 0
 
     def _tell_breaker(self, delivery: LeasedDelivery, sent: Sent, limit: int, stale: bool) -> None:
@@ -151,7 +151,9 @@ class OutcomeHandler:
         outcome, failures = sent.outcome, 0
         refused = outcome.verdict is Verdict.SYNTAX_REFUSED
         if outcome.begun and (outcome.peer_fault or outcome.not_now or refused):
-            failures = self._failures.count(image.delivery, ended_session=session_lost(outcome))
+            lost = session_lost(outcome)
+            cut = lost and outcome.cut and limit > 0
+            failures = self._failures.count(image.delivery, ended_session=lost, cut=cut)
         asked_again = self._breaker.view().retry_at
         decision = decide(
             image.delivery,
@@ -162,6 +164,7 @@ class OutcomeHandler:
             fallback=fallback if failures <= SWITCHES else "",
             after=asked_again + LATER if asked_again else 0.0,
             limit=limit,
+            cuts=self._failures.cuts(image.delivery) if outcome.cut else 0,
             differs=differs,
         )
         self._count(self._leases.settle([EndedAttempt(image.delivery, decision, sent, image.payload)]))

@@ -9,8 +9,10 @@
 | that it takes nothing at present (`Outcome.pause`)  | the same; the destination waits                      |
 | a status that faults the image or is unknown        | pending until `tries` are used up, then parked       |
 | the same for good (`Outcome.final`)                 | parked                                               |
-| nothing: aborted, closed, silent after the request  | pending, alone; parked after `tries` if it takes     |
+| nothing: aborted after the request                  | pending, alone; parked after `tries` if it takes     |
 |                                                     | others, else it is the receiver's trouble            |
+| nothing: closed, reset, silent after the request    | the same, later: it may have been the network. No    |
+|                                                     | try is used up (`settle.failures`)                   |
 | success for another SOP instance or class, in       | as nothing: the association is aborted               |
 | another context, with an element twice, too early   |                                                      |
 | nothing, and nothing of the image had gone out      | pending, at once                                     |
@@ -64,15 +66,17 @@ def decide(
     fallback: str = "",
     after: float = 0.0,
     limit: int = 0,
+    cuts: int = 0,
     differs: bool = False,
 ) -> Decision:
     """What becomes of the row `delivery` after `outcome`, `now` in seconds since the epoch.
 
     `failures` is how often this image was not taken since it was last settled for good, `limit` after how
-    many of them it is parked as their cause (0: the cause may be the receiver). An image that was answered
-    "out of resources" waits beyond `after`, when the receiver is asked again, so that another image is tried
-    before it. `fallback` is another transfer syntax that the receiver accepts, or empty. `differs`: other
-    bytes were delivered under its SOP Instance UID before.
+    many of them it is parked as their cause (0: the cause may be the receiver). `cuts` is how often its
+    session was cut while others were taken, this time included: such failures use up no try. An image that
+    was answered "out of resources" waits beyond `after`, when the receiver is asked again, so that another
+    image is tried before it. `fallback` is another transfer syntax that the receiver accepts, or empty.
+    `differs`: other bytes were delivered under its SOP Instance UID before.
     """
     if outcome.verdict is Verdict.DELIVERED:
         return Decision("parked", "duplicate") if outcome.duplicate and differs else DELIVERED
@@ -81,13 +85,14 @@ def decide(
             return Decision("pending", "syntax-refused", now, count_attempt=False, syntax=fallback)
         return Decision("parked", "syntax-refused")
     if outcome.verdict is Verdict.RETRY and (outcome.peer_fault or outcome.not_now):
-        if session_lost(outcome) and limit and delivery.attempts + 2 >= limit:
-            # The first failure was not counted as an attempt, as the receiver might have been the cause; with
-            # this one it makes two more.
+        # The first failure was not counted, as the receiver might have been the cause; an attempt is not yet.
+        losses = cuts + 1 if outcome.cut else delivery.attempts + 2
+        if session_lost(outcome) and limit and losses >= limit:
             return Decision("parked", "no-answer")
         if retry.give_up is not None and now - delivery.instance.received_at > retry.give_up:
             return Decision("parked", "gave-up")
-        return _wait(outcome, Backoff.of(retry), failures, now, max(now, after), limit > 0)
+        counts = limit > 0 and not outcome.cut
+        return _wait(outcome, Backoff.of(retry), failures, now, max(now, after), counts)
     reason = outcome.reason or ("refused" if outcome.verdict is Verdict.REFUSED else "failed")
     if outcome.final:
         return Decision("parked", reason)

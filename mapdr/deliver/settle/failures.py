@@ -1,8 +1,9 @@
 """How often each image was not taken, and what that says about who is the cause: the image or its receiver.
 
 An image that ends sessions while its receiver takes others is the cause itself (design, decision 24); several
-images in a row that are not taken are the receiver's trouble. Counted since the node's start, for one
-destination.
+images in a row that are not taken are the receiver's trouble. A session that ends without a word of the
+receiver may have been cut by the network, which cuts whatever is on the way: that proves less. Counted since
+the node's start, for one destination.
 """
 
 from __future__ import annotations
@@ -21,12 +22,22 @@ REMEMBERED = 10_000
 """The most images whose failures are remembered: about 2 MB."""
 
 
+CUTS = 2, 5
+"""After this many times its tries, at least and at most, an image is the cause of sessions that were cut."""
+
+
 class _Failed(NamedTuple):
-    """The failures of one image; `answers` is how many images had been answered at the first of them."""
+    """The failures of one image.
+
+    `answers` is how many images had been answered at the first of them, `innocent` how many had been taken
+    that had ended a session before. `cuts` counts those by which a session was cut, while others were taken.
+    """
 
     times: int
     answers: int
-    ended_session: bool
+    innocent: int
+    ended_session: bool = False
+    cuts: int = 0
 
 
 class Failures:
@@ -36,16 +47,20 @@ class Failures:
         self._lock = threading.Lock()
         self._images: dict[int, _Failed] = {}
         self._answers = 0
+        self._innocent = 0
         self._in_a_row: Counter[int] = Counter()
 
-    def count(self, delivery: LeasedDelivery, *, ended_session: bool = False) -> int:
+    def count(self, delivery: LeasedDelivery, *, ended_session: bool = False, cut: bool = False) -> int:
         """An image was not taken once more, or could not be prepared; how often that was.
 
-        `ended_session`: the session ended by it, so that it is sent on one of its own next time.
+        `ended_session`: the session ended by it, so that it is sent on one of its own next time. `cut`: it
+        did so without a word of the receiver, which takes others.
         """
         with self._lock:
-            known = self._images.pop(delivery.id, None) or _Failed(0, self._answers, False)
-            self._images[delivery.id] = _Failed(known.times + 1, known.answers, ended_session)
+            known = self._images.pop(delivery.id, None) or _Failed(0, self._answers, self._innocent)
+            self._images[delivery.id] = known._replace(
+                times=known.times + 1, ended_session=ended_session, cuts=known.cuts + cut
+            )
             if len(self._images) > REMEMBERED:
                 del self._images[next(iter(self._images))]
             return known.times + 1
@@ -70,21 +85,34 @@ class Failures:
         known = self._images.get(delivery.id)
         return known is not None and known.ended_session
 
-    def limit(self, delivery: LeasedDelivery, tries: int) -> int:
+    def cuts(self, delivery: LeasedDelivery) -> int:
+        """How often a session was cut by an image while the receiver took others."""
+        known = self._images.get(delivery.id)
+        return known.cuts if known is not None else 0
+
+    def limit(self, delivery: LeasedDelivery, tries: int, *, cut: bool = False) -> int:
         """After how many failures in all an image is parked as the cause of them; 0: nothing says that it is.
 
         `tries` if the receiver has answered others since the first failure, twice as many if only before it.
+        Where the session was `cut` it is `CUTS`: the more of them the more images were lost in the same way
+        meanwhile and then taken, for each of these shows that sessions are cut here for no image's fault.
         """
         with self._lock:
             known = self._images.get(delivery.id)
             if known is None or not self._answers:
                 return 0
-            return tries if self._answers > known.answers else 2 * tries
+            others_taken = self._answers > known.answers
+            if not cut:
+                return tries if others_taken else 2 * tries
+            least, most = (times * tries for times in CUTS)
+            return min(least + self._innocent - known.innocent, most) if others_taken else most
 
-    def forget(self, delivery_ids: Iterable[int]) -> None:
-        """These rows have ended: a retry begins anew."""
+    def forget(self, ended: Iterable[tuple[int, bool]]) -> None:
+        """These rows, by their id, have ended, those with True as delivered: a retry begins anew."""
         if not self._images:  # the usual case, without the lock
             return
         with self._lock:
-            for id_ in delivery_ids:
-                self._images.pop(id_, None)
+            for id_, delivered in ended:
+                known = self._images.pop(id_, None)
+                if known is not None and delivered:
+                    self._innocent += known.ended_session

@@ -84,7 +84,11 @@ class Leases:
         """
         with self._lock:
             held = [each for each in attempts if self._held.pop(each.delivery.id, None) is not None]
-        self._failures.forget(each.delivery.id for each in held if each.decision.state != "pending")
+        self._failures.forget(
+            (each.delivery.id, each.decision.state == "delivered")
+            for each in held
+            if each.decision.state != "pending"
+        )
         if held:
             self._settlements.put([_settlement(each) for each in held])
         return held

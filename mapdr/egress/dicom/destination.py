@@ -398,6 +398,7 @@ def _trouble(error: MapdrError) -> Outcome:
         comment=str(error),
         peer_fault=not isinstance(error, LocalProtocolError),
         begun=not (isinstance(error, LinkLost) and error.unasked),
+        cut=isinstance(error, LinkLost) and error.cut,
     )
 
 
