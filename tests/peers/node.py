@@ -140,7 +140,10 @@ class Node:
         try:
             found = until(look, seconds, what)
         except AssertionError as error:
-            shown = {key: last.get(key) for key in ("today", "pending", "parked", "unrouted", "destinations")}
+            shown = {
+                key: last.get(key)
+                for key in ("webhooks", "today", "pending", "parked", "unrouted", "destinations")
+            }
             raise AssertionError(f"{error}; the last status was {shown}") from None
         assert found is not None
         return found
