@@ -31,13 +31,13 @@ import tomlkit
 
 from clinic import balance, receivers
 from clinic.disk import SmallDisk, small_disk
-from clinic.modalities import Dropper, Scanner, Sender, WebSender, shift
+from clinic.modalities import PER_REQUEST, Dropper, Scanner, Sender, WebSender, shift
 from clinic.receivers import NO_ROOM, Pacs, TelePacs
 from clinic.workload import DEVICES, Device, Image, Study, week
 from mapdr.testing.ris import Ris
 from mapdr.testing.wait import until
 from peers.certificates import Authority
-from peers.node import MAPDR, Node, destination, images
+from peers.node import MAPDR, ORPHAN, Node, destination, images
 from peers.processes import LOOPBACK, free_port, listens, run
 from peers.rawsender import send_all
 from peers.rawsink import RawSink
@@ -242,8 +242,14 @@ class Clinic:
             self.configure(lambda document: document["node"].update(min_free=ALL))
         else:
             self.disk.fill(4_000_000)
-        repeat = next(image for image in pushing[0].images if image.uid in pushing[0].taken).item
-        until(lambda: send_all(self.node.port, [repeat]) == {repeat: NO_ROOM}, 20, "a refusal")
+        first = next(sender for sender in pushing if sender.device.way == "plain")
+        repeat = next(image for image in first.images if image.uid in first.taken).item
+
+        def refused() -> bool:
+            self.sent += 1
+            return send_all(self.node.port, [repeat], calling=first.device.name) == {repeat: NO_ROOM}
+
+        until(refused, 20, "a refusal")
         go_on(senders)
         self.until_refused(pushing)
         if self.disk is None:
@@ -398,7 +404,7 @@ def a_week_of(
         result = assert_the_balance_is_zero(clinic)
         assert_mapdr_counts_the_same(clinic, status)
         assert clinic.node.stop() == 0
-        assert "Traceback" not in clinic.node.output()
+        assert "Traceback" not in ORPHAN.sub("", clinic.node.output())
     print(
         f"{number} images of {studies} studies, pushed {clinic.sent} times, {clinic.refusals} refused, "
         f"{clinic.cut} lines cut: made in {made - started:.0f} s, pushed in {pushed - made:.0f} s, "
@@ -450,7 +456,9 @@ def assert_mapdr_counts_the_same(clinic: Clinic, status: Mapping[str, Any]) -> N
     assert delivered == towards
     assert (status["parked"], status["versions"]["received"]) == (0, 0)
     assert status["unrouted"] == here["XC"]
-    assert clinic.acknowledged - len(taken) <= status["repeats"]["received"] <= clinic.sent - len(taken)
+    # An archive that was in hand when the node was killed is taken again whole.
+    most = clinic.sent - len(taken) + PER_REQUEST
+    assert clinic.acknowledged - len(taken) <= status["repeats"]["received"] <= most
 
 
 @pytest.mark.timeout(300)
