@@ -19,7 +19,7 @@ export PIP_BUILD_CONSTRAINT := $(CONSTRAINTS)
 endif
 INSTALL = $(BIN)/python packaging/install.py "$(1)" $(addprefix --constraint ,$(CONSTRAINTS))
 
-.PHONY: demo test check lock lowest kill fuzz sanitize bench clean
+.PHONY: demo test check lock lowest kill clinic fuzz sanitize bench clean
 .DELETE_ON_ERROR:
 
 demo: $(VENV)/.installed  ## The router, three modalities, a PACS and a RIS, live on this terminal
@@ -51,6 +51,9 @@ lowest:  ## The lowest versions that pyproject.toml allows, in an environment of
 
 kill: $(VENV)/.tested  ## The long kill test: 100 kills, two destinations, rules that edit and compress
 	$(BIN)/python -m pytest -q -s -m long tests/e2e/test_kill.py $(ARGS)
+
+clinic: $(VENV)/.tested  ## A week of a clinic: 20,000 images, two outages, a full disk, new certificates; a balance of zero
+	$(BIN)/python -m pytest -q -s -m long tests/e2e/test_clinic.py $(ARGS)
 
 fuzz: $(VENV)/.tested  ## What reads a peer's bytes, SECONDS each; then every property test with many more examples
 	for target in $(TARGETS); do \

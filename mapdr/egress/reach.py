@@ -19,7 +19,7 @@ from mapdr.kernel.certificate import PEER, Certificate
 from mapdr.kernel.examine import Level, PeerFinding
 from mapdr.net.certificate import certificate_of
 from mapdr.net.tls import ClientTls
-from mapdr.wire.tls import GONE, TlsFailure, TlsSocket
+from mapdr.wire.tls import TlsFailure, TlsSocket
 
 T = TypeVar("T")
 Steps = Generator[PeerFinding, None, T]
@@ -254,7 +254,7 @@ def _told(found: Certificate) -> str:
 def _tls_cure(failure: TlsFailure, without: str) -> str:
     if failure.plain:
         return f"set up TLS at the receiver, or {without}: both sides or neither"
-    if failure.gone or failure.reason == GONE:
+    if failure.gone:
         return f"set up TLS at the receiver, or {without}; its log says why it closes"
     if "expired" in failure.reason or "not yet valid" in failure.reason:
         return "have the certificate renewed, or set the clocks right"

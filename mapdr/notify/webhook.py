@@ -71,6 +71,7 @@ class HookSender:
         self._give_up = give_up
         self._failures = 0
         self._trouble = ""
+        self._unwritten: list[OutboxSettlement] = []  # what the index did not take, as on a full disk
         self._stopping = False
         self._signal = threading.Event()
         self._thread: threading.Thread | None = None
@@ -117,6 +118,7 @@ class HookSender:
 
     def _step(self) -> float:
         """Send the next message; the seconds to rest."""
+        self._write()
         now = time.time()
         due = self._outbox.next_due(self._name)
         if due is None or due > now:
@@ -128,12 +130,19 @@ class HookSender:
         answer = self._post.send(message.webhook_id, message.payload)
         now = time.time()
         wait = max(answer.wait, self._wait(message.attempts))
-        self._outbox.settle([self._settlement(message, answer, now + wait, now)], now)
+        self._unwritten.append(self._settlement(message, answer, now + wait, now))
+        self._write()
         if not answer.hook_fault:
             self._failures = 0
             return 0.0
         self._failures += 1
         return self._rest(max(answer.wait, self._wait(self._failures - 1)), message.id, now + wait)
+
+    def _write(self) -> None:
+        """Write how attempts ended. What is raised leaves them for the next time, before any message."""
+        if self._unwritten:
+            self._outbox.settle(self._unwritten, time.time())
+            self._unwritten = []
 
     def _rest(self, seconds: float, message_id: int, due: float) -> float:
         """Wait as long as the hook itself is at fault, whatever wakes us; 0 then.

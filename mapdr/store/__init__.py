@@ -243,6 +243,7 @@ class Store:
                 rules=EarlierRules(rules_for, self.recipes),
                 last_beat=self.commands.last_beat(),
             )
+            self.outbox.release()
             return recovery.run()
 
     def start(self) -> None:

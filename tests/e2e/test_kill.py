@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import io
 import random
-import re
 import threading
 import time
 from collections import Counter, defaultdict
@@ -27,7 +26,7 @@ from pydicom.encaps import encapsulate, generate_frames
 
 from mapdr.testing import generator
 from mapdr.testing.wait import until
-from peers.node import Node, arrivals, destination
+from peers.node import ORPHAN, Node, arrivals, destination
 from peers.part10 import MemoryObject
 from peers.rawsender import RawSender
 from peers.rawsink import Answer, RawSink, Received
@@ -40,8 +39,6 @@ RATIO, MAX_ERROR = 10, 400
 CLINIC, PREFIX = "Clinic North", "CN-"
 MARKER = "MAPDR_KILLED_NODE"
 """An environment variable that every process of a node inherits."""
-ORPHAN = re.compile(r'Traceback .*\n  File "<string>", line 1, in <module>\n(  .*\n)+EOFError: .*\n')
-"""What Python says in a decoder process whose node is killed before it has told it what to do."""
 
 EDITS = [
     {"set": "InstitutionName", "to": CLINIC},

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import logging
 import socket
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -27,7 +28,7 @@ from mapdr.notify.post import encode, judge, signature_headers
 from mapdr.notify.webhook import HookSender
 from mapdr.store import OutboxEntry, Store, StudyEvent
 from mapdr.store.index import schema
-from mapdr.store.outbox import MessageSelection, OutboxMessage
+from mapdr.store.outbox import MessageSelection, OutboxMessage, OutboxSettlement
 from mapdr.testing.ris import Ris
 from mapdr.testing.wait import until
 from peers.httpd import Asked, Said, certificate, server_tls, serving
@@ -191,6 +192,28 @@ def test_a_hook_that_is_away_is_not_hammered_and_gets_everything_later(store: St
         until(lambda: any(message.attempts for message in store.outbox.list("ris")))
         assert sum(message.attempts for message in store.outbox.list("ris")) <= 3
         assert "connection refused" in next(m.comment for m in store.outbox.list("ris") if m.attempts)
+
+
+def test_an_answer_that_the_index_does_not_take_is_kept(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write, failures = store.outbox.settle, iter((True, True))
+
+    def settle(settlements: Sequence[OutboxSettlement], now: float) -> None:
+        if next(failures, False):
+            raise OSError(errno.ENOSPC, "the disk is full")
+        write(settlements, now)
+
+    monkeypatch.setattr(store.outbox, "settle", settle)
+    with Ris() as ris:
+        put(store, 1, 2)
+        sender = HookSender("ris", Hook(ris.url), store.outbox, Watch(), tick=0.02)
+        sender.start()
+        try:
+            until(lambda: sender.wake() or states(store) == ["delivered"] * 2)
+        finally:
+            sender.stop(time.monotonic() + 5)
+    assert [call.json for call in ris.calls] == [{"n": 1}, {"n": 2}]
 
 
 def test_what_is_never_taken_is_parked_in_the_end(store: Store) -> None:

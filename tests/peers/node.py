@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -20,6 +21,8 @@ from peers.rawsender import RawSender
 
 MAPDR = Path(sys.executable).with_name("mapdr")
 STUDY_QUIET = "1 s"
+ORPHAN = re.compile(r'Traceback .*\n  File "<string>", line 1, in <module>\n(  .*\n)+EOFError: .*\n')
+"""What Python says in a decoder process whose node is killed before it has told it what to do."""
 
 
 def destination(port: int, **extra: Any) -> dict[str, Any]:
@@ -140,7 +143,10 @@ class Node:
         try:
             found = until(look, seconds, what)
         except AssertionError as error:
-            shown = {key: last.get(key) for key in ("today", "pending", "parked", "unrouted", "destinations")}
+            shown = {
+                key: last.get(key)
+                for key in ("webhooks", "today", "pending", "parked", "unrouted", "destinations")
+            }
             raise AssertionError(f"{error}; the last status was {shown}") from None
         assert found is not None
         return found

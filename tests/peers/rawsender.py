@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import ssl
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import count
 from types import TracebackType
@@ -28,11 +29,14 @@ class RawSender:
         called: str = "MAPDR",
         host: str = "127.0.0.1",
         timeout: float = 30,
+        tls: ssl.SSLContext | None = None,
     ) -> None:
         proposed = {2 * index + 1: (abstract, [syntax]) for index, (abstract, syntax) in enumerate(contexts)}
         self._messages = count(1)
         self.connection = socket.create_connection((host, port), timeout)
         try:
+            if tls is not None:
+                self.connection = tls.wrap_socket(self.connection, server_hostname=host)
             self.connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             pdu.send(self.connection, pdu.ASSOCIATE_RQ, pdu.associate_rq(called, calling, proposed, 1 << 18))
             kind, body = pdu.receive(self.connection)

@@ -36,6 +36,17 @@ def test_a_lease_that_ran_out_is_due_again(opener: Opener) -> None:
     assert len(again.lease("ris", 9, 60, now=63.0)) == 1
 
 
+def test_what_a_killed_node_had_on_its_way_is_due_when_it_starts_again(opener: Opener) -> None:
+    killed = opener()
+    killed.outbox.add([entry("a"), entry("b")], now=1.0)
+    (first, _) = killed.outbox.lease("ris", 2, 300, now=2.0)
+    killed.outbox.settle([OutboxSettlement(first.id, "delivered", status=200)], now=3.0)
+    killed.close()
+    again = opener(start=False)
+    again.recover(lambda revision: None)
+    assert [message.key for message in again.outbox.lease("ris", 9, 60, now=4.0)] == ["b"]
+
+
 def test_a_message_waits_then_is_parked_and_tried_by_hand(store: Store) -> None:
     store.outbox.add([entry("a")], now=1.0)
     (message,) = store.outbox.lease("ris", 9, 60, now=1.0)
