@@ -184,7 +184,7 @@ def files(folder: Path, size: int, count: int) -> list[str]:
     meta = generator.CT_IMAGE
     names = []
     for index in range(count):
-        uid = prefix + b"%06d" % index
+        uid = prefix + b"%d" % (1_000_000 + index)  # no leading zero: pydicom would warn of each
         head = b"".join(
             generator._element(2, number, b"UI", value)
             for number, value in ((2, meta), (3, uid), (0x10, generator.EXPLICIT_LE), (0x12, b"2.25.1"))

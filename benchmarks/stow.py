@@ -30,7 +30,7 @@ def forward(size: int, count: int, requests: int) -> float:
         with node(folder, durability="process-crash", egress=egress) as bench:
             load(bench.port, count, size)
             wait_until(lambda: bench.status()["pending"] == count)
-        with Sink(out, SINK) as sink, node(folder, durability="process-crash", egress=egress):
+        with Sink(out, module=SINK) as sink, node(folder, durability="process-crash", egress=egress):
             return count / sink.wait(count)
 
 
@@ -56,7 +56,7 @@ def by_curl(size: int, count: int) -> float:
     """The same by one curl, which keeps its connection."""
     from benchmarks.rows import files
 
-    with scratch("files") as folder, Sink(0, SINK) as sink:
+    with scratch("files") as folder, Sink(module=SINK) as sink:
         kind = f'multipart/related; type="application/dicom"; boundary={BOUNDARY}'
         words = ["curl", "-sS"]
         for number, body in enumerate(bodies(folder, files(folder, size, count))):
@@ -71,7 +71,7 @@ def by_client(size: int, count: int) -> float:
     """The same by dicomweb-client; its start does not count."""
     from benchmarks.rows import files
 
-    with scratch("files") as folder, Sink(0, SINK) as sink:
+    with scratch("files") as folder, Sink(module=SINK) as sink:
         files(folder, size, count)
         subprocess.run(
             [sys.executable, "-m", "benchmarks.stow", str(folder), str(sink.port)], check=True, cwd=ROOT

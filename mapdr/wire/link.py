@@ -21,7 +21,8 @@ from mapdr.kernel.errors import RemoteProtocolError, Temporary
 from mapdr.wire import dimse, pdu
 from mapdr.wire.association import Action, Association, Event, Send, Tell, pdu_event
 from mapdr.wire.paced import Pace, PacedChannel
-from mapdr.wire.tls import OverTls, TlsChannel, TlsSocket
+from mapdr.wire.tls import TlsSocket
+from mapdr.wire.tls_channel import OverTls, TlsChannel
 from mapdr.wire.words import abortion
 
 SHORTEST_PDU = 128
@@ -153,6 +154,11 @@ class Link:
         except RemoteProtocolError as error:
             self.punish(error)
             raise
+
+    def for_run(self) -> Channel:
+        """What a lane takes messages from: the channel, or what has been decrypted of it."""
+        channel = self.channel
+        return channel.decrypted() if isinstance(channel, TlsChannel) else channel
 
     def send_command(self, context: int, command: bytes) -> None:
         """Send a message without a data set. Raises LinkLost."""

@@ -1,4 +1,4 @@
-"""TLS on a connected TCP socket (RFC 8446, RFC 5246), and the `Channel` over it.
+"""TLS on a connected TCP socket (RFC 8446, RFC 5246).
 
 Python's `SSLSocket` asks the kernel twice for each record of at most 16 kB, once for its header, and gives
 one record a call; a write of many records is a system call for each. Here OpenSSL works on memory: a read
@@ -15,13 +15,15 @@ import ssl
 import time
 from typing import Any, cast
 
-from mapdr._fast import Channel
 from mapdr.kernel import tls_words
 
-READ = 1 << 17
+READ = 1 << 18
 """Bytes that are taken from the kernel in one call."""
-PIECE = 1 << 16
+PIECE = 1 << 17
 """Bytes that are encrypted for one call of the kernel; they count as sent when all of them are out."""
+
+RECORD = 1 << 14
+"""Bytes that a record holds at most."""
 
 _HANDSHAKE = 0x16
 _RECORDS = range(0x14, 0x18)
@@ -144,16 +146,22 @@ class TlsSocket(socket.socket):
         try:
             while size < len(view):
                 try:
-                    got = cast("int", read(len(view) - size, view[size:]))  # bytes only without a buffer
-                    size += got
-                    if not got:
-                        return size
+                    if self._unread:
+                        got = cast("int", read(len(view) - size, view[size:]))  # bytes only without a buffer
+                        size += got
+                        if not got:
+                            return size
+                        continue
                 except ssl.SSLWantReadError:
-                    if self._outgoing.pending:
-                        self._write()
-                    if size or not self.fill():
-                        return size
+                    pass
+                if size:
+                    return size
+                if self._outgoing.pending:
+                    self._write()
+                if not self.fill():
+                    return 0
         except (ssl.SSLZeroReturnError, ssl.SSLEOFError):
+            self._ended = True
             return size
         except ssl.SSLError as error:
             self._failed = _failure(error)
@@ -191,8 +199,10 @@ class TlsSocket(socket.socket):
         """Whether decrypted data or the end of the stream waits to be read, as far as is here."""
         if self._ahead or self._ended or self._failed is not None:
             return True
+        if not self._unread:
+            return False
         try:
-            self._ahead = self._tls.read(PIECE)
+            self._ahead = self._tls.read(RECORD)
         except ssl.SSLWantReadError:
             return False
         except (ssl.SSLZeroReturnError, ssl.SSLEOFError):
@@ -203,6 +213,11 @@ class TlsSocket(socket.socket):
             return True
         self._ended = not self._ahead
         return True
+
+    @property
+    def _unread(self) -> bool:
+        """Whether OpenSSL has anything: to ask it in vain raises, which takes as long as half a record."""
+        return bool(self._incoming.pending or self._tls.pending())
 
     def fill(self) -> int:
         """Take bytes from the kernel; how many, 0 at the end of the stream. Raises as a socket."""
@@ -249,37 +264,6 @@ class TlsSocket(socket.socket):
     def _write_before(self, until: float) -> None:
         self.settimeout(max(0.001, until - time.monotonic()))
         self._write()
-
-
-class OverTls(Channel):
-    """What a channel does in another way over a `TlsSocket`; the first base of one that does more."""
-
-    _sock: TlsSocket
-
-    @property
-    def readable(self) -> bool:
-        """As `Channel.readable`. Records without data, such as session tickets, are none."""
-        if self._end > self._at:
-            return True
-        while not self._sock.has_input:
-            if not super().readable:
-                return False
-            try:
-                self._sock.fill()
-            except (BlockingIOError, TimeoutError):
-                return False
-            except OSError:
-                return True  # the next read says what it is
-        return True
-
-    def linger(self, seconds: float) -> None:
-        """As `Channel.linger`, with TLS ended first."""
-        self._sock.say_goodbye()
-        super().linger(seconds)
-
-
-class TlsChannel(OverTls):
-    """A `Channel` over a `TlsSocket`."""
 
 
 def _failure(error: ssl.SSLError) -> TlsFailure:

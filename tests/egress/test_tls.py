@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import re
 import ssl
 import time
@@ -9,12 +10,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import xxhash
 from pydantic import ValidationError
 
-from egress.test_dimse import NEED, make, payload
+from egress.test_dimse import CT, EXPLICIT, NEED, make, payload
 from mapdr.egress.dicom.destination import DimseEgress
-from mapdr.kernel.errors import Temporary
-from mapdr.kernel.item import Sent, Verdict
+from mapdr.kernel.errors import Permanent, Temporary
+from mapdr.kernel.item import FileSlice, Payload, Proof, Sent, Verdict
 from mapdr.kernel.stage import SendsBatches
 from mapdr.testing import peer
 from mapdr.testing.wait import until
@@ -268,6 +270,44 @@ def test_an_early_success_is_not_believed(authority: Authority, server: Pair) ->
         outcome = session.send(payload(size=30_000_000))
         assert outcome.verdict is Verdict.RETRY
         session.close()
+
+
+@pytest.mark.parametrize("size", [0, 1000, 700_000])
+def test_what_leaves_over_tls_is_what_came(
+    authority: Authority, server: Pair, tmp_path: Path, size: int
+) -> None:
+    came: list[bytes] = []
+
+    def keep(line: peer.Line) -> None:
+        peer.accept(line)
+        for _ in range(2):
+            number, command, data, _ = peer.read_message(line)
+            came.append(data)
+            line.send(peer.p_data((number, 3, dimse.response(command, 0))))
+        line.closed()
+
+    path = tmp_path / "image"
+    path.write_bytes(b"before" + random.Random(1).randbytes(size) + b"behind")
+    data = path.read_bytes()
+    digest = xxhash.xxh3_128(data).digest()
+
+    def image(number: int) -> Payload:
+        proof = Proof(path, 0, len(data), digest)
+        return Payload(CT, f"1.2.{number}", EXPLICIT, (b"NEW!", FileSlice(path, 6, size, proof)), size + 4)
+
+    with listening(server, keep) as listener:
+        session = opened(listener.port, ca=authority.path).connect([NEED])
+        assert isinstance(session, SendsBatches)
+        sent: list[Sent] = []
+        session.send_batch([image(1), image(2)], sent)
+        assert [one.outcome.verdict for one in sent] == [Verdict.DELIVERED] * 2
+        assert came == [b"NEW!" + data[6:-6]] * 2
+        path.write_bytes(data[:-1] + b"?")  # the very end, which does not even go out
+        if size:
+            with pytest.raises(Permanent, match="is damaged"):
+                session.send(image(3))
+        session.close()
+    assert len(came) == 2
 
 
 def test_without_tls_nothing_is_proved() -> None:

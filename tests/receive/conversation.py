@@ -6,6 +6,7 @@ import contextlib
 import ipaddress
 import shutil
 import socket
+import ssl
 import struct
 import tempfile
 import threading
@@ -77,19 +78,30 @@ class Came:
         return found
 
 
+Tls = tuple[ssl.SSLContext, ssl.SSLContext]
+"""The receiver's context and the sender's."""
+
+
 def converse(
-    pieces: Sequence[bytes], *, runs: bool, nested: bool = False, more: Collection[TagPath] = ()
+    pieces: Sequence[bytes],
+    *,
+    runs: bool,
+    nested: bool = False,
+    more: Collection[TagPath] = (),
+    tls: Tls | None = None,
 ) -> Came:
     """Send `pieces` behind an association request that is accepted, and listen until the receiver closes."""
     folder = Path(tempfile.mkdtemp(prefix="conversation-"))
     try:
         wanted = {*more, *((NESTED,) if nested else ())}
-        return _converse(folder, [peer.request(contexts=CONTEXTS), *pieces], runs, wanted)
+        return _converse(folder, [peer.request(contexts=CONTEXTS), *pieces], runs, wanted, tls)
     finally:
         shutil.rmtree(folder)
 
 
-def _converse(folder: Path, pieces: Sequence[bytes], runs: bool, wanted: Collection[TagPath]) -> Came:
+def _converse(
+    folder: Path, pieces: Sequence[bytes], runs: bool, wanted: Collection[TagPath], tls: Tls | None
+) -> Came:
     arrivals: list[Arrival] = []
     in_runs: list[int] = []
 
@@ -105,10 +117,17 @@ def _converse(folder: Path, pieces: Sequence[bytes], runs: bool, wanted: Collect
     spool = open_spool(folder, submit, wanted=wanted)
     watch = Watch()
     ours, theirs = socket.socketpair()
-    session = session_over(theirs, spool if runs else Ordinary(spool), watch, Limits(linger=0))
-    threads = [threading.Thread(target=session.run), threading.Thread(target=_say, args=(ours, pieces))]
-    for thread in threads:
-        thread.start()
+    server, client = tls or (None, None)
+    session = session_over(theirs, spool if runs else Ordinary(spool), watch, Limits(linger=0), server)
+    receiver = threading.Thread(target=session.run)
+    receiver.start()
+    if client is not None:
+        ours = client.wrap_socket(ours, server_hostname="127.0.0.1", suppress_ragged_eofs=True)
+    sender = threading.Thread(target=_say, args=(ours, pieces))
+    threads = [receiver, sender]
+    sender.start()
+    if client is not None:  # OpenSSL does not read in one thread while it writes in another
+        sender.join(30)
     answers = _listen(ours)
     for thread in threads:
         thread.join(30)
@@ -138,7 +157,9 @@ def open_spool(
     return spool
 
 
-def session_over(sock: socket.socket, intake: Intake, watch: Watch, limits: Limits) -> Session:
+def session_over(
+    sock: socket.socket, intake: Intake, watch: Watch, limits: Limits, tls: ssl.SSLContext | None = None
+) -> Session:
     """The receiver's side of a connection."""
     return Session(
         sock,
@@ -148,7 +169,7 @@ def session_over(sock: socket.socket, intake: Intake, watch: Watch, limits: Limi
         intake=intake,
         doorkeeper=Doorkeeper(DimseReceiveConfig()),
         limits=limits,
-        tls=None,
+        tls=tls,
         shown=lambda certificate: None,
         watch=watch,
         has_room=lambda session: True,
@@ -160,7 +181,7 @@ def _say(sock: socket.socket, pieces: Sequence[bytes]) -> None:
     try:
         for piece in pieces:
             sock.sendall(piece)
-        sock.shutdown(socket.SHUT_WR)
+        socket.socket.shutdown(sock, socket.SHUT_WR)  # an SSLSocket's own would end its TLS
     except OSError:
         return  # the receiver has closed: what it said before is looked at
 

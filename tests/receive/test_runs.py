@@ -7,6 +7,7 @@ import importlib
 import os
 import shutil
 import socket
+import ssl
 import struct
 import threading
 import time
@@ -37,7 +38,8 @@ from mapdr.testing.peer import Line
 from mapdr.testing.wait import until
 from mapdr.wire import dimse, pdu
 from mapdr.wire.link import Limits
-from receive.conversation import CONTEXTS, Came, converse, open_spool, session_over
+from peers.certificates import Authority
+from receive.conversation import CONTEXTS, Came, Tls, converse, open_spool, session_over
 from store.world import CT, SOURCE, To, data_set, element
 
 MR = "1.2.840.10008.5.1.4.1.1.4"
@@ -75,6 +77,11 @@ def message(
     return b"".join(map(peer.p_data, (command, *pdvs)))
 
 
+def echo() -> bytes:
+    """A C-ECHO-RQ."""
+    return peer.p_data((1, 3, dimse.echo_request(7)))
+
+
 @needs_runs
 def test_what_is_whole_and_regular_is_taken_in_runs() -> None:
     stream = b"".join(
@@ -93,6 +100,56 @@ def test_a_ct_slice_and_a_colour_ultrasound_image_are_taken_in_runs() -> None:
     steps = tuple(range(16_000, 1_000_000, 16_000))
     stream = b"".join(message(data, f"1.2.{n}", cuts=steps) for n, data in enumerate(whole, 1))
     assert both([stream]).in_runs == 2
+
+
+@pytest.fixture(scope="module")
+def tls(tmp_path_factory: pytest.TempPathFactory) -> Tls:
+    authority = Authority(tmp_path_factory.mktemp("tls"))
+    pair = authority.sign("mapdr")
+    server = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    server.load_cert_chain(pair.cert, pair.key)
+    client = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    client.load_verify_locations(authority.path)
+    return server, client
+
+
+@needs_runs
+@pytest.mark.parametrize("step", [0, 10, 1000, 70_000])
+def test_over_tls_runs_take_what_is_decrypted(tls: Tls, step: int) -> None:
+    sizes = [200, 600_000, 900, 30_000, 3_000_000, 100]  # the fifth is too long for a run
+    steps = tuple(range(16_000, 3_000_000, 16_000))
+    stream = b"".join(
+        message(data_set(f"1.2.{n}", pixels=size), f"1.2.{n}", number=n, cuts=steps, together=n == 3)
+        for n, size in enumerate(sizes, 1)
+    )
+    spoiled = message(SPOILED["zeros behind it"](data_set("1.2.9")), "1.2.9")
+    whole = stream + echo() + spoiled + pdu.RELEASE_RQ_BYTES
+    pieces = [whole[at : at + step] for at in range(0, len(whole), step)] if step > 10 else [whole]
+    if step == 10:
+        pieces = [whole[at : at + step] for at in range(0, 3000, step)] + [whole[3000:]]
+    one, other = converse(pieces, runs=True, tls=tls), converse([whole], runs=False)
+    assert one.answers == other.answers
+    assert one.kept == other.kept
+    assert one.counters == other.counters
+    assert one.in_runs == 5
+
+
+def test_what_brings_no_image_is_answered_at_once_over_tls(tls: Tls, tmp_path: Path) -> None:
+    spool = open_spool(tmp_path, lambda arrival: None)
+    ours, theirs = socket.socketpair()
+    session = session_over(theirs, spool, Watch(), Limits(linger=0), tls[0])
+    receiver = threading.Thread(target=session.run)
+    receiver.start()
+    with Line(tls[1].wrap_socket(ours, server_hostname="127.0.0.1")) as line:
+        line.send(peer.request(contexts=CONTEXTS))
+        line.read_pdu()
+        began = time.monotonic()
+        for _ in range(20):
+            line.send(echo())
+            line.read_pdu()
+        took = time.monotonic() - began
+    receiver.join(10)
+    assert took < 4, "each has waited a quarter of a second for a data set to follow"
 
 
 def test_what_does_not_fit_goes_the_ordinary_way_between_runs() -> None:

@@ -219,7 +219,7 @@ class Session:
         """
         again = True
         while again and not self._stopping:
-            run = lane.take(link.channel)
+            run = lane.take(link.for_run())
             again = run.again
             if run.stored:
                 self._watch.count(f"receive.{self._receiver}.stored", run.stored)
