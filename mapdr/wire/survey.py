@@ -49,8 +49,9 @@ class Answer:
 class Survey:
     """An association over a connected socket, TCP or TLS. `ask`, then `echo`, then `end`. For one thread."""
 
-    def __init__(self, sock: socket.socket, seconds: float) -> None:
-        """Every wait ends after `seconds`."""
+    def __init__(self, sock: socket.socket, seconds: float, connected: float = 0.0) -> None:
+        """Every wait ends after `seconds`. `connected` is how many milliseconds the TCP connection took."""
+        self.connected = connected
         self._sock = sock
         self._seconds = seconds
         self._message_id = 0
@@ -144,6 +145,10 @@ class Survey:
                 length, _, control = _PDV.unpack_from(body, at)
                 fragments += body[at + 6 : at + 4 + length]
                 at += 4 + max(length, 2)
+                if len(fragments) > dimse.MAX_COMMAND:
+                    raise RemoteProtocolError(
+                        f"a command set exceeds {dimse.MAX_COMMAND} bytes", abort_reason=6
+                    )
                 if control & 2:
                     return dimse.parse(fragments)
 

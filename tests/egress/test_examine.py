@@ -17,6 +17,7 @@ from mapdr.kernel.item import Need
 from mapdr.testing import peer
 from mapdr.testing.marked import PATIENT_ID, marked_image
 from mapdr.wire import pdu
+from mapdr.wire.survey import Survey
 from peers import dcmtk
 from peers.certificates import Authority, Pair
 from peers.processes import LOOPBACK, Process, free_port
@@ -439,14 +440,37 @@ def answers_otherwise(line: peer.Line) -> None:
     line.closed()
 
 
+def floods(line: peer.Line) -> None:
+    peer.accept(line)
+    line.read_pdu()
+    while True:
+        line.send(peer.p_data((1, 1, bytes(16000))))
+
+
 @pytest.mark.parametrize(
     ("script", "words"),
-    [(hangs, "no answer in time"), (hangs_up, "hung up"), (answers_otherwise, "that was not asked")],
+    [
+        (floods, "exceeds"),
+        (hangs, "no answer in time"),
+        (hangs_up, "hung up"),
+        (answers_otherwise, "that was not asked"),
+    ],
 )
 def test_an_echo_that_is_accepted_and_not_answered(script: peer.Script, words: str) -> None:
     with scripted(script) as listener:
         (last,) = bad(found(listener.port, seconds=0.5))
     assert (last.part, words in last.text) == ("C-ECHO", True), last
+
+
+def test_an_echo_that_is_slow_is_a_warning(monkeypatch: pytest.MonkeyPatch) -> None:
+    def late(*args: object, **more: object) -> tuple[float, int]:
+        return 45.0, 0
+
+    monkeypatch.setattr(Survey, "echo", late)
+    with RawSink() as sink:
+        told = one(found(sink.port), "C-ECHO")
+    assert (told.level, told.milliseconds) == (Level.WARN, 45.0)
+    assert "Nagle" in told.cure
 
 
 def test_an_echo_that_fails() -> None:

@@ -44,6 +44,9 @@ SMALL_PDU, USUAL_PDU = 4096, 16384
 IMAGE = 524_288
 """Bytes of the CT image that the cost of a PDU length is told of: 512 x 512 pixels of 16 bits."""
 
+HELLO = 3.0
+"""Seconds for a receiver that has not answered to show that it speaks TLS."""
+
 _WINDOW = (8, 1)
 _WITHOUT = "leave out tls"
 _BACK = "a receiver that was down is asked so whether it is back"
@@ -91,9 +94,11 @@ class _Line:
 
     def open(self) -> Survey:
         """A connection on which an association can be asked for. Raises OSError."""
+        started = time.perf_counter()
         sock = self.address.connect(self.seconds)
+        took = (time.perf_counter() - started) * 1000
         if self.context is None or self.called.tls is None:
-            return Survey(sock, self.seconds)
+            return Survey(sock, self.seconds, took)
         secured = TlsSocket(
             sock, self.context, server_side=False, expected=self.called.tls.name or self.called.host
         )
@@ -102,7 +107,7 @@ class _Line:
         except BaseException:
             secured.close()
             raise
-        return Survey(secured, self.seconds)
+        return Survey(secured, self.seconds, took)
 
     def request(self, pairs: Sequence[Pair], window: tuple[int, int] | None = None) -> pdu.AssociateRequest:
         """One that proposes Verification and each of `pairs` alone in a context."""
@@ -182,7 +187,7 @@ def _no_association(line: _Line, answer: Answer, number: int) -> Iterator[PeerFi
     elif answer.trouble == pdu.SPEAKS_TLS or (
         (answer.closed or answer.silent)
         and line.context is None
-        and certificate_shown(line.address, called.host, None, line.seconds) is not None
+        and certificate_shown(line.address, called.host, None, min(HELLO, line.seconds)) is not None
     ):
         text = "the receiver speaks TLS, and this destination is set to plain TCP"
         yield PeerFinding(part, Level.BAD, text, "set tls = true, or { ca = ... } for a CA of its own")
@@ -365,8 +370,9 @@ def _echoes(survey: Survey, line: _Line) -> Iterator[PeerFinding]:
         cure = "read the receiver's log: it hangs, or images may end alike"
         yield PeerFinding(part, Level.BAD, f"accepted, and not answered: {words}; {_BACK}", cure)
         return
-    slow = plain - line.address.milliseconds > STALL
-    text = f"answered in {_ms(plain)} (median; a TCP connection took {_ms(line.address.milliseconds)})"
+    way = min(survey.connected, line.address.milliseconds)
+    slow = plain - way > STALL
+    text = f"answered in {_ms(plain)} (median; a TCP connection took {_ms(way)})"
     cure = (
         "each image waits that long at least: switch Nagle's algorithm off at the receiver "
         "(DCMTK: TCP_NODELAY=1 in its environment), or look why it is slow"
