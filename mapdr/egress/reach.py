@@ -179,7 +179,7 @@ def speak_tls(
             yield _agreed(secured)
             der = secured.peer_certificate
     except TlsFailure as failure:
-        yield PeerFinding("TLS", Level.BAD, failure.reason, _tls_cure(failure, without))
+        yield PeerFinding("TLS", Level.BAD, failure.reason, tls_cure(failure, without))
         seen = None if failure.plain else certificate_shown(address, host, tls, seconds)
         if seen is not None:
             yield PeerFinding("certificate", Level.INFO, f"it shows one for {_told(seen)}")
@@ -188,7 +188,7 @@ def speak_tls(
         timed_out = isinstance(error, TimeoutError)
         text = "no answer to the TLS handshake" if timed_out else f"{_refusal(error)} during the handshake"
         broken = TlsFailure(text, gone=True)
-        yield PeerFinding("TLS", Level.BAD, text, _tls_cure(broken, without))
+        yield PeerFinding("TLS", Level.BAD, text, tls_cure(broken, without))
         return broken
     if der is not None:
         yield from _certificate(der, checked=tls.check_host, expected=expected)
@@ -251,7 +251,8 @@ def _told(found: Certificate) -> str:
     return f"{found.name}, SHA-256 {found.fingerprint}, valid until {end:%Y-%m-%d}"
 
 
-def _tls_cure(failure: TlsFailure, without: str) -> str:
+def tls_cure(failure: TlsFailure, without: str) -> str:
+    """What to do about a failure of TLS; `without` is what in the configuration means that none is spoken."""
     if failure.plain:
         return f"set up TLS at the receiver, or {without}: both sides or neither"
     if failure.gone:

@@ -44,7 +44,7 @@ def examine_peer(
     """What is found out of the destination `name`, each finding as soon as it is known.
 
     `images`: one marked test image, which is stored there (`mapdr.kernel.examine.Examination`); without it,
-    nothing is. No step takes much longer than `seconds`. Raises RequestError for an unknown name.
+    nothing is. Each wait ends after `seconds`. Raises RequestError for an unknown name.
     """
     (known,) = known_destinations(configuration.plan, [name])
     return _bounded(configuration.plan, known, images, seconds)

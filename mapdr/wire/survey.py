@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from mapdr.kernel.errors import RemoteProtocolError
 from mapdr.kernel.uids import VERIFICATION
 from mapdr.wire import dimse, pdu
+from mapdr.wire.tls import TlsFailure
 
 MOST = 1 << 18
 """Bytes of a P-DATA that are read."""
@@ -31,6 +32,7 @@ class Answer:
     `silent` is whether nothing came in time, `closed` whether the peer closed the connection without a word.
     `software` and `software_uid` are what it calls itself (PS3.7, annex D.3.3.2), `window` the operations
     that it lets be invoked and would perform at a time (0: without limit), None if it says nothing of that.
+    `failure` is that of TLS, if that broke: in TLS 1.3 a certificate is refused behind the handshake.
     """
 
     said: pdu.Pdu | None = None
@@ -41,13 +43,15 @@ class Answer:
     software_uid: str = ""
     window: tuple[int, int] | None = None
     milliseconds: float = 0.0
+    failure: TlsFailure | None = None
 
 
 class Survey:
     """An association over a connected socket, TCP or TLS. `ask`, then `echo`, then `end`. For one thread."""
 
-    def __init__(self, sock: socket.socket, seconds: float) -> None:
-        """Every wait ends after `seconds`."""
+    def __init__(self, sock: socket.socket, seconds: float, connected: float = 0.0) -> None:
+        """Every wait ends after `seconds`. `connected` is how many milliseconds the TCP connection took."""
+        self.connected = connected
         self._sock = sock
         self._seconds = seconds
         self._message_id = 0
@@ -70,8 +74,10 @@ class Survey:
             return Answer(trouble="the peer closed the connection without an answer", closed=True)
         except RemoteProtocolError as error:
             return Answer(trouble=str(error))
-        except OSError as error:  # a failure of TLS, which has words of its own
-            return Answer(trouble=str(error), closed=bool(getattr(error, "gone", False)))
+        except TlsFailure as failure:
+            return Answer(trouble=failure.reason, closed=failure.gone, failure=failure)
+        except OSError as error:
+            return Answer(trouble=error.strerror or type(error).__name__)
         if isinstance(said, pdu.AssociateAccept):
             self._contexts = {
                 context.id: context.abstract_syntax
@@ -139,6 +145,10 @@ class Survey:
                 length, _, control = _PDV.unpack_from(body, at)
                 fragments += body[at + 6 : at + 4 + length]
                 at += 4 + max(length, 2)
+                if len(fragments) > dimse.MAX_COMMAND:
+                    raise RemoteProtocolError(
+                        f"a command set exceeds {dimse.MAX_COMMAND} bytes", abort_reason=6
+                    )
                 if control & 2:
                     return dimse.parse(fragments)
 

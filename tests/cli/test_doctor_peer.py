@@ -49,7 +49,7 @@ def test_a_test_image_is_warned_about(used: NodeFolder) -> None:
         done = toward(used, sink.port).mapdr("doctor", "peer", "archive", "--test-image")
         assert len(sink.received) == 1
     assert done.exit_code == 0
-    assert f"the test image of the patient {PATIENT_ID} stays at archive" in done.stderr
+    assert f"an image of the patient {PATIENT_ID} is stored at archive, and stays there" in done.stderr
 
 
 def test_options_may_stand_before_the_word(used: NodeFolder) -> None:

@@ -17,6 +17,7 @@ from mapdr.kernel.item import Need
 from mapdr.testing import peer
 from mapdr.testing.marked import PATIENT_ID, marked_image
 from mapdr.wire import pdu
+from mapdr.wire.survey import Survey
 from peers import dcmtk
 from peers.certificates import Authority, Pair
 from peers.processes import LOOPBACK, Process, free_port
@@ -217,7 +218,7 @@ def over_tls(server: Pair) -> Iterator[int]:
         except OSError:
             return
         with peer.Line(sock) as inner:
-            peer.accept(inner)
+            peer.accept(inner, refuse=(peer.VERIFICATION,))
             inner.closed()
 
     with scripted(run) as listener:
@@ -345,8 +346,9 @@ def test_each_refusal_of_a_context(result: int, words: str, cure: str) -> None:
     def refuse(line: peer.Line) -> None:
         asked = line.decoded()
         assert isinstance(asked, pdu.AssociateRequest)
+        given = {CT: result, peer.VERIFICATION: 3}
         results = tuple(
-            pdu.ContextResult(each.id, result if each.abstract_syntax == CT else 0, each.transfer_syntaxes[0])
+            pdu.ContextResult(each.id, given.get(each.abstract_syntax, 0), each.transfer_syntaxes[0])
             for each in asked.contexts
         )
         line.send(pdu.encode(pdu.AssociateAccept("A", "B", results, 16384)))
@@ -388,7 +390,10 @@ def test_the_window_of_operations_is_asked_for_and_told(window: tuple[int, int],
         asked = pdu.decode(kind, body)
         assert isinstance(asked, pdu.AssociateRequest)
         offered.append(pdu.user_items(body).get(pdu.WINDOW_ITEM, b""))
-        results = tuple(pdu.ContextResult(each.id, 0, each.transfer_syntaxes[0]) for each in asked.contexts)
+        results = tuple(
+            pdu.ContextResult(each.id, 3 if each.id == 1 else 0, each.transfer_syntaxes[0])
+            for each in asked.contexts
+        )
         line.send(with_window(pdu.encode(pdu.AssociateAccept("A", "B", results, 16384)), window))
         line.closed()
 
@@ -416,6 +421,69 @@ def test_a_receiver_without_verification_is_no_worse_for_it() -> None:
         findings = found(it.port, seconds=0.5)
     assert one(findings, "C-ECHO").level is Level.INFO
     assert not bad(findings)
+
+
+def hangs(line: peer.Line) -> None:
+    peer.accept(line)
+    line.closed()
+
+
+def hangs_up(line: peer.Line) -> None:
+    peer.accept(line)
+    line.read_pdu()
+
+
+def answers_otherwise(line: peer.Line) -> None:
+    peer.accept(line)
+    line.read_pdu()
+    line.send(peer.p_data((1, 3, peer.command(0x8030, 4711, sop_class=peer.VERIFICATION))))
+    line.closed()
+
+
+def floods(line: peer.Line) -> None:
+    peer.accept(line)
+    line.read_pdu()
+    while True:
+        line.send(peer.p_data((1, 1, bytes(16000))))
+
+
+@pytest.mark.parametrize(
+    ("script", "words"),
+    [
+        (floods, "exceeds"),
+        (hangs, "no answer in time"),
+        (hangs_up, "hung up"),
+        (answers_otherwise, "that was not asked"),
+    ],
+)
+def test_an_echo_that_is_accepted_and_not_answered(script: peer.Script, words: str) -> None:
+    with scripted(script) as listener:
+        (last,) = bad(found(listener.port, seconds=0.5))
+    assert (last.part, words in last.text) == ("C-ECHO", True), last
+
+
+def test_an_echo_that_is_slow_is_a_warning(monkeypatch: pytest.MonkeyPatch) -> None:
+    def late(*args: object, **more: object) -> tuple[float, int]:
+        return 45.0, 0
+
+    monkeypatch.setattr(Survey, "echo", late)
+    with RawSink() as sink:
+        told = one(found(sink.port), "C-ECHO")
+    assert (told.level, told.milliseconds) == (Level.WARN, 45.0)
+    assert "Nagle" in told.cure
+
+
+def test_an_echo_that_fails() -> None:
+    def fail(line: peer.Line) -> None:
+        peer.accept(line)
+        line.read_pdu()
+        answer = peer.command(0x8030, 1, sop_class=peer.VERIFICATION)
+        line.send(peer.p_data((1, 3, answer[:-2] + bytes((0x10, 0x01)))))
+        line.closed()
+
+    with scripted(fail) as listener:
+        told = one(found(listener.port, seconds=0.5), "C-ECHO")
+    assert (told.level, "0x0110" in told.text) == (Level.WARN, True)
 
 
 # --- the test image -----------------------------------------------------------------------------------------

@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from statistics import median
 
-from mapdr.egress.reach import Address, certificate_shown, reach, speak_tls
+from mapdr.egress.reach import Address, certificate_shown, reach, speak_tls, tls_cure
 from mapdr.kernel.errors import RemoteProtocolError
 from mapdr.kernel.examine import Examination, Level, PeerFinding
 from mapdr.kernel.item import Need
@@ -44,7 +44,12 @@ SMALL_PDU, USUAL_PDU = 4096, 16384
 IMAGE = 524_288
 """Bytes of the CT image that the cost of a PDU length is told of: 512 x 512 pixels of 16 bits."""
 
+HELLO = 3.0
+"""Seconds for a receiver that has not answered to show that it speaks TLS."""
+
 _WINDOW = (8, 1)
+_WITHOUT = "leave out tls"
+_BACK = "a receiver that was down is asked so whether it is back"
 
 Pair = tuple[str, str]
 
@@ -68,9 +73,7 @@ def examine(called: Called, context: ssl.SSLContext | None, asked: Examination) 
     if address is None:
         return
     if called.tls is not None:
-        agreed = yield from speak_tls(
-            address, called.host, called.tls, asked.seconds, without="leave out tls"
-        )
+        agreed = yield from speak_tls(address, called.host, called.tls, asked.seconds, without=_WITHOUT)
         if agreed is not True:
             if isinstance(agreed, TlsFailure) and not agreed.plain:
                 yield from _plain_after_all(called, address, asked.seconds)
@@ -91,9 +94,11 @@ class _Line:
 
     def open(self) -> Survey:
         """A connection on which an association can be asked for. Raises OSError."""
+        started = time.perf_counter()
         sock = self.address.connect(self.seconds)
+        took = (time.perf_counter() - started) * 1000
         if self.context is None or self.called.tls is None:
-            return Survey(sock, self.seconds)
+            return Survey(sock, self.seconds, took)
         secured = TlsSocket(
             sock, self.context, server_side=False, expected=self.called.tls.name or self.called.host
         )
@@ -102,7 +107,7 @@ class _Line:
         except BaseException:
             secured.close()
             raise
-        return Survey(secured, self.seconds)
+        return Survey(secured, self.seconds, took)
 
     def request(self, pairs: Sequence[Pair], window: tuple[int, int] | None = None) -> pdu.AssociateRequest:
         """One that proposes Verification and each of `pairs` alone in a context."""
@@ -174,13 +179,15 @@ def _no_association(line: _Line, answer: Answer, number: int) -> Iterator[PeerFi
     elif isinstance(said, pdu.Abort):
         cure = "read the receiver's log: it says what it could not make of the request"
         yield PeerFinding(part, Level.BAD, abortion(said), cure, answer.milliseconds)
+    elif answer.failure is not None:
+        yield PeerFinding(part, Level.BAD, answer.trouble, tls_cure(answer.failure, _WITHOUT))
     elif number:
         cure = "the receiver may take few associations at a time; set associations = 1 and see"
         yield PeerFinding(part, Level.BAD, f"another association fails: {answer.trouble}", cure)
     elif answer.trouble == pdu.SPEAKS_TLS or (
         (answer.closed or answer.silent)
         and line.context is None
-        and certificate_shown(line.address, called.host, None, line.seconds) is not None
+        and certificate_shown(line.address, called.host, None, min(HELLO, line.seconds)) is not None
     ):
         text = "the receiver speaks TLS, and this destination is set to plain TCP"
         yield PeerFinding(part, Level.BAD, text, "set tls = true, or { ca = ... } for a CA of its own")
@@ -353,18 +360,19 @@ def _echoes(survey: Survey, line: _Line) -> Iterator[PeerFinding]:
     try:
         plain, answered = _measure(survey, ends)
         if answered != SUCCESS:
-            text = f"answered: {status.meaning(answered)}"
+            text = f"answered: {status.meaning(answered)}; {_BACK}"
             yield PeerFinding(part, Level.WARN, text, "read the receiver's log", plain)
             return
         late = _measure(survey, ends, quick=False)[0] if CHOOSES_ACKNOWLEDGEMENT else plain
         pieces = _measure(survey, ends, pieces=True)[0]
     except (OSError, EOFError, RemoteProtocolError) as error:
         words = "no answer in time" if isinstance(error, TimeoutError) else str(error) or "the peer hung up"
-        cure = "read the receiver's log: images may end alike"
-        yield PeerFinding(part, Level.WARN, f"not answered: {words}", cure)
+        cure = "read the receiver's log: it hangs, or images may end alike"
+        yield PeerFinding(part, Level.BAD, f"accepted, and not answered: {words}; {_BACK}", cure)
         return
-    slow = plain - line.address.milliseconds > STALL
-    text = f"answered in {_ms(plain)} (median; a TCP connection took {_ms(line.address.milliseconds)})"
+    way = min(survey.connected, line.address.milliseconds)
+    slow = plain - way > STALL
+    text = f"answered in {_ms(plain)} (median; a TCP connection took {_ms(way)})"
     cure = (
         "each image waits that long at least: switch Nagle's algorithm off at the receiver "
         "(DCMTK: TCP_NODELAY=1 in its environment), or look why it is slow"
