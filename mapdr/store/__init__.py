@@ -23,6 +23,7 @@ from mapdr.kernel.item import TagPath
 from mapdr.kernel.permissions import make_private
 from mapdr.kernel.watch import Watch
 from mapdr.store.clock import Clock
+from mapdr.store.erasure import Erasure
 from mapdr.store.index.commands import Commands
 from mapdr.store.index.counters import Counters
 from mapdr.store.index.counts import Counts
@@ -152,6 +153,7 @@ class Store:
         self.outbox = Outbox(database)
         self.study_events = StudyEvents(database, self.strings, self.outbox)
         self.retention = Retention(database, self.spool)
+        self.erasure = Erasure(database, self.strings, self.studies, folder)
         self.unrouted = UnroutedRetention(database, self.strings, self.spool)
         self._clock = Clock(database)
         self._claim = Claim(folder.folder / "claim", node)
