@@ -110,6 +110,8 @@ def told(used: NodeFolder, tmp_path: Path) -> dict[str, list[dict[str, Any]]]:
     ask("priority", "stat", "--modality", "CT", "--dry-run")
     ask("reroute", "--modality", "CT", "--dry-run")
     ask("dismiss", "--all", "--dry-run")
+    ask("purge", "--modality", "US", "--yes")
+    ask("purge", "--modality", "CT", "--dry-run")
     ask("plugins")
     ask("doctor")
     used.config.write_text(used.config.read_text().replace("AccessionNumber", "AccesionNumber"))
