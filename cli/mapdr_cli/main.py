@@ -40,6 +40,7 @@ COMMANDS = {
     "priority": "Make deliveries more urgent, or less.",
     "reroute": "Apply today's rules again.",
     "dismiss": "End parked deliveries that shall never be sent.",
+    "purge": "Remove images for good, and who they are of.",
     "webhooks": "What webhooks were told, and whether they took it.",
     "reload": "Apply a changed configuration.",
     "send": "Send files through the node's store.",

@@ -220,6 +220,7 @@ class Upkeep:
     def _purge(self) -> None:
         store, keep = self._node.store, self._node.plan.node.retention
         store.ledger.release_expired(time.time())
+        store.erasure.finish()
         if keep is not None:
             purged = store.retention.purge(time.time(), keep)
             if purged.images:

@@ -84,10 +84,10 @@ class Alarms:
                 del self._raised()[kind.begins, subject]
 
     def holding(self, kind: AlarmKind) -> dict[str, Raised]:
-        """The alarms of a kind that hold, by subject."""
+        """The alarms of a kind that hold, by subject and in the order of subjects."""
         with self._lock:
-            known = self._raised()
-            return {subject: raised for (event, subject), raised in known.items() if event == kind.begins}
+            known = sorted(self._raised().items())
+            return {subject: raised for (event, subject), raised in known if event == kind.begins}
 
     def _raised(self) -> dict[tuple[str, str], Raised]:
         if self._known is None:

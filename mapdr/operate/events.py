@@ -66,7 +66,12 @@ def _acted(facts: EventFacts) -> str:
     """What a person did, and to how many."""
     number = int(facts.get("number") or 0)
     what = f" {words.count(number)} {facts.get('of')}" if number else ""
-    return f"{facts.get('by', '?')}: {facts.get('action', '?')}{what}: {facts.get('to') or 'nothing'}"
+    said = f"{facts.get('by', '?')}: {facts.get('action', '?')}{what}"
+    return (
+        said
+        if facts.get("of") == "images" and not facts.get("to")
+        else f"{said}: {facts.get('to') or 'nothing'}"
+    )
 
 
 def _waits(facts: EventFacts) -> str:

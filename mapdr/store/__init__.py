@@ -24,6 +24,7 @@ from mapdr.kernel.permissions import make_private
 from mapdr.kernel.watch import Watch
 from mapdr.store.alarms import RaisedAlarms
 from mapdr.store.clock import Clock
+from mapdr.store.erasure import Erasure
 from mapdr.store.index.arrivals import LastArrivals
 from mapdr.store.index.commands import Commands
 from mapdr.store.index.counters import Counters
@@ -157,6 +158,7 @@ class Store:
         self.study_events = StudyEvents(database, self.strings, self.outbox)
         self.alarms = RaisedAlarms(database, self.outbox, node)
         self.retention = Retention(database, self.spool)
+        self.erasure = Erasure(database, self.strings, self.studies, folder)
         self.unrouted = UnroutedRetention(database, self.strings, self.spool)
         self._clock = Clock(database)
         self._claim = Claim(folder.folder / "claim", node)

@@ -219,7 +219,7 @@ class Outbox:
             return
         statement = (
             update(_outbox)
-            .where(_outbox.c.id == bindparam("message"), _outbox.c.state != State.DELIVERED)
+            .where(_outbox.c.id == bindparam("message"), _outbox.c.state < int(State.DELIVERED))
             .values(
                 state=bindparam("next"),
                 not_before=bindparam("after"),

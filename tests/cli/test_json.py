@@ -135,6 +135,8 @@ def told(used: NodeFolder, tmp_path: Path) -> dict[str, list[dict[str, Any]]]:
     ask("priority", "stat", "--modality", "CT", "--dry-run")
     ask("reroute", "--modality", "CT", "--dry-run")
     ask("dismiss", "--all", "--dry-run")
+    ask("purge", "--modality", "US", "--yes")
+    ask("purge", "--modality", "CT", "--dry-run")
     ask("plugins")
     ask("doctor")
     ask("doctor", "peer", "archive")

@@ -188,6 +188,48 @@ def test_what_is_asked_is_what_is_done(used: NodeFolder) -> None:
     assert (done["deliveries"], done["again"], done["to"]) == (3, 2, {"telepacs": 3})
 
 
+def test_a_purge_asks_and_says_what_goes_and_refuses_what_is_owed(
+    used: NodeFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = _states(used)
+    looked = used.mapdr("purge", "--modality", "US", "--dry-run")
+    assert looked.output.startswith("1 image in 1 study (")
+    assert looked.output.endswith(" would be purged.\n")
+    question = "and what identifies them, for good?"
+    refused = used.mapdr("purge", "--modality", "US")
+    assert (refused.exit_code, question in " ".join(refused.output.split())) == (2, True)
+    monkeypatch.setattr(confirm, "interactive", lambda: True)
+    assert used.mapdr("purge", "--modality", "US", typed="n\n").exit_code == 1
+    assert _json(used, "status")["unrouted"] == 1
+    assert used.mapdr("purge", "--modality", "US", typed="y\n").exit_code == 0
+    assert _json(used, "status")["unrouted"] == 0
+    owed = used.mapdr("purge", "--modality", "CT", "--yes")
+    assert owed.exit_code == 1
+    said = "deliveries of it are still owed (archive 4, telepacs 2): nothing is purged"
+    assert said in " ".join(owed.output.split())
+    assert _states(used) == before
+    done = _answer(used, "purge", "--modality", "CT", "--even-undelivered", "--yes")
+    assert (done["images"], done["to"], done["on_the_way"], done["traces"]) == (
+        4,
+        {"archive": 4, "telepacs": 2},
+        0,
+        False,
+    )
+    assert _states(used)["telepacs", "dismissed"] == 2
+    assert _answer(used, "purge", "--modality", "CT", "--yes")["images"] == 0
+    assert _answer(used, "purge", "--modality", "CT", "--dry-run")["images"] == 0
+
+
+@pytest.mark.parametrize("words", [[], ["--limit", "3"], ["--even-undelivered"]])
+def test_a_purge_of_everything_is_refused(used: NodeFolder, words: list[str]) -> None:
+    before = _states(used)
+    for how in ("--yes", "--dry-run"):
+        refused = used.mapdr("purge", *words, how)
+        assert refused.exit_code == 2
+        assert "say what is purged" in refused.output
+    assert _states(used) == before
+
+
 @pytest.mark.parametrize("words", [["retry", "--state", "held"], ["reroute", "--study-date", "1900-01-01"]])
 def test_where_there_is_nothing_to_do_nobody_is_asked(used: NodeFolder, words: list[str]) -> None:
     result = used.mapdr(*words)
@@ -211,7 +253,7 @@ def test_what_is_not_there_is_said(used: NodeFolder) -> None:
 
 
 @pytest.mark.parametrize(
-    "command", ["retry", "reroute", "dismiss", "hold", "release", "deliveries", "studies"]
+    "command", ["retry", "reroute", "dismiss", "purge", "hold", "release", "deliveries", "studies"]
 )
 def test_an_unknown_destination_is_named_with_what_there_is(used: NodeFolder, command: str) -> None:
     result = used.mapdr(command, "--to", "nope")

@@ -14,9 +14,9 @@ import pytest
 from mapdr.config.model import WebhookConfig
 from mapdr.kernel.alarm import CERTIFICATE, DESTINATION, DISK, SILENCE
 from mapdr.kernel.watch import Watch
-from mapdr.node import upkeep
 from mapdr.node.alarms import NodeAlarms
 from mapdr.node.assembly import Node
+from mapdr.node.upkeep import Upkeep
 from mapdr.notify.alarms import Alarms
 from mapdr.notify.events import EVENTS
 from mapdr.operate.access import Access
@@ -33,6 +33,7 @@ from mapdr.testing.wait import until
 from mapdr.wire.link import Limits
 from mapdr.wire.requestor import Requestor
 from node.conftest import Start
+from peers.stow_client import store
 from store.world import To, push
 
 NOW = 1_796_000_000.0
@@ -305,6 +306,16 @@ def told_to(ris: Ris) -> list[str]:
     return [call.json["type"] for call in ris.answered()]
 
 
+@pytest.fixture
+def by_hand(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nodes look at nothing by themselves: the test says at which moment."""
+
+    def _alarms(self: Upkeep) -> None:
+        return
+
+    monkeypatch.setattr(Upkeep, "_alarms", _alarms)
+
+
 def look(node: Node) -> None:
     node.alarms.look(node.plan, node.counters(), time.time())
 
@@ -342,14 +353,9 @@ def test_a_destination_that_is_down_over_restarts_is_told_once_and_told_back(sta
     assert back["seconds"] > 0
 
 
-def test_a_modality_that_falls_silent_is_shown_and_told(
-    start: Start, path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(upkeep, "BEAT", HOUR)  # one look at the start; the others are ours
+def test_a_modality_that_falls_silent_is_shown_and_told(start: Start, path: Path, by_hand: None) -> None:
     with Sink("PACS") as sink, Ris() as ris:
         node = start(WHOLE.format(port=sink.port, url=ris.url))
-        began = node.store.commands.last_beat() or 0.0
-        until(lambda: (node.store.commands.last_beat() or 0.0) > began, 20, "the look at the start")
         send(node, 1)
         look(node)
         assert node.counters()["silent"] == []
@@ -371,3 +377,47 @@ def test_a_modality_that_falls_silent_is_shown_and_told(
         look(node)
         until(lambda: told_to(ris) == ["source.silent", "source.back"], 20, "that it is back")
         assert node.counters()["silent"] == []
+
+
+OTHERS = """
+[receive.web]
+type = "dicomweb"
+port = 0
+silent_after = "2 h"
+
+[receive.inbox]
+type = "folder"
+path = "inbox"
+peer = "CD reader"
+quiet = "50 ms"
+scan_every = "100 ms"
+silent_after = "3 h"
+
+[[rule]]
+name = "none"
+when = {}
+send_to = []
+"""
+
+
+def test_a_web_receiver_and_a_folder_fall_silent_too(start: Start, path: Path, by_hand: None) -> None:
+    node = start(OTHERS)
+    first, second = generator.study("CT", images=2, size=(16, 16))
+    port = node.receivers["web"].describe().port
+    assert store(port, [first]).status == 200
+    (path.parent / "inbox" / "one.dcm").write_bytes(second.part10())
+    until(lambda: len(node.store.arrivals.all()) == 2, 20, "both images")
+
+    def last() -> dict[str, float]:
+        return {source.receiver: at for source, at in node.store.arrivals.all()}
+
+    def silent(hours: float) -> list[object]:
+        node.alarms.look(node.plan, node.counters(), time.time() + hours * HOUR)
+        return [one["peer"] for one in node.counters()["silent"]]
+
+    assert [silent(hours) for hours in (1.9, 2.1, 3.1)] == [[], ["web"], ["CD reader", "web"]]
+    before = last()
+    assert store(port, [first]).status == 200  # a repeat is a sign of life
+    until(lambda: last()["web"] > before["web"], 20, "the repeat")
+    assert last()["inbox"] == before["inbox"]
+    assert silent(0.1) == []

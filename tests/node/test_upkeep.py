@@ -114,6 +114,7 @@ class Kept:
             look_at_the_clock=lambda: self.jumps.pop() if self.jumps else 0.0,
             look_at_the_index=lambda: self.refusing,
             unrouted=self.unrouted,
+            erasure=SimpleNamespace(finish=lambda: None),
             look_at_the_disk=lambda: self.disk,
             spool=SimpleNamespace(room=SimpleNamespace(look=lambda *, afresh: self.disk.step)),
         )

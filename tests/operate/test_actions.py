@@ -18,7 +18,9 @@ from mapdr.operate.access import Access, access
 from mapdr.operate.deliveries import deliveries
 from mapdr.operate.errors import RequestError
 from mapdr.operate.events import sentence
+from mapdr.operate.purge import purge
 from mapdr.operate.selection import Selection
+from mapdr.store import Settlement
 from paper.nodes import SOURCE, NodeFolder
 
 MR = Selection(modality="MR")
@@ -85,6 +87,40 @@ def test_a_selection_without_a_condition_is_refused_unless_all_is_meant(
     assert deliveries(opened, Selection()) == before
     assert not notes(opened)
     assert act(opened, nothing, everything=True, dry_run=True).dry_run
+
+
+def test_a_purge_is_noted_with_who_and_waits_for_what_is_on_its_way(
+    opened: Access, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = opened.index()
+    (lease, *_) = store.ledger.lease("archive", 1, 600, "test")
+    chosen = Selection(sop_instance_uid=lease.instance.sop_instance_uid)
+    with pytest.raises(MapdrError, match="still owed"):
+        purge(opened, chosen)
+    assert not notes(opened)
+    early = purge(opened, chosen, even_undelivered=True, patience=0.0)
+    assert (early.images, early.on_the_way) == (0, 1)
+    assert lease.instance.path.exists()
+    monkeypatch.setattr(
+        "mapdr.operate.purge.time.sleep",
+        lambda seconds: store.ledger.settle([Settlement(lease.id, "delivered")]),
+    )
+    done = purge(opened, chosen, even_undelivered=True)
+    assert (done.images, done.on_the_way, done.traces) == (1, 0, False)
+    assert not lease.instance.path.exists()
+    _, note = notes(opened)
+    assert (note["by"], note["number"], note["of"]) == (getpass.getuser(), 1, "images")
+    assert lease.instance.sop_instance_uid not in str(note)
+    _, text = sentence("operator.acted", note)
+    assert text == f"{getpass.getuser()}: purge --even-undelivered 1 images: archive"
+
+
+@pytest.mark.parametrize("nothing", [Selection(), Selection(limit=3), Selection(instances=[])])
+def test_a_purge_without_a_condition_is_refused(opened: Access, nothing: Selection) -> None:
+    with pytest.raises(RequestError, match="say what is purged"):
+        purge(opened, nothing, even_undelivered=True)
+    assert len(deliveries(opened, Selection())) == len(deliveries(opened, Selection(limit=999)))
+    assert not notes(opened)
 
 
 def test_a_note_holds_nothing_of_the_selection(opened: Access) -> None:

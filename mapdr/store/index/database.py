@@ -134,6 +134,19 @@ class Database:
         if not there:
             raise IndexFault(f"{self._path.name} was removed or replaced: put it back, or restart the node")
 
+    def empty_log(self) -> bool:
+        """Copy SQLite's write-ahead log back and cut it off: it holds what was written over since. Whether
+        that could be done now; a program that reads for long keeps it from being."""
+        if self._dialect.name != "sqlite":
+            return True
+        with self._lock:
+            connection = self._writer.raw_connection()
+            try:
+                busy, *_ = connection.cursor().execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+            finally:
+                connection.close()
+        return not busy
+
     def insertion(self, table: Table, columns: Sequence[str]) -> str:
         """The text of an INSERT with positional parameters, for many rows through `exec_driver_sql`."""
         statement = insert(table).values(dict.fromkeys(columns))

@@ -36,6 +36,8 @@ def sqlite(url: str, durability: Durability, busy: float, *, writer: bool) -> En
         cursor.execute(f"PRAGMA wal_autocheckpoint = {_CHECKPOINT_PAGES}")
         cursor.execute(f"PRAGMA journal_size_limit = {_LOG_LIMIT}")
         cursor.execute("PRAGMA temp_store = MEMORY")
+        if writer:  # what is written over or deleted leaves no bytes behind in the file
+            cursor.execute("PRAGMA secure_delete = ON")
         cursor.close()
 
     @event.listens_for(engine, "begin")

@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterable, Mapping
 from collections.abc import Set as AbstractSet
 
-from sqlalchemy import Connection, bindparam, select, update
+from sqlalchemy import Connection, bindparam, delete, select, update
 
 from mapdr.kernel.item import Header, TagPath
 from mapdr.store.index import schema
@@ -92,6 +92,21 @@ class Studies:
         merged = {**values, **known}
         if merged != known:
             connection.execute(update(_study).where(_study.c.id == study).values(tags=json.dumps(merged)))
+
+
+_GENERATION = "SELECT value FROM fact WHERE name = 'erasures'"
+
+
+def generation(connection: Connection) -> str:
+    """How often studies or series were erased: numbers of them in memory hold while it is the same."""
+    return connection.exec_driver_sql(_GENERATION).scalar() or ""
+
+
+def count_generation(connection: Connection) -> None:
+    """Studies or series are erased in this transaction."""
+    fact, number = schema.fact, int(generation(connection) or 0) + 1
+    connection.execute(delete(fact).where(fact.c.name == "erasures"))
+    connection.execute(fact.insert().values(name="erasures", value=str(number)))
 
 
 def tag_key(path: TagPath) -> str:

@@ -23,7 +23,7 @@ from mapdr.store.index.database import Database
 from mapdr.store.index.recipes import Recipes
 from mapdr.store.index.schema import Kind
 from mapdr.store.index.strings import Sources, StringTable, clean
-from mapdr.store.index.studies import Studies
+from mapdr.store.index.studies import Studies, generation
 from mapdr.store.queue.batch import DELIVERY_COLUMNS, Batch, Entry
 from mapdr.store.queue.comparison import Comparison, Repeats
 from mapdr.store.queue.repeats import KnownInstance, find_known
@@ -84,6 +84,7 @@ class Ingest:
         self._arrivals = arrivals
         self._counters = counters
         self._series: dict[tuple[str, str], tuple[int, int]] = {}
+        self._generation = ""
         self._insert_instance = database.insertion(schema.instance, _INSTANCE_COLUMNS)
         self._insert_delivery = database.insertion(schema.delivery, DELIVERY_COLUMNS)
         self.study_tags: frozenset[TagPath] = STUDY_TAGS
@@ -110,6 +111,9 @@ class Ingest:
     def _transact(self, entries: Sequence[Entry], batch: Batch) -> Entered:
         """The transaction. Raises _FilesUnread, and writes nothing, if some files must be compared first."""
         with self._database.write() as connection:
+            at = generation(connection)
+            if at != self._generation:  # a series that is known here may be erased
+                self._series, self._generation = {}, at
             fresh = self._find_series(connection, entries)
             known = find_known(connection, {(e.series, e.uid_hash) for e in entries if not e.fresh})
             for entry in entries:
