@@ -6,6 +6,7 @@ import os
 import sqlite3
 from contextlib import closing
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -47,6 +48,24 @@ def test_a_disk_that_cannot_be_asked_is_said_and_the_rest_is_examined(
     assert "cannot be found out" in found["disk", "free"].text
     assert found["disk", "writable"].level == "ok"
     assert found["database", "index"].level == "ok"
+
+
+@pytest.mark.parametrize(
+    ("free", "level", "said"),
+    [
+        (10**12, "ok", "1.0 TB free"),
+        (1_900_000, "note", "the disk is nearly full: 1.9 MB free"),
+        (1_200_000, "bad", "the disk is filling: all images but stat ones are REFUSED: 1.2 MB free"),
+        (900_000, "bad", "the disk is full: images are REFUSED: 900 kB free"),
+    ],
+)
+def test_each_step_of_a_filling_disk_is_said(
+    used: NodeFolder, monkeypatch: pytest.MonkeyPatch, free: int, level: str, said: str
+) -> None:
+    monkeypatch.setattr("shutil.disk_usage", lambda path: SimpleNamespace(total=10**12, free=free))
+    (found,) = [each for each in examine(used.config) if (each.part, each.name) == ("disk", "free")]
+    assert found.level == level
+    assert found.text.startswith(said)
 
 
 def test_a_spool_that_cannot_be_written_is_said(used: NodeFolder, monkeypatch: pytest.MonkeyPatch) -> None:

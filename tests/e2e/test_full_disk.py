@@ -11,6 +11,7 @@ from mapdr.testing.wait import until
 from peers.node import Node, destination
 from peers.part10 import in_memory
 from peers.rawsender import send_all
+from peers.rawsink import RawSink
 
 NO_ROOM = 0xA700
 PRIORITIES = {"MR": "stat", "CT": "routine", "US": "bulk"}
@@ -87,3 +88,29 @@ def test_a_filling_disk_refuses_by_priority_on_every_way_in(
     output = node.output()
     for said in ("all images but stat ones are REFUSED", "bulk images are REFUSED", "is free again"):
         assert output.count(said) >= 1
+
+
+def test_what_was_delivered_goes_early_and_what_is_owed_stays(
+    make_node: Callable[..., Node], tmp_path: Path, free_port: int
+) -> None:
+    sent = {modality: in_memory(image) for modality, image in images(7).items()}
+    with RawSink() as sink:
+        rules = [
+            {"name": "there", "when": {"Modality": ["CT", "US"]}, "send_to": ["pacs"]},
+            {"name": "not there", "when": {"Modality": ["MR", "US"]}, "send_to": ["away"]},
+        ]
+        egress = {"pacs": destination(sink.port), "away": destination(free_port)}
+        node = make_node(node={"min_free": "0 B"}, egress=egress, rules=rules).start()
+        assert set(send_all(node.port, sent.values()).values()) == {0}
+        until(lambda: sink.count() == 2, 20, "the delivered images")
+        node.when(lambda now: now["pending"] == 2)
+        assert len(list(node.data.rglob("*.dcm"))) == 3
+        # A tenth of what is free may come or go meanwhile.
+        keys = "\n".join(f'{key} = "{value}"' for key, value in thresholds(tmp_path, 0.5, 0.8).items())
+        node.config.write_text(node.config.read_text().replace('min_free = "0 B"', keys))
+        node.command("reload")
+        until(lambda: len(list(node.data.rglob("*.dcm"))) == 2, 30, "the purge of what is owed to nobody")
+        status = node.when(lambda now: now["node"]["disk_step"] == "purging")
+        assert status["pending"] == 2
+        told = [event["text"] for event in status["events"] if event["kind"] == "images.purged"]
+        assert told == ["1 image was purged: delivered, and the disk is filling"]
