@@ -226,16 +226,16 @@ class Pause:
 class Outcome:
     """What a receiver said of one payload.
 
-    `status` is the receiver's own final status (DIMSE or HTTP), None if it never answered; `comment` is
-    its error comment or our reason; `peer_fault` says that the association, or what the receiver has of room,
-    failed, and not the image. `begun` is false when nothing of the payload went out. `not_now` says that the
-    receiver accepts no such image at present and may later, without a fault of anybody. `duplicate` says that
-    the receiver has an instance of this UID and took none. `pause`, with RETRY and `peer_fault`, says that
-    it would have been so with any other payload. `cut` says that the session ended without a word of the
-    receiver, closed, reset or silent: that may have been the network. `credential` is what the receiver has
-    proved to be, as in `Source`. `reason` is one word for why the image is not delivered, shown with its row
-    in place of `deliver`'s own; `final`, with REFUSED, that the receiver would refuse it however often it is
-    sent.
+    `status` is the receiver's own final status (of DIMSE, or an `HttpStatus`), None if it never answered;
+    `comment` is its error comment or our reason; `peer_fault` says that the association, or what the receiver
+    has of room, failed, and not the image. `begun` is false when nothing of the payload went out. `not_now`
+    says that the receiver accepts no such image at present and may later, without a fault of anybody.
+    `duplicate` says that the receiver has an instance of this UID and took none. `pause`, with RETRY and
+    `peer_fault`, says that it would have been so with any other payload. `cut` says that the session ended
+    without a word of the receiver, closed, reset or silent: that may have been the network. `credential` is
+    what the receiver has proved to be, as in `Source`. `reason` is one word for why the image is not
+    delivered, shown with its row in place of `deliver`'s own; `final`, with REFUSED, that the receiver would
+    refuse it however often it is sent.
     """
 
     verdict: Verdict

@@ -57,6 +57,7 @@ class Delivery:
     tags: Mapping[str, str] | None
     tries: int
     status: int | None
+    status_protocol: str
     treatment: str
     transfer_syntax_uid: str
     sent_sop_instance_uid: str
@@ -158,6 +159,7 @@ def _delivery(row: DeliveryRow, identify: bool) -> Delivery:
         tags=by_keyword(row.tags) if identify else None,
         tries=last.number if last else 0,
         status=last.status if last else None,
+        status_protocol=last.status_protocol if last else "",
         treatment=last.treatment if last else "",
         transfer_syntax_uid=last.transfer_syntax_uid if last else "",
         sent_sop_instance_uid=last.sop_instance_uid if last else "",

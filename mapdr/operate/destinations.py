@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from mapdr.kernel.errors import OWN_FAULT
+from mapdr.kernel.status import from_facts
 from mapdr.operate import waits, words
 from mapdr.operate.access import Access
 from mapdr.operate.facts import NOTHING, SILENT, Facts
@@ -96,7 +97,7 @@ def _why(name: str, facts: Facts, breaker: Mapping[str, Any], queue: Queue | Non
 def _left_alone(facts: Facts, breaker: Mapping[str, Any]) -> tuple[str, str, str]:
     """Of a destination whose breaker is open."""
     # With a status the comment is the receiver's own, and may quote a value of an image.
-    status, reason = breaker.get("status"), str(breaker.get("reason", ""))
+    status, reason = from_facts(breaker), str(breaker.get("reason", ""))
     said = breaker.get("comment") if status is None else f"it answers: {words.answer(status)}"
     parts = [str(said or reason or "it does not answer")]
     if breaker.get("failures", 0) > 1:

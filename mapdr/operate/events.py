@@ -11,6 +11,7 @@ from typing import Any
 
 from mapdr.kernel.certificate import PEER, ending
 from mapdr.kernel.errors import OWN_FAULT
+from mapdr.kernel.status import from_facts
 from mapdr.operate import words
 from mapdr.operate.model import EventText
 
@@ -43,15 +44,15 @@ def _destination(facts: EventFacts) -> str:
 
 def _cause(facts: EventFacts) -> str:
     """Why, in words: what was found, or what the answered status means, or at least the short reason."""
-    status = facts.get("status")
-    if isinstance(status, int):
+    status = from_facts(facts)
+    if status is not None:
         return f"it answered: {words.answer(status)}"
     return str(facts.get("comment") or facts.get("reason") or "no reason is known")
 
 
 def _parked(facts: EventFacts) -> str:
-    status = facts.get("status")
-    answer = f", {words.answer(status)}" if isinstance(status, int) and status else ""
+    status = from_facts(facts)
+    answer = f", {words.answer(status)}" if status else ""
     reason = facts.get("reason") or "unknown"
     return f"{_images(facts, past=True)} parked for {_destination(facts)}: {reason}{answer}"
 

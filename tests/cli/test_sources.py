@@ -5,6 +5,9 @@ import time
 from datetime import datetime
 from typing import Any
 
+import pytest
+
+from mapdr.kernel.item import Source
 from paper.nodes import NodeFolder, with_images
 
 STRANGER = {
@@ -76,3 +79,40 @@ def test_nobody_has_sent_anything(node: NodeFolder) -> None:
     node.store().close()
     result = node.mapdr("sources")
     assert (result.exit_code, result.output.strip()) == (0, "Nobody has sent anything yet.")
+
+
+def chosen(node: NodeFolder, *options: str) -> int:
+    result = node.mapdr("deliveries", "--json", *options)
+    assert result.exit_code == 0, result.output
+    return len(json.loads(result.output)["deliveries"])
+
+
+@pytest.mark.parametrize(
+    ("calling_ae", "credential", "shown"),
+    [
+        ("", "token:clinic", "token:clinic"),
+        ("", "certificate:gw sha256:00ff", "certificate:gw sha256:00ff"),
+        ("CT1", "certificate:gw sha256:00ff", "CT1"),
+        ("", "", "modalities"),
+    ],
+)
+def test_a_peer_is_chosen_by_the_name_that_it_is_shown_under(
+    node: NodeFolder, calling_ae: str, credential: str, shown: str
+) -> None:
+    used = with_images(node)
+    store = used.store()
+    try:
+        with store.database.write() as connection:
+            connection.exec_driver_sql(
+                "UPDATE source SET calling_ae = ?, credential = ?", (calling_ae, credential)
+            )
+    finally:
+        store.close()
+    (row,) = listed(used)
+    assert Source(**row["source"]).peer == shown
+    every = chosen(used)
+    assert every > 0
+    names = {"CT1", "token:clinic", "certificate:gw sha256:00ff", "modalities"}
+    assert {name: chosen(used, "--from", name) for name in names} == {
+        name: every if name == shown else 0 for name in names
+    }

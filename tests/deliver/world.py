@@ -18,6 +18,7 @@ from mapdr.deliver.supervise.deliverer import Deliverer
 from mapdr.egress.dicom.destination import DimseEgress, DimseEgressConfig
 from mapdr.kernel.item import FileSlice, Header, Instance, Payload, Routing, Source, TagPath
 from mapdr.kernel.stage import Egress, Settings
+from mapdr.kernel.status import from_number
 from mapdr.kernel.watch import Watch
 from mapdr.store import Store
 from mapdr.store.index import schema
@@ -133,7 +134,8 @@ class World:
             .order_by(a.c.delivery, a.c.number)
         )
         with self.store.database.read() as connection:
-            return [(row.verdict, row.status, row.comment or "") for row in connection.execute(query)]
+            found = connection.execute(query).all()
+        return [(row.verdict, from_number(row.status), row.comment or "") for row in found]
 
     def settled(self, destination: str = "pacs", seconds: float = 15.0) -> dict[str, Row]:
         """Wait until nothing of a destination is pending or leased; its rows by UID."""

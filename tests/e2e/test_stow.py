@@ -143,6 +143,26 @@ def test_a_server_that_locks_the_node_out_burns_nothing_and_says_why(make_node: 
     assert "token-of-the-cloud" not in node.output()
 
 
+def test_a_status_of_http_that_nobody_registered_is_shown_as_one_of_http(
+    make_node: Callable[..., Node],
+) -> None:
+    """529 is 0x0211, "the receiver does not know the operation", in DIMSE."""
+    items = [in_memory(image) for image in study("MR", images=6, size=(16, 16))]
+    with serving(lambda asked: Said(529)) as server:
+        table = stow_destination(f"{server.url}/{{SOPInstanceUID}}", type="https")
+        node = make_node(egress={"cloud": table}, rules=[everything_to("cloud")])
+        node.start()
+        assert set(send_all(node.port, items).values()) == {0}
+        status = node.when(lambda now: now["destinations"][0]["state"] == "down", what="the pause")
+        assert "HTTP 529" in status["destinations"][0]["comment"]
+        assert any("HTTP 529" in line["text"] for line in status["attention"])
+        tried = [row for row in rows(node).values() if row["tries"]]
+        assert {(row["status"], row["status_protocol"]) for row in tried} == {(529, "HTTP")}
+        told = node.command("deliveries", "--state", "pending")
+        assert "HTTP 529" in told
+        assert "0x0211" not in told + node.output()
+
+
 def test_a_plain_web_server_gets_files_under_the_url_of_their_tags(make_node: Callable[..., Node]) -> None:
     items = [in_memory(image) for image in study("MR", images=30, size=(16, 16))]
     files: dict[str, bytes] = {}

@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
+import json
 from http import HTTPStatus
 
 import pytest
 
-from mapdr.kernel.status import is_http
+from mapdr.kernel.status import (
+    HttpStatus,
+    from_facts,
+    from_number,
+    is_http,
+    protocol,
+    to_facts,
+    to_number,
+)
 from mapdr.operate import words
 from mapdr.wire.status import STATUSES
 
@@ -37,9 +46,12 @@ def test_durations(seconds: float | None, text: str) -> None:
         (0xA700, "out of resources (0xA700)"),
         (0x0110, "processing failure (0x0110)"),
         (0x0211, "the receiver does not know the operation (0x0211)"),
-        (401, "unauthorized (HTTP 401)"),
-        (503, "service unavailable (HTTP 503)"),
-        (599, "a status that is not registered (HTTP 599)"),
+        (0x01F7, "a status that the standard does not define for C-STORE (0x01F7)"),
+        (HttpStatus(401), "unauthorized (HTTP 401)"),
+        (HttpStatus(503), "service unavailable (HTTP 503)"),
+        (HttpStatus(529), "a status that is not registered (HTTP 529)"),
+        (HttpStatus(530), "a status that is not registered (HTTP 530)"),
+        (HttpStatus(599), "a status that is not registered (HTTP 599)"),
     ],
 )
 def test_answers(status: int, text: str) -> None:
@@ -48,7 +60,15 @@ def test_answers(status: int, text: str) -> None:
 
 def test_no_status_is_of_dimse_and_of_http() -> None:
     assert not [status for status in STATUSES if is_http(status)]
-    assert all(is_http(status) for status in HTTPStatus)
+    assert all(is_http(HttpStatus(status)) for status in HTTPStatus)
+
+
+@pytest.mark.parametrize("status", [None, 0, 0x0211, 0xA700, 0xFFFF, HttpStatus(200), HttpStatus(529)])
+def test_a_status_says_of_which_protocol_it_is_wherever_it_is_kept(status: int | None) -> None:
+    kept = (from_number(to_number(status)), from_facts(json.loads(json.dumps(to_facts(status)))))
+    assert kept == (status, status)
+    assert {protocol(each) for each in kept} == {protocol(status)}
+    assert from_facts({}) is None
 
 
 @pytest.mark.parametrize(

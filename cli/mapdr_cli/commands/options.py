@@ -105,7 +105,12 @@ _SELECTION = (
     click.option("--state", type=click.Choice(STATES), default=None, help="Deliveries in this state."),
     condition("--reason", metavar="WORD", help="Parked for this reason."),
     condition("--study", "study_instance_uid", metavar="UID", help="One study, by its UID."),
-    condition("--from", "calling_ae", metavar="AE", help="Images from this calling AE title."),
+    condition(
+        "--from",
+        "peer",
+        metavar="NAME",
+        help="Images from this peer: its AE title, or where it has none what it proved (as `mapdr sources`).",
+    ),
     condition("--patient", "patient_id", metavar="ID", help="Studies of this patient ID."),
     condition(
         "--accession",
@@ -133,7 +138,7 @@ _EQUAL = (
     "state",
     "reason",
     "study_instance_uid",
-    "calling_ae",
+    "peer",
     "patient_id",
     "accession_number",
 )

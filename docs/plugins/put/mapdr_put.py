@@ -11,6 +11,7 @@ from pydicom.filewriter import write_file_meta_info
 
 from mapdr.kernel.item import TAKEN, Acceptance, Need, Outcome, Pause, Payload, Verdict
 from mapdr.kernel.stage import Description, Factory, Settings, StageConfig
+from mapdr.kernel.status import HttpStatus
 
 
 class PutConfig(StageConfig):
@@ -34,11 +35,12 @@ class PutSession:
         head, name = file_meta(payload), f"{payload.sop_instance_uid}.dcm"
         size = {"Content-Length": str(len(head) + payload.length)}
         try:
-            status = self._client.put(
+            answer = self._client.put(
                 f"{self._url}/{name}", content=chain((head,), payload.chunks()), headers=size
-            ).status_code
+            )
         except httpx.HTTPError as error:  # the server's fault; what reading our own file raises is not caught
             return Outcome(Verdict.RETRY, comment=type(error).__name__, peer_fault=True)
+        status = HttpStatus(answer.status_code)
         if 200 <= status < 300:
             return Outcome(Verdict.DELIVERED, status)
         if status in (401, 403):  # whatever image it is: the destination waits
@@ -67,7 +69,8 @@ class Put:
 
     def probe(self) -> Outcome:
         try:
-            return Outcome(Verdict.DELIVERED, httpx.head(self._url, timeout=5, trust_env=False).status_code)
+            answer = httpx.head(self._url, timeout=5, trust_env=False)
+            return Outcome(Verdict.DELIVERED, HttpStatus(answer.status_code))
         except httpx.HTTPError as error:
             return Outcome(Verdict.RETRY, comment=type(error).__name__, peer_fault=True)
 

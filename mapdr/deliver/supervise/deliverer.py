@@ -35,6 +35,7 @@ from mapdr.deliver.supervise.timetable import Timetable
 from mapdr.kernel.guard import GuardedThread, Trouble
 from mapdr.kernel.privacy import in_words
 from mapdr.kernel.stage import Egress
+from mapdr.kernel.status import to_facts
 from mapdr.kernel.watch import Watch
 from mapdr.net.hours import KeepsHours
 from mapdr.net.rate import Rate
@@ -197,6 +198,7 @@ class Deliverer:
         view, window, told = self.view(), self._timetable.now(), self._egress.describe()
         return {
             **asdict(view),
+            **to_facts(view.status),
             "state": str(view.state),
             "fault": self._faults.last,
             "quiet_seconds": self._quiet_seconds,

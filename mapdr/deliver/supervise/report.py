@@ -9,7 +9,7 @@ from collections.abc import Iterable
 
 from mapdr.deliver.send.breaker import BreakerState, BreakerView
 from mapdr.deliver.settle.queue import Result
-from mapdr.kernel.status import code
+from mapdr.kernel.status import code, to_facts
 from mapdr.kernel.watch import Watch
 from mapdr.store.queue.settle import Settlement
 
@@ -31,7 +31,7 @@ class Report:
         elif (after.reason, after.status) != (before.reason, before.status):
             facts: dict[str, object] = {"destination": self._destination, "reason": after.reason}
             # With a status the comment is the receiver's, and may quote a value of the image.
-            facts |= {"comment": after.comment} if after.status is None else {"status": after.status}
+            facts |= {"comment": after.comment} if after.status is None else to_facts(after.status)
             self._watch.emit("destination.waits", **facts)
 
     def written(self, results: Iterable[Result]) -> None:
@@ -47,7 +47,11 @@ class Report:
         parked = Counter((row.reason, row.status) for row in settled if row.state == "parked")
         for (reason, status), images in parked.items():
             self._watch.emit(
-                "images.parked", destination=self._destination, reason=reason, status=status, images=images
+                "images.parked",
+                destination=self._destination,
+                reason=reason,
+                **to_facts(status),
+                images=images,
             )
 
     def _tell_unmet(self, settled: list[Settlement]) -> None:

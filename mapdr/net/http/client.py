@@ -18,6 +18,7 @@ from urllib.parse import urljoin, urlsplit
 import httpx
 
 from mapdr.kernel.errors import ConfigurationError, LocalProtocolError
+from mapdr.kernel.status import HttpStatus
 from mapdr.net.http.auth import Credentials, Reply, credentials, sendable
 from mapdr.net.http.config import HttpConfig, check_url
 from mapdr.net.http.status import retry_after
@@ -46,7 +47,7 @@ class Answer:
     false where the body was longer than was asked for.
     """
 
-    status: int
+    status: HttpStatus
     headers: Mapping[str, str] = field(default_factory=dict)
     body: bytes = b""
     whole: bool = True
@@ -254,7 +255,7 @@ def _exchange(
         with closing(plain.send(request, stream=True)) as response:
             data, whole = _read(response, most, time.monotonic() + timeout)
             found = {name.lower(): value for name, value in response.headers.items()}
-            return Answer(response.status_code, found, data, whole, response.http_version)
+            return Answer(HttpStatus(response.status_code), found, data, whole, response.http_version)
     except (httpx.HTTPError, httpx.StreamError, httpx.InvalidURL) as error:
         raise trouble(error, begun=body is not None and body.begun) from None
     except RuntimeError:

@@ -6,7 +6,18 @@ from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
-from sqlalchemy import JSON, ColumnElement, Select, exists, false, literal_column, select, type_coerce
+from sqlalchemy import (
+    JSON,
+    ColumnElement,
+    Select,
+    and_,
+    exists,
+    false,
+    literal_column,
+    or_,
+    select,
+    type_coerce,
+)
 
 from mapdr.kernel.item import TagPath
 from mapdr.store.index import schema
@@ -36,9 +47,9 @@ class Selection:
     """Everything that meets all conditions which are set.
 
     Study dates are YYYYMMDD, both ends included; `since` and `until` bound the time of receipt in seconds
-    since the epoch; `calling_ae` is the AE title that an image came from; patient ID and accession number are
-    those of the study, whole. `limit` takes the newest so many. State "unrouted" chooses images without
-    deliveries.
+    since the epoch; `peer` is whom an image came from, by the name of `mapdr.kernel.item.Source.peer`;
+    patient ID and accession number are those of the study, whole. `limit` takes the newest so many. State
+    "unrouted" chooses images without deliveries.
     A delivery that a newer promise has superseded is chosen only by its state or by its number.
     """
 
@@ -50,7 +61,7 @@ class Selection:
     reason: str = ""
     study_instance_uid: str = ""
     sop_instance_uid: str = ""
-    calling_ae: str = ""
+    peer: str = ""
     patient_id: str = ""
     accession_number: str = ""
     since: float | None = None
@@ -128,9 +139,8 @@ def _of_image(selection: Selection, strings: StringTable) -> list[ColumnElement[
         found.append(_study.c.uid == clean(selection.study_instance_uid))
     if selection.sop_instance_uid:
         found.append(_instance.c.sop_instance_uid == clean(selection.sop_instance_uid))
-    if selection.calling_ae:
-        sources = select(_source.c.id).where(_source.c.calling_ae == clean(selection.calling_ae))
-        found.append(_instance.c.source.in_(sources))
+    if selection.peer:
+        found.append(_instance.c.source.in_(select(_source.c.id).where(_is_peer(clean(selection.peer)))))
     if selection.patient_id:
         found.append(_study_tag(PATIENT_ID) == clean(selection.patient_id))
     if selection.accession_number:
@@ -160,6 +170,14 @@ def _of_delivery(selection: Selection, strings: StringTable) -> list[ColumnEleme
     elif not selection.deliveries:
         found.append(_delivery.c.state != int(State.SUPERSEDED))
     return found
+
+
+def _is_peer(name: str) -> ColumnElement[bool]:
+    """Whether `Source.peer` of a source is this name."""
+    columns = _source.c
+    by_credential = and_(columns.calling_ae == "", columns.credential == name)
+    by_receiver = and_(columns.calling_ae == "", columns.credential == "", columns.receiver == name)
+    return or_(columns.calling_ae == name, by_credential, by_receiver)
 
 
 def _study_tag(path: TagPath) -> ColumnElement[str]:

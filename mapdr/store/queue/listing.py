@@ -10,6 +10,7 @@ from typing import Any
 from sqlalchemy import Connection, Row, func, literal_column, select
 
 from mapdr.kernel.item import Priority, TagPath
+from mapdr.kernel.status import from_number, protocol
 from mapdr.store.index import schema, selection
 from mapdr.store.index.counters import RECEIVED
 from mapdr.store.index.database import Database, portions
@@ -34,6 +35,7 @@ class Attempt:
     milliseconds: int
     verdict: str
     status: int | None
+    status_protocol: str
     comment: str
     reason: str
     bytes: int
@@ -210,12 +212,14 @@ class Listing:
         )
 
     def _attempt(self, row: Row[Any], received_uid: str) -> Attempt:
+        status = from_number(row.status)
         return Attempt(
             number=row.number,
             started_at=row.started_at,
             milliseconds=row.milliseconds,
             verdict=row.verdict,
-            status=row.status,
+            status=status,
+            status_protocol=protocol(status),
             comment=row.comment or "",
             reason=row.reason or "",
             bytes=row.bytes,

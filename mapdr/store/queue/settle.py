@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 from sqlalchemy import Connection, Row, bindparam, exists, select, update
 
 from mapdr.kernel.errors import LocalProtocolError
+from mapdr.kernel.status import to_number
 from mapdr.store.index import schema
 from mapdr.store.index.counters import CounterKey, Counters, Increment, day_of
 from mapdr.store.index.database import Database, portions
@@ -214,7 +215,7 @@ class _Batch:
         self.attempts.append(
             (
                 id_, self._tries[id_], settlement.started_at or now, settlement.milliseconds,
-                settlement.verdict, settlement.status, clean(settlement.comment) or None,
+                settlement.verdict, to_number(settlement.status), clean(settlement.comment) or None,
                 settlement.reason or None, settlement.bytes, number[settlement.transfer_syntax_uid],
                 sent if sent and sent != row.sop_instance_uid else None, settlement.treatment or None,
                 number.get(settlement.credential) if settlement.credential else None,
