@@ -1,6 +1,7 @@
 """Run the table and write RESULTS.md.
 
-    python -m benchmarks [--rounds 5] [--only TEXT] [--no-write]
+    python -m benchmarks [--rounds 5] [--no-write]
+    python -m benchmarks --only TEXT [--rounds 5]       prints these rows, and writes nothing
 
 Both sides of a row are measured in turn within one run, so that a machine whose speed drifts changes
 both; what is quoted is the median of each side and the ratio of the medians.
@@ -21,6 +22,7 @@ from benchmarks import more
 from benchmarks.rows import LARGE, SMALL, Row, ceiling, table
 
 HERE = Path(__file__).parent
+HEAD = ("| work | MAPDR | peer | unit | ratio | asked | met |", "|---|---|---|---|---|---|---|")
 
 
 def measure(row: Row, rounds: int) -> tuple[list[float], list[float]]:
@@ -96,15 +98,14 @@ def main() -> None:
         if args.only in f"{row.name} {row.peer_name}":
             lines.append(line(row, *measure(row, args.rounds)))
             print(lines[-1], flush=True)
-    if args.no_write:
+    if args.no_write or args.only:
         return
     text = [
         "# Results",
         "",
         *conditions(args.rounds),
         "",
-        "| work | MAPDR | peer | unit | ratio | asked | met |",
-        "|---|---|---|---|---|---|---|",
+        *HEAD,
         *lines,
         "",
         *more.report(),

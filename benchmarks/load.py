@@ -6,7 +6,7 @@ place. Per image there is one `sendall`, one `recv` and one comparison.
 
     python -m benchmarks.load HOST PORT --called MAPDR --images 2000 --size 524288
 
-prints one line of JSON: images, seconds, latencies in milliseconds (p50, p95, p99), failed.
+prints one line of JSON: images, seconds, the latency of each in milliseconds, in order, failed.
 """
 
 from __future__ import annotations
@@ -195,20 +195,13 @@ def send(
         sock.recv(64)
     finally:
         sock.close()
-    latencies.sort()
-
-    def at(share: float) -> float:
-        return 1000 * latencies[min(len(latencies) - 1, int(share * len(latencies)))]
-
     return {
         "images": images,
         "began": at_once,
         "seconds": seconds,
         "rate": images / seconds,
         "bytes": template.bytes,
-        "p50": at(0.5),
-        "p95": at(0.95),
-        "p99": at(0.99),
+        "latencies": [round(1000 * each, 3) for each in latencies],
         "failed": failed,
     }
 

@@ -333,22 +333,7 @@ def table() -> list[Row]:
             )
         )
     rows += tls_rows()
-    # curl's small images are a body that is ready: there is nothing in it that costs for each of them.
-    for size, label, count, of_curl in ((LARGE, "512 kB", 1000, 0.6), (SMALL, "9 kB", 10000, 0.08)):
-        peers = [("curl with bodies that are ready", of_curl, stow.by_curl)]
-        if stow.CLIENT:
-            peers.append(("dicomweb-client", 1.0, stow.by_client))
-        rows += [
-            Row(
-                f"STOW-RS, {label}, one request at a time",
-                size,
-                target,
-                lambda size=size, count=count: stow.forward(size, count, 1),
-                lambda size=size, count=count, peer=peer: peer(size, count),
-                name,
-            )
-            for name, target, peer in peers
-        ]
+    rows += stow_rows()
     if series.folder().is_dir():
         rows.append(
             Row(
@@ -396,6 +381,28 @@ def tls_rows() -> list[Row]:
                     "MAPDR without TLS",
                 )
             )
+    return rows
+
+
+def stow_rows() -> list[Row]:
+    """STOW-RS out to one and the same server, against curl as the limit and against dicomweb-client."""
+    rows = []
+    # curl's small images are a body that is ready: there is nothing in it that costs for each of them.
+    for size, label, count, of_curl in ((LARGE, "512 kB", 1000, 0.6), (SMALL, "9 kB", 10000, 0.08)):
+        peers = [("curl with bodies that are ready", of_curl, stow.by_curl)]
+        if stow.CLIENT:
+            peers.append(("dicomweb-client", 1.0, stow.by_client))
+        rows += [
+            Row(
+                f"STOW-RS, {label}, one request at a time",
+                size,
+                target,
+                lambda size=size, count=count: stow.forward(size, count, 1),
+                lambda size=size, count=count, peer=peer: peer(size, count),
+                name,
+            )
+            for name, target, peer in peers
+        ]
     return rows
 
 
