@@ -209,7 +209,7 @@ class Erasure:
 def _write_over_messages(connection: Connection, first: str, end: str) -> None:
     """Leave no value in what webhooks were told or are to be told; what was not told is not told any more."""
     these = update(_outbox).where(_outbox.c.key >= first, _outbox.c.key < end)
-    connection.execute(these.values(payload="{}", comment=None))
+    connection.execute(these.values(payload="{}", shown=None, comment=None))
     connection.execute(these.where(_outbox.c.state < ENDED).values(state=int(State.DISMISSED)))
 
 
