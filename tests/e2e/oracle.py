@@ -46,12 +46,12 @@ def uids(sink: Sink) -> set[str]:
     return {request.sop_instance_uid for request in list(sink.received)}
 
 
-def ledger(node: Node) -> list[dict[str, Any]]:
+def ledger(node: Node, *words: str) -> list[dict[str, Any]]:
     """What the node says of every image at every destination; nothing if it was killed before it had an
     index."""
     if not (node.data / "index.db").is_file():
         return []
-    found = node.look("deliveries", "--limit", "100000")["deliveries"]
+    found = node.look("deliveries", "--limit", "100000", *words)["deliveries"]
     assert isinstance(found, list)
     return found
 

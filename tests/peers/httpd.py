@@ -67,7 +67,8 @@ class Httpd:
             def answer(self) -> None:
                 length = int(self.headers.get("Content-Length") or 0)
                 body = self.rfile.read(length)
-                if len(body) < length:  # the request was cut: no server takes it for one
+                headless = self.command in ("POST", "PUT") and "Content-Length" not in self.headers
+                if headless or len(body) < length:  # it was cut, which http.server does not mind in a head
                     self.close_connection = True
                     return
                 headers = {name.lower(): value for name, value in self.headers.items()}
