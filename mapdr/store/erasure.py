@@ -32,6 +32,7 @@ from mapdr.store.index.schema import ENDED, REPLACEABLE, State
 from mapdr.store.index.selection import Selection
 from mapdr.store.index.strings import StringTable
 from mapdr.store.index.studies import Studies, count_generation
+from mapdr.store.outbox import ERASED_PAYLOAD
 from mapdr.store.spool.folder import SpoolFolder
 
 log = logging.getLogger("mapdr.store")
@@ -209,7 +210,7 @@ class Erasure:
 def _write_over_messages(connection: Connection, first: str, end: str) -> None:
     """Leave no value in what webhooks were told or are to be told; what was not told is not told any more."""
     these = update(_outbox).where(_outbox.c.key >= first, _outbox.c.key < end)
-    connection.execute(these.values(payload="{}", shown=None, comment=None))
+    connection.execute(these.values(payload=ERASED_PAYLOAD, shown=None, comment=None))
     connection.execute(these.where(_outbox.c.state < ENDED).values(state=int(State.DISMISSED)))
 
 

@@ -26,6 +26,12 @@ _EARLIER = exists().where(
 )
 """An earlier message of the same study to the same hook is not settled yet."""
 
+ERASED_PAYLOAD = "{}"
+"""What is left of a message whose images were erased (`mapdr.store.erasure`); no other is so empty."""
+
+_SENDABLE = (_outbox.c.state != State.LEASED) & (_outbox.c.payload != ERASED_PAYLOAD)
+"""Whether a person may have a message sent again."""
+
 _INDEXED = {State.PENDING: schema.OPEN, State.LEASED: schema.OPEN, State.PARKED: schema.STUCK}
 """State -> the condition of the index that has it."""
 
@@ -241,12 +247,12 @@ class Outbox:
         )
 
     def again(self, chosen: MessageSelection, now: float | None = None) -> int:
-        """Make the chosen messages due now, those that were taken as well, but none that is on its way; how
-        many. What was given up has all its time again."""
+        """Make the chosen messages due now, those that were taken as well, but none that is on its way or was
+        erased; how many. What was given up has all its time again."""
         statement = (
             update(_outbox)
             .where(_outbox.c.id.in_(self._chosen(chosen).with_only_columns(_outbox.c.id)))
-            .where(_outbox.c.state != State.LEASED)
+            .where(_SENDABLE)
             .values(
                 state=int(State.PENDING),
                 not_before=0.0,
@@ -260,7 +266,7 @@ class Outbox:
 
     def repeatable(self, chosen: MessageSelection) -> Counter[tuple[str, str]]:
         """How many messages `again` would make due, by hook and state."""
-        found = self._chosen(chosen).where(_outbox.c.state != State.LEASED).subquery()
+        found = self._chosen(chosen).where(_SENDABLE).subquery()
         query = select(found.c.hook, found.c.state, func.count()).group_by(found.c.hook, found.c.state)
         with self._database.read() as connection:
             return Counter(
