@@ -8,6 +8,7 @@ from typing import Any
 
 from mapdr.kernel.alarm import CERTIFICATE, DESTINATION, DISK, EXPIRING, SILENCE, Alarm, Fact
 from mapdr.kernel.certificate import WARN_BEFORE
+from mapdr.kernel.status import from_facts, protocol
 from mapdr.node.certificates import ending_soon
 from mapdr.node.plan import Plan
 from mapdr.notify import silence
@@ -54,14 +55,15 @@ class NodeAlarms:
     def _destinations(self, plan: Plan, told: Mapping[str, Mapping[str, Any]], now: float) -> None:
         for name, facts in told.items():
             if facts["state"] == "open":
-                status = facts["status"]
+                status = from_facts(facts)
                 alarm = Alarm(
                     DESTINATION,
                     name,
                     {
                         "destination": name,
                         "reason": facts["reason"],
-                        "status": status,
+                        "status": None if status is None else int(status),
+                        "status_protocol": protocol(status),
                         # With a status the comment is the receiver's, and may quote a value of the image.
                         "comment": facts["comment"] if status is None else "",
                     },

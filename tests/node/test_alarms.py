@@ -11,14 +11,14 @@ from typing import Any
 
 import pytest
 
-from mapdr.config.model import WebhookConfig
+from mapdr.config.model import EVENTS, WebhookConfig
 from mapdr.kernel.alarm import CERTIFICATE, DESTINATION, DISK, SILENCE
+from mapdr.kernel.status import HttpStatus, to_facts
 from mapdr.kernel.watch import Watch
 from mapdr.node.alarms import NodeAlarms
 from mapdr.node.assembly import Node
 from mapdr.node.upkeep import Upkeep
 from mapdr.notify.alarms import Alarms
-from mapdr.notify.events import EVENTS
 from mapdr.operate.access import Access
 from mapdr.operate.doctor import examine
 from mapdr.operate.view import node_state
@@ -98,7 +98,13 @@ def test_a_destination_is_told_when_it_goes_and_when_it_comes(world: World) -> N
 def test_the_words_of_a_receiver_are_not_passed_on(world: World) -> None:
     world.destination(BUSY)
     ((_, facts),) = world.messages()
-    assert (facts["status"], facts["comment"]) == (0xA700, "")
+    assert (facts["status"], facts["status_protocol"], facts["comment"]) == (0xA700, "DIMSE", "")
+
+
+def test_a_status_says_whose_it_is(world: World) -> None:
+    world.destination(BUSY | to_facts(HttpStatus(503)))
+    ((_, facts),) = world.messages()
+    assert (facts["status"], facts["status_protocol"]) == (503, "HTTP")
 
 
 def test_one_that_is_away_before_and_after_a_restart_is_told_once(world: World) -> None:
