@@ -115,7 +115,9 @@ class Server:
             self.acquire()
         assert self._tls is not None
         plain = self._plain(self._config.http2, self._tls)
-        return HttpClient(plain, self._credentials, self._config.timeout, throttle)
+        return HttpClient(
+            plain, self._credentials, self._config.timeout, throttle, named=self._config.tls.name or ""
+        )
 
     def _plain(self, http2: bool | str, tls: ssl.SSLContext) -> httpx.Client:
         return httpx.Client(
@@ -159,15 +161,25 @@ class Server:
 
 
 class HttpClient:
-    """Sends one request after the other over a connection that is kept."""
+    """Sends one request after the other over a connection that is kept.
+
+    `named` is what the server's certificate has to name; empty for the host of the URL.
+    """
 
     def __init__(
-        self, plain: httpx.Client, credentials: Credentials, timeout: float, throttle: Throttle | None
+        self,
+        plain: httpx.Client,
+        credentials: Credentials,
+        timeout: float,
+        throttle: Throttle | None,
+        *,
+        named: str = "",
     ) -> None:
         self._plain = plain
         self._credentials = credentials
         self._timeout = timeout
         self._throttle = throttle
+        self._named = named
 
     @property
     def closed(self) -> bool:
@@ -202,6 +214,7 @@ class HttpClient:
                 timeout=self._timeout,
                 most=most,
                 throttle=self._throttle,
+                named=self._named,
             )
             if answer.status == 401 and not renewed and self._credentials.renew(header):
                 header, renewed = self._credentials.header(), True
@@ -242,6 +255,7 @@ def _exchange(
     timeout: float,
     most: int,
     throttle: Throttle | None = None,
+    named: str = "",
 ) -> Answer:
     sent = dict(headers)
     if body is not None:
@@ -249,7 +263,8 @@ def _exchange(
         sent["content-length"] = str(body.length)
     content = body if body is None or throttle is None else _paced(body, throttle)
     try:
-        request = plain.build_request(method, url, headers=sent, content=content)
+        extensions = {"sni_hostname": named} if named else {}
+        request = plain.build_request(method, url, headers=sent, content=content, extensions=extensions)
         if throttle is not None:
             throttle(_head_size(request))
         with closing(plain.send(request, stream=True)) as response:

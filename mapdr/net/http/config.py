@@ -136,6 +136,8 @@ class HttpConfig(StageConfig):
     def _proxied(self) -> HttpConfig:
         if self.proxy_auth is not None and self.proxy is None:
             raise ValueError("has proxy_auth without proxy; add proxy = ...")
+        if self.tls.name is not None and self.proxy is not None:
+            raise ValueError("has a tls.name, which no proxy can be told; leave out one of them")
         return self
 
     def faults(self) -> Iterator[Finding]:

@@ -572,6 +572,15 @@ def test_why_a_certificate_is_not_taken_is_told(made: Callable[..., HttpClient],
         assert not caught.value.begun
 
 
+def test_a_certificate_may_name_what_tls_name_says(made: Callable[..., HttpClient], tmp_path: Path) -> None:
+    files = certificate(tmp_path, "pacs.example")
+    with serving(ok, server_tls(files)) as server:
+        named = made(tls=ClientTls(ca=files[0], name="pacs.example"))
+        assert named.request("GET", server.url).status == 200
+        with pytest.raises(HttpTrouble, match="its TLS certificate"):
+            made(tls=ClientTls(ca=files[0], name="ris.example")).request("GET", server.url)
+
+
 def test_https_at_a_plain_port_and_the_reverse_are_told(
     made: Callable[..., HttpClient], tmp_path: Path
 ) -> None:
