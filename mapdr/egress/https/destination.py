@@ -17,6 +17,7 @@ from mapdr.egress.http import (
     SOON,
     HttpEgress,
     HttpEgressConfig,
+    RefusedSyntaxes,
     by_status,
     closed,
     endpoint,
@@ -28,12 +29,13 @@ from mapdr.egress.part10 import Part10
 from mapdr.kernel.errors import ConfigurationError, Permanent, Temporary
 from mapdr.kernel.examine import Examination, PeerFinding, and_test_image
 from mapdr.kernel.finding import Finding
-from mapdr.kernel.item import TAKEN, Acceptance, Need, Outcome, Payload, TagPath, Verdict
-from mapdr.kernel.stage import Description, Factory, Settings
+from mapdr.kernel.item import Acceptance, Need, Outcome, Payload, TagPath, Verdict
+from mapdr.kernel.stage import Factory, Settings
 from mapdr.net.http.client import Body, Server
 from mapdr.net.http.config import check_url
 from mapdr.net.http.status import Kind, kind, meaning
 from mapdr.net.rate import Throttle
+from mapdr.net.tls import certificates
 
 LONGEST_HEADER = 1 << 22
 """Bytes of a data set in which the tags of a URL are looked for."""
@@ -77,15 +79,10 @@ class HttpsEgress(HttpEgress):
     """A destination reached by uploads of single files."""
 
     def __init__(self, settings: Settings, config: HttpsEgressConfig) -> None:
-        super().__init__(config)
+        template = Template.parse(config.url)
+        super().__init__(settings, config, _base(template))
         self._config = config
-        self._template = Template.parse(config.url)
-        self._open: set[UploadSession] = set()
-
-    def describe(self) -> Description:
-        """See `mapdr.kernel.stage.Egress`."""
-        end = endpoint(_base(self._template))
-        return Description(end.host, end.port, tls=end.tls, associations=len(self._open))
+        self._template = template
 
     def connect(self, needs: Sequence[Need]) -> UploadSession:
         """A client of its own; nothing is sent yet."""
@@ -135,22 +132,11 @@ class UploadSession:
         self._config = config
         self._template = template
         self._ended = ended
-        self._refused: dict[Need, Outcome] = {}
+        self._syntaxes = RefusedSyntaxes(config.syntaxes)
 
     def acceptance(self, need: Need) -> Acceptance | None:
-        """A server is not asked beforehand. What it refused (415) on this session goes in another transfer
-        syntax; where none is left, each image is sent."""
-        if self._client.closed:
-            return None
-        refusal = self._refused.get(need)
-        instead = self._instead(need) if refusal is not None else ""
-        return Acceptance(refusal, instead) if instead else TAKEN
-
-    def _instead(self, need: Need) -> str:
-        for syntax in self._config.syntaxes:
-            if Need(need.sop_class_uid, syntax) not in self._refused:
-                return syntax
-        return ""
+        """See `RefusedSyntaxes`."""
+        return None if self._client.closed else self._syntaxes.acceptance(need)
 
     def send(self, payload: Payload) -> Outcome:
         """One request; raises what reading the image's own file raises, and Permanent if its tags make no
@@ -173,10 +159,8 @@ class UploadSession:
         if kind(status) is Kind.TAKEN:
             words = f"HTTP {status} is not among the statuses that mean delivered"
             return Outcome(Verdict.RETRY, status, words, reason="unconfirmed")
-        outcome = by_status(answer, payload.length)
-        if outcome.verdict is Verdict.SYNTAX_REFUSED:
-            self._refused[Need(payload.sop_class_uid, payload.transfer_syntax_uid)] = outcome
-        return outcome
+        need = Need(payload.sop_class_uid, payload.transfer_syntax_uid)
+        return self._syntaxes.noted(need, by_status(answer, payload.length))
 
     def close(self) -> None:
         """Give the connection back. Safe twice."""
@@ -234,10 +218,6 @@ def _doubts(config: HttpsEgressConfig) -> Iterator[Finding]:
     yield from config.doubts(config.url)
 
 
-def _faults(config: HttpsEgressConfig) -> Iterable[Finding]:
-    return config.faults()
-
-
 def build(settings: Settings, config: HttpsEgressConfig, next: None) -> HttpsEgress:
     """The destination for a node."""
     return HttpsEgress(settings, config)
@@ -248,7 +228,8 @@ STAGE = Factory(
     "https",
     HttpsEgressConfig,
     build,
-    faults=_faults,
-    peer=lambda config: endpoint(_base(Template.parse(config.url))),
+    faults=lambda config: config.faults(),
     doubts=_doubts,
+    certificates=lambda config: certificates(config.tls),
+    peer=lambda config: endpoint(_base(Template.parse(config.url))),
 )

@@ -24,6 +24,7 @@ from mapdr.net.http.config import HttpConfig, check_url
 from mapdr.net.http.status import retry_after
 from mapdr.net.http.trouble import HttpTrouble, trouble
 from mapdr.net.rate import Throttle
+from mapdr.net.renewal import RenewingTls
 
 KEEP_ALIVE = 4.0
 """Seconds after which a resting connection is not used again: less than the 5 that Apache and uvicorn keep
@@ -80,24 +81,33 @@ class Body:
 
 
 class Server:
-    """A server as configured: makes clients for it. Building it does nothing."""
+    """A server as configured: makes clients for it. Building it does nothing.
 
-    def __init__(self, config: HttpConfig) -> None:
+    `stage` is how the log names whose it is, such as "egress.cloud".
+    """
+
+    def __init__(self, config: HttpConfig, stage: str) -> None:
         self._config = config
-        self._tls: ssl.SSLContext | None = None
+        self._stage = stage
+        self._tls: RenewingTls | None = None
         self._credentials = credentials(config.auth, self._post)
 
     def acquire(self) -> None:
         """Read the TLS files and look at the secrets. Raises ConfigurationError that names what is wrong."""
         _hush()
-        self._tls = self._config.tls.context()
+        self._tls = RenewingTls(self._stage, self._config.tls)
         auth = self._config.auth
         for secret in () if auth is None else (auth.password, auth.client_secret):
             if secret is not None:
                 secret.reveal()
         if auth is not None and auth.token is not None:
             sendable(auth.token)
-        self._proxy(self._tls)
+        self._proxy(self._tls.context())
+
+    @property
+    def tls(self) -> RenewingTls | None:
+        """The TLS files in use; None before `acquire`."""
+        return self._tls
 
     def log_in(self) -> bool:
         """Whether requests carry credentials; they are got now, a token from its server too.
@@ -114,7 +124,7 @@ class Server:
         if self._tls is None:
             self.acquire()
         assert self._tls is not None
-        plain = self._plain(self._config.http2, self._tls)
+        plain = self._plain(self._config.http2, self._tls.context())
         return HttpClient(
             plain, self._credentials, self._config.timeout, throttle, named=self._config.tls.name or ""
         )

@@ -21,6 +21,7 @@ from mapdr.kernel.item import TAKEN, FileSlice, Need, Outcome, Payload, Sent, Ve
 from mapdr.kernel.registry import Registry
 from mapdr.kernel.stage import Batch, Settings
 from mapdr.kernel.watch import Watch
+from mapdr.net.tls import ClientTls
 from mapdr.node.configuration import examine
 from peers.httpd import Asked, Httpd, Said, certificate, server_tls, serving
 from peers.stow import uids_of
@@ -332,6 +333,18 @@ def test_it_says_whom_it_calls_and_what_is_open() -> None:
     opened.close()
     assert made.describe().associations == 0
     assert opened.acceptance(Need("1.2", "1.2")) is None
+
+
+def test_the_certificate_that_is_shown_is_told(tmp_path: Path) -> None:
+    cert, key = certificate(tmp_path, "router", days=(-1, 3))
+    tls = {"cert": str(cert), "key": str(key)}
+    made = egress("https://pacs.example/dicom-web", tls=tls)
+    made.acquire()
+    assert [(each.whose, each.name) for each in made.describe().certificates] == [("own", "router")]
+    config = DicomwebEgressConfig(url="https://pacs.example/x", tls=ClientTls.model_validate(tls))
+    factory = Registry().factory("egress", "dicomweb")
+    assert [each.name for each in factory.certificates(config)] == ["router"]
+    assert [each.place for each in factory.doubts(config)] == [("tls", "cert")]
 
 
 def test_a_secret_that_is_missing_is_told_at_the_start(tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ import socket
 import ssl
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import closing, nullcontext
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs
@@ -20,6 +21,7 @@ import pytest
 
 from mapdr.config.secret import Secret
 from mapdr.kernel.errors import ConfigurationError, LocalProtocolError, OwnFault, Permanent, Temporary
+from mapdr.net import renewal
 from mapdr.net.http.auth import ClientCredentials, Reply
 from mapdr.net.http.client import MOST, Answer, Body, HttpClient, Server, followed
 from mapdr.net.http.config import AuthConfig, HttpConfig
@@ -37,7 +39,7 @@ def made() -> Iterator[Callable[..., HttpClient]]:
     clients: list[HttpClient] = []
 
     def make(**keys: Any) -> HttpClient:
-        clients.append(Server(HttpConfig(**{"timeout": 5, **keys})).client())
+        clients.append(Server(HttpConfig(**{"timeout": 5, **keys}), "egress.test").client())
         return clients[-1]
 
     yield make
@@ -301,7 +303,7 @@ def test_a_token_that_no_header_can_hold_is_not_sent(
 )
 def test_a_secret_that_is_not_there_is_told_before_anything_is_sent(auth: dict[str, str]) -> None:
     with pytest.raises(ConfigurationError, match="NOT_THERE"):
-        Server(HttpConfig(auth=AuthConfig.model_validate(auth))).acquire()
+        Server(HttpConfig(auth=AuthConfig.model_validate(auth)), "egress.test").acquire()
 
 
 def oauth2(url: str) -> AuthConfig:
@@ -581,6 +583,24 @@ def test_a_certificate_may_name_what_tls_name_says(made: Callable[..., HttpClien
             made(tls=ClientTls(ca=files[0], name="ris.example")).request("GET", server.url)
 
 
+def test_a_certificate_that_is_renewed_is_shown_by_the_next_client(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(renewal, "LOOK_EVERY", 0.0)
+    files, known, new = certificate(tmp_path), certificate(tmp_path, "known"), certificate(tmp_path, "new")
+    shown, key = tmp_path / "own.pem", tmp_path / "own.key"
+    made = Server(HttpConfig(timeout=5, tls=ClientTls(ca=files[0], cert=shown, key=key)), "egress.test")
+    with serving(ok, server_tls(files, ca=known[0])) as server:
+        for pair in (new, known):
+            for source, target in zip(pair, (shown, key), strict=True):
+                target.write_bytes(source.read_bytes())
+            client = made.client()
+            with closing(client), nullcontext() if pair is known else pytest.raises(HttpTrouble):
+                assert client.request("GET", server.url).status == 200
+    assert made.tls is not None
+    assert [each.name for each in made.tls.certificates][:1] == ["known"]
+
+
 def test_https_at_a_plain_port_and_the_reverse_are_told(
     made: Callable[..., HttpClient], tmp_path: Path
 ) -> None:
@@ -636,7 +656,7 @@ def test_nothing_is_logged_that_is_secret(
 
 def test_building_a_server_does_nothing(tmp_path: Path) -> None:
     config = HttpConfig(tls=ClientTls(ca=tmp_path / "nowhere.pem"), auth=AuthConfig(token=Secret("env:NO")))
-    server = Server(config)
+    server = Server(config, "egress.test")
     with pytest.raises(ConfigurationError, match=r"nowhere\.pem"):
         server.client()
 
