@@ -5,13 +5,12 @@ Such servers answer with a status alone, so the configuration says which ones me
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Annotated, Literal
 from urllib.parse import quote
 
 from pydantic import AfterValidator, Field
 
-from mapdr.dicom.scan import NeedMore, ScannedHeader, scan
 from mapdr.dicom.template import Template
 from mapdr.egress.http import (
     SOON,
@@ -26,6 +25,7 @@ from mapdr.egress.http import (
 )
 from mapdr.egress.https.examine import examine as examine_server
 from mapdr.egress.part10 import Part10
+from mapdr.egress.tags import tags_of
 from mapdr.kernel.errors import ConfigurationError, Permanent, Temporary
 from mapdr.kernel.examine import Examination, PeerFinding, and_test_image
 from mapdr.kernel.finding import Finding
@@ -37,8 +37,8 @@ from mapdr.net.http.status import Kind, kind, meaning
 from mapdr.net.rate import Throttle
 from mapdr.net.tls import certificates
 
-LONGEST_HEADER = 1 << 22
-"""Bytes of a data set in which the tags of a URL are looked for."""
+LONGEST_URL = 1 << 16
+"""Characters of a URL that can be asked for; most servers take an eighth of it."""
 
 AWAY = frozenset({401, 407, 429, 502, 503, 504, 507})
 """Statuses to a HEAD request with which no image would be taken: 403, 404 and 405 may be due to HEAD."""
@@ -171,10 +171,10 @@ class UploadSession:
 def url_of(template: Template, payload: Payload) -> str:
     """The URL for an image as it leaves; values are percent-encoded, with `/` and all (RFC 3986).
 
-    Raises Permanent(reason="url") for an empty value, and for one of dots, which would name another folder.
+    Raises Permanent(reason="url") for an empty value, for one of dots, which would name another folder, and
+    for values that make no URL that can be sent.
     """
-    paths = template.paths
-    header = _header(payload, paths) if paths else None
+    header = tags_of(payload, template.paths) if template.paths else None
 
     def lookup(path: TagPath) -> str:
         assert header is not None
@@ -185,24 +185,10 @@ def url_of(template: Template, payload: Payload) -> str:
             raise Permanent(f"no URL can be made: {tag} {what}", reason="url")
         return quote(value, safe="")
 
-    return template.render(lookup)
-
-
-def _header(payload: Payload, paths: Iterable[TagPath]) -> ScannedHeader:
-    begun, wanted = bytearray(), frozenset(paths)
-    need = 0
-    for chunk in payload.chunks():
-        begun += chunk
-        if len(begun) < need or len(begun) > LONGEST_HEADER:
-            continue
-        whole = len(begun) >= payload.length
-        try:
-            return scan(
-                bytes(begun), payload.transfer_syntax_uid, wanted, complete=whole, size=payload.length
-            )
-        except NeedMore as more:
-            need = more.at_least
-    raise Permanent("no URL can be made: the image's header is too long", reason="url")
+    url = template.render(lookup)
+    if len(url) > LONGEST_URL:
+        raise Permanent("no URL can be made: its values are too long", reason="url")
+    return url
 
 
 def _base(template: Template) -> str:

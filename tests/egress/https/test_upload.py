@@ -96,6 +96,13 @@ def test_a_value_that_makes_no_url_parks_the_image(value: bytes, told: str) -> N
     assert "(0008,103E)" in str(e.value)
 
 
+def test_a_url_that_cannot_be_asked_for_is_the_image_s_fault_and_not_the_server_s() -> None:
+    url = "https://192.0.2.1/" + "{SeriesDescription}" * 600
+    with session(url) as opened, pytest.raises(Permanent, match="too long") as e:
+        opened.send(with_description(b" %" * 20))
+    assert e.value.reason == "url"
+
+
 def test_a_header_that_is_longer_than_a_piece_is_read(tmp_path: Path) -> None:
     filler = b"\x09\x00\x10\x10UN\0\0" + (1_000_000).to_bytes(4, "little") + bytes(1_000_000)
     data = element(0x00080018, b"UI", b"1.2.3") + filler + element(0x00100020, b"LO", b"P1")
