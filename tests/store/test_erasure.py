@@ -249,6 +249,31 @@ def test_files_that_cannot_be_removed_are_tried_again(
     assert not [name for name in names if name.startswith("erasing:")]
 
 
+def test_a_file_that_cannot_be_removed_keeps_no_other(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    ids = sorted(arrive(store, number) for number in (1, 2, 3))
+    settle(store, limit=2)
+    unlink = Path.unlink
+
+    def denied(path: Path, missing_ok: bool = False) -> None:
+        if any(path.stem == id_ for id_ in ids):
+            raise PermissionError(13, "denied")
+        unlink(path, missing_ok=missing_ok)
+
+    monkeypatch.setattr(Path, "unlink", denied)
+    keys = sorted(store.erasure.choose(FIRST))
+    left = store.erasure.erase(keys)
+    assert len(left) == 1
+    settle(store)
+    # What is left begins as the first call did, whose note is still there.
+    assert store.erasure.erase(sorted({*left, *keys})) == []
+    ids = ids[:1]
+    store.erasure.finish()
+    assert [path.stem for path in store.spool.folder.rglob("*.dcm")] == ids
+    monkeypatch.undo()
+    store.erasure.finish()
+    assert not list(store.spool.folder.rglob("*.dcm"))
+
+
 CHILD = """
 import os, sys
 from pathlib import Path
