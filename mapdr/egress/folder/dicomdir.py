@@ -26,6 +26,7 @@ from mapdr.dicom.gate import SOP_INSTANCE_UID, STUDY_INSTANCE_UID
 from mapdr.egress.folder.layout import safe_name
 from mapdr.kernel.guard import GuardedThread, Trouble
 from mapdr.kernel.item import TagPath
+from mapdr.kernel.privacy import in_words
 from mapdr.kernel.watch import Watch
 from mapdr.store.spool.durable import Durability
 
@@ -123,6 +124,8 @@ class Dicomdirs:
                     self._trouble.tell(f"{self._name}: a DICOMDIR cannot be written: {error.strerror}")
                     with self._lock:
                         self._due.setdefault(study, time.monotonic() + QUIET)
+                except Exception as error:  # noqa: BLE001  the library's, over this study: others go on
+                    log.error("%s: the DICOMDIR of a study cannot be made: %s", self._name, in_words(error))
                 else:
                     self._trouble.over(f"{self._name}: DICOMDIRs are written again")
 

@@ -11,6 +11,7 @@ import pytest
 from pydicom.fileset import FileSet
 
 from egress.folder.test_destination import egress, payload
+from mapdr.egress.folder import dicomdir
 from mapdr.egress.folder.destination import FolderEgress, FolderEgressConfig
 from mapdr.kernel.item import Verdict
 from mapdr.testing.generator import GeneratedImage, study
@@ -48,6 +49,24 @@ def send(stage: FolderEgress, images: list[GeneratedImage]) -> None:
     for image in images:
         assert session.send(payload(image)).verdict is Verdict.DELIVERED
     session.close()
+
+
+def test_a_study_that_the_library_cannot_do_keeps_no_other(
+    stage: FolderEgress, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    bad, good = sorted({image.study_instance_uid for image in IMAGES})
+    made = dicomdir.write_dicomdir
+
+    def fails(folder: Path, target: Path, *, flush: bool) -> int:
+        if folder.name == bad:
+            raise ValueError("DOE^JANE")
+        return made(folder, target, flush=flush)
+
+    monkeypatch.setattr(dicomdir, "write_dicomdir", fails)
+    send(stage, IMAGES)
+    until(lambda: "cannot be made" in caplog.text and len(named(tmp_path / "out" / good)) == 3, 20)
+    assert "DOE" not in caplog.text
+    assert "thread" not in caplog.text
 
 
 def test_every_image_is_named(stage: FolderEgress, tmp_path: Path) -> None:
