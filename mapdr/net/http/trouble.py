@@ -8,39 +8,19 @@ from collections.abc import Iterator
 
 import httpx
 
+from mapdr.kernel import tls_words
 from mapdr.kernel.errors import OwnFault, Temporary, is_own_fault
 
-_CERTIFICATE = {
-    9: "its TLS certificate is not valid yet",
-    10: "its TLS certificate has expired",
-    62: "its TLS certificate is for another host name",
-    64: "its TLS certificate is for another address",
-}
-"""OpenSSL's verification codes (X509_V_ERR_...) that have another cure than a `ca`."""
+BROKE = "the connection broke before an answer"
 
 _CAUSES: tuple[tuple[type[BaseException], str], ...] = (
     (ConnectionRefusedError, "connection refused"),
     (socket.gaierror, "its host name is not known"),
-    (ssl.SSLCertVerificationError, "its TLS certificate is not trusted"),
-    (ssl.SSLError, "no TLS connection could be made"),
-    (ConnectionError, "the connection broke before an answer"),
+    (ConnectionError, BROKE),
     (httpx.RemoteProtocolError, "the connection ended without an answer"),
     (httpx.UnsupportedProtocol, "its URL is not http or https"),
 )
 """What keeps a request from being answered, the most special first."""
-
-_REASONS = {
-    "WRONG_VERSION_NUMBER": "it does not speak TLS there; is it http://?",
-    "HTTP_REQUEST": "it does not speak TLS there; is it http://?",
-    "PACKET_LENGTH_TOO_LONG": "it does not speak TLS there; is it http://?",
-    "RECORD_LAYER_FAILURE": "it does not speak TLS there; is it http://?",
-    "TLSV13_ALERT_CERTIFICATE_REQUIRED": "it wants a certificate of this node; set tls.cert and tls.key",
-    "SSLV3_ALERT_HANDSHAKE_FAILURE": "it agreed to no TLS version or cipher, or wants a certificate",
-    "TLSV1_ALERT_UNKNOWN_CA": "it does not trust the certificate of this node",
-    "SSLV3_ALERT_CERTIFICATE_EXPIRED": "the certificate of this node has expired",
-    "SSLV3_ALERT_BAD_CERTIFICATE": "it does not accept the certificate of this node",
-}
-"""OpenSSL's reasons that a person can do something about."""
 
 _NOTHING_SENT = (
     httpx.ConnectError,
@@ -88,10 +68,11 @@ def in_words(error: BaseException) -> str:
     if isinstance(error, httpx.RemoteProtocolError) and "illegal status line" in str(error):
         return "it does not answer in HTTP; is it https://?"
     for cause in _chain(error):
-        if isinstance(cause, ssl.SSLCertVerificationError) and cause.verify_code in _CERTIFICATE:
-            return _CERTIFICATE[cause.verify_code]
-        if isinstance(cause, ssl.SSLError) and cause.reason in _REASONS:
-            return _REASONS[cause.reason]
+        if isinstance(cause, ssl.SSLEOFError) and not isinstance(error, httpx.ConnectError):
+            return BROKE
+        if isinstance(cause, ssl.SSLError):
+            no_tls = "it does not speak TLS there; is it http://?"
+            return no_tls if tls_words.is_no_tls(cause) else tls_words.explain(cause)[1]
         for kind, text in _CAUSES:
             if isinstance(cause, kind):
                 return text

@@ -227,6 +227,16 @@ def test_no_files_left_is_a_fault_of_this_side() -> None:
     assert isinstance(trouble(error), OwnFault)
 
 
+def test_a_connection_that_ends_is_told_apart_from_a_handshake_that_fails() -> None:
+    for kind, words in (
+        (httpx.ReadError, "broke before an answer"),
+        (httpx.ConnectError, "the TLS handshake"),
+    ):
+        error = kind("no")
+        error.__cause__ = ssl.SSLEOFError(8, "EOF occurred in violation of protocol")
+        assert words in str(trouble(error))
+
+
 def test_the_environment_names_no_proxy_for_us(
     made: Callable[..., HttpClient], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -566,7 +576,7 @@ def test_why_a_certificate_is_not_taken_is_told(made: Callable[..., HttpClient],
     old = certificate(tmp_path, days=(-3, -2))
     for files, ca, words in (
         (good, other[0], "its TLS certificate is not trusted"),
-        (other, other[0], "its TLS certificate is for another"),
+        (other, other[0], "its TLS certificate does not name this address"),
         (old, old[0], "its TLS certificate has expired"),
     ):
         with serving(ok, server_tls(files)) as server, pytest.raises(HttpTrouble, match=words) as caught:
