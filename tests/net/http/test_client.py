@@ -11,6 +11,7 @@ import socket
 import ssl
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs
@@ -135,6 +136,102 @@ def test_an_answer_that_drips_ends(made: Callable[..., HttpClient]) -> None:
         listener.close()
 
 
+HEAD = b"HTTP/1.1 200 OK\r\n"
+
+
+@contextmanager
+def babbling(begin: bytes, again: bytes) -> Iterator[str]:
+    """The URL of a server that answers with `begin`, and `again` for as long as somebody listens."""
+    listener = socket.create_server(("127.0.0.1", 0))
+    over = threading.Event()
+
+    def babble() -> None:
+        connection, _ = listener.accept()
+        with connection, suppress(OSError):
+            connection.recv(1 << 16)
+            connection.sendall(begin)
+            while not over.wait(0.05):
+                connection.sendall(again)
+
+    thread = threading.Thread(target=babble)
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{listener.getsockname()[1]}/"
+    finally:
+        over.set()
+        thread.join()
+        listener.close()
+
+
+@pytest.mark.parametrize(
+    ("begin", "again"),
+    [
+        (b"", b"HTTP/1.1 100 Continue\r\n\r\n"),
+        (b"", b"HTTP/1.1 103 Early Hints\r\nLink: x\r\n\r\n"),
+        (HEAD + b"X: ", b"x"),
+        (HEAD + b"Transfer-Encoding: chunked\r\n\r\n1;", b"x"),
+        (HEAD + b"Transfer-Encoding: chunked\r\n\r\n0\r\n", b"X: y\r\n"),
+    ],
+    ids=["continue", "hints", "head", "chunk", "trailers"],
+)
+@pytest.mark.parametrize("body", [None, Body([b"x"], 1)], ids=["empty", "body"])
+def test_an_answer_that_never_comes_to_its_end_ends(
+    made: Callable[..., HttpClient], begin: bytes, again: bytes, body: Body | None
+) -> None:
+    with babbling(begin, again) as url:
+        client = made(timeout=0.3, connect_timeout=0.3)
+        watch = threading.Timer(10, client.close)  # lest the test itself waits for ever
+        watch.start()
+        with pytest.raises(HttpTrouble, match=r"timed out|did not end in time"):
+            client.request("POST", url, body=body)
+        assert not client.closed
+        watch.cancel()
+
+
+def test_a_proxy_that_never_comes_to_an_end_is_given_up(made: Callable[..., HttpClient]) -> None:
+    with babbling(HEAD + b"X: ", b"x") as url:
+        client = made(timeout=0.3, connect_timeout=0.3, proxy=url.rstrip("/"))
+        watch = threading.Timer(10, client.close)
+        watch.start()
+        with pytest.raises(HttpTrouble, match="timed out") as caught:
+            client.request("POST", "https://pacs.example/", body=Body([b"x"], 1))
+        assert not client.closed
+        assert not caught.value.begun
+        watch.cancel()
+
+
+def test_two_answers_to_a_request_are_not_one_to_the_next(made: Callable[..., HttpClient]) -> None:
+    """As a gateway gives them that answers for a server, and then passes on what that says."""
+    again = HEAD + b"Content-Length: 0\r\n\r\n"
+    listener = socket.create_server(("127.0.0.1", 0))
+    asked: list[bytes] = []
+
+    def serve() -> None:
+        for _ in range(2):
+            connection, _ = listener.accept()
+            with connection, suppress(OSError):
+                while data := connection.recv(1 << 16):
+                    asked.append(data)
+                    if len(asked) == 1:
+                        connection.sendall(again + again)
+                    elif b"second" not in data:
+                        connection.sendall(b"HTTP/1.1 500 No\r\nContent-Length: 0\r\n\r\n")
+
+    thread = threading.Thread(target=serve)
+    thread.start()
+    url = f"http://127.0.0.1:{listener.getsockname()[1]}/"
+    client = made()
+    try:
+        assert client.request("PUT", url + "first").status == 200
+        with pytest.raises(HttpTrouble, match="before it was asked"):
+            client.request("PUT", url + "second", body=Body([b"x"], 1))
+        assert client.request("PUT", url + "third", body=Body([b"x"], 1)).status == 500  # on another one
+    finally:
+        client.close()
+        listener.close()
+        thread.join(10)
+
+
 def test_nobody_there_is_told_and_nothing_was_begun(made: Callable[..., HttpClient]) -> None:
     with pytest.raises(HttpTrouble, match="connection refused") as caught:
         made().request("POST", f"http://127.0.0.1:{free_port()}/?token={SECRET}", body=Body([b"x"], 1))
@@ -182,6 +279,34 @@ def test_an_answer_that_comes_before_the_body_s_end_is_read(
     answer = client.request("POST", f"http://127.0.0.1:{hasty}/", body=Body(pieces, 100 << 18))
     client.close()
     assert answer.status == 413
+
+
+@pytest.mark.parametrize("status", [b"200 OK", b"202 Accepted"])
+def test_success_before_the_body_s_end_is_none(made: Callable[..., HttpClient], status: bytes) -> None:
+    """A gateway that answers without its server: nobody can have what was not sent."""
+    listener = socket.create_server(("127.0.0.1", 0))
+
+    def serve() -> None:
+        connection, _ = listener.accept()
+        with connection:
+            connection.recv(1000)
+            connection.sendall(b"HTTP/1.1 %s\r\nContent-Length: 0\r\nConnection: close\r\n\r\n" % status)
+            connection.shutdown(socket.SHUT_RD)  # so that the peer's next bytes are answered with a reset
+            connection.recv(1)
+
+    thread = threading.Thread(target=serve)
+    thread.start()
+    try:
+        with pytest.raises(HttpTrouble, match=r"before it had all|connection broke") as caught:
+            made().request(
+                "PUT",
+                f"http://127.0.0.1:{listener.getsockname()[1]}/",
+                body=Body([bytes(1 << 18)] * 400, 400 << 18),
+            )
+        assert caught.value.begun
+    finally:
+        thread.join()
+        listener.close()
 
 
 def test_a_connection_that_is_cut_within_the_body_is_the_peer_s_fault(
