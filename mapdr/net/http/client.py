@@ -13,6 +13,7 @@ import zlib
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass, field
+from http.cookiejar import CookieJar, DefaultCookiePolicy
 from urllib.parse import urljoin, urlsplit
 
 import httpx
@@ -35,6 +36,9 @@ MOST = 4 << 20
 
 HOPS = 3
 """Redirects that are followed for one request."""
+
+CREEPING = 10
+"""So many times as long as for an answer is waited, with HTTP/2, until a server lets a piece of a body go."""
 
 _REDIRECTS = frozenset({301, 302, 307, 308})
 """Those after which the same method is asked again. 303 means another request (RFC 9110, section 15.4.4)."""
@@ -63,7 +67,8 @@ class Answer:
 class Body:
     """A request body that can be sent again: `chunks` anew each time, `length` bytes together.
 
-    `begun` and `whole` say of the last time whether any of it, and whether all of it was asked for and sent.
+    `begun` and `whole` say of the last time whether any of it, and whether all of it was asked for and sent,
+    `broken` whether `chunks` raised.
     """
 
     def __init__(self, chunks: Iterable[bytes], length: int) -> None:
@@ -71,15 +76,20 @@ class Body:
         self.length = length
         self.begun = False
         self.whole = False
+        self.broken = False
 
     def __iter__(self) -> Iterator[bytes]:
-        self.begun, self.whole = True, False
+        self.begun, self.whole, self.broken = True, False, False
         left = self.length
-        for chunk in self._chunks:
-            left -= len(chunk)
-            if left < 0:
-                break
-            yield chunk
+        try:
+            for chunk in self._chunks:
+                left -= len(chunk)
+                if left < 0:
+                    break
+                yield chunk
+        except Exception:
+            self.broken = True
+            raise
         if left:
             raise LocalProtocolError("a request body has another length than it was said to have")
         self.whole = True
@@ -140,6 +150,9 @@ class Server:
             follow_redirects=False,
             timeout=httpx.Timeout(self._config.timeout, connect=self._config.connect_timeout),
             headers={"user-agent": "MAPDR", "accept-encoding": "identity"},
+            cookies=CookieJar(
+                DefaultCookiePolicy(allowed_domains=())
+            ),  # a server may invent them without end
         )
 
     def _proxy(self, tls: ssl.SSLContext) -> httpx.Proxy | None:
@@ -268,7 +281,7 @@ def _exchange(
     sent = dict(headers)
     content: Iterable[bytes] | None = None
     if body is not None:
-        body.begun = body.whole = False
+        body.begun = body.whole = body.broken = False
         sent["content-length"] = str(body.length)
         content = _expecting(body if throttle is None else _paced(body, throttle), line, timeout)
     try:
@@ -276,7 +289,7 @@ def _exchange(
         if throttle is not None:
             throttle(_head_size(request))
         line.ask((plain.timeout.connect or 0.0) + timeout)
-        with closing(plain.send(request, stream=True)) as response:
+        with closing(_sent(plain, request, body)) as response:
             _check(response, line, body)
             line.expect(timeout)
             data, whole = _read(response, most, time.monotonic() + timeout)
@@ -290,6 +303,15 @@ def _exchange(
         raise
 
 
+def _sent(plain: httpx.Client, request: httpx.Request, body: Body | None) -> httpx.Response:
+    try:
+        return plain.send(request, stream=True)
+    except ValueError:  # httpcore reads a status of HTTP/2 with int()
+        if body is not None and body.broken:
+            raise
+        raise HttpTrouble("the server's answer is none of HTTP") from None
+
+
 def _check(response: httpx.Response, line: Line, body: Body | None) -> None:
     """Raises HttpTrouble for what is no answer to the request, although it looks like one.
 
@@ -297,14 +319,20 @@ def _check(response: httpx.Response, line: Line, body: Body | None) -> None:
     """
     if not line.heard:  # it came together with the answer before it
         raise HttpTrouble("the server answered before it was asked")
+    if (
+        not 100 <= response.status_code <= 999
+    ):  # three digits (RFC 9110, section 15); HTTP/2 is not held to it
+        raise HttpTrouble("the server's answer is none of HTTP")
     if body is not None and not body.whole and response.is_success:
         raise HttpTrouble(f"the server answered {response.status_code} before it had all of the request")
 
 
 def _expecting(chunks: Iterable[bytes], line: Line, seconds: float) -> Iterator[bytes]:
     """The same bytes; when they are sent, the answer's time begins."""
-    line.expect(None)
-    yield from chunks
+    line.expect(CREEPING * seconds)
+    for chunk in chunks:
+        line.expect(CREEPING * seconds)  # `chunks` may have waited for its share of the bandwidth
+        yield chunk
     line.expect(seconds)
 
 

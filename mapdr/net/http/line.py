@@ -21,21 +21,19 @@ class Line:
     def __init__(self) -> None:
         self.heard = False
         """Whether anything was read since `ask`."""
-        self._until: float | None = None
+        self._until = time.monotonic()
 
     def ask(self, seconds: float) -> None:
         """A request begins; `seconds` as for `expect`."""
         self.heard = False
         self.expect(seconds)
 
-    def expect(self, seconds: float | None) -> None:
-        """What is read from now on has to come within so many seconds, all together; None for any time."""
-        self._until = None if seconds is None else time.monotonic() + seconds
+    def expect(self, seconds: float) -> None:
+        """What is read from now on has to come within so many seconds, all together."""
+        self._until = time.monotonic() + seconds
 
     def left(self, timeout: float | None) -> float | None:
         """Seconds for the next read. Raises httpcore.ReadTimeout if there are none."""
-        if self._until is None:
-            return timeout
         left = self._until - time.monotonic()
         if left <= 0:
             raise httpcore.ReadTimeout
@@ -57,7 +55,7 @@ class _Stream(httpcore.NetworkStream):
             self._stream.write(buffer, timeout)
         except httpcore.WriteError:
             # httpcore reads the answer now that a server may have given before it hung up.
-            self._line.expect(timeout)
+            self._line.expect(timeout or 0.0)
             raise
 
     def close(self) -> None:

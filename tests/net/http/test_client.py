@@ -18,6 +18,9 @@ from urllib.parse import parse_qs
 
 import httpx
 import pytest
+from h2.config import H2Configuration
+from h2.connection import H2Connection
+from h2.events import RequestReceived
 
 from mapdr.config.secret import Secret
 from mapdr.kernel.errors import ConfigurationError, LocalProtocolError, OwnFault, Permanent, Temporary
@@ -719,6 +722,86 @@ def test_http2_streams_a_body(made: Callable[..., HttpClient], tmp_path: Path, h
         client.close()
         assert [each.body for each in asked] == [b"".join(pieces)] * 2
         assert asked[0].headers["content-length"] == "1000000"
+
+
+@contextmanager
+def odd_http2(tls: ssl.SSLContext, answer: Callable[[H2Connection, int], None]) -> Iterator[str]:
+    """The URL of a server of HTTP/2 that calls `answer` over and over from the first request's head on, and
+    lets no more of a body go than the first 64 kB."""
+    tls.set_alpn_protocols(["h2"])
+    listener = socket.create_server(("127.0.0.1", 0))
+    over = threading.Event()
+
+    def serve() -> None:
+        connection, _ = listener.accept()
+        with suppress(OSError), tls.wrap_socket(connection, server_side=True) as secured:
+            state = H2Connection(H2Configuration(client_side=False, validate_outbound_headers=False))
+            state.initiate_connection()
+            stream = 0
+            while not over.wait(0.02):
+                secured.sendall(state.data_to_send())
+                if not stream:
+                    for event in state.receive_data(secured.recv(1 << 16)):
+                        stream = event.stream_id if isinstance(event, RequestReceived) else stream
+                if stream:
+                    answer(state, stream)
+
+    thread = threading.Thread(target=serve)
+    thread.start()
+    try:
+        yield f"https://127.0.0.1:{listener.getsockname()[1]}"
+    finally:
+        over.set()
+        thread.join()
+        listener.close()
+
+
+@pytest.mark.parametrize("status", ["abc", "", "9" * 30, "-200", "20"])
+def test_a_status_of_http2_that_is_none_is_the_server_s_fault(
+    made: Callable[..., HttpClient], tmp_path: Path, status: str
+) -> None:
+    """It was taken for a fault of the image, or was too large a number for the index."""
+    answered: list[int] = []
+
+    def answer(state: H2Connection, stream: int) -> None:
+        if not answered:
+            state.send_headers(stream, [(":status", status)], end_stream=True)
+        answered.append(stream)
+
+    files = certificate(tmp_path)
+    with odd_http2(server_tls(files), answer) as url, pytest.raises(HttpTrouble, match="none of HTTP"):
+        made(tls=ClientTls(ca=files[0]), http2=True).request("POST", url, body=Body([b"x"], 1))
+
+
+def test_a_value_error_of_the_body_stays_our_own(made: Callable[..., HttpClient]) -> None:
+    def chunks() -> Iterator[bytes]:
+        yield b"some"
+        raise ValueError("no image")
+
+    with serving(ok) as server, pytest.raises(ValueError, match="no image"):
+        made(timeout=1).request("POST", server.url, body=Body(chunks(), 100))
+
+
+def test_pings_without_end_keep_no_body_waiting(made: Callable[..., HttpClient], tmp_path: Path) -> None:
+    files = certificate(tmp_path)
+    with odd_http2(server_tls(files), lambda state, stream: state.ping(bytes(8))) as url:
+        client = made(tls=ClientTls(ca=files[0]), http2=True, timeout=0.2)
+        watch = threading.Timer(20, client.close)  # lest the test itself waits for ever
+        watch.start()
+        with pytest.raises(HttpTrouble, match="timed out"):
+            client.request("POST", url, body=Body([bytes(1 << 18)], 1 << 18))
+        assert not client.closed
+        watch.cancel()
+
+
+def test_a_server_s_cookies_are_not_kept(made: Callable[..., HttpClient]) -> None:
+    """One that invents another with each answer had all of them back, until its next request had no room."""
+    numbers = iter(range(100))
+    with serving(lambda asked: Said(200, b"", {"Set-Cookie": f"c{next(numbers)}=x; Path=/"})) as server:
+        client = made()
+        for _ in range(3):
+            client.request("GET", server.url)
+        assert not any("cookie" in asked.headers for asked in server.asked)
 
 
 def test_auto_takes_a_server_of_old(made: Callable[..., HttpClient], tmp_path: Path) -> None:
