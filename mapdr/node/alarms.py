@@ -35,14 +35,15 @@ class NodeAlarms:
     def look(self, plan: Plan, counters: Mapping[str, Any], now: float) -> None:
         """Tell what began and what ended, by the plan that runs and its sign of life (`Node.counters`).
 
-        Raises what the index does; then it is told with the next look.
+        Raises what the index does; then it is told with the next look. The disk comes last: OSError, if it
+        cannot be asked, keeps nothing else from being told.
         """
         self._destinations(plan, counters.get("destinations", {}), now)
         self._certificates(counters, now)
-        self._disk(self._store.look_at_the_disk(), now)
         if not 0.0 <= self._sources_due - now <= SOURCES:  # a clock that was set is no reason to wait
             self._sources(plan, now)
             self._sources_due = now + SOURCES
+        self._disk(self._store.look_at_the_disk(), now)
 
     def tell_expiring(self, images: int, purge_at: float, now: float) -> None:
         """So many unrouted images will be purged, the first at `purge_at`; told once an hour at most."""

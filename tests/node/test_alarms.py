@@ -265,6 +265,22 @@ def test_a_clock_that_was_set_back_keeps_nobody_from_being_looked_at(world: Worl
     assert world.kinds() == ["source.silent"]
 
 
+def test_a_disk_that_cannot_be_asked_hides_no_silence(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(path: object) -> None:
+        raise OSError("no answer")
+
+    world.store.spool.keep_free(100, 200)
+    world.plan.receivers = {"modalities": SimpleNamespace(config=DimseReceiveConfig(silent_after="4 h"))}
+    push(world.store, "1.1")
+    assert world.store.writer.flush()
+    ((_, at),) = world.store.arrivals.all()
+    monkeypatch.setattr(shutil, "disk_usage", fail)
+    monkeypatch.setattr(room, "MEASURED_FOR", -1.0)
+    with pytest.raises(OSError, match="no answer"):
+        world.look(at - NOW + 4 * HOUR)
+    assert world.kinds() == ["source.silent"]
+
+
 # --- whole nodes ------------------------------------------------------------------------------------------
 
 WHOLE = """

@@ -13,6 +13,7 @@ import zlib
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass, field
+from http.cookiejar import CookieJar, DefaultCookiePolicy
 from urllib.parse import urljoin, urlsplit
 
 import httpx
@@ -21,6 +22,7 @@ from mapdr.kernel.errors import ConfigurationError, LocalProtocolError
 from mapdr.kernel.status import HttpStatus
 from mapdr.net.http.auth import Credentials, Reply, credentials, sendable
 from mapdr.net.http.config import HttpConfig, check_url
+from mapdr.net.http.line import Line, transport
 from mapdr.net.http.status import retry_after
 from mapdr.net.http.trouble import HttpTrouble, trouble
 from mapdr.net.rate import Throttle
@@ -35,6 +37,9 @@ MOST = 4 << 20
 
 HOPS = 3
 """Redirects that are followed for one request."""
+
+CREEPING = 10
+"""So many times as long as for an answer is waited, with HTTP/2, until a server lets a piece of a body go."""
 
 _REDIRECTS = frozenset({301, 302, 307, 308})
 """Those after which the same method is asked again. 303 means another request (RFC 9110, section 15.4.4)."""
@@ -61,23 +66,34 @@ class Answer:
 
 
 class Body:
-    """A request body that can be sent again: `chunks` anew each time, `length` bytes together."""
+    """A request body that can be sent again: `chunks` anew each time, `length` bytes together.
+
+    `begun` and `whole` say of the last time whether any of it, and whether all of it was asked for and sent,
+    `broken` whether `chunks` raised.
+    """
 
     def __init__(self, chunks: Iterable[bytes], length: int) -> None:
         self._chunks = chunks
         self.length = length
         self.begun = False
+        self.whole = False
+        self.broken = False
 
     def __iter__(self) -> Iterator[bytes]:
-        self.begun = True
+        self.begun, self.whole, self.broken = True, False, False
         left = self.length
-        for chunk in self._chunks:
-            left -= len(chunk)
-            if left < 0:
-                break
-            yield chunk
+        try:
+            for chunk in self._chunks:
+                left -= len(chunk)
+                if left < 0:
+                    break
+                yield chunk
+        except Exception:
+            self.broken = True
+            raise
         if left:
             raise LocalProtocolError("a request body has another length than it was said to have")
+        self.whole = True
 
 
 class Server:
@@ -124,22 +140,31 @@ class Server:
         if self._tls is None:
             self.acquire()
         assert self._tls is not None
-        plain = self._plain(self._config.http2, self._tls.context())
+        line = Line()
+        plain = self._plain(self._config.http2, self._tls.context(), line)
         return HttpClient(
-            plain, self._credentials, self._config.timeout, throttle, named=self._config.tls.name or ""
+            plain, line, self._credentials, self._config.timeout, throttle, named=self._config.tls.name or ""
         )
 
-    def _plain(self, http2: bool | str, tls: ssl.SSLContext) -> httpx.Client:
+    def _plain(self, http2: bool | str, tls: ssl.SSLContext, line: Line) -> httpx.Client:
+        limits = httpx.Limits(max_connections=1, max_keepalive_connections=1, keepalive_expiry=KEEP_ALIVE)
         return httpx.Client(
-            http1=http2 is not True,
-            http2=http2 is not False,
-            verify=tls,
+            transport=transport(
+                line,
+                http1=http2 is not True,
+                http2=http2 is not False,
+                verify=tls,
+                trust_env=False,
+                proxy=self._proxy(tls),
+                limits=limits,
+            ),
             trust_env=False,
-            proxy=self._proxy(tls),
             follow_redirects=False,
             timeout=httpx.Timeout(self._config.timeout, connect=self._config.connect_timeout),
-            limits=httpx.Limits(max_connections=1, max_keepalive_connections=1, keepalive_expiry=KEEP_ALIVE),
             headers={"user-agent": "MAPDR", "accept-encoding": "identity"},
+            cookies=CookieJar(
+                DefaultCookiePolicy(allowed_domains=())
+            ),  # a server may invent them without end
         )
 
     def _proxy(self, tls: ssl.SSLContext) -> httpx.Proxy | None:
@@ -157,9 +182,11 @@ class Server:
     def _post(self, url: str, headers: dict[str, str], body: bytes) -> Reply:
         """One POST to the token server, on a connection of its own: that is once an hour."""
         # With a context of its own: httpx writes into a context which versions of HTTP are offered.
-        with self._plain(False, self._config.tls.context()) as plain:
+        line = Line()
+        with self._plain(False, self._config.tls.context(), line) as plain:
             answer = _exchange(
                 plain,
+                line,
                 "POST",
                 url,
                 headers=headers,
@@ -179,6 +206,7 @@ class HttpClient:
     def __init__(
         self,
         plain: httpx.Client,
+        line: Line,
         credentials: Credentials,
         timeout: float,
         throttle: Throttle | None,
@@ -186,6 +214,7 @@ class HttpClient:
         named: str = "",
     ) -> None:
         self._plain = plain
+        self._line = line
         self._credentials = credentials
         self._timeout = timeout
         self._throttle = throttle
@@ -217,6 +246,7 @@ class HttpClient:
         for _ in range(HOPS + 2):
             answer = _exchange(
                 self._plain,
+                self._line,
                 method,
                 url,
                 headers=dict(headers or {}) | ({"authorization": header} if header else {}),
@@ -257,6 +287,7 @@ def followed(url: str, answer: Answer) -> str | None:
 
 def _exchange(
     plain: httpx.Client,
+    line: Line,
     method: str,
     url: str,
     *,
@@ -268,16 +299,20 @@ def _exchange(
     named: str = "",
 ) -> Answer:
     sent = dict(headers)
+    content: Iterable[bytes] | None = None
     if body is not None:
-        body.begun = False
+        body.begun = body.whole = body.broken = False
         sent["content-length"] = str(body.length)
-    content = body if body is None or throttle is None else _paced(body, throttle)
+        content = _expecting(body if throttle is None else _paced(body, throttle), line, timeout)
     try:
         extensions = {"sni_hostname": named} if named else {}
         request = plain.build_request(method, url, headers=sent, content=content, extensions=extensions)
         if throttle is not None:
             throttle(_head_size(request))
-        with closing(plain.send(request, stream=True)) as response:
+        line.ask((plain.timeout.connect or 0.0) + timeout)
+        with closing(_sent(plain, request, body)) as response:
+            _check(response, line, body)
+            line.expect(timeout)
             data, whole = _read(response, most, time.monotonic() + timeout)
             found = {name.lower(): value for name, value in response.headers.items()}
             return Answer(HttpStatus(response.status_code), found, data, whole, response.http_version)
@@ -287,6 +322,39 @@ def _exchange(
         if plain.is_closed:
             raise HttpTrouble("the client is closed", begun=False) from None
         raise
+
+
+def _sent(plain: httpx.Client, request: httpx.Request, body: Body | None) -> httpx.Response:
+    try:
+        return plain.send(request, stream=True)
+    except ValueError:  # httpcore reads a status of HTTP/2 with int()
+        if body is not None and body.broken:
+            raise
+        raise HttpTrouble("the server's answer is none of HTTP") from None
+
+
+def _check(response: httpx.Response, line: Line, body: Body | None) -> None:
+    """Raises HttpTrouble for what is no answer to the request, although it looks like one.
+
+    The connection ends with it, since nothing of the answer is read.
+    """
+    if not line.heard:  # it came together with the answer before it
+        raise HttpTrouble("the server answered before it was asked")
+    if (
+        not 100 <= response.status_code <= 999
+    ):  # three digits (RFC 9110, section 15); HTTP/2 is not held to it
+        raise HttpTrouble("the server's answer is none of HTTP")
+    if body is not None and not body.whole and response.is_success:
+        raise HttpTrouble(f"the server answered {response.status_code} before it had all of the request")
+
+
+def _expecting(chunks: Iterable[bytes], line: Line, seconds: float) -> Iterator[bytes]:
+    """The same bytes; when they are sent, the answer's time begins."""
+    line.expect(CREEPING * seconds)
+    for chunk in chunks:
+        line.expect(CREEPING * seconds)  # `chunks` may have waited for its share of the bandwidth
+        yield chunk
+    line.expect(seconds)
 
 
 def _paced(chunks: Iterable[bytes], throttle: Throttle) -> Iterator[bytes]:
@@ -311,7 +379,7 @@ def _read(response: httpx.Response, most: int, deadline: float) -> tuple[bytes, 
         # Nobody asked for it; some gateways compress all the same.
         inflate = zlib.decompressobj(zlib.MAX_WBITS | 32)
     data = bytearray()
-    for chunk in response.iter_raw():
+    for chunk in _raw(response):
         if time.monotonic() > deadline:
             raise HttpTrouble("the answer did not end in time")
         room = most + 1 - len(data)
@@ -322,6 +390,13 @@ def _read(response: httpx.Response, most: int, deadline: float) -> tuple[bytes, 
         if len(data) > most:
             return bytes(data[:most]), False
     return bytes(data), True
+
+
+def _raw(response: httpx.Response) -> Iterator[bytes]:
+    try:
+        yield from response.iter_raw()
+    except httpx.ReadTimeout:
+        raise HttpTrouble("the answer did not end in time") from None
 
 
 def _hush() -> None:

@@ -245,10 +245,14 @@ def inside(path: Path, folder: Path) -> bool:
 
 
 def _free(path: Path) -> Path:
-    """`path`, or one like it that no file has."""
+    """`path`, or one like it that no file has; of a long name, the stem is cut for the number."""
     number, found = 1, path
     while os.path.lexists(found) or os.path.lexists(_reason_of(found)):
-        found = path.with_name(f"{path.stem}~{number}{path.suffix}")
+        ending = f"~{number}{path.suffix}"
+        stem = path.stem
+        while stem and len(os.fsencode(stem + ending)) > _LONGEST:
+            stem = stem[:-1]
+        found = path.with_name(stem + ending)
         number += 1
     return found
 

@@ -188,14 +188,19 @@ class Spool(SpoolFolder):
                 (self.folder / hour).rmdir()
 
     def check_room(self) -> None:
-        """Raise Refused(0xA700) when the index takes nothing, or less than `min_free` bytes are free.
+        """Raise Refused(0xA700) when the index takes nothing, or less than `min_free` bytes are free, or
+        nobody knows how many.
 
         Free space is measured twice a second (`Room`).
         """
         refusing = self._refusing()
         if refusing:
             raise Refused(OUT_OF_RESOURCES, f"the index cannot be written: {refusing}")
-        if self.room.look() is DiskStep.FULL:
+        try:
+            step = self.room.look()
+        except OSError as error:  # a share that is away, say
+            raise refusal(error) from error
+        if step is DiskStep.FULL:
             raise Refused(OUT_OF_RESOURCES, "less disk space is free than the node keeps in reserve")
 
     def remark(self, source: Source, remarks: tuple[str, ...]) -> None:

@@ -11,13 +11,16 @@ import socket
 import ssl
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import closing, nullcontext
+from contextlib import closing, contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs
 
 import httpx
 import pytest
+from h2.config import H2Configuration
+from h2.connection import H2Connection
+from h2.events import RequestReceived
 
 from mapdr.config.secret import Secret
 from mapdr.kernel.errors import ConfigurationError, LocalProtocolError, OwnFault, Permanent, Temporary
@@ -137,6 +140,102 @@ def test_an_answer_that_drips_ends(made: Callable[..., HttpClient]) -> None:
         listener.close()
 
 
+HEAD = b"HTTP/1.1 200 OK\r\n"
+
+
+@contextmanager
+def babbling(begin: bytes, again: bytes) -> Iterator[str]:
+    """The URL of a server that answers with `begin`, and `again` for as long as somebody listens."""
+    listener = socket.create_server(("127.0.0.1", 0))
+    over = threading.Event()
+
+    def babble() -> None:
+        connection, _ = listener.accept()
+        with connection, suppress(OSError):
+            connection.recv(1 << 16)
+            connection.sendall(begin)
+            while not over.wait(0.05):
+                connection.sendall(again)
+
+    thread = threading.Thread(target=babble)
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{listener.getsockname()[1]}/"
+    finally:
+        over.set()
+        thread.join()
+        listener.close()
+
+
+@pytest.mark.parametrize(
+    ("begin", "again"),
+    [
+        (b"", b"HTTP/1.1 100 Continue\r\n\r\n"),
+        (b"", b"HTTP/1.1 103 Early Hints\r\nLink: x\r\n\r\n"),
+        (HEAD + b"X: ", b"x"),
+        (HEAD + b"Transfer-Encoding: chunked\r\n\r\n1;", b"x"),
+        (HEAD + b"Transfer-Encoding: chunked\r\n\r\n0\r\n", b"X: y\r\n"),
+    ],
+    ids=["continue", "hints", "head", "chunk", "trailers"],
+)
+@pytest.mark.parametrize("body", [None, Body([b"x"], 1)], ids=["empty", "body"])
+def test_an_answer_that_never_comes_to_its_end_ends(
+    made: Callable[..., HttpClient], begin: bytes, again: bytes, body: Body | None
+) -> None:
+    with babbling(begin, again) as url:
+        client = made(timeout=0.3, connect_timeout=0.3)
+        watch = threading.Timer(10, client.close)  # lest the test itself waits for ever
+        watch.start()
+        with pytest.raises(HttpTrouble, match=r"timed out|did not end in time"):
+            client.request("POST", url, body=body)
+        assert not client.closed
+        watch.cancel()
+
+
+def test_a_proxy_that_never_comes_to_an_end_is_given_up(made: Callable[..., HttpClient]) -> None:
+    with babbling(HEAD + b"X: ", b"x") as url:
+        client = made(timeout=0.3, connect_timeout=0.3, proxy=url.rstrip("/"))
+        watch = threading.Timer(10, client.close)
+        watch.start()
+        with pytest.raises(HttpTrouble, match="timed out") as caught:
+            client.request("POST", "https://pacs.example/", body=Body([b"x"], 1))
+        assert not client.closed
+        assert not caught.value.begun
+        watch.cancel()
+
+
+def test_two_answers_to_a_request_are_not_one_to_the_next(made: Callable[..., HttpClient]) -> None:
+    """As a gateway gives them that answers for a server, and then passes on what that says."""
+    again = HEAD + b"Content-Length: 0\r\n\r\n"
+    listener = socket.create_server(("127.0.0.1", 0))
+    asked: list[bytes] = []
+
+    def serve() -> None:
+        for _ in range(2):
+            connection, _ = listener.accept()
+            with connection, suppress(OSError):
+                while data := connection.recv(1 << 16):
+                    asked.append(data)
+                    if len(asked) == 1:
+                        connection.sendall(again + again)
+                    elif b"second" not in data:
+                        connection.sendall(b"HTTP/1.1 500 No\r\nContent-Length: 0\r\n\r\n")
+
+    thread = threading.Thread(target=serve)
+    thread.start()
+    url = f"http://127.0.0.1:{listener.getsockname()[1]}/"
+    client = made()
+    try:
+        assert client.request("PUT", url + "first").status == 200
+        with pytest.raises(HttpTrouble, match="before it was asked"):
+            client.request("PUT", url + "second", body=Body([b"x"], 1))
+        assert client.request("PUT", url + "third", body=Body([b"x"], 1)).status == 500  # on another one
+    finally:
+        client.close()
+        listener.close()
+        thread.join(10)
+
+
 def test_nobody_there_is_told_and_nothing_was_begun(made: Callable[..., HttpClient]) -> None:
     with pytest.raises(HttpTrouble, match="connection refused") as caught:
         made().request("POST", f"http://127.0.0.1:{free_port()}/?token={SECRET}", body=Body([b"x"], 1))
@@ -184,6 +283,34 @@ def test_an_answer_that_comes_before_the_body_s_end_is_read(
     answer = client.request("POST", f"http://127.0.0.1:{hasty}/", body=Body(pieces, 100 << 18))
     client.close()
     assert answer.status == 413
+
+
+@pytest.mark.parametrize("status", [b"200 OK", b"202 Accepted"])
+def test_success_before_the_body_s_end_is_none(made: Callable[..., HttpClient], status: bytes) -> None:
+    """A gateway that answers without its server: nobody can have what was not sent."""
+    listener = socket.create_server(("127.0.0.1", 0))
+
+    def serve() -> None:
+        connection, _ = listener.accept()
+        with connection:
+            connection.recv(1000)
+            connection.sendall(b"HTTP/1.1 %s\r\nContent-Length: 0\r\nConnection: close\r\n\r\n" % status)
+            connection.shutdown(socket.SHUT_RD)  # so that the peer's next bytes are answered with a reset
+            connection.recv(1)
+
+    thread = threading.Thread(target=serve)
+    thread.start()
+    try:
+        with pytest.raises(HttpTrouble, match=r"before it had all|connection broke") as caught:
+            made().request(
+                "PUT",
+                f"http://127.0.0.1:{listener.getsockname()[1]}/",
+                body=Body([bytes(1 << 18)] * 400, 400 << 18),
+            )
+        assert caught.value.begun
+    finally:
+        thread.join()
+        listener.close()
 
 
 def test_a_connection_that_is_cut_within_the_body_is_the_peer_s_fault(
@@ -633,6 +760,86 @@ def test_http2_streams_a_body(made: Callable[..., HttpClient], tmp_path: Path, h
         client.close()
         assert [each.body for each in asked] == [b"".join(pieces)] * 2
         assert asked[0].headers["content-length"] == "1000000"
+
+
+@contextmanager
+def odd_http2(tls: ssl.SSLContext, answer: Callable[[H2Connection, int], None]) -> Iterator[str]:
+    """The URL of a server of HTTP/2 that calls `answer` over and over from the first request's head on, and
+    lets no more of a body go than the first 64 kB."""
+    tls.set_alpn_protocols(["h2"])
+    listener = socket.create_server(("127.0.0.1", 0))
+    over = threading.Event()
+
+    def serve() -> None:
+        connection, _ = listener.accept()
+        with suppress(OSError), tls.wrap_socket(connection, server_side=True) as secured:
+            state = H2Connection(H2Configuration(client_side=False, validate_outbound_headers=False))
+            state.initiate_connection()
+            stream = 0
+            while not over.wait(0.02):
+                secured.sendall(state.data_to_send())
+                if not stream:
+                    for event in state.receive_data(secured.recv(1 << 16)):
+                        stream = event.stream_id if isinstance(event, RequestReceived) else stream
+                if stream:
+                    answer(state, stream)
+
+    thread = threading.Thread(target=serve)
+    thread.start()
+    try:
+        yield f"https://127.0.0.1:{listener.getsockname()[1]}"
+    finally:
+        over.set()
+        thread.join()
+        listener.close()
+
+
+@pytest.mark.parametrize("status", ["abc", "", "9" * 30, "-200", "20"])
+def test_a_status_of_http2_that_is_none_is_the_server_s_fault(
+    made: Callable[..., HttpClient], tmp_path: Path, status: str
+) -> None:
+    """It was taken for a fault of the image, or was too large a number for the index."""
+    answered: list[int] = []
+
+    def answer(state: H2Connection, stream: int) -> None:
+        if not answered:
+            state.send_headers(stream, [(":status", status)], end_stream=True)
+        answered.append(stream)
+
+    files = certificate(tmp_path)
+    with odd_http2(server_tls(files), answer) as url, pytest.raises(HttpTrouble, match="none of HTTP"):
+        made(tls=ClientTls(ca=files[0]), http2=True).request("POST", url, body=Body([b"x"], 1))
+
+
+def test_a_value_error_of_the_body_stays_our_own(made: Callable[..., HttpClient]) -> None:
+    def chunks() -> Iterator[bytes]:
+        yield b"some"
+        raise ValueError("no image")
+
+    with serving(ok) as server, pytest.raises(ValueError, match="no image"):
+        made(timeout=1).request("POST", server.url, body=Body(chunks(), 100))
+
+
+def test_pings_without_end_keep_no_body_waiting(made: Callable[..., HttpClient], tmp_path: Path) -> None:
+    files = certificate(tmp_path)
+    with odd_http2(server_tls(files), lambda state, stream: state.ping(bytes(8))) as url:
+        client = made(tls=ClientTls(ca=files[0]), http2=True, timeout=0.2)
+        watch = threading.Timer(20, client.close)  # lest the test itself waits for ever
+        watch.start()
+        with pytest.raises(HttpTrouble, match="timed out"):
+            client.request("POST", url, body=Body([bytes(1 << 18)], 1 << 18))
+        assert not client.closed
+        watch.cancel()
+
+
+def test_a_server_s_cookies_are_not_kept(made: Callable[..., HttpClient]) -> None:
+    """One that invents another with each answer had all of them back, until its next request had no room."""
+    numbers = iter(range(100))
+    with serving(lambda asked: Said(200, b"", {"Set-Cookie": f"c{next(numbers)}=x; Path=/"})) as server:
+        client = made()
+        for _ in range(3):
+            client.request("GET", server.url)
+        assert not any("cookie" in asked.headers for asked in server.asked)
 
 
 def test_auto_takes_a_server_of_old(made: Callable[..., HttpClient], tmp_path: Path) -> None:

@@ -180,6 +180,17 @@ def test_the_same_name_again_gets_one_of_its_own(world: World) -> None:
     assert len(world.uids()) == 3
 
 
+@pytest.mark.parametrize("name", ["a" * 251 + ".dcm", "\u00e4" * 125 + ".dcm", "b" * 255])
+def test_a_name_as_long_as_can_be_is_put_away_again_too(world: World, name: str) -> None:
+    """There was no room for a number in it, and the file could not be put away."""
+    world.start()
+    for image in IMAGES[:3]:
+        world.put(name, image.part10())
+        world.until_empty()
+    assert len(world.done()) == 3
+    assert len(world.uids()) == 3
+
+
 def medium(folder: Path) -> list[str]:
     """A medium with a DICOMDIR, by pydicom; the names of its images."""
     files = FileSet()
