@@ -16,6 +16,21 @@ from mapdr_cli.render.terminal import ASCII, UNICODE, glyphs
 from paper import draw, states
 
 
+def test_a_status_that_scrolls_leaves_nothing_of_a_cure_out() -> None:
+    text = " ".join(f"word{number}" for number in range(40))
+    state = replace(states.busy(), attention=[Attention("rejected", "warn", text)])
+    drawn = draw.text_of(drawing.summary(state, width=80), draw.make_console(80))
+    assert text in " ".join(drawn.split())
+    assert max(map(len, drawn.splitlines())) <= 80
+
+
+def test_repeats_of_a_day_fit_beside_what_is_owed() -> None:
+    state = replace(states.busy(), pending=12345, parked=1234, unrouted=123)
+    state = replace(state, repeats=replace(state.repeats, received=12345))
+    drawn = draw.text_of(drawing.summary(state, width=80), draw.make_console(80))
+    assert "besides 12,345 repeats today" in drawn
+
+
 def _draw(state: NodeState, width: int, height: int, encoding: str = "utf-8") -> str:
     console = draw.make_console(width, encoding)
     drawn = drawing.dashboard(state, width=width, height=height, glyphs=glyphs(console))
