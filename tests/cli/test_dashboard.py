@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -22,6 +23,17 @@ def test_a_status_that_scrolls_leaves_nothing_of_a_cure_out() -> None:
     drawn = draw.text_of(drawing.summary(state, width=80), draw.make_console(80))
     assert text in " ".join(drawn.split())
     assert max(map(len, drawn.splitlines())) <= 80
+
+
+def test_a_screen_that_is_full_shows_the_first_trouble_nevertheless() -> None:
+    state = states.busy()
+    rows = [replace(state.destinations[0], name=f"destination{number}") for number in range(10)]
+    texts = [f"destination{number} is down: " + "word " * 20 for number in range(13)]
+    troubles = [Attention("down", "bad", text) for text in texts]
+    for height in range(12, 26):
+        drawn = _draw(replace(state, destinations=rows, attention=troubles), 80, height)
+        assert "destination0 is down" in drawn
+        assert re.search(r"1 of 13 |and 1\d more", drawn)
 
 
 def test_repeats_of_a_day_fit_beside_what_is_owed() -> None:

@@ -314,15 +314,19 @@ def _foot(
 
 
 def _at_most(troubles: list[list[Text]], room: int, glyphs: Glyphs) -> list[Text]:
-    """As many troubles as fit whole into `room` lines, leaving one to say that there are more."""
+    """As many troubles as fit whole into `room` lines, leaving one to say that there are more; in a room of
+    one line, how many there are and the first."""
     if sum(map(len, troubles)) <= room:
         return [line for lines in troubles for line in lines]
+    if room == 1:
+        first = Text(f"1 of {len(troubles)} ", "warn", no_wrap=True, overflow="ellipsis")
+        return [first.append_text(troubles[0][0])]
     shown: list[Text] = []
     number = 0
     while len(shown) + len(troubles[number]) < room:
         shown += troubles[number]
         number += 1
-    if number == 0 and room > 1:
+    if number == 0:
         shown, number = troubles[0][: room - 1], 1
     if number < len(troubles):
         shown.append(Text(f"{glyphs.more} and {len(troubles) - number} more", "warn"))
