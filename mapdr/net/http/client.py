@@ -115,7 +115,8 @@ class Server:
             self.acquire()
         assert self._tls is not None
         plain = self._plain(self._config.http2, self._tls)
-        return HttpClient(plain, self._credentials, self._config.timeout, throttle)
+        only_http2 = self._config.http2 is True
+        return HttpClient(plain, self._credentials, self._config.timeout, throttle, only_http2=only_http2)
 
     def _plain(self, http2: bool | str, tls: ssl.SSLContext) -> httpx.Client:
         return httpx.Client(
@@ -162,12 +163,19 @@ class HttpClient:
     """Sends one request after the other over a connection that is kept."""
 
     def __init__(
-        self, plain: httpx.Client, credentials: Credentials, timeout: float, throttle: Throttle | None
+        self,
+        plain: httpx.Client,
+        credentials: Credentials,
+        timeout: float,
+        throttle: Throttle | None,
+        *,
+        only_http2: bool,
     ) -> None:
         self._plain = plain
         self._credentials = credentials
         self._timeout = timeout
         self._throttle = throttle
+        self._only_http2 = only_http2
 
     @property
     def closed(self) -> bool:
@@ -202,6 +210,7 @@ class HttpClient:
                 timeout=self._timeout,
                 most=most,
                 throttle=self._throttle,
+                only_http2=self._only_http2,
             )
             if answer.status == 401 and not renewed and self._credentials.renew(header):
                 header, renewed = self._credentials.header(), True
@@ -242,6 +251,7 @@ def _exchange(
     timeout: float,
     most: int,
     throttle: Throttle | None = None,
+    only_http2: bool = False,
 ) -> Answer:
     sent = dict(headers)
     if body is not None:
@@ -257,7 +267,7 @@ def _exchange(
             found = {name.lower(): value for name, value in response.headers.items()}
             return Answer(HttpStatus(response.status_code), found, data, whole, response.http_version)
     except (httpx.HTTPError, httpx.StreamError, httpx.InvalidURL) as error:
-        raise trouble(error, begun=body is not None and body.begun) from None
+        raise trouble(error, begun=body is not None and body.begun, only_http2=only_http2) from None
     except RuntimeError:
         if plain.is_closed:
             raise HttpTrouble("the client is closed", begun=False) from None
