@@ -189,7 +189,8 @@ def speak_tls(
         timed_out = isinstance(error, TimeoutError)
         text = "no answer to the TLS handshake" if timed_out else f"{_refusal(error)} during the handshake"
         broken = TlsFailure(text, TlsCause.CLOSED)
-        yield PeerFinding("TLS", Level.BAD, text, tls_cure(broken, without))
+        busy = "if it serves one association at a time, ask again when it is idle; else " if timed_out else ""
+        yield PeerFinding("TLS", Level.BAD, text, busy + tls_cure(broken, without))
         return broken
     if der is not None:
         yield from _certificate(der, checked=tls.check_host, expected=expected)

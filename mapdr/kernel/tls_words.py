@@ -15,7 +15,7 @@ GONE = "it closed the connection during the TLS handshake: is TLS set up there?"
 NO_CERTIFICATE = "it shows no TLS certificate, and this receiver asks for one"
 NOT_ACCEPTED = "it does not accept this side's TLS certificate"
 NOTHING_IN_COMMON = "there is no version or cipher suite of TLS that both sides take"
-NOT_TRUSTED = "its TLS certificate is not trusted: none of the certificates in ca has signed it"
+NOT_TRUSTED = "its TLS certificate is not trusted: no CA that this side trusts has signed it"
 
 
 class TlsCause(Enum):

@@ -141,9 +141,14 @@ class Server:
             self.acquire()
         assert self._tls is not None
         line = Line()
-        plain = self._plain(self._config.http2, self._tls.context(), line)
         return HttpClient(
-            plain, line, self._credentials, self._config.timeout, throttle, named=self._config.tls.name or ""
+            self._plain(self._config.http2, self._tls.context(), line),
+            line,
+            self._credentials,
+            self._config.timeout,
+            throttle,
+            named=self._config.tls.name or "",
+            only_http2=self._config.http2 is True,
         )
 
     def _plain(self, http2: bool | str, tls: ssl.SSLContext, line: Line) -> httpx.Client:
@@ -212,6 +217,7 @@ class HttpClient:
         throttle: Throttle | None,
         *,
         named: str = "",
+        only_http2: bool,
     ) -> None:
         self._plain = plain
         self._line = line
@@ -219,6 +225,7 @@ class HttpClient:
         self._timeout = timeout
         self._throttle = throttle
         self._named = named
+        self._only_http2 = only_http2
 
     @property
     def closed(self) -> bool:
@@ -255,6 +262,7 @@ class HttpClient:
                 most=most,
                 throttle=self._throttle,
                 named=self._named,
+                only_http2=self._only_http2,
             )
             if answer.status == 401 and not renewed and self._credentials.renew(header):
                 header, renewed = self._credentials.header(), True
@@ -297,6 +305,7 @@ def _exchange(
     most: int,
     throttle: Throttle | None = None,
     named: str = "",
+    only_http2: bool = False,
 ) -> Answer:
     sent = dict(headers)
     content: Iterable[bytes] | None = None
@@ -317,7 +326,7 @@ def _exchange(
             found = {name.lower(): value for name, value in response.headers.items()}
             return Answer(HttpStatus(response.status_code), found, data, whole, response.http_version)
     except (httpx.HTTPError, httpx.StreamError, httpx.InvalidURL) as error:
-        raise trouble(error, begun=body is not None and body.begun) from None
+        raise trouble(error, begun=body is not None and body.begun, only_http2=only_http2) from None
     except RuntimeError:
         if plain.is_closed:
             raise HttpTrouble("the client is closed", begun=False) from None

@@ -46,14 +46,19 @@ class NoToken(HttpTrouble):
         super().__init__(message, begun=False)
 
 
-def trouble(error: Exception, *, begun: bool = True) -> Temporary:
+def trouble(error: Exception, *, begun: bool = True, only_http2: bool = False) -> Temporary:
     """What to raise for an error of httpx: OwnFault where this side lacks files or memory, else HttpTrouble.
 
-    `begun`: something of the body was asked for.
+    `begun`: something of the body was asked for. `only_http2`: a server that speaks no HTTP/2 ends the
+    connection, in words that tell nothing of it.
     """
     if any(is_own_fault(each) for each in _chain(error)):
         return OwnFault("this side has no files, memory or buffers left for a connection")
-    return HttpTrouble(in_words(error), begun=begun and not isinstance(error, _NOTHING_SENT))
+    reached = not isinstance(error, _NOTHING_SENT)
+    text = in_words(error)
+    if only_http2 and reached and not isinstance(error, httpx.TimeoutException):
+        text += "; does it speak HTTP/2, on which http2 = true insists?"
+    return HttpTrouble(text, begun=begun and reached)
 
 
 def in_words(error: BaseException) -> str:

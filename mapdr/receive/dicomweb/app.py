@@ -127,7 +127,10 @@ class StoreInstances:
 
     def app(self) -> App:
         """The whole application: who is not let in gets no further than this, whatever it asks for."""
-        paths = [f"{root}/studies{rest}" for root in ROOTS for rest in ("", "/", "/{study}", "/{study}/")]
+        roots = [
+            root + slash for root in ROOTS for slash in ("/", "//")
+        ]  # "//": of a root given with a slash
+        paths = [f"{root}studies{rest}" for root in roots for rest in ("", "/", "/{study}", "/{study}/")]
         routes = [Route(path, self._store, methods=["POST"]) for path in paths]
         handlers = {404: _in_words, 405: _in_words}
         inner = Starlette(routes=routes, exception_handlers=handlers)  # type: ignore[arg-type]

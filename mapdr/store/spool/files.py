@@ -386,9 +386,11 @@ class SpoolFile:
         """The data set's UID, or the command's where that is none (docs/decisions/0003)."""
         uid = identity(found, said)
         if not uid:
-            raise Refused(CANNOT_UNDERSTAND, f"neither command nor data set has an {what} UID")
+            raise Refused(
+                CANNOT_UNDERSTAND, f"neither the data set nor its command or File Meta has an {what} UID"
+            )
         if found and said and found != said:
-            log.info("%s: the data set's %s UID is not the command's", self.id, what)
+            log.info("%s: the data set's %s UID is not that of its command or File Meta", self.id, what)
         return uid
 
     def _read_back(self, offset: int) -> None:

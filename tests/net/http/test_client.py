@@ -849,6 +849,16 @@ def test_auto_takes_a_server_of_old(made: Callable[..., HttpClient], tmp_path: P
         assert client.request("GET", server.url).version == "HTTP/1.1"
 
 
+def test_a_server_without_http2_is_told_where_it_is_insisted_on(
+    made: Callable[..., HttpClient], tmp_path: Path
+) -> None:
+    files = certificate(tmp_path)
+    with serving(ok, server_tls(files)) as server:
+        client = made(tls=ClientTls(ca=files[0]), http2=True)
+        with pytest.raises(HttpTrouble, match="http2 = true insists"):
+            client.request("GET", server.url)
+
+
 def test_http2_is_left_out_unless_it_is_asked_for(made: Callable[..., HttpClient], tmp_path: Path) -> None:
     files = certificate(tmp_path)
     with serving_http2(ok, server_tls(files)) as (url, _), pytest.raises(HttpTrouble):
