@@ -10,11 +10,23 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, Row, Select, bindparam, exists, func, literal_column, or_, select, update
+from sqlalchemy import (
+    Connection,
+    Row,
+    Select,
+    bindparam,
+    delete,
+    exists,
+    func,
+    literal_column,
+    or_,
+    select,
+    update,
+)
 
 from mapdr.store.index import schema
 from mapdr.store.index.database import Database
-from mapdr.store.index.schema import AFTER_ATTEMPT, State
+from mapdr.store.index.schema import AFTER_ATTEMPT, ENDED, State
 
 _outbox = schema.outbox
 _before = schema.outbox.alias("before")
@@ -28,6 +40,9 @@ _EARLIER = exists().where(
 
 ERASED_PAYLOAD = "{}"
 """What is left of a message whose images were erased (`mapdr.store.erasure`); no other is so empty."""
+
+_PORTION = 1000
+"""Messages that are removed in one transaction."""
 
 _SENDABLE = (_outbox.c.state != State.LEASED) & (_outbox.c.payload != ERASED_PAYLOAD)
 """Whether a person may have a message sent again."""
@@ -239,6 +254,17 @@ class Outbox:
         )
         with self._database.write() as connection:
             connection.execute(statement, rows)
+
+    def forget(self, before: float) -> int:
+        """Remove up to _PORTION messages that ended at `before` or earlier, the oldest first; how many.
+
+        They are told no more: that a study or an alarm has been told of stands with these.
+        """
+        at = func.coalesce(_outbox.c.settled_at, _outbox.c.created_at)  # an erased one was never settled
+        ended = select(_outbox.c.id).where(_outbox.c.state >= int(ENDED), at <= before)
+        with self._database.write() as connection:
+            oldest = ended.order_by(_outbox.c.id).limit(_PORTION)
+            return connection.execute(delete(_outbox).where(_outbox.c.id.in_(oldest))).rowcount
 
     def retry(self) -> int:
         """Make messages that were given up, or that wait for their next try, due now; how many."""
