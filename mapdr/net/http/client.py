@@ -320,7 +320,7 @@ def _exchange(
         raise trouble(error, begun=body is not None and body.begun) from None
     except RuntimeError:
         if plain.is_closed:
-            raise HttpTrouble("the client is closed", begun=False) from None
+            raise HttpTrouble("the client is closed", begun=body is not None and body.begun) from None
         raise
 
 

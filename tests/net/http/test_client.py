@@ -348,6 +348,21 @@ def test_a_closed_client_says_so(made: Callable[..., HttpClient]) -> None:
     assert not caught.value.begun
 
 
+def test_what_went_out_before_a_close_is_told(made: Callable[..., HttpClient]) -> None:
+    with serving(ok) as server:
+        client = made()
+
+        def chunks() -> Iterator[bytes]:
+            yield b"x"
+            client.close()
+            raise RuntimeError  # as httpx says that it is closed
+
+        with pytest.raises(HttpTrouble, match="closed") as caught:
+            client.request("POST", server.url, body=Body(chunks(), 2))
+    assert client.closed
+    assert caught.value.begun
+
+
 def test_no_files_left_is_a_fault_of_this_side() -> None:
     error = httpx.ConnectError("no")
     error.__cause__ = OSError(errno.EMFILE, "too many open files")
