@@ -6,10 +6,11 @@ import socket
 import ssl
 from collections.abc import Iterator
 
+import h11
 import httpx
 
 from mapdr.kernel import tls_words
-from mapdr.kernel.errors import OwnFault, Temporary, is_own_fault
+from mapdr.kernel.errors import LocalProtocolError, OwnFault, Temporary, is_own_fault
 
 BROKE = "the connection broke before an answer"
 
@@ -31,6 +32,11 @@ _NOTHING_SENT = (
 )
 
 
+_OURS = (httpx.InvalidURL, h11.LocalProtocolError)
+"""What this side alone can have done. In HTTP/2 httpx tells a server's breach of the protocol as one of ours:
+there it is the server's."""
+
+
 class HttpTrouble(Temporary):
     """There was no answer, or none that can be used. `begun` is false when nothing of the body went out."""
 
@@ -46,13 +52,16 @@ class NoToken(HttpTrouble):
         super().__init__(message, begun=False)
 
 
-def trouble(error: Exception, *, begun: bool = True) -> Temporary:
-    """What to raise for an error of httpx: OwnFault where this side lacks files or memory, else HttpTrouble.
+def trouble(error: Exception, *, begun: bool = True) -> Temporary | LocalProtocolError:
+    """What to raise for an error of httpx: OwnFault where this side lacks files or memory, LocalProtocolError
+    where its request is none of HTTP, else HttpTrouble.
 
     `begun`: something of the body was asked for.
     """
     if any(is_own_fault(each) for each in _chain(error)):
         return OwnFault("this side has no files, memory or buffers left for a connection")
+    if any(isinstance(each, _OURS) for each in _chain(error)):
+        return LocalProtocolError("this side made a request that is none of HTTP")
     return HttpTrouble(in_words(error), begun=begun and not isinstance(error, _NOTHING_SENT))
 
 
