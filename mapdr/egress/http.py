@@ -181,6 +181,8 @@ def endpoint(url: str) -> Endpoint:
     return Endpoint(parts.hostname or "", parts.port or (443 if tls else 80), tls=tls)
 
 
-def closed() -> Outcome:
-    """What becomes of an image that is sent on a session which was closed."""
-    return Outcome(Verdict.RETRY, comment="the session is closed", peer_fault=True, begun=False)
+def closed(error: Exception | None = None) -> Outcome:
+    """What becomes of an image that is sent on a session which was closed; `error` is what a request ended
+    with that was under way. What had gone out of it, the server may have."""
+    begun = isinstance(error, HttpTrouble) and error.begun
+    return Outcome(Verdict.RETRY, comment="the session is closed", peer_fault=True, begun=begun, cut=begun)

@@ -17,7 +17,7 @@ from standardwebhooks import Webhook
 
 from mapdr.config.model import WebhookConfig
 from mapdr.config.secret import Secret
-from mapdr.kernel.errors import ConfigurationError, Temporary
+from mapdr.kernel.errors import ConfigurationError, LocalProtocolError, Temporary
 from mapdr.net.http.client import Body, HttpClient, Server
 from mapdr.net.http.status import Kind, kind, meaning, retry_after
 
@@ -70,7 +70,7 @@ class HookPost:
                 body=Body((body,), len(body)),
                 most=MOST,
             )
-        except (ConfigurationError, Temporary) as error:
+        except (ConfigurationError, LocalProtocolError, Temporary) as error:
             # The next one is another connection: with the TLS files as they are then.
             self.close()
             self._client = None

@@ -233,7 +233,9 @@ class StowSession:
         try:
             answer = _post(self._client, self._config.url, request)
         except (Temporary, ConfigurationError) as error:
-            outcome = closed() if self._client.closed else unanswered(error)
+            if self._client.closed:
+                return [closed(error)] * len(part)
+            outcome = unanswered(error)
             if outcome.begun:
                 self._size.failed()
             return [outcome] * len(part)

@@ -3,7 +3,7 @@
 Folders and files of a study then have names that a medium allows, made of a hash of their UIDs. The DICOMDIR
 is written when no image of its study has come for a while, over the one before; after a crash, the next start
 finds the studies whose files are newer. pydicom's FileSet makes the records: of the headers, for it would
-write the images anew, and an image leaves as it is.
+write the images anew, and an image leaves as it is. That takes private names of pydicom; a test names them.
 """
 
 from __future__ import annotations

@@ -152,7 +152,7 @@ class UploadSession:
                 self._config.method, url, headers=headers, body=Body(file, file.length)
             )
         except (Temporary, ConfigurationError) as error:
-            return closed() if self._client.closed else unanswered(error)
+            return closed(error) if self._client.closed else unanswered(error)
         status = answer.status
         if status in self._config.delivered:
             return Outcome(Verdict.DELIVERED, status)

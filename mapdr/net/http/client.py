@@ -246,8 +246,8 @@ class HttpClient:
         After a 401 it is asked once more if there are other credentials; redirects are followed to the same
         host over https alone, with the same method and body, and else are the answer.
 
-        Raises HttpTrouble without an answer, OwnFault, ConfigurationError of a secret, and what reading the
-        body raises as it is.
+        Raises HttpTrouble without an answer, OwnFault, LocalProtocolError for a request that is none of HTTP,
+        ConfigurationError of a secret, and what reading the body raises as it is.
         """
         header, renewed = self._credentials.header(), False
         for _ in range(HOPS + 2):
@@ -286,7 +286,8 @@ def followed(url: str, answer: Answer) -> str | None:
         return None
     try:
         target = check_url(urljoin(url, answer.headers["location"]))
-    except ValueError:
+        httpx.URL(target)
+    except (ValueError, httpx.InvalidURL):
         return None
     there = urlsplit(target)
     same = there.hostname == urlsplit(url).hostname
@@ -329,7 +330,7 @@ def _exchange(
         raise trouble(error, begun=body is not None and body.begun, only_http2=only_http2) from None
     except RuntimeError:
         if plain.is_closed:
-            raise HttpTrouble("the client is closed", begun=False) from None
+            raise HttpTrouble("the client is closed", begun=body is not None and body.begun) from None
         raise
 
 

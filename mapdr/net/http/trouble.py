@@ -6,10 +6,11 @@ import socket
 import ssl
 from collections.abc import Iterator
 
+import h11
 import httpx
 
 from mapdr.kernel import tls_words
-from mapdr.kernel.errors import OwnFault, Temporary, is_own_fault
+from mapdr.kernel.errors import LocalProtocolError, OwnFault, Temporary, is_own_fault
 
 BROKE = "the connection broke before an answer"
 
@@ -31,6 +32,11 @@ _NOTHING_SENT = (
 )
 
 
+_OURS = (httpx.InvalidURL, h11.LocalProtocolError)
+"""What this side alone can have done. In HTTP/2 httpx tells a server's breach of the protocol as one of ours:
+there it is the server's."""
+
+
 class HttpTrouble(Temporary):
     """There was no answer, or none that can be used. `begun` is false when nothing of the body went out."""
 
@@ -46,14 +52,19 @@ class NoToken(HttpTrouble):
         super().__init__(message, begun=False)
 
 
-def trouble(error: Exception, *, begun: bool = True, only_http2: bool = False) -> Temporary:
-    """What to raise for an error of httpx: OwnFault where this side lacks files or memory, else HttpTrouble.
+def trouble(
+    error: Exception, *, begun: bool = True, only_http2: bool = False
+) -> Temporary | LocalProtocolError:
+    """What to raise for an error of httpx: OwnFault where this side lacks files or memory, LocalProtocolError
+    where its request is none of HTTP, else HttpTrouble.
 
     `begun`: something of the body was asked for. `only_http2`: a server that speaks no HTTP/2 ends the
     connection, in words that tell nothing of it.
     """
     if any(is_own_fault(each) for each in _chain(error)):
         return OwnFault("this side has no files, memory or buffers left for a connection")
+    if any(isinstance(each, _OURS) for each in _chain(error)):
+        return LocalProtocolError("this side made a request that is none of HTTP")
     reached = not isinstance(error, _NOTHING_SENT)
     text = in_words(error)
     if only_http2 and reached and not isinstance(error, httpx.TimeoutException):

@@ -391,3 +391,21 @@ def test_what_cannot_work_is_told_with_its_key(tmp_path: Path, line: str, told: 
     (problem,) = read(path, Registry()).problems
     assert told in str(problem)
     assert "pw" not in str(problem)
+
+
+def test_a_request_that_our_own_close_has_cut_was_begun() -> None:
+    """The server may have the image; before a request, it has not."""
+
+    def script(asked: Asked) -> Said:
+        opened.close()  # while its answer is waited for
+        return Said(body=None)
+
+    with serving(script) as server, session(server.url) as opened:
+        image = images(1)[0]
+        cut, after = opened.send(image), opened.send(image)
+    for outcome in (cut, after):
+        assert (outcome.verdict, outcome.comment) == (Verdict.RETRY, "the session is closed")
+        assert outcome.pause is None
+    assert (cut.begun, cut.cut) == (True, True)
+    assert (after.begun, after.cut) == (False, False)
+    assert len(server.asked) == 1

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import inspect
 import time
 from collections.abc import Iterator
+from io import BytesIO
 from pathlib import Path
 
 import pydicom
 import pytest
+from pydicom.filebase import DicomFileLike
 from pydicom.fileset import FileSet
 
 from egress.folder.test_destination import egress, payload
@@ -49,6 +52,30 @@ def send(stage: FolderEgress, images: list[GeneratedImage]) -> None:
     for image in images:
         assert session.send(payload(image)).verdict is Verdict.DELIVERED
     session.close()
+
+
+def test_the_private_names_of_the_library_are_there() -> None:
+    """What `dicomdir.py` uses of pydicom's FileSet that is no promise: it has no public way to write a
+    DICOMDIR alone, without the images.
+
+    If this fails after an update of pydicom: read its `FileSet.write` anew, change `write_dicomdir` and
+    `_name_files` accordingly, and this test with them; until then, bound pydicom below that version.
+    """
+    files = FileSet()
+    try:
+        image = pydicom.dcmread(BytesIO(IMAGES[0].part10()))
+        instance = files.add(image)
+        assert list(inspect.signature(FileSet._write_dicomdir).parameters)[:2] == ["self", "fp"]
+        assert Path(files._stage["t"].name).is_dir()
+        assert callable(files._stage["t"].cleanup)
+        record = instance.node._record
+        assert record.DirectoryRecordType == "IMAGE"
+        record.ReferencedFileID = ["A", "B"]
+        written = DicomFileLike(BytesIO())
+        files._write_dicomdir(written)
+        assert b"A\\B" in written.parent.getvalue()
+    finally:
+        files._stage["t"].cleanup()
 
 
 def test_a_study_that_the_library_cannot_do_keeps_no_other(

@@ -24,11 +24,12 @@ from h2.events import RequestReceived
 
 from mapdr.config.secret import Secret
 from mapdr.kernel.errors import ConfigurationError, LocalProtocolError, OwnFault, Permanent, Temporary
+from mapdr.kernel.status import HttpStatus
 from mapdr.net import renewal
 from mapdr.net.http.auth import ClientCredentials, Reply
 from mapdr.net.http.client import MOST, Answer, Body, HttpClient, Server, followed
 from mapdr.net.http.config import AuthConfig, HttpConfig
-from mapdr.net.http.trouble import HttpTrouble, trouble
+from mapdr.net.http.trouble import HttpTrouble, NoToken, trouble
 from mapdr.net.tls import ClientTls
 from peers.httpd import Asked, Said, certificate, server_tls, serving, serving_http2
 from peers.processes import free_port
@@ -348,10 +349,53 @@ def test_a_closed_client_says_so(made: Callable[..., HttpClient]) -> None:
     assert not caught.value.begun
 
 
+def test_what_went_out_before_a_close_is_told(made: Callable[..., HttpClient]) -> None:
+    with serving(ok) as server:
+        client = made()
+
+        def chunks() -> Iterator[bytes]:
+            yield b"x"
+            client.close()
+            raise RuntimeError  # as httpx says that it is closed
+
+        with pytest.raises(HttpTrouble, match="closed") as caught:
+            client.request("POST", server.url, body=Body(chunks(), 2))
+    assert client.closed
+    assert caught.value.begun
+
+
 def test_no_files_left_is_a_fault_of_this_side() -> None:
     error = httpx.ConnectError("no")
     error.__cause__ = OSError(errno.EMFILE, "too many open files")
     assert isinstance(trouble(error), OwnFault)
+
+
+@pytest.mark.parametrize(("path", "header"), [("/", f"a\n{SECRET}"), ("/" + SECRET * 5000, "a")])
+def test_a_request_that_is_none_of_http_is_a_fault_of_this_side(
+    made: Callable[..., HttpClient], path: str, header: str
+) -> None:
+    with serving(ok) as server:
+        with pytest.raises(LocalProtocolError) as caught:
+            made().request("POST", server.url + path, headers={"x": header}, body=Body([b"x"], 1))
+        assert SECRET not in repr(caught.value)
+        assert not server.asked
+
+
+def test_a_token_request_that_is_none_of_http_lets_the_destination_wait(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def post(url: str, headers: dict[str, str], body: bytes) -> Reply:
+        raise LocalProtocolError("this side made a request that is none of HTTP")
+
+    monkeypatch.setenv("CLIENT", SECRET)
+    auth = AuthConfig(token_url="https://t.example/", client_id="me", client_secret=Secret("env:CLIENT"))
+    with pytest.raises(NoToken):
+        ClientCredentials(auth, post).header()
+
+
+def test_a_redirect_to_what_cannot_be_asked_for_is_not_followed() -> None:
+    there = {"location": "https://pacs.example/" + "x" * 70_000}
+    assert followed("https://pacs.example/", Answer(HttpStatus(307), there)) is None
 
 
 def test_a_connection_that_ends_is_told_apart_from_a_handshake_that_fails() -> None:

@@ -17,6 +17,7 @@ from pydicom.fileset import FileSet
 
 from mapdr.kernel.errors import Refused
 from mapdr.receive.folder import places
+from mapdr.receive.folder.watching import Candidates
 from mapdr.testing.generator import EXPLICIT, IMPLICIT, study
 from mapdr.testing.wait import until
 from receive.fakes import FakeIntake
@@ -334,6 +335,26 @@ def test_what_is_gone_is_forgotten(tmp_path: Path) -> None:
         assert [name for name, state in states.items() if place.known(name, state)] == ["1", "2"]
     (journal,) = (tmp_path / "journals").iterdir()
     assert len(journal.read_text().split()) < 20
+
+
+def test_files_that_come_and_go_are_forgotten_without_a_restart(tmp_path: Path) -> None:
+    place = places.Keeping(tmp_path / "in", tmp_path / "journals", "power-loss")
+    (tmp_path / "in").mkdir()
+    files = Candidates(tmp_path / "in", place, quiet=0.0, removes=False)
+    files.begin()
+    stays = tmp_path / "in" / "stays.dcm"
+    stays.touch()
+    place.settle(stays.name, places.State.of(os.lstat(stays)), "")
+    most = 0
+    for number in range(5000):
+        place.settle(f"{number}.dcm", places.State(number, 1), "")
+        if number % 100 == 0:
+            files.scan()
+            (journal,) = (tmp_path / "journals").iterdir()
+            most = max(most, len(journal.read_text().splitlines()))
+    assert most < 1500
+    assert place.known(stays.name, places.State.of(os.lstat(stays)))
+    assert not place.known("1.dcm", places.State(1, 1))
 
 
 def test_a_store_without_room_lets_files_wait(world: World) -> None:
