@@ -7,7 +7,6 @@ import ipaddress
 import queue
 import socket
 import ssl
-import threading
 import time
 from collections.abc import Generator, Iterator
 from contextlib import closing
@@ -17,6 +16,7 @@ from typing import Any, TypeVar
 
 from mapdr.kernel.certificate import PEER, Certificate
 from mapdr.kernel.examine import Level, PeerFinding
+from mapdr.kernel.guard import GuardedThread
 from mapdr.kernel.tls_words import TlsCause
 from mapdr.net.certificate import certificate_of
 from mapdr.net.tls import ClientTls
@@ -124,7 +124,7 @@ def _resolved(host: str, port: int, seconds: float) -> tuple[list[Address] | str
             answers.put(f"the name cannot be looked up ({error.strerror or type(error).__name__})")
 
     started = time.perf_counter()
-    threading.Thread(target=ask, name="look-up", daemon=True).start()
+    GuardedThread(ask, "look-up", goes_on=lambda: False).start()
     try:
         answer = answers.get(timeout=seconds)
     except queue.Empty:
