@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from sqlalchemy import Row, select
+from sqlalchemy import Row, select, update
 
 from mapdr.kernel.item import Source
 from mapdr.store import Selection, Settlement, Store
@@ -22,6 +22,7 @@ from mapdr.store.index.counters import day_of, hour_of
 from mapdr.store.index.delays import LARGEST, bucket_of, quantile
 from mapdr.store.index.figures import FailureTally, Where
 from mapdr.store.index.flow import MOST, Flow
+from mapdr.store.index.schema import State
 from mapdr.store.queue import settle as settling_module
 from mapdr.store.spool import files as spool_module
 from store.conftest import Opener
@@ -279,6 +280,17 @@ def test_another_syntax_is_no_failure(store: Store, clock: Clock) -> None:
     settle(store, "parked", clock, reason="syntax-refused", verdict="syntax-refused")
     (failure,) = store.figures.failures(0, 99999999)
     assert failure == FailureTally(Where("pacs", "CT1", "CT"), "syntax-refused", attempts=1, parked=1)
+
+
+def test_an_attempt_that_fails_after_a_hold_failed_all_the_same(store: Store, clock: Clock) -> None:
+    push(store, "1.1")
+    (row,) = store.ledger.lease("pacs", 1, 1e9, "n")
+    store.actions.hold(Selection(destination="pacs"))
+    with store.database.write() as connection:  # as where the lease ran out, and a person was faster
+        connection.execute(update(schema.delivery).values(state=int(State.HELD)))
+    store.ledger.settle([Settlement(row.id, "pending", verdict="retry", reason="no-answer")])
+    (failure,) = store.figures.failures(0, 99999999)
+    assert (failure.reason, failure.attempts, failure.parked) == ("no-answer", 1, 0)
 
 
 @pytest.fixture

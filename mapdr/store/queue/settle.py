@@ -210,7 +210,7 @@ class SettlementWriter:
         return counts
 
     def _count_failures(
-        self, failed: Sequence[tuple[Row[Any], Settlement]], now: float
+        self, failed: Sequence[tuple[Row[Any], Settlement, bool]], now: float
     ) -> Mapping[FailureKey, Failures]:
         """What attempts that did not deliver add to the counters.
 
@@ -218,8 +218,7 @@ class SettlementWriter:
         """
         failures: dict[FailureKey, Failures] = defaultdict(Failures)
         today = day_of(now)
-        for row, settlement in failed:
-            parked = settlement.state == State.PARKED.word
+        for row, settlement, parked in failed:
             if settlement.syntax is None or parked:
                 reason = clean(settlement.reason)
                 key = FailureKey(today, row.destination, self._origin(row), row.modality, reason)
@@ -248,7 +247,7 @@ class _Batch:
         self.late: list[dict[str, Any]] = []
         self.overrides: list[dict[str, Any]] = []
         self.delivered: list[tuple[Row[Any], Settlement]] = []
-        self.failed: list[tuple[Row[Any], Settlement]] = []
+        self.failed: list[tuple[Row[Any], Settlement, bool]] = []  # and whether it parked the image
         self.changed: set[tuple[int, int]] = set()
         self._current = current
         self._states = {id_: State(row.state) for id_, row in current.items()}
@@ -274,6 +273,8 @@ class _Batch:
         before, after = self._states[id_], AFTER_ATTEMPT[settlement.state]
         if _is_too_late(before, after):
             self.late.append({"delivery": id_})  # somebody was faster: the attempt is kept, the row stands
+            if after is not State.DELIVERED:
+                self.failed.append((row, settlement, False))
             return
         self._states[id_] = after
         self.outcomes.append(
@@ -294,7 +295,7 @@ class _Batch:
         if after is State.DELIVERED:
             self.delivered.append((row, settlement))
         else:
-            self.failed.append((row, settlement))
+            self.failed.append((row, settlement, after is State.PARKED))
 
 
 def _is_too_late(before: State, after: State) -> bool:
