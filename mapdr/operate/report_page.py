@@ -45,14 +45,16 @@ h2 small{font-weight:400;color:var(--dim);font-size:14px}
 dl{display:grid;grid-template-columns:repeat(4,1fr);gap:16px;margin:0 0 20px}
 dt{color:var(--dim);font-size:13px}dd{margin:0}dd strong{display:block;font-size:26px;line-height:1.2}
 dd span{color:var(--dim);font-size:13px}
-.scroll{overflow-x:auto;margin:0 0 20px}
+.scroll{overflow-x:auto;margin:0 0 20px;
+background:linear-gradient(to left,var(--bg) 40%,transparent) 100% 0/40px 100% no-repeat local,
+linear-gradient(to left,var(--line),transparent) 100% 0/16px 100% no-repeat scroll}
 .scroll:focus-visible,summary:focus-visible{outline:2px solid var(--bar);outline-offset:2px}
 table{width:100%;border-collapse:collapse;font-size:14px}
 caption{text-align:left;font-weight:600;padding-bottom:4px}
 th,td{text-align:right;padding:5px 0 5px 14px;border-top:1px solid var(--line);white-space:nowrap}
 thead th{border-top:0;color:var(--dim);font-weight:500}th{font-weight:400}
 th:first-child,td:first-child{padding-left:0}th.text,td.text,tbody th{text-align:left}
-td.words{text-align:left;white-space:normal}
+th small{display:block;color:var(--dim);font-size:13px;white-space:normal}
 tr.all th,tr.all td{font-weight:600}
 .warn{color:var(--warn)}.dim{color:var(--dim)}
 figure{margin:0 0 20px}figcaption{font-weight:600;margin-bottom:6px}
@@ -207,15 +209,14 @@ def _text(column: int) -> str:
 
 def _failures(reasons: Sequence[Reason], caption: str) -> str:
     rows = "".join(
-        f'<tr><th scope="row">{escape(one.reason)}</th><td>{one.attempts:,}</td>'
-        f'<td>{one.parked:,}</td><td class="words">{escape(_meaning(one.reason))}</td></tr>'
+        f'<tr><th scope="row">{escape(one.reason)}<small>{escape(_meaning(one.reason))}</small></th>'
+        f"<td>{one.attempts:,}</td><td>{one.parked:,}</td></tr>"
         for one in reasons
     )
     return (
-        f'<div class="scroll" tabindex="0" role="region" aria-label="{escape(caption)}"><table>'
-        f'<caption>{escape(caption)}</caption><thead><tr><th scope="col" class="text">reason</th>'
-        '<th scope="col">attempts</th><th scope="col">set aside</th><th scope="col" class="text">meaning</th>'
-        f"</tr></thead><tbody>{rows}</tbody></table></div>"
+        f'<table><caption>{escape(caption)}</caption><thead><tr><th scope="col" class="text">reason</th>'
+        '<th scope="col">attempts</th><th scope="col">set aside</th></tr></thead>'
+        f"<tbody>{rows}</tbody></table>"
     )
 
 
