@@ -23,8 +23,11 @@ from mapdr.store.spool.claim import claimed, running_file
 
 if TYPE_CHECKING:
     from mapdr.node.plan import Plan
+    from mapdr.operate.actor import Actor
+    from mapdr.operate.audit import Audit
     from mapdr.operate.configuration import Checked
     from mapdr.route.rules import Router
+    from mapdr.store.outbox import MessageSelection
 
 LOOKING = 2.0
 """Seconds for which a look at the node waits while another program has locked its index."""
@@ -37,14 +40,22 @@ class Access:
     """A configuration with its plan, and the index behind it if the node ever ran.
 
     `busy`: seconds to wait for a lock of another program. `problems` are those of the configuration file,
-    where `plan` is not by the file but by what the node used last.
+    where `plan` is not by the file but by what the node used last. `actor` is who looks and acts: by default
+    the system's user.
     """
 
     def __init__(
-        self, plan: Plan | Outline, *, busy: float = LOOKING, problems: tuple[Problem, ...] = ()
+        self,
+        plan: Plan | Outline,
+        *,
+        busy: float = LOOKING,
+        problems: tuple[Problem, ...] = (),
+        actor: Actor | None = None,
     ) -> None:
         self.plan = plan
         self.problems = problems
+        self._actor = actor
+        self._viewed: set[str] = set()
         self._busy = busy
         self._store: Store | None = None
 
@@ -98,6 +109,32 @@ class Access:
                 busy=self._busy,
             )
         return self._store
+
+    @property
+    def actor(self) -> Actor:
+        """Who looks and acts."""
+        from mapdr.operate.actor import system_user  # a look seldom needs it
+
+        if self._actor is None:
+            self._actor = system_user()
+        return self._actor
+
+    @property
+    def audit(self) -> Audit:
+        """Where it is told who saw and did what."""
+        from mapdr.operate.audit import Audit  # as above
+
+        return Audit(self.plan.node)
+
+    def show_who(self, what: str, chosen: Selection | MessageSelection) -> None:
+        """Tell the audit that a listing of `chosen` shows who the patients are; once for who looks again and
+        again. Raises AuditError, and then nothing may be shown."""
+        seen = f"{what} {chosen}"
+        if seen not in self._viewed:
+            from mapdr.operate.audit import conditions  # as above
+
+            self.audit.viewed(self.actor, what, conditions(chosen))
+            self._viewed.add(seen)
 
     @property
     def router(self) -> Router:
@@ -154,9 +191,22 @@ class Access:
 @contextmanager
 def access(config: Path, *, busy: float = ACTING, rules: bool = False) -> Iterator[Access]:
     """The access by a configuration file, closed at the end; `busy` as for `Access`, `rules` as for `of`."""
-    opened = Access.of(config, busy=busy, rules=rules)
+    with _closing(Access.of(config, busy=busy, rules=rules)) as opened:
+        yield opened
+
+
+@contextmanager
+def accessing(plan: Plan, actor: Actor, *, busy: float = ACTING) -> Iterator[Access]:
+    """The access of `actor` by a plan, for who shows a node that runs in this process; closed at the end."""
+    with _closing(Access(plan, busy=busy, actor=actor)) as opened:
+        yield opened
+
+
+@contextmanager
+def _closing(opened: Access) -> Iterator[Access]:
+    node = opened.plan.node
     try:
-        with index_named(opened.plan.node.database_url(), opened.plan.node.data):
+        with index_named(node.database_url(), node.data):
             yield opened
     finally:
         opened.close()
