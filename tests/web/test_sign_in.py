@@ -182,6 +182,16 @@ def test_sessions_end_by_idleness_and_by_age() -> None:
     assert known.find("") is None
 
 
+def test_what_a_page_asks_by_itself_keeps_nobody_signed_in(page: Page, operator: httpx.Client) -> None:
+    known = page.node.page._app._sessions  # type: ignore[union-attr]
+    (session,) = known._sessions.values()
+    before = session.used_at
+    assert operator.get("/api/v1/sources", headers={"x-unattended": "1"}).status_code == 200
+    assert session.used_at == before
+    assert operator.get("/api/v1/sources").status_code == 200
+    assert session.used_at > before
+
+
 def test_there_are_so_many_sessions_at_most() -> None:
     clock = Clock()
     known = Sessions(clock)

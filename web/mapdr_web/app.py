@@ -200,18 +200,20 @@ class PageApp:
             raise Refusal(403, "only an operator may see or name who the patients are")
         if operation.of_state:
             snapshot = await self._snapshots.now()
-            found = operation.function(snapshot.state)
-        else:
-            found = await self._in_pool(self._call, operation, arguments, caller.actor, bool(asked))
-        return JSONResponse(envelope(operation.name, self._node.plan.node.name, found))
+            return self._told(operation, operation.function(snapshot.state))
+        return await self._in_pool(self._call, operation, arguments, caller.actor, bool(asked))
 
-    def _call(self, operation: Operation, arguments: dict[str, Any], actor: Actor, named: bool) -> Any:
+    def _call(self, operation: Operation, arguments: dict[str, Any], actor: Actor, named: bool) -> Response:
         """In a thread of the pool. `named`: what is asked for names somebody, which the audit is told."""
         with accessing(self._node.plan, actor, busy=LOOKING) as opened:
             chosen = arguments.get("chosen")
             if named and chosen is not None and not operation.changes:
                 opened.show_who(operation.name, chosen)
-            return operation.function(opened, **arguments)
+            found = operation.function(opened, **arguments)
+        return self._told(operation, found)  # here: a long listing takes a while, and others are answered
+
+    def _told(self, operation: Operation, found: object) -> Response:
+        return JSONResponse(envelope(operation.name, self._node.plan.node.name, found))
 
     async def _given(self, request: Request) -> dict[str, Any]:
         """What a request asks for: by its path, and its query or its body."""
@@ -297,9 +299,9 @@ class PageApp:
     async def _stream(self, request: Request, caller: Caller) -> Response:
         if self._streams >= STREAMS:
             raise Refusal(503, "too many pages are open", headers={"retry-after": "10"})
-        return StreamingResponse(self._told(request), media_type="text/event-stream")
+        return StreamingResponse(self._states(request), media_type="text/event-stream")
 
-    async def _told(self, request: Request) -> AsyncIterator[str]:
+    async def _states(self, request: Request) -> AsyncIterator[str]:
         """The state as long as the session lasts and the node runs."""
         self._streams += 1
         try:

@@ -32,8 +32,9 @@ class WebConfig(StageConfig):
     @property
     def names(self) -> frozenset[str]:
         """What may stand in `Host`, in small letters and without a port."""
-        own = LOOPBACK if is_loopback(self.host) else () if self.host in ANYWHERE else (self.host,)
-        return frozenset(each.lower() for each in (*own, *self.hosts))
+        own = () if self.host in ANYWHERE else (self.host,)
+        here = LOOPBACK if is_loopback(self.host) else ()
+        return frozenset(each.lower() for each in (*own, *here, *self.hosts))
 
     @model_validator(mode="after")
     def _not_open_to_a_network(self) -> WebConfig:

@@ -27,6 +27,8 @@ Needs = Literal["nothing", "viewer", "operator"]
 
 CHANGES = frozenset({"POST", "PUT", "PATCH", "DELETE"})
 CSRF = "x-csrf-token"
+UNATTENDED = "x-unattended"
+"""The header of what a page asks by itself, which keeps nobody signed in."""
 
 
 class Refusal(Exception):
@@ -76,6 +78,7 @@ class Gate:
         by itself. Raises Refusal."""
         self.check_host(request)
         address = self.address(request)
+        person = person and UNATTENDED not in request.headers
         if needs == "nothing":
             if request.method in CHANGES:
                 self.check_origin(request)

@@ -31,6 +31,23 @@ export function show(place, value, draw) {
   place.replaceChildren(...[draw(value)].flat(3).filter(Boolean));
 }
 
+/**
+ * Fills `place` by cards that stay the same elements as long as their key is wanted: what has the focus keeps it,
+ * what is open stays open. `wanted` is [key, value, make]; `make()` gives { node, update(value) }.
+ */
+export function keep(place, wanted) {
+  const known = (place.kept ??= new Map());
+  const nodes = wanted.map(([key, value, make]) => {
+    if (!known.has(key)) known.set(key, make());
+    known.get(key).update(value);
+    return known.get(key).node;
+  });
+  const keys = new Set(wanted.map(([key]) => key));
+  for (const key of [...known.keys()]) if (!keys.has(key)) known.delete(key);
+  const stays = place.children.length === nodes.length && nodes.every((each, index) => place.children[index] === each);
+  if (!stays) place.replaceChildren(...nodes);
+}
+
 export class Refused extends Error {
   constructor(status, words) {
     super(words);
@@ -44,8 +61,8 @@ export function setToken(token) {
 }
 
 /** What the node answers; `body` makes it a POST. Throws Refused with its words. */
-export async function ask(path, body = undefined, method = body === undefined ? "GET" : "POST") {
-  const headers = { accept: "application/json" };
+export async function ask(path, body = undefined, method = body === undefined ? "GET" : "POST", more = {}) {
+  const headers = { accept: "application/json", ...more };
   if (body !== undefined) headers["content-type"] = "application/json";
   if (method !== "GET") headers["x-csrf-token"] = csrf;
   let answer;
@@ -60,6 +77,11 @@ export async function ask(path, body = undefined, method = body === undefined ? 
   const told = await answer.json().catch(() => ({}));
   if (!answer.ok) throw new Refused(answer.status, told.error ?? `the node answered ${answer.status}`);
   return told;
+}
+
+/** The same for what the page asks by itself: it keeps nobody signed in. */
+export function askAlone(path) {
+  return ask(path, undefined, "GET", { "x-unattended": "1" });
 }
 
 export function query(path, given) {

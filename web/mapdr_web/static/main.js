@@ -1,6 +1,6 @@
 // The shell: who is signed in, which view is shown, and the node's state as it comes.
 
-import { Refused, ask, h, say, setToken, show } from "./dom.js";
+import { Refused, ask, askAlone, h, say, setToken, show } from "./dom.js";
 import { overview } from "./overview.js";
 import { stuck } from "./stuck.js";
 import { clock, count, duration, size, stateOf, sum } from "./words.js";
@@ -124,7 +124,7 @@ function listen() {
 async function reconnect() {
   if (!session) return;
   try {
-    const told = await ask("/session");
+    const told = await askAlone("/session");
     if (!told.user) {
       signIn("Your session has ended: the node was started again, or you were away for long.");
       return;

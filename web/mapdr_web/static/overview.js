@@ -1,6 +1,6 @@
 // Overview: what needs a person, today in four figures, counts by modality and destination, who sends, who takes.
 
-import { ask, h, query, s, say, show } from "./dom.js";
+import { askAlone, h, keep, query, s, say, show } from "./dom.js";
 import { LEVELS, ago, clock, count, duration, many, rate, stateOf, sum } from "./words.js";
 
 const SHOWN_ALERTS = 3;
@@ -62,7 +62,7 @@ export function overview(main) {
 
   async function readSources() {
     try {
-      known = (await ask("/sources")).sources;
+      known = (await askAlone("/sources")).sources;
     } catch {
       return; // the banner says if the node is lost
     }
@@ -108,27 +108,34 @@ export function overview(main) {
 }
 
 function drawAlerts(place, attention) {
-  show(place, attention, () => {
-    if (!attention.length) return [];
-    const shown = attention.slice(0, SHOWN_ALERTS).map((one) => alert(one));
-    const rest = attention.slice(SHOWN_ALERTS);
-    if (rest.length) {
-      shown.push(h("details", { class: "card alert" }, h("summary", {}, `${many(rest.length, "more thing")} to look at`),
-        h("ul", { class: "rows" }, rest.map((one) => h("li", {}, sentence(one))))));
-    }
-    return shown;
-  });
+  const rest = attention.slice(SHOWN_ALERTS);
+  const wanted = attention.slice(0, SHOWN_ALERTS).map((one, index) => [`${index} ${one.kind}`, one, () => alert(one.kind)]);
+  if (rest.length) wanted.push(["rest", rest, more]);
+  keep(place, wanted);
 }
 
 function sentence(one) {
   const [shape, word] = LEVELS[one.level] ?? LEVELS.warn;
-  return h("p", {}, h("b", { class: one.level }, `${shape} ${word}:`), " ", one.text);
+  return [h("b", { class: one.level }, `${shape} ${word}:`), " ", one.text];
 }
 
-function alert(one) {
-  const leads = ["parked", "held", "unrouted"].includes(one.kind);
-  return h("section", { class: `card alert${one.level === "bad" ? " is-bad" : ""}` }, sentence(one),
+function alert(kind) {
+  const leads = ["parked", "held", "unrouted"].includes(kind);
+  const text = h("p");
+  const node = h("section", { class: "card alert" }, text,
     leads ? h("a", { class: "button", href: "/stuck" }, "Show, and what cures it") : null);
+  return { node, update(one) {
+    node.classList.toggle("is-bad", one.level === "bad");
+    show(text, one, sentence);
+  } };
+}
+
+function more() {
+  const summary = h("summary"), list = h("ul", { class: "rows" });
+  return { node: h("details", { class: "card alert" }, summary, list), update(rest) {
+    summary.textContent = `${many(rest.length, "more thing")} to look at`;
+    show(list, rest, () => rest.map((one) => h("li", {}, sentence(one))));
+  } };
 }
 
 function drawFigures(places, state) {

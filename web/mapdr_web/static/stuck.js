@@ -1,6 +1,6 @@
 // Stuck: what is parked, by reason and with the cure, and what is held; retried, re-routed, dismissed, released.
 
-import { ask, confirmed, h, query, say, show } from "./dom.js";
+import { ask, askAlone, confirmed, h, keep, query, say } from "./dom.js";
 import { count, many, short, when } from "./words.js";
 
 const LISTED = 500;
@@ -14,24 +14,48 @@ export function stuck(main, session) {
   async function read() {
     let told;
     try {
-      told = await ask("/stuck");
+      told = await askAlone("/stuck");
     } catch (error) {
-      if (!ended) show(body, error.message, () => h("p", { class: "quiet" }, error.message));
+      if (!ended) keep(body, [["trouble", error.message, trouble]]);
       return;
     }
-    const { mapdr, ...found } = told;
-    if (!ended) show(body, found, () => draw(found));
+    if (!ended) draw(told);
   }
 
   function draw(found) {
-    const cards = [
-      ...found.parked.map(group),
-      ...found.destinations.map(heldDestination),
-      ...Object.entries(found.held).map(heldDeliveries),
-      found.unrouted ? unrouted(found.unrouted) : null,
-    ].filter(Boolean);
-    return cards.length ? cards : h("section", { class: "card" },
-      h("p", {}, h("b", { class: "good" }, "● Nothing is stuck."), " Nothing is parked, nothing is held, and a rule takes every image."));
+    const wanted = [
+      ...found.parked.map((one) => [`parked ${one.reason}`, one, () => group(one.reason)]),
+      ...found.destinations.map((one) => [`destination ${one.name}`, one, () => heldDestination(one.name)]),
+      ...Object.entries(found.held).map(([name, number]) => [`held ${name}`, number, () => heldDeliveries(name)]),
+      ...(found.unrouted ? [["unrouted", found.unrouted, unrouted]] : []),
+    ];
+    keep(body, wanted.length ? wanted : [["nothing", null, nothing]]);
+  }
+
+  /** A card: what it is, what that means, what cures it, and the buttons of who may act. */
+  function card(level, shape, buttons, ...below) {
+    const title = h("span"), aside = h("span", { class: "aside" });
+    const meaning = h("p"), cure = h("span"), to = h("p", { class: "to" });
+    const node = h("section", { class: "card group" },
+      h("h2", {}, h("span", { class: level, "aria-hidden": "true" }, shape), title, aside),
+      meaning, h("p", { class: "cure" }, h("b", {}, "Cure: "), cure), to,
+      acts ? h("p", { class: "buttons" }, buttons) : null, ...below);
+    return { node, tell(told) {
+      title.textContent = told.title;
+      aside.textContent = told.aside ?? "";
+      meaning.textContent = told.meaning;
+      cure.textContent = told.cure;
+      to.textContent = told.to ?? "";
+      to.hidden = !told.to;
+    } };
+  }
+  function trouble() {
+    const node = h("p", { class: "quiet" });
+    return { node, update(words) { node.textContent = words; } };
+  }
+  function nothing() {
+    return { node: h("section", { class: "card" }, h("p", {}, h("b", { class: "good" }, "● Nothing is stuck."),
+      " Nothing is parked, nothing is held, and a rule takes every image.")), update() {} };
   }
 
   const button = (text, what, first = false) =>
@@ -44,7 +68,9 @@ export function stuck(main, session) {
       say(`Nothing was done: ${error.message}`);
     } finally {
       pressed.disabled = false;
-      read();
+      await read();
+      if (pressed.isConnected) pressed.focus();
+      else if (!ended) main.focus();
     }
   }
   const where = (to) => Object.entries(to).map(([name, number]) => `${name} ${count(number)}`).join(", ");
@@ -85,21 +111,22 @@ export function stuck(main, session) {
     yes: (noun) => `Release ${noun}`, done: (noun) => `${noun} released.`,
   });
 
-  function group(one) {
-    const chosen = { state: "parked", reason: one.reason };
-    const times = one.first_at === one.last_at ? when(one.first_at, state.at)
-      : `${when(one.first_at, state.at)} to ${when(one.last_at, state.at)}`;
+  function group(reason) {
+    const chosen = { state: "parked", reason };
     const list = h("div", {}, h("p", { class: "dim" }, "…"));
     const details = h("details", { ontoggle: () => { if (details.open) listed(list, chosen); } },
       h("summary", {}, "Which studies"), list);
-    return h("section", { class: "card group" },
-      h("h3", {}, h("span", { class: "bad", "aria-hidden": "true" }, "▲"), `${many(one.deliveries, "delivery", "deliveries")} parked: ${one.reason}`,
-        h("span", { class: "aside" }, times)),
-      h("p", {}, one.meaning), h("p", { class: "cure" }, h("b", {}, "Cure: "), one.cure),
-      h("p", { class: "to" }, `to ${where(one.to)}`),
-      acts ? h("p", { class: "buttons" }, button("Try again", () => retry(chosen), true),
-        button("Re-route by today's rules", () => reroute(chosen)), button("Dismiss", () => dismiss(chosen))) : null,
-      details);
+    const { node, tell } = card("bad", "▲", [button("Try again", () => retry(chosen), true),
+      button("Re-route by today's rules", () => reroute(chosen)), button("Dismiss", () => dismiss(chosen))], details);
+    let shown = 0;
+    return { node, update(one) {
+      const times = one.first_at === one.last_at ? when(one.first_at, state.at)
+        : `${when(one.first_at, state.at)} to ${when(one.last_at, state.at)}`;
+      tell({ title: `${many(one.deliveries, "delivery", "deliveries")} parked: ${reason}`, aside: times,
+        meaning: one.meaning, cure: one.cure, to: `to ${where(one.to)}` });
+      if (details.open && shown !== one.deliveries) listed(list, chosen);
+      shown = one.deliveries;
+    } };
   }
 
   async function listed(place, chosen) {
@@ -132,37 +159,38 @@ export function stuck(main, session) {
       rows.length === LISTED ? h("p", { class: "dim" }, `The newest ${LISTED} deliveries are listed.`) : "");
   }
 
-  function heldDestination(one) {
+  function heldDestination(name) {
     const letGo = async () => {
-      const path = `/destinations/${encodeURIComponent(one.name)}/release`;
+      const path = `/destinations/${encodeURIComponent(name)}/release`;
       const would = await ask(path, { dry_run: true });
-      const text = `${many(would.deliveries, "delivery", "deliveries")} that wait for it are sent as soon as it is their turn.`;
-      if (!await confirmed(`Release ${one.name}?`, text, `Release ${one.name}`)) return;
+      const text = `${many(would.deliveries, "delivery waits", "deliveries wait")} for it: sent as soon as it is their turn.`;
+      if (!await confirmed(`Release ${name}?`, text, `Release ${name}`)) return;
       await ask(path, {});
-      say(`${one.name} is delivered to again.`);
+      say(`${name} is delivered to again.`);
     };
-    return h("section", { class: "card group" },
-      h("h3", {}, h("span", { class: "warn", "aria-hidden": "true" }, "■"), `${one.name} is held`,
-        h("span", { class: "aside" }, `since ${when(one.held_at, state.at)}`)),
-      h("p", {}, "An operator holds this destination: nothing is sent there."),
-      h("p", { class: "cure" }, h("b", {}, "Cure: "), `Release it; ${many(one.waiting, "delivery waits", "deliveries wait")} for that.`),
-      acts ? h("p", { class: "buttons" }, button("Release", letGo, true)) : null);
+    const { node, tell } = card("warn", "■", button("Release", letGo, true));
+    return { node, update(one) {
+      tell({ title: `${name} is held`, aside: `since ${when(one.held_at, state.at)}`,
+        meaning: "An operator holds this destination: nothing is sent there.",
+        cure: `Release it; ${many(one.waiting, "delivery waits", "deliveries wait")} for that.` });
+    } };
   }
 
-  function heldDeliveries([name, number]) {
-    return h("section", { class: "card group" },
-      h("h3", {}, h("span", { class: "warn", "aria-hidden": "true" }, "■"), `${many(number, "delivery", "deliveries")} to ${name} on hold`),
-      h("p", {}, "Somebody held these deliveries alone; others go on."),
-      h("p", { class: "cure" }, h("b", {}, "Cure: "), "Release them."),
-      acts ? h("p", { class: "buttons" }, button("Release", () => release({ state: "held", destination: name }), true)) : null);
+  function heldDeliveries(name) {
+    const chosen = { state: "held", destination: name };
+    const { node, tell } = card("warn", "■", button("Release", () => release(chosen), true));
+    return { node, update(number) {
+      tell({ title: `${many(number, "delivery", "deliveries")} to ${name} on hold`,
+        meaning: "Somebody held these deliveries alone; others go on.", cure: "Release them." });
+    } };
   }
 
-  function unrouted(number) {
-    return h("section", { class: "card group" },
-      h("h3", {}, h("span", { class: "warn", "aria-hidden": "true" }, "▲"), `${many(number, "image")} unrouted`),
-      h("p", {}, "No rule takes them: they are kept here, and go nowhere."),
-      h("p", { class: "cure" }, h("b", {}, "Cure: "), "Add a rule that takes them (mapdr explain shows what the rules ask of a file), reload, then re-route."),
-      acts ? h("p", { class: "buttons" }, button("Re-route by today's rules", () => reroute({ state: "unrouted" }))) : null);
+  function unrouted() {
+    const { node, tell } = card("warn", "▲", button("Re-route by today's rules", () => reroute({ state: "unrouted" })));
+    return { node, update(number) {
+      tell({ title: `${many(number, "image")} unrouted`, meaning: "No rule takes them: they are kept here, and go nowhere.",
+        cure: "Add a rule that takes them (mapdr explain shows what the rules ask of a file), reload, then re-route." });
+    } };
   }
 
   return {
