@@ -51,6 +51,18 @@ class Stuck:
     unrouted: int
 
 
+_CODEC = Cure(
+    "The pixel data cannot be decoded or encoded here.",
+    "Send these images unchanged by a rule, then re-route; keep one for a report.",
+)
+_DATA = Cure(
+    "The pixel data is broken or contradicts the data set, so that it cannot be changed.",
+    "Have the modality push the images again, or send them unchanged by a rule and re-route.",
+)
+_NAME = Cure(
+    "No name for the images can be made of their values at the destination.",
+    "Change the names in the destination (`url`, `path`), reload, then try again.",
+)
 CURES: Mapping[str, Cure] = MappingProxyType(
     {
         "refused": Cure(
@@ -117,18 +129,28 @@ CURES: Mapping[str, Cure] = MappingProxyType(
             "What was promised for these images is no longer known.",
             "Re-route them: today's rules decide again.",
         ),
-        "codec": Cure(
-            "The pixel data cannot be decoded or encoded.",
-            "Send these images unchanged by a rule, then re-route; keep one for a report.",
+        "syntax": Cure(
+            "The images cannot be brought into a transfer syntax that the receiver takes.",
+            "Allow the syntax in which they came there, or change `compress` of the rule and re-route.",
         ),
-        "codec-mismatch": Cure(
-            "What was encoded does not give back the image; nothing was sent.",
-            "Send these images in another compression by a rule, then re-route.",
+        "codec": _CODEC,
+        "codec-crash": _CODEC,
+        "pixels": _CODEC,
+        "codec-mismatch": _DATA,
+        "fragments": _DATA,
+        "truncated": _DATA,
+        "odd-length": Cure(
+            "The images have elements of odd length, which the rule does not let through.",
+            'Write odd_lengths = "pad" in the rule, then re-route; tell who makes such images.',
         ),
-        "codec-crash": Cure(
-            "A decoder ended while it worked on these images.",
-            "Send these images unchanged by a rule, then re-route; keep one for a report.",
+        "too-long": _DATA,
+        "too-large": Cure(
+            "The images are larger than the receiver takes.",
+            "Raise its limit there, or compress by a rule and re-route.",
         ),
+        "url": _NAME,
+        "file-name": _NAME,
+        "link": Cure("A link in the folder leads out of it.", "Remove the link, then try again."),
         "deadly": Cure(
             "The node ended three times while it prepared this image.",
             "Send it unchanged by a rule, then re-route; keep it for a report.",
