@@ -42,6 +42,14 @@ def make_secret(folder: Path) -> None:
             raise OSError(
                 f"the rights of {folder} cannot be restricted (icacls ended with {done.returncode})"
             )
+    give_to_owner(folder)
+
+
+def give_to_owner(path: Path) -> None:
+    """Give what the superuser made to who owns its folder: the node runs as that user. Raises OSError."""
+    if hasattr(os, "geteuid") and os.geteuid() == 0:
+        owner = path.parent.stat()
+        os.chown(path, owner.st_uid, owner.st_gid)
 
 
 def private_opener(path: str, flags: int) -> int:

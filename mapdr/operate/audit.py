@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING
 from xml.etree import ElementTree as ET
 
 from mapdr.kernel.errors import MapdrError
-from mapdr.kernel.permissions import make_secret
+from mapdr.kernel.permissions import give_to_owner, make_secret
 from mapdr.operate.actor import Actor
 from mapdr.operate.words import plain
 
@@ -46,7 +46,7 @@ _EXECUTE, _UPDATE = "E", "U"
 
 
 class AuditError(MapdrError):
-    """The audit cannot be written; what it would have told of is not shown."""
+    """The audit cannot be written: what it would have told of is not shown. An action was done by then."""
 
 
 class Audit:
@@ -75,7 +75,7 @@ class Audit:
         """An action on `number` of something (`of`: deliveries, images, webhook messages), by destination."""
         message = self._message(ACCESSED, _UPDATE, SUCCESS, actor, kind=_own(action))
         _object(message, of, chosen, {"number": number, **{f"to {name}": each for name, each in to.items()}})
-        self._write(message)
+        self._write(message, "it was done, and is not recorded")
 
     def signed_in(self, actor: Actor, way: str, *, ok: bool) -> None:
         """Somebody signed in, or failed to; `way` is "link" or "password"."""
@@ -104,14 +104,14 @@ class Audit:
         ET.SubElement(source, "AuditSourceTypeCode", {"csd-code": "4"})  # an application server
         return message
 
-    def _write(self, message: ET.Element) -> None:
+    def _write(self, message: ET.Element, so: str = "nothing is shown") -> None:
         line = ET.tostring(message, encoding="utf-8", xml_declaration=False) + b"\n"
         path = self._folder / f"{datetime.now():%Y-%m-%d}.log"
         try:
             _append(path, line)
         except OSError as error:
             what = error.strerror or type(error).__name__
-            raise AuditError(f"the audit cannot be written ({what}: {path}): nothing is shown") from error
+            raise AuditError(f"the audit cannot be written ({what}: {path}): {so}") from error
 
 
 def conditions(chosen: Selection | MessageSelection) -> dict[str, object]:
@@ -126,6 +126,8 @@ def _append(path: Path, line: bytes) -> None:
     flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | getattr(os, "O_BINARY", 0)
     file = os.open(path, flags, 0o600)
     try:
+        if not os.fstat(file).st_size:
+            give_to_owner(path)
         os.write(file, line)
     finally:
         os.close(file)

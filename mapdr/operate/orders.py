@@ -61,11 +61,11 @@ def note(
 ) -> None:
     """Tell the audit who did what to how many, and have the node log it; one that does not run logs it when
     it starts. `chosen` is what it was done to. Raises AuditError."""
-    asked = {} if chosen is None else conditions(chosen)
-    opened.audit.acted(opened.actor, action, number=number, of=of, to=to, chosen=asked)
     by = opened.actor.user
     facts = {"action": action, "by": by, "number": number, "of": of, "to": ", ".join(sorted(to))}
     opened.index().commands.give("note", facts, node=opened.plan.node.name)
+    asked = {} if chosen is None else conditions(chosen)
+    opened.audit.acted(opened.actor, action, number=number, of=of, to=to, chosen=asked)
 
 
 def _order(opened: Access, name: str, arguments: Mapping[str, Any]) -> OrderResult:

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 from mapdr.kernel.errors import MapdrError
-from mapdr.kernel.permissions import make_secret
+from mapdr.kernel.permissions import give_to_owner, make_secret
 from mapdr.operate.errors import RequestError
 
 Role = Literal["viewer", "operator"]
@@ -150,4 +150,5 @@ def _write(path: Path, told: object) -> None:
         json.dump(told, out)
         out.flush()
         os.fsync(out.fileno())
+    give_to_owner(fresh)
     fresh.replace(path)

@@ -18,6 +18,7 @@ from mapdr.operate.actor import Actor
 from mapdr.operate.audit import FOLDER, Audit, AuditError
 from mapdr.operate.deliveries import deliveries
 from mapdr.operate.selection import Selection
+from mapdr.operate.signin import Doors
 from mapdr.operate.studies import studies
 from mapdr.operate.timeline import timeline
 from paper.nodes import NodeFolder
@@ -131,3 +132,25 @@ def test_nobody_else_reads_it(used: NodeFolder) -> None:
     folder = used.config.parent / "data" / FOLDER
     assert folder.stat().st_mode & 0o077 == 0
     assert all(path.stat().st_mode & 0o077 == 0 for path in folder.iterdir())
+
+
+@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() != 0, reason="only the superuser gives away")
+def test_what_the_superuser_writes_belongs_to_the_node_s_user(used: NodeFolder) -> None:
+    data = used.config.parent / "data"
+    os.chown(data, 12345, 12345)
+    with access(used.config) as opened:
+        studies(opened, Selection(), identify=True)
+    doors = Doors(data)
+    doors.set_password("bea", "viewer", "correct horse battery")
+    doors.make_link("ann", "operator")
+    made = [each for name in (FOLDER, "web") for each in ((data / name), *(data / name).rglob("*"))]
+    assert len(made) == 6
+    assert {each.stat().st_uid for each in made} == {12345}
+
+
+def test_an_action_that_cannot_be_recorded_says_that_it_was_done(used: NodeFolder) -> None:
+    (used.config.parent / "data" / FOLDER).write_text("a file in its place")
+    with access(used.config, rules=True) as opened:
+        with pytest.raises(AuditError, match="it was done, and is not recorded"):
+            dismiss(opened, Selection(state="parked"))
+        assert not deliveries(opened, Selection(state="parked"))
