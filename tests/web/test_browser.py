@@ -17,6 +17,7 @@ from mapdr.operate.actor import Actor
 from mapdr.operate.deliveries import deliveries
 from mapdr.operate.selection import Selection
 from mapdr.operate.signin import Role
+from mapdr.operate.studies import studies
 from mapdr.testing import generator
 from mapdr.testing.wait import until
 from paper.nodes import SOURCE, NodeFolder
@@ -59,7 +60,7 @@ def tab_of(browser: Browser, page: Page, role: Role, seen: Seen, **looks: Any) -
     tab.set_default_timeout(30_000)
     seen.watch(tab)
     tab.goto(f"{page.url}/#token={page.doors.make_link('ann', role)}")
-    tab.get_by_role("heading", name="What happened").wait_for()
+    tab.locator(".figure").first.wait_for()
     assert "token" not in tab.url
     return tab
 
@@ -137,6 +138,41 @@ def _parked(page: Page) -> int:
         return len(deliveries(opened, Selection(state="parked")))
 
 
+def test_a_study_is_found_by_its_number_and_an_image_followed(browser: Browser, page: Page) -> None:
+    with accessing(page.node.plan, Actor("test")) as opened:
+        found = studies(opened, Selection(), identify=True)
+    known = {next(iter(study.modalities)): study.tags or {} for study in found}
+    number = known["CT"]["AccessionNumber"]
+    seen = Seen()
+    tab = tab_of(browser, page, "operator", seen)
+    tab.get_by_role("link", name="Studies").click()
+    rows = tab.locator("tbody tr")
+    until(lambda: rows.count() == 3, 20, "today's studies")
+    assert number not in tab.content()
+    tab.get_by_label("Accession number").fill(number)
+    tab.keyboard.press("Enter")
+    until(lambda: rows.count() == 1, 20, "the one study")
+    assert "telepacs 2 of 4, 1 parked" in rows.first.inner_text()
+    assert number not in rows.first.inner_text()
+    tab.get_by_label("Show who it is").check()
+    tab.get_by_role("button", name="Find").click()
+    rows.get_by_text(number).wait_for()
+    rows.first.get_by_role("link").click()
+    tab.get_by_role("heading", name="CT, 4 images").wait_for()
+    parked = tab.locator("tbody tr", has_text="telepacs parked")
+    until(lambda: parked.count() == 1, 20, "the parked image")
+    parked.get_by_role("link").click()
+    tab.get_by_text("received from CT1 at 127.0.0.1").wait_for()
+    assert "0xA900 · refused" in tab.locator("main").inner_text()
+    assert 'by "CT to teleradiology"; changed by tags, compress' in tab.locator("main").inner_text()
+    tab.reload()  # each place has an address
+    tab.get_by_text("received from CT1 at 127.0.0.1").wait_for()
+    tab.get_by_role("link", name="Its study").click()
+    tab.get_by_role("heading", name="CT, 4 images").wait_for()
+    assert not seen.said
+    assert not [url for url in seen.asked if number in url], "a number stands in no address"
+
+
 def test_axe_finds_nothing(browser: Browser, page: Page) -> None:
     from mapdr.operate.actions import hold_destinations
 
@@ -153,6 +189,15 @@ def test_axe_finds_nothing(browser: Browser, page: Page) -> None:
             found += _violations(fresh, f"sign in, {size}, {scheme}")
             tab = tab_of(browser, page, "operator", seen, **looks)
             found += _violations(tab, f"overview, {size}, {scheme}")
+            tab.get_by_role("link", name="Studies").click()
+            tab.locator("tbody tr").first.wait_for()
+            found += _violations(tab, f"studies, {size}, {scheme}")
+            tab.locator("tbody").get_by_role("link").first.click()
+            tab.locator("tbody tr").first.wait_for()
+            found += _violations(tab, f"study, {size}, {scheme}")
+            tab.locator("tbody").get_by_role("link").first.click()
+            tab.get_by_text("received from CT1").wait_for()
+            found += _violations(tab, f"image, {size}, {scheme}")
             tab.get_by_role("link", name="Stuck").first.click()
             tab.get_by_role("heading", name="archive is held").wait_for()
             tab.get_by_text("Which studies").click()
@@ -192,7 +237,7 @@ def test_the_page_says_that_it_has_lost_the_node_and_finds_it_again(
         # Sessions end with the node: it says so, and a link leads in again.
         tab.get_by_text("Your session has ended").wait_for()
         tab.goto(f"{page.url}/#token={page.doors.make_link('ann', 'operator')}")
-        tab.get_by_role("heading", name="What happened").wait_for()
+        tab.locator(".figure").first.wait_for()
         assert not tab.get_by_text("has lost the node").is_visible()
     finally:
         with suppress(Exception):

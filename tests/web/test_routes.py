@@ -10,7 +10,7 @@ import pytest
 
 from mapdr.operate.deliveries import deliveries
 from mapdr.operate.selection import Selection
-from mapdr_web.app import Route
+from mapdr_web.app import PAGES, Route
 from mapdr_web.gate import CHANGES
 from web.conftest import Page
 
@@ -94,7 +94,7 @@ def test_every_route_answers_whom_it_may_and_nobody_else(
             assert answer.headers["x-content-type-options"] == "nosniff"
             assert "frame-ancestors 'none'" in answer.headers["content-security-policy"]
             assert "unsafe" not in answer.headers["content-security-policy"]
-            open_file = route.path in ("/", "/stuck") or route.path.startswith("/static/")
+            open_file = route.path in PAGES or route.path.startswith("/static/")
             assert answer.headers["cache-control"] == ("no-cache" if open_file else "no-store"), route
     assert not wrong
 

@@ -7,7 +7,7 @@ the body, by its name and type. The answers are those of the command line's `--j
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date
 from typing import Any
@@ -29,9 +29,10 @@ MOST = 10_000
 
 @dataclass(frozen=True, slots=True)
 class Studies:
-    """Studies, the last received first."""
+    """Studies, the last received first; and by their UIDs, what each destination has of them."""
 
     studies: Sequence[studying.Study]
+    confirmed: Mapping[str, Mapping[str, studying.Confirmed]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +73,14 @@ class Events:
 def studies(opened: Access, chosen: Selection, *, identify: bool = False) -> Studies:
     """The studies that a selection chooses, the last received first; of many the newest 50 unless `limit`
     says how many. With `identify` accession number, patient ID and study date too."""
-    return Studies(studying.studies(opened, _bounded(chosen), identify=identify))
+    found = studying.studies(opened, _bounded(chosen), identify=identify)
+    confirmed = {
+        study.study_instance_uid: {
+            name: studying.confirmed(standings) for name, standings in study.destinations.items()
+        }
+        for study in found
+    }
+    return Studies(found, confirmed)
 
 
 def images_of_study(opened: Access, study: str) -> Images:

@@ -43,7 +43,7 @@ log = logging.getLogger("mapdr.web")
 
 T = TypeVar("T")
 
-PAGES = ("/", "/stuck")
+PAGES = ("/", "/studies", "/studies/{study}", "/images/{image}", "/stuck")
 LONGEST_BODY = 65536
 """Bytes of a request's body ..."""
 BODY_SECONDS = 10.0

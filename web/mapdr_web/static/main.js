@@ -3,9 +3,14 @@
 import { Refused, ask, askAlone, h, say, setToken, show } from "./dom.js";
 import { overview } from "./overview.js";
 import { stuck } from "./stuck.js";
+import { image, studies, study } from "./studies.js";
 import { clock, count, duration, size, stateOf, sum } from "./words.js";
 
-const VIEWS = { "/": ["overview", overview], "/stuck": ["stuck", stuck] };
+// Path, the part of the menu that it stands under, and the view; what is in brackets is given to it.
+const VIEWS = [
+  [/^\/$/, "overview", overview], [/^\/stuck$/, "stuck", stuck], [/^\/studies$/, "studies", studies],
+  [/^\/studies\/([^/]+)$/, "studies", study], [/^\/images\/([^/]+)$/, "studies", image],
+];
 const SILENT = 6000; // milliseconds without a word after which the node is lost
 
 const main = document.getElementById("main");
@@ -82,9 +87,9 @@ by("sign-out").addEventListener("click", async () => {
 });
 
 function open(path, focus = false) {
-  const [name, make] = VIEWS[path] ?? VIEWS["/"];
+  const [pattern, name, make] = VIEWS.find(([each]) => each.test(path)) ?? VIEWS[0];
   view?.end();
-  view = make(main, session);
+  view = make(main, session, ...(path.match(pattern) ?? []).slice(1).map(decodeURIComponent));
   document.title = `${view.title} · ${session.mapdr.node} · MAPDR`;
   for (const link of document.querySelectorAll("nav a")) {
     if (link.dataset.view === name) link.setAttribute("aria-current", "page");
@@ -98,7 +103,7 @@ document.addEventListener("click", (event) => {
   const link = event.target.closest("a[href]");
   if (!link || !session || event.button || event.metaKey || event.ctrlKey || event.shiftKey) return;
   const path = link.getAttribute("href");
-  if (!(path in VIEWS)) return;
+  if (!VIEWS.some(([each]) => each.test(path))) return;
   event.preventDefault();
   history.pushState(null, "", path);
   open(path, true);
