@@ -71,11 +71,13 @@ class Audit:
         of: str,
         to: Mapping[str, int],
         chosen: Mapping[str, object],
+        done: bool = True,
     ) -> None:
-        """An action on `number` of something (`of`: deliveries, images, webhook messages), by destination."""
+        """An action on `number` of something (`of`: deliveries, images, webhook messages), by destination:
+        it was `done`, or is about to be."""
         message = self._message(ACCESSED, _UPDATE, SUCCESS, actor, kind=_own(action))
         _object(message, of, chosen, {"number": number, **{f"to {name}": each for name, each in to.items()}})
-        self._write(message, "it was done, and is not recorded")
+        self._write(message, "it was done, and is not recorded" if done else "nothing is done")
 
     def signed_in(self, actor: Actor, way: str, *, ok: bool) -> None:
         """Somebody signed in, or failed to; `way` is "link" or "password"."""

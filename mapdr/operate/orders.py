@@ -58,14 +58,17 @@ def note(
     *,
     of: str = "deliveries",
     chosen: Selection | MessageSelection | None = None,
+    done: bool = True,
 ) -> None:
     """Tell the audit who did what to how many, and have the node log it; one that does not run logs it when
-    it starts. `chosen` is what it was done to. Raises AuditError."""
-    by = opened.actor.user
-    facts = {"action": action, "by": by, "number": number, "of": of, "to": ", ".join(sorted(to))}
+    it starts. `chosen` is what it was done to; without `done` it is about to be. Raises AuditError."""
+    actor, asked = opened.actor, {} if chosen is None else conditions(chosen)
+    facts = {"action": action, "by": actor.user, "number": number, "of": of, "to": ", ".join(sorted(to))}
+    if not done:
+        opened.audit.acted(actor, action, number=number, of=of, to=to, chosen=asked, done=False)
     opened.index().commands.give("note", facts, node=opened.plan.node.name)
-    asked = {} if chosen is None else conditions(chosen)
-    opened.audit.acted(opened.actor, action, number=number, of=of, to=to, chosen=asked)
+    if done:
+        opened.audit.acted(actor, action, number=number, of=of, to=to, chosen=asked)
 
 
 def _order(opened: Access, name: str, arguments: Mapping[str, Any]) -> OrderResult:

@@ -17,6 +17,8 @@ from mapdr.operate.actions import dismiss, hold_destinations, retry
 from mapdr.operate.actor import Actor
 from mapdr.operate.audit import FOLDER, Audit, AuditError
 from mapdr.operate.deliveries import deliveries
+from mapdr.operate.images import images
+from mapdr.operate.purge import purge
 from mapdr.operate.selection import Selection
 from mapdr.operate.signin import Doors
 from mapdr.operate.studies import studies
@@ -154,3 +156,16 @@ def test_an_action_that_cannot_be_recorded_says_that_it_was_done(used: NodeFolde
         with pytest.raises(AuditError, match="it was done, and is not recorded"):
             dismiss(opened, Selection(state="parked"))
         assert not deliveries(opened, Selection(state="parked"))
+
+
+def test_what_cannot_be_undone_is_recorded_before(used: NodeFolder) -> None:
+    audit = used.config.parent / "data" / FOLDER
+    audit.write_text("a file in its place")
+    chosen = Selection(state="unrouted")
+    with access(used.config) as opened:
+        with pytest.raises(AuditError, match="nothing is done"):
+            purge(opened, chosen)
+        assert len(images(opened, chosen)) == 1
+        audit.unlink()
+        assert purge(opened, chosen).images == 1
+        assert [kind(each) for each in records(used)] == [("110103", "purge")]
