@@ -24,7 +24,7 @@ from paper.nodes import SOURCE, NodeFolder
 from peers.processes import free_port, program
 from web.conftest import Page, start
 
-pytestmark = [pytest.mark.peer("chromium"), pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.peer("chromium"), pytest.mark.timeout(600)]
 
 SIZES = {"desk": (1440, 1000), "phone": (390, 844)}
 
@@ -57,7 +57,7 @@ class Seen:
 def tab_of(browser: Browser, page: Page, role: Role, seen: Seen, **looks: Any) -> Tab:
     """A tab that is signed in by a link, on the overview."""
     tab = browser.new_context(**looks).new_page()
-    tab.set_default_timeout(30_000)
+    tab.set_default_timeout(60_000)
     seen.watch(tab)
     tab.goto(f"{page.url}/#token={page.doors.make_link('ann', role)}")
     tab.locator(".figure").first.wait_for()
@@ -247,7 +247,7 @@ def test_the_page_says_that_it_has_lost_the_node_and_finds_it_again(
 def test_a_password_signs_in_and_out(browser: Browser, page: Page) -> None:
     page.doors.set_password("bea", "viewer", "correct horse battery")
     tab = browser.new_context().new_page()
-    tab.set_default_timeout(30_000)
+    tab.set_default_timeout(60_000)
     tab.goto(page.url)
     tab.get_by_label("User").fill("bea")
     tab.get_by_label("Password").fill("wrong")
