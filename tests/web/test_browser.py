@@ -12,8 +12,7 @@ from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, ConsoleMessage, sync_playwright
 from playwright.sync_api import Page as Tab
 
-from mapdr.operate.access import accessing
-from mapdr.operate.actor import Actor
+from mapdr.operate.access import access_of
 from mapdr.operate.deliveries import deliveries
 from mapdr.operate.selection import Selection
 from mapdr.operate.signin import Role
@@ -105,7 +104,7 @@ def test_figures_move_and_what_is_stuck_is_found_understood_and_retried_by_keybo
     tab_to(tab, "Stuck 2")
     tab.keyboard.press("Enter")
     tab.get_by_role("heading", name="1 delivery parked: refused").wait_for()
-    assert "Ask the receiver's operator what its answer means" in tab.locator("main").inner_text()
+    assert "Cure: The receiver says no to the image itself" in tab.locator("main").inner_text()
     tab_to(tab, "Which studies")
     tab.keyboard.press("Enter")
     tab.get_by_text("the data set does not match its SOP class (0xA900)").wait_for()
@@ -134,12 +133,12 @@ def test_figures_move_and_what_is_stuck_is_found_understood_and_retried_by_keybo
 
 
 def _parked(page: Page) -> int:
-    with accessing(page.node.plan, Actor("test")) as opened:
+    with access_of(page.node.plan) as opened:
         return len(deliveries(opened, Selection(state="parked")))
 
 
 def test_a_study_is_found_by_its_number_and_an_image_followed(browser: Browser, page: Page) -> None:
-    with accessing(page.node.plan, Actor("test")) as opened:
+    with access_of(page.node.plan) as opened:
         found = studies(opened, Selection(), identify=True)
     known = {next(iter(study.modalities)): study.tags or {} for study in found}
     number = known["CT"]["AccessionNumber"]
@@ -176,7 +175,7 @@ def test_a_study_is_found_by_its_number_and_an_image_followed(browser: Browser, 
 def test_axe_finds_nothing(browser: Browser, page: Page) -> None:
     from mapdr.operate.actions import hold_destinations
 
-    with accessing(page.node.plan, Actor("test")) as opened:
+    with access_of(page.node.plan) as opened:
         hold_destinations(opened, ["archive"])
     found = []
     for size, (width, height) in SIZES.items():

@@ -160,11 +160,10 @@ def test_a_wrong_method_is_said(page: Page, operator: httpx.Client) -> None:
 def test_nothing_that_was_tried_in_vain_changed_anything(
     page: Page, clients: dict[str, httpx.Client]
 ) -> None:
-    from mapdr.operate.access import accessing
-    from mapdr.operate.actor import Actor
+    from mapdr.operate.access import access_of
 
     def states() -> list[tuple[int, str]]:
-        with accessing(page.node.plan, Actor("test")) as opened:
+        with access_of(page.node.plan) as opened:
             return sorted((row.id, row.state) for row in deliveries(opened, Selection(state="parked")))
 
     before = states()

@@ -21,7 +21,7 @@ from mapdr.kernel.privacy import in_words
 from mapdr.net.http.config import is_loopback
 from mapdr.net.http.server import App, Receive, Scope, Send
 from mapdr.node.assembly import Node
-from mapdr.operate.access import LOOKING, accessing
+from mapdr.operate.access import LOOKING, access_of
 from mapdr.operate.actor import Actor
 from mapdr.operate.answer import envelope
 from mapdr.operate.audit import Audit
@@ -205,7 +205,7 @@ class PageApp:
 
     def _call(self, operation: Operation, arguments: dict[str, Any], actor: Actor, named: bool) -> Response:
         """In a thread of the pool. `named`: what is asked for names somebody, which the audit is told."""
-        with accessing(self._node.plan, actor, busy=LOOKING) as opened:
+        with access_of(self._node.plan, busy=LOOKING, actor=actor) as opened:
             chosen = arguments.get("chosen")
             if named and chosen is not None and not operation.changes:
                 opened.show_who(operation.name, chosen)

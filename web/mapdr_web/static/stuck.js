@@ -43,7 +43,8 @@ export function stuck(main, session) {
     return { node, tell(told) {
       title.textContent = told.title;
       aside.textContent = told.aside ?? "";
-      meaning.textContent = told.meaning;
+      meaning.textContent = told.meaning ?? "";
+      meaning.hidden = !told.meaning;
       cure.textContent = told.cure;
       to.textContent = told.to ?? "";
       to.hidden = !told.to;
@@ -123,7 +124,7 @@ export function stuck(main, session) {
       const times = one.first_at === one.last_at ? when(one.first_at, state.at)
         : `${when(one.first_at, state.at)} to ${when(one.last_at, state.at)}`;
       tell({ title: `${many(one.deliveries, "delivery", "deliveries")} parked: ${reason}`, aside: times,
-        meaning: one.meaning, cure: one.cure, to: `to ${where(one.to)}` });
+        cure: `${one.cure[0].toUpperCase()}${one.cure.slice(1)}.`, to: `to ${where(one.to)}` });
       if (details.open && shown !== one.deliveries) listed(list, chosen);
       shown = one.deliveries;
     } };
