@@ -42,6 +42,7 @@ COMMANDS = {
     "reroute": "Apply today's rules again.",
     "dismiss": "End parked deliveries that shall never be sent.",
     "purge": "Remove images for good, and who they are of.",
+    "web": "Sign in at the page, and who may.",
     "webhooks": "What webhooks were told, and whether they took it.",
     "reload": "Apply a changed configuration.",
     "send": "Send files through the node's store.",

@@ -24,6 +24,7 @@ from mapdr.config.revision import keep_revision, read_revision
 from mapdr.deliver.supervise.deliverer import Deliverer
 from mapdr.kernel.errors import ConfigurationError
 from mapdr.kernel.lifecycle import Lifecycle
+from mapdr.kernel.page import Page
 from mapdr.kernel.permissions import make_private
 from mapdr.kernel.privacy import in_words
 from mapdr.kernel.registry import Registry
@@ -33,8 +34,8 @@ from mapdr.node.alarms import NodeAlarms
 from mapdr.node.build import Builder
 from mapdr.node.configuration import addresses, examine
 from mapdr.node.outline import keep_outline
-from mapdr.node.plan import Plan, make_plan
-from mapdr.node.reload import CURE, NotAcquired, Reload
+from mapdr.node.plan import Plan, Planned, make_plan
+from mapdr.node.reload import CURE, NotAcquired, Reload, taken
 from mapdr.node.upkeep import Upkeep
 from mapdr.notify.alarms import Alarms
 from mapdr.notify.events import wanted_tags
@@ -73,6 +74,7 @@ class Node:
         self.receivers: dict[str, Receiver] = {}
         self.deliverers: dict[str, Deliverer] = {}
         self.notifier: Stage
+        self.page: Page | None = None
         self.recovered = Recovered()
         self.asked_to_end = threading.Event()
         self._loaded = loaded
@@ -223,6 +225,7 @@ class Node:
             "receivers": {name: asdict(one.describe()) for name, one in self.receivers.copy().items()},
             "destinations": {name: one.facts() for name, one in self.deliverers.copy().items()},
             "silent": [] if self._alarms is None else self._alarms.silent,
+            **({} if self.page is None else {"page": asdict(self.page.describe())}),
             "events": [
                 {"at": event.at, "kind": event.kind, **event.facts} for event in self.watch.recent()[-50:]
             ],
@@ -277,6 +280,18 @@ class Node:
             ]
         )
         self._lifecycle.start()
+        if plan.page is not None:
+            self._open_page(build, self._lifecycle, plan.page)
+
+    def _open_page(self, build: Builder, lifecycle: Lifecycle, planned: Planned) -> None:
+        """Start the page. Images come in and go out without it: if it cannot start, that is only said."""
+        try:
+            page = build.page(planned, self)
+            lifecycle.add("web", page)
+            self.page = page
+        except Exception as error:  # noqa: BLE001  a face never keeps the node from its work
+            what = taken(error, planned.claims) or in_words(error)
+            log.error("the page is not there: %s", what)
 
     def _use(self, loaded: Loaded, plan: Plan) -> None:
         self.store.use(

@@ -114,7 +114,7 @@ def retry(opened: Access, chosen: Selection, *, everything: bool = False, dry_ru
     number = to.total()
     if number and not dry_run:
         number = store.actions.retry(chosen)
-        note(opened, "retry", number, to)
+        note(opened, "retry", number, to, chosen=chosen)
     outdated = sum(count for recipe, count in parked.items() if recipe not in opened.router.recipes)
     return Retried(number, to, outdated, dry_run)
 
@@ -141,7 +141,7 @@ def dismiss(
     number = to.total()
     if number and not dry_run:
         number = store.actions.dismiss(chosen)
-        note(opened, "dismiss", number, to)
+        note(opened, "dismiss", number, to, chosen=chosen)
     return Dismissed(number, to, dry_run)
 
 
@@ -173,7 +173,7 @@ def prioritize(
     number = to.total()
     if number and not dry_run:
         number = store.actions.prioritize(chosen, priority)
-        note(opened, f"make {priority.word}", number, to)
+        note(opened, f"make {priority.word}", number, to, chosen=chosen)
     return Prioritized(priority.word, number, to, dry_run)
 
 
@@ -207,7 +207,7 @@ def reroute(
         store.recipes.add(opened.router.recipes)
     done = store.rerouting.reroute(images, router.route, router.wanted, only=only, write=not dry_run)
     if not dry_run and (done.deliveries or done.superseded):
-        note(opened, "reroute", done.deliveries, done.to)
+        note(opened, "reroute", done.deliveries, done.to, chosen=chosen)
     return Promised(
         images=done.images,
         deliveries=done.deliveries,
@@ -249,7 +249,7 @@ def _switch(
     number = to.total()
     if number and not dry_run:
         number = move(chosen)
-        note(opened, switch.action, number, to)
+        note(opened, switch.action, number, to, chosen=chosen)
     return Switched(switch.made, [], number, to, dry_run)
 
 

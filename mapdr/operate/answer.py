@@ -22,13 +22,18 @@ def answer(command: str, node: str, data: Mapping[str, Any] | object) -> str:
 
     `data` is one dataclass, or a mapping from keys to values.
     """
+    return json.dumps(envelope(command, node, data), indent=2, ensure_ascii=False)
+
+
+def envelope(command: str, node: str, data: Mapping[str, Any] | object) -> dict[str, Any]:
+    """The same as plain values."""
     about = {
         "version": mapdr.__version__,
         "command": command,
         "node": node or None,
         "at": moment(time.time()),
     }
-    return json.dumps({"mapdr": about, **plain(data)}, indent=2, ensure_ascii=False)
+    return {"mapdr": about, **plain(data)}
 
 
 def plain(value: Any, name: str = "") -> Any:

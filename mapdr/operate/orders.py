@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import getpass
-import os
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -12,6 +10,9 @@ from typing import Any
 
 from mapdr.kernel.errors import MapdrError
 from mapdr.operate.access import Access
+from mapdr.operate.audit import conditions
+from mapdr.store.index.selection import Selection
+from mapdr.store.outbox import MessageSelection
 
 PATIENCE = 90.0
 """Seconds that a node may take to obey: receivers that changed are drained first, then destinations."""
@@ -49,10 +50,25 @@ def drain(opened: Access) -> OrderResult:
     return _order(opened, "drain", {"process": beat.process})
 
 
-def note(opened: Access, action: str, number: int, to: Mapping[str, int], *, of: str = "deliveries") -> None:
-    """Have the node log who did what to how many; one that does not run logs it when it starts."""
-    facts = {"action": action, "by": _operator(), "number": number, "of": of, "to": ", ".join(sorted(to))}
+def note(
+    opened: Access,
+    action: str,
+    number: int,
+    to: Mapping[str, int],
+    *,
+    of: str = "deliveries",
+    chosen: Selection | MessageSelection | None = None,
+    done: bool = True,
+) -> None:
+    """Tell the audit who did what to how many, and have the node log it; one that does not run logs it when
+    it starts. `chosen` is what it was done to; without `done` it is about to be. Raises AuditError."""
+    actor, asked = opened.actor, {} if chosen is None else conditions(chosen)
+    facts = {"action": action, "by": actor.user, "number": number, "of": of, "to": ", ".join(sorted(to))}
+    if not done:
+        opened.audit.acted(actor, action, number=number, of=of, to=to, chosen=asked, done=False)
     opened.index().commands.give("note", facts, node=opened.plan.node.name)
+    if done:
+        opened.audit.acted(actor, action, number=number, of=of, to=to, chosen=asked)
 
 
 def _order(opened: Access, name: str, arguments: Mapping[str, Any]) -> OrderResult:
@@ -70,11 +86,3 @@ def _order(opened: Access, name: str, arguments: Mapping[str, Any]) -> OrderResu
             f"the node did not take the order within {PATIENCE:.0f} seconds; it is withdrawn; see its log"
         )
     raise MapdrError(f"the node did not answer within {PATIENCE:.0f} seconds; see its log")
-
-
-def _operator() -> str:
-    """Who this process works for: the name of the system's user, or its number."""
-    try:
-        return getpass.getuser()
-    except (OSError, KeyError, ImportError):  # a user without a name; Windows without the variables
-        return f"user {os.getuid()}" if hasattr(os, "getuid") else "an unknown user"

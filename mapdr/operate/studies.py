@@ -76,9 +76,12 @@ def waits(standings: Sequence[Standing]) -> bool:
 def studies(opened: Access, chosen: Selection, *, identify: bool = False) -> list[Study]:
     """The studies that hold what a selection chooses, the last received first; an empty list if none does.
 
-    Raises MapdrError if there is no index, RequestError for a destination that there is not.
+    What identifies (`identify`) is shown once the audit has it. Raises MapdrError if there is no index,
+    AuditError, and RequestError for a destination that there is not.
     """
     store = opened.index(chosen)
+    if identify:
+        opened.show_who("studies", chosen)
     overview = store.overview
     rows = overview.studies(chosen)
     sources = overview.sources([row.number for row in rows])

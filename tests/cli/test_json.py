@@ -28,7 +28,7 @@ from paper.nodes import NodeFolder
 
 DOCUMENT = Path(__file__).resolve().parents[2] / "docs/json.md"
 
-SILENT = {"init", "run", "reload"}
+SILENT = {"init", "run", "reload", "web"}
 """Commands without --json."""
 
 GROUPS = {

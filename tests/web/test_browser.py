@@ -1,0 +1,263 @@
+"""The page as people meet it, in headless Chromium: by keyboard, on a desk and a phone, light and dark."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from typing import Any
+
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import Browser, ConsoleMessage, sync_playwright
+from playwright.sync_api import Page as Tab
+
+from mapdr.operate.access import access_of
+from mapdr.operate.deliveries import deliveries
+from mapdr.operate.selection import Selection
+from mapdr.operate.signin import Role
+from mapdr.operate.studies import studies
+from mapdr.testing import generator
+from mapdr.testing.wait import until
+from paper.nodes import SOURCE, NodeFolder
+from peers.processes import free_port, program
+from web.conftest import Page, start
+
+pytestmark = [pytest.mark.peer("chromium"), pytest.mark.timeout(600)]
+
+SIZES = {"desk": (1440, 1000), "phone": (390, 844)}
+
+
+@pytest.fixture
+def browser() -> Iterator[Browser]:
+    with sync_playwright() as playwright:
+        opened = playwright.chromium.launch(executable_path=program("chromium"), args=["--no-sandbox"])
+        yield opened
+        opened.close()
+
+
+class Seen:
+    """What the browser said and asked for."""
+
+    def __init__(self) -> None:
+        self.said: list[str] = []
+        self.asked: list[str] = []
+
+    def watch(self, tab: Tab) -> None:
+        def console(message: ConsoleMessage) -> None:
+            if message.type in ("error", "warning"):
+                self.said.append(message.text)
+
+        tab.on("console", console)
+        tab.on("pageerror", lambda error: self.said.append(str(error)))
+        tab.on("request", lambda request: self.asked.append(request.url))
+
+
+def tab_of(browser: Browser, page: Page, role: Role, seen: Seen, **looks: Any) -> Tab:
+    """A tab that is signed in by a link, on the overview."""
+    tab = browser.new_context(**looks).new_page()
+    tab.set_default_timeout(60_000)
+    seen.watch(tab)
+    tab.goto(f"{page.url}/#token={page.doors.make_link('ann', role)}")
+    tab.locator(".figure").first.wait_for()
+    assert "token" not in tab.url
+    return tab
+
+
+def figure(tab: Tab, title: str) -> Callable[[], str]:
+    card = tab.locator("section", has=tab.get_by_role("heading", name=title)).locator(".figure")
+    return card.inner_text
+
+
+def focused(tab: Tab) -> str:
+    return str(tab.evaluate("document.activeElement.textContent.trim()"))
+
+
+def tab_to(tab: Tab, text: str) -> None:
+    """Press the tab key until what has this text has the focus."""
+    for _ in range(60):
+        if focused(tab) == text:
+            return
+        tab.keyboard.press("Tab")
+    raise AssertionError(f"{text!r} is not reached by the tab key")
+
+
+def receive(page: Page, modality: str, images: int) -> None:
+    spool = page.node.store.spool
+    for image in generator.study(modality, images=images, size=(16, 16), seed=7):
+        incoming = spool.begin(SOURCE, image.sop_class_uid, image.sop_instance_uid, image.transfer_syntax_uid)
+        incoming.write(image.dataset)
+        incoming.commit()
+
+
+def test_figures_move_and_what_is_stuck_is_found_understood_and_retried_by_keyboard(
+    browser: Browser, page: Page
+) -> None:
+    seen = Seen()
+    tab = tab_of(browser, page, "operator", seen)
+    received = figure(tab, "Received today")
+    assert received() == "7"
+    receive(page, "MR", 20)
+    until(lambda: received() == "27", 20, "the figure of what was received")
+    assert figure(tab, "Stuck")() == "2"
+
+    tab_to(tab, "Stuck 2")
+    tab.keyboard.press("Enter")
+    tab.get_by_role("heading", name="1 delivery parked: refused").wait_for()
+    assert "Cure: The receiver says no to the image itself" in tab.locator("main").inner_text()
+    tab_to(tab, "Which studies")
+    tab.keyboard.press("Enter")
+    tab.get_by_text("the data set does not match its SOP class (0xA900)").wait_for()
+    tab.keyboard.press("Shift+Tab")  # Dismiss
+    tab.keyboard.press("Shift+Tab")  # Re-route
+    tab.keyboard.press("Shift+Tab")
+    assert focused(tab) == "Try again"
+    tab.keyboard.press("Enter")
+    dialog = tab.get_by_role("dialog", name="Try 1 delivery again?")
+    dialog.wait_for()
+    assert "telepacs 1" in dialog.inner_text()
+    assert focused(tab) == "Cancel", "the harmless answer comes first"
+    tab.keyboard.press("Enter")
+    dialog.wait_for(state="hidden")
+    assert _parked(page) == 1
+    until(lambda: focused(tab) == "Try again", 20, "the focus to come back")
+    tab.keyboard.press("Enter")
+    dialog.wait_for()
+    tab_to(tab, "Try 1 delivery again")
+    tab.keyboard.press("Enter")
+    tab.get_by_role("status").get_by_text("1 delivery will be tried again.").wait_for()
+    tab.get_by_role("heading", name="1 delivery parked: refused").wait_for(state="hidden")
+    assert _parked(page) == 0
+    assert not seen.said
+    assert {url.split("/")[2] for url in seen.asked} == {f"127.0.0.1:{page.port}"}
+
+
+def _parked(page: Page) -> int:
+    with access_of(page.node.plan) as opened:
+        return len(deliveries(opened, Selection(state="parked")))
+
+
+def test_a_study_is_found_by_its_number_and_an_image_followed(browser: Browser, page: Page) -> None:
+    with access_of(page.node.plan) as opened:
+        found = studies(opened, Selection(), identify=True)
+    known = {next(iter(study.modalities)): study.tags or {} for study in found}
+    number = known["CT"]["AccessionNumber"]
+    seen = Seen()
+    tab = tab_of(browser, page, "operator", seen)
+    tab.get_by_role("link", name="Studies").click()
+    rows = tab.locator("tbody tr")
+    until(lambda: rows.count() == 3, 20, "today's studies")
+    assert number not in tab.content()
+    tab.get_by_label("Accession number").fill(number)
+    tab.keyboard.press("Enter")
+    until(lambda: rows.count() == 1, 20, "the one study")
+    assert "telepacs 2 of 4, 1 parked" in rows.first.inner_text()
+    assert number not in rows.first.inner_text()
+    tab.get_by_label("Show who it is").check()
+    tab.get_by_role("button", name="Find").click()
+    rows.get_by_text(number).wait_for()
+    rows.first.get_by_role("link").click()
+    tab.get_by_role("heading", name="CT, 4 images").wait_for()
+    parked = tab.locator("tbody tr", has_text="telepacs parked")
+    until(lambda: parked.count() == 1, 20, "the parked image")
+    parked.get_by_role("link").click()
+    tab.get_by_text("received from CT1 at 127.0.0.1").wait_for()
+    assert "0xA900 · refused" in tab.locator("main").inner_text()
+    assert 'by "CT to teleradiology"; changed by tags, compress' in tab.locator("main").inner_text()
+    tab.reload()  # each place has an address
+    tab.get_by_text("received from CT1 at 127.0.0.1").wait_for()
+    tab.get_by_role("link", name="Its study").click()
+    tab.get_by_role("heading", name="CT, 4 images").wait_for()
+    assert not seen.said
+    assert not [url for url in seen.asked if number in url], "a number stands in no address"
+
+
+def test_axe_finds_nothing(browser: Browser, page: Page) -> None:
+    from mapdr.operate.actions import hold_destinations
+
+    with access_of(page.node.plan) as opened:
+        hold_destinations(opened, ["archive"])
+    found = []
+    for size, (width, height) in SIZES.items():
+        for scheme in ("light", "dark"):
+            seen = Seen()
+            looks = {"viewport": {"width": width, "height": height}, "color_scheme": scheme}
+            fresh = browser.new_context(**looks).new_page()
+            fresh.goto(page.url)
+            fresh.get_by_label("Password").wait_for()
+            found += _violations(fresh, f"sign in, {size}, {scheme}")
+            tab = tab_of(browser, page, "operator", seen, **looks)
+            found += _violations(tab, f"overview, {size}, {scheme}")
+            tab.get_by_role("link", name="Studies").click()
+            tab.locator("tbody tr").first.wait_for()
+            found += _violations(tab, f"studies, {size}, {scheme}")
+            tab.locator("tbody").get_by_role("link").first.click()
+            tab.locator("tbody tr").first.wait_for()
+            found += _violations(tab, f"study, {size}, {scheme}")
+            tab.locator("tbody").get_by_role("link").first.click()
+            tab.get_by_text("received from CT1").wait_for()
+            found += _violations(tab, f"image, {size}, {scheme}")
+            tab.get_by_role("link", name="Stuck").first.click()
+            tab.get_by_role("heading", name="archive is held").wait_for()
+            tab.get_by_text("Which studies").click()
+            tab.get_by_role("row").nth(1).wait_for()
+            found += _violations(tab, f"stuck, {size}, {scheme}")
+            # Nothing is wider than the screen; tables scroll in themselves.
+            assert tab.evaluate("document.documentElement.scrollWidth <= innerWidth"), (size, scheme)
+            assert not seen.said
+    assert not found
+
+
+def _violations(tab: Tab, where: str) -> list[str]:
+    told = Axe().run(tab).response["violations"]
+    return [f"{where}: {each['impact']} {each['id']} {each['nodes'][0]['target']}" for each in told]
+
+
+def test_a_viewer_sees_no_button_that_acts(browser: Browser, page: Page) -> None:
+    tab = tab_of(browser, page, "viewer", Seen())
+    tab.get_by_role("link", name="Stuck").first.click()
+    tab.get_by_role("heading", name="1 delivery parked: refused").wait_for()
+    names = [each.inner_text() for each in tab.get_by_role("button").all()]
+    assert names == ["Sign out"]
+
+
+def test_the_page_says_that_it_has_lost_the_node_and_finds_it_again(
+    browser: Browser, used: NodeFolder
+) -> None:
+    port = free_port()
+    node = start(used, f"\n[web]\nport = {port}\n")
+    page = Page(node, used.config)
+    seen = Seen()
+    try:
+        tab = tab_of(browser, page, "operator", seen)
+        node.stop(time.monotonic() + 10)
+        tab.get_by_role("alert").get_by_text("This page has lost the node clinic-north since").wait_for()
+        node = start(used, "")
+        # Sessions end with the node: it says so, and a link leads in again.
+        tab.get_by_text("Your session has ended").wait_for()
+        tab.goto(f"{page.url}/#token={page.doors.make_link('ann', 'operator')}")
+        tab.locator(".figure").first.wait_for()
+        assert not tab.get_by_text("has lost the node").is_visible()
+    finally:
+        with suppress(Exception):
+            node.stop(time.monotonic() + 10)
+
+
+def test_a_password_signs_in_and_out(browser: Browser, page: Page) -> None:
+    page.doors.set_password("bea", "viewer", "correct horse battery")
+    tab = browser.new_context().new_page()
+    tab.set_default_timeout(60_000)
+    tab.goto(page.url)
+    tab.get_by_label("User").fill("bea")
+    tab.get_by_label("Password").fill("wrong")
+    tab.keyboard.press("Enter")
+    tab.get_by_role("alert").get_by_text("the user or the password is wrong").wait_for()
+    tab.get_by_label("Password").fill("correct horse battery")
+    tab.keyboard.press("Enter")
+    tab.get_by_text("bea · viewer").wait_for()
+    tab.reload()
+    tab.get_by_text("bea · viewer").wait_for()
+    tab.get_by_role("button", name="Sign out").click()
+    tab.get_by_label("Password").wait_for()
+    tab.reload()
+    tab.get_by_label("Password").wait_for()

@@ -1,0 +1,238 @@
+"""What the API offers: each operation is a typed function over `mapdr.operate`, in one table.
+
+Routes, the reading of parameters, roles and the OpenAPI document follow from the functions: `opened` is the
+way to the node, `chosen` the grammar of selections, and each other parameter is one of the path, the query or
+the body, by its name and type. The answers are those of the command line's `--json`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import date
+from typing import Any
+
+from mapdr.kernel.item import Priority
+from mapdr.operate import actions, images, sources, timeline
+from mapdr.operate import counts as counting
+from mapdr.operate import deliveries as delivering
+from mapdr.operate import stuck as sticking
+from mapdr.operate import studies as studying
+from mapdr.operate.access import Access
+from mapdr.operate.errors import RequestError
+from mapdr.operate.model import Counts, Destination, EventText, NodeState
+from mapdr.operate.selection import Selection, limited
+
+MOST = 10_000
+"""Rows of one listing."""
+
+
+@dataclass(frozen=True, slots=True)
+class Studies:
+    """Studies, the last received first; and by their UIDs, what each destination has of them."""
+
+    studies: Sequence[studying.Study]
+    confirmed: Mapping[str, Mapping[str, studying.Confirmed]]
+
+
+@dataclass(frozen=True, slots=True)
+class Images:
+    """Images, the last received first."""
+
+    images: Sequence[images.Image]
+
+
+@dataclass(frozen=True, slots=True)
+class Deliveries:
+    """Deliveries, the newest first."""
+
+    deliveries: Sequence[delivering.Delivery]
+
+
+@dataclass(frozen=True, slots=True)
+class Sources:
+    """Sources, the last one to send first."""
+
+    sources: Sequence[sources.SeenSource]
+
+
+@dataclass(frozen=True, slots=True)
+class Destinations:
+    """Destinations, those that are stuck first."""
+
+    destinations: Sequence[Destination]
+
+
+@dataclass(frozen=True, slots=True)
+class Events:
+    """What happened last, in words; the oldest first."""
+
+    events: Sequence[EventText]
+
+
+def studies(opened: Access, chosen: Selection, *, identify: bool = False) -> Studies:
+    """The studies that a selection chooses, the last received first; of many the newest 50 unless `limit`
+    says how many. With `identify` accession number, patient ID and study date too."""
+    found = studying.studies(opened, _bounded(chosen), identify=identify)
+    confirmed = {
+        study.study_instance_uid: {
+            name: studying.confirmed(standings) for name, standings in study.destinations.items()
+        }
+        for study in found
+    }
+    return Studies(found, confirmed)
+
+
+def images_of_study(opened: Access, study: str) -> Images:
+    """The images of a study, the last received first, and where each of them stands."""
+    return Images(images.images(opened, Selection(study_instance_uid=study, limit=MOST)))
+
+
+def image_timeline(opened: Access, image: str, *, identify: bool = False) -> timeline.Timeline:
+    """What became of the images with a SOP Instance UID, in the order in which it happened. With `identify`
+    receivers' own words too, which may quote a value of the image."""
+    return timeline.timeline(opened, image, identify=identify)
+
+
+def deliveries(
+    opened: Access, chosen: Selection, *, identify: bool = False, attempts: bool = False
+) -> Deliveries:
+    """The deliveries that a selection chooses, the newest first; of many the newest 50 unless `limit` says
+    how many. With `attempts` every attempt at each."""
+    return Deliveries(delivering.deliveries(opened, _bounded(chosen), identify=identify, attempts=attempts))
+
+
+def stuck(opened: Access) -> sticking.Stuck:
+    """What waits for a person: parked deliveries by reason, with the cure, and what is on hold."""
+    return sticking.stuck(opened)
+
+
+def all_sources(opened: Access) -> Sources:
+    """Who sends: the last image and the images of today of each, and who is not let in."""
+    return Sources(sources.sources(opened))
+
+
+def counts(opened: Access, first: date, last: date) -> Counts:
+    """The counts of local days, both included, added up: images, and studies by their first image."""
+    if not 0 <= (last - first).days <= 366:
+        raise RequestError(
+            "a range of days has its first day first, and is no longer than a year", field="last"
+        )
+    return counting.counts(opened, first, last)
+
+
+def retry(
+    opened: Access, chosen: Selection, *, everything: bool = False, dry_run: bool = False
+) -> actions.Retried:
+    """Try again now what is parked, and what waits for its next try."""
+    return actions.retry(opened, chosen, everything=everything, dry_run=dry_run)
+
+
+def dismiss(
+    opened: Access, chosen: Selection, *, everything: bool = False, dry_run: bool = False
+) -> actions.Dismissed:
+    """End parked deliveries: they shall never be sent."""
+    return actions.dismiss(opened, chosen, everything=everything, dry_run=dry_run)
+
+
+def hold(
+    opened: Access, chosen: Selection, *, everything: bool = False, dry_run: bool = False
+) -> actions.Switched:
+    """Chosen deliveries that are pending wait until they are released."""
+    return actions.hold(opened, chosen, everything=everything, dry_run=dry_run)
+
+
+def release(
+    opened: Access, chosen: Selection, *, everything: bool = False, dry_run: bool = False
+) -> actions.Switched:
+    """Chosen deliveries that are held are pending again."""
+    return actions.release(opened, chosen, everything=everything, dry_run=dry_run)
+
+
+def hold_destination(opened: Access, name: str, *, dry_run: bool = False) -> actions.Switched:
+    """Deliver nothing to a destination, until it is released."""
+    return actions.hold_destinations(opened, [name], dry_run=dry_run)
+
+
+def release_destination(opened: Access, name: str, *, dry_run: bool = False) -> actions.Switched:
+    """Deliver to a destination again."""
+    return actions.release_destinations(opened, [name], dry_run=dry_run)
+
+
+def reroute(
+    opened: Access, chosen: Selection, *, everything: bool = False, dry_run: bool = False
+) -> actions.Promised:
+    """Let today's rules decide again over chosen images, and promise what they say."""
+    return actions.reroute(opened, chosen, everything=everything, dry_run=dry_run)
+
+
+def prioritize(
+    opened: Access,
+    priority: Priority,
+    chosen: Selection,
+    *,
+    everything: bool = False,
+    dry_run: bool = False,
+) -> actions.Prioritized:
+    """Give what is owed another priority: stat, routine or bulk."""
+    return actions.prioritize(opened, priority, chosen, everything=everything, dry_run=dry_run)
+
+
+def destinations(state: NodeState) -> Destinations:
+    """How the destinations stand, those that are stuck first."""
+    from mapdr.operate.destinations import stuck_first
+
+    return Destinations(stuck_first(state.destinations))
+
+
+def events(state: NodeState) -> Events:
+    """What happened last, in words."""
+    return Events(state.events)
+
+
+def status(state: NodeState) -> NodeState:
+    """The node's state, as `mapdr status --json`."""
+    return state
+
+
+@dataclass(frozen=True, slots=True)
+class Operation:
+    """One function and where it is found. `listing`: it reads, and may be asked with a body too (POST), where
+    what is asked for identifies somebody; `changes`: only an operator may, and it is a POST alone."""
+
+    name: str
+    path: str
+    function: Callable[..., Any]
+    changes: bool = False
+
+    @property
+    def of_state(self) -> bool:
+        """Whether it needs nothing but the node's last snapshot."""
+        return next(iter(self.function.__annotations__)) == "state"
+
+
+OPERATIONS = (
+    Operation("status", "/status", status),
+    Operation("destinations", "/destinations", destinations),
+    Operation("events", "/events", events),
+    Operation("studies", "/studies", studies),
+    Operation("images", "/studies/{study}/images", images_of_study),
+    Operation("timeline", "/images/{image}/timeline", image_timeline),
+    Operation("deliveries", "/deliveries", deliveries),
+    Operation("stuck", "/stuck", stuck),
+    Operation("sources", "/sources", all_sources),
+    Operation("counts", "/counts", counts),
+    Operation("retry", "/retry", retry, changes=True),
+    Operation("dismiss", "/dismiss", dismiss, changes=True),
+    Operation("hold", "/hold", hold, changes=True),
+    Operation("release", "/release", release, changes=True),
+    Operation("hold destination", "/destinations/{name}/hold", hold_destination, changes=True),
+    Operation("release destination", "/destinations/{name}/release", release_destination, changes=True),
+    Operation("reroute", "/reroute", reroute, changes=True),
+    Operation("priority", "/priority", prioritize, changes=True),
+)
+
+
+def _bounded(chosen: Selection) -> Selection:
+    chosen = limited(chosen)
+    return replace(chosen, limit=min(chosen.limit or MOST, MOST))

@@ -1,0 +1,241 @@
+// Overview: what needs a person, today in four figures, counts by modality and destination, who sends, who takes.
+
+import { askAlone, h, keep, query, s, say, show } from "./dom.js";
+import { LEVELS, ago, clock, count, duration, many, rate, stateOf, sum } from "./words.js";
+
+const SHOWN_ALERTS = 3;
+const SHOWN_EVENTS = 12;
+const SOURCES_EVERY = 30000;
+const POINTS = 300;
+
+export function overview(main) {
+  const place = (name, tag = "section", about = {}) => h(tag, { class: name, ...about });
+  const alerts = place("alerts", "div", { "aria-label": "What needs attention", role: "group" });
+  const figures = ["Received today", "Delivered today", "Waiting", "Stuck"].map((title) => {
+    const body = h("div");
+    return { body, card: h("section", { class: "card quarter" }, h("h2", {}, title), body) };
+  });
+  const range = h("select", { "aria-label": "Days that are counted" },
+    ...[["today", "Today"], ["yesterday", "Yesterday"], ["month", "This month"], ["last", "Last month"]]
+      .map(([value, text]) => h("option", { value }, text)));
+  const csv = h("button", { type: "button", class: "plain" }, "CSV");
+  const table = h("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": "Counts by destination and modality" });
+  const sources = h("ul", { class: "rows" });
+  const receivers = h("p", { class: "dim after" });
+  const plot = h("div");
+  const destinations = h("ul", { class: "rows" });
+  const events = h("ul", { class: "rows" });
+  main.replaceChildren(
+    h("h1", { class: "skip" }, "Overview"),
+    alerts,
+    ...figures.map((each) => each.card),
+    h("section", { class: "card wide" },
+      h("h2", {}, "Delivered, images / studies", h("span", { class: "aside" }, range, csv)), table),
+    h("section", { class: "card narrow" }, h("h2", {}, "Sources"), sources, receivers),
+    h("section", { class: "card wide" },
+      h("h2", {}, "Images a second", h("span", { class: "aside" },
+        h("span", { class: "key" }, "received"), h("span", { class: "key two" }, "delivered"))), plot),
+    h("section", { class: "card narrow" }, h("h2", {}, "Destinations"), destinations),
+    h("section", { class: "card" }, h("h2", {}, "What happened"), events),
+  );
+
+  let state = null, counts = null, known = null, ended = false;
+  const points = [];
+
+  function drawTable() {
+    const told = range.value === "today" ? state?.today : counts;
+    show(table, [told ?? null, range.value], ([found]) => (found ? countsTable(found) : h("p", { class: "dim" }, "…")));
+  }
+  async function readCounts() {
+    if (range.value === "today" || !state) return;
+    const [first, last] = days(range.value, state.day);
+    try {
+      counts = await query("/counts", { first, last });
+    } catch (error) {
+      say(error.message);
+      range.value = "today";
+    }
+    drawTable();
+  }
+  range.addEventListener("change", () => { counts = null; drawTable(); readCounts(); });
+  csv.addEventListener("click", () => download(range.value === "today" ? state?.today : counts, range.value, state));
+
+  async function readSources() {
+    try {
+      known = (await askAlone("/sources")).sources;
+    } catch {
+      return; // the banner says if the node is lost
+    }
+    if (!ended && state) drawSources();
+  }
+  function drawSources() {
+    const rows = known.slice(0, 8).map((one) => ({
+      name: one.source.calling_ae || one.source.credential || one.source.receiver, today: one.today,
+      last: one.last_at ? ago(one.last_at, state.at) : "never", rejected: one.rejected, cause: one.cause, cure: one.cure,
+    }));
+    show(sources, rows, () => (rows.length ? rows.map((row) => h("li", {},
+      h("span", { class: "name" }, row.name),
+      h("span", { class: "aside" }, `${many(row.today, "image")} today · ${row.last}`),
+      row.rejected ? h("span", { class: "note warn" }, `▲ not let in, ${many(row.rejected, "time")}: ${row.cause}`) : null))
+      : h("li", { class: "dim" }, "nobody has sent anything yet")));
+  }
+  const timer = setInterval(readSources, SOURCES_EVERY);
+
+  return {
+    title: "Overview",
+    draw(told) {
+      const first = state === null;
+      state = told;
+      if (told.rates.received !== null) points.push([told.rates.received, told.rates.delivered ?? 0]);
+      if (points.length > POINTS) points.shift();
+      drawAlerts(alerts, told.attention);
+      drawFigures(figures.map((each) => each.body), told);
+      drawTable();
+      drawPlot(plot, points);
+      drawDestinations(destinations, told.destinations);
+      drawEvents(events, told.events);
+      const open = told.node.receivers;
+      show(receivers, open, () => open.map((one) => `${one.name} (${one.ae_title}, ${one.address}): ${
+        one.associations === null ? "not running" : many(one.associations, "open connection")}`).join(" · "));
+      if (first) readSources();
+      else if (known) drawSources();
+    },
+    end() {
+      ended = true;
+      clearInterval(timer);
+    },
+  };
+}
+
+function drawAlerts(place, attention) {
+  const rest = attention.slice(SHOWN_ALERTS);
+  const wanted = attention.slice(0, SHOWN_ALERTS).map((one, index) => [`${index} ${one.kind}`, one, () => alert(one.kind)]);
+  if (rest.length) wanted.push(["rest", rest, more]);
+  keep(place, wanted);
+}
+
+function sentence(one) {
+  const [shape, word] = LEVELS[one.level] ?? LEVELS.warn;
+  return [h("b", { class: one.level }, `${shape} ${word}:`), " ", one.text];
+}
+
+function alert(kind) {
+  const leads = ["parked", "held", "unrouted"].includes(kind);
+  const text = h("p");
+  const node = h("section", { class: "card alert" }, text,
+    leads ? h("a", { class: "button", href: "/stuck" }, "Show, and what cures it") : null);
+  return { node, update(one) {
+    node.classList.toggle("is-bad", one.level === "bad");
+    show(text, one, sentence);
+  } };
+}
+
+function more() {
+  const summary = h("summary"), list = h("ul", { class: "rows" });
+  return { node: h("details", { class: "card alert" }, summary, list), update(rest) {
+    summary.textContent = `${many(rest.length, "more thing")} to look at`;
+    show(list, rest, () => rest.map((one) => h("li", {}, sentence(one))));
+  } };
+}
+
+function drawFigures(places, state) {
+  const images = (counts) => sum(Object.values(counts).map((each) => each.images));
+  const studies = (counts) => sum(Object.values(counts).map((each) => each.studies));
+  const now = (value) => (rate(value) === null ? null : `${rate(value)}/s now`);
+  const joined = (...parts) => parts.filter(Boolean).join(" · ");
+  const figure = (place, number, under, level = "") => show(place, [number, under, level], () => [
+    h("strong", { class: `figure ${level}` }, count(number)), h("span", { class: "under" }, under)]);
+  const delivered = Object.values(state.today.delivered);
+  figure(places[0], images(state.today.received),
+    joined(many(studies(state.today.received), "study", "studies"), now(state.rates.received)));
+  figure(places[1], sum(delivered.map(images)),
+    joined(delivered.length === 1 ? many(studies(delivered[0]), "study", "studies")
+      : `to ${many(delivered.length, "destination")}`, now(state.rates.delivered)));
+  const oldest = Math.max(0, ...state.destinations.map((one) => one.oldest_seconds ?? 0));
+  figure(places[2], state.pending, state.pending ? `oldest ${duration(oldest)}` : "nothing is owed");
+  const held = sum(state.destinations.map((one) => one.held));
+  const stuck = state.parked + held + state.unrouted;
+  figure(places[3], stuck, `${count(state.parked)} parked · ${count(held)} held · ${count(state.unrouted)} unrouted`,
+    stuck ? "warn" : "");
+}
+
+function countsTable(found) {
+  const modalities = [...new Set([...Object.keys(found.received),
+    ...Object.values(found.delivered).flatMap((each) => Object.keys(each))])].sort();
+  if (!modalities.length) return h("p", { class: "dim" }, "Nothing was received in these days.");
+  const cell = (one) => (one ? [count(one.images), " ", h("small", {}, `/ ${count(one.studies)}`)] : h("small", {}, "–"));
+  const all = (counts) => ({
+    images: sum(Object.values(counts).map((each) => each.images)), studies: sum(Object.values(counts).map((each) => each.studies)),
+  });
+  const row = (name, counts, about = {}) => h("tr", about, h("th", { scope: "row" }, name),
+    modalities.map((one) => h("td", {}, cell(counts[one]))), h("td", {}, h("b", {}, cell(all(counts)))));
+  return h("table", {},
+    h("thead", {}, h("tr", {}, h("th", { scope: "col" }, "destination"),
+      modalities.map((one) => h("th", { scope: "col" }, one)), h("th", { scope: "col" }, "all"))),
+    h("tbody", {}, Object.entries(found.delivered).map(([name, counts]) => row(name, counts)),
+      row("received", found.received, { class: "sum" })));
+}
+
+function days(word, today) {
+  const [year, month, number] = today.split("-").map(Number);
+  const text = (date) => date.toISOString().slice(0, 10);
+  const at = (y, m, d) => new Date(Date.UTC(y, m, d));
+  if (word === "yesterday") return [text(at(year, month - 1, number - 1)), text(at(year, month - 1, number - 1))];
+  if (word === "month") return [text(at(year, month - 1, 1)), today];
+  return [text(at(year, month - 2, 1)), text(at(year, month - 1, 0))];
+}
+
+function download(found, word, state) {
+  if (!found) return;
+  const [first, last] = word === "today" ? [state.day, state.day] : days(word, state.day);
+  const quoted = (text) => (/[",\n]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text);
+  const lines = ["first,last,destination,modality,images,studies"];
+  const add = (name, counts) => Object.entries(counts).forEach(([modality, one]) =>
+    lines.push([first, last, quoted(name), quoted(modality), one.images, one.studies].join(",")));
+  Object.entries(found.delivered).forEach(([name, counts]) => add(name, counts));
+  add("(received)", found.received);
+  const url = URL.createObjectURL(new Blob([`${lines.join("\r\n")}\r\n`], { type: "text/csv" }));
+  h("a", { href: url, download: `mapdr-${state.node.name}-${first}${first === last ? "" : `-${last}`}.csv` }).click();
+  setTimeout(() => URL.revokeObjectURL(url), 1000);
+}
+
+function drawPlot(place, points) {
+  const top = Math.max(1, ...points.flat());
+  const x = (index) => 720 - (points.length - 1 - index) * (720 / (POINTS - 1));
+  const y = (value) => 146 - (value / top) * 138;
+  const line = (which) => points.map((point, index) => `${index ? "L" : "M"}${x(index).toFixed(1)} ${y(point[which]).toFixed(1)}`).join("");
+  const now = points[points.length - 1] ?? [0, 0];
+  show(place, points, () => [
+    s("svg", { class: "plot", viewBox: "0 0 720 150", preserveAspectRatio: "none", role: "img",
+      "aria-label": `Images a second: ${rate(now[0])} received and ${rate(now[1])} delivered now, at most ${rate(top)}` },
+    s("path", { class: "grid", d: "M0 8H720M0 77H720M0 146H720" }),
+    s("path", { class: "area", d: points.length ? `${line(0)}V146H${x(0).toFixed(1)}Z` : "" }),
+    s("path", { class: "line", d: line(0) }), s("path", { class: "second", d: line(1) })),
+    h("div", { class: "axis" }, h("span", {}, "5 min ago"), h("span", {}, `highest ${rate(top)}/s`), h("span", {}, "now")),
+  ]);
+}
+
+function drawDestinations(place, destinations) {
+  const rows = destinations.map((one) => {
+    const { shape, level, word } = stateOf(one.reason === "window" ? "window" : one.state);
+    const speed = one.rate ? `${rate(one.rate)}/s` : "";
+    const wait = one.queue ? `${count(one.queue)} wait` : "";
+    return { name: one.name, shape, level, word, comment: one.fault || one.comment, speed, wait,
+      parked: one.parked ? `${count(one.parked)} parked` : "" };
+  });
+  show(place, rows, () => (rows.length ? rows.map((row) => h("li", {},
+    h("span", { class: `state ${row.level}` }, h("span", { "aria-hidden": "true" }, row.shape), row.word),
+    h("span", { class: "name" }, row.name),
+    h("span", { class: "aside" }, [row.wait, row.parked, row.speed].filter(Boolean).join(" · ")),
+    row.comment ? h("span", { class: "note" }, row.comment) : null))
+    : h("li", { class: "dim" }, "there is none; images stay here")));
+}
+
+function drawEvents(place, events) {
+  const rows = events.slice(-SHOWN_EVENTS).reverse();
+  show(place, rows, () => (rows.length ? rows.map((one) => {
+    const [shape] = LEVELS[one.level] ?? ["", ""];
+    return h("li", {}, h("time", {}, clock(one.at)),
+      h("span", { class: `text ${one.level}` }, one.level === "bad" || one.level === "warn" ? `${shape} ` : "", one.text));
+  }) : h("li", { class: "dim" }, "nothing yet")));
+}
