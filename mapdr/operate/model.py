@@ -76,6 +76,21 @@ class NodeInfo:
 
 
 @dataclass(frozen=True, slots=True)
+class Sender:
+    """A peer that sends, by its name (`mapdr.kernel.item.Source.peer`), and the receivers that know it.
+
+    `today` counts distinct images, `last_at` is when its last one came, None if that is not known; `silent`:
+    it normally sends, and has sent nothing for long.
+    """
+
+    name: str
+    receivers: Sequence[str]
+    today: int
+    last_at: float | None
+    silent: bool
+
+
+@dataclass(frozen=True, slots=True)
 class Destination:
     """How a destination stands: `state` is idle, untried, sending, waiting, held, down, stopped or unknown.
 
@@ -148,7 +163,9 @@ class EventText:
 class NodeState:
     """A node's state at one moment, complete. `day` is the local day that `today` counts.
 
-    `history` holds earlier rates for the drawing, oldest first; it is no part of the JSON.
+    `history` holds earlier rates for the drawing, oldest first: of "received" and "delivered", and of each
+    destination as "to NAME". `senders` are those that sent lately, the last one first; `mapdr sources` tells
+    all. Neither is part of the JSON.
     """
 
     at: float
@@ -166,3 +183,4 @@ class NodeState:
     attention: Sequence[Attention]
     events: Sequence[EventText]
     history: Mapping[str, Sequence[float]] = field(default_factory=dict, metadata={"json": False})
+    senders: Sequence[Sender] = field(default=(), metadata={"json": False})

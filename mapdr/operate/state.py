@@ -26,6 +26,7 @@ from mapdr.operate.model import (
     Webhooks,
 )
 from mapdr.operate.rates import Rates
+from mapdr.operate.senders import senders
 
 if TYPE_CHECKING:
     from mapdr.node.plan import Plan, Planned
@@ -56,7 +57,11 @@ def compose(plan: Plan | Outline, facts: Facts, rates: Rates) -> NodeState:
         webhooks=_webhooks(facts),
         attention=needing_attention(facts, destinations, state, plan.node),
         events=[event_line(event) for event in told.get("events", ())],
-        history={key: rates.history(key) for key in ("received", "delivered")},
+        history={
+            key: rates.history(key)
+            for key in ("received", "delivered", *(f"to {one.name}" for one in destinations))
+        },
+        senders=senders(facts, live),
     )
 
 

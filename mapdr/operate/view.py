@@ -93,5 +93,7 @@ class NodeView:
             writable=writable(node.data),
             alive=alive,
             lost=bool(alive) and told is None,
+            arrivals=store.arrivals.all(),
+            from_peers=store.counts.received_today(),
             unwritable=unwritable(node) if alive and told and now - told.at > SILENT else "",
         )

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, Literal
 
-from sqlalchemy import Connection, Row, Select, case, func, literal_column, select
+from sqlalchemy import ColumnElement, Connection, Row, Select, case, exists, func, literal_column, select
 
 from mapdr.kernel.item import Source, TagPath
 from mapdr.store.index import schema, selection
@@ -20,6 +20,15 @@ from mapdr.store.index.studies import study_tags
 _study, _series, _instance, _delivery = schema.study, schema.series, schema.instance, schema.delivery
 _FIRST = _instance.c.kind.in_((int(Kind.FIRST), int(Kind.VERSION)))
 """What is no repeat of something that is counted already."""
+Order = Literal["newest", "oldest", "stuck"]
+"""How studies are sorted: by their last image, by their first one, or those with parked or held deliveries
+before all others."""
+_IS_STUCK = _study.c.id.in_(select(_delivery.c.study).where(literal_column(schema.STUCK)))
+_ORDERS: dict[Order, tuple[ColumnElement[Any], ...]] = {
+    "newest": (_study.c.last_at.desc(),),
+    "oldest": (_study.c.first_at.asc(),),
+    "stuck": (_IS_STUCK.desc(), _study.c.last_at.desc()),
+}
 _UNROUTED_UID = case((literal_column(schema.UNROUTED), _instance.c.sop_instance_uid))
 
 
@@ -111,10 +120,15 @@ class Overview:
         self._strings = strings
         self._sources = sources
 
-    def studies(self, chosen: Selection) -> list[StudyRow]:
-        """The studies that hold what a selection chooses, the last received first; whole, not in part."""
-        wanted = selection.images(replace(chosen, limit=None), self._strings, _study.c.id).order_by(None)
-        query = select(_study).where(_study.c.id.in_(wanted)).order_by(_study.c.last_at.desc())
+    def studies(self, chosen: Selection, order: Order = "newest") -> list[StudyRow]:
+        """The studies that hold what a selection chooses, the last received first unless another order is
+        asked for; whole, not in part."""
+        query = select(_study).order_by(*_ORDERS[order], _study.c.id.desc())
+        if replace(chosen, limit=None).of_everything:  # nobody looks at every image for that
+            query = query.where(exists().where(_series.c.study == _study.c.id))
+        else:
+            wanted = selection.images(replace(chosen, limit=None), self._strings, _study.c.id)
+            query = query.where(_study.c.id.in_(wanted.order_by(None)))
         if chosen.limit is not None:
             query = query.limit(chosen.limit)
         with self._database.read() as connection:
