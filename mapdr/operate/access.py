@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -77,13 +77,9 @@ class Access:
         alone = node_of(checked)
         if alone is None:
             return None
-        opened, node = cls(alone, busy=busy), alone.node
-        try:
-            with index_named(node.database_url(), node.data):
-                beat = opened.last_beat()
-        finally:
-            opened.close()
-        return kept_plan(checked, node.data, str(beat.counters.get("revision", ""))) if beat else None
+        with _closed(cls(alone, busy=busy)) as opened:
+            beat = opened.last_beat()
+        return kept_plan(checked, alone.node.data, str(beat.counters.get("revision", ""))) if beat else None
 
     @property
     def store(self) -> Store | None:
@@ -144,6 +140,10 @@ class Access:
         beats = self.store.commands.heartbeats() if self.store is not None else []
         return next((beat for beat in beats if beat.node == self.plan.node.name), None)
 
+    def named(self) -> AbstractContextManager[None]:
+        """Within it, the database's own errors are raised as a MapdrError that says what is wrong."""
+        return index_named(self.plan.node.database_url(), self.plan.node.data)
+
     def close(self) -> None:
         """Give the index back. Safe twice."""
         if self._store is not None:
@@ -154,9 +154,21 @@ class Access:
 @contextmanager
 def access(config: Path, *, busy: float = ACTING, rules: bool = False) -> Iterator[Access]:
     """The access by a configuration file, closed at the end; `busy` as for `Access`, `rules` as for `of`."""
-    opened = Access.of(config, busy=busy, rules=rules)
+    with _closed(Access.of(config, busy=busy, rules=rules)) as opened:
+        yield opened
+
+
+@contextmanager
+def access_of(plan: Plan, *, busy: float = ACTING) -> Iterator[Access]:
+    """The access to the node that runs by a plan in this process, beside its own; closed at the end."""
+    with _closed(Access(plan, busy=busy)) as opened:
+        yield opened
+
+
+@contextmanager
+def _closed(opened: Access) -> Iterator[Access]:
     try:
-        with index_named(opened.plan.node.database_url(), opened.plan.node.data):
+        with opened.named():
             yield opened
     finally:
         opened.close()

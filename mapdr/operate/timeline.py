@@ -23,6 +23,7 @@ class Step:
 
     `kind` is "received", "attempt" (`word` is its verdict) or "settled" (`word` is the delivery's state).
     `batch` tells promises to one destination apart; `destination` is empty for what concerns all.
+    `milliseconds`, `bytes` and `treatment` (what was done to it) are an attempt's.
     """
 
     at: float
@@ -34,6 +35,9 @@ class Step:
     status: int | None
     reason: str
     comment: str
+    milliseconds: int | None = None
+    bytes: int | None = None
+    treatment: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +91,8 @@ def timeline(opened: Access, sop_instance_uid: str, *, identify: bool = False) -
 def _steps(row: Delivery) -> Iterator[Step]:
     to = (row.instance, row.destination, row.batch)
     for one in row.attempts_made or ():
-        yield Step(one.started_at, "attempt", *to, one.verdict, one.status, one.reason, one.comment)
+        sent = (one.milliseconds, one.bytes, one.treatment)
+        yield Step(one.started_at, "attempt", *to, one.verdict, one.status, one.reason, one.comment, *sent)
     if row.settled_at is not None:
         yield Step(row.settled_at, "settled", *to, row.state, row.status, row.reason, row.comment)
 
