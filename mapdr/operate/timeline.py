@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from typing import Any
 
@@ -69,13 +69,16 @@ class Timeline:
     steps: Sequence[Step]
 
 
-def timeline(opened: Access, sop_instance_uid: str, *, identify: bool = False) -> Timeline:
-    """What became of the images with a SOP Instance UID; empty where there is none.
+def timeline(
+    opened: Access, sop_instance_uid: str, *, study_instance_uid: str = "", identify: bool = False
+) -> Timeline:
+    """What became of the images with a SOP Instance UID; empty where there is none. To find it without its
+    study is to look at every image.
 
     A receiver's own words as for `deliveries`. Raises MapdrError if there is no index.
     """
-    chosen = Selection(sop_instance_uid=sop_instance_uid)
-    superseded = Selection(sop_instance_uid=sop_instance_uid, state="superseded")
+    chosen = Selection(sop_instance_uid=sop_instance_uid, study_instance_uid=study_instance_uid)
+    superseded = replace(chosen, state="superseded")
     came = images(opened, chosen)[::-1]
     rows = [
         row

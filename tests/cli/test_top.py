@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-import threading
+import itertools
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -86,7 +86,8 @@ def test_enter_goes_from_a_destination_to_one_image_and_escape_back() -> None:
     ]
     assert ways[3].place.chosen == Selection(destination="archive")
     assert ways[4].place.chosen == Selection(study_instance_uid=morning.studies()[0].study_instance_uid)
-    assert ways[7].place.chosen == Selection(sop_instance_uid=morning.images()[2].sop_instance_uid)
+    third = morning.images()[2]
+    assert ways[7].place.chosen == replace(IMAGE, sop_instance_uid=third.sop_instance_uid)
     back = _go("esc", screen=ways[7])
     assert back.place == ways[6].place, "the row that was opened is marked again"
     assert _go("esc", "esc", "esc", "esc", "esc", screen=back).places == (Place(View.OVERVIEW),)
@@ -146,6 +147,7 @@ def test_studies_are_sorted_and_nothing_else() -> None:
 
 
 STUDY = morning.studies()[0].study_instance_uid
+IMAGE = Selection(study_instance_uid=STUDY, sop_instance_uid=morning.images()[0].sop_instance_uid)
 
 
 @pytest.mark.parametrize(
@@ -158,7 +160,7 @@ STUDY = morning.studies()[0].study_instance_uid
         (("3", "h"), Action("hold", Selection(study_instance_uid=STUDY))),
         (
             ("3", "enter", "r"),
-            Action("retry", Selection(sop_instance_uid=morning.images()[0].sop_instance_uid)),
+            Action("retry", IMAGE),
         ),
         (("4", "r"), Action("retry", Selection(state="parked", reason="refused"))),
         (("4", "down", "x"), Action("dismiss", Selection(state="parked", reason="value-too-long"))),
@@ -170,7 +172,7 @@ STUDY = morning.studies()[0].study_instance_uid
         (("4", "enter", "R"), Action("retry", Selection(state="parked", reason="refused"))),
         (
             ("3", "enter", "enter", "l"),
-            Action("release", Selection(sop_instance_uid=morning.images()[0].sop_instance_uid)),
+            Action("release", IMAGE),
         ),
     ],
 )
@@ -396,27 +398,31 @@ def test_an_action_that_fails_says_why_and_the_looking_goes_on(used: NodeFolder)
         assert _found(looker, Place(View.PARKED)).keys == ["refused"]
 
 
-def test_looking_that_costs_much_is_done_less_often(
+def test_rows_that_cost_much_are_looked_up_less_often_and_at_once_after_an_action(
     used: NodeFolder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    waited: list[float] = []
-    paused = threading.Event()
-    seen = iter([10.0, 10.25])
-    monkeypatch.setattr("mapdr_cli.top.looker.time.thread_time", lambda: next(seen, 10.25))
+    looked: list[Place] = []
+    states = 0
 
-    class _Woken(threading.Event):
-        def wait(self, timeout: float | None = None) -> bool:
-            waited.append(timeout or 0.0)
-            paused.set()
-            return super().wait(timeout)
+    def gathered(opened: Access, place: Place, *, identify: bool) -> list[object]:
+        looked.append(place)
+        return []
 
-    opened = Access.of(used.config)
-    looker = Looker(morning.state, opened, lambda rules: access(used.config), seconds=0.05)
-    looker._woken = _Woken()
-    looker.start()
-    assert paused.wait(20)
-    looker.stop(10)
-    assert waited[0] == pytest.approx(25.0), "a quarter of a second of work in 25 seconds is one percent"
+    def look() -> NodeState:
+        nonlocal states
+        states += 1
+        return morning.state()
+
+    ticks = itertools.count(0.0, 5.0)  # each look-up seems to take five seconds of a core
+    monkeypatch.setattr("mapdr_cli.top.looker.gather", gathered)
+    monkeypatch.setattr("mapdr_cli.top.looker.time.thread_time", lambda: next(ticks))
+    with _looker(used, look) as looker:
+        _found(looker, Place(View.PARKED))
+        seen = states
+        until(lambda: states > seen + 5, 20, "more looks at the state")
+        assert looked.count(Place(View.PARKED)) == 1
+        _outcome(looker, Action("hold", destinations=("archive",)), dry_run=True)
+        until(lambda: looked.count(Place(View.PARKED)) == 2, 20, "the rows after the action")
 
 
 def test_events_are_kept_while_one_looks_and_each_once(used: NodeFolder) -> None:

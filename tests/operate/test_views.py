@@ -29,10 +29,11 @@ from mapdr.operate.model import Counted, Destination
 from mapdr.operate.parked import parked
 from mapdr.operate.rates import Rates
 from mapdr.operate.selection import SHOWN, Selection, choose, limited
-from mapdr.operate.studies import Confirmed, Standing, confirmed, studies, waits
+from mapdr.operate.studies import Confirmed, Order, Standing, confirmed, studies, waits
 from mapdr.operate.timeline import Timeline, timeline
 from mapdr.operate.view import node_state
 from mapdr.operate.waits import REASONS
+from mapdr.store.index import overview
 from mapdr.store.index.counts import Queue
 from mapdr.testing import generator
 from paper.nodes import SOURCE, NodeFolder
@@ -375,3 +376,29 @@ def test_who_sends_is_told_by_name_with_the_images_of_today(opened: Access, used
     assert (sender.name, list(sender.receivers), sender.today) == ("CT1", ["modalities"], 7)
     assert sender.silent
     assert sender.last_at is not None
+
+
+@pytest.mark.parametrize(
+    "chosen",
+    [
+        Selection(),
+        Selection(modality="CT"),
+        Selection(destination="telepacs"),
+        Selection(destination="archive", modality="MR"),
+        Selection(peer="CT1"),
+        Selection(state="delivered"),
+        Selection(reason="refused"),
+        Selection(state="parked", reason="refused"),
+        Selection(state="pending", destination="archive"),
+        Selection(state="unrouted"),
+        Selection(modality="XX"),
+    ],
+)
+@pytest.mark.parametrize("order", ["newest", "oldest", "stuck"])
+@pytest.mark.parametrize("limit", [1, 2, 50])
+def test_the_first_studies_are_those_of_all_of_them(
+    opened: Access, chosen: Selection, order: Order, limit: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(overview, "_LOOKED_AT", 1)
+    every = studies(opened, chosen, order=order)
+    assert studies(opened, replace(chosen, limit=limit), order=order) == every[:limit]

@@ -202,7 +202,9 @@ def place(view: View) -> Place:
     """A place with that view."""
     chosen = {
         View.IMAGES: Selection(study_instance_uid=studies()[0].study_instance_uid),
-        View.TIMELINE: Selection(sop_instance_uid=images()[2].sop_instance_uid),
+        View.TIMELINE: Selection(
+            study_instance_uid=studies()[0].study_instance_uid, sop_instance_uid=images()[2].sop_instance_uid
+        ),
     }
     return Place(view, chosen.get(view, Selection()))
 

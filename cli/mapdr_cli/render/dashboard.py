@@ -61,18 +61,17 @@ def overview(
     lines += attention(state.attention, width, max(2, height // 5), glyphs, hints or {})
     room = height - len(lines)
     wide = width >= WIDE
-    flow, today = (
-        _flow(state, width, glyphs),
-        _today(state, width * 3 // 5 if wide else width, height, glyphs),
-    )
-    from_whom = _senders(state, width - width * 3 // 5 - 2 if wide else width, height, glyphs)
+    flow = _flow(state, width, glyphs)
+    today = _today(state, width * 3 // 5 if wide else width, height, glyphs, fill=not wide)
+    left = max(line.cell_len for line in today) + 4 if wide else 0
+    from_whom = _senders(state, width - left, glyphs)
     # Destinations come first, but for the two lines of counts that say the most.
     rows = _destination_room(len(state.destinations), room - 2 - 3 - len(flow))
     middle = _destinations(state, rows, width, glyphs, selected)
     room -= len(middle) + 2
     above = _fit(today, room, glyphs)
     if wide:
-        above = _beside(above, _fit(from_whom, room, glyphs), width * 3 // 5)
+        above = _beside(above, _fit(from_whom, room, glyphs), left)
     room -= len(above)
     above = [*(flow if room >= len(flow) else []), *above]
     lines += [rule(width, glyphs), *above, rule(width, glyphs, _listening(state)), *middle]
@@ -94,7 +93,7 @@ def summary(state: NodeState, *, width: int, glyphs: Glyphs = UNICODE) -> Render
     """The same in lines that scroll: what needs attention, counts, queues, and what is owed."""
     parts = [header(state, width, glyphs), *attention(state.attention, width, 10_000, glyphs, {}), Text()]
     parts += [*_facts(state, width, glyphs), Text()]
-    parts += [*_today(state, width, 10_000, glyphs), Text()]
+    parts += [*_today(state, width, 10_000, glyphs, fill=True), Text()]
     parts += [*_destinations(state, len(state.destinations), width, glyphs, ""), Text()]
     parts.append(_owed(state, width, glyphs))
     return Group(*parts)
@@ -191,7 +190,7 @@ def _receiver(receiver: Receiver) -> str:
 def _flow(state: NodeState, width: int, glyphs: Glyphs) -> list[Text]:
     """What comes and goes now, in one line."""
     rates = state.rates
-    half = (width - 3) // 2
+    half = (min(width, WIDE) - 3) // 2
     line = Text(no_wrap=True)
     for word, key, images, octets in (
         ("in", "received", rates.received, rates.received_bytes),
@@ -217,7 +216,7 @@ def _owed(state: NodeState, width: int, glyphs: Glyphs) -> Text:
     return cut(owed, width, glyphs)
 
 
-def _today(state: NodeState, width: int, height: int, glyphs: Glyphs) -> list[Text]:
+def _today(state: NodeState, width: int, height: int, glyphs: Glyphs, *, fill: bool) -> list[Text]:
     """Today's counts, a line for what came and one a destination, for a screen of so many lines."""
     today, most = state.today, max(2, height // 4)
     names = list(dict.fromkeys([*(row.name for row in state.destinations), *today.delivered]))
@@ -232,7 +231,7 @@ def _today(state: NodeState, width: int, height: int, glyphs: Glyphs) -> list[Te
     ]
     titles = [Text(title, "name" if number else "head") for number, (title, _) in enumerate(ways)]
     totals = [_total(counts.values()) for _, counts in ways]
-    named = Column("images/studies", titles, least=14, grows=True)
+    named = Column("images/studies", titles, least=14, grows=fill)
     alone = [
         Column("images", [words.count(total.images) for total in totals], right=True),
         Column("studies", [words.count(total.studies) for total in totals], right=True),
@@ -358,14 +357,14 @@ def _count(number: int, style: str) -> Text:
     return Text(words.count(number), style) if number else Text("-", "faint")
 
 
-def _senders(state: NodeState, width: int, height: int, glyphs: Glyphs) -> list[Text]:
-    """Who sends, for a screen of so many lines: those that are silent first."""
+def _senders(state: NodeState, width: int, glyphs: Glyphs) -> list[Text]:
+    """Who sends: those that are silent first."""
     rows = sorted(state.senders, key=lambda one: not one.silent)
     if not rows:
         return [Text(" source", "faint"), Text(" nobody has sent anything lately", "faint")]
     names = [
-        Text(f"{glyphs.up} " if row.silent else "", "bad").append(
-            words.middle(words.plain(row.name), 24), "name"
+        Text.assemble(
+            (f"{glyphs.up} " if row.silent else "", "bad"), (words.middle(words.plain(row.name), 24), "name")
         )
         for row in rows
     ]
@@ -408,6 +407,6 @@ def _beside(left: Sequence[Text], right: Sequence[Text], width: int) -> list[Tex
     lines = []
     for number in range(max(len(left), len(right))):
         line = left[number].copy() if number < len(left) else Text()
-        line.append(" " * (width + 2 - line.cell_len))
+        line.append(" " * (width - line.cell_len))
         lines.append(line.append_text(right[number]) if number < len(right) else line)
     return lines

@@ -24,6 +24,9 @@ IDLE = 0.25
 WAITING = 0.03
 """The same while something that was asked for is under way."""
 
+AT_ONCE = frozenset({"esc", "left", "backspace", "q", "?", "/", "tab", "backtab", *"12345"})
+"""Keys that need no rows."""
+
 PATIENCE = 3.0
 """Seconds that the looker has to end."""
 
@@ -50,6 +53,7 @@ class App:
         self._ended = ended
         self._screen = Screen()
         self._asking: set[Action] = set()
+        self._ahead: list[str] = []
 
     def run(self) -> None:
         """Draw until the end. Raises OSError when the terminal is gone, and what ended the looker."""
@@ -67,6 +71,7 @@ class App:
         while not self._ended():
             self._take_answers()
             found = self._looker.found
+            found = None if found is None else found.at(self._screen.place)
             if self._looker.failure is not None:
                 raise self._looker.failure
             now = (found, self._screen, self._canvas.size)
@@ -74,13 +79,29 @@ class App:
                 width, height = self._canvas.size
                 self._canvas.draw(frame(found, self._screen, width, height, self._glyphs))
                 drawn = now
-            key = pressed.within(self._pause(found))
+            key = self._next_key(pressed, found)
             if pressed.ended and self._leaves:
                 return
-            if key and found is not None and self._press(key, found):
+            if found is None:
+                if key == "q" and self._leaves:
+                    return
+                self._ahead += [key] if key else []
+            elif key and self._press(key, found):
                 return
-            if key == "q" and found is None and self._leaves:
-                return
+
+    def _next_key(self, pressed: Keys, found: Found | None) -> str:
+        """The next key; what was typed before the rows of a view are there waits for them."""
+        waits = found is None or found.query != self._screen.place.query
+        if self._ahead and not waits:
+            return self._ahead.pop(0)
+        key = pressed.within(self._pause(found))
+        if not waits or not key or found is None:
+            return key
+        if key in AT_ONCE or self._screen.typing is not None or self._screen.question is not None:
+            self._ahead.clear()
+            return key
+        self._ahead.append(key)
+        return ""
 
     def _pause(self, found: Found | None) -> float:
         waits = found is None or found.query != self._screen.place.query or self._asking

@@ -15,7 +15,7 @@ from mapdr.operate.studies import Study, studies
 from mapdr.operate.timeline import Timeline, timeline
 from mapdr_cli.top.place import Place, View
 
-MOST_STUDIES = 200
+MOST_STUDIES = 100
 MOST_IMAGES = 500
 """Rows that a view holds; a selection (`/`) finds the others."""
 
@@ -36,6 +36,12 @@ class Found:
     trouble: str = ""
     events: Sequence[EventText] = ()
     identify: bool = False
+
+    def at(self, place: Place) -> Found:
+        """What is known of a place by this: all of it, where its view draws the state alone."""
+        if place.view in (View.OVERVIEW, View.DESTINATIONS, View.LOG) and self.query != place.query:
+            return replace(self, query=place.query, rows=(), trouble="")
+        return self
 
     @property
     def keys(self) -> list[str]:
@@ -90,7 +96,8 @@ def gather(opened: Access, place: Place, *, identify: bool) -> Sequence[Row]:
         case View.IMAGES:
             return images(opened, _limited(chosen, MOST_IMAGES))
         case View.TIMELINE:
-            return [timeline(opened, chosen.sop_instance_uid, identify=identify)]
+            study = chosen.study_instance_uid
+            return [timeline(opened, chosen.sop_instance_uid, study_instance_uid=study, identify=identify)]
         case View.PARKED:
             return parked(opened, chosen)
         case _:

@@ -18,7 +18,7 @@ from mapdr_cli.top.found import Found, Row, event_key, gather
 from mapdr_cli.top.place import Action, Place
 
 SHARE = 0.01
-"""The part of a core that looking may take: a look that costs much is made less often."""
+"""The part of a core that looking up the rows of a view may take: what costs much is done less often."""
 
 EVENTS = 1000
 """Events that are kept while one looks."""
@@ -59,6 +59,10 @@ class Looker:
         self._woken = threading.Event()
         self._ended = threading.Event()
         self._events: deque[EventText] = deque(maxlen=EVENTS)
+        self._rows: tuple[Row, ...] = ()
+        self._rows_of: Place | None = None
+        self._rows_due = 0.0
+        self._trouble = ""
         self._thread = threading.Thread(target=self._run, name="looker", daemon=True)
         self.found: Found | None = None
         self.failure: BaseException | None = None
@@ -89,11 +93,9 @@ class Looker:
         try:
             while not self._ended.is_set():
                 self._woken.clear()
-                began = time.thread_time()
                 self._answer()
                 self._find()
-                cost = time.thread_time() - began
-                self._woken.wait(max(self._seconds, cost / SHARE))
+                self._woken.wait(self._seconds)
         except BaseException as error:  # noqa: BLE001  raised again where it is drawn
             self.failure = error
         finally:
@@ -107,6 +109,7 @@ class Looker:
                 return
             try:
                 self.answers.put(act(self._acting, asked.action, dry_run=asked.dry_run))
+                self._rows_due = 0.0  # what it has changed is shown at once
             except Exception as error:  # noqa: BLE001  said to who asked for it
                 self.answers.put(words.plain(in_words(error)))
 
@@ -115,14 +118,20 @@ class Looker:
         state = self._look()
         if query is None:
             return
-        rows: tuple[Row, ...] = ()
-        trouble = ""
-        try:
-            with self._opened.named():
-                rows = tuple(gather(self._opened, query, identify=self._identify))
-        except Exception as error:  # noqa: BLE001  shown in the view; the next look tries again
-            trouble = words.plain(in_words(error))
-            self._opened.close()  # the index may have been replaced
+        if self._rows_of != query or time.monotonic() >= self._rows_due:
+            began = time.thread_time()
+            self._look_up(query)
+            self._rows_due = time.monotonic() + (time.thread_time() - began) / SHARE
         known = {event_key(one) for one in self._events}
         self._events += [one for one in state.events if event_key(one) not in known]
-        self.found = Found(query, state, rows, trouble, tuple(self._events), self._identify)
+        self.found = Found(query, state, self._rows, self._trouble, tuple(self._events), self._identify)
+
+    def _look_up(self, query: Place) -> None:
+        """The rows of a view, or why they cannot be had."""
+        self._rows, self._trouble, self._rows_of = (), "", query
+        try:
+            with self._opened.named():
+                self._rows = tuple(gather(self._opened, query, identify=self._identify))
+        except Exception as error:  # noqa: BLE001  shown in the view; the next look tries again
+            self._trouble = words.plain(in_words(error))
+            self._opened.close()  # the index may have been replaced

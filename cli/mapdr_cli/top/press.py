@@ -178,8 +178,7 @@ def _open(screen: Screen, found: Found) -> Screen:
             of_study = Selection(study_instance_uid=study.study_instance_uid)
             to = Place(View.IMAGES, of_study, crumbs=study_words(study))
         case Image() as image:
-            of_image = Selection(sop_instance_uid=image.sop_instance_uid)
-            to = Place(View.TIMELINE, of_image, crumbs=f"image ..{image.sop_instance_uid[-6:]}")
+            to = Place(View.TIMELINE, _of_image(image), crumbs=_short(image))
         case ParkedGroup() as group:
             chosen = replace(place.chosen, state="parked", reason=group.reason)
             typed = " ".join(filter(None, (place.typed, f"parked reason={group.reason}")))
@@ -188,6 +187,14 @@ def _open(screen: Screen, found: Found) -> Screen:
             return screen
     row_ = _row(screen, found)
     return _into(screen, replace(place, cursor=key_of(row_) if row_ is not None else ""), to)
+
+
+def _of_image(image: Image) -> Selection:
+    return Selection(study_instance_uid=image.study_instance_uid, sop_instance_uid=image.sop_instance_uid)
+
+
+def _short(image: Image) -> str:
+    return f"image ..{image.sop_instance_uid[-8:].lstrip('.')}"
 
 
 def _into(screen: Screen, here: Place, to: Place) -> Screen:
@@ -225,7 +232,7 @@ def _act(screen: Screen, key: str, found: Found) -> tuple[Screen, Effect]:
         case Study() as study:
             chosen = replace(chosen, study_instance_uid=study.study_instance_uid, limit=None)
         case Image() as image:
-            chosen = Selection(sop_instance_uid=image.sop_instance_uid)
+            chosen = _of_image(image)
         case ParkedGroup() as group:
             chosen = replace(chosen, state="parked", reason=group.reason, limit=None)
     if place.view is View.LOG or found.rows == ():
