@@ -34,6 +34,7 @@ COMMANDS = {
     "sources": "Who sends, and who is rejected.",
     "studies": "List studies and who has them.",
     "deliveries": "List what became of each image.",
+    "report": "A month's figures, to read or to send.",
     "retry": "Try parked deliveries again.",
     "hold": "Stop delivering to a destination.",
     "release": "Deliver again what was held.",

@@ -213,12 +213,13 @@ class Node:
         return Heartbeat(self.plan.node.name, time.time(), self._started_at, os.getpid(), self.counters())
 
     def counters(self) -> dict[str, Any]:
-        """What the heartbeat tells: state, counters, receivers, destinations, the last events."""
+        """What the heartbeat tells: state, counters, the last hour, receivers, destinations, last events."""
         return {
             "state": self.state,
             "counters": self.watch.counters(),
             "revision": self._loaded.revision,
             "store": {} if self._store is None else self._store.health(),
+            "flow": {} if self._store is None else self._store.flow(),
             "receivers": {name: asdict(one.describe()) for name, one in self.receivers.copy().items()},
             "destinations": {name: one.facts() for name, one in self.deliverers.copy().items()},
             "silent": [] if self._alarms is None else self._alarms.silent,

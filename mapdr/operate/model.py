@@ -45,6 +45,15 @@ class FlowRates:
 
 
 @dataclass(frozen=True, slots=True)
+class LastHour:
+    """Images a second in each of the last 60 minutes, oldest first, by source (`Source.peer`) and by
+    destination; the last minute is not over yet. Who had none in that hour is left out."""
+
+    sources: Mapping[str, Sequence[float]]
+    destinations: Mapping[str, Sequence[float]]
+
+
+@dataclass(frozen=True, slots=True)
 class Receiver:
     """A receiver; `associations` are those that are open, None while the node does not say."""
 
@@ -163,9 +172,9 @@ class EventText:
 class NodeState:
     """A node's state at one moment, complete. `day` is the local day that `today` counts.
 
-    `history` holds earlier rates for the drawing, oldest first: of "received" and "delivered", and of each
-    destination as "to NAME". `senders` are those that sent lately, the last one first; `mapdr sources` tells
-    all. Neither is part of the JSON.
+    `history` holds earlier rates for the drawing, oldest first, `last_hour` those by source and destination;
+    `senders` are those that sent lately, the last one first (`mapdr sources` tells all). None of them is part
+    of the JSON.
     """
 
     at: float
@@ -184,3 +193,4 @@ class NodeState:
     events: Sequence[EventText]
     history: Mapping[str, Sequence[float]] = field(default_factory=dict, metadata={"json": False})
     senders: Sequence[Sender] = field(default=(), metadata={"json": False})
+    last_hour: LastHour = field(default=LastHour({}, {}), metadata={"json": False})

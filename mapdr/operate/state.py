@@ -14,6 +14,7 @@ from mapdr.operate.attention import needing_attention
 from mapdr.operate.destinations import destination, told_by
 from mapdr.operate.events import event_line
 from mapdr.operate.facts import Facts
+from mapdr.operate.flow import last_hour
 from mapdr.operate.model import (
     Counted,
     Counts,
@@ -57,10 +58,8 @@ def compose(plan: Plan | Outline, facts: Facts, rates: Rates) -> NodeState:
         webhooks=_webhooks(facts),
         attention=needing_attention(facts, destinations, state, plan.node),
         events=[event_line(event) for event in told.get("events", ())],
-        history={
-            key: rates.history(key)
-            for key in ("received", "delivered", *(f"to {one.name}" for one in destinations))
-        },
+        history={key: rates.history(key) for key in ("received", "delivered")},
+        last_hour=last_hour(facts.heartbeat, facts.at),
         senders=senders(facts, live),
     )
 

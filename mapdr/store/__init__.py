@@ -30,6 +30,7 @@ from mapdr.store.index.commands import Commands
 from mapdr.store.index.counters import Counters
 from mapdr.store.index.counts import Counts
 from mapdr.store.index.database import BUSY_SECONDS, Database
+from mapdr.store.index.figures import Figures
 from mapdr.store.index.instances import Instances
 from mapdr.store.index.overview import Overview
 from mapdr.store.index.recipes import Recipes
@@ -104,6 +105,7 @@ class Store:
         self.counters = Counters(database)
         self.instances = Instances(database, self.strings, self.sources, folder)
         self.counts = Counts(database, self.strings)
+        self.figures = Figures(database, self.strings)
         self.overview = Overview(database, self.strings, self.sources)
         self.commands = Commands(database, node)
         # The queue.
@@ -286,6 +288,19 @@ class Store:
         """How full it is, and what is done about that. Raises OSError if it cannot be asked."""
         self.spool.room.look()
         return self.spool.room.figures
+
+    def flow(self) -> dict[str, Any]:
+        """For the sign of life: images in each of the last 60 minutes, oldest first, by who sent them and by
+        destination; the last minute is not over, and `elapsed` seconds of it are."""
+
+        def named(told: Mapping[int, list[int]]) -> dict[str, list[int]]:
+            return {self.strings.text(number): images for number, images in told.items()}
+
+        return {
+            "elapsed": round(self.counters.sources.elapsed(), 1),
+            "sources": named(self.counters.sources.told()),
+            "destinations": named(self.counters.destinations.told()),
+        }
 
     def health(self) -> dict[str, Any]:
         """For the sign of life: `refusing` says why nothing is taken (empty: all is well), `set_aside` how

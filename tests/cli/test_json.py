@@ -118,6 +118,7 @@ def told(used: NodeFolder, tmp_path: Path) -> dict[str, list[dict[str, Any]]]:
     ask("find", "--study", found["studies"][0]["studies"][-1]["study_instance_uid"], "--identify")
     ask("deliveries", "--identify", "--attempts")
     ask("sources")
+    ask("report")
     ask("explain", str(tmp_path / "ct.dcm"))
     ask("send", str(tmp_path / "ct.dcm"), str(tmp_path / "text.dcm"))
     ask("echo", "archive")

@@ -11,7 +11,7 @@ from typing import Any
 from mapdr.kernel.item import Source
 from mapdr.operate.cures import cure
 from mapdr.operate.images import Image
-from mapdr.operate.model import Attention, EventText, NodeState, Sender
+from mapdr.operate.model import Attention, EventText, LastHour, NodeState, Sender
 from mapdr.operate.parked import ParkedGroup
 from mapdr.operate.selection import Selection
 from mapdr.operate.studies import Standing, Study
@@ -59,9 +59,11 @@ def state() -> NodeState:
         history={
             "received": [5 * each for each in wave],
             "delivered": [4 * each for each in wave],
-            "to telepacs": wave * 5,
-            "to archive": [*wave[3:], *wave[:3]] * 5,
         },
+        last_hour=LastHour(
+            {"CT1": [*wave[2:], *wave[:2]] * 5, "US_ER": [0, 0.1, 0, 0, 0.3] * 12},
+            {"telepacs": wave * 5, "archive": [*wave[3:], *wave[:3]] * 5},
+        ),
         attention=[
             Attention("parked", "bad", "3 images parked for telepacs: refused (3)"),
             Attention(

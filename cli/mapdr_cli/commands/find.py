@@ -7,9 +7,17 @@ from pathlib import Path
 import click
 
 from mapdr.operate.selection import Selection
-from mapdr.operate.studies import studies, troubles
+from mapdr.operate.studies import Study, studies, troubles
 from mapdr_cli.commands.looking import looking
-from mapdr_cli.commands.options import condition, config_option, identify_option, json_option, print_answer
+from mapdr_cli.commands.options import (
+    condition,
+    config_option,
+    csv_option,
+    identify_option,
+    json_option,
+    print_answer,
+    print_csv,
+)
 from mapdr_cli.render.studies import found_study
 from mapdr_cli.render.terminal import console
 
@@ -23,7 +31,10 @@ from mapdr_cli.render.terminal import console
 @identify_option
 @config_option
 @json_option
-def find(config: Path, identify: bool, as_json: bool, bare: tuple[str, ...], **by: str) -> None:
+@csv_option
+def find(
+    *, config: Path, identify: bool, as_json: bool, as_csv: bool, bare: tuple[str, ...], **by: str
+) -> None:
     """Find studies: what came, who sent it, and for each destination what it has, what waits, and why.
 
     Values are compared whole, as they were received. Nothing found is no failure: the list is empty.
@@ -35,9 +46,12 @@ def find(config: Path, identify: bool, as_json: bool, bare: tuple[str, ...], **b
         raise click.UsageError("say what to find: --patient, --accession, --study or --uid")
     with looking(config) as opened:
         found = studies(opened, chosen, identify=identify)
-        why = {} if as_json else troubles(opened, found)
+        why = {} if as_json or as_csv else troubles(opened, found)
     if as_json:
         print_answer({"studies": found}, node=opened.plan.node.name)
+        return
+    if as_csv:
+        print_csv(found, Study)
         return
     out = console()
     if not found:

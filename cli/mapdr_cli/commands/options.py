@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -35,7 +35,22 @@ def config_option(command: F) -> F:
 
 def json_option(command: F) -> F:
     """--json, given to the command as `as_json`."""
-    return click.option("--json", "as_json", is_flag=True, help="Print JSON for scripts.")(command)
+    return click.option(
+        "--json", "as_json", is_flag=True, callback=_one_form, help="Print JSON for scripts."
+    )(command)
+
+
+def csv_option(command: F) -> F:
+    """--csv beside --json, given to the command as `as_csv`."""
+    return click.option(
+        "--csv", "as_csv", is_flag=True, callback=_one_form, help="Print CSV for spreadsheets."
+    )(command)
+
+
+def _one_form(ctx: click.Context, param: click.Parameter, value: bool) -> bool:
+    if value and ctx.params.get("as_csv" if param.name == "as_json" else "as_json"):
+        raise click.UsageError("--csv and --json are two answers; give one of them")
+    return value
 
 
 def identify_option(command: F) -> F:
@@ -162,3 +177,10 @@ def print_answer(data: object, *, node: str = "") -> None:
     ctx = click.get_current_context()
     command = ctx.command_path.removeprefix(f"{ctx.find_root().command_path} ")  # "doctor peer"
     click.echo(answer(command, node, data))
+
+
+def print_csv(rows: Iterable[object], kind: type) -> None:
+    """Print rows, dataclasses of one `kind`, for --csv."""
+    from mapdr.operate.csv_text import csv_text  # only where it is asked for
+
+    click.echo(csv_text(rows, kind))

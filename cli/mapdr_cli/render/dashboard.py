@@ -37,6 +37,9 @@ WIDE = 130
 LONG_NAME, SHORT_NAME = 40, 14
 """Characters of a destination's name on a wide and a narrow screen; of a longer one the middle goes."""
 
+HOUR_OF_SOURCE = 20
+"""Bars of a source's last hour."""
+
 Counts = Mapping[str, Counted]
 Hints = Mapping[str, str]
 """Kind of what needs attention to what a person can do about it here."""
@@ -332,7 +335,10 @@ def destination_columns(
     used = sum(one.width + 2 for one in (*columns, *after)) + 1
     bars = 60 if wide else min(20, width - used - 2)
     if bars >= 8:
-        hours = [_opens(row, state.at) or _hour(state, f"to {row.name}", bars, glyphs) for row in rows]
+        hour = state.last_hour.destinations
+        hours = [
+            _opens(row, state.at) or _hour(hour.get(words.plain(row.name), ()), bars, glyphs) for row in rows
+        ]
         columns.append(Column("last hour", hours, least=8, grows=not wide))
     columns += after
     if wide:
@@ -349,8 +355,13 @@ def _opens(row: Destination, now: float) -> Text | None:
     return Text(f"opens {at.partition(' ')[2] if row.closed_until - now < 86_400 else at}", "warn")
 
 
-def _hour(state: NodeState, key: str, bars: int, glyphs: Glyphs) -> Text:
-    return Text(sparkline(condensed(state.history.get(key, ()), bars), bars, glyphs), "busy")
+def _hour(rates: Sequence[float], bars: int, glyphs: Glyphs) -> Text:
+    return Text(sparkline(condensed(rates, bars), bars, glyphs), "busy")
+
+
+def _now(rates: Sequence[float]) -> str:
+    """The rate of the minute that is not over yet."""
+    return words.rate(rates[-1]) if rates and rates[-1] else "-"
 
 
 def _count(number: int, style: str) -> Text:
@@ -372,14 +383,17 @@ def _senders(state: NodeState, width: int, glyphs: Glyphs) -> list[Text]:
         Column("source", names, least=10),
         Column("today", [words.count(row.today) if row.today else "-" for row in rows], right=True),
         Column("last", [_last(row, state.at) for row in rows], right=True),
-        Column(
-            "by", [", ".join(map(words.plain, row.receivers)) for row in rows], least=6, rank=1, grows=True
-        ),
+        Column("by", [", ".join(map(words.plain, row.receivers)) for row in rows], rank=3, grows=True),
     ]
-    bars = 20
-    if any(f"from {row.name}" in state.history for row in rows):
-        hours = [_hour(state, f"from {row.name}", bars, glyphs) for row in rows]
-        columns.insert(1, Column("last hour", hours, rank=2))
+    hour = state.last_hour.sources
+    if hour:
+        bars = [_hour(hour.get(words.plain(row.name), ()), HOUR_OF_SOURCE, glyphs) for row in rows]
+        columns[1:1] = [
+            Column(
+                "images/s", [_now(hour.get(words.plain(row.name), ())) for row in rows], right=True, rank=1
+            ),
+            Column("last hour", bars, rank=2),
+        ]
     return table(columns, width, glyphs)
 
 

@@ -9,7 +9,7 @@ from typing import Any
 from sqlalchemy import Connection, Row, func, literal_column, select
 
 from mapdr.store.index import schema
-from mapdr.store.index.counters import ALL, RECEIVED, today
+from mapdr.store.index.counters import ALL, EVERY, RECEIVED, today
 from mapdr.store.index.database import Database
 from mapdr.store.index.schema import State
 from mapdr.store.index.strings import StringTable
@@ -61,7 +61,7 @@ class Counts:
         are {"images", "studies", "repeats", "versions"}.
         """
         day = int(str(date).replace("-", ""))
-        query = select(_tally).where(_tally.c.day == day, _tally.c.origin == ALL)
+        query = select(_tally).where(_tally.c.day == day, _tally.c.origin == ALL, _tally.c.modality != EVERY)
         received: dict[str, Numbers] = {}
         delivered: dict[str, dict[str, Numbers]] = {}
         with self._database.read() as connection:

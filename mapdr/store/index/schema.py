@@ -31,7 +31,7 @@ from sqlalchemy import (
     text,
 )
 
-VERSION = 4
+VERSION = 5
 """Of the schema; kept in `fact`. `migrations` has the way from each one before."""
 
 
@@ -279,11 +279,51 @@ tally = Table(
     Column("day", Integer, primary_key=True, autoincrement=False),  # YYYYMMDD, the node's local day
     Column("destination", _Id, primary_key=True, autoincrement=False),  # 0: received
     Column("origin", _Id, primary_key=True, autoincrement=False),  # the peer's name; 0: all of them
-    Column("modality", _Id, primary_key=True, autoincrement=False),
+    Column("modality", _Id, primary_key=True, autoincrement=False),  # -1: every one, of `studies` alone
     Column("images", BigInteger, nullable=False),
     Column("studies", BigInteger, nullable=False),
     Column("repeats", BigInteger, nullable=False),
     Column("versions", BigInteger, nullable=False),
+    # Of data sets, repeats and versions too: as received of what came or was delivered, and as delivered.
+    Column("bytes_received", BigInteger, nullable=False, server_default="0"),
+    Column("bytes_sent", BigInteger, nullable=False, server_default="0"),
+)
+
+hourly = (
+    Table(  # images by the hour of the local day; one that a change of daylight-saving time repeats is one
+        "hourly",
+        metadata,
+        Column("day", Integer, primary_key=True, autoincrement=False),
+        Column("hour", SmallInteger, primary_key=True, autoincrement=False),
+        Column("destination", _Id, primary_key=True, autoincrement=False),  # 0: received
+        Column("images", BigInteger, nullable=False),
+        sqlite_with_rowid=False,
+    )
+)
+
+delay = Table(  # images by the time from arrival to delivery: see `delays`
+    "delay",
+    metadata,
+    Column("day", Integer, primary_key=True, autoincrement=False),
+    Column("destination", _Id, primary_key=True, autoincrement=False),
+    Column("origin", _Id, primary_key=True, autoincrement=False),
+    Column("modality", _Id, primary_key=True, autoincrement=False),
+    Column("bucket", SmallInteger, primary_key=True, autoincrement=False),
+    Column("images", BigInteger, nullable=False),
+    sqlite_with_rowid=False,
+)
+
+failure = Table(  # attempts that did not deliver, and how many of them left their image parked
+    "failure",
+    metadata,
+    Column("day", Integer, primary_key=True, autoincrement=False),
+    Column("destination", _Id, primary_key=True, autoincrement=False),
+    Column("origin", _Id, primary_key=True, autoincrement=False),
+    Column("modality", _Id, primary_key=True, autoincrement=False),
+    Column("reason", Text, primary_key=True),
+    Column("attempts", BigInteger, nullable=False),
+    Column("parked", BigInteger, nullable=False),
+    sqlite_with_rowid=False,
 )
 
 tallied = Table(
