@@ -314,8 +314,10 @@ def test_only_lines_that_changed_are_written() -> None:
         assert canvas.draw(frame(later, Screen(), 80, 24, UNICODE)) == 1, "the clock's line alone"
         assert "10:42:08" in file.getvalue()
         assert "destination" not in file.getvalue()
+        said = [Text("the same words", style) for style in ("bad", "bad", "warn")]
+        assert [canvas.draw([one]) for one in said][1:] == [0, 1], "a colour is a change too"
         console.size = (120, 30)  # type: ignore[assignment]
-        assert canvas.draw(_lines(Screen(), 120, 30)) == 30
+        assert canvas.draw(_lines(Screen(), 120, 30)) == 30, "another size is drawn anew"
 
 
 @contextmanager

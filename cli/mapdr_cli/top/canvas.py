@@ -18,7 +18,7 @@ class Canvas:
 
     def __init__(self, console: Console) -> None:
         self._console = console
-        self._shown: list[Line] = []
+        self._shown: list[Text] = []
         self._size = (0, 0)
 
     @contextmanager
@@ -32,8 +32,9 @@ class Canvas:
             yield
         finally:
             console.show_cursor(True)
-            if not (alternate and console.set_alt_screen(False)):  # an old console of Windows
-                console.clear()
+            if not (alternate and console.set_alt_screen(False)):  # an old console of Windows: it cannot
+                self._shown = []  # even clear itself by these means
+                self.draw([])
 
     @property
     def size(self) -> tuple[int, int]:
@@ -46,27 +47,28 @@ class Canvas:
         if (width, height) != self._size:
             self._console.clear()
             self._shown, self._size = [], (width, height)
-        drawn = [
-            self._line(line, width - (number == height - 1)) for number, line in enumerate(lines[:height])
-        ]
-        drawn += [self._line(Text(), width - (number == height - 1)) for number in range(len(drawn), height)]
+        wanted = [*lines, *[Text()] * (height - len(lines))][:height]
+        # The last place of the screen stays free: writing it would scroll some terminals.
         changed = {
-            number: line
-            for number, line in enumerate(drawn)
-            if number >= len(self._shown) or self._shown[number] != line
+            number: self._line(line, width - (number == height - 1))
+            for number, line in enumerate(wanted)
+            if number >= len(self._shown) or not _same(line, self._shown[number])
         }
         if changed:
             self._console.print(_Changed(changed), end="", soft_wrap=True)
             self._console.file.flush()
-        self._shown = drawn
+        self._shown = wanted
         return len(changed)
 
     def _line(self, text: Text, width: int) -> Line:
-        # The last place of the screen stays free: writing it would scroll some terminals.
         text = text.copy()
         text.end = ""
         segments = list(text.render(self._console))
         return Segment.adjust_line_length(segments, width)
+
+
+def _same(one: Text, other: Text) -> bool:
+    return one == other and one.style == other.style
 
 
 class _Changed:

@@ -17,7 +17,7 @@ from mapdr_cli.top.act import Acting, Outcome, act
 from mapdr_cli.top.found import Found, Row, event_key, gather
 from mapdr_cli.top.place import Action, Place
 
-SHARE = 0.01
+SHARE = 0.006
 """The part of a core that looking up the rows of a view may take: what costs much is done less often."""
 
 EVENTS = 1000

@@ -5,6 +5,7 @@ from __future__ import annotations
 import textwrap
 from collections import Counter
 from collections.abc import Callable, Sequence
+from typing import TypeVar
 
 from rich.text import Text
 
@@ -21,9 +22,11 @@ from mapdr_cli.render.dashboard import destination_columns, event_line
 from mapdr_cli.render.shapes import mark, style_of
 from mapdr_cli.render.shapes import state as state_text
 from mapdr_cli.render.terminal import Glyphs
-from mapdr_cli.top.found import MOST_IMAGES, MOST_STUDIES, Found
+from mapdr_cli.top.found import MOST_IMAGES, MOST_STUDIES, Found, Row
 from mapdr_cli.top.place import Place, View
 from mapdr_cli.top.press import marked
+
+R = TypeVar("R", bound=Row)
 
 NAME = 16
 """Columns of a destination's name where many stand in a row."""
@@ -39,18 +42,25 @@ def body(found: Found, place: Place, width: int, height: int, glyphs: Glyphs) ->
 
 
 def _rows(
-    columns: Sequence[Column], found: Found, place: Place, width: int, height: int, *, glyphs: Glyphs
+    rows: Sequence[R],
+    columns: Callable[[Sequence[R]], list[Column]],
+    found: Found,
+    place: Place,
+    *,
+    width: int,
+    height: int,
+    glyphs: Glyphs,
 ) -> list[Text]:
-    """Rows in pages, the one with the marked row."""
-    number = len(columns[0].cells)
+    """Rows in pages, the one with the marked row; `columns` makes those of the rows that are shown."""
+    number = len(rows)
     room = max(1, height - 2)
     at = marked(place, found.keys)
     first = max(0, at) // room * room
-    lines = table(columns, width, glyphs, selected=at, first=first, last=first + room)
+    shown = rows[first : first + room]
+    lines = table(columns(shown), width, glyphs, selected=at - first)
     if number > room:
-        last = min(first + room, number)
         lines += [Text()] * (room + 1 - len(lines))
-        lines.append(Text(f" {first + 1} to {last} of {number:,}", "faint"))
+        lines.append(Text(f" {first + 1} to {first + len(shown)} of {number:,}", "faint"))
     return lines
 
 
@@ -58,8 +68,15 @@ def _destinations(found: Found, place: Place, width: int, height: int, glyphs: G
     rows = stuck_first(found.state.destinations)
     if not rows:
         return [Text(" no destination is configured", "warn")]
-    columns = destination_columns(rows, found.state, width, glyphs)
-    lines = _rows(columns, found, place, width, max(4, height - 5), glyphs=glyphs)
+    lines = _rows(
+        rows,
+        lambda some: destination_columns(some, found.state, width, glyphs),
+        found,
+        place,
+        width=width,
+        height=max(4, height - 5),
+        glyphs=glyphs,
+    )
     row = rows[max(0, marked(place, found.keys))]
     about = [row.comment, row.fault and f"its own program failed: {row.fault}"]
     if row.parked_reasons:
@@ -76,6 +93,23 @@ def _studies(found: Found, place: Place, width: int, height: int, glyphs: Glyphs
     rows = [row for row in found.rows if isinstance(row, Study)]
     if not rows:
         return [Text(" no study is chosen: esc takes all, / chooses others", "faint")]
+    lines = _rows(
+        rows,
+        lambda some: _study_columns(some, found, glyphs),
+        found,
+        place,
+        width=width,
+        height=height,
+        glyphs=glyphs,
+    )
+    if len(rows) == MOST_STUDIES and lines:
+        lines[-1] = cut(
+            lines[-1].append(f"; / finds those beyond the first {MOST_STUDIES}", "faint"), width, glyphs
+        )
+    return lines
+
+
+def _study_columns(rows: Sequence[Study], found: Found, glyphs: Glyphs) -> list[Column]:
     at = found.state.at
     columns = [
         Column("last image", [words.short_clock(row.last_at, at) for row in rows]),
@@ -95,12 +129,7 @@ def _studies(found: Found, place: Place, width: int, height: int, glyphs: Glyphs
     columns.append(Column("series", [words.count(row.series) for row in rows], right=True, rank=4))
     columns.append(Column("study", [f"..{row.study_instance_uid[-10:]}" for row in rows], rank=5))
     columns.append(Column("has of it", [_has(row, glyphs) for row in rows], least=40, grows=True))
-    lines = _rows(columns, found, place, width, height, glyphs=glyphs)
-    if len(rows) == MOST_STUDIES and lines:
-        lines[-1] = cut(
-            lines[-1].append(f"; / finds those beyond the first {MOST_STUDIES}", "faint"), width, glyphs
-        )
-    return lines
+    return columns
 
 
 def _has(study: Study, glyphs: Glyphs) -> Text:
@@ -124,16 +153,6 @@ def _images(found: Found, place: Place, width: int, height: int, glyphs: Glyphs)
     rows = [row for row in found.rows if isinstance(row, Image)]
     if not rows:
         return [Text(" this study has no images any more", "faint")]
-    at = found.state.at
-    columns = [
-        Column("received", [words.short_clock(row.received_at, at) for row in rows]),
-        Column("image", [f"..{words.plain(row.sop_instance_uid[-10:])}" for row in rows]),
-        Column("type", [words.modality(row.modality) for row in rows]),
-        Column("size", [words.size(row.bytes) for row in rows], right=True, rank=2),
-        Column("from", [words.plain(row.source.peer) for row in rows], least=6, rank=1),
-        Column("came", [row.kind for row in rows], rank=3),
-        Column("where it stands", [_stands(row, glyphs) for row in rows], least=40, grows=True),
-    ]
     states = Counter(state for row in rows for state in row.destinations.values())
     states["unrouted"] += sum(row.unrouted for row in rows)
     summed = Text(" ")
@@ -142,7 +161,28 @@ def _images(found: Found, place: Place, width: int, height: int, glyphs: Glyphs)
             summed.append_text(state_text(state, glyphs, told=f"{number:,} {state}")).append("   ")
     if len(rows) == MOST_IMAGES:
         summed.append(f"of the newest {MOST_IMAGES} images", "faint")
-    return [cut(summed, width, glyphs), *_rows(columns, found, place, width, height - 1, glyphs=glyphs)]
+    lines = _rows(
+        rows,
+        lambda some: _image_columns(some, found.state.at, glyphs),
+        found,
+        place,
+        width=width,
+        height=height - 1,
+        glyphs=glyphs,
+    )
+    return [cut(summed, width, glyphs), *lines]
+
+
+def _image_columns(rows: Sequence[Image], at: float, glyphs: Glyphs) -> list[Column]:
+    return [
+        Column("received", [words.short_clock(row.received_at, at) for row in rows]),
+        Column("image", [f"..{words.plain(row.sop_instance_uid[-10:])}" for row in rows]),
+        Column("type", [words.modality(row.modality) for row in rows]),
+        Column("size", [words.size(row.bytes) for row in rows], right=True, rank=2),
+        Column("from", [words.plain(row.source.peer) for row in rows], least=6, rank=1),
+        Column("came", [row.kind for row in rows], rank=3),
+        Column("where it stands", [_stands(row, glyphs) for row in rows], least=40, grows=True),
+    ]
 
 
 def _stands(image: Image, glyphs: Glyphs) -> Text:
@@ -162,22 +202,32 @@ def _parked(found: Found, place: Place, width: int, height: int, glyphs: Glyphs)
     rows = [row for row in found.rows if isinstance(row, ParkedGroup)]
     if not rows:
         return [state_text("delivered", glyphs, told="nothing is parked")]
-    at = found.state.at
+    lines = _rows(
+        rows,
+        lambda some: _group_columns(some, found.state.at, glyphs),
+        found,
+        place,
+        width=width,
+        height=max(4, height - 6),
+        glyphs=glyphs,
+    )
+    row = rows[max(0, marked(place, found.keys))]
+    said = f"{words.plain(row.reason)}: {row.cure}."
+    return [*lines, Text(), *_wrapped(said, width, "", glyphs.here)]
+
+
+def _group_columns(rows: Sequence[ParkedGroup], at: float, glyphs: Glyphs) -> list[Column]:
     to = [
         ", ".join(f"{words.middle(words.plain(name), NAME)} {number:,}" for name, number in row.to.items())
         for row in rows
     ]
-    columns = [
+    return [
         Column("reason", [state_text("parked", glyphs, told=row.reason) for row in rows], least=12),
         Column("images", [words.count(row.deliveries) for row in rows], right=True),
         Column("first", [words.short_clock(row.first_at, at) for row in rows], rank=1),
         Column("last", [words.short_clock(row.last_at, at) for row in rows]),
         Column("to", to, least=12, grows=True),
     ]
-    lines = _rows(columns, found, place, width, max(4, height - 6), glyphs=glyphs)
-    row = rows[max(0, marked(place, found.keys))]
-    said = f"{words.plain(row.reason)}: {row.cure}."
-    return [*lines, Text(), *_wrapped(said, width, "", glyphs.here)]
 
 
 def _log(found: Found, place: Place, width: int, height: int, glyphs: Glyphs) -> list[Text]:
