@@ -88,7 +88,7 @@ def _head(state: NodeState, screen: Screen, width: int, glyphs: Glyphs) -> list[
     """First line, the worst that needs a person, and what is chosen."""
     lines = [header(state, width, glyphs, _way(screen, width - len(state.node.name) - 26, glyphs))]
     lines += attention(state.attention[:1], width, 1, glyphs, HINTS)
-    return [*lines, rule(width, glyphs, _chosen(screen.place))]
+    return [*lines, rule(width, glyphs, _chosen(screen.place, glyphs))]
 
 
 def _way(screen: Screen, width: int, glyphs: Glyphs) -> str:
@@ -102,7 +102,7 @@ def _way(screen: Screen, width: int, glyphs: Glyphs) -> str:
     return between.join(parts)
 
 
-def _chosen(place: Place) -> str:
+def _chosen(place: Place, glyphs: Glyphs) -> str:
     """What is chosen and how it is sorted; a value that identifies somebody stays with who typed it."""
     parts = []
     if place.typed:
@@ -111,7 +111,7 @@ def _chosen(place: Place) -> str:
         parts.append(
             {"newest": "newest first", "oldest": "oldest first", "stuck": "stuck first"}[place.order]
         )
-    return " · ".join(parts)
+    return f" {glyphs.bar} ".join(parts)
 
 
 def _veiled(word: str) -> str:

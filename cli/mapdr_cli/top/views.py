@@ -128,7 +128,7 @@ def _study_columns(rows: Sequence[Study], found: Found, glyphs: Glyphs) -> list[
     columns.append(Column("size", [words.size(row.bytes) for row in rows], right=True, rank=3))
     columns.append(Column("series", [words.count(row.series) for row in rows], right=True, rank=4))
     columns.append(Column("study", [f"..{row.study_instance_uid[-10:]}" for row in rows], rank=5))
-    columns.append(Column("has of it", [_has(row, glyphs) for row in rows], least=40, grows=True))
+    columns.append(Column("who has it", [_has(row, glyphs) for row in rows], least=40, grows=True))
     return columns
 
 
