@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import io
 import itertools
+import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 
 import pytest
@@ -20,8 +21,10 @@ from mapdr.operate.model import EventText, NodeState
 from mapdr.operate.selection import Selection
 from mapdr.operate.view import NodeView
 from mapdr.testing.wait import until
+from mapdr_cli.render.keys import Keys
 from mapdr_cli.render.terminal import ASCII, THEME, UNICODE
 from mapdr_cli.top.act import Outcome
+from mapdr_cli.top.app import App
 from mapdr_cli.top.canvas import Canvas
 from mapdr_cli.top.found import Found
 from mapdr_cli.top.frame import HELP, frame
@@ -425,6 +428,29 @@ def test_rows_that_cost_much_are_looked_up_less_often_and_at_once_after_an_actio
         assert looked.count(Place(View.PARKED)) == 1
         _outcome(looker, Action("hold", destinations=("archive",)), dry_run=True)
         until(lambda: looked.count(Place(View.PARKED)) == 2, 20, "the rows after the action")
+
+
+@pytest.mark.parametrize("there", [True, False])
+def test_an_input_that_is_gone_ends_the_watching_and_one_that_never_was_does_not(
+    used: NodeFolder, monkeypatch: pytest.MonkeyPatch, there: bool
+) -> None:
+    console, file = _screen()
+    monkeypatch.setattr("mapdr_cli.top.app.keys", lambda: nullcontext(Keys(there=there)))
+    monkeypatch.setattr("mapdr_cli.render.keys.read", lambda seconds: None)
+    opened = Access.of(used.config)
+    looker = Looker(NodeView(opened).look, opened, lambda rules: access(used.config), seconds=0.05)
+    shown = threading.Event()
+
+    def ended() -> bool:
+        if "telepacs" in file.getvalue():
+            shown.set()
+        return shown.is_set()
+
+    app = threading.Thread(target=App(console, looker, ended=ended).run)
+    app.start()
+    app.join(20)
+    assert not app.is_alive()
+    assert shown.is_set() is not there
 
 
 def test_events_are_kept_while_one_looks_and_each_once(used: NodeFolder) -> None:

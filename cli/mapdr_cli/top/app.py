@@ -67,6 +67,7 @@ class App:
 
     def _until_the_end(self, pressed: Keys) -> None:
         drawn: tuple[object, ...] = ()
+        leaves_with_input = self._leaves and not pressed.ended  # there may be none from the beginning
         self._canvas.draw([Text(" MAPDR  looking at the node ...")])
         while not self._ended():
             self._take_answers()
@@ -80,7 +81,7 @@ class App:
                 self._canvas.draw(frame(found, self._screen, width, height, self._glyphs))
                 drawn = now
             key = self._next_key(pressed, found)
-            if pressed.ended and self._leaves:
+            if pressed.ended and leaves_with_input:
                 return
             if found is None:
                 if key == "q" and self._leaves:
