@@ -19,7 +19,7 @@ export PIP_BUILD_CONSTRAINT := $(CONSTRAINTS)
 endif
 INSTALL = $(BIN)/python packaging/install.py "$(1)" $(addprefix --constraint ,$(CONSTRAINTS))
 
-.PHONY: demo test check lock lowest kill clinic fuzz sanitize bench clean
+.PHONY: demo test check lock lowest kill clinic fuzz sanitize bench pictures clean
 .DELETE_ON_ERROR:
 
 demo: $(VENV)/.installed  ## The router, three modalities, a PACS and a RIS, live on this terminal
@@ -84,6 +84,9 @@ sanitize: $(VENV)/.tested  ## The extensions under AddressSanitizer and UBSan: t
 
 bench: $(VENV)/.tested  ## The table of speeds against real peers, into benchmarks/RESULTS.md
 	$(BIN)/python -m benchmarks $(ARGS)
+
+pictures: $(VENV)/.installed  ## What mapdr top looks like, into docs/pictures
+	$(BIN)/python tests/paper/pictures.py docs/pictures
 
 clean:  ## Removes what these targets made; the data of a node is never touched
 	rm -rf $(VENV) $(VENV)-lowest build dist mapdr.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .demo

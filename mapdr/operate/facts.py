@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from mapdr.kernel.item import Source
 from mapdr.store.index.commands import Heartbeat
 from mapdr.store.index.counts import Queue
 from mapdr.store.index.fault import write_fault
@@ -37,6 +38,7 @@ class Facts:
     `trouble` says why the index cannot be read now; counts and queues are then those of `as_of`.
     `alive`: whether a process runs as this node; None where that cannot be found out. `lost`: it does, and
     the index has never heard of it. `unwritable`: why the index cannot be written, if the node is silent.
+    `arrivals`: when the last image of each source came; `from_peers`: today's images by the peer's name.
     `misconfigured`: the configuration file has problems, which the node would find with the next reload.
     """
 
@@ -58,6 +60,8 @@ class Facts:
     lost: bool = False
     unwritable: str = ""
     misconfigured: bool = False
+    arrivals: Sequence[tuple[Source, float]] = ()
+    from_peers: Mapping[str, int] = field(default_factory=dict)
 
 
 NOTHING: dict[str, Any] = {"received": {}, "delivered": {}}

@@ -85,6 +85,21 @@ class NodeInfo:
 
 
 @dataclass(frozen=True, slots=True)
+class Sender:
+    """A peer that sends, by its name (`mapdr.kernel.item.Source.peer`), and the receivers that know it.
+
+    `today` counts distinct images, `last_at` is when its last one came, None if that is not known; `silent`:
+    it normally sends, and has sent nothing for long.
+    """
+
+    name: str
+    receivers: Sequence[str]
+    today: int
+    last_at: float | None
+    silent: bool
+
+
+@dataclass(frozen=True, slots=True)
 class Destination:
     """How a destination stands: `state` is idle, untried, sending, waiting, held, down, stopped or unknown.
 
@@ -158,7 +173,8 @@ class NodeState:
     """A node's state at one moment, complete. `day` is the local day that `today` counts.
 
     `history` holds earlier rates for the drawing, oldest first, `last_hour` those by source and destination;
-    neither is part of the JSON.
+    `senders` are those that sent lately, the last one first (`mapdr sources` tells all). None of them is part
+    of the JSON.
     """
 
     at: float
@@ -176,4 +192,5 @@ class NodeState:
     attention: Sequence[Attention]
     events: Sequence[EventText]
     history: Mapping[str, Sequence[float]] = field(default_factory=dict, metadata={"json": False})
+    senders: Sequence[Sender] = field(default=(), metadata={"json": False})
     last_hour: LastHour = field(default=LastHour({}, {}), metadata={"json": False})

@@ -27,6 +27,7 @@ from mapdr.operate.model import (
     Webhooks,
 )
 from mapdr.operate.rates import Rates
+from mapdr.operate.senders import senders
 
 if TYPE_CHECKING:
     from mapdr.node.plan import Plan, Planned
@@ -59,6 +60,7 @@ def compose(plan: Plan | Outline, facts: Facts, rates: Rates) -> NodeState:
         events=[event_line(event) for event in told.get("events", ())],
         history={key: rates.history(key) for key in ("received", "delivered")},
         last_hour=last_hour(facts.heartbeat, facts.at),
+        senders=senders(facts, live),
     )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from typing import Any
 
@@ -23,6 +23,7 @@ class Step:
 
     `kind` is "received", "attempt" (`word` is its verdict) or "settled" (`word` is the delivery's state).
     `batch` tells promises to one destination apart; `destination` is empty for what concerns all.
+    `milliseconds`, `bytes` and `treatment` (what was done to it) are an attempt's.
     """
 
     at: float
@@ -34,6 +35,9 @@ class Step:
     status: int | None
     reason: str
     comment: str
+    milliseconds: int | None = None
+    bytes: int | None = None
+    treatment: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,13 +69,16 @@ class Timeline:
     steps: Sequence[Step]
 
 
-def timeline(opened: Access, sop_instance_uid: str, *, identify: bool = False) -> Timeline:
-    """What became of the images with a SOP Instance UID; empty where there is none.
+def timeline(
+    opened: Access, sop_instance_uid: str, *, study_instance_uid: str = "", identify: bool = False
+) -> Timeline:
+    """What became of the images with a SOP Instance UID; empty where there is none. To find it without its
+    study is to look at every image.
 
     A receiver's own words as for `deliveries`. Raises MapdrError if there is no index.
     """
-    chosen = Selection(sop_instance_uid=sop_instance_uid)
-    superseded = Selection(sop_instance_uid=sop_instance_uid, state="superseded")
+    chosen = Selection(sop_instance_uid=sop_instance_uid, study_instance_uid=study_instance_uid)
+    superseded = replace(chosen, state="superseded")
     came = images(opened, chosen)[::-1]
     rows = [
         row
@@ -87,7 +94,8 @@ def timeline(opened: Access, sop_instance_uid: str, *, identify: bool = False) -
 def _steps(row: Delivery) -> Iterator[Step]:
     to = (row.instance, row.destination, row.batch)
     for one in row.attempts_made or ():
-        yield Step(one.started_at, "attempt", *to, one.verdict, one.status, one.reason, one.comment)
+        sent = (one.milliseconds, one.bytes, one.treatment)
+        yield Step(one.started_at, "attempt", *to, one.verdict, one.status, one.reason, one.comment, *sent)
     if row.settled_at is not None:
         yield Step(row.settled_at, "settled", *to, row.state, row.status, row.reason, row.comment)
 

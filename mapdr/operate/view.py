@@ -14,7 +14,6 @@ from mapdr.operate.rates import Rates
 from mapdr.operate.state import compose
 from mapdr.store import Store
 from mapdr.store.index.commands import Heartbeat
-from mapdr.store.index.fault import index_named
 
 Beat = Callable[[], Heartbeat]
 
@@ -46,7 +45,7 @@ class NodeView:
         """The same, and where that fails what was last known, and why no more."""
         node = self._access.plan.node
         try:
-            with index_named(node.database_url(), node.data):
+            with self._access.named():
                 return self.gather()
         except Exception as error:  # noqa: BLE001  shown in what is drawn; the next look tries again
             trouble = in_words(error)
@@ -93,5 +92,7 @@ class NodeView:
             writable=writable(node.data),
             alive=alive,
             lost=bool(alive) and told is None,
+            arrivals=store.arrivals.all(),
+            from_peers=store.counts.received_today(),
             unwritable=unwritable(node) if alive and told and now - told.at > SILENT else "",
         )

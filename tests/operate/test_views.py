@@ -12,12 +12,14 @@ from typing import Any
 
 import pytest
 
+import mapdr
 from mapdr import deliver, egress
 from mapdr.operate import selection
 from mapdr.operate.access import Access, access
 from mapdr.operate.actions import reroute
 from mapdr.operate.configuration import examine
 from mapdr.operate.counts import counts, counts_of_month
+from mapdr.operate.cures import CURES, OTHERWISE, cure
 from mapdr.operate.deliveries import deliveries, with_waits
 from mapdr.operate.destinations import destination, stuck_first
 from mapdr.operate.errors import RequestError
@@ -27,9 +29,11 @@ from mapdr.operate.model import Counted, Destination
 from mapdr.operate.parked import parked
 from mapdr.operate.rates import Rates
 from mapdr.operate.selection import SHOWN, Selection, choose, limited
-from mapdr.operate.studies import Confirmed, Standing, confirmed, waits
+from mapdr.operate.studies import Confirmed, Order, Standing, confirmed, studies, waits
 from mapdr.operate.timeline import Timeline, timeline
+from mapdr.operate.view import node_state
 from mapdr.operate.waits import REASONS
+from mapdr.store.index import overview
 from mapdr.store.index.counts import Queue
 from mapdr.testing import generator
 from paper.nodes import SOURCE, NodeFolder
@@ -304,3 +308,97 @@ def test_what_is_stuck_comes_first() -> None:
 def test_what_a_destination_has_of_a_study(standings: list[Standing], expected: Confirmed) -> None:
     assert confirmed(standings) == expected
     assert waits(standings) == ("pending" in {one.state for one in standings})
+
+
+def test_every_reason_of_a_permanent_failure_has_a_cure(opened: Access) -> None:
+    root = Path(mapdr.__file__).parent
+    parking = ("transform", "dicom/edit", "deliver", "store/queue", "kernel")
+    text = "".join(
+        path.read_text(encoding="utf-8") for folder in parking for path in (root / folder).rglob("*.py")
+    )
+    raised = set(re.findall(r'Permanent\([^)]*?reason="([a-z-]+)"', text, re.DOTALL))
+    raised |= set(re.findall(r'Decision\("parked", "([a-z-]+)"', text))
+    assert len(raised) > 20
+    assert raised - set(CURES) == set()
+    assert cure("a-plugin-says") == OTHERWISE
+    assert [one.cure for one in parked(opened)] == [cure("refused")]
+
+
+@pytest.mark.parametrize(
+    ("line", "chosen"),
+    [
+        ("", Selection()),
+        ("parked", Selection(state="parked")),
+        ("modality=CT to=telepacs", Selection(modality="CT", destination="telepacs")),
+        ("--modality CT --state parked", Selection(modality="CT", state="parked")),
+        ('from="CT 1" study-date=2026-11-01..', Selection(peer="CT 1", study_date_from="20261101")),
+        ("accession=A=1 limit=7", Selection(accession_number="A=1", limit=7)),
+        ("today unrouted", replace(choose(received="today"), state="unrouted")),
+    ],
+)
+def test_a_line_chooses_as_the_options_of_commands_do(line: str, chosen: Selection) -> None:
+    assert selection.parse(line) == chosen
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("modalty=CT", 'did you mean "modality"'),
+        ("CT", '"CT" is no condition'),
+        ("to=", "to is empty"),
+        ("--to", "to is empty"),
+        ("state=lost", "a state is one of"),
+        ("parked state=held", "state is there twice"),
+        ("limit=0", "no number of rows"),
+        ('from="CT', "quotation mark"),
+        ("study-date=yesterday", "not a date"),
+    ],
+)
+def test_a_line_that_is_no_selection_says_why(line: str, said: str) -> None:
+    with pytest.raises(RequestError, match=re.escape(said)):
+        selection.parse(line)
+
+
+def test_studies_come_in_the_order_that_is_asked_for(opened: Access) -> None:
+    newest = [one.study_instance_uid for one in studies(opened, Selection())]
+    assert len(newest) == 3
+    oldest = [one.study_instance_uid for one in studies(opened, Selection(), order="oldest")]
+    assert oldest == newest[::-1]
+    first, *others = studies(opened, Selection(), order="stuck")
+    assert any(one.state == "parked" for one in first.destinations["telepacs"])
+    assert [one.study_instance_uid for one in others] == newest[:2]
+    assert [one.study_instance_uid for one in studies(opened, Selection(limit=1))] == newest[:1]
+
+
+def test_who_sends_is_told_by_name_with_the_images_of_today(opened: Access, used: NodeFolder) -> None:
+    used.beat(silent=[{"receiver": "modalities", "peer": "CT1", "last_at": "2026-11-26T10:00:00+00:00"}])
+    (sender,) = node_state(opened).senders
+    assert (sender.name, list(sender.receivers), sender.today) == ("CT1", ["modalities"], 7)
+    assert sender.silent
+    assert sender.last_at is not None
+
+
+@pytest.mark.parametrize(
+    "chosen",
+    [
+        Selection(),
+        Selection(modality="CT"),
+        Selection(destination="telepacs"),
+        Selection(destination="archive", modality="MR"),
+        Selection(peer="CT1"),
+        Selection(state="delivered"),
+        Selection(reason="refused"),
+        Selection(state="parked", reason="refused"),
+        Selection(state="pending", destination="archive"),
+        Selection(state="unrouted"),
+        Selection(modality="XX"),
+    ],
+)
+@pytest.mark.parametrize("order", ["newest", "oldest", "stuck"])
+@pytest.mark.parametrize("limit", [1, 2, 50])
+def test_the_first_studies_are_those_of_all_of_them(
+    opened: Access, chosen: Selection, order: Order, limit: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(overview, "_LOOKED_AT", 1)
+    every = studies(opened, chosen, order=order)
+    assert studies(opened, replace(chosen, limit=limit), order=order) == every[:limit]

@@ -74,6 +74,17 @@ class Counts:
                 delivered.setdefault(self._strings.text(row.destination), {})[modality] = _numbers(row)
         return {"received": received, "delivered": delivered}
 
+    def received_today(self) -> dict[str, int]:
+        """Images that came on the node's current local day, by the name of the peer (`Source.peer`)."""
+        query = (
+            select(_tally.c.origin, func.sum(_tally.c.images).label("images"))
+            .where(_tally.c.day == today(), _tally.c.destination == RECEIVED, _tally.c.origin != ALL)
+            .group_by(_tally.c.origin)
+        )
+        with self._database.read() as connection:
+            rows = connection.execute(query).all()
+        return {self._strings.text(row.origin): int(row.images) for row in rows}
+
     def pending(self) -> int:
         """Deliveries that are open or on hold."""
         return self._count(schema.OPEN) + self._stuck(State.HELD)
