@@ -39,6 +39,7 @@ COMMANDS = {
     "release": "Deliver again what was held.",
     "priority": "Make deliveries more urgent, or less.",
     "reroute": "Apply today's rules again.",
+    "corrections": "What was corrected of images, by whom.",
     "dismiss": "End parked deliveries that shall never be sent.",
     "purge": "Remove images for good, and who they are of.",
     "webhooks": "What webhooks were told, and whether they took it.",

@@ -51,7 +51,7 @@ def drain(opened: Access) -> OrderResult:
 
 def note(opened: Access, action: str, number: int, to: Mapping[str, int], *, of: str = "deliveries") -> None:
     """Have the node log who did what to how many; one that does not run logs it when it starts."""
-    facts = {"action": action, "by": _operator(), "number": number, "of": of, "to": ", ".join(sorted(to))}
+    facts = {"action": action, "by": operator(), "number": number, "of": of, "to": ", ".join(sorted(to))}
     opened.index().commands.give("note", facts, node=opened.plan.node.name)
 
 
@@ -72,7 +72,7 @@ def _order(opened: Access, name: str, arguments: Mapping[str, Any]) -> OrderResu
     raise MapdrError(f"the node did not answer within {PATIENCE:.0f} seconds; see its log")
 
 
-def _operator() -> str:
+def operator() -> str:
     """Who this process works for: the name of the system's user, or its number."""
     try:
         return getpass.getuser()

@@ -103,8 +103,11 @@ def told(used: NodeFolder, tmp_path: Path) -> dict[str, list[dict[str, Any]]]:
         config = [] if words[0] == "plugins" else ["--config", str(used.config)]
         result = CliRunner().invoke(main, [*words, "--json", *config])
         assert result.exit_code in (0, 1, 2), result.output
-        told = json.loads(result.stdout)
-        found[told["mapdr"]["command"]].append(told)
+        # Many lines are of the command whose envelope is in the last.
+        whole = result.stdout.startswith("{\n")
+        told = [json.loads(result.stdout)] if whole else list(map(json.loads, result.stdout.splitlines()))
+        command = told[-1]["mapdr"]["command"]
+        found[command] += [{"mapdr": told[-1]["mapdr"], **one} for one in told]
 
     used.config.write_text(used.config.read_text() + PARKED_HOOK)
     event = {"at": 1_800_000_000.0, "kind": "node.started"}
@@ -134,6 +137,9 @@ def told(used: NodeFolder, tmp_path: Path) -> dict[str, list[dict[str, Any]]]:
     ask("webhooks", "test", "ris")
     ask("priority", "stat", "--modality", "CT", "--dry-run")
     ask("reroute", "--modality", "CT", "--dry-run")
+    (tmp_path / "list.txt").write_text("nobody\n" + found["studies"][0]["studies"][1]["study_instance_uid"])
+    ask("reroute", "--list", str(tmp_path / "list.txt"), "--set", "AccessionNumber=A1", "--yes")
+    ask("corrections", "--identify")
     ask("dismiss", "--all", "--dry-run")
     ask("purge", "--modality", "US", "--yes")
     ask("purge", "--modality", "CT", "--dry-run")

@@ -13,6 +13,7 @@ from click.core import ParameterSource
 
 from mapdr.operate.answer import answer
 from mapdr.operate.errors import RequestError
+from mapdr.operate.listed import with_list
 from mapdr.operate.selection import STATES, Selection, choose
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -157,8 +158,39 @@ def _selection(values: dict[str, Any]) -> Selection:
         raise click.BadParameter(str(error), param_hint=option) from error
 
 
-def print_answer(data: object, *, node: str = "") -> None:
-    """Print the whole answer of the running command for --json, in the envelope that all share."""
+def list_options(command: F) -> F:
+    """--list and --column, which narrow `chosen` further; for commands with `selection_options`."""
+
+    @functools.wraps(command)
+    def with_listed(*args: Any, chosen: Selection, list_: bytes | None, column: str, **kwargs: Any) -> Any:
+        if list_ is None and column:
+            raise click.UsageError("--column says which column of --list is meant")
+        try:
+            listed = chosen if list_ is None else with_list(chosen, list_, column)
+        except RequestError as error:
+            raise click.BadParameter(str(error), param_hint=f"--{error.field}") from error
+        return command(*args, chosen=listed, **kwargs)
+
+    wrapped: Any = with_listed
+    for option in (
+        condition("--column", metavar="NAME", help="The column of --list: its header, or its number."),
+        click.option(
+            "--list",
+            "list_",
+            metavar="FILE",
+            type=click.File("rb"),
+            callback=lambda ctx, param, file: file and file.read(),
+            help="Images of a CSV file or of lines (- is standard input): UIDs of studies, series or images, "
+            "or accession numbers.",
+        ),
+    ):
+        wrapped = option(wrapped)
+    return wrapped  # type: ignore[no-any-return]
+
+
+def print_answer(data: object, *, node: str = "", in_line: bool = False) -> None:
+    """Print the whole answer of the running command for --json, in the envelope that all share; `in_line`
+    where it is the last of many lines."""
     ctx = click.get_current_context()
     command = ctx.command_path.removeprefix(f"{ctx.find_root().command_path} ")  # "doctor peer"
-    click.echo(answer(command, node, data))
+    click.echo(answer(command, node, data, in_line=in_line))
