@@ -39,6 +39,7 @@ COMMANDS = {
     "release": "Deliver again what was held.",
     "priority": "Make deliveries more urgent, or less.",
     "reroute": "Apply today's rules again.",
+    "export": "Write images into a folder.",
     "corrections": "What was corrected of images, by whom.",
     "dismiss": "End parked deliveries that shall never be sent.",
     "purge": "Remove images for good, and who they are of.",

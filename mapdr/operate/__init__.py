@@ -9,7 +9,8 @@ The way to a node is an `access.Access`, by its configuration; functions take it
 - `actions` on deliveries (retry, hold, release, prioritize, reroute, dismiss), which say how many and where
   to before they do anything (`dry_run`); `orders` to the node (reload, drain); `send`.
 - A re-route is by a `directive` (today's rules, one of them, none; what is corrected) and may have a name
-  (`jobs`); `corrections` lists what was corrected; `listed` reads lists of images.
+  (`jobs`); `corrections` lists what was corrected; `listed` reads lists of images; `export` writes
+  images into a folder.
 - `selection` is the grammar of what is chosen, `events` and `journal` say what happened, `brief` says a
   state in one line, `answer` makes JSON, `errors` are what people get wrong.
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -84,16 +84,26 @@ def _not_empty(ctx: click.Context, param: click.Parameter, value: str) -> str:
 
 def selection_options(command: F) -> F:
     """The grammar of selections, the same for every command; given to it as one `chosen`."""
+    return _selecting(command, _SELECTION)
 
+
+def image_options(command: F) -> F:
+    """The same without --to, for a command to which that is something else."""
+    return _selecting(command, [option for option in _SELECTION if option is not _TO])
+
+
+def _selecting(command: F, options: Sequence[Callable[[F], F]]) -> F:
     @functools.wraps(command)
     def with_selection(*args: Any, **kwargs: Any) -> Any:
         return command(*args, chosen=_selection(kwargs), **kwargs)
 
     wrapped: Any = with_selection
-    for option in reversed(_SELECTION):
+    for option in reversed(options):
         wrapped = option(wrapped)
     return wrapped  # type: ignore[no-any-return]
 
+
+_TO = condition("--to", "destination", metavar="NAME", help="Deliveries to this destination.")
 
 _SELECTION = (
     condition(
@@ -102,7 +112,7 @@ _SELECTION = (
         help="2026-11-01, 2026-11-01.., ..2026-11-30, 2026-11-01..2026-11-30 or today.",
     ),
     condition("--modality", metavar="CT", help="Images of this modality."),
-    condition("--to", "destination", metavar="NAME", help="Deliveries to this destination."),
+    _TO,
     click.option("--state", type=click.Choice(STATES), default=None, help="Deliveries in this state."),
     condition("--reason", metavar="WORD", help="Parked for this reason."),
     condition("--study", "study_instance_uid", metavar="UID", help="One study, by its UID."),
@@ -147,7 +157,7 @@ _EQUAL = (
 
 
 def _selection(values: dict[str, Any]) -> Selection:
-    given = {key: values.pop(key) or "" for key in _EQUAL}
+    given = {key: values.pop(key, None) or "" for key in _EQUAL}
     days = {key: values.pop(key) for key in ("study_date", "received", "since")}
     try:
         return choose(limit=values.pop("limit"), **days, **given)
