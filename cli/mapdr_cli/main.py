@@ -29,6 +29,7 @@ COMMANDS = {
     "run": "Run the router.",
     "demo": "See it all at work on this machine alone.",
     "top": "Watch the node live.",
+    "watch": "Follow events as lines of JSON.",
     "status": "Today's counts, queues, what is stuck.",
     "find": "Where is a study, and who has it?",
     "sources": "Who sends, and who is rejected.",

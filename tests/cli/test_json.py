@@ -28,8 +28,8 @@ from paper.nodes import NodeFolder
 
 DOCUMENT = Path(__file__).resolve().parents[2] / "docs/json.md"
 
-SILENT = {"init", "run", "reload"}
-"""Commands without --json."""
+SILENT = {"init", "run", "reload", "watch"}
+"""Commands without --json: watch prints nothing else."""
 
 GROUPS = {
     "doctor": {"doctor", "doctor peer"},
