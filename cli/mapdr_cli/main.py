@@ -14,6 +14,7 @@ from typing import Any, NoReturn
 
 import click
 from click.exceptions import ClickException, Exit, NoArgsIsHelpError, UsageError
+from click.shell_completion import CompletionItem
 
 import mapdr
 from mapdr.kernel.errors import ConfigurationError, MapdrError
@@ -51,6 +52,7 @@ COMMANDS = {
     "explain": "What the rules would do to a file.",
     "doctor": "Examine this installation.",
     "plugins": "Which stages there are.",
+    "completion": "Let the shell complete commands and names.",
 }
 """Commands in the order in which an operator meets them, each with its line in the help of all.
 
@@ -91,6 +93,13 @@ class Program(click.Group):
                 import_module(module)
         command: click.Command = getattr(sys.modules[module], cmd_name)
         return command
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        """Commands that begin so, without loading them; and options, as click does it."""
+        if incomplete.startswith("-"):
+            return super().shell_complete(ctx, incomplete)
+        found = ((name, line) for name, line in COMMANDS.items() if name.startswith(incomplete))
+        return [CompletionItem(name, help=line) for name, line in found]
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """The commands and their lines, without loading them."""

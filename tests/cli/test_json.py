@@ -28,7 +28,7 @@ from paper.nodes import NodeFolder
 
 DOCUMENT = Path(__file__).resolve().parents[2] / "docs/json.md"
 
-SILENT = {"init", "run", "reload", "watch"}
+SILENT = {"init", "run", "reload", "watch", "completion"}
 """Commands without --json: watch prints nothing else."""
 
 GROUPS = {

@@ -13,6 +13,7 @@ from mapdr.operate.export import Exported
 from mapdr.operate.export import export as write_images
 from mapdr.operate.selection import Selection
 from mapdr_cli.commands.options import (
+    complete_destination,
     condition,
     config_option,
     image_options,
@@ -38,7 +39,13 @@ SHOWN = 10
     required=True,
     help="The folder; it is made if it is missing.",
 )
-@condition("--as", "as_for", metavar="NAME", help="As this destination would get them; else as received.")
+@condition(
+    "--as",
+    "as_for",
+    metavar="NAME",
+    shell_complete=complete_destination,
+    help="As this destination would get them; else as received.",
+)
 @condition(
     "--layout",
     metavar="TEMPLATE",

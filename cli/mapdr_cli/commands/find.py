@@ -9,7 +9,14 @@ import click
 from mapdr.operate.selection import Selection
 from mapdr.operate.studies import studies, troubles
 from mapdr_cli.commands.looking import looking
-from mapdr_cli.commands.options import condition, config_option, identify_option, json_option, print_answer
+from mapdr_cli.commands.options import (
+    complete_study,
+    condition,
+    config_option,
+    identify_option,
+    json_option,
+    print_answer,
+)
 from mapdr_cli.render.studies import found_study
 from mapdr_cli.render.terminal import console
 
@@ -17,7 +24,13 @@ from mapdr_cli.render.terminal import console
 @click.command()
 @condition("--patient", "patient_id", metavar="ID", help="By its patient ID, whole.")
 @condition("--accession", "accession_number", metavar="NUMBER", help="By its accession number.")
-@condition("--study", "study_instance_uid", metavar="UID", help="By its Study Instance UID.")
+@condition(
+    "--study",
+    "study_instance_uid",
+    metavar="UID",
+    shell_complete=complete_study,
+    help="By its Study Instance UID.",
+)
 @condition("--uid", "sop_instance_uid", metavar="UID", help="By an image's SOP Instance UID.")
 @click.argument("bare", metavar="", nargs=-1)
 @identify_option

@@ -12,6 +12,7 @@ import platformdirs
 from click.core import ParameterSource
 
 from mapdr.operate.answer import answer
+from mapdr.operate.completion import destination_names, study_uids
 from mapdr.operate.errors import RequestError
 from mapdr.operate.listed import with_list
 from mapdr.operate.selection import STATES, Selection, choose
@@ -69,6 +70,25 @@ def _existing(ctx: click.Context, param: click.Parameter, value: Path | None) ->
     raise click.UsageError(f"no {NAME} in {looked}; `mapdr init` writes one, --config FILE names another")
 
 
+def _config_of(ctx: click.Context) -> Path | None:
+    """The configuration that the words so far name, or that is found without; None if there is none."""
+    named = ctx.params.get("config")
+    return named if isinstance(named, Path) else next((place for place in places() if place.is_file()), None)
+
+
+def complete_destination(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:
+    """The configured destinations that begin as what is typed."""
+    config = _config_of(ctx)
+    names = destination_names(config) if config else []
+    return [name for name in names if name.startswith(incomplete)]
+
+
+def complete_study(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:
+    """The UIDs of the last studies that begin as what is typed."""
+    config = _config_of(ctx)
+    return study_uids(config, incomplete) if config else []
+
+
 def condition(*names: str, **more: Any) -> Callable[[F], F]:
     """An option that chooses; one that is given and empty is refused: a script's variable may be unset, and
     what would be chosen without the condition is more than was meant."""
@@ -103,7 +123,13 @@ def _selecting(command: F, options: Sequence[Callable[[F], F]]) -> F:
     return wrapped  # type: ignore[no-any-return]
 
 
-_TO = condition("--to", "destination", metavar="NAME", help="Deliveries to this destination.")
+_TO = condition(
+    "--to",
+    "destination",
+    metavar="NAME",
+    shell_complete=complete_destination,
+    help="Deliveries to this destination.",
+)
 
 _SELECTION = (
     condition(
@@ -115,7 +141,13 @@ _SELECTION = (
     _TO,
     click.option("--state", type=click.Choice(STATES), default=None, help="Deliveries in this state."),
     condition("--reason", metavar="WORD", help="Parked for this reason."),
-    condition("--study", "study_instance_uid", metavar="UID", help="One study, by its UID."),
+    condition(
+        "--study",
+        "study_instance_uid",
+        metavar="UID",
+        shell_complete=complete_study,
+        help="One study, by its UID.",
+    ),
     condition(
         "--from",
         "peer",
