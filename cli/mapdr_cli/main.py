@@ -48,6 +48,7 @@ COMMANDS = {
     "webhooks": "What webhooks were told, and whether they took it.",
     "reload": "Apply a changed configuration.",
     "send": "Send files through the node's store.",
+    "fetch": "Get studies from a PACS.",
     "echo": "Are the destinations there?",
     "explain": "What the rules would do to a file.",
     "doctor": "Examine this installation.",

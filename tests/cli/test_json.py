@@ -18,6 +18,7 @@ import mapdr
 from mapdr.config.problem import Problem
 from mapdr.operate.answer import answer, moment, plain
 from mapdr.operate.explain import AskedRule
+from mapdr.operate.fetch import Fetched, FetchedStudy
 from mapdr.operate.model import Hook, Webhooks
 from mapdr.store.outbox import OutboxEntry, OutboxSettlement
 from mapdr.testing import generator
@@ -167,6 +168,8 @@ def test_every_answer_has_the_envelope_and_the_documented_keys(
 ) -> None:
     known = documented()
     books = Books(lambda image: {}, 0, accounts={"CT": Account()}, faults=["one fault"])
+    study = FetchedStudy("1.2", "20261101", "A1", "P1", ["CT"], 3)
+    told["fetch"] = [json.loads(answer("fetch", "clinic-north", Fetched("archive", [study], 0, True, False)))]
     told["demo"] = [json.loads(answer("demo", "demo", as_json(books)))]
     alone = set(COMMANDS) - SILENT - set(GROUPS)
     assert set(told) == alone.union(*GROUPS.values()) == set(known)

@@ -10,7 +10,7 @@ import logging
 import ssl
 import time
 import zlib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass, field
 from urllib.parse import urljoin, urlsplit
@@ -31,6 +31,9 @@ one, so that a request does not meet the server's hanging up."""
 
 MOST = 4 << 20
 """Bytes of an answer that are read; a STOW-RS answer for a thousand images has a tenth of it."""
+
+CHUNK = 1 << 16
+"""Bytes of a long answer that are handed on at once."""
 
 HOPS = 3
 """Redirects that are followed for one request."""
@@ -57,6 +60,10 @@ class Answer:
     def wait(self) -> float:
         """Seconds that the server asks to be left alone; 0 if it does not."""
         return retry_after(self.headers.get("retry-after", ""), self.headers.get("date", ""))
+
+
+Taken = Callable[[Mapping[str, str], bytes], object]
+"""Takes a long answer's body as it comes, with the answer's headers; their names are in lower case."""
 
 
 class Body:
@@ -182,8 +189,12 @@ class HttpClient:
         headers: Mapping[str, str] | None = None,
         body: Body | None = None,
         most: int = MOST,
+        taken: Taken | None = None,
     ) -> Answer:
         """The server's answer, whatever its status, with up to `most` bytes of its body.
+
+        With `taken` the body of an answer of 2xx goes there, however long it is, and not into the answer;
+        what it raises is raised as it is.
 
         After a 401 it is asked once more if there are other credentials; redirects are followed to the same
         host over https alone, with the same method and body, and else are the answer.
@@ -202,6 +213,7 @@ class HttpClient:
                 timeout=self._timeout,
                 most=most,
                 throttle=self._throttle,
+                taken=taken,
             )
             if answer.status == 401 and not renewed and self._credentials.renew(header):
                 header, renewed = self._credentials.header(), True
@@ -242,6 +254,7 @@ def _exchange(
     timeout: float,
     most: int,
     throttle: Throttle | None = None,
+    taken: Taken | None = None,
 ) -> Answer:
     sent = dict(headers)
     if body is not None:
@@ -253,8 +266,12 @@ def _exchange(
         if throttle is not None:
             throttle(_head_size(request))
         with closing(plain.send(request, stream=True)) as response:
-            data, whole = _read(response, most, time.monotonic() + timeout)
             found = {name.lower(): value for name, value in response.headers.items()}
+            if taken is not None and response.is_success:
+                for chunk in response.iter_raw(CHUNK):
+                    taken(found, chunk)
+                return Answer(HttpStatus(response.status_code), found, version=response.http_version)
+            data, whole = _read(response, most, time.monotonic() + timeout)
             return Answer(HttpStatus(response.status_code), found, data, whole, response.http_version)
     except (httpx.HTTPError, httpx.StreamError, httpx.InvalidURL) as error:
         raise trouble(error, begun=body is not None and body.begun) from None
