@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import subprocess
 import time
@@ -9,6 +10,7 @@ from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
+import pydicom
 import pytest
 
 from mapdr.testing import generator
@@ -75,6 +77,23 @@ def test_a_killed_reroute_goes_on_and_sends_each_image_once_more(
         assert len(got) == images
         assert set(got.values()) == {1}
         assert len(sink.received) == images, "the first destination gets nothing again"
+
+
+def test_a_running_node_sends_corrected_values(make_node: Callable[..., Node]) -> None:
+    with RawSink() as sink:
+        rule = everything_to("pacs", tags=[{"prefix": "AccessionNumber", "with": "CN-"}])
+        node = make_node(egress={"pacs": destination(sink.port)}, rules=[rule]).start()
+        sent = list(generator.study("CT", seed=9, images=3, size=(8, 8)))
+        assert set(send_all(node.port, map(in_memory, sent)).values()) == {0}
+        node.when_settled(3)
+        node.command("reroute", "--modality", "CT", "--set", "AccessionNumber=A4711", "--yes")
+        node.when(lambda status: status["repeats"]["delivered"].get("pacs") == 3 and not status["pending"])
+        heads = [
+            pydicom.dcmread(io.BytesIO(one.data), force=True, stop_before_pixels=True)
+            for one in sink.received
+        ]
+        assert Counter(head.AccessionNumber == "CN-A4711" for head in heads) == {False: 3, True: 3}
+        assert "A4711" not in node.log.read_text()
 
 
 @pytest.mark.long

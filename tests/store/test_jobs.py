@@ -5,8 +5,12 @@ from __future__ import annotations
 from collections import Counter
 
 import pytest
+from sqlalchemy import select
+from sqlalchemy.dialects import postgresql, sqlite
 
 from mapdr.store import Selection, Store
+from mapdr.store.index import schema
+from mapdr.store.index.texts import texts
 from mapdr.store.queue.rerouted import ImageRerouted
 from store.conftest import Opener
 from store.world import To, push
@@ -123,3 +127,11 @@ def test_a_list_is_one_condition_of_several(store: Store) -> None:
     assert store.rerouting.unknown(listed) == ["9.2"]
     with pytest.raises(ValueError, match="listed as"):
         Selection(listed=["1"], listed_as="name")
+
+
+def test_a_list_is_one_parameter_for_both_databases() -> None:
+    chosen = select(schema.study.c.id).where(schema.study.c.uid.in_(texts(["a", "b"])))
+    for dialect, function in ((sqlite, "json_each("), (postgresql, "json_array_elements_text(CAST(")):
+        compiled = chosen.compile(dialect=dialect.dialect())
+        assert function in str(compiled)
+        assert list(compiled.params.values()) == ['["a", "b"]']

@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 import socket
 import ssl
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -183,7 +183,7 @@ class PacsClient:
         entity.dimse_timeout = config.dimse_timeout
         entity.network_timeout = config.dimse_timeout
         proposed = [*(build_context(uid, list(_NATIVE)) for uid in services), *contexts]
-        tls = {} if self._tls is None else {"tls_args": (self._tls, config.host)}
+        tls = {} if self._tls is None else {"tls_args": (self._tls, config.tls.name or config.host)}
         association = entity.associate(
             config.host, config.port, contexts=proposed, ae_title=config.ae_title, **tls, **more
         )
@@ -192,15 +192,13 @@ class PacsClient:
                 "the PACS rejected the association; does it know this AE title?", reason="rejected"
             )
         if not association.is_established:
+            if association.rejected_contexts:  # all of them: it is left at once
+                raise _not_supported(services)
             raise Temporary("there is no association with the PACS; `mapdr doctor peer` says why")
         try:
             accepted = {str(context.abstract_syntax) for context in association.accepted_contexts}
             if not accepted.issuperset(services):
-                what = (
-                    "C-GET" if _STUDY_GET in services else "C-MOVE" if _STUDY_MOVE in services else "C-FIND"
-                )
-                cure = "; try --move" if what == "C-GET" else ""
-                raise Permanent(f"the PACS accepts no {what}{cure}", reason="not-supported")
+                raise _not_supported(uid for uid in services if uid not in accepted)
             yield association
         finally:
             if association.is_established:
@@ -260,6 +258,11 @@ class _Storing:
             except BaseException:
                 incoming.abort()
                 raise
+
+
+def _not_supported(services: Iterable[str]) -> Permanent:
+    lacking = " and ".join(_SERVICES[uid] for uid in services)
+    return Permanent(f"the PACS accepts no {lacking}", reason="not-supported")
 
 
 def _storage_contexts(classes: Sequence[str]) -> list[Any]:
