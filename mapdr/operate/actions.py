@@ -86,7 +86,8 @@ class Promised:
     `images` were read, `deliveries` promised, in all and by destination (`to`; their bytes in `bytes_to`);
     `again` of them are of images that their destination has confirmed before. `missing` images are no longer
     in the spool, `unrouted` ones no rule takes. `superseded` deliveries end by it; `still_parked` are those
-    that today's rules do not name. `before` images of a re-route with a name were done by earlier runs.
+    that today's rules do not name. `uncorrected` images were corrected before, and are promised without that.
+    `before` images of a re-route with a name were done by earlier runs.
     `unknown` are the places, from 1, of listed values by which no image is chosen.
     """
 
@@ -99,6 +100,7 @@ class Promised:
     unrouted: int
     superseded: int
     still_parked: int
+    uncorrected: int
     before: int
     unknown: Sequence[int]
     dry_run: bool
@@ -135,7 +137,7 @@ def retry(opened: Access, chosen: Selection, *, everything: bool = False, dry_ru
     if number and not dry_run:
         number = store.actions.retry(chosen)
         note(opened, "retry", number, to)
-    outdated = sum(count for recipe, count in parked.items() if recipe not in opened.router.recipes)
+    outdated = sum(count for recipe, count in parked.items() if _is_outdated(opened, recipe))
     return Retried(number, to, outdated, dry_run)
 
 
@@ -271,7 +273,8 @@ def reroute(
             told(progress)
     finally:
         if not dry_run and (done.deliveries or done.superseded):
-            note(opened, "reroute", done.deliveries, done.to)
+            action = "reroute --set" if asked.corrections else "reroute"
+            note(opened, action, done.deliveries, done.to)
     return Promised(
         images=done.images,
         deliveries=done.deliveries,
@@ -282,6 +285,7 @@ def reroute(
         unrouted=done.unrouted,
         superseded=done.superseded,
         still_parked=done.still_parked,
+        uncorrected=done.uncorrected,
         before=before,
         unknown=unknown,
         dry_run=dry_run,
@@ -294,6 +298,15 @@ def _unknown(store: Store, chosen: Selection) -> Sequence[int]:
         return ()
     left = set(store.rerouting.unknown(chosen))
     return [place for place, value in enumerate(chosen.listed, 1) if value in left]
+
+
+def _is_outdated(opened: Access, recipe: str) -> bool:
+    """Whether today's rules give another recipe; what an operator corrected is as it was meant."""
+    if recipe in opened.router.recipes:
+        return False
+    from mapdr.operate.directive import is_corrected  # few retries need it, and it costs
+
+    return not is_corrected(opened.index(), recipe)
 
 
 def _index(opened: Access, chosen: Selection, everything: bool) -> Store:

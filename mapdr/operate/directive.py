@@ -17,6 +17,7 @@ from typing import Any
 
 from mapdr.dicom.path import format_path, parse_path, tag_vr
 from mapdr.dicom.tags import SOP_CLASS_UID, SOP_INSTANCE_UID
+from mapdr.kernel.errors import Permanent
 from mapdr.kernel.finding import instead
 from mapdr.kernel.item import Priority, TagPath
 from mapdr.operate.access import Access
@@ -25,6 +26,7 @@ from mapdr.operate.orders import operator
 from mapdr.route.condition import All, Condition
 from mapdr.route.recipe import canonical
 from mapdr.route.rules import Router, Rule, compile_rules
+from mapdr.store import Store
 from mapdr.store.queue.rerouted import Corrections
 
 CORRECTED = "corrected"
@@ -90,6 +92,14 @@ def corrections_of(directive: Directive) -> Corrections | None:
             raise RequestError(f"{format_path(path)} is corrected twice", field="set")
         values[path] = new
     return Corrections(operator(), values)
+
+
+def is_corrected(store: Store, recipe: str) -> bool:
+    """Whether the recipe of a hash begins with a correction; False if nobody knows it any more."""
+    try:
+        return CORRECTED in store.recipes.recipe(recipe)
+    except Permanent:
+        return False
 
 
 def _one(rules: Sequence[Rule], name: str, destination: str) -> Rule:

@@ -193,6 +193,28 @@ def test_a_correction_goes_before_the_rule_and_is_recorded(used: NodeFolder) -> 
     assert '-> "{A1}"' in used.mapdr("corrections", "--identify", width=200).output
 
 
+def test_whoever_leaves_a_correction_out_is_told(used: NodeFolder) -> None:
+    *_, sums = lines(used, "--modality", "CT", "--set", "AccessionNumber=A1")
+    assert sums["uncorrected"] == 0
+    looked = used.mapdr("reroute", "--modality", "CT", "--dry-run")
+    assert (
+        "4 images were corrected before (mapdr corrections); without --set that is left out" in looked.output
+    )
+    *_, sums = lines(used, "--modality", "CT")
+    assert sums["uncorrected"] == 4
+
+
+def test_a_corrected_delivery_that_is_parked_is_retried_as_it_was_meant(used: NodeFolder) -> None:
+    lines(used, "--modality", "CT", "--set", "AccessionNumber=A1")
+    used.settle("telepacs", "parked", 1, reason="refused")
+    (parked,) = rows(used, "--state", "parked")
+    said = used.mapdr("retry", "--state", "parked", "--yes")
+    assert said.exit_code == 0
+    assert "keep the recipe" not in said.output
+    (again,) = [row for row in rows(used) if row["id"] == parked["id"]]
+    assert (again["state"], again["recipe"]) == ("pending", parked["recipe"])
+
+
 def test_a_purge_leaves_no_corrected_value(used: NodeFolder) -> None:
     value = "CORRECTED-4711"
     lines(used, "--modality", "CT", "--set", f"AccessionNumber={value}")

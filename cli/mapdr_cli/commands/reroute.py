@@ -142,6 +142,8 @@ def _told(done: actions.Promised) -> str:
     if done.missing:
         text += f", {done.missing} no longer in the spool"
     text += "."
+    if done.uncorrected:
+        text += f"\n{_uncorrected(done)}."
     if done.before:
         text += f"\n{words.many(done.before, 'image')} of this name had been done before."
     if done.still_parked:
@@ -159,6 +161,11 @@ def _unknown(done: actions.Promised) -> str:
     return f"{values} of the list chose no image here: number {shown}"
 
 
+def _uncorrected(done: actions.Promised) -> str:
+    were = words.many(done.uncorrected, "image was", "images were")
+    return f"{were} corrected before (mapdr corrections); without --set that is left out"
+
+
 def _question(done: actions.Promised) -> str:
     promised = words.many(done.deliveries, "delivery", "deliveries")
     text = f"Promise {promised} of {words.many(done.images, 'image')}"
@@ -169,4 +176,6 @@ def _question(done: actions.Promised) -> str:
         text += f"; {have} delivered there before and would be sent again"
     if done.superseded:
         text += f"; {words.many(done.superseded, 'delivery', 'deliveries')} superseded by that"
+    if done.uncorrected:
+        text += f"; {_uncorrected(done)}"
     return f"{text}?"

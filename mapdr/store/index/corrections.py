@@ -6,11 +6,11 @@ import json
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import Connection, and_, select, update
+from sqlalchemy import Connection, and_, func, select, update
 
 from mapdr.kernel.item import TagPath
 from mapdr.store.index import schema, selection
-from mapdr.store.index.database import Database
+from mapdr.store.index.database import Database, portions
 from mapdr.store.index.selection import Selection
 from mapdr.store.index.strings import StringTable
 from mapdr.store.index.studies import tag_path
@@ -66,6 +66,15 @@ class Corrections:
                 )
                 for row in connection.execute(query)
             ]
+
+
+def corrected(connection: Connection, keys: Collection[bytes]) -> int:
+    """How many of these images were corrected."""
+    found = 0
+    for some in portions(list(keys)):
+        these = select(func.count(_correction.c.instance.distinct())).where(_correction.c.instance.in_(some))
+        found += connection.scalar(these) or 0
+    return found
 
 
 def write_over(connection: Connection, studies: Collection[int], keys: Collection[bytes]) -> None:

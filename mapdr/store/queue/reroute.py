@@ -21,6 +21,7 @@ from sqlalchemy import Connection, Row, Select, insert, select, update
 from mapdr.kernel.errors import Permanent
 from mapdr.kernel.item import Header, Priority, Routing, Source, TagPath
 from mapdr.store.index import schema, selection
+from mapdr.store.index.corrections import corrected
 from mapdr.store.index.database import Database, portions
 from mapdr.store.index.instances import Instances
 from mapdr.store.index.recipes import Recipes
@@ -49,6 +50,7 @@ class _Promises:
     gone: set[bytes] = field(default_factory=set)
     still_parked: int = 0
     again: int = 0
+    uncorrected: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -269,6 +271,8 @@ class Rerouting:
                     self._promise_image(connection, written, one, only)
                 else:
                     written.gone.add(key)
+            if by.corrections is None:
+                written.uncorrected = corrected(connection, {values[0] for values in written.made})
             if write:
                 self._write(connection, written, by.corrections, now)
         return _told(routed, written, by.numbers)
@@ -369,6 +373,7 @@ def _told(
         to=to,
         bytes_to=bytes_to,
         again=written.again,
+        uncorrected=written.uncorrected,
     )
     return sums, images
 

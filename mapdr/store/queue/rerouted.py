@@ -30,7 +30,7 @@ class Rerouted:
     images that no rule takes, deliveries that were superseded, and those that stay parked because today's
     rules do not name their destination. `to`: the promised deliveries by destination, and `bytes_to` the
     bytes of their data sets; `again`: how many of them are of an image that their destination has confirmed
-    before."""
+    before. `uncorrected`: images that are promised as the rules say and were corrected before."""
 
     images: int = 0
     deliveries: int = 0
@@ -41,6 +41,7 @@ class Rerouted:
     to: Mapping[str, int] = field(default_factory=dict)
     bytes_to: Mapping[str, int] = field(default_factory=dict)
     again: int = 0
+    uncorrected: int = 0
 
     def __add__(self, other: Rerouted) -> Rerouted:
         sums: dict[str, Any] = {}
