@@ -16,7 +16,6 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from mapdr.dicom import uids
-from mapdr.dicom.part10 import HEAD, find
 from mapdr.kernel.errors import Permanent, Refused, Temporary
 from mapdr.kernel.fetch import FoundStudy, Retrieved, StudyQuery
 from mapdr.kernel.item import Source
@@ -90,12 +89,11 @@ class PacsClient:
 
     def retrieve(self, study_instance_uid: str, intake: Intake, told: Callable[[], object]) -> Retrieved:
         """By C-GET, see `mapdr.kernel.fetch.Fetches`."""
-        from pynetdicom import _config, build_role, evt
+        from pynetdicom import build_role, evt
 
         expected, classes = self._images(study_instance_uid)
         source = Source(RECEIVER, self._config.ae_title, self._config.calling_ae, self._address())
         storing = _Storing(intake, source, told)
-        _config.STORE_RECV_CHUNKED_DATASET = True  # into a file: no object is whole in memory
         contexts = _storage_contexts(classes)
         with self._association(
             [_STUDY_GET],
@@ -243,21 +241,20 @@ class _Storing:
         return SUCCESS
 
     def _keep(self, event: Any, uid: str) -> None:
-        with event.dataset_path.open("rb") as file:
-            file.seek(find(file.read(HEAD)).length)
-            incoming = self._intake.begin(
-                self._source,
-                str(event.request.AffectedSOPClassUID),
-                uid,
-                str(event.context.transfer_syntax),
-            )
-            try:
-                while data := file.read(COPIED):
-                    incoming.write(data)
-                incoming.commit()
-            except BaseException:
-                incoming.abort()
-                raise
+        incoming = self._intake.begin(
+            self._source,
+            str(event.request.AffectedSOPClassUID),
+            uid,
+            str(event.context.transfer_syntax),
+        )
+        try:
+            with event.request.DataSet.getbuffer() as data:
+                for start in range(0, len(data), COPIED):
+                    incoming.write(data[start : start + COPIED])
+            incoming.commit()
+        except BaseException:
+            incoming.abort()
+            raise
 
 
 def _not_supported(services: Iterable[str]) -> Permanent:
