@@ -18,6 +18,7 @@ import ssl
 import struct
 import sys
 import time
+from pathlib import Path
 
 CT_IMAGE = b"1.2.840.10008.5.1.4.1.1.2"
 EXPLICIT_LE = b"1.2.840.10008.1.2.1"
@@ -83,6 +84,28 @@ def data_set(size: int, uid: bytes, study: bytes) -> bytes:
     pixels = b"".join(row[index % 251 : index % 251 + 2 * side] for index in range(side))
     parts.append(_element(0x7FE0, 0x0010, b"OW", pixels))
     return b"".join(parts)
+
+
+def files(folder: Path, size: int, count: int) -> list[str]:
+    """DICOM files of different images, for senders that read files; their names."""
+    prefix = b"2.25.%d." % time.time_ns()
+    names = []
+    for index in range(count):
+        uid = prefix + b"%d" % (1_000_000 + index)  # no leading zero: pydicom would warn of each
+        head = b"".join(
+            _element(2, number, b"UI", value)
+            for number, value in ((2, CT_IMAGE), (3, uid), (0x10, EXPLICIT_LE), (0x12, b"2.25.1"))
+        )
+        name = folder / f"{index}.dcm"
+        name.write_bytes(
+            bytes(128)
+            + b"DICM"
+            + _element(2, 0, b"UL", len(head).to_bytes(4, "little"))
+            + head
+            + data_set(size, uid, prefix + b"1")
+        )
+        names.append(str(name))
+    return names
 
 
 def command_set(uid: bytes, message_id: int) -> bytes:

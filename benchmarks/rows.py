@@ -169,7 +169,7 @@ def storescp_by_storescu_over_tls(size: int, count: int) -> float:
     environment = {**os.environ, "TCP_NODELAY": "1"}
     with scratch("storescp") as folder, scratch("tls") as keys, scratch("files") as sources:
         cert, key = certificate(keys)
-        files(sources, size, count)
+        generator.files(sources, size, count)
         port = free_port()
         command = ["storescp", "+B", "+tls", str(key), str(cert), "-ic", "-od", str(folder), str(port)]
         with running(command, port, env=environment):
@@ -178,33 +178,10 @@ def storescp_by_storescu_over_tls(size: int, count: int) -> float:
                 return files_rate(folder, count)
 
 
-def files(folder: Path, size: int, count: int) -> list[str]:
-    """DICOM files for dcmsend."""
-    prefix = b"2.25.%d." % time.time_ns()
-    meta = generator.CT_IMAGE
-    names = []
-    for index in range(count):
-        uid = prefix + b"%d" % (1_000_000 + index)  # no leading zero: pydicom would warn of each
-        head = b"".join(
-            generator._element(2, number, b"UI", value)
-            for number, value in ((2, meta), (3, uid), (0x10, generator.EXPLICIT_LE), (0x12, b"2.25.1"))
-        )
-        name = folder / f"{index}.dcm"
-        name.write_bytes(
-            bytes(128)
-            + b"DICM"
-            + generator._element(2, 0, b"UL", len(head).to_bytes(4, "little"))
-            + head
-            + generator.data_set(size, uid, prefix + b"1")
-        )
-        names.append(str(name))
-    return names
-
-
 def dcmsend(size: int, count: int, port: int, environment: dict[str, str]) -> float:
     """Seconds that dcmsend takes for `count` files."""
     with scratch("files") as folder:
-        files(folder, size, count)
+        generator.files(folder, size, count)
         began = time.perf_counter()
         subprocess.run(
             ["dcmsend", "+sd", "--no-uid-checks", "127.0.0.1", str(port), str(folder)],

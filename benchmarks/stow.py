@@ -13,6 +13,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+from benchmarks import load as generator
 from benchmarks.node import STOW, node, wait_until
 from benchmarks.peers import ROOT, Sink, free_port, load, scratch
 
@@ -54,12 +55,10 @@ def _batches(names: list[str]) -> list[list[str]]:
 
 def by_curl(size: int, count: int) -> float:
     """The same by one curl, which keeps its connection."""
-    from benchmarks.rows import files
-
     with scratch("files") as folder, Sink(module=SINK) as sink:
         kind = f'multipart/related; type="application/dicom"; boundary={BOUNDARY}'
         words = ["curl", "-sS"]
-        for number, body in enumerate(bodies(folder, files(folder, size, count))):
+        for number, body in enumerate(bodies(folder, generator.files(folder, size, count))):
             words += ["--next"] if number else []
             words += ["-o", "/dev/null", "-X", "POST", "-H", f"Content-Type: {kind}", "-H", "Expect:"]
             words += ["-T", str(body), f"http://127.0.0.1:{sink.port}/studies"]
@@ -69,10 +68,8 @@ def by_curl(size: int, count: int) -> float:
 
 def by_client(size: int, count: int) -> float:
     """The same by dicomweb-client; its start does not count."""
-    from benchmarks.rows import files
-
     with scratch("files") as folder, Sink(module=SINK) as sink:
-        files(folder, size, count)
+        generator.files(folder, size, count)
         subprocess.run(
             [sys.executable, "-m", "benchmarks.stow", str(folder), str(sink.port)], check=True, cwd=ROOT
         )

@@ -37,7 +37,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "transform": SHARED | FIELDS | {"dicom", "wire", "store"},
     "egress": SHARED | FIELDS | {"net", "dicom", "wire", "store"},
     "deliver": SHARED | FIELDS | {"net", "dicom", "wire", "store"},
-    "notify": SHARED | FIELDS | {"config.lists", "config.model", "net", "dicom", "store"},
+    "notify": SHARED | FIELDS | {"config.lists", "config.model", "config.payload", "net", "dicom", "store"},
     # What people see and do; the faces are skins over it.
     "operate": SHARED | {"config", "dicom", "node", "notify", "route", "store", "transform", "wire"},
     # Where a node is put together: every part is seen here, but stages come from the registry. `deliver` is

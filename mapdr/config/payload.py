@@ -13,7 +13,8 @@ from mapdr.kernel.finding import Finding, Place
 PLACEHOLDERS = frozenset({"destination", "event", "images", "reason", "series", "state"})
 """What a payload may name besides tags, as `{images}`, of an event of a study."""
 
-_EVERY = PLACEHOLDERS.union(*NODE_EVENTS.values())
+ALL_PLACEHOLDERS = PLACEHOLDERS.union(*NODE_EVENTS.values())
+"""The same of any event; `placeholders` says which event has which."""
 
 
 def check_payload(payload: Any, place: Place, on: Iterable[str] = ()) -> Iterator[Finding]:
@@ -27,7 +28,7 @@ def check_payload(payload: Any, place: Place, on: Iterable[str] = ()) -> Iterato
             yield from check_payload(value, (*place, index), on)
     elif isinstance(payload, str):
         try:
-            template = Template.parse(payload, _EVERY)
+            template = Template.parse(payload, ALL_PLACEHOLDERS)
         except ValueError as error:
             what, _, cure = str(error).partition("; ")
             events = list(on) or [""]

@@ -41,10 +41,10 @@ def read_file_meta(head: bytes | bytearray, *, ended: bool = False) -> FileMeta 
 
     Raises RemoteProtocolError also for what is no DICOM file; one without a preamble is taken for none.
     """
-    if not PREFIX.startswith(bytes(head[PREAMBLE:_START])):
+    short = len(head) < _START
+    if not PREFIX.startswith(bytes(head[PREAMBLE:_START])) or (short and ended):
         raise RemoteProtocolError("it is not a DICOM file: no DICM stands behind a preamble of 128 bytes")
-    if len(head) < _START:
-        _check_end(head, ended)
+    if short:
         return None
     return read_group(head, _START, ended=ended)
 

@@ -13,8 +13,8 @@ from mapdr.config.units import Bandwidth as BandwidthField
 from mapdr.config.units import Duration
 from mapdr.egress.syntax import Syntax
 from mapdr.kernel.errors import OWN_FAULT, ConfigurationError, OwnFault, Temporary
-from mapdr.kernel.item import Outcome, Pause, Verdict
-from mapdr.kernel.stage import Endpoint
+from mapdr.kernel.item import TAKEN, Acceptance, Need, Outcome, Pause, Verdict
+from mapdr.kernel.stage import Description, EgressSession, Endpoint, Settings
 from mapdr.kernel.uids import EXPLICIT_VR_LITTLE_ENDIAN, IMPLICIT_VR_LITTLE_ENDIAN
 from mapdr.net.hours import Hours, HoursField
 from mapdr.net.http.client import Answer, Server
@@ -45,8 +45,11 @@ class HttpEgress:
     """A destination that speaks HTTP, but for its sessions. Nothing runs in it: sessions belong to whoever
     opened them."""
 
-    def __init__(self, config: HttpEgressConfig) -> None:
-        self._server = Server(config)
+    def __init__(self, settings: Settings, config: HttpEgressConfig, url: str) -> None:
+        """`url` is where images go, as far as it is the same for all."""
+        self._server = Server(config, f"egress.{settings.name}")
+        self._endpoint = endpoint(url)
+        self._open: set[EgressSession] = set()
         self._bandwidth = None if config.bandwidth is None else Bandwidth(config.bandwidth)
         self._common = config
 
@@ -70,6 +73,20 @@ class HttpEgress:
         """When images may be sent there."""
         return self._common.hours
 
+    def describe(self) -> Description:
+        """See `mapdr.kernel.stage.Egress`; `associations` counts sessions."""
+        tls, end = self._server.tls, self._endpoint
+        if tls is not None:
+            tls.look()
+        return Description(
+            end.host,
+            end.port,
+            tls=end.tls,
+            associations=len(self._open),
+            certificates=tls.certificates if tls is not None else (),
+            tls_trouble=tls.trouble if tls is not None else "",
+        )
+
     def acquire(self, ending: Sequence[object] = ()) -> None:
         """Read the TLS files and look at the secrets. Raises ConfigurationError if they cannot be used."""
         self._server.acquire()
@@ -84,6 +101,36 @@ class HttpEgress:
     def _throttle(self) -> Throttle | None:
         """What one session asks before each piece of a request; the bandwidth is that of all together."""
         return None if self._bandwidth is None else Throttle(self._bandwidth)
+
+
+class RefusedSyntaxes:
+    """What kinds of images a server has refused for their transfer syntax on one session, which it is not
+    asked about beforehand: they go in another of `syntaxes`; where none is left, each image is sent as it is,
+    for the server may refuse one and take the next."""
+
+    def __init__(self, syntaxes: Sequence[str]) -> None:
+        self._syntaxes = syntaxes
+        self._refused: dict[Need, Outcome] = {}
+
+    def acceptance(self, need: Need) -> Acceptance:
+        """As `mapdr.kernel.stage.EgressSession.acceptance` has it."""
+        refusal = self._refused.get(need)
+        instead = self.instead(need) if refusal is not None else ""
+        return Acceptance(refusal, instead) if instead else TAKEN
+
+    def instead(self, need: Need) -> str:
+        """The first other transfer syntax that was not refused; empty if there is none."""
+        for syntax in self._syntaxes:
+            other = Need(need.sop_class_uid, syntax)
+            if other != need and other not in self._refused:
+                return syntax
+        return ""
+
+    def noted(self, need: Need, outcome: Outcome) -> Outcome:
+        """`outcome`, kept for images like this one if it refuses their transfer syntax."""
+        if outcome.verdict is Verdict.SYNTAX_REFUSED:
+            self._refused[need] = outcome
+        return outcome
 
 
 def by_status(answer: Answer, size: int) -> Outcome:
@@ -134,6 +181,8 @@ def endpoint(url: str) -> Endpoint:
     return Endpoint(parts.hostname or "", parts.port or (443 if tls else 80), tls=tls)
 
 
-def closed() -> Outcome:
-    """What becomes of an image that is sent on a session which was closed."""
-    return Outcome(Verdict.RETRY, comment="the session is closed", peer_fault=True, begun=False)
+def closed(error: Exception | None = None) -> Outcome:
+    """What becomes of an image that is sent on a session which was closed; `error` is what a request ended
+    with that was under way. What had gone out of it, the server may have."""
+    begun = isinstance(error, HttpTrouble) and error.begun
+    return Outcome(Verdict.RETRY, comment="the session is closed", peer_fault=True, begun=begun, cut=begun)

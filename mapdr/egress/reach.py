@@ -7,7 +7,6 @@ import ipaddress
 import queue
 import socket
 import ssl
-import threading
 import time
 from collections.abc import Generator, Iterator
 from contextlib import closing
@@ -17,6 +16,8 @@ from typing import Any, TypeVar
 
 from mapdr.kernel.certificate import PEER, Certificate
 from mapdr.kernel.examine import Level, PeerFinding
+from mapdr.kernel.guard import GuardedThread
+from mapdr.kernel.tls_words import TlsCause
 from mapdr.net.certificate import certificate_of
 from mapdr.net.tls import ClientTls
 from mapdr.wire.tls import TlsFailure, TlsSocket
@@ -123,7 +124,7 @@ def _resolved(host: str, port: int, seconds: float) -> tuple[list[Address] | str
             answers.put(f"the name cannot be looked up ({error.strerror or type(error).__name__})")
 
     started = time.perf_counter()
-    threading.Thread(target=ask, name="look-up", daemon=True).start()
+    GuardedThread(ask, "look-up", goes_on=lambda: False).start()
     try:
         answer = answers.get(timeout=seconds)
     except queue.Empty:
@@ -180,15 +181,16 @@ def speak_tls(
             der = secured.peer_certificate
     except TlsFailure as failure:
         yield PeerFinding("TLS", Level.BAD, failure.reason, tls_cure(failure, without))
-        seen = None if failure.plain else certificate_shown(address, host, tls, seconds)
+        seen = None if failure.cause is TlsCause.NOT_TLS else certificate_shown(address, host, tls, seconds)
         if seen is not None:
             yield PeerFinding("certificate", Level.INFO, f"it shows one for {_told(seen)}")
         return failure
     except OSError as error:
         timed_out = isinstance(error, TimeoutError)
         text = "no answer to the TLS handshake" if timed_out else f"{_refusal(error)} during the handshake"
-        broken = TlsFailure(text, gone=True)
-        yield PeerFinding("TLS", Level.BAD, text, tls_cure(broken, without))
+        broken = TlsFailure(text, TlsCause.CLOSED)
+        busy = "if it serves one association at a time, ask again when it is idle; else " if timed_out else ""
+        yield PeerFinding("TLS", Level.BAD, text, busy + tls_cure(broken, without))
         return broken
     if der is not None:
         yield from _certificate(der, checked=tls.check_host, expected=expected)
@@ -253,16 +255,18 @@ def _told(found: Certificate) -> str:
 
 def tls_cure(failure: TlsFailure, without: str) -> str:
     """What to do about a failure of TLS; `without` is what in the configuration means that none is spoken."""
-    if failure.plain:
-        return f"set up TLS at the receiver, or {without}: both sides or neither"
-    if failure.gone:
-        return f"set up TLS at the receiver, or {without}; its log says why it closes"
-    if "expired" in failure.reason or "not yet valid" in failure.reason:
-        return "have the certificate renewed, or set the clocks right"
-    if "not trusted" in failure.reason:
-        return "name the CA's certificate, or the receiver's own (compare its fingerprint), as tls.ca"
-    if "another host" in failure.reason or "does not name" in failure.reason:
-        return "name the host as the certificate does, or write the certificate's name as tls.name"
-    if "this side" in failure.reason or "wants a certificate" in failure.reason:
-        return "set tls.cert and tls.key to a pair that the receiver's CA has signed"
-    return "compare min_version and profile with what the receiver speaks"
+    match failure.cause:
+        case TlsCause.NOT_TLS:
+            return f"set up TLS at the receiver, or {without}: both sides or neither"
+        case TlsCause.CLOSED:
+            return f"set up TLS at the receiver, or {without}; its log says why it closes"
+        case TlsCause.NOT_VALID_NOW:
+            return "have the certificate renewed, or set the clocks right"
+        case TlsCause.NOT_TRUSTED:
+            return "name the CA's certificate, or the receiver's own (compare its fingerprint), as tls.ca"
+        case TlsCause.OTHER_NAME:
+            return "name the host as the certificate does, or write the certificate's name as tls.name"
+        case TlsCause.OWN_CERTIFICATE:
+            return "set tls.cert and tls.key to a pair that the receiver's CA has signed"
+        case _:
+            return "compare min_version and profile with what the receiver speaks"

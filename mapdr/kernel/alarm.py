@@ -31,7 +31,7 @@ class AlarmKind:
 
 DESTINATION = AlarmKind(
     "destination.waits",
-    ("destination", "reason", "status", "comment"),
+    ("destination", "reason", "status", "status_protocol", "comment"),
     "destination.back",
     ("destination", "seconds"),
     emits=False,

@@ -55,9 +55,15 @@ class Trouble:
     """What fails again and again: a line when it begins or changes, and one a minute. Thread-safe."""
 
     def __init__(
-        self, logger: logging.Logger, *, every: float = EVERY, clock: Callable[[], float] = time.monotonic
+        self,
+        logger: logging.Logger,
+        *,
+        every: float = EVERY,
+        clock: Callable[[], float] = time.monotonic,
+        level: int = logging.ERROR,
     ) -> None:
         self._log = logger
+        self._level = level
         self._every = every
         self._clock = clock
         self._lock = threading.Lock()
@@ -74,7 +80,7 @@ class Trouble:
                 return False
             times, self._times = self._times if text == self._text else 1, 0
             self._text, self._told_at = text, now
-        self._log.error("%s%s", text, f" ({times} times since the last line)" if times > 1 else "")
+        self._log.log(self._level, "%s%s", text, f" ({times} times since the last line)" if times > 1 else "")
         return True
 
     def over(self, text: str = "") -> None:

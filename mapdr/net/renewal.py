@@ -37,7 +37,7 @@ class RenewingTls:
         self._stage = stage
         self._tls = tls
         self._clock = clock
-        self._files = [path for path in (tls.cert, getattr(tls, "key", None), tls.ca) if path is not None]
+        self._files = [path for path in (tls.cert, tls.key, tls.ca) if path is not None]
         self._lock = threading.Lock()
         self._trouble = ""
         self._seen = self._stamp()

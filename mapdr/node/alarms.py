@@ -8,6 +8,7 @@ from typing import Any
 
 from mapdr.kernel.alarm import CERTIFICATE, DESTINATION, DISK, EXPIRING, SILENCE, Alarm, Fact
 from mapdr.kernel.certificate import WARN_BEFORE
+from mapdr.kernel.status import from_facts, protocol
 from mapdr.node.certificates import ending_soon
 from mapdr.node.plan import Plan
 from mapdr.notify import silence
@@ -34,14 +35,15 @@ class NodeAlarms:
     def look(self, plan: Plan, counters: Mapping[str, Any], now: float) -> None:
         """Tell what began and what ended, by the plan that runs and its sign of life (`Node.counters`).
 
-        Raises what the index does; then it is told with the next look.
+        Raises what the index does; then it is told with the next look. The disk comes last: OSError, if it
+        cannot be asked, keeps nothing else from being told.
         """
         self._destinations(plan, counters.get("destinations", {}), now)
         self._certificates(counters, now)
-        self._disk(self._store.look_at_the_disk(), now)
         if not 0.0 <= self._sources_due - now <= SOURCES:  # a clock that was set is no reason to wait
             self._sources(plan, now)
             self._sources_due = now + SOURCES
+        self._disk(self._store.look_at_the_disk(), now)
 
     def tell_expiring(self, images: int, purge_at: float, now: float) -> None:
         """So many unrouted images will be purged, the first at `purge_at`; told once an hour at most."""
@@ -54,14 +56,15 @@ class NodeAlarms:
     def _destinations(self, plan: Plan, told: Mapping[str, Mapping[str, Any]], now: float) -> None:
         for name, facts in told.items():
             if facts["state"] == "open":
-                status = facts["status"]
+                status = from_facts(facts)
                 alarm = Alarm(
                     DESTINATION,
                     name,
                     {
                         "destination": name,
                         "reason": facts["reason"],
-                        "status": status,
+                        "status": None if status is None else int(status),
+                        "status_protocol": protocol(status),
                         # With a status the comment is the receiver's, and may quote a value of the image.
                         "comment": facts["comment"] if status is None else "",
                     },

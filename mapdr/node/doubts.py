@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import shutil
 from collections.abc import Iterator
 
 from mapdr.config.model import Config, NodeConfig
@@ -15,6 +14,7 @@ from mapdr.kernel.finding import Finding, Place, nearest
 from mapdr.kernel.item import TagPath
 from mapdr.kernel.registry import Registry
 from mapdr.node.plan import Plan, failing
+from mapdr.node.surroundings import disk_size
 from mapdr.route.condition import All, Match, OneOf, exact_words, leaves
 
 MODALITY = (tags.MODALITY,)
@@ -105,21 +105,16 @@ def _unreached(config: Config) -> Iterator[Finding]:
 
 
 def _room(node: NodeConfig) -> Iterator[Finding]:
-    """A `min_free` or `low_free` that the disk of the data folder can never have."""
-    there = node.data
-    while not there.is_dir() and there != there.parent:
-        there = there.parent
-    try:
-        total = shutil.disk_usage(there).total
-    except OSError:
+    """A `min_free` that the disk of the data folder can never have, or that makes such a `low_free`."""
+    total = disk_size(node.data)
+    if total is None:
         return  # a folder that cannot be used is found as such
     if node.min_free > total:
         what = f"is more than the disk of the data folder has ({total / 1000**3:.0f} GB): no image is taken"
         yield Finding(("node", "min_free"), what, "name less")
-    elif node.low > total:
+    elif node.low_free is None and node.low > total:
         what = f"the disk of the data folder has {total / 1000**3:.0f} GB: it is never free enough"
-        key = "min_free" if node.low_free is None else "low_free"
-        yield Finding(("node", key), what, "name a low_free that is less")
+        yield Finding(("node", "min_free"), what, "name a low_free that is less")
 
 
 def _titles(config: Config) -> Iterator[Finding]:

@@ -8,6 +8,7 @@ tried, nothing is written and nobody is called.
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -34,6 +35,7 @@ def faults(loaded: Loaded, plan: Plan) -> Iterator[Finding]:
             "write one with: mapdr init",
         )
     yield from _data(config.node.data)
+    yield from _room(config.node)
     yield from _secrets(config.node, ("node",))
     yield from _database(config.node)
     for kind, group in (("receive", plan.receivers), ("egress", plan.destinations)):
@@ -102,3 +104,21 @@ def _data(path: Path) -> Iterator[Finding]:
     elif not os.access(there, os.W_OK | os.X_OK):
         what = "cannot be written to" if there == path else f"cannot be made: {there} cannot be written to"
         yield Finding(place, what, "name another folder, or let who runs mapdr write there")
+
+
+def _room(node: NodeConfig) -> Iterator[Finding]:
+    """A `low_free` that the disk can never have: images would be purged before their time without end."""
+    total = disk_size(node.data)
+    if node.low_free is not None and total is not None and node.low_free > total:
+        what = f"the disk of the data folder has {total / 1000**3:.0f} GB: it is never free enough"
+        yield Finding(("node", "low_free"), what, "name less")
+
+
+def disk_size(folder: Path) -> int | None:
+    """Bytes of the disk that holds `folder`, or will when it is made; None if nobody can say."""
+    while not folder.is_dir() and folder != folder.parent:
+        folder = folder.parent
+    try:
+        return shutil.disk_usage(folder).total
+    except OSError:
+        return None

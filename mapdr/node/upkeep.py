@@ -222,6 +222,7 @@ class Upkeep:
         store.ledger.release_expired(time.time())
         store.erasure.finish()
         if keep is not None:
+            store.outbox.forget(time.time() - keep)
             purged = store.retention.purge(time.time(), keep)
             if purged.images:
                 log.info("purged %d delivered images, %d bytes", purged.images, purged.bytes)

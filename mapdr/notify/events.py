@@ -19,22 +19,13 @@ from datetime import UTC, datetime
 from typing import Any, Protocol
 
 from mapdr.config.lists import EACH, is_each
+from mapdr.config.payload import ALL_PLACEHOLDERS
 from mapdr.dicom import tags
 from mapdr.dicom.path import format_path
 from mapdr.dicom.template import Template
-from mapdr.kernel.alarm import NODE_EVENTS
 from mapdr.kernel.item import TagPath
 from mapdr.store.outbox import OutboxEntry
 from mapdr.store.study_events import StudyEvent
-
-EVENTS = ("study.received", "study.updated", "study.delivered", "delivery.parked", *NODE_EVENTS)
-"""What a webhook may be told of."""
-
-NAMES = frozenset({"destination", "event", "images", "reason", "series", "state"})
-"""What a payload may name besides tags, as `{images}`, of an event of a study."""
-
-ALL_NAMES = NAMES.union(*NODE_EVENTS.values())
-"""The same of any event; which event has which is checked with the configuration."""
 
 STUDY_INSTANCE_UID: TagPath = (tags.STUDY_INSTANCE_UID,)
 STUDY_DATE: TagPath = (tags.STUDY_DATE,)
@@ -59,12 +50,12 @@ def wanted_tags(hooks: Iterable[Told]) -> frozenset[TagPath]:
     found: set[TagPath] = set()
     for hook in hooks:
         for text in _texts(hook.payload):
-            found |= Template.parse(text, ALL_NAMES).paths
+            found |= Template.parse(text, ALL_PLACEHOLDERS).paths
     return frozenset(found)
 
 
 def event_name(event: StudyEvent) -> str:
-    """The event of EVENTS that `event` is."""
+    """The event of `mapdr.config.model.EVENTS` that `event` is."""
     if event.kind == "study.parked":
         return "delivery.parked"
     if event.kind == "study.received" and event.update:
@@ -220,7 +211,7 @@ def _render(
         return found
     if not isinstance(value, str):
         return value
-    template = Template.parse(value, ALL_NAMES)
+    template = Template.parse(value, ALL_PLACEHOLDERS)
     if isinstance(template.sole, str):
         return names[template.sole]
     return template.render(tag, names)

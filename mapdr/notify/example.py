@@ -55,6 +55,7 @@ _FACTS: dict[str, Fact] = {
     "share": 0.0,
     "stage": "egress.test",
     "status": None,
+    "status_protocol": "",
     "step": "low",
     "whose": "own",
 }

@@ -17,7 +17,7 @@ from standardwebhooks import Webhook
 
 from mapdr.config.model import WebhookConfig
 from mapdr.config.secret import Secret
-from mapdr.kernel.errors import ConfigurationError, Temporary
+from mapdr.kernel.errors import ConfigurationError, LocalProtocolError, Temporary
 from mapdr.net.http.client import Body, HttpClient, Server
 from mapdr.net.http.status import Kind, kind, meaning, retry_after
 
@@ -42,9 +42,9 @@ class Answer:
 class HookPost:
     """Sends bodies to the receiver of one webhook, one at a time; `close` may come from another thread."""
 
-    def __init__(self, config: WebhookConfig) -> None:
+    def __init__(self, name: str, config: WebhookConfig) -> None:
         self._config = config
-        self._server = Server(config)
+        self._server = Server(config, f"webhook.{name}")
         self._client: HttpClient | None = None
 
     def acquire(self) -> None:
@@ -70,7 +70,10 @@ class HookPost:
                 body=Body((body,), len(body)),
                 most=MOST,
             )
-        except (ConfigurationError, Temporary) as error:
+        except (ConfigurationError, LocalProtocolError, Temporary) as error:
+            # The next one is another connection: with the TLS files as they are then.
+            self.close()
+            self._client = None
             return Answer(False, None, str(error), hook_fault=True)
         return judge(said.status, said.headers.get("retry-after", ""), said.headers.get("date", ""))
 

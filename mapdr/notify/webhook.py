@@ -63,7 +63,7 @@ class HookSender:
         give_up: float = GIVE_UP,
     ) -> None:
         self._name = name
-        self._post = HookPost(config)
+        self._post = HookPost(name, config)
         self._outbox = outbox
         self._watch = watch
         self._tick = tick

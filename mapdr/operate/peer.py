@@ -11,6 +11,7 @@ from dataclasses import replace
 from mapdr.dicom import uids
 from mapdr.kernel.errors import MapdrError
 from mapdr.kernel.examine import Examination, Examines, Level, PeerFinding, and_test_image
+from mapdr.kernel.guard import GuardedThread
 from mapdr.kernel.item import Need, Payload, Verdict
 from mapdr.kernel.privacy import in_words
 from mapdr.kernel.stage import Egress
@@ -64,7 +65,7 @@ def _bounded(plan: Plan, name: str, images: Sequence[Payload], seconds: float) -
         finally:
             findings.put(None)
 
-    threading.Thread(target=work, name=f"examine-{name}", daemon=True).start()
+    GuardedThread(work, f"examine-{name}", goes_on=lambda: False).start()
     try:
         until = time.monotonic() + PATIENCE * seconds
         while True:

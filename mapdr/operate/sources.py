@@ -47,9 +47,7 @@ def sources(opened: Access) -> list[SeenSource]:
             titles = str(one["calling_ae"]), str(one["called_ae"])
             peer = Source(name, *titles, str(one["address"]), protocols.get(name, ""))
             source = _same(seen, peer, str(one.get("credential", "")))
-            known = seen.get(source, SeenSource(source))
-            if known.rejected_at is None:
-                seen[source] = _rejected(known, one)
+            seen[source] = _rejected(seen.get(source, SeenSource(source)), one)
     return list(seen.values())
 
 
@@ -66,10 +64,9 @@ def _same(seen: Iterable[Source], peer: Source, credential: str) -> Source:
 
 
 def _rejected(known: SeenSource, told: Mapping[str, Any]) -> SeenSource:
-    return replace(
-        known,
-        rejected=int(told["times"]),
-        rejected_at=float(told["last_at"]),
-        cause=str(told["cause"]),
-        cure=str(told["cure"]),
-    )
+    """With the rejections of one more cause: all are counted, and the latest says why."""
+    times, last_at = known.rejected + int(told["times"]), float(told["last_at"])
+    if known.rejected_at is not None and known.rejected_at >= last_at:
+        return replace(known, rejected=times)
+    cause, cure = str(told["cause"]), str(told["cure"])
+    return replace(known, rejected=times, rejected_at=last_at, cause=cause, cure=cure)

@@ -38,7 +38,7 @@ def trial(configuration: Configuration, name: str) -> Trial:
         raise RequestError(
             f'there is no webhook "{name}"; {instead(name, hooks, "webhooks")}', field="webhook"
         )
-    post = HookPost(hooks[name])
+    post = HookPost(name, hooks[name])
     started = time.perf_counter()
     try:
         body = example(hooks[name], configuration.plan.node.name)

@@ -33,6 +33,7 @@ from mapdr.store.index.schema import ENDED, REPLACEABLE, State
 from mapdr.store.index.selection import Selection
 from mapdr.store.index.strings import StringTable
 from mapdr.store.index.studies import Studies, count_generation
+from mapdr.store.outbox import ERASED_PAYLOAD
 from mapdr.store.spool.folder import SpoolFolder
 
 log = logging.getLogger("mapdr.store")
@@ -127,13 +128,14 @@ class Erasure:
         """Erase those of these images of which nothing is owed; gives the others."""
         left: list[bytes] = []
         for some in portions(keys, _AT_ONCE):
-            note = f"{_NOTE}{bytes(some[0]).hex()}"
             with self._database.write() as connection:
                 rows = _rows(connection, some)
                 owed = {row.instance for row in _owed(connection, rows)}
                 going = [row for row in rows if row.id not in owed]
                 self._write_over(connection, going)
                 files = [(self._strings.text(row.node), row.id.hex()) for row in going]
+                # By an image that is erased here, so that no other note has the name.
+                note = f"{_NOTE}{files[0][1]}" if files else ""
                 if files:
                     connection.execute(_fact.insert().values(name=note, value=json.dumps(files)))
             left += [row.id for row in rows if row.id in owed]
@@ -148,14 +150,15 @@ class Erasure:
             self._unlink(note.name, [(node, id_) for node, id_ in json.loads(note.value)])
 
     def _unlink(self, note: str, files: Sequence[tuple[str, str]]) -> None:
-        """Remove the files of a note, and the note if that could be done."""
+        """Remove the files of a note, and the note if that could be done with all of them."""
+        all_gone = True
         for node, id_ in files:
             try:
                 self._folder.path(id_, node).unlink(missing_ok=True)
             except OSError as error:
                 log.warning("%s: could not be purged (%s); it is tried again", id_, error.strerror)
-                return
-        if files:
+                all_gone = False
+        if files and all_gone:
             with self._database.write() as connection:
                 connection.execute(delete(_fact).where(_fact.c.name == note))
 
@@ -211,7 +214,7 @@ class Erasure:
 def _write_over_messages(connection: Connection, first: str, end: str) -> None:
     """Leave no value in what webhooks were told or are to be told; what was not told is not told any more."""
     these = update(_outbox).where(_outbox.c.key >= first, _outbox.c.key < end)
-    connection.execute(these.values(payload="{}", comment=None))
+    connection.execute(these.values(payload=ERASED_PAYLOAD, shown=None, comment=None))
     connection.execute(these.where(_outbox.c.state < ENDED).values(state=int(State.DISMISSED)))
 
 

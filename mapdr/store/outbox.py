@@ -10,11 +10,23 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, Row, Select, bindparam, exists, func, literal_column, or_, select, update
+from sqlalchemy import (
+    Connection,
+    Row,
+    Select,
+    bindparam,
+    delete,
+    exists,
+    func,
+    literal_column,
+    or_,
+    select,
+    update,
+)
 
 from mapdr.store.index import schema
 from mapdr.store.index.database import Database
-from mapdr.store.index.schema import AFTER_ATTEMPT, State
+from mapdr.store.index.schema import AFTER_ATTEMPT, ENDED, State
 
 _outbox = schema.outbox
 _before = schema.outbox.alias("before")
@@ -25,6 +37,15 @@ _EARLIER = exists().where(
     _before.c.id < _outbox.c.id,
 )
 """An earlier message of the same study to the same hook is not settled yet."""
+
+ERASED_PAYLOAD = "{}"
+"""What is left of a message whose images were erased (`mapdr.store.erasure`); no other is so empty."""
+
+_PORTION = 1000
+"""Messages that are removed in one transaction."""
+
+_SENDABLE = (_outbox.c.state != State.LEASED) & (_outbox.c.payload != ERASED_PAYLOAD)
+"""Whether a person may have a message sent again."""
 
 _INDEXED = {State.PENDING: schema.OPEN, State.LEASED: schema.OPEN, State.PARKED: schema.STUCK}
 """State -> the condition of the index that has it."""
@@ -234,6 +255,17 @@ class Outbox:
         with self._database.write() as connection:
             connection.execute(statement, rows)
 
+    def forget(self, before: float) -> int:
+        """Remove up to _PORTION messages that ended at `before` or earlier, the oldest first; how many.
+
+        They are told no more: that a study or an alarm has been told of stands with these.
+        """
+        at = func.coalesce(_outbox.c.settled_at, _outbox.c.created_at)  # an erased one was never settled
+        ended = select(_outbox.c.id).where(_outbox.c.state >= int(ENDED), at <= before)
+        with self._database.write() as connection:
+            oldest = ended.order_by(_outbox.c.id).limit(_PORTION)
+            return connection.execute(delete(_outbox).where(_outbox.c.id.in_(oldest))).rowcount
+
     def retry(self) -> int:
         """Make messages that were given up, or that wait for their next try, due now; how many."""
         return sum(
@@ -241,12 +273,12 @@ class Outbox:
         )
 
     def again(self, chosen: MessageSelection, now: float | None = None) -> int:
-        """Make the chosen messages due now, those that were taken as well, but none that is on its way; how
-        many. What was given up has all its time again."""
+        """Make the chosen messages due now, those that were taken as well, but none that is on its way or was
+        erased; how many. What was given up has all its time again."""
         statement = (
             update(_outbox)
             .where(_outbox.c.id.in_(self._chosen(chosen).with_only_columns(_outbox.c.id)))
-            .where(_outbox.c.state != State.LEASED)
+            .where(_SENDABLE)
             .values(
                 state=int(State.PENDING),
                 not_before=0.0,
@@ -260,7 +292,7 @@ class Outbox:
 
     def repeatable(self, chosen: MessageSelection) -> Counter[tuple[str, str]]:
         """How many messages `again` would make due, by hook and state."""
-        found = self._chosen(chosen).where(_outbox.c.state != State.LEASED).subquery()
+        found = self._chosen(chosen).where(_SENDABLE).subquery()
         query = select(found.c.hook, found.c.state, func.count()).group_by(found.c.hook, found.c.state)
         with self._database.read() as connection:
             return Counter(

@@ -12,6 +12,7 @@ import time
 from dataclasses import dataclass
 
 from mapdr.kernel.errors import RemoteProtocolError
+from mapdr.kernel.tls_words import TlsCause
 from mapdr.kernel.uids import VERIFICATION
 from mapdr.wire import dimse, pdu
 from mapdr.wire.tls import TlsFailure
@@ -75,7 +76,7 @@ class Survey:
         except RemoteProtocolError as error:
             return Answer(trouble=str(error))
         except TlsFailure as failure:
-            return Answer(trouble=failure.reason, closed=failure.gone, failure=failure)
+            return Answer(trouble=failure.reason, closed=failure.cause is TlsCause.CLOSED, failure=failure)
         except OSError as error:
             return Answer(trouble=error.strerror or type(error).__name__)
         if isinstance(said, pdu.AssociateAccept):

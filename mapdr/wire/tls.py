@@ -16,6 +16,7 @@ import time
 from typing import Any, cast
 
 from mapdr.kernel import tls_words
+from mapdr.kernel.tls_words import TlsCause
 
 READ = 1 << 18
 """Bytes that are taken from the kernel in one call."""
@@ -32,16 +33,12 @@ _FATAL_PROTOCOL_VERSION = bytes((0x15, 3, 3, 0, 2, 2, 70))
 
 
 class TlsFailure(OSError):
-    """TLS was not agreed on, or broke. `reason` says in words what the peer did, with "it" for the peer.
+    """TLS was not agreed on, or broke. `reason` says in words what the peer did, with "it" for the peer."""
 
-    `plain` is whether the peer does not speak TLS at all, `gone` whether it has just closed the connection.
-    """
-
-    def __init__(self, reason: str, *, plain: bool = False, gone: bool = False) -> None:
+    def __init__(self, reason: str, cause: TlsCause) -> None:
         super().__init__(reason)
         self.reason = reason
-        self.plain = plain
-        self.gone = gone
+        self.cause = cause
 
 
 class TlsSocket(socket.socket):
@@ -100,7 +97,7 @@ class TlsSocket(socket.socket):
         try:
             self._agree(time.monotonic() + seconds)
         except ConnectionError:  # a reset: what it did not understand was never read
-            raise TlsFailure(tls_words.GONE, gone=True) from None
+            raise TlsFailure(tls_words.GONE, TlsCause.CLOSED) from None
 
     def _agree(self, until: float) -> None:
         while not self._agreed:
@@ -118,7 +115,7 @@ class TlsSocket(socket.socket):
                 self.settimeout(max(0.001, until - time.monotonic()))
                 size = self.fill()
                 if not size:
-                    raise TlsFailure(tls_words.GONE, gone=True)
+                    raise TlsFailure(tls_words.GONE, TlsCause.CLOSED)
                 if not self._heard:
                     self._heard = True
                     self._look_at_first(self._raw[0])
@@ -128,9 +125,9 @@ class TlsSocket(socket.socket):
         if self._server_side and byte != _HANDSHAKE:
             with contextlib.suppress(OSError):
                 super().send(_FATAL_PROTOCOL_VERSION)
-            raise TlsFailure(tls_words.NO_TLS.format("this receiver does"), plain=True)
+            raise TlsFailure(tls_words.NOT_TLS, TlsCause.NOT_TLS)
         if byte not in _RECORDS:
-            raise TlsFailure(tls_words.NO_TLS.format("this connection does"), plain=True)
+            raise TlsFailure(tls_words.PLAIN, TlsCause.NOT_TLS)
 
     def recv_into(self, buffer: Any, nbytes: int = 0, flags: int = 0) -> int:
         """Fill `buffer` with what is here, at least one byte; 0 at the end. Raises TlsFailure, OSError."""
@@ -267,4 +264,5 @@ class TlsSocket(socket.socket):
 
 
 def _failure(error: ssl.SSLError) -> TlsFailure:
-    return TlsFailure(tls_words.in_words(error))
+    cause, reason = tls_words.explain(error)
+    return TlsFailure(reason, cause)

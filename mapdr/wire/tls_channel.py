@@ -110,34 +110,55 @@ class TlsChannel(OverTls):
         return size > 0
 
 
+def _of_channel(name: str) -> property:
+    """An attribute of the channel, read and written there."""
+
+    def read(buffers: Buffers) -> Any:
+        return getattr(buffers._channel, name)
+
+    def write(buffers: Buffers, value: Any) -> None:
+        setattr(buffers._channel, name, value)
+
+    return property(read, write)
+
+
 class Buffers:
-    """A `TlsChannel` as compiled runs use it: its state, its buffers, and a socket that carries nothing."""
+    """A `TlsChannel` as compiled runs use it: its state, its buffers, and a socket that carries nothing.
+
+    It has what runs touch of a channel, and no more. `early` is whether the peer had said something before
+    the last buffer of a message went out.
+    """
 
     _sock = socket.socket()
     _sock.close()
     _plain = True
 
+    _buffer, _view, _out = _of_channel("_buffer"), _of_channel("_view"), _of_channel("_out")
+    _at, _end, _max_receive = _of_channel("_at"), _of_channel("_end"), _of_channel("_max_receive")
+    _pdu_left, _unfinished = _of_channel("_pdu_left"), _of_channel("_unfinished")
+    _spoke_early = _of_channel("_spoke_early")
+
     def __init__(self, channel: TlsChannel) -> None:
-        self.__dict__.update(_channel=channel, early=False, _begun=False)
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._channel, name)
-
-    def __setattr__(self, name: str, value: Any) -> None:
-        setattr(self._channel, name, value)
+        self._channel = channel
+        self._begun = False
+        self.early = False
 
     @property
     def between_messages(self) -> bool:
         """Whether the next byte begins a PDU."""
-        return not self._pdu_left and not self._pdv_left
+        return not self._pdu_left and not self._channel._pdv_left
+
+    def took_data(self, context: int) -> None:
+        """As `Channel.took_data`."""
+        self._channel.took_data(context)
 
     def broke(self, error: OSError) -> None:
         """A run wanted more than is here: that it cannot read is no trouble of the connection."""
 
     def send(self, data: memoryview) -> None:
-        """Send a buffer of a message. `early` is whether the peer had said something before the last one."""
-        self.__dict__["early"] = self._begun and self.readable
-        self.__dict__["_begun"] = True
+        """Send a buffer of a message."""
+        self.early = self._begun and self._channel.readable
+        self._begun = True
         self._channel.send(data)
 
 

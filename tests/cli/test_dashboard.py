@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -14,6 +15,32 @@ from mapdr.operate.model import Attention, Counted, Counts, EventText, NodeState
 from mapdr_cli.render import dashboard as drawing
 from mapdr_cli.render.terminal import ASCII, UNICODE, glyphs
 from paper import draw, states
+
+
+def test_a_status_that_scrolls_leaves_nothing_of_a_cure_out() -> None:
+    text = " ".join(f"word{number}" for number in range(40))
+    state = replace(states.busy(), attention=[Attention("rejected", "warn", text)])
+    drawn = draw.text_of(drawing.summary(state, width=80), draw.make_console(80))
+    assert text in " ".join(drawn.split())
+    assert max(map(len, drawn.splitlines())) <= 80
+
+
+def test_a_screen_that_is_full_shows_the_first_trouble_nevertheless() -> None:
+    state = states.busy()
+    rows = [replace(state.destinations[0], name=f"destination{number}") for number in range(10)]
+    texts = [f"destination{number} is down: " + "word " * 20 for number in range(13)]
+    troubles = [Attention("down", "bad", text) for text in texts]
+    for height in range(12, 26):
+        drawn = _draw(replace(state, destinations=rows, attention=troubles), 80, height)
+        assert "destination0 is down" in drawn
+        assert re.search(r"1 of 13 |and 1\d more", drawn)
+
+
+def test_repeats_of_a_day_fit_beside_what_is_owed() -> None:
+    state = replace(states.busy(), pending=12345, parked=1234, unrouted=123)
+    state = replace(state, repeats=replace(state.repeats, received=12345))
+    drawn = draw.text_of(drawing.summary(state, width=80), draw.make_console(80))
+    assert "besides 12,345 repeats today" in drawn
 
 
 def _draw(state: NodeState, width: int, height: int, encoding: str = "utf-8") -> str:

@@ -12,6 +12,7 @@ from mapdr.kernel.examine import Level, PeerFinding
 from mapdr.testing.marked import PATIENT_ID
 from mapdr_cli.render.findings import conclusion, line
 from mapdr_cli.render.terminal import ASCII, THEME, UNICODE
+from paper import draw
 from paper.nodes import NodeFolder
 from peers.rawsink import RawSink
 
@@ -78,6 +79,14 @@ def test_a_level_is_a_shape_and_a_word(level: Level, glyphs: object) -> None:
     assert shown.split()[1:3] == [level, "TCP"]
     assert "\x1b" not in shown
     assert ("3.2 ms" in shown, "cure" in shown) == (True, True)
+
+
+def test_a_fingerprint_breaks_in_its_middle_alone() -> None:
+    halves = "0123456789abcdef" * 2, "fedcba9876543210" * 2
+    found = PeerFinding("certificate", Level.GOOD, f"pacs, SHA-256 {''.join(halves)}, valid until 2027-11-27")
+    console = draw.make_console(80)
+    drawn = draw.text_of(line(found, UNICODE), console)
+    assert all(half in drawn for half in halves)
 
 
 def test_the_conclusion_counts() -> None:

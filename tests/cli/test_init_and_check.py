@@ -253,8 +253,14 @@ def test_a_silence_that_nobody_tells_of_is_a_warning(node: NodeFolder) -> None:
 def test_more_room_than_the_disk_has_is_a_warning(node: NodeFolder) -> None:
     (line,) = _warnings(node, 'min_free = "1 MB"', 'min_free = "9000 TB"')
     assert line.startswith("4 node.min_free: is more than the disk of the data folder has (")
-    (line,) = _warnings(node, 'min_free = "9000 TB"', 'min_free = "1 MB"\nlow_free = "9000 TB"')
-    assert line.startswith("5 node.low_free: the disk of the data folder has ")
+
+
+def test_a_low_free_that_the_disk_never_has_is_no_configuration(node: NodeFolder) -> None:
+    text = node.config.read_text()
+    node.config.write_text(text.replace('min_free = "1 MB"', 'min_free = "1 MB"\nlow_free = "9000 TB"'))
+    result = node.mapdr("check")
+    assert result.exit_code == 2
+    assert ":5 node.low_free: the disk of the data folder has " in result.stderr
 
 
 @pytest.mark.parametrize(

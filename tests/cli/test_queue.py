@@ -204,6 +204,11 @@ def test_a_purge_asks_and_says_what_goes_and_refuses_what_is_owed(
     assert _json(used, "status")["unrouted"] == 1
     assert used.mapdr("purge", "--modality", "US", typed="y\n").exit_code == 0
     assert _json(used, "status")["unrouted"] == 0
+    looked = used.mapdr("purge", "--modality", "CT", "--dry-run")
+    assert looked.output.startswith("Nothing would be purged of 4 images in ")
+    assert looked.output.endswith(": archive 4, telepacs 2 still owed; --even-undelivered ends that.\n")
+    looked = used.mapdr("purge", "--modality", "CT", "--even-undelivered", "--dry-run")
+    assert looked.output.endswith(" would be purged; would be dismissed: archive 4, telepacs 2.\n")
     owed = used.mapdr("purge", "--modality", "CT", "--yes")
     assert owed.exit_code == 1
     said = "deliveries of it are still owed (archive 4, telepacs 2): nothing is purged"

@@ -49,6 +49,19 @@ def test_who_is_rejected_is_listed_with_the_cure(used: NodeFolder) -> None:
     assert str(STRANGER["cure"]) in used.mapdr("sources", width=200).output
 
 
+def test_rejections_for_several_causes_are_all_counted_and_the_latest_says_why(used: NodeFolder) -> None:
+    before = {
+        **STRANGER,
+        "times": 2,
+        "last_at": float(str(STRANGER["last_at"])) - 60,
+        "cause": "rejected: no",
+    }
+    for told in ([STRANGER, before], [before, STRANGER]):
+        used.beat(receivers={"modalities": {"rejected": told}})
+        _, stranger = listed(used)
+        assert (stranger["rejected"], stranger["cause"]) == (6, STRANGER["cause"])
+
+
 def test_a_peer_that_has_shown_a_certificate_is_listed_once(used: NodeFolder) -> None:
     peer = {**STRANGER, "calling_ae": "CT1", "address": "127.0.0.1"}
     store = used.store()

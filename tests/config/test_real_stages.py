@@ -17,7 +17,6 @@ from mapdr.config.validate import _kinds_at, _models
 from mapdr.config.when import OPERATORS
 from mapdr.kernel.registry import BUILTIN, Registry
 from mapdr.node.plan import make_plan
-from mapdr.notify import events
 from mapdr.route.condition import FACTS
 
 DOCS = Path(__file__).parents[2] / "docs" / "configuration.md"
@@ -162,11 +161,6 @@ def test_the_manual_names_every_table_stage_event_and_placeholder():
     assert not {type_ for kind, type_ in BUILTIN if kind == "transform" and f"### `{type_}`" not in MANUAL}
     webhook = section("## `[webhook.NAME]`")
     assert not {word for word in (*EVENTS, *(f"{{{name}}}" for name in PLACEHOLDERS)) if word not in webhook}
-
-
-def test_a_payload_may_name_what_the_webhooks_fill_in():
-    assert PLACEHOLDERS == events.NAMES
-    assert EVENTS == events.EVENTS
 
 
 def test_models_hide_what_they_were_given():

@@ -98,6 +98,12 @@ def test_what_is_no_file_or_cut(head: bytes) -> None:
         read_file_meta(head, ended=True)
 
 
+@pytest.mark.parametrize("head", [b"", b"not DICOM", bytes(131)])
+def test_what_ends_before_a_file_could_begin_is_no_file(head: bytes) -> None:
+    with pytest.raises(RemoteProtocolError, match="not a DICOM file"):
+        read_file_meta(head, ended=True)
+
+
 def test_no_more_is_waited_for_than_a_group_may_have() -> None:
     long = struct.pack("<HH2sHI", 2, 0x102, b"OB", 0, LONGEST)
     with pytest.raises(RemoteProtocolError, match="longer"):

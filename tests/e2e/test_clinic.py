@@ -224,8 +224,8 @@ class Clinic:
         until(lambda: self.node.log.read_text().count("changed TLS files are in use") >= 2, 30, "both uses")
         assert self.shown() == self.certificates["mapdr"][-1]
         before = self.telepacs.cut
-        go_on(senders)
         (secured,) = [sender for sender in senders if sender.device.way == "tls"]
+        secured.allowed = 1.0  # the others have images left for the full tele-PACS
         until(lambda: secured.done, 120, "the rest of an association that began before")
         assert (secured.associations, secured.cut) == (1, 0)
         assert self.telepacs.cut == before
@@ -275,7 +275,7 @@ class Clinic:
     @contextmanager
     def the_node_restarts(self, senders: Sequence[Sender]) -> Iterator[None]:
         go_on(senders)
-        assert self.node.stop() == 0
+        assert self.node.stop(60) == 0
         self.start()
         yield
 

@@ -106,7 +106,7 @@ def test_nothing_is_lost_between_folders(make_node: Callable[..., Node], tmp_pat
     assert written.keys() == {image.sop_instance_uid for image in images}
     for image in images:
         content = written[image.sop_instance_uid].read_bytes()
-        assert content[find(content[:HEAD]).offset :] == image.dataset
+        assert content[find(content[:HEAD]).length :] == image.dataset
     rows = node.json("deliveries", "--limit", "10000")["deliveries"]
     assert {row["state"] for row in rows} == {"delivered"}
     print(f"{KILLS} kills, {len(images)} images came {arrivals(status)} times ({taken})")

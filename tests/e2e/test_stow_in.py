@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import json
-import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from http.client import HTTPException
+from collections.abc import Callable
 from io import BytesIO
 from pathlib import Path
 from urllib.request import Request, urlopen
@@ -22,7 +19,9 @@ from mapdr.testing.generator import GeneratedImage, study
 from mapdr.testing.wait import until
 from peers.node import Node, arrivals, destination, everything_to
 from peers.orthanc import DICOMWEB, Orthanc
+from peers.part10 import in_memory
 from peers.processes import LOOPBACK, free_port, listens
+from peers.pushers import StowPusher
 from peers.rawsink import RawSink
 from peers.stow_client import Raw, bearer, request, store
 
@@ -136,47 +135,12 @@ def put(peer: Orthanc, path: str, data: bytes, method: str = "POST") -> None:
         answer.read()
 
 
-class Pusher:
-    """Stores images until each was named as stored, in requests of up to seven."""
-
-    def __init__(self, port: int, images: list[GeneratedImage]) -> None:
-        self._port = port
-        self._images = images
-        self._stop = threading.Event()
-        self.acknowledged: set[str] = set()
-        self.failed: dict[str, int] = {}
-
-    @contextmanager
-    def pushing(self) -> Iterator[Pusher]:
-        thread = threading.Thread(target=self._push)
-        thread.start()
-        try:
-            yield self
-        finally:
-            self._stop.set()
-            thread.join(30)
-
-    @property
-    def done(self) -> bool:
-        return len(self.acknowledged) == len(self._images)
-
-    def _push(self) -> None:
-        while not self.done and not self._stop.wait(0.02):
-            owed = [image for image in self._images if image.sop_instance_uid not in self.acknowledged]
-            try:
-                answer = store(self._port, owed[:7], timeout=10)
-            except (OSError, HTTPException):  # the node was killed: what was not named is sent again
-                continue
-            self.failed |= answer.failed
-            self.acknowledged |= set(answer.stored)
-
-
 def test_what_was_answered_as_stored_survives_kills(make_node: Callable[..., Node]) -> None:
     images = [image for seed in (1, 2) for image in study("CT", seed=seed, images=60, size=(64, 64))]
     halves = images[:60], images[60:]
     with RawSink() as sink:
         node, port = web_node(make_node, sink)
-        pushers = [Pusher(port, half) for half in halves]
+        pushers = [StowPusher(port, list(map(in_memory, half)), timeout=10) for half in halves]
         with pushers[0].pushing(), pushers[1].pushing():
             for goal in (10, 40, 80):
                 node.start()
@@ -186,7 +150,7 @@ def test_what_was_answered_as_stored_survives_kills(make_node: Callable[..., Nod
             until(lambda: all(each.done for each in pushers), 60, "an answer for every image")
         status = node.when_settled(len(images), 120)
         sent = {request.sop_instance_uid: request.data for request in sink.received}
-    assert not [each.failed for each in pushers if each.failed]
+    assert not [each.refused for each in pushers if each.refused]
     assert sent == {image.sop_instance_uid: image.dataset for image in images}
     assert arrivals(status) >= len(images)
     assert status["unrouted"] == 0

@@ -53,8 +53,8 @@ def test_a_ris_is_told_in_order_once_it_lets_the_node_in(
             lambda: [each for each in hooks(node) if each["pending"] == 2 and each["comment"]], 60
         )
         assert (hook["delivered"], hook["status"]) == (0, 401)
-        assert "does not accept what it was logged in with" in hook["comment"]
-        assert "webhook ris: the server does not accept" in str(node.status()["attention"])
+        assert "asks for a login, or does not accept this one" in hook["comment"]
+        assert "webhook ris: the server asks for a login" in str(node.status()["attention"])
 
         node.command("webhooks", "test", "ris", expect=1)
         (tmp_path / "token").write_text("new")

@@ -245,6 +245,13 @@ def test_a_certificate_that_nobody_signed_is_shown_for_its_fingerprint(over_tls:
     assert "association" not in [each.part for each in bad(findings)]
 
 
+def test_a_receiver_that_leaves_a_handshake_alone_may_be_busy() -> None:
+    with scripted(lambda line: line.closed()) as listener:
+        findings = found(listener.port, seconds=0.5, tls=True)
+    assert one(findings, "TLS").text == "no answer to the TLS handshake"
+    assert "one association at a time" in one(findings, "TLS").cure
+
+
 def test_a_certificate_for_another_name(over_tls: int, authority: Authority) -> None:
     (last,) = bad(found(over_tls, seconds=1, tls={"ca": str(authority.path), "name": "else.example"}))
     assert "another host" in last.text

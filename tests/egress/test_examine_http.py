@@ -72,7 +72,7 @@ def test_a_service_answers_a_request_without_an_image(status: int) -> None:
 @pytest.mark.parametrize(
     ("said", "name", "words", "cure"),
     [
-        (Said(401), "login", "does not accept what it was logged in with", "set auth"),
+        (Said(401), "login", "asks for a login, or does not accept this one", "set auth"),
         (Said(401, headers={"WWW-Authenticate": 'Basic realm="x"'}), "login", "401", "user and password"),
         (Said(403), "login", "does not allow this", "allow storing"),
         (Said(407), "login", "proxy", "proxy_auth"),

@@ -11,14 +11,14 @@ from typing import Any
 
 import pytest
 
-from mapdr.config.model import WebhookConfig
+from mapdr.config.model import EVENTS, WebhookConfig
 from mapdr.kernel.alarm import CERTIFICATE, DESTINATION, DISK, SILENCE
+from mapdr.kernel.status import HttpStatus, to_facts
 from mapdr.kernel.watch import Watch
 from mapdr.node.alarms import NodeAlarms
 from mapdr.node.assembly import Node
 from mapdr.node.upkeep import Upkeep
 from mapdr.notify.alarms import Alarms
-from mapdr.notify.events import EVENTS
 from mapdr.operate.access import Access
 from mapdr.operate.doctor import examine
 from mapdr.operate.view import node_state
@@ -98,7 +98,13 @@ def test_a_destination_is_told_when_it_goes_and_when_it_comes(world: World) -> N
 def test_the_words_of_a_receiver_are_not_passed_on(world: World) -> None:
     world.destination(BUSY)
     ((_, facts),) = world.messages()
-    assert (facts["status"], facts["comment"]) == (0xA700, "")
+    assert (facts["status"], facts["status_protocol"], facts["comment"]) == (0xA700, "DIMSE", "")
+
+
+def test_a_status_says_whose_it_is(world: World) -> None:
+    world.destination(BUSY | to_facts(HttpStatus(503)))
+    ((_, facts),) = world.messages()
+    assert (facts["status"], facts["status_protocol"]) == (503, "HTTP")
 
 
 def test_one_that_is_away_before_and_after_a_restart_is_told_once(world: World) -> None:
@@ -256,6 +262,22 @@ def test_a_clock_that_was_set_back_keeps_nobody_from_being_looked_at(world: Worl
     assert world.store.writer.flush()
     ((_, at),) = world.store.arrivals.all()
     world.look(at - NOW + 4 * HOUR)
+    assert world.kinds() == ["source.silent"]
+
+
+def test_a_disk_that_cannot_be_asked_hides_no_silence(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(path: object) -> None:
+        raise OSError("no answer")
+
+    world.store.spool.keep_free(100, 200)
+    world.plan.receivers = {"modalities": SimpleNamespace(config=DimseReceiveConfig(silent_after="4 h"))}
+    push(world.store, "1.1")
+    assert world.store.writer.flush()
+    ((_, at),) = world.store.arrivals.all()
+    monkeypatch.setattr(shutil, "disk_usage", fail)
+    monkeypatch.setattr(room, "MEASURED_FOR", -1.0)
+    with pytest.raises(OSError, match="no answer"):
+        world.look(at - NOW + 4 * HOUR)
     assert world.kinds() == ["source.silent"]
 
 

@@ -11,12 +11,12 @@ from typing import Any
 import pytest
 from sqlalchemy.exc import OperationalError
 
-from mapdr.config.model import WebhookConfig
+from mapdr.config.model import EVENTS, WebhookConfig
 from mapdr.config.read import read_text
 from mapdr.kernel.alarm import CERTIFICATE, DESTINATION, DISK, EXPIRING, SILENCE, Alarm
 from mapdr.kernel.watch import Watch
 from mapdr.notify.alarms import Alarms
-from mapdr.notify.events import EVENTS, wanted_tags
+from mapdr.notify.events import wanted_tags
 from mapdr.notify.notifier import Notifier
 from mapdr.notify.webhook import HookSender
 from mapdr.store import Store
@@ -28,7 +28,13 @@ NOW = 1_796_000_000.0
 AWAY = Alarm(
     DESTINATION,
     "archive",
-    {"destination": "archive", "reason": "unreachable", "status": None, "comment": "connection refused"},
+    {
+        "destination": "archive",
+        "reason": "unreachable",
+        "status": None,
+        "status_protocol": "",
+        "comment": "connection refused",
+    },
 )
 
 
@@ -77,6 +83,7 @@ def test_an_alarm_is_told_when_it_begins_and_when_it_ends(tmp_path: Path) -> Non
             "destination": "archive",
             "reason": "unreachable",
             "status": None,
+            "status_protocol": "",
             "comment": "connection refused",
             "state": "waits",
         },

@@ -7,10 +7,9 @@ from typing import Any
 
 import pytest
 
-from mapdr.config import payload as config_payload
-from mapdr.config.model import EVENTS as CONFIGURABLE
+from mapdr.config.model import EVENTS
+from mapdr.config.payload import ALL_PLACEHOLDERS, PLACEHOLDERS, placeholders
 from mapdr.dicom.path import parse_path
-from mapdr.notify import events
 from mapdr.notify.events import default_payload, event_name, messages, render, wanted_tags
 from mapdr.store.study_events import SeriesPart, StudyEvent
 
@@ -47,8 +46,16 @@ def event(kind: str = "study.delivered", **facts: Any) -> StudyEvent:
 
 
 def test_what_may_be_named_is_what_the_configuration_allows() -> None:
-    assert events.NAMES == config_payload.PLACEHOLDERS
-    assert tuple(CONFIGURABLE) == events.EVENTS
+    studies = [
+        event(kind, update=update) for kind in ("study.received", "study.delivered") for update in (0, 1)
+    ]
+    for told in (*studies, event("study.parked")):
+        assert event_name(told) in EVENTS
+        assert placeholders(event_name(told)) == PLACEHOLDERS
+        assert set(render({name: f"{{{name}}}" for name in PLACEHOLDERS}, told)) == PLACEHOLDERS
+        for name in ALL_PLACEHOLDERS - PLACEHOLDERS:
+            with pytest.raises(KeyError):
+                render({"x": f"{{{name}}}"}, told)
 
 
 def test_a_lone_placeholder_keeps_its_type_and_texts_are_filled_in() -> None:

@@ -11,11 +11,10 @@ from typing import Any
 import pytest
 from jsonschema import Draft202012Validator, FormatChecker, ValidationError
 
-from mapdr.config.model import WebhookConfig
+from mapdr.config.model import EVENTS, WebhookConfig
 from mapdr.kernel.alarm import KINDS, Alarm, AlarmKind
 from mapdr.kernel.watch import Watch
 from mapdr.notify.alarms import Alarms
-from mapdr.notify.events import EVENTS
 from mapdr.notify.notifier import Notifier
 from mapdr.store import Settlement, Store
 from mapdr.testing.ris import Ris
@@ -89,7 +88,10 @@ def parked(store: Store, ris: Ris) -> None:
 
 
 FACTS: dict[str, Any] = {
-    "destination.waits": ("archive", {"reason": "no-answer", "status": None, "comment": "it hung up"}),
+    "destination.waits": (
+        "archive",
+        {"reason": "no-answer", "status": None, "status_protocol": "", "comment": "it hung up"},
+    ),
     "disk.low": ("", {"step": "low", "free": 1_800_000_000, "share": 0.018}),
     "source.silent": (
         "modalities CT1",

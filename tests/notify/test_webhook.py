@@ -360,7 +360,7 @@ def test_a_server_that_is_not_let_into_makes_the_hook_wait_and_takes_a_new_token
             (tmp_path / "token").write_text("new")
             until(lambda: states(store) == ["delivered"] * 2)
     assert [(event.kind, event.facts.get("cause")) for event in watch.recent()] == [
-        ("webhook.failed", "the server does not accept what it was logged in with (HTTP 401)"),
+        ("webhook.failed", "the server asks for a login, or does not accept this one (HTTP 401)"),
         ("webhook.back", None),
     ]
 

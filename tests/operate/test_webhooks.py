@@ -207,7 +207,7 @@ def test_a_trial_tells_what_the_receiver_answers(used: NodeFolder) -> None:
         taken, refused = trial(load(used.config), "ris"), trial(load(used.config), "ris")
     assert (taken.taken, taken.status, taken.comment, taken.event) == (True, 204, "", "study.received")
     assert (refused.taken, refused.status) == (False, 401)
-    assert "does not accept what it was logged in with" in refused.comment
+    assert "asks for a login, or does not accept this one" in refused.comment
     first, second = ris.calls
     assert first.json["test"] is True
     assert first.headers["webhook-id"] != second.headers["webhook-id"]

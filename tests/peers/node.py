@@ -119,12 +119,19 @@ class Node:
         """The answer of `mapdr ... --json`."""
         return json.loads(self.command(*words, "--json"))
 
-    def status(self) -> dict[str, Any]:
-        """`mapdr status --json`, run within this process: starting one costs more than the look."""
-        done = CliRunner().invoke(main, ["status", "--json", "--config", str(self.config)])
+    def look(self, *words: str) -> Any:
+        """The answer of `mapdr ... --json`, run within this process: starting one costs more than the look.
+
+        For the main thread alone.
+        """
+        done = CliRunner().invoke(main, [*words, "--json", "--config", str(self.config)])
         self.answers += [done.stdout, done.stderr]
-        assert done.exit_code == 0, f"mapdr status: {done.stdout}{done.stderr}{done.exception!r}"
-        answer = json.loads(done.stdout)
+        assert done.exit_code == 0, f"mapdr {words}: {done.stdout}{done.stderr}{done.exception!r}"
+        return json.loads(done.stdout)
+
+    def status(self) -> dict[str, Any]:
+        """`mapdr status --json`, as `look`."""
+        answer = self.look("status")
         assert isinstance(answer, dict)
         return answer
 

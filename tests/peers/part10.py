@@ -14,8 +14,10 @@ from pathlib import Path
 
 import pydicom
 from pydicom.dataelem import RawDataElement
+from pydicom.dataset import FileMetaDataset
 from pydicom.filebase import DicomBytesIO
 from pydicom.filereader import read_dataset
+from pydicom.filewriter import write_file_meta_info
 from pydicom.tag import Tag
 
 from mapdr.testing.generator import GeneratedImage
@@ -73,6 +75,16 @@ class MemoryObject(SentObject):
 
     def data_set(self) -> bytes:
         return self.data
+
+    def part10(self) -> bytes:
+        """The object as a DICOM file."""
+        meta = FileMetaDataset()
+        meta.MediaStorageSOPClassUID = self.sop_class_uid
+        meta.MediaStorageSOPInstanceUID = self.sop_instance_uid
+        meta.TransferSyntaxUID = self.transfer_syntax_uid
+        head = DicomBytesIO()
+        write_file_meta_info(head, meta, enforce_standard=True)
+        return bytes(128) + b"DICM" + head.getvalue() + self.data
 
 
 def in_memory(image: GeneratedImage) -> MemoryObject:

@@ -61,6 +61,7 @@ class StowSink:
         self._lock = threading.Lock()
         self.received: list[Received] = []
         self._server = Httpd(self._take)
+        self.port = self._server.port
         self.url = self._server.url + "/dicom-web"
 
     def _take(self, asked: Asked) -> Said:

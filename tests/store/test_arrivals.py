@@ -47,6 +47,13 @@ def test_it_is_known_after_a_restart_and_without_its_images(opener: Opener) -> N
     assert opener().arrivals.all() == [known]
 
 
+def test_nodes_that_share_an_index_share_what_came(opener: Opener) -> None:
+    here, there = opener(), opener(node="other")
+    push(there, "1.1")
+    assert there.writer.flush()
+    assert [source for source, _ in here.arrivals.all()] == [SOURCE]
+
+
 @pytest.mark.parametrize(
     ("last_sign", "resumed"),
     [(None, 0.0), (1_000_000.0, 0.0), (999_701.0, 0.0), (999_700.0, 1_000_000.0), (1.0, 1_000_000.0)],

@@ -14,7 +14,7 @@ from sqlalchemy import select
 
 from mapdr.store import Selection, Settlement, Store
 from mapdr.store.index import schema
-from mapdr.store.outbox import OutboxEntry, OutboxSettlement
+from mapdr.store.outbox import MessageSelection, OutboxEntry, OutboxSettlement
 from store.conftest import Opener
 from store.world import To, push
 
@@ -212,6 +212,21 @@ def test_a_message_that_was_being_told_is_not_told_again(store: Store) -> None:
     assert [each.state for each in store.outbox.list()] == ["dismissed"]
 
 
+def test_a_message_that_was_erased_is_never_sent_again(store: Store) -> None:
+    arrive(store, 1)
+    settle(store)
+    (number,) = [row.number for row in store.overview.studies(FIRST)]
+    keys = [f"study.received:{number}:0:0:ris", f"study.delivered:{number}:1:0:ris", "of another study"]
+    store.outbox.add([OutboxEntry(key, "ris", "study.received", {"a": 1}) for key in keys], 1.0)
+    (message, *_) = store.outbox.lease("ris", 1, 60, 2.0)
+    store.outbox.settle([OutboxSettlement(message.id, "delivered")], 3.0)
+    erase(store)
+    everything = MessageSelection(hooks=("ris",))
+    assert store.outbox.repeatable(everything) == {("ris", "pending"): 1}
+    assert store.outbox.again(everything) == 1
+    assert [each.payload for each in store.outbox.lease("ris", 9, 60, 4.0)] == [{"a": 1}]
+
+
 def test_files_that_cannot_be_removed_are_tried_again(
     store: Store, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -232,6 +247,31 @@ def test_files_that_cannot_be_removed_are_tried_again(
     with store.database.read() as connection:
         names = connection.scalars(select(schema.fact.c.name)).all()
     assert not [name for name in names if name.startswith("erasing:")]
+
+
+def test_a_file_that_cannot_be_removed_keeps_no_other(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    ids = sorted(arrive(store, number) for number in (1, 2, 3))
+    settle(store, limit=2)
+    unlink = Path.unlink
+
+    def denied(path: Path, missing_ok: bool = False) -> None:
+        if any(path.stem == id_ for id_ in ids):
+            raise PermissionError(13, "denied")
+        unlink(path, missing_ok=missing_ok)
+
+    monkeypatch.setattr(Path, "unlink", denied)
+    keys = sorted(store.erasure.choose(FIRST))
+    left = store.erasure.erase(keys)
+    assert len(left) == 1
+    settle(store)
+    # What is left begins as the first call did, whose note is still there.
+    assert store.erasure.erase(sorted({*left, *keys})) == []
+    ids = ids[:1]
+    store.erasure.finish()
+    assert [path.stem for path in store.spool.folder.rglob("*.dcm")] == ids
+    monkeypatch.undo()
+    store.erasure.finish()
+    assert not list(store.spool.folder.rglob("*.dcm"))
 
 
 CHILD = """

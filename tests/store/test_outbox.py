@@ -21,6 +21,20 @@ def test_a_key_is_put_once_ever(store: Store) -> None:
     assert first.payload == {"images": 3, "name": "Ü"}
 
 
+def test_what_has_ended_is_removed_in_time_and_nothing_else(store: Store) -> None:
+    store.outbox.add([entry(key) for key in ("taken", "late", "parked", "pending")], now=1.0)
+    ids = {message.key: message.id for message in store.outbox.lease("ris", 9, 60, now=2.0)}
+    for key, state, at in (
+        ("taken", "delivered", 5.0),
+        ("late", "delivered", 50.0),
+        ("parked", "parked", 5.0),
+    ):
+        store.outbox.settle([OutboxSettlement(ids[key], state)], now=at)
+    assert store.outbox.forget(before=49.0) == 1
+    assert {message.key for message in store.outbox.list()} == {"late", "parked", "pending"}
+    assert store.outbox.forget(before=49.0) == 0
+
+
 def test_hooks_do_not_wait_for_each_other(store: Store) -> None:
     store.outbox.add([entry("a", "slow"), entry("b", "quick")], now=1.0)
     assert [m.key for m in store.outbox.lease("slow", 9, 60, now=2.0)] == ["a"]

@@ -229,6 +229,29 @@ def test_the_reserve_is_not_touched(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert world.files() == []
 
 
+def test_a_disk_that_cannot_be_asked_has_no_room(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is no internal error, which a sender need not try again."""
+    asked = [0]
+
+    def fail(path: object) -> None:
+        asked[0] += 1
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    monkeypatch.setattr(room, "MEASURED_FOR", -1.0)
+    monkeypatch.setattr(spool_module, "_ROOM_BYTES", 10_000)
+    world = World(tmp_path, min_free=1000)
+    incoming = world.spool.begin(SOURCE, CT, "1.2.3.4", EXPLICIT)
+    monkeypatch.setattr(shutil, "disk_usage", fail)
+    with pytest.raises(Refused) as caught:
+        world.spool.begin(SOURCE, CT, "1.2.3.5", EXPLICIT)
+    assert caught.value.status == 0xA700
+    with pytest.raises(Refused) as caught:
+        incoming.write(bytes(20_000))
+    assert caught.value.status == 0xA700
+    assert asked[0] == 2
+    assert world.files() == []
+
+
 def test_a_stopped_writer_refuses_and_nothing_stays(tmp_path: Path) -> None:
     def submit(arrival: Arrival) -> None:
         raise Refused(0xA700, "stopping")

@@ -25,7 +25,7 @@ class Peer:
 Row = AnyRow[Peer]
 
 
-def status(code: int, state: str, reason: str = "", burnt: int = 0) -> Row:
+def status(code: int, state: str, reason: str = "", burnt: int = 1) -> Row:
     return Row(f"{code:04X}", Peer(Answer(code)), state, reason, code, burnt=burnt)
 
 

@@ -29,7 +29,8 @@ A = TypeVar("A")
 class Row(Generic[A]):
     """What is said of BAD, and what its ledger row becomes.
 
-    `status` and `words` are those of the last attempt, `reason` the row's; `burnt` counts the tries used up.
+    `status` and `words` are those of the last attempt, `reason` the row's. `burnt` counts the tries used up
+    in the end: what delivers or parks the image is one, and what it waited for used up none.
     `state` "pending" means that it waits until the receiver recovers. `down` is the reason why the
     destination waits as a whole, if it does: then GOOD may wait with it, else it is delivered meanwhile.
     `both`: what is said of BAD holds for GOOD too. `event` is what is told of the study once nothing is open
@@ -42,7 +43,7 @@ class Row(Generic[A]):
     reason: str = ""
     status: int | None = None
     words: str = ""
-    burnt: int = 0
+    burnt: int = 1
     down: str = ""
     config: Mapping[str, Any] = field(default_factory=dict)
     both: bool = False
@@ -65,7 +66,7 @@ def check(folder: Path, row: Row[Any], egress: Egress, recover: Callable[[], Non
         assert (rows[BAD].state, rows[GOOD].state) == (ends, ends if row.both else "delivered")
         if row.state != "pending":
             assert_row(made, row)
-            assert not row.burnt or rows[BAD].attempts == row.burnt
+        assert rows[BAD].attempts == row.burnt
         assert [event.kind for event in told(made)] == [row.event]
 
 

@@ -120,9 +120,9 @@ BY_BODY = [
         "stored with a failure", says(202, Entry(REFERENCED, BAD, failure=0xA700)), **BUSY, status=0xA700
     ),
     Row("not named", says(200), "parked", "unnamed", 200, "does not name the image", 3),
-    Row("not named under 400", says(400), "parked", "refused", 400),
+    Row("not named under 400", says(400), "parked", "refused", 400, burnt=3),
     Row("not named, trusted", says(200), "delivered", status=200, words="trusted", config=TRUST),
-    Row("not named under 409, not trusted", says(409), "parked", "refused", 409, config=TRUST),
+    Row("not named under 409, not trusted", says(409), "parked", "refused", 409, burnt=3, config=TRUST),
     Row(
         "not named beside a nameless failure", says(202, Entry(OTHER, None, failure=0xC000)), "parked",
         "unnamed", 202, "without a name", 3, config=TRUST,

@@ -103,7 +103,10 @@ def _marked_image(name: str) -> Sequence[Payload]:
     """The test image, with a warning that nobody takes it back."""
     from mapdr.testing.marked import PATIENT_ID, marked_image  # pydicom and numpy, which no other way needs
 
-    text = f"warning: an image of the patient {PATIENT_ID} is stored at {words.plain(name)}, and stays there"
+    text = (
+        f"warning: unless something bad is found first, an image of the patient {PATIENT_ID} is stored at"
+        f" {words.plain(name)}, and stays there"
+    )
     console(stderr=True).print(text, style="warn", soft_wrap=True)
     return marked_image()
 

@@ -37,7 +37,7 @@ def echo(names: tuple[str, ...], config: Path, as_json: bool) -> None:
 
 
 def _line(row: Echo) -> None:
-    said = "is there" if row.there else f"is not there: {words.plain(row.comment or 'no answer')}"
+    said = "is there" if row.there else f"takes no images now: {words.plain(row.comment or 'no answer')}"
     style = "good" if row.there else "bad"
     text = f"{words.plain(row.name)} {said} ({row.milliseconds:.0f} ms)"
     console().print(text, style=style, soft_wrap=True)

@@ -45,7 +45,7 @@ def purge(
     if as_json:
         print_answer(done, node=opened.plan.node.name)
     else:
-        click.echo(_told(done))
+        click.echo(_told(done, even_undelivered))
     if done.on_the_way and not dry_run:
         raise Exit(1)
 
@@ -59,10 +59,15 @@ def _question(done: Purge) -> str:
     return f"Purge {_what(done)} ({words.size(done.bytes)}), and what identifies them, for good{owed}?"
 
 
-def _told(done: Purge) -> str:
-    text = f"{_what(done)} ({words.size(done.bytes)}) {'would be ' if done.dry_run else ''}purged"
+def _told(done: Purge, even_undelivered: bool) -> str:
+    what = f"{_what(done)} ({words.size(done.bytes)})"
+    if done.dry_run and done.to and not even_undelivered:
+        owed = f"{where_to(done.to)} still owed; --even-undelivered ends that"
+        return f"Nothing would be purged of {what}: {owed}."
+    would = "would be " if done.dry_run else ""
+    text = f"{what} {would}purged"
     if done.to:
-        text += f"; still owed: {where_to(done.to)}" if done.dry_run else f"; dismissed: {where_to(done.to)}"
+        text += f"; {would}dismissed: {where_to(done.to)}"
     text += "."
     if done.on_the_way:
         what = words.many(done.on_the_way, "image is", "images are")

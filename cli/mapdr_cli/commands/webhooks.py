@@ -112,7 +112,7 @@ def _last(row: Webhook | Message, now: float) -> Text:
     if row.tried_at is None:
         return Text("-")
     taken = not row.comment
-    said = f"taken (HTTP {row.status})" if taken else words.plain(row.comment)
+    said = f"HTTP {row.status}" if taken else words.plain(row.comment)
     return Text(f"{words.short_clock(row.tried_at, now)} {said}", "good" if taken else "bad")
 
 

@@ -159,7 +159,7 @@ def _flow(state: NodeState, glyphs: Glyphs, *, bars: int) -> list[Text]:
     again = state.repeats.received
     if again:
         owed.append(f" {glyphs.bar} ", "faint")
-        owed.append(f"{words.many(again, 'repeat')} today, not counted above")
+        owed.append(f"besides {words.many(again, 'repeat')} today")
     return [*lines, owed]
 
 
@@ -270,14 +270,14 @@ def _destinations(rows: Sequence[Destination], shown: int, wide: bool, glyphs: G
 
 
 def _all_attention(state: NodeState, width: int, glyphs: Glyphs) -> list[Text]:
-    return [line for item in state.attention for line in _attention_lines(item, width, glyphs)]
+    return [line for item in state.attention for line in _attention_lines(item, width, glyphs, most=None)]
 
 
-def _attention_lines(item: Attention, width: int, glyphs: Glyphs) -> list[Text]:
-    """What needs attention in at most two lines: its end (when the next try is) matters too."""
+def _attention_lines(item: Attention, width: int, glyphs: Glyphs, most: int | None = 2) -> list[Text]:
+    """What needs attention, in at most so many lines: its end (a cure, the next try) matters too."""
     style = _LEVEL_STYLE.get(item.level, "")
     mark = f"{glyphs.up} "
-    lines = textwrap.wrap(words.plain(item.text), width - len(mark), max_lines=2, placeholder=glyphs.more)
+    lines = textwrap.wrap(words.plain(item.text), width - len(mark), max_lines=most, placeholder=glyphs.more)
     return [
         Text((mark if number == 0 else " " * len(mark)) + line, style, no_wrap=True, overflow="ellipsis")
         for number, line in enumerate(lines)
@@ -314,15 +314,19 @@ def _foot(
 
 
 def _at_most(troubles: list[list[Text]], room: int, glyphs: Glyphs) -> list[Text]:
-    """As many troubles as fit whole into `room` lines, leaving one to say that there are more."""
+    """As many troubles as fit whole into `room` lines, leaving one to say that there are more; in a room of
+    one line, how many there are and the first."""
     if sum(map(len, troubles)) <= room:
         return [line for lines in troubles for line in lines]
+    if room == 1:
+        first = Text(f"1 of {len(troubles)} ", "warn", no_wrap=True, overflow="ellipsis")
+        return [first.append_text(troubles[0][0])]
     shown: list[Text] = []
     number = 0
     while len(shown) + len(troubles[number]) < room:
         shown += troubles[number]
         number += 1
-    if number == 0 and room > 1:
+    if number == 0:
         shown, number = troubles[0][: room - 1], 1
     if number < len(troubles):
         shown.append(Text(f"{glyphs.more} and {len(troubles) - number} more", "warn"))

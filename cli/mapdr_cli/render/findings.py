@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 
 from rich.console import Console
@@ -16,6 +17,9 @@ STYLES = {Level.GOOD: "good", Level.INFO: "faint", Level.WARN: "warn", Level.BAD
 
 _PART = 13
 """Columns for what was looked at; a plug-in's longer word is cut."""
+
+_FINGERPRINT = re.compile(r"\b([0-9a-f]{32})([0-9a-f]{32})\b")
+"""A SHA-256: shown in two halves, for the whole of it does not fit beside the columns of 80."""
 
 
 class Lines:
@@ -40,7 +44,7 @@ def line(found: PeerFinding, glyphs: Glyphs, *, again: bool = False) -> Table:
     table.add_column(overflow="fold")
     style = STYLES[found.level]
     part = "" if again else words.cut(words.plain(found.part), _PART)
-    text = Text(words.plain(found.text))
+    text = Text(_FINGERPRINT.sub(r"\1 \2", words.plain(found.text)))
     if found.milliseconds is not None and " ms" not in found.text:
         text.append(f"  {found.milliseconds:,.1f} ms", "faint")
     if found.cure:

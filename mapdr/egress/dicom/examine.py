@@ -20,6 +20,7 @@ from mapdr.kernel.errors import RemoteProtocolError
 from mapdr.kernel.examine import Examination, Level, PeerFinding
 from mapdr.kernel.item import Need
 from mapdr.kernel.status import SUCCESS
+from mapdr.kernel.tls_words import TlsCause
 from mapdr.kernel.uids import EXPLICIT_VR_LITTLE_ENDIAN, IMPLICIT_VR_LITTLE_ENDIAN, VERIFICATION
 from mapdr.net.tls import ClientTls
 from mapdr.wire import pdu, status
@@ -75,7 +76,7 @@ def examine(called: Called, context: ssl.SSLContext | None, asked: Examination) 
     if called.tls is not None:
         agreed = yield from speak_tls(address, called.host, called.tls, asked.seconds, without=_WITHOUT)
         if agreed is not True:
-            if isinstance(agreed, TlsFailure) and not agreed.plain:
+            if isinstance(agreed, TlsFailure) and agreed.cause is not TlsCause.NOT_TLS:
                 yield from _plain_after_all(called, address, asked.seconds)
             return
     else:

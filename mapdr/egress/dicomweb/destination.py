@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import takewhile
 from typing import Literal
 
@@ -29,6 +29,7 @@ from mapdr.egress.http import (
     SOON,
     HttpEgress,
     HttpEgressConfig,
+    RefusedSyntaxes,
     by_status,
     closed,
     endpoint,
@@ -39,13 +40,14 @@ from mapdr.kernel.errors import ConfigurationError, RemoteProtocolError, Tempora
 from mapdr.kernel.examine import Examination, PeerFinding, and_test_image
 from mapdr.kernel.fetch import FoundStudy, Retrieved, StudyQuery
 from mapdr.kernel.finding import Finding
-from mapdr.kernel.item import TAKEN, Acceptance, Need, Outcome, Payload, Sent, Verdict
-from mapdr.kernel.stage import Batch, Description, Factory, Intake, Settings
+from mapdr.kernel.item import Acceptance, Need, Outcome, Payload, Sent, Verdict
+from mapdr.kernel.stage import Batch, Factory, Intake, Settings
 from mapdr.kernel.status import DUPLICATE_SOP_INSTANCE
 from mapdr.net.http.client import Answer, Body, HttpClient, Server
 from mapdr.net.http.config import ServiceRoot
 from mapdr.net.http.status import Kind, kind, meaning
 from mapdr.net.rate import Throttle
+from mapdr.net.tls import certificates
 
 BY_BODY = frozenset({400, 409})
 """The statuses of failure whose body may say of single images that they are stored (PS3.18, 10.5.3.1)."""
@@ -105,19 +107,13 @@ class DicomwebEgress(HttpEgress):
     """A destination reached by STOW-RS."""
 
     def __init__(self, settings: Settings, config: DicomwebEgressConfig) -> None:
-        super().__init__(config)
+        super().__init__(settings, config, config.url)
         self._config = config
         size = config.bytes_per_request
         if config.bandwidth is not None:
             # What is stat waits for the requests under way, and so does a stop.
             size = max(1, min(size, int(config.bandwidth * SECONDS_PER_REQUEST)))
         self._size = RequestSize(config.images_per_request, size)
-        self._open: set[StowSession] = set()
-
-    def describe(self) -> Description:
-        """See `mapdr.kernel.stage.Egress`."""
-        end = endpoint(self._config.url)
-        return Description(end.host, end.port, tls=end.tls, associations=len(self._open))
 
     def connect(self, needs: Sequence[Need]) -> StowSession:
         """A client of its own; nothing is sent yet."""
@@ -177,7 +173,7 @@ class StowSession:
         self._config = config
         self._size = size
         self._ended = ended
-        self._refused: dict[Need, Outcome] = {}
+        self._syntaxes = RefusedSyntaxes(config.syntaxes)
 
     @property
     def batch(self) -> Batch:
@@ -185,20 +181,8 @@ class StowSession:
         return self._size.batch
 
     def acceptance(self, need: Need) -> Acceptance | None:
-        """A server is not asked beforehand. What it refused on this session goes in another transfer syntax;
-        where none is left, each image is sent, for the server may refuse one and take the next."""
-        if self._client.closed:
-            return None
-        refusal = self._refused.get(need)
-        instead = self._instead(need) if refusal is not None else ""
-        return Acceptance(refusal, instead) if instead else TAKEN
-
-    def _instead(self, need: Need) -> str:
-        for syntax in self._config.syntaxes:
-            other = Need(need.sop_class_uid, syntax)
-            if other != need and other not in self._refused:
-                return syntax
-        return ""
+        """See `RefusedSyntaxes`."""
+        return None if self._client.closed else self._syntaxes.acceptance(need)
 
     def send(self, payload: Payload) -> Outcome:
         """A request with one image; raises what reading the image's own file raises."""
@@ -259,7 +243,9 @@ class StowSession:
         try:
             answer = _post(self._client, self._config.url, request)
         except (Temporary, ConfigurationError) as error:
-            outcome = closed() if self._client.closed else unanswered(error)
+            if self._client.closed:
+                return [closed(error)] * len(part)
+            outcome = unanswered(error)
             if outcome.begun:
                 self._size.failed()
             return [outcome] * len(part)
@@ -286,10 +272,10 @@ class StowSession:
             self._size.too_large(sum(each.length for each in part))
         if status in NO_SERVICE:
             return [waits(status, meaning(status), "no-service")] * len(part)
-        last = class_ is Kind.SYNTAX and not all(self._instead(_need(each)) for each in part)
+        last = class_ is Kind.SYNTAX and not all(self._syntaxes.instead(_need(each)) for each in part)
         if many and (last or class_ in (Kind.TOO_LARGE, Kind.REFUSED)):
             return len(part) // 2
-        return [self._noted(each, by_status(answer, each.length)) for each in part]
+        return [self._syntaxes.noted(_need(each), by_status(answer, each.length)) for each in part]
 
     def _by_body(self, part: list[Payload], answer: Answer) -> Sequence[Outcome | None] | int:
         """As `_store`, by the answer's body. A request that failed may have ended at the image to blame: what
@@ -308,7 +294,7 @@ class StowSession:
             return [Outcome(Verdict.REFUSED, status, f"{meaning(status)}{_others(said)}{why}")]
         unnamed = None if status in BY_BODY else self._unnamed(said, status)
         return [
-            unnamed if one is None else self._noted(each, _of_instance(one, status))
+            unnamed if one is None else self._syntaxes.noted(_need(each), _of_instance(one, status))
             for each, one in zip(part, named, strict=True)
         ]
 
@@ -319,12 +305,6 @@ class StowSession:
             return Outcome(Verdict.DELIVERED, status, "not named in the answer: trusted by its status alone")
         words = f"the answer does not name the image (HTTP {status}){_others(said)}"
         return Outcome(Verdict.RETRY, status, words, reason="unnamed")
-
-    def _noted(self, payload: Payload, outcome: Outcome) -> Outcome:
-        """`outcome`, kept for images like this one if it refuses their transfer syntax."""
-        if outcome.verdict is Verdict.SYNTAX_REFUSED:
-            self._refused[_need(payload)] = outcome
-        return outcome
 
 
 def _is_over(outcome: Outcome) -> bool:
@@ -395,10 +375,6 @@ def _doubts(config: DicomwebEgressConfig) -> Iterator[Finding]:
     yield from config.doubts(config.url)
 
 
-def _faults(config: DicomwebEgressConfig) -> Iterable[Finding]:
-    return config.faults()
-
-
 def build(settings: Settings, config: DicomwebEgressConfig, next: None) -> DicomwebEgress:
     """The destination for a node."""
     return DicomwebEgress(settings, config)
@@ -409,7 +385,8 @@ STAGE = Factory(
     "dicomweb",
     DicomwebEgressConfig,
     build,
-    faults=_faults,
-    peer=lambda config: endpoint(config.url),
+    faults=lambda config: config.faults(),
     doubts=_doubts,
+    certificates=lambda config: certificates(config.tls),
+    peer=lambda config: endpoint(config.url),
 )

@@ -30,7 +30,7 @@ def examine(
 
     `absent` are statuses that say that nothing can be stored there, `away` those that say so for now.
     """
-    server = Server(bounded(config, asked.seconds))
+    server = Server(bounded(config, asked.seconds), "examination")
     if not (yield from reach_server(config, url, server, asked.seconds)):
         return
     client = server.client()

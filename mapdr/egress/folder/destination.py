@@ -17,7 +17,7 @@ from mapdr.config.units import Duration, LocalPath
 from mapdr.dicom.gate import SOP_INSTANCE_UID
 from mapdr.egress.folder.dicomdir import Dicomdirs, MediumLayout
 from mapdr.egress.folder.examine import examine as examine_folder
-from mapdr.egress.folder.files import ImageFolder, Trouble
+from mapdr.egress.folder.files import FolderTrouble, ImageFolder
 from mapdr.egress.folder.layout import DEFAULT, Layout, LayoutField
 from mapdr.egress.tags import tags_of
 from mapdr.kernel.errors import OWN_FAULT, Permanent, is_own_fault
@@ -128,7 +128,7 @@ class FolderEgress:
         """Write a small file, and remove it."""
         try:
             self._folder.try_out()
-        except Trouble as trouble:
+        except FolderTrouble as trouble:
             return _paused(trouble.error)
         return Outcome(Verdict.DELIVERED)
 
@@ -169,7 +169,7 @@ class FolderSession:
         )
         try:
             is_new = self._folder.put(payload, names)
-        except Trouble as trouble:
+        except FolderTrouble as trouble:
             return _outcome(trouble.error)
         if self._dicomdirs is not None:
             self._dicomdirs.written(names[0])

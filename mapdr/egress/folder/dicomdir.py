@@ -3,7 +3,7 @@
 Folders and files of a study then have names that a medium allows, made of a hash of their UIDs. The DICOMDIR
 is written when no image of its study has come for a while, over the one before; after a crash, the next start
 finds the studies whose files are newer. pydicom's FileSet makes the records: of the headers, for it would
-write the images anew, and an image leaves as it is.
+write the images anew, and an image leaves as it is. That takes private names of pydicom; a test names them.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ from mapdr.dicom.gate import SOP_INSTANCE_UID, STUDY_INSTANCE_UID
 from mapdr.egress.folder.layout import safe_name
 from mapdr.kernel.guard import GuardedThread, Trouble
 from mapdr.kernel.item import TagPath
+from mapdr.kernel.privacy import in_words
 from mapdr.kernel.watch import Watch
 from mapdr.store.spool.durable import Durability
 
@@ -130,6 +131,8 @@ class Dicomdirs:
                     self._trouble.tell(f"{self._name}: a DICOMDIR cannot be written: {error.strerror}")
                     with self._lock:
                         self._due.setdefault(study, time.monotonic() + QUIET)
+                except Exception as error:  # noqa: BLE001  the library's, over this study: others go on
+                    log.error("%s: the DICOMDIR of a study cannot be made: %s", self._name, in_words(error))
                 else:
                     self._trouble.over(f"{self._name}: DICOMDIRs are written again")
 

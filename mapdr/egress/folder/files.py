@@ -3,7 +3,7 @@
     .mapdr/<random>.part ──▶ flushed ──▶ <layout's folders>/<name>     ──▶ the folder flushed ──▶ delivered
     written in pieces                    a second name, if there is none
 
-What the file system answers is told apart from what reading the image itself raises: `Trouble` is the
+What the file system answers is told apart from what reading the image itself raises: `FolderTrouble` is the
 folder's, anything else is not.
 """
 
@@ -35,7 +35,7 @@ MOST_KNOWN = 10_000
 _NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0) | getattr(os, "O_CLOEXEC", 0)
 
 
-class Trouble(Exception):
+class FolderTrouble(Exception):
     """What the folder's file system answered; `error` is its OSError."""
 
     def __init__(self, error: OSError) -> None:
@@ -49,7 +49,7 @@ def folders_own() -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise Trouble(error) from error
+        raise FolderTrouble(error) from error
 
 
 class ImageFolder:
@@ -69,7 +69,7 @@ class ImageFolder:
         self._known: dict[Sequence[str], Path] = {}
 
     def open(self) -> None:
-        """Make the folder, unless it was seen before. Raises Trouble."""
+        """Make the folder, unless it was seen before. Raises FolderTrouble."""
         with self._lock, folders_own():
             if not self._seen:
                 self.path.mkdir(parents=True, exist_ok=True)
@@ -90,7 +90,7 @@ class ImageFolder:
                     os.unlink(entry.path)
 
     def try_out(self) -> None:
-        """Write a small file, and remove it. Raises Trouble."""
+        """Write a small file, and remove it. Raises FolderTrouble."""
         self.open()
         with folders_own():
             path = self.work / f"{secrets.token_hex(16)}.part"
@@ -105,8 +105,8 @@ class ImageFolder:
     def put(self, payload: Payload, names: Sequence[str]) -> bool:
         """Write the file of a payload as `names` say; False if one of the same data set is there already.
 
-        Raises Trouble, Permanent(reason="other-file") where something else has that name, and what reading
-        the payload raises.
+        Raises FolderTrouble, Permanent(reason="other-file") where something else has that name, and what
+        reading the payload raises.
         """
         folder = self._make(names[:-1])
         target = folder / names[-1]
@@ -151,7 +151,7 @@ class ImageFolder:
         return path
 
     def _write(self, payload: Payload, folder: Path, target: Path) -> None:
-        """Raises FileExistsError where `target` is there, Trouble, and what reading the payload raises."""
+        """Raises FileExistsError where `target` is there, FolderTrouble, and what reading raises."""
         part = str(self.work / f"{secrets.token_hex(16)}.part")
         with folders_own():
             try:
@@ -174,7 +174,7 @@ class ImageFolder:
             except FileExistsError:
                 raise
             except OSError as error:
-                raise Trouble(error) from error
+                raise FolderTrouble(error) from error
         finally:
             with suppress(OSError):  # it has its final name, or is swept some day
                 os.unlink(part)

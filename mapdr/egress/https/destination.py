@@ -5,18 +5,18 @@ Such servers answer with a status alone, so the configuration says which ones me
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Annotated, Literal
 from urllib.parse import quote
 
 from pydantic import AfterValidator, Field
 
-from mapdr.dicom.scan import NeedMore, ScannedHeader, scan
 from mapdr.dicom.template import Template
 from mapdr.egress.http import (
     SOON,
     HttpEgress,
     HttpEgressConfig,
+    RefusedSyntaxes,
     by_status,
     closed,
     endpoint,
@@ -25,18 +25,20 @@ from mapdr.egress.http import (
 )
 from mapdr.egress.https.examine import examine as examine_server
 from mapdr.egress.part10 import Part10
+from mapdr.egress.tags import tags_of
 from mapdr.kernel.errors import ConfigurationError, Permanent, Temporary
 from mapdr.kernel.examine import Examination, PeerFinding, and_test_image
 from mapdr.kernel.finding import Finding
-from mapdr.kernel.item import TAKEN, Acceptance, Need, Outcome, Payload, TagPath, Verdict
-from mapdr.kernel.stage import Description, Factory, Settings
+from mapdr.kernel.item import Acceptance, Need, Outcome, Payload, TagPath, Verdict
+from mapdr.kernel.stage import Factory, Settings
 from mapdr.net.http.client import Body, Server
 from mapdr.net.http.config import check_url
 from mapdr.net.http.status import Kind, kind, meaning
 from mapdr.net.rate import Throttle
+from mapdr.net.tls import certificates
 
-LONGEST_HEADER = 1 << 22
-"""Bytes of a data set in which the tags of a URL are looked for."""
+LONGEST_URL = 1 << 16
+"""Characters of a URL that can be asked for; most servers take an eighth of it."""
 
 AWAY = frozenset({401, 407, 429, 502, 503, 504, 507})
 """Statuses to a HEAD request with which no image would be taken: 403, 404 and 405 may be due to HEAD."""
@@ -77,15 +79,10 @@ class HttpsEgress(HttpEgress):
     """A destination reached by uploads of single files."""
 
     def __init__(self, settings: Settings, config: HttpsEgressConfig) -> None:
-        super().__init__(config)
+        template = Template.parse(config.url)
+        super().__init__(settings, config, _base(template))
         self._config = config
-        self._template = Template.parse(config.url)
-        self._open: set[UploadSession] = set()
-
-    def describe(self) -> Description:
-        """See `mapdr.kernel.stage.Egress`."""
-        end = endpoint(_base(self._template))
-        return Description(end.host, end.port, tls=end.tls, associations=len(self._open))
+        self._template = template
 
     def connect(self, needs: Sequence[Need]) -> UploadSession:
         """A client of its own; nothing is sent yet."""
@@ -135,22 +132,11 @@ class UploadSession:
         self._config = config
         self._template = template
         self._ended = ended
-        self._refused: dict[Need, Outcome] = {}
+        self._syntaxes = RefusedSyntaxes(config.syntaxes)
 
     def acceptance(self, need: Need) -> Acceptance | None:
-        """A server is not asked beforehand. What it refused (415) on this session goes in another transfer
-        syntax; where none is left, each image is sent."""
-        if self._client.closed:
-            return None
-        refusal = self._refused.get(need)
-        instead = self._instead(need) if refusal is not None else ""
-        return Acceptance(refusal, instead) if instead else TAKEN
-
-    def _instead(self, need: Need) -> str:
-        for syntax in self._config.syntaxes:
-            if Need(need.sop_class_uid, syntax) not in self._refused:
-                return syntax
-        return ""
+        """See `RefusedSyntaxes`."""
+        return None if self._client.closed else self._syntaxes.acceptance(need)
 
     def send(self, payload: Payload) -> Outcome:
         """One request; raises what reading the image's own file raises, and Permanent if its tags make no
@@ -166,17 +152,15 @@ class UploadSession:
                 self._config.method, url, headers=headers, body=Body(file, file.length)
             )
         except (Temporary, ConfigurationError) as error:
-            return closed() if self._client.closed else unanswered(error)
+            return closed(error) if self._client.closed else unanswered(error)
         status = answer.status
         if status in self._config.delivered:
             return Outcome(Verdict.DELIVERED, status)
         if kind(status) is Kind.TAKEN:
             words = f"HTTP {status} is not among the statuses that mean delivered"
             return Outcome(Verdict.RETRY, status, words, reason="unconfirmed")
-        outcome = by_status(answer, payload.length)
-        if outcome.verdict is Verdict.SYNTAX_REFUSED:
-            self._refused[Need(payload.sop_class_uid, payload.transfer_syntax_uid)] = outcome
-        return outcome
+        need = Need(payload.sop_class_uid, payload.transfer_syntax_uid)
+        return self._syntaxes.noted(need, by_status(answer, payload.length))
 
     def close(self) -> None:
         """Give the connection back. Safe twice."""
@@ -187,10 +171,10 @@ class UploadSession:
 def url_of(template: Template, payload: Payload) -> str:
     """The URL for an image as it leaves; values are percent-encoded, with `/` and all (RFC 3986).
 
-    Raises Permanent(reason="url") for an empty value, and for one of dots, which would name another folder.
+    Raises Permanent(reason="url") for an empty value, for one of dots, which would name another folder, and
+    for values that make no URL that can be sent.
     """
-    paths = template.paths
-    header = _header(payload, paths) if paths else None
+    header = tags_of(payload, template.paths) if template.paths else None
 
     def lookup(path: TagPath) -> str:
         assert header is not None
@@ -201,24 +185,10 @@ def url_of(template: Template, payload: Payload) -> str:
             raise Permanent(f"no URL can be made: {tag} {what}", reason="url")
         return quote(value, safe="")
 
-    return template.render(lookup)
-
-
-def _header(payload: Payload, paths: Iterable[TagPath]) -> ScannedHeader:
-    begun, wanted = bytearray(), frozenset(paths)
-    need = 0
-    for chunk in payload.chunks():
-        begun += chunk
-        if len(begun) < need or len(begun) > LONGEST_HEADER:
-            continue
-        whole = len(begun) >= payload.length
-        try:
-            return scan(
-                bytes(begun), payload.transfer_syntax_uid, wanted, complete=whole, size=payload.length
-            )
-        except NeedMore as more:
-            need = more.at_least
-    raise Permanent("no URL can be made: the image's header is too long", reason="url")
+    url = template.render(lookup)
+    if len(url) > LONGEST_URL:
+        raise Permanent("no URL can be made: its values are too long", reason="url")
+    return url
 
 
 def _base(template: Template) -> str:
@@ -234,10 +204,6 @@ def _doubts(config: HttpsEgressConfig) -> Iterator[Finding]:
     yield from config.doubts(config.url)
 
 
-def _faults(config: HttpsEgressConfig) -> Iterable[Finding]:
-    return config.faults()
-
-
 def build(settings: Settings, config: HttpsEgressConfig, next: None) -> HttpsEgress:
     """The destination for a node."""
     return HttpsEgress(settings, config)
@@ -248,7 +214,8 @@ STAGE = Factory(
     "https",
     HttpsEgressConfig,
     build,
-    faults=_faults,
-    peer=lambda config: endpoint(_base(Template.parse(config.url))),
+    faults=lambda config: config.faults(),
     doubts=_doubts,
+    certificates=lambda config: certificates(config.tls),
+    peer=lambda config: endpoint(_base(Template.parse(config.url))),
 )

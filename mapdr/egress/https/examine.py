@@ -22,7 +22,7 @@ def examine(
 
     `away` are statuses to HEAD with which no image would be taken.
     """
-    server = Server(bounded(config, asked.seconds))
+    server = Server(bounded(config, asked.seconds), "examination")
     if not (yield from reach_server(config, url, server, asked.seconds)):
         return
     client = server.client()

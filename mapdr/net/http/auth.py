@@ -17,7 +17,7 @@ from typing import Protocol
 from urllib.parse import quote_plus, urlencode
 
 from mapdr.config.secret import Secret
-from mapdr.kernel.errors import ConfigurationError, OwnFault, Temporary
+from mapdr.kernel.errors import ConfigurationError, LocalProtocolError, OwnFault, Temporary
 from mapdr.net.http.config import AuthConfig
 from mapdr.net.http.trouble import HttpTrouble, NoToken
 
@@ -167,7 +167,7 @@ class ClientCredentials:
         asked_at = self._clock()
         try:
             reply = self._post(config.token_url, headers, urlencode(form).encode())
-        except HttpTrouble as error:
+        except (HttpTrouble, LocalProtocolError) as error:
             raise NoToken(f"no token: {error}") from None
         found = _json_object(reply.body)
         if reply.status != 200:

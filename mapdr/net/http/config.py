@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import time
 from collections.abc import Iterator
 from typing import Annotated, Literal
 from urllib.parse import urlsplit
@@ -13,7 +14,7 @@ from mapdr.config.secret import Secret
 from mapdr.config.units import Duration
 from mapdr.kernel.finding import Finding
 from mapdr.kernel.stage import StageConfig
-from mapdr.net.tls import ClientTls
+from mapdr.net.tls import ClientTls, ending_soon
 
 
 def check_url(text: str) -> str:
@@ -136,6 +137,8 @@ class HttpConfig(StageConfig):
     def _proxied(self) -> HttpConfig:
         if self.proxy_auth is not None and self.proxy is None:
             raise ValueError("has proxy_auth without proxy; add proxy = ...")
+        if self.tls.name is not None and self.proxy is not None:
+            raise ValueError("has a tls.name, which no proxy can be told; leave out one of them")
         return self
 
     def faults(self) -> Iterator[Finding]:
@@ -151,3 +154,5 @@ class HttpConfig(StageConfig):
             yield Finding((key,), what, "write https://..., unless that network is as safe as this machine")
         if urlsplit(url).scheme == "http" and self.tls != ClientTls():
             yield Finding(("tls",), f"is not used: {key} says http", f"write https://... as {key}")
+        else:
+            yield from ending_soon(self.tls, time.time())

@@ -24,12 +24,12 @@ class Kind(StrEnum):
 
 
 _NAMED: dict[int, tuple[Kind, str]] = {
-    401: (Kind.NOT_LET_IN, "the server does not accept what it was logged in with"),
+    401: (Kind.NOT_LET_IN, "the server asks for a login, or does not accept this one"),
     403: (Kind.NOT_LET_IN, "the server does not allow this to who is logged in"),
     404: (Kind.REFUSED, "the server knows no such path"),
     405: (Kind.REFUSED, "the server takes nothing at this path"),
     406: (Kind.SYNTAX, "the server cannot answer in a media type that was asked for"),
-    407: (Kind.NOT_LET_IN, "the proxy does not accept what it was logged in with"),
+    407: (Kind.NOT_LET_IN, "the proxy asks for a login, or does not accept this one"),
     408: (Kind.TROUBLE, "the server waited too long for the request"),
     409: (Kind.REFUSED, "the server took none of it"),
     411: (Kind.REFUSED, "the server wants to know the length"),

@@ -6,41 +6,22 @@ import socket
 import ssl
 from collections.abc import Iterator
 
+import h11
 import httpx
 
-from mapdr.kernel.errors import OwnFault, Temporary, is_own_fault
+from mapdr.kernel import tls_words
+from mapdr.kernel.errors import LocalProtocolError, OwnFault, Temporary, is_own_fault
 
-_CERTIFICATE = {
-    9: "its TLS certificate is not valid yet",
-    10: "its TLS certificate has expired",
-    62: "its TLS certificate is for another host name",
-    64: "its TLS certificate is for another address",
-}
-"""OpenSSL's verification codes (X509_V_ERR_...) that have another cure than a `ca`."""
+BROKE = "the connection broke before an answer"
 
 _CAUSES: tuple[tuple[type[BaseException], str], ...] = (
     (ConnectionRefusedError, "connection refused"),
     (socket.gaierror, "its host name is not known"),
-    (ssl.SSLCertVerificationError, "its TLS certificate is not trusted"),
-    (ssl.SSLError, "no TLS connection could be made"),
-    (ConnectionError, "the connection broke before an answer"),
+    (ConnectionError, BROKE),
     (httpx.RemoteProtocolError, "the connection ended without an answer"),
     (httpx.UnsupportedProtocol, "its URL is not http or https"),
 )
 """What keeps a request from being answered, the most special first."""
-
-_REASONS = {
-    "WRONG_VERSION_NUMBER": "it does not speak TLS there; is it http://?",
-    "HTTP_REQUEST": "it does not speak TLS there; is it http://?",
-    "PACKET_LENGTH_TOO_LONG": "it does not speak TLS there; is it http://?",
-    "RECORD_LAYER_FAILURE": "it does not speak TLS there; is it http://?",
-    "TLSV13_ALERT_CERTIFICATE_REQUIRED": "it wants a certificate of this node; set tls.cert and tls.key",
-    "SSLV3_ALERT_HANDSHAKE_FAILURE": "it agreed to no TLS version or cipher, or wants a certificate",
-    "TLSV1_ALERT_UNKNOWN_CA": "it does not trust the certificate of this node",
-    "SSLV3_ALERT_CERTIFICATE_EXPIRED": "the certificate of this node has expired",
-    "SSLV3_ALERT_BAD_CERTIFICATE": "it does not accept the certificate of this node",
-}
-"""OpenSSL's reasons that a person can do something about."""
 
 _NOTHING_SENT = (
     httpx.ConnectError,
@@ -49,6 +30,11 @@ _NOTHING_SENT = (
     httpx.ProxyError,
     httpx.UnsupportedProtocol,
 )
+
+
+_OURS = (httpx.InvalidURL, h11.LocalProtocolError)
+"""What this side alone can have done. In HTTP/2 httpx tells a server's breach of the protocol as one of ours:
+there it is the server's."""
 
 
 class HttpTrouble(Temporary):
@@ -66,14 +52,24 @@ class NoToken(HttpTrouble):
         super().__init__(message, begun=False)
 
 
-def trouble(error: Exception, *, begun: bool = True) -> Temporary:
-    """What to raise for an error of httpx: OwnFault where this side lacks files or memory, else HttpTrouble.
+def trouble(
+    error: Exception, *, begun: bool = True, only_http2: bool = False
+) -> Temporary | LocalProtocolError:
+    """What to raise for an error of httpx: OwnFault where this side lacks files or memory, LocalProtocolError
+    where its request is none of HTTP, else HttpTrouble.
 
-    `begun`: something of the body was asked for.
+    `begun`: something of the body was asked for. `only_http2`: a server that speaks no HTTP/2 ends the
+    connection, in words that tell nothing of it.
     """
     if any(is_own_fault(each) for each in _chain(error)):
         return OwnFault("this side has no files, memory or buffers left for a connection")
-    return HttpTrouble(in_words(error), begun=begun and not isinstance(error, _NOTHING_SENT))
+    if any(isinstance(each, _OURS) for each in _chain(error)):
+        return LocalProtocolError("this side made a request that is none of HTTP")
+    reached = not isinstance(error, _NOTHING_SENT)
+    text = in_words(error)
+    if only_http2 and reached and not isinstance(error, httpx.TimeoutException):
+        text += "; does it speak HTTP/2, on which http2 = true insists?"
+    return HttpTrouble(text, begun=begun and reached)
 
 
 def in_words(error: BaseException) -> str:
@@ -88,10 +84,11 @@ def in_words(error: BaseException) -> str:
     if isinstance(error, httpx.RemoteProtocolError) and "illegal status line" in str(error):
         return "it does not answer in HTTP; is it https://?"
     for cause in _chain(error):
-        if isinstance(cause, ssl.SSLCertVerificationError) and cause.verify_code in _CERTIFICATE:
-            return _CERTIFICATE[cause.verify_code]
-        if isinstance(cause, ssl.SSLError) and cause.reason in _REASONS:
-            return _REASONS[cause.reason]
+        if isinstance(cause, ssl.SSLEOFError) and not isinstance(error, httpx.ConnectError):
+            return BROKE
+        if isinstance(cause, ssl.SSLError):
+            no_tls = "it does not speak TLS there; is it http://?"
+            return no_tls if tls_words.is_no_tls(cause) else tls_words.explain(cause)[1]
         for kind, text in _CAUSES:
             if isinstance(cause, kind):
                 return text

@@ -19,6 +19,7 @@ from mapdr.kernel.errors import Refused, RemoteProtocolError
 from mapdr.kernel.item import Source
 from mapdr.kernel.privacy import in_words
 from mapdr.kernel.stage import HasLanes, Intake, Lane
+from mapdr.kernel.tls_words import TlsCause
 from mapdr.kernel.uids import VERIFICATION
 from mapdr.kernel.watch import Watch
 from mapdr.net.certificate import certificate_of
@@ -190,12 +191,13 @@ class Session:
 
     def _without_tls(self, error: TlsFailure) -> None:
         """The handshake failed, or TLS broke later."""
-        if error.gone and isinstance(self._sock, TlsSocket) and not self._sock.heard:
+        gone = error.cause is TlsCause.CLOSED
+        if gone and isinstance(self._sock, TlsSocket) and not self._sock.heard:
             log.debug("%s: %s: connected and closed without a word", self._name, self.address)
             return
-        if not error.gone:
-            self._turned_away(tls_words.NOT_TLS if error.plain else error.reason)
-        self._report("lost" if error.gone else "broken", error.reason)
+        if not gone:
+            self._turned_away(error.reason)
+        self._report("lost" if gone else "broken", error.reason)
 
     def _turned_away(self, cause: str) -> None:
         """A peer could not be understood, or not be trusted, before it said its name."""

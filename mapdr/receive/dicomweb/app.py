@@ -25,6 +25,7 @@ from starlette.routing import Route
 
 from mapdr.kernel.certificate import PEER, Certificate
 from mapdr.kernel.errors import RemoteProtocolError
+from mapdr.kernel.guard import Trouble
 from mapdr.kernel.item import Source, is_uid
 from mapdr.kernel.stage import Intake
 from mapdr.kernel.watch import Watch
@@ -43,7 +44,7 @@ from mapdr.receive.dicomweb.answer import JSON, acceptable, as_json, as_xml, res
 from mapdr.receive.dicomweb.config import DicomwebReceiveConfig
 from mapdr.receive.dicomweb.login import BAD_LOGIN, NO_LOGIN, OTHER_HOST, Login
 from mapdr.receive.dicomweb.parts import PartResult, PartStore
-from mapdr.receive.rejections import Rejections, cure_by_tls
+from mapdr.receive.rejections import KEPT, Rejections, cure_by_tls
 
 log = logging.getLogger("mapdr.receive")
 
@@ -124,10 +125,14 @@ class StoreInstances:
         self._watch = watch
         self._stopping = stopping
         self._login = Login(receiver, config)
+        self._told: dict[tuple[str, str], Trouble] = {}
 
     def app(self) -> App:
         """The whole application: who is not let in gets no further than this, whatever it asks for."""
-        paths = [f"{root}/studies{rest}" for root in ROOTS for rest in ("", "/", "/{study}", "/{study}/")]
+        roots = [
+            root + slash for root in ROOTS for slash in ("/", "//")
+        ]  # "//": of a root given with a slash
+        paths = [f"{root}studies{rest}" for root in roots for rest in ("", "/", "/{study}", "/{study}/")]
         routes = [Route(path, self._store, methods=["POST"]) for path in paths]
         handlers = {404: _in_words, 405: _in_words}
         inner = Starlette(routes=routes, exception_handlers=handlers)  # type: ignore[arg-type]
@@ -172,8 +177,13 @@ class StoreInstances:
     def _rejected(self, address: str, cause: str, cure: str) -> None:
         self._rejections.note(address, "", "", cause, cure)
         self._watch.count(f"receive.{self._name}.rejected")
-        self._watch.emit("association.rejected", receiver=self._name, peer=address, cause=cause)
-        log.warning("%s: %s: %s", self._name, address, cause)
+        # A request costs a stranger nothing: one line and one event a minute of each, all are counted.
+        key = (address, cause)
+        if key not in self._told and len(self._told) >= KEPT:
+            address, key = "others", ("", cause)
+        told = self._told.setdefault(key, Trouble(log, level=logging.WARNING))
+        if told.tell(f"{self._name}: {address}: {cause}"):
+            self._watch.emit("association.rejected", receiver=self._name, peer=address, cause=cause)
 
     def refused_early(self, address: str, cause: str) -> None:
         """A peer came no further than its first bytes: TLS, or no HTTP at all."""

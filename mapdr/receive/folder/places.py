@@ -62,6 +62,10 @@ class Place(Protocol):
     def accounted(self, name: str) -> bool:
         """Whether the file of that name was dealt with."""
 
+    @property
+    def grown(self) -> bool:
+        """Whether so much is remembered that `seen` is to be told."""
+
     def seen(self, names: set[bytes]) -> None:
         """All files that are there now, by `mark`."""
 
@@ -133,6 +137,8 @@ class Moving:
         places = (self._path / DONE, self._path / REFUSED)
         return any(os.path.lexists(place / name) for place in places)
 
+    grown = False
+
     def seen(self, names: set[bytes]) -> None:
         """See `Place`."""
 
@@ -153,6 +159,7 @@ class Keeping:
         self._durability = durability
         self._known: set[bytes] = set()
         self._lines = 0
+        self._there = 0  # files, when they were counted last
         self._unflushed = False
         self._begin = "\n"  # the last line of a process that was killed may have no end
 
@@ -189,9 +196,15 @@ class Keeping:
         """See `Place`: whether it is there, since all that is there is dealt with."""
         return os.path.lexists(self._path / name)
 
+    @property
+    def grown(self) -> bool:
+        """See `Place`: twice as much as there were files, so that not each look has to make their marks."""
+        return self._lines > 2 * self._there + 1000
+
     def seen(self, names: set[bytes]) -> None:
         """See `Place`: the lines of files that are gone, or are others now, go."""
-        if self._lines <= 2 * len(names) + 1000:
+        self._there = len(names)
+        if not self.grown:
             return
         self._known &= names
         fresh = self._journal.with_suffix(".new")
@@ -245,10 +258,14 @@ def inside(path: Path, folder: Path) -> bool:
 
 
 def _free(path: Path) -> Path:
-    """`path`, or one like it that no file has."""
+    """`path`, or one like it that no file has; of a long name, the stem is cut for the number."""
     number, found = 1, path
     while os.path.lexists(found) or os.path.lexists(_reason_of(found)):
-        found = path.with_name(f"{path.stem}~{number}{path.suffix}")
+        ending = f"~{number}{path.suffix}"
+        stem = path.stem
+        while stem and len(os.fsencode(stem + ending)) > _LONGEST:
+            stem = stem[:-1]
+        found = path.with_name(stem + ending)
         number += 1
     return found
 

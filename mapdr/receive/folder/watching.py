@@ -87,7 +87,7 @@ class Candidates:
         """Look through the folder. Raises OSError if that cannot be done to the end."""
         self._scan += 1
         self.more = False
-        marks: set[bytes] | None = set() if self._scan == 1 else None
+        marks: set[bytes] | None = set() if self._place.grown else None
         self._walk("", marks)
         gone = [name for name, one in self.all.items() if one.scan < self._scan and not one.claimed]
         for name in gone:

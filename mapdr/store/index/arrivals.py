@@ -18,7 +18,10 @@ _last = schema.last_arrival
 
 
 class LastArrivals:
-    """Of one node, in an index that several may share."""
+    """The last images of an index, and the breaks of one node of those that share it.
+
+    Sources are those of a receiver's name: nodes that use one name for theirs are one system.
+    """
 
     def __init__(self, database: Database, sources: Sources, node: str) -> None:
         self._database = database
@@ -35,7 +38,8 @@ class LastArrivals:
         )
 
     def all(self) -> list[tuple[Source, float]]:
-        """Each source with the time of its last image (seconds since the epoch), also one that is purged."""
+        """Each source of any node with the time of its last image (seconds since the epoch), also one that is
+        purged."""
         with self._database.read() as connection:
             rows = connection.execute(select(_last)).all()
         return [(self._sources.source(row.source), row.at) for row in rows]

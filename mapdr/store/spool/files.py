@@ -188,14 +188,19 @@ class Spool(SpoolFolder):
                 (self.folder / hour).rmdir()
 
     def check_room(self) -> None:
-        """Raise Refused(0xA700) when the index takes nothing, or less than `min_free` bytes are free.
+        """Raise Refused(0xA700) when the index takes nothing, or less than `min_free` bytes are free, or
+        nobody knows how many.
 
         Free space is measured twice a second (`Room`).
         """
         refusing = self._refusing()
         if refusing:
             raise Refused(OUT_OF_RESOURCES, f"the index cannot be written: {refusing}")
-        if self.room.look() is DiskStep.FULL:
+        try:
+            step = self.room.look()
+        except OSError as error:  # a share that is away, say
+            raise refusal(error) from error
+        if step is DiskStep.FULL:
             raise Refused(OUT_OF_RESOURCES, "less disk space is free than the node keeps in reserve")
 
     def remark(self, source: Source, remarks: tuple[str, ...]) -> None:
@@ -381,9 +386,11 @@ class SpoolFile:
         """The data set's UID, or the command's where that is none (docs/decisions/0003)."""
         uid = identity(found, said)
         if not uid:
-            raise Refused(CANNOT_UNDERSTAND, f"neither command nor data set has an {what} UID")
+            raise Refused(
+                CANNOT_UNDERSTAND, f"neither the data set nor its command or File Meta has an {what} UID"
+            )
         if found and said and found != said:
-            log.info("%s: the data set's %s UID is not the command's", self.id, what)
+            log.info("%s: the data set's %s UID is not that of its command or File Meta", self.id, what)
         return uid
 
     def _read_back(self, offset: int) -> None:

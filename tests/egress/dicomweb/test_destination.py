@@ -21,6 +21,7 @@ from mapdr.kernel.item import TAKEN, FileSlice, Need, Outcome, Payload, Sent, Ve
 from mapdr.kernel.registry import Registry
 from mapdr.kernel.stage import Batch, Settings
 from mapdr.kernel.watch import Watch
+from mapdr.net.tls import ClientTls
 from mapdr.node.configuration import examine
 from peers.httpd import Asked, Httpd, Said, certificate, server_tls, serving
 from peers.stow import uids_of
@@ -334,6 +335,18 @@ def test_it_says_whom_it_calls_and_what_is_open() -> None:
     assert opened.acceptance(Need("1.2", "1.2")) is None
 
 
+def test_the_certificate_that_is_shown_is_told(tmp_path: Path) -> None:
+    cert, key = certificate(tmp_path, "router", days=(-1, 3))
+    tls = {"cert": str(cert), "key": str(key)}
+    made = egress("https://pacs.example/dicom-web", tls=tls)
+    made.acquire()
+    assert [(each.whose, each.name) for each in made.describe().certificates] == [("own", "router")]
+    config = DicomwebEgressConfig(url="https://pacs.example/x", tls=ClientTls.model_validate(tls))
+    factory = Registry().factory("egress", "dicomweb")
+    assert [each.name for each in factory.certificates(config)] == ["router"]
+    assert [each.place for each in factory.doubts(config)] == [("tls", "cert")]
+
+
 def test_a_secret_that_is_missing_is_told_at_the_start(tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError, match="cannot be read"):
         egress("https://pacs.example", auth={"token": f"file:{tmp_path / 'no'}"}).start()
@@ -378,3 +391,21 @@ def test_what_cannot_work_is_told_with_its_key(tmp_path: Path, line: str, told: 
     (problem,) = read(path, Registry()).problems
     assert told in str(problem)
     assert "pw" not in str(problem)
+
+
+def test_a_request_that_our_own_close_has_cut_was_begun() -> None:
+    """The server may have the image; before a request, it has not."""
+
+    def script(asked: Asked) -> Said:
+        opened.close()  # while its answer is waited for
+        return Said(body=None)
+
+    with serving(script) as server, session(server.url) as opened:
+        image = images(1)[0]
+        cut, after = opened.send(image), opened.send(image)
+    for outcome in (cut, after):
+        assert (outcome.verdict, outcome.comment) == (Verdict.RETRY, "the session is closed")
+        assert outcome.pause is None
+    assert (cut.begun, cut.cut) == (True, True)
+    assert (after.begun, after.cut) == (False, False)
+    assert len(server.asked) == 1

@@ -29,7 +29,7 @@ def orthanc(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Orthanc]:
 
 @pytest.fixture
 def client() -> Iterator[HttpClient]:
-    made = Server(HttpConfig()).client()
+    made = Server(HttpConfig(), "egress.test").client()
     yield made
     made.close()
 

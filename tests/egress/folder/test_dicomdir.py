@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import inspect
 import time
 from collections.abc import Iterator
+from io import BytesIO
 from pathlib import Path
 
 import pydicom
 import pytest
+from pydicom.filebase import DicomFileLike
 from pydicom.fileset import FileSet
 
 from egress.folder.test_destination import egress, payload
+from mapdr.egress.folder import dicomdir
 from mapdr.egress.folder.destination import FolderEgress, FolderEgressConfig
 from mapdr.kernel.item import Verdict
 from mapdr.testing.generator import GeneratedImage, study
@@ -48,6 +52,48 @@ def send(stage: FolderEgress, images: list[GeneratedImage]) -> None:
     for image in images:
         assert session.send(payload(image)).verdict is Verdict.DELIVERED
     session.close()
+
+
+def test_the_private_names_of_the_library_are_there() -> None:
+    """What `dicomdir.py` uses of pydicom's FileSet that is no promise: it has no public way to write a
+    DICOMDIR alone, without the images.
+
+    If this fails after an update of pydicom: read its `FileSet.write` anew, change `write_dicomdir` and
+    `_name_files` accordingly, and this test with them; until then, bound pydicom below that version.
+    """
+    files = FileSet()
+    try:
+        image = pydicom.dcmread(BytesIO(IMAGES[0].part10()))
+        instance = files.add(image)
+        assert list(inspect.signature(FileSet._write_dicomdir).parameters)[:2] == ["self", "fp"]
+        assert Path(files._stage["t"].name).is_dir()
+        assert callable(files._stage["t"].cleanup)
+        record = instance.node._record
+        assert record.DirectoryRecordType == "IMAGE"
+        record.ReferencedFileID = ["A", "B"]
+        written = DicomFileLike(BytesIO())
+        files._write_dicomdir(written)
+        assert b"A\\B" in written.parent.getvalue()
+    finally:
+        files._stage["t"].cleanup()
+
+
+def test_a_study_that_the_library_cannot_do_keeps_no_other(
+    stage: FolderEgress, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    bad, good = sorted({image.study_instance_uid for image in IMAGES})
+    made = dicomdir.write_dicomdir
+
+    def fails(folder: Path, target: Path, *, flush: bool) -> int:
+        if folder.name == bad:
+            raise ValueError("DOE^JANE")
+        return made(folder, target, flush=flush)
+
+    monkeypatch.setattr(dicomdir, "write_dicomdir", fails)
+    send(stage, IMAGES)
+    until(lambda: "cannot be made" in caplog.text and len(named(tmp_path / "out" / good)) == 3, 20)
+    assert "DOE" not in caplog.text
+    assert "thread" not in caplog.text
 
 
 def test_every_image_is_named(stage: FolderEgress, tmp_path: Path) -> None:

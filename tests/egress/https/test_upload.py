@@ -21,7 +21,7 @@ from mapdr.kernel.registry import Registry
 from mapdr.kernel.stage import Settings
 from mapdr.kernel.watch import Watch
 from mapdr.testing.generator import study
-from peers.httpd import Said, serving
+from peers.httpd import Asked, Said, serving
 
 
 def egress(url: str, **config: Any) -> HttpsEgress:
@@ -94,6 +94,13 @@ def test_a_value_that_makes_no_url_parks_the_image(value: bytes, told: str) -> N
         opened.send(with_description(value))
     assert e.value.reason == "url"
     assert "(0008,103E)" in str(e.value)
+
+
+def test_a_url_that_cannot_be_asked_for_is_the_image_s_fault_and_not_the_server_s() -> None:
+    url = "https://192.0.2.1/" + "{SeriesDescription}" * 600
+    with session(url) as opened, pytest.raises(Permanent, match="too long") as e:
+        opened.send(with_description(b" %" * 20))
+    assert e.value.reason == "url"
 
 
 def test_a_header_that_is_longer_than_a_piece_is_read(tmp_path: Path) -> None:
@@ -200,3 +207,21 @@ def test_another_transfer_syntax_is_offered_after_415() -> None:
         said = opened.acceptance(Need(image.sop_class_uid, image.transfer_syntax_uid))
     assert said is not None
     assert said.instead == "1.2.840.10008.1.2"
+
+
+def test_a_request_that_our_own_close_has_cut_was_begun() -> None:
+    """The server may have the image; before a request, it has not."""
+
+    def script(asked: Asked) -> Said:
+        opened.close()  # while its answer is waited for
+        return Said(body=None)
+
+    with serving(script) as server, session(server.url + "/image") as opened:
+        image = generated()
+        cut, after = opened.send(image), opened.send(image)
+    for outcome in (cut, after):
+        assert (outcome.verdict, outcome.comment) == (Verdict.RETRY, "the session is closed")
+        assert outcome.pause is None
+    assert (cut.begun, cut.cut) == (True, True)
+    assert (after.begun, after.cut) == (False, False)
+    assert len(server.asked) == 1

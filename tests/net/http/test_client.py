@@ -11,19 +11,25 @@ import socket
 import ssl
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs
 
 import httpx
 import pytest
+from h2.config import H2Configuration
+from h2.connection import H2Connection
+from h2.events import RequestReceived
 
 from mapdr.config.secret import Secret
 from mapdr.kernel.errors import ConfigurationError, LocalProtocolError, OwnFault, Permanent, Temporary
+from mapdr.kernel.status import HttpStatus
+from mapdr.net import renewal
 from mapdr.net.http.auth import ClientCredentials, Reply
 from mapdr.net.http.client import MOST, Answer, Body, HttpClient, Server, followed
 from mapdr.net.http.config import AuthConfig, HttpConfig
-from mapdr.net.http.trouble import HttpTrouble, trouble
+from mapdr.net.http.trouble import HttpTrouble, NoToken, trouble
 from mapdr.net.tls import ClientTls
 from peers.httpd import Asked, Said, certificate, server_tls, serving, serving_http2
 from peers.processes import free_port
@@ -37,7 +43,7 @@ def made() -> Iterator[Callable[..., HttpClient]]:
     clients: list[HttpClient] = []
 
     def make(**keys: Any) -> HttpClient:
-        clients.append(Server(HttpConfig(**{"timeout": 5, **keys})).client())
+        clients.append(Server(HttpConfig(**{"timeout": 5, **keys}), "egress.test").client())
         return clients[-1]
 
     yield make
@@ -109,6 +115,31 @@ def test_an_answer_that_is_compressed_is_inflated_within_bounds(made: Callable[.
         assert server.asked[0].headers["accept-encoding"] == "identity"
 
 
+def test_a_long_answer_is_handed_on_as_it_comes(made: Callable[..., HttpClient]) -> None:
+    body = bytes(range(256)) * 100_000  # more than an answer holds
+    bodies = {"/long": Said(200, body), "/no": Said(404, b"nothing"), "/cut": Said(200, body, cut=1_000_000)}
+    bodies["/packed"] = Said(200, gzip.compress(b"x"), {"Content-Encoding": "gzip"})
+    pieces: list[bytes] = []
+    with serving(lambda asked: bodies[asked.path]) as server:
+        client = made(timeout=5)
+        answer = client.request("GET", server.url + "/long", taken=lambda headers, data: pieces.append(data))
+        assert b"".join(pieces) == body
+        assert max(map(len, pieces)) < len(body) // 10
+        assert (answer.status, answer.body) == (200, b"")
+        pieces.clear()
+        refused = client.request("GET", server.url + "/no", taken=lambda headers, data: pieces.append(data))
+        assert (refused.status, refused.body, pieces) == (404, b"nothing", [])
+        for path in ("/cut", "/packed"):
+            with pytest.raises(HttpTrouble):
+                client.request("GET", server.url + path, taken=lambda headers, data: pieces.append(data))
+        with pytest.raises(Permanent, match="ours"):
+            client.request("GET", server.url + "/long", taken=_fail)
+
+
+def _fail(headers: object, data: bytes) -> None:
+    raise Permanent("ours", reason="test")
+
+
 def test_an_answer_that_drips_ends(made: Callable[..., HttpClient]) -> None:
     listener = socket.create_server(("127.0.0.1", 0))
     over = threading.Event()
@@ -133,6 +164,102 @@ def test_an_answer_that_drips_ends(made: Callable[..., HttpClient]) -> None:
         over.set()
         thread.join()
         listener.close()
+
+
+HEAD = b"HTTP/1.1 200 OK\r\n"
+
+
+@contextmanager
+def babbling(begin: bytes, again: bytes) -> Iterator[str]:
+    """The URL of a server that answers with `begin`, and `again` for as long as somebody listens."""
+    listener = socket.create_server(("127.0.0.1", 0))
+    over = threading.Event()
+
+    def babble() -> None:
+        connection, _ = listener.accept()
+        with connection, suppress(OSError):
+            connection.recv(1 << 16)
+            connection.sendall(begin)
+            while not over.wait(0.05):
+                connection.sendall(again)
+
+    thread = threading.Thread(target=babble)
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{listener.getsockname()[1]}/"
+    finally:
+        over.set()
+        thread.join()
+        listener.close()
+
+
+@pytest.mark.parametrize(
+    ("begin", "again"),
+    [
+        (b"", b"HTTP/1.1 100 Continue\r\n\r\n"),
+        (b"", b"HTTP/1.1 103 Early Hints\r\nLink: x\r\n\r\n"),
+        (HEAD + b"X: ", b"x"),
+        (HEAD + b"Transfer-Encoding: chunked\r\n\r\n1;", b"x"),
+        (HEAD + b"Transfer-Encoding: chunked\r\n\r\n0\r\n", b"X: y\r\n"),
+    ],
+    ids=["continue", "hints", "head", "chunk", "trailers"],
+)
+@pytest.mark.parametrize("body", [None, Body([b"x"], 1)], ids=["empty", "body"])
+def test_an_answer_that_never_comes_to_its_end_ends(
+    made: Callable[..., HttpClient], begin: bytes, again: bytes, body: Body | None
+) -> None:
+    with babbling(begin, again) as url:
+        client = made(timeout=0.3, connect_timeout=0.3)
+        watch = threading.Timer(10, client.close)  # lest the test itself waits for ever
+        watch.start()
+        with pytest.raises(HttpTrouble, match=r"timed out|did not end in time"):
+            client.request("POST", url, body=body)
+        assert not client.closed
+        watch.cancel()
+
+
+def test_a_proxy_that_never_comes_to_an_end_is_given_up(made: Callable[..., HttpClient]) -> None:
+    with babbling(HEAD + b"X: ", b"x") as url:
+        client = made(timeout=0.3, connect_timeout=0.3, proxy=url.rstrip("/"))
+        watch = threading.Timer(10, client.close)
+        watch.start()
+        with pytest.raises(HttpTrouble, match="timed out") as caught:
+            client.request("POST", "https://pacs.example/", body=Body([b"x"], 1))
+        assert not client.closed
+        assert not caught.value.begun
+        watch.cancel()
+
+
+def test_two_answers_to_a_request_are_not_one_to_the_next(made: Callable[..., HttpClient]) -> None:
+    """As a gateway gives them that answers for a server, and then passes on what that says."""
+    again = HEAD + b"Content-Length: 0\r\n\r\n"
+    listener = socket.create_server(("127.0.0.1", 0))
+    asked: list[bytes] = []
+
+    def serve() -> None:
+        for _ in range(2):
+            connection, _ = listener.accept()
+            with connection, suppress(OSError):
+                while data := connection.recv(1 << 16):
+                    asked.append(data)
+                    if len(asked) == 1:
+                        connection.sendall(again + again)
+                    elif b"second" not in data:
+                        connection.sendall(b"HTTP/1.1 500 No\r\nContent-Length: 0\r\n\r\n")
+
+    thread = threading.Thread(target=serve)
+    thread.start()
+    url = f"http://127.0.0.1:{listener.getsockname()[1]}/"
+    client = made()
+    try:
+        assert client.request("PUT", url + "first").status == 200
+        with pytest.raises(HttpTrouble, match="before it was asked"):
+            client.request("PUT", url + "second", body=Body([b"x"], 1))
+        assert client.request("PUT", url + "third", body=Body([b"x"], 1)).status == 500  # on another one
+    finally:
+        client.close()
+        listener.close()
+        thread.join(10)
 
 
 def test_nobody_there_is_told_and_nothing_was_begun(made: Callable[..., HttpClient]) -> None:
@@ -184,6 +311,34 @@ def test_an_answer_that_comes_before_the_body_s_end_is_read(
     assert answer.status == 413
 
 
+@pytest.mark.parametrize("status", [b"200 OK", b"202 Accepted"])
+def test_success_before_the_body_s_end_is_none(made: Callable[..., HttpClient], status: bytes) -> None:
+    """A gateway that answers without its server: nobody can have what was not sent."""
+    listener = socket.create_server(("127.0.0.1", 0))
+
+    def serve() -> None:
+        connection, _ = listener.accept()
+        with connection:
+            connection.recv(1000)
+            connection.sendall(b"HTTP/1.1 %s\r\nContent-Length: 0\r\nConnection: close\r\n\r\n" % status)
+            connection.shutdown(socket.SHUT_RD)  # so that the peer's next bytes are answered with a reset
+            connection.recv(1)
+
+    thread = threading.Thread(target=serve)
+    thread.start()
+    try:
+        with pytest.raises(HttpTrouble, match=r"before it had all|connection broke") as caught:
+            made().request(
+                "PUT",
+                f"http://127.0.0.1:{listener.getsockname()[1]}/",
+                body=Body([bytes(1 << 18)] * 400, 400 << 18),
+            )
+        assert caught.value.begun
+    finally:
+        thread.join()
+        listener.close()
+
+
 def test_a_connection_that_is_cut_within_the_body_is_the_peer_s_fault(
     made: Callable[..., HttpClient],
 ) -> None:
@@ -219,10 +374,63 @@ def test_a_closed_client_says_so(made: Callable[..., HttpClient]) -> None:
     assert not caught.value.begun
 
 
+def test_what_went_out_before_a_close_is_told(made: Callable[..., HttpClient]) -> None:
+    with serving(ok) as server:
+        client = made()
+
+        def chunks() -> Iterator[bytes]:
+            yield b"x"
+            client.close()
+            raise RuntimeError  # as httpx says that it is closed
+
+        with pytest.raises(HttpTrouble, match="closed") as caught:
+            client.request("POST", server.url, body=Body(chunks(), 2))
+    assert client.closed
+    assert caught.value.begun
+
+
 def test_no_files_left_is_a_fault_of_this_side() -> None:
     error = httpx.ConnectError("no")
     error.__cause__ = OSError(errno.EMFILE, "too many open files")
     assert isinstance(trouble(error), OwnFault)
+
+
+@pytest.mark.parametrize(("path", "header"), [("/", f"a\n{SECRET}"), ("/" + SECRET * 5000, "a")])
+def test_a_request_that_is_none_of_http_is_a_fault_of_this_side(
+    made: Callable[..., HttpClient], path: str, header: str
+) -> None:
+    with serving(ok) as server:
+        with pytest.raises(LocalProtocolError) as caught:
+            made().request("POST", server.url + path, headers={"x": header}, body=Body([b"x"], 1))
+        assert SECRET not in repr(caught.value)
+        assert not server.asked
+
+
+def test_a_token_request_that_is_none_of_http_lets_the_destination_wait(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def post(url: str, headers: dict[str, str], body: bytes) -> Reply:
+        raise LocalProtocolError("this side made a request that is none of HTTP")
+
+    monkeypatch.setenv("CLIENT", SECRET)
+    auth = AuthConfig(token_url="https://t.example/", client_id="me", client_secret=Secret("env:CLIENT"))
+    with pytest.raises(NoToken):
+        ClientCredentials(auth, post).header()
+
+
+def test_a_redirect_to_what_cannot_be_asked_for_is_not_followed() -> None:
+    there = {"location": "https://pacs.example/" + "x" * 70_000}
+    assert followed("https://pacs.example/", Answer(HttpStatus(307), there)) is None
+
+
+def test_a_connection_that_ends_is_told_apart_from_a_handshake_that_fails() -> None:
+    for kind, words in (
+        (httpx.ReadError, "broke before an answer"),
+        (httpx.ConnectError, "the TLS handshake"),
+    ):
+        error = kind("no")
+        error.__cause__ = ssl.SSLEOFError(8, "EOF occurred in violation of protocol")
+        assert words in str(trouble(error))
 
 
 def test_the_environment_names_no_proxy_for_us(
@@ -301,7 +509,7 @@ def test_a_token_that_no_header_can_hold_is_not_sent(
 )
 def test_a_secret_that_is_not_there_is_told_before_anything_is_sent(auth: dict[str, str]) -> None:
     with pytest.raises(ConfigurationError, match="NOT_THERE"):
-        Server(HttpConfig(auth=AuthConfig.model_validate(auth))).acquire()
+        Server(HttpConfig(auth=AuthConfig.model_validate(auth)), "egress.test").acquire()
 
 
 def oauth2(url: str) -> AuthConfig:
@@ -564,12 +772,39 @@ def test_why_a_certificate_is_not_taken_is_told(made: Callable[..., HttpClient],
     old = certificate(tmp_path, days=(-3, -2))
     for files, ca, words in (
         (good, other[0], "its TLS certificate is not trusted"),
-        (other, other[0], "its TLS certificate is for another"),
+        (other, other[0], "its TLS certificate does not name this address"),
         (old, old[0], "its TLS certificate has expired"),
     ):
         with serving(ok, server_tls(files)) as server, pytest.raises(HttpTrouble, match=words) as caught:
             made(tls=ClientTls(ca=ca)).request("GET", server.url)
         assert not caught.value.begun
+
+
+def test_a_certificate_may_name_what_tls_name_says(made: Callable[..., HttpClient], tmp_path: Path) -> None:
+    files = certificate(tmp_path, "pacs.example")
+    with serving(ok, server_tls(files)) as server:
+        named = made(tls=ClientTls(ca=files[0], name="pacs.example"))
+        assert named.request("GET", server.url).status == 200
+        with pytest.raises(HttpTrouble, match="its TLS certificate"):
+            made(tls=ClientTls(ca=files[0], name="ris.example")).request("GET", server.url)
+
+
+def test_a_certificate_that_is_renewed_is_shown_by_the_next_client(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(renewal, "LOOK_EVERY", 0.0)
+    files, known, new = certificate(tmp_path), certificate(tmp_path, "known"), certificate(tmp_path, "new")
+    shown, key = tmp_path / "own.pem", tmp_path / "own.key"
+    made = Server(HttpConfig(timeout=5, tls=ClientTls(ca=files[0], cert=shown, key=key)), "egress.test")
+    with serving(ok, server_tls(files, ca=known[0])) as server:
+        for pair in (new, known):
+            for source, target in zip(pair, (shown, key), strict=True):
+                target.write_bytes(source.read_bytes())
+            client = made.client()
+            with closing(client), nullcontext() if pair is known else pytest.raises(HttpTrouble):
+                assert client.request("GET", server.url).status == 200
+    assert made.tls is not None
+    assert [each.name for each in made.tls.certificates][:1] == ["known"]
 
 
 def test_https_at_a_plain_port_and_the_reverse_are_told(
@@ -596,11 +831,101 @@ def test_http2_streams_a_body(made: Callable[..., HttpClient], tmp_path: Path, h
         assert asked[0].headers["content-length"] == "1000000"
 
 
+@contextmanager
+def odd_http2(tls: ssl.SSLContext, answer: Callable[[H2Connection, int], None]) -> Iterator[str]:
+    """The URL of a server of HTTP/2 that calls `answer` over and over from the first request's head on, and
+    lets no more of a body go than the first 64 kB."""
+    tls.set_alpn_protocols(["h2"])
+    listener = socket.create_server(("127.0.0.1", 0))
+    over = threading.Event()
+
+    def serve() -> None:
+        connection, _ = listener.accept()
+        with suppress(OSError), tls.wrap_socket(connection, server_side=True) as secured:
+            state = H2Connection(H2Configuration(client_side=False, validate_outbound_headers=False))
+            state.initiate_connection()
+            stream = 0
+            while not over.wait(0.02):
+                secured.sendall(state.data_to_send())
+                if not stream:
+                    for event in state.receive_data(secured.recv(1 << 16)):
+                        stream = event.stream_id if isinstance(event, RequestReceived) else stream
+                if stream:
+                    answer(state, stream)
+
+    thread = threading.Thread(target=serve)
+    thread.start()
+    try:
+        yield f"https://127.0.0.1:{listener.getsockname()[1]}"
+    finally:
+        over.set()
+        thread.join()
+        listener.close()
+
+
+@pytest.mark.parametrize("status", ["abc", "", "9" * 30, "-200", "20"])
+def test_a_status_of_http2_that_is_none_is_the_server_s_fault(
+    made: Callable[..., HttpClient], tmp_path: Path, status: str
+) -> None:
+    """It was taken for a fault of the image, or was too large a number for the index."""
+    answered: list[int] = []
+
+    def answer(state: H2Connection, stream: int) -> None:
+        if not answered:
+            state.send_headers(stream, [(":status", status)], end_stream=True)
+        answered.append(stream)
+
+    files = certificate(tmp_path)
+    with odd_http2(server_tls(files), answer) as url, pytest.raises(HttpTrouble, match="none of HTTP"):
+        made(tls=ClientTls(ca=files[0]), http2=True).request("POST", url, body=Body([b"x"], 1))
+
+
+def test_a_value_error_of_the_body_stays_our_own(made: Callable[..., HttpClient]) -> None:
+    def chunks() -> Iterator[bytes]:
+        yield b"some"
+        raise ValueError("no image")
+
+    with serving(ok) as server, pytest.raises(ValueError, match="no image"):
+        made(timeout=1).request("POST", server.url, body=Body(chunks(), 100))
+
+
+def test_pings_without_end_keep_no_body_waiting(made: Callable[..., HttpClient], tmp_path: Path) -> None:
+    files = certificate(tmp_path)
+    with odd_http2(server_tls(files), lambda state, stream: state.ping(bytes(8))) as url:
+        client = made(tls=ClientTls(ca=files[0]), http2=True, timeout=0.2)
+        watch = threading.Timer(20, client.close)  # lest the test itself waits for ever
+        watch.start()
+        with pytest.raises(HttpTrouble, match="timed out"):
+            client.request("POST", url, body=Body([bytes(1 << 18)], 1 << 18))
+        assert not client.closed
+        watch.cancel()
+
+
+def test_a_server_s_cookies_are_not_kept(made: Callable[..., HttpClient]) -> None:
+    """One that invents another with each answer had all of them back, until its next request had no room."""
+    numbers = iter(range(100))
+    with serving(lambda asked: Said(200, b"", {"Set-Cookie": f"c{next(numbers)}=x; Path=/"})) as server:
+        client = made()
+        for _ in range(3):
+            client.request("GET", server.url)
+        assert not any("cookie" in asked.headers for asked in server.asked)
+
+
 def test_auto_takes_a_server_of_old(made: Callable[..., HttpClient], tmp_path: Path) -> None:
     files = certificate(tmp_path)
     with serving(ok, server_tls(files)) as server:
         client = made(tls=ClientTls(ca=files[0]), http2="auto")
         assert client.request("GET", server.url).version == "HTTP/1.1"
+
+
+def test_a_server_without_http2_is_told_where_it_is_insisted_on(
+    made: Callable[..., HttpClient], tmp_path: Path
+) -> None:
+    files = certificate(tmp_path)
+    with serving(ok, server_tls(files)) as server:
+        client = made(tls=ClientTls(ca=files[0]), http2=True)
+        with pytest.raises(HttpTrouble, match="http2 = true insists"):
+            client.request("GET", server.url)
 
 
 def test_http2_is_left_out_unless_it_is_asked_for(made: Callable[..., HttpClient], tmp_path: Path) -> None:
@@ -627,7 +952,7 @@ def test_nothing_is_logged_that_is_secret(
 
 def test_building_a_server_does_nothing(tmp_path: Path) -> None:
     config = HttpConfig(tls=ClientTls(ca=tmp_path / "nowhere.pem"), auth=AuthConfig(token=Secret("env:NO")))
-    server = Server(config)
+    server = Server(config, "egress.test")
     with pytest.raises(ConfigurationError, match=r"nowhere\.pem"):
         server.client()
 

@@ -103,6 +103,10 @@ def test_all_keys_are_read() -> None:
         ),
         ({"auth": {"tokn": "env:B"}}, 'auth.tokn: unknown key; did you mean "token"?'),
         ({"proxy": "http://proxy:3128/path"}, "proxy: is not a proxy; write http://host:port"),
+        (
+            {"tls": {"name": "pacs"}, "proxy": "http://proxy:3128"},
+            ": has a tls.name, which no proxy can be told; leave out one of them",
+        ),
         ({"proxy_auth": "env:A"}, ": has proxy_auth without proxy; add proxy = ..."),
     ],
 )

@@ -14,7 +14,7 @@ from mapdr.kernel import tls_words
 from mapdr.kernel.certificate import OWN, PEER
 from mapdr.kernel.errors import ConfigurationError
 from mapdr.kernel.item import Source
-from mapdr.kernel.watch import Watch
+from mapdr.kernel.watch import Event, Watch
 from mapdr.receive.dicomweb.receiver import STAGE
 from mapdr.testing.generator import study
 from mapdr.testing.wait import until
@@ -84,6 +84,30 @@ def test_who_does_not_log_in_is_not_let_in_and_shown(
     told = caplog.text + str(watch.recent()) + str(rejection)
     assert TOKEN not in told
     assert PASSWORD not in told
+
+
+def test_a_stranger_does_not_fill_the_log(
+    web: Start,
+    watch: Watch,
+    secrets: dict[str, str],
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("mapdr.receive.dicomweb.app.KEPT", 1)
+    events: list[Event] = []
+    watch.observe(events.append)
+    receiver = web(**secrets)
+    for _ in range(10):
+        for headers in ({}, bearer("wrong")):  # by turns, so that one cause does not hide the other
+            assert store(receiver.port, [IMAGE], headers=headers).status == 401
+    lines = [record for record in caplog.records if "rejected:" in record.getMessage()]
+    assert [record.levelname for record in lines] == ["WARNING"] * 2
+    assert [event.facts["peer"] for event in events if event.kind == "association.rejected"] == [
+        "127.0.0.1",
+        "others",
+    ]
+    assert watch.counters()["receive.web.rejected"] == 20
+    assert sum(one.times for one in receiver.describe().rejected) == 20
 
 
 def test_nothing_is_told_to_who_is_not_let_in(web: Start, secrets: dict[str, str]) -> None:

@@ -43,7 +43,17 @@ def study_of(image: GeneratedImage) -> str:
     return str(dcmread(DicomBytesIO(image.part10())).StudyInstanceUID)
 
 
-@pytest.mark.parametrize("path", ["/studies", "/studies/", "/dicom-web/studies", "/dicom-web/studies/"])
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/studies",
+        "/studies/",
+        "//studies",
+        "/dicom-web/studies",
+        "/dicom-web/studies/",
+        "/dicom-web//studies",
+    ],
+)
 def test_instances_are_stored_as_they_came_and_named(web: Start, intake: FakeIntake, path: str) -> None:
     answer = store(web().port, CT, path=path)
     assert (answer.status, answer.headers["content-type"]) == (200, "application/dicom+json")

@@ -17,6 +17,7 @@ from pydicom.fileset import FileSet
 
 from mapdr.kernel.errors import Refused
 from mapdr.receive.folder import places
+from mapdr.receive.folder.watching import Candidates
 from mapdr.testing.generator import EXPLICIT, IMPLICIT, study
 from mapdr.testing.wait import until
 from receive.fakes import FakeIntake
@@ -180,6 +181,17 @@ def test_the_same_name_again_gets_one_of_its_own(world: World) -> None:
     assert len(world.uids()) == 3
 
 
+@pytest.mark.parametrize("name", ["a" * 251 + ".dcm", "\u00e4" * 125 + ".dcm", "b" * 255])
+def test_a_name_as_long_as_can_be_is_put_away_again_too(world: World, name: str) -> None:
+    """There was no room for a number in it, and the file could not be put away."""
+    world.start()
+    for image in IMAGES[:3]:
+        world.put(name, image.part10())
+        world.until_empty()
+    assert len(world.done()) == 3
+    assert len(world.uids()) == 3
+
+
 def medium(folder: Path) -> list[str]:
     """A medium with a DICOMDIR, by pydicom; the names of its images."""
     files = FileSet()
@@ -323,6 +335,26 @@ def test_what_is_gone_is_forgotten(tmp_path: Path) -> None:
         assert [name for name, state in states.items() if place.known(name, state)] == ["1", "2"]
     (journal,) = (tmp_path / "journals").iterdir()
     assert len(journal.read_text().split()) < 20
+
+
+def test_files_that_come_and_go_are_forgotten_without_a_restart(tmp_path: Path) -> None:
+    place = places.Keeping(tmp_path / "in", tmp_path / "journals", "power-loss")
+    (tmp_path / "in").mkdir()
+    files = Candidates(tmp_path / "in", place, quiet=0.0, removes=False)
+    files.begin()
+    stays = tmp_path / "in" / "stays.dcm"
+    stays.touch()
+    place.settle(stays.name, places.State.of(os.lstat(stays)), "")
+    most = 0
+    for number in range(5000):
+        place.settle(f"{number}.dcm", places.State(number, 1), "")
+        if number % 100 == 0:
+            files.scan()
+            (journal,) = (tmp_path / "journals").iterdir()
+            most = max(most, len(journal.read_text().splitlines()))
+    assert most < 1500
+    assert place.known(stays.name, places.State.of(os.lstat(stays)))
+    assert not place.known("1.dcm", places.State(1, 1))
 
 
 def test_a_store_without_room_lets_files_wait(world: World) -> None:
