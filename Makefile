@@ -49,8 +49,8 @@ lowest:  ## The lowest versions that pyproject.toml allows, in an environment of
 	$(PYTHON) packaging/lowest.py pyproject.toml > build/lowest.txt
 	$(MAKE) test VENV=$(VENV)-lowest CONSTRAINTS=build/lowest.txt ARGS="$(LOWEST) $(ARGS)"
 
-kill: $(VENV)/.tested  ## The long tests of the promise: 100 kills with four destinations over bad networks, then 40 bad networks
-	$(BIN)/python -m pytest -q -s -m long tests/e2e/test_kill.py tests/e2e/test_cuts.py $(ARGS)
+kill: $(VENV)/.tested  ## The long tests of the promise: 100 kills with four destinations over bad networks, 40 bad networks, a re-route
+	$(BIN)/python -m pytest -q -s -m long tests/e2e/test_kill.py tests/e2e/test_cuts.py tests/e2e/test_reroute.py $(ARGS)
 
 clinic: $(VENV)/.tested  ## A week of a clinic: 20,000 images, two outages, a full disk, new certificates; a balance of zero
 	$(BIN)/python -m pytest -q -s -m long tests/e2e/test_clinic.py $(ARGS)

@@ -12,6 +12,7 @@ from mapdr.config.revision import read_revision
 from mapdr.kernel.errors import ConfigurationError, Permanent
 from mapdr.operate.access import Access
 from mapdr.operate.deliveries import Delivery, deliveries
+from mapdr.operate.directive import CORRECTED
 from mapdr.operate.images import Image, images
 from mapdr.operate.selection import Selection
 from mapdr.route.recipe import recipe_hash
@@ -88,7 +89,8 @@ def timeline(
     rows.sort(key=lambda row: row.id)
     steps = [Step(one.received_at, "received", one.instance, "", 0, "", None, "", "") for one in came]
     steps += [step for row in rows for step in _steps(row)]
-    return Timeline(came, list(_promises(opened, came, rows)), sorted(steps, key=lambda step: step.at))
+    promises = list(_promises(opened, came, rows, identify))
+    return Timeline(came, promises, sorted(steps, key=lambda step: step.at))
 
 
 def _steps(row: Delivery) -> Iterator[Step]:
@@ -100,7 +102,9 @@ def _steps(row: Delivery) -> Iterator[Step]:
         yield Step(row.settled_at, "settled", *to, row.state, row.status, row.reason, row.comment)
 
 
-def _promises(opened: Access, came: Iterable[Image], rows: Iterable[Delivery]) -> Iterator[Promise]:
+def _promises(
+    opened: Access, came: Iterable[Image], rows: Iterable[Delivery], identify: bool
+) -> Iterator[Promise]:
     beat = opened.last_beat()
     last_used = str(beat.counters.get("revision", "")) if beat else ""
     revisions = {one.instance: one.revision for one in came}
@@ -123,7 +127,7 @@ def _promises(opened: Access, came: Iterable[Image], rows: Iterable[Delivery]) -
                 if row.destination in rule.send_to and recipe_hash(rule.recipe) == row.recipe
             ],
             recipe=row.recipe,
-            transforms=_transforms(opened, row.recipe),
+            transforms=_transforms(opened, row.recipe, identify),
         )
 
 
@@ -136,10 +140,15 @@ def _rules(opened: Access, revision: str) -> Sequence[RuleConfig]:
     return kept.rule if kept is not None else ()
 
 
-def _transforms(opened: Access, recipe: str) -> Sequence[Mapping[str, Any]]:
-    """The steps of a recipe; none if nobody brought it (the image is parked with that reason)."""
+def _transforms(opened: Access, recipe: str, identify: bool) -> Sequence[Mapping[str, Any]]:
+    """The steps of a recipe; none if nobody brought it (the image is parked with that reason). What it
+    corrects is without the values, unless `identify`."""
     try:
-        steps: Sequence[Mapping[str, Any]] = opened.index().recipes.recipe(recipe)["steps"]
+        body = opened.index().recipes.recipe(recipe)
     except Permanent:
         return ()
-    return steps
+    steps: list[Mapping[str, Any]] = body["steps"]
+    if CORRECTED not in body or identify:
+        return steps
+    hidden = [{key: value for key, value in edit.items() if key != "to"} for edit in steps[0]["config"]]
+    return [{**steps[0], "config": hidden}, *steps[1:]]

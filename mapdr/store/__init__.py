@@ -27,6 +27,7 @@ from mapdr.store.clock import Clock
 from mapdr.store.erasure import Erasure
 from mapdr.store.index.arrivals import LastArrivals
 from mapdr.store.index.commands import Commands
+from mapdr.store.index.corrections import Corrections
 from mapdr.store.index.counters import Counters
 from mapdr.store.index.counts import Counts
 from mapdr.store.index.database import BUSY_SECONDS, Database
@@ -42,6 +43,7 @@ from mapdr.store.queue.actions import Actions
 from mapdr.store.queue.comparison import Repeats
 from mapdr.store.queue.ingest import Ingest
 from mapdr.store.queue.inhand import InHand
+from mapdr.store.queue.jobs import Jobs
 from mapdr.store.queue.ledger import Ledger
 from mapdr.store.queue.listing import Listing
 from mapdr.store.queue.reroute import Rerouting
@@ -107,6 +109,7 @@ class Store:
         self.counts = Counts(database, self.strings)
         self.figures = Figures(database, self.strings)
         self.overview = Overview(database, self.strings, self.sources)
+        self.corrections = Corrections(database, self.strings)
         self.commands = Commands(database, node)
         # The queue.
         self.ledger = Ledger(
@@ -127,6 +130,7 @@ class Store:
             instances=self.instances,
             studies=self.studies,
         )
+        self.jobs = Jobs(database)
         self.ingest = Ingest(
             database,
             strings=self.strings,

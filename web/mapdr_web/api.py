@@ -20,7 +20,7 @@ from mapdr.operate import stuck as sticking
 from mapdr.operate import studies as studying
 from mapdr.operate.access import Access
 from mapdr.operate.errors import RequestError
-from mapdr.operate.model import Counts, Destination, EventText, NodeState
+from mapdr.operate.model import Destination, EventText, NodeState
 from mapdr.operate.selection import Selection, limited
 
 MOST = 10_000
@@ -112,7 +112,7 @@ def all_sources(opened: Access) -> Sources:
     return Sources(sources.sources(opened))
 
 
-def counts(opened: Access, first: date, last: date) -> Counts:
+def counts(opened: Access, first: date, last: date) -> counting.PeriodCounts:
     """The counts of local days, both included, added up: images, and studies by their first image."""
     if not 0 <= (last - first).days <= 366:
         raise RequestError(

@@ -10,6 +10,7 @@ from mapdr.operate.selection import Selection
 from mapdr.operate.studies import Study, studies, troubles
 from mapdr_cli.commands.looking import looking
 from mapdr_cli.commands.options import (
+    complete_study,
     condition,
     config_option,
     csv_option,
@@ -25,7 +26,13 @@ from mapdr_cli.render.terminal import console
 @click.command()
 @condition("--patient", "patient_id", metavar="ID", help="By its patient ID, whole.")
 @condition("--accession", "accession_number", metavar="NUMBER", help="By its accession number.")
-@condition("--study", "study_instance_uid", metavar="UID", help="By its Study Instance UID.")
+@condition(
+    "--study",
+    "study_instance_uid",
+    metavar="UID",
+    shell_complete=complete_study,
+    help="By its Study Instance UID.",
+)
 @condition("--uid", "sop_instance_uid", metavar="UID", help="By an image's SOP Instance UID.")
 @click.argument("bare", metavar="", nargs=-1)
 @identify_option

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -12,7 +12,9 @@ import platformdirs
 from click.core import ParameterSource
 
 from mapdr.operate.answer import answer
+from mapdr.operate.completion import destination_names, study_uids
 from mapdr.operate.errors import RequestError
+from mapdr.operate.listed import with_list
 from mapdr.operate.selection import STATES, Selection, choose
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -83,6 +85,25 @@ def _existing(ctx: click.Context, param: click.Parameter, value: Path | None) ->
     raise click.UsageError(f"no {NAME} in {looked}; `mapdr init` writes one, --config FILE names another")
 
 
+def _config_of(ctx: click.Context) -> Path | None:
+    """The configuration that the words so far name, or that is found without; None if there is none."""
+    named = ctx.params.get("config")
+    return named if isinstance(named, Path) else next((place for place in places() if place.is_file()), None)
+
+
+def complete_destination(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:
+    """The configured destinations that begin as what is typed."""
+    config = _config_of(ctx)
+    names = destination_names(config) if config else []
+    return [name for name in names if name.startswith(incomplete)]
+
+
+def complete_study(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:
+    """The UIDs of the last studies that begin as what is typed."""
+    config = _config_of(ctx)
+    return study_uids(config, incomplete) if config else []
+
+
 def condition(*names: str, **more: Any) -> Callable[[F], F]:
     """An option that chooses; one that is given and empty is refused: a script's variable may be unset, and
     what would be chosen without the condition is more than was meant."""
@@ -98,16 +119,32 @@ def _not_empty(ctx: click.Context, param: click.Parameter, value: str) -> str:
 
 def selection_options(command: F) -> F:
     """The grammar of selections, the same for every command; given to it as one `chosen`."""
+    return _selecting(command, _SELECTION)
 
+
+def image_options(command: F) -> F:
+    """The same without --to, for a command to which that is something else."""
+    return _selecting(command, [option for option in _SELECTION if option is not _TO])
+
+
+def _selecting(command: F, options: Sequence[Callable[[F], F]]) -> F:
     @functools.wraps(command)
     def with_selection(*args: Any, **kwargs: Any) -> Any:
         return command(*args, chosen=_selection(kwargs), **kwargs)
 
     wrapped: Any = with_selection
-    for option in reversed(_SELECTION):
+    for option in reversed(options):
         wrapped = option(wrapped)
     return wrapped  # type: ignore[no-any-return]
 
+
+_TO = condition(
+    "--to",
+    "destination",
+    metavar="NAME",
+    shell_complete=complete_destination,
+    help="Deliveries to this destination.",
+)
 
 _SELECTION = (
     condition(
@@ -116,10 +153,16 @@ _SELECTION = (
         help="2026-11-01, 2026-11-01.., ..2026-11-30, 2026-11-01..2026-11-30 or today.",
     ),
     condition("--modality", metavar="CT", help="Images of this modality."),
-    condition("--to", "destination", metavar="NAME", help="Deliveries to this destination."),
+    _TO,
     click.option("--state", type=click.Choice(STATES), default=None, help="Deliveries in this state."),
     condition("--reason", metavar="WORD", help="Parked for this reason."),
-    condition("--study", "study_instance_uid", metavar="UID", help="One study, by its UID."),
+    condition(
+        "--study",
+        "study_instance_uid",
+        metavar="UID",
+        shell_complete=complete_study,
+        help="One study, by its UID.",
+    ),
     condition(
         "--from",
         "peer",
@@ -161,7 +204,7 @@ _EQUAL = (
 
 
 def _selection(values: dict[str, Any]) -> Selection:
-    given = {key: values.pop(key) or "" for key in _EQUAL}
+    given = {key: values.pop(key, None) or "" for key in _EQUAL}
     days = {key: values.pop(key) for key in ("study_date", "received", "since")}
     try:
         return choose(limit=values.pop("limit"), **days, **given)
@@ -172,11 +215,42 @@ def _selection(values: dict[str, Any]) -> Selection:
         raise click.BadParameter(str(error), param_hint=option) from error
 
 
-def print_answer(data: object, *, node: str = "") -> None:
-    """Print the whole answer of the running command for --json, in the envelope that all share."""
+def list_options(command: F) -> F:
+    """--list and --column, which narrow `chosen` further; for commands with `selection_options`."""
+
+    @functools.wraps(command)
+    def with_listed(*args: Any, chosen: Selection, list_: bytes | None, column: str, **kwargs: Any) -> Any:
+        if list_ is None and column:
+            raise click.UsageError("--column says which column of --list is meant")
+        try:
+            listed = chosen if list_ is None else with_list(chosen, list_, column)
+        except RequestError as error:
+            raise click.BadParameter(str(error), param_hint=f"--{error.field}") from error
+        return command(*args, chosen=listed, **kwargs)
+
+    wrapped: Any = with_listed
+    for option in (
+        condition("--column", metavar="NAME", help="The column of --list: its header, or its number."),
+        click.option(
+            "--list",
+            "list_",
+            metavar="FILE",
+            type=click.File("rb"),
+            callback=lambda ctx, param, file: file and file.read(),
+            help="Images of a CSV file or of lines (- is standard input): UIDs of studies, series or images, "
+            "or accession numbers.",
+        ),
+    ):
+        wrapped = option(wrapped)
+    return wrapped  # type: ignore[no-any-return]
+
+
+def print_answer(data: object, *, node: str = "", in_line: bool = False) -> None:
+    """Print the whole answer of the running command for --json, in the envelope that all share; `in_line`
+    where it is the last of many lines."""
     ctx = click.get_current_context()
     command = ctx.command_path.removeprefix(f"{ctx.find_root().command_path} ")  # "doctor peer"
-    click.echo(answer(command, node, data))
+    click.echo(answer(command, node, data, in_line=in_line))
 
 
 def print_csv(rows: Iterable[object], kind: type) -> None:

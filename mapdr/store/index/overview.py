@@ -175,6 +175,12 @@ class Overview:
                 break
         return found[:limit]
 
+    def newest_studies(self, beginning: str, number: int) -> list[str]:
+        """The UIDs that begin so of the studies that were received last."""
+        query = select(_study.c.uid).where(_study.c.uid.startswith(beginning, autoescape=True))
+        with self._database.read() as connection:
+            return list(connection.scalars(query.order_by(_study.c.last_at.desc()).limit(number)))
+
     def images(self, chosen: Selection) -> list[ImageRow]:
         """The images that a selection chooses, the last received first."""
         columns = _instance, _series.c.uid.label("series_uid"), _study.c.uid.label("study_uid")

@@ -255,6 +255,38 @@ death = Table(  # of the node, with an image in hand: see `store.queue.inhand`
     Column("deaths", Integer, nullable=False),
 )
 
+job = Table(  # a re-route of a name, which goes on where it was: see `store.queue.jobs`
+    "job",
+    metadata,
+    _key(),
+    Column("name", Text, nullable=False, unique=True),
+    Column("request", Text, nullable=False),  # a keyed hash of what was asked for
+    Column("operator", Text, nullable=False),
+    Column("started_at", Float, nullable=False),
+)
+
+job_image = Table(
+    "job_image",
+    metadata,
+    Column("job", _Id, primary_key=True, autoincrement=False),
+    Column("instance", LargeBinary(16), primary_key=True),
+    Column("done", SmallInteger, nullable=False),
+    sqlite_with_rowid=False,
+)
+
+correction = Table(  # of an image's values before its rules' recipe, with one batch of promises
+    "correction",
+    metadata,
+    Column("instance", LargeBinary(16), primary_key=True),
+    Column("batch", Integer, primary_key=True, autoincrement=False),
+    Column("study", _Id, nullable=False),
+    Column("operator", Text, nullable=False),
+    Column("at", Float, nullable=False),
+    Column("changes", Text, nullable=False),  # JSON: [[tag, old, new], ...]; empty once it is erased
+    Index("correction_by_study", "study"),
+    sqlite_with_rowid=False,
+)
+
 hold = Table(
     "hold",
     metadata,
