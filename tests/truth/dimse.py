@@ -59,12 +59,14 @@ BY_STATUS = [
 ]
 
 BY_MESSAGE = [
-    Row("another message id", Peer(Answer(others={MESSAGE_ID: 4711})), **LOST),
-    Row("another SOP instance", Peer(Answer(others={SOP_INSTANCE: "1.9.77"})), **LOST),
-    Row("another SOP class", Peer(Answer(others={SOP_CLASS: "1.2.840.10008.5.1.4.1.1.4"})), **LOST),
+    Row("another message id", Peer(Answer(others={MESSAGE_ID: 4711})), **LOST, burnt=None),
+    Row("another SOP instance", Peer(Answer(others={SOP_INSTANCE: "1.9.77"})), **LOST, burnt=None),
+    Row(
+        "another SOP class", Peer(Answer(others={SOP_CLASS: "1.2.840.10008.5.1.4.1.1.4"})), **LOST, burnt=None
+    ),
     Row("two responses", Peer(Answer(twice=True)), "delivered", status=0),
     Row("no response", Peer(Answer(None)), **LOST, config={"dimse_timeout": 0.5}),
-    Row("an abort in place of the response", Peer(Answer(hang_up="abort")), **LOST),
+    Row("an abort in place of the response", Peer(Answer(hang_up="abort")), **LOST, burnt=None),
     Row("an end in place of the response", Peer(Answer(hang_up="reset")), **LOST),
     otherwise("an end after 100 bytes of data", **LOST, down="no-answer", cut_after=100),
 ]
