@@ -129,7 +129,11 @@ def node(
             env=environment,
         )
         try:
-            wait_for_port(port, process)
+            try:
+                wait_for_port(port, process)
+            except RuntimeError as error:
+                error.add_note((folder / "node.log").read_text())
+                raise
             yield Bench(folder, port, process)
         finally:
             process.terminate()

@@ -213,7 +213,11 @@ def certificate_shown(
 
 
 def _handshake(address: Address, context: ssl.SSLContext, expected: str, seconds: float) -> TlsSocket:
-    plain = address.connect(seconds)
+    return secure(address.connect(seconds), context, expected, seconds)
+
+
+def secure(plain: socket.socket, context: ssl.SSLContext, expected: str, seconds: float) -> TlsSocket:
+    """TLS on a connection, which is closed where it is not agreed on. Raises as `TlsSocket.handshake`."""
     try:
         secured = TlsSocket(plain, context, server_side=False, expected=expected)
     except BaseException:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import random
 import shutil
 import socket
 import subprocess
@@ -34,10 +36,16 @@ def take_started() -> set[str]:
 
 
 def free_port() -> int:
-    """A port that nobody listens on now; given back before use, so only for programs that cannot take 0."""
-    with socket.socket() as probe:
-        probe.bind((LOOPBACK, 0))
-        return int(probe.getsockname()[1])
+    """A port that nobody listens on now; given back before use, so only for programs that cannot take 0.
+
+    Below those that systems give to connections (Linux from 32768): one of them could take it meanwhile, even
+    the connection that asks whether the program listens yet.
+    """
+    while True:
+        port = random.randrange(20000, 32000)
+        with contextlib.suppress(OSError), socket.socket() as probe:
+            probe.bind((LOOPBACK, port))
+            return port
 
 
 def program(name: str) -> str | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import io
 import json
 import socket
 import ssl
@@ -114,17 +115,34 @@ def _answer(response: HTTPResponse) -> Answer:
     )
 
 
+class _Answers(io.BufferedReader):
+    """What a connection brought: what was read beyond one answer begins the next."""
+
+    def close(self) -> None:
+        """Stays open: `HTTPResponse` closes its file when it has read one answer."""
+
+
 class Raw:
     """A connection for bytes that no client would send."""
 
     def __init__(self, port: int, timeout: float = 10) -> None:
         self.socket = socket.create_connection((LOOPBACK, port), timeout)
+        self._answers = _Answers(self.socket.makefile("rb", buffering=0))
 
     def __enter__(self) -> Raw:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Both ends of the wrapping: a socket whose file is open stays open."""
+        self._answers.raw.close()
         self.socket.close()
+
+    def makefile(self, mode: str) -> io.BufferedReader:
+        """The file that `HTTPResponse` reads an answer from."""
+        return self._answers
 
     def send(self, *data: bytes) -> Raw:
         for each in data:
@@ -138,13 +156,13 @@ class Raw:
 
     def answer(self) -> Answer:
         """The answer to the last request."""
-        response = HTTPResponse(self.socket, method="POST")
+        response = HTTPResponse(self, method="POST")
         response.begin()
         return _answer(response)
 
     def at_end(self) -> bool:
         """Whether the peer closes, with nothing more to say."""
         try:
-            return self.socket.recv(1) == b""
+            return self._answers.read(1) == b""
         except ConnectionError:
             return True

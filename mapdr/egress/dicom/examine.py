@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from statistics import median
 
-from mapdr.egress.reach import Address, certificate_shown, reach, speak_tls, tls_cure
+from mapdr.egress.reach import Address, certificate_shown, reach, secure, speak_tls, tls_cure
 from mapdr.kernel.errors import RemoteProtocolError
 from mapdr.kernel.examine import Examination, Level, PeerFinding
 from mapdr.kernel.item import Need
@@ -27,7 +27,7 @@ from mapdr.wire import pdu, status
 from mapdr.wire.contexts import MAY_PASS, REJECTIONS, TRANSFER_SYNTAXES_NOT_SUPPORTED
 from mapdr.wire.link import SHORTEST_PDU, Limits
 from mapdr.wire.survey import CHOOSES_ACKNOWLEDGEMENT, Answer, Survey, negotiated
-from mapdr.wire.tls import TlsFailure, TlsSocket
+from mapdr.wire.tls import TlsFailure
 from mapdr.wire.words import abortion, rejection
 
 AT_ONCE = pdu.MAX_CONTEXTS - 1
@@ -100,14 +100,8 @@ class _Line:
         took = (time.perf_counter() - started) * 1000
         if self.context is None or self.called.tls is None:
             return Survey(sock, self.seconds, took)
-        secured = TlsSocket(
-            sock, self.context, server_side=False, expected=self.called.tls.name or self.called.host
-        )
-        try:
-            secured.handshake(self.seconds)
-        except BaseException:
-            secured.close()
-            raise
+        expected = self.called.tls.name or self.called.host
+        secured = secure(sock, self.context, expected, self.seconds)
         return Survey(secured, self.seconds, took)
 
     def request(self, pairs: Sequence[Pair], window: tuple[int, int] | None = None) -> pdu.AssociateRequest:

@@ -170,7 +170,7 @@ def test_a_slow_head_is_cut_and_nobody_waits(web: Start, intake: FakeIntake) -> 
         assert all(raw.at_end() for raw in silent)
     finally:
         for raw in (*silent, *dripping):
-            raw.socket.close()
+            raw.close()
 
 
 def _drip(raws: list[Raw]) -> bool:
@@ -225,7 +225,7 @@ def test_connections_without_a_request_keep_nobody_out(web: Start) -> None:
         assert receiver.describe().associations <= 4 + 16 + 2
     finally:
         for raw in raws:
-            raw.socket.close()
+            raw.close()
 
 
 def test_more_requests_than_are_taken_are_told_when_to_come_again(web: Start, intake: FakeIntake) -> None:
@@ -244,7 +244,7 @@ def test_more_requests_than_are_taken_are_told_when_to_come_again(web: Start, in
     intake.gate.set()
     assert [raw.answer().status for raw in raws] == [200, 200]
     for raw in raws:
-        raw.socket.close()
+        raw.close()
     until(lambda: store(receiver.port, [IMAGE]).status == 200, 5, "room")
 
 

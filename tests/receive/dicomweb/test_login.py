@@ -132,7 +132,7 @@ def test_who_goes_on_sending_after_a_refusal_keeps_nobody_out(web: Start, secret
     assert store(receiver.port, [IMAGE], headers=bearer(TOKEN)).status == 200
     assert receiver.describe().associations <= 2 + 16 + 2
     for raw in raws:
-        raw.socket.close()
+        raw.close()
 
 
 def test_a_secret_that_changes_counts_from_the_next_request_on(
@@ -248,7 +248,7 @@ class TestTls:
         receiver.stop(time.monotonic() + 3)
         assert time.monotonic() - began < 2
         for raw in raws:
-            raw.socket.close()
+            raw.close()
 
     def test_a_file_that_cannot_be_used_is_named(self, web: Start, tmp_path: Path) -> None:
         (tmp_path / "none.pem").write_text("none")
