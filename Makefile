@@ -7,6 +7,8 @@ PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11 p
 	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { echo $$p; break; }; done)
 VENV ?= .venv
 SECONDS ?= 600
+# Processes that run tests side by side: half of a test's time is waiting for disks, peers and deadlines.
+WORKERS ?= 2
 TARGETS := pdu command association scan runs elements meta frames answer multipart stow
 BIN := $(VENV)/$(if $(filter Windows_NT,$(OS)),Scripts,bin)
 SOURCES := pyproject.toml setup.py $(wildcard mapdr/_fast/*.pyx mapdr/_fast/*.pxi mapdr/_fast/vendor/*.h)
@@ -26,7 +28,7 @@ demo: $(VENV)/.installed  ## The router, three modalities, a PACS and a RIS, liv
 	$(BIN)/mapdr demo $(ARGS)
 
 test: $(VENV)/.tested  ## The whole suite; what needs a program that is not here is skipped and says so
-	$(BIN)/python -m pytest -q -ra $(ARGS)
+	$(BIN)/python -m pytest -q -ra -n $(WORKERS) --dist loadfile $(ARGS)
 
 check: $(VENV)/.checked  ## Style and types
 	$(BIN)/ruff check .

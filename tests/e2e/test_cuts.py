@@ -207,7 +207,8 @@ def sent_through(make_node: Callable[..., Node], seed: object, *, images: int, t
         proxies = receivers.to_archive, receivers.to_cloud
         received = {name: len(sink.received) for name, sink in receivers.sinks.items()}
         assert received["healthy"] == len(items)
-        assert all(proxy.met for proxy in proxies), "a network was good"
+        # A few long connections may be all that one destination needs, and none of them be cut.
+        assert any(proxy.met for proxy in proxies), "both networks were good"
     print(
         f"seed {seed}: {len(items)} images received {received}; {told(*proxies)}; "
         f"{truth.looks} looks; {time.monotonic() - began:.0f} s"

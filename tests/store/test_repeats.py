@@ -89,6 +89,22 @@ def test_other_bytes_under_the_same_uid_are_a_version(store: Store) -> None:
     assert received(store)["repeats"] == 1
 
 
+def test_a_repeat_is_sent_as_what_was_sent_before(opener: Opener) -> None:
+    store = opener()
+    first = push(store, "1.2.3.1", name="A")
+    assert store.writer.flush()
+    assert store.recipes.memory(first, "r0", "").recall() is None
+    store.recipes.memory(first, "r0", "").keep({"level": 58.8})
+    deliver(store)
+    again, version = push(store, "1.2.3.1", name="A"), push(store, "1.2.3.1", name="B")
+    other = push(store, "1.2.3.2", name="A")
+    assert store.writer.flush()
+    assert store.recipes.memory(again, "r0", "").recall() == {"level": 58.8}
+    assert store.recipes.memory(again, "r1", "").recall() is None
+    assert store.recipes.memory(version, "r0", "").recall() is None
+    assert store.recipes.memory(other, "r0", "").recall() is None
+
+
 def delivered_counts(store: Store) -> dict[str, int]:
     numbers: dict[str, int] = store.counts.today()["delivered"]["pacs"]["CT"]
     return numbers

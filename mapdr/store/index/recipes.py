@@ -10,7 +10,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from sqlalchemy import bindparam, select
+from sqlalchemy import and_, bindparam, select
 
 from mapdr.kernel.errors import Permanent
 from mapdr.store.index import schema
@@ -22,6 +22,28 @@ _derivation = schema.derivation
 _FACTS = select(_derivation.c.facts).where(
     *(_derivation.c[name] == bindparam(name) for name in ("instance", "recipe", "syntax"))
 )
+
+_instance, _same = schema.instance, schema.instance.alias("same")
+_FACTS_OF_THE_SAME = (
+    select(_derivation.c.facts)
+    .join(_same, _same.c.id == _derivation.c.instance)
+    .join(
+        _instance,
+        and_(
+            *(
+                _same.c[name] == _instance.c[name]
+                for name in ("series", "uid_hash", "sop_instance_uid", "digest")
+            )
+        ),
+    )
+    .where(
+        _instance.c.id == bindparam("instance"),
+        *(_derivation.c[name] == bindparam(name) for name in ("recipe", "syntax")),
+    )
+    .order_by(_derivation.c.instance)
+    .limit(1)
+)
+"""Those of the first of the same image's instances: who pushes again what was delivered gets another one."""
 
 
 class Recipes:
@@ -115,10 +137,16 @@ class RecipeMemory:
         self._facts: Mapping[str, Any] | None = None
 
     def recall(self) -> Mapping[str, Any] | None:
-        """What `keep` was given earlier, or None."""
+        """What `keep` was given earlier, for this instance or for one with the same bytes and UID, or None.
+
+        A repeat is sent as what was sent before: a lossy image that came out otherwise would be another
+        one at the receiver, under another UID.
+        """
         if not self._read:
             with self._database.read() as connection:
                 text = connection.execute(_FACTS, self._key).scalar()
+                if text is None:
+                    text = connection.execute(_FACTS_OF_THE_SAME, self._key).scalar()
             self._facts = None if text is None else dict(json.loads(text))
             self._read = True
         return self._facts
