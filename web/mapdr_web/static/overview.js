@@ -5,7 +5,7 @@ import { LEVELS, ago, clock, count, duration, many, rate, stateOf, sum } from ".
 
 const SHOWN_ALERTS = 3;
 const SHOWN_EVENTS = 12;
-const SOURCES_EVERY = 30000;
+const SOURCES_EVERY = 5000;
 const POINTS = 300;
 
 export function overview(main) {
@@ -65,7 +65,7 @@ export function overview(main) {
 
   async function readSources() {
     try {
-      known = (await askAlone("/sources")).sources;
+      known = (await askAlone("/surroundings")).sources;
     } catch {
       return; // the banner says if the node is lost
     }
@@ -73,14 +73,13 @@ export function overview(main) {
   }
   function drawSources() {
     const rows = known.slice(0, 8).map((one) => ({
-      name: one.source.calling_ae || one.source.credential || one.source.receiver, today: one.today,
-      last: one.last_at ? ago(one.last_at, state.at) : "never", rejected: one.rejected, cause: one.cause, cure: one.cure,
+      name: one.name, today: one.today, silent: one.silent, speed: one.rate ? `${rate(one.rate)}/s` : "",
+      last: one.last_at ? ago(one.last_at, state.at) : "never",
     }));
     show(sources, rows, () => (rows.length ? rows.map((row) => h("li", {},
-      h("span", { class: "name" }, row.name),
-      h("span", { class: "aside" }, `${many(row.today, "image")} today · ${row.last}`),
-      row.rejected ? h("span", { class: "note warn" }, `▲ not let in, ${many(row.rejected, "time")}: ${row.cause}`) : null))
-      : h("li", { class: "dim" }, "nobody has sent anything yet")));
+      h("span", { class: row.silent ? "name bad" : "name" }, row.silent ? `▲ ${row.name} is silent` : row.name),
+      h("span", { class: "aside" }, [`${many(row.today, "image")} today`, row.speed, row.last].filter(Boolean).join(" · "))))
+      : h("li", { class: "dim" }, "nobody has sent anything lately")));
   }
   const timer = setInterval(readSources, SOURCES_EVERY);
 
