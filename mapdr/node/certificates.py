@@ -11,19 +11,22 @@ _FIELDS = ("whose", "name", "fingerprint", "expires_at")
 
 
 class Ending(NamedTuple):
-    """A certificate that has ended or soon will, of the stage `stage` ("receive.modalities")."""
+    """A certificate that ends some day, of the stage `stage` ("receive.modalities")."""
 
     stage: str
     certificate: Certificate
 
 
-def ending_soon(counters: Mapping[str, Any], now: float) -> Iterator[Ending]:
+def known(counters: Mapping[str, Any]) -> Iterator[Ending]:
     """By a sign of life (`Node.counters`): what a stage shows or trusts, and what peers have shown it."""
     for stage, told in _stages(counters):
         for facts in told.get("certificates", ()):
-            certificate = Certificate(*(facts[key] for key in _FIELDS))
-            if certificate.ends_soon(now):
-                yield Ending(stage, certificate)
+            yield Ending(stage, Certificate(*(facts[key] for key in _FIELDS)))
+
+
+def ending_soon(counters: Mapping[str, Any], now: float) -> Iterator[Ending]:
+    """Those of them that have ended or soon will."""
+    return (one for one in known(counters) if one.certificate.ends_soon(now))
 
 
 def troubles(counters: Mapping[str, Any]) -> Iterator[tuple[str, str]]:

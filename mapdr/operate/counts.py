@@ -15,6 +15,20 @@ from mapdr.store.index.figures import Tally
 NONE = Counted(0, 0)
 HOURS = 24
 DAYS = 30
+ALL_OF_THEM = "(all)"
+"""In a table: of several sources or modalities together."""
+
+
+@dataclass(frozen=True, slots=True)
+class Volume:
+    """Bytes of the data sets that a destination has confirmed, repeats too: as they came, and as they went.
+
+    `saved` is their difference as a share of what came, negative where they grew; None without any.
+    """
+
+    bytes_received: int
+    bytes_sent: int
+    saved: float | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,13 +36,28 @@ class PeriodCounts:
     """Counts of local days, both ends included: by modality, and by destination and modality.
 
     A study with images of two modalities counts once for each of them: the whole is in `received_all` and
-    `delivered_all`, where it counts once.
+    `delivered_all`, where it counts once. `received_bytes` are those of repeats too.
     """
 
     received: Mapping[str, Counted]
     received_all: Counted
+    received_bytes: int
     delivered: Mapping[str, Mapping[str, Counted]]
     delivered_all: Mapping[str, Counted]
+    delivered_bytes: Mapping[str, Volume]
+
+
+@dataclass(frozen=True, slots=True)
+class CountLine:
+    """A line of the counts as a table: what came, where `destination` is empty, or what reached it. Of every
+    modality together it says ALL_OF_THEM."""
+
+    first: str
+    last: str
+    destination: str
+    modality: str
+    images: int
+    studies: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +84,22 @@ def counts(opened: Access, first: date, last: date, *, source: str | None = None
     Raises MapdrError if there is no index.
     """
     return _period(one for one in _tallies(opened, first, last) if one.where.origin == source)
+
+
+def count_lines(found: PeriodCounts, first: date, last: date) -> list[CountLine]:
+    """Counts of those days as one table: what came, then each destination; the whole before its parts."""
+    groups = [("", found.received_all, found.received)]
+    groups += [(name, found.delivered_all[name], each) for name, each in found.delivered.items()]
+    return [
+        CountLine(f"{first}", f"{last}", name, modality, one.images, one.studies)
+        for name, whole, parts in groups
+        for modality, one in [(ALL_OF_THEM, whole), *parts.items()]
+    ]
+
+
+def share_saved(received: int, sent: int) -> float | None:
+    """The share of bytes as received that was saved, 0 to 1, negative where they grew; None without any."""
+    return (received - sent) / received if received else None
 
 
 def counts_by_source(opened: Access, first: date, last: date) -> dict[str, PeriodCounts]:
@@ -117,8 +162,12 @@ def _period(tallies: Iterable[Tally]) -> PeriodCounts:
     received: dict[str, Counted] = {}
     delivered: dict[str, dict[str, Counted]] = {}
     studies: dict[str | None, int] = {}
+    came: dict[str | None, int] = {}
+    went: dict[str | None, int] = {}
     for tally in tallies:
         destination, _, modality = tally.where
+        came[destination] = came.get(destination, 0) + tally.bytes_received
+        went[destination] = went.get(destination, 0) + tally.bytes_sent
         if modality is None:
             studies[destination] = tally.studies
         elif tally.images or tally.studies:
@@ -127,9 +176,14 @@ def _period(tallies: Iterable[Tally]) -> PeriodCounts:
     return PeriodCounts(
         received=dict(sorted(received.items())),
         received_all=_all(received, studies.get(None, 0)),
+        received_bytes=came.get(None, 0),
         delivered={words.plain(name): dict(sorted(each.items())) for name, each in sorted(delivered.items())},
         delivered_all={
             words.plain(name): _all(each, studies.get(name, 0)) for name, each in sorted(delivered.items())
+        },
+        delivered_bytes={
+            words.plain(name): Volume(came[name], went[name], share_saved(came[name], went[name]))
+            for name in sorted(delivered)
         },
     )
 

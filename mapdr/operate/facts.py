@@ -39,6 +39,7 @@ class Facts:
     `alive`: whether a process runs as this node; None where that cannot be found out. `lost`: it does, and
     the index has never heard of it. `unwritable`: why the index cannot be written, if the node is silent.
     `arrivals`: when the last image of each source came; `from_peers`: today's images by the peer's name.
+    `volumes`: the bytes of today's deliveries by destination, as they came and as they went.
     `misconfigured`: the configuration file has problems, which the node would find with the next reload.
     """
 
@@ -62,6 +63,7 @@ class Facts:
     misconfigured: bool = False
     arrivals: Sequence[tuple[Source, float]] = ()
     from_peers: Mapping[str, int] = field(default_factory=dict)
+    volumes: Mapping[str, tuple[int, int]] = field(default_factory=dict)
 
 
 NOTHING: dict[str, Any] = {"received": {}, "delivered": {}}

@@ -107,7 +107,8 @@ class Destination:
     raised since it last sent something. Counts are deliveries; `queue` is pending and leased together,
     `uncompressed` those sent without the compression of their rule since the node started, `oldest_seconds`
     how long the oldest one waits, `rate` images a second, `quiet_seconds` for how long nothing of a study
-    must have come before it is sent, `closed_until` when its hours open next, None while they are open.
+    must have come before it is sent, `closed_until` when its hours open next, None while they are open;
+    `saved` is the share of the bytes as received that today's deliveries saved, None if there were none.
     """
 
     name: str
@@ -127,6 +128,16 @@ class Destination:
     next_try_at: float | None
     quiet_seconds: float
     closed_until: float | None = None
+    saved: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class KnownCertificate:
+    """A certificate that a stage shows or trusts, or that its peer has shown, and what is said of its end."""
+
+    stage: str
+    text: str
+    expires_at: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,8 +184,8 @@ class NodeState:
     """A node's state at one moment, complete. `day` is the local day that `today` counts.
 
     `history` holds earlier rates for the drawing, oldest first, `last_hour` those by source and destination;
-    `senders` are those that sent lately, the last one first (`mapdr sources` tells all). None of them is part
-    of the JSON.
+    `senders` are those that sent lately, the last one first (`mapdr sources` tells all), `certificates` those
+    that are in use, the first to end first. None of them is part of the JSON.
     """
 
     at: float
@@ -194,3 +205,4 @@ class NodeState:
     history: Mapping[str, Sequence[float]] = field(default_factory=dict, metadata={"json": False})
     senders: Sequence[Sender] = field(default=(), metadata={"json": False})
     last_hour: LastHour = field(default=LastHour({}, {}), metadata={"json": False})
+    certificates: Sequence[KnownCertificate] = field(default=(), metadata={"json": False})

@@ -14,7 +14,16 @@ from datetime import date
 
 from mapdr.operate import words
 from mapdr.operate.access import Access
-from mapdr.operate.counts import DayCounts, HourCounts, counts_by_day, counts_by_hour, day_number, month
+from mapdr.operate.counts import (
+    ALL_OF_THEM,
+    DayCounts,
+    HourCounts,
+    counts_by_day,
+    counts_by_hour,
+    day_number,
+    month,
+    share_saved,
+)
 from mapdr.operate.errors import RequestError
 from mapdr.store.index.delays import quantile
 from mapdr.store.index.figures import FailureTally, Tally, Where
@@ -139,9 +148,6 @@ class ReportLine:
     failures: Sequence[Reason] = ()
 
 
-ALL_OF_THEM = "(all)"
-
-
 def lines(told: Report) -> list[ReportLine]:
     """The report as one table: what came, then each destination; the whole before its parts."""
     all_of_them = (ALL_OF_THEM, ALL_OF_THEM)
@@ -175,7 +181,7 @@ def _line(destination: str, source: str, modality: str, one: Arrived | Reached) 
 def saved(one: Reached) -> float | None:
     """The share of the bytes as received that was saved, 0 to 1, negative where images grew; None if nothing
     was received."""
-    return one.bytes_saved / one.bytes_received if one.bytes_received else None
+    return share_saved(one.bytes_received, one.bytes_sent)
 
 
 def title(told: Report) -> str:

@@ -8,6 +8,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
+from mapdr.kernel.certificate import ending
+from mapdr.node.certificates import known
 from mapdr.node.outline import EndOutline, Outline, ReceiverOutline
 from mapdr.operate import words
 from mapdr.operate.attention import needing_attention
@@ -21,6 +23,7 @@ from mapdr.operate.model import (
     ExtraCounts,
     FlowRates,
     Hook,
+    KnownCertificate,
     NodeInfo,
     NodeState,
     Receiver,
@@ -61,6 +64,7 @@ def compose(plan: Plan | Outline, facts: Facts, rates: Rates) -> NodeState:
         history={key: rates.history(key) for key in ("received", "delivered")},
         last_hour=last_hour(facts.heartbeat, facts.at),
         senders=senders(facts, live),
+        certificates=_certificates(live, facts.at),
     )
 
 
@@ -146,6 +150,14 @@ def _receiver(planned: Planned | ReceiverOutline, live: Mapping[str, Any]) -> Re
         address=f"{host}:{port}" if port else host,
         associations=None if associations is None else int(associations),
     )
+
+
+def _certificates(live: Mapping[str, Any], now: float) -> list[KnownCertificate]:
+    found = []
+    for stage, one in known(live):
+        said = ending(one.whose, words.plain(one.name), one.days_left(now))
+        found.append(KnownCertificate(words.plain(stage), said, one.expires_at))
+    return sorted(found, key=lambda one: one.expires_at)
 
 
 def _webhooks(facts: Facts) -> Webhooks:

@@ -9,6 +9,7 @@ from typing import Any
 
 from mapdr.config.model import RuleConfig
 from mapdr.config.revision import read_revision
+from mapdr.dicom.transfer_syntax import name_of
 from mapdr.kernel.errors import ConfigurationError, Permanent
 from mapdr.operate.access import Access
 from mapdr.operate.deliveries import Delivery, deliveries
@@ -24,7 +25,9 @@ class Step:
 
     `kind` is "received", "attempt" (`word` is its verdict) or "settled" (`word` is the delivery's state).
     `batch` tells promises to one destination apart; `destination` is empty for what concerns all.
-    `milliseconds`, `bytes` and `treatment` (what was done to it) are an attempt's.
+    `milliseconds`, `bytes`, `treatment` (what was done to it) and `transfer_syntax` (its name) are an
+    attempt's; `ratio` is how many bytes as received went as one, None if nothing was sent. Of what was
+    received, `bytes` and `transfer_syntax` are those of the data set as it came.
     """
 
     at: float
@@ -39,6 +42,8 @@ class Step:
     milliseconds: int | None = None
     bytes: int | None = None
     treatment: str = ""
+    transfer_syntax: str = ""
+    ratio: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,17 +92,49 @@ def timeline(
         for row in deliveries(opened, each, identify=identify, attempts=True)
     ]
     rows.sort(key=lambda row: row.id)
-    steps = [Step(one.received_at, "received", one.instance, "", 0, "", None, "", "") for one in came]
-    steps += [step for row in rows for step in _steps(row)]
+    sizes = {one.instance: one.bytes for one in came}
+    steps = [_received(one) for one in came]
+    steps += [step for row in rows for step in _steps(row, sizes.get(row.instance, 0))]
     promises = list(_promises(opened, came, rows, identify))
     return Timeline(came, promises, sorted(steps, key=lambda step: step.at))
 
 
-def _steps(row: Delivery) -> Iterator[Step]:
+def _received(one: Image) -> Step:
+    return Step(
+        one.received_at,
+        "received",
+        one.instance,
+        "",
+        0,
+        "",
+        None,
+        "",
+        "",
+        bytes=one.bytes,
+        transfer_syntax=name_of(one.transfer_syntax_uid),
+    )
+
+
+def _steps(row: Delivery, size: int) -> Iterator[Step]:
+    """What happened to one promise of an image of `size` bytes as received."""
     to = (row.instance, row.destination, row.batch)
     for one in row.attempts_made or ():
-        sent = (one.milliseconds, one.bytes, one.treatment)
-        yield Step(one.started_at, "attempt", *to, one.verdict, one.status, one.reason, one.comment, *sent)
+        ratio = size / one.bytes if size and one.bytes else None
+        syntax = name_of(one.transfer_syntax_uid) if one.transfer_syntax_uid else ""
+        yield Step(
+            one.started_at,
+            "attempt",
+            *to,
+            one.verdict,
+            one.status,
+            one.reason,
+            one.comment,
+            one.milliseconds,
+            one.bytes,
+            one.treatment,
+            syntax,
+            ratio,
+        )
     if row.settled_at is not None:
         yield Step(row.settled_at, "settled", *to, row.state, row.status, row.reason, row.comment)
 

@@ -5,9 +5,11 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from datetime import date
 
 from mapdr.kernel.privacy import in_words
 from mapdr.operate.access import Access
+from mapdr.operate.counts import day_number
 from mapdr.operate.facts import NOTHING, SILENT, Facts, free_space, unwritable, writable
 from mapdr.operate.model import NodeState
 from mapdr.operate.rates import Rates
@@ -94,5 +96,15 @@ class NodeView:
             lost=bool(alive) and told is None,
             arrivals=store.arrivals.all(),
             from_peers=store.counts.received_today(),
+            volumes=_volumes(store, day_number(date.today())),
             unwritable=unwritable(node) if alive and told and now - told.at > SILENT else "",
         )
+
+
+def _volumes(store: Store, today: int) -> dict[str, tuple[int, int]]:
+    """The bytes of a day's deliveries by destination, as they came and as they went."""
+    return {
+        one.destination: (one.bytes_received, one.bytes_sent)
+        for one in store.figures.days(today, today)
+        if one.destination is not None
+    }

@@ -18,18 +18,19 @@ from mapdr.operate import selection
 from mapdr.operate.access import Access, access
 from mapdr.operate.actions import reroute
 from mapdr.operate.configuration import examine
-from mapdr.operate.counts import counts, counts_of_month
+from mapdr.operate.counts import count_lines, counts, counts_of_month
 from mapdr.operate.cures import CURES, OTHERWISE, cure
 from mapdr.operate.deliveries import deliveries, with_waits
 from mapdr.operate.destinations import destination, stuck_first
 from mapdr.operate.errors import RequestError
 from mapdr.operate.facts import Facts
 from mapdr.operate.images import images
-from mapdr.operate.model import Counted, Destination
+from mapdr.operate.model import Attention, Counted, Destination
 from mapdr.operate.parked import parked
 from mapdr.operate.rates import Rates
 from mapdr.operate.selection import SHOWN, Selection, choose, limited
 from mapdr.operate.studies import Confirmed, Order, Standing, confirmed, studies, waits
+from mapdr.operate.surroundings import surroundings
 from mapdr.operate.timeline import Timeline, timeline
 from mapdr.operate.view import node_state
 from mapdr.operate.waits import REASONS
@@ -126,6 +127,44 @@ def test_what_is_parked_is_grouped_by_reason(opened: Access, used: NodeFolder) -
     assert parked(opened, Selection(modality="US")) == []
     with pytest.raises(RequestError, match="only parked deliveries"):
         parked(opened, Selection(state="pending"))
+
+
+def test_a_timeline_tells_syntax_and_ratio_and_is_found_by_its_study(opened: Access) -> None:
+    (stuck,) = deliveries(opened, Selection(state="parked"))
+    found = timeline(opened, stuck.sop_instance_uid, study_instance_uid=stuck.study_instance_uid)
+    assert found == timeline(opened, stuck.sop_instance_uid)
+    came, tried = found.steps[:2]
+    assert (came.transfer_syntax, came.bytes) == ("Explicit VR Little Endian", found.images[0].bytes)
+    assert (tried.transfer_syntax, tried.bytes) == ("Explicit VR Little Endian", 1000)
+    assert tried.ratio == pytest.approx(found.images[0].bytes / 1000)
+    assert not timeline(opened, stuck.sop_instance_uid, study_instance_uid="1.2").images
+
+
+def test_counts_as_a_table_have_the_whole_before_its_parts(opened: Access) -> None:
+    today = date.today()
+    told = counts(opened, today, today)
+    rows = [
+        (one.destination, one.modality, one.images, one.studies) for one in count_lines(told, today, today)
+    ]
+    assert rows[:2] == [("", "(all)", 7, 3), ("", "CT", 4, 1)]
+    assert rows[-2:] == [("telepacs", "(all)", 2, 1), ("telepacs", "CT", 2, 1)]
+    volume = told.delivered_bytes["telepacs"]
+    assert volume.bytes_sent == 2000
+    assert volume.saved == pytest.approx(1 - 2000 / volume.bytes_received)
+    (here,) = (one for one in node_state(opened).destinations if one.name == "telepacs")
+    assert here.saved == volume.saved
+
+
+def test_the_surroundings_of_a_node_are_told_by_its_state(opened: Access) -> None:
+    told = surroundings(node_state(opened))
+    assert [(one.name, one.today, one.silent, one.rate) for one in told.sources] == [("CT1", 7, False, 0.0)]
+    assert {one.name: one.level for one in told.conditions} == {
+        "disk": "good",
+        "index": "good",
+        "certificates": "good",
+    }
+    bad = replace(node_state(opened), attention=[Attention("disk", "bad", "images are REFUSED")])
+    assert surroundings(bad).conditions[0].level == "bad"
 
 
 def test_counts_of_days_add_up(opened: Access) -> None:

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import json
+import re
 from contextlib import closing
+from datetime import date
 from typing import Any
 from xml.etree import ElementTree as ET
 
@@ -92,6 +96,10 @@ def test_every_answer_is_as_the_document_says(page: Page, operator: httpx.Client
         ("get", "/api/v1/stuck", "/api/v1/stuck", {}),
         ("get", "/api/v1/sources", "/api/v1/sources", {}),
         ("get", "/api/v1/counts", "/api/v1/counts", {"first": "2026-01-01", "last": "2026-12-31"}),
+        ("get", "/api/v1/hours", "/api/v1/hours", {"first": "2026-01-01", "last": "2026-12-31"}),
+        ("get", "/api/v1/days", "/api/v1/days", {"first": "2026-01-01", "last": "2026-12-31"}),
+        ("get", "/api/v1/report", "/api/v1/report", {"month": "2026-01"}),
+        ("get", "/api/v1/surroundings", "/api/v1/surroundings", {}),
         ("post", "/api/v1/studies", "/api/v1/studies", {"patient_id": "NOBODY"}),
         ("post", "/api/v1/retry", "/api/v1/retry", {"state": "parked", "dry_run": True}),
         ("post", "/api/v1/dismiss", "/api/v1/dismiss", {"state": "parked", "dry_run": True}),
@@ -128,6 +136,9 @@ def test_every_answer_is_as_the_document_says(page: Page, operator: httpx.Client
         "/api/v1/stream",
         "/api/v1/deliveries",
         "/api/v1/counts",
+        "/api/v1/hours",
+        "/api/v1/days",
+        "/api/v1/report",
         "/api/v1/images/{image}/timeline",
         "/api/v1/studies/{study}/images",
     }
@@ -257,3 +268,32 @@ def test_the_probes_say_little_and_the_metrics_no_name(page: Page, nobody: httpx
     assert 'mapdr_deliveries{destination="archive",state="pending"} 6.0' in text
     assert 'mapdr_parked{destination="telepacs",reason="refused"} 1.0' in text
     assert "mapdr_ready 1.0" in text
+
+
+def test_files_have_the_figures_of_the_command_line(page: Page, viewer: httpx.Client) -> None:
+    today = date.today()
+    month = f"{today:%Y-%m}"
+    told = viewer.get("/api/v1/report.csv", params={"month": month})
+    done = CliRunner().invoke(main, ["report", "--month", month, "--csv", "--config", str(page.config)])
+    assert told.text == done.output
+    assert told.headers["content-type"] == "text/csv; charset=utf-8"
+    assert told.headers["content-disposition"] == f'attachment; filename="mapdr-report-{month}.csv"'
+    counted = viewer.get("/api/v1/counts.csv", params={"first": f"{today}", "last": f"{today}"}).text
+    assert counted.splitlines()[:3] == [
+        "first,last,destination,modality,images,studies",
+        f"{today},{today},,(all),7,3",
+        f"{today},{today},,CT,4,1",
+    ]
+    for path in ("report.html?month=soon", "report.csv?month=2026-13", "counts.csv?first=2026-01-01"):
+        assert viewer.get(f"/api/v1/{path}").status_code == 400
+
+
+def test_a_report_s_style_is_allowed_by_its_hash_alone(viewer: httpx.Client) -> None:
+    told = viewer.get("/api/v1/report.html")
+    (style,) = re.findall("<style>(.*?)</style>", told.text, re.DOTALL)
+    digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
+    policy = told.headers["content-security-policy"]
+    assert f"style-src 'sha256-{digest}'" in policy
+    assert "script-src" not in policy
+    assert "default-src 'none'" in policy
+    assert "sha256" not in viewer.get("/api/v1/report").headers["content-security-policy"]

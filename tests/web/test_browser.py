@@ -100,6 +100,9 @@ def test_figures_move_and_what_is_stuck_is_found_understood_and_retried_by_keybo
     receive(page, "MR", 20)
     until(lambda: received() == "27", 20, "the figure of what was received")
     assert figure(tab, "Stuck")() == "2"
+    with tab.expect_download() as kept:
+        tab.get_by_role("link", name="CSV").click()
+    assert "(all),27," in kept.value.path().read_text()
 
     tab_to(tab, "Stuck 2")
     tab.keyboard.press("Enter")
@@ -163,6 +166,8 @@ def test_a_study_is_found_by_its_number_and_an_image_followed(browser: Browser, 
     parked.get_by_role("link").click()
     tab.get_by_text("received from CT1 at 127.0.0.1").wait_for()
     assert "0xA900 · refused" in tab.locator("main").inner_text()
+    assert "Explicit VR Little Endian" in tab.locator("main").inner_text()
+    assert "?study=" in tab.url
     assert 'by "CT to teleradiology"; changed by tags, compress' in tab.locator("main").inner_text()
     tab.reload()  # each place has an address
     tab.get_by_text("received from CT1 at 127.0.0.1").wait_for()

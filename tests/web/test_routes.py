@@ -24,7 +24,10 @@ BODIES = {
     "/api/v1/priority": {"modality": "CT", "priority": "stat", "dry_run": True},
     "/api/v1/destinations/{name}/hold": {"dry_run": True},
     "/api/v1/destinations/{name}/release": {"dry_run": True},
-    "/api/v1/counts": {"first": "2026-01-01", "last": "2026-01-31"},
+    **{
+        f"/api/v1/{name}": {"first": "2026-01-01", "last": "2026-01-31"}
+        for name in ("counts", "hours", "days", "counts.csv")
+    },
 }
 
 

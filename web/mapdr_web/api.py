@@ -16,8 +16,10 @@ from mapdr.kernel.item import Priority
 from mapdr.operate import actions, images, sources, timeline
 from mapdr.operate import counts as counting
 from mapdr.operate import deliveries as delivering
+from mapdr.operate import report as reporting
 from mapdr.operate import stuck as sticking
 from mapdr.operate import studies as studying
+from mapdr.operate import surroundings as around
 from mapdr.operate.access import Access
 from mapdr.operate.errors import RequestError
 from mapdr.operate.model import Destination, EventText, NodeState
@@ -88,10 +90,13 @@ def images_of_study(opened: Access, study: str) -> Images:
     return Images(images.images(opened, Selection(study_instance_uid=study, limit=MOST)))
 
 
-def image_timeline(opened: Access, image: str, *, identify: bool = False) -> timeline.Timeline:
-    """What became of the images with a SOP Instance UID, in the order in which it happened. With `identify`
-    receivers' own words too, which may quote a value of the image."""
-    return timeline.timeline(opened, image, identify=identify)
+def image_timeline(
+    opened: Access, image: str, *, study: str = "", identify: bool = False
+) -> timeline.Timeline:
+    """What became of the images with a SOP Instance UID, in the order in which it happened. With `study`, the
+    UID of its study, it is found without a look at every image. With `identify` receivers' own words too,
+    which may quote a value of the image."""
+    return timeline.timeline(opened, image, study_instance_uid=study, identify=identify)
 
 
 def deliveries(
@@ -114,11 +119,23 @@ def all_sources(opened: Access) -> Sources:
 
 def counts(opened: Access, first: date, last: date) -> counting.PeriodCounts:
     """The counts of local days, both included, added up: images, and studies by their first image."""
-    if not 0 <= (last - first).days <= 366:
-        raise RequestError(
-            "a range of days has its first day first, and is no longer than a year", field="last"
-        )
-    return counting.counts(opened, first, last)
+    return counting.counts(opened, *_range(first, last))
+
+
+def hours(opened: Access, first: date, last: date) -> counting.HourCounts:
+    """Images by the hour, of local days, both included, all days together."""
+    return counting.counts_by_hour(opened, *_range(first, last))
+
+
+def days(opened: Access, first: date, last: date) -> counting.DayCounts:
+    """Images and studies by the day, of local days, both included."""
+    return counting.counts_by_day(opened, *_range(first, last))
+
+
+def report(opened: Access, month: str = "") -> reporting.Report:
+    """The report of a month (2026-11), or of this one: what each destination was sent, by source and
+    modality."""
+    return reporting.report(opened, *reporting.period(of_month=month))
 
 
 def retry(
@@ -190,6 +207,11 @@ def events(state: NodeState) -> Events:
     return Events(state.events)
 
 
+def surroundings(state: NodeState) -> around.Surroundings:
+    """Who sends now, who listens, and how disk, index and certificates stand."""
+    return around.surroundings(state)
+
+
 def status(state: NodeState) -> NodeState:
     """The node's state, as `mapdr status --json`."""
     return state
@@ -215,6 +237,7 @@ OPERATIONS = (
     Operation("status", "/status", status),
     Operation("destinations", "/destinations", destinations),
     Operation("events", "/events", events),
+    Operation("surroundings", "/surroundings", surroundings),
     Operation("studies", "/studies", studies),
     Operation("images", "/studies/{study}/images", images_of_study),
     Operation("timeline", "/images/{image}/timeline", image_timeline),
@@ -222,6 +245,9 @@ OPERATIONS = (
     Operation("stuck", "/stuck", stuck),
     Operation("sources", "/sources", all_sources),
     Operation("counts", "/counts", counts),
+    Operation("hours", "/hours", hours),
+    Operation("days", "/days", days),
+    Operation("report", "/report", report),
     Operation("retry", "/retry", retry, changes=True),
     Operation("dismiss", "/dismiss", dismiss, changes=True),
     Operation("hold", "/hold", hold, changes=True),
@@ -231,6 +257,14 @@ OPERATIONS = (
     Operation("reroute", "/reroute", reroute, changes=True),
     Operation("priority", "/priority", prioritize, changes=True),
 )
+
+
+def _range(first: date, last: date) -> tuple[date, date]:
+    if not 0 <= (last - first).days <= 366:
+        raise RequestError(
+            "a range of days has its first day first, and is no longer than a year", field="last"
+        )
+    return first, last
 
 
 def _bounded(chosen: Selection) -> Selection:

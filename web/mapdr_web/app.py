@@ -31,6 +31,7 @@ from mapdr.operate.signin import Doors, Grant
 from mapdr_web import metrics
 from mapdr_web.api import OPERATIONS, Operation
 from mapdr_web.config import WebConfig
+from mapdr_web.documents import DOCUMENTS, Document
 from mapdr_web.gate import CHANGES, Caller, Gate, Needs, Refusal
 from mapdr_web.openapi import ROOT, document
 from mapdr_web.parameters import identifying, parameters, read
@@ -174,6 +175,7 @@ class PageApp:
             Route("GET", f"{ROOT}/stream", "viewer", self._stream, person=False),
             Route("GET", f"{ROOT}/openapi.json", "viewer", self._openapi),
             *self._operations(),
+            *(Route("GET", ROOT + each.path, "viewer", partial(self._document, each)) for each in DOCUMENTS),
         ]
 
     def _operations(self) -> list[Route]:
@@ -211,6 +213,15 @@ class PageApp:
                 opened.show_who(operation.name, chosen)
             found = operation.function(opened, **arguments)
         return self._told(operation, found)  # here: a long listing takes a while, and others are answered
+
+    async def _document(self, document: Document, request: Request, caller: Caller) -> Response:
+        arguments = read(document.function, await self._given(request))
+        return await self._in_pool(self._make, document, arguments, caller.actor)
+
+    def _make(self, document: Document, arguments: dict[str, Any], actor: Actor) -> Response:
+        """In a thread of the pool."""
+        with access_of(self._node.plan, busy=LOOKING, actor=actor) as opened:
+            return document.function(opened, **arguments)
 
     def _told(self, operation: Operation, found: object) -> Response:
         return JSONResponse(envelope(operation.name, self._node.plan.node.name, found))

@@ -342,6 +342,7 @@ def destination_columns(
         columns.append(Column("last hour", hours, least=8, grows=not wide))
     columns += after
     if wide:
+        columns.append(Column("saved", [_saved(row) for row in rows], right=True, rank=3))
         why = [Text(words.plain(row.comment), state_text(row.state, glyphs).style) for row in rows]
         columns.append(Column("why it waits", why, least=12, grows=True))
     return columns
@@ -362,6 +363,11 @@ def _hour(rates: Sequence[float], bars: int, glyphs: Glyphs) -> Text:
 def _now(rates: Sequence[float]) -> str:
     """The rate of the minute that is not over yet."""
     return words.rate(rates[-1]) if rates and rates[-1] else "-"
+
+
+def _saved(row: Destination) -> Text:
+    """The share of today's bytes that was saved."""
+    return Text("-", "faint") if not row.saved else Text(f"{row.saved:.0%}")
 
 
 def _count(number: int, style: str) -> Text:

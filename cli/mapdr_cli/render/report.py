@@ -8,7 +8,8 @@ from rich.console import Group, RenderableType
 from rich.text import Text
 
 from mapdr.operate import words
-from mapdr.operate.report import ALL_OF_THEM, Report, ReportLine, lines, title
+from mapdr.operate.counts import ALL_OF_THEM
+from mapdr.operate.report import Report, ReportLine, lines, title
 from mapdr_cli.render.tables import Column, listing, number, short_name
 from mapdr_cli.render.terminal import Glyphs
 

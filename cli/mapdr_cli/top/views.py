@@ -258,11 +258,16 @@ def _received(told: Timeline, number: int, width: int, glyphs: Glyphs) -> Text:
     facts = [
         f"from {image.source.peer}{where}",
         words.size(image.bytes),
+        *(one.transfer_syntax for one in told.steps if one.kind == "received" and _is_of(one, image)),
         words.modality(image.modality),
         *([image.kind] if image.kind != "first" else []),
     ]
     line = Text.assemble((" received  ", "head"), f"{_moment(image.received_at)}  ", no_wrap=True)
     return cut(line.append(words.plain(", ".join(facts))), width, glyphs)
+
+
+def _is_of(step: Step, image: Image) -> bool:
+    return step.instance == image.instance and bool(step.transfer_syntax)
 
 
 def _promised(promise: Promise, steps: Sequence[Step], width: int, glyphs: Glyphs) -> list[Text]:
@@ -301,8 +306,11 @@ def _attempt(step: Step, width: int, glyphs: Glyphs) -> Text:
     said = words.plain(step.comment or step.reason or step.word)
     line.append(said.removesuffix(f" ({status})"), style)
     took = "" if step.milliseconds is None else f"{step.milliseconds:,} ms"
-    sent = [words.plain(step.treatment), words.size(step.bytes) if step.bytes else "", took]
-    for told in (", ".join(filter(None, sent)), took):
+    ratio = f"1:{step.ratio:.1f}" if step.ratio is not None and step.ratio >= 1.05 else ""
+    size = words.size(step.bytes) if step.bytes else ""
+    sent = [words.plain(step.treatment), size, took]
+    more = [words.plain(step.treatment), step.transfer_syntax, size, ratio, took]
+    for told in (", ".join(filter(None, more)), ", ".join(filter(None, sent)), took):
         if line.cell_len + len(told) < width:
             return ends(line, told, width, glyphs)
     return cut(line, width, glyphs)

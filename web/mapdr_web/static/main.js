@@ -102,10 +102,10 @@ function open(path, focus = false) {
 document.addEventListener("click", (event) => {
   const link = event.target.closest("a[href]");
   if (!link || !session || event.button || event.metaKey || event.ctrlKey || event.shiftKey) return;
-  const path = link.getAttribute("href");
+  const address = link.getAttribute("href"), [path] = address.split("?");
   if (!VIEWS.some(([each]) => each.test(path))) return;
   event.preventDefault();
-  history.pushState(null, "", path);
+  history.pushState(null, "", address);
   open(path, true);
 });
 addEventListener("popstate", () => { if (session) open(location.pathname); });

@@ -5,7 +5,7 @@ import { LEVELS, ago, clock, count, duration, many, rate, stateOf, sum } from ".
 
 const SHOWN_ALERTS = 3;
 const SHOWN_EVENTS = 12;
-const SOURCES_EVERY = 30000;
+const SOURCES_EVERY = 5000;
 const POINTS = 300;
 
 export function overview(main) {
@@ -18,7 +18,7 @@ export function overview(main) {
   const range = h("select", { "aria-label": "Days that are counted" },
     ...[["today", "Today"], ["yesterday", "Yesterday"], ["month", "This month"], ["last", "Last month"]]
       .map(([value, text]) => h("option", { value }, text)));
-  const csv = h("button", { type: "button", class: "plain" }, "CSV");
+  const csv = h("a", { download: true }, "CSV");
   const table = h("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": "Counts by destination and modality" });
   const sources = h("ul", { class: "rows" });
   const receivers = h("p", { class: "dim after" });
@@ -44,6 +44,10 @@ export function overview(main) {
 
   function drawTable() {
     const told = range.value === "today" ? state?.today : counts;
+    if (state) {
+      const [first, last] = days(range.value, state.day);
+      csv.setAttribute("href", `/api/v1/counts.csv?first=${first}&last=${last}`);
+    }
     show(table, [told ?? null, range.value], ([found]) => (found ? countsTable(found) : h("p", { class: "dim" }, "…")));
   }
   async function readCounts() {
@@ -58,11 +62,10 @@ export function overview(main) {
     drawTable();
   }
   range.addEventListener("change", () => { counts = null; drawTable(); readCounts(); });
-  csv.addEventListener("click", () => download(range.value === "today" ? state?.today : counts, range.value, state));
 
   async function readSources() {
     try {
-      known = (await askAlone("/sources")).sources;
+      known = (await askAlone("/surroundings")).sources;
     } catch {
       return; // the banner says if the node is lost
     }
@@ -70,14 +73,13 @@ export function overview(main) {
   }
   function drawSources() {
     const rows = known.slice(0, 8).map((one) => ({
-      name: one.source.calling_ae || one.source.credential || one.source.receiver, today: one.today,
-      last: one.last_at ? ago(one.last_at, state.at) : "never", rejected: one.rejected, cause: one.cause, cure: one.cure,
+      name: one.name, today: one.today, silent: one.silent, speed: one.rate ? `${rate(one.rate)}/s` : "",
+      last: one.last_at ? ago(one.last_at, state.at) : "never",
     }));
     show(sources, rows, () => (rows.length ? rows.map((row) => h("li", {},
-      h("span", { class: "name" }, row.name),
-      h("span", { class: "aside" }, `${many(row.today, "image")} today · ${row.last}`),
-      row.rejected ? h("span", { class: "note warn" }, `▲ not let in, ${many(row.rejected, "time")}: ${row.cause}`) : null))
-      : h("li", { class: "dim" }, "nobody has sent anything yet")));
+      h("span", { class: row.silent ? "name bad" : "name" }, row.silent ? `▲ ${row.name} is silent` : row.name),
+      h("span", { class: "aside" }, [`${many(row.today, "image")} today`, row.speed, row.last].filter(Boolean).join(" · "))))
+      : h("li", { class: "dim" }, "nobody has sent anything lately")));
   }
   const timer = setInterval(readSources, SOURCES_EVERY);
 
@@ -180,23 +182,10 @@ function days(word, today) {
   const [year, month, number] = today.split("-").map(Number);
   const text = (date) => date.toISOString().slice(0, 10);
   const at = (y, m, d) => new Date(Date.UTC(y, m, d));
+  if (word === "today") return [today, today];
   if (word === "yesterday") return [text(at(year, month - 1, number - 1)), text(at(year, month - 1, number - 1))];
   if (word === "month") return [text(at(year, month - 1, 1)), today];
   return [text(at(year, month - 2, 1)), text(at(year, month - 1, 0))];
-}
-
-function download(found, word, state) {
-  if (!found) return;
-  const [first, last] = word === "today" ? [state.day, state.day] : days(word, state.day);
-  const quoted = (text) => (/[",\n]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text);
-  const lines = ["first,last,destination,modality,images,studies"];
-  const add = (name, counts) => Object.entries(counts).forEach(([modality, one]) =>
-    lines.push([first, last, quoted(name), quoted(modality), one.images, one.studies].join(",")));
-  Object.entries(found.delivered).forEach(([name, counts]) => add(name, counts));
-  add("(received)", found.received);
-  const url = URL.createObjectURL(new Blob([`${lines.join("\r\n")}\r\n`], { type: "text/csv" }));
-  h("a", { href: url, download: `mapdr-${state.node.name}-${first}${first === last ? "" : `-${last}`}.csv` }).click();
-  setTimeout(() => URL.revokeObjectURL(url), 1000);
 }
 
 function drawPlot(place, points) {
@@ -221,12 +210,12 @@ function drawDestinations(place, destinations) {
     const speed = one.rate ? `${rate(one.rate)}/s` : "";
     const wait = one.queue ? `${count(one.queue)} wait` : "";
     return { name: one.name, shape, level, word, comment: one.fault || one.comment, speed, wait,
-      parked: one.parked ? `${count(one.parked)} parked` : "" };
+      parked: one.parked ? `${count(one.parked)} parked` : "", saved: one.saved ? `${Math.round(one.saved * 100)} % saved today` : "" };
   });
   show(place, rows, () => (rows.length ? rows.map((row) => h("li", {},
     h("span", { class: `state ${row.level}` }, h("span", { "aria-hidden": "true" }, row.shape), row.word),
     h("span", { class: "name" }, row.name),
-    h("span", { class: "aside" }, [row.wait, row.parked, row.speed].filter(Boolean).join(" · ")),
+    h("span", { class: "aside" }, [row.wait, row.parked, row.saved, row.speed].filter(Boolean).join(" · ")),
     row.comment ? h("span", { class: "note" }, row.comment) : null))
     : h("li", { class: "dim" }, "there is none; images stay here")));
 }

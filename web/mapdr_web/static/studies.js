@@ -134,7 +134,7 @@ export function study(main, session, uid) {
     const node = h("tr");
     return { node, update(value) {
       show(node, value, (each) => [
-        h("td", {}, h("a", { href: `/images/${encodeURIComponent(each.sop_instance_uid)}` }, when(each.received_at, state.at))),
+        h("td", {}, h("a", { href: `/images/${encodeURIComponent(each.sop_instance_uid)}?study=${encodeURIComponent(uid)}` }, when(each.received_at, state.at))),
         h("td", {}, each.modality || "–"),
         h("td", {}, names([each.source])), h("td", {}, size(each.bytes)),
         h("td", {}, each.unrouted ? mark("unrouted", "warn") : Object.entries(each.destinations).map(([name, word]) => [mark(word, LEVEL[word], name), " "])),
@@ -155,13 +155,14 @@ export function image(main, session, uid) {
   const list = h("ul", { class: "rows" }), promises = h("ul", { class: "rows" }), up = h("div", { class: "quiet" });
   main.replaceChildren(up, h("h1", { class: "title" }, "Image"), h("section", { class: "card" }, h("h2", {}, "What happened"), list),
     h("section", { class: "card" }, h("h2", {}, "What was promised"), promises));
+  const within = new URLSearchParams(location.search).get("study"); // found without a look at every image
   let state = null, ended = false, readAt = 0;
 
   async function read() {
     readAt = Date.now();
     let found;
     try {
-      found = await askAlone(`/images/${encodeURIComponent(uid)}/timeline`);
+      found = await askAlone(`/images/${encodeURIComponent(uid)}/timeline${within ? `?study=${encodeURIComponent(within)}` : ""}`);
     } catch (error) {
       if (!ended) say(error.message);
       return;
@@ -173,8 +174,9 @@ export function image(main, session, uid) {
       h("time", {}, `${step.at.slice(0, 10) === state.day ? "" : `${step.at.slice(0, 10)} `}${step.at.slice(11, 23)}`),
       step.destination ? h("span", { class: "name" }, step.destination) : null,
       h("span", { class: "text" }, step.kind === "received"
-        ? `received from ${names([by[step.instance].source])} at ${by[step.instance].source.address || "this machine"}, ${size(by[step.instance].bytes)}`
-        : [mark(step.word, LEVEL[step.word]), " ", [step.status === null ? "" : `0x${step.status.toString(16).toUpperCase().padStart(4, "0")}`, step.reason, step.comment].filter(Boolean).join(" · ")])))
+        ? `received from ${names([by[step.instance].source])} at ${by[step.instance].source.address || "this machine"}, ${size(step.bytes)}, ${step.transfer_syntax}`
+        : [mark(step.word, LEVEL[step.word]), " ", [step.status === null ? "" : `0x${step.status.toString(16).toUpperCase().padStart(4, "0")}`, step.reason, step.comment,
+          step.bytes ? `${size(step.bytes)} ${step.transfer_syntax}` : "", step.ratio >= 1.05 ? `1:${step.ratio.toFixed(1)}` : ""].filter(Boolean).join(" · ")])))
       : h("li", { class: "dim" }, "There is no such image here.")));
     show(promises, found.promises, () => (found.promises.length ? found.promises.map((one) => h("li", {},
       mark(one.state, LEVEL[one.state], one.destination),
