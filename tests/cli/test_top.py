@@ -17,7 +17,7 @@ from rich.text import Text
 
 from mapdr.operate.access import Access, access
 from mapdr.operate.deliveries import deliveries
-from mapdr.operate.model import EventText, NodeState
+from mapdr.operate.model import Attention, EventText, NodeState
 from mapdr.operate.selection import Selection
 from mapdr.operate.view import NodeView
 from mapdr.testing.wait import until
@@ -119,6 +119,18 @@ def test_pages_end_where_the_rows_end() -> None:
 
 def _typed(text: str, screen: Screen | None = None) -> Screen:
     return _go("/", *text, "enter", screen=screen)
+
+
+def test_each_view_says_the_worst_trouble_in_a_line_and_how_many_more_there_are() -> None:
+    long = Attention("down", "bad", "telepacs is down: " + "connection refused, " * 9)
+    for others in (0, 2):
+        found = replace(morning.state(), attention=[long, *morning.state().attention[:others]])
+        line = frame(replace(morning.found(Place(View.STUDIES)), state=found), _go("3"), 80, 24, UNICODE)[
+            1
+        ].plain
+        assert line.startswith("▲ telepacs is down: connection refused, ")
+        assert line.endswith("…  r tries now" + (f"  +{others} more" if others else ""))
+        assert len(line) <= 80
 
 
 def test_a_selection_is_typed_and_chosen() -> None:

@@ -3,83 +3,30 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import suppress
-from typing import Any
 
 import pytest
-from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Browser, ConsoleMessage, sync_playwright
-from playwright.sync_api import Page as Tab
+from playwright.sync_api import Browser
 
 from mapdr.operate.access import access_of
 from mapdr.operate.deliveries import deliveries
 from mapdr.operate.selection import Selection
-from mapdr.operate.signin import Role
 from mapdr.operate.studies import studies
 from mapdr.testing import generator
 from mapdr.testing.wait import until
 from paper.nodes import SOURCE, NodeFolder
-from peers.processes import free_port, program
+from peers.processes import free_port
+from web.browsing import SIZES, Seen, chromium, figure, focused, tab_of, tab_to, violations
 from web.conftest import Page, start
 
 pytestmark = [pytest.mark.peer("chromium"), pytest.mark.timeout(600)]
 
-SIZES = {"desk": (1440, 1000), "phone": (390, 844)}
-
 
 @pytest.fixture
 def browser() -> Iterator[Browser]:
-    with sync_playwright() as playwright:
-        opened = playwright.chromium.launch(executable_path=program("chromium"), args=["--no-sandbox"])
+    with chromium() as opened:
         yield opened
-        opened.close()
-
-
-class Seen:
-    """What the browser said and asked for."""
-
-    def __init__(self) -> None:
-        self.said: list[str] = []
-        self.asked: list[str] = []
-
-    def watch(self, tab: Tab) -> None:
-        def console(message: ConsoleMessage) -> None:
-            if message.type in ("error", "warning"):
-                self.said.append(message.text)
-
-        tab.on("console", console)
-        tab.on("pageerror", lambda error: self.said.append(str(error)))
-        tab.on("request", lambda request: self.asked.append(request.url))
-
-
-def tab_of(browser: Browser, page: Page, role: Role, seen: Seen, **looks: Any) -> Tab:
-    """A tab that is signed in by a link, on the overview."""
-    tab = browser.new_context(**looks).new_page()
-    tab.set_default_timeout(60_000)
-    seen.watch(tab)
-    tab.goto(f"{page.url}/#token={page.doors.make_link('ann', role)}")
-    tab.locator(".figure").first.wait_for()
-    assert "token" not in tab.url
-    return tab
-
-
-def figure(tab: Tab, title: str) -> Callable[[], str]:
-    card = tab.locator("section", has=tab.get_by_role("heading", name=title)).locator(".figure")
-    return card.inner_text
-
-
-def focused(tab: Tab) -> str:
-    return str(tab.evaluate("document.activeElement.textContent.trim()"))
-
-
-def tab_to(tab: Tab, text: str) -> None:
-    """Press the tab key until what has this text has the focus."""
-    for _ in range(60):
-        if focused(tab) == text:
-            return
-        tab.keyboard.press("Tab")
-    raise AssertionError(f"{text!r} is not reached by the tab key")
 
 
 def receive(page: Page, modality: str, images: int) -> None:
@@ -132,7 +79,7 @@ def test_figures_move_and_what_is_stuck_is_found_understood_and_retried_by_keybo
     tab.get_by_role("heading", name="1 delivery parked: refused").wait_for(state="hidden")
     assert _parked(page) == 0
     assert not seen.said
-    assert {url.split("/")[2] for url in seen.asked} == {f"127.0.0.1:{page.port}"}
+    assert seen.hosts == {f"127.0.0.1:{page.port}"}
 
 
 def _parked(page: Page) -> int:
@@ -190,32 +137,27 @@ def test_axe_finds_nothing(browser: Browser, page: Page) -> None:
             fresh = browser.new_context(**looks).new_page()
             fresh.goto(page.url)
             fresh.get_by_label("Password").wait_for()
-            found += _violations(fresh, f"sign in, {size}, {scheme}")
+            found += violations(fresh, f"sign in, {size}, {scheme}")
             tab = tab_of(browser, page, "operator", seen, **looks)
-            found += _violations(tab, f"overview, {size}, {scheme}")
+            found += violations(tab, f"overview, {size}, {scheme}")
             tab.get_by_role("link", name="Studies").click()
             tab.locator("tbody tr").first.wait_for()
-            found += _violations(tab, f"studies, {size}, {scheme}")
+            found += violations(tab, f"studies, {size}, {scheme}")
             tab.locator("tbody").get_by_role("link").first.click()
             tab.locator("tbody tr").first.wait_for()
-            found += _violations(tab, f"study, {size}, {scheme}")
+            found += violations(tab, f"study, {size}, {scheme}")
             tab.locator("tbody").get_by_role("link").first.click()
             tab.get_by_text("received from CT1").wait_for()
-            found += _violations(tab, f"image, {size}, {scheme}")
+            found += violations(tab, f"image, {size}, {scheme}")
             tab.get_by_role("link", name="Stuck").first.click()
             tab.get_by_role("heading", name="archive is held").wait_for()
             tab.get_by_text("Which studies").click()
             tab.get_by_role("row").nth(1).wait_for()
-            found += _violations(tab, f"stuck, {size}, {scheme}")
+            found += violations(tab, f"stuck, {size}, {scheme}")
             # Nothing is wider than the screen; tables scroll in themselves.
             assert tab.evaluate("document.documentElement.scrollWidth <= innerWidth"), (size, scheme)
             assert not seen.said
     assert not found
-
-
-def _violations(tab: Tab, where: str) -> list[str]:
-    told = Axe().run(tab).response["violations"]
-    return [f"{where}: {each['impact']} {each['id']} {each['nodes'][0]['target']}" for each in told]
 
 
 def test_a_viewer_sees_no_button_that_acts(browser: Browser, page: Page) -> None:

@@ -16,6 +16,9 @@ from mapdr_cli.render.terminal import Glyphs
 
 GAP = 2
 
+RULE_ENDS = 8
+"""Columns of a line across that its words leave free."""
+
 
 @dataclass(frozen=True, slots=True)
 class Column:
@@ -127,6 +130,6 @@ def ends(left: Text, right: Text | str, width: int, glyphs: Glyphs) -> Text:
 
 def rule(width: int, glyphs: Glyphs, title: str = "") -> Text:
     """A line across, with a few words near its right end."""
-    said = f" {words.cut(title, max(2, width - 8))} " if title else ""
+    said = f" {words.cut(title, max(2, width - RULE_ENDS))} " if title else ""
     tail = glyphs.rule * (2 if said else 0)
     return Text(f"{glyphs.rule * max(0, width - cell_len(said) - len(tail))}{said}{tail}", "faint")

@@ -25,7 +25,7 @@ from mapdr.operate.model import (
     Receiver,
     Sender,
 )
-from mapdr_cli.render.columns import Column, cut, ends, rule, table
+from mapdr_cli.render.columns import RULE_ENDS, Column, cut, ends, rule, table
 from mapdr_cli.render.shapes import LEVEL_STYLE
 from mapdr_cli.render.shapes import state as state_text
 from mapdr_cli.render.sparkline import condensed, sparkline
@@ -77,7 +77,7 @@ def overview(
         above = _beside(above, _fit(from_whom, room, glyphs), left)
     room -= len(above)
     above = [*(flow if room >= len(flow) else []), *above]
-    lines += [rule(width, glyphs), *above, rule(width, glyphs, _listening(state)), *middle]
+    lines += [rule(width, glyphs), *above, rule(width, glyphs, _listening(state, width)), *middle]
     if not wide and height - len(lines) >= 3:
         lines += [
             rule(width, glyphs),
@@ -94,7 +94,7 @@ def overview(
 
 def summary(state: NodeState, *, width: int, glyphs: Glyphs = UNICODE) -> RenderableType:
     """The same in lines that scroll: what needs attention, counts, queues, and what is owed."""
-    parts = [header(state, width, glyphs), *attention(state.attention, width, 10_000, glyphs, {}), Text()]
+    parts = [header(state, width, glyphs), *_all_attention(state, width, glyphs), Text()]
     parts += [*_facts(state, width, glyphs), Text()]
     parts += [*_today(state, width, 10_000, glyphs, fill=True), Text()]
     parts += [*_destinations(state, len(state.destinations), width, glyphs, ""), Text()]
@@ -105,7 +105,7 @@ def summary(state: NodeState, *, width: int, glyphs: Glyphs = UNICODE) -> Render
 def farewell(state: NodeState, *, width: int, glyphs: Glyphs = UNICODE) -> RenderableType:
     """How things stand when a node has ended: its counts of today, and what needs attention."""
     parts: list[RenderableType] = [header(state, width, glyphs)]
-    parts += attention(state.attention, width, 10_000, glyphs, {})
+    parts += _all_attention(state, width, glyphs)
     parts.append(Text(f"today: {counts_line(state)}"))
     return Group(*parts)
 
@@ -149,15 +149,32 @@ def attention(items: Sequence[Attention], width: int, most: int, glyphs: Glyphs,
     return shown
 
 
-def _trouble(item: Attention, width: int, glyphs: Glyphs, hint: str) -> list[Text]:
-    """One thing in at most two lines: its end (when the next try is) matters too, and what can be done."""
+def first_trouble(items: Sequence[Attention], width: int, glyphs: Glyphs, hints: Hints) -> list[Text]:
+    """The worst that needs a person, in one line that says how many others there are; none if all is well."""
+    if not items:
+        return []
+    more = f"+{len(items) - 1} more" if len(items) > 1 else ""
+    end = "".join(f"  {each}" for each in (hints.get(items[0].kind, ""), more) if each)
+    line = Text(
+        f"{glyphs.up} {words.plain(items[0].text)}", LEVEL_STYLE.get(items[0].level, ""), no_wrap=True
+    )
+    return [cut(line, width - len(end), glyphs).append(end, "head")]
+
+
+def _all_attention(state: NodeState, width: int, glyphs: Glyphs) -> list[Text]:
+    """All that needs a person, whole: this scrolls."""
+    return [line for item in state.attention for line in _trouble(item, width, glyphs, "", most=None)]
+
+
+def _trouble(item: Attention, width: int, glyphs: Glyphs, hint: str, most: int | None = 2) -> list[Text]:
+    """One thing in at most so many lines: its end (a cure, the next try) matters too, and what helps."""
     style = LEVEL_STYLE.get(item.level, "")
     mark = f"{glyphs.up} "
     said = f"  {hint}" if hint else ""
     texts = textwrap.wrap(
         words.plain(item.text) + "\u00a0" * len(said),  # room for the hint, at the end of the last line
         width - len(mark),
-        max_lines=2,
+        max_lines=most,
         placeholder=glyphs.more,
     )
     lines = [
@@ -181,8 +198,15 @@ def _facts(state: NodeState, width: int, glyphs: Glyphs) -> list[Text]:
     return [cut(Text(" " + f" {glyphs.bar} ".join(parts), "faint"), width, glyphs)]
 
 
-def _listening(state: NodeState) -> str:
-    return ", ".join(_receiver(one) for one in state.node.receivers)
+def _listening(state: NodeState, width: int) -> str:
+    """Who listens; on a screen without room for all of them the first ones, and how many more there are."""
+    told = [_receiver(one) for one in state.node.receivers]
+    for shown in range(len(told), 0, -1):
+        text = ", ".join(told[:shown])
+        left = f", +{len(told) - shown} more" if shown < len(told) else ""
+        if shown == 1 or len(text) + len(left) <= width - RULE_ENDS:
+            return words.cut(text, width - RULE_ENDS - len(left)) + left
+    return ""
 
 
 def _receiver(receiver: Receiver) -> str:
@@ -215,7 +239,7 @@ def _owed(state: NodeState, width: int, glyphs: Glyphs) -> Text:
     again = state.repeats.received
     if again:
         owed.append(f" {glyphs.bar} ", "faint")
-        owed.append(f"{words.many(again, 'repeat')} today, not counted above")
+        owed.append(f"besides {words.many(again, 'repeat')} today")
     return cut(owed, width, glyphs)
 
 

@@ -13,7 +13,7 @@ from mapdr.operate import words
 from mapdr.operate.model import NodeState
 from mapdr.operate.selection import IDENTIFYING, KEYS
 from mapdr_cli.render.columns import cut, ends, rule
-from mapdr_cli.render.dashboard import attention, header, overview
+from mapdr_cli.render.dashboard import first_trouble, header, overview
 from mapdr_cli.render.shapes import LEVEL_STYLE
 from mapdr_cli.render.terminal import Glyphs
 from mapdr_cli.top.found import Found
@@ -87,7 +87,7 @@ def page(screen: Screen, height: int) -> int:
 def _head(state: NodeState, screen: Screen, width: int, glyphs: Glyphs) -> list[Text]:
     """First line, the worst that needs a person, and what is chosen."""
     lines = [header(state, width, glyphs, _way(screen, width - len(state.node.name) - 26, glyphs))]
-    lines += attention(state.attention[:1], width, 1, glyphs, HINTS)
+    lines += first_trouble(state.attention, width, glyphs, HINTS)
     return [*lines, rule(width, glyphs, _chosen(screen.place, glyphs))]
 
 
