@@ -116,7 +116,7 @@ def _cover() -> str:
 MAPDR, version {mapdr.__version__}. Made by `make documents` of the tables that the program works with: do not edit it.
 A test fails when it is not what the program does.
 
-It has the chapters that the template of PS3.2 asks for. Words of MAPDR's own (parked, destination, spool) are told in
+It tells what PS3.2 asks for, in an order and with section numbers of its own. Words of MAPDR's own (parked, destination, spool) are told in
 [glossary.md](glossary.md).
 """
 
