@@ -21,7 +21,7 @@ export PIP_BUILD_CONSTRAINT := $(CONSTRAINTS)
 endif
 INSTALL = $(BIN)/python packaging/install.py "$(1)" $(addprefix --constraint ,$(CONSTRAINTS))
 
-.PHONY: demo test check lock lowest kill clinic fuzz sanitize bench pictures clean
+.PHONY: demo test check lock lowest kill clinic fuzz sanitize bench pictures documents clean
 .DELETE_ON_ERROR:
 
 demo: $(VENV)/.installed  ## The router, three modalities, a PACS and a RIS, live on this terminal
@@ -89,6 +89,9 @@ bench: $(VENV)/.tested  ## The table of speeds against real peers, into benchmar
 
 pictures: $(VENV)/.installed  ## What mapdr top looks like, into docs/pictures
 	$(BIN)/python tests/paper/pictures.py docs/pictures
+
+documents: $(VENV)/.installed  ## The documents that are made of the code: docs/conformance.md, reference.md, api.md
+	$(BIN)/python packaging/documents
 
 clean:  ## Removes what these targets made; the data of a node is never touched
 	rm -rf $(VENV) $(VENV)-lowest build dist mapdr.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .demo

@@ -34,13 +34,16 @@ RECEIVER = "fetch"
 
 COPIED = 1 << 20
 """Bytes that are copied at once."""
-_PENDING = (0xFF00, 0xFF01)
-_STUDY_FIND = "1.2.840.10008.5.1.4.1.2.2.1"
-_STUDY_MOVE = "1.2.840.10008.5.1.4.1.2.2.2"
-_STUDY_GET = "1.2.840.10008.5.1.4.1.2.2.3"
-_SERVICES = {_STUDY_FIND: "C-FIND", _STUDY_MOVE: "C-MOVE", _STUDY_GET: "C-GET (try --move)"}
-_NATIVE = (uids.EXPLICIT_VR_LITTLE_ENDIAN, uids.IMPLICIT_VR_LITTLE_ENDIAN)
-_OTHERS = (
+
+PENDING = (0xFF00, 0xFF01)
+"""Statuses of C-FIND with which an answer comes (PS3.4, table C.4-1)."""
+STUDY_FIND = "1.2.840.10008.5.1.4.1.2.2.1"
+STUDY_MOVE = "1.2.840.10008.5.1.4.1.2.2.2"
+STUDY_GET = "1.2.840.10008.5.1.4.1.2.2.3"
+"""The Study Root Query/Retrieve Information Model."""
+_SERVICES = {STUDY_FIND: "C-FIND", STUDY_MOVE: "C-MOVE", STUDY_GET: "C-GET (try --move)"}
+NATIVE = (uids.EXPLICIT_VR_LITTLE_ENDIAN, uids.IMPLICIT_VR_LITTLE_ENDIAN)
+OTHERS = (
     uids.JPEG_LOSSLESS_SV1,
     uids.JPEG2000_LOSSLESS,
     uids.JPEG2000,
@@ -53,7 +56,7 @@ _OTHERS = (
 )
 """Transfer syntaxes that are proposed beside the native ones, the most frequent first."""
 
-_USUAL = tuple(
+USUAL = tuple(
     f"1.2.840.10008.5.1.4.1.1.{rest}"
     for rest in (
         *("2", "4", "1", "1.1", "1.2", "6.1", "3.1", "12.1", "12.2", "20", "128", "7", "2.1", "4.1"),
@@ -81,7 +84,7 @@ class PacsClient:
             "ModalitiesInStudy": query.modality,
             "NumberOfStudyRelatedInstances": "",
         }
-        with self._association([_STUDY_FIND]) as association:
+        with self._association([STUDY_FIND]) as association:
             found = [_study(answer) for answer in self._find(association, "STUDY", asked)]
             # Not every PACS tells the modalities of a study, but each those of a series.
             found = [one if one.modalities else self._with_modalities(association, one) for one in found]
@@ -96,13 +99,13 @@ class PacsClient:
         storing = _Storing(intake, source, told)
         contexts = _storage_contexts(classes)
         with self._association(
-            [_STUDY_GET],
+            [STUDY_GET],
             contexts,
             ext_neg=[build_role(uid, scp_role=True) for uid in classes],
             evt_handlers=[(evt.EVT_C_STORE, storing)],
         ) as association:
             identifier = _identifier("STUDY", {"StudyInstanceUID": study_instance_uid})
-            status, _ = _last(association.send_c_get(identifier, _STUDY_GET))
+            status, _ = _last(association.send_c_get(identifier, STUDY_GET))
         missing = expected - storing.stored - storing.failed
         comment = storing.comment
         if not comment and status != SUCCESS:
@@ -113,9 +116,9 @@ class PacsClient:
 
     def move(self, study_instance_uid: str, ae_title: str, told: Callable[[int], object]) -> Retrieved:
         """By C-MOVE, see `mapdr.kernel.fetch.Moves`."""
-        with self._association([_STUDY_MOVE]) as association:
+        with self._association([STUDY_MOVE]) as association:
             identifier = _identifier("STUDY", {"StudyInstanceUID": study_instance_uid})
-            answers = association.send_c_move(identifier, ae_title, _STUDY_MOVE)
+            answers = association.send_c_move(identifier, ae_title, STUDY_MOVE)
             status, counted = _last(answers, told)
         done, failed, left = counted
         comment = ""
@@ -136,7 +139,7 @@ class PacsClient:
         """The SOP Instance UIDs of a study as the PACS has it, and their SOP classes."""
         images: set[str] = set()
         classes: dict[str, None] = {}
-        with self._association([_STUDY_FIND]) as association:
+        with self._association([STUDY_FIND]) as association:
             asked = {"StudyInstanceUID": study_instance_uid, "SeriesInstanceUID": ""}
             series = [
                 str(one.get("SeriesInstanceUID", "")) for one in self._find(association, "SERIES", asked)
@@ -152,16 +155,16 @@ class PacsClient:
                     images.add(str(answer.get("SOPInstanceUID", "")))
                     classes[str(answer.get("SOPClassUID", ""))] = None
         if not classes or "" in classes:
-            classes |= dict.fromkeys(_USUAL)
+            classes |= dict.fromkeys(USUAL)
         return images - {""}, [uid for uid in classes if uid]
 
     def _find(self, association: Association, level: str, keys: dict[str, str]) -> Iterator[Any]:
         """The identifiers of the answers to one C-FIND. Raises Temporary, Permanent."""
-        for answer, identifier in association.send_c_find(_identifier(level, keys), _STUDY_FIND):
+        for answer, identifier in association.send_c_find(_identifier(level, keys), STUDY_FIND):
             status = getattr(answer, "Status", None)
             if status is None:
                 raise Temporary("the PACS did not answer the query, or ended the association")
-            if status in _PENDING:
+            if status in PENDING:
                 if identifier is not None:
                     yield identifier
             elif status != SUCCESS:
@@ -180,7 +183,7 @@ class PacsClient:
         entity.acse_timeout = config.acse_timeout
         entity.dimse_timeout = config.dimse_timeout
         entity.network_timeout = config.dimse_timeout
-        proposed = [*(build_context(uid, list(_NATIVE)) for uid in services), *contexts]
+        proposed = [*(build_context(uid, list(NATIVE)) for uid in services), *contexts]
         tls = {} if self._tls is None else {"tls_args": (self._tls, config.tls.name or config.host)}
         association = entity.associate(
             config.host, config.port, contexts=proposed, ae_title=config.ae_title, **tls, **more
@@ -268,8 +271,8 @@ def _storage_contexts(classes: Sequence[str]) -> list[Any]:
 
     room = MAX_CONTEXTS - 1
     some = list(classes)[:room]
-    others = _OTHERS[: max(0, room // max(1, len(some)) - 1)]
-    native = [build_context(uid, list(_NATIVE)) for uid in some]
+    others = OTHERS[: max(0, room // max(1, len(some)) - 1)]
+    native = [build_context(uid, list(NATIVE)) for uid in some]
     return native + [build_context(uid, [syntax]) for syntax in others for uid in some]
 
 
