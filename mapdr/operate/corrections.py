@@ -36,8 +36,11 @@ class Correction:
 
 def corrections(opened: Access, chosen: Selection, *, identify: bool = False) -> list[Correction]:
     """The corrections of the images that are chosen, the newest first. Raises MapdrError if there is no
-    index."""
-    found = opened.index(chosen).corrections.select(limited(chosen))
+    index, and AuditError (`identify`)."""
+    store = opened.index(chosen)
+    if identify:
+        opened.show_who("corrections", chosen)
+    found = store.corrections.select(limited(chosen))
     return [
         Correction(
             at=one.at,

@@ -118,7 +118,7 @@ def export(
             finally:
                 stage.stop(time.monotonic() + 5)
             if exported.written:
-                note(opened, "export", exported.written, {}, of="images")
+                note(opened, "export", exported.written, {}, of="images", chosen=chosen)
             return exported
     finally:
         close_decoders()

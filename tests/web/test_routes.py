@@ -127,6 +127,7 @@ def test_no_change_comes_from_another_page_or_without_the_token(
         {"origin": f"http://localhost:{page.port}"},
         {"origin": f"https://127.0.0.1:{page.port}"},
         {"origin": "null"},
+        {"origin": "http://["},
         {"origin": None, "sec_fetch_site": "cross-site"},
         {"sec_fetch_site": "same-site"},
         {"x_csrf_token": None},

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import Literal
-from urllib.parse import urlsplit
 
 from starlette.requests import Request
 
@@ -105,9 +104,8 @@ class Gate:
         not name an origin."""
         origin = request.headers.get("origin")
         if origin is not None:
-            parts = urlsplit(origin)
-            schemes = ("https",) if self._config.secure else ("http",)
-            if parts.scheme not in schemes or parts.netloc.lower() != request.headers["host"].lower():
+            scheme = "https" if self._config.secure else "http"
+            if origin.lower() != f"{scheme}://{request.headers['host'].lower()}":
                 raise Refusal(403, "the request comes from another page")
         if request.headers.get("sec-fetch-site", "same-origin") not in ("same-origin", "none"):
             raise Refusal(403, "the request comes from another page")

@@ -32,6 +32,8 @@ SELECTION: Mapping[str, tuple[str, str]] = {
 """The grammar of selections: JSON type, and what it chooses."""
 WHO = frozenset({"patient_id", "accession_number"})
 """Conditions that identify somebody."""
+LARGEST = 10**9
+"""No number of rows is as large."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +70,9 @@ def read(function: Callable[..., Any], given: Mapping[str, Any]) -> dict[str, An
     Raises RequestError for what is unknown, missing, or of another type.
     """
     known = names(function)
-    for name in given:
+    for name, value in given.items():
+        if not _is_unicode(name) or (isinstance(value, str) and not _is_unicode(value)):
+            raise RequestError("the request holds half of a character: it is no Unicode")
         if name not in known:
             raise RequestError(f'there is no parameter "{name}"; {instead(name, known)}', field=name)
     arguments: dict[str, Any] = {}
@@ -137,6 +141,15 @@ def _switch(name: str, value: Any) -> bool:
 def _integer(name: str, value: Any) -> int:
     if isinstance(value, str) and value.isascii() and value.isdigit() and len(value) <= 9:
         value = int(value)
-    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-        raise RequestError(f"{name} is not a whole number from 1 on", field=name)
+    if not isinstance(value, int) or isinstance(value, bool) or not 1 <= value < LARGEST:
+        raise RequestError(f"{name} is not a whole number from 1 to {LARGEST - 1}", field=name)
     return value
+
+
+def _is_unicode(text: str) -> bool:
+    """Whether it can be written as UTF-8: JSON may hold half of a pair of surrogates."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
