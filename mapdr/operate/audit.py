@@ -10,6 +10,7 @@ Codes that DICOM has not are those of the scheme 99MAPDR: an action by its name.
 from __future__ import annotations
 
 import base64
+import errno
 import json
 import os
 import time
@@ -125,14 +126,26 @@ def conditions(chosen: Selection | MessageSelection) -> dict[str, object]:
 def _append(path: Path, line: bytes) -> None:
     """One write at the end of the file, whoever else writes there. Raises OSError."""
     make_secret(path.parent)
-    flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | getattr(os, "O_BINARY", 0)
+    flags = os.O_RDWR | os.O_APPEND | os.O_CREAT | getattr(os, "O_BINARY", 0)
     file = os.open(path, flags, 0o600)
     try:
-        if not os.fstat(file).st_size:
+        size = os.fstat(file).st_size
+        if not size:
             give_to_owner(path)
-        os.write(file, line)
+        elif _last(file, size) != b"\n":
+            # A record that was cut off does not spoil the next one. Where it is another process's write that
+            # is only half there, an empty line stands between the two.
+            line = b"\n" + line
+        if os.write(file, line) != len(line):  # the disk has become full within it
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
     finally:
         os.close(file)
+
+
+def _last(file: int, size: int) -> bytes:
+    """The last byte of a file of that size."""
+    os.lseek(file, size - 1, os.SEEK_SET)
+    return os.read(file, 1)
 
 
 def _own(action: str) -> _Code:

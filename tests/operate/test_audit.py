@@ -16,6 +16,7 @@ from mapdr.operate.access import Access, access
 from mapdr.operate.actions import dismiss, hold_destinations, retry
 from mapdr.operate.actor import Actor
 from mapdr.operate.audit import FOLDER, Audit, AuditError
+from mapdr.operate.corrections import corrections
 from mapdr.operate.deliveries import deliveries
 from mapdr.operate.images import images
 from mapdr.operate.purge import purge
@@ -28,7 +29,8 @@ from paper.nodes import NodeFolder
 
 def records(node: NodeFolder) -> list[ET.Element]:
     files = sorted((node.config.parent / "data" / FOLDER).glob("*.log"))
-    return [ET.fromstring(line) for path in files for line in path.read_text(encoding="utf-8").splitlines()]
+    lines = [line for path in files for line in path.read_text(encoding="utf-8").splitlines()]
+    return [ET.fromstring(line) for line in lines if line]  # writers that meet leave empty ones
 
 
 def kind(record: ET.Element) -> tuple[str, str]:
@@ -98,6 +100,29 @@ def test_where_the_audit_cannot_be_written_nothing_is_shown(used: NodeFolder) ->
     (used.config.parent / "data" / FOLDER).write_text("a file in its place")
     with access(used.config) as opened, pytest.raises(AuditError, match="nothing is shown"):
         studies(opened, Selection(), identify=True)
+
+
+def test_a_record_that_is_cut_off_counts_as_none_and_spoils_no_other(
+    used: NodeFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write = os.write
+    with access(used.config) as opened:
+        with monkeypatch.context() as patched:
+            patched.setattr(os, "write", lambda file, data: write(file, data[:20]))  # a disk that fills up
+            with pytest.raises(AuditError, match="nothing is shown"):
+                studies(opened, Selection(), identify=True)
+        studies(opened, Selection(), identify=True)
+    (path,) = (used.config.parent / "data" / FOLDER).glob("*.log")
+    cut_off, whole = path.read_text(encoding="utf-8").splitlines()
+    assert len(cut_off) == 20
+    assert kind(ET.fromstring(whole)) == ("110112", "view-studies")
+
+
+def test_corrections_that_are_shown_with_their_values_are_told(opened: Access, used: NodeFolder) -> None:
+    corrections(opened, Selection(modality="CT"))
+    assert not records(used)
+    corrections(opened, Selection(modality="CT"), identify=True)
+    assert [kind(each) for each in records(used)] == [("110112", "view-corrections")]
 
 
 def test_the_command_line_is_told_of_too(used: NodeFolder) -> None:
