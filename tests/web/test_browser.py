@@ -124,6 +124,49 @@ def test_a_study_is_found_by_its_number_and_an_image_followed(browser: Browser, 
     assert not [url for url in seen.asked if number in url], "a number stands in no address"
 
 
+def test_the_history_and_the_report_of_the_month_are_shown(browser: Browser, page: Page) -> None:
+    seen = Seen()
+    tab = tab_of(browser, page, "viewer", seen)
+    tab.get_by_role("img", name="7 images; most of them, 7, at 20").wait_for()  # of 30 days, on a day
+    assert tab.get_by_role("img", name="7 images; most of them").count() == 2
+    tab.get_by_role("link", name="Reports").click()
+    card = tab.locator("section", has=tab.get_by_role("heading", name="Delivered to telepacs"))
+    card.wait_for()
+    assert "2 images of 1 study" in card.inner_text()
+    assert figure(tab, "Received so far")() == "7"
+    assert "/reports?month=20" in tab.url
+    with tab.expect_download() as kept:
+        tab.get_by_role("link", name="CSV").click()
+    assert kept.value.path().read_text().startswith("destination,source,modality,")
+    tab.get_by_label("Month").select_option(index=1)
+    tab.get_by_text("Nothing in these days.").first.wait_for()
+    tab.get_by_label("Month").select_option(index=0)
+    card.wait_for()
+    tab.get_by_role("link", name="As a page").click()
+    tab.get_by_role("heading", name="Delivered to telepacs").wait_for()
+    assert not seen.said
+    assert seen.hosts == {f"127.0.0.1:{page.port}"}
+
+
+def test_the_log_tells_what_happens_and_can_be_narrowed(browser: Browser, page: Page) -> None:
+    seen = Seen()
+    tab = tab_of(browser, page, "viewer", seen)
+    tab.get_by_role("link", name="Log").click()
+    rows = tab.locator("ul.rows li")
+    until(lambda: rows.count() >= 1, 20, "the node's start")
+    tab.get_by_role("button", name="Pause").click()
+    before = rows.count()
+    receive(page, "MR", 5)
+    tab.get_by_role("status").get_by_text("paused").wait_for()
+    assert rows.count() == before
+    tab.get_by_role("button", name="Pause").click()
+    until(lambda: rows.count() > before, 20, "what came since")
+    tab.get_by_label("With the words").fill("nothing says this")
+    until(lambda: rows.count() == 0, 20, "an empty list")
+    tab.get_by_role("status").get_by_text("0 of").wait_for()
+    assert not seen.said
+
+
 def test_axe_finds_nothing(browser: Browser, page: Page) -> None:
     from mapdr.operate.actions import hold_destinations
 
@@ -154,6 +197,12 @@ def test_axe_finds_nothing(browser: Browser, page: Page) -> None:
             tab.get_by_text("Which studies").click()
             tab.get_by_role("row").nth(1).wait_for()
             found += violations(tab, f"stuck, {size}, {scheme}")
+            tab.get_by_role("link", name="Reports").click()
+            tab.get_by_role("heading", name="Delivered to telepacs").wait_for()
+            found += violations(tab, f"reports, {size}, {scheme}")
+            tab.get_by_role("link", name="Log").click()
+            tab.locator("ul.rows li").first.wait_for()
+            found += violations(tab, f"log, {size}, {scheme}")
             # Nothing is wider than the screen; tables scroll in themselves.
             assert tab.evaluate("document.documentElement.scrollWidth <= innerWidth"), (size, scheme)
             assert not seen.said

@@ -44,7 +44,7 @@ log = logging.getLogger("mapdr.web")
 
 T = TypeVar("T")
 
-PAGES = ("/", "/studies", "/studies/{study}", "/images/{image}", "/stuck")
+PAGES = ("/", "/studies", "/studies/{study}", "/images/{image}", "/stuck", "/reports", "/log")
 LONGEST_BODY = 65536
 """Bytes of a request's body ..."""
 BODY_SECONDS = 10.0

@@ -1,7 +1,9 @@
 // The shell: who is signed in, which view is shown, and the node's state as it comes.
 
 import { Refused, ask, askAlone, h, say, setToken, show } from "./dom.js";
+import { forget, log, remember } from "./log.js";
 import { overview } from "./overview.js";
+import { reports } from "./reports.js";
 import { stuck } from "./stuck.js";
 import { image, studies, study } from "./studies.js";
 import { clock, count, duration, size, stateOf, sum } from "./words.js";
@@ -9,6 +11,7 @@ import { clock, count, duration, size, stateOf, sum } from "./words.js";
 // Path, the part of the menu that it stands under, and the view; what is in brackets is given to it.
 const VIEWS = [
   [/^\/$/, "overview", overview], [/^\/stuck$/, "stuck", stuck], [/^\/studies$/, "studies", studies],
+  [/^\/reports$/, "reports", reports], [/^\/log$/, "log", log],
   [/^\/studies\/([^/]+)$/, "studies", study], [/^\/images\/([^/]+)$/, "studies", image],
 ];
 const SILENT = 6000; // milliseconds without a word after which the node is lost
@@ -51,6 +54,7 @@ function signedIn(told) {
 
 function signIn(words = "") {
   stop();
+  forget();
   session = null;
   for (const id of ["top", "bottom"]) by(id).hidden = true;
   document.title = "Sign in · MAPDR";
@@ -164,6 +168,7 @@ setInterval(() => {
 
 function told(found) {
   state = found;
+  remember(found.events);
   const word = stateOf(found.node.state);
   const up = found.node.uptime_seconds;
   const alive = up !== null && found.node.state === "running" ? ` ${duration(up < 120 ? Math.floor(up / 10) * 10 : up)}` : "";

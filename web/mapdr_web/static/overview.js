@@ -1,11 +1,14 @@
 // Overview: what needs a person, today in four figures, counts by modality and destination, who sends, who takes.
 
 import { askAlone, h, keep, query, s, say, show } from "./dom.js";
+import { bars } from "./plots.js";
 import { LEVELS, ago, clock, count, duration, many, rate, stateOf, sum } from "./words.js";
 
 const SHOWN_ALERTS = 3;
 const SHOWN_EVENTS = 12;
 const SOURCES_EVERY = 5000;
+const HISTORY_EVERY = 60000;
+const HISTORY_DAYS = 30;
 const POINTS = 300;
 
 export function overview(main) {
@@ -23,6 +26,7 @@ export function overview(main) {
   const sources = h("ul", { class: "rows" });
   const receivers = h("p", { class: "dim after" });
   const plot = h("div");
+  const byHour = h("div"), byDay = h("div");
   const destinations = h("ul", { class: "rows" });
   const events = h("ul", { class: "rows" });
   main.replaceChildren(
@@ -36,6 +40,8 @@ export function overview(main) {
       h("h2", {}, "Images a second", h("span", { class: "aside" },
         h("span", { class: "key" }, "received"), h("span", { class: "key two" }, "delivered"))), plot),
     h("section", { class: "card narrow" }, h("h2", {}, "Destinations"), destinations),
+    h("section", { class: "card half" }, h("h2", {}, "Images of today, by the hour"), byHour),
+    h("section", { class: "card half" }, h("h2", {}, `Images of ${HISTORY_DAYS} days`), byDay),
     h("section", { class: "card" }, h("h2", {}, "What happened"), events),
   );
 
@@ -81,7 +87,21 @@ export function overview(main) {
       h("span", { class: "aside" }, [`${many(row.today, "image")} today`, row.speed, row.last].filter(Boolean).join(" · "))))
       : h("li", { class: "dim" }, "nobody has sent anything lately")));
   }
+  async function readHistory() {
+    const today = state.day;
+    const first = new Date(Date.parse(`${today}T00:00:00Z`) - (HISTORY_DAYS - 1) * 86400000).toISOString().slice(0, 10);
+    try {
+      const hours = await askAlone(`/hours?first=${today}&last=${today}`);
+      const days = await askAlone(`/days?first=${first}&last=${today}`);
+      if (ended) return;
+      show(byHour, hours.received, (found) => bars(found.map((_, hour) => `${hour}:00`), found, "images", "an hour"));
+      show(byDay, days.received, (found) => bars(days.days, found.map((one) => one.images), "images", "a day"));
+    } catch {
+      // the banner says if the node is lost
+    }
+  }
   const timer = setInterval(readSources, SOURCES_EVERY);
+  const slow = setInterval(() => { if (state) readHistory(); }, HISTORY_EVERY);
 
   return {
     title: "Overview",
@@ -99,12 +119,15 @@ export function overview(main) {
       const open = told.node.receivers;
       show(receivers, open, () => open.map((one) => `${one.name} (${one.ae_title}, ${one.address}): ${
         one.associations === null ? "not running" : many(one.associations, "open connection")}`).join(" · "));
-      if (first) readSources();
-      else if (known) drawSources();
+      if (first) {
+        readSources();
+        readHistory();
+      } else if (known) drawSources();
     },
     end() {
       ended = true;
       clearInterval(timer);
+      clearInterval(slow);
     },
   };
 }

@@ -18,7 +18,8 @@ export function size(octets) {
 }
 
 export function duration(seconds) {
-  if (seconds < 120) return `${Math.max(0, Math.round(seconds))} s`;
+  if (seconds < 1) return "under 1 s";
+  if (seconds < 120) return `${Math.round(seconds)} s`;
   const minutes = Math.floor(seconds / 60);
   if (minutes < 60) return `${minutes} min`;
   const hours = Math.floor(minutes / 60);
