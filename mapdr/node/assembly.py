@@ -91,6 +91,11 @@ class Node:
         self.state = "stopped"
 
     @property
+    def file(self) -> Path:
+        """The configuration file, which a reload reads again."""
+        return self._file
+
+    @property
     def store(self) -> Store:
         """The open store. Raises ConfigurationError before `start`."""
         if self._store is None:

@@ -41,7 +41,7 @@ class Access:
 
     `busy`: seconds to wait for a lock of another program. `problems` are those of the configuration file,
     where `plan` is not by the file but by what the node used last. `actor` is who looks and acts: by default
-    the system's user.
+    the system's user. `config` is that file, None where it is not known.
     """
 
     def __init__(
@@ -51,9 +51,11 @@ class Access:
         busy: float = LOOKING,
         problems: tuple[Problem, ...] = (),
         actor: Actor | None = None,
+        config: Path | None = None,
     ) -> None:
         self.plan = plan
         self.problems = problems
+        self.config = config
         self._actor = actor
         self._viewed: set[str] = set()
         self._busy = busy
@@ -69,16 +71,16 @@ class Access:
         """
         kept = None if rules else kept_outline(config)
         if kept is not None:
-            return cls(kept, busy=busy)
+            return cls(kept, busy=busy, config=config)
         from mapdr.operate.configuration import examine  # a look seldom needs it, and it costs
 
         checked = examine(config, rules=rules, resolve=rules)
         if checked.plan is not None and not checked.problems:
-            return cls(checked.plan, busy=busy)
+            return cls(checked.plan, busy=busy, config=config)
         last = None if rules else cls._last_used(checked, busy)
         if last is None:
             raise WrongConfiguration(checked.problems)
-        return cls(last, busy=busy, problems=checked.problems)
+        return cls(last, busy=busy, problems=checked.problems, config=config)
 
     @classmethod
     def _last_used(cls, checked: Checked, busy: float) -> Plan | None:
@@ -196,10 +198,12 @@ def access(config: Path, *, busy: float = ACTING, rules: bool = False) -> Iterat
 
 
 @contextmanager
-def access_of(plan: Plan, *, busy: float = ACTING, actor: Actor | None = None) -> Iterator[Access]:
+def access_of(
+    plan: Plan, *, busy: float = ACTING, actor: Actor | None = None, config: Path | None = None
+) -> Iterator[Access]:
     """The access to the node that runs by a plan in this process, beside its own; closed at the end. `actor`
-    is who looks and acts by it."""
-    with _closed(Access(plan, busy=busy, actor=actor)) as opened:
+    is who looks and acts by it, `config` the node's configuration file."""
+    with _closed(Access(plan, busy=busy, actor=actor, config=config)) as opened:
         yield opened
 
 

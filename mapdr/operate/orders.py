@@ -21,10 +21,18 @@ PAUSE = 0.1
 
 @dataclass(frozen=True, slots=True)
 class OrderResult:
-    """What a node made of an order; `problems` say why it was not obeyed."""
+    """What a node made of an order; `problems` say why it was not obeyed, or not wholly.
+
+    `changed`: it was, for all that.
+    """
 
     ok: bool
     problems: Sequence[str]
+    changed: bool
+
+
+class NotTaken(MapdrError):
+    """The node did not take an order in time; it is withdrawn, and nothing was changed."""
 
 
 def reload(opened: Access, config: Path) -> OrderResult:
@@ -79,10 +87,11 @@ def _order(opened: Access, name: str, arguments: Mapping[str, Any]) -> OrderResu
         given = commands.get(order)
         if given.done_at is not None:
             result = given.result or {}
-            return OrderResult(bool(result.get("ok")), list(result.get("problems", ())))
+            ok = bool(result.get("ok"))
+            return OrderResult(ok, list(result.get("problems", ())), bool(result.get("changed", ok)))
         time.sleep(PAUSE)
     if commands.withdraw(order):  # the node that starts next must not obey it
-        raise MapdrError(
+        raise NotTaken(
             f"the node did not take the order within {PATIENCE:.0f} seconds; it is withdrawn; see its log"
         )
     raise MapdrError(f"the node did not answer within {PATIENCE:.0f} seconds; see its log")
