@@ -112,7 +112,7 @@ def pushed_through(make_node: Callable[..., Node], seed: object, *, images: int,
         for pusher in pushers:
             stack.enter_context(pusher.pushing())
         truth.until(lambda: all(pusher.done for pusher in pushers), 60 + 3 * troubled, "all answers")
-        status = node.when_settled(len(items), 60)
+        status = node.when_all_settled(len(items), 60)
         truth.look()
     for pusher in pushers[:2]:
         assert not pusher.refused  # a network that is bad is no reason to refuse an image
@@ -277,7 +277,7 @@ def test_half_a_message_that_goes_on_later_is_one_message(make_node: Callable[..
             pusher = StorePusher(proxy.port, items)
             with pusher.pushing():
                 until(lambda: pusher.done, 60, "an answer for every image")
-        node.when_settled(len(items))
+        node.when_all_settled(len(items))
         receivers.assert_all_arrived(node, items)
         assert proxy.met[What.STALL]
 

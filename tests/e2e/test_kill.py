@@ -294,7 +294,7 @@ def killed_again_and_again(make_node: Callable[..., Node], *, images: int, kills
             node.start(marked)
             around.heal()
             until(lambda: all(pusher.done for pusher in pushers), 120, "an acknowledgement of every image")
-        status = node.when_settled(images, 180)
+        status = node.when_all_settled(images, 180)
         # An image at which three kills met the node is parked as deadly, in sight (record 27): it waits for
         # a person to retry it.
         deadly = status["parked"]

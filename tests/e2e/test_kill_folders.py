@@ -92,7 +92,7 @@ def test_nothing_is_lost_between_folders(make_node: Callable[..., Node], tmp_pat
         return sum(f'"{name}"' in told for name in dropper.names)
 
     until(lambda: dealt_with() == len(dropper.names), 60, f"{len(dropper.names)} files, not {dealt_with()}")
-    status = node.when_settled(len(images), 120)
+    status = node.when_all_settled(len(images), 120)
     assert status["today"]["received"] == {"CT": {"images": len(images), "studies": 1}}
     assert status["today"]["delivered"] == {"out": {"CT": {"images": len(images), "studies": 1}}}
     assert status["parked"] == status["versions"]["received"] == 0

@@ -105,7 +105,7 @@ def test_a_killed_node_claims_nothing_that_the_server_has_not_got(make_node: Cal
             claimed = {uid for uid, row in rows(node).items() if row["state"] == "delivered"}
             assert claimed <= {item.sop_instance_uid for item in sink.received}
         node.start()
-        status = node.when_settled(len(items), 120)
+        status = node.when_all_settled(len(items), 120)
         assert delivered(status, "cloud") == len(items)
         assert {item.identity for item in sink.received} == {item.identity for item in items}
 
@@ -137,7 +137,7 @@ def test_a_server_that_locks_the_node_out_burns_nothing_and_says_why(make_node: 
         assert any("cloud is down" in line["text"] for line in status["attention"])
         assert {row["attempts"] for row in rows(node).values()} == {0}
         (node.folder / "token").write_text(token)  # read again for the next request
-        status = node.when_settled(len(items))
+        status = node.when_all_settled(len(items))
     assert (delivered(status, "cloud"), status["parked"]) == (len(items), 0)
     assert sorted(stored) == sorted(item.sop_instance_uid for item in items)
     assert "token-of-the-cloud" not in node.output()
@@ -178,7 +178,7 @@ def test_a_plain_web_server_gets_files_under_the_url_of_their_tags(make_node: Ca
         node = make_node(egress={"bucket": table}, rules=[rule]).start()
         assert "bucket" in node.command("echo", "bucket")
         assert set(send_all(node.port, items).values()) == {0}
-        status = node.when_settled(len(items))
+        status = node.when_all_settled(len(items))
     assert delivered(status, "bucket") == len(items)
     assert files.keys() == {f"/in/OT/{item.sop_instance_uid}.dcm" for item in items}
     assert {row["status"] for row in rows(node).values()} == {204}

@@ -172,6 +172,15 @@ class Node:
             f"{accepted} arrivals and an empty queue",
         )
 
+    def when_all_settled(self, images: int, seconds: float = 60) -> dict[str, Any]:
+        """The status once so many different images have come, however often, and nothing is pending."""
+
+        def settled(status: Mapping[str, Any]) -> bool:
+            came = sum(each["images"] for each in status["today"]["received"].values())
+            return came >= images and status["pending"] == 0
+
+        return self.when(settled, seconds, f"{images} images and an empty queue")
+
     @property
     def running(self) -> bool:
         return self.process is not None and self.process.running

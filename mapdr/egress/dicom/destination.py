@@ -359,16 +359,18 @@ class DimseSession:
     def close(self) -> None:
         """Release the association; one that is in use is cut."""
         self._closing.set()
+        self._closed(self)
+        in_use = not self._busy.acquire(blocking=False)
+        if in_use:
+            # Before the wait for a share ends: what is left of the image would go out at full speed.
+            self._requestor.channel.kill()
         if self._throttle is not None:
             self._throttle.end()
-        self._closed(self)
-        if self._busy.acquire(blocking=False):
+        if not in_use:
             try:
                 self._requestor.release()
             finally:
                 self._busy.release()
-        else:
-            self._requestor.channel.kill()
 
 
 class DimseBatchSession(DimseSession):

@@ -287,9 +287,9 @@ class HttpClient:
 
     def close(self) -> None:
         """Give the connection back. Safe twice; a request under way ends with HttpTrouble."""
-        if self._throttle is not None:
-            self._throttle.end()
         self._plain.close()
+        if self._throttle is not None:
+            self._throttle.end()  # behind it: what is left of a request would go out at full speed
 
 
 def followed(url: str, answer: Answer) -> str | None:
