@@ -19,6 +19,8 @@ from click.testing import CliRunner
 from mapdr_cli.main import main
 from web.conftest import Page
 
+FORM = {"ae_title": "ARCHIVE", "host": "127.0.0.1", "port": 2}
+
 
 def cli(page: Page, *words: str) -> Any:
     done = CliRunner().invoke(main, [*words, "--json", "--config", str(page.config)])
@@ -124,6 +126,20 @@ def test_every_answer_is_as_the_document_says(page: Page, operator: httpx.Client
             "/api/v1/destinations/archive/release",
             {"dry_run": True},
         ),
+        ("get", "/api/v1/settings", "/api/v1/settings", {"identify": "1"}),
+        *(
+            (
+                "post",
+                f"/api/v1/settings/destinations/{{name}}/{verb}",
+                f"/api/v1/settings/destinations/archive/{verb}",
+                given,
+            )
+            for verb, given in (
+                ("echo", FORM),
+                ("save", {**FORM, "seen": "another file"}),
+                ("remove", {"seen": "another file"}),
+            )
+        ),
     ]
     for method, path, url, given in asked:
         answer = operator.get(url, params=given) if method == "get" else operator.post(url, json=given)
@@ -139,6 +155,7 @@ def test_every_answer_is_as_the_document_says(page: Page, operator: httpx.Client
         "/api/v1/hours",
         "/api/v1/days",
         "/api/v1/report",
+        "/api/v1/settings",
         "/api/v1/images/{image}/timeline",
         "/api/v1/studies/{study}/images",
     }

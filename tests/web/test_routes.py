@@ -15,6 +15,7 @@ from mapdr_web.gate import CHANGES
 from web.conftest import Page
 
 FILL = {"{study}": "1.2.3", "{image}": "1.2.3.4", "{name}": "archive"}
+FORM = {"ae_title": "ARCHIVE", "host": "127.0.0.1", "port": 2}
 BODIES = {
     "/api/v1/retry": {"state": "parked", "dry_run": True},
     "/api/v1/dismiss": {"state": "parked", "dry_run": True},
@@ -24,6 +25,9 @@ BODIES = {
     "/api/v1/priority": {"modality": "CT", "priority": "stat", "dry_run": True},
     "/api/v1/destinations/{name}/hold": {"dry_run": True},
     "/api/v1/destinations/{name}/release": {"dry_run": True},
+    "/api/v1/settings/destinations/{name}/save": {**FORM, "seen": "another file"},
+    "/api/v1/settings/destinations/{name}/remove": {"seen": "another file"},
+    "/api/v1/settings/destinations/{name}/echo": FORM,
     **{
         f"/api/v1/{name}": {"first": "2026-01-01", "last": "2026-01-31"}
         for name in ("counts", "hours", "days", "counts.csv")

@@ -24,6 +24,7 @@ from mapdr.operate.access import Access
 from mapdr.operate.errors import RequestError
 from mapdr.operate.model import Destination, EventText, NodeState
 from mapdr.operate.selection import Selection, limited
+from mapdr_web import forms
 
 MOST = 10_000
 """Rows of one listing."""
@@ -256,6 +257,12 @@ OPERATIONS = (
     Operation("release destination", "/destinations/{name}/release", release_destination, changes=True),
     Operation("reroute", "/reroute", reroute, changes=True),
     Operation("priority", "/priority", prioritize, changes=True),
+    Operation("settings", "/settings", forms.settings),
+    Operation("save destination", "/settings/destinations/{name}/save", forms.save_destination, changes=True),
+    Operation(
+        "remove destination", "/settings/destinations/{name}/remove", forms.remove_destination, changes=True
+    ),
+    Operation("echo destination", "/settings/destinations/{name}/echo", forms.echo_destination, changes=True),
 )
 
 

@@ -44,7 +44,7 @@ log = logging.getLogger("mapdr.web")
 
 T = TypeVar("T")
 
-PAGES = ("/", "/studies", "/studies/{study}", "/images/{image}", "/stuck", "/reports", "/log")
+PAGES = ("/", "/studies", "/studies/{study}", "/images/{image}", "/stuck", "/reports", "/log", "/settings")
 LONGEST_BODY = 65536
 """Bytes of a request's body ..."""
 BODY_SECONDS = 10.0
@@ -207,7 +207,7 @@ class PageApp:
 
     def _call(self, operation: Operation, arguments: dict[str, Any], actor: Actor, named: bool) -> Response:
         """In a thread of the pool. `named`: what is asked for names somebody, which the audit is told."""
-        with access_of(self._node.plan, busy=LOOKING, actor=actor) as opened:
+        with access_of(self._node.plan, busy=LOOKING, actor=actor, config=self._node.file) as opened:
             chosen = arguments.get("chosen")
             if named and chosen is not None and not operation.changes:
                 opened.show_who(operation.name, chosen)

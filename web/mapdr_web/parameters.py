@@ -114,6 +114,8 @@ def _value(parameter: Parameter, value: Any) -> Any:
     name = parameter.name
     if parameter.type is bool:
         return _switch(name, value)
+    if parameter.type is int:
+        return _integer(name, value)
     if not isinstance(value, str):
         raise RequestError(f"{name} is not a text", field=name)
     if parameter.type is date:

@@ -49,9 +49,10 @@ export function keep(place, wanted) {
 }
 
 export class Refused extends Error {
-  constructor(status, words) {
+  constructor(status, words, field = "") {
     super(words);
     this.status = status;
+    this.field = field;
   }
 }
 
@@ -75,7 +76,7 @@ export async function ask(path, body = undefined, method = body === undefined ? 
   }
   if (answer.status === 204) return null;
   const told = await answer.json().catch(() => ({}));
-  if (!answer.ok) throw new Refused(answer.status, told.error ?? `the node answered ${answer.status}`);
+  if (!answer.ok) throw new Refused(answer.status, told.error ?? `the node answered ${answer.status}`, told.field);
   return told;
 }
 

@@ -1,0 +1,82 @@
+"""The configuration changed by the page's forms, in headless Chromium."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+from playwright.sync_api import Browser
+
+from mapdr.testing.sink import Sink
+from mapdr.testing.wait import until
+from web.browsing import Seen, chromium, focused, tab_of, tab_to, violations
+from web.conftest import Page
+
+pytestmark = [pytest.mark.peer("chromium"), pytest.mark.timeout(600)]
+
+
+@pytest.fixture
+def browser() -> Iterator[Browser]:
+    with chromium() as opened:
+        yield opened
+
+
+def test_a_destination_is_asked_added_changed_and_removed(browser: Browser, page: Page) -> None:
+    before = page.config.read_text()
+    seen = Seen()
+    with Sink(ae_title="CARDIO") as sink:
+        tab = tab_of(browser, page, "operator", seen)
+        tab.get_by_role("link", name="Settings").click()
+        tab.get_by_text("● in use").wait_for()
+        tab_to(tab, "Add a destination")
+        tab.keyboard.press("Enter")
+        form = tab.get_by_role("form", name="A new destination")
+        for text in ("cardio", "CARDIOLOGY TOO LONG", "127.0.0.1"):
+            tab.keyboard.type(text)
+            tab.keyboard.press("Tab")
+        form.get_by_label("Port").fill(str(sink.port))
+        tab_to(tab, "Save")
+        tab.keyboard.press("Enter")
+        until(lambda: "▲" in form.inner_text(), 20, "what is wrong with it")
+        assert form.get_by_label("AE title").get_attribute("aria-invalid") == "true"
+        assert form.get_by_label("AE title").evaluate("each => each === document.activeElement")
+        assert page.config.read_text() == before
+        assert not violations(tab, "a form with a problem")
+        form.get_by_label("AE title").fill("CARDIO")
+        form.get_by_role("button", name="Echo").click()
+        form.get_by_text("● CARDIO answers").wait_for()
+        form.get_by_role("button", name="Save").click()
+        tab.get_by_role("status").get_by_text("cardio is saved and in use.").wait_for()
+        written = page.config.read_text()
+        assert '[egress.cardio]\ntype = "dicom"\nae_title = "CARDIO"' in written
+
+        tab.get_by_role("button", name="Change cardio").click()
+        form = tab.get_by_role("form", name="Change cardio")
+        assert focused(tab) == ""
+        form.get_by_label("Port").fill("11119")
+        form.get_by_role("button", name="Save").click()
+        tab.get_by_text("CARDIO at 127.0.0.1:11119").wait_for()
+        tab.get_by_role("button", name="Remove cardio").click()
+        tab.get_by_role("dialog").get_by_role("button", name="Remove cardio").click()
+        until(lambda: page.config.read_text() == before, 20, "the file as it was")
+    assert not seen.said
+
+
+def test_a_file_that_somebody_else_changes_is_not_written_over(browser: Browser, page: Page) -> None:
+    tab = tab_of(browser, page, "operator", Seen())
+    tab.get_by_role("link", name="Settings").click()
+    tab.get_by_role("button", name="Change archive").click()
+    theirs = page.config.read_text() + "# theirs\n"
+    page.config.write_text(theirs)
+    form = tab.get_by_role("form", name="Change archive")
+    form.get_by_label("Port").fill("11119")
+    form.get_by_role("button", name="Save").click()
+    form.get_by_text("Somebody has changed the file meanwhile").wait_for()
+    assert page.config.read_text() == theirs
+
+
+def test_a_viewer_reads_what_is_set_but_changes_nothing(browser: Browser, page: Page) -> None:
+    tab = tab_of(browser, page, "viewer", Seen())
+    tab.get_by_role("link", name="Settings").click()
+    tab.get_by_text("ARCHIVE at 127.0.0.1").wait_for()
+    assert [each.inner_text() for each in tab.get_by_role("button").all()] == ["Sign out"]

@@ -1,0 +1,66 @@
+"""The configuration as the page shows and changes it: functions of the API, as those of `mapdr_web.api`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from mapdr.operate import destination_form
+from mapdr.operate.access import Access
+from mapdr.operate.destination_form import ConfiguredDestination, DestinationForm, Echoed
+from mapdr.operate.settings import FileState, Saved, file_state, read_file
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """The configuration file, and what the forms change of it."""
+
+    file: FileState
+    destinations: Sequence[ConfiguredDestination]
+
+
+def settings(opened: Access, *, identify: bool = False) -> Settings:
+    """The configuration file with its problems, and its destinations. With `identify` the text itself: a rule
+    may name a patient."""
+    file = read_file(opened)
+    return Settings(
+        file=file_state(opened, file, identify=identify),
+        destinations=destination_form.configured_destinations(file),
+    )
+
+
+def save_destination(
+    opened: Access,
+    name: str,
+    ae_title: str,
+    *,
+    host: str,
+    port: int,
+    seen: str,
+    tls: bool = False,
+    new: bool = False,
+) -> Saved:
+    """Write a DICOM destination into the configuration file, and use it; `seen` is that of the file which the
+    form was made from, `new` says that there is none of this name yet."""
+    form = DestinationForm(name, ae_title, host, port, tls)
+    return destination_form.save_destination(opened, form, seen, new=new)
+
+
+def remove_destination(opened: Access, name: str, seen: str) -> Saved:
+    """Take a destination out of the configuration file. What is owed to it waits until it is back."""
+    return destination_form.remove_destination(opened, name, seen)
+
+
+def echo_destination(
+    opened: Access,
+    name: str,
+    ae_title: str,
+    *,
+    host: str,
+    port: int,
+    tls: bool = False,
+    new: bool = False,
+) -> Echoed:
+    """Ask a destination as the form has it whether it is there, by C-ECHO; nothing is written."""
+    form = DestinationForm(name, ae_title, host, port, tls)
+    return destination_form.echo_destination(opened, form, new=new)

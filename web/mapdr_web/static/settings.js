@@ -1,0 +1,120 @@
+// Settings: the configuration file with its problems, and forms for what a clinic changes in it.
+
+import { ask, confirmed, h, query, say } from "./dom.js";
+import { form } from "./forms.js";
+import { many } from "./words.js";
+
+const DESTINATION = [
+  { name: "name", label: "Name", hint: "As rules and listings call it, such as telepacs.", fixed: true },
+  { name: "ae_title", label: "AE title", hint: "What the receiver is called: up to 16 characters." },
+  { name: "host", label: "Host", hint: "A name or an address." },
+  { name: "port", label: "Port", type: "number", hint: "Often 104 or 11112." },
+  { name: "tls", label: "Speaks TLS", type: "checkbox" },
+];
+
+export function settings(main, session) {
+  const acts = session.role === "operator";
+  const about = h("div", { class: "alerts" }, h("p", { class: "quiet" }, "…"));
+  const body = h("div", { class: "alerts" });
+  main.replaceChildren(h("h1", { class: "title" }, "Settings"), about, body);
+  let found = null, ended = false;
+
+  async function read() {
+    try {
+      found = await query("/settings", {});
+    } catch (error) {
+      if (!ended) about.replaceChildren(h("p", { class: "quiet", role: "alert" }, error.message));
+      return;
+    }
+    if (ended) return;
+    about.replaceChildren(file(found.file));
+    body.replaceChildren(destinations());
+  }
+
+  function file(told) {
+    const state = told.in_use === null ? "" : told.in_use ? "● in use" : "▲ changed since the node has read it: mapdr reload";
+    const place = h("div");
+    return h("section", { class: "card" }, h("h2", {}, "The configuration file", h("span", { class: "aside" }, told.file)),
+      state ? h("p", { class: told.in_use ? "good" : "warn" }, state) : null,
+      ...told.problems.map((one) => finding("bad", "Problem", one)), ...told.warnings.map((one) => finding("warn", "Attention", one)),
+      told.problems.length + told.warnings.length ? null : h("p", {}, "Nothing is wrong with it."),
+      acts ? h("p", { class: "buttons below" }, h("button", { type: "button", onclick: (event) => showText(event.currentTarget, place) }, "Show the file")) : null, place);
+  }
+  function finding(level, word, one) {
+    return h("p", {}, h("b", { class: level }, `▲ ${word}: `), one.line ? `line ${one.line}: ` : "", one.path ? h("code", {}, one.path) : "",
+      ` ${one.what}. `, one.cure ? `Cure: ${one.cure}.` : "");
+  }
+  async function showText(button, place) {
+    try {
+      const told = await ask("/settings", { identify: true });
+      place.replaceChildren(h("pre", { class: "scroll text", tabindex: "0", role: "region", "aria-label": "The configuration file" }, told.file.text ?? "It cannot be read."));
+      button.remove();
+    } catch (error) {
+      say(error.message);
+    }
+  }
+
+  function destinations() {
+    const place = h("div");
+    const rows = found.destinations.map((one) => {
+      const at = one.form ? `${one.form.ae_title} at ${one.form.host}:${one.form.port}${one.form.tls ? ", TLS" : ""}` : `type ${one.type}: change it in the file`;
+      return h("tr", {}, h("th", { scope: "row" }, one.name), h("td", {}, at), h("td", {}, one.rules.length ? one.rules.join(", ") : "no rule sends here"),
+        acts ? h("td", { class: "act" }, one.form ? h("button", { type: "button", "aria-label": `Change ${one.name}`, onclick: () => edit(place, one) }, "Change") : null,
+          " ", h("button", { type: "button", "aria-label": `Remove ${one.name}`, onclick: () => remove(one) }, "Remove")) : null);
+    });
+    return h("section", { class: "card" }, h("h2", {}, "Destinations",
+      acts ? h("span", { class: "aside" }, h("button", { type: "button", onclick: () => edit(place, null) }, "Add a destination")) : null),
+    rows.length ? h("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": "Destinations" }, h("table", { class: "text" },
+      h("thead", {}, h("tr", {}, ["name", "where", "rules that send there"].map((word) => h("th", { scope: "col" }, word)),
+        acts ? h("th", { scope: "col" }, h("span", { class: "skip" }, "action")) : null)), h("tbody", {}, rows)))
+      : h("p", { class: "dim" }, "There is none: images stay here."), place);
+  }
+
+  function edit(place, one) {
+    const isNew = one === null;
+    const values = one?.form ?? { name: "", ae_title: "", host: "", port: 104, tls: false };
+    const made = form(isNew ? "A new destination" : `Change ${one.name}`, DESTINATION, values, {
+      fixed: !isNew,
+      more: one?.more.length ? `Kept as the file has it: ${one.more.join(", ")}.` : "",
+      buttons: { Echo: async (given) => {
+        const told = await ask(`${path(given.name)}/echo`, { ...rest(given), new: isNew });
+        if (told.problems.length) return told;
+        const echo = told.echo;
+        return { ...told, said: echo.there ? `● ${given.ae_title} answers, in ${Math.round(echo.milliseconds)} ms.` : `▲ No answer: ${echo.comment}` };
+      } },
+      save: (given) => saved(ask(`${path(given.name)}/save`, { ...rest(given), seen: found.file.seen, new: isNew }), given.name),
+      cancel: () => place.replaceChildren(),
+    });
+    place.replaceChildren(made);
+    made.querySelector("input:not([readonly])").focus();
+  }
+  const path = (name) => `/settings/destinations/${encodeURIComponent(name || " ")}`;
+  const rest = ({ name, ...others }) => others;
+
+  /** What a change came to: the form shows problems; what is saved is read again. */
+  async function saved(asked, name) {
+    const told = await asked;
+    if (told.stale) return { ...told, said: "▲ Somebody has changed the file meanwhile. Nothing was saved; cancel, and look at it again." };
+    if (told.refused.length) return { ...told, said: `▲ The node does not take it, and the file is as it was: ${told.refused.join("; ")}` };
+    if (!told.saved) return told;
+    say(told.troubles.length ? `${name} is saved, but: ${told.troubles.join("; ")}` : told.in_use ? `${name} is saved and in use.` : `${name} is saved.`);
+    await read();
+    main.focus();
+    return told;
+  }
+
+  async function remove(one) {
+    const text = one.rules.length ? `${many(one.rules.length, "rule")} send there: ${one.rules.join(", ")}. Change them first.`
+      : "It goes out of the file. What is owed to it waits until it is back.";
+    if (!await confirmed(`Remove ${one.name}?`, text, `Remove ${one.name}`)) return;
+    try {
+      const told = await saved(ask(`${path(one.name)}/remove`, { seen: found.file.seen }), one.name);
+      if (!told.saved) say(told.said ?? told.problems.map((each) => `${each.what}: ${each.cure}`).join("; "));
+    } catch (error) {
+      say(`Nothing was done: ${error.message}`);
+    }
+  }
+
+  read();
+  return { title: "Settings", draw() {}, end() { ended = true; } };
+}
