@@ -14,6 +14,7 @@ from mapdr.kernel.registry import Registry
 from mapdr.node.assembly import Node
 from mapdr.node.configuration import examine
 from mapdr.operate.signin import Doors, Role
+from mapdr.testing import generator
 from paper import nodes
 
 WEB = '\n[web]\nhost = "127.0.0.1"\nport = 0\n'
@@ -61,6 +62,17 @@ def start(folder: nodes.NodeFolder, web: str = WEB) -> Node:
     node = Node(checked.loaded, checked.plan, registry, base=folder.config.parent)
     node.start()
     return node
+
+
+def receive(page: Page, modality: str, images: int) -> None:
+    """Images of a new study come into the node's spool, as its receivers put them there."""
+    spool = page.node.store.spool
+    for image in generator.study(modality, images=images, size=(16, 16), seed=7):
+        incoming = spool.begin(
+            nodes.SOURCE, image.sop_class_uid, image.sop_instance_uid, image.transfer_syntax_uid
+        )
+        incoming.write(image.dataset)
+        incoming.commit()
 
 
 @pytest.fixture(scope="session")

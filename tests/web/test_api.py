@@ -140,6 +140,27 @@ def test_every_answer_is_as_the_document_says(page: Page, operator: httpx.Client
                 ("remove", {"seen": "another file"}),
             )
         ),
+        (
+            "post",
+            "/api/v1/settings/rules/{name}/save",
+            "/api/v1/settings/rules/x/save",
+            {
+                "modality": ["CT"],
+                "station": "",
+                "calling_ae": "",
+                "prefix": "",
+                "compress": "none",
+                "ratio": 10,
+                "send_to": [],
+                "seen": "another file",
+            },
+        ),
+        (
+            "post",
+            "/api/v1/settings/rules/{name}/remove",
+            "/api/v1/settings/rules/x/remove",
+            {"seen": "another file"},
+        ),
     ]
     for method, path, url, given in asked:
         answer = operator.get(url, params=given) if method == "get" else operator.post(url, json=given)

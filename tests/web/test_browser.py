@@ -13,12 +13,11 @@ from mapdr.operate.access import access_of
 from mapdr.operate.deliveries import deliveries
 from mapdr.operate.selection import Selection
 from mapdr.operate.studies import studies
-from mapdr.testing import generator
 from mapdr.testing.wait import until
-from paper.nodes import SOURCE, NodeFolder
+from paper.nodes import NodeFolder
 from peers.processes import free_port
 from web.browsing import SIZES, Seen, chromium, figure, focused, tab_of, tab_to, violations
-from web.conftest import Page, start
+from web.conftest import Page, receive, start
 
 pytestmark = [pytest.mark.peer("chromium"), pytest.mark.timeout(600)]
 
@@ -27,14 +26,6 @@ pytestmark = [pytest.mark.peer("chromium"), pytest.mark.timeout(600)]
 def browser() -> Iterator[Browser]:
     with chromium() as opened:
         yield opened
-
-
-def receive(page: Page, modality: str, images: int) -> None:
-    spool = page.node.store.spool
-    for image in generator.study(modality, images=images, size=(16, 16), seed=7):
-        incoming = spool.begin(SOURCE, image.sop_class_uid, image.sop_instance_uid, image.transfer_syntax_uid)
-        incoming.write(image.dataset)
-        incoming.commit()
 
 
 def test_figures_move_and_what_is_stuck_is_found_understood_and_retried_by_keyboard(

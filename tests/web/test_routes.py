@@ -16,6 +16,10 @@ from web.conftest import Page
 
 FILL = {"{study}": "1.2.3", "{image}": "1.2.3.4", "{name}": "archive"}
 FORM = {"ae_title": "ARCHIVE", "host": "127.0.0.1", "port": 2}
+RULE = {
+    "modality": ["CT"], "station": "", "calling_ae": "", "prefix": "", "compress": "none", "ratio": 10,
+    "send_to": ["archive"],
+}  # fmt: skip
 BODIES = {
     "/api/v1/retry": {"state": "parked", "dry_run": True},
     "/api/v1/dismiss": {"state": "parked", "dry_run": True},
@@ -28,6 +32,8 @@ BODIES = {
     "/api/v1/settings/destinations/{name}/save": {**FORM, "seen": "another file"},
     "/api/v1/settings/destinations/{name}/remove": {"seen": "another file"},
     "/api/v1/settings/destinations/{name}/echo": FORM,
+    "/api/v1/settings/rules/{name}/save": {**RULE, "new": True, "seen": "another file"},
+    "/api/v1/settings/rules/{name}/remove": {"seen": "another file"},
     **{
         f"/api/v1/{name}": {"first": "2026-01-01", "last": "2026-01-31"}
         for name in ("counts", "hours", "days", "counts.csv")

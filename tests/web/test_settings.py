@@ -10,7 +10,7 @@ from playwright.sync_api import Browser
 from mapdr.testing.sink import Sink
 from mapdr.testing.wait import until
 from web.browsing import Seen, chromium, focused, tab_of, tab_to, violations
-from web.conftest import Page
+from web.conftest import Page, receive
 
 pytestmark = [pytest.mark.peer("chromium"), pytest.mark.timeout(600)]
 
@@ -59,6 +59,36 @@ def test_a_destination_is_asked_added_changed_and_removed(browser: Browser, page
         tab.get_by_role("button", name="Remove cardio").click()
         tab.get_by_role("dialog").get_by_role("button", name="Remove cardio").click()
         until(lambda: page.config.read_text() == before, 20, "the file as it was")
+    assert not seen.said
+
+
+def test_an_image_goes_the_way_that_the_forms_have_made(browser: Browser, page: Page) -> None:
+    seen = Seen()
+    with Sink(ae_title="CARDIO") as sink:
+        tab = tab_of(browser, page, "operator", seen)
+        tab.get_by_role("link", name="Settings").click()
+        tab.get_by_role("button", name="Add a destination").click()
+        form = tab.get_by_role("form", name="A new destination")
+        for label, value in (("Name", "cardio"), ("AE title", "CARDIO"), ("Host", "127.0.0.1")):
+            form.get_by_label(label, exact=True).fill(value)
+        form.get_by_label("Port").fill(str(sink.port))
+        form.get_by_role("button", name="Save").click()
+        tab.get_by_text(f"CARDIO at 127.0.0.1:{sink.port}").wait_for()
+        tab.get_by_role("button", name="Add a rule").click()
+        form = tab.get_by_role("form", name="A new rule, asked last")
+        form.get_by_label("Name", exact=True).fill("Ultrasound")
+        form.get_by_label("Modality").fill("US")
+        form.get_by_label("Accession prefix").fill("XN-")
+        form.get_by_label("cardio").check()
+        assert not violations(tab, "the form of a rule")
+        form.get_by_role("button", name="Save").click()
+        tab.get_by_role("status").get_by_text("Ultrasound is saved and in use.").wait_for()
+        sentence = 'Images with Modality US: AccessionNumber begins with "XN-"; to cardio.'
+        tab.get_by_text(sentence).wait_for()
+        receive(page, "US", 1)
+        until(lambda: sink.count() == 1, 30, "the image at the new destination")
+        (stored,) = sink.stored().values()
+        assert b"XN-" in stored.dataset
     assert not seen.said
 
 

@@ -262,6 +262,8 @@ OPERATIONS = (
     Operation(
         "remove destination", "/settings/destinations/{name}/remove", forms.remove_destination, changes=True
     ),
+    Operation("save rule", "/settings/rules/{name}/save", forms.save_rule, changes=True),
+    Operation("remove rule", "/settings/rules/{name}/remove", forms.remove_rule, changes=True),
     Operation("echo destination", "/settings/destinations/{name}/echo", forms.echo_destination, changes=True),
 )
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from mapdr.operate import destination_form
+from mapdr.operate import destination_form, rule_form
 from mapdr.operate.access import Access
 from mapdr.operate.destination_form import ConfiguredDestination, DestinationForm, Echoed
+from mapdr.operate.rule_form import ConfiguredRule, RuleForm
 from mapdr.operate.settings import FileState, Saved, file_state, read_file
 
 
@@ -17,15 +18,17 @@ class Settings:
 
     file: FileState
     destinations: Sequence[ConfiguredDestination]
+    rules: Sequence[ConfiguredRule]
 
 
 def settings(opened: Access, *, identify: bool = False) -> Settings:
-    """The configuration file with its problems, and its destinations. With `identify` the text itself: a rule
-    may name a patient."""
+    """The configuration file with its problems, its destinations and its rules. With `identify` the text
+    itself, and in rules the values that may identify somebody."""
     file = read_file(opened)
     return Settings(
         file=file_state(opened, file, identify=identify),
         destinations=destination_form.configured_destinations(file),
+        rules=rule_form.configured_rules(file, identify=identify),
     )
 
 
@@ -64,3 +67,28 @@ def echo_destination(
     """Ask a destination as the form has it whether it is there, by C-ECHO; nothing is written."""
     form = DestinationForm(name, ae_title, host, port, tls)
     return destination_form.echo_destination(opened, form, new=new)
+
+
+def save_rule(
+    opened: Access,
+    name: str,
+    *,
+    modality: Sequence[str],
+    station: str,
+    calling_ae: str,
+    prefix: str,
+    compress: rule_form.Compression,
+    ratio: float,
+    send_to: Sequence[str],
+    seen: str,
+    new: bool = False,
+) -> Saved:
+    """Write a rule into the configuration file, and use it; as for a destination. Empty texts and lists ask
+    for nothing. A new rule becomes the last one."""
+    form = RuleForm(name, modality, station, calling_ae, prefix, compress, ratio, send_to)
+    return rule_form.save_rule(opened, form, seen, new=new)
+
+
+def remove_rule(opened: Access, name: str, seen: str) -> Saved:
+    """Take a rule out of the configuration file. What it has promised is delivered so."""
+    return rule_form.remove_rule(opened, name, seen)

@@ -147,6 +147,10 @@ def _pieces(parameter: Parameter) -> list[tuple[str, dict[str, Any], bool]]:
             (name, {"type": kind, "description": text}, False) for name, (kind, text) in SELECTION.items()
         ]
     schema: dict[str, Any] = {"type": _PLAIN.get(parameter.type, "string")}
+    if parameter.type == Sequence[str]:
+        schema = {"type": "array", "items": {"type": "string"}}
+    if typing.get_origin(parameter.type) is typing.Literal:
+        schema["enum"] = list(typing.get_args(parameter.type))
     if parameter.type is date:
         schema["format"] = "date"
     if parameter.type is Priority:

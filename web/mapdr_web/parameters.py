@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Mapping
+import math
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 from functools import cache
@@ -116,6 +117,10 @@ def _value(parameter: Parameter, value: Any) -> Any:
         return _switch(name, value)
     if parameter.type is int:
         return _integer(name, value)
+    if parameter.type is float:
+        return _number(name, value)
+    if parameter.type == Sequence[str]:
+        return _texts(name, value)
     if not isinstance(value, str):
         raise RequestError(f"{name} is not a text", field=name)
     if parameter.type is date:
@@ -145,6 +150,18 @@ def _integer(name: str, value: Any) -> int:
         value = int(value)
     if not isinstance(value, int) or isinstance(value, bool) or not 1 <= value < LARGEST:
         raise RequestError(f"{name} is not a whole number from 1 to {LARGEST - 1}", field=name)
+    return value
+
+
+def _number(name: str, value: Any) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        raise RequestError(f"{name} is not a number", field=name)
+    return float(value)
+
+
+def _texts(name: str, value: Any) -> list[str]:
+    if not isinstance(value, list) or not all(isinstance(each, str) and _is_unicode(each) for each in value):
+        raise RequestError(f"{name} is not a list of texts", field=name)
     return value
 
 

@@ -5,7 +5,7 @@ import { h } from "./dom.js";
 let forms = 0;
 
 /**
- * `fields`: { name, label, type, hint, fixed, choices }. `save` and each of `buttons` are given the values and answer with
+ * `fields`: { name, label, type, hint, fixed, list, choices: [[value, text]], several }. `save` and each of `buttons` are given the values and answer with
  * { problems: [{ field, what, cure }], said }; a text `said` is shown. `more` stands below the fields.
  */
 export function form(title, fields, values, { fixed = false, more = "", buttons = {}, save, cancel }) {
@@ -59,23 +59,26 @@ function row(field, value, id, fixed) {
   const wrong = h("span", { class: "bad", id: `${id}-wrong` });
   const about = { id, "aria-describedby": `${id}-hint ${id}-wrong`, autocomplete: "off" };
   let input;
+  if (field.several) {
+    const boxes = field.choices.map(([one, text]) => h("label", { class: "check" }, h("input", { type: "checkbox", value: one, checked: value.includes(one) }), text));
+    return several(field, id, wrong, boxes);
+  }
   if (field.choices) {
-    input = h("select", { ...about, multiple: field.several ?? false }, field.choices.map((one) => h("option", {
-      value: one, selected: field.several ? value.includes(one) : value === one }, one)));
+    input = h("select", about, field.choices.map(([one, text]) => h("option", { value: one, selected: value === one }, text)));
   } else if (field.type === "checkbox") {
     input = h("input", { ...about, type: "checkbox", checked: value });
   } else {
-    input = h("input", { ...about, type: "text", inputmode: field.type === "number" ? "numeric" : false, value, readonly: fixed });
+    input = h("input", { ...about, type: "text", inputmode: { number: "numeric", decimal: "decimal" }[field.type], value: field.list ? value.join(", ") : value, readonly: fixed });
   }
   const node = h("div", { class: field.type === "checkbox" ? "field check" : "field" }, h("label", { for: id }, field.label), input,
     h("span", { class: "dim", id: `${id}-hint` }, field.hint ?? ""), wrong);
   return {
     name: field.name, node,
     value() {
-      if (field.several) return [...input.selectedOptions].map((one) => one.value);
       if (field.type === "checkbox") return input.checked;
       const text = input.value.trim();
-      return field.type === "number" && /^\d+$/.test(text) ? Number(text) : text;
+      if (field.list) return text.split(/[,\s]+/).filter(Boolean);
+      return field.type && /^\d+([.,]\d+)?$/.test(text) ? Number(text.replace(",", ".")) : text;
     },
     tell(text) {
       wrong.textContent = text ? `▲ ${text}` : "";
@@ -83,5 +86,18 @@ function row(field, value, id, fixed) {
       else input.removeAttribute("aria-invalid");
     },
     focus() { input.focus(); },
+  };
+}
+
+/** A box for each choice; the list of those that are ticked. */
+function several(field, id, wrong, boxes) {
+  const node = h("fieldset", { class: "field", "aria-describedby": `${id}-hint ${id}-wrong` }, h("legend", {}, field.label),
+    h("div", { class: "boxes" }, boxes), h("span", { class: "dim", id: `${id}-hint` }, field.hint ?? ""), wrong);
+  const inputs = boxes.map((one) => one.querySelector("input"));
+  return {
+    name: field.name, node,
+    value: () => inputs.filter((one) => one.checked).map((one) => one.value),
+    tell(text) { wrong.textContent = text ? `▲ ${text}` : ""; },
+    focus() { inputs[0]?.focus(); },
   };
 }

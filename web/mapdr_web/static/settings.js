@@ -12,6 +12,17 @@ const DESTINATION = [
   { name: "tls", label: "Speaks TLS", type: "checkbox" },
 ];
 
+const RULE = [
+  { name: "name", label: "Name", fixed: true },
+  { name: "modality", label: "Modality", list: true, hint: "CT, MR: one of these. Empty: every modality." },
+  { name: "station", label: "Station name", hint: "A pattern, such as ER*. Empty: every station." },
+  { name: "calling_ae", label: "Sender's AE title", hint: "A pattern, such as CT*. Empty: every sender." },
+  { name: "prefix", label: "Accession prefix", hint: "Stands before the accession number, such as CN-. Empty: none." },
+  { name: "compress", label: "Compression", choices: [["none", "As it came"], ["lossless", "JPEG 2000 without loss"], ["lossy", "JPEG 2000 at a ratio"]] },
+  { name: "ratio", label: "Ratio", type: "decimal", hint: "How many times smaller, at a ratio." },
+  { name: "send_to", label: "Send to", several: true, hint: "None: the image is kept here." },
+];
+
 export function settings(main, session) {
   const acts = session.role === "operator";
   const about = h("div", { class: "alerts" }, h("p", { class: "quiet" }, "…"));
@@ -28,7 +39,7 @@ export function settings(main, session) {
     }
     if (ended) return;
     about.replaceChildren(file(found.file));
-    body.replaceChildren(destinations());
+    body.replaceChildren(destinations(), rules());
   }
 
   function file(told) {
@@ -91,6 +102,33 @@ export function settings(main, session) {
   const path = (name) => `/settings/destinations/${encodeURIComponent(name || " ")}`;
   const rest = ({ name, ...others }) => others;
 
+  function rules() {
+    const place = h("div");
+    const rows = found.rules.map((one) => h("li", {}, h("span", { class: "text" }, h("b", {}, one.name), h("br"), one.sentence),
+      acts ? h("span", { class: "aside" }, one.form ? h("button", { type: "button", "aria-label": `Change the rule ${one.name}`, onclick: () => editRule(place, one) }, "Change") : "change it in the file",
+        h("button", { type: "button", "aria-label": `Remove the rule ${one.name}`, onclick: () => removeRule(one) }, "Remove")) : null));
+    return h("section", { class: "card" }, h("h2", {}, "Rules",
+      acts ? h("span", { class: "aside" }, h("button", { type: "button", onclick: () => editRule(place, null) }, "Add a rule")) : null),
+    rows.length ? h("ol", { class: "rows" }, rows) : h("p", { class: "dim" }, "There is none: images are kept, and go nowhere."), place);
+  }
+
+  function editRule(place, one) {
+    const isNew = one === null;
+    const fields = RULE.map((field) => (field.name === "send_to" ? { ...field, choices: found.destinations.map((each) => [each.name, each.name]) } : field));
+    const values = one?.form ?? { name: "", modality: [], station: "", calling_ae: "", prefix: "", compress: "none", ratio: 10, send_to: [] };
+    const made = form(isNew ? "A new rule, asked last" : `Change the rule ${one.name}`, fields, values, {
+      fixed: !isNew,
+      more: one?.more.length ? `Kept as the file has it: ${one.more.join(", ")}.` : "",
+      save: (given) => saved(ask(`${rulePath(given.name)}/save`, { ...rest(given), seen: found.file.seen, new: isNew }), given.name),
+      cancel: () => place.replaceChildren(),
+    });
+    place.replaceChildren(made);
+    made.querySelector("input:not([readonly])").focus();
+  }
+  const rulePath = (name) => `/settings/rules/${encodeURIComponent(name || " ")}`;
+
+  const removeRule = (one) => taken(one.name, `${rulePath(one.name)}/remove`, "It goes out of the file. What it has promised is delivered as it was promised.");
+
   /** What a change came to: the form shows problems; what is saved is read again. */
   async function saved(asked, name) {
     const told = await asked;
@@ -106,9 +144,12 @@ export function settings(main, session) {
   async function remove(one) {
     const text = one.rules.length ? `${many(one.rules.length, "rule")} send there: ${one.rules.join(", ")}. Change them first.`
       : "It goes out of the file. What is owed to it waits until it is back.";
-    if (!await confirmed(`Remove ${one.name}?`, text, `Remove ${one.name}`)) return;
+    await taken(one.name, `${path(one.name)}/remove`, text);
+  }
+  async function taken(name, address, text) {
+    if (!await confirmed(`Remove ${name}?`, text, `Remove ${name}`)) return;
     try {
-      const told = await saved(ask(`${path(one.name)}/remove`, { seen: found.file.seen }), one.name);
+      const told = await saved(ask(address, { seen: found.file.seen }), name);
       if (!told.saved) say(told.said ?? told.problems.map((each) => `${each.what}: ${each.cure}`).join("; "));
     } catch (error) {
       say(`Nothing was done: ${error.message}`);
