@@ -16,6 +16,7 @@ import jsonschema
 import pytest
 from click.testing import CliRunner
 
+from mapdr.testing import generator
 from mapdr_cli.main import main
 from web.conftest import Page
 
@@ -126,6 +127,7 @@ def test_every_answer_is_as_the_document_says(page: Page, operator: httpx.Client
             "/api/v1/destinations/archive/release",
             {"dry_run": True},
         ),
+        ("get", "/api/v1/rules", "/api/v1/rules", {"identify": "1"}),
         ("get", "/api/v1/settings", "/api/v1/settings", {"identify": "1"}),
         *(
             (
@@ -176,11 +178,42 @@ def test_every_answer_is_as_the_document_says(page: Page, operator: httpx.Client
         "/api/v1/hours",
         "/api/v1/days",
         "/api/v1/report",
+        "/api/v1/rules",
         "/api/v1/settings",
+        "/api/v1/try",
         "/api/v1/images/{image}/timeline",
         "/api/v1/studies/{study}/images",
     }
     assert listed <= told
+
+
+def test_a_file_is_tried_and_nothing_is_kept(page: Page, operator: httpx.Client) -> None:
+    image = next(iter(generator.study("CT", images=1, size=(16, 16), seed=3)))
+    headers = {"origin": page.url, "content-type": "application/dicom"}
+    before = operator.get("/api/v1/status").json()["today"]
+    answer = operator.post("/api/v1/try", content=image.part10(), headers=headers)
+    assert answer.status_code == 200, answer.text
+    told = answer.json()
+    jsonschema.validate(told, schema_of(operator.get("/api/v1/openapi.json").json(), "/api/v1/try", "post"))
+    assert [one["matched"] for one in told["rules"]] == [True, True]
+    (telepacs,) = [each for each in told["deliveries"] if each["destination"] == "telepacs"]
+    assert not telepacs["error"]
+    (change,) = [each for each in telepacs["changes"] if each["tag"] == "(0008,0050)"]
+    assert change["after"].startswith("CN-")
+    assert operator.get("/api/v1/status").json()["today"] == before
+    assert not list((page.node.plan.node.data / "web").glob("try-*"))
+    for content, words in ((b"x" * 200, "400"), (b"", "400")):
+        wrong = operator.post("/api/v1/try", content=content, headers=headers)
+        assert str(wrong.status_code) == words, wrong.text
+    assert (
+        operator.post(
+            "/api/v1/try", content=b"x", headers={**headers, "content-type": "text/plain"}
+        ).status_code
+        == 415
+    )
+    long = operator.post("/api/v1/try", content=(b"x" * (1 << 20) for _ in range(66)), headers=headers)
+    assert long.status_code == 413
+    assert not list((page.node.plan.node.data / "web").glob("try-*"))
 
 
 def test_who_it_is_is_shown_to_operators_and_told_to_the_audit(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from contextlib import suppress
+from pathlib import Path
 
 import pytest
 from playwright.sync_api import Browser
@@ -13,6 +14,7 @@ from mapdr.operate.access import access_of
 from mapdr.operate.deliveries import deliveries
 from mapdr.operate.selection import Selection
 from mapdr.operate.studies import studies
+from mapdr.testing import generator
 from mapdr.testing.wait import until
 from paper.nodes import NodeFolder
 from peers.processes import free_port
@@ -158,6 +160,30 @@ def test_the_log_tells_what_happens_and_can_be_narrowed(browser: Browser, page: 
     assert not seen.said
 
 
+def test_rules_are_a_picture_and_a_file_is_tried(browser: Browser, page: Page, tmp_path: Path) -> None:
+    seen = Seen()
+    tab = tab_of(browser, page, "operator", seen)
+    tab.get_by_role("link", name="Rules").click()
+    picture = tab.get_by_role("img", name="From CT1 7. CT to teleradiology sends to telepacs.")
+    picture.wait_for()
+    assert "Delivered today: telepacs 2, archive 0" in str(picture.get_attribute("aria-label"))
+    tab.get_by_text('Images with Modality CT: AccessionNumber begins with "CN-"').wait_for()
+    image = next(iter(generator.study("CT", images=1, size=(16, 16), seed=3)))
+    file = tmp_path / "image.dcm"
+    file.write_bytes(image.part10())
+    tab.get_by_label("A DICOM file, chosen or dropped here").set_input_files(file)
+    tab.get_by_role("button", name="Try").click()
+    tab.get_by_role("heading", name="What telepacs would get").wait_for()
+    tab.get_by_role("row", name="Accession Number").get_by_text("CN-").wait_for()
+    assert focused(tab) == "image.dcm"
+    assert not violations(tab, "a file that was tried")
+    file.write_bytes(b"no DICOM at all")
+    tab.get_by_label("A DICOM file, chosen or dropped here").set_input_files(file)
+    tab.get_by_role("button", name="Try").click()
+    tab.get_by_role("alert").get_by_text("image.dcm:").wait_for()
+    assert [each for each in seen.said if "400" not in each] == []
+
+
 def test_axe_finds_nothing(browser: Browser, page: Page) -> None:
     from mapdr.operate.actions import hold_destinations
 
@@ -191,6 +217,12 @@ def test_axe_finds_nothing(browser: Browser, page: Page) -> None:
             tab.get_by_role("link", name="Reports").click()
             tab.get_by_role("heading", name="Delivered to telepacs").wait_for()
             found += violations(tab, f"reports, {size}, {scheme}")
+            tab.get_by_role("link", name="Rules").click()
+            tab.locator("svg.flow").wait_for()
+            found += violations(tab, f"rules, {size}, {scheme}")
+            tab.get_by_role("link", name="Settings").click()
+            tab.get_by_text("● in use").wait_for()
+            found += violations(tab, f"settings, {size}, {scheme}")
             tab.get_by_role("link", name="Log").click()
             tab.locator("ul.rows li").first.wait_for()
             found += violations(tab, f"log, {size}, {scheme}")

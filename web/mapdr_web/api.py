@@ -257,6 +257,7 @@ OPERATIONS = (
     Operation("release destination", "/destinations/{name}/release", release_destination, changes=True),
     Operation("reroute", "/reroute", reroute, changes=True),
     Operation("priority", "/priority", prioritize, changes=True),
+    Operation("rules", "/rules", forms.rules),
     Operation("settings", "/settings", forms.settings),
     Operation("save destination", "/settings/destinations/{name}/save", forms.save_destination, changes=True),
     Operation(

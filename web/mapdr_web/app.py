@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import Any, TypeVar
 
 from starlette.requests import ClientDisconnect, Request
@@ -28,6 +29,7 @@ from mapdr.operate.audit import Audit
 from mapdr.operate.brief import ready
 from mapdr.operate.errors import RequestError
 from mapdr.operate.signin import Doors, Grant
+from mapdr.operate.tried import try_file
 from mapdr_web import metrics
 from mapdr_web.api import OPERATIONS, Operation
 from mapdr_web.config import WebConfig
@@ -39,12 +41,23 @@ from mapdr_web.sessions import Sessions
 from mapdr_web.snapshots import Snapshots
 from mapdr_web.static_files import File, read_all
 from mapdr_web.throttle import Throttle
+from mapdr_web.upload import uploaded
 
 log = logging.getLogger("mapdr.web")
 
 T = TypeVar("T")
 
-PAGES = ("/", "/studies", "/studies/{study}", "/images/{image}", "/stuck", "/reports", "/log", "/settings")
+PAGES = (
+    "/",
+    "/studies",
+    "/studies/{study}",
+    "/images/{image}",
+    "/stuck",
+    "/reports",
+    "/log",
+    "/rules",
+    "/settings",
+)
 LONGEST_BODY = 65536
 """Bytes of a request's body ..."""
 BODY_SECONDS = 10.0
@@ -174,6 +187,7 @@ class PageApp:
             Route("DELETE", f"{ROOT}/session", "viewer", self._sign_out),
             Route("GET", f"{ROOT}/stream", "viewer", self._stream, person=False),
             Route("GET", f"{ROOT}/openapi.json", "viewer", self._openapi),
+            Route("POST", f"{ROOT}/try", "operator", self._try),
             *self._operations(),
             *(Route("GET", ROOT + each.path, "viewer", partial(self._document, each)) for each in DOCUMENTS),
         ]
@@ -306,6 +320,20 @@ class PageApp:
             self._gate.cookie, path="/", secure=self._config.secure, httponly=True, samesite="strict"
         )
         return answer
+
+    async def _try(self, request: Request, caller: Caller) -> Response:
+        """What the rules would do to the file in the body; `calling_ae` in the query says who sends it."""
+        given = dict(request.query_params)
+        if given.keys() - {"calling_ae"}:
+            raise Refusal(400, "only calling_ae may be given beside the file")
+        async with uploaded(request, self._node.plan.node.data) as path:
+            return await self._in_pool(self._tried, path, given.get("calling_ae", ""), caller.actor)
+
+    def _tried(self, path: Path, calling_ae: str, actor: Actor) -> Response:
+        """In a thread of the pool."""
+        with access_of(self._node.plan, busy=LOOKING, actor=actor, config=self._node.file) as opened:
+            told = try_file(opened, path, calling_ae=calling_ae)
+        return JSONResponse(envelope("try", self._node.plan.node.name, told))
 
     async def _stream(self, request: Request, caller: Caller) -> Response:
         if self._streams >= STREAMS:

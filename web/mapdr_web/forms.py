@@ -21,6 +21,21 @@ class Settings:
     rules: Sequence[ConfiguredRule]
 
 
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """The rules of the configuration file, in their order."""
+
+    rules: Sequence[ConfiguredRule]
+
+
+def rules(opened: Access, *, identify: bool = False) -> Rules:
+    """The rules of the configuration file, each as a sentence. With `identify` the values too that may
+    identify somebody."""
+    if identify:
+        opened.audit.viewed(opened.actor, "rules", {})
+    return Rules(rule_form.configured_rules(read_file(opened), identify=identify))
+
+
 def settings(opened: Access, *, identify: bool = False) -> Settings:
     """The configuration file with its problems, its destinations and its rules. With `identify` the text
     itself, and in rules the values that may identify somebody."""

@@ -15,9 +15,11 @@ from typing import Any, get_type_hints
 
 import mapdr
 from mapdr.kernel.item import Priority
+from mapdr.operate.explain import Explanation
 from mapdr.operate.selection import Selection
 from mapdr_web.api import OPERATIONS, Operation
 from mapdr_web.parameters import SELECTION, Parameter, parameters
+from mapdr_web.upload import TYPE
 
 ROOT = "/api/v1"
 _PLAIN = {str: "string", bool: "boolean", int: "integer", float: "number"}
@@ -85,7 +87,11 @@ _STREAM = {
 def document() -> dict[str, Any]:
     """The whole document."""
     schemas: dict[str, Any] = {"Error": _ERROR}
-    paths: dict[str, Any] = {f"{ROOT}/session": _SIGN_IN, f"{ROOT}/stream": _STREAM}
+    paths: dict[str, Any] = {
+        f"{ROOT}/session": _SIGN_IN,
+        f"{ROOT}/stream": _STREAM,
+        f"{ROOT}/try": _tried(schemas),
+    }
     for operation in OPERATIONS:
         paths[ROOT + operation.path] = _path(operation, schemas)
     cookie = {"type": "apiKey", "in": "cookie", "name": "session", "description": "set by signing in"}
@@ -99,6 +105,25 @@ def document() -> dict[str, Any]:
         "paths": paths,
         "components": {"schemas": schemas, "securitySchemes": {"session": cookie}},
         "security": [{"session": []}],
+    }
+
+
+def _tried(schemas: dict[str, Any]) -> dict[str, Any]:
+    file = {"required": True, "content": {TYPE: {"schema": {"type": "string", "format": "binary"}}}}
+    sender = {"name": "calling_ae", "in": "query", "required": False, "schema": {"type": "string"}}
+    told = {"allOf": [{"type": "object", "properties": {"mapdr": _ABOUT}}, _schema(Explanation, "", schemas)]}
+    return {
+        "post": {
+            "summary": "What the rules would do to the file in the body; its values are quoted.",
+            "operationId": "try",
+            "parameters": [sender],
+            "requestBody": file,
+            "responses": {
+                "200": {"description": "the answer", "content": {"application/json": {"schema": told}}},
+                "400": {"description": "it is no DICOM, or the node would refuse it"},
+                "413": {"description": "the file is too long"},
+            },
+        }
     }
 
 

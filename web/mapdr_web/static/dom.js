@@ -62,15 +62,22 @@ export function setToken(token) {
 }
 
 /** What the node answers; `body` makes it a POST. Throws Refused with its words. */
-export async function ask(path, body = undefined, method = body === undefined ? "GET" : "POST", more = {}) {
+export function ask(path, body = undefined, method = body === undefined ? "GET" : "POST", more = {}) {
+  return sent(path, method, body === undefined ? undefined : JSON.stringify(body),
+    body === undefined ? more : { "content-type": "application/json", ...more });
+}
+
+/** What the node answers to a file. */
+export function askFile(path, file) {
+  return sent(path, "POST", file, { "content-type": "application/dicom" });
+}
+
+async function sent(path, method, body, more) {
   const headers = { accept: "application/json", ...more };
-  if (body !== undefined) headers["content-type"] = "application/json";
   if (method !== "GET") headers["x-csrf-token"] = csrf;
   let answer;
   try {
-    answer = await fetch(`/api/v1${path}`, {
-      method, headers, body: body === undefined ? undefined : JSON.stringify(body), credentials: "same-origin",
-    });
+    answer = await fetch(`/api/v1${path}`, { method, headers, body, credentials: "same-origin" });
   } catch {
     throw new Refused(0, "the node does not answer");
   }

@@ -4,6 +4,7 @@ import { Refused, ask, askAlone, h, say, setToken, show } from "./dom.js";
 import { forget, log, remember } from "./log.js";
 import { overview } from "./overview.js";
 import { reports } from "./reports.js";
+import { rules } from "./rules.js";
 import { settings } from "./settings.js";
 import { stuck } from "./stuck.js";
 import { image, studies, study } from "./studies.js";
@@ -12,7 +13,7 @@ import { clock, count, duration, size, stateOf, sum } from "./words.js";
 // Path, the part of the menu that it stands under, and the view; what is in brackets is given to it.
 const VIEWS = [
   [/^\/$/, "overview", overview], [/^\/stuck$/, "stuck", stuck], [/^\/studies$/, "studies", studies],
-  [/^\/reports$/, "reports", reports], [/^\/log$/, "log", log], [/^\/settings$/, "settings", settings],
+  [/^\/reports$/, "reports", reports], [/^\/log$/, "log", log], [/^\/rules$/, "rules", rules], [/^\/settings$/, "settings", settings],
   [/^\/studies\/([^/]+)$/, "studies", study], [/^\/images\/([^/]+)$/, "studies", image],
 ];
 const SILENT = 6000; // milliseconds without a word after which the node is lost
