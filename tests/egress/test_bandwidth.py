@@ -6,7 +6,7 @@ import socket
 import ssl
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import replace
@@ -102,6 +102,25 @@ def sending(session: EgressSession, images: Sequence[Payload], stop: threading.E
 
 
 MIXED = [payload("1.1", 9_000), payload("1.2", 300_000), payload("1.3", 500), payload("1.4", 60_001)]
+
+
+def assert_met(meters: Mapping[str, Meter], begin: float, seconds: float) -> None:
+    """Each bandwidth is met within a twentieth over so many seconds, the first since `begin` in which this
+    machine keeps up with all of them; and until then none is exceeded."""
+
+    def met() -> float:
+        end = time.monotonic()
+        each = (
+            meter.within(end - seconds, seconds) == pytest.approx(parse_bandwidth(rate) * seconds, rel=0.05)
+            for rate, meter in meters.items()
+        )
+        return end if end > begin + seconds and all(each) else 0.0
+
+    end = until(met, 60, "seconds in which every bandwidth is met")
+    for rate, meter in meters.items():
+        assert meter.within(begin, end - begin) <= parse_bandwidth(rate) * (end - begin) * 1.05, rate
+
+
 LINES = {"64 kbit/s": 1, "512 kbit/s": 3, "20 Mbit/s": 2, "300 Mbit/s": 4}
 
 
@@ -120,10 +139,7 @@ def test_over_ten_seconds_a_bandwidth_is_met_within_a_twentieth() -> None:
         for session in sessions:
             pool.submit(sending, session, MIXED, stop)
         begin = time.monotonic() + 0.5
-        until(lambda: time.monotonic() > begin + seconds, 20)
-    for rate, meter in meters.items():
-        wanted = parse_bandwidth(rate) * seconds
-        assert meter.within(begin, seconds) == pytest.approx(wanted, rel=0.05), rate
+        assert_met(meters, begin, seconds)
 
 
 def test_what_is_stat_passes_the_bandwidth_and_takes_nothing_of_it() -> None:
