@@ -210,6 +210,7 @@ class Node:
         self.store.spool.keep_free(plan.node.min_free, plan.node.low)
         troubles = change.switch(lifecycle, DRAIN)
         self.watch.emit("node.reloaded")
+        self._beat()  # who asked for the reload looks at once for what it opened, such as the page
         return tuple(
             Problem(loaded.file, 0, "", f"taken into use, but {what}", "restart the node")
             for what in troubles
