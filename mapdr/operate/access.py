@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -41,7 +41,8 @@ class Access:
 
     `busy`: seconds to wait for a lock of another program. `problems` are those of the configuration file,
     where `plan` is not by the file but by what the node used last. `actor` is who looks and acts: by default
-    the system's user. `config` is that file, None where it is not known.
+    the system's user. `config` is that file, None where it is not known. `ends` says whether the process
+    is about to end, and what takes long has to.
     """
 
     def __init__(
@@ -52,10 +53,12 @@ class Access:
         problems: tuple[Problem, ...] = (),
         actor: Actor | None = None,
         config: Path | None = None,
+        ends: Callable[[], bool] = lambda: False,
     ) -> None:
         self.plan = plan
         self.problems = problems
         self.config = config
+        self.ends = ends
         self._actor = actor
         self._viewed: set[str] = set()
         self._busy = busy
@@ -199,11 +202,16 @@ def access(config: Path, *, busy: float = ACTING, rules: bool = False) -> Iterat
 
 @contextmanager
 def access_of(
-    plan: Plan, *, busy: float = ACTING, actor: Actor | None = None, config: Path | None = None
+    plan: Plan,
+    *,
+    busy: float = ACTING,
+    actor: Actor | None = None,
+    config: Path | None = None,
+    ends: Callable[[], bool] = lambda: False,
 ) -> Iterator[Access]:
     """The access to the node that runs by a plan in this process, beside its own; closed at the end. `actor`
-    is who looks and acts by it, `config` the node's configuration file."""
-    with _closed(Access(plan, busy=busy, actor=actor, config=config)) as opened:
+    is who looks and acts by it, `config` the node's configuration file, `ends` as for `Access`."""
+    with _closed(Access(plan, busy=busy, actor=actor, config=config, ends=ends)) as opened:
         yield opened
 
 

@@ -12,6 +12,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from mapdr.kernel.errors import MapdrError
 from mapdr.kernel.item import Priority
 from mapdr.operate.access import Access
 from mapdr.operate.errors import RequestError
@@ -271,6 +272,10 @@ def reroute(
             done += step
             progress = Progress(progress.done + len(last), progress.images, last)
             told(progress)
+            if opened.ends() and progress.done < progress.images:
+                raise MapdrError(
+                    f"the node ends; {progress.done} of {progress.images} images were looked after"
+                )
     finally:
         if not dry_run and (done.deliveries or done.superseded):
             action = "reroute --set" if asked.corrections else "reroute"

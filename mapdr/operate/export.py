@@ -113,12 +113,13 @@ def export(
             store = opened.index(chosen)
             stage = _stage(configuration, folder, layout, dicomdir)
             stage.start()
+            exported = Exported(str(folder))
             try:
-                exported = _write(_Making(configuration, store, as_for), stage, chosen, folder, told)
+                _write(_Making(configuration, store, as_for), stage, chosen, exported, told)
             finally:
                 stage.stop(time.monotonic() + 5)
-            if exported.written:
-                note(opened, "export", exported.written, {}, of="images", chosen=chosen)
+                if exported.written:
+                    note(opened, "export", exported.written, {}, of="images", chosen=chosen)
             return exported
     finally:
         close_decoders()
@@ -126,11 +127,11 @@ def export(
 
 
 def _write(
-    making: _Making, stage: Any, chosen: Selection, folder: Path, told: Callable[[Exported], object]
-) -> Exported:
+    making: _Making, stage: Any, chosen: Selection, exported: Exported, told: Callable[[Exported], object]
+) -> None:
     store = making.store
     keys = store.rerouting.choose(chosen)
-    exported = Exported(str(folder), images=len(keys))
+    exported.images = len(keys)
     session = stage.connect(())
     try:
         for start in range(0, len(keys), PORTION):
@@ -138,13 +139,12 @@ def _write(
             for key in sorted(found):
                 _one(making, session, found[key], exported)
                 if exported.stopped:
-                    return exported
+                    return
                 told(exported)
     finally:
         session.close()
         if isinstance(stage, Finishes):
             stage.finish()
-    return exported
 
 
 def _one(making: _Making, session: EgressSession, instance: Instance, exported: Exported) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING
 
 from mapdr.kernel.errors import MapdrError
@@ -69,6 +69,8 @@ Told = Callable[[int, int | None], object]
 
 def look(configuration: Configuration, name: str, query: StudyQuery, *, identify: bool = False) -> Fetched:
     """What would be fetched. Raises RequestError for a query that is not clear, MapdrError."""
+    if identify:
+        _tell_who_sees(Access(configuration.plan), query)
     with _Peer(configuration, name) as peer:
         found = peer.find(query)
     return Fetched(name, [_study(one, identify) for one in found], 0, False, True)
@@ -93,6 +95,8 @@ def fetch(
         opened = Access(plan)
         try:
             opened.look_for_the_index()
+            if identify:
+                _tell_who_sees(opened, query)
             running = opened.running() is not None
             found = peer.find(query)
             if move and not running:
@@ -109,6 +113,12 @@ def fetch(
         finally:
             opened.close()
     return Fetched(name, studies, left, running, False)
+
+
+def _tell_who_sees(opened: Access, query: StudyQuery) -> None:
+    """Tell the audit that the answer shows who the patients are. Raises AuditError."""
+    asked = {key: value for key, value in asdict(query).items() if value}
+    opened.audit.viewed(opened.actor, "fetch", asked)
 
 
 def _into_store(

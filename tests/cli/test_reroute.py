@@ -246,6 +246,13 @@ def test_a_rate_is_kept(used: NodeFolder, monkeypatch: pytest.MonkeyPatch) -> No
     assert waits[-1] == pytest.approx(2, abs=0.5)
 
 
+@pytest.mark.parametrize("rate", ["nan", "inf", "0", "-1"])
+def test_a_rate_is_a_number(used: NodeFolder, rate: str) -> None:
+    done = used.mapdr("reroute", "--modality", "CT", "--yes", "--rate", rate)
+    assert done.exit_code == 2, done.output
+    assert "--rate" in done.output
+
+
 def test_the_plan_of_the_configuration_is_as_it_was(used: NodeFolder) -> None:
     plan = load(used.config).plan
     assert [rule.name for rule in plan.router.rules] == ["CT to teleradiology", "CT and MR to the archive"]

@@ -2,8 +2,8 @@
 
 A fenced block's info string says what it is: `sh` is a script, `sh look` one that changes nothing and may be
 repeated until it prints what is shown below it, `sh background` a program that goes on (another terminal),
-`toml` the whole configuration, `toml more` what is added to it, `text` what the block above it prints, where `…` stands for anything. All else
-cannot be done by a test.
+`toml` the whole configuration, `toml more` what is added to it, `text` what the block above it prints, where
+`…` stands for anything. All else cannot be done by a test.
 """
 
 from __future__ import annotations
@@ -108,6 +108,7 @@ class Reader:
     def _run(self, script: str, line: int) -> str:
         done = subprocess.run(
             ["bash", "-euo", "pipefail", "-c", script],
+            check=False,
             cwd=self._folder,
             env=self._environment,
             capture_output=True,

@@ -12,12 +12,17 @@ from xml.etree import ElementTree as ET
 
 import pytest
 
+from mapdr.kernel.errors import MapdrError
+from mapdr.kernel.fetch import StudyQuery
 from mapdr.operate.access import Access, access
 from mapdr.operate.actions import dismiss, hold_destinations, retry
 from mapdr.operate.actor import Actor
 from mapdr.operate.audit import FOLDER, Audit, AuditError
+from mapdr.operate.configuration import load
 from mapdr.operate.corrections import corrections
 from mapdr.operate.deliveries import deliveries
+from mapdr.operate.export import Exported, export
+from mapdr.operate.fetch import look
 from mapdr.operate.images import images
 from mapdr.operate.purge import purge
 from mapdr.operate.selection import Selection
@@ -47,6 +52,29 @@ def query(record: ET.Element) -> object:
     text = record.findtext("ParticipantObjectIdentification/ParticipantObjectQuery")
     assert text is not None
     return json.loads(base64.b64decode(text))
+
+
+def test_who_asks_a_pacs_who_its_patients_are_is_told(used: NodeFolder) -> None:
+    configuration, asked = load(used.config), StudyQuery(accession_number="A1")
+    for identify, told in ((False, 0), (True, 1)):
+        with pytest.raises(MapdrError):  # the PACS is away
+            look(configuration, "telepacs", asked, identify=identify)
+        assert len(records(used)) == told
+    (record,) = records(used)
+    assert kind(record) == ("110112", "view-fetch")
+    assert query(record) == {"accession_number": "A1"}
+
+
+def test_an_export_that_is_interrupted_is_told_as_far_as_it_came(used: NodeFolder, tmp_path: Path) -> None:
+    def interrupted(so_far: Exported) -> None:
+        if so_far.written == 2:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        export(load(used.config), Selection(modality="CT"), tmp_path / "out", told=interrupted)
+    (record,) = records(used)
+    assert kind(record) == ("110103", "export")
+    assert len(list((tmp_path / "out").rglob("*.dcm"))) == 2
 
 
 def test_what_identifies_is_told_before_it_is_shown(used: NodeFolder) -> None:

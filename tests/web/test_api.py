@@ -6,7 +6,7 @@ import base64
 import hashlib
 import json
 import re
-from contextlib import closing
+from contextlib import ExitStack, closing
 from datetime import date
 from typing import Any
 from xml.etree import ElementTree as ET
@@ -17,6 +17,7 @@ import pytest
 from click.testing import CliRunner
 
 from mapdr.testing import generator
+from mapdr.testing.wait import until
 from mapdr_cli.main import main
 from web.conftest import Page
 
@@ -333,6 +334,36 @@ def test_the_state_is_streamed_while_the_session_lasts(page: Page, viewer: httpx
                 assert json.loads(line.removeprefix("data: "))["node"]["name"] == "clinic-north"
     assert events[0] == events[1] == "event: status"
     assert events[-1] == "event: signed-out"
+
+
+def test_a_stream_ends_when_nobody_can_say_who_may(page: Page, viewer: httpx.Client) -> None:
+    page.doors.set_password("ann", "viewer", "a long password")
+    with closing(page.client()) as client:
+        given = {"user": "ann", "password": "a long password"}
+        assert client.post("/api/v1/session", json=given).status_code == 200
+        events: list[str] = []
+        with client.stream("GET", "/api/v1/stream") as answer:
+            for line in answer.iter_lines():
+                if line.startswith("event:"):
+                    events.append(line)
+                    (page.node.plan.node.data / "web" / "users.json").write_text("{")
+    assert events[0] == "event: status"
+    assert events[-1] == "event: signed-out"
+
+
+def test_no_more_streams_than_there_may_be(
+    page: Page, viewer: httpx.Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("mapdr_web.app.STREAMS", 2)
+    with ExitStack() as stack:
+        asked = [stack.enter_context(viewer.stream("GET", "/api/v1/stream")) for _ in range(4)]
+        assert sorted(answer.status_code for answer in asked) == [200, 200, 503, 503]
+
+    def free() -> bool:
+        with viewer.stream("GET", "/api/v1/stream") as answer:
+            return answer.status_code == 200
+
+    until(free, 10, "an end of those that were closed")
 
 
 def test_the_probes_say_little_and_the_metrics_no_name(page: Page, nobody: httpx.Client) -> None:

@@ -221,7 +221,9 @@ class PageApp:
 
     def _call(self, operation: Operation, arguments: dict[str, Any], actor: Actor, named: bool) -> Response:
         """In a thread of the pool. `named`: what is asked for names somebody, which the audit is told."""
-        with access_of(self._node.plan, busy=LOOKING, actor=actor, config=self._node.file) as opened:
+        with access_of(
+            self._node.plan, busy=LOOKING, actor=actor, config=self._node.file, ends=self._stopping
+        ) as opened:
             chosen = arguments.get("chosen")
             if named and chosen is not None and not operation.changes:
                 opened.show_who(operation.name, chosen)
@@ -338,24 +340,24 @@ class PageApp:
     async def _stream(self, request: Request, caller: Caller) -> Response:
         if self._streams >= STREAMS:
             raise Refusal(503, "too many pages are open", headers={"retry-after": "10"})
-        return StreamingResponse(self._states(request), media_type="text/event-stream")
+        self._streams += 1
+        return _Stream(self._states(request), self._stream_ended)
+
+    def _stream_ended(self) -> None:
+        self._streams -= 1
 
     async def _states(self, request: Request) -> AsyncIterator[str]:
         """The state as long as the session lasts and the node runs."""
-        self._streams += 1
-        try:
-            yield "retry: 2000\n\n"
-            async for snapshot in self._snapshots.follow():
-                if self._stopping():
-                    return
-                try:
-                    self._gate.admit(request, "viewer", person=False)
-                except Refusal:
-                    yield "event: signed-out\ndata: {}\n\n"
-                    return
-                yield f"event: status\ndata: {snapshot.text}\n\n"
-        finally:
-            self._streams -= 1
+        yield "retry: 2000\n\n"
+        async for snapshot in self._snapshots.follow():
+            if self._stopping():
+                return
+            try:
+                self._gate.admit(request, "viewer", person=False)
+            except (Refusal, MapdrError):  # or nobody can say any more who may
+                yield "event: signed-out\ndata: {}\n\n"
+                return
+            yield f"event: status\ndata: {snapshot.text}\n\n"
 
     async def _openapi(self, request: Request, caller: Caller) -> Response:
         return JSONResponse(document())
@@ -387,6 +389,20 @@ class PageApp:
 
     async def _in_pool(self, call: Callable[..., T], *arguments: Any) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._pool, partial(call, *arguments))
+
+
+class _Stream(StreamingResponse):
+    """Server-sent events; `ended` is called when it is over, also if nothing of it could be sent."""
+
+    def __init__(self, content: AsyncIterator[str], ended: Callable[[], None]) -> None:
+        super().__init__(content, media_type="text/event-stream")
+        self._ended = ended
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            await super().__call__(scope, receive, send)
+        finally:
+            self._ended()
 
 
 async def _body(request: Request) -> dict[str, Any]:

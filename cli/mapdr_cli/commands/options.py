@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
@@ -20,6 +21,17 @@ from mapdr.operate.selection import STATES, Selection, choose
 F = TypeVar("F", bound=Callable[..., Any])
 
 NAME = "mapdr.toml"
+
+
+class FiniteRange(click.FloatRange):
+    """A number between two others, which "nan" and "inf" are not."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        """See `click.ParamType`."""
+        number: float = super().convert(value, param, ctx)
+        if not math.isfinite(number):
+            self.fail(f"{value!r} is not a number", param, ctx)
+        return number
 
 
 def config_option(command: F) -> F:

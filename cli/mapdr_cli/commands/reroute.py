@@ -16,6 +16,7 @@ from mapdr.operate.jobs import Named
 from mapdr.operate.selection import Selection
 from mapdr_cli.commands.confirm import ask, sure_options, where_to
 from mapdr_cli.commands.options import (
+    FiniteRange,
     condition,
     config_option,
     json_option,
@@ -44,7 +45,7 @@ _HOW_IT_RUNS = ("yes", "dry_run", "config", "as_json", "name", "rate")
     help="Correct a value of these images before that; may be repeated.",
 )
 @condition("--name", metavar="NAME", help="The same command with the same name goes on where it was.")
-@click.option("--rate", type=click.FloatRange(0.1), default=None, help="Images a second, at most.")
+@click.option("--rate", type=FiniteRange(0.1), default=None, help="Images a second, at most.")
 @sure_options
 @config_option
 @json_option

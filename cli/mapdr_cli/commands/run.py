@@ -22,7 +22,7 @@ from mapdr.operate.access import Access, access_of
 from mapdr.operate.journal import Journal, recovery
 from mapdr.operate.model import NodeState
 from mapdr.operate.view import NodeView
-from mapdr_cli.commands.options import config_option
+from mapdr_cli.commands.options import FiniteRange, config_option
 from mapdr_cli.render.dashboard import farewell
 from mapdr_cli.render.live import PAUSE
 from mapdr_cli.render.problems import show_problems
@@ -44,7 +44,7 @@ LOOK = 2.0
 @click.option("--verbose", is_flag=True, help="Log more: associations, single attempts.")
 @click.option(
     "--drain",
-    type=click.FloatRange(0, 3600),
+    type=FiniteRange(0, 3600),
     default=DRAIN,
     show_default=True,
     help="How many seconds running associations and deliveries have to finish at the end.",

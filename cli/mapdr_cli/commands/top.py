@@ -10,7 +10,7 @@ import click
 from mapdr.operate.access import LOOKING, Access, access
 from mapdr.operate.view import NodeView, node_state
 from mapdr_cli.commands.looking import looking
-from mapdr_cli.commands.options import config_option, identify_option, json_option, print_answer
+from mapdr_cli.commands.options import FiniteRange, config_option, identify_option, json_option, print_answer
 from mapdr_cli.render.live import draw, follow_plain
 from mapdr_cli.render.terminal import console
 
@@ -20,7 +20,7 @@ from mapdr_cli.render.terminal import console
 @click.option("--once", is_flag=True, help="Draw once and end.")
 @click.option(
     "--seconds",
-    type=click.FloatRange(0.2, 3600),
+    type=FiniteRange(0.2, 3600),
     default=1.0,
     show_default=True,
     help="Between two looks; what costs much is looked at less often.",

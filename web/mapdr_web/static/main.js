@@ -92,10 +92,18 @@ by("sign-out").addEventListener("click", async () => {
   signIn();
 });
 
+function decoded(part) {
+  try {
+    return decodeURIComponent(part);
+  } catch {
+    return part; // no encoding of UTF-8: the view says that it finds nothing by it
+  }
+}
+
 function open(path, focus = false) {
   const [pattern, name, make] = VIEWS.find(([each]) => each.test(path)) ?? VIEWS[0];
   view?.end();
-  view = make(main, session, ...(path.match(pattern) ?? []).slice(1).map(decodeURIComponent));
+  view = make(main, session, ...(path.match(pattern) ?? []).slice(1).map(decoded));
   document.title = `${view.title} · ${session.mapdr.node} · MAPDR`;
   for (const link of document.querySelectorAll("nav a")) {
     if (link.dataset.view === name) link.setAttribute("aria-current", "page");
@@ -118,10 +126,10 @@ addEventListener("popstate", () => { if (session) open(location.pathname); });
 
 function listen() {
   stop();
-  heard = Date.now();
+  heard = performance.now();
   stream = new EventSource("/api/v1/stream");
   stream.addEventListener("status", (event) => {
-    heard = Date.now();
+    heard = performance.now();
     told(JSON.parse(event.data));
   });
   stream.addEventListener("signed-out", () => signIn("Your session has ended."));
@@ -158,7 +166,7 @@ function stop() {
 
 setInterval(() => {
   if (!session) return;
-  const silent = Date.now() - heard > SILENT;
+  const silent = performance.now() - heard > SILENT;
   if (silent && lost.hidden) {
     lost.textContent = `▲ This page has lost the node ${session.mapdr.node}${
       state ? ` since ${clock(state.at)}: what stands below is from then` : ""}. It tries again by itself.`;
