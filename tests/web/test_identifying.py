@@ -1,4 +1,4 @@
-"""Who the patients are is in no answer, log or metric, but where an operator asked for it; the audit says so."""
+"""Who the patients are: told in no answer, log or metric but where an operator asked, and the audit knows it."""
 
 from __future__ import annotations
 
