@@ -1,4 +1,4 @@
-"""Who the patients are: told in no answer, log or metric but where an operator asked, and the audit knows it."""
+"""Who the patients are is told where an operator asks, and to the audit; in no other answer or log."""
 
 from __future__ import annotations
 
