@@ -1,4 +1,4 @@
-"""Measure what goes over TLS and HTTP, contention and watching anew; only their sections of RESULTS.md are replaced.
+"""Measure what goes over TLS and HTTP, contention and watching anew: only these sections change.
 
 python -m benchmarks.sections [ROUNDS]
 """

@@ -15,6 +15,7 @@ from mapdr_web.gate import CHANGES
 from web.conftest import Page
 
 FILL = {"{study}": "1.2.3", "{image}": "1.2.3.4", "{name}": "archive"}
+SOURCE = {"ae_title": "CT1", "host": "10.1.2.3"}
 FORM = {"ae_title": "ARCHIVE", "host": "127.0.0.1", "port": 2}
 RULE = {
     "modality": ["CT"], "station": "", "calling_ae": "", "prefix": "", "compress": "none", "ratio": 10,
@@ -29,6 +30,8 @@ BODIES = {
     "/api/v1/priority": {"modality": "CT", "priority": "stat", "dry_run": True},
     "/api/v1/destinations/{name}/hold": {"dry_run": True},
     "/api/v1/destinations/{name}/release": {"dry_run": True},
+    "/api/v1/settings/receivers/{name}/sources/save": {**SOURCE, "seen": "another file"},
+    "/api/v1/settings/receivers/{name}/sources/remove": {**SOURCE, "seen": "another file"},
     "/api/v1/settings/destinations/{name}/save": {**FORM, "seen": "another file"},
     "/api/v1/settings/destinations/{name}/remove": {"seen": "another file"},
     "/api/v1/settings/destinations/{name}/echo": FORM,

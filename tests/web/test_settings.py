@@ -62,6 +62,36 @@ def test_a_destination_is_asked_added_changed_and_removed(browser: Browser, page
     assert not seen.said
 
 
+def test_a_source_is_added_changed_and_removed(browser: Browser, page: Page) -> None:
+    before = page.config.read_text()
+    seen = Seen()
+    tab = tab_of(browser, page, "operator", seen)
+    tab.get_by_role("link", name="Settings").click()
+    tab.get_by_text("Anybody may send to it.").wait_for()
+    tab.get_by_role("button", name="Add a source").click()
+    form = tab.get_by_role("form", name="A new source")
+    form.get_by_text("Until now anybody may send here").wait_for()
+    form.get_by_label("AE title").fill("CT1")
+    form.get_by_label("Address").fill("the CT")
+    form.get_by_role("button", name="Save").click()
+    until(lambda: form.get_by_label("Address").get_attribute("aria-invalid") == "true", 20, "what is wrong")
+    assert not violations(tab, "the form of a source")
+    form.get_by_label("Address").fill("10.1.2.3")
+    form.get_by_role("button", name="Save").click()
+    tab.get_by_role("status").get_by_text("CT1 at 10.1.2.3 is saved and in use.").wait_for()
+    assert '{ ae_title = "CT1", host = "10.1.2.3" }' in page.config.read_text()
+    tab.get_by_role("button", name="Change CT1 at 10.1.2.3").click()
+    form = tab.get_by_role("form", name="Change CT1 at 10.1.2.3")
+    form.get_by_label("Address").fill("10.1.2.0/24")
+    form.get_by_role("button", name="Save").click()
+    tab.get_by_role("button", name="Remove CT1 at 10.1.2.0/24").click()
+    dialog = tab.get_by_role("dialog")
+    dialog.get_by_text("It is the last of the list: then anybody may send here.").wait_for()
+    dialog.get_by_role("button", name="Remove CT1 at 10.1.2.0/24").click()
+    until(lambda: page.config.read_text() == before, 20, "the file as it was")
+    assert not seen.said
+
+
 def test_an_image_goes_the_way_that_the_forms_have_made(browser: Browser, page: Page) -> None:
     seen = Seen()
     with Sink(ae_title="CARDIO") as sink:

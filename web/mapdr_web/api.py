@@ -259,6 +259,10 @@ OPERATIONS = (
     Operation("priority", "/priority", prioritize, changes=True),
     Operation("rules", "/rules", forms.rules),
     Operation("settings", "/settings", forms.settings),
+    Operation("save source", "/settings/receivers/{name}/sources/save", forms.save_source, changes=True),
+    Operation(
+        "remove source", "/settings/receivers/{name}/sources/remove", forms.remove_source, changes=True
+    ),
     Operation("save destination", "/settings/destinations/{name}/save", forms.save_destination, changes=True),
     Operation(
         "remove destination", "/settings/destinations/{name}/remove", forms.remove_destination, changes=True

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from mapdr.operate import destination_form, rule_form
+from mapdr.operate import destination_form, rule_form, source_form
 from mapdr.operate.access import Access
 from mapdr.operate.destination_form import ConfiguredDestination, DestinationForm, Echoed
 from mapdr.operate.rule_form import ConfiguredRule, RuleForm
 from mapdr.operate.settings import FileState, Saved, file_state, read_file
+from mapdr.operate.source_form import ConfiguredReceiver, SourceForm
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,6 +18,7 @@ class Settings:
     """The configuration file, and what the forms change of it."""
 
     file: FileState
+    receivers: Sequence[ConfiguredReceiver]
     destinations: Sequence[ConfiguredDestination]
     rules: Sequence[ConfiguredRule]
 
@@ -37,14 +39,36 @@ def rules(opened: Access, *, identify: bool = False) -> Rules:
 
 
 def settings(opened: Access, *, identify: bool = False) -> Settings:
-    """The configuration file with its problems, its destinations and its rules. With `identify` the text
-    itself, and in rules the values that may identify somebody."""
+    """The configuration file with its problems, its receivers, destinations and rules. With `identify` the
+    text itself, and in rules the values that may identify somebody."""
     file = read_file(opened)
     return Settings(
         file=file_state(opened, file, identify=identify),
+        receivers=source_form.configured_receivers(file),
         destinations=destination_form.configured_destinations(file),
         rules=rule_form.configured_rules(file, identify=identify),
     )
+
+
+def save_source(
+    opened: Access,
+    name: str,
+    *,
+    ae_title: str,
+    host: str,
+    seen: str,
+    old_ae_title: str = "",
+    old_host: str = "",
+) -> Saved:
+    """Let a source send to the DICOM receiver `name`, and use that; as for a destination. With `old_ae_title`
+    or `old_host` it takes the place of that source. What is empty matches any."""
+    before = SourceForm(old_ae_title, old_host) if old_ae_title or old_host else None
+    return source_form.save_source(opened, name, SourceForm(ae_title, host), seen, before=before)
+
+
+def remove_source(opened: Access, name: str, *, ae_title: str, host: str, seen: str) -> Saved:
+    """Let a source send to the receiver `name` no more. When it is the last in its list, anybody may."""
+    return source_form.remove_source(opened, name, SourceForm(ae_title, host), seen)
 
 
 def save_destination(

@@ -4,6 +4,11 @@ import { ask, confirmed, h, query, say } from "./dom.js";
 import { form } from "./forms.js";
 import { many } from "./words.js";
 
+const SOURCE = [
+  { name: "ae_title", label: "AE title", hint: "What the modality calls itself. Empty: any." },
+  { name: "host", label: "Address", hint: "10.1.2.3, or a network such as 10.1.2.0/24. Empty: any." },
+];
+
 const DESTINATION = [
   { name: "name", label: "Name", hint: "As rules and listings call it, such as telepacs.", fixed: true },
   { name: "ae_title", label: "AE title", hint: "What the receiver is called: up to 16 characters." },
@@ -39,7 +44,7 @@ export function settings(main, session) {
     }
     if (ended) return;
     about.replaceChildren(file(found.file));
-    body.replaceChildren(destinations(), rules());
+    body.replaceChildren(...found.receivers.map(sources), destinations(), rules());
   }
 
   function file(told) {
@@ -63,6 +68,38 @@ export function settings(main, session) {
     } catch (error) {
       say(error.message);
     }
+  }
+
+  function sources(receiver) {
+    const place = h("div");
+    const open = receiver.sources.length === 0;
+    const rows = receiver.sources.map((one) => h("tr", {}, h("th", { scope: "row" }, one.ae_title || "any AE title"), h("td", {}, one.host || "any address"),
+      acts ? h("td", { class: "act" }, h("button", { type: "button", "aria-label": `Change ${called(one)}`, onclick: () => editSource(place, receiver, one) }, "Change"), " ",
+        h("button", { type: "button", "aria-label": `Remove ${called(one)}`, onclick: () => removeSource(receiver, one) }, "Remove")) : null));
+    return h("section", { class: "card" }, h("h2", {}, `Who may send to ${receiver.name}`,
+      acts ? h("span", { class: "aside" }, h("button", { type: "button", onclick: () => editSource(place, receiver, null) }, "Add a source")) : null),
+    h("p", {}, `It is ${receiver.ae_title} at port ${receiver.port}. `, open ? "Anybody may send to it." : "Nobody else may send to it."),
+    open ? null : h("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": `Sources of ${receiver.name}` }, h("table", { class: "text" },
+      h("thead", {}, h("tr", {}, ["AE title", "address"].map((word) => h("th", { scope: "col" }, word)),
+        acts ? h("th", { scope: "col" }, h("span", { class: "skip" }, "action")) : null)), h("tbody", {}, rows))), place);
+  }
+  const called = (one) => [one.ae_title, one.host].filter(Boolean).join(" at ");
+  const sourcePath = (receiver) => `/settings/receivers/${encodeURIComponent(receiver.name)}/sources`;
+
+  function editSource(place, receiver, one) {
+    const old = one ? { old_ae_title: one.ae_title, old_host: one.host } : {};
+    const made = form(one ? `Change ${called(one)}` : "A new source", SOURCE, one ?? { ae_title: "", host: "" }, {
+      more: receiver.sources.length ? "" : "Until now anybody may send here. With the first source only those in the list may.",
+      save: (given) => saved(ask(`${sourcePath(receiver)}/save`, { ...given, ...old, seen: found.file.seen }), called(given)),
+      cancel: () => place.replaceChildren(),
+    });
+    place.replaceChildren(made);
+    made.querySelector("input").focus();
+  }
+  async function removeSource(receiver, one) {
+    const last = receiver.sources.length === 1;
+    const text = last ? "It is the last of the list: then anybody may send here." : "It may send here no more.";
+    await taken(called(one), `${sourcePath(receiver)}/remove`, text, one);
   }
 
   function destinations() {
@@ -146,10 +183,10 @@ export function settings(main, session) {
       : "It goes out of the file. What is owed to it waits until it is back.";
     await taken(one.name, `${path(one.name)}/remove`, text);
   }
-  async function taken(name, address, text) {
+  async function taken(name, address, text, given = {}) {
     if (!await confirmed(`Remove ${name}?`, text, `Remove ${name}`)) return;
     try {
-      const told = await saved(ask(address, { seen: found.file.seen }), name);
+      const told = await saved(ask(address, { ...given, seen: found.file.seen }), name);
       if (!told.saved) say(told.said ?? told.problems.map((each) => `${each.what}: ${each.cure}`).join("; "));
     } catch (error) {
       say(`Nothing was done: ${error.message}`);
