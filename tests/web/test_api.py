@@ -79,6 +79,9 @@ def test_listings_are_those_of_the_command_line(page: Page, viewer: httpx.Client
 
 
 def test_every_answer_is_as_the_document_says(page: Page, operator: httpx.Client) -> None:
+    with page.config.open("a") as file:
+        file.write('\n[webhook.ris]\nurl = "http://127.0.0.1:9/"\non = ["study.received"]\n')
+    assert page.node.reload(page.config) == ()
     document = operator.get("/api/v1/openapi.json").json()
     assert document["openapi"] == "3.1.0"
     (study,) = operator.get("/api/v1/studies", params={"modality": "CT"}).json()["studies"]
@@ -128,6 +131,24 @@ def test_every_answer_is_as_the_document_says(page: Page, operator: httpx.Client
             "/api/v1/destinations/archive/release",
             {"dry_run": True},
         ),
+        ("get", "/api/v1/webhooks", "/api/v1/webhooks", {}),
+        *(
+            (method, f"/api/v1/webhooks/{{name}}/{verb}", f"/api/v1/webhooks/ris/{verb}", given)
+            for method, verb, given in (
+                ("get", "messages", {}),
+                ("post", "replay", {"dry_run": True}),
+                ("post", "test", {}),
+            )
+        ),
+        *(
+            (
+                "post",
+                f"/api/v1/settings/receivers/{{name}}/sources/{verb}",
+                f"/api/v1/settings/receivers/modalities/sources/{verb}",
+                {"ae_title": "CT1", "host": "", "seen": "another file"},
+            )
+            for verb in ("save", "remove")
+        ),
         ("get", "/api/v1/rules", "/api/v1/rules", {"identify": "1"}),
         ("get", "/api/v1/settings", "/api/v1/settings", {"identify": "1"}),
         *(
@@ -174,6 +195,7 @@ def test_every_answer_is_as_the_document_says(page: Page, operator: httpx.Client
     assert {path for _, path in told - listed} <= {
         "/api/v1/session",
         "/api/v1/stream",
+        "/api/v1/webhooks/{name}/messages",
         "/api/v1/deliveries",
         "/api/v1/counts",
         "/api/v1/hours",
@@ -369,8 +391,14 @@ def test_no_more_streams_than_there_may_be(
 def test_the_probes_say_little_and_the_metrics_no_name(page: Page, nobody: httpx.Client) -> None:
     assert nobody.get("/healthz").json() == {"status": "ok"}
     assert nobody.get("/readyz").json() == {"status": "ready"}
-    text = nobody.get("/metrics").text
-    assert 'mapdr_deliveries{destination="archive",state="pending"} 6.0' in text
+    text = ""
+
+    def waits() -> bool:  # and is not just on its way
+        nonlocal text
+        text = nobody.get("/metrics").text
+        return 'mapdr_deliveries{destination="archive",state="pending"} 6.0' in text
+
+    until(waits, 20, "six images that wait for the archive")
     assert 'mapdr_parked{destination="telepacs",reason="refused"} 1.0' in text
     assert "mapdr_ready 1.0" in text
 

@@ -149,7 +149,7 @@ def test_the_log_tells_what_happens_and_can_be_narrowed(browser: Browser, page: 
     until(lambda: rows.count() >= 1, 20, "the node's start")
     tab.get_by_role("button", name="Pause").click()
     before = rows.count()
-    receive(page, "MR", 5)
+    page.node.watch.emit("node.reloaded")
     tab.get_by_role("status").get_by_text("paused").wait_for()
     assert rows.count() == before
     tab.get_by_role("button", name="Pause").click()

@@ -76,6 +76,7 @@ def answers(page: Page, client: httpx.Client, asked: dict[str, object]) -> Itera
         word = next((word for word in fills if word in route.path), "")
         for value in fills.get(word, [""]):
             path = route.path.replace(word, value) if word else route.path
+            path = path.replace("/webhooks/{name}/", "/webhooks/ris/")
             for name, other in FILL.items():
                 path = path.replace(name, other)
             given = {**BODIES.get(route.path, {}), **asked}

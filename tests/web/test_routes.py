@@ -30,6 +30,7 @@ BODIES = {
     "/api/v1/priority": {"modality": "CT", "priority": "stat", "dry_run": True},
     "/api/v1/destinations/{name}/hold": {"dry_run": True},
     "/api/v1/destinations/{name}/release": {"dry_run": True},
+    "/api/v1/webhooks/{name}/replay": {"dry_run": True},
     "/api/v1/settings/receivers/{name}/sources/save": {**SOURCE, "seen": "another file"},
     "/api/v1/settings/receivers/{name}/sources/remove": {**SOURCE, "seen": "another file"},
     "/api/v1/settings/destinations/{name}/save": {**FORM, "seen": "another file"},
@@ -92,6 +93,8 @@ def expected(route: Route, role: str) -> set[int]:
         return {401}
     if route.needs == "operator" and role == "viewer":
         return {403}
+    if "/webhooks/{name}/" in route.path:
+        return {400}  # there is none
     return {204} if route.method == "DELETE" else {200}
 
 

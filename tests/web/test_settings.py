@@ -7,6 +7,8 @@ from collections.abc import Iterator
 import pytest
 from playwright.sync_api import Browser
 
+from mapdr.store import OutboxEntry
+from mapdr.testing.ris import Ris
 from mapdr.testing.sink import Sink
 from mapdr.testing.wait import until
 from web.browsing import Seen, chromium, focused, tab_of, tab_to, violations
@@ -89,6 +91,29 @@ def test_a_source_is_added_changed_and_removed(browser: Browser, page: Page) -> 
     dialog.get_by_text("It is the last of the list: then anybody may send here.").wait_for()
     dialog.get_by_role("button", name="Remove CT1 at 10.1.2.0/24").click()
     until(lambda: page.config.read_text() == before, 20, "the file as it was")
+    assert not seen.said
+
+
+def test_a_webhook_is_tested_and_its_messages_go_again(browser: Browser, page: Page) -> None:
+    seen = Seen()
+    with Ris() as ris:
+        with page.config.open("a") as file:
+            file.write(f'\n[webhook.ris]\nurl = "{ris.url}"\non = ["study.received"]\n')
+        assert page.node.reload(page.config) == ()
+        page.node.store.outbox.add([OutboxEntry("k", "ris", "study.received", {"name": "DOE"})], 100.0)
+        tab = tab_of(browser, page, "operator", seen)
+        tab.get_by_role("link", name="Settings").click()
+        hooks = tab.get_by_role("region", name="Webhooks")
+        hooks.get_by_text("ris").wait_for()
+        tab.get_by_role("button", name="Test: ris").click()
+        tab.get_by_text("● ris took an example of study.received (204)").wait_for()
+        assert any(call.json.get("test") for call in ris.calls)
+        tab.get_by_role("button", name="Messages: ris").click()
+        tab.get_by_text("study.received: ● taken").first.click()
+        assert "DOE" not in tab.content()
+        assert not violations(tab, "webhooks")
+    tab.get_by_role("button", name="Test: ris").click()
+    tab.get_by_text("▲ ris did not take an example").wait_for()
     assert not seen.said
 
 

@@ -24,7 +24,7 @@ from mapdr.operate.access import Access
 from mapdr.operate.errors import RequestError
 from mapdr.operate.model import Destination, EventText, NodeState
 from mapdr.operate.selection import Selection, limited
-from mapdr_web import forms
+from mapdr_web import forms, hooks
 
 MOST = 10_000
 """Rows of one listing."""
@@ -257,6 +257,10 @@ OPERATIONS = (
     Operation("release destination", "/destinations/{name}/release", release_destination, changes=True),
     Operation("reroute", "/reroute", reroute, changes=True),
     Operation("priority", "/priority", prioritize, changes=True),
+    Operation("webhooks", "/webhooks", hooks.webhooks),
+    Operation("webhook messages", "/webhooks/{name}/messages", hooks.messages),
+    Operation("webhooks replay", "/webhooks/{name}/replay", hooks.replay, changes=True),
+    Operation("webhook test", "/webhooks/{name}/test", hooks.test, changes=True),
     Operation("rules", "/rules", forms.rules),
     Operation("settings", "/settings", forms.settings),
     Operation("save source", "/settings/receivers/{name}/sources/save", forms.save_source, changes=True),

@@ -245,7 +245,7 @@ def test(name: str, config: Path, as_json: bool) -> None:
     from mapdr.operate.trial import trial
 
     configuration = load(config)
-    tried = trial(configuration, name)
+    tried = trial(configuration.plan, name)
     if as_json:
         print_answer(tried, node=configuration.plan.node.name)
     else:

@@ -2,6 +2,7 @@
 
 import { ask, confirmed, h, query, say } from "./dom.js";
 import { form } from "./forms.js";
+import { hooks } from "./hooks.js";
 import { many } from "./words.js";
 
 const SOURCE = [
@@ -32,8 +33,9 @@ export function settings(main, session) {
   const acts = session.role === "operator";
   const about = h("div", { class: "alerts" }, h("p", { class: "quiet" }, "…"));
   const body = h("div", { class: "alerts" });
-  main.replaceChildren(h("h1", { class: "title" }, "Settings"), about, body);
-  let found = null, ended = false;
+  let found = null, ended = false, at = null;
+  const told = hooks(acts, () => at ?? new Date().toISOString());
+  main.replaceChildren(h("h1", { class: "title" }, "Settings"), about, body, told.node);
 
   async function read() {
     try {
@@ -194,5 +196,8 @@ export function settings(main, session) {
   }
 
   read();
-  return { title: "Settings", draw() {}, end() { ended = true; } };
+  return { title: "Settings", draw(state) { at = state.at; }, end() {
+    ended = true;
+    told.end();
+  } };
 }
