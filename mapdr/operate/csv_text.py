@@ -5,7 +5,7 @@ becomes columns (`source.address`); of a mapping or a list the cell says all, `C
 8601, as in JSON; what is not known is empty.
 
 A spreadsheet takes a text that begins with = + - or @ for a formula, also one that came in a DICOM header or
-as an AE title: such a text gets an apostrophe before it.
+as an AE title, and with spaces before the sign too: such a text gets an apostrophe before it.
 """
 
 from __future__ import annotations
@@ -79,4 +79,4 @@ def _item(value: Any) -> str:
 
 def safe(text: str) -> str:
     """A text that a spreadsheet does not take for a formula."""
-    return f"'{text}" if text.startswith(_FORMULA) else text
+    return f"'{text}" if text.lstrip().startswith(_FORMULA) else text

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
@@ -38,8 +39,11 @@ class Canvas:
 
     @property
     def size(self) -> tuple[int, int]:
-        """Columns and lines of the terminal now."""
-        return self._console.size
+        """Columns and lines of the terminal now, whatever COLUMNS and LINES say: those follow no resize."""
+        try:
+            return os.get_terminal_size(self._console.file.fileno())
+        except (OSError, ValueError):  # it is no terminal
+            return self._console.size
 
     def draw(self, lines: Sequence[Text]) -> int:
         """Show the lines, from the top; how many had to be written."""
