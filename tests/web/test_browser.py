@@ -109,6 +109,11 @@ def test_a_study_is_found_by_its_number_and_an_image_followed(browser: Browser, 
     assert "Explicit VR Little Endian" in tab.locator("main").inner_text()
     assert "?study=" in tab.url
     assert 'by "CT to teleradiology"; changed by tags, compress' in tab.locator("main").inner_text()
+    tab.get_by_text("Accession Number is changed.").wait_for()
+    assert number not in tab.content()
+    tab.get_by_label("Show the values").check()
+    tab.get_by_role("cell", name=f"CN-{number}", exact=True).wait_for()
+    assert "Then: compress" in tab.locator("main").inner_text()
     tab.reload()  # each place has an address
     tab.get_by_text("received from CT1 at 127.0.0.1").wait_for()
     tab.get_by_role("link", name="Its study").click()
