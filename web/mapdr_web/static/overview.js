@@ -11,6 +11,7 @@ const SOURCES_EVERY = 5000;
 const HISTORY_EVERY = 60000;
 const HISTORY_DAYS = 30;
 const POINTS = 300;
+const SHAPES = { good: ["●", "well"], warn: ["◐", "attention"], bad: ["▲", "problem"] };
 
 export function overview(main) {
   const place = (name, tag = "section", about = {}) => h(tag, { class: name, ...about });
@@ -21,6 +22,7 @@ export function overview(main) {
   });
   const matrix = countsCard();
   const sources = h("ul", { class: "rows" });
+  const conditions = h("ul", { class: "rows" });
   const receivers = h("p", { class: "dim after" });
   const plot = h("div");
   const byHour = h("div"), byDay = h("div");
@@ -36,23 +38,27 @@ export function overview(main) {
       h("h2", {}, "Images a second", h("span", { class: "aside" },
         h("span", { class: "key" }, "received"), h("span", { class: "key two" }, "delivered"))), plot),
     h("section", { class: "card narrow" }, h("h2", {}, "Destinations"), destinations),
+    h("section", { class: "card" }, h("h2", {}, "Disk, index, certificates"), conditions),
     h("section", { class: "card half" }, h("h2", {}, "Images of today, by the hour"), byHour),
     h("section", { class: "card half" }, h("h2", {}, `Images of ${HISTORY_DAYS} days`), byDay),
     h("section", { class: "card" }, h("h2", {}, "What happened"), events),
   );
 
-  let state = null, known = null, ended = false;
+  let state = null, known = null, stands = [], ended = false;
   const points = [];
 
   async function readSources() {
     try {
-      known = (await askAlone("/surroundings")).sources;
+      ({ sources: known, conditions: stands } = await askAlone("/surroundings"));
     } catch {
       return; // the banner says if the node is lost
     }
     if (!ended && state) drawSources();
   }
   function drawSources() {
+    show(conditions, stands, (found) => found.map((one) => h("li", {},
+      h("span", { class: `state ${one.level}` }, h("span", { "aria-hidden": "true" }, SHAPES[one.level][0]), SHAPES[one.level][1]),
+      h("span", { class: "name" }, one.name), h("span", { class: "note" }, one.text))));
     const rows = known.slice(0, 8).map((one) => ({
       name: one.name, today: one.today, silent: one.silent, speed: one.rate ? `${rate(one.rate)}/s` : "",
       last: one.last_at ? ago(one.last_at, state.at) : "never",
