@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -27,7 +27,7 @@ from mapdr.node.plan import FOLDER, Plan
 from mapdr.operate.access import ACTING, Access
 from mapdr.operate.configuration import Configuration
 from mapdr.operate.errors import RequestError
-from mapdr.operate.explain import NoMemory
+from mapdr.operate.explain import NoMemory, Recalling
 from mapdr.operate.names import known_destinations
 from mapdr.operate.orders import note
 from mapdr.operate.selection import Selection
@@ -71,19 +71,6 @@ class Exported:
     def done(self) -> int:
         """How many images were looked after."""
         return self.written + self.there + self.unrouted + len(self.failed)
-
-
-class _Recalling:
-    """What transforms remember of an image: read where the node has kept it, and kept nowhere."""
-
-    def __init__(self, memory: Memory) -> None:
-        self._memory = memory
-
-    def recall(self) -> Mapping[str, Any] | None:
-        return self._memory.recall()
-
-    def keep(self, facts: Mapping[str, Any]) -> None:
-        """Nowhere: an export changes nothing of what is owed."""
 
 
 def export(
@@ -201,7 +188,7 @@ class _Making:
             body = self._router.recipes.get(recipe) or self.store.recipes.recipe(recipe)
             self._pipelines[recipe] = build_pipeline(body, self._registry, self._settings, self._codecs)
         known = self.store.recipes.find(recipe) is not None
-        memory = _Recalling(self.store.recipes.memory(instance.id, recipe, "")) if known else NoMemory()
+        memory = Recalling(self.store.recipes.memory(instance.id, recipe, "")) if known else NoMemory()
         return self._pipelines[recipe], memory
 
     def _promised(self, instance: Instance) -> str:

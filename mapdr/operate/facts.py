@@ -54,6 +54,7 @@ class Facts:
     webhooks: Sequence[HookQueue] = ()
     heartbeat: Heartbeat | None = None
     disk_free: int | None = None
+    index_bytes: int | None = None
     writable: bool = True
     trouble: str = ""
     as_of: float = 0.0
@@ -75,6 +76,18 @@ def free_space(data: Path) -> int | None:
         return shutil.disk_usage(existing(data)).free
     except OSError:
         return None
+
+
+def index_size(node: NodeConfig | NodeOutline) -> int | None:
+    """Bytes of the index with what is not merged into it yet; None if it is no file, or there is none."""
+    try:
+        size = (node.data / "index.db").stat().st_size if node.database == "sqlite" else None
+    except OSError:
+        return None
+    try:
+        return size + (node.data / "index.db-wal").stat().st_size if size is not None else None
+    except OSError:
+        return size  # all is merged
 
 
 def existing(folder: Path) -> Path:

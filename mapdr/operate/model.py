@@ -68,7 +68,8 @@ class NodeInfo:
     """The node itself. `state` is running, draining, stopped, silent or unknown; `disk_free` in bytes,
     `disk_step` what it does about a filling disk (`mapdr.store.spool.room`).
 
-    What comes from its sign of life is None as long as there is none.
+    What comes from its sign of life is None as long as there is none. No part of the JSON: `disk_floor`, the
+    bytes free below which it refuses images, and `index_bytes`, the size of the index, None if it is no file.
     """
 
     name: str
@@ -82,6 +83,8 @@ class NodeInfo:
     disk_free: int | None
     receivers: Sequence[Receiver]
     disk_step: str | None = None
+    disk_floor: int = field(default=0, metadata={"json": False})
+    index_bytes: int | None = field(default=None, metadata={"json": False})
 
 
 @dataclass(frozen=True, slots=True)

@@ -136,6 +136,8 @@ def _node(plan: Plan | Outline, facts: Facts, live: Mapping[str, Any], state: st
         disk_free=facts.disk_free,
         receivers=[_receiver(planned, live) for planned in plan.receivers.values()],
         disk_step=live.get("store", {}).get("disk"),
+        disk_floor=plan.node.min_free,
+        index_bytes=facts.index_bytes,
     )
 
 

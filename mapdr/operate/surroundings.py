@@ -11,6 +11,9 @@ from mapdr.operate.model import NodeState, Receiver
 SHOWN = 200
 """Sources at most: a peer may invent names."""
 
+CERTIFICATES = 3
+"""Certificates that are told, those that end first."""
+
 _INDEX = frozenset({"index", "store", "aside", "spool"})
 """Kinds of what needs attention that tell of the index and the spool."""
 
@@ -73,14 +76,16 @@ def _disk(state: NodeState) -> Condition:
         return Condition("disk", "warn", "how much is free is not known")
     step = state.node.disk_step
     step = f", {step}" if step and step != "enough" else ""
-    return Condition("disk", level, f"{words.size(state.node.disk_free)} free{step}")
+    floor = f"; below {words.size(state.node.disk_floor)} images are refused" if state.node.disk_floor else ""
+    return Condition("disk", level, f"{words.size(state.node.disk_free)} free{step}{floor}")
 
 
 def _index(state: NodeState) -> Condition:
     trouble = next((one for one in state.attention if one.kind in _INDEX), None)
     if trouble is not None:
         return Condition("index", trouble.level, trouble.text)
-    return Condition("index", "good", "read, and written by the node")
+    size = f"{words.size(state.node.index_bytes)}, " if state.node.index_bytes is not None else ""
+    return Condition("index", "good", f"{size}can be read")
 
 
 def _certificates(state: NodeState) -> Condition:
@@ -89,5 +94,6 @@ def _certificates(state: NodeState) -> Condition:
         return Condition("certificates", trouble.level, trouble.text)
     if not state.certificates:
         return Condition("certificates", "good", "none in use")
-    first = state.certificates[0]
-    return Condition("certificates", "good", f"{first.stage}: {first.text}")
+    told = "; ".join(f"{one.stage}: {one.text}" for one in state.certificates[:CERTIFICATES])
+    rest = len(state.certificates) - CERTIFICATES
+    return Condition("certificates", "good", f"{told}; and {rest} that end later" if rest > 0 else told)

@@ -10,7 +10,7 @@ from datetime import date
 from mapdr.kernel.privacy import in_words
 from mapdr.operate.access import Access
 from mapdr.operate.counts import day_number
-from mapdr.operate.facts import NOTHING, SILENT, Facts, free_space, unwritable, writable
+from mapdr.operate.facts import NOTHING, SILENT, Facts, free_space, index_size, unwritable, writable
 from mapdr.operate.model import NodeState
 from mapdr.operate.rates import Rates
 from mapdr.operate.state import compose
@@ -62,6 +62,7 @@ class NodeView:
             misconfigured=bool(self._access.problems),
             heartbeat=self._beat() if self._beat else known.heartbeat,
             disk_free=free_space(node.data),
+            index_bytes=index_size(node),
             writable=writable(node.data),
         )
         return compose(self._access.plan, facts, self._rates)
@@ -91,6 +92,7 @@ class NodeView:
             webhooks=store.outbox.queues(),
             heartbeat=own or told,
             disk_free=free,
+            index_bytes=index_size(node),
             writable=writable(node.data),
             alive=alive,
             lost=bool(alive) and told is None,

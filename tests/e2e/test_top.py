@@ -26,6 +26,12 @@ from peers.rawsink import Answer, RawSink
 pytestmark = [pytest.mark.peer("tmux"), pytest.mark.timeout(300)]
 
 WAIT = 60.0
+_ENVIRONMENT = {
+    "LC_ALL": "C.UTF-8",
+    "TERM": "screen-256color",
+    "COLUMNS": "80",  # somebody has exported how large another terminal was
+    "LINES": "24",
+}
 
 
 class Terminal:
@@ -47,7 +53,7 @@ class Terminal:
             text=True,
             encoding="utf-8",
             check=True,
-            env={**os.environ, "LC_ALL": "C.UTF-8", "TERM": "screen-256color"},
+            env={**os.environ, **_ENVIRONMENT},
         )
         return done.stdout
 

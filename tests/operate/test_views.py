@@ -25,7 +25,7 @@ from mapdr.operate.destinations import destination, stuck_first
 from mapdr.operate.errors import RequestError
 from mapdr.operate.facts import Facts
 from mapdr.operate.images import images
-from mapdr.operate.model import Attention, Counted, Destination
+from mapdr.operate.model import Attention, Counted, Destination, KnownCertificate
 from mapdr.operate.parked import parked
 from mapdr.operate.rates import Rates
 from mapdr.operate.selection import SHOWN, Selection, choose, limited
@@ -163,6 +163,15 @@ def test_the_surroundings_of_a_node_are_told_by_its_state(opened: Access) -> Non
         "index": "good",
         "certificates": "good",
     }
+    texts = {one.name: one.text for one in told.conditions}
+    assert re.fullmatch(r"[\d.,]+ [kMGT]B free; below 1\.0 MB images are refused", texts["disk"])
+    assert re.fullmatch(r"[\d.,]+ [kM]B, can be read", texts["index"])
+    ends = [KnownCertificate(f"egress.{n}", f"ends in {n} days", float(n)) for n in range(40, 45)]
+    secured = surroundings(replace(node_state(opened), certificates=ends)).conditions[2]
+    assert secured.text == (
+        "egress.40: ends in 40 days; egress.41: ends in 41 days; egress.42: ends in 42 days; "
+        "and 2 that end later"
+    )
     bad = replace(node_state(opened), attention=[Attention("disk", "bad", "images are REFUSED")])
     assert surroundings(bad).conditions[0].level == "bad"
 

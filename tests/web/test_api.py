@@ -99,6 +99,12 @@ def test_every_answer_is_as_the_document_says(page: Page, operator: httpx.Client
             f"/api/v1/images/{image['sop_instance_uid']}/timeline",
             {},
         ),
+        (
+            "get",
+            "/api/v1/images/{image}/header",
+            f"/api/v1/images/{image['sop_instance_uid']}/header",
+            {"study": uid, "identify": "1"},
+        ),
         ("get", "/api/v1/deliveries", "/api/v1/deliveries", {"attempts": "1"}),
         ("get", "/api/v1/stuck", "/api/v1/stuck", {}),
         ("get", "/api/v1/sources", "/api/v1/sources", {}),
@@ -204,6 +210,7 @@ def test_every_answer_is_as_the_document_says(page: Page, operator: httpx.Client
         "/api/v1/rules",
         "/api/v1/settings",
         "/api/v1/try",
+        "/api/v1/images/{image}/header",
         "/api/v1/images/{image}/timeline",
         "/api/v1/studies/{study}/images",
     }
@@ -260,6 +267,36 @@ def test_who_it_is_is_shown_to_operators_and_told_to_the_audit(
     who = told[0].find("ActiveParticipant")
     assert who is not None
     assert (who.attrib["UserID"], who.attrib["NetworkAccessPointID"]) == ("operator-1", "127.0.0.1")
+
+
+def test_the_values_of_a_header_are_shown_to_operators_and_told_to_the_audit(
+    page: Page, viewer: httpx.Client, operator: httpx.Client
+) -> None:
+    audit = page.node.plan.node.data / "audit"
+    (parked,) = operator.get("/api/v1/deliveries", params={"state": "parked"}).json()["deliveries"]
+    path, known = (
+        f"/api/v1/images/{parked['sop_instance_uid']}/header",
+        {"study": parked["study_instance_uid"]},
+    )
+    for client in (viewer, operator):
+        answer = client.get(path, params=known)
+        told = {each["destination"]: each for each in answer.json()["promises"]}
+        (change,) = told["telepacs"]["changes"]
+        assert (change["tag"], change["change"], change["before"]) == ("(0008,0050)", "changed", None)
+        assert not [mark for mark in identifying(page) if mark in answer.text]
+    assert viewer.get(path, params={**known, "identify": "1"}).status_code == 403
+    before = sum(len(each.read_text().splitlines()) for each in audit.iterdir())
+    shown = operator.get(path, params={**known, "identify": "1"}).json()["promises"]
+    assert [one["after"] for each in shown for one in each["changes"]] == [f"CN-{change_of(shown)}"]
+    lines = [line for each in sorted(audit.iterdir()) for line in each.read_text().splitlines()]
+    assert len(lines) == before + 1
+    assert "view header" in lines[-1]
+
+
+def change_of(promises: list[dict[str, Any]]) -> str:
+    """The value before of the one element that changes."""
+    (found,) = [one["before"] for each in promises for one in each["changes"]]
+    return str(found)
 
 
 def test_nothing_identifying_stands_where_nobody_asked(

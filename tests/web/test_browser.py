@@ -5,10 +5,12 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from contextlib import suppress
+from io import BytesIO
 from pathlib import Path
 
 import pytest
 from playwright.sync_api import Browser
+from pydicom import dcmread
 
 from mapdr.operate.access import access_of
 from mapdr.operate.deliveries import deliveries
@@ -16,7 +18,7 @@ from mapdr.operate.selection import Selection
 from mapdr.operate.studies import studies
 from mapdr.testing import generator
 from mapdr.testing.wait import until
-from paper.nodes import NodeFolder
+from paper.nodes import SOURCE, NodeFolder
 from peers.processes import free_port
 from web.browsing import SIZES, Seen, chromium, figure, focused, tab_of, tab_to, violations
 from web.conftest import Page, receive, start
@@ -109,12 +111,69 @@ def test_a_study_is_found_by_its_number_and_an_image_followed(browser: Browser, 
     assert "Explicit VR Little Endian" in tab.locator("main").inner_text()
     assert "?study=" in tab.url
     assert 'by "CT to teleradiology"; changed by tags, compress' in tab.locator("main").inner_text()
+    tab.get_by_text("Accession Number is changed.").wait_for()
+    assert number not in tab.content()
+    tab.get_by_label("Show the values").check()
+    tab.get_by_role("cell", name=f"CN-{number}", exact=True).wait_for()
+    assert "Then: compress" in tab.locator("main").inner_text()
     tab.reload()  # each place has an address
     tab.get_by_text("received from CT1 at 127.0.0.1").wait_for()
     tab.get_by_role("link", name="Its study").click()
     tab.get_by_role("heading", name="CT, 4 images").wait_for()
     assert not seen.said
     assert not [url for url in seen.asked if number in url], "a number stands in no address"
+
+
+def _study_element(uid: str) -> bytes:
+    value = uid.encode() + b"\0" * (len(uid) % 2)
+    return b"\x20\x00\x0d\x00UI" + len(value).to_bytes(2, "little") + value
+
+
+def _as_part_of_one_study(page: Page) -> None:
+    """A CT and an MR of one study come, after the two studies of before."""
+    one, other = (next(generator.study(name, images=1, size=(16, 16), seed=8)) for name in ("CT", "MR"))
+    uids = [str(dcmread(BytesIO(each.part10())).StudyInstanceUID) for each in (one, other)]
+    merged = other.dataset.replace(_study_element(uids[1]), _study_element(uids[0]))
+    assert merged != other.dataset
+    for image, data in ((one, one.dataset), (other, merged)):
+        identity = image.sop_class_uid, image.sop_instance_uid, image.transfer_syntax_uid
+        incoming = page.node.store.spool.begin(SOURCE, *identity)
+        incoming.write(data)
+        incoming.commit()
+
+
+def test_counts_are_of_the_days_in_the_address_and_studies_are_not_added_up(
+    browser: Browser, page: Page
+) -> None:
+    _as_part_of_one_study(page)
+    seen = Seen()
+    tab = tab_of(browser, page, "viewer", seen)
+    received = tab.locator("tr.sum")
+    # CT 4 + 1, MR 2 + 1, US 1, each study of before; and one of both CT and MR: it counts once.
+    cells = ["5 / 2", "3 / 2", "1 / 1", "9 / 4"]
+    until(lambda: received.locator("td").all_inner_texts() == cells, 30, "the counts of today")
+    tab.get_by_text("below 1.0 MB images are refused").wait_for()
+    assert tab.url.endswith("/")
+    today = tab.get_by_label("Last day").input_value()
+    tab.get_by_label("First day").fill("2026-01-01")
+    tab.get_by_label("Last day").fill("2026-01-31")
+    tab.get_by_text("Nothing was received or delivered in these days.").wait_for()
+    assert tab.get_by_label("Days that are counted").input_value() == "days"
+    assert tab.url.endswith("/?first=2026-01-01&last=2026-01-31")
+    tab.reload()  # whoever is given the address sees the same days
+    tab.get_by_text("Nothing was received or delivered in these days.").wait_for()
+    assert tab.get_by_label("First day").input_value() == "2026-01-01"
+    with tab.expect_download() as kept:
+        tab.get_by_role("link", name="CSV").click()
+    assert kept.value.suggested_filename == "mapdr-counts-2026-01-01-2026-01-31.csv"
+    assert not seen.said
+    tab.get_by_label("Last day").fill("2025-01-31")
+    tab.get_by_role("alert").wait_for()
+    tab.get_by_label("Days that are counted").select_option("month")
+    received.wait_for()
+    assert tab.get_by_label("First day").input_value() == f"{today[:8]}01"
+    tab.get_by_label("Days that are counted").select_option("today")
+    until(lambda: tab.url.endswith("/"), 10, "the address of today")
 
 
 def test_the_history_and_the_report_of_the_month_are_shown(browser: Browser, page: Page) -> None:

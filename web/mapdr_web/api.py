@@ -13,7 +13,7 @@ from datetime import date
 from typing import Any
 
 from mapdr.kernel.item import Priority
-from mapdr.operate import actions, images, sources, timeline
+from mapdr.operate import actions, header, images, sources, timeline
 from mapdr.operate import counts as counting
 from mapdr.operate import deliveries as delivering
 from mapdr.operate import report as reporting
@@ -98,6 +98,12 @@ def image_timeline(
     UID of its study, it is found without a look at every image. With `identify` receivers' own words too,
     which may quote a value of the image."""
     return timeline.timeline(opened, image, study_instance_uid=study, identify=identify)
+
+
+def image_header(opened: Access, image: str, *, study: str = "", identify: bool = False) -> header.Headers:
+    """The header of the images with a SOP Instance UID, before and after what was promised to each
+    destination; `study` as for the timeline. With `identify` the values too."""
+    return header.headers(opened, image, study_instance_uid=study, identify=identify)
 
 
 def deliveries(
@@ -242,6 +248,7 @@ OPERATIONS = (
     Operation("studies", "/studies", studies),
     Operation("images", "/studies/{study}/images", images_of_study),
     Operation("timeline", "/images/{image}/timeline", image_timeline),
+    Operation("header", "/images/{image}/header", image_header),
     Operation("deliveries", "/deliveries", deliveries),
     Operation("stuck", "/stuck", stuck),
     Operation("sources", "/sources", all_sources),

@@ -1,6 +1,7 @@
 // Overview: what needs a person, today in four figures, counts by modality and destination, who sends, who takes.
 
-import { askAlone, h, keep, query, s, say, show } from "./dom.js";
+import { countsCard } from "./counts.js";
+import { askAlone, h, keep, s, show } from "./dom.js";
 import { bars } from "./plots.js";
 import { LEVELS, ago, clock, count, duration, many, rate, stateOf, sum } from "./words.js";
 
@@ -10,6 +11,7 @@ const SOURCES_EVERY = 5000;
 const HISTORY_EVERY = 60000;
 const HISTORY_DAYS = 30;
 const POINTS = 300;
+const SHAPES = { good: ["●", "well"], warn: ["◐", "attention"], bad: ["▲", "problem"] };
 
 export function overview(main) {
   const place = (name, tag = "section", about = {}) => h(tag, { class: name, ...about });
@@ -18,12 +20,9 @@ export function overview(main) {
     const body = h("div");
     return { body, card: h("section", { class: "card quarter" }, h("h2", {}, title), body) };
   });
-  const range = h("select", { "aria-label": "Days that are counted" },
-    ...[["today", "Today"], ["yesterday", "Yesterday"], ["month", "This month"], ["last", "Last month"]]
-      .map(([value, text]) => h("option", { value }, text)));
-  const csv = h("a", { download: true }, "CSV");
-  const table = h("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": "Counts by destination and modality" });
+  const matrix = countsCard();
   const sources = h("ul", { class: "rows" });
+  const conditions = h("ul", { class: "rows" });
   const receivers = h("p", { class: "dim after" });
   const plot = h("div");
   const byHour = h("div"), byDay = h("div");
@@ -33,51 +32,33 @@ export function overview(main) {
     h("h1", { class: "skip" }, "Overview"),
     alerts,
     ...figures.map((each) => each.card),
-    h("section", { class: "card wide" },
-      h("h2", {}, "Delivered, images / studies", h("span", { class: "aside" }, range, csv)), table),
+    matrix.card,
     h("section", { class: "card narrow" }, h("h2", {}, "Sources"), sources, receivers),
     h("section", { class: "card wide" },
       h("h2", {}, "Images a second", h("span", { class: "aside" },
         h("span", { class: "key" }, "received"), h("span", { class: "key two" }, "delivered"))), plot),
     h("section", { class: "card narrow" }, h("h2", {}, "Destinations"), destinations),
+    h("section", { class: "card" }, h("h2", {}, "Disk, index, certificates"), conditions),
     h("section", { class: "card half" }, h("h2", {}, "Images of today, by the hour"), byHour),
     h("section", { class: "card half" }, h("h2", {}, `Images of ${HISTORY_DAYS} days`), byDay),
     h("section", { class: "card" }, h("h2", {}, "What happened"), events),
   );
 
-  let state = null, counts = null, known = null, ended = false;
+  let state = null, known = null, stands = [], ended = false;
   const points = [];
-
-  function drawTable() {
-    const told = range.value === "today" ? state?.today : counts;
-    if (state) {
-      const [first, last] = days(range.value, state.day);
-      csv.setAttribute("href", `/api/v1/counts.csv?first=${first}&last=${last}`);
-    }
-    show(table, [told ?? null, range.value], ([found]) => (found ? countsTable(found) : h("p", { class: "dim" }, "…")));
-  }
-  async function readCounts() {
-    if (range.value === "today" || !state) return;
-    const [first, last] = days(range.value, state.day);
-    try {
-      counts = await query("/counts", { first, last });
-    } catch (error) {
-      say(error.message);
-      range.value = "today";
-    }
-    drawTable();
-  }
-  range.addEventListener("change", () => { counts = null; drawTable(); readCounts(); });
 
   async function readSources() {
     try {
-      known = (await askAlone("/surroundings")).sources;
+      ({ sources: known, conditions: stands } = await askAlone("/surroundings"));
     } catch {
       return; // the banner says if the node is lost
     }
     if (!ended && state) drawSources();
   }
   function drawSources() {
+    show(conditions, stands, (found) => found.map((one) => h("li", {},
+      h("span", { class: `state ${one.level}` }, h("span", { "aria-hidden": "true" }, SHAPES[one.level][0]), SHAPES[one.level][1]),
+      h("span", { class: "name" }, one.name), h("span", { class: "note" }, one.text))));
     const rows = known.slice(0, 8).map((one) => ({
       name: one.name, today: one.today, silent: one.silent, speed: one.rate ? `${rate(one.rate)}/s` : "",
       last: one.last_at ? ago(one.last_at, state.at) : "never",
@@ -112,7 +93,7 @@ export function overview(main) {
       if (points.length > POINTS) points.shift();
       drawAlerts(alerts, told.attention);
       drawFigures(figures.map((each) => each.body), told);
-      drawTable();
+      matrix.draw(told);
       drawPlot(plot, points);
       drawDestinations(destinations, told.destinations);
       drawEvents(events, told.events);
@@ -126,6 +107,7 @@ export function overview(main) {
     },
     end() {
       ended = true;
+      matrix.end();
       clearInterval(timer);
       clearInterval(slow);
     },
@@ -182,33 +164,6 @@ function drawFigures(places, state) {
   const stuck = state.parked + held + state.unrouted;
   figure(places[3], stuck, `${count(state.parked)} parked · ${count(held)} held · ${count(state.unrouted)} unrouted`,
     stuck ? "warn" : "");
-}
-
-function countsTable(found) {
-  const modalities = [...new Set([...Object.keys(found.received),
-    ...Object.values(found.delivered).flatMap((each) => Object.keys(each))])].sort();
-  if (!modalities.length) return h("p", { class: "dim" }, "Nothing was received in these days.");
-  const cell = (one) => (one ? [count(one.images), " ", h("small", {}, `/ ${count(one.studies)}`)] : h("small", {}, "–"));
-  const all = (counts) => ({
-    images: sum(Object.values(counts).map((each) => each.images)), studies: sum(Object.values(counts).map((each) => each.studies)),
-  });
-  const row = (name, counts, about = {}) => h("tr", about, h("th", { scope: "row" }, name),
-    modalities.map((one) => h("td", {}, cell(counts[one]))), h("td", {}, h("b", {}, cell(all(counts)))));
-  return h("table", {},
-    h("thead", {}, h("tr", {}, h("th", { scope: "col" }, "destination"),
-      modalities.map((one) => h("th", { scope: "col" }, one)), h("th", { scope: "col" }, "all"))),
-    h("tbody", {}, Object.entries(found.delivered).map(([name, counts]) => row(name, counts)),
-      row("received", found.received, { class: "sum" })));
-}
-
-function days(word, today) {
-  const [year, month, number] = today.split("-").map(Number);
-  const text = (date) => date.toISOString().slice(0, 10);
-  const at = (y, m, d) => new Date(Date.UTC(y, m, d));
-  if (word === "today") return [today, today];
-  if (word === "yesterday") return [text(at(year, month - 1, number - 1)), text(at(year, month - 1, number - 1))];
-  if (word === "month") return [text(at(year, month - 1, 1)), today];
-  return [text(at(year, month - 2, 1)), text(at(year, month - 1, 0))];
 }
 
 function drawPlot(place, points) {

@@ -1,5 +1,6 @@
 // Studies: found by what is known of them, with what each destination has; their images; the way of one image.
 
+import { header } from "./header.js";
 import { ask, askAlone, h, keep, say, show } from "./dom.js";
 import { count, many, short, size, when } from "./words.js";
 
@@ -154,8 +155,9 @@ export function study(main, session, uid) {
 export function image(main, session, uid) {
   const list = h("ul", { class: "rows" }), promises = h("ul", { class: "rows" }), up = h("div", { class: "quiet" });
   main.replaceChildren(up, h("h1", { class: "title" }, "Image"), h("section", { class: "card" }, h("h2", {}, "What happened"), list),
-    h("section", { class: "card" }, h("h2", {}, "What was promised"), promises));
+    h("section", { class: "card" }, h("h2", {}, "What was promised"), promises), h("section", { class: "card" }));
   const within = new URLSearchParams(location.search).get("study"); // found without a look at every image
+  const diff = header(main.lastElementChild, session, uid, within);
   let state = null, ended = false, readAt = 0;
 
   async function read() {
@@ -183,6 +185,7 @@ export function image(main, session, uid) {
       h("span", { class: "note" }, [one.rules.length ? `by ${one.rules.map((rule) => `"${rule}"`).join(", ")}` : "by a rule that is no longer kept",
         one.transforms.length ? `changed by ${one.transforms.map((each) => each.type).join(", ")}` : "sent as received"].join("; "))))
       : h("li", { class: "dim" }, "Nothing: no rule takes it.")));
+    diff.draw(found);
   }
   return {
     title: "Image",
@@ -190,7 +193,10 @@ export function image(main, session, uid) {
       state = found;
       if (performance.now() - readAt > EVERY) read();
     },
-    end() { ended = true; },
+    end() {
+      ended = true;
+      diff.end();
+    },
   };
 }
 
