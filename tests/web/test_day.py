@@ -98,7 +98,8 @@ def test_a_day_by_keyboard_alone(day: Day) -> None:
             wanted = str(came), str(came)
             until(lambda wanted=wanted: (received(), delivered()) == wanted, WAIT, f"{came} in the figures")
         assert day.sink.count() == IMAGES
-        assert "telepacs" in tab.get_by_role("region", name="Counts").inner_text()
+        counts = tab.get_by_role("region", name="Counts")
+        until(lambda: "telepacs" in counts.inner_text(), WAIT, "the counts by destination")
 
         # A study is refused. The overview says so in a sentence, and leads to it.
         day.refused |= {each.sop_instance_uid for each in (one, *others)}

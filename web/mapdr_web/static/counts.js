@@ -38,7 +38,7 @@ export function countsCard() {
   async function read() {
     const given = new URLSearchParams({ first: first.value, last: last.value }), mine = ++asked;
     csv.setAttribute("href", `/api/v1/counts.csv?${given}`);
-    readAt = Date.now();
+    readAt = performance.now();
     let drawn;
     try {
       const found = await askAlone(`/counts?${given}`);
@@ -64,7 +64,7 @@ export function countsCard() {
       }
       const now = JSON.stringify([state.day, state.today]);
       const wait = first.value === last.value ? FRESH : SLOW;
-      if (begins || (now !== seen && last.value >= day && Date.now() - readAt > wait)) {
+      if (begins || (now !== seen && last.value >= day && performance.now() - readAt > wait)) {
         seen = now;
         read();
       }
