@@ -17,6 +17,7 @@ from mapdr.kernel.item import Priority
 from mapdr.operate.access import Access
 from mapdr.operate.errors import RequestError
 from mapdr.operate.jobs import Named, begun, known, paced, portion
+from mapdr.operate.listed import unknown_places
 from mapdr.operate.names import known_destinations
 from mapdr.operate.orders import note
 from mapdr.operate.selection import Selection
@@ -247,7 +248,7 @@ def reroute(
         images = chosen  # deliveries there that are in this state, not images that are so anywhere
     job = known(opened, named)
     keys = store.rerouting.choose(images) if job is None else job.left
-    unknown = _unknown(store, images) if job is None else ()
+    unknown = unknown_places(store, images) if job is None else ()
     if not dry_run:
         store.recipes.add(router.recipes)
         if named is not None and job is None:
@@ -295,14 +296,6 @@ def reroute(
         unknown=unknown,
         dry_run=dry_run,
     )
-
-
-def _unknown(store: Store, chosen: Selection) -> Sequence[int]:
-    """The places, from 1, of listed values by which no image is chosen."""
-    if not chosen.listed:
-        return ()
-    left = set(store.rerouting.unknown(chosen))
-    return [place for place, value in enumerate(chosen.listed, 1) if value in left]
 
 
 def _is_outdated(opened: Access, recipe: str) -> bool:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -28,6 +28,7 @@ from mapdr.operate.access import ACTING, Access
 from mapdr.operate.configuration import Configuration
 from mapdr.operate.errors import RequestError
 from mapdr.operate.explain import NoMemory, Recalling
+from mapdr.operate.listed import unknown_places
 from mapdr.operate.names import known_destinations
 from mapdr.operate.orders import note
 from mapdr.operate.selection import Selection
@@ -56,6 +57,7 @@ class Exported:
     """What became of an export to `folder`: of the `images` chosen, those that were `written`, `there`
     already with the same bytes, sent to that destination by no rule (`unrouted`), and `failed`. `bytes` are
     those of the data sets that were written. `stopped` says why it ended early, such as a full disk.
+    `unknown` are the places, from 1, of values of a list by which no image is chosen.
     """
 
     folder: str
@@ -66,6 +68,7 @@ class Exported:
     bytes: int = 0
     stopped: str = ""
     failed: list[NotExported] = field(default_factory=list)
+    unknown: Sequence[int] = ()
 
     @property
     def done(self) -> int:
@@ -118,7 +121,7 @@ def _write(
 ) -> None:
     store = making.store
     keys = store.rerouting.choose(chosen)
-    exported.images = len(keys)
+    exported.images, exported.unknown = len(keys), unknown_places(store, chosen)
     session = stage.connect(())
     try:
         for start in range(0, len(keys), PORTION):

@@ -9,6 +9,7 @@ from dataclasses import replace
 
 from mapdr.operate.errors import RequestError
 from mapdr.operate.selection import Selection
+from mapdr.store import Store
 
 NAMES = {
     "sopinstanceuid": "sop_instance_uid",
@@ -29,7 +30,7 @@ def with_list(chosen: Selection, data: bytes, column: str = "") -> Selection:
 
     A column is known by its header (one of NAMES), or named by `column`: its header, or its number from 1.
     Plain lines may be UIDs of studies, series and images, and accession numbers, in any mixture.
-    Raises RequestError if it is not clear which column is meant, or nothing is listed.
+    Raises RequestError if it is not clear which column is meant, nothing is listed, or a value is no text.
     """
     rows = _rows(data)
     place, has_header, kind = _column(rows, column)
@@ -37,7 +38,18 @@ def with_list(chosen: Selection, data: bytes, column: str = "") -> Selection:
     listed = list(dict.fromkeys(value for value in values if value))
     if not listed:
         raise RequestError("the list is empty", field="list")
+    for number, value in enumerate(listed, 1):
+        if not value.isprintable():
+            raise RequestError(f"value {number} of the list has a control character", field="list")
     return replace(chosen, listed=listed, listed_as=kind)
+
+
+def unknown_places(store: Store, chosen: Selection) -> Sequence[int]:
+    """The places, from 1, of listed values by which no image is chosen; the values may identify somebody."""
+    if not chosen.listed:
+        return ()
+    left = set(store.rerouting.unknown(chosen))
+    return [place for place, value in enumerate(chosen.listed, 1) if value in left]
 
 
 def _rows(data: bytes) -> list[list[str]]:

@@ -12,6 +12,7 @@ import pytest
 
 from mapdr.egress.folder import files
 from mapdr.store import Selection
+from mapdr.testing import generator
 from paper.nodes import NodeFolder
 
 
@@ -121,6 +122,21 @@ def test_an_image_that_is_gone_is_told_and_the_others_go_on(used: NodeFolder, tm
     assert done["written"] == 3
     ((failed),) = done["failed"]
     assert (failed["instance"], failed["reason"]) == (row["instance"], "missing")
+
+
+def test_a_list_that_names_what_is_not_here_says_so(used: NodeFolder, tmp_path: Path) -> None:
+    image = next(generator.study("CT", images=1, size=(16, 16)))
+    listed = tmp_path / "list.txt"
+    listed.write_text(f"1.2.3\n{image.sop_instance_uid}\nA-4711\n")
+    done = export(used, "--list", str(listed), "--to", str(tmp_path / "out"), status=1)
+    assert (done["written"], done["unknown"]) == (1, [1, 3])
+    told = used.mapdr("export", "--list", str(listed), "--to", str(tmp_path / "out"))
+    assert "2 values of the list chose no image here: number 1, 3" in told.stderr
+    assert "A-4711" not in told.output
+    listed.write_text("1.2\0.3\n")
+    refused = used.mapdr("export", "--list", str(listed), "--to", str(tmp_path / "out"))
+    assert refused.exit_code == 2
+    assert "value 1 of the list has a control character" in refused.output
 
 
 def test_a_medium_has_a_dicomdir(used: NodeFolder, tmp_path: Path) -> None:

@@ -20,6 +20,7 @@ from mapdr_cli.commands.options import (
     json_option,
     list_options,
     print_answer,
+    tell_unknown,
 )
 from mapdr_cli.render.progress import bar
 from mapdr_cli.render.terminal import console
@@ -84,7 +85,8 @@ def export(
         print_answer(done, node=configuration.plan.node.name)
     else:
         _report(done)
-    if done.failed or done.stopped:
+    tell_unknown(done.unknown)
+    if done.failed or done.stopped or done.unknown:
         raise Exit(1)
 
 

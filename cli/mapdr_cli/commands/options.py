@@ -12,6 +12,7 @@ import click
 import platformdirs
 from click.core import ParameterSource
 
+from mapdr.operate import words
 from mapdr.operate.answer import answer
 from mapdr.operate.completion import destination_names, study_uids
 from mapdr.operate.errors import RequestError
@@ -270,3 +271,11 @@ def print_csv(rows: Iterable[object], kind: type) -> None:
     from mapdr.operate.csv_text import csv_text  # only where it is asked for
 
     click.echo(csv_text(rows, kind))
+
+
+def tell_unknown(places: Sequence[int]) -> None:
+    """Say on standard error which values of a list are of no image; not the values, which may identify."""
+    if places:
+        shown = ", ".join(map(str, places[:10])) + (", ..." if len(places) > 10 else "")
+        values = words.many(len(places), "value")
+        click.echo(f"mapdr: {values} of the list chose no image here: number {shown}", err=True)

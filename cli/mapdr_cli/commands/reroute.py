@@ -23,6 +23,7 @@ from mapdr_cli.commands.options import (
     list_options,
     print_answer,
     selection_options,
+    tell_unknown,
 )
 from mapdr_cli.render.progress import bar
 from mapdr_cli.render.terminal import console
@@ -88,7 +89,7 @@ def reroute(
     else:
         click.echo(_told(done))
     if done.unknown:
-        click.echo(f"mapdr: {_unknown(done)}", err=True)
+        tell_unknown(done.unknown)
         raise Exit(1)
 
 
@@ -153,13 +154,6 @@ def _told(done: actions.Promised) -> str:
             "do not name: still parked; `mapdr dismiss` ends what shall never be sent"
         )
     return text
-
-
-def _unknown(done: actions.Promised) -> str:
-    """Which values of the list are of no image; not the values themselves, which may identify."""
-    shown = ", ".join(map(str, done.unknown[:10])) + (", ..." if len(done.unknown) > 10 else "")
-    values = words.many(len(done.unknown), "value")
-    return f"{values} of the list chose no image here: number {shown}"
 
 
 def _uncorrected(done: actions.Promised) -> str:
