@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from html import escape
+from itertools import count
 
 _WIDTH, _HEIGHT = 1000, 160
 _TICKS = 4
@@ -32,11 +33,9 @@ def bars(title: str, of: str, labels: Sequence[str], values: Sequence[int]) -> s
 
 
 def scale(highest: int) -> int:
-    """The top of an axis for these values: 1, 2, 4, 6, 8 or 10 times a power of ten, four or more."""
-    power = 1
-    while power * 10 < highest:
-        power *= 10
-    return max(4, next(step * power for step in (1, 2, 4, 6, 8, 10) if step * power >= highest))
+    """The top of an axis for these values: a round number of which a fourth is whole."""
+    tops = (step * 10**power // 10 for power in count() for step in (10, 12, 16, 20, 40, 60, 80))
+    return int(next(top for top in tops if top >= max(4, highest) and top % _TICKS == 0))
 
 
 def _said(title: str, of: str, labels: Sequence[str], values: Sequence[int]) -> str:

@@ -200,6 +200,27 @@ def test_the_history_and_the_report_of_the_month_are_shown(browser: Browser, pag
     assert seen.hosts == {f"127.0.0.1:{page.port}"}
 
 
+def test_many_studies_are_shown_by_and_by(browser: Browser, used: NodeFolder) -> None:
+    used.receive(
+        image
+        for seed in range(230)
+        for image in generator.study("MR", images=1, size=(8, 8), seed=100 + seed)
+    )
+    seen = Seen()
+    node = start(used)
+    try:
+        tab = tab_of(browser, Page(node, used.config), "viewer", seen)
+        tab.get_by_role("link", name="Studies").click()
+        tab.get_by_text("200 studies, the newest").wait_for()
+        tab.get_by_role("button", name="Show more").click()
+        tab.get_by_role("status").get_by_text("233 studies", exact=True).wait_for()
+        assert tab.locator("tbody tr").count() == 233
+        assert tab.get_by_role("button", name="Show more").count() == 0
+    finally:
+        node.stop(time.monotonic() + 20)
+    assert not seen.said
+
+
 def test_the_log_tells_what_happens_and_can_be_narrowed(browser: Browser, page: Page) -> None:
     seen = Seen()
     tab = tab_of(browser, page, "viewer", seen)

@@ -70,15 +70,6 @@ class StudyRow:
 
 
 @dataclass(frozen=True, slots=True)
-class Arrivals:
-    """When a source sent its last image (seconds since the epoch), and how many distinct ones today."""
-
-    source: Source
-    last_at: float
-    today: int
-
-
-@dataclass(frozen=True, slots=True)
 class ImageRow:
     """An image as it was received, and the state of its newest promise at each destination.
 
@@ -271,21 +262,21 @@ class Overview:
                 found[self._strings.text(row.destination)][row.reason or "unknown"] = row.number
         return dict(found)
 
-    def received_from(self, midnight: float) -> list[Arrivals]:
-        """Every source that sent an image which is still known, the last one first.
+    def received_since(self, midnight: float) -> dict[Source, int]:
+        """How many distinct images each source has sent since then (seconds since the epoch).
 
-        `midnight`: seconds since the epoch from which on images count as today's.
+        They are those of studies that were sent to since then, so that nobody looks at all images.
         """
-        today = func.count(
-            case((_instance.c.received_at >= midnight, _instance.c.sop_instance_uid)).distinct()
+        studies = select(_study.c.id).where(_study.c.last_at >= midnight)
+        series = select(_series.c.id).where(_series.c.study.in_(studies))
+        query = (
+            select(_instance.c.source, func.count(_instance.c.sop_instance_uid.distinct()).label("images"))
+            .where(_instance.c.series.in_(series), _instance.c.received_at >= midnight)
+            .group_by(_instance.c.source)
         )
-        query = select(
-            _instance.c.source, func.max(_instance.c.received_at).label("last_at"), today.label("today")
-        ).group_by(_instance.c.source)
         with self._database.read() as connection:
             rows = connection.execute(query).all()
-        found = [Arrivals(self._sources.source(row.source), row.last_at, row.today) for row in rows]
-        return sorted(found, key=lambda one: -one.last_at)
+        return {self._sources.source(row.source): row.images for row in rows}
 
     def _images(self, connection: Connection, studies: dict[int, StudyRow]) -> None:
         query = (

@@ -4,7 +4,7 @@ import { header } from "./header.js";
 import { ask, askAlone, h, keep, say, show } from "./dom.js";
 import { count, many, short, size, when } from "./words.js";
 
-const LISTED = 200;
+const LISTED = 200, MOST = 3200; // studies at first, and at most
 const IMAGES = 500;
 const EVERY = 5000;
 const FRESH = { received: "today", modality: "", peer: "", destination: "", state: "", patient_id: "", accession_number: "" };
@@ -35,11 +35,16 @@ export function studies(main, session) {
   const table = h("section", { class: "card" }, h("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": "Studies" },
     h("table", { class: "text" }, h("thead", {}, head), body)));
   main.replaceChildren(h("h1", { class: "title" }, "Studies"), form, told, table);
-  let state = null, ended = false, seen = "", readAt = 0, named = false;
+  let state = null, ended = false, seen = "", readAt = 0, named = false, listed = LISTED;
+  const more = h("p", { class: "buttons" }, h("button", { type: "button", onclick: () => {
+    listed *= 2;
+    read(true);
+  } }, "Show more"));
+  main.append(more);
 
   function asked() {
     for (const name of Object.keys(kept)) if (form.elements[name]) kept[name] = form.elements[name].value.trim();
-    const given = { limit: LISTED };
+    const given = { limit: listed };
     for (const [name, value] of Object.entries(kept)) if (value && name !== "received") given[name] = value;
     if (given.modality) given.modality = given.modality.toUpperCase();
     const days = { today: 0, week: 6, month: 29 }[kept.received];
@@ -62,9 +67,10 @@ export function studies(main, session) {
     if (ended) return;
     named = who.checked || Boolean(kept.patient_id || kept.accession_number);
     const rows = found.studies;
-    told.textContent = rows.length ? `${many(rows.length, "study", "studies")}${rows.length === LISTED ? ", the newest; say more to find others" : ""}`
+    told.textContent = rows.length ? `${many(rows.length, "study", "studies")}${rows.length === listed ? ", the newest" : ""}`
       : "There is no such study.";
     table.hidden = !rows.length;
+    more.hidden = rows.length < listed || listed >= MOST;
     show(head, who.checked, () => ["received", "modality", "images", "from", ...(who.checked ? ["patient", "accession", "study date"] : []),
       "destinations", "study"].map((word) => h("th", { scope: "col" }, word)));
     keep(body, rows.map((one) => [`${who.checked} ${one.study_instance_uid}`,
