@@ -87,8 +87,9 @@ sanitize: $(VENV)/.tested  ## The extensions under AddressSanitizer and UBSan: t
 bench: $(VENV)/.tested  ## The table of speeds against real peers, into benchmarks/RESULTS.md
 	$(BIN)/python -m benchmarks $(ARGS)
 
-pictures: $(VENV)/.installed  ## What mapdr top looks like, into docs/pictures
+pictures: $(VENV)/.tested  ## What mapdr top and the page look like, into docs/pictures
 	$(BIN)/python tests/paper/pictures.py docs/pictures
+	$(BIN)/python tests/paper/page_pictures.py docs/pictures
 
 documents: $(VENV)/.installed  ## The documents that are made of the code: docs/conformance.md, reference.md, api.md
 	$(BIN)/python packaging/documents
