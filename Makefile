@@ -21,7 +21,7 @@ export PIP_BUILD_CONSTRAINT := $(CONSTRAINTS)
 endif
 INSTALL = $(BIN)/python packaging/install.py "$(1)" $(addprefix --constraint ,$(CONSTRAINTS))
 
-.PHONY: demo test check lock lowest kill clinic fuzz sanitize bench clean
+.PHONY: demo test check lock lowest kill clinic fuzz sanitize bench pictures documents clean
 .DELETE_ON_ERROR:
 
 demo: $(VENV)/.installed  ## The router, three modalities, a PACS and a RIS, live on this terminal
@@ -51,8 +51,8 @@ lowest:  ## The lowest versions that pyproject.toml allows, in an environment of
 	$(PYTHON) packaging/lowest.py pyproject.toml > build/lowest.txt
 	$(MAKE) test VENV=$(VENV)-lowest CONSTRAINTS=build/lowest.txt ARGS="$(LOWEST) $(ARGS)"
 
-kill: $(VENV)/.tested  ## The long tests of the promise: 100 kills with four destinations over bad networks, then 40 bad networks
-	$(BIN)/python -m pytest -q -s -m long tests/e2e/test_kill.py tests/e2e/test_cuts.py $(ARGS)
+kill: $(VENV)/.tested  ## The long tests of the promise: 100 kills with four destinations over bad networks, 40 bad networks, a re-route
+	$(BIN)/python -m pytest -q -s -m long tests/e2e/test_kill.py tests/e2e/test_cuts.py tests/e2e/test_reroute.py $(ARGS)
 
 clinic: $(VENV)/.tested  ## A week of a clinic: 20,000 images, two outages, a full disk, new certificates; a balance of zero
 	$(BIN)/python -m pytest -q -s -m long tests/e2e/test_clinic.py $(ARGS)
@@ -86,6 +86,13 @@ sanitize: $(VENV)/.tested  ## The extensions under AddressSanitizer and UBSan: t
 
 bench: $(VENV)/.tested  ## The table of speeds against real peers, into benchmarks/RESULTS.md
 	$(BIN)/python -m benchmarks $(ARGS)
+
+pictures: $(VENV)/.tested  ## What mapdr top and the page look like, into docs/pictures
+	$(BIN)/python tests/paper/pictures.py docs/pictures
+	$(BIN)/python tests/paper/page_pictures.py docs/pictures
+
+documents: $(VENV)/.installed  ## The documents that are made of the code: docs/conformance.md, reference.md, api.md
+	$(BIN)/python packaging/documents
 
 clean:  ## Removes what these targets made; the data of a node is never touched
 	rm -rf $(VENV) $(VENV)-lowest build dist mapdr.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .demo

@@ -181,8 +181,12 @@ def send(
     start: int = 0,
     calling: str = "BENCH",
     tls: str = "",
+    rate: float = 0.0,
 ) -> dict[str, object]:
-    """Send `images` images on one association, each after its response; over TLS if `tls` is a CA's file."""
+    """Send `images` images on one association, each after its response; over TLS if `tls` is a CA's file.
+
+    `rate` is how many a second are sent at most, 0 as many as are answered.
+    """
     sock = socket.create_connection((host, port))
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     if tls:
@@ -201,6 +205,8 @@ def send(
     began = clock()
     for index in range(images):
         template.number(index)
+        if rate:
+            time.sleep(max(0.0, began + index / rate - clock()))
         sent = clock()
         sock.sendall(message)
         answer = b""
@@ -239,11 +245,10 @@ def main() -> None:
     parser.add_argument("--size", type=int, default=1 << 19)
     parser.add_argument("--start", type=int, default=0)
     parser.add_argument("--tls", default="")
+    parser.add_argument("--rate", type=float, default=0.0)
     args = parser.parse_args()
-    json.dump(
-        send(args.host, args.port, args.called, args.images, args.size, args.start, args.calling, args.tls),
-        sys.stdout,
-    )
+    given = args.called, args.images, args.size, args.start, args.calling, args.tls, args.rate
+    json.dump(send(args.host, args.port, *given), sys.stdout)
 
 
 if __name__ == "__main__":

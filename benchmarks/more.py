@@ -15,7 +15,7 @@ from pathlib import Path
 
 from sqlalchemy import update
 
-from benchmarks import contention
+from benchmarks import contention, watching
 from benchmarks import load as generator
 from benchmarks.node import Bench, node
 from benchmarks.peers import Sink, load, scratch
@@ -185,6 +185,10 @@ def report() -> list[str]:
         "## Contention",
         "",
         *contention.report(),
+        "",
+        "## Watching",
+        "",
+        *watching.report(),
         "",
     ]
 

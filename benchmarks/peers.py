@@ -201,11 +201,18 @@ def scratch(name: str) -> Iterator[Path]:
 
 
 def load(
-    port: int, images: int, size: int, senders: int = 1, called: str = "MAPDR", tls: Path | None = None
+    port: int,
+    images: int,
+    size: int,
+    senders: int = 1,
+    called: str = "MAPDR",
+    tls: Path | None = None,
+    rate: float = 0.0,
 ) -> dict[str, float]:
     """Run the load generator in as many processes as there are senders.
 
-    p50, p95 and p99 are of the latencies of all images, in milliseconds.
+    p50, p95 and p99 are of the latencies of all images, in milliseconds. `rate` is how many images a second
+    come at most from all of them, 0 as many as are answered.
     """
     each = images // senders
     processes = [
@@ -224,6 +231,8 @@ def load(
                 str(size),
                 "--start",
                 str(number * 10_000_000),
+                "--rate",
+                str(rate / senders),
                 *(("--tls", str(tls)) if tls is not None else ()),
             ],
             stdout=subprocess.PIPE,

@@ -1,4 +1,4 @@
-"""Measure what goes over TLS and HTTP, and contention, anew; only their sections of RESULTS.md are replaced.
+"""Measure what goes over TLS and HTTP, contention and watching anew: only these sections change.
 
 python -m benchmarks.sections [ROUNDS]
 """
@@ -8,11 +8,11 @@ from __future__ import annotations
 import re
 import sys
 
-from benchmarks import contention
+from benchmarks import contention, watching
 from benchmarks.__main__ import HEAD, HERE, conditions, line, measure
 from benchmarks.rows import stow_rows, tls_rows
 
-TLS_AND_HTTP, CONTENTION = "Over TLS and HTTP", "Contention"
+TLS_AND_HTTP, CONTENTION, WATCHING = "Over TLS and HTTP", "Contention", "Watching"
 
 
 def replaced(text: str, title: str, lines: list[str]) -> str:
@@ -34,7 +34,11 @@ def over_tls_and_http(rounds: int) -> list[str]:
 def main() -> None:
     rounds = int(sys.argv[1]) if len(sys.argv) > 1 else 5
     results = HERE / "RESULTS.md"
-    for title, lines in ((TLS_AND_HTTP, over_tls_and_http), (CONTENTION, contention.report)):
+    for title, lines in (
+        (TLS_AND_HTTP, over_tls_and_http),
+        (CONTENTION, contention.report),
+        (WATCHING, watching.report),
+    ):
         results.write_text(replaced(results.read_text(), title, lines(rounds)))
 
 

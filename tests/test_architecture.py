@@ -28,13 +28,13 @@ def _defined(path: Path) -> set[str]:
 
 
 def test_every_file_it_names_is_there() -> None:
-    named = re.findall(r"`((?:mapdr|cli|tests|docs)/[^`\s]*)`", TEXT)
+    named = re.findall(r"`((?:mapdr|cli|web|tests|docs)/[^`\s]*)`", TEXT)
     assert len(named) > 50
     assert not [name for name in named if not (ROOT / name).exists()]
 
 
 def _files(text: str) -> list[Path]:
-    return [ROOT / name for name in re.findall(r"`((?:mapdr|cli|tests)/[^`\s]+\.py)`", text)]
+    return [ROOT / name for name in re.findall(r"`((?:mapdr|cli|web|tests)/[^`\s]+\.py)`", text)]
 
 
 def test_every_function_it_names_is_in_a_file_that_the_same_paragraph_names() -> None:

@@ -14,6 +14,7 @@ from typing import Any, NoReturn
 
 import click
 from click.exceptions import ClickException, Exit, NoArgsIsHelpError, UsageError
+from click.shell_completion import CompletionItem
 
 import mapdr
 from mapdr.kernel.errors import ConfigurationError, MapdrError
@@ -29,25 +30,32 @@ COMMANDS = {
     "run": "Run the router.",
     "demo": "See it all at work on this machine alone.",
     "top": "Watch the node live.",
+    "watch": "Follow events as lines of JSON.",
     "status": "Today's counts, queues, what is stuck.",
     "find": "Where is a study, and who has it?",
     "sources": "Who sends, and who is rejected.",
     "studies": "List studies and who has them.",
     "deliveries": "List what became of each image.",
+    "report": "A month's figures, to read or to send.",
     "retry": "Try parked deliveries again.",
     "hold": "Stop delivering to a destination.",
     "release": "Deliver again what was held.",
     "priority": "Make deliveries more urgent, or less.",
     "reroute": "Apply today's rules again.",
+    "export": "Write images into a folder.",
+    "corrections": "What was corrected of images, by whom.",
     "dismiss": "End parked deliveries that shall never be sent.",
     "purge": "Remove images for good, and who they are of.",
+    "web": "Sign in at the page, and who may.",
     "webhooks": "What webhooks were told, and whether they took it.",
     "reload": "Apply a changed configuration.",
     "send": "Send files through the node's store.",
+    "fetch": "Get studies from a PACS.",
     "echo": "Are the destinations there?",
     "explain": "What the rules would do to a file.",
     "doctor": "Examine this installation.",
     "plugins": "Which stages there are.",
+    "completion": "Let the shell complete commands and names.",
 }
 """Commands in the order in which an operator meets them, each with its line in the help of all.
 
@@ -88,6 +96,13 @@ class Program(click.Group):
                 import_module(module)
         command: click.Command = getattr(sys.modules[module], cmd_name)
         return command
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        """Commands that begin so, without loading them; and options, as click does it."""
+        if incomplete.startswith("-"):
+            return super().shell_complete(ctx, incomplete)
+        found = ((name, line) for name, line in COMMANDS.items() if name.startswith(incomplete))
+        return [CompletionItem(name, help=line) for name, line in found]
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """The commands and their lines, without loading them."""

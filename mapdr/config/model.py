@@ -229,10 +229,11 @@ class RuleConfig(RuleHead):
 
 
 class Config(StageConfig):
-    """The whole file."""
+    """The whole file. `web` is the page's own configuration (`kernel.page`), None where there is no page."""
 
     node: NodeConfig
     receive: dict[str, NamedStage] = Field(default_factory=dict)
     egress: dict[str, NamedStage] = Field(default_factory=dict)
     webhook: dict[str, WebhookConfig] = Field(default_factory=dict)
+    web: Any = None
     rule: tuple[RuleConfig, ...] = ()

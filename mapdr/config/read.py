@@ -24,10 +24,12 @@ from mapdr.config.payload import check_payload
 from mapdr.config.problem import Problem, locate
 from mapdr.config.validate import validate
 from mapdr.config.when import parse_when
+from mapdr.kernel.errors import Unavailable
 from mapdr.kernel.finding import Finding, Place, instead
+from mapdr.kernel.page import page_factory
 from mapdr.kernel.registry import Plugin, Registry
 
-TABLES = ("egress", "node", "receive", "rule", "webhook")
+TABLES = ("egress", "node", "receive", "rule", "web", "webhook")
 RULE_KEYS = ("name", "priority", "send_to", "stop", "when")
 
 
@@ -169,6 +171,7 @@ class _Reader:
             receive=self._stages("receive", values.get("receive", {})),
             egress=self._stages("egress", values.get("egress", {})),
             webhook=self._webhooks(values.get("webhook", {})),
+            web=self._web(values["web"]) if "web" in values else None,
             rule=self._rules(values.get("rule", [])) if rules else (),
         )
 
@@ -230,6 +233,16 @@ class _Reader:
             if hook is not None:
                 found[name] = hook
         return found
+
+    def _web(self, table: Any) -> Any:
+        """The page's configuration; None without one, or where it is not enabled."""
+        try:
+            factory = page_factory()
+        except Unavailable as error:
+            self._report(("web",), str(error), "install MAPDR whole, or leave the table out")
+            return None
+        config = validate(factory.config, table, ("web",), self._base, self.findings)
+        return config if config is not None and config.enabled else None
 
     def _rules(self, tables: Any) -> tuple[RuleConfig, ...]:
         if not isinstance(tables, list):

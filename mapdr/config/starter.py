@@ -69,6 +69,10 @@ send_to = ["{to}"]
 #on = ["study.delivered", "delivery.parked"]
 #secret = "env:RIS_SECRET"
 #payload = {{ accession = "{{AccessionNumber}}", modality = "{{Modality}}", images = "{{images}}" }}
+
+# 6. A page for the browser; for this machine alone, unless you say more. Sign in with: mapdr web open
+#[web]
+#port = 8484
 """
 
 

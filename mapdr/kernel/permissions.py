@@ -8,6 +8,7 @@ rights of the one that holds it.
 from __future__ import annotations
 
 import os
+import subprocess
 from contextlib import suppress
 from pathlib import Path
 
@@ -19,6 +20,36 @@ def make_private(folder: Path) -> None:
     """Make the data folder unless it is there; folders above it get the usual rights. Raises OSError."""
     folder.parent.mkdir(parents=True, exist_ok=True)
     folder.mkdir(mode=FOLDER_MODE, exist_ok=True)
+
+
+_CROWD = ("*S-1-1-0", "*S-1-5-11", "*S-1-5-32-545")
+"""Everyone, authenticated users, users: whom Windows lets read new folders as a rule."""
+
+
+def make_secret(folder: Path) -> None:
+    """Make a folder within the data folder for what only the node and its operators may read: on Windows too,
+    where what is in it is taken from the large groups. Raises OSError."""
+    try:
+        folder.mkdir(mode=FOLDER_MODE)
+    except FileExistsError:
+        return
+    if os.name == "nt":
+        icacls = Path(os.environ.get("SYSTEMROOT", r"C:\Windows")) / "System32" / "icacls.exe"
+        command = [str(icacls), str(folder), "/inheritance:d", "/remove:g", *_CROWD, "/q"]
+        done = subprocess.run(command, capture_output=True, check=False)  # noqa: S603  a program of the system
+        if done.returncode:
+            folder.rmdir()
+            raise OSError(
+                f"the rights of {folder} cannot be restricted (icacls ended with {done.returncode})"
+            )
+    give_to_owner(folder)
+
+
+def give_to_owner(path: Path) -> None:
+    """Give what the superuser made to who owns its folder: the node runs as that user. Raises OSError."""
+    if hasattr(os, "geteuid") and os.geteuid() == 0:
+        owner = path.parent.stat()
+        os.chown(path, owner.st_uid, owner.st_gid)
 
 
 def private_opener(path: str, flags: int) -> int:

@@ -255,6 +255,14 @@ class SendsBatches(Protocol):
         """
 
 
+@runtime_checkable
+class Finishes(Protocol):
+    """An optional ability of destinations: what follows once no more images come, such as a DICOMDIR."""
+
+    def finish(self) -> None:
+        """Write now what would be written when no image has come for a while. Raises OSError."""
+
+
 class Egress(Stage, Protocol):
     """A destination."""
 

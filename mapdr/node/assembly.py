@@ -24,6 +24,7 @@ from mapdr.config.revision import keep_revision, read_revision
 from mapdr.deliver.supervise.deliverer import Deliverer
 from mapdr.kernel.errors import ConfigurationError
 from mapdr.kernel.lifecycle import Lifecycle
+from mapdr.kernel.page import Page
 from mapdr.kernel.permissions import make_private
 from mapdr.kernel.privacy import in_words
 from mapdr.kernel.registry import Registry
@@ -33,8 +34,8 @@ from mapdr.node.alarms import NodeAlarms
 from mapdr.node.build import Builder
 from mapdr.node.configuration import addresses, examine
 from mapdr.node.outline import keep_outline
-from mapdr.node.plan import Plan, make_plan
-from mapdr.node.reload import CURE, NotAcquired, Reload
+from mapdr.node.plan import Plan, Planned, make_plan
+from mapdr.node.reload import CURE, NotAcquired, Reload, taken
 from mapdr.node.upkeep import Upkeep
 from mapdr.notify.alarms import Alarms
 from mapdr.notify.events import wanted_tags
@@ -73,6 +74,7 @@ class Node:
         self.receivers: dict[str, Receiver] = {}
         self.deliverers: dict[str, Deliverer] = {}
         self.notifier: Stage
+        self.page: Page | None = None
         self.recovered = Recovered()
         self.asked_to_end = threading.Event()
         self._loaded = loaded
@@ -87,6 +89,11 @@ class Node:
         self._alarms: NodeAlarms | None = None
         self._started_at = time.time()
         self.state = "stopped"
+
+    @property
+    def file(self) -> Path:
+        """The configuration file, which a reload reads again."""
+        return self._file
 
     @property
     def store(self) -> Store:
@@ -203,6 +210,7 @@ class Node:
         self.store.spool.keep_free(plan.node.min_free, plan.node.low)
         troubles = change.switch(lifecycle, DRAIN)
         self.watch.emit("node.reloaded")
+        self._beat()  # who asked for the reload looks at once for what it opened, such as the page
         return tuple(
             Problem(loaded.file, 0, "", f"taken into use, but {what}", "restart the node")
             for what in troubles
@@ -213,15 +221,17 @@ class Node:
         return Heartbeat(self.plan.node.name, time.time(), self._started_at, os.getpid(), self.counters())
 
     def counters(self) -> dict[str, Any]:
-        """What the heartbeat tells: state, counters, receivers, destinations, the last events."""
+        """What the heartbeat tells: state, counters, the last hour, receivers, destinations, last events."""
         return {
             "state": self.state,
             "counters": self.watch.counters(),
             "revision": self._loaded.revision,
             "store": {} if self._store is None else self._store.health(),
+            "flow": {} if self._store is None else self._store.flow(),
             "receivers": {name: asdict(one.describe()) for name, one in self.receivers.copy().items()},
             "destinations": {name: one.facts() for name, one in self.deliverers.copy().items()},
             "silent": [] if self._alarms is None else self._alarms.silent,
+            **({} if self.page is None else {"page": asdict(self.page.describe())}),
             "events": [
                 {"at": event.at, "kind": event.kind, **event.facts} for event in self.watch.recent()[-50:]
             ],
@@ -276,6 +286,18 @@ class Node:
             ]
         )
         self._lifecycle.start()
+        if plan.page is not None:
+            self._open_page(build, self._lifecycle, plan.page)
+
+    def _open_page(self, build: Builder, lifecycle: Lifecycle, planned: Planned) -> None:
+        """Start the page. Images come in and go out without it: if it cannot start, that is only said."""
+        try:
+            page = build.page(planned, self)
+            lifecycle.add("web", page)
+            self.page = page
+        except Exception as error:  # noqa: BLE001  a face never keeps the node from its work
+            what = taken(error, planned.claims) or in_words(error)
+            log.error("the page is not there: %s", what)
 
     def _use(self, loaded: Loaded, plan: Plan) -> None:
         self.store.use(

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 from mapdr.config.model import NodeConfig
 from mapdr.config.site import site_key
 from mapdr.deliver.feed.preparer import Preparer
 from mapdr.deliver.supervise.deliverer import Deliverer
 from mapdr.kernel.budget import Budget
+from mapdr.kernel.page import Page
 from mapdr.kernel.registry import Registry
 from mapdr.kernel.stage import Receiver, Settings
 from mapdr.kernel.watch import Watch
@@ -72,6 +74,11 @@ class Builder:
             node=plan.node.name,
             quiet_seconds=plan.node.study_quiet,
         )
+
+    def page(self, planned: Planned, node: Any) -> Page:
+        """The operators' page of `node`, not started."""
+        page: Page = planned.factory.build(self._settings(planned.name), planned.config, node)
+        return page
 
     def _settings(self, name: str) -> Settings:
         node = self._node

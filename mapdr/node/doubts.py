@@ -76,14 +76,13 @@ def twice(loaded: Loaded, registry: Registry) -> Iterator[Finding]:
 
 def of_stages(plan: Plan) -> Iterator[Finding]:
     """What the stages themselves doubt of their configuration: what is hardly meant, and what soon ends."""
-    for kind, group in (("receive", plan.receivers), ("egress", plan.destinations)):
-        for name, planned in group.items():
-            try:
-                doubted = list(planned.factory.doubts(planned.config))
-            except Exception as error:  # noqa: BLE001  a plug-in may fail in any way, and the others are still asked
-                doubted = []
-                yield failing((kind, name), error)
-            yield from (Finding((kind, name, *each.place), each.what, each.cure) for each in doubted)
+    for place, planned in plan.stages:
+        try:
+            doubted = list(planned.factory.doubts(planned.config))
+        except Exception as error:  # noqa: BLE001  a plug-in may fail in any way, and the others are still asked
+            doubted = []
+            yield failing(place, error)
+        yield from (Finding((*place, *each.place), each.what, each.cure) for each in doubted)
 
 
 def _unnamed(config: Config) -> Iterator[Finding]:

@@ -16,6 +16,7 @@ from typing import Any
 from mapdr.config.model import Config, NamedStage, NodeConfig, WebhookConfig
 from mapdr.kernel.address import own_host
 from mapdr.kernel.finding import Finding, Place, instead
+from mapdr.kernel.page import page_factory
 from mapdr.kernel.privacy import in_words
 from mapdr.kernel.registry import Registry
 from mapdr.kernel.stage import Endpoint, Factory
@@ -56,6 +57,15 @@ class Plan:
     webhooks: Mapping[str, WebhookConfig]
     router: Router
     problems: tuple[Finding, ...]
+    page: Planned | None = None
+
+    @property
+    def stages(self) -> Iterator[tuple[Place, Planned]]:
+        """Every stage that is to run, with the place of its table."""
+        for kind, group in (("receive", self.receivers), ("egress", self.destinations)):
+            yield from (((kind, name), planned) for name, planned in group.items())
+        if self.page is not None:
+            yield ("web",), self.page
 
     @property
     def recipes(self) -> dict[str, dict[str, Any]]:
@@ -81,15 +91,16 @@ def make_plan(
     known = dict.fromkeys(config.egress, Peer())  # also those whose tables have problems
     known |= {name: _peer(stage, resolve or (lambda host: ())) for name, stage in destinations.items()}
     router = compile_rules(config.rule, known)
+    page = _page(config)
     problems = (
         *broken,
-        *_claims(receivers, destinations),
+        *_claims(receivers, destinations, page),
         *folders_in_one_another(config.node.data, receivers, destinations),
         *_own_receivers(receivers, destinations, is_own or own_host),
         *router.problems,
         *_receivers_in_rules(config),
     )
-    return Plan(config.node, receivers, destinations, config.webhook, router, problems)
+    return Plan(config.node, receivers, destinations, config.webhook, router, problems, page)
 
 
 def failing(place: Place, error: Exception) -> Finding:
@@ -119,16 +130,31 @@ def _planned(
     return planned
 
 
-def _claims(*groups: Mapping[str, Planned]) -> Iterator[Finding]:
+def _page(config: Config) -> Planned | None:
+    if config.web is None:
+        return None
+    factory = page_factory()
+    endpoint = factory.listens(config.web)
+    claims = (f"tcp:{endpoint.port}",) if endpoint and endpoint.port else ()
+    return Planned("web", factory, config.web, endpoint, claims)
+
+
+def _claims(
+    receivers: Mapping[str, Planned], destinations: Mapping[str, Planned], page: Planned | None
+) -> Iterator[Finding]:
     """What one stage claims no other may. Port 0 is any free port: nobody claims it."""
     owners: dict[str, str] = {}
-    for kind, group in zip(("receive", "egress"), groups, strict=True):
-        for stage in group.values():
-            for claim in stage.claims:
-                if claim in owners:
-                    place = (kind, stage.name, *(["port"] if claim.startswith("tcp:") else []))
-                    yield Finding(place, f"{claim} is already taken by {owners[claim]}", "choose another one")
-                owners.setdefault(claim, f"{kind}.{stage.name}")
+    stages: list[tuple[Place, Planned]] = [
+        *((("receive", name), stage) for name, stage in receivers.items()),
+        *((("egress", name), stage) for name, stage in destinations.items()),
+        *([(("web",), page)] if page is not None else []),
+    ]
+    for where, stage in stages:
+        for claim in stage.claims:
+            if claim in owners:
+                place = (*where, *(["port"] if claim.startswith("tcp:") else []))
+                yield Finding(place, f"{claim} is already taken by {owners[claim]}", "choose another one")
+            owners.setdefault(claim, ".".join(map(str, where)))
 
 
 def folders_in_one_another(

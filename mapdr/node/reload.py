@@ -21,6 +21,7 @@ from typing import Any, Protocol
 from mapdr.deliver.supervise.deliverer import Deliverer
 from mapdr.kernel.finding import Finding, Place
 from mapdr.kernel.lifecycle import Lifecycle
+from mapdr.kernel.page import Page
 from mapdr.kernel.privacy import in_words
 from mapdr.kernel.stage import Acquires, Receiver, Stage
 from mapdr.node.build import Builder
@@ -42,6 +43,7 @@ class Parts(Protocol):
     receivers: dict[str, Receiver]
     deliverers: dict[str, Deliverer]
     notifier: Stage
+    page: Page | None
 
 
 class NotAcquired(Exception):
@@ -68,6 +70,9 @@ class Reload:
         self._receivers: dict[str, Receiver] = {}
         self._deliverers: dict[str, Deliverer] = {}
         self._notifier: Stage | None = None
+        # One that could not start is tried again.
+        self._page_changes = _page_of(old) != _page_of(new) or (new.page is not None and parts.page is None)
+        self._page: Page | None = None
 
     def acquire(self) -> None:
         """Build every new part and take what it needs. Raises NotAcquired; `release` gives it back."""
@@ -80,6 +85,10 @@ class Reload:
             with _named("webhook"):
                 self._notifier = self._build.notifier(self._new)
                 _acquire(self._notifier)
+        if self._page_changes and self._new.page is not None:
+            with _named("web", claims=self._new.page.claims):
+                self._page = self._build.page(self._new.page, parts)
+                _acquire(self._page, [parts.page] if parts.page is not None else [])
         ending = [parts.receivers[name] for name in self._ending_receivers]
         for name, planned in self._fresh_receivers.items():
             with _named("receive", name, claims=planned.claims):
@@ -89,8 +98,7 @@ class Reload:
     def release(self) -> None:
         """Give back what was taken: everything is as before."""
         acquired: list[Stage] = [*self._receivers.values(), *self._deliverers.values()]
-        if self._notifier is not None:
-            acquired.append(self._notifier)
+        acquired += [each for each in (self._notifier, self._page) if each is not None]
         for part in acquired:
             try:
                 part.stop(time.monotonic())
@@ -127,7 +135,16 @@ class Reload:
             _try(
                 "webhooks", partial(lifecycle.replace, "webhooks", before, self._notifier, deadline), troubles
             )
+        if self._page_changes:
+            self._switch_page(lifecycle, deadline, troubles)
         return troubles
+
+    def _switch_page(self, lifecycle: Lifecycle, deadline: float, troubles: list[str]) -> None:
+        before, self._parts.page = self._parts.page, self._page
+        if before is not None:
+            lifecycle.remove(before, deadline)
+        if self._page is not None:
+            _try("web", partial(lifecycle.add, "web", self._page), troubles)
 
     def _switch_receivers(self, lifecycle: Lifecycle, deadline: float, troubles: list[str]) -> None:
         parts = self._parts
@@ -178,6 +195,11 @@ def _differing(old: Mapping[str, Planned], new: Mapping[str, Planned]) -> dict[s
 def _ending(old: Mapping[str, Planned], new: Mapping[str, Planned]) -> list[str]:
     """What is gone, or not as it was."""
     return [name for name, planned in old.items() if name not in new or _changed(planned, new[name])]
+
+
+def _page_of(plan: Plan) -> object:
+    """The page's configuration; None where there is none."""
+    return None if plan.page is None else plan.page.config
 
 
 def _changed(old: Planned | None, new: Planned) -> bool:

@@ -36,15 +36,14 @@ def faults(loaded: Loaded, plan: Plan) -> Iterator[Finding]:
     yield from _data(config.node.data)
     yield from _secrets(config.node, ("node",))
     yield from _database(config.node)
-    for kind, group in (("receive", plan.receivers), ("egress", plan.destinations)):
-        for name, planned in group.items():
-            yield from _secrets(planned.config, (kind, name))
-            try:
-                missed = list(planned.factory.faults(planned.config))
-            except Exception as error:  # noqa: BLE001  a plug-in may fail in any way, and the others are still asked
-                missed = []
-                yield failing((kind, name), error)
-            yield from (Finding((kind, name, *each.place), each.what, each.cure) for each in missed)
+    for place, planned in plan.stages:
+        yield from _secrets(planned.config, place)
+        try:
+            missed = list(planned.factory.faults(planned.config))
+        except Exception as error:  # noqa: BLE001  a plug-in may fail in any way, and the others are still asked
+            missed = []
+            yield failing(place, error)
+        yield from (Finding((*place, *each.place), each.what, each.cure) for each in missed)
     # Links lead folders into one another whose names do not say so.
     yield from folders_in_one_another(config.node.data, plan.receivers, plan.destinations, _real_place)
     for name, hook in config.webhook.items():

@@ -271,8 +271,10 @@ class Upkeep:
         """What became of an order. Every order has an answer, also one that fails."""
         try:
             if command.name == "reload":
+                before = self._node.plan
                 problems = self._node.reload(Path(str(command.arguments["path"])))
-                return {"ok": not problems, "problems": [str(problem) for problem in problems]}
+                changed = self._node.plan is not before
+                return {"ok": not problems, "problems": [str(each) for each in problems], "changed": changed}
             if command.name == "drain":
                 return self._drain(command.arguments)
             if command.name == "note":

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -23,8 +23,11 @@ from mapdr.store.spool.claim import claimed, running_file
 
 if TYPE_CHECKING:
     from mapdr.node.plan import Plan
+    from mapdr.operate.actor import Actor
+    from mapdr.operate.audit import Audit
     from mapdr.operate.configuration import Checked
     from mapdr.route.rules import Router
+    from mapdr.store.outbox import MessageSelection
 
 LOOKING = 2.0
 """Seconds for which a look at the node waits while another program has locked its index."""
@@ -37,14 +40,27 @@ class Access:
     """A configuration with its plan, and the index behind it if the node ever ran.
 
     `busy`: seconds to wait for a lock of another program. `problems` are those of the configuration file,
-    where `plan` is not by the file but by what the node used last.
+    where `plan` is not by the file but by what the node used last. `actor` is who looks and acts: by default
+    the system's user. `config` is that file, None where it is not known. `ends` says whether the process
+    is about to end, and what takes long has to.
     """
 
     def __init__(
-        self, plan: Plan | Outline, *, busy: float = LOOKING, problems: tuple[Problem, ...] = ()
+        self,
+        plan: Plan | Outline,
+        *,
+        busy: float = LOOKING,
+        problems: tuple[Problem, ...] = (),
+        actor: Actor | None = None,
+        config: Path | None = None,
+        ends: Callable[[], bool] = lambda: False,
     ) -> None:
         self.plan = plan
         self.problems = problems
+        self.config = config
+        self.ends = ends
+        self._actor = actor
+        self._viewed: set[str] = set()
         self._busy = busy
         self._store: Store | None = None
 
@@ -58,16 +74,16 @@ class Access:
         """
         kept = None if rules else kept_outline(config)
         if kept is not None:
-            return cls(kept, busy=busy)
+            return cls(kept, busy=busy, config=config)
         from mapdr.operate.configuration import examine  # a look seldom needs it, and it costs
 
         checked = examine(config, rules=rules, resolve=rules)
         if checked.plan is not None and not checked.problems:
-            return cls(checked.plan, busy=busy)
+            return cls(checked.plan, busy=busy, config=config)
         last = None if rules else cls._last_used(checked, busy)
         if last is None:
             raise WrongConfiguration(checked.problems)
-        return cls(last, busy=busy, problems=checked.problems)
+        return cls(last, busy=busy, problems=checked.problems, config=config)
 
     @classmethod
     def _last_used(cls, checked: Checked, busy: float) -> Plan | None:
@@ -77,13 +93,9 @@ class Access:
         alone = node_of(checked)
         if alone is None:
             return None
-        opened, node = cls(alone, busy=busy), alone.node
-        try:
-            with index_named(node.database_url(), node.data):
-                beat = opened.last_beat()
-        finally:
-            opened.close()
-        return kept_plan(checked, node.data, str(beat.counters.get("revision", ""))) if beat else None
+        with _closed(cls(alone, busy=busy)) as opened:
+            beat = opened.last_beat()
+        return kept_plan(checked, alone.node.data, str(beat.counters.get("revision", ""))) if beat else None
 
     @property
     def store(self) -> Store | None:
@@ -98,6 +110,32 @@ class Access:
                 busy=self._busy,
             )
         return self._store
+
+    @property
+    def actor(self) -> Actor:
+        """Who looks and acts."""
+        from mapdr.operate.actor import system_user  # a look seldom needs it
+
+        if self._actor is None:
+            self._actor = system_user()
+        return self._actor
+
+    @property
+    def audit(self) -> Audit:
+        """Where it is told who saw and did what."""
+        from mapdr.operate.audit import Audit  # as above
+
+        return Audit(self.plan.node)
+
+    def show_who(self, what: str, chosen: Selection | MessageSelection) -> None:
+        """Tell the audit that a listing of `chosen` shows who the patients are; once for who looks again and
+        again. Raises AuditError, and then nothing may be shown."""
+        seen = f"{what} {chosen}"
+        if seen not in self._viewed:
+            from mapdr.operate.audit import conditions  # as above
+
+            self.audit.viewed(self.actor, what, conditions(chosen))
+            self._viewed.add(seen)
 
     @property
     def router(self) -> Router:
@@ -144,6 +182,10 @@ class Access:
         beats = self.store.commands.heartbeats() if self.store is not None else []
         return next((beat for beat in beats if beat.node == self.plan.node.name), None)
 
+    def named(self) -> AbstractContextManager[None]:
+        """Within it, the database's own errors are raised as a MapdrError that says what is wrong."""
+        return index_named(self.plan.node.database_url(), self.plan.node.data)
+
     def close(self) -> None:
         """Give the index back. Safe twice."""
         if self._store is not None:
@@ -154,9 +196,29 @@ class Access:
 @contextmanager
 def access(config: Path, *, busy: float = ACTING, rules: bool = False) -> Iterator[Access]:
     """The access by a configuration file, closed at the end; `busy` as for `Access`, `rules` as for `of`."""
-    opened = Access.of(config, busy=busy, rules=rules)
+    with _closed(Access.of(config, busy=busy, rules=rules)) as opened:
+        yield opened
+
+
+@contextmanager
+def access_of(
+    plan: Plan,
+    *,
+    busy: float = ACTING,
+    actor: Actor | None = None,
+    config: Path | None = None,
+    ends: Callable[[], bool] = lambda: False,
+) -> Iterator[Access]:
+    """The access to the node that runs by a plan in this process, beside its own; closed at the end. `actor`
+    is who looks and acts by it, `config` the node's configuration file, `ends` as for `Access`."""
+    with _closed(Access(plan, busy=busy, actor=actor, config=config, ends=ends)) as opened:
+        yield opened
+
+
+@contextmanager
+def _closed(opened: Access) -> Iterator[Access]:
     try:
-        with index_named(opened.plan.node.database_url(), opened.plan.node.data):
+        with opened.named():
             yield opened
     finally:
         opened.close()

@@ -10,14 +10,22 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
+from mapdr.kernel.errors import MapdrError
 from mapdr.kernel.item import Priority
 from mapdr.operate.access import Access
 from mapdr.operate.errors import RequestError
+from mapdr.operate.jobs import Named, begun, known, paced, portion
+from mapdr.operate.listed import unknown_places
 from mapdr.operate.names import known_destinations
 from mapdr.operate.orders import note
 from mapdr.operate.selection import Selection
 from mapdr.store import Store
+from mapdr.store.queue.rerouted import ImageRerouted, Rerouted
+
+if TYPE_CHECKING:
+    from mapdr.operate.directive import Directive
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,22 +83,38 @@ class Switched:
 
 @dataclass(frozen=True, slots=True)
 class Promised:
-    """What today's rules promise anew.
+    """What today's rules promise anew, or what else was said to decide.
 
-    `images` were read, `deliveries` promised, in all and by destination (`to`); `again` of them are of images
-    that their destination has confirmed before. `missing` images are no longer in the spool, `unrouted` ones
-    no rule takes. `superseded` deliveries end by it; `still_parked` are those that today's rules do not name.
+    `images` were read, `deliveries` promised, in all and by destination (`to`; their bytes in `bytes_to`);
+    `again` of them are of images that their destination has confirmed before. `missing` images are no longer
+    in the spool, `unrouted` ones no rule takes. `superseded` deliveries end by it; `still_parked` are those
+    that today's rules do not name. `uncorrected` images were corrected before, and are promised without that.
+    `before` images of a re-route with a name were done by earlier runs.
+    `unknown` are the places, from 1, of listed values by which no image is chosen.
     """
 
     images: int
     deliveries: int
     to: Mapping[str, int]
+    bytes_to: Mapping[str, int]
     again: int
     missing: int
     unrouted: int
     superseded: int
     still_parked: int
+    uncorrected: int
+    before: int
+    unknown: Sequence[int]
     dry_run: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far a re-route is: `done` of `images`, those of earlier runs too, and what became of the `last`."""
+
+    done: int
+    images: int
+    last: Sequence[ImageRerouted]
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,8 +138,8 @@ def retry(opened: Access, chosen: Selection, *, everything: bool = False, dry_ru
     number = to.total()
     if number and not dry_run:
         number = store.actions.retry(chosen)
-        note(opened, "retry", number, to)
-    outdated = sum(count for recipe, count in parked.items() if recipe not in opened.router.recipes)
+        note(opened, "retry", number, to, chosen=chosen)
+    outdated = sum(count for recipe, count in parked.items() if _is_outdated(opened, recipe))
     return Retried(number, to, outdated, dry_run)
 
 
@@ -141,7 +165,7 @@ def dismiss(
     number = to.total()
     if number and not dry_run:
         number = store.actions.dismiss(chosen)
-        note(opened, "dismiss", number, to)
+        note(opened, "dismiss", number, to, chosen=chosen)
     return Dismissed(number, to, dry_run)
 
 
@@ -173,7 +197,7 @@ def prioritize(
     number = to.total()
     if number and not dry_run:
         number = store.actions.prioritize(chosen, priority)
-        note(opened, f"make {priority.word}", number, to)
+        note(opened, f"make {priority.word}", number, to, chosen=chosen)
     return Prioritized(priority.word, number, to, dry_run)
 
 
@@ -190,35 +214,97 @@ def release_destinations(opened: Access, names: Sequence[str], *, dry_run: bool 
 
 
 def reroute(
-    opened: Access, chosen: Selection, *, everything: bool = False, dry_run: bool = False
+    opened: Access,
+    chosen: Selection,
+    *,
+    directive: Directive | None = None,
+    named: Named | None = None,
+    rate: float | None = None,
+    everything: bool = False,
+    dry_run: bool = False,
+    told: Callable[[Progress], object] = lambda progress: None,
 ) -> Promised:
-    """Let today's rules decide again over chosen images, and promise what they say.
+    """Let today's rules decide again over chosen images, or the directive, and promise what they say.
 
     With a destination chosen, only for that. What is still owed is not promised twice; what is parked, on
     hold or waiting with another recipe ends as superseded. What was delivered is delivered again, unless only
     other deliveries of the image are chosen. `opened` must have its rules.
+
+    With a name, images are chosen when it is used for the first time; whoever uses it again goes on with
+    those that are left, and promises none of them twice, however the run before has ended. `rate` is how many
+    images a second are promised at most. `told` is called after each portion of them.
     """
-    store, router = _index(opened, chosen, everything), opened.router
-    only = [chosen.destination] if chosen.destination else []
+    from mapdr.operate.directive import (
+        AS_TODAY,
+        corrections_of,
+        router_of,
+    )  # only this needs it, and it costs
+
+    store = _index(opened, chosen, everything)
+    asked = directive or AS_TODAY
+    router = router_of(opened, asked, chosen.destination)
     images = replace(chosen, destination="")
     if images.of_deliveries:
         images = chosen  # deliveries there that are in this state, not images that are so anywhere
+    job = known(opened, named)
+    keys = store.rerouting.choose(images) if job is None else job.left
+    unknown = unknown_places(store, images) if job is None else ()
     if not dry_run:
-        store.recipes.add(opened.router.recipes)
-    done = store.rerouting.reroute(images, router.route, router.wanted, only=only, write=not dry_run)
-    if not dry_run and (done.deliveries or done.superseded):
-        note(opened, "reroute", done.deliveries, done.to)
+        store.recipes.add(router.recipes)
+        if named is not None and job is None:
+            job = begun(opened, named, keys)
+            keys = job.left
+    before = job.images - len(job.left) if job else 0
+    steps = store.rerouting.steps(
+        keys,
+        images,
+        router.route,
+        router.wanted,
+        only=[chosen.destination] if chosen.destination else [],
+        write=not dry_run,
+        job=job.number if job else None,
+        corrections=corrections_of(asked, opened.actor.user),
+        portion=portion(rate),
+    )
+    done = Rerouted()
+    try:
+        progress = Progress(before, before + len(keys), ())
+        for step, last in paced(steps, None if dry_run else rate):
+            done += step
+            progress = Progress(progress.done + len(last), progress.images, last)
+            told(progress)
+            if opened.ends() and progress.done < progress.images:
+                raise MapdrError(
+                    f"the node ends; {progress.done} of {progress.images} images were looked after"
+                )
+    finally:
+        if not dry_run and (done.deliveries or done.superseded):
+            action = "reroute --set" if asked.corrections else "reroute"
+            note(opened, action, done.deliveries, done.to, chosen=chosen)
     return Promised(
         images=done.images,
         deliveries=done.deliveries,
         to=done.to,
+        bytes_to=done.bytes_to,
         again=done.again,
         missing=done.missing,
         unrouted=done.unrouted,
         superseded=done.superseded,
         still_parked=done.still_parked,
+        uncorrected=done.uncorrected,
+        before=before,
+        unknown=unknown,
         dry_run=dry_run,
     )
+
+
+def _is_outdated(opened: Access, recipe: str) -> bool:
+    """Whether today's rules give another recipe; what an operator corrected is as it was meant."""
+    if recipe in opened.router.recipes:
+        return False
+    from mapdr.operate.directive import is_corrected  # few retries need it, and it costs
+
+    return not is_corrected(opened.index(), recipe)
 
 
 def _index(opened: Access, chosen: Selection, everything: bool) -> Store:
@@ -249,7 +335,7 @@ def _switch(
     number = to.total()
     if number and not dry_run:
         number = move(chosen)
-        note(opened, switch.action, number, to)
+        note(opened, switch.action, number, to, chosen=chosen)
     return Switched(switch.made, [], number, to, dry_run)
 
 

@@ -1,7 +1,7 @@
 """Every answer as JSON: one envelope, and plain values made of what the other modules here return.
 
 The envelope is one object: `mapdr` says what answers, and beside it stand the answer's own keys, all of which
-`docs/json.md` tells.
+`docs/json.md` tells. Where an answer is many lines (NDJSON), the last has the envelope.
 """
 
 from __future__ import annotations
@@ -17,18 +17,29 @@ from typing import Any
 import mapdr
 
 
-def answer(command: str, node: str, data: Mapping[str, Any] | object) -> str:
+def answer(command: str, node: str, data: Mapping[str, Any] | object, *, in_line: bool = False) -> str:
     """The answer of a command as a JSON document. `node` is the node's name, empty where none is asked about.
 
-    `data` is one dataclass, or a mapping from keys to values.
+    `data` is one dataclass, or a mapping from keys to values. `in_line`: it is the last of many lines.
     """
+    indent = None if in_line else 2
+    return json.dumps(envelope(command, node, data), indent=indent, ensure_ascii=False)
+
+
+def envelope(command: str, node: str, data: Mapping[str, Any] | object) -> dict[str, Any]:
+    """The same as plain values."""
     about = {
         "version": mapdr.__version__,
         "command": command,
         "node": node or None,
         "at": moment(time.time()),
     }
-    return json.dumps({"mapdr": about, **plain(data)}, indent=2, ensure_ascii=False)
+    return {"mapdr": about, **plain(data)}
+
+
+def line(data: object) -> str:
+    """A dataclass as one line of JSON, without the envelope."""
+    return json.dumps(plain(data), ensure_ascii=False)
 
 
 def plain(value: Any, name: str = "") -> Any:

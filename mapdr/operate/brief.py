@@ -30,5 +30,14 @@ def state_line(state: NodeState) -> str:
     return words.plain("; ".join(parts))
 
 
+_UNFIT = frozenset({"index", "store", "spool", "disk"})
+
+
+def ready(state: NodeState) -> bool:
+    """Whether the node takes images: it runs, and nothing that is bad keeps them from being stored."""
+    bad = {item.kind for item in state.attention if item.level == "bad"}
+    return state.node.state == "running" and not bad & _UNFIT
+
+
 def _images(counts: Iterable[Counted]) -> int:
     return sum(one.images for one in counts)

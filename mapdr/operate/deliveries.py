@@ -73,13 +73,16 @@ def deliveries(
 ) -> list[Delivery]:
     """The deliveries that a selection chooses, the newest first; with `attempts`, every attempt at each.
 
-    Raises MapdrError if there is no index, RequestError for what no delivery can be.
+    What identifies (`identify`) is shown once the audit has it. Raises MapdrError if there is no index,
+    AuditError, and RequestError for what no delivery can be.
     """
     if chosen.state == UNROUTED:
         raise RequestError(
             "an image that no rule takes has no delivery; see: mapdr studies --state unrouted", field="state"
         )
     store = opened.index(chosen)
+    if identify:
+        opened.show_who("deliveries", chosen)
     found = store.listing.select(chosen)
     rows = [_delivery(row, identify) for row in found]
     waited_for = {row.destination for row in rows if row.state in ("pending", "leased")}

@@ -10,6 +10,7 @@ from mapdr.kernel.errors import OWN_FAULT
 from mapdr.kernel.status import from_facts
 from mapdr.operate import waits, words
 from mapdr.operate.access import Access
+from mapdr.operate.counts import share_saved
 from mapdr.operate.facts import NOTHING, SILENT, Facts
 from mapdr.operate.model import Destination
 from mapdr.operate.rates import Rates
@@ -66,6 +67,7 @@ def destination(name: str, facts: Facts, live: Mapping[str, Any], rates: Rates) 
         next_try_at=breaker.get("retry_at") or closed_until or (queue.next_due if queue else None),
         quiet_seconds=float(breaker.get("quiet_seconds", 0.0)),
         closed_until=closed_until,
+        saved=share_saved(*facts.volumes.get(name, (0, 0))),
     )
 
 

@@ -32,10 +32,15 @@ def echo(configuration: Configuration, names: Sequence[str] = ()) -> Iterator[Ec
     """
     plan = configuration.plan
     for name in known_destinations(plan, names):
-        started = time.perf_counter()
-        outcome = _probe(plan, name)
-        milliseconds = round((time.perf_counter() - started) * 1000, 1)
-        yield Echo(name, outcome.verdict is Verdict.DELIVERED, outcome.comment, milliseconds)
+        yield echo_one(plan, name)
+
+
+def echo_one(plan: Plan, name: str) -> Echo:
+    """The answer of one destination of a plan."""
+    started = time.perf_counter()
+    outcome = _probe(plan, name)
+    milliseconds = round((time.perf_counter() - started) * 1000, 1)
+    return Echo(name, outcome.verdict is Verdict.DELIVERED, outcome.comment, milliseconds)
 
 
 def build(plan: Plan, name: str) -> Egress:

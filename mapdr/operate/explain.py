@@ -20,6 +20,7 @@ from mapdr.kernel.item import Header, Instance, Payload, Priority, Routing, Sour
 from mapdr.kernel.privacy import in_words
 from mapdr.kernel.registry import Registry
 from mapdr.kernel.stage import Settings
+from mapdr.kernel.step import Memory
 from mapdr.kernel.watch import Watch
 from mapdr.node.plan import Plan
 from mapdr.operate import part10
@@ -103,6 +104,20 @@ class NoMemory:
 
     def keep(self, facts: Mapping[str, Any]) -> None:
         """Nowhere."""
+
+
+class Recalling:
+    """What transforms remember of an image: read where the node has kept it, and kept nowhere."""
+
+    def __init__(self, memory: Memory) -> None:
+        self._memory = memory
+
+    def recall(self) -> Mapping[str, Any] | None:
+        """What the node has kept, so that UIDs are those that were sent."""
+        return self._memory.recall()
+
+    def keep(self, facts: Mapping[str, Any]) -> None:
+        """Nowhere: a look changes nothing of what is owed."""
 
 
 def explain(

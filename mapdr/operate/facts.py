@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from mapdr.kernel.item import Source
 from mapdr.store.index.commands import Heartbeat
 from mapdr.store.index.counts import Queue
 from mapdr.store.index.fault import write_fault
@@ -37,6 +38,8 @@ class Facts:
     `trouble` says why the index cannot be read now; counts and queues are then those of `as_of`.
     `alive`: whether a process runs as this node; None where that cannot be found out. `lost`: it does, and
     the index has never heard of it. `unwritable`: why the index cannot be written, if the node is silent.
+    `arrivals`: when the last image of each source came; `from_peers`: today's images by the peer's name.
+    `volumes`: the bytes of today's deliveries by destination, as they came and as they went.
     `misconfigured`: the configuration file has problems, which the node would find with the next reload.
     """
 
@@ -51,6 +54,7 @@ class Facts:
     webhooks: Sequence[HookQueue] = ()
     heartbeat: Heartbeat | None = None
     disk_free: int | None = None
+    index_bytes: int | None = None
     writable: bool = True
     trouble: str = ""
     as_of: float = 0.0
@@ -58,6 +62,9 @@ class Facts:
     lost: bool = False
     unwritable: str = ""
     misconfigured: bool = False
+    arrivals: Sequence[tuple[Source, float]] = ()
+    from_peers: Mapping[str, int] = field(default_factory=dict)
+    volumes: Mapping[str, tuple[int, int]] = field(default_factory=dict)
 
 
 NOTHING: dict[str, Any] = {"received": {}, "delivered": {}}
@@ -69,6 +76,18 @@ def free_space(data: Path) -> int | None:
         return shutil.disk_usage(existing(data)).free
     except OSError:
         return None
+
+
+def index_size(node: NodeConfig | NodeOutline) -> int | None:
+    """Bytes of the index with what is not merged into it yet; None if it is no file, or there is none."""
+    try:
+        size = (node.data / "index.db").stat().st_size if node.database == "sqlite" else None
+    except OSError:
+        return None
+    try:
+        return size + (node.data / "index.db-wal").stat().st_size if size is not None else None
+    except OSError:
+        return size  # all is merged
 
 
 def existing(folder: Path) -> Path:

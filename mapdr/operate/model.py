@@ -45,6 +45,15 @@ class FlowRates:
 
 
 @dataclass(frozen=True, slots=True)
+class LastHour:
+    """Images a second in each of the last 60 minutes, oldest first, by source (`Source.peer`) and by
+    destination; the last minute is not over yet. Who had none in that hour is left out."""
+
+    sources: Mapping[str, Sequence[float]]
+    destinations: Mapping[str, Sequence[float]]
+
+
+@dataclass(frozen=True, slots=True)
 class Receiver:
     """A receiver; `associations` are those that are open, None while the node does not say."""
 
@@ -59,7 +68,8 @@ class NodeInfo:
     """The node itself. `state` is running, draining, stopped, silent or unknown; `disk_free` in bytes,
     `disk_step` what it does about a filling disk (`mapdr.store.spool.room`).
 
-    What comes from its sign of life is None as long as there is none.
+    What comes from its sign of life is None as long as there is none. No part of the JSON: `disk_floor`, the
+    bytes free below which it refuses images, and `index_bytes`, the size of the index, None if it is no file.
     """
 
     name: str
@@ -73,6 +83,23 @@ class NodeInfo:
     disk_free: int | None
     receivers: Sequence[Receiver]
     disk_step: str | None = None
+    disk_floor: int = field(default=0, metadata={"json": False})
+    index_bytes: int | None = field(default=None, metadata={"json": False})
+
+
+@dataclass(frozen=True, slots=True)
+class Sender:
+    """A peer that sends, by its name (`mapdr.kernel.item.Source.peer`), and the receivers that know it.
+
+    `today` counts distinct images, `last_at` is when its last one came, None if that is not known; `silent`:
+    it normally sends, and has sent nothing for long.
+    """
+
+    name: str
+    receivers: Sequence[str]
+    today: int
+    last_at: float | None
+    silent: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +110,8 @@ class Destination:
     raised since it last sent something. Counts are deliveries; `queue` is pending and leased together,
     `uncompressed` those sent without the compression of their rule since the node started, `oldest_seconds`
     how long the oldest one waits, `rate` images a second, `quiet_seconds` for how long nothing of a study
-    must have come before it is sent, `closed_until` when its hours open next, None while they are open.
+    must have come before it is sent, `closed_until` when its hours open next, None while they are open;
+    `saved` is the share of the bytes as received that today's deliveries saved, None if there were none.
     """
 
     name: str
@@ -103,6 +131,16 @@ class Destination:
     next_try_at: float | None
     quiet_seconds: float
     closed_until: float | None = None
+    saved: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class KnownCertificate:
+    """A certificate that a stage shows or trusts, or that its peer has shown, and what is said of its end."""
+
+    stage: str
+    text: str
+    expires_at: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,7 +186,9 @@ class EventText:
 class NodeState:
     """A node's state at one moment, complete. `day` is the local day that `today` counts.
 
-    `history` holds earlier rates for the drawing, oldest first; it is no part of the JSON.
+    `history` holds earlier rates for the drawing, oldest first, `last_hour` those by source and destination;
+    `senders` are those that sent lately, the last one first (`mapdr sources` tells all), `certificates` those
+    that are in use, the first to end first. None of them is part of the JSON.
     """
 
     at: float
@@ -166,3 +206,6 @@ class NodeState:
     attention: Sequence[Attention]
     events: Sequence[EventText]
     history: Mapping[str, Sequence[float]] = field(default_factory=dict, metadata={"json": False})
+    senders: Sequence[Sender] = field(default=(), metadata={"json": False})
+    last_hour: LastHour = field(default=LastHour({}, {}), metadata={"json": False})
+    certificates: Sequence[KnownCertificate] = field(default=(), metadata={"json": False})

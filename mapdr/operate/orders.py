@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import getpass
-import os
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -12,6 +10,9 @@ from typing import Any
 
 from mapdr.kernel.errors import MapdrError
 from mapdr.operate.access import Access
+from mapdr.operate.audit import conditions
+from mapdr.store.index.selection import Selection
+from mapdr.store.outbox import MessageSelection
 
 PATIENCE = 90.0
 """Seconds that a node may take to obey: receivers that changed are drained first, then destinations."""
@@ -20,10 +21,18 @@ PAUSE = 0.1
 
 @dataclass(frozen=True, slots=True)
 class OrderResult:
-    """What a node made of an order; `problems` say why it was not obeyed."""
+    """What a node made of an order; `problems` say why it was not obeyed, or not wholly.
+
+    `changed`: it was, for all that.
+    """
 
     ok: bool
     problems: Sequence[str]
+    changed: bool
+
+
+class NotTaken(MapdrError):
+    """The node did not take an order in time; it is withdrawn, and nothing was changed."""
 
 
 def reload(opened: Access, config: Path) -> OrderResult:
@@ -49,10 +58,25 @@ def drain(opened: Access) -> OrderResult:
     return _order(opened, "drain", {"process": beat.process})
 
 
-def note(opened: Access, action: str, number: int, to: Mapping[str, int], *, of: str = "deliveries") -> None:
-    """Have the node log who did what to how many; one that does not run logs it when it starts."""
-    facts = {"action": action, "by": _operator(), "number": number, "of": of, "to": ", ".join(sorted(to))}
+def note(
+    opened: Access,
+    action: str,
+    number: int,
+    to: Mapping[str, int],
+    *,
+    of: str = "deliveries",
+    chosen: Selection | MessageSelection | None = None,
+    done: bool = True,
+) -> None:
+    """Tell the audit who did what to how many, and have the node log it; one that does not run logs it when
+    it starts. `chosen` is what it was done to; without `done` it is about to be. Raises AuditError."""
+    actor, asked = opened.actor, {} if chosen is None else conditions(chosen)
+    facts = {"action": action, "by": actor.user, "number": number, "of": of, "to": ", ".join(sorted(to))}
+    if not done:
+        opened.audit.acted(actor, action, number=number, of=of, to=to, chosen=asked, done=False)
     opened.index().commands.give("note", facts, node=opened.plan.node.name)
+    if done:
+        opened.audit.acted(actor, action, number=number, of=of, to=to, chosen=asked)
 
 
 def _order(opened: Access, name: str, arguments: Mapping[str, Any]) -> OrderResult:
@@ -63,18 +87,11 @@ def _order(opened: Access, name: str, arguments: Mapping[str, Any]) -> OrderResu
         given = commands.get(order)
         if given.done_at is not None:
             result = given.result or {}
-            return OrderResult(bool(result.get("ok")), list(result.get("problems", ())))
+            ok = bool(result.get("ok"))
+            return OrderResult(ok, list(result.get("problems", ())), bool(result.get("changed", ok)))
         time.sleep(PAUSE)
     if commands.withdraw(order):  # the node that starts next must not obey it
-        raise MapdrError(
+        raise NotTaken(
             f"the node did not take the order within {PATIENCE:.0f} seconds; it is withdrawn; see its log"
         )
     raise MapdrError(f"the node did not answer within {PATIENCE:.0f} seconds; see its log")
-
-
-def _operator() -> str:
-    """Who this process works for: the name of the system's user, or its number."""
-    try:
-        return getpass.getuser()
-    except (OSError, KeyError, ImportError):  # a user without a name; Windows without the variables
-        return f"user {os.getuid()}" if hasattr(os, "getuid") else "an unknown user"

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from mapdr.operate.access import Access
+from mapdr.operate.cures import cure
 from mapdr.operate.errors import RequestError
 from mapdr.operate.selection import Selection
 from mapdr.store.index.overview import ParkedRow
@@ -13,9 +14,13 @@ from mapdr.store.index.overview import ParkedRow
 
 @dataclass(frozen=True, slots=True)
 class ParkedGroup:
-    """Deliveries that are parked for one reason, in all and by destination; when the first and last was."""
+    """Deliveries that are parked for one reason, in all and by destination; when the first and last was.
+
+    `cure` says in a sentence what helps (`cures`).
+    """
 
     reason: str
+    cure: str
     deliveries: int
     to: Mapping[str, int]
     first_at: float | None
@@ -43,6 +48,7 @@ def _group(reason: str, rows: list[ParkedRow]) -> ParkedGroup:
     last = [row.last_at for row in rows if row.last_at is not None]
     return ParkedGroup(
         reason=reason,
+        cure=cure(reason),
         deliveries=sum(row.number for row in rows),
         to={row.destination: row.number for row in rows},
         first_at=min(first, default=None),

@@ -66,7 +66,7 @@ def purge(
         raise MapdrError(f"{owed} still owed ({where}): nothing is purged; --even-undelivered ends them")
     # Before the first is gone: who is killed now has begun it.
     action = "purge --even-undelivered" if to else "purge"
-    note(opened, action, found.images, to, of="images")
+    note(opened, action, found.images, to, of="images", chosen=chosen, done=False)
     left, until = keys, time.monotonic() + patience
     while True:
         if even_undelivered:

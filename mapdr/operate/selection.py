@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import shlex
 import time
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from types import MappingProxyType
 
+from mapdr.kernel.finding import instead
 from mapdr.operate.errors import RequestError
 from mapdr.store.index.selection import STATES, UNROUTED, Selection
 
-__all__ = ["STATES", "UNROUTED", "Selection", "choose"]
+__all__ = ["STATES", "UNROUTED", "Selection", "choose", "parse"]
 
 SHOWN = 50
 """How many rows a listing shows unless it is asked for more."""
@@ -36,6 +40,71 @@ def choose(
         limit=limit,
         **equal,  # type: ignore[arg-type]
     )
+
+
+KEYS: Mapping[str, str] = MappingProxyType(
+    {
+        "study-date": "study_date",
+        "modality": "modality",
+        "to": "destination",
+        "state": "state",
+        "reason": "reason",
+        "study": "study_instance_uid",
+        "from": "peer",
+        "patient": "patient_id",
+        "accession": "accession_number",
+        "received": "received",
+        "since": "since",
+        "limit": "limit",
+    }
+)
+"""The words of conditions, as the options of commands are called, and what they are here."""
+
+IDENTIFYING = frozenset({"patient", "accession", "study-date"})
+"""Conditions whose value identifies a patient."""
+
+
+def parse(text: str) -> Selection:
+    """What a line chooses: conditions as KEY=VALUE, or as the options of commands are written (--KEY VALUE).
+
+    A state stands for itself, so does "today", which is received=today. Values with spaces stand in quotes.
+    Raises RequestError with the condition that is wrong.
+    """
+    values: dict[str, str] = {}
+    for key, value in _conditions(text):
+        if key not in KEYS:
+            raise RequestError(f'"{key}" is no condition; {instead(key, list(KEYS), "conditions")}')
+        if not value.strip():
+            raise RequestError(f"{key} is empty; leave it out, or say what to choose", field=KEYS[key])
+        if KEYS[key] in values:
+            raise RequestError(f"{key} is there twice; give it once", field=KEYS[key])
+        values[KEYS[key]] = value
+    limit = values.pop("limit", "")
+    if limit and not (limit.isdecimal() and int(limit)):
+        raise RequestError(f'"{limit}" is no number of rows', field="limit")
+    if values.get("state", STATES[0]) not in STATES:
+        raise RequestError(f"a state is one of {', '.join(STATES)}", field="state")
+    return choose(**values, limit=int(limit) if limit else None)
+
+
+def _conditions(text: str) -> Iterator[tuple[str, str]]:
+    """The conditions of a line: keys and values."""
+    try:
+        words = iter(shlex.split(text))
+    except ValueError:
+        raise RequestError("a quotation mark is not closed") from None
+    for word in words:
+        key, equals, value = word.removeprefix("--").partition("=")
+        if equals:
+            yield key, value
+        elif word.startswith("--"):
+            yield key, next(words, "")
+        elif word in STATES:
+            yield "state", word
+        elif word == "today":
+            yield "received", word
+        else:
+            raise RequestError(f'"{word}" is no condition; write e.g. modality=CT, to=NAME, parked or today')
 
 
 def limited(chosen: Selection) -> Selection:

@@ -76,7 +76,7 @@ def send(
             running = before.running() is not None
         finally:
             before.close()
-        store = _open_store(plan)
+        store = open_store(plan)
     try:
         sent = _put(store, loaded, plan, watched(list(part10.files(paths))))
         sent.node_runs = running
@@ -100,7 +100,7 @@ def _as_they_are(
     return changed, make_plan(changed.config, registry)
 
 
-def _open_store(plan: Plan) -> Store:
+def open_store(plan: Plan) -> Store:
     """The node's store, made if there is none."""
     node = plan.node
     return Store.open(
@@ -114,17 +114,18 @@ def _open_store(plan: Plan) -> Store:
     )
 
 
+def taking(store: Store, loaded: Loaded, plan: Plan) -> None:
+    """Have the store take images, under this configuration."""
+    keep_revision(plan.node.data, loaded)
+    tags = wanted_tags(plan.webhooks.values())
+    store.use(loaded.revision, plan.router, plan.recipes, study_tags=tags)
+    store.start()
+
+
 def _put(store: Store, loaded: Loaded, plan: Plan, paths: Iterable[Path]) -> SendReport:
     """Put files into the store; returns when all of them are safe, and indexed if the index takes them."""
     sent = SendReport()
-    keep_revision(plan.node.data, loaded)
-    store.use(
-        loaded.revision,
-        plan.router,
-        plan.recipes,
-        study_tags=wanted_tags(plan.webhooks.values()),
-    )
-    store.start()
+    taking(store, loaded, plan)
     for path in paths:
         try:
             found = part10.locate(path)

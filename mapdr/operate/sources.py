@@ -32,7 +32,7 @@ class SeenSource:
 
 
 def sources(opened: Access) -> list[SeenSource]:
-    """Every source, the last one to send first, then those that were only rejected.
+    """Every source that ever sent, the last one first, then those that were only rejected.
 
     Raises MapdrError if there is no index.
     """
@@ -40,8 +40,9 @@ def sources(opened: Access) -> list[SeenSource]:
     receivers: Mapping[str, Any] = beat.counters.get("receivers", {}) if beat else {}
     protocols = {name: planned.type for name, planned in opened.plan.receivers.items()}
     midnight = datetime.now().replace(hour=0, minute=0, second=0, microsecond=0).timestamp()
-    arrived = store.overview.received_from(midnight)
-    seen = {one.source: SeenSource(one.source, one.last_at, one.today) for one in arrived}
+    today = store.overview.received_since(midnight)
+    last = sorted(store.arrivals.all(), key=lambda one: -one[1])
+    seen = {source: SeenSource(source, at, today.get(source, 0)) for source, at in last}
     for name, told in receivers.items():
         for one in told.get("rejected", ()):
             titles = str(one["calling_ae"]), str(one["called_ae"])

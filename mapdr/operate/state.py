@@ -8,24 +8,29 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
+from mapdr.kernel.certificate import ending
+from mapdr.node.certificates import known
 from mapdr.node.outline import EndOutline, Outline, ReceiverOutline
 from mapdr.operate import words
 from mapdr.operate.attention import needing_attention
 from mapdr.operate.destinations import destination, told_by
 from mapdr.operate.events import event_line
 from mapdr.operate.facts import Facts
+from mapdr.operate.flow import last_hour
 from mapdr.operate.model import (
     Counted,
     Counts,
     ExtraCounts,
     FlowRates,
     Hook,
+    KnownCertificate,
     NodeInfo,
     NodeState,
     Receiver,
     Webhooks,
 )
 from mapdr.operate.rates import Rates
+from mapdr.operate.senders import senders
 
 if TYPE_CHECKING:
     from mapdr.node.plan import Plan, Planned
@@ -57,6 +62,9 @@ def compose(plan: Plan | Outline, facts: Facts, rates: Rates) -> NodeState:
         attention=needing_attention(facts, destinations, state, plan.node),
         events=[event_line(event) for event in told.get("events", ())],
         history={key: rates.history(key) for key in ("received", "delivered")},
+        last_hour=last_hour(facts.heartbeat, facts.at),
+        senders=senders(facts, live),
+        certificates=_certificates(live, facts.at),
     )
 
 
@@ -128,6 +136,8 @@ def _node(plan: Plan | Outline, facts: Facts, live: Mapping[str, Any], state: st
         disk_free=facts.disk_free,
         receivers=[_receiver(planned, live) for planned in plan.receivers.values()],
         disk_step=live.get("store", {}).get("disk"),
+        disk_floor=plan.node.min_free,
+        index_bytes=facts.index_bytes,
     )
 
 
@@ -142,6 +152,14 @@ def _receiver(planned: Planned | ReceiverOutline, live: Mapping[str, Any]) -> Re
         address=f"{host}:{port}" if port else host,
         associations=None if associations is None else int(associations),
     )
+
+
+def _certificates(live: Mapping[str, Any], now: float) -> list[KnownCertificate]:
+    found = []
+    for stage, one in known(live):
+        said = ending(one.whose, words.plain(one.name), one.days_left(now))
+        found.append(KnownCertificate(words.plain(stage), said, one.expires_at))
+    return sorted(found, key=lambda one: one.expires_at)
 
 
 def _webhooks(facts: Facts) -> Webhooks:

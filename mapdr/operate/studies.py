@@ -12,9 +12,9 @@ from mapdr.operate import words
 from mapdr.operate.access import Access
 from mapdr.operate.destinations import standing
 from mapdr.operate.selection import Selection
-from mapdr.store.index.overview import Standing, StudyRow
+from mapdr.store.index.overview import Order, Standing, StudyRow
 
-__all__ = ["Confirmed", "Standing", "Study", "confirmed", "studies", "troubles", "waits"]
+__all__ = ["Confirmed", "Order", "Standing", "Study", "confirmed", "studies", "troubles", "waits"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,14 +73,20 @@ def waits(standings: Sequence[Standing]) -> bool:
     return any(one.state == "pending" for one in standings)
 
 
-def studies(opened: Access, chosen: Selection, *, identify: bool = False) -> list[Study]:
-    """The studies that hold what a selection chooses, the last received first; an empty list if none does.
+def studies(
+    opened: Access, chosen: Selection, *, identify: bool = False, order: Order = "newest"
+) -> list[Study]:
+    """The studies that hold what a selection chooses, the last received first unless another order is asked
+    for; an empty list if none does.
 
-    Raises MapdrError if there is no index, RequestError for a destination that there is not.
+    What identifies (`identify`) is shown once the audit has it. Raises MapdrError if there is no index,
+    AuditError, and RequestError for a destination that there is not.
     """
     store = opened.index(chosen)
+    if identify:
+        opened.show_who("studies", chosen)
     overview = store.overview
-    rows = overview.studies(chosen)
+    rows = overview.studies(chosen, order)
     sources = overview.sources([row.number for row in rows])
     return [_study(row, sources.get(row.number, []), identify) for row in rows]
 

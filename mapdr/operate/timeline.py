@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from typing import Any
 
 from mapdr.config.model import RuleConfig
 from mapdr.config.revision import read_revision
+from mapdr.dicom.transfer_syntax import name_of
 from mapdr.kernel.errors import ConfigurationError, Permanent
 from mapdr.operate.access import Access
 from mapdr.operate.deliveries import Delivery, deliveries
+from mapdr.operate.directive import CORRECTED
 from mapdr.operate.images import Image, images
 from mapdr.operate.selection import Selection
 from mapdr.route.recipe import recipe_hash
@@ -23,6 +25,9 @@ class Step:
 
     `kind` is "received", "attempt" (`word` is its verdict) or "settled" (`word` is the delivery's state).
     `batch` tells promises to one destination apart; `destination` is empty for what concerns all.
+    `milliseconds`, `bytes`, `treatment` (what was done to it) and `transfer_syntax` (its name) are an
+    attempt's; `ratio` is how many bytes as received went as one, None if nothing was sent. Of what was
+    received, `bytes` and `transfer_syntax` are those of the data set as it came.
     """
 
     at: float
@@ -34,6 +39,11 @@ class Step:
     status: int | None
     reason: str
     comment: str
+    milliseconds: int | None = None
+    bytes: int | None = None
+    treatment: str = ""
+    transfer_syntax: str = ""
+    ratio: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,13 +75,16 @@ class Timeline:
     steps: Sequence[Step]
 
 
-def timeline(opened: Access, sop_instance_uid: str, *, identify: bool = False) -> Timeline:
-    """What became of the images with a SOP Instance UID; empty where there is none.
+def timeline(
+    opened: Access, sop_instance_uid: str, *, study_instance_uid: str = "", identify: bool = False
+) -> Timeline:
+    """What became of the images with a SOP Instance UID; empty where there is none. To find it without its
+    study is to look at every image.
 
     A receiver's own words as for `deliveries`. Raises MapdrError if there is no index.
     """
-    chosen = Selection(sop_instance_uid=sop_instance_uid)
-    superseded = Selection(sop_instance_uid=sop_instance_uid, state="superseded")
+    chosen = Selection(sop_instance_uid=sop_instance_uid, study_instance_uid=study_instance_uid)
+    superseded = replace(chosen, state="superseded")
     came = images(opened, chosen)[::-1]
     rows = [
         row
@@ -79,20 +92,56 @@ def timeline(opened: Access, sop_instance_uid: str, *, identify: bool = False) -
         for row in deliveries(opened, each, identify=identify, attempts=True)
     ]
     rows.sort(key=lambda row: row.id)
-    steps = [Step(one.received_at, "received", one.instance, "", 0, "", None, "", "") for one in came]
-    steps += [step for row in rows for step in _steps(row)]
-    return Timeline(came, list(_promises(opened, came, rows)), sorted(steps, key=lambda step: step.at))
+    sizes = {one.instance: one.bytes for one in came}
+    steps = [_received(one) for one in came]
+    steps += [step for row in rows for step in _steps(row, sizes.get(row.instance, 0))]
+    promises = list(_promises(opened, came, rows, identify))
+    return Timeline(came, promises, sorted(steps, key=lambda step: step.at))
 
 
-def _steps(row: Delivery) -> Iterator[Step]:
+def _received(one: Image) -> Step:
+    return Step(
+        one.received_at,
+        "received",
+        one.instance,
+        "",
+        0,
+        "",
+        None,
+        "",
+        "",
+        bytes=one.bytes,
+        transfer_syntax=name_of(one.transfer_syntax_uid),
+    )
+
+
+def _steps(row: Delivery, size: int) -> Iterator[Step]:
+    """What happened to one promise of an image of `size` bytes as received."""
     to = (row.instance, row.destination, row.batch)
     for one in row.attempts_made or ():
-        yield Step(one.started_at, "attempt", *to, one.verdict, one.status, one.reason, one.comment)
+        ratio = size / one.bytes if size and one.bytes else None
+        syntax = name_of(one.transfer_syntax_uid) if one.transfer_syntax_uid else ""
+        yield Step(
+            one.started_at,
+            "attempt",
+            *to,
+            one.verdict,
+            one.status,
+            one.reason,
+            one.comment,
+            one.milliseconds,
+            one.bytes,
+            one.treatment,
+            syntax,
+            ratio,
+        )
     if row.settled_at is not None:
         yield Step(row.settled_at, "settled", *to, row.state, row.status, row.reason, row.comment)
 
 
-def _promises(opened: Access, came: Iterable[Image], rows: Iterable[Delivery]) -> Iterator[Promise]:
+def _promises(
+    opened: Access, came: Iterable[Image], rows: Iterable[Delivery], identify: bool
+) -> Iterator[Promise]:
     beat = opened.last_beat()
     last_used = str(beat.counters.get("revision", "")) if beat else ""
     revisions = {one.instance: one.revision for one in came}
@@ -115,7 +164,7 @@ def _promises(opened: Access, came: Iterable[Image], rows: Iterable[Delivery]) -
                 if row.destination in rule.send_to and recipe_hash(rule.recipe) == row.recipe
             ],
             recipe=row.recipe,
-            transforms=_transforms(opened, row.recipe),
+            transforms=_transforms(opened, row.recipe, identify),
         )
 
 
@@ -128,10 +177,15 @@ def _rules(opened: Access, revision: str) -> Sequence[RuleConfig]:
     return kept.rule if kept is not None else ()
 
 
-def _transforms(opened: Access, recipe: str) -> Sequence[Mapping[str, Any]]:
-    """The steps of a recipe; none if nobody brought it (the image is parked with that reason)."""
+def _transforms(opened: Access, recipe: str, identify: bool) -> Sequence[Mapping[str, Any]]:
+    """The steps of a recipe; none if nobody brought it (the image is parked with that reason). What it
+    corrects is without the values, unless `identify`."""
     try:
-        steps: Sequence[Mapping[str, Any]] = opened.index().recipes.recipe(recipe)["steps"]
+        body = opened.index().recipes.recipe(recipe)
     except Permanent:
         return ()
-    return steps
+    steps: list[Mapping[str, Any]] = body["steps"]
+    if CORRECTED not in body or identify:
+        return steps
+    hidden = [{key: value for key, value in edit.items() if key != "to"} for edit in steps[0]["config"]]
+    return [{**steps[0], "config": hidden}, *steps[1:]]

@@ -7,9 +7,9 @@ import uuid
 from dataclasses import dataclass
 
 from mapdr.kernel.finding import instead
+from mapdr.node.plan import Plan
 from mapdr.notify.example import example
 from mapdr.notify.post import HookPost
-from mapdr.operate.configuration import Configuration
 from mapdr.operate.errors import RequestError
 
 
@@ -28,12 +28,12 @@ class Trial:
     milliseconds: float
 
 
-def trial(configuration: Configuration, name: str) -> Trial:
+def trial(plan: Plan, name: str) -> Trial:
     """Send one example, with `"test": true` in it, as the node would send it. Nothing is tried again.
 
     Raises RequestError for an unknown name.
     """
-    hooks = configuration.plan.webhooks
+    hooks = plan.webhooks
     if name not in hooks:
         raise RequestError(
             f'there is no webhook "{name}"; {instead(name, hooks, "webhooks")}', field="webhook"
@@ -41,7 +41,7 @@ def trial(configuration: Configuration, name: str) -> Trial:
     post = HookPost(name, hooks[name])
     started = time.perf_counter()
     try:
-        body = example(hooks[name], configuration.plan.node.name)
+        body = example(hooks[name], plan.node.name)
         answer = post.send(f"msg_test_{uuid.uuid4().hex}", body)
     finally:
         post.close()

@@ -5,16 +5,17 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from datetime import date
 
 from mapdr.kernel.privacy import in_words
 from mapdr.operate.access import Access
-from mapdr.operate.facts import NOTHING, SILENT, Facts, free_space, unwritable, writable
+from mapdr.operate.counts import day_number
+from mapdr.operate.facts import NOTHING, SILENT, Facts, free_space, index_size, unwritable, writable
 from mapdr.operate.model import NodeState
 from mapdr.operate.rates import Rates
 from mapdr.operate.state import compose
 from mapdr.store import Store
 from mapdr.store.index.commands import Heartbeat
-from mapdr.store.index.fault import index_named
 
 Beat = Callable[[], Heartbeat]
 
@@ -46,7 +47,7 @@ class NodeView:
         """The same, and where that fails what was last known, and why no more."""
         node = self._access.plan.node
         try:
-            with index_named(node.database_url(), node.data):
+            with self._access.named():
                 return self.gather()
         except Exception as error:  # noqa: BLE001  shown in what is drawn; the next look tries again
             trouble = in_words(error)
@@ -61,6 +62,7 @@ class NodeView:
             misconfigured=bool(self._access.problems),
             heartbeat=self._beat() if self._beat else known.heartbeat,
             disk_free=free_space(node.data),
+            index_bytes=index_size(node),
             writable=writable(node.data),
         )
         return compose(self._access.plan, facts, self._rates)
@@ -90,8 +92,21 @@ class NodeView:
             webhooks=store.outbox.queues(),
             heartbeat=own or told,
             disk_free=free,
+            index_bytes=index_size(node),
             writable=writable(node.data),
             alive=alive,
             lost=bool(alive) and told is None,
+            arrivals=store.arrivals.all(),
+            from_peers=store.counts.received_today(),
+            volumes=_volumes(store, day_number(date.today())),
             unwritable=unwritable(node) if alive and told and now - told.at > SILENT else "",
         )
+
+
+def _volumes(store: Store, today: int) -> dict[str, tuple[int, int]]:
+    """The bytes of a day's deliveries by destination, as they came and as they went."""
+    return {
+        one.destination: (one.bytes_received, one.bytes_sent)
+        for one in store.figures.days(today, today)
+        if one.destination is not None
+    }

@@ -143,11 +143,14 @@ def choose_messages(
 def messages(opened: Access, chosen: MessageSelection, *, identify: bool = False) -> list[Message]:
     """The chosen messages, the newest first; of many the newest SHOWN unless `chosen` says how many.
 
-    Raises RequestError for an id that there is not.
+    Raises RequestError for an id that there is not, and AuditError (`identify`).
     """
     if not chosen.ids and chosen.limit is None:
         chosen = replace(chosen, limit=SHOWN)
-    found = opened.index().outbox.choose(chosen)
+    outbox = opened.index().outbox
+    if identify:
+        opened.show_who("webhook messages", chosen)
+    found = outbox.choose(chosen)
     _all_there(chosen.ids, [one.id for one in found])
     return [_message(one, identify) for one in found]
 
@@ -176,7 +179,7 @@ def replay(opened: Access, chosen: MessageSelection, *, dry_run: bool = False) -
     number = to.total()
     if number and not dry_run:
         number = outbox.again(chosen)
-        note(opened, "webhooks replay", number, to, of="webhook messages")
+        note(opened, "webhooks replay", number, to, of="webhook messages", chosen=chosen)
     again = sum(count for (_, state), count in counts.items() if state == "delivered")
     return Replayed(number, to, again, dry_run)
 

@@ -42,6 +42,11 @@ def duration(seconds: float | None) -> str:
     return f"{hours // 24} days"
 
 
+def lasted(seconds: float | None) -> str:
+    """A length of time that was measured: as `duration`, but 2.1 s."""
+    return f"{seconds:.1f} s" if seconds is not None and 0.95 <= seconds < 9.95 else duration(seconds)
+
+
 def answer(status: int) -> str:
     """What a receiver's final status means, with its code: of DIMSE, or of HTTP."""
     if not is_http(status):

@@ -68,13 +68,15 @@ class Router:
     """The compiled rules. Safe to share between threads; nothing in it changes.
 
     `wanted` are the tag paths that the header scan must find, `recipes` what each hash in a `Routing` stands
-    for, `problems` what was wrong with the rules (what is wrong is left out of the router).
+    for, `problems` what was wrong with the rules (what is wrong is left out of the router), `peers` who the
+    destinations are.
     """
 
     def __init__(
         self, compiled: Sequence[_Compiled], peers: Mapping[str, Peer], problems: Sequence[Finding]
     ) -> None:
         self._compiled = tuple(compiled)
+        self.peers = peers
         self._senders = _senders(peers)
         self.problems = tuple(problems)
         self.recipes = {recipe_hash(each.rule.recipe): each.rule.recipe for each in compiled}
@@ -84,6 +86,11 @@ class Router:
             for leaf in leaves(each.rule.when)
             if isinstance(leaf.subject, tuple)
         )
+
+    @property
+    def rules(self) -> Sequence[Rule]:
+        """The rules, in their order."""
+        return [each.rule for each in self._compiled]
 
     def promises(self, destination: str) -> list[dict[str, Any]]:
         """The recipes that rules send to a destination with, in the rules' order."""

@@ -27,9 +27,11 @@ from mapdr.store.clock import Clock
 from mapdr.store.erasure import Erasure
 from mapdr.store.index.arrivals import LastArrivals
 from mapdr.store.index.commands import Commands
+from mapdr.store.index.corrections import Corrections
 from mapdr.store.index.counters import Counters
 from mapdr.store.index.counts import Counts
 from mapdr.store.index.database import BUSY_SECONDS, Database
+from mapdr.store.index.figures import Figures
 from mapdr.store.index.instances import Instances
 from mapdr.store.index.overview import Overview
 from mapdr.store.index.recipes import Recipes
@@ -41,6 +43,7 @@ from mapdr.store.queue.actions import Actions
 from mapdr.store.queue.comparison import Repeats
 from mapdr.store.queue.ingest import Ingest
 from mapdr.store.queue.inhand import InHand
+from mapdr.store.queue.jobs import Jobs
 from mapdr.store.queue.ledger import Ledger
 from mapdr.store.queue.listing import Listing
 from mapdr.store.queue.reroute import Rerouting
@@ -104,7 +107,9 @@ class Store:
         self.counters = Counters(database)
         self.instances = Instances(database, self.strings, self.sources, folder)
         self.counts = Counts(database, self.strings)
+        self.figures = Figures(database, self.strings)
         self.overview = Overview(database, self.strings, self.sources)
+        self.corrections = Corrections(database, self.strings)
         self.commands = Commands(database, node)
         # The queue.
         self.ledger = Ledger(
@@ -125,6 +130,7 @@ class Store:
             instances=self.instances,
             studies=self.studies,
         )
+        self.jobs = Jobs(database)
         self.ingest = Ingest(
             database,
             strings=self.strings,
@@ -286,6 +292,19 @@ class Store:
         """How full it is, and what is done about that. Raises OSError if it cannot be asked."""
         self.spool.room.look()
         return self.spool.room.figures
+
+    def flow(self) -> dict[str, Any]:
+        """For the sign of life: images in each of the last 60 minutes, oldest first, by who sent them and by
+        destination; the last minute is not over, and `elapsed` seconds of it are."""
+
+        def named(told: Mapping[int, list[int]]) -> dict[str, list[int]]:
+            return {self.strings.text(number): images for number, images in told.items()}
+
+        return {
+            "elapsed": round(self.counters.sources.elapsed(), 1),
+            "sources": named(self.counters.sources.told()),
+            "destinations": named(self.counters.destinations.told()),
+        }
 
     def health(self) -> dict[str, Any]:
         """For the sign of life: `refusing` says why nothing is taken (empty: all is well), `set_aside` how

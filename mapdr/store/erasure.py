@@ -27,6 +27,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, Connection, Row, Select, Table, bindparam, delete, select, update
 
 from mapdr.store.index import schema, selection
+from mapdr.store.index.corrections import write_over as write_over_corrections
 from mapdr.store.index.database import Database, portions
 from mapdr.store.index.schema import ENDED, REPLACEABLE, State
 from mapdr.store.index.selection import Selection
@@ -184,6 +185,7 @@ class Erasure:
             connection.execute(said.values(comment=None))
             tried = update(_attempt).where(_attempt.c.delivery.in_(some))
             connection.execute(tried.values(comment=None, sop_instance_uid=None))
+        write_over_corrections(connection, {row.study for row in rows}, keys)
         for table in (schema.derivation, schema.death):
             connection.execute(delete(table).where(table.c.instance.in_(keys)))
         self._write_over_whole(connection, {row.series for row in rows}, {row.study for row in rows})

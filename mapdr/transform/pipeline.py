@@ -266,10 +266,18 @@ def _as_it_came(edited: Payload, came: Payload, *, untouched: bool) -> Payload:
 def build_pipeline(
     recipe: Mapping[str, Any], registry: Registry, settings: Settings, codecs: Codecs
 ) -> Pipeline:
-    """The pipeline of a recipe (`{"steps": [{"type": ..., "config": ...}]}`).
+    """The pipeline of a recipe. Raises as `build_steps`, and Permanent(reason="recipe") for steps that do not
+    go together."""
+    return Pipeline(build_steps(recipe, registry, settings), settings, codecs)
+
+
+def build_steps(
+    recipe: Mapping[str, Any], registry: Registry, settings: Settings
+) -> list[tuple[str, Transform]]:
+    """The steps of a recipe (`{"steps": [{"type": ..., "config": ...}]}`) with their types, in its order.
 
     Raises Unavailable when a step is not installed here, Permanent(reason="recipe") when it no longer
-    understands the configuration that it was promised with, or steps do not go together.
+    understands the configuration that it was promised with.
     """
     steps: list[tuple[str, Transform]] = []
     for step in recipe.get("steps", ()):
@@ -282,4 +290,4 @@ def build_pipeline(
                 reason="recipe",
             ) from error
         steps.append((step["type"], factory.build(settings, config, None)))
-    return Pipeline(steps, settings, codecs)
+    return steps

@@ -43,6 +43,22 @@ def test_repeats_of_a_day_fit_beside_what_is_owed() -> None:
     assert "besides 12,345 repeats today" in drawn
 
 
+def test_receivers_that_do_not_fit_are_counted() -> None:
+    state = states.quiet()
+    (one,) = state.node.receivers
+    rows = [replace(one, ae_title=f"MODALITY{number}", associations=7) for number in range(5)]
+    state = replace(state, node=replace(state.node, receivers=rows))
+    assert "MODALITY0@0.0.0.0:11112 7 associations, +4 more " in _draw(state, 80, 24)
+    assert "MODALITY1@0.0.0.0:11112 7 associations, +3 more " in _draw(state, 110, 24)
+    assert "MODALITY4@0.0.0.0:11112 7 associations ─" in _draw(state, 240, 24)
+    long = replace(
+        one, ae_title="SIXTEEN_LETTERS_", address="ct-scanner.radiology.clinic-north.example:11112"
+    )
+    state = replace(state, node=replace(state.node, receivers=[long, one]))
+    assert "SIXTEEN_LETTERS_@ct-scanner" in (drawn := _draw(state, 72, 24))
+    assert ", +1 more " in drawn
+
+
 def _draw(state: NodeState, width: int, height: int, encoding: str = "utf-8") -> str:
     console = draw.make_console(width, encoding)
     drawn = drawing.dashboard(state, width=width, height=height, glyphs=glyphs(console))

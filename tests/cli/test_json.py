@@ -18,6 +18,7 @@ import mapdr
 from mapdr.config.problem import Problem
 from mapdr.operate.answer import answer, moment, plain
 from mapdr.operate.explain import AskedRule
+from mapdr.operate.fetch import Fetched, FetchedStudy
 from mapdr.operate.model import Hook, Webhooks
 from mapdr.store.outbox import OutboxEntry, OutboxSettlement
 from mapdr.testing import generator
@@ -28,8 +29,8 @@ from paper.nodes import NodeFolder
 
 DOCUMENT = Path(__file__).resolve().parents[2] / "docs/json.md"
 
-SILENT = {"init", "run", "reload"}
-"""Commands without --json."""
+SILENT = {"init", "run", "reload", "watch", "completion", "web"}
+"""Commands without --json: watch prints nothing else."""
 
 GROUPS = {
     "doctor": {"doctor", "doctor peer"},
@@ -103,8 +104,11 @@ def told(used: NodeFolder, tmp_path: Path) -> dict[str, list[dict[str, Any]]]:
         config = [] if words[0] == "plugins" else ["--config", str(used.config)]
         result = CliRunner().invoke(main, [*words, "--json", *config])
         assert result.exit_code in (0, 1, 2), result.output
-        told = json.loads(result.stdout)
-        found[told["mapdr"]["command"]].append(told)
+        # Many lines are of the command whose envelope is in the last.
+        whole = result.stdout.startswith("{\n")
+        told = [json.loads(result.stdout)] if whole else list(map(json.loads, result.stdout.splitlines()))
+        command = told[-1]["mapdr"]["command"]
+        found[command] += [{"mapdr": told[-1]["mapdr"], **one} for one in told]
 
     used.config.write_text(used.config.read_text() + PARKED_HOOK)
     event = {"at": 1_800_000_000.0, "kind": "node.started"}
@@ -118,6 +122,7 @@ def told(used: NodeFolder, tmp_path: Path) -> dict[str, list[dict[str, Any]]]:
     ask("find", "--study", found["studies"][0]["studies"][-1]["study_instance_uid"], "--identify")
     ask("deliveries", "--identify", "--attempts")
     ask("sources")
+    ask("report")
     ask("explain", str(tmp_path / "ct.dcm"))
     ask("send", str(tmp_path / "ct.dcm"), str(tmp_path / "text.dcm"))
     ask("echo", "archive")
@@ -134,6 +139,12 @@ def told(used: NodeFolder, tmp_path: Path) -> dict[str, list[dict[str, Any]]]:
     ask("webhooks", "test", "ris")
     ask("priority", "stat", "--modality", "CT", "--dry-run")
     ask("reroute", "--modality", "CT", "--dry-run")
+    (tmp_path / "list.txt").write_text("nobody\n" + found["studies"][0]["studies"][1]["study_instance_uid"])
+    ask("reroute", "--list", str(tmp_path / "list.txt"), "--set", "AccessionNumber=A1", "--yes")
+    ask("corrections", "--identify")
+    ask("export", "--modality", "US", "--to", str(tmp_path / "us"))
+    next((tmp_path / "us").rglob("*.dcm")).write_bytes(b"somebody else's")
+    ask("export", "--modality", "US", "--to", str(tmp_path / "us"))
     ask("dismiss", "--all", "--dry-run")
     ask("purge", "--modality", "US", "--yes")
     ask("purge", "--modality", "CT", "--dry-run")
@@ -158,6 +169,8 @@ def test_every_answer_has_the_envelope_and_the_documented_keys(
 ) -> None:
     known = documented()
     books = Books(lambda image: {}, 0, accounts={"CT": Account()}, faults=["one fault"])
+    study = FetchedStudy("1.2", "20261101", "A1", "P1", ["CT"], 3)
+    told["fetch"] = [json.loads(answer("fetch", "clinic-north", Fetched("archive", [study], 0, True, False)))]
     told["demo"] = [json.loads(answer("demo", "demo", as_json(books)))]
     alone = set(COMMANDS) - SILENT - set(GROUPS)
     assert set(told) == alone.union(*GROUPS.values()) == set(known)

@@ -15,7 +15,8 @@ from paper.nodes import NodeFolder
 def _json(node: NodeFolder, *words: str) -> Any:
     result = node.mapdr(*words, "--json")
     assert result.exit_code == 0, result.output
-    return json.loads(result.output)
+    # Of many lines the last has the sums.
+    return json.loads(result.output if result.output.startswith("{\n") else result.output.splitlines()[-1])
 
 
 def _answer(node: NodeFolder, *words: str) -> dict[str, Any]:

@@ -355,7 +355,7 @@ def test_more_lines_stand_behind_a_plain_line_and_below_the_dashboard() -> None:
     follow(screen, lambda: state, lambda: next(left), pause=0.001, more=lambda: more)
     lines = [each.rstrip() for each in screen.export_text().splitlines()]
     assert lines.index(more[1]) == lines.index(more[0]) + 1 == 22
-    assert any("Destinations" in one for one in lines[:21])
+    assert any("destination " in one for one in lines[:21])
 
 
 def test_a_node_that_does_not_run_is_named_again_every_minute() -> None:

@@ -88,8 +88,8 @@ def test_q_ends_the_watching_and_leaves_the_terminal_as_it_was(used: NodeFolder)
     import termios
 
     with terminal("top", "--config", str(used.config), "--seconds", "60") as shown:
-        until(lambda: b"Destinations" in shown.shown, 60, "the dashboard")
-        shown.type("x")
+        until(lambda: b"destination" in shown.shown, 60, "the dashboard")
+        shown.type("z")
         shown.type("q")
         assert shown.process.wait(20) == 0
         assert termios.tcgetattr(shown.master)[3] & termios.ICANON
@@ -102,7 +102,7 @@ def test_a_demo_whose_terminal_is_closed_ends_with_its_node(tmp_path: Path) -> N
     with terminal("demo", "--seconds", "600", "--keep", str(kept)) as shown:
         until(lambda: b"Starting a node" in shown.shown, 60, "a word about the start")
         until(lambda: running.exists() and claimed(running), 60, "the demo's node")
-        until(lambda: b"Destinations" in shown.shown, 60, "the dashboard")
+        until(lambda: b"destination" in shown.shown, 60, "the dashboard")
         with access(kept / "mapdr.toml") as opened:
             beat = opened.last_beat()
         shown.close()

@@ -125,7 +125,7 @@ name = "y"
         """\
 mapdr.toml:1 nod: unknown key; did you mean "node"?
 mapdr.toml:3 rules: unknown key; did you mean "rule"?
-mapdr.toml:5 alpha: unknown key; known: egress, node, receive, rule, webhook
+mapdr.toml:5 alpha: unknown key; known: egress, node, receive, rule, web, webhook
 """,
     ),
     "node not a table": (

@@ -200,6 +200,8 @@ def test_parts_are_added_changed_and_removed_and_the_others_stay(start: Start, p
     assert node.deliverers.keys() == {"pacs", "kept", "fresh"}
     assert node.deliverers["kept"] is kept
     assert node.receivers.keys() == {"b"}
+    (told,) = node.store.commands.heartbeats()
+    assert told.counters["receivers"].keys() == {"b"}, "who asked for the reload finds what it opened"
     assert node.notifier is not hooks
     assert [verb for name, verb in happened if name == "b"] == ["build", "start"]
     assert [verb for name, verb in happened if name == "a"] == ["stop"]

@@ -280,7 +280,11 @@ def test_unrouted_images_are_told_of_and_then_purged(monkeypatch: pytest.MonkeyP
 
 
 def test_a_reload_is_answered(kept: Kept) -> None:
-    assert _order(kept, "reload", path="/x/mapdr.toml") == {"ok": True, "problems": []}
+    assert _order(kept, "reload", path="/x/mapdr.toml") == {
+        "ok": True,
+        "problems": [],
+        "changed": False,  # this one goes on with the plan that it has
+    }
     assert kept.reloads == [Path("/x/mapdr.toml")]
 
 
@@ -289,6 +293,7 @@ def test_a_refused_reload_is_answered_with_its_problems(kept: Kept) -> None:
     assert _order(kept, "reload", path="x") == {
         "ok": False,
         "problems": ["mapdr.toml:3 egress.pacs: is wrong; correct it"],
+        "changed": False,
     }
 
 

@@ -257,6 +257,14 @@ def test_a_dry_run_of_new_rules_writes_nothing(used: NodeFolder) -> None:
         opened.close()
 
 
+def test_a_reroute_ends_with_its_process(used: NodeFolder, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(actions, "portion", lambda rate: 2)
+    with access(used.config, rules=True) as opened:
+        opened.ends = lambda: True
+        with pytest.raises(MapdrError, match="the node ends; 2 of 4 images"):
+            actions.reroute(opened, Selection(modality="CT"))
+
+
 def test_a_reroute_knows_a_sender_by_the_name_of_its_host_as_the_node_does(
     used: NodeFolder, monkeypatch: pytest.MonkeyPatch
 ) -> None:

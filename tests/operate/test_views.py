@@ -12,24 +12,29 @@ from typing import Any
 
 import pytest
 
+import mapdr
 from mapdr import deliver, egress
 from mapdr.operate import selection
 from mapdr.operate.access import Access, access
 from mapdr.operate.actions import reroute
 from mapdr.operate.configuration import examine
-from mapdr.operate.counts import counts, counts_of_month
+from mapdr.operate.counts import count_lines, counts, counts_of_month
+from mapdr.operate.cures import CURES, OTHERWISE, cure
 from mapdr.operate.deliveries import deliveries, with_waits
 from mapdr.operate.destinations import destination, stuck_first
 from mapdr.operate.errors import RequestError
 from mapdr.operate.facts import Facts
 from mapdr.operate.images import images
-from mapdr.operate.model import Counted, Destination
+from mapdr.operate.model import Attention, Counted, Destination, KnownCertificate
 from mapdr.operate.parked import parked
 from mapdr.operate.rates import Rates
 from mapdr.operate.selection import SHOWN, Selection, choose, limited
-from mapdr.operate.studies import Confirmed, Standing, confirmed, waits
+from mapdr.operate.studies import Confirmed, Order, Standing, confirmed, studies, waits
+from mapdr.operate.surroundings import surroundings
 from mapdr.operate.timeline import Timeline, timeline
+from mapdr.operate.view import node_state
 from mapdr.operate.waits import REASONS
+from mapdr.store.index import overview
 from mapdr.store.index.counts import Queue
 from mapdr.testing import generator
 from paper.nodes import SOURCE, NodeFolder
@@ -122,6 +127,53 @@ def test_what_is_parked_is_grouped_by_reason(opened: Access, used: NodeFolder) -
     assert parked(opened, Selection(modality="US")) == []
     with pytest.raises(RequestError, match="only parked deliveries"):
         parked(opened, Selection(state="pending"))
+
+
+def test_a_timeline_tells_syntax_and_ratio_and_is_found_by_its_study(opened: Access) -> None:
+    (stuck,) = deliveries(opened, Selection(state="parked"))
+    found = timeline(opened, stuck.sop_instance_uid, study_instance_uid=stuck.study_instance_uid)
+    assert found == timeline(opened, stuck.sop_instance_uid)
+    came, tried = found.steps[:2]
+    assert (came.transfer_syntax, came.bytes) == ("Explicit VR Little Endian", found.images[0].bytes)
+    assert (tried.transfer_syntax, tried.bytes) == ("Explicit VR Little Endian", 1000)
+    assert tried.ratio == pytest.approx(found.images[0].bytes / 1000)
+    assert not timeline(opened, stuck.sop_instance_uid, study_instance_uid="1.2").images
+
+
+def test_counts_as_a_table_have_the_whole_before_its_parts(opened: Access) -> None:
+    today = date.today()
+    told = counts(opened, today, today)
+    rows = [
+        (one.destination, one.modality, one.images, one.studies) for one in count_lines(told, today, today)
+    ]
+    assert rows[:2] == [("", "(all)", 7, 3), ("", "CT", 4, 1)]
+    assert rows[-2:] == [("telepacs", "(all)", 2, 1), ("telepacs", "CT", 2, 1)]
+    volume = told.delivered_bytes["telepacs"]
+    assert volume.bytes_sent == 2000
+    assert volume.saved == pytest.approx(1 - 2000 / volume.bytes_received)
+    (here,) = (one for one in node_state(opened).destinations if one.name == "telepacs")
+    assert here.saved == volume.saved
+
+
+def test_the_surroundings_of_a_node_are_told_by_its_state(opened: Access) -> None:
+    told = surroundings(node_state(opened))
+    assert [(one.name, one.today, one.silent, one.rate) for one in told.sources] == [("CT1", 7, False, 0.0)]
+    assert {one.name: one.level for one in told.conditions} == {
+        "disk": "good",
+        "index": "good",
+        "certificates": "good",
+    }
+    texts = {one.name: one.text for one in told.conditions}
+    assert re.fullmatch(r"[\d.,]+ [kMGT]B free; below 1\.0 MB images are refused", texts["disk"])
+    assert re.fullmatch(r"[\d.,]+ [kM]B, can be read", texts["index"])
+    ends = [KnownCertificate(f"egress.{n}", f"ends in {n} days", float(n)) for n in range(40, 45)]
+    secured = surroundings(replace(node_state(opened), certificates=ends)).conditions[2]
+    assert secured.text == (
+        "egress.40: ends in 40 days; egress.41: ends in 41 days; egress.42: ends in 42 days; "
+        "and 2 that end later"
+    )
+    bad = replace(node_state(opened), attention=[Attention("disk", "bad", "images are REFUSED")])
+    assert surroundings(bad).conditions[0].level == "bad"
 
 
 def test_counts_of_days_add_up(opened: Access) -> None:
@@ -304,3 +356,97 @@ def test_what_is_stuck_comes_first() -> None:
 def test_what_a_destination_has_of_a_study(standings: list[Standing], expected: Confirmed) -> None:
     assert confirmed(standings) == expected
     assert waits(standings) == ("pending" in {one.state for one in standings})
+
+
+def test_every_reason_of_a_permanent_failure_has_a_cure(opened: Access) -> None:
+    root = Path(mapdr.__file__).parent
+    parking = ("transform", "dicom/edit", "deliver", "store/queue", "kernel")
+    text = "".join(
+        path.read_text(encoding="utf-8") for folder in parking for path in (root / folder).rglob("*.py")
+    )
+    raised = set(re.findall(r'Permanent\([^)]*?reason="([a-z-]+)"', text, re.DOTALL))
+    raised |= set(re.findall(r'Decision\("parked", "([a-z-]+)"', text))
+    assert len(raised) > 20
+    assert raised - set(CURES) == set()
+    assert cure("a-plugin-says") == OTHERWISE
+    assert [one.cure for one in parked(opened)] == [cure("refused")]
+
+
+@pytest.mark.parametrize(
+    ("line", "chosen"),
+    [
+        ("", Selection()),
+        ("parked", Selection(state="parked")),
+        ("modality=CT to=telepacs", Selection(modality="CT", destination="telepacs")),
+        ("--modality CT --state parked", Selection(modality="CT", state="parked")),
+        ('from="CT 1" study-date=2026-11-01..', Selection(peer="CT 1", study_date_from="20261101")),
+        ("accession=A=1 limit=7", Selection(accession_number="A=1", limit=7)),
+        ("today unrouted", replace(choose(received="today"), state="unrouted")),
+    ],
+)
+def test_a_line_chooses_as_the_options_of_commands_do(line: str, chosen: Selection) -> None:
+    assert selection.parse(line) == chosen
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("modalty=CT", 'did you mean "modality"'),
+        ("CT", '"CT" is no condition'),
+        ("to=", "to is empty"),
+        ("--to", "to is empty"),
+        ("state=lost", "a state is one of"),
+        ("parked state=held", "state is there twice"),
+        ("limit=0", "no number of rows"),
+        ('from="CT', "quotation mark"),
+        ("study-date=yesterday", "not a date"),
+    ],
+)
+def test_a_line_that_is_no_selection_says_why(line: str, said: str) -> None:
+    with pytest.raises(RequestError, match=re.escape(said)):
+        selection.parse(line)
+
+
+def test_studies_come_in_the_order_that_is_asked_for(opened: Access) -> None:
+    newest = [one.study_instance_uid for one in studies(opened, Selection())]
+    assert len(newest) == 3
+    oldest = [one.study_instance_uid for one in studies(opened, Selection(), order="oldest")]
+    assert oldest == newest[::-1]
+    first, *others = studies(opened, Selection(), order="stuck")
+    assert any(one.state == "parked" for one in first.destinations["telepacs"])
+    assert [one.study_instance_uid for one in others] == newest[:2]
+    assert [one.study_instance_uid for one in studies(opened, Selection(limit=1))] == newest[:1]
+
+
+def test_who_sends_is_told_by_name_with_the_images_of_today(opened: Access, used: NodeFolder) -> None:
+    used.beat(silent=[{"receiver": "modalities", "peer": "CT1", "last_at": "2026-11-26T10:00:00+00:00"}])
+    (sender,) = node_state(opened).senders
+    assert (sender.name, list(sender.receivers), sender.today) == ("CT1", ["modalities"], 7)
+    assert sender.silent
+    assert sender.last_at is not None
+
+
+@pytest.mark.parametrize(
+    "chosen",
+    [
+        Selection(),
+        Selection(modality="CT"),
+        Selection(destination="telepacs"),
+        Selection(destination="archive", modality="MR"),
+        Selection(peer="CT1"),
+        Selection(state="delivered"),
+        Selection(reason="refused"),
+        Selection(state="parked", reason="refused"),
+        Selection(state="pending", destination="archive"),
+        Selection(state="unrouted"),
+        Selection(modality="XX"),
+    ],
+)
+@pytest.mark.parametrize("order", ["newest", "oldest", "stuck"])
+@pytest.mark.parametrize("limit", [1, 2, 50])
+def test_the_first_studies_are_those_of_all_of_them(
+    opened: Access, chosen: Selection, order: Order, limit: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(overview, "_LOOKED_AT", 1)
+    every = studies(opened, chosen, order=order)
+    assert studies(opened, replace(chosen, limit=limit), order=order) == every[:limit]

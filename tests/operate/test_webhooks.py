@@ -204,15 +204,15 @@ def test_a_trial_tells_what_the_receiver_answers(used: NodeFolder) -> None:
     text = used.config.read_text()
     with Ris(answer=lambda number: 204 if number == 0 else 401) as ris:
         used.config.write_text(text + HOOK % ris.url)
-        taken, refused = trial(load(used.config), "ris"), trial(load(used.config), "ris")
+        taken, refused = trial(load(used.config).plan, "ris"), trial(load(used.config).plan, "ris")
     assert (taken.taken, taken.status, taken.comment, taken.event) == (True, 204, "", "study.received")
     assert (refused.taken, refused.status) == (False, 401)
     assert "asks for a login, or does not accept this one" in refused.comment
     first, second = ris.calls
     assert first.json["test"] is True
     assert first.headers["webhook-id"] != second.headers["webhook-id"]
-    gone = trial(load(used.config), "ris")
+    gone = trial(load(used.config).plan, "ris")
     assert (gone.taken, gone.status, gone.comment) == (False, None, "connection refused")
     with pytest.raises(RequestError, match='no webhook "rsi"; did you mean "ris"'):
-        trial(load(used.config), "rsi")
+        trial(load(used.config).plan, "rsi")
     assert json.dumps(first.json).count("DOE") == 0

@@ -41,6 +41,22 @@ def test_durations(seconds: float | None, text: str) -> None:
 
 
 @pytest.mark.parametrize(
+    ("seconds", "text"),
+    [
+        (None, "-"),
+        (0.25, "250 ms"),
+        (0.96, "1.0 s"),
+        (2.14, "2.1 s"),
+        (9.94, "9.9 s"),
+        (9.96, "10 s"),
+        (150, "2 min"),
+    ],
+)
+def test_a_measured_time_has_two_digits(seconds: float | None, text: str) -> None:
+    assert words.lasted(seconds) == text
+
+
+@pytest.mark.parametrize(
     ("status", "text"),
     [
         (0xA700, "out of resources (0xA700)"),

@@ -55,6 +55,7 @@ class Node:
         receive: Mapping[str, Any] | None = None,
         webhook: Mapping[str, Mapping[str, Any]] | None = None,
         receivers: Mapping[str, Mapping[str, Any]] | None = None,
+        web: Mapping[str, Any] | None = None,
     ) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self.folder, self.data = folder, folder / "data"
@@ -79,6 +80,8 @@ class Node:
         }
         if webhook:
             document["webhook"] = {name: dict(table) for name, table in webhook.items()}
+        if web:
+            document["web"] = dict(web)
         self.config.write_text(tomlkit.dumps(document))
         self.process: Process | None = None
 

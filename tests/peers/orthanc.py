@@ -35,7 +35,7 @@ class Orthanc:
             "DicomPort": self.dicom_port,
             "DicomAet": ae_title,
             "DicomCheckCalledAet": False,
-            "DicomAlwaysAllowStore": True,
+            **dict.fromkeys((f"DicomAlwaysAllow{what}" for what in ("Store", "Find", "Get")), True),
             "UnknownSopClassAccepted": True,
             "OverwriteInstances": True,
             "StableAge": 2,

@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import time
 from collections import defaultdict
-from collections.abc import Sequence
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -10,11 +9,9 @@ from typing import Any
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
-from sqlalchemy import Row, select
 
 from mapdr.kernel.item import Source
 from mapdr.store import Selection, Settlement, Store
-from mapdr.store.index import schema
 from mapdr.store.index.counters import day_of
 from mapdr.store.queue import settle as settling_module
 from mapdr.store.spool import files as spool_module
@@ -132,16 +129,15 @@ def test_counts_are_kept_per_origin_too(store: Store) -> None:
     today = day_of(time.time())
     assert store.counts.day(today)["received"]["CT"]["images"] == 3
     assert store.counts.day(today)["received"]["CT"]["studies"] == 1
-    assert [row.images for row in _of_origin(store, today, "CT1")] == [2]
-    assert [row.studies for row in _of_origin(store, today, "WS")] == [1]
-    assert _of_origin(store, today, "nobody") == []
+    assert _of_origin(store, today, "CT1") == {"CT": (2, 1), None: (0, 1)}
+    assert _of_origin(store, today, "WS") == {"CT": (1, 1), None: (0, 1)}
+    assert _of_origin(store, today, "nobody") == {}
 
 
-def _of_origin(store: Store, day: int, origin: str) -> Sequence[Row[Any]]:
-    number = store.strings.find(origin)
-    query = select(schema.tally).where(schema.tally.c.day == day, schema.tally.c.origin == number)
-    with store.database.read() as connection:
-        return connection.execute(query).all()
+def _of_origin(store: Store, day: int, origin: str) -> dict[str | None, tuple[int, int]]:
+    """Images and studies by modality."""
+    found = store.figures.tallies(day, day)
+    return {one.where.modality: (one.images, one.studies) for one in found if one.where.origin == origin}
 
 
 def test_the_status_is_what_the_command_line_promises(store: Store) -> None:

@@ -8,13 +8,14 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from sqlalchemy import Connection, create_mock_engine
+from sqlalchemy import Connection, create_mock_engine, select
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.schema import CreateIndex, CreateTable
 
 from mapdr.kernel.item import Source
 from mapdr.store import Store
 from mapdr.store.index import schema
+from mapdr.store.index.counters import EVERY
 from mapdr.store.index.database import Database
 from mapdr.store.index.migrations import STEPS
 from mapdr.store.index.strings import Sources
@@ -58,6 +59,7 @@ import sys
 from pathlib import Path
 from sqlalchemy import insert, select
 from mapdr.store.index import schema
+from mapdr.store.index.counters import EVERY
 from mapdr.store.index.database import Database
 opened = Database.open("sqlite", Path(sys.argv[1]), "process-crash")
 with opened.write() as connection:
@@ -105,6 +107,14 @@ def test_a_write_that_raises_leaves_nothing(tmp_path: Path) -> None:
 
 
 FIRST_SCHEMA = (
+    "DROP TABLE hourly",
+    "DROP TABLE delay",
+    "DROP TABLE failure",
+    "ALTER TABLE tally DROP COLUMN bytes_sent",
+    "ALTER TABLE tally DROP COLUMN bytes_received",
+    "INSERT INTO tally VALUES (20261123, 1, 0, 2, 30, 2, 1, 0)",
+    "INSERT INTO tally VALUES (20261123, 1, 0, 3, 4, 1, 0, 0)",
+    "INSERT INTO tallied VALUES (7, 1, 0, 2), (7, 1, 0, 3), (8, 1, 0, 2)",
     "DROP INDEX outbox_order",
     "DROP INDEX outbox_study",
     "ALTER TABLE outbox DROP COLUMN asked_at",
@@ -120,7 +130,7 @@ FIRST_SCHEMA = (
     "INSERT INTO source VALUES (1, 'modalities', 'CT1', 'MAPDR', '10.1.2.3')",
     "UPDATE fact SET value = '1' WHERE name = 'schema'",
 )
-"""From a new index to what the first schema had, with a source in it."""
+"""From a new index to what the first schema had, with a source and a day's counts in it."""
 
 
 def test_an_index_of_the_first_schema_is_brought_up_to_date(tmp_path: Path) -> None:
@@ -145,6 +155,11 @@ def test_an_index_of_the_first_schema_is_brought_up_to_date(tmp_path: Path) -> N
             proved = replace(known, credential="certificate:ct1.clinic.example")
             assert sources.number(proved) == 2
             assert Sources(database).source(2) == proved
+            with database.read() as connection:
+                tally = connection.execute(select(schema.tally).where(schema.tally.c.modality == EVERY)).all()
+                assert [(row.day, row.images, row.studies) for row in tally] == [(20261123, 0, 3)]
+                tallied = select(schema.tallied.c.study).where(schema.tallied.c.modality == EVERY)
+                assert sorted(connection.scalars(tallied)) == [7, 8]
         finally:
             database.close()
 
@@ -159,6 +174,8 @@ def _columns(connection: Connection) -> list[tuple[str, str, int]]:
         for query in (
             "table_info(source)",
             "table_info(delivery)",
+            "table_info(tally)",
+            "table_info(delay)",
             "index_info(delivery_queue)",
             "index_info(outbox_study)",
         )

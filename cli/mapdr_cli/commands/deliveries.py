@@ -6,14 +6,17 @@ from pathlib import Path
 
 import click
 
+from mapdr.operate.deliveries import Delivery
 from mapdr.operate.deliveries import deliveries as chosen_deliveries
 from mapdr.operate.selection import Selection, limited
 from mapdr_cli.commands.looking import looking
 from mapdr_cli.commands.options import (
     config_option,
+    csv_option,
     identify_option,
     json_option,
     print_answer,
+    print_csv,
     selection_options,
 )
 from mapdr_cli.render.deliveries import delivery_columns
@@ -29,7 +32,10 @@ from mapdr_cli.render.terminal import console
 )
 @config_option
 @json_option
-def deliveries(chosen: Selection, identify: bool, attempts: bool, config: Path, as_json: bool) -> None:
+@csv_option
+def deliveries(
+    *, chosen: Selection, identify: bool, attempts: bool, config: Path, as_json: bool, as_csv: bool
+) -> None:
     """List deliveries, the newest first: one line for each image, destination and batch.
 
     A delivery ends as delivered only by the receiver's own final status, which is shown; a parked one says
@@ -40,6 +46,9 @@ def deliveries(chosen: Selection, identify: bool, attempts: bool, config: Path, 
         rows = chosen_deliveries(opened, limited(chosen), identify=identify, attempts=attempts)
     if as_json:
         print_answer({"deliveries": rows}, node=opened.plan.node.name)
+        return
+    if as_csv:
+        print_csv(rows, Delivery)
         return
     out = console()
     show(out, rows, delivery_columns(out.width, identify), ("delivery", "deliveries"), chosen)

@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 from click.exceptions import Exit
 
-from mapdr_cli.commands.options import json_option, print_answer
+from mapdr_cli.commands.options import FiniteRange, json_option, print_answer
 from mapdr_cli.render.terminal import console, glyphs, waiting
 
 
@@ -17,7 +17,7 @@ from mapdr_cli.render.terminal import console, glyphs, waiting
     "--seconds",
     default=20.0,
     show_default=True,
-    type=click.FloatRange(0, 86400),
+    type=FiniteRange(0, 86400),
     help="How long modalities begin new studies.",
 )
 @click.option(
@@ -31,7 +31,7 @@ from mapdr_cli.render.terminal import console, glyphs, waiting
     "--patience",
     default=60.0,
     show_default=True,
-    type=click.FloatRange(0, 86400),
+    type=FiniteRange(0, 86400),
     help="How many seconds the last deliveries may take without progress.",
 )
 @click.option("--plain", is_flag=True, help="Print lines instead of drawing.")

@@ -22,7 +22,14 @@ from mapdr.operate import words
 from mapdr.operate.configuration import load
 from mapdr.operate.doctor import BAD, NOTE, OK, Examined, examine
 from mapdr.operate.peer import examine_peer
-from mapdr_cli.commands.options import NAME, config_option, json_option, places, print_answer
+from mapdr_cli.commands.options import (
+    NAME,
+    complete_destination,
+    config_option,
+    json_option,
+    places,
+    print_answer,
+)
 from mapdr_cli.render.findings import Lines, conclusion
 from mapdr_cli.render.terminal import console, glyphs
 
@@ -60,7 +67,7 @@ def doctor(ctx: click.Context, config: Path | None, as_json: bool) -> None:
 
 
 @doctor.command()
-@click.argument("name", metavar="NAME")
+@click.argument("name", metavar="NAME", shell_complete=complete_destination)
 @click.option(
     "--test-image",
     is_flag=True,

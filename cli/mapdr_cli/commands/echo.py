@@ -11,12 +11,12 @@ from mapdr.operate import words
 from mapdr.operate.configuration import load
 from mapdr.operate.echo import Echo
 from mapdr.operate.echo import echo as ask_destinations
-from mapdr_cli.commands.options import config_option, json_option, print_answer
+from mapdr_cli.commands.options import complete_destination, config_option, json_option, print_answer
 from mapdr_cli.render.terminal import console
 
 
 @click.command()
-@click.argument("names", metavar="[NAME]...", nargs=-1)
+@click.argument("names", metavar="[NAME]...", nargs=-1, shell_complete=complete_destination)
 @config_option
 @json_option
 def echo(names: tuple[str, ...], config: Path, as_json: bool) -> None:

@@ -18,15 +18,17 @@ from mapdr.node.configuration import examine
 from mapdr.node.plan import Plan
 from mapdr.node.process import Process, log_to
 from mapdr.operate import words
-from mapdr.operate.access import Access
+from mapdr.operate.access import Access, access_of
 from mapdr.operate.journal import Journal, recovery
 from mapdr.operate.model import NodeState
 from mapdr.operate.view import NodeView
-from mapdr_cli.commands.options import config_option
+from mapdr_cli.commands.options import FiniteRange, config_option
 from mapdr_cli.render.dashboard import farewell
-from mapdr_cli.render.live import follow
+from mapdr_cli.render.live import PAUSE
 from mapdr_cli.render.problems import show_problems
 from mapdr_cli.render.terminal import console, glyphs
+from mapdr_cli.top.app import App
+from mapdr_cli.top.looker import Looker
 
 log = logging.getLogger("mapdr.run")
 
@@ -42,7 +44,7 @@ LOOK = 2.0
 @click.option("--verbose", is_flag=True, help="Log more: associations, single attempts.")
 @click.option(
     "--drain",
-    type=click.FloatRange(0, 3600),
+    type=FiniteRange(0, 3600),
     default=DRAIN,
     show_default=True,
     help="How many seconds running associations and deliveries have to finish at the end.",
@@ -116,7 +118,8 @@ def _watch(node: Node, process: Process, journal: Journal, drawn: bool) -> None:
     try:
         while drawn and not ended.is_set():
             try:
-                follow(console(), told, ended.is_set, rest=ended.wait)
+                looker = Looker(told, access, lambda rules: access_of(node.plan), seconds=PAUSE)
+                App(console(), looker, leaves=False, ended=ended.is_set).run()
             except OSError as error:
                 log.warning(
                     "the terminal is gone (%s): the node goes on without the live view", in_words(error)

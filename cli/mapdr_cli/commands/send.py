@@ -15,7 +15,7 @@ from mapdr.operate import words
 from mapdr.operate.configuration import load
 from mapdr.operate.send import SendReport
 from mapdr.operate.send import send as send_files
-from mapdr_cli.commands.options import config_option, json_option, print_answer
+from mapdr_cli.commands.options import complete_destination, config_option, json_option, print_answer
 from mapdr_cli.render.terminal import console
 
 
@@ -28,6 +28,7 @@ from mapdr_cli.render.terminal import console
     "destinations",
     metavar="NAME",
     multiple=True,
+    shell_complete=complete_destination,
     help="Send the files there as they are; may be repeated. Otherwise the rules decide.",
 )
 @config_option

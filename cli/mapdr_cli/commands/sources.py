@@ -11,7 +11,7 @@ from mapdr.operate import words
 from mapdr.operate.sources import SeenSource
 from mapdr.operate.sources import sources as seen_sources
 from mapdr_cli.commands.looking import looking
-from mapdr_cli.commands.options import config_option, json_option, print_answer
+from mapdr_cli.commands.options import config_option, csv_option, json_option, print_answer, print_csv
 from mapdr_cli.render import tables
 from mapdr_cli.render.tables import Column, number
 from mapdr_cli.render.terminal import console
@@ -20,7 +20,8 @@ from mapdr_cli.render.terminal import console
 @click.command()
 @config_option
 @json_option
-def sources(config: Path, as_json: bool) -> None:
+@csv_option
+def sources(config: Path, as_json: bool, as_csv: bool) -> None:
     """List who sends, the last one first: by AE title and address, its last image, and its images of today.
 
     Peers whose associations were rejected since the node started are listed too, with the cause and with
@@ -30,6 +31,9 @@ def sources(config: Path, as_json: bool) -> None:
         rows = seen_sources(opened)
     if as_json:
         print_answer({"sources": rows}, node=opened.plan.node.name)
+        return
+    if as_csv:
+        print_csv(rows, SeenSource)
         return
     out = console()
     if not rows:

@@ -11,14 +11,20 @@ from mapdr.operate import words
 from mapdr.operate.actions import Switched
 from mapdr.operate.selection import Selection
 from mapdr_cli.commands.confirm import dry_run_option, where_to
-from mapdr_cli.commands.options import config_option, json_option, print_answer, selection_options
+from mapdr_cli.commands.options import (
+    complete_destination,
+    config_option,
+    json_option,
+    print_answer,
+    selection_options,
+)
 
 F = TypeVar("F", bound=Callable[..., Any])
 
 
 def switch_options(command: F) -> F:
     """Names of destinations or a selection, --dry-run, --config and --json."""
-    names = click.argument("names", metavar="[NAME]...", nargs=-1)
+    names = click.argument("names", metavar="[NAME]...", nargs=-1, shell_complete=complete_destination)
     return names(selection_options(dry_run_option(config_option(json_option(command)))))
 
 

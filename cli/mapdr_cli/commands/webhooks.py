@@ -21,7 +21,14 @@ from mapdr.operate.selection import SHOWN
 from mapdr.operate.webhooks import MESSAGE_STATES, Message, MessageSelection, Webhook
 from mapdr_cli.commands.confirm import ask, sure_options, where_to
 from mapdr_cli.commands.looking import looking
-from mapdr_cli.commands.options import condition, config_option, json_option, print_answer
+from mapdr_cli.commands.options import (
+    condition,
+    config_option,
+    csv_option,
+    json_option,
+    print_answer,
+    print_csv,
+)
 from mapdr_cli.render import tables
 from mapdr_cli.render.tables import Column, field, number
 from mapdr_cli.render.terminal import console
@@ -76,12 +83,16 @@ Choose = Callable[[Access], MessageSelection]
 @webhooks.command("list")
 @config_option
 @json_option
-def list_(config: Path, as_json: bool) -> None:
+@csv_option
+def list_(config: Path, as_json: bool, as_csv: bool) -> None:
     """List the webhooks: what waits, what was given up, what was taken, and the last answer."""
     with looking(config) as opened:
         rows = operate.webhooks(opened)
     if as_json:
         print_answer({"webhooks": rows}, node=opened.plan.node.name)
+        return
+    if as_csv:
+        print_csv(rows, Webhook)
         return
     out = console()
     if not rows:
@@ -123,7 +134,8 @@ def _last(row: Webhook | Message, now: float) -> Text:
 )
 @config_option
 @json_option
-def show(choose: Choose, identify: bool, config: Path, as_json: bool) -> None:
+@csv_option
+def show(*, choose: Choose, identify: bool, config: Path, as_json: bool, as_csv: bool) -> None:
     """Show the messages IDs with their bodies, or list those that the options choose, the newest first.
 
     What identifies a patient, a study or a series is shown as its placeholder without --identify.
@@ -133,6 +145,9 @@ def show(choose: Choose, identify: bool, config: Path, as_json: bool) -> None:
         rows = operate.messages(opened, chosen, identify=identify)
     if as_json:
         print_answer({"messages": rows}, node=opened.plan.node.name)
+        return
+    if as_csv:
+        print_csv(rows, Message)
         return
     out = console()
     if chosen.ids:
@@ -230,7 +245,7 @@ def test(name: str, config: Path, as_json: bool) -> None:
     from mapdr.operate.trial import trial
 
     configuration = load(config)
-    tried = trial(configuration, name)
+    tried = trial(configuration.plan, name)
     if as_json:
         print_answer(tried, node=configuration.plan.node.name)
     else:

@@ -13,7 +13,7 @@ from rich.text import Text
 from mapdr.operate import words
 from mapdr.operate.brief import state_line
 from mapdr.operate.model import NodeState
-from mapdr_cli.render.dashboard import dashboard
+from mapdr_cli.render.dashboard import dashboard, overview
 from mapdr_cli.render.terminal import glyphs
 
 Gather = Callable[[], NodeState]
@@ -44,8 +44,10 @@ def follow(
     with Live(console=console, screen=True, auto_refresh=False, vertical_overflow="crop") as live:
         while not done():
             lines = [Text(each, no_wrap=True, overflow="crop") for each in more()]
-            drawn = draw(console, gather(), console.height - 1 - len(lines))
-            live.update(Group(drawn, *lines), refresh=True)
+            room = console.height - 1 - len(lines)
+            drawn = overview(gather(), width=console.width, height=room, glyphs=glyphs(console))
+            below = [Text()] * (room - len(drawn))
+            live.update(Group(*drawn, *below, *lines), refresh=True)
             rest(pause)
 
 

@@ -37,10 +37,14 @@ class Glyphs:
     bars: str
     cross: str
     check: str
+    here: str
+    rule: str
+    ring: str
+    block: str
 
 
-UNICODE = Glyphs("●", "▲", "▼", "→", "·", "…", " ▁▂▃▄▅▆▇█", "✗", "✓")
-ASCII = Glyphs("*", "^", "v", "->", "|", "...", " .:-=+*#@", "x", "ok")
+UNICODE = Glyphs("●", "▲", "▼", "→", "·", "…", " ▁▂▃▄▅▆▇█", "✗", "✓", "▸", "─", "○", "■")
+ASCII = Glyphs("*", "^", "v", "->", "|", "...", " .:-=+*#@", "x", "ok", ">", "-", "o", "#")
 
 
 def glyphs(console: Console) -> Glyphs:

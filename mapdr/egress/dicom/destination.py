@@ -18,6 +18,7 @@ from mapdr.config.units import Bandwidth as BandwidthField
 from mapdr.config.units import Duration
 from mapdr.egress.dicom.examine import Called
 from mapdr.egress.dicom.examine import examine as examine_receiver
+from mapdr.egress.dicom.fetch import PacsClient
 from mapdr.egress.syntax import Syntax
 from mapdr.kernel.certificate import PEER, Certificate
 from mapdr.kernel.errors import (
@@ -30,9 +31,19 @@ from mapdr.kernel.errors import (
     Temporary,
 )
 from mapdr.kernel.examine import Examination, PeerFinding, and_test_image
+from mapdr.kernel.fetch import FoundStudy, Retrieved, StudyQuery
 from mapdr.kernel.finding import Finding
 from mapdr.kernel.item import Acceptance, Need, Outcome, Payload, Sent, Verdict
-from mapdr.kernel.stage import Batch, Description, EgressSession, Endpoint, Factory, Settings, StageConfig
+from mapdr.kernel.stage import (
+    Batch,
+    Description,
+    EgressSession,
+    Endpoint,
+    Factory,
+    Intake,
+    Settings,
+    StageConfig,
+)
 from mapdr.kernel.status import SUCCESS
 from mapdr.kernel.uids import EXPLICIT_VR_LITTLE_ENDIAN, IMPLICIT_VR_LITTLE_ENDIAN, VERIFICATION
 from mapdr.net.ae_title import AeTitle
@@ -213,6 +224,21 @@ class DimseEgress:
         context = self._tls.context() if self._tls is not None else None
         found = examine_receiver(called, context, examination)
         return and_test_image(found, self, examination, beside="contexts")
+
+    def find(self, query: StudyQuery) -> Sequence[FoundStudy]:
+        """See `mapdr.kernel.fetch.Fetches`."""
+        return self._pacs().find(query)
+
+    def retrieve(self, study_instance_uid: str, intake: Intake, told: Callable[[], object]) -> Retrieved:
+        """See `mapdr.kernel.fetch.Fetches`."""
+        return self._pacs().retrieve(study_instance_uid, intake, told)
+
+    def move(self, study_instance_uid: str, ae_title: str, told: Callable[[int], object]) -> Retrieved:
+        """See `mapdr.kernel.fetch.Moves`."""
+        return self._pacs().move(study_instance_uid, ae_title, told)
+
+    def _pacs(self) -> PacsClient:
+        return PacsClient(self._config, self._tls.context() if self._tls is not None else None)
 
     def _associate(
         self, proposals: Sequence[tuple[str, tuple[str, ...]]], throttle: Throttle | None = None

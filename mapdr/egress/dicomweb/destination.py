@@ -22,6 +22,7 @@ from pydantic import Field
 from mapdr.config.units import Size
 from mapdr.egress.dicomweb.answer import Failed, StoreAnswer, Stored, read_answer
 from mapdr.egress.dicomweb.examine import examine as examine_server
+from mapdr.egress.dicomweb.fetch import find_studies, retrieve_study
 from mapdr.egress.dicomweb.reasons import Cause, cause, failure
 from mapdr.egress.dicomweb.request import ACCEPT, StowRequest, batches
 from mapdr.egress.http import (
@@ -37,9 +38,10 @@ from mapdr.egress.http import (
 )
 from mapdr.kernel.errors import ConfigurationError, RemoteProtocolError, Temporary
 from mapdr.kernel.examine import Examination, PeerFinding, and_test_image
+from mapdr.kernel.fetch import FoundStudy, Retrieved, StudyQuery
 from mapdr.kernel.finding import Finding
 from mapdr.kernel.item import Acceptance, Need, Outcome, Payload, Sent, Verdict
-from mapdr.kernel.stage import Batch, Factory, Settings
+from mapdr.kernel.stage import Batch, Factory, Intake, Settings
 from mapdr.kernel.status import DUPLICATE_SOP_INSTANCE
 from mapdr.net.http.client import Answer, Body, HttpClient, Server
 from mapdr.net.http.config import ServiceRoot
@@ -118,6 +120,14 @@ class DicomwebEgress(HttpEgress):
         session = StowSession(self._server, self._throttle(), self._config, self._size, self._open.discard)
         self._open.add(session)
         return session
+
+    def find(self, query: StudyQuery) -> Sequence[FoundStudy]:
+        """See `mapdr.kernel.fetch.Fetches`."""
+        return find_studies(self._server, self._config.url, query)
+
+    def retrieve(self, study_instance_uid: str, intake: Intake, told: Callable[[], object]) -> Retrieved:
+        """See `mapdr.kernel.fetch.Fetches`."""
+        return retrieve_study(self._server, self._config.url, study_instance_uid, intake, told)
 
     def probe(self) -> Outcome:
         """A STOW-RS request without an image: it asks for the right and the path that storing needs.

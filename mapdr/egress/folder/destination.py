@@ -9,6 +9,7 @@ from __future__ import annotations
 import errno
 import os
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 
 from pydantic import Field, ValidationInfo, field_validator
 
@@ -106,6 +107,13 @@ class FolderEgress:
         """End what writes DICOMDIRs; sessions belong to whoever opened them."""
         if self._dicomdirs is not None:
             self._dicomdirs.stop(deadline)
+
+    def finish(self) -> None:
+        """Write the DICOMDIRs that are due, now, and leave nothing of our own. Raises OSError."""
+        if self._dicomdirs is not None:
+            self._dicomdirs.finish()
+        with suppress(OSError):  # another process writes there
+            self._folder.work.rmdir()
 
     def connect(self, needs: Sequence[Need]) -> FolderSession:
         """A way to write; whether the folder takes anything shows with the first image."""

@@ -102,6 +102,13 @@ class Dicomdirs:
         if self._thread is not None:
             self._thread.join(max(0.0, deadline - time.monotonic()))
 
+    def finish(self) -> None:
+        """Write those that are due, without waiting for more images. Raises OSError."""
+        with self._lock:
+            due, self._due = list(self._due), {}
+        for study in due:
+            self._write(study)
+
     def written(self, study: str) -> None:
         """An image was written into the study's folder of this name."""
         with self._lock:

@@ -10,7 +10,7 @@ import logging
 import ssl
 import time
 import zlib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass, field
 from http.cookiejar import CookieJar, DefaultCookiePolicy
@@ -34,6 +34,9 @@ one, so that a request does not meet the server's hanging up."""
 
 MOST = 4 << 20
 """Bytes of an answer that are read; a STOW-RS answer for a thousand images has a tenth of it."""
+
+CHUNK = 1 << 16
+"""Bytes of a long answer that are handed on at once."""
 
 HOPS = 3
 """Redirects that are followed for one request."""
@@ -63,6 +66,10 @@ class Answer:
     def wait(self) -> float:
         """Seconds that the server asks to be left alone; 0 if it does not."""
         return retry_after(self.headers.get("retry-after", ""), self.headers.get("date", ""))
+
+
+Taken = Callable[[Mapping[str, str], bytes], object]
+"""Takes a long answer's body as it comes, with the answer's headers; their names are in lower case."""
 
 
 class Body:
@@ -240,8 +247,12 @@ class HttpClient:
         headers: Mapping[str, str] | None = None,
         body: Body | None = None,
         most: int = MOST,
+        taken: Taken | None = None,
     ) -> Answer:
         """The server's answer, whatever its status, with up to `most` bytes of its body.
+
+        With `taken` the body of an answer of 2xx goes there, however long it is, and not into the answer;
+        what it raises is raised as it is.
 
         After a 401 it is asked once more if there are other credentials; redirects are followed to the same
         host over https alone, with the same method and body, and else are the answer.
@@ -263,6 +274,7 @@ class HttpClient:
                 throttle=self._throttle,
                 named=self._named,
                 only_http2=self._only_http2,
+                taken=taken,
             )
             if answer.status == 401 and not renewed and self._credentials.renew(header):
                 header, renewed = self._credentials.header(), True
@@ -307,6 +319,7 @@ def _exchange(
     throttle: Throttle | None = None,
     named: str = "",
     only_http2: bool = False,
+    taken: Taken | None = None,
 ) -> Answer:
     sent = dict(headers)
     content: Iterable[bytes] | None = None
@@ -323,8 +336,13 @@ def _exchange(
         with closing(_sent(plain, request, body)) as response:
             _check(response, line, body)
             line.expect(timeout)
-            data, whole = _read(response, most, time.monotonic() + timeout)
             found = {name.lower(): value for name, value in response.headers.items()}
+            if taken is not None and response.is_success:
+                for chunk in _whole(response):
+                    taken(found, chunk)
+                    line.expect(timeout)  # the next one: to take this one may have lasted
+                return Answer(HttpStatus(response.status_code), found, version=response.http_version)
+            data, whole = _read(response, most, time.monotonic() + timeout)
             return Answer(HttpStatus(response.status_code), found, data, whole, response.http_version)
     except (httpx.HTTPError, httpx.StreamError, httpx.InvalidURL) as error:
         raise trouble(error, begun=body is not None and body.begun, only_http2=only_http2) from None
@@ -400,6 +418,16 @@ def _read(response: httpx.Response, most: int, deadline: float) -> tuple[bytes, 
         if len(data) > most:
             return bytes(data[:most]), False
     return bytes(data), True
+
+
+def _whole(response: httpx.Response) -> Iterator[bytes]:
+    """A long body as it comes, as long as it goes on coming."""
+    if response.headers.get("content-encoding", "identity").strip().lower() != "identity":
+        raise HttpTrouble("the answer is compressed, which nobody asked for")
+    try:
+        yield from response.iter_raw(CHUNK)
+    except httpx.ReadTimeout:
+        raise HttpTrouble("the answer did not go on") from None
 
 
 def _raw(response: httpx.Response) -> Iterator[bytes]:

@@ -9,7 +9,7 @@ from typing import Any
 from sqlalchemy import Connection, Row, func, literal_column, select
 
 from mapdr.store.index import schema
-from mapdr.store.index.counters import ALL, RECEIVED, today
+from mapdr.store.index.counters import ALL, EVERY, RECEIVED, today
 from mapdr.store.index.database import Database
 from mapdr.store.index.schema import State
 from mapdr.store.index.strings import StringTable
@@ -61,7 +61,7 @@ class Counts:
         are {"images", "studies", "repeats", "versions"}.
         """
         day = int(str(date).replace("-", ""))
-        query = select(_tally).where(_tally.c.day == day, _tally.c.origin == ALL)
+        query = select(_tally).where(_tally.c.day == day, _tally.c.origin == ALL, _tally.c.modality != EVERY)
         received: dict[str, Numbers] = {}
         delivered: dict[str, dict[str, Numbers]] = {}
         with self._database.read() as connection:
@@ -73,6 +73,17 @@ class Counts:
             else:
                 delivered.setdefault(self._strings.text(row.destination), {})[modality] = _numbers(row)
         return {"received": received, "delivered": delivered}
+
+    def received_today(self) -> dict[str, int]:
+        """Images that came on the node's current local day, by the name of the peer (`Source.peer`)."""
+        query = (
+            select(_tally.c.origin, func.sum(_tally.c.images).label("images"))
+            .where(_tally.c.day == today(), _tally.c.destination == RECEIVED, _tally.c.origin != ALL)
+            .group_by(_tally.c.origin)
+        )
+        with self._database.read() as connection:
+            rows = connection.execute(query).all()
+        return {self._strings.text(row.origin): int(row.images) for row in rows}
 
     def pending(self) -> int:
         """Deliveries that are open or on hold."""

@@ -46,6 +46,11 @@ class Prepared:
         if given:
             connection.exec_driver_sql(self.text, given)
 
+    def execute_one(self, connection: Connection, row: Mapping[str, Any]) -> int:
+        """Run it for one row; how many rows it has changed, -1 where the database does not say."""
+        values = {**self.constants, **row}
+        return connection.exec_driver_sql(self.text, tuple(values[name] for name in self.names)).rowcount
+
 
 def portions(items: Sequence[Item], size: int = 500) -> Iterator[Sequence[Item]]:
     """`items` in portions: as many as one statement is given by their ids, which SQLite limits."""

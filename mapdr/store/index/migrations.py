@@ -32,6 +32,17 @@ STEPS: dict[str, tuple[str, ...]] = {
         "CREATE INDEX outbox_study ON outbox (hook, study) WHERE state < 2",
         "UPDATE fact SET value = '4' WHERE name = 'schema'",
     ),
+    # A study of two modalities was counted for each: of earlier days their sum is the most that it can be.
+    "4": (
+        "ALTER TABLE tally ADD COLUMN bytes_received BIGINT NOT NULL DEFAULT 0",
+        "ALTER TABLE tally ADD COLUMN bytes_sent BIGINT NOT NULL DEFAULT 0",
+        "INSERT INTO tally (day, destination, origin, modality, images, studies, repeats, versions)"
+        " SELECT day, destination, origin, -1, 0, sum(studies), 0, 0"
+        " FROM tally GROUP BY day, destination, origin",
+        "INSERT INTO tallied (study, destination, origin, modality)"
+        " SELECT DISTINCT study, destination, origin, -1 FROM tallied",
+        "UPDATE fact SET value = '5' WHERE name = 'schema'",
+    ),
 }
 """Version of a schema -> what makes the next one of it, which it says in `fact` itself."""
 

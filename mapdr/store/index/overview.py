@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, Literal
 
-from sqlalchemy import Connection, Row, Select, case, func, literal_column, select
+from sqlalchemy import ColumnElement, Connection, Row, Select, case, exists, func, literal_column, select
 
 from mapdr.kernel.item import Source, TagPath
 from mapdr.store.index import schema, selection
@@ -20,6 +20,17 @@ from mapdr.store.index.studies import study_tags
 _study, _series, _instance, _delivery = schema.study, schema.series, schema.instance, schema.delivery
 _FIRST = _instance.c.kind.in_((int(Kind.FIRST), int(Kind.VERSION)))
 """What is no repeat of something that is counted already."""
+Order = Literal["newest", "oldest", "stuck"]
+"""How studies are sorted: by their last image, by their first one, or those with parked or held deliveries
+before all others."""
+_IS_STUCK = _study.c.id.in_(select(_delivery.c.study).where(literal_column(schema.STUCK)))
+_ORDERS: dict[Order, tuple[ColumnElement[Any], ...]] = {
+    "newest": (_study.c.last_at.desc(),),
+    "oldest": (_study.c.first_at.asc(),),
+    "stuck": (_IS_STUCK.desc(), _study.c.last_at.desc()),
+}
+_LOOKED_AT = 250
+"""Studies that are looked at together."""
 _UNROUTED_UID = case((literal_column(schema.UNROUTED), _instance.c.sop_instance_uid))
 
 
@@ -59,15 +70,6 @@ class StudyRow:
 
 
 @dataclass(frozen=True, slots=True)
-class Arrivals:
-    """When a source sent its last image (seconds since the epoch), and how many distinct ones today."""
-
-    source: Source
-    last_at: float
-    today: int
-
-
-@dataclass(frozen=True, slots=True)
 class ImageRow:
     """An image as it was received, and the state of its newest promise at each destination.
 
@@ -103,6 +105,15 @@ class ParkedRow:
     last_at: float | None
 
 
+def _is_broad(chosen: Selection) -> bool:
+    """Whether it has conditions, and none that an index leads to: much may meet them."""
+    led_to = ("study_instance_uid", "study_date_from", "study_date_to", "since", "until", "instances")
+    by_index = any(getattr(chosen, name) for name in led_to) or bool(chosen.deliveries)
+    of_study = bool(chosen.patient_id or chosen.accession_number)
+    few = chosen.state in ("pending", "leased", "held", "parked", selection.UNROUTED)
+    return not (chosen.of_everything or by_index or of_study or few)
+
+
 class Overview:
     """Reads; writes nothing."""
 
@@ -111,22 +122,55 @@ class Overview:
         self._strings = strings
         self._sources = sources
 
-    def studies(self, chosen: Selection) -> list[StudyRow]:
-        """The studies that hold what a selection chooses, the last received first; whole, not in part."""
-        wanted = selection.images(replace(chosen, limit=None), self._strings, _study.c.id).order_by(None)
-        query = select(_study).where(_study.c.id.in_(wanted)).order_by(_study.c.last_at.desc())
-        if chosen.limit is not None:
-            query = query.limit(chosen.limit)
+    def studies(self, chosen: Selection, order: Order = "newest") -> list[StudyRow]:
+        """The studies that hold what a selection chooses, the last received first unless another order is
+        asked for; whole, not in part."""
         with self._database.read() as connection:
             rows = [
                 StudyRow(row.id, row.uid, row.study_date, row.first_at, row.last_at, study_tags(row.tags))
-                for row in connection.execute(query)
+                for row in self._chosen(connection, chosen, order)
             ]
             for some in portions(rows):
                 part = {row.number: row for row in some}
                 self._images(connection, part)
                 self._deliveries(connection, part)
         return rows
+
+    def _chosen(self, connection: Connection, chosen: Selection, order: Order) -> Sequence[Row[Any]]:
+        """The studies themselves, in order."""
+        query = select(_study).order_by(*_ORDERS[order], _study.c.id.desc())
+        whole = replace(chosen, limit=None)
+        if chosen.limit is not None and _is_broad(whole):
+            return self._first_of_many(connection, whole, query, chosen.limit)
+        if whole.of_everything:
+            query = query.where(exists().where(_series.c.study == _study.c.id))
+        else:  # the deliveries of a state lie side by side: they lead to the studies
+            holds = selection.deliveries if whole.of_deliveries else selection.images
+            query = query.where(_study.c.id.in_(holds(whole, self._strings, _study.c.id).order_by(None)))
+        return connection.execute(query if chosen.limit is None else query.limit(chosen.limit)).all()
+
+    def _first_of_many(
+        self, connection: Connection, chosen: Selection, query: Select[Any], limit: int
+    ) -> Sequence[Row[Any]]:
+        """The first studies of an order that hold what is chosen, looked for study by study, and no further
+        than they are found: where much is chosen, nobody looks at all of it."""
+        holds = selection.deliveries if chosen.of_deliveries else selection.images
+        found: list[Row[Any]] = []
+        rows = connection.execute(query).all()
+        for some in portions(rows, _LOOKED_AT):
+            ids = [row.id for row in some]
+            held = holds(chosen, self._strings, _study.c.id).order_by(None).where(_study.c.id.in_(ids))
+            those = set(connection.execute(held.distinct()).scalars())
+            found += [row for row in some if row.id in those]
+            if len(found) >= limit:
+                break
+        return found[:limit]
+
+    def newest_studies(self, beginning: str, number: int) -> list[str]:
+        """The UIDs that begin so of the studies that were received last."""
+        query = select(_study.c.uid).where(_study.c.uid.startswith(beginning, autoescape=True))
+        with self._database.read() as connection:
+            return list(connection.scalars(query.order_by(_study.c.last_at.desc()).limit(number)))
 
     def images(self, chosen: Selection) -> list[ImageRow]:
         """The images that a selection chooses, the last received first."""
@@ -218,21 +262,21 @@ class Overview:
                 found[self._strings.text(row.destination)][row.reason or "unknown"] = row.number
         return dict(found)
 
-    def received_from(self, midnight: float) -> list[Arrivals]:
-        """Every source that sent an image which is still known, the last one first.
+    def received_since(self, midnight: float) -> dict[Source, int]:
+        """How many distinct images each source has sent since then (seconds since the epoch).
 
-        `midnight`: seconds since the epoch from which on images count as today's.
+        They are those of studies that were sent to since then, so that nobody looks at all images.
         """
-        today = func.count(
-            case((_instance.c.received_at >= midnight, _instance.c.sop_instance_uid)).distinct()
+        studies = select(_study.c.id).where(_study.c.last_at >= midnight)
+        series = select(_series.c.id).where(_series.c.study.in_(studies))
+        query = (
+            select(_instance.c.source, func.count(_instance.c.sop_instance_uid.distinct()).label("images"))
+            .where(_instance.c.series.in_(series), _instance.c.received_at >= midnight)
+            .group_by(_instance.c.source)
         )
-        query = select(
-            _instance.c.source, func.max(_instance.c.received_at).label("last_at"), today.label("today")
-        ).group_by(_instance.c.source)
         with self._database.read() as connection:
             rows = connection.execute(query).all()
-        found = [Arrivals(self._sources.source(row.source), row.last_at, row.today) for row in rows]
-        return sorted(found, key=lambda one: -one.last_at)
+        return {self._sources.source(row.source): row.images for row in rows}
 
     def _images(self, connection: Connection, studies: dict[int, StudyRow]) -> None:
         query = (

@@ -31,7 +31,7 @@ from sqlalchemy import (
     text,
 )
 
-VERSION = 4
+VERSION = 5
 """Of the schema; kept in `fact`. `migrations` has the way from each one before."""
 
 
@@ -255,6 +255,38 @@ death = Table(  # of the node, with an image in hand: see `store.queue.inhand`
     Column("deaths", Integer, nullable=False),
 )
 
+job = Table(  # a re-route of a name, which goes on where it was: see `store.queue.jobs`
+    "job",
+    metadata,
+    _key(),
+    Column("name", Text, nullable=False, unique=True),
+    Column("request", Text, nullable=False),  # a keyed hash of what was asked for
+    Column("operator", Text, nullable=False),
+    Column("started_at", Float, nullable=False),
+)
+
+job_image = Table(
+    "job_image",
+    metadata,
+    Column("job", _Id, primary_key=True, autoincrement=False),
+    Column("instance", LargeBinary(16), primary_key=True),
+    Column("done", SmallInteger, nullable=False),
+    sqlite_with_rowid=False,
+)
+
+correction = Table(  # of an image's values before its rules' recipe, with one batch of promises
+    "correction",
+    metadata,
+    Column("instance", LargeBinary(16), primary_key=True),
+    Column("batch", Integer, primary_key=True, autoincrement=False),
+    Column("study", _Id, nullable=False),
+    Column("operator", Text, nullable=False),
+    Column("at", Float, nullable=False),
+    Column("changes", Text, nullable=False),  # JSON: [[tag, old, new], ...]; empty once it is erased
+    Index("correction_by_study", "study"),
+    sqlite_with_rowid=False,
+)
+
 hold = Table(
     "hold",
     metadata,
@@ -279,11 +311,51 @@ tally = Table(
     Column("day", Integer, primary_key=True, autoincrement=False),  # YYYYMMDD, the node's local day
     Column("destination", _Id, primary_key=True, autoincrement=False),  # 0: received
     Column("origin", _Id, primary_key=True, autoincrement=False),  # the peer's name; 0: all of them
-    Column("modality", _Id, primary_key=True, autoincrement=False),
+    Column("modality", _Id, primary_key=True, autoincrement=False),  # -1: every one, of `studies` alone
     Column("images", BigInteger, nullable=False),
     Column("studies", BigInteger, nullable=False),
     Column("repeats", BigInteger, nullable=False),
     Column("versions", BigInteger, nullable=False),
+    # Of data sets, repeats and versions too: as received of what came or was delivered, and as delivered.
+    Column("bytes_received", BigInteger, nullable=False, server_default="0"),
+    Column("bytes_sent", BigInteger, nullable=False, server_default="0"),
+)
+
+hourly = (
+    Table(  # images by the hour of the local day; one that a change of daylight-saving time repeats is one
+        "hourly",
+        metadata,
+        Column("day", Integer, primary_key=True, autoincrement=False),
+        Column("hour", SmallInteger, primary_key=True, autoincrement=False),
+        Column("destination", _Id, primary_key=True, autoincrement=False),  # 0: received
+        Column("images", BigInteger, nullable=False),
+        sqlite_with_rowid=False,
+    )
+)
+
+delay = Table(  # images by the time from arrival to delivery: see `delays`
+    "delay",
+    metadata,
+    Column("day", Integer, primary_key=True, autoincrement=False),
+    Column("destination", _Id, primary_key=True, autoincrement=False),
+    Column("origin", _Id, primary_key=True, autoincrement=False),
+    Column("modality", _Id, primary_key=True, autoincrement=False),
+    Column("bucket", SmallInteger, primary_key=True, autoincrement=False),
+    Column("images", BigInteger, nullable=False),
+    sqlite_with_rowid=False,
+)
+
+failure = Table(  # attempts that did not deliver, and how many of them left their image parked
+    "failure",
+    metadata,
+    Column("day", Integer, primary_key=True, autoincrement=False),
+    Column("destination", _Id, primary_key=True, autoincrement=False),
+    Column("origin", _Id, primary_key=True, autoincrement=False),
+    Column("modality", _Id, primary_key=True, autoincrement=False),
+    Column("reason", Text, primary_key=True),
+    Column("attempts", BigInteger, nullable=False),
+    Column("parked", BigInteger, nullable=False),
+    sqlite_with_rowid=False,
 )
 
 tallied = Table(

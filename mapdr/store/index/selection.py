@@ -9,6 +9,7 @@ from typing import Any
 from sqlalchemy import (
     JSON,
     ColumnElement,
+    Connection,
     Select,
     and_,
     exists,
@@ -24,6 +25,7 @@ from mapdr.store.index import schema
 from mapdr.store.index.schema import State
 from mapdr.store.index.strings import StringTable, clean
 from mapdr.store.index.studies import tag_key
+from mapdr.store.index.texts import texts
 from mapdr.store.spool.headers import ACCESSION_NUMBER, PATIENT_ID
 from mapdr.store.spool.ids import id_floor
 
@@ -33,6 +35,14 @@ _source = schema.source
 UNROUTED = "unrouted"
 STATES = (*(state.word for state in State), UNROUTED)
 """What `Selection.state` may be."""
+
+LISTED_AS = {
+    "study_instance_uid": _study.c.uid,
+    "series_instance_uid": _series.c.uid,
+    "sop_instance_uid": _instance.c.sop_instance_uid,
+    "accession_number": type_coerce(_study.c.tags, JSON)[tag_key(ACCESSION_NUMBER)].as_string(),
+}
+"""What a list of values may name images by, and where that stands."""
 
 _INDEXED = {
     State.PENDING: schema.OPEN,
@@ -49,7 +59,8 @@ class Selection:
     Study dates are YYYYMMDD, both ends included; `since` and `until` bound the time of receipt in seconds
     since the epoch; `peer` is whom an image came from, by the name of `mapdr.kernel.item.Source.peer`;
     patient ID and accession number are those of the study, whole. `limit` takes the newest so many. State
-    "unrouted" chooses images without deliveries.
+    "unrouted" chooses images without deliveries. `listed` are values of which an image has one as its
+    `listed_as` (a key of LISTED_AS), or as any of those if that is empty.
     A delivery that a newer promise has superseded is chosen only by its state or by its number.
     """
 
@@ -68,17 +79,25 @@ class Selection:
     until: float | None = None
     deliveries: Sequence[int] = ()
     instances: Sequence[str] = ()
+    listed: Sequence[str] = ()
+    listed_as: str = ""
     limit: int | None = None
 
     def __post_init__(self) -> None:
         if self.state and self.state not in STATES:
             raise ValueError(f"a state is one of {', '.join(STATES)}")
+        if self.listed_as and self.listed_as not in LISTED_AS:
+            raise ValueError(f"values are listed as one of {', '.join(LISTED_AS)}")
 
     @property
     def of_everything(self) -> bool:
         """Whether no condition is set. A limit alone is one (the newest so many); a list of nothing is none,
         which its maker may not have meant."""
-        return all(getattr(self, each.name) in (None, "", (), []) for each in fields(self))
+        return all(
+            getattr(self, each.name) in (None, "", (), [])
+            for each in fields(self)
+            if each.name != "listed_as"
+        )
 
     @property
     def of_deliveries(self) -> bool:
@@ -125,6 +144,16 @@ def images(selection: Selection, strings: StringTable, *columns: Any) -> Select[
     return query if selection.limit is None else query.limit(selection.limit)
 
 
+def unknown(selection: Selection, strings: StringTable, connection: Connection) -> list[str]:
+    """Those of the listed values by which the selection chooses no image, in their order."""
+    columns = [LISTED_AS[selection.listed_as]] if selection.listed_as else list(LISTED_AS.values())
+    left = dict.fromkeys(map(clean, selection.listed))
+    for row in connection.execute(images(selection, strings, *columns)):
+        for value in row:
+            left.pop(value, None)
+    return list(left)
+
+
 def _of_image(selection: Selection, strings: StringTable) -> list[ColumnElement[bool]]:
     found: list[ColumnElement[bool]] = []
     if selection.study_date_from:
@@ -149,6 +178,9 @@ def _of_image(selection: Selection, strings: StringTable) -> list[ColumnElement[
         found.append(_instance.c.id >= bytes.fromhex(id_floor(selection.since)))
     if selection.until is not None:
         found.append(_instance.c.id < bytes.fromhex(id_floor(selection.until)))
+    if selection.listed:
+        columns = [LISTED_AS[selection.listed_as]] if selection.listed_as else LISTED_AS.values()
+        found.append(or_(*(column.in_(texts(map(clean, selection.listed))) for column in columns)))
     if selection.instances:
         found.append(_instance.c.id.in_([bytes.fromhex(id_) for id_ in selection.instances]))
     return found

@@ -114,6 +114,11 @@ def tag_key(path: TagPath) -> str:
     return ".".join(f"{tag:08x}" for tag in path)
 
 
+def tag_path(key: str) -> TagPath:
+    """The tag path that `tag_key` wrote."""
+    return tuple(int(tag, 16) for tag in key.split("."))
+
+
 def study_tags(text: str) -> dict[TagPath, str]:
     """What the index keeps of a study's tags, from its JSON."""
-    return {tuple(int(tag, 16) for tag in key.split(".")): value for key, value in json.loads(text).items()}
+    return {tag_path(key): value for key, value in json.loads(text).items()}

@@ -18,7 +18,7 @@ from sqlalchemy import Connection
 from mapdr.kernel.item import Arrival, Header, Priority, Routing, Source, TagPath
 from mapdr.store.index import schema
 from mapdr.store.index.arrivals import LastArrivals
-from mapdr.store.index.counters import RECEIVED, CounterKey, Counters, day_of
+from mapdr.store.index.counters import RECEIVED, Counted, CounterKey, Counters, day_of, hour_of
 from mapdr.store.index.database import Database
 from mapdr.store.index.recipes import Recipes
 from mapdr.store.index.schema import Kind
@@ -183,11 +183,13 @@ class Ingest:
         batch.sent[entry.source] = received_at
         if kind is Kind.ABSORBED:
             batch.absorbed.append(arrival.id)
-        day = day_of(received_at)
-        increment = batch.counts[CounterKey(day, RECEIVED, entry.origin, entry.modality, entry.study)]
-        increment.images += all(day_of(one.received_at) != day for one in known)
+        hour = hour_of(received_at)
+        increment = batch.counts[CounterKey(hour, RECEIVED, entry.origin, entry.modality, entry.study)]
+        increment.images += all(day_of(one.received_at) != hour // 100 for one in known)
         increment.repeats += kind is Kind.ABSORBED or kind is Kind.REPEAT
         increment.versions += kind is Kind.VERSION
+        increment.moved += 1
+        increment.bytes_received += arrival.size
 
     def _find_series(
         self, connection: Connection, entries: Sequence[Entry]
@@ -210,7 +212,7 @@ class Ingest:
             entry.fresh = key in new
         return found
 
-    def _write(self, connection: Connection, batch: Batch) -> set[tuple[int, int, int, int]]:
+    def _write(self, connection: Connection, batch: Batch) -> Counted:
         connection.exec_driver_sql(self._insert_instance, batch.instances)
         if batch.deliveries:
             connection.exec_driver_sql(self._insert_delivery, batch.deliveries)

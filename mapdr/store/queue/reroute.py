@@ -8,6 +8,7 @@ nothing to do. What is being sent at this moment ends as it will; what was deliv
 
 from __future__ import annotations
 
+import json
 import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -15,39 +16,27 @@ from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from sqlalchemy import Connection, Row, Select, select, update
+from sqlalchemy import Connection, Row, Select, insert, select, update
 
 from mapdr.kernel.errors import Permanent
 from mapdr.kernel.item import Header, Priority, Routing, Source, TagPath
 from mapdr.store.index import schema, selection
+from mapdr.store.index.corrections import corrected
 from mapdr.store.index.database import Database, portions
 from mapdr.store.index.instances import Instances
 from mapdr.store.index.recipes import Recipes
 from mapdr.store.index.schema import REPLACEABLE, UNDER_WAY, State
 from mapdr.store.index.selection import Selection
 from mapdr.store.index.strings import StringTable
-from mapdr.store.index.studies import Studies
+from mapdr.store.index.studies import Studies, tag_key
 from mapdr.store.queue.batch import DELIVERY_COLUMNS
+from mapdr.store.queue.jobs import take
+from mapdr.store.queue.rerouted import Corrections, ImageRerouted, Rerouted
 from mapdr.store.spool.headers import read_file_header
 
 _delivery, _instance = schema.delivery, schema.instance
 
-
-@dataclass(frozen=True, slots=True)
-class Rerouted:
-    """What a re-route did: images read, deliveries promised, images whose file is gone or unreadable,
-    images that no rule takes, deliveries that were superseded, and those that stay parked because today's
-    rules do not name their destination. `to`: the promised deliveries by destination; `again`: how many of
-    them are of an image that their destination has confirmed before."""
-
-    images: int = 0
-    deliveries: int = 0
-    missing: int = 0
-    unrouted: int = 0
-    superseded: int = 0
-    still_parked: int = 0
-    to: Mapping[str, int] = field(default_factory=dict)
-    again: int = 0
+Route = Callable[[Header, Source], Routing]
 
 
 @dataclass(slots=True)
@@ -57,8 +46,25 @@ class _Promises:
     made: list[tuple[Any, ...]] = field(default_factory=list)
     replaced: list[int] = field(default_factory=list)
     changed: set[tuple[int, int]] = field(default_factory=set)
+    corrected: list[dict[str, Any]] = field(default_factory=list)
+    gone: set[bytes] = field(default_factory=set)
     still_parked: int = 0
     again: int = 0
+    uncorrected: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class _Routed:
+    """An image that is to be promised: recipes by destination, and what is corrected of it (tag, old, new).
+
+    `taken` is False if no rule takes it, `readable` if its file is gone.
+    """
+
+    row: Row[Any]
+    to: Mapping[int, int]
+    taken: bool = True
+    readable: bool = True
+    changes: Sequence[tuple[str, str, str]] = ()
 
 
 class _Numbers:
@@ -93,6 +99,18 @@ class _Numbers:
         return given[name]
 
 
+@dataclass(frozen=True, slots=True)
+class _Deciding:
+    """What decides over images: a function over their header, the tags that it asks for, the destinations
+    that it is limited to (all, if there is none), and what is corrected."""
+
+    route: Route
+    wanted: frozenset[TagPath]
+    limit: AbstractSet[str]
+    numbers: _Numbers
+    corrections: Corrections | None
+
+
 class Rerouting:
     """Evaluates rules again and promises what they say."""
 
@@ -112,90 +130,112 @@ class Rerouting:
         self._studies = studies
         self._insert = database.insertion(schema.delivery, DELIVERY_COLUMNS)
 
+    def choose(self, chosen: Selection) -> list[bytes]:
+        """The images that a selection chooses at this moment, by their key in the index, the oldest first."""
+        query = selection.images(chosen, self._strings, _instance.c.id)
+        with self._database.read() as connection:
+            return sorted(bytes(row.id) for row in connection.execute(query))
+
+    def unknown(self, chosen: Selection) -> list[str]:
+        """Those of the values that a selection lists by which it chooses no image."""
+        with self._database.read() as connection:
+            return selection.unknown(chosen, self._strings, connection)
+
     def reroute(
         self,
         chosen: Selection,
-        route: Callable[[Header, Source], Routing],
+        route: Route,
         wanted: frozenset[TagPath],
         *,
         only: Iterable[str] = (),
         write: bool = True,
     ) -> Rerouted:
+        """As `steps`, for all images that are chosen; what it did in all."""
+        done = Rerouted()
+        for step, _ in self.steps(self.choose(chosen), chosen, route, wanted, only=only, write=write):
+            done += step
+        return done
+
+    def steps(
+        self,
+        keys: Sequence[bytes],
+        chosen: Selection,
+        route: Route,
+        wanted: frozenset[TagPath],
+        *,
+        only: Iterable[str] = (),
+        write: bool = True,
+        job: int | None = None,
+        corrections: Corrections | None = None,
+        portion: int = 200,
+    ) -> Iterator[tuple[Rerouted, Sequence[ImageRerouted]]]:
         """Evaluate rules again for images in the spool and promise what they say, as a new batch.
 
+        One step is one transaction over `portion` images, of which it says what became of them.
         Without `write` nothing is promised, nor written at all, and what would be is told.
         `only` limits it to these destinations. A promise that is still open is not made twice. Where
         deliveries are chosen (by state, reason, destination), the other promises of their images are left
         alone; destinations that the rules name for the first time are promised as well.
+        Images that `job` has done already are left out, and the others marked as done with their promise.
         """
         limit = frozenset(only)
+        wanted |= frozenset(corrections.values) if corrections else frozenset()
         numbers = _Numbers(self._strings, self._recipes, write=write)
+        deciding = _Deciding(route, wanted, limit, numbers, corrections)
         limited = {numbers.destination(name) for name in limit}
-        done = Rerouted()
-        for rows, concerned in self._image_rows(chosen, limited):
-            promised = []
-            missing = unrouted = 0
-            for row in rows:
-                routing = self._route(row, route, wanted)
-                if routing is None:
-                    missing += 1
-                    continue
-                to = [(name, hash_) for name, hash_ in routing.deliveries if not limit or name in limit]
-                unrouted += not routing.deliveries
-                promised.append(
-                    (row, {numbers.destination(name): numbers.recipe(hash_) for name, hash_ in to})
-                )
-            written = self._promise(promised, concerned, write)
-            promises = Counter(done.to)
-            promises.update(numbers.name(values[2]) for values in written.made)
-            done = Rerouted(
-                done.images + len(promised),
-                done.deliveries + len(written.made),
-                done.missing + missing,
-                done.unrouted + unrouted,
-                done.superseded + len(written.replaced),
-                done.still_parked + written.still_parked,
-                promises,
-                done.again + written.again,
-            )
-        return done
+        for some in portions(keys, portion):
+            rows, concerned = self._image_rows(chosen, some, limited)
+            routed = [self._routed(row, deciding) for row in rows]
+            yield self._promise(routed, concerned, deciding, job, write=write)
 
     def _image_rows(
-        self, chosen: Selection, limited: AbstractSet[int]
-    ) -> Iterator[tuple[list[Row[Any]], Mapping[bytes, AbstractSet[int]] | None]]:
-        """The images a batch at a time; with each the destinations that are concerned, if not all are."""
-        query = selection.images(chosen, self._strings, _instance.c.id)
+        self, chosen: Selection, keys: Sequence[bytes], limited: AbstractSet[int]
+    ) -> tuple[list[Row[Any]], Mapping[bytes, AbstractSet[int]] | None]:
+        """Some images; with each the destinations that are concerned, if not all are."""
+        concerned: Mapping[bytes, AbstractSet[int]] | None = None
+        if limited:
+            concerned = dict.fromkeys(keys, limited)
         with self._database.read() as connection:
-            keys = [row.id for row in connection.execute(query)]
-        for some in portions(keys):
-            concerned: Mapping[bytes, AbstractSet[int]] | None = None
-            if limited:
-                concerned = dict.fromkeys(some, limited)
-            with self._database.read() as connection:
-                rows = self._instances.rows(connection, some)
-                if chosen.of_deliveries:
-                    found = self._concerned(connection, chosen, some)
-                    concerned = {key: found[key] & limited if limited else found[key] for key in some}
-            yield sorted(rows, key=lambda row: bytes(row.id)), concerned
+            rows = self._instances.rows(connection, keys)
+            if chosen.of_deliveries:
+                found = self._concerned(connection, chosen, keys)
+                concerned = {key: found[key] & limited if limited else found[key] for key in keys}
+        return sorted(rows, key=lambda row: bytes(row.id)), concerned
 
     def _concerned(
         self, connection: Connection, chosen: Selection, keys: Sequence[bytes]
     ) -> Mapping[bytes, AbstractSet[int]]:
-        part = replace(chosen, instances=[bytes(key).hex() for key in keys], limit=None)
+        part = replace(chosen, instances=[bytes(key).hex() for key in keys], limit=None, listed=())
         query = selection.deliveries(part, self._strings, _delivery.c.instance, _delivery.c.destination)
         found: dict[bytes, set[int]] = defaultdict(set)
         for row in connection.execute(query):
-            found[row.instance].add(row.destination)
+            found[bytes(row.instance)].add(row.destination)
         return found
 
-    def _route(
-        self, row: Row[Any], route: Callable[[Header, Source], Routing], wanted: frozenset[TagPath]
-    ) -> Routing | None:
-        instance = self._instances.from_row(row)
+    def _routed(self, row: Row[Any], by: _Deciding) -> _Routed:
+        """What an image is to be promised."""
+        header = self._header(row, by.wanted)
+        if header is None:
+            return _Routed(row, {}, readable=False)
+        routing = by.route(header, self._instances.from_row(row).source)
+        to = {
+            by.numbers.destination(name): by.numbers.recipe(hash_)
+            for name, hash_ in routing.deliveries
+            if not by.limit or name in by.limit
+        }
+        changes = [
+            (tag_key(path), "\\".join(header.texts(path)), new)
+            for path, new in (by.corrections.values if by.corrections else {}).items()
+        ]
+        return _Routed(row, to, taken=bool(routing.deliveries), changes=changes)
+
+    def _header(self, row: Row[Any], wanted: frozenset[TagPath]) -> Header | None:
+        """What the file of an image says, or None if it is gone or cannot be read."""
         if row.purged_at is not None:
             return None
+        instance = self._instances.from_row(row)
         try:
-            header = read_file_header(
+            return read_file_header(
                 instance.path,
                 instance.data_offset,
                 instance.size,
@@ -204,50 +244,71 @@ class Rerouting:
             )
         except (OSError, Permanent):
             return None
-        return route(header, instance.source)
 
     def _promise(
         self,
-        promised: Sequence[tuple[Row[Any], Mapping[int, int]]],
+        routed: Sequence[_Routed],
         concerned: Mapping[bytes, AbstractSet[int]] | None,
+        by: _Deciding,
+        job: int | None,
+        *,
         write: bool,
-    ) -> _Promises:
+    ) -> tuple[Rerouted, Sequence[ImageRerouted]]:
+        """One transaction: what these images are promised, and what became of each."""
         written = _Promises()
         now = time.time()
         with self._database.write() if write else self._database.read() as connection:
-            for row, to in promised:
-                purged = select(_instance.c.purged_at).where(_instance.c.id == row.id).with_for_update()
+            if write and job is not None:
+                undone = take(connection, job, [bytes(one.row.id) for one in routed])
+                routed = [one for one in routed if bytes(one.row.id) in undone]
+            for one in routed:
+                if not one.readable:
+                    continue
+                key = bytes(one.row.id)
+                purged = select(_instance.c.purged_at).where(_instance.c.id == key).with_for_update()
                 if connection.execute(purged).scalar() is None:
-                    only = None if concerned is None else concerned[row.id]
-                    self._promise_image(connection, written, row, to, only)
-            if not write:
-                return written
-            if written.made:
-                connection.exec_driver_sql(self._insert, written.made)
-                routed = list({values[0] for values in written.made})
-                connection.execute(update(_instance).where(_instance.c.id.in_(routed)).values(routed=1))
-            for ids in portions(written.replaced):
-                statement = update(_delivery).where(_delivery.c.id.in_(ids))
-                connection.execute(statement.values(state=int(State.SUPERSEDED), settled_at=now))
-            self._studies.touch(connection, written.changed, now)
-        return written
+                    only = None if concerned is None else concerned[key]
+                    self._promise_image(connection, written, one, only)
+                else:
+                    written.gone.add(key)
+            if by.corrections is None:
+                written.uncorrected = corrected(connection, {values[0] for values in written.made})
+            if write:
+                self._write(connection, written, by.corrections, now)
+        return _told(routed, written, by.numbers)
+
+    def _write(
+        self, connection: Connection, written: _Promises, corrections: Corrections | None, now: float
+    ) -> None:
+        if written.made:
+            connection.exec_driver_sql(self._insert, written.made)
+            routed = list({values[0] for values in written.made})
+            for ids in portions(routed):
+                connection.execute(update(_instance).where(_instance.c.id.in_(ids)).values(routed=1))
+        if written.corrected and corrections:
+            by = {"operator": corrections.operator, "at": now}
+            connection.execute(insert(schema.correction), [{**one, **by} for one in written.corrected])
+        for numbers in portions(written.replaced):
+            statement = update(_delivery).where(_delivery.c.id.in_(numbers))
+            connection.execute(statement.values(state=int(State.SUPERSEDED), settled_at=now))
+        self._studies.touch(connection, written.changed, now)
 
     def _promise_image(
         self,
         connection: Connection,
         written: _Promises,
-        row: Row[Any],
-        to: Mapping[int, int],
+        image: _Routed,
         concerned: AbstractSet[int] | None,
     ) -> None:
-        """What the rules say of one image: `to` are recipes by destination, `concerned` the destinations of
-        the chosen deliveries, None for all."""
+        """What the rules say of one image; `concerned` are the destinations of the chosen deliveries, None
+        for all."""
+        row = image.row
         standing: dict[int, list[Row[Any]]] = defaultdict(list)
-        batch = 0
+        batch, before_all = 0, len(written.made)
         for delivery in connection.execute(_promises_of(row)):
             standing[delivery.destination].append(delivery)
             batch = max(batch, delivery.batch + 1)
-        for destination, recipe in to.items():
+        for destination, recipe in image.to.items():
             before = standing.pop(destination, [])
             if before and concerned is not None and destination not in concerned:
                 continue
@@ -263,11 +324,58 @@ class Rerouting:
                 written.made.append(
                     (row.id, row.study, destination, batch, int(Priority.BULK), recipe, int(state), 0.0)
                 )
+        if image.changes and len(written.made) > before_all:
+            written.corrected.append(
+                {
+                    "instance": row.id,
+                    "batch": batch,
+                    "study": row.study,
+                    "changes": json.dumps(image.changes, separators=(",", ":")),
+                }
+            )
         written.still_parked += sum(
             one.state == State.PARKED and (concerned is None or destination in concerned)
             for destination, rows in standing.items()
             for one in rows
         )
+
+
+def _told(
+    routed: Sequence[_Routed], written: _Promises, numbers: _Numbers
+) -> tuple[Rerouted, Sequence[ImageRerouted]]:
+    """What one transaction did, in all and of each image."""
+    sizes = {bytes(one.row.id): one.row.size for one in routed}
+    to: Counter[str] = Counter()
+    bytes_to: Counter[str] = Counter()
+    by_image: dict[bytes, list[str]] = defaultdict(list)
+    for key, _, destination, *_ in written.made:
+        name = numbers.name(destination)
+        to[name] += 1
+        bytes_to[name] += sizes[bytes(key)]
+        by_image[bytes(key)].append(name)
+    images = []
+    for one in routed:
+        key = bytes(one.row.id)
+        promised = by_image.get(key, [])
+        state = "promised" if promised else "standing" if one.taken else "unrouted"
+        if not one.readable or key in written.gone:
+            state = "missing"
+        facts = (key.hex(), one.row.study_uid, one.row.sop_instance_uid)
+        images.append(ImageRerouted(*facts, state, promised, one.row.size))
+    states = Counter(one.state for one in images)
+    sums = Rerouted(
+        images=len(images) - states["missing"],
+        deliveries=len(written.made),
+        missing=states["missing"],
+        unrouted=states["unrouted"],
+        superseded=len(written.replaced),
+        still_parked=written.still_parked,
+        to=to,
+        bytes_to=bytes_to,
+        again=written.again,
+        uncorrected=written.uncorrected,
+    )
+    return sums, images
 
 
 def _promises_of(row: Row[Any]) -> Select[Any]:

@@ -12,8 +12,17 @@ from sqlalchemy import Connection, Row, bindparam, exists, select, update
 from mapdr.kernel.errors import LocalProtocolError
 from mapdr.kernel.status import to_number
 from mapdr.store.index import schema
-from mapdr.store.index.counters import CounterKey, Counters, Increment, day_of
+from mapdr.store.index.counters import (
+    CounterKey,
+    Counters,
+    FailureKey,
+    Failures,
+    Increment,
+    day_of,
+    hour_of,
+)
 from mapdr.store.index.database import Database, portions
+from mapdr.store.index.delays import bucket_of
 from mapdr.store.index.schema import AFTER_ATTEMPT, ENDED, State
 from mapdr.store.index.strings import Sources, StringTable, clean
 from mapdr.store.index.studies import Studies
@@ -40,6 +49,7 @@ _CURRENT = (
         _delivery.c.study,
         _delivery.c.destination,
         _delivery.c.instance,
+        _delivery.c.batch,
         _delivery.c.state,
         _delivery.c.tries,
         _instance.c.series,
@@ -47,6 +57,8 @@ _CURRENT = (
         _instance.c.sop_instance_uid,
         _instance.c.modality,
         _instance.c.source,
+        _instance.c.size,
+        _instance.c.received_at,
         _PROMISED_AGAIN,
     )
     .join(_instance, _instance.c.id == _delivery.c.instance)
@@ -141,9 +153,10 @@ class SettlementWriter:
             for settlement in settlements:
                 batch.add(settlement, number, now)
             counts = self._count(connection, batch.delivered, now)
+            failures = self._count_failures(batch.failed, now)
             self._write(connection, batch)
             self._studies.touch(connection, batch.changed, now)
-            counted = self._counters.add(connection, counts)
+            counted = self._counters.add(connection, counts, failures)
         self._counters.remember(counted)
 
     def _write(self, connection: Connection, batch: _Batch) -> None:
@@ -154,7 +167,7 @@ class SettlementWriter:
         self._override.execute(connection, batch.overrides)
 
     def _count(
-        self, connection: Connection, delivered: Sequence[Row[Any]], now: float
+        self, connection: Connection, delivered: Sequence[tuple[Row[Any], Settlement]], now: float
     ) -> Mapping[CounterKey, Increment]:
         """What rows that become delivered add to the counters; read before they are written as delivered.
 
@@ -162,14 +175,15 @@ class SettlementWriter:
         under this UID, else as a version.
         """
         counts: dict[CounterKey, Increment] = defaultdict(Increment)
-        shared = find_shared(connection, {(row.series, row.uid_hash) for row in delivered})
-        again = {(row.series, row.uid_hash) for row in delivered if row.promised_again}
+        shared = find_shared(connection, {(row.series, row.uid_hash) for row, _ in delivered})
+        again = {(row.series, row.uid_hash) for row, _ in delivered if row.promised_again}
         known = find_known(connection, shared | again)
-        today = day_of(now)
+        hour = hour_of(now)
+        today = hour // 100
         here: dict[tuple[int, int, str], set[bytes]] = defaultdict(set)
-        for row in delivered:
-            origin = self._strings.find(self._sources.source(row.source).peer) or 0
-            increment = counts[CounterKey(today, row.destination, origin, row.modality, row.study)]
+        for row, settlement in delivered:
+            origin = self._origin(row)
+            increment = counts[CounterKey(hour, row.destination, origin, row.modality, row.study)]
             same_hash = known.get((row.series, row.uid_hash), ())
             digests = {one.id: one.digest for one in same_hash if one.uid == row.sop_instance_uid}
             days: set[int] = set()
@@ -187,7 +201,41 @@ class SettlementWriter:
             increment.images += today not in days
             increment.repeats += bool(days) and same
             increment.versions += bool(days) and not same
+            increment.moved += 1
+            increment.bytes_received += row.size
+            increment.bytes_sent += settlement.bytes
+            if not days and row.batch == 0:  # what was promised anew has not waited since it came
+                bucket = bucket_of(_ended(settlement, now) - row.received_at)
+                increment.delays[bucket] = increment.delays.get(bucket, 0) + 1
         return counts
+
+    def _count_failures(
+        self, failed: Sequence[tuple[Row[Any], Settlement, bool]], now: float
+    ) -> Mapping[FailureKey, Failures]:
+        """What attempts that did not deliver add to the counters.
+
+        One after which the image goes in another transfer syntax, which the receiver takes, is none.
+        """
+        failures: dict[FailureKey, Failures] = defaultdict(Failures)
+        today = day_of(now)
+        for row, settlement, parked in failed:
+            if settlement.syntax is None or parked:
+                reason = clean(settlement.reason)
+                key = FailureKey(today, row.destination, self._origin(row), row.modality, reason)
+                failures[key].attempts += 1
+                failures[key].parked += parked
+        return failures
+
+    def _origin(self, row: Row[Any]) -> int:
+        """The number of the peer that sent a row's image."""
+        return self._strings.find(self._sources.source(row.source).peer) or 0
+
+
+def _ended(settlement: Settlement, now: float) -> float:
+    """When an attempt ended."""
+    if not settlement.started_at:
+        return now
+    return settlement.started_at + settlement.milliseconds / 1000
 
 
 class _Batch:
@@ -198,7 +246,8 @@ class _Batch:
         self.outcomes: list[dict[str, Any]] = []
         self.late: list[dict[str, Any]] = []
         self.overrides: list[dict[str, Any]] = []
-        self.delivered: list[Row[Any]] = []
+        self.delivered: list[tuple[Row[Any], Settlement]] = []
+        self.failed: list[tuple[Row[Any], Settlement, bool]] = []  # and whether it parked the image
         self.changed: set[tuple[int, int]] = set()
         self._current = current
         self._states = {id_: State(row.state) for id_, row in current.items()}
@@ -224,6 +273,8 @@ class _Batch:
         before, after = self._states[id_], AFTER_ATTEMPT[settlement.state]
         if _is_too_late(before, after):
             self.late.append({"delivery": id_})  # somebody was faster: the attempt is kept, the row stands
+            if after is not State.DELIVERED:
+                self.failed.append((row, settlement, False))
             return
         self._states[id_] = after
         self.outcomes.append(
@@ -242,7 +293,9 @@ class _Batch:
         if after is not State.PENDING:
             self.changed.add((row.study, row.destination))
         if after is State.DELIVERED:
-            self.delivered.append(row)
+            self.delivered.append((row, settlement))
+        else:
+            self.failed.append((row, settlement, after is State.PARKED))
 
 
 def _is_too_late(before: State, after: State) -> bool:

@@ -115,6 +115,31 @@ def test_an_answer_that_is_compressed_is_inflated_within_bounds(made: Callable[.
         assert server.asked[0].headers["accept-encoding"] == "identity"
 
 
+def test_a_long_answer_is_handed_on_as_it_comes(made: Callable[..., HttpClient]) -> None:
+    body = bytes(range(256)) * 100_000  # more than an answer holds
+    bodies = {"/long": Said(200, body), "/no": Said(404, b"nothing"), "/cut": Said(200, body, cut=1_000_000)}
+    bodies["/packed"] = Said(200, gzip.compress(b"x"), {"Content-Encoding": "gzip"})
+    pieces: list[bytes] = []
+    with serving(lambda asked: bodies[asked.path]) as server:
+        client = made(timeout=5)
+        answer = client.request("GET", server.url + "/long", taken=lambda headers, data: pieces.append(data))
+        assert b"".join(pieces) == body
+        assert max(map(len, pieces)) < len(body) // 10
+        assert (answer.status, answer.body) == (200, b"")
+        pieces.clear()
+        refused = client.request("GET", server.url + "/no", taken=lambda headers, data: pieces.append(data))
+        assert (refused.status, refused.body, pieces) == (404, b"nothing", [])
+        for path in ("/cut", "/packed"):
+            with pytest.raises(HttpTrouble):
+                client.request("GET", server.url + path, taken=lambda headers, data: pieces.append(data))
+        with pytest.raises(Permanent, match="ours"):
+            client.request("GET", server.url + "/long", taken=_fail)
+
+
+def _fail(headers: object, data: bytes) -> None:
+    raise Permanent("ours", reason="test")
+
+
 def test_an_answer_that_drips_ends(made: Callable[..., HttpClient]) -> None:
     listener = socket.create_server(("127.0.0.1", 0))
     over = threading.Event()

@@ -1,0 +1,122 @@
+"""A rule of the configuration as a sentence: which images, what is changed, where to."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from mapdr.route.condition import FACTS
+
+SHOWN = frozenset(
+    {
+        *FACTS,
+        "BodyPartExamined",
+        "Columns",
+        "InstitutionName",
+        "Manufacturer",
+        "ManufacturerModelName",
+        "Modality",
+        "NumberOfFrames",
+        "ProtocolName",
+        "Rows",
+        "SOPClassUID",
+        "StationName",
+    }
+)
+"""What a rule may ask for whose value identifies no patient; other values are shown to who may see them."""
+
+_NAMES = {
+    "calling_ae": "the sender's AE title",
+    "called_ae": "the called AE title",
+    "address": "the sender's address",
+    "receiver": "the receiver",
+}
+_LEAST = {"min": "at least", "max": "at most", "regex": "matching", "glob": "like", "equals": "exactly"}
+
+
+def rule_sentence(rule: Mapping[str, Any], *, identify: bool = False) -> str:
+    """What a `[[rule]]` says, such as `Images with Modality CT or MR: AccessionNumber begins with "CN-"; JPEG
+    2000 at 10:1; to telepacs.` Values that may identify somebody with `identify` alone."""
+    asked = _conditions(rule.get("when", {}), identify)
+    whose = f"Images with {asked}" if asked else "Every image"
+    done = [*_edits(rule.get("tags", ()), identify), *_compressed(rule.get("compress"))] or ["unchanged"]
+    to = rule.get("send_to", ())
+    done.append(f"to {_list(to, 'and')}" if to else "kept here")
+    if rule.get("priority", "routine") != "routine":
+        done.append(f"as {rule['priority']}")
+    end = ". Later rules are not asked." if rule.get("stop") else "."
+    return f"{whose}: {'; '.join(done)}{end}"
+
+
+def _conditions(when: Any, identify: bool) -> str:
+    if not isinstance(when, Mapping):
+        return ""
+    return " and ".join(_condition(str(key), value, identify) for key, value in when.items())
+
+
+def _condition(key: str, value: Any, identify: bool) -> str:
+    if key in ("any", "all") and isinstance(value, list):
+        return f"({_list([_conditions(one, identify) for one in value], 'or' if key == 'any' else 'and')})"
+    if key == "not":
+        return f"not ({_conditions(value, identify)})"
+    name = _NAMES.get(key, key)
+    if not identify and key not in SHOWN:
+        return f"{name} of a value that is not shown"
+    if isinstance(value, Mapping):
+        return f"{name} {' and '.join(_test(str(word), operand) for word, operand in value.items())}"
+    return f"{name} {_value(value)}"
+
+
+def _test(word: str, operand: Any) -> str:
+    if word == "not":
+        return f"other than {_value(operand)}"
+    if word in ("empty", "present"):
+        return f"{'' if operand else 'not '}{word}"
+    return f"{_LEAST.get(word, word)} {_value(operand)}"
+
+
+def _value(value: Any) -> str:
+    return _list(value, "or") if isinstance(value, list | tuple) else str(value)
+
+
+def _list(values: Sequence[Any], word: str) -> str:
+    texts = [str(each) for each in values]
+    return f" {word} ".join([", ".join(texts[:-1]), texts[-1]] if len(texts) > 1 else texts)
+
+
+def _edits(tags: Any, identify: bool) -> list[str]:
+    found = []
+    for edit in tags if isinstance(tags, list | tuple) else ():
+        verb, tag = next(((str(key), value) for key, value in edit.items() if key in _EDITS), ("", ""))
+        if not verb:
+            continue
+        text = _EDITS[verb].format(tag=tag)
+        operand = edit.get("with", edit.get("to"))
+        if operand is not None and (identify or verb in ("prefix", "suffix", "copy") or tag in SHOWN):
+            text += f" {operand}" if verb == "copy" else f' "{operand}"'
+        found.append(text)
+    return found
+
+
+_EDITS = {
+    "set": "{tag} is set to",
+    "set_if_missing": "{tag} is set, where it is missing, to",
+    "copy": "{tag} is copied to",
+    "remove": "{tag} is removed",
+    "empty": "{tag} is emptied",
+    "prefix": "{tag} begins with",
+    "suffix": "{tag} ends with",
+}
+
+
+def _compressed(compress: Any) -> list[str]:
+    if not isinstance(compress, Mapping):
+        return []
+    if compress.get("to") == "jpeg2000-lossless":
+        return ["JPEG 2000 without loss"]
+    limits = [
+        f"{text} {compress[key]}"
+        for key, text in (("max_error", "no pixel off by more than"), ("min_psnr", "PSNR of at least"))
+        if key in compress
+    ]
+    return [", ".join([f"JPEG 2000 at {compress.get('ratio', '?')}:1", *limits])]
