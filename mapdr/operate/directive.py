@@ -57,6 +57,14 @@ class _Fixed:
     recipe: dict[str, Any]
 
 
+def correction(text: str) -> tuple[str, str]:
+    """A correction as it is written: `AccessionNumber=A123`. Raises RequestError."""
+    tag, equals, value = text.partition("=")
+    if not equals or not tag.strip():
+        raise RequestError("write it as AccessionNumber=A123", field="corrections")
+    return tag.strip(), value
+
+
 def router_of(opened: Access, directive: Directive, destination: str = "") -> Router:
     """The router that does as the directive says; `destination` is the one that was named, or empty.
 

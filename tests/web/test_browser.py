@@ -13,6 +13,7 @@ from playwright.sync_api import Browser
 from pydicom import dcmread
 
 from mapdr.operate.access import access_of
+from mapdr.operate.corrections import corrections
 from mapdr.operate.deliveries import deliveries
 from mapdr.operate.selection import Selection
 from mapdr.operate.studies import studies
@@ -198,6 +199,32 @@ def test_the_history_and_the_report_of_the_month_are_shown(browser: Browser, pag
     tab.get_by_role("heading", name="Delivered to telepacs").wait_for()
     assert not seen.said
     assert seen.hosts == {f"127.0.0.1:{page.port}"}
+
+
+def test_a_value_of_what_is_stuck_is_corrected_on_its_way(browser: Browser, page: Page) -> None:
+    seen = Seen()
+    tab = tab_of(browser, page, "operator", seen)
+    tab.get_by_role("link", name="Stuck").click()
+    tab.get_by_text("Which studies").first.click()
+    tab.get_by_role("button", name="Correct", exact=True).click()
+    form = tab.get_by_role("form", name="for telepacs")
+    form.get_by_label("Tag").fill("NoSuchTag")
+    form.get_by_role("button", name="Send corrected").click()
+    form.get_by_role("status").get_by_text("NoSuchTag").wait_for()
+    assert not violations(tab, "a correction")
+    form.get_by_label("Tag").fill("AccessionNumber")
+    form.get_by_label("Right value").fill("A4711")
+    form.get_by_role("button", name="Send corrected").click()
+    tab.get_by_role("dialog").get_by_role("button", name="Send 1 delivery").click()
+    tab.get_by_role("status").get_by_text(
+        "1 delivery with the corrected AccessionNumber promised."
+    ).wait_for()
+    with access_of(page.node.plan) as opened:
+        (made,) = corrections(opened, Selection(), identify=True)
+        assert [(each.tag, each.new) for each in made.changes] == [("AccessionNumber", "A4711")]
+        assert made.operator == "ann"
+    assert len(seen.said) == 1
+    assert "400" in seen.said[0], "the browser tells of the tag that there is not"
 
 
 def test_many_studies_are_shown_by_and_by(browser: Browser, used: NodeFolder) -> None:

@@ -123,6 +123,22 @@ def test_every_route_answers_whom_it_may_and_nobody_else(
     assert not wrong
 
 
+def test_nobody_has_more_than_a_person_has_thought_of(page: Page) -> None:
+    """A route that is added without thinking who may have it fails here."""
+    needs = {(route.method, route.path): route.needs for route in routes(page)}
+    files = {("GET", path) for path in PAGES}
+    files |= {key for key in needs if key[1].startswith("/static/")}
+    anybody = {
+        *(("GET", path) for path in ("/healthz", "/readyz", "/metrics", "/api/v1/session")),
+        ("POST", "/api/v1/session"),
+    }
+    assert {key for key, role in needs.items() if role == "nothing"} == files | anybody
+    reading = {path for method, path in needs if method == "GET"}
+    changing = {key for key in needs if key[0] != "GET" and key[1] not in reading}
+    assert all(needs[key] == "operator" for key in changing)
+    assert {key for key in needs if key[0] == "DELETE"} == {("DELETE", "/api/v1/session")}
+
+
 def test_no_route_is_had_by_a_foreign_name(page: Page, clients: dict[str, httpx.Client]) -> None:
     foreign = ("evil.example", f"evil.example:{page.port}", "127.0.0.1.evil.example", "", "[::2]")
     wrong = []

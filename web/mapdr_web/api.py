@@ -21,6 +21,7 @@ from mapdr.operate import stuck as sticking
 from mapdr.operate import studies as studying
 from mapdr.operate import surroundings as around
 from mapdr.operate.access import Access
+from mapdr.operate.directive import Directive, correction
 from mapdr.operate.errors import RequestError
 from mapdr.operate.model import Destination, EventText, NodeState
 from mapdr.operate.selection import Selection, limited
@@ -184,10 +185,17 @@ def release_destination(opened: Access, name: str, *, dry_run: bool = False) -> 
 
 
 def reroute(
-    opened: Access, chosen: Selection, *, everything: bool = False, dry_run: bool = False
+    opened: Access,
+    chosen: Selection,
+    *,
+    corrections: Sequence[str] = (),
+    everything: bool = False,
+    dry_run: bool = False,
 ) -> actions.Promised:
-    """Let today's rules decide again over chosen images, and promise what they say."""
-    return actions.reroute(opened, chosen, everything=everything, dry_run=dry_run)
+    """Let today's rules decide again over chosen images, and promise what they say. `corrections` are values
+    that the images get on their way, each as `AccessionNumber=A123`."""
+    directive = Directive(corrections=tuple(map(correction, corrections)))
+    return actions.reroute(opened, chosen, directive=directive, everything=everything, dry_run=dry_run)
 
 
 def prioritize(

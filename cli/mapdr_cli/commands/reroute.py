@@ -11,7 +11,8 @@ from click.exceptions import Exit
 from mapdr.operate import actions, words
 from mapdr.operate.access import Access, access
 from mapdr.operate.answer import line
-from mapdr.operate.directive import Directive
+from mapdr.operate.directive import Directive, correction
+from mapdr.operate.errors import RequestError
 from mapdr.operate.jobs import Named
 from mapdr.operate.selection import Selection
 from mapdr_cli.commands.confirm import ask, sure_options, where_to
@@ -75,7 +76,10 @@ def reroute(
     """
     if as_today and (rule or unchanged):
         raise click.UsageError("say one of --as-today, --rule and --unchanged")
-    directive = Directive(rule, unchanged, tuple(_correction(each) for each in corrections))
+    try:
+        directive = Directive(rule, unchanged, tuple(map(correction, corrections)))
+    except RequestError as error:
+        raise click.BadParameter(str(error), param_hint="--set") from None
     named = Named(name, _asked(chosen)) if name else None
     with access(config, rules=True) as opened:
         if dry_run or not yes:
@@ -114,13 +118,6 @@ def _run(
         return actions.reroute(
             opened, chosen, directive=directive, named=named, rate=rate, dry_run=dry_run, told=told
         )
-
-
-def _correction(text: str) -> tuple[str, str]:
-    tag, equals, value = text.partition("=")
-    if not equals or not tag.strip():
-        raise click.BadParameter("write it as AccessionNumber=A123", param_hint="--set")
-    return tag.strip(), value
 
 
 def _asked(chosen: Selection) -> str:

@@ -6,9 +6,9 @@ let forms = 0;
 
 /**
  * `fields`: { name, label, type, hint, fixed, list, choices: [[value, text]], several }. `save` and each of `buttons` are given the values and answer with
- * { problems: [{ field, what, cure }], said }; a text `said` is shown. `more` stands below the fields.
+ * { problems: [{ field, what, cure }], said }; a text `said` is shown. `more` stands below the fields, `does` on the button of `save`.
  */
-export function form(title, fields, values, { fixed = false, more = "", buttons = {}, save, cancel }) {
+export function form(title, fields, values, { fixed = false, more = "", buttons = {}, does = "Save", save, cancel }) {
   forms += 1;
   const id = (name) => `form-${forms}-${name}`;
   const rows = fields.map((field) => row(field, values[field.name], id(field.name), fixed && field.fixed));
@@ -46,7 +46,7 @@ export function form(title, fields, values, { fixed = false, more = "", buttons 
   }
 
   const others = Object.entries(buttons).map(([text, what]) => h("button", { type: "button", onclick: () => run(what) }, text));
-  const saves = h("button", { type: "submit", class: "first" }, "Save");
+  const saves = h("button", { type: "submit", class: "first" }, does);
   const all = [...others, saves];
   return h("form", { class: "fields", "aria-label": title, novalidate: true, onsubmit: (event) => {
     event.preventDefault();

@@ -1,6 +1,7 @@
 // Stuck: what is parked, by reason and with the cure, and what is held; retried, re-routed, dismissed, released.
 
 import { ask, askAlone, confirmed, h, keep, query, say } from "./dom.js";
+import { form } from "./forms.js";
 import { count, many, short, when } from "./words.js";
 
 const LISTED = 500;
@@ -130,6 +131,32 @@ export function stuck(main, session) {
     } };
   }
 
+  const CORRECTION = [
+    { name: "tag", label: "Tag", hint: "By its keyword, such as AccessionNumber or PatientID." },
+    { name: "value", label: "Right value", hint: "Empty: the tag goes out empty." },
+  ];
+  /** One value of a study's parked images, corrected on their way; what is kept here stays as it came. */
+  function correct(place, chosen) {
+    const made = form(`Correct ${short(chosen.study_instance_uid)} for ${chosen.destination}`, CORRECTION, { tag: "AccessionNumber", value: "" }, {
+      more: "Who has corrected what is kept, and the audit is told.",
+      does: "Send corrected",
+      save: async (given) => {
+        const asked = { ...chosen, corrections: [`${given.tag}=${given.value}`] };
+        const would = await ask("/reroute", { ...asked, dry_run: true });
+        const noun = many(would.deliveries, "delivery", "deliveries");
+        if (!await confirmed(`Send ${noun} with another ${given.tag}?`, `Today's rules decide again, to: ${where(would.to)}.`, `Send ${noun}`)) return {};
+        const done = await ask("/reroute", asked);
+        say(`${many(done.deliveries, "delivery", "deliveries")} with the corrected ${given.tag} promised.`);
+        place.replaceChildren();
+        await read();
+        return {};
+      },
+      cancel: () => place.replaceChildren(),
+    });
+    place.replaceChildren(made);
+    made.querySelector("input").focus();
+  }
+
   async function listed(place, chosen) {
     let rows;
     try {
@@ -145,7 +172,7 @@ export function stuck(main, session) {
       known.images += 1;
       groups.set(key, known);
     }
-    const head = ["study", "modality", "images", "to", "received", "the receiver's answer"];
+    const head = ["study", "modality", "images", "to", "received", "the receiver's answer"], below = h("div");
     place.replaceChildren(
       h("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": "Studies that are parked for this reason" },
         h("table", { class: "text" },
@@ -155,8 +182,9 @@ export function stuck(main, session) {
             return h("tr", {}, h("th", { scope: "row", class: "uid", title: row.study_instance_uid }, short(row.study_instance_uid)),
               h("td", {}, row.modality ?? "–"), h("td", {}, count(row.images)), h("td", {}, row.destination),
               h("td", {}, when(row.received_at, state.at)), h("td", {}, row.comment || row.last_comment || "–"),
-              acts ? h("td", { class: "act" }, button("Try again", () => retry(one))) : null);
+              acts ? h("td", { class: "act" }, button("Try again", () => retry(one)), " ", h("button", { type: "button", onclick: () => correct(below, one) }, "Correct")) : null);
           })))),
+      below,
       rows.length === LISTED ? h("p", { class: "dim" }, `The newest ${LISTED} deliveries are listed.`) : "");
   }
 
