@@ -87,7 +87,8 @@ class Terminal:
         def there() -> bool:
             shown = self.screen
             if f"▸{row}" not in shown and f"▸{other}" in shown:
-                self.press("Down" if shown.index(row) > shown.index(f"▸{other}") else "Up")
+                below = shown.find(f"\n {row}") > shown.index(f"▸{other}")
+                self.press("Down" if below else "Up")
             return f"▸{row}" in shown
 
         until(there, WAIT, f"the cursor on {row}")
