@@ -61,6 +61,26 @@ def test_the_manual_s_example_is_right():
     assert problems(read_text(EXAMPLE)) == []
 
 
+BLOCKS = [
+    (path.name, number, text)
+    for path in (DOCS, DOCS.parents[1] / "README.md")
+    for number, text in enumerate(
+        re.findall(r"```toml\n(.*?)```", path.read_text(encoding="utf-8"), re.DOTALL)
+    )
+]
+FRAMES = {
+    "when": '[[rule]]\nname = "a rule"\nsend_to = []\n',
+    "[webhook.ris.payload]": '[webhook.ris]\nurl = "https://ris/"\non = ["study.received"]\n',
+}
+"""What stands around a part of a table that is shown alone."""
+
+
+@pytest.mark.parametrize(("document", "number", "text"), BLOCKS)
+def test_every_block_of_the_documents_is_right(document: str, number: int, text: str):
+    frame = next((frame for begin, frame in FRAMES.items() if text.startswith(begin)), "")
+    assert problems(read_text(frame + text)) == [], f"{document}, block {number}"
+
+
 def test_a_recipe_builds_the_same_configuration_again():
     config = read_text(EXAMPLE).config
     assert config is not None
