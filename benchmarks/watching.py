@@ -92,14 +92,20 @@ def measure(rounds: int) -> list[tuple[float, float, float]]:
         images = int(RATE * rounds * 2 * (SECONDS + 2 * SETTLED))
         senders = stack.enter_context(ThreadPoolExecutor(1))
         sent = senders.submit(load, bench.port, images, SMALL, SENDERS, rate=RATE)
-        for _ in range(rounds):
-            time.sleep(SETTLED)
-            alone = _used(bench)[0]
+        for number in range(rounds):
+            alone = _alone(bench) if number % 2 == 0 else None  # the index grows: neither is always first
             with page(browser, bench, port), top(bench) as watcher:
                 time.sleep(SETTLED)
-                found.append((alone, *_used(bench, watcher)))
+                both = _used(bench, watcher)
+            found.append((_alone(bench) if alone is None else alone, *both))
         sent.result()
     return found
+
+
+def _alone(bench: Bench) -> float:
+    """CPU seconds a second of the node that nobody watches."""
+    time.sleep(SETTLED)
+    return _used(bench)[0]
 
 
 def _used(bench: Bench, watcher: psutil.Process | None = None) -> tuple[float, float]:
