@@ -49,6 +49,7 @@ COMMANDS = {
     "web": "Sign in at the page, and who may.",
     "webhooks": "What webhooks were told, and whether they took it.",
     "reload": "Apply a changed configuration.",
+    "stop": "Have the node finish what runs, and end.",
     "send": "Send files through the node's store.",
     "fetch": "Get studies from a PACS.",
     "echo": "Are the destinations there?",

@@ -53,7 +53,7 @@ class Process:
         self.ended = node.asked_to_end
         self._node = node
         self._config = config.absolute()
-        self._drain = drain
+        node.drain = drain
         self._signalled = False
 
     @contextmanager
@@ -72,7 +72,7 @@ class Process:
 
     def drain(self) -> None:
         """End the node as it should: what runs has its seconds to finish. Safe twice."""
-        self._node.stop(time.monotonic() + self._drain)
+        self._node.stop(time.monotonic() + self._node.drain)
 
     def wait(self, work: Callable[[], object]) -> None:
         """Call `work` every TICK seconds until the end is asked for. What it raises is only logged."""
