@@ -55,6 +55,7 @@ COMMANDS = {
     "echo": "Are the destinations there?",
     "explain": "What the rules would do to a file.",
     "doctor": "Examine this installation.",
+    "selftest": "Does every part of this installation work?",
     "plugins": "Which stages there are.",
     "completion": "Let the shell complete commands and names.",
 }
