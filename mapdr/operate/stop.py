@@ -24,11 +24,12 @@ PAUSE = 0.1
 def stop(opened: Access) -> bool:
     """Have the running node drain and end, and wait until it has; whether one ran.
 
-    Raises MapdrError if a node runs that gives no sign of life, does not take the order within TAKEN seconds
-    (it is withdrawn then), or has not ended SPARE seconds after the time that its drain has.
+    Raises MapdrError if a node is still starting after TAKEN seconds, gives no sign of life, does not take
+    the order within TAKEN seconds (it is withdrawn then), or has not ended SPARE seconds after the time that
+    its drain has.
     """
     opened.look_for_the_index()
-    beat = opened.running()
+    beat = _begun(opened)
     if beat is None:
         if opened.alive:
             raise MapdrError(
@@ -47,6 +48,18 @@ def stop(opened: Access) -> bool:
             )
         time.sleep(PAUSE)
     return True
+
+
+def _begun(opened: Access) -> Heartbeat | None:
+    """The sign of life of the node that runs; of one that has been started, as soon as it gives it."""
+    deadline = time.monotonic() + TAKEN
+    while opened.begins:
+        if time.monotonic() > deadline:
+            raise MapdrError(
+                f"the node is starting, and does not run yet after {TAKEN:.0f} seconds; ask again later"
+            )
+        time.sleep(PAUSE)
+    return opened.running()
 
 
 def _ask(opened: Access, beat: Heartbeat) -> None:

@@ -13,7 +13,7 @@ from mapdr.kernel.errors import MapdrError
 from mapdr.operate import stop as stopping
 from mapdr.operate.access import Access
 from mapdr.operate.stop import stop
-from mapdr.store.spool.claim import Claim, running_file
+from mapdr.store.spool.claim import Claim, node_file, running_file
 from mapdr.testing.wait import until
 from paper.nodes import NodeFolder
 
@@ -117,4 +117,29 @@ def test_of_a_node_elsewhere_its_own_words_count(
     finally:
         store.close()
         waiting.join(10)
+    assert ran == [True]
+
+
+def test_a_node_that_is_starting_is_waited_for(
+    opened: Access, used: NodeFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    starting = Claim(node_file(used.config.parent / "data", NODE), NODE)
+    starting.alone(1.0)
+    try:
+        with monkeypatch.context() as short:
+            short.setattr(stopping, "TAKEN", 0.0)
+            with pytest.raises(MapdrError, match="the node is starting"):
+                stop(opened)
+        ran: list[bool] = []
+        waiting = threading.Thread(target=lambda: ran.append(stop(opened)))
+        waiting.start()
+        assert waiting.is_alive()
+        used.beat()
+        with claim(used):
+            store = used.store()
+            until(store.commands.take, 10, "the order")
+            store.close()
+        waiting.join(10)
+    finally:
+        starting.release()
     assert ran == [True]
