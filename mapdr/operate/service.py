@@ -9,8 +9,9 @@ from mapdr.kernel.errors import MapdrError
 from mapdr.node.plan import FOLDER, Plan
 from mapdr.operate.configuration import load
 from mapdr.service import Manager, Service, State
+from mapdr.service.host import host
 
-__all__ = ["Manager", "Service", "State", "manager", "service_of"]
+__all__ = ["Manager", "Service", "State", "host", "manager", "service_of"]
 
 LOW = 1024
 """Ports below it are for who has the right to them; DICOM's own, 104, is one."""
@@ -40,7 +41,7 @@ def manager() -> Manager:
     if sys.platform == "win32":
         from mapdr.service.windows import WindowsServices
 
-        return WindowsServices()
+        return WindowsServices(lambda config: load(config, rules=False).plan.node.data / "mapdr.log")
     if sys.platform != "linux":
         raise MapdrError(
             "services are known on Linux (systemd) and Windows; elsewhere have it run `mapdr run`"

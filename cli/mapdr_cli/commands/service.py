@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import threading
+from collections.abc import Callable
 from pathlib import Path
 
 import click
 from click.exceptions import Exit
 
-from mapdr.operate.service import manager, service_of
+from mapdr.kernel.errors import MapdrError
+from mapdr.node.process import Process
+from mapdr.operate.service import host, manager, service_of
 from mapdr_cli.commands.options import config_option
+from mapdr_cli.commands.run import run_node
 from mapdr_cli.render.terminal import console
 
 
@@ -74,3 +79,26 @@ def logs(lines: int) -> None:
     """Print the service's log."""
     for line in manager().logs(lines):
         click.echo(line)
+
+
+@service.command(hidden=True)
+@config_option
+def run(config: Path) -> None:
+    """What Windows starts: the node, as Windows' service manager speaks to it."""
+
+    def work(*, end: threading.Event, running: Callable[[], None]) -> None:
+        def started(process: Process) -> None:
+            running()
+            threading.Thread(target=_pass_on, args=(end, process.ended), daemon=True).start()
+
+        try:
+            run_node(config, to_file=True, started=started)
+        except Exit as error:
+            raise MapdrError(f"the configuration has problems; see: mapdr check --config {config}") from error
+
+    host(work)
+
+
+def _pass_on(end: threading.Event, ended: threading.Event) -> None:
+    end.wait()
+    ended.set()

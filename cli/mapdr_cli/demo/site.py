@@ -127,15 +127,13 @@ class Node:
     def stop(self, seconds: float = 20.0) -> int:
         """Ask it to drain as an operator would, and wait; killed if it does not. The exit status.
 
-        On Windows without a console it is asked as by `mapdr stop`.
+        On Windows it is asked as by `mapdr stop`.
         """
         if self.process.poll() is None:
             if sys.platform == "win32":
-                try:
-                    self.process.send_signal(signal.CTRL_BREAK_EVENT)
-                except (OSError, SystemError):  # CPython 3.11 raises the latter
-                    with access(self.config) as opened:
-                        stop(opened)
+                # There may be no console, and CPython ends a process at once that cannot be sent Ctrl-Break.
+                with contextlib.suppress(MapdrError), access(self.config) as opened:
+                    stop(opened)
             else:
                 self.process.send_signal(signal.SIGTERM)
         try:
