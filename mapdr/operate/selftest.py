@@ -31,6 +31,7 @@ import mapdr
 from mapdr import _fast
 from mapdr._fast import _command_py, _rewrite_py, _scan_py
 from mapdr._fast.scan_tables import EXPLICIT, Tree
+from mapdr.dicom import tags
 from mapdr.kernel.errors import MapdrError
 from mapdr.kernel.page import page_factory
 from mapdr.kernel.privacy import in_words
@@ -86,10 +87,10 @@ def _tried(part: str, name: str, work: Callable[[], str]) -> PartTest:
 _HEADER = b"".join(
     struct.pack("<HH2sH", tag >> 16, tag & 0xFFFF, vr, len(value)) + value
     for tag, vr, value in (
-        (0x00080016, b"UI", b"1.2.840.10008.5.1.4.1.1.7\0"),
-        (0x00080018, b"UI", b"2.25.1234567890\0"),
-        (0x00080060, b"CS", b"OT"),
-        (0x00280010, b"US", b"\x10\x00"),
+        (tags.SOP_CLASS_UID, b"UI", b"1.2.840.10008.5.1.4.1.1.7\0"),
+        (tags.SOP_INSTANCE_UID, b"UI", b"2.25.1234567890\0"),
+        (tags.MODALITY, b"CS", b"OT"),
+        (tags.ROWS, b"US", b"\x10\x00"),
     )
 )
 """The beginning of a data set in Explicit VR Little Endian."""
@@ -114,12 +115,12 @@ def _hot_paths() -> Iterator[PartTest]:
 
 def _twins() -> str:
     """Read a header and a command by the hot paths and by their plain twins, and compare."""
-    size, tags = len(_HEADER), (0x00080018, 0x00080060)
-    wanted: Tree = {tag: {} for tag in tags}
+    size, looked = len(_HEADER), (tags.SOP_INSTANCE_UID, tags.MODALITY)
+    wanted: Tree = {tag: {} for tag in looked}
     alike = (
         _fast.collect(_HEADER, size, size, EXPLICIT, wanted, beyond=False, max_value=64)
         == _scan_py.collect(_HEADER, size, size, EXPLICIT, wanted, beyond=False, max_value=64),
-        _fast.locate(_HEADER, size, EXPLICIT, tags) == _rewrite_py.locate(_HEADER, size, EXPLICIT, tags),
+        _fast.locate(_HEADER, size, EXPLICIT, looked) == _rewrite_py.locate(_HEADER, size, EXPLICIT, looked),
         _fast.command_elements(_COMMAND) == _command_py.command_elements(_COMMAND),
     )
     if not all(alike):
