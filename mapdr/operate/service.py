@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from mapdr.kernel.errors import MapdrError
-from mapdr.node.plan import FOLDER, Plan
-from mapdr.operate.configuration import load
 from mapdr.service import Manager, Service, State
 from mapdr.service.host import host
+
+if TYPE_CHECKING:
+    from mapdr.node.plan import Plan
 
 __all__ = ["Manager", "Service", "State", "host", "manager", "service_of"]
 
@@ -19,6 +21,8 @@ LOW = 1024
 
 def service_of(config: Path) -> Service:
     """The service that runs a configuration. Raises WrongConfiguration if it has problems."""
+    from mapdr.operate.configuration import load  # the process that Windows starts must not wait for it
+
     plan = load(config).plan
     return Service(
         program=program(),
@@ -41,7 +45,7 @@ def manager() -> Manager:
     if sys.platform == "win32":
         from mapdr.service.windows import WindowsServices
 
-        return WindowsServices(lambda config: load(config, rules=False).plan.node.data / "mapdr.log")
+        return WindowsServices(_log_of)
     if sys.platform != "linux":
         raise MapdrError(
             "services are known on Linux (systemd) and Windows; elsewhere have it run `mapdr run`"
@@ -49,6 +53,12 @@ def manager() -> Manager:
     from mapdr.service.systemd import Systemd
 
     return Systemd()
+
+
+def _log_of(config: Path) -> Path:
+    from mapdr.operate.configuration import load  # as above
+
+    return load(config, rules=False).plan.node.data / "mapdr.log"
 
 
 def _claims(plan: Plan) -> list[str]:
@@ -59,6 +69,8 @@ def _claims(plan: Plan) -> list[str]:
 
 def _folders(plan: Plan) -> tuple[Path, ...]:
     """Folders of receivers and destinations: files are taken from them, or written."""
+    from mapdr.node.plan import FOLDER  # as above
+
     found = (claim.removeprefix(FOLDER) for claim in _claims(plan) if claim.startswith(FOLDER))
     return tuple(Path(path) for path in dict.fromkeys(found))
 

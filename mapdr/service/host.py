@@ -11,6 +11,7 @@ from collections.abc import Callable
 from typing import Any, Protocol
 
 from mapdr.kernel.errors import MapdrError
+from mapdr.kernel.guard import GuardedThread
 from mapdr.kernel.privacy import in_words
 from mapdr.service.windows import NAME, module
 
@@ -65,7 +66,7 @@ class Host:
     def run(self, work: Work) -> bool:
         """Do the work, and tell the manager how it goes; whether it ended as it should."""
         self._tell()
-        progress = threading.Thread(target=self._progress, name="service", daemon=True)
+        progress = GuardedThread(self._progress, "service", goes_on=lambda: not self._over.is_set())
         progress.start()
         trouble = ""
         try:
@@ -113,6 +114,9 @@ class Host:
 
 def host(work: Work) -> None:  # pragma: no cover  Windows calls it back; tried under wine
     """Be the service NAME in this process, until it has ended.
+
+    Windows waits half a minute for this call after it has started the process, on a busy machine too: what
+    takes long to import, `work` imports.
 
     Raises MapdrError if it was not Windows that started the process.
     """

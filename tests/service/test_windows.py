@@ -3,6 +3,7 @@
 # ruff: noqa: N802  the manager's methods have the names of pywin32's
 from __future__ import annotations
 
+import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
@@ -20,6 +21,7 @@ from mapdr.service import Service, State, host, windows
 from mapdr.service.host import Host
 from mapdr.service.windows import WindowsServices, last_lines
 from mapdr.testing.wait import until
+from mapdr_cli.commands import run as running
 from mapdr_cli.commands import service as commands
 from mapdr_cli.main import main
 
@@ -358,7 +360,7 @@ def test_what_windows_starts_runs_the_node_until_it_is_told_to_end(
         told.host.control(host.STOP)
         assert works.ended.wait(10)
 
-    monkeypatch.setattr(commands, "run_node", run_node)
+    monkeypatch.setattr(running, "run_node", run_node)
     monkeypatch.setattr(commands, "host", told.host.run)
     assert CliRunner().invoke(main, ["service", "run", "--config", str(config)]).exit_code == 0
     assert told.states == [host.START_PENDING, host.RUNNING, host.STOP_PENDING, host.STOPPED]
@@ -367,7 +369,7 @@ def test_what_windows_starts_runs_the_node_until_it_is_told_to_end(
         raise Exit(2)
 
     told = Told()
-    monkeypatch.setattr(commands, "run_node", wrong)
+    monkeypatch.setattr(running, "run_node", wrong)
     monkeypatch.setattr(commands, "host", told.host.run)
     CliRunner().invoke(main, ["service", "run", "--config", str(config)])
     assert "the configuration has problems; see: mapdr check" in told.events[0][0]
@@ -382,3 +384,9 @@ def test_each_system_has_its_manager(monkeypatch: pytest.MonkeyPatch) -> None:
         operated.manager()
     monkeypatch.setattr(operated.sys, "frozen", True, raising=False)
     assert operated.program() == (sys.executable,)
+
+
+def test_what_windows_waits_for_is_imported_quickly() -> None:
+    heavy = ("pydantic", "pydicom", "numpy", "mapdr.node.assembly")
+    code = f"import sys, mapdr_cli.commands.service; sys.exit(any(name in sys.modules for name in {heavy}))"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 from click.exceptions import Exit
 
 from mapdr.kernel.errors import MapdrError
-from mapdr.node.process import Process
+from mapdr.kernel.guard import GuardedThread
 from mapdr.operate.service import host, manager, service_of
 from mapdr_cli.commands.options import config_option
-from mapdr_cli.commands.run import run_node
 from mapdr_cli.render.terminal import console
+
+if TYPE_CHECKING:
+    from mapdr.node.process import Process
 
 
 @click.group()
@@ -89,7 +93,10 @@ def run(config: Path) -> None:
     def work(*, end: threading.Event, running: Callable[[], None]) -> None:
         def started(process: Process) -> None:
             running()
-            threading.Thread(target=_pass_on, args=(end, process.ended), daemon=True).start()
+            pass_on = partial(_pass_on, end, process.ended)
+            GuardedThread(pass_on, "stop", goes_on=lambda: False).start()
+
+        from mapdr_cli.commands.run import run_node  # Windows does not wait for that
 
         try:
             run_node(config, to_file=True, started=started)
