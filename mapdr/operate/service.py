@@ -46,13 +46,11 @@ def manager() -> Manager:
         from mapdr.service.windows import WindowsServices
 
         return WindowsServices(_log_of)
-    if sys.platform != "linux":
-        raise MapdrError(
-            "services are known on Linux (systemd) and Windows; elsewhere have it run `mapdr run`"
-        )
-    from mapdr.service.systemd import Systemd
+    if sys.platform == "linux":
+        from mapdr.service.systemd import Systemd
 
-    return Systemd()
+        return Systemd()
+    raise MapdrError("services are known on Linux (systemd) and Windows; elsewhere have it run `mapdr run`")
 
 
 def _log_of(config: Path) -> Path:
