@@ -62,7 +62,8 @@ LATER = "restart the node, if the plug-in was installed since it started"
 class Node:
     """Everything that one process runs. Build it, `start` it, `stop` it; `reload` in between.
 
-    `asked_to_end` is set by whoever wants it to drain and end: whoever has started it stops it then.
+    `asked_to_end` is set by whoever wants it to drain and end: whoever has started it stops it then, and
+    gives it `drain` seconds.
     """
 
     def __init__(self, loaded: Loaded, plan: Plan, registry: Registry, *, base: Path = Path()) -> None:
@@ -77,6 +78,7 @@ class Node:
         self.page: Page | None = None
         self.recovered = Recovered()
         self.asked_to_end = threading.Event()
+        self.drain = DRAIN
         self._loaded = loaded
         self._file = Path(loaded.file).absolute()
         self._registry = registry
@@ -221,9 +223,11 @@ class Node:
         return Heartbeat(self.plan.node.name, time.time(), self._started_at, os.getpid(), self.counters())
 
     def counters(self) -> dict[str, Any]:
-        """What the heartbeat tells: state, counters, the last hour, receivers, destinations, last events."""
+        """What the heartbeat tells: state, seconds of its drain, counters, the last hour, receivers,
+        destinations, last events."""
         return {
             "state": self.state,
+            "drain": self.drain,
             "counters": self.watch.counters(),
             "revision": self._loaded.revision,
             "store": {} if self._store is None else self._store.health(),

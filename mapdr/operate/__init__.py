@@ -9,7 +9,7 @@ The way to a node is an `access.Access`, by its configuration; functions take it
   `webhooks` and their messages; of a file: `explain`; of
   this installation: `configuration`, `doctor`, `plugins`, `echo`, `trial` of a webhook.
 - `actions` on deliveries (retry, hold, release, prioritize, reroute, dismiss), which say how many and where
-  to before they do anything (`dry_run`); `orders` to the node (reload, drain); `send`.
+  to before they do anything (`dry_run`); `orders` to the node (reload), `stop`; `send`.
 - A re-route is by a `directive` (today's rules, one of them, none; what is corrected) and may have a name
   (`jobs`); `corrections` lists what was corrected; `listed` reads lists of images; `export` writes
   images into a folder, `fetch` gets studies from a PACS; `completion` is what shells complete.

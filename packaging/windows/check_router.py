@@ -22,13 +22,14 @@ import numpy as np
 import pydicom
 from pydicom.encaps import generate_frames
 from pydicom.uid import RLELossless
-from wine_node import WineNode, mapdr
+from wine_node import WineNode, mapdr, windows_path
 
 from mapdr.testing.generator import study
 from mapdr.testing.wait import until
 from peers import dcmtk, part10, pdu
 from peers.node import destination, everything_to
 from peers.part10 import StoredObject
+from peers.processes import run
 from peers.rawsender import RawSender, fragments, send_all
 from peers.rawsink import Answer, RawSink
 
@@ -148,7 +149,46 @@ class Checks:
         assert done.returncode == 0, done.stdout + done.stderr
         return "mapdr demo: everything that was sent arrived, pixels and tags compared, webhooks answered"
 
+    def the_installation_works(self) -> str:
+        done = mapdr(self.python, "selftest")
+        assert done.returncode == 0, done.stdout + done.stderr
+        return f"mapdr selftest: {done.stdout.splitlines()[-1]}"
+
+    def a_service_receives_and_drains(self) -> str:
+        """By wine's own service manager."""
+        with RawSink() as sink:
+            node = WineNode(
+                self.folder / "service",
+                egress={"pacs": destination(sink.port)},
+                rules=[everything_to("pacs")],
+            )
+            node.python = self.python
+            config, script = (
+                windows_path(node.config),
+                windows_path(Path(__file__).with_name("wine_service.py")),
+            )
+            installed = run(["wine", self.python, script, config], seconds=180)
+            assert installed.returncode == 0, installed.stdout + installed.stderr
+            try:
+                self.service("start")
+                assert "running" in self.service("status")
+                dcmtk.dcmsend(node.port, self.slices, self.folder)
+                until(lambda: sink.count() == len(self.slices), SETTLE_SECONDS, "every delivery")
+                self.service("stop")
+                log = self.service("logs")
+                assert "stopped" in log.splitlines()[-1], log
+            finally:
+                self.service("remove")
+        return (
+            f"installed as a service, {len(self.slices)} images received and delivered, drained by its stop"
+        )
+
     # --- helpers ------------------------------------------------------------------------------------------
+
+    def service(self, word: str) -> str:
+        done = mapdr(self.python, "service", word)
+        assert done.returncode == 0, f"mapdr service {word}: {done.stdout}{done.stderr}"
+        return done.stdout
 
     @contextmanager
     def node(self, name: str, port: int, **steps: Any) -> Iterator[WineNode]:
@@ -220,11 +260,13 @@ def main(python: str, folder: str) -> int:
     failed = 0
     todo: list[Callable[[], str]] = [
         checks.hot_paths_are_compiled,
+        checks.the_installation_works,
         checks.a_series_passes_unchanged,
         checks.tags_and_jpeg_2000,
         checks.foreign_frames_are_decoded,
         checks.a_kill_loses_nothing,
         checks.the_demo_balances,
+        checks.a_service_receives_and_drains,
     ]
     for check in todo:
         began = time.monotonic()

@@ -13,7 +13,14 @@ WINDOWS_ONLY = ("colorama", "tzdata")
 
 def main(pyproject: str) -> None:
     document = tomllib.loads(Path(pyproject).read_text(encoding="utf-8"))
-    wanted = [*document["project"]["dependencies"], *document["dependency-groups"]["test"], *WINDOWS_ONLY]
+    extras = document["project"]["optional-dependencies"].values()
+    groups = (
+        document["project"]["dependencies"],
+        *extras,
+        document["dependency-groups"]["test"],
+        WINDOWS_ONLY,
+    )
+    wanted = [each for group in groups for each in group]
     for requirement in wanted:
         print(requirement.partition(";")[0].strip().replace(" ", ""))
 

@@ -38,7 +38,7 @@ fail() { say "FAILED: $*"; exit 1; }
 
 lacking() {
     local program missing=()
-    for program in wine wineboot wineserver x86_64-w64-mingw32-gcc x86_64-w64-mingw32-objdump osslsigncode unzip dcmsend storescp; do
+    for program in wine wineboot wineserver x86_64-w64-mingw32-gcc x86_64-w64-mingw32-objdump osslsigncode unzip clang dcmsend storescp; do
         command -v "$program" >/dev/null || missing+=("$program")
     done
     echo "${missing[*]}"
@@ -47,7 +47,7 @@ lacking() {
 if [ -n "$(lacking)" ] && [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
     say "installing $(lacking)"
     { apt-get update -q && DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends \
-        wine wine64 gcc-mingw-w64-x86-64 osslsigncode unzip dcmtk; } >/dev/null 2>&1 || true
+        wine wine64 gcc-mingw-w64-x86-64 osslsigncode unzip clang dcmtk; } >/dev/null 2>&1 || true
 fi
 [ -z "$(lacking)" ] || skip "these programs are not here: $(lacking)"
 "$python" -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' 2>/dev/null || skip "$python is not a CPython 3.11"
@@ -161,6 +161,8 @@ wheel=$(echo "$work"/dist/mapdr-*-cp311-cp311-win_amd64.whl)
 [ -f "$wheel" ] || fail "no wheel for win_amd64 came of it: $(ls "$work/dist")"
 "$host/python" "$here/check_wheel.py" "$wheel" "$work/source" || fail "the wheel is not what it should be"
 say "wheel: $(basename "$wheel")"
+seen=$("$host/python" "$here/check_msvc.py" "$work/source" "$work/python/include") || fail "MSVC would not take it: $seen"
+say "$seen"
 
 pip=$(printf '%s\n' "$cache"/wheels/pip-*.whl | sort -V | tail -1)
 unzip -q -o "$pip" -d "$work/python/Lib/site-packages" || fail "cannot unpack pip"

@@ -12,7 +12,6 @@ from mapdr.testing.wait import until
 from peers.node import Node
 from peers.processes import Process, run
 
-ASK_TO_END = Path(__file__).with_name("ask_to_end.py")
 START_SECONDS = 60
 """wine starts slowly on a busy machine."""
 
@@ -45,7 +44,7 @@ class WineProcess(Process):
 
 
 class WineNode(Node):
-    """A node under wine. It is asked to end by a file: see ask_to_end.py."""
+    """A node under wine. It has no console there, so `mapdr stop` ends it."""
 
     python: Path
 
@@ -55,9 +54,8 @@ class WineNode(Node):
     def start(self, env: Mapping[str, str] | None = None) -> WineNode:
         assert not self.running
         assert not env
-        self.request.unlink(missing_ok=True)
-        words = [windows_path(self.request), "run", "--plain", "--config", windows_path(self.config)]
-        self.process = WineProcess([self.python, windows_path(ASK_TO_END), *words], self.log)
+        words = ["-m", "mapdr_cli", "run", "--plain", "--config", windows_path(self.config)]
+        self.process = WineProcess([self.python, *words], self.log)
         self.process.wait_for_port(self.port, START_SECONDS)
         until(self.echoes, 15, "the node's answer to C-ECHO")
         return self
@@ -68,15 +66,15 @@ class WineNode(Node):
         assert expect is None or done.returncode == expect, f"mapdr {words}: {done.stdout}{done.stderr}"
         return done.stdout
 
-    @property
-    def request(self) -> Path:
-        return self.folder / "end"
+    def look(self, *words: str) -> Any:
+        """See `Node`: its folders have names of Windows, so a look is taken under wine too."""
+        return self.json(*words)
 
     def stop(self, seconds: float = 30) -> int | None:
-        """As after Ctrl-Break; the exit status, None if it was never started or had to be killed."""
+        """By `mapdr stop`; the exit status, None if it was never started or had to be killed."""
         if self.process is None:
             return None
-        self.request.touch()
+        self.command("stop", expect=None)
         try:
             return self.process.popen.wait(seconds)
         except subprocess.TimeoutExpired:

@@ -29,7 +29,7 @@ from paper.nodes import NodeFolder
 
 DOCUMENT = Path(__file__).resolve().parents[2] / "docs/json.md"
 
-SILENT = {"init", "run", "reload", "watch", "completion", "web"}
+SILENT = {"init", "run", "reload", "service", "stop", "watch", "completion", "web"}
 """Commands without --json: watch prints nothing else."""
 
 GROUPS = {
@@ -101,7 +101,7 @@ def told(used: NodeFolder, tmp_path: Path) -> dict[str, list[dict[str, Any]]]:
     found: dict[str, list[dict[str, Any]]] = defaultdict(list)
 
     def ask(*words: str) -> None:
-        config = [] if words[0] == "plugins" else ["--config", str(used.config)]
+        config = [] if words[0] in ("plugins", "selftest") else ["--config", str(used.config)]
         result = CliRunner().invoke(main, [*words, "--json", *config])
         assert result.exit_code in (0, 1, 2), result.output
         # Many lines are of the command whose envelope is in the last.
@@ -116,6 +116,7 @@ def told(used: NodeFolder, tmp_path: Path) -> dict[str, list[dict[str, Any]]]:
     image = next(generator.study("CT", images=1, size=(64, 64)))
     (tmp_path / "ct.dcm").write_bytes(image.part10())
     (tmp_path / "text.dcm").write_text("no image")
+    ask("selftest")
     ask("status")
     ask("top")
     ask("studies", "--identify")
@@ -180,7 +181,7 @@ def test_every_answer_has_the_envelope_and_the_documented_keys(
             about = each.pop("mapdr")
             assert set(about) == {"version", "command", "node", "at"}
             assert (about["version"], about["command"]) == (mapdr.__version__, command)
-            assert about["node"] == {"demo": "demo", "doctor": None, "plugins": None}.get(
+            assert about["node"] == {"demo": "demo", "doctor": None, "plugins": None, "selftest": None}.get(
                 command, "clinic-north"
             )
             printed |= set(paths(each))
