@@ -29,6 +29,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "dicom": SHARED,
     "wire": SHARED,
     "route": SHARED,
+    "license": {"kernel"},
     # The keys for the way to a web server are those of destinations too.
     "config": SHARED | {"dicom", "route", "net.http.config"},
     "store": SHARED | {"dicom"},
