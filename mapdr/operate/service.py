@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+import logging
 import sys
+import threading
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mapdr.kernel.errors import MapdrError
+from mapdr.kernel.guard import GuardedThread
+from mapdr.kernel.privacy import in_words
 from mapdr.service import Manager, Service, State
 from mapdr.service.host import host
+from mapdr.service.pipe import LinkPipe, ask
 
 if TYPE_CHECKING:
     from mapdr.node.plan import Plan
 
-__all__ = ["Manager", "Service", "State", "host", "manager", "service_of"]
+__all__ = ["Manager", "Service", "State", "host", "link_of_service", "manager", "offer_links", "service_of"]
+
+log = logging.getLogger("mapdr.service")
 
 LOW = 1024
 """Ports below it are for who has the right to them; DICOM's own, 104, is one."""
@@ -51,6 +58,35 @@ def manager() -> Manager:
 
         return Systemd()
     raise MapdrError("services are known on Linux (systemd) and Windows; elsewhere have it run `mapdr run`")
+
+
+def offer_links(config: Path, ended: threading.Event) -> None:
+    """Answer at the pipe of sign-in links until `ended`, beside the node that this process runs on Windows.
+
+    A node goes on without it: what keeps it from being there is logged.
+    """
+    from mapdr.operate.page import make_link  # as above
+
+    try:
+        pipe = LinkPipe(lambda user: make_link(config, "operator", user).url)
+    except Exception as error:  # noqa: BLE001  Windows refuses it in many ways, and images matter more
+        log.warning("users of this machine cannot ask the service for a link: %s", in_words(error))
+        return
+    GuardedThread(pipe.serve, "links", goes_on=lambda: not ended.is_set()).start()
+
+    def close() -> None:
+        ended.wait()
+        pipe.close()
+
+    GuardedThread(close, "links-end", goes_on=lambda: False).start()
+
+
+def link_of_service() -> str:
+    """The URL that signs in at the page of Windows' service, for an ordinary user of this machine who is in
+    the group for it. Raises MapdrError in words."""
+    if sys.platform != "win32":
+        raise MapdrError("a service is asked for links on Windows; elsewhere: mapdr web open")
+    return ask(manager().status().process)
 
 
 def _log_of(config: Path) -> Path:

@@ -110,7 +110,9 @@ def picture(browser: Browser, shown: Morning, view: str, size: dict[str, int], c
 def small(picture: bytes) -> bytes:
     """The picture with few colours, of which the rare ones tell states."""
     out = io.BytesIO()
-    Image.open(io.BytesIO(picture)).convert("RGB").quantize(COLOURS, Image.Quantize.MAXCOVERAGE).save(out, "PNG", optimize=True)
+    Image.open(io.BytesIO(picture)).convert("RGB").quantize(COLOURS, Image.Quantize.MAXCOVERAGE).save(
+        out, "PNG", optimize=True
+    )
     return out.getvalue()
 
 

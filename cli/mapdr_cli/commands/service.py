@@ -13,7 +13,7 @@ from click.exceptions import Exit
 
 from mapdr.kernel.errors import MapdrError
 from mapdr.kernel.guard import GuardedThread
-from mapdr.operate.service import host, manager, service_of
+from mapdr.operate.service import host, manager, offer_links, service_of
 from mapdr_cli.commands.options import config_option
 from mapdr_cli.render.terminal import console
 
@@ -95,6 +95,7 @@ def run(config: Path) -> None:
             running()
             pass_on = partial(_pass_on, end, process.ended)
             GuardedThread(pass_on, "stop", goes_on=lambda: False).start()
+            offer_links(config, process.ended)
 
         from mapdr_cli.commands.run import run_node  # Windows does not wait for that
 
