@@ -42,6 +42,7 @@ LOOK = 2.0
 @config_option
 @click.option("--plain", is_flag=True, help="Log lines instead of drawing (so it is without a terminal).")
 @click.option("--verbose", is_flag=True, help="Log more: associations, single attempts.")
+@click.option("--log-file", is_flag=True, help="Log into mapdr.log of the data folder, as when it draws.")
 @click.option(
     "--drain",
     type=FiniteRange(0, 3600),
@@ -49,14 +50,14 @@ LOOK = 2.0
     show_default=True,
     help="How many seconds running associations and deliveries have to finish at the end.",
 )
-def run(config: Path, plain: bool, verbose: bool, drain: float) -> None:
+def run(config: Path, plain: bool, verbose: bool, log_file: bool, drain: float) -> None:
     """Run the router: receive, store, change, deliver.
 
     SIGTERM or Ctrl-C drains it: no new associations, those that run finish, unfinished deliveries stay in
     the ledger for the next start. A second one ends it at once; no acknowledged image is lost by that.
     SIGHUP, or `mapdr reload`, reads the configuration again; a wrong one is refused and the old one stays.
     """
-    run_node(config, plain=plain, verbose=verbose, drain=drain)
+    run_node(config, plain=plain, verbose=verbose, drain=drain, to_file=log_file)
 
 
 def run_node(
