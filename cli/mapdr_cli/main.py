@@ -53,6 +53,8 @@ COMMANDS = {
     "stop": "Have the node finish what runs, and end.",
     "send": "Send files through the node's store.",
     "fetch": "Get studies from a PACS.",
+    "backup": "Copy the node, while it runs.",
+    "restore": "Put a backup in the node's place.",
     "echo": "Are the destinations there?",
     "explain": "What the rules would do to a file.",
     "doctor": "Examine this installation.",

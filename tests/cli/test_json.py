@@ -149,6 +149,9 @@ def told(used: NodeFolder, tmp_path: Path) -> dict[str, list[dict[str, Any]]]:
     ask("dismiss", "--all", "--dry-run")
     ask("purge", "--modality", "US", "--yes")
     ask("purge", "--modality", "CT", "--dry-run")
+    ask("backup", str(tmp_path / "backup"))
+    ask("backup", str(tmp_path / "backup"), "--verify")
+    ask("restore", str(tmp_path / "backup"), "--force")
     ask("plugins")
     ask("doctor")
     ask("doctor", "peer", "archive")
@@ -160,6 +163,8 @@ def told(used: NodeFolder, tmp_path: Path) -> dict[str, list[dict[str, Any]]]:
 RARE: dict[str, dict[str, Any]] = {
     "status": {"webhooks": Webhooks(1, 1, [Hook("ris", 1, 1, "answered 500", 1_800_000_000.0)])},
     "check": {"warnings": [Problem("mapdr.toml", 1, "rule", "what", "cure")]},
+    "backup": {"problems": ["data/index.db is missing"]},
+    "restore": {"kept": ["cert.pem"]},
     "explain": {"rules": [AskedRule("CT", True, [], True, "", ["a"], ["a"], ["a"])]},
 }
 """Parts of answers that the node of these tests does not give."""
