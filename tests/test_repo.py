@@ -54,6 +54,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     "node": SHARED | {"config", "dicom", "route", "store", "deliver", "notify", "transform"},
     # Shipped for the authors of plugins, who test whole nodes with it.
     "testing": SHARED | {"config", "dicom", "node", "route", "store", "transform", "wire"},
+    # Read by PyInstaller, of which they ask for more than of MAPDR.
+    "__pyinstaller": set(),
 }
 """Folder of mapdr/ -> which other folders its modules may import (design, "Layout")."""
 

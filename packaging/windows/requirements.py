@@ -1,4 +1,5 @@
-"""Prints, a line each, what Windows' pip shall install beside MAPDR: its dependencies and those of its tests.
+"""Prints, a line each, what Windows' pip shall install beside MAPDR: its dependencies, those of its tests,
+and what freezes it.
 
 `pip download --platform` asks the markers of the system that it runs on, so they are taken off here; what
 other projects want on Windows only is named.
@@ -8,7 +9,7 @@ import sys
 import tomllib
 from pathlib import Path
 
-WINDOWS_ONLY = ("colorama", "tzdata")
+WINDOWS_ONLY = ("colorama", "pefile", "pywin32-ctypes", "tzdata")
 
 
 def main(pyproject: str) -> None:
@@ -18,6 +19,7 @@ def main(pyproject: str) -> None:
         document["project"]["dependencies"],
         *extras,
         document["dependency-groups"]["test"],
+        document["dependency-groups"]["freeze"],
         WINDOWS_ONLY,
     )
     wanted = [each for group in groups for each in group]
