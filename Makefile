@@ -39,7 +39,7 @@ lock: $(BIN)/python  ## The versions that CI installs, for every Python and syst
 	@$(BIN)/python packaging/install.py "Installing uv" uv
 	$(BIN)/python -m uv pip compile --quiet --upgrade --universal --python-version 3.11 --no-annotate \
 		--no-emit-index-url --no-emit-find-links --custom-compile-command "make lock" \
-		--group test --group check --group build --group freeze pyproject.toml --output-file $(LOCK)
+		--group test --group desktop --group check --group build --group freeze pyproject.toml --output-file $(LOCK)
 
 # What comes to each library; most of the suite is about MAPDR's own work, whatever the library's version.
 LOWEST := tests/config tests/contract tests/cli tests/net/http tests/notify tests/testing tests/wire/test_pdu.py \
@@ -115,7 +115,7 @@ $(VENV)/.installed: $(SOURCES) $(CONSTRAINTS) | $(BIN)/python
 	@touch $@
 
 $(VENV)/.tested: $(VENV)/.installed
-	@$(call INSTALL,Installing what the tests need) --group test
+	@$(call INSTALL,Installing what the tests need) --group test --group desktop
 	@touch $@
 
 $(VENV)/.checked: $(VENV)/.installed

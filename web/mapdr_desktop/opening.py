@@ -62,6 +62,11 @@ class Opening:
             self._node.ensure(self.where.config)
         return make_link(self.where.config, "operator").url
 
+    @property
+    def ends_node(self) -> bool:
+        """Whether `end` ends a node."""
+        return self._node.runs
+
     def end(self) -> None:
         """End the node if this program has started it. Raises MapdrError."""
         self._node.end(self.where.config)

@@ -42,6 +42,12 @@ class OwnNode:
     def __init__(self) -> None:
         self._child: subprocess.Popen[bytes] | None = None
         self._said: IO[bytes] | None = None
+        self._ended = False
+
+    @property
+    def runs(self) -> bool:
+        """Whether it has started one that has not ended."""
+        return self._child is not None and self._child.poll() is None
 
     def ensure(self, config: Path) -> None:
         """Return once a node runs by this configuration: one that is there, or one that is started now.
@@ -52,12 +58,14 @@ class OwnNode:
             if opened.alive or opened.running() is not None:
                 return
             begins = opened.begins
-        if not begins and (self._child is None or self._child.poll() is not None):
+        if not begins and not self.runs:
             self._start(config)
         deadline = time.monotonic() + START
         while not self._runs(config):
             if self._child is not None and self._child.poll() is not None:
                 raise MapdrError(f"the node did not start: {self._last_words()}")
+            if self._ended:
+                raise MapdrError("MAPDR ends")
             if time.monotonic() > deadline:
                 raise MapdrError(
                     f"the node starts, and does not run yet after {START:.0f} seconds; try again"
@@ -66,13 +74,15 @@ class OwnNode:
 
     def end(self, config: Path) -> None:
         """Have the node drain and end, if this program has started it. Raises MapdrError if it does not."""
-        child, self._child = self._child, None
-        if child is None or child.poll() is not None:
-            self._forget()
-            return
-        with access(config) as opened:
-            stop(opened)
-        child.wait(PAUSE * 100)
+        self._ended = True
+        deadline = time.monotonic() + START
+        while self.runs:
+            with access(config) as opened:
+                stop(opened)
+            if time.monotonic() > deadline:
+                raise MapdrError("the node was asked to end, and its process has not ended; see its log")
+            time.sleep(PAUSE)  # one that has just begun is no node yet, and is asked again
+        self._child = None
         self._forget()
 
     def _start(self, config: Path) -> None:
