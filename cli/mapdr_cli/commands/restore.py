@@ -7,9 +7,10 @@ from pathlib import Path
 import click
 
 from mapdr.operate import words
+from mapdr.operate.places import NAME
 from mapdr.operate.restore import Restored
 from mapdr.operate.restore import restore as put_back
-from mapdr_cli.commands.options import NAME, json_option, print_answer
+from mapdr_cli.commands.options import json_option, print_answer
 from mapdr_cli.render.progress import bar
 from mapdr_cli.render.terminal import console
 
