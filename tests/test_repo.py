@@ -46,12 +46,12 @@ MAY_IMPORT: dict[str, set[str]] = {
     "notify": SHARED | FIELDS | {"config.lists", "config.model", "config.payload", "net", "dicom", "store"},
     # What people see and do; the faces are skins over it.
     "operate": SHARED
-    | {"config", "dicom", "node", "notify", "route", "service", "store", "transform", "wire"},
+    | {"config", "dicom", "license", "node", "notify", "route", "service", "store", "transform", "wire"},
     # systemd, or Windows' service manager: it knows a command line and folders, nothing of a node.
     "service": {"kernel"},
     # Where a node is put together: every part is seen here, but stages come from the registry. `deliver` is
     # given what makes a recipe's transforms.
-    "node": SHARED | {"config", "dicom", "route", "store", "deliver", "notify", "transform"},
+    "node": SHARED | {"config", "dicom", "license", "route", "store", "deliver", "notify", "transform"},
     # Shipped for the authors of plugins, who test whole nodes with it.
     "testing": SHARED | {"config", "dicom", "node", "route", "store", "transform", "wire"},
     # Read by PyInstaller, of which they ask for more than of MAPDR.

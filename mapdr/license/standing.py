@@ -27,12 +27,14 @@ Kind = Literal["unneeded", "licensed", "trial", "grace", "over"]
 @dataclass(frozen=True, slots=True)
 class Record:
     """What is remembered: when a vendor's build started first and was seen last, whether a license ever held
-    here, and since when none does (all in UTC)."""
+    here, and since when none does (all in UTC); whether forwarding pauses, and when a pause ended last."""
 
     first_at: datetime
     seen_at: datetime
     held: bool = False
     wrong_since: datetime | None = None
+    paused: bool = False
+    resumed_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +68,8 @@ def standing(
     set_back = known.seen_at - now > SET_BACK
     at = max(now, known.seen_at)
     told, kept = _judged(token, facts, at, replace(known, seen_at=at), keys)
+    resumed = at if known.paused and told.forwards else kept.resumed_at
+    kept = replace(kept, paused=not told.forwards, resumed_at=resumed)
     return replace(told, set_back=set_back), kept
 
 

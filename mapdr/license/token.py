@@ -12,13 +12,13 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from datetime import date
-from typing import Any
-
-from cryptography.exceptions import InvalidSignature
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
+from typing import TYPE_CHECKING, Any
 
 from mapdr.kernel.errors import MapdrError
 from mapdr.license.code import WrongCode, read
+
+if TYPE_CHECKING:
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 FORM = 1
 FEWEST = 2
@@ -81,6 +81,10 @@ def verify(token: str, keys: Sequence[bytes]) -> License:
 
 
 def _signed_by(key: bytes, signature: bytes, payload: bytes) -> bool:
+    # Here: a build that needs no license does without.
+    from cryptography.exceptions import InvalidSignature
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+
     try:
         Ed25519PublicKey.from_public_bytes(key).verify(signature, _SIGNED + payload)
     except InvalidSignature:
