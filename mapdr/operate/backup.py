@@ -30,7 +30,7 @@ from mapdr.kernel.permissions import make_private
 from mapdr.operate import words
 from mapdr.operate.access import Access
 from mapdr.operate.errors import RequestError
-from mapdr.store.backup import copy_data, copy_file, digest_of
+from mapdr.store.backup import INDEX, copy_data, copy_file, digest_of
 from mapdr.store.index.copying import IndexFacts, facts_of_copy
 
 MANIFEST, CONFIG, NAMED, DATA = "manifest.json", "mapdr.toml", "named", "data"
@@ -114,9 +114,9 @@ def backup(opened: Access, folder: Path, *, told: Told = lambda done: None) -> B
     node = opened.plan.node
     if node.database != "sqlite":
         raise RequestError("the index is in PostgreSQL: back it up, and the data folder, by its own tools")
-    opened.index()  # there is one; nothing of an earlier schema stays
-    opened.close()
     data = Path(os.path.abspath(node.data))
+    if not (data / INDEX).is_file():  # not opened as a store: one of an earlier version stays what it is
+        raise MapdrError(f"there is no index in {data}: the node has not run yet")
     target = _new_folder(folder, data)
     try:
         return _fill(opened, data, target, told)
@@ -139,7 +139,7 @@ def _fill(opened: Access, data: Path, target: Path, told: Told) -> BackedUp:
         (target / NAMED).mkdir(mode=0o700, exist_ok=True)
         files.append(_copied(source, target, f"{NAMED}/{number}-{source.name}"))
         named.append(NamedFile(files[-1].path, place))
-    facts = facts_of_copy(target / DATA / "index.db")
+    facts = facts_of_copy(target / DATA / INDEX)
     manifest = Manifest(
         format=FORMAT,
         version=mapdr.__version__,
@@ -200,7 +200,7 @@ def verify(folder: Path, *, told: Told = lambda done: None) -> Verified:
 
 def facts_of(folder: Path) -> IndexFacts:
     """What the index of a backup holds. Raises IndexFault for a damaged one."""
-    return facts_of_copy(folder / DATA / "index.db")
+    return facts_of_copy(folder / DATA / INDEX)
 
 
 def read_manifest(folder: Path) -> Manifest:
