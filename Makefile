@@ -93,6 +93,7 @@ bench: $(VENV)/.tested  ## The table of speeds against real peers, into benchmar
 pictures: $(VENV)/.tested  ## What mapdr top and the page look like, into docs/pictures
 	$(BIN)/python tests/paper/pictures.py docs/pictures
 	$(BIN)/python tests/paper/page_pictures.py docs/pictures
+	$(BIN)/python tests/paper/desktop_pictures.py docs/pictures
 
 documents: $(VENV)/.installed  ## The documents that are made of the code: docs/conformance.md, reference.md, api.md
 	$(BIN)/python packaging/documents

@@ -11,7 +11,7 @@ import pytest
 from mapdr.kernel.errors import MapdrError
 from mapdr.operate.access import access
 from mapdr.operate.first import FirstForm, write_first
-from mapdr_desktop import own_node
+from mapdr_desktop import opening, own_node
 from mapdr_desktop.opening import Opening, Where, find_configuration
 from peers.node import Node, destination, everything_to
 from peers.processes import free_port
@@ -97,3 +97,17 @@ def test_a_frozen_program_starts_the_one_beside_it(tmp_path: Path, monkeypatch: 
         own_node.program()
     (tmp_path / "mapdr.exe").touch()
     assert own_node.program() == (str(tmp_path / "mapdr.exe"),)
+
+
+def test_who_may_not_read_the_service_s_configuration_asks_it_or_has_a_password(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened = Opening(Where(tmp_path / "mapdr.toml", of_service=True, readable=False))
+    monkeypatch.setattr(opening, "link_of_service", lambda: "http://127.0.0.1:8042/#token=x")
+    assert opened.url() == "http://127.0.0.1:8042/#token=x"
+
+    def refuses() -> str:
+        raise MapdrError("only members")
+
+    monkeypatch.setattr(opening, "link_of_service", refuses)
+    assert opened.url() == f"http://127.0.0.1:{opening.PAGE_PORT}/"

@@ -113,6 +113,7 @@ def test_every_answer_is_as_the_document_says(page: Page, operator: httpx.Client
         ("get", "/api/v1/days", "/api/v1/days", {"first": "2026-01-01", "last": "2026-12-31"}),
         ("get", "/api/v1/report", "/api/v1/report", {"month": "2026-01"}),
         ("get", "/api/v1/surroundings", "/api/v1/surroundings", {}),
+        ("get", "/api/v1/about", "/api/v1/about", {}),
         ("post", "/api/v1/studies", "/api/v1/studies", {"patient_id": "NOBODY"}),
         ("post", "/api/v1/retry", "/api/v1/retry", {"state": "parked", "dry_run": True}),
         ("post", "/api/v1/dismiss", "/api/v1/dismiss", {"state": "parked", "dry_run": True}),

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from dataclasses import dataclass
 from pathlib import Path
 
 from mapdr.config.starter import PAGE_PORT
+from mapdr.kernel.errors import MapdrError
 from mapdr.operate.page import make_link
 from mapdr.operate.places import NAME, site_folder, user_folder
+from mapdr.operate.service import link_of_service
 from mapdr_desktop.own_node import OwnNode
+
+log = logging.getLogger("mapdr.desktop")
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,10 +59,15 @@ class Opening:
         """The page's address, with a link that signs in. The node is started if none runs and it is no
         service's.
 
-        Who may not read the service's configuration signs in by a password. Raises MapdrError, OSError.
+        Who may not read the service's configuration asks the service for a link, or signs in by a password.
+        Raises MapdrError, OSError.
         """
         if not self.where.readable:
-            return f"http://127.0.0.1:{PAGE_PORT}/"
+            try:
+                return link_of_service()
+            except MapdrError as error:
+                log.info("a password is needed: %s", error)
+                return f"http://127.0.0.1:{PAGE_PORT}/"
         if not self.where.of_service:
             self._node.ensure(self.where.config)
         return make_link(self.where.config, "operator").url
