@@ -11,10 +11,11 @@ import tarfile
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
-from license.vendor import ROOT
+from license.vendor import PUBLIC, ROOT
 
 PRIVATE = (b"PRIVATE KEY-----", b"mapdr_vendor:main", b"Make the vendor's key")
 
@@ -61,6 +62,35 @@ def test_neither_wheel_nor_sdist_has_the_vendor_s_tool(tmp_path: Path) -> None:
     assert any(name.endswith("mapdr/license/_gate.pyx") for name in in_sdist), "a vendor builds from it"
     assert not suspicious(in_wheel)
     assert not suspicious(in_sdist)
+
+
+def test_the_wheel_of_a_vendor_s_build_has_its_gate_and_knows_it(
+    gate_module: ModuleType, tmp_path: Path
+) -> None:
+    source, dist = tmp_path / "source", tmp_path / "dist"
+    # Without the hot paths, which take long to compile, and have plain twins.
+    left_out = shutil.ignore_patterns(
+        ".*", "build", "dist", "*.egg-info", "*.so", "tests", "docs", "_[a-fh-z]*.pyx"
+    )
+    shutil.copytree(ROOT, source, ignore=left_out)
+    dist.mkdir()
+    done = subprocess.run(
+        [sys.executable, "-c", f"from setuptools.build_meta import *; build_wheel({str(dist)!r})"],
+        cwd=source,
+        env={**os.environ, "MAPDR_VENDOR_KEY": PUBLIC.hex()},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    (wheel,) = dist.glob("*.whl")
+    with zipfile.ZipFile(wheel) as opened:
+        names = opened.namelist()
+        assert b"VENDOR = True" in opened.read("mapdr/license/built.py")
+    assert [
+        name for name in names if name.startswith("mapdr/license/_gate.") and name.endswith((".so", ".pyd"))
+    ]
+    assert not [name for name in names if name.endswith((".pxi", ".pyx", ".c"))]
 
 
 def test_the_tool_and_a_key_would_be_seen() -> None:
