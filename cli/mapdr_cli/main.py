@@ -48,6 +48,7 @@ COMMANDS = {
     "purge": "Remove images for good, and who they are of.",
     "web": "Sign in at the page, and who may.",
     "webhooks": "What webhooks were told, and whether they took it.",
+    "license": "The license, if this build needs one.",
     "service": "Run the node as a service of the system.",
     "reload": "Apply a changed configuration.",
     "stop": "Have the node finish what runs, and end.",

@@ -36,6 +36,9 @@ from mapdr.kernel.errors import MapdrError
 from mapdr.kernel.page import page_factory
 from mapdr.kernel.privacy import in_words
 from mapdr.kernel.registry import Registry
+from mapdr.license import code as request_code
+from mapdr.license import gate
+from mapdr.license.facts import machine
 from mapdr.operate import words
 from mapdr.store import Store
 from mapdr.transform.codecs.exercise import exercise
@@ -67,6 +70,7 @@ def selftest() -> Iterator[PartTest]:
         ("libraries", _libraries),
         ("stages", _stages),
         ("page", _page),
+        ("license", _license),
     )
     for part, tests in parts:
         try:
@@ -126,6 +130,27 @@ def _twins() -> str:
     if not all(alike):
         raise Failed("the hot paths give something else than their plain twins")
     return "a header and a command are read alike"
+
+
+# --- the license --------------------------------------------------------------------------------------------
+
+
+def _license() -> Iterator[PartTest]:
+    yield _tried("license", "gate", _gate)
+
+
+def _gate() -> str:
+    """Ask the gate of a vendor's build about this machine without a license, which is in its trial then."""
+    if not gate.needed():
+        return "this build needs no license"
+    facts = machine().facts
+    told, _ = gate.judge(None, facts, datetime.now(UTC), None)
+    if told.kind != "trial":
+        raise Failed(told.reason)
+    found = request_code.fingerprint(facts)
+    if request_code.read(request_code.written(found)) != found:
+        raise Failed("the request code does not say what the machine is")
+    return f"it answers; {words.many(len(facts), 'fact')} of this machine can be read"
 
 
 # --- codecs and libraries -----------------------------------------------------------------------------------

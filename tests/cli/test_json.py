@@ -19,6 +19,7 @@ from mapdr.config.problem import Problem
 from mapdr.operate.answer import answer, moment, plain
 from mapdr.operate.explain import AskedRule
 from mapdr.operate.fetch import Fetched, FetchedStudy
+from mapdr.operate.license import Allowed
 from mapdr.operate.model import Hook, Webhooks
 from mapdr.store.outbox import OutboxEntry, OutboxSettlement
 from mapdr.testing import generator
@@ -34,6 +35,7 @@ SILENT = {"init", "run", "reload", "service", "stop", "watch", "completion", "we
 
 GROUPS = {
     "doctor": {"doctor", "doctor peer"},
+    "license": {"license show"},
     "webhooks": {"webhooks list", "webhooks show", "webhooks replay", "webhooks test"},
 }
 """Commands that are known by a second word."""
@@ -117,6 +119,7 @@ def told(used: NodeFolder, tmp_path: Path) -> dict[str, list[dict[str, Any]]]:
     (tmp_path / "ct.dcm").write_bytes(image.part10())
     (tmp_path / "text.dcm").write_text("no image")
     ask("selftest")
+    ask("license", "show")
     ask("status")
     ask("top")
     ask("studies", "--identify")
@@ -161,6 +164,12 @@ def told(used: NodeFolder, tmp_path: Path) -> dict[str, list[dict[str, Any]]]:
 
 
 RARE: dict[str, dict[str, Any]] = {
+    "license show": {
+        "license": Allowed("1", "Clinic", "2026-01-01", None, ["x"], 1, 1, 1),
+        "same": ["cpu"],
+        "other": ["disk"],
+        "unreadable": ["board"],
+    },
     "status": {"webhooks": Webhooks(1, 1, [Hook("ris", 1, 1, "answered 500", 1_800_000_000.0)])},
     "check": {"warnings": [Problem("mapdr.toml", 1, "rule", "what", "cure")]},
     "backup": {"problems": ["data/index.db is missing"]},

@@ -11,6 +11,7 @@ import pytest
 from license.vendor import FACTS, KEY, OTHER_KEY, PUBLIC, build, load, token
 from mapdr.license import built, gate
 from mapdr.license.token import WrongToken
+from mapdr.operate import selftest
 
 NOW = datetime(2026, 11, 27, 12, tzinfo=UTC)
 
@@ -59,6 +60,19 @@ def test_nothing_of_the_gate_can_be_set_from_python(
     monkeypatch.setattr("mapdr.license.standing.standing", lambda *given: pytest.fail("asked for"))
     monkeypatch.setattr("mapdr.license.token.verify", lambda *given: pytest.fail("asked for"))
     assert gate.verify(token()).id == "2026-1"
+
+
+def test_the_selftest_asks_the_gate(gate_module: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+    told = []
+    for module, vendor in ((None, False), (gate_module, True), (None, True)):
+        monkeypatch.setattr(gate, "compiled", module)
+        monkeypatch.setattr(built, "VENDOR", vendor)
+        (one,) = selftest._license()
+        told.append((one.ok, one.text))
+    assert told[0] == (True, "this build needs no license")
+    assert told[1][0]
+    assert told[1][1].startswith("it answers; ")
+    assert told[2] == (False, gate.MISSING)
 
 
 @pytest.mark.parametrize(
