@@ -59,6 +59,7 @@ COMMANDS = {
     "echo": "Are the destinations there?",
     "explain": "What the rules would do to a file.",
     "doctor": "Examine this installation.",
+    "support": "A bundle for who helps, without patients.",
     "selftest": "Does every part of this installation work?",
     "plugins": "Which stages there are.",
     "completion": "Let the shell complete commands and names.",

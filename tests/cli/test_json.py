@@ -30,7 +30,7 @@ from paper.nodes import NodeFolder
 
 DOCUMENT = Path(__file__).resolve().parents[2] / "docs/json.md"
 
-SILENT = {"init", "run", "reload", "service", "stop", "watch", "completion", "web"}
+SILENT = {"init", "run", "reload", "service", "stop", "support", "watch", "completion", "web"}
 """Commands without --json: watch prints nothing else."""
 
 GROUPS = {
