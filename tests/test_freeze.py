@@ -46,7 +46,7 @@ def test_pyinstaller_finds_the_hooks() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     assert project["entry-points"]["pyinstaller40"] == {"hook-dirs": "mapdr.__pyinstaller:hook_dirs"}
     found = {each.name for folder in hook_dirs() for each in Path(folder).glob("hook-*.py")}
-    assert found == {"hook-mapdr.py", "hook-mapdr_cli.py", "hook-mapdr_web.py"}
+    assert found == {f"hook-{name}.py" for name in ("mapdr", "mapdr_cli", "mapdr_desktop", "mapdr_web")}
 
 
 @pytest.mark.long

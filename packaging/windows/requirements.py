@@ -1,15 +1,18 @@
 """Prints, a line each, what Windows' pip shall install beside MAPDR: its dependencies, those of its tests,
 and what freezes it.
 
-`pip download --platform` asks the markers of the system that it runs on, so they are taken off here; what
-other projects want on Windows only is named.
+`pip download --platform` asks the markers of its own system, so they are asked for Windows here and taken
+off here; what other projects want on Windows only is named.
 """
 
 import sys
 import tomllib
 from pathlib import Path
 
-WINDOWS_ONLY = ("colorama", "pefile", "pywin32-ctypes", "tzdata")
+from packaging.requirements import Requirement
+
+WINDOWS_ONLY = ("colorama", "pefile", "pythonnet", "pywin32-ctypes", "tzdata")
+WINDOWS = {"sys_platform": "win32"}
 
 
 def main(pyproject: str) -> None:
@@ -22,9 +25,11 @@ def main(pyproject: str) -> None:
         document["dependency-groups"]["freeze"],
         WINDOWS_ONLY,
     )
-    wanted = [each for group in groups for each in group]
-    for requirement in wanted:
-        print(requirement.partition(";")[0].strip().replace(" ", ""))
+    wanted = [Requirement(each) for group in groups for each in group]
+    for each in wanted:
+        if each.marker is None or each.marker.evaluate(WINDOWS):
+            extras = f"[{','.join(sorted(each.extras))}]" if each.extras else ""
+            print(f"{each.name}{extras}{each.specifier}")
 
 
 main(*sys.argv[1:])

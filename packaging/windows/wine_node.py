@@ -46,22 +46,30 @@ class WineProcess(Process):
 class WineNode(Node):
     """A node under wine. It has no console there, so `mapdr stop` ends it."""
 
-    python: Path
+    program: Path
 
-    def __init__(self, folder: Path, *, egress: Mapping[str, Any], rules: list[Mapping[str, Any]]) -> None:
-        super().__init__(folder, egress=egress, rules=rules, node={"data": windows_path(folder / "data")})
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        egress: Mapping[str, Any],
+        rules: list[Mapping[str, Any]],
+        web: Mapping[str, Any] | None = None,
+    ) -> None:
+        data = windows_path(folder / "data")
+        super().__init__(folder, egress=egress, rules=rules, node={"data": data}, web=web)
 
     def start(self, env: Mapping[str, str] | None = None) -> WineNode:
         assert not self.running
         assert not env
-        words = ["-m", "mapdr_cli", "run", "--plain", "--config", windows_path(self.config)]
-        self.process = WineProcess([self.python, *words], self.log)
+        words = ["run", "--plain", "--config", windows_path(self.config)]
+        self.process = WineProcess([*command(self.program), *words], self.log)
         self.process.wait_for_port(self.port, START_SECONDS)
         until(self.echoes, 15, "the node's answer to C-ECHO")
         return self
 
     def command(self, *words: str, expect: int | None = 0) -> str:
-        done = mapdr(self.python, *words, "--config", windows_path(self.config))
+        done = mapdr(self.program, *words, "--config", windows_path(self.config))
         self.answers += [done.stdout, done.stderr]
         assert expect is None or done.returncode == expect, f"mapdr {words}: {done.stdout}{done.stderr}"
         return done.stdout
@@ -82,6 +90,11 @@ class WineNode(Node):
             return None
 
 
-def mapdr(python: Path, *words: str) -> subprocess.CompletedProcess[str]:
+def command(program: Path) -> tuple[str, ...]:
+    """How `mapdr` is begun: by CPython, or as the frozen program that it is."""
+    return (str(program), "-m", "mapdr_cli") if program.stem == "python" else (str(program),)
+
+
+def mapdr(program: Path, *words: str) -> subprocess.CompletedProcess[str]:
     """A command of the `mapdr` program under wine."""
-    return run(["wine", python, "-m", "mapdr_cli", *words], seconds=180)
+    return run(["wine", *command(program), *words], seconds=180)
