@@ -12,7 +12,7 @@ export function about(main) {
     const row = (one) => h("tr", {}, h("th", { scope: "row" }, one.home ? h("a", { href: one.home, target: "_blank", rel: "noreferrer" }, one.name) : one.name),
       h("td", {}, one.version), h("td", {}, one.license));
     body.replaceChildren(
-      h("p", {}, `MAPDR ${told.version}, a DICOM router. Its documents are in the folder docs of the program; every command has --help.`),
+      h("p", {}, `MAPDR ${told.version}, a DICOM router. Its documents are in the folder docs of its sources; every command of mapdr has --help.`),
       h("h2", { class: "below" }, `The work of others in it: ${many(told.packages.length, "package")}`),
       h("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": "Packages and their licences" },
         h("table", { class: "text" }, h("thead", {}, h("tr", {}, ...["Package", "Version", "Licence"].map((text) => h("th", { scope: "col" }, text)))),
