@@ -13,8 +13,9 @@ from rich.text import Text
 from mapdr.operate import license as licenses
 from mapdr.operate import words
 from mapdr.operate.access import Access
+from mapdr.operate.places import places
 from mapdr_cli.commands.looking import looking
-from mapdr_cli.commands.options import config_option, json_option, places, print_answer
+from mapdr_cli.commands.options import config_option, json_option, print_answer
 from mapdr_cli.render.terminal import console
 
 LONGEST_NAME = 255
