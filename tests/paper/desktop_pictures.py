@@ -22,7 +22,7 @@ from mapdr_desktop.icons import icon  # noqa: E402
 from mapdr_desktop.local_page import LocalPage  # noqa: E402
 from mapdr_desktop.menu import WORDS  # noqa: E402
 from mapdr_desktop.opening import Opening, Where  # noqa: E402
-from paper.page_pictures import COLOURS, DESK, morning  # noqa: E402
+from paper.page_pictures import DESK, morning, small  # noqa: E402
 from peers.processes import Process, run  # noqa: E402
 from web.browsing import chromium  # noqa: E402
 
@@ -42,6 +42,7 @@ def first_start(target: Path) -> None:
         for name, text in (("pacs_host", "10.1.2.3"), ("pacs_ae_title", "CLINICPACS")):
             tab.locator(f"#{name}").fill(text)
         tab.get_by_role("radio", name="Smaller, without loss").check()
+        tab.evaluate("scrollTo(0, 0)")  # its head stays at the top of what is seen
         tab.screenshot(path=target / "desktop-first.png", full_page=True)
     page.stop()
     _small(target / "desktop-first.png")
@@ -88,8 +89,7 @@ def _has_page(picture: Path) -> bool:
 
 
 def _small(path: Path) -> None:
-    with Image.open(path) as image:
-        image.convert("RGB").quantize(2 * COLOURS).save(path, optimize=True)
+    path.write_bytes(small(path.read_bytes()))
 
 
 if __name__ == "__main__":
