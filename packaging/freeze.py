@@ -57,7 +57,8 @@ def environment(wheel: Path, folder: Path) -> Path:
     venv.create(folder, with_pip=False)
     python = folder / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
     project = tomllib.loads((HERE.parent / "pyproject.toml").read_text(encoding="utf-8"))
-    extras = ",".join(project["project"]["optional-dependencies"])
+    # The service and the window of Windows; elsewhere the console program is frozen alone.
+    extras = ",".join(project["project"]["optional-dependencies"]) if os.name == "nt" else ""
     pip = ("-m", "pip", "--python", str(python), "install", "--quiet", "--disable-pip-version-check")
     run(
         Path(sys.executable),
