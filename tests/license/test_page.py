@@ -23,6 +23,7 @@ from mapdr.license.token import License, sign
 from mapdr.node import licensing
 from mapdr.testing.wait import until
 from paper import nodes
+from web.browsing import SIZES, Seen, chromium, focused, tab_of, tab_to, violations
 from web.conftest import Page, start
 from web.test_api import schema_of
 
@@ -145,3 +146,64 @@ def test_a_folder_that_takes_no_file_is_said(vendors: Page, monkeypatch: pytest.
     assert answer.status_code == 503
     assert os.strerror(errno.ENOSPC) in answer.json()["error"]
     assert str(vendors.node.plan.node.data) not in answer.text
+
+
+@pytest.mark.peer("chromium")
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("size", SIZES)
+def test_it_is_asked_for_and_installed_by_keyboard(
+    vendors: Page, tmp_path: Path, size: str, scheme: str
+) -> None:
+    seen = Seen()
+    width, height = SIZES[size]
+    looks = {"viewport": {"width": width, "height": height}, "color_scheme": scheme}
+    with chromium() as browser:
+        tab = tab_of(browser, vendors, "operator", seen, **looks)
+        tab.get_by_role("link", name="Settings").click()
+        tab.get_by_text("○ A trial without a license, until").wait_for()
+        tab_to(tab, "Get a license")
+        tab.keyboard.press("Enter")
+        tab.get_by_role("img", name="The request code as a QR code").wait_for()
+        code = tab.locator(".request-code").inner_text()
+        until(lambda: tab.evaluate("document.activeElement.id") == "license-token", 10, "the form's focus")
+        tab.keyboard.type("no license")
+        tab_to(tab, "Install")
+        tab.keyboard.press("Enter")
+        tab.get_by_text("▲ this is no license").wait_for()
+        assert tab.get_by_label("License", exact=True).get_attribute("aria-invalid") == "true"
+        assert not violations(tab, "the form")
+        assert tab.evaluate("document.documentElement.scrollWidth") <= width
+        file = tmp_path / "license.txt"
+        file.write_text(f"{token_for(code)}\n")
+        tab.get_by_label("Or its file").set_input_files(file)
+        until(lambda: tab.get_by_label("License", exact=True).input_value() == token_for(code), 10)
+        tab_to(tab, "Install")
+        tab.keyboard.press("Enter")
+        tab.get_by_text("● Licensed until").wait_for()
+        assert focused(tab).startswith("● Licensed until")
+        tab.get_by_role("definition").get_by_text("Clinic North").wait_for()
+        assert not violations(tab, "licensed")
+    assert [each for each in seen.said if "400" not in each] == []
+
+
+@pytest.mark.peer("chromium")
+@pytest.mark.timeout(300)
+def test_who_cannot_install_one_is_shown_the_sentence_alone(vendors: Page) -> None:
+    with chromium() as browser:
+        tab = tab_of(browser, vendors, "viewer", Seen())
+        tab.get_by_role("link", name="Settings").click()
+        tab.get_by_text("○ A trial without a license, until").wait_for()
+        assert [each.inner_text() for each in tab.get_by_role("button").all()] == ["Sign out"]
+
+
+@pytest.mark.peer("chromium")
+@pytest.mark.timeout(300)
+def test_where_none_is_needed_one_sentence_says_so(plain: Page) -> None:
+    with chromium() as browser:
+        tab = tab_of(browser, plain, "operator", Seen())
+        tab.get_by_role("link", name="Settings").click()
+        card = tab.locator("section", has=tab.get_by_role("heading", name="License", exact=True))
+        card.get_by_text("This build needs no license.").wait_for()
+        assert card.locator("p").all_inner_texts() == ["This build needs no license."]
+        assert not card.get_by_role("button").all()
