@@ -101,25 +101,10 @@ def verify(token: str) -> Allowed:
     return _allowed(gate.verify(token))
 
 
-def check(data: Path, token: str) -> LicenseState:
-    """How the license would stand with this token in this data folder, which need not be there yet; nothing
-    is installed. Raises LicenseError if no license would hold by it; OSError."""
-    return _state(_holding(data, token)[0])
-
-
 def install(opened: Access, token: str) -> LicenseState:
     """Install a token: a running node sees it within a second. Raises LicenseError if no license would hold
     by it, and all stays as it was; AuditError, OSError."""
     data = opened.plan.node.data
-    standing, text = _holding(data, token)
-    make_private(data)
-    opened.audit.acted(opened.actor, "license install", number=1, of="licenses", to={}, chosen={})
-    licensing.keep_token(data, text)
-    return _state(standing)
-
-
-def _holding(data: Path, token: str) -> tuple[Standing, str]:
-    """A standing with a license that holds, and its token as it is kept. Raises LicenseError, OSError."""
     try:
         gate.verify(token)
     except WrongToken as error:
@@ -128,7 +113,10 @@ def _holding(data: Path, token: str) -> tuple[Standing, str]:
     standing, _ = gate.judge(text, machine().facts, datetime.now(UTC), licensing.read_record(data))
     if standing.kind != "licensed":
         raise LicenseError(f"{standing.reason}: nothing was installed")
-    return standing, text
+    make_private(data)
+    opened.audit.acted(opened.actor, "license install", number=1, of="licenses", to={}, chosen={})
+    licensing.keep_token(data, text)
+    return _state(standing)
 
 
 def _state(standing: Standing) -> LicenseState:
