@@ -15,7 +15,7 @@ _TEXT = """\
 # 1. This program on this machine.
 [node]
 name = {name}
-data = "mapdr-data"           # images, index and keys: a folder on a disk with room, beside this file
+data = "{data}"           # images, index and keys: a folder on a disk with room, beside this file
 durability = "power-loss"     # answer Success only when an image would survive a power cut
 retention = "7 days"          # how long delivered images are kept; or "forever"
 #study_quiet = "30 s"         # a study counts as complete when no image came for that long
@@ -76,6 +76,8 @@ send_to = ["{to}"]
 """
 
 PAGE_PORT = 8484
+DATA = "mapdr-data"
+"""The data folder, beside the file."""
 
 
 def starter(
@@ -93,6 +95,7 @@ def starter(
     values; with `page_port` it has the page."""
     return _TEXT.format(
         name=_quoted(name),
+        data=DATA,
         ae_title=_quoted(ae_title),
         port=port,
         to=to,

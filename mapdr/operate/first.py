@@ -19,11 +19,13 @@ from pathlib import Path
 from mapdr.config.problem import Problem
 from mapdr.config.read import read_text
 from mapdr.config.revision import sync_folder, write_durably
-from mapdr.config.starter import PAGE_PORT, starter
+from mapdr.config.starter import DATA, PAGE_PORT, starter
 from mapdr.kernel.errors import MapdrError
 from mapdr.kernel.registry import Registry
 from mapdr.node.configuration import examine
 from mapdr.node.plan import make_plan
+from mapdr.operate import license as licenses
+from mapdr.operate.access import access
 from mapdr.operate.destination_form import Echoed
 from mapdr.operate.echo import echo_one
 from mapdr.operate.errors import RequestError
@@ -106,8 +108,14 @@ def echo_first(form: FirstForm, path: Path) -> Echoed:
     return Echoed(echo=echo_one(make_plan(loaded.config, registry), PACS))
 
 
-def write_first(form: FirstForm, path: Path) -> Sequence[FieldProblem]:
-    """Write the configuration with the page, if nothing is wrong with it; what is, by field.
+def first_license(path: Path) -> licenses.LicenseState:
+    """How the license stands of a node whose configuration is to be written at `path`. Raises OSError."""
+    return licenses.license_state(path.parent / DATA)
+
+
+def write_first(form: FirstForm, path: Path, token: str = "") -> Sequence[FieldProblem]:
+    """Write the configuration with the page, if nothing is wrong with it; what is, by field. With `token` a
+    license is installed before; one that would not hold is a problem of the field "token".
 
     Raises RequestError if there is such a file already, and MapdrError if it cannot be written.
     """
@@ -122,8 +130,13 @@ def write_first(form: FirstForm, path: Path) -> Sequence[FieldProblem]:
         problems = examine(fresh, resolve=True, surroundings=True).problems
         if problems:
             return _problems(problems)
+        if token:
+            with access(fresh) as opened:
+                licenses.install(opened, token)
         os.replace(fresh, path)
         sync_folder(path.parent)
+    except licenses.LicenseError as error:
+        return [FieldProblem("token", str(error), "")]
     except OSError as error:
         what = error.strerror or type(error).__name__
         raise MapdrError(f"the configuration cannot be written in {path.parent} ({what})") from error

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from io import BytesIO
 from pathlib import Path
 
 from mapdr.kernel.errors import MapdrError
@@ -13,13 +14,18 @@ from mapdr.license import gate
 from mapdr.license.code import fingerprint, written
 from mapdr.license.facts import machine
 from mapdr.license.standing import Standing
-from mapdr.license.token import FEWEST, License
+from mapdr.license.token import FEWEST, License, WrongToken
 from mapdr.license.told import told as told_of
 from mapdr.node import licensing
 from mapdr.operate.access import Access
 from mapdr.operate.license_words import license_said
 
 NO_FOLDER = "a license is needed; where a configuration is, it is said how it stands"
+
+
+class LicenseError(MapdrError):
+    """No code or license is to be had here: this build needs none, the machine tells too little of itself, or
+    the token would not hold. Nothing was changed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,22 +63,22 @@ class LicenseState:
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """A request code, and the same as a QR code: the rows of its modules, "#" for a dark one."""
+    """A request code, and the same as a QR code: the rows of its modules, "#" for a dark one, and as SVG
+    with the margin that a camera needs."""
 
     code: str
     qr: Sequence[str]
+    svg: str
 
 
 def request() -> Request:
-    """A new request code of this machine: any that it gave can be answered. Raises MapdrError if this build
-    needs no license, or if the machine tells too little of itself."""
+    """A new request code of this machine: any that it gave can be answered. Raises LicenseError."""
     if not gate.needed():
-        raise MapdrError("this build needs no license")
+        raise LicenseError("this build needs no license")
     found = fingerprint(machine().facts)
     if len(found.hashes) < FEWEST:
-        raise MapdrError("this machine tells too little of itself: no license can be bound to it")
-    code = written(found)
-    return Request(code, _qr(code))
+        raise LicenseError("this machine tells too little of itself: no license can be bound to it")
+    return _request(written(found))
 
 
 def license_state(data: Path | None) -> LicenseState:
@@ -96,14 +102,17 @@ def verify(token: str) -> Allowed:
 
 
 def install(opened: Access, token: str) -> LicenseState:
-    """Install a token: a running node sees it within a second. Raises MapdrError if no license would hold by
-    it, and all stays as it was; AuditError, OSError."""
+    """Install a token: a running node sees it within a second. Raises LicenseError if no license would hold
+    by it, and all stays as it was; AuditError, OSError."""
     data = opened.plan.node.data
-    gate.verify(token)
+    try:
+        gate.verify(token)
+    except WrongToken as error:
+        raise LicenseError(str(error)) from error
     text = "".join(token.split())
     standing, _ = gate.judge(text, machine().facts, datetime.now(UTC), licensing.read_record(data))
     if standing.kind != "licensed":
-        raise MapdrError(f"{standing.reason}: nothing was installed")
+        raise LicenseError(f"{standing.reason}: nothing was installed")
     make_private(data)
     opened.audit.acted(opened.actor, "license install", number=1, of="licenses", to={}, chosen={})
     licensing.keep_token(data, text)
@@ -138,8 +147,11 @@ def _allowed(allowed: License) -> Allowed:
     )
 
 
-def _qr(code: str) -> list[str]:
+def _request(code: str) -> Request:
     import segno  # only where one is asked for
 
-    rows = segno.make(code, error="m", micro=False).matrix_iter(border=2)
-    return ["".join("#" if module else " " for module in row) for row in rows]
+    made = segno.make(code, error="m", micro=False)
+    rows = ["".join("#" if module else " " for module in row) for row in made.matrix_iter(border=2)]
+    picture = BytesIO()
+    made.save(picture, kind="svg", border=4, xmldecl=False, omitsize=True, dark="#000", light="#fff")
+    return Request(code, rows, picture.getvalue().decode())

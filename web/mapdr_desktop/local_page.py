@@ -23,11 +23,20 @@ from mapdr.kernel.errors import MapdrError
 from mapdr.net.http.server import Limits, Receive, Scope, Send, WebServer
 from mapdr.net.listen import listen
 from mapdr.operate.errors import RequestError
-from mapdr.operate.first import FirstForm, echo_first, own_addresses, port_trouble, write_first
+from mapdr.operate.first import (
+    FirstForm,
+    echo_first,
+    first_license,
+    own_addresses,
+    port_trouble,
+    write_first,
+)
+from mapdr.operate.license import request
 from mapdr_desktop.opening import Opening
 
 LOOPBACK = "127.0.0.1"
-LONGEST_BODY = 4096
+LONGEST_BODY = 32768
+"""Bytes of a request's body; a license is half of it at most."""
 LIMITS = Limits(idle=60.0, request=300.0, waiting=32)
 _HEADERS = {
     "cache-control": "no-store",
@@ -45,6 +54,9 @@ _FILES = {
     "/static/first.js": ("mapdr_desktop", "first.js", "text/javascript; charset=utf-8"),
     # The looks of the node's own page.
     "/static/page.css": ("mapdr_web", "page.css", "text/css; charset=utf-8"),
+    # How it shows a license, and what that needs.
+    "/static/license.js": ("mapdr_web", "license.js", "text/javascript; charset=utf-8"),
+    "/static/dom.js": ("mapdr_web", "dom.js", "text/javascript; charset=utf-8"),
     "/static/icon.svg": ("mapdr_web", "icon.svg", "image/svg+xml"),
 }
 
@@ -67,6 +79,7 @@ class LocalPage:
             "/api/echo": self._echo,
             "/api/finish": self._finish,
             "/api/open": self._open,
+            "/api/request": lambda given: asdict(request()),
         }
 
     def start(self) -> None:
@@ -142,6 +155,9 @@ class LocalPage:
             "file": str(self._opening.where.config),
             "addresses": own_addresses(),
             "version": mapdr.__version__,
+            "license": asdict(first_license(self._opening.where.config))
+            if self._opening.where.is_new
+            else None,
         }
 
     def _port(self, given: Mapping[str, Any]) -> dict[str, Any]:
@@ -152,7 +168,10 @@ class LocalPage:
         return asdict(echo_first(_form(given), self._opening.where.config))
 
     def _finish(self, given: Mapping[str, Any]) -> dict[str, Any]:
-        problems = write_first(_form(given), self._opening.where.config)
+        token = given.get("token", "")
+        if not isinstance(token, str):
+            raise RequestError("is no text", field="token")
+        problems = write_first(_form(given), self._opening.where.config, token)
         if problems:
             return {"problems": [asdict(each) for each in problems]}
         return self._open(given)

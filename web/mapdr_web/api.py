@@ -26,7 +26,7 @@ from mapdr.operate.directive import Directive, correction
 from mapdr.operate.errors import RequestError
 from mapdr.operate.model import Destination, EventText, NodeState
 from mapdr.operate.selection import Selection, limited
-from mapdr_web import forms, hooks
+from mapdr_web import forms, hooks, licensing
 
 MOST = 10_000
 """Rows of one listing."""
@@ -283,6 +283,9 @@ OPERATIONS = (
     Operation("webhooks replay", "/webhooks/{name}/replay", hooks.replay, changes=True),
     Operation("webhook test", "/webhooks/{name}/test", hooks.test, changes=True),
     Operation("about", "/about", about),
+    Operation("license", "/license", licensing.license_state),
+    Operation("license request", "/license/request", licensing.request, changes=True),
+    Operation("license install", "/license/install", licensing.install, changes=True),
     Operation("rules", "/rules", forms.rules),
     Operation("settings", "/settings", forms.settings),
     Operation("save source", "/settings/receivers/{name}/sources/save", forms.save_source, changes=True),

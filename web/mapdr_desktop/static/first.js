@@ -1,8 +1,10 @@
 // What a first start asks, or why the page cannot be opened.
 
+import { requestCode, sentence, takeFile } from "./license.js";
+
 const by = (id) => document.getElementById(id);
 const TEXTS = ["ae_title", "pacs_host", "pacs_ae_title"], NUMBERS = ["port", "pacs_port"];
-const FIELDS = ["ae_title", "port", "pacs_host", "pacs_port", "pacs_ae_title", "ratio"]; // as they stand on the page
+const FIELDS = ["ae_title", "port", "pacs_host", "pacs_port", "pacs_ae_title", "ratio", "token"]; // as they stand on the page
 const compress = () => document.querySelector("input[name=compress]:checked").value;
 
 class Refused extends Error {
@@ -30,7 +32,7 @@ function given() {
   return {
     ...Object.fromEntries(TEXTS.map((id) => [id, by(id).value.trim()])),
     ...Object.fromEntries(NUMBERS.map((id) => [id, number(id)])),
-    compress: compress(), ratio: Number(by("ratio").value),
+    compress: compress(), ratio: Number(by("ratio").value), token: by("token").value.trim(),
   };
 }
 
@@ -125,6 +127,14 @@ async function again() {
   await run(by("again-said"), async () => location.replace((await ask("open")).url));
 }
 
+async function showRequest() {
+  const place = by("request-said");
+  await run(place, async () => {
+    by("license-code").replaceChildren(requestCode(await ask("request")));
+    by("token").focus({ preventScroll: true }); // the button is gone
+  });
+}
+
 async function begin() {
   const token = new URLSearchParams(location.hash.slice(1)).get("token");
   try {
@@ -143,6 +153,8 @@ async function begin() {
     for (const id of ["ae_title", "port"]) by(id).addEventListener("input", () => repeat(told));
     repeat(told);
     portIsFree();
+    by("license").hidden = told.license.state === "unneeded";
+    by("license-stands").replaceChildren(...sentence(told.license));
   } catch (error) {
     by("loading").textContent = error.message;
   }
@@ -150,6 +162,8 @@ async function begin() {
 
 by("port").addEventListener("change", portIsFree);
 by("echo").addEventListener("click", echo);
+by("request").addEventListener("click", showRequest);
+by("token-file").addEventListener("change", () => takeFile(by("token-file").files[0], by("token"), (text) => tell("token", text)));
 by("again").addEventListener("click", again);
 for (const each of document.querySelectorAll("input[name=compress]")) {
   each.addEventListener("change", () => { by("ratio-field").hidden = compress() !== "lossy"; });
