@@ -1,14 +1,27 @@
 # shellcheck shell=bash
 # What verify.sh does with the frozen programs and the installer; it is sourced there, and uses its functions.
 
-# The wheel, frozen under wine by Windows' own CPython, and looked at.
+# What a vendor gives away: a build for a key that is made here and thrown away.
+build_for_vendor() {
+    local told
+    export MAPDR_VENDOR_PASSWORD=of-a-key-that-is-thrown-away
+    told=$(PYTHONPATH="$work/source/packaging/vendor" "$host/python" -c 'from mapdr_vendor import main; main()' \
+        new-key --key "$work/vendor.pem") || return 1
+    build_wheel "$work/dist-vendor" "$told" || return 1
+    vendor_wheel=$(echo "$work"/dist-vendor/mapdr-*-cp311-cp311-win_amd64.whl)
+    unzip -l "$vendor_wheel" | grep -q 'mapdr/license/_gate\..*pyd' || { say "the vendor's wheel has no gate"; return 1; }
+    say "a vendor's wheel: $(basename "$vendor_wheel"), with its gate"
+}
+
+# The vendor's wheel, frozen under wine by Windows' own CPython, and looked at.
 freeze() {
+    build_for_vendor || return 1
     say "freezing: this takes some minutes"
     PIP_NO_INDEX=1 PIP_FIND_LINKS=$(windows_path "$cache/wheels") win "$work/python/python.exe" \
-        "$(windows_path "$work/source/packaging/freeze.py")" "$(windows_path "$wheel")" "$(windows_path "$work/frozen")" \
+        "$(windows_path "$work/source/packaging/freeze.py")" "$(windows_path "$vendor_wheel")" "$(windows_path "$work/frozen")" \
         >"$work/freeze.log" || { tail -40 "$work/freeze.log"; return 1; }
     dist=$work/frozen/dist
-    release=$(unzip -p "$wheel" '*.dist-info/METADATA' | sed -n 's/^Version: //p' | tr -d '\r')
+    release=$(unzip -p "$vendor_wheel" '*.dist-info/METADATA' | sed -n 's/^Version: //p' | tr -d '\r')
     seen=$("$host/python" "$here/check_frozen.py" "$dist" "$release") || { echo "$seen"; return 1; }
     say "frozen: $seen"
 }
@@ -29,15 +42,10 @@ try_programs() {
     done
 }
 
-# With the license's commands, where the wheel has them: docs/license.md says what they are for.
+# A license of the vendor whose key the build has: asked for, issued, installed, expired, moved, renewed.
 try_license() {
-    if ! unzip -l "$wheel" | grep -q mapdr_cli/commands/license.py; then
-        say "license: not in this wheel, not tried"
-        return
-    fi
-    seen=$(win "$programs/MAPDR/mapdr.exe" license show) || { echo "$seen"; return 1; }
-    say "license: $(head -n 1 <<<"$seen" | tr -d '\r')"
-    [[ $seen == *"needs no license"* ]]
+    env PYTHONPATH="$work/source/tests:$work/source/packaging/vendor" "$host/python" "$here/check_license.py" \
+        "$programs/MAPDR/mapdr.exe" "$work/licensed" "$work/vendor.pem" || return 1
 }
 
 # Installed without a question, routed with, replaced by itself, and removed: what it leaves, and what it keeps.

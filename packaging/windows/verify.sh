@@ -166,10 +166,13 @@ if files=$(cd "$source_folder" && git ls-files -z --cached --others --exclude-st
 else
     cp -r "$source_folder/." "$work/source" || fail "cannot copy the sources"
 fi
-(cd "$work/source" && env MAPDR_REQUIRE_EXTENSIONS=1 MAPDR_WINDOWS_PYTHON="$work/python" PYTHONPATH="$here/cross" \
-    _PYTHON_HOST_PLATFORM=win-amd64 _PYTHON_SYSCONFIGDATA_NAME=_sysconfigdata_mingw \
-    "$host/python" -m build -q -w -n -o "$work/dist" .) >"$work/build.log" 2>&1 \
-    || { tail -40 "$work/build.log"; fail "the wheel cannot be built"; }
+# build_wheel FOLDER [VARIABLE=VALUE]
+build_wheel() {
+    (cd "$work/source" && env MAPDR_REQUIRE_EXTENSIONS=1 MAPDR_WINDOWS_PYTHON="$work/python" PYTHONPATH="$here/cross" \
+        _PYTHON_HOST_PLATFORM=win-amd64 _PYTHON_SYSCONFIGDATA_NAME=_sysconfigdata_mingw "${@:2}" \
+        "$host/python" -m build -q -w -n -o "$1" .) >"$work/build.log" 2>&1 || { tail -40 "$work/build.log"; return 1; }
+}
+build_wheel "$work/dist" || fail "the wheel cannot be built"
 wheel=$(echo "$work"/dist/mapdr-*-cp311-cp311-win_amd64.whl)
 [ -f "$wheel" ] || fail "no wheel for win_amd64 came of it: $(ls "$work/dist")"
 "$host/python" "$here/check_wheel.py" "$wheel" "$work/source" || fail "the wheel is not what it should be"
