@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import httpx
 import pytest
+from click.testing import CliRunner
 
 from license.vendor import FACTS, FAR, OTHER_KEY, token
 from mapdr.kernel.registry import Registry
@@ -21,9 +23,11 @@ from mapdr.license.standing import Record
 from mapdr.node import licensing
 from mapdr.node.assembly import Node as Running
 from mapdr.node.configuration import examine
+from mapdr.operate.signin import Doors
 from mapdr.testing import generator
 from mapdr.testing.ris import Ris
 from mapdr.testing.wait import until
+from mapdr_cli.main import main
 from peers.node import Node, destination
 from peers.part10 import in_memory
 from peers.rawsender import send_all
@@ -113,6 +117,7 @@ def installed(
                 {"name": "urgent", "when": {"Modality": "MR"}, "send_to": ["pacs"], "priority": "stat"},
                 {"name": "others", "when": {"Modality": "CT"}, "send_to": ["pacs"]},
             ],
+            web={"host": "127.0.0.1", "port": 0},
             webhook={"ris": {"url": ris.url, "on": ["study.received", "license.ends", "license.holds"]}},
         )
         node.data.mkdir()
@@ -139,6 +144,24 @@ def push(node: Node, modality: str, images: int, **more: Any) -> None:
     assert set(statuses.values()) == {0}, "receiving never asks for a license"
 
 
+def faces_say(node: Node, running: Running, attention: Sequence[Mapping[str, Any]], kind: str) -> None:
+    """The dashboard and the page's API tell of a license what `mapdr status` does."""
+    top = ["top", "--once", "--config", str(node.config)]
+    drawn = CliRunner().invoke(main, top, env={"COLUMNS": "300"}).output
+    if attention:
+        (said,) = attention
+        assert said["text"] in drawn
+    assert ("license" in drawn) == bool(attention)
+    assert running.page is not None
+    url = f"http://127.0.0.1:{running.page.describe().port}"
+    with httpx.Client(base_url=url, timeout=20, trust_env=False) as client:
+        link = Doors(node.data).make_link("ann", "viewer")
+        client.post("/api/v1/session", json={"token": link}).raise_for_status()
+        told = client.get("/api/v1/status").json()["attention"]
+        assert [each for each in told if each["kind"] == "license"] == attention
+        assert client.get("/api/v1/license").json()["state"] == kind
+
+
 @pytest.mark.parametrize("case", CASES.values(), ids=CASES)
 def test_what_a_node_does_under_its_license(
     case: Case, installed: Callable[[Case], tuple[Node, Running, RawSink, Ris]]
@@ -154,6 +177,7 @@ def test_what_a_node_does_under_its_license(
     )
     assert case.reason in standing.reason
     told = [each for each in node.status()["attention"] if each["kind"] == "license"]
+    faces_say(node, running, told, case.kind)
     if case.kind == "over":
         until(lambda: [each for each in ris.answered() if each.json["type"] == "study.received"], 10)
         assert node.status()["pending"] == 3

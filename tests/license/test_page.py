@@ -7,7 +7,7 @@ import os
 import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import ModuleType
 from xml.etree import ElementTree as ET
@@ -164,6 +164,9 @@ def test_it_is_asked_for_and_installed_by_keyboard(
         tab.get_by_text("○ A trial without a license, until").wait_for()
         tab_to(tab, "Get a license")
         tab.keyboard.press("Enter")
+        tab.get_by_role("button", name="Cancel").click()
+        until(lambda: focused(tab) == "Get a license", 10, "the focus where it was")
+        tab.keyboard.press("Enter")
         tab.get_by_role("img", name="The request code as a QR code").wait_for()
         code = tab.locator(".request-code").inner_text()
         until(lambda: tab.evaluate("document.activeElement.id") == "license-token", 10, "the form's focus")
@@ -207,3 +210,20 @@ def test_where_none_is_needed_one_sentence_says_so(plain: Page) -> None:
         card.get_by_text("This build needs no license.").wait_for()
         assert card.locator("p").all_inner_texts() == ["This build needs no license."]
         assert not card.get_by_role("button").all()
+
+
+@pytest.mark.peer("chromium")
+@pytest.mark.timeout(300)
+def test_the_overview_leads_to_it_when_forwarding_pauses(
+    vendors: Page, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("mapdr.license.standing.TRIAL", timedelta())
+    until(lambda: vendors.node.licensing.standing.kind == "over", 10, "the end of the trial")
+    with chromium() as browser:
+        tab = tab_of(browser, vendors, "operator", Seen())
+        tab.get_by_text("forwarding PAUSES: there is no license").first.wait_for()
+        tab.get_by_role("link", name="Show the license").click()
+        card = tab.locator("section", has=tab.get_by_role("heading", name="License", exact=True))
+        card.get_by_text("▲ Forwarding PAUSES: there is no license").wait_for()
+        card.get_by_role("button", name="Get a license").wait_for()
+        assert not violations(tab, "a pause")

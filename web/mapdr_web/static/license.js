@@ -70,6 +70,11 @@ export function license(acts) {
     made.querySelector("textarea").focus({ preventScroll: true });
   }
 
+  async function cancel() {
+    await read();
+    place.querySelector("button")?.focus();
+  }
+
   function installing() {
     const wrong = h("span", { class: "bad", id: "license-wrong" });
     const area = h("textarea", { id: "license-token", rows: "5", spellcheck: "false", autocomplete: "off", "aria-describedby": "license-hint license-wrong" });
@@ -97,7 +102,7 @@ export function license(acts) {
     return h("form", { class: "fields", "aria-label": "Install a license", novalidate: true, onsubmit: install }, h("h3", {}, "2. Install the license that the vendor sends"),
       h("div", { class: "field" }, h("label", { for: "license-token" }, "License"), area, h("span", { class: "dim", id: "license-hint" }, "A long line of letters and digits, copied from the vendor's message."), wrong),
       h("div", { class: "field" }, h("label", { for: "license-file" }, "Or its file"), file),
-      h("p", { class: "buttons" }, installs, h("button", { type: "button", onclick: read }, "Cancel")));
+      h("p", { class: "buttons" }, installs, h("button", { type: "button", onclick: cancel }, "Cancel")));
   }
 
   read();
