@@ -21,7 +21,7 @@ export PIP_BUILD_CONSTRAINT := $(CONSTRAINTS)
 endif
 INSTALL = $(BIN)/python packaging/install.py "$(1)" $(addprefix --constraint ,$(CONSTRAINTS))
 
-.PHONY: demo test check lock lowest kill clinic fuzz sanitize bench pictures documents clean
+.PHONY: demo test check lock lowest kill clinic freeze fuzz sanitize bench pictures documents clean
 .DELETE_ON_ERROR:
 
 demo: $(VENV)/.installed  ## The router, three modalities, a PACS and a RIS, live on this terminal
@@ -39,7 +39,7 @@ lock: $(BIN)/python  ## The versions that CI installs, for every Python and syst
 	@$(BIN)/python packaging/install.py "Installing uv" uv
 	$(BIN)/python -m uv pip compile --quiet --upgrade --universal --python-version 3.11 --no-annotate \
 		--no-emit-index-url --no-emit-find-links --custom-compile-command "make lock" \
-		--group test --group check --group build pyproject.toml --output-file $(LOCK)
+		--group test --group desktop --group check --group build --group freeze pyproject.toml --output-file $(LOCK)
 
 # What comes to each library; most of the suite is about MAPDR's own work, whatever the library's version.
 LOWEST := tests/config tests/contract tests/cli tests/net/http tests/notify tests/testing tests/wire/test_pdu.py \
@@ -56,6 +56,9 @@ kill: $(VENV)/.tested  ## The long tests of the promise: 100 kills with four des
 
 clinic: $(VENV)/.tested  ## A week of a clinic: 20,000 images, two outages, a full disk, new certificates; a balance of zero
 	$(BIN)/python -m pytest -q -s -m long tests/e2e/test_clinic.py $(ARGS)
+
+freeze: $(VENV)/.tested  ## The program without Python: frozen from a wheel both ways, tried, and a node of it that routes
+	$(BIN)/python -m pytest -q -s -m long tests/test_freeze.py $(ARGS)
 
 fuzz: $(VENV)/.tested  ## What reads a peer's bytes, SECONDS each; then every property test with many more examples
 	for target in $(TARGETS); do \
@@ -90,6 +93,7 @@ bench: $(VENV)/.tested  ## The table of speeds against real peers, into benchmar
 pictures: $(VENV)/.tested  ## What mapdr top and the page look like, into docs/pictures
 	$(BIN)/python tests/paper/pictures.py docs/pictures
 	$(BIN)/python tests/paper/page_pictures.py docs/pictures
+	$(BIN)/python tests/paper/desktop_pictures.py docs/pictures
 
 documents: $(VENV)/.installed  ## The documents that are made of the code: docs/conformance.md, reference.md, api.md
 	$(BIN)/python packaging/documents
@@ -112,7 +116,7 @@ $(VENV)/.installed: $(SOURCES) $(CONSTRAINTS) | $(BIN)/python
 	@touch $@
 
 $(VENV)/.tested: $(VENV)/.installed
-	@$(call INSTALL,Installing what the tests need) --group test
+	@$(call INSTALL,Installing what the tests need) --group test --group desktop
 	@touch $@
 
 $(VENV)/.checked: $(VENV)/.installed

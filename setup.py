@@ -3,20 +3,25 @@
 MAPDR_NO_EXTENSIONS=1 builds none. MAPDR_REQUIRE_EXTENSIONS=1 makes a failed build fatal; without it a
 machine that has no C compiler gets the plain Python twins, and `mapdr doctor` says so. MAPDR_SANITIZE=1
 builds them under AddressSanitizer and UBSan, for `make sanitize`, with a module that overflows on purpose.
+MAPDR_VENDOR_KEY, a vendor's public keys (hexadecimal, with commas between them), makes a build that needs a
+license: with the gate that holds them (`mapdr/license/_gate.pyx`), or no build at all.
 """
 
 import os
 from pathlib import Path
 
 from setuptools import Extension, setup
+from setuptools.command.build_py import build_py
 
 REQUIRE = bool(os.environ.get("MAPDR_REQUIRE_EXTENSIONS"))
 SANITIZE = bool(os.environ.get("MAPDR_SANITIZE"))
 SANITIZERS = ["-fsanitize=address,undefined", "-fno-sanitize-recover=all", "-fno-wrapv"]
 FAST = Path("mapdr/_fast")
+VENDOR_KEYS = os.environ.get("MAPDR_VENDOR_KEY", "")
+GATE = Path("mapdr/license/_gate.pyx")
 
 
-def extensions() -> list[Extension]:
+def hot_paths() -> list[Extension]:
     """One extension for each .pyx in mapdr/_fast."""
     sources = sorted(FAST.glob("*.pyx"))
     if os.environ.get("MAPDR_NO_EXTENSIONS") or not sources:
@@ -54,6 +59,40 @@ def extensions() -> list[Extension]:
     return list(built)
 
 
+def gate() -> list[Extension]:
+    """The gate of a vendor's build, which is never optional; nothing for any other build."""
+    if not VENDOR_KEYS:
+        return []
+    if os.environ.get("MAPDR_NO_EXTENSIONS"):
+        raise SystemExit("MAPDR_VENDOR_KEY needs a compiler: not with MAPDR_NO_EXTENSIONS")
+    from Cython.Build import cythonize
+
+    try:
+        keys = [bytes.fromhex(key) for key in VENDOR_KEYS.split(",")]
+    except ValueError:
+        keys = []
+    if not keys or any(len(key) != 32 for key in keys):
+        raise SystemExit("MAPDR_VENDOR_KEY is no public key: 64 hexadecimal digits, as mapdr-vendor prints")
+    folder = Path("build/vendor")
+    folder.mkdir(parents=True, exist_ok=True)
+    written = "".join(f"    {key!r},\n" for key in keys)
+    (folder / "vendor_keys.pxi").write_text(f"cdef tuple vendor_keys():\n    return (\n{written}    )\n")
+    source = Extension("mapdr.license._gate", [str(GATE)], extra_compile_args=compiler_flags())
+    # Always anew: what was translated before may hold other keys.
+    return list(cythonize([source], build_dir=str(folder), include_path=[str(folder)], force=True))
+
+
+class BuildPy(build_py):
+    """As ever; a wheel for licenses knows that it is one, so that it does not run without its gate."""
+
+    def run(self) -> None:
+        """Copy the modules."""
+        super().run()
+        if VENDOR_KEYS and not self.editable_mode:
+            path = Path(self.build_lib, "mapdr", "license", "built.py")
+            path.write_text(path.read_text().replace("VENDOR = False", "VENDOR = True"))
+
+
 def compiler_flags() -> list[str]:
     """What the compiler is told."""
     if SANITIZE:
@@ -63,4 +102,4 @@ def compiler_flags() -> list[str]:
     return ["-O2", "-g0"]
 
 
-setup(ext_modules=extensions())
+setup(ext_modules=[*hot_paths(), *gate()], cmdclass={"build_py": BuildPy})

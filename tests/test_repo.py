@@ -17,7 +17,12 @@ from mapdr.kernel.registry import BUILTIN, Registry
 from mapdr.kernel.stage import KINDS
 
 ROOT = Path(__file__).resolve().parent.parent
-ROOTS = {"mapdr": ROOT / "mapdr", "mapdr_cli": ROOT / "cli/mapdr_cli", "mapdr_web": ROOT / "web/mapdr_web"}
+ROOTS = {
+    "mapdr": ROOT / "mapdr",
+    "mapdr_cli": ROOT / "cli/mapdr_cli",
+    "mapdr_desktop": ROOT / "web/mapdr_desktop",
+    "mapdr_web": ROOT / "web/mapdr_web",
+}
 
 SHARED = {"kernel", "_fast"}
 FIELDS = {"config.units", "config.secret"}
@@ -29,6 +34,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "dicom": SHARED,
     "wire": SHARED,
     "route": SHARED,
+    "license": {"kernel"},
     # The keys for the way to a web server are those of destinations too.
     "config": SHARED | {"dicom", "route", "net.http.config"},
     "store": SHARED | {"dicom"},
@@ -39,12 +45,17 @@ MAY_IMPORT: dict[str, set[str]] = {
     "deliver": SHARED | FIELDS | {"net", "dicom", "wire", "store"},
     "notify": SHARED | FIELDS | {"config.lists", "config.model", "config.payload", "net", "dicom", "store"},
     # What people see and do; the faces are skins over it.
-    "operate": SHARED | {"config", "dicom", "node", "notify", "route", "store", "transform", "wire"},
+    "operate": SHARED
+    | {"config", "dicom", "license", "node", "notify", "route", "service", "store", "transform", "wire"},
+    # systemd, or Windows' service manager: it knows a command line and folders, nothing of a node.
+    "service": {"kernel"},
     # Where a node is put together: every part is seen here, but stages come from the registry. `deliver` is
     # given what makes a recipe's transforms.
-    "node": SHARED | {"config", "dicom", "route", "store", "deliver", "notify", "transform"},
+    "node": SHARED | {"config", "dicom", "license", "route", "store", "deliver", "notify", "transform"},
     # Shipped for the authors of plugins, who test whole nodes with it.
     "testing": SHARED | {"config", "dicom", "node", "route", "store", "transform", "wire"},
+    # Read by PyInstaller, of which they ask for more than of MAPDR.
+    "__pyinstaller": set(),
 }
 """Folder of mapdr/ -> which other folders its modules may import (design, "Layout")."""
 
@@ -59,7 +70,7 @@ FACES = {"operate", "config", "node", "testing", "kernel"}
 """What `cli` and `web` may import of mapdr: no database, no rule about state."""
 
 PAGE = FACES | {"net"}
-"""The page is a stage with a socket of its own, as receivers are."""
+"""The page is a stage with a socket of its own, as receivers are; so has the desktop's first start."""
 
 DATABASE = {"sqlalchemy", "sqlite3", "alembic", "psycopg"}
 
@@ -95,7 +106,7 @@ def violations(path: str, source: str) -> list[str]:
     found = []
     for line, name in imported(source):
         words = name.split(".")
-        if words[0] in ("mapdr_cli", "mapdr_web", "cli", "web"):
+        if words[0] in ("mapdr_cli", "mapdr_desktop", "mapdr_web", "cli", "web"):
             found.append(f"{path}:{line} imports {name}")
         if words[0] != "mapdr" or len(words) < 2 or not (ROOT / "mapdr" / words[1]).is_dir():
             continue
@@ -120,11 +131,11 @@ def room_violations(path: str, source: str) -> list[str]:
 def face_violations(path: str, source: str) -> list[str]:
     """What a module of cli/ or web/ imports of mapdr although it may not; `import mapdr` alone is allowed."""
     is_cli = path.startswith("cli/")
-    own, allowed = ({"mapdr_cli"}, FACES) if is_cli else ({"mapdr_web"}, PAGE)
+    own, allowed = ({path.split("/")[1]}, FACES if is_cli else PAGE)
     found = []
     for line, name in imported(source):
         words = name.split(".")
-        foreign = words[0] in {"mapdr_cli", "mapdr_web"} - own
+        foreign = words[0] in {"mapdr_cli", "mapdr_desktop", "mapdr_web"} - own
         if foreign or (words[0] == "mapdr" and len(words) > 1 and words[1] not in allowed):
             found.append(f"{path}:{line} imports {name}")
     return found

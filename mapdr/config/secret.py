@@ -32,14 +32,20 @@ class Secret:
         self.place = place
         self._base = base
 
+    @property
+    def file(self) -> Path | None:
+        """The file that it is kept in; None for one of the environment."""
+        scheme, _, name = self.place.partition(":")
+        return self._base / Path(name).expanduser() if scheme == "file" else None
+
     def reveal(self) -> str:
         """The secret's value, read now. Raises ConfigurationError that names the place."""
-        scheme, _, name = self.place.partition(":")
-        if scheme == "env":
-            value = os.environ.get(name, "")
+        file = self.file
+        if file is None:
+            value = os.environ.get(self.place.partition(":")[2], "")
         else:
             try:
-                value = (self._base / Path(name).expanduser()).read_text(encoding="utf-8").strip()
+                value = file.read_text(encoding="utf-8").strip()
             except (OSError, UnicodeDecodeError) as error:
                 problem = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
                 raise ConfigurationError(f"the secret {self.place} cannot be read: {problem}") from None

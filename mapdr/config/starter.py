@@ -15,7 +15,7 @@ _TEXT = """\
 # 1. This program on this machine.
 [node]
 name = {name}
-data = "mapdr-data"           # images, index and keys: a folder on a disk with room, beside this file
+data = "{data}"           # images, index and keys: a folder on a disk with room, beside this file
 durability = "power-loss"     # answer Success only when an image would survive a power cut
 retention = "7 days"          # how long delivered images are kept; or "forever"
 #study_quiet = "30 s"         # a study counts as complete when no image came for that long
@@ -71,9 +71,13 @@ send_to = ["{to}"]
 #payload = {{ accession = "{{AccessionNumber}}", modality = "{{Modality}}", images = "{{images}}" }}
 
 # 6. A page for the browser; for this machine alone, unless you say more. Sign in with: mapdr web open
-#[web]
-#port = 8484
+{page}[web]
+{page}port = {page_port}
 """
+
+PAGE_PORT = 8484
+DATA = "mapdr-data"
+"""The data folder, beside the file."""
 
 
 def starter(
@@ -85,16 +89,21 @@ def starter(
     to_ae: str = "PACS",
     to_host: str = "192.0.2.10",
     to_port: int = 104,
+    page_port: int | None = None,
 ) -> str:
-    """The text of a first configuration. `to` is the destination's name; the others are its values."""
+    """The text of a first configuration. `to` is the destination's name, those that begin with it are its
+    values; with `page_port` it has the page."""
     return _TEXT.format(
         name=_quoted(name),
+        data=DATA,
         ae_title=_quoted(ae_title),
         port=port,
         to=to,
         to_ae=_quoted(to_ae),
         to_host=_quoted(to_host),
         to_port=to_port,
+        page="#" if page_port is None else "",
+        page_port=page_port or PAGE_PORT,
     )
 
 

@@ -49,8 +49,9 @@ CERTIFICATE = AlarmKind(
     "certificate.ends", ("stage", "whose", "name", "fingerprint", "days", "expires_at"), emits=False
 )
 EXPIRING = AlarmKind("images.expiring", ("images", "purge_at"), emits=False)
+LICENSE = AlarmKind("license.ends", ("standing", "reason", "until"), "license.holds", ("seconds",))
 
-KINDS = (DESTINATION, DISK, SILENCE, CERTIFICATE, EXPIRING)
+KINDS = (DESTINATION, DISK, SILENCE, CERTIFICATE, EXPIRING, LICENSE)
 
 NODE_EVENTS: Mapping[str, tuple[str, ...]] = {
     event: facts

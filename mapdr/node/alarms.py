@@ -6,9 +6,10 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
-from mapdr.kernel.alarm import CERTIFICATE, DESTINATION, DISK, EXPIRING, SILENCE, Alarm, Fact
+from mapdr.kernel.alarm import CERTIFICATE, DESTINATION, DISK, EXPIRING, LICENSE, SILENCE, Alarm, Fact
 from mapdr.kernel.certificate import WARN_BEFORE
 from mapdr.kernel.status import from_facts, protocol
+from mapdr.license import told as licenses
 from mapdr.node.certificates import ending_soon
 from mapdr.node.plan import Plan
 from mapdr.notify import silence
@@ -40,6 +41,7 @@ class NodeAlarms:
         """
         self._destinations(plan, counters.get("destinations", {}), now)
         self._certificates(counters, now)
+        self._license(counters.get("license", {}), now)
         if not 0.0 <= self._sources_due - now <= SOURCES:  # a clock that was set is no reason to wait
             self._sources(plan, now)
             self._sources_due = now + SOURCES
@@ -97,6 +99,21 @@ class NodeAlarms:
             ended = datetime.fromisoformat(str(raised.facts["expires_at"])).timestamp()
             if subject not in seen and ended < now - WARN_BEFORE:
                 self._alarms.forget(CERTIFICATE, subject, now)
+
+    def _license(self, told: Mapping[str, Any], now: float) -> None:
+        if not licenses.needs_attention(told, now):
+            self._alarms.end(LICENSE, "", now)
+            return
+        until = told["until"]
+        days = None if until is None else max(0.0, (until - now) / licenses.DAY)
+        last = next((each for each in licenses.LAST_DAYS if days is not None and days <= each), "")
+        level = told["kind"] if told["kind"] == "over" else f"{told['kind']} {last}"
+        facts: dict[str, Fact] = {
+            "standing": told["kind"],
+            "reason": told["reason"],
+            "until": None if until is None else _iso(until),
+        }
+        self._alarms.begin(Alarm(LICENSE, "", facts, level), now)
 
     def _disk(self, figures: DiskFigures, now: float) -> None:
         free, share = figures.free, round(figures.share, 4)

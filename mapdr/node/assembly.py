@@ -33,6 +33,7 @@ from mapdr.kernel.watch import Watch
 from mapdr.node.alarms import NodeAlarms
 from mapdr.node.build import Builder
 from mapdr.node.configuration import addresses, examine
+from mapdr.node.licensing import Licensing
 from mapdr.node.outline import keep_outline
 from mapdr.node.plan import Plan, Planned, make_plan
 from mapdr.node.reload import CURE, NotAcquired, Reload, taken
@@ -62,7 +63,8 @@ LATER = "restart the node, if the plug-in was installed since it started"
 class Node:
     """Everything that one process runs. Build it, `start` it, `stop` it; `reload` in between.
 
-    `asked_to_end` is set by whoever wants it to drain and end: whoever has started it stops it then.
+    `asked_to_end` is set by whoever wants it to drain and end: whoever has started it stops it then, and
+    gives it `drain` seconds.
     """
 
     def __init__(self, loaded: Loaded, plan: Plan, registry: Registry, *, base: Path = Path()) -> None:
@@ -76,7 +78,9 @@ class Node:
         self.notifier: Stage
         self.page: Page | None = None
         self.recovered = Recovered()
+        self.licensing = Licensing(plan.node.data)
         self.asked_to_end = threading.Event()
+        self.drain = DRAIN
         self._loaded = loaded
         self._file = Path(loaded.file).absolute()
         self._registry = registry
@@ -221,9 +225,11 @@ class Node:
         return Heartbeat(self.plan.node.name, time.time(), self._started_at, os.getpid(), self.counters())
 
     def counters(self) -> dict[str, Any]:
-        """What the heartbeat tells: state, counters, the last hour, receivers, destinations, last events."""
+        """What the heartbeat tells: state, seconds of its drain, counters, the last hour, receivers,
+        destinations, the license, last events."""
         return {
             "state": self.state,
+            "drain": self.drain,
             "counters": self.watch.counters(),
             "revision": self._loaded.revision,
             "store": {} if self._store is None else self._store.health(),
@@ -231,6 +237,7 @@ class Node:
             "receivers": {name: asdict(one.describe()) for name, one in self.receivers.copy().items()},
             "destinations": {name: one.facts() for name, one in self.deliverers.copy().items()},
             "silent": [] if self._alarms is None else self._alarms.silent,
+            "license": self.licensing.facts(),
             **({} if self.page is None else {"page": asdict(self.page.describe())}),
             "events": [
                 {"at": event.at, "kind": event.kind, **event.facts} for event in self.watch.recent()[-50:]
@@ -270,7 +277,8 @@ class Node:
         self._use(self._loaded, plan)
         self.recovered = store.recover(self._rules_for)
         store.in_hand.start()
-        build = self._builder = Builder(node, self._registry, store, self.watch)
+        self._look_at_the_license()
+        build = self._builder = Builder(node, self._registry, store, self.watch, self.licensing)
         self.receivers = {name: build.receiver(planned) for name, planned in plan.receivers.items()}
         self.deliverers = {name: build.deliverer(planned) for name, planned in plan.destinations.items()}
         self.notifier = build.notifier(plan)
@@ -288,6 +296,13 @@ class Node:
         self._lifecycle.start()
         if plan.page is not None:
             self._open_page(build, self._lifecycle, plan.page)
+
+    def _look_at_the_license(self) -> None:
+        """Before anything goes out; if it cannot be read, upkeep tries again, and the node receives."""
+        try:
+            self.licensing.look()
+        except OSError as error:
+            log.error("the license cannot be looked at: %s", in_words(error))
 
     def _open_page(self, build: Builder, lifecycle: Lifecycle, planned: Planned) -> None:
         """Start the page. Images come in and go out without it: if it cannot start, that is only said."""

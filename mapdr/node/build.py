@@ -8,6 +8,7 @@ from typing import Any
 from mapdr.config.model import NodeConfig
 from mapdr.config.site import site_key
 from mapdr.deliver.feed.preparer import Preparer
+from mapdr.deliver.permit import Permit
 from mapdr.deliver.supervise.deliverer import Deliverer
 from mapdr.kernel.budget import Budget
 from mapdr.kernel.page import Page
@@ -24,8 +25,11 @@ from mapdr.transform.pipeline import build_pipeline
 class Builder:
     """What it builds shares the node's codec threads and its memory; none of it is started here."""
 
-    def __init__(self, node: NodeConfig, registry: Registry, store: Store, watch: Watch) -> None:
+    def __init__(
+        self, node: NodeConfig, registry: Registry, store: Store, watch: Watch, permit: Permit
+    ) -> None:
         self._node = node
+        self._permit = permit
         self._store = store
         self._watch = watch
         self._site_key = site_key(node.data)
@@ -62,6 +66,7 @@ class Builder:
             self._preparer,
             owner=self._node.name,
             watch=self._watch,
+            permit=self._permit,
         )
 
     def notifier(self, plan: Plan) -> Notifier:

@@ -26,6 +26,7 @@ from mapdr.kernel.privacy import in_words
 from mapdr.kernel.signals import handled
 from mapdr.node.assembly import DRAIN, Node
 from mapdr.node.reload import taken
+from mapdr.node.systemd import Systemd
 from mapdr.store.index.fault import index_named
 
 log = logging.getLogger("mapdr.node")
@@ -53,8 +54,9 @@ class Process:
         self.ended = node.asked_to_end
         self._node = node
         self._config = config.absolute()
-        self._drain = drain
+        node.drain = drain
         self._signalled = False
+        self._systemd = Systemd(node.watch)
 
     @contextmanager
     def running(self) -> Iterator[None]:
@@ -66,13 +68,16 @@ class Process:
         with handled(handlers), _tuned():
             try:
                 self._start()
+                self._systemd.ready()
                 yield
             finally:
                 self.drain()
+                self._systemd.ended()
 
     def drain(self) -> None:
         """End the node as it should: what runs has its seconds to finish. Safe twice."""
-        self._node.stop(time.monotonic() + self._drain)
+        self._systemd.stopping(self._node.drain)
+        self._node.stop(time.monotonic() + self._node.drain)
 
     def wait(self, work: Callable[[], object]) -> None:
         """Call `work` every TICK seconds until the end is asked for. What it raises is only logged."""

@@ -22,6 +22,7 @@ from mapdr.kernel.privacy import in_words
 from mapdr.kernel.watch import Watch
 from mapdr.node.alarms import NodeAlarms
 from mapdr.node.certificates import ending_soon
+from mapdr.node.licensing import Licensing
 from mapdr.node.plan import Plan
 from mapdr.store import Purged, Store
 from mapdr.store.index.commands import Command
@@ -51,6 +52,7 @@ WORDS = {
     "beat": "the sign of life {} be written",
     "purge": "old files {} be purged",
     "unrouted": "unrouted images {} be purged",
+    "license": "the license {} be looked at",
     "disk": "the free space {} be measured",
     "make_room": "room {} be made on the disk",
     "certificates": "certificates {} be looked at",
@@ -66,6 +68,7 @@ class Kept(Protocol):
     plan: Plan
     watch: Watch
     asked_to_end: threading.Event
+    licensing: Licensing
 
     @property
     def store(self) -> Store:
@@ -77,6 +80,9 @@ class Kept(Protocol):
 
     def counters(self) -> dict[str, Any]:
         """What its sign of life tells."""
+
+    def wake(self, destinations: frozenset[str]) -> None:
+        """These destinations may have something to do."""
 
     def reload(self, path: Path) -> Sequence[Problem]:
         """Apply a changed configuration; its problems, if it has any."""
@@ -93,6 +99,7 @@ class Upkeep:
         self._every = {
             self._clock: BEAT,
             self._index: BEAT,
+            self._license: BEAT,
             self._disk: BEAT,
             self._make_room: BEAT,
             self._alarms: BEAT,
@@ -160,6 +167,13 @@ class Upkeep:
         if refusing != self._refusing:
             self._refusing = refusing
             self._node.watch.emit("store.refuses" if refusing else "store.takes", cause=refusing)
+
+    def _license(self) -> None:
+        """Let images go, or pause them, within a second of what changed."""
+        paused = self._node.licensing.pause
+        self._node.licensing.look()
+        if self._node.licensing.pause != paused:
+            self._node.wake(frozenset(self._node.plan.destinations))
 
     def _alarms(self) -> None:
         self._node.alarms.look(self._node.plan, self._node.counters(), time.time())

@@ -10,6 +10,8 @@
 | `source.back`       | it has sent again                                                                   |
 | `certificate.ends`  | a certificate ends in 30 days; again 7 days and one day before, and when it has     |
 | `images.expiring`   | unrouted images will be purged                                                      |
+| `license.ends`      | forwarding pauses for want of a license, or soon will                               |
+| `license.holds`     | a license holds again: images go out                                                |
 
 What holds is kept in the index with what is told of it, so that it is told once however often the node looks
 and restarts. No event has a value of an image.

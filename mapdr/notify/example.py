@@ -54,9 +54,11 @@ _FACTS: dict[str, Fact] = {
     "seconds": 0.0,
     "share": 0.0,
     "stage": "egress.test",
+    "standing": "grace",
     "status": None,
     "status_protocol": "",
     "step": "low",
+    "until": _MOMENT,
     "whose": "own",
 }
 """What the facts of alarms are in an example."""

@@ -19,7 +19,7 @@ from mapdr.store.index.commands import Heartbeat
 from mapdr.store.index.database import BUSY_SECONDS
 from mapdr.store.index.fault import index_named
 from mapdr.store.index.selection import Selection
-from mapdr.store.spool.claim import claimed, running_file
+from mapdr.store.spool.claim import claimed, node_file, running_file
 
 if TYPE_CHECKING:
     from mapdr.node.plan import Plan
@@ -169,6 +169,14 @@ class Access:
         """Whether a process of this machine runs as this node; None if that cannot be found out."""
         node = self.plan.node
         return claimed(running_file(node.data, node.name)) if node.database == "sqlite" else None
+
+    @property
+    def begins(self) -> bool:
+        """Whether a process of this machine is about to run as this node: it recovers, or opens its ports."""
+        node = self.plan.node
+        return (
+            node.database == "sqlite" and not self.alive and claimed(node_file(node.data, node.name)) is True
+        )
 
     def running(self) -> Heartbeat | None:
         """The node's sign of life, if it is one of a moment ago and its process has not ended since."""

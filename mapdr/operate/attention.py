@@ -11,9 +11,11 @@ from typing import TYPE_CHECKING, Any
 from mapdr.kernel.certificate import ending
 from mapdr.kernel.errors import OWN_FAULT
 from mapdr.kernel.proof import SPOILED
+from mapdr.license.told import needs_attention
 from mapdr.node.certificates import ending_soon, troubles
 from mapdr.operate import words
 from mapdr.operate.facts import LOST, Facts
+from mapdr.operate.license_words import license_said
 from mapdr.operate.model import Attention, Destination
 from mapdr.store.outbox import HookQueue
 from mapdr.store.spool.room import DiskStep
@@ -130,6 +132,15 @@ def _life(look: _Look) -> Iterable[Attention]:
         yield Attention("silent", "bad", f"the node is there, but gives no sign of life: {why}")
     elif look.state == "silent":
         yield Attention("silent", "bad", "the node gives no sign of life; is it running?")
+
+
+def _license(look: _Look) -> Iterable[Attention]:
+    """Forwarding pauses, or soon will, for want of a license."""
+    beat = look.facts.heartbeat
+    told = beat.counters.get("license", {}) if beat is not None else {}
+    if look.state in ("running", "draining") and needs_attention(told, look.facts.at):
+        level = "bad" if told["kind"] == "over" else "warn"
+        yield Attention("license", level, license_said(told, look.facts.at))
 
 
 def _down(look: _Look) -> Iterable[Attention]:
@@ -253,6 +264,7 @@ _LOOKS: tuple[Callable[[_Look], Iterable[Attention]], ...] = (
     _store,
     _room,
     _life,
+    _license,
     _down,
     _failing,
     _silent,

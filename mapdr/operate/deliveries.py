@@ -120,7 +120,7 @@ def with_waits(
             return replace(row, reason=reason, comment="")
         if row.reason and (row.due_at or 0.0) > now:
             return row
-        if told.state in ("down", "held") or told.reason == OWN_FAULT:
+        if told.state in ("down", "held") or told.reason in (OWN_FAULT, waits.LICENSE):
             return replace(row, reason=told.reason or told.state, comment=told.comment)
         if told.closed_until is not None and row.priority != Priority.STAT.word:
             comment = f"outside the hours of its destination until {weekday_and_clock(told.closed_until)}"

@@ -75,6 +75,8 @@ def _why(name: str, facts: Facts, breaker: Mapping[str, Any], queue: Queue | Non
     """How a destination stands, and why images wait for it: in one word of `waits.REASONS`, and in words."""
     if name in facts.held:
         return "held", waits.HELD, f"held by the operator for {words.duration(facts.at - facts.held[name])}"
+    if breaker.get("pause"):
+        return "waiting", str(breaker["pause"]), "forwarding pauses: no license holds"
     if breaker.get("state") == "open":
         return _left_alone(facts, breaker)
     in_hand = _in_hand(breaker)

@@ -33,7 +33,6 @@ LIBRARIES = (
     "pynetdicom",
     "numpy",
     "imagecodecs",
-    "glymur",
     "pydantic",
     "tomlkit",
     "SQLAlchemy",
@@ -121,7 +120,7 @@ def _clock() -> Iterator[Examined]:
     now = time.time()
     text = f"{words.day_and_clock(now)} ({time.strftime('%Z, UTC%z', time.localtime(now))})"
     # Nobody runs this before it was written: an unset clock makes days and ids wrong.
-    written = Path(__file__).stat().st_mtime
+    written = Path(sys.executable if getattr(sys, "frozen", False) else __file__).stat().st_mtime
     if now < written - 86400:
         yield Examined("clock", "time", BAD, f"{text} is before MAPDR was installed; set the clock")
     else:

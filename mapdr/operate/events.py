@@ -7,12 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 from mapdr.kernel.certificate import PEER, ending
 from mapdr.kernel.errors import OWN_FAULT
 from mapdr.kernel.status import from_facts
 from mapdr.operate import words
+from mapdr.operate.license_words import license_said
 from mapdr.operate.model import EventText
 
 EventFacts = Mapping[str, Any]
@@ -126,6 +128,12 @@ def _expiring(facts: EventFacts) -> str:
     )
 
 
+def _license_ends(facts: EventFacts) -> str:
+    until = facts.get("until")
+    at = datetime.fromisoformat(str(until)).timestamp() if until else None
+    return license_said({"kind": facts.get("standing"), "reason": facts.get("reason"), "until": at})
+
+
 def _purged(facts: EventFacts) -> str:
     return f"{_images(facts, past=True)} purged: {facts.get('cause', '?')}"
 
@@ -154,6 +162,8 @@ SENTENCES: dict[str, Sentence] = {
     ),
     "disk.step": Sentence("warn", _disk),
     "images.expiring": Sentence("warn", _expiring),
+    "license.ends": Sentence("bad", _license_ends),
+    "license.holds": Sentence("good", _said("a license holds: images go out")),
     "images.purged": Sentence("warn", _purged),
     "thread.failed": Sentence("bad", _said("{thread} failed and goes on: {cause}"), logged=False),
     "certificate.ends": Sentence("warn", _ends, logged=False),

@@ -1,4 +1,4 @@
-"""What only the node can do, asked of it through its index: reload, drain, and noting what a person did."""
+"""What only the node can do, asked of it through its index: a reload, and noting what a person did."""
 
 from __future__ import annotations
 
@@ -44,18 +44,6 @@ def reload(opened: Access, config: Path) -> OrderResult:
     if opened.running() is None:
         raise MapdrError("the node does not run; it reads the configuration when it starts")
     return _order(opened, "reload", {"path": str(config.absolute())})
-
-
-def drain(opened: Access) -> OrderResult:
-    """Have the running node end in order: what is under way is finished, what is owed stays in the ledger.
-
-    Raises MapdrError if no node runs, or it does not answer in time.
-    """
-    opened.index()  # says why there is none
-    beat = opened.running()
-    if beat is None:
-        raise MapdrError("the node does not run")
-    return _order(opened, "drain", {"process": beat.process})
 
 
 def note(

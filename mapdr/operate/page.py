@@ -47,9 +47,9 @@ def page_url(config: PageConfig, port: int) -> str:
     return f"http{'s' if config.tls else ''}://{name}:{port}/"
 
 
-def make_link(file: Path, role: Role) -> Link:
-    """A link to the page of the running node. Raises RequestError if there is no page, MapdrError if the node
-    does not run or has no page, and OSError."""
+def make_link(file: Path, role: Role, user: str = "") -> Link:
+    """A link to the page of the running node, for the user of this process unless another is named. Raises
+    RequestError if there is no page, MapdrError if the node does not run or has no page, and OSError."""
     plan = _plan(file)
     assert plan.page is not None
     opened = Access(plan)
@@ -62,7 +62,7 @@ def make_link(file: Path, role: Role) -> Link:
     told = beat.counters.get("page")
     if not told:
         raise MapdrError("the node runs without its page: mapdr reload opens it, or its log says why not")
-    token = Doors(plan.node.data).make_link(system_user().user, role)
+    token = Doors(plan.node.data).make_link(user or system_user().user, role)
     return Link(f"{page_url(plan.page.config, int(told['port']))}#token={token}", role, LINK_SECONDS)
 
 

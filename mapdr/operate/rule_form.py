@@ -80,7 +80,7 @@ def save_rule(opened: Access, rule: RuleForm, seen: str, *, new: bool = False) -
     if file.seen != seen:  # its rules may stand elsewhere
         return Saved(stale=True)
     place = ("rule", len(file.rules()) if new else _index(file, rule.name))
-    edit = partial(_edited, place=place, rule=rule, new=new)
+    edit = partial(edited, place=place, rule=rule, new=new)
     return _by_field(save(opened, seen, edit, place, of="rule", name=rule.name))
 
 
@@ -166,7 +166,8 @@ def _is_prefix(edit: Any) -> bool:
 # --- into the file ----------------------------------------------------------------------------------------
 
 
-def _edited(text: str, *, place: tuple[str, int], rule: RuleForm, new: bool) -> str:
+def edited(text: str, *, place: tuple[str, int], rule: RuleForm, new: bool) -> str:
+    """The text with the form's values in the rule at `place`. Raises as `mapdr.config.edit`, RequestError."""
     if rule.compress not in COMPRESSIONS:
         raise RequestError(f"compress is one of {', '.join(COMPRESSIONS)}", field="compress")
     if not new:

@@ -12,6 +12,7 @@ WINDOW = "window"
 QUIET = "study-not-quiet"
 BEHIND = "behind-others"
 PUT_OFF = "put-off"
+LICENSE = "license"
 HELD = "held"
 NO_NODE = "node-stopped"
 UNKNOWN = "node-silent"
@@ -20,6 +21,7 @@ REASONS: Mapping[str, str] = MappingProxyType(
     {
         HELD: "somebody holds its destination",
         NO_NODE: "the node does not run",
+        LICENSE: "forwarding pauses until there is a license: mapdr license show",
         UNKNOWN: "the node says nothing, or its index cannot be read",
         WINDOW: "its destination is outside its hours; `due_at` says until when",
         QUIET: "images of its study may still come (`wait_for_study`)",

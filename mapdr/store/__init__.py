@@ -51,7 +51,7 @@ from mapdr.store.queue.settle import Settlement
 from mapdr.store.recover import Recovered, Recovery
 from mapdr.store.retention import Purged, Retention
 from mapdr.store.rules import EarlierRules, Router, Rules, RulesFor
-from mapdr.store.spool.claim import Claim
+from mapdr.store.spool.claim import Claim, node_file
 from mapdr.store.spool.durable import Durability, make_folder, sync_folder
 from mapdr.store.spool.files import MOST_WAITING, Spool
 from mapdr.store.spool.folder import SpoolFolder
@@ -168,7 +168,7 @@ class Store:
         self.unrouted = UnroutedRetention(database, self.strings, self.spool)
         self._clock = Clock(database)
         self._claim = Claim(folder.folder / "claim", node)
-        self._node_claim = Claim(folder.folder / "node", node)
+        self._node_claim = Claim(node_file(data, node), node)
 
     @classmethod
     def open(

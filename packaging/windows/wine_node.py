@@ -12,7 +12,6 @@ from mapdr.testing.wait import until
 from peers.node import Node
 from peers.processes import Process, run
 
-ASK_TO_END = Path(__file__).with_name("ask_to_end.py")
 START_SECONDS = 60
 """wine starts slowly on a busy machine."""
 
@@ -45,38 +44,45 @@ class WineProcess(Process):
 
 
 class WineNode(Node):
-    """A node under wine. It is asked to end by a file: see ask_to_end.py."""
+    """A node under wine. It has no console there, so `mapdr stop` ends it."""
 
-    python: Path
+    program: Path
 
-    def __init__(self, folder: Path, *, egress: Mapping[str, Any], rules: list[Mapping[str, Any]]) -> None:
-        super().__init__(folder, egress=egress, rules=rules, node={"data": windows_path(folder / "data")})
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        egress: Mapping[str, Any],
+        rules: list[Mapping[str, Any]],
+        web: Mapping[str, Any] | None = None,
+    ) -> None:
+        data = windows_path(folder / "data")
+        super().__init__(folder, egress=egress, rules=rules, node={"data": data}, web=web)
 
     def start(self, env: Mapping[str, str] | None = None) -> WineNode:
         assert not self.running
         assert not env
-        self.request.unlink(missing_ok=True)
-        words = [windows_path(self.request), "run", "--plain", "--config", windows_path(self.config)]
-        self.process = WineProcess([self.python, windows_path(ASK_TO_END), *words], self.log)
+        words = ["run", "--plain", "--config", windows_path(self.config)]
+        self.process = WineProcess([*command(self.program), *words], self.log)
         self.process.wait_for_port(self.port, START_SECONDS)
         until(self.echoes, 15, "the node's answer to C-ECHO")
         return self
 
     def command(self, *words: str, expect: int | None = 0) -> str:
-        done = mapdr(self.python, *words, "--config", windows_path(self.config))
+        done = mapdr(self.program, *words, "--config", windows_path(self.config))
         self.answers += [done.stdout, done.stderr]
         assert expect is None or done.returncode == expect, f"mapdr {words}: {done.stdout}{done.stderr}"
         return done.stdout
 
-    @property
-    def request(self) -> Path:
-        return self.folder / "end"
+    def look(self, *words: str) -> Any:
+        """See `Node`: its folders have names of Windows, so a look is taken under wine too."""
+        return self.json(*words)
 
     def stop(self, seconds: float = 30) -> int | None:
-        """As after Ctrl-Break; the exit status, None if it was never started or had to be killed."""
+        """By `mapdr stop`; the exit status, None if it was never started or had to be killed."""
         if self.process is None:
             return None
-        self.request.touch()
+        self.command("stop", expect=None)
         try:
             return self.process.popen.wait(seconds)
         except subprocess.TimeoutExpired:
@@ -84,6 +90,11 @@ class WineNode(Node):
             return None
 
 
-def mapdr(python: Path, *words: str) -> subprocess.CompletedProcess[str]:
+def command(program: Path) -> tuple[str, ...]:
+    """How `mapdr` is begun: by CPython, or as the frozen program that it is."""
+    return (str(program), "-m", "mapdr_cli") if program.stem == "python" else (str(program),)
+
+
+def mapdr(program: Path, *words: str) -> subprocess.CompletedProcess[str]:
     """A command of the `mapdr` program under wine."""
-    return run(["wine", python, "-m", "mapdr_cli", *words], seconds=180)
+    return run(["wine", *command(program), *words], seconds=180)

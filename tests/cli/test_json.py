@@ -19,6 +19,7 @@ from mapdr.config.problem import Problem
 from mapdr.operate.answer import answer, moment, plain
 from mapdr.operate.explain import AskedRule
 from mapdr.operate.fetch import Fetched, FetchedStudy
+from mapdr.operate.license import Allowed
 from mapdr.operate.model import Hook, Webhooks
 from mapdr.store.outbox import OutboxEntry, OutboxSettlement
 from mapdr.testing import generator
@@ -29,11 +30,12 @@ from paper.nodes import NodeFolder
 
 DOCUMENT = Path(__file__).resolve().parents[2] / "docs/json.md"
 
-SILENT = {"init", "run", "reload", "watch", "completion", "web"}
+SILENT = {"init", "run", "reload", "service", "stop", "support", "watch", "completion", "web"}
 """Commands without --json: watch prints nothing else."""
 
 GROUPS = {
     "doctor": {"doctor", "doctor peer"},
+    "license": {"license show"},
     "webhooks": {"webhooks list", "webhooks show", "webhooks replay", "webhooks test"},
 }
 """Commands that are known by a second word."""
@@ -101,7 +103,7 @@ def told(used: NodeFolder, tmp_path: Path) -> dict[str, list[dict[str, Any]]]:
     found: dict[str, list[dict[str, Any]]] = defaultdict(list)
 
     def ask(*words: str) -> None:
-        config = [] if words[0] == "plugins" else ["--config", str(used.config)]
+        config = [] if words[0] in ("plugins", "selftest") else ["--config", str(used.config)]
         result = CliRunner().invoke(main, [*words, "--json", *config])
         assert result.exit_code in (0, 1, 2), result.output
         # Many lines are of the command whose envelope is in the last.
@@ -116,6 +118,8 @@ def told(used: NodeFolder, tmp_path: Path) -> dict[str, list[dict[str, Any]]]:
     image = next(generator.study("CT", images=1, size=(64, 64)))
     (tmp_path / "ct.dcm").write_bytes(image.part10())
     (tmp_path / "text.dcm").write_text("no image")
+    ask("selftest")
+    ask("license", "show")
     ask("status")
     ask("top")
     ask("studies", "--identify")
@@ -148,6 +152,9 @@ def told(used: NodeFolder, tmp_path: Path) -> dict[str, list[dict[str, Any]]]:
     ask("dismiss", "--all", "--dry-run")
     ask("purge", "--modality", "US", "--yes")
     ask("purge", "--modality", "CT", "--dry-run")
+    ask("backup", str(tmp_path / "backup"))
+    ask("backup", str(tmp_path / "backup"), "--verify")
+    ask("restore", str(tmp_path / "backup"), "--force")
     ask("plugins")
     ask("doctor")
     ask("doctor", "peer", "archive")
@@ -157,8 +164,16 @@ def told(used: NodeFolder, tmp_path: Path) -> dict[str, list[dict[str, Any]]]:
 
 
 RARE: dict[str, dict[str, Any]] = {
+    "license show": {
+        "license": Allowed("1", "Clinic", "2026-01-01", None, ["x"], 1, 1, 1),
+        "same": ["cpu"],
+        "other": ["disk"],
+        "unreadable": ["board"],
+    },
     "status": {"webhooks": Webhooks(1, 1, [Hook("ris", 1, 1, "answered 500", 1_800_000_000.0)])},
     "check": {"warnings": [Problem("mapdr.toml", 1, "rule", "what", "cure")]},
+    "backup": {"problems": ["data/index.db is missing"]},
+    "restore": {"kept": ["cert.pem"]},
     "explain": {"rules": [AskedRule("CT", True, [], True, "", ["a"], ["a"], ["a"])]},
 }
 """Parts of answers that the node of these tests does not give."""
@@ -180,7 +195,7 @@ def test_every_answer_has_the_envelope_and_the_documented_keys(
             about = each.pop("mapdr")
             assert set(about) == {"version", "command", "node", "at"}
             assert (about["version"], about["command"]) == (mapdr.__version__, command)
-            assert about["node"] == {"demo": "demo", "doctor": None, "plugins": None}.get(
+            assert about["node"] == {"demo": "demo", "doctor": None, "plugins": None, "selftest": None}.get(
                 command, "clinic-north"
             )
             printed |= set(paths(each))

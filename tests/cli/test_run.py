@@ -50,6 +50,21 @@ def test_a_signal_drains_the_node_and_it_ends_well(
     assert "stopped" in folder.mapdr("status").output
 
 
+def test_a_stop_from_another_process_drains_the_node_and_waits(free: tuple[NodeFolder, int]) -> None:
+    folder, port = free
+    node = _start(folder, port)
+    try:
+        node.wait_until_it_listens(30)
+        done = folder.mapdr("stop")
+        assert (done.exit_code, done.output) == (0, "The node has ended.\n")
+        assert node.process.wait(10) == 0
+    finally:
+        node.stop()
+    assert node.last_words().rstrip().endswith("stopped")
+    again = folder.mapdr("stop")
+    assert (again.exit_code, again.output) == (0, "The node does not run.\n")
+
+
 def test_a_port_that_is_taken_is_named(free: tuple[NodeFolder, int]) -> None:
     folder, port = free
     with socket.create_server(("127.0.0.1", port)):

@@ -340,7 +340,7 @@ timeout = 5
         """\
 mapdr.toml:2 webhook.ris.url: is not a URL; write https://host/path
 mapdr.toml:3 webhook.ris.on[0]: there is no event "study.delivred"; did you mean "study.delivered"?
-mapdr.toml:3 webhook.ris.on[1]: there is no event "x"; events: certificate.ends, delivery.parked, destination.back, destination.waits, disk.back, disk.low, images.expiring, source.back, source.silent, study.delivered, study.received, study.updated
+mapdr.toml:3 webhook.ris.on[1]: there is no event "x"; events: certificate.ends, delivery.parked, destination.back, destination.waits, disk.back, disk.low, images.expiring, license.ends, license.holds, source.back, source.silent, study.delivered, ...
 mapdr.toml:4 webhook.ris.secret: is not a secret's place; write where the secret is kept: "env:NAME" or "file:PATH"
 mapdr.toml:5 webhook.ris.headers: holds a secret in plain sight (Cookie, X-Token); write where the secret is kept: "env:NAME" or "file:PATH"
 mapdr.toml:6 webhook.ris.payload.a: placeholder {AccesionNumber}: no DICOM keyword 'AccesionNumber'; did you mean AccessionNumber?

@@ -142,7 +142,7 @@ def test_the_heartbeat_tells_why_a_destination_waits() -> None:
         facts = json.loads(json.dumps(deliverer.facts()))
     assert list(facts) == [
         "state", "reason", "comment", "failures", "since", "retry_at", "status", "tried", "fault",
-            "quiet_seconds", "closed_until", "ready", "preparing", "short_of_memory",
+            "quiet_seconds", "pause", "closed_until", "ready", "preparing", "short_of_memory",
             "certificates", "tls_trouble",
     ]  # fmt: skip
     assert facts["state"] in set(BreakerState)

@@ -11,7 +11,7 @@ from docs.examples import DONE, Reader, examples
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
 GUIDES = [DOCS / "guide.md", *sorted((DOCS / "howto").glob("*.md"))]
-LEFT_OUT = {"guide.md": ["console"]}
+LEFT_OUT = {"guide.md": ["console"], "run-as-a-service.md": ["console"]}
 """Blocks that a test cannot do, by document."""
 
 pytestmark = [

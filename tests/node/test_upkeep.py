@@ -20,6 +20,7 @@ from mapdr.config.problem import Problem
 from mapdr.kernel.errors import ConfigurationError
 from mapdr.kernel.watch import Watch
 from mapdr.node import upkeep
+from mapdr.node.licensing import Licensing
 from mapdr.node.upkeep import Upkeep
 from mapdr.store import Purged
 from mapdr.store.index.commands import Command
@@ -97,6 +98,7 @@ class Kept:
     def __init__(self) -> None:
         self.watch, self.orders = Watch(), Orders()
         self.asked_to_end = threading.Event()
+        self.licensing = Licensing(Path("nowhere"))
         self.purged: list[tuple[float, float]] = []
         self.reloads: list[Path] = []
         self.answer: Sequence[Problem] | Exception = ()
@@ -134,6 +136,9 @@ class Kept:
 
     def counters(self) -> dict[str, Any]:
         return {"state": "running"}
+
+    def wake(self, destinations: frozenset[str]) -> None:
+        raise AssertionError("no license is needed: nothing pauses")
 
     def reload(self, path: Path) -> Sequence[Problem]:
         self.reloads.append(path)

@@ -109,6 +109,7 @@ FACTS: dict[str, Any] = {
         | {"days": 6.9, "expires_at": WHEN},
     ),
     "images.expiring": ("", {"images": 120, "purge_at": WHEN}),
+    "license.ends": ("", {"standing": "grace", "reason": "the license has expired", "until": WHEN}),
 }
 """The subject of an alarm and what is told of its beginning, by its event."""
 

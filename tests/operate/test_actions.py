@@ -172,22 +172,16 @@ def test_a_note_reads_well(facts: dict[str, Any], said: str) -> None:
     assert " 0 " not in text
 
 
-@pytest.mark.parametrize("order", [orders.reload, lambda opened, config: orders.drain(opened)])
-def test_an_order_to_a_node_that_does_not_run_is_an_error(
-    opened: Access, used: NodeFolder, order: Callable[..., object]
-) -> None:
+def test_an_order_to_a_node_that_does_not_run_is_an_error(opened: Access, used: NodeFolder) -> None:
     with pytest.raises(MapdrError, match="the node does not run"):
-        order(opened, used.config)
+        orders.reload(opened, used.config)
 
 
-@pytest.mark.parametrize("order", [orders.reload, lambda opened, config: orders.drain(opened)])
-def test_a_node_that_says_that_it_has_stopped_is_given_no_order(
-    opened: Access, used: NodeFolder, order: Callable[..., object]
-) -> None:
+def test_a_node_that_says_that_it_has_stopped_is_given_no_order(opened: Access, used: NodeFolder) -> None:
     opened.index().commands.beat({"state": "stopped"})
     assert opened.running() is None
     with pytest.raises(MapdrError, match="the node does not run"):
-        order(opened, used.config)
+        orders.reload(opened, used.config)
     assert not opened.index().commands.take()
 
 

@@ -15,7 +15,7 @@ from mapdr.config.starter import starter
 from mapdr.operate.access import Access
 from mapdr.operate.actor import Actor
 from mapdr.operate.errors import RequestError
-from mapdr.operate.rule_form import RuleForm, _edited, _form, configured_rules, remove_rule, save_rule
+from mapdr.operate.rule_form import RuleForm, _form, configured_rules, edited, remove_rule, save_rule
 from mapdr.operate.rule_words import rule_sentence
 from mapdr.operate.settings import read_file
 
@@ -133,7 +133,7 @@ forms = st.builds(
 def test_what_a_form_wrote_reads_back_as_meant_and_nothing_else_changed(form: RuleForm) -> None:
     index = 0 if form.name == "CT" else 1
     before = tomllib.loads(HEAD + RULES)
-    after = tomllib.loads(_edited(HEAD + RULES, place=("rule", index), rule=form, new=False))
+    after = tomllib.loads(edited(HEAD + RULES, place=("rule", index), rule=form, new=False))
     read = _form(after["rule"][index])
     assert read is not None
     assert sorted(read.modality) == sorted(form.modality)  # values that stay keep their place
@@ -150,7 +150,7 @@ def test_what_a_form_wrote_reads_back_as_meant_and_nothing_else_changed(form: Ru
 
 def test_comments_stay() -> None:
     form = RuleForm("CT", ["CT", "PT"], "", "", "", "none", 10.0, ["telepacs"])
-    after = _edited(HEAD + RULES, place=("rule", 0), rule=form, new=False)
+    after = edited(HEAD + RULES, place=("rule", 0), rule=form, new=False)
     for comment in ("# the clinic's", "# to the night shift", "# the old one too", "# as on the letters"):
         assert comment in after
 
@@ -196,4 +196,4 @@ def test_an_unchanged_form_changes_nothing() -> None:
     form = _form(tomllib.loads(RULES)["rule"][0])
     assert form is not None
     assert changed(HEAD + RULES, ("rule", 0), lambda table: None) == HEAD + RULES
-    assert _edited(HEAD + RULES, place=("rule", 0), rule=form, new=False) == HEAD + RULES
+    assert edited(HEAD + RULES, place=("rule", 0), rule=form, new=False) == HEAD + RULES

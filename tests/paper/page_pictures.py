@@ -36,10 +36,12 @@ PICTURES = (
     ("stuck", "Stuck", DESK, "light"),
     ("stuck-dark", "Stuck", DESK, "dark"),
     ("studies", "Studies", DESK, "light"),
+    ("studies-phone", "Studies", PHONE, "light"),
     ("rules", "Rules", DESK, "light"),
+    ("settings", "Settings", DESK, "light"),
 )
 """Pictures by name: the view's link, the size of the window, and the colours."""
-COLOURS = 96
+COLOURS = 200
 """Of a picture: it is small then, and nobody sees the difference."""
 CAME = {"CT1": ("CT", 3, 24), "CT2": ("CT", 2, 18), "MR1": ("MR", 4, 12), "US1": ("US", 2, 6)}
 """Sources, with the modality, the number of studies and the images of each."""
@@ -106,9 +108,11 @@ def picture(browser: Browser, shown: Morning, view: str, size: dict[str, int], c
 
 
 def small(picture: bytes) -> bytes:
-    """The picture with few colours."""
+    """The picture with few colours, of which the rare ones tell states."""
     out = io.BytesIO()
-    Image.open(io.BytesIO(picture)).convert("RGB").quantize(COLOURS).save(out, "PNG", optimize=True)
+    Image.open(io.BytesIO(picture)).convert("RGB").quantize(COLOURS, Image.Quantize.MAXCOVERAGE).save(
+        out, "PNG", optimize=True
+    )
     return out.getvalue()
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import email
 import hashlib
 import json
+import ssl
 import threading
 from email.message import Message
 from io import BytesIO
@@ -56,11 +57,11 @@ class StowSink:
     It answers in a thread for each connection, and says that it has an image only when that is in `received`.
     """
 
-    def __init__(self, after: float = 0.0) -> None:
+    def __init__(self, after: float = 0.0, tls: ssl.SSLContext | None = None) -> None:
         self._after = after
         self._lock = threading.Lock()
         self.received: list[Received] = []
-        self._server = Httpd(self._take)
+        self._server = Httpd(self._take, tls)
         self.port = self._server.port
         self.url = self._server.url + "/dicom-web"
 

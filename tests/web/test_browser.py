@@ -271,7 +271,9 @@ def test_rules_are_a_picture_and_a_file_is_tried(browser: Browser, page: Page, t
     seen = Seen()
     tab = tab_of(browser, page, "operator", seen)
     tab.get_by_role("link", name="Rules").click()
-    picture = tab.get_by_role("img", name="From CT1 7. CT to teleradiology sends to telepacs.")
+    picture = tab.get_by_role(
+        "img", name="From CT1 7. Each image is offered to every rule. CT to teleradiology sends to telepacs."
+    )
     picture.wait_for()
     assert "Delivered today: telepacs 2, archive 0" in str(picture.get_attribute("aria-label"))
     tab.get_by_text('Images with Modality CT: AccessionNumber begins with "CN-"').wait_for()

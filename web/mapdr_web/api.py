@@ -13,6 +13,7 @@ from datetime import date
 from typing import Any
 
 from mapdr.kernel.item import Priority
+from mapdr.operate import about as telling
 from mapdr.operate import actions, header, images, sources, timeline
 from mapdr.operate import counts as counting
 from mapdr.operate import deliveries as delivering
@@ -25,7 +26,7 @@ from mapdr.operate.directive import Directive, correction
 from mapdr.operate.errors import RequestError
 from mapdr.operate.model import Destination, EventText, NodeState
 from mapdr.operate.selection import Selection, limited
-from mapdr_web import forms, hooks
+from mapdr_web import forms, hooks, licensing
 
 MOST = 10_000
 """Rows of one listing."""
@@ -248,6 +249,11 @@ class Operation:
         return next(iter(self.function.__annotations__)) == "state"
 
 
+def about(opened: Access) -> telling.About:
+    """The version, and the packages of others that are installed with it, with their licences."""
+    return telling.about()
+
+
 OPERATIONS = (
     Operation("status", "/status", status),
     Operation("destinations", "/destinations", destinations),
@@ -276,6 +282,10 @@ OPERATIONS = (
     Operation("webhook messages", "/webhooks/{name}/messages", hooks.messages),
     Operation("webhooks replay", "/webhooks/{name}/replay", hooks.replay, changes=True),
     Operation("webhook test", "/webhooks/{name}/test", hooks.test, changes=True),
+    Operation("about", "/about", about),
+    Operation("license", "/license", licensing.license_state),
+    Operation("license request", "/license/request", licensing.request, changes=True),
+    Operation("license install", "/license/install", licensing.install, changes=True),
     Operation("rules", "/rules", forms.rules),
     Operation("settings", "/settings", forms.settings),
     Operation("save source", "/settings/receivers/{name}/sources/save", forms.save_source, changes=True),

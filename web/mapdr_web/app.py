@@ -57,6 +57,7 @@ PAGES = (
     "/log",
     "/rules",
     "/settings",
+    "/about",
 )
 LONGEST_BODY = 65536
 """Bytes of a request's body ..."""

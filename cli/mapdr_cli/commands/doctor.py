@@ -22,12 +22,11 @@ from mapdr.operate import words
 from mapdr.operate.configuration import load
 from mapdr.operate.doctor import BAD, NOTE, OK, Examined, examine
 from mapdr.operate.peer import examine_peer
+from mapdr.operate.places import NAME, places
 from mapdr_cli.commands.options import (
-    NAME,
     complete_destination,
     config_option,
     json_option,
-    places,
     print_answer,
 )
 from mapdr_cli.render.findings import Lines, conclusion

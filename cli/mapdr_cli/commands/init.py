@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import re
-import socket
 from pathlib import Path
 
 import click
 
 from mapdr.config.starter import starter
-from mapdr_cli.commands.options import NAME, user_folder
+from mapdr.operate.first import node_name
+from mapdr.operate.places import NAME, user_folder
 
 DESTINATION = re.compile(
     r"(?:(?P<name>[A-Za-z0-9_-]+)=)?(?P<ae>[^@\s]{1,16})@(?P<host>[^:\s]+):(?P<port>\d{1,5})"
@@ -59,7 +59,7 @@ def init(
         raise click.ClickException(f"{path} is there already; --force replaces it")
     to, to_ae, to_host, to_port = _destination(destination)
     text = starter(
-        name=_node_name(name),
+        name=node_name(name),
         ae_title=ae_title,
         port=port,
         to=to,
@@ -82,7 +82,3 @@ def _destination(text: str | None) -> tuple[str, str, str, int]:
         raise click.BadParameter(f"{text} is not [NAME=]AE@HOST:PORT", param_hint="--to")
     name = match["name"] or re.sub(r"[^a-z0-9_-]+", "-", match["ae"].lower()).strip("-") or "pacs"
     return name, match["ae"], match["host"], int(match["port"])
-
-
-def _node_name(name: str | None) -> str:
-    return re.sub(r"[^A-Za-z0-9_-]+", "-", name or socket.gethostname().split(".")[0]).strip("-") or "node"

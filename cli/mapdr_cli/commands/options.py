@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import click
-import platformdirs
 from click.core import ParameterSource
 
 from mapdr.operate import words
@@ -17,11 +16,10 @@ from mapdr.operate.answer import answer
 from mapdr.operate.completion import destination_names, study_uids
 from mapdr.operate.errors import RequestError
 from mapdr.operate.listed import with_list
+from mapdr.operate.places import NAME, places, user_folder
 from mapdr.operate.selection import STATES, Selection, choose
 
 F = TypeVar("F", bound=Callable[..., Any])
-
-NAME = "mapdr.toml"
 
 
 class FiniteRange(click.FloatRange):
@@ -73,17 +71,6 @@ def identify_option(command: F) -> F:
     return click.option(
         "--identify", is_flag=True, help="Show accession number, patient ID and study date as well."
     )(command)
-
-
-def user_folder() -> Path:
-    """Where this platform keeps a user's configuration of MAPDR."""
-    return platformdirs.user_config_path("mapdr", appauthor=False)
-
-
-def places() -> list[Path]:
-    """Where a configuration is looked for when none is named, in order."""
-    site = platformdirs.site_config_path("mapdr", appauthor=False)
-    return [Path(NAME), user_folder() / NAME, site / NAME]
 
 
 def _existing(ctx: click.Context, param: click.Parameter, value: Path | None) -> Path:

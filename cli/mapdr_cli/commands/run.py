@@ -42,6 +42,7 @@ LOOK = 2.0
 @config_option
 @click.option("--plain", is_flag=True, help="Log lines instead of drawing (so it is without a terminal).")
 @click.option("--verbose", is_flag=True, help="Log more: associations, single attempts.")
+@click.option("--log-file", is_flag=True, help="Log into mapdr.log of the data folder, as when it draws.")
 @click.option(
     "--drain",
     type=FiniteRange(0, 3600),
@@ -49,12 +50,29 @@ LOOK = 2.0
     show_default=True,
     help="How many seconds running associations and deliveries have to finish at the end.",
 )
-def run(config: Path, plain: bool, verbose: bool, drain: float) -> None:
+def run(config: Path, plain: bool, verbose: bool, log_file: bool, drain: float) -> None:
     """Run the router: receive, store, change, deliver.
 
     SIGTERM or Ctrl-C drains it: no new associations, those that run finish, unfinished deliveries stay in
     the ledger for the next start. A second one ends it at once; no acknowledged image is lost by that.
     SIGHUP, or `mapdr reload`, reads the configuration again; a wrong one is refused and the old one stays.
+    """
+    run_node(config, plain=plain, verbose=verbose, drain=drain, to_file=log_file)
+
+
+def run_node(
+    config: Path,
+    *,
+    plain: bool = True,
+    verbose: bool = False,
+    drain: float = DRAIN,
+    to_file: bool = False,
+    started: Callable[[Process], object] = lambda process: None,
+) -> None:
+    """Run a node in this process until its end is asked for.
+
+    `to_file`: the log goes into the data folder even if nothing is drawn. `started` is called once the node
+    runs. Raises Exit(2) when the configuration has problems, which are shown.
     """
     checked = examine(config, resolve=True, surroundings=True)
     plan = checked.plan
@@ -64,7 +82,7 @@ def run(config: Path, plain: bool, verbose: bool, drain: float) -> None:
     out = console()
     drawn = out.is_terminal and not plain
     make_private(plan.node.data)
-    log_to(plan.node.data / "mapdr.log", verbose=verbose, drawn=drawn)
+    log_to(plan.node.data / "mapdr.log", verbose=verbose, drawn=drawn or to_file)
     for warning in checked.warnings:
         log.warning("%s", warning)
     node = Node(checked.loaded, plan, checked.registry, base=config.absolute().parent)
@@ -73,6 +91,7 @@ def run(config: Path, plain: bool, verbose: bool, drain: float) -> None:
     process = Process(node, config, drain=drain)
     with process.running():
         try:
+            started(process)
             _greet(node)
             _watch(node, process, journal, drawn)
         finally:

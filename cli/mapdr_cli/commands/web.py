@@ -9,8 +9,9 @@ from pathlib import Path
 import click
 
 from mapdr.operate import words
-from mapdr.operate.page import doors, make_link
-from mapdr.operate.signin import ROLES, SHORTEST, Role
+from mapdr.operate.page import Link, doors, make_link
+from mapdr.operate.service import link_of_service
+from mapdr.operate.signin import LINK_SECONDS, ROLES, SHORTEST, Role
 from mapdr_cli.commands.options import config_option
 
 
@@ -25,13 +26,19 @@ def web() -> None:
 @web.command("open")
 @click.option("--viewer", is_flag=True, help="Look only, without seeing who the patients are.")
 @click.option("--no-browser", is_flag=True, help="Print the link, and open nothing.")
+@click.option("--service", is_flag=True, help="On Windows: ask the service, as a member of MAPDR Operators.")
 @config_option
-def open_(viewer: bool, no_browser: bool, config: Path) -> None:
+def open_(viewer: bool, no_browser: bool, service: bool, config: Path) -> None:
     """Print a link that signs in at the page, and open it in the browser.
 
     It works once, for five minutes. Whoever opens it is an operator under your name, or a viewer.
     """
-    link = make_link(config, "viewer" if viewer else "operator")
+    if service:
+        if viewer:
+            raise click.UsageError("--service makes links for operators")
+        link = Link(link_of_service(), "operator", LINK_SECONDS)
+    else:
+        link = make_link(config, "viewer" if viewer else "operator")
     click.echo(link.url)
     minutes = words.duration(link.seconds)
     click.echo(f"It signs in once, as {link.role}, within {minutes}.", err=True)

@@ -18,6 +18,8 @@ from types import FrameType
 
 from mapdr.kernel.errors import MapdrError
 from mapdr.kernel.signals import handled
+from mapdr.operate.access import access
+from mapdr.operate.stop import stop
 from mapdr.testing.generator import GeneratedImage
 from mapdr.testing.ris import Ris
 from mapdr.testing.sink import Sink
@@ -125,16 +127,13 @@ class Node:
     def stop(self, seconds: float = 20.0) -> int:
         """Ask it to drain as an operator would, and wait; killed if it does not. The exit status.
 
-        On Windows without a console nothing can ask it: it is killed then, which is no fault of its own.
+        On Windows it is asked as by `mapdr stop`.
         """
         if self.process.poll() is None:
             if sys.platform == "win32":
-                try:
-                    self.process.send_signal(signal.CTRL_BREAK_EVENT)
-                except (OSError, SystemError):  # CPython 3.11 raises the latter
-                    self.process.kill()
-                    self.process.wait()
-                    return 0
+                # There may be no console, and CPython ends a process at once that cannot be sent Ctrl-Break.
+                with contextlib.suppress(MapdrError), access(self.config) as opened:
+                    stop(opened)
             else:
                 self.process.send_signal(signal.SIGTERM)
         try:

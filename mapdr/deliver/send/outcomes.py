@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from mapdr.deliver.feed.ready import QueuedImage
+from mapdr.deliver.permit import Permit
 from mapdr.deliver.send.breaker import Breaker, BreakerState
 from mapdr.deliver.settle.decide import (
     DELIVERED,
@@ -40,7 +41,8 @@ class OutcomeHandler:
     """Shared by the senders of one destination; thread-safe.
 
     `differs` says whether other bytes under the UID of a row were what its destination was last given. While
-    `stopping` is set, sessions are aborted, which says nothing about the receiver.
+    `stopping` is set, sessions are aborted, which says nothing about the receiver. A pause of `permit` makes
+    no image older.
     """
 
     def __init__(
@@ -54,6 +56,7 @@ class OutcomeHandler:
         watch: Watch,
         differs: Callable[[LeasedDelivery], bool],
         stopping: threading.Event,
+        permit: Permit,
     ) -> None:
         self._leases = leases
         self._failures = failures
@@ -62,6 +65,7 @@ class OutcomeHandler:
         self._watch = watch
         self._differs = differs
         self._stopping = stopping
+        self._permit = permit
         self._counter = f"deliver.{destination}."
         self._images, self._bytes = f"{self._counter}images", f"{self._counter}bytes"
 
@@ -166,6 +170,7 @@ class OutcomeHandler:
             limit=limit,
             cuts=self._failures.cuts(image.delivery) if outcome.cut else 0,
             differs=differs,
+            waits_since=self._permit.resumed_at,
         )
         self._count(self._leases.settle([EndedAttempt(image.delivery, decision, sent, image.payload)]))
 

@@ -68,6 +68,7 @@ def decide(
     limit: int = 0,
     cuts: int = 0,
     differs: bool = False,
+    waits_since: float = 0.0,
 ) -> Decision:
     """What becomes of the row `delivery` after `outcome`, `now` in seconds since the epoch.
 
@@ -76,7 +77,8 @@ def decide(
     session was cut while others were taken, this time included: such failures use up no try. An image that
     was answered "out of resources" waits beyond `after`, when the receiver is asked again, so that another
     image is tried before it. `fallback` is another transfer syntax that the receiver accepts, or empty.
-    `differs`: other bytes were delivered under its SOP Instance UID before.
+    `differs`: other bytes were delivered under its SOP Instance UID before. `give_up` counts from when it
+    was received, but not from before `waits_since`, until when nothing went out.
     """
     if outcome.verdict is Verdict.DELIVERED:
         return Decision("parked", "duplicate") if outcome.duplicate and differs else DELIVERED
@@ -89,7 +91,8 @@ def decide(
         losses = cuts + 1 if outcome.cut else delivery.attempts + 2
         if session_lost(outcome) and limit and losses >= limit:
             return Decision("parked", "no-answer")
-        if retry.give_up is not None and now - delivery.instance.received_at > retry.give_up:
+        waited = now - max(delivery.instance.received_at, waits_since)
+        if retry.give_up is not None and waited > retry.give_up:
             return Decision("parked", "gave-up")
         counts = limit > 0 and not outcome.cut
         return _wait(outcome, Backoff.of(retry), failures, now, max(now, after), counts)

@@ -21,6 +21,7 @@ from mapdr.deliver.feed.preparer import Preparer
 from mapdr.deliver.feed.ready import ReadyQueue
 from mapdr.deliver.feed.scheduler import Scheduler
 from mapdr.deliver.feed.syntaxes import Syntaxes
+from mapdr.deliver.permit import Always, Permit
 from mapdr.deliver.send.breaker import Breaker, BreakerState, BreakerView
 from mapdr.deliver.send.connection import Connection, OpenSessions
 from mapdr.deliver.send.faults import Faults
@@ -63,6 +64,7 @@ class Deliverer:
 
     Leases are in the name of `owner`, the node, run for `lease` seconds and are renewed; a session without
     work for `idle` seconds is released. `wake` may be called by anybody, at any time: there may be new rows.
+    While `permit` is paused nothing goes out, STAT images neither: rows stay pending as they are.
     """
 
     def __init__(
@@ -74,6 +76,7 @@ class Deliverer:
         *,
         owner: str,
         watch: Watch,
+        permit: Permit | None = None,
         tick: float = TICK,
         lease: float = LEASE,
         idle: float = IDLE,
@@ -81,12 +84,13 @@ class Deliverer:
         self.destination = destination
         self._egress = egress
         self._watch = watch
+        self._permit = permit or Always()
         self._tick = tick
         self._idle = idle
         self._retry = egress.retry if isinstance(egress, Retries) else Retry()
         self._quiet_seconds = egress.quiet_seconds if isinstance(egress, Waits) else 0.0
         self._timetable = Timetable(egress.hours if isinstance(egress, KeepsHours) else None)
-        self._was_open = True
+        self._was_open = self._went = True
         self._report = Report(destination, watch)
         self._signal = threading.Event()
         self._stopping = threading.Event()
@@ -110,6 +114,7 @@ class Deliverer:
             watch=watch,
             differs=ledger.differs,
             stopping=self._stopping,
+            permit=self._permit,
         )
         self._senders: list[Sender] = []
         self._thread: threading.Thread | None = None
@@ -191,8 +196,8 @@ class Deliverer:
         """What the node's heartbeat tells of the destination.
 
         That is `view`, what its egress raised last, how many seconds a study must have been quiet before it
-        is sent, when its hours open if they are closed, how many images in hand are ready, how many are
-        still prepared, whether any waits for memory, and the certificates of its egress.
+        is sent, why nothing may go out, when its hours open if they are closed, how many images in hand are
+        ready, how many are still prepared, whether any waits for memory, and its egress' certificates.
         """
         unprepared = self._ready.unprepared()
         view, window, told = self.view(), self._timetable.now(), self._egress.describe()
@@ -202,6 +207,7 @@ class Deliverer:
             "state": str(view.state),
             "fault": self._faults.last,
             "quiet_seconds": self._quiet_seconds,
+            "pause": self._permit.pause,
             "closed_until": None if window.is_open else window.until,
             "ready": len(self._ready) - unprepared,
             "preparing": unprepared,
@@ -258,6 +264,13 @@ class Deliverer:
     def _step(self) -> float:
         """One round; how many seconds to wait for the next unless something happens."""
         self._leases.renew()
+        if self._permit.pause:
+            self._went = False
+            self._feeder.empty()  # what is on the wire goes on
+            return self._tick
+        if not self._went:
+            self._went = True
+            self._feeder.look_again()
         if self._breaker.state is BreakerState.OPEN:
             return self._while_open()
         trial = self._breaker.state is not BreakerState.CLOSED

@@ -17,17 +17,21 @@ from operator import itemgetter
 from pathlib import Path
 from typing import Any, TypeVar
 
-from sqlalchemy import Connection, Table, case, insert, inspect, select
+from sqlalchemy import Connection, Table, case, delete, insert, inspect, select
 
+import mapdr
 from mapdr.kernel.errors import ConfigurationError
 from mapdr.kernel.permissions import touch_private
 from mapdr.store.index import schema
 from mapdr.store.index.engines import postgresql, remove_leftovers, sqlite
 from mapdr.store.index.fault import IndexFault
 from mapdr.store.index.migrations import STEPS, migrate
+from mapdr.store.index.moving import keep_copy, refuse_other, refuse_under_a_node
 from mapdr.store.spool.durable import Durability
 
 BUSY_SECONDS = 30
+MADE_BY = "made_by"
+"""The fact that names the version of MAPDR that brought the index to its schema."""
 Item = TypeVar("Item")
 
 
@@ -205,27 +209,35 @@ class Database:
         with self.read() as connection:
             if not schema.metadata.tables.keys() <= set(inspect(connection).get_table_names()):
                 return False
-            query = select(schema.fact.c.value).where(schema.fact.c.name == "schema")
-            found = connection.execute(query).scalar()
-        if found is None or found in STEPS:
+            found = _fact(connection, "schema")
+            made_by = _fact(connection, MADE_BY)
+        if not found or found in STEPS:
             return False
-        _must_be_ours(found)
+        refuse_other(found, made_by, self._path)
         return True
 
     def _create(self) -> None:
-        """Make what the index lacks, of an earlier schema too. Raises as `_is_made`."""
+        """Make what the index lacks; one of an earlier schema is moved on, and a copy of it kept. Raises as
+        `_is_made`, and ConfigurationError while a node works with the earlier schema or there is no room."""
         with self.write() as connection:
+            before = _fact(connection, "schema") if inspect(connection).has_table("fact") else ""
+            if before in STEPS and self._path is not None:
+                refuse_under_a_node(self._path.parent, before)
+                keep_copy(self._path, before)  # as of now: this transaction keeps others from writing
             schema.metadata.create_all(connection)
-            query = select(schema.fact.c.value).where(schema.fact.c.name == "schema")
-            if connection.execute(query).scalar() is None:
-                connection.execute(insert(schema.fact).values(name="schema", value=str(schema.VERSION)))
+            if not before:
+                _set_fact(connection, "schema", str(schema.VERSION))
             else:
-                _must_be_ours(migrate(connection))
+                refuse_other(migrate(connection), _fact(connection, MADE_BY), self._path)
+            _set_fact(connection, MADE_BY, mapdr.__version__)
 
 
-def _must_be_ours(version: str) -> None:
-    if version != str(schema.VERSION):
-        raise ConfigurationError(
-            f"the index has schema {version}, this MAPDR writes schema {schema.VERSION}: "
-            "use the MAPDR that wrote it, or give a new data folder"
-        )
+def _fact(connection: Connection, name: str) -> str:
+    """What the index says of itself, empty if it does not."""
+    found = connection.execute(select(schema.fact.c.value).where(schema.fact.c.name == name)).scalar()
+    return "" if found is None else str(found)
+
+
+def _set_fact(connection: Connection, name: str, value: str) -> None:
+    connection.execute(delete(schema.fact).where(schema.fact.c.name == name))
+    connection.execute(insert(schema.fact).values(name=name, value=value))

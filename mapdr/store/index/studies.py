@@ -87,6 +87,13 @@ class Studies:
             raise KeyError(study)
         return study_tags(text)
 
+    def identifying(self, most: int) -> list[str]:
+        """What the index keeps of the tags of the last `most` studies, each value once: who they are of."""
+        query = select(_study.c.tags).order_by(_study.c.id.desc()).limit(most)
+        with self._database.read() as connection:
+            found = connection.scalars(query).all()
+        return list(dict.fromkeys(value for text in found for value in study_tags(text).values()))
+
     def _complete(self, connection: Connection, study: int, tags: str, values: Mapping[str, str]) -> None:
         known = json.loads(tags)
         merged = {**values, **known}

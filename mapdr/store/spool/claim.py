@@ -56,6 +56,11 @@ def running_file(data: Path, node: str) -> Path:
     return data / "spool" / node / "running"
 
 
+def node_file(data: Path, node: str) -> Path:
+    """What a node claims from before its recovery to its end."""
+    return data / "spool" / node / "node"
+
+
 def claimed(path: Path) -> bool | None:
     """Whether a process of this machine holds a claim of this file; None if that cannot be found out,
     or if it never was claimed."""

@@ -1,5 +1,6 @@
 // The shell: who is signed in, which view is shown, and the node's state as it comes.
 
+import { about } from "./about.js";
 import { Refused, ask, askAlone, h, say, setToken, show } from "./dom.js";
 import { forget, log, remember } from "./log.js";
 import { overview } from "./overview.js";
@@ -14,6 +15,7 @@ import { clock, count, duration, size, stateOf, sum } from "./words.js";
 const VIEWS = [
   [/^\/$/, "overview", overview], [/^\/stuck$/, "stuck", stuck], [/^\/studies$/, "studies", studies],
   [/^\/reports$/, "reports", reports], [/^\/log$/, "log", log], [/^\/rules$/, "rules", rules], [/^\/settings$/, "settings", settings],
+  [/^\/about$/, "about", about],
   [/^\/studies\/([^/]+)$/, "studies", study], [/^\/images\/([^/]+)$/, "studies", image],
 ];
 const SILENT = 6000; // milliseconds without a word after which the node is lost
@@ -193,7 +195,7 @@ function told(found) {
   show(by("bottom"), [disk, found.node.disk_step, hooks.pending, hooks.parked, found.node.durability, found.mapdr.version], () => [
     h("span", {}, `disk: ${disk}${found.node.disk_step && found.node.disk_step !== "enough" ? ` (${found.node.disk_step})` : ""}`),
     hooks.hooks.length ? h("span", {}, `webhooks: ${count(hooks.pending)} waiting, ${count(hooks.parked)} given up`) : null,
-    h("span", {}, `durability: ${found.node.durability}`), h("span", {}, `MAPDR ${found.mapdr.version}`)]);
+    h("span", {}, `durability: ${found.node.durability}`), h("a", { href: "/about" }, `About MAPDR ${found.mapdr.version}`)]);
   view?.draw(found);
 }
 

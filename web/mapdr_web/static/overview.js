@@ -126,11 +126,14 @@ function sentence(one) {
   return [h("b", { class: one.level }, `${shape} ${word}:`), " ", one.text];
 }
 
+const CURES = ["/stuck", "Show, and what cures it"];
+const LEADS = { parked: CURES, held: CURES, unrouted: CURES, license: ["/settings", "Show the license"] };
+
 function alert(kind) {
-  const leads = ["parked", "held", "unrouted"].includes(kind);
+  const [href, does] = LEADS[kind] ?? [];
   const text = h("p");
   const node = h("section", { class: "card alert" }, text,
-    leads ? h("a", { class: "button", href: "/stuck" }, "Show, and what cures it") : null);
+    href ? h("a", { class: "button", href }, does) : null);
   return { node, update(one) {
     node.classList.toggle("is-bad", one.level === "bad");
     show(text, one, sentence);

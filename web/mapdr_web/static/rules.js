@@ -4,6 +4,7 @@ import { askAlone, askFile, h, s, say, show } from "./dom.js";
 import { count, many, size, sum } from "./words.js";
 
 const ROW = 56;
+const BAR = 280; // where the bar stands from which each image is offered to every rule
 const SHOWN = 12; // sources and destinations in the picture
 
 export function rules(main, session) {
@@ -86,12 +87,13 @@ function flow(sources, ways, destinations) {
   const lines = [], boxes = [], labels = [];
   sources.forEach((one, index) => {
     const y = at(index, sources.length);
-    ways.forEach((_, way) => lines.push(curve(210, y, 350, at(way, ways.length), one.images)));
+    lines.push(curve(210, y, BAR, y, one.images));
     boxes.push(box(10, y, 200, one.name));
     labels.push(label(216, y - 8, count(one.images), "start"));
   });
   ways.forEach((one, index) => {
     const y = at(index, ways.length);
+    lines.push(curve(BAR, y, 350, y, 0));
     for (const name of one.to) {
       const place = destinations.findIndex((each) => each.name === name);
       if (place >= 0) lines.push(curve(610, y, 750, at(place, destinations.length), destinations[place].images));
@@ -103,8 +105,12 @@ function flow(sources, ways, destinations) {
     boxes.push(box(750, y, 200, one.name));
     labels.push(label(744, y - 8, count(one.images), "end"));
   });
+  const ends = [0, sources.length - 1].map((one) => at(one, sources.length)).concat([0, ways.length - 1].map((one) => at(one, ways.length))).filter(Number.isFinite);
+  const top = Math.min(...ends) - 8;
+  boxes.push(s("rect", { class: "bar", x: BAR - 4, y: top.toFixed(1), width: 8, height: (Math.max(...ends) + 8 - top).toFixed(1), rx: 4 }));
   const words = [
     sources.length ? `From ${sources.map((one) => `${one.name} ${count(one.images)}`).join(", ")}` : "Nothing has come today",
+    "Each image is offered to every rule",
     ...ways.map((one) => `${one.name} sends to ${one.to.length ? one.to.join(" and ") : "nobody"}`),
     `Delivered today: ${destinations.map((one) => `${one.name} ${count(one.images)}`).join(", ") || "nothing"}`,
   ].join(". ");

@@ -3,6 +3,7 @@
 import { ask, confirmed, h, query, say } from "./dom.js";
 import { form } from "./forms.js";
 import { hooks } from "./hooks.js";
+import { license } from "./license.js";
 import { many } from "./words.js";
 
 const SOURCE = [
@@ -35,7 +36,8 @@ export function settings(main, session) {
   const body = h("div", { class: "alerts" });
   let found = null, ended = false, at = null;
   const told = hooks(acts, () => at ?? new Date().toISOString());
-  main.replaceChildren(h("h1", { class: "title" }, "Settings"), about, body, told.node);
+  const licensed = license(acts);
+  main.replaceChildren(h("h1", { class: "title" }, "Settings"), about, body, told.node, licensed.node);
 
   async function read() {
     try {
@@ -199,5 +201,6 @@ export function settings(main, session) {
   return { title: "Settings", draw(state) { at = state.at; }, end() {
     ended = true;
     told.end();
+    licensed.end();
   } };
 }

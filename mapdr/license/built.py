@@ -1,0 +1,3 @@
+"""Whether this is a vendor's build. `setup.py` puts another module into the wheel of one."""
+
+VENDOR = False

@@ -1,0 +1,106 @@
+"""Each codec at work once: what an installation says that it reads and writes, read and written.
+
+Frames are decoded in a decoder process, as in a node: so that is tried too, in a frozen program above all.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from mapdr.kernel.codec import FrameFormat, Pixels
+from mapdr.kernel.privacy import in_words
+from mapdr.kernel.registry import Registry
+from mapdr.kernel.stage import Settings
+from mapdr.kernel.watch import Watch
+from mapdr.transform.codecs.foreign import Decoders
+from mapdr.transform.codecs.samples import STREAMS, form, frame
+from mapdr.transform.codecs.table import Codecs, Row
+from mapdr.transform.codecs.worker import Job
+
+SECONDS = 60.0
+"""For one frame of 16 by 16: most of it is for the start of the process on a busy machine."""
+LEVEL = 60.0
+"""dB at which a frame is written with loss: no value differs by more than NEAR of 4,096 then."""
+NEAR = 40
+
+
+@dataclass(frozen=True, slots=True)
+class Exercised:
+    """What became of a transfer syntax: `done` names what was tried and succeeded, `failed` says what did
+    not."""
+
+    name: str
+    done: tuple[str, ...]
+    failed: tuple[str, ...]
+
+
+def exercise(registry: Registry) -> Iterator[Exercised]:
+    """Read and write a frame in every transfer syntax that a codec of `registry` has. Nothing is raised."""
+    pool = Decoders(1, seconds=SECONDS)
+    try:
+        with tempfile.TemporaryDirectory() as folder:
+            settings = Settings("selftest", "none", Path(folder), bytes(32), Watch())
+            for row in Codecs(registry, settings).rows.values():
+                yield _exercise(row, pool)
+    finally:
+        pool.close()
+
+
+def _exercise(row: Row, pool: Decoders) -> Exercised:
+    done, failed = [], []
+    for what, work in (("read", _decode), ("written", _encode), ("written with loss", _encode_with_loss)):
+        try:
+            if work(row, pool):
+                done.append(what)
+        except Exception as error:  # noqa: BLE001  whatever a codec raises is what is looked for
+            failed.append(f"cannot be {what}: {in_words(error)}")
+    if row.decoder is None and row.no_decode:
+        failed.append(f"cannot be read: {row.no_decode}")
+    return Exercised(row.name, tuple(done), tuple(failed))
+
+
+def _decode(row: Row, pool: Decoders) -> bool:
+    """Whether there was something to read."""
+    if row.decoder is None or row.uid not in STREAMS:
+        return False
+    stream, allocated, near = STREAMS[row.uid]
+    cells = pool.decode(Job(row.decoder, form(allocated)), stream)
+    _compare(np.frombuffer(cells, f"<u{allocated // 8}").reshape(frame().shape), form(allocated), near)
+    return True
+
+
+def _encode(row: Row, pool: Decoders) -> bool:
+    """Whether there was somebody to write it."""
+    if row.encoder is None:
+        return False
+    tried = False
+    for form_ in filter(row.encoder.takes.holds, (form(8), form(16))):
+        _compare(row.encoder.decode(row.encoder.encode(_pixels(form_), form_), form_), form_, 0)
+        tried = True
+    return tried
+
+
+def _encode_with_loss(row: Row, pool: Decoders) -> bool:
+    if row.lossy_encoder is None:
+        return False
+    form_ = form(16)
+    stream = row.lossy_encoder.encode_at(_pixels(form_), form_, LEVEL, reversible=False, resolutions=0)
+    _compare(row.lossy_encoder.decode(stream, form_), form_, NEAR)
+    return True
+
+
+def _pixels(form_: FrameFormat) -> Pixels:
+    """The frame in the bits that are allocated."""
+    return frame() if form_.allocated == 16 else (frame() >> 4).astype("u1")
+
+
+def _compare(found: Pixels, form_: FrameFormat, near: int) -> None:
+    """Raise ValueError where a value differs by more than `near` from what was encoded."""
+    far = int(np.abs(found.astype(int) - _pixels(form_).astype(int)).max())
+    if far > near:
+        raise ValueError("the values are others than those that were encoded")

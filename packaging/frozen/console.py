@@ -1,0 +1,5 @@
+"""Where the frozen `mapdr` begins."""
+
+from mapdr_cli.main import main
+
+main()

@@ -1,0 +1,5 @@
+"""Where the frozen window begins."""
+
+from mapdr_desktop.main import main
+
+main()

@@ -1,0 +1,38 @@
+"""A folder of a user that has no configuration yet, and the answers of the first start."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from mapdr.operate.first import FirstForm, write_first
+from mapdr_desktop.opening import Opening, Where
+from peers.processes import free_port
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> Path:
+    """A configuration that is not written yet."""
+    return tmp_path / "user" / "mapdr.toml"
+
+
+@pytest.fixture
+def form(free_port: int) -> FirstForm:
+    """What a clinic enters; nobody listens at its receiver."""
+    return FirstForm("ROUTER", free_port, "PACS", "127.0.0.1", _other(free_port), "lossless", 10.0)
+
+
+@pytest.fixture
+def opening(config: Path, form: FirstForm) -> Iterator[Opening]:
+    """The way to a node whose configuration is written; the node is ended."""
+    assert not write_first(form, config)
+    opened = Opening(Where(config, of_service=False, readable=True))
+    yield opened
+    opened.end()
+
+
+def _other(port: int) -> int:
+    found = free_port()
+    return found if found != port else found + 1

@@ -1,0 +1,204 @@
+"""Window and tray as they are, on a screen without glass; and the browser where there is no window."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from desktop import screen as screens
+from mapdr.operate.access import access
+from mapdr.testing.wait import until
+from mapdr_desktop import window
+from mapdr_desktop.opening import Opening
+from mapdr_desktop.window import BrowserWindow, NoWindow, WebviewWindow, has_webview2
+from peers.processes import Process, run
+
+DESKTOP = [sys.executable, "-m", "mapdr_desktop"]
+
+
+@pytest.mark.peer("Xvfb", "tint2", "import")
+@pytest.mark.timeout(300)
+def test_a_picture_of_window_and_tray(tmp_path: Path, opening: Opening) -> None:
+    if not screens.back_end():
+        if os.environ.get("CI"):
+            pytest.fail("pywebview, pystray, Pillow and PySide6 must be installed in CI", pytrace=False)
+        pytest.skip("pywebview, pystray, Pillow or PySide6 is not installed")
+    config = opening.where.config
+    with screens.screen(tmp_path) as shown:
+        program = Process([*DESKTOP, "--config", config], tmp_path / "desktop.log", shown.env)
+        try:
+            picture = tmp_path / "screen.png"
+            until(lambda: _sees(shown, picture, _BADGE, _PAGE, program), 120, "window, page and tray")
+            with access(config) as opened:
+                assert opened.alive
+            assert run([*DESKTOP, "--config", config], env=shown.env).returncode == 0, "a second start"
+            assert program.running
+            assert run([*DESKTOP, "--quit"], env=shown.env).returncode == 0
+            until(lambda: not program.running, 60, "the end of the program")
+            assert program.popen.returncode == 0, program.output()
+        finally:
+            program.end()
+    with access(config) as opened:
+        assert not opened.alive, "the node that it started has ended"
+
+
+_BADGE = (76, 195, 138)
+"""The green of the badge that says "receiving"; nothing else on the screen has it in light colours."""
+_PAGE = (26, 88, 198)
+"""The accent of the page, as its menu has it."""
+
+
+def _sees(
+    shown: screens.Screen, path: Path, badge: tuple[int, ...], page: tuple[int, ...], program: Process
+) -> bool:
+    from PIL import Image
+
+    assert program.running, program.output()
+    with Image.open(shown.picture(path)) as image:
+        screen = image.convert("RGB")
+    width, height = screen.size
+    tray = screen.crop((0, height - 40, width, height)).getcolors(1 << 20) or []
+    above = screen.crop((0, 0, width, height - 40)).getcolors(1 << 20) or []
+    return badge in {colour for _, colour in tray} and page in {colour for _, colour in above}
+
+
+def test_the_browser_is_opened_again_with_a_fresh_address(monkeypatch: pytest.MonkeyPatch) -> None:
+    opened: list[str] = []
+    monkeypatch.setattr(window.webbrowser, "open", lambda url: opened.append(url) or True)
+    addresses = iter(["http://127.0.0.1:1/#token=a", "http://127.0.0.1:1/#token=b"])
+    shown = BrowserWindow(lambda: next(addresses))
+    shown.end()
+    shown.run()
+    shown.show()
+    assert opened == ["http://127.0.0.1:1/#token=a", "http://127.0.0.1:1/#token=b"]
+
+
+def test_edge_shows_a_window_of_the_application(monkeypatch: pytest.MonkeyPatch) -> None:
+    started: list[list[str]] = []
+    monkeypatch.setattr(window, "_edge", lambda: "msedge.exe")
+    monkeypatch.setattr(window.subprocess, "Popen", lambda command, **given: started.append(command))
+    BrowserWindow(lambda: "http://127.0.0.1:1/#token=a").show()
+    assert started == [["msedge.exe", "--app=http://127.0.0.1:1/#token=a"]]
+
+
+class _Registry:
+    """What Windows' registry says of WebView2, by root."""
+
+    HKEY_LOCAL_MACHINE, HKEY_CURRENT_USER = "machine", "user"
+
+    def __init__(self, versions: dict[str, str]) -> None:
+        self._versions = versions
+
+    def OpenKey(self, root: str, path: str) -> _Key:  # noqa: N802
+        assert path.endswith("{F3017226-FE2A-4295-8BDF-00C3A9A7E4C5}")
+        if root not in self._versions:
+            raise FileNotFoundError
+        return _Key(self._versions[root])
+
+    def QueryValueEx(self, key: _Key, name: str) -> tuple[str, int]:  # noqa: N802
+        assert name == "pv"
+        return key.version, 1
+
+
+class _Key:
+    def __init__(self, version: str) -> None:
+        self.version = version
+
+    def __enter__(self) -> _Key:
+        return self
+
+    def __exit__(self, *ended: object) -> None: ...
+
+
+@pytest.mark.parametrize(
+    ("versions", "there"),
+    [
+        ({}, False),
+        ({"machine": "0.0.0.0"}, False),
+        ({"user": "130.0.1"}, True),
+        ({"machine": "130.0.1"}, True),
+    ],
+)
+def test_whether_webview2_is_installed(versions: dict[str, str], there: bool) -> None:
+    assert has_webview2(_Registry(versions)) is there
+
+
+class _Webview:
+    """pywebview, as far as a window asks it."""
+
+    class WebViewException(Exception):
+        pass
+
+    def __init__(self) -> None:
+        self.settings: dict[str, bool] = {}
+        self.did: list[str] = []
+        self.signed_out = False
+        self.closing: list[Callable[[], bool]] = []
+        events = SimpleNamespace(closing=self)
+        self.window = SimpleNamespace(
+            events=events,
+            load_url=self.did.append,
+            show=lambda: self.did.append("show"),
+            restore=lambda: None,
+            hide=lambda: self.did.append("hide"),
+            destroy=lambda: self.did.append("destroy"),
+            evaluate_js=lambda script: self.signed_out,
+        )
+
+    def __iadd__(self, handler: Callable[[], bool]) -> _Webview:
+        self.closing.append(handler)
+        return self
+
+    def create_window(self, *args: Any, **given: Any) -> Any:
+        return self.window
+
+    def start(self, work: Callable[[], object]) -> None:
+        work()
+
+
+@pytest.fixture
+def webview(monkeypatch: pytest.MonkeyPatch) -> _Webview:
+    """A pywebview that only says what it was asked."""
+    fake = _Webview()
+    monkeypatch.setitem(sys.modules, "webview", fake)
+    return fake
+
+
+def test_closing_hides_where_there_is_another_way_to_quit(webview: _Webview) -> None:
+    told: list[str] = []
+    shown = WebviewWindow(lambda: "link", stays=True, hidden=lambda: told.append("hidden"))
+    shown.run()
+    (closing,) = webview.closing
+    assert closing() is False
+    until(lambda: told, 10, "that it is hidden")
+    shown.show()
+    assert webview.did == ["link", "hide", "link", "show"], "signed in anew when it is shown again"
+    shown.show()
+    webview.signed_out = True
+    shown.show()
+    assert webview.did[4:] == ["show", "link", "show"]
+    shown.end()
+    assert closing() is True
+
+
+def test_closing_ends_where_there_is_none(webview: _Webview) -> None:
+    WebviewWindow(lambda: "link", stays=False, hidden=lambda: None)
+    assert webview.closing[0]() is True
+
+
+def test_nothing_to_draw_with_is_no_window(webview: _Webview, monkeypatch: pytest.MonkeyPatch) -> None:
+    def start(work: Callable[[], object]) -> None:
+        raise webview.WebViewException("You must have either QT or GTK")
+
+    monkeypatch.setattr(webview, "start", start)
+    with pytest.raises(NoWindow):
+        WebviewWindow(lambda: "link", stays=False, hidden=lambda: None).run()
+    monkeypatch.setitem(sys.modules, "webview", None)
+    with pytest.raises(NoWindow):
+        WebviewWindow(lambda: "link", stays=False, hidden=lambda: None)

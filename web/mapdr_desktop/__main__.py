@@ -1,0 +1,5 @@
+"""`python -m mapdr_desktop`."""
+
+from mapdr_desktop.main import main
+
+main()
