@@ -55,7 +55,11 @@ class Ris:
 
         class Handler(BaseHTTPRequestHandler):
             def do_POST(self) -> None:
-                body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+                length = int(self.headers.get("Content-Length") or 0)
+                body = self.rfile.read(length)
+                if len(body) < length:  # whoever called was cut off: he has told nothing
+                    self.close_connection = True
+                    return
                 answer = ris._take(self.path, {k.lower(): v for k, v in self.headers.items()}, body)
                 self.send_response(answer)
                 self.send_header("Content-Length", "0")
