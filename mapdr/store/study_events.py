@@ -8,6 +8,9 @@ when it has been left alone for the quiet time it is judged by the ledger's rows
                                                              └─ something open ▶ no longer due; its
                                                                 settling will make it due again
 
+While images of a study still come, nothing is told of it for any destination: repeats are owed to none, and
+what the destination has so far would be told as the whole.
+
 An event and its outbox rows are one transaction: it happens exactly once.
 """
 
@@ -35,6 +38,7 @@ log = logging.getLogger("mapdr.store")
 
 _AT_ONCE = 200
 _study, _series, _progress = schema.study, schema.series, schema.progress
+_arrival = _progress.alias("arrival")
 _instance, _delivery = schema.instance, schema.delivery
 
 
@@ -125,10 +129,16 @@ class StudyEvents:
         return events
 
     def _due(self, connection: Connection, before: float) -> Sequence[Row[Any]]:
+        coming = select(_arrival.c.study).where(
+            _arrival.c.study == _progress.c.study,
+            _arrival.c.destination == RECEIVED,
+            _arrival.c.changed_at > before,
+        )
+        # What was received is told before what became of it.
         rows = connection.execute(
             select(_progress)
-            .where(literal_column(schema.DUE), _progress.c.changed_at <= before)
-            .order_by(_progress.c.changed_at)
+            .where(literal_column(schema.DUE), _progress.c.changed_at <= before, ~coming.exists())
+            .order_by(_progress.c.destination != RECEIVED, _progress.c.changed_at)
             .limit(_AT_ONCE + len(self._later))
         ).all()
         return [row for row in rows if (row.study, row.destination) not in self._later]

@@ -7,6 +7,7 @@ import pytest
 from mapdr.store import OutboxEntry, Selection, Settlement, Store, StudyEvent
 from mapdr.store.spool.headers import ACCESSION_NUMBER
 from mapdr.store.study_events import SeriesPart
+from mapdr.testing.wait import until
 from store.conftest import Opener
 from store.world import To, push
 
@@ -144,6 +145,26 @@ def test_each_destination_is_told_for_itself(opener: Opener) -> None:
     assert [event.destination for event in due(store)] == ["", "a"]
     settle(store, destination="b")
     assert [event.destination for event in due(store)] == ["b"]
+
+
+def test_a_study_is_not_told_of_as_delivered_while_its_images_still_come(opener: Opener) -> None:
+    store = opener(repeats="absorb")
+    push(store, "1.1")
+    assert store.writer.flush()
+    settle(store)
+    delivered_at = time.time()
+    until(lambda: time.time() > delivered_at, what="a tick of the clock")
+    push(store, "1.1")  # pushed again after a fault: owed to nobody, and the rest of the study follows
+    assert store.writer.flush()
+    assert store.ledger.lease("pacs", 9, 60, "n") == []
+    assert store.study_events.due_events(delivered_at + QUIET, QUIET) == []
+    push(store, "1.2")
+    assert store.writer.flush()
+    settle(store)
+    assert [(event.kind, event.images, event.update) for event in due(store)] == [
+        ("study.received", 2, 0),
+        ("study.delivered", 2, 0),
+    ]
 
 
 def test_a_repeat_counts_once_for_the_study(store: Store) -> None:
