@@ -19,6 +19,7 @@ SANITIZERS = ["-fsanitize=address,undefined", "-fno-sanitize-recover=all", "-fno
 FAST = Path("mapdr/_fast")
 VENDOR_KEYS = os.environ.get("MAPDR_VENDOR_KEY", "")
 GATE = Path("mapdr/license/_gate.pyx")
+GENERATED = Path("build/vendor")
 
 
 def hot_paths() -> list[Extension]:
@@ -45,6 +46,8 @@ def hot_paths() -> list[Extension]:
             for path in sources
         ],
         build_dir="build/cython",
+        # The gate's: Cython goes by the include path of its first call, for all that follow.
+        include_path=[str(GENERATED)],
         compiler_directives={"language_level": 3, "boundscheck": True},
     )
     for extension, path in zip(built, sources, strict=True):
@@ -73,13 +76,12 @@ def gate() -> list[Extension]:
         keys = []
     if not keys or any(len(key) != 32 for key in keys):
         raise SystemExit("MAPDR_VENDOR_KEY is no public key: 64 hexadecimal digits, as mapdr-vendor prints")
-    folder = Path("build/vendor")
-    folder.mkdir(parents=True, exist_ok=True)
+    GENERATED.mkdir(parents=True, exist_ok=True)
     written = "".join(f"    {key!r},\n" for key in keys)
-    (folder / "vendor_keys.pxi").write_text(f"cdef tuple vendor_keys():\n    return (\n{written}    )\n")
+    (GENERATED / "vendor_keys.pxi").write_text(f"cdef tuple vendor_keys():\n    return (\n{written}    )\n")
     source = Extension("mapdr.license._gate", [str(GATE)], extra_compile_args=compiler_flags())
     # Always anew: what was translated before may hold other keys.
-    return list(cythonize([source], build_dir=str(folder), include_path=[str(folder)], force=True))
+    return list(cythonize([source], build_dir=str(GENERATED), include_path=[str(GENERATED)], force=True))
 
 
 class BuildPy(build_py):

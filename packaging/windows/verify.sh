@@ -129,6 +129,9 @@ $ucrt_sha256  $ucrt
 SUMS
 mapfile -t needed < <("$host/python" "$here/requirements.py" "$source_folder/pyproject.toml")
 [ "${#needed[@]}" -gt 5 ] || fail "pyproject.toml names no dependencies"
+# Of pywebview's own needs: pure Python, published as sources alone.
+[ -n "$(compgen -G "$cache/wheels/proxy_tools-*.whl")" ] || "$host/pip" -q wheel --no-deps -w "$cache/wheels" proxy-tools \
+    >"$work/pip.log" 2>&1 || { cat "$work/pip.log"; skip "proxy-tools cannot be downloaded"; }
 "$host/pip" -q download "${for_windows[@]}" -d "$cache/wheels" --find-links "$cache/wheels" pip "${needed[@]}" \
     >"$work/pip.log" 2>&1 || { cat "$work/pip.log"; skip "the dependencies' wheels for Windows cannot be downloaded"; }
 
@@ -216,7 +219,7 @@ suite() {
 }
 if [ -n "$tests" ]; then
     read -r -a folders <<<"$tests"
-    mkdir "$work/tests" && cp -r "$work/source"/{tests,docs,pyproject.toml} "$work/tests"
+    mkdir "$work/tests" && cp -r "$work/source"/{tests,docs,pyproject.toml,README.md} "$work/tests"
     under_wine "${folders[@]}" || { tail -n 100 "$work"/tests*.log; status=1; }
     say "tests under wine (${folders[*]}): $(tail -qn 1 "$work"/tests*.log | tr -d '\r' | paste -sd ';')"
 else
