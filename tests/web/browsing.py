@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, Protocol
 
@@ -86,7 +86,15 @@ def tab_to(tab: Tab, text: str, *, back: bool = False) -> None:
     raise AssertionError(f"{text!r} is not reached by the tab key")
 
 
-def violations(tab: Tab, where: str) -> list[str]:
-    """What axe-core finds, each with `where`."""
-    told = Axe().run(tab).response["violations"]
+def violations(tab: Tab, where: str, rules: Sequence[str] = ()) -> list[str]:
+    """What axe-core finds, each with `where`: by all its rules, or by these."""
+    told = Axe().run(tab, options={"runOnly": list(rules)} if rules else None).response["violations"]
     return [f"{where}: {each['impact']} {each['id']} {each['nodes'][0]['target']}" for each in told]
+
+
+def seen_in_both_schemes(tab: Tab, where: str) -> list[str]:
+    """What axe-core finds in light, and of colours in dark, where nothing else can differ."""
+    tab.emulate_media(color_scheme="light")
+    found = violations(tab, f"{where}, light")
+    tab.emulate_media(color_scheme="dark")
+    return found + violations(tab, f"{where}, dark", rules=["color-contrast"])
