@@ -99,6 +99,7 @@ def tables() -> Iterator[tuple[str, type[BaseModel], str, str]]:
                 yield title, stage_config(kind, type_), type_, f'`[{word}.NAME]`, type `"{type_}"`'
     yield "[[rule]]", RuleHead, "", "`[[rule]]`"
     yield "compress", stage_config("transform", "compress"), "", "`compress`"
+    yield "blank", stage_config("transform", "blank"), "", "`blank`"
     yield "tags", get_args(stage_config("transform", "tags"))[0], "", "`tags`"
     yield "[webhook.NAME]", WebhookConfig, "", "`[webhook.NAME]`"
     yield "[web]", page_factory().config, "", "`[web]`"
@@ -144,6 +145,7 @@ def keys(title: str, model: type[BaseModel], type_: str = "") -> Iterator[Key]:
         yield Key(title, "when", "[table of conditions](configuration.md#when)", "**required**", "")
         yield Key(title, "tags", "list of [table `tags`](#tags)", "", "")
         yield Key(title, "compress", "[table `compress`](#compress)", "", "")
+        yield Key(title, "blank", "[table `blank`](#blank)", "", "")
         odd = stage_config("transform", "odd_lengths")
         yield Key(title, "odd_lengths", _kind(odd, ""), f'`"{get_args(odd)[0]}"`', "")
 
