@@ -88,7 +88,14 @@ class PixelStep(Transform, Protocol):
 
 
 class Painting(Protocol):
-    """What a step does to the pixels of one image, and to the header that stands beside them."""
+    """What a step does to the pixels of one image, and to the header that stands beside them.
+
+    `note` says so, in words that hold no value of the image; empty for nothing to say.
+    """
+
+    @property
+    def note(self) -> str:
+        """As above."""
 
     def paint(self, frame: Pixels, form: FrameFormat, index: int) -> Pixels:
         """As `PixelStep.paint`, for this image."""

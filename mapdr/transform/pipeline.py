@@ -167,31 +167,38 @@ class Pipeline:
             budget.need(beside)
         edited = self._edited(start, instance, memory, beside)
         untouched = edited.parts is start.parts
-        paints, revisions, note = self._paints(start, instance)
+        paints, revisions, notes = self._paints(start, instance)
         del start
         budget.hold(edited.in_memory)
-        edited = replace(edited, note=note or edited.note)
         with OpenImage(
             edited, self._codecs, workers=self._settings.workers, paints=paints, revisions=revisions
         ) as document:
             document.refuse_unpaintable()
-            said = self._encoded(document, instance, memory, wanted)
-            if said.parts is not edited.parts:
-                return said
-            target = wanted or (_kept_syntax(came, document) if document.is_painted else came)
-            if target == came and not document.is_painted:
-                return _as_it_came(said, payload, untouched=untouched)
-            if target in NATIVE:
-                made = native(document, target, self._settings.site_key)
-            elif target == came and may_stay(document):
-                made = again(document, self._settings.site_key)
-            else:
-                made = self._lossless(document, instance, memory, target)
-                return replace(made, unmet=said.unmet)
-            return replace(made, note=said.note, unmet=said.unmet)
+            made = self._written(document, instance, memory, came, wanted)
+            if made.parts is edited.parts:
+                made = _as_it_came(made, payload, untouched=untouched)
+        return replace(made, note="; ".join(filter(None, (*notes, made.note)))) if notes else made
 
-    def _paints(self, came: Payload, instance: Instance) -> tuple[list[Paint], list[Revise], str]:
-        """What the steps do to the pixels of an image, and to its header therefor; why one leaves it alone.
+    def _written(
+        self, document: OpenImage, instance: Instance, memory: Memory, came: str, wanted: str
+    ) -> Payload:
+        """The payload of a document that came in the syntax `came`; its own where it leaves as it came."""
+        said = self._encoded(document, instance, memory, wanted)
+        if said.parts is not document.payload.parts:
+            return said
+        target = wanted or (_kept_syntax(came, document) if document.is_painted else came)
+        if target == came and not document.is_painted:
+            return said
+        if target in NATIVE:
+            made = native(document, target, self._settings.site_key)
+        elif target == came and may_stay(document):
+            made = again(document, self._settings.site_key)
+        else:
+            return replace(self._lossless(document, instance, memory, target), unmet=said.unmet)
+        return replace(made, note=said.note, unmet=said.unmet)
+
+    def _paints(self, came: Payload, instance: Instance) -> tuple[list[Paint], list[Revise], list[str]]:
+        """What the steps do to the pixels of an image, and to its header therefor, and what is told of that.
 
         They look at the data set that came, whatever other steps have made of its header. Raises Permanent.
         """
@@ -200,7 +207,7 @@ class Pipeline:
         notes: list[str] = []
         with OpenImage(came, self._codecs) as document:
             if self._looks and document.data.pixel is None:
-                return [], [], ""
+                return [], [], []
             for step in self._pixels:
                 if not hasattr(step, "painting"):
                     paints.append(partial(_paint, step, instance))
@@ -209,9 +216,10 @@ class Pipeline:
                 if isinstance(found, str):
                     notes.append(found)
                     continue
+                notes.append(found.note)
                 paints.append(found.paint)
                 revisions.append(partial(_revised, found))
-        return paints, revisions, "; ".join(notes)
+        return paints, revisions, notes
 
     def _encoded(self, document: OpenImage, instance: Instance, memory: Memory, wanted: str) -> Payload:
         """What the encode step makes of a document, or the document's payload with what it says of it."""

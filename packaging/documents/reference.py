@@ -122,9 +122,17 @@ def _collect(model: type[BaseModel], found: dict[str, type[BaseModel]]) -> None:
                 _collect(inner, found)
 
 
+_INNER_TITLES = {
+    "ServerTls": "tls, of who listens",
+    "ClientTls": "tls, of who connects",
+    "RegionEntry": "entry of regions",
+    "Rectangle": "rectangle",
+}
+
+
 def inner_title(name: str, model: type[BaseModel]) -> str:
     """`tls` has other keys for who listens than for who connects."""
-    return {"ServerTls": "tls, of who listens", "ClientTls": "tls, of who connects"}.get(model.__name__, name)
+    return _INNER_TITLES.get(model.__name__, name)
 
 
 def _models(kind: Any) -> Iterator[type[BaseModel]]:
@@ -278,7 +286,12 @@ def rows(section: str) -> dict[str, tuple[str, str]]:
     return found
 
 
-INNER_HEADINGS = {"tls, of who listens": "TLS", "tls, of who connects": "TLS"}
+INNER_HEADINGS = {
+    "tls, of who listens": "TLS",
+    "tls, of who connects": "TLS",
+    "entry of regions": "Entries of regions",
+    "rectangle": "Rectangles",
+}
 """Where the guide explains a table within a table; else under the heading of its name."""
 
 

@@ -304,7 +304,9 @@ def test_a_codestream_that_cannot_be_decoded_does_not_leave(tmp_path: Path) -> N
 def test_a_blanked_image_says_what_it_is_and_a_retry_says_the_same(tmp_path: Path) -> None:
     data = image(GREY)
     data.SmallestImagePixelValue, data.BurnedInAnnotation = 5, "YES"
-    first, second = (blanked(data, tmp_path) for _ in range(2))
+    named = blank({**BANNER, "name": "banner"})
+    first, second = (blanked(data, tmp_path, named) for _ in range(2))
+    assert first.note == "blanked: banner"
     assert b"".join(first.chunks()) == b"".join(second.chunks())
     found = read(first)
     assert first.sop_instance_uid == found.SOPInstanceUID != data.SOPInstanceUID

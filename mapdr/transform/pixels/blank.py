@@ -79,6 +79,7 @@ class Blanking:
     """The regions of one image, as they are blanked."""
 
     def __init__(self, regions: Regions, ink: Ink) -> None:
+        self.note = f"blanked: {regions.name or 'an entry without a name'}"
         self._all_text = regions.all_text
         self._mask = regions.mask()
         self._ink = ink
