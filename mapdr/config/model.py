@@ -216,11 +216,13 @@ class RuleHead(StageConfig):
 class RuleConfig(RuleHead):
     """`[[rule]]`: which images go where, changed how.
 
-    `steps` are (transform type, JSON-able configuration) pairs in the order in which they are applied.
+    `steps` are (transform type, JSON-able configuration) pairs in the order in which they are applied,
+    `files` those that they were read from.
     """
 
     when: Condition
     steps: tuple[tuple[str, Any], ...] = ()
+    files: tuple[Path, ...] = ()
 
     @property
     def recipe(self) -> dict[str, Any]:

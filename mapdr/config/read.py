@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import os
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -27,6 +27,7 @@ from mapdr.config.when import parse_when
 from mapdr.kernel.errors import Unavailable
 from mapdr.kernel.finding import Finding, Place, instead
 from mapdr.kernel.page import page_factory
+from mapdr.kernel.privacy import in_words
 from mapdr.kernel.registry import Plugin, Registry
 
 TABLES = ("egress", "node", "receive", "rule", "web", "webhook")
@@ -37,7 +38,8 @@ RULE_KEYS = ("name", "priority", "send_to", "stop", "when")
 class Loaded:
     """A configuration as read. `config` is None only if the text is not TOML or cannot be read.
 
-    `revision` is the SHA-256, in hex, of `canonical`: the configuration without comments and layout.
+    `revision` is the SHA-256, in hex, of `canonical`: the configuration without comments and layout, and with
+    what the files of its transforms hold.
     """
 
     file: str
@@ -99,7 +101,7 @@ def read_text(
         )
     reader = _Reader(registry or Registry(), base, unknown)
     config = reader.config(document.values, rules)
-    canonical = tomlkit.dumps(document.values, sort_keys=True)
+    canonical = tomlkit.dumps(reader.written_out(document.values), sort_keys=True)
     names = _rule_names(document.values.get("rule"))
     return Loaded(
         file=file,
@@ -160,6 +162,17 @@ class _Reader:
         self._unknown = f"; {unknown}" if unknown else ""
         self._base = base
         self.findings: list[Finding] = []
+        self._written: dict[tuple[int, str], Any] = {}
+
+    def written_out(self, values: Mapping[str, Any]) -> dict[str, Any]:
+        """The values of a file that was read, with the content of transforms' files in the place of their
+        names."""
+        if not self._written:
+            return dict(values)
+        rules = [dict(rule) if isinstance(rule, Mapping) else rule for rule in values["rule"]]
+        for (index, type_), plain in self._written.items():
+            rules[index][type_] = plain
+        return {**values, "rule": rules}
 
     def config(self, values: Mapping[str, Any], rules: bool) -> Config:
         for key in values:
@@ -266,15 +279,20 @@ class _Reader:
             self._report((*place, "when"), "is missing", "add when = { ... }; when = {} takes every image")
         when = parse_when(table.get("when", {}), (*place, "when"), self.findings)
         steps = [self._step(type_, table[type_], place) for type_ in transforms if type_ in table]
-        ordered = sorted((step for step in steps if step is not None), key=lambda step: step[:2])
+        made = [step for step in steps if step is not None]
+        ordered = sorted((step[:3] for step in made), key=lambda step: step[:2])
         plain = {key: table[key] for key in RuleHead.model_fields if key in table}
         head = validate(RuleHead, plain, place, self._base, self.findings) or _UNREADABLE
         return RuleConfig(
-            **head.model_dump(), when=when, steps=tuple((type_, config) for _, type_, config in ordered)
+            **head.model_dump(),
+            when=when,
+            steps=tuple((type_, config) for _, type_, config in ordered),
+            files=tuple(path for *_, files in made for path in files),
         )
 
-    def _step(self, type_: str, raw: Any, place: Place) -> tuple[int, str, Any] | None:
-        """Order, type and JSON-able configuration, defaults filled in: a later default changes no promise."""
+    def _step(self, type_: str, raw: Any, place: Place) -> tuple[int, str, Any, Sequence[Path]] | None:
+        """Order, type, JSON-able configuration, defaults filled in (a later default changes no promise), and
+        the files that it was read from."""
         plugin = self._registry.plugin("transform", type_)
         if plugin.factory is None:
             what = f'transform "{type_}" is unavailable, because {plugin.reason}'
@@ -285,7 +303,16 @@ class _Reader:
         if config is None:
             return None
         plain = TypeAdapter(kind).dump_python(config, mode="json", by_alias=True, exclude_none=True)
-        return plugin.factory.order, type_, plain
+        try:
+            files = plugin.factory.files(config)
+        except Exception as error:  # noqa: BLE001  a plug-in may fail in any way; never a traceback
+            self._report(
+                (*place, type_), f"fails when it is read: {in_words(error)}", _cure(plugin, "leave it out")
+            )
+            return None
+        if files and isinstance(place[1], int):
+            self._written[place[1], type_] = plain
+        return plugin.factory.order, type_, plain, files
 
 
 def _cure(plugin: Plugin, otherwise: str) -> str:

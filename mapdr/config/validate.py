@@ -37,7 +37,8 @@ def _findings(kind: Any, raw: Any, place: Place, details: list[ErrorDetails]) ->
     seen: set[Place] = set()
     for detail in details:
         where = _where(raw, detail)
-        if where in seen or (detail["type"] == "too_short" and any(each[:-1] == where for each in seen)):
+        within = any(each[: len(where)] == where for each in seen)
+        if where in seen or (detail["type"] == "too_short" and within):
             # The branches of a union each say what they miss, and wrong entries also make a list too short.
             continue
         seen.add(where)

@@ -14,7 +14,7 @@ from typing import Any, get_type_hints
 from pydantic import BaseModel, TypeAdapter
 
 from mapdr.kernel.stage import Egress, EgressSession, Factory, Receiver, StageConfig
-from mapdr.kernel.step import Changes, EncodeStep, HeaderStep, Phase, PixelStep, Reads
+from mapdr.kernel.step import Changes, EncodeStep, HeaderStep, ImageStep, Phase, PixelStep, Reads
 
 PROTOCOLS: dict[str, type] = {"receive": Receiver, "egress": Egress}
 """What the stages of a kind are; a transform is what its phase says."""
@@ -29,7 +29,7 @@ MAY_READ = {
 """... what they may look at ..."""
 MAY_CHANGE = {
     Phase.HEADER: Changes.HEADER,
-    Phase.PIXELS: Changes.PIXELS,
+    Phase.PIXELS: Changes.PIXELS | Changes.HEADER,
     Phase.ENCODE: Changes.HEADER | Changes.PIXELS | Changes.SYNTAX,
 }
 """... and what they may change."""
@@ -67,7 +67,8 @@ def undeclared(step: type) -> Iterator[str]:
         yield f"its {step.__name__} declares that it reads the {reads}, {other}"
     if changes & ~MAY_CHANGE[phase]:
         yield f"its {step.__name__} declares that it changes {changes.name}, {other}"
-    yield from _methods(step, STEPS[phase])
+    looks = phase is Phase.PIXELS and hasattr(step, "painting")
+    yield from _methods(step, ImageStep if looks else STEPS[phase])
 
 
 def _step(build: Any) -> Iterator[str]:

@@ -142,7 +142,8 @@ class Payload:
 
     `study_instance_uid` and `series_instance_uid` are those of the image as it was received, for an egress
     that gathers (a folder, a STOW-RS request); empty where there is none.
-    `note` says in fixed words why a step left the data set as it was, such as "not compressed: no-pixels".
+    `note` says why a step left the data set as it was, such as "not compressed: no-pixels", or which entry of
+    the configuration it went by: no value of the image.
     `unmet` is one word for what the rule asked for and the receiver's transfer syntaxes did not allow.
     `stat`: it passes the bandwidth of its destination.
     `share` is what the payload holds of the node's budget of memory; given back with the last reference.

@@ -24,6 +24,7 @@ BUILTIN: dict[tuple[str, str], str] = {
     ("receive", "dicomweb"): "mapdr.receive.dicomweb.receiver",
     ("receive", "folder"): "mapdr.receive.folder.receiver",
     ("transform", "tags"): "mapdr.transform.header.tags",
+    ("transform", "blank"): "mapdr.transform.pixels.blank",
     ("transform", "compress"): "mapdr.transform.encode.compress",
     ("transform", "odd_lengths"): "mapdr.transform.header.odd_lengths",
     ("codec", "jpeg"): "mapdr.transform.codecs.jpeg",

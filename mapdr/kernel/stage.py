@@ -295,7 +295,8 @@ class Factory:
     and now, such as a file (places from the stage's own table on); `doubts(config)`, likewise, what may be
     meant as it is written and hardly is, or works now and soon may not: `mapdr check` warns of it. Both
     change nothing and call nobody. `certificates(config)` are those of its files. `order` places a
-    transform within a recipe.
+    transform within a recipe, and `files(config)` are those that its configuration was read from and holds
+    the content of: it is kept with that, so that it means the same when they have changed or gone.
     """
 
     kind: str
@@ -307,5 +308,6 @@ class Factory:
     faults: Callable[[Any], Iterable[Finding]] = lambda config: ()
     doubts: Callable[[Any], Iterable[Finding]] = lambda config: ()
     certificates: Callable[[Any], Iterable[Certificate]] = lambda config: ()
+    files: Callable[[Any], Sequence[Path]] = lambda config: ()
     listens: Callable[[Any], Endpoint | None] = lambda config: None
     peer: Callable[[Any], Endpoint | None] = lambda config: None

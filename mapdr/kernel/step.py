@@ -81,8 +81,39 @@ class PixelStep(Transform, Protocol):
         """Frame `index` (from 0) with its pixels changed, in the same shape and type; `frame` is read-only.
 
         It holds the cells of the data set as they are: unsigned integers of `form.allocated` bits, negative
-        values as two's complement, samples interleaved; unused bits may hold overlays. May be called for a
-        frame twice, from any thread, and has to do the same then.
+        values as two's complement, samples interleaved; unused bits may hold overlays. `form.photometric` is
+        that of these cells: a decoder may have given RGB. May be called for a frame twice, from any thread,
+        and has to do the same then.
+        """
+
+
+class Painting(Protocol):
+    """What a step does to the pixels of one image, and to the header that stands beside them.
+
+    `note` says so, in words that hold no value of the image; empty for nothing to say.
+    """
+
+    @property
+    def note(self) -> str:
+        """As above."""
+
+    def paint(self, frame: Pixels, form: FrameFormat, index: int) -> Pixels:
+        """As `PixelStep.paint`, for this image."""
+
+    def header(self, header: bytes, *, changed: bool) -> bytes:
+        """`header` as it has to be beside the painted frames: elements up to the pixel data, explicit VR
+        little endian. Called before a frame is read, and once more, with what it gave, where a pixel has
+        `changed`. The SOP Instance UID is not its business."""
+
+
+class ImageStep(Transform, Protocol):
+    """A step of the phase PIXELS that looks at an image before its frames are painted."""
+
+    def painting(self, came: Any, instance: Instance) -> Painting | str:
+        """What is done to an image, or in fixed words why it is left as it is.
+
+        `came` is the `mapdr.transform.document.OpenImage` of the data set as it was received, before any
+        other step; it has pixel data, and is closed afterwards.
         """
 
 

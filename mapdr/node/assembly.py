@@ -334,6 +334,10 @@ class Node:
             return None
         if loaded.config is None:
             return None
+        if wrong := [problem for problem in loaded.problems if problem.path.startswith("rule")]:
+            # A rule that lacks a step, for its transform is here no more, would send what that had to change.
+            log.error("the rules of an earlier configuration cannot be read whole: %s", wrong[0].what)
+            return None
         plan = make_plan(loaded.config, self._registry, resolve=addresses)
         return Rules(plan.router, plan.recipes)
 

@@ -58,6 +58,10 @@ CURES: Mapping[str, str] = MappingProxyType(
         ),
         "fragments": _DECODE,
         "pixels": _DECODE,
+        "uncovered": (
+            "no entry of the rule's regions says what to blank in it: add one for this device, or let "
+            'such images pass (uncovered = "pass"), then mapdr reroute --state parked'
+        ),
         "damaged": _FILE,
         "missing": _FILE,
         "spool-file": _FILE,

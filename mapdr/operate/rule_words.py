@@ -39,7 +39,8 @@ def rule_sentence(rule: Mapping[str, Any], *, identify: bool = False) -> str:
     2000 at 10:1; to telepacs.` Values that may identify somebody with `identify` alone."""
     asked = _conditions(rule.get("when", {}), identify)
     whose = f"Images with {asked}" if asked else "Every image"
-    done = [*_edits(rule.get("tags", ()), identify), *_compressed(rule.get("compress"))] or ["unchanged"]
+    edited = _edits(rule.get("tags", ()), identify)
+    done = [*edited, *_blanked(rule.get("blank")), *_compressed(rule.get("compress"))] or ["unchanged"]
     to = rule.get("send_to", ())
     done.append(f"to {_list(to, 'and')}" if to else "kept here")
     if rule.get("priority", "routine") != "routine":
@@ -107,6 +108,16 @@ _EDITS = {
     "prefix": "{tag} begins with",
     "suffix": "{tag} ends with",
 }
+
+
+def _blanked(blank: Any) -> list[str]:
+    if not isinstance(blank, Mapping):
+        return []
+    regions = blank.get("regions", ())
+    regions = regions if isinstance(regions, list | tuple) else [regions]
+    named = list(dict.fromkeys(each if isinstance(each, str) else "its own list" for each in regions))
+    others = " (others pass as they are)" if blank.get("uncovered") == "pass" else ""
+    return [f"regions of pixels are blanked by {_list(named, 'or')}{others}"] if named else []
 
 
 def _compressed(compress: Any) -> list[str]:

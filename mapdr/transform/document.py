@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import cached_property
 from types import TracebackType
 
 import numpy as np
 
-from mapdr.dicom.tags import PIXEL_DATA
-from mapdr.dicom.transfer_syntax import NATIVE
+from mapdr.dicom.tags import LOSSY_IMAGE_COMPRESSION, PIXEL_DATA
+from mapdr.dicom.transfer_syntax import ALWAYS_LOSSY, NATIVE
+from mapdr.dicom.write import element, splice
 from mapdr.kernel.codec import FrameFormat, Pixels
 from mapdr.kernel.errors import Permanent
 from mapdr.kernel.item import Payload
+from mapdr.transform.chroma import HalfChroma
 from mapdr.transform.codecs.foreign import KEEP, foreign_frames
 from mapdr.transform.codecs.table import Codecs
 from mapdr.transform.dataset import DataSet
@@ -21,21 +24,33 @@ from mapdr.transform.image import Attributes, Frames, Image, LeaveAsIs, NativeFr
 
 Paint = Callable[[Pixels, FrameFormat, int], Pixels]
 """Changes one frame of cells; its number is the last argument."""
+Revise = Callable[[bytes, bool], bytes]
+"""Changes the header beside painted frames; the last argument says whether a pixel was changed."""
+
+_COMPONENT_TRANSFORMS = ("YBR_RCT", "YBR_ICT")
 
 
 class OpenImage:
     """What steps after the header see of a payload: its data set, its image, its frames. A context manager.
 
-    Nothing is opened before it is asked for. `paints` are the changes of pixels that its frames come with.
+    Nothing is opened before it is asked for. `paints` are the changes of pixels that its frames come with,
+    `revisions` those of the header that follow from them.
     """
 
     def __init__(
-        self, payload: Payload, codecs: Codecs, *, workers: int = 1, paints: Sequence[Paint] = ()
+        self,
+        payload: Payload,
+        codecs: Codecs,
+        *,
+        workers: int = 1,
+        paints: Sequence[Paint] = (),
+        revisions: Sequence[Revise] = (),
     ) -> None:
         self.payload = payload
         self.codecs = codecs
         self._workers = workers
         self._paints = tuple(paints)
+        self._revisions = tuple(revisions)
         self._open: DataSet | None = None
 
     def __enter__(self) -> OpenImage:
@@ -57,8 +72,26 @@ class OpenImage:
 
     @cached_property
     def attributes(self) -> Attributes:
-        """The elements before the pixel data."""
-        return Attributes(self.data.header())
+        """The elements before the pixel data, as they have to be beside its frames."""
+        return self._revised(self.data.header(), changed=False)
+
+    @property
+    def told(self) -> Attributes:
+        """The same, with what is to be said of pixels that were changed or decoded; known once all frames
+        were read."""
+        attributes = self.attributes
+        if self.pixels_changed:
+            attributes = self._revised(attributes.header, changed=True)
+        if self.is_painted and self.payload.transfer_syntax_uid in ALWAYS_LOSSY:
+            lossy = element(LOSSY_IMAGE_COMPRESSION, "CS", b"01")
+            attributes = Attributes(splice(attributes.header, {LOSSY_IMAGE_COMPRESSION: lossy}))
+        return attributes
+
+    def _revised(self, header: bytes, *, changed: bool) -> Attributes:
+        if self.is_painted:
+            for revise in self._revisions:
+                header = revise(header, changed)
+        return Attributes(header)
 
     @cached_property
     def tail(self) -> bytes:
@@ -69,6 +102,35 @@ class OpenImage:
     def image(self) -> Image:
         """What the header says of the pixels. Raises LeaveAsIs."""
         return Image.of(self.attributes)
+
+    @cached_property
+    def shown(self) -> Image:
+        """What a native data set has to say of the frames, whose samples are all there, pixel by pixel.
+
+        Raises LeaveAsIs, and Permanent(reason="syntax") for colours that no native frame has.
+        """
+        image = self.image
+        return replace(image, photometric=self._colour(image))
+
+    def _colour(self, image: Image) -> str:
+        """The photometric interpretation of decoded frames."""
+        if image.samples == 1:
+            return image.photometric
+        if self.is_native:
+            return "YBR_FULL" if self._halves_chroma(image) else image.photometric
+        decoder = self.codecs.decoder(self.payload.transfer_syntax_uid)
+        # libjpeg gives RGB for lossy JPEG, OpenJPEG undoes component transforms.
+        if decoder.gives_rgb or image.photometric in _COMPONENT_TRANSFORMS:
+            return "RGB"
+        if image.photometric == "YBR_FULL_422":
+            # Native YBR_FULL_422 has half the chrominance samples (PS3.3 section C.7.6.3.1.2).
+            return "YBR_FULL"
+        if image.photometric in ("YBR_PARTIAL_422", "YBR_PARTIAL_420"):
+            raise Permanent(f"there are no native frames in {image.photometric}", reason="syntax")
+        return image.photometric
+
+    def _halves_chroma(self, image: Image) -> bool:
+        return self.is_native and bool(self._paints) and image.photometric == "YBR_FULL_422"
 
     @property
     def is_native(self) -> bool:
@@ -87,9 +149,9 @@ class OpenImage:
 
     @property
     def source_bytes(self) -> int:
-        """Bytes of the pixels as they came."""
+        """Bytes of the pixels as they came; without a codec, if they cannot leave as they came."""
         pixel = self.data.pixel
-        if pixel is None or self.is_native:
+        if pixel is None or self.is_native or self._paints:
             return self.image.native_bytes
         return pixel.end - pixel.value
 
@@ -100,12 +162,17 @@ class OpenImage:
         if pixel is None:
             raise LeaveAsIs("no-pixels")
         frames: Frames
-        if self.is_native:
+        if self._halves_chroma(image):
+            frames = HalfChroma(image, self.data.view, pixel)
+        elif self.is_native:
             frames = NativeFrames(image, self.data.view, pixel, big_endian=self.data.encoding.big)
         else:
             decoder, keep = self.codecs.decoder(syntax), 0 if self._paints else KEEP
             frames = foreign_frames(image, self.data.view, pixel, decoder, workers=self._workers, keep=keep)
-        return PaintedFrames(frames, self._paints, planar=self.is_native) if self._paints else frames
+        if not self._paints:
+            return frames
+        planar = self.is_native and image.samples > 1 and image.planar == 1
+        return PaintedFrames(frames, self.shown, self._paints, planar=planar)
 
     @property
     def pixels_changed(self) -> bool:
@@ -133,7 +200,7 @@ class OpenImage:
     def _objection(self, image: Image) -> str:
         if image.allocated not in (8, 16, 32):
             return f"{image.allocated} bits are allocated"
-        if self.is_native and image.photometric.endswith(("_422", "_420")):
+        if self.is_native and image.photometric.startswith("YBR_PARTIAL_"):
             return f"native pixels in {image.photometric} have no frames of whole pixels"
         return ""
 
@@ -141,16 +208,25 @@ class OpenImage:
 class PaintedFrames:
     """Frames that pixel steps have changed; as many are kept as fit `KEEP` bytes. From any thread."""
 
-    def __init__(self, frames: Frames, paints: Sequence[Paint], *, planar: bool) -> None:
-        """`planar`: the cells are in the planar configuration that the header says, else interleaved."""
-        self.image = frames.image
-        self.changed = False
+    def __init__(self, frames: Frames, image: Image, paints: Sequence[Paint], *, planar: bool) -> None:
+        """`image` says what the cells hold; `planar`: they come plane by plane, else interleaved."""
+        self.image = image
         self._frames = frames
         self._paints = tuple(paints)
-        self._planar = planar and frames.image.samples > 1 and frames.image.planar == 1
+        self._planar = planar
         self._kept: dict[int, bytes] = {}
+        self._changed: set[int] = set()
         self._read: set[int] = set()
         self._lock = threading.Lock()
+
+    @property
+    def changed(self) -> bool:
+        """Whether a frame that was asked for was changed."""
+        return bool(self._changed)
+
+    def was_changed(self, index: int) -> bool:
+        """Whether a step has changed a pixel of the frame `index`, which was asked for."""
+        return index in self._changed
 
     @property
     def is_read(self) -> bool:
@@ -185,7 +261,7 @@ class PaintedFrames:
                 raise Permanent("a step gave a frame of another shape or type", reason="pixels")
             after.flags.writeable = False
         if after is not before and not np.array_equal(after, before):
-            self.changed = True
+            self._changed.add(index)
         return after.tobytes()
 
     def _array(self, cells: bytes) -> Pixels:

@@ -229,7 +229,7 @@ class NativeFrames:
     def __init__(self, image: Image, data: Data, pixel: Element, *, big_endian: bool) -> None:
         if pixel.undefined or pixel.end > len(data) or pixel.end - pixel.value not in _lengths(image):
             raise LeaveAsIs("pixel-length")
-        if big_endian and image.allocated == 16 and pixel.vr != "OW":
+        if big_endian and (image.allocated == 32 or (image.allocated == 16 and pixel.vr != "OW")):
             raise LeaveAsIs("byte-order")
         self.image = image
         self._data = data

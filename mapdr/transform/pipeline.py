@@ -27,10 +27,22 @@ from mapdr.kernel.errors import Permanent
 from mapdr.kernel.item import FileSlice, Instance, Payload, total_length
 from mapdr.kernel.registry import Registry
 from mapdr.kernel.stage import Settings
-from mapdr.kernel.step import Changes, EncodeStep, HeaderStep, Memory, Phase, PixelStep, Reads, Transform
+from mapdr.kernel.step import (
+    Changes,
+    EncodeStep,
+    HeaderStep,
+    ImageStep,
+    Memory,
+    Painting,
+    Phase,
+    PixelStep,
+    Reads,
+    Transform,
+)
 from mapdr.transform.codecs.table import Codecs
 from mapdr.transform.dataset import inflated
-from mapdr.transform.document import OpenImage, Paint
+from mapdr.transform.document import OpenImage, Paint, Revise
+from mapdr.transform.encode.again import again, may_stay
 from mapdr.transform.encode.compress import CompressConfig, CompressStep
 from mapdr.transform.encode.native import native
 from mapdr.transform.even import evened
@@ -63,7 +75,8 @@ class Pipeline:
         self._settings = settings
         self._codecs = codecs
         self._header = [(name, cast(HeaderStep, step)) for name, step in steps if step.phase is Phase.HEADER]
-        self._pixels = [cast(PixelStep, step) for _, step in steps if step.phase is Phase.PIXELS]
+        self._pixels = [cast(PixelStep | ImageStep, step) for _, step in steps if step.phase is Phase.PIXELS]
+        self._looks = any(hasattr(step, "painting") for step in self._pixels)
         encoders = [(name, cast(EncodeStep, step)) for name, step in steps if step.phase is Phase.ENCODE]
         if len(encoders) > 1:
             names = " and ".join(f'"{name}"' for name, _ in encoders)
@@ -154,21 +167,59 @@ class Pipeline:
             budget.need(beside)
         edited = self._edited(start, instance, memory, beside)
         untouched = edited.parts is start.parts
+        paints, revisions, notes = self._paints(start, instance)
         del start
         budget.hold(edited.in_memory)
-        paints: list[Paint] = [partial(_paint, step, instance) for step in self._pixels]
-        with OpenImage(edited, self._codecs, workers=self._settings.workers, paints=paints) as document:
+        with OpenImage(
+            edited, self._codecs, workers=self._settings.workers, paints=paints, revisions=revisions
+        ) as document:
             document.refuse_unpaintable()
-            said = self._encoded(document, instance, memory, wanted)
-            if said.parts is not edited.parts:
-                return said
-            target = wanted or (_kept_syntax(came) if document.is_painted else came)
-            if target == came and not document.is_painted:
-                return _as_it_came(said, payload, untouched=untouched)
-            if target in NATIVE:
-                made = native(document, target, self._settings.site_key)
-                return replace(made, note=said.note, unmet=said.unmet)
+            made = self._written(document, instance, memory, came, wanted)
+            if made.parts is edited.parts:
+                made = _as_it_came(made, payload, untouched=untouched)
+        return replace(made, note="; ".join(filter(None, (*notes, made.note)))) if notes else made
+
+    def _written(
+        self, document: OpenImage, instance: Instance, memory: Memory, came: str, wanted: str
+    ) -> Payload:
+        """The payload of a document that came in the syntax `came`; its own where it leaves as it came."""
+        said = self._encoded(document, instance, memory, wanted)
+        if said.parts is not document.payload.parts:
+            return said
+        target = wanted or (_kept_syntax(came, document) if document.is_painted else came)
+        if target == came and not document.is_painted:
+            return said
+        if target in NATIVE:
+            made = native(document, target, self._settings.site_key)
+        elif target == came and may_stay(document):
+            made = again(document, self._settings.site_key)
+        else:
             return replace(self._lossless(document, instance, memory, target), unmet=said.unmet)
+        return replace(made, note=said.note, unmet=said.unmet)
+
+    def _paints(self, came: Payload, instance: Instance) -> tuple[list[Paint], list[Revise], list[str]]:
+        """What the steps do to the pixels of an image, and to its header therefor, and what is told of that.
+
+        They look at the data set that came, whatever other steps have made of its header. Raises Permanent.
+        """
+        paints: list[Paint] = []
+        revisions: list[Revise] = []
+        notes: list[str] = []
+        with OpenImage(came, self._codecs) as document:
+            if self._looks and document.data.pixel is None:
+                return [], [], []
+            for step in self._pixels:
+                if not hasattr(step, "painting"):
+                    paints.append(partial(_paint, step, instance))
+                    continue
+                found: Painting | str = cast(ImageStep, step).painting(document, instance)
+                if isinstance(found, str):
+                    notes.append(found)
+                    continue
+                notes.append(found.note)
+                paints.append(found.paint)
+                revisions.append(partial(_revised, found))
+        return paints, revisions, notes
 
     def _encoded(self, document: OpenImage, instance: Instance, memory: Memory, wanted: str) -> Payload:
         """What the encode step makes of a document, or the document's payload with what it says of it."""
@@ -199,6 +250,10 @@ class Pipeline:
 
 _LOSSLESS = CompressConfig(to="jpeg2000-lossless", color="ybr")
 """How a syntax is written that a receiver insists on: a codec's own colour transform is in all of them."""
+
+
+def _revised(painting: Painting, header: bytes, changed: bool) -> bytes:
+    return painting.header(header, changed=changed)
 
 
 def _paint(step: PixelStep, instance: Instance, frame: Pixels, form: FrameFormat, index: int) -> Pixels:
@@ -245,9 +300,10 @@ def _is_whole(payload: Payload) -> bool:
     return total_length(payload.parts) == payload.length
 
 
-def _kept_syntax(came: str) -> str:
+def _kept_syntax(came: str, document: OpenImage) -> str:
     """The syntax in which changed pixels leave if nobody chose one: as they came, or without a codec."""
-    return came if came in NATIVE and came not in BIG_ENDIAN_SYNTAXES else EXPLICIT_VR_LITTLE_ENDIAN
+    stays = came not in BIG_ENDIAN_SYNTAXES if came in NATIVE else may_stay(document)
+    return came if stays else EXPLICIT_VR_LITTLE_ENDIAN
 
 
 def _as_it_came(edited: Payload, came: Payload, *, untouched: bool) -> Payload:

@@ -99,6 +99,7 @@ def tables() -> Iterator[tuple[str, type[BaseModel], str, str]]:
                 yield title, stage_config(kind, type_), type_, f'`[{word}.NAME]`, type `"{type_}"`'
     yield "[[rule]]", RuleHead, "", "`[[rule]]`"
     yield "compress", stage_config("transform", "compress"), "", "`compress`"
+    yield "blank", stage_config("transform", "blank"), "", "`blank`"
     yield "tags", get_args(stage_config("transform", "tags"))[0], "", "`tags`"
     yield "[webhook.NAME]", WebhookConfig, "", "`[webhook.NAME]`"
     yield "[web]", page_factory().config, "", "`[web]`"
@@ -121,9 +122,17 @@ def _collect(model: type[BaseModel], found: dict[str, type[BaseModel]]) -> None:
                 _collect(inner, found)
 
 
+_INNER_TITLES = {
+    "ServerTls": "tls, of who listens",
+    "ClientTls": "tls, of who connects",
+    "RegionEntry": "entry of regions",
+    "Rectangle": "rectangle",
+}
+
+
 def inner_title(name: str, model: type[BaseModel]) -> str:
     """`tls` has other keys for who listens than for who connects."""
-    return {"ServerTls": "tls, of who listens", "ClientTls": "tls, of who connects"}.get(model.__name__, name)
+    return _INNER_TITLES.get(model.__name__, name)
 
 
 def _models(kind: Any) -> Iterator[type[BaseModel]]:
@@ -144,6 +153,7 @@ def keys(title: str, model: type[BaseModel], type_: str = "") -> Iterator[Key]:
         yield Key(title, "when", "[table of conditions](configuration.md#when)", "**required**", "")
         yield Key(title, "tags", "list of [table `tags`](#tags)", "", "")
         yield Key(title, "compress", "[table `compress`](#compress)", "", "")
+        yield Key(title, "blank", "[table `blank`](#blank)", "", "")
         odd = stage_config("transform", "odd_lengths")
         yield Key(title, "odd_lengths", _kind(odd, ""), f'`"{get_args(odd)[0]}"`', "")
 
@@ -276,7 +286,12 @@ def rows(section: str) -> dict[str, tuple[str, str]]:
     return found
 
 
-INNER_HEADINGS = {"tls, of who listens": "TLS", "tls, of who connects": "TLS"}
+INNER_HEADINGS = {
+    "tls, of who listens": "TLS",
+    "tls, of who connects": "TLS",
+    "entry of regions": "Entries of regions",
+    "rectangle": "Rectangles",
+}
 """Where the guide explains a table within a table; else under the heading of its name."""
 
 

@@ -82,6 +82,7 @@ RULES = st.lists(
             "when": WHEN,
             "tags": st.lists(tables(["set", "to", "remove", "x", "overflow"], ANY), max_size=2) | ANY,
             "compress": tables(keys_of("transform", "compress"), ANY) | ANY,
+            "blank": tables(keys_of("transform", "blank"), ANY) | ANY,
             "x": ANY,
         },
     ),

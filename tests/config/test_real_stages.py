@@ -128,6 +128,7 @@ DOCUMENTED: list[tuple[str, Any]] = [
     ("## `[[rule]]`", RuleHead),
     ("## `[webhook.NAME]`", WebhookConfig),
     ("### `compress`", Registry().factory("transform", "compress").config),
+    ("### `blank`", Registry().factory("transform", "blank").config),
     ('## `[receive.NAME]`, type `"dicomweb"`', Registry().factory("receive", "dicomweb").config),
 ]
 
@@ -153,7 +154,7 @@ def test_every_key_of_a_destination_by_http_is_in_the_manual(type_):
 @pytest.mark.parametrize(
     ("title", "kind"),
     DOCUMENTED[:2] + DOCUMENTED[4:],
-    ids=["node", "receive", "webhook", "compress", "dicomweb"],
+    ids=["node", "receive", "webhook", "compress", "blank", "dicomweb"],
 )
 def test_every_key_in_the_manual_s_tables_exists(title, kind):
     named = set(re.findall(r"^\| `(\w+)`", section(title), re.MULTILINE))

@@ -250,6 +250,16 @@ def transform_compress(folder: Path) -> None:
         )  # type: ignore[misc]
 
 
+def transform_blank(folder: Path) -> None:
+    cases = [spooled(each, folder) for each in images(9)]
+    entry = {"when": {}, "blank": [{"x": 0, "y": 0, "width": 9, "height": 9}]}
+    for config in ({"regions": [entry]}, {"regions": "ultrasound", "uncovered": "pass"}):
+        check_transform(
+            lambda config=config: build("transform", "blank", config, folder), cases, may_fail=False
+        )  # type: ignore[misc]
+    assert check_transform(lambda: build("transform", "blank", {"regions": "ultrasound"}, folder), cases) == 0
+
+
 def transform_odd_lengths(folder: Path) -> None:
     cases = [spooled(each, folder) for each in images(9)]
     for config in ("pad", "park"):
@@ -306,6 +316,7 @@ CHECKS: dict[tuple[str, str], Callable[[Path], None]] = {
     ("receive", "folder"): receive_folder,
     ("transform", "tags"): transform_tags,
     ("transform", "compress"): transform_compress,
+    ("transform", "blank"): transform_blank,
     ("transform", "odd_lengths"): transform_odd_lengths,
     ("codec", "jpeg"): codec("jpeg", JPEG),
     ("codec", "jpeg2000"): codec("jpeg2000", HTJ2K),

@@ -15,7 +15,8 @@ from typing import Any, Literal
 from pydantic import Field, model_validator
 
 from mapdr.dicom import tags
-from mapdr.dicom.uids import JPEG2000, JPEG2000_LOSSLESS
+from mapdr.dicom.transfer_syntax import MAYBE_LOSSY, NATIVE
+from mapdr.dicom.uids import EXPLICIT_VR_LITTLE_ENDIAN, JPEG2000, JPEG2000_LOSSLESS
 from mapdr.dicom.write import splice
 from mapdr.kernel import budget
 from mapdr.kernel.errors import Permanent
@@ -126,13 +127,15 @@ class CompressStep:
         syntax = payload.transfer_syntax_uid
         if pixel is None:
             raise LeaveAsIs("no-pixels")
+        if document.is_painted:
+            syntax = EXPLICIT_VR_LITTLE_ENDIAN  # what was decoded, and changed, is like native pixels
         reason = untouchable(
             payload.sop_class_uid, syntax, document.attributes, Attributes(document.tail), pixel
         )
         if reason:
             raise LeaveAsIs(reason)
-        image = document.image
-        if not document.is_native and not document.codecs.reads(syntax):
+        image = _image(document)
+        if syntax not in NATIVE and not document.codecs.reads(syntax):
             raise LeaveAsIs("transfer-syntax")
         takes = document.codecs.encoder(self._lossless_uid).takes
         transform_colour = self._config.color == "ybr"
@@ -147,7 +150,7 @@ class CompressStep:
         self, document: OpenImage, instance: Instance, known: Mapping[str, Any]
     ) -> tuple[Payload, dict[str, Any]]:
         decision = self._examine(document, known)
-        image, codecs = document.image, document.codecs
+        image, codecs = _image(document), document.codecs
         at_once = self._frames_at_once(image)
         budget.need(at_once * image.work_bytes + image.native_bytes // 2 + document.kept_bytes)
         encoder = FrameEncoder(
@@ -176,14 +179,21 @@ class CompressStep:
         payload = document.payload
         if known.get("course") in (Course.LOSSLESS, Course.LOSSY):
             return Decision(Course(known["course"]), str(known.get("reason", "")))
-        return decide(
-            document.image,
+        found = decide(
+            _image(document),
             payload.sop_class_uid,
             "" if document.is_painted else payload.transfer_syntax_uid,
             self._lossless_uid,
             lossy=self._config.to == "jpeg2000",
             excluded=frozenset(self._config.exclude),
         )
+        if document.is_painted and (
+            found.course is Course.ORIGINAL or payload.transfer_syntax_uid in MAYBE_LOSSY
+        ):
+            # It cannot go as it came, and is not made lossy twice.
+            lossy = self._config.to == "jpeg2000"
+            return Decision(Course.LOSSLESS, found.reason or ("already-lossy" if lossy else ""))
+        return found
 
     def _encode(
         self,
@@ -223,7 +233,7 @@ class CompressStep:
         return encoder.lossless(), _facts(Course.LOSSLESS, reason)
 
     def _assemble(self, document: OpenImage, encoded: Encoded, reason: str) -> Payload:
-        payload, image = document.payload, document.image
+        payload, image = document.payload, replace(document.image, attributes=document.told)
         uid, syntax = payload.sop_instance_uid, self._lossless_uid
         changes = pixel_changes(image, encoded.photometric)
         if image.overlays:
@@ -261,6 +271,11 @@ class CompressStep:
     def _leave(self, payload: Payload, reason: str) -> Payload:
         self._settings.watch.count(f"compress.left.{reason}")
         return replace(payload, note=f"not compressed: {reason}")
+
+
+def _image(document: OpenImage) -> Image:
+    """What there is to encode: where frames were changed, what their cells hold."""
+    return document.shown if document.is_painted else document.image
 
 
 def _facts(course: Course, reason: str, setting: Setting | None = None) -> dict[str, Any]:

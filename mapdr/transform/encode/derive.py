@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from mapdr.dicom import tags
 from mapdr.dicom.uids import derived_uid
 from mapdr.dicom.write import element, item, number, with_item
+from mapdr.kernel.item import is_uid
 from mapdr.transform.encode.quality import Padding
 from mapdr.transform.image import Attributes, Image
 
@@ -66,6 +67,25 @@ def uid_changes(uid: str) -> Changes:
     return {tags.SOP_INSTANCE_UID: element(tags.SOP_INSTANCE_UID, "UI", uid.encode("ascii"))}
 
 
+def blanked_changes(attributes: Attributes) -> Changes:
+    """Everything but its UID that says *this image was made of another one, with regions blanked*.
+
+    Image Type stays where functional groups repeat it frame by frame, as Frame Type (PS3.3 C.7.6.16.2).
+    """
+    changes: Changes = {tags.SMALLEST_IMAGE_PIXEL_VALUE: None, tags.LARGEST_IMAGE_PIXEL_VALUE: None}
+    if not (
+        tags.SHARED_FUNCTIONAL_GROUPS_SEQUENCE in attributes
+        or tags.PER_FRAME_FUNCTIONAL_GROUPS_SEQUENCE in attributes
+    ):
+        changes[tags.IMAGE_TYPE] = element(tags.IMAGE_TYPE, "CS", _derived(attributes))
+    _describe(changes, attributes, "Regions of pixels blanked")
+    sop_class, uid = attributes.text(tags.SOP_CLASS_UID), attributes.text(tags.SOP_INSTANCE_UID)
+    if is_uid(sop_class) and is_uid(uid):
+        purpose = _code("121322", "Source image for image processing operation")
+        changes[tags.SOURCE_IMAGE_SEQUENCE] = _source(attributes, sop_class, uid, purpose)
+    return changes
+
+
 def lossy_changes(image: Image, loss: Loss, sop_class_uid: str, original_uid: str) -> Changes:
     """Everything but its UID that says *this is a lossy copy of another image*."""
     attributes = image.attributes
@@ -94,26 +114,24 @@ def lossy_changes(image: Image, loss: Loss, sop_class_uid: str, original_uid: st
         tags.DERIVATION_CODE_SEQUENCE,
         item(code),
     )
-    source = item(
-        [
-            element(tags.REFERENCED_SOP_CLASS_UID, "UI", sop_class_uid.encode("ascii")),
-            element(tags.REFERENCED_SOP_INSTANCE_UID, "UI", original_uid.encode("ascii")),
-            element(
-                tags.PURPOSE_OF_REFERENCE_CODE_SEQUENCE,
-                "SQ",
-                item(_code("121320", "Uncompressed predecessor")),
-            ),
-        ]
-    )
-    changes[tags.SOURCE_IMAGE_SEQUENCE] = with_item(
-        attributes.header,
-        attributes.elements.get(tags.SOURCE_IMAGE_SEQUENCE),
-        tags.SOURCE_IMAGE_SEQUENCE,
-        source,
-    )
+    purpose = _code("121320", "Uncompressed predecessor")
+    changes[tags.SOURCE_IMAGE_SEQUENCE] = _source(attributes, sop_class_uid, original_uid, purpose)
     if loss.padding is not None:
         changes.update(_padding(image, loss.padding))
     return changes
+
+
+def _source(attributes: Attributes, sop_class_uid: str, uid: str, purpose: Sequence[bytes]) -> bytes:
+    """Source Image Sequence with one more image, which was used for `purpose`."""
+    added = item(
+        [
+            element(tags.REFERENCED_SOP_CLASS_UID, "UI", sop_class_uid.encode("ascii")),
+            element(tags.REFERENCED_SOP_INSTANCE_UID, "UI", uid.encode("ascii")),
+            element(tags.PURPOSE_OF_REFERENCE_CODE_SEQUENCE, "SQ", item(purpose)),
+        ]
+    )
+    tag = tags.SOURCE_IMAGE_SEQUENCE
+    return with_item(attributes.header, attributes.elements.get(tag), tag, added)
 
 
 def _derived(attributes: Attributes) -> bytes:

@@ -37,7 +37,6 @@ from mapdr.transform.encode.derive import new_uid, uid_changes
 from mapdr.transform.image import Attributes, Image, LeaveAsIs
 
 _FRAGMENTED = struct.pack("<HH2sHIHH", 0x7FE0, 0x0010, b"OB", 0, UNDEFINED, ITEM >> 16, ITEM & 0xFFFF)
-_COMPONENT_TRANSFORMS = ("YBR_RCT", "YBR_ICT")
 
 
 def native(document: OpenImage, target: str, site_key: bytes) -> Payload:
@@ -116,13 +115,12 @@ def _refuse_unclear_order(attributes: Attributes, pixel: Element) -> None:
 
 def _from_frames(document: OpenImage, target: Encoding, site_key: bytes) -> tuple[str, tuple[Part, ...]]:
     """The SOP Instance UID and the parts of a data set whose pixels are those of the document's frames."""
-    attributes = document.attributes
     image = _image(document)
     changes: dict[int, bytes | None] = dict.fromkeys(
         (tags.PIXEL_GROUP_LENGTH, tags.EXTENDED_OFFSET_TABLE, tags.EXTENDED_OFFSET_TABLE_LENGTHS)
     )
-    changes.update(dict.fromkeys(_compressed_icons(attributes)))
-    colour = _colour(document, image)
+    changes.update(dict.fromkeys(_compressed_icons(document.attributes)))
+    colour = document.shown.photometric
     if colour != image.photometric:
         changes[tags.PHOTOMETRIC_INTERPRETATION] = element(
             tags.PHOTOMETRIC_INTERPRETATION, "CS", colour.encode("ascii")
@@ -139,7 +137,7 @@ def _from_frames(document: OpenImage, target: Encoding, site_key: bytes) -> tupl
     if document.pixels_changed:
         uid = new_uid(site_key, uid, cells)
         changes.update(uid_changes(uid))
-    header = splice(attributes.header, changes)
+    header = splice(document.told.header, changes)
     if image.native_bytes % 2:
         cells.append(b"\0")
     vr = "OW" if image.allocated > 8 else "OB"
@@ -177,19 +175,3 @@ def _compressed_icons(attributes: Attributes) -> list[int]:
         for found in attributes.elements.values()
         if found.vr in ("SQ", "UN") and _FRAGMENTED in attributes.header[found.value : found.end]
     ]
-
-
-def _colour(document: OpenImage, image: Image) -> str:
-    """The photometric interpretation of decoded frames, whose samples are all there, pixel by pixel."""
-    if image.samples == 1 or document.is_native:
-        return image.photometric
-    decoder = document.codecs.decoder(document.payload.transfer_syntax_uid)
-    # libjpeg gives RGB for lossy JPEG, OpenJPEG undoes component transforms.
-    if decoder.gives_rgb or image.photometric in _COMPONENT_TRANSFORMS:
-        return "RGB"
-    if image.photometric == "YBR_FULL_422":
-        # Native YBR_FULL_422 has half the chrominance samples (PS3.3 section C.7.6.3.1.2).
-        return "YBR_FULL"
-    if image.photometric in ("YBR_PARTIAL_422", "YBR_PARTIAL_420"):
-        raise Permanent(f"there are no native frames in {image.photometric}", reason="syntax")
-    return image.photometric

@@ -1,0 +1,93 @@
+"""Painted frames in the lossless syntax that they came in: what no step has changed keeps its codestream."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from mapdr.dicom import tags
+from mapdr.dicom.transfer_syntax import LOSSLESS_COMPRESSED
+from mapdr.dicom.write import splice
+from mapdr.kernel import budget
+from mapdr.kernel.codec import Encoder, FrameFormat
+from mapdr.kernel.errors import Permanent
+from mapdr.kernel.item import Part, Payload, Treatment, total_length
+from mapdr.transform.document import OpenImage, PaintedFrames
+from mapdr.transform.encode.derive import new_uid, uid_changes
+from mapdr.transform.fragments import EXTENDED_OFFSETS, encapsulated, frame_spans
+from mapdr.transform.image import Image, same
+
+_OFFSETS = 1 << 32
+"""What a Basic Offset Table cannot hold (PS3.5 section A.4)."""
+
+
+def may_stay(document: OpenImage) -> bool:
+    """Whether a painted document can be written in the encapsulated syntax that it came in.
+
+    It can where that loses nothing, a codec here writes it, and the codestreams hold the cells as they are
+    described: a frame that keeps its own and one that gets another have one header.
+    """
+    syntax, image = document.payload.transfer_syntax_uid, document.image
+    if syntax not in LOSSLESS_COMPRESSED:
+        return False
+    row = document.codecs.rows.get(syntax)
+    if row is None or row.encoder is None or image.high != image.stored - 1 or image.overlays:
+        return False
+    return row.encoder.takes.holds(image.format)
+
+
+def again(document: OpenImage, site_key: bytes) -> Payload:
+    """The payload of a painted document (`may_stay`), in its own syntax.
+
+    Frames that a step changed are encoded, decoded again and compared; the others keep their fragments.
+    Raises Permanent: "codec", "fragments", what decoding raises; "syntax" for more than 4 GiB of fragments.
+    """
+    payload, image, frames = document.payload, document.image, document.frames
+    assert isinstance(frames, PaintedFrames)
+    assert document.data.pixel is not None
+    encoder, view = document.codecs.encoder(payload.transfer_syntax_uid), document.data.view
+    table = image.attributes.value(EXTENDED_OFFSETS)
+    spans = frame_spans(view, document.data.pixel, image.frames, table)
+    budget.need(image.work_bytes + document.kept_bytes)
+    offsets: list[int] = []
+    fragments: list[tuple[tuple[Part, ...], int]] = []
+    streams: list[bytes] = []  # of changed frames: what the others hold follows from the image
+    at = 0
+    for index in range(image.frames):
+        stream = _changed_stream(frames, index, image, encoder)
+        offsets.append(at)
+        streams.append(stream or b"")
+        pieces: list[tuple[tuple[Part, ...], int]]
+        if stream is None:
+            pieces = [(view.slice(start, stop), stop - start) for start, stop in spans[index]]
+        else:
+            budget.need(len(stream))
+            pieces = [((stream,), len(stream))]
+        fragments += pieces
+        at += sum(8 + size + (size & 1) for _, size in pieces)
+    if at >= _OFFSETS:
+        raise Permanent("the pixel data is larger than 4 GiB", reason="syntax")
+    changes: dict[int, bytes | None] = dict.fromkeys(
+        (tags.PIXEL_GROUP_LENGTH, tags.EXTENDED_OFFSET_TABLE, tags.EXTENDED_OFFSET_TABLE_LENGTHS)
+    )
+    uid = payload.sop_instance_uid
+    if document.pixels_changed:
+        uid = new_uid(site_key, uid, streams)
+        changes.update(uid_changes(uid))
+    header = splice(document.told.header, changes)
+    parts = (header, *encapsulated(offsets, fragments), document.tail)
+    return replace(
+        payload, sop_instance_uid=uid, parts=parts, length=total_length(parts), treatment=Treatment.TRANSCODED
+    )
+
+
+def _changed_stream(frames: PaintedFrames, index: int, image: Image, encoder: Encoder) -> bytes | None:
+    """The codestream of a frame that a step has changed; None for one that keeps its own."""
+    frames.cells(index)
+    if not frames.was_changed(index):
+        return None
+    form: FrameFormat = image.format
+    pixels = frames.frame(index)
+    stream = encoder.encode(pixels, form)
+    if not same(encoder.decode(stream, form), pixels):
+        raise Permanent("a frame decodes to other pixels than were encoded", reason="codec")
+    return stream

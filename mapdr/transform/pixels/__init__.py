@@ -1,0 +1,1 @@
+"""Steps that change pixels: regions that are blanked."""

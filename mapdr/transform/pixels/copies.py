@@ -1,0 +1,44 @@
+"""Other pictures in the header of an image: overlays and small copies, which may show what is blanked."""
+
+from __future__ import annotations
+
+import re
+
+from mapdr import _fast
+from mapdr._fast.scan_tables import EXPLICIT
+from mapdr.dicom import tags
+from mapdr.dicom.tree import DataElement, Level
+
+_MAY_HOLD = re.compile(rb"\x88\x00\x00\x02|\xe0\x7f[\x08\x09\x10]\x00|.\x60[\x00-\xff]{2}", re.DOTALL)
+"""How tags begin in little endian that are not kept: an icon, pixel data, an overlay's group."""
+_OVERLAYS = range(0x6000, 0x6100)
+"""Groups of Repeating Group 60xx (PS3.5 section 7.6)."""
+
+
+def without_copies(header: bytes) -> bytes:
+    """`header` without overlays, icons, and sequences whose items hold pixel data, at any depth.
+
+    It is explicit VR little endian, up to the pixel data. Raises Unreadable, and Permanent where it nests too
+    deep: what cannot be looked at may hold anything.
+    """
+    if _MAY_HOLD.search(header) is None:
+        return header
+    level = Level(header, EXPLICIT, _fast.elements(header, 0, len(header), EXPLICIT)[0])
+    _clean(level)
+    return level.write()
+
+
+def _clean(level: Level) -> None:
+    gone = [element for element in level.elements if _is_gone(element)]
+    level.remove(gone)
+    for element in level.elements:
+        for item in element.items or ():
+            _clean(item)
+
+
+def _is_gone(element: DataElement) -> bool:
+    if element.tag >> 16 in _OVERLAYS or element.tag == tags.ICON_IMAGE_SEQUENCE:
+        return True
+    if not element.is_sequence():
+        return False
+    return any(other.tag in tags.PIXEL_TAGS for item in element.open() for other in item.elements)
