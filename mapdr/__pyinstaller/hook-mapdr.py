@@ -3,7 +3,7 @@
 import sys
 from importlib.util import find_spec
 
-from PyInstaller.utils.hooks import collect_submodules, copy_metadata
+from PyInstaller.utils.hooks import collect_data_files, collect_submodules, copy_metadata
 
 from mapdr.__pyinstaller import CODECS
 
@@ -20,3 +20,5 @@ if sys.platform == "win32" and find_spec("win32service"):
 
 # Entry points and versions, which `mapdr doctor` and `mapdr selftest` look up.
 datas = copy_metadata("mapdr", recursive=True)
+# The tables of de-identification.
+datas += collect_data_files("mapdr.dicom.deidentify", includes=["*.csv"])

@@ -23,6 +23,7 @@ BUILTIN: dict[tuple[str, str], str] = {
     ("receive", "dicom"): "mapdr.receive.dicom.receiver",
     ("receive", "dicomweb"): "mapdr.receive.dicomweb.receiver",
     ("receive", "folder"): "mapdr.receive.folder.receiver",
+    ("transform", "deidentify"): "mapdr.transform.header.deidentify",
     ("transform", "tags"): "mapdr.transform.header.tags",
     ("transform", "compress"): "mapdr.transform.encode.compress",
     ("transform", "odd_lengths"): "mapdr.transform.header.odd_lengths",
