@@ -231,7 +231,7 @@ def test_types_of_the_iod_decide_over_compound_codes() -> None:
         ("X/D", "DDDX"),
         ("Z/D", "DDZZ"),
         ("X/Z/D", "DDZX"),
-        ("X/Z/U*", "UUZX"),
+        ("X/Z/U*", "UUUX"),
         ("X", "XXXX"),
     ],
 )

@@ -103,14 +103,19 @@ class Deidentifier:
 
         `tail` is None for a data set without pixel data, whose header is all of it; `tail_at` its offset in
         the data set, for errors. `is_covered`: another step blanks what may be burned into the pixels. Raises
-        Unreadable for bytes that are no data set, and Permanent: "burned-in-text", "pseudonym", "too-deep",
-        "odd-form", "sequence", "value-too-long". No message holds a value.
+        Unreadable for bytes that are no data set, and Permanent: "burned-in-text", "directory", "pseudonym",
+        "too-deep", "odd-form", "sequence", "value-too-long". No message holds a value.
         """
         declared = encoding_flags(transfer_syntax_uid)
         flags = actual_flags(header, len(header), declared)
         found, _, remarks = _fast.elements(header, 0, len(header), flags)
         top = reading.by_tag(found)
         known = reading.facts(header, top, has_pixels=tail is not None)
+        if tags.DIRECTORY_RECORD_SEQUENCE in top:
+            raise Permanent(
+                "it is a directory of files, whose names and offsets cannot be changed here",
+                reason="directory",
+            )
         if not is_covered and (why := burned_in.risk(known)):
             raise Permanent(
                 f"its pixels may show who the patient is: {why}; it leaves only where clean-pixel-data has "

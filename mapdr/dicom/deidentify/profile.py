@@ -44,11 +44,9 @@ CLASS_UIDS = frozenset(
 """UIDs that Table E.1-1 does not name and that are of no instance: classes, syntaxes, coding schemes, places
 where documents are kept. Every other UID that it does not name is replaced all the same."""
 
-_CONTENT = frozenset(
-    (tags.CONTENT_SEQUENCE, 0x00400555, 0x00400610, 0x00400612, tags.WAVEFORM_ANNOTATION_SEQUENCE)
-)
-"""Content Sequence, Acquisition Context Sequence, Specimen Preparation Sequence and its Step Content Item
-Sequence, Waveform Annotation Sequence: sequences of what Table E.3.4-1 is about."""
+_CONTENT = frozenset((tags.CONTENT_SEQUENCE, 0x00400555, 0x00400612, tags.WAVEFORM_ANNOTATION_SEQUENCE))
+"""Content Sequence, Acquisition Context Sequence, Specimen Preparation Step Content Item Sequence, Waveform
+Annotation Sequence: sequences of what Table E.3.4-1 is about."""
 _PERFORMED_STEP_SEQUENCE = 0x00081111
 _TIMEZONE_OFFSET = 0x00080201
 _CODES_OF_THE_BASIC_PROFILE = {"X": Do.REMOVE, "Z": Do.EMPTY, "D": Do.DUMMY, "U": Do.UID}

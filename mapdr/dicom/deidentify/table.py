@@ -159,12 +159,13 @@ def resolve(code: str, type_: int) -> str:
     """A compound code as X, Z, D or U, by the attribute's type; 0, which is unknown, counts as 1.
 
     PS3.15, Table E.1-1a: X/Z is X unless Z keeps the IOD valid, and so on. X/Z/U* is of sequences of
-    references, whose UIDs are replaced where they must be there.
+    references: where the IOD wants one, be it empty, its UIDs are replaced, so that a segmentation still
+    finds its images (docs/decisions/0082).
     """
     if "/" not in code:
         return code
     allowed = code.split("/")
-    if "U*" in allowed and type_ <= 1:
+    if "U*" in allowed and type_ <= 2:
         return "U"
     wanted = {2: "Z", 3: "X"}.get(type_, "D")
     if wanted in allowed or wanted == "D":
