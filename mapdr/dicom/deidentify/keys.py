@@ -23,7 +23,7 @@ _HEX = re.compile(r"[0-9a-fA-F]{64}")
 def parse_key(text: str) -> bytes:
     """The key in a text of 64 hexadecimal digits. Raises ValueError, which does not show the text."""
     if not _HEX.fullmatch(text.strip()):
-        raise ValueError("is no key of 64 hexadecimal digits; make one with: mapdr key new FILE")
+        raise ValueError("is no key of 64 hexadecimal digits; make one with: mapdr key new NAME")
     return bytes.fromhex(text.strip())
 
 

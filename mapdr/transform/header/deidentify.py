@@ -178,7 +178,7 @@ def faults(config: DeidentifyConfig) -> Iterator[Finding]:
         try:
             read_key(config, b"")
         except ConfigurationError as error:
-            yield Finding(("key",), str(error), "make one with: mapdr key new FILE")
+            yield Finding(("key",), str(error), "make one with: mapdr key new NAME")
     if isinstance(config.pseudonyms, PseudonymFile):
         place: tuple[Any, ...] = ("pseudonyms", "file")
         try:
