@@ -57,6 +57,8 @@ COMMANDS = {
     "backup": "Copy the node, while it runs.",
     "restore": "Put a backup in the node's place.",
     "echo": "Are the destinations there?",
+    "key": "Keys, by which images are de-identified.",
+    "uid": "Which UID became which, by a key.",
     "explain": "What the rules would do to a file.",
     "doctor": "Examine this installation.",
     "support": "A bundle for who helps, without patients.",

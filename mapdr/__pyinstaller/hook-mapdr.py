@@ -22,3 +22,5 @@ if sys.platform == "win32" and find_spec("win32service"):
 datas = copy_metadata("mapdr", recursive=True)
 # Tables that are read as files.
 datas += collect_data_files("mapdr", includes=["transform/pixels/*.toml"])
+# The tables of de-identification.
+datas += collect_data_files("mapdr.dicom.deidentify", includes=["*.csv"])

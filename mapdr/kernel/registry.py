@@ -23,6 +23,7 @@ BUILTIN: dict[tuple[str, str], str] = {
     ("receive", "dicom"): "mapdr.receive.dicom.receiver",
     ("receive", "dicomweb"): "mapdr.receive.dicomweb.receiver",
     ("receive", "folder"): "mapdr.receive.folder.receiver",
+    ("transform", "deidentify"): "mapdr.transform.header.deidentify",
     ("transform", "tags"): "mapdr.transform.header.tags",
     ("transform", "blank"): "mapdr.transform.pixels.blank",
     ("transform", "compress"): "mapdr.transform.encode.compress",

@@ -12,17 +12,21 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel
+from pydantic import BaseModel, TypeAdapter
 
-from mapdr.config.model import NodeConfig
+from mapdr.config.model import Config, NodeConfig
 from mapdr.config.read import Loaded
 from mapdr.config.secret import Secret
-from mapdr.kernel.errors import ConfigurationError
+from mapdr.kernel.errors import ConfigurationError, MapdrError
 from mapdr.kernel.finding import Finding, Place
+from mapdr.kernel.registry import Registry
+from mapdr.kernel.stage import Settings
+from mapdr.kernel.watch import Watch
 from mapdr.node.plan import Plan, failing, folders_in_one_another
+from mapdr.transform.pipeline import build_steps
 
 
-def faults(loaded: Loaded, plan: Plan) -> Iterator[Finding]:
+def faults(loaded: Loaded, plan: Plan, registry: Registry | None = None) -> Iterator[Finding]:
     """What would keep this configuration from running here, and an empty one."""
     config = loaded.config
     if config is None:
@@ -44,11 +48,31 @@ def faults(loaded: Loaded, plan: Plan) -> Iterator[Finding]:
             missed = []
             yield failing(place, error)
         yield from (Finding((*place, *each.place), each.what, each.cure) for each in missed)
+    yield from _steps(config, registry or Registry())
     # Links lead folders into one another whose names do not say so.
     yield from folders_in_one_another(config.node.data, plan.receivers, plan.destinations, _real_place)
     for name, hook in config.webhook.items():
         yield from _secrets(hook, ("webhook", name))
         yield from (Finding(("webhook", name, *each.place), each.what, each.cure) for each in hook.faults())
+
+
+def _steps(config: Config, registry: Registry) -> Iterator[Finding]:
+    """What the steps of rules would miss, and why they could not be built."""
+    settings = Settings("check", config.node.name, config.node.data, bytes(32), Watch(), config.node.workers)
+    for index, rule in enumerate(config.rule):
+        for type_, plain in rule.steps:
+            place: Place = ("rule", index, type_)
+            try:
+                factory = registry.factory("transform", type_)
+                missed = list(factory.faults(TypeAdapter(factory.config).validate_python(plain)))
+                if not missed:
+                    build_steps({"steps": [{"type": type_, "config": plain}]}, registry, settings)
+            except MapdrError as error:
+                missed = [Finding((), f"cannot be built: {error}", "correct it, or leave it out")]
+            except Exception as error:  # noqa: BLE001  a plug-in may fail in any way, and the others are still asked
+                missed = []
+                yield failing(place, error)
+            yield from (Finding((*place, *each.place), each.what, each.cure) for each in missed)
 
 
 def _real_place(path: str) -> str:

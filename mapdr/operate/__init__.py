@@ -14,6 +14,7 @@ The way to a node is an `access.Access`, by its configuration; functions take it
   (`jobs`); `corrections` lists what was corrected; `listed` reads lists of images; `export` writes
   images into a folder, `fetch` gets studies from a PACS; `backup` copies a node, `restore` puts it
   back; `support` makes a bundle for the vendor; `completion` is what shells complete.
+- `keys` of projects, by which images are de-identified, and UIDs forward and back by them.
 - `selection` is the grammar of what is chosen, as options and as a line; `events` and `journal` say what
   happened, `feed` as it happens, `brief` says a state in one line, `answer` makes JSON, `errors` are what
   people get wrong.

@@ -30,7 +30,7 @@ from paper.nodes import NodeFolder
 
 DOCUMENT = Path(__file__).resolve().parents[2] / "docs/json.md"
 
-SILENT = {"init", "run", "reload", "service", "stop", "support", "watch", "completion", "web"}
+SILENT = {"init", "run", "reload", "service", "stop", "support", "watch", "completion", "web", "key"}
 """Commands without --json: watch prints nothing else."""
 
 GROUPS = {
@@ -149,6 +149,7 @@ def told(used: NodeFolder, tmp_path: Path) -> dict[str, list[dict[str, Any]]]:
     ask("export", "--modality", "US", "--to", str(tmp_path / "us"))
     next((tmp_path / "us").rglob("*.dcm")).write_bytes(b"somebody else's")
     ask("export", "--modality", "US", "--to", str(tmp_path / "us"))
+    ask("uid", "1.2.3")
     ask("dismiss", "--all", "--dry-run")
     ask("purge", "--modality", "US", "--yes")
     ask("purge", "--modality", "CT", "--dry-run")

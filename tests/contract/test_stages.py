@@ -242,6 +242,12 @@ def transform_tags(folder: Path) -> None:
     assert check_transform(lambda: build("transform", "tags", too_long, folder), cases) == 0
 
 
+def transform_deidentify(folder: Path) -> None:
+    cases = [spooled(each, folder) for each in images(9)]
+    config = {"profile": "basic", "options": ["modified-dates"]}
+    assert check_transform(lambda: build("transform", "deidentify", config, folder), cases) > 0
+
+
 def transform_compress(folder: Path) -> None:
     cases = [spooled(each, folder) for each in images(9)]
     for config in ({"to": "jpeg2000-lossless"}, {"to": "jpeg2000", "ratio": 5}):
@@ -314,6 +320,7 @@ CHECKS: dict[tuple[str, str], Callable[[Path], None]] = {
     ("receive", "dicom"): receive_dicom,
     ("receive", "dicomweb"): receive_dicomweb,
     ("receive", "folder"): receive_folder,
+    ("transform", "deidentify"): transform_deidentify,
     ("transform", "tags"): transform_tags,
     ("transform", "compress"): transform_compress,
     ("transform", "blank"): transform_blank,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
 
 from sqlalchemy import Connection, Row, Select, bindparam, func, select
@@ -17,6 +17,9 @@ from mapdr.store.index.strings import Sources, StringTable
 from mapdr.store.spool.folder import SpoolFolder
 
 _instance, _series, _study = schema.instance, schema.series, schema.study
+
+_PORTION = 10_000
+"""Rows that are read at a time where all of them are looked through."""
 
 _PROOFS = 20_000
 """Images whose `Proof` is kept, so that a file that goes to several destinations is compared once."""
@@ -97,6 +100,14 @@ class Instances:
     def intact(self, keys: Collection[bytes]) -> dict[bytes, bool]:
         """Which of these images the spool holds as they were received: their files are read."""
         return {key: _is_intact(instance) for key, instance in self.by_key(list(keys)).items()}
+
+    def uids(self) -> Iterator[str]:
+        """The UIDs of all studies, series and images of the index, in no order."""
+        columns = (_study.c.uid, _series.c.uid, _instance.c.sop_instance_uid)
+        with self._database.read() as connection:
+            for column in columns:
+                for (uid,) in connection.execution_options(yield_per=_PORTION).execute(select(column)):
+                    yield uid
 
     def newest(self) -> str:
         """The greatest id of the index, or an empty string."""

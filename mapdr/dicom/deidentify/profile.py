@@ -1,0 +1,179 @@
+"""The tables, compiled for a set of options: what is to be done with each attribute, by its tag."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from enum import IntEnum, auto
+from functools import lru_cache, partial
+
+from mapdr.dicom import tags
+from mapdr.dicom.deidentify.table import Option, attributes, resolve, type_at_top, type_in_item
+from mapdr.dicom.path import tag_vr
+
+
+class Do(IntEnum):
+    """What the pass over a header does with an element."""
+
+    KEEP = auto()
+    REMOVE = auto()
+    EMPTY = auto()
+    DUMMY = auto()
+    UID = auto()
+    """Each UID in the value is replaced by the key's."""
+    SHIFT = auto()
+    """A date is moved by the days of the patient; what is no date gets what the basic profile says."""
+    OPEN = auto()
+    """A sequence, whose items are gone through."""
+    PATIENT_ID = auto()
+    PATIENT_NAME = auto()
+    CONTENT = auto()
+    """A sequence of content items, each by its concept name (PS3.15, section E.3.4)."""
+    ANNOTATIONS = auto()
+    """Graphic annotations of which nothing is kept but where a dummy text stands."""
+    CODES = auto()
+    """A code sequence: items of registered coding schemes are kept."""
+
+
+CLASS_UIDS = frozenset(
+    (
+        0x00080016, 0x0008001A, 0x0008001B, 0x00080062, 0x0008010C, 0x0008010D, 0x00080117, 0x00080118,
+        0x0008040E, 0x00081150, 0x0008115A, 0x00083002, 0x00041432, 0x00041510, 0x00041512, 0x0004151A,
+        0x00340003, 0x0040E011, 0x0040E030, 0x0040E031, 0x04000010, 0x04000510, 0x30100052, 0x30100053,
+    )
+)  # fmt: skip
+"""UIDs that Table E.1-1 does not name and that are of no instance: classes, syntaxes, coding schemes, places
+where documents are kept. Every other UID that it does not name is replaced all the same."""
+
+_CONTENT = frozenset((tags.CONTENT_SEQUENCE, 0x00400555, 0x00400612, tags.WAVEFORM_ANNOTATION_SEQUENCE))
+"""Content Sequence, Acquisition Context Sequence, Specimen Preparation Step Content Item Sequence, Waveform
+Annotation Sequence: sequences of what Table E.3.4-1 is about."""
+_PERFORMED_STEP_SEQUENCE = 0x00081111
+_TIMEZONE_OFFSET = 0x00080201
+_CODES_OF_THE_BASIC_PROFILE = {"X": Do.REMOVE, "Z": Do.EMPTY, "D": Do.DUMMY, "U": Do.UID}
+
+
+class Actions(dict[int, Do]):
+    """What to do with each tag of one context; made as it is asked for, kept for what is known."""
+
+    def __init__(self, make: Callable[[int], Do], is_known: Callable[[int], bool]) -> None:
+        super().__init__()
+        self._make = make
+        self._is_known = is_known
+
+    def __missing__(self, tag: int) -> Do:
+        found = self._make(tag)
+        if self._is_known(tag):  # a sender must not fill the memory with tags that there are not
+            self[tag] = found
+        return found
+
+
+class Profile:
+    """The Basic Application Level Confidentiality Profile with `options`."""
+
+    def __init__(self, options: Iterable[Option]) -> None:
+        self.options = frozenset(options)
+        self.at_top = lru_cache(maxsize=256)(self._at_top)
+        self.in_item = lru_cache(maxsize=1024)(self._in_item)
+
+    def _at_top(self, sop_class_uid: str) -> Actions:
+        return Actions(partial(self._do, partial(type_at_top, sop_class_uid)), is_known)
+
+    def _in_item(self, sequence: int) -> Actions:
+        return Actions(partial(self._do, partial(type_in_item, sequence)), is_known)
+
+    def without_dates(self, tag: int, sequence: int, sop_class_uid: str) -> Do:
+        """What becomes of an attribute to be moved in time whose value is no date."""
+        type_ = type_in_item(sequence, tag) if sequence else type_at_top(sop_class_uid, tag)
+        row = attributes().get(tag)
+        return _CODES_OF_THE_BASIC_PROFILE[resolve(row.basic, type_)] if row is not None else Do.DUMMY
+
+    def _do(self, type_of: Callable[[int], int], tag: int) -> Do:
+        group = tag >> 16
+        if not tag & 0xFFFF or group in (0x0000, 0x0002) or group & 0xFF00 in (0x5000, 0x6000):
+            # Group lengths would be wrong; commands and File Meta have no place here; of curves and overlays
+            # (whole groups, so that what is left is no half overlay) nobody knows what is drawn in them.
+            return Do.REMOVE
+        if tag == tags.PATIENT_ID:
+            return Do.PATIENT_ID
+        if tag == tags.PATIENT_NAME:
+            return Do.PATIENT_NAME
+        row = attributes().get(tag)
+        if row is None:
+            return self.unlisted(tag, tag_vr(tag)) if is_known(tag) else Do.REMOVE
+        vr = listed_vr(tag)
+        code, option = row.code(self.options)
+        if code == "K":
+            return Do.OPEN if vr == "SQ" else Do.KEEP
+        if code == "C":
+            cleaned = self._clean(tag, vr, option)
+            if cleaned is not None:
+                return cleaned
+        return self._basic(tag, vr, resolve(row.basic, type_of(tag)))
+
+    def _basic(self, tag: int, vr: str, code: str) -> Do:
+        if code == "U":
+            return Do.OPEN if vr == "SQ" else Do.UID
+        if code == "D":
+            if vr == "UI":
+                return Do.UID
+            if tag == _PERFORMED_STEP_SEQUENCE:
+                return Do.OPEN  # references, whose UIDs become others: nothing else is in it
+            if tag == tags.GRAPHIC_ANNOTATION_SEQUENCE:
+                return Do.ANNOTATIONS
+        return _CODES_OF_THE_BASIC_PROFILE[code]
+
+    def _clean(self, tag: int, vr: str, option: Option | None) -> Do | None:
+        """What a machine can clean; None for what it cannot, which the basic profile removes or replaces.
+
+        Of graphic annotations what is drawn is kept (PS3.15, section E.3.3): their text has a row of its own.
+        """
+        if option is Option.MODIFIED_DATES:
+            if vr in ("DA", "DT"):
+                return Do.SHIFT
+            return Do.KEEP if vr == "TM" or tag == _TIMEZONE_OFFSET else None
+        if vr != "SQ":
+            return None
+        if tag in _CONTENT:
+            return Do.CONTENT
+        return Do.CODES if attributes()[tag].name.endswith("Code Sequence") else Do.OPEN
+
+    def unlisted(self, tag: int, vr: str) -> Do:
+        """What becomes of an attribute that no row names: it is kept, unless its VR says what it holds."""
+        if tag in _CONTENT and Option.CLEAN_STRUCTURED_CONTENT in self.options:
+            return Do.CONTENT
+        match vr:
+            case "SQ":
+                return Do.OPEN
+            case "PN":
+                return Do.DUMMY
+            case "UI":
+                is_kept = Option.RETAIN_UIDS in self.options or tag in CLASS_UIDS
+                return Do.KEEP if is_kept else Do.UID
+            case "DA" | "DT":
+                return self.date
+        return Do.KEEP
+
+    @property
+    def date(self) -> Do:
+        """What becomes of a date that no row names."""
+        if Option.FULL_DATES in self.options:
+            return Do.KEEP
+        return Do.SHIFT if Option.MODIFIED_DATES in self.options else Do.DUMMY
+
+
+def listed_vr(tag: int) -> str:
+    """The VR of an attribute of Table E.1-1; by its name where the dictionary is older than the table."""
+    vr = tag_vr(tag)
+    row = attributes().get(tag)
+    if vr != "UN" or row is None:
+        return vr
+    return "SQ" if row.name.endswith(("Sequence", "Groups")) else "DT" if "DateTime" in row.name else vr
+
+
+def is_known(tag: int) -> bool:
+    """Whether the dictionary or the table knows a tag; of others nobody can say what they hold."""
+    return tag in attributes() or tag_vr(tag) != "UN" or tag in _UN_IN_THE_DICTIONARY
+
+
+_UN_IN_THE_DICTIONARY = frozenset((0x0072006D,))
+"""Selector UN Value."""

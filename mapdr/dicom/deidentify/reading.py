@@ -1,0 +1,120 @@
+"""What the pass reads of the elements that it has found, and how it writes one with another value."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from mapdr._fast.scan_tables import BIG_ENDIAN, EXPLICIT, LONG_VRS, SHORT_VRS, Element
+from mapdr.dicom import tags
+from mapdr.dicom.charset import parse_terms
+from mapdr.dicom.deidentify import dummy
+from mapdr.dicom.deidentify.burned_in import Facts
+from mapdr.dicom.deidentify.profile import listed_vr
+from mapdr.dicom.path import format_tag, tag_vr
+from mapdr.dicom.value import texts_of
+from mapdr.dicom.write import Encoding, encoding_from
+from mapdr.kernel.errors import Permanent
+
+Found = Mapping[int, Element]
+"""The elements of a level by tag, the first of each."""
+
+_OVERLAY_BIT_POSITION = 0x0102
+_OVERLAY_DATA = 0x3000
+
+
+def by_tag(elements: Sequence[Element]) -> Found:
+    """The elements of a level by tag."""
+    return {element.tag: element for element in reversed(elements)}
+
+
+def stripped(buffer: bytes, element: Element) -> str:
+    """The value of an element without padding, each byte a character."""
+    return buffer[element.value : element.end].decode("latin-1").strip(" \0")
+
+
+def text(buffer: bytes, found: Found, tag: int) -> str:
+    """The first value of an element; empty if it is absent."""
+    element = found.get(tag)
+    return stripped(buffer, element).split("\\")[0].strip(" \0") if element is not None else ""
+
+
+def patient(header: bytes, found: Found) -> str:
+    """What tells a patient from others: the identifier, else name and date of birth, else the study.
+
+    The first two characters say which, unless it is the identifier.
+    """
+    charset = found.get(tags.SPECIFIC_CHARACTER_SET)
+    terms = parse_terms(header[charset.value : charset.end]) if charset else ()
+
+    def decoded(tag: int, vr: str) -> str:
+        element = found.get(tag)
+        return "\\".join(texts_of(header[element.value : element.end], vr, terms)) if element else ""
+
+    if identifier := decoded(tags.PATIENT_ID, "LO"):
+        return identifier
+    if name := decoded(tags.PATIENT_NAME, "PN"):
+        return f"\0n{name}\0{decoded(tags.PATIENT_BIRTH_DATE, 'DA')}"
+    return f"\0s{decoded(tags.STUDY_INSTANCE_UID, 'UI')}"
+
+
+def facts(header: bytes, found: Found, *, has_pixels: bool) -> Facts:
+    """What the header says that bears on text in the pixels."""
+    image_type = found.get(tags.IMAGE_TYPE)
+    values = stripped(header, image_type).upper().split("\\") if image_type else []
+    return Facts(
+        text(header, found, tags.SOP_CLASS_UID),
+        text(header, found, tags.BURNED_IN_ANNOTATION).upper(),
+        text(header, found, tags.MODALITY).upper(),
+        tuple(value.strip() for value in values),
+        text(header, found, tags.CONVERSION_TYPE).upper(),
+        has_pixels,
+        any(
+            tag >> 16 & 0xFF01 == 0x6000
+            and tag & 0xFFFF == _OVERLAY_BIT_POSITION
+            and header[element.value : element.end].strip(b"\0") != b""
+            and tag & 0xFFFF0000 | _OVERLAY_DATA not in found
+            for tag, element in found.items()
+        ),
+    )
+
+
+def vr_name(tag: int, vr: bytes) -> str:
+    """The VR as written; the dictionary's in implicit VR, for a public UN and for an unknown VR."""
+    if vr not in SHORT_VRS and (vr not in LONG_VRS or (vr == b"UN" and not tag >> 16 & 1)):
+        return tag_vr(tag) if tag >> 16 & 1 else listed_vr(tag)
+    return vr.decode("ascii")
+
+
+def element(tag: int, vr: bytes, value: bytes, flags: int) -> bytes:
+    """An element with another value, in the VR that it was written with.
+
+    Raises Permanent(reason="value-too-long").
+    """
+    name = vr.decode("latin-1")
+    if flags & EXPLICIT:
+        if vr not in SHORT_VRS and vr not in LONG_VRS:
+            name = vr_name(tag, vr)
+        if len(value) > 0xFFFE and name not in _LONG:
+            raise Permanent(f"{format_tag(tag)} is too long for its VR", reason="value-too-long")
+    return dummy.element(tag, name or tag_vr(tag), value, encoding_from(flags))
+
+
+_LONG = frozenset(vr.decode("ascii") for vr in LONG_VRS)
+
+
+def item(content: bytes, encoding: Encoding, *, undefined: bool) -> bytes:
+    """An item, its length defined or not."""
+    if not undefined:
+        return dummy.item(content, encoding)
+    start, end = (b"\xff\xfe\xe0\x00", b"\xff\xfe\xe0\x0d") if encoding.big else _LITTLE_ITEM
+    return start + b"\xff" * 4 + content + end + bytes(4)
+
+
+def sequence_end(flags: int) -> bytes:
+    """The delimiter of a sequence of undefined length."""
+    return (b"\xff\xfe\xe0\xdd" if flags & BIG_ENDIAN else b"\xfe\xff\xdd\xe0") + bytes(4)
+
+
+_LITTLE_ITEM = (b"\xfe\xff\x00\xe0", b"\xfe\xff\x0d\xe0")
+ITEM_STARTS = (b"\xfe\xff\x00\xe0", b"\xff\xfe\xe0\x00")
+"""How a value begins that is a sequence of items, little and big endian."""

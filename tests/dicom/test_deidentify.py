@@ -1,0 +1,342 @@
+"""De-identification of headers: keys, dates, structured content, graphics, private blocks, refusals."""
+
+from __future__ import annotations
+
+import io
+import re
+from datetime import date, timedelta
+from typing import Any
+
+import pydicom
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pydicom.dataset import Dataset
+from pydicom.sequence import Sequence
+
+from mapdr._fast.scan_tables import Unreadable
+from mapdr.dicom.deidentify import burned_in
+from mapdr.dicom.deidentify.dates import shifted
+from mapdr.dicom.deidentify.header import Deidentified, Deidentifier
+from mapdr.dicom.deidentify.keys import MAX_DAYS, Key, format_key, parse_key, project_key
+from mapdr.dicom.deidentify.table import Option
+from mapdr.dicom.uids import is_valid_uid
+from mapdr.dicom.write import element, item
+from mapdr.kernel.errors import Permanent
+
+EXPLICIT = "1.2.840.10008.1.2.1"
+CT = "1.2.840.10008.5.1.4.1.1.2"
+SR = "1.2.840.10008.5.1.4.1.1.88.33"
+KEY = Key(b"k" * 32)
+
+
+class Generated:
+    def of(self, patient: str) -> tuple[str, str]:
+        return (KEY.pseudonym(patient),) * 2
+
+
+def deidentifier(*options: str) -> Deidentifier:
+    return Deidentifier([Option(each) for each in options], KEY, Generated(), "MAPDR test")
+
+
+def written(data: Dataset) -> bytes:
+    out = io.BytesIO()
+    pydicom.dcmwrite(out, data, implicit_vr=False, little_endian=True, force_encoding=True)
+    return out.getvalue()
+
+
+def subject(**values: Any) -> Dataset:
+    data = Dataset()
+    data.SOPClassUID, data.SOPInstanceUID = CT, "1.2.3.4"
+    data.StudyInstanceUID, data.SeriesInstanceUID, data.FrameOfReferenceUID = "1.2.3", "1.2.3.1", "1.2.3.9"
+    data.PatientName, data.PatientID, data.PatientBirthDate = "Doe^Jane", "PID-77", "19500102"
+    data.StudyDate, data.SeriesDate, data.StudyTime = "20240229", "20240301", "235959"
+    for keyword, value in values.items():
+        setattr(data, keyword, value)
+    return data
+
+
+def done(data: Dataset, *options: str) -> Dataset:
+    made = deidentifier(*options).apply(written(data), None, EXPLICIT)
+    return parsed(made)
+
+
+def parsed(made: Deidentified) -> Dataset:
+    return pydicom.dcmread(io.BytesIO(made.header), force=True)
+
+
+def test_what_is_said_of_it() -> None:
+    found = done(subject(DeidentificationMethod="by hand"), "modified-dates", "retain-uids")
+    assert found.PatientIdentityRemoved == "YES"
+    assert list(found.DeidentificationMethod) == ["by hand", "MAPDR test"]
+    codes = [each.CodeValue for each in found.DeidentificationMethodCodeSequence]
+    assert codes == ["113100", "113107", "113110"]
+    assert found.LongitudinalTemporalInformationModified == "MODIFIED"
+    assert done(subject(), "full-dates").LongitudinalTemporalInformationModified == "UNMODIFIED"
+    assert done(subject()).LongitudinalTemporalInformationModified == "REMOVED"
+    assert [element.tag for element in found] == sorted(element.tag for element in found)
+
+
+def test_clean_pixel_data_is_claimed_only_where_a_step_covers_the_pixels() -> None:
+    step, data = deidentifier("clean-pixel-data"), written(subject())
+    for is_covered, codes in ((False, ["113100"]), (True, ["113100", "113101"])):
+        found = parsed(step.apply(data, b"", EXPLICIT, is_covered=is_covered))
+        assert [each.CodeValue for each in found.DeidentificationMethodCodeSequence] == codes
+
+
+def test_uids_are_the_same_everywhere_and_those_of_the_standard_stay() -> None:
+    reference = Dataset()
+    reference.ReferencedSOPClassUID, reference.ReferencedSOPInstanceUID = CT, "1.2.3.4"
+    series = Dataset()
+    series.SeriesInstanceUID, series.ReferencedInstanceSequence = "1.2.3.1", Sequence([reference])
+    data = subject(
+        ReferencedSeriesSequence=Sequence([series]),
+        SOPInstanceUIDOfConcatenationSource="1.2.3.4",
+        ConcatenationUID="1.2.3.5",
+    )
+    found = done(data)
+    (inner,) = found.ReferencedSeriesSequence
+    assert found.SOPClassUID == inner.ReferencedInstanceSequence[0].ReferencedSOPClassUID == CT
+    assert found.SOPInstanceUID == KEY.uid("1.2.3.4") == found.SOPInstanceUIDOfConcatenationSource
+    assert inner.ReferencedInstanceSequence[0].ReferencedSOPInstanceUID == found.SOPInstanceUID
+    assert inner.SeriesInstanceUID == found.SeriesInstanceUID == KEY.uid("1.2.3.1")
+    assert found.FrameOfReferenceUID == KEY.uid("1.2.3.9") != "1.2.3.9"
+    assert done(data, "retain-uids").SOPInstanceUIDOfConcatenationSource == "1.2.3.4"
+
+
+def test_keys() -> None:
+    other = Key(b"K" * 32)
+    assert KEY.uid("1.2.3") != other.uid("1.2.3")
+    assert KEY.uid("1.2.840.10008.1.2") == "1.2.840.10008.1.2"
+    assert parse_key(format_key(b"k" * 32) + "\n") == b"k" * 32
+    assert project_key(b"s" * 32) != b"s" * 32
+    for text in ("", "secret", "0" * 63):
+        with pytest.raises(ValueError, match="is no key") as caught:
+            parse_key(text)
+        assert not text or text not in str(caught.value)
+    with pytest.raises(ValueError, match="32 bytes"):
+        Key(b"short")
+
+
+@given(st.text(max_size=80))
+def test_what_a_key_makes_is_valid(text: str) -> None:
+    uid = KEY.uid("1" + text)
+    assert is_valid_uid(uid)
+    assert re.fullmatch(r"[A-Z2-7]{16}", KEY.pseudonym(text))
+    assert -MAX_DAYS <= KEY.days(text) <= -1
+
+
+@given(st.dates(min_value=date(1900, 1, 1)), st.integers(-MAX_DAYS, -1))
+def test_dates_move_by_days_and_keep_time_and_zone(day: date, days: int) -> None:
+    moved = (day + timedelta(days=days)).strftime("%Y%m%d").zfill(8).encode()
+    raw = day.strftime("%Y%m%d").zfill(8).encode()
+    assert shifted(raw, "DA", days) == moved
+    assert shifted(raw + b"235959.25-0330 ", "DT", days) == moved + b"235959.25-0330"
+    assert shifted(raw + b"\\" + raw, "DA", days) == moved + b"\\" + moved
+
+
+@pytest.mark.parametrize("raw", [b"2024-01-02", b"20241301", b"1", b"00000000", b"20240101-20240201"])
+def test_what_is_no_date_is_not_moved(raw: bytes) -> None:
+    assert shifted(raw, "DA", -1) is None
+    assert shifted(b"202412", "DT", -40) == b"202410"
+    assert shifted(b"2024.03.01", "DA", -1) == b"20240229"
+
+
+def test_modified_dates_keep_intervals_over_studies() -> None:
+    first, second = subject(), subject(StudyDate="20250101", StudyInstanceUID="1.9")
+    a, b = (done(each, "modified-dates") for each in (first, second))
+    days = KEY.days("PID-77")
+    assert a.StudyDate == (date(2024, 2, 29) + timedelta(days=days)).strftime("%Y%m%d")
+    assert b.StudyDate == (date(2025, 1, 1) + timedelta(days=days)).strftime("%Y%m%d")
+    assert a.StudyTime == "235959"
+    assert a.PatientBirthDate == ""
+    broken = written(subject()).replace(b"20240229", b"2024-2-2")
+    assert parsed(deidentifier("modified-dates").apply(broken, None, EXPLICIT)).StudyDate == ""
+
+
+def test_a_patient_is_the_same_in_each_study_and_character_set() -> None:
+    names = {done(subject(StudyInstanceUID=f"1.2.{n}")).PatientID for n in range(3)}
+    assert names == {KEY.pseudonym("PID-77")}
+    latin, utf8 = (
+        written(subject(PatientID=name, SpecificCharacterSet=charset))
+        for name, charset in (("M\u00fcller", "ISO_IR 100"), ("M\u00fcller", "ISO_IR 192"))
+    )
+    assert latin != utf8
+    step = deidentifier()
+    made = {parsed(step.apply(each, None, EXPLICIT)).PatientID for each in (latin, utf8)}
+    assert made == {KEY.pseudonym("M\u00fcller")}
+    nameless = {done(subject(PatientID="", PatientName=name)).PatientID for name in ("A^B", "C^D")}
+    assert len(nameless) == 2
+
+
+def test_private_blocks_that_are_known_to_be_safe() -> None:
+    data = subject()
+    for group, creator, known, other in (
+        (0x0019, "SIEMENS MR HEADER", 0x0C, 0x08),
+        (0x0043, "GEMS_PARM_01", 0x39, 0x01),
+    ):
+        block = data.private_block(group, creator, create=True)
+        block.add_new(known, "IS", "1000")
+        block.add_new(other, "LO", "Doe")
+    data.private_block(0x0009, "SOMEBODY", create=True).add_new(0x01, "LO", "Doe")
+    assert not [each for each in done(data) if each.tag.is_private]
+    kept = [each for each in done(data, "retain-safe-private") if each.tag.is_private]
+    assert [int(each.tag) for each in kept] == [0x00190010, 0x0019100C, 0x00430010, 0x00431039]
+    assert b"Doe" not in deidentifier("retain-safe-private").apply(written(data), None, EXPLICIT).header
+
+
+def _code(value: str, meaning: str, scheme: str = "DCM") -> Dataset:
+    code = Dataset()
+    code.CodeValue, code.CodingSchemeDesignator, code.CodeMeaning = value, scheme, meaning
+    return code
+
+
+def _content(value_type: str, code: Dataset, **values: Any) -> Dataset:
+    one = Dataset()
+    one.RelationshipType, one.ValueType, one.ConceptNameCodeSequence = (
+        "CONTAINS",
+        value_type,
+        Sequence([code]),
+    )
+    for keyword, value in values.items():
+        setattr(one, keyword, value)
+    return one
+
+
+def report() -> Dataset:
+    finding = _content("TEXT", _code("121071", "Finding"), TextValue="Jane Doe has a nodule")
+    observer = _content("PNAME", _code("121008", "Person Observer Name"), PersonName="Reader^R")
+    accession = _content("TEXT", _code("121022", "Accession Number"), TextValue="ACC-4711")
+    begun = _content("DATETIME", _code("111526", "DateTime Started"), DateTime="20240229101112")
+    size = _content("NUM", _code("81827009", "Diameter", "SCT"))
+    size.MeasuredValueSequence = Sequence([Dataset()])
+    size.MeasuredValueSequence[0].NumericValue = "12.5"
+    inside = _content(
+        "CONTAINER", _code("111028", "Image Library"), ContentSequence=Sequence([finding, size])
+    )
+    return subject(
+        SOPClassUID=SR, ContentSequence=Sequence([observer, accession, begun, inside]), Modality="SR"
+    )
+
+
+def test_structured_content_is_a_dummy_or_cleaned() -> None:
+    (only,) = done(report()).ContentSequence
+    assert (only.ValueType, only.TextValue) == ("TEXT", "ANONYMIZED")
+    found = done(report(), "clean-structured-content", "modified-dates")
+    types = [each.ValueType for each in found.ContentSequence]
+    assert types == ["PNAME", "DATETIME", "CONTAINER"]  # no accession number
+    observer, begun, inside = found.ContentSequence
+    assert observer.PersonName == "ANONYMIZED"
+    assert begun.DateTime[8:] == "101112"
+    assert begun.DateTime[:8] != "20240229"
+    finding, size = inside.ContentSequence
+    assert finding.TextValue == "ANONYMIZED"
+    assert size.MeasuredValueSequence[0].NumericValue == 12.5
+    raw = deidentifier("clean-structured-content").apply(written(report()), None, EXPLICIT).header
+    for secret in (b"Jane", b"Doe", b"Reader", b"ACC-4711", b"20240229"):
+        assert secret not in raw
+
+
+def test_graphic_annotations() -> None:
+    text, drawn, annotation = Dataset(), Dataset(), Dataset()
+    text.UnformattedTextValue = "Jane Doe"
+    drawn.GraphicAnnotationUnits, drawn.GraphicType, drawn.GraphicData = "PIXEL", "POLYLINE", [1, 2, 3, 4]
+    annotation.GraphicLayer = "LAYER1"
+    annotation.TextObjectSequence, annotation.GraphicObjectSequence = Sequence([text]), Sequence([drawn])
+    data = subject(GraphicAnnotationSequence=Sequence([annotation]))
+    (basic,) = done(data).GraphicAnnotationSequence
+    assert (basic.GraphicLayer, "GraphicObjectSequence" in basic) == ("LAYER1", False)
+    assert basic.TextObjectSequence[0].UnformattedTextValue == "ANONYMIZED"
+    (cleaned,) = done(data, "clean-graphics").GraphicAnnotationSequence
+    assert cleaned.GraphicObjectSequence[0].GraphicData == [1, 2, 3, 4]
+    assert cleaned.TextObjectSequence[0].UnformattedTextValue == "ANONYMIZED"
+
+
+def test_descriptors_keep_codes_of_registered_schemes_alone() -> None:
+    data = subject(
+        ReasonForRequestedProcedureCodeSequence=Sequence(
+            [_code("363346000", "Cancer", "SCT"), _code("1", "Jane Doe's knee", "99LOCAL")]
+        ),
+        StudyDescription="Jane's knee",
+    )
+    found = done(data, "clean-descriptors")
+    assert [each.CodeMeaning for each in found.ReasonForRequestedProcedureCodeSequence] == ["Cancer"]
+    assert "StudyDescription" not in found
+    assert "ReasonForRequestedProcedureCodeSequence" not in done(data)
+
+
+@pytest.mark.parametrize(
+    ("facts", "is_risk"),
+    [
+        (burned_in.Facts(CT), False),
+        (burned_in.Facts(CT, "YES"), True),
+        (burned_in.Facts(CT, overlay_in_pixels=True), True),
+        (burned_in.Facts(CT, image_type=("DERIVED", "SECONDARY", "SCREEN SAVE")), True),
+        (burned_in.Facts("1.2.840.10008.5.1.4.1.1.7"), True),
+        (burned_in.Facts("1.2.840.10008.5.1.4.1.1.7", "NO"), False),
+        (burned_in.Facts("1.2.840.10008.5.1.4.1.1.7", "YES"), True),
+        (burned_in.Facts("1.2.840.10008.5.1.4.1.1.7", has_pixels=False), False),
+        (burned_in.Facts("1.2.840.10008.5.1.4.1.1.6.1", modality="US"), True),
+        (burned_in.Facts("1.2.840.10008.5.1.4.1.1.1", conversion_type="DF"), True),
+        (burned_in.Facts("1.2.3", modality="OT"), True),
+        (burned_in.Facts("1.2.840.10008.5.1.4.1.1.77.1.4"), True),
+        (burned_in.Facts("1.2.840.10008.5.1.4.1.1.104.1", "NO", has_pixels=False), True),
+    ],
+)
+def test_what_may_have_text_in_its_pixels(facts: burned_in.Facts, is_risk: bool) -> None:
+    assert bool(burned_in.risk(facts)) is is_risk
+
+
+def test_what_may_have_text_in_its_pixels_is_refused_unless_covered() -> None:
+    data = written(subject(SOPClassUID="1.2.840.10008.5.1.4.1.1.7"))
+    with pytest.raises(Permanent) as caught:
+        deidentifier().apply(data, b"", EXPLICIT)
+    assert caught.value.reason == "burned-in-text"
+    assert deidentifier().apply(data, b"", EXPLICIT, is_covered=True).sop_instance_uid == KEY.uid("1.2.3.4")
+
+
+@pytest.mark.parametrize(
+    ("extra", "reason"),
+    [
+        (element(0x00081115, "LO", b"Doe no items"), "sequence"),
+        (element(0x00081115, "SQ", b"Doe no items"), None),
+        (element(0x00041220, "SQ", b""), "directory"),
+    ],
+)
+def test_what_cannot_be_gone_through_is_refused_without_a_value(extra: bytes, reason: str | None) -> None:
+    data = written(subject())
+    tag_at = data.index(b"\x08\x00\x20\x00") if extra[:2] == b"\x08\x00" else 0
+    with pytest.raises((Permanent, Unreadable)) as caught:
+        deidentifier().apply(data[:tag_at] + extra + data[tag_at:], None, EXPLICIT)
+    assert reason in (None, caught.value.reason)
+    assert "Doe" not in str(caught.value)
+
+
+def test_what_nests_too_deep_is_refused() -> None:
+    nested = element(0x00080050, "SH", b"Doe ")
+    for _ in range(70):
+        nested = element(0x00081115, "SQ", item([nested]))
+    with pytest.raises(Permanent) as caught:
+        deidentifier().apply(nested, None, EXPLICIT)
+    assert caught.value.reason == "too-deep"
+
+
+@given(st.binary(max_size=200), st.integers(0, 400))
+def test_damage_is_refused_without_a_value_or_marked(noise: bytes, at: int) -> None:
+    data = written(report())
+    broken = data[:at] + noise + data[at + len(noise) :]
+    said, made = "", b""
+    try:
+        made = deidentifier("clean-structured-content").apply(broken, None, EXPLICIT).header
+    except Permanent as error:
+        said = str(error)
+    assert "Doe" not in said
+    assert "PID" not in said
+    assert said or b"113100" in made
+
+
+def test_group_lengths_and_odd_values() -> None:
+    odd = element(0x00080000, "UL", b"\x10\0\0\0") + b"\x08\x00\x60\x00CS\x03\x00ABC"
+    found = parsed(deidentifier().apply(odd, None, EXPLICIT))
+    assert found.Modality == "ABC"
+    assert 0x00080000 not in found

@@ -1,0 +1,359 @@
+"""The `deidentify` step: what it leaves untouched, whom it names, what its configuration says; real files."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import re
+import subprocess
+from collections import Counter
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import pydicom
+import pytest
+from pydantic import TypeAdapter, ValidationError
+from pydicom.data import get_testdata_file
+from pydicom.dataset import Dataset
+from pydicom.multival import MultiValue
+
+from mapdr.dicom.deidentify.keys import Key, project_key
+from mapdr.dicom.deidentify.table import attributes
+from mapdr.dicom.scan import deflate_pieces
+from mapdr.kernel.errors import ConfigurationError, Permanent, Temporary
+from mapdr.kernel.item import FileSlice, Payload, Treatment
+from mapdr.transform.header.deidentify import STAGE, DeidentifyStep
+from mapdr.transform.header.pseudonyms import FromFile, read_pseudonyms
+from peers.data import DATA
+
+from .helpers import Notebook, encoded, image, payload_of, picture, read, save, settings, spooled
+
+SYNTAXES = ["1.2.840.10008.1.2", "1.2.840.10008.1.2.1", "1.2.840.10008.1.2.2"]
+SITE = Key(project_key(b"k" * 32))
+"""The key of a node with the site key that `helpers.settings` gives."""
+
+
+def step(**config: Any) -> DeidentifyStep:
+    checked = TypeAdapter(STAGE.config).validate_python({"profile": "basic", **config})
+    made: DeidentifyStep = STAGE.build(settings(), checked, None)
+    return made
+
+
+def subject() -> Dataset:
+    data = image(picture(16, 16, 0, 4000))
+    data.PatientName, data.PatientID, data.InstitutionName = "Doe^Jane", "PID-77", "St. Elsewhere"
+    data.StudyInstanceUID, data.SeriesInstanceUID = "1.2.3.77", "1.2.3.77.1"
+    data.DataSetTrailingPadding = b"Doe "
+    return data
+
+
+@pytest.mark.parametrize("syntax", SYNTAXES)
+def test_header_and_tail_are_others_and_pixels_the_same(syntax: str) -> None:
+    payload, instance = payload_of(subject(), syntax)
+    made = step().apply(payload, instance, Notebook())
+    assert made.treatment is Treatment.EDITED
+    found = read(made)
+    assert found.PixelData == read(payload).PixelData
+    assert found.PatientID == SITE.pseudonym("PID-77") == str(found.PatientName)
+    assert b"Doe" not in b"".join(made.chunks())
+    assert (made.sop_instance_uid, made.study_instance_uid, made.series_instance_uid) == (
+        found.SOPInstanceUID,
+        found.StudyInstanceUID,
+        found.SeriesInstanceUID,
+    )
+    assert made.sop_instance_uid == SITE.uid(payload.sop_instance_uid)
+    assert step().apply(payload, instance, Notebook()) == made
+
+
+def test_pixels_stay_a_slice_of_the_file(tmp_path: Path) -> None:
+    payload, instance = spooled(save(payload_of(subject())[0], tmp_path / "a.dcm"))
+    made = step().apply(payload, instance, Notebook())
+    assert [type(part) for part in made.parts] == [bytes, FileSlice]
+    assert made.in_memory < 3000
+
+
+def test_deflated() -> None:
+    plain, instance = payload_of(subject())
+    packed = deflate_pieces([encoded(subject())])
+    payload = Payload(
+        plain.sop_class_uid, plain.sop_instance_uid, "1.2.840.10008.1.2.1.99", (packed,), len(packed)
+    )
+    assert read(step().apply(payload, instance, Notebook())) == read(
+        step().apply(plain, instance, Notebook())
+    )
+
+
+def test_a_data_set_without_uids_goes_by_those_of_its_association() -> None:
+    data = subject()
+    del data.SOPInstanceUID, data.SOPClassUID
+    blob = encoded(data)
+    payload = Payload("1.2.840.10008.5.1.4.1.1.2", "1.2.3.4", SYNTAXES[1], (blob,), len(blob))
+    made = step().apply(payload, payload_of(subject())[1], Notebook())
+    assert made.sop_instance_uid == SITE.uid("1.2.3.4")
+    assert made.sop_class_uid == payload.sop_class_uid
+    kept = step(options=["retain-uids"]).apply(payload, payload_of(subject())[1], Notebook())
+    assert kept.sop_instance_uid == "1.2.3.4"
+
+
+@pytest.mark.parametrize(
+    ("config", "words"),
+    [
+        ({"options": ["retain-uid"]}, "did you mean"),
+        ({"options": ["recognisable-visual-features"]}, "recognizable"),
+        ({"options": ["full-dates", "modified-dates"]}, "contradict"),
+        ({"key": "secret"}, "secret's place"),
+        ({"pseudonyms": {"file": "a.csv", "unknown": "guess"}}, "unknown"),
+        ({"profile": "other"}, "profile"),
+    ],
+)
+def test_a_configuration_that_is_none(config: dict[str, Any], words: str) -> None:
+    with pytest.raises(ValidationError, match=words):
+        step(**config)
+
+
+def test_a_recipe_says_the_same_wherever_it_is_read(tmp_path: Path) -> None:
+    adapter = TypeAdapter(STAGE.config)
+    raw = {
+        "profile": "basic",
+        "options": ["retain-uids", "full-dates"],
+        "key": "file:a.key",
+        "pseudonyms": {"file": "patients.csv"},
+    }
+    config = adapter.validate_python(raw, context={"base": tmp_path})
+    plain = adapter.dump_python(config, mode="json", exclude_none=True)
+    assert plain["key"] == f"file:{tmp_path / 'a.key'}"
+    assert plain["pseudonyms"]["file"] == str(tmp_path / "patients.csv")
+    assert plain["options"] == ["full-dates", "retain-uids"]
+    assert adapter.validate_python(plain) == config
+
+
+def test_a_key_of_a_project(tmp_path: Path) -> None:
+    (tmp_path / "a.key").write_text("ab" * 32)
+    payload, instance = payload_of(subject())
+    made = step(key=f"file:{tmp_path / 'a.key'}").apply(payload, instance, Notebook())
+    assert made.sop_instance_uid == Key(bytes.fromhex("ab" * 32)).uid(payload.sop_instance_uid)
+    (tmp_path / "a.key").write_text("too short")
+    with pytest.raises(Permanent, match="64 hexadecimal digits") as caught:
+        step(key=f"file:{tmp_path / 'a.key'}")
+    assert caught.value.reason == "key"
+    assert "too short" not in str(caught.value)
+
+
+def test_no_pseudonym() -> None:
+    found = read(step(pseudonyms="none").apply(*payload_of(subject()), Notebook()))
+    assert (found.PatientID, str(found.PatientName)) == ("", "")
+
+
+@pytest.mark.parametrize("delimiter", [",", ";"])
+def test_pseudonyms_from_a_file(tmp_path: Path, delimiter: str) -> None:
+    file = tmp_path / "patients.csv"
+    lines = ["\ufeffPatient_ID,pseudonym,name", "PID-77,TRIAL-1,Trial^One", "PID-78,TRIAL-2,"]
+    file.write_text("\n".join(lines).replace(",", delimiter), encoding="utf-8")
+    data, make = subject(), step(pseudonyms={"file": str(file)})
+    found = read(make.apply(*payload_of(data), Notebook()))
+    assert (found.PatientID, str(found.PatientName)) == ("TRIAL-1", "Trial^One")
+    data.PatientID = "PID-79"
+    with pytest.raises(Permanent, match="not in the file") as caught:
+        make.apply(*payload_of(data), Notebook())
+    assert caught.value.reason == "pseudonym"
+    assert "PID" not in str(caught.value)
+    file.write_text(file.read_text(encoding="utf-8") + f"\nPID-79{delimiter}TRIAL-3", encoding="utf-8")
+    assert read(make.apply(*payload_of(data), Notebook())).PatientID == "TRIAL-3"
+    file.unlink()
+    with pytest.raises(Temporary, match="cannot be used"):
+        make.apply(*payload_of(data), Notebook())
+
+
+def test_the_next_pseudonym_is_kept(tmp_path: Path) -> None:
+    file = tmp_path / "patients.csv"
+    file.write_text("pseudonym,patient_id\nP00002,old", encoding="utf-8")
+    first, second = FromFile(file, "next", "P"), FromFile(file, "next", "P")
+    assert first.of("new, one") == ("P00003", "P00003")  # P00002 is taken
+    assert second.of("other") == ("P00004", "P00004") == first.of("other")
+    assert second.of("new, one")[0] == "P00003"
+    assert read_pseudonyms(file).known["new, one"] == ("P00003", "P00003")
+    with pytest.raises(Permanent, match="no PatientID"):
+        first.of("\0nDoe")
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("", "head line"),
+        ("patient,pseudonym\na,b", "head line"),
+        ("patient_id,pseudonym\nDoe,\n", "line 2"),
+        ("patient_id,pseudonym\nDoe,a\\b\n", "line 2"),
+        ("patient_id,pseudonym\nDoe,a\nDoe,b\n", "line 3"),
+        ("patient_id,pseudonym\nDoe,a\nRoe,a\n", "line 3"),
+    ],
+)
+def test_a_file_of_pseudonyms_that_is_none(tmp_path: Path, text: str, words: str) -> None:
+    (tmp_path / "a.csv").write_text(text, encoding="utf-8")
+    with pytest.raises(ConfigurationError, match=words) as caught:
+        read_pseudonyms(tmp_path / "a.csv")
+    assert "Doe" not in str(caught.value)
+
+
+PERSONAL = frozenset(
+    [
+        "PatientName",
+        "PatientID",
+        "AccessionNumber",
+        "PatientBirthDate",
+        "StudyDate",
+        "SeriesDate",
+        "AcquisitionDate",
+        "ContentDate",
+        "InstitutionName",
+        "InstitutionAddress",
+        "ReferringPhysicianName",
+        "PerformingPhysicianName",
+        "OperatorsName",
+        "StudyID",
+        "OtherPatientIDs",
+        "PatientAddress",
+        "StationName",
+        "DeviceSerialNumber",
+        "StudyDescription",
+        "SOPInstanceUID",
+        "StudyInstanceUID",
+        "SeriesInstanceUID",
+        "FrameOfReferenceUID",
+        "ReferencedSOPInstanceUID",
+    ]
+)
+
+
+@cache
+def real_files() -> list[Path]:
+    """Some files of pydicom's own, and those of the test data, if they are there."""
+    names = ["CT_small.dcm", "MR_small.dcm", "rtplan.dcm", "reportsi.dcm", "test-SR.dcm", "liver_1frame.dcm"]
+    own = [Path(found) for name in names if (found := get_testdata_file(name))]
+    return own + sorted(
+        path for path in DATA.rglob("*") if path.is_file() and path.stat().st_size < 2_000_000
+    )
+
+
+def texts(value: Any) -> Iterator[str]:
+    for each in value if isinstance(value, MultiValue | list) else [value]:
+        yield from (part.strip() for part in re.split(r"[\^=]", str(each)))
+
+
+def encodings(text: str) -> Iterator[bytes]:
+    """The text in the character sets of the test data that have it."""
+    for codec in (
+        "utf-8",
+        "latin-1",
+        "shift_jis",
+        "euc_kr",
+        "gb18030",
+        "iso8859-6",
+        "iso8859-8",
+        "iso8859-5",
+    ):
+        with contextlib.suppress(UnicodeEncodeError):
+            yield text.encode(codec)
+
+
+def deidentified(path: Path, made: DeidentifyStep) -> tuple[Payload, Payload, Dataset] | None:
+    """A file as it came, de-identified, and as pydicom reads it; None for what is refused."""
+    try:
+        payload, instance = spooled(path)
+        head = pydicom.dcmread(path, stop_before_pixels=True, force=True)
+        return payload, made.apply(payload, instance, Notebook()), head
+    except (Permanent, Temporary):
+        return None
+    except Exception:  # what the reader of the tests cannot read is not judged here
+        return None
+
+
+def test_nothing_personal_of_real_files_is_left() -> None:
+    # Everything covers, so that as many files as there are come to be looked at.
+    made = step()
+    made._covers = lambda header, syntax: True
+    judged, left = 0, Counter[str]()
+    for path in real_files():
+        done = deidentified(path, made)
+        if done is None:
+            continue
+        judged += 1
+        _, after, head = done
+        # Without pixel data, which stays in the file.
+        new = b"".join(part for part in after.parts if isinstance(part, bytes))
+        # Digits of UIDs that were made, and of dummies, may be anybody's.
+        new = re.sub(rb"2\.25\.[0-9]+|19000101(000000)?|REMOVED", b"", new)
+        kept = "\0".join(
+            text
+            for element in head.iterall()
+            if not element.tag.is_private and int(element.tag) not in attributes() and element.VR != "SQ"
+            for text in texts(element.value)
+        )
+        for element in head.iterall():
+            if element.keyword not in PERSONAL:
+                continue
+            for text in texts(element.value):
+                if len(text) < 4 or text in kept or text.startswith("1.2.840.10008."):
+                    continue
+                if any(raw in new for raw in encodings(text)):
+                    left[f"{path.name} {element.keyword}"] += 1
+    assert judged >= 4
+    assert not left, sorted(left)
+
+
+def test_references_between_real_files_still_resolve() -> None:
+    made = step()
+    made._covers = lambda header, syntax: True
+    for path in real_files()[:60]:
+        done = deidentified(path, made)
+        if done is None:
+            continue
+        _, after, head = done
+        came = {
+            SITE.uid(text)
+            for element in head.iterall()
+            if element.VR == "UI"
+            for text in texts(element.value)
+        }
+        if not came or is_deflated_or_foreign(after):
+            continue
+        found = pydicom.dcmread(io.BytesIO(b"".join(after.chunks())), force=True, stop_before_pixels=True)
+        new = {
+            str(text)
+            for element in found.iterall()
+            if element.VR == "UI" and str(element.value).startswith("2.25.")
+            for text in texts(element.value)
+        }
+        assert new <= came, path.name
+
+
+def is_deflated_or_foreign(payload: Payload) -> bool:
+    """Whether pydicom needs to be told the syntax, which a bare data set does not say."""
+    return payload.transfer_syntax_uid in ("1.2.840.10008.1.2.1.99", "1.2.840.10008.1.2.2")
+
+
+SAMPLE = ["CT_small.dcm", "MR_small.dcm", "rtplan.dcm", "liver_1frame.dcm", "test-SR.dcm", "JPEG2000.dcm"]
+
+
+def errors_of(path: Path) -> Counter[str]:
+    run = subprocess.run(
+        ["dciodvfy", "-new", str(path)], capture_output=True, text=True, errors="replace", check=False
+    )
+    lines = (line for line in run.stderr.splitlines() if line.startswith("Error"))
+    return Counter(re.sub(r"<[^<>/]*>", "<>", line) for line in lines)
+
+
+@pytest.mark.peer("dciodvfy")
+@pytest.mark.parametrize("name", SAMPLE)
+@pytest.mark.parametrize("options", [[], ["modified-dates", "clean-structured-content", "clean-graphics"]])
+def test_dciodvfy_finds_no_new_error(name: str, options: list[str], tmp_path: Path) -> None:
+    source = get_testdata_file(name)
+    if source is None:
+        pytest.skip(f"pydicom has no {name} here")
+    made = step(options=options)
+    made._covers = lambda header, syntax: True
+    payload, instance = spooled(Path(source))
+    after = save(made.apply(payload, instance, Notebook()), tmp_path / "after.dcm")
+    before = save(payload, tmp_path / "before.dcm")
+    assert not errors_of(after) - errors_of(before)
