@@ -52,6 +52,18 @@ def give_to_owner(path: Path) -> None:
         os.chown(path, owner.st_uid, owner.st_gid)
 
 
+def same_rights(path: Path, fresh: Path) -> None:
+    """Who may read the file may read its successor. On Windows a file has the rights of its folder.
+    Raises OSError."""
+    if os.name == "nt":
+        return
+    there = path.stat()
+    fresh.chmod(there.st_mode & 0o7777)
+    if (there.st_uid, there.st_gid) != (os.geteuid(), os.getegid()):
+        with suppress(PermissionError):  # only the superuser gives files away
+            os.chown(fresh, there.st_uid, there.st_gid)
+
+
 def private_opener(path: str, flags: int) -> int:
     """An `opener` for `open`: a file that is made by it is nobody else's."""
     return os.open(path, flags, FILE_MODE)

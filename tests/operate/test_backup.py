@@ -10,11 +10,13 @@ import sys
 import time
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
 from mapdr.kernel.errors import MapdrError
 from mapdr.operate import backup as backing_up
+from mapdr.operate import restore as restoring
 from mapdr.operate.access import Access
 from mapdr.operate.backup import backup, read_manifest, verify
 from mapdr.operate.errors import RequestError
@@ -275,6 +277,73 @@ def test_restore_asks_for_room_first(
     with pytest.raises(MapdrError, match="make room first"):
         restore(folder, used.config, force=True)
     assert len(images(used.config.parent / "data")) == 7
+
+
+@pytest.mark.parametrize("number", range(1, 6))
+def test_a_restore_that_fails_at_any_place_leaves_all_as_it_was(
+    used: NodeFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    home, named = used.config.parent, used.config.parent / "proxy.pem"
+    named.write_text("certificate")
+    used.config.write_text(
+        used.config.read_text() + '\n[egress.more]\ntype = "dicomweb"\nurl = "https://pacs.example/rs"\n'
+        'tls = { ca = "proxy.pem" }\n'
+    )
+    folder = made(used, tmp_path / "backup")
+    assert read_manifest(folder).named
+    named.unlink()
+    used.config.write_text(used.config.read_text() + "\n# changed\n")
+    before, calls = contents(home), 0
+
+    def full(real: Any) -> Any:
+        """What puts something in its place; the call `number` of them finds the disk full."""
+
+        def call(*arguments: Any) -> Any:
+            nonlocal calls
+            calls += 1
+            if calls == number:
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "QXPLACEQX")
+            return real(*arguments)
+
+        return call
+
+    for name in ("write_durably", "give_to_owner"):
+        monkeypatch.setattr(restoring, name, full(getattr(restoring, name)))
+    monkeypatch.setattr(restoring.Path, "rename", full(Path.rename))
+    with pytest.raises(MapdrError, match="could not be restored: No space left"):
+        restore(folder, used.config, force=True)
+    assert contents(home) == before
+    monkeypatch.undo()
+    assert restore(folder, used.config, force=True).images == 7
+
+
+@pytest.mark.skipif(os.name == "nt", reason="links there need a right of their own")
+def test_a_configuration_behind_a_link_stays_there(used: NodeFolder, tmp_path: Path) -> None:
+    folder = made(used, tmp_path / "backup")
+    real = used.config.rename(tmp_path / "real.toml")
+    real.write_text("")
+    used.config.symlink_to(real)
+    done = restore(folder, used.config, force=True)
+    assert used.config.is_symlink()
+    assert real.read_bytes() == (folder / "mapdr.toml").read_bytes()
+    assert Path(done.config_before).read_bytes() == b""
+
+
+@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() != 0, reason="only root gives files away")
+def test_what_root_restores_is_the_node_s_account_s(used: NodeFolder, tmp_path: Path) -> None:
+    folder = made(used, tmp_path / "backup")
+    used.config.write_text(used.config.read_text() + "\n# changed\n")
+    used.config.chmod(0o600)
+    os.chown(used.config, 1234, 1235)
+    done = restore(folder, used.config, force=True)
+    for path in (used.config, Path(done.config_before)):
+        found = path.stat()
+        assert (found.st_uid, found.st_gid, found.st_mode & 0o777) == (1234, 1235, 0o600)
+    new = tmp_path / "new"
+    new.mkdir()
+    os.chown(new, 1234, 1235)
+    restore(folder, new / "mapdr.toml")
+    assert {each.stat().st_uid for each in new.rglob("*")} == {1234}
 
 
 KILLED = """
