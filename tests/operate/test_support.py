@@ -6,12 +6,15 @@ import io
 import json
 import os
 import re
+import time
 import zipfile
 from dataclasses import replace
 from pathlib import Path
 
 import pydicom
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from mapdr.kernel.errors import MapdrError
 from mapdr.operate import support as supporting
@@ -107,6 +110,36 @@ def test_what_helps_is_there(marked: NodeFolder, tmp_path: Path) -> None:
 
 def test_two_bundles_have_nothing_to_compare() -> None:
     assert Hashes().of("QX") != Hashes().of("QX")
+
+
+@given(
+    st.lists(st.text('ab"\\^1', max_size=8), max_size=12),
+    st.text('ab"\\^1 \n', max_size=200),
+)
+def test_known_values_are_replaced_as_by_a_regular_expression(known: list[str], text: str) -> None:
+    hashes = Hashes(known)
+    forms = {json.dumps(each)[1:-1]: each for each in known if len(each) >= 4}
+    forms |= {each: each for each in known if len(each) >= 4}
+    longest_first = "|".join(map(re.escape, sorted(forms, key=len, reverse=True)))
+    expected = re.sub(longest_first, lambda found: hashes.of(forms[found[0]]), text) if forms else text
+    assert hashes.text(text) == expected
+
+
+def test_a_value_is_found_where_json_quotes_it() -> None:
+    value = 'QX"MARK\\QX'
+    told = Hashes([value]).text(json.dumps({"name": value, "other": f"of {value}!"}))
+    assert "MARK" not in told
+    hashed, other = json.loads(told).values()
+    assert other == f"of {hashed}!"
+
+
+def test_a_large_log_of_a_large_hospital_takes_seconds() -> None:
+    known = [f"2026{number:08d}" for number in range(40_000)]
+    line = "2026-11-27 20:00:00,000 INFO    receiver modalities took 2026000399991 of 202600039999\n"
+    began = time.monotonic()
+    told = Hashes(known).text(line * 10_000)
+    assert time.monotonic() - began < 20
+    assert "00039999" not in told
 
 
 def test_addresses_and_dicoms_own_uids_stay() -> None:
