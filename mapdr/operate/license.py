@@ -20,7 +20,7 @@ from mapdr.node import licensing
 from mapdr.operate.access import Access
 from mapdr.operate.license_words import license_said
 
-NO_FOLDER = "a license is needed; where a configuration is, it is said how it stands"
+NO_FOLDER = "this build needs a license; how it stands is known by a configuration: --config FILE"
 
 
 class LicenseError(MapdrError):

@@ -91,7 +91,9 @@ def show(config: Path | None, as_json: bool) -> None:
     out.print(words.plain(told.comment), soft_wrap=True)
     if told.license is not None:
         _print_allowed(told.license)
-        out.print(f"this machine: {_kinds(told.same, 'same')}, {_kinds(told.other, 'other')}", soft_wrap=True)
+        compared = (("same", told.same), ("other", told.other), ("unreadable", told.unreadable))
+        said = ", ".join(_kinds(kinds, how) for how, kinds in compared if kinds)
+        out.print(f"this machine: {said}", soft_wrap=True)
 
 
 @license.command()
@@ -113,11 +115,11 @@ def _token(given: str) -> str:
 def _print_allowed(one: licenses.Allowed) -> None:
     ends = f"until {one.expires}" if one.expires else "without an end"
     limits = [
-        words.many(number, noun)
-        for number, noun in (
-            (one.sources, "source"),
-            (one.destinations, "destination"),
-            (one.images_a_day, "image a day"),
+        words.many(number, noun, nouns)
+        for number, noun, nouns in (
+            (one.sources, "source", "sources"),
+            (one.destinations, "destination", "destinations"),
+            (one.images_a_day, "image a day", "images a day"),
         )
         if number is not None
     ]
@@ -126,7 +128,7 @@ def _print_allowed(one: licenses.Allowed) -> None:
 
 
 def _kinds(kinds: Sequence[str], how: str) -> str:
-    return f"{len(kinds)} facts {how}" + (f" ({', '.join(kinds)})" if kinds else "")
+    return f"{words.many(len(kinds), 'fact')} {how} ({', '.join(kinds)})"
 
 
 def _half_blocks(rows: Sequence[str]) -> list[str]:
