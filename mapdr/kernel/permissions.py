@@ -7,6 +7,7 @@ rights of the one that holds it.
 
 from __future__ import annotations
 
+import errno
 import os
 import subprocess
 from contextlib import suppress
@@ -39,9 +40,8 @@ def make_secret(folder: Path) -> None:
         done = subprocess.run(command, capture_output=True, check=False)  # noqa: S603  a program of the system
         if done.returncode:
             folder.rmdir()
-            raise OSError(
-                f"the rights of {folder} cannot be restricted (icacls ended with {done.returncode})"
-            )
+            what = f"its rights cannot be restricted (icacls ended with {done.returncode})"
+            raise PermissionError(errno.EACCES, what, str(folder))
     give_to_owner(folder)
 
 
