@@ -22,11 +22,10 @@ from mapdr.kernel.privacy import in_words
 from mapdr.operate import words
 from mapdr.operate.backup import CONFIG, DATA, Manifest, read_manifest, verify
 from mapdr.operate.errors import RequestError
-from mapdr.store.backup import Told, copy_file, nodes_in, spool_files
+from mapdr.store.backup import Told, copy_file, spool_files
 from mapdr.store.index.schema import VERSION
-from mapdr.store.spool.claim import claimed
+from mapdr.store.spool.claim import nodes_at_work
 
-_CLAIMS = ("node", "running", "claim")
 _SPARE = 64 * 1000**2
 """Bytes that stay free beside what is restored."""
 
@@ -122,11 +121,10 @@ def _checked(folder: Path) -> Manifest:
 
 
 def _refuse_a_running_node(data: Path) -> None:
-    for node in nodes_in(data):
-        if any(claimed(data / "spool" / node / name) for name in _CLAIMS):
-            raise RequestError(
-                f'node "{node}" runs on {data}, or images are being added: stop it first (mapdr stop)'
-            )
+    for node in nodes_at_work(data):
+        raise RequestError(
+            f'node "{node}" runs on {data}, or images are being added: stop it first (mapdr stop)'
+        )
 
 
 def _staged(folder: Path, manifest: Manifest, data: Path, told: Told) -> Path:

@@ -22,7 +22,7 @@ from pathlib import Path
 
 import xxhash
 
-from mapdr.kernel.errors import MapdrError, Permanent
+from mapdr.kernel.errors import Permanent
 from mapdr.kernel.permissions import FOLDER_MODE
 from mapdr.store.index.copying import copy_index, files_of_copy
 from mapdr.store.spool import filemeta
@@ -220,13 +220,3 @@ def spool_files(data: Path) -> Iterator[str]:
     """The images in a data folder's spool, whole or not, as `spool/<node>/<hour>/<id>.dcm`."""
     for path in (data / SPOOL).rglob(f"*{FINAL}"):
         yield path.relative_to(data).as_posix()
-
-
-def nodes_in(data: Path) -> list[str]:
-    """The nodes that have a folder in the spool. Raises MapdrError if that cannot be read."""
-    try:
-        return sorted(each.name for each in (data / SPOOL).iterdir() if each.is_dir())
-    except FileNotFoundError:
-        return []
-    except OSError as error:
-        raise MapdrError(f"the spool in {data} cannot be read ({error.strerror})") from error
