@@ -66,8 +66,8 @@ def restore(folder: Path, config: Path, *, force: bool = False, told: Told = lam
     node = read_node(text, config.parent)
     if node is None:
         raise MapdrError("the configuration of the backup does not say where its data belongs")
-    data = Path(os.path.abspath(node.data))
-    if folder.resolve().is_relative_to(data.resolve()):
+    data = Path(os.path.realpath(node.data))  # a link stays one: the data stays on its disk
+    if folder.resolve().is_relative_to(data):
         raise RequestError(f"the backup stands in the data folder {data}: move it elsewhere first")
     _refuse_a_running_node(data)
     replaced = data.is_dir() and any(data.iterdir())

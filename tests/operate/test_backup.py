@@ -318,13 +318,19 @@ def test_a_restore_that_fails_at_any_place_leaves_all_as_it_was(
 
 
 @pytest.mark.skipif(os.name == "nt", reason="links there need a right of their own")
-def test_a_configuration_behind_a_link_stays_there(used: NodeFolder, tmp_path: Path) -> None:
-    folder = made(used, tmp_path / "backup")
+def test_data_and_configuration_behind_links_stay_there(used: NodeFolder, tmp_path: Path) -> None:
+    folder, data = made(used, tmp_path / "backup"), used.config.parent / "data"
     real = used.config.rename(tmp_path / "real.toml")
     real.write_text("")
     used.config.symlink_to(real)
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    data.symlink_to(data.rename(disk / "data"))
     done = restore(folder, used.config, force=True)
     assert used.config.is_symlink()
+    assert data.is_symlink()
+    assert len(images(data)) == 7
+    assert Path(done.before).parent == disk
     assert real.read_bytes() == (folder / "mapdr.toml").read_bytes()
     assert Path(done.config_before).read_bytes() == b""
 
