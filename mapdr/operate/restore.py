@@ -68,7 +68,13 @@ def restore(folder: Path, config: Path, *, force: bool = False, told: Told = lam
     node = read_node(text, config.parent)
     if node is None:
         raise MapdrError("the configuration of the backup does not say where its data belongs")
-    data = Path(os.path.abspath(node.data))
+    # Where it really is: what was put elsewhere by a link stays there.
+    data = Path(os.path.abspath(node.data)).resolve()
+    if os.path.ismount(data):
+        raise RequestError(
+            f"the data folder {data} is a file system of its own, which cannot be kept beside under another "
+            "name: let `data` in the configuration of the backup name a folder in it"
+        )
     if folder.resolve().is_relative_to(data.resolve()):
         raise RequestError(f"the backup stands in the data folder {data}: move it elsewhere first")
     _refuse_a_running_node(data)
@@ -77,13 +83,16 @@ def restore(folder: Path, config: Path, *, force: bool = False, told: Told = lam
     if not force and (replaced or changed):
         what = " and ".join([f"data in {data}"] * replaced + [f"another configuration {config}"] * changed)
         raise RequestError(f"there is {what}: with --force it is kept beside under another name")
+    stamp = time.strftime("%Y%m%d-%H%M%S")
     try:
         staged = _staged(folder, manifest, data, told)
-        stamp = time.strftime("%Y%m%d-%H%M%S")
-        only_before = len(set(spool_files(data)) - set(spool_files(staged))) if replaced else 0
-        kept = _put_named(folder, manifest, config.parent)
-        before = _swap(staged, data, stamp)
-        config_before = _put_config(folder, config, stamp) if changed or not config.is_file() else ""
+        try:
+            only_before = len(set(spool_files(data)) - set(spool_files(staged))) if replaced else 0
+            kept = _put_named(folder, manifest, config.parent, data)
+            before, config_before = _put(staged, data, folder / CONFIG, config, stamp)
+        except BaseException:
+            shutil.rmtree(staged, ignore_errors=True)
+            raise
     except OSError as error:
         where = f" ({error.filename})" if error.filename else ""
         raise MapdrError(f"the backup could not be restored: {error.strerror or error}{where}") from error
@@ -158,10 +167,11 @@ def _staged(folder: Path, manifest: Manifest, data: Path, told: Told) -> Path:
 
 
 def _give_to(staged: Path, like: Path) -> None:
-    """Give what the superuser wrote to the account whose data it is."""
+    """Give what the superuser wrote, a folder or a file, to the account whose data it is."""
     if not hasattr(os, "geteuid") or os.geteuid() != 0:
         return
     owner = like.stat()
+    os.chown(staged, owner.st_uid, owner.st_gid)
     for path, _, names in os.walk(staged):
         for each in (path, *(os.path.join(path, name) for name in names)):
             os.chown(each, owner.st_uid, owner.st_gid)
@@ -185,16 +195,45 @@ def _swap(staged: Path, data: Path, stamp: str) -> str:
     return str(before)
 
 
-def _put_config(folder: Path, config: Path, stamp: str) -> str:
-    """Put the configuration in its place; where the previous one stands, empty if there was none."""
-    before = ""
-    if config.is_file():
-        beside = _free(config, stamp)
-        write_durably(beside, config.read_bytes())
-        before = str(beside)
+def _put(staged: Path, data: Path, source: Path, config: Path, stamp: str) -> tuple[str, str]:
+    """Put data and configuration in their places, both or none; where the previous ones stand, empty for
+    what was not there or is the same. Raises OSError."""
+    if config.is_file() and config.read_bytes() == source.read_bytes():
+        return _swap(staged, data, stamp), ""
     config.parent.mkdir(parents=True, exist_ok=True)
-    write_durably(config, (folder / CONFIG).read_bytes())
-    return before
+    fresh, beside = config.with_name(f".{config.name}.restoring"), None
+    try:
+        # What takes room is written before anything changes.
+        _written_like(source, fresh, config if config.is_file() else source)
+        if config.is_file():
+            beside = _free(config, stamp)
+            _written_like(config, beside, config)
+        before = _swap(staged, data, stamp)
+        try:
+            os.replace(fresh, config)
+        except OSError:
+            data.rename(staged)
+            if before:
+                Path(before).rename(data)
+            raise
+    except BaseException:
+        for each in (fresh, beside):
+            if each is not None:
+                each.unlink(missing_ok=True)
+        raise
+    sync_folder(config.parent)
+    return before, "" if beside is None else str(beside)
+
+
+def _written_like(source: Path, target: Path, like: Path) -> None:
+    """Write a copy, flushed, which those may read who may read `like`: the node is among them."""
+    write_durably(target, source.read_bytes())
+    if os.name == "nt":  # a file has the rights of its folder
+        return
+    there = like.stat()
+    target.chmod(there.st_mode & 0o777)
+    if os.geteuid() == 0:
+        os.chown(target, there.st_uid, there.st_gid)
 
 
 def _free(path: Path, stamp: str) -> Path:
@@ -205,15 +244,19 @@ def _free(path: Path, stamp: str) -> Path:
     return beside
 
 
-def _put_named(folder: Path, manifest: Manifest, base: Path) -> tuple[str, ...]:
-    """Put the files that the configuration names where they are missing; those that are there and differ."""
+def _put_named(folder: Path, manifest: Manifest, base: Path, data: Path) -> tuple[str, ...]:
+    """Put the files that the configuration names where they are missing; those that are there and differ.
+    Those in the data folder come with it."""
     kept = []
     for each in manifest.named:
         source, target = folder / each.path, base / each.place
+        if target.resolve().is_relative_to(data):
+            continue
         if target.exists():
             if target.read_bytes() != source.read_bytes():
                 kept.append(str(target))
             continue
         target.parent.mkdir(parents=True, exist_ok=True)
         copy_file(source, target)
+        _give_to(target, data if data.exists() else data.parent)
     return tuple(kept)
