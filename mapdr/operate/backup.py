@@ -36,6 +36,8 @@ from mapdr.store.index.copying import IndexFacts, facts_of_copy
 
 MANIFEST, CONFIG, NAMED, DATA = "manifest.json", "mapdr.toml", "named", "data"
 FORMAT = 1
+LATEST = 32_503_680_000
+"""Seconds since the epoch, the year 3000: later moments cannot be told on every system."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -217,20 +219,38 @@ def read_manifest(folder: Path) -> Manifest:
             "files": tuple(KeptFile(**each) for each in told["files"]),
         }
         manifest = Manifest(**values)
+        _check(manifest)
     except FileNotFoundError:
         what = "it has no manifest.json: the backup was not finished, or this is none"
         raise RequestError(f"{folder} is no backup; {what}") from None
     except OSError as error:
         raise MapdrError(f"the backup cannot be read: {in_words(error)}") from error
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise RequestError(f"{folder} is no backup that can be used: its manifest.json is damaged") from error
-    for each in manifest.files:
-        parts = PurePosixPath(each.path).parts
-        if not parts or ".." in parts or each.path.startswith("/") or ":" in each.path or "\\" in each.path:
+    for path in (each.path for each in manifest.files):
+        parts = PurePosixPath(path).parts
+        if not parts or ".." in parts or path.startswith("/") or ":" in path or "\\" in path:
             raise RequestError(
                 f"{folder} is no backup that can be used: its manifest.json names a file outside of it"
             )
+    checked = {each.path for each in manifest.files}
+    if not checked >= {CONFIG, f"{DATA}/{INDEX}", *(each.path for each in manifest.named)}:
+        raise RequestError(f"{folder} is no backup that can be used: its manifest.json is not whole")
     return manifest
+
+
+def _check(manifest: Manifest) -> None:
+    """Raises ValueError for values that are none of their kind: `restore` must not find out half-way."""
+    texts = (manifest.version, manifest.node, manifest.schema)
+    numbers = (manifest.images, manifest.owed, *(each.size for each in manifest.files))
+    names = [text for each in manifest.files for text in (each.path, each.sha256)]
+    names += [text for each in manifest.named for text in (each.path, each.place)]
+    if not all(isinstance(each, str) for each in (*texts, *names)):
+        raise ValueError("no text")
+    if not all(isinstance(each, int) and each >= 0 for each in numbers):
+        raise ValueError("no number")
+    if not 0 <= manifest.made_at < LATEST:
+        raise ValueError("no moment")
 
 
 def named_files(config: Path) -> Iterator[tuple[str, Path]]:

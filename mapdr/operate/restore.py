@@ -67,6 +67,11 @@ def restore(folder: Path, config: Path, *, force: bool = False, told: Told = lam
     if node is None:
         raise MapdrError("the configuration of the backup does not say where its data belongs")
     data = Path(os.path.realpath(node.data))  # a link stays one: the data stays on its disk
+    if os.path.ismount(data):
+        raise RequestError(
+            f"the data folder {data} is a file system of its own, which cannot be kept beside under another "
+            "name: let `data` in the configuration of the backup name a folder in it"
+        )
     if folder.resolve().is_relative_to(data):
         raise RequestError(f"the backup stands in the data folder {data}: move it elsewhere first")
     _refuse_a_running_node(data)
@@ -81,7 +86,7 @@ def restore(folder: Path, config: Path, *, force: bool = False, told: Told = lam
             taken_back.callback(shutil.rmtree, staged, ignore_errors=True)
             stamp = time.strftime("%Y%m%d-%H%M%S")
             only_before = len(set(spool_files(data)) - set(spool_files(staged))) if replaced else 0
-            kept = _put_named(folder, manifest, config.parent, taken_back)
+            kept = _put_named(folder, manifest, config.parent, data, taken_back)
             before = _swap(staged, data, stamp, taken_back)
             config_before = ""
             if changed or not config.is_file():
@@ -159,10 +164,11 @@ def _staged(folder: Path, manifest: Manifest, data: Path, told: Told) -> Path:
 
 
 def _give_to(staged: Path, like: Path) -> None:
-    """Give what the superuser wrote to the account whose data it is."""
+    """Give what the superuser wrote, a folder or a file, to the account whose data it is."""
     if not hasattr(os, "geteuid") or os.geteuid() != 0:
         return
     owner = like.stat()
+    os.chown(staged, owner.st_uid, owner.st_gid)
     for path, _, names in os.walk(staged):
         for each in (path, *(os.path.join(path, name) for name in names)):
             os.chown(each, owner.st_uid, owner.st_gid)
@@ -197,6 +203,7 @@ def _put_config(folder: Path, config: Path, stamp: str, taken_back: ExitStack) -
     taken_back.callback(before.unlink, missing_ok=True)
     write_durably(before, config.read_bytes(), 0o600)
     same_rights(config, before)
+    taken_back.callback(os.replace, before, config)
     write_durably(config, new, 0o600)
     same_rights(before, config)
     return str(before)
@@ -210,11 +217,16 @@ def _free(path: Path, stamp: str) -> Path:
     return beside
 
 
-def _put_named(folder: Path, manifest: Manifest, base: Path, taken_back: ExitStack) -> tuple[str, ...]:
-    """Put the files that the configuration names where they are missing; those that are there and differ."""
+def _put_named(
+    folder: Path, manifest: Manifest, base: Path, data: Path, taken_back: ExitStack
+) -> tuple[str, ...]:
+    """Put the files that the configuration names where they are missing; those that are there and differ.
+    Those in the data folder come with it."""
     kept = []
     for each in manifest.named:
         source, target = folder / each.path, base / each.place
+        if target.resolve().is_relative_to(data):
+            continue
         if target.exists():
             if target.read_bytes() != source.read_bytes():
                 kept.append(str(target))
@@ -222,6 +234,6 @@ def _put_named(folder: Path, manifest: Manifest, base: Path, taken_back: ExitSta
         target.parent.mkdir(parents=True, exist_ok=True)
         copy_file(source, target)
         taken_back.callback(target.unlink, missing_ok=True)
-        give_to_owner(target)
+        _give_to(target, data if data.exists() else data.parent)
         sync_folder(target.parent)
     return tuple(kept)

@@ -142,16 +142,29 @@ class _Copying:
                     self._of_spool("/".join((SPOOL, *inside, name)), over=over)
 
     def rest(self) -> None:
-        """All that is neither spool nor index."""
-        for folder, folders, names in os.walk(self._data, onerror=_raise):
-            if Path(folder) == self._data:
-                folders[:] = [name for name in folders if name != SPOOL]
+        """All that is neither spool nor index; folders that are elsewhere and linked to, too."""
+        for folder, folders, names in os.walk(self._data, onerror=_raise, followlinks=True):
+            folders[:] = [
+                name
+                for name in folders
+                if not (Path(folder) == self._data and name == SPOOL) and self._leads_on(Path(folder) / name)
+            ]
             for name in names:
                 if Path(folder) == self._data and name.startswith(_LEFT_OUT):
                     continue
-                path = (Path(folder) / name).relative_to(self._data).as_posix()
-                if not name.endswith(PART):
-                    self._take(path)
+                path = Path(folder) / name
+                # A pipe, or a socket, has nothing to be kept, and would be waited for.
+                if not name.endswith(PART) and path.is_file():
+                    self._take(path.relative_to(self._data).as_posix())
+
+    def _leads_on(self, folder: Path) -> bool:
+        """Whether a folder is one, or a link to one that has nothing to do with data and backup: those would
+        be walked for ever."""
+        if not folder.is_symlink():
+            return True
+        real = folder.resolve()
+        ours = (self._data.resolve(), self._target.resolve())
+        return not any(real.is_relative_to(each) or each.is_relative_to(real) for each in ours)
 
     def _of_spool(self, path: str, *, over: bool) -> None:
         if path in self.done.digests:

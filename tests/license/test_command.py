@@ -82,6 +82,12 @@ def test_a_license_may_be_given_as_a_word_or_on_standard_input(
         assert (node.data / licensing.TOKEN).stat().st_mode & 0o007 == 0
 
 
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16"])
+def test_a_file_as_windows_writes_it_is_read(encoding: str, node: Node, vendor_build: ModuleType) -> None:
+    Path("license.txt").write_text(f"{token()}\r\n", encoding=encoding)
+    assert "Clinic North" in ask("verify", "license.txt").output
+
+
 OTHER = written(fingerprint(dict.fromkeys(KINDS, "another")))
 TODAY = datetime.now(UTC).date()
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from codecs import BOM_UTF16_BE, BOM_UTF16_LE
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
@@ -109,7 +110,10 @@ def _token(given: str) -> str:
         return sys.stdin.read()
     if given.startswith("eyJ") and len(given) > LONGEST_NAME:  # JSON in base64
         return given
-    return Path(given).read_text(encoding="ascii", errors="replace")
+    data = Path(given).read_bytes()
+    # An editor or a shell of Windows may have marked the file, or written UTF-16.
+    encoding = "utf-16" if data.startswith((BOM_UTF16_LE, BOM_UTF16_BE)) else "utf-8-sig"
+    return data.decode(encoding, errors="replace")
 
 
 def _print_allowed(one: licenses.Allowed) -> None:
