@@ -197,6 +197,7 @@ def _put_config(folder: Path, config: Path, stamp: str, taken_back: ExitStack) -
     taken_back.callback(before.unlink, missing_ok=True)
     write_durably(before, config.read_bytes(), 0o600)
     same_rights(config, before)
+    taken_back.callback(os.replace, before, config)
     write_durably(config, new, 0o600)
     same_rights(before, config)
     return str(before)

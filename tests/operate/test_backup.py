@@ -279,7 +279,7 @@ def test_restore_asks_for_room_first(
     assert len(images(used.config.parent / "data")) == 7
 
 
-@pytest.mark.parametrize("number", range(1, 6))
+@pytest.mark.parametrize("number", range(1, 7))
 def test_a_restore_that_fails_at_any_place_leaves_all_as_it_was(
     used: NodeFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
 ) -> None:
@@ -307,7 +307,7 @@ def test_a_restore_that_fails_at_any_place_leaves_all_as_it_was(
 
         return call
 
-    for name in ("write_durably", "give_to_owner"):
+    for name in ("write_durably", "same_rights"):
         monkeypatch.setattr(restoring, name, full(getattr(restoring, name)))
     monkeypatch.setattr(restoring.Path, "rename", full(Path.rename))
     with pytest.raises(MapdrError, match="could not be restored: No space left"):
