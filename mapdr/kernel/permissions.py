@@ -7,6 +7,7 @@ rights of the one that holds it.
 
 from __future__ import annotations
 
+import errno
 import os
 import subprocess
 from contextlib import suppress
@@ -39,9 +40,8 @@ def make_secret(folder: Path) -> None:
         done = subprocess.run(command, capture_output=True, check=False)  # noqa: S603  a program of the system
         if done.returncode:
             folder.rmdir()
-            raise OSError(
-                f"the rights of {folder} cannot be restricted (icacls ended with {done.returncode})"
-            )
+            what = f"its rights cannot be restricted (icacls ended with {done.returncode})"
+            raise PermissionError(errno.EACCES, what, str(folder))
     give_to_owner(folder)
 
 
@@ -50,6 +50,18 @@ def give_to_owner(path: Path) -> None:
     if hasattr(os, "geteuid") and os.geteuid() == 0:
         owner = path.parent.stat()
         os.chown(path, owner.st_uid, owner.st_gid)
+
+
+def same_rights(path: Path, fresh: Path) -> None:
+    """Who may read the file may read its successor. On Windows a file has the rights of its folder.
+    Raises OSError."""
+    if os.name == "nt":
+        return
+    there = path.stat()
+    fresh.chmod(there.st_mode & 0o7777)
+    if (there.st_uid, there.st_gid) != (os.geteuid(), os.getegid()):
+        with suppress(PermissionError):  # only the superuser gives files away
+            os.chown(fresh, there.st_uid, there.st_gid)
 
 
 def private_opener(path: str, flags: int) -> int:

@@ -21,6 +21,9 @@ GRACE = timedelta(days=14)
 SET_BACK = timedelta(hours=1)
 """By how much a clock may be before what was seen last: summer time is no part of it, it counts in UTC."""
 
+LAST_YEAR = 3000
+"""The year from which on a last day stands for no end: times after it cannot be told on every system."""
+
 Kind = Literal["unneeded", "licensed", "trial", "grace", "over"]
 
 
@@ -104,6 +107,6 @@ def _judged(
 
 def _end(allowed: License) -> datetime | None:
     """The end of its last day, wherever on earth: a license does not end before the day does."""
-    if allowed.expires is None:
+    if allowed.expires is None or allowed.expires.year >= LAST_YEAR:
         return None
     return datetime.combine(allowed.expires + timedelta(days=1), time(), UTC) + timedelta(hours=12)

@@ -301,7 +301,7 @@ class Node:
         """Before anything goes out; if it cannot be read, upkeep tries again, and the node receives."""
         try:
             self.licensing.look()
-        except OSError as error:
+        except Exception as error:  # noqa: BLE001  whatever is wrong with it, images are received and kept
             log.error("the license cannot be looked at: %s", in_words(error))
 
     def _open_page(self, build: Builder, lifecycle: Lifecycle, planned: Planned) -> None:

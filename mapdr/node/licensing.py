@@ -13,6 +13,7 @@ import logging
 import threading
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import asdict, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -22,7 +23,7 @@ from mapdr.config.revision import write_durably
 from mapdr.kernel.permissions import give_to_owner
 from mapdr.license import gate
 from mapdr.license.facts import machine
-from mapdr.license.standing import Record, Standing
+from mapdr.license.standing import LAST_YEAR, Record, Standing
 from mapdr.license.told import told
 
 log = logging.getLogger("mapdr.node")
@@ -46,6 +47,7 @@ class Licensing:
         self._standing = Standing("over", UNSEEN) if gate.needed() else Standing("unneeded")
         self._record: Record | None = None
         self._kept: Record | None = None
+        self._was_read = False
         self._facts: Mapping[str, str] = {}
         self._facts_of: str | None = None
         self._facts_until = 0.0
@@ -68,19 +70,36 @@ class Licensing:
         return 0.0 if at is None else at.timestamp()
 
     def look(self) -> None:
-        """Judge anew. Raises OSError if the token cannot be read, and all stays as it was seen last, or if
-        the record cannot be written: then it is judged for all that."""
+        """Judge anew.
+
+        A token that cannot be read stays as it was seen last; one that never could be is a wrong one, which
+        has its grace. Raises OSError if it cannot be read, or the record cannot be read or written: it is
+        judged for all that.
+        """
         if not gate.needed():
             return
         with self._lock:
-            token = read_token(self._data)
-            if self._record is None:
-                self._record = self._kept = read_record(self._data)
+            token, trouble = _given(self._data)
+            if trouble is not None and self._was_read:
+                raise trouble
+            self._was_read = trouble is None
+            known, unread = self._record, None
+            if known is None:
+                try:
+                    known = self._kept = read_record(self._data)
+                except OSError as error:
+                    unread = error
             if token != self._facts_of or time.monotonic() >= self._facts_until:
                 self._facts = machine().facts
                 self._facts_of, self._facts_until = token, time.monotonic() + FACTS_FOR
-            self._standing, self._record = gate.judge(token, self._facts, datetime.now(UTC), self._record)
+            standing, record = gate.judge(token, self._facts, datetime.now(UTC), known)
+            self._standing = _with_trouble(standing, trouble)
+            if unread is not None:
+                raise unread
+            self._record = record
             self._keep()
+            if trouble is not None:
+                raise trouble
 
     def facts(self) -> dict[str, Any]:
         """What the node's sign of life tells of it; empty where no license is needed."""
@@ -100,10 +119,30 @@ class Licensing:
 
 def standing_in(data: Path) -> Standing:
     """How the license of the installation with this data folder stands now, for who looks: nothing is
-    remembered. Raises OSError."""
-    token = read_token(data) if gate.needed() else None
-    record = read_record(data) if gate.needed() else None
-    return gate.judge(token, machine().facts if gate.needed() else {}, datetime.now(UTC), record)[0]
+    remembered, and what cannot be read is judged as in `Licensing.look`."""
+    if not gate.needed():
+        return Standing("unneeded")
+    token, trouble = _given(data)
+    record = None
+    with suppress(OSError):
+        record = read_record(data)
+    return _with_trouble(gate.judge(token, machine().facts, datetime.now(UTC), record)[0], trouble)
+
+
+def _given(data: Path) -> tuple[str | None, OSError | None]:
+    """The installed token; an empty one, which holds nowhere, with why it cannot be read."""
+    try:
+        return read_token(data), None
+    except OSError as error:
+        return "", error
+
+
+def _with_trouble(standing: Standing, trouble: OSError | None) -> Standing:
+    """A standing that says of a token that it cannot be read."""
+    if trouble is None:
+        return standing
+    what = trouble.strerror or type(trouble).__name__
+    return replace(standing, reason=f"{TOKEN} in the data folder cannot be read ({what})")
 
 
 def read_token(data: Path) -> str | None:
@@ -131,6 +170,8 @@ def read_record(data: Path) -> Record | None:
         first_at, seen_at = moments["first_at"], moments["seen_at"]
         if first_at is None or seen_at is None:
             raise ValueError("no moment")
+        if any(each is not None and each.year >= LAST_YEAR for each in moments.values()):
+            raise ValueError("no moment of this program")
         return Record(
             first_at,
             seen_at,
@@ -141,7 +182,7 @@ def read_record(data: Path) -> Record | None:
         )
     except FileNotFoundError:
         return None
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
         log.warning("%s is damaged (%s): what it remembered begins anew", RECORD, type(error).__name__)
         return None
 

@@ -15,7 +15,7 @@ import json
 import os
 import shutil
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -27,17 +27,17 @@ from mapdr.config.revision import sync_folder, write_durably
 from mapdr.config.secret import Secret
 from mapdr.kernel.errors import MapdrError
 from mapdr.kernel.permissions import make_private
+from mapdr.kernel.privacy import in_words
 from mapdr.operate import words
 from mapdr.operate.access import Access
 from mapdr.operate.errors import RequestError
-from mapdr.store.backup import INDEX, copy_data, copy_file, digest_of
+from mapdr.store.backup import INDEX, Told, copy_data, copy_file, digest_of
 from mapdr.store.index.copying import IndexFacts, facts_of_copy
 
 MANIFEST, CONFIG, NAMED, DATA = "manifest.json", "mapdr.toml", "named", "data"
 FORMAT = 1
-
-Told = Callable[[int], None]
-"""Told how many files are done."""
+LATEST = 32_503_680_000
+"""Seconds since the epoch, the year 3000: later moments cannot be told on every system."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,7 +122,7 @@ def backup(opened: Access, folder: Path, *, told: Told = lambda done: None) -> B
         return _fill(opened, data, target, told)
     except OSError as error:
         _empty(target)
-        raise MapdrError(f"the backup failed and was removed: {_in_words(error)}") from error
+        raise MapdrError(f"the backup failed and was removed: {in_words(error)}") from error
     except BaseException:
         _empty(target)
         raise
@@ -219,20 +219,38 @@ def read_manifest(folder: Path) -> Manifest:
             "files": tuple(KeptFile(**each) for each in told["files"]),
         }
         manifest = Manifest(**values)
+        _check(manifest)
     except FileNotFoundError:
         what = "it has no manifest.json: the backup was not finished, or this is none"
         raise RequestError(f"{folder} is no backup; {what}") from None
     except OSError as error:
-        raise MapdrError(f"the backup cannot be read: {_in_words(error)}") from error
-    except (ValueError, KeyError, TypeError) as error:
+        raise MapdrError(f"the backup cannot be read: {in_words(error)}") from error
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise RequestError(f"{folder} is no backup that can be used: its manifest.json is damaged") from error
-    for each in manifest.files:
-        parts = PurePosixPath(each.path).parts
-        if not parts or ".." in parts or each.path.startswith("/") or ":" in each.path or "\\" in each.path:
+    for path in (each.path for each in manifest.files):
+        parts = PurePosixPath(path).parts
+        if not parts or ".." in parts or path.startswith("/") or ":" in path or "\\" in path:
             raise RequestError(
                 f"{folder} is no backup that can be used: its manifest.json names a file outside of it"
             )
+    checked = {each.path for each in manifest.files}
+    if not checked >= {CONFIG, f"{DATA}/{INDEX}", *(each.path for each in manifest.named)}:
+        raise RequestError(f"{folder} is no backup that can be used: its manifest.json is not whole")
     return manifest
+
+
+def _check(manifest: Manifest) -> None:
+    """Raises ValueError for values that are none of their kind: `restore` must not find out half-way."""
+    texts = (manifest.version, manifest.node, manifest.schema)
+    numbers = (manifest.images, manifest.owed, *(each.size for each in manifest.files))
+    names = [text for each in manifest.files for text in (each.path, each.sha256)]
+    names += [text for each in manifest.named for text in (each.path, each.place)]
+    if not all(isinstance(each, str) for each in (*texts, *names)):
+        raise ValueError("no text")
+    if not all(isinstance(each, int) and each >= 0 for each in numbers):
+        raise ValueError("no number")
+    if not 0 <= manifest.made_at < LATEST:
+        raise ValueError("no moment")
 
 
 def named_files(config: Path) -> Iterator[tuple[str, Path]]:
@@ -285,7 +303,7 @@ def _new_folder(folder: Path, data: Path) -> Path:
         make_private(target)
         there = sorted(each.name for each in target.iterdir())
     except OSError as error:
-        raise RequestError(f"{folder} cannot be used for a backup: {_in_words(error)}") from error
+        raise RequestError(f"{folder} cannot be used for a backup: {in_words(error)}") from error
     if MANIFEST in there:
         raise RequestError(f"{folder} holds a backup already: name another folder")
     if DATA in there:
@@ -319,8 +337,3 @@ def _problem(folder: Path, each: KeptFile) -> str:
     except OSError as error:
         return f"{each.path} cannot be read ({error.strerror})"
     return "" if (sha, size) == (each.sha256, each.size) else f"{each.path} is not what it was"
-
-
-def _in_words(error: OSError) -> str:
-    where = f" ({error.filename})" if error.filename else ""
-    return f"{error.strerror or type(error).__name__}{where}"

@@ -20,7 +20,7 @@ from mapdr.node import licensing
 from mapdr.operate.access import Access
 from mapdr.operate.license_words import license_said
 
-NO_FOLDER = "a license is needed; where a configuration is, it is said how it stands"
+NO_FOLDER = "this build needs a license; how it stands is known by a configuration: --config FILE"
 
 
 class LicenseError(MapdrError):
@@ -83,7 +83,7 @@ def request() -> Request:
 
 def license_state(data: Path | None) -> LicenseState:
     """How the license in this data folder stands, by this machine; without a folder only whether one is
-    needed. Raises OSError."""
+    needed."""
     if gate.needed() and data is None:
         return LicenseState("unknown", NO_FOLDER, "", None, False, None, (), (), ())
     standing = Standing("unneeded") if data is None else licensing.standing_in(data)
@@ -91,7 +91,7 @@ def license_state(data: Path | None) -> LicenseState:
 
 
 def license_of(opened: Access) -> LicenseState:
-    """How the license of a node stands. Raises OSError."""
+    """How the license of a node stands."""
     return license_state(opened.plan.node.data)
 
 

@@ -8,28 +8,26 @@ from __future__ import annotations
 
 import os
 import shutil
+import stat
 import time
-from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
 from mapdr.config.read import read_node
 from mapdr.config.revision import sync_folder, write_durably
 from mapdr.kernel.errors import MapdrError
-from mapdr.kernel.permissions import FOLDER_MODE
+from mapdr.kernel.permissions import FOLDER_MODE, give_to_owner, same_rights
+from mapdr.kernel.privacy import in_words
 from mapdr.operate import words
 from mapdr.operate.backup import CONFIG, DATA, Manifest, read_manifest, verify
 from mapdr.operate.errors import RequestError
-from mapdr.store.backup import copy_file, nodes_in, spool_files
+from mapdr.store.backup import Told, copy_file, spool_files
 from mapdr.store.index.schema import VERSION
-from mapdr.store.spool.claim import claimed
+from mapdr.store.spool.claim import nodes_at_work
 
-_CLAIMS = ("node", "running", "claim")
 _SPARE = 64 * 1000**2
 """Bytes that stay free beside what is restored."""
-
-Told = Callable[[int], None]
-"""Told how many files are done."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,8 +66,13 @@ def restore(folder: Path, config: Path, *, force: bool = False, told: Told = lam
     node = read_node(text, config.parent)
     if node is None:
         raise MapdrError("the configuration of the backup does not say where its data belongs")
-    data = Path(os.path.abspath(node.data))
-    if folder.resolve().is_relative_to(data.resolve()):
+    data = Path(os.path.realpath(node.data))  # a link stays one: the data stays on its disk
+    if os.path.ismount(data):
+        raise RequestError(
+            f"the data folder {data} is a file system of its own, which cannot be kept beside under another "
+            "name: let `data` in the configuration of the backup name a folder in it"
+        )
+    if folder.resolve().is_relative_to(data):
         raise RequestError(f"the backup stands in the data folder {data}: move it elsewhere first")
     _refuse_a_running_node(data)
     replaced = data.is_dir() and any(data.iterdir())
@@ -78,15 +81,19 @@ def restore(folder: Path, config: Path, *, force: bool = False, told: Told = lam
         what = " and ".join([f"data in {data}"] * replaced + [f"another configuration {config}"] * changed)
         raise RequestError(f"there is {what}: with --force it is kept beside under another name")
     try:
-        staged = _staged(folder, manifest, data, told)
-        stamp = time.strftime("%Y%m%d-%H%M%S")
-        only_before = len(set(spool_files(data)) - set(spool_files(staged))) if replaced else 0
-        kept = _put_named(folder, manifest, config.parent)
-        before = _swap(staged, data, stamp)
-        config_before = _put_config(folder, config, stamp) if changed or not config.is_file() else ""
+        with ExitStack() as taken_back:
+            staged = _staged(folder, manifest, data, told)
+            taken_back.callback(shutil.rmtree, staged, ignore_errors=True)
+            stamp = time.strftime("%Y%m%d-%H%M%S")
+            only_before = len(set(spool_files(data)) - set(spool_files(staged))) if replaced else 0
+            kept = _put_named(folder, manifest, config.parent, data, taken_back)
+            before = _swap(staged, data, stamp, taken_back)
+            config_before = ""
+            if changed or not config.is_file():
+                config_before = _put_config(folder, config, stamp, taken_back)
+            taken_back.pop_all()  # all is in its place
     except OSError as error:
-        where = f" ({error.filename})" if error.filename else ""
-        raise MapdrError(f"the backup could not be restored: {error.strerror or error}{where}") from error
+        raise MapdrError(f"the backup could not be restored: {in_words(error)}") from error
     return Restored(
         node=manifest.node,
         data=str(data),
@@ -119,11 +126,10 @@ def _checked(folder: Path) -> Manifest:
 
 
 def _refuse_a_running_node(data: Path) -> None:
-    for node in nodes_in(data):
-        if any(claimed(data / "spool" / node / name) for name in _CLAIMS):
-            raise RequestError(
-                f'node "{node}" runs on {data}, or images are being added: stop it first (mapdr stop)'
-            )
+    for node in nodes_at_work(data):
+        raise RequestError(
+            f'node "{node}" runs on {data}, or images are being added: stop it first (mapdr stop)'
+        )
 
 
 def _staged(folder: Path, manifest: Manifest, data: Path, told: Told) -> Path:
@@ -158,43 +164,49 @@ def _staged(folder: Path, manifest: Manifest, data: Path, told: Told) -> Path:
 
 
 def _give_to(staged: Path, like: Path) -> None:
-    """Give what the superuser wrote to the account whose data it is."""
+    """Give what the superuser wrote, a folder or a file, to the account whose data it is."""
     if not hasattr(os, "geteuid") or os.geteuid() != 0:
         return
     owner = like.stat()
+    os.chown(staged, owner.st_uid, owner.st_gid)
     for path, _, names in os.walk(staged):
         for each in (path, *(os.path.join(path, name) for name in names)):
             os.chown(each, owner.st_uid, owner.st_gid)
 
 
-def _swap(staged: Path, data: Path, stamp: str) -> str:
+def _swap(staged: Path, data: Path, stamp: str, taken_back: ExitStack) -> str:
     """Put the staged folder in the data folder's place; where the old one stands, empty if there was none."""
     _refuse_a_running_node(data)  # nobody has started it meanwhile
     before = _free(data, stamp)
-    if not data.exists():
-        staged.rename(data)
-        sync_folder(data.parent)
-        return ""
-    data.rename(before)
-    try:
-        staged.rename(data)
-    except BaseException:
-        before.rename(data)
-        raise
+    replaced = data.exists()
+    if replaced:
+        data.rename(before)
+        taken_back.callback(before.rename, data)
+    staged.rename(data)
+    taken_back.callback(data.rename, staged)
     sync_folder(data.parent)
-    return str(before)
+    return str(before) if replaced else ""
 
 
-def _put_config(folder: Path, config: Path, stamp: str) -> str:
-    """Put the configuration in its place; where the previous one stands, empty if there was none."""
-    before = ""
-    if config.is_file():
-        beside = _free(config, stamp)
-        write_durably(beside, config.read_bytes())
-        before = str(beside)
+def _put_config(folder: Path, config: Path, stamp: str, taken_back: ExitStack) -> str:
+    """Put the configuration in its place, for those who may read the previous one; where that stands, empty
+    if there was none."""
+    config = Path(os.path.realpath(config))  # a link stays one: what it leads to is replaced
+    new = (folder / CONFIG).read_bytes()
     config.parent.mkdir(parents=True, exist_ok=True)
-    write_durably(config, (folder / CONFIG).read_bytes())
-    return before
+    if not config.is_file():
+        write_durably(config, new, stat.S_IMODE((folder / CONFIG).stat().st_mode))
+        taken_back.callback(config.unlink, missing_ok=True)
+        give_to_owner(config)
+        return ""
+    before = _free(config, stamp)
+    taken_back.callback(before.unlink, missing_ok=True)
+    write_durably(before, config.read_bytes(), 0o600)
+    same_rights(config, before)
+    taken_back.callback(os.replace, before, config)
+    write_durably(config, new, 0o600)
+    same_rights(before, config)
+    return str(before)
 
 
 def _free(path: Path, stamp: str) -> Path:
@@ -205,15 +217,23 @@ def _free(path: Path, stamp: str) -> Path:
     return beside
 
 
-def _put_named(folder: Path, manifest: Manifest, base: Path) -> tuple[str, ...]:
-    """Put the files that the configuration names where they are missing; those that are there and differ."""
+def _put_named(
+    folder: Path, manifest: Manifest, base: Path, data: Path, taken_back: ExitStack
+) -> tuple[str, ...]:
+    """Put the files that the configuration names where they are missing; those that are there and differ.
+    Those in the data folder come with it."""
     kept = []
     for each in manifest.named:
         source, target = folder / each.path, base / each.place
+        if target.resolve().is_relative_to(data):
+            continue
         if target.exists():
             if target.read_bytes() != source.read_bytes():
                 kept.append(str(target))
             continue
         target.parent.mkdir(parents=True, exist_ok=True)
         copy_file(source, target)
+        taken_back.callback(target.unlink, missing_ok=True)
+        _give_to(target, data if data.exists() else data.parent)
+        sync_folder(target.parent)
     return tuple(kept)

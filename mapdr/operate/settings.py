@@ -25,7 +25,7 @@ from mapdr.config.problem import Problem, path_text
 from mapdr.config.revision import sync_folder, write_durably
 from mapdr.kernel.errors import MapdrError
 from mapdr.kernel.finding import Place
-from mapdr.kernel.permissions import make_private
+from mapdr.kernel.permissions import make_private, same_rights
 from mapdr.node.configuration import Checked, examine
 from mapdr.operate import orders
 from mapdr.operate.access import Access
@@ -207,7 +207,7 @@ def _written(opened: Access, file: ConfigurationFile, content: bytes, place: Pla
     fresh = file.path.with_name(f".{file.path.name}.{secrets.token_hex(4)}.new")
     try:
         write_durably(fresh, content)
-        _same_rights(file.path, fresh)
+        same_rights(file.path, fresh)
         checked = examine(fresh, resolve=True, surroundings=True)
         if checked.problems:
             names = checked.loaded.rules
@@ -249,7 +249,7 @@ def _put_back(file: ConfigurationFile, content: bytes) -> None:
             return
         fresh = file.path.with_name(f".{file.path.name}.{secrets.token_hex(4)}.new")
         write_durably(fresh, file.content)
-        _same_rights(file.path, fresh)
+        same_rights(file.path, fresh)
         _replace(fresh, file.path)
     except OSError as error:
         raise MapdrError(
@@ -270,17 +270,6 @@ def _leaves_the_page(opened: Access, checked: Checked) -> None:
 
 def _as_of(path: Path, problems: Iterable[Problem]) -> list[Problem]:
     return [replace(each, file=str(path)) for each in problems]
-
-
-def _same_rights(path: Path, fresh: Path) -> None:
-    """Who may read the file may read its successor. On Windows a file has the rights of its folder."""
-    if os.name == "nt":
-        return
-    there = path.stat()
-    fresh.chmod(there.st_mode & 0o7777)
-    if (there.st_uid, there.st_gid) != (os.geteuid(), os.getegid()):
-        with suppress(PermissionError):  # only the superuser gives files away
-            os.chown(fresh, there.st_uid, there.st_gid)
 
 
 def _replace(fresh: Path, path: Path) -> None:

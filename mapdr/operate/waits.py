@@ -21,7 +21,7 @@ REASONS: Mapping[str, str] = MappingProxyType(
     {
         HELD: "somebody holds its destination",
         NO_NODE: "the node does not run",
-        LICENSE: "forwarding pauses until there is a license: mapdr license show",
+        LICENSE: "no license holds, and forwarding pauses (`mapdr license show`, *Settings* on the page)",
         UNKNOWN: "the node says nothing, or its index cannot be read",
         WINDOW: "its destination is outside its hours; `due_at` says until when",
         QUIET: "images of its study may still come (`wait_for_study`)",

@@ -10,7 +10,7 @@ import threading
 from collections.abc import Callable
 from typing import Any, Protocol
 
-from mapdr.kernel.errors import MapdrError
+from mapdr.kernel.errors import ConfigurationError, MapdrError
 from mapdr.kernel.guard import GuardedThread
 from mapdr.kernel.privacy import in_words
 from mapdr.service.windows import NAME, module
@@ -64,24 +64,30 @@ class Host:
         return 0
 
     def run(self, work: Work) -> bool:
-        """Do the work, and tell the manager how it goes; whether it ended as it should."""
+        """Do the work, and tell the manager how it goes; whether it ended as it should.
+
+        After an error Windows starts it again, but not after a wrong configuration, which does not become
+        right by another start (as with systemd, `mapdr.service.unit`).
+        """
         self._tell()
         progress = GuardedThread(self._progress, "service", goes_on=lambda: not self._over.is_set())
         progress.start()
-        trouble = ""
+        trouble, again = "", False
         try:
             work(end=self._end, running=self._runs)
-        except BaseException as error:  # noqa: BLE001  whatever it was: Windows is told that it failed
+        except ConfigurationError as error:
             trouble = in_words(error)
+        except BaseException as error:  # noqa: BLE001  whatever it was: Windows is told that it failed
+            trouble, again = in_words(error), True
         self._over.set()
         progress.join()
         if trouble:
             self._log(f"{NAME}: {trouble}", True)
         else:
             self._log(f"{NAME} has drained and stopped.", False)
-        self._state = STOPPED
-        # An error makes Windows start it again.
-        self._report(STOPPED, 0, FAILED if trouble else 0, 1 if trouble else 0, 0, 0)
+        with self._lock:
+            self._state = STOPPED
+            self._report(STOPPED, 0, FAILED if again else 0, 1 if again else 0, 0, 0)
         return not trouble
 
     def _runs(self) -> None:
@@ -94,7 +100,8 @@ class Host:
 
     def _enter(self, state: int) -> None:
         with self._lock:
-            self._state = state
+            if self._state != STOPPED:
+                self._state = state
         self._tell()
 
     def _progress(self) -> None:
@@ -105,6 +112,8 @@ class Host:
 
     def _tell(self) -> None:
         with self._lock:
+            if self._state == STOPPED:
+                return  # Windows has been told, and takes no more of a service that has ended
             pending = self._state in (START_PENDING, STOP_PENDING)
             self._check_point = self._check_point + 1 if pending else 0
             accepted = ACCEPT_STOP | ACCEPT_PRESHUTDOWN if self._state == RUNNING else 0

@@ -42,12 +42,13 @@ class Systemd:
     def install(self, service: Service) -> None:
         """Make the account and its data folder, write the unit, and enable it."""
         self._only_root("install a service")
+        text = unit(service, ACCOUNT)
         self._account()
         self._give_data(service.data)
         as_account = ("runuser", "-u", ACCOUNT, "--")
         # Before the system is told anything: the account may not reach the program or the configuration.
         _call(*as_account, *service.program, "check", "--config", str(service.config))
-        self._file.write_text(unit(service, ACCOUNT), encoding="utf-8")
+        self._file.write_text(text, encoding="utf-8")
         _call("systemctl", "daemon-reload")
         _call("systemctl", "enable", "--quiet", NAME)
 

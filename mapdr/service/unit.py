@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+from mapdr.kernel.errors import MapdrError
 from mapdr.service import DESCRIPTION, DRAIN, Service
 
 NAME = "mapdr.service"
@@ -23,10 +24,10 @@ _PLAIN = re.compile(r"[A-Za-z0-9_@:=+,./-]+")
 def quoted(word: str) -> str:
     """A word of a unit's command or list of paths (systemd.syntax(7), "Quoting").
 
-    Raises ValueError for control characters, which no path of a service has a use for.
+    Raises MapdrError for control characters, which no path of a service has a use for.
     """
     if not word.isprintable():
-        raise ValueError("a path with control characters cannot stand in a unit")
+        raise MapdrError("a path with control characters cannot stand in a unit of systemd")
     word = word.replace("%", "%%")
     if _PLAIN.fullmatch(word):
         return word
@@ -39,7 +40,7 @@ def command(words: tuple[str, ...]) -> str:
 
 
 def unit(service: Service, account: str) -> str:
-    """The whole file."""
+    """The whole file. Raises MapdrError as `quoted` does."""
     config = ("--config", str(service.config))
     # A dash: what is missing, such as an unmounted disk, keeps no node from starting.
     writes = " ".join(

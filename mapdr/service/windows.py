@@ -36,8 +36,9 @@ PAUSE = 0.25
 CONFIG = "--config"
 """The last option of what Windows starts; the configuration follows."""
 
-DENIED, RUNNING_ALREADY, NO_SUCH_SERVICE, NOT_ACTIVE, EXISTS, NEVER_STARTED = 5, 1056, 1060, 1062, 1073, 1077
-"""Errors of Windows (winerror.h)."""
+DENIED, RUNNING_ALREADY, NO_SUCH_SERVICE, TAKES_NO_CONTROL, NOT_ACTIVE = 5, 1056, 1060, 1061, 1062
+MARKED_FOR_DELETE, EXISTS, NEVER_STARTED = 1072, 1073, 1077
+"""Errors of Windows (winerror.h). TAKES_NO_CONTROL: a service that starts or stops is given none."""
 
 _STATES = {1: "stopped", 2: "starting", 3: "stopping", 4: "running"}
 """SERVICE_STOPPED and so on (winsvc.h), in the words of `State`."""
@@ -47,7 +48,15 @@ _SAID = {
     EXISTS: "the service is installed already; `mapdr service remove` removes it",
     DENIED: "only an administrator may do this; open the command line as administrator",
     RUNNING_ALREADY: "the service runs already",
+    MARKED_FOR_DELETE: (
+        "the service was removed, and is gone once no program looks at it any more: close Windows' list of "
+        "services, and try again"
+    ),
 }
+
+
+class ServiceHangs(MapdrError):
+    """The service neither starts nor ends."""
 
 
 class WindowsServices:
@@ -105,10 +114,18 @@ class WindowsServices:
             api.ChangeServiceConfig2(handle, kind, value)
 
     def remove(self) -> None:
-        """See `Manager`."""
-        self.stop()
+        """See `Manager`. One that hangs is ended, which loses no acknowledged image."""
+        hangs = False
+        try:
+            self.stop()
+        except ServiceHangs:
+            hangs = True
         with _in_words(), self._service(self._api.SERVICE_ALL_ACCESS) as handle:
+            process = self._api.QueryServiceStatusEx(handle)["ProcessId"]
+            # First: Windows does not start again what it is to forget.
             self._api.DeleteService(handle)
+        if hangs and process:
+            _end(process)
 
     def start(self) -> None:
         """See `Manager`."""
@@ -118,15 +135,30 @@ class WindowsServices:
                 raise MapdrError("the service has ended at once; `mapdr service logs` says why")
 
     def stop(self) -> None:
-        """See `Manager`."""
+        """See `Manager`. Raises ServiceHangs for one that starts, or ends, without coming to an end of it."""
         with _in_words(), self._service(self._api.SERVICE_STOP | self._api.SERVICE_QUERY_STATUS) as handle:
-            try:
-                self._api.ControlService(handle, self._api.SERVICE_CONTROL_STOP)
-            except Exception as error:
-                if getattr(error, "winerror", None) != NOT_ACTIVE:
-                    raise
-                return
+            deadline = time.monotonic() + PATIENCE
+            while not self._takes_stop(handle):
+                # Not by its progress, which it reports for as long as its process lives.
+                if time.monotonic() > deadline:
+                    raise ServiceHangs(
+                        f"the service is starting, and does not run yet after {PATIENCE:.0f} seconds: "
+                        "ask again later"
+                    )
+                time.sleep(PAUSE)
             self._wait(handle, "stopping", "running")
+
+    def _takes_stop(self, handle: Any) -> bool:
+        """Whether the service stops, or has stopped; not one that starts, which takes no control."""
+        try:
+            self._api.ControlService(handle, self._api.SERVICE_CONTROL_STOP)
+        except Exception as error:
+            number = getattr(error, "winerror", None)
+            if number == TAKES_NO_CONTROL:
+                return self._state(handle) == "stopping"
+            if number != NOT_ACTIVE:
+                raise
+        return True
 
     def status(self) -> State:
         """See `Manager`."""
@@ -180,10 +212,13 @@ class WindowsServices:
             if (progress := (state, now["CheckPoint"])) != seen:
                 seen, deadline = progress, time.monotonic() + PATIENCE
             if time.monotonic() > deadline:
-                raise MapdrError(
+                raise ServiceHangs(
                     f"the service is {state}, and has made no progress for {PATIENCE:.0f} seconds"
                 )
             time.sleep(PAUSE)
+
+    def _state(self, handle: Any) -> str:
+        return _STATES.get(self._api.QueryServiceStatusEx(handle)["CurrentState"], "stopped")
 
 
 def module(name: str) -> Any:
@@ -210,13 +245,28 @@ def _in_words() -> Iterator[None]:
         ) from error
 
 
+def _end(process: int) -> None:
+    """End a process and those that it has started. Raises MapdrError."""
+    words = [_of_system("taskkill.exe"), "/f", "/t", "/pid", str(process)]
+    done = subprocess.run(words, capture_output=True, check=False)  # noqa: S603  a program of the system
+    if done.returncode:
+        raise MapdrError(
+            f"the service is removed, and its process {process} hangs: end it, or start the machine again "
+            f"(taskkill ended with {done.returncode})"
+        )
+
+
+def _of_system(program: str) -> str:
+    """A program of Windows by its path: what stands first in PATH may be anybody's."""
+    return str(Path(os.environ.get("SYSTEMROOT", r"C:\Windows")) / "System32" / program)
+
+
 def _grant(service: Service) -> None:
     """Let the service's account write where its node does. Raises MapdrError."""
-    icacls = Path(os.environ.get("SYSTEMROOT", r"C:\Windows")) / "System32" / "icacls.exe"
     for folder in dict.fromkeys((service.data, service.config.parent, *service.folders)):
         if not folder.is_dir():
             continue  # one on a disk that is not there now; its rights are given by hand
-        words = [str(icacls), str(folder), "/grant", f"{ACCOUNT}:(OI)(CI)M", "/q"]
+        words = [_of_system("icacls.exe"), str(folder), "/grant", f"{ACCOUNT}:(OI)(CI)M", "/q"]
         done = subprocess.run(words, capture_output=True, check=False)  # noqa: S603  a program of the system
         if done.returncode:
             raise MapdrError(

@@ -22,7 +22,7 @@ from pathlib import Path
 
 import xxhash
 
-from mapdr.kernel.errors import MapdrError, Permanent
+from mapdr.kernel.errors import Permanent
 from mapdr.kernel.permissions import FOLDER_MODE
 from mapdr.store.index.copying import copy_index, files_of_copy
 from mapdr.store.spool import filemeta
@@ -142,16 +142,29 @@ class _Copying:
                     self._of_spool("/".join((SPOOL, *inside, name)), over=over)
 
     def rest(self) -> None:
-        """All that is neither spool nor index."""
-        for folder, folders, names in os.walk(self._data, onerror=_raise):
-            if Path(folder) == self._data:
-                folders[:] = [name for name in folders if name != SPOOL]
+        """All that is neither spool nor index; folders that are elsewhere and linked to, too."""
+        for folder, folders, names in os.walk(self._data, onerror=_raise, followlinks=True):
+            folders[:] = [
+                name
+                for name in folders
+                if not (Path(folder) == self._data and name == SPOOL) and self._leads_on(Path(folder) / name)
+            ]
             for name in names:
                 if Path(folder) == self._data and name.startswith(_LEFT_OUT):
                     continue
-                path = (Path(folder) / name).relative_to(self._data).as_posix()
-                if not name.endswith(PART):
-                    self._take(path)
+                path = Path(folder) / name
+                # A pipe, or a socket, has nothing to be kept, and would be waited for.
+                if not name.endswith(PART) and path.is_file():
+                    self._take(path.relative_to(self._data).as_posix())
+
+    def _leads_on(self, folder: Path) -> bool:
+        """Whether a folder is one, or a link to one that has nothing to do with data and backup: those would
+        be walked for ever."""
+        if not folder.is_symlink():
+            return True
+        real = folder.resolve()
+        ours = (self._data.resolve(), self._target.resolve())
+        return not any(real.is_relative_to(each) or each.is_relative_to(real) for each in ours)
 
     def _of_spool(self, path: str, *, over: bool) -> None:
         if path in self.done.digests:
@@ -220,13 +233,3 @@ def spool_files(data: Path) -> Iterator[str]:
     """The images in a data folder's spool, whole or not, as `spool/<node>/<hour>/<id>.dcm`."""
     for path in (data / SPOOL).rglob(f"*{FINAL}"):
         yield path.relative_to(data).as_posix()
-
-
-def nodes_in(data: Path) -> list[str]:
-    """The nodes that have a folder in the spool. Raises MapdrError if that cannot be read."""
-    try:
-        return sorted(each.name for each in (data / SPOOL).iterdir() if each.is_dir())
-    except FileNotFoundError:
-        return []
-    except OSError as error:
-        raise MapdrError(f"the spool in {data} cannot be read ({error.strerror})") from error

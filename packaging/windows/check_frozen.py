@@ -23,6 +23,7 @@ WINDOWS = re.compile(
     r"bcryptprimitives|ntdll|"
     r"msvcrt|version|rpcrt4|iphlpapi|comctl32|comdlg32|winmm|secur32|userenv|psapi|dbghelp|shlwapi|"
     r"imm32|setupapi|"
+    r"mscoree|ntdsapi|sfc|"
     r"netapi32|mswsock|dnsapi|powrprof|cabinet|msi|propsys|wtsapi32|ncrypt|ucrtbase|pdh|uxtheme|mpr)\.dll|"
     r"winspool\.drv"
 )

@@ -3,13 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
+import httpx
 import pytest
 
 from mapdr.operate.first import FirstForm, write_first
+from mapdr_desktop.local_page import LocalPage
 from mapdr_desktop.opening import Opening, Where
 from peers.processes import free_port
+
+
+@contextmanager
+def let_in(page: LocalPage) -> Iterator[httpx.Client]:
+    """A client that the page of a first start has let in."""
+    url, _, token = page.address().partition("/#token=")
+    with httpx.Client(base_url=url, trust_env=False, timeout=60) as client:
+        assert client.post("/api/session", json={"token": token}).status_code == 200
+        yield client
 
 
 @pytest.fixture

@@ -10,6 +10,7 @@ import httpx
 import pytest
 from playwright.sync_api import Page as Tab
 
+from desktop.conftest import let_in
 from mapdr.dicom import uids
 from mapdr.operate.first import FirstForm
 from mapdr.testing import generator
@@ -37,9 +38,7 @@ def local(config: Path) -> Iterator[LocalPage]:
 @pytest.fixture
 def client(local: LocalPage) -> Iterator[httpx.Client]:
     """Somebody who was let in."""
-    url, _, token = local.address().partition("/#token=")
-    with httpx.Client(base_url=url, trust_env=False, timeout=60) as found:
-        assert found.post("/api/session", json={"token": token}).status_code == 200
+    with let_in(local) as found:
         yield found
 
 

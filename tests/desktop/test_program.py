@@ -6,6 +6,7 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
+import httpx
 import pytest
 
 from mapdr.operate.access import access
@@ -15,7 +16,7 @@ from mapdr.testing.wait import until
 from mapdr_desktop import program as programs
 from mapdr_desktop import window
 from mapdr_desktop.menu import Action, Entry, entries, title
-from mapdr_desktop.opening import Opening
+from mapdr_desktop.opening import Opening, Where
 from mapdr_desktop.program import Program
 from mapdr_desktop.window import NoWindow
 from peers import dcmtk
@@ -107,6 +108,31 @@ def test_it_opens_shows_and_ends(running: Running, opening: Opening) -> None:
     assert running.tray.stopped
     with access(opening.where.config) as opened:
         assert not opened.alive
+
+
+def test_what_keeps_the_page_from_opening_is_said_in_words(
+    config: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config.parent.mkdir()
+    config.write_text("")
+
+    def refused(self: Opening) -> str:
+        raise OSError("a text that may quote a value")
+
+    monkeypatch.setattr(Opening, "url", refused)
+    program = Program(Opening(Where(config, of_service=False, readable=True)), lambda act: None)
+    page = program._local
+    page.start()
+    try:
+        with httpx.Client(base_url=program.address().partition("/#")[0], trust_env=False) as client:
+            token = page.address().partition("#token=")[2]
+            assert client.post("/api/session", json={"token": token}).status_code == 200
+            said = [client.post("/api/first").json()["trouble"], client.post("/api/open").json()["error"]]
+    finally:
+        page.stop()
+    for text in said:
+        assert text.startswith("internal error: OSError at ")
+        assert "value" not in text
 
 
 @pytest.mark.peer("storescu")

@@ -50,20 +50,24 @@ def test_a_build_without_a_gate_says_that_it_needs_none(node: Node, monkeypatch:
 
 
 def test_from_the_request_to_the_license(node: Node, vendor_build: ModuleType) -> None:
-    assert "a license is needed" in ask("show").output
+    assert "this build needs a license" in ask("show").output
     assert shown(node)["state"] == "trial"
     asked = ask("request", "--file", "request.txt")
     code = Path("request.txt").read_text().strip()
     assert asked.output == f"{code}\n", "what is no terminal gets the code alone"
     assert read(code).hashes == fingerprint(FACTS, read(code).salt).hashes
-    made = sign(License("7", "Clinic North", code, datetime.now(UTC).date(), sources=3), KEY)
+    made = sign(
+        License("7", "Clinic North", code, datetime.now(UTC).date(), sources=1, images_a_day=500), KEY
+    )
     Path("license.txt").write_text(f"{made[:80]}\n{made[80:]}\n")
-    assert ask("verify", "license.txt").output.startswith("license 7 of Clinic North, issued ")
+    verified = ask("verify", "license.txt").output
+    assert verified.startswith("license 7 of Clinic North, issued ")
+    assert verified.endswith("without an end; 1 source; 500 images a day\n")
     assert not (node.data / licensing.TOKEN).exists()
     assert ask("install", "license.txt", "--config", str(node.config)).output == "Installed: licensed.\n"
     told = shown(node)
-    assert (told["state"], told["license"]["sources"], told["same"]) == ("licensed", 3, sorted(KINDS))
-    assert "6 facts same" in ask("show", "--config", str(node.config)).output
+    assert (told["state"], told["license"]["sources"], told["same"]) == ("licensed", 1, sorted(KINDS))
+    assert "this machine: 6 facts same (board, " in ask("show", "--config", str(node.config)).output
     assert "license install" in "".join(path.read_text() for path in (node.data / "audit").iterdir())
 
 
@@ -76,6 +80,12 @@ def test_a_license_may_be_given_as_a_word_or_on_standard_input(
     assert licensing.read_token(node.data) == token()
     if os.name != "nt":
         assert (node.data / licensing.TOKEN).stat().st_mode & 0o007 == 0
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16"])
+def test_a_file_as_windows_writes_it_is_read(encoding: str, node: Node, vendor_build: ModuleType) -> None:
+    Path("license.txt").write_text(f"{token()}\r\n", encoding=encoding)
+    assert "Clinic North" in ask("verify", "license.txt").output
 
 
 OTHER = written(fingerprint(dict.fromkeys(KINDS, "another")))

@@ -10,6 +10,7 @@ from types import ModuleType
 import httpx
 import pytest
 
+from desktop.conftest import let_in
 from license.vendor import FACTS, OTHER_KEY, token
 from mapdr.license.code import fingerprint, read
 from mapdr.license.facts import Machine
@@ -51,9 +52,7 @@ def local(config: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[LocalPage]:
 @pytest.fixture
 def client(local: LocalPage) -> Iterator[httpx.Client]:
     """Somebody who was let in."""
-    url, _, link = local.address().partition("/#token=")
-    with httpx.Client(base_url=url, trust_env=False, timeout=60) as found:
-        assert found.post("/api/session", json={"token": link}).status_code == 200
+    with let_in(local) as found:
         yield found
 
 

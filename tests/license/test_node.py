@@ -235,9 +235,66 @@ def test_a_damaged_record_keeps_no_node_from_its_work(
     installed: Callable[[Case], tuple[Node, Running, RawSink, Ris]],
 ) -> None:
     node, running, sink, _ = installed(Case("licensed"))
-    for text in ("", "{", "[]", '{"first_at": 1}', '{"first_at": null, "seen_at": null}'):
+    rest = '"wrong_since": null, "resumed_at": null, "held": true, "paused": false}'
+    before_all = f'{{"first_at": "0001-01-01T00:00+14:00", "seen_at": "0001-01-01T00:00+14:00", {rest}'
+    after_all = before_all.replace("0001-01-01", "9999-12-31")
+    damaged = ("", "{", "[]", '{"first_at": 1}', '{"first_at": null, "seen_at": null}', "[" * 100_000)
+    for text in (*damaged, before_all, after_all):
         (node.data / licensing.RECORD).write_text(text)
         assert licensing.read_record(node.data) is None
     push(node, "CT", 1)
     until(lambda: len(sink.received) == 1, 10)
     assert running.licensing.standing.kind == "licensed"
+
+
+@pytest.mark.parametrize("name", [licensing.TOKEN, licensing.RECORD])
+def test_a_file_that_cannot_be_read_pauses_nothing_at_once(
+    name: str, tmp_path: Path, vendor_build: ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A node that starts with one of both unreadable: the token has its grace, as a wrong one."""
+    monkeypatch.setattr(licensing, "machine", lambda: Machine(FACTS))
+    licensing.keep_token(tmp_path, LICENSED)
+    (tmp_path / licensing.RECORD).write_text(json.dumps(licensing._plain(HELD)))
+    (tmp_path / name).rename(tmp_path / "aside")
+    (tmp_path / name).mkdir()
+    found = licensing.Licensing(tmp_path)
+    with pytest.raises(OSError, match=r"director|denied"):
+        found.look()
+    kind = "grace" if name == licensing.TOKEN else "licensed"
+    assert (found.standing.kind, found.pause) == (kind, "")
+    assert licensing.standing_in(tmp_path).kind == kind
+    assert (f"{name} in the data folder cannot be read" in found.standing.reason) == (kind == "grace")
+    (tmp_path / name).rmdir()
+    (tmp_path / "aside").rename(tmp_path / name)
+    found.look()
+    assert found.standing.kind == "licensed"
+    kept = licensing.read_record(tmp_path)
+    assert kept is not None
+    assert kept.first_at == HELD.first_at, "it remembers what it could not read for a while"
+
+
+def test_a_token_that_cannot_be_read_any_more_stays_as_it_was_seen(
+    tmp_path: Path, vendor_build: ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(licensing, "machine", lambda: Machine(FACTS))
+    licensing.keep_token(tmp_path, LICENSED)
+    found = licensing.Licensing(tmp_path)
+    found.look()
+    (tmp_path / licensing.TOKEN).unlink()
+    (tmp_path / licensing.TOKEN).mkdir()
+    with pytest.raises(OSError, match=r"director|denied"):
+        found.look()
+    assert found.standing.kind == "licensed"
+
+
+def test_whatever_is_wrong_with_the_license_the_node_receives(
+    installed: Callable[[Case], tuple[Node, Running, RawSink, Ris]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: object) -> None:
+        raise RuntimeError("not foreseen")
+
+    monkeypatch.setattr("mapdr.license.gate.judge", broken)
+    node, running, sink, _ = installed(Case("over"))
+    push(node, "CT", 1)
+    assert running.licensing.pause == "license"
+    assert not sink.received

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import errno
 import os
-import time
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import ModuleType
@@ -24,17 +23,8 @@ from mapdr.node import licensing
 from mapdr.testing.wait import until
 from paper import nodes
 from web.browsing import SIZES, Seen, chromium, focused, tab_of, tab_to, violations
-from web.conftest import Page, start
+from web.conftest import Page, opened
 from web.test_api import schema_of
-
-
-@contextmanager
-def opened(folder: nodes.NodeFolder) -> Iterator[Page]:
-    node = start(folder)
-    try:
-        yield Page(node, folder.config)
-    finally:
-        node.stop(time.monotonic() + 20)
 
 
 @pytest.fixture

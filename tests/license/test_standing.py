@@ -56,6 +56,13 @@ def test_a_license_holds_to_the_end_of_its_last_day_anywhere_and_then_has_its_gr
     assert clinic.at(ended + GRACE).kind == "licensed", "a renewed one ends the pause at once"
 
 
+@pytest.mark.parametrize("last", [date(3000, 1, 1), date(9998, 12, 31), date.max])
+def test_a_last_day_that_nobody_sees_is_no_end(last: date) -> None:
+    clinic = Clinic(sign(replace(ALLOWED, expires=last), KEY))
+    told = clinic.at(NOW)
+    assert (told.kind, told.until) == ("licensed", None)
+
+
 def test_a_program_that_was_off_for_long_has_no_more_grace_than_one_that_ran() -> None:
     clinic = Clinic(TOKEN)
     clinic.at(NOW)

@@ -11,6 +11,8 @@ from pathlib import Path
 import click
 import pytest
 from click.testing import CliRunner, Result
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from mapdr.license.code import KINDS, fingerprint, written
 from mapdr.license.standing import standing
@@ -75,3 +77,17 @@ def test_what_is_wrong_is_said(tool: Tool) -> None:
     code = tool("issue", "--customer", "C", "--request", request[:-1] + "?")
     assert code.exit_code == 2
     assert "group 8 of the request code is wrong" in code.output
+
+
+def test_a_key_or_a_file_that_is_none_is_said(tool: Tool, tmp_path: Path) -> None:
+    """None of these ends in a traceback."""
+    words = ["--customer", "C", "--request", written(fingerprint(FACTS))]
+    (tmp_path / "vendor.key").write_bytes(
+        Ed25519PrivateKey.generate().private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    )
+    assert "Error: this is no key, or not its password" in tool("issue", *words).output
+    (tmp_path / "vendor.key").unlink()
+    tool("new-key")
+    nowhere = str(tmp_path / "none" / "license.txt")
+    assert "cannot be written" in tool("issue", *words, "--out", nowhere).output
+    assert "cannot be written" in tool("new-key", "--key", nowhere).output

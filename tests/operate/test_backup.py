@@ -10,11 +10,13 @@ import sys
 import time
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
 from mapdr.kernel.errors import MapdrError
 from mapdr.operate import backup as backing_up
+from mapdr.operate import restore as restoring
 from mapdr.operate.access import Access
 from mapdr.operate.backup import backup, read_manifest, verify
 from mapdr.operate.errors import RequestError
@@ -277,6 +279,79 @@ def test_restore_asks_for_room_first(
     assert len(images(used.config.parent / "data")) == 7
 
 
+@pytest.mark.parametrize("number", range(1, 7))
+def test_a_restore_that_fails_at_any_place_leaves_all_as_it_was(
+    used: NodeFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    home, named = used.config.parent, used.config.parent / "proxy.pem"
+    named.write_text("certificate")
+    used.config.write_text(
+        used.config.read_text() + '\n[egress.more]\ntype = "dicomweb"\nurl = "https://pacs.example/rs"\n'
+        'tls = { ca = "proxy.pem" }\n'
+    )
+    folder = made(used, tmp_path / "backup")
+    assert read_manifest(folder).named
+    named.unlink()
+    used.config.write_text(used.config.read_text() + "\n# changed\n")
+    before, calls = contents(home), 0
+
+    def full(real: Any) -> Any:
+        """What puts something in its place; the call `number` of them finds the disk full."""
+
+        def call(*arguments: Any) -> Any:
+            nonlocal calls
+            calls += 1
+            if calls == number:
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "QXPLACEQX")
+            return real(*arguments)
+
+        return call
+
+    for name in ("write_durably", "same_rights"):
+        monkeypatch.setattr(restoring, name, full(getattr(restoring, name)))
+    monkeypatch.setattr(restoring.Path, "rename", full(Path.rename))
+    with pytest.raises(MapdrError, match="could not be restored: No space left"):
+        restore(folder, used.config, force=True)
+    assert contents(home) == before
+    monkeypatch.undo()
+    assert restore(folder, used.config, force=True).images == 7
+
+
+@pytest.mark.skipif(os.name == "nt", reason="links there need a right of their own")
+def test_data_and_configuration_behind_links_stay_there(used: NodeFolder, tmp_path: Path) -> None:
+    folder, data = made(used, tmp_path / "backup"), used.config.parent / "data"
+    real = used.config.rename(tmp_path / "real.toml")
+    real.write_text("")
+    used.config.symlink_to(real)
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    data.symlink_to(data.rename(disk / "data"))
+    done = restore(folder, used.config, force=True)
+    assert used.config.is_symlink()
+    assert data.is_symlink()
+    assert len(images(data)) == 7
+    assert Path(done.before).parent == disk
+    assert real.read_bytes() == (folder / "mapdr.toml").read_bytes()
+    assert Path(done.config_before).read_bytes() == b""
+
+
+@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() != 0, reason="only root gives files away")
+def test_what_root_restores_is_the_node_s_account_s(used: NodeFolder, tmp_path: Path) -> None:
+    folder = made(used, tmp_path / "backup")
+    used.config.write_text(used.config.read_text() + "\n# changed\n")
+    used.config.chmod(0o600)
+    os.chown(used.config, 1234, 1235)
+    done = restore(folder, used.config, force=True)
+    for path in (used.config, Path(done.config_before)):
+        found = path.stat()
+        assert (found.st_uid, found.st_gid, found.st_mode & 0o777) == (1234, 1235, 0o600)
+    new = tmp_path / "new"
+    new.mkdir()
+    os.chown(new, 1234, 1235)
+    restore(folder, new / "mapdr.toml")
+    assert {each.stat().st_uid for each in new.rglob("*")} == {1234}
+
+
 KILLED = """
 import os, sys
 from pathlib import Path
@@ -343,3 +418,123 @@ def test_a_restore_that_is_killed_loses_nothing(used: NodeFolder, tmp_path: Path
     assert done.images == len(images(data)) == 7
     assert before in [images(each) for each in used.config.parent.glob("data.before-*")]
     assert not (used.config.parent / "data.restoring").exists()
+
+
+@pytest.mark.skipif(os.name == "nt", reason="links, and pipes with names, are POSIX's")
+def test_what_is_linked_comes_along_and_a_pipe_is_not_waited_for(used: NodeFolder, tmp_path: Path) -> None:
+    data = used.config.parent / "data"
+    elsewhere = tmp_path / "elsewhere"
+    (data / "keys").rename(elsewhere) if (data / "keys").exists() else elsewhere.mkdir()
+    (elsewhere / "site.key").write_bytes(b"k" * 32)
+    (data / "keys").symlink_to(elsewhere)
+    (data / "round").symlink_to(data)
+    os.mkfifo(data / "pipe")
+    folder = made(used, tmp_path / "backup")
+    assert (folder / "data" / "keys" / "site.key").read_bytes() == b"k" * 32
+    assert not (folder / "data" / "round").exists()
+    assert not (folder / "data" / "pipe").exists()
+    assert not verify(folder).problems
+
+
+@pytest.mark.skipif(os.name == "nt", reason="links need a privilege there")
+def test_a_data_folder_that_is_linked_to_stays_where_it_is(used: NodeFolder, tmp_path: Path) -> None:
+    data, disk = used.config.parent / "data", tmp_path / "disk"
+    disk.mkdir()
+    data.rename(disk / "data")
+    data.symlink_to(disk / "data")
+    folder = made(used, tmp_path / "backup")
+    done = restore(folder, used.config, force=True)
+    assert data.is_symlink()
+    assert (Path(done.data).parent, Path(done.before).parent) == (disk, disk)
+    assert len(images(disk / "data")) == 7
+
+
+def test_a_data_folder_that_is_a_disk_is_told_before_anything_is_written(
+    used: NodeFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = made(used, tmp_path / "backup")
+    monkeypatch.setattr("os.path.ismount", lambda path: Path(path).name == "data")
+    with pytest.raises(RequestError, match="a file system of its own"):
+        restore(folder, used.config, force=True)
+    assert not (used.config.parent / "data.restoring").exists()
+
+
+@pytest.mark.parametrize("what", ["folder", "name"])
+def test_a_configuration_that_cannot_be_put_leaves_all_as_it_was(
+    used: NodeFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, what: str
+) -> None:
+    folder = made(used, tmp_path / "backup")
+    data, config = used.config.parent / "data", used.config
+    before = contents(used.config.parent)
+    if what == "folder":
+        text = (folder / "mapdr.toml").read_text().replace('"data"', json.dumps(str(data)))
+        used.config.write_text(text)
+        folder = made(used, tmp_path / "another")
+        (tmp_path / "file").write_text("x")
+        before, config = contents(used.config.parent), tmp_path / "file" / "mapdr.toml"
+    else:
+        used.config.write_text(used.config.read_text() + "# changed\n")
+        before = contents(used.config.parent)
+        real = os.replace
+
+        def refused(source: Path, target: Path) -> None:
+            if Path(target) == config:
+                raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(target))
+            real(source, target)
+
+        monkeypatch.setattr("mapdr.operate.restore.os.replace", refused)
+    with pytest.raises(MapdrError, match="could not be restored"):
+        restore(folder, config, force=True)
+    assert contents(used.config.parent) == before, "no data was put in place, and nothing is left over"
+
+
+def test_a_named_file_in_the_data_folder_comes_with_it(used: NodeFolder, tmp_path: Path) -> None:
+    (used.config.parent / "data" / "ris.key").write_text("the key")
+    headers = '\n[webhook.extra]\nurl = "http://127.0.0.1:9/"\non = ["study.received"]\n'
+    used.config.write_text(
+        used.config.read_text() + headers + 'headers = { "X-Key" = "file:data/ris.key" }\n'
+    )
+    folder = made(used, tmp_path / "backup")
+    done = restore(folder, tmp_path / "new" / "mapdr.toml")
+    assert done.before == ""
+    assert (tmp_path / "new" / "data" / "ris.key").read_text() == "the key"
+    assert sorted(each.name for each in (tmp_path / "new").iterdir()) == ["data", "mapdr.toml"]
+
+
+@pytest.mark.skipif(os.name == "nt", reason="a file has the rights of its folder there")
+def test_who_could_read_the_configuration_still_can(used: NodeFolder, tmp_path: Path) -> None:
+    folder = made(used, tmp_path / "backup")
+    used.config.write_text(used.config.read_text() + "# changed\n")
+    used.config.chmod(0o644)
+    if os.geteuid() == 0:
+        os.chown(used.config, 12345, 23456)
+    owner = used.config.stat()
+    done = restore(folder, used.config, force=True)
+    for path in (used.config, Path(done.config_before)):
+        now = path.stat()
+        assert (now.st_mode, now.st_uid, now.st_gid) == (owner.st_mode, owner.st_uid, owner.st_gid)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"made_at": "soon"},
+        {"made_at": 1e300},
+        {"made_at": float("nan")},
+        {"images": "many"},
+        {"files": []},
+        {"files": [{"path": 1, "size": 1, "sha256": ""}]},
+        {"files": [{"path": "x", "size": "1", "sha256": ""}]},
+        {"named": [{"path": "../../etc/passwd", "place": "x"}]},
+        {"named": [{"path": "named/none", "place": 1}]},
+    ],
+)
+def test_a_manifest_with_odd_values_is_refused(
+    used: NodeFolder, tmp_path: Path, change: dict[str, object]
+) -> None:
+    folder = made(used, tmp_path / "backup")
+    told = json.loads((folder / "manifest.json").read_text())
+    (folder / "manifest.json").write_text(json.dumps({**told, **change}))
+    with pytest.raises(RequestError, match="no backup that can be used"):
+        restore(folder, tmp_path / "new" / "mapdr.toml")
+    assert not (tmp_path / "new").exists()

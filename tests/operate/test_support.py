@@ -6,17 +6,21 @@ import io
 import json
 import os
 import re
+import time
 import zipfile
 from dataclasses import replace
 from pathlib import Path
 
 import pydicom
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from mapdr.kernel.errors import MapdrError
 from mapdr.operate import support as supporting
 from mapdr.operate.errors import RequestError
-from mapdr.operate.support import Hashes, support
+from mapdr.operate.redaction import Hashes
+from mapdr.operate.support import support
 from mapdr.testing import generator
 from paper.nodes import NodeFolder
 from peers.marks import Marks
@@ -109,6 +113,31 @@ def test_two_bundles_have_nothing_to_compare() -> None:
     assert Hashes().of("QX") != Hashes().of("QX")
 
 
+@given(st.lists(st.text("ab^1", max_size=8), max_size=12), st.text("ab^1 \n", max_size=200))
+def test_known_values_are_replaced_as_by_a_regular_expression(known: list[str], text: str) -> None:
+    hashes = Hashes(known)
+    longest_first = [re.escape(each) for each in sorted(known, key=len, reverse=True) if len(each) >= 4]
+    expected = text
+    if longest_first:
+        expected = re.sub("|".join(longest_first), lambda found: hashes.of(found[0]), text)
+    assert hashes.text(text) == expected
+
+
+def test_a_value_that_json_quotes_is_hashed_before_that() -> None:
+    value = 'QX"MARK\\QX'
+    hashes = Hashes([value])
+    assert hashes.values({"of": [f"see {value}!"]}) == {"of": [f"see {hashes.of(value)}!"]}
+
+
+def test_a_large_log_of_a_large_hospital_takes_seconds() -> None:
+    known = [f"2026{number:08d}" for number in range(40_000)]
+    line = "2026-11-27 20:00:00,000 INFO    receiver modalities took 2026000399991 of 202600039999\n"
+    began = time.monotonic()
+    told = Hashes(known).text(line * 10_000)
+    assert time.monotonic() - began < 20
+    assert "00039999" not in told
+
+
 def test_addresses_and_dicoms_own_uids_stay() -> None:
     text = "10.1.2.255 1.2.840.10008.1.2.4.50 mapdr 0.1.0 3.11.14"
     assert Hashes().text(text) == text
@@ -157,3 +186,66 @@ def test_nothing_is_written_over_and_nothing_half_written(
     with pytest.raises(MapdrError, match="No space left"):
         support(used.config, tmp_path / "bundle.zip")
     assert not (tmp_path / "bundle.zip").exists()
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        'auth = { pasword = "QXSECRETQX" }',
+        'auth = { token = ["QXSECRETQX"], basic = { user = "QXSECRETQX" } }',
+        'pwd = "QXSECRETQX"\nkey = "QXSECRETQX"\npins = ["QXSECRETQX"]',
+        'proxy = "user:QXSECRETQX@proxy"',
+        'headers = { "X-Api-Key" = "QXSECRETQX", QX = "QXSECRETQX" }',
+    ],
+)
+def test_a_secret_under_any_key_is_removed(used: NodeFolder, tmp_path: Path, text: str) -> None:
+    """A configuration is sent where it is broken: what is misspelt is no less secret, nor what quotes it."""
+    table = f'\n[egress.x]\ntype = "dicomweb"\nurl = "user:{SECRET}@host/{SECRET}"\n{text}\n'
+    used.config.write_text(used.config.read_text() + table + f'\n[secrets]\nris = ["{SECRET}"]\n')
+    log = f"lost {SECRET}\nPOST https://u:{SECRET}@ris.example/{SECRET}?token={SECRET}, Bearer {SECRET}2\n"
+    (used.config.parent / "data" / "mapdr.log").write_text(log)
+    support(used.config, tmp_path / "bundle.zip")
+    found = members(tmp_path / "bundle.zip")
+    assert not [name for name, each in found.items() if SECRET in each]
+    assert "POST https://ris.example/#" in found["mapdr.log"]
+
+
+@pytest.mark.parametrize("name", ['Miller "Jo" \\\\', "Li Q", "Lý"])
+def test_the_name_of_a_rule_is_hashed_however_it_is_quoted(
+    used: NodeFolder, tmp_path: Path, name: str
+) -> None:
+    values = '{ "QX^ANN" = "QX", PatientID = "file:QX" }'
+    rule = f'\n[[rule]]\nname = {json.dumps(name)}\nwhen = {values}\nsend_to = ["nowhere"]\n'
+    used.config.write_text(used.config.read_text() + rule)
+    support(used.config, tmp_path / "bundle.zip")
+    for member, text in members(tmp_path / "bundle.zip").items():
+        assert name not in text, member
+        assert json.dumps(name)[1:-1] not in text, member
+        assert "QX" not in text, member
+
+
+def test_a_log_that_is_cut_begins_with_a_whole_line(
+    used: NodeFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (used.config.parent / "data" / "mapdr.log").write_text("uid 1.2.276.0.7230010.3.1.4\nlast line\n")
+    monkeypatch.setattr(supporting, "LOG_BYTES", len("7230010.3.1.4\nlast line\n"))
+    support(used.config, tmp_path / "bundle.zip")
+    assert members(tmp_path / "bundle.zip")["mapdr.log"] == "last line\n"
+
+
+def test_values_of_a_large_archive_are_found_in_no_time() -> None:
+    """Tried one after the other at each place, they took a minute for each megabyte of the log."""
+    hashes = Hashes([*(f"QX{number:07d}" for number in range(60_000)), "QX0000001-B", "ab"])
+    line = "INFO    receiver m listens as MAPDR at 127.0.0.1, of QX0000001-B and QX0000001\n"
+    began = time.monotonic()
+    told = hashes.text(line * 10_000)
+    assert time.monotonic() - began < 15
+    assert told.splitlines()[0].endswith(f"of {hashes.of('QX0000001-B')} and {hashes.of('QX0000001')}")
+    assert "QX" not in told
+
+
+@given(st.lists(st.text(min_size=1, max_size=9), max_size=20), st.text(max_size=60))
+def test_no_known_value_stays(known: list[str], text: str) -> None:
+    long_enough = [each for each in known if len(each) >= 4]
+    told = Hashes(known).text(text + " ".join(known))
+    assert not [each for each in long_enough if each in re.sub(r"#[0-9a-f]{12}", "\0", told)]

@@ -76,7 +76,7 @@ def test_words_are_quoted_as_systemd_reads_them() -> None:
     assert quoted("/usr/bin/mapdr") == "/usr/bin/mapdr"
     assert quoted(str(ODD)) == r'"/etc/mapdr/100%% of $HOME/a \"b\"/mapdr.toml"'
     assert command((str(ODD), "run")) == r'"/etc/mapdr/100%% of $$HOME/a \"b\"/mapdr.toml" run'
-    with pytest.raises(ValueError, match="control characters"):
+    with pytest.raises(MapdrError, match="control characters"):
         quoted("/a\nUser=root")
 
 
@@ -147,6 +147,13 @@ def test_what_the_account_cannot_use_is_not_installed(called: Called, tmp_path: 
         Systemd(tmp_path).install(service(data=tmp_path / "data"))
     assert not (tmp_path / "mapdr.service").exists()
     assert [words[0] for words in called.words] == ["runuser"]
+
+
+def test_a_path_that_no_unit_takes_is_refused_before_anything_is_done(called: Called, tmp_path: Path) -> None:
+    with pytest.raises(MapdrError, match="control characters"):
+        Systemd(tmp_path).install(service(data=tmp_path / "data\nUser=root"))
+    assert called.words == []
+    assert not list(tmp_path.iterdir())
 
 
 def test_the_account_is_made_if_there_is_none(

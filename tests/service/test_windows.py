@@ -15,7 +15,7 @@ import pytest
 from click.exceptions import Exit
 from click.testing import CliRunner
 
-from mapdr.kernel.errors import MapdrError
+from mapdr.kernel.errors import ConfigurationError, MapdrError
 from mapdr.operate import service as operated
 from mapdr.service import Service, State, host, windows
 from mapdr.service.host import Host
@@ -96,8 +96,8 @@ class Scm:
         self.state, self.exit_code = 2, 0
 
     def ControlService(self, handle: str, control: int) -> None:
-        if self.state == 1:
-            raise Refused(1062)
+        if self.state != 4:
+            raise Refused(1062 if self.state == 1 else 1061)
         self.state = 3
 
     def QueryServiceStatusEx(self, handle: str) -> dict[str, int]:
@@ -232,6 +232,43 @@ def test_a_service_that_makes_no_progress_is_not_waited_for_for_ever(
         services.stop()
 
 
+def test_a_stop_waits_for_a_start_and_for_a_stop_that_is_under_way(
+    services: WindowsServices, scm: Scm, tmp_path: Path
+) -> None:
+    services.install(service(tmp_path))
+    scm.state = 2
+    scm.after = [lambda: None, lambda: setattr(scm, "state", 4), lambda: setattr(scm, "state", 1)]
+    services.stop()
+    assert (scm.state, scm.after) == (1, [])
+    scm.state = 3
+    scm.after = [lambda: None, lambda: setattr(scm, "state", 1)]
+    services.stop()
+    assert (scm.state, scm.after) == (1, [])
+
+
+@pytest.mark.parametrize("state", [2, 4])
+def test_a_service_that_hangs_is_ended_when_it_is_removed(
+    services: WindowsServices, scm: Scm, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, state: int
+) -> None:
+    services.install(service(tmp_path))
+    monkeypatch.setattr(windows, "PATIENCE", 0.0)
+    scm.state = state
+    with pytest.raises(MapdrError, match="does not run yet" if state == 2 else "no progress"):
+        services.stop()
+    ended: list[list[str]] = []
+
+    def run(words: list[str], **options: Any) -> Any:
+        assert scm.service is None, "it would be started again"
+        ended.append(words)
+        return SimpleNamespace(returncode=128)
+
+    monkeypatch.setattr(windows.subprocess, "run", run)
+    with pytest.raises(MapdrError, match="its process 42 hangs"):
+        services.remove()
+    assert [words[1:] for words in ended] == [["/f", "/t", "/pid", "42"]]
+    assert services.status() == State("not installed")
+
+
 def test_the_log_is_that_of_its_configuration(services: WindowsServices, tmp_path: Path) -> None:
     wanted = service(tmp_path)
     services.install(wanted)
@@ -348,6 +385,25 @@ def test_a_node_that_fails_is_started_again_and_quotes_nothing() -> None:
     assert MARK not in text
 
 
+def test_a_wrong_configuration_is_not_started_again() -> None:
+    told = Told()
+
+    def work(*, end: threading.Event, running: Callable[[], None]) -> None:
+        raise ConfigurationError("the configuration has problems")
+
+    assert not told.host.run(work)
+    assert told.statuses[-1] == (host.STOPPED, 0, 0, 0, 0, 0)
+    assert told.events == [("MAPDR: the configuration has problems", True)]
+
+
+def test_a_control_after_the_end_tells_nothing_more() -> None:
+    told = Told()
+    assert told.host.run(lambda *, end, running: running())
+    told.host.control(host.STOP)
+    told.host.control(host.INTERROGATE)
+    assert told.states[-1] == host.STOPPED
+
+
 def test_what_windows_starts_runs_the_node_until_it_is_told_to_end(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -373,6 +429,7 @@ def test_what_windows_starts_runs_the_node_until_it_is_told_to_end(
     monkeypatch.setattr(commands, "host", told.host.run)
     CliRunner().invoke(main, ["service", "run", "--config", str(config)])
     assert "the configuration has problems; see: mapdr check" in told.events[0][0]
+    assert told.statuses[-1][2] == 0, "not to be started again"
 
 
 def test_each_system_has_its_manager(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import httpx
@@ -64,6 +64,16 @@ def start(folder: nodes.NodeFolder, web: str = WEB) -> Node:
     return node
 
 
+@contextmanager
+def opened(folder: nodes.NodeFolder, web: str = WEB) -> Iterator[Page]:
+    """The page of the folder's node, while that runs."""
+    node = start(folder, web)
+    try:
+        yield Page(node, folder.config)
+    finally:
+        node.stop(time.monotonic() + 20)
+
+
 def receive(page: Page, modality: str, images: int) -> None:
     """Images of a new study come into the node's spool, as its receivers put them there."""
     spool = page.node.store.spool
@@ -90,11 +100,8 @@ def used(filled: nodes.NodeFolder, tmp_path: Path) -> nodes.NodeFolder:
 @pytest.fixture
 def page(used: nodes.NodeFolder) -> Iterator[Page]:
     """The page of that node, while it runs; its destinations are not there."""
-    node = start(used)
-    try:
-        yield Page(node, used.config)
-    finally:
-        node.stop(time.monotonic() + 20)
+    with opened(used) as found:
+        yield found
 
 
 @pytest.fixture

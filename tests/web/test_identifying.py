@@ -20,7 +20,7 @@ from mapdr.store import OutboxEntry
 from mapdr.testing import generator
 from paper import nodes
 from peers.marks import Marks
-from web.conftest import WEB, Page, start
+from web.conftest import Page, opened
 from web.test_routes import BODIES, FILL, routes
 
 MARKS = Marks()
@@ -56,11 +56,8 @@ def page(used: nodes.NodeFolder) -> Iterator[Page]:
     store.close()
     with used.config.open("a") as file:
         file.write(RULES)
-    node = start(used, WEB)
-    try:
-        yield Page(node, used.config)
-    finally:
-        node.stop(time.monotonic() + 20)
+    with opened(used) as found:
+        yield found
 
 
 def answers(page: Page, client: httpx.Client, asked: dict[str, object]) -> Iterator[tuple[str, str]]:

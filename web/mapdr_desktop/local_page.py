@@ -20,6 +20,7 @@ from starlette.responses import JSONResponse, Response
 
 import mapdr
 from mapdr.kernel.errors import MapdrError
+from mapdr.kernel.privacy import in_words
 from mapdr.net.http.server import Limits, Receive, Scope, Send, WebServer
 from mapdr.net.listen import listen
 from mapdr.operate.errors import RequestError
@@ -129,8 +130,7 @@ class LocalPage:
         except RequestError as error:
             return _error(400, str(error), error.field)
         except (MapdrError, OSError) as error:
-            said = str(error) if isinstance(error, MapdrError) else error.strerror or type(error).__name__
-            return _error(503, said)
+            return _error(503, in_words(error))
 
     @property
     def _cookie(self) -> str:
@@ -179,8 +179,8 @@ class LocalPage:
     def _open(self, given: Mapping[str, Any]) -> dict[str, Any]:
         try:
             return {"url": self._opening.url()}
-        except MapdrError as error:
-            self.trouble = str(error)
+        except (MapdrError, OSError) as error:
+            self.trouble = in_words(error)
             raise
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import mapdr
 from mapdr.kernel.errors import MapdrError
-from mapdr.kernel.privacy import protect
+from mapdr.kernel.privacy import in_words, protect
 from mapdr.node.process import log_to
 from mapdr_desktop.instance import Instance, ask, runtime_folder
 from mapdr_desktop.opening import Opening, find_configuration
@@ -36,7 +36,7 @@ def main() -> None:
         else:
             _run(first, given.config)
     except (MapdrError, OSError) as error:
-        log.error("%s", error if isinstance(error, MapdrError) else error.strerror)
+        log.error("%s", in_words(error))
         sys.exit(1)
 
 

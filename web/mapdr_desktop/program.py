@@ -8,6 +8,7 @@ from collections.abc import Callable
 
 from mapdr.kernel.errors import MapdrError
 from mapdr.kernel.guard import GuardedThread, Trouble
+from mapdr.kernel.privacy import in_words
 from mapdr.operate.access import LOOKING, access
 from mapdr.operate.actions import hold_destinations, release_destinations
 from mapdr.operate.glance import Glance, News, glance
@@ -68,7 +69,7 @@ class Program:
         try:
             return self._opening.url()
         except (MapdrError, OSError) as error:
-            self._local.trouble = str(error) if isinstance(error, MapdrError) else str(error.strerror)
+            self._local.trouble = in_words(error)
             log.error("the page cannot be opened: %s", self._local.trouble)
             return self._local.address()
 

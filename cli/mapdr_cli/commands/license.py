@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from codecs import BOM_UTF16_BE, BOM_UTF16_LE
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
@@ -91,7 +92,9 @@ def show(config: Path | None, as_json: bool) -> None:
     out.print(words.plain(told.comment), soft_wrap=True)
     if told.license is not None:
         _print_allowed(told.license)
-        out.print(f"this machine: {_kinds(told.same, 'same')}, {_kinds(told.other, 'other')}", soft_wrap=True)
+        compared = (("same", told.same), ("other", told.other), ("unreadable", told.unreadable))
+        said = ", ".join(_kinds(kinds, how) for how, kinds in compared if kinds)
+        out.print(f"this machine: {said}", soft_wrap=True)
 
 
 @license.command()
@@ -107,17 +110,20 @@ def _token(given: str) -> str:
         return sys.stdin.read()
     if given.startswith("eyJ") and len(given) > LONGEST_NAME:  # JSON in base64
         return given
-    return Path(given).read_text(encoding="ascii", errors="replace")
+    data = Path(given).read_bytes()
+    # An editor or a shell of Windows may have marked the file, or written UTF-16.
+    encoding = "utf-16" if data.startswith((BOM_UTF16_LE, BOM_UTF16_BE)) else "utf-8-sig"
+    return data.decode(encoding, errors="replace")
 
 
 def _print_allowed(one: licenses.Allowed) -> None:
     ends = f"until {one.expires}" if one.expires else "without an end"
     limits = [
-        words.many(number, noun)
-        for number, noun in (
-            (one.sources, "source"),
-            (one.destinations, "destination"),
-            (one.images_a_day, "image a day"),
+        words.many(number, noun, nouns)
+        for number, noun, nouns in (
+            (one.sources, "source", "sources"),
+            (one.destinations, "destination", "destinations"),
+            (one.images_a_day, "image a day", "images a day"),
         )
         if number is not None
     ]
@@ -126,7 +132,7 @@ def _print_allowed(one: licenses.Allowed) -> None:
 
 
 def _kinds(kinds: Sequence[str], how: str) -> str:
-    return f"{len(kinds)} facts {how}" + (f" ({', '.join(kinds)})" if kinds else "")
+    return f"{words.many(len(kinds), 'fact')} {how} ({', '.join(kinds)})"
 
 
 def _half_blocks(rows: Sequence[str]) -> list[str]:

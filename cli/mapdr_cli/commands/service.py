@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import click
 from click.exceptions import Exit
 
-from mapdr.kernel.errors import MapdrError
+from mapdr.kernel.errors import ConfigurationError
 from mapdr.kernel.guard import GuardedThread
 from mapdr.operate.service import host, manager, offer_links, service_of
 from mapdr_cli.commands.options import config_option
@@ -43,7 +43,10 @@ def install(config: Path) -> None:
 
 @service.command()
 def remove() -> None:
-    """Stop the service and have the system forget it. Configuration and data stay."""
+    """Stop the service and have the system forget it. Configuration and data stay.
+
+    One that hangs is ended.
+    """
     manager().remove()
     console().print("The service is removed; configuration and data are as they were.")
 
@@ -102,7 +105,9 @@ def run(config: Path) -> None:
         try:
             run_node(config, to_file=True, started=started)
         except Exit as error:
-            raise MapdrError(f"the configuration has problems; see: mapdr check --config {config}") from error
+            raise ConfigurationError(
+                f"the configuration has problems; see: mapdr check --config {config}"
+            ) from error
 
     host(work)
 

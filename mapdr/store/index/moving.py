@@ -16,7 +16,7 @@ import mapdr
 from mapdr.kernel.errors import ConfigurationError
 from mapdr.store.index import schema
 from mapdr.store.index.copying import copy_index
-from mapdr.store.spool.claim import claimed
+from mapdr.store.spool.claim import nodes_at_work
 from mapdr.store.spool.durable import sync_folder
 
 COPIES = 2
@@ -24,20 +24,16 @@ COPIES = 2
 _PART = ".part"
 _SPARE = 64 * 1000**2
 """Bytes that stay free beside a copy and what the migration itself writes, once more the index at most."""
-_CLAIMS = ("node", "running", "claim")
 
 
 def refuse_under_a_node(folder: Path, version: str) -> None:
     """Raise ConfigurationError while a process of an earlier program works on this data folder."""
-    spool = folder / "spool"
-    nodes = [each for each in spool.iterdir() if each.is_dir()] if spool.is_dir() else []
-    for node in nodes:
-        if any(claimed(node / name) for name in _CLAIMS):
-            raise ConfigurationError(
-                f'node "{node.name}" runs with an earlier MAPDR (its index has schema {version}; MAPDR '
-                f"{mapdr.__version__} works with {schema.VERSION}): nothing was changed. Stop it and start "
-                "it with this version, or use the version that it runs with"
-            )
+    for node in nodes_at_work(folder):
+        raise ConfigurationError(
+            f'node "{node}" runs with an earlier MAPDR (its index has schema {version}; MAPDR '
+            f"{mapdr.__version__} works with {schema.VERSION}): nothing was changed. Stop it and start "
+            "it with this version, or use the version that it runs with"
+        )
 
 
 def keep_copy(index: Path, version: str) -> Path:

@@ -19,8 +19,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from mapdr.kernel.errors import ConfigurationError
+from mapdr.kernel.errors import ConfigurationError, MapdrError
 
+_CLAIMS = ("node", "running", "claim")
 _PAUSE_SECONDS = 0.1
 
 if sys.platform == "win32":  # pragma: no cover
@@ -59,6 +60,20 @@ def running_file(data: Path, node: str) -> Path:
 def node_file(data: Path, node: str) -> Path:
     """What a node claims from before its recovery to its end."""
     return data / "spool" / node / "node"
+
+
+def nodes_at_work(data: Path) -> list[str]:
+    """The nodes on whose folders in the spool a process works, whichever of the claims it has.
+
+    Raises MapdrError if that cannot be found out.
+    """
+    try:
+        nodes = sorted(each for each in (data / "spool").iterdir() if each.is_dir())
+    except FileNotFoundError:
+        return []
+    except OSError as error:
+        raise MapdrError(f"the spool in {data} cannot be read ({error.strerror})") from error
+    return [node.name for node in nodes if any(claimed(node / name) for name in _CLAIMS)]
 
 
 def claimed(path: Path) -> bool | None:

@@ -9,6 +9,7 @@ from datetime import UTC, date, datetime
 from pathlib import Path
 
 import click
+from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import (
     BestAvailableEncryption,
@@ -47,6 +48,8 @@ def new_key(key_file: Path) -> None:
         file = os.open(key_file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     except FileExistsError:
         raise click.ClickException(f"{key_file} is there already; a key is never overwritten") from None
+    except OSError as error:
+        raise click.ClickException(f"{key_file} cannot be written ({error.strerror})") from None
     with open(file, "wb") as out:
         out.write(data)
     public = key.public_key().public_bytes(Encoding.Raw, PublicFormat.Raw)
@@ -112,7 +115,10 @@ def issue(
     if out is None:
         click.echo(token)
     else:
-        out.write_text(f"{token}\n", encoding="ascii")
+        try:
+            out.write_text(f"{token}\n", encoding="ascii")
+        except OSError as error:
+            raise click.ClickException(f"{out} cannot be written ({error.strerror})") from None
         click.echo(f"License {allowed.id} for {customer}: {out}")
 
 
@@ -121,7 +127,7 @@ def _key(file: Path) -> Ed25519PrivateKey:
         key = load_pem_private_key(file.read_bytes(), _password("Password of the key"))
     except OSError as error:
         raise click.ClickException(f"{file} cannot be read ({error.strerror})") from None
-    except ValueError:
+    except (ValueError, TypeError, UnsupportedAlgorithm):  # TypeError: it has no password
         raise click.ClickException("this is no key, or not its password") from None
     if not isinstance(key, Ed25519PrivateKey):
         raise click.ClickException("this is no Ed25519 key")
