@@ -105,6 +105,9 @@ class Painting(Protocol):
         little endian. Called before a frame is read, and once more, with what it gave, where a pixel has
         `changed`. The SOP Instance UID is not its business."""
 
+    def tail(self, tail: bytes) -> bytes:
+        """The elements behind the pixel data, likewise, as they have to be."""
+
 
 class ImageStep(Transform, Protocol):
     """A step of the phase PIXELS that looks at an image before its frames are painted."""

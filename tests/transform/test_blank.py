@@ -251,6 +251,26 @@ def test_a_frame_that_is_black_already_keeps_its_codestream(fragments: int, tmp_
 
 
 @pytest.mark.usefixtures("decoders")
+def test_a_second_codestream_behind_a_frame_does_not_leave(tmp_path: Path) -> None:
+    """It is one frame by the header, black already; what stands behind it no decoder has shown."""
+    black, other = np.where(banner(), 0, GREY), GREY
+    streams = [
+        imagecodecs.jpeg2k_encode(each.astype("u1"), codecformat="j2k", reversible=True)
+        for each in (black, other)
+    ]
+    data = compressed(image(black, allocated=8, stored=8), uids.JPEG2000_LOSSLESS, streams)
+    came = on_disk(*payload_of(data, uids.JPEG2000_LOSSLESS), tmp_path)
+    made = pipeline(blank(BANNER)).prepare(came, Notebook())
+    assert streams[1] not in b"".join(made.chunks())
+    assert np.array_equal(read(made).pixel_array, black)
+
+
+def test_a_header_that_other_steps_give_another_size_parks(tmp_path: Path) -> None:
+    edits = {"type": "tags", "config": [{"set": "Rows", "to": "50"}, {"set": "Columns", "to": "40"}]}
+    assert reason_of(lambda: blanked(image(GREY), tmp_path, edits, blank(BANNER))) == "pixels"
+
+
+@pytest.mark.usefixtures("decoders")
 @pytest.mark.parametrize(
     ("steps", "wanted"),
     [
@@ -356,11 +376,15 @@ def test_overlays_and_small_copies_do_not_leave_at_any_depth(tmp_path: Path) -> 
     block = data.private_block(0x0009, "MAKER", create=True)
     block.add_new(1, "SQ", Sequence([icon()]))
     block.add_new(2, "LO", "kept")
+    for group in (0x7FE1, 0x7FE3):
+        data.private_block(group, "RAW", create=True).add_new(1, "OB", b"Marked")
+    data.add_new(0xFFFCFFFC, "OB", bytes(4))
     data.PatientName, data.PatientID = "X", "Y"
     made = blanked(data, tmp_path)
     assert b"Mark" not in b"".join(made.chunks())
     found = read(made)
-    assert not {each.tag.group for each in found} & {0x6000, 0x601E}
+    assert not {each.tag.group for each in found} & {0x6000, 0x601E, 0x7FE1, 0x7FE3}
+    assert 0xFFFCFFFC in found
     kept = found.ReferencedStudySequence[0].ReferencedImageSequence[0]
     assert [each.keyword for each in kept] == ["ReferencedSOPInstanceUID"]
     assert found.private_block(0x0009, "MAKER")[2].value == "kept"

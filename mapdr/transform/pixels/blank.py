@@ -87,6 +87,8 @@ class Blanking:
 
     def paint(self, frame: Pixels, form: FrameFormat, index: int) -> Pixels:
         """The frame with black in its regions, and nothing in the bits of overlays."""
+        if frame.shape[:2] != self._mask.shape:
+            raise Permanent("its rows and columns are others than were received", reason="pixels")
         painted = self._ink.without_overlays(frame)
         cells = self._cells(form)
         painted[self._mask] = cells if form.samples > 1 else cells[0]
@@ -100,6 +102,10 @@ class Blanking:
         if not self._all_text:
             return header
         return splice(header, {tags.BURNED_IN_ANNOTATION: element(tags.BURNED_IN_ANNOTATION, "CS", b"NO")})
+
+    def tail(self, tail: bytes) -> bytes:
+        """What is behind the pixel data, without what devices keep there of the pixels."""
+        return without_copies(tail)
 
 
 def blanking(regions: Regions, came: OpenImage) -> Blanking:
