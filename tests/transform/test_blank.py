@@ -297,6 +297,21 @@ def test_what_was_lossy_is_not_made_lossy_again_and_says_what_it_is(
 
 
 @pytest.mark.usefixtures("decoders")
+def test_a_jpeg_that_was_packed_as_jpeg_xl_comes_as_rgb(tmp_path: Path) -> None:
+    jpeg = imagecodecs.jpeg8_encode(np.ascontiguousarray(COLOUR.astype("u1")), level=90)
+    colour = image(COLOUR, allocated=8, stored=8, photometric="RGB", sop_class=SECONDARY)
+    packed = compressed(
+        colour, uids.JPEG_XL_JPEG_RECOMPRESSION, [imagecodecs.jpegxl_encode_jpeg(jpeg)], "YBR_FULL_422"
+    )
+    made = blanked(packed, tmp_path, syntax=uids.JPEG_XL_JPEG_RECOMPRESSION)
+    found = read(made)
+    assert found.PhotometricInterpretation == "RGB"
+    off = found.pixel_array.astype(int) - np.where(banner()[..., None], 0, imagecodecs.jpeg_decode(jpeg))
+    assert abs(off).max() <= 40  # two decoders, which smooth the chrominance otherwise
+    assert (found.pixel_array[banner()] == 0).all()
+
+
+@pytest.mark.usefixtures("decoders")
 def test_a_recipe_that_is_lossy_makes_one_copy_of_two_sources(tmp_path: Path) -> None:
     data = image(picture(128, 128, 0, 4000) + np.random.default_rng(0).integers(0, 50, (128, 128)))
     made = blanked(
