@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from enum import Flag, IntEnum, StrEnum, auto
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar, Protocol, runtime_checkable
 
 from mapdr.kernel.codec import FrameFormat, Pixels
 from mapdr.kernel.item import Instance, Payload
@@ -65,6 +65,15 @@ class Transform(Protocol):
     copies: ClassVar[int]
     """How many copies of the data set it makes in memory; they are kept free for it. 0 for one that takes
     no more than a header, or says itself by `kernel.budget.need` what it is about to take."""
+
+
+@runtime_checkable
+class Brings(Protocol):
+    """An optional ability of steps: to bring one of another phase, without which theirs is not whole."""
+
+    @property
+    def brings(self) -> Transform | None:
+        """The other step; it runs in its own phase, behind those that the rule names. None without one."""
 
 
 class HeaderStep(Transform, Protocol):

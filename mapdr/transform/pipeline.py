@@ -28,6 +28,7 @@ from mapdr.kernel.item import FileSlice, Instance, Payload, total_length
 from mapdr.kernel.registry import Registry
 from mapdr.kernel.stage import Settings
 from mapdr.kernel.step import (
+    Brings,
     Changes,
     EncodeStep,
     HeaderStep,
@@ -69,6 +70,8 @@ class Pipeline:
     def __init__(self, steps: Sequence[tuple[str, Transform]], settings: Settings, codecs: Codecs) -> None:
         """Raises Permanent(reason="recipe") for a step that does not declare what it is, and for a second
         one that encodes."""
+        brought = [(name, step.brings) for name, step in steps if isinstance(step, Brings) and step.brings]
+        steps = [*steps, *brought]
         for name, step in steps:
             if lacking := "; ".join(undeclared(type(step))):
                 raise Permanent(f'the step "{name}" cannot be run: {lacking}', reason="recipe")

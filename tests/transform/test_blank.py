@@ -24,8 +24,10 @@ from mapdr.dicom import uids
 from mapdr.kernel.errors import Permanent
 from mapdr.kernel.item import Instance, Payload, Treatment
 from mapdr.kernel.registry import Registry
+from mapdr.kernel.step import Changes, Memory, Phase, Reads
 from mapdr.transform.image import Attributes
 from mapdr.transform.pipeline import Pipeline, build_pipeline
+from mapdr.transform.pixels.blank import BlankStep
 from mapdr.transform.pixels.entries import SETS, RegionEntry, shipped
 from mapdr.transform.pixels.regions import Regions, RegionSet
 
@@ -568,6 +570,38 @@ def test_the_image_that_came_is_asked_whatever_other_steps_make_of_it(tmp_path: 
     assert np.array_equal(found.pixel_array, np.where(kept, GREY, 0))
     named = {**BANNER, "when": {"Manufacturer": "ACME*"}}
     assert read(blanked(data, tmp_path, edits, blank(named))).pixel_array[0, 4] == 0
+
+
+@pytest.mark.parametrize("syntax", [EXPLICIT, IMPLICIT])
+def test_another_step_may_ask_whether_an_image_is_covered_and_bring_the_blanking(
+    syntax: str, tmp_path: Path
+) -> None:
+    regions = RegionSet([RegionEntry.model_validate({**BANNER, "when": {"Modality": "US"}})])
+
+    class Gate:
+        """As de-identification: what may show a name leaves only where it is blanked."""
+
+        phase, reads, changes, copies = Phase.HEADER, Reads.HEADER, Changes.HEADER, 0
+        brings = BlankStep(regions, parks=False)
+
+        def apply(self, payload: Payload, instance: Instance, memory: Memory) -> Payload:
+            pixels = 2 * GREY.size + (8 if syntax == IMPLICIT else 12)
+            header = b"".join(payload.chunks())[:-pixels]
+            if not regions.covers(header, payload.transfer_syntax_uid):
+                raise Permanent("it is not covered", reason="pixels")
+            return payload
+
+    gate = Pipeline([("gate", Gate())], settings(), CODECS)
+    data = image(GREY)
+    for modality in ("CT", "US"):
+        data.Modality = modality
+        came = on_disk(*payload_of(data, syntax), tmp_path)
+        if modality == "CT":
+            assert reason_of(lambda: gate.prepare(came, Notebook())) == "pixels"  # noqa: B023
+        else:
+            assert np.array_equal(
+                read(gate.prepare(came, Notebook())).pixel_array, np.where(banner(), 0, GREY)
+            )
 
 
 def test_pixels_that_cannot_be_blanked_park_the_image(tmp_path: Path) -> None:

@@ -59,9 +59,10 @@ class BlankStep:
     changes = Changes.HEADER | Changes.PIXELS
     copies = 0
 
-    def __init__(self, config: BlankConfig) -> None:
-        self._set = RegionSet(config.regions)
-        self._parks = config.uncovered == "park"
+    def __init__(self, regions: RegionSet, *, parks: bool) -> None:
+        """`parks`: an image without regions parks, else it is left as it is."""
+        self._set = regions
+        self._parks = parks
 
     def painting(self, came: OpenImage, instance: Instance) -> Blanking | str:
         """What is blanked of an image. Raises Permanent: "uncovered", "pixels"; Unreadable."""
@@ -118,7 +119,7 @@ def blanking(regions: Regions, came: OpenImage) -> Blanking:
 
 def build(settings: Settings, config: BlankConfig, next: None) -> BlankStep:
     """The transform for a node."""
-    return BlankStep(config)
+    return BlankStep(RegionSet(config.regions), parks=config.uncovered == "park")
 
 
 def _files(config: BlankConfig) -> tuple[Path, ...]:
