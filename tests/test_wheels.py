@@ -71,3 +71,16 @@ def test_what_is_attested_is_built_by_nobody_else() -> None:
     assert "if: github.event_name != 'pull_request'" in attest
     assert "actions/attest-build-provenance" in attest
     assert "id-token: write" not in WORKFLOW.partition("\n  attest:")[0]
+
+
+def test_a_wheel_has_every_file_that_a_package_reads() -> None:
+    """Files beside modules that are no sources: tables and the like."""
+    given = PROJECT["tool"]["setuptools"]["package-data"]
+    found = [path for path in (ROOT / "mapdr").rglob("*") if path.suffix in (".toml", ".csv", ".json")]
+    assert found
+    for path in found:
+        package = ".".join(path.parent.relative_to(ROOT).parts)
+        assert any(path.match(pattern) for pattern in given.get(package, ())), path.name
+    hook = (ROOT / "mapdr/__pyinstaller/hook-mapdr.py").read_text(encoding="utf-8")
+    folders = {path.parent.relative_to(ROOT / "mapdr").as_posix() for path in found}
+    assert not [folder for folder in folders if f"{folder}/*" not in hook], "a frozen program lacks them"

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from enum import Flag, IntEnum, StrEnum, auto
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar, Protocol, runtime_checkable
 
 from mapdr.kernel.codec import FrameFormat, Pixels
 from mapdr.kernel.item import Instance, Payload
@@ -67,6 +67,15 @@ class Transform(Protocol):
     no more than a header, or says itself by `kernel.budget.need` what it is about to take."""
 
 
+@runtime_checkable
+class Brings(Protocol):
+    """An optional ability of steps: to bring one of another phase, without which theirs is not whole."""
+
+    @property
+    def brings(self) -> Transform | None:
+        """The other step; it runs in its own phase, behind those that the rule names. None without one."""
+
+
 class HeaderStep(Transform, Protocol):
     """A step that reads a data set and changes elements of it, but neither pixels nor transfer syntax."""
 
@@ -104,6 +113,9 @@ class Painting(Protocol):
         """`header` as it has to be beside the painted frames: elements up to the pixel data, explicit VR
         little endian. Called before a frame is read, and once more, with what it gave, where a pixel has
         `changed`. The SOP Instance UID is not its business."""
+
+    def tail(self, tail: bytes) -> bytes:
+        """The elements behind the pixel data, likewise, as they have to be."""
 
 
 class ImageStep(Transform, Protocol):

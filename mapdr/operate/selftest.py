@@ -18,6 +18,7 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from importlib import metadata, resources
 from pathlib import Path
 
@@ -42,6 +43,7 @@ from mapdr.license.facts import machine
 from mapdr.operate import words
 from mapdr.store import Store
 from mapdr.transform.codecs.exercise import exercise
+from mapdr.transform.pixels import entries
 
 PAGE = "mapdr_web"
 NAMED = re.compile(r"""(?:/static/|["']\./)([\w.-]+\.(?:js|css|svg))""")
@@ -69,6 +71,7 @@ def selftest() -> Iterator[PartTest]:
         ("codecs", _codecs),
         ("libraries", _libraries),
         ("stages", _stages),
+        ("regions", _regions),
         ("page", _page),
         ("license", _license),
     )
@@ -280,6 +283,16 @@ def _entry_points() -> str:
     if "mapdr" not in metadata.entry_points(group="console_scripts").names:
         raise Failed("the installation has no entry points: plug-ins would not be found")
     return f"mapdr {found}"
+
+
+def _regions() -> Iterator[PartTest]:
+    """The sets of regions that come with MAPDR, which are files."""
+    for name in entries.SETS:
+        yield _tried("regions", name, partial(_entries, name))
+
+
+def _entries(name: str) -> str:
+    return words.many(len(entries.shipped(name)), "entry", "entries")
 
 
 def _page() -> Iterator[PartTest]:

@@ -16,6 +16,7 @@ from mapdr.dicom.write import element, splice
 from mapdr.kernel.codec import FrameFormat, Pixels
 from mapdr.kernel.errors import Permanent
 from mapdr.kernel.item import Payload
+from mapdr.kernel.step import Painting
 from mapdr.transform.chroma import HalfChroma
 from mapdr.transform.codecs.foreign import KEEP, foreign_frames
 from mapdr.transform.codecs.table import Codecs
@@ -24,17 +25,14 @@ from mapdr.transform.image import Attributes, Frames, Image, LeaveAsIs, NativeFr
 
 Paint = Callable[[Pixels, FrameFormat, int], Pixels]
 """Changes one frame of cells; its number is the last argument."""
-Revise = Callable[[bytes, bool], bytes]
-"""Changes the header beside painted frames; the last argument says whether a pixel was changed."""
-
 _COMPONENT_TRANSFORMS = ("YBR_RCT", "YBR_ICT")
 
 
 class OpenImage:
     """What steps after the header see of a payload: its data set, its image, its frames. A context manager.
 
-    Nothing is opened before it is asked for. `paints` are the changes of pixels that its frames come with,
-    `revisions` those of the header that follow from them.
+    Nothing is opened before it is asked for. `paints` are the changes of pixels that its frames come with;
+    `paintings` change what stands around the pixels therefor.
     """
 
     def __init__(
@@ -44,13 +42,13 @@ class OpenImage:
         *,
         workers: int = 1,
         paints: Sequence[Paint] = (),
-        revisions: Sequence[Revise] = (),
+        paintings: Sequence[Painting] = (),
     ) -> None:
         self.payload = payload
         self.codecs = codecs
         self._workers = workers
         self._paints = tuple(paints)
-        self._revisions = tuple(revisions)
+        self._paintings = tuple(paintings)
         self._open: DataSet | None = None
 
     def __enter__(self) -> OpenImage:
@@ -89,14 +87,17 @@ class OpenImage:
 
     def _revised(self, header: bytes, *, changed: bool) -> Attributes:
         if self.is_painted:
-            for revise in self._revisions:
-                header = revise(header, changed)
+            for painting in self._paintings:
+                header = painting.header(header, changed=changed)
         return Attributes(header)
 
     @cached_property
     def tail(self) -> bytes:
-        """The elements after the pixel data, as explicit VR little endian."""
-        return self.data.tail(self.attributes.header)
+        """The elements after the pixel data, as explicit VR little endian, as they have to be."""
+        tail = self.data.tail(self.attributes.header)
+        for painting in self._paintings:
+            tail = painting.tail(tail)
+        return tail
 
     @cached_property
     def image(self) -> Image:

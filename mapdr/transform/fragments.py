@@ -92,7 +92,7 @@ def frame_spans(data: Data, pixel: Element, frames: int, extended: bytes = b"") 
         base = spans[0][0] - 8
         starts = {base + offset for offset in offsets}
     else:
-        starts = {start - 8 for start, stop in spans if _begins_frame(data[start : min(start + 12, stop)])}
+        starts = {start - 8 for start, stop in spans if begins_frame(data[start : min(start + 12, stop)])}
     grouped: list[list[Span]] = []
     for span in spans:
         if span[0] - 8 in starts:
@@ -105,7 +105,8 @@ def frame_spans(data: Data, pixel: Element, frames: int, extended: bytes = b"") 
     return grouped
 
 
-def _begins_frame(head: bytes) -> bool:
+def begins_frame(head: bytes) -> bool:
+    """Whether a fragment that begins so begins a frame, as far as codestreams can be told from others."""
     return any(head.startswith(start) for start in _STARTS)
 
 

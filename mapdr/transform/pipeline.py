@@ -28,6 +28,7 @@ from mapdr.kernel.item import FileSlice, Instance, Payload, total_length
 from mapdr.kernel.registry import Registry
 from mapdr.kernel.stage import Settings
 from mapdr.kernel.step import (
+    Brings,
     Changes,
     EncodeStep,
     HeaderStep,
@@ -41,7 +42,7 @@ from mapdr.kernel.step import (
 )
 from mapdr.transform.codecs.table import Codecs
 from mapdr.transform.dataset import inflated
-from mapdr.transform.document import OpenImage, Paint, Revise
+from mapdr.transform.document import OpenImage, Paint
 from mapdr.transform.encode.again import again, may_stay
 from mapdr.transform.encode.compress import CompressConfig, CompressStep
 from mapdr.transform.encode.native import native
@@ -69,6 +70,8 @@ class Pipeline:
     def __init__(self, steps: Sequence[tuple[str, Transform]], settings: Settings, codecs: Codecs) -> None:
         """Raises Permanent(reason="recipe") for a step that does not declare what it is, and for a second
         one that encodes."""
+        brought = [(name, step.brings) for name, step in steps if isinstance(step, Brings) and step.brings]
+        steps = [*steps, *brought]
         for name, step in steps:
             if lacking := "; ".join(undeclared(type(step))):
                 raise Permanent(f'the step "{name}" cannot be run: {lacking}', reason="recipe")
@@ -167,11 +170,11 @@ class Pipeline:
             budget.need(beside)
         edited = self._edited(start, instance, memory, beside)
         untouched = edited.parts is start.parts
-        paints, revisions, notes = self._paints(start, instance)
+        paints, paintings, notes = self._paints(start, instance)
         del start
         budget.hold(edited.in_memory)
         with OpenImage(
-            edited, self._codecs, workers=self._settings.workers, paints=paints, revisions=revisions
+            edited, self._codecs, workers=self._settings.workers, paints=paints, paintings=paintings
         ) as document:
             document.refuse_unpaintable()
             made = self._written(document, instance, memory, came, wanted)
@@ -197,13 +200,13 @@ class Pipeline:
             return replace(self._lossless(document, instance, memory, target), unmet=said.unmet)
         return replace(made, note=said.note, unmet=said.unmet)
 
-    def _paints(self, came: Payload, instance: Instance) -> tuple[list[Paint], list[Revise], list[str]]:
+    def _paints(self, came: Payload, instance: Instance) -> tuple[list[Paint], list[Painting], list[str]]:
         """What the steps do to the pixels of an image, and to its header therefor, and what is told of that.
 
         They look at the data set that came, whatever other steps have made of its header. Raises Permanent.
         """
         paints: list[Paint] = []
-        revisions: list[Revise] = []
+        paintings: list[Painting] = []
         notes: list[str] = []
         with OpenImage(came, self._codecs) as document:
             if self._looks and document.data.pixel is None:
@@ -218,8 +221,8 @@ class Pipeline:
                     continue
                 notes.append(found.note)
                 paints.append(found.paint)
-                revisions.append(partial(_revised, found))
-        return paints, revisions, notes
+                paintings.append(found)
+        return paints, paintings, notes
 
     def _encoded(self, document: OpenImage, instance: Instance, memory: Memory, wanted: str) -> Payload:
         """What the encode step makes of a document, or the document's payload with what it says of it."""
@@ -250,10 +253,6 @@ class Pipeline:
 
 _LOSSLESS = CompressConfig(to="jpeg2000-lossless", color="ybr")
 """How a syntax is written that a receiver insists on: a codec's own colour transform is in all of them."""
-
-
-def _revised(painting: Painting, header: bytes, changed: bool) -> bytes:
-    return painting.header(header, changed=changed)
 
 
 def _paint(step: PixelStep, instance: Instance, frame: Pixels, form: FrameFormat, index: int) -> Pixels:

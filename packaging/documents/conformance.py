@@ -650,13 +650,17 @@ def _coercion() -> str:
 
 **On reception nothing is changed**: the data set is kept as the bytes that came, and rules without changes send these bytes.
 
-**On sending**, only what the rule of the configuration says (docs/configuration.md, `tags` and `compress`):
+**On sending**, only what the rule of the configuration says (docs/configuration.md, `tags`, `blank` and `compress`):
 
 - `tags`: elements that are set, copied, prefixed, suffixed, emptied or removed. Text is written in the object's own character set; where
   that cannot express it, the data set moves to `ISO_IR 192`. SOP Class UID, SOP Instance UID and Specific Character Set are never removed.
 - `compress` ({targets}): transfer syntax and Pixel Data. Where pixels change (lossy), the object gets a new SOP Instance UID, a
   Lossy Image Compression of `01` with ratio and method, an Image Type that begins with `DERIVED`, Derivation Description and Derivation Code
   Sequence (113040, DCM), and a Source Image Sequence that names the original (121320, DCM). Study and Series Instance UID stay.
+- `blank`: Pixel Data, in the regions that the rule names. The object gets a new SOP Instance UID, an Image Type that begins with `DERIVED` (but with
+  functional groups), Derivation Description, and a Source Image Sequence that names the original (121322, DCM); overlays (60xx), Icon Image
+  Sequence, other sequences with Pixel Data, private groups 7FE1 and on, and Smallest and Largest Image Pixel Value are removed. Burned In Annotation becomes `NO`
+  where the rule says that no text is left. What was compressed with loss is written without, with Lossy Image Compression `01`.
 - A receiver that accepts only other transfer syntaxes (`syntaxes`) gets the object re-encoded in one of them, without loss.
 - A data set of odd length gets the bytes that PS3.5 asks for (`odd_lengths`).
 - `mapdr reroute --set` sets elements of chosen objects, and keeps who did it, old and new value.

@@ -234,6 +234,41 @@ def test_the_rules_of_the_new_configuration_are_in_use(start: Start, path: Path)
     assert (node.plan.node.data / "revisions" / f"{after}.toml").is_file()
 
 
+REGIONS = "[[image]]\nwhen = {}\nblank = [{ x = 0, y = 0, width = 9, height = 9 }]\n"
+BLANK = """[[rule]]
+name = "all"
+when = {}
+send_to = ["pacs"]
+blank = { regions = "ours.toml" }
+"""
+
+
+def test_a_file_that_a_rule_names_counts_from_a_reload_and_stays_in_the_earlier_revision(
+    start: Start, path: Path
+) -> None:
+    file = path.parent / "ours.toml"
+    file.write_text(REGIONS)
+    node = start(SMALL + BLANK)
+    before, recipes = node.counters()["revision"], node.plan.recipes
+    file.write_text(REGIONS.replace("9", "8"))
+    assert not reload(node, path, SMALL + BLANK)
+    assert node.counters()["revision"] != before
+    assert node.plan.recipes != recipes
+    file.unlink()
+    kept = node._rules_for(before)
+    assert kept is not None
+    assert kept.recipes == recipes
+    assert "image[0]" not in reload(node, path, SMALL + BLANK)[0]
+
+
+def test_rules_of_an_earlier_revision_that_lack_a_step_are_not_used(
+    start: Start, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    node = start(SMALL + BLANK.replace("ours.toml", "ultrasound"))
+    monkeypatch.delitem(node._registry._modules, ("transform", "blank"))
+    assert node._rules_for(node.counters()["revision"]) is None
+
+
 def test_a_receiver_that_changes_keeps_its_port_and_takes_its_new_settings(start: Start, path: Path) -> None:
     port = free_port()
     node = start(receiver(port))

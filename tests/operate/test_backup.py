@@ -148,6 +148,8 @@ def test_the_files_that_the_configuration_names_come_along(used: NodeFolder, tmp
     hook = '\n[webhook.ris]\nurl = "https://ris.example/"\non = ["study.received"]\n'
     hook += 'auth = {token = "file:token"}\n'
     text = used.config.read_text().replace("port = 2\n", 'port = 2\ntls = { ca = "tls/ca.pem" }\n') + hook
+    text += '\n[[rule]]\nname = "blanked"\nwhen = {}\nsend_to = []\nblank = { regions = "ours.toml" }\n'
+    (used.config.parent / "ours.toml").write_text('[[image]]\nwhen = {}\nkeep = "ultrasound"\n')
     used.config.write_text(text)
     folder = made(used, tmp_path / "backup")
     elsewhere = tmp_path / "elsewhere"
@@ -155,6 +157,7 @@ def test_the_files_that_the_configuration_names_come_along(used: NodeFolder, tmp
     (elsewhere / "token").write_text("another secret")
     done = restore(folder, elsewhere / "mapdr.toml")
     assert (elsewhere / "tls" / "ca.pem").read_text() == "a certificate"
+    assert (elsewhere / "ours.toml").is_file()
     assert (elsewhere / "token").read_text() == "another secret"
     assert done.kept == (str(elsewhere / "token"),)
     assert "secret" not in (folder / "manifest.json").read_text()

@@ -35,6 +35,7 @@ def test_everything_works_here() -> None:
     assert not [each for each in tests.values() if not each.ok]
     assert {name for part, name in tests if part == "codecs"} == {row.name for row in installed(Registry())}
     assert {name for part, name in tests if part == "stages"} >= {" ".join(each) for each in BUILTIN}
+    assert tests["regions", "ultrasound"].text == "1 entry"
     read = [each for (part, _), each in tests.items() if part == "codecs" and each.text.startswith("read")]
     assert len(read) == len(samples.STREAMS), "every syntax is read, none passed over"
     assert tests["codecs", "JPEG 2000"].text == "read and written with loss"

@@ -24,8 +24,10 @@ from mapdr.dicom import uids
 from mapdr.kernel.errors import Permanent
 from mapdr.kernel.item import Instance, Payload, Treatment
 from mapdr.kernel.registry import Registry
+from mapdr.kernel.step import Changes, Memory, Phase, Reads
 from mapdr.transform.image import Attributes
 from mapdr.transform.pipeline import Pipeline, build_pipeline
+from mapdr.transform.pixels.blank import BlankStep
 from mapdr.transform.pixels.entries import SETS, RegionEntry, shipped
 from mapdr.transform.pixels.regions import Regions, RegionSet
 
@@ -251,6 +253,26 @@ def test_a_frame_that_is_black_already_keeps_its_codestream(fragments: int, tmp_
 
 
 @pytest.mark.usefixtures("decoders")
+def test_a_second_codestream_behind_a_frame_does_not_leave(tmp_path: Path) -> None:
+    """It is one frame by the header, black already; what stands behind it no decoder has shown."""
+    black, other = np.where(banner(), 0, GREY), GREY
+    streams = [
+        imagecodecs.jpeg2k_encode(each.astype("u1"), codecformat="j2k", reversible=True)
+        for each in (black, other)
+    ]
+    data = compressed(image(black, allocated=8, stored=8), uids.JPEG2000_LOSSLESS, streams)
+    came = on_disk(*payload_of(data, uids.JPEG2000_LOSSLESS), tmp_path)
+    made = pipeline(blank(BANNER)).prepare(came, Notebook())
+    assert streams[1] not in b"".join(made.chunks())
+    assert np.array_equal(read(made).pixel_array, black)
+
+
+def test_a_header_that_other_steps_give_another_size_parks(tmp_path: Path) -> None:
+    edits = {"type": "tags", "config": [{"set": "Rows", "to": "50"}, {"set": "Columns", "to": "40"}]}
+    assert reason_of(lambda: blanked(image(GREY), tmp_path, edits, blank(BANNER))) == "pixels"
+
+
+@pytest.mark.usefixtures("decoders")
 @pytest.mark.parametrize(
     ("steps", "wanted"),
     [
@@ -274,6 +296,21 @@ def test_what_was_lossy_is_not_made_lossy_again_and_says_what_it_is(
     assert (found.PhotometricInterpretation, found.LossyImageCompression) == ("RGB", "01")
     decoded = imagecodecs.jpeg_decode(stream)
     assert np.array_equal(found.pixel_array, np.where(banner()[..., None], 0, decoded))
+
+
+@pytest.mark.usefixtures("decoders")
+def test_a_jpeg_that_was_packed_as_jpeg_xl_comes_as_rgb(tmp_path: Path) -> None:
+    jpeg = imagecodecs.jpeg8_encode(np.ascontiguousarray(COLOUR.astype("u1")), level=90)
+    colour = image(COLOUR, allocated=8, stored=8, photometric="RGB", sop_class=SECONDARY)
+    packed = compressed(
+        colour, uids.JPEG_XL_JPEG_RECOMPRESSION, [imagecodecs.jpegxl_encode_jpeg(jpeg)], "YBR_FULL_422"
+    )
+    made = blanked(packed, tmp_path, syntax=uids.JPEG_XL_JPEG_RECOMPRESSION)
+    found = read(made)
+    assert found.PhotometricInterpretation == "RGB"
+    off = found.pixel_array.astype(int) - np.where(banner()[..., None], 0, imagecodecs.jpeg_decode(jpeg))
+    assert abs(off).max() <= 40  # two decoders, which smooth the chrominance otherwise
+    assert (found.pixel_array[banner()] == 0).all()
 
 
 @pytest.mark.usefixtures("decoders")
@@ -356,11 +393,15 @@ def test_overlays_and_small_copies_do_not_leave_at_any_depth(tmp_path: Path) -> 
     block = data.private_block(0x0009, "MAKER", create=True)
     block.add_new(1, "SQ", Sequence([icon()]))
     block.add_new(2, "LO", "kept")
+    for group in (0x7FE1, 0x7FE3):
+        data.private_block(group, "RAW", create=True).add_new(1, "OB", b"Marked")
+    data.add_new(0xFFFCFFFC, "OB", bytes(4))
     data.PatientName, data.PatientID = "X", "Y"
     made = blanked(data, tmp_path)
     assert b"Mark" not in b"".join(made.chunks())
     found = read(made)
-    assert not {each.tag.group for each in found} & {0x6000, 0x601E}
+    assert not {each.tag.group for each in found} & {0x6000, 0x601E, 0x7FE1, 0x7FE3}
+    assert 0xFFFCFFFC in found
     kept = found.ReferencedStudySequence[0].ReferencedImageSequence[0]
     assert [each.keyword for each in kept] == ["ReferencedSOPInstanceUID"]
     assert found.private_block(0x0009, "MAKER")[2].value == "kept"
@@ -529,6 +570,38 @@ def test_the_image_that_came_is_asked_whatever_other_steps_make_of_it(tmp_path: 
     assert np.array_equal(found.pixel_array, np.where(kept, GREY, 0))
     named = {**BANNER, "when": {"Manufacturer": "ACME*"}}
     assert read(blanked(data, tmp_path, edits, blank(named))).pixel_array[0, 4] == 0
+
+
+@pytest.mark.parametrize("syntax", [EXPLICIT, IMPLICIT])
+def test_another_step_may_ask_whether_an_image_is_covered_and_bring_the_blanking(
+    syntax: str, tmp_path: Path
+) -> None:
+    regions = RegionSet([RegionEntry.model_validate({**BANNER, "when": {"Modality": "US"}})])
+
+    class Gate:
+        """As de-identification: what may show a name leaves only where it is blanked."""
+
+        phase, reads, changes, copies = Phase.HEADER, Reads.HEADER, Changes.HEADER, 0
+        brings = BlankStep(regions, parks=False)
+
+        def apply(self, payload: Payload, instance: Instance, memory: Memory) -> Payload:
+            pixels = 2 * GREY.size + (8 if syntax == IMPLICIT else 12)
+            header = b"".join(payload.chunks())[:-pixels]
+            if not regions.covers(header, payload.transfer_syntax_uid):
+                raise Permanent("it is not covered", reason="pixels")
+            return payload
+
+    gate = Pipeline([("gate", Gate())], settings(), CODECS)
+    data = image(GREY)
+    for modality in ("CT", "US"):
+        data.Modality = modality
+        came = on_disk(*payload_of(data, syntax), tmp_path)
+        if modality == "CT":
+            assert reason_of(lambda: gate.prepare(came, Notebook())) == "pixels"  # noqa: B023
+        else:
+            assert np.array_equal(
+                read(gate.prepare(came, Notebook())).pixel_array, np.where(banner(), 0, GREY)
+            )
 
 
 def test_pixels_that_cannot_be_blanked_park_the_image(tmp_path: Path) -> None:

@@ -12,12 +12,10 @@ _UNSIGNED = "imagecodecs' JPEG XL is unsigned only"
 STAGE = reading_stage(
     "jpegxl",
     "JPEGXL",
+    (Decoder(decode.jpegxl, headers.jpegxl), {uid.JPEG_XL_LOSSLESS: _UNSIGNED}),
     (
-        Decoder(decode.jpegxl, headers.jpegxl),
-        {
-            uid.JPEG_XL_LOSSLESS: _UNSIGNED,
-            uid.JPEG_XL_JPEG_RECOMPRESSION: UNWANTED,
-            uid.JPEG_XL: _UNSIGNED,
-        },
+        # libjxl gives RGB of what was coded with loss: of a packed JPEG in YBR_FULL_422 too.
+        Decoder(decode.jpegxl, headers.jpegxl, gives_rgb=True),
+        {uid.JPEG_XL_JPEG_RECOMPRESSION: UNWANTED, uid.JPEG_XL: _UNSIGNED},
     ),
 )

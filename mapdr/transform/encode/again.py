@@ -13,7 +13,7 @@ from mapdr.kernel.errors import Permanent
 from mapdr.kernel.item import Part, Payload, Treatment, total_length
 from mapdr.transform.document import OpenImage, PaintedFrames
 from mapdr.transform.encode.derive import new_uid, uid_changes
-from mapdr.transform.fragments import EXTENDED_OFFSETS, encapsulated, frame_spans
+from mapdr.transform.fragments import EXTENDED_OFFSETS, begins_frame, encapsulated, frame_spans
 from mapdr.transform.image import Image, same
 
 _OFFSETS = 1 << 32
@@ -53,7 +53,9 @@ def again(document: OpenImage, site_key: bytes) -> Payload:
     streams: list[bytes] = []  # of changed frames: what the others hold follows from the image
     at = 0
     for index in range(image.frames):
-        stream = _changed_stream(frames, index, image, encoder)
+        # A second codestream among the fragments of a frame is none that a decoder has shown.
+        alone = not any(begins_frame(view[start : min(start + 12, stop)]) for start, stop in spans[index][1:])
+        stream = _changed_stream(frames, index, image, encoder, may_keep=alone)
         offsets.append(at)
         streams.append(stream or b"")
         pieces: list[tuple[tuple[Part, ...], int]]
@@ -80,10 +82,12 @@ def again(document: OpenImage, site_key: bytes) -> Payload:
     )
 
 
-def _changed_stream(frames: PaintedFrames, index: int, image: Image, encoder: Encoder) -> bytes | None:
+def _changed_stream(
+    frames: PaintedFrames, index: int, image: Image, encoder: Encoder, *, may_keep: bool
+) -> bytes | None:
     """The codestream of a frame that a step has changed; None for one that keeps its own."""
     frames.cells(index)
-    if not frames.was_changed(index):
+    if may_keep and not frames.was_changed(index):
         return None
     form: FrameFormat = image.format
     pixels = frames.frame(index)

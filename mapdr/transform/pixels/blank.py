@@ -59,9 +59,10 @@ class BlankStep:
     changes = Changes.HEADER | Changes.PIXELS
     copies = 0
 
-    def __init__(self, config: BlankConfig) -> None:
-        self._set = RegionSet(config.regions)
-        self._parks = config.uncovered == "park"
+    def __init__(self, regions: RegionSet, *, parks: bool) -> None:
+        """`parks`: an image without regions parks, else it is left as it is."""
+        self._set = regions
+        self._parks = parks
 
     def painting(self, came: OpenImage, instance: Instance) -> Blanking | str:
         """What is blanked of an image. Raises Permanent: "uncovered", "pixels"; Unreadable."""
@@ -87,6 +88,8 @@ class Blanking:
 
     def paint(self, frame: Pixels, form: FrameFormat, index: int) -> Pixels:
         """The frame with black in its regions, and nothing in the bits of overlays."""
+        if frame.shape[:2] != self._mask.shape:
+            raise Permanent("its rows and columns are others than were received", reason="pixels")
         painted = self._ink.without_overlays(frame)
         cells = self._cells(form)
         painted[self._mask] = cells if form.samples > 1 else cells[0]
@@ -101,6 +104,10 @@ class Blanking:
             return header
         return splice(header, {tags.BURNED_IN_ANNOTATION: element(tags.BURNED_IN_ANNOTATION, "CS", b"NO")})
 
+    def tail(self, tail: bytes) -> bytes:
+        """What is behind the pixel data, without what devices keep there of the pixels."""
+        return without_copies(tail)
+
 
 def blanking(regions: Regions, came: OpenImage) -> Blanking:
     """How `regions` are blanked of an image, open as it was received. Raises Permanent(reason="pixels")."""
@@ -112,7 +119,7 @@ def blanking(regions: Regions, came: OpenImage) -> Blanking:
 
 def build(settings: Settings, config: BlankConfig, next: None) -> BlankStep:
     """The transform for a node."""
-    return BlankStep(config)
+    return BlankStep(RegionSet(config.regions), parks=config.uncovered == "park")
 
 
 def _files(config: BlankConfig) -> tuple[Path, ...]:

@@ -9,17 +9,21 @@ from mapdr._fast.scan_tables import EXPLICIT
 from mapdr.dicom import tags
 from mapdr.dicom.tree import DataElement, Level
 
-_MAY_HOLD = re.compile(rb"\x88\x00\x00\x02|\xe0\x7f[\x08\x09\x10]\x00|.\x60[\x00-\xff]{2}", re.DOTALL)
-"""How tags begin in little endian that are not kept: an icon, pixel data, an overlay's group."""
+_MAY_HOLD = re.compile(rb"\x88\x00\x00\x02|[\xe0-\xff]\x7f|.\x60[\x00-\xff]{2}", re.DOTALL)
+"""How tags begin in little endian that are not kept: an icon, pixel data and what is beside it, an overlay's
+group."""
 _OVERLAYS = range(0x6000, 0x6100)
 """Groups of Repeating Group 60xx (PS3.5 section 7.6)."""
+_BESIDE = range(0x7FE1, 0x8000, 2)
+"""Private groups behind that of the pixel data: ultrasound devices keep raw data there, names in it."""
 
 
 def without_copies(header: bytes) -> bytes:
-    """`header` without overlays, icons, and sequences whose items hold pixel data, at any depth.
+    """`header` without what may show the pixels once more: overlays, icons, sequences whose items hold pixel
+    data, and private groups of raw data, at any depth.
 
-    It is explicit VR little endian, up to the pixel data. Raises Unreadable, and Permanent where it nests too
-    deep: what cannot be looked at may hold anything.
+    It is explicit VR little endian, without the pixel data itself. Raises Unreadable, and
+    Permanent where it nests too deep: what cannot be looked at may hold anything.
     """
     if _MAY_HOLD.search(header) is None:
         return header
@@ -37,7 +41,8 @@ def _clean(level: Level) -> None:
 
 
 def _is_gone(element: DataElement) -> bool:
-    if element.tag >> 16 in _OVERLAYS or element.tag == tags.ICON_IMAGE_SEQUENCE:
+    group = element.tag >> 16
+    if group in _OVERLAYS or group in _BESIDE or element.tag == tags.ICON_IMAGE_SEQUENCE:
         return True
     if not element.is_sequence():
         return False

@@ -12,9 +12,11 @@ from numpy.typing import NDArray
 from mapdr import _fast
 from mapdr._fast.scan_tables import BIG_ENDIAN, EXPLICIT
 from mapdr.dicom import tags
+from mapdr.dicom.recode import recode
 from mapdr.dicom.scan import scan
 from mapdr.dicom.tree import Level
 from mapdr.dicom.uids import EXPLICIT_VR_LITTLE_ENDIAN
+from mapdr.dicom.write import EXPLICIT_LITTLE, encoding_of
 from mapdr.kernel.item import Source, TagPath
 from mapdr.route.condition import Predicate, leaves, predicate
 from mapdr.transform.image import Attributes
@@ -90,6 +92,18 @@ class RegionSet:
         rows, columns = header.number(tags.ROWS, 0) or 0, header.number(tags.COLUMNS, 0) or 0
         if not (rows > 0 and columns > 0):
             return None
+        return self._first(header, rows, columns)
+
+    def covers(self, header: bytes, transfer_syntax_uid: str) -> bool:
+        """Whether an image has regions: by the elements before its pixel data, as they are encoded.
+
+        Of a deflated data set they are inflated, and explicit VR little endian. Raises as `regions_for`.
+        """
+        encoding = encoding_of(transfer_syntax_uid)
+        plain = header if encoding == EXPLICIT_LITTLE else recode(header, encoding, EXPLICIT_LITTLE)
+        return self.regions_for(Attributes(plain)) is not None
+
+    def _first(self, header: Attributes, rows: int, columns: int) -> Regions | None:
         found = scan(header.header, EXPLICIT_VR_LITTLE_ENDIAN, self._wanted, complete=True)
         for each in self._compiled:
             if not each.holds(found, _NOBODY):
