@@ -98,6 +98,7 @@ def tables() -> Iterator[tuple[str, type[BaseModel], str, str]]:
                 title = f'[{word}.NAME], type "{type_}"'
                 yield title, stage_config(kind, type_), type_, f'`[{word}.NAME]`, type `"{type_}"`'
     yield "[[rule]]", RuleHead, "", "`[[rule]]`"
+    yield "deidentify", stage_config("transform", "deidentify"), "", "`deidentify`"
     yield "compress", stage_config("transform", "compress"), "", "`compress`"
     yield "tags", get_args(stage_config("transform", "tags"))[0], "", "`tags`"
     yield "[webhook.NAME]", WebhookConfig, "", "`[webhook.NAME]`"
@@ -142,6 +143,7 @@ def keys(title: str, model: type[BaseModel], type_: str = "") -> Iterator[Key]:
             yield _key(title, field.alias or name, field, name)
     if model is RuleHead:
         yield Key(title, "when", "[table of conditions](configuration.md#when)", "**required**", "")
+        yield Key(title, "deidentify", "[table `deidentify`](#deidentify)", "", "")
         yield Key(title, "tags", "list of [table `tags`](#tags)", "", "")
         yield Key(title, "compress", "[table `compress`](#compress)", "", "")
         odd = stage_config("transform", "odd_lengths")
@@ -276,7 +278,11 @@ def rows(section: str) -> dict[str, tuple[str, str]]:
     return found
 
 
-INNER_HEADINGS = {"tls, of who listens": "TLS", "tls, of who connects": "TLS"}
+INNER_HEADINGS = {
+    "tls, of who listens": "TLS",
+    "tls, of who connects": "TLS",
+    "pseudonyms": "`deidentify`",
+}
 """Where the guide explains a table within a table; else under the heading of its name."""
 
 
