@@ -19,12 +19,15 @@ from pydicom.data import get_testdata_file
 from pydicom.dataset import Dataset
 from pydicom.multival import MultiValue
 
+from mapdr.config.read import read_text
 from mapdr.dicom.deidentify.keys import Key, project_key
 from mapdr.dicom.deidentify.table import attributes
 from mapdr.dicom.scan import deflate_pieces
 from mapdr.kernel.errors import ConfigurationError, Permanent, Temporary
 from mapdr.kernel.item import FileSlice, Payload, Treatment
 from mapdr.kernel.registry import Registry
+from mapdr.node.plan import make_plan
+from mapdr.node.surroundings import faults
 from mapdr.transform.header.deidentify import STAGE, DeidentifyStep
 from mapdr.transform.header.pseudonyms import FromFile, read_pseudonyms
 from mapdr.transform.pipeline import build_pipeline
@@ -396,3 +399,28 @@ def test_dciodvfy_finds_no_new_error(name: str, options: list[str], tmp_path: Pa
     after = save(made.apply(payload, instance, Notebook()), tmp_path / "after.dcm")
     before = save(payload, tmp_path / "before.dcm")
     assert not errors_of(after) - errors_of(before)
+
+
+def test_check_tells_what_a_rule_misses(tmp_path: Path) -> None:
+    text = """
+[egress.a]
+type = "folder"
+path = "out"
+
+[[rule]]
+name = "one"
+when = {}
+deidentify = { profile = "basic", key = "file:none.key", pseudonyms = { file = "none.csv" } }
+send_to = ["a"]
+"""
+    loaded = read_text(text, base=tmp_path)
+    assert loaded.config is not None
+    plan = make_plan(loaded.config, REGISTRY)
+    found = [str(each) for each in loaded.locate(faults(loaded, plan))]
+    assert [each.partition(": ")[0] for each in found] == [
+        'mapdr.toml:9 rule "one".deidentify.key',
+        'mapdr.toml:9 rule "one".deidentify.pseudonyms.file',
+    ]
+    (tmp_path / "none.key").write_text("ab" * 32)
+    (tmp_path / "none.csv").write_text("patient_id,pseudonym\n")
+    assert not list(faults(loaded, plan))
