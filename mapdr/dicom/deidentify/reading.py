@@ -69,11 +69,10 @@ def facts(header: bytes, found: Found, *, has_pixels: bool) -> Facts:
         text(header, found, tags.CONVERSION_TYPE).upper(),
         has_pixels,
         any(
-            tag >> 16 & 0xFF01 == 0x6000
-            and tag & 0xFFFF == _OVERLAY_BIT_POSITION
-            and header[element.value : element.end].strip(b"\0") != b""
-            and tag & 0xFFFF0000 | _OVERLAY_DATA not in found
-            for tag, element in found.items()
+            (position := found.get(group << 16 | _OVERLAY_BIT_POSITION)) is not None
+            and header[position.value : position.end].strip(b"\0") != b""
+            and group << 16 | _OVERLAY_DATA not in found
+            for group in range(0x6000, 0x6100, 2)
         ),
     )
 
