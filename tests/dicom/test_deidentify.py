@@ -17,8 +17,9 @@ from pydicom.dataset import Dataset
 from pydicom.sequence import Sequence
 
 import mapdr
+from mapdr import _fast
 from mapdr._fast.scan_tables import Unreadable
-from mapdr.dicom.deidentify import burned_in
+from mapdr.dicom.deidentify import burned_in, reading
 from mapdr.dicom.deidentify.dates import shifted
 from mapdr.dicom.deidentify.header import Deidentified, Deidentifier
 from mapdr.dicom.deidentify.keys import MAX_DAYS, Key, format_key, parse_key, project_key
@@ -336,6 +337,22 @@ def test_damage_is_refused_without_a_value_or_marked(noise: bytes, at: int) -> N
     assert "Doe" not in said
     assert "PID" not in said
     assert said or b"113100" in made
+
+
+def _read(header: bytes, flags: int, *, plainly: bool) -> Any:
+    try:
+        if plainly:
+            return _fast.elements(header, 0, len(header), flags)[::2]
+        return reading.elements_of(header, flags)
+    except Unreadable as error:
+        return error.reason
+
+
+@given(st.binary(max_size=60), st.integers(0, 400), st.integers(0, 600), st.integers(0, 3))
+def test_elements_are_those_of_the_plain_reader(noise: bytes, at: int, cut: int, flags: int) -> None:
+    data = written(report())
+    for header in (data, data[:at] + noise + data[at + len(noise) :], data[:cut], noise):
+        assert _read(header, flags, plainly=False) == _read(header, flags, plainly=True)
 
 
 def test_group_lengths_and_odd_values() -> None:
