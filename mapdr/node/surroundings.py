@@ -23,7 +23,6 @@ from mapdr.kernel.registry import Registry
 from mapdr.kernel.stage import Settings
 from mapdr.kernel.watch import Watch
 from mapdr.node.plan import Plan, failing, folders_in_one_another
-from mapdr.transform.pipeline import build_steps
 
 
 def faults(loaded: Loaded, plan: Plan, registry: Registry | None = None) -> Iterator[Finding]:
@@ -58,6 +57,8 @@ def faults(loaded: Loaded, plan: Plan, registry: Registry | None = None) -> Iter
 
 def _steps(config: Config, registry: Registry) -> Iterator[Finding]:
     """What the steps of rules would miss, and why they could not be built."""
+    from mapdr.transform.pipeline import build_steps  # a look at a node needs no codecs
+
     settings = Settings("check", config.node.name, config.node.data, bytes(32), Watch(), config.node.workers)
     for index, rule in enumerate(config.rule):
         for type_, plain in rule.steps:

@@ -39,8 +39,12 @@ def rule_sentence(rule: Mapping[str, Any], *, identify: bool = False) -> str:
     2000 at 10:1; to telepacs.` Values that may identify somebody with `identify` alone."""
     asked = _conditions(rule.get("when", {}), identify)
     whose = f"Images with {asked}" if asked else "Every image"
-    edited = _edits(rule.get("tags", ()), identify)
-    done = [*edited, *_blanked(rule.get("blank")), *_compressed(rule.get("compress"))] or ["unchanged"]
+    done = [
+        *_deidentified(rule.get("deidentify")),
+        *_edits(rule.get("tags", ()), identify),
+        *_blanked(rule.get("blank")),
+        *_compressed(rule.get("compress")),
+    ] or ["unchanged"]
     to = rule.get("send_to", ())
     done.append(f"to {_list(to, 'and')}" if to else "kept here")
     if rule.get("priority", "routine") != "routine":
@@ -83,6 +87,13 @@ def _value(value: Any) -> str:
 def _list(values: Sequence[Any], word: str) -> str:
     texts = [str(each) for each in values]
     return f" {word} ".join([", ".join(texts[:-1]), texts[-1]] if len(texts) > 1 else texts)
+
+
+def _deidentified(deidentify: Any) -> list[str]:
+    if not isinstance(deidentify, Mapping):
+        return []
+    options = [str(option) for option in deidentify.get("options", ())]
+    return [f"de-identified, with {_list(options, 'and')}" if options else "de-identified"]
 
 
 def _edits(tags: Any, identify: bool) -> list[str]:

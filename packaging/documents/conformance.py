@@ -14,6 +14,7 @@ from tables import duration, size, table
 import mapdr
 from mapdr.config.model import NodeConfig
 from mapdr.dicom import charset
+from mapdr.dicom.deidentify.table import CODES, EDITION
 from mapdr.dicom.transfer_syntax import TRANSFER_SYNTAXES, name_of
 from mapdr.egress.dicom import destination, fetch
 from mapdr.egress.dicom.destination import DimseEgressConfig
@@ -160,6 +161,7 @@ def _overview() -> str:
             ("B.13 Modified BCP 195 TLS profile", 'Yes, `profile = "bcp195-modified"`'),
             ("A.5 Audit Trail Message Format Profile", "Yes, into files"),
             ("A.6, A.7 Audit Trail Message Transmission", NO),
+            ("E.2 Basic Application Level Confidentiality Profile", "Yes, see 10.1"),
             ("User identity negotiation (PS3.7, D.3.3.7)", "No: it is ignored"),
         ),
     )
@@ -645,13 +647,18 @@ IPv4 and IPv6 addresses and host names are taken; names are resolved by the oper
 
 def _coercion() -> str:
     targets = ", ".join(f'`"{each}"`' for each in get_args(CompressConfig.model_fields["to"].annotation))
+    options = table(
+        ("option", "code", "meaning"),
+        [(f"`{option}`", value, name) for option, (value, name) in CODES.items()],
+    )
     return f"""
 ## 10 Coercion of attributes
 
 **On reception nothing is changed**: the data set is kept as the bytes that came, and rules without changes send these bytes.
 
-**On sending**, only what the rule of the configuration says (docs/configuration.md, `tags`, `blank` and `compress`):
+**On sending**, only what the rule of the configuration says (docs/configuration.md, `deidentify`, `tags`, `blank` and `compress`):
 
+- `deidentify`: see 10.1.
 - `tags`: elements that are set, copied, prefixed, suffixed, emptied or removed. Text is written in the object's own character set; where
   that cannot express it, the data set moves to `ISO_IR 192`. SOP Class UID, SOP Instance UID and Specific Character Set are never removed.
 - `compress` ({targets}): transfer syntax and Pixel Data. Where pixels change (lossy), the object gets a new SOP Instance UID, a
@@ -665,7 +672,16 @@ def _coercion() -> str:
 - A data set of odd length gets the bytes that PS3.5 asks for (`odd_lengths`).
 - `mapdr reroute --set` sets elements of chosen objects, and keeps who did it, old and new value.
 
-De-identification profiles (PS3.15, annex E) are not supported yet.
+### 10.1 De-identification
+
+`deidentify` applies the Basic Application Level Confidentiality Profile of PS3.15, annex E, edition {EDITION}, as a de-identifier, to every
+storage SOP class but encapsulated documents, with these options (CID 7050):
+
+{options}
+Attributes of type D and Z get dummies, but for PatientID and PatientName, which get pseudonyms. UIDs become those that a keyed hash makes, under 2.25. Free text is
+removed or replaced, not cleaned (C). Private elements are removed, but for a list of safe ones with `retain-safe-private`; the Private Data Element Characteristics
+Sequence is not used. Overlays and curves are removed. Objects whose header says that pixels may show who the patient is are not sent. The Encrypted
+Attributes Sequence is not made: nothing is re-identified from the object itself.
 """
 
 

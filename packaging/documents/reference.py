@@ -98,6 +98,7 @@ def tables() -> Iterator[tuple[str, type[BaseModel], str, str]]:
                 title = f'[{word}.NAME], type "{type_}"'
                 yield title, stage_config(kind, type_), type_, f'`[{word}.NAME]`, type `"{type_}"`'
     yield "[[rule]]", RuleHead, "", "`[[rule]]`"
+    yield "deidentify", stage_config("transform", "deidentify"), "", "`deidentify`"
     yield "compress", stage_config("transform", "compress"), "", "`compress`"
     yield "blank", stage_config("transform", "blank"), "", "`blank`"
     yield "tags", get_args(stage_config("transform", "tags"))[0], "", "`tags`"
@@ -151,6 +152,7 @@ def keys(title: str, model: type[BaseModel], type_: str = "") -> Iterator[Key]:
             yield _key(title, field.alias or name, field, name)
     if model is RuleHead:
         yield Key(title, "when", "[table of conditions](configuration.md#when)", "**required**", "")
+        yield Key(title, "deidentify", "[table `deidentify`](#deidentify)", "", "")
         yield Key(title, "tags", "list of [table `tags`](#tags)", "", "")
         yield Key(title, "compress", "[table `compress`](#compress)", "", "")
         yield Key(title, "blank", "[table `blank`](#blank)", "", "")
@@ -291,6 +293,7 @@ INNER_HEADINGS = {
     "tls, of who connects": "TLS",
     "entry of regions": "Entries of regions",
     "rectangle": "Rectangles",
+    "pseudonyms": "`deidentify`",
 }
 """Where the guide explains a table within a table; else under the heading of its name."""
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import csv
 import io
 import re
 from datetime import date, timedelta
+from pathlib import Path
 from typing import Any
 
 import pydicom
@@ -14,8 +16,10 @@ from hypothesis import strategies as st
 from pydicom.dataset import Dataset
 from pydicom.sequence import Sequence
 
+import mapdr
+from mapdr import _fast
 from mapdr._fast.scan_tables import Unreadable
-from mapdr.dicom.deidentify import burned_in
+from mapdr.dicom.deidentify import burned_in, reading
 from mapdr.dicom.deidentify.dates import shifted
 from mapdr.dicom.deidentify.header import Deidentified, Deidentifier
 from mapdr.dicom.deidentify.keys import MAX_DAYS, Key, format_key, parse_key, project_key
@@ -335,8 +339,76 @@ def test_damage_is_refused_without_a_value_or_marked(noise: bytes, at: int) -> N
     assert said or b"113100" in made
 
 
+def _read(header: bytes, flags: int, *, plainly: bool) -> Any:
+    try:
+        if plainly:
+            return _fast.elements(header, 0, len(header), flags)[::2]
+        return reading.elements_of(header, flags)
+    except Unreadable as error:
+        return error.reason
+
+
+@given(st.binary(max_size=60), st.integers(0, 400), st.integers(0, 600), st.integers(0, 3))
+def test_elements_are_those_of_the_plain_reader(noise: bytes, at: int, cut: int, flags: int) -> None:
+    data = written(report())
+    for header in (data, data[:at] + noise + data[at + len(noise) :], data[:cut], noise):
+        assert _read(header, flags, plainly=False) == _read(header, flags, plainly=True)
+
+
 def test_group_lengths_and_odd_values() -> None:
     odd = element(0x00080000, "UL", b"\x10\0\0\0") + b"\x08\x00\x60\x00CS\x03\x00ABC"
     found = parsed(deidentifier().apply(odd, None, EXPLICIT))
     assert found.Modality == "ABC"
     assert 0x00080000 not in found
+
+
+ITEMS = Path(mapdr.__file__).parent / "dicom/deidentify/table-e3.4-1.csv"
+COLUMNS = {
+    "retain-uids": "retain_uids",
+    "retain-device-identity": "retain_device_identity",
+    "retain-institution-identity": "retain_institution_identity",
+    "retain-patient-characteristics": "retain_patient_characteristics",
+    "full-dates": "retain_longitudinal_full_dates",
+    "modified-dates": "retain_longitudinal_modified_dates",
+    "clean-descriptors": "clean_descriptors",
+}
+VALUES = {
+    "TEXT": ("TextValue", "ZQMARK"),
+    "PNAME": ("PersonName", "ZQMARK"),
+    "DATE": ("Date", "20240229"),
+    "TIME": ("Time", "101112"),
+    "DATETIME": ("DateTime", "20240229101112"),
+    "UIDREF": ("UID", "1.2.3.44"),
+}
+
+
+@pytest.mark.parametrize("option", ["", *COLUMNS])
+def test_every_row_of_content_items(option: str) -> None:
+    with ITEMS.open(newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == 214
+    options = ["clean-structured-content", *([option] if option else [])]
+    wrong = []
+    for row in rows:
+        keyword, value = VALUES.get(row["value_type"], ("", ""))
+        scheme = row["scheme"].partition(" ")[0]
+        one = _content(
+            row["value_type"], _code(row["code"], "x", scheme), **({keyword: value} if keyword else {})
+        )
+        found = done(subject(SOPClassUID=SR, ContentSequence=Sequence([one])), *options).ContentSequence
+        said = row[COLUMNS[option]] if option else ""
+        code = said if said == "K" or (said == "C" and option == "modified-dates") else row["basic"]
+        became = "X" if not found else "-"
+        if found and keyword:
+            new = str(found[0][keyword].value)
+            became = "K" if new == value else "U" if new.startswith("2.25.") else "D"
+        wanted = {
+            "X": "X",
+            "K": "K",
+            "C": "K" if keyword == "Time" else "D",
+            "D": "U" if keyword == "UID" else "D",
+            "X/D": "U" if keyword == "UID" else "D",
+        }[code]
+        if became != wanted and not (became == "-" and wanted != "X"):
+            wrong.append((row["meaning"], row["value_type"], became, wanted))
+    assert not wrong

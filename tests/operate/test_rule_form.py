@@ -160,6 +160,10 @@ def test_comments_stay() -> None:
     [
         ({"when": {}, "send_to": []}, "Every image: unchanged; kept here."),
         (
+            {"when": {}, "deidentify": {"profile": "basic", "options": ["full-dates"]}, "send_to": ["x"]},
+            "Every image: de-identified, with full-dates; to x.",
+        ),
+        (
             {"when": {"calling_ae": "CT*"}, "send_to": ["a", "b"], "stop": True, "priority": "stat"},
             "Images with the sender's AE title CT*: unchanged; to a and b; as stat. "
             "Later rules are not asked.",

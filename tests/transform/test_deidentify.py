@@ -19,17 +19,23 @@ from pydicom.data import get_testdata_file
 from pydicom.dataset import Dataset
 from pydicom.multival import MultiValue
 
+from mapdr.config.read import read_text
 from mapdr.dicom.deidentify.keys import Key, project_key
 from mapdr.dicom.deidentify.table import attributes
 from mapdr.dicom.scan import deflate_pieces
 from mapdr.kernel.errors import ConfigurationError, Permanent, Temporary
 from mapdr.kernel.item import FileSlice, Payload, Treatment
+from mapdr.kernel.registry import Registry
+from mapdr.node.plan import make_plan
+from mapdr.node.surroundings import faults
 from mapdr.transform.header.deidentify import STAGE, DeidentifyStep
 from mapdr.transform.header.pseudonyms import FromFile, read_pseudonyms
+from mapdr.transform.pipeline import build_pipeline
 from peers.data import DATA
 
-from .helpers import Notebook, encoded, image, payload_of, picture, read, save, settings, spooled
+from .helpers import CODECS, Notebook, encoded, image, payload_of, picture, read, save, settings, spooled
 
+REGISTRY = Registry()
 SYNTAXES = ["1.2.840.10008.1.2", "1.2.840.10008.1.2.1", "1.2.840.10008.1.2.2"]
 SITE = Key(project_key(b"k" * 32))
 """The key of a node with the site key that `helpers.settings` gives."""
@@ -72,6 +78,42 @@ def test_pixels_stay_a_slice_of_the_file(tmp_path: Path) -> None:
     made = step().apply(payload, instance, Notebook())
     assert [type(part) for part in made.parts] == [bytes, FileSlice]
     assert made.in_memory < 3000
+
+
+@pytest.mark.parametrize("syntax", SYNTAXES[:2])
+def test_edits_behind_it_leave_the_pixels_in_the_file(syntax: str, tmp_path: Path) -> None:
+    data = subject()
+    del data.DataSetTrailingPadding
+    payload, instance = spooled(save(payload_of(data, syntax)[0], tmp_path / "a.dcm"))
+    edits: list[dict[str, Any]] = [{"set": "ClinicalTrialProtocolID", "to": "HEAD-7"}]
+    steps = [
+        {"type": "deidentify", "config": {"profile": "basic"}},
+        {"type": "tags", "config": edits},
+    ]
+    made = build_pipeline({"steps": steps}, REGISTRY, settings(), CODECS).apply(payload, instance, Notebook())
+    assert [type(part) for part in made.parts if part] == [bytes, FileSlice]
+    found, plain = read(made), read(step().apply(payload, instance, Notebook()))
+    assert found.ClinicalTrialProtocolID == "HEAD-7"
+    del found.ClinicalTrialProtocolID
+    assert found == plain
+
+
+def test_a_lossy_copy_names_the_new_uid_of_its_original(tmp_path: Path) -> None:
+    data = image(picture(64, 64, 0, 4000))
+    payload, instance = spooled(save(payload_of(data)[0], tmp_path / "a.dcm"))
+    steps = [
+        {"type": "deidentify", "config": {"profile": "basic"}},
+        {"type": "compress", "config": {"to": "jpeg2000", "ratio": 10}},
+    ]
+    made = build_pipeline({"steps": steps}, REGISTRY, settings(), CODECS).prepare(instance, Notebook())
+    found = read(made)
+    assert found.LossyImageCompression == "01"
+    (original,) = found.SourceImageSequence
+    assert original.ReferencedSOPInstanceUID == SITE.uid(payload.sop_instance_uid)
+    assert made.sop_instance_uid == found.SOPInstanceUID != original.ReferencedSOPInstanceUID
+    assert payload.sop_instance_uid.encode() not in b"".join(made.chunks())
+    again = build_pipeline({"steps": steps}, REGISTRY, settings(), CODECS).prepare(instance, Notebook())
+    assert again.sop_instance_uid == made.sop_instance_uid
 
 
 def test_deflated() -> None:
@@ -357,3 +399,28 @@ def test_dciodvfy_finds_no_new_error(name: str, options: list[str], tmp_path: Pa
     after = save(made.apply(payload, instance, Notebook()), tmp_path / "after.dcm")
     before = save(payload, tmp_path / "before.dcm")
     assert not errors_of(after) - errors_of(before)
+
+
+def test_check_tells_what_a_rule_misses(tmp_path: Path) -> None:
+    text = """
+[egress.a]
+type = "folder"
+path = "out"
+
+[[rule]]
+name = "one"
+when = {}
+deidentify = { profile = "basic", key = "file:none.key", pseudonyms = { file = "none.csv" } }
+send_to = ["a"]
+"""
+    loaded = read_text(text, base=tmp_path)
+    assert loaded.config is not None
+    plan = make_plan(loaded.config, REGISTRY)
+    found = [str(each) for each in loaded.locate(faults(loaded, plan))]
+    assert [each.partition(": ")[0] for each in found] == [
+        'mapdr.toml:9 rule "one".deidentify.key',
+        'mapdr.toml:9 rule "one".deidentify.pseudonyms.file',
+    ]
+    (tmp_path / "none.key").write_text("ab" * 32)
+    (tmp_path / "none.csv").write_text("patient_id,pseudonym\n")
+    assert not list(faults(loaded, plan))

@@ -108,7 +108,7 @@ class Deidentifier:
         """
         declared = encoding_flags(transfer_syntax_uid)
         flags = actual_flags(header, len(header), declared)
-        found, _, remarks = _fast.elements(header, 0, len(header), flags)
+        found, remarks = reading.elements_of(header, flags)
         top = reading.by_tag(found)
         known = reading.facts(header, top, has_pixels=tail is not None)
         if tags.DIRECTORY_RECORD_SEQUENCE in top:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from struct import Struct
 
+from mapdr import _fast
 from mapdr._fast.scan_tables import BIG_ENDIAN, EXPLICIT, LONG_VRS, SHORT_VRS, Element
 from mapdr.dicom import tags
 from mapdr.dicom.charset import parse_terms
@@ -18,8 +20,39 @@ from mapdr.kernel.errors import Permanent
 Found = Mapping[int, Element]
 """The elements of a level by tag, the first of each."""
 
+_HEAD = Struct("<HH2sH").unpack_from
+_LENGTH = Struct("<L").unpack_from
+_DELIMITERS = 0xFFFE
 _OVERLAY_BIT_POSITION = 0x0102
 _OVERLAY_DATA = 0x3000
+
+
+def elements_of(header: bytes, flags: int) -> tuple[list[Element], int]:
+    """The elements of a header and the remarks, as `mapdr._fast.elements` finds them, which is the reference.
+
+    In explicit VR little endian what is regular is read here, as far as it goes: in a third of the time.
+    """
+    found: list[Element] = []
+    at, end = 0, len(header)
+    if flags == EXPLICIT:
+        last = end - 12
+        while at <= last:
+            group, number, vr, length = _HEAD(header, at)
+            if vr in SHORT_VRS:
+                value = at + 8
+            elif vr in LONG_VRS:
+                value = at + 12
+                (length,) = _LENGTH(header, at + 8)
+            else:
+                break
+            after = value + length
+            # An undefined length is odd as well; group 0 may be zeros behind the last element.
+            if length & 1 or after > end or not group or group == _DELIMITERS:
+                break
+            found.append(Element(group << 16 | number, vr, at, value, after, length))
+            at = after
+    rest, _, remarks = _fast.elements(header, at, end, flags)
+    return found + rest, remarks
 
 
 def by_tag(elements: Sequence[Element]) -> Found:
@@ -69,11 +102,10 @@ def facts(header: bytes, found: Found, *, has_pixels: bool) -> Facts:
         text(header, found, tags.CONVERSION_TYPE).upper(),
         has_pixels,
         any(
-            tag >> 16 & 0xFF01 == 0x6000
-            and tag & 0xFFFF == _OVERLAY_BIT_POSITION
-            and header[element.value : element.end].strip(b"\0") != b""
-            and tag & 0xFFFF0000 | _OVERLAY_DATA not in found
-            for tag, element in found.items()
+            (position := found.get(group << 16 | _OVERLAY_BIT_POSITION)) is not None
+            and header[position.value : position.end].strip(b"\0") != b""
+            and group << 16 | _OVERLAY_DATA not in found
+            for group in range(0x6000, 0x6100, 2)
         ),
     )
 

@@ -30,6 +30,8 @@ BEGINNING = 1 << 14
 """Bytes read of an image at first: the headers of CT and of most MR, CR and US images are shorter."""
 COPIES = 4
 """How often the bytes around the pixel data are in memory at once while they are edited."""
+_PIXEL_HEAD = 12
+"""Bytes of tag, VR and length of the pixel data."""
 _NATIVE = frozenset([IMPLICIT_VR_LITTLE_ENDIAN, EXPLICIT_VR_LITTLE_ENDIAN])
 """Where pixel data has a length. Elsewhere its end must be looked for in the whole file."""
 
@@ -109,17 +111,17 @@ class TagEditor:
         return self._from_beginning(payload) or self._from_whole(payload)
 
     def _from_beginning(self, payload: Payload) -> Payload | None:
-        """The edited payload if the plan can tell from the first bytes of a spooled file, read at once."""
-        part = payload.parts[0] if len(payload.parts) == 1 else None
-        if self._plan is None or not isinstance(part, FileSlice):
+        """The edited payload if the plan can tell from its first bytes: of a spooled file read at once, or of
+        a header that another step has made, with the pixel data behind it."""
+        is_native = payload.transfer_syntax_uid in _NATIVE
+        begun = _begun(payload.parts, is_native=is_native) if self._plan is not None else None
+        if self._plan is None or begun is None or (payload.length > BEGINNING and not is_native):
             return None
-        if part.length > BEGINNING and payload.transfer_syntax_uid not in _NATIVE:
-            return None
-        done = self._plan.apply(beginning(part, BEGINNING), part.length, payload.transfer_syntax_uid)
+        done = self._plan.apply(begun, payload.length, payload.transfer_syntax_uid)
         if done is None:
             return None
         edited, start, end = done
-        pixels = (part.cut(start, end),) if start < end else ()
+        pixels = PartsView(payload.parts).slice(start, end)
         return _changed(payload, edited, (edited.header, *pixels, edited.tail))
 
     def _from_whole(self, payload: Payload) -> Payload:
@@ -162,6 +164,16 @@ class TagEditor:
         edited = apply_edits(header, syntax, self._edits, tail=tail, tail_at=where.pixel_end)
         is_odd = edited.changed and where.remarks & ODD_LENGTH and not where.truncated
         return edited, where.header_end, where.pixel_end, where if is_odd else None
+
+
+def _begun(parts: tuple[Part, ...], *, is_native: bool) -> bytes | None:
+    """The first bytes of a payload, its header among them if that is short; None for other payloads."""
+    match parts:
+        case (FileSlice() as part,):
+            return beginning(part, BEGINNING)
+        case (bytes() as header, FileSlice() as pixels) if is_native:
+            return header + beginning(pixels, _PIXEL_HEAD)
+    return None
 
 
 def _evened(edited: Edited, view: PartsView, where: Layout) -> tuple[Part, ...]:

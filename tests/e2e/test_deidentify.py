@@ -1,0 +1,78 @@
+"""De-identified images through a node: what a receiver gets and is told, what is parked and printed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from io import BytesIO
+from pathlib import Path
+
+import pydicom
+import pytest
+from pydicom.dataset import Dataset
+
+from mapdr.dicom.deidentify.keys import Key
+from mapdr.testing.generator import EXPLICIT, encode, study
+from peers.marks import Marks
+from peers.node import Node, delivered, destination
+from peers.part10 import MemoryObject
+from peers.rawsender import RawSender
+from peers.rawsink import RawSink
+
+SECONDARY_CAPTURE = "1.2.840.10008.5.1.4.1.1.7"
+KEY = Key(bytes.fromhex("ab" * 32))
+
+
+def marked(marks: Marks, number: int, sop_class: str = "") -> MemoryObject:
+    """A CT image with every mark in it, at the top and in a sequence."""
+    (image,) = study("CT", seed=number, images=1, size=(64, 64))
+    data_set = pydicom.dcmread(BytesIO(image.part10()))
+    inner = Dataset()
+    for keyword, value in marks.values.items():
+        setattr(data_set, keyword, value)
+        setattr(inner, keyword, value)
+    data_set.ReferencedSeriesSequence = [inner]
+    data_set.private_block(0x0009, "SOMEBODY", create=True).add_new(1, "LO", marks.values["PatientID"])
+    data_set.SOPClassUID = sop_class or data_set.SOPClassUID
+    plain = Dataset()
+    plain.update({element.tag: element for element in data_set})
+    return MemoryObject(str(data_set.SOPClassUID), image.sop_instance_uid, EXPLICIT, encode(plain, EXPLICIT))
+
+
+@pytest.mark.timeout(180)
+def test_no_mark_leaves_the_node_and_none_is_printed(
+    marks: Marks, make_node: Callable[..., Node], tmp_path: Path
+) -> None:
+    (tmp_path / "trial.key").write_text("ab" * 32)
+    (tmp_path / "patients.csv").write_text("patient_id,pseudonym\nsomebody,TRIAL-1\n")
+    steps = {"profile": "basic", "options": ["modified-dates"], "key": f"file:{tmp_path / 'trial.key'}"}
+    from_file = {**steps, "pseudonyms": {"file": str(tmp_path / "patients.csv")}}
+    rules = [
+        {"name": "for the trial", "when": {}, "send_to": ["trial"], "deidentify": steps},
+        {"name": "not in the file", "when": {}, "send_to": ["other"], "deidentify": from_file},
+    ]
+    first, second = marked(marks, 0), marked(marks, 1)
+    capture = marked(marks, 2, SECONDARY_CAPTURE)
+    with RawSink(keep_data=True) as sink:
+        table = destination(sink.port)
+        node = make_node(egress={"trial": table, "other": table}, rules=rules).start()
+        classes = [(each, EXPLICIT) for each in (first.sop_class_uid, SECONDARY_CAPTURE)]
+        with RawSender(node.port, classes) as sender:
+            assert [sender.store(each) for each in (first, second, capture)] == [0, 0, 0]
+        status = node.when_settled(3)
+        assert (delivered(status, "trial"), delivered(status, "other")) == (2, 0)
+        assert status["parked"] == 4
+        rows = node.json("deliveries")["deliveries"]
+        node.command("deliveries")
+        node.command("status")
+    expected = {KEY.uid(each.sop_instance_uid) for each in (first, second)}
+    assert {each.sop_instance_uid for each in sink.received} == expected
+    assert {row["sent_sop_instance_uid"] for row in rows if row["state"] == "delivered"} == expected
+    reasons = {row["reason"] for row in rows if row["state"] == "parked"}
+    assert reasons == {"burned-in-text", "pseudonym"}
+    for received in sink.received:
+        text = received.data.decode("latin-1")
+        marks.assert_absent(text)
+        assert first.sop_instance_uid not in text
+        assert second.sop_instance_uid not in text
+    assert node.stop() == 0
+    marks.assert_absent(node.output())
