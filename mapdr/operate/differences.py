@@ -109,7 +109,7 @@ def _document(payload: Payload) -> Document:
     with DataSet(payload) as data:
         header = data.header()
         tail = data.tail(header) if data.pixel is not None else b""
-    return Document(header, tail or None, EXPLICIT_VR_LITTLE_ENDIAN, "")
+    return Document(header, tail or None, EXPLICIT_VR_LITTLE_ENDIAN)
 
 
 def _changes(

@@ -152,7 +152,7 @@ def _examine(
 ) -> Explanation:
     """Everything that is to be told of one file. Raises Permanent if it is not DICOM, OSError."""
     found = part10.locate(file)
-    header = _taken(found, INDEX_TAGS | plan.router.wanted)
+    header = plan.router.read(_taken(found, INDEX_TAGS | plan.router.wanted), source)
     routing = plan.router.route(header, source)
     instance = Instance(
         id="0" * 32,

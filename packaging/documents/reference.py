@@ -276,7 +276,11 @@ def rows(section: str) -> dict[str, tuple[str, str]]:
     return found
 
 
-INNER_HEADINGS = {"tls, of who listens": "TLS", "tls, of who connects": "TLS"}
+INNER_HEADINGS = {
+    "assume_character_set": "Character sets: a missing or wrong declaration",
+    "tls, of who listens": "TLS",
+    "tls, of who connects": "TLS",
+}
 """Where the guide explains a table within a table; else under the heading of its name."""
 
 

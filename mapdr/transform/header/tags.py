@@ -19,6 +19,7 @@ from mapdr.dicom.transfer_syntax import is_deflated
 from mapdr.dicom.uids import EXPLICIT_VR_LITTLE_ENDIAN, IMPLICIT_VR_LITTLE_ENDIAN
 from mapdr.dicom.write import UNDEFINED, Element, encoding_from
 from mapdr.kernel import budget
+from mapdr.kernel.character_set import AssumedSet
 from mapdr.kernel.item import FileSlice, Instance, Part, Payload, Treatment, is_uid, total_length
 from mapdr.kernel.stage import Factory, Settings, StageConfig
 from mapdr.kernel.step import Changes, Memory, Phase, Reads
@@ -30,6 +31,7 @@ BEGINNING = 1 << 14
 """Bytes read of an image at first: the headers of CT and of most MR, CR and US images are shorter."""
 COPIES = 4
 """How often the bytes around the pixel data are in memory at once while they are edited."""
+Assumed = tuple[AssumedSet, ...]
 _NATIVE = frozenset([IMPLICIT_VR_LITTLE_ENDIAN, EXPLICIT_VR_LITTLE_ENDIAN])
 """Where pixel data has a length. Elsewhere its end must be looked for in the whole file."""
 
@@ -105,38 +107,39 @@ class TagEditor:
     def apply(self, payload: Payload, instance: Instance, memory: Memory) -> Payload:
         """The edited payload, or the same one where nothing changed. Raises Permanent as `apply_edits`."""
         if is_deflated(payload.transfer_syntax_uid):
-            return self._deflated(payload)
-        return self._from_beginning(payload) or self._from_whole(payload)
+            return self._deflated(payload, instance.assumed)
+        return self._from_beginning(payload, instance.assumed) or self._from_whole(payload, instance.assumed)
 
-    def _from_beginning(self, payload: Payload) -> Payload | None:
+    def _from_beginning(self, payload: Payload, assumed: Assumed) -> Payload | None:
         """The edited payload if the plan can tell from the first bytes of a spooled file, read at once."""
         part = payload.parts[0] if len(payload.parts) == 1 else None
         if self._plan is None or not isinstance(part, FileSlice):
             return None
         if part.length > BEGINNING and payload.transfer_syntax_uid not in _NATIVE:
             return None
-        done = self._plan.apply(beginning(part, BEGINNING), part.length, payload.transfer_syntax_uid)
+        syntax = payload.transfer_syntax_uid
+        done = self._plan.apply(beginning(part, BEGINNING), part.length, syntax, assumed)
         if done is None:
             return None
         edited, start, end = done
         pixels = (part.cut(start, end),) if start < end else ()
         return _changed(payload, edited, (edited.header, *pixels, edited.tail))
 
-    def _from_whole(self, payload: Payload) -> Payload:
+    def _from_whole(self, payload: Payload, assumed: Assumed) -> Payload:
         if len(payload.parts) > 1:
             budget.need(payload.length)  # the buffer is a copy then
         with PartsView(payload.parts) as view:
-            edited, start, end, odd = self._edit(view, payload.transfer_syntax_uid)
+            edited, start, end, odd = self._edit(view, payload.transfer_syntax_uid, assumed)
             parts = (
                 _evened(edited, view, odd) if odd else (edited.header, *view.slice(start, end), edited.tail)
             )
         return _changed(payload, edited, parts)
 
-    def _deflated(self, payload: Payload) -> Payload:
+    def _deflated(self, payload: Payload, assumed: Assumed) -> Payload:
         data = inflated(payload)
         budget.need(2 * payload.length)  # what is deflated, and there twice while it is put together
         with PartsView((data,)) as view:
-            edited, start, end, odd = self._edit(view, EXPLICIT_VR_LITTLE_ENDIAN)
+            edited, start, end, odd = self._edit(view, EXPLICIT_VR_LITTLE_ENDIAN, assumed)
             if not edited.changed:
                 return payload
             if odd:
@@ -148,10 +151,10 @@ class TagEditor:
                     packed = deflate_pieces((edited.header, pixels, edited.tail))
         return _changed(payload, edited, (packed,))
 
-    def _edit(self, view: PartsView, syntax: str) -> tuple[Edited, int, int, Layout | None]:
+    def _edit(self, view: PartsView, syntax: str, assumed: Assumed) -> tuple[Edited, int, int, Layout | None]:
         """The edits applied to a whole data set: around which bytes of it, and its layout to make it even."""
         with view.buffer() as buffer:
-            done = self._plan.apply(buffer, len(buffer), syntax) if self._plan else None
+            done = self._plan.apply(buffer, len(buffer), syntax, assumed) if self._plan else None
             where = None if done else layout(buffer, syntax)
         if done is not None:
             return *done, None
@@ -159,7 +162,7 @@ class TagEditor:
         budget.need(COPIES * (where.size - (where.pixel_end - where.header_end)))
         tail = None if where.pixels is None else view[where.pixel_end :]
         header = view[: where.header_end]
-        edited = apply_edits(header, syntax, self._edits, tail=tail, tail_at=where.pixel_end)
+        edited = apply_edits(header, syntax, self._edits, tail=tail, tail_at=where.pixel_end, assumed=assumed)
         is_odd = edited.changed and where.remarks & ODD_LENGTH and not where.truncated
         return edited, where.header_end, where.pixel_end, where if is_odd else None
 
