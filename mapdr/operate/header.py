@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from mapdr.config.site import site_key
+from mapdr.kernel.character_set import assumed_of
 from mapdr.kernel.errors import MapdrError
 from mapdr.kernel.item import Instance
 from mapdr.kernel.privacy import in_words
@@ -24,7 +25,7 @@ from mapdr.operate.images import images
 from mapdr.operate.selection import Selection
 from mapdr.store.queue.listing import DeliveryRow
 from mapdr.transform.codecs.table import Codecs
-from mapdr.transform.pipeline import Pipeline, build_steps
+from mapdr.transform.pipeline import Pipeline, assumed_by, build_steps
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,12 +128,15 @@ class _Edits:
         later: Sequence[str] = ()
         error = ""
         try:
-            steps = build_steps(self._recipes.recipe(recipe), self._registry, self._settings)
+            body = self._recipes.recipe(recipe)
+            steps = build_steps(body, self._registry, self._settings)
             later = [name for name, step in steps if step.phase is not Phase.HEADER]
             edits = [(name, step) for name, step in steps if step.phase is Phase.HEADER]
             memory = Recalling(self._recipes.memory(instance.id, recipe, ""))
             before = Pipeline([], self._settings, self._codecs).prepare(instance, NoMemory())
-            found = changes(before, Pipeline(edits, self._settings, self._codecs).prepare(instance, memory))
+            assumed = assumed_by(body)
+            after = Pipeline(edits, self._settings, self._codecs, assumed).prepare(instance, memory)
+            found = changes(before, after, assumed_of(assumed, instance.source.calling_ae))
         except MapdrError as fault:
             error = f"{getattr(fault, 'reason', 'temporary')}: {fault}"
         except Exception as fault:  # noqa: BLE001  a step's fault, told; values of the image stay out of it

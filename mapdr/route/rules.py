@@ -7,7 +7,7 @@ came from: a destination with the AE title and an address of the sender is left 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any, Protocol
@@ -154,11 +154,13 @@ class Router:
             assumed,
         )
 
-    def explain(self, header: Header, source: Source, *, values: bool = False) -> list[Explained]:
+    def explain(
+        self, header: Header, source: Source, *, values: bool = False, shown: Container[str] = ()
+    ) -> list[Explained]:
         """What became of each rule, in order.
 
         With `values`, failures show the image's own values and the rule's: for the operator's terminal
-        only, never for a log.
+        only, never for a log. Without it, those of the subjects (as rules write them) in `shown` alone.
         """
         routing = self.route(header, source)
         header = self.read(header, source)
@@ -174,7 +176,7 @@ class Router:
                     reached=not stopped,
                     failure=""
                     if matched or stopped
-                    else first_failure(each.rule.when, header, source, values),
+                    else first_failure(each.rule.when, header, source, values, shown),
                     send_to=tuple(each.rule.send_to),
                     recipe=recipe_hash(each.rule.recipe),
                     shadowed=tuple(destination for rule, destination in routing.shadowed if rule == name),

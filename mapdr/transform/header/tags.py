@@ -100,9 +100,15 @@ class TagEditor:
     changes = Changes.HEADER
     copies = 0
 
-    def __init__(self, edits: Sequence[TagEdit]) -> None:
-        self._edits = tuple(edit.edit for edit in edits)
+    def __init__(self, edits: Sequence[Edit]) -> None:
+        self._edits = tuple(edits)
         self._plan = EditPlan.of(self._edits)
+
+    def parts(self) -> Sequence[tuple[str, TagEditor]]:
+        """Each edit by itself: `mapdr.kernel.step.Divides`."""
+        return [
+            (f"edit {number}: {edit.words}", TagEditor([edit])) for number, edit in enumerate(self._edits, 1)
+        ]
 
     def apply(self, payload: Payload, instance: Instance, memory: Memory) -> Payload:
         """The edited payload, or the same one where nothing changed. Raises Permanent as `apply_edits`."""
@@ -199,7 +205,7 @@ def _uid(found: str, known: str) -> str:
 
 def build(settings: Settings, config: Sequence[TagEdit], next: None) -> TagEditor:
     """The transform for a node."""
-    return TagEditor(config)
+    return TagEditor([edit.edit for edit in config])
 
 
 STAGE = Factory("transform", "tags", GenericAlias(tuple, (edit_config(VERBS), ...)), build, order=10)
