@@ -13,6 +13,7 @@ from pydicom.uid import UID
 from mapdr.config.model import RuleConfig
 from mapdr.config.site import site_key
 from mapdr.dicom import gate
+from mapdr.dicom.charset import terms_in_use
 from mapdr.dicom.scan import ScannedHeader
 from mapdr.kernel.character_set import AssumedSet
 from mapdr.kernel.errors import MapdrError, Permanent
@@ -93,12 +94,18 @@ class WouldDeliver:
 
 @dataclass(frozen=True, slots=True)
 class Explanation:
-    """Everything that is to be told of one file; with values that may identify somebody if `identified`."""
+    """Everything that is to be told of one file; with values that may identify somebody if `identified`.
+
+    `character_set` is the one in which its text is read, as Specific Character Set has it, empty for the
+    default repertoire; `assumed`, that the receiver says so and not the file.
+    """
 
     file: str
     identified: bool
     sop_class: str
     transfer_syntax: str
+    character_set: str
+    assumed: bool
     bytes: int
     rules: Sequence[AskedRule]
     deliveries: Sequence[WouldDeliver]
@@ -168,7 +175,8 @@ def _examine(
 ) -> Explanation:
     """Everything that is to be told of one file. Raises Permanent if it is not DICOM, OSError."""
     found = part10.locate(file)
-    header = plan.router.read(_taken(found, INDEX_TAGS | plan.router.wanted), source)
+    scanned = _taken(found, INDEX_TAGS | plan.router.wanted)
+    header = plan.router.read(scanned, source)
     routing = plan.router.route(header, source)
     instance = Instance(
         id="0" * 32,
@@ -185,12 +193,16 @@ def _examine(
         received_at=time.time(),
     )
     asked = plan.router.explain(header, source, values=identify, shown=SHOWN)
+    declared = scanned.character_set
+    in_use = terms_in_use(declared, routing.assumed)
     preparing = _Preparing(plan, registry, instance, routing.assumed, identify=identify)
     return Explanation(
         file=str(file),
         identified=identify,
         sop_class=_name(instance.sop_class_uid),
         transfer_syntax=_name(found.transfer_syntax_uid),
+        character_set="\\".join(in_use),
+        assumed=in_use != declared,
         bytes=found.length,
         rules=[
             AskedRule(

@@ -73,7 +73,9 @@ def table(
 
 def page(told: Explanation) -> str:
     """The explanation as HTML."""
-    facts = (told.sop_class, told.transfer_syntax, words.size(told.bytes))
+    facts = [told.sop_class, told.transfer_syntax, words.size(told.bytes)]
+    if told.assumed:
+        facts.append(f"text is read as {told.character_set}, as the receiver assumes")
     head = f"<p>{_text(' · '.join(facts))}</p>"
     if told.identified:
         head = f"<p>{_text(told.file)}</p>{head}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import re
 from collections.abc import Mapping
 from dataclasses import replace
@@ -9,6 +10,7 @@ from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
+import pydicom
 import pytest
 
 from mapdr.dicom.write import element, item, splice
@@ -23,6 +25,7 @@ from mapdr.operate.explain_page import page
 from mapdr.testing import generator
 from mapdr.transform.header.tags import STAGE
 from paper import nodes
+from peers.marks import Marks
 from transform.helpers import CODECS, settings
 
 EXPLICIT = generator.EXPLICIT
@@ -234,3 +237,69 @@ def test_a_page_and_json_are_two_answers(hostile: tuple[nodes.NodeFolder, Path],
     assert node.mapdr("explain", str(path), "--html", str(out), "--json").exit_code == 2
     assert node.mapdr("explain", str(path), "--html", str(out)).exit_code == 0
     assert Page(out.read_text(encoding="utf-8")).names[0] == "html"
+
+
+FAILING = """
+[[rule]]
+name = "somebody else"
+when = { PatientName = "QYNAMEQY*", PatientID = "QYPATIENTQY" }
+send_to = ["archive"]
+
+[[rule]]
+name = "by name"
+when = { PatientName = "QXNAMEQX*", AccessionNumber = { regex = "QX.*" } }
+tags = [
+  { remove = "OtherPatientIDs" },
+  { prefix = "PatientID", with = "X-" },
+  { copy = "PatientName", to = "PatientComments" },
+]
+send_to = ["telepacs"]
+
+[[rule]]
+name = "too long"
+when = { StudyDescription = "QX*" }
+tags = [{ suffix = "AccessionNumber", with = "-{PatientID}" }]
+send_to = ["archive"]
+"""
+
+
+def test_no_marked_value_is_told_unless_it_is_asked_for(tmp_path: Path) -> None:
+    node = nodes.new(tmp_path)
+    node.config.write_text(node.config.read_text().partition("[[rule]]")[0] + FAILING)
+    made = next(generator.study("CT", images=1, size=(16, 16)))
+    marks = Marks()
+    data_set = pydicom.dcmread(io.BytesIO(made.part10()))
+    for keyword, value in marks.values.items():
+        setattr(data_set, keyword, value)
+    marked = replace(made, dataset=generator.encode(data_set, EXPLICIT))
+    path, html = tmp_path / "image.dcm", tmp_path / "told.html"
+    path.write_bytes(marked.part10())
+    forms = [
+        node.mapdr("explain", str(path), *words, width=200)
+        for words in ((), ("--json",), ("--html", str(html)))
+    ]
+    assert {each.exit_code for each in forms} == {1}
+    node.receive([marked])
+    forms += [node.mapdr("changes", "--modality", "CT", *words) for words in ((), ("--json",), ("--csv",))]
+    told = [*(each.output for each in forms), html.read_text(encoding="utf-8")]
+    marks.assert_absent(*told)
+    for words in ("value-too-long", "PatientComments", "tags, edit 3: copy PatientName to PatientComments"):
+        assert words in told[0]
+        assert words in told[-1]
+    assert marks.found(node.mapdr("explain", str(path), "--identify", width=200).output)
+
+
+def test_an_assumed_character_set_is_told(tmp_path: Path) -> None:
+    node = nodes.new(tmp_path)
+    key = 'assume_character_set = "ISO_IR 144"'
+    node.config.write_text(node.config.read_text().replace("port = 11112", f"port = 11112\n{key}"))
+    made = next(generator.study("CT", images=1, size=(16, 16)))
+    data = splice(made.dataset, {0x00080005: None, NAME: element(NAME, "PN", "Иван".encode("iso8859-5"))})
+    path = tmp_path / "image.dcm"
+    path.write_bytes(replace(made, dataset=data).part10())
+    told = explained(node, path, identify=True)
+    assert (told.character_set, told.assumed) == ("ISO_IR 144", True)
+    assert "text is read as ISO_IR 144, as the receiver assumes" in node.mapdr("explain", str(path)).output
+    assert "text is read as ISO_IR 144" in page(told)
+    other = explain(path, load(node.config), receiver="send")
+    assert (other.character_set, other.assumed) == ("", False)

@@ -22,6 +22,8 @@ WIDE = 120
 def drawing(told: Explanation, glyphs: Glyphs, width: int) -> RenderableType:
     """What the rules would do to a file, in so many columns."""
     head = Text.assemble((words.plain(told.file), "name"), f"\n{told.sop_class}\n{told.transfer_syntax}")
+    if told.assumed:
+        head.append(f"\ntext is read as {words.plain(told.character_set)}, as the receiver assumes")
     head.append(f"\n{words.size(told.bytes)}\n")
     parts: list[RenderableType] = [head, Text("Rules", "head"), _rule_table(told.rules, glyphs)]
     if not told.deliveries:
