@@ -25,8 +25,8 @@ ROOTS = {
 }
 
 SHARED = {"kernel", "_fast"}
-FIELDS = {"config.units", "config.secret"}
-"""The types of a stage's configuration fields: durations, sizes, paths, secrets."""
+FIELDS = {"config.character_set", "config.secret", "config.units"}
+"""The types of a stage's configuration fields: durations, sizes, paths, secrets, character sets."""
 MAY_IMPORT: dict[str, set[str]] = {
     "_fast": SHARED,
     # What everything else stands on, the hot paths too: it needs none of them.

@@ -37,6 +37,7 @@ COMMANDS = {
     "studies": "List studies and who has them.",
     "deliveries": "List what became of each image.",
     "report": "A month's figures, to read or to send.",
+    "changes": "What headers lose and keep on their way.",
     "retry": "Try parked deliveries again.",
     "hold": "Stop delivering to a destination.",
     "release": "Deliver again what was held.",

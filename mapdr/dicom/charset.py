@@ -7,7 +7,10 @@ must know, its switch for strictness is global, and it leaves the escape sequenc
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from functools import lru_cache
+
+from mapdr.kernel.character_set import AssumedSet
 
 UTF8 = "ISO_IR 192"
 
@@ -116,6 +119,23 @@ def parse_terms(raw: bytes) -> tuple[str, ...]:
 def is_known(terms: tuple[str, ...]) -> bool:
     """Whether every term is one that MAPDR can decode; no term at all is the default repertoire."""
     return _declared(terms).known
+
+
+@lru_cache(maxsize=256)
+def terms_in_use(declared: tuple[str, ...], assumed: tuple[AssumedSet, ...]) -> tuple[str, ...]:
+    """The terms in which text is read that is declared as `declared`: the first of the sets that are assumed
+    for such a declaration, or what is declared."""
+    parsed = _declared(declared)
+    is_silent = not parsed.known or not (parsed.whole or parsed.sets)
+    for one in assumed:
+        if is_silent if not one.declared else _spelt(one.declared.split("\\")) == _spelt(declared):
+            return parse_terms(one.terms.encode())
+    return declared
+
+
+def _spelt(terms: Iterable[str]) -> list[str]:
+    """Terms as they are compared: devices write them in more than one way."""
+    return [re.sub(r"[ _-]+", " ", term.strip().upper()) for term in terms]
 
 
 def is_plain(raw: bytes) -> bool:

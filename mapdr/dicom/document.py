@@ -7,13 +7,14 @@ from typing import Literal
 
 from mapdr import _fast
 from mapdr._fast.scan_tables import BIG_ENDIAN, EXPLICIT, Unreadable, actual_flags
-from mapdr.dicom.charset import TEXT_VRS, UTF8, decode_or_none, is_plain
+from mapdr.dicom.charset import TEXT_VRS, UTF8, decode_or_none, is_plain, parse_terms, terms_in_use
 from mapdr.dicom.fit import LIMITS, encode_value, fit, pad
 from mapdr.dicom.path import EditPath, format_edit_path, format_path, format_tag, tag_vr
 from mapdr.dicom.scan import encoding_flags
 from mapdr.dicom.tags import PIXEL_GROUP, SPECIFIC_CHARACTER_SET
 from mapdr.dicom.tree import DataElement, Level
 from mapdr.dicom.value import SINGLE, texts_of
+from mapdr.kernel.character_set import AssumedSet
 from mapdr.kernel.errors import Permanent
 from mapdr.kernel.item import TagPath
 
@@ -33,8 +34,8 @@ def _top_level(data: bytes, flags: int, base: int = 0) -> tuple[Level, bytes, in
 
 _NOT_OF_IT = "bytes that the declared character set does not have; the text cannot be moved to ISO_IR 192"
 _UNDECLARED = (
-    "other text than ASCII, and no character set is declared; a rule can assume one: "
-    '{ set_if_missing = "SpecificCharacterSet", to = "ISO_IR 100" }'
+    "other text than ASCII, and no character set is declared; the receiver can assume one: "
+    'assume_character_set = "ISO_IR 100"'
 )
 
 
@@ -55,11 +56,18 @@ class Document:
     """A data set's header and tail as trees (`mapdr.dicom.tree`) that are read and changed by path.
 
     `changed` holds the paths of the elements that differ from what came; `moved` says that all text was moved
-    to ISO_IR 192. Without a `tail` the header is the whole data set, and both names mean one tree.
+    to ISO_IR 192. Without a `tail` the header is the whole data set, and both names mean one tree. Where a
+    declaration is missing or wrong, text is read in the sets that are `assumed`; where other text than ASCII
+    is put, the set that it is written in is declared.
     """
 
     def __init__(
-        self, header: bytes, tail: bytes | None, transfer_syntax_uid: str, undeclared: str, tail_at: int = 0
+        self,
+        header: bytes,
+        tail: bytes | None,
+        transfer_syntax_uid: str,
+        assumed: Sequence[AssumedSet] = (),
+        tail_at: int = 0,
     ) -> None:
         self._declared = encoding_flags(transfer_syntax_uid)
         flags = actual_flags(header, len(header), self._declared)
@@ -67,7 +75,7 @@ class Document:
         self.tail, self.tail_padding = self.head, b""
         if tail is not None:
             self.tail, self.tail_padding, _ = _top_level(tail, flags, tail_at)
-        self.undeclared = (undeclared,) if undeclared else ()
+        self.assumed = tuple(assumed)
         self.changed: dict[TagPath, None] = {}
         self.moved = False
 
@@ -103,10 +111,32 @@ class Document:
         return self.tail if tag >> 16 > PIXEL_GROUP else self.head
 
     def terms(self, level: Level) -> tuple[str, ...]:
-        """The character set that holds in a level; the assumed one where none is declared."""
+        """The character set that holds in a level: what is declared, or what is assumed in its place."""
+        return self._terms_in_use(self._declaring(level).terms)
+
+    def _terms_in_use(self, declared: tuple[str, ...]) -> tuple[str, ...]:
+        return terms_in_use(declared, self.assumed) if self.assumed else declared
+
+    def _declaring(self, level: Level) -> Level:
+        """The level whose Specific Character Set holds in `level` (PS3.5, 7.5.3)."""
         while level.parent and not level.find(SPECIFIC_CHARACTER_SET):
             level = level.parent.level
-        return (level if level.parent else self.head).terms or self.undeclared
+        return level if level.parent else self.head
+
+    def _declare(self, level: Level) -> None:
+        """Declare the set that is assumed in `level`: other text than ASCII is written in it."""
+        level = self._declaring(level)
+        declared = level.terms
+        terms = self._terms_in_use(declared)
+        if terms == declared:
+            return
+        element = level.find(SPECIFIC_CHARACTER_SET) or level.add(SPECIFIC_CHARACTER_SET, "CS")
+        element.data = pad("\\".join(terms).encode("ascii"), "CS")
+        path: TagPath = (SPECIFIC_CHARACTER_SET,)
+        while level.parent:
+            path = (level.parent.tag, *path)
+            level = level.parent.level
+        self.changed[path] = None
 
     def levels(self, path: EditPath, *, create: bool) -> list[Level]:
         """The levels that hold, or would hold, the last element of `path`."""
@@ -190,6 +220,8 @@ class Document:
             if raw is None:
                 self.move_to_utf8()
                 raw = encode_value(text, vr, (UTF8,))
+            elif self.assumed and vr.encode() in TEXT_VRS and not is_plain(raw):
+                self._declare(level)
         except Permanent as error:
             cure = (
                 '; overflow = "truncate" cuts it' if error.reason == "value-too-long" and vr in LIMITS else ""
@@ -268,7 +300,7 @@ class Document:
         terms = self.terms(self.head)
         for level in self.tops():
             self._move(level, terms, ())
-        if terms == (UTF8,):
+        if self.head.terms == (UTF8,):
             return
         self.moved = True
         declared = self.head.find(SPECIFIC_CHARACTER_SET)
@@ -280,11 +312,11 @@ class Document:
     def _move(self, level: Level, terms: tuple[str, ...], path: TagPath) -> None:
         own = level.find(SPECIFIC_CHARACTER_SET)
         if own and path:
-            terms = level.terms or self.undeclared
+            terms = self._terms_in_use(level.terms)
         for element in level.elements:
             here = (*path, element.tag)
             if element.tag == SPECIFIC_CHARACTER_SET:
-                if path and terms != (UTF8,):
+                if path and parse_terms(element.raw) != (UTF8,):
                     element.data = UTF8.encode("ascii")
                     self.moved = True
                     self.changed[here] = None

@@ -9,7 +9,8 @@ from __future__ import annotations
 import mmap
 import threading
 import zlib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
+from copy import copy
 from functools import lru_cache
 from struct import Struct
 from typing import NamedTuple, cast
@@ -30,11 +31,12 @@ from mapdr._fast.scan_tables import (
     Values,
     Walk,
 )
-from mapdr.dicom.charset import is_plain, parse_terms
+from mapdr.dicom.charset import is_plain, parse_terms, terms_in_use
 from mapdr.dicom.path import tag_vr
 from mapdr.dicom.tags import ITEM, SEQUENCE_END, SPECIFIC_CHARACTER_SET
 from mapdr.dicom.transfer_syntax import BIG_ENDIAN_SYNTAXES, IMPLICIT, is_deflated
 from mapdr.dicom.value import texts_of
+from mapdr.kernel.character_set import AssumedSet
 from mapdr.kernel.item import TagPath
 
 __all__ = ["Layout", "NeedMore", "ScannedHeader", "Unreadable", "layout", "scan"]
@@ -96,6 +98,7 @@ class ScannedHeader:
     """
 
     __slots__ = (
+        "_assumed",
         "_values",
         "flags",
         "pixel_length",
@@ -109,6 +112,7 @@ class ScannedHeader:
 
     def __init__(self, values: Values, walk: Walk) -> None:
         self._values = values
+        self._assumed: tuple[AssumedSet, ...] = ()
         pixels = walk.pixels
         self.pixel_offset = pixels.offset if pixels else None
         self.pixel_value = pixels.value if pixels else None
@@ -132,24 +136,34 @@ class ScannedHeader:
         values = self._values.get(_CHARACTER_SET)
         return parse_terms(values[0][1] or b"") if values else ()
 
+    def assuming(self, sets: Sequence[AssumedSet]) -> ScannedHeader:
+        """The same header, its text read in the character sets that are assumed."""
+        other = copy(self)
+        other._assumed = tuple(sets)
+        return other
+
+    def _terms(self, own: bytes | None) -> tuple[str, ...]:
+        """The character set of text in an item that has its `own`, or in the data set."""
+        declared = self.character_set if own is None else parse_terms(own)
+        return terms_in_use(declared, self._assumed) if self._assumed else declared
+
     def texts(self, path: TagPath) -> tuple[str, ...]:
         """All values at `path`, decoded and stripped of padding; empty if absent or empty."""
         out: list[str] = []
         for vr, raw, big_endian, charset in self._values.get(path, ()):
             if raw:
-                terms = self.character_set if charset is None else parse_terms(charset)
+                terms = self._terms(charset)
                 out.extend(texts_of(raw, _known_vr(vr, path[-1]), terms, big_endian=big_endian))
         return tuple(out)
 
     def each(self, path: TagPath) -> list[tuple[str, ...]]:
         """As `texts`, of each element found at `path`: of one in several items, item by item."""
-        charset = self.character_set
         return [
             tuple(
                 texts_of(
                     raw,
                     _known_vr(vr, path[-1]),
-                    charset if own is None else parse_terms(own),
+                    self._terms(own),
                     big_endian=big_endian,
                 )
             )

@@ -12,6 +12,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import NamedTuple, Protocol
 
+from mapdr.kernel.character_set import AssumedSet
 from mapdr.kernel.errors import Permanent
 from mapdr.kernel.proof import Proof, unreadable
 
@@ -58,6 +59,9 @@ class Header(Protocol):
     def has(self, path: TagPath) -> bool:
         """Whether the element is present, be it empty."""
 
+    def assuming(self, sets: Sequence[AssumedSet]) -> Header:
+        """The same header, its text read in the character sets that are assumed."""
+
 
 class Arrival(NamedTuple):
     """An object that is safe in the spool and not yet in the index.
@@ -81,7 +85,11 @@ class Arrival(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Instance:
-    """A spooled object as the index knows it."""
+    """A spooled object as the index knows it.
+
+    `assumed` are the character sets in which its text is read where its own is missing or wrong; the recipe
+    says so that it is prepared by.
+    """
 
     id: str
     source: Source
@@ -96,6 +104,7 @@ class Instance:
     size: int
     received_at: float
     proof: Proof | None = field(default=None, compare=False)
+    assumed: tuple[AssumedSet, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -313,7 +322,7 @@ class Routing:
 
     `priorities` has the destinations that are not of routine priority. `shadowed` names (rule, destination)
     pairs whose recipe lost to an earlier rule, `returned` those that were left out because the destination is
-    the peer that sent the image.
+    the peer that sent the image. `assumed` are the character sets in which the rules have read its text.
     """
 
     deliveries: tuple[tuple[str, str], ...] = ()
@@ -321,6 +330,7 @@ class Routing:
     shadowed: tuple[tuple[str, str], ...] = field(default=())
     returned: tuple[tuple[str, str], ...] = field(default=())
     priorities: Mapping[str, Priority] = field(default_factory=lambda: ALL_ROUTINE)
+    assumed: tuple[AssumedSet, ...] = ()
 
     @property
     def unrouted(self) -> bool:

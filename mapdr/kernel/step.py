@@ -8,12 +8,12 @@ built for a recipe, and called for one image after the other.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from enum import Flag, IntEnum, StrEnum, auto
 from typing import Any, ClassVar, Protocol, runtime_checkable
 
 from mapdr.kernel.codec import FrameFormat, Pixels
-from mapdr.kernel.item import Instance, Payload
+from mapdr.kernel.item import Instance, Payload, TagPath
 
 
 class Memory(Protocol):
@@ -81,6 +81,26 @@ class HeaderStep(Transform, Protocol):
 
     def apply(self, payload: Payload, instance: Instance, memory: Memory) -> Payload:
         """The changed payload, or the same. May be called again with the same payload after `need` raised."""
+
+
+@runtime_checkable
+class Divides(Protocol):
+    """An optional ability of header steps: to be carried out part by part, to tell which part did what."""
+
+    def parts(self) -> Sequence[tuple[str, HeaderStep]]:
+        """Its parts, each with its words, in which no value of an image is; one after the other they do what
+        `apply` does."""
+
+
+@runtime_checkable
+class Accounts(Protocol):
+    """An optional ability of header steps: to say why they changed an element, as by a row of a table."""
+
+    def account(self, path: TagPath, instance: Instance) -> str:
+        """The words for an element that this step has changed, or nothing; no value of an image is in them.
+
+        `path` leads to the element by tags, whatever the item.
+        """
 
 
 class PixelStep(Transform, Protocol):

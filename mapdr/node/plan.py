@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from mapdr.config.character_set import ReadsText
 from mapdr.config.model import Config, NamedStage, NodeConfig, WebhookConfig
 from mapdr.kernel.address import own_host
 from mapdr.kernel.finding import Finding, Place, instead
@@ -90,7 +91,10 @@ def make_plan(
     destinations = _planned("egress", config.egress.values(), registry, broken)
     known = dict.fromkeys(config.egress, Peer())  # also those whose tables have problems
     known |= {name: _peer(stage, resolve or (lambda host: ())) for name, stage in destinations.items()}
-    router = compile_rules(config.rule, known)
+    assumed = {
+        name: stage.config.assumed for name, stage in receivers.items() if isinstance(stage.config, ReadsText)
+    }
+    router = compile_rules(config.rule, known, assumed)
     page = _page(config)
     problems = (
         *broken,

@@ -5,7 +5,8 @@ The way to a node is an `access.Access`, by its configuration; functions take it
 - Views: `view.node_state` (the node's state, `model`; `NodeView` for who looks again and again), `sources`,
   `studies`, `images` of a study, `deliveries` (with the reason why each waits), `parked` by reason (with what
   helps, `cures`),
-  `timeline` of one image, its `header` before and after, `counts` by day and month,
+  `timeline` of one image, its `header` before and after, `header_changes` of many in numbers, `counts` by
+  day and month,
   `webhooks` and their messages; of a file: `explain`; of
   this installation: `configuration`, `doctor`, `plugins`, `echo`, `trial` of a webhook.
 - `actions` on deliveries (retry, hold, release, prioritize, reroute, dismiss), which say how many and where

@@ -85,7 +85,7 @@ def router_of(opened: Access, directive: Directive, destination: str = "") -> Ro
 
         step = _step(directive.corrections)
         rules = [_with(rule, step, site_key(opened.plan.node.data)) for rule in rules]
-    return compile_rules(rules, given.peers) if rules is not given.rules else given
+    return compile_rules(rules, given.peers, given.assumed) if rules is not given.rules else given
 
 
 def corrections_of(directive: Directive, operator: str) -> Corrections | None:

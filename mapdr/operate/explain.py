@@ -13,10 +13,12 @@ from pydicom.uid import UID
 from mapdr.config.model import RuleConfig
 from mapdr.config.site import site_key
 from mapdr.dicom import gate
+from mapdr.dicom.charset import terms_in_use
 from mapdr.dicom.scan import ScannedHeader
+from mapdr.kernel.character_set import AssumedSet
 from mapdr.kernel.errors import MapdrError, Permanent
 from mapdr.kernel.finding import instead
-from mapdr.kernel.item import Header, Instance, Payload, Priority, Routing, Source, TagPath
+from mapdr.kernel.item import Header, Instance, Priority, Routing, Source, TagPath
 from mapdr.kernel.privacy import in_words
 from mapdr.kernel.registry import Registry
 from mapdr.kernel.stage import Settings
@@ -24,11 +26,14 @@ from mapdr.kernel.step import Memory
 from mapdr.kernel.watch import Watch
 from mapdr.node.plan import Plan
 from mapdr.operate import part10
+from mapdr.operate.authors import Authors
 from mapdr.operate.configuration import Configuration
-from mapdr.operate.differences import ElementChange, Quality, changes, quality
+from mapdr.operate.differences import ElementChange, Quality, compared, quality
 from mapdr.operate.errors import RequestError
+from mapdr.operate.rule_words import SHOWN
 from mapdr.operate.sources import BY_SEND
 from mapdr.route.condition import leaves
+from mapdr.route.explain import Explained
 from mapdr.store.spool.headers import (
     INDEX_TAGS,
     MODALITY,
@@ -42,14 +47,15 @@ from mapdr.store.spool.headers import (
 )
 from mapdr.transform.codecs.foreign import close_decoders
 from mapdr.transform.codecs.table import Codecs
-from mapdr.transform.pipeline import Pipeline, build_pipeline
+from mapdr.transform.pipeline import Pipeline, build_pipeline, build_steps
 
 
 @dataclass(frozen=True, slots=True)
 class AskedRule:
     """What became of one rule: matched and `because` of what, or its first `failure`, or not reached.
 
-    `shadowed` are destinations for which an earlier rule decides, `returned` those that the file came from.
+    Values that may identify somebody are in neither, unless they were asked for. `shadowed` are destinations
+    for which an earlier rule decides, `returned` those that the file came from.
     """
 
     name: str
@@ -66,12 +72,14 @@ class AskedRule:
 class WouldDeliver:
     """What a destination would get; with an `error` nothing, for the image would be parked.
 
-    `unshown` says why `changes` cannot be told. `quality` is None where no pixel changed, and where none can
-    be read.
+    `rule` decides what is done. `changes` are the elements that differ, `kept` counts those that do not;
+    `unshown` says why they cannot be told. `quality` is None where no pixel changed, and where none can be
+    read.
     """
 
     destination: str
     error: str
+    rule: str = ""
     priority: str = Priority.ROUTINE.word
     treatment: str = ""
     note: str = ""
@@ -79,17 +87,25 @@ class WouldDeliver:
     bytes: int = 0
     milliseconds: float | None = None
     changes: Sequence[ElementChange] = ()
+    kept: int = 0
     unshown: str = ""
     quality: Quality | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Explanation:
-    """Everything that is to be told of one file; values of it are quoted."""
+    """Everything that is to be told of one file; with values that may identify somebody if `identified`.
+
+    `character_set` is the one in which its text is read, as Specific Character Set has it, empty for the
+    default repertoire; `assumed`, that the receiver says so and not the file.
+    """
 
     file: str
+    identified: bool
     sop_class: str
     transfer_syntax: str
+    character_set: str
+    assumed: bool
     bytes: int
     rules: Sequence[AskedRule]
     deliveries: Sequence[WouldDeliver]
@@ -128,8 +144,9 @@ def explain(
     called_ae: str = "",
     address: str = "",
     receiver: str = "",
+    identify: bool = False,
 ) -> Explanation:
-    """What the configured rules would do to a file, as if it had come from there.
+    """What the configured rules would do to a file, as if it had come from there; its values with `identify`.
 
     Raises RequestError for a receiver that there is not, Permanent if it is not DICOM or the node would
     refuse it, OSError.
@@ -142,17 +159,24 @@ def explain(
         raise RequestError(what, field="receiver")
     source = Source(receiver or next(iter(plan.receivers), ""), calling_ae, called_ae, address)
     try:
-        return _examine(file, plan, rules, configuration.registry, source)
+        return _examine(file, plan, rules, configuration.registry, source, identify=identify)
     finally:
         close_decoders()
 
 
 def _examine(
-    file: Path, plan: Plan, rules: Sequence[RuleConfig], registry: Registry, source: Source
+    file: Path,
+    plan: Plan,
+    rules: Sequence[RuleConfig],
+    registry: Registry,
+    source: Source,
+    *,
+    identify: bool,
 ) -> Explanation:
     """Everything that is to be told of one file. Raises Permanent if it is not DICOM, OSError."""
     found = part10.locate(file)
-    header = _taken(found, INDEX_TAGS | plan.router.wanted)
+    scanned = _taken(found, INDEX_TAGS | plan.router.wanted)
+    header = plan.router.read(scanned, source)
     routing = plan.router.route(header, source)
     instance = Instance(
         id="0" * 32,
@@ -168,17 +192,23 @@ def _examine(
         size=found.length,
         received_at=time.time(),
     )
-    asked = plan.router.explain(header, source, values=True)
+    asked = plan.router.explain(header, source, values=identify, shown=SHOWN)
+    declared = scanned.character_set
+    in_use = terms_in_use(declared, routing.assumed)
+    preparing = _Preparing(plan, registry, instance, routing.assumed, identify=identify)
     return Explanation(
         file=str(file),
+        identified=identify,
         sop_class=_name(instance.sop_class_uid),
         transfer_syntax=_name(found.transfer_syntax_uid),
+        character_set="\\".join(in_use),
+        assumed=in_use != declared,
         bytes=found.length,
         rules=[
             AskedRule(
                 name=one.rule,
                 matched=one.matched,
-                because=_reasons(rule, header, source) if one.matched else [],
+                because=_reasons(rule, header, source, identify) if one.matched else [],
                 reached=one.reached,
                 failure=one.failure,
                 send_to=one.send_to,
@@ -187,7 +217,7 @@ def _examine(
             )
             for one, rule in zip(asked, rules, strict=True)
         ],
-        deliveries=list(_deliveries(routing, plan, registry, instance)),
+        deliveries=list(_deliveries(routing, asked, preparing)),
     )
 
 
@@ -217,66 +247,101 @@ def _name(uid: str) -> str:
     return f"{name} ({uid})" if name != uid else uid
 
 
-def _reasons(rule: RuleConfig, header: Header, source: Source) -> list[str]:
+def _reasons(rule: RuleConfig, header: Header, source: Source, identify: bool) -> list[str]:
     """What a rule asks about, and what the file answers."""
     found = {}
     for leaf in leaves(rule.when):
         subject = leaf.subject
         texts = (getattr(source, subject),) if isinstance(subject, str) else header.texts(subject)
-        found[leaf.label] = "\\".join(texts)
+        value = "\\".join(texts)
+        found[leaf.label] = value if identify or not value or leaf.label in SHOWN else "as the rule asks"
     return [f"{label} is {value or 'empty or absent'}" for label, value in found.items()]
 
 
 def _deliveries(
-    routing: Routing, plan: Plan, registry: Registry, instance: Instance
+    routing: Routing, asked: Sequence[Explained], preparing: _Preparing
 ) -> Iterator[WouldDeliver]:
     """Each destination's payload; destinations with one recipe share the work."""
     results: dict[str, WouldDeliver] = {}
     for destination, recipe in routing.deliveries:
         if recipe not in results:
-            results[recipe] = _prepare(plan, registry, recipe, instance)
+            results[recipe] = preparing.told(recipe)
         priority = routing.priorities.get(destination, Priority.ROUTINE)
-        yield replace(results[recipe], destination=destination, priority=priority.word)
+        rule = next(
+            (
+                one.rule
+                for one in asked
+                if one.matched
+                and destination in one.send_to
+                and destination not in (*one.shadowed, *one.returned)
+            ),
+            "",
+        )
+        yield replace(results[recipe], destination=destination, rule=rule, priority=priority.word)
 
 
-def _prepare(plan: Plan, registry: Registry, recipe: str, instance: Instance) -> WouldDeliver:
-    node = plan.node
-    # The key is only looked at: explaining must not make one.
-    known = (node.data / "keys" / "site.key").is_file()
-    key = site_key(node.data) if known else bytes(32)
-    settings = Settings(
-        "explain", node.name, node.data, key, Watch(), workers=node.workers, memory=node.memory
-    )
-    codecs = Codecs(registry, settings)
-    try:
-        pipeline = build_pipeline(plan.recipes[recipe], registry, settings, codecs)
-        started = time.perf_counter()
-        payload = pipeline.prepare(instance, NoMemory())
-        seconds = time.perf_counter() - started
-    except MapdrError as error:
-        return WouldDeliver("", f"{getattr(error, 'reason', 'temporary')}: {error}")
-    except Exception as error:  # noqa: BLE001  fails closed in the node: tried again, then parked with this word
-        return WouldDeliver("", f"unexpected: {in_words(error)}")
-    before = Pipeline([], settings, codecs).prepare(instance, NoMemory())
-    return _describe(before, payload, seconds, codecs, node.workers)
+class _Preparing:
+    """What recipes make of one image."""
 
+    def __init__(
+        self,
+        plan: Plan,
+        registry: Registry,
+        instance: Instance,
+        assumed: Sequence[AssumedSet],
+        *,
+        identify: bool,
+    ) -> None:
+        node = plan.node
+        # The key is only looked at: explaining must not make one.
+        known = (node.data / "keys" / "site.key").is_file()
+        key = site_key(node.data) if known else bytes(32)
+        self._settings = Settings(
+            "explain", node.name, node.data, key, Watch(), workers=node.workers, memory=node.memory
+        )
+        self._recipes = plan.recipes
+        self._registry = registry
+        self._instance = instance
+        self._assumed = assumed
+        self._identify = identify
 
-def _describe(before: Payload, after: Payload, seconds: float, codecs: Codecs, workers: int) -> WouldDeliver:
-    found: list[ElementChange] = []
-    unshown = ""
-    try:
-        found = changes(before, after)
-    except Permanent as error:
-        unshown = str(error)
-    return WouldDeliver(
-        destination="",
-        error="",
-        treatment=str(after.treatment),
-        note=after.note,
-        transfer_syntax=_name(after.transfer_syntax_uid),
-        bytes=after.length,
-        milliseconds=round(seconds * 1000, 1),
-        changes=found,
-        unshown=unshown,
-        quality=quality(before, after, codecs, workers) if after.parts != before.parts else None,
-    )
+    def told(self, recipe: str) -> WouldDeliver:
+        """What a recipe makes of the image, for no destination yet."""
+        settings, instance, body = self._settings, self._instance, self._recipes[recipe]
+        codecs = Codecs(self._registry, settings)
+        try:
+            pipeline = build_pipeline(body, self._registry, settings, codecs)
+            started = time.perf_counter()
+            payload = pipeline.prepare(instance, NoMemory())
+            seconds = time.perf_counter() - started
+        except MapdrError as error:
+            return WouldDeliver("", f"{getattr(error, 'reason', 'temporary')}: {error}")
+        except Exception as error:  # noqa: BLE001  fails closed in the node: tried again, then parked with this word
+            return WouldDeliver("", f"unexpected: {in_words(error)}")
+        before = Pipeline([], settings, codecs).prepare(instance, NoMemory())
+        unshown, kept, found = "", 0, []
+        try:
+            if before.parts != payload.parts:
+                every = list(compared(before, payload, self._assumed))
+                kept = sum(each.action == "kept" for each in every)
+                steps = build_steps(body, self._registry, settings)
+                authors = Authors(steps, settings, codecs, self._assumed)
+                authors.follow_rest(authors.follow(before, instance, NoMemory()), payload)
+                found = authors.signed([each for each in every if each.action != "kept"])
+        except Permanent as error:
+            unshown = str(error)
+        return WouldDeliver(
+            destination="",
+            error="",
+            treatment=str(payload.treatment),
+            note=payload.note,
+            transfer_syntax=_name(payload.transfer_syntax_uid),
+            bytes=payload.length,
+            milliseconds=round(seconds * 1000, 1),
+            changes=found if self._identify else [each.without_values() for each in found],
+            kept=kept,
+            unshown=unshown,
+            quality=quality(before, payload, codecs, settings.workers)
+            if payload.parts != before.parts
+            else None,
+        )

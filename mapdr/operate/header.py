@@ -9,22 +9,15 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from mapdr.config.site import site_key
 from mapdr.kernel.errors import MapdrError
 from mapdr.kernel.item import Instance
 from mapdr.kernel.privacy import in_words
-from mapdr.kernel.registry import Registry
-from mapdr.kernel.stage import Settings
-from mapdr.kernel.step import Phase
-from mapdr.kernel.watch import Watch
 from mapdr.operate.access import Access
 from mapdr.operate.differences import ElementChange, changes
-from mapdr.operate.explain import NoMemory, Recalling
 from mapdr.operate.images import images
+from mapdr.operate.promised import Promised
 from mapdr.operate.selection import Selection
 from mapdr.store.queue.listing import DeliveryRow
-from mapdr.transform.codecs.table import Codecs
-from mapdr.transform.pipeline import Pipeline, build_steps
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,46 +92,29 @@ def _promised(
     opened: Access, rows: Sequence[DeliveryRow], there: Mapping[str, Instance], identify: bool
 ) -> Iterator[PromisedHeader]:
     """Each promise; those with one recipe share the work."""
-    edits = _Edits(opened)
+    promised = Promised(opened)
     done: dict[tuple[str, str], PromisedHeader] = {}
     for row in rows:
         key = row.instance, row.recipe
         if key not in done:
-            done[key] = edits.told(there[row.instance], row.recipe, identify)
+            done[key] = _told(promised, there[row.instance], row.recipe, identify)
         yield replace(done[key], destination=row.destination, batch=row.batch, state=row.state)
 
 
-class _Edits:
-    """What recipes do to the headers of images."""
-
-    def __init__(self, opened: Access) -> None:
-        node = opened.plan.node
-        # The key is only looked at: a look must not make one.
-        known = (node.data / "keys" / "site.key").is_file()
-        key = site_key(node.data) if known else bytes(32)
-        self._settings = Settings("header", node.name, node.data, key, Watch())
-        self._registry = Registry()
-        self._codecs = Codecs(self._registry, self._settings)
-        self._recipes = opened.index().recipes
-
-    def told(self, instance: Instance, recipe: str, identify: bool) -> PromisedHeader:
-        """What a recipe does to an image's header, for no destination yet."""
-        found: Sequence[ElementChange] = ()
-        later: Sequence[str] = ()
-        error = ""
-        try:
-            steps = build_steps(self._recipes.recipe(recipe), self._registry, self._settings)
-            later = [name for name, step in steps if step.phase is not Phase.HEADER]
-            edits = [(name, step) for name, step in steps if step.phase is Phase.HEADER]
-            memory = Recalling(self._recipes.memory(instance.id, recipe, ""))
-            before = Pipeline([], self._settings, self._codecs).prepare(instance, NoMemory())
-            found = changes(before, Pipeline(edits, self._settings, self._codecs).prepare(instance, memory))
-        except MapdrError as fault:
-            error = f"{getattr(fault, 'reason', 'temporary')}: {fault}"
-        except Exception as fault:  # noqa: BLE001  a step's fault, told; values of the image stay out of it
-            error = f"unexpected: {in_words(fault)}"
-        told = [_change(each, identify) for each in found]
-        return PromisedHeader(instance.id, "", 0, "", told, later, error)
+def _told(promised: Promised, instance: Instance, recipe: str, identify: bool) -> PromisedHeader:
+    """What a recipe does to an image's header, for no destination yet."""
+    found: Sequence[ElementChange] = ()
+    later: Sequence[str] = ()
+    error = ""
+    try:
+        edited = promised.edited(instance, recipe)
+        later = edited.later
+        found = changes(edited.before, edited.after, edited.assumed)
+    except MapdrError as fault:
+        error = f"{getattr(fault, 'reason', 'temporary')}: {fault}"
+    except Exception as fault:  # noqa: BLE001  a step's fault, told; values of the image stay out of it
+        error = f"unexpected: {in_words(fault)}"
+    return PromisedHeader(instance.id, "", 0, "", [_change(each, identify) for each in found], later, error)
 
 
 def _change(one: ElementChange, identify: bool) -> HeaderChange:

@@ -57,7 +57,7 @@ def try_file(opened: Access, file: Path, *, name: str = "", calling_ae: str = ""
 def _look(answer: Connection, config: Path, file: Path, calling_ae: str) -> None:
     """In the other process: the explanation, or why there is none."""
     try:
-        told: Explanation | str = explain(file, load(config), calling_ae=calling_ae)
+        told: Explanation | str = explain(file, load(config), calling_ae=calling_ae, identify=True)
     except MapdrError as error:
         told = str(error)
     except Exception as error:  # noqa: BLE001  told; values of the file stay out of it

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Container
 from dataclasses import dataclass
 
 from mapdr.kernel.item import Header, Source
@@ -45,13 +46,16 @@ class Explained:
     returned: tuple[str, ...]
 
 
-def first_failure(condition: Condition, header: Header, source: Source, values: bool) -> str:
-    """The first part of `condition` that fails, in words; empty if it holds."""
+def first_failure(
+    condition: Condition, header: Header, source: Source, values: bool, shown: Container[str] = ()
+) -> str:
+    """The first part of `condition` that fails, in words; empty if it holds. `values`, `shown`: as for
+    `Router.explain`."""
     if predicate(condition)(header, source):
         return ""
     match condition:
         case All(parts):
-            return next(filter(None, (first_failure(part, header, source, values) for part in parts)))
+            return next(filter(None, (first_failure(part, header, source, values, shown) for part in parts)))
         case AnyOf(parts):
             labels = ", ".join(dict.fromkeys(leaf.label for part in parts for leaf in leaves(part)))
             return f"none of {len(parts)} alternatives holds ({labels})"
@@ -59,10 +63,10 @@ def first_failure(condition: Condition, header: Header, source: Source, values: 
             labels = ", ".join(dict.fromkeys(leaf.label for leaf in leaves(part)))
             return f"what must not hold holds ({labels})"
         case _:
-            return _leaf(condition, header, source, values)
+            return _leaf(condition, header, source, values, shown)
 
 
-def _leaf(leaf: Leaf, header: Header, source: Source, values: bool) -> str:
+def _leaf(leaf: Leaf, header: Header, source: Source, values: bool, shown: Container[str]) -> str:
     match leaf:
         case Present(label, _, wanted):
             return f"{label} is {'absent' if wanted else 'present'}"
@@ -73,7 +77,7 @@ def _leaf(leaf: Leaf, header: Header, source: Source, values: bool) -> str:
             if not any(found):
                 return f"{label} is empty or absent"
             text = f"{label} {operator(test)}"
-            if values:
+            if values or label in shown:
                 text += f" {wanted_text(test)} (it is {_quoted(found)})"
             return text
 

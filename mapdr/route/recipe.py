@@ -1,6 +1,7 @@
 """What a rule does to an image, as plain data under a hash.
 
-A recipe is `{"steps": [{"type": ..., "config": ...}, ...]}`, in the order of the transforms. Equal recipes
+A recipe is `{"steps": [{"type": ..., "config": ...}, ...]}`, in the order of the transforms, with
+`"assume_character_set"` beside it where the receiver assumes one (`assuming`). Equal recipes
 have equal hashes, so destinations share one result; the ledger keeps recipes by hash, so that a changed
 configuration never changes what was promised.
 """
@@ -12,10 +13,20 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
+from mapdr.kernel.character_set import AssumedSet
+
 
 def recipe(steps: Sequence[tuple[str, Any]]) -> dict[str, Any]:
     """The recipe of (transform type, JSON-able configuration) pairs, already in order."""
     return {"steps": [{"type": type_, "config": config} for type_, config in steps]}
+
+
+def assuming(recipe: dict[str, Any], sets: Sequence[AssumedSet]) -> dict[str, Any]:
+    """The recipe for images of a receiver that assumes these character sets; one without steps reads no
+    text, and stays as it is."""
+    if not sets or not recipe["steps"]:
+        return recipe
+    return {**recipe, "assume_character_set": [list(one) for one in sets]}
 
 
 def canonical(recipe: dict[str, Any]) -> str:

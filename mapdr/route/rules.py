@@ -7,15 +7,17 @@ came from: a destination with the AE title and an address of the sender is left 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Any, Protocol
 
+from mapdr.kernel.character_set import AssumedSet, assumed_of
 from mapdr.kernel.finding import Finding, instead
 from mapdr.kernel.item import ALL_ROUTINE, Header, Priority, Routing, Source, TagPath
 from mapdr.route.condition import Condition, Predicate, leaves, predicate
 from mapdr.route.explain import Explained, first_failure
-from mapdr.route.recipe import recipe_hash
+from mapdr.route.recipe import assuming, recipe_hash
 
 
 class Rule(Protocol):
@@ -69,17 +71,28 @@ class Router:
 
     `wanted` are the tag paths that the header scan must find, `recipes` what each hash in a `Routing` stands
     for, `problems` what was wrong with the rules (what is wrong is left out of the router), `peers` who the
-    destinations are.
+    destinations are, `assumed` the character sets that each receiver assumes of its images.
     """
 
     def __init__(
-        self, compiled: Sequence[_Compiled], peers: Mapping[str, Peer], problems: Sequence[Finding]
+        self,
+        compiled: Sequence[_Compiled],
+        peers: Mapping[str, Peer],
+        problems: Sequence[Finding],
+        assumed: Mapping[str, Sequence[AssumedSet]],
     ) -> None:
         self._compiled = tuple(compiled)
         self.peers = peers
         self._senders = _senders(peers)
         self.problems = tuple(problems)
-        self.recipes = {recipe_hash(each.rule.recipe): each.rule.recipe for each in compiled}
+        self.assumed = {name: tuple(sets) for name, sets in assumed.items() if sets}
+        plain = {recipe_hash(each.rule.recipe): each.rule.recipe for each in compiled}
+        self.recipes = dict(plain)
+        self._variants: dict[str, dict[str, str]] = {}
+        for name, sets in self.assumed.items():
+            others = {known: assuming(body, sets) for known, body in plain.items()}
+            self._variants[name] = {known: recipe_hash(other) for known, other in others.items()}
+            self.recipes |= {recipe_hash(other): other for other in others.values()}
         self.wanted: frozenset[TagPath] = frozenset(
             leaf.subject
             for each in compiled
@@ -97,8 +110,19 @@ class Router:
         hashes = (recipe for each in self._compiled for to, recipe in each.deliveries if to == destination)
         return [self.recipes[one] for one in dict.fromkeys(hashes)]
 
+    def read(self, header: Header, source: Source) -> Header:
+        """A header as the rules read it: in the character sets that its receiver assumes."""
+        sets = assumed_of(self.assumed.get(source.receiver, ()), source.calling_ae)
+        return header.assuming(sets) if sets else header
+
     def route(self, header: Header, source: Source) -> Routing:
         """What the rules decide for one image; pure, and never raises for any value."""
+        assumed: tuple[AssumedSet, ...] = ()
+        variants: Mapping[str, str] = {}
+        if source.receiver in self.assumed:
+            assumed = assumed_of(self.assumed[source.receiver], source.calling_ae)
+            if assumed:
+                header, variants = header.assuming(assumed), self._variants[source.receiver]
         rules: list[str] = []
         deliveries: dict[str, str] = {}
         priorities: dict[str, Priority] = {}
@@ -116,7 +140,7 @@ class Router:
                 elif destination in deliveries:
                     shadowed.append((name, destination))
                 else:
-                    deliveries[destination] = recipe
+                    deliveries[destination] = variants.get(recipe, recipe) if variants else recipe
                     if each.rule.priority:  # routine is 0
                         priorities[destination] = each.rule.priority
             if each.rule.stop:
@@ -127,15 +151,19 @@ class Router:
             tuple(shadowed),
             tuple(returned),
             priorities or ALL_ROUTINE,
+            assumed,
         )
 
-    def explain(self, header: Header, source: Source, *, values: bool = False) -> list[Explained]:
+    def explain(
+        self, header: Header, source: Source, *, values: bool = False, shown: Container[str] = ()
+    ) -> list[Explained]:
         """What became of each rule, in order.
 
         With `values`, failures show the image's own values and the rule's: for the operator's terminal
-        only, never for a log.
+        only, never for a log. Without it, those of the subjects (as rules write them) in `shown` alone.
         """
         routing = self.route(header, source)
+        header = self.read(header, source)
         stopped = False
         told: list[Explained] = []
         for each in self._compiled:
@@ -148,7 +176,7 @@ class Router:
                     reached=not stopped,
                     failure=""
                     if matched or stopped
-                    else first_failure(each.rule.when, header, source, values),
+                    else first_failure(each.rule.when, header, source, values, shown),
                     send_to=tuple(each.rule.send_to),
                     recipe=recipe_hash(each.rule.recipe),
                     shadowed=tuple(destination for rule, destination in routing.shadowed if rule == name),
@@ -159,8 +187,15 @@ class Router:
         return told
 
 
-def compile_rules(rules: Sequence[Rule], destinations: Mapping[str, Peer]) -> Router:
-    """The router for `rules`, in their order; what is wrong stands in its `problems`."""
+def compile_rules(
+    rules: Sequence[Rule],
+    destinations: Mapping[str, Peer],
+    assumed: Mapping[str, Sequence[AssumedSet]] = MappingProxyType({}),
+) -> Router:
+    """The router for `rules`, in their order; what is wrong stands in its `problems`.
+
+    `assumed`: by receiver the character sets that are assumed of its images.
+    """
     problems: list[Finding] = []
     compiled: list[_Compiled] = []
     first_named: dict[str, int] = {}
@@ -186,7 +221,7 @@ def compile_rules(rules: Sequence[Rule], destinations: Mapping[str, Peer]) -> Ro
             else:
                 deliveries[destination] = key
         compiled.append(_Compiled(rule, predicate(rule.when), tuple(deliveries.items())))
-    return Router(compiled, destinations, problems)
+    return Router(compiled, destinations, problems, assumed)
 
 
 def _senders(peers: Mapping[str, Peer]) -> dict[tuple[str, str], frozenset[str]]:

@@ -21,6 +21,7 @@ from mapdr.dicom.scan import deflate_pieces
 from mapdr.dicom.transfer_syntax import BIG_ENDIAN_SYNTAXES, DEFLATED, NATIVE, is_deflated
 from mapdr.dicom.uids import EXPLICIT_VR_LITTLE_ENDIAN
 from mapdr.kernel import budget
+from mapdr.kernel.character_set import AssumedSet, assumed_of
 from mapdr.kernel.codec import FrameFormat, Pixels
 from mapdr.kernel.conformance import undeclared
 from mapdr.kernel.errors import Permanent
@@ -67,9 +68,18 @@ class _StepMemory:
 class Pipeline:
     """The steps of one recipe, built once and used from many threads."""
 
-    def __init__(self, steps: Sequence[tuple[str, Transform]], settings: Settings, codecs: Codecs) -> None:
-        """Raises Permanent(reason="recipe") for a step that does not declare what it is, and for a second
-        one that encodes."""
+    def __init__(
+        self,
+        steps: Sequence[tuple[str, Transform]],
+        settings: Settings,
+        codecs: Codecs,
+        assumed: Sequence[AssumedSet] = (),
+    ) -> None:
+        """`assumed`: the character sets that steps assume of images (`Instance.assumed`).
+
+        Raises Permanent(reason="recipe") for a step that does not declare what it is, and for a second one
+        that encodes.
+        """
         brought = [(name, step.brings) for name, step in steps if isinstance(step, Brings) and step.brings]
         steps = [*steps, *brought]
         for name, step in steps:
@@ -77,6 +87,7 @@ class Pipeline:
                 raise Permanent(f'the step "{name}" cannot be run: {lacking}', reason="recipe")
         self._settings = settings
         self._codecs = codecs
+        self._assumed = tuple(assumed)
         self._header = [(name, cast(HeaderStep, step)) for name, step in steps if step.phase is Phase.HEADER]
         self._pixels = [cast(PixelStep | ImageStep, step) for _, step in steps if step.phase is Phase.PIXELS]
         self._looks = any(hasattr(step, "painting") for step in self._pixels)
@@ -133,6 +144,8 @@ class Pipeline:
 
         Raises as `prepare`.
         """
+        if self._assumed:
+            instance = replace(instance, assumed=assumed_of(self._assumed, instance.source.calling_ae))
         if self._has_more or (syntax and syntax != payload.transfer_syntax_uid):
             return self._whole(payload, instance, memory, syntax)
         return self._edited(payload, instance, memory)
@@ -323,7 +336,13 @@ def build_pipeline(
 ) -> Pipeline:
     """The pipeline of a recipe. Raises as `build_steps`, and Permanent(reason="recipe") for steps that do not
     go together."""
-    return Pipeline(build_steps(recipe, registry, settings), settings, codecs)
+    steps = build_steps(recipe, registry, settings)
+    return Pipeline(steps, settings, codecs, assumed_by(recipe))
+
+
+def assumed_by(recipe: Mapping[str, Any]) -> list[AssumedSet]:
+    """The character sets that a recipe assumes of the images of its receiver."""
+    return [AssumedSet(*one) for one in recipe.get("assume_character_set", ())]
 
 
 def build_steps(

@@ -695,7 +695,9 @@ Objects are relayed in any character set, as bytes. Rules, listings and webhooks
 
 {", ".join(known)}
 
-An object without Specific Character Set has the default repertoire (`ISO_IR 6`). File names and the page are in UTF-8.
+An object without Specific Character Set has the default repertoire (`ISO_IR 6`). Where a receiver is told
+to assume another one (`assume_character_set`), text is read and edited in that, and declared with the first text beyond ASCII that an edit
+writes. File names and the page are in UTF-8.
 """
 
 

@@ -289,6 +289,7 @@ def rows(section: str) -> dict[str, tuple[str, str]]:
 
 
 INNER_HEADINGS = {
+    "assume_character_set": "Character sets: a missing or wrong declaration",
     "tls, of who listens": "TLS",
     "tls, of who connects": "TLS",
     "entry of regions": "Entries of regions",

@@ -83,12 +83,12 @@ CASES: dict[str, Callable[[], bytes]] = {
 
 
 def _told(node: NodeFolder, path: Path) -> dict[str, Any]:
-    result = node.mapdr("explain", str(path), "--json")
+    result = node.mapdr("explain", str(path), "--json", "--identify")
     assert result.exit_code in (0, 1), result.output
     told = json.loads(result.output)
     assert isinstance(told, dict)
     assert (result.exit_code == 1) == any(each["error"] for each in told["deliveries"])
-    drawn = node.mapdr("explain", str(path))
+    drawn = node.mapdr("explain", str(path), "--identify")
     assert drawn.exit_code == result.exit_code
     return told
 

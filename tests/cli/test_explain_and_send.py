@@ -34,7 +34,7 @@ def ct(tmp_path: Path) -> Path:
 
 
 def test_explain_shows_rules_changes_size_and_quality(node: NodeFolder, ct: Path) -> None:
-    told = _json(node, "explain", str(ct))
+    told = _json(node, "explain", str(ct), "--identify")
     first, second = told["rules"]
     assert first["matched"]
     assert first["because"] == ["Modality is CT"]
@@ -49,7 +49,7 @@ def test_explain_shows_rules_changes_size_and_quality(node: NodeFolder, ct: Path
 
 
 def test_explain_in_words(node: NodeFolder, ct: Path) -> None:
-    output = node.mapdr("explain", str(ct)).output
+    output = node.mapdr("explain", str(ct), "--identify", width=160).output
     for words in ("CT Image Storage", "matches, Modality is CT", "CN-CT00000000", "pixels: equal"):
         assert words in output
     assert "an earlier rule decides what is done" in " ".join(output.split())

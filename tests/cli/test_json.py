@@ -19,6 +19,7 @@ from mapdr.config.problem import Problem
 from mapdr.operate.answer import answer, moment, plain
 from mapdr.operate.explain import AskedRule
 from mapdr.operate.fetch import Fetched, FetchedStudy
+from mapdr.operate.header_changes import HeaderChanges
 from mapdr.operate.license import Allowed
 from mapdr.operate.model import Hook, Webhooks
 from mapdr.store.outbox import OutboxEntry, OutboxSettlement
@@ -127,6 +128,7 @@ def told(used: NodeFolder, tmp_path: Path) -> dict[str, list[dict[str, Any]]]:
     ask("deliveries", "--identify", "--attempts")
     ask("sources")
     ask("report")
+    ask("changes", "--modality", "CT")
     ask("explain", str(tmp_path / "ct.dcm"))
     ask("send", str(tmp_path / "ct.dcm"), str(tmp_path / "text.dcm"))
     ask("echo", "archive")
@@ -175,6 +177,7 @@ RARE: dict[str, dict[str, Any]] = {
     "check": {"warnings": [Problem("mapdr.toml", 1, "rule", "what", "cure")]},
     "backup": {"problems": ["data/index.db is missing"]},
     "restore": {"kept": ["cert.pem"]},
+    "changes": {"destinations": [HeaderChanges("a", 1, 0, {"damaged": 1}, ["compress"], [])]},
     "explain": {"rules": [AskedRule("CT", True, [], True, "", ["a"], ["a"], ["a"])]},
 }
 """Parts of answers that the node of these tests does not give."""

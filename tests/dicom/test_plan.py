@@ -30,6 +30,7 @@ from mapdr.dicom.path import parse_edit_path as path
 from mapdr.dicom.path import parse_path
 from mapdr.dicom.scan import layout
 from mapdr.dicom.template import Template
+from mapdr.kernel.character_set import AssumedSet
 
 from .datasets import BIG, EXPLICIT, IMPLICIT, UNDEFINED, ct, element, encode, item
 
@@ -130,26 +131,33 @@ def data_sets(draw: st.DrawFn, syntax: str) -> bytes:
     return out
 
 
-def reference(raw: bytes, syntax: str, steps: list[Edit]) -> tuple[Edited, int, int]:
+Assumed = tuple[AssumedSet, ...]
+ASSUMED = st.sampled_from(
+    [(), (AssumedSet("ISO_IR 144"),), (AssumedSet("ISO_IR 126", "ISO_IR 100"), AssumedSet("ISO_IR 192"))]
+)
+
+
+def reference(raw: bytes, syntax: str, steps: list[Edit], assumed: Assumed = ()) -> tuple[Edited, int, int]:
     """What the tags step does without a plan."""
     where = layout(raw, syntax)
     tail = raw[where.pixel_end :] if where.header_end < where.size else None
-    return apply_edits(raw[: where.header_end], syntax, steps, tail=tail), where.header_end, where.pixel_end
+    done = apply_edits(raw[: where.header_end], syntax, steps, tail=tail, assumed=assumed)
+    return done, where.header_end, where.pixel_end
 
 
-def check(raw: bytes, syntax: str, steps: list[Edit]) -> bool:
+def check(raw: bytes, syntax: str, steps: list[Edit], assumed: Assumed = ()) -> bool:
     """Whether the plan took the data set; that the result is then the reference's."""
     plan = EditPlan.of(steps)
-    done = plan.apply(raw, len(raw), syntax) if plan else None
+    done = plan.apply(raw, len(raw), syntax, assumed) if plan else None
     if done is not None:
-        assert done == reference(raw, syntax, steps)
+        assert done == reference(raw, syntax, steps, assumed)
     return done is not None
 
 
 @settings(max_examples=400)
 @given(st.data(), st.lists(edits(), min_size=1, max_size=4), st.sampled_from([IMPLICIT, EXPLICIT, BIG]))
 def test_a_plan_does_what_the_edits_do(data: st.DataObject, steps: list[Edit], syntax: str) -> None:
-    check(data.draw(data_sets(syntax)), syntax, steps)
+    check(data.draw(data_sets(syntax)), syntax, steps, data.draw(ASSUMED))
 
 
 @pytest.mark.parametrize("verb", VERBS, ids=lambda verb: verb.name)

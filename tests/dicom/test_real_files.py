@@ -24,6 +24,7 @@ from mapdr.dicom.path import parse_edit_path, parse_path
 from mapdr.dicom.scan import NeedMore, Unreadable, layout, scan
 from mapdr.dicom.template import Template
 from mapdr.dicom.transfer_syntax import is_deflated
+from mapdr.kernel.character_set import AssumedSet
 from mapdr.kernel.errors import Permanent
 
 from .datasets import BIG, EXPLICIT, IMPLICIT, different, flat
@@ -234,7 +235,7 @@ def test_all_text_of_real_files_moves_to_utf8(files: list[File]) -> None:
             with pytest.raises(Permanent):
                 apply_edits(header, syntax, edits)
             continue
-        done = apply_edits(header, syntax, edits, undeclared="ISO_IR 100")
+        done = apply_edits(header, syntax, edits, assumed=[AssumedSet("ISO_IR 100")])
         before = scan(header, syntax, WANTED, complete=True)
         after = scan(done.header, syntax, WANTED, complete=True)
         assert after.character_set == ("ISO_IR 192",)

@@ -13,6 +13,7 @@ from mapdr.dicom.edit.tree import Edited, apply_edits
 from mapdr.dicom.edit.verbs import SET, SET_IF_MISSING, Edit
 from mapdr.dicom.path import parse_edit_path as path
 from mapdr.dicom.template import Template
+from mapdr.kernel.character_set import AssumedSet
 from mapdr.kernel.errors import Permanent
 
 from .datasets import BIG, EXPLICIT, IMPLICIT, SYNTAXES, UNDEFINED, ct, decode, element, encode, nested
@@ -20,6 +21,7 @@ from .datasets import BIG, EXPLICIT, IMPLICIT, SYNTAXES, UNDEFINED, ct, decode, 
 GREEK = "Διονυσιος"
 NAME = SET(path("PatientName"), Template.parse(GREEK))
 CHARSET = (0x00080005,)
+ASSUMED = [AssumedSet("ISO_IR 100")]
 CONVERT = SET(path("SpecificCharacterSet"), Template.parse("ISO_IR 192"))
 SETS: list[tuple[str | list[str], str, str]] = [
     ("ISO_IR 100", "Müller^Jörg", "Größe"),
@@ -154,10 +156,13 @@ def test_bytes_that_nobody_can_read_park_the_image(declared: bytes) -> None:
 
 def test_an_assumed_set_reads_what_none_was_declared_for() -> None:
     raw = element(0x00081010, "SH", b"\xe9 ")
-    done = apply(raw, EXPLICIT, NAME, undeclared="ISO_IR 100")
+    done = apply(raw, EXPLICIT, NAME, assumed=ASSUMED)
     assert decode(done.header, EXPLICIT).StationName == "é"
-    kept = apply(raw, EXPLICIT, SET(path("PatientName"), Template.parse("ü")), undeclared="ISO_IR 100")
-    assert kept.header == raw + element(0x00100010, "PN", b"\xfc ")
+    kept = apply(raw, EXPLICIT, SET(path("PatientName"), Template.parse("ü")), assumed=ASSUMED)
+    declared = element(0x00080005, "CS", b"ISO_IR 100")
+    assert kept.header == declared + raw + element(0x00100010, "PN", b"\xfc ")
+    plain = apply(raw, EXPLICIT, SET(path("PatientName"), Template.parse("u")), assumed=ASSUMED)
+    assert plain.header == raw + element(0x00100010, "PN", b"u ")
 
 
 def test_an_item_with_its_own_set_is_moved_from_that() -> None:

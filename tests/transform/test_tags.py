@@ -135,7 +135,7 @@ def test_spooled_files_are_edited_by_plan_as_they_are_without_one(data: Path) ->
             continue
         spooled = FileSlice(path, start, len(content) - start)
         payload = Payload("1.2", "1.2.3", uids[0].decode(), (spooled,), spooled.length)
-        by_plan += fast._from_beginning(payload) is not None
+        by_plan += fast._from_beginning(payload, ()) is not None
         assert outcome(fast, payload) == outcome(plain, payload), path.name
     assert by_plan > 100
 

@@ -19,16 +19,35 @@ from mapdr_cli.render.terminal import console, glyphs
 @click.option("--called-ae", default="", metavar="TITLE", help="As if it had called this AE title.")
 @click.option("--address", default="", metavar="ADDRESS", help="As if it came from this address.")
 @click.option("--receiver", default="", metavar="NAME", help="As if this receiver had taken it.")
+@click.option("--identify", is_flag=True, help="Show the values of the file as well.")
+@click.option(
+    "--html",
+    metavar="OUT",
+    type=click.Path(path_type=Path, dir_okay=False, writable=True),
+    help="Write it as one page, to be sent or printed.",
+)
 @config_option
 @json_option
 def explain(
-    *, file: Path, calling_ae: str, called_ae: str, address: str, receiver: str, config: Path, as_json: bool
+    *,
+    file: Path,
+    calling_ae: str,
+    called_ae: str,
+    address: str,
+    receiver: str,
+    identify: bool,
+    html: Path | None,
+    config: Path,
+    as_json: bool,
 ) -> None:
-    """Show what the rules would do to FILE: which match and why, tags before and after, size and quality.
+    """Show what the rules would do to FILE: which match and why, what becomes of each element and by which
+    edit, size and quality.
 
-    Nothing is stored or sent. The output shows values of the file: it is for your own terminal. Exits 1 if
-    a transform fails; the image would then be parked.
+    Nothing is stored or sent. Values are shown with --identify: then it is for your own eyes. Exits 1 if a
+    transform fails; the image would then be parked.
     """
+    if html is not None and as_json:
+        raise click.UsageError("--html writes a file, --json prints; give one of them")
     configuration = load(config)
     told = explained(
         file,
@@ -37,11 +56,16 @@ def explain(
         called_ae=called_ae,
         address=address,
         receiver=receiver,
+        identify=identify,
     )
-    if as_json:
+    if html is not None:
+        from mapdr.operate.explain_page import page  # only where it is asked for
+
+        html.write_text(page(told), encoding="utf-8", newline="\n")
+    elif as_json:
         print_answer(told, node=configuration.plan.node.name)
     else:
         out = console()
-        out.print(drawing(told, glyphs(out)))
+        out.print(drawing(told, glyphs(out), out.width))
     if any(delivery.error for delivery in told.deliveries):
         raise click.exceptions.Exit(1)

@@ -15,17 +15,21 @@ from mapdr_cli.render.terminal import Glyphs
 
 SHOWN = 64
 """Characters of a value; a description can fill a page."""
+WIDE = 120
+"""Columns from which on a table of changes has each element's number too."""
 
 
-def drawing(told: Explanation, glyphs: Glyphs) -> RenderableType:
-    """What the rules would do to a file."""
+def drawing(told: Explanation, glyphs: Glyphs, width: int) -> RenderableType:
+    """What the rules would do to a file, in so many columns."""
     head = Text.assemble((words.plain(told.file), "name"), f"\n{told.sop_class}\n{told.transfer_syntax}")
+    if told.assumed:
+        head.append(f"\ntext is read as {words.plain(told.character_set)}, as the receiver assumes")
     head.append(f"\n{words.size(told.bytes)}\n")
     parts: list[RenderableType] = [head, Text("Rules", "head"), _rule_table(told.rules, glyphs)]
     if not told.deliveries:
         parts.append(Text("\nNo rule sends it anywhere: it would be kept and shown as unrouted.", "warn"))
     for delivery in told.deliveries:
-        parts.append(_delivery(delivery, told.bytes, glyphs))
+        parts.append(_delivery(delivery, told.bytes, glyphs, width))
     return Group(*parts)
 
 
@@ -57,10 +61,11 @@ def _sends(rule: AskedRule, glyphs: Glyphs) -> Text:
     return text
 
 
-def _delivery(delivery: WouldDeliver, size: int, glyphs: Glyphs) -> RenderableType:
+def _delivery(delivery: WouldDeliver, size: int, glyphs: Glyphs, width: int) -> RenderableType:
     title = Text(f"\n{glyphs.to} {words.plain(delivery.destination)}", "head")
     if delivery.priority != "routine":
         title.append(f" ({delivery.priority})")
+    title.append(f", by the rule {words.plain(delivery.rule)}", "faint")
     if delivery.error:
         return Group(title, Text(f"would be parked: {words.plain(delivery.error)}", "bad"))
     facts = f"{delivery.treatment}: {words.size(size)} {glyphs.to} {words.size(delivery.bytes)}"
@@ -74,7 +79,8 @@ def _delivery(delivery: WouldDeliver, size: int, glyphs: Glyphs) -> RenderableTy
     if delivery.unshown:
         lines.append(Text(f"what changes cannot be shown: {words.plain(delivery.unshown)}", "warn"))
     elif delivery.changes:
-        lines.append(_change_table(delivery.changes))
+        lines.append(_change_table(delivery.changes, width))
+        lines.append(Text(f"{words.many(delivery.kept, 'element')} kept", "faint"))
     else:
         lines.append(Text("no element changes", "faint"))
     return Group(*lines)
@@ -87,15 +93,23 @@ def _quality(measured: Quality) -> str:
     return f"pixels: at most {measured.max_error} off{psnr}"
 
 
-def _change_table(rows: Sequence[ElementChange]) -> Table:
-    table = Table(box=None, pad_edge=False, header_style="faint")
-    for title in ("tag", "name"):
-        table.add_column(title, no_wrap=True)
-    for title in ("before", "after"):
-        table.add_column(title, overflow="fold", ratio=1)
+def _change_table(rows: Sequence[ElementChange], width: int) -> Table:
+    """Each element that differs, with who did it; its number where there is room, values if they are told."""
+    is_wide = width >= WIDE
+    are_told = any(row.before is not None for row in rows)
+    table = Table(box=None, pad_edge=False, header_style="faint", expand=is_wide)
+    if is_wide:
+        table.add_column("tag", no_wrap=True)
+    table.add_column("element", overflow="fold", ratio=3)
+    table.add_column("change", no_wrap=True)
+    if are_told:
+        for title in ("before", "after"):
+            table.add_column(title, overflow="fold", ratio=2)
+    table.add_column("by", overflow="fold", ratio=3)
     for row in rows:
-        values = (_short(row.before), _short(row.after))
-        table.add_row(row.tag, words.plain(row.name), *values)
+        values = [_short(row.before or ""), _short(row.after or "")] if are_told else []
+        by = words.plain("; ".join(row.by))
+        table.add_row(*([row.tag] if is_wide else []), words.plain(row.path), row.action, *values, by)
     return table
 
 

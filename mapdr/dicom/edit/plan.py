@@ -15,7 +15,7 @@ from typing import NamedTuple
 from mapdr import _fast
 from mapdr._fast._rewrite_py import Span
 from mapdr._fast.scan_tables import EXPLICIT
-from mapdr.dicom.charset import is_plain, parse_terms
+from mapdr.dicom.charset import is_plain, parse_terms, terms_in_use
 from mapdr.dicom.document import Overflow
 from mapdr.dicom.edit.tree import Edited
 from mapdr.dicom.edit.verbs import Edit, Function, Value
@@ -26,6 +26,7 @@ from mapdr.dicom.tags import PIXEL_GROUP, SOP_CLASS_UID, SOP_INSTANCE_UID, SPECI
 from mapdr.dicom.template import Template
 from mapdr.dicom.value import SINGLE, texts_of
 from mapdr.kernel import budget
+from mapdr.kernel.character_set import AssumedSet
 from mapdr.kernel.errors import Permanent
 from mapdr.kernel.item import TagPath
 
@@ -74,7 +75,7 @@ class _Values:
     element has neither value nor VR; one of undefined length has a VR and no value.
     """
 
-    __slots__ = ("changed", "charset", "explicit", "known", "raws", "vrs")
+    __slots__ = ("assumed", "changed", "charset", "explicit", "known", "raws", "vrs")
 
     def __init__(
         self,
@@ -82,12 +83,14 @@ class _Values:
         known: Sequence[str],
         charset: Slot,
         explicit: bool,
+        assumed: tuple[AssumedSet, ...],
     ) -> None:
         self.vrs = [span[2] for span in spans]
         self.raws = [span[3] for span in spans]
         self.known = known
         self.charset = charset
         self.explicit = explicit
+        self.assumed = assumed
         self.changed: set[Slot] = set()
 
     def raw(self, slot: Slot) -> bytes | None:
@@ -106,8 +109,9 @@ class _Values:
         return name
 
     def terms(self) -> tuple[str, ...]:
-        """The character set that the data set declares."""
-        return parse_terms(self.raw(self.charset) or b"")
+        """The character set of the data set's text."""
+        declared = parse_terms(self.raw(self.charset) or b"")
+        return terms_in_use(declared, self.assumed) if self.assumed else declared
 
     def put_raw(self, slot: Slot, vr: str, raw: bytes) -> None:
         """Give an element its bytes; `vr` is for one that is absent."""
@@ -180,6 +184,8 @@ class _Values:
             return
         fitting = fit(text, vr, truncate=overflow == "truncate", form=strict)
         is_same_in_all_sets = _is_plain_text(fitting)
+        if self.assumed and not is_same_in_all_sets:
+            raise _Left  # the set that it is written in may have to be declared
         raw = encode_value(fitting, vr, () if is_same_in_all_sets else self.terms())
         if raw is None:
             raise _Left
@@ -269,8 +275,16 @@ class EditPlan:
 
         return render
 
-    def apply(self, buffer: bytes | memoryview, size: int, transfer_syntax_uid: str) -> Planned | None:
+    def apply(
+        self,
+        buffer: bytes | memoryview,
+        size: int,
+        transfer_syntax_uid: str,
+        assumed: tuple[AssumedSet, ...] = (),
+    ) -> Planned | None:
         """The edited data set of `size` bytes that `buffer` holds, or begins with, without its pixel data.
+
+        `assumed`: as for `apply_edits`.
 
         None: ask again with the whole data set if `buffer` was its beginning, and then `apply_edits`.
         """
@@ -281,7 +295,7 @@ class EditPlan:
         header_end, pixel_end, spans = located
         if header_end + size - pixel_end > LONG:
             budget.need(2 * (header_end + size - pixel_end))
-        values = _Values(spans, self._known, self._charset, bool(flags & EXPLICIT))
+        values = _Values(spans, self._known, self._charset, bool(flags & EXPLICIT), assumed)
         try:
             for function, target, value, edit in self._steps:
                 function(values, target, value, edit)

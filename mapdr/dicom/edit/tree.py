@@ -22,6 +22,7 @@ from mapdr.dicom.tags import SOP_CLASS_UID, SOP_INSTANCE_UID
 from mapdr.dicom.template import Template
 from mapdr.dicom.tree import DataElement, Level
 from mapdr.dicom.value import SINGLE
+from mapdr.kernel.character_set import AssumedSet
 from mapdr.kernel.errors import Permanent
 from mapdr.kernel.item import TagPath
 
@@ -49,17 +50,17 @@ def apply_edits(
     *,
     tail: bytes | None = None,
     tail_at: int = 0,
-    undeclared: str = "",
+    assumed: Sequence[AssumedSet] = (),
 ) -> Edited:
     """Apply `edits` to the bytes before the pixel data, and to those after it, the `tail`.
 
     `tail` is None for a data set without pixel data, whose `header` is all of it (see scan.layout); `tail_at`
-    is its offset in the data set, for errors. A deflated data set is inflated by the caller. `undeclared` is
-    the character set to assume where none is declared (a defined term). Raises Unreadable for bytes that
-    cannot be edited safely, and Permanent: for the reasons of the edits' verbs, and "no-such-item",
+    is its offset in the data set, for errors. A deflated data set is inflated by the caller. `assumed` are
+    the character sets of text whose declaration is missing or wrong. Raises Unreadable for bytes that cannot
+    be edited safely, and Permanent: for the reasons of the edits' verbs, and "no-such-item",
     "too-deep" and "odd-form".
     """
-    document = Document(header, tail, transfer_syntax_uid, undeclared, tail_at)
+    document = Document(header, tail, transfer_syntax_uid, assumed, tail_at)
     elements = TreeElements(document)
     for edit in edits:
         edit.verb.function(elements, edit.target, edit.value, edit)

@@ -184,6 +184,13 @@ class Edit:
         """The target, for error messages."""
         return format_target(self.target)
 
+    @property
+    def words(self) -> str:
+        """The verb with its target, and with what it copies; what it writes may identify somebody."""
+        if self.verb.takes is Takes.TARGET and isinstance(self.value, tuple):
+            return f"{self.verb.name} {format_path(self.value)} to {self.where}"
+        return f"{self.verb.name} {self.where}"
+
 
 def _text_of(argument: object) -> str:
     if not isinstance(argument, str):

@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field
 
+from mapdr.config.character_set import ReadsText
 from mapdr.config.units import Duration, Size
 from mapdr.kernel.stage import StageConfig
 from mapdr.net.ae_title import AeTitle
@@ -35,7 +36,7 @@ class Allow(StageConfig):
     host: Network | None = None
 
 
-class DimseReceiveConfig(WatchesSilence):
+class DimseReceiveConfig(ReadsText, WatchesSilence):
     """`called_ae_titles` are taken besides `ae_title`; `"any"` takes whatever a peer calls this receiver."""
 
     type: Literal["dicom"] = "dicom"

@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field, model_validator
 
+from mapdr.config.character_set import ReadsText
 from mapdr.config.secret import Secret
 from mapdr.config.units import Duration
 from mapdr.net.host import Host
@@ -24,7 +25,7 @@ Name = Annotated[str, AfterValidator(_name)]
 PositiveDuration = Annotated[Duration, Field(gt=0)]
 
 
-class DicomwebReceiveConfig(WatchesSilence):
+class DicomwebReceiveConfig(ReadsText, WatchesSilence):
     """`tokens` are bearer tokens by what they are called here, `users` passwords by the user's name."""
 
     type: Literal["dicomweb"] = "dicomweb"

@@ -17,6 +17,7 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field
 
+from mapdr.config.character_set import ReadsText
 from mapdr.config.units import Duration, LocalPath
 from mapdr.kernel.errors import LessUrgent, Refused
 from mapdr.kernel.finding import Finding
@@ -54,7 +55,7 @@ def _peer(name: str) -> str:
     return name
 
 
-class FolderReceiveConfig(WatchesSilence):
+class FolderReceiveConfig(ReadsText, WatchesSilence):
     """`[receive.NAME]` with `type = "folder"`."""
 
     path: LocalPath

@@ -138,6 +138,9 @@ class Ingest:
             routing = route[arrival.revision](header, source)
             taken = not routing.unrouted
             promises = [(word(name), self._recipes.number(hash_)) for name, hash_ in routing.deliveries]
+            if routing.assumed:  # the study's tags are read as the rules' were
+                header = header.assuming(routing.assumed)
+                arrival = arrival._replace(header=header)
             if routing.priorities:
                 priorities = {word(name): int(each) for name, each in routing.priorities.items()}
         except Exception as error:  # noqa: BLE001  a rule may fail in any way; the image stays, in sight

@@ -218,6 +218,7 @@ class Rerouting:
         if header is None:
             return _Routed(row, {}, readable=False)
         routing = by.route(header, self._instances.from_row(row).source)
+        header = header.assuming(routing.assumed) if routing.assumed else header
         to = {
             by.numbers.destination(name): by.numbers.recipe(hash_)
             for name, hash_ in routing.deliveries

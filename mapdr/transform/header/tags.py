@@ -19,6 +19,7 @@ from mapdr.dicom.transfer_syntax import is_deflated
 from mapdr.dicom.uids import EXPLICIT_VR_LITTLE_ENDIAN, IMPLICIT_VR_LITTLE_ENDIAN
 from mapdr.dicom.write import UNDEFINED, Element, encoding_from
 from mapdr.kernel import budget
+from mapdr.kernel.character_set import AssumedSet
 from mapdr.kernel.item import FileSlice, Instance, Part, Payload, Treatment, is_uid, total_length
 from mapdr.kernel.stage import Factory, Settings, StageConfig
 from mapdr.kernel.step import Changes, Memory, Phase, Reads
@@ -32,6 +33,7 @@ COPIES = 4
 """How often the bytes around the pixel data are in memory at once while they are edited."""
 _PIXEL_HEAD = 12
 """Bytes of tag, VR and length of the pixel data."""
+Assumed = tuple[AssumedSet, ...]
 _NATIVE = frozenset([IMPLICIT_VR_LITTLE_ENDIAN, EXPLICIT_VR_LITTLE_ENDIAN])
 """Where pixel data has a length. Elsewhere its end must be looked for in the whole file."""
 
@@ -100,45 +102,51 @@ class TagEditor:
     changes = Changes.HEADER
     copies = 0
 
-    def __init__(self, edits: Sequence[TagEdit]) -> None:
-        self._edits = tuple(edit.edit for edit in edits)
+    def __init__(self, edits: Sequence[Edit]) -> None:
+        self._edits = tuple(edits)
         self._plan = EditPlan.of(self._edits)
+
+    def parts(self) -> Sequence[tuple[str, TagEditor]]:
+        """Each edit by itself: `mapdr.kernel.step.Divides`."""
+        return [
+            (f"edit {number}: {edit.words}", TagEditor([edit])) for number, edit in enumerate(self._edits, 1)
+        ]
 
     def apply(self, payload: Payload, instance: Instance, memory: Memory) -> Payload:
         """The edited payload, or the same one where nothing changed. Raises Permanent as `apply_edits`."""
         if is_deflated(payload.transfer_syntax_uid):
-            return self._deflated(payload)
-        return self._from_beginning(payload) or self._from_whole(payload)
+            return self._deflated(payload, instance.assumed)
+        return self._from_beginning(payload, instance.assumed) or self._from_whole(payload, instance.assumed)
 
-    def _from_beginning(self, payload: Payload) -> Payload | None:
+    def _from_beginning(self, payload: Payload, assumed: Assumed) -> Payload | None:
         """The edited payload if the plan can tell from its first bytes: of a spooled file read at once, or of
         a header that another step has made, with the pixel data behind it."""
         is_native = payload.transfer_syntax_uid in _NATIVE
         begun = _begun(payload.parts, is_native=is_native) if self._plan is not None else None
         if self._plan is None or begun is None or (payload.length > BEGINNING and not is_native):
             return None
-        done = self._plan.apply(begun, payload.length, payload.transfer_syntax_uid)
+        done = self._plan.apply(begun, payload.length, payload.transfer_syntax_uid, assumed)
         if done is None:
             return None
         edited, start, end = done
         pixels = PartsView(payload.parts).slice(start, end)
         return _changed(payload, edited, (edited.header, *pixels, edited.tail))
 
-    def _from_whole(self, payload: Payload) -> Payload:
+    def _from_whole(self, payload: Payload, assumed: Assumed) -> Payload:
         if len(payload.parts) > 1:
             budget.need(payload.length)  # the buffer is a copy then
         with PartsView(payload.parts) as view:
-            edited, start, end, odd = self._edit(view, payload.transfer_syntax_uid)
+            edited, start, end, odd = self._edit(view, payload.transfer_syntax_uid, assumed)
             parts = (
                 _evened(edited, view, odd) if odd else (edited.header, *view.slice(start, end), edited.tail)
             )
         return _changed(payload, edited, parts)
 
-    def _deflated(self, payload: Payload) -> Payload:
+    def _deflated(self, payload: Payload, assumed: Assumed) -> Payload:
         data = inflated(payload)
         budget.need(2 * payload.length)  # what is deflated, and there twice while it is put together
         with PartsView((data,)) as view:
-            edited, start, end, odd = self._edit(view, EXPLICIT_VR_LITTLE_ENDIAN)
+            edited, start, end, odd = self._edit(view, EXPLICIT_VR_LITTLE_ENDIAN, assumed)
             if not edited.changed:
                 return payload
             if odd:
@@ -150,10 +158,10 @@ class TagEditor:
                     packed = deflate_pieces((edited.header, pixels, edited.tail))
         return _changed(payload, edited, (packed,))
 
-    def _edit(self, view: PartsView, syntax: str) -> tuple[Edited, int, int, Layout | None]:
+    def _edit(self, view: PartsView, syntax: str, assumed: Assumed) -> tuple[Edited, int, int, Layout | None]:
         """The edits applied to a whole data set: around which bytes of it, and its layout to make it even."""
         with view.buffer() as buffer:
-            done = self._plan.apply(buffer, len(buffer), syntax) if self._plan else None
+            done = self._plan.apply(buffer, len(buffer), syntax, assumed) if self._plan else None
             where = None if done else layout(buffer, syntax)
         if done is not None:
             return *done, None
@@ -161,7 +169,7 @@ class TagEditor:
         budget.need(COPIES * (where.size - (where.pixel_end - where.header_end)))
         tail = None if where.pixels is None else view[where.pixel_end :]
         header = view[: where.header_end]
-        edited = apply_edits(header, syntax, self._edits, tail=tail, tail_at=where.pixel_end)
+        edited = apply_edits(header, syntax, self._edits, tail=tail, tail_at=where.pixel_end, assumed=assumed)
         is_odd = edited.changed and where.remarks & ODD_LENGTH and not where.truncated
         return edited, where.header_end, where.pixel_end, where if is_odd else None
 
@@ -208,7 +216,7 @@ def _uid(found: str, known: str) -> str:
 
 def build(settings: Settings, config: Sequence[TagEdit], next: None) -> TagEditor:
     """The transform for a node."""
-    return TagEditor(config)
+    return TagEditor([edit.edit for edit in config])
 
 
 STAGE = Factory("transform", "tags", GenericAlias(tuple, (edit_config(VERBS), ...)), build, order=10)

@@ -146,7 +146,7 @@ function explained(name, answer) {
 
 function delivery(one) {
   if (one.error) return h("p", { class: "below" }, h("b", { class: "bad" }, "▲ Problem: "), `for ${one.destination} it would be parked: ${one.error}`);
-  const parts = [one.treatment, one.transfer_syntax, size(one.bytes), one.priority === "routine" ? "" : one.priority, one.note,
+  const parts = [`by the rule ${one.rule}`, one.treatment, one.transfer_syntax, size(one.bytes), one.priority === "routine" ? "" : one.priority, one.note,
     one.quality ? `no pixel off by more than ${one.quality.max_error}` : ""];
   const title = `What ${one.destination} would get`;
   return h("section", { class: "below", "aria-label": title }, h("h3", {}, title),
@@ -157,8 +157,8 @@ function delivery(one) {
 export function changed(changes, title) {
   if (!changes.length) return h("p", {}, "No element changes.");
   return h("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": `${title}: ${many(changes.length, "element")}` },
-    h("table", { class: "text" }, h("thead", {}, h("tr", {}, ["element", "before", "after"].map((word) => h("th", { scope: "col" }, word)))),
+    h("table", { class: "text" }, h("thead", {}, h("tr", {}, ["element", "before", "after", ...(changes[0].by ? ["by"] : [])].map((word) => h("th", { scope: "col" }, word)))),
       h("tbody", {}, changes.map((one) => h("tr", {}, h("th", { scope: "row" }, one.name || one.tag),
-        h("td", {}, value(one.before)), h("td", {}, value(one.after)))))));
+        h("td", {}, value(one.before)), h("td", {}, value(one.after)), one.by ? h("td", {}, one.by.join("; ")) : null)))));
 }
 const value = (text) => text || h("small", {}, "–");

@@ -1,0 +1,105 @@
+"""Which step of a recipe changed which element.
+
+The header's steps are carried out one after the other, part by part, and the data set is compared after each.
+That works for every step. One that says how it divides (`mapdr.kernel.step.Divides`) is told by its parts,
+one that accounts for elements (`Accounts`) by its own words for each.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from typing import cast
+
+from mapdr.dicom.path import parse_edit_path
+from mapdr.kernel.character_set import AssumedSet
+from mapdr.kernel.item import Instance, Payload, TagPath
+from mapdr.kernel.stage import Settings
+from mapdr.kernel.step import Accounts, Divides, HeaderStep, Memory, Phase, Transform
+from mapdr.operate.differences import ElementChange, changes
+from mapdr.transform.codecs.table import Codecs
+from mapdr.transform.pipeline import Pipeline
+
+Steps = Sequence[tuple[str, Transform]]
+
+
+class Authors:
+    """What the steps of one recipe did to one image, step by step."""
+
+    def __init__(
+        self, steps: Steps, settings: Settings, codecs: Codecs, assumed: Sequence[AssumedSet]
+    ) -> None:
+        """`assumed`: the character sets that the recipe assumes of the image (`assumed_of`)."""
+        self._steps = steps
+        self._settings = settings
+        self._codecs = codecs
+        self._assumed = assumed
+        self._by: dict[str, list[str]] = defaultdict(list)
+
+    def follow(self, before: Payload, instance: Instance, memory: Memory) -> Payload:
+        """Carry out the header's steps, and note what each has changed; the payload behind them.
+
+        Raises what the steps raise.
+        """
+        payload = before
+        for name, label, part in self._parts():
+            pipeline = Pipeline([(name, part)], self._settings, self._codecs, self._assumed)
+            made = pipeline.apply(payload, instance, memory)
+            for change in changes(payload, made, self._assumed):
+                self._note(change, self._words(name, label, part, change, instance))
+            payload = made
+        return payload
+
+    def follow_rest(self, before: Payload, after: Payload) -> None:
+        """Note what the steps behind the header have changed in it, together."""
+        if names := [name for name, step in self._steps if step.phase is not Phase.HEADER]:
+            for change in changes(before, after, self._assumed):
+                self._note(change, ", ".join(names))
+
+    def signed(self, found: Sequence[ElementChange]) -> list[ElementChange]:
+        """Changes between the first and the last data set, with who did them."""
+        return [replace(change, by=self._of(change.path)) for change in found]
+
+    def _parts(self) -> Iterator[tuple[str, str, HeaderStep]]:
+        for name, step in self._steps:
+            if step.phase is not Phase.HEADER:
+                continue
+            if isinstance(step, Divides):
+                yield from ((name, label, part) for label, part in step.parts())
+            else:
+                yield name, "", cast(HeaderStep, step)
+
+    @staticmethod
+    def _words(name: str, label: str, part: HeaderStep, change: ElementChange, instance: Instance) -> str:
+        if isinstance(part, Accounts):
+            label = part.account(_tags(change), instance) or label
+        return f"{name}, {label}" if label else name
+
+    def _note(self, change: ElementChange, words: str) -> None:
+        noted = self._by[change.path]
+        if words not in noted:
+            noted.append(words)
+
+    def _of(self, path: str) -> tuple[str, ...]:
+        """Who changed an element: the steps that changed it, or the sequence or items that it belongs to."""
+        found = self._by.get(path)
+        if found is None:
+            found = [
+                words
+                for other, noted in self._by.items()
+                if _is_within(path, other) or _is_within(other, path)
+                for words in noted
+            ]
+        return tuple(dict.fromkeys(found))
+
+
+def _is_within(path: str, other: str) -> bool:
+    """Whether `path` leads into what `other` leads to."""
+    return path.startswith(other) and path[len(other) :][:1] in ("[", ".")
+
+
+def _tags(change: ElementChange) -> TagPath:
+    """The tags of a change's path; of a whole item, those of its sequence."""
+    return tuple(tag for tag, _ in parse_edit_path(re.sub(r"\[[0-9]+\]$", "", change.path)))
