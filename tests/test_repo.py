@@ -40,7 +40,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     "store": SHARED | {"dicom"},
     "net": SHARED | FIELDS,
     "receive": SHARED | FIELDS | {"net", "dicom", "wire", "store"},
-    "transform": SHARED | FIELDS | {"dicom", "wire", "store"},
+    # An edit asks of an image what a rule asks, in the same words.
+    "transform": SHARED | FIELDS | {"config.when", "dicom", "route", "wire", "store"},
     "egress": SHARED | FIELDS | {"net", "dicom", "wire", "store"},
     "deliver": SHARED | FIELDS | {"net", "dicom", "wire", "store"},
     "notify": SHARED | FIELDS | {"config.lists", "config.model", "config.payload", "net", "dicom", "store"},
