@@ -53,7 +53,7 @@ def examine(
     findings = [*plan.problems]
     doubts: tuple[Problem, ...] = ()
     if surroundings:
-        findings += faults(loaded, plan)
+        findings += faults(loaded, plan, registry)
         doubts = loaded.locate([*warnings(loaded), *twice(loaded, registry), *of_stages(plan)])
     found = {*loaded.problems, *loaded.locate(findings)}
     problems = tuple(sorted(found, key=lambda problem: (problem.line, str(problem))))

@@ -12,17 +12,18 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel
+from pydantic import BaseModel, TypeAdapter
 
-from mapdr.config.model import NodeConfig
+from mapdr.config.model import Config, NodeConfig
 from mapdr.config.read import Loaded
 from mapdr.config.secret import Secret
 from mapdr.kernel.errors import ConfigurationError
 from mapdr.kernel.finding import Finding, Place
+from mapdr.kernel.registry import Registry
 from mapdr.node.plan import Plan, failing, folders_in_one_another
 
 
-def faults(loaded: Loaded, plan: Plan) -> Iterator[Finding]:
+def faults(loaded: Loaded, plan: Plan, registry: Registry) -> Iterator[Finding]:
     """What would keep this configuration from running here, and an empty one."""
     config = loaded.config
     if config is None:
@@ -44,11 +45,27 @@ def faults(loaded: Loaded, plan: Plan) -> Iterator[Finding]:
             missed = []
             yield failing(place, error)
         yield from (Finding((*place, *each.place), each.what, each.cure) for each in missed)
+    yield from _rules(config, registry)
     # Links lead folders into one another whose names do not say so.
     yield from folders_in_one_another(config.node.data, plan.receivers, plan.destinations, _real_place)
     for name, hook in config.webhook.items():
         yield from _secrets(hook, ("webhook", name))
         yield from (Finding(("webhook", name, *each.place), each.what, each.cure) for each in hook.faults())
+
+
+def _rules(config: Config, registry: Registry) -> Iterator[Finding]:
+    """What the transforms of rules miss: their secrets, tables and the like."""
+    for index, rule in enumerate(config.rule):
+        for type_, plain in rule.steps:
+            place: Place = ("rule", index, type_)
+            factory = registry.factory("transform", type_)
+            try:
+                step = TypeAdapter(factory.config).validate_python(plain)
+                missed = [*_secrets(step, ()), *factory.faults(step)]
+            except Exception as error:  # noqa: BLE001  as above
+                yield failing(place, error)
+                continue
+            yield from (Finding((*place, *each.place), each.what, each.cure) for each in missed)
 
 
 def _real_place(path: str) -> str:

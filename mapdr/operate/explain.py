@@ -27,6 +27,7 @@ from mapdr.operate import part10
 from mapdr.operate.configuration import Configuration
 from mapdr.operate.differences import ElementChange, Quality, changes, quality
 from mapdr.operate.errors import RequestError
+from mapdr.operate.rule_words import edit_words
 from mapdr.operate.sources import BY_SEND
 from mapdr.route.condition import leaves
 from mapdr.store.spool.headers import (
@@ -66,8 +67,8 @@ class AskedRule:
 class WouldDeliver:
     """What a destination would get; with an `error` nothing, for the image would be parked.
 
-    `unshown` says why `changes` cannot be told. `quality` is None where no pixel changed, and where none can
-    be read.
+    `edits` says what the edits of tags do, in their order. `unshown` says why `changes` cannot be told.
+    `quality` is None where no pixel changed, and where none can be read.
     """
 
     destination: str
@@ -75,6 +76,7 @@ class WouldDeliver:
     priority: str = Priority.ROUTINE.word
     treatment: str = ""
     note: str = ""
+    edits: Sequence[str] = ()
     transfer_syntax: str = ""
     bytes: int = 0
     milliseconds: float | None = None
@@ -236,7 +238,17 @@ def _deliveries(
         if recipe not in results:
             results[recipe] = _prepare(plan, registry, recipe, instance)
         priority = routing.priorities.get(destination, Priority.ROUTINE)
-        yield replace(results[recipe], destination=destination, priority=priority.word)
+        yield replace(
+            results[recipe],
+            destination=destination,
+            priority=priority.word,
+            edits=_edits(plan.recipes[recipe]),
+        )
+
+
+def _edits(recipe: Mapping[str, Any]) -> list[str]:
+    steps = (step["config"] for step in recipe["steps"] if step["type"] == "tags")
+    return [edit_words(edit, identify=True) for edits in steps for edit in edits]
 
 
 def _prepare(plan: Plan, registry: Registry, recipe: str, instance: Instance) -> WouldDeliver:

@@ -284,7 +284,7 @@ def explained(guide: str) -> Iterator[tuple[Key, str, str]]:
     """Each key, the default that the guide gives it, and its meaning there; both empty if it has none."""
     said = sections(guide)
     for title, model, type_, heading in tables():
-        told = rows(said.get(heading, "")) | ({} if title != "tags" else _verbs(said[heading]))
+        told = ({} if title != "tags" else _verbs(said[heading])) | rows(said.get(heading, ""))
         for key in keys(title, model, type_):
             yield key, *told.get(key.name, ("", ""))
     for title, model in inner_tables().items():

@@ -109,6 +109,8 @@ class Lookup(Change):
 SHORTEST_KEY = 16
 """Characters of a key: so many random ones hold some 80 bits, which nobody guesses who has values and their
 hashes."""
+LONGEST_HASH = 52
+"""Characters: those of all 256 bits."""
 SHORTEST_HASH = 8
 """Characters of a hash, of five bits each: among a million values, two share one of 40 bits by a chance of
 one half; 16 characters are the most of AE, CS and SH."""
@@ -125,11 +127,11 @@ class KeyedHash(Change):
     """
 
     key: bytes = field(repr=False)
-    length: int = 52
+    length: int = LONGEST_HASH
 
     def __post_init__(self) -> None:
-        if not SHORTEST_HASH <= self.length <= 52:
-            raise ValueError(f"length is from {SHORTEST_HASH} to 52 characters")
+        if not SHORTEST_HASH <= self.length <= LONGEST_HASH:
+            raise ValueError(f"length is from {SHORTEST_HASH} to {LONGEST_HASH} characters")
 
     def value(self, value: str, vr: str) -> str:
         """Its hash."""
@@ -141,7 +143,7 @@ class KeyedHash(Change):
         digest = hmac.digest(self.key, value.encode("utf-8", "surrogatepass"), hashlib.sha256)
         if vr == "UI":
             return f"2.25.{int.from_bytes(digest[:16], 'big')}"
-        return base64.b32encode(digest).decode("ascii")[: min(self.length, LIMITS.get(vr, 52))]
+        return base64.b32encode(digest).decode("ascii")[: min(self.length, LIMITS.get(vr, LONGEST_HASH))]
 
 
 _DATE = re.compile(r"([0-9]{4})(\.?)([0-9]{2})\2([0-9]{2})")

@@ -26,6 +26,7 @@ from mapdr.config.secret import Secret
 from mapdr.config.units import LocalPath
 from mapdr.config.when import parse_when
 from mapdr.dicom.edit.change import (
+    LONGEST_HASH,
     SHORTEST_KEY,
     Change,
     DayShift,
@@ -222,7 +223,7 @@ def _lookup(edit: Any) -> Change:
 _CHANGES: Mapping[str, Callable[[Any], Change]] = {
     "replace": _replacement,
     "map": _lookup,
-    "hash": lambda edit: KeyedHash(b"", edit.length_ or KeyedHash.length),
+    "hash": lambda edit: KeyedHash(b"", edit.length_ or LONGEST_HASH),
     "shift_date": lambda edit: DayShift(edit.days_),
     "split": lambda edit: Split(edit.at_),
     "join": lambda edit: Join(edit.with_),
@@ -253,7 +254,7 @@ def _hash_of(edit: Any) -> Change:
             f"make a random one of at least {SHORTEST_KEY}, better 32",
             reason="secret-too-short",
         )
-    return KeyedHash(key.encode(), edit.length_ or KeyedHash.length)
+    return KeyedHash(key.encode(), edit.length_ or LONGEST_HASH)
 
 
 _OUTSIDE: Mapping[str, Callable[[Any], Change | None]] = {"map": _table_of, "hash": _hash_of}

@@ -30,7 +30,8 @@ def read_table(path: Path) -> dict[str, str]:
         raise ValueError(f"line {line} is not UTF-8 text; save the file as CSV in UTF-8") from None
     found: dict[str, str] = {}
     lines: dict[str, int] = {}
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=_separator(text), strict=True)
+    lines_of = io.StringIO(text, newline="")
+    reader = csv.reader(lines_of, delimiter=_separator(text), skipinitialspace=True, strict=True)
     try:
         for number, row in enumerate(reader):
             cells = [cell.strip() for cell in row]
