@@ -111,6 +111,11 @@ def test_a_value_too_long_to_search_and_a_backslash_that_comes_of_it_park() -> N
     assert parked(edit, element(0x00100020, "LO", b"ab")).reason == "bad-value"
 
 
+def test_a_backslash_that_is_a_character_stays_one() -> None:
+    edit = REPLACE(path("PatientComments"), search("a", ""))
+    assert after(edit, element(0x00104000, "LT", b"a\\")).PatientComments == "\\"
+
+
 # --- map
 
 

@@ -45,9 +45,10 @@ def each_value(change: Callable[[str, str], str]) -> Function:
             nothing_to_write(data, [place for place, _ in found], edit, "a tag of its text")
             return
         for place, old in found:
-            values = [old] if data.is_single(place) else old.split("\\")
+            is_single = data.is_single(place)
+            values = [old] if is_single else old.split("\\")
             new = [change(each, text) if each else each for each in values]
-            _put(data, place, new, edit, strict=False)
+            _put(data, place, old, new, edit, strict=False, is_single=is_single)
 
     return function
 
@@ -60,10 +61,11 @@ def _changed(data: Elements, target: Any, value: Change, edit: Edit) -> None:
             continue
         vr = data.vr(place)
         try:
-            new = value.values([old] if vr in SINGLE else old.split("\\"), vr)
+            is_single = vr in SINGLE
+            new = value.values([old] if is_single else old.split("\\"), vr)
         except Permanent as error:
             raise Permanent(f"{edit.where}: {error}", reason=error.reason) from error
-        _put(data, place, new, edit, strict=value.strict)
+        _put(data, place, old, new, edit, strict=value.strict, is_single=is_single)
 
 
 def _readable(data: Elements, place: Any, edit: Edit) -> str:
@@ -81,12 +83,18 @@ def _readable(data: Elements, place: Any, edit: Edit) -> str:
     return text
 
 
-def _put(data: Elements, place: Any, values: list[str], edit: Edit, *, strict: bool) -> None:
-    if not data.is_single(place) and any("\\" in each for each in values):
+def _put(
+    data: Elements, place: Any, old: str, values: list[str], edit: Edit, *, strict: bool, is_single: bool
+) -> None:
+    new = "\\".join(values)
+    if not is_single and new.count("\\") >= max(len(values), 1):
         raise Permanent(
             f"{edit.where}: what is put to it holds a backslash, which separates values", reason="bad-value"
         )
-    data.put(place, "\\".join(values) if any(values) else "", edit.overflow, strict=strict)
+    if not is_single and not new.strip("\\"):
+        new = ""  # no value is left, of however many
+    if new != old:
+        data.put(place, new, edit.overflow, strict=strict, anew=True)
 
 
 def _trim(data: Elements, target: Any, value: None, edit: Edit) -> None:
