@@ -322,3 +322,34 @@ class Document:
                     raise Permanent(f"{format_path(here)} holds {why}", reason="character-set")
                 element.data = pad(text.rstrip(" \0").encode(), element.vr_name)
                 self.changed[here] = None
+
+
+class Within(Document):
+    """An item of a document, read and changed as if it were a data set; `changed` has paths from it on.
+
+    It takes the character set of the document, which moves as a whole.
+    """
+
+    def __init__(self, document: Document, item: Level) -> None:
+        self._document = document
+        self._item = item
+        self.head, self.tail = document.head, document.tail
+        self.undeclared = document.undeclared
+        self.changed = {}
+
+    @property
+    def moved(self) -> bool:  # type: ignore[override]
+        """Whether all text of the document was moved to ISO_IR 192."""
+        return self._document.moved
+
+    def tops(self) -> list[Level]:
+        """The item."""
+        return [self._item]
+
+    def top_for(self, tag: int) -> Level:
+        """The item."""
+        return self._item
+
+    def move_to_utf8(self) -> None:
+        """Move all text of the document."""
+        self._document.move_to_utf8()

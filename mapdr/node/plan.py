@@ -236,11 +236,16 @@ def _conditions(config: Config) -> Iterator[tuple[Place, Condition]]:
     """What rules and their edits ask, with the places."""
     for index, rule in enumerate(config.rule):
         yield ("rule", index, "when"), rule.when
-        edits = (step for type_, step in rule.steps if type_ == "tags" and isinstance(step, list))
-        for number, edit in enumerate(each for step in edits for each in step):
-            if "if" in edit:
-                place: Place = ("rule", index, "tags", number, "if")
-                yield place, parse_when(edit["if"], place, [])
+        for type_, step in rule.steps:
+            if type_ == "tags":
+                yield from _conditions_of_edits(step, ("rule", index, "tags"))
+
+
+def _conditions_of_edits(edits: Any, place: Place) -> Iterator[tuple[Place, Condition]]:
+    for number, edit in enumerate(edits):
+        if "if" in edit:
+            yield (*place, number, "if"), parse_when(edit["if"], place, [])
+        yield from _conditions_of_edits(edit.get("edits", ()), (*place, number, "edits"))
 
 
 def _peer(destination: Planned, resolve: Callable[[str], Iterable[str]]) -> Peer:

@@ -103,6 +103,8 @@ def edit_words(edit: Mapping[str, Any], *, identify: bool = False) -> str:
         is_shown = identify or verb in _PLAIN or shown in SHOWN
         if operand is not None and is_shown:
             text += _OPERANDS.get((verb, key), ' "{}"').format(operand)
+    if isinstance(inner := edit.get("edits"), list | tuple):
+        text += f" {'; '.join(_edits(inner, identify))}"
     if verb == "map":
         table = edit.get("table")
         text += f" of {len(table)}" if isinstance(table, Mapping) else f" {edit.get('file')}"
@@ -120,12 +122,14 @@ def _shown(path: Any, identify: bool) -> str:
 def hidden(edit: Mapping[str, Any]) -> dict[str, Any]:
     """An edit of a recipe without what may identify somebody: the old and new values of a table, what a
     condition asks for, and values that choose items."""
-    told = {
+    told: dict[str, Any] = {
         key: _shown(value, identify=False) if key in _EDITS and isinstance(value, str) else value
         for key, value in edit.items()
     }
     if isinstance(told.get("table"), Mapping):
         told["table"] = f"{len(told['table'])} entries"
+    if isinstance(told.get("edits"), list):
+        told["edits"] = [hidden(each) for each in told["edits"]]
     if "if" in told:
         told["if"] = _conditions(told["if"], identify=False)
     return told
@@ -156,6 +160,7 @@ _EDITS = {
     "trim": "{tag} loses the spaces around it",
     "split": "{tag} is split at",
     "join": "{tag} is joined with",
+    "for_each": "in each item of {tag}:",
     "keep_only": "nothing is kept but {tag} and what an image needs",
 }
 

@@ -116,7 +116,7 @@ def _collect(model: type[BaseModel], found: dict[str, type[BaseModel]]) -> None:
     for name, field in model.model_fields.items():
         for inner in _models(field.annotation):
             title = inner_title(name, inner)
-            if title not in found:
+            if title not in found and inner is not model:
                 found[title] = inner
                 _collect(inner, found)
 
@@ -189,6 +189,8 @@ def _kind(kind: Any, own: str) -> str:
     if kind is Priority:
         return "priority"
     if isinstance(kind, type) and issubclass(kind, BaseModel):
+        if kind.__name__ == "TagEdit":
+            return "[table `tags`](#tags)"  # the edits of an item are written as those of a data set
         title = inner_title(own, kind)
         return f"[table `{own}`](#{_anchor(title)})"
     return PLAIN.get(kind, "any")

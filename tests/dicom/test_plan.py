@@ -18,9 +18,11 @@ from mapdr.dicom.edit.rewrite import HASH, JOIN, LOWER, MAP, REPLACE, SHIFT_DATE
 from mapdr.dicom.edit.target import Everywhere, Only, Private
 from mapdr.dicom.edit.tree import Edited, apply_edits
 from mapdr.dicom.edit.value import Items
+from mapdr.dicom.edit.verb import Each
 from mapdr.dicom.edit.verbs import (
     COPY,
     EMPTY,
+    FOR_EACH,
     KEEP_ONLY,
     PREFIX,
     REMOVE,
@@ -131,6 +133,10 @@ def unconditional(draw: st.DrawFn, verbs: Sequence[Verb]) -> Edit:
         "if_empty": draw(st.sampled_from(["error", "skip", "clear"])),
     }
     try:
+        if verb is FOR_EACH:
+            others = [each for each in VERBS if each is not FOR_EACH]
+            inner = draw(st.lists(edits(others), min_size=1, max_size=2))
+            return verb(path("RequestAttributesSequence"), Each(tuple(inner)))
         if verb is KEEP_ONLY:
             return verb(Only.parse(draw(st.lists(st.sampled_from(KEYWORDS), min_size=1, max_size=4))))
         if verb.takes is Takes.NOTHING:
@@ -207,7 +213,8 @@ def test_a_plan_takes_every_verb_and_does_what_the_tree_does(
     verb: Verb, data: st.DataObject, syntax: str
 ) -> None:
     steps = data.draw(st.lists(edits([verb]), min_size=1, max_size=2))
-    assert (EditPlan.of(steps) is not None) is (KEEP_ONLY not in {step.verb for step in steps})
+    by_tree = {KEEP_ONLY, FOR_EACH} & {step.verb for step in steps}
+    assert (EditPlan.of(steps) is None) is bool(by_tree)
     check(data.draw(data_sets(syntax)), syntax, steps)
 
 
@@ -255,7 +262,7 @@ TAKEN: list[Edit] = [
 
 
 def test_each_verb_is_among_them() -> None:
-    assert {edit.verb for edit in TAKEN} == set(VERBS) - {KEEP_ONLY}
+    assert {edit.verb for edit in TAKEN} == set(VERBS) - {KEEP_ONLY, FOR_EACH}
 
 
 @LITTLE
@@ -282,6 +289,7 @@ def test_a_plan_takes_what_is_regular(edit: Edit, syntax: str, undefined: bool) 
         REMOVE(path("(0010,0000)")),
         REMOVE(Private()),
         KEEP_ONLY(Only.parse(["Modality"])),
+        FOR_EACH(path("RequestAttributesSequence"), Each((REMOVE(path("ScheduledProcedureStepID")),))),
         REMOVE(path("RequestAttributesSequence[ScheduledProcedureStepID=S1].ScheduledProcedureStepID")),
         replace(
             REMOVE(path("PatientName")),

@@ -16,13 +16,14 @@ from hypothesis import strategies as st
 from pydicom.dataset import Dataset
 
 from mapdr.dicom.edit.change import DayShift, Join, KeyedHash, Lookup, Replacement, Split
+from mapdr.dicom.edit.plan import EditPlan
 from mapdr.dicom.edit.rewrite import HASH, JOIN, LOWER, MAP, PREFIX, REPLACE, SHIFT_DATE, SPLIT, TRIM, UPPER
 from mapdr.dicom.edit.target import Only
 from mapdr.dicom.edit.tree import apply_edits
-from mapdr.dicom.edit.verb import Edit
-from mapdr.dicom.edit.verbs import KEEP_ONLY, REMOVE, SET
+from mapdr.dicom.edit.verb import Each, Edit
+from mapdr.dicom.edit.verbs import COPY, FOR_EACH, KEEP_ONLY, REMOVE, SET
 from mapdr.dicom.fit import LIMITS, fit
-from mapdr.dicom.path import format_edit_path
+from mapdr.dicom.path import format_edit_path, parse_path
 from mapdr.dicom.path import parse_edit_path as path
 from mapdr.dicom.scan import scan
 from mapdr.dicom.template import Template
@@ -370,6 +371,79 @@ def test_the_value_that_chooses_is_in_no_error() -> None:
 def test_a_wrong_path_is_told(wrong: str) -> None:
     with pytest.raises(ValueError, match="is not a tag"):
         path(wrong)
+
+
+# --- for_each
+
+
+def each_item(tag: str, *edits: Edit) -> Edit:
+    return FOR_EACH(path(tag), Each(edits))
+
+
+def when(edit: Edit, **asked: str) -> Edit:
+    return replace(edit, condition=Asked.of(asked))
+
+
+@pytest.mark.parametrize("syntax", SYNTAXES)
+@pytest.mark.parametrize("undefined", [False, True])
+def test_edits_of_items_read_and_write_in_each_item(syntax: str, undefined: bool) -> None:
+    edit = each_item(
+        "RequestAttributesSequence",
+        COPY(path("RequestedProcedureID"), parse_path("ScheduledProcedureStepID")),
+        SET(path("ReasonForTheRequestedProcedure"), Template.parse("step {ScheduledProcedureStepID}")),
+        each_item("ScheduledProtocolCodeSequence", UPPER(path("CodeMeaning"))),
+        when(REMOVE(path("ScheduledProcedureStepID")), ScheduledProcedureStepID="S2"),
+        when(SET(path("CodeValue"), Template.parse("X")), receiver="elsewhere"),
+    )
+    assert EditPlan.of([edit]) is None
+    raw = encode(ct(undefined=undefined), syntax)
+    done = apply_edits(raw, syntax, [edit])
+    one, two = decode(done.header, syntax).RequestAttributesSequence
+    assert (one.RequestedProcedureID, two.RequestedProcedureID) == ("S1", "S2")
+    assert [each.ReasonForTheRequestedProcedure for each in (one, two)] == ["step S1", "step S2"]
+    assert one.ScheduledProtocolCodeSequence[0].CodeMeaning == "FIRST"
+    assert ("ScheduledProcedureStepID" in one, "ScheduledProcedureStepID" in two) == (True, False)
+    assert "CodeValue" not in one
+    sequence = 0x00400275
+    assert set(done.changed) == {
+        (sequence, 0x00401001),
+        (sequence, 0x00401002),
+        (sequence, 0x00400008, 0x00080104),
+        (sequence, 0x00400009),
+    }
+    assert encode(decode(done.header, syntax), syntax) == done.header
+
+
+def test_an_edit_of_an_item_moves_the_whole_data_set_to_utf8() -> None:
+    data = ct()
+    data.InstitutionName = "Köln"
+    text = SET(path("RequestedProcedureDescription"), Template.parse("Ж"))
+    done = apply_edits(encode(data, EXPLICIT), EXPLICIT, [each_item("RequestAttributesSequence", text)])
+    found = decode(done.header, EXPLICIT)
+    assert done.moved
+    assert found.InstitutionName == "Köln"
+    assert [each.RequestedProcedureDescription for each in found.RequestAttributesSequence] == ["Ж", "Ж"]
+
+
+def test_only_some_elements_of_items_are_kept() -> None:
+    kept = KEEP_ONLY(Only.parse(["ScheduledProcedureStepID"]))
+    found = after(each_item("RequestAttributesSequence", kept), ct())
+    keywords = [[each.keyword for each in step] for step in found.RequestAttributesSequence]
+    assert keywords == [["ScheduledProcedureStepID"]] * 2
+    assert found.PatientName == "Doe^Jane"
+
+
+def test_where_there_is_no_sequence_no_item_is_made_and_what_is_none_parks() -> None:
+    edit = each_item("RequestAttributesSequence", SET(path("StudyID"), Template.parse("1")))
+    raw = element(0x00100020, "LO", b"ab")
+    assert apply_edits(raw, EXPLICIT, [edit]).header is raw
+    assert parked(edit, element(0x00400275, "LO", b"ab")).reason == "no-such-item"
+
+
+def test_the_character_set_of_an_item_is_not_changed() -> None:
+    inner = SET(path("SpecificCharacterSet"), Template.parse("ISO_IR 192"))
+    with pytest.raises(ValueError, match="SpecificCharacterSet cannot be changed"):
+        each_item("RequestAttributesSequence", inner)
 
 
 # --- keep_only

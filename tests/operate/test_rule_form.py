@@ -199,6 +199,11 @@ def test_a_rule_in_words(rule: dict[str, Any], sentence: str) -> None:
             {"map": "PatientID", "file": "ids.csv", "otherwise": "keep"},
             "PatientID becomes what is in a table ids.csv, others stay",
         ),
+        (
+            {"for_each": "OtherPatientIDsSequence", "edits": [{"map": "PatientID", "table": {"17": "R"}}]},
+            "in each item of OtherPatientIDsSequence: "
+            "PatientID becomes what is in a table of 1, others are parked",
+        ),
         ({"hash": "PatientID", "key": "env:X"}, "PatientID becomes its keyed hash"),
         ({"shift_date": "StudyDate", "days": -3}, "StudyDate is moved by -3 days"),
         ({"split": "OtherPatientIDs", "at": ";"}, 'OtherPatientIDs is split at ";"'),

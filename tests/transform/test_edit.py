@@ -83,6 +83,21 @@ def recipe(edit: dict[str, Any], base: Path = Path()) -> list[dict[str, Any]]:
         ({"upper": "PatientID", "if": {}}, (0, "if"), "is an empty table"),
         ({"upper": "PatientID", "if": {"Modalty": "CT"}}, (0, "if", "Modalty"), "no DICOM keyword"),
         ({"upper": "PatientID", "if": {"Rows": {"mn": 1}}}, (0, "if", "Rows", "mn"), "unknown key"),
+        ({"for_each": "PatientID", "edits": [{"upper": "StudyID"}]}, (0,), "PatientID has another VR"),
+        ({"for_each": "RequestAttributesSequence", "edits": []}, (0,), "edits is an empty list"),
+        (
+            {"for_each": "RequestAttributesSequence", "edits": [{"upper": "StudyID"}, {"upperr": "StudyID"}]},
+            (0, "edits", 1, "upperr"),
+            "unknown key",
+        ),
+        (
+            {
+                "for_each": "RequestAttributesSequence",
+                "edits": [{"replace": "StudyID", "pattern": "(", "with": ""}],
+            },
+            (0, "edits", 0, "pattern"),
+            "is not a regular",
+        ),
         ({"set": "OtherPatientIDsSequence[x].PatientID", "to": "1"}, (0,), "is not a tag"),
     ],
 )
@@ -126,6 +141,10 @@ Modalty = "CT"
         {"map": "PatientID", "table": {"a": "b"}, "otherwise": "keep"},
         {"shift_date": "StudyDate", "days": -3},
         {"keep_only": ["PatientID", "group:0018"]},
+        {
+            "for_each": "RequestAttributesSequence",
+            "edits": [{"upper": "StudyID", "if": {"StudyDate": date(2026, 1, 31)}}],
+        },
         {"upper": "PatientID", "if": {"StudyDate": {"min": date(2026, 1, 31)}, "calling_ae": "CT*"}},
     ],
 )
@@ -239,6 +258,14 @@ send_to = ["out"]
         ('{ map = "PatientID", file = "gone.csv" }', "cannot be read"),
         ('{ map = "PatientID", file = "bad.csv" }', "line 2 has 1 column"),
         ('{ map = "Modality", file = "long.csv" }', "entry 1 of the table does not fit Modality"),
+        (
+            '{ for_each = "OtherPatientIDsSequence", edits = [{ hash = "StudyID", key = "env:MAPDR_GONE" }] }',
+            "MAPDR_GONE is empty or not set",
+        ),
+        (
+            '{ for_each = "OtherPatientIDsSequence", edits = [{ map = "PatientID", file = "gone.csv" }] }',
+            "cannot be read",
+        ),
         ('{ hash = "PatientID", key = "env:MAPDR_TEST_GONE" }', "MAPDR_TEST_GONE is empty or not set"),
         ('{ hash = "PatientID", key = "file:short.key" }', "can be guessed"),
     ],
@@ -261,6 +288,9 @@ def test_a_receiver_that_there_is_not_is_told_in_a_condition(tmp_path: Path) -> 
     path.write_text(rule('{ upper = "PatientID", if = { receiver = "inn" } }'))
     (problem,) = examine(path).problems
     assert (problem.line, problem.what) == (12, 'there is no receiver "inn"')
+    inner = '{ upper = "StudyID", if = { receiver = "inn" } }'
+    path.write_text(rule(f'{{ for_each = "RequestAttributesSequence", edits = [{inner}] }}'))
+    assert [each.what for each in examine(path).problems] == ['there is no receiver "inn"']
 
 
 @pytest.mark.parametrize(

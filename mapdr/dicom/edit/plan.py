@@ -233,6 +233,10 @@ class _Values:
                 self.vrs[slot] = self.raws[slot] = None
                 self.changed.add(slot)
 
+    def each(self, target: Slots, edits: Sequence[Edit]) -> None:
+        """Leave it to `apply_edits`."""
+        raise _Left
+
     def keep_only(self, target: Only) -> None:
         """Leave it to `apply_edits`."""
         raise _Left

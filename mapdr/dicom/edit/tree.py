@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
-from mapdr.dicom.document import Document, Overflow, Rendered, Verbatim
+from mapdr.dicom.document import Document, Overflow, Rendered, Verbatim, Within
 from mapdr.dicom.edit.target import KEPT, Only, Pattern, Private, Target
 from mapdr.dicom.edit.value import Content
 from mapdr.dicom.edit.verb import Edit
@@ -62,10 +62,7 @@ def apply_edits(
     "too-deep" and "odd-form".
     """
     document = Document(header, tail, transfer_syntax_uid, undeclared, tail_at)
-    elements = TreeElements(document)
-    for edit in edits:
-        if edit.condition is None or edit.condition.holds(elements, source):
-            edit.verb.function(elements, edit.target, edit.value, edit)
+    TreeElements(document, source).carry_out(edits)
     if document.changed:
         document.drop_file_meta()
     changed = tuple(sorted(document.changed))
@@ -107,8 +104,30 @@ class TreeElements:
     Targets and values are those of the edits.
     """
 
-    def __init__(self, document: Document) -> None:
+    def __init__(self, document: Document, source: Source = NOWHERE) -> None:
         self._document = document
+        self._source = source
+
+    def carry_out(self, edits: Sequence[Edit]) -> None:
+        """Do each edit whose condition holds, in their order."""
+        for edit in edits:
+            if edit.condition is None or edit.condition.holds(self, self._source):
+                edit.verb.function(self, edit.target, edit.value, edit)
+
+    def each(self, target: Target, edits: Sequence[Edit]) -> None:
+        """Carry out edits on each item that is there."""
+        for place in list(self.places(target)):
+            element = place.element
+            if element is None or not (element.is_sequence() or element.raw):
+                continue
+            if not element.is_sequence() and element.vr != b"UN":
+                what = f"{format_edit_path(place.path)} is no sequence in this image"
+                raise Permanent(what, reason="no-such-item")
+            for item in element.open():
+                within = Within(self._document, item)
+                TreeElements(within, self._source).carry_out(edits)
+                for path in within.changed:
+                    self._document.note((*place.path, *((tag, None) for tag in path)))
 
     def texts(self, path: TagPath) -> tuple[str, ...]:
         """All values at a path, in all items (`kernel.item.Elements`)."""

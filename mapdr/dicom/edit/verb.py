@@ -94,6 +94,9 @@ class Elements(Protocol):
     def keep_only(self, target: Only) -> None:
         """Take out every element of the top level but those of `target` and of `target.KEPT`."""
 
+    def each(self, target: Any, edits: Sequence[Edit]) -> None:
+        """Carry out edits on each item of a sequence as if it were a data set. Raises as they do."""
+
     def move_to_utf8(self) -> None:
         """Move all text to ISO_IR 192. Raises Permanent (reason "character-set")."""
 
@@ -112,7 +115,7 @@ class Takes(Enum):
     TARGET = "to "
     """The target: the tag that it is written with is the source."""
     KEYS = " "
-    """Keys of its own, of which a `Change` is made (`mapdr.transform.header.tags`)."""
+    """Keys of its own, of which a `Change` or `Each` is made (`mapdr.transform.header.edit`)."""
 
     @property
     def key(self) -> str:
@@ -162,7 +165,7 @@ class Verb:
     ) -> Edit:
         """The edit as a rule writes it: `{ <name> = tag, <takes.key> = argument }`. Raises ValueError.
 
-        The argument of one that takes keys of its own is the Change that they make.
+        The argument of one that takes keys of its own is what they make.
         """
         if not isinstance(tag, str):
             return self(Only.parse(tag))
@@ -171,15 +174,22 @@ class Verb:
         target = parse_target(tag) if self.patterns else parse_edit_path(tag)
         if self.takes is Takes.NOTHING:
             return self(target)
-        if isinstance(argument, Change):
+        if isinstance(argument, Change | Each):
             return self(target, argument, overflow)
         if self.takes is Takes.TEXT:
             return self(target, Template.parse(_text_of(argument)), overflow, if_empty)
         return self(target, parse_content(argument), overflow, if_empty)
 
 
-Value = Content | Change | TagPath | None
-"""What an edit writes or does to values, the source that it copies, or nothing."""
+@dataclass(frozen=True, slots=True)
+class Each:
+    """Edits of an item: their paths begin in it."""
+
+    edits: tuple[Edit, ...]
+
+
+Value = Content | Change | Each | TagPath | None
+"""What an edit writes, does to values or to items, the source that it copies, or nothing."""
 
 
 class Condition(Protocol):

@@ -15,6 +15,7 @@ from mapdr.dicom.edit.verb import (
     ALL_VRS,
     CHARACTER_SET,
     UNFIT,
+    Each,
     Edit,
     Elements,
     IfEmpty,
@@ -34,6 +35,7 @@ from mapdr.kernel.errors import Permanent
 __all__ = [
     "COPY",
     "EMPTY",
+    "FOR_EACH",
     "KEEP_ONLY",
     "PREFIX",
     "REMOVE",
@@ -151,6 +153,20 @@ def _empty(data: Elements, target: Any, value: None, edit: Edit) -> None:
             data.clear(place)
 
 
+def _for_each(data: Elements, target: Any, value: Any, edit: Edit) -> None:
+    data.each(target, value.edits)
+
+
+def _check_each(edit: Edit) -> None:
+    """What no item may lose or change is found with the path to it."""
+    assert isinstance(edit.value, Each)
+    if not edit.value.edits:
+        raise ValueError("edits is an empty list; write the edits of an item")
+    for one in edit.value.edits:
+        if isinstance(edit.target, tuple) and isinstance(one.target, tuple):
+            check_writable((*edit.target, *one.target))
+
+
 def _keep_only(data: Elements, target: Any, value: None, edit: Edit) -> None:
     data.keep_only(target)
 
@@ -203,5 +219,16 @@ KEEP_ONLY = Verb("keep_only", Takes.NOTHING, ALL_VRS, _keep_only, patterns=True,
 """Take out every element of the top level but these, and those that an image cannot do without
 (`mapdr.dicom.edit.target.KEPT`)."""
 
-VERBS: tuple[Verb, ...] = (SET, SET_IF_MISSING, COPY, REMOVE, EMPTY, *REWRITING, KEEP_ONLY)
+FOR_EACH = Verb(
+    "for_each",
+    Takes.KEYS,
+    frozenset({"SQ", "UN"}),
+    _for_each,
+    UNFIT | {"empty-value", "no-such-item", "not-in-table", "pattern-too-slow"},
+    _check_each,
+    keys=("edits",),
+)
+"""Carry out edits on each item of a sequence: paths, sources, placeholders and conditions are of the item."""
+
+VERBS: tuple[Verb, ...] = (SET, SET_IF_MISSING, COPY, REMOVE, EMPTY, *REWRITING, KEEP_ONLY, FOR_EACH)
 """The table, in the order of `docs/configuration.md`."""

@@ -36,7 +36,7 @@ from mapdr.dicom.edit.change import (
     Replacement,
     Split,
 )
-from mapdr.dicom.edit.verb import Edit, IfEmpty, Overflow, Takes, Verb
+from mapdr.dicom.edit.verb import Each, Edit, IfEmpty, Overflow, Takes, Verb
 from mapdr.kernel.errors import ConfigurationError, Permanent
 from mapdr.kernel.finding import Faults, Finding
 from mapdr.kernel.item import Elements, Source, TagPath
@@ -176,22 +176,32 @@ class TagEdit(StageConfig):
         return getattr(self, f"{key}_", None) if key else None
 
     @property
+    def compiled(self) -> Edit:
+        """The edit, without what it needs from outside of the configuration."""
+        return self._edit
+
+    @property
     def edit(self) -> Edit:
         """The edit, with what it needs from outside of the configuration.
 
         Raises Permanent (reasons "table", "secret") where that cannot be had.
         """
         outside = _OUTSIDE.get(self._edit.verb.name)
-        change = outside(self) if outside else None
-        if change is None:
+        value = outside(self) if outside else None
+        if value is None:
             return self._edit
         try:
-            return replace(self._edit, value=change)
+            return replace(self._edit, value=value)
         except ValueError as error:
             raise Permanent(f"{self._get('file')}: {error}", reason="table") from None
 
     def faults(self) -> Iterator[Finding]:
         """What of outside cannot be used here and now; who asks looks for missing secrets himself."""
+        for index, one in enumerate(self._get("edits") or ()):
+            for each in one.faults():
+                yield Finding(("edits", index, *each.place), each.what, each.cure)
+        if self._get("edits"):
+            return
         try:
             _ = self.edit
         except Permanent as error:
@@ -220,13 +230,14 @@ def _lookup(edit: Any) -> Change:
     return Lookup(edit.table_ or {}, edit.otherwise_)
 
 
-_CHANGES: Mapping[str, Callable[[Any], Change]] = {
+_CHANGES: Mapping[str, Callable[[Any], Change | Each]] = {
     "replace": _replacement,
     "map": _lookup,
     "hash": lambda edit: KeyedHash(b"", edit.length_ or LONGEST_HASH),
     "shift_date": lambda edit: DayShift(edit.days_),
     "split": lambda edit: Split(edit.at_),
     "join": lambda edit: Join(edit.with_),
+    "for_each": lambda edit: Each(tuple(one.compiled for one in edit.edits_)),
 }
 """What the keys of a verb make; without what lies outside."""
 
@@ -257,7 +268,15 @@ def _hash_of(edit: Any) -> Change:
     return KeyedHash(key.encode(), edit.length_ or LONGEST_HASH)
 
 
-_OUTSIDE: Mapping[str, Callable[[Any], Change | None]] = {"map": _table_of, "hash": _hash_of}
+def _each_of(edit: Any) -> Each:
+    return Each(tuple(one.edit for one in edit.edits_))
+
+
+_OUTSIDE: Mapping[str, Callable[[Any], Change | Each | None]] = {
+    "map": _table_of,
+    "hash": _hash_of,
+    "for_each": _each_of,
+}
 """The changes that need something from outside of the configuration; None where this one does not."""
 
 
@@ -274,6 +293,7 @@ _KINDS: Mapping[str, Any] = {
     "length": int,
     "days": int,
     "at": str,
+    "edits": list["TagEdit"],
 }
 """The keys beside the verbs, in the order of `docs/configuration.md`."""
 
@@ -287,6 +307,8 @@ def edit_config(verbs: Sequence[Verb]) -> type[TagEdit]:
         f"{key}_": (kind | None, Field(default=None, alias=key)) for key, kind in written.items()
     }
     model: type[TagEdit] = create_model("TagEdit", __base__=TagEdit, __doc__=TagEdit.__doc__, **fields)
+    # The edits of an item are of this model too.
+    model.model_rebuild(force=True, _types_namespace={"TagEdit": model})
     model.verbs = {verb.name: verb for verb in verbs}
     model.keys = frozenset(taken)
     return model
