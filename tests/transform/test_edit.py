@@ -259,8 +259,8 @@ send_to = ["out"]
         ('{ map = "PatientID", file = "bad.csv" }', "line 2 has 1 column"),
         ('{ map = "Modality", file = "long.csv" }', "entry 1 of the table does not fit Modality"),
         (
-            '{ for_each = "OtherPatientIDsSequence", edits = [{ hash = "StudyID", key = "env:MAPDR_GONE" }] }',
-            "MAPDR_GONE is empty or not set",
+            '{ for_each = "OtherPatientIDsSequence", edits = [{ hash = "StudyID", key = "env:M_GONE" }] }',
+            "M_GONE is empty or not set",
         ),
         (
             '{ for_each = "OtherPatientIDsSequence", edits = [{ map = "PatientID", file = "gone.csv" }] }',
