@@ -8,8 +8,10 @@ import hashlib
 import hmac
 import time
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
+import pydicom
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -17,7 +19,19 @@ from pydicom.dataset import Dataset
 
 from mapdr.dicom.edit.change import DayShift, Join, KeyedHash, Lookup, Replacement, Split
 from mapdr.dicom.edit.plan import EditPlan
-from mapdr.dicom.edit.rewrite import HASH, JOIN, LOWER, MAP, PREFIX, REPLACE, SHIFT_DATE, SPLIT, TRIM, UPPER
+from mapdr.dicom.edit.rewrite import (
+    HASH,
+    JOIN,
+    LOWER,
+    MAP,
+    PREFIX,
+    REPLACE,
+    REWRITING,
+    SHIFT_DATE,
+    SPLIT,
+    TRIM,
+    UPPER,
+)
 from mapdr.dicom.edit.target import Only
 from mapdr.dicom.edit.tree import apply_edits
 from mapdr.dicom.edit.verb import Each, Edit
@@ -34,7 +48,7 @@ from mapdr.route.pattern import LONGEST, compile_regex
 from mapdr.transform.header.edit import Asked
 
 from .datasets import BIG, EXPLICIT, IMPLICIT, SYNTAXES, ct, decode, element, encode, item
-from .test_plan import ASKED, data_sets
+from .test_plan import ASKED, data_sets, edits
 
 KEY = b"a key of the site"
 
@@ -318,6 +332,51 @@ def test_they_reach_into_items(syntax: str) -> None:
     edit = HASH(path("RequestAttributesSequence[1].ScheduledProcedureStepID"), KeyedHash(KEY))
     one, two = after(edit, ct(), syntax).RequestAttributesSequence
     assert (one.ScheduledProcedureStepID, len(two.ScheduledProcedureStepID)) == ("S1", 16)
+
+
+@given(st.lists(edits(REWRITING), min_size=1, max_size=3), st.sampled_from([IMPLICIT, EXPLICIT]))
+def test_no_error_tells_a_value(steps: list[Edit], syntax: str) -> None:
+    marked = item(
+        SpecificCharacterSet="ISO_IR 100",
+        **dict.fromkeys(("AccessionNumber", "PatientID", "StationName"), "Qmark17Z"),
+        PatientName="Qmark17Z^Ä",
+        InstitutionName="Qmark17Z Ö",
+        PatientComments="Qmark17Z" * 40,
+        ImageType=["QMARK17Z", "QMARK17Z"],
+    )
+    told = ""
+    try:
+        apply_edits(encode(marked, syntax), syntax, steps)
+    except Permanent as error:
+        told = str(error)
+    assert "mark17" not in told.lower()
+
+
+def test_names_of_the_world_are_changed_in_their_character_set(data: Path) -> None:
+    """Prefixed, in capitals, and a part of them replaced: as pydicom reads it, without another set."""
+    seen = 0
+    for file in sorted((data / "charsets").glob("*.dcm")):
+        read = pydicom.dcmread(file)
+        syntax = str(read.file_meta.TransferSyntaxUID)
+        if "PatientName" not in read or syntax not in (IMPLICIT, EXPLICIT):
+            continue
+        raw = encode(pydicom.dcmread(file), syntax)
+        before = str(decode(raw, syntax).PatientName)
+        steps = [
+            PREFIX(path("PatientName"), Template.parse("X ")),
+            REPLACE(path("PatientName"), search("\\^", " ^ ")),
+            TRIM(path("PatientName")),
+        ]
+        try:
+            done = apply_edits(raw, syntax, steps)
+        except Permanent as error:
+            assert error.reason == "character-set", file.name  # noqa: PT017  others are edited
+            continue
+        seen += 1
+        found = decode(done.header, syntax)
+        assert str(found.PatientName) == f"X {before}", file.name
+        assert done.moved or found.SpecificCharacterSet == read.get("SpecificCharacterSet"), file.name
+    assert seen > 10
 
 
 # --- Items that hold a value

@@ -120,11 +120,24 @@ RULES = (
     {"prefix": "AccessionNumber", "with": "CN-", "if_empty": "skip"},
     {"remove": "OtherPatientIDs"},
 )
+CHANGES = (
+    {"upper": "PatientName"},
+    {"replace": "StudyDescription", "pattern": r"(\w)(\w*)", "with": r"\2\1"},
+    {"map": "Modality", "table": {"CT": "MR", "MR": "CT"}, "otherwise": "keep", "if": {"Rows": {"min": 64}}},
+    {"shift_date": "StudyDate", "days": -30, "if": {"StudyDate": "????????"}},
+    {"trim": "Manufacturer"},
+    {"join": "ImageType", "with": "_", "overflow": "truncate"},
+    {"hash": "PatientID", "key": "env:MAPDR_TEST_KEY", "length": 16},
+)
 
 
-def test_spooled_files_are_edited_by_plan_as_they_are_without_one(data: Path) -> None:
+@pytest.mark.parametrize("rules", [RULES, CHANGES])
+def test_spooled_files_are_edited_by_plan_as_they_are_without_one(
+    data: Path, rules: tuple[dict[str, Any], ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Long headers, encapsulated pixels, trailing elements, odd files: same parts, or the same error."""
-    fast, plain = editor(*RULES), editor(*RULES)
+    monkeypatch.setenv("MAPDR_TEST_KEY", "0123456789abcdef")
+    fast, plain = editor(*rules), editor(*rules)
     plain._plan = None
     by_plan = 0
     for path in sorted(path for path in data.rglob("*") if path.is_file() and path.stat().st_size < 2 << 20):
