@@ -15,7 +15,7 @@ from pathlib import Path
 
 from sqlalchemy import update
 
-from benchmarks import contention, watching
+from benchmarks import contention, edits, watching
 from benchmarks import load as generator
 from benchmarks.node import Bench, node
 from benchmarks.peers import Sink, load, scratch
@@ -181,6 +181,10 @@ def report() -> list[str]:
         "## Memory",
         "",
         *giant(),
+        "",
+        "## Edits of tags",
+        "",
+        *edits.report(),
         "",
         "## Contention",
         "",

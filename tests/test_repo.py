@@ -40,11 +40,11 @@ MAY_IMPORT: dict[str, set[str]] = {
     "store": SHARED | {"dicom"},
     "net": SHARED | FIELDS,
     "receive": SHARED | FIELDS | {"net", "dicom", "wire", "store"},
-    # Files of regions are read as the configuration is, and ask of an image what a rule's `when` does.
+    # Files of regions are read as the configuration is, and images are asked what a rule's `when` asks.
     "transform": SHARED
     | FIELDS
-    | {"config.lines", "config.problem", "config.validate", "config.when", "route.condition"}
-    | {"dicom", "wire", "store"},
+    | {"config.lines", "config.problem", "config.validate", "config.when"}
+    | {"dicom", "route", "wire", "store"},
     "egress": SHARED | FIELDS | {"net", "dicom", "wire", "store"},
     "deliver": SHARED | FIELDS | {"net", "dicom", "wire", "store"},
     "notify": SHARED | FIELDS | {"config.lists", "config.model", "config.payload", "net", "dicom", "store"},

@@ -11,7 +11,7 @@ from typing import Annotated, Any
 from pydantic import BaseModel, TypeAdapter, ValidationError
 from pydantic_core import ErrorDetails
 
-from mapdr.kernel.finding import Finding, Place, instead
+from mapdr.kernel.finding import Faults, Finding, Place, instead
 from mapdr.kernel.privacy import in_words
 
 
@@ -37,6 +37,11 @@ def _findings(kind: Any, raw: Any, place: Place, details: list[ErrorDetails]) ->
     seen: set[Place] = set()
     for detail in details:
         where = _where(raw, detail)
+        error = detail.get("ctx", {}).get("error")
+        if isinstance(error, Faults):
+            for each in error.findings:
+                yield Finding((*place, *where, *each.place), each.what, each.cure)
+            continue
         within = any(each[: len(where)] == where for each in seen)
         if where in seen or (detail["type"] == "too_short" and within):
             # The branches of a union each say what they miss, and wrong entries also make a list too short.

@@ -9,11 +9,11 @@ from mapdr import _fast
 from mapdr._fast.scan_tables import BIG_ENDIAN, EXPLICIT, Unreadable, actual_flags
 from mapdr.dicom.charset import TEXT_VRS, UTF8, decode_or_none, is_plain, parse_terms, terms_in_use
 from mapdr.dicom.fit import LIMITS, encode_value, fit, pad
-from mapdr.dicom.path import EditPath, format_edit_path, format_path, format_tag, tag_vr
+from mapdr.dicom.path import EditPath, Holding, format_edit_path, format_path, format_tag, tag_vr
 from mapdr.dicom.scan import encoding_flags
 from mapdr.dicom.tags import PIXEL_GROUP, SPECIFIC_CHARACTER_SET
 from mapdr.dicom.tree import DataElement, Level
-from mapdr.dicom.value import SINGLE, texts_of
+from mapdr.dicom.value import SINGLE, spaced_text, texts_of
 from mapdr.kernel.character_set import AssumedSet
 from mapdr.kernel.errors import Permanent
 from mapdr.kernel.item import TagPath
@@ -145,10 +145,10 @@ class Document:
             found = [item for level in found for item in self._items(level, tag, index, create=create)]
         return found
 
-    def _items(self, level: Level, tag: int, index: int | None, *, create: bool) -> list[Level]:
+    def _items(self, level: Level, tag: int, index: int | Holding | None, *, create: bool) -> list[Level]:
         element = level.find(tag)
         if element is None:
-            if not create or (index or 0) > 0:
+            if not create or isinstance(index, Holding) or (index or 0) > 0:
                 return []
             if tag_vr(tag) != "SQ":
                 raise Permanent(
@@ -159,9 +159,19 @@ class Document:
         elif not element.is_sequence() and element.vr != b"UN":
             raise Permanent(f"{format_tag(tag)} is no sequence in this image", reason="no-such-item")
         items = element.open()
+        if isinstance(index, Holding):
+            return [item for item in items if self._holds(item, index)]
         if create and (index or 0) == len(items) and (index is not None or not items):
             Level.new_item(element)
         return list(items) if index is None else items[index : index + 1]
+
+    def _holds(self, item: Level, asked: Holding) -> bool:
+        """Whether an item has the value that is asked for."""
+        found = [item]
+        for tag in asked.path[:-1]:
+            found = [inner for level in found for inner in self._items(level, tag, None, create=False)]
+        elements = [element for level in found if (element := level.find(asked.path[-1]))]
+        return any(asked.value in self.texts_of(element) for element in elements)
 
     def text_at(self, path: TagPath) -> str:
         """The first element at `path` that is not empty, its values joined by backslashes; else ""."""
@@ -178,23 +188,37 @@ class Document:
             if element:
                 yield element
 
+    def texts_of(self, element: DataElement) -> list[str]:
+        """The values of an element."""
+        big_endian = bool(element.level.flags & BIG_ENDIAN)
+        return texts_of(element.raw, element.vr_name, self.terms(element.level), big_endian=big_endian)
+
     def text_of(self, element: DataElement) -> str:
         """The values of an element, joined by backslashes."""
-        big_endian = bool(element.level.flags & BIG_ENDIAN)
-        return "\\".join(
-            texts_of(element.raw, element.vr_name, self.terms(element.level), big_endian=big_endian)
-        )
+        return "\\".join(self.texts_of(element))
+
+    def spaced_text_of(self, element: DataElement) -> str:
+        """As `text_of`, with the padding of the values."""
+        return spaced_text(element.raw, element.vr_name, self.terms(element.level))
 
     def put(
-        self, level: Level, path: EditPath, text: str, overflow: Overflow, *, strict: bool = True
+        self,
+        level: Level,
+        path: EditPath,
+        text: str,
+        overflow: Overflow,
+        *,
+        strict: bool = True,
+        anew: bool = False,
     ) -> None:
         """Give the last element of `path` a text in this level. Raises Permanent if it does not fit.
 
-        Without `strict` only the text's length must fit its VR.
+        Without `strict` only the text's length must fit its VR. An element that has the same text keeps its
+        bytes, unless it is written `anew`.
         """
         element = level.find(path[-1][0])
         vr = element.vr_name if element else tag_vr(path[-1][0])
-        if element and self.text_of(element) == text and not self._splits(text, vr):
+        if element and not anew and self.text_of(element) == text and not self._splits(text, vr):
             return
         vr, raw = self._encoded(level, path, vr, text, overflow=overflow, strict=strict)
         self.put_raw(level, path, vr, raw)
@@ -330,3 +354,38 @@ class Document:
                     raise Permanent(f"{format_path(here)} holds {why}", reason="character-set")
                 element.data = pad(text.rstrip(" \0").encode(), element.vr_name)
                 self.changed[here] = None
+
+
+class Within(Document):
+    """An item of a document, read and changed as if it were a data set; `changed` has paths from it on.
+
+    It takes the character set of the document, which moves as a whole.
+    """
+
+    def __init__(self, document: Document, item: Level) -> None:
+        self._document = document
+        self._item = item
+        self.head, self.tail = document.head, document.tail
+        self.assumed = document.assumed
+        self.changed = {}
+
+    @property
+    def moved(self) -> bool:  # type: ignore[override]
+        """Whether all text of the document was moved to ISO_IR 192."""
+        return self._document.moved
+
+    def tops(self) -> list[Level]:
+        """The item."""
+        return [self._item]
+
+    def top_for(self, tag: int) -> Level:
+        """The item."""
+        return self._item
+
+    def _declare(self, level: Level) -> None:
+        """Declare the assumed set in the document, which may be above the item."""
+        self._document._declare(level)
+
+    def move_to_utf8(self) -> None:
+        """Move all text of the document."""
+        self._document.move_to_utf8()

@@ -1,22 +1,35 @@
 """How people write tags: `PatientID`, `(0010,0020)`, and paths of them joined by dots.
 
 `RequestAttributesSequence.ScheduledProcedureStepID` means the element in any item; an edit may name one
-item, counted from 0: `RequestAttributesSequence[0].ScheduledProcedureStepID`.
+item, counted from 0: `RequestAttributesSequence[0].ScheduledProcedureStepID`, or those items that hold a
+value: `OtherPatientIDsSequence[TypeOfPatientID=RFID].PatientID`.
 """
 
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 from difflib import get_close_matches
 from functools import lru_cache
 from typing import Any
 
 from mapdr.kernel.item import TagPath
 
-EditPath = tuple[tuple[int, int | None], ...]
-"""Steps of (tag, item index); None is any item, and always None in the last step."""
 
-_STEP = re.compile(r"(?:\(([0-9A-Fa-f]{4}),([0-9A-Fa-f]{4})\)|([A-Za-z][A-Za-z0-9]*))(?:\[([0-9]{1,6})\])?")
+@dataclass(frozen=True, slots=True)
+class Holding:
+    """The items in which one of the values at `path` is `value`."""
+
+    path: TagPath
+    value: str
+
+
+EditPath = tuple[tuple[int, int | Holding | None], ...]
+"""Steps of (tag, which items); None is any item, and always None in the last step."""
+
+_TAG = r"(?:\(([0-9A-Fa-f]{4}),([0-9A-Fa-f]{4})\)|([A-Za-z][A-Za-z0-9]*))"
+_ITEM = r"""\[(?:([0-9]{1,6})|([^\[\]="']+)=(?:"([^"]+)"|'([^']+)'|([^\[\]"'=]+)))\]"""
+_STEP = re.compile(rf"{_TAG}(?:{_ITEM})?(\.|$)")
 
 
 @lru_cache(maxsize=1)
@@ -66,6 +79,14 @@ def tag_vr(tag: int) -> str:
         return "UN"
 
 
+def tag_vm(tag: int) -> str:
+    """How many values the dictionary gives a tag, such as "1" or "2-n"; empty if it knows none."""
+    try:
+        return str(_dictionary().dictionary_VM(tag))
+    except KeyError:
+        return ""
+
+
 def parse_path(text: str) -> TagPath:
     """The tags that `text` names, from the top level down. Raises ValueError, with the nearest keyword."""
     steps = parse_edit_path(text)
@@ -75,20 +96,23 @@ def parse_path(text: str) -> TagPath:
 
 
 def parse_edit_path(text: str) -> EditPath:
-    """As `parse_path`, with an item index where one is written."""
-    steps: list[tuple[int, int | None]] = []
-    for part in text.strip().split("."):
-        match = _STEP.fullmatch(part)
+    """As `parse_path`, with what says which items are meant where that is written."""
+    steps: list[tuple[int, int | Holding | None]] = []
+    rest, more = text.strip(), "."
+    while more:
+        match = _STEP.match(rest)
         if match is None:
             raise ValueError(
                 f"{text!r} is not a tag: write a keyword such as PatientID, (0010,0020), "
                 "or a path of them joined by dots"
             )
-        group, element, keyword, item = match.groups()
+        group, element, keyword, index, asked, *quoted, more = match.groups()
         tag = keyword_tag(keyword) if keyword else int(group + element, 16)
-        steps.append((tag, None if item is None else int(item)))
+        value = next((each for each in quoted if each is not None), "")
+        steps.append((tag, Holding(parse_path(asked), value) if asked else int(index) if index else None))
+        rest = rest[match.end() :]
     if steps[-1][1] is not None:
-        raise ValueError(f"{text!r} ends with an item index; name an element of the item")
+        raise ValueError(f"{text!r} ends with an item; name an element of the item")
     for tag, _ in steps[:-1]:
         if tag_vr(tag) not in ("SQ", "UN"):
             raise ValueError(f"{text!r}: {format_tag(tag)} is not a sequence")
@@ -106,5 +130,11 @@ def format_path(path: TagPath) -> str:
 
 
 def format_edit_path(path: EditPath) -> str:
-    """The text that `parse_edit_path` reads back."""
-    return ".".join(format_tag(tag) + ("" if item is None else f"[{item}]") for tag, item in path)
+    """The text that `parse_edit_path` reads, for errors: without the values that choose items."""
+    return ".".join(format_tag(tag) + _format_item(item) for tag, item in path)
+
+
+def _format_item(item: int | Holding | None) -> str:
+    if item is None:
+        return ""
+    return f"[{format_path(item.path)}=...]" if isinstance(item, Holding) else f"[{item}]"

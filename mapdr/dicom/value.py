@@ -25,12 +25,19 @@ def texts_of(raw: bytes, vr: str, terms: tuple[str, ...], *, big_endian: bool = 
         return []
     if vr in BINARY or vr == "AT":
         return [number_text(number, vr) for number in numbers(raw, vr, big_endian=big_endian)]
-    text = decode(raw, terms, person=vr == "PN") if vr in GOVERNED else decode(raw, ())
+    text = spaced_text(raw, vr, terms)
     if vr in SINGLE:
         text = text.rstrip(" \0")
         return [text] if text else []
     values = [value.strip(" \0") for value in text.split("\\")]
     return values if any(values) else []
+
+
+def spaced_text(raw: bytes, vr: str, terms: tuple[str, ...]) -> str:
+    """The values in `raw`, joined by backslashes as they are, with their padding; "" without a text."""
+    if vr in OPAQUE or vr in BINARY or vr == "AT":
+        return ""
+    return decode(raw, terms, person=vr == "PN") if vr in GOVERNED else decode(raw, ())
 
 
 def numbers(raw: bytes, vr: str, *, big_endian: bool = False) -> list[int | float]:

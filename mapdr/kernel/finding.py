@@ -19,6 +19,14 @@ class Finding:
     cure: str
 
 
+class Faults(ValueError):
+    """What is wrong within a value: findings whose places start there, for a validator to raise at once."""
+
+    def __init__(self, findings: Iterable[Finding]) -> None:
+        self.findings = tuple(findings)
+        super().__init__("; ".join((self.findings[0].what, self.findings[0].cure)))
+
+
 SYNONYMS = {
     "add": "set_if_missing",
     "aet": "ae_title",
@@ -29,8 +37,10 @@ SYNONYMS = {
     "hostname": "host",
     "if": "when",
     "ip": "host",
+    "lookup": "map",
     "match": "when",
-    "replace": "set",
+    "regex": "pattern",
+    "shift": "shift_date",
     "value": "to",
 }
 """What people write from habit, and what it is called here."""

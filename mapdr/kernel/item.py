@@ -43,15 +43,26 @@ class Source:
         return self.calling_ae or self.credential or self.receiver
 
 
-class Header(Protocol):
+NOWHERE = Source("", "", "", "")
+"""Where a data set came from of which nobody knows that."""
+
+
+class Elements(Protocol):
+    """What conditions ask of a data set."""
+
+    def texts(self, path: TagPath) -> tuple[str, ...]:
+        """All values at `path`, decoded and stripped of padding; empty if absent or empty."""
+
+    def has(self, path: TagPath) -> bool:
+        """Whether the element is present, be it empty."""
+
+
+class Header(Elements, Protocol):
     """What the header scan found of the tags that were asked for."""
 
     @property
     def pixel_offset(self) -> int | None:
         """Bytes from the start of the data set to its pixel data element; None if there is none."""
-
-    def texts(self, path: TagPath) -> tuple[str, ...]:
-        """All values at `path`, decoded and stripped of padding; empty if absent or empty."""
 
     def text(self, path: TagPath) -> str:
         """The first value at `path`, or an empty string."""

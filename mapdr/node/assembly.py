@@ -211,6 +211,7 @@ class Node:
             change.release()
             return (Problem(loaded.file, 0, "", f"cannot be taken into use: {in_words(error)}", CURE),)
         self.plan, self._loaded = plan, loaded
+        builder.renew()
         self.store.spool.keep_free(plan.node.min_free, plan.node.low)
         troubles = change.switch(lifecycle, DRAIN)
         self.watch.emit("node.reloaded")

@@ -49,6 +49,10 @@ class Builder:
         """End the codec threads; what waits for one is not prepared any more."""
         self._pool.shutdown(wait=False, cancel_futures=True)
 
+    def renew(self) -> None:
+        """Read anew, before the next image, what recipes name outside of themselves."""
+        self._preparer.renew()
+
     def receiver(self, planned: Planned) -> Receiver:
         """A receiver, not started."""
         receiver: Receiver = planned.factory.build(

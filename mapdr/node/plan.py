@@ -15,13 +15,14 @@ from typing import Any
 
 from mapdr.config.character_set import ReadsText
 from mapdr.config.model import Config, NamedStage, NodeConfig, WebhookConfig
+from mapdr.config.when import parse_when
 from mapdr.kernel.address import own_host
 from mapdr.kernel.finding import Finding, Place, instead
 from mapdr.kernel.page import page_factory
 from mapdr.kernel.privacy import in_words
 from mapdr.kernel.registry import Registry
 from mapdr.kernel.stage import Endpoint, Factory
-from mapdr.route.condition import Equals, Match, OneOf, exact_words, leaves
+from mapdr.route.condition import Condition, Equals, Match, OneOf, exact_words, leaves
 from mapdr.route.rules import Peer, Router, compile_rules
 
 FOLDER = "folder:"
@@ -222,8 +223,8 @@ def _listens(receiver: Endpoint, host: str) -> bool:
 
 
 def _receivers_in_rules(config: Config) -> Iterator[Finding]:
-    for index, rule in enumerate(config.rule):
-        for leaf in leaves(rule.when):
+    for place, condition in _conditions(config):
+        for leaf in leaves(condition):
             if not isinstance(leaf, Match) or leaf.subject != "receiver":
                 continue
             tests = leaf.test.tests if isinstance(leaf.test, OneOf) else (leaf.test,)
@@ -231,9 +232,24 @@ def _receivers_in_rules(config: Config) -> Iterator[Finding]:
                 word for test in tests if isinstance(test, Equals) for word in exact_words(test) or ()
             ):
                 if word not in config.receive:
-                    place = ("rule", index, "when", "receiver")
                     what = f'there is no receiver "{word}"'
-                    yield Finding(place, what, instead(word, config.receive, "receivers"))
+                    yield Finding((*place, "receiver"), what, instead(word, config.receive, "receivers"))
+
+
+def _conditions(config: Config) -> Iterator[tuple[Place, Condition]]:
+    """What rules and their edits ask, with the places."""
+    for index, rule in enumerate(config.rule):
+        yield ("rule", index, "when"), rule.when
+        for type_, step in rule.steps:
+            if type_ == "tags":
+                yield from _conditions_of_edits(step, ("rule", index, "tags"))
+
+
+def _conditions_of_edits(edits: Any, place: Place) -> Iterator[tuple[Place, Condition]]:
+    for number, edit in enumerate(edits):
+        if "if" in edit:
+            yield (*place, number, "if"), parse_when(edit["if"], place, [])
+        yield from _conditions_of_edits(edit.get("edits", ()), (*place, number, "edits"))
 
 
 def _peer(destination: Planned, resolve: Callable[[str], Iterable[str]]) -> Peer:

@@ -65,7 +65,10 @@ def _steps(config: Config, registry: Registry) -> Iterator[Finding]:
             place: Place = ("rule", index, type_)
             try:
                 factory = registry.factory("transform", type_)
-                missed = list(factory.faults(TypeAdapter(factory.config).validate_python(plain)))
+                step = TypeAdapter(factory.config).validate_python(plain)
+                missed = list(_secrets(step, ()))
+                told = {each.place for each in missed}
+                missed += [each for each in factory.faults(step) if each.place not in told]
                 if not missed:
                     build_steps({"steps": [{"type": type_, "config": plain}]}, registry, settings)
             except MapdrError as error:

@@ -67,6 +67,13 @@ CURES: Mapping[str, str] = MappingProxyType(
         "spool-file": _FILE,
         "bad-value": _VALUE,
         "character-set": _VALUE,
+        "not-in-table": (
+            f"the rule's table has no entry for the value: add it, mapdr reload, {_AGAIN}; or set otherwise"
+        ),
+        "pattern-too-slow": f"the rule's pattern takes too long on a value of the image: {_RULES}",
+        "table": f"the file of the rule's table cannot be used: mapdr check, mapdr reload, {_AGAIN}",
+        "secret": f"a key of the rule cannot be had: mapdr check, mapdr reload, {_AGAIN}",
+        "secret-too-short": f"a key of the rule can be guessed: make a longer one, mapdr reload, {_AGAIN}",
         "empty-value": f"the rule needs a value that the image has not: {_RULES}, or have the sender fill it",
         "value-too-long": _VALUE,
         "too-long": _VALUE,

@@ -30,7 +30,7 @@ from mapdr.operate.authors import Authors
 from mapdr.operate.configuration import Configuration
 from mapdr.operate.differences import ElementChange, Quality, compared, quality
 from mapdr.operate.errors import RequestError
-from mapdr.operate.rule_words import SHOWN
+from mapdr.operate.rule_words import SHOWN, edit_words
 from mapdr.operate.sources import BY_SEND
 from mapdr.route.condition import leaves
 from mapdr.route.explain import Explained
@@ -72,9 +72,9 @@ class AskedRule:
 class WouldDeliver:
     """What a destination would get; with an `error` nothing, for the image would be parked.
 
-    `rule` decides what is done. `changes` are the elements that differ, `kept` counts those that do not;
-    `unshown` says why they cannot be told. `quality` is None where no pixel changed, and where none can be
-    read.
+    `rule` decides what is done, `edits` says what its edits of tags are, in their order. `changes` are the
+    elements that differ, `kept` counts those that do not; `unshown` says why they cannot be told. `quality`
+    is None where no pixel changed, and where none can be read.
     """
 
     destination: str
@@ -83,6 +83,7 @@ class WouldDeliver:
     priority: str = Priority.ROUTINE.word
     treatment: str = ""
     note: str = ""
+    edits: Sequence[str] = ()
     transfer_syntax: str = ""
     bytes: int = 0
     milliseconds: float | None = None
@@ -277,7 +278,13 @@ def _deliveries(
             ),
             "",
         )
-        yield replace(results[recipe], destination=destination, rule=rule, priority=priority.word)
+        yield replace(
+            results[recipe],
+            destination=destination,
+            rule=rule,
+            priority=priority.word,
+            edits=preparing.edits(recipe),
+        )
 
 
 class _Preparing:
@@ -304,6 +311,11 @@ class _Preparing:
         self._instance = instance
         self._assumed = assumed
         self._identify = identify
+
+    def edits(self, recipe: str) -> list[str]:
+        """What the edits of tags of a recipe are, those that change nothing in this image too."""
+        steps = (step["config"] for step in self._recipes[recipe]["steps"] if step["type"] == "tags")
+        return [edit_words(edit, identify=self._identify) for edits in steps for edit in edits]
 
     def told(self, recipe: str) -> WouldDeliver:
         """What a recipe makes of the image, for no destination yet."""

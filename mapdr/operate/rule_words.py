@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -97,19 +98,63 @@ def _deidentified(deidentify: Any) -> list[str]:
 
 
 def _edits(tags: Any, identify: bool) -> list[str]:
-    found = []
-    for edit in tags if isinstance(tags, list | tuple) else ():
-        verb, tag = next(((str(key), value) for key, value in edit.items() if key in _EDITS), ("", ""))
-        if not verb:
-            continue
-        text = _EDITS[verb].format(tag=tag)
-        operand = edit.get("with", edit.get("to"))
-        if operand is not None and (identify or verb in ("prefix", "suffix", "copy") or tag in SHOWN):
-            text += f" {operand}" if verb == "copy" else f' "{operand}"'
-        found.append(text)
-    return found
+    edits = tags if isinstance(tags, list | tuple) else ()
+    return [edit_words(edit, identify=identify) for edit in edits if isinstance(edit, Mapping)]
 
 
+def edit_words(edit: Mapping[str, Any], *, identify: bool = False) -> str:
+    """What one edit of `tags` does, such as `PatientID becomes its keyed hash, if Modality CT`. Values that
+    may identify somebody with `identify` alone."""
+    verb, tag = next(((str(key), value) for key, value in edit.items() if key in _EDITS), ("", ""))
+    if not verb:
+        return "an edit that is not known here"
+    shown = _list(tag, "and") if isinstance(tag, list | tuple) else _shown(tag, identify)
+    text = _EDITS[verb].format(tag=shown)
+    for key in ("to", "with", "pattern", "at", "days"):
+        operand = edit.get(key)
+        is_shown = identify or verb in _PLAIN or shown in SHOWN
+        if operand is not None and is_shown:
+            text += _OPERANDS.get((verb, key), ' "{}"').format(operand)
+    if isinstance(inner := edit.get("edits"), list | tuple):
+        text += f" {'; '.join(_edits(inner, identify))}"
+    if verb == "map":
+        table = edit.get("table")
+        text += f" of {len(table)}" if isinstance(table, Mapping) else f" {edit.get('file')}"
+        text += f", others {_OTHERWISE.get(str(edit.get('otherwise', 'park')), '')}"
+    if "if" in edit:
+        text += f", if {_conditions(edit['if'], identify)}"
+    return text
+
+
+def _shown(path: Any, identify: bool) -> str:
+    """A path of tags, without the values that choose items."""
+    return str(path) if identify else re.sub(r"=[^\[\]]*\]", "=...]", str(path))
+
+
+def hidden(edit: Mapping[str, Any]) -> dict[str, Any]:
+    """An edit of a recipe without what may identify somebody: the old and new values of a table, what a
+    condition asks for, and values that choose items."""
+    told: dict[str, Any] = {
+        key: _shown(value, identify=False) if key in _EDITS and isinstance(value, str) else value
+        for key, value in edit.items()
+    }
+    if isinstance(told.get("table"), Mapping):
+        told["table"] = f"{len(told['table'])} entries"
+    if isinstance(told.get("edits"), list):
+        told["edits"] = [hidden(each) for each in told["edits"]]
+    if "if" in told:
+        told["if"] = _conditions(told["if"], identify=False)
+    return told
+
+
+_PLAIN = frozenset(("prefix", "suffix", "copy", "shift_date", "split", "join"))
+"""Verbs whose operand is of the rule, and of nobody."""
+_OPERANDS = {
+    ("copy", "to"): " {}",
+    ("replace", "pattern"): " where /{}/ is found",
+    ("shift_date", "days"): " {} days",
+}
+_OTHERWISE = {"park": "are parked", "keep": "stay", "clear": "are emptied"}
 _EDITS = {
     "set": "{tag} is set to",
     "set_if_missing": "{tag} is set, where it is missing, to",
@@ -118,6 +163,17 @@ _EDITS = {
     "empty": "{tag} is emptied",
     "prefix": "{tag} begins with",
     "suffix": "{tag} ends with",
+    "replace": "{tag} is replaced by",
+    "map": "{tag} becomes what is in a table",
+    "hash": "{tag} becomes its keyed hash",
+    "shift_date": "{tag} is moved by",
+    "upper": "{tag} is written in capital letters",
+    "lower": "{tag} is written in small letters",
+    "trim": "{tag} loses the spaces around it",
+    "split": "{tag} is split at",
+    "join": "{tag} is joined with",
+    "for_each": "in each item of {tag}:",
+    "keep_only": "nothing is kept but {tag} and what an image needs",
 }
 
 

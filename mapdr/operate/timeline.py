@@ -15,6 +15,7 @@ from mapdr.operate.access import Access
 from mapdr.operate.deliveries import Delivery, deliveries
 from mapdr.operate.directive import CORRECTED
 from mapdr.operate.images import Image, images
+from mapdr.operate.rule_words import hidden
 from mapdr.operate.selection import Selection
 from mapdr.route.recipe import recipe_hash
 
@@ -179,13 +180,19 @@ def _rules(opened: Access, revision: str) -> Sequence[RuleConfig]:
 
 def _transforms(opened: Access, recipe: str, identify: bool) -> Sequence[Mapping[str, Any]]:
     """The steps of a recipe; none if nobody brought it (the image is parked with that reason). What it
-    corrects is without the values, unless `identify`."""
+    corrects, tables and conditions are without their values, unless `identify`."""
     try:
         body = opened.index().recipes.recipe(recipe)
     except Permanent:
         return ()
     steps: list[Mapping[str, Any]] = body["steps"]
-    if CORRECTED not in body or identify:
+    if identify:
         return steps
-    hidden = [{key: value for key, value in edit.items() if key != "to"} for edit in steps[0]["config"]]
-    return [{**steps[0], "config": hidden}, *steps[1:]]
+    steps = [
+        {**step, "config": [hidden(edit) for edit in step["config"]]} if step["type"] == "tags" else step
+        for step in steps
+    ]
+    if CORRECTED not in body:
+        return steps
+    uncorrected = [{key: value for key, value in edit.items() if key != "to"} for edit in steps[0]["config"]]
+    return [{**steps[0], "config": uncorrected}, *steps[1:]]

@@ -12,14 +12,14 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 
-from mapdr.kernel.item import Header, Source, TagPath
+from mapdr.kernel.item import Elements, Source, TagPath
 from mapdr.route.pattern import LONGEST, glob_matcher
 
 FACTS = ("calling_ae", "called_ae", "address", "receiver")
 """What a rule may ask of the association (the fields of `kernel.item.Source`)."""
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
-Predicate = Callable[[Header, Source], bool]
+Predicate = Callable[[Elements, Source], bool]
 ValueCheck = Callable[[str], bool]
 
 

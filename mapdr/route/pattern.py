@@ -23,8 +23,11 @@ class UnsafePattern(ValueError):
     """A pattern that could take too long; the message says what and, after "; ", the cure."""
 
 
-def compile_regex(pattern: str) -> re.Pattern[str]:
-    """The pattern, for `fullmatch`. Raises UnsafePattern, or ValueError if it is not a pattern."""
+def compile_regex(pattern: str, *, search: bool = False) -> re.Pattern[str]:
+    """The pattern, for `fullmatch`; to `search` for it, at every character of a value anew.
+
+    Raises UnsafePattern, or ValueError if it is not a pattern.
+    """
     if len(pattern) > LONGEST_PATTERN:
         raise UnsafePattern(f"is longer than {LONGEST_PATTERN} characters; make it shorter or use a list")
     try:
@@ -34,7 +37,8 @@ def compile_regex(pattern: str) -> re.Pattern[str]:
     except (re.error, OverflowError, RecursionError, Warning) as error:
         what = error.msg if isinstance(error, re.error) else "too large or ambiguous"
         raise ValueError(f"is not a regular expression ({what}); correct the pattern") from None
-    if _Cost(pattern).all() > DEAREST:
+    starts = LONGEST + 1 if search and not (pattern.startswith("^") and "|" not in pattern) else 1
+    if starts * _Cost(pattern).all() > DEAREST:
         raise UnsafePattern("could take too long on some values; use fewer open repeats, none within another")
     return compiled
 

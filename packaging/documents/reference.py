@@ -118,7 +118,7 @@ def _collect(model: type[BaseModel], found: dict[str, type[BaseModel]]) -> None:
     for name, field in model.model_fields.items():
         for inner in _models(field.annotation):
             title = inner_title(name, inner)
-            if title not in found:
+            if title not in found and inner is not model:
                 found[title] = inner
                 _collect(inner, found)
 
@@ -201,6 +201,8 @@ def _kind(kind: Any, own: str) -> str:
     if kind is Priority:
         return "priority"
     if isinstance(kind, type) and issubclass(kind, BaseModel):
+        if kind.__name__ == "TagEdit":
+            return "[table `tags`](#tags)"  # the edits of an item are written as those of a data set
         title = inner_title(own, kind)
         return f"[table `{own}`](#{_anchor(title)})"
     return PLAIN.get(kind, "any")
@@ -303,7 +305,7 @@ def explained(guide: str) -> Iterator[tuple[Key, str, str]]:
     """Each key, the default that the guide gives it, and its meaning there; both empty if it has none."""
     said = sections(guide)
     for title, model, type_, heading in tables():
-        told = rows(said.get(heading, "")) | ({} if title != "tags" else _verbs(said[heading]))
+        told = ({} if title != "tags" else _verbs(said[heading])) | rows(said.get(heading, ""))
         for key in keys(title, model, type_):
             yield key, *told.get(key.name, ("", ""))
     for title, model in inner_tables().items():

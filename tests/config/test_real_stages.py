@@ -13,7 +13,7 @@ from mapdr.config.model import EVENTS, Config, NodeConfig, RuleHead, WebhookConf
 from mapdr.config.payload import PLACEHOLDERS
 from mapdr.config.read import Loaded, read_text
 from mapdr.config.starter import STARTER, starter
-from mapdr.config.validate import _kinds_at, _models
+from mapdr.config.validate import _kinds_at, _models, keys_of
 from mapdr.config.when import OPERATORS
 from mapdr.kernel.registry import BUILTIN, Registry
 from mapdr.node.plan import make_plan
@@ -165,7 +165,7 @@ def test_every_key_in_the_manual_s_tables_exists(title, kind):
 def test_every_edit_and_operator_is_in_the_manual():
     edits = section("### `tags`")
     (edit,) = _kinds_at(Registry().factory("transform", "tags").config, (0,))
-    assert not {key for key in keys(edit) if not re.search(rf"\b{key}\b", edits)}
+    assert not {key for key in keys_of(edit) if not re.search(rf"\b{key}\b", edits)}
     when = section("### `when`")
     assert not {word for word in (*OPERATORS, *FACTS, "any", "all") if f"{word}" not in when}
 

@@ -51,6 +51,22 @@ def test_two_destinations_that_ask_together_share_the_work() -> None:
     assert len(chain.prepared) == 1
 
 
+def test_what_was_begun_before_a_reload_is_for_nobody_who_asks_after_it() -> None:
+    chains = [Encoder(1), Encoder(2)]
+    made = iter(chains)
+    with ThreadPoolExecutor(2) as pool:
+        preparer = Preparer(FakeLedger(), lambda steps: next(made), pool)
+        before = preparer.request(delivery(1, "a"), "")
+        until(lambda: preparer._pipelines)
+        preparer.renew()
+        chains[1].go.set()
+        assert preparer.request(delivery(1, "b"), "").result(10).length == 2
+        chains[0].go.set()
+        assert before.result(10).length == 1
+        assert preparer.request(delivery(1, "c"), "").result(10).length == 2
+    assert len(chains[1].prepared) == 1, "it was kept for who asks later"
+
+
 def test_one_that_asks_later_gets_what_is_kept_and_another_syntax_is_another_payload() -> None:
     chain = Encoder()
     chain.go.set()

@@ -55,7 +55,7 @@ def test_an_item_index_names_one_item() -> None:
     path = parse_edit_path("RequestAttributesSequence[1].ScheduledProcedureStepID")
     assert path == ((0x00400275, 1), (0x00400009, None))
     assert format_edit_path(path) == "RequestAttributesSequence[1].ScheduledProcedureStepID"
-    with pytest.raises(ValueError, match="ends with an item index"):
+    with pytest.raises(ValueError, match="ends with an item"):
         parse_edit_path("RequestAttributesSequence[1]")
 
 

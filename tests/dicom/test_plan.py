@@ -2,20 +2,28 @@
 
 from __future__ import annotations
 
+import datetime
 from collections.abc import Sequence
+from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from mapdr.dicom.edit.change import Change, DayShift, Join, KeyedHash, Lookup, Replacement, Split
 from mapdr.dicom.edit.plan import EditPlan
-from mapdr.dicom.edit.target import Everywhere, Private
+from mapdr.dicom.edit.rewrite import HASH, JOIN, LOWER, MAP, REPLACE, SHIFT_DATE, SPLIT, TRIM, UPPER
+from mapdr.dicom.edit.target import Everywhere, Only, Private
 from mapdr.dicom.edit.tree import Edited, apply_edits
 from mapdr.dicom.edit.value import Items
+from mapdr.dicom.edit.verb import Each
 from mapdr.dicom.edit.verbs import (
     COPY,
     EMPTY,
+    FOR_EACH,
+    KEEP_ONLY,
     PREFIX,
     REMOVE,
     SET,
@@ -31,10 +39,13 @@ from mapdr.dicom.path import parse_path
 from mapdr.dicom.scan import layout
 from mapdr.dicom.template import Template
 from mapdr.kernel.character_set import AssumedSet
+from mapdr.route.pattern import compile_regex
+from mapdr.transform.header.edit import Asked
 
 from .datasets import BIG, EXPLICIT, IMPLICIT, UNDEFINED, ct, element, encode, item
 
 text = Template.parse
+compile_search = partial(compile_regex, search=True)
 LITTLE = pytest.mark.parametrize("syntax", [IMPLICIT, EXPLICIT])
 PIXELS = 0x7FE00010
 
@@ -77,9 +88,45 @@ TEXTS = st.sampled_from(
 )
 
 
+CHANGES: dict[str, st.SearchStrategy[Change]] = {
+    "replace": st.builds(
+        Replacement,
+        st.sampled_from(["A", "(.)(.?)", "^0*", "[^A-Z]+", "$", "Ö|D"]).map(compile_search),
+        st.sampled_from(["", "X", r"\0\0", "Ä", "Ж", "a\\\\b", "1.2.3"]),
+    ),
+    "map": st.builds(
+        Lookup,
+        st.sampled_from([{"A": "B"}, {"A1": "", "ID1": "Ж"}, {"20250101": "20250102", "DOE^JANE": "Ä"}]),
+        st.sampled_from(["park", "keep", "clear"]),
+    ),
+    "hash": st.builds(KeyedHash, st.sampled_from([b"one key", b"another"]), st.sampled_from([8, 20, 52])),
+    "shift_date": st.builds(DayShift, st.sampled_from([-40000, -1, 1, 365])),
+    "split": st.builds(Split, st.sampled_from(["^", ";", "1", " "])),
+    "join": st.builds(Join, st.sampled_from(["", "; ", "Ä"])),
+}
+"""What the verbs that take keys of their own do, by their name."""
+ASKED: st.SearchStrategy[Asked | None] = st.none() | st.sampled_from(
+    [
+        {"PatientID": "A"},
+        {"PatientName": {"present": False}},
+        {"ImageType": "B*", "StudyDate": {"empty": True}},
+        {"any": [{"Rows": {"min": 1}}, {"StudyDate": {"min": datetime.date(2025, 1, 1)}}]},
+        {"not": {"InstitutionName": {"regex": "[A-Z]+"}}},
+        {"calling_ae": "X"},
+        {"receiver": {"not": "X"}},
+    ]
+).map(Asked.of)
+
+
 @st.composite
 def edits(draw: st.DrawFn, verbs: Sequence[Verb] = VERBS) -> Edit:
     """Any edit of a top-level element that can be written, with any verb of the table."""
+    return replace(draw(unconditional(verbs)), condition=draw(ASKED))
+
+
+@st.composite
+def unconditional(draw: st.DrawFn, verbs: Sequence[Verb]) -> Edit:
+    """Any such edit that asks nothing first."""
     verb = draw(st.sampled_from(verbs))
     keywords = st.sampled_from((*KEYWORDS, "Rows"))
     options: dict[str, Any] = {
@@ -87,9 +134,17 @@ def edits(draw: st.DrawFn, verbs: Sequence[Verb] = VERBS) -> Edit:
         "if_empty": draw(st.sampled_from(["error", "skip", "clear"])),
     }
     try:
+        if verb is FOR_EACH:
+            others = [each for each in VERBS if each is not FOR_EACH]
+            inner = draw(st.lists(edits(others), min_size=1, max_size=2))
+            return verb(path("RequestAttributesSequence"), Each(tuple(inner)))
+        if verb is KEEP_ONLY:
+            return verb(Only.parse(draw(st.lists(st.sampled_from(KEYWORDS), min_size=1, max_size=4))))
         if verb.takes is Takes.NOTHING:
             return verb(path(draw(st.sampled_from((*KEYWORDS, "RequestAttributesSequence", "Rows")))))
         target = path(draw(keywords))
+        if verb.takes is Takes.KEYS:
+            return verb(target, draw(CHANGES[verb.name]), options["overflow"])
         if verb.takes is Takes.TARGET:
             return verb(target, parse_path(draw(keywords)), **options)
         return verb(target, text(draw(TEXTS)), **options)
@@ -166,7 +221,8 @@ def test_a_plan_takes_every_verb_and_does_what_the_tree_does(
     verb: Verb, data: st.DataObject, syntax: str
 ) -> None:
     steps = data.draw(st.lists(edits([verb]), min_size=1, max_size=2))
-    assert EditPlan.of(steps) is not None
+    by_tree = {KEEP_ONLY, FOR_EACH} & {step.verb for step in steps}
+    assert (EditPlan.of(steps) is None) is bool(by_tree)
     check(data.draw(data_sets(syntax)), syntax, steps)
 
 
@@ -199,11 +255,22 @@ TAKEN: list[Edit] = [
     REMOVE(path("RequestAttributesSequence")),
     EMPTY(path("PatientName")),
     EMPTY(path("OtherPatientIDs")),
+    REPLACE(path("AccessionNumber"), Replacement(compile_search("([A-Z])([0-9])"), r"\2-\1")),
+    MAP(path("PatientID"), Lookup({"ID1": "NEW"}, "keep")),
+    HASH(path("PatientID"), KeyedHash(b"a key")),
+    SHIFT_DATE(path("StudyDate"), DayShift(-30)),
+    UPPER(path("PatientName")),
+    LOWER(path("PatientName")),
+    TRIM(path("PatientName")),
+    SPLIT(path("ImageType"), Split("R")),
+    JOIN(path("ImageType"), Join("_"), "truncate"),
+    replace(SET(path("StationName"), text("ER1")), condition=Asked.of({"ImageType": "PRIMARY"})),
+    replace(SET(path("StationName"), text("ER1")), condition=Asked.of({"calling_ae": "X"})),
 ]
 
 
 def test_each_verb_is_among_them() -> None:
-    assert {edit.verb for edit in TAKEN} == set(VERBS)
+    assert {edit.verb for edit in TAKEN} == set(VERBS) - {KEEP_ONLY, FOR_EACH}
 
 
 @LITTLE
@@ -229,6 +296,13 @@ def test_a_plan_takes_what_is_regular(edit: Edit, syntax: str, undefined: bool) 
         REMOVE(path("(FFFC,FFFC)")),
         REMOVE(path("(0010,0000)")),
         REMOVE(Private()),
+        KEEP_ONLY(Only.parse(["Modality"])),
+        FOR_EACH(path("RequestAttributesSequence"), Each((REMOVE(path("ScheduledProcedureStepID")),))),
+        REMOVE(path("RequestAttributesSequence[ScheduledProcedureStepID=S1].ScheduledProcedureStepID")),
+        replace(
+            REMOVE(path("PatientName")),
+            condition=Asked.of({"RequestAttributesSequence": {"ScheduledProcedureStepID": "S1"}}),
+        ),
         EMPTY(Everywhere(0x00100010)),
         SET(path("RequestAttributesSequence"), Items(())),
     ],

@@ -101,7 +101,7 @@ def test_a_new_verb_is_a_key_of_rules() -> None:
         ({"shout": "RequestAttributesSequence"}, "is a sequence"),
         ({"shout": "PatientName", "pad": "StudyID", "with": "0"}, "has 2"),
         ({"pad": "StudyID"}, "pad needs with"),
-        ({"pad": "PatientID", "with": "0"}, "no text"),
+        ({"pad": "PatientID", "with": "0"}, "another VR"),
     ):
         with pytest.raises(ValidationError, match=words):
             adapter.validate_python(wrong)

@@ -59,7 +59,7 @@ def _no_tls_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, port: int, sta
     # It is there when the configuration is checked, and gone or another one when it is read.
     for name in ("cert.pem", "key.pem"):
         (tmp_path / name).write_text("no PEM")
-    monkeypatch.setattr(configuration, "faults", lambda loaded, plan: iter(()))
+    monkeypatch.setattr(configuration, "faults", lambda *_: iter(()))
     return receiver(port, 'tls = { cert = "cert.pem", key = "key.pem" }') + SMALL
 
 
@@ -72,7 +72,7 @@ def _egress_start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, port: int, st
 
 
 def _webhook(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, port: int, stack: list[Any]) -> str:
-    monkeypatch.setattr(configuration, "faults", lambda loaded, plan: iter(()))
+    monkeypatch.setattr(configuration, "faults", lambda *_: iter(()))
     hook = '[webhook.ris]\nurl = "http://127.0.0.1:9/"\non = ["study.delivered"]\nsecret = "file:gone"\n'
     return receiver(port, "max_associations = 7") + SMALL + hook
 
@@ -221,6 +221,30 @@ def test_parts_are_added_changed_and_removed_and_the_others_stay(start: Start, p
     assert not reload(node, path, "[egress.kept]\ntype = 'small'\n")
     assert node.deliverers == {"kept": kept}
     assert node.receivers == {}
+
+
+def test_a_reload_reads_the_tables_of_rules_anew(start: Start, path: Path) -> None:
+    table = path.parent / "ids.csv"
+    rule = '[[rule]]\nname = "a"\nwhen = {}\nsend_to = ["pacs"]\n'
+    rule += 'tags = [{ map = "PatientID", file = "ids.csv" }]\n'
+
+    def in_use() -> Any:
+        assert node._builder is not None
+        (recipe,) = node.plan.recipes
+        ((_, editor),) = node._builder._preparer._pipeline(recipe)._header  # type: ignore[attr-defined]
+        return editor._edits[0].value.table
+
+    table.write_text("17,R-1\n")
+    node = start(SMALL + rule)
+    assert in_use() == {"17": "R-1"}
+    table.write_text("17,R-2\n")
+    assert in_use() == {"17": "R-1"}, "not before a reload"
+    assert not reload(node, path, SMALL + rule)
+    assert in_use() == {"17": "R-2"}
+    table.write_text("17,R-3\n18\n")
+    (problem,) = reload(node, path, SMALL + rule)
+    assert "line 2 has 1 column" in problem
+    assert in_use() == {"17": "R-2"}
 
 
 def test_the_rules_of_the_new_configuration_are_in_use(start: Start, path: Path) -> None:

@@ -12,11 +12,12 @@ from hypothesis import strategies as st
 
 from mapdr.config.edit import changed
 from mapdr.config.starter import starter
+from mapdr.dicom.edit.verbs import VERBS
 from mapdr.operate.access import Access
 from mapdr.operate.actor import Actor
 from mapdr.operate.errors import RequestError
 from mapdr.operate.rule_form import RuleForm, _form, configured_rules, edited, remove_rule, save_rule
-from mapdr.operate.rule_words import rule_sentence
+from mapdr.operate.rule_words import edit_words, hidden, rule_sentence
 from mapdr.operate.settings import read_file
 
 HEAD = """# the clinic's
@@ -33,6 +34,7 @@ name = "CT"  # the old one too
 when = { Modality = ["CT", "PT"], StudyDescription = "HEAD*" }
 tags = [
   { set = "InstitutionName", to = "Clinic North" },  # as on the letters
+  { map = "PatientID", table = { "17" = "R-1" }, if = { Modality = "CT" } },
   { prefix = "AccessionNumber", with = "CN-" },
 ]
 compress = { to = "jpeg2000", ratio = 10, max_error = 16 }
@@ -62,7 +64,7 @@ def text(found: Access) -> str:
 def test_a_rule_is_shown_with_what_the_form_leaves(tmp_path: Path) -> None:
     first, second = configured_rules(read_file(opened(tmp_path)))
     assert first.form == RuleForm("CT", ["CT", "PT"], "", "", "CN-", "lossy", 10.0, ["telepacs"])
-    assert first.more == ["when.StudyDescription", "1 more edit of tags", "compress.max_error"]
+    assert first.more == ["when.StudyDescription", "2 more edits of tags", "compress.max_error"]
     assert second.form == RuleForm("all", [], "", "", "", "none", 10.0, ["telepacs"])
 
 
@@ -187,6 +189,50 @@ def test_comments_stay() -> None:
 )
 def test_a_rule_in_words(rule: dict[str, Any], sentence: str) -> None:
     assert rule_sentence(rule) == sentence
+
+
+@pytest.mark.parametrize(
+    ("edit", "words"),
+    [
+        ({"replace": "StudyID", "pattern": "1", "with": "2"}, "StudyID is replaced by"),
+        (
+            {"map": "PatientID", "table": {"17": "R"}},
+            "PatientID becomes what is in a table of 1, others are parked",
+        ),
+        (
+            {"map": "PatientID", "file": "ids.csv", "otherwise": "keep"},
+            "PatientID becomes what is in a table ids.csv, others stay",
+        ),
+        (
+            {"for_each": "OtherPatientIDsSequence", "edits": [{"map": "PatientID", "table": {"17": "R"}}]},
+            "in each item of OtherPatientIDsSequence: "
+            "PatientID becomes what is in a table of 1, others are parked",
+        ),
+        ({"hash": "PatientID", "key": "env:X"}, "PatientID becomes its keyed hash"),
+        ({"shift_date": "StudyDate", "days": -3}, "StudyDate is moved by -3 days"),
+        ({"split": "OtherPatientIDs", "at": ";"}, 'OtherPatientIDs is split at ";"'),
+        (
+            {"keep_only": ["PatientID", "group:0018"]},
+            "nothing is kept but PatientID and group:0018 and what an image needs",
+        ),
+        (
+            {
+                "upper": "OtherPatientIDsSequence[PatientID=17].PatientID",
+                "if": {"PatientID": "17", "Modality": "CT"},
+            },
+            "OtherPatientIDsSequence[PatientID=...].PatientID is written in capital letters, "
+            "if PatientID of a value that is not shown and Modality CT",
+        ),
+    ],
+)
+def test_an_edit_in_words(edit: dict[str, Any], words: str) -> None:
+    assert edit_words(edit) == words
+    assert "17" not in str(hidden(edit))
+
+
+def test_every_verb_has_words() -> None:
+    for verb in VERBS:
+        assert "not known" not in edit_words({verb.name: ["x"] if verb.lists else "x"})
 
 
 def test_values_that_identify_are_shown_to_who_may_see_them() -> None:

@@ -13,10 +13,10 @@ import pytest
 from pydantic import TypeAdapter, ValidationError
 from pydicom.dataset import Dataset
 
-from mapdr.dicom.edit.verbs import VERBS
+from mapdr.dicom.edit.verbs import VERBS, Takes
 from mapdr.dicom.scan import deflate_pieces
 from mapdr.kernel.errors import Permanent
-from mapdr.kernel.item import FileSlice, Payload, Treatment
+from mapdr.kernel.item import NOWHERE, FileSlice, Payload, Treatment
 from mapdr.transform.header.tags import STAGE, TagEditor
 
 from .helpers import Notebook, image, payload_of, picture, read, settings, to_syntax
@@ -71,8 +71,10 @@ def test_every_verb() -> None:
 def test_every_verb_is_documented_with_its_key() -> None:
     documented = (Path(__file__).parents[2] / "docs/configuration.md").read_text(encoding="utf-8")
     for verb in VERBS:
-        key = rf', {verb.takes.key} = ["\[]' if verb.takes.key else " }"
-        assert re.search(rf'\| `{{ {verb.name} = "\w+"{key}', documented), verb.name
+        needed = verb.keys if verb.takes is Takes.KEYS else (verb.takes.key,) if verb.takes.key else ()
+        keys = "".join(rf", {key} = \S.*?" for key in needed)
+        tag = r"\[.*?\]" if verb.lists else r'"\w+"'
+        assert re.search(rf"\| `{{ {verb.name} = {tag}{keys}[ ,]", documented), verb.name
 
 
 def test_a_sequence_is_set_by_a_rule() -> None:
@@ -118,11 +120,24 @@ RULES = (
     {"prefix": "AccessionNumber", "with": "CN-", "if_empty": "skip"},
     {"remove": "OtherPatientIDs"},
 )
+CHANGES = (
+    {"upper": "PatientName"},
+    {"replace": "StudyDescription", "pattern": r"(\w)(\w*)", "with": r"\2\1"},
+    {"map": "Modality", "table": {"CT": "MR", "MR": "CT"}, "otherwise": "keep", "if": {"Rows": {"min": 64}}},
+    {"shift_date": "StudyDate", "days": -30, "if": {"StudyDate": "????????"}},
+    {"trim": "Manufacturer"},
+    {"join": "ImageType", "with": "_", "overflow": "truncate"},
+    {"hash": "PatientID", "key": "env:MAPDR_TEST_KEY", "length": 16},
+)
 
 
-def test_spooled_files_are_edited_by_plan_as_they_are_without_one(data: Path) -> None:
+@pytest.mark.parametrize("rules", [RULES, CHANGES])
+def test_spooled_files_are_edited_by_plan_as_they_are_without_one(
+    data: Path, rules: tuple[dict[str, Any], ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Long headers, encapsulated pixels, trailing elements, odd files: same parts, or the same error."""
-    fast, plain = editor(*RULES), editor(*RULES)
+    monkeypatch.setenv("MAPDR_TEST_KEY", "0123456789abcdef")
+    fast, plain = editor(*rules), editor(*rules)
     plain._plan = None
     by_plan = 0
     for path in sorted(path for path in data.rglob("*") if path.is_file() and path.stat().st_size < 2 << 20):
@@ -135,7 +150,7 @@ def test_spooled_files_are_edited_by_plan_as_they_are_without_one(data: Path) ->
             continue
         spooled = FileSlice(path, start, len(content) - start)
         payload = Payload("1.2", "1.2.3", uids[0].decode(), (spooled,), spooled.length)
-        by_plan += fast._from_beginning(payload, ()) is not None
+        by_plan += fast._from_beginning(payload, (), NOWHERE) is not None
         assert outcome(fast, payload) == outcome(plain, payload), path.name
     assert by_plan > 100
 

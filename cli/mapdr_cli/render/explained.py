@@ -66,12 +66,13 @@ def _delivery(delivery: WouldDeliver, size: int, glyphs: Glyphs, width: int) -> 
     if delivery.priority != "routine":
         title.append(f" ({delivery.priority})")
     title.append(f", by the rule {words.plain(delivery.rule)}", "faint")
+    edits = [Text(f"{number}. {words.plain(each)}", "faint") for number, each in enumerate(delivery.edits, 1)]
     if delivery.error:
-        return Group(title, Text(f"would be parked: {words.plain(delivery.error)}", "bad"))
+        return Group(title, *edits, Text(f"would be parked: {words.plain(delivery.error)}", "bad"))
     facts = f"{delivery.treatment}: {words.size(size)} {glyphs.to} {words.size(delivery.bytes)}"
     if delivery.bytes < size:
         facts += f" (1:{size / delivery.bytes:.1f})"
-    lines: list[RenderableType] = [title, Text(f"{facts}, {delivery.transfer_syntax}")]
+    lines: list[RenderableType] = [title, *edits, Text(f"{facts}, {delivery.transfer_syntax}")]
     if delivery.note:
         lines.append(Text(words.plain(delivery.note), "warn"))
     if delivery.quality:

@@ -108,6 +108,17 @@ class Preparer:
         self._running: dict[Key, Future[Payload]] = {}
         self._done: OrderedDict[Key, Payload] = OrderedDict()
         self._kept = 0
+        self._renewals = 0
+
+    def renew(self) -> None:
+        """Make the pipelines anew before their next image, and keep nothing that the old ones made: what a
+        recipe names outside of itself, such as a table's file, is as the configuration found it now."""
+        with self._lock:
+            self._pipelines.clear()
+            self._running.clear()
+            self._done.clear()
+            self._kept = 0
+            self._renewals += 1
 
     def crowded(self) -> bool:
         """Whether memory is so short that no destination should have more prepared than it sends next.
@@ -252,8 +263,11 @@ class Preparer:
     def _ended(self, key: Key, future: Future[Payload]) -> None:
         try:
             with self._lock:
-                self._running.pop(key, None)
-            self._keep_for_others(key, future)
+                is_of_today = self._running.get(key) is future
+                if is_of_today:
+                    del self._running[key]
+            if is_of_today:
+                self._keep_for_others(key, future)
         except Exception as error:  # noqa: BLE001  `concurrent.futures` would log it, with what it quotes
             log.error("%s: a prepared image is not kept for others: %s", key[0], in_words(error))
 
@@ -277,9 +291,12 @@ class Preparer:
             if found is not None:
                 self._pipelines.move_to_end(recipe)
                 return found
+            renewals = self._renewals
         body = self._recipes.recipe(recipe)
         made = self._build(body)
         with self._lock:
+            if renewals != self._renewals:
+                return made  # of what was there before: for this image, which was begun then
             found = self._pipelines.setdefault(recipe, made)
             while len(self._pipelines) > PIPELINES:
                 self._pipelines.popitem(last=False)

@@ -9,7 +9,7 @@ meaning. What a verb does is told by its function in `mapdr.dicom.edit.verbs`, f
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 from mapdr import _fast
@@ -17,18 +17,20 @@ from mapdr._fast._rewrite_py import Span
 from mapdr._fast.scan_tables import EXPLICIT
 from mapdr.dicom.charset import is_plain, parse_terms, terms_in_use
 from mapdr.dicom.document import Overflow
+from mapdr.dicom.edit.change import Change
+from mapdr.dicom.edit.target import Only
 from mapdr.dicom.edit.tree import Edited
-from mapdr.dicom.edit.verbs import Edit, Function, Value
+from mapdr.dicom.edit.verb import Condition, Edit, Function, Value
 from mapdr.dicom.fit import encode_value, fit
 from mapdr.dicom.path import tag_vr
 from mapdr.dicom.scan import encoding_flags
 from mapdr.dicom.tags import PIXEL_GROUP, SOP_CLASS_UID, SOP_INSTANCE_UID, SPECIFIC_CHARACTER_SET
 from mapdr.dicom.template import Template
-from mapdr.dicom.value import SINGLE, texts_of
+from mapdr.dicom.value import SINGLE, spaced_text, texts_of
 from mapdr.kernel import budget
 from mapdr.kernel.character_set import AssumedSet
 from mapdr.kernel.errors import Permanent
-from mapdr.kernel.item import TagPath
+from mapdr.kernel.item import NOWHERE, Source, TagPath
 
 _READ = frozenset(
     "AE AS AT CS DA DS DT FL FD IS LO LT PN SH SL SS ST TM UI UL US SV UC UR UT UV".split()  # noqa: SIM905  a list
@@ -69,13 +71,15 @@ class _Constant(str):
 
 
 class _Values:
-    """`verbs.Elements` of one image, for the elements that a plan touches: their values, VRs, and changes.
+    """`verb.Elements` of one image, and `kernel.item.Elements` for conditions, of what a plan touches.
+
+    That is the elements' values, VRs, and changes.
 
     A target is its slot (in a tuple), a value a `_Constant` or a `Text`. An absent
     element has neither value nor VR; one of undefined length has a VR and no value.
     """
 
-    __slots__ = ("assumed", "changed", "charset", "explicit", "known", "raws", "vrs")
+    __slots__ = ("assumed", "changed", "charset", "explicit", "known", "raws", "slots", "vrs")
 
     def __init__(
         self,
@@ -83,6 +87,8 @@ class _Values:
         known: Sequence[str],
         charset: Slot,
         explicit: bool,
+        *,
+        slots: Mapping[int, Slot],
         assumed: tuple[AssumedSet, ...],
     ) -> None:
         self.vrs = [span[2] for span in spans]
@@ -91,6 +97,7 @@ class _Values:
         self.charset = charset
         self.explicit = explicit
         self.assumed = assumed
+        self.slots = slots
         self.changed: set[Slot] = set()
 
     def raw(self, slot: Slot) -> bytes | None:
@@ -132,7 +139,21 @@ class _Values:
             raise _Left
         return text
 
-    # What verbs ask for (`verbs.Elements`).
+    # What conditions ask for (`kernel.item.Elements`), of elements of the top level.
+
+    def texts(self, path: TagPath) -> tuple[str, ...]:
+        """All values of an element."""
+        slot = self.slots[path[0]]
+        raw = self.raw(slot)
+        if not raw:
+            return ()
+        return tuple(texts_of(raw, self.vr(slot), () if is_plain(raw) else self.terms()))
+
+    def has(self, path: TagPath) -> bool:
+        """Whether there is such an element."""
+        return self.vrs[self.slots[path[0]]] is not None
+
+    # What verbs ask for (`verb.Elements`).
 
     def places(self, target: Slots) -> Slots:
         """The target itself."""
@@ -159,6 +180,11 @@ class _Values:
         vr = self.vr(slot)
         return "\\".join(texts_of(raw, vr, () if is_plain(raw) else self.terms()))
 
+    def spaced(self, slot: Slot) -> str:
+        """The values of an element as they are, with their padding."""
+        raw = self.raw(slot)
+        return spaced_text(raw, self.vr(slot), () if is_plain(raw) else self.terms()) if raw else ""
+
     def is_there(self, slot: Slot) -> bool:
         """Whether there is such an element."""
         return self.vrs[slot] is not None
@@ -174,9 +200,11 @@ class _Values:
         """Whether its VR holds one text."""
         return self.vr(slot) in SINGLE
 
-    def put(self, slot: Slot, text: str, overflow: Overflow, *, strict: bool = True) -> None:
+    def put(
+        self, slot: Slot, text: str, overflow: Overflow, *, strict: bool = True, anew: bool = False
+    ) -> None:
         """Give an element a text. Raises Permanent where it does not fit."""
-        if self.raws[slot] is not None and self.text(slot) == text:
+        if not anew and self.raws[slot] is not None and self.text(slot) == text:
             return
         vr = self.vr(slot)
         if isinstance(text, _Constant) and vr in text.encoded:
@@ -212,6 +240,14 @@ class _Values:
                 self.vrs[slot] = self.raws[slot] = None
                 self.changed.add(slot)
 
+    def each(self, target: Slots, edits: Sequence[Edit]) -> None:
+        """Leave it to `apply_edits`."""
+        raise _Left
+
+    def keep_only(self, target: Only) -> None:
+        """Leave it to `apply_edits`."""
+        raise _Left
+
     def move_to_utf8(self) -> None:
         """Leave it to `apply_edits`."""
         raise _Left
@@ -225,8 +261,10 @@ def _is_plain_text(text: str) -> bool:
 LONG = 1 << 14
 """Bytes from which on a header's copies are taken from the memory budget."""
 
-Step = tuple[Function, Slots, "Slot | _Constant | Text | None", Edit]
+Step = tuple[Function, Slots, "Slot | _Constant | Text | Change | None", Edit]
 """A verb's function and its arguments but the first."""
+Asked = tuple[Condition | None, Step]
+"""A step, and what it asks first."""
 
 
 class EditPlan:
@@ -253,12 +291,15 @@ class EditPlan:
             tags |= touched
         return cls(edits, sorted(tags))
 
-    def _step(self, edit: Edit) -> Step:
+    def _step(self, edit: Edit) -> Asked:
         assert isinstance(edit.target, tuple)
-        return edit.verb.function, (self._slots[edit.target[0][0]],), self._bound(edit.value), edit
+        target = (self._slots[edit.target[0][0]],)
+        return edit.condition, (edit.verb.function, target, self._bound(edit.value), edit)
 
-    def _bound(self, value: Value) -> Slot | _Constant | Text | None:
+    def _bound(self, value: Value) -> Slot | _Constant | Text | Change | None:
         """A value in the form that `_Values` takes."""
+        if isinstance(value, Change):
+            return value
         if isinstance(value, tuple):
             return self._slots[value[0]]
         if not isinstance(value, Template):
@@ -281,12 +322,13 @@ class EditPlan:
         size: int,
         transfer_syntax_uid: str,
         assumed: tuple[AssumedSet, ...] = (),
+        *,
+        source: Source = NOWHERE,
     ) -> Planned | None:
         """The edited data set of `size` bytes that `buffer` holds, or begins with, without its pixel data.
 
-        `assumed`: as for `apply_edits`.
-
-        None: ask again with the whole data set if `buffer` was its beginning, and then `apply_edits`.
+        `assumed` and `source`: as for `apply_edits`. None: ask again with the whole data set if `buffer` was
+        its beginning, and then `apply_edits`.
         """
         flags = encoding_flags(transfer_syntax_uid)
         located = _fast.locate(buffer, size, flags, self._tags)
@@ -295,10 +337,12 @@ class EditPlan:
         header_end, pixel_end, spans = located
         if header_end + size - pixel_end > LONG:
             budget.need(2 * (header_end + size - pixel_end))
-        values = _Values(spans, self._known, self._charset, bool(flags & EXPLICIT), assumed)
+        explicit = bool(flags & EXPLICIT)
+        values = _Values(spans, self._known, self._charset, explicit, slots=self._slots, assumed=assumed)
         try:
-            for function, target, value, edit in self._steps:
-                function(values, target, value, edit)
+            for condition, (function, target, value, edit) in self._steps:
+                if condition is None or condition.holds(values, source):
+                    function(values, target, value, edit)
             uids = values.text(self._uids[0]), values.text(self._uids[1])
         except (_Left, Permanent):
             return None
@@ -323,10 +367,12 @@ def _touched(edit: Edit) -> set[int] | None:
             paths += edit.value.paths
         case tuple():
             paths.append(edit.value)
-        case None:
+        case None | Change():
             pass
         case _:
             return None
+    if edit.condition is not None:
+        paths += edit.condition.paths
     is_flat = all(len(path) == 1 for path in paths)
     tags = {path[0] for path in paths}
     in_header = all(tag & 0xFFFF and 2 < tag >> 16 < PIXEL_GROUP for tag in tags)

@@ -1,11 +1,19 @@
-"""Which elements an edit means: a path, a tag at every depth, or private elements by their creator."""
+"""Which elements an edit means: a path, a tag at every depth, private ones by creator, or all but some."""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from mapdr.dicom.path import EditPath, format_edit_path, format_tag, parse_edit_path
+from mapdr.dicom.tags import (
+    SERIES_INSTANCE_UID,
+    SOP_CLASS_UID,
+    SOP_INSTANCE_UID,
+    SPECIFIC_CHARACTER_SET,
+    STUDY_INSTANCE_UID,
+)
 
 _PATTERN = re.compile(r"\(([0-9A-FXa-fx]{4}),([0-9A-FXa-fx]{4})\)")
 
@@ -40,11 +48,77 @@ class Private:
         return self.group in (None, tag >> 16) and self.element in (None, tag & 0xFF)
 
 
-Target = EditPath | Everywhere | Private
+Pattern = Everywhere | Private
+"""Elements at every depth."""
+
+
+@dataclass(frozen=True, slots=True)
+class Only:
+    """The elements of the top level that are kept: a tag as `Everywhere`, or private ones.
+
+    What an image cannot do without (`KEPT`), and the creators of kept private elements, are kept with them.
+    """
+
+    targets: tuple[Pattern, ...]
+
+    @classmethod
+    def parse(cls, tags: Sequence[str]) -> Only:
+        """Of tags and patterns as `parse_target` has them. Raises ValueError, for a path too."""
+        if not tags:
+            raise ValueError('names no tag; write those that are kept: ["Modality", ...]')
+        return cls(tuple(_of_top(tag) for tag in tags))
+
+
+def _of_top(text: str) -> Pattern:
+    target = parse_target(text)
+    if not isinstance(target, tuple):
+        return target
+    if len(target) > 1:
+        raise ValueError(
+            f"{text!r} is a path; what is kept is kept whole: name the sequence {format_tag(target[0][0])}"
+        )
+    return Everywhere(target[0][0])
+
+
+KEPT: tuple[Everywhere, ...] = (
+    *(
+        Everywhere(tag)
+        for tag in (
+            SPECIFIC_CHARACTER_SET,
+            SOP_CLASS_UID,
+            SOP_INSTANCE_UID,
+            STUDY_INSTANCE_UID,
+            SERIES_INSTANCE_UID,
+            0x00280002,  # Samples per Pixel
+            0x00280004,  # Photometric Interpretation
+            0x00280006,  # Planar Configuration
+            0x00280008,  # Number of Frames
+            0x00280010,  # Rows
+            0x00280011,  # Columns
+            0x00280034,  # Pixel Aspect Ratio
+            0x00280120,  # Pixel Padding Value
+            0x00280121,  # Pixel Padding Range Limit
+            0x00281052,  # Rescale Intercept
+            0x00281053,  # Rescale Slope
+            0x00281054,  # Rescale Type
+            0x00282110,  # Lossy Image Compression
+            0x00282112,  # Lossy Image Compression Ratio
+            0x00282114,  # Lossy Image Compression Method
+        )
+    ),
+    Everywhere(0x00280100, 0xFFFFFFFC),  # Bits Allocated, Bits Stored, High Bit, Pixel Representation
+    Everywhere(0x00281100, 0xFFFFFFF0),  # palettes: their descriptors ...
+    Everywhere(0x00281200, 0xFFFFFF00),  # ... and data
+    Everywhere(0x7FE00000, 0xFFFF0000),  # pixel data, and the offsets of its frames
+)
+"""What an image cannot do without: what it is and belongs to, and what its pixels mean (PS3.3, sections
+C.12.1, C.7.6.3 and C.11.1)."""
+
+Target = EditPath | Pattern | Only
 """A path without an item index means the element in every item; one ends in the element itself."""
 
 
-def parse_target(text: str) -> Target:
+def parse_target(text: str) -> EditPath | Pattern:
     """`private`, `creator:GEMS_IDEN_01`, `group:0011`, a tag with x for any digit, or a path.
 
     A pattern such as `(0009,xx10)` or `(60xx,3000)` means elements at every depth, a path as
@@ -78,6 +152,8 @@ def format_target(target: Target) -> str:
             return f"{format_tag(tag)} at any depth"
         case Everywhere(tag, mask):
             return f"the elements like {tag:08X} in the bits {mask:08X}"
+        case Only():
+            return "all elements but some"
         case Private(None):
             return "the private elements"
         case Private(creator):

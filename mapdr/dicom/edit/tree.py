@@ -12,19 +12,19 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
-from mapdr.dicom.document import Document, Overflow, Rendered, Verbatim
-from mapdr.dicom.edit.target import Everywhere, Private, Target
+from mapdr.dicom.document import Document, Overflow, Rendered, Verbatim, Within
+from mapdr.dicom.edit.target import KEPT, Only, Pattern, Private, Target
 from mapdr.dicom.edit.value import Content
-from mapdr.dicom.edit.verbs import Edit
+from mapdr.dicom.edit.verb import Edit
 from mapdr.dicom.fit import pad
-from mapdr.dicom.path import EditPath, format_edit_path, tag_vr
+from mapdr.dicom.path import EditPath, Holding, format_edit_path, tag_vr
 from mapdr.dicom.tags import SOP_CLASS_UID, SOP_INSTANCE_UID
 from mapdr.dicom.template import Template
 from mapdr.dicom.tree import DataElement, Level
 from mapdr.dicom.value import SINGLE
 from mapdr.kernel.character_set import AssumedSet
 from mapdr.kernel.errors import Permanent
-from mapdr.kernel.item import TagPath
+from mapdr.kernel.item import NOWHERE, Source, TagPath
 
 
 class Edited(NamedTuple):
@@ -51,19 +51,18 @@ def apply_edits(
     tail: bytes | None = None,
     tail_at: int = 0,
     assumed: Sequence[AssumedSet] = (),
+    source: Source = NOWHERE,
 ) -> Edited:
     """Apply `edits` to the bytes before the pixel data, and to those after it, the `tail`.
 
     `tail` is None for a data set without pixel data, whose `header` is all of it (see scan.layout); `tail_at`
     is its offset in the data set, for errors. A deflated data set is inflated by the caller. `assumed` are
-    the character sets of text whose declaration is missing or wrong. Raises Unreadable for bytes that cannot
-    be edited safely, and Permanent: for the reasons of the edits' verbs, and "no-such-item",
-    "too-deep" and "odd-form".
+    the character sets of text whose declaration is missing or wrong, `source` is where the data set came
+    from, for the edits' conditions. Raises Unreadable for bytes that cannot be edited safely, and Permanent:
+    for the reasons of the edits' verbs, and "no-such-item", "too-deep" and "odd-form".
     """
     document = Document(header, tail, transfer_syntax_uid, assumed, tail_at)
-    elements = TreeElements(document)
-    for edit in edits:
-        edit.verb.function(elements, edit.target, edit.value, edit)
+    TreeElements(document, source).carry_out(edits)
     if document.changed:
         document.drop_file_meta()
     changed = tuple(sorted(document.changed))
@@ -100,16 +99,51 @@ class Place(NamedTuple):
 
 
 class TreeElements:
-    """`verbs.Elements` of a document: targets and values are those of the edits."""
+    """`verb.Elements` of a document, and `kernel.item.Elements` for conditions.
 
-    def __init__(self, document: Document) -> None:
+    Targets and values are those of the edits.
+    """
+
+    def __init__(self, document: Document, source: Source = NOWHERE) -> None:
         self._document = document
+        self._source = source
+
+    def carry_out(self, edits: Sequence[Edit]) -> None:
+        """Do each edit whose condition holds, in their order."""
+        for edit in edits:
+            if edit.condition is None or edit.condition.holds(self, self._source):
+                edit.verb.function(self, edit.target, edit.value, edit)
+
+    def each(self, target: Target, edits: Sequence[Edit]) -> None:
+        """Carry out edits on each item that is there."""
+        for place in list(self.places(target)):
+            element = place.element
+            if element is None or not (element.is_sequence() or element.raw):
+                continue
+            if not element.is_sequence() and element.vr != b"UN":
+                what = f"{format_edit_path(place.path)} is no sequence in this image"
+                raise Permanent(what, reason="no-such-item")
+            for item in element.open():
+                within = Within(self._document, item)
+                TreeElements(within, self._source).carry_out(edits)
+                for path in within.changed:
+                    self._document.note((*place.path, *((tag, None) for tag in path)))
+
+    def texts(self, path: TagPath) -> tuple[str, ...]:
+        """All values at a path, in all items (`kernel.item.Elements`)."""
+        document = self._document
+        return tuple(text for found in document.elements_at(path) for text in document.texts_of(found))
+
+    def has(self, path: TagPath) -> bool:
+        """Whether the element is there, be it empty, in any item."""
+        return any(True for _ in self._document.elements_at(path))
 
     def places(self, target: Target) -> Iterator[Place]:
         """In each level of a path; of other targets each element that is there when its turn comes."""
         if isinstance(target, tuple):
             yield from (Place(level, target) for level in self._document.levels(target, create=False))
             return
+        assert not isinstance(target, Only)
         for level, above, elements in self._occurrences(target):
             for tag in dict.fromkeys(element.tag for element in elements):
                 yield Place(level, (*((step, None) for step in above), (tag, None)))
@@ -120,7 +154,7 @@ class TreeElements:
             yield from self.places(target)
             return
         levels = self._document.levels(target, create=True)
-        if not levels:
+        if not levels and not any(isinstance(item, Holding) for _, item in target):
             raise Permanent(f"{format_edit_path(target)}: there is no such item", reason="no-such-item")
         yield from (Place(level, target) for level in levels)
 
@@ -162,6 +196,16 @@ class TreeElements:
         element = place.element
         return self._document.text_of(element) if element else ""
 
+    def spaced(self, place: Place) -> str:
+        """Its values as they are, with their padding."""
+        element = place.element
+        return self._document.spaced_text_of(element) if element else ""
+
+    def vr(self, place: Place) -> str:
+        """Its VR, or the dictionary's where it is absent."""
+        element = place.element
+        return element.vr_name if element else tag_vr(place.tag)
+
     def is_there(self, place: Place) -> bool:
         """Whether there is such an element."""
         return place.element is not None
@@ -177,21 +221,27 @@ class TreeElements:
 
     def is_single(self, place: Place) -> bool:
         """Whether its VR holds one text."""
-        element = place.element
-        return (element.vr_name if element else tag_vr(place.tag)) in SINGLE
+        return self.vr(place) in SINGLE
 
-    def put(self, place: Place, content: str | Rendered, overflow: Overflow, *, strict: bool = True) -> None:
+    def put(
+        self,
+        place: Place,
+        content: str | Rendered,
+        overflow: Overflow,
+        *,
+        strict: bool = True,
+        anew: bool = False,
+    ) -> None:
         """Write a text, or the items of a sequence."""
         if isinstance(content, str):
-            self._document.put(place.level, place.path, content, overflow, strict=strict)
+            self._document.put(place.level, place.path, content, overflow, strict=strict, anew=anew)
         else:
             self._document.put_items(place.level, place.path, content, overflow)
 
     def copy(self, source: DataElement, place: Place, overflow: Overflow) -> None:
         """Write a copy, byte for byte where byte order, character set and VR are the same."""
         document, level = self._document, place.level
-        element = place.element
-        vr = element.vr_name if element else tag_vr(place.tag)
+        vr = self.vr(place)
         in_same_set = document.terms(level) == document.terms(source.level)
         if level.flags == source.level.flags and in_same_set and vr == source.vr_name:
             document.put_raw(level, place.path, vr, pad(source.raw, vr))
@@ -208,6 +258,7 @@ class TreeElements:
     def remove(self, target: Target) -> None:
         """Take out what the target names; of a creator's blocks also their reservation."""
         if not isinstance(target, tuple):
+            assert not isinstance(target, Only)
             for level, above, elements in self._occurrences(target, removing=True):
                 level.remove(elements)
                 self._document.changed.update(((*above, element.tag), None) for element in elements)
@@ -218,12 +269,44 @@ class TreeElements:
                 level.remove(elements)
                 self._document.note(path)
 
+    def keep_only(self, target: Only) -> None:
+        """Take out what is not to stay of the top level, header and tail; group lengths too."""
+        for level in self._document.tops():
+            kept = {
+                id(element)
+                for each in (*KEPT, *target.targets)
+                for element in self._named(level, each)
+                if element.tag & 0xFFFF
+            }
+            blocks = {
+                (element.tag >> 16, element.tag >> 8 & 0xFF)
+                for element in level.elements
+                if id(element) in kept and element.tag >> 16 & 1 and not _is_reservation(element.tag)
+            }
+            gone = [
+                element
+                for element in level.elements
+                if id(element) not in kept
+                and not (_is_reservation(element.tag) and (element.tag >> 16, element.tag & 0xFF) in blocks)
+            ]
+            if gone:
+                level.remove(gone)
+                self._document.changed.update(((element.tag,), None) for element in gone)
+
+    def _named(self, level: Level, target: Pattern, *, whole: bool = True) -> list[DataElement]:
+        """The elements of a level that the target names, with group lengths and reservations if `whole`."""
+        if isinstance(target, Private):
+            elements = self._private(level, target, reservations=whole)
+        else:
+            elements = [element for element in level.elements if element.tag & target.mask == target.tag]
+        return elements if whole else [element for element in elements if element.tag & 0xFFFF]
+
     def move_to_utf8(self) -> None:
         """Move all text to ISO_IR 192."""
         self._document.move_to_utf8()
 
     def _occurrences(
-        self, target: Everywhere | Private, *, removing: bool = False
+        self, target: Pattern, *, removing: bool = False
     ) -> Iterator[tuple[Level, TagPath, list[DataElement]]]:
         """What the target names, level by level, with the path to the level.
 
@@ -233,12 +316,7 @@ class TreeElements:
         waiting: list[tuple[Level, TagPath]] = [(level, ()) for level in self._document.tops()]
         while waiting:
             level, path = waiting.pop()
-            if isinstance(target, Everywhere):
-                elements = [element for element in level.elements if element.tag & target.mask == target.tag]
-            else:
-                elements = self._private(level, target, reservations=removing)
-            if not removing:
-                elements = [element for element in elements if element.tag & 0xFFFF]
+            elements = self._named(level, target, whole=removing)
             if elements:
                 yield level, path, elements
             for element in level.elements:

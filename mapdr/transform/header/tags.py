@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from types import GenericAlias
-from typing import Any, ClassVar
-
-from pydantic import Field, PrivateAttr, create_model, model_validator
 
 from mapdr._fast.scan_tables import ODD_LENGTH
 from mapdr.dicom.edit.plan import EditPlan
 from mapdr.dicom.edit.tree import Edited, apply_edits
-from mapdr.dicom.edit.verbs import VERBS, Edit, IfEmpty, Overflow, Takes, Verb
+from mapdr.dicom.edit.verbs import VERBS, Edit
 from mapdr.dicom.recode import recode
 from mapdr.dicom.scan import Layout, deflate_pieces, layout
 from mapdr.dicom.transfer_syntax import is_deflated
@@ -20,11 +17,13 @@ from mapdr.dicom.uids import EXPLICIT_VR_LITTLE_ENDIAN, IMPLICIT_VR_LITTLE_ENDIA
 from mapdr.dicom.write import UNDEFINED, Element, encoding_from
 from mapdr.kernel import budget
 from mapdr.kernel.character_set import AssumedSet
-from mapdr.kernel.item import FileSlice, Instance, Part, Payload, Treatment, is_uid, total_length
-from mapdr.kernel.stage import Factory, Settings, StageConfig
+from mapdr.kernel.finding import Finding
+from mapdr.kernel.item import FileSlice, Instance, Part, Payload, Source, Treatment, is_uid, total_length
+from mapdr.kernel.stage import Factory, Settings
 from mapdr.kernel.step import Changes, Memory, Phase, Reads
 from mapdr.transform.dataset import inflated
 from mapdr.transform.even import even_pixels
+from mapdr.transform.header.edit import TagEdit, edit_config
 from mapdr.transform.view import PartsView, beginning
 
 BEGINNING = 1 << 14
@@ -36,62 +35,6 @@ _PIXEL_HEAD = 12
 Assumed = tuple[AssumedSet, ...]
 _NATIVE = frozenset([IMPLICIT_VR_LITTLE_ENDIAN, EXPLICIT_VR_LITTLE_ENDIAN])
 """Where pixel data has a length. Elsewhere its end must be looked for in the whole file."""
-
-
-class TagEdit(StageConfig):
-    """One edit: a verb with a tag, and what the verb needs; `edit_config` adds the verbs and their keys.
-
-    `{ set = "InstitutionName", to = "Clinic North" }`, `{ copy = "StudyID", to = "AccessionNumber" }`,
-    `{ remove = "OtherPatientIDs" }`, `{ prefix = "AccessionNumber", with = "CN-" }`. `overflow` and
-    `if_empty` say what is done with a value that does not fit, and with one that there is nothing for; by
-    default the image is parked.
-    """
-
-    verbs: ClassVar[Mapping[str, Verb]] = {}
-    overflow: Overflow = "error"
-    if_empty: IfEmpty = "error"
-    _edit: Edit = PrivateAttr()
-
-    @model_validator(mode="after")
-    def _compile(self) -> TagEdit:
-        given = [verb for verb in self.verbs.values() if self._get(verb.name) is not None]
-        if len(given) != 1:
-            raise ValueError(f"an edit has one verb of {', '.join(self.verbs)}; this one has {len(given)}")
-        verb = given[0]
-        argument = self._get(verb.takes.key) if verb.takes.key else None
-        if verb.takes.key and argument is None:
-            raise ValueError(f"{verb.name} needs {verb.takes.key} = ...")
-        for key in sorted({each.takes.key for each in self.verbs.values()} - {"", verb.takes.key}):
-            if self._get(key) is not None:
-                raise ValueError(f"{verb.name} takes no {key}")
-        if verb.takes is Takes.NOTHING and (self.overflow != "error" or self.if_empty != "error"):
-            raise ValueError(f"{verb.name} takes neither overflow nor if_empty")
-        self._edit = verb.parse(self._get(verb.name), argument, self.overflow, self.if_empty)
-        return self
-
-    def _get(self, key: str) -> Any:
-        return getattr(self, key + "_")
-
-    @property
-    def edit(self) -> Edit:
-        """The compiled edit."""
-        return self._edit
-
-
-def edit_config(verbs: Sequence[Verb]) -> type[TagEdit]:
-    """The table that a rule writes for one edit: a key for each verb, and those that the verbs take."""
-    written: dict[str, Any] = {verb.name: str for verb in verbs}
-    for verb in verbs:
-        if verb.takes is Takes.CONTENT:
-            written[verb.takes.key] = str | list[dict[str, Any]]
-        elif verb.takes is not Takes.NOTHING:
-            written.setdefault(verb.takes.key, str)
-    fields: dict[str, Any] = {
-        key + "_": (kind | None, Field(default=None, alias=key)) for key, kind in written.items()
-    }
-    model: type[TagEdit] = create_model("TagEdit", __base__=TagEdit, __doc__=TagEdit.__doc__, **fields)
-    model.verbs = {verb.name: verb for verb in verbs}
-    return model
 
 
 class TagEditor:
@@ -114,39 +57,40 @@ class TagEditor:
 
     def apply(self, payload: Payload, instance: Instance, memory: Memory) -> Payload:
         """The edited payload, or the same one where nothing changed. Raises Permanent as `apply_edits`."""
+        assumed, source = instance.assumed, instance.source
         if is_deflated(payload.transfer_syntax_uid):
-            return self._deflated(payload, instance.assumed)
-        return self._from_beginning(payload, instance.assumed) or self._from_whole(payload, instance.assumed)
+            return self._deflated(payload, assumed, source)
+        return self._from_beginning(payload, assumed, source) or self._from_whole(payload, assumed, source)
 
-    def _from_beginning(self, payload: Payload, assumed: Assumed) -> Payload | None:
+    def _from_beginning(self, payload: Payload, assumed: Assumed, source: Source) -> Payload | None:
         """The edited payload if the plan can tell from its first bytes: of a spooled file read at once, or of
         a header that another step has made, with the pixel data behind it."""
         is_native = payload.transfer_syntax_uid in _NATIVE
         begun = _begun(payload.parts, is_native=is_native) if self._plan is not None else None
         if self._plan is None or begun is None or (payload.length > BEGINNING and not is_native):
             return None
-        done = self._plan.apply(begun, payload.length, payload.transfer_syntax_uid, assumed)
+        done = self._plan.apply(begun, payload.length, payload.transfer_syntax_uid, assumed, source=source)
         if done is None:
             return None
         edited, start, end = done
         pixels = PartsView(payload.parts).slice(start, end)
         return _changed(payload, edited, (edited.header, *pixels, edited.tail))
 
-    def _from_whole(self, payload: Payload, assumed: Assumed) -> Payload:
+    def _from_whole(self, payload: Payload, assumed: Assumed, source: Source) -> Payload:
         if len(payload.parts) > 1:
             budget.need(payload.length)  # the buffer is a copy then
         with PartsView(payload.parts) as view:
-            edited, start, end, odd = self._edit(view, payload.transfer_syntax_uid, assumed)
+            edited, start, end, odd = self._edit(view, payload.transfer_syntax_uid, assumed, source)
             parts = (
                 _evened(edited, view, odd) if odd else (edited.header, *view.slice(start, end), edited.tail)
             )
         return _changed(payload, edited, parts)
 
-    def _deflated(self, payload: Payload, assumed: Assumed) -> Payload:
+    def _deflated(self, payload: Payload, assumed: Assumed, source: Source) -> Payload:
         data = inflated(payload)
         budget.need(2 * payload.length)  # what is deflated, and there twice while it is put together
         with PartsView((data,)) as view:
-            edited, start, end, odd = self._edit(view, EXPLICIT_VR_LITTLE_ENDIAN, assumed)
+            edited, start, end, odd = self._edit(view, EXPLICIT_VR_LITTLE_ENDIAN, assumed, source)
             if not edited.changed:
                 return payload
             if odd:
@@ -158,10 +102,14 @@ class TagEditor:
                     packed = deflate_pieces((edited.header, pixels, edited.tail))
         return _changed(payload, edited, (packed,))
 
-    def _edit(self, view: PartsView, syntax: str, assumed: Assumed) -> tuple[Edited, int, int, Layout | None]:
+    def _edit(
+        self, view: PartsView, syntax: str, assumed: Assumed, source: Source
+    ) -> tuple[Edited, int, int, Layout | None]:
         """The edits applied to a whole data set: around which bytes of it, and its layout to make it even."""
         with view.buffer() as buffer:
-            done = self._plan.apply(buffer, len(buffer), syntax, assumed) if self._plan else None
+            done = (
+                self._plan.apply(buffer, len(buffer), syntax, assumed, source=source) if self._plan else None
+            )
             where = None if done else layout(buffer, syntax)
         if done is not None:
             return *done, None
@@ -169,7 +117,9 @@ class TagEditor:
         budget.need(COPIES * (where.size - (where.pixel_end - where.header_end)))
         tail = None if where.pixels is None else view[where.pixel_end :]
         header = view[: where.header_end]
-        edited = apply_edits(header, syntax, self._edits, tail=tail, tail_at=where.pixel_end, assumed=assumed)
+        edited = apply_edits(
+            header, syntax, self._edits, tail=tail, tail_at=where.pixel_end, assumed=assumed, source=source
+        )
         is_odd = edited.changed and where.remarks & ODD_LENGTH and not where.truncated
         return edited, where.header_end, where.pixel_end, where if is_odd else None
 
@@ -219,4 +169,12 @@ def build(settings: Settings, config: Sequence[TagEdit], next: None) -> TagEdito
     return TagEditor([edit.edit for edit in config])
 
 
-STAGE = Factory("transform", "tags", GenericAlias(tuple, (edit_config(VERBS), ...)), build, order=10)
+def faults(config: Sequence[TagEdit]) -> Iterator[Finding]:
+    """What of tables and keys cannot be had here and now."""
+    for index, edit in enumerate(config):
+        yield from (Finding((index, *each.place), each.what, each.cure) for each in edit.faults())
+
+
+STAGE = Factory(
+    "transform", "tags", GenericAlias(tuple, (edit_config(VERBS), ...)), build, order=10, faults=faults
+)

@@ -1,0 +1,65 @@
+"""A table of values in a CSV file, as `map` takes it: what a value is, and what it becomes."""
+
+from __future__ import annotations
+
+import csv
+import io
+from pathlib import Path
+
+LARGEST = 64_000_000
+"""Bytes: a table of a million patients has some thirty millions."""
+
+_SEPARATORS = (";", "\t")
+
+
+def read_table(path: Path) -> dict[str, str]:
+    """The entries of a CSV file in UTF-8 with two columns, old and new value.
+
+    Columns are separated by commas, or by semicolons or tabs if the first line holds no comma. A first line
+    `from,to` is a heading. White space around values is not of them; lines without a value are left out.
+    Raises OSError, and ValueError that names the line and the cure, never a value.
+    """
+    with path.open("rb") as file:
+        data = file.read(LARGEST + 1)
+    if len(data) > LARGEST:
+        raise ValueError(f"holds more than {LARGEST // 1_000_000} MB; make the table smaller")
+    try:
+        text = data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = data[: error.start].count(b"\n") + 1
+        raise ValueError(f"line {line} is not UTF-8 text; save the file as CSV in UTF-8") from None
+    found: dict[str, str] = {}
+    lines: dict[str, int] = {}
+    lines_of = io.StringIO(text, newline="")
+    reader = csv.reader(lines_of, delimiter=_separator(text), skipinitialspace=True, strict=True)
+    try:
+        for number, row in enumerate(reader):
+            cells = [cell.strip() for cell in row]
+            if not any(cells) or (number == 0 and [cell.lower() for cell in cells] == ["from", "to"]):
+                continue
+            old, new = _entry(cells, reader.line_num)
+            if found.setdefault(old, new) != new:
+                raise ValueError(
+                    f"line {reader.line_num} has another new value than line {lines[old]} has for the same "
+                    "old one; leave one of them out"
+                )
+            lines.setdefault(old, reader.line_num)
+    except csv.Error as error:
+        raise ValueError(f"line {reader.line_num} is not CSV ({error}); correct its quotes") from None
+    if not found:
+        raise ValueError("holds no entry; write old and new value in each line, separated by a comma")
+    return found
+
+
+def _separator(text: str) -> str:
+    first = next((line for line in text.splitlines() if line.strip()), "")
+    return next((each for each in _SEPARATORS if each in first and "," not in first), ",")
+
+
+def _entry(cells: list[str], line: int) -> tuple[str, str]:
+    if len(cells) != 2:
+        count = f"{len(cells)} column" + "s" * (len(cells) != 1)
+        raise ValueError(f"line {line} has {count}; a table has two, old and new value")
+    if not cells[0]:
+        raise ValueError(f"line {line} has no old value; write it, or leave the line out")
+    return cells[0], cells[1]
