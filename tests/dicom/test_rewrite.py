@@ -541,7 +541,17 @@ def test_a_wrong_list_is_told(kept: list[str], words: str) -> None:
 # --- Conditions
 
 
-@given(st.data(), st.sampled_from([IMPLICIT, EXPLICIT]), ASKED.filter(bool))
+NESTED = st.sampled_from(
+    [
+        {"RequestAttributesSequence": {"ScheduledProcedureStepID": "S2"}},
+        {"RequestAttributesSequence": {"ScheduledProtocolCodeSequence": {"CodeMeaning": {"not": "first"}}}},
+        {"RequestAttributesSequence.RequestedProcedureID": {"present": False}},
+        {"RequestAttributesSequence": {"present": True}},
+    ]
+).map(Asked.of)
+
+
+@given(st.data(), st.sampled_from([IMPLICIT, EXPLICIT]), ASKED.filter(bool) | NESTED)
 def test_a_first_condition_holds_as_that_of_a_rule(data: st.DataObject, syntax: str, asked: Asked) -> None:
     raw = data.draw(data_sets(syntax))
     header = scan(raw, syntax, asked.paths, complete=True)
