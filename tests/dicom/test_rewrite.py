@@ -163,6 +163,12 @@ def test_a_table_is_not_shown() -> None:
     assert "Doe" not in repr(MAP(path("PatientID"), Lookup({"Doe-17": "Doe"})))
 
 
+def test_the_uid_of_an_image_is_not_cleared() -> None:
+    raw = element(0x00080018, "UI", b"1.2.3\0")
+    assert parked(MAP(path("SOPInstanceUID"), Lookup({}, "clear")), raw).reason == "bad-value"
+    assert parked(REPLACE(path("SOPInstanceUID"), search(".*", "")), raw).reason == "bad-value"
+
+
 # --- hash
 
 
