@@ -15,6 +15,7 @@ import pydicom
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pydicom.data import get_charset_files
 from pydicom.dataset import Dataset
 
 from mapdr.dicom.edit.change import DayShift, Join, KeyedHash, Lookup, Replacement, Split
@@ -161,6 +162,12 @@ def test_a_table_with_a_value_that_does_not_fit_is_refused_before_any_image(valu
 
 def test_a_table_is_not_shown() -> None:
     assert "Doe" not in repr(MAP(path("PatientID"), Lookup({"Doe-17": "Doe"})))
+
+
+def test_the_uid_of_an_image_is_not_cleared() -> None:
+    raw = element(0x00080018, "UI", b"1.2.3\0")
+    assert parked(MAP(path("SOPInstanceUID"), Lookup({}, "clear")), raw).reason == "bad-value"
+    assert parked(REPLACE(path("SOPInstanceUID"), search(".*", "")), raw).reason == "bad-value"
 
 
 # --- hash
@@ -352,10 +359,10 @@ def test_no_error_tells_a_value(steps: list[Edit], syntax: str) -> None:
     assert "mark17" not in told.lower()
 
 
-def test_names_of_the_world_are_changed_in_their_character_set(data: Path) -> None:
+def test_names_of_the_world_are_changed_in_their_character_set() -> None:
     """Prefixed, in capitals, and a part of them replaced: as pydicom reads it, without another set."""
     seen = 0
-    for file in sorted((data / "charsets").glob("*.dcm")):
+    for file in map(Path, get_charset_files("*.dcm")):
         read = pydicom.dcmread(file)
         syntax = str(read.file_meta.TransferSyntaxUID)
         if "PatientName" not in read or syntax not in (IMPLICIT, EXPLICIT):
@@ -541,7 +548,17 @@ def test_a_wrong_list_is_told(kept: list[str], words: str) -> None:
 # --- Conditions
 
 
-@given(st.data(), st.sampled_from([IMPLICIT, EXPLICIT]), ASKED.filter(bool))
+NESTED = st.sampled_from(
+    [
+        {"RequestAttributesSequence": {"ScheduledProcedureStepID": "S2"}},
+        {"RequestAttributesSequence": {"ScheduledProtocolCodeSequence": {"CodeMeaning": {"not": "first"}}}},
+        {"RequestAttributesSequence.RequestedProcedureID": {"present": False}},
+        {"RequestAttributesSequence": {"present": True}},
+    ]
+).map(Asked.of)
+
+
+@given(st.data(), st.sampled_from([IMPLICIT, EXPLICIT]), ASKED.filter(bool) | NESTED)
 def test_a_first_condition_holds_as_that_of_a_rule(data: st.DataObject, syntax: str, asked: Asked) -> None:
     raw = data.draw(data_sets(syntax))
     header = scan(raw, syntax, asked.paths, complete=True)

@@ -5,14 +5,17 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from io import BytesIO
 from pathlib import Path
 from subprocess import TimeoutExpired
 
+import pydicom
 import pytest
 
+from mapdr.testing.generator import study
 from peers import dcmtk, part10
 from peers.node import Node, destination, everything_to
-from peers.part10 import StoredObject
+from peers.part10 import StoredObject, in_memory
 from peers.rawsender import send_all
 from peers.rawsink import RawSink
 
@@ -120,6 +123,34 @@ def test_only_the_named_elements_differ(
         different = list(zip(taken, pool.map(difference, range(len(taken)), taken), strict=True))
     assert sum(what is not None for _, what in different) > len(sample) * 0.7
     assert not [(item.path.name, what) for item, what in different if what]
+
+
+@pytest.mark.timeout(120)
+def test_who_is_not_in_the_table_waits_for_it(make_node: Callable[..., Node], tmp_path: Path) -> None:
+    """Parked without its value, sent unchanged by nothing; after a reload a retry takes the table of then."""
+    table = tmp_path / "ids.csv"
+    table.write_text("nobody,R-0\n")
+    (image,) = study("CT", seed=81, images=1, size=(32, 32))
+    item = in_memory(image)
+    with RawSink() as sink:
+        edits = [{"map": "PatientID", "file": table.as_posix()}]
+        node = make_node(
+            egress={"pacs": destination(sink.port)}, rules=[everything_to("pacs", tags=edits)]
+        ).start()
+        assert set(send_all(node.port, [item]).values()) == {0}
+        node.when(lambda status: status["parked"] == 1)
+        assert [each["reason"] for each in node.json("deliveries")["deliveries"]] == ["not-in-table"]
+        assert not sink.received
+        old = pydicom.dcmread(BytesIO(image.part10())).PatientID
+        table.write_text(f"{old},R-1\n")
+        node.command("retry", "--state", "parked", "--yes")
+        node.when(lambda status: status["parked"] == 1)  # the table of the start is in use still
+        node.command("reload")
+        node.command("retry", "--state", "parked", "--yes")
+        node.when_settled(1)
+        (arrived,) = sink.received
+    found = pydicom.dcmread(BytesIO(arrived.data), force=True)
+    assert found.PatientID == "R-1"
 
 
 def compare(before: list[Line], after: list[Line] | None) -> str:

@@ -43,6 +43,24 @@ def test_no_output_holds_a_marked_value(marks: Marks, make_node: Callable[..., N
             "send_to": ["parked"],
             "tags": [{"suffix": "AccessionNumber", "with": "-" + "9" * 20}],
         },
+        {
+            "name": "not in the table",
+            "when": {},
+            "send_to": ["unknown"],
+            "tags": [
+                {"upper": "PatientName", "if": {"PatientID": "nobody"}},
+                {"map": "PatientID", "table": {"nobody": "somebody"}},
+            ],
+        },
+        {
+            "name": "no date",
+            "when": {},
+            "send_to": ["undated"],
+            "tags": [
+                {"replace": "PatientID", "pattern": ".", "with": r"2024\0"},
+                {"copy": "PatientID", "to": "PatientBirthDate"},
+            ],
+        },
         {"name": "small", "when": {}, "send_to": ["small"], "compress": {"to": "jpeg2000", "ratio": 10}},
         {
             "name": "renamed",
@@ -56,7 +74,7 @@ def test_no_output_holds_a_marked_value(marks: Marks, make_node: Callable[..., N
             "send_to": ["pacs"],
         },
     ]
-    names = ("pacs", "parked", "small", "renamed")
+    names = ("pacs", "parked", "small", "renamed", "unknown", "undated")
     with RawSink(lambda request: Answer(0xC000 if request.sop_instance_uid == refused else 0)) as sink:
         table = destination(sink.port, retry={"first": "100 ms", "factor": 1.0, "tries": 2})
         node = make_node(egress=dict.fromkeys(names, table), rules=rules).start()
@@ -79,7 +97,7 @@ def test_no_output_holds_a_marked_value(marks: Marks, make_node: Callable[..., N
         torn.close()
         status = node.when_settled(3)
         assert delivered(status, "renamed") >= 2, "the marks must have passed through"
-        assert status["parked"] >= 3
+        assert status["parked"] >= 9
         for words in ASKED:
             node.command(*words)
     assert node.stop() == 0

@@ -83,6 +83,12 @@ def recipe(edit: dict[str, Any], base: Path = Path()) -> list[dict[str, Any]]:
         ({"upper": "PatientID", "if": {}}, (0, "if"), "is an empty table"),
         ({"upper": "PatientID", "if": {"Modalty": "CT"}}, (0, "if", "Modalty"), "no DICOM keyword"),
         ({"upper": "PatientID", "if": {"Rows": {"mn": 1}}}, (0, "if", "Rows", "mn"), "unknown key"),
+        (
+            {"upper": "PatientID", "if": {"PixelData": {"present": True}}},
+            (0, "if"),
+            "PixelData is of the pixel",
+        ),
+        ({"upper": "SpecificCharacterSet"}, (0,), "is no text that upper is for"),
         ({"for_each": "PatientID", "edits": [{"upper": "StudyID"}]}, (0,), "PatientID has another VR"),
         ({"for_each": "RequestAttributesSequence", "edits": []}, (0,), "edits is an empty list"),
         (

@@ -21,12 +21,13 @@ from mapdr.dicom.edit.verb import (
 )
 from mapdr.dicom.fit import fit
 from mapdr.dicom.path import format_tag, tag_vm
-from mapdr.dicom.tags import SOP_CLASS_UID
+from mapdr.dicom.tags import SOP_CLASS_UID, SOP_INSTANCE_UID
 from mapdr.dicom.template import Template
 from mapdr.dicom.value import OPAQUE, SINGLE
 from mapdr.kernel.errors import Permanent
 
 _BLANK = " \t\r\n\f\0"
+_NEEDED = (((SOP_CLASS_UID, None),), ((SOP_INSTANCE_UID, None),))
 
 
 def each_value(change: Callable[[str, str], str]) -> Function:
@@ -93,6 +94,8 @@ def _put(
         )
     if not is_single and not new.strip("\\"):
         new = ""  # no value is left, of however many
+    if not new and edit.target in _NEEDED:
+        raise Permanent(f"{edit.where}: no receiver takes the image without a value", reason="bad-value")
     if new != old:
         data.put(place, new, edit.overflow, strict=strict, anew=True)
 
@@ -230,13 +233,15 @@ SHIFT_DATE = Verb(
 )
 """Move each date by so many days (`change.DayShift`)."""
 
-UPPER = Verb("upper", Takes.NOTHING, TEXTS - {"UR"}, each_value(lambda value, _: value.upper()), UNFIT)
+UPPER = Verb(
+    "upper", Takes.NOTHING, TEXTS - {"UR"}, each_value(lambda value, _: value.upper()), UNFIT, _check_change
+)
 """Write each value in capital letters."""
 
 LOWER = Verb("lower", Takes.NOTHING, TEXTS - {"CS", "UR"}, each_value(lambda value, _: value.lower()), UNFIT)
 """Write each value in small letters, which a CS has none of."""
 
-TRIM = Verb("trim", Takes.NOTHING, ALL_TEXTS - {"UI"}, _trim, UNFIT)
+TRIM = Verb("trim", Takes.NOTHING, ALL_TEXTS - {"UI"}, _trim, UNFIT, _check_change)
 """Take the white space from both ends of each value, of each component in names."""
 
 SPLIT = Verb("split", Takes.KEYS, _PLURAL, _changed, UNFIT, _check_split, keys=("at",))

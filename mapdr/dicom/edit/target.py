@@ -6,14 +6,8 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from mapdr.dicom import tags
 from mapdr.dicom.path import EditPath, format_edit_path, format_tag, parse_edit_path
-from mapdr.dicom.tags import (
-    SERIES_INSTANCE_UID,
-    SOP_CLASS_UID,
-    SOP_INSTANCE_UID,
-    SPECIFIC_CHARACTER_SET,
-    STUDY_INSTANCE_UID,
-)
 
 _PATTERN = re.compile(r"\(([0-9A-FXa-fx]{4}),([0-9A-FXa-fx]{4})\)")
 
@@ -62,11 +56,11 @@ class Only:
     targets: tuple[Pattern, ...]
 
     @classmethod
-    def parse(cls, tags: Sequence[str]) -> Only:
+    def parse(cls, written: Sequence[str]) -> Only:
         """Of tags and patterns as `parse_target` has them. Raises ValueError, for a path too."""
-        if not tags:
+        if not written:
             raise ValueError('names no tag; write those that are kept: ["Modality", ...]')
-        return cls(tuple(_of_top(tag) for tag in tags))
+        return cls(tuple(_of_top(tag) for tag in written))
 
 
 def _of_top(text: str) -> Pattern:
@@ -79,40 +73,6 @@ def _of_top(text: str) -> Pattern:
         )
     return Everywhere(target[0][0])
 
-
-KEPT: tuple[Everywhere, ...] = (
-    *(
-        Everywhere(tag)
-        for tag in (
-            SPECIFIC_CHARACTER_SET,
-            SOP_CLASS_UID,
-            SOP_INSTANCE_UID,
-            STUDY_INSTANCE_UID,
-            SERIES_INSTANCE_UID,
-            0x00280002,  # Samples per Pixel
-            0x00280004,  # Photometric Interpretation
-            0x00280006,  # Planar Configuration
-            0x00280008,  # Number of Frames
-            0x00280010,  # Rows
-            0x00280011,  # Columns
-            0x00280034,  # Pixel Aspect Ratio
-            0x00280120,  # Pixel Padding Value
-            0x00280121,  # Pixel Padding Range Limit
-            0x00281052,  # Rescale Intercept
-            0x00281053,  # Rescale Slope
-            0x00281054,  # Rescale Type
-            0x00282110,  # Lossy Image Compression
-            0x00282112,  # Lossy Image Compression Ratio
-            0x00282114,  # Lossy Image Compression Method
-        )
-    ),
-    Everywhere(0x00280100, 0xFFFFFFFC),  # Bits Allocated, Bits Stored, High Bit, Pixel Representation
-    Everywhere(0x00281100, 0xFFFFFFF0),  # palettes: their descriptors ...
-    Everywhere(0x00281200, 0xFFFFFF00),  # ... and data
-    Everywhere(0x7FE00000, 0xFFFF0000),  # pixel data, and the offsets of its frames
-)
-"""What an image cannot do without: what it is and belongs to, and what its pixels mean (PS3.3, sections
-C.12.1, C.7.6.3 and C.11.1)."""
 
 Target = EditPath | Pattern | Only
 """A path without an item index means the element in every item; one ends in the element itself."""
@@ -139,10 +99,15 @@ def parse_target(text: str) -> EditPath | Pattern:
         return Everywhere(int(group, 16) << 16, 0xFFFF0000)
     match = _PATTERN.fullmatch(text)
     if match and "x" in text.lower():
-        digits = "".join(match.groups()).lower()
-        mask = int("".join("0" if digit == "x" else "f" for digit in digits), 16)
-        return Everywhere(int(digits.replace("x", "0"), 16), mask)
+        return _pattern(*match.groups())
     return parse_edit_path(text)
+
+
+def _pattern(group: str, element: str) -> Everywhere:
+    """The elements with these hexadecimal digits, in which x is any."""
+    digits = (group + element).lower()
+    mask = int("".join("0" if digit == "x" else "f" for digit in digits), 16)
+    return Everywhere(int(digits.replace("x", "0"), 16), mask)
 
 
 def format_target(target: Target) -> str:
@@ -160,3 +125,41 @@ def format_target(target: Target) -> str:
             return f"the private elements of {creator}"
         case _:
             return format_edit_path(target)
+
+
+KEPT: tuple[Everywhere, ...] = (
+    *map(
+        Everywhere,
+        (
+            tags.SPECIFIC_CHARACTER_SET,
+            tags.SOP_CLASS_UID,
+            tags.SOP_INSTANCE_UID,
+            tags.STUDY_INSTANCE_UID,
+            tags.SERIES_INSTANCE_UID,
+            tags.SAMPLES_PER_PIXEL,
+            tags.PHOTOMETRIC_INTERPRETATION,
+            tags.PLANAR_CONFIGURATION,
+            tags.NUMBER_OF_FRAMES,
+            tags.ROWS,
+            tags.COLUMNS,
+            tags.PIXEL_ASPECT_RATIO,
+            tags.BITS_ALLOCATED,
+            tags.BITS_STORED,
+            tags.HIGH_BIT,
+            tags.PIXEL_REPRESENTATION,
+            tags.PIXEL_PADDING_VALUE,
+            tags.PIXEL_PADDING_RANGE_LIMIT,
+            tags.RESCALE_INTERCEPT,
+            tags.RESCALE_SLOPE,
+            tags.RESCALE_TYPE,
+            tags.LOSSY_IMAGE_COMPRESSION,
+            tags.LOSSY_IMAGE_COMPRESSION_RATIO,
+            tags.LOSSY_IMAGE_COMPRESSION_METHOD,
+        ),
+    ),
+    _pattern("0028", "110x"),  # palettes: their descriptors ...
+    _pattern("0028", "12xx"),  # ... and data
+    _pattern("7fe0", "xxxx"),  # pixel data, and the offsets of its frames
+)
+"""What an image cannot do without: what it is and belongs to, and what its pixels mean (PS3.3, sections
+C.12.1, C.7.6.3 and C.11.1)."""

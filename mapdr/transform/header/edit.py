@@ -37,6 +37,7 @@ from mapdr.dicom.edit.change import (
     Split,
 )
 from mapdr.dicom.edit.verb import Each, Edit, IfEmpty, Overflow, Takes, Verb
+from mapdr.dicom.tags import PIXEL_GROUP
 from mapdr.kernel.errors import ConfigurationError, Permanent
 from mapdr.kernel.finding import Faults, Finding
 from mapdr.kernel.item import Elements, Source, TagPath
@@ -65,6 +66,10 @@ class Asked:
             raise Faults(findings)
         if not table:
             raise Faults([Finding(("if",), "is an empty table", "leave it out: the edit is done always")])
+        for leaf in leaves(condition):
+            if isinstance(leaf.subject, tuple) and leaf.subject[0] >> 16 == PIXEL_GROUP:
+                what = "is of the pixel data, which edits do not see"
+                raise Faults([Finding(("if",), f"{leaf.label} {what}", "ask that in the rule's when")])
         paths = frozenset(leaf.subject for leaf in leaves(condition) if isinstance(leaf.subject, tuple))
         return cls(condition, paths, predicate(condition))
 
