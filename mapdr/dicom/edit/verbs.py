@@ -14,7 +14,14 @@ from enum import Enum
 from typing import Any, Literal, Protocol
 
 from mapdr.dicom.charset import UTF8, is_known
-from mapdr.dicom.edit.target import Everywhere, Private, Target, format_target, parse_target
+from mapdr.dicom.edit.target import (
+    Everywhere,
+    Private,
+    Target,
+    format_target,
+    parse_target,
+    written_target,
+)
 from mapdr.dicom.edit.value import Content, Items, parse_content
 from mapdr.dicom.fit import LIMITS, fit
 from mapdr.dicom.path import EditPath, format_path, format_tag, parse_edit_path, parse_path, tag_vr
@@ -189,7 +196,7 @@ class Edit:
         """The verb with its target, and with what it copies; what it writes may identify somebody."""
         if self.verb.takes is Takes.TARGET and isinstance(self.value, tuple):
             return f"{self.verb.name} {format_path(self.value)} to {self.where}"
-        return f"{self.verb.name} {self.where}"
+        return f"{self.verb.name} {written_target(self.target)}"
 
 
 def _text_of(argument: object) -> str:
