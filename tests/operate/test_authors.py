@@ -24,6 +24,7 @@ from mapdr.operate.explain import Explanation, NoMemory, explain
 from mapdr.operate.explain_page import page
 from mapdr.testing import generator
 from mapdr.transform.header.tags import STAGE
+from mapdr.transform.pipeline import Pipeline
 from paper import nodes
 from peers.marks import Marks
 from transform.helpers import CODECS, settings
@@ -74,6 +75,8 @@ def told(
 ) -> list[ElementChange]:
     authors = Authors(steps, settings(), CODECS, assumed)
     made = authors.follow(payload, instance(payload), NoMemory())
+    whole = Pipeline(steps, settings(), CODECS, assumed).apply(payload, instance(payload), NoMemory())
+    assert b"".join(made.chunks()) == b"".join(whole.chunks()), "parts do what the steps do"
     return authors.signed(changes(payload, made, assumed))
 
 
