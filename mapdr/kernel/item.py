@@ -153,7 +153,7 @@ class Payload:
     that gathers (a folder, a STOW-RS request); empty where there is none.
     `note` says in fixed words why a step left the data set as it was, such as "not compressed: no-pixels".
     `unmet` is one word for what the rule asked for and the receiver's transfer syntaxes did not allow.
-    `stat`: it passes the bandwidth of its destination.
+    `stat`: it passes the bandwidth of its destination. `assumed`: as for `Instance`.
     `share` is what the payload holds of the node's budget of memory; given back with the last reference.
     Raises Permanent(reason="uid") for a UID that is none: a receiver could not be asked to take it.
     """
@@ -169,6 +169,7 @@ class Payload:
     study_instance_uid: str = ""
     series_instance_uid: str = ""
     stat: bool = False
+    assumed: tuple[AssumedSet, ...] = ()
     share: object = field(default=None, compare=False, repr=False)
 
     def __post_init__(self) -> None:
