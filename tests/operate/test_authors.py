@@ -139,7 +139,8 @@ def test_items_are_compared_one_by_one_and_what_is_whole_belongs_to_who_did_a_pa
     every._note(changes(before, after)[1], "somebody")
     assert every._of("RequestAttributesSequence") == ("somebody",)
     assert every._of("RequestAttributesSequence[2].RequestedProcedureID") == ("somebody",)
-    assert every._of("RequestAttributesSequence[22]") == ()
+    assert every._of("RequestAttributesSequence[1]") == ("somebody",)
+    assert every._of("ReferencedStudySequence[2]") == ()
 
 
 def test_text_is_compared_as_it_is_assumed_to_be() -> None:
