@@ -11,6 +11,10 @@ MOST = 1 << 24
 
 def tags_of(payload: Payload, wanted: frozenset[TagPath]) -> ScannedHeader:
     """The `wanted` tags of a payload. Raises as `Payload.chunks`, and Unreadable for what is no data set."""
+    return _scanned(payload, wanted).assuming(payload.assumed)
+
+
+def _scanned(payload: Payload, wanted: frozenset[TagPath]) -> ScannedHeader:
     held = bytearray()
     least = 0
     for chunk in payload.chunks():

@@ -165,7 +165,7 @@ class Payload:
     `note` says why a step left the data set as it was, such as "not compressed: no-pixels", or which entry of
     the configuration it went by: no value of the image.
     `unmet` is one word for what the rule asked for and the receiver's transfer syntaxes did not allow.
-    `stat`: it passes the bandwidth of its destination.
+    `stat`: it passes the bandwidth of its destination. `assumed`: as for `Instance`.
     `share` is what the payload holds of the node's budget of memory; given back with the last reference.
     Raises Permanent(reason="uid") for a UID that is none: a receiver could not be asked to take it.
     """
@@ -181,6 +181,7 @@ class Payload:
     study_instance_uid: str = ""
     series_instance_uid: str = ""
     stat: bool = False
+    assumed: tuple[AssumedSet, ...] = ()
     share: object = field(default=None, compare=False, repr=False)
 
     def __post_init__(self) -> None:

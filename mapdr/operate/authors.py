@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from typing import cast
 
@@ -23,6 +23,8 @@ from mapdr.transform.codecs.table import Codecs
 from mapdr.transform.pipeline import Pipeline
 
 Steps = Sequence[tuple[str, Transform]]
+_NUMBER = re.compile(r"\[[0-9]+\]")
+"""That of an item, in a path."""
 
 
 class Authors:
@@ -83,16 +85,16 @@ class Authors:
             noted.append(words)
 
     def _of(self, path: str) -> tuple[str, ...]:
-        """Who changed an element: the steps that changed it, or the sequence or items that it belongs to."""
-        found = self._by.get(path)
-        if found is None:
-            found = [
-                words
-                for other, noted in self._by.items()
-                if _is_within(path, other) or _is_within(other, path)
-                for words in noted
-            ]
-        return tuple(dict.fromkeys(found))
+        """Who changed an element: the steps that changed it, or what it belongs to, or what belongs to it; at
+        last those that changed its like in another item, for items move up where one is removed."""
+        found = self._by.get(path) or self._noted(
+            lambda other: _is_within(path, other) or _is_within(other, path)
+        )
+        like = _NUMBER.sub("", path)
+        return tuple(dict.fromkeys(found or self._noted(lambda other: _NUMBER.sub("", other) == like)))
+
+    def _noted(self, is_meant: Callable[[str], bool]) -> list[str]:
+        return [words for other, noted in self._by.items() if is_meant(other) for words in noted]
 
 
 def _is_within(path: str, other: str) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Sequence
 from html import escape
@@ -25,10 +26,10 @@ h1{font-size:28px;line-height:1.2;margin:0 0 4px}h2{font-size:20px;margin:28px 0
 h2 small{font-weight:400;color:var(--dim);font-size:14px}
 p{margin:0 0 10px}.scroll{overflow-x:auto}
 .scroll:focus-visible{outline:2px solid var(--dim);outline-offset:2px}
-table{width:100%;border-collapse:collapse;font-size:14px}
+table{width:100%;min-width:48em;border-collapse:collapse;font-size:14px}
 caption{text-align:left;color:var(--dim);padding-bottom:4px}
 th,td{text-align:left;vertical-align:top;padding:5px 14px 5px 0;border-top:1px solid var(--line);
-overflow-wrap:anywhere}
+overflow-wrap:anywhere;min-width:5em}
 thead th{border-top:0;color:var(--dim);font-weight:500}tbody th{font-weight:400}
 .fixed{white-space:nowrap;overflow-wrap:normal;font-variant-numeric:tabular-nums}
 .bad{color:var(--bad)}.dim{color:var(--dim)}
@@ -37,6 +38,8 @@ footer{border-top:1px solid var(--line);margin-top:28px;padding-top:12px;color:v
 th,td{padding:2px 8px 2px 0}thead{display:table-header-group}tr,h2{break-inside:avoid}h2{break-after:avoid}
 @page{size:A4 landscape;margin:14mm}}
 """
+
+_SEAM = re.compile(r"(?<=[a-z])(?=[A-Z][a-z])|(?<=[a-z\]]\.)(?=[A-Z])")
 
 
 def document(title: str, head: str, body: str, foot: str) -> str:
@@ -59,7 +62,7 @@ def table(
 
     def cell(kind: str, column: int, text: str, more: str = "") -> str:
         mark = ' class="fixed"' if column in fixed else ""
-        return f"<{kind}{mark}{more}>{_text(text)}</{kind}>"
+        return f"<{kind}{mark}{more}>{_breaking(text)}</{kind}>"
 
     head = "".join(cell("th", at, text, ' scope="col"') for at, text in enumerate(heads))
     body = "".join(
@@ -81,7 +84,7 @@ def page(told: Explanation) -> str:
         head = f"<p>{_text(told.file)}</p>{head}"
     parts = [
         "<h2>Rules</h2>",
-        table("What became of each rule", ("rule", "", "why"), [_asked(one) for one in told.rules]),
+        table("What became of each rule", ("rule", "", "why"), [_asked(one) for one in told.rules], (1,)),
     ]
     if not told.deliveries:
         parts.append('<p class="bad">No rule sends it anywhere: it would be kept and shown as unrouted.</p>')
@@ -143,3 +146,8 @@ def _changes(found: Sequence[ElementChange], caption: str) -> str:
 
 def _text(text: str) -> str:
     return escape(words.plain(text))
+
+
+def _breaking(text: str) -> str:
+    """A text that may be broken between the words of a keyword, and behind the dots of a path."""
+    return "<wbr>".join(_text(part) for part in _SEAM.split(words.plain(text)))

@@ -22,10 +22,7 @@ def recipe(steps: Sequence[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def assuming(recipe: dict[str, Any], sets: Sequence[AssumedSet]) -> dict[str, Any]:
-    """The recipe for images of a receiver that assumes these character sets; one without steps reads no
-    text, and stays as it is."""
-    if not sets or not recipe["steps"]:
-        return recipe
+    """The recipe for images of a receiver that assumes these character sets."""
     return {**recipe, "assume_character_set": [list(one) for one in sets]}
 
 

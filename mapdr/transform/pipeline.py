@@ -115,6 +115,7 @@ class Pipeline:
         what was received. What is sent from that file itself is compared as it goes out (`FileSlice.proof`),
         all else here.
         """
+        instance = self._assuming(instance)
         span = FileSlice(instance.path, instance.data_offset, instance.size, instance.proof)
         payload = Payload(
             sop_class_uid=instance.sop_class_uid,
@@ -124,6 +125,7 @@ class Pipeline:
             length=instance.size,
             study_instance_uid=instance.study_instance_uid,
             series_instance_uid=instance.series_instance_uid,
+            assumed=instance.assumed,
         )
         proof = instance.proof
         if proof is None:
@@ -144,11 +146,16 @@ class Pipeline:
 
         Raises as `prepare`.
         """
-        if self._assumed:
-            instance = replace(instance, assumed=assumed_of(self._assumed, instance.source.calling_ae))
+        instance = self._assuming(instance)
         if self._has_more or (syntax and syntax != payload.transfer_syntax_uid):
             return self._whole(payload, instance, memory, syntax)
         return self._edited(payload, instance, memory)
+
+    def _assuming(self, instance: Instance) -> Instance:
+        """The image, with the character sets that the recipe assumes of it."""
+        if not self._assumed or instance.assumed:
+            return instance
+        return replace(instance, assumed=assumed_of(self._assumed, instance.source.calling_ae))
 
     def _even(self, payload: Payload, instance: Instance, memory: Memory, syntax: str) -> Payload:
         made = self.apply(payload, instance, memory, syntax)

@@ -263,6 +263,22 @@ def test_an_item_that_declares_a_set_is_judged_by_that() -> None:
     assert done.header == raw.replace(b"\xf8 ", b"\xb9 ")
 
 
+def test_text_in_a_new_item_has_the_set_declared_that_the_item_is_read_in() -> None:
+    raw = element(0x00081010, "SH", b"x ")
+    edit_ = SET(path("RequestAttributesSequence[0].RequestedProcedureDescription"), Template.parse("Ж"))
+    done = apply_edits(raw, EXPLICIT, [edit_], assumed=MISSING)
+    assert done.changed == ((0x00080005,), INNER)
+    read = decode(done.header, EXPLICIT)
+    assert read.SpecificCharacterSet == "ISO_IR 144"
+    assert read.RequestAttributesSequence[0].RequestedProcedureDescription == "Ж"
+    moved = apply_edits(
+        raw, EXPLICIT, [edit_, SET(path("StationName"), Template.parse("山"))], assumed=MISSING
+    )
+    read = decode(moved.header, EXPLICIT)
+    assert (read.SpecificCharacterSet, read.StationName) == ("ISO_IR 192", "山")
+    assert read.RequestAttributesSequence[0].RequestedProcedureDescription == "Ж"
+
+
 def test_who_must_have_sent_it() -> None:
     sets = (AssumedSet("ISO_IR 144", calling_ae="OLD_[C*?"), AssumedSet("ISO_IR 100"))
     assert assumed_of(sets, "OLD_[CR1") == sets

@@ -10,6 +10,8 @@ import pytest
 from mapdr.config.read import read_text
 from mapdr.dicom.fit import pad
 from mapdr.dicom.write import EXPLICIT_LITTLE, element, splice, walk
+from mapdr.egress.tags import tags_of
+from mapdr.kernel.character_set import AssumedSet
 from mapdr.kernel.registry import Registry
 from mapdr.operate.access import access
 from mapdr.operate.actions import reroute
@@ -67,6 +69,9 @@ def test_rules_index_and_edits_read_what_is_assumed(tmp_path: Path) -> None:
         payload = pipeline.prepare(instance, NoMemory())
     finally:
         store.close()
+    assert payload.assumed == (AssumedSet("ISO_IR 144", calling_ae="CT*"),)
+    unread = replace(payload, parts=(b"".join(payload.chunks()),))
+    assert tags_of(unread, frozenset([(NAME,)])).text((NAME,)) == RUSSIAN
     data = b"".join(payload.chunks())
     found = {each.tag: data[each.value : each.end] for each in walk(data, EXPLICIT_LITTLE)}
     assert found[CHARSET] == b"ISO_IR 144"

@@ -127,6 +127,22 @@ def format_target(target: Target) -> str:
             return format_edit_path(target)
 
 
+def written_target(target: Target) -> str:
+    """The target as a rule writes it, where it has a form of its own; else as `format_target`."""
+    match target:
+        case Everywhere(tag, 0xFFFF0000):
+            return f"group:{tag >> 16:04X}"
+        case Everywhere(tag, mask) if mask != 0xFFFFFFFF:
+            digits = "".join(
+                digit if kept == "F" else "x" for digit, kept in zip(f"{tag:08X}", f"{mask:08X}", strict=True)
+            )
+            return f"({digits[:4]},{digits[4:]})"
+        case Private(creator) if target.is_whole:
+            return "private" if creator is None else f"creator:{creator}"
+        case _:
+            return format_target(target)
+
+
 KEPT: tuple[Everywhere, ...] = (
     *map(
         Everywhere,

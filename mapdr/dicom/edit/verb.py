@@ -12,7 +12,15 @@ from enum import Enum
 from typing import Any, Literal, Protocol
 
 from mapdr.dicom.edit.change import Change
-from mapdr.dicom.edit.target import Everywhere, Only, Private, Target, format_target, parse_target
+from mapdr.dicom.edit.target import (
+    Everywhere,
+    Only,
+    Private,
+    Target,
+    format_target,
+    parse_target,
+    written_target,
+)
 from mapdr.dicom.edit.value import Content, parse_content
 from mapdr.dicom.fit import LIMITS
 from mapdr.dicom.path import EditPath, format_path, format_tag, parse_edit_path, parse_path, tag_vr
@@ -241,8 +249,8 @@ class Edit:
         if isinstance(self.target, Only):
             return self.verb.name
         if self.verb.takes is Takes.TARGET and isinstance(self.value, tuple):
-            return f"{self.verb.name} {format_path(self.value)} to {self.where}"
-        return f"{self.verb.name} {self.where}"
+            return f"{self.verb.name} {format_path(self.value)} to {written_target(self.target)}"
+        return f"{self.verb.name} {written_target(self.target)}"
 
 
 def _text_of(argument: object) -> str:
