@@ -60,7 +60,7 @@ class Settings:
     `data` is the node's data folder, `site_key` 32 secret bytes for keyed hashes, `workers` how many
     codec threads the node has, `memory` how many bytes all that it inflates, decodes and encodes may take.
     `durability` is what is made of a file before it counts as safe: it survives a power cut, or only the end
-    of the process.
+    of the process. `only_looks`: it is built to show what it would do, and writes nothing anywhere.
     """
 
     name: str
@@ -71,6 +71,7 @@ class Settings:
     workers: int = 2
     memory: int = DEFAULT
     durability: Literal["power-loss", "process-crash"] = "power-loss"
+    only_looks: bool = False
 
 
 @runtime_checkable

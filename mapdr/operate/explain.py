@@ -245,7 +245,14 @@ def _prepare(plan: Plan, registry: Registry, recipe: str, instance: Instance) ->
     known = (node.data / "keys" / "site.key").is_file()
     key = site_key(node.data) if known else bytes(32)
     settings = Settings(
-        "explain", node.name, node.data, key, Watch(), workers=node.workers, memory=node.memory
+        "explain",
+        node.name,
+        node.data,
+        key,
+        Watch(),
+        workers=node.workers,
+        memory=node.memory,
+        only_looks=True,
     )
     codecs = Codecs(registry, settings)
     try:

@@ -134,5 +134,5 @@ def _keep(opened: Access, name: str, key: bytes) -> KeptKey:
     write_durably(path, f"{format_key(key)}\n".encode("ascii"), 0o600)
     base = opened.config.parent.absolute() if opened.config is not None else Path.cwd()
     inside = path.absolute().is_relative_to(base)
-    said = Path(os.path.relpath(path.absolute(), base)).as_posix() if inside else str(path.absolute())
+    said = Path(os.path.relpath(path.absolute(), base)).as_posix() if inside else path.absolute().as_posix()
     return KeptKey(name, str(path), f"file:{said}")

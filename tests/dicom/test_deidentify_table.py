@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import struct
+import tomllib
 from functools import cache
 from pathlib import Path
 
@@ -23,6 +24,7 @@ PRIVATE_CLASS = "1.2.826.0.1.3680043.99"
 """A SOP class of which no IOD is known."""
 UNLISTED = 0x00081115
 """Referenced Series Sequence: not in the table, so what is in it is gone through."""
+ROOT = Path(__file__).resolve().parents[2]
 TABLE = Path(mapdr.__file__).parent / "dicom/deidentify/table-e1-1.csv"
 SYNTAXES = {
     "1.2.840.10008.1.2": IMPLICIT_LITTLE,
@@ -222,6 +224,13 @@ def test_types_of_the_iod_decide_over_compound_codes() -> None:
     assert type_in_item(0x00189506, 0x00181000) == 1  # ContributingSourcesSequence, DeviceSerialNumber 1C
     sr = "1.2.840.10008.5.1.4.1.1.88.33"
     assert type_at_top(sr, 0x00080023) == 1
+
+
+def test_the_tables_are_part_of_the_package() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    data = project["tool"]["setuptools"]["package-data"]["mapdr.dicom.deidentify"]
+    assert [name.name for name in TABLE.parent.glob("*.csv") if not any(map(name.match, data))] == []
+    assert len(list(TABLE.parent.glob("*.csv"))) == 4
 
 
 @pytest.mark.parametrize(

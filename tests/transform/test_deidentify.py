@@ -212,6 +212,9 @@ def test_the_next_pseudonym_is_kept(tmp_path: Path) -> None:
     file = tmp_path / "patients.csv"
     file.write_text("pseudonym,patient_id\nP00002,old", encoding="utf-8")
     first, second = FromFile(file, "next", "P"), FromFile(file, "next", "P")
+    before = file.read_bytes()
+    assert FromFile(file, "next", "P", only_looks=True).of("new, one") == ("P00003", "P00003")
+    assert file.read_bytes() == before
     assert first.of("new, one") == ("P00003", "P00003")  # P00002 is taken
     assert second.of("other") == ("P00004", "P00004") == first.of("other")
     assert second.of("new, one")[0] == "P00003"

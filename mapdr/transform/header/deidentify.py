@@ -165,7 +165,7 @@ def build(settings: Settings, config: DeidentifyConfig, next: None) -> Deidentif
     pseudonyms: Pseudonyms
     if isinstance(config.pseudonyms, PseudonymFile):
         source = config.pseudonyms
-        pseudonyms = FromFile(source.file, source.unknown, source.prefix)
+        pseudonyms = FromFile(source.file, source.unknown, source.prefix, only_looks=settings.only_looks)
     else:
         pseudonyms = Generated(key) if config.pseudonyms == "generated" else Emptied()
     options = [Option(option) for option in config.options]
