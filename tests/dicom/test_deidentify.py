@@ -236,6 +236,9 @@ def test_structured_content_is_a_dummy_or_cleaned() -> None:
     finding, size = inside.ContentSequence
     assert finding.TextValue == "ANONYMIZED"
     assert size.MeasuredValueSequence[0].NumericValue == 12.5
+    one = _content("TEXT", _code("1", "Quantity"), TextValue="Jane Doe")
+    quantity = done(subject(QuantityDefinitionSequence=Sequence([one]))).QuantityDefinitionSequence
+    assert quantity[0].TextValue == "ANONYMIZED"
     raw = deidentifier("clean-structured-content").apply(written(report()), None, EXPLICIT).header
     for secret in (b"Jane", b"Doe", b"Reader", b"ACC-4711", b"20240229"):
         assert secret not in raw

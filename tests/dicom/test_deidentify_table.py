@@ -81,7 +81,7 @@ def value_of(tag: int, vr: str) -> bytes:
     """A marked value of a VR."""
     match vr:
         case "SQ":
-            return item([element(0x0040A160, "UT", MARK.encode())])
+            return item([element(0x00080104, "LO", MARK.encode())])  # Code Meaning, which no row names
         case "UI":
             return f"{UID}.{tag}".encode()
         case "DA":
