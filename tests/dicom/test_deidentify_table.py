@@ -16,7 +16,18 @@ from mapdr.dicom.deidentify.header import Deidentifier
 from mapdr.dicom.deidentify.keys import Key
 from mapdr.dicom.deidentify.table import Option, resolve, type_at_top, type_in_item
 from mapdr.dicom.recode import recode
-from mapdr.dicom.write import EXPLICIT_BIG, EXPLICIT_LITTLE, IMPLICIT_LITTLE, Encoding, element, item, walk
+from mapdr.dicom.write import (
+    EXPLICIT_BIG,
+    EXPLICIT_LITTLE,
+    IMPLICIT_LITTLE,
+    LONG_VRS,
+    SHORT_VRS,
+    Encoding,
+    element,
+    item,
+    walk,
+)
+from mapdr.kernel.errors import Permanent
 
 MARK = "ZQMARK"
 UID = "1.2.826.0.1.3680043.77"
@@ -246,3 +257,24 @@ def test_the_tables_are_part_of_the_package() -> None:
 )
 def test_compound_codes(code: str, by_type: str) -> None:
     assert "".join(resolve(code, type_) for type_ in range(4)) == by_type
+
+
+OPENED = frozenset((0x00081140, 0x00082112, 0x00081111, 0x00700001))
+"""Sequences of references, and graphic annotations: gone through, for what is in them has its own rows."""
+
+
+@pytest.mark.parametrize("vr", sorted({*LONG_VRS, *SHORT_VRS}))
+def test_no_marker_is_left_whatever_vr_a_row_is_written_in(vr: str) -> None:
+    value = item([element(0x00080104, "LO", MARK.encode())]) if vr == "SQ" else MARK.encode()
+    listed = {tag: element(tag, vr, value) for tag in sorted(rows()) if tag not in OPENED}
+    inner = [one for tag, one in listed.items() if tag >> 16 > 2]
+    listed[UNLISTED] = element(UNLISTED, "SQ", item([element(UNLISTED, "SQ", item(inner))]))
+    data = b"".join(one for _, one in sorted(listed.items()))
+    assert MARK.encode() not in deidentifier().apply(data, None, EXPLICIT).header
+
+
+@pytest.mark.parametrize("tag", sorted(OPENED))
+def test_what_is_gone_through_and_is_no_sequence_is_refused(tag: int) -> None:
+    with pytest.raises(Permanent) as caught:
+        deidentifier().apply(element(tag, "LO", MARK.encode()), None, EXPLICIT)
+    assert caught.value.reason == "sequence"
