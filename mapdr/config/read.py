@@ -285,7 +285,8 @@ class _Reader:
         if config is None:
             return None
         plain = TypeAdapter(kind).dump_python(config, mode="json", by_alias=True, exclude_none=True)
-        return plugin.factory.order, type_, plain
+        order = plugin.factory.order
+        return order(config) if callable(order) else order, type_, plain
 
 
 def _cure(plugin: Plugin, otherwise: str) -> str:

@@ -296,7 +296,7 @@ class Factory:
     and now, such as a file (places from the stage's own table on); `doubts(config)`, likewise, what may be
     meant as it is written and hardly is, or works now and soon may not: `mapdr check` warns of it. Both
     change nothing and call nobody. `certificates(config)` are those of its files. `order` places a
-    transform within a recipe.
+    transform within a recipe; a function of its configuration where that says so.
     """
 
     kind: str
@@ -304,7 +304,7 @@ class Factory:
     config: Any
     build: Callable[[Settings, Any, Any], Any]
     resources: Callable[[Any], Sequence[str]] = lambda config: ()
-    order: int = 0
+    order: int | Callable[[Any], int] = 0
     faults: Callable[[Any], Iterable[Finding]] = lambda config: ()
     doubts: Callable[[Any], Iterable[Finding]] = lambda config: ()
     certificates: Callable[[Any], Iterable[Certificate]] = lambda config: ()

@@ -171,6 +171,22 @@ def test_a_recipe_says_the_same_wherever_it_is_read(tmp_path: Path) -> None:
     assert adapter.validate_python(plain) == config
 
 
+def test_edits_run_behind_it_or_before_it() -> None:
+    edit = '[{ copy = "PatientID", to = "ClinicalTrialProtocolID" }, { set = "PatientSex", to = "F" }]'
+    for said, types in (("", ["deidentify", "tags"]), (', tags = "before"', ["tags", "deidentify"])):
+        text = f"[[rule]]\nname = 'one'\nwhen = {{}}\nsend_to = []\ntags = {edit}\n"
+        loaded = read_text(text + f'deidentify = {{ profile = "basic"{said} }}\n')
+        assert loaded.config is not None
+        assert not loaded.problems
+        (rule,) = loaded.config.rule
+        assert [type_ for type_, _ in rule.steps] == types
+        made = build_pipeline(rule.recipe, REGISTRY, settings(), CODECS)
+        found = read(made.apply(*payload_of(subject()), Notebook()))
+        assert found.PatientSex == ("" if said else "F")
+        assert found.PatientID == SITE.pseudonym("PID-77")
+        assert found.ClinicalTrialProtocolID == ("ANONYMIZED" if said else found.PatientID)
+
+
 def test_a_key_of_a_project(tmp_path: Path) -> None:
     (tmp_path / "a.key").write_text("ab" * 32)
     payload, instance = payload_of(subject())
