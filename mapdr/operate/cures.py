@@ -58,6 +58,14 @@ CURES: Mapping[str, str] = MappingProxyType(
         ),
         "fragments": _DECODE,
         "pixels": _DECODE,
+        "burned-in-text": (
+            "its pixels may show who the patient is, so it is not sent de-identified: look at it, and dismiss "
+            "it, or send it by another rule to who may see that"
+        ),
+        "pseudonym": f"the rule's file of pseudonyms does not have the patient: add a line there, {_AGAIN}",
+        "key": f"the rule's key cannot be read: mapdr check says why; put it back as it was, {_AGAIN}",
+        "directory": "a DICOMDIR cannot be de-identified: dismiss it, the images go without it",
+        "sequence": _OBJECT,
         "damaged": _FILE,
         "missing": _FILE,
         "spool-file": _FILE,
