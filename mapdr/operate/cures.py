@@ -59,7 +59,7 @@ CURES: Mapping[str, str] = MappingProxyType(
         "fragments": _DECODE,
         "pixels": _DECODE,
         "burned-in-text": (
-            "its pixels may show who the patient is, so it is not sent de-identified: look at it, and dismiss "
+            "its pixels may show who the patient is, so it is not sent de-identified: look at it and dismiss "
             "it, or send it by another rule to who may see that"
         ),
         "pseudonym": f"the rule's file of pseudonyms does not have the patient: add a line there, {_AGAIN}",

@@ -116,6 +116,17 @@ def test_a_lossy_copy_names_the_new_uid_of_its_original(tmp_path: Path) -> None:
     assert again.sop_instance_uid == made.sop_instance_uid
 
 
+def test_odd_pixel_data_gets_an_even_length() -> None:
+    odd = b"\xe0\x7f\x10\x00OB\0\0\x09\0\0\0" + bytes(range(9))
+    data = subject()
+    del data.PixelData, data.DataSetTrailingPadding
+    blob = encoded(data) + odd
+    payload = Payload(data.SOPClassUID, data.SOPInstanceUID, SYNTAXES[1], (blob,), len(blob))
+    made = step().apply(payload, payload_of(subject())[1], Notebook())
+    assert not made.length & 1
+    assert read(made).PixelData == bytes(range(9)) + b"\0"
+
+
 def test_deflated() -> None:
     plain, instance = payload_of(subject())
     packed = deflate_pieces([encoded(subject())])
