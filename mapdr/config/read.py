@@ -312,7 +312,8 @@ class _Reader:
             return None
         if files and isinstance(place[1], int):
             self._written[place[1], type_] = plain
-        return plugin.factory.order, type_, plain, files
+        order = plugin.factory.order
+        return order(config) if callable(order) else order, type_, plain, files
 
 
 def _cure(plugin: Plugin, otherwise: str) -> str:

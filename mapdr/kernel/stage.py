@@ -60,7 +60,7 @@ class Settings:
     `data` is the node's data folder, `site_key` 32 secret bytes for keyed hashes, `workers` how many
     codec threads the node has, `memory` how many bytes all that it inflates, decodes and encodes may take.
     `durability` is what is made of a file before it counts as safe: it survives a power cut, or only the end
-    of the process.
+    of the process. `only_looks`: it is built to show what it would do, and writes nothing anywhere.
     """
 
     name: str
@@ -71,6 +71,7 @@ class Settings:
     workers: int = 2
     memory: int = DEFAULT
     durability: Literal["power-loss", "process-crash"] = "power-loss"
+    only_looks: bool = False
 
 
 @runtime_checkable
@@ -295,8 +296,9 @@ class Factory:
     and now, such as a file (places from the stage's own table on); `doubts(config)`, likewise, what may be
     meant as it is written and hardly is, or works now and soon may not: `mapdr check` warns of it. Both
     change nothing and call nobody. `certificates(config)` are those of its files. `order` places a
-    transform within a recipe, and `files(config)` are those that its configuration was read from and holds
-    the content of: it is kept with that, so that it means the same when they have changed or gone.
+    transform within a recipe; it is a function of its configuration where that says so. `files(config)` are
+    those that its configuration was read from and holds the content of: it is kept with that, so that it
+    means the same when they have changed or gone.
     """
 
     kind: str
@@ -304,7 +306,7 @@ class Factory:
     config: Any
     build: Callable[[Settings, Any, Any], Any]
     resources: Callable[[Any], Sequence[str]] = lambda config: ()
-    order: int = 0
+    order: int | Callable[[Any], int] = 0
     faults: Callable[[Any], Iterable[Finding]] = lambda config: ()
     doubts: Callable[[Any], Iterable[Finding]] = lambda config: ()
     certificates: Callable[[Any], Iterable[Certificate]] = lambda config: ()

@@ -62,6 +62,14 @@ CURES: Mapping[str, str] = MappingProxyType(
             "no entry of the rule's regions says what to blank in it: add one for this device, or let "
             'such images pass (uncovered = "pass"), then mapdr reroute --state parked'
         ),
+        "burned-in-text": (
+            "its pixels may show who the patient is, so it is not sent de-identified: look at it and dismiss "
+            "it, or send it by another rule to who may see that"
+        ),
+        "pseudonym": f"the rule's file of pseudonyms does not have the patient: add a line there, {_AGAIN}",
+        "key": f"the rule's key cannot be read: mapdr check says why; put it back as it was, {_AGAIN}",
+        "directory": "a DICOMDIR cannot be de-identified: dismiss it, the images go without it",
+        "sequence": _OBJECT,
         "damaged": _FILE,
         "missing": _FILE,
         "spool-file": _FILE,

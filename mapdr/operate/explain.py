@@ -304,7 +304,14 @@ class _Preparing:
         known = (node.data / "keys" / "site.key").is_file()
         key = site_key(node.data) if known else bytes(32)
         self._settings = Settings(
-            "explain", node.name, node.data, key, Watch(), workers=node.workers, memory=node.memory
+            "explain",
+            node.name,
+            node.data,
+            key,
+            Watch(),
+            workers=node.workers,
+            memory=node.memory,
+            only_looks=True,
         )
         self._recipes = plan.recipes
         self._registry = registry

@@ -66,12 +66,16 @@ def import_key(opened: Access, name: str, file: Path) -> KeptKey:
 def export_key(opened: Access, name: str, file: Path) -> KeptKey:
     """Write the key of that name, or the node's own ("site"), into a new file for another node.
 
-    Raises RequestError if there is no such key or the file is there, OSError.
+    The audit is told first. Raises RequestError if there is no such key or the file is there, AuditError,
+    OSError.
     """
     if file.exists():
         raise RequestError(f"{file} is there, and is not replaced", field="file")
     data = opened.plan.node.data
     key = project_key(site_key(data)) if name == OWN else _read(_path(data, name), name)
+    opened.audit.acted(
+        opened.actor, "key export", number=1, of="keys", to={}, chosen={"name": name}, done=False
+    )
     write_durably(file, f"{format_key(key)}\n".encode("ascii"), 0o600)
     return KeptKey(name, str(file))
 
@@ -80,7 +84,8 @@ def uids(opened: Access, asked: Sequence[str], place: str = "") -> list[FoundUid
     """Each UID with what the key makes of it, and the UID of this node's index that becomes it.
 
     `place` is a key's "file:PATH" or "env:NAME" (a path from the current folder); empty for the node's own.
-    Raises RequestError for what is no UID or no key, MapdrError without an index.
+    The audit is told of what was found. Raises RequestError for what is no UID or no key, MapdrError without
+    an index, AuditError.
     """
     wrong = next((uid for uid in asked if not is_uid(uid)), None)
     if wrong is not None:
@@ -95,6 +100,8 @@ def uids(opened: Access, asked: Sequence[str], place: str = "") -> list[FoundUid
                 originals[made] = uid
                 if len(originals) == len(wanted):
                     break
+    if originals:
+        opened.audit.viewed(opened.actor, "uid", {"new": sorted(originals)})
     return [FoundUid(uid, key.uid(uid), originals.get(uid, "")) for uid in asked]
 
 
@@ -134,5 +141,5 @@ def _keep(opened: Access, name: str, key: bytes) -> KeptKey:
     write_durably(path, f"{format_key(key)}\n".encode("ascii"), 0o600)
     base = opened.config.parent.absolute() if opened.config is not None else Path.cwd()
     inside = path.absolute().is_relative_to(base)
-    said = Path(os.path.relpath(path.absolute(), base)).as_posix() if inside else str(path.absolute())
+    said = Path(os.path.relpath(path.absolute(), base)).as_posix() if inside else path.absolute().as_posix()
     return KeptKey(name, str(path), f"file:{said}")

@@ -44,7 +44,7 @@ class Promised:
         # The key is only looked at: a look must not make one.
         known = (node.data / "keys" / "site.key").is_file()
         key = site_key(node.data) if known else bytes(32)
-        self._settings = Settings("header", node.name, node.data, key, Watch())
+        self._settings = Settings("header", node.name, node.data, key, Watch(), only_looks=True)
         self._registry = Registry()
         self._codecs = Codecs(self._registry, self._settings)
         self._recipes = opened.index().recipes

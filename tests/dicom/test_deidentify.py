@@ -236,6 +236,9 @@ def test_structured_content_is_a_dummy_or_cleaned() -> None:
     finding, size = inside.ContentSequence
     assert finding.TextValue == "ANONYMIZED"
     assert size.MeasuredValueSequence[0].NumericValue == 12.5
+    one = _content("TEXT", _code("1", "Quantity"), TextValue="Jane Doe")
+    quantity = done(subject(QuantityDefinitionSequence=Sequence([one]))).QuantityDefinitionSequence
+    assert quantity[0].TextValue == "ANONYMIZED"
     raw = deidentifier("clean-structured-content").apply(written(report()), None, EXPLICIT).header
     for secret in (b"Jane", b"Doe", b"Reader", b"ACC-4711", b"20240229"):
         assert secret not in raw
@@ -412,3 +415,40 @@ def test_every_row_of_content_items(option: str) -> None:
         if became != wanted and not (became == "-" and wanted != "X"):
             wrong.append((row["meaning"], row["value_type"], became, wanted))
     assert not wrong
+
+
+@pytest.mark.parametrize("undefined", [True, False])
+def test_sequences_written_as_un_are_gone_through(undefined: bool) -> None:
+    """PS3.5, 6.2.2: items of a sequence with VR UN are in implicit VR little endian."""
+    name = b"\x10\x00\x10\x00\x08\x00\x00\x00Doe^Jane"
+    private = b"\x11\x00\x01\x10\x04\x00\x00\x00Doe "
+    uid = b"\x08\x00\x55\x11\x08\x00\x00\x001.2.3.4\x00"
+    content = uid + name + private
+    if undefined:
+        items = b"\xfe\xff\x00\xe0\xff\xff\xff\xff" + content + b"\xfe\xff\x0d\xe0\0\0\0\0"
+        value = b"\xff\xff\xff\xff" + items + b"\xfe\xff\xdd\xe0\0\0\0\0"
+    else:
+        items = b"\xfe\xff\x00\xe0" + len(content).to_bytes(4, "little") + content
+        value = len(items).to_bytes(4, "little") + items
+    data = written(subject())
+    at = data.index(b"\x10\x00\x10\x00PN")
+    made = deidentifier().apply(data[:at] + b"\x08\x00\x15\x11UN\0\0" + value + data[at:], None, EXPLICIT)
+    assert b"Doe" not in made.header
+    (one,) = parsed(made).ReferencedSeriesSequence
+    assert one.ReferencedSOPInstanceUID == KEY.uid("1.2.3.4")
+    assert one.PatientName == KEY.pseudonym("PID-77")
+    assert len(one) == 2
+
+
+def test_private_dates_and_names_of_a_safe_list_are_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    safe = frozenset(("SOMEBODY", 0x00090000 | number) for number in range(4))
+    monkeypatch.setattr("mapdr.dicom.deidentify.header.safe_private", lambda: safe)
+    data = subject()
+    block = data.private_block(0x0009, "SOMEBODY", create=True)
+    for number, (vr, value) in enumerate(
+        (("DA", "20240229"), ("PN", "Doe"), ("UI", "1.2.3.4"), ("DS", "1.5"))
+    ):
+        block.add_new(number, vr, value)
+    found = done(data, "retain-safe-private")
+    assert [int(each.tag) & 0xFF for each in found if each.tag.group == 9] == [0x10, 0, 2, 3]
+    assert (found[0x00091000].value, found[0x00091002].value) == ("19000101", KEY.uid("1.2.3.4"))

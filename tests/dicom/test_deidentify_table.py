@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import struct
+import tomllib
 from functools import cache
 from pathlib import Path
 
@@ -15,7 +16,18 @@ from mapdr.dicom.deidentify.header import Deidentifier
 from mapdr.dicom.deidentify.keys import Key
 from mapdr.dicom.deidentify.table import Option, resolve, type_at_top, type_in_item
 from mapdr.dicom.recode import recode
-from mapdr.dicom.write import EXPLICIT_BIG, EXPLICIT_LITTLE, IMPLICIT_LITTLE, Encoding, element, item, walk
+from mapdr.dicom.write import (
+    EXPLICIT_BIG,
+    EXPLICIT_LITTLE,
+    IMPLICIT_LITTLE,
+    LONG_VRS,
+    SHORT_VRS,
+    Encoding,
+    element,
+    item,
+    walk,
+)
+from mapdr.kernel.errors import Permanent
 
 MARK = "ZQMARK"
 UID = "1.2.826.0.1.3680043.77"
@@ -23,6 +35,7 @@ PRIVATE_CLASS = "1.2.826.0.1.3680043.99"
 """A SOP class of which no IOD is known."""
 UNLISTED = 0x00081115
 """Referenced Series Sequence: not in the table, so what is in it is gone through."""
+ROOT = Path(__file__).resolve().parents[2]
 TABLE = Path(mapdr.__file__).parent / "dicom/deidentify/table-e1-1.csv"
 SYNTAXES = {
     "1.2.840.10008.1.2": IMPLICIT_LITTLE,
@@ -79,7 +92,7 @@ def value_of(tag: int, vr: str) -> bytes:
     """A marked value of a VR."""
     match vr:
         case "SQ":
-            return item([element(0x0040A160, "UT", MARK.encode())])
+            return item([element(0x00080104, "LO", MARK.encode())])  # Code Meaning, which no row names
         case "UI":
             return f"{UID}.{tag}".encode()
         case "DA":
@@ -224,6 +237,13 @@ def test_types_of_the_iod_decide_over_compound_codes() -> None:
     assert type_at_top(sr, 0x00080023) == 1
 
 
+def test_the_tables_are_part_of_the_package() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    data = project["tool"]["setuptools"]["package-data"]["mapdr.dicom.deidentify"]
+    assert [name.name for name in TABLE.parent.glob("*.csv") if not any(map(name.match, data))] == []
+    assert len(list(TABLE.parent.glob("*.csv"))) == 4
+
+
 @pytest.mark.parametrize(
     ("code", "by_type"),
     [
@@ -237,3 +257,24 @@ def test_types_of_the_iod_decide_over_compound_codes() -> None:
 )
 def test_compound_codes(code: str, by_type: str) -> None:
     assert "".join(resolve(code, type_) for type_ in range(4)) == by_type
+
+
+OPENED = frozenset((0x00081140, 0x00082112, 0x00081111, 0x00700001))
+"""Sequences of references, and graphic annotations: gone through, for what is in them has its own rows."""
+
+
+@pytest.mark.parametrize("vr", sorted({*LONG_VRS, *SHORT_VRS}))
+def test_no_marker_is_left_whatever_vr_a_row_is_written_in(vr: str) -> None:
+    value = item([element(0x00080104, "LO", MARK.encode())]) if vr == "SQ" else MARK.encode()
+    listed = {tag: element(tag, vr, value) for tag in sorted(rows()) if tag not in OPENED}
+    inner = [one for tag, one in listed.items() if tag >> 16 > 2]
+    listed[UNLISTED] = element(UNLISTED, "SQ", item([element(UNLISTED, "SQ", item(inner))]))
+    data = b"".join(one for _, one in sorted(listed.items()))
+    assert MARK.encode() not in deidentifier().apply(data, None, EXPLICIT).header
+
+
+@pytest.mark.parametrize("tag", sorted(OPENED))
+def test_what_is_gone_through_and_is_no_sequence_is_refused(tag: int) -> None:
+    with pytest.raises(Permanent) as caught:
+        deidentifier().apply(element(tag, "LO", MARK.encode()), None, EXPLICIT)
+    assert caught.value.reason == "sequence"

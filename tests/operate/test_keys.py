@@ -11,6 +11,7 @@ from click.testing import CliRunner
 
 from mapdr.dicom.deidentify.keys import Key, parse_key, project_key
 from mapdr.operate.access import access
+from mapdr.operate.audit import FOLDER
 from mapdr.operate.errors import RequestError
 from mapdr.operate.keys import export_key, import_key, new_key, uids
 from mapdr_cli.main import main
@@ -56,6 +57,9 @@ def test_uids_forward_and_back(used: NodeFolder, tmp_path: Path) -> None:
         assert [each.original for each in found] == ["", known[-1], "", ""]
         assert [each.new for each in found] == [key.uid(each) for each in asked]
         assert found[3].new == "1.2.840.10008.1.2"
+        kept = "".join(each.read_text() for each in (opened.plan.node.data / FOLDER).iterdir())
+        assert "view uid" in kept
+        assert known[-1] not in kept
         own = uids(opened, ["1.2.3"])
         assert own[0].new != key.uid("1.2.3")
         for uid, place in (("Doe", ""), ("1.2", "file:none.key"), ("1.2", "secret")):

@@ -116,6 +116,17 @@ def test_a_lossy_copy_names_the_new_uid_of_its_original(tmp_path: Path) -> None:
     assert again.sop_instance_uid == made.sop_instance_uid
 
 
+def test_odd_pixel_data_gets_an_even_length() -> None:
+    odd = b"\xe0\x7f\x10\x00OB\0\0\x09\0\0\0" + bytes(range(9))
+    data = subject()
+    del data.PixelData, data.DataSetTrailingPadding
+    blob = encoded(data) + odd
+    payload = Payload(data.SOPClassUID, data.SOPInstanceUID, SYNTAXES[1], (blob,), len(blob))
+    made = step().apply(payload, payload_of(subject())[1], Notebook())
+    assert not made.length & 1
+    assert read(made).PixelData == bytes(range(9)) + b"\0"
+
+
 def test_deflated() -> None:
     plain, instance = payload_of(subject())
     packed = deflate_pieces([encoded(subject())])
@@ -171,6 +182,22 @@ def test_a_recipe_says_the_same_wherever_it_is_read(tmp_path: Path) -> None:
     assert adapter.validate_python(plain) == config
 
 
+def test_edits_run_behind_it_or_before_it() -> None:
+    edit = '[{ copy = "PatientID", to = "ClinicalTrialProtocolID" }, { set = "PatientSex", to = "F" }]'
+    for said, types in (("", ["deidentify", "tags"]), (', tags = "before"', ["tags", "deidentify"])):
+        text = f"[[rule]]\nname = 'one'\nwhen = {{}}\nsend_to = []\ntags = {edit}\n"
+        loaded = read_text(text + f'deidentify = {{ profile = "basic"{said} }}\n')
+        assert loaded.config is not None
+        assert not loaded.problems
+        (rule,) = loaded.config.rule
+        assert [type_ for type_, _ in rule.steps] == types
+        made = build_pipeline(rule.recipe, REGISTRY, settings(), CODECS)
+        found = read(made.apply(*payload_of(subject()), Notebook()))
+        assert found.PatientSex == ("" if said else "F")
+        assert found.PatientID == SITE.pseudonym("PID-77")
+        assert found.ClinicalTrialProtocolID == ("ANONYMIZED" if said else found.PatientID)
+
+
 def test_a_key_of_a_project(tmp_path: Path) -> None:
     (tmp_path / "a.key").write_text("ab" * 32)
     payload, instance = payload_of(subject())
@@ -212,6 +239,9 @@ def test_the_next_pseudonym_is_kept(tmp_path: Path) -> None:
     file = tmp_path / "patients.csv"
     file.write_text("pseudonym,patient_id\nP00002,old", encoding="utf-8")
     first, second = FromFile(file, "next", "P"), FromFile(file, "next", "P")
+    before = file.read_bytes()
+    assert FromFile(file, "next", "P", only_looks=True).of("new, one") == ("P00003", "P00003")
+    assert file.read_bytes() == before
     assert first.of("new, one") == ("P00003", "P00003")  # P00002 is taken
     assert second.of("other") == ("P00004", "P00004") == first.of("other")
     assert second.of("new, one")[0] == "P00003"

@@ -139,6 +139,8 @@ class Profile:
 
     def unlisted(self, tag: int, vr: str) -> Do:
         """What becomes of an attribute that no row names: it is kept, unless its VR says what it holds."""
+        if tag == tags.TEXT_VALUE:
+            return Do.DUMMY  # of a content item, wherever such items stand
         if tag in _CONTENT and Option.CLEAN_STRUCTURED_CONTENT in self.options:
             return Do.CONTENT
         match vr:

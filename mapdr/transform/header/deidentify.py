@@ -1,4 +1,4 @@
-"""The `deidentify` step: PS3.15 Annex E, before all other edits. Pixel data is not read."""
+"""The `deidentify` step: PS3.15 Annex E, before or behind the edits of `tags`. Pixel data is not read."""
 
 from __future__ import annotations
 
@@ -52,6 +52,7 @@ class DeidentifyConfig(StageConfig):
     options: tuple[str, ...] = ()
     key: Secret | None = None
     pseudonyms: Literal["generated", "none"] | PseudonymFile = "generated"
+    tags: Literal["after", "before"] = "after"
 
     @field_validator("options")
     @classmethod
@@ -165,7 +166,7 @@ def build(settings: Settings, config: DeidentifyConfig, next: None) -> Deidentif
     pseudonyms: Pseudonyms
     if isinstance(config.pseudonyms, PseudonymFile):
         source = config.pseudonyms
-        pseudonyms = FromFile(source.file, source.unknown, source.prefix)
+        pseudonyms = FromFile(source.file, source.unknown, source.prefix, only_looks=settings.only_looks)
     else:
         pseudonyms = Generated(key) if config.pseudonyms == "generated" else Emptied()
     options = [Option(option) for option in config.options]
@@ -189,4 +190,9 @@ def faults(config: DeidentifyConfig) -> Iterator[Finding]:
             yield Finding(place, f"cannot be read: {error.strerror}", "name another file")
 
 
-STAGE = Factory("transform", "deidentify", DeidentifyConfig, build, order=5, faults=faults)
+def _order(config: DeidentifyConfig) -> int:
+    """Before or behind the edits of `tags`, whose order is 10."""
+    return 5 if config.tags == "after" else 15
+
+
+STAGE = Factory("transform", "deidentify", DeidentifyConfig, build, order=_order, faults=faults)

@@ -54,8 +54,14 @@ class Table(NamedTuple):
 class FromFile:
     """The lines of a file, read again when it has changed; from any thread."""
 
-    def __init__(self, path: Path, unknown: Literal["park", "next"], prefix: str) -> None:
-        """A patient that is not in the file is parked, or gets the `next` number behind `prefix`."""
+    def __init__(
+        self, path: Path, unknown: Literal["park", "next"], prefix: str, *, only_looks: bool = False
+    ) -> None:
+        """A patient that is not in the file is parked, or gets the `next` number behind `prefix`.
+
+        Who `only_looks` is told what that would be, and nothing is written.
+        """
+        self._only_looks = only_looks
         self._path = path
         self._assigns = unknown == "next"
         self._prefix = prefix
@@ -76,6 +82,8 @@ class FromFile:
                 found = self._read().get(patient)
                 if found is not None:
                     return found
+                if self._assigns and self._only_looks:
+                    return (self._next(),) * 2
                 if self._assigns:
                     return self._assign(patient)
             except ConfigurationError as error:
@@ -91,6 +99,14 @@ class FromFile:
             self._seen = about.st_mtime_ns, about.st_size
         return self._table.known
 
+    def _next(self) -> str:
+        """The first pseudonym that nobody has, counted from how many there are."""
+        taken = {pseudonym for pseudonym, _ in self._table.known.values()}
+        number = len(taken) + 1
+        while (made := f"{self._prefix}{number:0{_DIGITS}d}") in taken:
+            number += 1
+        return made
+
     def _assign(self, patient: str) -> tuple[str, str]:
         """Write a line for a new patient, flushed before it is used: a retry reads the same."""
         with Claim(self._path.with_name(self._path.name + ".lock"), "").exclusive(_WAIT_SECONDS):
@@ -98,10 +114,7 @@ class FromFile:
             known = self._read()
             if patient in known:
                 return known[patient]
-            taken = {pseudonym for pseudonym, _ in known.values()}
-            number = len(taken) + 1
-            while (made := f"{self._prefix}{number:0{_DIGITS}d}") in taken:
-                number += 1
+            made = self._next()
             line = io.StringIO()
             row = {"patient_id": patient, "pseudonym": made}
             writer = csv.writer(line, delimiter=self._table.delimiter, lineterminator="\n")
