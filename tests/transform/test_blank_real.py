@@ -22,7 +22,7 @@ from mapdr.transform.pipeline import Pipeline, build_pipeline
 from mapdr.transform.pixels.entries import RegionEntry, shipped
 from mapdr.transform.pixels.regions import RegionSet
 
-from .helpers import CODECS, Notebook, encoded, read, save, settings, spooled
+from .helpers import CODECS, EXPLICIT, Notebook, encoded, read, save, settings, spooled, to_syntax
 
 pytestmark = pytest.mark.usefixtures("decoders")
 
@@ -129,9 +129,15 @@ def test_frames_that_dcmtk_decodes_keep_all_but_the_regions(catalogue: list[Path
             continue
         if (made := prepared(path, [CORNER])) is None:
             continue
+        left = tmp_path / "left.dcm"
+        if made.transfer_syntax_uid == syntax:
+            command = [BY_DCMTK[syntax], str(save(made, tmp_path / "blanked.dcm")), str(left)]
+            subprocess.run(command, check=True, capture_output=True, timeout=60)
+        else:
+            save(made, left)
         mask = mask_of(before, CORNER)
         assert mask is not None
-        assert_blanked(source(decoded), read(made), mask)
+        assert_blanked(source(decoded), source(left), mask)
         done.add(syntax)
     assert done
 
@@ -171,7 +177,7 @@ def test_ultrasound_shows_nothing_outside_of_what_is_imaged(catalogue: list[Path
             assert caught.value.reason == "uncovered"
         if mask is None or (made := prepared(path, "ultrasound")) is None:
             continue
-        after = cells(read(made))
+        after = cells(read(to_syntax(made, EXPLICIT)))
         outside = after[:, mask].reshape(-1, after.shape[-1])
         assert (outside == outside[0]).all()
         assert read(made).SOPInstanceUID != before.SOPInstanceUID

@@ -29,6 +29,8 @@ def may_stay(document: OpenImage) -> bool:
     syntax, image = document.payload.transfer_syntax_uid, document.image
     if syntax not in LOSSLESS_COMPRESSED:
         return False
+    if image.samples > 1 and document.shown.photometric != "RGB":
+        return False  # a codestream that says nothing of its colours, or another thing, would be guessed at
     row = document.codecs.rows.get(syntax)
     if row is None or row.encoder is None or image.high != image.stored - 1 or image.overlays:
         return False
