@@ -22,7 +22,7 @@ from mapdr.transform.pipeline import Pipeline, build_pipeline
 from mapdr.transform.pixels.entries import RegionEntry, shipped
 from mapdr.transform.pixels.regions import RegionSet
 
-from .helpers import CODECS, Notebook, encoded, read, save, settings, spooled
+from .helpers import CODECS, EXPLICIT, Notebook, encoded, read, save, settings, spooled, to_syntax
 
 pytestmark = pytest.mark.usefixtures("decoders")
 
@@ -98,6 +98,15 @@ def prepared(path: Path, regions: Any) -> Payload | None:
         return None
 
 
+def reason(path: Path, regions: Any) -> str:
+    """Why an image is parked; empty if it is not. An exception that is kept would keep threads, too."""
+    try:
+        pipeline(regions).prepare(spooled(path)[1], Notebook())
+    except Permanent as error:
+        return error.reason
+    return ""
+
+
 def test_native_images_keep_all_but_the_regions(catalogue: list[Path]) -> None:
     done = 0
     mask = np.zeros((0, 0), bool)
@@ -129,9 +138,15 @@ def test_frames_that_dcmtk_decodes_keep_all_but_the_regions(catalogue: list[Path
             continue
         if (made := prepared(path, [CORNER])) is None:
             continue
+        left = tmp_path / "left.dcm"
+        if made.transfer_syntax_uid == syntax:
+            command = [BY_DCMTK[syntax], str(save(made, tmp_path / "blanked.dcm")), str(left)]
+            subprocess.run(command, check=True, capture_output=True, timeout=60)
+        else:
+            save(made, left)
         mask = mask_of(before, CORNER)
         assert mask is not None
-        assert_blanked(source(decoded), read(made), mask)
+        assert_blanked(source(decoded), source(left), mask)
         done.add(syntax)
     assert done
 
@@ -166,12 +181,10 @@ def test_ultrasound_shows_nothing_outside_of_what_is_imaged(catalogue: list[Path
         if "PixelData" not in before:
             continue
         if before.get("Modality") == "US" and mask is None:
-            with pytest.raises(Permanent) as caught:
-                pipeline("ultrasound").prepare(spooled(path)[1], Notebook())
-            assert caught.value.reason == "uncovered"
+            assert reason(path, "ultrasound") == "uncovered"
         if mask is None or (made := prepared(path, "ultrasound")) is None:
             continue
-        after = cells(read(made))
+        after = cells(read(to_syntax(made, EXPLICIT)))
         outside = after[:, mask].reshape(-1, after.shape[-1])
         assert (outside == outside[0]).all()
         assert read(made).SOPInstanceUID != before.SOPInstanceUID

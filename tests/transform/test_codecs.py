@@ -33,7 +33,8 @@ def test_what_the_table_decodes_has_a_decoder() -> None:
 
 def test_what_the_table_encodes_has_an_encoder() -> None:
     rows = installed(Registry())
-    assert {row.uid for row in rows if not row.no_encode} == {uid.JPEG2000_LOSSLESS, uid.JPEG2000}
+    written = {uid.JPEG2000_LOSSLESS, uid.JPEG2000, uid.JPEG_LOSSLESS, uid.JPEG_LOSSLESS_SV1}
+    assert {row.uid for row in rows if not row.no_encode} == written
     assert CODECS.encoder(uid.JPEG2000_LOSSLESS)
     assert CODECS.lossy_encoder(uid.JPEG2000)
 
