@@ -349,6 +349,8 @@ class _Preparing:
                 found = authors.signed([each for each in every if each.action != "kept"])
         except Permanent as error:
             unshown = str(error)
+        except Exception as error:  # noqa: BLE001  a step's own account of itself fails, and not the image
+            unshown = in_words(error)
         return WouldDeliver(
             destination="",
             error="",

@@ -318,3 +318,19 @@ def test_an_edit_is_named_as_the_rule_writes_it(written: str) -> None:
     assert isinstance(step, Divides)
     ((words, _),) = step.parts()
     assert words.lower() == f"edit 1: remove {written}".lower()
+
+
+def test_a_step_that_fails_to_account_for_itself_is_told_and_the_rest_is_shown(
+    hostile: tuple[nodes.NodeFolder, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(self: object) -> None:
+        raise ValueError(HOSTILE)
+
+    monkeypatch.setattr("mapdr.transform.header.tags.TagEditor.parts", fail)
+    told = explained(*hostile, identify=False)
+    tele, archive = told.deliveries
+    assert tele.bytes
+    assert not tele.error
+    assert tele.unshown
+    assert HOSTILE not in tele.unshown
+    assert not archive.unshown
