@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from mapdr.dicom.uids import ULTRASOUND_IMAGE_STORAGE
+
 _SC = "1.2.840.10008.5.1.4.1.1.7"
 _ENCAPSULATED = "1.2.840.10008.5.1.4.1.1.104."
 _CLASSES = frozenset(
@@ -14,7 +16,7 @@ _CLASSES = frozenset(
         "1.2.840.10008.5.1.4.1.1.3",  # Ultrasound Multi-frame, retired
         "1.2.840.10008.5.1.4.1.1.3.1",  # Ultrasound Multi-frame
         "1.2.840.10008.5.1.4.1.1.6",  # Ultrasound, retired
-        "1.2.840.10008.5.1.4.1.1.6.1",  # Ultrasound
+        ULTRASOUND_IMAGE_STORAGE,
         "1.2.840.10008.5.1.4.1.1.6.2",  # Enhanced US Volume
     )
 )

@@ -59,20 +59,22 @@ def dummy_items(tag: int, encoding: Encoding) -> bytes:
             )
         case tags.VERIFYING_OBSERVER_SEQUENCE:
             content = (
-                element(0x0040A027, "LO", text, encoding)  # Verifying Organization
-                + element(0x0040A030, "DT", VALUES["DT"], encoding)  # Verification DateTime
-                + element(0x0040A075, "PN", text, encoding)  # Verifying Observer Name
-                + element(0x0040A088, "SQ", b"", encoding)  # Verifying Observer Identification Code Sequence
+                element(tags.VERIFYING_ORGANIZATION, "LO", text, encoding)
+                + element(tags.VERIFICATION_DATETIME, "DT", VALUES["DT"], encoding)
+                + element(tags.VERIFYING_OBSERVER_NAME, "PN", text, encoding)
+                + element(tags.VERIFYING_OBSERVER_IDENTIFICATION_CODE_SEQUENCE, "SQ", b"", encoding)
             )
-        case 0x00081072:  # Operator Identification Sequence
-            content = element(0x00080080, "LO", text, encoding) + element(0x00401101, "SQ", anybody, encoding)
+        case tags.OPERATOR_IDENTIFICATION_SEQUENCE:
+            content = element(tags.INSTITUTION_NAME, "LO", text, encoding) + element(
+                tags.PERSON_IDENTIFICATION_CODE_SEQUENCE, "SQ", anybody, encoding
+            )
         case tags.WAVEFORM_ANNOTATION_SEQUENCE:
             channels = b"\0\1\0\0" if encoding.big else b"\1\0\0\0"
-            content = element(0x0040A0B0, "US", channels, encoding) + element(
+            content = element(tags.REFERENCED_WAVEFORM_CHANNELS, "US", channels, encoding) + element(
                 tags.UNFORMATTED_TEXT_VALUE, "ST", text, encoding
             )
-        case 0x00340001:  # Flow Identifier Sequence
-            content = element(0x00340002, "OB", bytes(2), encoding)
+        case tags.FLOW_IDENTIFIER_SEQUENCE:
+            content = element(tags.FLOW_IDENTIFIER, "OB", bytes(2), encoding)
         case _:  # Institution Code Sequence, Person Identification Code Sequence
             return anybody
     return item(content, encoding)

@@ -26,10 +26,6 @@ from mapdr.kernel.errors import Permanent
 MAX_DEPTH = 64
 """Levels of sequences that are gone through."""
 
-_GRAPHIC_LAYER = 0x00700002
-_TEXT_OBJECT_SEQUENCE = 0x00700008
-_REFERENCED_IMAGE_SEQUENCE = 0x00081140
-
 
 class Pseudonyms(Protocol):
     """What stands in place of a patient's identifier and name."""
@@ -270,13 +266,13 @@ class Deidentifier:
         encoding = encoding_from(place.flags)
         one = b"\x3f\x80\0\0" if encoding.big else b"\0\0\x80\x3f"
         text = (
-            dummy.element(0x00700004, "CS", b"PIXEL", encoding)  # Anchor Point Annotation Units
+            dummy.element(tags.ANCHOR_POINT_ANNOTATION_UNITS, "CS", b"PIXEL", encoding)
             + dummy.element(tags.UNFORMATTED_TEXT_VALUE, "ST", dummy.TEXT.encode("ascii"), encoding)
-            + dummy.element(0x00700014, "FL", one * 2, encoding)  # Anchor Point
-            + dummy.element(0x00700015, "CS", b"N", encoding)  # Anchor Point Visibility
+            + dummy.element(tags.ANCHOR_POINT, "FL", one * 2, encoding)
+            + dummy.element(tags.ANCHOR_POINT_VISIBILITY, "CS", b"N", encoding)
         )
-        new = dummy.element(_TEXT_OBJECT_SEQUENCE, "SQ", dummy.item(text, encoding), encoding)
-        kept = [each for each in elements if each.tag in (_REFERENCED_IMAGE_SEQUENCE, _GRAPHIC_LAYER)]
+        new = dummy.element(tags.TEXT_OBJECT_SEQUENCE, "SQ", dummy.item(text, encoding), encoding)
+        kept = [each for each in elements if each.tag in (tags.REFERENCED_IMAGE_SEQUENCE, tags.GRAPHIC_LAYER)]
         return self._level(call, place, kept) + new
 
     def _safe_private(self, buffer: bytes, elements: Sequence[Element]) -> frozenset[int]:

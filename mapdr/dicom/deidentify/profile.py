@@ -36,19 +36,44 @@ class Do(IntEnum):
 
 CLASS_UIDS = frozenset(
     (
-        0x00080016, 0x0008001A, 0x0008001B, 0x00080062, 0x0008010C, 0x0008010D, 0x00080117, 0x00080118,
-        0x0008040E, 0x00081150, 0x0008115A, 0x00083002, 0x00041432, 0x00041510, 0x00041512, 0x0004151A,
-        0x00340003, 0x0040E011, 0x0040E030, 0x0040E031, 0x04000010, 0x04000510, 0x30100052, 0x30100053,
+        tags.SOP_CLASS_UID,
+        tags.RELATED_GENERAL_SOP_CLASS_UID,
+        tags.ORIGINAL_SPECIALIZED_SOP_CLASS_UID,
+        tags.SOP_CLASSES_IN_STUDY,
+        tags.CODING_SCHEME_UID,
+        tags.CONTEXT_GROUP_EXTENSION_CREATOR_UID,
+        tags.CONTEXT_UID,
+        tags.MAPPING_RESOURCE_UID,
+        tags.STORED_INSTANCE_TRANSFER_SYNTAX_UID,
+        tags.REFERENCED_SOP_CLASS_UID,
+        tags.SOP_CLASSES_SUPPORTED,
+        tags.AVAILABLE_TRANSFER_SYNTAX_UID,
+        tags.PRIVATE_RECORD_UID,
+        tags.REFERENCED_SOP_CLASS_UID_IN_FILE,
+        tags.REFERENCED_TRANSFER_SYNTAX_UID_IN_FILE,
+        tags.REFERENCED_RELATED_GENERAL_SOP_CLASS_UID_IN_FILE,
+        tags.FLOW_TRANSFER_SYNTAX_UID,
+        tags.RETRIEVE_LOCATION_UID,
+        tags.REPOSITORY_UNIQUE_ID,
+        tags.HOME_COMMUNITY_ID,
+        0x04000010,
+        0x04000510,
+        0x30100052,
+        0x30100053,
     )
-)  # fmt: skip
+)
 """UIDs that Table E.1-1 does not name and that are of no instance: classes, syntaxes, coding schemes, places
 where documents are kept. Every other UID that it does not name is replaced all the same."""
 
-_CONTENT = frozenset((tags.CONTENT_SEQUENCE, 0x00400555, 0x00400612, tags.WAVEFORM_ANNOTATION_SEQUENCE))
-"""Content Sequence, Acquisition Context Sequence, Specimen Preparation Step Content Item Sequence, Waveform
-Annotation Sequence: sequences of what Table E.3.4-1 is about."""
-_PERFORMED_STEP_SEQUENCE = 0x00081111
-_TIMEZONE_OFFSET = 0x00080201
+_CONTENT = frozenset(
+    (
+        tags.CONTENT_SEQUENCE,
+        tags.ACQUISITION_CONTEXT_SEQUENCE,
+        tags.SPECIMEN_PREPARATION_STEP_CONTENT_ITEM_SEQUENCE,
+        tags.WAVEFORM_ANNOTATION_SEQUENCE,
+    )
+)
+"""Sequences of what Table E.3.4-1 is about."""
 _CODES_OF_THE_BASIC_PROFILE = {"X": Do.REMOVE, "Z": Do.EMPTY, "D": Do.DUMMY, "U": Do.UID}
 
 
@@ -116,7 +141,7 @@ class Profile:
         if code == "D":
             if vr == "UI":
                 return Do.UID
-            if tag == _PERFORMED_STEP_SEQUENCE:
+            if tag == tags.REFERENCED_PERFORMED_PROCEDURE_STEP_SEQUENCE:
                 return Do.OPEN  # references, whose UIDs become others: nothing else is in it
             if tag == tags.GRAPHIC_ANNOTATION_SEQUENCE:
                 return Do.ANNOTATIONS
@@ -130,7 +155,7 @@ class Profile:
         if option is Option.MODIFIED_DATES:
             if vr in ("DA", "DT"):
                 return Do.SHIFT
-            return Do.KEEP if vr == "TM" or tag == _TIMEZONE_OFFSET else None
+            return Do.KEEP if vr == "TM" or tag == tags.TIMEZONE_OFFSET_FROM_UTC else None
         if vr != "SQ":
             return None
         if tag in _CONTENT:
@@ -174,8 +199,4 @@ def listed_vr(tag: int) -> str:
 
 def is_known(tag: int) -> bool:
     """Whether the dictionary or the table knows a tag; of others nobody can say what they hold."""
-    return tag in attributes() or tag_vr(tag) != "UN" or tag in _UN_IN_THE_DICTIONARY
-
-
-_UN_IN_THE_DICTIONARY = frozenset((0x0072006D,))
-"""Selector UN Value."""
+    return tag in attributes() or tag_vr(tag) != "UN" or tag == tags.SELECTOR_UN_VALUE

@@ -96,8 +96,8 @@ def darkest(attributes: Attributes, stored: int) -> int:
     lights: list[int] = []
     first = 0
     for colour in range(3):
-        descriptor = attributes.value(tags.RED_PALETTE_DESCRIPTOR + colour)
-        table = attributes.value(tags.RED_PALETTE_DATA + colour)
+        descriptor = attributes.value(tags.RED_PALETTE_COLOR_LOOKUP_TABLE_DESCRIPTOR + colour)
+        table = attributes.value(tags.RED_PALETTE_COLOR_LOOKUP_TABLE_DATA + colour)
         if len(descriptor) != 6:
             return 0
         count, first, bits = struct.unpack("<3H", descriptor)
