@@ -88,8 +88,8 @@ class Divides(Protocol):
     """An optional ability of header steps: to be carried out part by part, to tell which part did what."""
 
     def parts(self) -> Sequence[tuple[str, HeaderStep]]:
-        """Its parts, each with its words, in which no value of an image is; one after the other they do what
-        `apply` does."""
+        """Its parts, each with its number and words, such as `edit 1: remove PatientID`, in which no value of
+        an image is; one after the other they do what `apply` does."""
 
 
 @runtime_checkable

@@ -31,13 +31,23 @@ class Authors:
     """What the steps of one recipe did to one image, step by step."""
 
     def __init__(
-        self, steps: Steps, settings: Settings, codecs: Codecs, assumed: Sequence[AssumedSet]
+        self,
+        steps: Steps,
+        settings: Settings,
+        codecs: Codecs,
+        assumed: Sequence[AssumedSet],
+        *,
+        brief: bool = False,
     ) -> None:
-        """`assumed`: the character sets that the recipe assumes of the image (`assumed_of`)."""
+        """`assumed`: the character sets that the recipe assumes of the image (`assumed_of`). `brief`: parts
+        of steps go by their numbers, where their words are told beside it."""
         self._steps = steps
         self._settings = settings
         self._codecs = codecs
         self._assumed = assumed
+        self._brief = brief
+        self.idle: list[tuple[str, str]] = []
+        """Steps and their parts that changed nothing."""
         self._by: dict[str, list[str]] = defaultdict(list)
 
     def follow(self, before: Payload, instance: Instance, memory: Memory) -> Payload:
@@ -49,7 +59,10 @@ class Authors:
         for name, label, part in self._parts():
             pipeline = Pipeline([(name, part)], self._settings, self._codecs, self._assumed)
             made = pipeline.apply(payload, instance, memory)
-            for change in changes(payload, made, self._assumed):
+            found = changes(payload, made, self._assumed)
+            if not found:
+                self.idle.append((name, label))
+            for change in found:
                 self._note(change, self._words(name, label, part, change, instance))
             payload = made
         return payload
@@ -69,7 +82,8 @@ class Authors:
             if step.phase is not Phase.HEADER:
                 continue
             if isinstance(step, Divides):
-                yield from ((name, label, part) for label, part in step.parts())
+                for label, part in step.parts():
+                    yield name, label.partition(": ")[0] if self._brief else label, part
             else:
                 yield name, "", cast(HeaderStep, step)
 

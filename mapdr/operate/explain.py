@@ -72,9 +72,10 @@ class AskedRule:
 class WouldDeliver:
     """What a destination would get; with an `error` nothing, for the image would be parked.
 
-    `rule` decides what is done, `edits` says what its edits of tags are, in their order. `changes` are the
-    elements that differ, `kept` counts those that do not; `unshown` says why they cannot be told. `quality`
-    is None where no pixel changed, and where none can be read.
+    `rule` decides what is done, `edits` says what its edits of tags are, by the numbers by which `changes`
+    name them, and which of them change nothing in this image. `changes` are the elements that differ, `kept`
+    counts those that do not; `unshown` says why they cannot be told. `quality` is None where no pixel
+    changed, and where none can be read.
     """
 
     destination: str
@@ -278,13 +279,7 @@ def _deliveries(
             ),
             "",
         )
-        yield replace(
-            results[recipe],
-            destination=destination,
-            rule=rule,
-            priority=priority.word,
-            edits=preparing.edits(recipe),
-        )
+        yield replace(results[recipe], destination=destination, rule=rule, priority=priority.word)
 
 
 class _Preparing:
@@ -319,10 +314,19 @@ class _Preparing:
         self._assumed = assumed
         self._identify = identify
 
-    def edits(self, recipe: str) -> list[str]:
+    def _edits(self, recipe: str, idle: Sequence[tuple[str, str]] = ()) -> list[str]:
         """What the edits of tags of a recipe are, those that change nothing in this image too."""
         steps = (step["config"] for step in self._recipes[recipe]["steps"] if step["type"] == "tags")
-        return [edit_words(edit, identify=self._identify) for edits in steps for edit in edits]
+        told = (
+            (number, edit_words(edit, identify=self._identify))
+            for edits in steps
+            for number, edit in enumerate(edits, 1)
+        )
+        none = " (changes nothing here)"
+        return [
+            f"edit {number}: {text}{none if ('tags', f'edit {number}') in idle else ''}"
+            for number, text in told
+        ]
 
     def told(self, recipe: str) -> WouldDeliver:
         """What a recipe makes of the image, for no destination yet."""
@@ -334,17 +338,18 @@ class _Preparing:
             payload = pipeline.prepare(instance, NoMemory())
             seconds = time.perf_counter() - started
         except MapdrError as error:
-            return WouldDeliver("", f"{getattr(error, 'reason', 'temporary')}: {error}")
+            what = f"{getattr(error, 'reason', 'temporary')}: {error}"
+            return WouldDeliver("", what, edits=self._edits(recipe))
         except Exception as error:  # noqa: BLE001  fails closed in the node: tried again, then parked with this word
-            return WouldDeliver("", f"unexpected: {in_words(error)}")
+            return WouldDeliver("", f"unexpected: {in_words(error)}", edits=self._edits(recipe))
         before = Pipeline([], settings, codecs).prepare(instance, NoMemory())
         unshown, kept, found = "", 0, []
+        steps = build_steps(body, self._registry, settings)
+        authors = Authors(steps, settings, codecs, self._assumed, brief=True)
         try:
             if before.parts != payload.parts:
                 every = list(compared(before, payload, self._assumed))
                 kept = sum(each.action == "kept" for each in every)
-                steps = build_steps(body, self._registry, settings)
-                authors = Authors(steps, settings, codecs, self._assumed)
                 authors.follow_rest(authors.follow(before, instance, NoMemory()), payload)
                 found = authors.signed([each for each in every if each.action != "kept"])
         except Permanent as error:
@@ -356,6 +361,7 @@ class _Preparing:
             error="",
             treatment=str(payload.treatment),
             note=payload.note,
+            edits=self._edits(recipe, authors.idle),
             transfer_syntax=_name(payload.transfer_syntax_uid),
             bytes=payload.length,
             milliseconds=round(seconds * 1000, 1),

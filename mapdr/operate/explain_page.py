@@ -106,6 +106,8 @@ def _asked(rule: AskedRule) -> tuple[str, str, str]:
 
 def _delivery(one: WouldDeliver, size: int) -> str:
     title = f"<h2>{_text(one.destination)} <small>by the rule {_text(one.rule)}</small></h2>"
+    if one.edits:
+        title += f"<ul>{''.join(f'<li>{_text(each)}</li>' for each in one.edits)}</ul>"
     if one.error:
         return f'{title}<p class="bad">It would be parked: {_text(one.error)}</p>'
     facts = [

@@ -41,7 +41,7 @@ def test_explain_shows_rules_changes_size_and_quality(node: NodeFolder, ct: Path
     assert second["shadowed"] == ["telepacs"]
     tele, archive = told["deliveries"]
     assert [tele["destination"], archive["destination"]] == ["telepacs", "archive"]
-    assert tele["edits"] == ['AccessionNumber begins with "CN-"']
+    assert tele["edits"] == ['edit 1: AccessionNumber begins with "CN-"']
     (change,) = tele["changes"]
     assert (change["before"], change["after"]) == ("CT00000000", "CN-CT00000000")
     assert tele["bytes"] < told["bytes"]

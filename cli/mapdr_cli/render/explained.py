@@ -66,7 +66,7 @@ def _delivery(delivery: WouldDeliver, size: int, glyphs: Glyphs, width: int) -> 
     if delivery.priority != "routine":
         title.append(f" ({delivery.priority})")
     title.append(f", by the rule {words.plain(delivery.rule)}", "faint")
-    edits = [Text(f"{number}. {words.plain(each)}", "faint") for number, each in enumerate(delivery.edits, 1)]
+    edits = [Text(words.plain(each), "faint") for each in delivery.edits]
     if delivery.error:
         return Group(title, *edits, Text(f"would be parked: {words.plain(delivery.error)}", "bad"))
     facts = f"{delivery.treatment}: {words.size(size)} {glyphs.to} {words.size(delivery.bytes)}"
