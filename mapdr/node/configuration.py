@@ -11,7 +11,7 @@ from mapdr.config.read import Loaded, read
 from mapdr.kernel.registry import Registry
 from mapdr.node.doubts import of_stages, twice, warnings
 from mapdr.node.plan import Plan, make_plan
-from mapdr.node.surroundings import faults
+from mapdr.node.surroundings import faults, step_faults
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +53,7 @@ def examine(
     findings = [*plan.problems]
     doubts: tuple[Problem, ...] = ()
     if surroundings:
-        findings += faults(loaded, plan, registry)
+        findings += [*faults(loaded, plan), *step_faults(loaded, registry)]
         doubts = loaded.locate([*warnings(loaded), *twice(loaded, registry), *of_stages(plan)])
     found = {*loaded.problems, *loaded.locate(findings)}
     problems = tuple(sorted(found, key=lambda problem: (problem.line, str(problem))))

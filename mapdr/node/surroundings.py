@@ -14,7 +14,7 @@ from typing import Any
 
 from pydantic import BaseModel, TypeAdapter
 
-from mapdr.config.model import Config, NodeConfig
+from mapdr.config.model import NodeConfig
 from mapdr.config.read import Loaded
 from mapdr.config.secret import Secret
 from mapdr.kernel.errors import ConfigurationError, MapdrError
@@ -25,7 +25,7 @@ from mapdr.kernel.watch import Watch
 from mapdr.node.plan import Plan, failing, folders_in_one_another
 
 
-def faults(loaded: Loaded, plan: Plan, registry: Registry | None = None) -> Iterator[Finding]:
+def faults(loaded: Loaded, plan: Plan) -> Iterator[Finding]:
     """What would keep this configuration from running here, and an empty one."""
     config = loaded.config
     if config is None:
@@ -47,7 +47,6 @@ def faults(loaded: Loaded, plan: Plan, registry: Registry | None = None) -> Iter
             missed = []
             yield failing(place, error)
         yield from (Finding((*place, *each.place), each.what, each.cure) for each in missed)
-    yield from _steps(config, registry or Registry())
     # Links lead folders into one another whose names do not say so.
     yield from folders_in_one_another(config.node.data, plan.receivers, plan.destinations, _real_place)
     for name, hook in config.webhook.items():
@@ -55,8 +54,11 @@ def faults(loaded: Loaded, plan: Plan, registry: Registry | None = None) -> Iter
         yield from (Finding(("webhook", name, *each.place), each.what, each.cure) for each in hook.faults())
 
 
-def _steps(config: Config, registry: Registry) -> Iterator[Finding]:
-    """What the steps of rules would miss, and why they could not be built."""
+def step_faults(loaded: Loaded, registry: Registry) -> Iterator[Finding]:
+    """What the steps of rules would miss here and now, and why they could not be built."""
+    config = loaded.config
+    if config is None or not config.rule:
+        return
     from mapdr.transform.pipeline import build_steps  # a look at a node needs no codecs
 
     settings = Settings("check", config.node.name, config.node.data, bytes(32), Watch(), config.node.workers)

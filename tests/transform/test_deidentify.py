@@ -26,8 +26,7 @@ from mapdr.dicom.scan import deflate_pieces
 from mapdr.kernel.errors import ConfigurationError, Permanent, Temporary
 from mapdr.kernel.item import FileSlice, Payload, Treatment
 from mapdr.kernel.registry import Registry
-from mapdr.node.plan import make_plan
-from mapdr.node.surroundings import faults
+from mapdr.node.surroundings import step_faults
 from mapdr.transform.header.deidentify import STAGE, DeidentifyStep
 from mapdr.transform.header.pseudonyms import FromFile, read_pseudonyms
 from mapdr.transform.pipeline import build_pipeline
@@ -445,12 +444,11 @@ send_to = ["a"]
 """
     loaded = read_text(text, base=tmp_path)
     assert loaded.config is not None
-    plan = make_plan(loaded.config, REGISTRY)
-    found = [str(each) for each in loaded.locate(faults(loaded, plan))]
+    found = [str(each) for each in loaded.locate(step_faults(loaded, REGISTRY))]
     assert [each.partition(": ")[0] for each in found] == [
         'mapdr.toml:9 rule "one".deidentify.key',
         'mapdr.toml:9 rule "one".deidentify.pseudonyms.file',
     ]
     (tmp_path / "none.key").write_text("ab" * 32)
     (tmp_path / "none.csv").write_text("patient_id,pseudonym\n")
-    assert not list(faults(loaded, plan))
+    assert not list(step_faults(loaded, REGISTRY))
