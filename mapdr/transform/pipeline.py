@@ -195,7 +195,7 @@ class Pipeline:
         if target in NATIVE:
             made = native(document, target, self._settings.site_key)
         elif target == came and may_stay(document):
-            made = again(document, self._settings.site_key)
+            made = again(document, self._settings)
         else:
             return replace(self._lossless(document, instance, memory, target), unmet=said.unmet)
         return replace(made, note=said.note, unmet=said.unmet)

@@ -11,8 +11,10 @@ from mapdr.kernel import budget
 from mapdr.kernel.codec import Encoder, FrameFormat
 from mapdr.kernel.errors import Permanent
 from mapdr.kernel.item import Part, Payload, Treatment, total_length
+from mapdr.kernel.stage import Settings
 from mapdr.transform.document import OpenImage, PaintedFrames
 from mapdr.transform.encode.derive import new_uid, uid_changes
+from mapdr.transform.encode.frames import each_of, frame_pool
 from mapdr.transform.fragments import EXTENDED_OFFSETS, begins_frame, encapsulated, frame_spans
 from mapdr.transform.image import Image, same
 
@@ -37,7 +39,7 @@ def may_stay(document: OpenImage) -> bool:
     return row.encoder.takes.holds(image.format)
 
 
-def again(document: OpenImage, site_key: bytes) -> Payload:
+def again(document: OpenImage, settings: Settings) -> Payload:
     """The payload of a painted document (`may_stay`), in its own syntax.
 
     Frames that a step changed are encoded, decoded again and compared; the others keep their fragments.
@@ -49,22 +51,27 @@ def again(document: OpenImage, site_key: bytes) -> Payload:
     encoder, view = document.codecs.encoder(payload.transfer_syntax_uid), document.data.view
     table = image.attributes.value(EXTENDED_OFFSETS)
     spans = frame_spans(view, document.data.pixel, image.frames, table)
-    budget.need(image.work_bytes + document.kept_bytes)
+    at_once = max(1, min(settings.workers, image.frames, settings.memory // 4 // image.work_bytes))
+    budget.need(at_once * image.work_bytes + image.native_bytes // 2 + document.kept_bytes)
+
+    def worked(index: int) -> bytes | None:
+        # A second codestream among the fragments of a frame is none that a decoder has shown.
+        alone = not any(begins_frame(view[start : min(start + 12, stop)]) for start, stop in spans[index][1:])
+        return _changed_stream(frames, index, image, encoder, may_keep=alone)
+
+    made = each_of(range(image.frames), worked, frame_pool(settings.workers), at_once)
+    budget.need(max(sum(len(stream) for stream in made if stream) - image.native_bytes // 2, 0))
     offsets: list[int] = []
     fragments: list[tuple[tuple[Part, ...], int]] = []
     streams: list[bytes] = []  # of changed frames: what the others hold follows from the image
     at = 0
-    for index in range(image.frames):
-        # A second codestream among the fragments of a frame is none that a decoder has shown.
-        alone = not any(begins_frame(view[start : min(start + 12, stop)]) for start, stop in spans[index][1:])
-        stream = _changed_stream(frames, index, image, encoder, may_keep=alone)
+    for index, stream in enumerate(made):
         offsets.append(at)
         streams.append(stream or b"")
         pieces: list[tuple[tuple[Part, ...], int]]
         if stream is None:
             pieces = [(view.slice(start, stop), stop - start) for start, stop in spans[index]]
         else:
-            budget.need(len(stream))
             pieces = [((stream,), len(stream))]
         fragments += pieces
         at += sum(8 + size + (size & 1) for _, size in pieces)
@@ -75,7 +82,7 @@ def again(document: OpenImage, site_key: bytes) -> Payload:
     )
     uid = payload.sop_instance_uid
     if document.pixels_changed:
-        uid = new_uid(site_key, uid, streams)
+        uid = new_uid(settings.site_key, uid, streams)
         changes.update(uid_changes(uid))
     header = splice(document.told.header, changes)
     parts = (header, *encapsulated(offsets, fragments), document.tail)

@@ -81,6 +81,38 @@ def frame_pool(workers: int) -> ThreadPoolExecutor:
         return found
 
 
+def each_of(
+    indexes: Sequence[int], work: Callable[[int], T], pool: ThreadPoolExecutor, at_once: int
+) -> list[T]:
+    """What `work` gives for each index, at most `at_once` of them worked on together.
+
+    Raises what the first of them in order raises, once no other is worked on any more.
+    """
+    if len(indexes) == 1:
+        return [work(indexes[0])]
+    found: dict[int, T] = {}
+    failed: dict[int, BaseException] = {}
+    todo = iter(enumerate(indexes))
+
+    def strand() -> None:
+        while not failed and (place := next(todo, None)):
+            try:
+                found[place[0]] = work(place[1])
+            except BaseException as error:  # noqa: BLE001  raised below
+                failed[place[0]] = error
+
+    wait([pool.submit(strand) for _ in range(min(at_once, len(indexes)))])
+    if failed:
+        # Frames are begun in order, so that the first one at fault is always the same.
+        error = failed[min(failed)]
+        try:
+            raise error
+        finally:
+            failed.clear()  # else they would hold each other, and the pixels, until the collector comes
+            del error
+    return [found[place] for place in range(len(indexes))]
+
+
 class FrameEncoder:
     """One image on its way through the codec. `pool` shares the frames of multi-frame images.
 
@@ -226,29 +258,7 @@ class FrameEncoder:
         return PaddingGap.of(self._padding, frame, decoded)
 
     def _each(self, indexes: Sequence[int], work: Callable[[int], T]) -> list[T]:
-        if len(indexes) == 1:
-            return [work(indexes[0])]
-        found: dict[int, T] = {}
-        failed: dict[int, BaseException] = {}
-        todo = iter(enumerate(indexes))
-
-        def strand() -> None:
-            while not failed and (place := next(todo, None)):
-                try:
-                    found[place[0]] = work(place[1])
-                except BaseException as error:  # noqa: BLE001  raised below
-                    failed[place[0]] = error
-
-        wait([self._pool.submit(strand) for _ in range(min(self._at_once, len(indexes)))])
-        if failed:
-            # Frames are begun in order, so that the first one at fault is always the same.
-            error = failed[min(failed)]
-            try:
-                raise error
-            finally:
-                failed.clear()  # else they would hold each other, and the pixels, until the collector comes
-                del error
-        return [found[place] for place in range(len(indexes))]
+        return each_of(indexes, work, self._pool, self._at_once)
 
 
 class _Search:
