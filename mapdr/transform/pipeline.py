@@ -46,7 +46,6 @@ from mapdr.transform.dataset import inflated
 from mapdr.transform.document import OpenImage, Paint
 from mapdr.transform.encode.again import again, may_stay
 from mapdr.transform.encode.compress import CompressConfig, CompressStep
-from mapdr.transform.encode.frames import frame_pool
 from mapdr.transform.encode.native import native
 from mapdr.transform.even import evened
 
@@ -91,7 +90,6 @@ class Pipeline:
         self._assumed = tuple(assumed)
         self._header = [(name, cast(HeaderStep, step)) for name, step in steps if step.phase is Phase.HEADER]
         self._pixels = [cast(PixelStep | ImageStep, step) for _, step in steps if step.phase is Phase.PIXELS]
-        self._pool = frame_pool(settings.workers)
         self._looks = any(hasattr(step, "painting") for step in self._pixels)
         encoders = [(name, cast(EncodeStep, step)) for name, step in steps if step.phase is Phase.ENCODE]
         if len(encoders) > 1:
@@ -217,7 +215,7 @@ class Pipeline:
         if target in NATIVE:
             made = native(document, target, self._settings.site_key)
         elif target == came and may_stay(document):
-            made = again(document, self._settings, self._pool)
+            made = again(document, self._settings)
         else:
             return replace(self._lossless(document, instance, memory, target), unmet=said.unmet)
         return replace(made, note=said.note, unmet=said.unmet)

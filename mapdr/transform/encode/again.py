@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 from mapdr.dicom import tags
@@ -15,7 +14,7 @@ from mapdr.kernel.item import Part, Payload, Treatment, total_length
 from mapdr.kernel.stage import Settings
 from mapdr.transform.document import OpenImage, PaintedFrames
 from mapdr.transform.encode.derive import new_uid, uid_changes
-from mapdr.transform.encode.frames import each_of
+from mapdr.transform.encode.frames import each_of, frame_pool
 from mapdr.transform.fragments import EXTENDED_OFFSETS, begins_frame, encapsulated, frame_spans
 from mapdr.transform.image import Image, same
 
@@ -40,8 +39,8 @@ def may_stay(document: OpenImage) -> bool:
     return row.encoder.takes.holds(image.format)
 
 
-def again(document: OpenImage, settings: Settings, pool: ThreadPoolExecutor) -> Payload:
-    """The payload of a painted document (`may_stay`), in its own syntax; `pool` shares its frames.
+def again(document: OpenImage, settings: Settings) -> Payload:
+    """The payload of a painted document (`may_stay`), in its own syntax.
 
     Frames that a step changed are encoded, decoded again and compared; the others keep their fragments.
     Raises Permanent: "codec", "fragments", what decoding raises; "syntax" for more than 4 GiB of fragments.
@@ -60,7 +59,7 @@ def again(document: OpenImage, settings: Settings, pool: ThreadPoolExecutor) -> 
         alone = not any(begins_frame(view[start : min(start + 12, stop)]) for start, stop in spans[index][1:])
         return _changed_stream(frames, index, image, encoder, may_keep=alone)
 
-    made = each_of(range(image.frames), worked, pool, at_once)
+    made = each_of(range(image.frames), worked, frame_pool(settings.workers), at_once)
     budget.need(max(sum(len(stream) for stream in made if stream) - image.native_bytes // 2, 0))
     offsets: list[int] = []
     fragments: list[tuple[tuple[Part, ...], int]] = []
