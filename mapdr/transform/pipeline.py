@@ -80,8 +80,6 @@ class Pipeline:
         Raises Permanent(reason="recipe") for a step that does not declare what it is, and for a second one
         that encodes.
         """
-        brought = [(name, step.brings) for name, step in steps if isinstance(step, Brings) and step.brings]
-        steps = [*steps, *brought]
         for name, step in steps:
             if lacking := "; ".join(undeclared(type(step))):
                 raise Permanent(f'the step "{name}" cannot be run: {lacking}', reason="recipe")
@@ -355,7 +353,8 @@ def assumed_by(recipe: Mapping[str, Any]) -> list[AssumedSet]:
 def build_steps(
     recipe: Mapping[str, Any], registry: Registry, settings: Settings
 ) -> list[tuple[str, Transform]]:
-    """The steps of a recipe (`{"steps": [{"type": ..., "config": ...}]}`) with their types, in its order.
+    """The steps of a recipe (`{"steps": [{"type": ..., "config": ...}]}`) with their types, in its order, and
+    those that they bring.
 
     Raises Unavailable when a step is not installed here, Permanent(reason="recipe") when it no longer
     understands the configuration that it was promised with.
@@ -371,4 +370,10 @@ def build_steps(
                 reason="recipe",
             ) from error
         steps.append((step["type"], factory.build(settings, config, None)))
-    return steps
+    return with_brought(steps)
+
+
+def with_brought(steps: Sequence[tuple[str, Transform]]) -> list[tuple[str, Transform]]:
+    """The steps, and behind them those that they bring (`Brings`)."""
+    brought = [(name, step.brings) for name, step in steps if isinstance(step, Brings) and step.brings]
+    return [*steps, *brought]

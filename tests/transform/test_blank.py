@@ -26,7 +26,7 @@ from mapdr.kernel.item import Instance, Payload, Treatment
 from mapdr.kernel.registry import Registry
 from mapdr.kernel.step import Changes, Memory, Phase, Reads
 from mapdr.transform.image import Attributes
-from mapdr.transform.pipeline import Pipeline, build_pipeline
+from mapdr.transform.pipeline import Pipeline, build_pipeline, with_brought
 from mapdr.transform.pixels.blank import BlankStep
 from mapdr.transform.pixels.entries import SETS, RegionEntry, shipped
 from mapdr.transform.pixels.regions import Regions, RegionSet
@@ -592,7 +592,7 @@ def test_another_step_may_ask_whether_an_image_is_covered_and_bring_the_blanking
                 raise Permanent("it is not covered", reason="pixels")
             return payload
 
-    gate = Pipeline([("gate", Gate())], settings(), CODECS)
+    gate = Pipeline(with_brought([("gate", Gate())]), settings(), CODECS)
     data = image(GREY)
     for modality in ("CT", "US"):
         data.Modality = modality

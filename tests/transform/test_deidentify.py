@@ -30,6 +30,7 @@ from mapdr.node.surroundings import step_faults
 from mapdr.transform.header.deidentify import STAGE, DeidentifyStep
 from mapdr.transform.header.pseudonyms import FromFile, read_pseudonyms
 from mapdr.transform.pipeline import build_pipeline
+from mapdr.transform.pixels.regions import RegionSet
 from peers.data import DATA
 
 from .helpers import CODECS, Notebook, encoded, image, payload_of, picture, read, save, settings, spooled
@@ -44,6 +45,13 @@ def step(**config: Any) -> DeidentifyStep:
     checked = TypeAdapter(STAGE.config).validate_python({"profile": "basic", **config})
     made: DeidentifyStep = STAGE.build(settings(), checked, None)
     return made
+
+
+class Everything(RegionSet):
+    """Regions that cover every image."""
+
+    def covers(self, header: bytes, transfer_syntax_uid: str) -> bool:
+        return True
 
 
 def subject() -> Dataset:
@@ -113,6 +121,42 @@ def test_a_lossy_copy_names_the_new_uid_of_its_original(tmp_path: Path) -> None:
     assert payload.sop_instance_uid.encode() not in b"".join(made.chunks())
     again = build_pipeline({"steps": steps}, REGISTRY, settings(), CODECS).prepare(instance, Notebook())
     assert again.sop_instance_uid == made.sop_instance_uid
+
+
+REGIONS = [
+    {
+        "name": "banner",
+        "when": {"Manufacturer": "ACME"},
+        "blank": [{"x": 0, "y": 0, "width": 64, "height": 8}],
+    }
+]
+
+
+def test_an_image_with_text_in_its_pixels_leaves_with_its_regions_blanked(tmp_path: Path) -> None:
+    pixels = picture(64, 64, 100, 4000)
+    data = image(pixels)
+    data.PatientName, data.BurnedInAnnotation, data.Manufacturer = "Doe^Jane", "YES", "ACME"
+    config = {"profile": "basic", "options": ["clean-pixel-data"], "regions": REGIONS}
+    line = build_pipeline({"steps": [{"type": "deidentify", "config": config}]}, REGISTRY, settings(), CODECS)
+    found = read(line.prepare(spooled(save(payload_of(data)[0], tmp_path / "a.dcm"))[1], Notebook()))
+    assert not found.pixel_array[:8].any()
+    assert (found.pixel_array[8:] == pixels[8:]).all()
+    codes = {item.CodeValue for item in found.DeidentificationMethodCodeSequence}
+    assert codes == {"113100", "113101"}
+    assert str(found.PatientName) != "Doe^Jane"
+    assert data.SOPInstanceUID.encode() not in encoded(found)
+
+    data.Manufacturer = "another"
+    other = spooled(save(payload_of(data)[0], tmp_path / "b.dcm"))[1]
+    with pytest.raises(Permanent, match="Burned In Annotation is YES") as raised:
+        line.prepare(other, Notebook())
+    assert raised.value.reason == "burned-in-text"
+
+
+@pytest.mark.parametrize("wrong", [{"options": ["clean-pixel-data"]}, {"regions": REGIONS}])
+def test_regions_and_the_option_of_clean_pixels_go_together(wrong: dict[str, Any]) -> None:
+    with pytest.raises(ValidationError, match="go together"):
+        step(**wrong)
 
 
 def test_odd_pixel_data_gets_an_even_length() -> None:
@@ -343,7 +387,7 @@ def deidentified(path: Path, made: DeidentifyStep) -> tuple[Payload, Payload, Da
 def test_nothing_personal_of_real_files_is_left() -> None:
     # Everything covers, so that as many files as there are come to be looked at.
     made = step()
-    made._covers = lambda header, syntax: True
+    made._regions = Everything([])
     judged, left = 0, Counter[str]()
     for path in real_files():
         done = deidentified(path, made)
@@ -375,7 +419,7 @@ def test_nothing_personal_of_real_files_is_left() -> None:
 
 def test_references_between_real_files_still_resolve() -> None:
     made = step()
-    made._covers = lambda header, syntax: True
+    made._regions = Everything([])
     for path in real_files()[:60]:
         done = deidentified(path, made)
         if done is None:
@@ -423,7 +467,7 @@ def test_dciodvfy_finds_no_new_error(name: str, options: list[str], tmp_path: Pa
     if source is None:
         pytest.skip(f"pydicom has no {name} here")
     made = step(options=options)
-    made._covers = lambda header, syntax: True
+    made._regions = Everything([])
     payload, instance = spooled(Path(source))
     after = save(made.apply(payload, instance, Notebook()), tmp_path / "after.dcm")
     before = save(payload, tmp_path / "before.dcm")

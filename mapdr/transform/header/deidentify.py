@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
+from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, PrivateAttr, ValidationInfo, field_validator, model_validator
 
 import mapdr
 from mapdr._fast.scan_tables import ODD_LENGTH
 from mapdr.config.secret import Secret
-from mapdr.config.units import LocalPath
+from mapdr.config.units import LocalPath, base_folder
 from mapdr.dicom.deidentify.header import Deidentified, Deidentifier, Pseudonyms
 from mapdr.dicom.deidentify.keys import Key, parse_key, project_key
 from mapdr.dicom.deidentify.marks import method_text
@@ -30,11 +31,10 @@ from mapdr.kernel.step import Changes, Memory, Phase, Reads
 from mapdr.transform.dataset import COPIES, inflated
 from mapdr.transform.even import even_pixels
 from mapdr.transform.header.pseudonyms import Emptied, FromFile, Generated, read_pseudonyms
+from mapdr.transform.pixels.blank import BlankStep
+from mapdr.transform.pixels.entries import Entries, files_of
+from mapdr.transform.pixels.regions import RegionSet
 from mapdr.transform.view import PartsView
-
-Covers = Callable[[bytes, str], bool]
-"""Whether a step after this one blanks what may be burned into the pixels of an image: by its header, in its
-transfer syntax."""
 
 
 class PseudonymFile(StageConfig):
@@ -46,13 +46,40 @@ class PseudonymFile(StageConfig):
 
 
 class DeidentifyConfig(StageConfig):
-    """`deidentify = { profile = "basic", options = [...], key = "file:...", pseudonyms = ... }`."""
+    """`deidentify = { profile = "basic", options = [...], key = "file:...", pseudonyms = ... }`.
+
+    `regions` is what the option clean-pixel-data blanks: entries as those of `blank`.
+    """
 
     profile: Literal["basic"]
     options: tuple[str, ...] = ()
     key: Secret | None = None
     pseudonyms: Literal["generated", "none"] | PseudonymFile = "generated"
     tags: Literal["after", "before"] = "after"
+    regions: Entries | None = None
+    _files: tuple[Path, ...] = PrivateAttr(default=())
+
+    @model_validator(mode="wrap")
+    @classmethod
+    def _keep_files(cls, raw: Any, handler: Any, info: ValidationInfo) -> DeidentifyConfig:
+        made: DeidentifyConfig = handler(raw)
+        if isinstance(raw, Mapping):
+            made._files = files_of(raw.get("regions"), base_folder(info))
+        return made
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """The files that its regions were read from."""
+        return self._files
+
+    @model_validator(mode="after")
+    def _regions_for_pixels(self) -> DeidentifyConfig:
+        if (Option.CLEAN_PIXEL_DATA in self.options) != (self.regions is not None):
+            raise ValueError(
+                'the option "clean-pixel-data" and `regions`, which say what is blanked, go together; '
+                'write both: options = ["clean-pixel-data"], regions = ["ultrasound"]'
+            )
+        return self
 
     @field_validator("options")
     @classmethod
@@ -86,10 +113,15 @@ class DeidentifyStep:
     changes = Changes.HEADER
     copies = 0
 
-    def __init__(self, deidentifier: Deidentifier, covers: Covers | None = None) -> None:
-        """`covers` is None where no step blanks pixels."""
+    def __init__(self, deidentifier: Deidentifier, regions: RegionSet | None = None) -> None:
+        """`regions` are those of the option clean-pixel-data."""
         self._deidentifier = deidentifier
-        self._covers = covers
+        self._regions = regions
+
+    @property
+    def brings(self) -> BlankStep | None:
+        """The step that blanks the regions."""
+        return None if self._regions is None else BlankStep(self._regions, parks=False)
 
     def apply(self, payload: Payload, instance: Instance, memory: Memory) -> Payload:
         """The de-identified payload, never the same one. Raises as `Deidentifier.apply`."""
@@ -115,7 +147,7 @@ class DeidentifyStep:
                 tail,
                 syntax,
                 tail_at=where.pixel_end,
-                is_covered=self._covers is not None and self._covers(header, syntax),
+                is_covered=self._regions is not None and self._regions.covers(header, syntax),
             )
             return done, _around_pixels(done, view, where)
 
@@ -170,7 +202,8 @@ def build(settings: Settings, config: DeidentifyConfig, next: None) -> Deidentif
     else:
         pseudonyms = Generated(key) if config.pseudonyms == "generated" else Emptied()
     options = [Option(option) for option in config.options]
-    return DeidentifyStep(Deidentifier(options, key, pseudonyms, method_text(mapdr.__version__)))
+    regions = None if config.regions is None else RegionSet(config.regions)
+    return DeidentifyStep(Deidentifier(options, key, pseudonyms, method_text(mapdr.__version__)), regions)
 
 
 def faults(config: DeidentifyConfig) -> Iterator[Finding]:
@@ -190,9 +223,13 @@ def faults(config: DeidentifyConfig) -> Iterator[Finding]:
             yield Finding(place, f"cannot be read: {error.strerror}", "name another file")
 
 
+def _files(config: DeidentifyConfig) -> tuple[Path, ...]:
+    return config.files
+
+
 def _order(config: DeidentifyConfig) -> int:
     """Before or behind the edits of `tags`, whose order is 10."""
     return 5 if config.tags == "after" else 15
 
 
-STAGE = Factory("transform", "deidentify", DeidentifyConfig, build, order=_order, faults=faults)
+STAGE = Factory("transform", "deidentify", DeidentifyConfig, build, order=_order, faults=faults, files=_files)
