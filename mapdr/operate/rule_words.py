@@ -115,6 +115,8 @@ def edit_words(edit: Mapping[str, Any], *, identify: bool = False) -> str:
         is_shown = identify or verb in _PLAIN or shown in SHOWN
         if operand is not None and is_shown:
             text += _OPERANDS.get((verb, key), ' "{}"').format(operand)
+        elif operand is not None:
+            text = f"{text.removesuffix(' ...')} ..."
     if isinstance(inner := edit.get("edits"), list | tuple):
         text += f" {'; '.join(_edits(inner, identify))}"
     if verb == "map":

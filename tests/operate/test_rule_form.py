@@ -194,7 +194,7 @@ def test_a_rule_in_words(rule: dict[str, Any], sentence: str) -> None:
 @pytest.mark.parametrize(
     ("edit", "words"),
     [
-        ({"replace": "StudyID", "pattern": "1", "with": "2"}, "StudyID is replaced by"),
+        ({"replace": "StudyID", "pattern": "1", "with": "2"}, "StudyID is replaced by ..."),
         (
             {"map": "PatientID", "table": {"17": "R"}},
             "PatientID becomes what is in a table of 1, others are parked",
