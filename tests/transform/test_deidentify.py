@@ -157,6 +157,8 @@ def test_an_image_with_text_in_its_pixels_leaves_with_its_regions_blanked(tmp_pa
 def test_regions_and_the_option_of_clean_pixels_go_together(wrong: dict[str, Any]) -> None:
     with pytest.raises(ValidationError, match="go together"):
         step(**wrong)
+    with pytest.raises(ValidationError, match="as it was received"):
+        step(options=["clean-pixel-data"], regions=REGIONS, tags="before")
 
 
 def test_odd_pixel_data_gets_an_even_length() -> None:
