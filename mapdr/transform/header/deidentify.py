@@ -80,8 +80,8 @@ class DeidentifyConfig(StageConfig):
                 'write both: options = ["clean-pixel-data"], regions = ["ultrasound"]'
             )
         if self.regions is not None and self.tags == "before":
-            # What covers is asked of this step's header, what is blanked of the image as it was received: edits
-            # between them could let an image through of which nothing is blanked.
+            # What covers is asked of this step's header, what is blanked of the image as it was received:
+            # edits between them could let an image through of which nothing is blanked.
             raise ValueError(
                 'regions go by the image as it was received; leave out tags = "before", or the regions'
             )
