@@ -16,6 +16,7 @@ from dataclasses import replace
 from pathlib import Path
 from types import FrameType
 from typing import Any
+from weakref import WeakValueDictionary
 
 import numpy as np
 import pytest
@@ -24,6 +25,7 @@ import mapdr
 from mapdr.kernel.errors import Permanent
 from mapdr.kernel.item import Instance, Payload
 from mapdr.kernel.registry import Registry
+from mapdr.transform.encode import frames
 from mapdr.transform.pipeline import Pipeline, build_pipeline
 
 from .helpers import CODECS, EXPLICIT, Notebook, image, payload_of, picture, settings
@@ -106,8 +108,8 @@ def fault_at(wanted: Call, number: int, error: BaseException) -> Callable[[Call]
 @pytest.fixture
 def pipeline(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Pipeline]:
     """Makes pipelines whose frames are worked on in the thread of the test."""
-    for module in ("mapdr.transform.pipeline", "mapdr.transform.encode.compress"):
-        monkeypatch.setattr(f"{module}.frame_pool", lambda workers: InThisThread())
+    monkeypatch.setattr(frames, "ThreadPoolExecutor", lambda *args, **options: InThisThread())
+    monkeypatch.setattr(frames, "_pools", WeakValueDictionary())
     registry = Registry()
     return lambda *steps: build_pipeline({"steps": list(steps)}, registry, settings(), CODECS)
 
