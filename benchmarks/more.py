@@ -15,7 +15,7 @@ from pathlib import Path
 
 from sqlalchemy import update
 
-from benchmarks import contention, edits, watching
+from benchmarks import contention, deidentify, edits, watching
 from benchmarks import load as generator
 from benchmarks.node import Bench, node
 from benchmarks.peers import Sink, load, scratch
@@ -185,6 +185,10 @@ def report() -> list[str]:
         "## Edits of tags",
         "",
         *edits.report(),
+        "",
+        "## De-identification",
+        "",
+        *deidentify.report(),
         "",
         "## Contention",
         "",

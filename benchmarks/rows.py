@@ -27,13 +27,16 @@ COPIES = 5
 
 @dataclass(frozen=True)
 class Row:
-    """One line of the table; `target` is the ratio asked for, ours / peer's."""
+    """One line of the table; `target` is the ratio asked for, ours / peer's.
+
+    `peer` is None where an optional peer is not installed.
+    """
 
     name: str
     size: int
     target: float
     ours: Callable[[], float]
-    peer: Callable[[], float]
+    peer: Callable[[], float] | None
     peer_name: str
     unit: str = "images/s"
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import struct
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ from typing import Any
 
 from sqlalchemy import select
 
-from mapdr.deliver.feed.preparer import Preparer
+from mapdr.deliver.feed.preparer import Pipeline, Preparer
 from mapdr.deliver.supervise.deliverer import Deliverer
 from mapdr.egress.dicom.destination import DimseEgress, DimseEgressConfig
 from mapdr.kernel.item import FileSlice, Header, Instance, Payload, Routing, Source, TagPath
@@ -100,13 +100,15 @@ class World:
 
     def push_classes(self, sop_classes: Mapping[str, str], pixels: int = 64) -> None:
         """Images by UID, of a SOP class each; all are written together."""
-        for uid, sop_class in sop_classes.items():
+        self.push_data({uid: (of, data_set(uid, pixels, of)) for uid, of in sop_classes.items()})
+
+    def push_data(self, images: Mapping[str, tuple[str, bytes]]) -> None:
+        """Images by UID: SOP class and data set (explicit VR little endian); all are written together."""
+        for uid, (sop_class, data) in images.items():
             incoming = self.store.spool.begin(SOURCE, sop_class, uid, EXPLICIT)
-            incoming.write(data_set(uid, pixels, sop_class))
+            incoming.write(data)
             incoming.commit()
-        until(
-            lambda: sop_classes.keys() <= {row.uid for row in self.rows()}, 10, "the index of what was pushed"
-        )
+        until(lambda: images.keys() <= {row.uid for row in self.rows()}, 10, "the index of what was pushed")
 
     def rows(self, destination: str = "pacs") -> list[Row]:
         d, i = schema.delivery, schema.instance
@@ -181,11 +183,15 @@ def egress(folder: Path, port: int, name: str = "pacs", **config: Any) -> DimseE
 
 @contextmanager
 def delivering(
-    made: World, egresses: Mapping[str, Egress], *, tick: float = 0.05
+    made: World,
+    egresses: Mapping[str, Egress],
+    *,
+    tick: float = 0.05,
+    build: Callable[[Mapping[str, Any]], Pipeline] = lambda recipe: Relay(),
 ) -> Iterator[dict[str, Deliverer]]:
-    """Deliverers for several destinations by name, as a node runs them."""
+    """Deliverers for several destinations by name, as a node runs them; `build` makes the pipelines."""
     pool = ThreadPoolExecutor(2)
-    preparer = Preparer(made.store.recipes, lambda steps: Relay(), pool)
+    preparer = Preparer(made.store.recipes, build, pool)
     deliverers = {
         name: Deliverer(name, each, made.store.ledger, preparer, owner="north", watch=Watch(), tick=tick)
         for name, each in egresses.items()
