@@ -162,7 +162,7 @@ def test_each_change_has_its_author_and_idle_edits_are_known(tmp_path: Path) -> 
     found = {each.path: each for each in authors.signed(changes(before, after))}
     assert all(each.by for each in found.values())
     first, second = found["PatientID"].by
-    assert (first, second) == ("deidentify", "tags, edit 1")
+    assert (first, second) == ("deidentify, Table E.1-1: Z/D", "tags, edit 1")
     assert authors.idle == [("tags", "edit 2"), ("tags", "edit 4")]
     assert any("blank" in by for by in found["SOPInstanceUID"].by)
 

@@ -153,6 +153,23 @@ def test_an_image_with_text_in_its_pixels_leaves_with_its_regions_blanked(tmp_pa
     assert raised.value.reason == "burned-in-text"
 
 
+@pytest.mark.parametrize(
+    ("tag", "row"),
+    [
+        (0x00100010, "Table E.1-1: Z"),
+        (0x00181000, "Table E.1-1: K (retain-device-identity)"),
+        (0x00080060, "no row of Table E.1-1: by its VR"),
+        (0x00091001, "Table E.1-1, private attributes: X"),
+        (0x60023000, "Table E.1-1, overlay data: X"),
+        (0x50000010, "Table E.1-1, curve data: X"),
+        (0x00120062, "PS3.15, E.1.1"),
+    ],
+)
+def test_each_change_is_told_with_the_row_it_goes_by(tag: int, row: str) -> None:
+    made = step(options=["retain-device-identity"])
+    assert made.account((0x00081140, tag), payload_of(subject())[1]) == row
+
+
 @pytest.mark.parametrize("wrong", [{"options": ["clean-pixel-data"]}, {"regions": REGIONS}])
 def test_regions_and_the_option_of_clean_pixels_go_together(wrong: dict[str, Any]) -> None:
     with pytest.raises(ValidationError, match="go together"):

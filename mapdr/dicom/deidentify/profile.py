@@ -112,6 +112,19 @@ class Profile:
         row = attributes().get(tag)
         return _CODES_OF_THE_BASIC_PROFILE[resolve(row.basic, type_)] if row is not None else Do.DUMMY
 
+    def row(self, tag: int) -> str:
+        """Which row of Table E.1-1 an attribute goes by, with its code; in few words where none names it."""
+        group = tag >> 16
+        if group & 1:
+            return "Table E.1-1, private attributes: X"
+        if group & 0xFF00 in (0x5000, 0x6000):
+            return f"Table E.1-1, {'curve' if group & 0xFF00 == 0x5000 else 'overlay'} data: X"
+        row = attributes().get(tag)
+        if row is None:
+            return "no row of Table E.1-1: by its VR"
+        code, option = row.code(self.options)
+        return f"Table E.1-1: {code}" + (f" ({option})" if option is not None else "")
+
     def _do(self, type_of: Callable[[int], int], tag: int) -> Do:
         group = tag >> 16
         if not tag & 0xFFFF or group in (0x0000, 0x0002) or group & 0xFF00 in (0x5000, 0x6000):

@@ -16,7 +16,7 @@ from mapdr.config.secret import Secret
 from mapdr.config.units import LocalPath, base_folder
 from mapdr.dicom.deidentify.header import Deidentified, Deidentifier, Pseudonyms
 from mapdr.dicom.deidentify.keys import Key, parse_key, project_key
-from mapdr.dicom.deidentify.marks import method_text
+from mapdr.dicom.deidentify.marks import MARKS, method_text
 from mapdr.dicom.deidentify.table import Option
 from mapdr.dicom.scan import Layout, deflate_pieces, layout
 from mapdr.dicom.transfer_syntax import is_deflated
@@ -25,7 +25,7 @@ from mapdr.dicom.write import UNDEFINED, Element, encoding_from
 from mapdr.kernel import budget
 from mapdr.kernel.errors import ConfigurationError, Permanent
 from mapdr.kernel.finding import Finding, instead
-from mapdr.kernel.item import Instance, Part, Payload, Treatment, is_uid, total_length
+from mapdr.kernel.item import Instance, Part, Payload, TagPath, Treatment, is_uid, total_length
 from mapdr.kernel.stage import Factory, Settings, StageConfig
 from mapdr.kernel.step import Changes, Memory, Phase, Reads
 from mapdr.transform.dataset import COPIES, inflated
@@ -128,6 +128,11 @@ class DeidentifyStep:
     def brings(self) -> BlankStep | None:
         """The step that blanks the regions."""
         return None if self._regions is None else BlankStep(self._regions, parks=False)
+
+    def account(self, path: TagPath, instance: Instance) -> str:
+        """Which row of the standard's table an element was changed by: `mapdr.kernel.step.Accounts`."""
+        tag = path[-1]
+        return "PS3.15, E.1.1" if tag in MARKS else self._deidentifier.profile.row(tag)
 
     def apply(self, payload: Payload, instance: Instance, memory: Memory) -> Payload:
         """The de-identified payload, never the same one. Raises as `Deidentifier.apply`."""
