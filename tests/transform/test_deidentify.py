@@ -159,9 +159,9 @@ def test_an_image_with_text_in_its_pixels_leaves_with_its_regions_blanked(tmp_pa
         (0x00100010, "Table E.1-1: Z"),
         (0x00181000, "Table E.1-1: K (retain-device-identity)"),
         (0x00080060, "no row of Table E.1-1: by its VR"),
-        (0x00091001, "Table E.1-1, private attributes: X"),
-        (0x60023000, "Table E.1-1, overlay data: X"),
-        (0x50000010, "Table E.1-1, curve data: X"),
+        (0x00091001, "Table E.1-1: X"),
+        (0x60023000, "Table E.1-1: X"),
+        (0x50000010, "Table E.1-1: X"),
         (0x00120062, "PS3.15, E.1.1"),
     ],
 )

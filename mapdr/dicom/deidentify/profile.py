@@ -115,10 +115,8 @@ class Profile:
     def row(self, tag: int) -> str:
         """Which row of Table E.1-1 an attribute goes by, with its code; in few words where none names it."""
         group = tag >> 16
-        if group & 1:
-            return "Table E.1-1, private attributes: X"
-        if group & 0xFF00 in (0x5000, 0x6000):
-            return f"Table E.1-1, {'curve' if group & 0xFF00 == 0x5000 else 'overlay'} data: X"
+        if group & 1 or group & 0xFF00 in (0x5000, 0x6000):
+            return "Table E.1-1: X"  # the rows of private attributes, curves and overlays
         row = attributes().get(tag)
         if row is None:
             return "no row of Table E.1-1: by its VR"
