@@ -59,7 +59,9 @@ class Meter:
             sink.shutdown(socket.SHUT_WR)
 
     def close(self) -> None:
-        self._listener.shutdown(socket.SHUT_RDWR)
+        # Windows shuts down no socket that is not connected; there closing it wakes `accept`.
+        with suppress(OSError):
+            self._listener.shutdown(socket.SHUT_RDWR)
         self._listener.close()
         for line in self._lines:
             with suppress(OSError):

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import re
-import sys
+import sysconfig
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,7 @@ from peers.part10 import IMPLICIT
 from peers.processes import LOOPBACK, Process, free_port, run
 from peers.rawsender import RawSender
 
-MAPDR = Path(sys.executable).with_name("mapdr")
+MAPDR = Path(sysconfig.get_path("scripts"), "mapdr.exe" if os.name == "nt" else "mapdr")
 STUDY_QUIET = "1 s"
 ORPHAN = re.compile(r'Traceback .*\n  File "<string>", line 1, in <module>\n(  .*\n)+EOFError: .*\n')
 """What Python says in a decoder process whose node is killed before it has told it what to do."""

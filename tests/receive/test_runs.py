@@ -615,7 +615,17 @@ def test_a_store_that_takes_no_more_refuses(receiver: DimseReceiver, store: Stor
     assert len(list(store.spool.folder.rglob("*.dcm"))) == 1
 
 
-@pytest.mark.parametrize("how", ["removed", "moved", "with all above it"])
+@pytest.mark.parametrize(
+    "how",
+    [
+        "removed",
+        "moved",
+        pytest.param(
+            "with all above it",
+            marks=pytest.mark.skipif(os.name == "nt", reason="the claim in it is open, and stays there"),
+        ),
+    ],
+)
 def test_a_folder_that_is_gone_is_made_again(receiver: DimseReceiver, store: Store, how: str) -> None:
     with Line.associated(receiver.port) as line:
         assert push(line, "1.2.1") == 0

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import os
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -21,6 +22,8 @@ from mapdr.store.writer import BATCH, Writer
 from mapdr.testing.wait import until
 from store.conftest import Opener
 from store.world import CT, EXPLICIT, To, push
+
+OPEN_FILES = pytest.mark.skipif(os.name == "nt", reason="a file that is open cannot be renamed there")
 
 
 class FakeIngest:
@@ -416,6 +419,7 @@ def test_a_listener_that_fails_costs_no_image_its_row(make: Any, caplog: pytest.
     assert "SECRET" not in caplog.text
 
 
+@OPEN_FILES
 def test_images_are_refused_while_the_file_of_the_index_is_gone(
     opener: Opener, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -441,6 +445,7 @@ def test_images_are_refused_while_the_file_of_the_index_is_gone(
     assert sorted(row.sop_instance_uid for row in rows) == ["1.1", "1.2", "1.3"]
 
 
+@OPEN_FILES
 def test_an_index_that_goes_while_nothing_comes_is_noticed(opener: Opener) -> None:
     store = opener()
     index, aside = store.data / "index.db", store.data / "aside.db"

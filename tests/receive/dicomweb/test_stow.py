@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 import struct
 import threading
@@ -237,6 +238,7 @@ def test_a_peer_that_closes_early_is_told_what_is_stored(
     assert (len(intake.kept), intake.aborted) == (1, 1)
 
 
+@pytest.mark.skipif(os.name == "nt", reason="a reset may be told as an end there")
 def test_a_peer_that_vanishes_leaves_nothing_half(web: Start, intake: FakeIntake, watch: Watch) -> None:
     whole = body(CT[:2])
     receiver = web()
@@ -371,7 +373,7 @@ def test_a_port_is_taken_once_and_given_back(web: Start, watch: Watch, tmp_path:
     receiver = web(port=free_port())
     config = STAGE.config.model_validate({"port": receiver.port})
     other = STAGE.build(Settings("other", "node", tmp_path, bytes(32), watch), config, FakeIntake())
-    with pytest.raises(OSError, match="in use"):
+    with pytest.raises(OSError, match=r"in use|10048"):
         other.start()
     other.stop(time.monotonic())
     other.acquire([receiver])  # as a reload does, which then fails elsewhere
