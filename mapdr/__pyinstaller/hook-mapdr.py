@@ -21,6 +21,4 @@ if sys.platform == "win32" and find_spec("win32service"):
 # Entry points and versions, which `mapdr doctor` and `mapdr selftest` look up.
 datas = copy_metadata("mapdr", recursive=True)
 # Tables that are read as files.
-datas += collect_data_files("mapdr", includes=["transform/pixels/*.toml"])
-# The tables of de-identification.
-datas += collect_data_files("mapdr.dicom.deidentify", includes=["*.csv"])
+datas += collect_data_files("mapdr", includes=["dicom/deidentify/*.csv", "transform/pixels/*.toml"])

@@ -121,7 +121,8 @@ def edit_words(edit: Mapping[str, Any], *, identify: bool = False) -> str:
         text += f" {'; '.join(_edits(inner, identify))}"
     if verb == "map":
         table = edit.get("table")
-        text += f" of {len(table)}" if isinstance(table, Mapping) else f" {edit.get('file')}"
+        name = re.split(r"[\\/]", str(edit.get("file")))[-1]  # a recipe names the whole path
+        text += f" a table of {len(table)}" if isinstance(table, Mapping) else f" {name}"
         text += f", others {_OTHERWISE.get(str(edit.get('otherwise', 'park')), '')}"
     if "if" in edit:
         text += f", if {_conditions(edit['if'], identify)}"
@@ -166,7 +167,7 @@ _EDITS = {
     "prefix": "{tag} begins with",
     "suffix": "{tag} ends with",
     "replace": "{tag} is replaced by",
-    "map": "{tag} becomes what is in a table",
+    "map": "{tag} becomes what is in",
     "hash": "{tag} becomes its keyed hash",
     "shift_date": "{tag} is moved by",
     "upper": "{tag} is written in capital letters",

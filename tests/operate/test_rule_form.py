@@ -201,7 +201,7 @@ def test_a_rule_in_words(rule: dict[str, Any], sentence: str) -> None:
         ),
         (
             {"map": "PatientID", "file": "ids.csv", "otherwise": "keep"},
-            "PatientID becomes what is in a table ids.csv, others stay",
+            "PatientID becomes what is in ids.csv, others stay",
         ),
         (
             {"for_each": "OtherPatientIDsSequence", "edits": [{"map": "PatientID", "table": {"17": "R"}}]},
