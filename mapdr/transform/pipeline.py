@@ -375,5 +375,9 @@ def build_steps(
 
 def with_brought(steps: Sequence[tuple[str, Transform]]) -> list[tuple[str, Transform]]:
     """The steps, and behind them those that they bring (`Brings`)."""
-    brought = [(name, step.brings) for name, step in steps if isinstance(step, Brings) and step.brings]
+    brought = [
+        (name, other)
+        for name, step in steps
+        if isinstance(step, Brings) and (other := step.brings) is not None
+    ]
     return [*steps, *brought]

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import Field, PrivateAttr, ValidationInfo, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 
 import mapdr
 from mapdr._fast.scan_tables import ODD_LENGTH
 from mapdr.config.secret import Secret
-from mapdr.config.units import LocalPath, base_folder
+from mapdr.config.units import LocalPath
 from mapdr.dicom.deidentify.header import Deidentified, Deidentifier, Pseudonyms
 from mapdr.dicom.deidentify.keys import Key, parse_key, project_key
 from mapdr.dicom.deidentify.marks import MARKS, method_text
@@ -32,7 +32,7 @@ from mapdr.transform.dataset import COPIES, inflated
 from mapdr.transform.even import even_pixels
 from mapdr.transform.header.pseudonyms import Emptied, FromFile, Generated, read_pseudonyms
 from mapdr.transform.pixels.blank import BlankStep
-from mapdr.transform.pixels.entries import Entries, files_of
+from mapdr.transform.pixels.entries import Entries, FromRegionFiles
 from mapdr.transform.pixels.regions import RegionSet
 from mapdr.transform.view import PartsView
 
@@ -45,7 +45,7 @@ class PseudonymFile(StageConfig):
     prefix: str = Field(default="P", max_length=32, pattern=r"^[A-Za-z0-9_.-]*$")
 
 
-class DeidentifyConfig(StageConfig):
+class DeidentifyConfig(FromRegionFiles):
     """`deidentify = { profile = "basic", options = [...], key = "file:...", pseudonyms = ... }`.
 
     `regions` is what the option clean-pixel-data blanks: entries as those of `blank`.
@@ -57,20 +57,6 @@ class DeidentifyConfig(StageConfig):
     pseudonyms: Literal["generated", "none"] | PseudonymFile = "generated"
     tags: Literal["after", "before"] = "after"
     regions: Entries | None = None
-    _files: tuple[Path, ...] = PrivateAttr(default=())
-
-    @model_validator(mode="wrap")
-    @classmethod
-    def _keep_files(cls, raw: Any, handler: Any, info: ValidationInfo) -> DeidentifyConfig:
-        made: DeidentifyConfig = handler(raw)
-        if isinstance(raw, Mapping):
-            made._files = files_of(raw.get("regions"), base_folder(info))
-        return made
-
-    @property
-    def files(self) -> tuple[Path, ...]:
-        """The files that its regions were read from."""
-        return self._files
 
     @model_validator(mode="after")
     def _regions_for_pixels(self) -> DeidentifyConfig:

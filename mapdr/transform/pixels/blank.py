@@ -2,31 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
-from pydantic import PrivateAttr, ValidationInfo, model_validator
-
-from mapdr.config.units import base_folder
 from mapdr.dicom import tags
 from mapdr.dicom.write import element, splice
 from mapdr.kernel.codec import FrameFormat, Pixels
 from mapdr.kernel.errors import Permanent
 from mapdr.kernel.item import Instance
-from mapdr.kernel.stage import Factory, Settings, StageConfig
+from mapdr.kernel.stage import Factory, Settings
 from mapdr.kernel.step import Changes, Phase, Reads
 from mapdr.transform.document import OpenImage
 from mapdr.transform.encode.derive import blanked_changes
 from mapdr.transform.image import Attributes, LeaveAsIs
 from mapdr.transform.pixels.black import Ink
 from mapdr.transform.pixels.copies import without_copies
-from mapdr.transform.pixels.entries import Entries, files_of
+from mapdr.transform.pixels.entries import Entries, FromRegionFiles
 from mapdr.transform.pixels.regions import Regions, RegionSet
 
 
-class BlankConfig(StageConfig):
+class BlankConfig(FromRegionFiles):
     """`blank = { regions = ["ours.toml", "ultrasound"], uncovered = "park" }`
 
     The first entry of `regions` that fits an image says what is blanked. `uncovered` is what becomes of an
@@ -35,20 +31,6 @@ class BlankConfig(StageConfig):
 
     regions: Entries
     uncovered: Literal["park", "pass"] = "park"
-    _files: tuple[Path, ...] = PrivateAttr(default=())
-
-    @model_validator(mode="wrap")
-    @classmethod
-    def _keep_files(cls, raw: Any, handler: Any, info: ValidationInfo) -> BlankConfig:
-        made: BlankConfig = handler(raw)
-        if isinstance(raw, Mapping):
-            made._files = files_of(raw.get("regions"), base_folder(info))
-        return made
-
-    @property
-    def files(self) -> tuple[Path, ...]:
-        """The files that its entries were read from."""
-        return self._files
 
 
 class BlankStep:

@@ -7,13 +7,20 @@ read holds the entries themselves, whatever becomes of the files: a recipe is wh
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from functools import lru_cache
 from importlib.resources import files
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BeforeValidator, Field, PrivateAttr, ValidationInfo, model_validator
+from pydantic import (
+    BeforeValidator,
+    Field,
+    ModelWrapValidatorHandler,
+    PrivateAttr,
+    ValidationInfo,
+    model_validator,
+)
 
 from mapdr.config.lines import Document, Malformed, parse
 from mapdr.config.problem import locate
@@ -169,3 +176,22 @@ def _told(findings: list[Finding], name: str, document: Document) -> str:
 
 Entries = Annotated[tuple[RegionEntry, ...], BeforeValidator(_entries), Field(min_length=1)]
 """The field of a step's configuration: `"ultrasound"`, `"regions.toml"`, an entry, or a list of these."""
+
+
+class FromRegionFiles(StageConfig):
+    """The configuration of a step whose key `regions` is a field of `Entries`."""
+
+    _files: tuple[Path, ...] = PrivateAttr(default=())
+
+    @model_validator(mode="wrap")
+    @classmethod
+    def _keep_files(cls, raw: Any, handler: ModelWrapValidatorHandler[Self], info: ValidationInfo) -> Self:
+        made = handler(raw)
+        if isinstance(raw, Mapping):
+            made._files = files_of(raw.get("regions"), base_folder(info))
+        return made
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """The files that its regions were read from."""
+        return self._files
