@@ -106,16 +106,16 @@ def head(tag: int, vr: str, length: int, encoding: Encoding) -> bytes:
     return start + vr.encode("ascii") + struct.pack(encoding.order + "H", length)
 
 
-def element(tag: int, vr: str, value: bytes) -> bytes:
-    """An explicit VR little endian element, padded to even length.
+def element(tag: int, vr: str, value: bytes, encoding: Encoding = EXPLICIT_LITTLE) -> bytes:
+    """An element, padded to even length.
 
     Raises ValueError when `value` is too long for the VR's length field.
     """
     if len(value) % 2:
         value += b"\0" if vr in {"UI", "OB", "UN"} else b" "
-    if vr not in LONG_VRS and len(value) > 0xFFFF:
+    if not encoding.implicit and vr not in LONG_VRS and len(value) > 0xFFFF:
         raise ValueError(f"{vr} cannot hold {len(value)} bytes")
-    return head(tag, vr, len(value), EXPLICIT_LITTLE) + value
+    return head(tag, vr, len(value), encoding) + value
 
 
 def number(tag: int, value: int, vr: str = "US") -> bytes:
@@ -123,10 +123,10 @@ def number(tag: int, value: int, vr: str = "US") -> bytes:
     return element(tag, vr, struct.pack({"US": "<H", "SS": "<h", "UL": "<I"}[vr], value))
 
 
-def item(elements: Sequence[bytes]) -> bytes:
+def item(elements: Sequence[bytes], encoding: Encoding = EXPLICIT_LITTLE) -> bytes:
     """A sequence item of defined length that holds `elements`, given in tag order."""
     content = b"".join(elements)
-    return struct.pack("<HHI", ITEM >> 16, ITEM & 0xFFFF, len(content)) + content
+    return struct.pack(encoding.order + "HHI", ITEM >> 16, ITEM & 0xFFFF, len(content)) + content
 
 
 def with_item(header: bytes, old: Element | None, tag: int, new: bytes) -> bytes:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from mapdr.dicom import tags
-from mapdr.dicom.write import Encoding, head
+from mapdr.dicom.write import Encoding, element, item
 
 TEXT = "ANONYMIZED"
 VALUES: dict[str, bytes] = {
@@ -18,26 +18,14 @@ VALUES: dict[str, bytes] = {
 """A dummy value of each VR but SQ, of even length. That of UI is for places where no UID can be read."""
 
 
-def element(tag: int, vr: str, value: bytes, encoding: Encoding) -> bytes:
-    """An element, padded to an even length, in any encoding."""
-    if len(value) & 1:
-        value += b"\0" if vr in ("UI", "OB", "UN") else b" "
-    return head(tag, vr, len(value), encoding) + value
-
-
-def item(content: bytes, encoding: Encoding) -> bytes:
-    """An item of defined length; `content` are its elements by ascending tag."""
-    order = "big" if encoding.big else "little"
-    start = (tags.ITEM >> 16).to_bytes(2, order) + (tags.ITEM & 0xFFFF).to_bytes(2, order)  # type: ignore[arg-type]
-    return start + len(content).to_bytes(4, order) + content  # type: ignore[arg-type]
-
-
 def code(value: str, scheme: str, meaning: str, encoding: Encoding) -> bytes:
     """An item of a code sequence (PS3.3, section 8.8)."""
     return item(
-        element(tags.CODE_VALUE, "SH", value.encode("ascii"), encoding)
-        + element(tags.CODING_SCHEME_DESIGNATOR, "SH", scheme.encode("ascii"), encoding)
-        + element(tags.CODE_MEANING, "LO", meaning.encode("ascii"), encoding),
+        (
+            element(tags.CODE_VALUE, "SH", value.encode("ascii"), encoding),
+            element(tags.CODING_SCHEME_DESIGNATOR, "SH", scheme.encode("ascii"), encoding),
+            element(tags.CODE_MEANING, "LO", meaning.encode("ascii"), encoding),
+        ),
         encoding,
     )
 
@@ -77,4 +65,4 @@ def dummy_items(tag: int, encoding: Encoding) -> bytes:
             content = element(tags.FLOW_IDENTIFIER, "OB", bytes(2), encoding)
         case _:  # Institution Code Sequence, Person Identification Code Sequence
             return anybody
-    return item(content, encoding)
+    return item((content,), encoding)

@@ -11,7 +11,7 @@ from typing import NamedTuple, Protocol
 
 from mapdr import _fast
 from mapdr._fast.scan_tables import UNDEFINED, Element, Item, Unreadable, actual_flags, is_fragmented
-from mapdr.dicom import tags
+from mapdr.dicom import tags, write
 from mapdr.dicom.deidentify import burned_in, content, dummy, reading
 from mapdr.dicom.deidentify.dates import shifted
 from mapdr.dicom.deidentify.keys import Key
@@ -266,12 +266,12 @@ class Deidentifier:
         encoding = encoding_from(place.flags)
         one = b"\x3f\x80\0\0" if encoding.big else b"\0\0\x80\x3f"
         text = (
-            dummy.element(tags.ANCHOR_POINT_ANNOTATION_UNITS, "CS", b"PIXEL", encoding)
-            + dummy.element(tags.UNFORMATTED_TEXT_VALUE, "ST", dummy.TEXT.encode("ascii"), encoding)
-            + dummy.element(tags.ANCHOR_POINT, "FL", one * 2, encoding)
-            + dummy.element(tags.ANCHOR_POINT_VISIBILITY, "CS", b"N", encoding)
+            write.element(tags.ANCHOR_POINT_ANNOTATION_UNITS, "CS", b"PIXEL", encoding)
+            + write.element(tags.UNFORMATTED_TEXT_VALUE, "ST", dummy.TEXT.encode("ascii"), encoding)
+            + write.element(tags.ANCHOR_POINT, "FL", one * 2, encoding)
+            + write.element(tags.ANCHOR_POINT_VISIBILITY, "CS", b"N", encoding)
         )
-        new = dummy.element(tags.TEXT_OBJECT_SEQUENCE, "SQ", dummy.item(text, encoding), encoding)
+        new = write.element(tags.TEXT_OBJECT_SEQUENCE, "SQ", write.item((text,), encoding), encoding)
         kept = [each for each in elements if each.tag in (tags.REFERENCED_IMAGE_SEQUENCE, tags.GRAPHIC_LAYER)]
         return self._level(call, place, kept) + new
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from mapdr.dicom import tags
+from mapdr.dicom import tags, write
 from mapdr.dicom.deidentify import dummy
 from mapdr.dicom.deidentify.table import BASIC_CODE, CODES, EDITION, Option
 from mapdr.dicom.write import Encoding
@@ -42,7 +42,7 @@ def marks(
     elif Option.MODIFIED_DATES in options:
         dates = b"MODIFIED"
     return [
-        (tag, dummy.element(tag, vr, value, encoding))
+        (tag, write.element(tag, vr, value, encoding))
         for tag, vr, value in (
             (tags.PATIENT_IDENTITY_REMOVED, "CS", b"YES"),
             (tags.DEIDENTIFICATION_METHOD, "LO", "\\".join(texts).encode("ascii")),

@@ -7,9 +7,8 @@ from struct import Struct
 
 from mapdr import _fast
 from mapdr._fast.scan_tables import BIG_ENDIAN, EXPLICIT, LONG_VRS, SHORT_VRS, Element
-from mapdr.dicom import tags
+from mapdr.dicom import tags, write
 from mapdr.dicom.charset import parse_terms
-from mapdr.dicom.deidentify import dummy
 from mapdr.dicom.deidentify.burned_in import Facts
 from mapdr.dicom.deidentify.profile import listed_vr
 from mapdr.dicom.path import format_tag, tag_vr
@@ -128,7 +127,7 @@ def element(tag: int, vr: bytes, value: bytes, flags: int) -> bytes:
             name = vr_name(tag, vr)
         if len(value) > 0xFFFE and name not in _LONG:
             raise Permanent(f"{format_tag(tag)} is too long for its VR", reason="value-too-long")
-    return dummy.element(tag, name or tag_vr(tag), value, encoding_from(flags))
+    return write.element(tag, name or tag_vr(tag), value, encoding_from(flags))
 
 
 _LONG = frozenset(vr.decode("ascii") for vr in LONG_VRS)
@@ -137,7 +136,7 @@ _LONG = frozenset(vr.decode("ascii") for vr in LONG_VRS)
 def item(content: bytes, encoding: Encoding, *, undefined: bool) -> bytes:
     """An item, its length defined or not."""
     if not undefined:
-        return dummy.item(content, encoding)
+        return write.item((content,), encoding)
     start, end = (b"\xff\xfe\xe0\x00", b"\xff\xfe\xe0\x0d") if encoding.big else _LITTLE_ITEM
     return start + b"\xff" * 4 + content + end + bytes(4)
 
