@@ -12,6 +12,7 @@ from mapdr_cli.commands.looking import looking
 from mapdr_cli.commands.options import (
     config_option,
     csv_option,
+    html_option,
     json_option,
     print_answer,
     print_csv,
@@ -24,12 +25,7 @@ from mapdr_cli.render.terminal import console
 @click.command()
 @selection_options
 @click.option("--kept", is_flag=True, help="List the elements that are kept, too; the other forms always do.")
-@click.option(
-    "--html",
-    metavar="FILE",
-    type=click.Path(path_type=Path, dir_okay=False, writable=True),
-    help="Write it as one page, to be sent or printed.",
-)
+@html_option("FILE")
 @config_option
 @json_option
 @csv_option

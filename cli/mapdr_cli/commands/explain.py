@@ -8,7 +8,7 @@ import click
 
 from mapdr.operate.configuration import load
 from mapdr.operate.explain import explain as explained
-from mapdr_cli.commands.options import config_option, json_option, print_answer
+from mapdr_cli.commands.options import config_option, html_option, json_option, print_answer
 from mapdr_cli.render.explained import drawing
 from mapdr_cli.render.terminal import console, glyphs
 
@@ -20,12 +20,7 @@ from mapdr_cli.render.terminal import console, glyphs
 @click.option("--address", default="", metavar="ADDRESS", help="As if it came from this address.")
 @click.option("--receiver", default="", metavar="NAME", help="As if this receiver had taken it.")
 @click.option("--identify", is_flag=True, help="Show the values of the file as well.")
-@click.option(
-    "--html",
-    metavar="OUT",
-    type=click.Path(path_type=Path, dir_okay=False, writable=True),
-    help="Write it as one page, to be sent or printed.",
-)
+@html_option("OUT")
 @config_option
 @json_option
 def explain(

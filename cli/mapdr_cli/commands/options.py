@@ -60,6 +60,16 @@ def csv_option(command: F) -> F:
     )(command)
 
 
+def html_option(metavar: str, more: str = "") -> Callable[[F], F]:
+    """`--html FILE`: the answer as one page in a file; `more` is what else the help says of it."""
+    return click.option(
+        "--html",
+        metavar=metavar,
+        type=click.Path(path_type=Path, dir_okay=False, writable=True),
+        help=f"Write it as one page{more}, to be sent or printed.",
+    )
+
+
 def _one_form(ctx: click.Context, param: click.Parameter, value: bool) -> bool:
     if value and ctx.params.get("as_csv" if param.name == "as_json" else "as_json"):
         raise click.UsageError("--csv and --json are two answers; give one of them")

@@ -14,6 +14,7 @@ from mapdr_cli.commands.options import (
     condition,
     config_option,
     csv_option,
+    html_option,
     json_option,
     print_answer,
     print_csv,
@@ -26,12 +27,7 @@ from mapdr_cli.render.terminal import console, glyphs
 @condition("--month", metavar="MONTH", help="Of a month: 2026-11. Otherwise of this one.")
 @condition("--from", "first", metavar="DAY", help="From this day on: 2026-11-01.")
 @condition("--to", "last", metavar="DAY", help="Until this day, included; otherwise today.")
-@click.option(
-    "--html",
-    metavar="FILE",
-    type=click.Path(path_type=Path, dir_okay=False, writable=True),
-    help="Write it as one page with plots, to be sent or printed.",
-)
+@html_option("FILE", " with plots")
 @config_option
 @json_option
 @csv_option
