@@ -62,7 +62,8 @@ def main(program: str, folder: str, key: str) -> None:
             other = written(fingerprint({kind: f"of another {kind}" for kind in KINDS}))
             refused = install(node, issued(key, other, 30), expect=None)
             assert "another machine" in refused, refused
-            refused = install(node, issued(key, code, -1), expect=None)
+            # A last day lasts until noon of the next by UTC: until then it is that day somewhere on earth.
+            refused = install(node, issued(key, code, -2), expect=None)
             assert "expired" in refused, refused
             assert "licensed until" in node.command("license", "show")
             print("another machine's and one that has expired are refused; the installed one stays")
