@@ -13,6 +13,9 @@ from mapdr.operate.first import FirstForm, write_first
 from mapdr_desktop.local_page import LocalPage
 from mapdr_desktop.opening import Opening, Where
 from peers.processes import free_port
+from web.browsing import browser, browser_of_the_file
+
+__all__ = ["browser", "browser_of_the_file"]
 
 
 @contextmanager
