@@ -134,7 +134,7 @@ def same(one: Payload, other: Payload) -> bool:
     return what[0] == what[1]
 
 
-@pytest.mark.usefixtures("decoders")
+@pytest.mark.usefixtures("own_decoders")
 @pytest.mark.parametrize("recipe", RECIPES)
 def test_a_fault_at_any_call_gives_no_other_payload(
     recipe: str, pipeline: Callable[..., Pipeline], tmp_path: Path
