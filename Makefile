@@ -28,7 +28,7 @@ demo: $(VENV)/.installed  ## The router, three modalities, a PACS and a RIS, liv
 	$(BIN)/mapdr demo $(ARGS)
 
 test: $(VENV)/.tested  ## The whole suite; what needs a program that is not here is skipped and says so
-	$(BIN)/python -m pytest -q -ra -n $(WORKERS) --dist loadfile $(ARGS)
+	$(BIN)/python -m pytest -q -ra -n $(WORKERS) --dist loadfile --no-loadscope-reorder $(ARGS)
 
 check: $(VENV)/.checked  ## Style and types
 	$(BIN)/ruff check .

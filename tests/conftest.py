@@ -52,16 +52,32 @@ def pytest_configure(config: pytest.Config) -> None:
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Marks what another machine or installation changes; long tests run only if they are asked for."""
     config.stash[PEERS] = {name for item in items for name in wanted_peers(item)}
+    asked = config.getoption("markexpr")
     for item in items:
         if "data" in getattr(item, "fixturenames", ()):
             item.add_marker("data")
-        if selection.uses_backend(item.path):
+        # Which tests these are is read from all sources, for seconds: only if somebody asks for them.
+        if "backend" in asked and selection.uses_backend(item.path):
             item.add_marker("backend")
-    if "long" in config.getoption("markexpr"):
+    items.sort(key=_begins_late)
+    if "long" in asked:
         return
     long = [item for item in items if item.get_closest_marker("long")]
     items[:] = [item for item in items if item not in long]
     config.hook.pytest_deselected(items=long)
+
+
+LONGEST = {"e2e", "docs", "web", "desktop", "faults", "truth", "upgrade"}
+"""The folders whose files take longest: they start nodes, browsers and peers."""
+
+
+def _begins_late(item: pytest.Item) -> bool:
+    """Whether a test is of a short file.
+
+    Files are shared out among processes in this order: one of half a minute that began last would keep one of
+    them at work when the others have nothing left.
+    """
+    return LONGEST.isdisjoint(item.nodeid.partition("::")[0].split("/"))
 
 
 def wanted_peers(item: pytest.Item) -> set[str]:

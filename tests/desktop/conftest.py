@@ -12,7 +12,10 @@ import pytest
 from mapdr.operate.first import FirstForm, write_first
 from mapdr_desktop.local_page import LocalPage
 from mapdr_desktop.opening import Opening, Where
-from peers.processes import free_port
+from peers import processes
+from web.browsing import browser, browser_of_the_file
+
+__all__ = ["browser", "browser_of_the_file"]
 
 
 @contextmanager
@@ -33,7 +36,7 @@ def config(tmp_path: Path) -> Path:
 @pytest.fixture
 def form(free_port: int) -> FirstForm:
     """What a clinic enters; nobody listens at its receiver."""
-    return FirstForm("ROUTER", free_port, "PACS", "127.0.0.1", _other(free_port), "lossless", 10.0)
+    return FirstForm("ROUTER", free_port, "PACS", "127.0.0.1", processes.free_port(), "lossless", 10.0)
 
 
 @pytest.fixture
@@ -43,8 +46,3 @@ def opening(config: Path, form: FirstForm) -> Iterator[Opening]:
     opened = Opening(Where(config, of_service=False, readable=True))
     yield opened
     opened.end()
-
-
-def _other(port: int) -> int:
-    found = free_port()
-    return found if found != port else found + 1

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import httpx
 import pytest
+from playwright.sync_api import Browser
 from playwright.sync_api import Page as Tab
 
 from desktop.conftest import let_in
@@ -21,7 +22,7 @@ from mapdr_desktop.local_page import LocalPage
 from mapdr_desktop.opening import Opening, Where
 from peers import dcmtk
 from peers.processes import free_port
-from web.browsing import SIZES, Seen, chromium, violations
+from web.browsing import SIZES, Seen, seen_in_both_schemes, violations
 
 
 @pytest.fixture
@@ -109,12 +110,12 @@ def _ready(local: LocalPage, tab: Tab, seen: Seen) -> None:
 @pytest.mark.peer("chromium", "storescu")
 @pytest.mark.timeout(300)
 def test_from_an_empty_folder_to_a_delivered_image_by_keyboard(
-    local: LocalPage, tmp_path: Path, config: Path, free_port: int
+    browser: Browser, local: LocalPage, tmp_path: Path, config: Path, free_port: int
 ) -> None:
     image = tmp_path / "image.dcm"
     image.write_bytes(next(iter(generator.study("CT", images=1, size=(32, 32), seed=3))).part10())
     seen = Seen()
-    with chromium() as browser, Sink(ae_title="PACS") as sink:
+    with Sink(ae_title="PACS") as sink:
         tab = browser.new_page()
         _ready(local, tab, seen)
         keys = tab.keyboard
@@ -147,38 +148,34 @@ def test_from_an_empty_folder_to_a_delivered_image_by_keyboard(
 
 @pytest.mark.peer("chromium")
 @pytest.mark.timeout(300)
-@pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("size", SIZES)
-def test_it_fits_and_is_accessible(local: LocalPage, size: str, scheme: str) -> None:
+def test_it_fits_and_is_accessible(browser: Browser, local: LocalPage, size: str) -> None:
     width, height = SIZES[size]
-    with chromium() as browser:
-        looks = browser.new_context(viewport={"width": width, "height": height}, color_scheme=scheme)
-        tab = looks.new_page()
-        _ready(local, tab, Seen())
-        tab.get_by_role("radio", name="Much smaller, with loss").check()
-        tab.get_by_role("button", name="Save and start").click()
-        tab.locator("#pacs_host-said").get_by_text("▲").wait_for()
-        assert tab.evaluate("document.activeElement.id") == "pacs_host"
-        assert tab.evaluate("document.documentElement.scrollWidth") <= width
-        assert not violations(tab, f"{size} {scheme}")
+    tab = browser.new_page(viewport={"width": width, "height": height})
+    _ready(local, tab, Seen())
+    tab.get_by_role("radio", name="Much smaller, with loss").check()
+    tab.get_by_role("button", name="Save and start").click()
+    tab.locator("#pacs_host-said").get_by_text("▲").wait_for()
+    assert tab.evaluate("document.activeElement.id") == "pacs_host"
+    assert tab.evaluate("document.documentElement.scrollWidth") <= width
+    assert not seen_in_both_schemes(tab, size)
 
 
 @pytest.mark.peer("chromium")
 @pytest.mark.timeout(300)
 def test_a_node_that_does_not_start_is_said_and_tried_again(
-    local: LocalPage, form: FirstForm, monkeypatch: pytest.MonkeyPatch
+    browser: Browser, local: LocalPage, form: FirstForm, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     right = own_node.program()
     monkeypatch.setattr(own_node, "program", lambda: (right[0], "-c", "raise SystemExit('no room here')"))
-    with chromium() as browser:
-        tab = browser.new_page()
-        _ready(local, tab, Seen())
-        values = replace(form, pacs_port=free_port())
-        for name in ("ae_title", "port", "pacs_host", "pacs_port", "pacs_ae_title"):
-            tab.locator(f"#{name}").fill(str(getattr(values, name)))
-        tab.get_by_role("button", name="Save and start").click()
-        tab.get_by_text("the node did not start: no room here").wait_for()
-        assert not violations(tab, "trouble")
-        monkeypatch.setattr(own_node, "program", lambda: right)
-        tab.get_by_role("button", name="Try again").click()
-        tab.locator(".figure").first.wait_for()
+    tab = browser.new_page()
+    _ready(local, tab, Seen())
+    values = replace(form, pacs_port=free_port())
+    for name in ("ae_title", "port", "pacs_host", "pacs_port", "pacs_ae_title"):
+        tab.locator(f"#{name}").fill(str(getattr(values, name)))
+    tab.get_by_role("button", name="Save and start").click()
+    tab.get_by_text("the node did not start: no room here").wait_for()
+    assert not violations(tab, "trouble")
+    monkeypatch.setattr(own_node, "program", lambda: right)
+    tab.get_by_role("button", name="Try again").click()
+    tab.locator(".figure").first.wait_for()

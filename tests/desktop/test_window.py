@@ -34,9 +34,9 @@ def test_a_picture_of_window_and_tray(tmp_path: Path, opening: Opening) -> None:
         program = Process([*DESKTOP, "--config", config], tmp_path / "desktop.log", shown.env)
         try:
             picture = tmp_path / "screen.png"
+            # Pictures take a core, which the program needs: none before there is something to see.
+            until(lambda: _node_is_there(config, program), 60, "the node that it starts")
             until(lambda: _sees(shown, picture, _BADGE, _PAGE, program), 120, "window, page and tray")
-            with access(config) as opened:
-                assert opened.alive
             assert run([*DESKTOP, "--config", config], env=shown.env).returncode == 0, "a second start"
             assert program.running
             assert run([*DESKTOP, "--quit"], env=shown.env).returncode == 0
@@ -46,6 +46,12 @@ def test_a_picture_of_window_and_tray(tmp_path: Path, opening: Opening) -> None:
             program.end()
     with access(config) as opened:
         assert not opened.alive, "the node that it started has ended"
+
+
+def _node_is_there(config: Path, program: Process) -> bool:
+    assert program.running, program.output()
+    with access(config) as opened:
+        return opened.alive
 
 
 _BADGE = (76, 195, 138)

@@ -51,7 +51,7 @@ def ledger(node: Node, *words: str) -> list[dict[str, Any]]:
     index."""
     if not (node.data / "index.db").is_file():
         return []
-    found = node.look("deliveries", "--limit", "100000", *words)["deliveries"]
+    found = node.json("deliveries", "--limit", "100000", *words)["deliveries"]
     assert isinstance(found, list)
     return found
 

@@ -51,7 +51,7 @@ class Pacs:
 def _orthanc(folder: Path, dicomweb: bool) -> Pacs:
     peer = Orthanc(folder, ae_title="PACS", dicomweb=dicomweb)
     table = {"type": "dicomweb", "url": peer.dicomweb_url} if dicomweb else _dicom(peer.dicom_port)
-    return Pacs(peer.dicom_port, table, peer.process.end)
+    return Pacs(peer.dicom_port, table, peer.stop)
 
 
 def _dcmqrscp(folder: Path, mover: int) -> Pacs:

@@ -99,7 +99,7 @@ def test_no_output_holds_a_marked_value(marks: Marks, make_node: Callable[..., N
         assert delivered(status, "renamed") >= 2, "the marks must have passed through"
         assert status["parked"] >= 9
         for words in ASKED:
-            node.command(*words)
+            node.command_apart(*words)
     assert node.stop() == 0
     printed = node.output()
     assert len(printed) > 500

@@ -246,9 +246,9 @@ def test_a_node_runs_them_and_takes_their_changed_configuration(
 
         changed = node.config.read_text().replace("/before", "/after").replace("height = 4", "height = 30")
         node.config.write_text(changed.replace("height = 30", "height = 0"))
-        node.command("reload", expect=2)
+        node.command_apart("reload", expect=2)
         node.config.write_text(changed)
-        node.command("reload")
+        node.command_apart("reload")
         send_all(node.port, [part10.in_memory(second)])
         node.when_settled(4)
         assert node.stop() == 0

@@ -5,6 +5,8 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 from pathlib import Path
 
+import tomlkit
+
 from mapdr.net.hours import DAYS
 from mapdr.testing import generator
 from mapdr.testing.wait import until
@@ -81,6 +83,10 @@ def test_what_is_stat_goes_before_all_else_whatever_the_hour_and_the_bandwidth(t
             assert node.json(*asked, "--yes")["deliveries"] == 8
             until(lambda: set(ordinary) <= set(uids(night)), 20, "what was made stat")
             assert node.json(*asked, "--yes")["deliveries"] == 0
+            document = tomlkit.parse(node.config.read_text())
+            del document["egress"]["slow"]["bandwidth"]
+            node.config.write_text(tomlkit.dumps(document))
+            node.command("reload")  # what waits goes at once
             node.when_settled(10)
             assert sorted(uids(slow)) == sorted(uids(night)) == sorted(ordinary + urgent)
             assert "make stat" in node.log.read_text()

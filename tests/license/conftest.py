@@ -11,6 +11,9 @@ from types import ModuleType
 import pytest
 
 from license.vendor import PUBLIC, build, load
+from web.browsing import browser, browser_of_the_file
+
+__all__ = ["browser", "browser_of_the_file"]
 
 
 @pytest.fixture(scope="session")

@@ -9,6 +9,8 @@ from types import ModuleType
 
 import httpx
 import pytest
+from playwright.sync_api import Browser
+from playwright.sync_api import Page as Tab
 
 from desktop.conftest import let_in
 from license.vendor import FACTS, OTHER_KEY, token
@@ -22,7 +24,7 @@ from mapdr.testing.wait import until
 from mapdr_desktop.local_page import LocalPage
 from mapdr_desktop.opening import Opening, Where
 from peers.processes import free_port
-from web.browsing import SIZES, Seen, chromium, violations
+from web.browsing import SIZES, Seen, seen_in_both_schemes
 
 
 @pytest.fixture
@@ -108,49 +110,50 @@ def test_a_build_that_needs_none_asks_for_none(
 
 @pytest.mark.peer("chromium")
 @pytest.mark.timeout(300)
-@pytest.mark.parametrize("needed", [True, False])
-@pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("size", SIZES)
 def test_it_is_shown_where_one_is_needed(
-    local: LocalPage,
-    config: Path,
-    form: FirstForm,
-    vendor_build: ModuleType,
-    monkeypatch: pytest.MonkeyPatch,
-    size: str,
-    scheme: str,
-    needed: bool,
+    browser: Browser, local: LocalPage, config: Path, form: FirstForm, vendor_build: ModuleType, size: str
 ) -> None:
-    width, height = SIZES[size]
     seen = Seen()
-    if not needed:
-        monkeypatch.setattr("mapdr.license.gate.compiled", None)
-    with chromium() as browser:
-        looks = browser.new_context(viewport={"width": width, "height": height}, color_scheme=scheme)
-        tab = looks.new_page()
-        tab.set_default_timeout(60_000)
-        seen.watch(tab)
-        tab.goto(local.address())
-        tab.get_by_role("button", name="Save and start").wait_for()
-        part = tab.get_by_role("group", name="The license")
-        if not needed:
-            assert part.count() == 0
-            return
-        part.get_by_text("○ A trial without a license, until").wait_for()
-        part.get_by_role("button", name="Show the request code").click()
-        part.get_by_role("img", name="The request code as a QR code").wait_for()
-        until(lambda: tab.evaluate("document.activeElement.id") == "token", 10, "the focus, which goes on")
-        for name in ("ae_title", "port", "pacs_host", "pacs_port", "pacs_ae_title"):
-            tab.locator(f"#{name}").fill(str(getattr(form, name)))
-        part.get_by_label("License", exact=True).fill("no license")
-        tab.get_by_role("button", name="Save and start").click()
-        part.get_by_text("▲ this is no license").wait_for()
-        assert tab.evaluate("document.activeElement.id") == "token"
-        assert tab.evaluate("document.documentElement.scrollWidth") <= width
-        assert not violations(tab, f"{size} {scheme}")
-        file = config.parent.parent / "license.txt"
-        file.write_text(f"{token()}\n")
-        part.get_by_label("Or its file").set_input_files(file)
-        part.get_by_text("▲ this is no license").wait_for(state="hidden")
-        assert part.get_by_label("License", exact=True).input_value() == token()
-        assert not seen.said
+    tab = _ready(browser, local, seen, size)
+    part = tab.get_by_role("group", name="The license")
+    part.get_by_text("○ A trial without a license, until").wait_for()
+    part.get_by_role("button", name="Show the request code").click()
+    part.get_by_role("img", name="The request code as a QR code").wait_for()
+    until(lambda: tab.evaluate("document.activeElement.id") == "token", 10, "the focus, which goes on")
+    for name in ("ae_title", "port", "pacs_host", "pacs_port", "pacs_ae_title"):
+        tab.locator(f"#{name}").fill(str(getattr(form, name)))
+    part.get_by_label("License", exact=True).fill("no license")
+    tab.get_by_role("button", name="Save and start").click()
+    part.get_by_text("▲ this is no license").wait_for()
+    assert tab.evaluate("document.activeElement.id") == "token"
+    assert tab.evaluate("document.documentElement.scrollWidth") <= SIZES[size][0]
+    assert not seen_in_both_schemes(tab, size)
+    file = config.parent.parent / "license.txt"
+    file.write_text(f"{token()}\n")
+    part.get_by_label("Or its file").set_input_files(file)
+    part.get_by_text("▲ this is no license").wait_for(state="hidden")
+    assert part.get_by_label("License", exact=True).input_value() == token()
+    assert not seen.said
+
+
+@pytest.mark.peer("chromium")
+@pytest.mark.timeout(300)
+def test_it_is_not_shown_where_none_is(
+    browser: Browser, local: LocalPage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("mapdr.license.gate.compiled", None)
+    seen = Seen()
+    tab = _ready(browser, local, seen, "desk")
+    assert tab.get_by_role("group", name="The license").count() == 0
+    assert not seen.said
+
+
+def _ready(browser: Browser, local: LocalPage, seen: Seen, size: str) -> Tab:
+    width, height = SIZES[size]
+    tab = browser.new_page(viewport={"width": width, "height": height})
+    tab.set_default_timeout(60_000)
+    seen.watch(tab)
+    tab.goto(local.address())
+    tab.get_by_role("button", name="Save and start").wait_for()
+    return tab

@@ -14,6 +14,7 @@ from xml.etree import ElementTree as ET
 import httpx
 import jsonschema
 import pytest
+from playwright.sync_api import Browser
 
 from license.vendor import FACTS, FAR, KEY, OTHER_KEY, token
 from mapdr.license.code import KINDS, fingerprint, read
@@ -22,7 +23,7 @@ from mapdr.license.token import License, sign
 from mapdr.node import licensing
 from mapdr.testing.wait import until
 from paper import nodes
-from web.browsing import SIZES, Seen, chromium, focused, tab_of, tab_to, violations
+from web.browsing import SIZES, Seen, focused, seen_in_both_schemes, tab_of, tab_to, violations
 from web.conftest import Page, opened
 from web.test_api import schema_of
 
@@ -140,80 +141,74 @@ def test_a_folder_that_takes_no_file_is_said(vendors: Page, monkeypatch: pytest.
 
 @pytest.mark.peer("chromium")
 @pytest.mark.timeout(300)
-@pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("size", SIZES)
 def test_it_is_asked_for_and_installed_by_keyboard(
-    vendors: Page, tmp_path: Path, size: str, scheme: str
+    browser: Browser, vendors: Page, tmp_path: Path, size: str
 ) -> None:
     seen = Seen()
     width, height = SIZES[size]
-    looks = {"viewport": {"width": width, "height": height}, "color_scheme": scheme}
-    with chromium() as browser:
-        tab = tab_of(browser, vendors, "operator", seen, **looks)
-        tab.get_by_role("link", name="Settings").click()
-        tab.get_by_text("○ A trial without a license, until").wait_for()
-        tab_to(tab, "Get a license")
-        tab.keyboard.press("Enter")
-        tab.get_by_role("button", name="Cancel").click()
-        until(lambda: focused(tab) == "Get a license", 10, "the focus where it was")
-        tab.keyboard.press("Enter")
-        tab.get_by_role("img", name="The request code as a QR code").wait_for()
-        code = tab.locator(".request-code").inner_text()
-        until(lambda: tab.evaluate("document.activeElement.id") == "license-token", 10, "the form's focus")
-        tab.keyboard.type("no license")
-        tab_to(tab, "Install")
-        tab.keyboard.press("Enter")
-        tab.get_by_text("▲ this is no license").wait_for()
-        assert tab.get_by_label("License", exact=True).get_attribute("aria-invalid") == "true"
-        assert not violations(tab, "the form")
-        assert tab.evaluate("document.documentElement.scrollWidth") <= width
-        file = tmp_path / "license.txt"
-        file.write_text(f"{token_for(code)}\n")
-        tab.get_by_label("Or its file").set_input_files(file)
-        until(lambda: tab.get_by_label("License", exact=True).input_value() == token_for(code), 10)
-        tab_to(tab, "Install")
-        tab.keyboard.press("Enter")
-        tab.get_by_text("● Licensed until").wait_for()
-        assert focused(tab).startswith("● Licensed until")
-        tab.get_by_role("definition").get_by_text("Clinic North").wait_for()
-        assert not violations(tab, "licensed")
+    tab = tab_of(browser, vendors, "operator", seen, viewport={"width": width, "height": height})
+    tab.get_by_role("link", name="Settings").click()
+    tab.get_by_text("○ A trial without a license, until").wait_for()
+    tab_to(tab, "Get a license")
+    tab.keyboard.press("Enter")
+    tab.get_by_role("button", name="Cancel").click()
+    until(lambda: focused(tab) == "Get a license", 10, "the focus where it was")
+    tab.keyboard.press("Enter")
+    tab.get_by_role("img", name="The request code as a QR code").wait_for()
+    code = tab.locator(".request-code").inner_text()
+    until(lambda: tab.evaluate("document.activeElement.id") == "license-token", 10, "the form's focus")
+    tab.keyboard.type("no license")
+    tab_to(tab, "Install")
+    tab.keyboard.press("Enter")
+    tab.get_by_text("▲ this is no license").wait_for()
+    assert tab.get_by_label("License", exact=True).get_attribute("aria-invalid") == "true"
+    assert not seen_in_both_schemes(tab, "the form")
+    assert tab.evaluate("document.documentElement.scrollWidth") <= width
+    file = tmp_path / "license.txt"
+    file.write_text(f"{token_for(code)}\n")
+    tab.get_by_label("Or its file").set_input_files(file)
+    until(lambda: tab.get_by_label("License", exact=True).input_value() == token_for(code), 10)
+    tab_to(tab, "Install")
+    tab.keyboard.press("Enter")
+    tab.get_by_text("● Licensed until").wait_for()
+    assert focused(tab).startswith("● Licensed until")
+    tab.get_by_role("definition").get_by_text("Clinic North").wait_for()
+    assert not seen_in_both_schemes(tab, "licensed")
     assert [each for each in seen.said if "400" not in each] == []
 
 
 @pytest.mark.peer("chromium")
 @pytest.mark.timeout(300)
-def test_who_cannot_install_one_is_shown_the_sentence_alone(vendors: Page) -> None:
-    with chromium() as browser:
-        tab = tab_of(browser, vendors, "viewer", Seen())
-        tab.get_by_role("link", name="Settings").click()
-        tab.get_by_text("○ A trial without a license, until").wait_for()
-        assert [each.inner_text() for each in tab.get_by_role("button").all()] == ["Sign out"]
+def test_who_cannot_install_one_is_shown_the_sentence_alone(browser: Browser, vendors: Page) -> None:
+    tab = tab_of(browser, vendors, "viewer", Seen())
+    tab.get_by_role("link", name="Settings").click()
+    tab.get_by_text("○ A trial without a license, until").wait_for()
+    assert [each.inner_text() for each in tab.get_by_role("button").all()] == ["Sign out"]
 
 
 @pytest.mark.peer("chromium")
 @pytest.mark.timeout(300)
-def test_where_none_is_needed_one_sentence_says_so(plain: Page) -> None:
-    with chromium() as browser:
-        tab = tab_of(browser, plain, "operator", Seen())
-        tab.get_by_role("link", name="Settings").click()
-        card = tab.locator("section", has=tab.get_by_role("heading", name="License", exact=True))
-        card.get_by_text("This build needs no license.").wait_for()
-        assert card.locator("p").all_inner_texts() == ["This build needs no license."]
-        assert not card.get_by_role("button").all()
+def test_where_none_is_needed_one_sentence_says_so(browser: Browser, plain: Page) -> None:
+    tab = tab_of(browser, plain, "operator", Seen())
+    tab.get_by_role("link", name="Settings").click()
+    card = tab.locator("section", has=tab.get_by_role("heading", name="License", exact=True))
+    card.get_by_text("This build needs no license.").wait_for()
+    assert card.locator("p").all_inner_texts() == ["This build needs no license."]
+    assert not card.get_by_role("button").all()
 
 
 @pytest.mark.peer("chromium")
 @pytest.mark.timeout(300)
 def test_the_overview_leads_to_it_when_forwarding_pauses(
-    vendors: Page, monkeypatch: pytest.MonkeyPatch
+    browser: Browser, vendors: Page, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("mapdr.license.standing.TRIAL", timedelta())
     until(lambda: vendors.node.licensing.standing.kind == "over", 10, "the end of the trial")
-    with chromium() as browser:
-        tab = tab_of(browser, vendors, "operator", Seen())
-        tab.get_by_text("forwarding PAUSES: there is no license").first.wait_for()
-        tab.get_by_role("link", name="Show the license").click()
-        card = tab.locator("section", has=tab.get_by_role("heading", name="License", exact=True))
-        card.get_by_text("▲ Forwarding PAUSES: there is no license").wait_for()
-        card.get_by_role("button", name="Get a license").wait_for()
-        assert not violations(tab, "a pause")
+    tab = tab_of(browser, vendors, "operator", Seen())
+    tab.get_by_text("forwarding PAUSES: there is no license").first.wait_for()
+    tab.get_by_role("link", name="Show the license").click()
+    card = tab.locator("section", has=tab.get_by_role("heading", name="License", exact=True))
+    card.get_by_text("▲ Forwarding PAUSES: there is no license").wait_for()
+    card.get_by_role("button", name="Get a license").wait_for()
+    assert not violations(tab, "a pause")

@@ -6,7 +6,7 @@ import json
 import os
 import re
 import sysconfig
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -112,30 +112,31 @@ class Node:
         except OSError:
             return False
 
-    def command(self, *words: str, expect: int | None = 0) -> str:
-        """The standard output of `mapdr ...` against this node's configuration."""
+    def command(self, *words: str, expect: int = 0) -> str:
+        """The standard output of `mapdr ...` against this node's configuration, run within this process.
+
+        Starting one costs more than most commands. For the main thread alone.
+        """
+        done = CliRunner().invoke(main, [*words, "--config", str(self.config)], catch_exceptions=False)
+        return self._ended(words, done.exit_code, expect, done.stdout, done.stderr)
+
+    def command_apart(self, *words: str, expect: int = 0) -> str:
+        """As `command`, in a process of its own: all it prints until its end, with the plug-ins it finds."""
         done = run([MAPDR, *words, "--config", self.config], seconds=60)
-        self.answers += [done.stdout, done.stderr]
-        assert expect is None or done.returncode == expect, f"mapdr {words}: {done.stdout}{done.stderr}"
-        return done.stdout
+        return self._ended(words, done.returncode, expect, done.stdout, done.stderr)
+
+    def _ended(self, words: Sequence[str], status: int, expect: int, out: str, err: str) -> str:
+        self.answers += [out, err]
+        assert status == expect, f"mapdr {words} ended with {status}: {out}{err}"
+        return out
 
     def json(self, *words: str) -> Any:
-        """The answer of `mapdr ... --json`."""
+        """The answer of `mapdr ... --json`, as `command`."""
         return json.loads(self.command(*words, "--json"))
 
-    def look(self, *words: str) -> Any:
-        """The answer of `mapdr ... --json`, run within this process: starting one costs more than the look.
-
-        For the main thread alone.
-        """
-        done = CliRunner().invoke(main, [*words, "--json", "--config", str(self.config)])
-        self.answers += [done.stdout, done.stderr]
-        assert done.exit_code == 0, f"mapdr {words}: {done.stdout}{done.stderr}{done.exception!r}"
-        return json.loads(done.stdout)
-
     def status(self) -> dict[str, Any]:
-        """`mapdr status --json`, as `look`."""
-        answer = self.look("status")
+        """`mapdr status --json`, as `command`."""
+        answer = self.json("status")
         assert isinstance(answer, dict)
         return answer
 

@@ -9,6 +9,7 @@ import shutil
 import socket
 import subprocess
 import sys
+from collections import deque
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -35,16 +36,27 @@ def take_started() -> set[str]:
     return names
 
 
+PORTS = range(20_000, 32_000)
+"""Below those that systems give to connections (Linux from 32768): one of them could take a port meanwhile,
+even the connection that asks whether a program listens yet."""
+SHARES = 6
+_given: deque[int] = deque(maxlen=500)
+
+
 def free_port() -> int:
     """A port that nobody listens on now; given back before use, so only for programs that cannot take 0.
 
-    Below those that systems give to connections (Linux from 32768): one of them could take it meanwhile, even
-    the connection that asks whether the program listens yet.
+    Tests that run beside these have ports of their own (pytest-xdist numbers their processes), and none is
+    given twice within 500: it may be taken late, or never, by a test to which nobody shall answer.
     """
+    beside = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
     while True:
-        port = random.randrange(20000, 32000)
+        port = random.choice(PORTS[beside % SHARES :: SHARES])
+        if port in _given:
+            continue
         with contextlib.suppress(OSError), socket.socket() as probe:
             probe.bind((LOOPBACK, port))
+            _given.append(port)
             return port
 
 

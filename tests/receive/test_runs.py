@@ -377,16 +377,28 @@ def store(tmp_path: Path) -> Iterator[Store]:
     opened.close()
 
 
-@pytest.fixture
-def receiver(store: Store, watch: Watch, tmp_path: Path) -> Iterator[DimseReceiver]:
-    """A receiver over a real store, with short time-outs."""
-    config = STAGE.config.model_validate(
-        {"host": "127.0.0.1", "port": 0, "pdu_timeout": 1, "idle_timeout": 5}
-    )
-    built = STAGE.build(Settings("modalities", "node", tmp_path, bytes(32), watch), config, store.spool)
+@contextlib.contextmanager
+def receiving(store: Store, watch: Watch, folder: Path, **limits: float) -> Iterator[DimseReceiver]:
+    """A receiver over a real store."""
+    config = STAGE.config.model_validate({"host": "127.0.0.1", "port": 0, **limits})
+    built = STAGE.build(Settings("modalities", "node", folder, bytes(32), watch), config, store.spool)
     built.start()
     yield built
     built.stop(time.monotonic() + 2)
+
+
+@pytest.fixture
+def receiver(store: Store, watch: Watch, tmp_path: Path) -> Iterator[DimseReceiver]:
+    """One whose patience outlasts a busy machine."""
+    with receiving(store, watch, tmp_path, pdu_timeout=60, idle_timeout=60) as built:
+        yield built
+
+
+@pytest.fixture
+def impatient(store: Store, watch: Watch, tmp_path: Path) -> Iterator[DimseReceiver]:
+    """One that soon gives up on a message that stops."""
+    with receiving(store, watch, tmp_path, pdu_timeout=1, idle_timeout=5) as built:
+        yield built
 
 
 def push(line: Line, uid: str) -> int:
@@ -441,9 +453,9 @@ def test_a_silence_between_messages_ends_nothing(receiver: DimseReceiver, watch:
 
 @pytest.mark.parametrize("part", [4, 40, 700])
 def test_a_message_that_stops_is_closed_in_bounded_time(
-    receiver: DimseReceiver, store: Store, part: int
+    impatient: DimseReceiver, store: Store, part: int
 ) -> None:
-    with Line.associated(receiver.port) as line:
+    with Line.associated(impatient.port) as line:
         assert push(line, "1.2.1") == 0
         line.send(message(data_set("1.2.2", pixels=900), "1.2.2")[:part])
         line.sock.settimeout(8)
@@ -451,8 +463,8 @@ def test_a_message_that_stops_is_closed_in_bounded_time(
     until(lambda: len(rows(store)) == 1, 5)
 
 
-def test_a_byte_now_and_then_is_closed_in_bounded_time(receiver: DimseReceiver) -> None:
-    with Line.associated(receiver.port) as line:
+def test_a_byte_now_and_then_is_closed_in_bounded_time(impatient: DimseReceiver) -> None:
+    with Line.associated(impatient.port) as line:
         assert push(line, "1.2.1") == 0
         began = time.monotonic()
         line.trickle(message(data_set("1.2.2", pixels=9000), "1.2.2")[:200], pause=0.1)

@@ -1,4 +1,4 @@
-"""The decoder processes of the node end with each module that started some."""
+"""Decoder processes for the tests that decompress."""
 
 from __future__ import annotations
 
@@ -6,11 +6,29 @@ from collections.abc import Iterator
 
 import pytest
 
-from mapdr.transform.codecs.foreign import close_decoders
+from mapdr.dicom import uids
+from mapdr.kernel.codec import FrameFormat
+from mapdr.kernel.errors import Permanent
+from mapdr.transform.codecs import foreign
+from mapdr.transform.codecs.worker import Job
+
+from .helpers import CODECS
+
+
+@pytest.fixture(scope="module")
+def decoders() -> Iterator[None]:
+    """The node's pool, with one decoder that has begun: it lasts for a file, since to start it takes half a
+    second, longer than most of what it is asked."""
+    job = Job(CODECS.decoder(uids.RLE_LOSSLESS), FrameFormat(1, 1, 1, 8, 8, False, "MONOCHROME2"))
+    with pytest.raises(Permanent):
+        foreign.decoders(1).decode(job, b"no codestream")
+    yield
+    foreign.close_decoders()
 
 
 @pytest.fixture
-def decoders(no_leaks: None) -> Iterator[None]:
-    """For tests that decompress: the node's decoder processes end with the test."""
+def own_decoders(no_leaks: None, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """For a test whose decoders must not be those of others: a pool that begins and ends with it."""
+    monkeypatch.setattr(foreign, "_shared", [])
     yield
-    close_decoders()
+    foreign.close_decoders()

@@ -211,7 +211,7 @@ def test_an_image_is_opened_decoded_and_encoded_once_for_all_steps(
     assert np.array_equal(read(to_syntax(made, EXPLICIT)).pixel_array, values)
 
 
-@pytest.mark.usefixtures("decoders")
+@pytest.mark.usefixtures("own_decoders")
 @pytest.mark.parametrize("steps", [(), (TAGS,), (COMPRESS,)])
 def test_a_syntax_that_the_receiver_insists_on_is_written_by_the_codec_that_can(
     spooled: Instance, steps: tuple[dict[str, Any], ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -16,6 +16,9 @@ from mapdr.node.configuration import examine
 from mapdr.operate.signin import Doors, Role
 from mapdr.testing import generator
 from paper import nodes
+from web.browsing import browser, browser_of_the_file
+
+__all__ = ["browser", "browser_of_the_file"]
 
 WEB = '\n[web]\nhost = "127.0.0.1"\nport = 0\n'
 

@@ -25,7 +25,6 @@ from peers.processes import free_port
 from web.browsing import (
     SIZES,
     Seen,
-    chromium,
     figure,
     focused,
     seen_in_both_schemes,
@@ -36,12 +35,6 @@ from web.browsing import (
 from web.conftest import Page, receive, start
 
 pytestmark = [pytest.mark.peer("chromium"), pytest.mark.timeout(600)]
-
-
-@pytest.fixture
-def browser() -> Iterator[Browser]:
-    with chromium() as opened:
-        yield opened
 
 
 def test_figures_move_and_what_is_stuck_is_found_understood_and_retried_by_keyboard(

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import pytest
 from playwright.sync_api import Browser
 
@@ -11,16 +9,10 @@ from mapdr.store import OutboxEntry
 from mapdr.testing.ris import Ris
 from mapdr.testing.sink import Sink
 from mapdr.testing.wait import until
-from web.browsing import Seen, chromium, focused, tab_of, tab_to, violations
+from web.browsing import Seen, focused, tab_of, tab_to, violations
 from web.conftest import Page, receive
 
 pytestmark = [pytest.mark.peer("chromium"), pytest.mark.timeout(600)]
-
-
-@pytest.fixture
-def browser() -> Iterator[Browser]:
-    with chromium() as opened:
-        yield opened
 
 
 def test_a_destination_is_asked_added_changed_and_removed(browser: Browser, page: Page) -> None:
