@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import io
 import re
-from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +19,6 @@ import mapdr
 from mapdr import _fast
 from mapdr._fast.scan_tables import Unreadable
 from mapdr.dicom.deidentify import burned_in, reading
-from mapdr.dicom.deidentify.dates import shifted
 from mapdr.dicom.deidentify.header import Deidentified, Deidentifier
 from mapdr.dicom.deidentify.keys import MAX_DAYS, Key, format_key, parse_key, project_key
 from mapdr.dicom.deidentify.table import Option
@@ -130,34 +128,6 @@ def test_what_a_key_makes_is_valid(text: str) -> None:
     assert -MAX_DAYS <= KEY.days(text) <= -1
 
 
-@given(st.dates(min_value=date(1900, 1, 1)), st.integers(-MAX_DAYS, -1))
-def test_dates_move_by_days_and_keep_time_and_zone(day: date, days: int) -> None:
-    moved = (day + timedelta(days=days)).strftime("%Y%m%d").zfill(8).encode()
-    raw = day.strftime("%Y%m%d").zfill(8).encode()
-    assert shifted(raw, "DA", days) == moved
-    assert shifted(raw + b"235959.25-0330 ", "DT", days) == moved + b"235959.25-0330"
-    assert shifted(raw + b"\\" + raw, "DA", days) == moved + b"\\" + moved
-
-
-@pytest.mark.parametrize("raw", [b"2024-01-02", b"20241301", b"1", b"00000000", b"20240101-20240201"])
-def test_what_is_no_date_is_not_moved(raw: bytes) -> None:
-    assert shifted(raw, "DA", -1) is None
-    assert shifted(b"202412", "DT", -40) == b"202410"
-    assert shifted(b"2024.03.01", "DA", -1) == b"20240229"
-
-
-def test_modified_dates_keep_intervals_over_studies() -> None:
-    first, second = subject(), subject(StudyDate="20250101", StudyInstanceUID="1.9")
-    a, b = (done(each, "modified-dates") for each in (first, second))
-    days = KEY.days("PID-77")
-    assert a.StudyDate == (date(2024, 2, 29) + timedelta(days=days)).strftime("%Y%m%d")
-    assert b.StudyDate == (date(2025, 1, 1) + timedelta(days=days)).strftime("%Y%m%d")
-    assert a.StudyTime == "235959"
-    assert a.PatientBirthDate == ""
-    broken = written(subject()).replace(b"20240229", b"2024-2-2")
-    assert parsed(deidentifier("modified-dates").apply(broken, None, EXPLICIT)).StudyDate == ""
-
-
 def test_a_patient_is_the_same_in_each_study_and_character_set() -> None:
     names = {done(subject(StudyInstanceUID=f"1.2.{n}")).PatientID for n in range(3)}
     assert names == {KEY.pseudonym("PID-77")}
@@ -189,13 +159,13 @@ def test_private_blocks_that_are_known_to_be_safe() -> None:
     assert b"Doe" not in deidentifier("retain-safe-private").apply(written(data), None, EXPLICIT).header
 
 
-def _code(value: str, meaning: str, scheme: str = "DCM") -> Dataset:
+def code(value: str, meaning: str, scheme: str = "DCM") -> Dataset:
     code = Dataset()
     code.CodeValue, code.CodingSchemeDesignator, code.CodeMeaning = value, scheme, meaning
     return code
 
 
-def _content(value_type: str, code: Dataset, **values: Any) -> Dataset:
+def content(value_type: str, code: Dataset, **values: Any) -> Dataset:
     one = Dataset()
     one.RelationshipType, one.ValueType, one.ConceptNameCodeSequence = (
         "CONTAINS",
@@ -208,16 +178,14 @@ def _content(value_type: str, code: Dataset, **values: Any) -> Dataset:
 
 
 def report() -> Dataset:
-    finding = _content("TEXT", _code("121071", "Finding"), TextValue="Jane Doe has a nodule")
-    observer = _content("PNAME", _code("121008", "Person Observer Name"), PersonName="Reader^R")
-    accession = _content("TEXT", _code("121022", "Accession Number"), TextValue="ACC-4711")
-    begun = _content("DATETIME", _code("111526", "DateTime Started"), DateTime="20240229101112")
-    size = _content("NUM", _code("81827009", "Diameter", "SCT"))
+    finding = content("TEXT", code("121071", "Finding"), TextValue="Jane Doe has a nodule")
+    observer = content("PNAME", code("121008", "Person Observer Name"), PersonName="Reader^R")
+    accession = content("TEXT", code("121022", "Accession Number"), TextValue="ACC-4711")
+    begun = content("DATETIME", code("111526", "DateTime Started"), DateTime="20240229101112")
+    size = content("NUM", code("81827009", "Diameter", "SCT"))
     size.MeasuredValueSequence = Sequence([Dataset()])
     size.MeasuredValueSequence[0].NumericValue = "12.5"
-    inside = _content(
-        "CONTAINER", _code("111028", "Image Library"), ContentSequence=Sequence([finding, size])
-    )
+    inside = content("CONTAINER", code("111028", "Image Library"), ContentSequence=Sequence([finding, size]))
     return subject(
         SOPClassUID=SR, ContentSequence=Sequence([observer, accession, begun, inside]), Modality="SR"
     )
@@ -236,7 +204,7 @@ def test_structured_content_is_a_dummy_or_cleaned() -> None:
     finding, size = inside.ContentSequence
     assert finding.TextValue == "ANONYMIZED"
     assert size.MeasuredValueSequence[0].NumericValue == 12.5
-    one = _content("TEXT", _code("1", "Quantity"), TextValue="Jane Doe")
+    one = content("TEXT", code("1", "Quantity"), TextValue="Jane Doe")
     quantity = done(subject(QuantityDefinitionSequence=Sequence([one]))).QuantityDefinitionSequence
     assert quantity[0].TextValue == "ANONYMIZED"
     raw = deidentifier("clean-structured-content").apply(written(report()), None, EXPLICIT).header
@@ -262,7 +230,7 @@ def test_graphic_annotations() -> None:
 def test_descriptors_keep_codes_of_registered_schemes_alone() -> None:
     data = subject(
         ReasonForRequestedProcedureCodeSequence=Sequence(
-            [_code("363346000", "Cancer", "SCT"), _code("1", "Jane Doe's knee", "99LOCAL")]
+            [code("363346000", "Cancer", "SCT"), code("1", "Jane Doe's knee", "99LOCAL")]
         ),
         StudyDescription="Jane's knee",
     )
@@ -395,12 +363,12 @@ def test_every_row_of_content_items(option: str) -> None:
     for row in rows:
         keyword, value = VALUES.get(row["value_type"], ("", ""))
         scheme = row["scheme"].partition(" ")[0]
-        one = _content(
-            row["value_type"], _code(row["code"], "x", scheme), **({keyword: value} if keyword else {})
+        one = content(
+            row["value_type"], code(row["code"], "x", scheme), **({keyword: value} if keyword else {})
         )
         found = done(subject(SOPClassUID=SR, ContentSequence=Sequence([one])), *options).ContentSequence
         said = row[COLUMNS[option]] if option else ""
-        code = said if said == "K" or (said == "C" and option == "modified-dates") else row["basic"]
+        action = said if said == "K" or (said == "C" and option == "modified-dates") else row["basic"]
         became = "X" if not found else "-"
         if found and keyword:
             new = str(found[0][keyword].value)
@@ -411,7 +379,7 @@ def test_every_row_of_content_items(option: str) -> None:
             "C": "K" if keyword == "Time" else "D",
             "D": "U" if keyword == "UID" else "D",
             "X/D": "U" if keyword == "UID" else "D",
-        }[code]
+        }[action]
         if became != wanted and not (became == "-" and wanted != "X"):
             wrong.append((row["meaning"], row["value_type"], became, wanted))
     assert not wrong
