@@ -30,6 +30,7 @@ from mapdr.kernel.stage import Factory, Settings, StageConfig
 from mapdr.kernel.step import Changes, Memory, Phase, Reads
 from mapdr.transform.dataset import COPIES, inflated
 from mapdr.transform.even import even_pixels
+from mapdr.transform.header.fingerprint import refuse_another
 from mapdr.transform.header.pseudonyms import Emptied, FromFile, Generated, read_pseudonyms
 from mapdr.transform.pixels.blank import BlankStep
 from mapdr.transform.pixels.entries import Entries, FromRegionFiles
@@ -204,11 +205,14 @@ def read_key(config: DeidentifyConfig, site_key: bytes) -> Key:
 
 
 def build(settings: Settings, config: DeidentifyConfig, next: None) -> DeidentifyStep:
-    """The transform for a node. Raises Permanent(reason="key") where the key cannot be had."""
+    """The transform for a node. Raises Permanent(reason="key") where the key cannot be had, or is another one
+    than this node has used."""
     try:
         key = read_key(config, settings.site_key)
     except ConfigurationError as error:
         raise Permanent(str(error), reason="key") from None
+    if config.key is not None:
+        refuse_another(settings, config.key.place, key.fingerprint)
     pseudonyms: Pseudonyms
     if isinstance(config.pseudonyms, PseudonymFile):
         source = config.pseudonyms
