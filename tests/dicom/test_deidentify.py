@@ -159,6 +159,83 @@ def test_private_blocks_that_are_known_to_be_safe() -> None:
     assert b"Doe" not in deidentifier("retain-safe-private").apply(written(data), None, EXPLICIT).header
 
 
+def characteristics(group: int, creator: str, status: str, **elements: Any) -> Dataset:
+    """An item of the Private Data Element Characteristics Sequence."""
+    one, action = Dataset(), Dataset()
+    one.PrivateGroupReference, one.PrivateCreatorReference = group, creator
+    one.BlockIdentifyingInformationStatus = status
+    if "safe" in elements:
+        one.NonidentifyingPrivateElements = elements["safe"]
+    if "unsafe" in elements:
+        action.IdentifyingPrivateElements, action.DeidentificationAction = elements["unsafe"], "X"
+        one.DeidentificationActionSequence = Sequence([action])
+    return one
+
+
+@pytest.mark.parametrize(
+    ("said", "kept"),
+    [
+        ([(0x0029, "ACME", "SAFE", {})], [0x01, 0x02]),
+        ([(0x0029, "ACME", "SAFE", {"unsafe": [0x02]})], [0x01]),
+        ([(0x0029, "ACME", "UNSAFE", {"safe": [0x01]})], []),
+        ([(0x0029, "ACME", "MIXED", {"safe": [0x01, 0x77]})], [0x01]),
+        ([(0x0029, "ACME", "MIXED", {"safe": [0x01, 0x02], "unsafe": [0x01]})], [0x02]),
+        ([(0x0029, "ACME", "MIXED", {})], []),
+        ([(0x0029, "ACME", "safe?", {"safe": [0x01]})], []),
+        ([(0x0029, "ACME 2", "SAFE", {}), (0x0031, "ACME", "SAFE", {})], []),
+        ([(0x0029, "ACME", "SAFE", {}), (0x0029, "ACME", "MIXED", {"safe": [0x02]})], [0x02]),
+    ],
+)
+@pytest.mark.parametrize("syntax", [EXPLICIT, "1.2.840.10008.1.2", "1.2.840.10008.1.2.2"])
+def test_an_image_says_which_private_elements_are_safe(
+    said: list[tuple[int, str, str, dict[str, Any]]], kept: list[int], syntax: str
+) -> None:
+    inner = Dataset()
+    data = subject(ReferencedSeriesSequence=Sequence([inner]))
+    for level in (data, inner):
+        block = level.private_block(0x0029, "ACME", create=True)
+        block.add_new(0x01, "LO", "kernel 7")
+        block.add_new(0x02, "US", 7)
+    data.PrivateDataElementCharacteristicsSequence = Sequence(
+        [characteristics(group, creator, status, **each) for group, creator, status, each in said]
+    )
+    is_implicit, is_big = syntax.endswith("10008.1.2"), syntax.endswith("1.2.2")
+    out = io.BytesIO()
+    pydicom.dcmwrite(out, data, implicit_vr=is_implicit, little_endian=not is_big, force_encoding=True)
+    for options in (("retain-safe-private",), ()):
+        made = deidentifier(*options).apply(out.getvalue(), None, syntax)
+        found = pydicom.filereader.read_dataset(io.BytesIO(made.header), is_implicit, not is_big)
+        for level in (found, found.ReferencedSeriesSequence[0]):
+            tags = [int(each.tag) for each in level if each.tag.is_private]
+            wanted = kept if options else []
+            assert tags == [0x00290010] * bool(wanted) + [0x00291000 + each for each in wanted]
+
+
+def test_what_an_image_says_goes_before_the_list() -> None:
+    data = subject()
+    data.private_block(0x0019, "SIEMENS MR HEADER", create=True).add_new(0x0C, "IS", "1000")
+    assert [each for each in done(data, "retain-safe-private") if each.tag.is_private]
+    one = characteristics(0x0019, "SIEMENS MR HEADER", "UNSAFE")
+    data.PrivateDataElementCharacteristicsSequence = Sequence([one])
+    assert not [each for each in done(data, "retain-safe-private") if each.tag.is_private]
+
+
+def test_names_dates_and_uids_in_a_block_that_is_called_safe() -> None:
+    data = subject()
+    block = data.private_block(0x0029, "ACME", create=True)
+    for number, vr, value in (
+        (1, "PN", "Doe^Jane"), (2, "DA", "20240229"), (3, "UI", "1.2.3.4"), (4, "AS", "030Y"),
+    ):  # fmt: skip
+        block.add_new(number, vr, value)
+    data.PrivateDataElementCharacteristicsSequence = Sequence([characteristics(0x0029, "ACME", "SAFE")])
+    found = done(data, "retain-safe-private")
+    assert [int(each.tag) for each in found if each.tag.is_private] == [
+        0x00290010, 0x00291002, 0x00291003, 0x00291004,
+    ]  # fmt: skip
+    assert found[0x00291002].value == "19000101"
+    assert found[0x00291003].value == KEY.uid("1.2.3.4") == found.SOPInstanceUID
+
+
 def code(value: str, meaning: str, scheme: str = "DCM") -> Dataset:
     code = Dataset()
     code.CodeValue, code.CodingSchemeDesignator, code.CodeMeaning = value, scheme, meaning
@@ -410,7 +487,7 @@ def test_sequences_written_as_un_are_gone_through(undefined: bool) -> None:
 
 def test_private_dates_and_names_of_a_safe_list_are_none(monkeypatch: pytest.MonkeyPatch) -> None:
     safe = frozenset(("SOMEBODY", 0x00090000 | number) for number in range(4))
-    monkeypatch.setattr("mapdr.dicom.deidentify.header.safe_private", lambda: safe)
+    monkeypatch.setattr("mapdr.dicom.deidentify.private.safe_private", lambda: safe)
     data = subject()
     block = data.private_block(0x0009, "SOMEBODY", create=True)
     for number, (vr, value) in enumerate(

@@ -6,7 +6,7 @@ What is kept keeps its bytes. What cannot be read, or nests too deep, raises: no
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
 
 from mapdr import _fast
@@ -14,11 +14,11 @@ from mapdr._fast.scan_tables import UNDEFINED, Element, Item, Unreadable, actual
 from mapdr.dicom import tags, write
 from mapdr.dicom.charset import parse_terms
 from mapdr.dicom.dates import Move, by_days, to_year
-from mapdr.dicom.deidentify import burned_in, changed, content, dummy, reading
+from mapdr.dicom.deidentify import burned_in, changed, content, dummy, private, reading
 from mapdr.dicom.deidentify.keys import Key
 from mapdr.dicom.deidentify.marks import MARKS, marks
 from mapdr.dicom.deidentify.profile import Actions, Do, Profile, listed_vr
-from mapdr.dicom.deidentify.table import Option, safe_private
+from mapdr.dicom.deidentify.table import Option
 from mapdr.dicom.path import format_tag
 from mapdr.dicom.scan import encoding_flags
 from mapdr.dicom.write import Encoding, encoding_from
@@ -57,6 +57,8 @@ class _Call:
     patient: str
     pseudonym: tuple[str, str] | None = None
     move: Move | None = None
+    blocks: private.Blocks = field(default_factory=dict)
+    """What the data set says of its private blocks; only where private elements are kept."""
 
 
 class _Place(NamedTuple):
@@ -137,6 +139,8 @@ class Deidentifier:
                 reason="burned-in-text",
             )
         call = _Call(known.sop_class_uid, reading.patient(header, top))
+        if self._keeps_private:
+            call.blocks = private.blocks_of(header, top, flags)
         place = _Place(header, flags, self.profile.at_top(known.sop_class_uid))
         place = place._replace(terms=self._terms(place, found))
         added = marks(
@@ -173,13 +177,13 @@ class Deidentifier:
         buffer, actions, instead = place.buffer, place.actions, place.instead
         pieces: list[bytes] = []
         waiting = list(added)
-        private = self._safe_private(buffer, elements) if self._keeps_private else frozenset()
+        safe = private.safe_tags(buffer, elements, call.blocks) if self._keeps_private else frozenset()
         for element in elements:
             tag, vr, offset, value, end, length = element
             while waiting and waiting[0][0] <= tag:
                 pieces.append(waiting.pop(0)[1])
             if tag >> 16 & 1:
-                if tag not in private:
+                if tag not in safe:
                     continue
                 do = self._private(tag, vr.decode("latin-1"), buffer[value : value + 4])
             elif added and tag in MARKS:
@@ -311,21 +315,6 @@ class Deidentifier:
         new = write.element(tags.TEXT_OBJECT_SEQUENCE, "SQ", write.item((text,), encoding), encoding)
         kept = [each for each in elements if each.tag in (tags.REFERENCED_IMAGE_SEQUENCE, tags.GRAPHIC_LAYER)]
         return self._level(call, place, kept) + new
-
-    def _safe_private(self, buffer: bytes, elements: Sequence[Element]) -> frozenset[int]:
-        """The private tags of a level that are known to be safe, and the reservations of their blocks."""
-        creators = {
-            (element.tag >> 16, element.tag & 0xFF): reading.stripped(buffer, element)
-            for element in elements
-            if element.tag >> 16 & 1 and 0x10 <= element.tag & 0xFFFF <= 0xFF
-        }
-        kept: set[int] = set()
-        for element in elements if creators else ():
-            group, block = element.tag >> 16, element.tag >> 8 & 0xFF
-            creator = creators.get((group, block))
-            if creator and (creator, element.tag & 0xFFFF00FF) in safe_private():
-                kept |= {element.tag, group << 16 | block}
-        return frozenset(kept)
 
     def _private(self, tag: int, vr: str, start: bytes) -> Do:
         """What becomes of a safe private element: it is kept, unless its VR says that it names somebody."""
