@@ -292,6 +292,13 @@ def test_a_key_that_was_replaced_is_noticed(tmp_path: Path) -> None:
         with pytest.raises(Permanent, match="another one than this node has used") as caught:
             STAGE.build(each, config, None)
         assert caught.value.reason == "key"
+    text = (
+        f'[node]\ndata = "{tmp_path.as_posix()}"\n'
+        "[[rule]]\nname = 'one'\nwhen = {}\nsend_to = []\n"
+        f'deidentify = {{ profile = "basic", key = "file:{file}" }}\n'
+    )
+    (found,) = step_faults(read_text(text, base=tmp_path), REGISTRY)
+    assert "another one than this node has used" in found.what
     other = tmp_path / "b.key"
     other.write_text("ab" * 32)
     named = TypeAdapter(STAGE.config).validate_python({"profile": "basic", "key": f"file:{other}"})

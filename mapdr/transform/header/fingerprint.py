@@ -21,14 +21,14 @@ from mapdr.store.spool.durable import make_folder, publish_new, sync_folder
 def refuse_another(settings: Settings, place: str, key: bytes) -> None:
     """Raise Permanent(reason="key") if the key at `place` is another one than the first that was used.
 
-    The first one's fingerprint is kept, unless the node only looks. It is an HMAC under the site key: a key
-    that could be guessed cannot be found by it. Raises Temporary where it cannot be kept or read now.
+    The first one's fingerprint is kept, unless the node only looks: 32 bits of a hash, by which no key can be
+    found. Raises Temporary where it cannot be kept or read now.
     """
     keys = settings.data / "keys"
     if not keys.is_dir():
         return  # no node has worked here: what is built only shows what it would do
     kept = keys / "fingerprints" / hashlib.sha256(place.encode()).hexdigest()[:32]
-    made = hmac.digest(settings.site_key, b"mapdr fingerprint\0" + key, "sha256").hex().encode("ascii")
+    made = hmac.digest(key, b"mapdr fingerprint", "sha256")[:4].hex().encode("ascii")
     try:
         if not settings.only_looks and not kept.exists():
             _keep(kept, made)
