@@ -61,7 +61,9 @@ def step_faults(loaded: Loaded, registry: Registry) -> Iterator[Finding]:
         return
     from mapdr.transform.pipeline import build_steps  # a look at a node needs no codecs
 
-    settings = Settings("check", config.node.name, config.node.data, bytes(32), Watch(), config.node.workers)
+    settings = Settings(
+        "check", config.node.name, config.node.data, bytes(32), Watch(), config.node.workers, only_looks=True
+    )
     for index, rule in enumerate(config.rule):
         for type_, plain in rule.steps:
             place: Place = ("rule", index, type_)

@@ -67,7 +67,7 @@ CURES: Mapping[str, str] = MappingProxyType(
             "it, or send it by another rule to who may see that"
         ),
         "pseudonym": f"the rule's file of pseudonyms does not have the patient: add a line there, {_AGAIN}",
-        "key": f"the rule's key cannot be read: mapdr check says why; put it back as it was, {_AGAIN}",
+        "key": f"the rule's key cannot be read, or is another one now: put it back as it was, {_AGAIN}",
         "directory": "a DICOMDIR cannot be de-identified: dismiss it, the images go without it",
         "sequence": _OBJECT,
         "damaged": _FILE,
@@ -79,6 +79,10 @@ CURES: Mapping[str, str] = MappingProxyType(
             f"the rule's table has no entry for the value: add it, mapdr reload, {_AGAIN}; or set otherwise"
         ),
         "pattern-too-slow": f"the rule's pattern takes too long on a value of the image: {_RULES}",
+        "table-changed": (
+            f"a line of the rule's table is another one now: put it back, mapdr reload, {_AGAIN}; or mapdr "
+            "reroute --state parked, which goes by the table of now"
+        ),
         "table": f"the file of the rule's table cannot be used: mapdr check, mapdr reload, {_AGAIN}",
         "secret": f"a key of the rule cannot be had: mapdr check, mapdr reload, {_AGAIN}",
         "secret-too-short": f"a key of the rule can be guessed: make a longer one, mapdr reload, {_AGAIN}",

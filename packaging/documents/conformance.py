@@ -678,9 +678,10 @@ def _coercion() -> str:
 storage SOP class but encapsulated documents, with these options (CID 7050):
 
 {options}
-Attributes of type D and Z get dummies, but for PatientID and PatientName, which get pseudonyms. UIDs become those that a keyed hash makes, under 2.25. Free text is
-removed or replaced, not cleaned (C). Private elements are removed, but for a list of safe ones with `retain-safe-private`; the Private Data Element Characteristics
-Sequence is not used. Overlays and curves are removed. Objects whose header says that pixels may show who the patient is are not sent. The Encrypted
+Modified dates (113107) are moved into the past by a number of days that is the patient's own, or reduced to the year (`dates = "year"`, PS3.15 section E.3.6). With `clean-descriptors`
+dates in text that is kept are modified too. Attributes of type D and Z get dummies, but for PatientID and PatientName, which get pseudonyms. UIDs become those that a keyed hash makes, under 2.25. Free text is
+removed or replaced, not cleaned (C). Private elements are removed; with `retain-safe-private` those are kept that the Private Data Element Characteristics Sequence
+calls safe, and a list of safe ones. Overlays and curves are removed. Objects whose header says that pixels may show who the patient is are not sent. The Encrypted
 Attributes Sequence is not made: nothing is re-identified from the object itself.
 """
 

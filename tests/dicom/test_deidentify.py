@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import io
 import re
-from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +19,6 @@ import mapdr
 from mapdr import _fast
 from mapdr._fast.scan_tables import Unreadable
 from mapdr.dicom.deidentify import burned_in, reading
-from mapdr.dicom.deidentify.dates import shifted
 from mapdr.dicom.deidentify.header import Deidentified, Deidentifier
 from mapdr.dicom.deidentify.keys import MAX_DAYS, Key, format_key, parse_key, project_key
 from mapdr.dicom.deidentify.table import Option
@@ -130,34 +128,6 @@ def test_what_a_key_makes_is_valid(text: str) -> None:
     assert -MAX_DAYS <= KEY.days(text) <= -1
 
 
-@given(st.dates(min_value=date(1900, 1, 1)), st.integers(-MAX_DAYS, -1))
-def test_dates_move_by_days_and_keep_time_and_zone(day: date, days: int) -> None:
-    moved = (day + timedelta(days=days)).strftime("%Y%m%d").zfill(8).encode()
-    raw = day.strftime("%Y%m%d").zfill(8).encode()
-    assert shifted(raw, "DA", days) == moved
-    assert shifted(raw + b"235959.25-0330 ", "DT", days) == moved + b"235959.25-0330"
-    assert shifted(raw + b"\\" + raw, "DA", days) == moved + b"\\" + moved
-
-
-@pytest.mark.parametrize("raw", [b"2024-01-02", b"20241301", b"1", b"00000000", b"20240101-20240201"])
-def test_what_is_no_date_is_not_moved(raw: bytes) -> None:
-    assert shifted(raw, "DA", -1) is None
-    assert shifted(b"202412", "DT", -40) == b"202410"
-    assert shifted(b"2024.03.01", "DA", -1) == b"20240229"
-
-
-def test_modified_dates_keep_intervals_over_studies() -> None:
-    first, second = subject(), subject(StudyDate="20250101", StudyInstanceUID="1.9")
-    a, b = (done(each, "modified-dates") for each in (first, second))
-    days = KEY.days("PID-77")
-    assert a.StudyDate == (date(2024, 2, 29) + timedelta(days=days)).strftime("%Y%m%d")
-    assert b.StudyDate == (date(2025, 1, 1) + timedelta(days=days)).strftime("%Y%m%d")
-    assert a.StudyTime == "235959"
-    assert a.PatientBirthDate == ""
-    broken = written(subject()).replace(b"20240229", b"2024-2-2")
-    assert parsed(deidentifier("modified-dates").apply(broken, None, EXPLICIT)).StudyDate == ""
-
-
 def test_a_patient_is_the_same_in_each_study_and_character_set() -> None:
     names = {done(subject(StudyInstanceUID=f"1.2.{n}")).PatientID for n in range(3)}
     assert names == {KEY.pseudonym("PID-77")}
@@ -189,13 +159,90 @@ def test_private_blocks_that_are_known_to_be_safe() -> None:
     assert b"Doe" not in deidentifier("retain-safe-private").apply(written(data), None, EXPLICIT).header
 
 
-def _code(value: str, meaning: str, scheme: str = "DCM") -> Dataset:
+def characteristics(group: int, creator: str, status: str, **elements: Any) -> Dataset:
+    """An item of the Private Data Element Characteristics Sequence."""
+    one, action = Dataset(), Dataset()
+    one.PrivateGroupReference, one.PrivateCreatorReference = group, creator
+    one.BlockIdentifyingInformationStatus = status
+    if "safe" in elements:
+        one.NonidentifyingPrivateElements = elements["safe"]
+    if "unsafe" in elements:
+        action.IdentifyingPrivateElements, action.DeidentificationAction = elements["unsafe"], "X"
+        one.DeidentificationActionSequence = Sequence([action])
+    return one
+
+
+@pytest.mark.parametrize(
+    ("said", "kept"),
+    [
+        ([(0x0029, "ACME", "SAFE", {})], [0x01, 0x02]),
+        ([(0x0029, "ACME", "SAFE", {"unsafe": [0x02]})], [0x01]),
+        ([(0x0029, "ACME", "UNSAFE", {"safe": [0x01]})], []),
+        ([(0x0029, "ACME", "MIXED", {"safe": [0x01, 0x77]})], [0x01]),
+        ([(0x0029, "ACME", "MIXED", {"safe": [0x01, 0x02], "unsafe": [0x01]})], [0x02]),
+        ([(0x0029, "ACME", "MIXED", {})], []),
+        ([(0x0029, "ACME", "safe?", {"safe": [0x01]})], []),
+        ([(0x0029, "ACME 2", "SAFE", {}), (0x0031, "ACME", "SAFE", {})], []),
+        ([(0x0029, "ACME", "SAFE", {}), (0x0029, "ACME", "MIXED", {"safe": [0x02]})], [0x02]),
+    ],
+)
+@pytest.mark.parametrize("syntax", [EXPLICIT, "1.2.840.10008.1.2", "1.2.840.10008.1.2.2"])
+def test_an_image_says_which_private_elements_are_safe(
+    said: list[tuple[int, str, str, dict[str, Any]]], kept: list[int], syntax: str
+) -> None:
+    inner = Dataset()
+    data = subject(ReferencedSeriesSequence=Sequence([inner]))
+    for level in (data, inner):
+        block = level.private_block(0x0029, "ACME", create=True)
+        block.add_new(0x01, "LO", "kernel 7")
+        block.add_new(0x02, "US", 7)
+    data.PrivateDataElementCharacteristicsSequence = Sequence(
+        [characteristics(group, creator, status, **each) for group, creator, status, each in said]
+    )
+    is_implicit, is_big = syntax.endswith("10008.1.2"), syntax.endswith("1.2.2")
+    out = io.BytesIO()
+    pydicom.dcmwrite(out, data, implicit_vr=is_implicit, little_endian=not is_big, force_encoding=True)
+    for options in (("retain-safe-private",), ()):
+        made = deidentifier(*options).apply(out.getvalue(), None, syntax)
+        found = pydicom.filereader.read_dataset(io.BytesIO(made.header), is_implicit, not is_big)
+        for level in (found, found.ReferencedSeriesSequence[0]):
+            tags = [int(each.tag) for each in level if each.tag.is_private]
+            wanted = kept if options else []
+            assert tags == [0x00290010] * bool(wanted) + [0x00291000 + each for each in wanted]
+
+
+def test_what_an_image_says_goes_before_the_list() -> None:
+    data = subject()
+    data.private_block(0x0019, "SIEMENS MR HEADER", create=True).add_new(0x0C, "IS", "1000")
+    assert [each for each in done(data, "retain-safe-private") if each.tag.is_private]
+    one = characteristics(0x0019, "SIEMENS MR HEADER", "UNSAFE")
+    data.PrivateDataElementCharacteristicsSequence = Sequence([one])
+    assert not [each for each in done(data, "retain-safe-private") if each.tag.is_private]
+
+
+def test_names_dates_and_uids_in_a_block_that_is_called_safe() -> None:
+    data = subject()
+    block = data.private_block(0x0029, "ACME", create=True)
+    for number, vr, value in (
+        (1, "PN", "Doe^Jane"), (2, "DA", "20240229"), (3, "UI", "1.2.3.4"), (4, "AS", "030Y"),
+    ):  # fmt: skip
+        block.add_new(number, vr, value)
+    data.PrivateDataElementCharacteristicsSequence = Sequence([characteristics(0x0029, "ACME", "SAFE")])
+    found = done(data, "retain-safe-private")
+    assert [int(each.tag) for each in found if each.tag.is_private] == [
+        0x00290010, 0x00291002, 0x00291003, 0x00291004,
+    ]  # fmt: skip
+    assert found[0x00291002].value == "19000101"
+    assert found[0x00291003].value == KEY.uid("1.2.3.4") == found.SOPInstanceUID
+
+
+def code(value: str, meaning: str, scheme: str = "DCM") -> Dataset:
     code = Dataset()
     code.CodeValue, code.CodingSchemeDesignator, code.CodeMeaning = value, scheme, meaning
     return code
 
 
-def _content(value_type: str, code: Dataset, **values: Any) -> Dataset:
+def content(value_type: str, code: Dataset, **values: Any) -> Dataset:
     one = Dataset()
     one.RelationshipType, one.ValueType, one.ConceptNameCodeSequence = (
         "CONTAINS",
@@ -208,16 +255,14 @@ def _content(value_type: str, code: Dataset, **values: Any) -> Dataset:
 
 
 def report() -> Dataset:
-    finding = _content("TEXT", _code("121071", "Finding"), TextValue="Jane Doe has a nodule")
-    observer = _content("PNAME", _code("121008", "Person Observer Name"), PersonName="Reader^R")
-    accession = _content("TEXT", _code("121022", "Accession Number"), TextValue="ACC-4711")
-    begun = _content("DATETIME", _code("111526", "DateTime Started"), DateTime="20240229101112")
-    size = _content("NUM", _code("81827009", "Diameter", "SCT"))
+    finding = content("TEXT", code("121071", "Finding"), TextValue="Jane Doe has a nodule")
+    observer = content("PNAME", code("121008", "Person Observer Name"), PersonName="Reader^R")
+    accession = content("TEXT", code("121022", "Accession Number"), TextValue="ACC-4711")
+    begun = content("DATETIME", code("111526", "DateTime Started"), DateTime="20240229101112")
+    size = content("NUM", code("81827009", "Diameter", "SCT"))
     size.MeasuredValueSequence = Sequence([Dataset()])
     size.MeasuredValueSequence[0].NumericValue = "12.5"
-    inside = _content(
-        "CONTAINER", _code("111028", "Image Library"), ContentSequence=Sequence([finding, size])
-    )
+    inside = content("CONTAINER", code("111028", "Image Library"), ContentSequence=Sequence([finding, size]))
     return subject(
         SOPClassUID=SR, ContentSequence=Sequence([observer, accession, begun, inside]), Modality="SR"
     )
@@ -236,7 +281,7 @@ def test_structured_content_is_a_dummy_or_cleaned() -> None:
     finding, size = inside.ContentSequence
     assert finding.TextValue == "ANONYMIZED"
     assert size.MeasuredValueSequence[0].NumericValue == 12.5
-    one = _content("TEXT", _code("1", "Quantity"), TextValue="Jane Doe")
+    one = content("TEXT", code("1", "Quantity"), TextValue="Jane Doe")
     quantity = done(subject(QuantityDefinitionSequence=Sequence([one]))).QuantityDefinitionSequence
     assert quantity[0].TextValue == "ANONYMIZED"
     raw = deidentifier("clean-structured-content").apply(written(report()), None, EXPLICIT).header
@@ -262,7 +307,7 @@ def test_graphic_annotations() -> None:
 def test_descriptors_keep_codes_of_registered_schemes_alone() -> None:
     data = subject(
         ReasonForRequestedProcedureCodeSequence=Sequence(
-            [_code("363346000", "Cancer", "SCT"), _code("1", "Jane Doe's knee", "99LOCAL")]
+            [code("363346000", "Cancer", "SCT"), code("1", "Jane Doe's knee", "99LOCAL")]
         ),
         StudyDescription="Jane's knee",
     )
@@ -395,12 +440,12 @@ def test_every_row_of_content_items(option: str) -> None:
     for row in rows:
         keyword, value = VALUES.get(row["value_type"], ("", ""))
         scheme = row["scheme"].partition(" ")[0]
-        one = _content(
-            row["value_type"], _code(row["code"], "x", scheme), **({keyword: value} if keyword else {})
+        one = content(
+            row["value_type"], code(row["code"], "x", scheme), **({keyword: value} if keyword else {})
         )
         found = done(subject(SOPClassUID=SR, ContentSequence=Sequence([one])), *options).ContentSequence
         said = row[COLUMNS[option]] if option else ""
-        code = said if said == "K" or (said == "C" and option == "modified-dates") else row["basic"]
+        action = said if said == "K" or (said == "C" and option == "modified-dates") else row["basic"]
         became = "X" if not found else "-"
         if found and keyword:
             new = str(found[0][keyword].value)
@@ -411,7 +456,7 @@ def test_every_row_of_content_items(option: str) -> None:
             "C": "K" if keyword == "Time" else "D",
             "D": "U" if keyword == "UID" else "D",
             "X/D": "U" if keyword == "UID" else "D",
-        }[code]
+        }[action]
         if became != wanted and not (became == "-" and wanted != "X"):
             wrong.append((row["meaning"], row["value_type"], became, wanted))
     assert not wrong
@@ -442,7 +487,7 @@ def test_sequences_written_as_un_are_gone_through(undefined: bool) -> None:
 
 def test_private_dates_and_names_of_a_safe_list_are_none(monkeypatch: pytest.MonkeyPatch) -> None:
     safe = frozenset(("SOMEBODY", 0x00090000 | number) for number in range(4))
-    monkeypatch.setattr("mapdr.dicom.deidentify.header.safe_private", lambda: safe)
+    monkeypatch.setattr("mapdr.dicom.deidentify.private.safe_private", lambda: safe)
     data = subject()
     block = data.private_block(0x0009, "SOMEBODY", create=True)
     for number, (vr, value) in enumerate(

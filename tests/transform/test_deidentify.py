@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -209,6 +210,10 @@ def test_a_data_set_without_uids_goes_by_those_of_its_association() -> None:
         ({"key": "secret"}, "secret's place"),
         ({"pseudonyms": {"file": "a.csv", "unknown": "guess"}}, "unknown"),
         ({"profile": "other"}, "profile"),
+        ({"dates": "year"}, "modified-dates"),
+        ({"dates": "month", "options": ["modified-dates"]}, "dates"),
+        ({"age_limit": 89}, "retain-patient-characteristics"),
+        ({"age_limit": 0, "options": ["retain-patient-characteristics"]}, "age_limit"),
     ],
 )
 def test_a_configuration_that_is_none(config: dict[str, Any], words: str) -> None:
@@ -258,6 +263,44 @@ def test_a_key_of_a_project(tmp_path: Path) -> None:
         step(key=f"file:{tmp_path / 'a.key'}")
     assert caught.value.reason == "key"
     assert "too short" not in str(caught.value)
+
+
+def test_a_key_that_was_replaced_is_noticed(tmp_path: Path) -> None:
+    (tmp_path / "keys").mkdir()
+    file = tmp_path / "a.key"
+    config = TypeAdapter(STAGE.config).validate_python({"profile": "basic", "key": f"file:{file}"})
+    node = settings(tmp_path)
+    file.write_text("ab" * 32)
+    STAGE.build(replace(node, only_looks=True), config, None)
+    file.write_text("cd" * 32)  # who only looked has kept nothing
+    for _ in range(2):
+        STAGE.build(node, config, None)
+    file.write_text("ab" * 32)
+    for each in (node, replace(node, only_looks=True)):
+        with pytest.raises(Permanent, match="another one than this node has used") as caught:
+            STAGE.build(each, config, None)
+        assert caught.value.reason == "key"
+    text = (
+        f'[node]\ndata = "{tmp_path.as_posix()}"\n'
+        "[[rule]]\nname = 'one'\nwhen = {}\nsend_to = []\n"
+        f'deidentify = {{ profile = "basic", key = "file:{file}" }}\n'
+    )
+    (found,) = step_faults(read_text(text, base=tmp_path), REGISTRY)
+    assert "another one than this node has used" in found.what
+    other = tmp_path / "b.key"
+    other.write_text("ab" * 32)
+    named = TypeAdapter(STAGE.config).validate_python({"profile": "basic", "key": f"file:{other}"})
+    STAGE.build(node, named, None)
+    file.write_text("cd" * 32)
+    STAGE.build(node, config, None)
+
+
+def test_dates_and_ages_as_a_rule_says() -> None:
+    data = subject()
+    data.StudyDate, data.PatientAge = "20240229", "097Y"
+    options = ["modified-dates", "retain-patient-characteristics"]
+    found = read(step(options=options, dates="year", age_limit=89).apply(*payload_of(data), Notebook()))
+    assert (found.StudyDate, found.PatientAge) == ("20240101", "090Y")
 
 
 def test_no_pseudonym() -> None:

@@ -313,6 +313,62 @@ def test_without_them_no_pipeline_is_made(edit: dict[str, Any], reason: str) -> 
     assert caught.value.reason == reason
 
 
+@pytest.mark.parametrize(
+    ("now", "is_the_same"),
+    [
+        ("17,R-1\n18,R-2\n", True),
+        ("\ufeff17,R-1\r\n18,R-2\r\n19,R-3\r\n", True),
+        ("17,R-1\n18,R-2\n19,R-3", True),
+        ("17,R-1\n18,R-2x\n", False),
+        ("17,R-1\n", False),
+        ("17,R-9\n18,R-2\n", False),
+        ("18,R-2\n17,R-1\n", False),
+    ],
+)
+@pytest.mark.parametrize("end", ["\n", ""])
+def test_a_promise_holds_what_its_table_said(now: str, is_the_same: bool, end: str, tmp_path: Path) -> None:
+    file = tmp_path / "ids.csv"
+    file.write_text("17,R-1\n18,R-2" + end, encoding="utf-8", newline="")
+    edit = {"map": "PatientID", "file": "ids.csv"}
+    nested = {"for_each": "OtherPatientIDsSequence", "edits": [edit]}
+    promised = [{"steps": [{"type": "tags", "config": recipe(each, tmp_path)}]} for each in (edit, nested)]
+    assert str(len("17,R-1\n18,R-2" + end)) in json.dumps(promised[1])
+    file.write_text(now, encoding="utf-8", newline="")
+    for body in promised:
+        if is_the_same:
+            build_steps(body, Registry(), settings())
+            continue
+        with pytest.raises(Permanent, match="new lines go to its end") as caught:
+            build_steps(body, Registry(), settings())
+        assert caught.value.reason == "table-changed"
+        assert "R-" not in str(caught.value)
+    build_steps({"steps": [{"type": "tags", "config": recipe(edit, tmp_path)}]}, Registry(), settings())
+
+
+def test_a_recipe_from_before_digests_takes_the_table_of_now(tmp_path: Path) -> None:
+    (tmp_path / "ids.csv").write_text("17,R-1\n")
+    (config,) = recipe({"map": "PatientID", "file": "ids.csv"}, tmp_path)
+    del config["digest"]
+    build_steps({"steps": [{"type": "tags", "config": [config]}]}, Registry(), settings())
+
+
+def test_a_key_of_hashes_that_was_replaced_is_noticed(tmp_path: Path) -> None:
+    (tmp_path / "keys").mkdir()
+    file = tmp_path / "hash.key"
+    edit = {"hash": "PatientID", "key": "file:hash.key"}
+    for each in (edit, {"for_each": "OtherPatientIDsSequence", "edits": [edit]}):
+        body = {"steps": [{"type": "tags", "config": recipe(each, tmp_path)}]}
+        file.write_text(KEY)
+        build_steps(body, Registry(), settings(tmp_path))
+        file.write_text(KEY[::-1])
+        with pytest.raises(Permanent, match="another one than this node has used") as caught:
+            build_steps(body, Registry(), settings(tmp_path))
+        assert caught.value.reason == "key"
+    kept = b"".join(path.read_bytes() for path in (tmp_path / "keys").rglob("*") if path.is_file())
+    assert len(kept) == 8
+    assert KEY.encode() not in kept
+
+
 def test_a_condition_asks_where_the_image_came_from() -> None:
     editor = STAGE.build(
         settings(),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from mapdr.dicom import tags
-from mapdr.dicom.deidentify.profile import Do
+from mapdr.dicom.deidentify.profile import Do, Profile
 from mapdr.dicom.deidentify.table import Option, content_items
 
 VALUES: Mapping[str, int] = {
@@ -27,19 +27,26 @@ REGISTERED = frozenset(
 """Coding schemes of PS3.16, chapter 8, whose codes and meanings are not a site's own words."""
 
 
-def of_item(value_type: str, scheme: str, code: str, options: frozenset[Option]) -> Mapping[int, Do] | None:
+_SUBJECT_AGE = ("DCM", "121033")
+
+
+def of_item(value_type: str, scheme: str, code: str, profile: Profile) -> Mapping[int, Do] | None:
     """What is to be done with the attributes of a content item beyond Table E.1-1; None to leave it out.
 
-    Free text that the table does not name cannot be told from a name by a machine: it becomes a dummy.
+    Free text that the table does not name cannot be told from a name by a machine: it becomes a dummy. An age
+    is left out where ages have a limit: its unit is a code of its own.
     """
     value = VALUES.get(value_type)
-    rows = content_items().get((scheme.partition(" ")[0], code))
+    concept = (scheme.partition(" ")[0], code)
+    if profile.limits_age and concept == _SUBJECT_AGE:
+        return None
+    rows = content_items().get(concept)
     # Unformatted text of waveform annotations stands where the text of content items does.
     text = {tags.TEXT_VALUE: Do.DUMMY, tags.PERSON_NAME: Do.DUMMY, tags.UNFORMATTED_TEXT_VALUE: Do.DUMMY}
     if rows is None:
         return text
     row = rows.get(value_type) or next(iter(rows.values()))
-    said, option = row.code(options)
+    said, option = row.code(profile.options)
     if said == "C" and option is not Option.MODIFIED_DATES:
         said = row.basic  # descriptors: a machine cannot clean them
     if said == "X":
@@ -48,7 +55,7 @@ def of_item(value_type: str, scheme: str, code: str, options: frozenset[Option])
         return text
     match said:
         case "K":
-            return {**text, value: Do.KEEP}
+            return {**text, value: Do.TEXT if profile.cleans_text and value_type == "TEXT" else Do.KEEP}
         case "C":
             return {**text, value: Do.KEEP if value_type == "TIME" else Do.SHIFT}
     return {**text, value: Do.UID if value_type == "UIDREF" else Do.DUMMY}

@@ -6,18 +6,19 @@ What is kept keeps its bytes. What cannot be read, or nests too deep, raises: no
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
 
 from mapdr import _fast
 from mapdr._fast.scan_tables import UNDEFINED, Element, Item, Unreadable, actual_flags, is_fragmented
 from mapdr.dicom import tags, write
-from mapdr.dicom.deidentify import burned_in, content, dummy, reading
-from mapdr.dicom.deidentify.dates import shifted
+from mapdr.dicom.charset import parse_terms
+from mapdr.dicom.dates import Move, by_days, to_year
+from mapdr.dicom.deidentify import burned_in, changed, content, dummy, private, reading
 from mapdr.dicom.deidentify.keys import Key
 from mapdr.dicom.deidentify.marks import MARKS, marks
 from mapdr.dicom.deidentify.profile import Actions, Do, Profile, listed_vr
-from mapdr.dicom.deidentify.table import Option, safe_private
+from mapdr.dicom.deidentify.table import Option
 from mapdr.dicom.path import format_tag
 from mapdr.dicom.scan import encoding_flags
 from mapdr.dicom.write import Encoding, encoding_from
@@ -61,7 +62,9 @@ class _Call:
     sop_class_uid: str
     patient: str
     pseudonym: tuple[str, str] | None = None
-    days: int | None = None
+    move: Move | None = None
+    blocks: private.Blocks = field(default_factory=dict)
+    """What the data set says of its private blocks; only where private elements are kept."""
 
 
 class _Place(NamedTuple):
@@ -74,14 +77,31 @@ class _Place(NamedTuple):
     sequence: int = 0
     instead: Mapping[int, Do] | None = None
     """What is to be done otherwise than `actions` say."""
+    terms: tuple[str, ...] = ()
+    """The Specific Character Set; only where text is looked at."""
 
 
 class Deidentifier:
     """A profile with its key and its pseudonyms; keeps no state, serves many threads."""
 
-    def __init__(self, options: Sequence[Option], key: Key, pseudonyms: Pseudonyms, method: str) -> None:
-        """`method` is what DeidentificationMethod says of the program, at most 64 characters of ASCII."""
-        self.profile = Profile(options)
+    def __init__(
+        self,
+        options: Sequence[Option],
+        key: Key,
+        pseudonyms: Pseudonyms,
+        method: str,
+        *,
+        year_only: bool = False,
+        age_limit: int | None = None,
+    ) -> None:
+        """`method` is what DeidentificationMethod says of the program, at most 64 characters of ASCII.
+
+        `year_only`: modified dates are reduced to their year, not moved by days. `age_limit`: ages of more
+        years that are kept become one category, the next year.
+        """
+        self.profile = Profile(options, limits_age=age_limit is not None)
+        self._year_only = year_only
+        self._age_limit = age_limit or 0
         self._key = key
         self._pseudonyms = pseudonyms
         self._method = method
@@ -125,7 +145,10 @@ class Deidentifier:
                 reason="burned-in-text",
             )
         call = _Call(known.sop_class_uid, reading.patient(header, top))
+        if self._keeps_private:
+            call.blocks = private.blocks_of(header, top, flags)
         place = _Place(header, flags, self.profile.at_top(known.sop_class_uid))
+        place = place._replace(terms=self._terms(place, found))
         added = marks(
             self._method,
             reading.text(header, top, tags.DEIDENTIFICATION_METHOD),
@@ -162,13 +185,13 @@ class Deidentifier:
         buffer, actions, instead = place.buffer, place.actions, place.instead
         pieces: list[bytes] = []
         waiting = list(added)
-        private = self._safe_private(buffer, elements) if self._keeps_private else frozenset()
+        safe = private.safe_tags(buffer, elements, call.blocks) if self._keeps_private else frozenset()
         for element in elements:
             tag, vr, offset, value, end, length = element
             while waiting and waiting[0][0] <= tag:
                 pieces.append(waiting.pop(0)[1])
             if tag >> 16 & 1:
-                if tag not in private:
+                if tag not in safe:
                     continue
                 do = self._private(tag, vr.decode("latin-1"), buffer[value : value + 4])
             elif added and tag in MARKS:
@@ -195,7 +218,8 @@ class Deidentifier:
         written = reading.vr_name(tag, vr)
         is_sequence = written == "SQ" or (element.length == UNDEFINED and not is_fragmented(tag, vr))
         if do is Do.SHIFT:
-            moved = None if is_sequence else self._moved(call, raw, tag, written)
+            date_vr = written if written in ("DA", "DT") else listed_vr(tag)
+            moved = None if is_sequence else changed.dates(raw, date_vr, self._move(call))
             if moved is not None:
                 return reading.element(tag, vr, moved, flags)
             do = self.profile.without_dates(tag, place.sequence, call.sop_class_uid)
@@ -204,6 +228,12 @@ class Deidentifier:
         if do is Do.KEEP_UID and not is_sequence:
             is_one = not raw.strip(_OF_UIDS)
             return reading.element(tag, vr, raw.rstrip(b" \0") if is_one else self._uids(raw), flags)
+        if do is Do.TEXT and not is_sequence:
+            new = changed.text(raw, written, place.terms, self._move(call), year_only=self._year_only)
+            return reading.element(tag, vr, new, flags)
+        if do is Do.AGE and not is_sequence:
+            age = changed.age(raw, self._age_limit)
+            return b"" if age is None else reading.element(tag, vr, age, flags)
         if do is Do.EMPTY:
             return reading.element(tag, vr, b"", flags)
         if do in (Do.PATIENT_ID, Do.PATIENT_NAME):
@@ -224,10 +254,19 @@ class Deidentifier:
             raise Permanent(f"{format_tag(tag)} is not written as a sequence", reason="sequence")
         return self._sequence(call, place, do, element)
 
-    def _moved(self, call: _Call, raw: bytes, tag: int, written: str) -> bytes | None:
-        if call.days is None:
-            call.days = self._key.days(call.patient)
-        return shifted(raw, written if written in ("DA", "DT") else listed_vr(tag), call.days)
+    def _move(self, call: _Call) -> Move:
+        """How the dates of the patient are moved."""
+        if call.move is None:
+            call.move = to_year if self._year_only else by_days(self._key.days(call.patient))
+        return call.move
+
+    def _terms(self, place: _Place, elements: Sequence[Element]) -> tuple[str, ...]:
+        """The Specific Character Set of a level: its own, or that of the level around it."""
+        if self.profile.cleans_text:
+            for element in elements:
+                if element.tag == tags.SPECIFIC_CHARACTER_SET:
+                    return parse_terms(place.buffer[element.value : element.end])
+        return place.terms
 
     def _uids(self, raw: bytes) -> bytes:
         values = raw.decode("latin-1").split("\\")
@@ -241,10 +280,12 @@ class Deidentifier:
         items = list(_fast.items(buffer, element, place.flags))
         if not items and element.length not in (0, UNDEFINED):
             raise Permanent(f"{format_tag(tag)} holds no items", reason="sequence")
-        inner = _Place(buffer, place.flags, self.profile.in_item(tag), place.depth + 1, tag)
+        inner = _Place(
+            buffer, place.flags, self.profile.in_item(tag), place.depth + 1, tag, terms=place.terms
+        )
         parts: list[bytes] = []
         for item in items:
-            at = inner._replace(flags=item.flags)
+            at = inner._replace(flags=item.flags, terms=self._terms(inner, item.elements))
             if do is Do.CONTENT:
                 instead = self._content_item(buffer, item)
                 if instead is None:
@@ -272,7 +313,7 @@ class Deidentifier:
             code = reading.text(buffer, codes, tags.CODE_VALUE)
             break
         value_type = reading.text(buffer, found, tags.VALUE_TYPE)
-        return content.of_item(value_type, scheme, code, self.profile.options)
+        return content.of_item(value_type, scheme, code, self.profile)
 
     def _annotation(self, call: _Call, place: _Place, elements: Sequence[Element]) -> bytes:
         """A graphic annotation that says nothing: its images and layer, and a dummy text."""
@@ -287,21 +328,6 @@ class Deidentifier:
         new = write.element(tags.TEXT_OBJECT_SEQUENCE, "SQ", write.item((text,), encoding), encoding)
         kept = [each for each in elements if each.tag in (tags.REFERENCED_IMAGE_SEQUENCE, tags.GRAPHIC_LAYER)]
         return self._level(call, place, kept) + new
-
-    def _safe_private(self, buffer: bytes, elements: Sequence[Element]) -> frozenset[int]:
-        """The private tags of a level that are known to be safe, and the reservations of their blocks."""
-        creators = {
-            (element.tag >> 16, element.tag & 0xFF): reading.stripped(buffer, element)
-            for element in elements
-            if element.tag >> 16 & 1 and 0x10 <= element.tag & 0xFFFF <= 0xFF
-        }
-        kept: set[int] = set()
-        for element in elements if creators else ():
-            group, block = element.tag >> 16, element.tag >> 8 & 0xFF
-            creator = creators.get((group, block))
-            if creator and (creator, element.tag & 0xFFFF00FF) in safe_private():
-                kept |= {element.tag, group << 16 | block}
-        return frozenset(kept)
 
     def _private(self, tag: int, vr: str, start: bytes) -> Do:
         """What becomes of a safe private element: it is kept, unless its VR says that it names somebody."""

@@ -61,6 +61,11 @@ class Key:
         number = number & ~(0x3 << 62) | 2 << 62
         return f"2.25.{number}"
 
+    @property
+    def fingerprint(self) -> bytes:
+        """32 bytes by which the key is known again, and nothing else that it makes."""
+        return self._hash(b"fingerprint", "")
+
     def days(self, patient: str) -> int:
         """By how many days the dates of a patient move: -1 to -3650."""
         return -1 - int.from_bytes(self._hash(b"days", patient)[:8], "big") % MAX_DAYS

@@ -7,6 +7,7 @@ from enum import IntEnum, auto
 from functools import lru_cache, partial
 
 from mapdr.dicom import tags
+from mapdr.dicom.charset import TEXT_VRS
 from mapdr.dicom.deidentify.table import Option, attributes, resolve, type_at_top, type_in_item
 from mapdr.dicom.path import tag_vr
 
@@ -34,6 +35,10 @@ class Do(IntEnum):
     """A code sequence: items of registered coding schemes are kept."""
     KEEP_UID = auto()
     """UIDs are kept, as those of classes are; what is no UID is replaced as one of an instance."""
+    TEXT = auto()
+    """Free text that is kept: the dates that it mentions are moved."""
+    AGE = auto()
+    """An age that is kept: what is above the limit becomes one category."""
 
 
 CLASS_UIDS = frozenset(
@@ -66,6 +71,17 @@ CLASS_UIDS = frozenset(
 )
 """UIDs that Table E.1-1 does not name and that are of no instance: classes, syntaxes, coding schemes, places
 where documents are kept. Every other UID that it does not name is replaced all the same."""
+
+_NO_DATES_IN = frozenset(
+    (
+        tags.CODE_VALUE,
+        tags.CODING_SCHEME_DESIGNATOR,
+        tags.CODING_SCHEME_VERSION,
+        tags.LONG_CODE_VALUE,
+        tags.SOFTWARE_VERSIONS,
+    )
+)
+"""Texts whose numbers may look like dates and are no date of a patient: codes and versions."""
 
 _CONTENT = frozenset(
     (
@@ -101,8 +117,12 @@ class Actions(dict[int, Do]):
 class Profile:
     """The Basic Application Level Confidentiality Profile with `options`."""
 
-    def __init__(self, options: Iterable[Option]) -> None:
+    def __init__(self, options: Iterable[Option], *, limits_age: bool = False) -> None:
+        """`limits_age`: ages that are kept are kept up to a limit."""
         self.options = frozenset(options)
+        self.limits_age = limits_age
+        self.cleans_text = {Option.MODIFIED_DATES, Option.CLEAN_DESCRIPTORS} <= self.options
+        """Whether dates are looked for in the text that is kept."""
         self.at_top = lru_cache(maxsize=256)(self._at_top)
         self.in_item = lru_cache(maxsize=1024)(self._in_item)
 
@@ -149,7 +169,7 @@ class Profile:
         vr = listed_vr(tag)
         code, option = row.code(self.options)
         if code == "K":
-            return Do.OPEN if vr == "SQ" else Do.KEEP
+            return Do.OPEN if vr == "SQ" else self._kept(tag, vr)
         if code == "C":
             cleaned = self._clean(tag, vr, option)
             if cleaned is not None:
@@ -203,7 +223,13 @@ class Profile:
                 return Do.KEEP_UID if is_kept else Do.UID
             case "DA" | "DT":
                 return self.date
-        return Do.KEEP
+        return self._kept(tag, vr)
+
+    def _kept(self, tag: int, vr: str) -> Do:
+        """What is done with a value that is kept: the dates in a text are moved, an age has a limit."""
+        if self.cleans_text and vr.encode() in TEXT_VRS and tag not in _NO_DATES_IN:
+            return Do.TEXT
+        return Do.AGE if self.limits_age and vr == "AS" else Do.KEEP
 
     @property
     def date(self) -> Do:

@@ -13,9 +13,9 @@ import re
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import date, timedelta
 from typing import ClassVar, Literal
 
+from mapdr.dicom.dates import by_days, moved
 from mapdr.dicom.fit import LIMITS
 from mapdr.dicom.uids import is_valid_uid
 from mapdr.kernel.errors import Permanent
@@ -146,12 +146,6 @@ class KeyedHash(Change):
         return base64.b32encode(digest).decode("ascii")[: min(self.length, LIMITS.get(vr, LONGEST_HASH))]
 
 
-_DATE = re.compile(r"([0-9]{4})(\.?)([0-9]{2})\2([0-9]{2})")
-_DATE_AND_TIME = re.compile(
-    r"([0-9]{4})([0-9]{2})([0-9]{2})"
-    r"((?:[01][0-9]|2[0-3])(?:[0-5][0-9](?:(?:[0-5][0-9]|60)(?:\.[0-9]{1,6})?)?)?)?"
-    r"([+-][0-9]{4})?"
-)
 FARTHEST = 100_000
 """Days: more than two and a half centuries are no shift that anybody means."""
 
@@ -172,23 +166,13 @@ class DayShift(Change):
 
     def value(self, value: str, vr: str) -> str:
         """It, so many days later."""
-        found = _DATE.fullmatch(value)
-        if found is not None:
-            year, _, month, day = found.groups()
-            rest = ""
-        else:
-            found = _DATE_AND_TIME.fullmatch(value)
-            if found is None:
-                raise Permanent("the value is no date that names a day", reason="bad-value")
-            year, month, day, time_of_day, zone = found.groups("")
-            rest = time_of_day + zone
-        try:
-            shifted = date(int(year), int(month), int(day)) + timedelta(self.days)
-        except (ValueError, OverflowError):
+        new = moved(value, vr, by_days(self.days), partial=False)
+        if new is None:
             raise Permanent(
-                "the value, or the day it moves to, is not of the calendar", reason="bad-value"
-            ) from None
-        return f"{shifted.year:04d}{shifted.month:02d}{shifted.day:02d}{rest}"
+                "the value is no date that names a day of the calendar, or leaves the calendar",
+                reason="bad-value",
+            )
+        return new
 
 
 @dataclass(frozen=True, slots=True)

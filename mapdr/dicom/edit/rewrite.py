@@ -212,7 +212,7 @@ MAP = Verb(
     UNFIT | {"not-in-table"},
     _check_lookup,
     keys=(),
-    optional=("table", "file", "otherwise"),
+    optional=("table", "file", "otherwise", "digest"),
 )
 """Give each value what a table has for it (`change.Lookup`)."""
 

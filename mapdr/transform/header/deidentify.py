@@ -35,6 +35,7 @@ from mapdr.kernel.step import Changes, Memory, Phase, Reads
 from mapdr.transform.dataset import COPIES, inflated
 from mapdr.transform.even import even_pixels
 from mapdr.transform.header.codestreams import silenced
+from mapdr.transform.header.fingerprint import refuse_another
 from mapdr.transform.header.pseudonyms import Emptied, FromFile, Generated, read_pseudonyms
 from mapdr.transform.pixels.blank import BlankStep
 from mapdr.transform.pixels.entries import Entries, FromRegionFiles
@@ -53,7 +54,9 @@ class PseudonymFile(StageConfig):
 class DeidentifyConfig(FromRegionFiles):
     """`deidentify = { profile = "basic", options = [...], key = "file:...", pseudonyms = ... }`.
 
-    `regions` is what the option clean-pixel-data blanks: entries as those of `blank`.
+    `dates` is how the option modified-dates modifies them, `age_limit` the highest age in years that the
+    option retain-patient-characteristics keeps as it is. `regions` is what the option clean-pixel-data
+    blanks: entries as those of `blank`.
     """
 
     profile: Literal["basic"]
@@ -61,7 +64,22 @@ class DeidentifyConfig(FromRegionFiles):
     key: Secret | None = None
     pseudonyms: Literal["generated", "none"] | PseudonymFile = "generated"
     tags: Literal["after", "before"] = "after"
+    dates: Literal["shift", "year"] = "shift"
+    age_limit: int | None = Field(default=None, ge=1, le=998)
     regions: Entries | None = None
+
+    @model_validator(mode="after")
+    def _of_an_option(self) -> DeidentifyConfig:
+        if self.dates == "year" and Option.MODIFIED_DATES not in self.options:
+            raise ValueError(
+                'dates = "year" says how dates are modified; add the option "modified-dates", or leave it out'
+            )
+        if self.age_limit is not None and Option.RETAIN_PATIENT_CHARACTERISTICS not in self.options:
+            raise ValueError(
+                'age_limit is for ages that are kept; add the option "retain-patient-characteristics", '
+                "or leave it out"
+            )
+        return self
 
     @model_validator(mode="after")
     def _regions_for_pixels(self) -> DeidentifyConfig:
@@ -196,20 +214,30 @@ def read_key(config: DeidentifyConfig, site_key: bytes) -> Key:
 
 
 def build(settings: Settings, config: DeidentifyConfig, next: None) -> DeidentifyStep:
-    """The transform for a node. Raises Permanent(reason="key") where the key cannot be had."""
+    """The transform for a node. Raises Permanent(reason="key") where the key cannot be had, or is another one
+    than this node has used."""
     try:
         key = read_key(config, settings.site_key)
     except ConfigurationError as error:
         raise Permanent(str(error), reason="key") from None
+    if config.key is not None:
+        refuse_another(settings, config.key.place, key.fingerprint)
     pseudonyms: Pseudonyms
     if isinstance(config.pseudonyms, PseudonymFile):
         source = config.pseudonyms
         pseudonyms = FromFile(source.file, source.unknown, source.prefix, only_looks=settings.only_looks)
     else:
         pseudonyms = Generated(key) if config.pseudonyms == "generated" else Emptied()
-    options = [Option(option) for option in config.options]
     regions = None if config.regions is None else RegionSet(config.regions)
-    return DeidentifyStep(Deidentifier(options, key, pseudonyms, method_text(mapdr.__version__)), regions)
+    deidentifier = Deidentifier(
+        [Option(option) for option in config.options],
+        key,
+        pseudonyms,
+        method_text(mapdr.__version__),
+        year_only=config.dates == "year",
+        age_limit=config.age_limit,
+    )
+    return DeidentifyStep(deidentifier, regions)
 
 
 def faults(config: DeidentifyConfig) -> Iterator[Finding]:

@@ -44,7 +44,7 @@ from mapdr.kernel.item import Elements, Source, TagPath
 from mapdr.kernel.stage import StageConfig
 from mapdr.route.condition import Condition, Predicate, leaves, predicate
 from mapdr.route.pattern import compile_regex
-from mapdr.transform.header.table import read_table
+from mapdr.transform.header.table import Changed, digest_of, read_table
 
 # --- What an edit asks
 
@@ -168,6 +168,10 @@ class TagEdit(StageConfig):
         argument = _CHANGES[verb.name](self) if verb.takes is Takes.KEYS else self._get(verb.takes.key)
         edit = verb.parse(self._get(verb.name), argument, self.overflow, self.if_empty)
         self._edit = replace(edit, condition=condition)
+        file = self._get("file")
+        if file is not None and self._get("digest") is None:
+            # What the file says now is part of what is promised from now on.
+            object.__setattr__(self, "digest_", digest_of(file))
         return self
 
     def _refuse_options(self, verb: Verb) -> None:
@@ -189,7 +193,7 @@ class TagEdit(StageConfig):
     def edit(self) -> Edit:
         """The edit, with what it needs from outside of the configuration.
 
-        Raises Permanent (reasons "table", "secret") where that cannot be had.
+        Raises Permanent (reasons "table", "table-changed", "secret") where that cannot be had.
         """
         outside = _OUTSIDE.get(self._edit.verb.name)
         value = outside(self) if outside else None
@@ -199,6 +203,14 @@ class TagEdit(StageConfig):
             return replace(self._edit, value=value)
         except ValueError as error:
             raise Permanent(f"{self._get('file')}: {error}", reason="table") from None
+
+    @property
+    def secrets(self) -> Iterator[Secret]:
+        """Where the keys are kept that it needs, and the edits of its items."""
+        if (key := self._get("key")) is not None:
+            yield key
+        for one in self._get("edits") or ():
+            yield from one.secrets
 
     def faults(self) -> Iterator[Finding]:
         """What of outside cannot be used here and now; who asks looks for missing secrets himself."""
@@ -210,7 +222,7 @@ class TagEdit(StageConfig):
         try:
             _ = self.edit
         except Permanent as error:
-            if error.reason == "table":
+            if error.reason in ("table", "table-changed"):
                 what, _, cure = str(error).partition("; ")
                 yield Finding(("file",), what, cure or "correct the file")
             elif error.reason == "secret-too-short":
@@ -251,7 +263,9 @@ def _table_of(edit: Any) -> Change | None:
     if edit.file_ is None:
         return None
     try:
-        return Lookup(read_table(edit.file_), edit.otherwise_)
+        return Lookup(read_table(edit.file_, edit.digest_ or ""), edit.otherwise_)
+    except Changed as error:
+        raise Permanent(f"{edit.file_}: {error}", reason="table-changed") from None
     except OSError as error:
         what = f"{edit.file_} cannot be read: {error.strerror or type(error).__name__}"
         raise Permanent(f"{what}; name another file, or let who runs mapdr read it", reason="table") from None
@@ -293,6 +307,7 @@ _KINDS: Mapping[str, Any] = {
     "pattern": str,
     "table": dict[str, str],
     "file": LocalPath,
+    "digest": Annotated[str, Field(pattern=r"^[0-9]+:[0-9a-f]{64}$")],
     "otherwise": Literal["park", "keep", "clear"],
     "key": KeyField,
     "length": int,

@@ -1,8 +1,12 @@
-"""A table of values in a CSV file, as `map` takes it: what a value is, and what it becomes."""
+"""A table of values in a CSV file, as `map` takes it: what a value is, and what it becomes.
+
+A table may grow at its end. What it said when images were promised is known by a digest, and holds for them.
+"""
 
 from __future__ import annotations
 
 import csv
+import hashlib
 import io
 from pathlib import Path
 
@@ -10,19 +14,59 @@ LARGEST = 64_000_000
 """Bytes: a table of a million patients has some thirty millions."""
 
 _SEPARATORS = (";", "\t")
+_MARK = b"\xef\xbb\xbf"
 
 
-def read_table(path: Path) -> dict[str, str]:
-    """The entries of a CSV file in UTF-8 with two columns, old and new value.
+class Changed(ValueError):
+    """A table that does not begin as it was when images were promised."""
 
-    Columns are separated by commas, or by semicolons or tabs if the first line holds no comma. A first line
-    `from,to` is a heading. White space around values is not of them; lines without a value are left out.
-    Raises OSError, and ValueError that names the line and the cure, never a value.
+
+def digest_of(path: Path) -> str | None:
+    """What a table says now: its length and SHA-256, without byte order mark, line ends as one byte.
+
+    None for one that cannot be read, which is told where the table is used.
     """
+    try:
+        data = _plain(_read(path))
+    except (OSError, ValueError):
+        return None
+    return f"{len(data)}:{hashlib.sha256(data).hexdigest()}"
+
+
+def _begins_as(data: bytes, digest: str) -> bool:
+    """Whether a table is what `digest_of` saw, or that with lines added at its end."""
+    length, _, expected = digest.partition(":")
+    known, rest = data[: int(length)], data[int(length) :]
+    is_whole_line = not rest or not known or known.endswith(b"\n") or rest.startswith(b"\n")
+    return is_whole_line and hashlib.sha256(known).hexdigest() == expected
+
+
+def _read(path: Path) -> bytes:
     with path.open("rb") as file:
         data = file.read(LARGEST + 1)
     if len(data) > LARGEST:
         raise ValueError(f"holds more than {LARGEST // 1_000_000} MB; make the table smaller")
+    return data
+
+
+def _plain(data: bytes) -> bytes:
+    return data.removeprefix(_MARK).replace(b"\r\n", b"\n")
+
+
+def read_table(path: Path, digest: str = "") -> dict[str, str]:
+    """The entries of a CSV file in UTF-8 with two columns, old and new value.
+
+    Columns are separated by commas, or by semicolons or tabs if the first line holds no comma. A first line
+    `from,to` is a heading. White space around values is not of them; lines without a value are left out.
+    Raises OSError, ValueError that names the line and the cure, never a value, and Changed for a table that
+    does not begin as that of `digest`.
+    """
+    data = _read(path)
+    if digest and not _begins_as(_plain(data), digest):
+        raise Changed(
+            "a line that it had when the images were promised is another one now, or gone; put it back (new "
+            "lines go to its end), or promise the images anew: mapdr reroute"
+        )
     try:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError as error:

@@ -24,6 +24,7 @@ from mapdr.kernel.step import Changes, Memory, Phase, Reads
 from mapdr.transform.dataset import inflated
 from mapdr.transform.even import even_pixels
 from mapdr.transform.header.edit import TagEdit, edit_config
+from mapdr.transform.header.fingerprint import refuse_another
 from mapdr.transform.view import PartsView, beginning
 
 BEGINNING = 1 << 14
@@ -165,8 +166,11 @@ def _uid(found: str, known: str) -> str:
 
 
 def build(settings: Settings, config: Sequence[TagEdit], next: None) -> TagEditor:
-    """The transform for a node."""
-    return TagEditor([edit.edit for edit in config])
+    """The transform for a node. Raises Permanent where a table or key cannot be had, or is another one."""
+    edits = [edit.edit for edit in config]
+    for secret in (each for edit in config for each in edit.secrets):
+        refuse_another(settings, secret.place, secret.reveal().encode())
+    return TagEditor(edits)
 
 
 def faults(config: Sequence[TagEdit]) -> Iterator[Finding]:

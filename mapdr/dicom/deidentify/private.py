@@ -1,0 +1,96 @@
+"""Which private elements are known to be safe: by a list, and by what an image says of its own blocks.
+
+PS3.15, section E.3.10; PS3.3, section C.12.1.1.7 (Private Data Element Characteristics).
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+from mapdr import _fast
+from mapdr._fast.scan_tables import BIG_ENDIAN, Element
+from mapdr.dicom import tags
+from mapdr.dicom.deidentify import reading
+from mapdr.dicom.deidentify.table import safe_private
+from mapdr.dicom.value import numbers
+
+
+class Block(NamedTuple):
+    """What an image says of a block of private elements, each by the last two digits of its tag."""
+
+    status: str
+    """Block Identifying Information Status: SAFE, UNSAFE or MIXED."""
+    nonidentifying: frozenset[int]
+    identifying: frozenset[int]
+
+    def has_safe(self, number: int) -> bool:
+        """Whether it says that this element identifies nobody; in doubt it does not."""
+        if number in self.identifying:
+            return False
+        return self.status == "SAFE" or (self.status == "MIXED" and number in self.nonidentifying)
+
+
+Blocks = Mapping[tuple[int, str], Sequence[Block]]
+"""Group and Private Creator to what is said of the block; if that is said twice, both count."""
+
+
+def blocks_of(buffer: bytes, found: reading.Found, flags: int) -> Blocks:
+    """What a data set says of its private blocks, at whatever depth they stand.
+
+    Raises Unreadable for a sequence that cannot be gone through.
+    """
+    sequence = found.get(tags.PRIVATE_DATA_ELEMENT_CHARACTERISTICS_SEQUENCE)
+    blocks: dict[tuple[int, str], list[Block]] = defaultdict(list)
+    for item in _fast.items(buffer, sequence, flags) if sequence is not None else ():
+        inner = reading.by_tag(item.elements)
+        group = _numbers(buffer, inner, tags.PRIVATE_GROUP_REFERENCE, item.flags)
+        if len(group) != 1:
+            continue
+        actions = inner.get(tags.DEIDENTIFICATION_ACTION_SEQUENCE)
+        identifying: frozenset[int] = frozenset()
+        for action in _fast.items(buffer, actions, item.flags) if actions is not None else ():
+            listed = reading.by_tag(action.elements)
+            identifying |= _numbers(buffer, listed, tags.IDENTIFYING_PRIVATE_ELEMENTS, action.flags)
+        block = Block(
+            reading.text(buffer, inner, tags.BLOCK_IDENTIFYING_INFORMATION_STATUS),
+            _numbers(buffer, inner, tags.NONIDENTIFYING_PRIVATE_ELEMENTS, item.flags),
+            identifying,
+        )
+        creator = reading.text(buffer, inner, tags.PRIVATE_CREATOR_REFERENCE)
+        blocks[next(iter(group)), creator].append(block)
+    return blocks
+
+
+def safe_tags(buffer: bytes, elements: Sequence[Element], blocks: Blocks) -> frozenset[int]:
+    """The private tags of a level that are known to be safe, and the reservations of their blocks.
+
+    What the image says of a block goes before the list of Table E.3.10-1, which knows no device's mistakes.
+    """
+    creators = {
+        (element.tag >> 16, element.tag & 0xFF): reading.stripped(buffer, element)
+        for element in elements
+        if element.tag >> 16 & 1 and 0x10 <= element.tag & 0xFFFF <= 0xFF
+    }
+    kept: set[int] = set()
+    for element in elements if creators else ():
+        group, block = element.tag >> 16, element.tag >> 8 & 0xFF
+        creator = creators.get((group, block))
+        if not creator:
+            continue
+        if said := blocks.get((group, creator)):
+            is_safe = all(each.has_safe(element.tag & 0xFF) for each in said)
+        else:
+            is_safe = (creator, element.tag & 0xFFFF00FF) in safe_private()
+        if is_safe:
+            kept |= {element.tag, group << 16 | block}
+    return frozenset(kept)
+
+
+def _numbers(buffer: bytes, found: reading.Found, tag: int, flags: int) -> frozenset[int]:
+    element = found.get(tag)
+    if element is None:
+        return frozenset()
+    values = numbers(buffer[element.value : element.end], "US", big_endian=bool(flags & BIG_ENDIAN))
+    return frozenset(int(value) for value in values)
