@@ -200,6 +200,10 @@ def test_a_text_keeps_its_character_set(raw: bytes, terms: tuple[str, ...], new:
 
 def test_a_text_that_gets_too_long_is_a_dummy() -> None:
     assert changed.text(b"1234567 1/31/2024", "SH", (), by_days(1), year_only=False) == b"ANONYMIZED"
+    long = b"x" * changed.LONGEST
+    assert changed.text(long, "UT", (), to_year, year_only=True) == long
+    for much in (long + b"y", long * 5):
+        assert changed.text(much, "UT", (), to_year, year_only=True) == b"ANONYMIZED"
 
 
 # --- Ages
