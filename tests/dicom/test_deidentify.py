@@ -396,6 +396,47 @@ def _read(header: bytes, flags: int, *, plainly: bool) -> Any:
         return error.reason
 
 
+@given(st.binary(max_size=40), st.integers(0, 900), st.booleans())
+def test_damage_to_what_is_kept_is_refused_or_marked(noise: bytes, at: int, inserts: bool) -> None:
+    data = subject(
+        SpecificCharacterSet="ISO_IR 100",
+        ManufacturerModelName="M\u00fcller 2024-02-29",
+        PatientAge="097Y",
+        PrivateDataElementCharacteristicsSequence=Sequence(
+            [characteristics(0x0029, "ACME", "MIXED", safe=[1, 2], unsafe=[3])]
+        ),
+    )
+    block = data.private_block(0x0029, "ACME", create=True)
+    block.add_new(1, "LO", "kernel 20240229")
+    block.add_new(3, "LO", "Jane Doe")
+    raw = written(data)
+    broken = raw[:at] + noise + raw[at if inserts else at + len(noise) :]
+    step = Deidentifier(
+        [
+            Option.RETAIN_SAFE_PRIVATE,
+            Option.MODIFIED_DATES,
+            Option.CLEAN_DESCRIPTORS,
+            Option.RETAIN_PATIENT_CHARACTERISTICS,
+        ],
+        KEY,
+        Generated(),
+        "MAPDR test",
+        age_limit=89,
+    )
+    said, made = "", b""
+    try:
+        made = step.apply(broken, None, EXPLICIT).header
+    except (Permanent, Unreadable) as error:
+        said = str(error) or "unreadable"
+    assert "Doe" not in said
+    assert said or b"113100" in made
+    if not noise:
+        assert b"20240229" not in made
+        assert b"2024-02-29" not in made
+        assert b"Jane" not in made
+        assert b"097Y" not in made
+
+
 @given(st.binary(max_size=60), st.integers(0, 400), st.integers(0, 600), st.integers(0, 3))
 def test_elements_are_those_of_the_plain_reader(noise: bytes, at: int, cut: int, flags: int) -> None:
     data = written(report())
