@@ -14,6 +14,8 @@ from mapdr.dicom.value import SINGLE
 LONGEST = 100_000
 """Characters of a text in which dates are looked for; a search costs some microseconds for each."""
 
+_MAY_MENTION = re.compile(rb"[0-9]{2}").search
+"""Every form of a date has two digits side by side, in every character set."""
 _AGE = re.compile(rb"([0-9]{3})([DWMY])")
 _PER_YEAR = {b"D": 365, b"W": 52, b"M": 12, b"Y": 1}
 
@@ -43,6 +45,8 @@ def text(raw: bytes, vr: str, terms: tuple[str, ...], move: Move, *, year_only: 
     A dummy stands for a text that cannot be searched, is over `LONGEST`, of which nothing would be left, or
     that gets too long for its VR.
     """
+    if not _MAY_MENTION(raw):
+        return raw
     if len(raw) > 4 * LONGEST:
         return dummy.VALUES["LO"]
     decoded = decode_or_none(raw, terms)
