@@ -211,6 +211,39 @@ def test_an_image_says_which_private_elements_are_safe(
             assert tags == [0x00290010] * bool(wanted) + [0x00291000 + each for each in wanted]
 
 
+@pytest.mark.parametrize("options", [(), ("modified-dates", "clean-descriptors")])
+def test_vrs_that_an_image_says_count_in_implicit_vr(options: tuple[str, ...]) -> None:
+    data = subject()
+    block = data.private_block(0x0029, "ACME 20240229", create=True)
+    said = characteristics(0x0029, "ACME 20240229", "SAFE")
+    said.PrivateDataElementDefinitionSequence = Sequence()
+    values = ("PN", "Doe^Jane"), ("DA", "20240229"), ("UI", "1.2.3.4"), ("LO", "of 20240229"), ("SQ", None)
+    for number, (vr, value) in enumerate(values, 1):
+        block.add_new(number, vr, value or Sequence([Dataset()]))
+        one = Dataset()
+        one.PrivateDataElement, one.PrivateDataElementValueRepresentation = number, vr
+        one.PrivateDataElementValueMultiplicity = 1
+        said.PrivateDataElementDefinitionSequence.append(one)
+    block.add_new(9, "LO", "unsaid")
+    data.PrivateDataElementCharacteristicsSequence = Sequence([said])
+    out = io.BytesIO()
+    pydicom.dcmwrite(out, data, implicit_vr=True, little_endian=True, force_encoding=True)
+    step = deidentifier("retain-safe-private", *options)
+    made = step.apply(out.getvalue(), None, "1.2.840.10008.1.2").header
+    read = pydicom.filereader.read_dataset(io.BytesIO(made), True, True)
+    found = {int(tag) & 0xFFFF: read.get_item(tag).value for tag in read.keys() if tag.is_private}  # noqa: SIM118
+    assert found.pop(0x0010).strip() == b"ACME 20240229"
+    assert found.pop(0x1009) == b"unsaid"
+    assert found.pop(0x1003).strip(b"\0").decode() == KEY.uid("1.2.3.4")
+    if not options:
+        assert found == {0x1004: b"of 20240229 "}
+        return
+    assert re.fullmatch(rb"[0-9]{8}", day := found.pop(0x1002))
+    assert day != b"20240229"
+    assert found.keys() == {0x1004}
+    assert b"20240229" not in found[0x1004]
+
+
 def test_what_an_image_says_goes_before_the_list() -> None:
     data = subject()
     data.private_block(0x0019, "SIEMENS MR HEADER", create=True).add_new(0x0C, "IS", "1000")
@@ -394,6 +427,47 @@ def _read(header: bytes, flags: int, *, plainly: bool) -> Any:
         return reading.elements_of(header, flags)
     except Unreadable as error:
         return error.reason
+
+
+@given(st.binary(max_size=40), st.integers(0, 900), st.booleans())
+def test_damage_to_what_is_kept_is_refused_or_marked(noise: bytes, at: int, inserts: bool) -> None:
+    data = subject(
+        SpecificCharacterSet="ISO_IR 100",
+        ManufacturerModelName="M\u00fcller 2024-02-29",
+        PatientAge="097Y",
+        PrivateDataElementCharacteristicsSequence=Sequence(
+            [characteristics(0x0029, "ACME", "MIXED", safe=[1, 2], unsafe=[3])]
+        ),
+    )
+    block = data.private_block(0x0029, "ACME", create=True)
+    block.add_new(1, "LO", "kernel 20240229")
+    block.add_new(3, "LO", "Jane Doe")
+    raw = written(data)
+    broken = raw[:at] + noise + raw[at if inserts else at + len(noise) :]
+    step = Deidentifier(
+        [
+            Option.RETAIN_SAFE_PRIVATE,
+            Option.MODIFIED_DATES,
+            Option.CLEAN_DESCRIPTORS,
+            Option.RETAIN_PATIENT_CHARACTERISTICS,
+        ],
+        KEY,
+        Generated(),
+        "MAPDR test",
+        age_limit=89,
+    )
+    said, made = "", b""
+    try:
+        made = step.apply(broken, None, EXPLICIT).header
+    except (Permanent, Unreadable) as error:
+        said = str(error) or "unreadable"
+    assert "Doe" not in said
+    assert said or b"113100" in made
+    if not noise:
+        assert b"20240229" not in made
+        assert b"2024-02-29" not in made
+        assert b"Jane" not in made
+        assert b"097Y" not in made
 
 
 @given(st.binary(max_size=60), st.integers(0, 400), st.integers(0, 600), st.integers(0, 3))

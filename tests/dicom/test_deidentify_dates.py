@@ -188,6 +188,7 @@ def test_text_that_is_kept_has_its_dates_moved_with_both_options() -> None:
         (b"\x1b$B;3ED\x1b(B 20240229", ("", "ISO 2022 IR 87"), b"\x1b$B;3ED\x1b(B 20240101"),
         (b"\x1b$B2024022\x1b(B", ("", "ISO 2022 IR 87"), b"ANONYMIZED"),  # half a character
         (b"\xff2024-02-29", ("GB18030",), b"ANONYMIZED"),
+        (b"\xff no digits 1", ("GB18030",), b"\xff no digits 1"),
         (b"01/2024 ", (), b"2024 "),
         (b"31.01.24\\", (), b"ANONYMIZED"),
         (b"no date ", (), b"no date "),
@@ -200,6 +201,10 @@ def test_a_text_keeps_its_character_set(raw: bytes, terms: tuple[str, ...], new:
 
 def test_a_text_that_gets_too_long_is_a_dummy() -> None:
     assert changed.text(b"1234567 1/31/2024", "SH", (), by_days(1), year_only=False) == b"ANONYMIZED"
+    long = b"x" * (changed.LONGEST - 2) + b"12"
+    assert changed.text(long, "UT", (), to_year, year_only=True) == long
+    for much in (long + b"y", long * 5):
+        assert changed.text(much, "UT", (), to_year, year_only=True) == b"ANONYMIZED"
 
 
 # --- Ages

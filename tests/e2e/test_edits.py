@@ -127,7 +127,8 @@ def test_only_the_named_elements_differ(
 
 @pytest.mark.timeout(120)
 def test_who_is_not_in_the_table_waits_for_it(make_node: Callable[..., Node], tmp_path: Path) -> None:
-    """Parked without its value, sent unchanged by nothing; after a reload a retry takes the table of then."""
+    """Parked without its value, sent unchanged by nothing; a retry after a reload takes an added line,
+    and no table of which a line is another one."""
     table = tmp_path / "ids.csv"
     table.write_text("nobody,R-0\n")
     (image,) = study("CT", seed=81, images=1, size=(32, 32))
@@ -142,10 +143,17 @@ def test_who_is_not_in_the_table_waits_for_it(make_node: Callable[..., Node], tm
         assert [each["reason"] for each in node.json("deliveries")["deliveries"]] == ["not-in-table"]
         assert not sink.received
         old = pydicom.dcmread(BytesIO(image.part10())).PatientID
-        table.write_text(f"{old},R-1\n")
+        grown = f"nobody,R-0\n{old},R-1\n"
+        table.write_text(grown)
         node.command("retry", "--state", "parked", "--yes")
         node.when(lambda status: status["parked"] == 1)  # the table of the start is in use still
+        table.write_text(f"{old},R-1\n")
         node.command("reload")
+        node.command("retry", "--state", "parked", "--yes")
+        node.when(
+            lambda _: [each["reason"] for each in node.json("deliveries")["deliveries"]] == ["table-changed"]
+        )
+        table.write_text(grown)
         node.command("retry", "--state", "parked", "--yes")
         node.when_settled(1)
         (arrived,) = sink.received

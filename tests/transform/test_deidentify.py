@@ -159,6 +159,15 @@ def test_each_change_is_told_with_the_row_it_goes_by(tag: int, row: str) -> None
     assert made.account((0x00081140, tag), payload_of(subject())[1]) == row
 
 
+def test_what_is_kept_in_part_is_told_so() -> None:
+    options = ["modified-dates", "clean-descriptors", "retain-patient-characteristics"]
+    made, (_, instance) = step(options=options, age_limit=89), payload_of(subject())
+    age, model = made.account((0x00101010,), instance), made.account((0x00081090,), instance)
+    assert age == "Table E.1-1: K (retain-patient-characteristics), above the limit as one category"
+    assert model == "no row of Table E.1-1: by its VR, the dates in it as modified-dates says"
+    assert made.account((0x00100010,), instance) == "Table E.1-1: Z"
+
+
 @pytest.mark.parametrize("wrong", [{"options": ["clean-pixel-data"]}, {"regions": REGIONS}])
 def test_regions_and_the_option_of_clean_pixels_go_together(wrong: dict[str, Any]) -> None:
     with pytest.raises(ValidationError, match="go together"):

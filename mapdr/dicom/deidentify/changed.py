@@ -11,6 +11,11 @@ from mapdr.dicom.deidentify.text_dates import cleaned
 from mapdr.dicom.fit import LIMITS
 from mapdr.dicom.value import SINGLE
 
+LONGEST = 100_000
+"""Characters of a text in which dates are looked for; a search costs some microseconds for each."""
+
+_MAY_MENTION = re.compile(rb"[0-9]{2}").search
+"""Every form of a date has two digits side by side, in every character set."""
 _AGE = re.compile(rb"([0-9]{3})([DWMY])")
 _PER_YEAR = {b"D": 365, b"W": 52, b"M": 12, b"Y": 1}
 
@@ -37,12 +42,19 @@ def age(raw: bytes, limit: int) -> bytes | None:
 def text(raw: bytes, vr: str, terms: tuple[str, ...], move: Move, *, year_only: bool) -> bytes:
     """A text with the dates that it mentions moved, in its own character set; the same bytes if it has none.
 
-    A dummy stands for a text that cannot be searched, of which nothing would be left, or that gets too long.
+    A dummy stands for a text that cannot be searched, is over `LONGEST`, of which nothing would be left, or
+    that gets too long for its VR.
     """
+    if not _MAY_MENTION(raw):
+        return raw
+    if len(raw) > 4 * LONGEST:
+        return dummy.VALUES["LO"]
     decoded = decode_or_none(raw, terms)
     if decoded is None and (b"\x1b" in raw or "GB18030" in "\\".join(terms).upper()):
         return dummy.VALUES["LO"]  # digits may be halves of other characters
     was = raw.decode("latin-1") if decoded is None else decoded
+    if len(was) > LONGEST:
+        return dummy.VALUES["LO"]
     new = cleaned(was, move, year_only=year_only)
     if new == was:
         return raw

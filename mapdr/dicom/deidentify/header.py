@@ -185,7 +185,7 @@ class Deidentifier:
         buffer, actions, instead = place.buffer, place.actions, place.instead
         pieces: list[bytes] = []
         waiting = list(added)
-        safe = private.safe_tags(buffer, elements, call.blocks) if self._keeps_private else frozenset()
+        safe = private.safe_tags(buffer, elements, call.blocks) if self._keeps_private else {}
         for element in elements:
             tag, vr, offset, value, end, length = element
             while waiting and waiting[0][0] <= tag:
@@ -193,7 +193,7 @@ class Deidentifier:
             if tag >> 16 & 1:
                 if tag not in safe:
                     continue
-                do = self._private(tag, vr.decode("latin-1"), buffer[value : value + 4])
+                do = self._private(tag, vr.decode("latin-1"), safe[tag], buffer[value : value + 4])
             elif added and tag in MARKS:
                 continue
             else:
@@ -329,11 +329,19 @@ class Deidentifier:
         kept = [each for each in elements if each.tag in (tags.REFERENCED_IMAGE_SEQUENCE, tags.GRAPHIC_LAYER)]
         return self._level(call, place, kept) + new
 
-    def _private(self, tag: int, vr: str, start: bytes) -> Do:
-        """What becomes of a safe private element: it is kept, unless its VR says that it names somebody."""
-        if vr == "PN" or (vr in ("", "UN") and tag & 0xFFFF > 0xFF and start in reading.ITEM_STARTS):
+    def _private(self, tag: int, vr: str, said: str, start: bytes) -> Do:
+        """What becomes of a safe private element: it is kept, unless its VR says that it names somebody.
+
+        `said` is the VR that the image says of it elsewhere, for one that is written without a VR.
+        """
+        if tag & 0xFFFF <= 0xFF:
+            return Do.KEEP  # the block's reservation, by which its elements are known
+        if vr not in ("", "UN"):
+            return Do.REMOVE if vr == "PN" else self.profile.unlisted(tag, vr)
+        if said == "PN" or start in reading.ITEM_STARTS:
             return Do.REMOVE  # items of whose VRs nothing is known are no better
-        return self.profile.unlisted(tag, vr)
+        do = self.profile.unlisted(tag, "" if said == "SQ" else said)
+        return Do.REMOVE if do is Do.DUMMY else do  # no dummy is valid without a VR
 
 
 def _is_registered(buffer: bytes, item: Item) -> bool:

@@ -6,7 +6,7 @@ PS3.15, section E.3.10; PS3.3, section C.12.1.1.7 (Private Data Element Characte
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from mapdr import _fast
@@ -24,6 +24,8 @@ class Block(NamedTuple):
     """Block Identifying Information Status: SAFE, UNSAFE or MIXED."""
     nonidentifying: frozenset[int]
     identifying: frozenset[int]
+    vrs: Mapping[int, str]
+    """The VRs of its elements, as far as they are said: in implicit VR nothing else says them."""
 
     def has_safe(self, number: int) -> bool:
         """Whether it says that this element identifies nobody; in doubt it does not."""
@@ -41,30 +43,34 @@ def blocks_of(buffer: bytes, found: reading.Found, flags: int) -> Blocks:
 
     Raises Unreadable for a sequence that cannot be gone through.
     """
-    sequence = found.get(tags.PRIVATE_DATA_ELEMENT_CHARACTERISTICS_SEQUENCE)
     blocks: dict[tuple[int, str], list[Block]] = defaultdict(list)
-    for item in _fast.items(buffer, sequence, flags) if sequence is not None else ():
-        inner = reading.by_tag(item.elements)
-        group = _numbers(buffer, inner, tags.PRIVATE_GROUP_REFERENCE, item.flags)
+    for inner, flags_inside in _items(
+        buffer, found, tags.PRIVATE_DATA_ELEMENT_CHARACTERISTICS_SEQUENCE, flags
+    ):
+        group = _numbers(buffer, inner, tags.PRIVATE_GROUP_REFERENCE, flags_inside)
         if len(group) != 1:
             continue
-        actions = inner.get(tags.DEIDENTIFICATION_ACTION_SEQUENCE)
         identifying: frozenset[int] = frozenset()
-        for action in _fast.items(buffer, actions, item.flags) if actions is not None else ():
-            listed = reading.by_tag(action.elements)
-            identifying |= _numbers(buffer, listed, tags.IDENTIFYING_PRIVATE_ELEMENTS, action.flags)
+        for listed, at in _items(buffer, inner, tags.DEIDENTIFICATION_ACTION_SEQUENCE, flags_inside):
+            identifying |= _numbers(buffer, listed, tags.IDENTIFYING_PRIVATE_ELEMENTS, at)
+        vrs: dict[int, str] = {}
+        for listed, at in _items(buffer, inner, tags.PRIVATE_DATA_ELEMENT_DEFINITION_SEQUENCE, flags_inside):
+            vr = reading.text(buffer, listed, tags.PRIVATE_DATA_ELEMENT_VALUE_REPRESENTATION)
+            vrs |= dict.fromkeys(_numbers(buffer, listed, tags.PRIVATE_DATA_ELEMENT, at), vr)
         block = Block(
             reading.text(buffer, inner, tags.BLOCK_IDENTIFYING_INFORMATION_STATUS),
-            _numbers(buffer, inner, tags.NONIDENTIFYING_PRIVATE_ELEMENTS, item.flags),
+            _numbers(buffer, inner, tags.NONIDENTIFYING_PRIVATE_ELEMENTS, flags_inside),
             identifying,
+            vrs,
         )
         creator = reading.text(buffer, inner, tags.PRIVATE_CREATOR_REFERENCE)
         blocks[next(iter(group)), creator].append(block)
     return blocks
 
 
-def safe_tags(buffer: bytes, elements: Sequence[Element], blocks: Blocks) -> frozenset[int]:
-    """The private tags of a level that are known to be safe, and the reservations of their blocks.
+def safe_tags(buffer: bytes, elements: Sequence[Element], blocks: Blocks) -> dict[int, str]:
+    """The private tags of a level that are known to be safe, and the reservations of their blocks, each with
+    the VR that the image says of it; empty where it says none.
 
     What the image says of a block goes before the list of Table E.3.10-1, which knows no device's mistakes.
     """
@@ -73,19 +79,28 @@ def safe_tags(buffer: bytes, elements: Sequence[Element], blocks: Blocks) -> fro
         for element in elements
         if element.tag >> 16 & 1 and 0x10 <= element.tag & 0xFFFF <= 0xFF
     }
-    kept: set[int] = set()
+    kept: dict[int, str] = {}
     for element in elements if creators else ():
         group, block = element.tag >> 16, element.tag >> 8 & 0xFF
         creator = creators.get((group, block))
         if not creator:
             continue
+        number, vr = element.tag & 0xFF, ""
         if said := blocks.get((group, creator)):
-            is_safe = all(each.has_safe(element.tag & 0xFF) for each in said)
+            is_safe = all(each.has_safe(number) for each in said)
+            vr = next((each.vrs[number] for each in said if number in each.vrs), "")
         else:
             is_safe = (creator, element.tag & 0xFFFF00FF) in safe_private()
         if is_safe:
-            kept |= {element.tag, group << 16 | block}
-    return frozenset(kept)
+            kept |= {element.tag: vr, group << 16 | block: ""}
+    return kept
+
+
+def _items(buffer: bytes, found: reading.Found, tag: int, flags: int) -> Iterator[tuple[reading.Found, int]]:
+    """The items of a sequence, their elements by tag, with the flags that they are read by."""
+    sequence = found.get(tag)
+    for item in _fast.items(buffer, sequence, flags) if sequence is not None else ():
+        yield reading.by_tag(item.elements), item.flags
 
 
 def _numbers(buffer: bytes, found: reading.Found, tag: int, flags: int) -> frozenset[int]:

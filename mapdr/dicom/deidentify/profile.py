@@ -99,6 +99,13 @@ _SEALED = frozenset((tags.ENCRYPTED_ATTRIBUTES_SEQUENCE, tags.MAC_PARAMETERS_SEQ
 _CODES_OF_THE_BASIC_PROFILE = {"X": Do.REMOVE, "Z": Do.EMPTY, "D": Do.DUMMY, "U": Do.UID}
 
 
+_HOW = {
+    Do.TEXT: ", the dates in it as modified-dates says",
+    Do.AGE: ", above the limit as one category",
+}
+"""What becomes of a value that is kept, if anything, for who asks which row did it."""
+
+
 class Actions(dict[int, Do]):
     """What to do with each tag of one context; made as it is asked for, kept for what is known."""
 
@@ -148,10 +155,11 @@ class Profile:
         if group & 1 or group & 0xFF00 in (0x5000, 0x6000):
             return "Table E.1-1: X"  # the rows of private attributes, curves and overlays
         row = attributes().get(tag)
+        how = _HOW.get(self._kept(tag, listed_vr(tag)), "")
         if row is None:
-            return "no row of Table E.1-1: by its VR"
+            return "no row of Table E.1-1: by its VR" + how
         code, option = row.code(self.options)
-        return f"Table E.1-1: {code}" + (f" ({option})" if option is not None else "")
+        return f"Table E.1-1: {code}" + (f" ({option})" if option is not None else "") + how * (code == "K")
 
     def _do(self, type_of: Callable[[int], int], tag: int) -> Do:
         group = tag >> 16

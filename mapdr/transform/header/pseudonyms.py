@@ -1,6 +1,6 @@
 """What stands in place of a patient's identifier and name: nothing, what the key makes, or a line of a file.
 
-The file is CSV (comma or semicolon, UTF-8) with a head line: `patient_id,pseudonym`, and `name` if the name
+The file is CSV with a head line: `patient_id,pseudonym`, and `name` if the name
 is to be another text than the pseudonym.
 """
 
@@ -16,6 +16,7 @@ from typing import Literal, NamedTuple
 from mapdr.dicom.deidentify.keys import Key
 from mapdr.kernel.errors import ConfigurationError, Permanent, Temporary
 from mapdr.store.spool.claim import Claim
+from mapdr.transform.header.csv_file import read_bytes, rows_of
 
 _WAIT_SECONDS = 10.0
 """How long a process waits for another one that writes a new pseudonym."""
@@ -134,33 +135,28 @@ class FromFile:
 def read_pseudonyms(path: Path) -> Table:
     """What a file of pseudonyms says. Raises OSError, and ConfigurationError that names the line."""
     try:
-        text = path.read_bytes().decode("utf-8-sig")
-    except UnicodeDecodeError:
-        raise ConfigurationError("the file of pseudonyms is not UTF-8 text") from None
-    head = text.partition("\n")[0]
-    delimiter = ";" if ";" in head else ","
-    rows = csv.reader(io.StringIO(text), delimiter=delimiter)
-    columns = tuple(column.strip().lower() for column in next(rows, []))
+        rows, delimiter = rows_of(read_bytes(path))
+    except ValueError as error:
+        raise ConfigurationError(f"the file of pseudonyms: {error}") from None
+    columns = tuple(column.lower() for column in rows[0][1]) if rows else ()
     if not set(_HEAD) <= set(columns):
         raise ConfigurationError("the file of pseudonyms has no head line with patient_id and pseudonym")
     known: dict[str, tuple[str, str]] = {}
     owner: dict[str, str] = {}
-    for row in rows:
-        if not any(row):
-            continue
-        line = dict(zip(columns, (cell.strip() for cell in row), strict=False))
-        patient, pseudonym = line.get("patient_id", ""), line.get("pseudonym", "")
-        name = line.get("name", "") or pseudonym
+    for number, cells in rows[1:]:
+        row = dict(zip(columns, cells, strict=False))
+        patient, pseudonym = row.get("patient_id", ""), row.get("pseudonym", "")
+        name = row.get("name", "") or pseudonym
         if not patient or not _is_text(pseudonym, 64) or not _is_text(name, 64):
             what = "needs a patient_id, and a pseudonym of up to 64 characters of ASCII without a backslash"
-            raise ConfigurationError(f"line {rows.line_num} of the file of pseudonyms {what}")
+            raise ConfigurationError(f"line {number} of the file of pseudonyms {what}")
         if known.setdefault(patient, (pseudonym, name)) != (pseudonym, name):
             raise ConfigurationError(
-                f"line {rows.line_num} of the file of pseudonyms has a patient again, with another pseudonym"
+                f"line {number} of the file of pseudonyms has a patient again, with another pseudonym"
             )
         if owner.setdefault(pseudonym, patient) != patient:
             raise ConfigurationError(
-                f"line {rows.line_num} of the file of pseudonyms gives a pseudonym to a second patient"
+                f"line {number} of the file of pseudonyms gives a pseudonym to a second patient"
             )
     return Table(known, columns, delimiter)
 

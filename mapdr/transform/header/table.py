@@ -5,15 +5,11 @@ A table may grow at its end. What it said when images were promised is known by 
 
 from __future__ import annotations
 
-import csv
 import hashlib
-import io
 from pathlib import Path
 
-LARGEST = 64_000_000
-"""Bytes: a table of a million patients has some thirty millions."""
+from mapdr.transform.header.csv_file import read_bytes, rows_of
 
-_SEPARATORS = (";", "\t")
 _MARK = b"\xef\xbb\xbf"
 
 
@@ -27,7 +23,7 @@ def digest_of(path: Path) -> str | None:
     None for one that cannot be read, which is told where the table is used.
     """
     try:
-        data = _plain(_read(path))
+        data = _plain(read_bytes(path))
     except (OSError, ValueError):
         return None
     return f"{len(data)}:{hashlib.sha256(data).hexdigest()}"
@@ -41,14 +37,6 @@ def _begins_as(data: bytes, digest: str) -> bool:
     return is_whole_line and hashlib.sha256(known).hexdigest() == expected
 
 
-def _read(path: Path) -> bytes:
-    with path.open("rb") as file:
-        data = file.read(LARGEST + 1)
-    if len(data) > LARGEST:
-        raise ValueError(f"holds more than {LARGEST // 1_000_000} MB; make the table smaller")
-    return data
-
-
 def _plain(data: bytes) -> bytes:
     return data.removeprefix(_MARK).replace(b"\r\n", b"\n")
 
@@ -56,48 +44,31 @@ def _plain(data: bytes) -> bytes:
 def read_table(path: Path, digest: str = "") -> dict[str, str]:
     """The entries of a CSV file in UTF-8 with two columns, old and new value.
 
-    Columns are separated by commas, or by semicolons or tabs if the first line holds no comma. A first line
-    `from,to` is a heading. White space around values is not of them; lines without a value are left out.
-    Raises OSError, ValueError that names the line and the cure, never a value, and Changed for a table that
-    does not begin as that of `digest`.
+    A first line `from,to` is a heading; lines without a value are left out (`rows_of` says the rest). Raises
+    OSError, ValueError that names the line and the cure, never a value, and Changed for a table that does not
+    begin as that of `digest`.
     """
-    data = _read(path)
+    data = read_bytes(path)
     if digest and not _begins_as(_plain(data), digest):
         raise Changed(
             "a line that it had when the images were promised is another one now, or gone; put it back (new "
             "lines go to its end), or promise the images anew: mapdr reroute"
         )
-    try:
-        text = data.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        line = data[: error.start].count(b"\n") + 1
-        raise ValueError(f"line {line} is not UTF-8 text; save the file as CSV in UTF-8") from None
     found: dict[str, str] = {}
     lines: dict[str, int] = {}
-    lines_of = io.StringIO(text, newline="")
-    reader = csv.reader(lines_of, delimiter=_separator(text), skipinitialspace=True, strict=True)
-    try:
-        for number, row in enumerate(reader):
-            cells = [cell.strip() for cell in row]
-            if not any(cells) or (number == 0 and [cell.lower() for cell in cells] == ["from", "to"]):
-                continue
-            old, new = _entry(cells, reader.line_num)
-            if found.setdefault(old, new) != new:
-                raise ValueError(
-                    f"line {reader.line_num} has another new value than line {lines[old]} has for the same "
-                    "old one; leave one of them out"
-                )
-            lines.setdefault(old, reader.line_num)
-    except csv.Error as error:
-        raise ValueError(f"line {reader.line_num} is not CSV ({error}); correct its quotes") from None
+    for number, (line, cells) in enumerate(rows_of(data).rows):
+        if number == 0 and [cell.lower() for cell in cells] == ["from", "to"]:
+            continue
+        old, new = _entry(cells, line)
+        if found.setdefault(old, new) != new:
+            raise ValueError(
+                f"line {line} has another new value than line {lines[old]} has for the same old one; leave "
+                "one of them out"
+            )
+        lines.setdefault(old, line)
     if not found:
         raise ValueError("holds no entry; write old and new value in each line, separated by a comma")
     return found
-
-
-def _separator(text: str) -> str:
-    first = next((line for line in text.splitlines() if line.strip()), "")
-    return next((each for each in _SEPARATORS if each in first and "," not in first), ",")
 
 
 def _entry(cells: list[str], line: int) -> tuple[str, str]:
