@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import gc
 import logging
@@ -138,6 +139,10 @@ def no_leaks(request: pytest.FixtureRequest) -> Iterator[None]:
         return
     threads, files = set(threading.enumerate()), _open_files()
     yield
+    with contextlib.suppress(AssertionError):
+        until(lambda: not _new_threads(threads), 1)
+    if _new_threads(threads):
+        gc.collect()  # an exception and the frames that it came through hold each other, and all that is theirs
     until(lambda: not _new_threads(threads), 5, f"the end of threads {_new_threads(threads)}")
     if _open_files() - files:
         gc.collect()

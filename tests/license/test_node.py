@@ -181,7 +181,7 @@ def test_what_a_node_does_under_its_license(
     if case.kind == "over":
         until(lambda: [each for each in ris.answered() if each.json["type"] == "study.received"], 10)
         assert node.status()["pending"] == 3
-        rows = node.look("deliveries")["deliveries"]
+        rows = node.json("deliveries")["deliveries"]
         assert {(row["state"], row["attempts"], row["reason"]) for row in rows} == {("pending", 0, "license")}
         (pacs,) = node.status()["destinations"]
         assert (pacs["state"], pacs["reason"], sink.received) == ("waiting", "license", [])
