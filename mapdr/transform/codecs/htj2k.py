@@ -126,7 +126,7 @@ class Lossy:
         self._codec = codec
 
     def dial(self, form: FrameFormat) -> Dial:
-        """dB against 2 ** bits stored by the quantisation step alone: about what comes out if that is fine."""
+        """dB against 2 ** bits stored by the quantisation step alone: about what comes out if it is fine."""
         highest = min(MOST_DB, DB_PER_BIT * form.stored + 24)
         return Dial(LEAST_DB, highest, "dB", 0.07, min(highest, max(LEAST_DB, DB_PER_BIT * form.stored - 2)))
 
