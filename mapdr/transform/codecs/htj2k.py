@@ -28,7 +28,7 @@ LEAST_DB = 12.0
 MOST_DB = 107.0
 """OpenJPH quantises no finer than 2 ** -16 of the range."""
 BASE = 64
-"""Rows and columns of the lowest resolution for RPCL (PS3.5 section 10.18)."""
+"""Rows or columns that the lowest resolution may have for RPCL (PS3.5 section 10.18)."""
 _PRECISIONS = 42
 """Where SIZ holds Ssiz, XRsiz, YRsiz of each component (ISO/IEC 15444-1, A.5.1), right after SOC."""
 _SIGNED = 0x80
