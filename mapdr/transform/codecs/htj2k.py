@@ -11,6 +11,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+
 from mapdr.dicom import uids as uid
 from mapdr.kernel.codec import OWN_WAY, Ability, Decoder, Dial, FrameFormat, PixelRange, Pixels, Way
 from mapdr.kernel.errors import Permanent
@@ -53,13 +55,14 @@ class _OpenJph:
     def encode(self, pixels: Pixels, form: FrameFormat, **options: Any) -> bytes:
         """The codestream of a frame; `options` as imagecodecs has them. Raises Permanent(reason="codec")."""
         size = 1 if form.stored <= 8 else 2
-        cells = pixels.astype("i4")
+        # In unsigned cells, which wrap: their bits are those of the signed result.
+        cells = np.ascontiguousarray(pixels, f"{'ui'[form.signed]}{size}").view(f"u{size}")
         if not form.signed:
-            cells -= 1 << form.stored - 1
-        if not options["reversible"]:
-            cells <<= 8 * size - form.stored
+            cells = cells - cells.dtype.type(1 << form.stored - 1)
+        if not options["reversible"] and form.stored < 8 * size:
+            cells = cells << cells.dtype.type(8 * size - form.stored)
         try:
-            stream = bytearray(self._codec.htj2k_encode(cells.astype(f"i{size}"), tlm=True, **options))
+            stream = bytearray(self._codec.htj2k_encode(cells.view(f"i{size}"), tlm=True, **options))
         except Exception as error:
             raise Permanent(f"HTJ2K cannot encode: {type(error).__name__}", reason="codec") from error
         places = slice(_PRECISIONS, _PRECISIONS + 3 * form.samples, 3)
