@@ -23,7 +23,6 @@ from mapdr.kernel.errors import Permanent
 from mapdr.kernel.item import Instance, Part, Payload, Treatment, total_length
 from mapdr.kernel.stage import Factory, Settings, StageConfig
 from mapdr.kernel.step import Changes, Memory, Phase, Reads
-from mapdr.transform.codecs.jpeg2000 import METHOD
 from mapdr.transform.document import OpenImage
 from mapdr.transform.encode.derive import (
     Loss,
@@ -243,7 +242,8 @@ class CompressStep:
             changes.update(uid_changes(uid))
         if encoded.setting is not None:
             syntax = JPEG2000
-            loss = Loss(image.native_bytes / encoded.size, METHOD, encoded.padding)
+            method = document.codecs.lossy_encoder(syntax).method
+            loss = Loss(image.native_bytes / encoded.size, method, encoded.padding)
             changes.update(lossy_changes(image, loss, payload.sop_class_uid, payload.sop_instance_uid))
         tables, pixel_parts = encapsulate(encoded.frames)
         # A group length of the pixel data's group would lie now; it is retired (PS3.5 section 7.2).

@@ -12,7 +12,7 @@ from typing import TypeVar
 from weakref import WeakValueDictionary
 
 from mapdr.kernel import budget
-from mapdr.kernel.codec import Encoder, FrameFormat, Pixels, WaveletEncoder
+from mapdr.kernel.codec import OWN_WAY, Encoder, FrameFormat, LossyEncoder, Pixels, Way
 from mapdr.kernel.errors import Permanent
 from mapdr.transform.encode.forecast import TYPICAL, Forecast
 from mapdr.transform.encode.policy import RGB
@@ -24,7 +24,6 @@ T = TypeVar("T")
 
 SAMPLE = 4
 """Frames of a long multi-frame image on which a level is searched first."""
-BITS_PER_DB = 1 / 6.02
 LIKELY = 0.7
 """Share of the ratio that lossless must be forecast to reach to be tried: see `Forecast.lossless_bits`."""
 
@@ -46,10 +45,10 @@ class Setting:
     reversible: bool = False
     resolutions: int = 0
 
-
-WAYS = (Setting(0, reversible=True), Setting(0, resolutions=3), Setting(0, reversible=True, resolutions=3))
-"""What is tried when 9-7 does not meet a ratio: at its best it is smaller than asked, or a small image has so
-few code blocks that its sizes lie far apart. 5-3 reaches up to lossless, other resolutions differ in size."""
+    @property
+    def way(self) -> Way:
+        """The codec's way without the level."""
+        return Way(self.reversible, self.resolutions)
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,7 +121,7 @@ class FrameEncoder:
 
     def __init__(
         self,
-        writers: tuple[Encoder, WaveletEncoder | None],
+        writers: tuple[Encoder, LossyEncoder | None],
         frames: Frames,
         pool: ThreadPoolExecutor,
         guard: Guard,
@@ -145,7 +144,9 @@ class FrameEncoder:
         self.sample: Sequence[int] = self.all
         if count > SAMPLE:
             self.sample = [count * (2 * step + 1) // (2 * SAMPLE) for step in range(SAMPLE)]
-        self.highest = self._bits / BITS_PER_DB + 50
+        self.highest = 0.0
+        if self._lossy_encoder is not None:
+            self.highest = self._lossy_encoder.dial(frames.image.format).highest
         self._is_rgb = frames.image.photometric in RGB
         self._mct = self._is_rgb and transform_colour and bool(encoder.colour_transform)
         self._lossless_form = replace(frames.image.format, photometric=self._colour(reversible=True))
@@ -173,7 +174,9 @@ class FrameEncoder:
     def _colour(self, *, reversible: bool) -> str:
         if not self._mct:
             return "RGB" if self._is_rgb else self._frames.image.photometric
-        return self._encoder.colour_transform if reversible else "YBR_ICT"
+        if reversible or self._lossy_encoder is None:
+            return self._encoder.colour_transform
+        return self._lossy_encoder.rgb_as(OWN_WAY)[0]
 
     def to_ratio(self, ratio: float, met: float, hints: Hints, key: Hashable) -> Encoded:
         """Lossless if that reaches `ratio` times `met`, else lossy at `ratio`.
@@ -229,12 +232,14 @@ class FrameEncoder:
     def _encode(self, index: int, setting: Setting) -> bytes:
         assert self._lossy_encoder is not None
         return self._lossy_encoder.encode_at(
-            self._frame(index),
-            self._form(setting),
-            setting.level,
-            reversible=setting.reversible,
-            resolutions=setting.resolutions,
+            self._frame(index), self._form(setting), setting.level, setting.way
         )
+
+    @property
+    def ways(self) -> tuple[Way, ...]:
+        """What is tried one after the other to meet a ratio."""
+        assert self._lossy_encoder is not None
+        return self._lossy_encoder.ways
 
     def _form(self, setting: Setting) -> FrameFormat:
         return self._lossless_form if setting.reversible else self._lossy_form
@@ -295,13 +300,16 @@ class _Search:
             self._sizes[setting] = sum(map(len, self._made[1]))
         return self._sizes[setting] * len(self._encoder.all) // len(indexes)
 
-    def _size_at(self, indexes: Sequence[int], way: Setting, level: float) -> int:
-        return self.size(indexes, replace(way, level=level))
+    def _size_at(self, indexes: Sequence[int], setting: Setting, level: float) -> int:
+        return self.size(indexes, replace(setting, level=level))
 
     def _find(self, start: Setting, slope: float, indexes: Sequence[int]) -> Setting:
-        for way in (start, *WAYS):
-            size_at = partial(self._size_at, indexes, way)
+        for setting in (
+            start,
+            *(Setting(0, way.reversible, way.resolutions) for way in self._encoder.ways[1:]),
+        ):
+            size_at = partial(self._size_at, indexes, setting)
             found = find_level(size_at, self._goal, start.level, self._encoder.highest, slope)
             if found.exact:
-                return replace(way, level=found.level)
+                return replace(setting, level=found.level)
         raise Objection("ratio")
