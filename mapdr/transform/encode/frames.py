@@ -12,7 +12,7 @@ from typing import TypeVar
 from weakref import WeakValueDictionary
 
 from mapdr.kernel import budget
-from mapdr.kernel.codec import OWN_WAY, Encoder, FrameFormat, LossyEncoder, Pixels, Way
+from mapdr.kernel.codec import Encoder, FrameFormat, LossyEncoder, Pixels, Way
 from mapdr.kernel.errors import Permanent
 from mapdr.transform.encode.forecast import TYPICAL, Forecast
 from mapdr.transform.encode.policy import RGB
@@ -121,7 +121,7 @@ class FrameEncoder:
 
     def __init__(
         self,
-        writers: tuple[Encoder, LossyEncoder | None],
+        writers: tuple[Encoder | None, LossyEncoder | None],
         frames: Frames,
         pool: ThreadPoolExecutor,
         guard: Guard,
@@ -147,10 +147,9 @@ class FrameEncoder:
         self.highest = 0.0
         if self._lossy_encoder is not None:
             self.highest = self._lossy_encoder.dial(frames.image.format).highest
-        self._is_rgb = frames.image.photometric in RGB
-        self._mct = self._is_rgb and transform_colour and bool(encoder.colour_transform)
-        self._lossless_form = replace(frames.image.format, photometric=self._colour(reversible=True))
-        self._lossy_form = replace(frames.image.format, photometric=self._colour(reversible=False))
+        self._transform_colour = transform_colour
+        transform = encoder.colour_transform if encoder is not None else ""
+        self._lossless_form = self._form_in((transform, "RGB") if transform else ("RGB",))
         self._only: Pixels | None = None
         self._at_once = at_once
         self._told = frames.image.native_bytes // 2
@@ -158,7 +157,7 @@ class FrameEncoder:
     def lossless(self) -> Encoded:
         """Lossless codestreams. Raises Permanent(reason="codec") if a frame does not come back equal."""
         made = self._count(self._each(self.all, self._lossless_frame))
-        return Encoded(made, self._colour(reversible=True))
+        return Encoded(made, self._lossless_form.photometric)
 
     def lossy(self, setting: Setting, streams: list[bytes] | None = None) -> Encoded:
         """Codestreams at `setting`, which may have been made already. Raises Objection when a guard fails."""
@@ -169,14 +168,15 @@ class FrameEncoder:
             padding = PaddingGap.join(self._padding, gaps)
             if padding is None:
                 raise Objection("padding")
-        return Encoded(made, self._colour(reversible=setting.reversible), setting, padding)
+        return Encoded(made, self._form(setting).photometric, setting, padding)
 
-    def _colour(self, *, reversible: bool) -> str:
-        if not self._mct:
-            return "RGB" if self._is_rgb else self._frames.image.photometric
-        if reversible or self._lossy_encoder is None:
-            return self._encoder.colour_transform
-        return self._lossy_encoder.rgb_as(OWN_WAY)[0]
+    def _form_in(self, colours: Sequence[str]) -> FrameFormat:
+        """The format of codestreams whose RGB may be written in `colours`, that of a transform first."""
+        form = self._frames.image.format
+        if form.photometric not in RGB:
+            return form
+        plain = "RGB" in colours and not self._transform_colour
+        return replace(form, photometric="RGB" if plain else colours[0])
 
     def to_ratio(self, ratio: float, met: float, hints: Hints, key: Hashable) -> Encoded:
         """Lossless if that reaches `ratio` times `met`, else lossy at `ratio`.
@@ -203,6 +203,8 @@ class FrameEncoder:
     def _try_lossless(self, ratio: float) -> Encoded | None:
         """The lossless image if it reaches `ratio`; on a sample of the frames first."""
         sample, image = self.sample, self._frames.image
+        if self._encoder is None:
+            return None
         if len(sample) < len(self.all):
             size = sum(len(stream) for stream in self._each(sample, self._lossless_frame))
             if len(sample) * image.frame_bytes < 0.8 * ratio * size:
@@ -242,10 +244,12 @@ class FrameEncoder:
         return self._lossy_encoder.ways
 
     def _form(self, setting: Setting) -> FrameFormat:
-        return self._lossless_form if setting.reversible else self._lossy_form
+        assert self._lossy_encoder is not None
+        return self._form_in(self._lossy_encoder.rgb_as(setting.way))
 
     def _lossless_frame(self, index: int) -> bytes:
         frame = self._frame(index)
+        assert self._encoder is not None
         stream = self._encoder.encode(frame, self._lossless_form)
         if not same(self._encoder.decode(stream, self._lossless_form), frame):
             raise Permanent("a frame decodes to other pixels than were encoded", reason="codec")
