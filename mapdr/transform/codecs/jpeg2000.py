@@ -12,12 +12,12 @@ from typing import Any
 
 import numpy as np
 
-from mapdr.dicom.uids import HTJ2K, HTJ2K_LOSSLESS, HTJ2K_LOSSLESS_RPCL, JPEG2000, JPEG2000_LOSSLESS
+from mapdr.dicom.uids import JPEG2000, JPEG2000_LOSSLESS
 from mapdr.kernel.codec import OWN_WAY, Ability, Decoder, Dial, FrameFormat, PixelRange, Pixels, Way
 from mapdr.kernel.errors import Permanent, Unavailable
 from mapdr.kernel.stage import Factory, Settings
 from mapdr.transform.codecs import decode, headers
-from mapdr.transform.codecs.reading import OLD, Abilities, NothingToSay, missing, read_only
+from mapdr.transform.codecs.reading import Abilities, NothingToSay, missing
 
 LEAST_DB, MOST_DB, DB_PER_BIT = 2.0, 50.0, 6.02
 """Of the dial: how far up it goes beyond the precision, and what a bit of precision is worth."""
@@ -151,22 +151,13 @@ class Lossy:
 
 
 def build(settings: Settings, config: NothingToSay, next: None) -> Abilities:
-    """The codec for a node: it reads JPEG 2000 and HTJ2K, and writes JPEG 2000."""
+    """The codec for a node."""
+    if lacking := missing("JPEG2K"):
+        return Abilities(tuple(Ability(uid, lacking, lacking) for uid in (JPEG2000_LOSSLESS, JPEG2000)))
     decoder = Decoder(decode.jpeg2000, headers.jpeg2000, is_signed=True)
-    high_throughput = read_only(
-        "JPEG2K", decoder, dict.fromkeys((HTJ2K_LOSSLESS, HTJ2K_LOSSLESS_RPCL, HTJ2K), OLD)
-    )
-    lacking = missing("JPEG2K")
-    if lacking:
-        written = tuple(Ability(uid, lacking, lacking) for uid in (JPEG2000_LOSSLESS, JPEG2000))
-        return Abilities((*written, *high_throughput))
     codec = Jpeg2000(settings.workers)
     return Abilities(
-        (
-            Ability(JPEG2000_LOSSLESS, decoder, Lossless(codec)),
-            Ability(JPEG2000, decoder, Lossy(codec)),
-            *high_throughput,
-        )
+        (Ability(JPEG2000_LOSSLESS, decoder, Lossless(codec)), Ability(JPEG2000, decoder, Lossy(codec)))
     )
 
 
