@@ -9,6 +9,7 @@ done to it. What the search chose is kept before the image is sent, so that a re
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, replace
 from typing import Any
@@ -22,6 +23,7 @@ from mapdr.kernel.item import Instance, Part, Payload, Treatment, total_length
 from mapdr.kernel.stage import Factory, Settings
 from mapdr.kernel.step import Changes, Memory, Phase, Reads
 from mapdr.transform.document import OpenImage
+from mapdr.transform.encode.aim import Aim, hit
 from mapdr.transform.encode.derive import (
     Loss,
     lossy_changes,
@@ -41,9 +43,6 @@ from mapdr.transform.encode.wish import CompressConfig, unavailable
 from mapdr.transform.fragments import encapsulate
 from mapdr.transform.image import Image, LeaveAsIs
 
-MET = 0.95
-"""Share of the ratio at which it counts as met: the 5 % that are promised."""
-
 
 class CompressStep:
     """The step; `encode` may run in many threads at once."""
@@ -61,7 +60,12 @@ class CompressStep:
         self._wish = config.wish
         if lossless_uid:
             self._wish = replace(self._wish, methods=(Method("", "", lossless_uid),), lossy=False)
-        self._guard = Guard(config.max_error, config.min_psnr)
+        near = config.near if config.target == "near" else None
+        if config.target in ("", "near", "max_error"):
+            self._aim = Aim(max_error=near or config.max_error)
+        else:
+            self._aim = Aim(config.ratio, config.psnr)
+        self._guard = Guard(config.max_error or near, config.min_psnr, config.min_ssim)
         self._pool = frame_pool(settings.workers)
         self._hints = Hints()
 
@@ -75,7 +79,7 @@ class CompressStep:
         if known.get("course") == Course.UNCHANGED:
             return self._leave(document.payload, str(known.get("reason", "")))
         planned = plan(
-            subject_of(document, instance),
+            subject_of(document, instance, self._wish),
             self._wish,
             writers_of(document.codecs),
             (syntax,) if syntax else None,
@@ -164,21 +168,24 @@ class CompressStep:
         image: Image,
     ) -> tuple[Encoded, dict[str, Any]]:
         """Encode by the plan, or exactly as `known` says that it was done before."""
-        if planned.course is Course.LOSSLESS or self._config.ratio is None:
+        if planned.course is Course.LOSSLESS:
             return encoder.lossless(), self._facts(Course.LOSSLESS, planned, planned.reason)
+        assert planned.method is not None
         try:
             if "level" in known:
                 setting = Setting(
                     float(known["level"]), bool(known.get("reversible")), int(known.get("resolutions", 0))
                 )
                 return encoder.lossy(setting), dict(known)
-            key = (instance.series_instance_uid, image.rows, image.columns, image.samples, image.stored)
-            encoded = encoder.to_ratio(self._config.ratio, MET, self._hints, key)
+            cells = image.rows, image.columns, image.samples, image.stored
+            key = (instance.series_instance_uid, planned.method.name, *cells)
+            encoded = hit(encoder, self._aim, self._hints, key)
         except Objection as objection:
             return self._fall_back(encoder, planned, objection.reason)
         if encoded.setting is None:
             return encoded, self._facts(Course.LOSSLESS, planned)
-        return encoded, self._facts(Course.LOSSY, planned, setting=encoded.setting)
+        facts = self._facts(Course.LOSSY, planned)
+        return encoded, facts | asdict(encoded.setting) | told(encoded, encoder)
 
     def _fall_back(self, encoder: FrameEncoder, planned: Plan, reason: str) -> tuple[Encoded, dict[str, Any]]:
         self._settings.watch.count(f"compress.fallback.{reason}")
@@ -192,17 +199,13 @@ class CompressStep:
             raise LeaveAsIs(reason)
         return encoder.lossless(), self._facts(Course.LOSSLESS, planned, reason)
 
-    def _facts(
-        self, course: Course, planned: Plan, reason: str = "", setting: Setting | None = None
-    ) -> dict[str, Any]:
+    def _facts(self, course: Course, planned: Plan, reason: str = "") -> dict[str, Any]:
         """What is kept of an image, so that a retry makes the same bytes."""
         facts: dict[str, Any] = {"course": course.value}
         if len(self._wish.methods) > 1 and planned.method is not None:
             facts["method"] = planned.method.name
         if reason:
             facts["reason"] = reason
-        if setting is not None:
-            facts |= asdict(setting)
         return facts
 
     def _assemble(self, document: OpenImage, planned: Plan, encoded: Encoded, reason: str) -> Payload:
@@ -247,6 +250,20 @@ class CompressStep:
     def _leave(self, payload: Payload, reason: str) -> Payload:
         self._settings.watch.count(f"compress.left.{reason}")
         return replace(payload, note=f"not compressed: {reason}")
+
+
+def told(encoded: Encoded, encoder: FrameEncoder) -> dict[str, Any]:
+    """What a lossy image has reached, as it is kept and shown: `ratio`, `psnr` in dB, `max_error` in stored
+    values, `ssim` if it was measured, and `encodes`, how often a frame was encoded for it in the mean."""
+    reached = encoded.reached
+    assert reached is not None
+    found: dict[str, Any] = {"ratio": round(encoder.image.native_bytes / encoded.size, 2)}
+    if math.isfinite(reached.psnr):
+        found["psnr"] = round(reached.psnr, 2)
+    found["max_error"] = reached.max_error
+    if reached.ssim is not None:
+        found["ssim"] = round(reached.ssim, 5)
+    return found | {"encodes": round(encoder.encodes, 1)}
 
 
 def _as_before(planned: Plan, known: Mapping[str, Any]) -> Plan:
