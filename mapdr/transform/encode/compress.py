@@ -144,6 +144,8 @@ class CompressStep:
         encoded, facts = self._encode(encoder, planned, instance, known, image)
         if encoded.size >= document.source_bytes:
             raise LeaveAsIs("not-smaller")
+        if encoded.setting is None:
+            facts["ratio"] = round(image.native_bytes / encoded.size, 2)
         return self._assemble(document, planned, encoded, facts.get("reason", "")), facts
 
     def _data_set(self, document: OpenImage, planned: Plan) -> Payload:
