@@ -22,10 +22,12 @@ PSNR_EXCESS, ERROR_EXCESS = 0.3, 2.0
 
 @dataclass(frozen=True, slots=True)
 class Aim:
-    """What a lossy image is to reach: one of a ratio, a PSNR in dB, and a greatest error in stored values."""
+    """What a lossy image is to reach: one of a ratio, a PSNR in dB, JPEG-LS's NEAR, and a greatest error in
+    stored values."""
 
     ratio: float | None = None
     psnr: float | None = None
+    near: int | None = None
     max_error: int | None = None
 
     def margin(self, reached: Reached) -> float:
@@ -57,6 +59,8 @@ def hit(encoder: FrameEncoder, aim: Aim, hints: Hints, key: Hashable) -> Encoded
     """
     if aim.ratio is not None:
         return _to_ratio(encoder, aim.ratio, hints, key)
+    if aim.near is not None:
+        return encoder.lossy(Setting(float(max(-aim.near, encoder.dial.lowest))))
     return _to_quality(encoder, aim, hints, key)
 
 
@@ -89,8 +93,9 @@ def _to_quality(encoder: FrameEncoder, aim: Aim, hints: Hints, key: Hashable) ->
     dial = encoder.dial
     start = hints.get(key)
     if start is None:
-        likely = aim.level(encoder.bits, encoder.peak)
-        start = likely if dial.unit == "dB" else dial.start
+        start = aim.level(encoder.bits, encoder.peak) if dial.unit == "dB" else dial.start
+        if dial.unit.startswith("NEAR") and aim.max_error is not None:
+            start = -aim.max_error
     search = _QualitySearch(encoder, aim)
     setting = search.find(start)
     hints.learn(key, setting.level)

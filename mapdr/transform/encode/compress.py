@@ -35,8 +35,9 @@ from mapdr.transform.encode.derive import (
 from mapdr.transform.encode.frames import Encoded, FrameEncoder, Objection, Setting, frame_pool
 from mapdr.transform.encode.methods import METHODS, Method
 from mapdr.transform.encode.native import native
-from mapdr.transform.encode.plan import REFUSED, Course, Plan, plan
+from mapdr.transform.encode.plan import NO_CODEC, REFUSED, Course, Plan, plan
 from mapdr.transform.encode.quality import Guard, Padding
+from mapdr.transform.encode.recompress import recompressed
 from mapdr.transform.encode.search import Hints
 from mapdr.transform.encode.subject import image_of, subject_of, writers_of
 from mapdr.transform.encode.wish import CompressConfig, unavailable
@@ -60,12 +61,9 @@ class CompressStep:
         self._wish = config.wish
         if lossless_uid:
             self._wish = replace(self._wish, methods=(Method("", "", lossless_uid),), lossy=False)
-        near = config.near if config.target == "near" else None
-        if config.target in ("", "near", "max_error"):
-            self._aim = Aim(max_error=near or config.max_error)
-        else:
-            self._aim = Aim(config.ratio, config.psnr)
-        self._guard = Guard(config.max_error or near, config.min_psnr, config.min_ssim)
+        is_aim = config.target == "max_error"
+        self._aim = Aim(config.ratio, config.psnr, config.near, config.max_error if is_aim else None)
+        self._guard = Guard(config.max_error or config.near, config.min_psnr, config.min_ssim)
         self._pool = frame_pool(settings.workers)
         self._hints = Hints()
 
@@ -109,6 +107,9 @@ class CompressStep:
         self, document: OpenImage, planned: Plan, memory: Memory, known: Mapping[str, Any], *, is_asked: bool
     ) -> Payload:
         """The document's payload, and why none of the rule's methods has it."""
+        if planned.reason == NO_CODEC:
+            names = ", ".join(method.name for method in self._wish.methods)
+            raise Permanent(f"no codec that is installed here writes {names}", reason="syntax")
         if planned.reason == REFUSED:
             self._settings.watch.count("compress.refused")
             return replace(document.payload, unmet=REFUSED)
@@ -124,8 +125,10 @@ class CompressStep:
         planned = _as_before(planned, known)
         method = planned.method
         assert method is not None
-        if method.way == "data-set":
-            return self._data_set(document, planned), self._facts(planned.course, planned)
+        if method.way != "codec":
+            made = (self._packed if method.way == "jpeg" else self._recoded)(document, planned)
+            self._settings.watch.count("compress.lossless")
+            return made, self._facts(planned.course, planned)
         image, codecs = image_of(document), document.codecs
         at_once = self._frames_at_once(image)
         budget.need(at_once * image.work_bytes + image.native_bytes // 2 + document.kept_bytes)
@@ -148,12 +151,20 @@ class CompressStep:
             facts["ratio"] = round(image.native_bytes / encoded.size, 2)
         return self._assemble(document, planned, encoded, facts.get("reason", "")), facts
 
-    def _data_set(self, document: OpenImage, planned: Plan) -> Payload:
+    def _packed(self, document: OpenImage, planned: Plan) -> Payload:
+        """A JPEG in a syntax from which it comes back."""
+        try:
+            return recompressed(document, planned.syntax, self._settings)
+        except Permanent as error:
+            if self._config.fallback != "original" or error.reason not in ("codec", "codec-mismatch"):
+                raise
+            raise LeaveAsIs("not-recompressed") from error
+
+    def _recoded(self, document: OpenImage, planned: Plan) -> Payload:
         """The data set deflated, or its pixels without a codec."""
         made = native(document, planned.syntax, self._settings.site_key)
         if is_deflated(planned.syntax) and made.length >= document.payload.length and not document.is_painted:
             raise LeaveAsIs("not-smaller")
-        self._settings.watch.count("compress.lossless")
         return made
 
     def _frames_at_once(self, image: Image) -> int:

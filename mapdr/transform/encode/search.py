@@ -23,7 +23,7 @@ PER_DB = 0.07
 LEAST, MOST_ENCODES = 2.0, 14
 MOST_WHOLE_ENCODES = 20
 """More than halving a range of 256 takes, with some secants that creep."""
-FINEST_DB = 0.05
+FINEST_DB = 0.2
 """Levels that lie closer are one."""
 
 
