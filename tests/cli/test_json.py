@@ -161,6 +161,7 @@ def told(used: NodeFolder, tmp_path: Path) -> dict[str, list[dict[str, Any]]]:
     ask("restore", str(tmp_path / "backup"), "--force")
     ask("plugins")
     ask("doctor")
+    ask("doctor", "--codecs")
     ask("doctor", "peer", "archive")
     used.config.write_text(used.config.read_text().replace("AccessionNumber", "AccesionNumber"))
     ask("check")
