@@ -15,8 +15,9 @@ from mapdr.dicom.write import EXPLICIT_LITTLE, walk
 from mapdr.kernel.errors import Permanent
 from mapdr.kernel.item import FileSlice, Payload, Treatment
 from mapdr.transform.codecs.jpeg2000 import Jpeg2000
-from mapdr.transform.encode import frames
-from mapdr.transform.encode.compress import STAGE, CompressConfig, CompressStep
+from mapdr.transform.encode import aim
+from mapdr.transform.encode.compress import STAGE, CompressStep
+from mapdr.transform.encode.wish import CompressConfig
 
 from .helpers import EXPLICIT, Notebook, applied, image, payload_of, picture, read, settings
 
@@ -505,7 +506,7 @@ def test_a_retry_makes_the_same_bytes_without_a_search(monkeypatch: pytest.Monke
     def no_search(*_: object) -> None:
         raise AssertionError("searched again")
 
-    monkeypatch.setattr(frames, "find_level", no_search)
+    monkeypatch.setattr(aim, "find_level", no_search)
     again = applied(to_ten(), payload, instance, notebook)
     assert digest(again) == digest(first)
     assert again.sop_instance_uid == first.sop_instance_uid
@@ -542,7 +543,7 @@ def test_facts_are_kept_before_the_payload_is_given_out() -> None:
         ({"to": "jpeg2000-lossless", "max_error": 10}, "takes no max_error"),
         ({"to": "jpeg2000", "ratio": 1}, "greater than 1"),
         ({"to": "jpeg2000", "ratio": 10, "max_error": 0}, "greater than or equal to 1"),
-        ({"to": "jpeg"}, "jpeg2000"),
+        ({"to": "jpeg200"}, "jpeg2000"),
         ({"to": "jpeg2000", "ratio": 10, "quality": 3}, "Extra inputs"),
     ],
 )

@@ -1,0 +1,60 @@
+"""What a plan looks at, taken from an open document and from the codecs that there are."""
+
+from __future__ import annotations
+
+from mapdr.dicom import tags
+from mapdr.dicom.transfer_syntax import NATIVE, is_deflated
+from mapdr.kernel.item import Instance
+from mapdr.transform.codecs.table import Codecs
+from mapdr.transform.document import OpenImage
+from mapdr.transform.encode.plan import Subject, Wish, Writers
+from mapdr.transform.encode.policy import SIGNATURES
+from mapdr.transform.image import Attributes, Image, LeaveAsIs
+
+_FUNCTIONAL_GROUPS = (tags.SHARED_FUNCTIONAL_GROUPS_SEQUENCE, tags.PER_FRAME_FUNCTIONAL_GROUPS_SEQUENCE)
+
+
+def image_of(document: OpenImage) -> Image:
+    """What there is to encode: where frames were changed, what their cells hold. Raises as OpenImage does."""
+    return document.shown if document.is_painted else document.image
+
+
+def subject_of(document: OpenImage, instance: Instance, wish: Wish) -> Subject:
+    """What a plan for `wish` knows of a document. Raises Permanent as OpenImage does."""
+    payload, pixel = document.payload, document.data.pixel
+    if pixel is None and all(method.way != "data-set" for method in wish.methods):
+        # All of it is header, and none of that is asked for: it is not copied.
+        return Subject(payload.sop_class_uid, payload.transfer_syntax_uid, None, pixels="none")
+    attributes = document.attributes
+    form, fault = None, ""
+    if pixel is not None:
+        try:
+            form = image_of(document).format
+        except LeaveAsIs as left:
+            fault = left.reason
+    tail = Attributes(document.tail)
+    syntax = payload.transfer_syntax_uid
+    return Subject(
+        sop_class_uid=payload.sop_class_uid,
+        transfer_syntax_uid=syntax,
+        form=form,
+        pixels="none" if pixel is None else "integer" if pixel.tag == tags.PIXEL_DATA else "float",
+        modality=attributes.text(tags.MODALITY),
+        is_lossy=attributes.text(tags.LOSSY_IMAGE_COMPRESSION) == "01",
+        has_functional_groups=any(tag in attributes for tag in _FUNCTIONAL_GROUPS),
+        is_multi_energy=attributes.text(tags.MULTIENERGY_CT_ACQUISITION) == "YES",
+        has_signature=any(tag in attributes or tag in tail for tag in SIGNATURES),
+        is_readable=syntax in NATIVE or document.codecs.reads(syntax),
+        is_painted=document.is_painted,
+        was_deflated=is_deflated(instance.transfer_syntax_uid),
+        fault=fault,
+    )
+
+
+def writers_of(codecs: Codecs) -> Writers:
+    """What the codecs write."""
+    rows = codecs.rows.values()
+    return Writers(
+        {row.uid: row.encoder.takes for row in rows if row.encoder is not None},
+        {row.uid: row.lossy_encoder.takes for row in rows if row.lossy_encoder is not None},
+    )
