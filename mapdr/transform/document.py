@@ -111,7 +111,7 @@ class OpenImage:
         Raises LeaveAsIs, and Permanent(reason="syntax") for colours that no native frame has.
         """
         image = self.image
-        return replace(image, photometric=self._colour(image))
+        return replace(image, photometric=self._colour(image), halved=self._halves_chroma(image))
 
     def _colour(self, image: Image) -> str:
         """The photometric interpretation of decoded frames."""
@@ -131,7 +131,7 @@ class OpenImage:
         return image.photometric
 
     def _halves_chroma(self, image: Image) -> bool:
-        return self.is_native and bool(self._paints) and image.photometric == "YBR_FULL_422"
+        return self.is_native and image.photometric == "YBR_FULL_422"
 
     @property
     def is_native(self) -> bool:
@@ -164,12 +164,13 @@ class OpenImage:
             raise LeaveAsIs("no-pixels")
         frames: Frames
         if self._halves_chroma(image):
-            frames = HalfChroma(image, self.data.view, pixel)
+            frames = HalfChroma(self.shown, self.data.view, pixel)
         elif self.is_native:
             frames = NativeFrames(image, self.data.view, pixel, big_endian=self.data.encoding.big)
         else:
             decoder, keep = self.codecs.decoder(syntax), 0 if self._paints else KEEP
             frames = foreign_frames(image, self.data.view, pixel, decoder, workers=self._workers, keep=keep)
+            frames.image = self.shown
         if not self._paints:
             return frames
         planar = self.is_native and image.samples > 1 and image.planar == 1

@@ -83,6 +83,8 @@ class Image:
     signed: bool
     frames: int
     photometric: str
+    halved: bool = False
+    """Its frames were read from native YBR_FULL_422, of which two bytes a pixel came."""
 
     @classmethod
     def of(cls, attributes: Attributes) -> Image:
@@ -131,8 +133,9 @@ class Image:
 
     @property
     def native_bytes(self) -> int:
-        """Bytes of the native pixel data: what ratios count against."""
-        return self.frame_bytes * self.frames
+        """Bytes of the native pixel data as it came: what ratios count against."""
+        whole = self.frame_bytes * self.frames
+        return whole * 2 // 3 if self.halved else whole
 
     @property
     def work_bytes(self) -> int:

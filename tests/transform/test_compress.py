@@ -411,7 +411,7 @@ LEFT = {
     "whole-slide": lambda: with_change(SOPClassUID="1.2.840.10008.5.1.4.1.1.77.1.6"),
     "one-bit": lambda: with_change(BitsAllocated=1, BitsStored=1, HighBit=0),
     "bits-allocated": lambda: with_change(BitsAllocated=32),
-    "photometric": lambda: with_change(PhotometricInterpretation="YBR_FULL_422"),
+    "photometric": lambda: with_change(PhotometricInterpretation="YBR_PARTIAL_422"),
     "label-map": lambda: with_change(SOPClassUID="1.2.840.10008.5.1.4.1.1.66.7"),
     "ultrasound-colour": lambda: colour(US),
     "true-color-capture": lambda: colour("1.2.840.10008.5.1.4.1.1.7.4"),

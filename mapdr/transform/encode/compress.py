@@ -134,9 +134,9 @@ class CompressStep:
         )
         if reason:
             raise LeaveAsIs(reason)
-        image = _image(document)
         if syntax not in NATIVE and not document.codecs.reads(syntax):
             raise LeaveAsIs("transfer-syntax")
+        image = _image(document)
         takes = document.codecs.encoder(self._lossless_uid).takes
         transform_colour = self._config.color == "ybr"
         if reason := unsuited(image, payload.sop_class_uid, takes, transform_colour=transform_colour):
@@ -243,7 +243,7 @@ class CompressStep:
             changes.update(uid_changes(uid))
         if encoded.setting is not None:
             syntax = JPEG2000
-            loss = Loss(image.native_bytes / encoded.size, METHOD, encoded.padding)
+            loss = Loss(_image(document).native_bytes / encoded.size, METHOD, encoded.padding)
             changes.update(lossy_changes(image, loss, payload.sop_class_uid, payload.sop_instance_uid))
         tables, pixel_parts = encapsulate(encoded.frames)
         # A group length of the pixel data's group would lie now; it is retired (PS3.5 section 7.2).
@@ -274,8 +274,11 @@ class CompressStep:
 
 
 def _image(document: OpenImage) -> Image:
-    """What there is to encode: where frames were changed, what their cells hold."""
-    return document.shown if document.is_painted else document.image
+    """What there is to encode: what the cells of its frames hold. Raises LeaveAsIs."""
+    try:
+        return document.shown
+    except Permanent as error:
+        raise LeaveAsIs("photometric") from error
 
 
 def _facts(course: Course, reason: str, setting: Setting | None = None) -> dict[str, Any]:

@@ -91,9 +91,9 @@ PHOTOMETRIC = {
     "MONOCHROME2": 1,
     "PALETTE COLOR": 1,
     "RGB": 3,
-    "YBR_RCT": 3,
+    "YBR_FULL": 3,
 }
-"""What can be encoded, with its samples per pixel. YBR_RCT only comes from a codestream."""
+"""What can be encoded, with its samples per pixel: what decoded frames are called."""
 
 _SIGNATURES = (0xFFFAFFFA, 0x4FFE0001)
 

@@ -1,0 +1,179 @@
+"""Images of each class through `compress`: an independent decoder sees the pixels that came in."""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+
+import numpy as np
+import pydicom
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pydicom.dataset import Dataset
+from pydicom.uid import RLELossless
+
+from mapdr.kernel.item import Instance, Payload, Treatment
+from mapdr.kernel.registry import Registry
+from mapdr.transform.chroma import whole_pixels
+from mapdr.transform.document import OpenImage
+from mapdr.transform.pipeline import build_pipeline
+from peers.data import REAL
+
+from .helpers import CODECS, Notebook, image, payload_of, picture, read, save, settings, spooled
+
+US = "1.2.840.10008.5.1.4.1.1.6.1"
+US_MULTI = "1.2.840.10008.5.1.4.1.1.3.1"
+RLE = str(RLELossless)
+ONLY_REAL = pytest.mark.skipif(not REAL, reason="MAPDR_TEST_DATA has none of these files")
+pytestmark = pytest.mark.usefixtures("decoders")
+
+
+def by_rule(payload: Payload, instance: Instance, **config: object) -> Payload:
+    """What a rule with this `compress` makes of an image."""
+    steps = [{"type": "compress", "config": config}]
+    pipeline = build_pipeline({"steps": steps}, Registry(), settings(), CODECS)
+    return pipeline.apply(payload, instance, Notebook(), "")
+
+
+def frames(payload: Payload) -> np.ndarray:
+    """The stored values of a payload as MAPDR reads them: (frames, rows, columns[, samples])."""
+    with OpenImage(payload, CODECS) as document:
+        return np.stack([document.frames.frame(index) for index in range(document.image.frames)])
+
+
+def by_gdcm(payload: Payload, folder: Path) -> tuple[Dataset, np.ndarray]:
+    """The data set that GDCM decompresses, and its cells, shaped as `frames` gives them."""
+    path, out = save(payload, folder / "result.dcm"), folder / "native.dcm"
+    subprocess.run(["gdcmconv", "--raw", str(path), str(out)], check=True, capture_output=True)
+    found = pydicom.dcmread(out)
+    shape = [int(found.get("NumberOfFrames", 1) or 1), found.Rows, found.Columns]
+    shape += [found.SamplesPerPixel] * (found.SamplesPerPixel > 1)
+    kind = "i" if found.PixelRepresentation else "u"
+    cells = np.frombuffer(found.PixelData, f"<{kind}{found.BitsAllocated // 8}")[: int(np.prod(shape))]
+    return found, cells.reshape(shape)
+
+
+def colours(rows: int, columns: int, count: int = 1) -> np.ndarray:
+    """Frames of three samples of 8 bits, as if of an ultrasound: (frames, rows, columns, 3)."""
+    made = [
+        np.stack([picture(rows, columns, 0, 255, seed + 3 * index) for seed in range(3)], -1)
+        for index in range(count)
+    ]
+    return np.stack(made)
+
+
+def halved(pixels: np.ndarray) -> bytes:
+    """Native YBR_FULL_422 of frames in YBR_FULL: Y1 Y2 Cb Cr, chrominance of each first pixel."""
+    first, second = pixels[:, :, ::2], pixels[:, :, 1::2]
+    pairs = np.stack([first[..., 0], second[..., 0], first[..., 1], first[..., 2]], -1)
+    return pairs.astype("u1").tobytes()
+
+
+def sited(pixels: np.ndarray) -> np.ndarray:
+    """What whole pixels of `halved` are: each pair has the chrominance of its first pixel."""
+    found = pixels.copy()
+    found[:, :, 1::2, 1:] = found[:, :, ::2, 1:]
+    return found
+
+
+def ybr(photometric: str, count: int = 1, sop_class: str = "") -> tuple[Dataset, np.ndarray]:
+    """A native image in YBR_FULL (planar 0 or 1) or YBR_FULL_422, and its stored values."""
+    pixels = colours(40, 48, count)
+    name, planar = photometric.removesuffix(" by plane"), int(photometric.endswith("by plane"))
+    values = pixels if count > 1 else pixels[0]
+    data = image(
+        values,
+        allocated=8,
+        stored=8,
+        photometric=name,
+        planar=planar,
+        sop_class=sop_class or (US_MULTI if count > 1 else US),
+        frames=count,
+    )
+    if name == "YBR_FULL_422":
+        data.PixelData, pixels = halved(pixels), sited(pixels)
+    return data, pixels
+
+
+YBR = ("YBR_FULL", "YBR_FULL by plane", "YBR_FULL_422")
+
+
+@pytest.mark.peer("gdcmconv")
+@pytest.mark.parametrize("photometric", YBR)
+@pytest.mark.parametrize("count", [1, 3])
+def test_luminance_and_chrominance_stay_what_they_are(tmp_path: Path, photometric: str, count: int) -> None:
+    data, pixels = ybr(photometric, count)
+    result = by_rule(*payload_of(data), to="jpeg2000-lossless")
+    assert (result.treatment, result.note) == (Treatment.TRANSCODED, "")
+    found = read(result)
+    assert (found.PhotometricInterpretation, found.PlanarConfiguration) == ("YBR_FULL", 0)
+    assert found.SOPInstanceUID == data.SOPInstanceUID
+    theirs, cells = by_gdcm(result, tmp_path)
+    assert theirs.PhotometricInterpretation == "YBR_FULL"
+    assert np.array_equal(cells, pixels)
+
+
+@pytest.mark.parametrize("photometric", YBR)
+def test_a_ratio_counts_against_the_bytes_that_came(photometric: str) -> None:
+    data, pixels = ybr(photometric, 3)
+    noise = np.random.default_rng(3).integers(0, 40, pixels.shape)
+    pixels = np.clip(pixels + noise, 0, 255).astype("u1")
+    data.PixelData = (
+        halved(pixels)
+        if "422" in photometric
+        else np.moveaxis(pixels, -1, 1).tobytes()
+        if "plane" in photometric
+        else pixels.tobytes()
+    )
+    result = by_rule(*payload_of(data), to="jpeg2000", ratio=6)
+    found = read(result)
+    assert found.PhotometricInterpretation == "YBR_FULL"
+    reached = len(data.PixelData) / sum(len(each) for each in streams(found))
+    assert abs(reached / 6 - 1) <= 0.05
+    assert float(found.LossyImageCompressionRatio) == pytest.approx(reached, abs=0.02)
+
+
+def streams(data: Dataset) -> list[bytes]:
+    count = int(data.get("NumberOfFrames", 1) or 1)
+    return list(pydicom.encaps.generate_frames(data.PixelData, number_of_frames=count))
+
+
+@given(st.binary(max_size=4 * 50).map(lambda raw: raw[: len(raw) // 4 * 4]))
+def test_whole_pixels_lose_nothing_of_halved_ones(pairs: bytes) -> None:
+    whole = np.frombuffer(whole_pixels(pairs), "u1").reshape(-1, 2, 3)
+    assert np.array_equal(whole[:, 0, 1:], whole[:, 1, 1:])
+    back = np.concatenate([whole[:, :, 0], whole[:, 0, 1:]], -1)
+    assert back.tobytes() == pairs
+
+
+REAL_YBR = (
+    "pydicom/SC_ybr_full_422_uncompressed.dcm",
+    "pydicom-data/SC_ybr_full_uncompressed.dcm",
+    "dcm4che/YBR_422.dcm",
+    "dcm4che/YBR_FULL-RLE.dcm",
+)
+
+
+@ONLY_REAL
+@pytest.mark.peer("gdcmconv")
+@pytest.mark.parametrize("name", REAL_YBR)
+def test_real_images_of_luminance_and_chrominance(data: Path, tmp_path: Path, name: str) -> None:
+    payload, instance = spooled(data / name)
+    result = by_rule(payload, instance, to="jpeg2000-lossless")
+    assert result.treatment is Treatment.TRANSCODED
+    source = pydicom.dcmread(data / name)
+    if source.PhotometricInterpretation == "YBR_FULL_422":
+        pairs = np.frombuffer(source.PixelData[: source.Rows * source.Columns * 2], "u1")
+        pairs = pairs.reshape(1, source.Rows, source.Columns // 2, 4)
+        expected = np.empty((1, source.Rows, source.Columns, 3), "u1")
+        expected[:, :, ::2, 0], expected[:, :, 1::2, 0] = pairs[..., 0], pairs[..., 1]
+        expected[:, :, ::2, 1:] = expected[:, :, 1::2, 1:] = pairs[..., 2:]
+    elif payload.transfer_syntax_uid == RLE:
+        _, expected = by_gdcm(payload, tmp_path)
+        if pydicom.dcmread(tmp_path / "native.dcm").PlanarConfiguration:
+            expected = np.moveaxis(expected.reshape(1, 3, source.Rows, source.Columns), 1, -1)
+    else:
+        expected = np.frombuffer(source.PixelData, "u1").reshape(1, source.Rows, source.Columns, 3)
+    _, cells = by_gdcm(result, tmp_path)
+    assert np.array_equal(cells, expected)
