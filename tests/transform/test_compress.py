@@ -463,11 +463,11 @@ def test_some_images_are_never_lossy(sop_class: str, reason: str) -> None:
     assert np.array_equal(decoded(found)[0], noisy())
 
 
-def test_palette_multi_energy_functional_groups_and_what_the_rule_excludes() -> None:
+def test_palette_multi_energy_concatenations_and_what_the_rule_excludes() -> None:
     cases = {
         "palette": image(noisy(high=255), allocated=8, stored=8, photometric="PALETTE COLOR", sop_class=US),
         "multi-energy": with_change(MultienergyCTAcquisition="YES"),
-        "functional-groups": with_change(SharedFunctionalGroupsSequence=[Dataset()]),
+        "concatenation": with_change(ConcatenationUID="1.2.3"),
     }
     for reason, data in cases.items():
         assert compressed(to_ten(), data)[0].note == f"compressed without loss: {reason}"

@@ -10,11 +10,21 @@ from mapdr.dicom import tags
 from mapdr.dicom.uids import derived_uid
 from mapdr.dicom.write import element, item, number, with_item
 from mapdr.kernel.item import is_uid
+from mapdr.transform.encode.groups import (
+    Node,
+    derived_groups,
+    derived_type,
+    has_groups,
+    with_evidence,
+)
 from mapdr.transform.encode.quality import Padding
 from mapdr.transform.image import Attributes, Image
 
 Changes = dict[int, bytes | None]
 
+_LOSSY = ("113040", "Lossy Compression")
+_PREDECESSOR = ("121320", "Uncompressed predecessor")
+"""Codes of DCM (PS3.16, CID 7203 and CID 7202)."""
 DESCRIPTION_LIMIT = 1024
 """Characters of an ST value (PS3.5 table 6.2-1)."""
 
@@ -73,10 +83,7 @@ def blanked_changes(attributes: Attributes) -> Changes:
     Image Type stays where functional groups repeat it frame by frame, as Frame Type (PS3.3 C.7.6.16.2).
     """
     changes: Changes = {tags.SMALLEST_IMAGE_PIXEL_VALUE: None, tags.LARGEST_IMAGE_PIXEL_VALUE: None}
-    if not (
-        tags.SHARED_FUNCTIONAL_GROUPS_SEQUENCE in attributes
-        or tags.PER_FRAME_FUNCTIONAL_GROUPS_SEQUENCE in attributes
-    ):
+    if not has_groups(attributes.elements):
         changes[tags.IMAGE_TYPE] = element(tags.IMAGE_TYPE, "CS", _derived(attributes))
     _describe(changes, attributes, "Regions of pixels blanked")
     sop_class, uid = attributes.text(tags.SOP_CLASS_UID), attributes.text(tags.SOP_INSTANCE_UID)
@@ -106,18 +113,38 @@ def lossy_changes(image: Image, loss: Loss, sop_class_uid: str, original_uid: st
         tags.SMALLEST_IMAGE_PIXEL_VALUE: None,
         tags.LARGEST_IMAGE_PIXEL_VALUE: None,
     }
-    _describe(changes, attributes, f"Lossy compression {loss.method} {ratio}:1")
-    code = _code("113040", "Lossy Compression")
-    changes[tags.DERIVATION_CODE_SEQUENCE] = with_item(
-        attributes.header,
-        attributes.elements.get(tags.DERIVATION_CODE_SEQUENCE),
-        tags.DERIVATION_CODE_SEQUENCE,
-        item(code),
-    )
-    purpose = _code("121320", "Uncompressed predecessor")
-    changes[tags.SOURCE_IMAGE_SEQUENCE] = _source(attributes, sop_class_uid, original_uid, purpose)
+    description = f"Lossy compression {loss.method} {ratio}:1"
+    if has_groups(attributes.elements):
+        changes.update(_derived_frames(attributes, description, sop_class_uid, original_uid))
+    else:
+        _describe(changes, attributes, description)
+        changes[tags.DERIVATION_CODE_SEQUENCE] = with_item(
+            attributes.header,
+            attributes.elements.get(tags.DERIVATION_CODE_SEQUENCE),
+            tags.DERIVATION_CODE_SEQUENCE,
+            item(_code(*_LOSSY)),
+        )
+        purpose = _code(*_PREDECESSOR)
+        changes[tags.SOURCE_IMAGE_SEQUENCE] = _source(attributes, sop_class_uid, original_uid, purpose)
     if loss.padding is not None:
         changes.update(_padding(image, loss.padding))
+    return changes
+
+
+def _derived_frames(attributes: Attributes, description: str, sop_class_uid: str, uid: str) -> Changes:
+    """The same, where functional groups say it of each frame (PS3.3 section C.7.6.16.2.6)."""
+    derivation: list[Node] = [
+        (tags.DERIVATION_DESCRIPTION, "ST", description.encode("ascii")),
+        (tags.DERIVATION_CODE_SEQUENCE, "SQ", _code_nodes(*_LOSSY)),
+    ]
+    instance: list[Node] = [
+        (tags.REFERENCED_SOP_CLASS_UID, "UI", sop_class_uid.encode("ascii")),
+        (tags.REFERENCED_SOP_INSTANCE_UID, "UI", uid.encode("ascii")),
+    ]
+    purpose = (tags.PURPOSE_OF_REFERENCE_CODE_SEQUENCE, "SQ", _code_nodes(*_PREDECESSOR))
+    changes: Changes = dict(derived_groups(attributes.header, derivation, [*instance, purpose]))
+    study, series = map(attributes.value, (tags.STUDY_INSTANCE_UID, tags.SERIES_INSTANCE_UID))
+    changes[tags.SOURCE_IMAGE_EVIDENCE_SEQUENCE] = with_evidence(attributes.header, study, series, instance)
     return changes
 
 
@@ -135,8 +162,7 @@ def _source(attributes: Attributes, sop_class_uid: str, uid: str, purpose: Seque
 
 
 def _derived(attributes: Attributes) -> bytes:
-    values = attributes.value(tags.IMAGE_TYPE).rstrip(b" \0").split(b"\\")
-    return b"\\".join([b"DERIVED", *(values[1:] or [b"PRIMARY"])])
+    return derived_type(attributes.value(tags.IMAGE_TYPE))
 
 
 def _appended(attributes: Attributes, tag: int, value: str) -> bytes:
@@ -152,12 +178,16 @@ def _describe(changes: Changes, attributes: Attributes, text: str) -> None:
         changes[tags.DERIVATION_DESCRIPTION] = element(tags.DERIVATION_DESCRIPTION, "ST", new)
 
 
-def _code(value: str, meaning: str) -> list[bytes]:
+def _code_nodes(value: str, meaning: str) -> list[tuple[int, str, bytes]]:
     return [
-        element(tags.CODE_VALUE, "SH", value.encode("ascii")),
-        element(tags.CODING_SCHEME_DESIGNATOR, "SH", b"DCM"),
-        element(tags.CODE_MEANING, "LO", meaning.encode("ascii")),
+        (tags.CODE_VALUE, "SH", value.encode("ascii")),
+        (tags.CODING_SCHEME_DESIGNATOR, "SH", b"DCM"),
+        (tags.CODE_MEANING, "LO", meaning.encode("ascii")),
     ]
+
+
+def _code(value: str, meaning: str) -> list[bytes]:
+    return [element(tag, vr, content) for tag, vr, content in _code_nodes(value, meaning)]
 
 
 def _padding(image: Image, padding: Padding) -> Changes:

@@ -38,6 +38,16 @@ MAY_BE_LOSSY = frozenset(
         "77.1.3",  # VL Slide-Coordinates Microscopic
         "77.1.4",  # VL Photographic
         "77.1.7",  # Dermoscopic Photography
+        "2.1",  # Enhanced CT
+        "2.2",  # Legacy Converted Enhanced CT
+        "4.1",  # Enhanced MR
+        "4.3",  # Enhanced MR Color
+        "4.4",  # Legacy Converted Enhanced MR
+        "6.2",  # Enhanced US Volume
+        "12.1.1",  # Enhanced XA
+        "12.2.1",  # Enhanced XRF
+        "13.1.1",  # X-Ray 3D Angiographic
+        "13.1.2",  # X-Ray 3D Craniofacial
     )
 )
 """SOP classes (PS3.4 section B.5) for which the user's choice of lossy compression is taken."""
@@ -47,18 +57,6 @@ NEVER_LOSSY = {
     for why, suffixes in {
         "for-processing": ("1.1.1", "1.2.1", "1.3.1"),
         "mammography": ("1.2", "13.1.3", "13.1.4", "13.1.5"),
-        "functional-groups": (
-            "2.1",
-            "2.2",
-            "4.1",
-            "4.3",
-            "4.4",
-            "6.2",
-            "12.1.1",
-            "12.2.1",
-            "13.1.1",
-            "13.1.2",
-        ),
         "nuclear": ("5", "20", "128", "128.1", "130"),
         "secondary-capture": ("7", "7.1", "7.2", "7.3", "7.4"),
         "parametric": ("30", "77.1.5.7", "77.1.5.8"),
@@ -70,8 +68,7 @@ NEVER_LOSSY = {
     }.items()
     for suffix in suffixes
 }
-"""SOP classes that are sent without loss, and why. Functional groups repeat Frame Type per frame, which
-would contradict a derived Image Type."""
+"""SOP classes that are sent without loss, and why."""
 
 NEVER_TOUCHED = {_STORAGE + "77.1.6": "whole-slide", _STORAGE + "66.7": "label-map"}
 """A label map holds names, not brightness, and receivers that show it natively fail on JPEG 2000 (Orthanc
@@ -185,4 +182,5 @@ def _never_lossy(image: Image, sop_class_uid: str, excluded: frozenset[str]) -> 
         return "palette"
     if attributes.text(tags.MULTIENERGY_CT_ACQUISITION) == "YES":
         return "multi-energy"
-    return "functional-groups" if 0x52009229 in attributes or 0x52009230 in attributes else ""
+    # Its other members would refer to frames of another image (PS3.3 section C.7.6.16.2.2.4).
+    return "concatenation" if tags.CONCATENATION_UID in attributes else ""
