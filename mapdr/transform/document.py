@@ -13,7 +13,7 @@ import numpy as np
 from mapdr.dicom.tags import LOSSY_IMAGE_COMPRESSION, PIXEL_DATA
 from mapdr.dicom.transfer_syntax import ALWAYS_LOSSY, NATIVE
 from mapdr.dicom.write import element, splice
-from mapdr.kernel.codec import FrameFormat, Pixels
+from mapdr.kernel.codec import Decoder, FrameFormat, Pixels
 from mapdr.kernel.errors import Permanent
 from mapdr.kernel.item import Payload
 from mapdr.kernel.step import Painting
@@ -46,7 +46,7 @@ class OpenImage:
     ) -> None:
         self.payload = payload
         self.codecs = codecs
-        self._workers = workers
+        self.workers = workers
         self._paints = tuple(paints)
         self._paintings = tuple(paintings)
         self._open: DataSet | None = None
@@ -114,21 +114,10 @@ class OpenImage:
         return replace(image, photometric=self._colour(image), halved=self._halves_chroma(image))
 
     def _colour(self, image: Image) -> str:
-        """The photometric interpretation of decoded frames."""
-        if image.samples == 1:
-            return image.photometric
+        """The photometric interpretation of the frames."""
         if self.is_native:
             return "YBR_FULL" if self._halves_chroma(image) else image.photometric
-        decoder = self.codecs.decoder(self.payload.transfer_syntax_uid)
-        # libjpeg gives RGB for lossy JPEG, OpenJPEG undoes component transforms.
-        if decoder.gives_rgb or image.photometric in _COMPONENT_TRANSFORMS:
-            return "RGB"
-        if image.photometric == "YBR_FULL_422":
-            # Native YBR_FULL_422 has half the chrominance samples (PS3.3 section C.7.6.3.1.2).
-            return "YBR_FULL"
-        if image.photometric in ("YBR_PARTIAL_422", "YBR_PARTIAL_420"):
-            raise Permanent(f"there are no native frames in {image.photometric}", reason="syntax")
-        return image.photometric
+        return decoded_colour(image, self.codecs.decoder(self.payload.transfer_syntax_uid))
 
     def _halves_chroma(self, image: Image) -> bool:
         return self.is_native and image.photometric == "YBR_FULL_422"
@@ -169,7 +158,7 @@ class OpenImage:
             frames = NativeFrames(image, self.data.view, pixel, big_endian=self.data.encoding.big)
         else:
             decoder, keep = self.codecs.decoder(syntax), 0 if self._paints else KEEP
-            frames = foreign_frames(image, self.data.view, pixel, decoder, workers=self._workers, keep=keep)
+            frames = foreign_frames(image, self.data.view, pixel, decoder, workers=self.workers, keep=keep)
             frames.image = self.shown
         if not self._paints:
             return frames
@@ -205,6 +194,24 @@ class OpenImage:
         if self.is_native and image.photometric.startswith("YBR_PARTIAL_"):
             return f"native pixels in {image.photometric} have no frames of whole pixels"
         return ""
+
+
+def decoded_colour(image: Image, decoder: Decoder) -> str:
+    """The photometric interpretation of decoded frames.
+
+    Raises Permanent(reason="syntax") for colours that no native frame has.
+    """
+    if image.samples == 1:
+        return image.photometric
+    # libjpeg gives RGB for lossy JPEG, OpenJPEG undoes component transforms.
+    if decoder.gives_rgb or image.photometric in _COMPONENT_TRANSFORMS:
+        return "RGB"
+    if image.photometric == "YBR_FULL_422":
+        # Native YBR_FULL_422 has half the chrominance samples (PS3.3 section C.7.6.3.1.2).
+        return "YBR_FULL"
+    if image.photometric in ("YBR_PARTIAL_422", "YBR_PARTIAL_420"):
+        raise Permanent(f"there are no native frames in {image.photometric}", reason="syntax")
+    return image.photometric
 
 
 class PaintedFrames:

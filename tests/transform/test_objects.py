@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
 from collections import Counter
+from copy import deepcopy
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +14,7 @@ from pydicom.dataset import Dataset
 
 from mapdr.kernel.item import Treatment
 
-from .helpers import image, payload_of, picture, read, save, spooled
+from .helpers import EXPLICIT, image, payload_of, picture, read, save, spooled, to_syntax
 from .test_classes import ONLY_REAL, by_gdcm, by_rule
 from .test_golden import complaints
 
@@ -166,5 +168,28 @@ def test_the_validator_finds_no_new_error_in_lossy_functional_groups(
     assert read(result).LossyImageCompression == "01"
     theirs, cells = by_gdcm(result, tmp_path)
     before = pydicom.dcmread(data / name).pixel_array
-    assert np.abs(cells.astype(int) - before).max() < (int(before.max()) - int(before.min())) / 4
+    allowed = max((int(before.max()) - int(before.min())) / 4, 8)  # 8 is the guard's own
+    assert np.abs(cells.astype(int) - before).max() <= allowed
     assert theirs.NumberOfFrames == len(before)
+
+
+@ONLY_REAL
+@pytest.mark.peer("dcmdjpeg", "dciodvfy")
+@pytest.mark.parametrize("native", [False, True])
+def test_a_compressed_icon_is_native_where_the_syntax_changes(
+    data: Path, tmp_path: Path, native: bool
+) -> None:
+    path, by_dcmtk = data / "fo-dicom/GH133.dcm", tmp_path / "dcmtk.dcm"
+    payload, instance = spooled(path)
+    result = to_syntax(payload, EXPLICIT) if native else by_rule(payload, instance, to="jpeg2000-lossless")
+    assert result.treatment is Treatment.TRANSCODED
+    icon = read(result).IconImageSequence[0]
+    # DCMTK decompresses what is at the top: the icon is given to it there.
+    source = pydicom.dcmread(path)
+    alone = deepcopy(source)
+    alone.update(source.IconImageSequence[0])
+    del alone.IconImageSequence
+    alone.save_as(tmp_path / "icon.dcm")
+    subprocess.run(["dcmdjpeg", str(tmp_path / "icon.dcm"), str(by_dcmtk)], check=True, capture_output=True)
+    assert icon.PixelData == pydicom.dcmread(by_dcmtk).PixelData
+    assert not complaints(save(result, tmp_path / "result.dcm")) - complaints(path)

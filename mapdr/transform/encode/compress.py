@@ -34,6 +34,7 @@ from mapdr.transform.encode.derive import (
     uid_changes,
 )
 from mapdr.transform.encode.frames import Encoded, FrameEncoder, Objection, Setting, frame_pool
+from mapdr.transform.encode.icons import native_icons
 from mapdr.transform.encode.policy import Course, Decision, decide, unsuited, untouchable
 from mapdr.transform.encode.quality import Guard, Padding
 from mapdr.transform.encode.search import Hints
@@ -236,6 +237,8 @@ class CompressStep:
         payload, image = document.payload, replace(document.image, attributes=document.told)
         uid, syntax = payload.sop_instance_uid, self._lossless_uid
         changes = pixel_changes(image, encoded.photometric)
+        if payload.transfer_syntax_uid not in NATIVE:
+            changes.update(native_icons(document))
         if image.overlays:
             changes.update(overlay_changes(image, document.frames.cells(0)))
         if encoded.setting is not None or document.pixels_changed:
