@@ -50,6 +50,7 @@ class OpenImage:
         self._paints = tuple(paints)
         self._paintings = tuple(paintings)
         self._open: DataSet | None = None
+        self._whole = False
 
     def __enter__(self) -> OpenImage:
         return self
@@ -111,7 +112,19 @@ class OpenImage:
         Raises LeaveAsIs, and Permanent(reason="syntax") for colours that no native frame has.
         """
         image = self.image
-        return replace(image, photometric=self._colour(image), halved=self._halves_chroma(image))
+        return replace(
+            image, photometric=self._colour(image), halved=self._halves_chroma(image), whole=self._whole
+        )
+
+    def keep_whole_cells(self) -> None:
+        """From now on frames are cells with all their bits, for an image that uses those that it may not.
+
+        What its header says of bits stays, so whoever masks them sees what he saw before, and so does who
+        does not.
+        """
+        self._whole = True
+        self.__dict__.pop("shown", None)
+        self.__dict__.pop("frames", None)
 
     def _colour(self, image: Image) -> str:
         """The photometric interpretation of the frames."""
@@ -155,7 +168,7 @@ class OpenImage:
         if self._halves_chroma(image):
             frames = HalfChroma(self.shown, self.data.view, pixel)
         elif self.is_native:
-            frames = NativeFrames(image, self.data.view, pixel, big_endian=self.data.encoding.big)
+            frames = NativeFrames(self.shown, self.data.view, pixel, big_endian=self.data.encoding.big)
         else:
             decoder, keep = self.codecs.decoder(syntax), 0 if self._paints else KEEP
             frames = foreign_frames(image, self.data.view, pixel, decoder, workers=self.workers, keep=keep)

@@ -177,3 +177,127 @@ def test_real_images_of_luminance_and_chrominance(data: Path, tmp_path: Path, na
         expected = np.frombuffer(source.PixelData, "u1").reshape(1, source.Rows, source.Columns, 3)
     _, cells = by_gdcm(result, tmp_path)
     assert np.array_equal(cells, expected)
+
+
+# Bits that are not used
+
+
+def cells_of(data: Dataset) -> np.ndarray:
+    """The cells of one grey frame, as they lie in native pixel data."""
+    kind = "i" if data.PixelRepresentation else "u"
+    raw = np.frombuffer(data.PixelData, f"<{kind}{data.BitsAllocated // 8}")
+    return raw[: data.Rows * data.Columns].reshape(1, data.Rows, data.Columns)
+
+
+def above(upper: int, *, signed: bool = False) -> Dataset:
+    """12 bits in 16, and something else above them in one cell."""
+    low, high = (-2048, 2047) if signed else (0, 4095)
+    data = image(picture(40, 48, low, high), signed=signed)
+    cells = np.frombuffer(data.PixelData, "<u2").copy()
+    cells[77] = (int(cells[77]) & 0xFFF) | upper << 12
+    data.PixelData = cells.tobytes()
+    return data
+
+
+def below() -> Dataset:
+    """The upper 12 bits of 16, and something else below them."""
+    data = image(picture(40, 48, 0, 4095) << 4 | 5, stored=16)
+    data.BitsStored, data.HighBit = 12, 15
+    return data
+
+
+OUTSIDE = {
+    "above unsigned": lambda: above(0b0101),
+    "above signed": lambda: above(0b0101, signed=True),
+    "below": below,
+    "8 bits": lambda: image(picture(40, 48, 0, 255), allocated=8, stored=7),
+}
+
+
+@pytest.mark.peer("gdcmconv")
+@pytest.mark.parametrize("lossy", [False, True])
+@pytest.mark.parametrize("name", OUTSIDE)
+def test_unused_bits_that_are_used_are_kept_with_their_cells(tmp_path: Path, name: str, lossy: bool) -> None:
+    data = OUTSIDE[name]()
+    target = {"to": "jpeg2000", "ratio": 10} if lossy else {"to": "jpeg2000-lossless"}
+    result = by_rule(*payload_of(data), **target)
+    assert result.transfer_syntax_uid == "1.2.840.10008.1.2.4.90"
+    assert result.note == ("compressed without loss: values-outside-bits-stored" if lossy else "")
+    found = read(result)
+    assert (found.BitsStored, found.HighBit) == (data.BitsStored, data.HighBit)
+    assert found.SOPInstanceUID == data.SOPInstanceUID
+    _, cells = by_gdcm(result, tmp_path)
+    assert np.array_equal(cells, cells_of(data))
+
+
+def with_overlays(count: int) -> tuple[Dataset, np.ndarray, np.ndarray]:
+    """Frames of 12 bits with overlays in bits 13 and 15: the image, its stored values, the overlays' bits."""
+    pixels = np.stack([picture(30, 31, 0, 4095, seed) for seed in range(count)])
+    bits = np.random.default_rng(1).integers(0, 2, (2, count, 30, 31))
+    data = image(pixels if count > 1 else pixels[0], frames=count)
+    data.PixelData = (pixels | bits[0] << 13 | bits[1] << 15).astype("<u2").tobytes()
+    for group, position in ((0x6000, 13), (0x6002, 15)):
+        for element, value in ((0x10, 30), (0x11, 31), (0x100, 16), (0x102, position)):
+            data.add_new(group << 16 | element, "US", value)
+    return data, pixels, bits
+
+
+@pytest.mark.peer("gdcmconv")
+@pytest.mark.parametrize("count", [1, 3])
+@pytest.mark.parametrize("lossy", [False, True])
+def test_overlays_in_unused_bits_become_overlay_data(tmp_path: Path, count: int, lossy: bool) -> None:
+    data, pixels, bits = with_overlays(count)
+    target = {"to": "jpeg2000", "ratio": 6} if lossy else {"to": "jpeg2000-lossless"}
+    result = by_rule(*payload_of(data), **target)
+    found = read(result)
+    _, cells = by_gdcm(result, tmp_path)
+    assert cells.max() <= 4095
+    if not lossy:
+        assert np.array_equal(cells, pixels)
+    for place, group in enumerate((0x6000, 0x6002)):
+        assert (found[group, 0x100].value, found[group, 0x102].value) == (1, 0)
+        packed = np.frombuffer(found[group, 0x3000].value, "u1")
+        there = np.unpackbits(packed, bitorder="little")[: bits[place].size]
+        assert np.array_equal(there.reshape(count, 30, 31), bits[place])
+        if count > 1:
+            assert (found[group, 0x15].value, found[group, 0x51].value) == (count, 1)
+        else:
+            assert np.array_equal(found.overlay_array(group), bits[place, 0])
+
+
+LABEL_MAPS = ("dcmqi/sparse-labelmap-ppv5.dcm", "dcmqi/sparse-labelmap-noppv.dcm")
+
+
+@ONLY_REAL
+@pytest.mark.peer("gdcmconv")
+@pytest.mark.parametrize("name", LABEL_MAPS)
+def test_label_maps_keep_every_label(data: Path, tmp_path: Path, name: str) -> None:
+    result = by_rule(*spooled(data / name), to="jpeg2000", ratio=10)
+    assert result.transfer_syntax_uid == "1.2.840.10008.1.2.4.90"
+    assert result.note == "compressed without loss: label-map"
+    # GDCM 3.0 knows no label maps: it is told that they are secondary captures.
+    told = read(result)
+    told.SOPClassUID = told.file_meta.MediaStorageSOPClassUID = pydicom.uid.SecondaryCaptureImageStorage
+    told.save_as(tmp_path / "told.dcm")
+    _, cells = by_gdcm(spooled(tmp_path / "told.dcm")[0], tmp_path)
+    assert np.array_equal(cells, pydicom.dcmread(data / name).pixel_array)
+
+
+@ONLY_REAL
+@pytest.mark.peer("gdcmconv")
+@pytest.mark.parametrize("lossy", [False, True])
+def test_a_real_image_with_overlays_in_its_pixels(data: Path, tmp_path: Path, lossy: bool) -> None:
+    path = data / "dcm4che/ovly_p01.dcm"
+    target = {"to": "jpeg2000", "ratio": 10} if lossy else {"to": "jpeg2000-lossless"}
+    result = by_rule(*spooled(path), **target)
+    source, found = pydicom.dcmread(path), read(result)
+    before = np.frombuffer(source.PixelData, "<u2").reshape(1, source.Rows, source.Columns)
+    _, cells = by_gdcm(result, tmp_path)
+    stored = before & (1 << source.BitsStored) - 1
+    assert np.array_equal(cells, stored) or (lossy and np.abs(cells.astype(int) - stored).max() < 64)
+    groups = [group for group in range(0x6000, 0x6020, 2) if (group, 0x102) in source]
+    for group in groups:
+        position = source[group, 0x102].value
+        if position:
+            assert np.array_equal(found.overlay_array(group), before[0] >> position & 1)
+    assert groups

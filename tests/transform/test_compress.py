@@ -412,11 +412,9 @@ LEFT = {
     "one-bit": lambda: with_change(BitsAllocated=1, BitsStored=1, HighBit=0),
     "bits-allocated": lambda: with_change(BitsAllocated=32),
     "photometric": lambda: with_change(PhotometricInterpretation="YBR_PARTIAL_422"),
-    "label-map": lambda: with_change(SOPClassUID="1.2.840.10008.5.1.4.1.1.66.7"),
     "ultrasound-colour": lambda: colour(US),
     "true-color-capture": lambda: colour("1.2.840.10008.5.1.4.1.1.7.4"),
     "pixel-length": lambda: with_change(Rows=127),
-    "values-outside-bits-stored": lambda: with_change(BitsStored=11, HighBit=10),
 }
 
 

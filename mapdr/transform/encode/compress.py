@@ -39,7 +39,7 @@ from mapdr.transform.encode.policy import Course, Decision, decide, unsuited, un
 from mapdr.transform.encode.quality import Guard, Padding
 from mapdr.transform.encode.search import Hints
 from mapdr.transform.fragments import encapsulate
-from mapdr.transform.image import Attributes, Image, LeaveAsIs
+from mapdr.transform.image import Attributes, Image, LeaveAsIs, OutsideBitsStored
 
 MET = 0.95
 """Share of the ratio at which it counts as met: the 5 % that are promised."""
@@ -103,7 +103,11 @@ class CompressStep:
         if known.get("course") == Course.ORIGINAL:
             return self._leave(document.payload, str(known.get("reason", "")))
         try:
-            result, facts = self._compress(document, instance, known)
+            try:
+                result, facts = self._compress(document, instance, known)
+            except OutsideBitsStored as outside:
+                document.keep_whole_cells()
+                result, facts = self._compress(document, instance, self._without_loss(outside.reason))
         except LeaveAsIs as left:
             facts = {"course": Course.ORIGINAL.value, "reason": left.reason}
             result = self._leave(document.payload, left.reason)
@@ -121,6 +125,10 @@ class CompressStep:
             return document.payload
         self._settings.watch.count("compress.refused")
         return replace(document.payload, unmet="compression-refused")
+
+    def _without_loss(self, reason: str) -> dict[str, Any]:
+        """Facts of an image that is to be compressed without loss, for `reason` if loss was asked for."""
+        return _facts(Course.LOSSLESS, reason if self._config.to == "jpeg2000" else "")
 
     def _examine(self, document: OpenImage, known: Mapping[str, Any]) -> Decision:
         """What is to be done with an image. Raises LeaveAsIs."""
@@ -234,13 +242,14 @@ class CompressStep:
         return encoder.lossless(), _facts(Course.LOSSLESS, reason)
 
     def _assemble(self, document: OpenImage, encoded: Encoded, reason: str) -> Payload:
-        payload, image = document.payload, replace(document.image, attributes=document.told)
+        payload, whole = document.payload, document.shown.whole
+        image = replace(document.image, attributes=document.told, whole=whole)
         uid, syntax = payload.sop_instance_uid, self._lossless_uid
         changes = pixel_changes(image, encoded.photometric)
         if payload.transfer_syntax_uid not in NATIVE:
             changes.update(native_icons(document))
         if image.overlays:
-            changes.update(overlay_changes(image, document.frames.cells(0)))
+            changes.update(overlay_changes(document.frames))
         if encoded.setting is not None or document.pixels_changed:
             uid = new_uid(self._settings.site_key, payload.sop_instance_uid, encoded.frames)
             changes.update(uid_changes(uid))

@@ -6,6 +6,8 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
+
 from mapdr.dicom import tags
 from mapdr.dicom.uids import derived_uid
 from mapdr.dicom.write import element, item, number, with_item
@@ -18,7 +20,7 @@ from mapdr.transform.encode.groups import (
     with_evidence,
 )
 from mapdr.transform.encode.quality import Padding
-from mapdr.transform.image import Attributes, Image
+from mapdr.transform.image import Attributes, Frames, Image
 
 Changes = dict[int, bytes | None]
 
@@ -47,19 +49,29 @@ def pixel_changes(image: Image, photometric: str) -> Changes:
         )
     if image.samples > 1:
         changes[tags.PLANAR_CONFIGURATION] = number(tags.PLANAR_CONFIGURATION, 0)
-    if image.high != image.stored - 1:
+    if image.high != image.stored - 1 and not image.whole:
         changes[tags.HIGH_BIT] = number(tags.HIGH_BIT, image.stored - 1)
     return changes
 
 
-def overlay_changes(image: Image, cells: bytes) -> Changes:
-    """Overlays taken out of unused pixel bits, which no codestream carries, into Overlay Data."""
+def overlay_changes(frames: Frames) -> Changes:
+    """Overlays taken out of unused pixel bits, which no codestream carries, into Overlay Data.
+
+    Bits are packed, the first pixel in the lowest one (PS3.5 section 8.1.2), those of each frame right behind
+    those of the one before it (PS3.3 section C.9.3).
+    """
     changes: Changes = {}
+    image = frames.image
     for group in image.overlays:
         base = group << 16
+        bits = [image.overlay_bits(frames.cells(index), group) for index in range(image.frames)]
+        packed = np.packbits(np.concatenate(bits), bitorder="little").tobytes()
         changes[base | 0x0100] = number(base | 0x0100, 1)
         changes[base | 0x0102] = number(base | 0x0102, 0)
-        changes[base | 0x3000] = element(base | 0x3000, "OW", image.overlay_bits(cells, group))
+        changes[base | 0x3000] = element(base | 0x3000, "OW", packed)
+        if image.frames > 1:
+            changes[base | 0x0015] = element(base | 0x0015, "IS", str(image.frames).encode("ascii"))
+            changes[base | 0x0051] = number(base | 0x0051, 1)
     return changes
 
 

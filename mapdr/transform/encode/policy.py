@@ -63,6 +63,7 @@ NEVER_LOSSY = {
         "ophthalmic": ("77.1.5.1", "77.1.5.2", "77.1.5.3", "77.1.5.4", "77.1.5.5", "77.1.5.6"),
         "intravascular-oct": ("14.1", "14.2"),
         "segmentation": ("66.4",),
+        "label-map": ("66.7",),
         "dose": ("481.2",),
         "radiotherapy-image": ("481.1",),
     }.items()
@@ -70,9 +71,8 @@ NEVER_LOSSY = {
 }
 """SOP classes that are sent without loss, and why."""
 
-NEVER_TOUCHED = {_STORAGE + "77.1.6": "whole-slide", _STORAGE + "66.7": "label-map"}
-"""A label map holds names, not brightness, and receivers that show it natively fail on JPEG 2000 (Orthanc
-with GDCM 3.0)."""
+NEVER_TOUCHED = {_STORAGE + "77.1.6": "whole-slide"}
+"""SOP classes that go on as they are, and why."""
 
 ONLY_TRANSFORMED = {
     **{_STORAGE + suffix: "ultrasound-colour" for suffix in ("3", "3.1", "6", "6.1")},
