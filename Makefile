@@ -95,7 +95,7 @@ pictures: $(VENV)/.tested  ## What mapdr top and the page look like, into docs/p
 	$(BIN)/python tests/paper/page_pictures.py docs/pictures
 	$(BIN)/python tests/paper/desktop_pictures.py docs/pictures
 
-documents: $(VENV)/.installed  ## The documents that are made of the code: docs/conformance.md, reference.md, api.md
+documents: $(VENV)/.installed  ## The documents that are made of the code: docs/conformance.md, reference.md, api.md, compression.md
 	$(BIN)/python packaging/documents
 
 clean:  ## Removes what these targets made; the data of a node is never touched

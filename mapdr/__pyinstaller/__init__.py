@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-CODECS = ("_imcd", "_jpeg2k", "_jpeg8", "_jpegls", "_jpegxl", "_ljpeg", "_shared", "_shared_cython")
+CODECS = ("_htj2k", "_imcd", "_jpeg2k", "_jpeg8", "_jpegls", "_jpegxl", "_ljpeg", "_shared", "_shared_cython")
 """The modules of imagecodecs that `mapdr.transform.codecs` uses, and what these import: 8 of about 60."""
 
 

@@ -120,7 +120,7 @@ class RefusedSyntaxes:
 
     def instead(self, need: Need) -> str:
         """The first other transfer syntax that was not refused; empty if there is none."""
-        for syntax in self._syntaxes:
+        for syntax in (*need.others, *self._syntaxes):
             other = Need(need.sop_class_uid, syntax)
             if other != need and other not in self._refused:
                 return syntax

@@ -126,21 +126,85 @@ class Encoder(Protocol):
         """The frame of a codestream that `encode` has made. Raises Permanent(reason="codec")."""
 
 
+@dataclass(frozen=True, slots=True)
+class Dial:
+    """What sets how much a lossy encoder loses: a number from `lowest` to `highest`, greater is better.
+
+    `whole`: only whole numbers. `unit` names it for a person. `slope` is about how much the logarithm of the
+    codestream's size rises per 1 of it, and `start` where it is about a tenth of the frame, for a search.
+    """
+
+    lowest: float
+    highest: float
+    unit: str
+    slope: float
+    start: float
+    whole: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Way:
+    """A variant of a lossy process. `reversible`: by the transform that reaches up to lossless.
+    `resolutions`: the most that there may be, 0 for the codec's own choice."""
+
+    reversible: bool = False
+    resolutions: int = 0
+
+
+OWN_WAY = Way()
+"""The codec's own."""
+
+
 @runtime_checkable
-class WaveletEncoder(Protocol):
-    """How the frames of one transfer syntax are written with loss, by a wavelet codec."""
+class LossyEncoder(Protocol):
+    """How the frames of one transfer syntax are written with loss. Used from many threads at once.
 
-    def encode_at(
-        self, pixels: Pixels, form: FrameFormat, level: float, *, reversible: bool, resolutions: int
-    ) -> bytes:
-        """The codestream of one frame at `level`, a PSNR in dB against 2 ** bits stored.
+    Frames hold stored values, signed integers where the data set's are. The same frame, format, level and way
+    give the same codestream.
+    """
 
-        `reversible`: by the wavelet that reaches up to lossless. `resolutions`: the most that there may be, 0
-        for the codec's own choice. Raises Permanent(reason="codec").
-        """
+    @property
+    def takes(self) -> PixelRange:
+        """What it can write."""
+
+    @property
+    def method(self) -> str:
+        """The term of Lossy Image Compression Method (0028,2114; PS3.3 section C.7.6.1.1.5.1)."""
+
+    @property
+    def ways(self) -> tuple[Way, ...]:
+        """How it can write: its own way first, then what is worth a try where that meets no target."""
+
+    def dial(self, form: FrameFormat) -> Dial:
+        """What `level` may be for frames of this format."""
+
+    def rgb_as(self, way: Way) -> tuple[str, ...]:
+        """The photometric interpretations that RGB frames may be written in, that of the codec's colour
+        transform first; `FrameFormat.photometric` says which of them is wanted."""
+
+    def encode_at(self, pixels: Pixels, form: FrameFormat, level: float, way: Way = OWN_WAY) -> bytes:
+        """The codestream of one frame at `level` of the dial. Raises Permanent(reason="codec")."""
 
     def decode(self, stream: bytes, form: FrameFormat) -> Pixels:
-        """The frame of a codestream that `encode_at` has made. Raises Permanent(reason="codec")."""
+        """The frame of a codestream that `encode_at` has made, RGB where RGB was given.
+
+        Raises Permanent(reason="codec").
+        """
+
+
+@runtime_checkable
+class Recompressor(Protocol):
+    """How a codestream of one transfer syntax becomes one of another, and comes back bit by bit."""
+
+    @property
+    def sources(self) -> tuple[str, ...]:
+        """UIDs of the transfer syntaxes whose codestreams it takes."""
+
+    def recompress(self, stream: bytes) -> bytes:
+        """The codestream of one frame, in this transfer syntax. Raises Permanent(reason="codec")."""
+
+    def restore(self, stream: bytes) -> bytes:
+        """The codestream that `recompress` was given, byte by byte. Raises Permanent(reason="codec")."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,7 +217,7 @@ class Ability:
 
     transfer_syntax_uid: str
     decode: Decoder | str
-    encode: Encoder | WaveletEncoder | str = "it is not offered"
+    encode: Encoder | LossyEncoder | Recompressor | str = "it is not offered"
 
 
 class Codec(Protocol):

@@ -165,6 +165,7 @@ class Payload:
     `note` says why a step left the data set as it was, such as "not compressed: no-pixels", or which entry of
     the configuration it went by: no value of the image.
     `unmet` is one word for what the rule asked for and the receiver's transfer syntaxes did not allow.
+    `others` are the transfer syntaxes of the rule that would do as well, the best first.
     `stat`: it passes the bandwidth of its destination. `assumed`: as for `Instance`.
     `share` is what the payload holds of the node's budget of memory; given back with the last reference.
     Raises Permanent(reason="uid") for a UID that is none: a receiver could not be asked to take it.
@@ -178,6 +179,7 @@ class Payload:
     treatment: Treatment = Treatment.RELAYED
     note: str = ""
     unmet: str = ""
+    others: tuple[str, ...] = ()
     study_instance_uid: str = ""
     series_instance_uid: str = ""
     stat: bool = False
@@ -199,6 +201,11 @@ class Payload:
         }
         wrong = next(name for name, uid in uids.items() if not is_uid(uid))
         return Permanent(f"its {wrong} is none: 1 to 64 digits and dots", reason="uid")
+
+    @property
+    def need(self) -> Need:
+        """What decides whether a receiver takes it."""
+        return Need(self.sop_class_uid, self.transfer_syntax_uid, self.others)
 
     @property
     def in_memory(self) -> int:
@@ -288,6 +295,9 @@ class Need:
 
     sop_class_uid: str
     transfer_syntax_uid: str
+    others: tuple[str, ...] = field(default=(), compare=False)
+    """Transfer syntaxes that its recipe makes as gladly, the best first: proposed beside it, and taken before
+    those that the destination falls back to."""
 
 
 @dataclass(frozen=True, slots=True)

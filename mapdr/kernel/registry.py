@@ -28,6 +28,7 @@ BUILTIN: dict[tuple[str, str], str] = {
     ("transform", "blank"): "mapdr.transform.pixels.blank",
     ("transform", "compress"): "mapdr.transform.encode.compress",
     ("transform", "odd_lengths"): "mapdr.transform.header.odd_lengths",
+    ("codec", "htj2k"): "mapdr.transform.codecs.htj2k",
     ("codec", "jpeg"): "mapdr.transform.codecs.jpeg",
     ("codec", "jpeg2000"): "mapdr.transform.codecs.jpeg2000",
     ("codec", "jpegls"): "mapdr.transform.codecs.jpegls",

@@ -21,6 +21,7 @@ from mapdr.operate.configuration import Configuration
 from mapdr.operate.echo import build
 from mapdr.operate.names import known_destinations
 from mapdr.store.index.fault import IndexFault, index_named
+from mapdr.transform.encode.methods import METHODS
 
 SECONDS = 10.0
 """What one step may take."""
@@ -31,12 +32,6 @@ takes the test image and does not answer."""
 
 NEWEST = 20_000
 """Images of a destination that are looked at for what goes there."""
-
-_COMPRESSED = {
-    "jpeg2000": (uids.JPEG2000, uids.JPEG2000_LOSSLESS),
-    "jpeg2000-lossless": (uids.JPEG2000_LOSSLESS,),
-}
-"""What images may leave in by `compress = { to = ... }`."""
 
 
 def examine_peer(
@@ -131,7 +126,7 @@ def _needs(plan: Plan, name: str) -> Examination:
     for recipe in plan.router.promises(name):
         for step in recipe["steps"]:
             if step["type"] == "compress":
-                compressed.update(dict.fromkeys(_COMPRESSED.get(step["config"].get("to"), ())))
+                compressed.update(dict.fromkeys(_written(step["config"].get("to", ()))))
     seen = _seen(plan, name)
     needs = dict.fromkeys(Need(sop_class, syntax) for sop_class, syntax in seen)
     classes = dict.fromkeys(need.sop_class_uid for need in needs) or usual_classes()
@@ -139,6 +134,12 @@ def _needs(plan: Plan, name: str) -> Examination:
         for syntax in compressed or ((uids.EXPLICIT_VR_LITTLE_ENDIAN,) if not seen else ()):
             needs[Need(sop_class, syntax)] = None
     return Examination(tuple(needs), assumed=not seen)
+
+
+def _written(to: str | Sequence[str]) -> list[str]:
+    """The transfer syntaxes that images may leave in by `compress = { to = ... }`."""
+    methods = [METHODS[name] for name in ([to] if isinstance(to, str) else to) if name in METHODS]
+    return [syntax for each in methods for syntax in (each.lossy, each.lossless) if syntax]
 
 
 def _seen(plan: Plan, name: str) -> list[tuple[str, str]]:

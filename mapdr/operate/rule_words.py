@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from mapdr.route.condition import FACTS
+from mapdr.transform.encode.methods import METHODS
 
 SHOWN = frozenset(
     {
@@ -193,11 +194,26 @@ def _blanked(blank: Any) -> list[str]:
 def _compressed(compress: Any) -> list[str]:
     if not isinstance(compress, Mapping):
         return []
-    if compress.get("to") == "jpeg2000-lossless":
-        return ["JPEG 2000 without loss"]
-    limits = [
-        f"{text} {compress[key]}"
-        for key, text in (("max_error", "no pixel off by more than"), ("min_psnr", "PSNR of at least"))
-        if key in compress
-    ]
-    return [", ".join([f"JPEG 2000 at {compress.get('ratio', '?')}:1", *limits])]
+    names = compress.get("to", ())
+    named = [str(name) for name in (names if isinstance(names, list | tuple) else [names])]
+    methods = [METHODS[name] for name in named if name in METHODS]
+    titles = _list(list(dict.fromkeys(each.title for each in methods)), "or") or "compressed"
+    if all(each.way != "codec" for each in methods):
+        return [titles]
+    aims = [text.format(compress[key]) for key, text in _AIMS.items() if compress.get(key) is not None]
+    if compress.get("lossless") or not any(each.lossy for each in methods):
+        return [f"{titles} without loss"]
+    limits = [f"{text} {compress[key]}" for key, text in _KEPT.items() if compress.get(key) is not None]
+    lifted = compress.get("allow") or ()
+    if lifted:
+        limits.append(f"also what is {_list(lifted, 'or')}")
+    aim = [f"{titles} {aims[0]}" if aims else titles]
+    return [", ".join([*aim, *limits])]
+
+
+_AIMS = {"ratio": "at {}:1", "psnr": "at a PSNR of {} dB", "near": "off by {} at most"}
+_KEPT = {
+    "max_error": "no pixel off by more than",
+    "min_psnr": "PSNR of at least",
+    "min_ssim": "SSIM of at least",
+}

@@ -29,7 +29,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from mapdr.dicom.uids import EXPLICIT_VR_LITTLE_ENDIAN
-from mapdr.kernel.codec import Ability, Codec, Decoder, Encoder, FrameFormat, Pixels, WaveletEncoder
+from mapdr.kernel.codec import Ability, Codec, Decoder, Encoder, FrameFormat, LossyEncoder, Pixels
 from mapdr.kernel.conformance import undeclared
 from mapdr.kernel.errors import Permanent, Refused, Temporary
 from mapdr.kernel.examine import Examination, Examines, Level, PeerFinding
@@ -422,9 +422,6 @@ def _is_uid(text: str) -> bool:
 
 # --- codecs -------------------------------------------------------------------------------------------------
 
-LEVEL = 60.0
-"""A PSNR in dB at which an encoder with loss is tried: no error is visible in a frame of 8 or 12 bits."""
-
 
 def check_codec(make: Callable[[], Codec], streams: Mapping[str, Sequence[tuple[FrameFormat, bytes]]]) -> int:
     """What is written comes back equal, what is read fits the data set, what does not is refused.
@@ -448,11 +445,8 @@ def _check_ability(ability: Ability, streams: Sequence[tuple[FrameFormat, bytes]
         require(each, "what cannot be done says why")
     if isinstance(encoder, Encoder):
         streams = [*streams, *_written(encoder)]
-    elif isinstance(encoder, WaveletEncoder):
-        for form, pixels in _frames():
-            stream = encoder.encode_at(pixels, form, LEVEL, reversible=False, resolutions=0)
-            require(encoder.decode(stream, form).shape == pixels.shape, "a lossy frame keeps its shape")
-            streams = [*streams, (form, stream)]
+    elif isinstance(encoder, LossyEncoder):
+        streams = [*streams, *_written_with_loss(encoder)]
     if isinstance(decoder, str):
         return 0
     require(_by_reference(decoder), "a decoder is a function of a module, for it goes to another process")
@@ -478,6 +472,27 @@ def _written(encoder: Encoder) -> Iterator[tuple[FrameFormat, bytes]]:
         )
         require(encoder.encode(pixels, form) == stream, "the same frame gives the same codestream")
         yield form, stream
+
+
+def _written_with_loss(encoder: LossyEncoder) -> Iterator[tuple[FrameFormat, bytes]]:
+    """Codestreams of every frame that the encoder says it takes, in each of its ways."""
+    require(encoder.method and encoder.ways, "an encoder with loss names its method and its ways")
+    for form, pixels in _frames():
+        if not encoder.takes.holds(form):
+            continue
+        dial = encoder.dial(form)
+        require(dial.lowest <= dial.start <= dial.highest, "a dial has a start between its ends")
+        for way in encoder.ways:
+            colours = encoder.rgb_as(way) if form.samples == 3 else (form.photometric,)
+            for colour in colours:
+                wanted = replace(form, photometric=colour)
+                stream = encoder.encode_at(pixels, wanted, dial.start, way)
+                require(encoder.decode(stream, wanted).shape == pixels.shape, "a lossy frame keeps its shape")
+                require(
+                    encoder.encode_at(pixels, wanted, dial.start, way) == stream,
+                    "the same frame gives the same codestream",
+                )
+                yield wanted, stream
 
 
 def _frames() -> Iterator[tuple[FrameFormat, Pixels]]:

@@ -45,8 +45,9 @@ from mapdr.transform.codecs.table import Codecs
 from mapdr.transform.dataset import inflated
 from mapdr.transform.document import OpenImage, Paint
 from mapdr.transform.encode.again import again, may_stay
-from mapdr.transform.encode.compress import CompressConfig, CompressStep
+from mapdr.transform.encode.compress import CompressStep
 from mapdr.transform.encode.native import native
+from mapdr.transform.encode.wish import CompressConfig
 from mapdr.transform.even import evened
 
 

@@ -36,7 +36,7 @@ from mapdr.receive.dicomweb import app as stow
 from mapdr.receive.dicomweb import parts
 from mapdr.receive.dicomweb.config import DicomwebReceiveConfig
 from mapdr.transform.codecs.table import Codecs
-from mapdr.transform.encode.compress import CompressConfig
+from mapdr.transform.encode.methods import METHODS
 from mapdr.wire import pdu, status
 from mapdr.wire.contexts import MAY_PASS, REJECTIONS, choose, is_storage
 from mapdr.wire.link import SHORTEST_PDU, Limits
@@ -646,7 +646,7 @@ IPv4 and IPv6 addresses and host names are taken; names are resolved by the oper
 
 
 def _coercion() -> str:
-    targets = ", ".join(f'`"{each}"`' for each in get_args(CompressConfig.model_fields["to"].annotation))
+    targets = ", ".join(f'`"{each}"`' for each in METHODS)
     options = table(
         ("option", "code", "meaning"),
         [(f"`{option}`", value, name) for option, (value, name) in CODES.items()],

@@ -313,7 +313,6 @@ JPEG_XL = {
         imagecodecs.jpeg8_encode(frame, level=95)
     ),
 }
-HTJ2K = dict.fromkeys((uid.HTJ2K_LOSSLESS, uid.HTJ2K_LOSSLESS_RPCL, uid.HTJ2K), imagecodecs.htj2k_encode)
 
 
 CHECKS: dict[tuple[str, str], Callable[[Path], None]] = {
@@ -325,8 +324,9 @@ CHECKS: dict[tuple[str, str], Callable[[Path], None]] = {
     ("transform", "compress"): transform_compress,
     ("transform", "blank"): transform_blank,
     ("transform", "odd_lengths"): transform_odd_lengths,
+    ("codec", "htj2k"): codec("htj2k", {}),
     ("codec", "jpeg"): codec("jpeg", JPEG),
-    ("codec", "jpeg2000"): codec("jpeg2000", HTJ2K),
+    ("codec", "jpeg2000"): codec("jpeg2000", {}),
     ("codec", "jpegls"): codec("jpegls", JPEG_LS),
     ("codec", "jpegxl"): codec("jpegxl", JPEG_XL),
     ("codec", "rle"): codec("rle", {uid.RLE_LOSSLESS: rle}),

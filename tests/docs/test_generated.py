@@ -39,7 +39,7 @@ def reference() -> Iterator[Any]:
         sys.path.remove(str(SOURCES))
 
 
-@pytest.mark.parametrize("name", ["conformance.md", "reference.md", "api.md"])
+@pytest.mark.parametrize("name", ["conformance.md", "reference.md", "api.md", "compression.md"])
 def test_a_document_is_what_the_code_makes_now(made: Path, name: str) -> None:
     kept, new = ((folder / name).read_text(encoding="utf-8") for folder in (DOCS, made))
     assert kept == new, "run: make documents"

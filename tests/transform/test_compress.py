@@ -16,7 +16,8 @@ from mapdr.kernel.errors import Permanent
 from mapdr.kernel.item import FileSlice, Payload, Treatment
 from mapdr.transform.codecs.jpeg2000 import Jpeg2000
 from mapdr.transform.encode import frames
-from mapdr.transform.encode.compress import STAGE, CompressConfig, CompressStep
+from mapdr.transform.encode.compress import STAGE, CompressStep
+from mapdr.transform.encode.wish import CompressConfig
 
 from .helpers import EXPLICIT, Notebook, applied, image, payload_of, picture, read, settings
 
@@ -540,7 +541,7 @@ def test_facts_are_kept_before_the_payload_is_given_out() -> None:
         ({"to": "jpeg2000-lossless", "max_error": 10}, "takes no max_error"),
         ({"to": "jpeg2000", "ratio": 1}, "greater than 1"),
         ({"to": "jpeg2000", "ratio": 10, "max_error": 0}, "greater than or equal to 1"),
-        ({"to": "jpeg"}, "jpeg2000"),
+        ({"to": "jpeg200"}, "jpeg2000"),
         ({"to": "jpeg2000", "ratio": 10, "quality": 3}, "Extra inputs"),
     ],
 )

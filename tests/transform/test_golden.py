@@ -14,7 +14,8 @@ from pydicom.encaps import generate_frames
 from mapdr.kernel.item import Treatment
 from mapdr.testing.generator import study
 from mapdr.transform.codecs.jpeg2000 import Jpeg2000
-from mapdr.transform.encode.compress import STAGE, CompressConfig, CompressStep
+from mapdr.transform.encode.compress import STAGE, CompressStep
+from mapdr.transform.encode.wish import CompressConfig
 from peers.data import REAL
 
 from .helpers import Notebook, applied, image, payload_of, picture, read, save, settings, spooled

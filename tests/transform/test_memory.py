@@ -27,8 +27,9 @@ from mapdr.kernel.watch import Watch
 from mapdr.testing.wait import until
 from mapdr.transform.codecs.jpeg2000 import Jpeg2000
 from mapdr.transform.dataset import DataSet
-from mapdr.transform.encode.compress import CompressConfig, CompressStep
+from mapdr.transform.encode.compress import CompressStep
 from mapdr.transform.encode.frames import frame_pool
+from mapdr.transform.encode.wish import CompressConfig
 from mapdr.transform.pipeline import Pipeline, build_pipeline
 from transform.helpers import CODECS, Notebook, applied, settings
 from transform.helpers import instance_of as described

@@ -94,7 +94,7 @@ class ReadyQueue:
             if not self._has(image):
                 return False
             image.payload = payload
-            image.need = Need(payload.sop_class_uid, payload.transfer_syntax_uid)
+            image.need = payload.need
             self._weight += weigh(payload)
             self._changed.notify()
             return True

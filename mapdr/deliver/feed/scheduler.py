@@ -22,7 +22,7 @@ from mapdr.deliver.settle.decide import decide_unprepared
 from mapdr.deliver.settle.failures import Failures
 from mapdr.deliver.settle.leases import EndedAttempt, Leases
 from mapdr.kernel.errors import Temporary
-from mapdr.kernel.item import Need, Outcome, Payload, Sent, Verdict
+from mapdr.kernel.item import Outcome, Payload, Sent, Verdict
 from mapdr.kernel.privacy import in_words
 from mapdr.kernel.watch import Watch
 from mapdr.net.retry import Retry
@@ -115,7 +115,7 @@ class Scheduler:
         payload = self._preparer.now(image.delivery, image.syntax)
         if payload is None:
             return
-        need = Need(payload.sop_class_uid, payload.transfer_syntax_uid)
+        need = payload.need
         instead = self._syntaxes.instead(need)
         if instead:
             image.syntax = instead
@@ -138,7 +138,7 @@ class Scheduler:
         """A codec thread has ended with an image: it is ready, or has to be prepared in another syntax."""
         try:
             payload = future.result()
-            need = Need(payload.sop_class_uid, payload.transfer_syntax_uid)
+            need = payload.need
             instead = self._syntaxes.instead(need)
             if instead and instead != image.syntax:
                 image.syntax = instead

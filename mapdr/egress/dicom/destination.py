@@ -303,11 +303,13 @@ class DimseSession:
     def acceptance(self, need: Need) -> Acceptance | None:
         """By the presentation contexts that were negotiated; None for what was not proposed, or once the
         association has ended, which is looked for after a rest."""
-        said = self._said.get(need)
+        said = None if need.others else self._said.get(need)
         if said is None:
             if need not in self._proposed:
                 return None
-            said = self._said[need] = Acceptance(self._refusal(need), self._instead(need))
+            said = Acceptance(self._refusal(need), self._instead(need))
+            if not need.others:
+                self._said[need] = said
         if self._closing.is_set():
             return None
         now = time.monotonic()
@@ -330,8 +332,9 @@ class DimseSession:
         return Outcome(Verdict.RETRY if not_now else Verdict.SYNTAX_REFUSED, comment=words, not_now=not_now)
 
     def _instead(self, need: Need) -> str:
-        """The first fallback, but for the syntax of `need` itself, in which the SOP class was accepted."""
-        for syntax in self._fallbacks:
+        """The first other syntax of its recipe, or fallback, but for that of `need` itself, in which the SOP
+        class was accepted."""
+        for syntax in (*need.others, *self._fallbacks):
             if syntax != need.transfer_syntax_uid and (need.sop_class_uid, syntax) in self._accepted:
                 return syntax
         return ""
@@ -433,13 +436,14 @@ def _trouble(error: MapdrError) -> Outcome:
 def propose(needs: Sequence[Need], fallbacks: Sequence[str]) -> tuple[tuple[str, tuple[str, ...]], ...]:
     """One context per SOP class and transfer syntax, at most 128, in the order of `needs`.
 
-    Each SOP class is followed by its fallbacks, so that the last one that fits has at least one.
+    Each SOP class is followed by its recipe's other syntaxes and the fallbacks, so that the last one that
+    fits has at least one.
     """
     found: dict[tuple[str, str], None] = {}
     for need in needs:
         wanted = [
             (need.sop_class_uid, syntax)
-            for syntax in (need.transfer_syntax_uid, *fallbacks)
+            for syntax in (need.transfer_syntax_uid, *need.others, *fallbacks)
             if (need.sop_class_uid, syntax) not in found
         ]
         if len(found) + len(wanted) > MAX_CONTEXTS:

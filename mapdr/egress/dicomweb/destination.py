@@ -272,10 +272,10 @@ class StowSession:
             self._size.too_large(sum(each.length for each in part))
         if status in NO_SERVICE:
             return [waits(status, meaning(status), "no-service")] * len(part)
-        last = class_ is Kind.SYNTAX and not all(self._syntaxes.instead(_need(each)) for each in part)
+        last = class_ is Kind.SYNTAX and not all(self._syntaxes.instead(each.need) for each in part)
         if many and (last or class_ in (Kind.TOO_LARGE, Kind.REFUSED)):
             return len(part) // 2
-        return [self._syntaxes.noted(_need(each), by_status(answer, each.length)) for each in part]
+        return [self._syntaxes.noted(each.need, by_status(answer, each.length)) for each in part]
 
     def _by_body(self, part: list[Payload], answer: Answer) -> Sequence[Outcome | None] | int:
         """As `_store`, by the answer's body. A request that failed may have ended at the image to blame: what
@@ -294,7 +294,7 @@ class StowSession:
             return [Outcome(Verdict.REFUSED, status, f"{meaning(status)}{_others(said)}{why}")]
         unnamed = None if status in BY_BODY else self._unnamed(said, status)
         return [
-            unnamed if one is None else self._syntaxes.noted(_need(each), _of_instance(one, status))
+            unnamed if one is None else self._syntaxes.noted(each.need, _of_instance(one, status))
             for each, one in zip(part, named, strict=True)
         ]
 
@@ -314,10 +314,6 @@ def _is_over(outcome: Outcome) -> bool:
 
 def _kind(payload: Payload) -> tuple[str, bool]:
     return payload.transfer_syntax_uid, payload.stat
-
-
-def _need(payload: Payload) -> Need:
-    return Need(payload.sop_class_uid, payload.transfer_syntax_uid)
 
 
 def _post(client: HttpClient, root: str, request: StowRequest) -> Answer:

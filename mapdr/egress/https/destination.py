@@ -159,7 +159,7 @@ class UploadSession:
         if kind(status) is Kind.TAKEN:
             words = f"HTTP {status} is not among the statuses that mean delivered"
             return Outcome(Verdict.RETRY, status, words, reason="unconfirmed")
-        need = Need(payload.sop_class_uid, payload.transfer_syntax_uid)
+        need = payload.need
         return self._syntaxes.noted(need, by_status(answer, payload.length))
 
     def close(self) -> None:

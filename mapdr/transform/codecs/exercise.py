@@ -24,9 +24,8 @@ from mapdr.transform.codecs.worker import Job
 
 SECONDS = 60.0
 """For one frame of 16 by 16: most of it is for the start of the process on a busy machine."""
-LEVEL = 60.0
-"""dB at which a frame is written with loss: no value differs by more than NEAR of 4,096 then."""
-NEAR = 40
+NEAR = 48
+"""By how much of 4,096 a value may differ that was written with as little loss as the codec can."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,10 +87,12 @@ def _encode(row: Row, pool: Decoders) -> bool:
 def _encode_with_loss(row: Row, pool: Decoders) -> bool:
     if row.lossy_encoder is None:
         return False
-    form_ = form(16)
-    stream = row.lossy_encoder.encode_at(_pixels(form_), form_, LEVEL, reversible=False, resolutions=0)
-    _compare(row.lossy_encoder.decode(stream, form_), form_, NEAR)
-    return True
+    encoder, tried = row.lossy_encoder, False
+    for form_ in filter(encoder.takes.holds, (form(8), form(16))):
+        stream = encoder.encode_at(_pixels(form_), form_, encoder.dial(form_).highest)
+        _compare(encoder.decode(stream, form_), form_, NEAR >> 12 - form_.stored)
+        tried = True
+    return tried
 
 
 def _pixels(form_: FrameFormat) -> Pixels:

@@ -12,15 +12,15 @@ from typing import Any
 
 import numpy as np
 
-from mapdr.dicom.uids import HTJ2K, HTJ2K_LOSSLESS, HTJ2K_LOSSLESS_RPCL, JPEG2000, JPEG2000_LOSSLESS
-from mapdr.kernel.codec import Ability, Decoder, FrameFormat, PixelRange, Pixels
+from mapdr.dicom.uids import JPEG2000, JPEG2000_LOSSLESS
+from mapdr.kernel.codec import OWN_WAY, Ability, Decoder, Dial, FrameFormat, PixelRange, Pixels, Way
 from mapdr.kernel.errors import Permanent, Unavailable
 from mapdr.kernel.stage import Factory, Settings
 from mapdr.transform.codecs import decode, headers
-from mapdr.transform.codecs.reading import OLD, Abilities, NothingToSay, missing, read_only
+from mapdr.transform.codecs.reading import Abilities, NothingToSay, missing
 
-METHOD = "ISO_15444_1"
-"""What (0028,2114) calls the irreversible process (PS3.3 section C.7.6.1.1.5.1)."""
+LEAST_DB, MOST_DB, DB_PER_BIT = 2.0, 50.0, 6.02
+"""Of the dial: how far up it goes beyond the precision, and what a bit of precision is worth."""
 _PRECISION = 42
 """Where SIZ holds Ssiz of the first component (ISO/IEC 15444-1, A.5.1), right after SOC."""
 LARGE_FRAME = 1 << 23
@@ -110,22 +110,39 @@ class Lossless:
 
 
 class Lossy:
-    """JPEG 2000 as an encoder with loss: see `mapdr.kernel.codec.WaveletEncoder`."""
+    """JPEG 2000 as an encoder with loss: see `mapdr.kernel.codec.LossyEncoder`. Its dial is a PSNR."""
+
+    takes = Lossless.takes
+    method = "ISO_15444_1"
+    ways = (
+        OWN_WAY,
+        Way(reversible=True),
+        Way(resolutions=3),
+        Way(reversible=True, resolutions=3),
+    )
+    """9-7 ends before lossless, where 5-3 reaches it; and a small frame has so few code blocks that its sizes
+    lie far apart: other resolutions give others."""
 
     def __init__(self, codec: Jpeg2000) -> None:
         self._codec = codec
 
-    def encode_at(
-        self, pixels: Pixels, form: FrameFormat, level: float, *, reversible: bool, resolutions: int
-    ) -> bytes:
+    def dial(self, form: FrameFormat) -> Dial:
+        """dB against 2 ** bits stored."""
+        return Dial(LEAST_DB, MOST_DB + DB_PER_BIT * form.stored, "dB", 0.07, DB_PER_BIT * form.stored)
+
+    def rgb_as(self, way: Way) -> tuple[str, ...]:
+        """By the component transform of the way's wavelet, or as they are."""
+        return ("YBR_RCT" if way.reversible else "YBR_ICT", "RGB")
+
+    def encode_at(self, pixels: Pixels, form: FrameFormat, level: float, way: Way = OWN_WAY) -> bytes:
         """The codestream at `level` dB."""
         return self._codec.encode(
             pixels,
             form.stored,
             mct=form.photometric in ("YBR_RCT", "YBR_ICT"),
             level=level,
-            reversible=reversible,
-            resolutions=resolutions or None,
+            reversible=way.reversible,
+            resolutions=way.resolutions or None,
         )
 
     def decode(self, stream: bytes, form: FrameFormat) -> Pixels:
@@ -134,22 +151,13 @@ class Lossy:
 
 
 def build(settings: Settings, config: NothingToSay, next: None) -> Abilities:
-    """The codec for a node: it reads JPEG 2000 and HTJ2K, and writes JPEG 2000."""
+    """The codec for a node."""
+    if lacking := missing("JPEG2K"):
+        return Abilities(tuple(Ability(uid, lacking, lacking) for uid in (JPEG2000_LOSSLESS, JPEG2000)))
     decoder = Decoder(decode.jpeg2000, headers.jpeg2000, is_signed=True)
-    high_throughput = read_only(
-        "JPEG2K", decoder, dict.fromkeys((HTJ2K_LOSSLESS, HTJ2K_LOSSLESS_RPCL, HTJ2K), OLD)
-    )
-    lacking = missing("JPEG2K")
-    if lacking:
-        written = tuple(Ability(uid, lacking, lacking) for uid in (JPEG2000_LOSSLESS, JPEG2000))
-        return Abilities((*written, *high_throughput))
     codec = Jpeg2000(settings.workers)
     return Abilities(
-        (
-            Ability(JPEG2000_LOSSLESS, decoder, Lossless(codec)),
-            Ability(JPEG2000, decoder, Lossy(codec)),
-            *high_throughput,
-        )
+        (Ability(JPEG2000_LOSSLESS, decoder, Lossless(codec)), Ability(JPEG2000, decoder, Lossy(codec)))
     )
 
 

@@ -16,7 +16,7 @@ from pathlib import Path
 from pydantic import TypeAdapter
 
 from mapdr.dicom.transfer_syntax import TRANSFER_SYNTAXES, name_of
-from mapdr.kernel.codec import Ability, Codec, Decoder, Encoder, WaveletEncoder
+from mapdr.kernel.codec import Ability, Codec, Decoder, Encoder, LossyEncoder, Recompressor
 from mapdr.kernel.errors import Permanent
 from mapdr.kernel.privacy import in_words
 from mapdr.kernel.registry import Registry
@@ -34,7 +34,8 @@ class Row:
     name: str
     decoder: Decoder | None
     encoder: Encoder | None
-    lossy_encoder: WaveletEncoder | None
+    lossy_encoder: LossyEncoder | None
+    recompressor: Recompressor | None = None
     no_decode: str = ""
     no_encode: str = ""
 
@@ -78,17 +79,24 @@ class Codecs:
             raise self._not_written(row)
         return row.encoder
 
-    def lossy_encoder(self, transfer_syntax_uid: str) -> WaveletEncoder:
+    def lossy_encoder(self, transfer_syntax_uid: str) -> LossyEncoder:
         """What writes frames in a syntax with loss. Raises as `encoder`."""
         row = self.rows.get(transfer_syntax_uid)
         if row is None or row.lossy_encoder is None:
             raise self._not_written(row)
         return row.lossy_encoder
 
+    def recompressor(self, transfer_syntax_uid: str) -> Recompressor:
+        """What writes codestreams of other syntaxes in this one. Raises as `encoder`."""
+        row = self.rows.get(transfer_syntax_uid)
+        if row is None or row.recompressor is None:
+            raise self._not_written(row)
+        return row.recompressor
+
     def _not_written(self, row: Row | None) -> Permanent:
         if row is None:
             return Permanent("no codec here writes this transfer syntax", reason="syntax")
-        why = row.no_encode or "it is written with loss, and only where a rule says so"
+        why = row.no_encode or "it is written only where a rule says so"
         return Permanent(f"{row.name} is not written here, because {why}", reason="syntax")
 
     def _built(self) -> list[Codec]:
@@ -110,7 +118,8 @@ class Codecs:
 def _row(uid: str, abilities: Sequence[Ability]) -> Row:
     decoder = next((each.decode for each in abilities if isinstance(each.decode, Decoder)), None)
     encoder = next((each.encode for each in abilities if isinstance(each.encode, Encoder)), None)
-    lossy = next((each.encode for each in abilities if isinstance(each.encode, WaveletEncoder)), None)
+    lossy = next((each.encode for each in abilities if isinstance(each.encode, LossyEncoder)), None)
+    recompressor = next((each.encode for each in abilities if isinstance(each.encode, Recompressor)), None)
     reasons = [each.decode for each in abilities if isinstance(each.decode, str)]
     objections = [each.encode for each in abilities if isinstance(each.encode, str)]
     return Row(
@@ -119,8 +128,9 @@ def _row(uid: str, abilities: Sequence[Ability]) -> Row:
         decoder,
         encoder,
         lossy,
+        recompressor,
         "" if decoder else (*reasons, "no codec reads it")[0],
-        "" if encoder or lossy else (*objections, "no codec writes it")[0],
+        "" if encoder or lossy or recompressor else (*objections, "no codec writes it")[0],
     )
 
 

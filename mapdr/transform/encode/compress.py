@@ -1,29 +1,26 @@
-"""The `compress` step: pixels into JPEG 2000, without loss or at a ratio, verified before they leave.
+"""The `compress` step: pixels into the rule's transfer syntax, without loss or at a target, verified before
+they leave.
 
-Every frame that was encoded is decoded again and compared. A ratio counts against the native pixel data as
-allocated, over all frames. When lossless reaches it, lossless is sent: same UID, no flags. A lossy image is
-another image: it gets a new UID and says what was done to it. What the search chose is kept before the image
-is sent, so that a retry makes the same bytes.
+What will be done is planned from the header (`plan`). Every frame that was encoded is decoded again and
+compared. A ratio counts against the native pixel data as allocated, over all frames. When lossless reaches
+it, lossless is sent: same UID, no flags. A lossy image is another image: it gets a new UID and says what was
+done to it. What the search chose is kept before the image is sent, so that a retry makes the same bytes.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, replace
-from typing import Any, Literal
-
-from pydantic import Field, model_validator
+from typing import Any
 
 from mapdr.dicom import tags
-from mapdr.dicom.transfer_syntax import MAYBE_LOSSY, NATIVE
-from mapdr.dicom.uids import EXPLICIT_VR_LITTLE_ENDIAN, JPEG2000, JPEG2000_LOSSLESS
+from mapdr.dicom.transfer_syntax import NATIVE, is_deflated
 from mapdr.dicom.write import splice
 from mapdr.kernel import budget
 from mapdr.kernel.errors import Permanent
 from mapdr.kernel.item import Instance, Part, Payload, Treatment, total_length
-from mapdr.kernel.stage import Factory, Settings, StageConfig
+from mapdr.kernel.stage import Factory, Settings
 from mapdr.kernel.step import Changes, Memory, Phase, Reads
-from mapdr.transform.codecs.jpeg2000 import METHOD
 from mapdr.transform.document import OpenImage
 from mapdr.transform.encode.derive import (
     Loss,
@@ -35,42 +32,18 @@ from mapdr.transform.encode.derive import (
 )
 from mapdr.transform.encode.frames import Encoded, FrameEncoder, Objection, Setting, frame_pool
 from mapdr.transform.encode.icons import native_icons
-from mapdr.transform.encode.policy import Course, Decision, decide, unsuited, untouchable
+from mapdr.transform.encode.methods import METHODS, Method
+from mapdr.transform.encode.native import native
+from mapdr.transform.encode.plan import REFUSED, Course, Plan, plan
 from mapdr.transform.encode.quality import Guard, Padding
 from mapdr.transform.encode.search import Hints
+from mapdr.transform.encode.subject import image_of, subject_of, writers_of
+from mapdr.transform.encode.wish import CompressConfig, unavailable
 from mapdr.transform.fragments import encapsulate
-from mapdr.transform.image import Attributes, Image, LeaveAsIs, OutsideBitsStored
+from mapdr.transform.image import Image, LeaveAsIs, OutsideBitsStored
 
 MET = 0.95
 """Share of the ratio at which it counts as met: the 5 % that are promised."""
-
-
-class CompressConfig(StageConfig):
-    """`compress = { to = "jpeg2000", ratio = 10, max_error = 16 }`
-
-    `max_error` is in stored pixel values, `min_psnr` in dB against the frame's range without padding. When
-    one of them fails, or the ratio cannot be met, `fallback` says what is sent: the lossless image, the
-    original, or nothing (the image is parked). `exclude` names modalities or SOP class UIDs that are never
-    made lossy. `color = "ybr"` has RGB transformed (YBR_RCT, YBR_ICT): a fifth smaller, and the only way for
-    colour ultrasound, but not every receiver can show it (docs/decisions/0009).
-    """
-
-    to: Literal["jpeg2000", "jpeg2000-lossless"]
-    ratio: float | None = Field(default=None, gt=1, le=1000)
-    max_error: int | None = Field(default=None, ge=1)
-    min_psnr: float | None = Field(default=None, gt=0)
-    fallback: Literal["lossless", "park", "original"] = "lossless"
-    exclude: tuple[str, ...] = ()
-    color: Literal["rgb", "ybr"] = "rgb"
-
-    @model_validator(mode="after")
-    def _ratio_fits(self) -> CompressConfig:
-        if self.to == "jpeg2000" and self.ratio is None:
-            raise ValueError('to = "jpeg2000" needs a ratio, such as ratio = 10; or use "jpeg2000-lossless"')
-        lossy_only = [key for key in ("ratio", "max_error", "min_psnr") if getattr(self, key) is not None]
-        if self.to == "jpeg2000-lossless" and lossy_only:
-            raise ValueError(f'"jpeg2000-lossless" takes no {lossy_only[0]}; remove it, or use "jpeg2000"')
-        return self
 
 
 class CompressStep:
@@ -81,140 +54,123 @@ class CompressStep:
     changes = Changes.HEADER | Changes.PIXELS | Changes.SYNTAX
     copies = 0
 
-    def __init__(
-        self, settings: Settings, config: CompressConfig, lossless_uid: str = JPEG2000_LOSSLESS
-    ) -> None:
-        """`lossless_uid` is the transfer syntax of what is compressed without loss."""
+    def __init__(self, settings: Settings, config: CompressConfig, lossless_uid: str = "") -> None:
+        """`lossless_uid` is a transfer syntax in which everything is written without loss, instead of what
+        `config` names."""
         self._settings = settings
         self._config = config
-        self._lossless_uid = lossless_uid
+        self._wish = config.wish
+        if lossless_uid:
+            self._wish = replace(self._wish, methods=(Method("", "", lossless_uid),), lossy=False)
         self._guard = Guard(config.max_error, config.min_psnr)
         self._pool = frame_pool(settings.workers)
         self._hints = Hints()
 
     def encode(self, document: OpenImage, instance: Instance, memory: Memory, syntax: str) -> Payload:
-        """The compressed payload, or the document's with a `note` that says why it was left alone.
+        """The compressed payload, or the document's with a `note` that says why it was left alone, or with
+        what is `unmet` where the receiver takes `syntax` alone.
 
         Raises Permanent: "unreadable", "fragments", "codec", "codec-crash", "codec-mismatch", "quality".
         """
-        if syntax not in ("", JPEG2000):
-            return self._for_another(document, syntax)
         known = memory.recall() or {}
-        if known.get("course") == Course.ORIGINAL:
+        if known.get("course") == Course.UNCHANGED:
             return self._leave(document.payload, str(known.get("reason", "")))
+        planned = plan(
+            subject_of(document, instance),
+            self._wish,
+            writers_of(document.codecs),
+            (syntax,) if syntax else None,
+        )
+        if planned.method is None:
+            return self._unchanged(document, planned, memory, known, is_asked=bool(syntax))
+        if (
+            syntax
+            and planned.syntax == syntax == planned.method.lossless
+            and planned.course is Course.LOSSLESS
+        ):
+            return (
+                document.payload
+            )  # the pipeline writes what a receiver asks for, and the rule lacks nothing
         try:
             try:
-                result, facts = self._compress(document, instance, known)
+                result, facts = self._compress(document, instance, planned, known)
             except OutsideBitsStored as outside:
                 document.keep_whole_cells()
-                result, facts = self._compress(document, instance, self._without_loss(outside.reason))
+                result, facts = self._compress(document, instance, _spared(planned, outside.reason), {})
         except LeaveAsIs as left:
-            facts = {"course": Course.ORIGINAL.value, "reason": left.reason}
+            facts = {"course": Course.UNCHANGED.value, "reason": left.reason}
             result = self._leave(document.payload, left.reason)
         if facts != known:
             memory.keep(facts)
-        return result
-
-    def _for_another(self, document: OpenImage, syntax: str) -> Payload:
-        """The document's payload, and what the rule does not get if the receiver takes `syntax` alone."""
-        try:
-            decision = self._examine(document, {})
-        except LeaveAsIs as left:
-            return self._leave(document.payload, left.reason)
-        if syntax == self._lossless_uid and decision.course is Course.LOSSLESS:
-            return document.payload
-        self._settings.watch.count("compress.refused")
-        return replace(document.payload, unmet="compression-refused")
-
-    def _without_loss(self, reason: str) -> dict[str, Any]:
-        """Facts of an image that is to be compressed without loss, for `reason` if loss was asked for."""
-        return _facts(Course.LOSSLESS, reason if self._config.to == "jpeg2000" else "")
-
-    def _examine(self, document: OpenImage, known: Mapping[str, Any]) -> Decision:
-        """What is to be done with an image. Raises LeaveAsIs."""
-        payload, pixel = document.payload, document.data.pixel
-        syntax = payload.transfer_syntax_uid
-        if pixel is None:
-            raise LeaveAsIs("no-pixels")
-        if document.is_painted:
-            syntax = EXPLICIT_VR_LITTLE_ENDIAN  # what was decoded, and changed, is like native pixels
-        reason = untouchable(
-            payload.sop_class_uid, syntax, document.attributes, Attributes(document.tail), pixel
+        return (
+            replace(result, others=planned.others) if result.parts is not document.payload.parts else result
         )
-        if reason:
-            raise LeaveAsIs(reason)
-        if syntax not in NATIVE and not document.codecs.reads(syntax):
-            raise LeaveAsIs("transfer-syntax")
-        image = _image(document)
-        takes = document.codecs.encoder(self._lossless_uid).takes
-        transform_colour = self._config.color == "ybr"
-        if reason := unsuited(image, payload.sop_class_uid, takes, transform_colour=transform_colour):
-            raise LeaveAsIs(reason)
-        decision = self._decide(document, known)
-        if decision.course is Course.ORIGINAL:
-            raise LeaveAsIs(decision.reason)
-        return decision
+
+    def _unchanged(
+        self, document: OpenImage, planned: Plan, memory: Memory, known: Mapping[str, Any], *, is_asked: bool
+    ) -> Payload:
+        """The document's payload, and why none of the rule's methods has it."""
+        if planned.reason == REFUSED:
+            self._settings.watch.count("compress.refused")
+            return replace(document.payload, unmet=REFUSED)
+        facts = {"course": Course.UNCHANGED.value, "reason": planned.reason}
+        if not is_asked and facts != known:
+            memory.keep(facts)
+        return self._leave(document.payload, planned.reason)
 
     def _compress(
-        self, document: OpenImage, instance: Instance, known: Mapping[str, Any]
+        self, document: OpenImage, instance: Instance, planned: Plan, known: Mapping[str, Any]
     ) -> tuple[Payload, dict[str, Any]]:
-        decision = self._examine(document, known)
-        image, codecs = _image(document), document.codecs
+        """What the planned method makes, and what is kept of it. Raises LeaveAsIs."""
+        planned = _as_before(planned, known)
+        method = planned.method
+        assert method is not None
+        if method.way == "data-set":
+            return self._data_set(document, planned), self._facts(planned.course, planned)
+        image, codecs = image_of(document), document.codecs
         at_once = self._frames_at_once(image)
         budget.need(at_once * image.work_bytes + image.native_bytes // 2 + document.kept_bytes)
         encoder = FrameEncoder(
             (
-                codecs.encoder(self._lossless_uid),
-                codecs.lossy_encoder(JPEG2000) if self._config.ratio is not None else None,
+                codecs.encoder(method.lossless) if planned.lossless_syntax else None,
+                codecs.lossy_encoder(method.lossy) if planned.course is Course.LOSSY else None,
             ),
             document.frames,
             self._pool,
             self._guard,
             Padding.of(image.attributes, image),
-            transform_colour=self._config.color == "ybr",
+            transform_colour=self._wish.transform_colour,
             at_once=at_once,
         )
-        encoded, facts = self._encode(encoder, decision, instance, known, image)
+        encoded, facts = self._encode(encoder, planned, instance, known, image)
         if encoded.size >= document.source_bytes:
             raise LeaveAsIs("not-smaller")
-        return self._assemble(document, encoded, facts.get("reason", "")), facts
+        return self._assemble(document, planned, encoded, facts.get("reason", "")), facts
+
+    def _data_set(self, document: OpenImage, planned: Plan) -> Payload:
+        """The data set deflated, or its pixels without a codec."""
+        made = native(document, planned.syntax, self._settings.site_key)
+        if is_deflated(planned.syntax) and made.length >= document.payload.length and not document.is_painted:
+            raise LeaveAsIs("not-smaller")
+        self._settings.watch.count("compress.lossless")
+        return made
 
     def _frames_at_once(self, image: Image) -> int:
         """As many as there are threads, unless they take more than a quarter of the node's memory."""
         fit = self._settings.memory // 4 // image.work_bytes
         return max(1, min(self._settings.workers, image.frames, fit))
 
-    def _decide(self, document: OpenImage, known: Mapping[str, Any]) -> Decision:
-        payload = document.payload
-        if known.get("course") in (Course.LOSSLESS, Course.LOSSY):
-            return Decision(Course(known["course"]), str(known.get("reason", "")))
-        found = decide(
-            _image(document),
-            payload.sop_class_uid,
-            "" if document.is_painted else payload.transfer_syntax_uid,
-            self._lossless_uid,
-            lossy=self._config.to == "jpeg2000",
-            excluded=frozenset(self._config.exclude),
-        )
-        if document.is_painted and (
-            found.course is Course.ORIGINAL or payload.transfer_syntax_uid in MAYBE_LOSSY
-        ):
-            # It cannot go as it came, and is not made lossy twice.
-            lossy = self._config.to == "jpeg2000"
-            return Decision(Course.LOSSLESS, found.reason or ("already-lossy" if lossy else ""))
-        return found
-
     def _encode(
         self,
         encoder: FrameEncoder,
-        decision: Decision,
+        planned: Plan,
         instance: Instance,
         known: Mapping[str, Any],
         image: Image,
     ) -> tuple[Encoded, dict[str, Any]]:
-        """Encode by the decision, or exactly as `known` says that it was done before."""
-        if decision.course is Course.LOSSLESS or self._config.ratio is None:
-            return encoder.lossless(), _facts(Course.LOSSLESS, decision.reason)
+        """Encode by the plan, or exactly as `known` says that it was done before."""
+        if planned.course is Course.LOSSLESS or self._config.ratio is None:
+            return encoder.lossless(), self._facts(Course.LOSSLESS, planned, planned.reason)
         try:
             if "level" in known:
                 setting = Setting(
@@ -224,12 +180,12 @@ class CompressStep:
             key = (instance.series_instance_uid, image.rows, image.columns, image.samples, image.stored)
             encoded = encoder.to_ratio(self._config.ratio, MET, self._hints, key)
         except Objection as objection:
-            return self._fall_back(encoder, objection.reason)
+            return self._fall_back(encoder, planned, objection.reason)
         if encoded.setting is None:
-            return encoded, _facts(Course.LOSSLESS, "")
-        return encoded, _facts(Course.LOSSY, "", encoded.setting)
+            return encoded, self._facts(Course.LOSSLESS, planned)
+        return encoded, self._facts(Course.LOSSY, planned, setting=encoded.setting)
 
-    def _fall_back(self, encoder: FrameEncoder, reason: str) -> tuple[Encoded, dict[str, Any]]:
+    def _fall_back(self, encoder: FrameEncoder, planned: Plan, reason: str) -> tuple[Encoded, dict[str, Any]]:
         self._settings.watch.count(f"compress.fallback.{reason}")
         if self._config.fallback == "park":
             raise Permanent(
@@ -237,25 +193,41 @@ class CompressStep:
                 'fallback = "lossless"',
                 reason="quality",
             )
-        if self._config.fallback == "original":
+        if self._config.fallback == "original" or not planned.lossless_syntax:
             raise LeaveAsIs(reason)
-        return encoder.lossless(), _facts(Course.LOSSLESS, reason)
+        return encoder.lossless(), self._facts(Course.LOSSLESS, planned, reason)
 
-    def _assemble(self, document: OpenImage, encoded: Encoded, reason: str) -> Payload:
+    def _facts(
+        self, course: Course, planned: Plan, reason: str = "", setting: Setting | None = None
+    ) -> dict[str, Any]:
+        """What is kept of an image, so that a retry makes the same bytes."""
+        facts: dict[str, Any] = {"course": course.value}
+        if len(self._wish.methods) > 1 and planned.method is not None:
+            facts["method"] = planned.method.name
+        if reason:
+            facts["reason"] = reason
+        if setting is not None:
+            facts |= asdict(setting)
+        return facts
+
+    def _assemble(self, document: OpenImage, planned: Plan, encoded: Encoded, reason: str) -> Payload:
+        """The payload of the codestreams, with a header that is true of them."""
         payload, whole = document.payload, document.shown.whole
         image = replace(document.image, attributes=document.told, whole=whole)
-        uid, syntax = payload.sop_instance_uid, self._lossless_uid
+        assert planned.method is not None
+        uid, syntax = payload.sop_instance_uid, planned.lossless_syntax
         changes = pixel_changes(image, encoded.photometric)
-        if payload.transfer_syntax_uid not in NATIVE:
-            changes.update(native_icons(document))
         if image.overlays:
             changes.update(overlay_changes(document.frames))
+        if payload.transfer_syntax_uid not in NATIVE:
+            changes.update(native_icons(document))
         if encoded.setting is not None or document.pixels_changed:
             uid = new_uid(self._settings.site_key, payload.sop_instance_uid, encoded.frames)
             changes.update(uid_changes(uid))
         if encoded.setting is not None:
-            syntax = JPEG2000
-            loss = Loss(_image(document).native_bytes / encoded.size, METHOD, encoded.padding)
+            syntax = planned.syntax
+            method = document.codecs.lossy_encoder(planned.method.lossy).method
+            loss = Loss(document.shown.native_bytes / encoded.size, method, encoded.padding)
             changes.update(lossy_changes(image, loss, payload.sop_class_uid, payload.sop_instance_uid))
         tables, pixel_parts = encapsulate(encoded.frames)
         # A group length of the pixel data's group would lie now; it is retired (PS3.5 section 7.2).
@@ -285,21 +257,32 @@ class CompressStep:
         return replace(payload, note=f"not compressed: {reason}")
 
 
-def _image(document: OpenImage) -> Image:
-    """What there is to encode: what the cells of its frames hold. Raises LeaveAsIs."""
-    try:
-        return document.shown
-    except Permanent as error:
-        raise LeaveAsIs("photometric") from error
+def _spared(planned: Plan, reason: str) -> Plan:
+    """The plan of an image that turns out to be for lossless alone. Raises LeaveAsIs where that is no way."""
+    if not planned.lossless_syntax:
+        raise LeaveAsIs(reason)
+    told = reason if planned.course is Course.LOSSY else planned.reason
+    return replace(planned, course=Course.LOSSLESS, syntax=planned.lossless_syntax, reason=told)
 
 
-def _facts(course: Course, reason: str, setting: Setting | None = None) -> dict[str, Any]:
-    facts: dict[str, Any] = {"course": course.value}
-    if reason:
-        facts["reason"] = reason
-    if setting is not None:
-        facts |= asdict(setting)
-    return facts
+def _as_before(planned: Plan, known: Mapping[str, Any]) -> Plan:
+    """The plan of an image that was compressed before: the same course and method again."""
+    if known.get("course") not in (Course.LOSSLESS, Course.LOSSY):
+        return planned
+    method = METHODS.get(str(known.get("method")), planned.method)
+    assert method is not None
+    course, lossless = Course(known["course"]), planned.lossless_syntax
+    if method is not planned.method:
+        lossless = method.lossless
+    syntax = method.lossy if course is Course.LOSSY else lossless
+    return replace(
+        planned,
+        course=course,
+        reason=str(known.get("reason", "")),
+        method=method,
+        syntax=syntax,
+        lossless_syntax=lossless,
+    )
 
 
 def build(settings: Settings, config: CompressConfig, next: None) -> CompressStep:
@@ -307,4 +290,4 @@ def build(settings: Settings, config: CompressConfig, next: None) -> CompressSte
     return CompressStep(settings, config)
 
 
-STAGE = Factory("transform", "compress", CompressConfig, build, order=90)
+STAGE = Factory("transform", "compress", CompressConfig, build, order=90, faults=unavailable)

@@ -12,7 +12,7 @@ from typing import TypeVar
 from weakref import WeakValueDictionary
 
 from mapdr.kernel import budget
-from mapdr.kernel.codec import Encoder, FrameFormat, Pixels, WaveletEncoder
+from mapdr.kernel.codec import Encoder, FrameFormat, LossyEncoder, Pixels, Way
 from mapdr.kernel.errors import Permanent
 from mapdr.transform.encode.forecast import TYPICAL, Forecast
 from mapdr.transform.encode.policy import RGB
@@ -24,7 +24,6 @@ T = TypeVar("T")
 
 SAMPLE = 4
 """Frames of a long multi-frame image on which a level is searched first."""
-BITS_PER_DB = 1 / 6.02
 LIKELY = 0.7
 """Share of the ratio that lossless must be forecast to reach to be tried: see `Forecast.lossless_bits`."""
 
@@ -46,10 +45,10 @@ class Setting:
     reversible: bool = False
     resolutions: int = 0
 
-
-WAYS = (Setting(0, reversible=True), Setting(0, resolutions=3), Setting(0, reversible=True, resolutions=3))
-"""What is tried when 9-7 does not meet a ratio: at its best it is smaller than asked, or a small image has so
-few code blocks that its sizes lie far apart. 5-3 reaches up to lossless, other resolutions differ in size."""
+    @property
+    def way(self) -> Way:
+        """The codec's way without the level."""
+        return Way(self.reversible, self.resolutions)
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,7 +121,7 @@ class FrameEncoder:
 
     def __init__(
         self,
-        writers: tuple[Encoder, WaveletEncoder | None],
+        writers: tuple[Encoder | None, LossyEncoder | None],
         frames: Frames,
         pool: ThreadPoolExecutor,
         guard: Guard,
@@ -145,11 +144,12 @@ class FrameEncoder:
         self.sample: Sequence[int] = self.all
         if count > SAMPLE:
             self.sample = [count * (2 * step + 1) // (2 * SAMPLE) for step in range(SAMPLE)]
-        self.highest = self._bits / BITS_PER_DB + 50
-        self._is_rgb = frames.image.photometric in RGB
-        self._mct = self._is_rgb and transform_colour and bool(encoder.colour_transform)
-        self._lossless_form = replace(frames.image.format, photometric=self._colour(reversible=True))
-        self._lossy_form = replace(frames.image.format, photometric=self._colour(reversible=False))
+        self.highest = 0.0
+        if self._lossy_encoder is not None:
+            self.highest = self._lossy_encoder.dial(frames.image.format).highest
+        self._transform_colour = transform_colour
+        transform = encoder.colour_transform if encoder is not None else ""
+        self._lossless_form = self._form_in((transform, "RGB") if transform else ("RGB",))
         self._only: Pixels | None = None
         self._at_once = at_once
         self._told = frames.image.native_bytes // 2
@@ -157,7 +157,7 @@ class FrameEncoder:
     def lossless(self) -> Encoded:
         """Lossless codestreams. Raises Permanent(reason="codec") if a frame does not come back equal."""
         made = self._count(self._each(self.all, self._lossless_frame))
-        return Encoded(made, self._colour(reversible=True))
+        return Encoded(made, self._lossless_form.photometric)
 
     def lossy(self, setting: Setting, streams: list[bytes] | None = None) -> Encoded:
         """Codestreams at `setting`, which may have been made already. Raises Objection when a guard fails."""
@@ -168,12 +168,15 @@ class FrameEncoder:
             padding = PaddingGap.join(self._padding, gaps)
             if padding is None:
                 raise Objection("padding")
-        return Encoded(made, self._colour(reversible=setting.reversible), setting, padding)
+        return Encoded(made, self._form(setting).photometric, setting, padding)
 
-    def _colour(self, *, reversible: bool) -> str:
-        if not self._mct:
-            return "RGB" if self._is_rgb else self._frames.image.photometric
-        return self._encoder.colour_transform if reversible else "YBR_ICT"
+    def _form_in(self, colours: Sequence[str]) -> FrameFormat:
+        """The format of codestreams whose RGB may be written in `colours`, that of a transform first."""
+        form = self._frames.image.format
+        if form.photometric not in RGB:
+            return form
+        plain = "RGB" in colours and not self._transform_colour
+        return replace(form, photometric="RGB" if plain else colours[0])
 
     def to_ratio(self, ratio: float, met: float, hints: Hints, key: Hashable) -> Encoded:
         """Lossless if that reaches `ratio` times `met`, else lossy at `ratio`.
@@ -200,6 +203,8 @@ class FrameEncoder:
     def _try_lossless(self, ratio: float) -> Encoded | None:
         """The lossless image if it reaches `ratio`; on a sample of the frames first."""
         sample, image = self.sample, self._frames.image
+        if self._encoder is None:
+            return None
         if len(sample) < len(self.all):
             size = sum(len(stream) for stream in self._each(sample, self._lossless_frame))
             if len(sample) * image.frame_bytes < 0.8 * ratio * size:
@@ -229,18 +234,22 @@ class FrameEncoder:
     def _encode(self, index: int, setting: Setting) -> bytes:
         assert self._lossy_encoder is not None
         return self._lossy_encoder.encode_at(
-            self._frame(index),
-            self._form(setting),
-            setting.level,
-            reversible=setting.reversible,
-            resolutions=setting.resolutions,
+            self._frame(index), self._form(setting), setting.level, setting.way
         )
 
+    @property
+    def ways(self) -> tuple[Way, ...]:
+        """What is tried one after the other to meet a ratio."""
+        assert self._lossy_encoder is not None
+        return self._lossy_encoder.ways
+
     def _form(self, setting: Setting) -> FrameFormat:
-        return self._lossless_form if setting.reversible else self._lossy_form
+        assert self._lossy_encoder is not None
+        return self._form_in(self._lossy_encoder.rgb_as(setting.way))
 
     def _lossless_frame(self, index: int) -> bytes:
         frame = self._frame(index)
+        assert self._encoder is not None
         stream = self._encoder.encode(frame, self._lossless_form)
         if not same(self._encoder.decode(stream, self._lossless_form), frame):
             raise Permanent("a frame decodes to other pixels than were encoded", reason="codec")
@@ -295,13 +304,16 @@ class _Search:
             self._sizes[setting] = sum(map(len, self._made[1]))
         return self._sizes[setting] * len(self._encoder.all) // len(indexes)
 
-    def _size_at(self, indexes: Sequence[int], way: Setting, level: float) -> int:
-        return self.size(indexes, replace(way, level=level))
+    def _size_at(self, indexes: Sequence[int], setting: Setting, level: float) -> int:
+        return self.size(indexes, replace(setting, level=level))
 
     def _find(self, start: Setting, slope: float, indexes: Sequence[int]) -> Setting:
-        for way in (start, *WAYS):
-            size_at = partial(self._size_at, indexes, way)
+        for setting in (
+            start,
+            *(Setting(0, way.reversible, way.resolutions) for way in self._encoder.ways[1:]),
+        ):
+            size_at = partial(self._size_at, indexes, setting)
             found = find_level(size_at, self._goal, start.level, self._encoder.highest, slope)
             if found.exact:
-                return replace(way, level=found.level)
+                return replace(setting, level=found.level)
         raise Objection("ratio")

@@ -1,21 +1,13 @@
-"""Which images are compressed how: what is never lossy, and what is never touched.
+"""Which SOP classes are compressed how: what is never lossy, and what is never touched.
 
 The grounds: PS3.5 section A.4 (what may be encapsulated), PS3.3 sections C.7.6.1.1.5 and C.8.20.2.2, and
 the practice that measurements are made on SUV, dose, label and quantitative images. A SOP class that is not
-in the tables goes on unchanged.
+in the tables goes on unchanged. What follows for an image is for `mapdr.transform.encode.plan` to say.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from enum import StrEnum
-
-from mapdr.dicom import tags
-from mapdr.dicom.tags import PIXEL_DATA
-from mapdr.dicom.transfer_syntax import LOSSLESS_COMPRESSED, MAYBE_LOSSY, NATIVE
-from mapdr.dicom.write import Element
-from mapdr.kernel.codec import PixelRange
-from mapdr.transform.image import Attributes, Image
+from mapdr.dicom import uids
 
 _STORAGE = "1.2.840.10008.5.1.4.1.1."
 
@@ -92,95 +84,34 @@ PHOTOMETRIC = {
 }
 """What can be encoded, with its samples per pixel: what decoded frames are called."""
 
-_SIGNATURES = (0xFFFAFFFA, 0x4FFE0001)
+WITH_YBR_FULL = frozenset(
+    (
+        uids.JPEG_LOSSLESS,
+        uids.JPEG_LOSSLESS_SV1,
+        uids.JPEG_LS_LOSSLESS,
+        uids.JPEG_LS_NEAR_LOSSLESS,
+        uids.JPEG2000_LOSSLESS,
+        uids.JPEG2000,
+        uids.HTJ2K_LOSSLESS,
+        uids.HTJ2K_LOSSLESS_RPCL,
+        uids.HTJ2K,
+        uids.RLE_LOSSLESS,
+    )
+)
+"""Transfer syntaxes that know YBR_FULL, its components encoded as they are (PS3.5, 8.2.1 to 8.2.4)."""
 
+SIGNATURES = (0xFFFAFFFA, 0x4FFE0001)
+"""Digital Signatures Sequence and MAC Parameters Sequence: another encoding of pixels would break them."""
 
-class Course(StrEnum):
-    """What is done with an image."""
+LIFTABLE = (
+    "already-lossy",
+    *dict.fromkeys(NEVER_LOSSY.values()),
+    "multi-energy",
+    *NEVER_TOUCHED.values(),
+    "unknown-sop-class",
+)
+"""The reasons that a rule may override (`allow`). Not palettes, for an index is no brightness and PS3.5
+section 8.2 knows them in lossless syntaxes alone; not members of a concatenation, which must stay one."""
 
-    ORIGINAL = "original"
-    LOSSLESS = "lossless"
-    LOSSY = "lossy"
-
-
-@dataclass(frozen=True, slots=True)
-class Decision:
-    """The course and, when it is not what was asked for, the reason as a short stable word."""
-
-    course: Course
-    reason: str = ""
-
-
-def untouchable(sop_class_uid: str, syntax: str, header: Attributes, tail: Attributes, pixel: Element) -> str:
-    """Why a data set must go on as it is, or an empty string: what can be told without the pixel module.
-
-    Whether compressed pixels can be read here is for the codecs to say.
-    """
-    if pixel.tag != PIXEL_DATA:
-        return "float-pixels"
-    if any(tag in header or tag in tail for tag in _SIGNATURES):
-        return "digital-signature"
-    if sop_class_uid in NEVER_TOUCHED:
-        return NEVER_TOUCHED[sop_class_uid]
-    if sop_class_uid not in MAY_BE_LOSSY and sop_class_uid not in NEVER_LOSSY:
-        return "unknown-sop-class"
-    if syntax in MAYBE_LOSSY:
-        return "already-lossy"
-    return "" if syntax in NATIVE or syntax in LOSSLESS_COMPRESSED else "transfer-syntax"
-
-
-def unsuited(image: Image, sop_class_uid: str, takes: PixelRange, *, transform_colour: bool) -> str:
-    """Why the pixels cannot be taken by the codec, which `takes` so much, or an empty string."""
-    if image.allocated == 1 or image.stored == 1:
-        return "one-bit"
-    if image.allocated not in takes.allocated:
-        return "bits-allocated"
-    if PHOTOMETRIC.get(image.photometric) != image.samples:
-        return "photometric"
-    if image.photometric == "PALETTE COLOR" and image.signed:
-        return "photometric"
-    if image.photometric in RGB and not transform_colour:
-        return ONLY_TRANSFORMED.get(sop_class_uid, "")
-    return "" if takes.holds(image.format) else "pixel-format"
-
-
-def decide(
-    image: Image,
-    sop_class_uid: str,
-    syntax: str,
-    target: str,
-    *,
-    lossy: bool,
-    excluded: frozenset[str] = frozenset(),
-) -> Decision:
-    """The course for an image with pixels that the codec takes, from `syntax`.
-
-    `target` is the syntax of the lossless course; `lossy` is what the rule asks for; `excluded` holds
-    modalities and SOP class UIDs that the rule wants without loss.
-    """
-    attributes = image.attributes
-    lossless = Decision(Course.LOSSLESS)
-    if lossy:
-        if attributes.text(tags.LOSSY_IMAGE_COMPRESSION) == "01":
-            return Decision(Course.ORIGINAL, "already-lossy")
-        reason = _never_lossy(image, sop_class_uid, excluded)
-        if not reason:
-            return Decision(Course.LOSSY)
-        lossless = Decision(Course.LOSSLESS, reason)
-    if syntax == target:
-        return Decision(Course.ORIGINAL, lossless.reason or "already-compressed")
-    return lossless
-
-
-def _never_lossy(image: Image, sop_class_uid: str, excluded: frozenset[str]) -> str:
-    attributes = image.attributes
-    if sop_class_uid in excluded or attributes.text(tags.MODALITY) in excluded:
-        return "excluded"
-    if sop_class_uid in NEVER_LOSSY:
-        return NEVER_LOSSY[sop_class_uid]
-    if image.photometric == "PALETTE COLOR":
-        return "palette"
-    if attributes.text(tags.MULTIENERGY_CT_ACQUISITION) == "YES":
-        return "multi-energy"
-    # Its other members would refer to frames of another image (PS3.3 section C.7.6.16.2.2.4).
-    return "concatenation" if tags.CONCATENATION_UID in attributes else ""
+LIFTED = {"quantitative": ("nuclear", "parametric", "dose", "multi-energy", "radiotherapy-image")}
+"""Words for several of them at once."""

@@ -1,0 +1,157 @@
+"""The table `compress` of a rule: which methods, what they aim at, and what stops them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import lru_cache
+from typing import Any, Literal
+
+from pydantic import Field, field_validator, model_validator
+
+from mapdr.kernel.finding import Finding, instead
+from mapdr.kernel.stage import StageConfig
+from mapdr.transform.encode.methods import METHODS, Method, Name
+from mapdr.transform.encode.plan import Wish
+from mapdr.transform.encode.policy import LIFTABLE, LIFTED
+
+TARGETS = ("ratio", "psnr", "max_error", "near")
+"""What a lossy method may aim at; `max_error` beside `ratio` or `psnr` is a limit."""
+LIMITS = ("min_psnr", "min_ssim")
+"""What a lossy image must keep, whatever it was aimed at."""
+
+
+class CompressConfig(StageConfig):
+    """`compress = { to = ["htj2k", "jpeg2000"], ratio = 10, max_error = 16 }`
+
+    `to` is one method or several, the best first: the first that takes the image and that its receiver takes.
+    Lossy methods need one target: `ratio` counts against the native pixel data as allocated, `psnr` is in dB
+    against the frame's range without padding, `max_error` and `near` (for JPEG-LS) in stored pixel values; or
+    `lossless = true`. A limit that fails (`max_error` beside `ratio` or `psnr`, `min_psnr`, `min_ssim`), or a
+    target that cannot be met, has `fallback` sent: the lossless image, the original, or nothing (the image is
+    parked). `exclude` names modalities or SOP class UIDs that are never made lossy, `allow` reasons against
+    loss that do not count for this rule (docs/compression.md). `color = "ybr"` has RGB transformed (YBR_RCT,
+    YBR_ICT): a fifth smaller, and the only way for colour ultrasound in JPEG 2000 and HTJ2K, but not every
+    receiver can show it (docs/decisions/0009).
+    """
+
+    to: Name | tuple[Name, ...]
+    ratio: float | None = Field(default=None, gt=1, le=1000)
+    psnr: float | None = Field(default=None, gt=0, le=200)
+    max_error: int | None = Field(default=None, ge=1)
+    near: int | None = Field(default=None, ge=1, le=255)
+    lossless: bool = False
+    min_psnr: float | None = Field(default=None, gt=0)
+    min_ssim: float | None = Field(default=None, gt=0, le=1)
+    fallback: Literal["lossless", "park", "original"] = "lossless"
+    exclude: tuple[str, ...] = ()
+    allow: tuple[str, ...] = ()
+    color: Literal["rgb", "ybr"] = "rgb"
+
+    @field_validator("to", mode="before")
+    @classmethod
+    def _known_methods(cls, value: Any) -> Any:
+        names = [value] if isinstance(value, str) else value
+        if not isinstance(names, list | tuple) or not all(isinstance(name, str) for name in names):
+            raise ValueError('is no method; write one, such as "jpeg2000", or a list of several')
+        if not names:
+            raise ValueError('is an empty list; write one method at least, such as "jpeg2000"')
+        for name in names:
+            if name not in METHODS:
+                raise ValueError(f"is not one of the methods; {instead(name, METHODS)}")
+        if len(set(names)) < len(names):
+            raise ValueError("names a method twice; leave one of them out")
+        return value
+
+    @field_validator("allow")
+    @classmethod
+    def _known_reasons(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for word in value:
+            if word not in LIFTABLE and word not in LIFTED:
+                raise ValueError(f"has a word that lifts nothing; {instead(word, (*LIFTED, *LIFTABLE))}")
+        return value
+
+    @model_validator(mode="after")
+    def _targets_fit(self) -> CompressConfig:
+        asked = [key for key in TARGETS if getattr(self, key) is not None]
+        limits = [key for key in LIMITS if getattr(self, key) is not None]
+        named = " and ".join(f'"{method.name}"' for method in self.methods)
+        if self.lossless or not any(method.lossy for method in self.methods):
+            if asked or limits:
+                key = (asked + limits)[0]
+                why = "lossless = true" if self.lossless else named
+                raise ValueError(f"{why} takes no {key}; remove it, or name a method with loss")
+            return self
+        if not self.target:
+            raise ValueError(
+                f"{named} needs a ratio, such as ratio = 10, a psnr, or a max_error; or lossless = true"
+            )
+        rivals = [key for key in asked if key != "max_error"]
+        if len(rivals) > 1:
+            raise ValueError(f"aims at {' and '.join(rivals)} at once; keep one of them")
+        if self.near is not None:
+            if self.max_error is not None:
+                raise ValueError("near is a greatest error by itself; remove max_error")
+            if others := [each.name for each in self.methods if each.lossy and each.name != "jpegls-near"]:
+                raise ValueError(f'near is for "jpegls-near"; use max_error for "{others[0]}"')
+        return self
+
+    @property
+    def methods(self) -> tuple[Method, ...]:
+        """The methods, the best first."""
+        names = (self.to,) if isinstance(self.to, str) else self.to
+        return tuple(METHODS[name] for name in names)
+
+    @property
+    def target(self) -> str:
+        """What a lossy method aims at; empty for an image that must lose nothing."""
+        if self.lossless:
+            return ""
+        order = ("ratio", "psnr", "near", "max_error")
+        return next((key for key in order if getattr(self, key) is not None), "")
+
+    @property
+    def wish(self) -> Wish:
+        """What of it a plan looks at."""
+        return Wish(
+            self.methods,
+            lossy=bool(self.target),
+            transform_colour=self.color == "ybr",
+            exclude=frozenset(self.exclude),
+            allow=frozenset(self.allow),
+        )
+
+
+def unavailable(config: CompressConfig) -> Iterator[Finding]:
+    """The methods of a rule that no codec here writes, and why."""
+    names = (config.to,) if isinstance(config.to, str) else config.to
+    for index, name in enumerate(names):
+        why = _lacking(name)
+        if why:
+            place = ("to",) if isinstance(config.to, str) else ("to", index)
+            yield Finding(place, f'"{name}" is unavailable, because {why}', "name another method")
+
+
+@lru_cache(maxsize=len(METHODS))
+def _lacking(name: str) -> str:
+    """Why this installation does not write what a method needs, or an empty string."""
+    from mapdr.kernel.registry import Registry
+    from mapdr.transform.codecs.table import installed
+
+    method = METHODS[name]
+    if method.way == "data-set":
+        return ""
+    rows = {row.uid: row for row in installed(Registry())}
+    if method.way == "jpeg":
+        row = rows.get(method.lossless)
+        return "" if row is not None and row.recompressor is not None else _why(row)
+    for syntax, writer in ((method.lossy, "lossy_encoder"), (method.lossless, "encoder")):
+        row = rows.get(syntax)
+        if syntax and (row is None or getattr(row, writer) is None):
+            return _why(row)
+    return ""
+
+
+def _why(row: Any) -> str:
+    if row is None:
+        return "no codec here knows it"
+    return f"{row.name} is not written here: {row.no_encode or 'no codec writes it so'}"

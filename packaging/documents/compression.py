@@ -1,0 +1,158 @@
+"""docs/compression.md: the methods, and what is planned for which image, by the function that plans it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from tables import table
+
+from mapdr.dicom import uids
+from mapdr.dicom.transfer_syntax import name_of
+from mapdr.kernel.codec import FrameFormat, PixelRange
+from mapdr.transform.encode.methods import METHODS
+from mapdr.transform.encode.plan import Plan, Subject, Wish, Writers, plan
+from mapdr.transform.encode.policy import LIFTABLE, LIFTED, MAY_BE_LOSSY, NEVER_LOSSY, NEVER_TOUCHED
+
+CT = uids.CT_IMAGE_STORAGE
+LABEL_MAP = "1.2.840.10008.5.1.4.1.1.66.7"
+"""Younger than some pydicom's table of names."""
+GREY = FrameFormat(512, 512, 1, 16, 12, False, "MONOCHROME2")
+COLOUR = FrameFormat(512, 512, 3, 8, 8, False, "RGB")
+ANY = PixelRange()
+WRITERS = Writers(
+    {method.lossless: ANY for method in METHODS.values()},
+    {method.lossy: ANY for method in METHODS.values() if method.lossy},
+)
+LOSSY = Wish((METHODS["jpeg2000"],), lossy=True)
+LOSSLESS = Wish((METHODS["jpeg2000-lossless"],))
+IMAGE = Subject(CT, uids.EXPLICIT_VR_LITTLE_ENDIAN, GREY)
+WORDS = {"original": "pass", "lossless": "lossless", "lossy": "lossy", "refuse": "refuse"}
+
+WHAT = {
+    "already-lossy": "its pixels were compressed with loss before",
+    "for-processing": "made for processing, not for looking at",
+    "mammography": "mammography and breast tomosynthesis, for presentation",
+    "nuclear": "PET and nuclear medicine: counts and uptake are measured",
+    "secondary-capture": "screens, scanned paper: text and lines, and lossless does well",
+    "parametric": "parametric maps: each value is a measurement",
+    "ophthalmic": "ophthalmic photography and tomography: thicknesses are measured",
+    "intravascular-oct": "intravascular optical coherence tomography",
+    "segmentation": "segmentations: PS3.3 section C.8.20.2.2",
+    "dose": "dose grids",
+    "radiotherapy-image": "images of radiotherapy",
+    "multi-energy": "MultienergyCTAcquisition is YES",
+    "whole-slide": "whole slide microscopy: tiles, already compressed",
+    "label-map": "label maps: values are names",
+    "unknown-sop-class": "a SOP class that is not in the tables: private and new ones",
+}
+"""The reasons that a rule may lift, in words."""
+
+
+def document() -> str:
+    """The text of docs/compression.md."""
+    assert set(WHAT) == set(LIFTABLE)
+    return f"""# What is compressed, how, and what never is
+
+This page is made of the code that decides (`packaging/documents`). What a rule may say: [`compress`](configuration.md#compress).
+
+Before a pixel is read, a plan is made from the header: SOP class, photometric interpretation, bits, sign, what was lost before, what the rule
+wants and what the receiver takes. **lossy** and **lossless** are compressed; **pass** leaves as it came; **refuse** cannot leave, and is parked.
+Once its pixels are known, an image may still go the safer way: lossless where that meets the ratio or a guard fails, as it came where it would not
+become smaller.
+
+## Methods
+
+The names of `compress.to`. Which of them this installation can write says `mapdr doctor --codecs`; `mapdr check` refuses a rule that names another.
+HTJ2K encodes nine times as fast as JPEG 2000, at nearly its quality (CT at 10:1: 1.3 dB less): it is the better choice wherever the receiver takes it.
+
+{table(("name", "without loss", "with loss"), _methods())}
+An image that a lossy method may not or cannot write with loss is written without, in the syntax beside it.
+
+## By SOP class
+
+What becomes of a usual image of the class by `to = "jpeg2000", ratio = 10`, and why; and by `to = "jpeg2000-lossless"`.
+
+{table(("SOP class", "UID", "lossy wanted", "because", "lossless wanted"), _classes())}
+## By image
+
+The same, for CT images unless it is said otherwise.
+
+{table(("image", "lossy wanted", "because", "lossless wanted"), _images())}
+## What a rule may lift
+
+`allow = ["nuclear"]` lets this rule compress with loss what otherwise is not, for this reason. `"quantitative"` is short for
+{", ".join(f"`{each}`" for each in LIFTED["quantitative"])}.
+Palettes stay lossless in any case, and so do members of a concatenation. Whose images these are should say so.
+
+{table(("word", "images"), ((f"`{word}`", WHAT[word]) for word in LIFTABLE))}
+## By receiver
+
+`to = ["htj2k", "jpeg2000"], ratio = 10` for a CT image, where the receiver takes these transfer syntaxes alone:
+
+{table(("the receiver takes", "what is done", "transfer syntax", "because"), _receivers())}"""
+
+
+def _methods() -> Iterator[tuple[str, str, str]]:
+    for method in METHODS.values():
+        yield f"`{method.name}`", name_of(method.lossless), name_of(method.lossy) if method.lossy else "-"
+
+
+def _classes() -> Iterator[tuple[str, ...]]:
+    from pydicom.uid import UID
+
+    for sop_class in sorted(MAY_BE_LOSSY | NEVER_LOSSY.keys() | NEVER_TOUCHED.keys(), key=_numbers):
+        image = Subject(sop_class, IMAGE.transfer_syntax_uid, GREY)
+        name = UID(sop_class).name.removesuffix(" Storage")
+        yield "Label Map Segmentation" if sop_class == LABEL_MAP else name, sop_class, *_both(image)
+
+
+def _numbers(uid: str) -> list[int]:
+    return [int(part) for part in uid.split(".")]
+
+
+def _images() -> Iterator[tuple[str, ...]]:
+    us = uids.ULTRASOUND_IMAGE_STORAGE
+    explicit = uids.EXPLICIT_VR_LITTLE_ENDIAN
+    images = {
+        "grey, 8 to 16 bits, signed or not": IMAGE,
+        "RGB photograph": Subject("1.2.840.10008.5.1.4.1.1.77.1.4", explicit, COLOUR),
+        'RGB ultrasound, without `color = "ybr"`': Subject(us, explicit, COLOUR),
+        "palette": Subject(us, explicit, FrameFormat(512, 512, 1, 8, 8, False, "PALETTE COLOR")),
+        "1 bit": Subject(CT, explicit, FrameFormat(512, 512, 1, 1, 1, False, "MONOCHROME2")),
+        "32 bits": Subject(CT, explicit, FrameFormat(512, 512, 1, 32, 32, False, "MONOCHROME2")),
+        "float pixels": Subject(CT, explicit, None, pixels="float"),
+        "no pixels": Subject(CT, explicit, None, pixels="none"),
+        "with a digital signature": Subject(CT, explicit, GREY, has_signature=True),
+        "in a concatenation": Subject(CT, explicit, GREY, is_in_concatenation=True),
+        "multi-energy": Subject(CT, explicit, GREY, is_multi_energy=True),
+        "LossyImageCompression is 01": Subject(CT, explicit, GREY, is_lossy=True),
+        "came in RLE or JPEG-LS Lossless": Subject(CT, uids.RLE_LOSSLESS, GREY),
+        "came in JPEG 2000 Lossless": Subject(CT, uids.JPEG2000_LOSSLESS, GREY),
+        "came in JPEG Baseline or JPEG 2000": Subject(CT, uids.JPEG_BASELINE, COLOUR),
+        "came as video": Subject(CT, "1.2.840.10008.1.2.4.100", None, is_readable=False),
+    }
+    for name, image in images.items():
+        yield name, *_both(image)
+
+
+def _both(image: Subject) -> tuple[str, str, str]:
+    lossy, lossless = plan(image, LOSSY, WRITERS), plan(image, LOSSLESS, WRITERS)
+    return _word(lossy), lossy.reason, _word(lossless)
+
+
+def _word(found: Plan) -> str:
+    return WORDS[found.course.value]
+
+
+def _receivers() -> Iterator[tuple[str, ...]]:
+    wish = Wish((METHODS["htj2k"], METHODS["jpeg2000"]), lossy=True)
+    for taken in (
+        (uids.HTJ2K, uids.JPEG2000, uids.EXPLICIT_VR_LITTLE_ENDIAN),
+        (uids.JPEG2000, uids.EXPLICIT_VR_LITTLE_ENDIAN),
+        (uids.JPEG2000_LOSSLESS,),
+        (uids.IMPLICIT_VR_LITTLE_ENDIAN,),
+        (uids.JPEG_BASELINE,),
+    ):
+        found = plan(IMAGE, wish, WRITERS, taken)
+        syntax = name_of(found.syntax) if found.syntax else "-"
+        yield ", ".join(map(name_of, taken)), _word(found), syntax, found.reason

@@ -1,0 +1,126 @@
+"""Every encoder by itself, over every format that it takes: right precision, equal or near pixels."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from mapdr.dicom import uids as uid
+from mapdr.kernel.codec import FrameFormat, Pixels
+from mapdr.transform.codecs import headers
+from mapdr.transform.codecs.worker import Job, decode
+from mapdr.transform.image import same
+
+from .helpers import CODECS, picture
+
+LOSSLESS = [row.uid for row in CODECS.rows.values() if row.encoder]
+LOSSY = [row.uid for row in CODECS.rows.values() if row.lossy_encoder]
+DEPTHS = (2, 5, 8, 9, 10, 12, 15, 16)
+HEADERS = {
+    uid.JPEG2000_LOSSLESS: headers.jpeg2000,
+    uid.JPEG2000: headers.jpeg2000,
+    uid.HTJ2K_LOSSLESS: headers.jpeg2000,
+    uid.HTJ2K_LOSSLESS_RPCL: headers.jpeg2000,
+    uid.HTJ2K: headers.jpeg2000,
+    uid.JPEG_LOSSLESS: headers.jpeg,
+    uid.JPEG_LOSSLESS_SV1: headers.jpeg,
+}
+
+
+def formats() -> Iterator[FrameFormat]:
+    """Every format that an image may have whose samples are integers of 8 or 16 bits."""
+    for stored in DEPTHS:
+        for allocated in (8, 16):
+            for signed in (False, True):
+                for samples in (1, 3):
+                    if stored <= allocated:
+                        colour = "MONOCHROME2" if samples == 1 else "RGB"
+                        yield FrameFormat(37, 50, samples, allocated, stored, signed, colour)
+
+
+def frame_of(form: FrameFormat) -> Pixels:
+    """Values from the least to the greatest that there are, mostly smooth."""
+    low, high = (
+        (-(1 << form.stored - 1), (1 << form.stored - 1) - 1) if form.signed else (0, (1 << form.stored) - 1)
+    )
+    planes = [picture(form.rows, form.columns, low, high, seed) for seed in range(form.samples)]
+    frame = np.stack(planes, -1).astype(f"<{'ui'[form.signed]}{form.allocated // 8}")
+    frame[0, 0], frame[-1, -1] = low, high
+    return frame[..., 0] if form.samples == 1 else frame
+
+
+@pytest.mark.parametrize("syntax", LOSSLESS)
+def test_lossless_frames_come_back_equal(syntax: str) -> None:
+    encoder, decoder = CODECS.encoder(syntax), CODECS.decoder(syntax)
+    taken = list(filter(encoder.takes.holds, formats()))
+    assert len(taken) >= len(DEPTHS)
+    for plain in taken:
+        frame = frame_of(plain)
+        colours = {plain.photometric, encoder.colour_transform} if plain.samples == 3 else {plain.photometric}
+        for form in (replace(plain, photometric=colour) for colour in colours if colour):
+            stream = encoder.encode(frame, form)
+            assert same(encoder.decode(stream, form), frame), form
+            # What comes from outside goes through the header's reader, and gives the cells.
+            cells = decode(Job(decoder, form), stream)
+            mask = (1 << form.stored) - 1
+            assert np.array_equal(cells & mask, frame.view(cells.dtype) & mask), form
+            if syntax in HEADERS:
+                found = HEADERS[syntax](stream)
+                assert found is not None
+                assert (found.rows, found.columns, found.samples) == (form.rows, form.columns, form.samples)
+                assert found.precision == form.stored, form
+
+
+@pytest.mark.parametrize("syntax", LOSSY)
+def test_the_dial_goes_from_small_to_near(syntax: str) -> None:
+    encoder = CODECS.lossy_encoder(syntax)
+    taken = list(filter(encoder.takes.holds, formats()))
+    assert taken
+    for plain in taken:
+        frame = frame_of(plain)
+        dial = encoder.dial(plain)
+        levels = (dial.lowest, dial.start, dial.highest)
+        for way in encoder.ways:
+            colours = encoder.rgb_as(way) if plain.samples == 3 else (plain.photometric,)
+            for form in (replace(plain, photometric=colour) for colour in colours):
+                streams = [encoder.encode_at(frame, form, level, way) for level in levels]
+                assert len(streams[0]) <= len(streams[1]) <= len(streams[2]), (form, way)
+                errors = []
+                for stream in streams:
+                    back = encoder.decode(stream, form)
+                    assert back.shape == frame.shape
+                    assert back.dtype.kind == ("i" if form.signed else "u")
+                    errors.append(float(np.sqrt(np.mean((back.astype(float) - frame) ** 2))))
+                assert errors[2] <= errors[0], (form, way)
+                assert errors[2] <= max(0.01 * 2**form.stored, 1), (form, way)
+                if syntax in HEADERS:
+                    found = HEADERS[syntax](streams[2])
+                    assert found is not None
+                    assert found.precision == form.stored, form
+
+
+@pytest.mark.parametrize("syntax", LOSSY)
+def test_a_level_off_the_dial_is_refused(syntax: str) -> None:
+    encoder = CODECS.lossy_encoder(syntax)
+    form = next(filter(encoder.takes.holds, formats()))
+    for level in (-2000.0, 2000.0):
+        with pytest.raises(ValueError, match=r"dial|level"):
+            encoder.encode_at(frame_of(form), form, level)
+
+
+@pytest.mark.parametrize("size", [(1, 1), (1, 200), (300, 1), (65, 64), (4097, 3)])
+def test_htj2k_has_a_small_lowest_resolution_whatever_the_size(size: tuple[int, int]) -> None:
+    """PS3.5 section 10.18: .202 has resolutions enough for one of 64 by 64 at most, by RPCL, with TLM."""
+    encoder = CODECS.encoder(uid.HTJ2K_LOSSLESS_RPCL)
+    form = FrameFormat(*size, 1, 16, 12, False, "MONOCHROME2")
+    frame = np.arange(size[0] * size[1], dtype="<u2").reshape(size) % 4096
+    stream = encoder.encode(frame, form)
+    assert same(encoder.decode(stream, form), frame)
+    main = stream[: stream.index(b"\xff\x90")]
+    style = main[main.index(b"\xff\x52") + 4 :]
+    assert style[1] == 2
+    assert max(size) <= 64 << style[5]
+    assert b"\xff\x55" in main
