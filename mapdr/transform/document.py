@@ -10,7 +10,8 @@ from types import TracebackType
 
 import numpy as np
 
-from mapdr.dicom.tags import LOSSY_IMAGE_COMPRESSION, PIXEL_DATA
+from mapdr.dicom import tags
+from mapdr.dicom.tags import PIXEL_DATA
 from mapdr.dicom.transfer_syntax import ALWAYS_LOSSY, NATIVE
 from mapdr.dicom.write import element, splice
 from mapdr.kernel.codec import Decoder, FrameFormat, Pixels
@@ -26,6 +27,9 @@ from mapdr.transform.image import Attributes, Frames, Image, LeaveAsIs, NativeFr
 Paint = Callable[[Pixels, FrameFormat, int], Pixels]
 """Changes one frame of cells; its number is the last argument."""
 _COMPONENT_TRANSFORMS = ("YBR_RCT", "YBR_ICT")
+_LOSSY = element(tags.LOSSY_IMAGE_COMPRESSION, "CS", b"01")
+_JPEG = element(tags.LOSSY_IMAGE_COMPRESSION_METHOD, "CS", b"ISO_10918_1")
+"""The method of all transfer syntaxes that are always lossy."""
 
 
 class OpenImage:
@@ -77,14 +81,24 @@ class OpenImage:
     @property
     def told(self) -> Attributes:
         """The same, with what is to be said of pixels that were changed or decoded; known once all frames
-        were read."""
+        were read. Raises LeaveAsIs for a lossy JPEG without an Image Pixel module."""
         attributes = self.attributes
         if self.pixels_changed:
             attributes = self._revised(attributes.header, changed=True)
-        if self.is_painted and self.payload.transfer_syntax_uid in ALWAYS_LOSSY:
-            lossy = element(LOSSY_IMAGE_COMPRESSION, "CS", b"01")
-            attributes = Attributes(splice(attributes.header, {LOSSY_IMAGE_COMPRESSION: lossy}))
+        if self.payload.transfer_syntax_uid in ALWAYS_LOSSY:
+            attributes = Attributes(splice(attributes.header, self._loss(attributes)))
         return attributes
+
+    def _loss(self, attributes: Attributes) -> dict[int, bytes | None]:
+        """What a lossy JPEG says of its loss, where its data set does not (PS3.3 section C.7.6.1.1.5)."""
+        changes: dict[int, bytes | None] = {tags.LOSSY_IMAGE_COMPRESSION: _LOSSY}
+        pixel, ratio = self.data.pixel, tags.LOSSY_IMAGE_COMPRESSION_RATIO
+        if tags.LOSSY_IMAGE_COMPRESSION_METHOD not in attributes:
+            changes[tags.LOSSY_IMAGE_COMPRESSION_METHOD] = _JPEG
+        if pixel is not None and ratio not in attributes:
+            reached = self.image.native_bytes / max(pixel.end - pixel.value, 1)
+            changes[ratio] = element(ratio, "DS", f"{reached:.2f}".encode("ascii"))
+        return changes
 
     def _revised(self, header: bytes, *, changed: bool) -> Attributes:
         if self.is_painted:

@@ -301,3 +301,42 @@ def test_a_real_image_with_overlays_in_its_pixels(data: Path, tmp_path: Path, lo
         if position:
             assert np.array_equal(found.overlay_array(group), before[0] >> position & 1)
     assert groups
+
+
+# Sources that were compressed with loss, where the rule wants them decoded
+
+JPEGS = {
+    "pydicom/examples_ybr_color.dcm": 60,
+    "pydicom/JPGExtended.dcm": 100,
+    "generated/us_jpeg_baseline422.dcm": 60,
+}
+
+
+@ONLY_REAL
+@pytest.mark.peer("dcmdjpeg", "gdcmconv")
+@pytest.mark.parametrize("name", JPEGS)
+def test_a_jpeg_that_a_rule_wants_smaller_tells_both_losses(data: Path, tmp_path: Path, name: str) -> None:
+    rule = {"to": "jpeg2000", "ratio": JPEGS[name], "allow": ["already-lossy", "secondary-capture"]}
+    result = by_rule(*spooled(data / name), color="ybr", **rule)
+    assert (result.treatment, result.note) == (Treatment.TRANSCODED, "")
+    found, source = read(result), pydicom.dcmread(data / name)
+    assert found.LossyImageCompression == "01"
+    first = source.get("LossyImageCompressionMethod", "ISO_10918_1")
+    assert list(found.LossyImageCompressionMethod) == [first, "ISO_15444_1"]
+    jpeg = sum(map(len, streams(source)))
+    before, after = map(float, found.LossyImageCompressionRatio)
+    assert float(source.get("LossyImageCompressionRatio", before)) == before
+    _, cells = by_gdcm(result, tmp_path)
+    if "LossyImageCompressionRatio" not in source:
+        assert before == pytest.approx(cells.nbytes / jpeg, rel=0.01)
+    assert after == pytest.approx(cells.nbytes / sum(map(len, streams(found))), abs=0.02)
+    subprocess.run(
+        ["dcmdjpeg", str(data / name), str(tmp_path / "jpeg.dcm")], check=True, capture_output=True
+    )
+    theirs = pydicom.dcmread(tmp_path / "jpeg.dcm")
+    expected = np.frombuffer(theirs.PixelData, cells.dtype)[: cells.size].reshape(cells.shape)
+    if theirs.get("PlanarConfiguration"):
+        expected = np.moveaxis(expected.reshape(len(cells), 3, *cells.shape[1:3]), 1, -1)
+    off = cells.astype(float) - expected
+    peak = (1 << source.BitsStored) - 1
+    assert 10 * np.log10(peak**2 / np.square(off).mean()) > 30

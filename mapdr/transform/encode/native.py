@@ -13,7 +13,7 @@ from mapdr.dicom import tags
 from mapdr.dicom.recode import recode
 from mapdr.dicom.scan import deflate_pieces
 from mapdr.dicom.tags import PIXEL_DATA
-from mapdr.dicom.transfer_syntax import ALWAYS_LOSSY, NATIVE, is_deflated
+from mapdr.dicom.transfer_syntax import NATIVE, is_deflated
 from mapdr.dicom.write import (
     EXPLICIT_LITTLE,
     LONG_VRS,
@@ -125,8 +125,6 @@ def _from_frames(document: OpenImage, target: Encoding, site_key: bytes) -> tupl
         )
     if image.samples > 1:
         changes[tags.PLANAR_CONFIGURATION] = number(tags.PLANAR_CONFIGURATION, 0)
-    if document.payload.transfer_syntax_uid in ALWAYS_LOSSY:
-        changes[tags.LOSSY_IMAGE_COMPRESSION] = element(tags.LOSSY_IMAGE_COMPRESSION, "CS", b"01")
     if target.big:
         raise Permanent("compressed pixels are not decompressed to big endian", reason="syntax")
     budget.need(image.native_bytes * (1 if target == EXPLICIT_LITTLE else 3) + image.work_bytes)
