@@ -16,6 +16,7 @@ if TYPE_CHECKING or os.environ.get("MAPDR_NO_EXTENSIONS"):
     from mapdr._fast._pdata_py import Channel
     from mapdr._fast._receive_run_py import RunQueue, RunReceiver
     from mapdr._fast._rewrite_py import assemble, locate
+    from mapdr._fast._rle_py import encode as rle_encode
     from mapdr._fast._scan_py import collect, walk
     from mapdr._fast._send_run_py import send_run
 else:
@@ -24,6 +25,7 @@ else:
         from mapdr._fast._pdata import Channel
         from mapdr._fast._receive_run import RunQueue, RunReceiver
         from mapdr._fast._rewrite import assemble, locate
+        from mapdr._fast._rle import encode as rle_encode
         from mapdr._fast._scan import collect, walk
         from mapdr._fast._send_run import send_run
     except ModuleNotFoundError as error:
@@ -35,6 +37,7 @@ else:
         from mapdr._fast._pdata_py import Channel
         from mapdr._fast._receive_run_py import RunQueue, RunReceiver
         from mapdr._fast._rewrite_py import assemble, locate
+        from mapdr._fast._rle_py import encode as rle_encode
         from mapdr._fast._scan_py import collect, walk
         from mapdr._fast._send_run_py import send_run
 
@@ -47,6 +50,7 @@ BACKENDS = {
         ("header rewrite", locate),
         ("C-STORE runs in", RunReceiver),
         ("C-STORE runs out", send_run),
+        ("RLE", rle_encode),
     )
 }
 """Hot path to the twin in use."""
@@ -66,6 +70,7 @@ __all__ = [
     "elements",
     "items",
     "locate",
+    "rle_encode",
     "send_run",
     "unreadable",
     "walk",

@@ -86,12 +86,16 @@ class Decoder:
 
 @dataclass(frozen=True, slots=True)
 class PixelRange:
-    """Frames that an encoder takes, by bits allocated and stored, sign, and samples per pixel."""
+    """Frames that an encoder takes, by bits allocated and stored, sign, and samples per pixel.
+
+    `signed_with_unused_bits`: signed ones too whose cells have bits that are not stored.
+    """
 
     allocated: Container[int] = (8, 16)
     stored: Container[int] = range(1, 17)
     samples: Container[int] = (1, 3)
     signed: bool = True
+    signed_with_unused_bits: bool = True
 
     def holds(self, form: FrameFormat) -> bool:
         """Whether frames of this format are taken."""
@@ -99,8 +103,11 @@ class PixelRange:
             form.allocated in self.allocated
             and form.stored in self.stored
             and form.samples in self.samples
-            and (self.signed or not form.signed)
+            and (not form.signed or (self.signed and self._signed(form)))
         )
+
+    def _signed(self, form: FrameFormat) -> bool:
+        return self.signed_with_unused_bits or form.stored == form.allocated
 
 
 @runtime_checkable
@@ -192,19 +199,20 @@ class LossyEncoder(Protocol):
         """
 
 
-@runtime_checkable
-class Recompressor(Protocol):
-    """How a codestream of one transfer syntax becomes one of another, and comes back bit by bit."""
+@dataclass(frozen=True, slots=True)
+class Recompressor:
+    """How a codestream of one transfer syntax becomes one of another, and comes back bit by bit.
 
-    @property
-    def sources(self) -> tuple[str, ...]:
-        """UIDs of the transfer syntaxes whose codestreams it takes."""
+    `sources` are the UIDs of the transfer syntaxes whose codestreams it takes, `header` reads their size, as
+    in `Decoder`. `recompress(stream)` gives the codestream of the same frame in this syntax, and `restore`
+    gives back what `recompress` was given. All are functions of a module, for streams from outside go to a
+    decoder process; they raise whatever they like.
+    """
 
-    def recompress(self, stream: bytes) -> bytes:
-        """The codestream of one frame, in this transfer syntax. Raises Permanent(reason="codec")."""
-
-    def restore(self, stream: bytes) -> bytes:
-        """The codestream that `recompress` was given, byte by byte. Raises Permanent(reason="codec")."""
+    sources: tuple[str, ...]
+    recompress: Callable[[bytes], bytes]
+    restore: Callable[[bytes], bytes]
+    header: Callable[[bytes], Figures | None]
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import random
-import struct
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -290,13 +289,6 @@ def lossless_jpeg(frame: Any) -> bytes:
     return imagecodecs.jpeg8_encode(frame, lossless=True, predictor=1, bitspersample=8)
 
 
-def rle(frame: Any) -> bytes:
-    """RLE Lossless (PS3.5 annex G) of 8-bit grey, in literal runs alone."""
-    raw = frame.tobytes()
-    runs = [raw[at : at + 128] for at in range(0, len(raw), 128)]
-    return struct.pack("<16L", 1, 64, *[0] * 14) + b"".join(bytes([len(run) - 1]) + run for run in runs)
-
-
 JPEG = {
     **dict.fromkeys(
         (uid.JPEG_BASELINE, uid.JPEG_EXTENDED, uid.JPEG_SPECTRAL_SELECTION, uid.JPEG_FULL_PROGRESSION),
@@ -329,7 +321,7 @@ CHECKS: dict[tuple[str, str], Callable[[Path], None]] = {
     ("codec", "jpeg2000"): codec("jpeg2000", {}),
     ("codec", "jpegls"): codec("jpegls", JPEG_LS),
     ("codec", "jpegxl"): codec("jpegxl", JPEG_XL),
-    ("codec", "rle"): codec("rle", {uid.RLE_LOSSLESS: rle}),
+    ("codec", "rle"): codec("rle", {}),
     ("egress", "dicom"): egress_dicom,
     ("egress", "dicomweb"): egress_dicomweb,
     ("egress", "https"): egress_https,

@@ -11,12 +11,14 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import imagecodecs
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mapdr import _fast
-from mapdr._fast import _command_py, _pdata_py, _scan_py
+from mapdr._fast import _command_py, _pdata_py, _rle_py, _scan_py
 from mapdr._fast.pdata_signals import Signal
 from mapdr.kernel.errors import MapdrError, RemoteProtocolError
 from mapdr.kernel.item import FileSlice
@@ -165,6 +167,39 @@ def check_scan(buffer: bytes, size: int, flags: int, beyond: bool, max_value: in
     options = {"beyond": beyond, "max_value": max_value}
     assert outcome(fast.walk, *args, **options) == outcome(_scan_py.walk, *args, **options)
     assert outcome(fast.collect, *args, **options) == outcome(_scan_py.collect, *args, **options)
+
+
+# --- RLE --------------------------------------------------------------------------------------------------
+
+run = st.tuples(st.integers(0, 3), st.integers(1, 140)).map(lambda run: bytes((run[0],)) * run[1])
+pieces = st.one_of(run, st.binary(max_size=140))
+cells = st.lists(pieces, max_size=8).map(b"".join)
+
+
+@settings(max_examples=300)
+@given(cells, st.integers(1, 300), st.sampled_from([(1, 1), (1, 2), (3, 1), (3, 2), (1, 4), (3, 5)]))
+def test_the_rle_encoders_agree(data: bytes, columns: int, form: tuple[int, int]) -> None:
+    samples, size = form
+    pixel = samples * size
+    rows = max(1, len(data) // (columns * pixel))
+    data = data[: rows * columns * pixel].ljust(rows * columns * pixel, b"\0")
+    made = compiled("_rle").encode(data, rows, columns, samples, size)
+    assert made == _rle_py.encode(data, rows, columns, samples, size)
+    assert len(made) % 2 == 0
+    if size in (1, 2, 4):
+        planes = np.frombuffer(imagecodecs.dicomrle_decode(made, np.dtype(f"<u{size}")), f"<u{size}")
+        wanted = np.frombuffer(data, f"<u{size}").reshape(-1, samples).T.reshape(-1)
+        assert np.array_equal(planes, wanted)
+
+
+@pytest.mark.parametrize(
+    "frame",
+    [(4, 0, 1, 1), (2, 2, 1, 2), (-1, -4, 1, 1), (1, 1, 4, 4), (1, 1, 16, 1), (1 << 40, 1 << 40, 1, 1)],
+)
+def test_the_rle_encoders_refuse_alike(frame: tuple[int, int, int, int]) -> None:
+    for twin in (compiled("_rle"), _rle_py):
+        with pytest.raises(ValueError, match=r"bytes a pixel|not those"):
+            twin.encode(b"abcd", *frame)
 
 
 # --- command sets -----------------------------------------------------------------------------------------

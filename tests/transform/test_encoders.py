@@ -25,8 +25,14 @@ HEADERS = {
     uid.HTJ2K_LOSSLESS: headers.jpeg2000,
     uid.HTJ2K_LOSSLESS_RPCL: headers.jpeg2000,
     uid.HTJ2K: headers.jpeg2000,
+    uid.JPEG_BASELINE: headers.jpeg,
+    uid.JPEG_EXTENDED: headers.jpeg,
     uid.JPEG_LOSSLESS: headers.jpeg,
     uid.JPEG_LOSSLESS_SV1: headers.jpeg,
+    uid.JPEG_LS_LOSSLESS: headers.jpegls,
+    uid.JPEG_LS_NEAR_LOSSLESS: headers.jpegls,
+    uid.JPEG_XL_LOSSLESS: headers.jpegxl,
+    uid.JPEG_XL: headers.jpegxl,
 }
 
 

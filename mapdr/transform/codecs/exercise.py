@@ -52,7 +52,12 @@ def exercise(registry: Registry) -> Iterator[Exercised]:
 
 def _exercise(row: Row, pool: Decoders) -> Exercised:
     done, failed = [], []
-    for what, work in (("read", _decode), ("written", _encode), ("written with loss", _encode_with_loss)):
+    for what, work in (
+        ("read", _decode),
+        ("written", _encode),
+        ("written with loss", _encode_with_loss),
+        ("recompressed", _recompress),
+    ):
         try:
             if work(row, pool):
                 done.append(what)
@@ -93,6 +98,16 @@ def _encode_with_loss(row: Row, pool: Decoders) -> bool:
         _compare(encoder.decode(stream, form_), form_, NEAR >> 12 - form_.stored)
         tried = True
     return tried
+
+
+def _recompress(row: Row, pool: Decoders) -> bool:
+    """Whether there was a codestream to recompress."""
+    if row.recompressor is None:
+        return False
+    sources = [STREAMS[source] for source in row.recompressor.sources if source in STREAMS]
+    for stream, allocated, _ in sources:
+        pool.recompress(row.recompressor, form(allocated), stream)
+    return bool(sources)
 
 
 def _pixels(form_: FrameFormat) -> Pixels:

@@ -16,9 +16,9 @@ from multiprocessing.connection import Connection
 from typing import Any
 
 from mapdr.dicom.write import Data, Element
-from mapdr.kernel.codec import Decoder, Pixels
+from mapdr.kernel.codec import Decoder, FrameFormat, Pixels, Recompressor
 from mapdr.kernel.errors import Permanent, Temporary
-from mapdr.transform.codecs.worker import Job, serve
+from mapdr.transform.codecs.worker import Job, Repacking, serve
 from mapdr.transform.fragments import EXTENDED_OFFSETS, frame_spans
 from mapdr.transform.image import Image, LeaveAsIs
 
@@ -40,7 +40,7 @@ class _Worker:
         self.process.start()
         theirs.close()
 
-    def ask(self, job: Job, stream: bytes, seconds: float) -> tuple[dict[str, Any], bytes]:
+    def ask(self, job: Job | Repacking, stream: bytes, seconds: float) -> tuple[dict[str, Any], bytes]:
         """The answer to one job and the cells. Raises EOFError, OSError, TimeoutError when there is none."""
         self.connection.send(job)
         self.connection.send_bytes(stream)
@@ -94,6 +94,23 @@ class Decoders:
             raise Permanent(f"the codec cannot decode a frame: {answer.get('error')}", reason="codec")
         return cells
 
+    def recompress(self, recompressor: Recompressor, form: FrameFormat, stream: bytes) -> bytes:
+        """The codestream of a frame of `form` in another syntax, from which `stream` has come back.
+
+        Raises Permanent: "codec-crash" when the process died or hung over this frame, "codec-mismatch" when
+        it contradicts the data set or does not come back, "codec" when the codec refuses it.
+        """
+        job = Repacking(recompressor, form, len(stream))
+        if not 0 < form.size <= MAX_FRAME:
+            raise Permanent("a frame is larger than 1 GiB", reason="codec")
+        answer, packed = self._ask(job, stream)
+        if "mismatch" in answer:
+            what = answer["mismatch"]
+            raise Permanent(f"the codestream cannot be recompressed ({what})", reason="codec-mismatch")
+        if "ok" not in answer or not packed:
+            raise Permanent(f"the codec cannot recompress a frame: {answer.get('error')}", reason="codec")
+        return packed
+
     def close(self) -> None:
         """End the idle processes; those at work are daemons and end with us. Safe twice."""
         while True:
@@ -104,13 +121,13 @@ class Decoders:
             if worker is not None:
                 worker.end()
 
-    def _ask(self, job: Job, stream: bytes) -> tuple[dict[str, Any], bytes]:
+    def _ask(self, job: Job | Repacking, stream: bytes) -> tuple[dict[str, Any], bytes]:
         answer = self._attempt(job, stream) or self._attempt(job, stream)
         if answer is None:
             raise _crash()
         return answer
 
-    def _attempt(self, job: Job, stream: bytes) -> tuple[dict[str, Any], bytes] | None:
+    def _attempt(self, job: Job | Repacking, stream: bytes) -> tuple[dict[str, Any], bytes] | None:
         """The answer; None when the process was told to stop just then, which is not the image's doing."""
         kept: _Worker | None = None
         idle = self._idle.get()
@@ -188,11 +205,14 @@ class ForeignFrames:
         """The cells of one frame, little endian, samples interleaved."""
         found = self._kept.get(index)
         if found is None:
-            stream = b"".join(self._data[start:stop] for start, stop in self._spans[index])
-            found = self._pool.decode(self._job, stream)
+            found = self._pool.decode(self._job, self.stream(index))
             if (len(self._kept) + 1) * len(found) <= self._keep:
                 self._kept[index] = found
         return found
+
+    def stream(self, index: int) -> bytes:
+        """The codestream of one frame, as its fragments hold it."""
+        return b"".join(self._data[start:stop] for start, stop in self._spans[index])
 
     def frame(self, index: int) -> Pixels:
         """The stored values of one frame."""

@@ -1,7 +1,8 @@
-"""The codec for JPEG (ISO/IEC 10918-1; PS3.5 section A.4.1): it reads, and writes what is lossless.
+"""The codec for JPEG (ISO/IEC 10918-1; PS3.5 section A.4.1), by libjpeg-turbo.
 
 Both lossless syntaxes are written with first-order prediction (selection value 1): JPEG Lossless SV1 asks for
-it, and JPEG Lossless allows it.
+it, and JPEG Lossless allows it. With loss it writes the sequential processes alone; the progressive ones are
+retired.
 """
 
 from __future__ import annotations
@@ -11,23 +12,24 @@ from typing import Any
 import numpy as np
 
 from mapdr.dicom import uids as uid
-from mapdr.kernel.codec import Ability, Decoder, FrameFormat, PixelRange, Pixels
+from mapdr.kernel.codec import OWN_WAY, Ability, Decoder, Dial, FrameFormat, PixelRange, Pixels, Way
 from mapdr.kernel.errors import Permanent
 from mapdr.kernel.stage import Factory, Settings
 from mapdr.transform.codecs import decode, headers
-from mapdr.transform.codecs.reading import UNWANTED, Abilities, NothingToSay, missing, read_only
+from mapdr.transform.codecs.reading import Abilities, NothingToSay, missing
 
-_LOSSY = (uid.JPEG_BASELINE, uid.JPEG_EXTENDED, uid.JPEG_SPECTRAL_SELECTION, uid.JPEG_FULL_PROGRESSION)
+_RETIRED = (uid.JPEG_SPECTRAL_SELECTION, uid.JPEG_FULL_PROGRESSION)
 _LOSSLESS = (uid.JPEG_LOSSLESS, uid.JPEG_LOSSLESS_SV1)
 
 
 class Lossless:
     """Lossless JPEG (process 14) by libjpeg-turbo: see `mapdr.kernel.codec.Encoder`.
 
-    Unsigned values alone: its codestreams know no sign, and readers differ over the bits above it.
+    Its codestreams know no sign: negative values go as the bits of their cells, where these have no unused
+    ones, over which readers differ.
     """
 
-    takes = PixelRange(allocated=(8, 16), stored=range(2, 17), samples=(1, 3), signed=False)
+    takes = PixelRange(stored=range(2, 17), signed_with_unused_bits=False)
     colour_transform = ""
 
     def __init__(self) -> None:
@@ -37,7 +39,8 @@ class Lossless:
 
     def encode(self, pixels: Pixels, form: FrameFormat) -> bytes:
         """The codestream of a frame, its components as they are."""
-        cells = np.ascontiguousarray(pixels, "u1" if form.stored <= 8 else "<u2")
+        size = 1 if form.stored <= 8 else 2
+        cells = np.ascontiguousarray(pixels, f"<{'ui'[form.signed]}{size}").view(f"<u{size}")
         colour = {} if form.samples == 1 else {"colorspace": "RGB", "outcolorspace": "RGB"}
         try:
             return bytes(
@@ -51,20 +54,80 @@ class Lossless:
     def decode(self, stream: bytes, form: FrameFormat) -> Pixels:
         """The frame of a codestream that came from here."""
         try:
-            return decode.jpeg_lossless(form, stream)
+            cells = np.ascontiguousarray(decode.jpeg_lossless(form, stream))
+        except Exception as error:
+            raise Permanent(f"JPEG cannot decode: {type(error).__name__}", reason="codec") from error
+        return cells.view(f"i{cells.itemsize}") if form.signed else cells
+
+
+class Lossy:
+    """Sequential JPEG with loss: see `mapdr.kernel.codec.LossyEncoder`. Its dial is libjpeg's quality."""
+
+    method = "ISO_10918_1"
+    ways = (OWN_WAY,)
+
+    def __init__(self, takes: PixelRange) -> None:
+        """`takes`: 8 bits for the baseline process, 12 for the extended one, and no others."""
+        import imagecodecs
+
+        self.takes = takes
+        self._codec: Any = imagecodecs
+
+    def dial(self, form: FrameFormat) -> Dial:
+        """The scale of libjpeg's quantisation tables."""
+        return Dial(1, 100, "quality", 0.06, 87, whole=True)
+
+    def rgb_as(self, way: Way) -> tuple[str, ...]:
+        """With half of the colour's columns, or all components as they are, which takes twice the bytes."""
+        return ("YBR_FULL_422", "RGB")
+
+    def encode_at(self, pixels: Pixels, form: FrameFormat, level: float, way: Way = OWN_WAY) -> bytes:
+        """The codestream at quality `level`. Raises ValueError for a level that is not on the dial."""
+        if not 1 <= level <= 100 or level != int(level):
+            raise ValueError("the level is not on the dial of JPEG")
+        colour = {}
+        if form.samples == 3:
+            space = "RGB" if form.photometric == "RGB" else "YCBCR"
+            # libjpeg's marker says which it is: JFIF for YCbCr, Adobe's for RGB.
+            colour = {"colorspace": "RGB", "outcolorspace": space}
+            colour["subsampling"] = "444" if form.photometric == "RGB" else "422"
+        cells = np.ascontiguousarray(pixels, "u1" if form.stored <= 8 else "<u2")
+        try:
+            return bytes(
+                self._codec.jpeg_encode(cells, level=int(level), bitspersample=form.stored, **colour)
+            )
+        except Exception as error:
+            raise Permanent(f"JPEG cannot encode: {type(error).__name__}", reason="codec") from error
+
+    def decode(self, stream: bytes, form: FrameFormat) -> Pixels:
+        """The frame of a codestream that came from here."""
+        try:
+            return decode.jpeg(form, stream)
         except Exception as error:
             raise Permanent(f"JPEG cannot decode: {type(error).__name__}", reason="codec") from error
 
 
+BASELINE = PixelRange(allocated=(8, 16), stored=(8,), signed=False)
+EXTENDED = PixelRange(allocated=(16,), stored=(12,), samples=(1,), signed=False)
+"""Process 4: 12 bits, grey (PS3.5 table 8.2.1-1)."""
+
+
 def build(settings: Settings, config: NothingToSay, next: None) -> Abilities:
     """The codec for a node."""
-    lossy = read_only(
-        "JPEG8", Decoder(decode.jpeg, headers.jpeg, gives_rgb=True), dict.fromkeys(_LOSSY, UNWANTED)
-    )
+    syntaxes = (uid.JPEG_BASELINE, uid.JPEG_EXTENDED, *_RETIRED, *_LOSSLESS)
     if lacking := missing("JPEG8"):
-        return Abilities((*lossy, *(Ability(each, lacking, lacking) for each in _LOSSLESS)))
-    decoder, encoder = Decoder(decode.jpeg_lossless, headers.jpeg), Lossless()
-    return Abilities((*lossy, *(Ability(each, decoder, encoder) for each in _LOSSLESS)))
+        return Abilities(tuple(Ability(each, lacking, lacking) for each in syntaxes))
+    lossy = Decoder(decode.jpeg, headers.jpeg, gives_rgb=True)
+    lossless = Decoder(decode.jpeg_lossless, headers.jpeg)
+    encoder = Lossless()
+    return Abilities(
+        (
+            Ability(uid.JPEG_BASELINE, lossy, Lossy(BASELINE)),
+            Ability(uid.JPEG_EXTENDED, lossy, Lossy(EXTENDED)),
+            *(Ability(each, lossy, "it is retired") for each in _RETIRED),
+            *(Ability(each, lossless, encoder) for each in _LOSSLESS),
+        )
+    )
 
 
 STAGE = Factory("codec", "jpeg", NothingToSay, build)

@@ -1,4 +1,4 @@
-"""What a decoder process does: one compressed frame in, native cells out.
+"""What a decoder process does: one compressed frame in; native cells, or another codestream, out.
 
 Runs apart because the streams came from outside and the codecs are C: a crash here parks one image. This
 module imports no more than numpy; a job brings its decoder by reference, whose module is imported then.
@@ -12,13 +12,16 @@ import json
 import os
 import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 
 import numpy as np
 
-from mapdr.kernel.codec import Decoder, FrameFormat, Mismatch, Pixels
+from mapdr.kernel.codec import Decoder, Figures, FrameFormat, Mismatch, Pixels, Recompressor
+
+REPACKED = 1 << 12
+"""Bytes by which a codestream may grow that is recompressed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +42,39 @@ class Job:
         what libraries and the arenas of malloc map without using it."""
         return (1 << 28) + 64 * self.form.rows * self.form.columns * self.form.samples
 
+    def done(self, stream: bytes) -> bytes:
+        """The cells of the frame. Raises as `decode`."""
+        return decode(self, stream).tobytes()
+
+
+@dataclass(frozen=True, slots=True)
+class Repacking:
+    """One codestream to recompress, of `length` bytes; `form` is what the data set says of its frame."""
+
+    recompressor: Recompressor
+    form: FrameFormat
+    length: int
+
+    @property
+    def size(self) -> int:
+        """The most bytes that may come of it: what takes more is not worth it."""
+        return self.length + REPACKED
+
+    @property
+    def work(self) -> int:
+        """As for decoding: the coefficients of a frame take more than its pixels."""
+        return (1 << 28) + 64 * self.form.rows * self.form.columns * self.form.samples
+
+    def done(self, stream: bytes) -> bytes:
+        """The codestream in the other syntax. Raises Mismatch when it would not come back byte by byte."""
+        _check_header(self.recompressor.header, self.form, stream)
+        packed = self.recompressor.recompress(stream)
+        if len(packed) > self.size:
+            raise Mismatch("size: it grows")
+        if self.recompressor.restore(packed) != stream:
+            raise Mismatch("it does not come back from what was made of it")
+        return packed
+
 
 class UnreadableHeader(ValueError):
     """Nothing tells how large the codestream's frame is."""
@@ -50,7 +86,8 @@ def decode(job: Job, stream: bytes) -> Pixels:
     Raises Mismatch, UnreadableHeader, or whatever the codec raises.
     """
     form = job.form
-    _check_header(job, stream)
+    if job.decoder.header is not None:  # else its streams have no size, such as RLE: the codec looks itself
+        _check_header(job.decoder.header, form, stream)
     pixels = job.decoder.decode(form, stream)
     shape = (form.rows, form.columns) if form.samples == 1 else (form.rows, form.columns, form.samples)
     if pixels.ndim == len(shape) + 1 and pixels.shape[-1] == 1:
@@ -60,20 +97,18 @@ def decode(job: Job, stream: bytes) -> Pixels:
     return _cells(job, pixels)
 
 
-def _check_header(job: Job, stream: bytes) -> None:
+def _check_header(read: Callable[[bytes], Figures | None], form: FrameFormat, stream: bytes) -> None:
     """Refuse a stream that says another size than the data set, before a codec takes memory for it."""
-    if job.decoder.header is None:
-        return  # its streams have no size, such as RLE: the codec looks at them by itself
-    found = job.decoder.header(stream)
+    found = read(stream)
     if found is None:
         raise UnreadableHeader
     size = (found.rows, found.columns, found.samples)
-    wanted = (job.form.rows, job.form.columns, job.form.samples)
+    wanted = (form.rows, form.columns, form.samples)
     if size != wanted:
         said, expected = (" x ".join(map(str, each)) for each in (size, wanted))
         raise Mismatch(f"shape: it is {said}, where the data set says {expected}")
-    if found.precision > job.form.allocated:
-        raise Mismatch(f"depth: it has {found.precision} bits, where {job.form.allocated} are allocated")
+    if found.precision > form.allocated:
+        raise Mismatch(f"depth: it has {found.precision} bits, where {form.allocated} are allocated")
 
 
 def _cells(job: Job, pixels: Pixels) -> Pixels:
@@ -120,7 +155,7 @@ def serve(connection: Connection) -> None:
     signals = _Signals()
     while not signals.leaving:
         try:
-            job: Job = connection.recv()
+            job: Job | Repacking = connection.recv()
             signals.busy = True
             stream = connection.recv_bytes()
             answer, cells = _answer(job, stream)
@@ -132,10 +167,10 @@ def serve(connection: Connection) -> None:
         signals.busy = False
 
 
-def _answer(job: Job, stream: bytes) -> tuple[dict[str, str], bytes | None]:
+def _answer(job: Job | Repacking, stream: bytes) -> tuple[dict[str, str], bytes | None]:
     try:
         with _limited(job.work + 4 * len(stream)):
-            return {"ok": ""}, decode(job, stream).tobytes()
+            return {"ok": ""}, job.done(stream)
     except Mismatch as error:
         return {"mismatch": str(error)}, None
     except Exception as error:  # noqa: BLE001  any codec error: its kind goes to the parent, the image parks

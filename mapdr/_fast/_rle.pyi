@@ -1,0 +1,3 @@
+from mapdr._fast._rle_py import Buffer
+
+def encode(cells: Buffer, rows: int, columns: int, samples: int, size: int) -> bytes: ...
