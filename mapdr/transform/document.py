@@ -18,6 +18,7 @@ from mapdr.kernel.codec import Decoder, FrameFormat, Pixels
 from mapdr.kernel.errors import Permanent
 from mapdr.kernel.item import Payload
 from mapdr.kernel.step import Painting
+from mapdr.transform.bits import BitFrames
 from mapdr.transform.chroma import HalfChroma
 from mapdr.transform.codecs.foreign import KEEP, foreign_frames
 from mapdr.transform.codecs.table import Codecs
@@ -181,8 +182,12 @@ class OpenImage:
         frames: Frames
         if self._halves_chroma(image):
             frames = HalfChroma(self.shown, self.data.view, pixel)
+        elif self.is_native and image.allocated == 1:
+            frames = BitFrames(self.shown, self.data.view, pixel, big_endian=self.data.encoding.big)
         elif self.is_native:
             frames = NativeFrames(self.shown, self.data.view, pixel, big_endian=self.data.encoding.big)
+        elif image.allocated == 1:
+            raise LeaveAsIs("one-bit")  # decoders give cells of whole bytes
         else:
             decoder, keep = self.codecs.decoder(syntax), 0 if self._paints else KEEP
             frames = foreign_frames(image, self.data.view, pixel, decoder, workers=self.workers, keep=keep)

@@ -144,7 +144,8 @@ class Image:
     @property
     def native_bytes(self) -> int:
         """Bytes of the native pixel data as it came: what ratios count against."""
-        whole = self.frame_bytes * self.frames
+        bits = self.rows * self.columns * self.samples * self.allocated * self.frames
+        whole = (bits + 7) // 8
         return whole * 2 // 3 if self.halved else whole
 
     @property

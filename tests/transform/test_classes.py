@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pydicom
@@ -17,16 +18,17 @@ from mapdr.kernel.item import Instance, Payload, Treatment
 from mapdr.kernel.registry import Registry
 from mapdr.transform.chroma import whole_pixels
 from mapdr.transform.document import OpenImage
+from mapdr.transform.encode.methods import METHODS
 from mapdr.transform.pipeline import build_pipeline
 from peers.data import REAL
 
 from .helpers import CODECS, Notebook, image, payload_of, picture, read, save, settings, spooled
+from .test_golden import complaints
 
 US = "1.2.840.10008.5.1.4.1.1.6.1"
 US_MULTI = "1.2.840.10008.5.1.4.1.1.3.1"
 RLE = str(RLELossless)
 ONLY_REAL = pytest.mark.skipif(not REAL, reason="MAPDR_TEST_DATA has none of these files")
-pytestmark = pytest.mark.usefixtures("decoders")
 
 
 def by_rule(payload: Payload, instance: Instance, **config: object) -> Payload:
@@ -156,6 +158,7 @@ REAL_YBR = (
 
 
 @ONLY_REAL
+@pytest.mark.usefixtures("decoders")
 @pytest.mark.peer("gdcmconv")
 @pytest.mark.parametrize("name", REAL_YBR)
 def test_real_images_of_luminance_and_chrominance(data: Path, tmp_path: Path, name: str) -> None:
@@ -313,6 +316,7 @@ JPEGS = {
 
 
 @ONLY_REAL
+@pytest.mark.usefixtures("decoders")
 @pytest.mark.peer("dcmdjpeg", "gdcmconv")
 @pytest.mark.parametrize("name", JPEGS)
 def test_a_jpeg_that_a_rule_wants_smaller_tells_both_losses(data: Path, tmp_path: Path, name: str) -> None:
@@ -340,3 +344,141 @@ def test_a_jpeg_that_a_rule_wants_smaller_tells_both_losses(data: Path, tmp_path
     off = cells.astype(float) - expected
     peak = (1 << source.BitsStored) - 1
     assert 10 * np.log10(peak**2 / np.square(off).mean()) > 30
+
+
+# Other methods, and cells of other sizes
+
+BY_DCMTK = {"jpegls": ["dcmdjpls"], "rle": ["dcmdrle"], "jpeg-lossless": ["dcmdjpeg", "+cn"]}
+"""What decodes a method's codestreams; colours are not to be converted."""
+
+
+def by_dcmtk(payload: Payload, method: str, folder: Path) -> np.ndarray:
+    """The cells that DCMTK decompresses, shaped as `frames` gives them."""
+    path, out = save(payload, folder / "dcmtk-in.dcm"), folder / "dcmtk-out.dcm"
+    subprocess.run([*BY_DCMTK[method], str(path), str(out)], check=True, capture_output=True)
+    found = pydicom.dcmread(out)
+    count = int(found.get("NumberOfFrames", 1) or 1)
+    cells = np.frombuffer(found.PixelData, f"<u{found.BitsAllocated // 8}")
+    cells = cells[: count * found.Rows * found.Columns * found.SamplesPerPixel]
+    if found.SamplesPerPixel == 1:
+        return cells.reshape(count, found.Rows, found.Columns)
+    if found.PlanarConfiguration:
+        return np.moveaxis(cells.reshape(count, 3, found.Rows, found.Columns), 1, -1)
+    return cells.reshape(count, found.Rows, found.Columns, 3)
+
+
+def needs(method: str) -> None:
+    if CODECS.rows[METHODS[method].lossless].encoder is None:
+        pytest.skip(f"nothing here writes {method}")
+
+
+@pytest.mark.peer("dcmdjpls", "dcmdrle", "dcmdjpeg")
+@pytest.mark.parametrize("photometric", [*YBR, "PALETTE COLOR"])
+@pytest.mark.parametrize("method", BY_DCMTK)
+def test_other_methods_keep_colours_as_they_are_too(tmp_path: Path, method: str, photometric: str) -> None:
+    needs(method)
+    if photometric == "PALETTE COLOR":
+        pixels = picture(40, 48, 0, 40)[None]
+        data = image(pixels[0], allocated=8, stored=8, photometric=photometric, sop_class=US)
+    else:
+        data, pixels = ybr(photometric, 3)
+    result = by_rule(*payload_of(data), to=method)
+    if result.note == "not compressed: not-smaller":
+        pytest.skip("it does not become smaller")
+    assert result.transfer_syntax_uid == METHODS[method].lossless
+    found = read(result)
+    assert found.PhotometricInterpretation == photometric.split(" by ", maxsplit=1)[0].replace("_422", "")
+    assert np.array_equal(by_dcmtk(result, method, tmp_path), pixels)
+
+
+@ONLY_REAL
+@pytest.mark.peer("dcmdrle", "dciodvfy")
+def test_an_ultrasound_in_rle_has_its_planes_as_its_iod_wants_them(data: Path, tmp_path: Path) -> None:
+    path = data / "dcm4che/YBR_422.dcm"
+    result = by_rule(*spooled(path), to="rle")
+    found = read(result)
+    assert (found.PhotometricInterpretation, found.PlanarConfiguration) == ("YBR_FULL", 1)
+    assert not complaints(save(result, tmp_path / "rle.dcm")) - complaints(path)
+
+
+def test_what_does_not_know_ybr_full_leaves_it() -> None:
+    data, _ = ybr("YBR_FULL")
+    assert by_rule(*payload_of(data), to="jpegxl-lossless").note == "not compressed: photometric"
+
+
+def bits_of(shape: tuple[int, ...], seed: int = 0) -> np.ndarray:
+    """Zeros and ones in areas, as of a segmentation."""
+    random = np.random.default_rng(seed)
+    found = np.zeros(shape, "u1")
+    for frame in found:
+        row, column = random.integers(0, shape[1] // 2), random.integers(0, shape[2] // 2)
+        frame[row : row + shape[1] // 2, column : column + shape[2] // 3] = 1
+    return found
+
+
+def segmentation(pixels: np.ndarray) -> Dataset:
+    """A binary segmentation: bits packed across the ends of frames."""
+    data = image(np.zeros((4, 4)), allocated=8, stored=1, sop_class="1.2.840.10008.5.1.4.1.1.66.4")
+    data.NumberOfFrames, data.Rows, data.Columns = pixels.shape
+    data.BitsAllocated = 1
+    packed = np.packbits(pixels.ravel(), bitorder="little").tobytes()
+    data.PixelData = packed + b"\0" * (len(packed) % 2)
+    data["PixelData"].VR = "OB"
+    return data
+
+
+@pytest.mark.peer("gdcmconv")
+@pytest.mark.parametrize("lossy", [False, True])
+@pytest.mark.parametrize("columns", [256, 253])
+def test_bits_are_compressed_without_loss(tmp_path: Path, columns: int, lossy: bool) -> None:
+    pixels = bits_of((3, 255, columns))
+    target = {"to": "jpeg2000", "ratio": 10} if lossy else {"to": "jpeg2000-lossless"}
+    result = by_rule(*payload_of(segmentation(pixels)), **target)
+    found = read(result)
+    assert result.transfer_syntax_uid == "1.2.840.10008.1.2.4.90"
+    assert (found.BitsAllocated, found.BitsStored, found.HighBit) == (1, 1, 0)
+    _, cells = by_gdcm(result, tmp_path)
+    assert np.array_equal(cells, pixels)
+
+
+@given(st.integers(1, 3), st.integers(1, 5), st.integers(1, 11), st.data())
+def test_bits_of_frames_that_begin_within_a_byte(count: int, rows: int, columns: int, drawn: Any) -> None:
+    size = count * rows * columns
+    values = drawn.draw(st.lists(st.integers(0, 1), min_size=size, max_size=size))
+    pixels = np.array(values, "u1").reshape(count, rows, columns)
+    assert np.array_equal(frames(payload_of(segmentation(pixels))[0]), pixels)
+
+
+REAL_BITS = ("liver.dcm", "liver_nonbyte_aligned.dcm", "liver_expb.dcm")
+
+
+@ONLY_REAL
+@pytest.mark.peer("gdcmconv", "dciodvfy")
+@pytest.mark.parametrize("name", REAL_BITS)
+def test_real_segmentations(data: Path, tmp_path: Path, name: str) -> None:
+    path = data / "pydicom-data" / name
+    result = by_rule(*spooled(path), to="jpeg2000-lossless")
+    assert result.length < path.stat().st_size / 10
+    _, cells = by_gdcm(result, tmp_path)
+    assert np.array_equal(cells, pydicom.dcmread(path).pixel_array)
+    assert not complaints(save(result, tmp_path / "j2k.dcm")) - complaints(path)
+
+
+@ONLY_REAL
+@pytest.mark.usefixtures("decoders")
+@pytest.mark.parametrize("method", ["jpeg2000-lossless", "rle", "htj2k-lossless"])
+def test_bits_in_rle_are_left_as_they_are(data: Path, method: str) -> None:
+    # Some readers do not know them, and GDCM 3.0 ends its process over them.
+    result = by_rule(*spooled(data / "pydicom-data/liver_rle.dcm"), to=method)
+    assert (result.treatment, result.note[:16]) == (Treatment.RELAYED, "not compressed: ")
+
+
+@pytest.mark.peer("dcmdrle")
+@pytest.mark.parametrize("signed", [False, True])
+def test_cells_of_32_bits_in_rle(tmp_path: Path, signed: bool) -> None:
+    values = picture(40, 48, -(1 << 30) if signed else 0, 1 << 30) // 4096 * 4096
+    data = image(values, allocated=32, stored=32, signed=signed, sop_class="1.2.840.10008.5.1.4.1.1.481.2")
+    result = by_rule(*payload_of(data), to="rle")
+    assert result.transfer_syntax_uid == RLE
+    cells = by_dcmtk(result, "rle", tmp_path)
+    assert np.array_equal(cells.view("<i4" if signed else "<u4")[0], values)

@@ -410,7 +410,6 @@ LEFT = {
     "digital-signature": signed_document,
     "unknown-sop-class": lambda: with_change(SOPClassUID="1.2.3.4"),
     "whole-slide": lambda: with_change(SOPClassUID="1.2.840.10008.5.1.4.1.1.77.1.6"),
-    "one-bit": lambda: with_change(BitsAllocated=1, BitsStored=1, HighBit=0),
     "bits-allocated": lambda: with_change(BitsAllocated=32),
     "photometric": lambda: with_change(PhotometricInterpretation="YBR_PARTIAL_422"),
     "ultrasound-colour": lambda: colour(US),

@@ -19,7 +19,6 @@ from .test_classes import ONLY_REAL, by_gdcm, by_rule
 from .test_golden import complaints
 
 ENHANCED_MR = "1.2.840.10008.5.1.4.1.1.4.1"
-pytestmark = pytest.mark.usefixtures("decoders")
 
 
 def noisy(seed: int = 0) -> np.ndarray:
@@ -175,6 +174,7 @@ def test_the_validator_finds_no_new_error_in_lossy_functional_groups(
 
 @ONLY_REAL
 @pytest.mark.peer("dcmdjpeg", "dciodvfy")
+@pytest.mark.usefixtures("decoders")
 @pytest.mark.parametrize("native", [False, True])
 def test_a_compressed_icon_is_native_where_the_syntax_changes(
     data: Path, tmp_path: Path, native: bool

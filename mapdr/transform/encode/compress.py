@@ -216,7 +216,9 @@ class CompressStep:
         image = replace(document.image, attributes=document.told, whole=whole)
         assert planned.method is not None
         uid, syntax = payload.sop_instance_uid, planned.lossless_syntax
-        changes = pixel_changes(image, encoded.photometric)
+        changes = pixel_changes(
+            image, encoded.photometric, syntax if encoded.setting is None else planned.syntax
+        )
         if image.overlays:
             changes.update(overlay_changes(document.frames))
         if payload.transfer_syntax_uid not in NATIVE:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from mapdr.dicom import tags
-from mapdr.dicom.uids import derived_uid
+from mapdr.dicom.uids import RLE_LOSSLESS, derived_uid
 from mapdr.dicom.write import element, item, number, with_item
 from mapdr.kernel.item import is_uid
 from mapdr.transform.encode.groups import (
@@ -40,15 +40,20 @@ class Loss:
     padding: Padding | None = None
 
 
-def pixel_changes(image: Image, photometric: str) -> Changes:
-    """Changes that follow from the codestream: colour, planes, and cells that begin at bit 0."""
+def pixel_changes(image: Image, photometric: str, syntax: str) -> Changes:
+    """Changes that follow from a codestream of `syntax`: colour, planes, and cells that begin at bit 0.
+
+    RLE keeps samples by plane, whatever Planar Configuration says; ultrasound knows YBR_FULL with 1 alone
+    (PS3.3 section C.8.5.6.1.16).
+    """
     changes: Changes = {}
     if photometric != image.photometric:
         changes[tags.PHOTOMETRIC_INTERPRETATION] = element(
             tags.PHOTOMETRIC_INTERPRETATION, "CS", photometric.encode("ascii")
         )
     if image.samples > 1:
-        changes[tags.PLANAR_CONFIGURATION] = number(tags.PLANAR_CONFIGURATION, 0)
+        by_plane = syntax == RLE_LOSSLESS and photometric == "YBR_FULL"
+        changes[tags.PLANAR_CONFIGURATION] = number(tags.PLANAR_CONFIGURATION, int(by_plane))
     if image.high != image.stored - 1 and not image.whole:
         changes[tags.HIGH_BIT] = number(tags.HIGH_BIT, image.stored - 1)
     return changes
