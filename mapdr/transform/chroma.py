@@ -42,5 +42,13 @@ class HalfChroma:
 
 
 def whole_pixels(pairs: bytes) -> bytes:
-    """Y1 Y2 Cb Cr of each pair as Y1 Cb Cr Y2 Cb Cr."""
-    return np.frombuffer(pairs, "u1").reshape(-1, 4)[:, (0, 2, 3, 1, 2, 3)].tobytes()
+    """Y1 Y2 Cb Cr of each pair as Y1 Cb Cr Y2 Cb Cr.
+
+    Chrominance is sited with the first pixel of its pair (PS3.3 section C.7.6.3.1.2), and repeated for the
+    second: nothing is made up, and who leaves out every second sample has what came.
+    """
+    came = np.frombuffer(pairs, "u1").reshape(-1, 4)
+    whole = np.empty((len(came), 6), "u1")
+    for place, source in enumerate((0, 2, 3, 1, 2, 3)):  # twice as fast as one fancy index
+        whole[:, place] = came[:, source]
+    return whole.tobytes()
