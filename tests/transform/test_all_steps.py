@@ -20,7 +20,7 @@ from mapdr.kernel.registry import Registry
 from mapdr.node.plan import make_plan
 from mapdr.operate.authors import Authors
 from mapdr.operate.differences import changes
-from mapdr.operate.explain import NoMemory
+from mapdr.operate.looking import NoMemory
 from mapdr.transform.pipeline import Pipeline, build_pipeline, build_steps
 
 from .helpers import CODECS, EXPLICIT, Notebook, encoded, image, payload_of, picture, read, settings, spooled
