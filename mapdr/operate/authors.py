@@ -1,8 +1,8 @@
 """Which step of a recipe changed which element.
 
-The header's steps are carried out one after the other, part by part, and the data set is compared after each.
-That works for every step. One that says how it divides (`mapdr.kernel.step.Divides`) is told by its parts,
-one that accounts for elements (`Accounts`) by its own words for each.
+The steps are carried out one after the other, those of the header part by part, and the data set is compared
+after each. That works for every step. One that says how it divides (`mapdr.kernel.step.Divides`) is told by
+its parts, one that accounts for elements (`Accounts`) by its own words for each.
 """
 
 from __future__ import annotations
@@ -67,11 +67,21 @@ class Authors:
             payload = made
         return payload
 
-    def follow_rest(self, before: Payload, after: Payload) -> None:
-        """Note what the steps behind the header have changed in it, together."""
-        if names := [name for name, step in self._steps if step.phase is not Phase.HEADER]:
-            for change in changes(before, after, self._assumed):
-                self._note(change, ", ".join(names))
+    def follow_rest(
+        self, came: Payload, edited: Payload, after: Payload, instance: Instance, memory: Memory
+    ) -> None:
+        """Note what each step behind the header has changed in it, on the way from `edited` (what `follow`
+        gave for `came`) to `after`, which all of them made. Raises what the steps raise."""
+        ordered = sorted(self._steps, key=lambda step: step[1].phase)
+        first = sum(step.phase is Phase.HEADER for _, step in ordered)
+        payload = edited
+        for number, (name, _) in enumerate(ordered[first:], first + 1):
+            # Pixels are blanked by the header that came: the steps before are carried out again.
+            some = Pipeline(ordered[:number], self._settings, self._codecs, self._assumed)
+            made = after if number == len(ordered) else some.apply(came, instance, memory)
+            for change in changes(payload, made, self._assumed):
+                self._note(change, name)
+            payload = made
 
     def signed(self, found: Sequence[ElementChange]) -> list[ElementChange]:
         """Changes between the first and the last data set, with who did them."""

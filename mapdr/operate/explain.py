@@ -309,7 +309,8 @@ class _Preparing:
             if before.parts != payload.parts:
                 every = list(compared(before, payload, self._assumed))
                 kept = sum(each.action == "kept" for each in every)
-                authors.follow_rest(authors.follow(before, instance, NoMemory()), payload)
+                edited = authors.follow(before, instance, NoMemory())
+                authors.follow_rest(before, edited, payload, instance, NoMemory())
                 found = authors.signed([each for each in every if each.action != "kept"])
         except Permanent as error:
             unshown = str(error)
