@@ -15,6 +15,7 @@ from typing import cast
 
 from mapdr.dicom.path import parse_edit_path
 from mapdr.kernel.character_set import AssumedSet
+from mapdr.kernel.errors import MapdrError
 from mapdr.kernel.item import Instance, Payload, TagPath
 from mapdr.kernel.stage import Settings
 from mapdr.kernel.step import Accounts, Divides, HeaderStep, Memory, Phase, Transform
@@ -71,17 +72,25 @@ class Authors:
         self, came: Payload, edited: Payload, after: Payload, instance: Instance, memory: Memory
     ) -> None:
         """Note what each step behind the header has changed in it, on the way from `edited` (what `follow`
-        gave for `came`) to `after`, which all of them made. Raises what the steps raise."""
+        gave for `came`) to `after`, which all of them made."""
         ordered = sorted(self._steps, key=lambda step: step[1].phase)
         first = sum(step.phase is Phase.HEADER for _, step in ordered)
-        payload = edited
+        payload, names = edited, list[str]()
         for number, (name, _) in enumerate(ordered[first:], first + 1):
-            # Pixels are blanked by the header that came: the steps before are carried out again.
-            some = Pipeline(ordered[:number], self._settings, self._codecs, self._assumed)
-            made = after if number == len(ordered) else some.apply(came, instance, memory)
+            names.append(name)
+            try:
+                last = number == len(ordered)
+                made = after if last else self._made(ordered[:number], came, instance, memory)
+            except MapdrError:
+                continue  # it leaves only with what comes behind it: the two are named together
             for change in changes(payload, made, self._assumed):
-                self._note(change, name)
-            payload = made
+                self._note(change, ", ".join(names))
+            payload, names = made, []
+
+    def _made(self, steps: Steps, came: Payload, instance: Instance, memory: Memory) -> Payload:
+        """What these steps make of the image. Pixels are blanked by the header that came, so that no step can
+        be left out because it was carried out before."""
+        return Pipeline(steps, self._settings, self._codecs, self._assumed).apply(came, instance, memory)
 
     def signed(self, found: Sequence[ElementChange]) -> list[ElementChange]:
         """Changes between the first and the last data set, with who did them."""
