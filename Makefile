@@ -33,6 +33,7 @@ test: $(VENV)/.tested  ## The whole suite; what needs a program that is not here
 check: $(VENV)/.checked  ## Style and types
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+	$(BIN)/mypy --platform win32
 	$(BIN)/mypy $(wildcard docs/plugins/*/*.py)
 
 lock: $(BIN)/python  ## The versions that CI installs, for every Python and system, anew into requirements/ci.txt

@@ -142,7 +142,7 @@ def no_leaks(request: pytest.FixtureRequest) -> Iterator[None]:
     with contextlib.suppress(AssertionError):
         until(lambda: not _new_threads(threads), 1)
     if _new_threads(threads):
-        gc.collect()  # an exception and the frames that it came through hold each other, and all theirs
+        gc.collect()  # an exception and the frames that it came through hold each other
     until(lambda: not _new_threads(threads), 5, f"the end of threads {_new_threads(threads)}")
     if _open_files() - files:
         gc.collect()

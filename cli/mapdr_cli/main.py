@@ -18,7 +18,7 @@ from click.shell_completion import CompletionItem
 
 import mapdr
 from mapdr.kernel.errors import ConfigurationError, MapdrError
-from mapdr.kernel.privacy import protect
+from mapdr.kernel.privacy import protect, system_says
 from mapdr.operate.errors import RequestError, WrongConfiguration
 from mapdr_cli.render.terminal import console, prepare_streams
 
@@ -151,7 +151,7 @@ class Program(click.Group):
         except OSError as error:
             if error.errno == errno.EPIPE:
                 raise
-            _end(ctx, f"{error.strerror or type(error).__name__}{_about(error)}", FAILED)
+            _end(ctx, f"{system_says(error)}{_about(error)}", FAILED)
         except MapdrError as error:
             _end(ctx, str(error), FAILED)
         except Exception as error:  # noqa: BLE001  the last resort: named in one line, whole with --debug

@@ -27,7 +27,7 @@ from mapdr.config.when import parse_when
 from mapdr.kernel.errors import Unavailable
 from mapdr.kernel.finding import Finding, Place, instead
 from mapdr.kernel.page import page_factory
-from mapdr.kernel.privacy import in_words
+from mapdr.kernel.privacy import in_words, system_says
 from mapdr.kernel.registry import Plugin, Registry
 
 TABLES = ("egress", "node", "receive", "rule", "web", "webhook")
@@ -68,7 +68,7 @@ def read(path: Path, registry: Registry | None = None, *, rules: bool = True, un
     try:
         text = path.read_bytes().decode("utf-8-sig")
     except OSError as error:
-        what = f"cannot be read ({error.strerror or type(error).__name__})"
+        what = f"cannot be read ({system_says(error)})"
         cure = "name another file with --config, or write one with: mapdr init"
         return Loaded(name, "", None, (Problem(name, 0, "", what, cure),))
     except UnicodeDecodeError as error:

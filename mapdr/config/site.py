@@ -17,9 +17,14 @@ from mapdr.kernel.errors import ConfigurationError
 LENGTH = 32
 
 
+def key_file(data: Path) -> Path:
+    """Where the key of a data folder is kept."""
+    return data / "keys" / "site.key"
+
+
 def site_key(data: Path) -> bytes:
     """The key, made if there is none. Raises OSError, or ConfigurationError if the file is damaged."""
-    path = data / "keys" / "site.key"
+    path = key_file(data)
     if not path.exists():
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         _make(path)

@@ -17,6 +17,7 @@ from typing import Any, TypeVar
 from mapdr.kernel.certificate import PEER, Certificate
 from mapdr.kernel.examine import Level, PeerFinding
 from mapdr.kernel.guard import GuardedThread
+from mapdr.kernel.privacy import system_says
 from mapdr.kernel.tls_words import TlsCause
 from mapdr.net.certificate import certificate_of
 from mapdr.net.tls import ClientTls
@@ -121,7 +122,7 @@ def _resolved(host: str, port: int, seconds: float) -> tuple[list[Address] | str
         except UnicodeError:
             answers.put("is no host name")
         except OSError as error:
-            answers.put(f"the name cannot be looked up ({error.strerror or type(error).__name__})")
+            answers.put(f"the name cannot be looked up ({system_says(error)})")
 
     started = time.perf_counter()
     GuardedThread(ask, "look-up", goes_on=lambda: False).start()
@@ -150,7 +151,7 @@ def _refusal(error: OSError) -> str:
         return "no answer"
     if isinstance(error, ConnectionRefusedError):
         return "the connection is refused: nobody listens there"
-    return error.strerror or type(error).__name__
+    return system_says(error)
 
 
 def _cure(error: OSError) -> str:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import errno
 import os
 import subprocess
+import sys
 from contextlib import suppress
 from pathlib import Path
 
@@ -45,17 +46,18 @@ def make_secret(folder: Path) -> None:
     give_to_owner(folder)
 
 
-def give_to_owner(path: Path) -> None:
-    """Give what the superuser made to who owns its folder: the node runs as that user. Raises OSError."""
-    if hasattr(os, "geteuid") and os.geteuid() == 0:
-        owner = path.parent.stat()
+def give_to_owner(path: Path, like: Path | None = None) -> None:
+    """Give what the superuser made to who owns `like`, else its folder: the node runs as that user.
+    Raises OSError."""
+    if sys.platform != "win32" and os.geteuid() == 0:
+        owner = (like or path.parent).stat()
         os.chown(path, owner.st_uid, owner.st_gid)
 
 
 def same_rights(path: Path, fresh: Path) -> None:
     """Who may read the file may read its successor. On Windows a file has the rights of its folder.
     Raises OSError."""
-    if os.name == "nt":
+    if sys.platform == "win32":
         return
     there = path.stat()
     fresh.chmod(there.st_mode & 0o7777)

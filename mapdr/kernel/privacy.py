@@ -39,6 +39,11 @@ def in_words(error: BaseException, *, places: bool = True) -> str:
     return f"internal error: {place(error)}" if places else type(error).__name__
 
 
+def system_says(error: OSError) -> str:
+    """What the system says of an error, without a path; the error's type where it says nothing."""
+    return error.strerror or type(error).__name__
+
+
 def place(error: BaseException) -> str:
     """An unexpected error without its message, which may hold a value: its type and where it came from."""
     return f"{type(error).__name__}{_at(error.__traceback__)}"

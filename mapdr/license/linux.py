@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from pathlib import Path
 
 DMI = Path("/sys/class/dmi/id")
@@ -37,6 +38,8 @@ def _board() -> str:
 
 def _disk() -> str:
     """The serial number of the disk of the root file system."""
+    if sys.platform == "win32":  # there is another module for it
+        raise FileNotFoundError("/sys")
     number = os.stat("/").st_dev
     device = Path(f"/sys/dev/block/{os.major(number)}:{os.minor(number)}").resolve(strict=True)
     disk = device.parent if (device / "partition").exists() else device

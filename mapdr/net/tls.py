@@ -17,6 +17,7 @@ from mapdr.config.units import LocalPath
 from mapdr.kernel.certificate import OWN, TRUSTED, Certificate
 from mapdr.kernel.errors import ConfigurationError
 from mapdr.kernel.finding import Finding
+from mapdr.kernel.privacy import system_says
 from mapdr.kernel.stage import StageConfig
 from mapdr.net.certificate import MOST_TRUSTED, certificates_in
 from mapdr.net.host import Host
@@ -198,7 +199,7 @@ def _unusable(files: object, error: OSError) -> ConfigurationError:
     if isinstance(error, ssl.SSLError):
         cause = error.reason or "it is not what TLS expects"
     else:
-        cause = error.strerror or type(error).__name__
+        cause = system_says(error)
     return ConfigurationError(f"{files} cannot be used: {cause}")
 
 
@@ -239,5 +240,5 @@ def _unreadable(path: Path) -> str:
     except FileNotFoundError:
         return "names a file that does not exist"
     except OSError as error:
-        return f"names a file that cannot be read ({error.strerror or type(error).__name__})"
+        return f"names a file that cannot be read ({system_says(error)})"
     return ""

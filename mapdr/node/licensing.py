@@ -21,6 +21,7 @@ from typing import Any
 
 from mapdr.config.revision import write_durably
 from mapdr.kernel.permissions import give_to_owner
+from mapdr.kernel.privacy import system_says
 from mapdr.license import gate
 from mapdr.license.facts import machine
 from mapdr.license.standing import LAST_YEAR, Record, Standing
@@ -141,7 +142,7 @@ def _with_trouble(standing: Standing, trouble: OSError | None) -> Standing:
     """A standing that says of a token that it cannot be read."""
     if trouble is None:
         return standing
-    what = trouble.strerror or type(trouble).__name__
+    what = system_says(trouble)
     return replace(standing, reason=f"{TOKEN} in the data folder cannot be read ({what})")
 
 

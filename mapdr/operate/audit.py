@@ -23,6 +23,7 @@ from xml.etree import ElementTree as ET
 
 from mapdr.kernel.errors import MapdrError
 from mapdr.kernel.permissions import give_to_owner, make_secret
+from mapdr.kernel.privacy import system_says
 from mapdr.operate.actor import Actor
 from mapdr.operate.words import plain
 
@@ -113,7 +114,7 @@ class Audit:
         try:
             _append(path, line)
         except OSError as error:
-            what = error.strerror or type(error).__name__
+            what = system_says(error)
             raise AuditError(f"the audit cannot be written ({what}: {path}): {so}") from error
 
 

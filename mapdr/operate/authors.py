@@ -1,8 +1,8 @@
 """Which step of a recipe changed which element.
 
-The header's steps are carried out one after the other, part by part, and the data set is compared after each.
-That works for every step. One that says how it divides (`mapdr.kernel.step.Divides`) is told by its parts,
-one that accounts for elements (`Accounts`) by its own words for each.
+The steps are carried out one after the other, those of the header part by part, and the data set is compared
+after each. That works for every step. One that says how it divides (`mapdr.kernel.step.Divides`) is told by
+its parts, one that accounts for elements (`Accounts`) by its own words for each.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from typing import cast
 
 from mapdr.dicom.path import parse_edit_path
 from mapdr.kernel.character_set import AssumedSet
+from mapdr.kernel.errors import MapdrError
 from mapdr.kernel.item import Instance, Payload, TagPath
 from mapdr.kernel.stage import Settings
 from mapdr.kernel.step import Accounts, Divides, HeaderStep, Memory, Phase, Transform
@@ -67,11 +68,29 @@ class Authors:
             payload = made
         return payload
 
-    def follow_rest(self, before: Payload, after: Payload) -> None:
-        """Note what the steps behind the header have changed in it, together."""
-        if names := [name for name, step in self._steps if step.phase is not Phase.HEADER]:
-            for change in changes(before, after, self._assumed):
+    def follow_rest(
+        self, came: Payload, edited: Payload, after: Payload, instance: Instance, memory: Memory
+    ) -> None:
+        """Note what each step behind the header has changed in it, on the way from `edited` (what `follow`
+        gave for `came`) to `after`, which all of them made."""
+        ordered = sorted(self._steps, key=lambda step: step[1].phase)
+        first = sum(step.phase is Phase.HEADER for _, step in ordered)
+        payload, names = edited, list[str]()
+        for number, (name, _) in enumerate(ordered[first:], first + 1):
+            names.append(name)
+            try:
+                last = number == len(ordered)
+                made = after if last else self._made(ordered[:number], came, instance, memory)
+            except MapdrError:
+                continue  # it leaves only with what comes behind it: the two are named together
+            for change in changes(payload, made, self._assumed):
                 self._note(change, ", ".join(names))
+            payload, names = made, []
+
+    def _made(self, steps: Steps, came: Payload, instance: Instance, memory: Memory) -> Payload:
+        """What these steps make of the image. Pixels are blanked by the header that came, so that no step can
+        be left out because it was carried out before."""
+        return Pipeline(steps, self._settings, self._codecs, self._assumed).apply(came, instance, memory)
 
     def signed(self, found: Sequence[ElementChange]) -> list[ElementChange]:
         """Changes between the first and the last data set, with who did them."""

@@ -27,7 +27,7 @@ from mapdr.config.revision import sync_folder, write_durably
 from mapdr.config.secret import Secret
 from mapdr.kernel.errors import MapdrError
 from mapdr.kernel.permissions import make_private
-from mapdr.kernel.privacy import in_words
+from mapdr.kernel.privacy import in_words, system_says
 from mapdr.operate import words
 from mapdr.operate.access import Access
 from mapdr.operate.errors import RequestError
@@ -335,5 +335,5 @@ def _problem(folder: Path, each: KeptFile) -> str:
     except FileNotFoundError:
         return f"{each.path} is missing"
     except OSError as error:
-        return f"{each.path} cannot be read ({error.strerror})"
+        return f"{each.path} cannot be read ({system_says(error)})"
     return "" if (sha, size) == (each.sha256, each.size) else f"{each.path} is not what it was"

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from pydicom.uid import UID
 
 from mapdr.config.model import RuleConfig
-from mapdr.config.site import site_key
 from mapdr.dicom import gate
 from mapdr.dicom.charset import terms_in_use
 from mapdr.dicom.scan import ScannedHeader
@@ -21,9 +19,6 @@ from mapdr.kernel.finding import instead
 from mapdr.kernel.item import Header, Instance, Priority, Routing, Source, TagPath
 from mapdr.kernel.privacy import in_words
 from mapdr.kernel.registry import Registry
-from mapdr.kernel.stage import Settings
-from mapdr.kernel.step import Memory
-from mapdr.kernel.watch import Watch
 from mapdr.node.plan import Plan
 from mapdr.operate import part10
 from mapdr.operate.authors import Authors
@@ -31,6 +26,7 @@ from mapdr.operate.compression import Compression, Noting, compression_of
 from mapdr.operate.configuration import Configuration
 from mapdr.operate.differences import ElementChange, Quality, compared, quality
 from mapdr.operate.errors import RequestError
+from mapdr.operate.looking import NoMemory, looking
 from mapdr.operate.rule_words import SHOWN, edit_words
 from mapdr.operate.sources import BY_SEND
 from mapdr.route.condition import leaves
@@ -113,31 +109,6 @@ class Explanation:
     bytes: int
     rules: Sequence[AskedRule]
     deliveries: Sequence[WouldDeliver]
-
-
-class NoMemory:
-    """A memory that keeps nothing: every search begins anew."""
-
-    def recall(self) -> Mapping[str, Any] | None:
-        """Nothing."""
-        return None
-
-    def keep(self, facts: Mapping[str, Any]) -> None:
-        """Nowhere."""
-
-
-class Recalling:
-    """What transforms remember of an image: read where the node has kept it, and kept nowhere."""
-
-    def __init__(self, memory: Memory) -> None:
-        self._memory = memory
-
-    def recall(self) -> Mapping[str, Any] | None:
-        """What the node has kept, so that UIDs are those that were sent."""
-        return self._memory.recall()
-
-    def keep(self, facts: Mapping[str, Any]) -> None:
-        """Nowhere: a look changes nothing of what is owed."""
 
 
 def explain(
@@ -297,19 +268,7 @@ class _Preparing:
         identify: bool,
     ) -> None:
         node = plan.node
-        # The key is only looked at: explaining must not make one.
-        known = (node.data / "keys" / "site.key").is_file()
-        key = site_key(node.data) if known else bytes(32)
-        self._settings = Settings(
-            "explain",
-            node.name,
-            node.data,
-            key,
-            Watch(),
-            workers=node.workers,
-            memory=node.memory,
-            only_looks=True,
-        )
+        self._settings = replace(looking("explain", node), workers=node.workers, memory=node.memory)
         self._recipes = plan.recipes
         self._registry = registry
         self._instance = instance
@@ -353,7 +312,8 @@ class _Preparing:
             if before.parts != payload.parts:
                 every = list(compared(before, payload, self._assumed))
                 kept = sum(each.action == "kept" for each in every)
-                authors.follow_rest(authors.follow(before, instance, NoMemory()), payload)
+                edited = authors.follow(before, instance, NoMemory())
+                authors.follow_rest(before, edited, payload, instance, NoMemory())
                 found = authors.signed([each for each in every if each.action != "kept"])
         except Permanent as error:
             unshown = str(error)

@@ -27,8 +27,8 @@ from mapdr.node.plan import FOLDER, Plan
 from mapdr.operate.access import ACTING, Access
 from mapdr.operate.configuration import Configuration
 from mapdr.operate.errors import RequestError
-from mapdr.operate.explain import NoMemory, Recalling
 from mapdr.operate.listed import unknown_places
+from mapdr.operate.looking import NoMemory, Recalling
 from mapdr.operate.names import known_destinations
 from mapdr.operate.orders import note
 from mapdr.operate.selection import Selection

@@ -21,6 +21,7 @@ from mapdr.config.read import read_text
 from mapdr.config.revision import sync_folder, write_durably
 from mapdr.config.starter import DATA, PAGE_PORT, starter
 from mapdr.kernel.errors import MapdrError
+from mapdr.kernel.privacy import system_says
 from mapdr.kernel.registry import Registry
 from mapdr.node.configuration import examine
 from mapdr.node.plan import make_plan
@@ -138,7 +139,7 @@ def write_first(form: FirstForm, path: Path, token: str = "") -> Sequence[FieldP
     except licenses.LicenseError as error:
         return [FieldProblem("token", str(error), "")]
     except OSError as error:
-        what = error.strerror or type(error).__name__
+        what = system_says(error)
         raise MapdrError(f"the configuration cannot be written in {path.parent} ({what})") from error
     finally:
         with suppress(OSError):

@@ -8,17 +8,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from mapdr.config.site import site_key
 from mapdr.kernel.character_set import AssumedSet, assumed_of
 from mapdr.kernel.item import Instance, Payload
 from mapdr.kernel.registry import Registry
-from mapdr.kernel.stage import Settings
 from mapdr.kernel.step import Memory, Phase
-from mapdr.kernel.watch import Watch
 from mapdr.operate.access import Access
 from mapdr.operate.authors import Authors, Steps
 from mapdr.operate.differences import ElementChange
-from mapdr.operate.explain import NoMemory, Recalling
+from mapdr.operate.looking import NoMemory, Recalling, looking
 from mapdr.transform.codecs.table import Codecs
 from mapdr.transform.pipeline import Pipeline, assumed_by, build_steps
 
@@ -40,11 +37,7 @@ class Promised:
     """What recipes do to the headers of images; steps are built once for each recipe."""
 
     def __init__(self, opened: Access) -> None:
-        node = opened.plan.node
-        # The key is only looked at: a look must not make one.
-        known = (node.data / "keys" / "site.key").is_file()
-        key = site_key(node.data) if known else bytes(32)
-        self._settings = Settings("header", node.name, node.data, key, Watch(), only_looks=True)
+        self._settings = looking("header", opened.plan.node)
         self._registry = Registry()
         self._codecs = Codecs(self._registry, self._settings)
         self._recipes = opened.index().recipes

@@ -165,13 +165,9 @@ def _staged(folder: Path, manifest: Manifest, data: Path, told: Told) -> Path:
 
 def _give_to(staged: Path, like: Path) -> None:
     """Give what the superuser wrote, a folder or a file, to the account whose data it is."""
-    if not hasattr(os, "geteuid") or os.geteuid() != 0:
-        return
-    owner = like.stat()
-    os.chown(staged, owner.st_uid, owner.st_gid)
-    for path, _, names in os.walk(staged):
-        for each in (path, *(os.path.join(path, name) for name in names)):
-            os.chown(each, owner.st_uid, owner.st_gid)
+    give_to_owner(staged, like)
+    for each in staged.rglob("*"):
+        give_to_owner(each, like)
 
 
 def _swap(staged: Path, data: Path, stamp: str, taken_back: ExitStack) -> str:

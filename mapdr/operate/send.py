@@ -14,6 +14,7 @@ from mapdr.config.read import Loaded, read_text
 from mapdr.config.revision import keep_revision
 from mapdr.dicom.uids import MEDIA_STORAGE_DIRECTORY
 from mapdr.kernel.errors import Permanent, Refused
+from mapdr.kernel.privacy import system_says
 from mapdr.kernel.registry import Registry
 from mapdr.node.plan import Plan, make_plan
 from mapdr.notify.events import wanted_tags
@@ -136,7 +137,7 @@ def _put(store: Store, loaded: Loaded, plan: Plan, paths: Iterable[Path]) -> Sen
         except (Permanent, Refused) as error:
             sent.refused.append(NotTaken(str(path), str(error)))
         except OSError as error:
-            sent.refused.append(NotTaken(str(path), error.strerror or type(error).__name__))
+            sent.refused.append(NotTaken(str(path), system_says(error)))
     store.stop(time.monotonic() + 60)
     sent.not_indexed = store.writer.waiting + store.writer.set_aside
     return sent

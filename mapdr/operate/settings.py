@@ -26,6 +26,7 @@ from mapdr.config.revision import sync_folder, write_durably
 from mapdr.kernel.errors import MapdrError
 from mapdr.kernel.finding import Place
 from mapdr.kernel.permissions import make_private, same_rights
+from mapdr.kernel.privacy import system_says
 from mapdr.node.configuration import Checked, examine
 from mapdr.operate import orders
 from mapdr.operate.access import Access
@@ -123,7 +124,7 @@ def read_file(opened: Access) -> ConfigurationFile:
     try:
         content = path.read_bytes()
     except OSError as error:
-        raise MapdrError(f"the configuration cannot be read ({error.strerror})") from error
+        raise MapdrError(f"the configuration cannot be read ({system_says(error)})") from error
     try:
         text = content.decode("utf-8-sig")
         return ConfigurationFile(path, content, text, parse(text).values)
@@ -218,8 +219,7 @@ def _written(opened: Access, file: ConfigurationFile, content: bytes, place: Pla
         _replace(fresh, file.path)
     except OSError as error:
         raise MapdrError(
-            f"the configuration cannot be written in {file.path.parent} "
-            f"({error.strerror or type(error).__name__})"
+            f"the configuration cannot be written in {file.path.parent} ({system_says(error)})"
         ) from error
     finally:
         with suppress(OSError):
@@ -254,7 +254,7 @@ def _put_back(file: ConfigurationFile, content: bytes) -> None:
     except OSError as error:
         raise MapdrError(
             "the node refused the change, and the file as it was cannot be written again "
-            f"({error.strerror or type(error).__name__}): take back by hand what was changed"
+            f"({system_says(error)}): take back by hand what was changed"
         ) from error
 
 

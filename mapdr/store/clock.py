@@ -19,6 +19,7 @@ apart. Ids and sequence, which give the order, do not depend on the clock.
 from __future__ import annotations
 
 import json
+import sys
 import time
 from collections.abc import Callable
 
@@ -45,7 +46,7 @@ _attempt, _arrival = schema.attempt, schema.last_arrival
 
 def steady() -> float:
     """Seconds of a clock that nobody sets, the same for all processes of the machine; sleep counts."""
-    if hasattr(time, "CLOCK_BOOTTIME"):
+    if sys.platform == "linux":
         return time.clock_gettime(time.CLOCK_BOOTTIME)
     return time.monotonic()
 

@@ -24,6 +24,7 @@ from mapdr.kernel.errors import (
     is_own_fault,
 )
 from mapdr.kernel.item import Payload, Verdict, total_length
+from mapdr.kernel.privacy import system_says
 from mapdr.kernel.uids import VERIFICATION
 from mapdr.wire import dimse, pdu, status
 from mapdr.wire.association import Event, Tell
@@ -356,7 +357,7 @@ def _connecting(host: str, port: int) -> Iterator[None]:
     except TlsFailure as error:
         raise Temporary(f"{host}:{port} cannot be reached with TLS: {error.reason}") from None
     except OSError as error:
-        reason = error.strerror or type(error).__name__
+        reason = system_says(error)
         if is_own_fault(error):
             raise OwnFault(f"no connection can be opened here: {reason}") from None
         raise Temporary(f"{host}:{port} cannot be reached: {reason}") from None

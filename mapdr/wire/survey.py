@@ -12,6 +12,7 @@ import time
 from dataclasses import dataclass
 
 from mapdr.kernel.errors import RemoteProtocolError
+from mapdr.kernel.privacy import system_says
 from mapdr.kernel.tls_words import TlsCause
 from mapdr.kernel.uids import VERIFICATION
 from mapdr.wire import dimse, pdu
@@ -78,7 +79,7 @@ class Survey:
         except TlsFailure as failure:
             return Answer(trouble=failure.reason, closed=failure.cause is TlsCause.CLOSED, failure=failure)
         except OSError as error:
-            return Answer(trouble=error.strerror or type(error).__name__)
+            return Answer(trouble=system_says(error))
         if isinstance(said, pdu.AssociateAccept):
             self._contexts = {
                 context.id: context.abstract_syntax

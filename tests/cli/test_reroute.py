@@ -14,7 +14,7 @@ from mapdr.kernel.registry import Registry
 from mapdr.kernel.stage import Settings
 from mapdr.kernel.watch import Watch
 from mapdr.operate.configuration import load
-from mapdr.operate.explain import NoMemory
+from mapdr.operate.looking import NoMemory
 from mapdr.route.recipe import recipe_hash
 from mapdr.store import Selection
 from mapdr.transform.codecs.table import Codecs

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import httpx
@@ -18,13 +17,13 @@ from web.browsing import browser, browser_of_the_file
 __all__ = ["browser", "browser_of_the_file"]
 
 
-@contextmanager
-def let_in(page: LocalPage) -> Iterator[httpx.Client]:
-    """A client that the page of a first start has let in."""
-    url, _, token = page.address().partition("/#token=")
-    with httpx.Client(base_url=url, trust_env=False, timeout=60) as client:
-        assert client.post("/api/session", json={"token": token}).status_code == 200
-        yield client
+@pytest.fixture
+def client(local: LocalPage) -> Iterator[httpx.Client]:
+    """Somebody whom the page of a first start has let in."""
+    url, _, token = local.address().partition("/#token=")
+    with httpx.Client(base_url=url, trust_env=False, timeout=60) as found:
+        assert found.post("/api/session", json={"token": token}).status_code == 200
+        yield found
 
 
 @pytest.fixture

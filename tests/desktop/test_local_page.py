@@ -11,7 +11,6 @@ import pytest
 from playwright.sync_api import Browser
 from playwright.sync_api import Page as Tab
 
-from desktop.conftest import let_in
 from mapdr.dicom import uids
 from mapdr.operate.first import FirstForm
 from mapdr.testing import generator
@@ -34,13 +33,6 @@ def local(config: Path) -> Iterator[LocalPage]:
     yield page
     page.stop()
     opening.end()
-
-
-@pytest.fixture
-def client(local: LocalPage) -> Iterator[httpx.Client]:
-    """Somebody who was let in."""
-    with let_in(local) as found:
-        yield found
 
 
 def test_the_token_lets_in_once(local: LocalPage) -> None:

@@ -10,10 +10,12 @@ from types import ModuleType
 
 import pytest
 
-from license.vendor import PUBLIC, build, load
+from desktop.conftest import client
+from license.vendor import FACTS, PUBLIC, build, load
+from mapdr.license.facts import Machine
 from web.browsing import browser, browser_of_the_file
 
-__all__ = ["browser", "browser_of_the_file"]
+__all__ = ["browser", "browser_of_the_file", "client"]
 
 
 @pytest.fixture(scope="session")
@@ -35,3 +37,12 @@ def vendor_build(gate_module: ModuleType, monkeypatch: pytest.MonkeyPatch) -> Mo
     """This process is a vendor's build."""
     monkeypatch.setattr("mapdr.license.gate.compiled", gate_module)
     return gate_module
+
+
+@pytest.fixture
+def machine(monkeypatch: pytest.MonkeyPatch) -> Machine:
+    """This machine is that of FACTS."""
+    found = Machine(FACTS)
+    for module in ("mapdr.operate.license", "mapdr.node.licensing"):
+        monkeypatch.setattr(f"{module}.machine", lambda: found)
+    return found

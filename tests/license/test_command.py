@@ -22,10 +22,8 @@ from peers.node import Node, destination
 
 
 @pytest.fixture
-def node(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Node:
+def node(tmp_path: Path, machine: Machine, monkeypatch: pytest.MonkeyPatch) -> Node:
     """A configuration, whose node has never run, on the machine of FACTS."""
-    for module in ("mapdr.operate.license", "mapdr.node.licensing"):
-        monkeypatch.setattr(f"{module}.machine", lambda: Machine(FACTS))
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("MAPDR_CONFIG", raising=False)
     monkeypatch.setattr("mapdr_cli.commands.license.places", lambda: [Path("mapdr.toml")])

@@ -12,7 +12,6 @@ import pytest
 from playwright.sync_api import Browser
 from playwright.sync_api import Page as Tab
 
-from desktop.conftest import let_in
 from license.vendor import FACTS, OTHER_KEY, token
 from mapdr.license.code import fingerprint, read
 from mapdr.license.facts import Machine
@@ -28,10 +27,8 @@ from web.browsing import SIZES, Seen, seen_in_both_schemes
 
 
 @pytest.fixture
-def config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def config(tmp_path: Path, machine: Machine) -> Path:
     """A configuration that is not written yet, on the machine of FACTS."""
-    for module in ("mapdr.operate.license", "mapdr.node.licensing"):
-        monkeypatch.setattr(f"{module}.machine", lambda: Machine(FACTS))
     return tmp_path / "user" / "mapdr.toml"
 
 
@@ -49,13 +46,6 @@ def local(config: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[LocalPage]:
     page.start()
     yield page
     page.stop()
-
-
-@pytest.fixture
-def client(local: LocalPage) -> Iterator[httpx.Client]:
-    """Somebody who was let in."""
-    with let_in(local) as found:
-        yield found
 
 
 def test_a_license_is_installed_with_the_configuration(

@@ -37,10 +37,8 @@ def plain(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Page]:
 
 
 @pytest.fixture
-def vendors(tmp_path: Path, vendor_build: ModuleType, monkeypatch: pytest.MonkeyPatch) -> Iterator[Page]:
+def vendors(tmp_path: Path, vendor_build: ModuleType, machine: Machine) -> Iterator[Page]:
     """The page of a vendor's build, on the machine of FACTS, without a license."""
-    for module in ("mapdr.operate.license", "mapdr.node.licensing"):
-        monkeypatch.setattr(f"{module}.machine", lambda: Machine(FACTS))
     with opened(nodes.new(tmp_path)) as page:
         yield page
 

@@ -20,8 +20,9 @@ from mapdr.kernel.step import Changes, Divides, Memory, Phase, Reads, Transform
 from mapdr.operate.authors import Authors
 from mapdr.operate.configuration import load
 from mapdr.operate.differences import ElementChange, changes, compared
-from mapdr.operate.explain import Explanation, NoMemory, explain
+from mapdr.operate.explain import Explanation, explain
 from mapdr.operate.explain_page import page
+from mapdr.operate.looking import NoMemory
 from mapdr.testing import generator
 from mapdr.transform.header.tags import STAGE
 from mapdr.transform.pipeline import Pipeline

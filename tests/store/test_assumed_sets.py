@@ -15,7 +15,7 @@ from mapdr.kernel.character_set import AssumedSet
 from mapdr.kernel.registry import Registry
 from mapdr.operate.access import access
 from mapdr.operate.actions import reroute
-from mapdr.operate.explain import NoMemory
+from mapdr.operate.looking import NoMemory
 from mapdr.operate.selection import Selection
 from mapdr.route.recipe import recipe_hash
 from mapdr.testing import generator

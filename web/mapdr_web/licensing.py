@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from mapdr.kernel.errors import MapdrError
+from mapdr.kernel.privacy import system_says
 from mapdr.operate import license as operate
 from mapdr.operate.access import Access
 from mapdr.operate.errors import RequestError
@@ -40,5 +41,5 @@ def _told(field: str = "") -> Iterator[None]:
     except LicenseError as error:
         raise RequestError(str(error), field=field) from error
     except OSError as error:
-        what = error.strerror or type(error).__name__
+        what = system_says(error)
         raise MapdrError(f"the license cannot be read or written ({what})") from error

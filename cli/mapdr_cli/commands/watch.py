@@ -55,7 +55,7 @@ def _print(text: str) -> None:
 
 def _is_left() -> bool:
     """Whether nobody reads what is printed any more. Windows tells it by the next line alone."""
-    if not hasattr(select, "poll"):
+    if sys.platform == "win32":
         return False
     try:
         number = sys.stdout.fileno()

@@ -24,6 +24,7 @@ from mapdr.kernel.errors import OWN_FAULT, Permanent, is_own_fault
 from mapdr.kernel.examine import Examination, PeerFinding, and_test_image
 from mapdr.kernel.finding import Finding
 from mapdr.kernel.item import TAKEN, Acceptance, Need, Outcome, Pause, Payload, Verdict
+from mapdr.kernel.privacy import system_says
 from mapdr.kernel.stage import Description, Endpoint, Factory, Settings, StageConfig
 from mapdr.net.hours import Hours, HoursField
 from mapdr.net.retry import Retry, RetryConfig
@@ -196,11 +197,11 @@ def _paused(error: OSError) -> Outcome:
     elif error.errno in _NO_ROOM:
         reason, words = "no-room", "the disk of the folder is full"
     elif error.errno in _NO_RIGHTS:
-        reason, words = "read-only", f"the folder cannot be written to: {error.strerror}"
+        reason, words = "read-only", f"the folder cannot be written to: {system_says(error)}"
     elif error.errno in (errno.ENOENT, errno.ENOTDIR):
         reason, words = "no-folder", "the folder is not there (any more); is its drive mounted?"
     else:
-        reason, words = "no-folder", f"the folder cannot be used: {error.strerror or type(error).__name__}"
+        reason, words = "no-folder", f"the folder cannot be used: {system_says(error)}"
     return Outcome(Verdict.RETRY, comment=words, peer_fault=True, pause=Pause(reason, PAUSE))
 
 

@@ -26,7 +26,7 @@ from mapdr.dicom.gate import SOP_INSTANCE_UID, STUDY_INSTANCE_UID
 from mapdr.egress.folder.layout import safe_name
 from mapdr.kernel.guard import GuardedThread, Trouble
 from mapdr.kernel.item import TagPath
-from mapdr.kernel.privacy import in_words
+from mapdr.kernel.privacy import in_words, system_says
 from mapdr.kernel.watch import Watch
 from mapdr.store.spool.durable import Durability
 
@@ -128,7 +128,7 @@ class Dicomdirs:
                 try:
                     self._write(study)
                 except OSError as error:
-                    self._trouble.tell(f"{self._name}: a DICOMDIR cannot be written: {error.strerror}")
+                    self._trouble.tell(f"{self._name}: a DICOMDIR cannot be written: {system_says(error)}")
                     with self._lock:
                         self._due.setdefault(study, time.monotonic() + QUIET)
                 except Exception as error:  # noqa: BLE001  the library's, over this study: others go on

@@ -11,6 +11,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from mapdr.kernel.examine import Level, PeerFinding
+from mapdr.kernel.privacy import system_says
 from mapdr.store.spool.durable import Durability, publish_new, sync_folder
 
 SIZE = 1 << 20
@@ -58,7 +59,7 @@ def _room(path: Path) -> PeerFinding:
     try:
         usage = shutil.disk_usage(path)
     except OSError as error:
-        text = f"how much is free cannot be found out: {error.strerror or type(error).__name__}"
+        text = f"how much is free cannot be found out: {system_says(error)}"
         return PeerFinding(part, Level.WARN, text, "see whether the drive is mounted and well")
     text = f"{usage.free / 1e9:,.1f} GB free of {usage.total / 1e9:,.1f} GB"
     if not usage.free:
@@ -95,7 +96,7 @@ def _write(path: Path, work: Path, durability: Durability) -> Iterator[PeerFindi
         step = "a file cannot be removed"
         target.unlink()
     except OSError as error:
-        yield PeerFinding(part, Level.BAD, f"{step}: {error.strerror or type(error).__name__}", cure)
+        yield PeerFinding(part, Level.BAD, f"{step}: {system_says(error)}", cure)
         return
     finally:
         for left in (source, target):

@@ -32,7 +32,7 @@ from uvicorn.server import ServerState
 from mapdr.kernel import tls_words
 from mapdr.kernel.address import peer_address
 from mapdr.kernel.guard import GuardedThread, Trouble
-from mapdr.kernel.privacy import in_words
+from mapdr.kernel.privacy import in_words, system_says
 from mapdr.kernel.watch import Watch
 
 log = logging.getLogger("mapdr.http")
@@ -333,7 +333,7 @@ class WebServer:
             try:
                 sock, peer = await loop.sock_accept(self._listener)
             except OSError as error:
-                trouble.tell(f"{self._name}: cannot accept a connection: {error.strerror}")
+                trouble.tell(f"{self._name}: cannot accept a connection: {system_says(error)}")
                 await asyncio.sleep(1.0)
                 continue
             address = str(peer_address(peer[0]))

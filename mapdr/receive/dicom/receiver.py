@@ -15,6 +15,7 @@ from mapdr.kernel.address import peer_address
 from mapdr.kernel.errors import ConfigurationError
 from mapdr.kernel.finding import Finding
 from mapdr.kernel.guard import GuardedThread, Trouble
+from mapdr.kernel.privacy import system_says
 from mapdr.kernel.stage import Description, Endpoint, Factory, Intake, Rejection, Settings
 from mapdr.net.listen import host_faults, listen
 from mapdr.net.renewal import RenewingTls
@@ -216,7 +217,7 @@ class DimseReceiver:
                 self._cut_late()
                 continue
             except OSError as error:
-                trouble.tell(f"{self._settings.name}: cannot accept a connection: {error.strerror}")
+                trouble.tell(f"{self._settings.name}: cannot accept a connection: {system_says(error)}")
                 self._stopping.wait(1.0)
                 continue
             if time.monotonic() - looked > ACCEPT_TICK:

@@ -23,7 +23,7 @@ from mapdr.kernel.errors import LessUrgent, Refused
 from mapdr.kernel.finding import Finding
 from mapdr.kernel.guard import GuardedThread, Trouble
 from mapdr.kernel.item import Source
-from mapdr.kernel.privacy import in_words
+from mapdr.kernel.privacy import in_words, system_says
 from mapdr.kernel.stage import Description, Endpoint, Factory, Intake, Settings
 from mapdr.kernel.status import CANNOT_UNDERSTAND
 from mapdr.net.silence import WatchesSilence
@@ -180,7 +180,7 @@ class FolderReceiver:
             root, self._root = self._root, (found.st_dev, found.st_ino)
             self._files.scan()
         except OSError as error:
-            cause = error.strerror or type(error).__name__
+            cause = system_says(error)
             self._wait("folder", f"the folder cannot be looked through: {cause}")
             return not isinstance(error, FileNotFoundError | NotADirectoryError)
         self._goes_on("folder")
@@ -199,7 +199,7 @@ class FolderReceiver:
                 try:
                     self._deal_with(name, one)
                 except OSError as error:
-                    self._later(one, error.strerror or type(error).__name__)
+                    self._later(one, system_says(error))
                 except LessUrgent as refused:
                     self._later(one, refused.comment)
                 except Refused as refused:

@@ -187,7 +187,7 @@ class Lane:
             if self._folder >= 0:
                 os.close(self._folder)
             self._folder = -1
-            self._folder = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+            self._folder = os.open(path, os.O_RDONLY)
             self._hour = hour
         return self._folder
 

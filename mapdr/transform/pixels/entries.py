@@ -28,6 +28,7 @@ from mapdr.config.units import base_folder
 from mapdr.config.validate import validate
 from mapdr.config.when import parse_when
 from mapdr.kernel.finding import Finding, instead
+from mapdr.kernel.privacy import system_says
 from mapdr.kernel.stage import StageConfig
 from mapdr.route.condition import Condition, leaves
 
@@ -146,7 +147,7 @@ def read_entries(path: Path, name: str) -> tuple[RegionEntry, ...]:
     try:
         text = path.read_bytes().decode("utf-8-sig")
     except OSError as error:
-        why = error.strerror or type(error).__name__
+        why = system_says(error)
         raise ValueError(f"{name} cannot be read ({why}); correct the name, or write the file") from None
     except UnicodeDecodeError:
         raise ValueError(f"{name} is not UTF-8 text; save it as UTF-8") from None
