@@ -171,7 +171,7 @@ class Image:
         Raises LeaveAsIs("values-outside-bits-stored") when unused bits hold what is neither an overlay nor
         a sign: a codec would drop it.
         """
-        raw = np.frombuffer(cells, "<u2" if self.allocated == 16 else "u1")
+        raw = np.frombuffer(cells, f"<u{self.allocated // 8}")
         if self.samples == 1:
             raw = raw.reshape(self.rows, self.columns)
         elif self.planar and not interleaved:
@@ -184,7 +184,7 @@ class Image:
 
     def overlay_bits(self, cells: bytes, group: int) -> bytes:
         """The overlay of one frame as Overlay Data: packed, first pixel in the lowest bit (PS3.5 8.1.2)."""
-        raw = np.frombuffer(cells, "<u2" if self.allocated == 16 else "u1")
+        raw = np.frombuffer(cells, f"<u{self.allocated // 8}")
         bits = (raw >> raw.dtype.type(self.overlay_bit(group))) & raw.dtype.type(1)
         return np.packbits(bits.astype(np.uint8), bitorder="little").tobytes()
 
