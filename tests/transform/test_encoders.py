@@ -10,11 +10,12 @@ import pytest
 
 from mapdr.dicom import uids as uid
 from mapdr.kernel.codec import FrameFormat, Pixels
+from mapdr.kernel.errors import Permanent
 from mapdr.transform.codecs import headers
 from mapdr.transform.codecs.worker import Job, decode
 from mapdr.transform.image import same
 
-from .helpers import CODECS, picture
+from .helpers import CODECS, EXPLICIT, image, payload_of, picture, read, to_syntax
 
 LOSSLESS = [row.uid for row in CODECS.rows.values() if row.encoder]
 LOSSY = [row.uid for row in CODECS.rows.values() if row.lossy_encoder]
@@ -130,3 +131,20 @@ def test_htj2k_has_a_small_lowest_resolution_whatever_the_size(size: tuple[int, 
     assert style[1] == 2
     assert min(size) <= 64 << style[5]  # newer imagecodecs halve no further than the shorter side allows
     assert b"\xff\x55" in main
+
+
+@pytest.mark.usefixtures("decoders")
+def test_a_receiver_gets_the_syntax_that_it_insists_on() -> None:
+    for syntax in LOSSLESS:
+        for allocated in (8, 16, 32):
+            # In steps: what does not get smaller does not go.
+            values = picture(24, 37, 0, 255).astype(f"<u{allocated // 8}") // 64 * (1 << allocated - 3)
+            source = payload_of(image(values, allocated=allocated, stored=allocated))[0]
+            if allocated not in CODECS.encoder(syntax).takes.allocated:
+                with pytest.raises(Permanent, match="bits-allocated"):
+                    to_syntax(source, syntax)
+                continue
+            made = to_syntax(source, syntax)
+            assert made.transfer_syntax_uid == syntax
+            assert made.length < source.length
+            assert np.array_equal(read(to_syntax(made, EXPLICIT)).pixel_array, values)
