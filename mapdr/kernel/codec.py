@@ -99,15 +99,21 @@ class PixelRange:
 
     def holds(self, form: FrameFormat) -> bool:
         """Whether frames of this format are taken."""
-        return (
-            form.allocated in self.allocated
-            and form.stored in self.stored
-            and form.samples in self.samples
-            and (not form.signed or (self.signed and self._signed(form)))
-        )
+        return not self.lacks(form)
 
-    def _signed(self, form: FrameFormat) -> bool:
-        return self.signed_with_unused_bits or form.stored == form.allocated
+    def lacks(self, form: FrameFormat) -> str:
+        """Why frames of this format are not taken, as it follows "because"; empty if they are."""
+        if form.allocated not in self.allocated:
+            return f"it takes no {form.allocated} bits allocated"
+        if form.stored not in self.stored:
+            return f"it takes no {form.stored} bits stored"
+        if form.samples not in self.samples:
+            return f"it takes no {form.samples} samples per pixel"
+        if form.signed and not self.signed:
+            return "it takes no signed values"
+        if form.signed and not self.signed_with_unused_bits and form.stored != form.allocated:
+            return "it takes no signed values in cells with unused bits"
+        return ""
 
 
 @runtime_checkable

@@ -11,6 +11,7 @@ from mapdr.kernel.errors import OWN_FAULT
 from mapdr.kernel.item import Priority
 from mapdr.operate import waits
 from mapdr.operate.access import Access
+from mapdr.operate.compression import Compression, compression_sent
 from mapdr.operate.destinations import standing
 from mapdr.operate.errors import RequestError
 from mapdr.operate.model import Destination
@@ -32,9 +33,9 @@ class Delivery:
     is what was answered, `sent_sop_instance_uid` the UID that was sent, `credential` what the receiver has
     proved to be.
 
-    `attempts_made` is None unless it was asked for, as are `study_date` and `tags`, which identify the
-    patient. A receiver's own words may quote a value of the image: unless those were asked for, they are what
-    its status means.
+    `attempts_made` and `compression` (of the last attempt) are None unless they were asked for, as are
+    `study_date` and `tags`, which identify the patient. A receiver's own words may quote a value of the
+    image: unless those were asked for, they are what its status means.
     """
 
     id: int
@@ -66,6 +67,7 @@ class Delivery:
     last_comment: str
     credential: str = ""
     attempts_made: Sequence[Attempt] | None = None
+    compression: Compression | None = None
 
 
 def deliveries(
@@ -91,8 +93,12 @@ def deliveries(
         rows = with_waits(rows, standing(opened, waited_for), time.time(), last_image)
     if attempts:
         rows = [
-            replace(row, attempts_made=[_attempt(one, identify) for one in store.listing.attempts(row.id)])
-            for row in rows
+            replace(
+                row,
+                attempts_made=[_attempt(one, identify) for one in store.listing.attempts(row.id)],
+                compression=compression_sent(store, listed),
+            )
+            for row, listed in zip(rows, found, strict=True)
         ]
     return rows
 

@@ -27,6 +27,7 @@ from mapdr.kernel.watch import Watch
 from mapdr.node.plan import Plan
 from mapdr.operate import part10
 from mapdr.operate.authors import Authors
+from mapdr.operate.compression import Compression, Noting, compression_of
 from mapdr.operate.configuration import Configuration
 from mapdr.operate.differences import ElementChange, Quality, compared, quality
 from mapdr.operate.errors import RequestError
@@ -75,7 +76,7 @@ class WouldDeliver:
     `rule` decides what is done, `edits` says what its edits of tags are, by the numbers by which `changes`
     name them, and which of them change nothing in this image. `changes` are the elements that differ, `kept`
     counts those that do not; `unshown` says why they cannot be told. `quality` is None where no pixel
-    changed, and where none can be read.
+    changed, and where none can be read. `compression` is None without a step that compresses.
     """
 
     destination: str
@@ -92,6 +93,7 @@ class WouldDeliver:
     kept: int = 0
     unshown: str = ""
     quality: Quality | None = None
+    compression: Compression | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -335,7 +337,8 @@ class _Preparing:
         try:
             pipeline = build_pipeline(body, self._registry, settings, codecs)
             started = time.perf_counter()
-            payload = pipeline.prepare(instance, NoMemory())
+            noted = Noting()
+            payload = pipeline.prepare(instance, noted)
             seconds = time.perf_counter() - started
         except MapdrError as error:
             what = f"{getattr(error, 'reason', 'temporary')}: {error}"
@@ -371,4 +374,5 @@ class _Preparing:
             quality=quality(before, payload, codecs, settings.workers)
             if payload.parts != before.parts
             else None,
+            compression=compression_of(noted.facts),
         )

@@ -122,6 +122,8 @@ def _delivery(one: WouldDeliver, size: int) -> str:
     if one.quality:
         off = one.quality.max_error
         facts.append(f"pixels at most {off} off" if off else "pixels equal")
+    if one.compression and one.compression.words:
+        facts.append(one.compression.words)
     text = f"{title}<p>{_text(' · '.join(facts))}</p>"
     if one.unshown:
         return f'{text}<p class="bad">What changes cannot be shown: {_text(one.unshown)}</p>'

@@ -127,7 +127,7 @@ def _form(rule: Mapping[str, Any]) -> RuleForm | None:
         and all(isinstance(each, str) for each in modality)
         and all(isinstance(each, str) for each in texts.values())
         and len(prefixes) <= 1
-        and compress.get("to", "jpeg2000") in ("jpeg2000", "jpeg2000-lossless")
+        and _is_plain(compress)
     )
     if not plain:
         return None
@@ -141,6 +141,18 @@ def _form(rule: Mapping[str, Any]) -> RuleForm | None:
         compress="none" if not compress else "lossless" if lossless else "lossy",
         ratio=float(compress.get("ratio", 10)),
         send_to=[str(each) for each in rule.get("send_to", ())],
+    )
+
+
+def _is_plain(compress: Mapping[str, Any]) -> bool:
+    """Whether the form can show it: none, JPEG 2000 without loss, or at a ratio."""
+    if not compress or compress.get("to") == "jpeg2000-lossless":
+        return True
+    others = ("psnr", "near", "lossless")
+    return (
+        compress.get("to") == "jpeg2000"
+        and "ratio" in compress
+        and not any(key in compress for key in others)
     )
 
 
@@ -250,7 +262,7 @@ def _fill_compress(table: Table, rule: RuleForm) -> None:
         table["compress"] = item(wanted)
     else:
         if wanted["to"] == "jpeg2000-lossless":  # limits of what is lost mean nothing there
-            for key in ("ratio", "max_error", "min_psnr"):
+            for key in ("ratio", "max_error", "min_psnr", "min_ssim"):
                 there.pop(key, None)
         for key, value in wanted.items():
             set_value(there, key, value)

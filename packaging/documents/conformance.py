@@ -786,7 +786,7 @@ def _transfer_syntaxes() -> str:
         row = codecs.get(each.uid)
         native = each.pixels == "native"
         reads = native or (row is not None and row.decoder is not None)
-        writes = native or (row is not None and (row.encoder or row.lossy_encoder) is not None)
+        writes = native or (row is not None and not row.no_encode)
         rows.append((each.name, f"`{each.uid}`", YES, YES if reads else NO, YES if writes else NO))
     return f"""
 ## Annex B: Transfer syntaxes

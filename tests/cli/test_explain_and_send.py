@@ -46,6 +46,9 @@ def test_explain_shows_rules_changes_size_and_quality(node: NodeFolder, ct: Path
     assert (change["before"], change["after"]) == ("CT00000000", "CN-CT00000000")
     assert tele["bytes"] < told["bytes"]
     assert tele["quality"] == {"max_error": 0, "psnr": None}
+    assert tele["compression"]["course"] == "lossless"
+    assert tele["compression"]["ratio"] > 1
+    assert archive["compression"] is None
     assert (archive["changes"], archive["bytes"], archive["treatment"]) == ([], told["bytes"], "relayed")
 
 

@@ -17,6 +17,7 @@ from click.testing import CliRunner
 import mapdr
 from mapdr.config.problem import Problem
 from mapdr.operate.answer import answer, moment, plain
+from mapdr.operate.compression import Compression
 from mapdr.operate.explain import AskedRule
 from mapdr.operate.fetch import Fetched, FetchedStudy
 from mapdr.operate.header_changes import HeaderChanges
@@ -160,6 +161,7 @@ def told(used: NodeFolder, tmp_path: Path) -> dict[str, list[dict[str, Any]]]:
     ask("restore", str(tmp_path / "backup"), "--force")
     ask("plugins")
     ask("doctor")
+    ask("doctor", "--codecs")
     ask("doctor", "peer", "archive")
     used.config.write_text(used.config.read_text().replace("AccessionNumber", "AccesionNumber"))
     ask("check")
@@ -178,6 +180,7 @@ RARE: dict[str, dict[str, Any]] = {
     "backup": {"problems": ["data/index.db is missing"]},
     "restore": {"kept": ["cert.pem"]},
     "changes": {"destinations": [HeaderChanges("a", 1, 0, {"damaged": 1}, ["compress"], [])]},
+    "deliveries": {"deliveries": [{"compression": Compression("lossy")}]},
     "explain": {"rules": [AskedRule("CT", True, [], True, "", ["a"], ["a"], ["a"])]},
 }
 """Parts of answers that the node of these tests does not give."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import pytest
 
@@ -172,6 +172,24 @@ def test_a_dead_destination_gets_everything_when_it_is_back(
         status = node.when_settled(len(items))
         assert Counter(sink.identities()) == Counter(item.identity for item in items)
     assert delivered(status, "pacs") == len(items)
+
+
+def test_the_receiver_decides_among_the_methods_of_a_rule(make_node: Callable[..., Node]) -> None:
+    items = [in_memory(image) for image in study("MR", seed=6, images=3, size=(128, 128))]
+    native, lossy = "1.2.840.10008.1.2.1", "1.2.840.10008.1.2.4.91"
+
+    def choose(abstract: str, syntaxes: Sequence[str]) -> str | None:
+        return next((each for each in syntaxes if each in (native, lossy)), None)
+
+    with RawSink(choose=choose) as sink:
+        compress = {"to": ["htj2k", "jpeg2000"], "max_error": 40}
+        rule = {**everything_to("pacs"), "compress": compress}
+        node = make_node(egress={"pacs": destination(sink.port)}, rules=[rule]).start()
+        assert set(send_all(node.port, items).values()) == {0}
+        node.when_settled(len(items))
+        rows = by_uid(node)
+    assert {item.transfer_syntax_uid for item in sink.received} == {lossy}
+    assert {(row["state"], row["reason"]) for row in rows.values()} == {("delivered", "")}
 
 
 def test_a_compression_that_the_receiver_refuses_is_shown(make_node: Callable[..., Node]) -> None:

@@ -122,6 +122,13 @@ def test_transfer_syntaxes_may_be_written_as_names() -> None:
 # --- what is proposed ---------------------------------------------------------------------------------------
 
 
+def test_other_syntaxes_of_a_recipe_come_before_the_fallbacks() -> None:
+    need = Need(CT, "1.2.840.10008.1.2.4.203", (JPEG2000,))
+    proposed = [syntax for _, (syntax,) in propose([need], (EXPLICIT, IMPLICIT))]
+    assert proposed == [need.transfer_syntax_uid, JPEG2000, EXPLICIT, IMPLICIT]
+    assert need == Need(CT, need.transfer_syntax_uid)
+
+
 def test_each_syntax_is_proposed_in_a_context_of_its_own_with_the_fallbacks() -> None:
     assert propose([Need(CT, JPEG2000), Need(CT, EXPLICIT)], (EXPLICIT, IMPLICIT)) == (
         (CT, (JPEG2000,)),

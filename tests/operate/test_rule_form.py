@@ -247,3 +247,32 @@ def test_an_unchanged_form_changes_nothing() -> None:
     assert form is not None
     assert changed(HEAD + RULES, ("rule", 0), lambda table: None) == HEAD + RULES
     assert edited(HEAD + RULES, place=("rule", 0), rule=form, new=False) == HEAD + RULES
+
+
+@pytest.mark.parametrize(
+    ("compress", "words", "shown"),
+    [
+        ({"to": "jpeg2000", "ratio": 10}, "JPEG 2000 at 10:1", True),
+        ({"to": "jpeg2000-lossless"}, "JPEG 2000 without loss", True),
+        ({"to": "jpeg2000", "max_error": 4}, "JPEG 2000, no pixel off by more than 4", False),
+        ({"to": "jpeg2000", "lossless": True}, "JPEG 2000 without loss", False),
+        (
+            {"to": ["htj2k", "jpeg2000"], "psnr": 60, "min_ssim": 0.9},
+            "HTJ2K or JPEG 2000 at a PSNR of 60 dB, SSIM of at least 0.9",
+            False,
+        ),
+        (
+            {"to": "jpegls-near", "near": 3, "allow": ["nuclear"]},
+            "JPEG-LS off by 3 at most, also what is nuclear",
+            False,
+        ),
+        ({"to": "rle"}, "RLE without loss", False),
+        ({"to": "deflated"}, "deflate", False),
+    ],
+)
+def test_a_compression_in_words_and_whether_the_form_knows_it(
+    compress: dict[str, Any], words: str, shown: bool
+) -> None:
+    rule = {"name": "a", "compress": compress, "send_to": ["x"]}
+    assert rule_sentence(rule) == f"Every image: {words}; to x."
+    assert (_form(rule) is not None) == shown

@@ -15,7 +15,7 @@ from mapdr.dicom.write import EXPLICIT_LITTLE, walk
 from mapdr.kernel.errors import Permanent
 from mapdr.kernel.item import FileSlice, Payload, Treatment
 from mapdr.transform.codecs.jpeg2000 import Jpeg2000
-from mapdr.transform.encode import frames
+from mapdr.transform.encode import aim
 from mapdr.transform.encode.compress import STAGE, CompressStep
 from mapdr.transform.encode.wish import CompressConfig
 
@@ -503,7 +503,7 @@ def test_a_retry_makes_the_same_bytes_without_a_search(monkeypatch: pytest.Monke
     def no_search(*_: object) -> None:
         raise AssertionError("searched again")
 
-    monkeypatch.setattr(frames, "find_level", no_search)
+    monkeypatch.setattr(aim, "find_level", no_search)
     again = applied(to_ten(), payload, instance, notebook)
     assert digest(again) == digest(first)
     assert again.sop_instance_uid == first.sop_instance_uid

@@ -220,6 +220,15 @@ def test_an_image_that_cannot_get_to_its_receiver_is_refused() -> None:
     assert told(plan(lossy, LOSSY, WRITERS, (uids.JPEG2000,))) == ("refuse", "", "already-lossy")
 
 
+def test_what_no_codec_here_writes_is_refused_and_not_sent_otherwise() -> None:
+    nobody = Writers({uids.RLE_LOSSLESS: ALL}, {})
+    for accepts in (None, (EXPLICIT,)):
+        assert told(plan(IMAGE, LOSSY, nobody, accepts)) == ("refuse", "", "no-codec")
+    either = wanting("jpeg2000", "rle", lossy=True)
+    assert told(plan(IMAGE, either, nobody)) == ("lossless", uids.RLE_LOSSLESS, "")
+    assert plan(subject(pixels="none", form=None), LOSSY, nobody).reason == "no-pixels"
+
+
 def test_a_plan_holds_what_it_promises_for_whatever_it_looks_at() -> None:
     syntaxes = [*sorted(NATIVE | LOSSLESS_COMPRESSED | MAYBE_LOSSY), "1.2.840.10008.1.2.4.100"]
     images = [

@@ -51,10 +51,12 @@ def test_a_frame_of_padding_alone_has_no_error() -> None:
         (Guard(), Quality(600, 60.0, 1.0, 1000), "corrupted"),
         (Guard(), Quality(3, 60.0, 30.0, 1000), "corrupted"),
         (Guard(), Quality(5, 6.0, 1.0, 4), ""),
+        (Guard(min_ssim=0.9), Quality(3, 60.0, 1.0, 1000, 0.9), ""),
+        (Guard(min_ssim=0.9), Quality(3, 60.0, 1.0, 1000, 0.89), "min-ssim"),
     ],
 )
 def test_guards(guard: Guard, quality: Quality, reason: str) -> None:
-    assert guard.objection(quality, bits=12, level=68) == reason
+    assert guard.objection(quality, allowed=10.6) == reason
 
 
 def gap(frame: list[int], decoded: list[int], padding: Padding) -> PaddingGap:

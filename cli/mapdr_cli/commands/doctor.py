@@ -44,9 +44,15 @@ STYLES = {OK: "good", NOTE: "warn", BAD: "bad"}
     envvar="MAPDR_CONFIG",
     help=f"The configuration; otherwise {NAME} here or in the platform's folder, if there is one.",
 )
+@click.option(
+    "--codecs",
+    "of_codecs",
+    is_flag=True,
+    help="Only the codecs: which frames are written and read in which transfer syntax, by doing it.",
+)
 @json_option
 @click.pass_context
-def doctor(ctx: click.Context, config: Path | None, as_json: bool) -> None:
+def doctor(ctx: click.Context, config: Path | None, of_codecs: bool, as_json: bool) -> None:
     """Examine this installation: versions, hot paths, codecs, disk, clock, configuration, database.
 
     Needs no configuration, but looks at it if there is one. Exits 1 if something is bad. With `peer NAME`, a
@@ -56,12 +62,29 @@ def doctor(ctx: click.Context, config: Path | None, as_json: bool) -> None:
         # Options before the word count behind it, too.
         ctx.default_map = {ctx.invoked_subcommand: {"config": config, "as_json": as_json}}
         return
+    if of_codecs:
+        _codecs(as_json=as_json)
+        return
     findings = list(examine(config or next((place for place in places() if place.is_file()), None)))
     if as_json:
         print_answer({"findings": findings})
     else:
         console().print(report(findings))
     if any(finding.level == BAD for finding in findings):
+        raise Exit(1)
+
+
+def _codecs(*, as_json: bool) -> None:
+    """Print what each codec does with which frames. Exits 1 if one fails at what it says it does."""
+    from mapdr.operate.codecs import codecs  # numpy and the codecs, which no other way needs
+    from mapdr_cli.render.codecs import table_of
+
+    found = list(codecs())
+    if as_json:
+        print_answer({"codecs": found})
+    else:
+        console().print(table_of(found))
+    if not all(each.is_sound for each in found):
         raise Exit(1)
 
 

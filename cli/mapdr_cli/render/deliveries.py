@@ -48,7 +48,8 @@ def _answer(row: Delivery) -> str:
     """Status, reason and words."""
     status, said = "" if row.status is None else _status(row), _words(row)
     text = (f"{status} {said}" if row.reason else ": ".join(filter(None, (status, said)))).strip()
-    return "; ".join(filter(None, (text, _proved(row)))) or "-"
+    made = row.compression.words if row.compression is not None else ""
+    return "; ".join(filter(None, (text, made, _proved(row)))) or "-"
 
 
 def _proved(row: Delivery) -> str:

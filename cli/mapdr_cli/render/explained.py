@@ -77,6 +77,8 @@ def _delivery(delivery: WouldDeliver, size: int, glyphs: Glyphs, width: int) -> 
         lines.append(Text(words.plain(delivery.note), "warn"))
     if delivery.quality:
         lines.append(Text(_quality(delivery.quality)))
+    if delivery.compression and delivery.compression.words:
+        lines.append(Text(f"{delivery.compression.course}: {delivery.compression.words}"))
     if delivery.unshown:
         lines.append(Text(f"what changes cannot be shown: {words.plain(delivery.unshown)}", "warn"))
     elif delivery.changes:

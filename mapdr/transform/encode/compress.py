@@ -9,6 +9,7 @@ done to it. What the search chose is kept before the image is sent, so that a re
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, replace
 from typing import Any
@@ -22,6 +23,7 @@ from mapdr.kernel.item import Instance, Part, Payload, Treatment, total_length
 from mapdr.kernel.stage import Factory, Settings
 from mapdr.kernel.step import Changes, Memory, Phase, Reads
 from mapdr.transform.document import OpenImage
+from mapdr.transform.encode.aim import Aim, hit
 from mapdr.transform.encode.derive import (
     Loss,
     lossy_changes,
@@ -34,16 +36,14 @@ from mapdr.transform.encode.frames import Encoded, FrameEncoder, Objection, Sett
 from mapdr.transform.encode.icons import native_icons
 from mapdr.transform.encode.methods import METHODS, Method
 from mapdr.transform.encode.native import native
-from mapdr.transform.encode.plan import REFUSED, Course, Plan, plan
+from mapdr.transform.encode.plan import NO_CODEC, REFUSED, Course, Plan, plan
 from mapdr.transform.encode.quality import Guard, Padding
+from mapdr.transform.encode.recompress import recompressed
 from mapdr.transform.encode.search import Hints
 from mapdr.transform.encode.subject import image_of, subject_of, writers_of
 from mapdr.transform.encode.wish import CompressConfig, unavailable
 from mapdr.transform.fragments import encapsulate
 from mapdr.transform.image import Image, LeaveAsIs, OutsideBitsStored
-
-MET = 0.95
-"""Share of the ratio at which it counts as met: the 5 % that are promised."""
 
 
 class CompressStep:
@@ -62,7 +62,9 @@ class CompressStep:
         self._wish = config.wish
         if lossless_uid:
             self._wish = replace(self._wish, methods=(Method("", "", lossless_uid),), lossy=False)
-        self._guard = Guard(config.max_error, config.min_psnr)
+        is_aim = config.target == "max_error"
+        self._aim = Aim(config.ratio, config.psnr, config.near, config.max_error if is_aim else None)
+        self._guard = Guard(config.max_error or config.near, config.min_psnr, config.min_ssim)
         self._pool = frame_pool(settings.workers)
         self._hints = Hints()
 
@@ -76,7 +78,7 @@ class CompressStep:
         if known.get("course") == Course.UNCHANGED:
             return self._leave(document.payload, str(known.get("reason", "")))
         planned = plan(
-            subject_of(document, instance),
+            subject_of(document, instance, self._wish),
             self._wish,
             writers_of(document.codecs),
             (syntax,) if syntax else None,
@@ -110,6 +112,9 @@ class CompressStep:
         self, document: OpenImage, planned: Plan, memory: Memory, known: Mapping[str, Any], *, is_asked: bool
     ) -> Payload:
         """The document's payload, and why none of the rule's methods has it."""
+        if planned.reason == NO_CODEC:
+            names = ", ".join(method.name for method in self._wish.methods)
+            raise Permanent(f"no codec that is installed here writes {names}", reason="syntax")
         if planned.reason == REFUSED:
             self._settings.watch.count("compress.refused")
             return replace(document.payload, unmet=REFUSED)
@@ -125,8 +130,10 @@ class CompressStep:
         planned = _as_before(planned, known)
         method = planned.method
         assert method is not None
-        if method.way == "data-set":
-            return self._data_set(document, planned), self._facts(planned.course, planned)
+        if method.way != "codec":
+            made = (self._packed if method.way == "jpeg" else self._recoded)(document, planned)
+            self._settings.watch.count("compress.lossless")
+            return made, self._facts(planned.course, planned)
         image, codecs = image_of(document), document.codecs
         at_once = self._frames_at_once(image)
         budget.need(at_once * image.work_bytes + image.native_bytes // 2 + document.kept_bytes)
@@ -145,14 +152,24 @@ class CompressStep:
         encoded, facts = self._encode(encoder, planned, instance, known, image)
         if encoded.size >= document.source_bytes:
             raise LeaveAsIs("not-smaller")
+        if encoded.setting is None:
+            facts["ratio"] = round(image.native_bytes / encoded.size, 2)
         return self._assemble(document, planned, encoded, facts.get("reason", "")), facts
 
-    def _data_set(self, document: OpenImage, planned: Plan) -> Payload:
+    def _packed(self, document: OpenImage, planned: Plan) -> Payload:
+        """A JPEG in a syntax from which it comes back."""
+        try:
+            return recompressed(document, planned.syntax, self._settings)
+        except Permanent as error:
+            if self._config.fallback != "original" or error.reason not in ("codec", "codec-mismatch"):
+                raise
+            raise LeaveAsIs("not-recompressed") from error
+
+    def _recoded(self, document: OpenImage, planned: Plan) -> Payload:
         """The data set deflated, or its pixels without a codec."""
         made = native(document, planned.syntax, self._settings.site_key)
         if is_deflated(planned.syntax) and made.length >= document.payload.length and not document.is_painted:
             raise LeaveAsIs("not-smaller")
-        self._settings.watch.count("compress.lossless")
         return made
 
     def _frames_at_once(self, image: Image) -> int:
@@ -169,21 +186,24 @@ class CompressStep:
         image: Image,
     ) -> tuple[Encoded, dict[str, Any]]:
         """Encode by the plan, or exactly as `known` says that it was done before."""
-        if planned.course is Course.LOSSLESS or self._config.ratio is None:
+        if planned.course is Course.LOSSLESS:
             return encoder.lossless(), self._facts(Course.LOSSLESS, planned, planned.reason)
+        assert planned.method is not None
         try:
             if "level" in known:
                 setting = Setting(
                     float(known["level"]), bool(known.get("reversible")), int(known.get("resolutions", 0))
                 )
                 return encoder.lossy(setting), dict(known)
-            key = (instance.series_instance_uid, image.rows, image.columns, image.samples, image.stored)
-            encoded = encoder.to_ratio(self._config.ratio, MET, self._hints, key)
+            cells = image.rows, image.columns, image.samples, image.stored
+            key = (instance.series_instance_uid, planned.method.name, *cells)
+            encoded = hit(encoder, self._aim, self._hints, key)
         except Objection as objection:
             return self._fall_back(encoder, planned, objection.reason)
         if encoded.setting is None:
             return encoded, self._facts(Course.LOSSLESS, planned)
-        return encoded, self._facts(Course.LOSSY, planned, setting=encoded.setting)
+        facts = self._facts(Course.LOSSY, planned)
+        return encoded, facts | asdict(encoded.setting) | told(encoded, encoder)
 
     def _fall_back(self, encoder: FrameEncoder, planned: Plan, reason: str) -> tuple[Encoded, dict[str, Any]]:
         self._settings.watch.count(f"compress.fallback.{reason}")
@@ -197,17 +217,13 @@ class CompressStep:
             raise LeaveAsIs(reason)
         return encoder.lossless(), self._facts(Course.LOSSLESS, planned, reason)
 
-    def _facts(
-        self, course: Course, planned: Plan, reason: str = "", setting: Setting | None = None
-    ) -> dict[str, Any]:
+    def _facts(self, course: Course, planned: Plan, reason: str = "") -> dict[str, Any]:
         """What is kept of an image, so that a retry makes the same bytes."""
         facts: dict[str, Any] = {"course": course.value}
         if len(self._wish.methods) > 1 and planned.method is not None:
             facts["method"] = planned.method.name
         if reason:
             facts["reason"] = reason
-        if setting is not None:
-            facts |= asdict(setting)
         return facts
 
     def _assemble(self, document: OpenImage, planned: Plan, encoded: Encoded, reason: str) -> Payload:
@@ -263,8 +279,22 @@ def _spared(planned: Plan, reason: str) -> Plan:
     """The plan of an image that turns out to be for lossless alone. Raises LeaveAsIs where that is no way."""
     if not planned.lossless_syntax:
         raise LeaveAsIs(reason)
-    told = reason if planned.course is Course.LOSSY else planned.reason
-    return replace(planned, course=Course.LOSSLESS, syntax=planned.lossless_syntax, reason=told)
+    why = reason if planned.course is Course.LOSSY else planned.reason
+    return replace(planned, course=Course.LOSSLESS, syntax=planned.lossless_syntax, reason=why)
+
+
+def told(encoded: Encoded, encoder: FrameEncoder) -> dict[str, Any]:
+    """What a lossy image has reached, as it is kept and shown: `ratio`, `psnr` in dB, `max_error` in stored
+    values, `ssim` if it was measured, and `encodes`, how often a frame was encoded for it in the mean."""
+    reached = encoded.reached
+    assert reached is not None
+    found: dict[str, Any] = {"ratio": round(encoder.image.native_bytes / encoded.size, 2)}
+    if math.isfinite(reached.psnr):
+        found["psnr"] = round(reached.psnr, 2)
+    found["max_error"] = reached.max_error
+    if reached.ssim is not None:
+        found["ssim"] = round(reached.ssim, 5)
+    return found | {"encodes": round(encoder.encodes, 1)}
 
 
 def _as_before(planned: Plan, known: Mapping[str, Any]) -> Plan:

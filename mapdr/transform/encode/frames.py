@@ -1,31 +1,30 @@
-"""All frames of one image through a codec: lossless, at a level, or to a ratio; each verified by decoding."""
+"""All frames of one image through a codec: lossless, or at a level; each verified by decoding."""
 
 from __future__ import annotations
 
 import math
 import threading
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass, replace
-from functools import partial
 from typing import TypeVar
 from weakref import WeakValueDictionary
 
 from mapdr.kernel import budget
-from mapdr.kernel.codec import Encoder, FrameFormat, LossyEncoder, Pixels, Way
+from mapdr.kernel.codec import Dial, Encoder, FrameFormat, LossyEncoder, Pixels, Way
 from mapdr.kernel.errors import Permanent
-from mapdr.transform.encode.forecast import TYPICAL, Forecast
+from mapdr.transform.encode.forecast import Forecast
 from mapdr.transform.encode.policy import RGB
-from mapdr.transform.encode.quality import Guard, Padding, PaddingGap, measure
-from mapdr.transform.encode.search import LEAST, Hints, find_level
+from mapdr.transform.encode.quality import Guard, Padding, PaddingGap, Quality, Reached, measure
 from mapdr.transform.image import Frames, same
 
 T = TypeVar("T")
 
 SAMPLE = 4
 """Frames of a long multi-frame image on which a level is searched first."""
-LIKELY = 0.7
-"""Share of the ratio that lossless must be forecast to reach to be tried: see `Forecast.lossless_bits`."""
+SLACK = {"ISO_15444_15": 16.0}
+"""How much larger than a level in dB says the mean square error may be before the codec counts as corrupt: 4
+times, or by the method's term, where the level is that of a quantiser's steps and not of what comes out."""
 
 
 class Objection(Exception):
@@ -53,13 +52,14 @@ class Setting:
 
 @dataclass(frozen=True, slots=True)
 class Encoded:
-    """The codestreams of an image, the colour space they are in, and, if lossy, how they were made and the
-    range that padding has afterwards."""
+    """The codestreams of an image, the colour space they are in, and, if lossy, how they were made, what they
+    have kept, and the range that padding has afterwards."""
 
     frames: list[bytes]
     photometric: str
     setting: Setting | None = None
     padding: Padding | None = None
+    reached: Reached | None = None
 
     @property
     def size(self) -> int:
@@ -138,37 +138,61 @@ class FrameEncoder:
         self._pool = pool
         self._guard = guard
         self._padding = padding
-        self._bits = frames.image.stored
+        self.image = frames.image
+        self.bits = frames.image.stored
         count = frames.image.frames
         self.all = range(count)
         self.sample: Sequence[int] = self.all
         if count > SAMPLE:
             self.sample = [count * (2 * step + 1) // (2 * SAMPLE) for step in range(SAMPLE)]
-        self.highest = 0.0
-        if self._lossy_encoder is not None:
-            self.highest = self._lossy_encoder.dial(frames.image.format).highest
         self._transform_colour = transform_colour
         transform = encoder.colour_transform if encoder is not None else ""
         self._lossless_form = self._form_in((transform, "RGB") if transform else ("RGB",))
         self._only: Pixels | None = None
+        self._checked: tuple[Setting, list[tuple[Quality, PaddingGap]]] | None = None
+        self._encoded = 0
         self._at_once = at_once
         self._told = frames.image.native_bytes // 2
 
     def lossless(self) -> Encoded:
         """Lossless codestreams. Raises Permanent(reason="codec") if a frame does not come back equal."""
+        self._encoded += len(self.all)
         made = self._count(self._each(self.all, self._lossless_frame))
         return Encoded(made, self._lossless_form.photometric)
 
     def lossy(self, setting: Setting, streams: list[bytes] | None = None) -> Encoded:
         """Codestreams at `setting`, which may have been made already. Raises Objection when a guard fails."""
         made = streams or self.streams(self.all, setting)
-        gaps = self._each(self.all, lambda index: self._verify(index, made[index], setting))
+        checks = self._checked
+        if checks is None or checks[0] != setting:
+            checks = setting, self._each(self.all, lambda index: self._verify(index, made[index], setting))
+        qualities = [quality for quality, _ in checks[1]]
+        allowed = self._allowed(setting)
+        for quality in qualities:
+            if objection := self._guard.objection(quality, allowed):
+                raise Objection(objection)
         padding = None
         if self._padding is not None:
-            padding = PaddingGap.join(self._padding, gaps)
+            padding = PaddingGap.join(self._padding, [gap for _, gap in checks[1]])
             if padding is None:
                 raise Objection("padding")
-        return Encoded(made, self._form(setting).photometric, setting, padding)
+        return Encoded(made, self._form(setting).photometric, setting, padding, Reached.of(qualities))
+
+    def reached(self, indexes: Sequence[int], setting: Setting, streams: Sequence[bytes]) -> Reached:
+        """What the frames at `indexes` have kept in their codestreams; of all frames, noted for `lossy`."""
+        work = dict(zip(indexes, streams, strict=True))
+        checks = self._each(indexes, lambda index: self._verify(index, work[index], setting))
+        if len(indexes) == len(self.all):
+            self._checked = setting, checks
+        return Reached.of([quality for quality, _ in checks])
+
+    def _allowed(self, setting: Setting) -> float:
+        """The mean square error that the codec may have at a level, where that is a PSNR."""
+        assert self._lossy_encoder is not None
+        if self.dial.unit != "dB":
+            return math.inf
+        slack = SLACK.get(self._lossy_encoder.method, 4.0)
+        return slack * max(4.0**self.bits / 10 ** (setting.level / 10), 1.0)
 
     def _form_in(self, colours: Sequence[str]) -> FrameFormat:
         """The format of codestreams whose RGB may be written in `colours`, that of a transform first."""
@@ -178,42 +202,26 @@ class FrameEncoder:
         plain = "RGB" in colours and not self._transform_colour
         return replace(form, photometric="RGB" if plain else colours[0])
 
-    def to_ratio(self, ratio: float, met: float, hints: Hints, key: Hashable) -> Encoded:
-        """Lossless if that reaches `ratio` times `met`, else lossy at `ratio`.
-
-        `hints` under `key` tell where earlier images of the series ended. Raises Objection.
-        """
-        image = self._frames.image
-        bits = image.allocated / ratio
-        forecast = Forecast.of(map(self._frame, self.sample), self._bits)
-        start = forecast.level(hints.get(key) or TYPICAL * bits, LEAST, self.highest)
-        goal = int(image.native_bytes / ratio)
-        search = _Search(self, goal)
-        short = LIKELY * forecast.lossless_bits() / bits
-        # Far smaller than the goal at a level that should meet it: it may be simpler than it looks.
-        likely = short <= 1 or (short <= 2 and 1.25 * search.size(self.sample, Setting(start)) < goal)
-        if likely and (encoded := self._try_lossless(ratio * met)):
-            return encoded
-        slope = forecast.slope(start)
-        setting = search.find(start, slope)
-        off = math.log(search.size(self.all, setting) / goal)
-        hints.learn(key, forecast.bits(setting.level - off / slope))
-        return self.lossy(setting, search.made(setting))
-
-    def _try_lossless(self, ratio: float) -> Encoded | None:
+    def try_lossless(self, ratio: float) -> Encoded | None:
         """The lossless image if it reaches `ratio`; on a sample of the frames first."""
-        sample, image = self.sample, self._frames.image
+        sample, image = self.sample, self.image
         if self._encoder is None:
             return None
         if len(sample) < len(self.all):
+            self._encoded += len(sample)
             size = sum(len(stream) for stream in self._each(sample, self._lossless_frame))
             if len(sample) * image.frame_bytes < 0.8 * ratio * size:
                 return None
         encoded = self.lossless()
         return encoded if image.native_bytes >= ratio * encoded.size else None
 
+    def forecast(self) -> Forecast:
+        """What the image will weigh, by a sample of its frames."""
+        return Forecast.of(map(self._frame, self.sample), self.bits)
+
     def streams(self, indexes: Sequence[int], setting: Setting) -> list[bytes]:
         """The codestreams of some frames at `setting`, not verified."""
+        self._encoded += len(indexes)
         return self._count(self._each(indexes, lambda index: self._encode(index, setting)))
 
     def _count(self, streams: list[bytes]) -> list[bytes]:
@@ -238,10 +246,29 @@ class FrameEncoder:
         )
 
     @property
+    def dial(self) -> Dial:
+        """The lossy codec's dial for these frames."""
+        assert self._lossy_encoder is not None
+        return self._lossy_encoder.dial(self.image.format)
+
+    @property
     def ways(self) -> tuple[Way, ...]:
-        """What is tried one after the other to meet a ratio."""
+        """The lossy codec's ways, its own first."""
         assert self._lossy_encoder is not None
         return self._lossy_encoder.ways
+
+    @property
+    def peak(self) -> int:
+        """The range of the values of a frame, without padding."""
+        frame = self._frame(self.sample[0])
+        if self._padding is not None:
+            frame = frame[~self._padding.mask(frame)]
+        return int(frame.max()) - int(frame.min()) if frame.size else 0
+
+    @property
+    def encodes(self) -> float:
+        """How often a frame was encoded so far, in the mean over the frames."""
+        return self._encoded / len(self.all)
 
     def _form(self, setting: Setting) -> FrameFormat:
         assert self._lossy_encoder is not None
@@ -255,65 +282,14 @@ class FrameEncoder:
             raise Permanent("a frame decodes to other pixels than were encoded", reason="codec")
         return stream
 
-    def _verify(self, index: int, stream: bytes, setting: Setting) -> PaddingGap:
+    def _verify(self, index: int, stream: bytes, setting: Setting) -> tuple[Quality, PaddingGap]:
         frame = self._frame(index)
         assert self._lossy_encoder is not None
         decoded = self._lossy_encoder.decode(stream, self._form(setting))
         if decoded.shape != frame.shape:
             raise Permanent("a frame decodes to another shape than was encoded", reason="codec")
-        objection = self._guard.objection(measure(frame, decoded, self._padding), self._bits, setting.level)
-        if objection:
-            raise Objection(objection)
-        return PaddingGap.of(self._padding, frame, decoded)
+        quality = measure(frame, decoded, self._padding, with_ssim=self._guard.min_ssim is not None)
+        return quality, PaddingGap.of(self._padding, frame, decoded)
 
     def _each(self, indexes: Sequence[int], work: Callable[[int], T]) -> list[T]:
         return each_of(indexes, work, self._pool, self._at_once)
-
-
-class _Search:
-    """The search for the setting that gives one image's goal, with what it encoded on the way."""
-
-    def __init__(self, encoder: FrameEncoder, goal: int) -> None:
-        self._encoder = encoder
-        self._goal = goal
-        self._sizes: dict[Setting, int] = {}
-        self._made: tuple[Setting, list[bytes]] | None = None
-        self._indexes: Sequence[int] = ()
-
-    def find(self, start: float, slope: float) -> Setting:
-        """The setting, or Objection("ratio"): on a sample of the frames first, then on all."""
-        setting = self._find(Setting(start), slope, self._encoder.sample)
-        if len(self._encoder.sample) < len(self._encoder.all):
-            setting = self._find(setting, slope, self._encoder.all)
-        return setting
-
-    def made(self, setting: Setting) -> list[bytes] | None:
-        """The codestreams of all frames at `setting`, if they are at hand."""
-        if self._made is None or self._made[0] != setting or self._indexes != self._encoder.all:
-            return None
-        return self._made[1]
-
-    def size(self, indexes: Sequence[int], setting: Setting) -> int:
-        """The size of the image as far as the frames at `indexes` tell."""
-        if self._indexes != indexes:
-            self._sizes.clear()
-            self._indexes, self._made = indexes, None
-        if setting not in self._sizes:
-            self._made = None  # one set of codestreams in memory is enough
-            self._made = setting, self._encoder.streams(indexes, setting)
-            self._sizes[setting] = sum(map(len, self._made[1]))
-        return self._sizes[setting] * len(self._encoder.all) // len(indexes)
-
-    def _size_at(self, indexes: Sequence[int], setting: Setting, level: float) -> int:
-        return self.size(indexes, replace(setting, level=level))
-
-    def _find(self, start: Setting, slope: float, indexes: Sequence[int]) -> Setting:
-        for setting in (
-            start,
-            *(Setting(0, way.reversible, way.resolutions) for way in self._encoder.ways[1:]),
-        ):
-            size_at = partial(self._size_at, indexes, setting)
-            found = find_level(size_at, self._goal, start.level, self._encoder.highest, slope)
-            if found.exact:
-                return replace(setting, level=found.level)
-        raise Objection("ratio")

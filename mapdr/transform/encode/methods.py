@@ -36,8 +36,8 @@ class Method:
 
     @property
     def both(self) -> bool:
-        """Whether its lossy syntax may hold what was written without loss too (PS3.5 sections A.4.3, A.4.4,
-        10.19, A.4.12)."""
+        """Whether its lossy syntax may hold what was written without loss too (PS3.5 sections A.4.3,
+        A.4.4, 10.18, 10.19)."""
         return bool(self.lossy) and BY_UID[self.lossy].loss == "possible"
 
 

@@ -32,6 +32,9 @@ from mapdr.transform.encode.policy import (
 
 REFUSED = "compression-refused"
 """The reason where the receiver takes none of the transfer syntaxes that the rule wants."""
+NO_CODEC = "no-codec"
+"""The reason where nothing here writes what the rule wants: it is not sent otherwise, for that is no property
+of the image."""
 
 
 class Course(StrEnum):
@@ -129,10 +132,12 @@ def plan(subject: Subject, wish: Wish, writers: Writers, accepts: Sequence[str] 
     if accepts is None:
         others = dict.fromkeys(each.syntax for each in wished[1:] if each.syntax != best.syntax)
         return replace(best, others=tuple(each for each in others if each))
+    if best.course is Course.REFUSE:
+        return best
     if best.course is Course.UNCHANGED:
         return _carried(subject, writers, accepts, best.reason)
     for each in wished:
-        if each.course is not Course.UNCHANGED and (found := _accepted(each, accepts)):
+        if each.method is not None and (found := _accepted(each, accepts)):
             return found
     return _carried(subject, writers, accepts, REFUSED)
 
@@ -155,7 +160,10 @@ def _wished(subject: Subject, wish: Wish, writers: Writers) -> Iterator[Plan]:
         # What a codec cannot write with loss, it may write without.
         if not _objection(subject, wish, method, writers, lossy=False):
             yield _by(subject, writers, method, reasons[0], lossy=False)
-    yield Plan(Course.UNCHANGED, reasons[0] if reasons else "")
+    if NO_CODEC in reasons:
+        yield Plan(Course.REFUSE, NO_CODEC)
+    else:
+        yield Plan(Course.UNCHANGED, reasons[0] if reasons else "")
 
 
 def _by(subject: Subject, writers: Writers, method: Method, reason: str, *, lossy: bool) -> Plan:
@@ -217,8 +225,7 @@ def _objection(subject: Subject, wish: Wish, method: Method, writers: Writers, *
     if method.way == "data-set":
         return _data_set_objection(subject, method)
     if method.way == "jpeg":
-        is_jpeg = subject.transfer_syntax_uid == uids.JPEG_BASELINE and not subject.is_painted
-        return _untouchable(subject, wish, relays_loss=True) or ("" if is_jpeg else "not-jpeg")
+        return _untouchable(subject, wish, relays_loss=True) or _no_jpeg(subject, method)
     if objection := _untouchable(subject, wish) or subject.fault:
         return objection
     if not subject.is_readable:
@@ -227,13 +234,21 @@ def _objection(subject: Subject, wish: Wish, method: Method, writers: Writers, *
     target = method.lossy if lossy else method.lossless
     takes = (writers.lossy if lossy else writers.lossless).get(target)
     if takes is None:
-        return "no-codec"
+        return NO_CODEC
     if subject.form.photometric == "YBR_FULL" and target not in WITH_YBR_FULL:
         return "photometric"
     if objection := _unsuited(subject.form, subject.sop_class_uid, takes, method, wish):
         return objection
     again = wish.lossy and bool(method.lossy) and subject.is_lossy and not subject.is_painted
     return "already-lossy" if again and not wish.lifts("already-lossy") else ""
+
+
+def _no_jpeg(subject: Subject, method: Method) -> str:
+    """Why an image cannot be recompressed, or an empty string where it can, or is so already."""
+    of_jpeg = (uids.JPEG_BASELINE, method.lossless)
+    if subject.is_painted or subject.transfer_syntax_uid not in of_jpeg:
+        return "not-jpeg"
+    return subject.fault
 
 
 def _untouchable(subject: Subject, wish: Wish, *, relays_loss: bool = False) -> str:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from mapdr.dicom import tags
 from mapdr.kernel.codec import Pixels
+from mapdr.transform.encode.ssim import ssim
 from mapdr.transform.image import Attributes, Image
 
 
@@ -56,10 +58,22 @@ class Quality:
     psnr: float
     mean_square: float
     peak: int
+    ssim: float | None = None
+    """None where it was not asked for: it costs ten times what all else does."""
 
 
-def measure(original: Pixels, decoded: Pixels, padding: Padding | None = None) -> Quality:
+def measure(
+    original: Pixels, decoded: Pixels, padding: Padding | None = None, *, with_ssim: bool = False
+) -> Quality:
     """Compare two frames of one shape."""
+    found = _errors(original, decoded, padding)
+    if not with_ssim:
+        return found
+    where = None if padding is None else padding.mask(original)
+    return replace(found, ssim=ssim(original, decoded, found.peak, where))
+
+
+def _errors(original: Pixels, decoded: Pixels, padding: Padding | None) -> Quality:
     difference = np.subtract(original, decoded, dtype=np.int32).ravel()
     if padding is not None:
         where = padding.mask(original)
@@ -85,21 +99,42 @@ class Guard:
 
     max_error: int | None = None
     min_psnr: float | None = None
+    min_ssim: float | None = None
 
-    def objection(self, quality: Quality, bits: int, level: float) -> str:
-        """Why a frame encoded at `level` dB may not leave, or an empty string.
+    def objection(self, quality: Quality, allowed: float = math.inf) -> str:
+        """Why a frame may not leave, or an empty string.
 
         Beside the configured limits stands one against a codec that corrupts: an error of half the frame's
-        range and more than noise, or four times the mean square error that the level allows.
+        range and more than noise, or a mean square error of more than `allowed` by what the codec was asked.
         """
         if self.max_error is not None and quality.max_error > self.max_error:
             return "max-error"
         if self.min_psnr is not None and quality.psnr < self.min_psnr:
             return "min-psnr"
-        allowed = 4 * max(4.0**bits / 10 ** (level / 10), 1.0)
+        if self.min_ssim is not None and quality.ssim is not None and quality.ssim < self.min_ssim:
+            return "min-ssim"
         if quality.mean_square > allowed or quality.max_error > max(quality.peak / 2, 8):
             return "corrupted"
         return ""
+
+
+@dataclass(frozen=True, slots=True)
+class Reached:
+    """What a lossy image has kept: of its frames, the worst. `ssim` is None where it was not measured."""
+
+    max_error: int
+    psnr: float
+    ssim: float | None = None
+
+    @classmethod
+    def of(cls, qualities: Sequence[Quality]) -> Reached:
+        """The worst of each."""
+        similarities = [each.ssim for each in qualities if each.ssim is not None]
+        return cls(
+            max(each.max_error for each in qualities),
+            min(each.psnr for each in qualities),
+            min(similarities, default=None),
+        )
 
 
 @dataclass(frozen=True, slots=True)

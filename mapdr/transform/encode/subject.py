@@ -8,7 +8,7 @@ from mapdr.kernel.errors import Permanent
 from mapdr.kernel.item import Instance
 from mapdr.transform.codecs.table import Codecs
 from mapdr.transform.document import OpenImage
-from mapdr.transform.encode.plan import Subject, Writers
+from mapdr.transform.encode.plan import Subject, Wish, Writers
 from mapdr.transform.encode.policy import SIGNATURES
 from mapdr.transform.image import Attributes, Image, LeaveAsIs
 
@@ -21,9 +21,13 @@ def image_of(document: OpenImage) -> Image:
         raise LeaveAsIs("photometric") from error
 
 
-def subject_of(document: OpenImage, instance: Instance) -> Subject:
-    """What a plan knows of a document. Raises Permanent as OpenImage does."""
-    payload, pixel, attributes = document.payload, document.data.pixel, document.attributes
+def subject_of(document: OpenImage, instance: Instance, wish: Wish) -> Subject:
+    """What a plan for `wish` knows of a document. Raises Permanent as OpenImage does."""
+    payload, pixel = document.payload, document.data.pixel
+    if pixel is None and all(method.way != "data-set" for method in wish.methods):
+        # All of it is header, and none of that is asked for: it is not copied.
+        return Subject(payload.sop_class_uid, payload.transfer_syntax_uid, None, pixels="none")
+    attributes = document.attributes
     syntax = payload.transfer_syntax_uid
     is_readable = syntax in NATIVE or document.codecs.reads(syntax)
     form, fault = None, ""

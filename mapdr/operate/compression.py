@@ -1,0 +1,80 @@
+"""How an image was compressed and what that has reached, as it was kept when it was made."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from mapdr.store import Store
+from mapdr.store.queue.listing import DeliveryRow
+
+STEP = "compress"
+
+
+@dataclass(frozen=True, slots=True)
+class Compression:
+    """What the `compress` step made of an image.
+
+    `course` is lossy, lossless or original, and `reason` why it is not what the rule wants. `ratio` is how
+    many times smaller the pixels are than native ones; of the frames the worst have the PSNR in dB, the
+    greatest error in stored values, and the similarity, if the rule asks for one; `encodes` is how often a
+    frame was encoded for it, in the mean. None is what does not apply or was not kept.
+    """
+
+    course: str
+    reason: str = ""
+    ratio: float | None = None
+    psnr: float | None = None
+    max_error: int | None = None
+    ssim: float | None = None
+    encodes: float | None = None
+
+    @property
+    def words(self) -> str:
+        """Such as "10.02:1, PSNR 62.1 dB, no pixel off by more than 9, 1.3 encodes a frame"."""
+        parts = (
+            ("{:.2f}:1", self.ratio),
+            ("PSNR {:.1f} dB", self.psnr),
+            ("no pixel off by more than {}", self.max_error),
+            ("SSIM {:.4f}", self.ssim),
+            ("{:g} encodes a frame", self.encodes),
+        )
+        return ", ".join(text.format(value) for text, value in parts if value is not None)
+
+
+def compression_of(facts: Mapping[str, Any] | None) -> Compression | None:
+    """What a pipeline has kept of its step that compresses; None where there is none, or nothing kept."""
+    found = (facts or {}).get(STEP)
+    if not isinstance(found, Mapping) or "course" not in found:
+        return None
+    known = {key: found[key] for key in Compression.__dataclass_fields__ if key in found}
+    return Compression(**known)
+
+
+def compression_sent(store: Store, row: DeliveryRow) -> Compression | None:
+    """How the image of a delivery was compressed as it was last sent; None if not, or if it is not known."""
+    last = row.last
+    if last is None or last.treatment != "transcoded" or row.reason == "compression-refused":
+        return None
+    # In a syntax that the receiver asked for, the facts are kept under that.
+    for syntax in (last.transfer_syntax_uid, ""):
+        found = compression_of(store.recipes.memory(row.instance, row.recipe, syntax).recall())
+        if found is not None and found.course != "original":
+            return found
+    return None
+
+
+class Noting:
+    """A memory of a look, empty at first: what steps keep is noted, and written nowhere."""
+
+    def __init__(self) -> None:
+        self.facts: Mapping[str, Any] | None = None
+
+    def recall(self) -> Mapping[str, Any] | None:
+        """What was noted."""
+        return self.facts
+
+    def keep(self, facts: Mapping[str, Any]) -> None:
+        """Note them."""
+        self.facts = dict(facts)

@@ -1,0 +1,55 @@
+"""A JPEG's codestreams in JPEG XL, from which they come back byte by byte (PS3.5 section 10.19).
+
+No pixel is decoded: what the image has lost before, it has lost, and nothing more. So the SOP Instance UID
+and all flags of loss stay, and the Image Pixel module, too: it tells of the JPEG that comes back.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from mapdr.dicom import tags
+from mapdr.dicom.write import splice
+from mapdr.kernel import budget
+from mapdr.kernel.item import Part, Payload, Treatment, total_length
+from mapdr.kernel.stage import Settings
+from mapdr.transform.codecs.foreign import ForeignFrames, decoders
+from mapdr.transform.document import OpenImage
+from mapdr.transform.encode.frames import each_of, frame_pool
+from mapdr.transform.fragments import encapsulate
+from mapdr.transform.image import LeaveAsIs
+
+_TABLES = (tags.PIXEL_GROUP_LENGTH, tags.EXTENDED_OFFSET_TABLE, tags.EXTENDED_OFFSET_TABLE_LENGTHS)
+
+
+def recompressed(document: OpenImage, target: str, settings: Settings) -> Payload:
+    """The payload of a document in a JPEG syntax, in `target`.
+
+    Codestreams come from outside: decoder processes recompress them, and see that they come back. Raises
+    LeaveAsIs("not-smaller"), and Permanent: "syntax" where nothing recompresses so, "fragments", "codec",
+    "codec-crash", "codec-mismatch".
+    """
+    recompressor = document.codecs.recompressor(target)
+    image, frames = document.image, document.frames
+    assert isinstance(frames, ForeignFrames)
+    before = document.source_bytes
+    budget.need(2 * before)
+    pool = decoders(settings.workers)
+    at_once = max(1, min(settings.workers, image.frames, settings.memory // 4 // image.work_bytes))
+
+    def packed(index: int) -> bytes:
+        return pool.recompress(recompressor, image.format, frames.stream(index))
+
+    made = each_of(range(image.frames), packed, frame_pool(settings.workers), at_once)
+    if sum(map(len, made)) >= before:
+        raise LeaveAsIs("not-smaller")
+    offsets, pixels = encapsulate(made)
+    header = splice(document.told.header, dict.fromkeys(_TABLES))
+    parts: tuple[Part, ...] = (header + offsets, *pixels, document.tail)
+    return replace(
+        document.payload,
+        transfer_syntax_uid=target,
+        parts=parts,
+        length=total_length(parts),
+        treatment=Treatment.TRANSCODED,
+    )

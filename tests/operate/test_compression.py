@@ -1,0 +1,67 @@
+"""What a delivery's compression has reached, told from what was kept when it was made."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from mapdr.operate.compression import Compression, compression_of, compression_sent
+
+JPEG2000 = "1.2.840.10008.1.2.4.91"
+FACTS = {
+    "compress": {
+        "course": "lossy",
+        "method": "jpeg2000",
+        "level": 60.1,
+        "reversible": False,
+        "resolutions": 0,
+        "ratio": 10.02,
+        "psnr": 62.14,
+        "max_error": 9,
+        "encodes": 1.3,
+    }
+}
+
+
+def test_it_is_what_the_step_kept_in_words() -> None:
+    found = compression_of(FACTS)
+    assert found == Compression("lossy", "", 10.02, 62.14, 9, None, 1.3)
+    assert found.words == "10.02:1, PSNR 62.1 dB, no pixel off by more than 9, 1.3 encodes a frame"
+    assert compression_of({"compress": {"course": "lossless", "reason": "dose"}}) == Compression(
+        "lossless", "dose"
+    )
+
+
+@pytest.mark.parametrize("facts", [None, {}, {"deidentify": {}}, {"compress": {}}, {"compress": None}])
+def test_nothing_is_told_where_nothing_was_kept(facts: Any) -> None:
+    assert compression_of(facts) is None
+
+
+class Store:
+    """Facts by the transfer syntax under which they were kept."""
+
+    def __init__(self, **kept: Any) -> None:
+        self._kept = kept
+        self.recipes = self
+
+    def memory(self, instance: str, recipe: str, syntax: str) -> Any:
+        return SimpleNamespace(recall=lambda: self._kept.get("asked" if syntax else "first"))
+
+
+def row(treatment: str = "transcoded", reason: str = "", **last: Any) -> Any:
+    made = SimpleNamespace(treatment=treatment, transfer_syntax_uid=JPEG2000, **last)
+    return SimpleNamespace(instance="0" * 32, recipe="r", reason=reason, last=made)
+
+
+def test_it_is_that_of_what_was_sent() -> None:
+    asked = {"compress": {"course": "lossless"}}
+    store: Any = Store(first=FACTS, asked=asked)
+    assert compression_sent(store, row()) == Compression("lossless")
+    first: Any = Store(first=FACTS)
+    assert compression_sent(first, row()) == compression_of(FACTS)
+    assert compression_sent(first, row("relayed")) is None
+    assert compression_sent(first, row(reason="compression-refused")) is None
+    none_sent = SimpleNamespace(last=None)
+    assert compression_sent(first, none_sent) is None  # type: ignore[arg-type]
