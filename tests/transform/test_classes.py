@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 from pydicom.dataset import Dataset
 from pydicom.uid import RLELossless
 
+from mapdr._fast import whole_pixels
 from mapdr.kernel.item import Instance, Payload, Treatment
 from mapdr.kernel.registry import Registry
-from mapdr.transform.chroma import whole_pixels
 from mapdr.transform.document import OpenImage
 from mapdr.transform.encode.methods import METHODS
 from mapdr.transform.pipeline import build_pipeline

@@ -275,6 +275,14 @@ class CompressStep:
         return replace(payload, note=f"not compressed: {reason}")
 
 
+def _spared(planned: Plan, reason: str) -> Plan:
+    """The plan of an image that turns out to be for lossless alone. Raises LeaveAsIs where that is no way."""
+    if not planned.lossless_syntax:
+        raise LeaveAsIs(reason)
+    why = reason if planned.course is Course.LOSSY else planned.reason
+    return replace(planned, course=Course.LOSSLESS, syntax=planned.lossless_syntax, reason=why)
+
+
 def told(encoded: Encoded, encoder: FrameEncoder) -> dict[str, Any]:
     """What a lossy image has reached, as it is kept and shown: `ratio`, `psnr` in dB, `max_error` in stored
     values, `ssim` if it was measured, and `encodes`, how often a frame was encoded for it in the mean."""
@@ -287,14 +295,6 @@ def told(encoded: Encoded, encoder: FrameEncoder) -> dict[str, Any]:
     if reached.ssim is not None:
         found["ssim"] = round(reached.ssim, 5)
     return found | {"encodes": round(encoder.encodes, 1)}
-
-
-def _spared(planned: Plan, reason: str) -> Plan:
-    """The plan of an image that turns out to be for lossless alone. Raises LeaveAsIs where that is no way."""
-    if not planned.lossless_syntax:
-        raise LeaveAsIs(reason)
-    told = reason if planned.course is Course.LOSSY else planned.reason
-    return replace(planned, course=Course.LOSSLESS, syntax=planned.lossless_syntax, reason=told)
 
 
 def _as_before(planned: Plan, known: Mapping[str, Any]) -> Plan:
