@@ -14,6 +14,7 @@ from mapdr._fast._scan_py import elements, items, unreadable
 if TYPE_CHECKING or os.environ.get("MAPDR_NO_EXTENSIONS"):
     from mapdr._fast._command_py import command_elements
     from mapdr._fast._pdata_py import Channel
+    from mapdr._fast._pixels_py import differences, whole_pixels
     from mapdr._fast._receive_run_py import RunQueue, RunReceiver
     from mapdr._fast._rewrite_py import assemble, locate
     from mapdr._fast._rle_py import encode as rle_encode
@@ -23,6 +24,7 @@ else:
     try:
         from mapdr._fast._command import command_elements
         from mapdr._fast._pdata import Channel
+        from mapdr._fast._pixels import differences, whole_pixels
         from mapdr._fast._receive_run import RunQueue, RunReceiver
         from mapdr._fast._rewrite import assemble, locate
         from mapdr._fast._rle import encode as rle_encode
@@ -35,6 +37,7 @@ else:
             raise
         from mapdr._fast._command_py import command_elements
         from mapdr._fast._pdata_py import Channel
+        from mapdr._fast._pixels_py import differences, whole_pixels
         from mapdr._fast._receive_run_py import RunQueue, RunReceiver
         from mapdr._fast._rewrite_py import assemble, locate
         from mapdr._fast._rle_py import encode as rle_encode
@@ -51,6 +54,7 @@ BACKENDS = {
         ("C-STORE runs in", RunReceiver),
         ("C-STORE runs out", send_run),
         ("RLE", rle_encode),
+        ("pixels", differences),
     )
 }
 """Hot path to the twin in use."""
@@ -67,6 +71,7 @@ __all__ = [
     "assemble",
     "collect",
     "command_elements",
+    "differences",
     "elements",
     "items",
     "locate",
@@ -74,4 +79,5 @@ __all__ = [
     "send_run",
     "unreadable",
     "walk",
+    "whole_pixels",
 ]

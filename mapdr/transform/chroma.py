@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import numpy as np
-
+from mapdr._fast import whole_pixels
 from mapdr.dicom.write import Data, Element
 from mapdr.kernel.codec import Pixels
 from mapdr.transform.image import Image, LeaveAsIs
@@ -13,7 +12,9 @@ class HalfChroma:
     """The frames of native YBR_FULL_422, read one at a time; both pixels of a pair get its chrominance.
 
     Cells lie as Y1 Y2 Cb Cr (PS3.3 section C.7.6.3.1.2). `image` is what the data set says of them; what
-    `cells` and `frame` give is YBR_FULL, samples interleaved, with the same luminance.
+    `cells` and `frame` give is YBR_FULL, samples interleaved, with the same luminance. Chrominance is sited
+    with the first pixel of its pair (ibid.), and repeated for the second: nothing is made up, and who leaves
+    out every second sample has what came.
     """
 
     def __init__(self, image: Image, data: Data, pixel: Element) -> None:
@@ -39,8 +40,3 @@ class HalfChroma:
     def frame(self, index: int) -> Pixels:
         """The stored values of one frame."""
         return self.image.stored_values(self.cells(index), interleaved=True)
-
-
-def whole_pixels(pairs: bytes) -> bytes:
-    """Y1 Y2 Cb Cr of each pair as Y1 Cb Cr Y2 Cb Cr."""
-    return np.frombuffer(pairs, "u1").reshape(-1, 4)[:, (0, 2, 3, 1, 2, 3)].tobytes()

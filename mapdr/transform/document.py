@@ -10,13 +10,15 @@ from types import TracebackType
 
 import numpy as np
 
-from mapdr.dicom.tags import LOSSY_IMAGE_COMPRESSION, PIXEL_DATA
+from mapdr.dicom import tags
+from mapdr.dicom.tags import PIXEL_DATA
 from mapdr.dicom.transfer_syntax import ALWAYS_LOSSY, NATIVE
 from mapdr.dicom.write import element, splice
-from mapdr.kernel.codec import FrameFormat, Pixels
+from mapdr.kernel.codec import Decoder, FrameFormat, Pixels
 from mapdr.kernel.errors import Permanent
 from mapdr.kernel.item import Payload
 from mapdr.kernel.step import Painting
+from mapdr.transform.bits import BitFrames
 from mapdr.transform.chroma import HalfChroma
 from mapdr.transform.codecs.foreign import KEEP, foreign_frames
 from mapdr.transform.codecs.table import Codecs
@@ -26,6 +28,9 @@ from mapdr.transform.image import Attributes, Frames, Image, LeaveAsIs, NativeFr
 Paint = Callable[[Pixels, FrameFormat, int], Pixels]
 """Changes one frame of cells; its number is the last argument."""
 _COMPONENT_TRANSFORMS = ("YBR_RCT", "YBR_ICT")
+_LOSSY = element(tags.LOSSY_IMAGE_COMPRESSION, "CS", b"01")
+_JPEG = element(tags.LOSSY_IMAGE_COMPRESSION_METHOD, "CS", b"ISO_10918_1")
+"""The method of all transfer syntaxes that are always lossy."""
 
 
 class OpenImage:
@@ -46,10 +51,11 @@ class OpenImage:
     ) -> None:
         self.payload = payload
         self.codecs = codecs
-        self._workers = workers
+        self.workers = workers
         self._paints = tuple(paints)
         self._paintings = tuple(paintings)
         self._open: DataSet | None = None
+        self._whole = False
 
     def __enter__(self) -> OpenImage:
         return self
@@ -76,14 +82,24 @@ class OpenImage:
     @property
     def told(self) -> Attributes:
         """The same, with what is to be said of pixels that were changed or decoded; known once all frames
-        were read."""
+        were read. Raises LeaveAsIs for a lossy JPEG without an Image Pixel module."""
         attributes = self.attributes
         if self.pixels_changed:
             attributes = self._revised(attributes.header, changed=True)
-        if self.is_painted and self.payload.transfer_syntax_uid in ALWAYS_LOSSY:
-            lossy = element(LOSSY_IMAGE_COMPRESSION, "CS", b"01")
-            attributes = Attributes(splice(attributes.header, {LOSSY_IMAGE_COMPRESSION: lossy}))
+        if self.payload.transfer_syntax_uid in ALWAYS_LOSSY:
+            attributes = Attributes(splice(attributes.header, self._loss(attributes)))
         return attributes
+
+    def _loss(self, attributes: Attributes) -> dict[int, bytes | None]:
+        """What a lossy JPEG says of its loss, where its data set does not (PS3.3 section C.7.6.1.1.5)."""
+        changes: dict[int, bytes | None] = {tags.LOSSY_IMAGE_COMPRESSION: _LOSSY}
+        pixel, ratio = self.data.pixel, tags.LOSSY_IMAGE_COMPRESSION_RATIO
+        if tags.LOSSY_IMAGE_COMPRESSION_METHOD not in attributes:
+            changes[tags.LOSSY_IMAGE_COMPRESSION_METHOD] = _JPEG
+        if pixel is not None and ratio not in attributes:
+            reached = self.image.native_bytes / max(pixel.end - pixel.value, 1)
+            changes[ratio] = element(ratio, "DS", f"{reached:.2f}".encode("ascii"))
+        return changes
 
     def _revised(self, header: bytes, *, changed: bool) -> Attributes:
         if self.is_painted:
@@ -111,27 +127,28 @@ class OpenImage:
         Raises LeaveAsIs, and Permanent(reason="syntax") for colours that no native frame has.
         """
         image = self.image
-        return replace(image, photometric=self._colour(image))
+        return replace(
+            image, photometric=self._colour(image), halved=self._halves_chroma(image), whole=self._whole
+        )
+
+    def keep_whole_cells(self) -> None:
+        """From now on frames are cells with all their bits, for an image that uses those that it may not.
+
+        What its header says of bits stays, so whoever masks them sees what he saw before, and so does who
+        does not.
+        """
+        self._whole = True
+        self.__dict__.pop("shown", None)
+        self.__dict__.pop("frames", None)
 
     def _colour(self, image: Image) -> str:
-        """The photometric interpretation of decoded frames."""
-        if image.samples == 1:
-            return image.photometric
+        """The photometric interpretation of the frames."""
         if self.is_native:
             return "YBR_FULL" if self._halves_chroma(image) else image.photometric
-        decoder = self.codecs.decoder(self.payload.transfer_syntax_uid)
-        # libjpeg gives RGB for lossy JPEG, OpenJPEG undoes component transforms.
-        if decoder.gives_rgb or image.photometric in _COMPONENT_TRANSFORMS:
-            return "RGB"
-        if image.photometric == "YBR_FULL_422":
-            # Native YBR_FULL_422 has half the chrominance samples (PS3.3 section C.7.6.3.1.2).
-            return "YBR_FULL"
-        if image.photometric in ("YBR_PARTIAL_422", "YBR_PARTIAL_420"):
-            raise Permanent(f"there are no native frames in {image.photometric}", reason="syntax")
-        return image.photometric
+        return decoded_colour(image, self.codecs.decoder(self.payload.transfer_syntax_uid))
 
     def _halves_chroma(self, image: Image) -> bool:
-        return self.is_native and bool(self._paints) and image.photometric == "YBR_FULL_422"
+        return self.is_native and image.photometric == "YBR_FULL_422"
 
     @property
     def is_native(self) -> bool:
@@ -164,12 +181,17 @@ class OpenImage:
             raise LeaveAsIs("no-pixels")
         frames: Frames
         if self._halves_chroma(image):
-            frames = HalfChroma(image, self.data.view, pixel)
+            frames = HalfChroma(self.shown, self.data.view, pixel)
+        elif self.is_native and image.allocated == 1:
+            frames = BitFrames(self.shown, self.data.view, pixel, big_endian=self.data.encoding.big)
         elif self.is_native:
-            frames = NativeFrames(image, self.data.view, pixel, big_endian=self.data.encoding.big)
+            frames = NativeFrames(self.shown, self.data.view, pixel, big_endian=self.data.encoding.big)
+        elif image.allocated == 1:
+            raise LeaveAsIs("one-bit")  # decoders give cells of whole bytes
         else:
             decoder, keep = self.codecs.decoder(syntax), 0 if self._paints else KEEP
-            frames = foreign_frames(image, self.data.view, pixel, decoder, workers=self._workers, keep=keep)
+            frames = foreign_frames(image, self.data.view, pixel, decoder, workers=self.workers, keep=keep)
+            frames.image = self.shown
         if not self._paints:
             return frames
         planar = self.is_native and image.samples > 1 and image.planar == 1
@@ -204,6 +226,24 @@ class OpenImage:
         if self.is_native and image.photometric.startswith("YBR_PARTIAL_"):
             return f"native pixels in {image.photometric} have no frames of whole pixels"
         return ""
+
+
+def decoded_colour(image: Image, decoder: Decoder) -> str:
+    """The photometric interpretation of decoded frames.
+
+    Raises Permanent(reason="syntax") for colours that no native frame has.
+    """
+    if image.samples == 1:
+        return image.photometric
+    # libjpeg gives RGB for lossy JPEG, OpenJPEG undoes component transforms.
+    if decoder.gives_rgb or image.photometric in _COMPONENT_TRANSFORMS:
+        return "RGB"
+    if image.photometric == "YBR_FULL_422":
+        # Native YBR_FULL_422 has half the chrominance samples (PS3.3 section C.7.6.3.1.2).
+        return "YBR_FULL"
+    if image.photometric in ("YBR_PARTIAL_422", "YBR_PARTIAL_420"):
+        raise Permanent(f"there are no native frames in {image.photometric}", reason="syntax")
+    return image.photometric
 
 
 class PaintedFrames:

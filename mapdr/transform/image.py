@@ -28,6 +28,14 @@ class LeaveAsIs(Exception):
         self.reason = reason
 
 
+class OutsideBitsStored(LeaveAsIs):
+    """Unused bits of a cell hold what is neither an overlay nor a sign: a codestream of the stored values
+    would drop it. `OpenImage.keep_whole_cells` is the way to compress such an image."""
+
+    def __init__(self) -> None:
+        super().__init__("values-outside-bits-stored")
+
+
 class Attributes:
     """Top level attributes of an explicit VR little endian header, by tag."""
 
@@ -83,6 +91,10 @@ class Image:
     signed: bool
     frames: int
     photometric: str
+    halved: bool = False
+    """Its frames were read from native YBR_FULL_422, of which two bytes a pixel came."""
+    whole: bool = False
+    """Its cells count as they are, unused bits and all; only overlays are taken out of them."""
 
     @classmethod
     def of(cls, attributes: Attributes) -> Image:
@@ -119,7 +131,7 @@ class Image:
             self.columns,
             self.samples,
             self.allocated,
-            self.stored,
+            self.allocated if self.whole else self.stored,
             self.signed,
             self.photometric,
         )
@@ -131,8 +143,10 @@ class Image:
 
     @property
     def native_bytes(self) -> int:
-        """Bytes of the native pixel data: what ratios count against."""
-        return self.frame_bytes * self.frames
+        """Bytes of the native pixel data as it came: what ratios count against."""
+        bits = self.rows * self.columns * self.samples * self.allocated * self.frames
+        whole = (bits + 7) // 8
+        return whole * 2 // 3 if self.halved else whole
 
     @property
     def work_bytes(self) -> int:
@@ -160,7 +174,7 @@ class Image:
         used = range(self.high + 1 - self.stored, self.high + 1)
         if bit is None or bit in used or bit >= self.allocated or size != (self.rows, self.columns):
             raise LeaveAsIs("overlay")
-        if self.frames > 1 or self.samples > 1:
+        if self.samples > 1:
             raise LeaveAsIs("overlay")
         return bit
 
@@ -168,10 +182,9 @@ class Image:
         """The stored values of one frame in little endian cells; (rows, columns[, samples]).
 
         `interleaved` cells have their samples together, whatever the planar configuration says.
-        Raises LeaveAsIs("values-outside-bits-stored") when unused bits hold what is neither an overlay nor
-        a sign: a codec would drop it.
+        Raises OutsideBitsStored, unless the image is `whole`.
         """
-        raw = np.frombuffer(cells, "<u2" if self.allocated == 16 else "u1")
+        raw: Pixels = np.frombuffer(cells, f"<u{self.allocated // 8}")
         if self.samples == 1:
             raw = raw.reshape(self.rows, self.columns)
         elif self.planar and not interleaved:
@@ -182,17 +195,20 @@ class Image:
             raw = raw & raw.dtype.type(~(1 << self.overlay_bit(group)) & (1 << self.allocated) - 1)
         return self._checked(raw)
 
-    def overlay_bits(self, cells: bytes, group: int) -> bytes:
-        """The overlay of one frame as Overlay Data: packed, first pixel in the lowest bit (PS3.5 8.1.2)."""
-        raw = np.frombuffer(cells, "<u2" if self.allocated == 16 else "u1")
+    def overlay_bits(self, cells: bytes, group: int) -> Pixels:
+        """The overlay in the cells of one frame, or of several that follow each other: a zero or one each."""
+        raw = np.frombuffer(cells, f"<u{self.allocated // 8}")
         bits = (raw >> raw.dtype.type(self.overlay_bit(group))) & raw.dtype.type(1)
-        return np.packbits(bits.astype(np.uint8), bitorder="little").tobytes()
+        found: Pixels = bits.astype(np.uint8)
+        return found
 
     def _checked(self, raw: Pixels) -> Pixels:
+        signed = raw.view(f"<i{raw.dtype.itemsize}")
+        if self.whole:
+            return signed if self.signed else raw
         shift = self.high + 1 - self.stored
         if shift and np.any(raw & raw.dtype.type((1 << shift) - 1)):
-            raise LeaveAsIs("values-outside-bits-stored")
-        signed = raw.view(f"<i{raw.dtype.itemsize}")
+            raise OutsideBitsStored
         if self.stored == self.allocated:
             return signed if self.signed else raw
         down = raw >> raw.dtype.type(shift)
@@ -205,7 +221,7 @@ class Image:
         else:
             values = down
         if not fits.all():
-            raise LeaveAsIs("values-outside-bits-stored")
+            raise OutsideBitsStored
         return values
 
 

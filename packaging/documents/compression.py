@@ -82,7 +82,7 @@ The same, for CT images unless it is said otherwise.
 
 `allow = ["nuclear"]` lets this rule compress with loss what otherwise is not, for this reason. `"quantitative"` is short for
 {", ".join(f"`{each}`" for each in LIFTED["quantitative"])}.
-Palettes stay lossless in any case, and so do images with functional groups. Whose images these are should say so.
+Palettes stay lossless in any case, and so do members of a concatenation. Whose images these are should say so.
 
 {table(("word", "images"), ((f"`{word}`", WHAT[word]) for word in LIFTABLE))}
 ## By receiver
@@ -123,7 +123,7 @@ def _images() -> Iterator[tuple[str, ...]]:
         "float pixels": Subject(CT, explicit, None, pixels="float"),
         "no pixels": Subject(CT, explicit, None, pixels="none"),
         "with a digital signature": Subject(CT, explicit, GREY, has_signature=True),
-        "with functional groups": Subject(CT, explicit, GREY, has_functional_groups=True),
+        "in a concatenation": Subject(CT, explicit, GREY, is_in_concatenation=True),
         "multi-energy": Subject(CT, explicit, GREY, is_multi_energy=True),
         "LossyImageCompression is 01": Subject(CT, explicit, GREY, is_lossy=True),
         "came in RLE or JPEG-LS Lossless": Subject(CT, uids.RLE_LOSSLESS, GREY),

@@ -18,7 +18,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mapdr import _fast
-from mapdr._fast import _command_py, _pdata_py, _rle_py, _scan_py
+from mapdr._fast import _command_py, _pdata_py, _pixels_py, _rle_py, _scan_py
 from mapdr._fast.pdata_signals import Signal
 from mapdr.kernel.errors import MapdrError, RemoteProtocolError
 from mapdr.kernel.item import FileSlice
@@ -167,6 +167,50 @@ def check_scan(buffer: bytes, size: int, flags: int, beyond: bool, max_value: in
     options = {"beyond": beyond, "max_value": max_value}
     assert outcome(fast.walk, *args, **options) == outcome(_scan_py.walk, *args, **options)
     assert outcome(fast.collect, *args, **options) == outcome(_scan_py.collect, *args, **options)
+
+
+# --- pixels -----------------------------------------------------------------------------------------------
+
+EDGES = st.sampled_from([0, 1, 2, 127, 128, 255, 256, 32767, 32768, 65534, 65535])
+CELL = st.one_of(EDGES, st.integers(0, 65535))
+
+
+@given(st.binary(max_size=200))
+def test_pixels_are_made_whole_alike(pairs: bytes) -> None:
+    fast = compiled("_pixels")
+    assert raised(fast.whole_pixels, pairs) == raised(_pixels_py.whole_pixels, pairs)
+    whole = pairs[: len(pairs) // 4 * 4]
+    assert fast.whole_pixels(memoryview(whole)) == _pixels_py.whole_pixels(whole)
+
+
+@settings(max_examples=300)
+@given(
+    st.lists(st.tuples(CELL, CELL)),
+    st.sampled_from(_pixels_py.KINDS),
+    st.integers(-40000, 70000),
+    st.integers(-40000, 70000),
+)
+def test_frames_are_compared_alike(cells: list[tuple[int, int]], kind: str, low: int, high: int) -> None:
+    size = struct.calcsize(kind)
+    one, other = (b"".join(pair[place].to_bytes(2, "little")[:size] for pair in cells) for place in (0, 1))
+    found = compiled("_pixels").differences(one, other, kind, low, high)
+    assert found == _pixels_py.differences(one, other, kind, low, high)
+    assert all(type(each) is int for each in found)
+
+
+@pytest.mark.parametrize("frame", [(b"abc", b"abc", "h"), (b"ab", b"abcd", "H"), (b"abcd", b"abcd", "i")])
+def test_frames_that_cannot_be_compared_are_refused_alike(frame: tuple[bytes, bytes, str]) -> None:
+    for twin in (compiled("_pixels"), _pixels_py):
+        with pytest.raises(ValueError, match="two frames"):
+            twin.differences(*frame, 1, 0)
+
+
+def raised(function: Callable[..., Any], *args: Any) -> Any:
+    """What a call gives, or the text of its ValueError."""
+    try:
+        return function(*args)
+    except ValueError as error:
+        return str(error)
 
 
 # --- RLE --------------------------------------------------------------------------------------------------

@@ -195,20 +195,34 @@ def test_full_planes_of_a_lossless_jpeg_are_called_ybr_full(target: str) -> None
     assert caught.value.reason == "syntax"
 
 
+def reversible(values: np.ndarray, bits: int) -> bytes:
+    return imagecodecs.jpeg2k_encode(values, level=0, codecformat="j2k", bitspersample=bits, reversible=True)
+
+
 @pytest.mark.usefixtures("decoders")
-def test_compressed_icons_are_left_out_and_native_ones_kept() -> None:
-    values = picture(20, 31, 0, 4000)
-    stream = imagecodecs.jpeg2k_encode(
-        values.astype("u2"), level=0, codecformat="j2k", bitspersample=12, reversible=True
-    )
-    for native_icon in (False, True):
-        data, icon = image(values), image(picture(4, 4, 0, 255), allocated=8, stored=8)
-        if not native_icon:
-            icon.PixelData = encapsulate([stream])
-            icon["PixelData"].is_undefined_length = True
-        data.IconImageSequence = [icon]
-        found = read(to_syntax(compressed(data, "1.2.840.10008.1.2.4.90", [stream]), EXPLICIT))
-        assert ("IconImageSequence" in found) is native_icon
+@pytest.mark.parametrize("kind", ["native", "compressed", "nested", "damaged"])
+def test_icons_are_decompressed_with_their_image(kind: str) -> None:
+    values, small = picture(20, 31, 0, 4000), picture(5, 5, 0, 255)
+    stream = reversible(values.astype("u2"), 12)
+    data, icon = image(values), image(small, allocated=8, stored=8)
+    native = icon.PixelData
+    if kind != "native":
+        icon.PixelData = encapsulate([stream if kind == "damaged" else reversible(small.astype("u1"), 8)])
+        icon["PixelData"].is_undefined_length = True
+    holder = data
+    if kind == "nested":
+        holder = Dataset()
+        data.ReferencedImageSequence = [holder]
+    holder.IconImageSequence = [icon]
+    found = read(to_syntax(compressed(data, "1.2.840.10008.1.2.4.90", [stream]), EXPLICIT))
+    assert np.array_equal(found.pixel_array, values)
+    if kind == "damaged":  # its codestream is another image's: no reader could show it
+        assert "IconImageSequence" not in found
+        return
+    place = found.ReferencedImageSequence[0] if kind == "nested" else found
+    shown = place.IconImageSequence[0]
+    assert (shown.PixelData, shown["PixelData"].is_undefined_length) == (native, False)
+    assert (shown.PhotometricInterpretation, shown.Rows) == ("MONOCHROME2", 5)
 
 
 @pytest.mark.parametrize(

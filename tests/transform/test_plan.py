@@ -99,7 +99,7 @@ def test_a_plain_image_goes_by_any_method(name: str, lossy: bool) -> None:
         (subject(is_lossy=True), LOSSY, "original", "already-lossy"),
         (subject(is_lossy=True), LOSSLESS, "lossless", ""),
         (subject(is_multi_energy=True), LOSSY, "lossless", "multi-energy"),
-        (subject(has_functional_groups=True), LOSSY, "lossless", "functional-groups"),
+        (subject(is_in_concatenation=True), LOSSY, "lossless", "concatenation"),
         (subject(modality="CT"), replace(LOSSY, exclude=frozenset({"CT"})), "lossless", "excluded"),
         (subject(), replace(LOSSY, exclude=frozenset({CT})), "lossless", "excluded"),
         (

@@ -94,7 +94,7 @@ class Jpeg2000:
 class Lossless:
     """JPEG 2000 as an encoder without loss: see `mapdr.kernel.codec.Encoder`."""
 
-    takes = PixelRange(allocated=(8, 16), stored=range(2, 17), samples=(1, 3))
+    takes = PixelRange(allocated=(1, 8, 16), stored=range(1, 17), samples=(1, 3))
     colour_transform = "YBR_RCT"
 
     def __init__(self, codec: Jpeg2000) -> None:
@@ -112,7 +112,7 @@ class Lossless:
 class Lossy:
     """JPEG 2000 as an encoder with loss: see `mapdr.kernel.codec.LossyEncoder`. Its dial is a PSNR."""
 
-    takes = Lossless.takes
+    takes = PixelRange(allocated=(8, 16), stored=range(2, 17), samples=(1, 3))
     method = "ISO_15444_1"
     ways = (
         OWN_WAY,

@@ -15,7 +15,7 @@ from dataclasses import asdict, replace
 from typing import Any
 
 from mapdr.dicom import tags
-from mapdr.dicom.transfer_syntax import is_deflated
+from mapdr.dicom.transfer_syntax import NATIVE, is_deflated
 from mapdr.dicom.write import splice
 from mapdr.kernel import budget
 from mapdr.kernel.errors import Permanent
@@ -33,6 +33,7 @@ from mapdr.transform.encode.derive import (
     uid_changes,
 )
 from mapdr.transform.encode.frames import Encoded, FrameEncoder, Objection, Setting, frame_pool
+from mapdr.transform.encode.icons import native_icons
 from mapdr.transform.encode.methods import METHODS, Method
 from mapdr.transform.encode.native import native
 from mapdr.transform.encode.plan import NO_CODEC, REFUSED, Course, Plan, plan
@@ -42,7 +43,7 @@ from mapdr.transform.encode.search import Hints
 from mapdr.transform.encode.subject import image_of, subject_of, writers_of
 from mapdr.transform.encode.wish import CompressConfig, unavailable
 from mapdr.transform.fragments import encapsulate
-from mapdr.transform.image import Image, LeaveAsIs
+from mapdr.transform.image import Image, LeaveAsIs, OutsideBitsStored
 
 
 class CompressStep:
@@ -93,7 +94,11 @@ class CompressStep:
                 document.payload
             )  # the pipeline writes what a receiver asks for, and the rule lacks nothing
         try:
-            result, facts = self._compress(document, instance, planned, known)
+            try:
+                result, facts = self._compress(document, instance, planned, known)
+            except OutsideBitsStored as outside:
+                document.keep_whole_cells()
+                result, facts = self._compress(document, instance, _spared(planned, outside.reason), {})
         except LeaveAsIs as left:
             facts = {"course": Course.UNCHANGED.value, "reason": left.reason}
             result = self._leave(document.payload, left.reason)
@@ -224,19 +229,24 @@ class CompressStep:
 
     def _assemble(self, document: OpenImage, planned: Plan, encoded: Encoded, reason: str) -> Payload:
         """The payload of the codestreams, with a header that is true of them."""
-        payload, image = document.payload, replace(document.image, attributes=document.told)
+        payload, whole = document.payload, document.shown.whole
+        image = replace(document.image, attributes=document.told, whole=whole)
         assert planned.method is not None
         uid, syntax = payload.sop_instance_uid, planned.lossless_syntax
-        changes = pixel_changes(image, encoded.photometric)
+        changes = pixel_changes(
+            image, encoded.photometric, syntax if encoded.setting is None else planned.syntax
+        )
         if image.overlays:
-            changes.update(overlay_changes(image, document.frames.cells(0)))
+            changes.update(overlay_changes(document.frames))
+        if payload.transfer_syntax_uid not in NATIVE:
+            changes.update(native_icons(document))
         if encoded.setting is not None or document.pixels_changed:
             uid = new_uid(self._settings.site_key, payload.sop_instance_uid, encoded.frames)
             changes.update(uid_changes(uid))
         if encoded.setting is not None:
             syntax = planned.syntax
             method = document.codecs.lossy_encoder(planned.method.lossy).method
-            loss = Loss(image.native_bytes / encoded.size, method, encoded.padding)
+            loss = Loss(document.shown.native_bytes / encoded.size, method, encoded.padding)
             changes.update(lossy_changes(image, loss, payload.sop_class_uid, payload.sop_instance_uid))
         tables, pixel_parts = encapsulate(encoded.frames)
         # A group length of the pixel data's group would lie now; it is retired (PS3.5 section 7.2).
@@ -264,6 +274,14 @@ class CompressStep:
     def _leave(self, payload: Payload, reason: str) -> Payload:
         self._settings.watch.count(f"compress.left.{reason}")
         return replace(payload, note=f"not compressed: {reason}")
+
+
+def _spared(planned: Plan, reason: str) -> Plan:
+    """The plan of an image that turns out to be for lossless alone. Raises LeaveAsIs where that is no way."""
+    if not planned.lossless_syntax:
+        raise LeaveAsIs(reason)
+    why = reason if planned.course is Course.LOSSY else planned.reason
+    return replace(planned, course=Course.LOSSLESS, syntax=planned.lossless_syntax, reason=why)
 
 
 def told(encoded: Encoded, encoder: FrameEncoder) -> dict[str, Any]:

@@ -6,15 +6,27 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
+
 from mapdr.dicom import tags
-from mapdr.dicom.uids import derived_uid
+from mapdr.dicom.uids import RLE_LOSSLESS, derived_uid
 from mapdr.dicom.write import element, item, number, with_item
 from mapdr.kernel.item import is_uid
+from mapdr.transform.encode.groups import (
+    Node,
+    derived_groups,
+    derived_type,
+    has_groups,
+    with_evidence,
+)
 from mapdr.transform.encode.quality import Padding
-from mapdr.transform.image import Attributes, Image
+from mapdr.transform.image import Attributes, Frames, Image
 
 Changes = dict[int, bytes | None]
 
+_LOSSY = ("113040", "Lossy Compression")
+_PREDECESSOR = ("121320", "Uncompressed predecessor")
+"""Codes of DCM (PS3.16, CID 7203 and CID 7202)."""
 DESCRIPTION_LIMIT = 1024
 """Characters of an ST value (PS3.5 table 6.2-1)."""
 
@@ -28,28 +40,43 @@ class Loss:
     padding: Padding | None = None
 
 
-def pixel_changes(image: Image, photometric: str) -> Changes:
-    """Changes that follow from the codestream: colour, planes, and cells that begin at bit 0."""
+def pixel_changes(image: Image, photometric: str, syntax: str) -> Changes:
+    """Changes that follow from a codestream of `syntax`: colour, planes, and cells that begin at bit 0.
+
+    RLE keeps samples by plane, whatever Planar Configuration says; ultrasound knows YBR_FULL with 1 alone
+    (PS3.3 section C.8.5.6.1.16).
+    """
     changes: Changes = {}
     if photometric != image.photometric:
         changes[tags.PHOTOMETRIC_INTERPRETATION] = element(
             tags.PHOTOMETRIC_INTERPRETATION, "CS", photometric.encode("ascii")
         )
     if image.samples > 1:
-        changes[tags.PLANAR_CONFIGURATION] = number(tags.PLANAR_CONFIGURATION, 0)
-    if image.high != image.stored - 1:
+        by_plane = syntax == RLE_LOSSLESS and photometric == "YBR_FULL"
+        changes[tags.PLANAR_CONFIGURATION] = number(tags.PLANAR_CONFIGURATION, int(by_plane))
+    if image.high != image.stored - 1 and not image.whole:
         changes[tags.HIGH_BIT] = number(tags.HIGH_BIT, image.stored - 1)
     return changes
 
 
-def overlay_changes(image: Image, cells: bytes) -> Changes:
-    """Overlays taken out of unused pixel bits, which no codestream carries, into Overlay Data."""
+def overlay_changes(frames: Frames) -> Changes:
+    """Overlays taken out of unused pixel bits, which no codestream carries, into Overlay Data.
+
+    Bits are packed, the first pixel in the lowest one (PS3.5 section 8.1.2), those of each frame right behind
+    those of the one before it (PS3.3 section C.9.3).
+    """
     changes: Changes = {}
+    image = frames.image
     for group in image.overlays:
         base = group << 16
+        bits = [image.overlay_bits(frames.cells(index), group) for index in range(image.frames)]
+        packed = np.packbits(np.concatenate(bits), bitorder="little").tobytes()
         changes[base | 0x0100] = number(base | 0x0100, 1)
         changes[base | 0x0102] = number(base | 0x0102, 0)
-        changes[base | 0x3000] = element(base | 0x3000, "OW", image.overlay_bits(cells, group))
+        changes[base | 0x3000] = element(base | 0x3000, "OW", packed)
+        if image.frames > 1:
+            changes[base | 0x0015] = element(base | 0x0015, "IS", str(image.frames).encode("ascii"))
+            changes[base | 0x0051] = number(base | 0x0051, 1)
     return changes
 
 
@@ -73,10 +100,7 @@ def blanked_changes(attributes: Attributes) -> Changes:
     Image Type stays where functional groups repeat it frame by frame, as Frame Type (PS3.3 C.7.6.16.2).
     """
     changes: Changes = {tags.SMALLEST_IMAGE_PIXEL_VALUE: None, tags.LARGEST_IMAGE_PIXEL_VALUE: None}
-    if not (
-        tags.SHARED_FUNCTIONAL_GROUPS_SEQUENCE in attributes
-        or tags.PER_FRAME_FUNCTIONAL_GROUPS_SEQUENCE in attributes
-    ):
+    if not has_groups(attributes.elements):
         changes[tags.IMAGE_TYPE] = element(tags.IMAGE_TYPE, "CS", _derived(attributes))
     _describe(changes, attributes, "Regions of pixels blanked")
     sop_class, uid = attributes.text(tags.SOP_CLASS_UID), attributes.text(tags.SOP_INSTANCE_UID)
@@ -106,18 +130,38 @@ def lossy_changes(image: Image, loss: Loss, sop_class_uid: str, original_uid: st
         tags.SMALLEST_IMAGE_PIXEL_VALUE: None,
         tags.LARGEST_IMAGE_PIXEL_VALUE: None,
     }
-    _describe(changes, attributes, f"Lossy compression {loss.method} {ratio}:1")
-    code = _code("113040", "Lossy Compression")
-    changes[tags.DERIVATION_CODE_SEQUENCE] = with_item(
-        attributes.header,
-        attributes.elements.get(tags.DERIVATION_CODE_SEQUENCE),
-        tags.DERIVATION_CODE_SEQUENCE,
-        item(code),
-    )
-    purpose = _code("121320", "Uncompressed predecessor")
-    changes[tags.SOURCE_IMAGE_SEQUENCE] = _source(attributes, sop_class_uid, original_uid, purpose)
+    description = f"Lossy compression {loss.method} {ratio}:1"
+    if has_groups(attributes.elements):
+        changes.update(_derived_frames(attributes, description, sop_class_uid, original_uid))
+    else:
+        _describe(changes, attributes, description)
+        changes[tags.DERIVATION_CODE_SEQUENCE] = with_item(
+            attributes.header,
+            attributes.elements.get(tags.DERIVATION_CODE_SEQUENCE),
+            tags.DERIVATION_CODE_SEQUENCE,
+            item(_code(*_LOSSY)),
+        )
+        purpose = _code(*_PREDECESSOR)
+        changes[tags.SOURCE_IMAGE_SEQUENCE] = _source(attributes, sop_class_uid, original_uid, purpose)
     if loss.padding is not None:
         changes.update(_padding(image, loss.padding))
+    return changes
+
+
+def _derived_frames(attributes: Attributes, description: str, sop_class_uid: str, uid: str) -> Changes:
+    """The same, where functional groups say it of each frame (PS3.3 section C.7.6.16.2.6)."""
+    derivation: list[Node] = [
+        (tags.DERIVATION_DESCRIPTION, "ST", description.encode("ascii")),
+        (tags.DERIVATION_CODE_SEQUENCE, "SQ", _code_nodes(*_LOSSY)),
+    ]
+    instance: list[Node] = [
+        (tags.REFERENCED_SOP_CLASS_UID, "UI", sop_class_uid.encode("ascii")),
+        (tags.REFERENCED_SOP_INSTANCE_UID, "UI", uid.encode("ascii")),
+    ]
+    purpose = (tags.PURPOSE_OF_REFERENCE_CODE_SEQUENCE, "SQ", _code_nodes(*_PREDECESSOR))
+    changes: Changes = dict(derived_groups(attributes.header, derivation, [*instance, purpose]))
+    study, series = map(attributes.value, (tags.STUDY_INSTANCE_UID, tags.SERIES_INSTANCE_UID))
+    changes[tags.SOURCE_IMAGE_EVIDENCE_SEQUENCE] = with_evidence(attributes.header, study, series, instance)
     return changes
 
 
@@ -135,8 +179,7 @@ def _source(attributes: Attributes, sop_class_uid: str, uid: str, purpose: Seque
 
 
 def _derived(attributes: Attributes) -> bytes:
-    values = attributes.value(tags.IMAGE_TYPE).rstrip(b" \0").split(b"\\")
-    return b"\\".join([b"DERIVED", *(values[1:] or [b"PRIMARY"])])
+    return derived_type(attributes.value(tags.IMAGE_TYPE))
 
 
 def _appended(attributes: Attributes, tag: int, value: str) -> bytes:
@@ -152,12 +195,16 @@ def _describe(changes: Changes, attributes: Attributes, text: str) -> None:
         changes[tags.DERIVATION_DESCRIPTION] = element(tags.DERIVATION_DESCRIPTION, "ST", new)
 
 
-def _code(value: str, meaning: str) -> list[bytes]:
+def _code_nodes(value: str, meaning: str) -> list[tuple[int, str, bytes]]:
     return [
-        element(tags.CODE_VALUE, "SH", value.encode("ascii")),
-        element(tags.CODING_SCHEME_DESIGNATOR, "SH", b"DCM"),
-        element(tags.CODE_MEANING, "LO", meaning.encode("ascii")),
+        (tags.CODE_VALUE, "SH", value.encode("ascii")),
+        (tags.CODING_SCHEME_DESIGNATOR, "SH", b"DCM"),
+        (tags.CODE_MEANING, "LO", meaning.encode("ascii")),
     ]
+
+
+def _code(value: str, meaning: str) -> list[bytes]:
+    return [element(tag, vr, content) for tag, vr, content in _code_nodes(value, meaning)]
 
 
 def _padding(image: Image, padding: Padding) -> Changes:

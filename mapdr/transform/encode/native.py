@@ -2,19 +2,18 @@
 
 Native to native changes how bytes are written, nothing that they say. Decompressing keeps the SOP Instance
 UID and every flag of loss: the pixels are what the receiver of the codestream would see. Compressed icons
-are left out.
+are decompressed too.
 """
 
 from __future__ import annotations
 
-import struct
 from dataclasses import replace
 
 from mapdr.dicom import tags
 from mapdr.dicom.recode import recode
 from mapdr.dicom.scan import deflate_pieces
-from mapdr.dicom.tags import ITEM, PIXEL_DATA
-from mapdr.dicom.transfer_syntax import ALWAYS_LOSSY, NATIVE, is_deflated
+from mapdr.dicom.tags import PIXEL_DATA
+from mapdr.dicom.transfer_syntax import NATIVE, is_deflated
 from mapdr.dicom.write import (
     EXPLICIT_LITTLE,
     LONG_VRS,
@@ -34,9 +33,8 @@ from mapdr.kernel.item import Part, Payload, Treatment, total_length
 from mapdr.transform.dataset import DataSet
 from mapdr.transform.document import OpenImage
 from mapdr.transform.encode.derive import new_uid, uid_changes
+from mapdr.transform.encode.icons import native_icons
 from mapdr.transform.image import Attributes, Image, LeaveAsIs
-
-_FRAGMENTED = struct.pack("<HH2sHIHH", 0x7FE0, 0x0010, b"OB", 0, UNDEFINED, ITEM >> 16, ITEM & 0xFFFF)
 
 
 def native(document: OpenImage, target: str, site_key: bytes) -> Payload:
@@ -119,7 +117,7 @@ def _from_frames(document: OpenImage, target: Encoding, site_key: bytes) -> tupl
     changes: dict[int, bytes | None] = dict.fromkeys(
         (tags.PIXEL_GROUP_LENGTH, tags.EXTENDED_OFFSET_TABLE, tags.EXTENDED_OFFSET_TABLE_LENGTHS)
     )
-    changes.update(dict.fromkeys(_compressed_icons(document.attributes)))
+    changes.update(native_icons(document))
     colour = document.shown.photometric
     if colour != image.photometric:
         changes[tags.PHOTOMETRIC_INTERPRETATION] = element(
@@ -127,8 +125,6 @@ def _from_frames(document: OpenImage, target: Encoding, site_key: bytes) -> tupl
         )
     if image.samples > 1:
         changes[tags.PLANAR_CONFIGURATION] = number(tags.PLANAR_CONFIGURATION, 0)
-    if document.payload.transfer_syntax_uid in ALWAYS_LOSSY:
-        changes[tags.LOSSY_IMAGE_COMPRESSION] = element(tags.LOSSY_IMAGE_COMPRESSION, "CS", b"01")
     if target.big:
         raise Permanent("compressed pixels are not decompressed to big endian", reason="syntax")
     budget.need(image.native_bytes * (1 if target == EXPLICIT_LITTLE else 3) + image.work_bytes)
@@ -166,12 +162,3 @@ def _image(document: OpenImage) -> Image:
     except LeaveAsIs as left:
         raise Permanent(f"the pixel data cannot be decompressed: {left.reason}", reason="syntax") from left
     return image
-
-
-def _compressed_icons(attributes: Attributes) -> list[int]:
-    """Sequences with compressed thumbnails, which no native syntax can carry (PS3.5 section A.4)."""
-    return [
-        found.tag
-        for found in attributes.elements.values()
-        if found.vr in ("SQ", "UN") and _FRAGMENTED in attributes.header[found.value : found.end]
-    ]

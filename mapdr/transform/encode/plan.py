@@ -27,6 +27,7 @@ from mapdr.transform.encode.policy import (
     ONLY_TRANSFORMED,
     PHOTOMETRIC,
     RGB,
+    WITH_YBR_FULL,
 )
 
 REFUSED = "compression-refused"
@@ -61,7 +62,8 @@ class Subject:
     modality: str = ""
     is_lossy: bool = False
     """Lossy Image Compression (0028,2110) is 01."""
-    has_functional_groups: bool = False
+    is_in_concatenation: bool = False
+    """Other images hold the rest of its frames, and belong to it by its UIDs (PS3.3 C.7.6.16.2.2.4)."""
     is_multi_energy: bool = False
     has_signature: bool = False
     is_readable: bool = True
@@ -210,7 +212,7 @@ def _against_loss(subject: Subject, wish: Wish) -> Iterator[str]:
         (NEVER_LOSSY.get(sop_class, ""), sop_class in NEVER_LOSSY),
         ("palette", form is not None and form.photometric == "PALETTE COLOR"),
         ("multi-energy", subject.is_multi_energy),
-        ("functional-groups", subject.has_functional_groups),
+        ("concatenation", subject.is_in_concatenation),
         ("already-lossy", subject.is_painted and subject.transfer_syntax_uid in MAYBE_LOSSY),
     )
     for reason, holds in reasons:
@@ -229,9 +231,12 @@ def _objection(subject: Subject, wish: Wish, method: Method, writers: Writers, *
     if not subject.is_readable:
         return "transfer-syntax"
     assert subject.form is not None
-    takes = (writers.lossy if lossy else writers.lossless).get(method.lossy if lossy else method.lossless)
+    target = method.lossy if lossy else method.lossless
+    takes = (writers.lossy if lossy else writers.lossless).get(target)
     if takes is None:
         return NO_CODEC
+    if subject.form.photometric == "YBR_FULL" and target not in WITH_YBR_FULL:
+        return "photometric"
     if objection := _unsuited(subject.form, subject.sop_class_uid, takes, method, wish):
         return objection
     again = wish.lossy and bool(method.lossy) and subject.is_lossy and not subject.is_painted
@@ -270,7 +275,7 @@ def _untouchable(subject: Subject, wish: Wish, *, relays_loss: bool = False) -> 
 
 def _unsuited(form: FrameFormat, sop_class_uid: str, takes: PixelRange, method: Method, wish: Wish) -> str:
     """Why the pixels cannot be taken by a codec, which `takes` so much, or an empty string."""
-    if form.allocated == 1 or form.stored == 1:
+    if 1 in (form.allocated, form.stored) and not takes.holds(form):
         return "one-bit"
     if form.allocated not in takes.allocated:
         return "bits-allocated"

@@ -7,6 +7,8 @@ in the tables goes on unchanged. What follows for an image is for `mapdr.transfo
 
 from __future__ import annotations
 
+from mapdr.dicom import uids
+
 _STORAGE = "1.2.840.10008.5.1.4.1.1."
 
 MAY_BE_LOSSY = frozenset(
@@ -28,6 +30,16 @@ MAY_BE_LOSSY = frozenset(
         "77.1.3",  # VL Slide-Coordinates Microscopic
         "77.1.4",  # VL Photographic
         "77.1.7",  # Dermoscopic Photography
+        "2.1",  # Enhanced CT
+        "2.2",  # Legacy Converted Enhanced CT
+        "4.1",  # Enhanced MR
+        "4.3",  # Enhanced MR Color
+        "4.4",  # Legacy Converted Enhanced MR
+        "6.2",  # Enhanced US Volume
+        "12.1.1",  # Enhanced XA
+        "12.2.1",  # Enhanced XRF
+        "13.1.1",  # X-Ray 3D Angiographic
+        "13.1.2",  # X-Ray 3D Craniofacial
     )
 )
 """SOP classes (PS3.4 section B.5) for which the user's choice of lossy compression is taken."""
@@ -37,35 +49,22 @@ NEVER_LOSSY = {
     for why, suffixes in {
         "for-processing": ("1.1.1", "1.2.1", "1.3.1"),
         "mammography": ("1.2", "13.1.3", "13.1.4", "13.1.5"),
-        "functional-groups": (
-            "2.1",
-            "2.2",
-            "4.1",
-            "4.3",
-            "4.4",
-            "6.2",
-            "12.1.1",
-            "12.2.1",
-            "13.1.1",
-            "13.1.2",
-        ),
         "nuclear": ("5", "20", "128", "128.1", "130"),
         "secondary-capture": ("7", "7.1", "7.2", "7.3", "7.4"),
         "parametric": ("30", "77.1.5.7", "77.1.5.8"),
         "ophthalmic": ("77.1.5.1", "77.1.5.2", "77.1.5.3", "77.1.5.4", "77.1.5.5", "77.1.5.6"),
         "intravascular-oct": ("14.1", "14.2"),
         "segmentation": ("66.4",),
+        "label-map": ("66.7",),
         "dose": ("481.2",),
         "radiotherapy-image": ("481.1",),
     }.items()
     for suffix in suffixes
 }
-"""SOP classes that are sent without loss, and why. Functional groups repeat Frame Type per frame, which
-would contradict a derived Image Type."""
+"""SOP classes that are sent without loss, and why."""
 
-NEVER_TOUCHED = {_STORAGE + "77.1.6": "whole-slide", _STORAGE + "66.7": "label-map"}
-"""A label map holds names, not brightness, and receivers that show it natively fail on JPEG 2000 (Orthanc
-with GDCM 3.0)."""
+NEVER_TOUCHED = {_STORAGE + "77.1.6": "whole-slide"}
+"""SOP classes that go on as they are, and why."""
 
 ONLY_TRANSFORMED = {
     **{_STORAGE + suffix: "ultrasound-colour" for suffix in ("3", "3.1", "6", "6.1")},
@@ -81,23 +80,38 @@ PHOTOMETRIC = {
     "MONOCHROME2": 1,
     "PALETTE COLOR": 1,
     "RGB": 3,
-    "YBR_RCT": 3,
+    "YBR_FULL": 3,
 }
-"""What can be encoded, with its samples per pixel. YBR_RCT only comes from a codestream."""
+"""What can be encoded, with its samples per pixel: what decoded frames are called."""
+
+WITH_YBR_FULL = frozenset(
+    (
+        uids.JPEG_LOSSLESS,
+        uids.JPEG_LOSSLESS_SV1,
+        uids.JPEG_LS_LOSSLESS,
+        uids.JPEG_LS_NEAR_LOSSLESS,
+        uids.JPEG2000_LOSSLESS,
+        uids.JPEG2000,
+        uids.HTJ2K_LOSSLESS,
+        uids.HTJ2K_LOSSLESS_RPCL,
+        uids.HTJ2K,
+        uids.RLE_LOSSLESS,
+    )
+)
+"""Transfer syntaxes that know YBR_FULL, its components encoded as they are (PS3.5, 8.2.1 to 8.2.4)."""
 
 SIGNATURES = (0xFFFAFFFA, 0x4FFE0001)
 """Digital Signatures Sequence and MAC Parameters Sequence: another encoding of pixels would break them."""
 
 LIFTABLE = (
     "already-lossy",
-    *(each for each in dict.fromkeys(NEVER_LOSSY.values()) if each != "functional-groups"),
+    *dict.fromkeys(NEVER_LOSSY.values()),
     "multi-energy",
     *NEVER_TOUCHED.values(),
     "unknown-sop-class",
 )
 """The reasons that a rule may override (`allow`). Not palettes, for an index is no brightness and PS3.5
-section 8.2 knows them in lossless syntaxes alone; not functional groups, which repeat per frame what a lossy
-image says of itself once."""
+section 8.2 knows them in lossless syntaxes alone; not members of a concatenation, which must stay one."""
 
 LIFTED = {"quantitative": ("nuclear", "parametric", "dose", "multi-energy", "radiotherapy-image")}
 """Words for several of them at once."""

@@ -5,9 +5,11 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
+from mapdr._fast import differences
 from mapdr.dicom import tags
 from mapdr.kernel.codec import Pixels
 from mapdr.transform.encode.ssim import ssim
@@ -74,23 +76,39 @@ def measure(
 
 
 def _errors(original: Pixels, decoded: Pixels, padding: Padding | None) -> Quality:
-    difference = np.subtract(original, decoded, dtype=np.int32).ravel()
-    if padding is not None:
-        where = padding.mask(original)
-        difference[where.ravel()] = 0
-        original = original[~where]
-    if not original.size:
-        return Quality(0, math.inf, 0.0, 0)
-    max_error = max(int(difference.max()), -int(difference.min()))
-    peak = int(original.max()) - int(original.min())
-    if not max_error:
+    kind = np.promote_types(original.dtype, decoded.dtype)
+    low, high = (1, 0) if padding is None else (padding.low, padding.high)
+    if kind.itemsize <= 2:
+        found = differences(_cells(original, kind), _cells(decoded, kind), kind.char, low, high)
+    else:
+        found = _wide_differences(original, decoded, low, high)
+    count, most, squares, least, greatest = found
+    peak = greatest - least
+    if not most:
         return Quality(0, math.inf, 0.0, peak)
-    # A product of floats would go to BLAS, whose threads spin for milliseconds after each call on the cores
-    # that the codec works on (7.8 ms of CPU time for 512 x 512, where this takes 0.4).
-    squares = int(np.einsum("i,i->", difference, difference, dtype=np.int64))
-    mean_square = squares / original.size
+    mean_square = squares / count
     psnr = 10 * math.log10(peak * peak / mean_square) if peak else -math.inf
-    return Quality(max_error, psnr, mean_square, peak)
+    return Quality(most, psnr, mean_square, peak)
+
+
+def _cells(frame: Pixels, kind: np.dtype[Any]) -> memoryview:
+    return np.ascontiguousarray(frame, kind).reshape(-1).view("u1").data
+
+
+def _wide_differences(
+    original: Pixels, decoded: Pixels, low: int, high: int
+) -> tuple[int, int, int, int, int]:
+    """`mapdr._fast.differences` of cells that hold more than 16 bits."""
+    values, others = original.astype(np.int64), decoded.astype(np.int64)
+    counts = (values < low) | (values > high)
+    values, others = values[counts], others[counts]
+    if not values.size:
+        return 0, 0, 0, 0, 0
+    off = np.abs(values - others).ravel()
+    # A product of floats would go to BLAS, whose threads spin for milliseconds after each call on the cores
+    # that the codec works on.
+    squares = int(np.einsum("i,i->", off, off))
+    return values.size, int(off.max()), squares, int(values.min()), int(values.max())
 
 
 @dataclass(frozen=True, slots=True)

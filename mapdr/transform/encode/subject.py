@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from mapdr.dicom import tags
 from mapdr.dicom.transfer_syntax import NATIVE, is_deflated
+from mapdr.kernel.errors import Permanent
 from mapdr.kernel.item import Instance
 from mapdr.transform.codecs.table import Codecs
 from mapdr.transform.document import OpenImage
@@ -11,12 +12,13 @@ from mapdr.transform.encode.plan import Subject, Wish, Writers
 from mapdr.transform.encode.policy import SIGNATURES
 from mapdr.transform.image import Attributes, Image, LeaveAsIs
 
-_FUNCTIONAL_GROUPS = (tags.SHARED_FUNCTIONAL_GROUPS_SEQUENCE, tags.PER_FRAME_FUNCTIONAL_GROUPS_SEQUENCE)
-
 
 def image_of(document: OpenImage) -> Image:
-    """What there is to encode: where frames were changed, what their cells hold. Raises as OpenImage does."""
-    return document.shown if document.is_painted else document.image
+    """What there is to encode: what the cells of its frames hold. Raises LeaveAsIs."""
+    try:
+        return document.shown
+    except Permanent as error:
+        raise LeaveAsIs("photometric") from error
 
 
 def subject_of(document: OpenImage, instance: Instance, wish: Wish) -> Subject:
@@ -26,14 +28,15 @@ def subject_of(document: OpenImage, instance: Instance, wish: Wish) -> Subject:
         # All of it is header, and none of that is asked for: it is not copied.
         return Subject(payload.sop_class_uid, payload.transfer_syntax_uid, None, pixels="none")
     attributes = document.attributes
+    syntax = payload.transfer_syntax_uid
+    is_readable = syntax in NATIVE or document.codecs.reads(syntax)
     form, fault = None, ""
     if pixel is not None:
         try:
-            form = image_of(document).format
+            form = (image_of(document) if is_readable else document.image).format
         except LeaveAsIs as left:
             fault = left.reason
     tail = Attributes(document.tail)
-    syntax = payload.transfer_syntax_uid
     return Subject(
         sop_class_uid=payload.sop_class_uid,
         transfer_syntax_uid=syntax,
@@ -41,10 +44,10 @@ def subject_of(document: OpenImage, instance: Instance, wish: Wish) -> Subject:
         pixels="none" if pixel is None else "integer" if pixel.tag == tags.PIXEL_DATA else "float",
         modality=attributes.text(tags.MODALITY),
         is_lossy=attributes.text(tags.LOSSY_IMAGE_COMPRESSION) == "01",
-        has_functional_groups=any(tag in attributes for tag in _FUNCTIONAL_GROUPS),
+        is_in_concatenation=tags.CONCATENATION_UID in attributes,
         is_multi_energy=attributes.text(tags.MULTIENERGY_CT_ACQUISITION) == "YES",
         has_signature=any(tag in attributes or tag in tail for tag in SIGNATURES),
-        is_readable=syntax in NATIVE or document.codecs.reads(syntax),
+        is_readable=is_readable,
         is_painted=document.is_painted,
         was_deflated=is_deflated(instance.transfer_syntax_uid),
         fault=fault,

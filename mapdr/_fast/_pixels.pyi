@@ -1,0 +1,6 @@
+from mapdr._fast._pixels_py import Buffer
+
+def whole_pixels(pairs: Buffer) -> bytes: ...
+def differences(
+    original: Buffer, decoded: Buffer, kind: str, low: int, high: int
+) -> tuple[int, int, int, int, int]: ...

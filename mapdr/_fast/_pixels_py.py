@@ -1,0 +1,47 @@
+"""Pixels made whole and compared: the reference of `_pixels.pyx`."""
+
+from __future__ import annotations
+
+from typing import TypeAlias
+
+Buffer: TypeAlias = bytes | bytearray | memoryview
+
+KINDS = ("b", "B", "h", "H")
+NEITHER = (0, 0, 0, 0, 0)
+"""What is told of frames without a value that counts."""
+
+
+def whole_pixels(pairs: Buffer) -> bytes:
+    """Y1 Y2 Cb Cr of each pair of pixels as Y1 Cb Cr Y2 Cb Cr (PS3.3 section C.7.6.3.1.2, YBR_FULL_422).
+
+    Raises ValueError for bytes that are no whole pairs.
+    """
+    if len(pairs) % 4:
+        raise ValueError("the cells are no pairs of pixels")
+    whole = bytearray(len(pairs) // 4 * 6)
+    for place, source in enumerate((0, 2, 3, 1, 2, 3)):
+        whole[place::6] = bytes(pairs[source::4])
+    return bytes(whole)
+
+
+def differences(
+    original: Buffer, decoded: Buffer, kind: str, low: int, high: int
+) -> tuple[int, int, int, int, int]:
+    """How far `decoded` is from `original`: cells of a `kind` (b, B, h or H, as `struct` has them), in the
+    machine's byte order.
+
+    Values of `original` from `low` to `high` do not count. Gives how many do, their greatest difference, the
+    sum of the squares of all differences, and the least and the greatest value of `original`; NEITHER if none
+    counts. Raises ValueError for another kind of cells, and for lengths that do not fit.
+    """
+    import numpy as np  # commands that compare no pixels do not wait for it
+
+    if kind not in KINDS or len(original) != len(decoded) or len(original) % np.dtype(kind).itemsize:
+        raise ValueError("the cells of two frames are to be compared")
+    values, others = (np.frombuffer(cells, kind).astype(np.int64) for cells in (original, decoded))
+    counts = (values < low) | (values > high)
+    values, others = values[counts], others[counts]
+    if not values.size:
+        return NEITHER
+    off = np.abs(values - others)
+    return values.size, int(off.max()), int((off * off).sum()), int(values.min()), int(values.max())
