@@ -146,7 +146,8 @@ class CompressStep:
             self._pool,
             self._guard,
             Padding.of(image.attributes, image),
-            transform_colour=self._wish.transform_colour,
+            # JPEG has no other colours that its readers expect (PS3.5 section 8.2.1).
+            transform_colour=self._wish.transform_colour or not method.is_wavelet,
             at_once=at_once,
         )
         encoded, facts = self._encode(encoder, planned, instance, known, image)
