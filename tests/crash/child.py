@@ -1,7 +1,7 @@
 """Run under the recorder: a store at work, told by marks what its senders and receivers are told.
 
 `child.py DATA SCENARIO FAULT`: the scenarios are the functions in SCENARIOS; FAULT is one of
-`crash.planted.IN_THE_CHILD`, or "none". Each scenario may run on what another one, or its own earlier half,
+`crash.planted.WRITING`, or "none". Each scenario may run on what another one, or its own earlier half,
 left.
 """
 
@@ -185,7 +185,7 @@ SCENARIOS: dict[str, Callable[[Path], None]] = {
 def main(data: str, scenario: str, fault: str) -> None:
     """Let it happen."""
     if fault != "none":
-        planted.IN_THE_CHILD[fault]()
+        planted.WRITING[fault][1](setattr)
     SCENARIOS[scenario](Path(data))
 
 

@@ -1,4 +1,4 @@
-"""The record of what a process asked of the file system (`recorder.c`): how one is made, and what is in it."""
+"""What a process asked of the file system, in its order (`recorder.c`): how it is recorded and read."""
 
 from __future__ import annotations
 

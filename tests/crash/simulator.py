@@ -13,7 +13,7 @@ import json
 import random
 import shutil
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -158,11 +158,17 @@ class Simulator:
     recovered: int = 0
 
     def failures(
-        self, recorded: Recorded, model: Model, *, moments: int, each: int, seed: int = 0
+        self,
+        recorded: Recorded,
+        model: Model,
+        *,
+        moments: int | Collection[int],
+        each: int,
+        seed: int = 0,
     ) -> Iterator[Failure]:
-        """The failures in at most `each` states at each of `moments` moments: all of them, or a seeded choice
-        that has those at which somebody was told something and those after a change of names."""
-        chosen = _chosen(recorded.events, moments, seed)
+        """The failures in at most `each` states at each of `moments`: those, or a seeded choice of as many,
+        half of them after a change of names or when somebody was told something."""
+        chosen = _chosen(recorded.events, moments, seed) if isinstance(moments, int) else set(moments)
         disk, told = Disk(model, recorded.begun), Told()
         for moment in range(len(recorded.events) + 1):
             if moment:

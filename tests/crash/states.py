@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from itertools import combinations, islice, pairwise, product
 
 from crash.disk import PAGE, SECTOR, DataChange, Disk, Kept
 
 _FEW = 3  # pending operations of each kind of which every combination is made
+_TRIES = 60  # to simplify a failure
 Parts = tuple[tuple[int, int], ...]
 
 
@@ -158,33 +160,50 @@ def _lawful(disk: Disk, kept: Kept) -> Kept:
 
 
 def _cut(change: DataChange, ranges: Parts, least: int) -> int:
-    """Where a file ends of whose last write these ranges came: at a page, or where the write began or ended."""
+    """Where a file ends of whose last write these ranges came: at a page, or at the write itself."""
     whole = ranges[0][1] if ranges and ranges[0][0] == 0 else 0
     end = change.at + whole
     return max(least, end if end == change.end else end - end % PAGE)
 
 
 def simplest(kept: Kept, disk: Disk, fails: Callable[[Kept], bool]) -> Kept:
-    """Of a state that fails, one that fails too with as little lost as possible."""
-    everything = disk.everything()
-    best, changed = kept, True
+    """Of a state that fails, one that fails too with less lost: as little as some tries find."""
+    best, tries = kept, 0
+    changed = True
     while changed:
         changed = False
-        for easier in _easier(best, everything, disk):
-            if easier != best and fails(easier):
-                best, changed = easier, True
+        for easier in _easier(best, disk):
+            if easier == best:
+                continue
+            tries += 1
+            if tries > _TRIES:
+                return best
+            if fails(easier):
+                best = easier
+                changed = True
                 break
     return best
 
 
-def _easier(kept: Kept, everything: Kept, disk: Disk) -> Iterator[Kept]:
+def _easier(kept: Kept, disk: Disk) -> Iterator[Kept]:
+    """With less lost: first much less, then a little."""
     if kept.stale:
-        yield Kept(kept.names, kept.parts, kept.lengths)
-    for node in kept.lengths:
-        left = {each: length for each, length in kept.lengths.items() if each != node}
-        yield Kept(kept.names, kept.parts, left, kept.stale)
-    for number in kept.parts:
-        rest = {each: parts for each, parts in kept.parts.items() if each != number}
-        yield Kept(kept.names, rest, kept.lengths, kept.stale)
-    for number in sorted(everything.names - kept.names):
-        yield Kept(disk.closed(kept.names | {number}), kept.parts, kept.lengths, kept.stale)
+        yield replace(kept, stale=False)
+    if kept.lengths:
+        yield replace(kept, lengths={})
+    size = len(kept.parts)
+    while size:
+        for some in _portions(list(kept.parts), size):
+            yield replace(kept, parts={key: part for key, part in kept.parts.items() if key not in some})
+        size //= 2
+    lost = sorted(disk.everything().names - kept.names)
+    size = len(lost)
+    while size:
+        for some in _portions(lost, size):
+            yield replace(kept, names=disk.closed(kept.names | frozenset(some)))
+        size //= 2
+
+
+def _portions(items: list[int], size: int) -> Iterator[list[int]]:
+    for start in range(0, len(items), size):
+        yield items[start : start + size]
