@@ -279,9 +279,17 @@ class Store:
         self._node_claim.release()
 
     def look_at_the_index(self) -> str:
-        """Whether it is still the one that was opened: if not, nothing is taken, and the answer says why."""
+        """Whether it is still the one that was opened: if not, nothing is taken. Why nothing is, for this
+        reason or another; empty if all is well."""
         self.writer.check()
-        return self.writer.failing
+        return self.refusing
+
+    @property
+    def refusing(self) -> str:
+        """Why nothing is taken, in words; empty if all is well."""
+        if self.writer.failing and not self.spool.distrusted:
+            return f"the index cannot be written: {self.writer.failing}"
+        return self.spool.distrusted
 
     def look_at_the_clock(self) -> float:
         """Move due times if the clock was set since the last call; by how many seconds it was, or 0."""
@@ -313,7 +321,7 @@ class Store:
         many images are safe that the index does not take, `disk` what is done about a filling disk,
         `expiring` how many unrouted images are purged within a week, and when the first."""
         return {
-            "refusing": self.writer.failing,
+            "refusing": self.refusing,
             "set_aside": self.writer.set_aside,
             "disk": self.spool.room.figures.step.word,
             "expiring": {"images": self.unrouted.expiring.images, "at": self.unrouted.expiring.first_at},
