@@ -100,6 +100,7 @@ cdef class RunReceiver(_Producer):
     cdef tuple paths
     cdef list kept_alive
     cdef bint durable
+    cdef int unflushed  # whether a flush of it failed, so that no other is to be trusted
     cdef bint stuck  # whether the file of the message that is handed over could not be removed
     cdef unsigned char *meta
 
@@ -194,7 +195,8 @@ cdef class RunReceiver(_Producer):
         if self.stuck:
             self.stuck = False
             stuck = f"{id_ + run.stored:032x}"
-        return RunResult(run.stored, run.size, why != ORDINARY, unsent, unstored, stuck)
+        unflushed, self.unflushed = bool(self.unflushed), 0
+        return RunResult(run.stored, run.size, why != ORDINARY, unsent, unstored, stuck, unflushed)
 
     cdef End go(self, Run *run, int count) noexcept nogil:
         """Take messages from the socket until the run is over: at most `count`."""
@@ -256,7 +258,8 @@ cdef class RunReceiver(_Producer):
         mapdr_digest(data, <size_t>request.size, record.digest)
         record.offset = put_meta(self.meta, context, request.uid, record)
         put_name(name, record)
-        failed = mapdr_write_file(run.folder, name, self.meta, record.offset, data, request.size, self.durable)
+        failed = mapdr_write_file(run.folder, name, self.meta, record.offset, data, request.size, self.durable,
+                                  &self.unflushed)
         if failed or not self.queue.put(record):
             self.stuck = failed == -2 or (not failed and mapdr_remove_file(run.folder, name))
             free(record)

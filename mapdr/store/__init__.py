@@ -193,9 +193,11 @@ class Store:
         `on_commit` is called, by the writer's thread, with the destinations that have new work.
         """
         data = Path(data).absolute()
+        above = [data.parent, *(each.parent for each in data.parents if not each.is_dir())]
         make_private(data)
         if durability == "power-loss":
-            sync_folder(data.parent)
+            for each in above:
+                sync_folder(each)
         opened = Database.open(database, data, durability, busy)
         try:
             return cls(
@@ -239,7 +241,7 @@ class Store:
         From here to `close` no other process can be this node. Raises ConfigurationError when another one
         still is, or adds images, after CLAIM_SECONDS.
         """
-        make_folder(self.spool.folder, self.durability)
+        make_folder(self.spool.folder, self.durability, within=self.data)
         self._node_claim.alone(CLAIM_SECONDS)
         with self._claim.exclusive(CLAIM_SECONDS):
             recovery = Recovery(
@@ -256,7 +258,7 @@ class Store:
 
     def start(self) -> None:
         """Begin to take arrivals. Raises ConfigurationError while another process recovers this node."""
-        make_folder(self.spool.folder, self.durability)
+        make_folder(self.spool.folder, self.durability, within=self.data)
         self._claim.shared(CLAIM_SECONDS)
         self.spool.after(self.instances.newest())
         last_sign = self.commands.last_beat()
@@ -277,9 +279,17 @@ class Store:
         self._node_claim.release()
 
     def look_at_the_index(self) -> str:
-        """Whether it is still the one that was opened: if not, nothing is taken, and the answer says why."""
+        """Whether it is still the one that was opened: if not, nothing is taken. Why nothing is, for this
+        reason or another; empty if all is well."""
         self.writer.check()
-        return self.writer.failing
+        return self.refusing
+
+    @property
+    def refusing(self) -> str:
+        """Why nothing is taken, in words; empty if all is well."""
+        if self.writer.failing and not self.spool.distrusted:
+            return f"the index cannot be written: {self.writer.failing}"
+        return self.spool.distrusted
 
     def look_at_the_clock(self) -> float:
         """Move due times if the clock was set since the last call; by how many seconds it was, or 0."""
@@ -311,7 +321,7 @@ class Store:
         many images are safe that the index does not take, `disk` what is done about a filling disk,
         `expiring` how many unrouted images are purged within a week, and when the first."""
         return {
-            "refusing": self.writer.failing,
+            "refusing": self.refusing,
             "set_aside": self.writer.set_aside,
             "disk": self.spool.room.figures.step.word,
             "expiring": {"images": self.unrouted.expiring.images, "at": self.unrouted.expiring.first_at},

@@ -26,6 +26,23 @@ _renaming = threading.Lock()
 _NO_ROOM = {errno.ENOSPC, errno.EFBIG, *([errno.EDQUOT] if hasattr(errno, "EDQUOT") else [])}
 
 
+class FlushFailed(OSError):
+    """A flush failed, and not for want of room: the system may have thrown away what it held for the device,
+    and answer the next flush as if all were well (docs/decisions/0090)."""
+
+
+def flush(descriptor: int) -> None:
+    """Flush an open file or folder to the device. Raises OSError: FlushFailed if no flush is to be trusted
+    now.
+    """
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        if error.errno in _NO_ROOM:
+            raise
+        raise FlushFailed(error.errno, error.strerror) from error
+
+
 def refusal(error: OSError) -> Refused:
     """What a receiver answers when the spool cannot take an object: out of resources, try again later."""
     if error.errno in _NO_ROOM:
@@ -46,7 +63,7 @@ if sys.platform == "win32":  # pragma: no cover  tried by packaging/windows/veri
         """
         try:
             if durability == "power-loss":
-                os.fsync(file)
+                flush(file)
         finally:
             os.close(file)
         if not ctypes.windll.kernel32.MoveFileExW(source, target, _MOVEFILE_WRITE_THROUGH):
@@ -71,7 +88,7 @@ else:
         try:
             os.rename(source, target)
             if durability == "power-loss":
-                os.fsync(file)
+                flush(file)
         finally:
             os.close(file)
 
@@ -82,7 +99,7 @@ else:
         """
         try:
             if durability == "power-loss":
-                os.fsync(file)
+                flush(file)
         finally:
             os.close(file)
         try:
@@ -103,16 +120,31 @@ else:
         """Flush the names that a folder holds. Raises OSError."""
         descriptor = os.open(path, os.O_RDONLY)
         try:
-            os.fsync(descriptor)
+            flush(descriptor)
         finally:
             os.close(descriptor)
 
 
-def make_folder(path: Path, durability: Durability) -> None:
-    """Make a folder and its parents, safe at `durability`, not for others to read. Raises OSError."""
-    if path.is_dir():
+def sync_file(path: Path) -> None:
+    """Flush a file that another process has written. Raises OSError."""
+    file = os.open(path, os.O_RDWR | getattr(os, "O_BINARY", 0))  # Windows flushes only what could be written
+    try:
+        flush(file)
+    finally:
+        os.close(file)
+
+
+def make_folder(path: Path, durability: Durability, *, within: Path) -> None:
+    """Make a folder and its parents, safe at `durability`, not for others to read. Raises OSError.
+
+    Below `within` names are flushed of folders that are there, too: a thread that makes one may not have come
+    to that, and a process may have been killed before (docs/decisions/0090).
+    """
+    there = path.is_dir()
+    if there and within not in path.parents:
         return
-    make_folder(path.parent, durability)
-    path.mkdir(mode=0o750, exist_ok=True)
+    make_folder(path.parent, durability, within=within)
+    if not there:
+        path.mkdir(mode=0o750, exist_ok=True)
     if durability == "power-loss":
         sync_folder(path.parent)

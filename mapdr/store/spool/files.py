@@ -43,6 +43,7 @@ from mapdr.kernel.status import CANNOT_UNDERSTAND, OUT_OF_RESOURCES
 from mapdr.store.spool import filemeta
 from mapdr.store.spool.durable import (
     Durability,
+    FlushFailed,
     make_folder,
     publish,
     refusal,
@@ -105,6 +106,8 @@ class Spool(SpoolFolder):
         self.submit = submit
         self.runs = RunQueue(MOST_WAITING) if runs is None else runs
         self.room = Room(data, min_free, low_free)
+        self.distrusted = ""
+        """Why nothing is taken until the next start; empty if all is well."""
         self._on_lane = on_lane
         self._refusing = refusing
         self._ids = Ids()
@@ -152,7 +155,20 @@ class Spool(SpoolFolder):
                 folder = self.make_hour(hour, again=True)
                 return SpoolFile(self, id_, folder, source=source, uids=uids, syntax=transfer_syntax_uid)
         except OSError as error:
-            raise refusal(error) from error
+            raise self.refused(error) from error
+
+    def refused(self, error: OSError) -> Refused:
+        """What a receiver answers to an object that the spool could not take."""
+        if isinstance(error, FlushFailed):
+            self.distrust()
+        return refusal(error)
+
+    def distrust(self) -> None:
+        """A flush failed: take nothing more, whatever later flushes say. Safe twice."""
+        if not self.distrusted:
+            self.distrusted = "a flush to the disk failed: nothing is taken until a restart"
+            log.error("%s; look at the disk first, its errors are in the system's log", self.distrusted)
+        self.runs.end_runs()
 
     def lane(self, source: Source, contexts: Contexts) -> Lane | None:
         """A way in for runs of one association; None without the compiled code. To be closed at its end."""
@@ -170,7 +186,7 @@ class Spool(SpoolFolder):
         """The folder of an hour, made if it is not there; `again`: it is known to be gone. Raises OSError."""
         path = self.folder / hour
         if again or hour not in self._hours:
-            make_folder(path, self.durability)
+            make_folder(path, self.durability, within=self.data)
             with self._lock:
                 self._hours.add(hour)
         return path
@@ -188,11 +204,13 @@ class Spool(SpoolFolder):
                 (self.folder / hour).rmdir()
 
     def check_room(self) -> None:
-        """Raise Refused(0xA700) when the index takes nothing, or less than `min_free` bytes are free, or
-        nobody knows how many.
+        """Raise Refused(0xA700) when a flush has failed, the index takes nothing, less than `min_free` bytes
+        are free, or nobody knows how many.
 
         Free space is measured twice a second (`Room`).
         """
+        if self.distrusted:
+            raise Refused(OUT_OF_RESOURCES, self.distrusted)
         refusing = self._refusing()
         if refusing:
             raise Refused(OUT_OF_RESOURCES, f"the index cannot be written: {refusing}")
@@ -293,7 +311,7 @@ class SpoolFile:
             self._spool.submit(arrival)
         except OSError as error:
             self.abort()
-            raise refusal(error) from error
+            raise self._spool.refused(error) from error
         except BaseException:
             self.abort()
             raise
