@@ -45,7 +45,7 @@ def refuse_another(settings: Settings, place: str, key: bytes) -> None:
 
 def _keep(path: Path, content: bytes) -> None:
     """Write a new file, whole and flushed; of two that do so at once, the first one's stays."""
-    make_folder(path.parent, "power-loss")
+    make_folder(path.parent, "power-loss", within=path.parents[2])
     fresh = path.with_name(f"{path.name}.{secrets.token_hex(4)}.new")
     file = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), 0o600)
     try:
