@@ -30,7 +30,7 @@ from cryptography.x509.oid import NameOID
 
 import mapdr
 from mapdr import _fast
-from mapdr._fast import _command_py, _rewrite_py, _rle_py, _scan_py
+from mapdr._fast import _command_py, _pixels_py, _rewrite_py, _rle_py, _scan_py
 from mapdr._fast.scan_tables import EXPLICIT, Tree
 from mapdr.dicom import tags
 from mapdr.kernel.errors import MapdrError
@@ -130,10 +130,12 @@ def _twins() -> str:
         _fast.locate(_HEADER, size, EXPLICIT, looked) == _rewrite_py.locate(_HEADER, size, EXPLICIT, looked),
         _fast.command_elements(_COMMAND) == _command_py.command_elements(_COMMAND),
         _fast.rle_encode(_HEADER, 1, size, 1, 1) == _rle_py.encode(_HEADER, 1, size, 1, 1),
+        _fast.differences(_HEADER, bytes(size), "B", 1, 0)
+        == _pixels_py.differences(_HEADER, bytes(size), "B", 1, 0),
     )
     if not all(alike):
         raise Failed("the hot paths give something else than their plain twins")
-    return "a header and a command are read alike, and a frame is written alike"
+    return "a header and a command are read alike, and a frame is written and compared alike"
 
 
 # --- the license --------------------------------------------------------------------------------------------
