@@ -51,6 +51,17 @@ def test_a_kept_revision_is_read_back(tmp_path):
     assert again.revision == loaded.revision
 
 
+@pytest.mark.skipif(os.name == "nt", reason="names are not flushed there")
+def test_a_revision_that_is_there_is_flushed_with_its_folder(tmp_path, monkeypatch):
+    """Who has made it may have been killed before he came to that."""
+    loaded = read_text(EXAMPLE, fake_registry())
+    keep_revision(tmp_path, loaded)
+    flushed = set()
+    monkeypatch.setattr(os, "fsync", lambda file: flushed.add(os.fstat(file).st_ino))
+    keep_revision(tmp_path, loaded)
+    assert {path.stat().st_ino for path in (tmp_path, tmp_path / "revisions")} <= flushed
+
+
 def test_what_has_problems_is_not_kept(tmp_path):
     loaded = read_text("[nod]", fake_registry())
     with pytest.raises(ConfigurationError, match="has problems"):

@@ -16,10 +16,11 @@
     7  the writer commits the row and its deliveries; only then may anything be sent
 
 A crash before 3 leaves a `.part`, which was never answered: recovery removes it. A crash between 3 and 7
-leaves a `.dcm` that the index does not know: recovery indexes it, once, by its id, if its bytes give the
-digest of its seal. An object that was refused after 3 is unlinked before the refusal is answered; if a
-crash prevents that, it is indexed like any other and the peer, which got no Success, pushes it again: a
-repeat, never a loss. (On Windows 4 comes before 3: an open file cannot be renamed there.)
+leaves a `.dcm` that the index does not know: recovery flushes it and indexes it, once, by its id, if its
+bytes give the digest of its seal. An object that was refused after 3 is unlinked before the refusal is
+answered; if a crash prevents that, it is indexed like any other and the peer, which got no Success, pushes it
+again: a repeat, never a loss. (On Windows 4 comes before 3: an open file cannot be renamed there.) After a
+flush that failed, but for want of room, nothing is taken until the next start (docs/decisions/0090).
 """
 
 from __future__ import annotations
