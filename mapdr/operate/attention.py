@@ -99,6 +99,9 @@ def _store(look: _Look) -> Iterable[Attention]:
         yield Attention(
             "store", "bad", f"images are REFUSED: the index cannot be written: {health['refusing']}"
         )
+    if health.get("journal"):
+        what = f"images are REFUSED: the journal cannot be written: {health['journal']}"
+        yield Attention("journal", "bad", f"{what}; see to the disk, and start the node again")
     if health.get("set_aside"):
         what = words.many(health["set_aside"], "image is", "images are")
         yield Attention(

@@ -13,6 +13,7 @@ touches the database.
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -56,6 +57,9 @@ from mapdr.store.spool.durable import Durability, make_folder, sync_folder
 from mapdr.store.spool.files import MOST_WAITING, Spool
 from mapdr.store.spool.folder import SpoolFolder
 from mapdr.store.spool.headers import INDEX_TAGS, STUDY_TAGS, Reading
+from mapdr.store.spool.journal.journal import Journal
+from mapdr.store.spool.journal.keeper import Keeper
+from mapdr.store.spool.journal.replay import journal_folder, replay
 from mapdr.store.spool.room import DiskFigures
 from mapdr.store.study_events import StudyEvent, StudyEvents
 from mapdr.store.unrouted import UnroutedRetention
@@ -72,6 +76,8 @@ __all__ = [
 ]
 
 
+log = logging.getLogger("mapdr.store")
+
 CLAIM_SECONDS = 10.0
 """How long a node waits at its start for another process of its name."""
 
@@ -87,6 +93,7 @@ class Store:
         database: Database,
         *,
         durability: Durability,
+        journal: bool,
         min_free: int,
         low_free: int,
         repeats: Repeats,
@@ -167,6 +174,8 @@ class Store:
         self.erasure = Erasure(database, self.strings, self.studies, folder)
         self.unrouted = UnroutedRetention(database, self.strings, self.spool)
         self._clock = Clock(database)
+        self._with_journal = journal and durability == "power-loss"
+        self._keeper: Keeper | None = None
         self._claim = Claim(folder.folder / "claim", node)
         self._node_claim = Claim(node_file(data, node), node)
 
@@ -178,6 +187,7 @@ class Store:
         *,
         database: str = "sqlite",
         durability: Durability = "power-loss",
+        journal: bool = False,
         min_free: int = 0,
         low_free: int = 0,
         repeats: Repeats = "forward",
@@ -187,6 +197,8 @@ class Store:
     ) -> Store:
         """Open a node's store, making what is missing. Raises ConfigurationError, OSError.
 
+        `journal`: whether images are made safe by the journal, under "power-loss": for the node alone, which
+        has its folder for itself;
         `min_free`: bytes of disk that stay free; `low_free`: bytes below which less is kept and taken;
         `repeats`: whether an image that was delivered before and is pushed again is delivered again;
         `busy`: seconds to wait while another process holds the index;
@@ -203,6 +215,7 @@ class Store:
                 node,
                 opened,
                 durability=durability,
+                journal=journal,
                 min_free=min_free,
                 low_free=low_free,
                 repeats=repeats,
@@ -252,6 +265,9 @@ class Store:
                 last_beat=self.commands.last_beat(),
             )
             self.outbox.release()
+            replayed = replay(self.spool)
+            if replayed:
+                log.info("%d images were written anew from the journal", replayed)
             return recovery.run()
 
     def start(self) -> None:
@@ -262,11 +278,16 @@ class Store:
         last_sign = self.commands.last_beat()
         self._clock.begin(last_sign)
         self.arrivals.resume(last_sign, time.time())
+        if self._with_journal:
+            self._begin_journal()
         self.writer.start()
 
     def stop(self, deadline: float) -> None:
         """Write what waits, by `deadline` (time.monotonic()). Safe twice and without `start`."""
         self.writer.stop(deadline)
+        keeper, self._keeper = self._keeper, None
+        if keeper is not None:
+            keeper.stop()
         self._claim.release()
 
     def close(self) -> None:
@@ -277,9 +298,10 @@ class Store:
         self._node_claim.release()
 
     def look_at_the_index(self) -> str:
-        """Whether it is still the one that was opened: if not, nothing is taken, and the answer says why."""
+        """Whether it is still the one that was opened, and can be written, and so can the journal: if not,
+        nothing is taken, and the answer says why."""
         self.writer.check()
-        return self.writer.failing
+        return self.writer.failing or self._journal_fault()
 
     def look_at_the_clock(self) -> float:
         """Move due times if the clock was set since the last call; by how many seconds it was, or 0."""
@@ -307,12 +329,26 @@ class Store:
         }
 
     def health(self) -> dict[str, Any]:
-        """For the sign of life: `refusing` says why nothing is taken (empty: all is well), `set_aside` how
+        """For the sign of life: `refusing` says why nothing is taken (empty: all is well), and so does
+        `journal` of its own faults, `set_aside` how
         many images are safe that the index does not take, `disk` what is done about a filling disk,
         `expiring` how many unrouted images are purged within a week, and when the first."""
         return {
             "refusing": self.writer.failing,
+            "journal": self._journal_fault(),
             "set_aside": self.writer.set_aside,
             "disk": self.spool.room.figures.step.word,
             "expiring": {"images": self.unrouted.expiring.images, "at": self.unrouted.expiring.first_at},
         }
+
+    def _begin_journal(self) -> None:
+        replay(self.spool)  # nothing, after `recover`
+        journal = Journal(journal_folder(self.spool))
+        self._keeper = Keeper(journal)
+        self._keeper.start()
+        self.spool.journal = journal
+
+    def _journal_fault(self) -> str:
+        """Why the journal takes nothing; empty while it does, and without one."""
+        journal = self.spool.journal
+        return "" if journal is None else journal.failed
