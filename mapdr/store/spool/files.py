@@ -162,9 +162,8 @@ class Spool(SpoolFolder):
             raise refusal(error) from error
 
     def lane(self, source: Source, contexts: Contexts) -> Lane | None:
-        """A way in for runs of one association; None without the compiled code, or with a journal, of which
-        it knows nothing. To be closed at its end."""
-        if not RunReceiver.possible or self.journal is not None:
+        """A way in for runs of one association; None without the compiled code. To be closed at its end."""
+        if not RunReceiver.possible:
             return None
         lane = Lane(self, self.runs, source, contexts)
         self._on_lane()  # when the lane is known: who hears it begins to look
@@ -360,7 +359,7 @@ class SpoolFile:
     def _make_safe(self, offset: int, size: int, digest: bytes) -> None:
         """Give it its final name and make it safe (steps 3 to 5). Raises Refused, OSError."""
         journal, durability = self._spool.journal, self._spool.durability
-        if journal is not None and journal.takes(size):
+        if journal is not None and size <= journal.largest:
             os.lseek(self._file, 0, os.SEEK_SET)
             whole = memoryview(_read(self._file, offset + size))  # of the system's cache
             self._open = False

@@ -63,22 +63,24 @@ class Journal:
         self._current = self._free.popleft()
         self._current.begin(self._appended + 1)
 
-    def takes(self, length: int) -> bool:
-        """Whether a data set of so many bytes goes this way."""
-        return length <= min(LARGEST, self._size // 2)
+    @property
+    def largest(self) -> int:
+        """Bytes of the largest data set that goes this way."""
+        return min(LARGEST, self._size // 2)
 
     def check(self) -> None:
         """Raise Refused(0xA700) if nothing is appended any more."""
         if self.failed or self._closed:
             raise self._refusal()
 
-    def append(self, path: Path, image: Image) -> None:
+    def append(self, path: Path, image: Image, *, patience: float | None = None) -> None:
         """Make an image safe whose file `path` is written, and not flushed.
 
-        Comes back when a flush has taken it. Raises Refused(0xA700) when that cannot be.
+        Comes back when a flush has taken it; waits `patience` seconds for a free segment, PATIENCE by
+        default. Raises Refused(0xA700) when that cannot be.
         """
         with self._state:
-            self._make_way(image.length)
+            self._make_way(image.length, PATIENCE if patience is None else patience)
             sequence = self._appended + 1
             try:
                 self._current.append(sequence, image)
@@ -160,9 +162,9 @@ class Journal:
         self._made += 1
         return made
 
-    def _make_way(self, length: int) -> None:
+    def _make_way(self, length: int, patience: float) -> None:
         """See to it that a record fits into the current segment. The lock is held."""
-        until = time.monotonic() + PATIENCE
+        until = time.monotonic() + patience
         while True:
             self.check()
             if self._current.fits(length):
