@@ -21,7 +21,7 @@ export PIP_BUILD_CONSTRAINT := $(CONSTRAINTS)
 endif
 INSTALL = $(BIN)/python packaging/install.py "$(1)" $(addprefix --constraint ,$(CONSTRAINTS))
 
-.PHONY: demo test check lock lowest kill clinic freeze fuzz sanitize bench pictures documents clean
+.PHONY: demo test check lock lowest kill crash clinic freeze fuzz sanitize bench pictures documents clean
 .DELETE_ON_ERROR:
 
 demo: $(VENV)/.installed  ## The router, three modalities, a PACS and a RIS, live on this terminal
@@ -53,6 +53,9 @@ lowest:  ## The lowest versions that pyproject.toml allows, in an environment of
 
 kill: $(VENV)/.tested  ## The long tests of the promise: 100 kills with four destinations over bad networks, 40 bad networks, a re-route
 	$(BIN)/python -m pytest -q -s -m long tests/e2e/test_kill.py tests/e2e/test_cuts.py tests/e2e/test_reroute.py $(ARGS)
+
+crash: $(VENV)/.tested  ## The store after a crash at every moment: MAPDR_CRASHES states at each (millions in all); some hours
+	$(BIN)/python -m pytest -q -s -m long tests/crash -n $(WORKERS) $(ARGS)
 
 clinic: $(VENV)/.tested  ## A week of a clinic: 20,000 images, two outages, a full disk, new certificates; a balance of zero
 	$(BIN)/python -m pytest -q -s -m long tests/e2e/test_clinic.py $(ARGS)

@@ -24,10 +24,12 @@ def keep_revision(data: Path, loaded: Loaded) -> Path:
         raise ConfigurationError(f"{loaded.file} has problems and cannot be kept; correct them first")
     folder = data / "revisions"
     path = folder / f"{loaded.revision}.toml"
-    if path.exists():
-        return path
-    make_private(folder)
-    write_durably(path, loaded.canonical.encode())
+    if not path.exists():
+        make_private(folder)
+        write_durably(path, loaded.canonical.encode())
+    # Images that name it are answered Success from now on; who has made it may have been killed before this.
+    sync_folder(folder)
+    sync_folder(data)
     return path
 
 

@@ -205,9 +205,11 @@ class Store:
         `on_commit` is called, by the writer's thread, with the destinations that have new work.
         """
         data = Path(data).absolute()
+        above = [data.parent, *(each.parent for each in data.parents if not each.is_dir())]
         make_private(data)
         if durability == "power-loss":
-            sync_folder(data.parent)
+            for each in above:
+                sync_folder(each)
         opened = Database.open(database, data, durability, busy)
         try:
             return cls(
@@ -252,7 +254,7 @@ class Store:
         From here to `close` no other process can be this node. Raises ConfigurationError when another one
         still is, or adds images, after CLAIM_SECONDS.
         """
-        make_folder(self.spool.folder, self.durability)
+        make_folder(self.spool.folder, self.durability, within=self.data)
         self._node_claim.alone(CLAIM_SECONDS)
         with self._claim.exclusive(CLAIM_SECONDS):
             recovery = Recovery(
@@ -272,7 +274,7 @@ class Store:
 
     def start(self) -> None:
         """Begin to take arrivals. Raises ConfigurationError while another process recovers this node."""
-        make_folder(self.spool.folder, self.durability)
+        make_folder(self.spool.folder, self.durability, within=self.data)
         self._claim.shared(CLAIM_SECONDS)
         self.spool.after(self.instances.newest())
         last_sign = self.commands.last_beat()

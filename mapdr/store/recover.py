@@ -10,6 +10,10 @@
     4  what was in hand when the node died: counted; an image that kills it is tried alone, and then parked
     5  leases of this node: given back
 
+Under "power-loss" files of 3 are flushed before the index is told of them: of a process that was killed
+nobody knows what it had flushed, and a repeat of an image that the index knows is not kept
+(docs/decisions/0090).
+
 It runs before the node takes new objects, and touches this node's folder only.
 """
 
@@ -35,6 +39,7 @@ from mapdr.store.queue.ingest import Ingest
 from mapdr.store.queue.inhand import InHand
 from mapdr.store.queue.ledger import Ledger
 from mapdr.store.rules import EarlierRules
+from mapdr.store.spool.durable import make_folder, sync_file, sync_folder
 from mapdr.store.spool.files import Spool
 from mapdr.store.spool.folder import DAMAGED, PART
 from mapdr.store.spool.headers import INDEX_TAGS
@@ -107,9 +112,20 @@ class Recovery:
             if known.get(id_) is not None:
                 self._found["leftovers"] += self._remove(self._spool.path(id_))
         arrivals = self._read([id_ for id_ in ids if id_ not in known])
+        if self._spool.durability == "power-loss":
+            self._flush(arrivals)
         indexed = sum(map(self._enter, _without_repeats(arrivals)))
         self._found["indexed"] += indexed
         self._found["unreadable"] += len(arrivals) - indexed
+
+    def _flush(self, arrivals: Sequence[Arrival]) -> None:
+        """Make files safe with their names, as if they had just been received. Raises OSError."""
+        paths = [self._spool.path(arrival.id) for arrival in arrivals]
+        for path in paths:
+            sync_file(path)
+        for folder in {path.parent for path in paths}:
+            make_folder(folder, "power-loss", within=self._spool.data)
+            sync_folder(folder)
 
     def _enter(self, batch: Sequence[Arrival]) -> int:
         """Enter a batch, or what of it the index takes; how many."""

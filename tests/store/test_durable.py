@@ -7,8 +7,8 @@ from mapdr.store.spool.durable import make_folder, refusal
 
 
 def test_folders_are_made_with_their_parents(tmp_path: Path) -> None:
-    make_folder(tmp_path / "a" / "b" / "c", "power-loss")
-    make_folder(tmp_path / "a" / "b" / "c", "power-loss")
+    make_folder(tmp_path / "a" / "b" / "c", "power-loss", within=tmp_path)
+    make_folder(tmp_path / "a" / "b" / "c", "power-loss", within=tmp_path / "not" / "there")
     assert (tmp_path / "a" / "b" / "c").is_dir()
 
 

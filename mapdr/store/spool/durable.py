@@ -108,11 +108,26 @@ else:
             os.close(descriptor)
 
 
-def make_folder(path: Path, durability: Durability) -> None:
-    """Make a folder and its parents, safe at `durability`, not for others to read. Raises OSError."""
-    if path.is_dir():
+def sync_file(path: Path) -> None:
+    """Flush a file that another process has written. Raises OSError."""
+    file = os.open(path, os.O_RDWR | getattr(os, "O_BINARY", 0))  # Windows flushes only what could be written
+    try:
+        os.fsync(file)
+    finally:
+        os.close(file)
+
+
+def make_folder(path: Path, durability: Durability, *, within: Path) -> None:
+    """Make a folder and its parents, safe at `durability`, not for others to read. Raises OSError.
+
+    Below `within` names are flushed of folders that are there, too: a thread that makes one may not have come
+    to that, and a process may have been killed before (docs/decisions/0090).
+    """
+    there = path.is_dir()
+    if there and within not in path.parents:
         return
-    make_folder(path.parent, durability)
-    path.mkdir(mode=0o750, exist_ok=True)
+    make_folder(path.parent, durability, within=within)
+    if not there:
+        path.mkdir(mode=0o750, exist_ok=True)
     if durability == "power-loss":
         sync_folder(path.parent)

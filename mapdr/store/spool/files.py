@@ -177,7 +177,7 @@ class Spool(SpoolFolder):
         """The folder of an hour, made if it is not there; `again`: it is known to be gone. Raises OSError."""
         path = self.folder / hour
         if again or hour not in self._hours:
-            make_folder(path, self.durability)
+            make_folder(path, self.durability, within=self.data)
             with self._lock:
                 self._hours.add(hour)
         return path

@@ -51,7 +51,7 @@ class Journal:
         self._state = threading.Condition()
         self._flushing = False
         self._closed = False
-        make_folder(folder, "power-loss")
+        make_folder(folder, "power-loss", within=folder.parents[1])
         self._checkpoint = Checkpoint(folder)
         self._appended = self._flushed = self._checkpoint.sequence
         self._waiting: deque[tuple[int, Path]] = deque()  # files that are not known to be safe, by sequence

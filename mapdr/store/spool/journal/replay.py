@@ -84,7 +84,7 @@ def _replay_segment(path: Path, spool: SpoolFolder, done: int, files: Files) -> 
 def _write(each: record.Record, read: record.Read, spool: SpoolFolder) -> Path:
     """Write an image's file, not flushed; where it is."""
     final = spool.path(each.id)
-    make_folder(spool.folder / hour_of(each.id), "power-loss")
+    make_folder(spool.folder / hour_of(each.id), "power-loss", within=spool.data)
     part = final.with_suffix(PART)
     file = os.open(part, _OPEN, 0o640)
     try:

@@ -1,0 +1,69 @@
+"""The store at work, crashed at any moment: every image that was answered Success is there, whole and once.
+
+The short profile belongs to the suite; `make crash` tries MAPDR_CRASHES times as many moments and states,
+every moment of the record among them, with a seed of each day.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable
+from itertools import islice
+from pathlib import Path
+
+import pytest
+
+from crash.disk import Model
+from crash.simulator import Failure, Recorded, Simulator
+from mapdr import _fast
+
+SCENARIOS = {
+    "two senders": ("ordinary",),
+    "runs": ("runs",),
+    "killed before a flush": ("killed_before_the_flush", "again"),
+    "killed in a new hour": ("killed_in_a_new_hour", "again"),
+    "a journal": ("ordinary_journal",),
+    "runs into a journal": ("runs_journal",),
+    "a journal, killed": ("killed_before_the_flush_of_a_segment_journal", "again_journal"),
+    "a journal that is turned off": ("killed_before_the_flush_of_a_segment_journal", "again"),
+}
+MODELS: tuple[Model, ...] = ("weak", "ordered")
+Records = Callable[..., Recorded]
+
+if not _fast.RunReceiver.possible:
+    del SCENARIOS["runs"], SCENARIOS["runs into a journal"]
+
+
+def none(found: list[Failure], folder: Path) -> None:
+    """Fail with the first of these failures, kept for `replay.py`."""
+    if found:
+        kept = folder / "state.json"
+        found[0].save(kept)
+        pytest.fail(f"{found[0]}\nagain: python tests/crash/replay.py {kept}", pytrace=False)
+
+
+@pytest.mark.parametrize("model", MODELS)
+@pytest.mark.parametrize("scenario", SCENARIOS)
+def test_nothing_is_lost(
+    recorded: Records, simulator: Simulator, tmp_path: Path, scenario: str, model: Model
+) -> None:
+    record = recorded(*SCENARIOS[scenario])
+    none(list(islice(simulator.failures(record, model, moments=32, each=9), 1)), tmp_path)
+    assert simulator.checked > 250
+    assert simulator.recovered > 30
+
+
+@pytest.mark.long
+@pytest.mark.timeout(0)
+@pytest.mark.parametrize("model", MODELS)
+@pytest.mark.parametrize("scenario", SCENARIOS)
+def test_nothing_is_ever_lost(
+    recorded: Records, simulator: Simulator, tmp_path: Path, scenario: str, model: Model
+) -> None:
+    record = recorded(*SCENARIOS[scenario])
+    seed = int(os.environ.get("MAPDR_CRASH_SEED", time.strftime("%Y%m%d")))
+    each = int(os.environ.get("MAPDR_CRASHES", "300"))
+    found = simulator.failures(record, model, moments=len(record.events) + 1, each=each, seed=seed)
+    none(list(islice(found, 1)), tmp_path)
+    print(f"{scenario}, {model}, seed {seed}: {simulator.checked} states, {simulator.recovered} recovered on")
