@@ -2,42 +2,19 @@
 
 from __future__ import annotations
 
-import xxhash
 from hypothesis import given
 from hypothesis import strategies as st
 
 from mapdr.store.spool.journal import record
-from mapdr.store.spool.journal.record import BLOCK, Image
+from mapdr.store.spool.journal.record import BLOCK
+from store.segments import FIRST, read_records, segment
 
 BODIES = st.lists(st.binary(min_size=1, max_size=6000), min_size=1, max_size=4)
-FIRST = 7
-
-
-def image(number: int, body: bytes) -> Image:
-    return Image(f"{number:032x}", b"before" * 20, body, xxhash.xxh3_128_digest(body))
-
-
-def segment(key: int, bodies: list[bytes]) -> bytearray:
-    """A segment as `Segment` writes it, with a block of zeros behind the last record."""
-    whole = bytearray(record.segment_block(key, FIRST))
-    for number, body in enumerate(bodies, FIRST):
-        one = image(number, body)
-        whole += record.head(key, number, one) + one.before + one.data
-        whole += bytes(record.blocks(len(whole)) - len(whole))
-    return whole + bytes(BLOCK)
 
 
 def read_all(data: bytes | bytearray) -> list[tuple[int, str, bytes]]:
     """What is whole in a segment."""
-
-    def read(at: int, count: int) -> bytes:
-        return bytes(data[at : at + count])
-
-    return [
-        (each.sequence, each.id, b"".join(record.data_set(each, read)))
-        for each in record.records(read, len(data))
-        if record.whole(each, read)
-    ]
+    return [(each.sequence, each.id, body) for each, body in read_records(data)]
 
 
 def expected(bodies: list[bytes]) -> list[tuple[int, str, bytes]]:
