@@ -184,9 +184,14 @@ def recovers(data: Path) -> None:
     store.close()
 
 
-def with_a_journal(scenario: Callable[[Path], None], data: Path) -> None:
-    """The same, over a journal of small segments and with a keeper that is at work all the time."""
+def with_a_journal(scenario: Callable[[Path], None], data: Path, *, together: bool = False) -> None:
+    """The same, over a journal of small segments and with a keeper that is at work all the time; `together`:
+    it flushes the whole file system, be it one of a kind that MAPDR would not flush so.
+    """
     JOURNAL[0] = True
+    if together:
+        keeper._WHOLE.add("tmpfs")
+        keeper._FEW = 0
     mapdr.store.Journal = partial(Journal, segment=32 << 10, most=3)  # type: ignore[misc,assignment]
     keeper.LINGER_SECONDS = 0.01
     scenario(data)
@@ -206,6 +211,7 @@ SCENARIOS |= {
     f"{function.__name__}_journal": partial(with_a_journal, function)
     for function in (ordinary, runs, killed_before_the_flush_of_a_segment, again)
 }
+SCENARIOS["ordinary_together"] = partial(with_a_journal, ordinary, together=True)
 
 
 def main(data: str, scenario: str, fault: str) -> None:

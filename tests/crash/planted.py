@@ -8,6 +8,7 @@ of the compiled runs are made on their record: a call that is left out, or made 
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import SimpleNamespace
@@ -215,6 +216,20 @@ def no_flush_of_names_behind(patch: Patch) -> None:
     patch(keeper, "sync_folder", lambda path: None)
 
 
+def files_written_after_the_flush_of_all(patch: Patch) -> None:
+    """What came while the file system was flushed is taken for flushed, too."""
+
+    def keep(self: keeper.Keeper) -> None:
+        self._journal.make_room()
+        _, paths = self._journal.files()
+        if paths:
+            self._files.flush(paths)
+            time.sleep(0.05)
+            self._journal.are_safe(self._journal.files()[0])
+
+    patch(keeper.Keeper, "keep", keep)
+
+
 def nothing_is_replayed(patch: Patch) -> None:
     """What a crash left in the journal is not looked at."""
     patch(mapdr.store, "replay", lambda spool: 0)
@@ -246,6 +261,7 @@ WRITING: dict[str, tuple[tuple[str, ...], Callable[[Patch], None]]] = {
                 segments_are_freed_too_early,
             ),
         ),
+        (("ordinary_together",), (files_written_after_the_flush_of_all,)),
     )
     for fault in faults
 }
