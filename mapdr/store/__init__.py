@@ -345,7 +345,13 @@ class Store:
 
     def _begin_journal(self) -> None:
         replay(self.spool)  # nothing, after `recover`
-        journal = Journal(journal_folder(self.spool))
+        try:
+            journal = Journal(journal_folder(self.spool))
+        except OSError as error:  # a full disk, say: what is there is to be delivered
+            log.error(
+                "there is no journal: its files cannot be made (%s); images are flushed", error.strerror
+            )
+            return
         self._keeper = Keeper(journal)
         self._keeper.start()
         self.spool.journal = journal

@@ -284,6 +284,41 @@ def test_who_waited_for_a_flush_that_failed_gets_no_success(
     assert not world.answered
 
 
+def test_who_waits_when_it_is_closed_gets_no_success(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """His flush would be one of a file that is closed, or of another that has its number."""
+    real, begun, go_on = segment.flush_data, threading.Event(), threading.Event()
+
+    def slow(file: int) -> None:
+        begun.set()
+        assert go_on.wait(20)
+        real(file)
+
+    monkeypatch.setattr(segment, "flush_data", slow)
+    refused: list[str] = []
+
+    def push(uid: str) -> None:
+        try:
+            world.push(uid)
+        except Refused:
+            refused.append(uid)
+
+    threads = [threading.Thread(target=push, args=(f"1.2.{number}",)) for number in range(2)]
+    closing = threading.Thread(target=world.close)
+    threads[0].start()
+    assert begun.wait(20)
+    threads[1].start()
+    with world.journal._state:
+        assert world.journal._state.wait_for(lambda: world.journal._appended == 2, 20)
+    closing.start()
+    with world.journal._state:
+        assert world.journal._state.wait_for(lambda: world.journal._closed, 20)
+    go_on.set()
+    for thread in (*threads, closing):
+        thread.join(20)
+    assert len(world.answered) + len(refused) == 2
+    assert held(world.path) == world.answered
+
+
 def test_a_write_that_failed_ends_it_too(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(segment, "_write_at", fails(errno.EIO))
     with pytest.raises(Refused, match="journal"):

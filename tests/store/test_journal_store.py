@@ -160,3 +160,24 @@ def test_a_backup_of_a_node_at_work_has_its_files_and_not_its_journal(opener: Op
     again.recover(rules)
     assert again.spool.path(id_).read_bytes() == store.spool.path(id_).read_bytes()
     again.close()
+
+
+@pytest.mark.parametrize("nth", [1, 3])
+def test_where_no_journal_can_be_made_files_are_flushed(
+    opener: Opener, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, nth: int
+) -> None:
+    real, made = segment._fill, []
+
+    def full(file: int, size: int) -> None:
+        made.append(file)
+        if len(made) == nth:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        real(file, size)
+
+    monkeypatch.setattr(segment, "_fill", full)
+    store = opener()
+    monkeypatch.undo()
+    id_ = push(store, "1.2.3")
+    assert store.spool.journal is None
+    assert store.spool.path(id_).exists()
+    assert "there is no journal" in caplog.text

@@ -50,7 +50,7 @@ class Journal:
         self._size, self._most = segment, most
         self._state = threading.Condition()
         self._flushing = False
-        self._closed = False
+        self._closed = self._over = False
         make_folder(folder, "power-loss", within=folder.parents[1])
         self._checkpoint = Checkpoint(folder)
         self._appended = self._flushed = self._checkpoint.sequence
@@ -58,10 +58,15 @@ class Journal:
         self._free: deque[Segment] = deque()
         self._full: deque[Segment] = deque()
         self._made = 0
-        for _ in range(min(AT_FIRST, most)):
-            self._free.append(self._make())
+        try:
+            for _ in range(min(AT_FIRST, most)):
+                self._free.append(self._make())
+            self._free[0].begin(self._appended + 1)
+        except BaseException:
+            for opened in (*self._free, self._checkpoint):
+                opened.close()
+            raise
         self._current = self._free.popleft()
-        self._current.begin(self._appended + 1)
 
     @property
     def largest(self) -> int:
@@ -149,10 +154,12 @@ class Journal:
             self._state.notify_all()
 
     def close(self) -> None:
-        """Close the files. Once, after the keeper."""
+        """Close the files. Once, after the keeper. Who still waits for a flush is refused."""
         self.end()
         with self._state:
             self._state.wait_for(lambda: not self._flushing)
+            self._over = True  # nobody flushes a file that is closed, whose number is another file's by then
+            self._state.notify_all()
             for segment in (self._current, *self._free, *self._full):
                 segment.close()
             self._checkpoint.close()
@@ -191,7 +198,7 @@ class Journal:
     def _flush_up_to(self, sequence: int) -> None:
         """Come back when all records up to this are safe. The lock is held, but not during a flush."""
         while self._flushed < sequence:
-            if self.failed:
+            if self.failed or self._over:
                 raise self._refusal()
             if self._flushing:
                 self._state.wait()
