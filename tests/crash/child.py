@@ -192,7 +192,7 @@ def with_a_journal(scenario: Callable[[Path], None], data: Path, *, together: bo
     if together:
         keeper._WHOLE.add("tmpfs")
         keeper._FEW = 0
-    mapdr.store.Journal = partial(Journal, segment=32 << 10, most=3)  # type: ignore[misc,assignment]
+    mapdr.store.Journal = partial(Journal, size=32 << 10, most=3)  # type: ignore[misc,assignment]
     keeper.LINGER_SECONDS = 0.01
     scenario(data)
 

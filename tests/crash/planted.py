@@ -8,7 +8,6 @@ of the compiled runs are made on their record: a call that is left out, or made 
 from __future__ import annotations
 
 import os
-import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import SimpleNamespace
@@ -220,12 +219,14 @@ def files_written_after_the_flush_of_all(patch: Patch) -> None:
     """What came while the file system was flushed is taken for flushed, too."""
 
     def keep(self: keeper.Keeper) -> None:
-        self._journal.make_room()
-        _, paths = self._journal.files()
+        journal = self._journal
+        journal.make_room()
+        _, paths = journal.files()
         if paths:
             self._files.flush(paths)
-            time.sleep(0.05)
-            self._journal.are_safe(self._journal.files()[0])
+            with journal._state:  # until something has come
+                journal._state.wait_for(lambda: len(journal._waiting) > len(paths) or journal._closed)
+            journal.are_safe(journal.files()[0])
 
     patch(keeper.Keeper, "keep", keep)
 

@@ -39,7 +39,7 @@ class Side:
         self.arrivals: list[Arrival] = []
         self.spool: Spool = open_spool(folder, self.arrivals.append)
         self.spool.durability = "power-loss"
-        self.journal = Journal(journal_folder(self.spool), segment=SEGMENT, most=most)
+        self.journal = Journal(journal_folder(self.spool), size=SEGMENT, most=most)
         self.spool.journal = self.journal
         self.keeper = Keeper(self.journal)
 

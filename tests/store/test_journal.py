@@ -40,7 +40,7 @@ class World:
         self.path = path
         self.arrivals: list[Arrival] = []
         self.spool = Spool(path, "node", submit=self.arrivals.append)
-        self.journal = Journal(journal_folder(self.spool), segment=SMALL, most=most)
+        self.journal = Journal(journal_folder(self.spool), size=SMALL, most=most)
         self.keeper = Keeper(self.journal)
         self.spool.journal = self.journal
         self.answered: dict[str, bytes] = {}

@@ -32,7 +32,7 @@ def rules(revision: str) -> Rules | None:
 @pytest.fixture(autouse=True)
 def small(monkeypatch: pytest.MonkeyPatch) -> None:
     """A keeper that comes when a segment is full, or at the end."""
-    monkeypatch.setattr(mapdr.store, "Journal", partial(Journal, segment=1 << 18, most=3))
+    monkeypatch.setattr(mapdr.store, "Journal", partial(Journal, size=1 << 18, most=3))
     monkeypatch.setattr(keeper, "LINGER_SECONDS", 60.0)
 
 

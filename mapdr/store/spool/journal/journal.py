@@ -39,15 +39,15 @@ PATIENCE = 20.0
 class Journal:
     """Thread-safe. One process at a time may have the folder (`mapdr.store.spool.claim`)."""
 
-    def __init__(self, folder: Path, *, segment: int = SEGMENT, most: int = MOST) -> None:
+    def __init__(self, folder: Path, *, size: int = SEGMENT, most: int = MOST) -> None:
         """Open it, or make it; what it holds must have been replayed. Raises OSError.
 
-        `segment`: bytes of each; `most`: how many there are at most, two or more.
+        `size`: bytes of each segment; `most`: how many there are at most, two or more.
         """
         self.folder = folder
         self.failed = ""
         """Why nothing is appended any more; empty while all is well."""
-        self._size, self._most = segment, most
+        self._size, self._most = size, most
         self._state = threading.Condition()
         self._flushing = False
         self._closed = self._over = False
@@ -63,8 +63,9 @@ class Journal:
                 self._free.append(self._make())
             self._free[0].begin(self._appended + 1)
         except BaseException:
-            for opened in (*self._free, self._checkpoint):
-                opened.close()
+            for segment in self._free:
+                segment.close()
+            self._checkpoint.close()
             raise
         self._current = self._free.popleft()
 
