@@ -55,7 +55,7 @@ kill: $(VENV)/.tested  ## The long tests of the promise: 100 kills with four des
 	$(BIN)/python -m pytest -q -s -m long tests/e2e/test_kill.py tests/e2e/test_cuts.py tests/e2e/test_reroute.py $(ARGS)
 
 crash: $(VENV)/.tested  ## The store after a crash at every moment: MAPDR_CRASHES states at each (millions in all); some hours
-	$(BIN)/python -m pytest -q -s -m long tests/crash -n $(WORKERS) $(ARGS)
+	$(BIN)/python -m pytest -q -s -m long tests/crash $(ARGS)
 
 clinic: $(VENV)/.tested  ## A week of a clinic: 20,000 images, two outages, a full disk, new certificates; a balance of zero
 	$(BIN)/python -m pytest -q -s -m long tests/e2e/test_clinic.py $(ARGS)

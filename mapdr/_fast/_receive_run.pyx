@@ -104,6 +104,7 @@ cdef class RunReceiver(_Producer):
     cdef bint durable
     cdef object journal
     cdef int64_t largest  # of the objects that `journal` makes safe; -1 without one
+    cdef int unflushed  # whether a flush of it failed, so that no other is to be trusted
     cdef bint stuck  # whether the file of the message that is handed over could not be removed
     cdef unsigned char *meta
 
@@ -199,7 +200,8 @@ cdef class RunReceiver(_Producer):
         if self.stuck:
             self.stuck = False
             stuck = f"{id_ + run.stored:032x}"
-        return RunResult(run.stored, run.size, why != ORDINARY, unsent, unstored, stuck)
+        unflushed, self.unflushed = bool(self.unflushed), 0
+        return RunResult(run.stored, run.size, why != ORDINARY, unsent, unstored, stuck, unflushed)
 
     cdef End go(self, Run *run, int count) noexcept nogil:
         """Take messages from the socket until the run is over: at most `count`."""
@@ -263,7 +265,7 @@ cdef class RunReceiver(_Producer):
         record.offset = put_meta(self.meta, context, request.uid, record)
         put_name(name, record)
         failed = mapdr_write_file(run.folder, name, self.meta, record.offset, data, request.size,
-                                  self.durable and not appended)
+                                  self.durable and not appended, &self.unflushed)
         if not failed and appended and not self.append(record, data):
             failed = -2 if mapdr_remove_file(run.folder, name) else -1
         if failed or not self.queue.put(record):

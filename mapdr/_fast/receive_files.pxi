@@ -13,7 +13,8 @@ cdef extern from *:
     #ifdef _WIN32
     #define MAPDR_RUNS 0
     static inline int mapdr_write_file(int folder, const char *name, const unsigned char *meta, int64_t meta_size,
-                                       const unsigned char *data, int64_t size, int durable) { return -1; }
+                                       const unsigned char *data, int64_t size, int durable,
+                                       int *unflushed) { return -1; }
     static inline int mapdr_remove_file(int folder, const char *name) { return 0; }
     #else
     #define MAPDR_RUNS 1
@@ -30,11 +31,19 @@ cdef extern from *:
         if (file >= 0) close(file);
         return -1;
     }
+    /* Flush; whether that failed. `unflushed`, if no other flush is to be trusted then: as
+       mapdr.store.spool.durable.flush. */
+    static int mapdr_flush(int file, int *unflushed) {
+        if (!fsync(file)) return 0;
+        if (errno != ENOSPC && errno != EDQUOT && errno != EFBIG && errno != EINTR) *unflushed = 1;
+        return 1;
+    }
     /* Make one file, and flush it and its name if `durable`: 0; -1, and nothing is left of it; or -2, and its
        name is. The device begins to write what has been written, where the system can be asked for that, while
        the rest is. */
     static int mapdr_write_file(int folder, const char *name, const unsigned char *meta, int64_t meta_size,
-                                const unsigned char *data, int64_t size, int durable) {
+                                const unsigned char *data, int64_t size, int durable,
+                                int *unflushed) {
         int64_t piece = durable && size > MAPDR_PIECE ? MAPDR_PIECE : size, sent = piece;
         struct iovec parts[2] = {{(void *)meta, (size_t)meta_size}, {(void *)data, (size_t)piece}};
         int file = openat(folder, name, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0640), failed;
@@ -47,9 +56,9 @@ cdef extern from *:
             piece = size - sent < MAPDR_PIECE ? size - sent : MAPDR_PIECE;
             failed = write(file, data + sent, (size_t)piece) != (ssize_t)piece;
         }
-        failed = failed || (durable && fsync(file));
+        failed = failed || (durable && mapdr_flush(file, unflushed));
         failed |= close(file) != 0;
-        if (!failed && durable) failed = fsync(folder) != 0;
+        if (!failed && durable) failed = mapdr_flush(folder, unflushed);
         if (!failed) return 0;
         return mapdr_remove_file(folder, name) ? -2 : -1;
     }
@@ -58,7 +67,8 @@ cdef extern from *:
     const bint MAPDR_RUNS
     int mapdr_remove_file(int folder, const char *name) noexcept nogil
     int mapdr_write_file(int folder, const char *name, const unsigned char *meta, int64_t meta_size,
-                         const unsigned char *data, int64_t size, int durable) noexcept nogil
+                         const unsigned char *data, int64_t size, int durable,
+                         int *unflushed) noexcept nogil
 
 DEF NAME = 36               # <id>.dcm
 DEF ID = 32

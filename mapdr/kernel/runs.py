@@ -23,7 +23,8 @@ class RunResult(NamedTuple):
     `again`: another run may follow at once; if not, the next message is read like a single one. `unsent`: the
     bytes of the last response that the connection did not take; they are to be sent first. `unstored`: a
     message that was read and not stored. `stuck`: the id of that message in the store where its file could be
-    neither made safe nor removed; it is emptied, and no image.
+    neither made safe nor removed; it is emptied, and no image. `unflushed`: a flush has failed, so that no
+    other is to be trusted.
     """
 
     stored: int = 0
@@ -32,3 +33,4 @@ class RunResult(NamedTuple):
     unsent: bytes = b""
     unstored: UnstoredMessage | None = None
     stuck: str = ""
+    unflushed: bool = False

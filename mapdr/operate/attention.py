@@ -96,12 +96,7 @@ def _store(look: _Look) -> Iterable[Attention]:
     lives = look.state in ("running", "draining")
     health = beat.counters.get("store", {}) if beat is not None and lives else {}
     if health.get("refusing"):
-        yield Attention(
-            "store", "bad", f"images are REFUSED: the index cannot be written: {health['refusing']}"
-        )
-    if health.get("journal"):
-        what = f"images are REFUSED: the journal cannot be written: {health['journal']}"
-        yield Attention("journal", "bad", f"{what}; see to the disk, and start the node again")
+        yield Attention("store", "bad", f"images are REFUSED: {health['refusing']}")
     if health.get("set_aside"):
         what = words.many(health["set_aside"], "image is", "images are")
         yield Attention(

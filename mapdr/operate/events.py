@@ -153,9 +153,7 @@ SENTENCES: dict[str, Sentence] = {
     "association.failed": Sentence(
         "bad", _said("{receiver}: the association of {peer} failed: {cause}"), logged=False
     ),
-    "store.refuses": Sentence(
-        "bad", _said("images are refused: the index cannot be written: {cause}"), logged=False
-    ),
+    "store.refuses": Sentence("bad", _said("images are refused: {cause}"), logged=False),
     "store.takes": Sentence("good", _said("images are taken again"), logged=False),
     "clock.set": Sentence(
         "warn", _said("the clock was set {way} by {seconds} s; what waits moves with it"), logged=False

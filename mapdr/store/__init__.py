@@ -300,10 +300,20 @@ class Store:
         self._node_claim.release()
 
     def look_at_the_index(self) -> str:
-        """Whether it is still the one that was opened, and can be written, and so can the journal: if not,
-        nothing is taken, and the answer says why."""
+        """Whether it is still the one that was opened: if not, nothing is taken. Why nothing is, for this
+        reason or another; empty if all is well."""
         self.writer.check()
-        return self.writer.failing or self._journal_fault()
+        return self.refusing
+
+    @property
+    def refusing(self) -> str:
+        """Why nothing is taken, in words; empty if all is well."""
+        if self.spool.journal is not None and self.spool.journal.failed:
+            fault = self.spool.journal.failed
+            return f"the journal cannot be written: {fault}; see to the disk, and start the node again"
+        if self.writer.failing and not self.spool.distrusted:
+            return f"the index cannot be written: {self.writer.failing}"
+        return self.spool.distrusted
 
     def look_at_the_clock(self) -> float:
         """Move due times if the clock was set since the last call; by how many seconds it was, or 0."""
@@ -331,13 +341,11 @@ class Store:
         }
 
     def health(self) -> dict[str, Any]:
-        """For the sign of life: `refusing` says why nothing is taken (empty: all is well), and so does
-        `journal` of its own faults, `set_aside` how
+        """For the sign of life: `refusing` says why nothing is taken (empty: all is well), `set_aside` how
         many images are safe that the index does not take, `disk` what is done about a filling disk,
         `expiring` how many unrouted images are purged within a week, and when the first."""
         return {
-            "refusing": self.writer.failing,
-            "journal": self._journal_fault(),
+            "refusing": self.refusing,
             "set_aside": self.writer.set_aside,
             "disk": self.spool.room.figures.step.word,
             "expiring": {"images": self.unrouted.expiring.images, "at": self.unrouted.expiring.first_at},
@@ -355,8 +363,3 @@ class Store:
         self._keeper = Keeper(journal)
         self._keeper.start()
         self.spool.journal = journal
-
-    def _journal_fault(self) -> str:
-        """Why the journal takes nothing; empty while it does, and without one."""
-        journal = self.spool.journal
-        return "" if journal is None else journal.failed

@@ -249,12 +249,10 @@ def test_what_is_said_of_a_node_that_says_nothing(
 
 
 def test_what_the_store_says_of_itself_needs_attention(plan: Plan) -> None:
-    health = {"refusing": "database or disk is full", "journal": "Input/output error", "set_aside": 2}
+    health = {"refusing": "the index cannot be written: database or disk is full", "set_aside": 2}
     told = compose(plan, _facts(counters={"state": "running", "store": health}), Rates()).attention
     assert [item.text for item in told] == [
         "images are REFUSED: the index cannot be written: database or disk is full",
-        "images are REFUSED: the journal cannot be written: Input/output error; see to the disk, and start "
-        "the node again",
         "2 images are safe in the spool, but the index does not take them; see the log",
     ]
     assert not compose(plan, _facts(counters={"state": "running", "store": {}}), Rates()).attention
@@ -270,7 +268,8 @@ def test_a_spool_that_cannot_be_written_to_and_little_room_are_said(plan: Plan) 
 
 
 def test_images_that_the_store_lost_hold_of_are_said_before_all_else(plan: Plan) -> None:
-    told = {"state": "running", "store": {"refusing": "database or disk is full", "set_aside": 2}}
+    health = {"refusing": "the index cannot be written: database or disk is full", "set_aside": 2}
+    told = {"state": "running", "store": health}
     facts = _facts(
         counters=told,
         queues=[_queue(parked=4)],

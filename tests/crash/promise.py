@@ -7,19 +7,20 @@ import functools
 import hashlib
 import shutil
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import SimpleNamespace
 from unittest import mock
 
-from sqlalchemy import select
+from sqlalchemy import Table, select
 
 from crash.disk import Tree, materialise
 from crash.record import Call, Event
 from mapdr.kernel.item import Instance
 from mapdr.store import Rules, Store, recover
 from mapdr.store.index import database, schema
+from mapdr.store.index.database import Database
 from mapdr.store.index.schema import State
 from mapdr.store.recover import Recovered
 from mapdr.wire import dimse
@@ -118,7 +119,11 @@ def outcome(tree: Tree, folder: Path, *, power: bool) -> Outcome:
     folder.mkdir()
     materialise(tree, folder)
     try:
-        with _started_anew(power), mock.patch.object(database, "sqlite", _engine):
+        with (
+            _started_anew(power),
+            mock.patch.object(database, "sqlite", _engine),
+            mock.patch.object(Database, "insertion", _insertion),
+        ):
             return _recovered(folder / "data")
     except Exception as error:
         return Outcome((), (f"recovery fails: {type(error).__name__}: {error}",))
@@ -133,6 +138,18 @@ def _started_anew(power: bool) -> mock._patch[object]:
 _engine = functools.cache(database.sqlite)
 """One engine for all states: to set one up, and to compile statements for it, costs more than recovery. It
 keeps no connection over `Store.close`, and knows nothing of the index."""
+
+
+_compiled = Database.insertion
+_texts: dict[tuple[str, ...], str] = {}
+
+
+def _insertion(self: Database, table: Table, columns: Sequence[str]) -> str:
+    """As `Database.insertion`, whose texts are the same for every index."""
+    key = (table.name, *columns)
+    if key not in _texts:
+        _texts[key] = _compiled(self, table, columns)
+    return _texts[key]
 
 
 def _recovered(data: Path) -> Outcome:

@@ -15,9 +15,11 @@ import shutil
 import zlib
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
+from typing import Any
 
-from crash.disk import Disk, Kept, Model, materialise, snapshot
+from crash.disk import Disk, Kept, Model, Tree, materialise, snapshot
 from crash.promise import Outcome, Told, digest, outcome
 from crash.record import Call, Event, read_record, run_recorded
 from crash.states import simplest, states
@@ -27,23 +29,48 @@ Begun = dict[str, tuple[int, bytes | None]]
 
 @dataclass(frozen=True)
 class Recorded:
-    """A scenario's record, and what was there when it began."""
+    """A scenario's record, what was there when it began, and what had been said by `earlier` events."""
 
     scenario: str
     events: Sequence[Event]
     begun: Begun
+    earlier: Sequence[Event] = ()
+
+    def told(self) -> Told:
+        """What had been said when it began."""
+        told = Told()
+        for event in self.earlier:
+            told.hear(event)
+        return told
+
+    def crashed(self, model: Model, moment: int, corner: int) -> Tree:
+        """One of the states that a power failure may leave after so many events: the first of them has lost
+        nothing, the third all bytes that were not flushed, and no names."""
+        disk = Disk(model, self.begun)
+        for number, event in enumerate(self.events[:moment]):
+            disk.apply(number, event)
+        return disk.state(next(islice(states(disk, 0, corner + 1), corner, None)))
 
 
-def record(recorder: Path, folder: Path, *phases: str, fault: str = "none") -> Recorded:
-    """Let phases of a scenario happen one after the other, in the new folder `folder`; nothing else has
-    happened in its `root` but what the record says. Raises AssertionError if it says otherwise."""
+def record(
+    recorder: Path,
+    folder: Path,
+    *phases: str,
+    fault: str = "none",
+    on: Tree | None = None,
+    earlier: Sequence[Event] = (),
+) -> Recorded:
+    """Let phases of a scenario happen one after the other, in the new folder `folder`, on what a crash after
+    `earlier` events has left. Raises AssertionError if anything has happened there of which the record does
+    not tell."""
     root = folder / "root"
-    root.mkdir(parents=True, exist_ok=True)
+    root.mkdir(parents=True)
+    materialise(on or {}, root)
     begun = snapshot(root)
     written = folder / "record"
     for phase in phases:
         run_recorded(recorder, written, root, [phase, fault])
-    made = Recorded("+".join(phases), read_record(written.read_bytes()), begun)
+    made = Recorded("+".join(phases), read_record(written.read_bytes()), begun, earlier)
     disk = Disk("weak", begun)
     for number, event in enumerate(made.events):
         disk.apply(number, event)
@@ -98,17 +125,15 @@ class Failure:
         """Write all that `replay.py` needs to make this state again."""
         recorded = self.recorded
         begun = {path: (inode, _packed(content)) for path, (inode, content) in recorded.begun.items()}
-        events = [
-            (int(e.call), e.inode, e.at, e.path, e.other, _packed(e.data))
-            for e in recorded.events[: self.moment]
-        ]
+        events = [_line(event) for event in recorded.events[: self.moment]]
         kept = (
             sorted(self.kept.names),
             list(self.kept.parts.items()),
             list(self.kept.lengths.items()),
             self.kept.stale,
         )
-        facts = (recorded.scenario, begun, events, self.model, self.moment, kept, self.power)
+        earlier = [_line(event) for event in recorded.earlier]
+        facts = (recorded.scenario, begun, events, earlier, self.model, self.moment, kept, self.power)
         path.write_text(json.dumps(facts))
 
     def make(self, folder: Path) -> None:
@@ -122,13 +147,14 @@ class Failure:
     @classmethod
     def load(cls, path: Path, folder: Path) -> Failure:
         """The failure that was saved, judged again in the new folder `folder`; `broken` may be empty now."""
-        scenario, begun, events, model, moment, (names, parts, lengths, stale), power = json.loads(
+        scenario, begun, events, earlier, model, moment, (names, parts, lengths, stale), power = json.loads(
             path.read_text()
         )
         recorded = Recorded(
             scenario,
-            [Event(Call(e[0]), *e[1:5], _unpacked(e[5]) or b"") for e in events],
+            list(map(_event, events)),
             {path: (inode, _unpacked(content)) for path, (inode, content) in begun.items()},
+            list(map(_event, earlier)),
         )
         kept = Kept(
             frozenset(names),
@@ -136,7 +162,7 @@ class Failure:
             dict(lengths),
             stale,
         )
-        disk, told = Disk(model, recorded.begun), Told()
+        disk, told = Disk(model, recorded.begun), recorded.told()
         for number, event in enumerate(recorded.events):
             disk.apply(number, event)
             told.hear(event)
@@ -169,7 +195,7 @@ class Simulator:
         """The failures in at most `each` states at each of `moments`: those, or a seeded choice of as many,
         half of them after a change of names or when somebody was told something."""
         chosen = _chosen(recorded.events, moments, seed) if isinstance(moments, int) else set(moments)
-        disk, told = Disk(model, recorded.begun), Told()
+        disk, told = Disk(model, recorded.begun), recorded.told()
         for moment in range(len(recorded.events) + 1):
             if moment:
                 disk.apply(moment - 1, recorded.events[moment - 1])
@@ -224,6 +250,14 @@ def _said(event: Event, name: str) -> str:
     more = f" {event.other}" if event.other else ""
     size = f" at {event.at}, {len(event.data)} bytes" if event.call is Call.WRITE else ""
     return f"{event.call.name.lower()} {name}{more}{size}"
+
+
+def _line(event: Event) -> tuple[int | str | None, ...]:
+    return int(event.call), event.inode, event.at, event.path, event.other, _packed(event.data)
+
+
+def _event(line: list[Any]) -> Event:
+    return Event(Call(line[0]), *line[1:5], _unpacked(line[5]) or b"")
 
 
 def _packed(content: bytes | None) -> str | None:

@@ -15,6 +15,7 @@ from itertools import combinations, islice, pairwise, product
 from crash.disk import PAGE, SECTOR, DataChange, Disk, Kept
 
 _FEW = 3  # pending operations of each kind of which every combination is made
+_MANY = 20  # pending writes of which more are not looked at one by one
 _TRIES = 60  # to simplify a failure
 Parts = tuple[tuple[int, int], ...]
 
@@ -43,7 +44,8 @@ def _choices(disk: Disk, rng: random.Random) -> Iterator[Kept]:
     yield _lawful(disk, Kept(every, gone, _as_long_as_ever(disk)))
     yield _lawful(disk, Kept(none))
     yield _lawful(disk, Kept(every, gone))
-    few = [*_each(disk, every, gone), *_torn(disk, every, writes)]
+    some = writes if len(writes) <= _MANY else rng.sample(writes, _MANY)
+    few = [*_each(disk, every, gone, some), *_torn(disk, every, some)]
     if len(numbers) <= _FEW and len(writes) <= _FEW:
         few = list(_all(disk, numbers, writes))
     rng.shuffle(few)
@@ -52,15 +54,18 @@ def _choices(disk: Disk, rng: random.Random) -> Iterator[Kept]:
         yield _any(disk, rng, numbers, writes)
 
 
-def _each(disk: Disk, every: frozenset[int], gone: dict[int, Parts]) -> Iterator[Kept]:
-    """Each pending operation alone, and all but each."""
+def _each(
+    disk: Disk, every: frozenset[int], gone: dict[int, Parts], writes: list[DataChange]
+) -> Iterator[Kept]:
+    """Each pending operation alone, and all but each; of writes those of `writes`."""
+    longest = _as_long_as_ever(disk)
     for number in every:
         yield _lawful(disk, Kept(disk.closed(frozenset({number})), gone))
         yield _lawful(disk, Kept(every & disk.closed(every - _behind(disk, number)), {}))
-    for number in gone:
+    for number in (change.number for change in writes):
         yield _lawful(disk, Kept(frozenset(), {each: () for each in gone if each != number}))
         yield _lawful(disk, Kept(every, {number: ()}))
-        yield _lawful(disk, Kept(every, {number: ()}, _as_long_as_ever(disk)))
+        yield _lawful(disk, Kept(every, {number: ()}, longest))
 
 
 def _behind(disk: Disk, number: int) -> frozenset[int]:
@@ -71,10 +76,11 @@ def _behind(disk: Disk, number: int) -> frozenset[int]:
 
 
 def _torn(disk: Disk, every: frozenset[int], writes: list[DataChange]) -> Iterator[Kept]:
+    longest = _as_long_as_ever(disk)
     for change in writes:
         for parts in _tears(change):
             yield _lawful(disk, Kept(every, {change.number: parts}))
-            yield _lawful(disk, Kept(every, {change.number: parts}, _as_long_as_ever(disk), stale=True))
+            yield _lawful(disk, Kept(every, {change.number: parts}, longest, stale=True))
 
 
 def _tears(change: DataChange) -> list[Parts]:

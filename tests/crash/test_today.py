@@ -15,7 +15,8 @@ from pathlib import Path
 import pytest
 
 from crash.disk import Model
-from crash.simulator import Failure, Recorded, Simulator
+from crash.record import Call
+from crash.simulator import Failure, Recorded, Simulator, record
 from mapdr import _fast
 
 SCENARIOS = {
@@ -49,10 +50,36 @@ def none(found: list[Failure], folder: Path) -> None:
 def test_nothing_is_lost(
     recorded: Records, simulator: Simulator, tmp_path: Path, scenario: str, model: Model
 ) -> None:
-    record = recorded(*SCENARIOS[scenario])
-    none(list(islice(simulator.failures(record, model, moments=32, each=9), 1)), tmp_path)
+    made = recorded(*SCENARIOS[scenario])
+    none(list(islice(simulator.failures(made, model, moments=32, each=9), 1)), tmp_path)
     assert simulator.checked > 250
     assert simulator.recovered > 30
+
+
+@pytest.mark.parametrize("model", MODELS)
+@pytest.mark.parametrize("corner", [0, 2], ids=["nothing", "all bytes"])
+def test_nothing_is_lost_within_recovery(
+    recorder: Path,
+    recorded: Records,
+    simulator: Simulator,
+    in_memory: Path,
+    tmp_path: Path,
+    corner: int,
+    model: Model,
+) -> None:
+    """A crash within the recovery of a crash: it has lost all that was not flushed but names, or nothing."""
+    made = recorded("ordinary")
+    moment = [number for number, event in enumerate(made.events, 1) if event.call is Call.RENAME][2]
+    again = made_again(recorder, in_memory / f"within-{model}-{corner}", made, model, moment, corner)
+    none(list(islice(simulator.failures(again, model, moments=10, each=8), 1)), tmp_path)
+
+
+def made_again(
+    recorder: Path, folder: Path, made: Recorded, model: Model, moment: int, corner: int
+) -> Recorded:
+    """The record of the recovery on what a crash has left of another record."""
+    left = made.crashed(model, moment, corner)
+    return record(recorder, folder, "recovers", on=left, earlier=made.events[:moment])
 
 
 @pytest.mark.long
@@ -62,9 +89,9 @@ def test_nothing_is_lost(
 def test_nothing_is_ever_lost(
     recorded: Records, simulator: Simulator, tmp_path: Path, scenario: str, model: Model
 ) -> None:
-    record = recorded(*SCENARIOS[scenario])
+    made = recorded(*SCENARIOS[scenario])
     seed = int(os.environ.get("MAPDR_CRASH_SEED", time.strftime("%Y%m%d")))
     each = int(os.environ.get("MAPDR_CRASHES", "300"))
-    found = simulator.failures(record, model, moments=len(record.events) + 1, each=each, seed=seed)
+    found = simulator.failures(made, model, moments=len(made.events) + 1, each=each, seed=seed)
     none(list(islice(found, 1)), tmp_path)
     print(f"{scenario}, {model}, seed {seed}: {simulator.checked} states, {simulator.recovered} recovered on")

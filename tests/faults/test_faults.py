@@ -65,6 +65,11 @@ ONLY: dict[str, dict[str, tuple[Fault, ...]]] = {
 """A run gives no file two names."""
 
 
+def is_flush(fault: Fault) -> bool:
+    """Whether a flush of the spool fails, after which no other is trusted (docs/decisions/0090)."""
+    return fault.call == "fsync" and fault.error == errno.EIO and fault.path == "/spool/"
+
+
 class Pushed:
     """What became of the images that were pushed, by their identity."""
 
@@ -146,6 +151,12 @@ def test_success_and_files_agree(make_node: Callable[..., Node], faults: Faults,
             with faults.injected(*each, port=node.port):
                 pushed.push(some(seed))
             assert node.running, f"{name} ended the node"
+            if any(map(is_flush, each)):
+                assert len(pushed.refused) > before
+                assert not any(pushed.taken(next(fresh)) for _ in range(5)), "taken after a flush that failed"
+                assert "a flush to the disk failed" in node.output()
+                node.kill()
+                node.start(env)
             print(f"{name}: {len(pushed.refused) - before} refused")
         assert len(pushed.refused) > 50
         assert len(pushed.kept) > 50
@@ -156,6 +167,23 @@ def test_success_and_files_agree(make_node: Callable[..., Node], faults: Faults,
         look(node, sink, pushed)
         assert "Traceback" not in node.output()
         assert node.stop() == 0
+
+
+def test_a_node_whose_disk_failed_to_flush_says_so(make_node: Callable[..., Node], faults: Faults) -> None:
+    with RawSink() as sink:
+        node = make_node(egress={"pacs": destination(sink.port)}, rules=[everything_to("pacs")]).start(
+            faults.env
+        )
+        pushed = Pushed(node)
+        with faults.injected(Fault("fsync", errno.EIO, most=1), port=node.port):
+            pushed.push(some(1)[:3])
+        assert len(pushed.refused) == 3, "only the first flush has failed"
+        until(lambda: "a flush to the disk failed" in str(node.json("status")), 10, "that status says so")
+        node.kill()
+        node.start(faults.env)
+        pushed.push(some(2))
+        assert len(pushed.refused) == 3
+        look(node, sink, pushed)
 
 
 def test_what_cannot_be_removed_is_told_and_no_image(make_node: Callable[..., Node], faults: Faults) -> None:

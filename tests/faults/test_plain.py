@@ -58,6 +58,43 @@ def test_a_call_that_fails_refuses_and_leaves_no_image(
     assert all(path.stem in caplog.text for path in left)
 
 
+@pytest.mark.parametrize("error", [errno.EIO, errno.ENOSPC])
+@pytest.mark.parametrize("which", ["file", "folder", "hour"])
+def test_after_a_flush_that_failed_nothing_is_taken(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, which: str, error: int
+) -> None:
+    """The next flush may answer well of bytes that the system has thrown away; not so for want of room."""
+    told: list[Arrival] = []
+    spool = Spool(tmp_path, "node", submit=told.append)
+    if which != "hour":
+        take(spool)
+    real, seen = os.fsync, []
+
+    def fails(file: int) -> None:
+        seen.append(1)
+        if len(seen) == (2 if which == "folder" else 1):
+            raise OSError(error, os.strerror(error))
+        real(file)
+
+    monkeypatch.setattr(os, "fsync", fails)
+    before = len(told)
+    with pytest.raises(Refused):
+        take(spool)
+    if error == errno.ENOSPC:
+        take(spool)
+        assert not spool.distrusted
+        return
+    for _ in range(3):
+        with pytest.raises(Refused, match="a flush to the disk failed") as refused:
+            take(spool)
+        assert refused.value.status == 0xA700
+    assert len(told) == before
+    assert len([path for path in tmp_path.rglob("*") if path.is_file()]) == before
+    again = Spool(tmp_path, "node", submit=told.append)
+    take(again)
+    assert len(told) == before + 1
+
+
 def test_a_short_write_is_gone_on_with(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     told: list[Arrival] = []
     spool = Spool(tmp_path, "node", submit=told.append)

@@ -26,6 +26,23 @@ _renaming = threading.Lock()
 _NO_ROOM = {errno.ENOSPC, errno.EFBIG, *([errno.EDQUOT] if hasattr(errno, "EDQUOT") else [])}
 
 
+class FlushFailed(OSError):
+    """A flush failed, and not for want of room: the system may have thrown away what it held for the device,
+    and answer the next flush as if all were well (docs/decisions/0090)."""
+
+
+def flush(descriptor: int) -> None:
+    """Flush an open file or folder to the device. Raises OSError: FlushFailed if no flush is to be trusted
+    now.
+    """
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        if error.errno in _NO_ROOM:
+            raise
+        raise FlushFailed(error.errno, error.strerror) from error
+
+
 def refusal(error: OSError) -> Refused:
     """What a receiver answers when the spool cannot take an object: out of resources, try again later."""
     if error.errno in _NO_ROOM:
@@ -46,7 +63,7 @@ if sys.platform == "win32":  # pragma: no cover  tried by packaging/windows/veri
         """
         try:
             if durability == "power-loss":
-                os.fsync(file)
+                flush(file)
         finally:
             os.close(file)
         if not ctypes.windll.kernel32.MoveFileExW(source, target, _MOVEFILE_WRITE_THROUGH):
@@ -71,7 +88,7 @@ else:
         try:
             os.rename(source, target)
             if durability == "power-loss":
-                os.fsync(file)
+                flush(file)
         finally:
             os.close(file)
 
@@ -82,7 +99,7 @@ else:
         """
         try:
             if durability == "power-loss":
-                os.fsync(file)
+                flush(file)
         finally:
             os.close(file)
         try:
@@ -103,7 +120,7 @@ else:
         """Flush the names that a folder holds. Raises OSError."""
         descriptor = os.open(path, os.O_RDONLY)
         try:
-            os.fsync(descriptor)
+            flush(descriptor)
         finally:
             os.close(descriptor)
 
@@ -112,7 +129,7 @@ def sync_file(path: Path) -> None:
     """Flush a file that another process has written. Raises OSError."""
     file = os.open(path, os.O_RDWR | getattr(os, "O_BINARY", 0))  # Windows flushes only what could be written
     try:
-        os.fsync(file)
+        flush(file)
     finally:
         os.close(file)
 

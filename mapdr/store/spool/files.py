@@ -46,6 +46,7 @@ from mapdr.kernel.status import CANNOT_UNDERSTAND, OUT_OF_RESOURCES
 from mapdr.store.spool import filemeta
 from mapdr.store.spool.durable import (
     Durability,
+    FlushFailed,
     make_folder,
     publish,
     refusal,
@@ -112,6 +113,8 @@ class Spool(SpoolFolder):
         self.room = Room(data, min_free, low_free)
         self.journal: Journal | None = None
         """Where images of usual size are made safe, if not by a flush of each file (docs/decisions/0091)."""
+        self.distrusted = ""
+        """Why nothing is taken until the next start; empty if all is well."""
         self._on_lane = on_lane
         self._refusing = refusing
         self._ids = Ids()
@@ -159,7 +162,20 @@ class Spool(SpoolFolder):
                 folder = self.make_hour(hour, again=True)
                 return SpoolFile(self, id_, folder, source=source, uids=uids, syntax=transfer_syntax_uid)
         except OSError as error:
-            raise refusal(error) from error
+            raise self.refused(error) from error
+
+    def refused(self, error: OSError) -> Refused:
+        """What a receiver answers to an object that the spool could not take."""
+        if isinstance(error, FlushFailed):
+            self.distrust()
+        return refusal(error)
+
+    def distrust(self) -> None:
+        """A flush failed: take nothing more, whatever later flushes say. Safe twice."""
+        if not self.distrusted:
+            self.distrusted = "a flush to the disk failed: nothing is taken until a restart"
+            log.error("%s; look at the disk first, its errors are in the system's log", self.distrusted)
+        self.runs.end_runs()
 
     def lane(self, source: Source, contexts: Contexts) -> Lane | None:
         """A way in for runs of one association; None without the compiled code. To be closed at its end."""
@@ -195,11 +211,13 @@ class Spool(SpoolFolder):
                 (self.folder / hour).rmdir()
 
     def check_room(self) -> None:
-        """Raise Refused(0xA700) when the index or the journal takes nothing, or less than `min_free` bytes
-        are free, or nobody knows how many.
+        """Raise Refused(0xA700) when a flush has failed, index or journal take nothing, less than `min_free`
+        bytes are free, or nobody knows how many.
 
         Free space is measured twice a second (`Room`).
         """
+        if self.distrusted:
+            raise Refused(OUT_OF_RESOURCES, self.distrusted)
         refusing = self._refusing()
         if refusing:
             raise Refused(OUT_OF_RESOURCES, f"the index cannot be written: {refusing}")
@@ -302,7 +320,7 @@ class SpoolFile:
             self._spool.submit(arrival)
         except OSError as error:
             self.abort()
-            raise refusal(error) from error
+            raise self._spool.refused(error) from error
         except BaseException:
             self.abort()
             raise
@@ -359,6 +377,8 @@ class SpoolFile:
     def _make_safe(self, offset: int, size: int, digest: bytes) -> None:
         """Give it its final name and make it safe (steps 3 to 5). Raises Refused, OSError."""
         journal, durability = self._spool.journal, self._spool.durability
+        if journal is not None:
+            journal.check()  # after a fault of the disk nothing is answered Success any more
         if journal is not None and size <= journal.largest:
             os.lseek(self._file, 0, os.SEEK_SET)
             whole = memoryview(_read(self._file, offset + size))  # of the system's cache

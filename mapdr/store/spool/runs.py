@@ -58,6 +58,9 @@ class LaneSpool(Protocol):
     def check_room(self) -> None:
         """Raise Refused(0xA700) when there is no room."""
 
+    def distrust(self) -> None:
+        """A flush failed: take nothing more."""
+
     def block(self, count: int) -> int:
         """The first of `count` ids that follow each other, as a number."""
 
@@ -156,13 +159,15 @@ class Lane:
         try:
             spool.check_room()
             folder = self._open_folder(id_text(first))
-        except (Refused, OSError):
+        except (Refused, OSError):  # the ordinary way meets it again, and says so
             return RunResult()
         if spool.by_priority:  # a run knows no rules
             return RunResult()
         if self._journal is not None:
             self._journal.folder = self._path
         run = self._run_receiver.receive(channel, folder, first, MAX_MESSAGES, generation)
+        if run.unflushed:
+            spool.distrust()
         if run.stuck:
             log.warning("%s: could not be removed; it was not answered, and is no image any more", run.stuck)
         return run
