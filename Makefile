@@ -9,7 +9,7 @@ VENV ?= .venv
 SECONDS ?= 600
 # Processes that run tests side by side: half of a test's time is waiting for disks, peers and deadlines.
 WORKERS ?= 2
-TARGETS := pdu command association scan runs elements meta frames answer multipart stow
+TARGETS := pdu command association scan runs elements meta frames answer multipart stow journal
 BIN := $(VENV)/$(if $(filter Windows_NT,$(OS)),Scripts,bin)
 SOURCES := pyproject.toml setup.py $(wildcard mapdr/_fast/*.pyx mapdr/_fast/*.pxi mapdr/_fast/vendor/*.h)
 

@@ -20,6 +20,7 @@ CONFIG = """
 name = "bench"
 data = "{data}"
 durability = "{durability}"
+journal = {journal}
 
 [receive.modalities]
 type = "dicom"
@@ -92,6 +93,7 @@ def node(
     folder: Path,
     *,
     durability: str = "power-loss",
+    journal: bool = False,
     out: int | None = None,
     steps: str = "",
     associations: int = 2,
@@ -112,6 +114,7 @@ def node(
         CONFIG.format(
             data=(folder / "data").as_posix(),
             durability=durability,
+            journal=str(journal).lower(),
             port=port,
             egress=egress or dimse,
             steps=steps,

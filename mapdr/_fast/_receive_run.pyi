@@ -2,7 +2,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from mapdr._fast._pdata_py import Channel
-from mapdr._fast._receive_run_py import RunContext, StoredObject, UnindexedObject
+from mapdr._fast._receive_run_py import RunContext, RunJournal, StoredObject, UnindexedObject
 from mapdr.kernel.runs import RunResult
 
 class RunQueue:
@@ -31,6 +31,8 @@ class RunReceiver:
         tags: Mapping[int, Any],
         durable: bool,
         owner: object,
+        *,
+        journal: RunJournal | None = None,
     ) -> None: ...
     def receive(self, channel: Channel, folder: int, id_: int, count: int, generation: int) -> RunResult: ...
     def end(self) -> None: ...

@@ -2,7 +2,7 @@
 """Runs of C-STORE messages that are whole and regular, from the socket into the spool without the interpreter.
 
 A run receives, looks at headers, writes the file, flushes it, answers, and queues what the index needs, in C
-and without the GIL; the index's writer drains the queue later. Only what fits into the receive buffer as a whole
+and without the GIL (but for a journal, if that makes objects safe); the index's writer drains the queue later. Only what fits into the receive buffer as a whole
 is taken. A message that is anything but regular is left to the ordinary way: unread where its PDVs or its command
 set are odd, read where its data set is, and after any trouble with the file.
 
@@ -14,7 +14,9 @@ session with one peer. POSIX only: elsewhere `RunReceiver.possible` is False.
 import os
 from sys import byteorder
 
+from cpython.buffer cimport PyBUF_READ
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
+from cpython.memoryview cimport PyMemoryView_FromMemory
 from libc.stdint cimport int64_t, uint32_t, uint64_t
 from libc.stdlib cimport free, malloc
 from libc.string cimport memcmp, memmove, memset
@@ -100,14 +102,17 @@ cdef class RunReceiver(_Producer):
     cdef tuple paths
     cdef list kept_alive
     cdef bint durable
+    cdef object journal
+    cdef int64_t largest  # of the objects that `journal` makes safe; -1 without one
     cdef int unflushed  # whether a flush of it failed, so that no other is to be trusted
     cdef bint stuck  # whether the file of the message that is handed over could not be removed
     cdef unsigned char *meta
 
-    def __cinit__(self, RunQueue queue, contexts, tags, bint durable, owner):
+    def __cinit__(self, RunQueue queue, contexts, tags, bint durable, owner, *, journal=None):
         cdef int longest = 0
         memset(self.contexts, 0, sizeof(self.contexts))
         self.queue, self.durable, self.owner = queue, durable, owner
+        self.journal, self.largest = journal, -1 if journal is None else journal.largest
         self.kept_alive = []
         self.want(tags)
         for number, context in contexts.items():
@@ -238,6 +243,7 @@ cdef class RunReceiver(_Producer):
         cdef const Context *context = &self.contexts[request.context]
         cdef const unsigned char *data = run.data + request.data
         cdef int uid = plain_uid(request.uid, request.uid_length), failed
+        cdef bint appended = request.size <= self.largest
         cdef Record *record
         cdef unsigned char *fenced
         cdef char name[NAME + 1]
@@ -258,11 +264,24 @@ cdef class RunReceiver(_Producer):
         mapdr_digest(data, <size_t>request.size, record.digest)
         record.offset = put_meta(self.meta, context, request.uid, record)
         put_name(name, record)
-        failed = mapdr_write_file(run.folder, name, self.meta, record.offset, data, request.size, self.durable,
-                                  &self.unflushed)
+        failed = mapdr_write_file(run.folder, name, self.meta, record.offset, data, request.size,
+                                  self.durable and not appended, &self.unflushed)
+        if not failed and appended and not self.append(record, data):
+            failed = -2 if mapdr_remove_file(run.folder, name) else -1
         if failed or not self.queue.put(record):
             self.stuck = failed == -2 or (not failed and mapdr_remove_file(run.folder, name))
             free(record)
             return False
         self.queued += 1
+        return True
+
+    cdef bint append(self, const Record *record, const unsigned char *data) noexcept with gil:
+        """Make an object safe by the journal, its file being written; False if that cannot be."""
+        cdef object before, view
+        try:
+            before = PyBytes_FromStringAndSize(<char *>self.meta, record.offset)
+            view = PyMemoryView_FromMemory(<char *>data, record.size, PyBUF_READ)
+            self.journal.append(id_of(record), before, view, PyBytes_FromStringAndSize(<char *>record.digest, 16))
+        except Exception:
+            return False  # the ordinary way says why
         return True

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from threading import Lock
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from mapdr.kernel.runs import RunResult
 
@@ -61,6 +61,19 @@ class UnindexedObject(NamedTuple):
 
     id: str
     error: Exception
+
+
+class RunJournal(Protocol):
+    """What makes an object safe whose file is written, and not flushed."""
+
+    largest: int
+    """Bytes of the largest data set that it takes."""
+
+    def append(self, id_: str, before: bytes, data: memoryview, digest: bytes) -> None:
+        """Come back when the object is safe: `before` and `data` are its file, `digest` is that of `data`.
+
+        Raises whatever it likes, and then it may not be; `data` is not there any more afterwards.
+        """
 
 
 class RunQueue:
@@ -119,7 +132,7 @@ class RunReceiver:
 
     `contexts`: presentation context id to what its objects share; `tags`: the top level of the wanted tree,
     at most MAX_TAGS; `durable`: whether file and folder are flushed before Success; `owner` comes with each
-    image that is drained.
+    image that is drained; `journal` makes safe what it has room for, and such a file is not flushed.
     """
 
     possible = False
@@ -132,6 +145,8 @@ class RunReceiver:
         tags: Mapping[int, Any],
         durable: bool,
         owner: object,
+        *,
+        journal: RunJournal | None = None,
     ) -> None:
         self.queue = queue
 

@@ -110,6 +110,7 @@ class NodeConfig(StageConfig):
     data: LocalPath = Field(default=Path("mapdr-data"), validate_default=True)
     database: str | Secret = "sqlite"
     durability: Literal["power-loss", "process-crash"] = "power-loss"
+    journal: bool = False
     retention: Annotated[Duration | None, BeforeValidator(_retention)] = 7 * 86400.0
     unrouted_retention: Annotated[Duration | None, BeforeValidator(_retention)] = 30 * 86400.0
     study_quiet: Duration = 30.0

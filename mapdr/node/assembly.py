@@ -49,7 +49,7 @@ from mapdr.store.spool.claim import Claim, running_file
 
 log = logging.getLogger("mapdr.node")
 
-FIXED = ("name", "data", "database", "durability", "repeats", "workers", "memory")
+FIXED = ("name", "data", "database", "durability", "journal", "repeats", "workers", "memory")
 """Keys of `[node]` that a reload cannot change: they are what the running store was opened with."""
 
 DRAIN = 30.0
@@ -269,6 +269,7 @@ class Node:
             node.name,
             database=node.database_url(),
             durability=node.durability,
+            journal=node.journal,
             min_free=node.min_free,
             low_free=node.low,
             repeats=node.repeats,

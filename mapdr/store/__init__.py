@@ -13,6 +13,7 @@ touches the database.
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -56,6 +57,9 @@ from mapdr.store.spool.durable import Durability, make_folder, sync_folder
 from mapdr.store.spool.files import MOST_WAITING, Spool
 from mapdr.store.spool.folder import SpoolFolder
 from mapdr.store.spool.headers import INDEX_TAGS, STUDY_TAGS, Reading
+from mapdr.store.spool.journal.journal import Journal
+from mapdr.store.spool.journal.keeper import Keeper
+from mapdr.store.spool.journal.replay import journal_folder, replay
 from mapdr.store.spool.room import DiskFigures
 from mapdr.store.study_events import StudyEvent, StudyEvents
 from mapdr.store.unrouted import UnroutedRetention
@@ -72,6 +76,8 @@ __all__ = [
 ]
 
 
+log = logging.getLogger("mapdr.store")
+
 CLAIM_SECONDS = 10.0
 """How long a node waits at its start for another process of its name."""
 
@@ -87,6 +93,7 @@ class Store:
         database: Database,
         *,
         durability: Durability,
+        journal: bool,
         min_free: int,
         low_free: int,
         repeats: Repeats,
@@ -167,6 +174,8 @@ class Store:
         self.erasure = Erasure(database, self.strings, self.studies, folder)
         self.unrouted = UnroutedRetention(database, self.strings, self.spool)
         self._clock = Clock(database)
+        self._with_journal = journal and durability == "power-loss"
+        self._keeper: Keeper | None = None
         self._claim = Claim(folder.folder / "claim", node)
         self._node_claim = Claim(node_file(data, node), node)
 
@@ -178,6 +187,7 @@ class Store:
         *,
         database: str = "sqlite",
         durability: Durability = "power-loss",
+        journal: bool = False,
         min_free: int = 0,
         low_free: int = 0,
         repeats: Repeats = "forward",
@@ -187,6 +197,8 @@ class Store:
     ) -> Store:
         """Open a node's store, making what is missing. Raises ConfigurationError, OSError.
 
+        `journal`: whether images are made safe by the journal, under "power-loss": for the node alone, which
+        has its folder for itself;
         `min_free`: bytes of disk that stay free; `low_free`: bytes below which less is kept and taken;
         `repeats`: whether an image that was delivered before and is pushed again is delivered again;
         `busy`: seconds to wait while another process holds the index;
@@ -205,6 +217,7 @@ class Store:
                 node,
                 opened,
                 durability=durability,
+                journal=journal,
                 min_free=min_free,
                 low_free=low_free,
                 repeats=repeats,
@@ -254,6 +267,9 @@ class Store:
                 last_beat=self.commands.last_beat(),
             )
             self.outbox.release()
+            replayed = replay(self.spool)
+            if replayed:
+                log.info("%d images were written anew from the journal", replayed)
             return recovery.run()
 
     def start(self) -> None:
@@ -264,11 +280,16 @@ class Store:
         last_sign = self.commands.last_beat()
         self._clock.begin(last_sign)
         self.arrivals.resume(last_sign, time.time())
+        if self._with_journal:
+            self._begin_journal()
         self.writer.start()
 
     def stop(self, deadline: float) -> None:
         """Write what waits, by `deadline` (time.monotonic()). Safe twice and without `start`."""
         self.writer.stop(deadline)
+        keeper, self._keeper = self._keeper, None
+        if keeper is not None:
+            keeper.stop()
         self._claim.release()
 
     def close(self) -> None:
@@ -287,6 +308,9 @@ class Store:
     @property
     def refusing(self) -> str:
         """Why nothing is taken, in words; empty if all is well."""
+        if self.spool.journal is not None and self.spool.journal.failed:
+            fault = self.spool.journal.failed
+            return f"the journal cannot be written: {fault}; see to the disk, and start the node again"
         if self.writer.failing and not self.spool.distrusted:
             return f"the index cannot be written: {self.writer.failing}"
         return self.spool.distrusted
@@ -326,3 +350,16 @@ class Store:
             "disk": self.spool.room.figures.step.word,
             "expiring": {"images": self.unrouted.expiring.images, "at": self.unrouted.expiring.first_at},
         }
+
+    def _begin_journal(self) -> None:
+        replay(self.spool)  # nothing, after `recover`
+        try:
+            journal = Journal(journal_folder(self.spool))
+        except OSError as error:  # a full disk, say: what is there is to be delivered
+            log.error(
+                "there is no journal: its files cannot be made (%s); images are flushed", error.strerror
+            )
+            return
+        self._keeper = Keeper(journal)
+        self._keeper.start()
+        self.spool.journal = journal

@@ -26,8 +26,9 @@ from mapdr.kernel.errors import Permanent
 from mapdr.kernel.permissions import FOLDER_MODE
 from mapdr.store.index.copying import copy_index, files_of_copy
 from mapdr.store.spool import filemeta
+from mapdr.store.spool.claim import nodes_at_work
 from mapdr.store.spool.durable import sync_folder
-from mapdr.store.spool.folder import FINAL, PART, SpoolFolder
+from mapdr.store.spool.folder import FINAL, JOURNAL, PART, SpoolFolder
 
 INDEX = "index.db"
 SPOOL = "spool"
@@ -133,9 +134,13 @@ class _Copying:
         """What of the spool is not copied yet."""
         self.done.unfinished = 0
         root = self._data / SPOOL
+        # While a node runs, its files are whole; what a crash left in its journal is in no file yet.
+        working = nodes_at_work(self._data)
         for folder, folders, names in os.walk(root, onerror=_raise, followlinks=True):
             inside = Path(folder).relative_to(root).parts
             folders.sort()
+            if len(inside) == 1 and inside[0] in working and JOURNAL in folders:
+                folders.remove(JOURNAL)
             for name in sorted(names):
                 if not name.endswith(PART) and not (len(inside) == 1 and name.startswith(_OF_A_PROCESS)):
                     over = len(inside) == 2 and inside[1] <= self._over

@@ -150,7 +150,7 @@ zzz = 1
 """,
         """\
 mapdr.toml:2 node.nmae: unknown key; did you mean "name"?
-mapdr.toml:3 node.zzz: unknown key; known: data, database, durability, low_free, memory, min_free, name, repeats, retention, study_quiet, unrouted_retention, workers
+mapdr.toml:3 node.zzz: unknown key; known: data, database, durability, journal, low_free, memory, min_free, name, repeats, retention, study_quiet, unrouted_retention, ...
 """,
     ),
     "wrong values of the node": (

@@ -14,13 +14,17 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+import mapdr.store
 from crash import planted
 from crash.promise import NODE, RULES, image
 from mapdr.kernel.watch import Watch
 from mapdr.store import Settlement, Store
+from mapdr.store.spool.journal import keeper
+from mapdr.store.spool.journal.journal import Journal
 from mapdr.testing import peer
 from mapdr.wire import pdu
 from mapdr.wire.link import Limits
@@ -40,9 +44,13 @@ def die() -> None:
     _shim.mapdr_die(9)
 
 
+JOURNAL = [False]
+"""Whether stores have a journal."""
+
+
 def opened(data: Path) -> Store:
     """A store that takes images, after recovery."""
-    store = Store.open(data, NODE, durability="power-loss", repeats="absorb")
+    store = Store.open(data, NODE, durability="power-loss", repeats="absorb", journal=JOURNAL[0])
     store.use("rev1", RULES.router, dict(RULES.recipes))
     store.recover(lambda revision: RULES)
     store.start()
@@ -176,10 +184,34 @@ def recovers(data: Path) -> None:
     store.close()
 
 
+def with_a_journal(scenario: Callable[[Path], None], data: Path, *, together: bool = False) -> None:
+    """The same, over a journal of small segments and with a keeper that is at work all the time; `together`:
+    it flushes the whole file system, be it one of a kind that MAPDR would not flush so.
+    """
+    JOURNAL[0] = True
+    if together:
+        keeper._WHOLE.add("tmpfs")
+        keeper._FEW = 0
+    mapdr.store.Journal = partial(Journal, size=32 << 10, most=3)  # type: ignore[misc,assignment]
+    keeper.LINGER_SECONDS = 0.01
+    scenario(data)
+
+
+def killed_before_the_flush_of_a_segment(data: Path) -> None:
+    """An image is in the journal, and not flushed, when the node is killed."""
+    killed(data, "fdatasync", 1)
+
+
 SCENARIOS: dict[str, Callable[[Path], None]] = {
     function.__name__: function
     for function in (ordinary, runs, killed, killed_before_the_flush, killed_in_a_new_hour, again, recovers)
 }
+
+SCENARIOS |= {
+    f"{function.__name__}_journal": partial(with_a_journal, function)
+    for function in (ordinary, runs, killed_before_the_flush_of_a_segment, again)
+}
+SCENARIOS["ordinary_together"] = partial(with_a_journal, ordinary, together=True)
 
 
 def main(data: str, scenario: str, fault: str) -> None:

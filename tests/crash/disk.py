@@ -23,7 +23,8 @@ data=ordered in the mount options of admin-guide/ext4.rst):
   where a write ended, and what is before the cut is whole. Bytes that are written over come through by
   sectors, at any time
 
-In both, closing a file promises nothing, and the end of a process loses nothing.
+In both, syncfs makes all durable that was pending (syncfs(2), Linux), closing a file promises nothing, and
+the end of a process loses nothing.
 """
 
 from __future__ import annotations
@@ -139,6 +140,11 @@ class Disk:
                 self._write(self._of_inode[event.inode], DataChange(number, event.at, None))
             case Call.FSYNC | Call.FDATASYNC:
                 self._flush(self._of_inode[event.inode], whole=event.call is Call.FSYNC)
+            case Call.SYNCFS:
+                self._kept_names = dict(self._names)
+                self._kept_bytes = {node: bytearray(content) for node, content in self._bytes.items()}
+                self.changes.clear()
+                self.data.clear()
 
     def path_of(self, event: Event) -> str:
         """What the file of an event is called now, or its number in the record where it has no name."""

@@ -13,12 +13,14 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import mapdr.store
 from crash.record import Call, Event
 from mapdr.store import recover
 from mapdr.store.index import database
 from mapdr.store.spool import durable, files, sealed
 from mapdr.store.spool.durable import Durability
 from mapdr.store.spool.folder import FINAL
+from mapdr.store.spool.journal import keeper, segment
 
 Patch = Callable[[Any, str, Any], None]
 """`setattr`, or one that is taken back."""
@@ -183,6 +185,57 @@ def a_log_of_the_index_is_a_leftover(patch: Patch) -> None:
     patch(database, "remove_leftovers", remove_leftovers)
 
 
+def no_flush_of_the_segment(patch: Patch) -> None:
+    """The journal's segment is not flushed before Success."""
+    patch(segment.Segment, "flush", lambda self: None)
+
+
+def no_flush_behind(patch: Patch) -> None:
+    """Segments are freed whose images' own files were never flushed."""
+    patch(keeper.Files, "flush", lambda self, paths: None)
+
+
+def segments_are_freed_too_early(patch: Patch) -> None:
+    """The checkpoint is written before the files are flushed: those of a round come with the next."""
+    left: list[Path] = []
+
+    def keep(self: keeper.Keeper) -> None:
+        self._journal.make_room()
+        sequence, paths = self._journal.files()
+        if paths:
+            self._journal.are_safe(sequence)
+            self._files.flush(left)
+            left[:] = paths
+
+    patch(keeper.Keeper, "keep", keep)
+
+
+def no_flush_of_names_behind(patch: Patch) -> None:
+    """The files behind the journal are flushed, and not their names."""
+    patch(keeper, "sync_folder", lambda path: None)
+
+
+def files_written_after_the_flush_of_all(patch: Patch) -> None:
+    """What came while the file system was flushed is taken for flushed, too."""
+
+    def keep(self: keeper.Keeper) -> None:
+        journal = self._journal
+        journal.make_room()
+        _, paths = journal.files()
+        if paths:
+            self._files.flush(paths)
+            with journal._state:  # until something has come
+                journal._state.wait_for(lambda: len(journal._waiting) > len(paths) or journal._closed)
+            journal.are_safe(journal.files()[0])
+
+    patch(keeper.Keeper, "keep", keep)
+
+
+def nothing_is_replayed(patch: Patch) -> None:
+    """What a crash left in the journal is not looked at."""
+    patch(mapdr.store, "replay", lambda spool: 0)
+
+
 WRITING: dict[str, tuple[tuple[str, ...], Callable[[Patch], None]]] = {
     fault.__name__: (phases, fault)
     for phases, faults in (
@@ -200,6 +253,16 @@ WRITING: dict[str, tuple[tuple[str, ...], Callable[[Patch], None]]] = {
         ),
         (("killed_before_the_flush", "again"), (no_flush_before_the_index_is_told,)),
         (("killed_in_a_new_hour", "again"), (no_flush_of_a_folder_that_is_there,)),
+        (
+            ("ordinary_journal",),
+            (
+                no_flush_of_the_segment,
+                no_flush_behind,
+                no_flush_of_names_behind,
+                segments_are_freed_too_early,
+            ),
+        ),
+        (("ordinary_together",), (files_written_after_the_flush_of_all,)),
     )
     for fault in faults
 }

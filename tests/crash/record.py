@@ -32,6 +32,7 @@ class Call(IntEnum):
     FDATASYNC = 10
     MARK = 11
     SEND = 12
+    SYNCFS = 13
 
 
 @dataclass(frozen=True, slots=True)

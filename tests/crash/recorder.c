@@ -23,7 +23,7 @@
 #include <sys/uio.h>
 #include <unistd.h>
 
-enum { CREATE = 1, MKDIR, LINK, RENAME, UNLINK, RMDIR, WRITE, LENGTH, FSYNC, FDATASYNC, MARK, SEND };
+enum { CREATE = 1, MKDIR, LINK, RENAME, UNLINK, RMDIR, WRITE, LENGTH, FSYNC, FDATASYNC, MARK, SEND, SYNCFS };
 
 struct head {
     uint32_t call, path, other, size;
@@ -249,6 +249,7 @@ PAIRS(linkat, (int of, const char *from, int at, const char *to, int flags), (of
     }
 FLUSHES(fsync, FSYNC)
 FLUSHES(fdatasync, FDATASYNC)
+FLUSHES(syncfs, SYNCFS)
 
 /* What a peer is told: written down before it goes out. */
 ssize_t send(int socket, const void *data, size_t size, int flags) {

@@ -52,6 +52,14 @@ def test_a_fault_of_recovery_is_found(
     assert first(simulator, recorded("ordinary")).broken
 
 
+def test_a_journal_that_is_not_replayed_is_found(
+    recorded: Callable[..., Recorded], simulator: Simulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    simulator.known = {}
+    planted.nothing_is_replayed(monkeypatch.setattr)
+    assert first(simulator, recorded("ordinary_journal")).broken
+
+
 @pytest.mark.skipif(not _fast.RunReceiver.possible, reason="no compiled runs here")
 @pytest.mark.parametrize("fault", planted.RUNS)
 def test_a_fault_of_runs_is_found(

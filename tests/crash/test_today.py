@@ -24,12 +24,17 @@ SCENARIOS = {
     "runs": ("runs",),
     "killed before a flush": ("killed_before_the_flush", "again"),
     "killed in a new hour": ("killed_in_a_new_hour", "again"),
+    "a journal": ("ordinary_journal",),
+    "a journal, files flushed together": ("ordinary_together",),
+    "runs into a journal": ("runs_journal",),
+    "a journal, killed": ("killed_before_the_flush_of_a_segment_journal", "again_journal"),
+    "a journal that is turned off": ("killed_before_the_flush_of_a_segment_journal", "again"),
 }
 MODELS: tuple[Model, ...] = ("weak", "ordered")
 Records = Callable[..., Recorded]
 
 if not _fast.RunReceiver.possible:
-    del SCENARIOS["runs"]
+    del SCENARIOS["runs"], SCENARIOS["runs into a journal"]
 
 
 def none(found: list[Failure], folder: Path) -> None:

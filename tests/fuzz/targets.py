@@ -18,6 +18,7 @@ from random import Random
 from typing import Any, NamedTuple
 
 import pydicom.data
+import xxhash
 from pydicom.filereader import dcmread
 from pydicom.filewriter import write_dataset
 
@@ -40,6 +41,7 @@ from mapdr.net.multipart import Limits as MultipartLimits
 from mapdr.operate import part10
 from mapdr.receive.dicomweb.parts import PartResult, PartStore
 from mapdr.store.spool import filemeta
+from mapdr.store.spool.journal import record
 from mapdr.store.spool.runs import gather
 from mapdr.testing import peer
 from mapdr.transform.fragments import frame_spans
@@ -49,6 +51,7 @@ from mapdr.wire.link import Limits, LinkLost
 from net import bodies
 from receive.conversation import converse, open_spool
 from receive.fakes import FakeIntake
+from store import segments
 from store.world import SOURCE, data_set
 from wire.streams import Tape, ways
 
@@ -317,6 +320,20 @@ def files(data: bytes) -> None:
         assert found.offset + found.length == len(data)
 
 
+def journal(data: bytes) -> None:
+    """A segment of the journal, as a disk gives it: records lie within it, one behind the other."""
+    found = segments.read_records(data)
+    for one, body in found:
+        assert one.at - record.HEAD >= record.BLOCK
+        assert one.at + one.offset + one.size <= len(data)
+        assert one.digest == xxhash.xxh3_128_digest(body)
+        assert data[one.at + one.offset :][: one.size] == body
+    for (before, _), (after, _) in pairwise(found):
+        assert before.end <= after.at - record.HEAD
+        assert before.sequence < after.sequence
+    record.read_checkpoint_block(data)
+
+
 def reason(call: Callable[..., Any], *args: Any) -> Any:
     """The result, or what the refusal says."""
     try:
@@ -465,6 +482,7 @@ TARGETS = {
     "answer": Target(store_answers, drawn(answers.draw), answers.draw),
     "multipart": Target(multiparts, drawn(bodies.draw), bodies.draw),
     "stow": Target(stow_bodies, drawn(stow_body), stow_body),
+    "journal": Target(journal, drawn(segments.draw), segments.draw),
     "frames": Target(frames, drawn(structure.frames), structure.frames),
 }
 """Name to what is fuzzed."""

@@ -1,7 +1,7 @@
 """Run by test_crash: receives into a store and dies, without a word, at a numbered point.
 
-`crash_child.py FOLDER POINT NTH COUNT`: the NTH time that POINT is reached the process ends at once. Each
-object that was answered Success is printed before the next begins.
+`crash_child.py FOLDER POINT NTH COUNT [journal]`: the NTH time that POINT is reached the process ends at
+once. Each object that was answered Success is printed before the next begins.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from sqlalchemy import event
 from mapdr.store import Settlement, Store
 from mapdr.store.spool import files as spool
 from mapdr.store.spool.folder import SpoolFolder
+from mapdr.store.spool.journal import segment
 from store.world import CT, EXPLICIT, SOURCE, To, data_set
 
 
@@ -38,10 +39,10 @@ def at(nth: int) -> Callable[..., None]:
 def arm(store: Store, point: str, nth: int) -> None:
     """Let the process die at a point."""
     reached = at(nth)
-    if point.startswith(("os.", "spool.")):
+    if point.startswith(("os.", "spool.", "segment.")):
         # before or after a call: "os.fsync before"
         place, name, when = point.replace(".", " ").split()
-        module = {"os": os, "spool": spool}[place]
+        module = {"os": os, "spool": spool, "segment": segment}[place]
         real = getattr(module, name)
 
         def call(*args: Any, **options: Any) -> Any:
@@ -65,8 +66,8 @@ def arm(store: Store, point: str, nth: int) -> None:
         raise ValueError(point)
 
 
-def main(folder: str, point: str, nth: str, count: str) -> None:
-    store = Store.open(Path(folder), "node", durability="power-loss")
+def main(folder: str, point: str, nth: str, count: str, journal: str = "") -> None:
+    store = Store.open(Path(folder), "node", durability="power-loss", journal=bool(journal))
     store.use("rev1", To("pacs"), {"r0": {"steps": []}})
     store.start()
     warm = store.spool.begin(SOURCE, CT, "9.9", EXPLICIT)

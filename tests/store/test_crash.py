@@ -11,6 +11,9 @@ from pathlib import Path
 import pytest
 
 from mapdr.store import Rules, Selection, Store
+from mapdr.store.spool.folder import SpoolFolder
+from mapdr.store.spool.journal import record, segment
+from mapdr.store.spool.journal.replay import journal_folder
 from store.world import To, data_set
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -29,11 +32,32 @@ POINTS = [
     ("before unlink", 1),
     ("before unlink", 3),
 ]
+JOURNAL_POINTS = [
+    ("os.write before", 2),
+    ("spool.publish after", 3),
+    ("segment.flush_data before", 1),
+    ("segment.flush_data before", 6),
+    ("segment.flush_data after", 4),
+    pytest.param("os.writev before", 5, marks=pytest.mark.skipif(os.name == "nt", reason="not there")),
+    ("before submit", 2),
+    ("before row commit", 3),
+    ("after row commit", 2),
+    ("before unlink", 3),
+    ("nothing", 1),
+]
 
 
-def run(folder: Path, point: str, nth: int) -> subprocess.CompletedProcess[str]:
+def run(folder: Path, point: str, nth: int, *more: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, str(Path(__file__).with_name("crash_child.py")), str(folder), point, str(nth), "12"],
+        [
+            sys.executable,
+            str(Path(__file__).with_name("crash_child.py")),
+            str(folder),
+            point,
+            str(nth),
+            "12",
+            *more,
+        ],
         capture_output=True,
         text=True,
         timeout=60,
@@ -58,6 +82,39 @@ def test_what_was_answered_is_never_lost(tmp_path: Path, point: str, nth: int) -
         path.unlink()
     check(tmp_path / "kept", answered, sent, lost=False)
     check(tmp_path / "lost", answered, sent, lost=True)
+
+
+@pytest.mark.parametrize(("point", "nth"), JOURNAL_POINTS)
+def test_with_a_journal_a_power_failure_loses_nothing_either(tmp_path: Path, point: str, nth: int) -> None:
+    """What the process wrote is kept, or files are lost that were not known to be flushed; the index too."""
+    child = run(tmp_path / "kept", point, nth, "journal")
+    assert child.returncode == (0 if point == "nothing" else 9), child.stderr
+    said = child.stdout.splitlines()
+    answered = [line for line in said if line.startswith("1.")]
+    sent = {line.split()[1] for line in said if line.startswith("sent")}
+    for name in ("cut", "lost"):
+        shutil.copytree(tmp_path / "kept", tmp_path / name)
+        lose_what_was_not_flushed(tmp_path / name)
+    for path in (tmp_path / "lost").glob("index.db*"):
+        path.unlink()
+    for name in ("kept", "cut", "lost"):
+        check(tmp_path / name, answered, sent, lost=name == "lost")
+
+
+def lose_what_was_not_flushed(folder: Path) -> None:
+    """Cut or remove each file of which only the journal promises that it is safe."""
+    spool = SpoolFolder(folder, "node")
+    known = segment.read_checkpoint(journal_folder(spool))
+    for path in segment.segments(journal_folder(spool)):
+        with segment.reading(path) as (read, length):
+            for each in record.records(read, length):
+                file = spool.path(each.id)
+                if each.sequence <= known or not file.exists():
+                    continue
+                if each.sequence % 2:
+                    file.unlink()
+                else:
+                    os.truncate(file, 100)
 
 
 def check(folder: Path, answered: list[str], sent: set[str], *, lost: bool) -> None:

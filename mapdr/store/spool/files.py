@@ -12,6 +12,8 @@
     3  it gets its final name `<id>.dcm`
     4  the file is flushed to the device                                  } under "power-loss"; left to the
     5  the folder is flushed, which finds little left to do               } system under "process-crash"
+       With a journal (`mapdr.store.spool.journal`) 4 and 5 come later, and in their place, for all but
+       large objects, the file's bytes are appended to the journal, whose one flush many share
     6  the arrival is handed to the writer, which blocks while too many wait; then Success may be answered
     7  the writer commits the row and its deliveries; only then may anything be sent
 
@@ -26,6 +28,7 @@ flush that failed, but for want of room, nothing is taken until the next start (
 from __future__ import annotations
 
 import contextlib
+import errno
 import logging
 import os
 import threading
@@ -61,6 +64,8 @@ from mapdr.store.spool.headers import (
     read_header,
 )
 from mapdr.store.spool.ids import Ids, hour_of
+from mapdr.store.spool.journal.journal import Journal
+from mapdr.store.spool.journal.record import Image
 from mapdr.store.spool.room import DiskStep, Room
 from mapdr.store.spool.runs import Contexts, Lane
 
@@ -107,6 +112,8 @@ class Spool(SpoolFolder):
         self.submit = submit
         self.runs = RunQueue(MOST_WAITING) if runs is None else runs
         self.room = Room(data, min_free, low_free)
+        self.journal: Journal | None = None
+        """Where images of usual size are made safe, if not by a flush of each file (docs/decisions/0091)."""
         self.distrusted = ""
         """Why nothing is taken until the next start; empty if all is well."""
         self._on_lane = on_lane
@@ -205,8 +212,8 @@ class Spool(SpoolFolder):
                 (self.folder / hour).rmdir()
 
     def check_room(self) -> None:
-        """Raise Refused(0xA700) when a flush has failed, the index takes nothing, less than `min_free` bytes
-        are free, or nobody knows how many.
+        """Raise Refused(0xA700) when a flush has failed, index or journal take nothing, less than `min_free`
+        bytes are free, or nobody knows how many.
 
         Free space is measured twice a second (`Room`).
         """
@@ -215,6 +222,8 @@ class Spool(SpoolFolder):
         refusing = self._refusing()
         if refusing:
             raise Refused(OUT_OF_RESOURCES, f"the index cannot be written: {refusing}")
+        if self.journal is not None:
+            self.journal.check()
         try:
             step = self.room.look()
         except OSError as error:  # a share that is away, say
@@ -351,10 +360,7 @@ class SpoolFile:
         digest = self._hash.digest()
         os.lseek(self._file, offset - filemeta.SEAL_FROM_END, os.SEEK_SET)
         self._put(filemeta.seal(digest))
-        self._open = False
-        publish(self._file, self._part, self._final, self._spool.durability)
-        if self._spool.durability == "power-loss":
-            sync_folder(self._folder)
+        self._make_safe(offset, size, digest)
         return Arrival(
             id=self.id,
             source=self._source,
@@ -368,6 +374,24 @@ class SpoolFile:
             revision=self._reading.revision,
             header=header,
         )
+
+    def _make_safe(self, offset: int, size: int, digest: bytes) -> None:
+        """Give it its final name and make it safe (steps 3 to 5). Raises Refused, OSError."""
+        journal, durability = self._spool.journal, self._spool.durability
+        if journal is not None:
+            journal.check()  # after a fault of the disk nothing is answered Success any more
+        if journal is not None and size <= journal.largest:
+            os.lseek(self._file, 0, os.SEEK_SET)
+            whole = memoryview(_read(self._file, offset + size))  # of the system's cache
+            self._open = False
+            publish(self._file, self._part, self._final, "process-crash")
+            image = Image(self.id, bytes(whole[:offset]), whole[offset:], digest)
+            journal.append(Path(self._final), image)
+            return
+        self._open = False
+        publish(self._file, self._part, self._final, durability)
+        if durability == "power-loss":
+            sync_folder(self._folder)
 
     def _scan(self, offset: int, size: int) -> ScannedHeader:
         """The header of the data set. Raises Refused(0xC000) for one that cannot be read or is incomplete."""
@@ -442,3 +466,14 @@ class SpoolFile:
         if self._open:
             self._open = False
             os.close(self._file)
+
+
+def _read(file: int, count: int) -> bytes:
+    """So many bytes of a file from where it stands. Raises OSError."""
+    data = os.read(file, count)
+    while len(data) < count:
+        more = os.read(file, count - len(data))
+        if not more:
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        data += more
+    return data

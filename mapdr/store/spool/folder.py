@@ -16,6 +16,8 @@ FINAL, PART = ".dcm", ".part"
 """How the name of a file ends that is safe, and of one that is being received."""
 DAMAGED = ".damaged"
 """How the name of a file ends that recovery has set aside."""
+JOURNAL = "journal"
+"""The folder of a node's journal, beside its hours (`mapdr.store.spool.journal`)."""
 
 _MARKS = str.maketrans("", "", "-_.")
 

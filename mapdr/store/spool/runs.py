@@ -18,6 +18,7 @@ from typing import Protocol
 from mapdr._fast import Channel, RunQueue, RunReceiver
 from mapdr._fast._receive_run_py import (
     MAX_MESSAGES,
+    MAX_SECONDS,
     MAX_TAGS,
     RunContext,
     StoredObject,
@@ -31,8 +32,11 @@ from mapdr.kernel.item import Arrival, Source
 from mapdr.kernel.runs import RunResult
 from mapdr.store.spool import filemeta
 from mapdr.store.spool.durable import Durability
+from mapdr.store.spool.folder import FINAL
 from mapdr.store.spool.headers import Reading
 from mapdr.store.spool.ids import hour_of, id_text
+from mapdr.store.spool.journal.journal import Journal
+from mapdr.store.spool.journal.record import Image
 
 log = logging.getLogger("mapdr.store")
 
@@ -45,6 +49,7 @@ class LaneSpool(Protocol):
 
     reading: Reading
     durability: Durability
+    journal: Journal | None
 
     @property
     def by_priority(self) -> bool:
@@ -109,6 +114,21 @@ def gather(queue: RunQueue) -> list[Arrival]:
     return arrivals
 
 
+class LaneJournal:
+    """The journal as a run sees it: implements `mapdr._fast._receive_run_py.RunJournal`."""
+
+    def __init__(self, journal: Journal) -> None:
+        self.largest = journal.largest
+        self.folder = Path()
+        """Where the run's files are."""
+        self._journal = journal
+
+    def append(self, id_: str, before: bytes, data: memoryview, digest: bytes) -> None:
+        """Make an object safe, of which the file is written. Raises Refused."""
+        image = Image(id_, before, data, digest)
+        self._journal.append(self.folder / f"{id_}{FINAL}", image, patience=MAX_SECONDS)
+
+
 class Lane:
     """The runs of one association; implements `mapdr.kernel.stage.Lane`. For one thread."""
 
@@ -120,6 +140,7 @@ class Lane:
         self._hour = ""
         self._folder = -1
         self._path = Path()
+        self._journal = None if spool.journal is None else LaneJournal(spool.journal)
         self._reading = spool.reading
         self._run_receiver = self._receiver_for(self._reading)
 
@@ -142,6 +163,8 @@ class Lane:
             return RunResult()
         if spool.by_priority:  # a run knows no rules
             return RunResult()
+        if self._journal is not None:
+            self._journal.folder = self._path
         run = self._run_receiver.receive(channel, folder, first, MAX_MESSAGES, generation)
         if run.unflushed:
             spool.distrust()
@@ -181,7 +204,8 @@ class Lane:
             if is_regular(syntax)
         }
         origin = Origin(self._source, self._contexts, reading.revision)
-        return RunReceiver(self._queue, contexts, tree, self._spool.durability == "power-loss", origin)
+        durable = self._spool.durability == "power-loss"
+        return RunReceiver(self._queue, contexts, tree, durable, origin, journal=self._journal)
 
     def _open_folder(self, id_: str) -> int:
         """The open folder of an id's hour, made if it is not there or was removed. Raises OSError."""

@@ -1,0 +1,230 @@
+"""The journal of one node: images are appended, and are safe after a flush that all who wait for one share.
+
+    append   in turn, under the lock: sequence numbers have the order of the bytes
+    flush    by whoever finds none under way; it takes all that was appended before. Who comes meanwhile takes
+             the next one: nobody waits for company
+    free     by the keeper (`keeper`): a segment whose images' own files are safe is used again
+    wait     who finds no free segment waits for the keeper, PATIENCE seconds at most: Success comes later
+
+After a write or a flush that failed nothing is appended any more, and nobody who waited gets his Success:
+what the system still has in its cache may never reach the medium, and a second flush would say that all is
+well. The next start writes all files of unfreed segments anew (`replay`).
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import threading
+import time
+from collections import deque
+from pathlib import Path
+
+from mapdr.kernel.errors import Refused
+from mapdr.kernel.status import OUT_OF_RESOURCES
+from mapdr.store.spool.durable import make_folder
+from mapdr.store.spool.journal.record import Image
+from mapdr.store.spool.journal.segment import ENDING, Checkpoint, Segment
+
+SEGMENT = 32 << 20
+"""Bytes of a segment."""
+AT_FIRST, MOST = 2, 8
+"""Segments that are made at the start, and that there are at most."""
+LARGEST = 1 << 20
+"""Bytes of a data set: larger ones are flushed as files of their own (docs/decisions/0091)."""
+PATIENCE = 20.0
+"""Seconds: how long Success is delayed at most; then the peer is told to come again."""
+
+
+class Journal:
+    """Thread-safe. One process at a time may have the folder (`mapdr.store.spool.claim`)."""
+
+    def __init__(self, folder: Path, *, size: int = SEGMENT, most: int = MOST) -> None:
+        """Open it, or make it; what it holds must have been replayed. Raises OSError.
+
+        `size`: bytes of each segment; `most`: how many there are at most, two or more.
+        """
+        self.folder = folder
+        self.failed = ""
+        """Why nothing is appended any more; empty while all is well."""
+        self._size, self._most = size, most
+        self._state = threading.Condition()
+        self._flushing = False
+        self._closed = self._over = False
+        make_folder(folder, "power-loss", within=folder.parents[1])
+        self._checkpoint = Checkpoint(folder)
+        self._appended = self._flushed = self._checkpoint.sequence
+        self._waiting: deque[tuple[int, Path]] = deque()  # files that are not known to be safe, by sequence
+        self._free: deque[Segment] = deque()
+        self._full: deque[Segment] = deque()
+        self._made = 0
+        try:
+            for _ in range(min(AT_FIRST, most)):
+                self._free.append(self._make())
+            self._free[0].begin(self._appended + 1)
+        except BaseException:
+            for segment in self._free:
+                segment.close()
+            self._checkpoint.close()
+            raise
+        self._current = self._free.popleft()
+
+    @property
+    def largest(self) -> int:
+        """Bytes of the largest data set that goes this way."""
+        return min(LARGEST, self._size // 2)
+
+    def check(self) -> None:
+        """Raise Refused(0xA700) if nothing is appended any more."""
+        if self.failed or self._closed:
+            raise self._refusal()
+
+    def append(self, path: Path, image: Image, *, patience: float | None = None) -> None:
+        """Make an image safe whose file `path` is written, and not flushed.
+
+        Comes back when a flush has taken it; waits `patience` seconds for a free segment, PATIENCE by
+        default. Raises Refused(0xA700) when that cannot be.
+        """
+        with self._state:
+            self._make_way(image.length, PATIENCE if patience is None else patience)
+            sequence = self._appended + 1
+            try:
+                self._current.append(sequence, image)
+            except OSError as error:
+                self._fail(error)
+                raise self._refusal() from error
+            self._appended = sequence
+            self._waiting.append((sequence, path))
+            self._state.notify_all()
+            self._flush_up_to(sequence)
+
+    def wait_for_files(self, seconds: float | None = None) -> bool:
+        """Whether there are files to be made safe; waits for the first, or until the end."""
+        with self._state:
+            return self._state.wait_for(lambda: self._waiting or self._closed, seconds) and bool(
+                self._waiting
+            )
+
+    def wait_while_there_is_room(self, seconds: float) -> None:
+        """Come back after some seconds, or when the first segment is full, or at the end."""
+        with self._state:
+            self._state.wait_for(lambda: self._full or self._closed, seconds)
+
+    def files(self) -> tuple[int, list[Path]]:
+        """The files that are not known to be safe, and the sequence number of the last of them."""
+        with self._state:
+            # Of some the record is not flushed yet: such a file is safe before its record, and may be.
+            return (self._waiting[-1][0] if self._waiting else 0), [path for _, path in self._waiting]
+
+    def are_safe(self, sequence: int) -> None:
+        """All files up to a sequence number are flushed, and their names: their segments may go.
+
+        Raises OSError; then nothing is appended any more.
+        """
+        try:
+            self._checkpoint.write(sequence)
+        except OSError as error:
+            self.fail(error)
+            raise
+        with self._state:
+            while self._waiting and self._waiting[0][0] <= sequence:
+                self._waiting.popleft()
+            while self._full and self._full[0].last <= sequence:
+                self._free.append(self._full.popleft())
+            self._state.notify_all()
+
+    def make_room(self) -> None:
+        """Make another segment if there is none to be had and the bound is not reached. Raises OSError."""
+        with self._state:
+            if self._free or self._made >= self._most:
+                return
+        made = self._make()  # without the lock: it takes as long as its zeros do
+        with self._state:
+            self._free.append(made)
+            self._state.notify_all()
+
+    def fail(self, error: OSError) -> None:
+        """Append nothing any more."""
+        with self._state:
+            self._fail(error)
+
+    def end(self) -> None:
+        """Let the keeper come to its end; nothing is appended any more. Safe twice."""
+        with self._state:
+            self._closed = True
+            self._state.notify_all()
+
+    def close(self) -> None:
+        """Close the files. Once, after the keeper. Who still waits for a flush is refused."""
+        self.end()
+        with self._state:
+            self._state.wait_for(lambda: not self._flushing)
+            self._over = True  # nobody flushes a file that is closed, whose number is another file's by then
+            self._state.notify_all()
+            for segment in (self._current, *self._free, *self._full):
+                segment.close()
+            self._checkpoint.close()
+
+    def _make(self) -> Segment:
+        made = Segment(self.folder / f"{self._made + 1:03}{ENDING}", self._size)
+        self._made += 1
+        return made
+
+    def _make_way(self, length: int, patience: float) -> None:
+        """See to it that a record fits into the current segment. The lock is held."""
+        until = time.monotonic() + patience
+        while True:
+            self.check()
+            if self._current.fits(length):
+                return
+            if self._flushed < self._appended:
+                # Of the segment that is left: what comes later must not be flushed before it.
+                self._flush_up_to(self._appended)
+            elif self._free:
+                self._full.append(self._current)
+                self._current = self._free.popleft()
+                self._begin()
+            elif time.monotonic() >= until:
+                raise Refused(OUT_OF_RESOURCES, "the disk is too slow: the journal is full")
+            else:
+                self._state.wait(until - time.monotonic())
+
+    def _begin(self) -> None:
+        try:
+            self._current.begin(self._appended + 1)
+        except OSError as error:
+            self._fail(error)
+        self._state.notify_all()
+
+    def _flush_up_to(self, sequence: int) -> None:
+        """Come back when all records up to this are safe. The lock is held, but not during a flush."""
+        while self._flushed < sequence:
+            if self.failed or self._over:
+                raise self._refusal()
+            if self._flushing:
+                self._state.wait()
+                continue
+            self._flushing, upto, segment = True, self._appended, self._current
+            failure: OSError | None = None
+            self._state.release()
+            try:
+                segment.flush()
+            except OSError as error:
+                failure = error
+            finally:
+                self._state.acquire()
+                self._flushing = False
+                self._state.notify_all()
+            if failure is not None:
+                self._fail(failure)
+            elif not self.failed:
+                self._flushed = upto
+
+    def _fail(self, error: OSError) -> None:
+        self.failed = self.failed or os.strerror(error.errno or errno.EIO)
+        self._state.notify_all()
+
+    def _refusal(self) -> Refused:
+        if self.failed:
+            return Refused(OUT_OF_RESOURCES, f"the journal cannot be written: {self.failed}")
+        return Refused(OUT_OF_RESOURCES, "the node ends")

@@ -1,0 +1,144 @@
+"""The keeper: flushes behind what the journal has made safe, so that its segments can be used again.
+
+An image's file is written before its record is, and stands in the spool at once; only its flush comes later.
+The keeper flushes the files of half a second together, then the checkpoint. While nothing comes it sleeps.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import logging
+import os
+import re
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from mapdr.kernel.guard import GuardedThread
+from mapdr.store.spool.durable import sync_folder
+from mapdr.store.spool.journal.journal import Journal
+from mapdr.store.spool.journal.segment import flush_data
+
+log = logging.getLogger("mapdr.store")
+
+LINGER_SECONDS = 0.5
+"""How long files wait for others, unless a segment is full."""
+_FEW = 8  # files that are flushed one by one: a flush of the whole file system takes what others wrote too
+_WHOLE = {"ext4", "xfs"}
+_SAYS_SO = (5, 8)
+"""Local file systems of which Linux' syncfs makes everything safe, and the version that began to say if it
+could not."""
+
+
+class Files:
+    """Flushes files and their names, many together, in one folder's file system. For one thread."""
+
+    def __init__(self, folder: Path) -> None:
+        """`folder` is in the same file system as what is to be flushed. Raises OSError."""
+        self._syncfs = _syncfs(folder)
+        # Open all the time: what could not be written since the last call is told to who had it open then.
+        self._folder = -1 if self._syncfs is None else os.open(folder, os.O_RDONLY)
+
+    def flush(self, paths: Sequence[Path]) -> None:
+        """Come back when these files, as far as they are still there, and their names are safe.
+
+        Raises OSError: then none of them is, whatever a later call says.
+        """
+        if self._syncfs is not None and len(paths) > _FEW:
+            if self._syncfs(self._folder):
+                raise OSError(ctypes.get_errno() or errno.EIO, "syncfs")
+            return
+        for path in paths:
+            try:
+                file = os.open(path, os.O_RDWR | getattr(os, "O_BINARY", 0))
+            except FileNotFoundError:
+                continue  # purged, or a repeat that was absorbed: its row is committed
+            try:
+                flush_data(file)
+            finally:
+                os.close(file)
+        for folder in dict.fromkeys(path.parent for path in paths):
+            try:
+                sync_folder(folder)
+            except FileNotFoundError:
+                continue
+
+    def close(self) -> None:
+        """Close what is open. Safe twice."""
+        if self._folder >= 0:
+            os.close(self._folder)
+            self._folder = -1
+
+
+class Keeper:
+    """Keeps a journal's segments free, in a thread of its own, from `start` to `stop`."""
+
+    def __init__(self, journal: Journal) -> None:
+        """Raises OSError."""
+        self._journal = journal
+        self._files = Files(journal.folder)
+        self._thread = GuardedThread(self._run, "journal", goes_on=lambda: not journal.failed)
+
+    def start(self) -> None:
+        """Begin. Once."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Flush what is left, end, and close the journal. Once."""
+        self._journal.end()
+        if self._thread.is_alive():
+            self._thread.join()
+        self._files.close()
+        self._journal.close()
+
+    def keep(self) -> None:
+        """Make safe what waits now, and free its segments. Raises OSError: then the journal takes nothing."""
+        try:
+            self._journal.make_room()
+        except OSError as error:  # a full disk: there are fewer, and Success comes later
+            log.warning("the journal cannot have another segment (%s)", error.strerror)
+        sequence, paths = self._journal.files()
+        if not paths:
+            return
+        try:
+            self._files.flush(paths)
+        except OSError as error:
+            self._journal.fail(error)
+            raise
+        self._journal.are_safe(sequence)
+
+    def _run(self) -> None:
+        while self._journal.wait_for_files():
+            self._journal.wait_while_there_is_room(LINGER_SECONDS)
+            try:
+                self.keep()
+            except OSError as error:
+                self._journal.fail(error)
+                log.error(
+                    "the journal cannot be written (%s): images are refused until the node is started again",
+                    error.strerror,
+                )
+                return
+
+
+def _syncfs(folder: Path) -> Callable[[int], int] | None:
+    """The system's call that flushes the file system of an open folder, where it is one to rely on."""
+    if sys.platform != "linux" or _kind(folder) not in _WHOLE:
+        return None
+    version = re.match(r"(\d+)\.(\d+)", os.uname().release)
+    if version is None or tuple(map(int, version.groups())) < _SAYS_SO:
+        return None
+    call: Callable[[int], int] | None = getattr(ctypes.CDLL(None, use_errno=True), "syncfs", None)
+    return call
+
+
+def _kind(folder: Path) -> str:
+    """The type of the file system that a folder is in, by its device (proc_pid_mountinfo(5))."""
+    device = folder.stat().st_dev
+    number = f"{os.major(device)}:{os.minor(device)}"
+    for line in Path("/proc/self/mountinfo").read_text("utf-8", "replace").splitlines():
+        words = line.split()
+        if words[2] == number:
+            return words[words.index("-") + 1]
+    return ""

@@ -1,0 +1,182 @@
+"""The journal's files: segments of a fixed size, zeroed before use, and the checkpoint.
+
+    spool/<node>/journal/<number>.segment     records (`record`)
+    spool/<node>/journal/checkpoint           two blocks, written in turn: up to which record files are safe
+
+A flush of a file whose bytes were all written before changes no metadata, so the file system's own journal is
+not written for it. Nothing here knows what an image is.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from mapdr.store.spool.durable import sync_folder
+from mapdr.store.spool.journal import record
+
+ENDING = ".segment"
+_CHECKPOINT = "checkpoint"
+_PIECE = 1 << 20
+_FLAGS = getattr(os, "O_BINARY", 0) | getattr(os, "O_CLOEXEC", 0)
+
+if sys.platform == "darwin":  # pragma: no cover
+    import fcntl
+
+    def flush_data(file: int) -> None:
+        """Flush a file's bytes to the medium; fsync stops at the device's cache there. Raises OSError."""
+        fcntl.fcntl(file, fcntl.F_FULLFSYNC)
+
+elif hasattr(os, "fdatasync"):
+
+    def flush_data(file: int) -> None:
+        """Flush a file's bytes to the medium. Raises OSError."""
+        os.fdatasync(file)
+
+else:  # pragma: no cover  Windows, where it is FlushFileBuffers
+
+    def flush_data(file: int) -> None:
+        """Flush a file's bytes to the medium. Raises OSError."""
+        os.fsync(file)
+
+
+class Segment:
+    """One segment, open for writing. Not thread-safe, but for `flush`."""
+
+    def __init__(self, path: Path, size: int) -> None:
+        """Open it, or make it: zeros are written, not only reserved, and flushed. Raises OSError."""
+        self.size = size
+        self.last = 0
+        """The sequence number of its last record."""
+        self._key = 0
+        self._at = record.BLOCK
+        try:
+            whole = path.stat().st_size == size
+        except FileNotFoundError:
+            whole = False
+        self._file = os.open(path, os.O_RDWR | os.O_CREAT | _FLAGS, 0o640)
+        try:
+            if not whole:
+                _fill(self._file, size)
+                sync_folder(path.parent)
+        except BaseException:
+            os.close(self._file)
+            raise
+
+    def begin(self, first: int) -> None:
+        """Forget what it holds; its next record has this sequence number. Safe with the next flush."""
+        self._key, self._at = secrets.randbits(64), record.BLOCK
+        self._write(0, [record.segment_block(self._key, first)])
+
+    def fits(self, length: int) -> bool:
+        """Whether a record with a body of so many bytes finds room behind the others."""
+        return self._at + record.HEAD + length <= self.size
+
+    def append(self, sequence: int, image: record.Image) -> None:
+        """Write a record that `fits`. Raises OSError: then the segment is not to be used any more."""
+        self._write(self._at, [record.head(self._key, sequence, image), image.before, image.data])
+        self._at = record.blocks(self._at + record.HEAD + image.length)
+        self.last = sequence
+
+    def flush(self) -> None:
+        """Make safe what was written before. Raises OSError: then none of it is, whatever comes later."""
+        flush_data(self._file)
+
+    def close(self) -> None:
+        """Close it. Once."""
+        os.close(self._file)
+
+    def _write(self, at: int, parts: Sequence[record.Buffer]) -> None:
+        _write_at(self._file, at, parts)
+
+
+class Checkpoint:
+    """Up to which sequence number all files are safe. Not thread-safe."""
+
+    def __init__(self, folder: Path) -> None:
+        """Open it, or make it. Raises OSError."""
+        path = folder / _CHECKPOINT
+        self._file = os.open(path, os.O_RDWR | os.O_CREAT | _FLAGS, 0o640)
+        try:
+            if os.fstat(self._file).st_size != 2 * record.BLOCK:
+                _fill(self._file, 2 * record.BLOCK)
+                sync_folder(folder)
+            os.lseek(self._file, 0, os.SEEK_SET)
+            self._number, self.sequence = _newest(os.read(self._file, 2 * record.BLOCK))
+        except BaseException:
+            os.close(self._file)
+            raise
+
+    def write(self, sequence: int) -> None:
+        """Say so of a later one, flushed. Raises OSError."""
+        self._number += 1
+        block = record.checkpoint_block(self._number, sequence)
+        _write_at(self._file, self._number % 2 * record.BLOCK, [block])
+        flush_data(self._file)
+        self.sequence = sequence
+
+    def close(self) -> None:
+        """Close it. Once."""
+        os.close(self._file)
+
+
+def read_checkpoint(folder: Path) -> int:
+    """The sequence number that a checkpoint says, 0 where there is none that is whole. Raises OSError."""
+    try:
+        return _newest((folder / _CHECKPOINT).read_bytes())[1]
+    except FileNotFoundError:
+        return 0
+
+
+def segments(folder: Path) -> list[Path]:
+    """The segments of a journal in no order that means anything; none where there is no folder."""
+    return sorted(folder.glob(f"*{ENDING}"))
+
+
+@contextmanager
+def reading(path: Path) -> Iterator[tuple[record.Read, int]]:
+    """How to read a segment, and its length. Raises OSError."""
+    with path.open("rb", buffering=0) as file:
+
+        def read(at: int, count: int) -> bytes:
+            file.seek(at)
+            pieces = []
+            while count and (piece := file.read(count)):
+                pieces.append(piece)
+                count -= len(piece)
+            return b"".join(pieces)
+
+        yield read, os.fstat(file.fileno()).st_size
+
+
+def _newest(both: bytes) -> tuple[int, int]:
+    """Number and sequence of the newer of two checkpoint blocks that is whole."""
+    found = [record.read_checkpoint_block(both[: record.BLOCK])]
+    found.append(record.read_checkpoint_block(both[record.BLOCK :]))
+    return max((each for each in found if each is not None), default=(0, 0))
+
+
+def _fill(file: int, size: int) -> None:
+    os.ftruncate(file, 0)
+    zeros = bytes(min(size, _PIECE))
+    for at in range(0, size, _PIECE):
+        _write_at(file, at, [memoryview(zeros)[: min(_PIECE, size - at)]])
+    os.fsync(file)
+
+
+def _write_at(file: int, at: int, parts: Sequence[record.Buffer]) -> None:
+    os.lseek(file, at, os.SEEK_SET)
+    if hasattr(os, "writev"):
+        left = sum(map(len, parts)) - os.writev(file, parts)
+        if not left:
+            return
+        joined = b"".join(parts)
+        parts = [memoryview(joined)[len(joined) - left :]]
+    for part in parts:
+        view = memoryview(part)
+        while view:
+            view = view[os.write(file, view) :]

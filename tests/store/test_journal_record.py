@@ -1,0 +1,83 @@
+"""The journal's records as bytes: what was written is read back, and nothing else, whatever a disk gives."""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mapdr.store.spool.journal import record
+from mapdr.store.spool.journal.record import BLOCK
+from store.segments import FIRST, read_records, segment
+
+BODIES = st.lists(st.binary(min_size=1, max_size=6000), min_size=1, max_size=4)
+
+
+def read_all(data: bytes | bytearray) -> list[tuple[int, str, bytes]]:
+    """What is whole in a segment."""
+    return [(each.sequence, each.id, body) for each, body in read_records(data)]
+
+
+def expected(bodies: list[bytes]) -> list[tuple[int, str, bytes]]:
+    return [(number, f"{number:032x}", body) for number, body in enumerate(bodies, FIRST)]
+
+
+@given(st.integers(0, (1 << 64) - 1), BODIES)
+def test_what_was_written_is_read(key: int, bodies: list[bytes]) -> None:
+    assert read_all(segment(key, bodies)) == expected(bodies)
+
+
+@given(BODIES, st.data())
+def test_a_torn_end_leaves_what_stands_before_it(bodies: list[bytes], data: st.DataObject) -> None:
+    """Any sector behind a flush may be new or old: records before it are read, of others only whole ones."""
+    new, old = segment(1, bodies), segment(2, data.draw(BODIES))
+    kept = data.draw(st.integers(0, len(bodies)))
+    flushed = len(segment(1, bodies[:kept])) - BLOCK
+    torn = bytearray(max(len(new), len(old)))
+    torn[: len(old)] = old
+    for at in range(0, len(new), 512):
+        if at < flushed or data.draw(st.booleans()):
+            torn[at : at + 512] = new[at : at + 512]
+    found = read_all(torn)
+    if kept:
+        assert found[:kept] == expected(bodies)[:kept]
+    if new[:512] == torn[:512]:
+        assert all(each in expected(bodies) for each in found)
+
+
+@given(BODIES, BODIES)
+def test_what_an_earlier_use_left_is_no_record(before: list[bytes], bodies: list[bytes]) -> None:
+    left = segment(2, before)
+    now = segment(1, bodies)[:-BLOCK]
+    assert read_all(now + left[len(now) :]) == expected(bodies)
+
+
+def test_no_image_makes_a_record_of_its_bytes() -> None:
+    """A peer that knows the format and the sequence, and not the key, sends what could be a record."""
+    forged = segment(2, [b"forged"])[BLOCK:]
+    whole = segment(1, [b"first"])[:-BLOCK] + bytes(BLOCK)
+    whole[2 * BLOCK : 2 * BLOCK + len(forged)] = forged
+    assert read_all(whole) == expected([b"first"])
+
+
+@given(st.binary(max_size=3 * BLOCK))
+def test_any_bytes_are_read_without_an_error(data: bytes) -> None:
+    assert read_all(data) == []
+    block = record.segment_block(3, FIRST)
+    assert read_all(block + data) == []
+    assert record.read_checkpoint_block(data) is None
+
+
+@given(BODIES, st.data())
+def test_a_changed_byte_never_makes_another_image(bodies: list[bytes], data: st.DataObject) -> None:
+    whole = segment(1, bodies)
+    at = data.draw(st.integers(0, len(whole) - 1))
+    whole[at] ^= data.draw(st.integers(1, 255))
+    assert all(each in expected(bodies) for each in read_all(whole))
+
+
+@given(st.integers(0, (1 << 64) - 1), st.integers(0, (1 << 64) - 1))
+def test_a_checkpoint_is_read_if_it_is_whole(number: int, sequence: int) -> None:
+    block = record.checkpoint_block(number, sequence)
+    assert record.read_checkpoint_block(block) == (number, sequence)
+    assert record.read_checkpoint_block(block[:20] + b"\1" + block[21:]) in (None, (number, sequence))
+    assert record.read_segment_block(block) is None
