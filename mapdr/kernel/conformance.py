@@ -22,7 +22,7 @@ PROTOCOLS: dict[str, type] = {"receive": Receiver, "egress": Egress}
 STEPS: dict[Phase, type] = {Phase.HEADER: HeaderStep, Phase.PIXELS: PixelStep, Phase.ENCODE: EncodeStep}
 """What the steps of a phase are, ..."""
 MAY_READ = {
-    Phase.HEADER: (Reads.HEADER, Reads.DATA_SET),
+    Phase.HEADER: (Reads.HEADER, Reads.CODESTREAMS, Reads.DATA_SET),
     Phase.PIXELS: (Reads.FRAMES,),
     Phase.ENCODE: (Reads.FRAMES, Reads.DATA_SET),
 }

@@ -38,6 +38,8 @@ class Reads(StrEnum):
     """What a step looks at. One that reads the header alone takes so little time that nobody waits for it."""
 
     HEADER = "header"
+    CODESTREAMS = "codestreams"
+    """The header, and what encapsulated pixel data says beside its pixels (PS3.5, A.4)."""
     DATA_SET = "data set"
     FRAMES = "frames"
 

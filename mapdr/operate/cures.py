@@ -94,6 +94,7 @@ CURES: Mapping[str, str] = MappingProxyType(
         "syntax": _OBJECT,
         "odd-length": _OBJECT,
         "odd-form": _OBJECT,
+        "codestream": _OBJECT,
         "not-dicom": _OBJECT,
         "no-such-item": _OBJECT,
         "too-deep": _OBJECT,

@@ -15,8 +15,8 @@ EXTENDED_OFFSETS, EXTENDED_LENGTHS = tags.EXTENDED_OFFSET_TABLE, tags.EXTENDED_O
 _ITEM = struct.pack("<HH", ITEM >> 16, ITEM & 0xFFFF)
 _END = struct.pack("<HHI", SEQUENCE_END >> 16, SEQUENCE_END & 0xFFFF, 0)
 _HEAD = struct.pack("<HH2sHI", PIXEL_DATA >> 16, PIXEL_DATA & 0xFFFF, b"OB", 0, 0xFFFFFFFF)
-_STARTS = (b"\xff\xd8\xff", b"\xff\x4f\xff\x51", b"\xff\x0a", b"\0\0\0\x0cjP  ")
-"""How JPEG and JPEG-LS, JPEG 2000, JPEG XL codestreams and JP2 files begin."""
+_STARTS = (b"\xff\xd8\xff", b"\xff\x4f\xff\x51", b"\xff\x0a", b"\0\0\0\x0cjP  ", b"\0\0\0\x0cJXL ")
+"""How JPEG and JPEG-LS, JPEG 2000, JPEG XL codestreams, JP2 files and containers of JPEG XL begin."""
 
 Span = tuple[int, int]
 

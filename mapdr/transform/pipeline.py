@@ -96,13 +96,16 @@ class Pipeline:
         self._encode = encoders[0] if encoders else None
         self._has_more = bool(self._pixels or self._encode)
         self._is_quick = not self._has_more and all(
-            step.reads is Reads.HEADER and not step.copies for _, step in self._header
+            step.reads in (Reads.HEADER, Reads.CODESTREAMS) and not step.copies for _, step in self._header
         )
+        self._opens_codestreams = any(step.reads is Reads.CODESTREAMS for _, step in self._header)
 
     def quick(self, instance: Instance) -> bool:
         """Whether `prepare` (without an override) touches headers only: well under a millisecond."""
         if not self._header and not self._has_more:
             return not instance.size & 1
+        if self._opens_codestreams and instance.transfer_syntax_uid not in NATIVE:
+            return False
         return self._is_quick and not instance.size & 1 and not is_deflated(instance.transfer_syntax_uid)
 
     def prepare(self, instance: Instance, memory: Memory, syntax_override: str = "") -> Payload:

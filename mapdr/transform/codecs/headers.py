@@ -54,7 +54,7 @@ def jpeg2000(stream: bytes) -> Figures | None:
     """SIZ of a JPEG 2000 or HTJ2K codestream, bare or in a JP2 file (ISO/IEC 15444-1, A.5.1 and I.5.4)."""
     at = 0
     if stream[4:8] == b"jP  ":
-        found = next((start for kind, start, _ in _boxes(stream) if kind == b"jp2c"), None)
+        found = next((start for kind, start, _ in boxes(stream) if kind == b"jp2c"), None)
         if found is None:
             return None
         at = found
@@ -98,7 +98,7 @@ _START = 64
 def _jpegxl_start(stream: bytes) -> bytes:
     """The first bytes of the codestream that a container holds whole (jxlc) or in pieces (jxlp)."""
     found = b""
-    for kind, start, stop in _boxes(stream):
+    for kind, start, stop in boxes(stream):
         if kind == b"jxlc":
             return stream[start : min(stop, start + _START)]
         if kind == b"jxlp":
@@ -108,9 +108,8 @@ def _jpegxl_start(stream: bytes) -> bytes:
     return found
 
 
-def _boxes(stream: bytes) -> Iterator[tuple[bytes, int, int]]:
-    """Each box of an ISO base media file: its type, and where its contents start and stop."""
-    at = 0
+def boxes(stream: bytes, at: int = 0) -> Iterator[tuple[bytes, int, int]]:
+    """Each box of an ISO base media file from `at` on: its type, and where its contents start and stop."""
     while at + 8 <= len(stream):
         length, start = int.from_bytes(stream[at : at + 4], "big"), at + 8
         if length == 1:

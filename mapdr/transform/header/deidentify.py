@@ -1,4 +1,8 @@
-"""The `deidentify` step: PS3.15 Annex E, before or behind the edits of `tags`. Pixel data is not read."""
+"""The `deidentify` step: PS3.15 Annex E, before or behind the edits of `tags`.
+
+Pixel data is not read, but for what its codestreams say beside their pixels
+(`mapdr.transform.header.codestreams`).
+"""
 
 from __future__ import annotations
 
@@ -30,6 +34,7 @@ from mapdr.kernel.stage import Factory, Settings, StageConfig
 from mapdr.kernel.step import Changes, Memory, Phase, Reads
 from mapdr.transform.dataset import COPIES, inflated
 from mapdr.transform.even import even_pixels
+from mapdr.transform.header.codestreams import silenced
 from mapdr.transform.header.fingerprint import refuse_another
 from mapdr.transform.header.pseudonyms import Emptied, FromFile, Generated, read_pseudonyms
 from mapdr.transform.pixels.blank import BlankStep
@@ -119,7 +124,7 @@ class DeidentifyStep:
     """The transform; keeps no state but the file of pseudonyms as it was read last."""
 
     phase = Phase.HEADER
-    reads = Reads.HEADER
+    reads = Reads.CODESTREAMS
     changes = Changes.HEADER
     copies = 0
 
@@ -164,6 +169,10 @@ class DeidentifyStep:
                 tail_at=where.pixel_end,
                 is_covered=self._regions is not None and self._regions.covers(header, syntax),
             )
+            silent = silenced(view, where, syntax)
+            if silent is None:
+                return done, _around_pixels(done, view, where)
+        with PartsView(silent) as view:
             return done, _around_pixels(done, view, where)
 
     def _changed(self, payload: Payload, done: Deidentified, parts: tuple[Part, ...]) -> Payload:
