@@ -28,6 +28,13 @@ MAX_DEPTH = 64
 """Levels of sequences that are gone through."""
 
 
+_TELLING = frozenset((b"PN", b"DA", b"DT", b"UI", b"UR"))
+"""VRs that say what a value is, also of an attribute that should have another VR."""
+_KEPT = frozenset((Do.KEEP, Do.TEXT, Do.AGE))
+_OF_UIDS = b"0123456789.\\ \0"
+"""The bytes of UIDs, what is between them, and their padding."""
+
+
 class Pseudonyms(Protocol):
     """What stands in place of a patient's identifier and name."""
 
@@ -156,6 +163,8 @@ class Deidentifier:
         new_tail = b""
         if tail:
             rest, _, _ = _fast.elements(tail, 0, len(tail), flags, base=tail_at)
+            # One more pixel data would be an image that nobody has looked at.
+            rest = [element for element in rest if element.tag not in tags.PIXEL_TAGS]
             new_tail = self._level(call, place._replace(buffer=tail), rest)
         return Deidentified(
             new,
@@ -190,6 +199,8 @@ class Deidentifier:
                 continue
             else:
                 do = instead[tag] if instead and tag in instead else actions[tag]
+            if do in _KEPT and vr in _TELLING and vr.decode("ascii") != listed_vr(tag):
+                do = self.profile.unlisted(tag, vr.decode("ascii"))
             if do is Do.REMOVE:
                 continue
             if do is not Do.KEEP or vr == b"SQ" or (length == UNDEFINED and not is_fragmented(tag, vr)):
@@ -221,6 +232,9 @@ class Deidentifier:
         if do is Do.AGE and not is_sequence:
             age = changed.age(raw, self._age_limit)
             return b"" if age is None else reading.element(tag, vr, age, flags)
+        if do is Do.KEEP_UID and not is_sequence:
+            is_one = not raw.strip(_OF_UIDS)
+            return reading.element(tag, vr, raw.rstrip(b" \0") if is_one else self._uids(raw), flags)
         if do is Do.EMPTY:
             return reading.element(tag, vr, b"", flags)
         if do in (Do.PATIENT_ID, Do.PATIENT_NAME):

@@ -14,8 +14,9 @@ LENGTH = 32
 """Bytes of a key."""
 MAX_DAYS = 3650
 """Dates move into the past by 1 to so many days."""
-STANDARD_ROOT = "1.2.840.10008."
-"""UIDs of the standard itself: SOP classes, transfer syntaxes, well-known instances (PS3.6, annex A)."""
+_STANDARD = re.compile(r"1\.2\.840\.10008(\.\d{1,4}){1,12}")
+"""UIDs of the standard itself: SOP classes, transfer syntaxes, well-known instances (PS3.6, annex A). Devices
+that are no standard make theirs of dates and serial numbers, under this root, too."""
 
 _HEX = re.compile(r"[0-9a-fA-F]{64}")
 
@@ -53,7 +54,7 @@ class Key:
 
     def uid(self, uid: str) -> str:
         """The UID in place of `uid`: 2.25 and 128 bits (PS3.5, B.2); the standard's own ones are kept."""
-        if uid.startswith(STANDARD_ROOT) or not uid:
+        if not uid or _STANDARD.fullmatch(uid):
             return uid
         number = int.from_bytes(self._hash(b"uid", uid)[:16], "big")
         number = number & ~(0xF << 76) | 8 << 76  # a UUID of version 8 (RFC 9562)

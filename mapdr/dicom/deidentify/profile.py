@@ -37,6 +37,8 @@ class Do(IntEnum):
     """Free text that is kept: the dates that it mentions are moved."""
     AGE = auto()
     """An age that is kept: what is above the limit becomes one category."""
+    KEEP_UID = auto()
+    """UIDs are kept, as those of classes are; what is no UID is replaced as one of an instance."""
 
 
 CLASS_UIDS = frozenset(
@@ -90,6 +92,10 @@ _CONTENT = frozenset(
     )
 )
 """Sequences of what Table E.3.4-1 is about."""
+_LOCATORS = frozenset((tags.HL7_INSTANCE_IDENTIFIER,))
+"""What leads to the original, as URLs do: Retrieve URL, Pixel Data Provider URL."""
+_SEALED = frozenset((tags.ENCRYPTED_ATTRIBUTES_SEQUENCE, tags.MAC_PARAMETERS_SEQUENCE))
+"""What an earlier de-identification kept of the original for who has its key; what belongs to signatures."""
 _CODES_OF_THE_BASIC_PROFILE = {"X": Do.REMOVE, "Z": Do.EMPTY, "D": Do.DUMMY, "U": Do.UID}
 
 
@@ -131,7 +137,11 @@ class Profile:
         return Actions(partial(self._do, partial(type_at_top, sop_class_uid)), is_known)
 
     def _in_item(self, sequence: int) -> Actions:
-        return Actions(partial(self._do, partial(type_in_item, sequence)), is_known)
+        def do(tag: int) -> Do:
+            # Another image within this one, of which nobody has asked what it shows.
+            return Do.REMOVE if tag in tags.PIXEL_TAGS else self._do(partial(type_in_item, sequence), tag)
+
+        return Actions(do, is_known)
 
     def without_dates(self, tag: int, sequence: int, sop_class_uid: str) -> Do:
         """What becomes of an attribute to be moved in time whose value is no date."""
@@ -203,8 +213,10 @@ class Profile:
 
     def unlisted(self, tag: int, vr: str) -> Do:
         """What becomes of an attribute that no row names: it is kept, unless its VR says what it holds."""
-        if tag == tags.TEXT_VALUE:
-            return Do.DUMMY  # of a content item, wherever such items stand
+        if tag == tags.TEXT_VALUE or tag in _LOCATORS:
+            return Do.DUMMY  # text of a content item, wherever such items stand
+        if tag in _SEALED:
+            return Do.REMOVE
         if tag in _CONTENT and Option.CLEAN_STRUCTURED_CONTENT in self.options:
             return Do.CONTENT
         match vr:
@@ -212,9 +224,11 @@ class Profile:
                 return Do.OPEN
             case "PN":
                 return Do.DUMMY
+            case "UR":
+                return Do.KEEP if tag == tags.CODING_SCHEME_URL else Do.DUMMY
             case "UI":
                 is_kept = Option.RETAIN_UIDS in self.options or tag in CLASS_UIDS
-                return Do.KEEP if is_kept else Do.UID
+                return Do.KEEP_UID if is_kept else Do.UID
             case "DA" | "DT":
                 return self.date
         return self._kept(tag, vr)
