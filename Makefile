@@ -21,7 +21,7 @@ export PIP_BUILD_CONSTRAINT := $(CONSTRAINTS)
 endif
 INSTALL = $(BIN)/python packaging/install.py "$(1)" $(addprefix --constraint ,$(CONSTRAINTS))
 
-.PHONY: demo test check lock lowest kill clinic freeze fuzz sanitize bench pictures documents clean
+.PHONY: demo test check lock lowest kill clinic deidentify freeze fuzz sanitize bench pictures documents clean
 .DELETE_ON_ERROR:
 
 demo: $(VENV)/.installed  ## The router, three modalities, a PACS and a RIS, live on this terminal
@@ -56,6 +56,9 @@ kill: $(VENV)/.tested  ## The long tests of the promise: 100 kills with four des
 
 clinic: $(VENV)/.tested  ## A week of a clinic: 20,000 images, two outages, a full disk, new certificates; a balance of zero
 	$(BIN)/python -m pytest -q -s -m long tests/e2e/test_clinic.py $(ARGS)
+
+deidentify: $(VENV)/.tested  ## Every file of the test data de-identified: nothing that identifies, references, dciodvfy, pixels
+	$(BIN)/python -m pytest -q -s -m long tests/transform/test_deidentify_real.py $(ARGS)
 
 freeze: $(VENV)/.tested  ## The program without Python: frozen from a wheel both ways, tried, and a node of it that routes
 	$(BIN)/python -m pytest -q -s -m long tests/test_freeze.py $(ARGS)

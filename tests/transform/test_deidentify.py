@@ -2,27 +2,16 @@
 
 from __future__ import annotations
 
-import contextlib
-import io
-import re
-import subprocess
-from collections import Counter
-from collections.abc import Iterator
 from dataclasses import replace
-from functools import cache
 from pathlib import Path
 from typing import Any
 
-import pydicom
 import pytest
 from pydantic import TypeAdapter, ValidationError
-from pydicom.data import get_testdata_file
 from pydicom.dataset import Dataset
-from pydicom.multival import MultiValue
 
 from mapdr.config.read import read_text
 from mapdr.dicom.deidentify.keys import Key, project_key
-from mapdr.dicom.deidentify.table import attributes
 from mapdr.dicom.scan import deflate_pieces
 from mapdr.kernel.errors import ConfigurationError, Permanent, Temporary
 from mapdr.kernel.item import FileSlice, Payload, Treatment
@@ -32,7 +21,6 @@ from mapdr.transform.header.deidentify import STAGE, DeidentifyStep
 from mapdr.transform.header.pseudonyms import FromFile, read_pseudonyms
 from mapdr.transform.pipeline import build_pipeline
 from mapdr.transform.pixels.regions import RegionSet
-from peers.data import DATA
 
 from .helpers import CODECS, Notebook, encoded, image, payload_of, picture, read, save, settings, spooled
 
@@ -380,169 +368,6 @@ def test_a_file_of_pseudonyms_that_is_none(tmp_path: Path, text: str, words: str
     with pytest.raises(ConfigurationError, match=words) as caught:
         read_pseudonyms(tmp_path / "a.csv")
     assert "Doe" not in str(caught.value)
-
-
-PERSONAL = frozenset(
-    [
-        "PatientName",
-        "PatientID",
-        "AccessionNumber",
-        "PatientBirthDate",
-        "StudyDate",
-        "SeriesDate",
-        "AcquisitionDate",
-        "ContentDate",
-        "InstitutionName",
-        "InstitutionAddress",
-        "ReferringPhysicianName",
-        "PerformingPhysicianName",
-        "OperatorsName",
-        "StudyID",
-        "OtherPatientIDs",
-        "PatientAddress",
-        "StationName",
-        "DeviceSerialNumber",
-        "StudyDescription",
-        "SOPInstanceUID",
-        "StudyInstanceUID",
-        "SeriesInstanceUID",
-        "FrameOfReferenceUID",
-        "ReferencedSOPInstanceUID",
-    ]
-)
-
-
-@cache
-def real_files() -> list[Path]:
-    """Some files of pydicom's own, and those of the test data, if they are there."""
-    names = ["CT_small.dcm", "MR_small.dcm", "rtplan.dcm", "reportsi.dcm", "test-SR.dcm", "liver_1frame.dcm"]
-    own = [Path(found) for name in names if (found := get_testdata_file(name))]
-    return own + sorted(
-        path for path in DATA.rglob("*") if path.is_file() and path.stat().st_size < 2_000_000
-    )
-
-
-def texts(value: Any) -> Iterator[str]:
-    for each in value if isinstance(value, MultiValue | list) else [value]:
-        yield from (part.strip() for part in re.split(r"[\^=]", str(each)))
-
-
-def encodings(text: str) -> Iterator[bytes]:
-    """The text in the character sets of the test data that have it."""
-    for codec in (
-        "utf-8",
-        "latin-1",
-        "shift_jis",
-        "euc_kr",
-        "gb18030",
-        "iso8859-6",
-        "iso8859-8",
-        "iso8859-5",
-    ):
-        with contextlib.suppress(UnicodeEncodeError):
-            yield text.encode(codec)
-
-
-def deidentified(path: Path, made: DeidentifyStep) -> tuple[Payload, Payload, Dataset] | None:
-    """A file as it came, de-identified, and as pydicom reads it; None for what is refused."""
-    try:
-        payload, instance = spooled(path)
-        head = pydicom.dcmread(path, stop_before_pixels=True, force=True)
-        return payload, made.apply(payload, instance, Notebook()), head
-    except (Permanent, Temporary):
-        return None
-    except Exception:  # what the reader of the tests cannot read is not judged here
-        return None
-
-
-def test_nothing_personal_of_real_files_is_left() -> None:
-    # Everything covers, so that as many files as there are come to be looked at.
-    made = step()
-    made._regions = Everything([])
-    judged, left = 0, Counter[str]()
-    for path in real_files():
-        done = deidentified(path, made)
-        if done is None:
-            continue
-        judged += 1
-        _, after, head = done
-        # Without pixel data, which stays in the file.
-        new = b"".join(part for part in after.parts if isinstance(part, bytes))
-        # Digits of UIDs that were made, and of dummies, may be anybody's.
-        new = re.sub(rb"2\.25\.[0-9]+|19000101(000000)?|REMOVED", b"", new)
-        kept = "\0".join(
-            text
-            for element in head.iterall()
-            if not element.tag.is_private and int(element.tag) not in attributes() and element.VR != "SQ"
-            for text in texts(element.value)
-        )
-        for element in head.iterall():
-            if element.keyword not in PERSONAL:
-                continue
-            for text in texts(element.value):
-                if len(text) < 4 or text in kept or text.startswith("1.2.840.10008."):
-                    continue
-                if any(raw in new for raw in encodings(text)):
-                    left[f"{path.name} {element.keyword}"] += 1
-    assert judged >= 4
-    assert not left, sorted(left)
-
-
-def test_references_between_real_files_still_resolve() -> None:
-    made = step()
-    made._regions = Everything([])
-    for path in real_files()[:60]:
-        done = deidentified(path, made)
-        if done is None:
-            continue
-        _, after, head = done
-        came = {
-            SITE.uid(text)
-            for element in head.iterall()
-            if element.VR == "UI"
-            for text in texts(element.value)
-        }
-        if not came or is_deflated_or_foreign(after):
-            continue
-        found = pydicom.dcmread(io.BytesIO(b"".join(after.chunks())), force=True, stop_before_pixels=True)
-        new = {
-            str(text)
-            for element in found.iterall()
-            if element.VR == "UI" and str(element.value).startswith("2.25.")
-            for text in texts(element.value)
-        }
-        assert new <= came, path.name
-
-
-def is_deflated_or_foreign(payload: Payload) -> bool:
-    """Whether pydicom needs to be told the syntax, which a bare data set does not say."""
-    return payload.transfer_syntax_uid in ("1.2.840.10008.1.2.1.99", "1.2.840.10008.1.2.2")
-
-
-SAMPLE = ["CT_small.dcm", "MR_small.dcm", "rtplan.dcm", "liver_1frame.dcm", "test-SR.dcm", "JPEG2000.dcm"]
-
-
-def errors_of(path: Path) -> Counter[str]:
-    run = subprocess.run(
-        ["dciodvfy", "-new", str(path)], capture_output=True, text=True, errors="replace", check=False
-    )
-    lines = (line for line in run.stderr.splitlines() if line.startswith("Error"))
-    return Counter(re.sub(r"<[^<>/]*>", "<>", line) for line in lines)
-
-
-@pytest.mark.peer("dciodvfy")
-@pytest.mark.parametrize("name", SAMPLE)
-@pytest.mark.parametrize("options", [[], ["modified-dates", "clean-structured-content", "clean-graphics"]])
-def test_dciodvfy_finds_no_new_error(name: str, options: list[str], tmp_path: Path) -> None:
-    source = get_testdata_file(name)
-    if source is None:
-        pytest.skip(f"pydicom has no {name} here")
-    made = step(options=options)
-    made._regions = Everything([])
-    payload, instance = spooled(Path(source))
-    after = save(made.apply(payload, instance, Notebook()), tmp_path / "after.dcm")
-    before = save(payload, tmp_path / "before.dcm")
-    assert not errors_of(after) - errors_of(before)
 
 
 def test_check_tells_what_a_rule_misses(tmp_path: Path) -> None:
