@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zipfile
 from collections.abc import Callable
 from io import BytesIO
 from pathlib import Path
@@ -19,6 +20,7 @@ from peers.rawsender import RawSender
 from peers.rawsink import RawSink
 
 SECONDARY_CAPTURE = "1.2.840.10008.5.1.4.1.1.7"
+ASKED = (("status",), ("deliveries",), ("changes", "--modality", "CT", "--kept"), ("report",))
 KEY = Key(bytes.fromhex("ab" * 32))
 
 
@@ -62,8 +64,12 @@ def test_no_mark_leaves_the_node_and_none_is_printed(
         assert (delivered(status, "trial"), delivered(status, "other")) == (2, 0)
         assert status["parked"] == 4
         rows = node.json("deliveries")["deliveries"]
-        node.command("deliveries")
-        node.command("status")
+        came = tmp_path / "came.dcm"
+        came.write_bytes(first.part10())
+        for words in ASKED:
+            node.look(*words)
+        node.command("explain", str(came), expect=1)  # the second rule would park it
+        node.command("support", str(tmp_path / "support.zip"))
     expected = {KEY.uid(each.sop_instance_uid) for each in (first, second)}
     assert {each.sop_instance_uid for each in sink.received} == expected
     assert {row["sent_sop_instance_uid"] for row in rows if row["state"] == "delivered"} == expected
@@ -75,4 +81,6 @@ def test_no_mark_leaves_the_node_and_none_is_printed(
         assert first.sop_instance_uid not in text
         assert second.sop_instance_uid not in text
     assert node.stop() == 0
-    marks.assert_absent(node.output())
+    with zipfile.ZipFile(tmp_path / "support.zip") as bundle:
+        told = [bundle.read(name).decode("utf-8", "replace") for name in bundle.namelist()]
+    marks.assert_absent(node.output(), *told)
