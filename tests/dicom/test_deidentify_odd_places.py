@@ -63,6 +63,9 @@ PLACES = {
     "shadowed creator": element(0x20050010, "LO", b"Philips MR Imaging DD 001")
     + element(0x20050010, "LO", MARK)
     + element(0x2005100D, "LO", MARK),
+    "second creator": element(0x20050010, "LO", MARK)
+    + element(0x20050010, "LO", b"Philips MR Imaging DD 001 ")
+    + element(0x2005100D, "LO", b"1 "),
     "private, in an item": within(element(0x00090010, "LO", MARK) + element(0x00091001, "LO", MARK)),
     "name in Modality": odd_vr(0x00080060, b"PN", MARK),
     "date in Modality": odd_vr(0x00080060, b"DA", BORN),

@@ -44,6 +44,7 @@ LOSSY = {"type": "compress", "config": {"to": "jpeg2000", "ratio": 8}}
 RECIPES = {
     "headers": (EXPLICIT, (DEIDENTIFY, TAGS)),
     "blanked": (IMPLICIT, (DEIDENTIFY, TAGS, BLANK)),
+    "codestreams": (LOSSLESS, (DEIDENTIFY, TAGS)),
     "encoded again": (LOSSLESS, (BLANK,)),
     "compressed": (EXPLICIT, (DEIDENTIFY, TAGS, BLANK, LOSSY)),
 }

@@ -74,11 +74,12 @@ def safe_tags(buffer: bytes, elements: Sequence[Element], blocks: Blocks) -> dic
 
     What the image says of a block goes before the list of Table E.3.10-1, which knows no device's mistakes.
     """
-    creators = {
-        (element.tag >> 16, element.tag & 0xFF): reading.stripped(buffer, element)
-        for element in elements
-        if element.tag >> 16 & 1 and 0x10 <= element.tag & 0xFFFF <= 0xFF
-    }
+    creators: dict[tuple[int, int], str] = {}
+    for element in elements:
+        if element.tag >> 16 & 1 and 0x10 <= element.tag & 0xFFFF <= 0xFF:
+            reserved = (element.tag >> 16, element.tag & 0xFF)
+            # A block that two creators reserve is nobody's; both reservations would be kept.
+            creators[reserved] = "" if reserved in creators else reading.stripped(buffer, element)
     kept: dict[int, str] = {}
     for element in elements if creators else ():
         group, block = element.tag >> 16, element.tag >> 8 & 0xFF
