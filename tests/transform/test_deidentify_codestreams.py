@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import imagecodecs
@@ -18,12 +19,12 @@ from pydicom.encaps import encapsulate
 
 from mapdr.dicom import uids
 from mapdr.kernel.errors import Permanent
-from mapdr.kernel.item import Instance, Payload
+from mapdr.kernel.item import FileSlice, Instance, Payload
 from mapdr.kernel.registry import Registry
 from mapdr.transform.codecs.remarks import READERS, Broken, remarks
 from mapdr.transform.pipeline import build_pipeline
 
-from .helpers import CODECS, Notebook, image, payload_of, picture, settings
+from .helpers import CODECS, Notebook, image, payload_of, picture, read, save, settings, spooled
 
 MARK = b"ZQ^MARKED"
 PIXELS = picture(24, 32, 0, 250).astype(np.uint8)
@@ -175,6 +176,28 @@ def test_containers_of_several_frames_are_told_apart() -> None:
             assert np.array_equal(imagecodecs.jpegxl_decode(each), PIXELS)
 
 
+@pytest.mark.parametrize("syntax", [uids.EXPLICIT_VR_LITTLE_ENDIAN, "1.2.826.0.1.3680043.99.1"])
+@pytest.mark.parametrize("case", ["comment", "XML in JP2", "JXL Exif"])
+def test_a_codestream_is_known_by_its_bytes_under_another_syntax(case: str, syntax: str) -> None:
+    whole, _ = deidentified([CASES[case][1]], syntax)
+    assert MARK not in whole
+
+
+@pytest.mark.parametrize("syntax", [uids.IMPLICIT_VR_LITTLE_ENDIAN, uids.EXPLICIT_VR_BIG_ENDIAN])
+@pytest.mark.parametrize("frames", [1, 3])
+def test_behind_the_last_native_frame_is_nothing(syntax: str, frames: int, tmp_path: Path) -> None:
+    data = image(np.stack([PIXELS] * frames) if frames > 1 else PIXELS, frames=frames)
+    native = len(data.PixelData)
+    data.PixelData += MARK + b"\1"
+    payload, instance = spooled(save(payload_of(data, syntax)[0], tmp_path / "a.dcm"))
+    made = LINE.apply(payload, instance, Notebook())
+    assert any(isinstance(part, FileSlice) for part in made.parts)
+    assert read(made).PixelData == read(payload).PixelData[:native] + bytes(len(MARK) + 1)
+    data.PixelData = data.PixelData[:native]
+    same = LINE.apply(*payload_of(data, syntax), Notebook())
+    assert read(same).PixelData == read(payload_of(data, syntax)[0]).PixelData
+
+
 def test_what_says_nothing_is_not_touched() -> None:
     for syntax, stream in (
         (uids.JPEG_XL, JXL),
@@ -189,6 +212,7 @@ def test_what_says_nothing_is_not_touched() -> None:
     ("syntax", "stream"),
     [
         (uids.JPEG_BASELINE, MARK),
+        (uids.EXPLICIT_VR_LITTLE_ENDIAN, MARK),
         (uids.JPEG_BASELINE, b"\xff\xd8" + MARK),
         (uids.JPEG_BASELINE, b"\xff\xd8\xff\xfe\xff\xff" + MARK),
         (uids.JPEG2000, JPEG),

@@ -226,6 +226,15 @@ READERS: dict[str, Reader] = {
 """The reader of each transfer syntax whose codestreams may say something. RLE cannot."""
 
 
+def reader_of(head: bytes) -> Reader | None:
+    """The reader for a codestream that begins so, whatever its syntax is; None for an unknown one."""
+    if head.startswith(b"\xff\xd8\xff"):
+        return jpeg
+    if head.startswith(b"\xff\x4f\xff\x51") or head[4:8] == b"jP  ":
+        return jpeg2000
+    return jpegxl if head[4:8] == b"JXL " else None
+
+
 def remarks(stream: bytes, read: Reader) -> Iterator[Remark]:
     """What the codestreams of a frame, or of several one behind the other, say beside their pixels, and what
     stands behind the last. Raises Broken."""
