@@ -97,6 +97,8 @@ def _secrets(value: Any, place: Place) -> Iterator[Finding]:
             cure = "put it into that file, readable for who runs mapdr"
             if scheme == "env":
                 cure = f"set the variable {name} where mapdr runs"
+            elif (file := Path(name)).parent.name == "keys" and file.suffix == ".key":
+                cure = f"make it with: mapdr key new {file.stem}; or put one there that you have"
             yield Finding(place, str(error), cure)
     elif isinstance(value, BaseModel):
         for name, field in type(value).model_fields.items():

@@ -115,6 +115,15 @@ headers = { Authorization = "file:token.txt" }
     assert _found(node) == []
 
 
+def test_a_key_that_is_not_there_can_be_made(node: NodeFolder) -> None:
+    step = '[[rule]]\nname = "t"\nwhen = {}\nsend_to = []\n'
+    step += 'deidentify = { profile = "basic", key = "file:data/keys/t.key" }\n'
+    node.config.write_text(node.config.read_text() + step)
+    assert [each.partition("; ")[2] for each in _found(node)] == [
+        "make it with: mapdr key new t; or put one there that you have"
+    ]
+
+
 def test_who_only_looks_needs_no_secret(used: NodeFolder) -> None:
     hook = '[webhook.ris]\nurl = "http://h/x"\non = ["study.delivered"]\nsecret = "env:NOWHERE_TO_BE_FOUND"\n'
     used.config.write_text(used.config.read_text() + hook)

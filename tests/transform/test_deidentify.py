@@ -219,6 +219,7 @@ def test_a_data_set_without_uids_goes_by_those_of_its_association() -> None:
         ({"key": "secret"}, "secret's place"),
         ({"pseudonyms": {"file": "a.csv", "unknown": "guess"}}, "unknown"),
         ({"profile": "other"}, "profile"),
+        ({"pseudonyms": "patients.csv"}, "name a file with"),
         ({"dates": "year"}, "modified-dates"),
         ({"dates": "month", "options": ["modified-dates"]}, "dates"),
         ({"age_limit": 89}, "retain-patient-characteristics"),
@@ -228,6 +229,12 @@ def test_a_data_set_without_uids_goes_by_those_of_its_association() -> None:
 def test_a_configuration_that_is_none(config: dict[str, Any], words: str) -> None:
     with pytest.raises(ValidationError, match=words):
         step(**config)
+
+
+@pytest.mark.parametrize("wrong", ["true", '"basic"', '["basic"]'])
+def test_check_says_how_the_key_is_written(wrong: str) -> None:
+    text = f"[[rule]]\nname = 'one'\nwhen = {{}}\nsend_to = []\ndeidentify = {wrong}\n"
+    assert [each.cure for each in read_text(text).problems] == ['write { profile = "basic" }']
 
 
 def test_a_recipe_says_the_same_wherever_it_is_read(tmp_path: Path) -> None:

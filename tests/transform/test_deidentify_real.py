@@ -51,7 +51,7 @@ OPTION_SETS: dict[str, list[str]] = {
 }
 CORNER = {"x": 0, "y": 0, "width": 4, "height": 4}
 """What is blanked of an image that would be parked for text in its pixels."""
-REASONS = frozenset(("burned-in-text", "pixels", "codec-mismatch", "truncated", "bad-item", "directory"))
+REASONS = {"burned-in-text", "pixels", "codec-mismatch", "truncated", "bad-item", "directory", "fragments"}
 """Why a real file may be parked: damaged ones, and pixels that no decoder here reads."""
 
 CODES = ("CodeValue", "CodeMeaning", "CodingSchemeDesignator", "CodingSchemeUID", "MappingResource")

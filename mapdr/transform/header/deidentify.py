@@ -68,6 +68,20 @@ class DeidentifyConfig(FromRegionFiles):
     age_limit: int | None = Field(default=None, ge=1, le=998)
     regions: Entries | None = None
 
+    @model_validator(mode="before")
+    @classmethod
+    def _is_table(cls, raw: Any) -> Any:
+        if isinstance(raw, bool | str | list):
+            raise ValueError('is not a table; write { profile = "basic" }')
+        return raw
+
+    @field_validator("pseudonyms", mode="before")
+    @classmethod
+    def _is_no_file(cls, raw: Any) -> Any:
+        if isinstance(raw, str) and raw not in ("generated", "none"):
+            raise ValueError('is neither "generated" nor "none"; name a file with { file = "patients.csv" }')
+        return raw
+
     @model_validator(mode="after")
     def _of_an_option(self) -> DeidentifyConfig:
         if self.dates == "year" and Option.MODIFIED_DATES not in self.options:
