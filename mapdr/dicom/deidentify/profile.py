@@ -39,8 +39,6 @@ class Do(IntEnum):
     """Free text that is kept: the dates that it mentions are moved."""
     AGE = auto()
     """An age that is kept: what is above the limit becomes one category."""
-    KEEP_UID = auto()
-    """UIDs are kept, as those of classes are; what is no UID is replaced as one of an instance."""
 
 
 CLASS_UIDS = frozenset(
