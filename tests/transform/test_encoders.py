@@ -137,7 +137,6 @@ def test_htj2k_has_a_small_lowest_resolution_whatever_the_size(size: tuple[int, 
 def test_a_receiver_gets_the_syntax_that_it_insists_on() -> None:
     for syntax in LOSSLESS:
         for allocated in (8, 16, 32):
-            # In steps: what does not get smaller does not go.
             values = picture(24, 37, 0, 255).astype(f"<u{allocated // 8}") // 64 * (1 << allocated - 3)
             source = payload_of(image(values, allocated=allocated, stored=allocated))[0]
             if allocated not in CODECS.encoder(syntax).takes.allocated:
@@ -148,3 +147,14 @@ def test_a_receiver_gets_the_syntax_that_it_insists_on() -> None:
             assert made.transfer_syntax_uid == syntax
             assert made.length < source.length
             assert np.array_equal(read(to_syntax(made, EXPLICIT)).pixel_array, values)
+
+
+@pytest.mark.usefixtures("decoders")
+@pytest.mark.parametrize("syntax", LOSSLESS)
+def test_a_receiver_gets_it_where_that_is_larger(syntax: str) -> None:
+    noise = np.random.default_rng(7).integers(0, 256, (61, 67))
+    source = payload_of(image(noise, allocated=8, stored=8))[0]
+    made = to_syntax(source, syntax)
+    assert made.transfer_syntax_uid == syntax
+    assert made.length > source.length
+    assert np.array_equal(read(to_syntax(made, EXPLICIT)).pixel_array, noise)

@@ -60,6 +60,7 @@ class CompressStep:
         self._settings = settings
         self._config = config
         self._wish = config.wish
+        self._may_grow = bool(lossless_uid)  # what a receiver insists on is written, be it larger
         if lossless_uid:
             self._wish = replace(self._wish, methods=(Method("", "", lossless_uid),), lossy=False)
         is_aim = config.target == "max_error"
@@ -151,7 +152,7 @@ class CompressStep:
             at_once=at_once,
         )
         encoded, facts = self._encode(encoder, planned, instance, known, image)
-        if encoded.size >= document.source_bytes:
+        if encoded.size >= document.source_bytes and not self._may_grow:
             raise LeaveAsIs("not-smaller")
         if encoded.setting is None:
             facts["ratio"] = round(image.native_bytes / encoded.size, 2)
