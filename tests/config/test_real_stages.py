@@ -69,6 +69,7 @@ BLOCKS = [
     )
 ]
 FRAMES = {
+    "compress": '[[rule]]\nname = "a rule"\nwhen = {}\nsend_to = []\n',
     "when": '[[rule]]\nname = "a rule"\nsend_to = []\n',
     "[webhook.ris.payload]": '[webhook.ris]\nurl = "https://ris/"\non = ["study.received"]\n',
 }

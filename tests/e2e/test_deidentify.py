@@ -67,7 +67,7 @@ def test_no_mark_leaves_the_node_and_none_is_printed(
         came = tmp_path / "came.dcm"
         came.write_bytes(first.part10())
         for words in ASKED:
-            node.look(*words)
+            node.command(*words)
         node.command("explain", str(came), expect=1)  # the second rule would park it
         node.command("support", str(tmp_path / "support.zip"))
     expected = {KEY.uid(each.sop_instance_uid) for each in (first, second)}
