@@ -121,6 +121,9 @@ def test_most_images_are_compressed(sources: list[StoredObject], compressed: lis
     assert syntaxes == JPEG2000
 
 
+KNOWN_WORSE = {"YBR_FULL-RLE.dcm", "IM_0027_fMAP.dcm"}
+
+
 def test_orthanc_renders_every_compressed_image(compressed: list[Compressed], orthanc: Orthanc) -> None:
     """All of which it could render any, and would render what MAPDR was sent."""
     known = [image for image in compressed if image.source.sop_class_uid not in UNKNOWN_TO_GDCM]
@@ -142,7 +145,9 @@ def test_dciodvfy_finds_no_new_error(compressed: list[Compressed]) -> None:
     with ThreadPoolExecutor(2) as pool:
         new = pool.map(lambda image: sorted(errors(image.path) - errors(image.source.path)), able)
         worse = {image.source.path.name: found for image, found in zip(able, new, strict=True) if found}
-    assert not worse
+    # An ultrasound's YBR_FULL, which its IOD does not name, stays what it is (docs/decisions/0089).
+    # The other is an enhanced MR whose complaint is in docs/known-limits.md.
+    assert not {name: found for name, found in worse.items() if name not in KNOWN_WORSE}
 
 
 def errors(path: Path) -> set[str]:
