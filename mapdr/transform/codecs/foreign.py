@@ -84,12 +84,7 @@ class Decoders:
         Raises Permanent: "codec-crash" when the process died or hung over this frame, "codec-mismatch" when
         the codestream contradicts the data set, "codec" when the codec refuses it.
         """
-        if not 0 < job.size <= MAX_FRAME:
-            raise Permanent("a frame is larger than 1 GiB", reason="codec")
-        answer, cells = self._ask(job, stream)
-        if "mismatch" in answer:
-            what = answer["mismatch"]
-            raise Permanent(f"the codestream contradicts the data set ({what})", reason="codec-mismatch")
+        answer, cells = self._ask(job, job.size, stream, "contradicts the data set")
         if len(cells) != job.size:
             raise Permanent(f"the codec cannot decode a frame: {answer.get('error')}", reason="codec")
         return cells
@@ -101,12 +96,7 @@ class Decoders:
         it contradicts the data set or does not come back, "codec" when the codec refuses it.
         """
         job = Repacking(recompressor, form, len(stream))
-        if not 0 < form.size <= MAX_FRAME:
-            raise Permanent("a frame is larger than 1 GiB", reason="codec")
-        answer, packed = self._ask(job, stream)
-        if "mismatch" in answer:
-            what = answer["mismatch"]
-            raise Permanent(f"the codestream cannot be recompressed ({what})", reason="codec-mismatch")
+        answer, packed = self._ask(job, form.size, stream, "cannot be recompressed")
         if "ok" not in answer or not packed:
             raise Permanent(f"the codec cannot recompress a frame: {answer.get('error')}", reason="codec")
         return packed
@@ -121,11 +111,20 @@ class Decoders:
             if worker is not None:
                 worker.end()
 
-    def _ask(self, job: Job | Repacking, stream: bytes) -> tuple[dict[str, Any], bytes]:
-        answer = self._attempt(job, stream) or self._attempt(job, stream)
-        if answer is None:
+    def _ask(
+        self, job: Job | Repacking, size: int, stream: bytes, mismatch: str
+    ) -> tuple[dict[str, Any], bytes]:
+        """The answer about a frame of `size` bytes; `mismatch` says what a codestream does that does not fit
+        the data set."""
+        if not 0 < size <= MAX_FRAME:
+            raise Permanent("a frame is larger than 1 GiB", reason="codec")
+        found = self._attempt(job, stream) or self._attempt(job, stream)
+        if found is None:
             raise _crash()
-        return answer
+        if "mismatch" in found[0]:
+            what = found[0]["mismatch"]
+            raise Permanent(f"the codestream {mismatch} ({what})", reason="codec-mismatch")
+        return found
 
     def _attempt(self, job: Job | Repacking, stream: bytes) -> tuple[dict[str, Any], bytes] | None:
         """The answer; None when the process was told to stop just then, which is not the image's doing."""

@@ -18,6 +18,7 @@ from mapdr.kernel.codec import OWN_WAY, Ability, Decoder, Dial, FrameFormat, Pix
 from mapdr.kernel.errors import Permanent
 from mapdr.kernel.stage import Factory, Settings
 from mapdr.transform.codecs import decode, headers
+from mapdr.transform.codecs.calls import calling
 from mapdr.transform.codecs.reading import Abilities, NothingToSay, missing, read_only
 
 DECODER = Decoder(decode.jpeg2000, headers.jpeg2000, is_signed=True)
@@ -61,10 +62,8 @@ class _OpenJph:
             cells = cells - cells.dtype.type(1 << form.stored - 1)
         if not options["reversible"] and form.stored < 8 * size:
             cells = cells << cells.dtype.type(8 * size - form.stored)
-        try:
+        with calling("HTJ2K cannot encode"):
             stream = bytearray(self._codec.htj2k_encode(cells.view(f"i{size}"), tlm=True, **options))
-        except Exception as error:
-            raise Permanent(f"HTJ2K cannot encode: {type(error).__name__}", reason="codec") from error
         places = slice(_PRECISIONS, _PRECISIONS + 3 * form.samples, 3)
         if stream[places] != bytes([_SIGNED | 8 * size - 1]) * form.samples or not _is_rpcl(stream):
             raise Permanent("HTJ2K was encoded otherwise than asked for", reason="codec")
@@ -73,10 +72,8 @@ class _OpenJph:
 
     def decode(self, stream: bytes, form: FrameFormat) -> Pixels:
         """The frame of a codestream that came from here. Raises Permanent(reason="codec")."""
-        try:
+        with calling("HTJ2K cannot be decoded"):
             return decode.jpeg2000(form, stream)
-        except Exception as error:
-            raise Permanent(f"HTJ2K cannot be decoded: {type(error).__name__}", reason="codec") from error
 
 
 def _is_rpcl(stream: bytearray) -> bool:

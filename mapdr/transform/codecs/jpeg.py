@@ -13,9 +13,9 @@ import numpy as np
 
 from mapdr.dicom import uids as uid
 from mapdr.kernel.codec import OWN_WAY, Ability, Decoder, Dial, FrameFormat, PixelRange, Pixels, Way
-from mapdr.kernel.errors import Permanent
 from mapdr.kernel.stage import Factory, Settings
 from mapdr.transform.codecs import decode, headers
+from mapdr.transform.codecs.calls import calling, unsigned_cells, with_sign
 from mapdr.transform.codecs.reading import Abilities, NothingToSay, missing
 
 _RETIRED = (uid.JPEG_SPECTRAL_SELECTION, uid.JPEG_FULL_PROGRESSION)
@@ -39,25 +39,19 @@ class Lossless:
 
     def encode(self, pixels: Pixels, form: FrameFormat) -> bytes:
         """The codestream of a frame, its components as they are."""
-        size = 1 if form.stored <= 8 else 2
-        cells = np.ascontiguousarray(pixels, f"<{'ui'[form.signed]}{size}").view(f"<u{size}")
+        cells = unsigned_cells(pixels, form)
         colour = {} if form.samples == 1 else {"colorspace": "RGB", "outcolorspace": "RGB"}
-        try:
+        with calling("JPEG cannot encode"):
             return bytes(
                 self._codec.jpeg_encode(
                     cells, lossless=True, predictor=1, bitspersample=form.stored, **colour
                 )
             )
-        except Exception as error:
-            raise Permanent(f"JPEG cannot encode: {type(error).__name__}", reason="codec") from error
 
     def decode(self, stream: bytes, form: FrameFormat) -> Pixels:
         """The frame of a codestream that came from here."""
-        try:
-            cells = np.ascontiguousarray(decode.jpeg_lossless(form, stream))
-        except Exception as error:
-            raise Permanent(f"JPEG cannot decode: {type(error).__name__}", reason="codec") from error
-        return cells.view(f"i{cells.itemsize}") if form.signed else cells
+        with calling("JPEG cannot decode"):
+            return with_sign(decode.jpeg_lossless(form, stream), form)
 
 
 class Lossy:
@@ -92,19 +86,15 @@ class Lossy:
             colour = {"colorspace": "RGB", "outcolorspace": space}
             colour["subsampling"] = "444" if form.photometric == "RGB" else "422"
         cells = np.ascontiguousarray(pixels, "u1" if form.stored <= 8 else "<u2")
-        try:
+        with calling("JPEG cannot encode"):
             return bytes(
                 self._codec.jpeg_encode(cells, level=int(level), bitspersample=form.stored, **colour)
             )
-        except Exception as error:
-            raise Permanent(f"JPEG cannot encode: {type(error).__name__}", reason="codec") from error
 
     def decode(self, stream: bytes, form: FrameFormat) -> Pixels:
         """The frame of a codestream that came from here."""
-        try:
+        with calling("JPEG cannot decode"):
             return decode.jpeg(form, stream)
-        except Exception as error:
-            raise Permanent(f"JPEG cannot decode: {type(error).__name__}", reason="codec") from error
 
 
 BASELINE = PixelRange(allocated=(8, 16), stored=(8,), signed=False)

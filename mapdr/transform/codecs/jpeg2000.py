@@ -17,6 +17,7 @@ from mapdr.kernel.codec import OWN_WAY, Ability, Decoder, Dial, FrameFormat, Pix
 from mapdr.kernel.errors import Permanent, Unavailable
 from mapdr.kernel.stage import Factory, Settings
 from mapdr.transform.codecs import decode, headers
+from mapdr.transform.codecs.calls import calling
 from mapdr.transform.codecs.reading import Abilities, NothingToSay, missing
 
 LEAST_DB, MOST_DB, DB_PER_BIT = 2.0, 50.0, 6.02
@@ -60,7 +61,7 @@ class Jpeg2000:
         if level is not None and not 1 <= level <= 1000:
             raise ValueError("imagecodecs takes a level outside 1 to 1000 for lossless")
         cells = np.ascontiguousarray(frame, f"{frame.dtype.kind}{1 if bits <= 8 else 2}")
-        try:
+        with calling("JPEG 2000 cannot encode"):
             stream = bytes(
                 self._codec.jpeg2k_encode(
                     cells,
@@ -73,18 +74,14 @@ class Jpeg2000:
                     numthreads=self._threads_for(frame.nbytes),
                 )
             )
-        except Exception as error:
-            raise Permanent(f"JPEG 2000 cannot encode: {type(error).__name__}", reason="codec") from error
         if stream[_PRECISION] != bits - 1 | (0x80 if cells.dtype.kind == "i" else 0):
             raise Permanent("JPEG 2000 was encoded with another precision than asked for", reason="codec")
         return stream
 
     def decode(self, stream: bytes, size: int = 0) -> Pixels:
         """The frame of a codestream that came from here; `size` is a hint, the frame's bytes."""
-        try:
+        with calling("JPEG 2000 cannot decode"):
             pixels: Pixels = self._codec.jpeg2k_decode(stream, numthreads=self._threads_for(size))
-        except Exception as error:
-            raise Permanent(f"JPEG 2000 cannot decode: {type(error).__name__}", reason="codec") from error
         return pixels
 
     def _threads_for(self, size: int) -> int:

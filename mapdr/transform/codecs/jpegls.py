@@ -17,6 +17,7 @@ from mapdr.kernel.codec import OWN_WAY, Ability, Decoder, Dial, FrameFormat, Pix
 from mapdr.kernel.errors import Permanent
 from mapdr.kernel.stage import Factory, Settings
 from mapdr.transform.codecs import decode, headers
+from mapdr.transform.codecs.calls import calling, unsigned_cells, with_sign
 from mapdr.transform.codecs.reading import Abilities, NothingToSay, missing, read_only
 
 Writer: TypeAlias = Callable[[Pixels, int, int], bytes]
@@ -65,12 +66,9 @@ class _CharLs:
 
     def encode(self, pixels: Pixels, form: FrameFormat, near: int) -> bytes:
         """The codestream of a frame. Raises Permanent(reason="codec")."""
-        size = 1 if form.stored <= 8 else 2
-        cells = np.ascontiguousarray(pixels, f"<{'ui'[form.signed]}{size}").view(f"<u{size}")
-        try:
+        cells = unsigned_cells(pixels, form)
+        with calling("JPEG-LS cannot encode"):
             stream = self._write(cells, form.stored, near)
-        except Exception as error:
-            raise Permanent(f"JPEG-LS cannot encode: {type(error).__name__}", reason="codec") from error
         found = headers.jpegls(stream)
         if found is None or found.precision != form.stored:
             raise Permanent("JPEG-LS was encoded with another precision than asked for", reason="codec")
@@ -78,11 +76,8 @@ class _CharLs:
 
     def decode(self, stream: bytes, form: FrameFormat) -> Pixels:
         """The frame of a codestream that came from here. Raises Permanent(reason="codec")."""
-        try:
-            cells = np.ascontiguousarray(decode.jpegls(form, stream))
-        except Exception as error:
-            raise Permanent(f"JPEG-LS cannot decode: {type(error).__name__}", reason="codec") from error
-        return cells.view(f"i{cells.itemsize}") if form.signed else cells
+        with calling("JPEG-LS cannot decode"):
+            return with_sign(decode.jpegls(form, stream), form)
 
 
 class Lossless:

@@ -26,6 +26,7 @@ from mapdr.kernel.codec import (
 from mapdr.kernel.errors import Permanent
 from mapdr.kernel.stage import Factory, Settings
 from mapdr.transform.codecs import decode, headers
+from mapdr.transform.codecs.calls import calling
 from mapdr.transform.codecs.reading import Abilities, NothingToSay, missing
 
 EFFORT = 3
@@ -45,14 +46,12 @@ class _LibJxl:
     def encode(self, pixels: Pixels, form: FrameFormat, **options: Any) -> bytes:
         """The codestream of a frame. Raises Permanent(reason="codec")."""
         cells = np.ascontiguousarray(pixels, "u1" if form.stored <= 8 else "u2")
-        try:
+        with calling("JPEG XL cannot encode"):
             stream = bytes(
                 self._codec.jpegxl_encode(
                     cells, effort=EFFORT, bitspersample=form.stored, numthreads=1, **options
                 )
             )
-        except Exception as error:
-            raise Permanent(f"JPEG XL cannot encode: {type(error).__name__}", reason="codec") from error
         found = headers.jpegxl(stream)
         if found is None or found.precision != form.stored:
             raise Permanent("JPEG XL was encoded with another precision than asked for", reason="codec")
@@ -60,10 +59,8 @@ class _LibJxl:
 
     def decode(self, stream: bytes, form: FrameFormat) -> Pixels:
         """The frame of a codestream that came from here. Raises Permanent(reason="codec")."""
-        try:
+        with calling("JPEG XL cannot decode"):
             return decode.jpegxl(form, stream)
-        except Exception as error:
-            raise Permanent(f"JPEG XL cannot decode: {type(error).__name__}", reason="codec") from error
 
 
 class Lossless:

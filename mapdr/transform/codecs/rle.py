@@ -10,6 +10,7 @@ from mapdr.kernel.codec import Ability, Decoder, FrameFormat, PixelRange, Pixels
 from mapdr.kernel.errors import Permanent
 from mapdr.kernel.stage import Factory, Settings
 from mapdr.transform.codecs import decode
+from mapdr.transform.codecs.calls import calling, with_sign
 from mapdr.transform.codecs.reading import Abilities, NothingToSay, missing
 
 
@@ -34,11 +35,8 @@ class Lossless:
 
     def decode(self, stream: bytes, form: FrameFormat) -> Pixels:
         """The frame of a codestream that came from here."""
-        try:
-            cells = np.ascontiguousarray(decode.rle(form, stream))
-        except Exception as error:
-            raise Permanent(f"RLE cannot decode: {type(error).__name__}", reason="codec") from error
-        return cells.view(f"<i{form.allocated // 8}") if form.signed else cells
+        with calling("RLE cannot decode"):
+            return with_sign(decode.rle(form, stream), form)
 
 
 def build(settings: Settings, config: NothingToSay, next: None) -> Abilities:

@@ -86,14 +86,10 @@ class CompressStep:
         )
         if planned.method is None:
             return self._unchanged(document, planned, memory, known, is_asked=bool(syntax))
-        if (
-            syntax
-            and planned.syntax == syntax == planned.method.lossless
-            and planned.course is Course.LOSSLESS
-        ):
-            return (
-                document.payload
-            )  # the pipeline writes what a receiver asks for, and the rule lacks nothing
+        is_lossless = planned.course is Course.LOSSLESS
+        if syntax and is_lossless and planned.syntax == syntax == planned.method.lossless:
+            # The pipeline writes what a receiver asks for, and the rule lacks nothing.
+            return document.payload
         try:
             try:
                 result, facts = self._compress(document, instance, planned, known)
@@ -105,9 +101,9 @@ class CompressStep:
             result = self._leave(document.payload, left.reason)
         if facts != known:
             memory.keep(facts)
-        return (
-            replace(result, others=planned.others) if result.parts is not document.payload.parts else result
-        )
+        if result.parts is document.payload.parts:
+            return result
+        return replace(result, others=planned.others)
 
     def _unchanged(
         self, document: OpenImage, planned: Plan, memory: Memory, known: Mapping[str, Any], *, is_asked: bool

@@ -1,0 +1,36 @@
+"""What the encoders have in common: how they call their library, and what stands in its cells."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import numpy as np
+
+from mapdr.kernel.codec import FrameFormat, Pixels
+from mapdr.kernel.errors import Permanent
+
+
+@contextmanager
+def calling(what: str) -> Iterator[None]:
+    """Make of whatever a library raises a Permanent(reason="codec"); `what` says what it cannot do.
+
+    Of the error its type alone is told: its text may quote what it was given.
+    """
+    try:
+        yield
+    except Exception as error:
+        raise Permanent(f"{what}: {type(error).__name__}", reason="codec") from error
+
+
+def unsigned_cells(pixels: Pixels, form: FrameFormat) -> Pixels:
+    """A frame in the smallest cells for its bits, negative values as the bits of their cells: for codestreams
+    that know no sign."""
+    size = 1 if form.stored <= 8 else 2
+    return np.ascontiguousarray(pixels, f"<{'ui'[form.signed]}{size}").view(f"<u{size}")
+
+
+def with_sign(pixels: Pixels, form: FrameFormat) -> Pixels:
+    """What was `unsigned_cells`, read as the format has it."""
+    cells = np.ascontiguousarray(pixels)
+    return cells.view(f"i{cells.itemsize}") if form.signed else cells
