@@ -5,10 +5,8 @@ A small frame of each kind is written, and read again in a decoder process, as a
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 
@@ -16,12 +14,10 @@ from mapdr.kernel.codec import Encoder, FrameFormat, LossyEncoder, Pixels
 from mapdr.kernel.errors import Permanent
 from mapdr.kernel.privacy import in_words
 from mapdr.kernel.registry import Registry
-from mapdr.kernel.stage import Settings
-from mapdr.kernel.watch import Watch
-from mapdr.transform.codecs.exercise import SECONDS, exercise_row
+from mapdr.transform.codecs.exercise import exercise_row, rows_to_try
 from mapdr.transform.codecs.foreign import Decoders
 from mapdr.transform.codecs.samples import frame
-from mapdr.transform.codecs.table import Codecs, Row
+from mapdr.transform.codecs.table import Row
 from mapdr.transform.codecs.worker import Job
 
 BITS = (8, 10, 12, 16)
@@ -75,19 +71,13 @@ class Abilities:
 
 def codecs() -> Iterator[Abilities]:
     """Every transfer syntax that a codec of this installation has, tried. Nothing is raised."""
-    pool = Decoders(1, seconds=SECONDS)
-    try:
-        with tempfile.TemporaryDirectory() as folder:
-            settings = Settings("doctor", "none", Path(folder), bytes(32), Watch())
-            for row in Codecs(Registry(), settings).rows.values():
-                yield from _abilities(row, pool)
-    finally:
-        pool.close()
+    for row, pool in rows_to_try(Registry(), "doctor"):
+        yield from _abilities(row, pool)
 
 
 def _abilities(row: Row, pool: Decoders) -> Iterator[Abilities]:
     read = exercise_row(row, pool)
-    unread = row.no_decode or next((each for each in read.failed if "read" in each), "")
+    unread = row.no_decode or read.faults.get("read", "")
     reads = row.decoder is not None
     writers: list[tuple[str, Encoder | LossyEncoder]] = []
     if row.encoder is not None:
@@ -98,7 +88,7 @@ def _abilities(row: Row, pool: Decoders) -> Iterator[Abilities]:
         tried = tuple(_tried(row, encoder, kind, pool) for kind in KINDS)
         yield Abilities(row.uid, row.name, reads, unread, way, "", tried)
     if row.recompressor is not None:
-        failed = "; ".join(each for each in read.failed if "recompressed" in each)
+        failed = read.faults.get("recompressed", "")
         yield Abilities(row.uid, row.name, reads, unread, "recompressed", failed, ())
     elif not writers:
         yield Abilities(row.uid, row.name, reads, unread, "", row.no_encode, ())

@@ -63,18 +63,3 @@ def compression_sent(store: Store, row: DeliveryRow) -> Compression | None:
         if found is not None and found.course != "original":
             return found
     return None
-
-
-class Noting:
-    """A memory of a look, empty at first: what steps keep is noted, and written nowhere."""
-
-    def __init__(self) -> None:
-        self.facts: Mapping[str, Any] | None = None
-
-    def recall(self) -> Mapping[str, Any] | None:
-        """What was noted."""
-        return self.facts
-
-    def keep(self, facts: Mapping[str, Any]) -> None:
-        """Note them."""
-        self.facts = dict(facts)

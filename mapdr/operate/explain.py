@@ -22,11 +22,11 @@ from mapdr.kernel.registry import Registry
 from mapdr.node.plan import Plan
 from mapdr.operate import part10
 from mapdr.operate.authors import Authors
-from mapdr.operate.compression import Compression, Noting, compression_of
+from mapdr.operate.compression import Compression, compression_of
 from mapdr.operate.configuration import Configuration
 from mapdr.operate.differences import ElementChange, Quality, compared, quality
 from mapdr.operate.errors import RequestError
-from mapdr.operate.looking import NoMemory, looking
+from mapdr.operate.looking import NoMemory, Noting, looking
 from mapdr.operate.rule_words import SHOWN, edit_words
 from mapdr.operate.sources import BY_SEND
 from mapdr.route.condition import leaves

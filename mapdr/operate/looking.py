@@ -45,3 +45,18 @@ class Recalling:
 
     def keep(self, facts: Mapping[str, Any]) -> None:
         """Nowhere: a look changes nothing of what is owed."""
+
+
+class Noting:
+    """A memory of a look, empty at first: what steps keep is noted, and written nowhere."""
+
+    def __init__(self) -> None:
+        self.facts: Mapping[str, Any] | None = None
+
+    def recall(self) -> Mapping[str, Any] | None:
+        """What was noted."""
+        return self.facts
+
+    def keep(self, facts: Mapping[str, Any]) -> None:
+        """Note them."""
+        self.facts = dict(facts)

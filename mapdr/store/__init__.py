@@ -22,6 +22,7 @@ from typing import Any
 from mapdr._fast import RunQueue
 from mapdr.kernel.item import TagPath
 from mapdr.kernel.permissions import make_private
+from mapdr.kernel.privacy import system_says
 from mapdr.kernel.watch import Watch
 from mapdr.store.alarms import RaisedAlarms
 from mapdr.store.clock import Clock
@@ -357,7 +358,7 @@ class Store:
             journal = Journal(journal_folder(self.spool))
         except OSError as error:  # a full disk, say: what is there is to be delivered
             log.error(
-                "there is no journal: its files cannot be made (%s); images are flushed", error.strerror
+                "there is no journal: its files cannot be made (%s); images are flushed", system_says(error)
             )
             return
         self._keeper = Keeper(journal)

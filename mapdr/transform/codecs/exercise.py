@@ -6,7 +6,7 @@ Frames are decoded in a decoder process, as in a node: so that is tried too, in 
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -30,29 +30,42 @@ NEAR = 48
 
 @dataclass(frozen=True, slots=True)
 class Exercised:
-    """What became of a transfer syntax: `done` names what was tried and succeeded, `failed` says what did
-    not."""
+    """What became of a transfer syntax: `done` names what was tried and succeeded, `faults` what did not,
+    with a sentence on each."""
 
     name: str
     done: tuple[str, ...]
-    failed: tuple[str, ...]
+    faults: Mapping[str, str]
+
+    @property
+    def failed(self) -> tuple[str, ...]:
+        """The sentences."""
+        return tuple(self.faults.values())
 
 
 def exercise(registry: Registry) -> Iterator[Exercised]:
     """Read and write a frame in every transfer syntax that a codec of `registry` has. Nothing is raised."""
+    for row, pool in rows_to_try(registry, "selftest"):
+        yield exercise_row(row, pool)
+
+
+def rows_to_try(registry: Registry, name: str) -> Iterator[tuple[Row, Decoders]]:
+    """The table of the codecs of `registry`, built to be tried, with decoder processes that last as long as
+    this; `name` is that of the trial."""
     pool = Decoders(1, seconds=SECONDS)
     try:
         with tempfile.TemporaryDirectory() as folder:
-            settings = Settings("selftest", "none", Path(folder), bytes(32), Watch())
+            settings = Settings(name, "none", Path(folder), bytes(32), Watch())
             for row in Codecs(registry, settings).rows.values():
-                yield exercise_row(row, pool)
+                yield row, pool
     finally:
         pool.close()
 
 
 def exercise_row(row: Row, pool: Decoders) -> Exercised:
     """Read and write a frame in the transfer syntax of `row`. Nothing is raised."""
-    done, failed = [], []
+    done: list[str] = []
+    faults: dict[str, str] = {}
     for what, work in (
         ("read", _decode),
         ("written", _encode),
@@ -63,10 +76,10 @@ def exercise_row(row: Row, pool: Decoders) -> Exercised:
             if work(row, pool):
                 done.append(what)
         except Exception as error:  # noqa: BLE001  whatever a codec raises is what is looked for
-            failed.append(f"cannot be {what}: {in_words(error)}")
+            faults[what] = f"cannot be {what}: {in_words(error)}"
     if row.decoder is None and row.no_decode:
-        failed.append(f"cannot be read: {row.no_decode}")
-    return Exercised(row.name, tuple(done), tuple(failed))
+        faults["read"] = f"cannot be read: {row.no_decode}"
+    return Exercised(row.name, tuple(done), faults)
 
 
 def _decode(row: Row, pool: Decoders) -> bool:

@@ -14,6 +14,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from mapdr.kernel.errors import Permanent, Temporary
+from mapdr.kernel.privacy import system_says
 from mapdr.kernel.stage import Settings
 from mapdr.store.spool.durable import make_folder, publish_new, sync_folder
 
@@ -34,7 +35,7 @@ def refuse_another(settings: Settings, place: str, key: bytes) -> None:
             _keep(kept, made)
         known = kept.read_bytes() if kept.exists() else made
     except OSError as error:
-        raise Temporary(f"the fingerprint of a key cannot be kept or read: {error.strerror}") from None
+        raise Temporary(f"the fingerprint of a key cannot be kept or read: {system_says(error)}") from None
     if not hmac.compare_digest(known, made):
         raise Permanent(
             f"the key {place} is another one than this node has used: what it makes would fit nothing that "

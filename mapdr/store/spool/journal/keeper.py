@@ -16,6 +16,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from mapdr.kernel.guard import GuardedThread
+from mapdr.kernel.privacy import system_says
 from mapdr.store.spool.durable import sync_folder
 from mapdr.store.spool.journal.journal import Journal
 from mapdr.store.spool.journal.segment import flush_data
@@ -97,7 +98,7 @@ class Keeper:
         try:
             self._journal.make_room()
         except OSError as error:  # a full disk: there are fewer, and Success comes later
-            log.warning("the journal cannot have another segment (%s)", error.strerror)
+            log.warning("the journal cannot have another segment (%s)", system_says(error))
         sequence, paths = self._journal.files()
         if not paths:
             return
@@ -117,7 +118,7 @@ class Keeper:
                 self._journal.fail(error)
                 log.error(
                     "the journal cannot be written (%s): images are refused until the node is started again",
-                    error.strerror,
+                    system_says(error),
                 )
                 return
 
