@@ -44,6 +44,7 @@ class World:
         self.keeper = Keeper(self.journal)
         self.spool.journal = self.journal
         self.answered: dict[str, bytes] = {}
+        self.refused: list[str] = []
         self.closed = False
 
     def push(self, uid: str, pixels: int = 600) -> str:
@@ -53,6 +54,16 @@ class World:
         incoming.commit()
         self.answered[incoming.id] = data
         return incoming.id
+
+    def try_to_push(self, uid: str) -> None:
+        try:
+            self.push(uid)
+        except Refused:
+            self.refused.append(uid)
+
+    def wait(self, holds: Callable[[Journal], bool]) -> None:
+        with self.journal._state:
+            assert self.journal._state.wait_for(lambda: holds(self.journal), 20)
 
     def close(self) -> None:
         """As a crash leaves it, unless the keeper was started: what it has not flushed is not flushed."""
@@ -172,34 +183,48 @@ def test_replay_goes_on_where_it_was_interrupted(tmp_path: Path, monkeypatch: py
     assert held(tmp_path) == world.answered
 
 
+class HeldFlush:
+    """The journal's flushes, of which the first lasts until it is let go; then it is made, or fails."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, error: OSError | None = None) -> None:
+        self.files: list[int] = []
+        self.begun, self.go_on = threading.Event(), threading.Event()
+        self._flush, self._error = segment.flush_data, error
+        monkeypatch.setattr(segment, "flush_data", self)
+
+    def __call__(self, file: int) -> None:
+        self.files.append(file)
+        if len(self.files) == 1:
+            self.begun.set()
+            assert self.go_on.wait(20)
+            if self._error is not None:
+                raise self._error
+        self._flush(file)
+
+
+def pushing(held: HeldFlush, push: Callable[[str], object], count: int) -> list[threading.Thread]:
+    """Threads that push an image each, begun; the first holds the flush."""
+    threads = [threading.Thread(target=push, args=(f"1.2.{number}",)) for number in range(count)]
+    threads[0].start()
+    assert held.begun.wait(20)
+    for thread in threads[1:]:
+        thread.start()
+    return threads
+
+
 def test_writers_share_flushes_and_none_waits_for_company(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """While a flush is under way others append; one more flush takes all of them."""
-    real, begun, go_on = segment.flush_data, threading.Event(), threading.Event()
-    flushes: list[int] = []
-
-    def slow(file: int) -> None:
-        flushes.append(file)
-        if len(flushes) == 1:
-            begun.set()
-            assert go_on.wait(20)
-        real(file)
-
-    monkeypatch.setattr(segment, "flush_data", slow)
-    threads = [threading.Thread(target=world.push, args=(f"1.2.{number}",)) for number in range(6)]
-    threads[0].start()
-    assert begun.wait(20)
-    for thread in threads[1:]:
-        thread.start()
-    with world.journal._state:
-        assert world.journal._state.wait_for(lambda: world.journal._appended == 6, 20)
+    held_flush = HeldFlush(monkeypatch)
+    threads = pushing(held_flush, world.push, 6)
+    world.wait(lambda journal: journal._appended == 6)
     assert not world.answered
-    go_on.set()
+    held_flush.go_on.set()
     for thread in threads:
         thread.join(20)
     assert len(world.answered) == 6
-    assert len(flushes) == 2
+    assert len(held_flush.files) == 2
 
 
 def test_success_waits_for_the_keeper_when_all_segments_are_full(world: World) -> None:
@@ -253,69 +278,28 @@ def test_after_a_flush_that_failed_there_is_no_success(world: World, monkeypatch
 def test_who_waited_for_a_flush_that_failed_gets_no_success(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    begun, go_on = threading.Event(), threading.Event()
-
-    def slow(file: int) -> None:
-        begun.set()
-        assert go_on.wait(20)
-        raise OSError(errno.EIO, "error")
-
-    monkeypatch.setattr(segment, "flush_data", slow)
-    refused: list[str] = []
-
-    def push(uid: str) -> None:
-        try:
-            world.push(uid)
-        except Refused:
-            refused.append(uid)
-
-    threads = [threading.Thread(target=push, args=(f"1.2.{number}",)) for number in range(4)]
-    threads[0].start()
-    assert begun.wait(20)
-    for thread in threads[1:]:
-        thread.start()
-    with world.journal._state:
-        assert world.journal._state.wait_for(lambda: world.journal._appended == 4, 20)
-    monkeypatch.setattr(segment, "flush_data", lambda file: None)
-    go_on.set()
+    held_flush = HeldFlush(monkeypatch, OSError(errno.EIO, "error"))
+    threads = pushing(held_flush, world.try_to_push, 4)
+    world.wait(lambda journal: journal._appended == 4)
+    held_flush.go_on.set()
     for thread in threads:
         thread.join(20)
-    assert sorted(refused) == [f"1.2.{number}" for number in range(4)]
+    assert sorted(world.refused) == [f"1.2.{number}" for number in range(4)]
     assert not world.answered
 
 
 def test_who_waits_when_it_is_closed_gets_no_success(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     """His flush would be one of a file that is closed, or of another that has its number."""
-    real, begun, go_on = segment.flush_data, threading.Event(), threading.Event()
-
-    def slow(file: int) -> None:
-        begun.set()
-        assert go_on.wait(20)
-        real(file)
-
-    monkeypatch.setattr(segment, "flush_data", slow)
-    refused: list[str] = []
-
-    def push(uid: str) -> None:
-        try:
-            world.push(uid)
-        except Refused:
-            refused.append(uid)
-
-    threads = [threading.Thread(target=push, args=(f"1.2.{number}",)) for number in range(2)]
+    held_flush = HeldFlush(monkeypatch)
+    threads = pushing(held_flush, world.try_to_push, 2)
+    world.wait(lambda journal: journal._appended == 2)
     closing = threading.Thread(target=world.close)
-    threads[0].start()
-    assert begun.wait(20)
-    threads[1].start()
-    with world.journal._state:
-        assert world.journal._state.wait_for(lambda: world.journal._appended == 2, 20)
     closing.start()
-    with world.journal._state:
-        assert world.journal._state.wait_for(lambda: world.journal._closed, 20)
-    go_on.set()
+    world.wait(lambda journal: journal._closed)
+    held_flush.go_on.set()
     for thread in (*threads, closing):
         thread.join(20)
-    assert len(world.answered) + len(refused) == 2
+    assert len(world.answered) + len(world.refused) == 2
     assert held(world.path) == world.answered
 
 
