@@ -12,6 +12,9 @@ from mapdr.kernel.errors import Permanent
 from mapdr.kernel.item import Part
 
 EXTENDED_OFFSETS, EXTENDED_LENGTHS = tags.EXTENDED_OFFSET_TABLE, tags.EXTENDED_OFFSET_TABLE_LENGTHS
+OF_OTHER_FRAGMENTS = (tags.PIXEL_GROUP_LENGTH, EXTENDED_OFFSETS, EXTENDED_LENGTHS)
+"""Elements of a header that do not hold any more when pixel data is written anew; the first is retired (PS3.5
+section 7.2)."""
 _ITEM = struct.pack("<HH", ITEM >> 16, ITEM & 0xFFFF)
 _END = struct.pack("<HHI", SEQUENCE_END >> 16, SEQUENCE_END & 0xFFFF, 0)
 _HEAD = struct.pack("<HH2sHI", PIXEL_DATA >> 16, PIXEL_DATA & 0xFFFF, b"OB", 0, 0xFFFFFFFF)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from mapdr.dicom import tags
 from mapdr.dicom.transfer_syntax import LOSSLESS_COMPRESSED
 from mapdr.dicom.write import splice
 from mapdr.kernel import budget
@@ -14,8 +13,14 @@ from mapdr.kernel.item import Part, Payload, Treatment, total_length
 from mapdr.kernel.stage import Settings
 from mapdr.transform.document import OpenImage, PaintedFrames
 from mapdr.transform.encode.derive import new_uid, uid_changes
-from mapdr.transform.encode.frames import each_of, frame_pool
-from mapdr.transform.fragments import EXTENDED_OFFSETS, begins_frame, encapsulated, frame_spans
+from mapdr.transform.encode.frames import each_of, frame_pool, frames_at_once
+from mapdr.transform.fragments import (
+    EXTENDED_OFFSETS,
+    OF_OTHER_FRAGMENTS,
+    begins_frame,
+    encapsulated,
+    frame_spans,
+)
 from mapdr.transform.image import Image, same
 
 _OFFSETS = 1 << 32
@@ -51,7 +56,7 @@ def again(document: OpenImage, settings: Settings) -> Payload:
     encoder, view = document.codecs.encoder(payload.transfer_syntax_uid), document.data.view
     table = image.attributes.value(EXTENDED_OFFSETS)
     spans = frame_spans(view, document.data.pixel, image.frames, table)
-    at_once = max(1, min(settings.workers, image.frames, settings.memory // 4 // image.work_bytes))
+    at_once = frames_at_once(image, settings)
     budget.need(at_once * image.work_bytes + image.native_bytes // 2 + document.kept_bytes)
 
     def worked(index: int) -> bytes | None:
@@ -77,9 +82,7 @@ def again(document: OpenImage, settings: Settings) -> Payload:
         at += sum(8 + size + (size & 1) for _, size in pieces)
     if at >= _OFFSETS:
         raise Permanent("the pixel data is larger than 4 GiB", reason="syntax")
-    changes: dict[int, bytes | None] = dict.fromkeys(
-        (tags.PIXEL_GROUP_LENGTH, tags.EXTENDED_OFFSET_TABLE, tags.EXTENDED_OFFSET_TABLE_LENGTHS)
-    )
+    changes: dict[int, bytes | None] = dict.fromkeys(OF_OTHER_FRAGMENTS)
     uid = payload.sop_instance_uid
     if document.pixels_changed:
         uid = new_uid(settings.site_key, uid, streams)

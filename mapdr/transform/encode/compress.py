@@ -14,7 +14,6 @@ from collections.abc import Mapping
 from dataclasses import asdict, replace
 from typing import Any
 
-from mapdr.dicom import tags
 from mapdr.dicom.transfer_syntax import NATIVE, is_deflated
 from mapdr.dicom.write import splice
 from mapdr.kernel import budget
@@ -32,7 +31,14 @@ from mapdr.transform.encode.derive import (
     pixel_changes,
     uid_changes,
 )
-from mapdr.transform.encode.frames import Encoded, FrameEncoder, Objection, Setting, frame_pool
+from mapdr.transform.encode.frames import (
+    Encoded,
+    FrameEncoder,
+    Objection,
+    Setting,
+    frame_pool,
+    frames_at_once,
+)
 from mapdr.transform.encode.icons import native_icons
 from mapdr.transform.encode.methods import METHODS, Method
 from mapdr.transform.encode.native import native
@@ -42,7 +48,7 @@ from mapdr.transform.encode.recompress import recompressed
 from mapdr.transform.encode.search import Hints
 from mapdr.transform.encode.subject import image_of, subject_of, writers_of
 from mapdr.transform.encode.wish import CompressConfig, unavailable
-from mapdr.transform.fragments import encapsulate
+from mapdr.transform.fragments import OF_OTHER_FRAGMENTS, encapsulate
 from mapdr.transform.image import Image, LeaveAsIs, OutsideBitsStored
 
 
@@ -132,7 +138,7 @@ class CompressStep:
             self._settings.watch.count("compress.lossless")
             return made, self._facts(planned.course, planned)
         image, codecs = image_of(document), document.codecs
-        at_once = self._frames_at_once(image)
+        at_once = frames_at_once(image, self._settings)
         budget.need(at_once * image.work_bytes + image.native_bytes // 2 + document.kept_bytes)
         encoder = FrameEncoder(
             (
@@ -169,11 +175,6 @@ class CompressStep:
         if is_deflated(planned.syntax) and made.length >= document.payload.length and not document.is_painted:
             raise LeaveAsIs("not-smaller")
         return made
-
-    def _frames_at_once(self, image: Image) -> int:
-        """As many as there are threads, unless they take more than a quarter of the node's memory."""
-        fit = self._settings.memory // 4 // image.work_bytes
-        return max(1, min(self._settings.workers, image.frames, fit))
 
     def _encode(
         self,
@@ -246,12 +247,7 @@ class CompressStep:
             loss = Loss(document.shown.native_bytes / encoded.size, method, encoded.padding)
             changes.update(lossy_changes(image, loss, payload.sop_class_uid, payload.sop_instance_uid))
         tables, pixel_parts = encapsulate(encoded.frames)
-        # A group length of the pixel data's group would lie now; it is retired (PS3.5 section 7.2).
-        changes.update(
-            dict.fromkeys(
-                (tags.PIXEL_GROUP_LENGTH, tags.EXTENDED_OFFSET_TABLE, tags.EXTENDED_OFFSET_TABLE_LENGTHS)
-            )
-        )
+        changes.update(dict.fromkeys(OF_OTHER_FRAGMENTS))
         parts: tuple[Part, ...] = (
             splice(image.attributes.header, changes) + tables,
             *pixel_parts,

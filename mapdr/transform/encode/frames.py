@@ -13,10 +13,11 @@ from weakref import WeakValueDictionary
 from mapdr.kernel import budget
 from mapdr.kernel.codec import Dial, Encoder, FrameFormat, LossyEncoder, Pixels, Way
 from mapdr.kernel.errors import Permanent
+from mapdr.kernel.stage import Settings
 from mapdr.transform.encode.forecast import Forecast
 from mapdr.transform.encode.policy import RGB
 from mapdr.transform.encode.quality import Guard, Padding, PaddingGap, Quality, Reached, measure
-from mapdr.transform.image import Frames, same
+from mapdr.transform.image import Frames, Image, same
 
 T = TypeVar("T")
 
@@ -78,6 +79,13 @@ def frame_pool(workers: int) -> ThreadPoolExecutor:
         if found is None:
             found = _pools[workers] = ThreadPoolExecutor(workers, thread_name_prefix="mapdr-frames")
         return found
+
+
+def frames_at_once(image: Image, settings: Settings) -> int:
+    """How many frames of an image are worked on together: as many as there are threads, unless they take more
+    than a quarter of the node's memory."""
+    fit = settings.memory // 4 // image.work_bytes
+    return max(1, min(settings.workers, image.frames, fit))
 
 
 def each_of(

@@ -34,6 +34,7 @@ from mapdr.transform.dataset import DataSet
 from mapdr.transform.document import OpenImage
 from mapdr.transform.encode.derive import new_uid, uid_changes
 from mapdr.transform.encode.icons import native_icons
+from mapdr.transform.fragments import OF_OTHER_FRAGMENTS
 from mapdr.transform.image import Attributes, Image, LeaveAsIs
 
 
@@ -114,9 +115,7 @@ def _refuse_unclear_order(attributes: Attributes, pixel: Element) -> None:
 def _from_frames(document: OpenImage, target: Encoding, site_key: bytes) -> tuple[str, tuple[Part, ...]]:
     """The SOP Instance UID and the parts of a data set whose pixels are those of the document's frames."""
     image = _image(document)
-    changes: dict[int, bytes | None] = dict.fromkeys(
-        (tags.PIXEL_GROUP_LENGTH, tags.EXTENDED_OFFSET_TABLE, tags.EXTENDED_OFFSET_TABLE_LENGTHS)
-    )
+    changes: dict[int, bytes | None] = dict.fromkeys(OF_OTHER_FRAGMENTS)
     changes.update(native_icons(document))
     colour = document.shown.photometric
     if colour != image.photometric:

@@ -8,18 +8,15 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from mapdr.dicom import tags
 from mapdr.dicom.write import splice
 from mapdr.kernel import budget
 from mapdr.kernel.item import Part, Payload, Treatment, total_length
 from mapdr.kernel.stage import Settings
 from mapdr.transform.codecs.foreign import ForeignFrames, decoders
 from mapdr.transform.document import OpenImage
-from mapdr.transform.encode.frames import each_of, frame_pool
-from mapdr.transform.fragments import encapsulate
+from mapdr.transform.encode.frames import each_of, frame_pool, frames_at_once
+from mapdr.transform.fragments import OF_OTHER_FRAGMENTS, encapsulate
 from mapdr.transform.image import LeaveAsIs
-
-_TABLES = (tags.PIXEL_GROUP_LENGTH, tags.EXTENDED_OFFSET_TABLE, tags.EXTENDED_OFFSET_TABLE_LENGTHS)
 
 
 def recompressed(document: OpenImage, target: str, settings: Settings) -> Payload:
@@ -35,7 +32,7 @@ def recompressed(document: OpenImage, target: str, settings: Settings) -> Payloa
     before = document.source_bytes
     budget.need(2 * before)
     pool = decoders(settings.workers)
-    at_once = max(1, min(settings.workers, image.frames, settings.memory // 4 // image.work_bytes))
+    at_once = frames_at_once(image, settings)
 
     def packed(index: int) -> bytes:
         return pool.recompress(recompressor, image.format, frames.stream(index))
@@ -44,7 +41,7 @@ def recompressed(document: OpenImage, target: str, settings: Settings) -> Payloa
     if sum(map(len, made)) >= before:
         raise LeaveAsIs("not-smaller")
     offsets, pixels = encapsulate(made)
-    header = splice(document.told.header, dict.fromkeys(_TABLES))
+    header = splice(document.told.header, dict.fromkeys(OF_OTHER_FRAGMENTS))
     parts: tuple[Part, ...] = (header + offsets, *pixels, document.tail)
     return replace(
         document.payload,

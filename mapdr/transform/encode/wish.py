@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from functools import lru_cache
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
@@ -13,6 +13,9 @@ from mapdr.kernel.stage import StageConfig
 from mapdr.transform.encode.methods import METHODS, Method, Name
 from mapdr.transform.encode.plan import Wish
 from mapdr.transform.encode.policy import LIFTABLE, LIFTED
+
+if TYPE_CHECKING:
+    from mapdr.transform.codecs.table import Row
 
 TARGETS = ("ratio", "psnr", "max_error", "near")
 """What a lossy method may aim at; `max_error` beside `ratio` or `psnr` is a limit."""
@@ -131,16 +134,12 @@ def unavailable(config: CompressConfig) -> Iterator[Finding]:
             yield Finding(place, f'"{name}" is unavailable, because {why}', "name another method")
 
 
-@lru_cache(maxsize=len(METHODS))
 def _lacking(name: str) -> str:
     """Why this installation does not write what a method needs, or an empty string."""
-    from mapdr.kernel.registry import Registry
-    from mapdr.transform.codecs.table import installed
-
     method = METHODS[name]
     if method.way == "data-set":
         return ""
-    rows = {row.uid: row for row in installed(Registry())}
+    rows = _installed()
     if method.way == "jpeg":
         row = rows.get(method.lossless)
         return "" if row is not None and row.recompressor is not None else _why(row)
@@ -151,7 +150,16 @@ def _lacking(name: str) -> str:
     return ""
 
 
-def _why(row: Any) -> str:
+@lru_cache(maxsize=1)
+def _installed() -> dict[str, Row]:
+    """The codecs' table of this installation, built once a process, and when the first rule compresses."""
+    from mapdr.kernel.registry import Registry
+    from mapdr.transform.codecs.table import installed
+
+    return {row.uid: row for row in installed(Registry())}
+
+
+def _why(row: Row | None) -> str:
     if row is None:
         return "no codec here knows it"
     return f"{row.name} is not written here: {row.no_encode or 'no codec writes it so'}"
