@@ -142,8 +142,7 @@ def no_leaks(request: pytest.FixtureRequest) -> Iterator[None]:
     with contextlib.suppress(AssertionError):
         until(lambda: not _new_threads(threads), 1)
     if _new_threads(threads):
-        gc.collect()  # an exception and the frames that it came through hold each other
-    until(lambda: not _new_threads(threads), 5, f"the end of threads {_new_threads(threads)}")
+        until(lambda: _collected(threads), 5, f"the end of threads {_new_threads(threads)}")
     if _open_files() - files:
         gc.collect()
         left = _open_files() - files
@@ -158,6 +157,14 @@ def logging_as_before() -> Iterator[None]:
     yield
     log.handlers[:], log.propagate = handlers, propagate
     log.setLevel(level)
+
+
+def _collected(before: set[threading.Thread]) -> bool:
+    """Whether no thread is new once garbage is collected: an exception and the frames that it came through hold
+    each other, and the pools of those. Asked again, for a collection does nothing while another thread's is
+    under way."""
+    gc.collect()
+    return not _new_threads(before)
 
 
 def _new_threads(before: set[threading.Thread]) -> list[str]:
