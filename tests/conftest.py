@@ -160,9 +160,8 @@ def logging_as_before() -> Iterator[None]:
 
 
 def _collected(before: set[threading.Thread]) -> bool:
-    """Whether no thread is new once garbage is collected: an exception and the frames that it came through hold
-    each other, and the pools of those. Asked again, for a collection does nothing while another thread's is
-    under way."""
+    """Whether no thread is new once garbage is collected: an exception and the frames that it came through
+    hold each other, and the pools of those. Asked again and again, for what is garbage only later."""
     gc.collect()
     return not _new_threads(before)
 
