@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import importlib
 import os
 import shutil
@@ -24,6 +25,7 @@ from hypothesis import strategies as st
 
 from mapdr import _fast
 from mapdr import store as store_module
+from mapdr.kernel.errors import Refused
 from mapdr.kernel.item import Arrival, Instance
 from mapdr.kernel.stage import Settings
 from mapdr.kernel.watch import Watch
@@ -435,6 +437,29 @@ def test_who_hears_of_a_lane_finds_it_in_use(store: Store, monkeypatch: pytest.M
     assert store.spool.runs.in_use
     lane.close()
     assert not store.spool.runs.in_use
+
+
+@needs_runs
+def test_after_a_flush_that_failed_before_a_run_nothing_is_taken(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The ordinary way would ask for another flush of the hour's folder, and believe it."""
+    spool = Spool(tmp_path, "node", submit=lambda arrival: None)
+    lane = spool.lane(SOURCE, {3: (CT, peer.EXPLICIT)})
+    assert lane is not None
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        channel = _fast.Channel(theirs, max_receive=4096, grace=1.0)
+        with monkeypatch.context() as patch:
+            patch.setattr(os, "fsync", _no_flush)
+            assert lane.take(channel).stored == 0
+    lane.close()
+    with pytest.raises(Refused, match="a flush to the disk failed"):
+        spool.begin(SOURCE, CT, "1.2.3", peer.EXPLICIT)
+
+
+def _no_flush(file: int) -> None:
+    raise OSError(errno.EIO, os.strerror(errno.EIO))
 
 
 def test_a_silence_between_messages_ends_nothing(receiver: DimseReceiver, watch: Watch) -> None:

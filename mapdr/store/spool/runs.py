@@ -31,7 +31,7 @@ from mapdr.kernel.errors import Refused
 from mapdr.kernel.item import Arrival, Source
 from mapdr.kernel.runs import RunResult
 from mapdr.store.spool import filemeta
-from mapdr.store.spool.durable import Durability
+from mapdr.store.spool.durable import Durability, FlushFailed
 from mapdr.store.spool.folder import FINAL
 from mapdr.store.spool.headers import Reading
 from mapdr.store.spool.ids import hour_of, id_text
@@ -159,6 +159,9 @@ class Lane:
         try:
             spool.check_room()
             folder = self._open_folder(id_text(first))
+        except FlushFailed:  # the ordinary way would flush again, and believe it
+            spool.distrust()
+            return RunResult()
         except (Refused, OSError):  # the ordinary way meets it again, and says so
             return RunResult()
         if spool.by_priority:  # a run knows no rules
