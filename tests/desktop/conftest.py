@@ -12,7 +12,7 @@ from mapdr.operate.first import FirstForm, write_first
 from mapdr_desktop.local_page import LocalPage
 from mapdr_desktop.opening import Opening, Where
 from peers import processes
-from web.browsing import browser, browser_of_the_file
+from web.browsers import browser, browser_of_the_file
 
 __all__ = ["browser", "browser_of_the_file"]
 

@@ -13,7 +13,7 @@ import pytest
 from desktop.conftest import client
 from license.vendor import FACTS, PUBLIC, build, load
 from mapdr.license.facts import Machine
-from web.browsing import browser, browser_of_the_file
+from web.browsers import browser, browser_of_the_file
 
 __all__ = ["browser", "browser_of_the_file", "client"]
 

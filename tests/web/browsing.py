@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, Protocol
 
-import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, ConsoleMessage, sync_playwright
 from playwright.sync_api import Page as Tab
@@ -34,21 +33,6 @@ def chromium() -> Iterator[Browser]:
         opened = playwright.chromium.launch(executable_path=program("chromium"), args=["--no-sandbox"])
         yield opened
         opened.close()
-
-
-@pytest.fixture(scope="module")
-def browser_of_the_file() -> Iterator[Browser]:
-    """One for all tests of a file: to start one takes longer than many a test."""
-    with chromium() as opened:
-        yield opened
-
-
-@pytest.fixture
-def browser(browser_of_the_file: Browser) -> Iterator[Browser]:
-    """A browser that knows nothing of the tests before: it is left without a tab or a cookie."""
-    yield browser_of_the_file
-    for context in browser_of_the_file.contexts:
-        context.close()
 
 
 class Seen:

@@ -16,7 +16,7 @@ from mapdr.node.configuration import examine
 from mapdr.operate.signin import Doors, Role
 from mapdr.testing import generator
 from paper import nodes
-from web.browsing import browser, browser_of_the_file
+from web.browsers import browser, browser_of_the_file
 
 __all__ = ["browser", "browser_of_the_file"]
 
