@@ -9,7 +9,7 @@ build_for_vendor() {
         new-key --key "$work/vendor.pem") || return 1
     build_wheel "$work/dist-vendor" "$told" || return 1
     vendor_wheel=$(echo "$work"/dist-vendor/mapdr-*-cp311-cp311-win_amd64.whl)
-    unzip -l "$vendor_wheel" | grep -q 'mapdr/license/_gate\..*pyd' || { say "the vendor's wheel has no gate"; return 1; }
+    unzip -l "$vendor_wheel" | grep 'mapdr/license/_gate\..*pyd' >/dev/null || { say "the vendor's wheel has no gate"; return 1; }
     say "a vendor's wheel: $(basename "$vendor_wheel"), with its gate"
 }
 
