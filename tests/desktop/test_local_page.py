@@ -170,4 +170,5 @@ def test_a_node_that_does_not_start_is_said_and_tried_again(
     assert not violations(tab, "trouble")
     monkeypatch.setattr(own_node, "program", lambda: right)
     tab.get_by_role("button", name="Try again").click()
-    tab.locator(".figure").first.wait_for()
+    tab.locator(".figure, #again-said.bad").first.wait_for(timeout=1000 * (own_node.START + 10))
+    assert tab.locator(".figure").count(), tab.locator("body").inner_text()

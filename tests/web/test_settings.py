@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 from playwright.sync_api import Browser
 
@@ -92,7 +94,7 @@ def test_a_webhook_is_tested_and_its_messages_go_again(browser: Browser, page: P
         with page.config.open("a") as file:
             file.write(f'\n[webhook.ris]\nurl = "{ris.url}"\non = ["study.received"]\n')
         assert page.node.reload(page.config) == ()
-        page.node.store.outbox.add([OutboxEntry("k", "ris", "study.received", {"name": "DOE"})], 100.0)
+        page.node.store.outbox.add([OutboxEntry("k", "ris", "study.received", {"name": "DOE"})], time.time())
         tab = tab_of(browser, page, "operator", seen)
         tab.get_by_role("link", name="Settings").click()
         hooks = tab.get_by_role("region", name="Webhooks")
@@ -100,6 +102,7 @@ def test_a_webhook_is_tested_and_its_messages_go_again(browser: Browser, page: P
         tab.get_by_role("button", name="Test: ris").click()
         tab.get_by_text("● ris took an example of study.received (204)").wait_for()
         assert any(call.json.get("test") for call in ris.calls)
+        until(lambda: not page.node.store.outbox.queues(), 60, "the message at the RIS")
         tab.get_by_role("button", name="Messages: ris").click()
         tab.get_by_text("study.received: ● taken").first.click()
         assert "DOE" not in tab.content()
