@@ -55,7 +55,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     config.stash[PEERS] = {name for item in items for name in wanted_peers(item)}
     asked = config.getoption("markexpr")
     for item in items:
-        if "data" in getattr(item, "fixturenames", ()):
+        if "data" in getattr(item, "fixturenames", ()) or hasattr(getattr(item, "module", None), "REAL"):
             item.add_marker("data")
         # Which tests these are is read from all sources, for seconds: only if somebody asks for them.
         if "backend" in asked and selection.uses_backend(item.path):

@@ -6,9 +6,8 @@ fails within the steps, function by function, is in `tests/transform/test_recipe
 
 from __future__ import annotations
 
-import gc
 import logging
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import count
 from pathlib import Path
@@ -165,13 +164,6 @@ def marked(uid: str, marks: Marks) -> bytes:
 def decided(made: World) -> bool:
     """Whether every image was delivered or parked, or waits for what may pass."""
     return all(row.state in ("parked", "delivered") or row.reason == "preparing" for row in made.rows())
-
-
-@pytest.fixture(autouse=True)
-def collected(no_leaks: None) -> Iterator[None]:
-    """Steps hold themselves by what was put into them, and with them the threads for frames."""
-    yield
-    gc.collect()
 
 
 def test_a_fault_at_any_step_leaves_nothing_sent_and_no_value(

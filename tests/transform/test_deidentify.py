@@ -299,7 +299,7 @@ def test_a_key_that_was_replaced_is_noticed(tmp_path: Path) -> None:
     text = (
         f'[node]\ndata = "{tmp_path.as_posix()}"\n'
         "[[rule]]\nname = 'one'\nwhen = {}\nsend_to = []\n"
-        f'deidentify = {{ profile = "basic", key = "file:{file}" }}\n'
+        f'deidentify = {{ profile = "basic", key = "file:{file.as_posix()}" }}\n'
     )
     (found,) = step_faults(read_text(text, base=tmp_path), REGISTRY)
     assert "another one than this node has used" in found.what

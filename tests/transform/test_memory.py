@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import gc
 import json
 import struct
 import subprocess
 import sys
 import threading
 import zlib
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -20,17 +20,14 @@ from mapdr.dicom import scan as module
 from mapdr.dicom.scan import MANY_INFLATED, MAX_INFLATED, Unreadable, scan
 from mapdr.kernel.budget import Budget, Share, Short
 from mapdr.kernel.item import FileSlice, Payload
-from mapdr.kernel.registry import Registry
 from mapdr.kernel.stage import Settings
 from mapdr.kernel.step import Changes, Phase, Reads
 from mapdr.kernel.watch import Watch
-from mapdr.testing.wait import until
 from mapdr.transform.codecs.jpeg2000 import Jpeg2000
 from mapdr.transform.dataset import DataSet
 from mapdr.transform.encode.compress import CompressStep
-from mapdr.transform.encode.frames import frame_pool
 from mapdr.transform.encode.wish import CompressConfig
-from mapdr.transform.pipeline import Pipeline, build_pipeline
+from mapdr.transform.pipeline import Pipeline
 from transform.helpers import CODECS, Notebook, applied, settings
 from transform.helpers import instance_of as described
 
@@ -198,23 +195,35 @@ def frame_threads() -> int:
     return sum(thread.name.startswith("mapdr-frames") for thread in threading.enumerate())
 
 
-def test_recipes_come_and_go_and_share_one_pool_of_threads(tmp_path: Path) -> None:
+def test_recipes_share_the_room_for_frames_and_leave_no_thread(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "native"
+    path.write_bytes(image(64, 64, 12))
+    made = settings(tmp_path, workers=3)
+    busy = Busy(Jpeg2000.encode)
+    monkeypatch.setattr(Jpeg2000, "encode", lambda *some, busy=busy, **named: busy(*some, **named))
+    steps = [CompressStep(made, CompressConfig(to="jpeg2000-lossless")) for _ in range(5)]
+    with ThreadPoolExecutor(len(steps)) as pool:
+        list(pool.map(lambda one: applied(one, payload_of(path), instance_of(path), Notebook()), steps))
+    assert busy.calls == 5 * 12
+    assert 2 <= busy.most <= 3
+    assert not frame_threads()
+
+
+def test_a_system_that_gives_no_thread_has_the_frames_made_by_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
     path = tmp_path / "native"
     path.write_bytes(image(32, 32, 4))
-    made = settings(tmp_path, workers=3)
-    before = frame_threads()
-    for ratio in range(2, 22):
-        config = {"to": "jpeg2000", "ratio": ratio}
-        chain = build_pipeline({"steps": [{"type": "compress", "config": config}]}, Registry(), made, CODECS)
-        chain.prepare(instance_of(path), Notebook())
-        chain.prepare(instance_of(path), Notebook(), "1.2.840.10008.1.2.4.90")
-        assert frame_threads() - before <= 3
-    kept = [CompressStep(made, CompressConfig(to="jpeg2000-lossless")) for _ in range(100)]
-    assert len({id(one._pool) for one in kept}) == 1
-    assert kept[0]._pool is frame_pool(3)
-    del kept, chain
-    gc.collect()
-    until(lambda: frame_threads() == before, 10, "the end of the threads with the last recipe")
+    step = CompressStep(settings(tmp_path, workers=3), CompressConfig(to="jpeg2000-lossless"))
+    expected = applied(step, payload_of(path), instance_of(path), Notebook())
+    monkeypatch.setattr(threading.Thread, "start", refuse)
+    made = [applied(step, payload_of(path), instance_of(path), Notebook()) for _ in range(4)]
+    assert made == [expected] * 4
 
 
 def test_no_more_frames_are_worked_on_together_than_fit_a_quarter_of_the_memory(

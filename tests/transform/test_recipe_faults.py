@@ -10,13 +10,10 @@ from __future__ import annotations
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterator
-from concurrent.futures import Executor, Future
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from types import FrameType
-from typing import Any
-from weakref import WeakValueDictionary
 
 import numpy as np
 import pytest
@@ -63,19 +60,6 @@ ERRORS: tuple[Callable[[], BaseException], ...] = (
     lambda: Permanent("injected", reason="injected"),
     lambda: SystemExit(3),
 )
-
-
-class InThisThread(Executor):
-    """Runs what is submitted at once: all calls of a recipe are those of one thread."""
-
-    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
-        future: Future[Any] = Future()
-        try:
-            future.set_result(fn(*args, **kwargs))
-        except BaseException as error:  # as an executor does
-            future.set_exception(error)
-        return future
-
 
 Hook = Callable[[FrameType, str, object], None]
 """What `sys.setprofile` takes."""
@@ -129,9 +113,8 @@ def fault_at(wanted: Call, number: int, error: BaseException) -> Hook:
 
 @pytest.fixture
 def pipeline(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Pipeline]:
-    """Makes pipelines whose frames are worked on in the thread of the test."""
-    monkeypatch.setattr(frames, "ThreadPoolExecutor", lambda *args, **options: InThisThread())
-    monkeypatch.setattr(frames, "_pools", WeakValueDictionary())
+    """Makes pipelines all of whose calls are those of the test's own thread."""
+    monkeypatch.setattr(frames, "_together", lambda strand, room, at_once: strand())
     registry = Registry()
     return lambda *steps: build_pipeline({"steps": list(steps)}, registry, settings(), CODECS)
 

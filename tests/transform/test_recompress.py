@@ -40,6 +40,8 @@ def jpegs() -> Iterator[tuple[FrameFormat, bytes]]:
     grey = FrameFormat(40, 56, 1, 8, 8, False, "MONOCHROME2")
     frame = picture(40, 56, 0, 255).astype("u1")
     yield grey, bytes(imagecodecs.jpeg_encode(frame, 85))
+    large = picture(512, 512, 0, 255).astype("u1")
+    yield replace(grey, rows=512, columns=512), bytes(imagecodecs.jpeg_encode(large, 85))
     colour = np.stack([frame, frame[::-1], frame.T[:40, :40].repeat(2, 1)[:, :56]], -1)
     for subsampling in ("444", "422", "420"):
         form = replace(grey, samples=3, photometric="YBR_FULL_422")

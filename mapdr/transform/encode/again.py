@@ -13,7 +13,7 @@ from mapdr.kernel.item import Part, Payload, Treatment, total_length
 from mapdr.kernel.stage import Settings
 from mapdr.transform.document import OpenImage, PaintedFrames
 from mapdr.transform.encode.derive import new_uid, uid_changes
-from mapdr.transform.encode.frames import each_of, frame_pool, frames_at_once
+from mapdr.transform.encode.frames import each_of, frame_room, frames_at_once
 from mapdr.transform.fragments import (
     EXTENDED_OFFSETS,
     OF_OTHER_FRAGMENTS,
@@ -64,7 +64,7 @@ def again(document: OpenImage, settings: Settings) -> Payload:
         alone = not any(begins_frame(view[start : min(start + 12, stop)]) for start, stop in spans[index][1:])
         return _changed_stream(frames, index, image, encoder, may_keep=alone)
 
-    made = each_of(range(image.frames), worked, frame_pool(settings.workers), at_once)
+    made = each_of(range(image.frames), worked, frame_room(settings.workers), at_once)
     budget.need(max(sum(len(stream) for stream in made if stream) - image.native_bytes // 2, 0))
     offsets: list[int] = []
     fragments: list[tuple[tuple[Part, ...], int]] = []

@@ -36,7 +36,7 @@ from mapdr.transform.encode.frames import (
     FrameEncoder,
     Objection,
     Setting,
-    frame_pool,
+    frame_room,
     frames_at_once,
 )
 from mapdr.transform.encode.icons import native_icons
@@ -72,7 +72,7 @@ class CompressStep:
         is_aim = config.target == "max_error"
         self._aim = Aim(config.ratio, config.psnr, config.near, config.max_error if is_aim else None)
         self._guard = Guard(config.max_error or config.near, config.min_psnr, config.min_ssim)
-        self._pool = frame_pool(settings.workers)
+        self._room = frame_room(settings.workers)
         self._hints = Hints()
 
     def encode(self, document: OpenImage, instance: Instance, memory: Memory, syntax: str) -> Payload:
@@ -146,7 +146,7 @@ class CompressStep:
                 codecs.lossy_encoder(method.lossy) if planned.course is Course.LOSSY else None,
             ),
             document.frames,
-            self._pool,
+            self._room,
             self._guard,
             Padding.of(image.attributes, image),
             # JPEG has no other colours that its readers expect (PS3.5 section 8.2.1).

@@ -5,10 +5,8 @@ from __future__ import annotations
 import math
 import threading
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass, replace
 from typing import TypeVar
-from weakref import WeakValueDictionary
 
 from mapdr.kernel import budget
 from mapdr.kernel.codec import Dial, Encoder, FrameFormat, LossyEncoder, Pixels, Way
@@ -68,17 +66,12 @@ class Encoded:
         return sum(map(len, self.frames))
 
 
-_lock = threading.Lock()
-_pools: WeakValueDictionary[int, ThreadPoolExecutor] = WeakValueDictionary()
+_rooms: dict[int, threading.BoundedSemaphore] = {}
 
 
-def frame_pool(workers: int) -> ThreadPoolExecutor:
-    """The node's threads for frames: one pool for all recipes, gone with the last of them."""
-    with _lock:
-        found = _pools.get(workers)
-        if found is None:
-            found = _pools[workers] = ThreadPoolExecutor(workers, thread_name_prefix="mapdr-frames")
-        return found
+def frame_room(workers: int) -> threading.BoundedSemaphore:
+    """Room for as many frames as the node has codec threads, shared by the images of all recipes."""
+    return _rooms.setdefault(workers, threading.BoundedSemaphore(workers))
 
 
 def frames_at_once(image: Image, settings: Settings) -> int:
@@ -89,9 +82,10 @@ def frames_at_once(image: Image, settings: Settings) -> int:
 
 
 def each_of(
-    indexes: Sequence[int], work: Callable[[int], T], pool: ThreadPoolExecutor, at_once: int
+    indexes: Sequence[int], work: Callable[[int], T], room: threading.BoundedSemaphore, at_once: int
 ) -> list[T]:
-    """What `work` gives for each index, at most `at_once` of them worked on together.
+    """What `work` gives for each index, at most `at_once` of them worked on together and as far as there is
+    `room`: one by this thread, the others by threads that end with them.
 
     Raises what the first of them in order raises, once no other is worked on any more.
     """
@@ -108,7 +102,7 @@ def each_of(
             except BaseException as error:  # noqa: BLE001  raised below
                 failed[place[0]] = error
 
-    wait([pool.submit(strand) for _ in range(min(at_once, len(indexes)))])
+    _together(strand, room, min(at_once, len(indexes)))
     if failed:
         # Frames are begun in order, so that the first one at fault is always the same.
         error = failed[min(failed)]
@@ -120,8 +114,37 @@ def each_of(
     return [found[place] for place in range(len(indexes))]
 
 
+def _together(strand: Callable[[], None], room: threading.BoundedSemaphore, at_once: int) -> None:
+    """Run `strand` here once there is room, and in threads beside it while there is, `at_once` in all.
+
+    To start a thread takes 0.1 ms, a frame some: none is kept between images.
+    """
+    others: list[threading.Thread] = []
+    with room:
+        try:
+            while len(others) + 1 < at_once and room.acquire(blocking=False):
+                thread = threading.Thread(target=_beside, args=(strand, room), name="mapdr-frames")
+                try:
+                    thread.start()
+                except RuntimeError:  # the system gives no more threads: those that are there do it
+                    room.release()
+                    break
+                others.append(thread)
+            strand()
+        finally:
+            for thread in others:
+                thread.join()
+
+
+def _beside(strand: Callable[[], None], room: threading.BoundedSemaphore) -> None:
+    try:
+        strand()
+    finally:
+        room.release()
+
+
 class FrameEncoder:
-    """One image on its way through the codec. `pool` shares the frames of multi-frame images.
+    """One image on its way through the codec. `room` is shared by the frames of multi-frame images.
 
     At most `at_once` frames are worked on together. More than half of the native bytes in codestreams is
     told to the budget once they are made; half of them is what the caller has told (most need less).
@@ -131,7 +154,7 @@ class FrameEncoder:
         self,
         writers: tuple[Encoder | None, LossyEncoder | None],
         frames: Frames,
-        pool: ThreadPoolExecutor,
+        room: threading.BoundedSemaphore,
         guard: Guard,
         padding: Padding | None,
         *,
@@ -143,7 +166,7 @@ class FrameEncoder:
         encoder, self._lossy_encoder = writers
         self._encoder = encoder
         self._frames = frames
-        self._pool = pool
+        self._room = room
         self._guard = guard
         self._padding = padding
         self.image = frames.image
@@ -300,4 +323,4 @@ class FrameEncoder:
         return quality, PaddingGap.of(self._padding, frame, decoded)
 
     def _each(self, indexes: Sequence[int], work: Callable[[int], T]) -> list[T]:
-        return each_of(indexes, work, self._pool, self._at_once)
+        return each_of(indexes, work, self._room, self._at_once)

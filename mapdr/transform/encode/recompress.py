@@ -14,7 +14,7 @@ from mapdr.kernel.item import Part, Payload, Treatment, total_length
 from mapdr.kernel.stage import Settings
 from mapdr.transform.codecs.foreign import ForeignFrames, decoders
 from mapdr.transform.document import OpenImage
-from mapdr.transform.encode.frames import each_of, frame_pool, frames_at_once
+from mapdr.transform.encode.frames import each_of, frame_room, frames_at_once
 from mapdr.transform.fragments import OF_OTHER_FRAGMENTS, encapsulate
 from mapdr.transform.image import LeaveAsIs
 
@@ -37,7 +37,7 @@ def recompressed(document: OpenImage, target: str, settings: Settings) -> Payloa
     def packed(index: int) -> bytes:
         return pool.recompress(recompressor, image.format, frames.stream(index))
 
-    made = each_of(range(image.frames), packed, frame_pool(settings.workers), at_once)
+    made = each_of(range(image.frames), packed, frame_room(settings.workers), at_once)
     if sum(map(len, made)) >= before:
         raise LeaveAsIs("not-smaller")
     offsets, pixels = encapsulate(made)
