@@ -6,11 +6,13 @@ import math
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TypeVar
 
 from mapdr.kernel import budget
 from mapdr.kernel.codec import Dial, Encoder, FrameFormat, LossyEncoder, Pixels, Way
 from mapdr.kernel.errors import Permanent
+from mapdr.kernel.guard import GuardedThread
 from mapdr.kernel.stage import Settings
 from mapdr.transform.encode.forecast import Forecast
 from mapdr.transform.encode.policy import RGB
@@ -119,11 +121,11 @@ def _together(strand: Callable[[], None], room: threading.BoundedSemaphore, at_o
 
     To start a thread takes 0.1 ms, a frame some: none is kept between images.
     """
-    others: list[threading.Thread] = []
+    others: list[GuardedThread] = []
     with room:
         try:
             while len(others) + 1 < at_once and room.acquire(blocking=False):
-                thread = threading.Thread(target=_beside, args=(strand, room), name="mapdr-frames")
+                thread = GuardedThread(partial(_beside, strand, room), "mapdr-frames", goes_on=lambda: False)
                 try:
                     thread.start()
                 except RuntimeError:  # the system gives no more threads: those that are there do it
