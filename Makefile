@@ -21,7 +21,7 @@ export PIP_BUILD_CONSTRAINT := $(CONSTRAINTS)
 endif
 INSTALL = $(BIN)/python packaging/install.py "$(1)" $(addprefix --constraint ,$(CONSTRAINTS))
 
-.PHONY: demo test check lock lowest kill crash clinic deidentify freeze fuzz sanitize bench pictures documents clean
+.PHONY: demo test check lock lowest kill crash clinic deidentify codecs freeze fuzz sanitize bench pictures documents clean
 .DELETE_ON_ERROR:
 
 demo: $(VENV)/.installed  ## The router, three modalities, a PACS and a RIS, live on this terminal
@@ -63,6 +63,9 @@ clinic: $(VENV)/.tested  ## A week of a clinic: 20,000 images, two outages, a fu
 
 deidentify: $(VENV)/.tested  ## Every file of the test data de-identified: nothing that identifies, references, dciodvfy, pixels
 	$(BIN)/python -m pytest -q -s -m long tests/transform/test_deidentify_real.py $(ARGS)
+
+codecs: $(VENV)/.tested  ## Every image of the test data by every method of compression, read by other programs; half an hour
+	$(BIN)/python -m pytest -q -s -m long tests/transform/test_every_image.py $(ARGS)
 
 freeze: $(VENV)/.tested  ## The program without Python: frozen from a wheel both ways, tried, and a node of it that routes
 	$(BIN)/python -m pytest -q -s -m long tests/test_freeze.py $(ARGS)

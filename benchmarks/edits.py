@@ -57,7 +57,7 @@ def generated(folder: Path) -> Instance:
     return instance_of(path)
 
 
-def instance_of(path: Path) -> Instance:
+def instance_of(path: Path, series: str = "", modality: str = "CT") -> Instance:
     """A file as the spool would have it."""
     file = locate(path)
     return Instance(
@@ -66,8 +66,8 @@ def instance_of(path: Path) -> Instance:
         sop_class_uid=file.sop_class_uid,
         sop_instance_uid=file.sop_instance_uid,
         study_instance_uid="",
-        series_instance_uid="",
-        modality="CT",
+        series_instance_uid=series,
+        modality=modality,
         transfer_syntax_uid=file.transfer_syntax_uid,
         path=file.path,
         data_offset=file.offset,

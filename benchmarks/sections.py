@@ -9,7 +9,7 @@ import re
 import sys
 from collections.abc import Callable, Iterable, Mapping
 
-from benchmarks import contention, deidentify, watching
+from benchmarks import contention, deidentify, tenfold, watching
 from benchmarks.__main__ import HEAD, HERE, conditions, line, measure
 from benchmarks.rows import Row, stow_rows, tls_rows
 
@@ -45,6 +45,7 @@ SECTIONS: Mapping[str, Callable[[int], list[str]]] = {
     "De-identification": de_identification,
     "Contention": contention.report,
     "Watching": watching.report,
+    "Ten to one": tenfold.report,
 }
 
 

@@ -22,6 +22,18 @@ def test_it_converges_on_what_codecs_look_like(slope: float, middle: float, star
     assert found.encodes <= 9
 
 
+@pytest.mark.parametrize("start", [30.0, 37.2, 41.0, 60.0, 90.0])
+def test_a_cliff_and_a_plateau_are_no_straight_line(start: float) -> None:
+    """As noise of 8 bits is: nothing is left of it at a level, and little more than that is all of it."""
+
+    def size_at(level: float) -> int:
+        return 1300 if level < 40 else int(475_000 * (1 - math.exp(-(level - 38.5) / 8)))
+
+    found = find_level(size_at, 104_000, start, 120)
+    assert found.exact
+    assert found.encodes <= 9
+
+
 def test_a_neighbours_level_takes_one_encode() -> None:
     found = find_level(lambda level: 1020, 1000, 70, 120)
     assert (found.level, found.encodes, found.exact) == (70, 1, True)

@@ -21,6 +21,8 @@ TOLERANCE = 0.049
 PER_DB = 0.07
 """Change of the logarithm of the size per dB (0.05 to 0.09 on CT, CR and DX between 6:1 and 27:1)."""
 LEAST, MOST_ENCODES = 2.0, 14
+FIRST = 16.0
+"""How far the first step goes at most: the size at a bad start says little of those elsewhere."""
 MOST_WHOLE_ENCODES = 20
 """More than halving a range of 256 takes, with some secants that creep."""
 FINEST_DB = 0.2
@@ -55,12 +57,12 @@ def find_level(
     low: tuple[float, int] | None = None  # too small: the level must rise
     high: tuple[float, int] | None = None
     level = min(max(start, least), most)
-    best = (math.inf, level, 0)
+    nearest: list[tuple[float, float, int]] = []
     stride = 3.0
     for encodes in range(1, MOST_ENCODES + 1):
         size = size_at(level)
         off = math.log(size / goal)
-        best = min(best, (abs(off), level, size))
+        nearest = sorted([*nearest, (abs(off), level, size)])[:2]
         if abs(goal / size - 1) <= TOLERANCE:
             return Found(level, size, True, False, encodes)
         if off < 0:
@@ -73,13 +75,28 @@ def find_level(
             high = (level, size)
         if low is None or high is None:
             # Where the size hardly answers to the level, steps by the slope would creep: each is wider.
-            step = math.copysign(max(abs(off) / slope, stride), -off) if encodes > 1 else -off / slope
-            level, stride = min(max(level + step, least), most), 2 * stride
+            step = max(abs(off) / slope, stride) if encodes > 1 else min(abs(off) / slope, FIRST)
+            level, stride = min(max(level - math.copysign(step, off), least), most), 2 * stride
         else:
-            level = _between(low, high, goal)
+            level = _within(low, high, nearest, goal)
         if low and high and high[0] - low[0] < 1e-3:
             break
-    return Found(best[1], best[2], False, False, encodes)
+    _, level, size = nearest[0]
+    return Found(level, size, False, False, encodes)
+
+
+def _within(
+    low: tuple[float, int], high: tuple[float, int], nearest: list[tuple[float, float, int]], goal: int
+) -> float:
+    """Where the two sizes nearest to the goal say it is; halfway if that is not between `low` and `high`: far
+    up a size hardly answers to the level, and far down it falls off a cliff."""
+    (_, level, size), (_, other, other_size) = nearest
+    width, rise = high[0] - low[0], math.log(size / other_size)
+    guess = level + (level - other) * (math.log(goal / size) / rise) if rise else low[0]
+    if not low[0] < guess < high[0]:
+        guess = low[0] + width / 2
+    # Near an end of the bracket a secant creeps; keep a tenth of the width away.
+    return min(max(guess, low[0] + width / 10), high[0] - width / 10)
 
 
 def _between(low: tuple[float, int], high: tuple[float, int], goal: int) -> float:
