@@ -354,6 +354,10 @@ def test_the_next_pseudonym_is_kept(tmp_path: Path) -> None:
     assert first.of("new, one") == ("P00003", "P00003")  # P00002 is taken
     assert second.of("other") == ("P00004", "P00004") == first.of("other")
     assert second.of("new, one")[0] == "P00003"
+    for patient in ("\u00a0new, one", "new, one\u3000", "\tnew, one"):  # as the cells of the file are read
+        assert first.of(patient)[0] == "P00003"
+    with pytest.raises(Permanent, match="no PatientID"):
+        first.of("\u3000")
     assert read_pseudonyms(file).known["new, one"] == ("P00003", "P00003")
     with pytest.raises(Permanent, match="no PatientID"):
         first.of("\0nDoe")
