@@ -357,6 +357,7 @@ def test_descriptors_keep_codes_of_registered_schemes_alone() -> None:
         (burned_in.Facts(CT, "YES"), True),
         (burned_in.Facts(CT, overlay_in_pixels=True), True),
         (burned_in.Facts(CT, image_type=("DERIVED", "SECONDARY", "SCREEN SAVE")), True),
+        (burned_in.Facts("1.2.840.10008.5.1.4.1.1.9.4.1", has_pixels=False), True),
         (burned_in.Facts("1.2.840.10008.5.1.4.1.1.7"), True),
         (burned_in.Facts("1.2.840.10008.5.1.4.1.1.7", "NO"), False),
         (burned_in.Facts("1.2.840.10008.5.1.4.1.1.7", "YES"), True),
