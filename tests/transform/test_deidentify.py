@@ -400,6 +400,7 @@ send_to = ["a"]
         'mapdr.toml:9 rule "one".deidentify.key',
         'mapdr.toml:9 rule "one".deidentify.pseudonyms.file',
     ]
+    assert found[1].endswith("make one that begins with the line: patient_id,pseudonym")
     (tmp_path / "none.key").write_text("ab" * 32)
     (tmp_path / "none.csv").write_text("patient_id,pseudonym\n")
     assert not list(step_faults(loaded, REGISTRY))

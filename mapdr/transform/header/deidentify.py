@@ -267,6 +267,10 @@ def faults(config: DeidentifyConfig) -> Iterator[Finding]:
             read_pseudonyms(config.pseudonyms.file)
         except ConfigurationError as error:
             yield Finding(place, str(error), "correct the file")
+        except FileNotFoundError:
+            yield Finding(
+                place, "there is no such file", "make one that begins with the line: patient_id,pseudonym"
+            )
         except OSError as error:
             yield Finding(place, f"cannot be read: {error.strerror}", "name another file")
 
