@@ -46,7 +46,10 @@ class Pseudonyms(Protocol):
 
 
 class Deidentified(NamedTuple):
-    """The new bytes, and the identity that the data set has now; a UID that it has not is empty."""
+    """The new bytes, and the identity that the data set has now; a UID that it has not is empty.
+
+    `frame_bits` is how many bits the frames of native pixel data have by the header, 0 where it does not say.
+    """
 
     header: bytes
     tail: bytes
@@ -54,6 +57,7 @@ class Deidentified(NamedTuple):
     sop_instance_uid: str
     study_instance_uid: str
     series_instance_uid: str
+    frame_bits: int = 0
 
 
 @dataclass(slots=True)
@@ -173,6 +177,7 @@ class Deidentifier:
             self.uid(reading.text(header, top, tags.SOP_INSTANCE_UID)),
             self.uid(reading.text(header, top, tags.STUDY_INSTANCE_UID)),
             self.uid(reading.text(header, top, tags.SERIES_INSTANCE_UID)),
+            0 if tail is None else reading.frame_bits(header, top, flags),
         )
 
     def _level(

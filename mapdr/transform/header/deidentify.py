@@ -183,7 +183,7 @@ class DeidentifyStep:
                 tail_at=where.pixel_end,
                 is_covered=self._regions is not None and self._regions.covers(header, syntax),
             )
-            silent = silenced(view, where, syntax)
+            silent = silenced(view, where, syntax, done.frame_bits)
             if silent is None:
                 return done, _around_pixels(done, view, where)
         with PartsView(silent) as view:
