@@ -372,6 +372,8 @@ def test_the_next_pseudonym_is_kept(tmp_path: Path) -> None:
         ("patient_id,pseudonym\nDoe,a\\b\n", "line 2"),
         ("patient_id,pseudonym\nDoe,a\nDoe,b\n", "line 3"),
         ("patient_id,pseudonym\nDoe,a\nRoe,a\n", "line 3"),
+        ("patient_id,pseudonym\nRoe,a\nDoe,Doe\n", "line 3"),
+        ("patient_id,pseudonym,name\nDoe,a,Doe\n", "line 2"),
     ],
 )
 def test_a_file_of_pseudonyms_that_is_none(tmp_path: Path, text: str, words: str) -> None:

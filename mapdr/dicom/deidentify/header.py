@@ -157,6 +157,7 @@ class Deidentifier:
         added = marks(
             self._method,
             reading.text(header, top, tags.DEIDENTIFICATION_METHOD),
+            reading.text(header, top, tags.LONGITUDINAL_TEMPORAL_INFORMATION_MODIFIED),
             self.profile.options,
             encoding_from(flags),
             is_covered=is_covered,

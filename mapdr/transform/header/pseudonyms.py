@@ -151,6 +151,10 @@ def read_pseudonyms(path: Path) -> Table:
         if not patient or not _is_text(pseudonym, 64) or not _is_text(name, 64):
             what = "needs a patient_id, and a pseudonym of up to 64 characters of ASCII without a backslash"
             raise ConfigurationError(f"line {number} of the file of pseudonyms {what}")
+        if patient in (pseudonym, name):
+            raise ConfigurationError(
+                f"line {number} of the file of pseudonyms gives a patient the own identifier as a pseudonym"
+            )
         if known.setdefault(patient, (pseudonym, name)) != (pseudonym, name):
             raise ConfigurationError(
                 f"line {number} of the file of pseudonyms has a patient again, with another pseudonym"
