@@ -206,14 +206,15 @@ def series_by_orthanc() -> float:
     """The same by `POST /series/{id}/anonymize`, which stores the new series, flushed, and indexes it."""
     with scratch("deidentify") as folder, running_orthanc() as rest:
         parents = [rest.keep(path)["ParentSeries"] for name in series.SERIES for path in files(name, folder)]
+        kept = len(json.loads(rest.ask("GET", "/instances")))  # a generated slice stands for both series
         began = time.perf_counter()
         for parent in dict.fromkeys(parents):
             rest.ask("POST", f"/series/{parent}/anonymize", b"{}")
         seconds = time.perf_counter() - began
-        made = len(json.loads(rest.ask("GET", "/instances"))) - len(parents)
-        if made != len(parents):
-            raise RuntimeError(f"Orthanc made {made} of {len(parents)} images")
-        return len(parents) / seconds
+        made = len(json.loads(rest.ask("GET", "/instances"))) - kept
+        if made != kept:
+            raise RuntimeError(f"Orthanc made {made} of {kept} images")
+        return kept / seconds
 
 
 def rows() -> list[Row]:

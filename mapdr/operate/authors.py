@@ -8,7 +8,7 @@ its parts, one that accounts for elements (`Accounts`) by its own words for each
 from __future__ import annotations
 
 import re
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from typing import cast
@@ -97,9 +97,14 @@ class Authors:
         return [replace(change, by=self._of(change.path)) for change in found]
 
     def _parts(self) -> Iterator[tuple[str, str, HeaderStep]]:
-        for name, step in self._steps:
+        """Each part with the names of its step and itself; a second step of a name, as a correction's `tags`
+        behind those of a rule, is told by its number."""
+        seen: Counter[str] = Counter()
+        for step_name, step in self._steps:
             if step.phase is not Phase.HEADER:
                 continue
+            seen[step_name] += 1
+            name = step_name if seen[step_name] == 1 else f"{step_name} {seen[step_name]}"
             if isinstance(step, Divides):
                 for label, part in step.parts():
                     yield name, label.partition(": ")[0] if self._brief else label, part

@@ -41,8 +41,10 @@ class HeaderChanges:
     """What a destination gets of the chosen images' headers.
 
     `images` were looked at; of `purged` ones the file is in the spool no more. Of `failed` ones, by reason,
-    the header's steps cannot be done: they are parked, and nothing is sent. `pixels` names the steps behind
-    those of the header, which are not run: what they write into the header is not among the `elements`.
+    the header's steps cannot be done: they are parked, and nothing is sent. Two reasons are not the image's:
+    "temporary" (what a step needs is not to be had now) and "unexpected" (a fault of this node or of a
+    plug-in); such a delivery is tried again. `pixels` names the steps behind those of the header, which are
+    not run: what they write into the header is not among the `elements`.
     """
 
     destination: str
@@ -159,9 +161,18 @@ def kept_of(one: HeaderChanges) -> tuple[int, int]:
     return len(counts), sum(counts)
 
 
+_NOT_OF_THE_IMAGE = {
+    "temporary": "not looked at: what a step needs, such as a file or memory, is not to be had now",
+    "unexpected": "not looked at: a step failed by a fault of this node or of a plug-in",
+}
+
+
 def remarks(one: HeaderChanges) -> list[str]:
     """What the numbers do not say, in words."""
-    found = [f"{words.many(number, 'image')} parked: {reason}" for reason, number in one.failed.items()]
+    found = [
+        f"{words.many(number, 'image')} {_NOT_OF_THE_IMAGE.get(reason, f'parked: {reason}')}"
+        for reason, number in one.failed.items()
+    ]
     if one.purged:
         found.append(f"{words.many(one.purged, 'image')} purged: nothing can be told of them")
     if one.pixels:

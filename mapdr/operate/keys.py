@@ -136,7 +136,10 @@ def _keep(opened: Access, name: str, key: bytes) -> KeptKey:
     data = opened.plan.node.data
     path = _path(data, name)
     if path.exists():
-        raise RequestError(f'there is a key "{name}"; images were perhaps sent with it', field="name")
+        raise RequestError(
+            f'there is a key "{name}" already, and images were perhaps sent with it; choose another name',
+            field="name",
+        )
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     write_durably(path, f"{format_key(key)}\n".encode("ascii"), 0o600)
     base = opened.config.parent.absolute() if opened.config is not None else Path.cwd()

@@ -675,7 +675,7 @@ def _coercion() -> str:
 ### 10.1 De-identification
 
 `deidentify` applies the Basic Application Level Confidentiality Profile of PS3.15, annex E, edition {EDITION}, as a de-identifier, to every
-storage SOP class but encapsulated documents, with these options (CID 7050):
+storage SOP class but encapsulated documents and recordings of sound, with these options (CID 7050):
 
 {options}
 Modified dates (113107) are moved into the past by a number of days that is the patient's own, or reduced to the year (`dates = "year"`, PS3.15 section E.3.6). With `clean-descriptors`

@@ -79,6 +79,24 @@ def test_what_is_said_of_it() -> None:
     assert [element.tag for element in found] == sorted(element.tag for element in found)
 
 
+@pytest.mark.parametrize(
+    ("earlier", "options", "said"),
+    [
+        ("MODIFIED", ("full-dates",), "MODIFIED"),
+        ("REMOVED", ("full-dates",), "REMOVED"),
+        ("REMOVED", ("modified-dates",), "REMOVED"),
+        ("UNMODIFIED", ("modified-dates",), "MODIFIED"),
+        ("MODIFIED", (), "REMOVED"),
+        ("Doe", ("full-dates",), "UNMODIFIED"),
+    ],
+)
+def test_dates_that_were_modified_before_are_not_full_ones_again(
+    earlier: str, options: tuple[str, ...], said: str
+) -> None:
+    found = done(subject(LongitudinalTemporalInformationModified=earlier), *options)
+    assert found.LongitudinalTemporalInformationModified == said
+
+
 def test_clean_pixel_data_is_claimed_only_where_a_step_covers_the_pixels() -> None:
     step, data = deidentifier("clean-pixel-data"), written(subject())
     for is_covered, codes in ((False, ["113100"]), (True, ["113100", "113101"])):
@@ -357,6 +375,7 @@ def test_descriptors_keep_codes_of_registered_schemes_alone() -> None:
         (burned_in.Facts(CT, "YES"), True),
         (burned_in.Facts(CT, overlay_in_pixels=True), True),
         (burned_in.Facts(CT, image_type=("DERIVED", "SECONDARY", "SCREEN SAVE")), True),
+        (burned_in.Facts("1.2.840.10008.5.1.4.1.1.9.4.1", has_pixels=False), True),
         (burned_in.Facts("1.2.840.10008.5.1.4.1.1.7"), True),
         (burned_in.Facts("1.2.840.10008.5.1.4.1.1.7", "NO"), False),
         (burned_in.Facts("1.2.840.10008.5.1.4.1.1.7", "YES"), True),

@@ -5,10 +5,12 @@ from __future__ import annotations
 import struct
 
 import pytest
+from pydicom.uid import UID_dictionary
 
 from mapdr.dicom.deidentify.header import Deidentifier
 from mapdr.dicom.deidentify.keys import Key
-from mapdr.dicom.deidentify.table import Option
+from mapdr.dicom.deidentify.table import Option, attributes, unnamed
+from mapdr.dicom.path import tag_vr
 from mapdr.dicom.write import element, item
 
 EXPLICIT, IMPLICIT = "1.2.840.10008.1.2.1", "1.2.840.10008.1.2"
@@ -87,6 +89,19 @@ PLACES = {
     "no UID, as a class": element(0x0008010C, "UI", MARK),
     "no tag of the standard": element(0x00080FFF, "LO", MARK),
     "annotation of a waveform": element(0x0040B020, "SQ", item([element(0x00700006, "ST", MARK)])),
+    "variable pixel data": element(0x7F020010, "OW", MARK + b"  "),
+    "pixel data of old": element(0x7FE00020, "OW", MARK + b"  "),
+    "identifiers of images": element(0x00203101, "CS", MARK),
+    "a Modality of items in UN": element(0x00080060, "UN", item([implicit(0x00100010, MARK)])),
+    "date and time in a time": element(0x00080030, "TM", BORN + b"112233"),
+    "name in a time": element(0x00080031, "TM", MARK),
+    "name in a date": element(0x00080021, "DA", MARK) + element(0x00080012, "DA", MARK),
+    "name in a zone": element(0x00080201, "SH", MARK),
+    "longer text, called safe": element(0x00190010, "LO", b"GEMS_ACQU_01") + element(0x00191023, "LT", MARK),
+    "text for a number, called safe": element(0x00190010, "LO", b"GEMS_ACQU_01")
+    + element(0x00191023, "LO", MARK)
+    + element(0x00191024, "DS", MARK)
+    + element(0x00191027, "UN", MARK),
     "label of a waveform": element(0x54000100, "SQ", item([element(0x003A0203, "SH", MARK)])),
 }
 
@@ -104,7 +119,33 @@ def test_nothing_leaves_from_an_odd_place(place: str, options: tuple[str, ...]) 
             assert BORN not in left
 
 
-@pytest.mark.parametrize("uid", [b"1.2.840.10008.ZQMARK", b"1.2.840.10008.19530211.4711", b"1.2.840.10008"])
+@pytest.mark.parametrize("options", SETS, ids=lambda each: "+".join(each) or "basic")
+def test_what_no_row_names_and_identifies_all_the_same(options: tuple[str, ...]) -> None:
+    listed = [element(tag, tag_vr(tag), MARK + b"  ") for tag in sorted(unnamed())]
+    made = Deidentifier([Option(each) for each in options], Key(b"k" * 32), Named(), "MAPDR test")
+    done = made.apply(
+        element(0x00080016, "UI", CT) + b"".join(listed) + within(b"".join(listed)), None, EXPLICIT
+    )
+    assert len(listed) > 50
+    assert not unnamed().keys() & attributes().keys()
+    assert MARK not in done.header
+
+
+def test_all_uids_of_the_standard_s_are_kept() -> None:
+    assert [uid for uid in UID_dictionary if Key(b"k" * 32).uid(uid) != uid] == []
+
+
+@pytest.mark.parametrize(
+    "uid",
+    [
+        b"1.2.840.10008.ZQMARK",
+        b"1.2.840.10008.19530211.4711",
+        b"1.2.840.10008",
+        b"1.2.840.10008.1953.2.11",
+        b"1.2.840.10008.5.1953.2.11.4711",
+        b"1.2.276.0.77.1.2.840.10008.5.1.4",
+    ],
+)
 def test_a_uid_below_the_standard_s_root_is_no_uid_of_the_standard_s(uid: bytes) -> None:
     made = Deidentifier([], Key(b"k" * 32), Named(), "MAPDR test")
     done = made.apply(element(0x00080018, "UI", uid) + within(element(0x00081155, "UI", uid)), None, EXPLICIT)

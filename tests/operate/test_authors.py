@@ -112,6 +112,16 @@ def test_each_edit_is_named_with_what_it_did() -> None:
     }
 
 
+def test_the_edits_of_a_second_step_are_not_taken_for_those_of_the_first() -> None:
+    found = told(
+        image(), tags({"set": "PatientName", "to": "A"}), tags({"set": "AccessionNumber", "to": "B"})
+    )
+    assert {each.path: list(each.by) for each in found} == {
+        "PatientName": ["tags, edit 1: set PatientName"],
+        "AccessionNumber": ["tags 2, edit 1: set AccessionNumber"],
+    }
+
+
 def test_a_step_of_another_kind_is_told_by_its_own_words() -> None:
     found = told(image(), ("deidentify", Table()), tags({"set": "PatientName", "to": "Nobody"}))
     assert {each.path: (each.action, list(each.by)) for each in found} == {

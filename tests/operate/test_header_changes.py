@@ -8,10 +8,12 @@ from pathlib import Path
 
 import pytest
 
+from mapdr.kernel.errors import Temporary
 from mapdr.operate.access import Access, access
 from mapdr.operate.deliveries import deliveries
 from mapdr.operate.errors import RequestError
-from mapdr.operate.header_changes import HeaderChanges, header_changes, kept_of, lines
+from mapdr.operate.header_changes import HeaderChanges, header_changes, kept_of, lines, remarks
+from mapdr.operate.promised import Promised
 from mapdr.operate.selection import Selection
 from paper import nodes
 
@@ -90,6 +92,21 @@ def test_what_is_gone_or_cannot_be_done_is_said(looked: nodes.NodeFolder) -> Non
     shown = looked.mapdr("changes", "--to", "telepacs").output
     for words in ("1 image parked: damaged", "1 image purged", "what compress writes"):
         assert words in " ".join(shown.split())
+
+
+def test_a_fault_of_this_node_is_not_told_as_the_image_s(
+    looked: nodes.NodeFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    faults = iter((Temporary("busy"), RuntimeError("a defect"), RuntimeError("a defect"), Temporary("busy")))
+
+    def fails(*_: object) -> None:
+        raise next(faults)
+
+    monkeypatch.setattr(Promised, "edited", fails)
+    with access(looked.config) as opened:
+        (told,) = header_changes(opened, Selection(modality="CT", destination="telepacs"))
+    assert told.failed == {"temporary": 2, "unexpected": 2}
+    assert all("not looked at" in remark and "parked" not in remark for remark in remarks(told))
 
 
 def test_no_value_and_no_study_is_in_any_form_of_it(looked: nodes.NodeFolder, tmp_path: Path) -> None:

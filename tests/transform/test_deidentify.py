@@ -354,6 +354,10 @@ def test_the_next_pseudonym_is_kept(tmp_path: Path) -> None:
     assert first.of("new, one") == ("P00003", "P00003")  # P00002 is taken
     assert second.of("other") == ("P00004", "P00004") == first.of("other")
     assert second.of("new, one")[0] == "P00003"
+    for patient in ("\u00a0new, one", "new, one\u3000", "\tnew, one"):  # as the cells of the file are read
+        assert first.of(patient)[0] == "P00003"
+    with pytest.raises(Permanent, match="no PatientID"):
+        first.of("\u3000")
     assert read_pseudonyms(file).known["new, one"] == ("P00003", "P00003")
     with pytest.raises(Permanent, match="no PatientID"):
         first.of("\0nDoe")
@@ -368,6 +372,8 @@ def test_the_next_pseudonym_is_kept(tmp_path: Path) -> None:
         ("patient_id,pseudonym\nDoe,a\\b\n", "line 2"),
         ("patient_id,pseudonym\nDoe,a\nDoe,b\n", "line 3"),
         ("patient_id,pseudonym\nDoe,a\nRoe,a\n", "line 3"),
+        ("patient_id,pseudonym\nRoe,a\nDoe,Doe\n", "line 3"),
+        ("patient_id,pseudonym,name\nDoe,a,Doe\n", "line 2"),
     ],
 )
 def test_a_file_of_pseudonyms_that_is_none(tmp_path: Path, text: str, words: str) -> None:
@@ -396,6 +402,7 @@ send_to = ["a"]
         'mapdr.toml:9 rule "one".deidentify.key',
         'mapdr.toml:9 rule "one".deidentify.pseudonyms.file',
     ]
+    assert found[1].endswith("make one that begins with the line: patient_id,pseudonym")
     (tmp_path / "none.key").write_text("ab" * 32)
     (tmp_path / "none.csv").write_text("patient_id,pseudonym\n")
     assert not list(step_faults(loaded, REGISTRY))

@@ -198,6 +198,19 @@ def test_behind_the_last_native_frame_is_nothing(syntax: str, frames: int, tmp_p
     assert read(same).PixelData == read(payload_of(data, syntax)[0]).PixelData
 
 
+@pytest.mark.parametrize("interpretation", ["YBR_FULL_422", "YBR_FULL"])
+def test_behind_pixels_that_share_their_colour_is_nothing(interpretation: str) -> None:
+    data = image(PIXELS)
+    data.Rows = data.Columns = 4
+    data.SamplesPerPixel, data.PhotometricInterpretation, data.PlanarConfiguration = 3, interpretation, 0
+    data.BitsAllocated = data.BitsStored = 8
+    data.HighBit, data.PixelRepresentation = 7, 0
+    frame = bytes(range(16 * (2 if interpretation.endswith("422") else 3)))
+    data.PixelData = frame + MARK + MARK
+    made = LINE.apply(*payload_of(data), Notebook())
+    assert read(made).PixelData == frame + bytes(2 * len(MARK))
+
+
 def test_what_says_nothing_is_not_touched() -> None:
     for syntax, stream in (
         (uids.JPEG_XL, JXL),

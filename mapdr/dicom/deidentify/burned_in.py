@@ -10,6 +10,12 @@ from typing import NamedTuple
 from mapdr.dicom.uids import ULTRASOUND_IMAGE_STORAGE
 
 _SC = "1.2.840.10008.5.1.4.1.1.7"
+_SOUND = frozenset(
+    (
+        "1.2.840.10008.5.1.4.1.1.9.4.1",  # Basic Voice Audio Waveform
+        "1.2.840.10008.5.1.4.1.1.9.4.2",  # General Audio Waveform
+    )
+)
 _ENCAPSULATED = "1.2.840.10008.5.1.4.1.1.104."
 _CLASSES = frozenset(
     (
@@ -43,6 +49,8 @@ def risk(facts: Facts) -> str:
     """Why the pixels, or what stands in their place, may identify the patient; empty if nothing says so."""
     if facts.sop_class_uid.startswith(_ENCAPSULATED):
         return "it is an encapsulated document, of which nothing can be cleaned"
+    if facts.sop_class_uid in _SOUND:
+        return "it is a recording of sound, in which somebody may say it"
     if not facts.has_pixels:
         return ""
     if facts.burned_in_annotation == "YES":

@@ -14,8 +14,11 @@ from mapdr.dicom.value import SINGLE
 LONGEST = 100_000
 """Characters of a text in which dates are looked for; a search costs some microseconds for each."""
 
-_MAY_MENTION = re.compile(rb"[0-9]{2}").search
-"""Every form of a date has two digits side by side, in every character set."""
+_MAY_MENTION = re.compile(rb"[0-9]{2}|[\x80-\xff\x1b]").search
+"""Every form of a date has two digits side by side, or digits that are not of ASCII."""
+_TIME = re.compile(rb"(?:[0-9]{0,6}|[0-9]{2}:[0-9]{2}(?::[0-9]{2})?)(?:\.[0-9]{0,6})?")
+_DATE_TIME = re.compile(rb"[0-9.]{0,21}(?:[+-][0-9]{4})?")
+_ZONE = re.compile(rb"[+-][0-9]{4}")
 _AGE = re.compile(rb"([0-9]{3})([DWMY])")
 _PER_YEAR = {b"D": 365, b"W": 52, b"M": 12, b"Y": 1}
 
@@ -25,6 +28,16 @@ def dates(raw: bytes, vr: str, move: Move) -> bytes | None:
     values = [value.strip(" \0") for value in raw.decode("latin-1").split("\\")]
     new = [moved(value, vr, move) if value else "" for value in values]
     return "\\".join(each for each in new if each is not None).encode("ascii") if None not in new else None
+
+
+def is_time(raw: bytes, vr: str) -> bool:
+    """Whether all that stands in a DA, DT or TM, or in an SH for the offset of a zone, is that or empty.
+
+    A TM that holds a date as well, as some devices write it, is none; older forms, with dots and colons, are.
+    """
+    form = _TIME if vr == "TM" else _ZONE if vr == "SH" else _DATE_TIME
+    values = (value.strip(b" \0") for value in raw.split(b"\\"))
+    return all(not value or form.fullmatch(value) for value in values)
 
 
 def age(raw: bytes, limit: int) -> bytes | None:

@@ -27,6 +27,7 @@ REGISTERED = frozenset(
 """Coding schemes of PS3.16, chapter 8, whose codes and meanings are not a site's own words."""
 
 
+_TIMES = frozenset(("DATE", "TIME", "DATETIME"))
 _SUBJECT_AGE = ("DCM", "121033")
 
 
@@ -55,7 +56,8 @@ def of_item(value_type: str, scheme: str, code: str, profile: Profile) -> Mappin
         return text
     match said:
         case "K":
-            return {**text, value: Do.TEXT if profile.cleans_text and value_type == "TEXT" else Do.KEEP}
+            is_text = profile.cleans_text and value_type == "TEXT"
+            return {**text, value: Do.TIME if value_type in _TIMES else Do.TEXT if is_text else Do.KEEP}
         case "C":
-            return {**text, value: Do.KEEP if value_type == "TIME" else Do.SHIFT}
+            return {**text, value: Do.TIME if value_type == "TIME" else Do.SHIFT}
     return {**text, value: Do.UID if value_type == "UIDREF" else Do.DUMMY}

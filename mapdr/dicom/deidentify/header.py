@@ -30,7 +30,7 @@ MAX_DEPTH = 64
 
 _TELLING = frozenset((b"PN", b"DA", b"DT", b"UI", b"UR"))
 """VRs that say what a value is, also of an attribute that should have another VR."""
-_KEPT = frozenset((Do.KEEP, Do.TEXT, Do.AGE))
+_KEPT = frozenset((Do.KEEP, Do.TEXT, Do.AGE, Do.TIME))
 _OF_UIDS = b"0123456789.\\ \0"
 """The bytes of UIDs, what is between them, and their padding."""
 
@@ -46,7 +46,10 @@ class Pseudonyms(Protocol):
 
 
 class Deidentified(NamedTuple):
-    """The new bytes, and the identity that the data set has now; a UID that it has not is empty."""
+    """The new bytes, and the identity that the data set has now; a UID that it has not is empty.
+
+    `frame_bits` is how many bits the frames of native pixel data have by the header, 0 where it does not say.
+    """
 
     header: bytes
     tail: bytes
@@ -54,6 +57,7 @@ class Deidentified(NamedTuple):
     sop_instance_uid: str
     study_instance_uid: str
     series_instance_uid: str
+    frame_bits: int = 0
 
 
 @dataclass(slots=True)
@@ -153,6 +157,7 @@ class Deidentifier:
         added = marks(
             self._method,
             reading.text(header, top, tags.DEIDENTIFICATION_METHOD),
+            reading.text(header, top, tags.LONGITUDINAL_TEMPORAL_INFORMATION_MODIFIED),
             self.profile.options,
             encoding_from(flags),
             is_covered=is_covered,
@@ -173,6 +178,7 @@ class Deidentifier:
             self.uid(reading.text(header, top, tags.SOP_INSTANCE_UID)),
             self.uid(reading.text(header, top, tags.STUDY_INSTANCE_UID)),
             self.uid(reading.text(header, top, tags.SERIES_INSTANCE_UID)),
+            0 if tail is None else reading.frame_bits(header, top, flags),
         )
 
     def _level(
@@ -201,6 +207,8 @@ class Deidentifier:
                 do = instead[tag] if instead and tag in instead else actions[tag]
             if do in _KEPT and vr in _TELLING and vr.decode("ascii") != listed_vr(tag):
                 do = self.profile.unlisted(tag, vr.decode("ascii"))
+            if vr == b"UN" and do in _KEPT and buffer[value : value + 4] in reading.ITEM_STARTS:
+                continue  # items that the dictionary does not expect: nobody goes through them
             if do is Do.REMOVE:
                 continue
             if do is not Do.KEEP or vr == b"SQ" or (length == UNDEFINED and not is_fragmented(tag, vr)):
@@ -226,6 +234,12 @@ class Deidentifier:
             do = self.profile.without_dates(tag, place.sequence, call.sop_class_uid)
             if do is Do.REMOVE:
                 return b""
+        if do is Do.TIME and not is_sequence:
+            if changed.is_time(raw, written if written in ("DA", "DT", "TM") else listed_vr(tag)):
+                return reading.element(tag, vr, raw, flags)
+            do = self.profile.without_dates(tag, place.sequence, call.sop_class_uid)
+            if do is Do.REMOVE:
+                return b""
         if do is Do.KEEP_UID and not is_sequence:
             is_one = not raw.strip(_OF_UIDS)
             return reading.element(tag, vr, raw.rstrip(b" \0") if is_one else self._uids(raw), flags)
@@ -235,9 +249,6 @@ class Deidentifier:
         if do is Do.AGE and not is_sequence:
             age = changed.age(raw, self._age_limit)
             return b"" if age is None else reading.element(tag, vr, age, flags)
-        if do is Do.KEEP_UID and not is_sequence:
-            is_one = not raw.strip(_OF_UIDS)
-            return reading.element(tag, vr, raw.rstrip(b" \0") if is_one else self._uids(raw), flags)
         if do is Do.EMPTY:
             return reading.element(tag, vr, b"", flags)
         if do in (Do.PATIENT_ID, Do.PATIENT_NAME):

@@ -14,9 +14,10 @@ LENGTH = 32
 """Bytes of a key."""
 MAX_DAYS = 3650
 """Dates move into the past by 1 to so many days."""
-_STANDARD = re.compile(r"1\.2\.840\.10008(\.\d{1,4}){1,12}")
-"""UIDs of the standard itself: SOP classes, transfer syntaxes, well-known instances (PS3.6, annex A). Devices
-that are no standard make theirs of dates and serial numbers, under this root, too."""
+_STANDARD = re.compile(r"1\.2\.840\.10008\.(?:6\.1\.\d{1,4}|(?:[1-9]|10|15)(?:\.\d{1,3}){1,9})", re.ASCII)
+"""The form of UIDs of the standard itself: SOP classes, transfer syntaxes, well-known instances, and context
+groups, whose numbers alone have four digits (PS3.6, annex A). Devices that are no standard make theirs of
+years, dates and serial numbers, under this root, too."""
 
 _HEX = re.compile(r"[0-9a-fA-F]{64}")
 

@@ -9,12 +9,18 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
+from pydicom.datadict import private_dictionary_VR
+
 from mapdr import _fast
 from mapdr._fast.scan_tables import BIG_ENDIAN, Element
 from mapdr.dicom import tags
 from mapdr.dicom.deidentify import reading
 from mapdr.dicom.deidentify.table import safe_private
 from mapdr.dicom.value import numbers
+
+_OF_NUMBERS = b"0123456789+-.eE\\ \0"
+_LONGER_TEXT = frozenset(("AE", "LT", "PN", "ST", "UC", "UR", "UT"))
+"""VRs that no element of the list has."""
 
 
 class Block(NamedTuple):
@@ -91,10 +97,26 @@ def safe_tags(buffer: bytes, elements: Sequence[Element], blocks: Blocks) -> dic
             is_safe = all(each.has_safe(number) for each in said)
             vr = next((each.vrs[number] for each in said if number in each.vrs), "")
         else:
-            is_safe = (creator, element.tag & 0xFFFF00FF) in safe_private()
+            is_safe = (creator, element.tag & 0xFFFF00FF) in safe_private() and _has_form(
+                creator, element.tag, element.vr.decode("latin-1"), buffer[element.value : element.end]
+            )
         if is_safe:
             kept |= {element.tag: vr, group << 16 | block: ""}
     return kept
+
+
+def _has_form(creator: str, tag: int, vr: str, value: bytes) -> bool:
+    """Whether an element of the list of numbers and defined terms can hold that: it is no longer text, and no
+    number of letters. In implicit VR what it should be is asked of the dictionary.
+    """
+    if vr in _LONGER_TEXT:
+        return False
+    if vr in ("", "UN", "LO", "SH"):
+        try:
+            vr = private_dictionary_VR(tag, creator)
+        except KeyError:
+            return vr not in ("LO", "SH")
+    return vr not in ("DS", "IS") or not value.strip(_OF_NUMBERS)
 
 
 def _items(buffer: bytes, found: reading.Found, tag: int, flags: int) -> Iterator[tuple[reading.Found, int]]:

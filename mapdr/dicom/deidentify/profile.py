@@ -8,7 +8,14 @@ from functools import lru_cache, partial
 
 from mapdr.dicom import tags
 from mapdr.dicom.charset import TEXT_VRS
-from mapdr.dicom.deidentify.table import Option, attributes, resolve, type_at_top, type_in_item
+from mapdr.dicom.deidentify.table import (
+    Option,
+    attributes,
+    resolve,
+    type_at_top,
+    type_in_item,
+    unnamed,
+)
 from mapdr.dicom.path import tag_vr
 
 
@@ -39,6 +46,8 @@ class Do(IntEnum):
     """Free text that is kept: the dates that it mentions are moved."""
     AGE = auto()
     """An age that is kept: what is above the limit becomes one category."""
+    TIME = auto()
+    """A date, time or zone that is kept; what is none gets what the basic profile says."""
 
 
 CLASS_UIDS = frozenset(
@@ -99,6 +108,8 @@ _SEALED = frozenset((tags.ENCRYPTED_ATTRIBUTES_SEQUENCE, tags.MAC_PARAMETERS_SEQ
 _CODES_OF_THE_BASIC_PROFILE = {"X": Do.REMOVE, "Z": Do.EMPTY, "D": Do.DUMMY, "U": Do.UID}
 
 
+_TIMES = frozenset(("DA", "DT", "TM"))
+
 _HOW = {
     Do.TEXT: ", the dates in it as modified-dates says",
     Do.AGE: ", above the limit as one category",
@@ -154,6 +165,8 @@ class Profile:
         group = tag >> 16
         if group & 1 or group & 0xFF00 in (0x5000, 0x6000):
             return "Table E.1-1: X"  # the rows of private attributes, curves and overlays
+        if tag in unnamed() or _is_of_a_family(tag):
+            return "no row of Table E.1-1: it may identify"
         row = attributes().get(tag)
         how = _HOW.get(self._kept(tag, listed_vr(tag)), "")
         if row is None:
@@ -166,6 +179,8 @@ class Profile:
         if not tag & 0xFFFF or group in (0x0000, 0x0002) or group & 0xFF00 in (0x5000, 0x6000):
             # Group lengths would be wrong; commands and File Meta have no place here; of curves and overlays
             # (whole groups, so that what is left is no half overlay) nobody knows what is drawn in them.
+            return Do.REMOVE
+        if _is_of_a_family(tag):
             return Do.REMOVE
         if tag == tags.PATIENT_ID:
             return Do.PATIENT_ID
@@ -204,7 +219,7 @@ class Profile:
         if option is Option.MODIFIED_DATES:
             if vr in ("DA", "DT"):
                 return Do.SHIFT
-            return Do.KEEP if vr == "TM" or tag == tags.TIMEZONE_OFFSET_FROM_UTC else None
+            return Do.TIME if vr == "TM" or tag == tags.TIMEZONE_OFFSET_FROM_UTC else None
         if vr != "SQ":
             return None
         if tag in _CONTENT:
@@ -217,6 +232,8 @@ class Profile:
             return Do.DUMMY  # text of a content item, wherever such items stand
         if tag in _SEALED:
             return Do.REMOVE
+        if code := unnamed().get(tag):
+            return _CODES_OF_THE_BASIC_PROFILE[code]
         if tag in _CONTENT and Option.CLEAN_STRUCTURED_CONTENT in self.options:
             return Do.CONTENT
         match vr:
@@ -235,6 +252,8 @@ class Profile:
 
     def _kept(self, tag: int, vr: str) -> Do:
         """What is done with a value that is kept: the dates in a text are moved, an age has a limit."""
+        if vr in _TIMES or tag == tags.TIMEZONE_OFFSET_FROM_UTC:
+            return Do.TIME
         if self.cleans_text and vr.encode() in TEXT_VRS and tag not in _NO_DATES_IN:
             return Do.TEXT
         return Do.AGE if self.limits_age and vr == "AS" else Do.KEEP
@@ -243,7 +262,7 @@ class Profile:
     def date(self) -> Do:
         """What becomes of a date that no row names."""
         if Option.FULL_DATES in self.options:
-            return Do.KEEP
+            return Do.TIME
         return Do.SHIFT if Option.MODIFIED_DATES in self.options else Do.DUMMY
 
 
@@ -254,6 +273,12 @@ def listed_vr(tag: int) -> str:
     if vr != "UN" or row is None:
         return vr
     return "SQ" if row.name.endswith(("Sequence", "Groups")) else "DT" if "DateTime" in row.name else vr
+
+
+def _is_of_a_family(tag: int) -> bool:
+    """Whether it is of a retired family that Table E.1-1 does not name: Source Image IDs (0020,31xx), which
+    identify images, and variable pixel data (7Fxx,xxxx), of which nobody has asked what it shows."""
+    return tag & 0xFFFFFF00 == 0x00203100 or (tag >> 24 == 0x7F and tag >> 16 != 0x7FE0)
 
 
 def is_known(tag: int) -> bool:

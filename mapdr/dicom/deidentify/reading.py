@@ -109,6 +109,23 @@ def facts(header: bytes, found: Found, *, has_pixels: bool) -> Facts:
     )
 
 
+def frame_bits(header: bytes, found: Found, flags: int) -> int:
+    """How many bits all frames of native pixel data have, by the header; 0 where it does not say."""
+
+    def number(tag: int) -> int:
+        element = found.get(tag)
+        if element is None:
+            return 0
+        raw = header[element.value : element.end]
+        values = texts_of(raw, vr_name(tag, element.vr), (), big_endian=bool(flags & BIG_ENDIAN))
+        return int(values[0]) if values and values[0].isdecimal() else 0
+
+    is_shared = "422" in text(header, found, tags.PHOTOMETRIC_INTERPRETATION)  # of two pixels, their colour
+    samples = 2 if is_shared else number(tags.SAMPLES_PER_PIXEL)
+    frames = number(tags.NUMBER_OF_FRAMES) or 1
+    return frames * number(tags.ROWS) * number(tags.COLUMNS) * samples * number(tags.BITS_ALLOCATED)
+
+
 def vr_name(tag: int, vr: bytes) -> str:
     """The VR as written; the dictionary's in implicit VR, for a public UN and for an unknown VR."""
     if vr not in SHORT_VRS and (vr not in LONG_VRS or (vr == b"UN" and not tag >> 16 & 1)):

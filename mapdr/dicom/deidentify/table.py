@@ -3,7 +3,8 @@
 The files beside this module are `table-e1-1.csv` (Table E.1-1), `table-e3.4-1.csv` (Table E.3.4-1, content
 items of structured content), `attribute-types.csv` (attribute types of PS3.3 for the attributes that have a
 compound code, made by `packaging/attribute_types.py`) and `safe-private.csv` (of Table E.3.10-1 those that
-hold numbers and defined terms).
+hold numbers and defined terms). `unnamed.csv` is no table of the standard: it has attributes that Table
+E.1-1 does not name and that tell of a patient all the same, each with the reason.
 """
 
 from __future__ import annotations
@@ -104,6 +105,12 @@ def attributes() -> Mapping[int, Row]:
         if all(each in "0123456789ABCDEF" for each in digits):
             found[int(digits, 16)] = _row(raw, "basic_profile")
     return found
+
+
+@lru_cache(maxsize=1)
+def unnamed() -> Mapping[int, str]:
+    """Attributes without a row that are acted on all the same: tag to code (X, Z, D)."""
+    return {int(raw["tag"][1:5] + raw["tag"][6:10], 16): raw["basic"] for raw in _read("unnamed.csv")}
 
 
 @lru_cache(maxsize=1)

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from mapdr.dicom import tags, uids
-from mapdr.dicom.scan import Layout, scan
+from mapdr.dicom import uids
+from mapdr.dicom.scan import Layout
 from mapdr.dicom.transfer_syntax import NATIVE
 from mapdr.dicom.write import UNDEFINED, Element
 from mapdr.kernel import budget
@@ -21,16 +21,19 @@ from mapdr.transform.fragments import Span, begins_frame, fragments
 from mapdr.transform.view import PartsView
 
 
-def silenced(view: PartsView, where: Layout, transfer_syntax_uid: str) -> tuple[Part, ...] | None:
+def silenced(
+    view: PartsView, where: Layout, transfer_syntax_uid: str, frame_bits: int
+) -> tuple[Part, ...] | None:
     """The parts of a data set, of the same length, whose pixel data says nothing beside its pixels.
 
-    None where it said nothing. Codestreams are in memory then, native pixels are not. Raises Permanent:
+    `frame_bits` is how many bits all frames have if they are native, 0 where that is not known. None where
+    the pixel data said nothing. Codestreams are in memory then, native pixels are not. Raises Permanent:
     "codestream" for one that cannot be walked, "fragments"; and Short.
     """
     if where.pixels is None:
         return None
     if where.pixels.length != UNDEFINED:
-        return _without_excess(view, where, transfer_syntax_uid)
+        return _without_excess(view, where, frame_bits)
     tag, vr, start, value, _, _ = where.pixels
     pixel = Element(tag, vr.decode("latin-1"), start, value, where.pixel_end, undefined=True)
     codestreams = list(_codestreams(view, pixel))
@@ -65,36 +68,13 @@ def _reader(view: PartsView, codestreams: list[list[Span]], transfer_syntax_uid:
     return read
 
 
-_FRAME = frozenset(
-    (tag,)
-    for tag in (
-        tags.SAMPLES_PER_PIXEL,
-        tags.NUMBER_OF_FRAMES,
-        tags.ROWS,
-        tags.COLUMNS,
-        tags.BITS_ALLOCATED,
-    )
-)
-
-
-def _without_excess(view: PartsView, where: Layout, transfer_syntax_uid: str) -> tuple[Part, ...] | None:
+def _without_excess(view: PartsView, where: Layout, bits: int) -> tuple[Part, ...] | None:
     """The parts with zeros behind the last frame of native pixel data; None if nothing is there.
 
-    Where the header does not say how large frames are, nothing is known to be behind them.
+    Where the header does not say how large frames are (`bits` is 0), nothing is known to be behind them.
     """
     if where.pixels is None or where.truncated:
         return None
-    header = scan(view[: where.header_end], transfer_syntax_uid, _FRAME, complete=True)
-
-    def number(tag: int) -> int:
-        text = header.text((tag,))
-        return int(text) if text.isdecimal() else 0
-
-    samples = (
-        2 if "422" in header.text((tags.PHOTOMETRIC_INTERPRETATION,)) else number(tags.SAMPLES_PER_PIXEL)
-    )
-    frames = number(tags.NUMBER_OF_FRAMES) or 1
-    bits = frames * number(tags.ROWS) * number(tags.COLUMNS) * samples * number(tags.BITS_ALLOCATED)
     end = where.pixels.value + (bits + 7) // 8
     size = where.pixel_end - end
     if not bits or size <= 1:

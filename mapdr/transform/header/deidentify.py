@@ -183,7 +183,7 @@ class DeidentifyStep:
                 tail_at=where.pixel_end,
                 is_covered=self._regions is not None and self._regions.covers(header, syntax),
             )
-            silent = silenced(view, where, syntax)
+            silent = silenced(view, where, syntax, done.frame_bits)
             if silent is None:
                 return done, _around_pixels(done, view, where)
         with PartsView(silent) as view:
@@ -267,6 +267,10 @@ def faults(config: DeidentifyConfig) -> Iterator[Finding]:
             read_pseudonyms(config.pseudonyms.file)
         except ConfigurationError as error:
             yield Finding(place, str(error), "correct the file")
+        except FileNotFoundError:
+            yield Finding(
+                place, "there is no such file", "make one that begins with the line: patient_id,pseudonym"
+            )
         except OSError as error:
             yield Finding(place, f"cannot be read: {error.strerror}", "name another file")
 

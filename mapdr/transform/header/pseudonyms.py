@@ -71,12 +71,13 @@ class FromFile:
         self._table = Table({}, _HEAD, ",")
 
     def of(self, patient: str) -> tuple[str, str]:
-        """The pseudonym and name of a patient.
+        """The pseudonym and name of a patient. White space of every script around the identifier is left out,
+        as around the cells of the file: else a new line would be written for each image.
 
         Raises Permanent(reason="pseudonym") for one that is not in the file, or without an identifier;
         Temporary if the file cannot be read or written now.
         """
-        if patient.startswith("\0"):
+        if patient.startswith("\0") or not (patient := patient.strip()):
             raise Permanent("the image has no PatientID to look a pseudonym up by", reason="pseudonym")
         with self._lock:
             try:
@@ -150,6 +151,10 @@ def read_pseudonyms(path: Path) -> Table:
         if not patient or not _is_text(pseudonym, 64) or not _is_text(name, 64):
             what = "needs a patient_id, and a pseudonym of up to 64 characters of ASCII without a backslash"
             raise ConfigurationError(f"line {number} of the file of pseudonyms {what}")
+        if patient in (pseudonym, name):
+            raise ConfigurationError(
+                f"line {number} of the file of pseudonyms gives a patient the own identifier as a pseudonym"
+            )
         if known.setdefault(patient, (pseudonym, name)) != (pseudonym, name):
             raise ConfigurationError(
                 f"line {number} of the file of pseudonyms has a patient again, with another pseudonym"
