@@ -278,7 +278,7 @@ def listed_vr(tag: int) -> str:
 def _is_of_a_family(tag: int) -> bool:
     """Whether it is of a retired family that Table E.1-1 does not name: Source Image IDs (0020,31xx), which
     identify images, and variable pixel data (7Fxx,xxxx), of which nobody has asked what it shows."""
-    return tag & 0xFFFFFF00 == 0x00203100 or (tag >> 24 == 0x7F and tag >> 16 != 0x7FE0)
+    return tag >> 8 == 0x2031 or (tag >> 24 == 0x7F and tag >> 16 != 0x7FE0)
 
 
 def is_known(tag: int) -> bool:
