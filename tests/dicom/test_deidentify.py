@@ -340,6 +340,18 @@ def test_structured_content_is_a_dummy_or_cleaned() -> None:
         assert secret not in raw
 
 
+@pytest.mark.parametrize(
+    ("value_type", "keyword"), [("TEXT", "TextValue"), ("PNAME", "PersonName"), ("UIDREF", "UID")]
+)
+def test_a_content_item_of_another_type_than_its_row_s_is_not_kept(value_type: str, keyword: str) -> None:
+    age = content(value_type, code("121033", "Subject Age"), **{keyword: "1.2.3.4711"})
+    data = subject(SOPClassUID=SR, ContentSequence=Sequence([age]))
+    made = deidentifier("clean-structured-content", "retain-patient-characteristics").apply(
+        written(data), None, EXPLICIT
+    )
+    assert b"4711" not in made.header
+
+
 def test_graphic_annotations() -> None:
     text, drawn, annotation = Dataset(), Dataset(), Dataset()
     text.UnformattedTextValue = "Jane Doe"

@@ -50,6 +50,8 @@ def of_item(value_type: str, scheme: str, code: str, profile: Profile) -> Mappin
     said, option = row.code(profile.options)
     if said == "C" and option is not Option.MODIFIED_DATES:
         said = row.basic  # descriptors: a machine cannot clean them
+    elif said == "K" and value_type not in rows:
+        said = row.basic  # what is kept is a number or a code, say: a text in its place is none
     if said == "X":
         return None
     if value is None:

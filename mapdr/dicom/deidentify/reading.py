@@ -22,7 +22,7 @@ Found = Mapping[int, Element]
 _HEAD = Struct("<HH2sH").unpack_from
 _LENGTH = Struct("<L").unpack_from
 _DELIMITERS = 0xFFFE
-_OVERLAY_BIT_POSITION = 0x0102
+_OVERLAY_BIT_POSITIONS = frozenset(group << 16 | 0x0102 for group in range(0x6000, 0x6100, 2))
 _OVERLAY_DATA = 0x3000
 
 
@@ -32,7 +32,7 @@ def elements_of(header: bytes, flags: int) -> tuple[list[Element], int]:
     In explicit VR little endian what is regular is read here, as far as it goes: in a third of the time.
     """
     found: list[Element] = []
-    at, end = 0, len(header)
+    at, end, new = 0, len(header), tuple.__new__
     if flags == EXPLICIT:
         last = end - 12
         while at <= last:
@@ -48,7 +48,8 @@ def elements_of(header: bytes, flags: int) -> tuple[list[Element], int]:
             # An undefined length is odd as well; group 0 may be zeros behind the last element.
             if length & 1 or after > end or not group or group == _DELIMITERS:
                 break
-            found.append(Element(group << 16 | number, vr, at, value, after, length))
+            # The constructor of a named tuple itself takes twice as long, a fifth of this walk.
+            found.append(new(Element, (group << 16 | number, vr, at, value, after, length)))
             at = after
     rest, _, remarks = _fast.elements(header, at, end, flags)
     return found + rest, remarks
@@ -100,12 +101,16 @@ def facts(header: bytes, found: Found, *, has_pixels: bool) -> Facts:
         tuple(value.strip() for value in values),
         text(header, found, tags.CONVERSION_TYPE).upper(),
         has_pixels,
-        any(
-            (position := found.get(group << 16 | _OVERLAY_BIT_POSITION)) is not None
-            and header[position.value : position.end].strip(b"\0") != b""
-            and group << 16 | _OVERLAY_DATA not in found
-            for group in range(0x6000, 0x6100, 2)
-        ),
+        not _OVERLAY_BIT_POSITIONS.isdisjoint(found) and _has_overlay_in_pixels(header, found),
+    )
+
+
+def _has_overlay_in_pixels(header: bytes, found: Found) -> bool:
+    """Whether an overlay without data of its own stands in bits of the pixels."""
+    return any(
+        header[found[tag].value : found[tag].end].strip(b"\0") != b""
+        and tag & 0xFFFF0000 | _OVERLAY_DATA not in found
+        for tag in _OVERLAY_BIT_POSITIONS & found.keys()
     )
 
 
