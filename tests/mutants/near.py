@@ -13,6 +13,8 @@ NEAR: dict[str, tuple[str, ...]] = {
         "tests/deliver/test_batches.py",
     ),
     "mapdr/deliver/feed": (
+        "tests/deliver/test_feeder.py",
+        "tests/deliver/test_scheduler.py",
         "tests/deliver/test_preparer.py",
         "tests/deliver/test_ready.py",
         "tests/deliver/test_batches.py",
@@ -93,9 +95,7 @@ NEAR: dict[str, tuple[str, ...]] = {
     ),
     "mapdr/transform/pipeline": (
         "tests/transform/test_pipeline.py",
-        "tests/transform/test_edit.py",
         "tests/transform/test_recipe_faults.py",
-        "tests/transform/test_all_steps.py",
     ),
     "mapdr/wire/status": ("tests/wire/test_status.py",),
 }
