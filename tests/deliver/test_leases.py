@@ -123,11 +123,13 @@ def test_a_lease_is_renewed_neither_sooner_nor_later(monkeypatch: pytest.MonkeyP
     clock = [5000.0]
     monkeypatch.setattr(leases_module, "time", SimpleNamespace(monotonic=lambda: clock[0]))
     leases, _, ledger = make(lease=900.0)
-    leases.hold([delivery()])
+    row = delivery()
+    leases.hold([row])
     for at, renewals in ((299.0, 0), (301.0, 1), (600.0, 1), (602.0, 2), (603.0, 2)):
         clock[0] = 5000.0 + at
         leases.renew()
         assert len(ledger.extended) == renewals, at
+    assert leases.held() == [row]
 
 
 def test_what_is_written_of_an_attempt() -> None:

@@ -31,6 +31,7 @@ import pytest
 from mutants import mutate
 
 LONGEST_BASELINE = 1800.0
+"""Seconds for all tests without a mutant."""
 SLACK = 6.0
 """How many times longer than by themselves the tests of a mutant may take."""
 
@@ -95,13 +96,18 @@ class Mutants:
         known = self._baseline(session)
         self.failed = [name for name, each in known.items() if not each.passed]
         running: dict[int, Child] = {}
-        for path, numbers in self._wanted.items():
-            for number in numbers:
-                self._start(session, known, path, number, running)
-                while len(running) >= self._jobs:
-                    self._wait(running)
-        while running:
-            self._wait(running)
+        try:
+            for path, numbers in self._wanted.items():
+                for number in numbers:
+                    self._start(session, known, path, number, running)
+                    while len(running) >= self._jobs:
+                        self._wait(running)
+            while running:
+                self._wait(running)
+        finally:
+            for child in running.values():  # who interrupts the run ends them, too
+                _end(child.pid)
+                shutil.rmtree(child.folder, ignore_errors=True)
         self.results.sort(key=lambda each: (each.path, each.line, each.change))
         return True
 
@@ -124,9 +130,11 @@ class Mutants:
                 return "done"
 
             pid, reads = _fork(run, folder)
-            select.select([reads], [], [], LONGEST_BASELINE)
-            os.close(reads)
-            _end(pid)
+            try:
+                select.select([reads], [], [], LONGEST_BASELINE)
+            finally:
+                os.close(reads)
+                _end(pid)
             if not into.exists():
                 raise pytest.UsageError("the tests did not come to their end without a mutant")
             told = json.loads(into.read_text())
