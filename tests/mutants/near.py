@@ -32,6 +32,8 @@ NEAR: dict[str, tuple[str, ...]] = {
         "tests/store/test_priority.py",
         "tests/store/test_repeats.py",
         "tests/store/test_counts.py",
+        "tests/store/test_figures.py",
+        "tests/store/test_study_events.py",
         "tests/store/test_reroute.py",
         "tests/store/test_actions.py",
         "tests/store/test_jobs.py",

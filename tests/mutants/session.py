@@ -108,6 +108,7 @@ class Mutants:
             for child in running.values():  # who interrupts the run ends them, too
                 _end(child.pid)
                 shutil.rmtree(child.folder, ignore_errors=True)
+        print()
         self.results.sort(key=lambda each: (each.path, each.line, each.change))
         return True
 
@@ -202,6 +203,7 @@ class Mutants:
             word = os.read(child.reads, 4096).decode() if child.reads in ready else "timed out"
             # A process that died without a word was killed by its mutant as well.
             child.result.state, _, child.result.by = (word or "killed by its end").partition(" by ")
+            print(child.result.state[0], end="", flush=True)  # k, s, t: a run may take long
             os.close(running.pop(child.reads).reads)
             _end(child.pid)
             shutil.rmtree(child.folder, ignore_errors=True)
