@@ -53,14 +53,14 @@ class Fed:
         self.ledger, self.ready = Ledger(rows), Ready()
         self.submits = 0
         self.held: list[int] = []
-        scheduler = SimpleNamespace(submit=self._submit, add=self._add, waiting=False)
+        self.scheduler = SimpleNamespace(submit=self._submit, add=self._add, waiting=False)
         leases = SimpleNamespace(
             seconds=60.0, owner="north/pacs", hold=lambda rows: self.held.append(len(rows))
         )
         monkeypatch.setattr(
             module, "time", SimpleNamespace(monotonic=lambda: self.clock, time=lambda: self.clock)
         )
-        parts: tuple[Any, ...] = (self.ledger, leases, scheduler, self.ready)
+        parts: tuple[Any, ...] = (self.ledger, leases, self.scheduler, self.ready)
         self.feeder = Feeder("pacs", *parts, sessions=sessions)
 
     def _submit(self) -> None:
@@ -134,6 +134,8 @@ def test_a_full_queue_leases_nothing_and_asks_to_be_called_when_it_has_run_down(
     fed.ready.images = FEW - 1
     assert fed.feeder.wants_to_fill()
     assert not fed.feeder.wants_to_fill(), "once"
+    fed.scheduler.waiting = True
+    assert fed.feeder.wants_to_fill(), "a codec thread may have become free"
 
 
 def test_a_trial_takes_a_few_images_untried_ones_first(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from concurrent.futures import Future
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
@@ -14,12 +15,18 @@ from mapdr.deliver.feed.syntaxes import Syntaxes
 from mapdr.deliver.settle.failures import Failures
 from mapdr.deliver.settle.leases import EndedAttempt
 from mapdr.kernel.errors import Permanent, Temporary
-from mapdr.kernel.item import Need, Payload, Verdict
+from mapdr.kernel.item import Need, Payload, Priority, Verdict
 from mapdr.kernel.watch import Watch
 from mapdr.net.retry import Retry
 from mapdr.store.queue.ledger import LeasedDelivery
 
 ROW = LeasedDelivery(1, make_instance(1), "pacs", 0, 0, "r", "", 0, 0.0)
+
+
+def row(number: int, priority: int = Priority.ROUTINE) -> LeasedDelivery:
+    return replace(ROW, id=number, instance=make_instance(number), priority=priority)
+
+
 RETRY = Retry(first=10.0, factor=2.0, cap=60.0, tries=3)
 
 
@@ -29,6 +36,7 @@ class Around:
     def __init__(self, error: Exception | None = None) -> None:
         self.ended: list[EndedAttempt] = []
         self.futures: list[tuple[str, Future[Payload]]] = []
+        self.asked: list[int] = []
         self.given_back: list[int] = []
         self.ready, self.syntaxes = ReadyQueue(), Syntaxes()
 
@@ -37,6 +45,7 @@ class Around:
                 raise error
 
         def request(delivery: LeasedDelivery, syntax: str) -> Future[Payload]:
+            self.asked.append(delivery.id)
             self.futures.append((syntax, Future()))
             return self.futures[-1][1]
 
@@ -115,3 +124,35 @@ def test_an_image_whose_codec_failed_is_settled_and_left_out() -> None:
     assert [each.decision.reason for each in around.ended] == ["pixels"]
     assert around.taken() is None
     assert around.given_back == [ROW.id]
+
+
+def test_no_more_is_asked_of_the_codec_threads_than_their_share() -> None:
+    around = Around()
+    around.scheduler.add([row(number) for number in range(1, 7)])
+    assert len(around.futures) == 4
+    assert around.scheduler.waiting
+    around.scheduler.submit()
+    assert len(around.futures) == 4
+    around.futures[0][1].set_result(Payload("1.2", "2.25.1", IMPLICIT, (), 0))
+    around.scheduler.submit()
+    assert len(around.futures) == 5
+    around.scheduler.clear()
+    assert not around.scheduler.waiting
+
+
+def test_a_stat_image_goes_to_the_codecs_before_those_that_wait_and_is_marked() -> None:
+    around = Around()
+    around.scheduler.add([row(number) for number in range(1, 7)])
+    around.scheduler.add([row(9, Priority.STAT)])
+    assert around.asked[-1] == 4
+    around.futures[0][1].set_result(Payload("1.2", "2.25.1", IMPLICIT, (), 0))
+    around.scheduler.submit()
+    assert around.asked[-1] == 9
+    around.futures[-1][1].set_result(Payload("1.2", "2.25.9", IMPLICIT, (), 0))
+    first, second = around.taken(), around.taken()
+    assert first is not None
+    assert first.payload is not None
+    assert (first.delivery.id, first.payload.stat) == (9, True)
+    assert second is not None
+    assert second.payload is not None
+    assert (second.delivery.id, second.payload.stat) == (1, False)

@@ -47,6 +47,7 @@ NEAR: dict[str, tuple[str, ...]] = {
         "tests/store/test_filemeta.py",
         "tests/store/test_ids.py",
         "tests/store/test_room.py",
+        "tests/store/test_recover.py",
         "tests/store/test_journal.py",
         "tests/store/test_journal_record.py",
         "tests/store/test_journal_store.py",
