@@ -21,7 +21,7 @@ export PIP_BUILD_CONSTRAINT := $(CONSTRAINTS)
 endif
 INSTALL = $(BIN)/python packaging/install.py "$(1)" $(addprefix --constraint ,$(CONSTRAINTS))
 
-.PHONY: demo test check lock lowest kill crash clinic deidentify codecs freeze fuzz sanitize bench pictures documents clean
+.PHONY: demo test check lock lowest kill crash clinic deidentify codecs freeze fuzz sanitize bench pictures documents clean mutants
 .DELETE_ON_ERROR:
 
 demo: $(VENV)/.installed  ## The router, three modalities, a PACS and a RIS, live on this terminal
@@ -96,6 +96,9 @@ sanitize: $(VENV)/.tested  ## The extensions under AddressSanitizer and UBSan: t
 	cd $(SANITIZED) && $(UNDER) $(abspath $(BIN))/python -m pytest -q $(SUITES) -p no:cacheprovider --timeout=600 $(ARGS)
 	cd $(SANITIZED) && printf '%s\n' $(TARGETS) | \
 		$(UNDER) xargs -n 1 -P 2 $(abspath $(BIN))/python tests/fuzz/campaign.py --seconds $(SECONDS)
+
+mutants: $(VENV)/.tested  ## The tests under test: small faults put into ARGS="mapdr/deliver/settle ...", and which of them no near test notices
+	PYTHONPATH=tests nice $(BIN)/python -m mutants $(ARGS)
 
 bench: $(VENV)/.tested  ## The table of speeds against real peers, into benchmarks/RESULTS.md
 	$(BIN)/python -m benchmarks $(ARGS)

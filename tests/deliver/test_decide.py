@@ -60,6 +60,27 @@ def test_a_peer_fault_uses_up_no_try_and_waits_longer_each_time() -> None:
     assert decided(Outcome(Verdict.RETRY, 0xA700, peer_fault=True)).reason == "receiver-busy"
 
 
+def test_the_first_wait_is_short_even_where_the_policy_s_is_shorter() -> None:
+    lost = Outcome(Verdict.RETRY, None, peer_fault=True)
+    quick = Retry(first=0.25, factor=2.0, cap=60.0)
+    assert NOW < decided(lost, retry=quick).not_before <= NOW + 0.25
+
+
+def test_a_busy_receiver_is_asked_again_by_the_policy_even_if_nobody_says_when() -> None:
+    busy = Outcome(Verdict.RETRY, 0xA700, peer_fault=True)
+    assert NOW + 8 <= decided(busy).not_before <= NOW + 10
+    assert NOW + 16 <= decided(busy, failures=2).not_before <= NOW + 20
+
+
+def test_what_is_not_the_receiver_s_trouble_uses_up_tries() -> None:
+    """A codec or disk of ours that fails, and a receiver that refuses while it is in trouble."""
+    ours = Outcome(Verdict.RETRY, None)
+    assert (decided(ours).state, decided(ours).count_attempt) == ("pending", True)
+    assert (decided(ours, attempts=2).state, decided(ours, attempts=2).reason) == ("parked", "failed")
+    refused = decided(Outcome(Verdict.REFUSED, 0x0122, peer_fault=True), attempts=2)
+    assert (refused.state, refused.reason) == ("parked", "refused")
+
+
 def test_giving_up_counts_from_when_the_image_came() -> None:
     lost = Outcome(Verdict.RETRY, None, peer_fault=True)
     policy = Retry(give_up=3600.0)

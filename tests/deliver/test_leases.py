@@ -5,16 +5,19 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 
 from deliver.fakes import LOST, OK, make_instance
+from mapdr.deliver.settle import leases as leases_module
 from mapdr.deliver.settle.decide import Decision
 from mapdr.deliver.settle.failures import IN_A_ROW, REMEMBERED, Failures
 from mapdr.deliver.settle.leases import EndedAttempt, Leases
-from mapdr.deliver.settle.queue import Result, SettlementQueue
-from mapdr.kernel.item import Outcome, Payload, Sent
+from mapdr.deliver.settle.queue import Result, Return, SettlementQueue
+from mapdr.kernel.item import Outcome, Payload, Sent, Treatment, Verdict
 from mapdr.store.queue.ledger import LeasedDelivery
+from mapdr.store.queue.settle import Settlement
 from mapdr.testing.wait import until
 
 
@@ -116,6 +119,73 @@ def test_a_lease_is_renewed_for_its_whole_time_after_a_third_of_it() -> None:
     assert ledger.extended == []
 
 
+def test_a_lease_is_renewed_neither_sooner_nor_later(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = [5000.0]
+    monkeypatch.setattr(leases_module, "time", SimpleNamespace(monotonic=lambda: clock[0]))
+    leases, _, ledger = make(lease=900.0)
+    row = delivery()
+    leases.hold([row])
+    for at, renewals in ((299.0, 0), (301.0, 1), (600.0, 1), (602.0, 2), (603.0, 2)):
+        clock[0] = 5000.0 + at
+        leases.renew()
+        assert len(ledger.extended) == renewals, at
+    assert leases.held() == [row]
+
+
+def test_what_is_written_of_an_attempt() -> None:
+    """All that is shown of it later comes from here."""
+    outcome = Outcome(Verdict.DELIVERED, 0xB000, "changed", credential="CN=pacs")
+    settled = written(Decision("delivered"), outcome)
+    assert settled == Settlement(
+        delivery_id=1,
+        state="delivered",
+        verdict="delivered",
+        status=0xB000,
+        comment="changed",
+        reason="no-room",
+        started_at=77.0,
+        milliseconds=1500,
+        bytes=4,
+        transfer_syntax_uid="1.2.840.10008.1.2.1",
+        sop_instance_uid="2.25.1",
+        treatment=Treatment.TRANSCODED.value,
+        credential="CN=pacs",
+    )
+    # A folder has no status; what was lost may not have arrived; a reason of the decision goes before.
+    assert written(Decision("delivered"), Outcome(Verdict.DELIVERED)).bytes == 4
+    lost = written(Decision("pending", "no-answer", 99.0, count_attempt=False, syntax="1.2"), LOST)
+    assert (lost.bytes, lost.reason, lost.not_before) == (0, "no-answer", 99.0)
+    assert (lost.count_attempt, lost.syntax) == (False, "1.2")
+    assert written(Decision("pending"), Outcome(Verdict.RETRY, 0xA700)).reason == ""
+    assert written(Decision("parked", "failed"), LOST, prepared=False).transfer_syntax_uid == ""
+
+
+def written(decision: Decision, outcome: Outcome, *, prepared: bool = True) -> Settlement:
+    """What the ledger is told of an attempt with a payload of four bytes, of which something is unmet."""
+    told: list[Result] = []
+    settlements = SimpleNamespace(put=told.extend)
+    leases = Leases(Ledger(), settlements, Failures(), "north/pacs", 60.0)
+    leases.hold([delivery()])
+    made = replace(payload(), length=4, treatment=Treatment.TRANSCODED, unmet="no-room") if prepared else None
+    leases.settle([EndedAttempt(delivery(), decision, Sent(outcome, 77.0, 1.5), made)])
+    (settlement,) = told
+    assert isinstance(settlement, Settlement)
+    return settlement
+
+
+def test_rows_that_were_not_tried_are_returned_unless_they_were_settled() -> None:
+    told: list[Result] = []
+    leases = Leases(Ledger(), SimpleNamespace(put=told.extend), Failures(), "north/pacs", 60.0)
+    leases.hold([delivery(1), delivery(2)])
+    leases.settle([attempt("delivered", number=1)])
+    told.clear()
+    leases.give_back([delivery(1), delivery(2), delivery(3)])
+    assert told == [Return(2)]
+    assert leases.held() == []
+    leases.give_back([delivery(2)])
+    assert told == [Return(2)]
+
+
 def test_an_image_is_the_cause_only_where_the_receiver_takes_others() -> None:
     failures = Failures()
     assert failures.limit(delivery(), 3) == 0
@@ -148,6 +218,18 @@ def test_a_cut_says_less_the_more_images_were_lost_in_the_same_way_and_then_take
     assert failures.limit(delivery(1), 3) == 3, "an abort is the receiver's word"
 
 
+def test_only_cuts_since_an_image_s_own_first_one_speak_for_it() -> None:
+    leases, failures, _ = make()
+    for number in (2, 3, 4):
+        leases.hold([delivery(number)])
+        failures.count(delivery(number), ended_session=True)
+        leases.settle([attempt("delivered", number=number)])
+    failures.answered()
+    failures.count(delivery(1), ended_session=True, cut=True)
+    failures.answered()
+    assert failures.limit(delivery(1), 3, cut=True) == 6
+
+
 def test_several_images_in_a_row_are_the_receivers_trouble() -> None:
     failures = Failures()
     for _ in range(3):
@@ -164,4 +246,5 @@ def test_the_failures_that_are_remembered_are_bounded() -> None:
     for number in range(REMEMBERED + 1):
         failures.count(replace(first, id=number))
     assert failures.count(replace(first, id=REMEMBERED)) == 2
+    assert failures.count(replace(first, id=1)) == 2, "only as many as there must be"
     assert failures.count(first) == 1, "the oldest is forgotten"

@@ -151,6 +151,8 @@ def test_needs_are_remembered_the_latest_first_and_not_without_end() -> None:
     recent = syntaxes.recent()
     assert len(recent) == REMEMBERED
     assert recent[0].sop_class_uid == f"1.{REMEMBERED + 9}"
+    syntaxes.needed(recent[-1])
+    assert syntaxes.recent() == [recent[-1], *recent[:-1]], "needed again, it is the latest"
 
 
 def test_a_refusal_is_forgotten_after_a_while() -> None:

@@ -70,6 +70,7 @@ def test_attempts_that_do_not_count_are_kept_all_the_same(store: Store) -> None:
             Settlement(
                 row.id, "delivered", verdict="delivered", status=0xB000, comment="coerced", bytes=77,
                 milliseconds=5, transfer_syntax_uid=EXPLICIT, sop_instance_uid="2.25.1", treatment="edited",
+                credential="certificate:pacs.clinic.example",
             )
         ]
     )  # fmt: skip
@@ -78,6 +79,7 @@ def test_attempts_that_do_not_count_are_kept_all_the_same(store: Store) -> None:
     last = attempts[-1]
     assert (last.status, last.comment, last.bytes, last.treatment) == (0xB000, "coerced", 77, "edited")
     assert (last.sop_instance_uid, last.transfer_syntax_uid) == ("2.25.1", EXPLICIT)
+    assert [each.credential for each in attempts] == ["", "", "", "certificate:pacs.clinic.example"]
     (listed,) = store.listing.select(Selection(state="delivered"))
     assert listed.last == last
 
@@ -93,7 +95,11 @@ def test_a_lost_lease_is_due_again_and_the_late_answer_counts(store: Store) -> N
     store.ledger.settle([Settlement(row.id, "parked", reason="late")])
     (listed,) = store.listing.select(Selection())
     assert listed.state == "delivered", "nothing takes a delivery back"
-    assert [each.reason for each in store.listing.attempts(row.id)] == ["interrupted", "", "", "late"]
+    attempts = store.listing.attempts(row.id)
+    assert [each.reason for each in attempts] == ["interrupted", "", "", "late"]
+    interrupted = attempts[0]
+    assert (interrupted.number, interrupted.milliseconds, interrupted.bytes) == (1, 0, 0)
+    assert (interrupted.status, interrupted.transfer_syntax_uid) == (None, "")
     assert store.counts.today()["delivered"]["pacs"]["CT"]["images"] == 1
 
 
@@ -383,10 +389,11 @@ def test_an_end_that_the_index_does_not_take_is_written_without_its_words(
     assert str(rows[1].id) in caplog.text
 
 
+@pytest.mark.parametrize("comments", [["", "odd", ""], ["odd", ""]])
 def test_an_end_that_breaks_a_rule_of_the_index_holds_up_no_other(
-    store: Store, monkeypatch: pytest.MonkeyPatch
+    store: Store, monkeypatch: pytest.MonkeyPatch, comments: list[str]
 ) -> None:
-    for number in range(3):
+    for number in range(len(comments)):
         push(store, f"1.{number}")
     assert store.writer.flush()
     rows = store.ledger.lease("pacs", 9, 60, "n")
@@ -401,12 +408,12 @@ def test_an_end_that_breaks_a_rule_of_the_index_holds_up_no_other(
     store.ledger.settle(
         [
             Settlement(row.id, "pending", 0.0, "retry", comment=said, syntax=EXPLICIT, count_attempt=False)
-            for row, said in zip(rows, ["", "odd", ""], strict=True)
+            for row, said in zip(rows, comments, strict=True)
         ]
     )
     leased = store.ledger.lease("pacs", 9, 60, "n")
     assert [(row.id, row.syntax, row.attempts) for row in leased] == [(row.id, EXPLICIT, 0) for row in rows]
-    (attempt,) = store.listing.attempts(rows[1].id)
+    (attempt,) = store.listing.attempts(rows[comments.index("odd")].id)
     assert (attempt.verdict, attempt.reason) == ("retry", "unwritten")
 
     def full(settlements: Sequence[Settlement]) -> None:

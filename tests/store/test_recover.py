@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -10,7 +12,7 @@ from sqlalchemy.exc import OperationalError
 from mapdr.kernel.errors import Permanent
 from mapdr.kernel.item import Arrival, Header, Routing, Source
 from mapdr.store import Rules, Selection, Settlement, Store
-from mapdr.store.recover import Recovered
+from mapdr.store.recover import _LAST_SECONDS, Recovered, _killed_after
 from store.conftest import Opener
 from store.world import CT, EXPLICIT, SOURCE, To, data_set, push
 
@@ -345,6 +347,47 @@ def test_after_a_start_of_the_system_nothing_is_taken_for_unanswered(
     monkeypatch.setattr("mapdr.store.recover.time.monotonic", lambda: 30.0)
     assert opener(start=False).recover(rules) == Recovered(unreadable=1)
     assert path.with_suffix(".damaged").exists()
+
+
+def test_a_sign_of_life_just_after_the_start_of_the_system_says_nothing(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """What it would take for unanswered may have been written before the power failed."""
+    now = 1_000_000.0
+    monkeypatch.setattr(
+        "mapdr.store.recover.time", SimpleNamespace(time=lambda: now, monotonic=lambda: 1000.0)
+    )
+    started = now - 1000.0
+    assert _killed_after(None) is None
+    assert _killed_after(started - 1) is None
+    assert _killed_after(started + _LAST_SECONDS - 1) is None
+    assert _killed_after(started + _LAST_SECONDS + 1) == started + 1
+
+
+def test_what_a_kill_left_is_flushed_with_its_name_before_the_index_knows_it(
+    opener: Opener, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else the next push is absorbed as a repeat, answered Success, and lost with the power."""
+    store = opener(durability="power-loss")
+    paths = {store.spool.path(push(store, f"1.{number}")) for number in range(3)}
+    assert store.writer.flush()
+    lose_index(store)
+    again = opener(start=False, durability="power-loss")
+    calls: list[tuple[str, Path | None]] = []
+    for name in ("sync_file", "sync_folder"):
+        monkeypatch.setattr(f"mapdr.store.recover.{name}", lambda path, name=name: calls.append((name, path)))
+    enter = again.ingest.enter
+
+    def entered(arrivals: Sequence[Arrival], route: Any) -> Any:
+        calls.append(("enter", None))
+        return enter(arrivals, route)
+
+    monkeypatch.setattr(again.ingest, "enter", entered)
+    assert again.recover(rules) == Recovered(indexed=3)
+    before = set(calls[: calls.index(("enter", None))])
+    assert before == {("sync_file", path) for path in paths} | {
+        ("sync_folder", path.parent) for path in paths
+    }
 
 
 def test_repeats_in_the_spool_are_absorbed(opener: Opener) -> None:

@@ -304,3 +304,13 @@ def test_a_method_without_a_codec_is_told_with_its_place(monkeypatch: pytest.Mon
     (finding,) = unavailable(CompressConfig(to=("jpeg2000", "htj2k"), ratio=10))
     assert (finding.place, finding.what) == (("to", 1), '"htj2k" is unavailable, because it is not here')
     assert list(unavailable(CompressConfig(to="jpeg2000", ratio=10))) == []
+
+
+@pytest.mark.parametrize(
+    ("allocated", "reason"), [(8, ""), (16, ""), (32, ""), (1, "bits-allocated"), (64, "bits-allocated")]
+)
+def test_pixels_are_decompressed_from_the_depths_that_there_are(allocated: int, reason: str) -> None:
+    image = subject(transfer_syntax_uid=uids.JPEG2000_LOSSLESS, form=replace(GREY, allocated=allocated))
+    found = plan(image, wanting("native"), WRITERS)
+    assert found.reason == reason
+    assert (found.course is Course.UNCHANGED) == bool(reason)

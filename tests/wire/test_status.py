@@ -49,6 +49,11 @@ def test_what_may_pass_is_not_the_images_fault() -> None:
     assert not status.outcome(0x0000).peer_fault
 
 
+def test_only_a_duplicate_is_called_one() -> None:
+    assert status.outcome(0x0111).duplicate
+    assert not any(status.outcome(code).duplicate for code in (0x0000, 0x0110, 0x0112, 0xB000, 0xA700))
+
+
 def test_outcome_keeps_the_receivers_own_comment() -> None:
     assert status.outcome(0xC001, "no such study").comment == "no such study"
     assert status.outcome(0xC001).comment == "the receiver cannot understand the data set (0xC001)"

@@ -1,0 +1,160 @@
+"""How many rows are leased at a time, and when: with a clock that is set, and nothing that sends."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from mapdr.deliver.feed import feeder as module
+from mapdr.deliver.feed.feeder import CHUNK, FEW, LATE, SOON, STAT_LOOK, Feeder
+
+
+class Ledger:
+    """Has `rows` due rows; remembers each lease as (limit, untried first, only STAT)."""
+
+    def __init__(self, rows: int) -> None:
+        self.rows = rows
+        self.leases: list[tuple[int, bool, bool]] = []
+        self.due: float | None = None
+
+    def lease(
+        self, destination: str, limit: int, seconds: float, owner: str, **options: Any
+    ) -> list[SimpleNamespace]:
+        self.leases.append((limit, options["untried_first"], options["stat_only"]))
+        taken = min(limit, self.rows)
+        self.rows -= taken
+        return [SimpleNamespace(id=number) for number in range(taken)]
+
+    def next_due(self, destination: str) -> float | None:
+        return self.due
+
+
+class Ready:
+    """A ready queue of which only the length counts."""
+
+    wanted = 1
+    others_taken = 0
+
+    def __init__(self) -> None:
+        self.images = 0
+
+    def __len__(self) -> int:
+        return self.images
+
+
+class Fed:
+    """A feeder with all around it; `clock` is its time."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, rows: int, sessions: int = 2) -> None:
+        self.clock = 1000.0
+        self.ledger, self.ready = Ledger(rows), Ready()
+        self.submits = 0
+        self.held: list[int] = []
+        self.scheduler = SimpleNamespace(submit=self._submit, add=self._add, waiting=False)
+        leases = SimpleNamespace(
+            seconds=60.0, owner="north/pacs", hold=lambda rows: self.held.append(len(rows))
+        )
+        monkeypatch.setattr(
+            module, "time", SimpleNamespace(monotonic=lambda: self.clock, time=lambda: self.clock)
+        )
+        parts: tuple[Any, ...] = (self.ledger, leases, self.scheduler, self.ready)
+        self.feeder = Feeder("pacs", *parts, sessions=sessions)
+
+    def _submit(self) -> None:
+        self.submits += 1
+
+    def _add(self, rows: Iterable[Any]) -> None:
+        self.ready.images += len(list(rows))
+
+    def fill(self, after: float, **how: Any) -> int:
+        """Fill an empty ready queue `after` seconds; how many rows were asked for."""
+        self.clock += after
+        self.ready.images = 0
+        self.feeder.fill(trial=False, **how)
+        return self.ledger.leases[-1][0]
+
+
+def test_who_is_fast_gets_more_at_a_time_and_who_is_slow_fewer(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is leased when a node is killed may have been sent: a slow receiver has few such images."""
+    fed = Fed(monkeypatch, rows=1_000_000)
+    fed.fill(LATE + 1)
+    asked = [fed.fill(SOON / 2) for _ in range(20)]
+    assert asked[:2] == [2 * FEW, 4 * FEW]
+    assert asked[-1] == CHUNK
+    assert fed.fill((SOON + LATE) / 2) == CHUNK
+    assert [fed.fill(LATE + 1) for _ in range(2)] == [CHUNK // 2, CHUNK // 4]
+    assert [fed.fill(LATE + 1) for _ in range(20)][-1] == FEW
+    assert sum(fed.held) == 1_000_000 - fed.ledger.rows
+
+
+def test_a_receiver_that_takes_single_images_is_not_given_the_lease_of_batches(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    fed = Fed(monkeypatch, rows=1000, sessions=FEW + 1)
+    assert fed.fill(LATE + 1) == 2 * (FEW + 1)
+    fed = Fed(monkeypatch, rows=1000)
+    fed.ready.wanted = FEW
+    assert fed.fill(LATE + 1) == 2 * FEW
+
+
+def test_the_ledger_is_asked_again_when_it_had_more_or_somebody_says_so(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    fed = Fed(monkeypatch, rows=FEW)
+    assert fed.feeder.fill(trial=False), "there may be more at once"
+    fed.ready.images = 0
+    assert not fed.feeder.fill(trial=False)
+    assert len(fed.ledger.leases) == 2
+    for _ in range(3):
+        assert not fed.feeder.fill(trial=False)
+    assert len(fed.ledger.leases) == 2, "nothing is due"
+    fed.feeder.look_again()
+    fed.feeder.fill(trial=False)
+    assert len(fed.ledger.leases) == 3
+    fed.ledger.due = fed.clock - 1
+    fed.feeder.fill(trial=False)
+    assert len(fed.ledger.leases) == 4, "a row has become due"
+    fed.ledger.due = fed.clock + 1
+    fed.feeder.fill(trial=False)
+    assert len(fed.ledger.leases) == 4
+    assert fed.submits == 8, "the codec threads are looked at each time"
+
+
+def test_a_full_queue_leases_nothing_and_asks_to_be_called_when_it_has_run_down(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    fed = Fed(monkeypatch, rows=1000)
+    fed.ready.images = FEW
+    assert not fed.feeder.fill(trial=True)
+    assert fed.ledger.leases == []
+    assert not fed.feeder.wants_to_fill(), "it is still full"
+    fed.ready.images = FEW - 1
+    assert fed.feeder.wants_to_fill()
+    assert not fed.feeder.wants_to_fill(), "once"
+    fed.scheduler.waiting = True
+    assert fed.feeder.wants_to_fill(), "a codec thread may have become free"
+
+
+def test_a_trial_takes_a_few_images_untried_ones_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    fed = Fed(monkeypatch, rows=1000, sessions=1)
+    assert not fed.feeder.fill(trial=True)
+    assert fed.ledger.leases == [(2, True, False)]
+
+
+def test_stat_images_overtake_a_full_queue_a_few_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    fed = Fed(monkeypatch, rows=1000)
+    fed.ready.images = CHUNK
+    fed.feeder.fill(trial=False)
+    assert fed.ledger.leases == [(FEW, False, True)]
+    fed.clock += STAT_LOOK + 1
+    fed.feeder.fill(trial=False)
+    assert len(fed.ledger.leases) == 1, "the others must not wait for ever"
+    fed.ready.others_taken += 1
+    fed.feeder.fill(trial=False)
+    assert len(fed.ledger.leases) == 2
+    fed.ready.others_taken += 1
+    fed.feeder.fill(trial=False)
+    assert len(fed.ledger.leases) == 2, "nor the ledger be asked without end"

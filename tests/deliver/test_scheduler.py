@@ -1,0 +1,158 @@
+"""What becomes of an image that could not be prepared, and what is learned of one that was."""
+
+from __future__ import annotations
+
+import time
+from concurrent.futures import Future
+from dataclasses import replace
+from types import SimpleNamespace
+from typing import Any
+
+from deliver.fakes import IMPLICIT, JPEG2000, make_instance
+from mapdr.deliver.feed.ready import QueuedImage, ReadyQueue
+from mapdr.deliver.feed.scheduler import Scheduler
+from mapdr.deliver.feed.syntaxes import Syntaxes
+from mapdr.deliver.settle.failures import Failures
+from mapdr.deliver.settle.leases import EndedAttempt
+from mapdr.kernel.errors import Permanent, Temporary
+from mapdr.kernel.item import Need, Payload, Priority, Verdict
+from mapdr.kernel.watch import Watch
+from mapdr.net.retry import Retry
+from mapdr.store.queue.ledger import LeasedDelivery
+
+ROW = LeasedDelivery(1, make_instance(1), "pacs", 0, 0, "r", "", 0, 0.0)
+
+
+def row(number: int, priority: int = Priority.ROUTINE) -> LeasedDelivery:
+    return replace(ROW, id=number, instance=make_instance(number), priority=priority)
+
+
+RETRY = Retry(first=10.0, factor=2.0, cap=60.0, tries=3)
+
+
+class Around:
+    """A scheduler with a preparer that raises `error` at once, or leaves an image to `futures`."""
+
+    def __init__(self, error: Exception | None = None) -> None:
+        self.ended: list[EndedAttempt] = []
+        self.futures: list[tuple[str, Future[Payload]]] = []
+        self.asked: list[int] = []
+        self.given_back: list[int] = []
+        self.ready, self.syntaxes = ReadyQueue(), Syntaxes()
+
+        def now(delivery: LeasedDelivery, syntax: str) -> None:
+            if error:
+                raise error
+
+        def request(delivery: LeasedDelivery, syntax: str) -> Future[Payload]:
+            self.asked.append(delivery.id)
+            self.futures.append((syntax, Future()))
+            return self.futures[-1][1]
+
+        leases: Any = SimpleNamespace(
+            settle=lambda attempts: self.ended.extend(attempts) or attempts,
+            give_back=lambda rows: self.given_back.extend(each.id for each in rows),
+        )
+        preparer: Any = SimpleNamespace(now=now, request=request, crowded=lambda: False, share=4)
+        self.scheduler = Scheduler(
+            "pacs",
+            preparer,
+            self.ready,
+            leases,
+            failures=Failures(),
+            syntaxes=self.syntaxes,
+            retry=RETRY,
+            watch=Watch(),
+            on_progress=lambda: None,
+        )
+
+    def taken(self) -> QueuedImage | None:
+        found = self.ready.take(lambda need: True, 0)
+        return found.image if found else None
+
+
+def test_what_is_not_there_at_present_is_tried_again_later_each_time() -> None:
+    around = Around(Temporary("no scratch file"))
+    began = time.time()
+    waits = []
+    for _ in range(3):
+        around.scheduler.add([ROW])
+        attempt = around.ended.pop()
+        assert (attempt.decision.state, attempt.decision.count_attempt) == ("pending", False)
+        assert (attempt.sent.outcome.verdict, attempt.sent.seconds) == (Verdict.RETRY, 0.0)
+        waits.append(attempt.decision.not_before - began)
+    assert 8 <= waits[0] < 15 < waits[1] < 31 < waits[2] < 60
+    assert around.taken() is None
+
+
+def test_what_can_never_be_prepared_is_parked_with_its_reason_and_not_sent() -> None:
+    around = Around(Permanent("no", reason="value-too-long"))
+    around.scheduler.add([ROW])
+    (attempt,) = around.ended
+    assert (attempt.decision.state, attempt.decision.reason) == ("parked", "value-too-long")
+    assert attempt.sent.outcome.verdict is Verdict.REFUSED
+    assert around.taken() is None
+
+
+def test_what_a_codec_thread_prepared_is_known_to_be_needed() -> None:
+    around = Around()
+    around.scheduler.add([ROW])
+    ((_, future),) = around.futures
+    future.set_result(Payload("1.2", "2.25.1", IMPLICIT, (), 0))
+    assert around.syntaxes.recent() == [Need("1.2", IMPLICIT)]
+    taken = around.taken()
+    assert taken is not None
+    assert taken.delivery is ROW
+    assert around.ended == []
+
+
+def test_what_is_prepared_in_a_syntax_that_was_refused_meanwhile_is_prepared_anew() -> None:
+    around = Around()
+    around.scheduler.add([ROW])
+    around.syntaxes.refused(Need("1.2", JPEG2000), IMPLICIT)
+    around.futures[0][1].set_result(Payload("1.2", "2.25.1", JPEG2000, (), 0))
+    assert around.taken() is None
+    assert [syntax for syntax, _ in around.futures] == [ROW.syntax, IMPLICIT]
+    around.futures[1][1].set_result(Payload("1.2", "2.25.1", IMPLICIT, (), 0))
+    assert around.taken() is not None
+
+
+def test_an_image_whose_codec_failed_is_settled_and_left_out() -> None:
+    around = Around()
+    around.scheduler.add([ROW])
+    around.futures[0][1].set_exception(Permanent("no", reason="pixels"))
+    assert [each.decision.reason for each in around.ended] == ["pixels"]
+    assert around.taken() is None
+    assert around.given_back == [ROW.id]
+
+
+def test_no_more_is_asked_of_the_codec_threads_than_their_share() -> None:
+    around = Around()
+    around.scheduler.add([row(number) for number in range(1, 7)])
+    assert len(around.futures) == 4
+    assert around.scheduler.waiting
+    around.scheduler.submit()
+    assert len(around.futures) == 4
+    around.futures[0][1].set_result(Payload("1.2", "2.25.1", IMPLICIT, (), 0))
+    around.scheduler.submit()
+    assert len(around.futures) == 5
+    around.scheduler.clear()
+    assert not around.scheduler.waiting
+
+
+def test_a_stat_image_goes_to_the_codecs_before_those_that_wait_and_is_marked() -> None:
+    around = Around()
+    around.scheduler.add([row(number) for number in range(1, 7)])
+    around.scheduler.add([row(9, Priority.STAT)])
+    assert around.asked[-1] == 4
+    around.futures[0][1].set_result(Payload("1.2", "2.25.1", IMPLICIT, (), 0))
+    around.scheduler.submit()
+    assert around.asked[-1] == 9
+    around.futures[-1][1].set_result(Payload("1.2", "2.25.9", IMPLICIT, (), 0))
+    first, second = around.taken(), around.taken()
+    assert first is not None
+    assert first.payload is not None
+    assert (first.delivery.id, first.payload.stat) == (9, True)
+    assert second is not None
+    assert second.payload is not None
+    assert (second.delivery.id, second.payload.stat) == (1, False)
