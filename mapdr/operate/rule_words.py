@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from mapdr.route.condition import FACTS
-from mapdr.transform.encode.methods import METHODS
+from mapdr.transform.encode.methods import AUTO, AUTO_METHODS, METHODS
 
 SHOWN = frozenset(
     {
@@ -196,8 +196,10 @@ def _compressed(compress: Any) -> list[str]:
         return []
     names = compress.get("to", ())
     named = [str(name) for name in (names if isinstance(names, list | tuple) else [names])]
-    methods = [METHODS[name] for name in named if name in METHODS]
+    methods = AUTO_METHODS if AUTO in named else [METHODS[name] for name in named if name in METHODS]
     titles = _list(list(dict.fromkeys(each.title for each in methods)), "or") or "compressed"
+    if AUTO in named:
+        titles = f"what the receiver takes of {titles}"
     if all(each.way != "codec" for each in methods):
         return [titles]
     aims = [text.format(compress[key]) for key, text in _AIMS.items() if compress.get(key) is not None]

@@ -9,7 +9,7 @@ from tables import table
 from mapdr.dicom import uids
 from mapdr.dicom.transfer_syntax import name_of
 from mapdr.kernel.codec import FrameFormat, PixelRange
-from mapdr.transform.encode.methods import METHODS
+from mapdr.transform.encode.methods import AUTO_METHODS, METHODS
 from mapdr.transform.encode.plan import Plan, Subject, Wish, Writers, plan
 from mapdr.transform.encode.policy import LIFTABLE, LIFTED, MAY_BE_LOSSY, NEVER_LOSSY, NEVER_TOUCHED
 
@@ -67,6 +67,20 @@ HTJ2K encodes nine times as fast as JPEG 2000, at nearly its quality (CT at 10:1
 
 {table(("name", "without loss", "with loss"), _methods())}
 An image that a lossy method may not or cannot write with loss is written without, in the syntax beside it.
+
+## `to = "auto"`
+
+`"auto"` is short for {", ".join(f"`{each.name}`" for each in AUTO_METHODS)}, in this order and as far as this installation can write them: each image
+goes by the first that takes it (its bits, sign and colours) and that its receiver takes, with its target as by a list. HTJ2K comes first
+because it is fastest; JPEG 2000 because most receivers of lossy images take it; JPEG before JPEG-LS because at 10:1
+its errors are spread more like the image (8-bit ultrasound: SSIM 0.95 to 0.997 where JPEG-LS has 0.75 to 0.96, though its greatest error is larger). What is not among them (JPEG XL, RLE, `deflated`, codecs of plug-ins) a rule names itself.
+
+With a `ratio`, an image goes without loss where that meets it, within the 5 %. Other lossy methods try that where a forecast by the image's finest
+details says that it may be so, which may be off by a third: of a series just out of reach each image is tried in vain. `"auto"`
+encodes the first image of each series without loss in any case, and remembers by how much the forecast was off for this series (as long
+as the node runs); later ones are tried where the mended forecast says that they meet the ratio. So images of one series may differ: each
+is without loss that can be. With `psnr` or `max_error`, it is so where lossless is no larger. Which it was, in which transfer syntax,
+and the ratio that was reached stand with the image (`mapdr explain`, `mapdr deliveries --attempts`, the page).
 
 ## By SOP class
 

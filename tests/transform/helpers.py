@@ -54,10 +54,13 @@ def to_syntax(payload: Payload, target: str) -> Payload:
     return Pipeline([], settings(), CODECS).apply(payload, instance, Notebook(), target)
 
 
-def applied(step: CompressStep, payload: Payload, instance: Instance, memory: Memory) -> Payload:
-    """What an encode step makes of a payload that no other step has changed."""
+def applied(
+    step: CompressStep, payload: Payload, instance: Instance, memory: Memory, syntax: str = ""
+) -> Payload:
+    """What an encode step makes of a payload that no other step has changed, for a receiver that takes
+    `syntax` alone."""
     with OpenImage(payload, CODECS, workers=2) as document:
-        return step.encode(document, instance, memory, "")
+        return step.encode(document, instance, memory, syntax)
 
 
 def spooled(path: Path) -> tuple[Payload, Instance]:

@@ -13,7 +13,7 @@ from mapdr.dicom import uids
 from mapdr.dicom.transfer_syntax import LOSSLESS_COMPRESSED, MAYBE_LOSSY, NATIVE
 from mapdr.kernel.codec import FrameFormat, PixelRange
 from mapdr.transform.encode import wish as wishes
-from mapdr.transform.encode.methods import METHODS, Name
+from mapdr.transform.encode.methods import AUTO, METHODS, Name
 from mapdr.transform.encode.plan import REFUSED, Course, Plan, Subject, Wish, Writers, plan
 from mapdr.transform.encode.policy import LIFTABLE, LIFTED, MAY_BE_LOSSY, NEVER_LOSSY, NEVER_TOUCHED
 from mapdr.transform.encode.wish import CompressConfig, unavailable
@@ -254,7 +254,7 @@ def test_a_plan_holds_what_it_promises_for_whatever_it_looks_at() -> None:
 
 
 def test_the_names_of_the_configuration_are_the_methods() -> None:
-    assert get_args(Name) == tuple(METHODS)
+    assert get_args(Name) == (AUTO, *METHODS)
 
 
 @pytest.mark.parametrize(
@@ -262,6 +262,9 @@ def test_the_names_of_the_configuration_are_the_methods() -> None:
     [
         ({"to": "htj2"}, 'did you mean "htj2k"'),
         ({"to": []}, "is an empty list"),
+        ({"to": "auto"}, '"auto" needs a ratio'),
+        ({"to": "auto", "near": 3}, 'use max_error for "auto"'),
+        ({"to": ["auto", "rle"]}, "which it chooses itself"),
         ({"to": ["htj2k", "htj2k"]}, "names a method twice"),
         ({"to": ["htj2k", 3]}, "is no method"),
         ({"to": ["htj2k", "jpeg2000"]}, '"htj2k" and "jpeg2000" needs a ratio'),
@@ -304,6 +307,11 @@ def test_a_method_without_a_codec_is_told_with_its_place(monkeypatch: pytest.Mon
     (finding,) = unavailable(CompressConfig(to=("jpeg2000", "htj2k"), ratio=10))
     assert (finding.place, finding.what) == (("to", 1), '"htj2k" is unavailable, because it is not here')
     assert list(unavailable(CompressConfig(to="jpeg2000", ratio=10))) == []
+    auto = CompressConfig(to="auto", ratio=10)
+    assert list(unavailable(auto)) == []
+    assert [method.name for method in auto.wish.methods] == ["jpeg2000", "jpeg", "jpegls-near"]
+    monkeypatch.setattr(wishes, "_lacking", lambda name: "it is not here")
+    assert [finding.place for finding in unavailable(auto)] == [("to",)]
 
 
 @pytest.mark.parametrize(

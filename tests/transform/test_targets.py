@@ -14,6 +14,7 @@ from mapdr.kernel.codec import Dial, FrameFormat
 from mapdr.kernel.errors import Permanent
 from mapdr.transform.codecs.table import Codecs
 from mapdr.transform.encode.compress import STAGE, CompressStep
+from mapdr.transform.encode.frames import FrameEncoder
 from mapdr.transform.encode.methods import METHODS
 from mapdr.transform.encode.plan import Writers
 from mapdr.transform.encode.quality import measure
@@ -256,3 +257,65 @@ def test_a_method_that_is_not_written_here_parks(monkeypatch: pytest.MonkeyPatch
     with pytest.raises(Permanent, match="no codec that is installed here writes htj2k") as caught:
         made(noisy(11), to="htj2k", ratio=10)
     assert caught.value.reason == "syntax"
+
+
+def series(step: CompressStep, slices: list[np.ndarray]) -> list[tuple[str, float, bool]]:
+    """Of each slice the course, the encodes, and whether it is in a syntax of HTJ2K, one after the other."""
+    found = []
+    for values in slices:
+        notebook = Notebook()
+        result = applied(step, *payload_of(image(values, stored=12)), notebook)
+        is_first = result.transfer_syntax_uid in (uids.HTJ2K, uids.HTJ2K_LOSSLESS)
+        found.append((notebook.facts["course"], notebook.facts.get("encodes", 1), is_first))
+    return found
+
+
+def test_auto_looks_once_a_series_whether_an_image_meets_the_ratio_without_loss() -> None:
+    slices = [noisy(seed) for seed in range(5)]
+    encoder = CODECS.encoder(uids.HTJ2K_LOSSLESS)
+    cells = [values.astype("<u2") for values in slices]
+    lossless_ratio = [each.nbytes / len(encoder.encode(each, image_form())) for each in cells]
+    tried: list[float] = []
+    real = FrameEncoder.try_lossless
+
+    def counted(self: FrameEncoder, ratio: float) -> Any:
+        tried.append(ratio)
+        return real(self, ratio)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(FrameEncoder, "try_lossless", counted)
+        # Just out of reach: the forecast alone would try each slice in vain.
+        above = series(step(to="auto", ratio=1.2 * max(lossless_ratio)), slices)
+        assert len(tried) == 1
+        tried.clear()
+        below = series(step(to="auto", ratio=0.9 * min(lossless_ratio)), slices)
+        assert len(tried) == len(slices)
+    assert {course for course, _, _ in above} == {"lossy"}
+    assert {course for course, _, _ in below} == {"lossless"}
+    assert all(is_first for _, _, is_first in above + below)
+
+
+def test_auto_sends_a_simpler_slice_of_a_lossy_series_without_loss() -> None:
+    slices = [noisy(0), np.full((160, 144), 1000) + np.eye(160, 144, dtype=int), noisy(1)]
+    courses = [course for course, _, _ in series(step(to="auto", ratio=8, fallback="park"), slices)]
+    assert courses == ["lossy", "lossless", "lossy"]
+
+
+@pytest.mark.parametrize(
+    ("taken", "form"),
+    [
+        ((uids.JPEG2000, uids.JPEG2000_LOSSLESS), "12 bits"),
+        ((uids.JPEG_LS_NEAR_LOSSLESS, uids.JPEG_LS_LOSSLESS), "12 bits"),
+        ((uids.JPEG_BASELINE, uids.JPEG_LOSSLESS_SV1), "8 bits"),
+    ],
+)
+def test_auto_takes_the_first_method_that_the_receiver_takes(taken: tuple[str, str], form: str) -> None:
+    values = noisy(3) if form == "12 bits" else noisy(3) // 16
+    bits = 12 if form == "12 bits" else 8
+    data = image(values, stored=bits, allocated=16 if bits > 8 else 8)
+    payload, instance = payload_of(data)
+    first = applied(step(to="auto", ratio=10), payload, instance, Notebook())
+    assert first.transfer_syntax_uid == uids.HTJ2K
+    assert taken[0] in first.others
+    made = applied(step(to="auto", ratio=10), payload, instance, Notebook(), taken[0])
+    assert (made.transfer_syntax_uid, made.unmet) == (taken[0], "")

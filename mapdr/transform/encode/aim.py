@@ -7,7 +7,7 @@ from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
-from mapdr.transform.encode.forecast import TYPICAL
+from mapdr.transform.encode.forecast import TYPICAL, Forecast
 from mapdr.transform.encode.frames import Encoded, FrameEncoder, Objection, Setting
 from mapdr.transform.encode.quality import Reached
 from mapdr.transform.encode.search import Found, Hints, find_level, find_quality, find_whole
@@ -16,6 +16,10 @@ MET = 0.95
 """Share of the ratio at which it counts as met: the 5 % that are promised."""
 LIKELY = 0.7
 """Share of the ratio that lossless must be forecast to reach to be tried: see `Forecast.lossless_bits`."""
+NEIGHBOUR = 0.9
+"""... where an earlier image of the series told by how much its forecast was off."""
+LEAST_TELLING = 0.05
+"""Bits per sample below which a lossless codestream is mostly its own headers."""
 PSNR_EXCESS, ERROR_EXCESS = 0.3, 2.0
 """dB by which a target of quality may be surpassed; the greatest error is that of one pixel, and jumps."""
 
@@ -51,20 +55,26 @@ class Aim:
         return 20 * math.log10(5 * 2**bits / self.max_error)
 
 
-def hit(encoder: FrameEncoder, aim: Aim, hints: Hints, key: Hashable) -> Encoded:
+def hit(
+    encoder: FrameEncoder, aim: Aim, hints: Hints, key: Hashable, lossless: Hints | None = None
+) -> Encoded:
     """The image as `aim` wants it; without loss where that is smaller or meets a ratio.
 
-    `hints` under `key` tell where earlier images of the series ended. Raises Objection: "ratio", "target",
-    what a guard says.
+    `hints` under `key` tell where earlier images of the series ended. With `lossless`, the first image of a
+    series is encoded without loss in any case, and tells there by how much the forecast of it was off: later
+    ones are tried where that says that they meet the ratio. Raises Objection: "ratio", "target", what a guard
+    says.
     """
     if aim.ratio is not None:
-        return _to_ratio(encoder, aim.ratio, hints, key)
+        return _to_ratio(encoder, aim.ratio, hints, key, lossless)
     if aim.near is not None:
         return encoder.lossy(Setting(float(max(-aim.near, encoder.dial.lowest))))
     return _to_quality(encoder, aim, hints, key)
 
 
-def _to_ratio(encoder: FrameEncoder, ratio: float, hints: Hints, key: Hashable) -> Encoded:
+def _to_ratio(
+    encoder: FrameEncoder, ratio: float, hints: Hints, key: Hashable, lossless: Hints | None
+) -> Encoded:
     """Lossless if that reaches `ratio` times `MET`, else lossy at `ratio`."""
     image, dial = encoder.image, encoder.dial
     bits = image.allocated / ratio
@@ -75,10 +85,15 @@ def _to_ratio(encoder: FrameEncoder, ratio: float, hints: Hints, key: Hashable) 
         start = forecast.level(hints.get(key) or TYPICAL * bits, dial.lowest, dial.highest)
     goal = int(image.native_bytes / ratio)
     search = _Search(encoder, goal)
-    short = LIKELY * forecast.lossless_bits() / bits
+    told = lossless.get(key) if lossless is not None else None
+    short = (LIKELY if told is None else NEIGHBOUR * told) * forecast.lossless_bits() / bits
     # Far smaller than the goal at a level that should meet it: it may be simpler than it looks.
-    likely = short <= 1 or (short <= 2 and 1.25 * search.size(encoder.sample, Setting(start)) < goal)
-    if likely and (encoded := encoder.try_lossless(ratio * MET)):
+    likely = (lossless is not None and told is None) or short <= 1
+    likely = likely or (short <= 2 and 1.25 * search.size(encoder.sample, Setting(start)) < goal)
+    encoded = encoder.try_lossless(ratio * MET) if likely else None
+    if lossless is not None:
+        _learn_lossless(lossless, key, encoder, forecast)
+    if encoded is not None:
         return encoded
     slope = forecast.slope(start) if by_forecast else dial.slope
     setting = search.find(start, slope)
@@ -86,6 +101,14 @@ def _to_ratio(encoder: FrameEncoder, ratio: float, hints: Hints, key: Hashable) 
     level = setting.level - off / slope
     hints.learn(key, forecast.bits(level) if by_forecast else setting.level)
     return encoder.lossy(setting, search.made(setting))
+
+
+def _learn_lossless(lossless: Hints, key: Hashable, encoder: FrameEncoder, forecast: Forecast) -> None:
+    """Note by how much the forecast of an image was off that was encoded without loss; not of one that holds
+    next to nothing, which tells nothing of others."""
+    bits = forecast.lossless_bits()
+    if encoder.lossless_bits is not None and bits >= LEAST_TELLING:
+        lossless.learn(key, min(max(encoder.lossless_bits / bits, 0.5), 2.0))
 
 
 def _to_quality(encoder: FrameEncoder, aim: Aim, hints: Hints, key: Hashable) -> Encoded:

@@ -74,6 +74,7 @@ class CompressStep:
         self._guard = Guard(config.max_error or config.near, config.min_psnr, config.min_ssim)
         self._room = frame_room(settings.workers)
         self._hints = Hints()
+        self._lossless_hints = Hints() if config.is_auto else None
 
     def encode(self, document: OpenImage, instance: Instance, memory: Memory, syntax: str) -> Payload:
         """The compressed payload, or the document's with a `note` that says why it was left alone, or with
@@ -196,7 +197,7 @@ class CompressStep:
                 return encoder.lossy(setting), dict(known)
             cells = image.rows, image.columns, image.samples, image.stored
             key = (instance.series_instance_uid, planned.method.name, *cells)
-            encoded = hit(encoder, self._aim, self._hints, key)
+            encoded = hit(encoder, self._aim, self._hints, key, self._lossless_hints)
         except Objection as objection:
             return self._fall_back(encoder, planned, objection.reason)
         if encoded.setting is None:

@@ -184,6 +184,8 @@ class FrameEncoder:
         self._only: Pixels | None = None
         self._checked: tuple[Setting, list[tuple[Quality, PaddingGap]]] | None = None
         self._encoded = 0
+        self.lossless_bits: float | None = None
+        """Bits per sample of the lossless codestreams that `try_lossless` has made, of a sample or of all."""
         self._at_once = at_once
         self._told = frames.image.native_bytes // 2
 
@@ -243,9 +245,11 @@ class FrameEncoder:
         if len(sample) < len(self.all):
             self._encoded += len(sample)
             size = sum(len(stream) for stream in self._each(sample, self._lossless_frame))
+            self.lossless_bits = size / (len(sample) * image.frame_bytes) * image.allocated
             if len(sample) * image.frame_bytes < 0.8 * ratio * size:
                 return None
         encoded = self.lossless()
+        self.lossless_bits = encoded.size / image.native_bytes * image.allocated
         return encoded if image.native_bytes >= ratio * encoded.size else None
 
     def forecast(self) -> Forecast:

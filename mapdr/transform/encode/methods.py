@@ -63,7 +63,16 @@ METHODS = {
 }
 """By name, in the order in which they are told."""
 
+AUTO = "auto"
+"""The name that stands for AUTO_METHODS."""
+
+AUTO_METHODS = tuple(METHODS[name] for name in ("htj2k", "jpeg2000", "jpeg", "jpegls-near"))
+"""What "auto" chooses among, the best first. HTJ2K encodes fastest; JPEG 2000 is the lossy method that most
+receivers take; JPEG is for colours that its receivers expect so, and comes before JPEG-LS, of whose images
+more structure is lost at the ratios that rules ask for (8-bit ultrasound at 10:1: SSIM)."""
+
 Name = Literal[
+    "auto",
     "jpeg2000",
     "jpeg2000-lossless",
     "htj2k",

@@ -10,7 +10,7 @@ from pydantic import Field, field_validator, model_validator
 
 from mapdr.kernel.finding import Finding, instead
 from mapdr.kernel.stage import StageConfig
-from mapdr.transform.encode.methods import METHODS, Method, Name
+from mapdr.transform.encode.methods import AUTO, AUTO_METHODS, METHODS, Method, Name
 from mapdr.transform.encode.plan import Wish
 from mapdr.transform.encode.policy import LIFTABLE, LIFTED
 
@@ -27,14 +27,15 @@ class CompressConfig(StageConfig):
     """`compress = { to = ["htj2k", "jpeg2000"], ratio = 10, max_error = 16 }`
 
     `to` is one method or several, the best first: the first that takes the image and that its receiver takes.
-    Lossy methods need one target: `ratio` counts against the native pixel data as allocated, `psnr` is in dB
-    against the frame's range without padding, `max_error` and `near` (for JPEG-LS) in stored pixel values; or
-    `lossless = true`. A limit that fails (`max_error` beside `ratio` or `psnr`, `min_psnr`, `min_ssim`), or a
-    target that cannot be met, has `fallback` sent: the lossless image, the original, or nothing (the image is
-    parked). `exclude` names modalities or SOP class UIDs that are never made lossy, `allow` reasons against
-    loss that do not count for this rule (docs/compression.md). `color = "ybr"` has RGB transformed (YBR_RCT,
-    YBR_ICT): a fifth smaller, and the only way for colour ultrasound in JPEG 2000 and HTJ2K, but not every
-    receiver can show it (docs/decisions/0009).
+    "auto" stands for all of `AUTO_METHODS` that can be written here, and looks once a series whether an image
+    meets a ratio without loss. Lossy methods need one target: `ratio` counts against the native pixel data as
+    allocated, `psnr` is in dB against the frame's range without padding, `max_error` and `near` (for JPEG-LS)
+    in stored pixel values; or `lossless = true`. A limit that fails (`max_error` beside `ratio` or `psnr`,
+    `min_psnr`, `min_ssim`), or a target that cannot be met, has `fallback` sent: the lossless image, the
+    original, or nothing (the image is parked). `exclude` names modalities or SOP class UIDs that are never
+    made lossy, `allow` reasons against loss that do not count for this rule (docs/compression.md). `color =
+    "ybr"` has RGB transformed (YBR_RCT, YBR_ICT): a fifth smaller, and the only way for colour ultrasound in
+    JPEG 2000 and HTJ2K, but not every receiver can show it (docs/decisions/0009).
     """
 
     to: Name | tuple[Name, ...]
@@ -59,8 +60,10 @@ class CompressConfig(StageConfig):
         if not names:
             raise ValueError('is an empty list; write one method at least, such as "jpeg2000"')
         for name in names:
-            if name not in METHODS:
-                raise ValueError(f"is not one of the methods; {instead(name, METHODS)}")
+            if name == AUTO and len(names) > 1:
+                raise ValueError('has "auto" beside others, which it chooses itself; write to = "auto"')
+            if name != AUTO and name not in METHODS:
+                raise ValueError(f"is not one of the methods; {instead(name, (AUTO, *METHODS))}")
         if len(set(names)) < len(names):
             raise ValueError("names a method twice; leave one of them out")
         return value
@@ -77,7 +80,7 @@ class CompressConfig(StageConfig):
     def _targets_fit(self) -> CompressConfig:
         asked = [key for key in TARGETS if getattr(self, key) is not None]
         limits = [key for key in LIMITS if getattr(self, key) is not None]
-        named = " and ".join(f'"{method.name}"' for method in self.methods)
+        named = " and ".join(f'"{name}"' for name in self.names)
         if self.lossless or not any(method.lossy for method in self.methods):
             if asked or limits:
                 key = (asked + limits)[0]
@@ -95,14 +98,24 @@ class CompressConfig(StageConfig):
             if self.max_error is not None:
                 raise ValueError("near is a greatest error by itself; remove max_error")
             if others := [each.name for each in self.methods if each.lossy and each.name != "jpegls-near"]:
-                raise ValueError(f'near is for "jpegls-near"; use max_error for "{others[0]}"')
+                other = AUTO if self.is_auto else others[0]
+                raise ValueError(f'near is for "jpegls-near"; use max_error for "{other}"')
         return self
 
     @property
+    def names(self) -> tuple[str, ...]:
+        """The names of the methods, as the rule has them."""
+        return (self.to,) if isinstance(self.to, str) else self.to
+
+    @property
+    def is_auto(self) -> bool:
+        """Whether the methods are chosen here."""
+        return AUTO in self.names
+
+    @property
     def methods(self) -> tuple[Method, ...]:
-        """The methods, the best first."""
-        names = (self.to,) if isinstance(self.to, str) else self.to
-        return tuple(METHODS[name] for name in names)
+        """The methods, the best first; of "auto" all, be they written here or not."""
+        return AUTO_METHODS if self.is_auto else tuple(METHODS[name] for name in self.names)
 
     @property
     def target(self) -> str:
@@ -114,9 +127,12 @@ class CompressConfig(StageConfig):
 
     @property
     def wish(self) -> Wish:
-        """What of it a plan looks at."""
+        """What of it a plan looks at; of "auto" the methods that can be written here."""
+        methods = self.methods
+        if self.is_auto:
+            methods = tuple(method for method in methods if not _lacking(method.name))
         return Wish(
-            self.methods,
+            methods,
             lossy=bool(self.target),
             transform_colour=self.color == "ybr",
             exclude=frozenset(self.exclude),
@@ -126,8 +142,12 @@ class CompressConfig(StageConfig):
 
 def unavailable(config: CompressConfig) -> Iterator[Finding]:
     """The methods of a rule that no codec here writes, and why."""
-    names = (config.to,) if isinstance(config.to, str) else config.to
-    for index, name in enumerate(names):
+    if config.is_auto:
+        reasons = [_lacking(method.name) for method in config.methods]
+        if all(reasons):
+            yield Finding(("to",), f'"{AUTO}" is unavailable, because {reasons[0]}', "name a method")
+        return
+    for index, name in enumerate(config.names):
         why = _lacking(name)
         if why:
             place = ("to",) if isinstance(config.to, str) else ("to", index)
