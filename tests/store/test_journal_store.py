@@ -16,11 +16,14 @@ import mapdr.store
 from mapdr.kernel.errors import Refused
 from mapdr.store import Rules, Selection, Settlement, Store
 from mapdr.store.backup import copy_data
+from mapdr.store.spool import files
 from mapdr.store.spool.folder import SpoolFolder
+from mapdr.store.spool.headers import PREFIX
 from mapdr.store.spool.journal import keeper, segment
 from mapdr.store.spool.journal.journal import Journal
+from mapdr.store.spool.journal.record import Image
 from mapdr.store.spool.journal.replay import journal_folder
-from store.world import To, push
+from store.world import CT, EXPLICIT, SOURCE, To, data_set, push
 
 Opener = Callable[..., Store]
 
@@ -182,3 +185,41 @@ def test_where_no_journal_can_be_made_files_are_flushed(
     assert store.spool.journal is None
     assert store.spool.path(id_).exists()
     assert "there is no journal" in caplog.text
+
+
+@pytest.mark.parametrize("way", ["at once", "in pieces", "to the descriptor", "both ways"])
+@pytest.mark.parametrize("more", [-2, 0, 2])
+def test_the_journal_is_given_what_the_file_holds(
+    opener: Opener, monkeypatch: pytest.MonkeyPatch, way: str, more: int
+) -> None:
+    """A small object is not read back from its file for that, unless its bytes went past `write`."""
+    store = opener()
+    data = data_set("1.2.3", pixels=1000)
+    data = data_set("1.2.3", pixels=1000 + PREFIX + more - len(data))
+    assert len(data) == PREFIX + more
+    given: list[bytes] = []
+    read: list[int] = []
+    append, real = Journal.append, files._read
+
+    def appended(journal: Journal, path: Path, image: Image, **rest: Any) -> None:
+        given.append(image.before + bytes(image.data))
+        append(journal, path, image, **rest)
+
+    def read_back(file: int, count: int) -> bytes:
+        read.append(count)
+        return real(file, count)
+
+    monkeypatch.setattr(Journal, "append", appended)
+    monkeypatch.setattr(files, "_read", read_back)
+    incoming = store.spool.begin(SOURCE, CT, "1.2.3", EXPLICIT)
+    cut = 0 if way == "to the descriptor" else 5000 if way == "both ways" else len(data)
+    piece = 777 if way == "in pieces" else len(data)
+    for at in range(0, cut, piece):
+        incoming.write(memoryview(data)[at : min(at + piece, cut)])
+    if cut < len(data):
+        with open(incoming.fileno(), "wb", closefd=False) as file:
+            file.write(data[cut:])
+    incoming.commit()
+    assert given == [store.spool.path(incoming.id).read_bytes()]
+    assert given[0].endswith(data)
+    assert bool(read) == (more > 0 or cut < len(data))

@@ -381,17 +381,26 @@ class SpoolFile:
         if journal is not None:
             journal.check()  # after a fault of the disk nothing is answered Success any more
         if journal is not None and size <= journal.largest:
-            os.lseek(self._file, 0, os.SEEK_SET)
-            whole = memoryview(_read(self._file, offset + size))  # of the system's cache
+            image = self._image(offset, size, digest)
             self._open = False
             publish(self._file, self._part, self._final, "process-crash")
-            image = Image(self.id, bytes(whole[:offset]), whole[offset:], digest)
             journal.append(Path(self._final), image)
             return
         self._open = False
         publish(self._file, self._part, self._final, durability)
         if durability == "power-loss":
             sync_folder(self._folder)
+
+    def _image(self, offset: int, size: int, digest: bytes) -> Image:
+        """What the journal is given: what `write` has kept of a small object, else the file, which the
+        system still holds in its cache. Raises OSError.
+        """
+        if size <= PREFIX and not self._handed_out:
+            before = self._meta[: -filemeta.SEAL_FROM_END] + filemeta.seal(digest)
+            return Image(self.id, before + self._meta[len(before) :], self._begun, digest)
+        os.lseek(self._file, 0, os.SEEK_SET)
+        whole = memoryview(_read(self._file, offset + size))
+        return Image(self.id, bytes(whole[:offset]), whole[offset:], digest)
 
     def _scan(self, offset: int, size: int) -> ScannedHeader:
         """The header of the data set. Raises Refused(0xC000) for one that cannot be read or is incomplete."""
