@@ -15,7 +15,7 @@ from pathlib import Path
 
 from sqlalchemy import update
 
-from benchmarks import contention, deidentify, edits, watching
+from benchmarks import contention, deidentify, edits, watching, written
 from benchmarks import load as generator
 from benchmarks.node import Bench, node
 from benchmarks.peers import Sink, load, scratch
@@ -197,6 +197,10 @@ def report() -> list[str]:
         "## Watching",
         "",
         *watching.report(),
+        "",
+        "## Bytes written",
+        "",
+        *written.report(),
         "",
     ]
 
