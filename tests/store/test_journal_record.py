@@ -81,3 +81,17 @@ def test_a_checkpoint_is_read_if_it_is_whole(number: int, sequence: int) -> None
     assert record.read_checkpoint_block(block) == (number, sequence)
     assert record.read_checkpoint_block(block[:20] + b"\1" + block[21:]) in (None, (number, sequence))
     assert record.read_segment_block(block) is None
+
+
+def test_a_record_that_would_reach_beyond_its_segment_is_none() -> None:
+    """Whatever its digest: what stands there is not the segment's."""
+    data = bytes(segment(1, [b"x" * 100, b"y" * 5000]))
+
+    def read(at: int, size: int) -> bytes:
+        return data[at : at + size]
+
+    first, second = record.records(read, len(data))
+    end = second.at + second.offset + second.size
+    assert [each.id for each in record.records(read, end)] == [first.id, second.id]
+    for length in (end - 1, end - second.size, second.at + 1, second.at - 1):
+        assert [each.id for each in record.records(read, length)] == [first.id]
