@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import gc
 import json
+import multiprocessing
 import sys
 import threading
 from collections.abc import Mapping
@@ -64,9 +65,9 @@ class Watched(Budget):
         return grown
 
 
-def resident(what: str) -> int:
-    """VmRSS or VmHWM (its peak) of this process, in bytes."""
-    status = Path("/proc/self/status").read_text()
+def resident(what: str, process: int | str = "self") -> int:
+    """VmRSS or VmHWM (its peak) of a process, in bytes."""
+    status = Path(f"/proc/{process}/status").read_text()
     return int(status.partition(f"{what}:")[2].split()[0]) * 1024
 
 
@@ -107,7 +108,14 @@ def main(path: Path, syntax: str, kind: str, total: int) -> dict[str, Any]:
             said = {"treatment": payload.treatment.value, "length": payload.length, "used": budget.used}
             del payload
     after = resident("VmHWM")
-    return {**said, "took": after - before, "said": budget.most, "left": budget.used}
+    decoders = [resident("VmHWM", child.pid or "self") for child in multiprocessing.active_children()]
+    return {
+        **said,
+        "took": after - before,
+        "said": budget.most,
+        "left": budget.used,
+        "decoder": max(decoders, default=0),
+    }
 
 
 if __name__ == "__main__":

@@ -114,6 +114,28 @@ def test_an_rle_plane_that_is_not_full_is_refused() -> None:
             decode(job("5", BYTES), cut)
 
 
+@pytest.mark.parametrize("syntax", [*LOSSLESS, "4.50"])
+@pytest.mark.parametrize("cut", [0.1, 0.5, 0.9, 0.99])
+def test_a_cut_stream_gives_no_pixels(syntax: str, cut: float) -> None:
+    frame = BYTES if syntax == "4.50" else GREY
+    stream = imagecodecs.jpeg_encode(frame, level=95) if syntax == "4.50" else LOSSLESS[syntax](frame)
+    decode(job(syntax, frame), stream)
+    with pytest.raises(Exception) as caught:  # noqa: PT011  each library has its own
+        decode(job(syntax, frame), stream[: int(len(stream) * cut)])
+    assert not isinstance(caught.value, AssertionError)
+
+
+def test_the_end_of_a_thumbnail_is_not_that_of_the_image() -> None:
+    stream = imagecodecs.jpeg_encode(BYTES, level=95)
+    thumbnail = imagecodecs.jpeg_encode(BYTES[:8, :8])
+    segment = b"\xff\xe1" + (2 + len(thumbnail)).to_bytes(2, "big") + thumbnail
+    whole = stream[:2] + segment + stream[2:]
+    assert np.array_equal(decode(job("4.50", BYTES), whole), decode(job("4.50", BYTES), stream))
+    assert np.array_equal(decode(job("4.50", BYTES), whole + b"\0\0"), decode(job("4.50", BYTES), stream))
+    with pytest.raises(Mismatch, match="cut off"):
+        decode(job("4.50", BYTES), whole[:-2])
+
+
 def test_a_baseline_jpeg_without_colour_marks_is_what_the_data_set_says() -> None:
     stream = bytearray(imagecodecs.jpeg_encode(COLOUR, level=95, colorspace="RGB", outcolorspace="RGB"))
     frame = stream.index(b"\xff\xc0")

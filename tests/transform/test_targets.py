@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from pydicom.dataset import Dataset
 from pydicom.encaps import generate_frames
 
 from mapdr.dicom import uids
@@ -21,7 +22,18 @@ from mapdr.transform.encode.quality import measure
 from mapdr.transform.encode.search import MOST_WHOLE_ENCODES, TOLERANCE, find_quality, find_whole
 from mapdr.transform.encode.wish import CompressConfig
 
-from .helpers import CODECS, Notebook, applied, image, payload_of, picture, read, settings
+from .helpers import (
+    CODECS,
+    EXPLICIT,
+    Notebook,
+    applied,
+    image,
+    payload_of,
+    picture,
+    read,
+    settings,
+    to_syntax,
+)
 
 NEAR = Dial(-255, -1, "NEAR", 0.1, -4, whole=True)
 DB = Dial(2.0, 120.0, "dB", 0.07, 60.0)
@@ -239,6 +251,18 @@ def test_a_jpeg_is_recompressed_and_comes_back_byte_by_byte() -> None:
     assert made.sop_instance_uid == jpeg.sop_instance_uid
     again = applied(step(to="jpegxl-recompress"), made, instance, Notebook())
     assert again.note == "not compressed: already-compressed"
+    # An icon in JPEG would be in a syntax that the data set is not in any more (PS3.5 section A.4).
+    holder, icon = read(jpeg), Dataset()
+    icon.update({each.tag: each for each in read(jpeg) if each.tag.group in (0x0028, 0x7FE0)})
+    holder.IconImageSequence = [icon]
+    holder.preamble = None
+    del holder.file_meta
+    with_icon, instance = payload_of(holder, uids.JPEG_BASELINE)
+    found = read(applied(step(to="jpegxl-recompress"), with_icon, instance, Notebook()))
+    assert found.file_meta.TransferSyntaxUID == uids.JPEG_XL_JPEG_RECOMPRESSION
+    assert len(found.IconImageSequence[0].PixelData) == values.size
+    pixels = np.frombuffer(found.IconImageSequence[0].PixelData, "u1").reshape(values.shape)
+    assert np.array_equal(pixels, read(to_syntax(jpeg, EXPLICIT)).pixel_array)
 
 
 @pytest.mark.skipif("jpegls-near" not in lossy_names(), reason="JPEG-LS is not written here")

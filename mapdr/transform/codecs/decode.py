@@ -32,14 +32,25 @@ def jpegls(form: FrameFormat, stream: bytes) -> Pixels:
 
 def jpeg(form: FrameFormat, stream: bytes) -> Pixels:
     """A frame of lossy JPEG: grey, or RGB by the stream's own markers, by the data set where there are
-    none."""
+    none. Raises Mismatch where it is cut off."""
     import imagecodecs
 
+    _ends(stream)
     if form.photometric == "RGB" and _names_no_colours(stream):
         pixels: Pixels = imagecodecs.jpeg_decode(stream, colorspace="RGB", outcolorspace="RGB")
     else:
         pixels = imagecodecs.jpeg_decode(stream)
     return pixels
+
+
+def _ends(stream: bytes) -> None:
+    """Raises Mismatch for a JPEG without EOI behind its last scan (ISO/IEC 10918-1, B.1.1.3).
+
+    libjpeg warns of a cut stream, and makes up what is missing.
+    """
+    # In entropy-coded data no FF is followed by D9 or DA; a thumbnail's EOI stands before the image's scans.
+    if stream.rfind(b"\xff\xd9") < stream.rfind(b"\xff\xda"):
+        raise Mismatch("end: the stream is cut off")
 
 
 def _names_no_colours(stream: bytes) -> bool:
@@ -60,9 +71,13 @@ def _names_no_colours(stream: bytes) -> bool:
 
 
 def jpeg_lossless(form: FrameFormat, stream: bytes) -> Pixels:
-    """A frame of lossless JPEG (process 14), its components as they are."""
+    """A frame of lossless JPEG (process 14), its components as they are.
+
+    Raises Mismatch where it is cut off.
+    """
     import imagecodecs
 
+    _ends(stream)
     space = None if form.samples == 1 else "RGB"
     pixels: Pixels = imagecodecs.jpeg_decode(stream, colorspace=space, outcolorspace=space)
     return pixels

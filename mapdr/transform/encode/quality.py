@@ -15,6 +15,9 @@ from mapdr.kernel.codec import Pixels
 from mapdr.transform.encode.ssim import ssim
 from mapdr.transform.image import Attributes, Image
 
+NOISE = 8
+"""Stored values by which a pixel of a frame of few values may be off, and no codec be blamed."""
+
 
 @dataclass(frozen=True, slots=True)
 class Padding:
@@ -122,8 +125,10 @@ class Guard:
     def objection(self, quality: Quality, allowed: float = math.inf) -> str:
         """Why a frame may not leave, or an empty string.
 
-        Beside the configured limits stands one against a codec that corrupts: an error of half the frame's
-        range and more than noise, or a mean square error of more than `allowed` by what the codec was asked.
+        Beside the configured limits stands one against a codec that corrupts: an error of more than half the
+        frame's range and more than noise, or a mean square error of more than `allowed` by what the codec was
+        asked. An error as large as the range is never noise: of zeros and ones it makes the other. A frame of
+        one value has no picture to lose.
         """
         if self.max_error is not None and quality.max_error > self.max_error:
             return "max-error"
@@ -131,7 +136,8 @@ class Guard:
             return "min-psnr"
         if self.min_ssim is not None and quality.ssim is not None and quality.ssim < self.min_ssim:
             return "min-ssim"
-        if quality.mean_square > allowed or quality.max_error > max(quality.peak / 2, 8):
+        noise = min(NOISE, quality.peak - 1) if quality.peak else NOISE
+        if quality.mean_square > allowed or quality.max_error > max(quality.peak / 2, noise):
             return "corrupted"
         return ""
 

@@ -15,6 +15,7 @@ from mapdr.kernel.stage import Settings
 from mapdr.transform.codecs.foreign import ForeignFrames, decoders
 from mapdr.transform.document import OpenImage
 from mapdr.transform.encode.frames import each_of, frame_room, frames_at_once
+from mapdr.transform.encode.icons import native_icons
 from mapdr.transform.fragments import OF_OTHER_FRAGMENTS, encapsulate
 from mapdr.transform.image import LeaveAsIs
 
@@ -41,7 +42,9 @@ def recompressed(document: OpenImage, target: str, settings: Settings) -> Payloa
     if sum(map(len, made)) >= before:
         raise LeaveAsIs("not-smaller")
     offsets, pixels = encapsulate(made)
-    header = splice(document.told.header, dict.fromkeys(OF_OTHER_FRAGMENTS))
+    # Nested pixel data is native or in the data set's syntax, and JPEG XL would ask icons to come back too.
+    changes = dict.fromkeys(OF_OTHER_FRAGMENTS) | native_icons(document)
+    header = splice(document.told.header, changes)
     parts: tuple[Part, ...] = (header + offsets, *pixels, document.tail)
     return replace(
         document.payload,
