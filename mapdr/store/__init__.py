@@ -177,6 +177,7 @@ class Store:
         self._clock = Clock(database)
         self._with_journal = journal and durability == "power-loss"
         self._keeper: Keeper | None = None
+        self._replayed = False
         self._claim = Claim(folder.folder / "claim", node)
         self._node_claim = Claim(node_file(data, node), node)
 
@@ -269,6 +270,7 @@ class Store:
             )
             self.outbox.release()
             replayed = replay(self.spool)
+            self._replayed = True
             if replayed:
                 log.info("%d images were written anew from the journal", replayed)
             return recovery.run()
@@ -353,7 +355,9 @@ class Store:
         }
 
     def _begin_journal(self) -> None:
-        replay(self.spool)  # nothing, after `recover`
+        if not self._replayed:  # a journal that is opened forgets what it held
+            replay(self.spool)
+        self._replayed = False
         try:
             journal = Journal(journal_folder(self.spool))
         except OSError as error:  # a full disk, say: what is there is to be delivered

@@ -223,3 +223,26 @@ def test_the_journal_is_given_what_the_file_holds(
     assert given == [store.spool.path(incoming.id).read_bytes()]
     assert given[0].endswith(data)
     assert bool(read) == (more > 0 or cut < len(data))
+
+
+@pytest.mark.parametrize("recovers", [True, False])
+def test_a_journal_is_replayed_once_before_it_is_opened(
+    recovers: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls: list[str] = []
+    monkeypatch.setattr(mapdr.store, "replay", lambda spool: calls.append("replayed") or 0)
+
+    def opened(folder: Path, size: int = 1 << 18) -> Journal:
+        calls.append("opened")
+        return Journal(folder, size=size)
+
+    monkeypatch.setattr(mapdr.store, "Journal", opened)
+    store = Store.open(tmp_path / "data", "node", journal=True)
+    try:
+        store.use("rev1", To("pacs"), {"r0": {"steps": []}})
+        if recovers:
+            store.recover(rules)
+        store.start()
+    finally:
+        store.close()
+    assert calls == ["replayed", "opened"]

@@ -31,12 +31,33 @@ class FlushFailed(OSError):
     and answer the next flush as if all were well (docs/decisions/0090)."""
 
 
+if sys.platform == "darwin":  # pragma: no cover
+    import fcntl
+
+    def flush_to_medium(descriptor: int) -> None:
+        """Flush an open file or folder. fsync stops at the device's cache there (fsync(2) of macOS), which
+        only F_FULLFSYNC empties; a file system that does not know it (network shares) gets the plain one.
+        Raises OSError."""
+        try:
+            fcntl.fcntl(descriptor, fcntl.F_FULLFSYNC)
+        except OSError as error:
+            if error.errno not in (errno.ENOTSUP, errno.EINVAL, errno.ENOTTY):
+                raise
+            os.fsync(descriptor)
+
+else:
+
+    def flush_to_medium(descriptor: int) -> None:
+        """Flush an open file or folder: FlushFileBuffers on Windows. Raises OSError."""
+        os.fsync(descriptor)
+
+
 def flush(descriptor: int) -> None:
     """Flush an open file or folder to the device. Raises OSError: FlushFailed if no flush is to be trusted
     now.
     """
     try:
-        os.fsync(descriptor)
+        flush_to_medium(descriptor)
     except OSError as error:
         if error.errno in _NO_ROOM:
             raise

@@ -125,7 +125,10 @@ class Keeper:
 
 def _syncfs(folder: Path) -> Callable[[int], int] | None:
     """The system's call that flushes the file system of an open folder, where it is one to rely on."""
-    if sys.platform != "linux" or _kind(folder) not in _WHOLE:
+    if sys.platform != "linux":
+        return None
+    device = folder.stat().st_dev
+    if _kind(f"{os.major(device)}:{os.minor(device)}") not in _WHOLE:
         return None
     version = re.match(r"(\d+)\.(\d+)", os.uname().release)
     if version is None or tuple(map(int, version.groups())) < _SAYS_SO:
@@ -134,12 +137,10 @@ def _syncfs(folder: Path) -> Callable[[int], int] | None:
     return call
 
 
-def _kind(folder: Path) -> str:
-    """The type of the file system that a folder is in, by its device (proc_pid_mountinfo(5))."""
-    device = folder.stat().st_dev
-    number = f"{os.major(device)}:{os.minor(device)}"
+def _kind(device: str) -> str:
+    """The type of the file system on a device, by its two numbers (proc_pid_mountinfo(5))."""
     for line in Path("/proc/self/mountinfo").read_text("utf-8", "replace").splitlines():
         words = line.split()
-        if words[2] == number:
+        if words[2] == device:
             return words[words.index("-") + 1]
     return ""

@@ -16,7 +16,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from mapdr.store.spool.durable import sync_folder
+from mapdr.store.spool.durable import flush_to_medium, sync_folder
 from mapdr.store.spool.journal import record
 
 ENDING = ".segment"
@@ -24,24 +24,17 @@ _CHECKPOINT = "checkpoint"
 _PIECE = 1 << 20
 _FLAGS = getattr(os, "O_BINARY", 0) | getattr(os, "O_CLOEXEC", 0)
 
-if sys.platform == "darwin":  # pragma: no cover
-    import fcntl
-
-    def flush_data(file: int) -> None:
-        """Flush a file's bytes to the medium; fsync stops at the device's cache there. Raises OSError."""
-        fcntl.fcntl(file, fcntl.F_FULLFSYNC)
-
-elif hasattr(os, "fdatasync"):
+if sys.platform == "win32" or sys.platform == "darwin":  # pragma: no cover  these have one flush for all
 
     def flush_data(file: int) -> None:
         """Flush a file's bytes to the medium. Raises OSError."""
+        flush_to_medium(file)
+
+else:
+
+    def flush_data(file: int) -> None:
+        """Flush a file's bytes to the medium, and its length if that has changed. Raises OSError."""
         os.fdatasync(file)
-
-else:  # pragma: no cover  Windows, where it is FlushFileBuffers
-
-    def flush_data(file: int) -> None:
-        """Flush a file's bytes to the medium. Raises OSError."""
-        os.fsync(file)
 
 
 class Segment:
@@ -165,7 +158,7 @@ def _fill(file: int, size: int) -> None:
     zeros = bytes(min(size, _PIECE))
     for at in range(0, size, _PIECE):
         _write_at(file, at, [memoryview(zeros)[: min(_PIECE, size - at)]])
-    os.fsync(file)
+    flush_to_medium(file)
 
 
 def _write_at(file: int, at: int, parts: Sequence[record.Buffer]) -> None:
