@@ -36,7 +36,8 @@ class PeriodCounts:
     """Counts of local days, both ends included: by modality, and by destination and modality.
 
     A study with images of two modalities counts once for each of them: the whole is in `received_all` and
-    `delivered_all`, where it counts once. `received_bytes` are those of repeats too.
+    `delivered_all`, where it counts once. `received_bytes` are those of repeats too, and so are those of
+    `delivered_bytes`, by destination, and of `volumes`, by destination and modality.
     """
 
     received: Mapping[str, Counted]
@@ -45,12 +46,13 @@ class PeriodCounts:
     delivered: Mapping[str, Mapping[str, Counted]]
     delivered_all: Mapping[str, Counted]
     delivered_bytes: Mapping[str, Volume]
+    volumes: Mapping[str, Mapping[str, Volume]]
 
 
 @dataclass(frozen=True, slots=True)
 class CountLine:
     """A line of the counts as a table: what came, where `destination` is empty, or what reached it. Of every
-    modality together it says ALL_OF_THEM."""
+    modality together it says ALL_OF_THEM. Bytes are those of a destination's `Volume`; None of what came."""
 
     first: str
     last: str
@@ -58,6 +60,8 @@ class CountLine:
     modality: str
     images: int
     studies: int
+    bytes_received: int | None = None
+    bytes_sent: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,11 +94,18 @@ def count_lines(found: PeriodCounts, first: date, last: date) -> list[CountLine]
     """Counts of those days as one table: what came, then each destination; the whole before its parts."""
     groups = [("", found.received_all, found.received)]
     groups += [(name, found.delivered_all[name], each) for name, each in found.delivered.items()]
-    return [
-        CountLine(f"{first}", f"{last}", name, modality, one.images, one.studies)
-        for name, whole, parts in groups
-        for modality, one in [(ALL_OF_THEM, whole), *parts.items()]
-    ]
+    lines = []
+    for name, whole, parts in groups:
+        volumes = {**found.volumes.get(name, {})}
+        if name in found.delivered_bytes:
+            volumes[ALL_OF_THEM] = found.delivered_bytes[name]
+        for modality, one in [(ALL_OF_THEM, whole), *parts.items()]:
+            volume = volumes.get(modality)
+            came, went = (volume.bytes_received, volume.bytes_sent) if volume else (None, None)
+            lines.append(
+                CountLine(f"{first}", f"{last}", name, modality, one.images, one.studies, came, went)
+            )
+    return lines
 
 
 def share_saved(received: int, sent: int) -> float | None:
@@ -164,6 +175,7 @@ def _period(tallies: Iterable[Tally]) -> PeriodCounts:
     studies: dict[str | None, int] = {}
     came: dict[str | None, int] = {}
     went: dict[str | None, int] = {}
+    volumes: dict[str, dict[str, Volume]] = {}
     for tally in tallies:
         destination, _, modality = tally.where
         came[destination] = came.get(destination, 0) + tally.bytes_received
@@ -173,6 +185,9 @@ def _period(tallies: Iterable[Tally]) -> PeriodCounts:
         elif tally.images or tally.studies:
             where = received if destination is None else delivered.setdefault(destination, {})
             where[words.modality(modality)] = Counted(tally.images, tally.studies)
+        if destination is not None and modality is not None and (tally.bytes_received or tally.bytes_sent):
+            each = volumes.setdefault(words.plain(destination), {})
+            each[words.modality(modality)] = _volume(tally.bytes_received, tally.bytes_sent)
     return PeriodCounts(
         received=dict(sorted(received.items())),
         received_all=_all(received, studies.get(None, 0)),
@@ -181,11 +196,13 @@ def _period(tallies: Iterable[Tally]) -> PeriodCounts:
         delivered_all={
             words.plain(name): _all(each, studies.get(name, 0)) for name, each in sorted(delivered.items())
         },
-        delivered_bytes={
-            words.plain(name): Volume(came[name], went[name], share_saved(came[name], went[name]))
-            for name in sorted(delivered)
-        },
+        delivered_bytes={words.plain(name): _volume(came[name], went[name]) for name in sorted(delivered)},
+        volumes={name: dict(sorted(each.items())) for name, each in sorted(volumes.items())},
     )
+
+
+def _volume(received: int, sent: int) -> Volume:
+    return Volume(received, sent, share_saved(received, sent))
 
 
 def _all(counted: Mapping[str, Counted], studies: int) -> Counted:

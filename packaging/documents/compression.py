@@ -73,7 +73,7 @@ An image that a lossy method may not or cannot write with loss is written withou
 `"auto"` is short for {", ".join(f"`{each.name}`" for each in AUTO_METHODS)}, in this order and as far as this installation can write them: each image
 goes by the first that takes it (its bits, sign and colours) and that its receiver takes, with its target as by a list. HTJ2K comes first
 because it is fastest; JPEG 2000 because most receivers of lossy images take it; JPEG before JPEG-LS because at 10:1
-its errors are spread more like the image (8-bit ultrasound: SSIM 0.95 to 0.997 where JPEG-LS has 0.75 to 0.96, though its greatest error is larger). What is not among them (JPEG XL, RLE, `deflated`, codecs of plug-ins) a rule names itself.
+its errors are spread more like the image (8-bit ultrasound: SSIM 0.95 to 0.997 where JPEG-LS has 0.75 to 0.96, though its greatest error is larger). What is not among them (JPEG XL, RLE, `deflated`) a rule names itself.
 
 With a `ratio`, an image goes without loss where that meets it, within the 5 %. Other lossy methods try that where a forecast by the image's finest
 details says that it may be so, which may be off by a third: of a series just out of reach each image is tried in vain. `"auto"`

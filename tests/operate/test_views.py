@@ -151,6 +151,13 @@ def test_counts_as_a_table_have_the_whole_before_its_parts(opened: Access) -> No
     volume = told.delivered_bytes["telepacs"]
     assert volume.bytes_sent == 2000
     assert volume.saved == pytest.approx(1 - 2000 / volume.bytes_received)
+    assert told.volumes["telepacs"] == {"CT": volume}
+    bytes_told = {
+        (one.destination, one.modality): (one.bytes_received, one.bytes_sent)
+        for one in count_lines(told, today, today)
+    }
+    assert bytes_told["", "(all)"] == bytes_told["", "CT"] == (None, None)
+    assert bytes_told["telepacs", "(all)"] == (volume.bytes_received, 2000) == bytes_told["telepacs", "CT"]
     (here,) = (one for one in node_state(opened).destinations if one.name == "telepacs")
     assert here.saved == volume.saved
 

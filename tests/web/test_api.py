@@ -462,9 +462,9 @@ def test_files_have_the_figures_of_the_command_line(page: Page, viewer: httpx.Cl
     assert told.headers["content-disposition"] == f'attachment; filename="mapdr-report-{month}.csv"'
     counted = viewer.get("/api/v1/counts.csv", params={"first": f"{today}", "last": f"{today}"}).text
     assert counted.splitlines()[:3] == [
-        "first,last,destination,modality,images,studies",
-        f"{today},{today},,(all),7,3",
-        f"{today},{today},,CT,4,1",
+        "first,last,destination,modality,images,studies,bytes_received,bytes_sent",
+        f"{today},{today},,(all),7,3,,",
+        f"{today},{today},,CT,4,1,,",
     ]
     for path in ("report.html?month=soon", "report.csv?month=2026-13", "counts.csv?first=2026-01-01"):
         assert viewer.get(f"/api/v1/{path}").status_code == 400

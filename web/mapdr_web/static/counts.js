@@ -1,7 +1,7 @@
 // Counts by modality and destination, of days that stand in the address: a link shows the same days.
 
 import { askAlone, h, show } from "./dom.js";
-import { count } from "./words.js";
+import { count, size } from "./words.js";
 
 const PRESETS = [["today", "Today"], ["yesterday", "Yesterday"], ["month", "This month"], ["last", "Last month"], ["days", "Other days"]];
 const FRESH = 5000; // how old the counts of today may be ...
@@ -79,8 +79,10 @@ function table(found) {
     ...Object.values(found.delivered).flatMap((each) => Object.keys(each))])].sort();
   if (!modalities.length) return h("p", { class: "dim" }, "Nothing was received or delivered in these days.");
   const cell = (one) => (one ? [count(one.images), " ", h("small", {}, `/ ${count(one.studies)}`)] : h("small", {}, "–"));
+  const sizes = (one) => (one ? { title: `${size(one.bytes_received)} as received, ${size(one.bytes_sent)} as sent` } : {});
   const row = (name, counts, all, about = {}) => h("tr", about, h("th", { scope: "row" }, name),
-    modalities.map((one) => h("td", {}, cell(counts[one]))), h("td", {}, h("b", {}, cell(all))));
+    modalities.map((one) => h("td", sizes(about.class ? null : found.volumes[name]?.[one]), cell(counts[one]))),
+    h("td", sizes(about.class ? null : found.delivered_bytes[name]), h("b", {}, cell(all))));
   return h("table", {},
     h("thead", {}, h("tr", {}, h("th", { scope: "col" }, "destination"),
       modalities.map((one) => h("th", { scope: "col" }, one)), h("th", { scope: "col" }, "all"))),
