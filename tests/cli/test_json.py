@@ -18,6 +18,8 @@ import mapdr
 from mapdr.config.problem import Problem
 from mapdr.operate.answer import answer, moment, plain
 from mapdr.operate.compression import Compression
+from mapdr.operate.disk import Disk, Measured
+from mapdr.operate.doctor import Examined
 from mapdr.operate.explain import AskedRule
 from mapdr.operate.fetch import Fetched, FetchedStudy
 from mapdr.operate.header_changes import HeaderChanges
@@ -169,6 +171,9 @@ def told(used: NodeFolder, tmp_path: Path) -> dict[str, list[dict[str, Any]]]:
 
 
 RARE: dict[str, dict[str, Any]] = {
+    "doctor": {
+        "disk": Disk("ext4", 1.0, (Measured("file", 1, 1, 1.0),), (Examined("disk", "flushes", "ok", "one"),))
+    },
     "license show": {
         "license": Allowed("1", "Clinic", "2026-01-01", None, ["x"], 1, 1, 1),
         "same": ["cpu"],

@@ -50,9 +50,15 @@ STYLES = {OK: "good", NOTE: "warn", BAD: "bad"}
     is_flag=True,
     help="Only the codecs: which frames are written and read in which transfer syntax, by doing it.",
 )
+@click.option(
+    "--disk",
+    "of_disk",
+    is_flag=True,
+    help="Only the disk: measure in the data folder, for some seconds, what it takes and whether it flushes.",
+)
 @json_option
 @click.pass_context
-def doctor(ctx: click.Context, config: Path | None, of_codecs: bool, as_json: bool) -> None:
+def doctor(ctx: click.Context, config: Path | None, of_codecs: bool, of_disk: bool, as_json: bool) -> None:
     """Examine this installation: versions, hot paths, codecs, disk, clock, configuration, database.
 
     Needs no configuration, but looks at it if there is one. Exits 1 if something is bad. With `peer NAME`, a
@@ -64,6 +70,9 @@ def doctor(ctx: click.Context, config: Path | None, of_codecs: bool, as_json: bo
         return
     if of_codecs:
         _codecs(as_json=as_json)
+        return
+    if of_disk:
+        _disk(config, as_json=as_json)
         return
     findings = list(examine(config or next((place for place in places() if place.is_file()), None)))
     if as_json:
@@ -85,6 +94,21 @@ def _codecs(*, as_json: bool) -> None:
     else:
         console().print(table_of(found))
     if not all(each.is_sound for each in found):
+        raise Exit(1)
+
+
+def _disk(config: Path | None, *, as_json: bool) -> None:
+    """Print what the disk of the node's data folder can take. Exits 1 if it is not to be relied on."""
+    from mapdr.operate.disk import examine_disk  # the journal, which no other way needs
+
+    node = load(config or next((place for place in places() if place.is_file()), Path(NAME))).plan.node
+    with console(stderr=True).status("measuring", spinner="line"):
+        found = examine_disk(node.data, node.min_free)
+    if as_json:
+        print_answer({"disk": found})
+    else:
+        console().print(report(found.findings))
+    if any(finding.level == BAD for finding in found.findings):
         raise Exit(1)
 
 
