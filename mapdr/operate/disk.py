@@ -14,6 +14,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -189,38 +190,36 @@ def _journal(folder: Path, size: int, writers: int) -> float:
             if len(files) * size > SEGMENT // 2:
                 journal.are_safe(sequence)
 
-    freeing = threading.Thread(target=free, name="mapdr-disk-test")
-    freeing.start()
-    try:
-        return _rate(
-            lambda name: journal.append(folder / name, Image(name, b"", data, bytes(16))), size, writers
-        )
-    finally:
-        over.set()
-        freeing.join()
-        journal.close()
+    with ThreadPoolExecutor(1, thread_name_prefix="disk-test") as pool:
+        freed = pool.submit(free)
+        try:
+            rate = _rate(
+                lambda name: journal.append(folder / name, Image(name, b"", data, bytes(16))), size, writers
+            )
+        finally:
+            over.set()
+            wait([freed])
+            journal.close()
+        freed.result()
+        return rate
 
 
 def _rate(write: Callable[[str], None], size: int, writers: int) -> float:
     """How often a second `write` comes back, called by so many threads. Raises what one of them raised."""
-    counts, raised = [0] * writers, list[Exception]()
+    counts, over = [0] * writers, threading.Event()
     begun = time.monotonic()
 
     def work(number: int) -> None:
         try:
-            while counts[number] == 0 or (
-                not raised and time.monotonic() < begun + MOST_SECONDS and sum(counts) * size < MOST_BYTES
-            ):
+            while counts[number] == 0 or not over.is_set():
                 write(f"{number:04x}{counts[number]:028x}")
                 counts[number] += 1
-        except Exception as error:  # noqa: BLE001  a thread's own, raised by who waits for it
-            raised.append(error)
+                if time.monotonic() >= begun + MOST_SECONDS or sum(counts) * size >= MOST_BYTES:
+                    break
+        finally:
+            over.set()  # who fails or is done ends the others
 
-    threads = [threading.Thread(target=work, args=(number,)) for number in range(writers)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    if raised:
-        raise raised[0]
+    with ThreadPoolExecutor(writers, thread_name_prefix="disk-test") as pool:
+        for ended in [pool.submit(work, number) for number in range(writers)]:
+            ended.result()
     return sum(counts) / (time.monotonic() - begun)

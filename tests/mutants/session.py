@@ -343,6 +343,7 @@ def run(
     """The changes `wanted` tried against `tests`."""
     mutants = Mutants(wanted, jobs=jobs, budget=budget, least=least)
     quiet = ["--capture=no", "-p", "no:cacheprovider", "-p", "no:terminal", "--hypothesis-seed=0"]
+    os.environ.pop("PYTEST_ADDOPTS", None)  # they are for a run with a terminal
     code = pytest.main([*quiet, *options, *tests], plugins=[mutants])
     if code not in (pytest.ExitCode.OK, pytest.ExitCode.NO_TESTS_COLLECTED):
         raise SystemExit(f"pytest ended with {code!r}")
