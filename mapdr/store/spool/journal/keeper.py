@@ -18,6 +18,7 @@ from pathlib import Path
 from mapdr.kernel.guard import GuardedThread
 from mapdr.kernel.privacy import system_says
 from mapdr.store.spool.durable import sync_folder
+from mapdr.store.spool.filesystem import file_system
 from mapdr.store.spool.journal.journal import Journal
 from mapdr.store.spool.journal.segment import flush_data
 
@@ -125,22 +126,10 @@ class Keeper:
 
 def _syncfs(folder: Path) -> Callable[[int], int] | None:
     """The system's call that flushes the file system of an open folder, where it is one to rely on."""
-    if sys.platform != "linux":
-        return None
-    device = folder.stat().st_dev
-    if _kind(f"{os.major(device)}:{os.minor(device)}") not in _WHOLE:
+    if sys.platform != "linux" or file_system(folder) not in _WHOLE:
         return None
     version = re.match(r"(\d+)\.(\d+)", os.uname().release)
     if version is None or tuple(map(int, version.groups())) < _SAYS_SO:
         return None
     call: Callable[[int], int] | None = getattr(ctypes.CDLL(None, use_errno=True), "syncfs", None)
     return call
-
-
-def _kind(device: str) -> str:
-    """The type of the file system on a device, by its two numbers (proc_pid_mountinfo(5))."""
-    for line in Path("/proc/self/mountinfo").read_text("utf-8", "replace").splitlines():
-        words = line.split()
-        if words[2] == device:
-            return words[words.index("-") + 1]
-    return ""
