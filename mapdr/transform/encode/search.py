@@ -95,15 +95,18 @@ def _within(
     guess = level + (level - other) * (math.log(goal / size) / rise) if rise else low[0]
     if not low[0] < guess < high[0]:
         guess = low[0] + width / 2
-    # Near an end of the bracket a secant creeps; keep a tenth of the width away.
-    return min(max(guess, low[0] + width / 10), high[0] - width / 10)
+    return _inside(low, high, guess)
 
 
 def _between(low: tuple[float, int], high: tuple[float, int], goal: int) -> float:
     width, rise = high[0] - low[0], math.log(high[1] / low[1])
-    guess = low[0] + width * (math.log(goal / low[1]) / rise)
-    # Near an end of the bracket a secant creeps; keep a tenth of the width away.
-    return min(max(guess, low[0] + width / 10), high[0] - width / 10)
+    return _inside(low, high, low[0] + width * (math.log(goal / low[1]) / rise))
+
+
+def _inside(low: tuple[float, int], high: tuple[float, int], guess: float) -> float:
+    """A tenth of the width away from both ends: near one of them a secant creeps."""
+    margin = (high[0] - low[0]) / 10
+    return min(max(guess, low[0] + margin), high[0] - margin)
 
 
 def find_whole(size_at: Callable[[float], int], goal: int, start: float, dial: Dial) -> Found:
