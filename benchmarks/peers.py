@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import json
 import os
@@ -191,13 +192,19 @@ class Sink:
 
 @contextlib.contextmanager
 def scratch(name: str) -> Iterator[Path]:
-    """A folder on the disk that is measured; removed afterwards."""
+    """A folder on the disk that is measured; emptied afterwards, and removed at the end of the program.
+
+    For ext4 makes a new file slowly where many were removed within the last minutes (docs/decisions/0098).
+    """
     base = Path(os.environ.get("MAPDR_BENCH_DIR", tempfile.gettempdir()))
     folder = Path(tempfile.mkdtemp(prefix=f"mapdr-bench-{name}-", dir=base))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
     try:
         yield folder
     finally:
-        shutil.rmtree(folder, ignore_errors=True)
+        for path in folder.rglob("*"):
+            if path.is_file():
+                os.truncate(path, 0)
 
 
 def load(

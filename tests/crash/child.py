@@ -193,7 +193,7 @@ def with_a_journal(scenario: Callable[[Path], None], data: Path, *, together: bo
         keeper._WHOLE.add("tmpfs")
         keeper._FEW = 0
     mapdr.store.Journal = partial(Journal, size=32 << 10, most=3)  # type: ignore[misc,assignment]
-    keeper.LINGER_SECONDS = 0.01
+    keeper.QUIET_SECONDS = 0.01
     scenario(data)
 
 

@@ -6,6 +6,7 @@ import errno
 import os
 import random
 import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -62,8 +63,10 @@ class World:
             self.refused.append(uid)
 
     def wait(self, holds: Callable[[Journal], bool]) -> None:
-        with self.journal._state:
-            assert self.journal._state.wait_for(lambda: holds(self.journal), 20)
+        until = time.monotonic() + 20
+        while not holds(self.journal):
+            assert time.monotonic() < until
+            time.sleep(0.001)
 
     def close(self) -> None:
         """As a crash leaves it, unless the keeper was started: what it has not flushed is not flushed."""
@@ -236,6 +239,55 @@ def test_success_waits_for_the_keeper_when_all_segments_are_full(world: World) -
     assert held(world.path) == world.answered
     assert segment.read_checkpoint(world.journal.folder) == 60
     assert replay(world.spool) == 0
+
+
+def returns_from_waiting(world: World, quiet: float, longest: float) -> threading.Event:
+    """Set once the keeper would flush; the thread that waits ends at the world's end."""
+    over = threading.Event()
+
+    def wait() -> None:
+        world.journal.wait_for_more(quiet, longest)
+        over.set()
+
+    threading.Thread(target=wait, daemon=True).start()
+    return over
+
+
+def test_files_are_flushed_behind_once_half_of_the_segments_are_full(tmp_path: Path) -> None:
+    world = World(tmp_path, most=4)
+    try:
+        over = returns_from_waiting(world, 60, 60)
+        pushed = 0
+        while len(world.journal._full) < 2:
+            assert not over.is_set()
+            world.push(f"1.2.{pushed}", pixels=8000)
+            pushed += 1
+        assert over.wait(20)
+        assert segment.read_checkpoint(world.journal.folder) == 0
+    finally:
+        world.close()
+
+
+@pytest.mark.parametrize(("quiet", "longest"), [(0.01, 60.0), (60.0, 0.01)], ids=["pause", "at the latest"])
+def test_files_are_flushed_behind_when_nothing_more_comes_or_after_a_time(
+    world: World, quiet: float, longest: float
+) -> None:
+    world.push("1.2.3")
+    assert returns_from_waiting(world, quiet, longest).wait(20)
+
+
+def test_an_image_that_comes_is_waited_behind(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A pause counts from the last image."""
+    waits: list[float | None] = []
+
+    def comes_twice(holds: Callable[[], bool], seconds: float | None = None) -> bool:
+        waits.append(seconds)
+        world.journal._appended += len(waits) < 3
+        return holds()
+
+    monkeypatch.setattr(world.journal._work_came, "wait_for", comes_twice)
+    world.journal.wait_for_more(0.5, 60)
+    assert waits == [0.5, 0.5, 0.5]
 
 
 def test_who_waits_too_long_is_told_to_come_again(world: World, monkeypatch: pytest.MonkeyPatch) -> None:

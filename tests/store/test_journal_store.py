@@ -36,7 +36,8 @@ def rules(revision: str) -> Rules | None:
 def small(monkeypatch: pytest.MonkeyPatch) -> None:
     """A keeper that comes when a segment is full, or at the end."""
     monkeypatch.setattr(mapdr.store, "Journal", partial(Journal, size=1 << 18, most=3))
-    monkeypatch.setattr(keeper, "LINGER_SECONDS", 60.0)
+    monkeypatch.setattr(keeper, "QUIET_SECONDS", 60.0)
+    monkeypatch.setattr(keeper, "LONGEST_SECONDS", 60.0)
 
 
 @pytest.fixture

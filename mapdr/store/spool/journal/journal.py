@@ -28,7 +28,7 @@ from mapdr.store.spool.journal.segment import ENDING, Checkpoint, Segment
 
 SEGMENT = 32 << 20
 """Bytes of a segment."""
-AT_FIRST, MOST = 2, 8
+AT_FIRST, MOST = 4, 8
 """Segments that are made at the start, and that there are at most."""
 LARGEST = 1 << 20
 """Bytes of a data set: larger ones are flushed as files of their own (docs/decisions/0091)."""
@@ -48,7 +48,11 @@ class Journal:
         self.failed = ""
         """Why nothing is appended any more; empty while all is well."""
         self._size, self._most = size, most
-        self._state = threading.Condition()
+        # One lock, and a condition for each of those who wait: an append wakes nobody who waits for a flush.
+        self._lock = threading.Lock()
+        self._flush_ended = threading.Condition(self._lock)
+        self._room_made = threading.Condition(self._lock)
+        self._work_came = threading.Condition(self._lock)  # for the keeper
         self._flushing = False
         self._closed = self._over = False
         make_folder(folder, "power-loss", within=folder.parents[1])
@@ -85,7 +89,7 @@ class Journal:
         Comes back when a flush has taken it; waits `patience` seconds for a free segment, PATIENCE by
         default. Raises Refused(0xA700) when that cannot be.
         """
-        with self._state:
+        with self._lock:
             self._make_way(image.length, PATIENCE if patience is None else patience)
             sequence = self._appended + 1
             try:
@@ -95,24 +99,34 @@ class Journal:
                 raise self._refusal() from error
             self._appended = sequence
             self._waiting.append((sequence, path))
-            self._state.notify_all()
+            if len(self._waiting) == 1:
+                self._work_came.notify()
             self._flush_up_to(sequence)
 
     def wait_for_files(self, seconds: float | None = None) -> bool:
         """Whether there are files to be made safe; waits for the first, or until the end."""
-        with self._state:
-            return self._state.wait_for(lambda: self._waiting or self._closed, seconds) and bool(
+        with self._lock:
+            return self._work_came.wait_for(lambda: self._waiting or self._closed, seconds) and bool(
                 self._waiting
             )
 
-    def wait_while_there_is_room(self, seconds: float) -> None:
-        """Come back after some seconds, or when the first segment is full, or at the end."""
-        with self._state:
-            self._state.wait_for(lambda: self._full or self._closed, seconds)
+    def wait_for_more(self, quiet: float, longest: float) -> None:
+        """Come back when half of the segments are full, when nothing was appended for `quiet` seconds, after
+        `longest` seconds, or at the end."""
+        until = time.monotonic() + longest
+        with self._lock:
+            while not self._should_be_freed():
+                before, left = self._appended, until - time.monotonic()
+                is_quiet = not self._work_came.wait_for(self._should_be_freed, min(quiet, max(left, 0)))
+                if (is_quiet and self._appended == before) or left <= 0:
+                    return
+
+    def _should_be_freed(self) -> bool:
+        return self._closed or len(self._full) >= max(self._made // 2, 1)
 
     def files(self) -> tuple[int, list[Path]]:
         """The files that are not known to be safe, and the sequence number of the last of them."""
-        with self._state:
+        with self._lock:
             # Of some the record is not flushed yet: such a file is safe before its record, and may be.
             return (self._waiting[-1][0] if self._waiting else 0), [path for _, path in self._waiting]
 
@@ -126,41 +140,41 @@ class Journal:
         except OSError as error:
             self.fail(error)
             raise
-        with self._state:
+        with self._lock:
             while self._waiting and self._waiting[0][0] <= sequence:
                 self._waiting.popleft()
             while self._full and self._full[0].last <= sequence:
                 self._free.append(self._full.popleft())
-            self._state.notify_all()
+            self._room_made.notify_all()
 
     def make_room(self) -> None:
         """Make another segment if there is none to be had and the bound is not reached. Raises OSError."""
-        with self._state:
+        with self._lock:
             if self._free or self._made >= self._most:
                 return
         made = self._make()  # without the lock: it takes as long as its zeros do
-        with self._state:
+        with self._lock:
             self._free.append(made)
-            self._state.notify_all()
+            self._room_made.notify_all()
 
     def fail(self, error: OSError) -> None:
         """Append nothing any more."""
-        with self._state:
+        with self._lock:
             self._fail(error)
 
     def end(self) -> None:
         """Let the keeper come to its end; nothing is appended any more. Safe twice."""
-        with self._state:
+        with self._lock:
             self._closed = True
-            self._state.notify_all()
+            self._wake_all()
 
     def close(self) -> None:
         """Close the files. Once, after the keeper. Who still waits for a flush is refused."""
         self.end()
-        with self._state:
-            self._state.wait_for(lambda: not self._flushing)
+        with self._lock:
+            self._flush_ended.wait_for(lambda: not self._flushing)
             self._over = True  # nobody flushes a file that is closed, whose number is another file's by then
-            self._state.notify_all()
+            self._wake_all()
             for segment in (self._current, *self._free, *self._full):
                 segment.close()
             self._checkpoint.close()
@@ -187,14 +201,15 @@ class Journal:
             elif time.monotonic() >= until:
                 raise Refused(OUT_OF_RESOURCES, "the disk is too slow: the journal is full")
             else:
-                self._state.wait(until - time.monotonic())
+                self._room_made.wait(until - time.monotonic())
 
     def _begin(self) -> None:
         try:
             self._current.begin(self._appended + 1)
         except OSError as error:
             self._fail(error)
-        self._state.notify_all()
+        if self._should_be_freed():
+            self._work_came.notify()
 
     def _flush_up_to(self, sequence: int) -> None:
         """Come back when all records up to this are safe. The lock is held, but not during a flush."""
@@ -202,19 +217,19 @@ class Journal:
             if self.failed or self._over:
                 raise self._refusal()
             if self._flushing:
-                self._state.wait()
+                self._flush_ended.wait()
                 continue
             self._flushing, upto, segment = True, self._appended, self._current
             failure: OSError | None = None
-            self._state.release()
+            self._lock.release()
             try:
                 segment.flush()
             except OSError as error:
                 failure = error
             finally:
-                self._state.acquire()
+                self._lock.acquire()
                 self._flushing = False
-                self._state.notify_all()
+                self._flush_ended.notify_all()
             if failure is not None:
                 self._fail(failure)
             elif not self.failed:
@@ -222,7 +237,11 @@ class Journal:
 
     def _fail(self, error: OSError) -> None:
         self.failed = self.failed or os.strerror(error.errno or errno.EIO)
-        self._state.notify_all()
+        self._wake_all()
+
+    def _wake_all(self) -> None:
+        for who in (self._flush_ended, self._room_made, self._work_came):
+            who.notify_all()
 
     def _refusal(self) -> Refused:
         if self.failed:

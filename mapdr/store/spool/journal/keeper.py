@@ -1,7 +1,8 @@
 """The keeper: flushes behind what the journal has made safe, so that its segments can be used again.
 
-An image's file is written before its record is, and stands in the spool at once; only its flush comes later.
-The keeper flushes the files of half a second together, then the checkpoint. While nothing comes it sleeps.
+An image's file is written before its record is, and stands in the spool at once; only its flush comes later:
+when the images pause, when half of the segments are full, after some seconds at the latest. A flush beside
+the journal's own holds these up, so a study is taken first and flushed behind. While nothing comes it sleeps.
 """
 
 from __future__ import annotations
@@ -24,8 +25,10 @@ from mapdr.store.spool.journal.segment import flush_data
 
 log = logging.getLogger("mapdr.store")
 
-LINGER_SECONDS = 0.5
-"""How long files wait for others, unless a segment is full."""
+QUIET_SECONDS = 0.5
+"""How long nothing has to come for the files that wait to be flushed."""
+LONGEST_SECONDS = 5.0
+"""How long they wait at most: what a power failure leaves to be written anew is bounded by it."""
 _FEW = 8  # files that are flushed one by one: a flush of the whole file system takes what others wrote too
 _WHOLE = {"ext4", "xfs"}
 _SAYS_SO = (5, 8)
@@ -112,7 +115,7 @@ class Keeper:
 
     def _run(self) -> None:
         while self._journal.wait_for_files():
-            self._journal.wait_while_there_is_room(LINGER_SECONDS)
+            self._journal.wait_for_more(QUIET_SECONDS, LONGEST_SECONDS)
             try:
                 self.keep()
             except OSError as error:
