@@ -66,7 +66,7 @@ class World:
         until = time.monotonic() + 20
         while not holds(self.journal):
             assert time.monotonic() < until
-            time.sleep(0.001)
+            threading.Event().wait(0.001)
 
     def close(self) -> None:
         """As a crash leaves it, unless the keeper was started: what it has not flushed is not flushed."""
