@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
-from mapdr._fast._scan_py import elements, items, unreadable
+from mapdr._fast._scan_py import items, unreadable
 
 if TYPE_CHECKING or os.environ.get("MAPDR_NO_EXTENSIONS"):
     from mapdr._fast._command_py import command_elements
@@ -18,7 +18,7 @@ if TYPE_CHECKING or os.environ.get("MAPDR_NO_EXTENSIONS"):
     from mapdr._fast._receive_run_py import RunQueue, RunReceiver
     from mapdr._fast._rewrite_py import assemble, locate
     from mapdr._fast._rle_py import encode as rle_encode
-    from mapdr._fast._scan_py import collect, walk
+    from mapdr._fast._scan_py import collect, elements, walk
     from mapdr._fast._send_run_py import send_run
 else:
     try:
@@ -28,7 +28,7 @@ else:
         from mapdr._fast._receive_run import RunQueue, RunReceiver
         from mapdr._fast._rewrite import assemble, locate
         from mapdr._fast._rle import encode as rle_encode
-        from mapdr._fast._scan import collect, walk
+        from mapdr._fast._scan import collect, elements, walk
         from mapdr._fast._send_run import send_run
     except ModuleNotFoundError as error:
         # Only "there is no such extension" may fall back; a broken one must not pass unseen.
@@ -41,7 +41,7 @@ else:
         from mapdr._fast._receive_run_py import RunQueue, RunReceiver
         from mapdr._fast._rewrite_py import assemble, locate
         from mapdr._fast._rle_py import encode as rle_encode
-        from mapdr._fast._scan_py import collect, walk
+        from mapdr._fast._scan_py import collect, elements, walk
         from mapdr._fast._send_run_py import send_run
 
 BACKENDS = {

@@ -1,5 +1,5 @@
 from mapdr._fast._scan_py import Buffer
-from mapdr._fast.scan_tables import MAX_DEPTH, MAX_ELEMENTS, Tree, Values, Walk
+from mapdr._fast.scan_tables import MAX_DEPTH, MAX_ELEMENTS, Element, Tree, Values, Walk
 
 def walk(
     buffer: Buffer,
@@ -23,3 +23,6 @@ def collect(
     beyond: bool,
     max_value: int,
 ) -> tuple[Values, Walk]: ...
+def elements(
+    buffer: Buffer, offset: int, end: int, flags: int, *, base: int = 0, within: int = -1
+) -> tuple[list[Element], int, int]: ...

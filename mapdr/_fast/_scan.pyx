@@ -13,7 +13,7 @@ from cpython.bytes cimport PyBytes_AS_STRING
 from libc.stdint cimport int64_t, uint32_t
 
 from mapdr._fast import _scan_py
-from mapdr._fast.scan_tables import MAX_DEPTH, MAX_ELEMENTS, Found, Pixels, Walk
+from mapdr._fast.scan_tables import MAX_DEPTH, MAX_ELEMENTS, Element, Found, Pixels, Walk
 
 include "numbers.pxi"
 include "heads.pxi"
@@ -96,3 +96,39 @@ def collect(buffer, int64_t available, int64_t size, int flags, dict wanted, *, 
     if answer is not None:
         return values, answer
     return _scan_py.collect(buffer, available, size, flags, wanted, beyond=beyond, max_value=max_value)
+
+
+cdef object level(const unsigned char *data, int64_t offset, int64_t end, bint explicit):
+    """The elements of a level in which nothing is odd, or None; they may stand in any order."""
+    cdef int64_t left = MAX_ELEMENTS, after
+    cdef Head element
+    cdef list found = []
+    while offset < end:
+        if not head(data, offset, end, explicit, &element) or not element.tag or element.tag >> 16 == 0xFFFE:
+            return None
+        left -= 1
+        if element.length != UNDEFINED:
+            if element.length & 1 or element.length > end - element.value:
+                return None
+            after = element.value + element.length
+        else:
+            if explicit and is_unknown(&element) and is_doubtful(data, element.value, end):
+                return None
+            after = skip(data, element.value, end, explicit and not is_unknown(&element), is_fragmented(&element),
+                         &left)
+        if left < 0 or after < 0:
+            return None
+        found.append(Element(element.tag, vr_of(&element), offset, element.value, after, element.length))
+        offset = after
+    return found
+
+
+def elements(buffer, int64_t offset, int64_t end, int flags, *, int64_t base=0, int64_t within=-1):
+    """As `_scan_py.elements`, which is also what answers for anything irregular."""
+    cdef const unsigned char[::1] view
+    if flags in (0, 1) and 0 <= offset < end <= len(buffer):
+        view = buffer
+        found = level(&view[0], offset, end, flags)
+        if found is not None:
+            return found, end, 0
+    return _scan_py.elements(buffer, offset, end, flags, base=base, within=within)

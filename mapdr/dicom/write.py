@@ -22,6 +22,8 @@ UNDEFINED = scan_tables.UNDEFINED
 LONG_VRS = frozenset(vr.decode("ascii") for vr in scan_tables.LONG_VRS)
 """VRs with a reserved field and a 32-bit length (PS3.5 section 7.1.2)."""
 SHORT_VRS = frozenset(vr.decode("ascii") for vr in scan_tables.SHORT_VRS)
+_OTHERS = -1
+"""In the place of a tag: elements of groups whose lengths stay."""
 
 
 class Data(Protocol):
@@ -153,17 +155,24 @@ def splice(header: bytes, changes: Mapping[int, bytes | None]) -> bytes:
     """
     pieces: list[tuple[int, bytes]] = []
     added = sorted(changes)
-    for old in walk(header, EXPLICIT_LITTLE):
-        while added and added[0] < old.tag:
+    groups = {tag >> 16 for tag in changes}
+    begin = end = 0  # of elements in other groups that go with what stands before them, in one piece
+    for tag, _, start, _, stop, _ in _fast.elements(header, 0, len(header), flags_of(EXPLICIT_LITTLE))[0]:
+        if start == end and tag >> 16 not in groups and not (added and added[0] < tag):
+            end = stop
+            continue
+        pieces.append((_OTHERS, header[begin:end]))
+        begin = end = stop
+        while added and added[0] < tag:
             pieces.append((added[0], changes[added.pop(0)] or b""))
-        if old.tag in changes:
-            if old.tag in added:
-                added.remove(old.tag)
-                pieces.append((old.tag, changes[old.tag] or b""))
-        else:
-            pieces.append((old.tag, header[old.start : old.end]))
+        if tag not in changes:
+            pieces.append((tag, header[start:stop]))
+        elif tag in added:
+            added.remove(tag)
+            pieces.append((tag, changes[tag] or b""))
+    pieces.append((_OTHERS, header[begin:end]))
     pieces.extend((tag, changes[tag] or b"") for tag in added)
-    return b"".join(_with_group_lengths(pieces, {tag >> 16 for tag in changes}))
+    return b"".join(_with_group_lengths(pieces, groups))
 
 
 def _with_group_lengths(pieces: Sequence[tuple[int, bytes]], changed: set[int]) -> Iterator[bytes]:

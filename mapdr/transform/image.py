@@ -211,6 +211,10 @@ class Image:
             raise OutsideBitsStored
         if self.stored == self.allocated:
             return signed if self.signed else raw
+        if not shift and not self.signed:
+            if raw.size and raw.max() > raw.dtype.type((1 << self.stored) - 1):
+                raise OutsideBitsStored
+            return raw
         down = raw >> raw.dtype.type(shift)
         fits = down <= raw.dtype.type((1 << self.stored) - 1)
         if self.signed:

@@ -167,6 +167,11 @@ def check_scan(buffer: bytes, size: int, flags: int, beyond: bool, max_value: in
     options = {"beyond": beyond, "max_value": max_value}
     assert outcome(fast.walk, *args, **options) == outcome(_scan_py.walk, *args, **options)
     assert outcome(fast.collect, *args, **options) == outcome(_scan_py.collect, *args, **options)
+    for span in ((0, len(buffer)), (min(8, len(buffer)), len(buffer)), (0, len(buffer) // 2)):
+        level = buffer, *span, flags
+        assert outcome(fast.elements, *level, base=7, within=5) == outcome(
+            _scan_py.elements, *level, base=7, within=5
+        )
 
 
 # --- pixels -----------------------------------------------------------------------------------------------
