@@ -2,19 +2,23 @@
 
     python -m benchmarks.series compare COPIES       both sides once, with the CPU time that a slice costs
     python -m benchmarks.series send PORT COPIES     one association, every message ready before the clock
-    python -m benchmarks.series pool COPIES          the same encodes and verifying decodes, and nothing else
+    python -m benchmarks.series pool COPIES ENCODES  as many encodes, and the verifying decodes, and nothing else
 
 The last two print one line of JSON. A copy is a new study with new series: as if the next patient came. So
 what the router must find out about a series weighs on 28 to 30 slices, where the scanners sent 28 and 140,
-and no slice is compressed with what was learnt from the same slice before.
+and no slice is compressed with what was learnt from the same slice before. The pool encodes as often as the
+router did, which looks for the level of a new series; and beside it the same sender pushes to the same sink,
+for they have no processors of their own.
 """
 
 from __future__ import annotations
 
 import concurrent.futures
+import contextlib
 import json
 import os
 import socket
+import sqlite3
 import struct
 import subprocess
 import sys
@@ -135,16 +139,38 @@ class Work:
         return len(stream)
 
 
-def pool(copies: int) -> Figures:
-    """The bare pool: as many threads as cores, one encode and one verifying decode for each slice."""
+def pool(copies: int, encodes: int = 0) -> Figures:
+    """The bare pool: as many threads as cores, a verifying decode for each slice, and as many encodes in all
+    as the router needed; one for each slice if none are given."""
     work = [Work(data) for one in slices() for data in one] * copies
-    used, began = time.process_time(), time.perf_counter()
-    with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as threads:
+    more = max(encodes - len(work), 0)
+    threads = concurrent.futures.ThreadPoolExecutor(os.cpu_count())
+    with (
+        Sink() as sink,
+        threads,
+        subprocess.Popen(
+            [sys.executable, "-m", "benchmarks.series", "send", str(sink.port), str(copies)],
+            stdout=subprocess.PIPE,
+            cwd=ROOT,
+        ) as sender,
+    ):
+        while not sink.times()[0]:  # the sender's own work before its clock is before the pool's, too
+            time.sleep(0.005)
+        used, began = time.process_time(), time.perf_counter()
         sizes = list(threads.map(lambda one: one(), work))
-    seconds, cpu = time.perf_counter() - began, time.process_time() - used
+        list(threads.map(lambda one: one.encode(), work[:more]))
+        seconds, cpu = time.perf_counter() - began, time.process_time() - used
+        if sender.wait():
+            raise RuntimeError("the sender beside the pool failed")
     if abs(len(work) * SLICE / sum(sizes) / RATIO - 1) > 0.02:
         raise RuntimeError("the pool does not compress by the ratio")
-    return {"images": len(work), "bytes": len(work) * SLICE, "seconds": seconds, "cpu": cpu}
+    return {
+        "images": len(work),
+        "bytes": len(work) * SLICE,
+        "seconds": seconds,
+        "cpu": cpu,
+        "encodes": len(work) + more,
+    }
 
 
 def apart(*words: object) -> Figures:
@@ -156,8 +182,12 @@ def apart(*words: object) -> Figures:
 
 
 def pool_apart(copies: int) -> Figures:
-    """`pool` in a process of its own."""
-    return apart("pool", copies)
+    """`pool` in a process of its own, with as many encodes as the router needed last."""
+    return apart("pool", copies, round(_encodes.get(copies, 0)))
+
+
+_encodes: dict[int, float] = {}
+"""How often the router encoded, by the number of copies."""
 
 
 def through_router(copies: int) -> Figures:
@@ -167,8 +197,18 @@ def through_router(copies: int) -> Figures:
         used = bench.cpu()
         sent = apart("send", bench.port, copies)
         sink.wait(int(sent["images"]))
-        cpu = bench.cpu() - used
-        return {**sent, "seconds": sink.times()[2] - sent["began"], "cpu": cpu}
+        cpu, last = bench.cpu() - used, sink.times()[2]
+        _encodes[copies] = encodes(folder / "data" / "index.db")
+        return {**sent, "seconds": last - sent["began"], "cpu": cpu, "encodes": _encodes[copies]}
+
+
+def encodes(index: Path) -> float:
+    """How often the slices were encoded, as a node keeps it of each."""
+    with contextlib.closing(sqlite3.connect(index)) as connection:
+        kept = [
+            json.loads(facts)["compress"] for (facts,) in connection.execute("SELECT facts FROM derivation")
+        ]
+    return sum(one.get("encodes", 1) for one in kept)
 
 
 def rate(figures: Figures) -> float:
@@ -179,7 +219,11 @@ def rate(figures: Figures) -> float:
 def line(figures: Figures) -> str:
     """Rate and CPU time for a person to read."""
     cpu = 1000 * figures["cpu"] / figures["images"]
-    return f"{figures['images']:.0f} slices, {rate(figures):.1f} MB/s, {cpu:.1f} ms of CPU per slice"
+    each = figures.get("encodes", figures["images"]) / figures["images"]
+    return (
+        f"{figures['images']:.0f} slices, {rate(figures):.1f} MB/s, {cpu:.1f} ms of CPU and "
+        f"{each:.2f} encodes per slice"
+    )
 
 
 def main() -> None:
