@@ -58,18 +58,24 @@ def serve(folder: Path) -> None:
     sys.stdin.read()
 
 
-def send(port: int, images: int, size: int) -> dict[str, float]:
-    """Send `images` objects of `size` bytes one after the other, each answered before the next."""
+def send(port: int, images: int, size: int) -> dict[str, object]:
+    """Send `images` objects of `size` bytes one after the other, each answered before the next.
+
+    `latencies`: milliseconds from the first byte of each to its answer.
+    """
+    latencies = []
     message = struct.pack(">Q", size) + os.urandom(size)
     with socket.create_connection(("127.0.0.1", port)) as sock:
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        began = time.perf_counter()
+        began = before = time.perf_counter()
         for _ in range(images):
             sock.sendall(message)
             if sock.recv(1) != b"\x01":
                 raise EOFError("the plain loop ended")
-        seconds = time.perf_counter() - began
-    return {"images": images, "seconds": seconds, "rate": images / seconds}
+            now = time.perf_counter()
+            latencies.append(1000 * (now - before))
+            before = now
+    return {"images": images, "seconds": before - began, "latencies": latencies}
 
 
 if __name__ == "__main__":

@@ -78,7 +78,12 @@ def into_orthanc(size: int, senders: int, count: int) -> float:
 
 
 def into_plain_loop(size: int, senders: int, count: int) -> float:
-    """The same bytes into the plain loop of `benchmarks.plain`."""
+    """The same bytes into the plain loop of `benchmarks.plain`: images per second."""
+    return plain_loop(size, senders, count)["rate"]
+
+
+def plain_loop(size: int, senders: int, count: int) -> dict[str, float]:
+    """The same: `rate`, and `p99` of the milliseconds to its answer."""
     with scratch("plain") as folder:
         server = subprocess.Popen(
             [sys.executable, "-m", "benchmarks.plain", "serve", str(folder)],
@@ -100,8 +105,12 @@ def into_plain_loop(size: int, senders: int, count: int) -> float:
                 str(size),
             ]
             clients = [subprocess.Popen(command, stdout=subprocess.PIPE, cwd=ROOT) for _ in range(senders)]
-            seconds = max(json.loads(client.communicate(timeout=600)[0])["seconds"] for client in clients)
-            return count // senders * senders / seconds
+            results = [json.loads(client.communicate(timeout=600)[0]) for client in clients]
+            latencies = sorted(each for result in results for each in result["latencies"])
+            return {
+                "rate": len(latencies) / max(result["seconds"] for result in results),
+                "p99": latencies[int(0.99 * len(latencies))],
+            }
         finally:
             server.terminate()
             server.wait(10)
@@ -114,9 +123,13 @@ def end_to_end(port: int, sink: Sink, size: int, count: int, called: str) -> flo
     return count / (sink.times()[2] - began)
 
 
-def routed(size: int, count: int) -> float:
+def routed(size: int, count: int, *, journal: bool = False) -> float:
     """Receive, set a tag, forward."""
-    with scratch("node") as folder, Sink() as sink, node(folder, out=sink.port, steps=TAG_RULE) as bench:
+    with (
+        scratch("node") as folder,
+        Sink() as sink,
+        node(folder, out=sink.port, steps=TAG_RULE, journal=journal) as bench,
+    ):
         return end_to_end(bench.port, sink, size, count, "MAPDR")
 
 

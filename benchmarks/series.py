@@ -2,7 +2,7 @@
 
     python -m benchmarks.series compare COPIES       both sides once, with the CPU time that a slice costs
     python -m benchmarks.series send PORT COPIES     one association, every message ready before the clock
-    python -m benchmarks.series pool COPIES ENCODES  as many encodes, and the verifying decodes, and nothing else
+    python -m benchmarks.series pool COPIES ENCODES  as many encodes, the verifying decodes, and nothing else
 
 The last two print one line of JSON. A copy is a new study with new series: as if the next patient came. So
 what the router must find out about a series weighs on 28 to 30 slices, where the scanners sent 28 and 140,
