@@ -3,7 +3,7 @@
 Plain twins change a test if what it imports comes to the chooser of the hot paths, `mapdr._fast`. Imports are
 followed through the sources: `import` statements at any depth, and strings that name a module, the beginning
 of one ("mapdr_cli."), or the `mapdr` script, which is how stages and commands are found. Rather a test too
-many than one too few.
+many than one too few, but for those in folders whose subject stands apart from images (`APART`).
 """
 
 from __future__ import annotations
@@ -15,6 +15,10 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 TESTS = ROOT / "tests"
+APART = frozenset({"cli", "config", "desktop", "docs", "license", "mutants", "notify", "service", "web"})
+"""Folders of tests about words, pages and messages: they come to the hot paths only by a store or a node, to
+which `store`, `receive`, `transform`, `deliver`, `operate` and `e2e` bring the same images and many more."""
+
 CHOOSER = "mapdr._fast"
 SCRIPT = "mapdr"
 ENTRY = "mapdr_cli.main"
@@ -67,7 +71,9 @@ def _names(path: Path) -> Iterator[str]:
 
 @cache
 def uses_backend(path: Path) -> bool:
-    """Whether what the tests in this file import comes to the chooser of the hot paths."""
+    """Whether the plain twins change the tests in this file."""
+    if path.relative_to(TESTS).parts[0] in APART:
+        return False
     known, seen, left = modules(), set[str](), set(named_in(path))
     while left:
         name = left.pop()

@@ -7,6 +7,7 @@ import re
 import subprocess
 import tomllib
 from collections.abc import Iterator, Mapping
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -92,13 +93,16 @@ def tracked() -> list[Path]:
     return [path for path in ROOT.rglob("*") if path.is_file() and not skipped & set(path.parts)]
 
 
-def imported(source: str) -> Iterator[tuple[int, str]]:
+@cache
+def imported(source: str) -> list[tuple[int, str]]:
     """(line, dotted module) for each import of a module, at the top or inside; names of `from` included."""
+    found = []
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.Import):
-            yield from ((node.lineno, alias.name) for alias in node.names)
+            found += [(node.lineno, alias.name) for alias in node.names]
         elif isinstance(node, ast.ImportFrom) and node.module:
-            yield from ((node.lineno, f"{node.module}.{alias.name}") for alias in node.names)
+            found += [(node.lineno, f"{node.module}.{alias.name}") for alias in node.names]
+    return found
 
 
 def violations(path: str, source: str) -> list[str]:
@@ -396,13 +400,17 @@ def test_the_ci_entry_runs_the_readme_s_test_command_and_what_else_changes_tests
 
 @pytest.mark.parametrize(
     "name",
-    ["e2e/test_kill.py", "wire/test_requestor.py", "store/test_spool.py", "cli/test_status_and_listings.py"],
+    ["e2e/test_kill.py", "wire/test_requestor.py", "store/test_spool.py", "operate/test_views.py"],
 )
 def test_what_comes_to_the_hot_paths_is_tested_on_the_plain_twins(name: str) -> None:
     assert selection.uses_backend(ROOT / "tests" / name)
 
 
-@pytest.mark.parametrize("name", ["config/test_units.py", "wire/test_association.py"])
+def test_folders_that_stand_apart_from_images_exist() -> None:
+    assert not [name for name in selection.APART if not (selection.TESTS / name).is_dir()]
+
+
+@pytest.mark.parametrize("name", ["config/test_units.py", "wire/test_association.py", "web/test_browser.py"])
 def test_what_does_not_is_tested_once(name: str) -> None:
     assert not selection.uses_backend(ROOT / "tests" / name)
 

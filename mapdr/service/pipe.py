@@ -51,6 +51,7 @@ class LinkPipe:
         self._make_link = make_link
         self._windows = windows or _modules()
         self._closed = threading.Event()
+        self._ended = threading.Event()
         self._pipe = self._windows.win32pipe.CreateNamedPipe(
             PIPE,
             DUPLEX | FIRST_INSTANCE,  # nobody has made one of this name before: he would be asked instead
@@ -64,6 +65,12 @@ class LinkPipe:
 
     def serve(self) -> None:
         """Answer one after the other."""
+        try:
+            self._serve()
+        finally:
+            self._ended.set()
+
+    def _serve(self) -> None:
         while not self._closed.is_set():
             self._connect()
             try:
@@ -81,7 +88,7 @@ class LinkPipe:
         """Answer no more: `serve` comes back."""
         self._closed.set()
         with suppress(MapdrError):  # it is not waiting for anybody
-            self._windows.win32api.CloseHandle(_open(self._windows))
+            self._windows.win32api.CloseHandle(_open(self._windows, self._ended.is_set))
 
     def _connect(self) -> None:
         try:
@@ -155,7 +162,8 @@ def _modules() -> Any:
     return SimpleNamespace(**{name: module(name) for name in MODULES})
 
 
-def _open(windows: Any) -> Any:
+def _open(windows: Any, is_over: Callable[[], bool] = lambda: False) -> Any:
+    """The client's end, once the service listens: within PATIENCE seconds, or until `is_over`."""
     deadline = time.monotonic() + PATIENCE
     while True:
         try:
@@ -170,7 +178,7 @@ def _open(windows: Any) -> Any:
                 ) from error
             if number == NOT_FOUND:
                 raise MapdrError("the service gives no links: it does not run, or has no page") from error
-            if number != BUSY or time.monotonic() > deadline:
+            if number != BUSY or time.monotonic() > deadline or is_over():
                 raise MapdrError(f"the service cannot be asked for a link: error {number}") from error
         time.sleep(PAUSE)  # another one is being answered
 

@@ -20,7 +20,7 @@ def first(simulator: Simulator, recorded: Recorded) -> Failure:
     """A failure at one of the moments at which somebody was told something, or a file got its name."""
     events = recorded.events
     moments = [number for number, event in enumerate(events, 1) if event.call in TELLING]
-    found = next(simulator.failures(recorded, "weak", moments=[*moments, len(events)], each=12), None)
+    found = next(simulator.failures(recorded, "weak", moments=[*moments, len(events)], each=6), None)
     assert found is not None, "not found"
     return found
 

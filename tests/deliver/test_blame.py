@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import time
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -95,6 +96,50 @@ def test_a_network_that_cuts_by_chance_parks_no_image_and_uses_up_no_tries(tmp_p
         assert {row.state for row in rows.values()} == {"delivered"}
         assert {row.attempts for row in rows.values()} == {1}
         assert max(sent(sink).values()) > 3, "none had as many losses as it has tries"
+
+
+CUT = replace(LOST, cut=True)
+
+
+def test_a_network_that_dies_over_the_last_images_parks_none_of_them() -> None:
+    """Others were taken since they were first cut, and then nothing comes through any more."""
+    last = ("2.25.1", "2.25.2")
+    network = {"last": CUT, "others": OK}
+
+    def script(payload: Payload, session: FakeSession) -> Outcome:
+        return network["last" if payload.sop_instance_uid in last else "others"]
+
+    ledger, egress = FakeLedger(), FakeEgress(script)
+    ledger.add(2)
+    with delivering(ledger, egress) as deliverer:
+        until(lambda: len(ledger.history) == 2, 5)
+        ledger.add(28)
+        deliverer.wake()
+        until(lambda: ledger.states()["delivered"] == 28, 5)
+        egress.echo = lambda: CUT
+        until(lambda: egress.probes >= 15 or ledger.states()["parked"], 20)
+        assert not ledger.states()["parked"]
+        assert deliverer.view().state is not BreakerState.CLOSED
+        network["last"], egress.echo = OK, lambda: OK
+        assert settled(ledger) == {"delivered": 30}
+    assert {row.delivery.attempts for row in ledger.rows.values()} == {1}
+
+
+def test_an_image_that_alone_is_cut_while_probes_are_answered_is_parked() -> None:
+    """What the receiver dies of is not sent for ever, though no other image comes to show it."""
+    bad = "2.25.6"
+    ledger = FakeLedger()
+    egress = FakeEgress(lambda payload, session: CUT if payload.sop_instance_uid == bad else OK)
+    ledger.add(5)
+    with delivering(ledger, egress) as deliverer:
+        until(lambda: ledger.states()["delivered"] == 5, 5)
+        ledger.add(1)
+        deliverer.wake()
+        assert settled(ledger) == {"delivered": 5, "parked": 1}
+        assert deliverer.view().state is BreakerState.CLOSED, "it keeps no other image waiting"
+    assert Counter(uid for uid, _, _ in egress.sent)[bad] == 15
+    assert egress.probes == 14
+    assert (ledger.rows[6].reason, ledger.rows[6].delivery.attempts) == ("no-answer", 1)
 
 
 def test_the_last_images_are_parked_too_when_no_other_comes_to_show_whose_fault_it_is(tmp_path: Path) -> None:

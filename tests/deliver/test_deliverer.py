@@ -75,7 +75,7 @@ def test_one_session_sends_in_the_order_of_the_ledger() -> None:
 
 def test_sessions_are_kept_over_batches_and_released_when_idle() -> None:
     ledger, egress = FakeLedger(), FakeEgress(sessions=3)
-    with delivering(ledger, egress, idle=0.3) as deliverer:
+    with delivering(ledger, egress, idle=1.0) as deliverer:
         for _ in range(5):
             ledger.add(100)
             deliverer.wake()

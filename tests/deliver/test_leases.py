@@ -201,9 +201,9 @@ def test_a_cut_says_less_the_more_images_were_lost_in_the_same_way_and_then_take
     leases, failures, _ = make()
     failures.answered()
     failures.count(delivery(1), ended_session=True)
-    assert failures.limit(delivery(1), 3, cut=True) == 15, "it took others before only"
     failures.answered()
-    failures.count(delivery(1), ended_session=True, cut=True)
+    failures.count(delivery(1), ended_session=True, cut=True, against=True)
+    failures.answered()
     assert (failures.cuts(delivery(1)), failures.limit(delivery(1), 3, cut=True)) == (1, 6)
     for number, state, limit in ((2, "delivered", 7), (3, "parked", 7), (4, "delivered", 8)):
         leases.hold([delivery(number)])
@@ -225,9 +225,48 @@ def test_only_cuts_since_an_image_s_own_first_one_speak_for_it() -> None:
         failures.count(delivery(number), ended_session=True)
         leases.settle([attempt("delivered", number=number)])
     failures.answered()
-    failures.count(delivery(1), ended_session=True, cut=True)
+    failures.count(delivery(1), ended_session=True, cut=True, against=True)
     failures.answered()
     assert failures.limit(delivery(1), 3, cut=True) == 6
+
+
+def test_a_cut_says_nothing_of_an_image_unless_something_came_through_since_the_last() -> None:
+    """Others that were taken long ago do not show that the network is good now."""
+    failures, image = Failures(), delivery(1)
+
+    def cut() -> int:
+        limit = failures.limit(image, 3, cut=True)
+        failures.count(image, ended_session=True, cut=True, against=limit > 0)
+        return limit
+
+    failures.answered()
+    assert not failures.wants_probe(image)
+    cut()
+    failures.answered()
+    assert (failures.wants_probe(image), cut()) == (False, 6)
+    for _ in range(20):
+        assert (failures.wants_probe(image), cut()) == (True, 0)
+    assert failures.cuts(image) == 1
+
+
+def test_a_probe_that_is_answered_says_less_of_the_way_than_an_image() -> None:
+    failures, image = Failures(), delivery(1)
+    failures.answered()
+    limits = []
+    for number in range(16):
+        if number in {3, 5}:
+            failures.answered()
+        elif failures.wants_probe(image):
+            failures.probe_answered(image)
+            assert not failures.wants_probe(image)
+        limits.append(failures.limit(image, 3, cut=True))
+        failures.count(image, ended_session=True, cut=True, against=limits[-1] > 0)
+    # None before its first; the most while others were taken before that only; then one more for each probe.
+    assert limits == [0, 15, 15, 8, 9, 9, 10, 11, 12, 13, 14, 15, 15, 15, 15, 15]
+    assert failures.cuts(image) == 15
+
+    failures.count(image, ended_session=True)
+    assert not failures.wants_probe(image), "the receiver itself has ended the session"
 
 
 def test_several_images_in_a_row_are_the_receivers_trouble() -> None:

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Iterator
 from queue import Queue
 from types import SimpleNamespace
@@ -175,9 +176,11 @@ def asked(machine: Pipes) -> Iterator[list[str]]:
     thread = threading.Thread(target=served.serve)
     thread.start()
     yield users
+    began = time.monotonic()
     served.close()
     thread.join(10)
     assert not thread.is_alive()
+    assert time.monotonic() - began < pipes.PATIENCE - 1, "one that has answered just now waits for nobody"
 
 
 def test_who_may_open_it_gets_a_link_under_his_own_name(machine: Pipes, asked: list[str]) -> None:

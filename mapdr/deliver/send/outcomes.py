@@ -124,6 +124,17 @@ class OutcomeHandler:
         decision = Decision("pending", view.reason, now, count_attempt=False)
         self._leases.settle([EndedAttempt(image.delivery, decision, Sent(outcome, now, 0.0))])
 
+    def wants_probe(self, image: QueuedImage) -> bool:
+        """Whether the receiver is to be asked if it is there before this image is sent again.
+
+        Its session was cut, and nothing came through since: only then can another cut be the image's fault.
+        """
+        return self._breaker.state is BreakerState.CLOSED and self._failures.wants_probe(image.delivery)
+
+    def probe_answered(self, image: QueuedImage) -> None:
+        """The receiver was asked, and is there."""
+        self._failures.probe_answered(image.delivery)
+
     def _limit(self, delivery: LeasedDelivery, outcome: Outcome) -> int:
         """After how many failures the image is parked as their cause; 0 while that may be the receiver."""
         if not outcome.peer_fault or not outcome.begun or self._breaker.state is not BreakerState.CLOSED:
@@ -156,8 +167,9 @@ class OutcomeHandler:
         refused = outcome.verdict is Verdict.SYNTAX_REFUSED
         if outcome.begun and (outcome.peer_fault or outcome.not_now or refused):
             lost = session_lost(outcome)
-            cut = lost and outcome.cut and limit > 0
-            failures = self._failures.count(image.delivery, ended_session=lost, cut=cut)
+            failures = self._failures.count(
+                image.delivery, ended_session=lost, cut=lost and outcome.cut, against=limit > 0
+            )
         asked_again = self._breaker.view().retry_at
         decision = decide(
             image.delivery,

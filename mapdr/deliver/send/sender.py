@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Callable
 
 from mapdr.deliver.backoff import Backoff
 from mapdr.deliver.feed.ready import QueuedImage, ReadyQueue
@@ -36,7 +37,7 @@ class Sender:
     """One thread with one connection, kept over batches and released when there is nothing to send.
 
     `sessions` is the number of senders, which share what is ready and `refusals`; `idle` how many seconds a
-    session rests.
+    session rests. `probe` asks the receiver whether it is there, opens the breaker if not, and says which.
     """
 
     def __init__(
@@ -50,6 +51,7 @@ class Sender:
         breaker: Breaker,
         faults: Faults,
         refusals: Rate,
+        probe: Callable[[], bool],
         sessions: int,
         stopping: threading.Event,
         watch: Watch,
@@ -62,6 +64,7 @@ class Sender:
         self._breaker = breaker
         self._faults = faults
         self._refusals = refusals
+        self._probe = probe
         self._sessions = sessions
         self._stopping = stopping
         self._idle = idle
@@ -138,6 +141,11 @@ class Sender:
     def _open(self, image: QueuedImage) -> Exception | None:
         """Open a session; if the receiver gives none, how it said so. Raises what is not its fault."""
         assert image.need is not None
+        if self._outcomes.wants_probe(image):
+            self._connection.close()  # it may take no more associations than this destination has
+            if not self._probe():
+                return Temporary("nothing comes through to the receiver")
+            self._outcomes.probe_answered(image)
         try:
             self._connection.open(image.need, self._ready.needs())
         except (Permanent, Temporary, OSError) as error:

@@ -11,8 +11,9 @@
 | the same for good (`Outcome.final`)                 | parked                                               |
 | nothing: aborted after the request                  | pending, alone; parked after `tries` if it takes     |
 |                                                     | others, else it is the receiver's trouble            |
-| nothing: closed, reset, silent after the request    | the same, later: it may have been the network. No    |
-|                                                     | try is used up (`settle.failures`)                   |
+| nothing: closed, reset, silent after the request    | the same, later, and only if something came through  |
+|                                                     | between: it may have been the network. No try is     |
+|                                                     | used up (`settle.failures`)                          |
 | success for another SOP instance or class, in       | as nothing: the association is aborted               |
 | another context, with an element twice, too early   |                                                      |
 | nothing, and nothing of the image had gone out      | pending, at once                                     |

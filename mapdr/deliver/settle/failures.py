@@ -2,8 +2,9 @@
 
 An image that ends sessions while its receiver takes others is the cause itself (design, decision 24); several
 images in a row that are not taken are the receiver's trouble. A session that ends without a word of the
-receiver may have been cut by the network, which cuts whatever is on the way: that proves less. Counted since
-the node's start, for one destination.
+receiver may have been cut by the network, which cuts whatever is on the way: that proves less, and nothing at
+all unless something else came through since the image was lost before. Counted since the node's start, for
+one destination.
 """
 
 from __future__ import annotations
@@ -21,7 +22,6 @@ IN_A_ROW = 4
 REMEMBERED = 10_000
 """The most images whose failures are remembered: about 2 MB."""
 
-
 CUTS = 2, 5
 """After this many times its tries, at least and at most, an image is the cause of sessions that were cut."""
 
@@ -30,14 +30,20 @@ class _Failed(NamedTuple):
     """The failures of one image.
 
     `answers` is how many images had been answered at the first of them, `innocent` how many had been taken
-    that had ended a session before. `cuts` counts those by which a session was cut, while others were taken.
+    that had ended a session before, `last` how many had been answered at the latest. `cuts` counts those by
+    which a session was cut while something came through, `probes` those of them where it was a probe alone.
+    `was_cut` is said of the latest; `probed`: a probe was answered since.
     """
 
     times: int
     answers: int
     innocent: int
+    last: int
     ended_session: bool = False
+    was_cut: bool = False
+    probed: bool = False
     cuts: int = 0
+    probes: int = 0
 
 
 class Failures:
@@ -50,16 +56,30 @@ class Failures:
         self._innocent = 0
         self._in_a_row: Counter[int] = Counter()
 
-    def count(self, delivery: LeasedDelivery, *, ended_session: bool = False, cut: bool = False) -> int:
+    def count(
+        self,
+        delivery: LeasedDelivery,
+        *,
+        ended_session: bool = False,
+        cut: bool = False,
+        against: bool = False,
+    ) -> int:
         """An image was not taken once more, or could not be prepared; how often that was.
 
         `ended_session`: the session ended by it, so that it is sent on one of its own next time. `cut`: it
-        did so without a word of the receiver, which takes others.
+        did so without a word of the receiver; `against`: that counts against the image (`limit` was not 0).
         """
         with self._lock:
-            known = self._images.pop(delivery.id, None) or _Failed(0, self._answers, self._innocent)
+            answers = self._answers
+            known = self._images.pop(delivery.id, None) or _Failed(0, answers, self._innocent, answers)
             self._images[delivery.id] = known._replace(
-                times=known.times + 1, ended_session=ended_session, cuts=known.cuts + cut
+                times=known.times + 1,
+                last=answers,
+                ended_session=ended_session,
+                was_cut=cut,
+                probed=False,
+                cuts=known.cuts + (cut and against),
+                probes=known.probes + (cut and against and known.probed and answers == known.last),
             )
             if len(self._images) > REMEMBERED:
                 del self._images[next(iter(self._images))]
@@ -85,8 +105,20 @@ class Failures:
         known = self._images.get(delivery.id)
         return known is not None and known.ended_session
 
+    def wants_probe(self, delivery: LeasedDelivery) -> bool:
+        """Whether an image was cut, and nothing that would show whose fault it was came through since."""
+        known = self._images.get(delivery.id)
+        return known is not None and known.was_cut and not known.probed and self._answers == known.last
+
+    def probe_answered(self, delivery: LeasedDelivery) -> None:
+        """The receiver has answered a probe, before the image is sent again."""
+        with self._lock:
+            known = self._images.get(delivery.id)
+            if known is not None:
+                self._images[delivery.id] = known._replace(probed=True)
+
     def cuts(self, delivery: LeasedDelivery) -> int:
-        """How often a session was cut by an image while the receiver took others."""
+        """How often a session was cut by an image while something else came through."""
         known = self._images.get(delivery.id)
         return known.cuts if known is not None else 0
 
@@ -94,8 +126,11 @@ class Failures:
         """After how many failures in all an image is parked as the cause of them; 0: nothing says that it is.
 
         `tries` if the receiver has answered others since the first failure, twice as many if only before it.
-        Where the session was `cut` it is `CUTS`: the more of them the more images were lost in the same way
-        meanwhile and then taken, for each of these shows that sessions are cut here for no image's fault.
+
+        Where the session was `cut` now, nothing says so unless another image, or a probe, was answered since
+        the image was lost before. Then it is `CUTS`: the more of them the more images were lost in the same
+        way meanwhile and then taken, for each of these shows that sessions are cut here for no image's fault;
+        and one more for each cut of which a probe alone says that the way was good, for it is short.
         """
         with self._lock:
             known = self._images.get(delivery.id)
@@ -104,8 +139,12 @@ class Failures:
             others_taken = self._answers > known.answers
             if not cut:
                 return tries if others_taken else 2 * tries
+            taken_since = self._answers > known.last
+            if not taken_since and not known.probed:
+                return 0
             least, most = (times * tries for times in CUTS)
-            return min(least + self._innocent - known.innocent, most) if others_taken else most
+            allowed = self._innocent - known.innocent + known.probes + (not taken_since)
+            return min(least + allowed, most) if others_taken else most
 
     def forget(self, ended: Iterable[tuple[int, bool]]) -> None:
         """These rows, by their id, have ended, those with True as delivered: a retry begins anew."""

@@ -26,11 +26,11 @@ from mapdr.deliver.send.breaker import Breaker, BreakerState, BreakerView
 from mapdr.deliver.send.connection import Connection, OpenSessions
 from mapdr.deliver.send.faults import Faults
 from mapdr.deliver.send.outcomes import OutcomeHandler
+from mapdr.deliver.send.probe import breaker_delays, probe
 from mapdr.deliver.send.sender import IDLE, REFUSALS, Sender
 from mapdr.deliver.settle.failures import Failures
 from mapdr.deliver.settle.leases import LEASE, Leases, RenewingLedger
 from mapdr.deliver.settle.queue import Result, Return, SettlementQueue, SettlingLedger
-from mapdr.deliver.supervise.probe import breaker_delays, probe
 from mapdr.deliver.supervise.report import Report
 from mapdr.deliver.supervise.timetable import Timetable
 from mapdr.kernel.guard import GuardedThread, Trouble
@@ -156,6 +156,7 @@ class Deliverer:
             breaker=self._breaker,
             faults=self._faults,
             refusals=self._refusals,
+            probe=self._probe,
             sessions=self._egress.sessions,
             stopping=self._stopping,
             watch=self._watch,
@@ -291,9 +292,14 @@ class Deliverer:
             # It may take one association at a time, and would not answer a second one.
             self._breaker.trial()
         else:
-            probe(self.destination, self._egress, self._breaker)
+            self._probe()
         self._feeder.look_again()
         return 0.0
+
+    def _probe(self) -> bool:
+        """See `probe`."""
+        others_open = self._open_sessions.count > 0
+        return probe(self.destination, self._egress, self._breaker, others_open=others_open)
 
     def _image_taken(self) -> None:
         if self._feeder.wants_to_fill():

@@ -1,4 +1,4 @@
-"""How a receiver that was away is asked whether it is back, and how long it is left alone before."""
+"""How a receiver is asked whether it is there, and how long one that is not is left alone before."""
 
 from __future__ import annotations
 
@@ -27,19 +27,24 @@ def breaker_delays(retry: Retry) -> tuple[Backoff, Backoff]:
     return quick, slow
 
 
-def probe(destination: str, egress: Egress, breaker: Breaker) -> None:
-    """Ask the receiver whether it is there; the breaker lets images try, or stays open for longer."""
+def probe(destination: str, egress: Egress, breaker: Breaker, *, others_open: bool = False) -> bool:
+    """Ask the receiver whether it is there, and give whether it is.
+
+    If so an open breaker lets images try; if not it is open from now on, or for longer. A receiver that
+    rejects us while it has `others_open`, sessions of ours, is there: it has a limit.
+    """
     outcome = _asked(destination, egress)
-    if outcome.verdict is Verdict.DELIVERED or not outcome.peer_fault:
+    rejected = outcome.verdict is Verdict.REFUSED
+    if outcome.verdict is Verdict.DELIVERED or not outcome.peer_fault or (rejected and others_open):
         breaker.trial()
-        return
+        return True
     if outcome.pause is not None:
         reason, seconds = outcome.pause.reason, outcome.pause.seconds
         breaker.still_away(reason, outcome.comment, slow=not seconds, seconds=seconds)
-        return
-    rejected = outcome.verdict is Verdict.REFUSED
+        return False
     reason = "association-rejected" if rejected else "unreachable"
     breaker.still_away(reason, outcome.comment, slow=rejected)
+    return False
 
 
 def _asked(destination: str, egress: Egress) -> Outcome:
