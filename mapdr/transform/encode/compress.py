@@ -43,7 +43,7 @@ from mapdr.transform.encode.frames import (
 from mapdr.transform.encode.icons import native_icons
 from mapdr.transform.encode.methods import METHODS, Method
 from mapdr.transform.encode.native import native
-from mapdr.transform.encode.plan import NO_CODEC, REFUSED, Course, Plan, plan
+from mapdr.transform.encode.plan import NO_CODEC, REFUSED, Course, Plan, Wish, plan
 from mapdr.transform.encode.quality import Guard, Padding
 from mapdr.transform.encode.recompress import recompressed
 from mapdr.transform.encode.search import Hints
@@ -134,7 +134,7 @@ class CompressStep:
         self, document: OpenImage, instance: Instance, planned: Plan, known: Mapping[str, Any]
     ) -> tuple[Payload, dict[str, Any]]:
         """What the planned method makes, and what is kept of it. Raises LeaveAsIs."""
-        planned = _as_before(planned, known)
+        planned = _as_before(planned, known, self._wish)
         method = planned.method
         assert method is not None
         if method.way != "codec":
@@ -147,8 +147,8 @@ class CompressStep:
         budget.need(at_once * image.work_bytes + room + document.kept_bytes)
         encoder = FrameEncoder(
             (
-                codecs.encoder(method.lossless) if planned.lossless_syntax else None,
-                codecs.lossy_encoder(method.lossy) if planned.course is Course.LOSSY else None,
+                codecs.encoder(method.lossless, method.codec) if planned.lossless_syntax else None,
+                codecs.lossy_encoder(method.lossy, method.codec) if planned.course is Course.LOSSY else None,
             ),
             document.frames,
             self._room,
@@ -249,7 +249,7 @@ class CompressStep:
             changes.update(uid_changes(uid))
         if encoded.setting is not None:
             syntax = planned.syntax
-            method = document.codecs.lossy_encoder(planned.method.lossy).method
+            method = document.codecs.lossy_encoder(planned.method.lossy, planned.method.codec).method
             loss = Loss(document.shown.native_bytes / encoded.size, method, encoded.padding)
             changes.update(lossy_changes(image, loss, payload.sop_class_uid, payload.sop_instance_uid))
         tables, pixel_parts = encoded.frames.encapsulated()
@@ -297,11 +297,12 @@ def told(encoded: Encoded, encoder: FrameEncoder) -> dict[str, Any]:
     return found | {"encodes": round(encoder.encodes, 1)}
 
 
-def _as_before(planned: Plan, known: Mapping[str, Any]) -> Plan:
+def _as_before(planned: Plan, known: Mapping[str, Any], wish: Wish) -> Plan:
     """The plan of an image that was compressed before: the same course and method again."""
     if known.get("course") not in (Course.LOSSLESS, Course.LOSSY):
         return planned
-    method = METHODS.get(str(known.get("method")), planned.method)
+    methods = {**METHODS, **{method.name: method for method in wish.methods}}
+    method = methods.get(str(known.get("method")), planned.method)
     assert method is not None
     course, lossless = Course(known["course"]), planned.lossless_syntax
     if method is not planned.method:
