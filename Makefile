@@ -65,7 +65,7 @@ deidentify: $(VENV)/.tested  ## Every file of the test data de-identified: nothi
 	$(BIN)/python -m pytest -q -s -m long tests/transform/test_deidentify_real.py $(ARGS)
 
 codecs: $(VENV)/.tested  ## Every image of the test data by every method of compression, read by other programs; half an hour
-	$(BIN)/python -m pytest -q -s -m long tests/transform/test_every_image.py tests/transform/test_hostile.py $(ARGS)
+	$(BIN)/python -m pytest -q -s -m long tests/transform/test_every_image.py tests/transform/test_hostile.py tests/transform/test_scratch.py $(ARGS)
 
 freeze: $(VENV)/.tested  ## The program without Python: frozen from a wheel both ways, tried, and a node of it that routes
 	$(BIN)/python -m pytest -q -s -m long tests/test_freeze.py $(ARGS)

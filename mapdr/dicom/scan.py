@@ -9,7 +9,7 @@ from __future__ import annotations
 import mmap
 import threading
 import zlib
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from copy import copy
 from functools import lru_cache
 from struct import Struct
@@ -431,15 +431,20 @@ def inflate_exactly(data: Buffer, size: int) -> bytes:
 
 def deflate_pieces(pieces: Iterable[bytes | memoryview]) -> bytes:
     """A data set, in pieces, as its deflated transfer syntax wants it: raw, of even length (PS3.5, A.5)."""
+    return b"".join(deflating(pieces))
+
+
+def deflating(pieces: Iterable[bytes | memoryview]) -> Iterator[bytes]:
+    """The same, piece by piece."""
     packer = zlib.compressobj(wbits=-zlib.MAX_WBITS)
-    out: list[bytes] = []
+    size = 0
     for piece in pieces:
         for start in range(0, len(piece), _PIECE):
-            out.append(packer.compress(piece[start : start + _PIECE]))
-    out.append(packer.flush())
-    if sum(map(len, out)) & 1:
-        out.append(b"\0")
-    return b"".join(out)
+            packed = packer.compress(piece[start : start + _PIECE])
+            size += len(packed)
+            yield packed
+    rest = packer.flush()
+    yield rest + bytes((size + len(rest)) & 1)
 
 
 def layout(buffer: Buffer, transfer_syntax_uid: str) -> Layout:

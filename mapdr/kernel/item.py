@@ -120,16 +120,20 @@ class Instance:
 
 @dataclass(frozen=True, slots=True)
 class FileSlice:
-    """`length` bytes of the file `path`, from `offset`; who reads them for a receiver checks `proof`."""
+    """`length` bytes of the file `path`, from `offset`; who reads them for a receiver checks `proof`.
+
+    `keeper` is what keeps a temporary file: that goes with the last reference to it.
+    """
 
     path: Path
     offset: int
     length: int
     proof: Proof | None = field(default=None, compare=False)
+    keeper: object = field(default=None, compare=False, repr=False)
 
     def cut(self, start: int, stop: int) -> FileSlice:
         """The bytes from `start` to `stop` of this slice."""
-        return FileSlice(self.path, self.offset + start, stop - start, self.proof)
+        return FileSlice(self.path, self.offset + start, stop - start, self.proof, self.keeper)
 
     def chunks(self, size: int) -> Iterator[bytes]:
         """Its bytes, at most `size` at a time. Raises OSError, or EOFError if the file ends early."""

@@ -60,7 +60,9 @@ class Settings:
     `data` is the node's data folder, `site_key` 32 secret bytes for keyed hashes, `workers` how many
     codec threads the node has, `memory` how many bytes all that it inflates, decodes and encodes may take.
     `durability` is what is made of a file before it counts as safe: it survives a power cut, or only the end
-    of the process. `only_looks`: it is built to show what it would do, and writes nothing anywhere.
+    of the process. `only_looks`: it is built to show what it would do, and writes nothing anywhere, but for
+    temporary files. Those are in the folder `scratch`, or where the system has them, and leave `spare` bytes
+    of its disk free.
     """
 
     name: str
@@ -72,6 +74,8 @@ class Settings:
     memory: int = DEFAULT
     durability: Literal["power-loss", "process-crash"] = "power-loss"
     only_looks: bool = False
+    scratch: Path | None = None
+    spare: int = 0
 
 
 @runtime_checkable

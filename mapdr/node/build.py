@@ -20,6 +20,7 @@ from mapdr.notify.notifier import Notifier
 from mapdr.store import Store
 from mapdr.transform.codecs.table import Codecs
 from mapdr.transform.pipeline import build_pipeline
+from mapdr.transform.scratch import FOLDER, emptied
 
 
 class Builder:
@@ -33,6 +34,7 @@ class Builder:
         self._store = store
         self._watch = watch
         self._site_key = site_key(node.data)
+        self._scratch = emptied(node.data / FOLDER / node.name)
         # One more than there are codec threads: while one waits for the index to keep what it has found of an
         # image, the others encode (10:1 of CT slices on two cores: 25 ms a slice in place of 29).
         preparers = node.workers + 1
@@ -103,4 +105,6 @@ class Builder:
             workers=node.workers,
             memory=node.memory,
             durability=node.durability,
+            scratch=self._scratch,
+            spare=node.min_free,
         )

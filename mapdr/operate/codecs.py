@@ -77,6 +77,7 @@ def codecs() -> Iterator[Abilities]:
 
 def _abilities(row: Row, pool: Decoders) -> Iterator[Abilities]:
     read = exercise_row(row, pool)
+    name = f'{row.name}, by "{row.codec}"' if row.codec else row.name
     unread = row.no_decode or read.faults.get("read", "")
     reads = row.decoder is not None
     writers: list[tuple[str, Encoder | LossyEncoder]] = []
@@ -86,12 +87,12 @@ def _abilities(row: Row, pool: Decoders) -> Iterator[Abilities]:
         writers.append(("lossy", row.lossy_encoder))
     for way, encoder in writers:
         tried = tuple(_tried(row, encoder, kind, pool) for kind in KINDS)
-        yield Abilities(row.uid, row.name, reads, unread, way, "", tried)
+        yield Abilities(row.uid, name, reads, unread, way, "", tried)
     if row.recompressor is not None:
         failed = read.faults.get("recompressed", "")
-        yield Abilities(row.uid, row.name, reads, unread, "recompressed", failed, ())
+        yield Abilities(row.uid, name, reads, unread, "recompressed", failed, ())
     elif not writers:
-        yield Abilities(row.uid, row.name, reads, unread, "", row.no_encode, ())
+        yield Abilities(row.uid, name, reads, unread, "", row.no_encode, ())
 
 
 def form_of(kind: Kind) -> FrameFormat:

@@ -21,7 +21,7 @@ from mapdr.operate.configuration import Configuration
 from mapdr.operate.echo import build
 from mapdr.operate.names import known_destinations
 from mapdr.store.index.fault import IndexFault, index_named
-from mapdr.transform.encode.methods import AUTO, AUTO_METHODS, METHODS
+from mapdr.transform.encode.named import methods_named
 
 SECONDS = 10.0
 """What one step may take."""
@@ -139,8 +139,7 @@ def _needs(plan: Plan, name: str) -> Examination:
 def _written(to: str | Sequence[str]) -> list[str]:
     """The transfer syntaxes that images may leave in by `compress = { to = ... }`."""
     names = [to] if isinstance(to, str) else to
-    methods = AUTO_METHODS if AUTO in names else [METHODS[name] for name in names if name in METHODS]
-    return [syntax for each in methods for syntax in (each.lossy, each.lossless) if syntax]
+    return [syntax for each in methods_named(names) for syntax in (each.lossy, each.lossless) if syntax]
 
 
 def _seen(plan: Plan, name: str) -> list[tuple[str, str]]:

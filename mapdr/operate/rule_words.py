@@ -7,7 +7,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from mapdr.route.condition import FACTS
-from mapdr.transform.encode.methods import AUTO, AUTO_METHODS, METHODS
+from mapdr.transform.encode.methods import AUTO
+from mapdr.transform.encode.named import methods_named
 
 SHOWN = frozenset(
     {
@@ -196,7 +197,7 @@ def _compressed(compress: Any) -> list[str]:
         return []
     names = compress.get("to", ())
     named = [str(name) for name in (names if isinstance(names, list | tuple) else [names])]
-    methods = AUTO_METHODS if AUTO in named else [METHODS[name] for name in named if name in METHODS]
+    methods = methods_named(named)
     titles = _list(list(dict.fromkeys(each.title for each in methods)), "or") or "compressed"
     if AUTO in named:
         titles = f"what the receiver takes of {titles}"

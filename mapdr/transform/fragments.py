@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Sequence
+from itertools import accumulate
 
 from mapdr.dicom import tags
 from mapdr.dicom.tags import ITEM, PIXEL_DATA, SEQUENCE_END
@@ -31,30 +32,39 @@ def encapsulate(frames: Sequence[bytes], *, limit: int = 1 << 32) -> tuple[bytes
     (`limit`); otherwise the Basic Offset Table is filled (PS3.5 section A.4, PS3.3 section C.7.6.3.1.8).
     """
     padded = [frame + b"\0" * (len(frame) % 2) for frame in frames]
-    offsets, at = [], 0
-    for frame in padded:
-        offsets.append(at)
-        at += 8 + len(frame)
+    parts = [part for frame in padded for part in (fragment_head(len(frame)), frame)]
+    return around([len(frame) for frame in padded], parts, limit=limit)
+
+
+def around(
+    lengths: Sequence[int], fragments: Sequence[Part], *, limit: int = 1 << 32
+) -> tuple[bytes, tuple[Part, ...]]:
+    """The same of `fragments`, heads of their items and all, whose codestreams have these (even) lengths."""
+    offsets = [0, *accumulate(8 + length for length in lengths[:-1])]
     before, table = b"", b""
     if offsets[-1] < limit:
         table = struct.pack(f"<{len(offsets)}I", *offsets)
     else:
         before = element(EXTENDED_OFFSETS, "OV", struct.pack(f"<{len(offsets)}Q", *offsets))
-        before += element(EXTENDED_LENGTHS, "OV", struct.pack(f"<{len(offsets)}Q", *map(len, padded)))
-    return before, _joined(table, [((frame,), len(frame)) for frame in padded])
+        before += element(EXTENDED_LENGTHS, "OV", struct.pack(f"<{len(offsets)}Q", *lengths))
+    return before, _joined(table, fragments)
 
 
 def encapsulated(offsets: Sequence[int], spans: Sequence[tuple[tuple[Part, ...], int]]) -> tuple[Part, ...]:
     """The Pixel Data element of a Basic Offset Table and fragments (parts, length), padded to be even."""
-    padded = [((*parts, b"\0"), size + 1) if size & 1 else (parts, size) for parts, size in spans]
-    return _joined(struct.pack(f"<{len(offsets)}I", *offsets), padded)
-
-
-def _joined(table: bytes, spans: Sequence[tuple[tuple[Part, ...], int]]) -> tuple[Part, ...]:
-    out: list[Part] = [_HEAD + _ITEM + struct.pack("<I", len(table)) + table]
+    out: list[Part] = []
     for parts, size in spans:
-        out += [_ITEM + struct.pack("<I", size), *parts]
-    return (*out, _END)
+        out += [fragment_head(size + (size & 1)), *parts, *([b"\0"] if size & 1 else [])]
+    return _joined(struct.pack(f"<{len(offsets)}I", *offsets), out)
+
+
+def fragment_head(length: int) -> bytes:
+    """The head of the item that holds a fragment of `length` bytes."""
+    return _ITEM + struct.pack("<I", length)
+
+
+def _joined(table: bytes, fragments: Sequence[Part]) -> tuple[Part, ...]:
+    return (_HEAD + fragment_head(len(table)) + table, *fragments, _END)
 
 
 def fragments(data: Data, pixel: Element) -> tuple[tuple[int, ...], list[Span]]:

@@ -215,7 +215,7 @@ class Pipeline:
         if target == came and not document.is_painted:
             return said
         if target in NATIVE:
-            made = native(document, target, self._settings.site_key)
+            made = native(document, target, self._settings)
         elif target == came and may_stay(document):
             made = again(document, self._settings)
         else:

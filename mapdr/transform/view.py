@@ -12,11 +12,14 @@ from types import TracebackType
 from mapdr.kernel.item import FileSlice, Part
 from mapdr.kernel.proof import damaged
 
+_READS_AT = hasattr(os, "pread")
+_LARGE = 1 << 16
+"""Bytes that are read rather than mapped, where the system reads at a place: such as frames."""
 _READ = os.O_RDONLY | getattr(os, "O_BINARY", 0) | getattr(os, "O_CLOEXEC", 0)
 
 
 class PartsView:
-    """Slices of what `parts` hold together; files are mapped, not read. A context manager.
+    """Slices of what `parts` hold together; files are mapped, and what is large is read. A context manager.
 
     A file that is shorter than its slice raises Permanent(reason="damaged"): the spool never shrinks.
     """
@@ -30,6 +33,7 @@ class PartsView:
             self._length += _length(part)
         self._stack = ExitStack()
         self._maps: dict[int, mmap.mmap] = {}
+        self._files: dict[int, int] = {}
 
     def __enter__(self) -> PartsView:
         return self
@@ -38,6 +42,7 @@ class PartsView:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._maps.clear()
+        self._files.clear()
         self._stack.close()
 
     def __len__(self) -> int:
@@ -79,8 +84,26 @@ class PartsView:
             part = self.parts[index]
             if isinstance(part, bytes):
                 yield part[begin:end]
+            elif _READS_AT and end - begin >= _LARGE:
+                yield self._read(index, part, part.offset + begin, part.offset + end)
             else:
                 yield self._map(index, part)[part.offset + begin : part.offset + end]
+
+    def _read(self, index: int, part: FileSlice, start: int, stop: int) -> bytes:
+        """What a map would give, but the file's pages do not count as this process's memory."""
+        file = self._files.get(index)
+        if file is None:
+            file = os.open(part.path, _READ)
+            self._stack.callback(os.close, file)
+            self._files[index] = file
+        pieces = []
+        while start < stop:
+            piece = os.pread(file, stop - start, start)
+            if not piece:
+                raise damaged()
+            pieces.append(piece)
+            start += len(piece)
+        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
     def _map(self, index: int, part: FileSlice) -> mmap.mmap:
         found = self._maps.get(index)

@@ -233,11 +233,17 @@ def test_a_node_runs_them_and_takes_their_changed_configuration(
             egress={
                 "files": {"type": "put", "url": f"{server.url}/before"},
                 "native": destination(native.port),
-                "small": destination(small.port, syntaxes=[DEFLATED_FRAMES]),
+                "small": destination(small.port),
             },
             rules=[
                 {"name": "CT", "when": {"Modality": "CT"}, "send_to": ["files"], "box": box},
-                {"name": "MR", "when": {"Modality": "MR"}, "send_to": ["native", "small"]},
+                {"name": "MR", "when": {"Modality": "MR"}, "send_to": ["native"]},
+                {
+                    "name": "MR small",
+                    "when": {"Modality": "MR"},
+                    "send_to": ["small"],
+                    "compress": {"to": ["deflate", "jpeg2000-lossless"]},
+                },
             ],
         ).start()
         sent = [part10.in_memory(first), part10.in_memory(plain), deflated(other)]

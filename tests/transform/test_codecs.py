@@ -96,7 +96,8 @@ def test_another_codec_adds_what_is_missing_and_replaces_nothing(monkeypatch: py
         ),
     )
     assert isinstance(codecs.encoder(uid.RLE_LOSSLESS), type(CODECS.encoder(uid.RLE_LOSSLESS)))
-    assert codecs.encoder(uid.DEFLATED_IMAGE_FRAME) is writer
+    assert codecs.encoder(uid.DEFLATED_IMAGE_FRAME).takes is writer.takes
+    assert codecs.rows[uid.DEFLATED_IMAGE_FRAME].codec == "aaa"
     assert codecs.decoder(uid.RLE_LOSSLESS) == CODECS.decoder(uid.RLE_LOSSLESS)
     assert codecs.decoder(uid.DEFLATED_IMAGE_FRAME) is decoder
     assert codecs.rows[uid.DEFLATED_IMAGE_FRAME].name == "Deflated Image Frame Compression"

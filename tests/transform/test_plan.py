@@ -303,14 +303,14 @@ def test_max_error_is_a_target_alone_and_a_limit_beside_another(
 
 
 def test_a_method_without_a_codec_is_told_with_its_place(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(wishes, "_lacking", lambda name: "it is not here" if name == "htj2k" else "")
+    monkeypatch.setattr(wishes, "lacking", lambda name: "it is not here" if name == "htj2k" else "")
     (finding,) = unavailable(CompressConfig(to=("jpeg2000", "htj2k"), ratio=10))
     assert (finding.place, finding.what) == (("to", 1), '"htj2k" is unavailable, because it is not here')
     assert list(unavailable(CompressConfig(to="jpeg2000", ratio=10))) == []
     auto = CompressConfig(to="auto", ratio=10)
     assert list(unavailable(auto)) == []
     assert [method.name for method in auto.wish.methods] == ["jpeg2000", "jpeg", "jpegls-near"]
-    monkeypatch.setattr(wishes, "_lacking", lambda name: "it is not here")
+    monkeypatch.setattr(wishes, "lacking", lambda name: "it is not here")
     assert [finding.place for finding in unavailable(auto)] == [("to",)]
 
 

@@ -50,14 +50,20 @@ def exercise(registry: Registry) -> Iterator[Exercised]:
 
 
 def rows_to_try(registry: Registry, name: str) -> Iterator[tuple[Row, Decoders]]:
-    """The table of the codecs of `registry`, built to be tried, with decoder processes that last as long as
-    this; `name` is that of the trial."""
+    """The table of the codecs of `registry`, built to be tried, and what plug-ins write in transfer syntaxes
+    that others before them write too; with decoder processes that last as long as this. `name` is that of the
+    trial."""
     pool = Decoders(1, seconds=SECONDS)
     try:
         with tempfile.TemporaryDirectory() as folder:
             settings = Settings(name, "none", Path(folder), bytes(32), Watch())
-            for row in Codecs(registry, settings).rows.values():
+            codecs = Codecs(registry, settings)
+            for row in codecs.rows.values():
                 yield row, pool
+            for rows in codecs.own.values():
+                for row in rows.values():
+                    if row.codec and row.codec != codecs.rows[row.uid].codec:
+                        yield row, pool
     finally:
         pool.close()
 

@@ -12,8 +12,9 @@ from mapdr.kernel.errors import Permanent
 from mapdr.kernel.item import Part, Payload, Treatment, total_length
 from mapdr.kernel.stage import Settings
 from mapdr.transform.document import OpenImage, PaintedFrames
-from mapdr.transform.encode.derive import new_uid, uid_changes
-from mapdr.transform.encode.frames import each_of, frame_room, frames_at_once
+from mapdr.transform.encode.derive import FrameDigest, uid_changes
+from mapdr.transform.encode.frames import each_of, frame_room, frames_at_once, streams_room
+from mapdr.transform.encode.streams import Streams
 from mapdr.transform.fragments import (
     EXTENDED_OFFSETS,
     OF_OTHER_FRAGMENTS,
@@ -22,6 +23,7 @@ from mapdr.transform.fragments import (
     frame_spans,
 )
 from mapdr.transform.image import Image, same
+from mapdr.transform.scratch import Scratch
 
 _OFFSETS = 1 << 32
 """What a Basic Offset Table cannot hold (PS3.5 section A.4)."""
@@ -57,35 +59,41 @@ def again(document: OpenImage, settings: Settings) -> Payload:
     table = image.attributes.value(EXTENDED_OFFSETS)
     spans = frame_spans(view, document.data.pixel, image.frames, table)
     at_once = frames_at_once(image, settings)
-    budget.need(at_once * image.work_bytes + image.native_bytes // 2 + document.kept_bytes)
+    made = Streams(Scratch.of(settings))
+    room = streams_room(image.native_bytes, made.scratch)
+    budget.need(at_once * image.work_bytes + room + document.kept_bytes)
 
-    def worked(index: int) -> bytes | None:
+    def work(index: int) -> None:
         # A second codestream among the fragments of a frame is none that a decoder has shown.
         alone = not any(begins_frame(view[start : min(start + 12, stop)]) for start, stop in spans[index][1:])
-        return _changed_stream(frames, index, image, encoder, may_keep=alone)
+        stream = _changed_stream(frames, index, image, encoder, may_keep=alone)
+        if stream is not None:
+            made.put(index, stream)
 
-    made = each_of(range(image.frames), worked, frame_room(settings.workers), at_once)
-    budget.need(max(sum(len(stream) for stream in made if stream) - image.native_bytes // 2, 0))
+    each_of(range(image.frames), work, frame_room(settings.workers), at_once)
+    budget.need(max(made.in_memory - room, 0))
     offsets: list[int] = []
     fragments: list[tuple[tuple[Part, ...], int]] = []
-    streams: list[bytes] = []  # of changed frames: what the others hold follows from the image
+    digest = FrameDigest()  # of changed frames: what the others hold follows from the image
     at = 0
-    for index, stream in enumerate(made):
+    for index in range(image.frames):
         offsets.append(at)
-        streams.append(stream or b"")
         pieces: list[tuple[tuple[Part, ...], int]]
-        if stream is None:
-            pieces = [(view.slice(start, stop), stop - start) for start, stop in spans[index]]
+        if index in made:
+            digest.add(made[index])
+            pieces = [((made.part(index),), made.length(index))]
         else:
-            pieces = [((stream,), len(stream))]
+            digest.add(b"")
+            pieces = [(view.slice(start, stop), stop - start) for start, stop in spans[index]]
         fragments += pieces
         at += sum(8 + size + (size & 1) for _, size in pieces)
+    made.close()
     if at >= _OFFSETS:
         raise Permanent("the pixel data is larger than 4 GiB", reason="syntax")
     changes: dict[int, bytes | None] = dict.fromkeys(OF_OTHER_FRAGMENTS)
     uid = payload.sop_instance_uid
     if document.pixels_changed:
-        uid = new_uid(settings.site_key, uid, streams)
+        uid = digest.uid(settings.site_key, uid)
         changes.update(uid_changes(uid))
     header = splice(document.told.header, changes)
     parts = (header, *encapsulated(offsets, fragments), document.tail)

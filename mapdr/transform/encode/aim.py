@@ -11,6 +11,7 @@ from mapdr.transform.encode.forecast import TYPICAL, Forecast
 from mapdr.transform.encode.frames import Encoded, FrameEncoder, Objection, Setting
 from mapdr.transform.encode.quality import Reached
 from mapdr.transform.encode.search import Found, Hints, find_level, find_quality, find_whole
+from mapdr.transform.encode.streams import Streams
 
 MET = 0.95
 """Share of the ratio at which it counts as met: the 5 % that are promised."""
@@ -123,7 +124,7 @@ def _to_quality(encoder: FrameEncoder, aim: Aim, hints: Hints, key: Hashable) ->
     setting = search.find(start)
     hints.learn(key, setting.level)
     streams = search.made(setting)
-    size = sum(map(len, streams))
+    size = streams.size
     lossless = LIKELY * encoder.forecast().lossless_bits() / encoder.image.allocated
     if lossless * encoder.image.native_bytes <= size:
         encoded = encoder.try_lossless(encoder.image.native_bytes / size)
@@ -138,7 +139,7 @@ class _QualitySearch:
     def __init__(self, encoder: FrameEncoder, aim: Aim) -> None:
         self._encoder = encoder
         self._aim = aim
-        self._made: tuple[Setting, list[bytes]] | None = None
+        self._made: tuple[Setting, Streams] | None = None
 
     def find(self, start: float) -> Setting:
         """The setting, or Objection("target"): on a sample of the frames first, then on all."""
@@ -156,7 +157,7 @@ class _QualitySearch:
         margin_at = partial(self._margin, indexes, start)
         return find_quality(margin_at, start.level, self._encoder.dial, self._aim.excess)
 
-    def made(self, setting: Setting) -> list[bytes]:
+    def made(self, setting: Setting) -> Streams:
         """The codestreams of all frames at `setting`."""
         frames = self._encoder.all
         if self._made is not None and self._made[0] == setting and len(self._made[1]) == len(frames):
@@ -165,7 +166,7 @@ class _QualitySearch:
 
     def _margin(self, indexes: Sequence[int], way: Setting, level: float) -> float:
         setting = replace(way, level=level)
-        self._made = None  # one set of codestreams in memory is enough
+        self._made = None  # one set of codestreams is enough
         streams = self._encoder.streams(indexes, setting)
         self._made = setting, streams
         return self._aim.margin(self._encoder.reached(indexes, setting, streams))
@@ -178,7 +179,7 @@ class _Search:
         self._encoder = encoder
         self._goal = goal
         self._sizes: dict[Setting, int] = {}
-        self._made: tuple[Setting, list[bytes]] | None = None
+        self._made: tuple[Setting, Streams] | None = None
         self._indexes: Sequence[int] = ()
 
     def find(self, start: float, slope: float) -> Setting:
@@ -188,7 +189,7 @@ class _Search:
             setting = self._find(setting, slope, self._encoder.all)
         return setting
 
-    def made(self, setting: Setting) -> list[bytes] | None:
+    def made(self, setting: Setting) -> Streams | None:
         """The codestreams of all frames at `setting`, if they are at hand."""
         if self._made is None or self._made[0] != setting or self._indexes != self._encoder.all:
             return None
@@ -200,9 +201,9 @@ class _Search:
             self._sizes.clear()
             self._indexes, self._made = indexes, None
         if setting not in self._sizes:
-            self._made = None  # one set of codestreams in memory is enough
+            self._made = None  # one set of codestreams is enough
             self._made = setting, self._encoder.streams(indexes, setting)
-            self._sizes[setting] = sum(map(len, self._made[1]))
+            self._sizes[setting] = self._made[1].size
         return self._sizes[setting] * len(self._encoder.all) // len(indexes)
 
     def _find(self, start: Setting, slope: float, indexes: Sequence[int]) -> Setting:

@@ -38,18 +38,20 @@ from mapdr.transform.encode.frames import (
     Setting,
     frame_room,
     frames_at_once,
+    streams_room,
 )
 from mapdr.transform.encode.icons import native_icons
 from mapdr.transform.encode.methods import METHODS, Method
 from mapdr.transform.encode.native import native
-from mapdr.transform.encode.plan import NO_CODEC, REFUSED, Course, Plan, plan
+from mapdr.transform.encode.plan import NO_CODEC, REFUSED, Course, Plan, Wish, plan
 from mapdr.transform.encode.quality import Guard, Padding
 from mapdr.transform.encode.recompress import recompressed
 from mapdr.transform.encode.search import Hints
 from mapdr.transform.encode.subject import image_of, subject_of, writers_of
 from mapdr.transform.encode.wish import CompressConfig, unavailable
-from mapdr.transform.fragments import OF_OTHER_FRAGMENTS, encapsulate
+from mapdr.transform.fragments import OF_OTHER_FRAGMENTS
 from mapdr.transform.image import Image, LeaveAsIs, OutsideBitsStored
+from mapdr.transform.scratch import Scratch
 
 
 class CompressStep:
@@ -73,6 +75,7 @@ class CompressStep:
         self._aim = Aim(config.ratio, config.psnr, config.near, config.max_error if is_aim else None)
         self._guard = Guard(config.max_error or config.near, config.min_psnr, config.min_ssim)
         self._room = frame_room(settings.workers)
+        self._scratch = Scratch.of(settings)
         self._hints = Hints()
         self._lossless_hints = Hints() if config.is_auto else None
 
@@ -131,7 +134,7 @@ class CompressStep:
         self, document: OpenImage, instance: Instance, planned: Plan, known: Mapping[str, Any]
     ) -> tuple[Payload, dict[str, Any]]:
         """What the planned method makes, and what is kept of it. Raises LeaveAsIs."""
-        planned = _as_before(planned, known)
+        planned = _as_before(planned, known, self._wish)
         method = planned.method
         assert method is not None
         if method.way != "codec":
@@ -140,16 +143,18 @@ class CompressStep:
             return made, self._facts(planned.course, planned)
         image, codecs = image_of(document), document.codecs
         at_once = frames_at_once(image, self._settings)
-        budget.need(at_once * image.work_bytes + image.native_bytes // 2 + document.kept_bytes)
+        room = streams_room(image.native_bytes, self._scratch)
+        budget.need(at_once * image.work_bytes + room + document.kept_bytes)
         encoder = FrameEncoder(
             (
-                codecs.encoder(method.lossless) if planned.lossless_syntax else None,
-                codecs.lossy_encoder(method.lossy) if planned.course is Course.LOSSY else None,
+                codecs.encoder(method.lossless, method.codec) if planned.lossless_syntax else None,
+                codecs.lossy_encoder(method.lossy, method.codec) if planned.course is Course.LOSSY else None,
             ),
             document.frames,
             self._room,
             self._guard,
             Padding.of(image.attributes, image),
+            scratch=self._scratch,
             # JPEG has no other colours that its readers expect (PS3.5 section 8.2.1).
             transform_colour=self._wish.transform_colour or not method.is_wavelet,
             at_once=at_once,
@@ -172,7 +177,7 @@ class CompressStep:
 
     def _recoded(self, document: OpenImage, planned: Plan) -> Payload:
         """The data set deflated, or its pixels without a codec."""
-        made = native(document, planned.syntax, self._settings.site_key)
+        made = native(document, planned.syntax, self._settings)
         if is_deflated(planned.syntax) and made.length >= document.payload.length and not document.is_painted:
             raise LeaveAsIs("not-smaller")
         return made
@@ -244,10 +249,10 @@ class CompressStep:
             changes.update(uid_changes(uid))
         if encoded.setting is not None:
             syntax = planned.syntax
-            method = document.codecs.lossy_encoder(planned.method.lossy).method
+            method = document.codecs.lossy_encoder(planned.method.lossy, planned.method.codec).method
             loss = Loss(document.shown.native_bytes / encoded.size, method, encoded.padding)
             changes.update(lossy_changes(image, loss, payload.sop_class_uid, payload.sop_instance_uid))
-        tables, pixel_parts = encapsulate(encoded.frames)
+        tables, pixel_parts = encoded.frames.encapsulated()
         changes.update(dict.fromkeys(OF_OTHER_FRAGMENTS))
         parts: tuple[Part, ...] = (
             splice(image.attributes.header, changes) + tables,
@@ -292,11 +297,12 @@ def told(encoded: Encoded, encoder: FrameEncoder) -> dict[str, Any]:
     return found | {"encodes": round(encoder.encodes, 1)}
 
 
-def _as_before(planned: Plan, known: Mapping[str, Any]) -> Plan:
+def _as_before(planned: Plan, known: Mapping[str, Any], wish: Wish) -> Plan:
     """The plan of an image that was compressed before: the same course and method again."""
     if known.get("course") not in (Course.LOSSLESS, Course.LOSSY):
         return planned
-    method = METHODS.get(str(known.get("method")), planned.method)
+    methods = {**METHODS, **{method.name: method for method in wish.methods}}
+    method = methods.get(str(known.get("method")), planned.method)
     assert method is not None
     course, lossless = Course(known["course"]), planned.lossless_syntax
     if method is not planned.method:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -69,8 +69,7 @@ def overlay_changes(frames: Frames) -> Changes:
     image = frames.image
     for group in image.overlays:
         base = group << 16
-        bits = [image.overlay_bits(frames.cells(index), group) for index in range(image.frames)]
-        packed = np.packbits(np.concatenate(bits), bitorder="little").tobytes()
+        packed = b"".join(_packed_overlay(frames, group))
         changes[base | 0x0100] = number(base | 0x0100, 1)
         changes[base | 0x0102] = number(base | 0x0102, 0)
         changes[base | 0x3000] = element(base | 0x3000, "OW", packed)
@@ -80,13 +79,37 @@ def overlay_changes(frames: Frames) -> Changes:
     return changes
 
 
-def new_uid(site_key: bytes, original_uid: str, frames: Sequence[bytes]) -> str:
+def _packed_overlay(frames: Frames, group: int) -> Iterator[bytes]:
+    """The bits of an overlay in the cells of all frames, eight frames at a time: they end with a byte."""
+    image = frames.image
+    for first in range(0, image.frames, 8):
+        some = range(first, min(first + 8, image.frames))
+        bits = np.concatenate([image.overlay_bits(frames.cells(index), group) for index in some])
+        yield np.packbits(bits, bitorder="little").tobytes()
+
+
+class FrameDigest:
+    """Tells images by their frames, which are added in their order."""
+
+    def __init__(self) -> None:
+        self._digest = hashlib.blake2b(digest_size=32)
+
+    def add(self, frame: bytes) -> None:
+        """The next frame: its codestream, or its cells."""
+        self._digest.update(len(frame).to_bytes(8, "little"))
+        self._digest.update(frame)
+
+    def uid(self, site_key: bytes, original_uid: str) -> str:
+        """The SOP Instance UID of an image of these frames, with other pixels than the original's."""
+        return derived_uid(site_key, original_uid, self._digest.digest())
+
+
+def new_uid(site_key: bytes, original_uid: str, frames: Iterable[bytes]) -> str:
     """The SOP Instance UID of an image that is encoded as `frames`, with other pixels than the original's."""
-    digest = hashlib.blake2b(digest_size=32)
+    digest = FrameDigest()
     for frame in frames:
-        digest.update(len(frame).to_bytes(8, "little"))
-        digest.update(frame)
-    return derived_uid(site_key, original_uid, digest.digest())
+        digest.add(frame)
+    return digest.uid(site_key, original_uid)
 
 
 def uid_changes(uid: str) -> Changes:

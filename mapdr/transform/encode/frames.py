@@ -17,7 +17,9 @@ from mapdr.kernel.stage import Settings
 from mapdr.transform.encode.forecast import Forecast
 from mapdr.transform.encode.policy import RGB
 from mapdr.transform.encode.quality import Guard, Padding, PaddingGap, Quality, Reached, measure
+from mapdr.transform.encode.streams import Streams
 from mapdr.transform.image import Frames, Image, same
+from mapdr.transform.scratch import Scratch
 
 T = TypeVar("T")
 
@@ -56,7 +58,7 @@ class Encoded:
     """The codestreams of an image, the colour space they are in, and, if lossy, how they were made, what they
     have kept, and the range that padding has afterwards."""
 
-    frames: list[bytes]
+    frames: Streams
     photometric: str
     setting: Setting | None = None
     padding: Padding | None = None
@@ -65,7 +67,12 @@ class Encoded:
     @property
     def size(self) -> int:
         """Bytes of the codestreams."""
-        return sum(map(len, self.frames))
+        return self.frames.size
+
+
+def streams_room(native_bytes: int, scratch: Scratch) -> int:
+    """Bytes of memory that are asked for before an image is encoded, for its codestreams: most take less."""
+    return min(native_bytes // 2, scratch.held)
 
 
 _rooms: dict[int, threading.BoundedSemaphore] = {}
@@ -148,8 +155,9 @@ def _beside(strand: Callable[[], None], room: threading.BoundedSemaphore) -> Non
 class FrameEncoder:
     """One image on its way through the codec. `room` is shared by the frames of multi-frame images.
 
-    At most `at_once` frames are worked on together. More than half of the native bytes in codestreams is
-    told to the budget once they are made; half of them is what the caller has told (most need less).
+    At most `at_once` frames are worked on together; their codestreams go to `scratch`. `told` is what the
+    caller has told the budget of codestreams in memory (`streams_room`); what there is more of, is told here
+    once they are made.
     """
 
     def __init__(
@@ -160,6 +168,7 @@ class FrameEncoder:
         guard: Guard,
         padding: Padding | None,
         *,
+        scratch: Scratch,
         transform_colour: bool,
         at_once: int = 1 << 30,
     ) -> None:
@@ -187,17 +196,17 @@ class FrameEncoder:
         self.lossless_bits: float | None = None
         """Bits per sample of the lossless codestreams that `try_lossless` has made, of a sample or of all."""
         self._at_once = at_once
-        self._told = frames.image.native_bytes // 2
+        self._scratch = scratch
+        self._told = streams_room(frames.image.native_bytes, scratch)
 
     def lossless(self) -> Encoded:
         """Lossless codestreams. Raises Permanent(reason="codec") if a frame does not come back equal."""
         self._encoded += len(self.all)
-        made = self._count(self._each(self.all, self._lossless_frame))
-        return Encoded(made, self._lossless_form.photometric)
+        return Encoded(self._gather(self.all, self._lossless_frame), self._lossless_form.photometric)
 
-    def lossy(self, setting: Setting, streams: list[bytes] | None = None) -> Encoded:
+    def lossy(self, setting: Setting, streams: Streams | None = None) -> Encoded:
         """Codestreams at `setting`, which may have been made already. Raises Objection when a guard fails."""
-        made = streams or self.streams(self.all, setting)
+        made = self.streams(self.all, setting) if streams is None else streams
         checks = self._checked
         if checks is None or checks[0] != setting:
             checks = setting, self._each(self.all, lambda index: self._verify(index, made[index], setting))
@@ -213,10 +222,9 @@ class FrameEncoder:
                 raise Objection("padding")
         return Encoded(made, self._form(setting).photometric, setting, padding, Reached.of(qualities))
 
-    def reached(self, indexes: Sequence[int], setting: Setting, streams: Sequence[bytes]) -> Reached:
+    def reached(self, indexes: Sequence[int], setting: Setting, streams: Streams) -> Reached:
         """What the frames at `indexes` have kept in their codestreams; of all frames, noted for `lossy`."""
-        work = dict(zip(indexes, streams, strict=True))
-        checks = self._each(indexes, lambda index: self._verify(index, work[index], setting))
+        checks = self._each(indexes, lambda index: self._verify(index, streams[index], setting))
         if len(indexes) == len(self.all):
             self._checked = setting, checks
         return Reached.of([quality for quality, _ in checks])
@@ -244,7 +252,7 @@ class FrameEncoder:
             return None
         if len(sample) < len(self.all):
             self._encoded += len(sample)
-            size = sum(len(stream) for stream in self._each(sample, self._lossless_frame))
+            size = sum(self._each(sample, lambda index: len(self._lossless_frame(index))))
             self.lossless_bits = size / (len(sample) * image.frame_bytes) * image.allocated
             if len(sample) * image.frame_bytes < 0.8 * ratio * size:
                 return None
@@ -256,17 +264,19 @@ class FrameEncoder:
         """What the image will weigh, by a sample of its frames."""
         return Forecast.of(map(self._frame, self.sample), self.bits)
 
-    def streams(self, indexes: Sequence[int], setting: Setting) -> list[bytes]:
+    def streams(self, indexes: Sequence[int], setting: Setting) -> Streams:
         """The codestreams of some frames at `setting`, not verified."""
         self._encoded += len(indexes)
-        return self._count(self._each(indexes, lambda index: self._encode(index, setting)))
+        return self._gather(indexes, lambda index: self._encode(index, setting))
 
-    def _count(self, streams: list[bytes]) -> list[bytes]:
-        size = sum(map(len, streams))
-        if size > self._told:
-            budget.need(size - self._told)
-            self._told = size
-        return streams
+    def _gather(self, indexes: Sequence[int], work: Callable[[int], bytes]) -> Streams:
+        """What `work` makes of the frames at `indexes`."""
+        made = Streams(self._scratch)
+        self._each(indexes, lambda index: made.put(index, work(index)))
+        if made.in_memory > self._told:
+            budget.need(made.in_memory - self._told)
+            self._told = made.in_memory
+        return made
 
     def _frame(self, index: int) -> Pixels:
         """A frame; that of a single-frame image is kept, for it is read for each encode and to compare."""

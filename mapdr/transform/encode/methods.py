@@ -1,6 +1,7 @@
 """The names of `compress.to`: what each is called and which transfer syntaxes it writes (PS3.5 section 10).
 
-What an installation can write of them is for its codecs to say (`mapdr.transform.codecs.table`).
+What an installation can write of them is for its codecs to say (`mapdr.transform.codecs.table`); the methods
+of plug-ins are made from theirs (`mapdr.transform.encode.named`).
 """
 
 from __future__ import annotations
@@ -11,6 +12,10 @@ from typing import Literal
 from mapdr.dicom import uids
 from mapdr.dicom.transfer_syntax import BY_UID
 
+_WAVELET = frozenset(
+    (uids.JPEG2000_LOSSLESS, uids.JPEG2000, uids.HTJ2K_LOSSLESS, uids.HTJ2K_LOSSLESS_RPCL, uids.HTJ2K)
+)
+
 Way = Literal["codec", "data-set", "jpeg"]
 """How a method works: frame by frame with a codec, on the data set's bytes, or on the streams of a JPEG."""
 
@@ -20,7 +25,8 @@ class Method:
     """One name of `compress.to`.
 
     `lossless` and `lossy` are the transfer syntaxes of what is written without and with loss; `lossy` is
-    empty for a method that loses nothing.
+    empty for a method that loses nothing, `lossless` for a plug-in's that always loses something. `codec` is
+    the name of the plug-in that writes them; empty where it is whichever codec comes first.
     """
 
     name: str
@@ -28,17 +34,19 @@ class Method:
     lossless: str
     lossy: str = ""
     way: Way = "codec"
+    codec: str = ""
 
     @property
     def is_wavelet(self) -> bool:
         """Whether it is of the JPEG 2000 family, whose colour may be transformed (YBR_RCT, YBR_ICT)."""
-        return self.name.startswith(("jpeg2000", "htj2k"))
+        return self.lossless in _WAVELET or self.lossy in _WAVELET
 
     @property
     def both(self) -> bool:
         """Whether its lossy syntax may hold what was written without loss too (PS3.5 sections A.4.3,
         A.4.4, 10.18, 10.19)."""
-        return bool(self.lossy) and BY_UID[self.lossy].loss == "possible"
+        known = BY_UID.get(self.lossy)  # of a private one nothing is known
+        return known is not None and known.loss == "possible"
 
 
 METHODS = {

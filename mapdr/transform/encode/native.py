@@ -7,11 +7,12 @@ are decompressed too.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
 
 from mapdr.dicom import tags
 from mapdr.dicom.recode import recode
-from mapdr.dicom.scan import deflate_pieces
+from mapdr.dicom.scan import deflating
 from mapdr.dicom.tags import PIXEL_DATA
 from mapdr.dicom.transfer_syntax import NATIVE, is_deflated
 from mapdr.dicom.write import (
@@ -30,22 +31,24 @@ from mapdr.dicom.write import (
 from mapdr.kernel import budget
 from mapdr.kernel.errors import Permanent
 from mapdr.kernel.item import Part, Payload, Treatment, total_length
+from mapdr.kernel.stage import Settings
 from mapdr.transform.dataset import DataSet
 from mapdr.transform.document import OpenImage
-from mapdr.transform.encode.derive import new_uid, uid_changes
+from mapdr.transform.encode.derive import FrameDigest, uid_changes
 from mapdr.transform.encode.icons import native_icons
 from mapdr.transform.fragments import OF_OTHER_FRAGMENTS
 from mapdr.transform.image import Attributes, Image, LeaveAsIs
+from mapdr.transform.scratch import Scratch
 
 
-def native(document: OpenImage, target: str, site_key: bytes) -> Payload:
+def native(document: OpenImage, target: str, settings: Settings) -> Payload:
     """The payload of `document` in the native transfer syntax `target`, with the pixels that its frames have.
 
     Raises Permanent: "syntax" when there is no way to `target`, "unreadable", and what decoding raises
-    ("fragments", "codec", "codec-crash", "codec-mismatch"). An image whose pixels a step has changed gets a
-    UID by `site_key`.
+    ("fragments", "codec", "codec-crash", "codec-mismatch"); and Temporary where the disk has no room for what
+    is too large for the memory. An image whose pixels a step has changed gets another UID.
     """
-    payload, data = document.payload, document.data
+    payload, data, scratch = document.payload, document.data, Scratch.of(settings)
     if target not in NATIVE:
         raise Permanent("only native transfer syntaxes can be re-encoded to", reason="syntax")
     if data.pixel is not None and data.pixel.end > len(data.view):
@@ -54,12 +57,12 @@ def native(document: OpenImage, target: str, site_key: bytes) -> Payload:
     if data.pixel is None or (document.is_native and not document.is_painted):
         parts, treatment = _recoded(data, encoding_of(target)), Treatment.REENCODED
     else:
-        uid, parts = _from_frames(document, encoding_of(target), site_key)
+        uid, parts = _from_frames(document, encoding_of(target), settings.site_key, scratch)
         treatment = Treatment.TRANSCODED
     if is_deflated(target):
         whole = replace(payload, parts=parts, length=total_length(parts))
-        budget.need(whole.length)  # it is seldom half as long, and there twice while it is put together
-        parts = (deflate_pieces(whole.chunks()),)
+        budget.need(min(whole.length, scratch.held))
+        parts = scratch.gathered(deflating(whole.chunks()))
     return replace(
         payload,
         sop_instance_uid=uid,
@@ -112,7 +115,9 @@ def _refuse_unclear_order(attributes: Attributes, pixel: Element) -> None:
         raise Permanent("programs disagree on the byte order of such pixels", reason="syntax")
 
 
-def _from_frames(document: OpenImage, target: Encoding, site_key: bytes) -> tuple[str, tuple[Part, ...]]:
+def _from_frames(
+    document: OpenImage, target: Encoding, site_key: bytes, scratch: Scratch
+) -> tuple[str, tuple[Part, ...]]:
     """The SOP Instance UID and the parts of a data set whose pixels are those of the document's frames."""
     image = _image(document)
     changes: dict[int, bytes | None] = dict.fromkeys(OF_OTHER_FRAGMENTS)
@@ -126,25 +131,31 @@ def _from_frames(document: OpenImage, target: Encoding, site_key: bytes) -> tupl
         changes[tags.PLANAR_CONFIGURATION] = number(tags.PLANAR_CONFIGURATION, 0)
     if target.big:
         raise Permanent("compressed pixels are not decompressed to big endian", reason="syntax")
-    budget.need(image.native_bytes * (1 if target == EXPLICIT_LITTLE else 3) + image.work_bytes)
-    cells = [document.frames.cells(index) for index in range(image.frames)]
+    budget.need(min(image.native_bytes, scratch.held) + image.work_bytes)
+    digest = FrameDigest()
+
+    def read() -> Iterator[bytes]:
+        for index in range(image.frames):
+            cells = document.frames.cells(index)
+            if document.is_painted:
+                digest.add(cells)
+            yield cells
+
+    pixels = scratch.gathered(read())
     uid = document.payload.sop_instance_uid
     if document.pixels_changed:
-        uid = new_uid(site_key, uid, cells)
+        uid = digest.uid(site_key, uid)
         changes.update(uid_changes(uid))
     header = splice(document.told.header, changes)
-    if image.native_bytes % 2:
-        cells.append(b"\0")
-    vr = "OW" if image.allocated > 8 else "OB"
-    start = head(PIXEL_DATA, vr, sum(map(len, cells)), EXPLICIT_LITTLE)
+    length = total_length(pixels)
+    if length % 2:
+        pixels = (*pixels, b"\0")
+    # Cells are alike in explicit and implicit VR little endian.
+    start = head(PIXEL_DATA, "OW" if image.allocated > 8 else "OB", length + length % 2, target)
     if target == EXPLICIT_LITTLE:
-        return uid, (header + start, *cells, document.tail)
-    whole = b"".join((start, *cells))
-    return uid, (
-        recode(header, EXPLICIT_LITTLE, target),
-        recode(whole, EXPLICIT_LITTLE, target, context=header),
-        recode(document.tail, EXPLICIT_LITTLE, target, context=header),
-    )
+        return uid, (header + start, *pixels, document.tail)
+    tail = recode(document.tail, EXPLICIT_LITTLE, target, context=header)
+    return uid, (recode(header, EXPLICIT_LITTLE, target) + start, *pixels, tail)
 
 
 def _image(document: OpenImage) -> Image:

@@ -11,7 +11,7 @@ meets the target, or where a guard fails; as it came where its values do not fit
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Literal
 
@@ -96,10 +96,22 @@ class Wish:
 
 @dataclass(frozen=True, slots=True)
 class Writers:
-    """Which frames can be written in which transfer syntax, without loss and with loss."""
+    """Which frames can be written in which transfer syntax, without loss and with loss.
+
+    `plugins` has what each plug-in writes by itself, by its name.
+    """
 
     lossless: Mapping[str, PixelRange]
     lossy: Mapping[str, PixelRange]
+    plugins: Mapping[str, Writers] = field(default_factory=dict)
+
+    def of(self, method: Method) -> Writers:
+        """Those that a method may use."""
+        return self.plugins.get(method.codec, NOBODY) if method.codec else self
+
+
+NOBODY = Writers({}, {})
+"""Nothing is written."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,7 +181,7 @@ def _wished(subject: Subject, wish: Wish, writers: Writers) -> Iterator[Plan]:
 def _by(subject: Subject, writers: Writers, method: Method, reason: str, *, lossy: bool) -> Plan:
     """What a method does with an image that it takes."""
     if lossy:
-        takes = writers.lossless.get(method.lossless)
+        takes = writers.of(method).lossless.get(method.lossless)
         spared = takes is not None and subject.form is not None and takes.holds(subject.form)
         return Plan(Course.LOSSY, "", method, method.lossy, method.lossless if spared else "")
     if _is_there(subject, method):
@@ -231,8 +243,10 @@ def _objection(subject: Subject, wish: Wish, method: Method, writers: Writers, *
     if not subject.is_readable:
         return "transfer-syntax"
     assert subject.form is not None
-    target = method.lossy if lossy else method.lossless
-    takes = (writers.lossy if lossy else writers.lossless).get(target)
+    target, own = method.lossy if lossy else method.lossless, writers.of(method)
+    if not target and method.lossy:
+        return "only-with-loss"
+    takes = (own.lossy if lossy else own.lossless).get(target)
     if takes is None:
         return NO_CODEC
     if subject.form.photometric == "YBR_FULL" and target not in WITH_YBR_FULL:

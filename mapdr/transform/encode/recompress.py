@@ -14,10 +14,12 @@ from mapdr.kernel.item import Part, Payload, Treatment, total_length
 from mapdr.kernel.stage import Settings
 from mapdr.transform.codecs.foreign import ForeignFrames, decoders
 from mapdr.transform.document import OpenImage
-from mapdr.transform.encode.frames import each_of, frame_room, frames_at_once
+from mapdr.transform.encode.frames import each_of, frame_room, frames_at_once, streams_room
 from mapdr.transform.encode.icons import native_icons
-from mapdr.transform.fragments import OF_OTHER_FRAGMENTS, encapsulate
+from mapdr.transform.encode.streams import Streams
+from mapdr.transform.fragments import OF_OTHER_FRAGMENTS
 from mapdr.transform.image import LeaveAsIs
+from mapdr.transform.scratch import Scratch
 
 
 def recompressed(document: OpenImage, target: str, settings: Settings) -> Payload:
@@ -31,17 +33,18 @@ def recompressed(document: OpenImage, target: str, settings: Settings) -> Payloa
     image, frames = document.image, document.frames
     assert isinstance(frames, ForeignFrames)
     before = document.source_bytes
-    budget.need(2 * before)
+    made = Streams(Scratch.of(settings))
+    budget.need(2 * streams_room(2 * before, made.scratch))
     pool = decoders(settings.workers)
     at_once = frames_at_once(image, settings)
 
-    def packed(index: int) -> bytes:
-        return pool.recompress(recompressor, image.format, frames.stream(index))
+    def pack(index: int) -> None:
+        made.put(index, pool.recompress(recompressor, image.format, frames.stream(index)))
 
-    made = each_of(range(image.frames), packed, frame_room(settings.workers), at_once)
-    if sum(map(len, made)) >= before:
+    each_of(range(image.frames), pack, frame_room(settings.workers), at_once)
+    if made.size >= before:
         raise LeaveAsIs("not-smaller")
-    offsets, pixels = encapsulate(made)
+    offsets, pixels = made.encapsulated()
     # Nested pixel data is native or in the data set's syntax, and JPEG XL would ask icons to come back too.
     changes = dict.fromkeys(OF_OTHER_FRAGMENTS) | native_icons(document)
     header = splice(document.told.header, changes)

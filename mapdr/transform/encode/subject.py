@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+from dataclasses import replace
+
 from mapdr.dicom import tags
 from mapdr.dicom.transfer_syntax import NATIVE, is_deflated
 from mapdr.kernel.errors import Permanent
 from mapdr.kernel.item import Instance
-from mapdr.transform.codecs.table import Codecs
+from mapdr.transform.codecs.table import Codecs, Row
 from mapdr.transform.document import OpenImage
 from mapdr.transform.encode.plan import Subject, Wish, Writers
 from mapdr.transform.encode.policy import SIGNATURES
@@ -56,7 +59,13 @@ def subject_of(document: OpenImage, instance: Instance, wish: Wish) -> Subject:
 
 def writers_of(codecs: Codecs) -> Writers:
     """What the codecs write."""
-    rows = codecs.rows.values()
+    return replace(
+        _writers(codecs.rows.values()),
+        plugins={name: _writers(rows.values()) for name, rows in codecs.own.items()},
+    )
+
+
+def _writers(rows: Collection[Row]) -> Writers:
     return Writers(
         {row.uid: row.encoder.takes for row in rows if row.encoder is not None},
         {row.uid: row.lossy_encoder.takes for row in rows if row.lossy_encoder is not None},

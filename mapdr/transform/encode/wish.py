@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from functools import lru_cache
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
 from mapdr.kernel.finding import Finding, instead
 from mapdr.kernel.stage import StageConfig
-from mapdr.transform.encode.methods import AUTO, AUTO_METHODS, METHODS, Method, Name
+from mapdr.transform.encode.methods import AUTO, METHODS, Method, Name
+from mapdr.transform.encode.named import is_known, lacking, methods_named, plugin_names
 from mapdr.transform.encode.plan import Wish
 from mapdr.transform.encode.policy import LIFTABLE, LIFTED
-
-if TYPE_CHECKING:
-    from mapdr.transform.codecs.table import Row
 
 TARGETS = ("ratio", "psnr", "max_error", "near")
 """What a lossy method may aim at; `max_error` beside `ratio` or `psnr` is a limit."""
@@ -26,19 +23,20 @@ LIMITS = ("min_psnr", "min_ssim")
 class CompressConfig(StageConfig):
     """`compress = { to = ["htj2k", "jpeg2000"], ratio = 10, max_error = 16 }`
 
-    `to` is one method or several, the best first: the first that takes the image and that its receiver takes.
-    "auto" stands for all of `AUTO_METHODS` that can be written here, and looks once a series whether an image
-    meets a ratio without loss. Lossy methods need one target: `ratio` counts against the native pixel data as
-    allocated, `psnr` is in dB against the frame's range without padding, `max_error` and `near` (for JPEG-LS)
-    in stored pixel values; or `lossless = true`. A limit that fails (`max_error` beside `ratio` or `psnr`,
-    `min_psnr`, `min_ssim`), or a target that cannot be met, has `fallback` sent: the lossless image, the
-    original, or nothing (the image is parked). `exclude` names modalities or SOP class UIDs that are never
-    made lossy, `allow` reasons against loss that do not count for this rule (docs/compression.md). `color =
-    "ybr"` has RGB transformed (YBR_RCT, YBR_ICT): a fifth smaller, and the only way for colour ultrasound in
-    JPEG 2000 and HTJ2K, but not every receiver can show it (docs/decisions/0009).
+    `to` is one method or several, the best first: the first that takes the image and that its receiver
+    takes. A codec of a plug-in has the name of its entry point. "auto" stands for all of `AUTO_METHODS`
+    that can be written here, and looks once a series whether an image meets a ratio without loss. Lossy
+    methods need one target: `ratio` counts against the native pixel data as allocated, `psnr` is in dB
+    against the frame's range without padding, `max_error` and `near` (for JPEG-LS) in stored pixel values;
+    or `lossless = true`. A limit that fails (`max_error` beside `ratio` or `psnr`, `min_psnr`, `min_ssim`),
+    or a target that cannot be met, has `fallback` sent: the lossless image, the original, or nothing (the
+    image is parked). `exclude` names modalities or SOP class UIDs that are never made lossy, `allow`
+    reasons against loss that do not count for this rule (docs/compression.md). `color = "ybr"` has RGB
+    transformed (YBR_RCT, YBR_ICT): a fifth smaller, and the only way for colour ultrasound in JPEG 2000 and
+    HTJ2K, but not every receiver can show it (docs/decisions/0009).
     """
 
-    to: Name | tuple[Name, ...]
+    to: Name | str | tuple[Name | str, ...]
     ratio: float | None = Field(default=None, gt=1, le=1000)
     psnr: float | None = Field(default=None, gt=0, le=200)
     max_error: int | None = Field(default=None, ge=1)
@@ -62,8 +60,10 @@ class CompressConfig(StageConfig):
         for name in names:
             if name == AUTO and len(names) > 1:
                 raise ValueError('has "auto" beside others, which it chooses itself; write to = "auto"')
-            if name != AUTO and name not in METHODS:
-                raise ValueError(f"is not one of the methods; {instead(name, (AUTO, *METHODS))}")
+            if not is_known(name):
+                raise ValueError(
+                    f"is not one of the methods; {instead(name, (AUTO, *METHODS, *plugin_names()))}"
+                )
         if len(set(names)) < len(names):
             raise ValueError("names a method twice; leave one of them out")
         return value
@@ -81,7 +81,14 @@ class CompressConfig(StageConfig):
         asked = [key for key in TARGETS if getattr(self, key) is not None]
         limits = [key for key in LIMITS if getattr(self, key) is not None]
         named = " and ".join(f'"{name}"' for name in self.names)
-        if self.lossless or not any(method.lossy for method in self.methods):
+        methods = self.methods
+        if not all(method.lossless or method.lossy for method in methods):
+            return self  # a plug-in that is unavailable: `unavailable` says so
+        if self.lossless and (lossy := next((each.name for each in methods if not each.lossless), "")):
+            raise ValueError(
+                f'"{lossy}" always loses something; remove lossless = true, or name another method'
+            )
+        if self.lossless or not any(method.lossy for method in methods):
             if asked or limits:
                 key = (asked + limits)[0]
                 why = "lossless = true" if self.lossless else named
@@ -115,7 +122,7 @@ class CompressConfig(StageConfig):
     @property
     def methods(self) -> tuple[Method, ...]:
         """The methods, the best first; of "auto" all, be they written here or not."""
-        return AUTO_METHODS if self.is_auto else tuple(METHODS[name] for name in self.names)
+        return methods_named(self.names)
 
     @property
     def target(self) -> str:
@@ -130,7 +137,7 @@ class CompressConfig(StageConfig):
         """What of it a plan looks at; of "auto" the methods that can be written here."""
         methods = self.methods
         if self.is_auto:
-            methods = tuple(method for method in methods if not _lacking(method.name))
+            methods = tuple(method for method in methods if not lacking(method.name))
         return Wish(
             methods,
             lossy=bool(self.target),
@@ -143,43 +150,12 @@ class CompressConfig(StageConfig):
 def unavailable(config: CompressConfig) -> Iterator[Finding]:
     """The methods of a rule that no codec here writes, and why."""
     if config.is_auto:
-        reasons = [_lacking(method.name) for method in config.methods]
+        reasons = [lacking(method.name) for method in config.methods]
         if all(reasons):
             yield Finding(("to",), f'"{AUTO}" is unavailable, because {reasons[0]}', "name a method")
         return
     for index, name in enumerate(config.names):
-        why = _lacking(name)
+        why = lacking(name)
         if why:
             place = ("to",) if isinstance(config.to, str) else ("to", index)
             yield Finding(place, f'"{name}" is unavailable, because {why}', "name another method")
-
-
-def _lacking(name: str) -> str:
-    """Why this installation does not write what a method needs, or an empty string."""
-    method = METHODS[name]
-    if method.way == "data-set":
-        return ""
-    rows = _installed()
-    if method.way == "jpeg":
-        row = rows.get(method.lossless)
-        return "" if row is not None and row.recompressor is not None else _why(row)
-    for syntax, writer in ((method.lossy, "lossy_encoder"), (method.lossless, "encoder")):
-        row = rows.get(syntax)
-        if syntax and (row is None or getattr(row, writer) is None):
-            return _why(row)
-    return ""
-
-
-@lru_cache(maxsize=1)
-def _installed() -> dict[str, Row]:
-    """The codecs' table of this installation, built once a process, and when the first rule compresses."""
-    from mapdr.kernel.registry import Registry
-    from mapdr.transform.codecs.table import installed
-
-    return {row.uid: row for row in installed(Registry())}
-
-
-def _why(row: Row | None) -> str:
-    if row is None:
-        return "no codec here knows it"
-    return f"{row.name} is not written here: {row.no_encode or 'no codec writes it so'}"
