@@ -92,7 +92,7 @@ def of_source(path: Path, syntax: str, folder: Path) -> Came:
     return Came(path, syntax, frames, complaints(path))
 
 
-def made_by(name: str, path: Path) -> tuple[Payload, int | None]:
+def made_by(name: str, path: Path, color: str = "ybr") -> tuple[Payload, int | None]:
     """What a rule with this method makes of an image, and the greatest error that is told of it, if one is.
 
     Raises Permanent where it is parked.
@@ -100,7 +100,7 @@ def made_by(name: str, path: Path) -> tuple[Payload, int | None]:
     target: dict[str, Any] = {"ratio": 8.0} if METHODS[name].lossy else {}
     if name == "jpegls-near":
         target = {"near": NEAR}
-    rule = {"steps": [{"type": "compress", "config": {"to": name, "color": "ybr", **target}}]}
+    rule = {"steps": [{"type": "compress", "config": {"to": name, "color": color, **target}}]}
     payload, instance = spooled(path)
     kept = Notebook()
     made = build_pipeline(rule, Registry(), settings(), CODECS).apply(payload, instance, kept, "")
