@@ -46,6 +46,33 @@ WHAT = {
     "unknown-sop-class": "a SOP class that is not in the tables: private and new ones",
 }
 """The reasons that a rule may lift, in words."""
+ORTHANC = {
+    **dict.fromkeys(
+        (
+            uids.DEFLATED_EXPLICIT_VR_LITTLE_ENDIAN,
+            uids.RLE_LOSSLESS,
+            uids.JPEG_BASELINE,
+            uids.JPEG_EXTENDED,
+            uids.JPEG_LOSSLESS_SV1,
+            uids.JPEG_LS_LOSSLESS,
+            uids.JPEG_LS_NEAR_LOSSLESS,
+        ),
+        ("yes", "yes", "-"),
+    ),
+    **dict.fromkeys((uids.JPEG2000_LOSSLESS, uids.JPEG2000), ("yes", "yes", "no")),
+    **dict.fromkeys(
+        (
+            uids.HTJ2K_LOSSLESS,
+            uids.HTJ2K,
+            uids.JPEG_XL_LOSSLESS,
+            uids.JPEG_XL_JPEG_RECOMPRESSION,
+            uids.JPEG_XL,
+        ),
+        ("no", "-", "-"),
+    ),
+}
+"""Whether Orthanc takes a transfer syntax, shows it, and shows it with the colour transform of
+`color = "ybr"`; tests/transform/test_orthanc.py holds it to this."""
 
 
 def document() -> str:
@@ -103,7 +130,14 @@ Palettes stay lossless in any case, and so do members of a concatenation. Whose 
 
 `to = ["htj2k", "jpeg2000"], ratio = 10` for a CT image, where the receiver takes these transfer syntaxes alone:
 
-{table(("the receiver takes", "what is done", "transfer syntax", "because"), _receivers())}"""
+{table(("the receiver takes", "what is done", "transfer syntax", "because"), _receivers())}
+## What Orthanc shows
+
+Debian 12's Orthanc (1.10) with its GDCM plugin (1.5), by C-STORE and its REST API: pixel by pixel what was written without loss, and within the
+greatest error that MAPDR tells what was written with loss. JPEG 2000 whose colours were transformed (`color = "ybr"`: YBR_RCT, YBR_ICT) it takes and
+does not show ("Unsupported output photometric interpretation" in its log). What it does not take leaves in another syntax of the rule, or without loss in one that it takes.
+
+{table(("transfer syntax", "taken", "shown", 'shown with `color = "ybr"`'), _shown())}"""
 
 
 def _methods() -> Iterator[tuple[str, str, str]]:
@@ -170,3 +204,8 @@ def _receivers() -> Iterator[tuple[str, ...]]:
         found = plan(IMAGE, wish, WRITERS, taken)
         syntax = name_of(found.syntax) if found.syntax else "-"
         yield ", ".join(map(name_of, taken)), _word(found), syntax, found.reason
+
+
+def _shown() -> Iterator[tuple[str, ...]]:
+    for syntax, words in ORTHANC.items():
+        yield name_of(syntax), *words

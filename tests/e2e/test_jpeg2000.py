@@ -12,6 +12,7 @@ import pydicom
 import pytest
 
 from peers.dciodvfy import is_of_an_original
+from peers.gdcm import UNKNOWN_CLASSES
 from peers.node import Node, destination, everything_to
 from peers.orthanc import Orthanc
 from peers.part10 import StoredObject
@@ -22,18 +23,6 @@ Keep = Callable[[Callable[[], object]], None]
 JPEG2000 = {"1.2.840.10008.1.2.4.90", "1.2.840.10008.1.2.4.91"}
 LARGEST = 3_000_000
 DEFLATED = "1.2.840.10008.1.2.1.99"
-UNKNOWN_TO_GDCM = {
-    f"1.2.840.10008.5.1.4.1.1.{suffix}"
-    for suffix in (
-        "12.2.1",
-        "30",
-        "66.7",
-        "77.1.3",
-        "77.1.7",
-        *(f"77.1.5.{number}" for number in (3, 5, 6, 7, 8)),
-    )
-}
-"""SOP classes that GDCM 3.0.21 takes for no images, and label maps: Orthanc shows no JPEG 2000 of them."""
 
 
 @dataclass(frozen=True)
@@ -124,7 +113,7 @@ def test_most_images_are_compressed(sources: list[StoredObject], compressed: lis
 
 def test_orthanc_renders_every_compressed_image(compressed: list[Compressed], orthanc: Orthanc) -> None:
     """All of which it could render any, and would render what MAPDR was sent."""
-    known = [image for image in compressed if image.source.sop_class_uid not in UNKNOWN_TO_GDCM]
+    known = [image for image in compressed if image.source.sop_class_uid not in UNKNOWN_CLASSES]
     assert len(known) > len(compressed) * 0.8
     dark = [image.source for image in known if not orthanc.preview(image.instance)]
     assert not [source.path.name for source in dark if renders(orthanc, source)]

@@ -66,7 +66,14 @@ class Orthanc:
 
     def preview(self, instance: str) -> bytes | None:
         """The rendered PNG of an instance; None if Orthanc cannot decode it."""
-        request = Request(f"http://{LOOPBACK}:{self.http_port}/instances/{instance}/preview")
+        return self._rendered(f"/instances/{instance}/preview")
+
+    def stored_values(self, instance: str, *, signed: bool) -> bytes | None:
+        """The PNG of the first frame's values in 16 bits, without a window; None as for `preview`."""
+        return self._rendered(f"/instances/{instance}/frames/0/image-{'int16' if signed else 'uint16'}")
+
+    def _rendered(self, path: str) -> bytes | None:
+        request = Request(f"http://{LOOPBACK}:{self.http_port}{path}")
         request.add_header("Accept", "image/png")
         try:
             with urlopen(request, timeout=60) as answer:

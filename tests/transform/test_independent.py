@@ -229,6 +229,17 @@ def test_lossless_frames_are_read_as_they_were(syntax: str, reader: str, tmp_pat
     assert read >= 3
 
 
+@pytest.mark.parametrize("reader", [pytest.param(each, marks=pytest.mark.peer(each)) for each in HTJ2K])
+def test_small_frames_in_htj2k_are_read_as_they_were(reader: str, tmp_path: Path) -> None:
+    """Debian's OpenJPH 0.9 shows other pixels where a transform goes on when one pixel is left."""
+    encoder = CODECS.encoder(uid.HTJ2K_LOSSLESS)
+    for rows, columns in ((1, 1), (1, 2), (2, 3), (1, 17), (16, 16), (17, 16), (33, 2)):
+        form = FrameFormat(rows, columns, 1, 8, 8, False, "MONOCHROME2")
+        frame = np.random.default_rng(rows).integers(0, 256, (rows, columns)).astype("u1")
+        found = READERS[reader](uid.HTJ2K_LOSSLESS, form, encoder.encode(frame, form), tmp_path)
+        assert np.array_equal(found, frame), form
+
+
 @pytest.mark.parametrize(("syntax", "reader"), pairs(LOSSY))
 def test_lossy_frames_are_read_as_they_were_verified(syntax: str, reader: str, tmp_path: Path) -> None:
     encoder, allowed = CODECS.lossy_encoder(syntax), LOSSY[syntax][reader]

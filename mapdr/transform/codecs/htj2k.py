@@ -41,8 +41,13 @@ _RPCL = 2
 
 
 def _decompositions(form: FrameFormat) -> int:
-    """Five, or as many more as make the lowest resolution no larger than BASE."""
-    return max(5, (max(form.rows, form.columns, 1) - 1).bit_length() - (BASE.bit_length() - 1))
+    """Five, or as many more as make the lowest resolution no larger than BASE; of small frames no more than
+    take its longer side to one pixel.
+
+    More are allowed, but make nothing smaller, and OpenJPH before 0.10 decodes them to other pixels.
+    """
+    bits = (max(form.rows, form.columns, 1) - 1).bit_length()
+    return max(1, min(bits, max(5, bits - (BASE.bit_length() - 1))))
 
 
 class _OpenJph:

@@ -1,0 +1,185 @@
+"""What other programs make of whole files: DCMTK's, GDCM's, OpenJPEG's, OpenJPH's and libjxl's.
+
+Of many frames three are looked at.
+"""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pydicom
+from pydicom.dataset import Dataset
+from pydicom.encaps import generate_frames
+from pydicom.pixels import convert_color_space
+from pydicom.uid import SecondaryCaptureImageStorage, UltrasoundMultiFrameImageStorage
+
+from mapdr.dicom import uids as uid
+from mapdr.kernel.codec import FrameFormat
+from peers.gdcm import UNKNOWN_CLASSES
+
+from .test_independent import READERS, with_sign
+
+GDCM = ("gdcmconv", "--raw")
+BY_FILE = {
+    uid.JPEG_BASELINE: (("dcmdjpeg",), GDCM),
+    uid.JPEG_EXTENDED: (("dcmdjpeg",), GDCM),
+    uid.JPEG_LOSSLESS_SV1: (("dcmdjpeg", "+cn"), GDCM),
+    uid.JPEG_LS_LOSSLESS: (("dcmdjpls",), GDCM),
+    uid.JPEG_LS_NEAR_LOSSLESS: (("dcmdjpls",), GDCM),
+    uid.RLE_LOSSLESS: (("dcmdrle",), GDCM),
+    uid.JPEG2000: (GDCM,),
+    uid.JPEG2000_LOSSLESS: (GDCM,),
+    **dict.fromkeys(
+        (uid.EXPLICIT_VR_LITTLE_ENDIAN, uid.DEFLATED_EXPLICIT_VR_LITTLE_ENDIAN), (("dcmconv", "+te"), GDCM)
+    ),
+}
+"""What reads whole files."""
+BY_FRAME = {
+    uid.JPEG2000: ("opj_decompress",),
+    uid.JPEG2000_LOSSLESS: ("opj_decompress",),
+    **dict.fromkeys(
+        (uid.HTJ2K, uid.HTJ2K_LOSSLESS, uid.HTJ2K_LOSSLESS_RPCL), ("opj_decompress", "ojph_expand")
+    ),
+    **dict.fromkeys((uid.JPEG_XL, uid.JPEG_XL_LOSSLESS), ("djxl",)),
+}
+"""What reads codestreams."""
+READ_BY_ONE = {uid.JPEG_XL, uid.JPEG_XL_LOSSLESS}
+"""Of JPEG XL nothing but libjxl was at hand; its program is of another version than MAPDR's."""
+SIZ = b"\xff\x51"
+
+
+def shape_of(data: Dataset) -> FrameFormat:
+    """The frames' form, as the header says it."""
+    return FrameFormat(
+        data.Rows,
+        data.Columns,
+        data.SamplesPerPixel,
+        data.BitsAllocated,
+        data.BitsStored,
+        bool(data.PixelRepresentation),
+        data.PhotometricInterpretation,
+    )
+
+
+def count_of(data: Dataset) -> int:
+    """The number of frames."""
+    return int(data.get("NumberOfFrames", 1) or 1)
+
+
+def looked_at(count: int) -> list[int]:
+    """First, middle, last."""
+    return sorted({0, count // 2, count - 1})
+
+
+def streams_of(data: Dataset) -> list[bytes]:
+    """The codestreams of a compressed image, one a frame."""
+    return list(generate_frames(data.PixelData, number_of_frames=count_of(data)))
+
+
+def native_frames(data: Dataset) -> dict[int, np.ndarray]:
+    """The frames of native pixel data that are looked at."""
+    form = shape_of(data)
+    if form.allocated == 1:  # PS3.5 section 8.1.1: eight pixels in a byte, the first in its lowest bit
+        cells = np.unpackbits(np.frombuffer(data.PixelData, "u1"), bitorder="little")
+    else:
+        order = "<" if data.original_encoding[1] else ">"
+        cells = np.frombuffer(data.PixelData, f"{order}u{form.allocated // 8}")
+    found = {}
+    halved = form.photometric == "YBR_FULL_422"
+    size = form.rows * form.columns * (2 if halved else form.samples)
+    for index in looked_at(count_of(data)):
+        frame = cells[index * size : (index + 1) * size]
+        if halved:
+            pairs = frame.reshape(form.rows, form.columns // 2, 4)
+            whole = np.empty((form.rows, form.columns, 3), "u1")
+            whole[:, ::2, 0], whole[:, 1::2, 0] = pairs[..., 0], pairs[..., 1]
+            whole[:, ::2, 1:] = whole[:, 1::2, 1:] = pairs[..., 2:]
+            frame = whole
+        elif form.samples == 3 and data.get("PlanarConfiguration") == 1:
+            frame = np.moveaxis(frame.reshape(3, form.rows, form.columns), 0, -1)
+        elif form.samples == 3:
+            frame = frame.reshape(form.rows, form.columns, 3)
+        else:
+            frame = frame.reshape(form.rows, form.columns)
+        if form.photometric.startswith("YBR"):
+            frame = convert_color_space(frame, "YBR_FULL", "RGB")
+        found[index] = with_sign(form, frame.astype("i8"))
+    return found
+
+
+def by_program(command: Sequence[str], path: Path, out: Path) -> dict[int, np.ndarray]:
+    """What a program makes of a file. Raises CalledProcessError where it refuses it."""
+    out.unlink(missing_ok=True)
+    source = path
+    if command[0] == GDCM[0]:
+        data = pydicom.dcmread(path, force=True)
+        if data.SOPClassUID in UNKNOWN_CLASSES:
+            source = _of_a_known_class(data, path.with_suffix(".known.dcm"))
+    subprocess.run([*command, str(source), str(out)], check=True, capture_output=True, timeout=300)
+    return native_frames(pydicom.dcmread(out, force=True))
+
+
+def _of_a_known_class(data: Dataset, path: Path) -> Path:
+    """The same pixels for a reader that does not know their SOP class as one of images."""
+    known = SecondaryCaptureImageStorage if count_of(data) == 1 else UltrasoundMultiFrameImageStorage
+    data.SOPClassUID = data.file_meta.MediaStorageSOPClassUID = known
+    data.save_as(path)
+    return path
+
+
+def by_codestream(name: str, made: Dataset, folder: Path) -> dict[int, np.ndarray]:
+    """What a program makes of the codestreams of a data set. Raises SubprocessError where it refuses."""
+    form = shape_of(made)
+    streams = streams_of(made)
+    found = {}
+    for index in looked_at(len(streams)):
+        stream = streams[index]
+        if name == "ojph_expand" and form.signed:
+            values = _signed_by_openjph(form, stream, made.file_meta.TransferSyntaxUID, folder)
+        else:
+            values = READERS[name](made.file_meta.TransferSyntaxUID, form, stream, folder)
+        if form.photometric == "YBR_FULL":
+            values = convert_color_space(values.astype("u1"), "YBR_FULL", "RGB").astype("i8")
+        found[index] = values
+    return found
+
+
+def _signed_by_openjph(form: FrameFormat, stream: bytes, syntax: str, folder: Path) -> np.ndarray:
+    """Signed values by a program that writes none: it clips them to zero.
+
+    Without the sign in SIZ (ISO/IEC 15444-1, A.5.1) the same codestream is of values that are half their
+    range higher.
+    """
+    at = stream.index(SIZ) + 40
+    assert stream[at] & 0x80
+    plain = stream[:at] + bytes([stream[at] & 0x7F]) + stream[at + 1 :]
+    higher = FrameFormat(
+        form.rows, form.columns, 1, form.allocated, form.stored, signed=False, photometric=form.photometric
+    )
+    return READERS["ojph_expand"](syntax, higher, plain, folder) - (1 << form.stored - 1)
+
+
+def read_alike(path: Path, syntax: str, folder: Path) -> tuple[dict[str, dict[int, np.ndarray]], list[str]]:
+    """What each program makes of a file in this transfer syntax, by its name, and which refuse it."""
+    found, refused = {}, []
+    made = pydicom.dcmread(path)
+    for name, command in ((command[0], command) for command in BY_FILE.get(syntax, ())):
+        try:
+            found[name] = by_program(command, path, folder / "theirs.dcm")
+        except (subprocess.SubprocessError, OSError) as error:
+            refused.append(_said(name, error))
+    for name in BY_FRAME.get(syntax, ()):
+        try:
+            found[name] = by_codestream(name, made, folder)
+        except (subprocess.SubprocessError, OSError) as error:
+            refused.append(_said(name, error))
+    return found, refused
+
+
+def _said(name: str, error: Exception) -> str:
+    last = getattr(error, "stderr", b"") or b""
+    words = last.decode(errors="replace").strip().splitlines()
+    return f"{name} refuses it: {words[-1][-150:] if words else error}"
