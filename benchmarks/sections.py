@@ -9,7 +9,7 @@ import re
 import sys
 from collections.abc import Callable, Iterable, Mapping
 
-from benchmarks import contention, deidentify, tenfold, watching
+from benchmarks import codecs, contention, deidentify, tenfold, watching
 from benchmarks.__main__ import HEAD, HERE, conditions, line, measure
 from benchmarks.rows import Row, stow_rows, tls_rows
 
@@ -46,6 +46,7 @@ SECTIONS: Mapping[str, Callable[[int], list[str]]] = {
     "Contention": contention.report,
     "Watching": watching.report,
     "Ten to one": tenfold.report,
+    "Codecs beside other programs": codecs.report,
 }
 
 
