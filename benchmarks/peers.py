@@ -83,7 +83,16 @@ def storescp(folder: Path, tls: Sequence[str] = ()) -> Iterator[int]:
 
 @contextlib.contextmanager
 def orthanc(folder: Path, forward_to: int | None = None) -> Iterator[tuple[int, int]]:
-    """Orthanc as installed; yields its DICOM and HTTP ports.
+    """As `orthanc_process`; yields the ports alone."""
+    with orthanc_process(folder, forward_to) as (_, dicom, http):
+        yield dicom, http
+
+
+@contextlib.contextmanager
+def orthanc_process(
+    folder: Path, forward_to: int | None = None
+) -> Iterator[tuple[subprocess.Popen[bytes], int, int]]:
+    """Orthanc as installed; yields its process, and its DICOM and HTTP ports.
 
     With `forward_to`, a Lua script sets one tag of every image and sends it to that port, as its users do.
     """
@@ -112,8 +121,8 @@ def orthanc(folder: Path, forward_to: int | None = None) -> Iterator[tuple[int, 
         settings["DicomModalities"] = {"sink": ["SINK", "127.0.0.1", forward_to]}
     config = folder / "orthanc.json"
     config.write_text(json.dumps(settings))
-    with running(["Orthanc", str(config)], dicom):
-        yield dicom, http
+    with running(["Orthanc", str(config)], dicom) as process:
+        yield process, dicom, http
 
 
 @contextlib.contextmanager

@@ -9,7 +9,7 @@ import re
 import sys
 from collections.abc import Callable, Iterable, Mapping
 
-from benchmarks import contention, deidentify, success, tenfold, watching
+from benchmarks import codecs, contention, deidentify, success, tenfold, watching
 from benchmarks.__main__ import HEAD, HERE, conditions, line, measure
 from benchmarks.rows import Row, stow_rows, tls_rows
 
@@ -47,6 +47,7 @@ SECTIONS: Mapping[str, Callable[[int], list[str]]] = {
     "Watching": watching.report,
     "Ten to one": tenfold.report,
     "Success": success.report,
+    "Codecs beside other programs": codecs.report,
 }
 
 

@@ -72,24 +72,26 @@ def projection(rows: int, columns: int, bits: int, seed: int) -> NDArray[np.uint
     return np.clip(values, 0, top).astype("u2")
 
 
-def generated(modality: str, folder: Path) -> Path:
-    """A file of a modality that the test data has no image of."""
+def generated(modality: str, folder: Path, number: int = 0) -> Path:
+    """A file of a modality that the test data has no image of: another one for each `number`."""
     sop_class, rows, columns, bits, count = GENERATED[modality]
     data = Dataset()
     data.file_meta = FileMetaDataset()
     data.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
     data.file_meta.MediaStorageSOPClassUID = data.SOPClassUID = sop_class
-    data.file_meta.MediaStorageSOPInstanceUID = data.SOPInstanceUID = f"1.2.{sum(map(ord, modality))}"
-    data.StudyInstanceUID, data.SeriesInstanceUID = "1.3", f"{data.SOPInstanceUID}.1"
+    data.file_meta.MediaStorageSOPInstanceUID = data.SOPInstanceUID = (
+        f"1.2.{sum(map(ord, modality))}.{number}"
+    )
+    data.StudyInstanceUID, data.SeriesInstanceUID = "1.3", f"1.3.{sum(map(ord, modality))}"
     data.Modality = "OT" if modality == "SC" else modality
     data.Rows, data.Columns, data.SamplesPerPixel = rows, columns, 1
     data.PhotometricInterpretation, data.PixelRepresentation = "MONOCHROME2", 0
     data.BitsStored, data.HighBit, data.BitsAllocated = bits, bits - 1, 8 if bits == 8 else 16
     if count > 1:
         data.NumberOfFrames = count
-    frames = [projection(rows, columns, bits, seed) for seed in range(count)]
+    frames = [projection(rows, columns, bits, seed) for seed in range(number, number + count)]
     data.PixelData = np.stack(frames).astype("u1" if bits == 8 else "<u2").tobytes()
-    path = folder / f"{modality}.dcm"
+    path = folder / f"{modality}-{number}.dcm"
     data.save_as(path, enforce_file_format=True)
     return path
 
