@@ -28,7 +28,7 @@ from mapdr.store.alarms import RaisedAlarms
 from mapdr.store.clock import Clock
 from mapdr.store.erasure import Erasure
 from mapdr.store.index.arrivals import LastArrivals
-from mapdr.store.index.commands import Commands
+from mapdr.store.index.commands import RESTS, RESTS_ELSEWHERE, Commands
 from mapdr.store.index.corrections import Corrections
 from mapdr.store.index.counters import Counters
 from mapdr.store.index.counts import Counts
@@ -317,6 +317,15 @@ class Store:
         if self.writer.failing and not self.spool.distrusted:
             return f"the index cannot be written: {self.writer.failing}"
         return self.spool.distrusted
+
+    @property
+    def rests(self) -> float:
+        """Seconds between two signs of life at most."""
+        return RESTS if self.database.is_file else RESTS_ELSEWHERE
+
+    def changes(self) -> object:
+        """What is another after each commit to the index, by any process, and costs no query."""
+        return self.database.version()
 
     def look_at_the_clock(self) -> float:
         """Move due times if the clock was set since the last call; by how many seconds it was, or 0."""

@@ -33,6 +33,7 @@ from mapdr.kernel.errors import Permanent
 from mapdr.kernel.item import Arrival, TagPath
 from mapdr.kernel.privacy import place
 from mapdr.store.index import schema
+from mapdr.store.index.commands import RESTS
 from mapdr.store.index.database import Database, portions
 from mapdr.store.index.fault import fault_of_the_index
 from mapdr.store.queue.ingest import Ingest
@@ -194,9 +195,14 @@ class Recovery:
         log.error("%s: set aside in the spool as a %s file, not indexed: %s", id_, DAMAGED, cause)
 
     def _was_being_written(self, id_: str) -> bool:
-        """Whether its id is of the time around the last sign of life; that may be long ago, in a backup."""
+        """Whether its id is of the time around the last sign of life; that may be long ago, in a backup.
+
+        A node that had nothing to say gave none for up to RESTS seconds before it was killed.
+        """
         after = self._killed_after
-        return after is not None and after <= id_milliseconds(id_) / 1000 <= after + 2 * _LAST_SECONDS
+        if after is None:
+            return False
+        return after <= id_milliseconds(id_) / 1000 <= after + 2 * _LAST_SECONDS + RESTS
 
 
 def _killed_after(last_beat: float | None) -> float | None:

@@ -398,7 +398,9 @@ def test_signs_of_life_go_on_while_a_reload_drains(
     try:
         assert inside.wait(10)
         seen = beats
-        until(lambda: beats >= seen + 2, 15, "two signs of life")
+        for more in (1, 2):
+            os.utime(node.running_file)  # it is asked for them
+            until(lambda: beats >= seen + more, 15, "a sign of life")  # noqa: B023
     finally:
         go_on.set()
     until(lambda: node.store.commands.get(order).done_at is not None, 10, "the answer")
