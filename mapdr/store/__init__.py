@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from mapdr._fast import RunQueue
+from mapdr.kernel.durable import Durability, sync_folder
 from mapdr.kernel.item import TagPath
 from mapdr.kernel.permissions import make_private
 from mapdr.kernel.privacy import system_says
@@ -54,7 +55,7 @@ from mapdr.store.recover import Recovered, Recovery
 from mapdr.store.retention import Purged, Retention
 from mapdr.store.rules import EarlierRules, Router, Rules, RulesFor
 from mapdr.store.spool.claim import Claim, node_file
-from mapdr.store.spool.durable import Durability, make_folder, sync_folder
+from mapdr.store.spool.durable import make_folder
 from mapdr.store.spool.files import MOST_WAITING, Spool
 from mapdr.store.spool.folder import SpoolFolder
 from mapdr.store.spool.headers import INDEX_TAGS, STUDY_TAGS, Reading

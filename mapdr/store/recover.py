@@ -29,6 +29,7 @@ from pathlib import Path
 
 from sqlalchemy import select
 
+from mapdr.kernel.durable import sync_file, sync_folder
 from mapdr.kernel.errors import Permanent
 from mapdr.kernel.item import Arrival, TagPath
 from mapdr.kernel.privacy import place
@@ -40,7 +41,7 @@ from mapdr.store.queue.ingest import Ingest
 from mapdr.store.queue.inhand import InHand
 from mapdr.store.queue.ledger import Ledger
 from mapdr.store.rules import EarlierRules
-from mapdr.store.spool.durable import make_folder, sync_file, sync_folder
+from mapdr.store.spool.durable import make_folder
 from mapdr.store.spool.files import Spool
 from mapdr.store.spool.folder import DAMAGED, PART
 from mapdr.store.spool.headers import INDEX_TAGS

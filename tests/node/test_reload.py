@@ -137,7 +137,7 @@ def test_what_fails_is_named_and_nothing_has_changed(
     assert MARK not in problems[0] + caplog.text
     assert standing(node) == before
     assert set(threading.enumerate()) <= threads
-    assert not list((node.plan.node.data / "revisions").glob("*.part"))
+    assert not list((node.plan.node.data / "revisions").glob("*.new"))
     assert echoes(port)
     # What was refused for a reason that is gone is taken the next time.
     assert not reload(node, path, receiver(port) + '[egress.other]\ntype = "small"\n' + SMALL)

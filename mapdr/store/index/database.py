@@ -20,6 +20,7 @@ from typing import Any, TypeVar
 from sqlalchemy import Connection, PoolProxiedConnection, Table, case, delete, insert, inspect, select
 
 import mapdr
+from mapdr.kernel.durable import Durability
 from mapdr.kernel.errors import ConfigurationError
 from mapdr.kernel.permissions import touch_private
 from mapdr.store.index import schema
@@ -27,7 +28,6 @@ from mapdr.store.index.engines import postgresql, remove_leftovers, sqlite
 from mapdr.store.index.fault import IndexFault
 from mapdr.store.index.migrations import STEPS, migrate
 from mapdr.store.index.moving import keep_copy, refuse_other, refuse_under_a_node
-from mapdr.store.spool.durable import Durability
 
 BUSY_SECONDS = 30
 MADE_BY = "made_by"
