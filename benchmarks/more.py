@@ -15,7 +15,7 @@ from pathlib import Path
 
 from sqlalchemy import update
 
-from benchmarks import contention, deidentify, edits, watching, written
+from benchmarks import contention, deidentify, edits, idle, watching, written
 from benchmarks import load as generator
 from benchmarks.node import Bench, node
 from benchmarks.peers import Sink, load, scratch
@@ -201,6 +201,10 @@ def report() -> list[str]:
         "## Bytes written",
         "",
         *written.report(),
+        "",
+        "## An idle node",
+        "",
+        *idle.report(),
         "",
     ]
 

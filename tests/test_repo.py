@@ -343,6 +343,20 @@ def test_no_test_sleeps() -> None:
     assert not found
 
 
+FLUSHES = {"mapdr/kernel/durable.py": {"os.fsync"}, "mapdr/store/spool/journal/segment.py": {"os.fdatasync"}}
+"""Who may call the system's flushes: everybody else goes through them."""
+
+
+def test_files_are_flushed_in_one_place() -> None:
+    found = [
+        f"{path}:{line} calls {name}"
+        for path, source in ((relative(each), each.read_text()) for each in python_files(*ROOTS.values()))
+        for line, name in calls(source)
+        if name in ("os.fsync", "os.fdatasync") and name not in FLUSHES.get(path, set())
+    ]
+    assert not found
+
+
 def test_the_sentence_the_folders_and_the_kinds_agree() -> None:
     sentence = (mapdr.__doc__ or "").splitlines()[0]
     words = re.findall(r"\w+", sentence.partition(":")[2])

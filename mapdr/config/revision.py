@@ -7,13 +7,12 @@ decision 2). The text is the canonical one, so layout and comments make no new r
 from __future__ import annotations
 
 import hashlib
-import os
-import secrets
 from pathlib import Path
 
 from mapdr.config.read import Loaded, read_text
+from mapdr.kernel.durable import sync_folder, write_durably
 from mapdr.kernel.errors import ConfigurationError
-from mapdr.kernel.permissions import FILE_MODE, make_private
+from mapdr.kernel.permissions import make_private
 from mapdr.kernel.registry import Registry
 
 
@@ -52,30 +51,3 @@ def read_revision(
     if hashlib.sha256(content).hexdigest() != revision:
         raise ConfigurationError(f"revisions/{path.name} was changed after it was kept")
     return read_text(content.decode(), registry, file=path.name, base=base, rules=rules)
-
-
-def write_durably(path: Path, content: bytes, mode: int = FILE_MODE) -> None:
-    """Write a whole file under its final name, replacing what is there: flushed, renamed, folder flushed."""
-    part = path.with_name(f"{path.name}.{secrets.token_hex(4)}.part")
-    flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | getattr(os, "O_BINARY", 0)
-    try:
-        with open(os.open(part, flags, mode), "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(part, path)
-    except BaseException:
-        part.unlink(missing_ok=True)
-        raise
-    sync_folder(path.parent)
-
-
-def sync_folder(folder: Path) -> None:
-    """Flush the names in a folder. Windows has no such call; NTFS's journal keeps renames in order."""
-    if os.name == "nt":
-        return
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -6,12 +6,10 @@ share it. Losing it loses no image: a later copy of an image would only get anot
 
 from __future__ import annotations
 
-import os
 import secrets
-from contextlib import suppress
 from pathlib import Path
 
-from mapdr.config.revision import sync_folder, write_durably
+from mapdr.kernel.durable import write_first
 from mapdr.kernel.errors import ConfigurationError
 
 LENGTH = 32
@@ -27,20 +25,9 @@ def site_key(data: Path) -> bytes:
     path = key_file(data)
     if not path.exists():
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        _make(path)
+        # Under its final name only when whole; of two programs at once, the first one's key stays.
+        write_first(path, secrets.token_bytes(LENGTH), 0o600)
     key = path.read_bytes()
     if len(key) != LENGTH:
         raise ConfigurationError(f"keys/site.key is damaged: it has {len(key)} bytes instead of {LENGTH}")
     return key
-
-
-def _make(path: Path) -> None:
-    """Under its final name only when whole; of two programs at once, the first one's key stays."""
-    fresh = path.with_name(f"site.{secrets.token_hex(4)}.new")
-    write_durably(fresh, secrets.token_bytes(LENGTH), 0o600)
-    # Neither replaces what is there: a hard link anywhere, a rename on Windows, where links may be missing.
-    give_name = os.rename if os.name == "nt" else os.link
-    with suppress(FileExistsError):
-        give_name(fresh, path)
-    fresh.unlink(missing_ok=True)
-    sync_folder(path.parent)

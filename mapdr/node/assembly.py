@@ -28,7 +28,7 @@ from mapdr.kernel.page import Page
 from mapdr.kernel.permissions import make_private
 from mapdr.kernel.privacy import in_words
 from mapdr.kernel.registry import Registry
-from mapdr.kernel.stage import Receiver, Stage
+from mapdr.kernel.stage import Receiver
 from mapdr.kernel.watch import Watch
 from mapdr.node.alarms import NodeAlarms
 from mapdr.node.build import Builder
@@ -40,6 +40,7 @@ from mapdr.node.reload import CURE, NotAcquired, Reload, taken
 from mapdr.node.upkeep import Upkeep
 from mapdr.notify.alarms import Alarms
 from mapdr.notify.events import wanted_tags
+from mapdr.notify.notifier import Notifier
 from mapdr.store import CLAIM_SECONDS, Store
 from mapdr.store.index.commands import Heartbeat
 from mapdr.store.index.fault import index_named
@@ -75,7 +76,7 @@ class Node:
         self.watch = Watch()
         self.receivers: dict[str, Receiver] = {}
         self.deliverers: dict[str, Deliverer] = {}
-        self.notifier: Stage
+        self.notifier: Notifier
         self.page: Page | None = None
         self.recovered = Recovered()
         self.licensing = Licensing(plan.node.data)
@@ -93,11 +94,18 @@ class Node:
         self._alarms: NodeAlarms | None = None
         self._started_at = time.time()
         self.state = "stopped"
+        self.changes = 0
+        """How often the index was seen to have changed: who looks at it need not where this is the same."""
 
     @property
     def file(self) -> Path:
         """The configuration file, which a reload reads again."""
         return self._file
+
+    @property
+    def running_file(self) -> Path:
+        """What it claims while it runs, and who asks for a sign of life touches."""
+        return running_file(self.plan.node.data, self.plan.node.name)
 
     @property
     def store(self) -> Store:
@@ -122,7 +130,7 @@ class Node:
             self.state = "running"
             # The first sign of life before the claim: who sees the claim finds the node in its index.
             self._beat()
-            self._running = Claim(running_file(self.store.data, node.name), node.name)
+            self._running = Claim(self.running_file, node.name)
             # Who asks whether the node runs (`claimed`) holds the claim for a moment.
             self._running.shared(CLAIM_SECONDS)
         except BaseException:
@@ -226,11 +234,12 @@ class Node:
         return Heartbeat(self.plan.node.name, time.time(), self._started_at, os.getpid(), self.counters())
 
     def counters(self) -> dict[str, Any]:
-        """What the heartbeat tells: state, seconds of its drain, counters, the last hour, receivers,
-        destinations, the license, last events."""
+        """What the heartbeat tells: state, seconds of its drain, those that it rests at most, counters,
+        the last hour, receivers, destinations, the license, last events."""
         return {
             "state": self.state,
             "drain": self.drain,
+            "rests": None if self._store is None else self._store.rests,
             "counters": self.watch.counters(),
             "revision": self._loaded.revision,
             "store": {} if self._store is None else self._store.health(),
@@ -258,6 +267,13 @@ class Node:
             deliverer = self.deliverers.get(name)
             if deliverer is not None:
                 deliverer.wake()
+
+    def look(self) -> None:
+        """The index has changed, by whomever: all who wait for something in it may have something to do."""
+        self.changes += 1
+        for deliverer in self.deliverers.copy().values():
+            deliverer.look()
+        self.notifier.look()
 
     # --- putting together ---------------------------------------------------------------------------------
 

@@ -19,7 +19,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from mapdr.config.revision import write_durably
+from mapdr.kernel.durable import write_durably
 from mapdr.kernel.permissions import give_to_owner
 from mapdr.kernel.privacy import system_says
 from mapdr.license import gate

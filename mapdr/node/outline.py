@@ -75,7 +75,7 @@ def keep_outline(plan: Plan, text: str, base: Path) -> None:
 
     Raises OSError.
     """
-    from mapdr.config.revision import write_durably  # who looks needs none of it
+    from mapdr.kernel.durable import write_durably
     from mapdr.kernel.registry import BUILTIN
 
     node = plan.node

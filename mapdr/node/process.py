@@ -40,8 +40,8 @@ of 5 ms."""
 YOUNG = 20_000
 """Objects that are made before the cycle collector looks at them: a batch of rows makes thousands, none in a
 cycle. With the default of 700 the collector took a sixth of the node's time at 12,000 images a second."""
-TICK = 0.5
-"""Seconds: how long a wait may be, since Windows sees a signal only when it is over."""
+TICK = 0.5 if sys.platform == "win32" else 1.0
+"""Seconds: how long a wait may be; Windows sees a signal only when it is over."""
 ENDING = ("SIGINT", "SIGTERM", "SIGBREAK")
 """The signals that ask for the end, where the system has them."""
 

@@ -26,6 +26,7 @@ from mapdr.kernel.privacy import in_words
 from mapdr.kernel.stage import Acquires, Receiver, Stage
 from mapdr.node.build import Builder
 from mapdr.node.plan import Plan, Planned
+from mapdr.notify.notifier import Notifier
 
 log = logging.getLogger("mapdr.node")
 
@@ -42,7 +43,7 @@ class Parts(Protocol):
     plan: Plan
     receivers: dict[str, Receiver]
     deliverers: dict[str, Deliverer]
-    notifier: Stage
+    notifier: Notifier
     page: Page | None
 
 
@@ -69,7 +70,7 @@ class Reload:
         self._hooks_change = hooks != (old.webhooks, old.node.study_quiet)
         self._receivers: dict[str, Receiver] = {}
         self._deliverers: dict[str, Deliverer] = {}
-        self._notifier: Stage | None = None
+        self._notifier: Notifier | None = None
         # One that could not start is tried again.
         self._page_changes = _page_of(old) != _page_of(new) or (new.page is not None and parts.page is None)
         self._page: Page | None = None

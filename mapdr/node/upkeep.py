@@ -1,7 +1,9 @@
 """What a node does beside moving images: signs of life, orders from the command line, purging.
 
 One thread, one short round after another. A round that fails is shown and the next one tries again: the
-database may be locked, the disk full.
+database may be locked, the disk full. A round reads and writes nothing of the index unless it has changed
+(`Store.changes`); then all who wait for something in it are told to look (`Kept.look`), so that they need not
+look by themselves.
 """
 
 from __future__ import annotations
@@ -24,6 +26,7 @@ from mapdr.node.alarms import NodeAlarms
 from mapdr.node.certificates import ending_soon
 from mapdr.node.licensing import Licensing
 from mapdr.node.plan import Plan
+from mapdr.node.sign import SignOfLife
 from mapdr.store import Purged, Store
 from mapdr.store.index.commands import Command
 from mapdr.store.index.fault import fault_of_the_index
@@ -31,10 +34,10 @@ from mapdr.store.spool.room import DiskStep
 
 log = logging.getLogger("mapdr.node")
 
-ROUND = 0.25
-"""Seconds between looks for orders."""
+ROUND = 0.5
+"""Seconds between looks whether the index has changed, and whether somebody asks for a sign of life."""
 BEAT = 1.0
-"""Seconds between signs of life."""
+"""Seconds between two signs of life at least, and between looks at the node itself."""
 PURGE = 60.0
 """Seconds between looks for files whose retention is over."""
 EARLY = 3.0
@@ -46,7 +49,7 @@ TOLD_EVERY = DAY
 """... and between two warnings of the same one."""
 
 WORDS = {
-    "orders": "orders {} be looked for",
+    "changes": "orders {} be looked for",
     "clock": "the clock {} be looked at",
     "index": "the index {} be looked at",
     "beat": "the sign of life {} be written",
@@ -71,6 +74,10 @@ class Kept(Protocol):
     licensing: Licensing
 
     @property
+    def running_file(self) -> Path:
+        """What it claims while it runs, and who asks for a sign of life touches."""
+
+    @property
     def store(self) -> Store:
         """Its open store."""
 
@@ -83,6 +90,9 @@ class Kept(Protocol):
 
     def wake(self, destinations: frozenset[str]) -> None:
         """These destinations may have something to do."""
+
+    def look(self) -> None:
+        """The index has changed, by whomever: all who wait for something in it may have something to do."""
 
     def reload(self, path: Path) -> Sequence[Problem]:
         """Apply a changed configuration; its problems, if it has any."""
@@ -109,6 +119,10 @@ class Upkeep:
             self._certificates: CERTIFICATES,
         }
         self._due = dict.fromkeys(self._every, 0.0)
+        self._seen: object = None  # as of the last look for orders
+        self._told_of: object = None  # as of when all were told to look
+        self._told_at = float("-inf")
+        self._sign = SignOfLife(node.running_file, node.store.rests)
         self._told: dict[tuple[str, str], float] = {}
         self._refusing = ""
         self._disk_step = DiskStep.ENOUGH
@@ -134,7 +148,9 @@ class Upkeep:
 
     def _rounds(self) -> None:
         while not self._ended.wait(ROUND):
-            self._try(self._orders)
+            self._try(self._changes)
+            if self._sign.asked():
+                self._due[self._beat] = 0.0
             for work, due in list(self._due.items()):
                 if time.monotonic() >= due:
                     self._try(work)
@@ -154,9 +170,20 @@ class Upkeep:
             return False
         return True
 
+    def _changes(self) -> None:
+        """Take orders, and have all others look, if the index has changed."""
+        now = self._node.store.changes()
+        if now != self._seen and self._orders():
+            self._seen = now
+        # Once a second is enough for them: what this process has changed itself they know already.
+        if now != self._told_of and time.monotonic() >= self._told_at + BEAT:
+            self._told_of, self._told_at = now, time.monotonic()
+            self._node.look()
+
     def _clock(self) -> None:
         jump = self._node.store.look_at_the_clock()
         if jump:
+            self._sign.renew()
             way = "forward" if jump > 0 else "back"
             log.warning("the clock was set %s by %.0f seconds; what waits moves with it", way, abs(jump))
             self._node.watch.emit("clock.set", way=way, seconds=round(abs(jump)))
@@ -214,7 +241,7 @@ class Upkeep:
         self._node.watch.emit("images.purged", images=purged.images, bytes=purged.bytes, cause=cause)
 
     def _beat(self) -> None:
-        self._node.store.commands.beat(self._node.counters())
+        self._sign.give(self._node.counters(), self._node.store.commands.beat)
 
     def _certificates(self) -> None:
         """Warn of each certificate that ends soon, once a day."""
@@ -261,10 +288,13 @@ class Upkeep:
             self._purged(purged, f"no rule took them for {keep / DAY:g} days")
             unrouted.look(now, keep)
 
-    def _orders(self) -> None:
-        """Obey what was ordered, beside the rounds: a reload drains, and signs of life go on meanwhile."""
+    def _orders(self) -> bool:
+        """Obey what was ordered, beside the rounds: a reload drains, and signs of life go on meanwhile.
+
+        Whether it was looked for orders: not while earlier ones are obeyed.
+        """
         if self._obeying is not None and self._obeying.is_alive():
-            return
+            return False
         commands = self._node.store.commands.take()
         if commands:
             # Every order answers whatever fails in it; what is left is told, and the next round goes on.
@@ -272,6 +302,7 @@ class Upkeep:
                 partial(self._obey_all, commands), "orders", goes_on=lambda: False, watch=self._node.watch
             )
             self._obeying.start()
+        return True
 
     def _obey_all(self, commands: Sequence[Command]) -> None:
         for command in commands:

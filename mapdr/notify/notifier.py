@@ -19,7 +19,10 @@ from mapdr.store.study_events import StudyEvent
 log = logging.getLogger("mapdr.notify")
 
 TICK = 1.0
-"""Seconds between looks at the studies."""
+"""Seconds between looks at the studies, while there are some whose quiet time is not over ..."""
+
+REST = 60.0
+"""... and while there are none: `Notifier.look` says when the index has changed."""
 
 
 class Studies(Protocol):
@@ -29,6 +32,9 @@ class Studies(Protocol):
         self, now: float, quiet_seconds: float, entries: Callable[[StudyEvent], Iterable[OutboxEntry]]
     ) -> list[StudyEvent]:
         """What has happened since the last call, each told once."""
+
+    def waiting(self) -> bool:
+        """Whether something changed that there may be something to tell of once it has been quiet."""
 
 
 class Notifier:
@@ -44,6 +50,7 @@ class Notifier:
         node: str,
         quiet_seconds: float,
         tick: float = TICK,
+        rest: float = REST,
     ) -> None:
         self._studies = studies
         self._hooks = dict(hooks)
@@ -51,8 +58,11 @@ class Notifier:
         self._node = node
         self._quiet = quiet_seconds
         self._tick = tick
+        self._rest = rest
+        self._signal = threading.Event()
         self._senders = {
-            name: HookSender(name, config, outbox, watch, tick=tick) for name, config in hooks.items()
+            name: HookSender(name, config, outbox, watch, tick=tick, rest=rest)
+            for name, config in hooks.items()
         }
         self._stopping = threading.Event()
         self._thread: threading.Thread | None = None
@@ -78,16 +88,31 @@ class Notifier:
     def stop(self, deadline: float) -> None:
         """End by `deadline` (time.monotonic()); what was not sent stays in the outbox. Safe twice."""
         self._stopping.set()
+        self._signal.set()
         if self._thread is not None:
             self._thread.join(max(0.0, deadline - time.monotonic()))
         for sender in self._senders.values():
             sender.stop(deadline)
 
+    def look(self) -> None:
+        """The index has changed, or the clock: there may be something to tell, or to send."""
+        self._signal.set()
+        for sender in self._senders.values():
+            sender.wake()
+
     def _run(self) -> None:
         trouble = Trouble(log)
-        while not self._stopping.wait(self._tick):
+        pause = self._tick
+        while True:
+            self._signal.wait(pause)
+            self._signal.clear()
+            if self._stopping.is_set():
+                return
+            pause = self._tick
             try:
                 self._look()
+                if not self._studies.waiting():
+                    pause = self._rest
                 trouble.over()
             except Exception as error:  # noqa: BLE001  the index is locked or away: shown, and tried again
                 trouble.tell(f"the studies cannot be looked at ({type(error).__name__}); trying again")

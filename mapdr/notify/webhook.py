@@ -20,7 +20,10 @@ from mapdr.store.outbox import OutboxMessage, OutboxSettlement
 log = logging.getLogger("mapdr.notify")
 
 TICK = 1.0
-"""Seconds between looks for messages that another process made, or whose time has come."""
+"""Seconds between looks for a message that is leased elsewhere, and for a person who ends a wait."""
+
+REST = 60.0
+"""Seconds between looks while no message waits: `wake` says when there may be one."""
 
 LEASE = 300.0
 """Seconds; well above the longest time-out that makes sense for a webhook."""
@@ -59,6 +62,7 @@ class HookSender:
         watch: Watch,
         *,
         tick: float = TICK,
+        rest: float = REST,
         first_wait: float = FIRST,
         give_up: float = GIVE_UP,
     ) -> None:
@@ -67,6 +71,7 @@ class HookSender:
         self._outbox = outbox
         self._watch = watch
         self._tick = tick
+        self._rest_seconds = rest
         self._first_wait = first_wait
         self._give_up = give_up
         self._failures = 0
@@ -122,7 +127,7 @@ class HookSender:
         now = time.time()
         due = self._outbox.next_due(self._name)
         if due is None or due > now:
-            return self._tick
+            return self._rest_seconds if due is None else min(self._rest_seconds, due - now)
         leased = self._outbox.lease(self._name, 1, LEASE, now)
         if not leased:
             return self._tick

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
@@ -12,7 +13,7 @@ from mapdr.config.problem import Problem
 from mapdr.kernel.errors import MapdrError
 from mapdr.node.outline import Outline, kept_outline
 from mapdr.operate.errors import WrongConfiguration
-from mapdr.operate.facts import LOST, SILENT
+from mapdr.operate.facts import LOST, is_silent
 from mapdr.operate.names import unknown_destination
 from mapdr.store import Store
 from mapdr.store.index.commands import Heartbeat
@@ -29,8 +30,15 @@ if TYPE_CHECKING:
     from mapdr.route.rules import Router
     from mapdr.store.outbox import MessageSelection
 
+RECENT, OLD = 1.0, 5.0
+"""Seconds: an older sign of life is asked for anew; one that is older still is waited for ..."""
+ANSWER = 3.0
+"""... so many seconds: a node looks twice a second whether it is asked."""
+
 LOOKING = 2.0
 """Seconds for which a look at the node waits while another program has locked its index."""
+
+PAUSE = 0.05
 
 ACTING = BUSY_SECONDS
 """The same for a listing and for an action, which are asked for once."""
@@ -63,6 +71,7 @@ class Access:
         self._viewed: set[str] = set()
         self._busy = busy
         self._store: Store | None = None
+        self._answers = True
 
     @classmethod
     def of(cls, config: Path, *, busy: float = LOOKING, rules: bool = False) -> Access:
@@ -179,11 +188,41 @@ class Access:
         )
 
     def running(self) -> Heartbeat | None:
-        """The node's sign of life, if it is one of a moment ago and its process has not ended since."""
-        beat = self.last_beat()
-        if beat is None or beat.counters.get("state") == "stopped" or time.time() - beat.at > SILENT:
+        """The node's sign of life, if it gives one now and its process has not ended since."""
+        beat, alive = self.asked(), self.alive
+        if beat is None or beat.counters.get("state") == "stopped" or is_silent(beat, time.time(), alive):
             return None
-        return beat if self.alive is not False else None
+        return beat if alive is not False else None
+
+    def asked(self) -> Heartbeat | None:
+        """The node's last sign of life, as of now: one that lives on this machine is asked for it if it gave
+        none lately, and has ANSWER seconds. None if it never gave one.
+
+        Who looks again and again asks each time and waits once: it has the answer with the next look.
+        """
+        beat = self.last_beat()
+        if beat is None or beat.counters.get("state") == "stopped":
+            return beat
+        age = time.time() - beat.at
+        if age <= RECENT or not self.alive:
+            self._answers = True
+            return beat
+        try:
+            os.utime(running_file(self.plan.node.data, self.plan.node.name))
+        except OSError:  # another user's: then its age says what can be known
+            return beat
+        return self._answer(beat) if age > OLD and self._answers else beat
+
+    def _answer(self, before: Heartbeat) -> Heartbeat:
+        """The sign of life that the node gives when asked, or the one before if it gives none."""
+        deadline = time.monotonic() + ANSWER
+        while time.monotonic() < deadline:
+            time.sleep(PAUSE)
+            beat = self.last_beat()
+            if beat is not None and (beat.at, beat.process) != (before.at, before.process):
+                return beat
+        self._answers = False  # until it does again: nobody waits for it a second time
+        return before
 
     def last_beat(self) -> Heartbeat | None:
         """The node's last sign of life, however old; None if it never gave one."""

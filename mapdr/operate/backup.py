@@ -23,8 +23,8 @@ from typing import Any
 from pydantic import BaseModel
 
 import mapdr
-from mapdr.config.revision import sync_folder, write_durably
 from mapdr.config.secret import Secret
+from mapdr.kernel.durable import sync_folder, write_durably
 from mapdr.kernel.errors import MapdrError
 from mapdr.kernel.permissions import make_private
 from mapdr.kernel.privacy import in_words, system_says

@@ -11,7 +11,7 @@ from mapdr.kernel.status import from_facts
 from mapdr.operate import waits, words
 from mapdr.operate.access import Access
 from mapdr.operate.counts import share_saved
-from mapdr.operate.facts import NOTHING, SILENT, Facts
+from mapdr.operate.facts import NOTHING, Facts, is_silent
 from mapdr.operate.model import Destination
 from mapdr.operate.rates import Rates
 from mapdr.store.index.counts import Queue
@@ -25,8 +25,8 @@ def standing(opened: Access, names: Iterable[str]) -> list[Destination]:
 
     `view.node_state` gives all destinations, with their counts. Raises MapdrError if there is no index.
     """
-    held = opened.index().ledger.held_destinations()
-    facts = Facts(time.time(), NOTHING, 0, 0, 0, held=held, heartbeat=opened.last_beat(), alive=opened.alive)
+    held, beat = opened.index().ledger.held_destinations(), opened.asked()
+    facts = Facts(time.time(), NOTHING, 0, 0, 0, held=held, heartbeat=beat, alive=opened.alive)
     _, _, live = told_by(facts)
     return [destination(name, facts, live, Rates()) for name in names]
 
@@ -142,7 +142,7 @@ def _node_state(facts: Facts, told: Mapping[str, Any]) -> str:
     said = "" if beat is None else str(told.get("state", "running"))
     if said == "stopped" or (beat is not None and facts.alive is False):
         return "stopped"  # a process that died says nothing more
-    if beat is not None and facts.at - beat.at <= SILENT:
+    if beat is not None and not is_silent(beat, facts.at, facts.alive):
         return said
     if facts.trouble:
         return "unknown"

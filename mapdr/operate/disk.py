@@ -19,12 +19,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from mapdr.kernel.durable import flush, publish, sync_folder
 from mapdr.kernel.errors import Refused
 from mapdr.kernel.privacy import system_says
 from mapdr.operate import words
 from mapdr.operate.doctor import BAD, NOTE, OK, Examined
 from mapdr.operate.facts import free_space
-from mapdr.store.spool.durable import flush, publish, sync_folder
 from mapdr.store.spool.filesystem import file_system, is_in_memory, is_remote
 from mapdr.store.spool.journal.journal import Journal
 from mapdr.store.spool.journal.record import Image

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from mapdr.node.outline import NodeOutline
 
 SILENT = 15.0
-"""Seconds without a heartbeat after which a node counts as gone."""
+"""Seconds without a heartbeat that is due after which a node counts as gone."""
 
 LOST = (
     "the node runs, but this index knows nothing of it: index.db was removed or replaced under it; "
@@ -65,6 +65,13 @@ class Facts:
     arrivals: Sequence[tuple[Source, float]] = ()
     from_peers: Mapping[str, int] = field(default_factory=dict)
     volumes: Mapping[str, tuple[int, int]] = field(default_factory=dict)
+
+
+def is_silent(beat: Heartbeat, now: float, alive: bool | None) -> bool:
+    """Whether a node is not heard any more. One that lives on this machine was asked (`Access.asked`) and has
+    answered; of any other a sign is due after the seconds that the last one tells."""
+    rests = 0.0 if alive else beat.counters.get("rests") or 0.0
+    return now - beat.at > rests + SILENT
 
 
 NOTHING: dict[str, Any] = {"received": {}, "delivered": {}}

@@ -1,6 +1,6 @@
 """The events of a node, one after the other, for who follows them; the node may go away and come back.
 
-They come by the sign of life, which holds the last fifty and is written once a second: an event of the same
+They come by the sign of life, which holds the last fifty and is written within a second: an event of the same
 kind that comes again soon is told again with `times`. What cannot be followed is told as well: `node.away`
 and `node.here` when the node is not heard any more and is heard again, `events.missed` when more came than it
 holds.
@@ -86,9 +86,10 @@ class EventFeed:
             with index_named(node.database_url(), node.data):
                 if self._access.store is None:
                     return None, "it has not run yet"
-                beat = self._access.last_beat()
-                if self._access.running() is not None:
+                beat = self._access.running()
+                if beat is not None:
                     return beat, ""
+                beat = self._access.last_beat()
         except Exception as error:  # noqa: BLE001  told, and tried again with the next look
             # The file may have been replaced: the next look opens it anew.
             self._access.close()

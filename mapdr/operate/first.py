@@ -9,7 +9,6 @@ from __future__ import annotations
 import ipaddress
 import os
 import re
-import secrets
 import socket
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
@@ -18,8 +17,8 @@ from pathlib import Path
 
 from mapdr.config.problem import Problem
 from mapdr.config.read import read_text
-from mapdr.config.revision import sync_folder, write_durably
 from mapdr.config.starter import DATA, PAGE_PORT, starter
+from mapdr.kernel.durable import fresh_name, sync_folder, write_durably
 from mapdr.kernel.errors import MapdrError
 from mapdr.kernel.privacy import system_says
 from mapdr.kernel.registry import Registry
@@ -124,26 +123,23 @@ def write_first(form: FirstForm, path: Path, token: str = "") -> Sequence[FieldP
         raise RequestError(f"there is a configuration already: {path}")
     if trouble := port_trouble(form.port):
         return [FieldProblem("port", trouble, "")]
-    fresh = path.with_name(f".{path.name}.{secrets.token_hex(4)}.new")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        write_durably(fresh, _text(form).encode())
-        problems = examine(fresh, resolve=True, surroundings=True).problems
-        if problems:
-            return _problems(problems)
-        if token:
-            with access(fresh) as opened:
-                licenses.install(opened, token)
-        os.replace(fresh, path)
+        with fresh_name(path) as fresh:
+            write_durably(fresh, _text(form).encode())
+            problems = examine(fresh, resolve=True, surroundings=True).problems
+            if problems:
+                return _problems(problems)
+            if token:
+                with access(fresh) as opened:
+                    licenses.install(opened, token)
+            os.replace(fresh, path)
         sync_folder(path.parent)
     except licenses.LicenseError as error:
         return [FieldProblem("token", str(error), "")]
     except OSError as error:
         what = system_says(error)
         raise MapdrError(f"the configuration cannot be written in {path.parent} ({what})") from error
-    finally:
-        with suppress(OSError):
-            fresh.unlink(missing_ok=True)
     return ()
 
 

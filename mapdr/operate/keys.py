@@ -13,10 +13,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from mapdr.config.revision import write_durably
 from mapdr.config.secret import Secret
 from mapdr.config.site import site_key
 from mapdr.dicom.deidentify.keys import LENGTH, Key, format_key, parse_key, project_key
+from mapdr.kernel.durable import write_durably
 from mapdr.kernel.errors import ConfigurationError, MapdrError
 from mapdr.kernel.item import is_uid
 from mapdr.operate.access import Access

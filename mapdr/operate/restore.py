@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mapdr.config.read import read_node
-from mapdr.config.revision import sync_folder, write_durably
+from mapdr.kernel.durable import sync_folder, write_durably
 from mapdr.kernel.errors import MapdrError
 from mapdr.kernel.permissions import FOLDER_MODE, give_to_owner, same_rights
 from mapdr.kernel.privacy import in_words

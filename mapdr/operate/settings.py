@@ -10,11 +10,9 @@ from __future__ import annotations
 
 import hashlib
 import os
-import secrets
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -22,7 +20,7 @@ from typing import Any
 from mapdr.config.edit import NotEditable
 from mapdr.config.lines import Malformed, parse
 from mapdr.config.problem import Problem, path_text
-from mapdr.config.revision import sync_folder, write_durably
+from mapdr.kernel.durable import fresh_name, sync_folder, write_durably
 from mapdr.kernel.errors import MapdrError
 from mapdr.kernel.finding import Place
 from mapdr.kernel.permissions import make_private, same_rights
@@ -205,25 +203,22 @@ def _encoded(text: str, file: ConfigurationFile) -> bytes:
 
 def _written(opened: Access, file: ConfigurationFile, content: bytes, place: Place) -> Saved:
     """Checked beside the file, put in its place, and reloaded; or nothing changed."""
-    fresh = file.path.with_name(f".{file.path.name}.{secrets.token_hex(4)}.new")
     try:
-        write_durably(fresh, content)
-        same_rights(file.path, fresh)
-        checked = examine(fresh, resolve=True, surroundings=True)
-        if checked.problems:
-            names = checked.loaded.rules
-            return Saved(problems=problems_of(_as_of(file.path, checked.problems), place, names))
-        _leaves_the_page(opened, checked)
-        if file.path.read_bytes() != file.content:
-            return Saved(stale=True)
-        _replace(fresh, file.path)
+        with fresh_name(file.path) as fresh:
+            write_durably(fresh, content)
+            same_rights(file.path, fresh)
+            checked = examine(fresh, resolve=True, surroundings=True)
+            if checked.problems:
+                names = checked.loaded.rules
+                return Saved(problems=problems_of(_as_of(file.path, checked.problems), place, names))
+            _leaves_the_page(opened, checked)
+            if file.path.read_bytes() != file.content:
+                return Saved(stale=True)
+            _replace(fresh, file.path)
     except OSError as error:
         raise MapdrError(
             f"the configuration cannot be written in {file.path.parent} ({system_says(error)})"
         ) from error
-    finally:
-        with suppress(OSError):
-            fresh.unlink(missing_ok=True)
     return _reloaded(opened, file, content)
 
 
@@ -247,10 +242,10 @@ def _put_back(file: ConfigurationFile, content: bytes) -> None:
     try:
         if file.path.read_bytes() != content:
             return
-        fresh = file.path.with_name(f".{file.path.name}.{secrets.token_hex(4)}.new")
-        write_durably(fresh, file.content)
-        same_rights(file.path, fresh)
-        _replace(fresh, file.path)
+        with fresh_name(file.path) as fresh:
+            write_durably(fresh, file.content)
+            same_rights(file.path, fresh)
+            _replace(fresh, file.path)
     except OSError as error:
         raise MapdrError(
             "the node refused the change, and the file as it was cannot be written again "

@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 import hmac
 import json
-import os
 import secrets
 import time
 from collections.abc import Mapping
@@ -18,8 +17,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, get_args
 
+from mapdr.kernel.durable import write_durably
 from mapdr.kernel.errors import MapdrError
-from mapdr.kernel.permissions import give_to_owner, make_secret
+from mapdr.kernel.permissions import make_secret
 from mapdr.operate.errors import RequestError
 
 Role = Literal["viewer", "operator"]
@@ -144,11 +144,4 @@ def _scrypt(password: str, salt: bytes, cost: Mapping[str, Any]) -> bytes:
 
 def _write(path: Path, told: object) -> None:
     """Replace the file, whole, readable for nobody else. Raises OSError."""
-    fresh = path.with_name(f"{path.name}.{secrets.token_hex(4)}.new")
-    file = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with open(file, "w", encoding="utf-8") as out:
-        json.dump(told, out)
-        out.flush()
-        os.fsync(out.fileno())
-    give_to_owner(fresh)
-    fresh.replace(path)
+    write_durably(path, json.dumps(told).encode("utf-8"), 0o600, owned=True)

@@ -36,7 +36,7 @@ def sources(opened: Access) -> list[SeenSource]:
 
     Raises MapdrError if there is no index.
     """
-    store, beat = opened.index(), opened.last_beat()
+    store, beat = opened.index(), opened.asked()
     receivers: Mapping[str, Any] = beat.counters.get("receivers", {}) if beat else {}
     protocols = {name: planned.type for name, planned in opened.plan.receivers.items()}
     midnight = datetime.now().replace(hour=0, minute=0, second=0, microsecond=0).timestamp()

@@ -15,7 +15,7 @@ from mapdr.operate.facts import SILENT
 from mapdr.store.index.commands import Heartbeat
 
 TAKEN = 30.0
-"""Seconds within which a node takes an order: it looks four times a second, unless its disk is very slow."""
+"""Seconds within which a node takes an order: it looks twice a second, unless its disk is very slow."""
 SPARE = 30.0
 """Seconds that a node may need beyond those of its drain: to write its last rows and close its index."""
 PAUSE = 0.1

@@ -34,6 +34,7 @@ import tomlkit
 import mapdr
 from mapdr.config.lines import Malformed, parse
 from mapdr.config.read import read_node
+from mapdr.kernel.durable import flush_file
 from mapdr.kernel.errors import MapdrError
 from mapdr.kernel.permissions import private_opener
 from mapdr.kernel.privacy import in_words
@@ -81,8 +82,7 @@ def support(config: Path, file: Path) -> Bundle:
                 with zipfile.ZipFile(made, "w", zipfile.ZIP_DEFLATED) as archive:
                     for name, look in parts.items():
                         archive.writestr(name, _had(look, hashes))
-                made.flush()
-                os.fsync(made.fileno())
+                flush_file(made)
             except BaseException:
                 file.unlink(missing_ok=True)
                 raise

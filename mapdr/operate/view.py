@@ -10,7 +10,7 @@ from datetime import date
 from mapdr.kernel.privacy import in_words
 from mapdr.operate.access import Access
 from mapdr.operate.counts import day_number
-from mapdr.operate.facts import NOTHING, SILENT, Facts, free_space, index_size, unwritable, writable
+from mapdr.operate.facts import NOTHING, Facts, free_space, index_size, is_silent, unwritable, writable
 from mapdr.operate.model import NodeState
 from mapdr.operate.rates import Rates
 from mapdr.operate.state import compose
@@ -68,18 +68,26 @@ class NodeView:
         return compose(self._access.plan, facts, self._rates)
 
     def _facts(self) -> Facts:
-        now, store = time.time(), self._access.store
-        free = free_space(self._access.plan.node.data)
-        own, alive = self._beat() if self._beat else None, self._access.alive
+        store, free = self._access.store, free_space(self._access.plan.node.data)
+        own = self._beat() if self._beat else None
+        # Before the index is read, of which one moment is seen: a node that is asked answers later.
+        told = self._access.last_beat() if own else self._access.asked()
+        now, alive = time.time(), self._access.alive
         if store is None:
             return Facts(now, NOTHING, 0, 0, 0, heartbeat=own, disk_free=free, alive=alive, lost=bool(alive))
         with store.database.read():  # one moment's state: what is no longer pending is counted as delivered
-            return self._read(store, now, free, own, alive)
+            return self._read(store, now, free, alive, (own, told))
 
     def _read(
-        self, store: Store, now: float, free: int | None, own: Heartbeat | None, alive: bool | None
+        self,
+        store: Store,
+        now: float,
+        free: int | None,
+        alive: bool | None,
+        beats: tuple[Heartbeat | None, Heartbeat | None],
     ) -> Facts:
-        node, told = self._access.plan.node, self._access.last_beat()
+        """`beats`: the sign of life of the node in this process, and the last one in the index."""
+        node, (own, told) = self._access.plan.node, beats
         return Facts(
             at=now,
             today=store.counts.today(),
@@ -99,7 +107,10 @@ class NodeView:
             arrivals=store.arrivals.all(),
             from_peers=store.counts.received_today(),
             volumes=_volumes(store, day_number(date.today())),
-            unwritable=unwritable(node) if alive and told and now - told.at > SILENT else "",
+            # The node in this process is not asked by the index: there it may rest.
+            unwritable=unwritable(node)
+            if alive and told and is_silent(told, now, None if own else alive)
+            else "",
         )
 
 

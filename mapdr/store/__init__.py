@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from mapdr._fast import RunQueue
+from mapdr.kernel.durable import Durability, sync_folder
 from mapdr.kernel.item import TagPath
 from mapdr.kernel.permissions import make_private
 from mapdr.kernel.privacy import system_says
@@ -28,7 +29,7 @@ from mapdr.store.alarms import RaisedAlarms
 from mapdr.store.clock import Clock
 from mapdr.store.erasure import Erasure
 from mapdr.store.index.arrivals import LastArrivals
-from mapdr.store.index.commands import Commands
+from mapdr.store.index.commands import RESTS, RESTS_ELSEWHERE, Commands
 from mapdr.store.index.corrections import Corrections
 from mapdr.store.index.counters import Counters
 from mapdr.store.index.counts import Counts
@@ -54,7 +55,7 @@ from mapdr.store.recover import Recovered, Recovery
 from mapdr.store.retention import Purged, Retention
 from mapdr.store.rules import EarlierRules, Router, Rules, RulesFor
 from mapdr.store.spool.claim import Claim, node_file
-from mapdr.store.spool.durable import Durability, make_folder, sync_folder
+from mapdr.store.spool.durable import make_folder
 from mapdr.store.spool.files import MOST_WAITING, Spool
 from mapdr.store.spool.folder import SpoolFolder
 from mapdr.store.spool.headers import INDEX_TAGS, STUDY_TAGS, Reading
@@ -317,6 +318,15 @@ class Store:
         if self.writer.failing and not self.spool.distrusted:
             return f"the index cannot be written: {self.writer.failing}"
         return self.spool.distrusted
+
+    @property
+    def rests(self) -> float:
+        """Seconds between two signs of life at most."""
+        return RESTS if self.database.is_file else RESTS_ELSEWHERE
+
+    def changes(self) -> object:
+        """What is another after each commit to the index, by any process, and costs no query."""
+        return self.database.version()
 
     def look_at_the_clock(self) -> float:
         """Move due times if the clock was set since the last call; by how many seconds it was, or 0."""

@@ -22,12 +22,12 @@ from pathlib import Path
 
 import xxhash
 
+from mapdr.kernel.durable import flush_file, sync_folder
 from mapdr.kernel.errors import Permanent
 from mapdr.kernel.permissions import FOLDER_MODE
 from mapdr.store.index.copying import copy_index, files_of_copy
 from mapdr.store.spool import filemeta
 from mapdr.store.spool.claim import nodes_at_work
-from mapdr.store.spool.durable import sync_folder
 from mapdr.store.spool.folder import FINAL, JOURNAL, PART, SpoolFolder
 
 INDEX = "index.db"
@@ -112,8 +112,7 @@ def copy_file(source: Path, target: Path) -> tuple[str, int]:
                     copy.write(data)
                     digest.update(data)
                     size += len(data)
-                copy.flush()
-                os.fsync(copy.fileno())
+                flush_file(copy)
         except BaseException:
             target.unlink(missing_ok=True)
             raise

@@ -29,17 +29,19 @@ from pathlib import Path
 
 from sqlalchemy import select
 
+from mapdr.kernel.durable import sync_file, sync_folder
 from mapdr.kernel.errors import Permanent
 from mapdr.kernel.item import Arrival, TagPath
 from mapdr.kernel.privacy import place
 from mapdr.store.index import schema
+from mapdr.store.index.commands import RESTS
 from mapdr.store.index.database import Database, portions
 from mapdr.store.index.fault import fault_of_the_index
 from mapdr.store.queue.ingest import Ingest
 from mapdr.store.queue.inhand import InHand
 from mapdr.store.queue.ledger import Ledger
 from mapdr.store.rules import EarlierRules
-from mapdr.store.spool.durable import make_folder, sync_file, sync_folder
+from mapdr.store.spool.durable import make_folder
 from mapdr.store.spool.files import Spool
 from mapdr.store.spool.folder import DAMAGED, PART
 from mapdr.store.spool.headers import INDEX_TAGS
@@ -194,9 +196,14 @@ class Recovery:
         log.error("%s: set aside in the spool as a %s file, not indexed: %s", id_, DAMAGED, cause)
 
     def _was_being_written(self, id_: str) -> bool:
-        """Whether its id is of the time around the last sign of life; that may be long ago, in a backup."""
+        """Whether its id is of the time around the last sign of life; that may be long ago, in a backup.
+
+        A node that had nothing to say gave none for up to RESTS seconds before it was killed.
+        """
         after = self._killed_after
-        return after is not None and after <= id_milliseconds(id_) / 1000 <= after + 2 * _LAST_SECONDS
+        if after is None:
+            return False
+        return after <= id_milliseconds(id_) / 1000 <= after + 2 * _LAST_SECONDS + RESTS
 
 
 def _killed_after(last_beat: float | None) -> float | None:

@@ -128,6 +128,12 @@ class StudyEvents:
                     self._outbox.put(connection, told, now)
         return events
 
+    def waiting(self) -> bool:
+        """Whether a study or destination has changed since it was judged: it is, once it has been quiet."""
+        query = select(_progress.c.study).where(literal_column(schema.DUE)).limit(1)
+        with self._database.read() as connection:
+            return connection.execute(query).first() is not None
+
     def _due(self, connection: Connection, before: float) -> Sequence[Row[Any]]:
         coming = select(_arrival.c.study).where(
             _arrival.c.study == _progress.c.study,

@@ -133,6 +133,7 @@ class _Node:
         assert plan is not None
         self.plan, self.watch = plan, Watch()
         self.asked_to_end = threading.Event()
+        self.changes = 0
 
     def sign(self) -> Heartbeat:
         return Heartbeat("clinic-north", time.time(), time.time(), 1, {"state": "running"})

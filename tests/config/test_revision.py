@@ -9,8 +9,9 @@ import threading
 import pytest
 
 from mapdr.config.read import read, read_text
-from mapdr.config.revision import keep_revision, read_revision, write_durably
+from mapdr.config.revision import keep_revision, read_revision
 from mapdr.config.site import site_key
+from mapdr.kernel.durable import write_durably
 from mapdr.kernel.errors import ConfigurationError
 
 from .fakes import fake_registry

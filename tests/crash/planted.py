@@ -15,10 +15,10 @@ from typing import Any
 
 import mapdr.store
 from crash.record import Call, Event
+from mapdr.kernel.durable import Durability, sync_folder
 from mapdr.store import recover
 from mapdr.store.index import database
 from mapdr.store.spool import durable, files, sealed
-from mapdr.store.spool.durable import Durability
 from mapdr.store.spool.folder import FINAL
 from mapdr.store.spool.journal import keeper, segment
 
@@ -93,7 +93,7 @@ def a_flush_of_another_file(patch: Patch) -> None:
 
     def publish(file: int, source: str, target: str, durability: Durability) -> None:
         os.rename(source, target)
-        durable.sync_folder(Path(target).parent)
+        sync_folder(Path(target).parent)
         os.close(file)
 
     patch(files, "publish", publish)

@@ -335,7 +335,11 @@ def delivering(
     watch: Watch | None = None,
     **settings: float,
 ) -> Iterator[Deliverer]:
-    """A running deliverer for destination "pacs"; stopped at the end, with every thread gone."""
+    """A running deliverer for destination "pacs"; stopped at the end, with every thread gone.
+
+    It looks every `tick` seconds for rows of others, which nobody here tells it of; see `rest`.
+    """
+    settings.setdefault("rest", tick)
     pool = ThreadPoolExecutor(2)
     made = chain or FakePipeline()
     preparer = Preparer(ledger, lambda steps: made, pool)

@@ -100,6 +100,28 @@ def test_waking_does_not_wait_for_the_tick() -> None:
         assert settled(ledger, 3) == {"delivered": 1}
 
 
+def test_at_rest_it_looks_when_it_is_told_to() -> None:
+    ledger, egress = FakeLedger(), FakeEgress()
+    ledger.add(2)
+    with delivering(ledger, egress, tick=0.01, idle=0.01, rest=60) as deliverer:
+        assert settled(ledger, 2) == {"delivered": 2}
+        until_quiet(lambda: ledger.looks)
+        seen = ledger.looks
+        ledger.add(3)
+        until_quiet(lambda: ledger.looks)
+        assert ledger.looks == seen, "nobody said that another process has added some"
+        deliverer.look()
+        assert settled(ledger, 5) == {"delivered": 5}
+
+
+def test_a_row_that_will_be_due_ends_the_rest() -> None:
+    ledger, egress = FakeLedger(), FakeEgress()
+    (row,) = ledger.add(1)
+    ledger.rows[row].not_before = time.time() + 1.0
+    with delivering(ledger, egress, tick=0.01, rest=60):
+        assert settled(ledger, 1) == {"delivered": 1}
+
+
 def test_rows_of_other_processes_are_found_by_the_tick() -> None:
     ledger, egress = FakeLedger(), FakeEgress()
     with delivering(ledger, egress, tick=0.05):

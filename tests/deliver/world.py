@@ -193,7 +193,9 @@ def delivering(
     pool = ThreadPoolExecutor(2)
     preparer = Preparer(made.store.recipes, build, pool)
     deliverers = {
-        name: Deliverer(name, each, made.store.ledger, preparer, owner="north", watch=Watch(), tick=tick)
+        name: Deliverer(
+            name, each, made.store.ledger, preparer, owner="north", watch=Watch(), tick=tick, rest=tick
+        )
         for name, each in egresses.items()
     }
     for deliverer in deliverers.values():

@@ -40,6 +40,7 @@ NEAR: dict[str, tuple[str, ...]] = {
         "tests/store/test_writer.py",
         "tests/deliver/test_settlements.py",
     ),
+    "mapdr/kernel/durable": ("tests/kernel/test_durable.py", "tests/store/test_spool.py"),
     "mapdr/store/spool": (
         "tests/store/test_spool.py",
         "tests/store/test_durable.py",

@@ -107,7 +107,7 @@ def test_a_mutant_that_hangs_is_ended_with_what_it_started(tmp_path: Path) -> No
 
 def test_every_change_makes_another_program_that_compiles() -> None:
     """Over the modules that matter most, each with all its changes."""
-    for name in ("deliver/settle/decide.py", "store/spool/durable.py", "wire/status.py"):
+    for name in ("deliver/settle/decide.py", "kernel/durable.py", "wire/status.py"):
         source = (ROOT / "mapdr" / name).read_text(encoding="utf-8")
         plain = ast.unparse(ast.parse(source))
         for number in mutate.sample(source, 0, ""):

@@ -95,7 +95,8 @@ class Heard:
 class Kept:
     """A node that answers a reload with what it is told to."""
 
-    def __init__(self) -> None:
+    def __init__(self, running: Path) -> None:
+        running.touch()
         self.watch, self.orders = Watch(), Orders()
         self.asked_to_end = threading.Event()
         self.licensing = Licensing(Path("nowhere"))
@@ -119,12 +120,17 @@ class Kept:
             unrouted=self.unrouted,
             erasure=SimpleNamespace(finish=lambda: None),
             look_at_the_disk=lambda: self.disk,
+            changes=lambda: self.version,
+            rests=60.0,
             spool=SimpleNamespace(room=SimpleNamespace(look=lambda *, afresh: self.disk.step)),
         )
         self.plan: Any = SimpleNamespace(
             node=SimpleNamespace(retention=3600.0, unrouted_retention=30 * 86400.0)
         )
         self.alarms: Any = Heard()
+        self.version, self.looks = 0, 0
+        self.running_file = running
+        self.said = "running"
 
     def _purge(self, now: float, keep: float) -> SimpleNamespace:
         self.purged.append((now, keep))
@@ -135,7 +141,10 @@ class Kept:
         return Purged(3, 30)
 
     def counters(self) -> dict[str, Any]:
-        return {"state": "running"}
+        return {"state": self.said}
+
+    def look(self) -> None:
+        self.looks += 1
 
     def wake(self, destinations: frozenset[str]) -> None:
         raise AssertionError("no license is needed: nothing pauses")
@@ -148,11 +157,11 @@ class Kept:
 
 
 @pytest.fixture
-def kept(monkeypatch: pytest.MonkeyPatch) -> Iterator[Kept]:
+def kept(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Kept]:
     """A node whose upkeep runs, quickly, from start to stop."""
     for name in ("ROUND", "BEAT"):
         monkeypatch.setattr(upkeep, name, 0.005)
-    node = Kept()
+    node = Kept(tmp_path / "running")
     works = Upkeep(node)
     works.stop(0.0)  # safe before start
     works = Upkeep(node)
@@ -164,21 +173,30 @@ def kept(monkeypatch: pytest.MonkeyPatch) -> Iterator[Kept]:
 
 def _order(node: Kept, name: str, **arguments: Any) -> Mapping[str, Any]:
     node.orders.waiting.append(Command(7, "north", name, arguments, 0.0))
+    node.version += 1
     until(lambda: 7 in node.orders.answers, 10, "the answer")
     return node.orders.answers[7]
 
 
+def _signs(node: Kept, number: int) -> None:
+    """Ask for a sign of life so many times, and wait for each."""
+    for _ in range(number):
+        seen = len(node.orders.beats)
+        os.utime(node.running_file)
+        until(lambda: len(node.orders.beats) > seen, 10, "a sign of life")  # noqa: B023
+
+
 def test_it_gives_signs_of_life_and_purges(kept: Kept) -> None:
-    until(lambda: len(kept.orders.beats) > 3, 10, "signs of life")
-    assert kept.orders.beats[0] == {"state": "running"}
+    until(lambda: kept.orders.beats and kept.purged, 10, "a sign of life and a purge")
+    assert kept.orders.beats == [{"state": "running"}]
     ((now, keep),) = kept.purged
     assert (round(now - time.time(), -2), keep) == (0.0, 3600.0)
     assert kept.watch.counters()["store.purged"] == 2
 
 
-def test_without_a_retention_nothing_is_purged(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_a_retention_nothing_is_purged(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(upkeep, "ROUND", 0.005)
-    node = Kept()
+    node = Kept(tmp_path / "running")
     node.plan.node.retention = None
     works = Upkeep(node)
     works.start()
@@ -191,10 +209,10 @@ def test_a_round_that_raises_is_said_and_the_next_goes_on(
     kept: Kept, caplog: pytest.LogCaptureFixture
 ) -> None:
     with caplog.at_level(logging.ERROR):
+        until(lambda: kept.orders.beats, 10, "the first sign of life")
         kept.orders.troubles += [ValueError(MARK), OSError(28, "No space left on device")]
-        until(lambda: not kept.orders.troubles, 10, "the troubles")
-        seen = len(kept.orders.beats)
-        until(lambda: len(kept.orders.beats) > seen, 10, "the next sign of life")
+        kept.said = "draining"
+        until(lambda: {"state": "draining"} in kept.orders.beats, 10, "the next sign of life")
     assert kept.watch.counters()["upkeep.errors"] == 2
     assert "the sign of life could not be written: OSError" in caplog.text
     assert MARK not in caplog.text
@@ -206,6 +224,7 @@ def test_a_locked_index_is_said_in_its_own_words_and_its_end_too(
     with caplog.at_level(logging.WARNING):
         locked = sqlite3.OperationalError("database is locked")
         kept.orders.troubles.append(OperationalError(MARK, {"name": MARK}, locked))
+        kept.said = "draining"
         until(lambda: "can be written again" in caplog.text, 10, "the end")
     assert "the sign of life could not be written: database is locked" in caplog.text
     assert "the sign of life can be written again" in caplog.text
@@ -236,8 +255,7 @@ def test_each_step_of_the_disk_is_told_once_and_what_was_delivered_goes_early(ke
         facts = [event.facts for event in kept.watch.recent() if event.kind == "disk.step"]
         return [tuple(each[key] for key in ("step", "level", "free", "share")) for each in facts]
 
-    beats = len(kept.orders.beats)
-    until(lambda: len(kept.orders.beats) > beats + 3, 10, "signs of life")
+    _signs(kept, 3)
     assert not told()
     kept.disk = DiskFigures(DiskStep.LOW, 5, 10)
     until(lambda: told() == [("low", 1, 5, 0.5)], 10, "that it is low")
@@ -256,15 +274,14 @@ def test_a_retention_that_is_forever_is_not_shortened_by_a_full_disk(kept: Kept)
     kept.plan.node.retention = None
     kept.disk = DiskFigures(DiskStep.FULL, 0, 10)
     until(lambda: any(event.kind == "disk.step" for event in kept.watch.recent()), 10, "the step")
-    beats = len(kept.orders.beats)
-    until(lambda: len(kept.orders.beats) > beats + 3, 10, "signs of life")
+    _signs(kept, 3)
     assert not kept.early
 
 
-def test_unrouted_images_are_told_of_and_then_purged(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_unrouted_images_are_told_of_and_then_purged(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     for name in ("ROUND", "BEAT", "PURGE"):
         monkeypatch.setattr(upkeep, name, 0.005)
-    node = Kept()
+    node = Kept(tmp_path / "running")
     node.unrouted.soon = Expiring(5, time.time() + 2 * 86400 + 9, tell=True)
     works = Upkeep(node)
     works.start()

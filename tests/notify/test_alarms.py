@@ -249,7 +249,14 @@ def test_a_payload_of_its_own_is_sent_to_a_real_receiver(tmp_path: Path) -> None
         hooks = {"ris": WebhookConfig(url=ris.url, on=("certificate.ends",), payload=payload)}
         assert wanted_tags(hooks.values()) == frozenset()
         notifier = Notifier(
-            store.study_events, store.outbox, hooks, Watch(), node="north", quiet_seconds=9, tick=0.02
+            store.study_events,
+            store.outbox,
+            hooks,
+            Watch(),
+            node="north",
+            quiet_seconds=9,
+            tick=0.02,
+            rest=0.02,
         )
         notifier.start()
         try:

@@ -159,7 +159,14 @@ def test_what_is_sent_is_what_the_schema_says(store: Store, event: str) -> None:
     with Ris() as ris:
         hooks = {"ris": WebhookConfig(url=ris.url, on=EVENTS)}
         notifier = Notifier(
-            store.study_events, store.outbox, hooks, Watch(), node="north", quiet_seconds=QUIET, tick=0.02
+            store.study_events,
+            store.outbox,
+            hooks,
+            Watch(),
+            node="north",
+            quiet_seconds=QUIET,
+            tick=0.02,
+            rest=0.02,
         )
         notifier.start()
         try:

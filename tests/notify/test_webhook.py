@@ -58,11 +58,16 @@ def put(store: Store, *numbers: int, hook: str = "ris", **payload: Any) -> None:
     )
 
 
+QUICK = {"tick": 0.02, "rest": 0.02, "first_wait": 0.05}
+
+
 @contextmanager
 def sending(store: Store, hooks: Mapping[str, WebhookConfig], **settings: Any) -> Iterator[None]:
     watch = settings.pop("watch", None) or Watch()
     senders = [
-        HookSender(name, hook, store.outbox, watch, **{"tick": 0.02, "first_wait": 0.05, **settings})
+        HookSender(
+            name, hook, store.outbox, watch, **{"tick": 0.02, "rest": 0.02, "first_wait": 0.05, **settings}
+        )
         for name, hook in hooks.items()
     ]
     for sender in senders:
@@ -316,12 +321,19 @@ class Told:
             self._store.outbox.add(entries(event), now)
         return told
 
+    def waiting(self) -> bool:
+        with self._lock:
+            return bool(self._events)
+
+
+EVENT = StudyEvent(
+    "study.received:1:0:0", "study.received", 1, "1.2.3", "20261123", "", {}, ("CT",),
+    1, 5, 0, 0, "", 0, 1, 2, 3,
+)  # fmt: skip
+
 
 def test_an_event_becomes_one_row_per_hook_and_is_seen_by_observers(store: Store) -> None:
-    event = StudyEvent(
-        "study.received:1:0:0", "study.received", 1, "1.2.3", "20261123", "", {}, ("CT",),
-        1, 5, 0, 0, "", 0, 1, 2, 3,
-    )  # fmt: skip
+    event = EVENT
     watch = Watch()
     with Ris() as ris:
         hooks = {"a": Hook(ris.url), "b": Hook(ris.url, payload={"n": "{images}"})}
@@ -340,6 +352,35 @@ def test_an_event_becomes_one_row_per_hook_and_is_seen_by_observers(store: Store
     assert [event.kind for event in watch.recent()] == ["study.received"]
     with store.database.read() as connection:
         assert len(connection.execute(select(schema.outbox)).all()) == 2
+
+
+def test_at_rest_nothing_is_looked_for_until_somebody_says_that_the_index_has_changed(store: Store) -> None:
+    looks: list[float] = []
+
+    class Nothing(Told):
+        def due_events(self, now: float, quiet_seconds: float, entries: Any) -> list[StudyEvent]:
+            looks.append(now)
+            return super().due_events(now, quiet_seconds, entries)
+
+    studies = Nothing(store, EVENT)
+    studies._events.clear()
+    with Ris() as ris:
+        hooks = {"a": Hook(ris.url)}
+        notifier = Notifier(
+            studies, store.outbox, hooks, Watch(), node="north", quiet_seconds=1, tick=0.01, rest=60
+        )
+        notifier.start()
+        try:
+            until(lambda: looks, what="the first look")
+            studies._events.append(EVENT)
+            put(store, 7, hook="a")
+            assert notifier._thread is not None
+            notifier._thread.join(0.3)
+            assert (len(looks), ris.answered()) == (1, [])
+            notifier.look()
+            until(lambda: len(ris.answered()) == 2, what="both messages")
+        finally:
+            notifier.stop(time.monotonic() + 5)
 
 
 def test_a_server_that_is_not_let_into_makes_the_hook_wait_and_takes_a_new_token(

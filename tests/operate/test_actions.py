@@ -18,9 +18,12 @@ from mapdr.operate.access import Access, access
 from mapdr.operate.deliveries import deliveries
 from mapdr.operate.errors import RequestError
 from mapdr.operate.events import sentence
+from mapdr.operate.facts import SILENT
 from mapdr.operate.purge import purge
 from mapdr.operate.selection import Selection
 from mapdr.store import Settlement
+from mapdr.store.index.commands import RESTS
+from mapdr.store.spool.claim import Claim, running_file
 from paper.nodes import SOURCE, NodeFolder
 
 MR = Selection(modality="MR")
@@ -200,6 +203,42 @@ def test_a_node_runs_that_gives_signs_of_life_until_its_process_has_ended(
     with opened.index().database.write() as connection:
         connection.exec_driver_sql("UPDATE heartbeat SET at = at - 600")
     assert opened.running() is None
+
+
+@pytest.mark.parametrize(
+    ("age", "runs"), [(10.0, True), (RESTS + SILENT - 5, True), (RESTS + SILENT + 5, False)]
+)
+def test_a_node_that_nobody_can_ask_is_believed_until_its_next_sign_is_due(
+    opened: Access, used: NodeFolder, monkeypatch: pytest.MonkeyPatch, age: float, runs: bool
+) -> None:
+    monkeypatch.setattr("mapdr.operate.access.claimed", lambda path: None)
+    used.beat(rests=RESTS)
+    with opened.index().database.write() as connection:
+        connection.exec_driver_sql(f"UPDATE heartbeat SET at = at - {age}")
+    assert (opened.running() is not None) is runs
+
+
+def test_a_node_that_does_not_answer_is_waited_for_once(
+    opened: Access, used: NodeFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("mapdr.operate.access.ANSWER", 0.2)
+    waits: list[float] = []
+    monkeypatch.setattr("mapdr.operate.access.time.sleep", waits.append)
+    used.beat(rests=RESTS)
+    with opened.index().database.write() as connection:
+        connection.exec_driver_sql("UPDATE heartbeat SET at = at - 60")
+    running = Claim(running_file(used.config.parent / "data", "clinic-north"), "clinic-north")
+    running.shared(0)
+    try:
+        assert opened.running() is None, "it lives, was asked, and says nothing"
+        assert waits
+        waits.clear()
+        assert opened.running() is None
+        assert not waits
+        used.beat(rests=RESTS)
+        assert opened.running() is not None
+    finally:
+        running.release()
 
 
 def test_an_order_that_nobody_took_is_not_left_for_the_next_start(

@@ -65,6 +65,25 @@ def test_objects_are_kept_and_answered(start: Start, intake: FakeIntake, watch: 
     assert watch.counters()["receive.modalities.stored"] == 3
 
 
+def test_a_listener_wakes_for_nobody_but_connections_that_are_late(start: Start) -> None:
+    receiver = start(acse_timeout=1)
+    assert receiver._patience() is None
+    with Line.connect(receiver.port) as line:
+        until(lambda: receiver.associations == 1, 5)
+        patience = receiver._patience()
+        assert patience is not None
+        assert 0.1 <= patience <= 2.0
+        line.sock.settimeout(10)
+        assert line.sock.recv(1) == b"", "cut, for it asked for no association"
+    until(lambda: receiver.associations == 0, 5)
+    with Line.associated(receiver.port) as line:
+        until(lambda: receiver._patience() is None, 5)
+        release(line)
+    began = time.monotonic()
+    receiver.stop(began + 30)
+    assert time.monotonic() - began < 20, "a wait without an end was ended"
+
+
 def test_success_is_not_answered_before_commit(start: Start, intake: FakeIntake) -> None:
     intake.gate = threading.Event()
     with Line.associated(start().port) as line:

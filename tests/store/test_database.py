@@ -19,6 +19,22 @@ from mapdr.store.index.counters import EVERY
 from mapdr.store.index.database import Database
 from mapdr.store.index.migrations import STEPS
 from mapdr.store.index.strings import Sources
+from store.conftest import Opener
+
+
+def test_the_version_is_another_after_each_commit_of_whomever_and_only_then(opener: Opener) -> None:
+    ours, theirs = opener(node="north", start=False), opener(node="south", start=False)
+    seen = [ours.changes()]
+    for work in (ours, theirs):
+        with work.database.read() as connection:
+            connection.exec_driver_sql("SELECT count(*) FROM heartbeat").scalar()
+        with work.database.write() as connection:
+            connection.exec_driver_sql("DELETE FROM heartbeat WHERE node = 'nobody'")
+        assert ours.changes() == seen[-1], "nothing was changed"
+        work.commands.beat({})
+        seen.append(ours.changes())
+        assert ours.changes() == seen[-1]
+    assert len(set(seen)) == 3
 
 
 def test_the_schema_is_postgresqls_too() -> None:

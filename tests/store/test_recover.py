@@ -4,7 +4,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from sqlalchemy.exc import OperationalError
@@ -12,7 +12,9 @@ from sqlalchemy.exc import OperationalError
 from mapdr.kernel.errors import Permanent
 from mapdr.kernel.item import Arrival, Header, Routing, Source
 from mapdr.store import Rules, Selection, Settlement, Store
-from mapdr.store.recover import _LAST_SECONDS, Recovered, _killed_after
+from mapdr.store.index.commands import RESTS
+from mapdr.store.index.database import Database
+from mapdr.store.recover import _LAST_SECONDS, Recovered, Recovery, _killed_after
 from store.conftest import Opener
 from store.world import CT, EXPLICIT, SOURCE, To, data_set, push
 
@@ -266,7 +268,7 @@ def test_an_old_sign_of_life_says_nothing_of_later_files(
     path.write_bytes(path.read_bytes()[:-1])
     again = opener(start=False)
     with again.database.write() as connection:
-        connection.exec_driver_sql("UPDATE heartbeat SET at = at - 1")
+        connection.exec_driver_sql(f"UPDATE heartbeat SET at = at - {RESTS + 1}")
     assert again.recover(rules) == Recovered(unreadable=1)
     assert path.with_suffix(".damaged").exists()
 
@@ -362,6 +364,19 @@ def test_a_sign_of_life_just_after_the_start_of_the_system_says_nothing(
     assert _killed_after(started - 1) is None
     assert _killed_after(started + _LAST_SECONDS - 1) is None
     assert _killed_after(started + _LAST_SECONDS + 1) == started + 1
+
+
+def test_a_kill_may_come_as_late_after_the_last_sign_as_a_node_rests(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("mapdr.store.recover._killed_after", lambda last_beat: last_beat - _LAST_SECONDS)
+    nothing: dict[str, Any] = dict.fromkeys(("spool", "ingest", "ledger", "in_hand", "rules"))
+    recovery = Recovery(cast(Database, None), **nothing, last_beat=1000.0)
+
+    def written_at(seconds: float) -> bool:
+        return recovery._was_being_written(f"{int(seconds * 1000):012x}".ljust(32, "0"))
+
+    assert written_at(1000.0 + RESTS + _LAST_SECONDS)
+    assert not written_at(1000.0 + RESTS + _LAST_SECONDS + 1), "by no kill: damaged since"
+    assert not written_at(1000.0 - _LAST_SECONDS - 1)
 
 
 def test_what_a_kill_left_is_flushed_with_its_name_before_the_index_knows_it(

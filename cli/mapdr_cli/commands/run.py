@@ -35,7 +35,9 @@ log = logging.getLogger("mapdr.run")
 AGAIN = 5.0
 """Seconds until a live view that failed is drawn again."""
 LOOK = 2.0
-"""Seconds between two looks at what needs attention."""
+"""Seconds between two looks at what needs attention ..."""
+REST = 30.0
+"""... while nothing changes in the index: disks and files may."""
 
 
 @click.command()
@@ -147,22 +149,26 @@ def _watch(node: Node, process: Process, journal: Journal, drawn: bool) -> None:
             except Exception as error:  # noqa: BLE001  a fault of the drawing: said, and drawn again
                 log.error("the live view failed: %s; it begins again", in_words(error))
                 ended.wait(AGAIN)
-        process.wait(_now_and_then(told, journal))
+        process.wait(_now_and_then(told, journal, lambda: node.changes))
     finally:
         access.close()
 
 
-def _now_and_then(told: Callable[[], object], journal: Journal) -> Callable[[], None]:
+def _now_and_then(
+    told: Callable[[], object], journal: Journal, changes: Callable[[], int]
+) -> Callable[[], None]:
     """What is done while nothing is drawn: what waits to be summed up is logged, and LOOK seconds after one
-    look at the node comes the next."""
-    due = 0.0
+    look at the node comes the next, or REST seconds where `changes` is the same number."""
+    seen, looked = -1, float("-inf")
 
     def work() -> None:
-        nonlocal due
+        nonlocal seen, looked
         journal.flush()
-        if time.monotonic() >= due:
-            due = time.monotonic() + LOOK
+        now, since = time.monotonic(), changes()
+        if now - looked >= (REST if since == seen else LOOK):
+            seen, looked = -1, now
             told()
+            seen = since  # not where it raised: then the next look comes soon
 
     return work
 

@@ -18,7 +18,7 @@ from mapdr_cli.commands.looking import looking
 from mapdr_cli.commands.options import config_option
 
 PAUSE = 0.5
-"""Seconds between two looks; a node gives a sign of life once a second."""
+"""Seconds between two looks; a node tells within a second what is new."""
 
 
 @click.command()

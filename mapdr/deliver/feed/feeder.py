@@ -78,6 +78,9 @@ class Feeder:
         self._leased_at = 0.0
         self._stat_looked_at = 0.0
         self._others_taken = -1
+        self.rests_until = 0.0
+        """Until when nothing is due, as the ledger said with the last `fill` (seconds since the epoch);
+        infinite where it holds nothing, 0 where it was not asked."""
 
     def look_again(self) -> None:
         """There may be due rows in the ledger."""
@@ -96,6 +99,7 @@ class Feeder:
         `trial`: the receiver was in trouble, and is tried with a few images only. `stat_only`: only STAT
         images go now. Raises what the ledger raises.
         """
+        self.rests_until = 0.0
         self._scheduler.submit()
         if len(self._ready) >= self._chunk:
             self._starved = self._more
@@ -105,6 +109,7 @@ class Feeder:
         if not self._more:
             due = self._ledger.next_due(self._destination)
             if due is None or due > time.time():
+                self.rests_until = float("inf") if due is None else due
                 return False
         self._more = False
         limit = max(2, self._sessions) if trial else self._next_chunk()

@@ -99,18 +99,19 @@ class ReadyQueue:
             self._changed.notify()
             return True
 
-    def take(self, covers: Callable[[Need], bool] | None, timeout: float) -> Taken | None:
+    def take(self, covers: Callable[[Need], bool] | None, timeout: float | None) -> Taken | None:
         """The first prepared image whose need `covers`, or else the first prepared one.
 
         The former leaves the queue. The latter, for which the caller has no session (`covers` is None where
         it has none at all), is `reserved` for it: it opens one, and then calls `claim`. Waits up to `timeout`
-        seconds for an image; None then, or when closed. Raises what `covers` raises; nothing is taken then.
+        seconds for an image, without one as long as it takes; None then, or when closed. Raises what `covers`
+        raises; nothing is taken then.
         """
-        deadline = time.monotonic() + timeout
+        deadline = None if timeout is None else time.monotonic() + timeout
         with self._changed:
             while (found := self._first(covers)) is None and not self._closed:
-                left = deadline - time.monotonic()
-                if left <= 0 or not self._changed.wait(left):
+                left = None if deadline is None else deadline - time.monotonic()
+                if (left is not None and left <= 0) or not self._changed.wait(left):
                     return None
             if found is None or self._closed:
                 return None

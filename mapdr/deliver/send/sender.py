@@ -101,9 +101,11 @@ class Sender:
     def _take(self) -> QueuedImage | None:
         """An image out of the queue that goes on the session, which is opened for it if need be.
 
-        None if there is none, or not for this sender; after so long without one the session is released.
+        None if there is none, or not for this sender; after so long without one the session is released, and
+        without a session there is nothing to wake for but an image.
         """
-        taken = self._ready.take(self._connection.covers, self._idle)
+        covers = self._connection.covers
+        taken = self._ready.take(covers, None if covers is None else self._idle)
         if taken is None:
             self._connection.close()
             return None

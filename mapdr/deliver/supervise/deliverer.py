@@ -46,7 +46,10 @@ from mapdr.store.queue.ledger import LeasedDelivery
 log = logging.getLogger("mapdr.deliver")
 
 TICK = 1.0
-"""Seconds between looks for rows that another process made, or whose time has come."""
+"""Seconds between looks while there is something in hand or due, or the destination waits."""
+
+REST = 30.0
+"""The same while there is nothing: `look` tells when the ledger has changed, by this process or another."""
 
 ABORT = 2.0
 """Seconds that a sender gets to end once its session was aborted."""
@@ -63,7 +66,8 @@ class Deliverer:
     """Delivers what the ledger holds for one destination; starts and stops the egress it is given.
 
     Leases are in the name of `owner`, the node, run for `lease` seconds and are renewed; a session without
-    work for `idle` seconds is released. `wake` may be called by anybody, at any time: there may be new rows.
+    work for `idle` seconds is released. `wake` and `look` may be called by anybody, at any time: there may be
+    new rows. Without them it looks every `tick` seconds, and every `rest` while there is nothing to do.
     While `permit` is paused nothing goes out, STAT images neither: rows stay pending as they are.
     """
 
@@ -78,6 +82,7 @@ class Deliverer:
         watch: Watch,
         permit: Permit | None = None,
         tick: float = TICK,
+        rest: float = REST,
         lease: float = LEASE,
         idle: float = IDLE,
     ) -> None:
@@ -86,6 +91,7 @@ class Deliverer:
         self._watch = watch
         self._permit = permit or Always()
         self._tick = tick
+        self._rest = rest
         self._idle = idle
         self._retry = egress.retry if isinstance(egress, Retries) else Retry()
         self._quiet_seconds = egress.quiet_seconds if isinstance(egress, Waits) else 0.0
@@ -189,6 +195,10 @@ class Deliverer:
         self._feeder.look_again()
         self._signal.set()
 
+    def look(self) -> None:
+        """The index has changed, or the clock: rows may be due."""
+        self._signal.set()
+
     def view(self) -> BreakerView:
         """Whether the destination takes images, and if not, why and until when."""
         return self._breaker.view()
@@ -275,12 +285,18 @@ class Deliverer:
         if self._breaker.state is BreakerState.OPEN:
             return self._while_open()
         trial = self._breaker.state is not BreakerState.CLOSED
-        is_open = self._timetable.now().is_open
+        window = self._timetable.now()
+        is_open = window.is_open
         if is_open is not self._was_open:
             self._was_open = is_open
             self._feeder.empty()  # what is on the wire goes on
             self._feeder.look_again()
-        return 0.0 if self._feeder.fill(trial=trial, stat_only=not is_open) else self._tick
+        if self._feeder.fill(trial=trial, stat_only=not is_open):
+            return 0.0
+        if trial or len(self._ready) or self._leases.held():
+            return self._tick
+        changes = min(self._feeder.rests_until, window.until or float("inf"))
+        return min(max(self._tick, changes - time.time()), self._rest)
 
     def _while_open(self) -> float:
         """Hold nothing while the receiver is away; ask it once the wait is over."""

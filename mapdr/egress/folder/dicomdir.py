@@ -24,11 +24,11 @@ from typing import Any
 from mapdr.dicom import tags
 from mapdr.dicom.gate import SOP_INSTANCE_UID, STUDY_INSTANCE_UID
 from mapdr.egress.folder.layout import safe_name
+from mapdr.kernel.durable import Durability, flush_file
 from mapdr.kernel.guard import GuardedThread, Trouble
 from mapdr.kernel.item import TagPath
 from mapdr.kernel.privacy import in_words, system_says
 from mapdr.kernel.watch import Watch
-from mapdr.store.spool.durable import Durability
 
 log = logging.getLogger("mapdr.egress")
 
@@ -176,9 +176,8 @@ def write_dicomdir(folder: Path, target: Path, *, flush: bool) -> int:
         left_out = _name_files(folder, files)
         with target.open("w+b") as file:
             files._write_dicomdir(DicomFileLike(file))
-            file.flush()
             if flush:
-                os.fsync(file.fileno())
+                flush_file(file)
     finally:
         files._stage["t"].cleanup()  # the headers, in the system's folder for such files
     return left_out

@@ -10,9 +10,9 @@ from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
+from mapdr.kernel.durable import Durability, publish_new, sync_folder
 from mapdr.kernel.examine import Level, PeerFinding
 from mapdr.kernel.privacy import system_says
-from mapdr.store.spool.durable import Durability, publish_new, sync_folder
 
 SIZE = 1 << 20
 """Bytes of the file that is written and removed."""

@@ -19,9 +19,9 @@ from pathlib import Path
 
 from mapdr.dicom.part10 import HEAD, find
 from mapdr.egress.part10 import Part10
+from mapdr.kernel.durable import Durability, flush, flush_file, publish_new, sync_folder
 from mapdr.kernel.errors import Permanent
 from mapdr.kernel.item import Payload
-from mapdr.store.spool.durable import Durability, publish_new, sync_folder
 
 WORK = ".mapdr"
 """Where in a destination's folder files are written; no layout gives a name with a dot in front."""
@@ -97,8 +97,7 @@ class ImageFolder:
             try:
                 with path.open("xb") as file:
                     file.write(bytes(1 << 16))
-                    file.flush()
-                    os.fsync(file.fileno())
+                    flush_file(file)
             finally:
                 path.unlink(missing_ok=True)
 
@@ -202,7 +201,7 @@ class ImageFolder:
             if self._durability == "power-loss" and os.name != "nt":
                 # It may be this node's own, whose flush a crash has prevented.
                 with folders_own():
-                    os.fsync(file.fileno())
+                    flush(file.fileno())
                     sync_folder(target.parent)
 
 

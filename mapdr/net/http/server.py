@@ -49,7 +49,7 @@ _STEP = 8192
 HANDSHAKE = 15.0
 """Seconds for a TLS handshake."""
 TICK = 0.25
-"""Seconds between two looks for connections that are late."""
+"""Seconds between two looks for connections that are late, while there are any."""
 LATE = 10.0
 """Seconds beyond `Limits.request` after which a request is cut: the application has answered by then."""
 LINGER = 5.0
@@ -251,6 +251,7 @@ class WebServer:
         )
         self._loop: asyncio.AbstractEventLoop | None = None
         self._ending: asyncio.Event | None = None
+        self._busy = asyncio.Event()
         self.stopping = False
         self._thread = GuardedThread(self._run, name, goes_on=lambda: not self.stopping, watch=watch)
 
@@ -306,6 +307,7 @@ class WebServer:
         self._loop = asyncio.get_running_loop()
         self._loop.set_exception_handler(self._failed)
         self._ending = asyncio.Event()
+        self._busy = asyncio.Event()
         if self.stopping:
             self._ending.set()
         tasks = [asyncio.create_task(self._accept()), asyncio.create_task(self._keep_house())]
@@ -337,6 +339,8 @@ class WebServer:
                 await asyncio.sleep(1.0)
                 continue
             address = str(peer_address(peer[0]))
+            self._date()
+            self._busy.set()
             task = asyncio.create_task(self._admit(sock, address))
             self._arriving[task] = _Arriving(address, task)
             task.add_done_callback(partial(self._arrived, sock))
@@ -375,12 +379,19 @@ class WebServer:
 
     async def _keep_house(self) -> None:
         while True:
+            if not self._state.connections and not self._arriving:
+                self._busy.clear()
+                await self._busy.wait()
             now = time.monotonic()
-            self._state.default_headers = [(b"date", formatdate(usegmt=True).encode())]
+            self._date()
             for connection in self._connections():
                 if connection.late(now, self._limits):
                     connection.cut()
             await asyncio.sleep(TICK)
+
+    def _date(self) -> None:
+        """What answers say of the time."""
+        self._state.default_headers = [(b"date", formatdate(usegmt=True).encode())]
 
 
 class Lingering:

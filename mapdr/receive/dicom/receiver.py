@@ -17,7 +17,7 @@ from mapdr.kernel.finding import Finding
 from mapdr.kernel.guard import GuardedThread, Trouble
 from mapdr.kernel.privacy import system_says
 from mapdr.kernel.stage import Description, Endpoint, Factory, Intake, Rejection, Settings
-from mapdr.net.listen import host_faults, listen
+from mapdr.net.listen import Connections, host_faults, listen
 from mapdr.net.renewal import RenewingTls
 from mapdr.net.tls import certificates, ending_soon
 from mapdr.receive.dicom.config import DimseReceiveConfig
@@ -30,7 +30,8 @@ from mapdr.wire import acceptor, pdu
 log = logging.getLogger("mapdr.receive")
 
 ACCEPT_TICK = 0.1
-"""Seconds: how soon the listener sees that it shall stop."""
+"""Seconds between looks at connections that are late and not gone yet, and for how long `accept` may wait for
+one that another receiver of the same socket has taken."""
 SPARE = 16
 """Connections beyond the limits that may wait for an association: they are told that there are too many."""
 LATE = 1.0
@@ -50,6 +51,7 @@ class DimseReceiver:
         self._tls: RenewingTls | None = None
         self._shown = ShownCertificates()
         self._listener: socket.socket | None = None
+        self._connections: Connections | None = None
         self._deafened: DimseReceiver | None = None
         self._before: DimseReceiver | None = None
         self._thread: threading.Thread | None = None
@@ -152,8 +154,9 @@ class DimseReceiver:
         self._stopping.clear()
         listener = self._listener
         listener.settimeout(ACCEPT_TICK)
+        connections = self._connections = Connections(listener)
         self._thread = GuardedThread(
-            lambda: self._accept(listener),
+            lambda: self._accept(listener, connections),
             f"{self._settings.name}-listener",
             goes_on=lambda: not self._stopping.is_set(),
             watch=self._settings.watch,
@@ -200,17 +203,25 @@ class DimseReceiver:
     def _deafen(self) -> None:
         """Take no more connections, and give the port back."""
         self._stopping.set()
+        if self._connections is not None:
+            self._connections.wake()
         if self._thread is not None:
             self._thread.join()
             self._thread = None
+        if self._connections is not None:
+            self._connections.close()
+            self._connections = None
         if self._listener is not None:
             self._listener.close()
             self._listener = None
 
-    def _accept(self, listener: socket.socket) -> None:
+    def _accept(self, listener: socket.socket, connections: Connections) -> None:
         trouble = Trouble(log)
         looked = time.monotonic()
-        while not self._stopping.is_set():
+        while True:
+            connections.wait(self._patience())
+            if self._stopping.is_set():
+                return
             try:
                 sock, address = listener.accept()
             except TimeoutError:
@@ -298,6 +309,14 @@ class DimseReceiver:
                 victim.address,
             )
         victim.expire("closed for a newer connection: it asked for no association")
+
+    def _patience(self) -> float | None:
+        """Seconds until a connection is late that has no association yet; None without one."""
+        with self._lock:
+            oldest = min((each.since for each in self._sessions if not each.associated), default=None)
+        if oldest is None:
+            return None
+        return max(ACCEPT_TICK, oldest + self._config.acse_timeout + LATE - time.monotonic())
 
     def _cut_late(self) -> None:
         """ARTIM (PS3.8, section 9.1.5) over all that comes before an association, TLS and slow bytes too."""

@@ -18,8 +18,8 @@ from hashlib import blake2b
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
+from mapdr.kernel.durable import Durability, flush_file, sync_file
 from mapdr.kernel.permissions import make_private, private_opener
-from mapdr.store.spool.durable import Durability
 
 DONE, REFUSED, WORK = "done", "refused", ".mapdr"
 
@@ -214,16 +214,14 @@ class Keeping:
                 if known in names:
                     file.write(line)
                     lines += 1
-            file.flush()
-            os.fsync(file.fileno())
+            flush_file(file)
         os.replace(fresh, self._journal)
         self._lines = lines
 
     def flush(self) -> None:
         """See `Place`."""
         if self._unflushed and self._durability == "power-loss":
-            with open(self._journal, "ab") as file:
-                os.fsync(file.fileno())
+            sync_file(self._journal)
         self._unflushed = False
 
     def _load(self) -> None:

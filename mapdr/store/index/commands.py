@@ -14,6 +14,12 @@ from sqlalchemy import insert, literal_column, or_, select, update
 from mapdr.store.index import schema
 from mapdr.store.index.database import Database
 
+RESTS = 300.0
+"""Seconds between two signs of life of a node that has nothing new to say and is not asked
+(`mapdr.node.sign`) ..."""
+RESTS_ELSEWHERE = 10.0
+"""... and of one whose index is no file beside it: who looks may be on another machine, and cannot ask."""
+
 _command, _heartbeat = schema.command, schema.heartbeat
 
 

@@ -13,9 +13,9 @@ from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
+from mapdr.kernel.durable import sync_file, sync_folder
 from mapdr.kernel.permissions import touch_private
 from mapdr.store.index.fault import IndexFault
-from mapdr.store.spool.durable import sync_folder
 
 BUSY_SECONDS = 30.0
 """Seconds for which another program's lock is waited for."""
@@ -45,8 +45,7 @@ def copy_index(index: Path, target: Path) -> None:
             closing(sqlite3.connect(target)) as copy,
         ):
             source.backup(copy)
-        with target.open("r+b") as file:
-            os.fsync(file.fileno())
+        sync_file(target)
         sync_folder(target.parent)
     except sqlite3.Error as error:
         target.unlink(missing_ok=True)

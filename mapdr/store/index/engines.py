@@ -8,7 +8,7 @@ from typing import Any
 from sqlalchemy import Connection, Engine, create_engine, event
 from sqlalchemy.pool import QueuePool, StaticPool
 
-from mapdr.store.spool.durable import Durability
+from mapdr.kernel.durable import Durability
 
 _WRITER_CACHE_KIB = 48 * 1024
 _READER_CACHE_KIB = 8 * 1024

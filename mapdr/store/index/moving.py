@@ -13,11 +13,11 @@ import time
 from pathlib import Path
 
 import mapdr
+from mapdr.kernel.durable import sync_folder
 from mapdr.kernel.errors import ConfigurationError
 from mapdr.store.index import schema
 from mapdr.store.index.copying import copy_index
 from mapdr.store.spool.claim import nodes_at_work
-from mapdr.store.spool.durable import sync_folder
 
 COPIES = 2
 """How many copies are kept: two updates can be gone back."""

@@ -41,18 +41,12 @@ import xxhash
 from mapdr._fast import RunQueue, RunReceiver
 from mapdr.dicom import gate
 from mapdr.dicom.scan import ScannedHeader
+from mapdr.kernel.durable import Durability, FlushFailed, publish, sync_folder
 from mapdr.kernel.errors import LessUrgent, Permanent, Refused
 from mapdr.kernel.item import Arrival, Header, Priority, Routing, Source
 from mapdr.kernel.status import CANNOT_UNDERSTAND, OUT_OF_RESOURCES
 from mapdr.store.spool import filemeta
-from mapdr.store.spool.durable import (
-    Durability,
-    FlushFailed,
-    make_folder,
-    publish,
-    refusal,
-    sync_folder,
-)
+from mapdr.store.spool.durable import make_folder, refusal
 from mapdr.store.spool.folder import FINAL, PART, SpoolFolder
 from mapdr.store.spool.headers import (
     PREFIX,

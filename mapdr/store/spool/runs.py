@@ -27,11 +27,11 @@ from mapdr._fast._receive_run_py import (
 from mapdr._fast.scan_tables import EXPLICIT
 from mapdr.dicom import gate
 from mapdr.dicom.scan import ScannedHeader, encoding_flags, header_tree, is_regular
+from mapdr.kernel.durable import Durability, FlushFailed
 from mapdr.kernel.errors import Refused
 from mapdr.kernel.item import Arrival, Source
 from mapdr.kernel.runs import RunResult
 from mapdr.store.spool import filemeta
-from mapdr.store.spool.durable import Durability, FlushFailed
 from mapdr.store.spool.folder import FINAL
 from mapdr.store.spool.headers import Reading
 from mapdr.store.spool.ids import hour_of, id_text

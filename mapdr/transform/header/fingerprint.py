@@ -8,15 +8,13 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-import os
-import secrets
-from contextlib import suppress
 from pathlib import Path
 
+from mapdr.kernel.durable import write_first
 from mapdr.kernel.errors import Permanent, Temporary
 from mapdr.kernel.privacy import system_says
 from mapdr.kernel.stage import Settings
-from mapdr.store.spool.durable import make_folder, publish_new, sync_folder
+from mapdr.store.spool.durable import make_folder
 
 
 def refuse_another(settings: Settings, place: str, key: bytes) -> None:
@@ -47,12 +45,4 @@ def refuse_another(settings: Settings, place: str, key: bytes) -> None:
 def _keep(path: Path, content: bytes) -> None:
     """Write a new file, whole and flushed; of two that do so at once, the first one's stays."""
     make_folder(path.parent, "power-loss", within=path.parents[2])
-    fresh = path.with_name(f"{path.name}.{secrets.token_hex(4)}.new")
-    file = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), 0o600)
-    try:
-        os.write(file, content)
-        with suppress(FileExistsError):
-            publish_new(file, str(fresh), str(path), "power-loss")
-    finally:
-        fresh.unlink(missing_ok=True)
-    sync_folder(path.parent)
+    write_first(path, content, 0o600)

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Literal, NamedTuple
 
 from mapdr.dicom.deidentify.keys import Key
+from mapdr.kernel.durable import flush_file
 from mapdr.kernel.errors import ConfigurationError, Permanent, Temporary
 from mapdr.store.spool.claim import Claim
 from mapdr.transform.header.csv_file import read_bytes, rows_of
@@ -128,8 +129,7 @@ class FromFile:
                     if file.read(1) not in b"\r\n":
                         file.write(b"\n")
                 file.write(line.getvalue().encode("utf-8"))
-                file.flush()
-                os.fsync(file.fileno())
+                flush_file(file)
         return made, made
 
 

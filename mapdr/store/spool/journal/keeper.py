@@ -16,9 +16,9 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from mapdr.kernel.durable import sync_folder
 from mapdr.kernel.guard import GuardedThread
 from mapdr.kernel.privacy import system_says
-from mapdr.store.spool.durable import sync_folder
 from mapdr.store.spool.filesystem import file_system
 from mapdr.store.spool.journal.journal import Journal
 from mapdr.store.spool.journal.segment import flush_data

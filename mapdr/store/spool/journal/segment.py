@@ -16,7 +16,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from mapdr.store.spool.durable import flush_to_medium, sync_folder
+from mapdr.kernel.durable import flush_to_medium, sync_folder
 from mapdr.store.spool.journal import record
 
 ENDING = ".segment"
