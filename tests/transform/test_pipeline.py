@@ -15,6 +15,7 @@ from pydicom.dataset import Dataset
 
 from mapdr.dicom import scan
 from mapdr.dicom.uids import DEFLATED_IMAGE_FRAME
+from mapdr.kernel import budget
 from mapdr.kernel.codec import FrameFormat, Pixels
 from mapdr.kernel.errors import Permanent, Unavailable
 from mapdr.kernel.item import FileSlice, Instance, Payload, Treatment
@@ -26,7 +27,6 @@ from mapdr.transform.codecs.foreign import Decoders
 from mapdr.transform.codecs.jpeg2000 import Jpeg2000
 from mapdr.transform.codecs.table import Codecs
 from mapdr.transform.dataset import DataSet
-from mapdr.transform.encode.compress import CompressStep
 from mapdr.transform.image import NativeFrames
 from mapdr.transform.pipeline import Pipeline, build_pipeline
 
@@ -488,14 +488,85 @@ def test_what_a_recipe_makes_of_a_damaged_file_does_not_leave(
     assert caught.value.reason == "missing"
 
 
+@pytest.mark.parametrize(("steps", "syntax"), [((COMPRESS,), ""), ((TAGS,), IMPLICIT), ((), LOSSLESS)])
 def test_a_codec_is_given_no_bytes_before_they_are_proved(
-    spooled: Instance, monkeypatch: pytest.MonkeyPatch
+    spooled: Instance, monkeypatch: pytest.MonkeyPatch, steps: tuple[dict[str, Any], ...], syntax: str
 ) -> None:
-    def never(*arguments: object) -> None:
-        raise AssertionError("a step was given a damaged image")
+    given: list[object] = []
 
-    monkeypatch.setattr(CompressStep, "encode", never)
-    steps = pipeline(COMPRESS)
+    def opened(payload: Payload, *arguments: object, **named: object) -> None:
+        given.append(payload)
+        raise ValueError("not of interest: what is asked is whether it comes to this")
+
+    monkeypatch.setattr("mapdr.transform.pipeline.OpenImage", opened)
     with pytest.raises(Permanent) as caught:
-        steps.prepare(proved(spooled, damage=100), Notebook())
+        pipeline(*steps).prepare(proved(spooled, damage=100), Notebook(), syntax)
     assert caught.value.reason == "damaged"
+    assert not given
+
+
+class Touching(WritingMask):
+    """A step of the header that copies the data set as often as it says, and changes nothing in it."""
+
+    def __init__(self, copies: int, reads: Reads = Reads.HEADER) -> None:
+        super().__init__()
+        self.copies, self.reads = copies, reads
+
+    def apply(self, payload: Payload, instance: Instance, memory: Memory) -> Payload:
+        return _copied(payload)
+
+
+def test_what_is_quick_is_a_header_alone(spooled: Instance) -> None:
+    """What is not goes to a codec's thread, with a share of the memory."""
+    deflated, compressed = (replace(spooled, transfer_syntax_uid=uid) for uid in (DEFLATED, LOSSLESS))
+    odd = replace(spooled, size=spooled.size + 1)
+    relays, edits, compresses = pipeline(), pipeline(TAGS), pipeline(COMPRESS)
+    both = pipeline(TAGS, COMPRESS)
+    images = (spooled, compressed, deflated, odd)
+    assert [relays.quick(each) for each in images] == [True, True, True, False]
+    assert [edits.quick(each) for each in images] == [True, True, False, False]
+    assert not any(each.quick(one) for each in (compresses, both, with_mask(Mask())) for one in images)
+    assert with_mask(Touching(0)).quick(spooled)
+    assert not with_mask(Touching(1)).quick(spooled)
+    assert not with_mask(Touching(0, Reads.DATA_SET)).quick(spooled)
+
+
+@pytest.mark.parametrize("syntax", ["", EXPLICIT])
+def test_an_edit_of_a_header_opens_no_image(
+    spooled: Instance, syntax: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    counts = Counts(monkeypatch)
+    assert read(pipeline(TAGS).prepare(spooled, Notebook(), syntax)).StationName == "ER1"
+    assert counts.opened == 0
+
+
+class Tally(budget.Allowance):
+    """A share without a limit that notes the most that was in use."""
+
+    peak = 0
+
+    @property
+    def most(self) -> int:
+        return 1 << 40
+
+    def _reaches(self, amount: int) -> bool:
+        self.peak = max(self.peak, amount)
+        return True
+
+
+def test_the_memory_of_steps_is_counted(spooled: Instance, tmp_path: Path) -> None:
+    """What a step says that it copies, beside what those before it have left in memory."""
+
+    def peak(came: Instance, *steps: tuple[str, Any]) -> int:
+        tally = Tally()
+        with tally.held():
+            Pipeline(steps, settings(), CODECS).prepare(came, Notebook())
+        return tally.peak
+
+    size = spooled.size
+    assert peak(spooled, ("one", Touching(2))) == 2 * size
+    assert peak(spooled, ("one", Touching(1)), ("two", Touching(1))) == 2 * size
+    payload = pipeline().prepare(spooled, Notebook())
+    deflated = on_disk(to_syntax(payload, DEFLATED), spooled, tmp_path)
+    # Inflated, it is in memory, and so is the room for pixels that an edit copies.
+    assert peak(deflated, ("one", Touching(1)), ("mask", Mask(rows=0))) >= 3 * size
