@@ -104,6 +104,7 @@ NEAR: dict[str, tuple[str, ...]] = {
     ),
     "mapdr/transform/pipeline": (
         "tests/transform/test_pipeline.py",
+        "tests/transform/test_blank.py",
         "tests/transform/test_recipe_faults.py",
     ),
     "mapdr/wire/status": ("tests/wire/test_status.py",),

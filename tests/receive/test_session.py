@@ -212,6 +212,16 @@ def test_an_association_ends_between_messages_when_the_receiver_does(
     assert call.watch.counters()["receive.modalities.lost"] == 1
 
 
+def test_an_association_that_waits_ends_at_once_when_the_receiver_does(call: Call) -> None:
+    line = call.associated()
+    line.send(peer.p_data((1, 3, dimse.echo_request(9))))
+    assert line.response().message_id == 9
+    call.session.interrupt()
+    kind, _ = line.read_pdu()
+    assert kind == pdu.ABORT
+    assert line.closed() == b""
+
+
 def test_a_connection_is_cut_unless_it_has_an_association(
     call: Call, caplog: pytest.LogCaptureFixture
 ) -> None:
