@@ -69,6 +69,7 @@ NEAR: dict[str, tuple[str, ...]] = {
     ),
     "mapdr/receive/dicom": (
         "tests/receive/test_session.py",
+        "tests/receive/test_receiver.py",
         "tests/receive/test_doorkeeper.py",
         "tests/receive/test_dimse.py",
         "tests/receive/test_gate.py",
@@ -77,6 +78,7 @@ NEAR: dict[str, tuple[str, ...]] = {
     ),
     "mapdr/receive/dicomweb": (
         "tests/receive/dicomweb/test_answer.py",
+        "tests/receive/dicomweb/test_app.py",
         "tests/receive/dicomweb/test_parts.py",
         "tests/receive/dicomweb/test_login.py",
         "tests/receive/dicomweb/test_stow.py",
@@ -86,6 +88,7 @@ NEAR: dict[str, tuple[str, ...]] = {
         "tests/receive/folder/test_places.py",
         "tests/receive/folder/test_taking.py",
         "tests/receive/folder/test_watching.py",
+        "tests/receive/folder/test_steps.py",
         "tests/receive/folder/test_archive.py",
         "tests/receive/folder/test_receiver.py",
     ),
