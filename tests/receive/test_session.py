@@ -151,9 +151,19 @@ def test_how_a_connection_ended_is_told_once(
     assert shown == ({"rejected"} if outcome == "rejected" or HELLO in said else set())
 
 
-def test_a_fault_of_ours_is_an_error(call: Call, caplog: pytest.LogCaptureFixture) -> None:
+@pytest.mark.parametrize(
+    ("error", "outcome", "level"),
+    [
+        (KeyError("a value"), "failed", "ERROR"),
+        (OSError(5, "a value"), "lost", "WARNING"),
+        (TimeoutError("a value"), "lost", "WARNING"),
+    ],
+)
+def test_whatever_is_raised_ends_this_connection_and_is_told_without_a_value(
+    call: Call, caplog: pytest.LogCaptureFixture, error: Exception, outcome: str, level: str
+) -> None:
     def room(session: Session) -> bool:
-        raise KeyError("a value")
+        raise error
 
     call.room = room
     line = call.begin()
@@ -161,9 +171,19 @@ def test_a_fault_of_ours_is_an_error(call: Call, caplog: pytest.LogCaptureFixtur
     line.send(peer.request())
     line.closed()
     call.ended()
-    assert [kind for kind, _ in call.told()] == ["association.failed"]
-    assert levels(caplog) == ["ERROR"]
-    assert "a value" not in caplog.text
+    assert [kind for kind, _ in call.told()] == [f"association.{outcome}"]
+    assert call.watch.counters() == {f"receive.modalities.{outcome}": 1}
+    assert levels(caplog) == [level]
+    assert "a value" not in caplog.text + str(call.told())
+
+
+def test_a_connection_is_cut_before_it_has_said_anything(call: Call) -> None:
+    line = call.begin()
+    call.session.kill()  # before its thread has begun
+    assert line.closed() == b""
+    call.thread.start()
+    call.ended()
+    assert call.told() == []
 
 
 def test_room_is_asked_for_by_those_alone_who_may_come_in(call: Call) -> None:

@@ -127,6 +127,12 @@ def test_a_part_that_names_no_transfer_syntax_is_not_begun() -> None:
     assert "no transfer syntax" in result.words
 
 
+@pytest.mark.parametrize("size", [0, 100, 131, 140, 300])
+def test_a_part_that_ends_before_its_data_set_is_no_fault_of_ours(size: int) -> None:
+    ((result,), intake, _) = taken([body([FILES[0][:size]])])
+    assert (result.reason, intake.begun) == (0xC000, 0)
+
+
 @pytest.mark.parametrize("phase", ["begin_error", "write_error", "commit_error"])
 @pytest.mark.parametrize(
     ("error", "reason", "words"),

@@ -110,7 +110,7 @@ def test_what_is_written_to_meanwhile_is_neither_taken_nor_refused(
     whole = IMAGE.part10()
     data = {"archive": zipped({"a": whole})[:-30], "no image": b"notes of a person"}.get(content, whole)
     if content == "refused":
-        once.intake.commit_error = Refused(0xC000, "so")
+        once.intake.begin_error = Refused(0xC000, "so")
     once.path.write_bytes(data)
     real = os.stat(once.path)
     looks: list[int] = []
