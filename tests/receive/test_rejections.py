@@ -34,3 +34,14 @@ def test_what_another_knew_is_carried_over_in_its_order() -> None:
     for _ in range(2):
         after.carry_over(before.all())
     assert {one.times for one in after.all()} == {4, 6}
+
+
+def test_what_is_carried_over_fills_no_memory_either() -> None:
+    before, after = Rejections(), Rejections()
+    for number in range(KEPT):
+        before.note("10.1.2.3", f"A{number}", "MAPDR", "rejected: so", "")
+    after.carry_over(before.all())
+    assert after.all() == before.all(), "as many as may be known"
+    after.note("10.1.2.4", "B", "MAPDR", "rejected: so", "")
+    after.carry_over(before.all())
+    assert len(after.all()) == KEPT

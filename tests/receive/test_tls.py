@@ -205,11 +205,17 @@ def test_a_broken_pair_leaves_the_old_one_in_use_and_is_told(
     requestor.release()
 
 
-def test_certificates_that_end_soon_are_known(start: Start, authority: Authority) -> None:
+def test_certificates_that_end_soon_are_known(start: Start, intake: FakeIntake, authority: Authority) -> None:
     server = authority.sign("mapdr", days=12.5)
     receiver = start(tls=server.table(authority.path))
     for name, days in (("ct1", 200.0), ("ct2", 3.0)):
-        call(receiver.port, trusting(authority, authority.sign(name, days=days))).release()
+        shown = authority.sign(name, days=days)
+        requestor = call(receiver.port, trusting(authority, shown))
+        assert store(requestor) == 0
+        requestor.release()
+        proved = intake.kept[-1].source.credential
+        assert proved.startswith(f"certificate:{name}")
+        assert proved.endswith(f" sha256:{shown.fingerprint}")
     settle(receiver)
     found = {(each.whose, each.name): each for each in receiver.describe().certificates}
     assert set(found) == {("own", "mapdr"), ("ca", "ca"), ("peer", "ct2")}

@@ -15,6 +15,7 @@ from pydicom.dataset import Dataset
 
 from mapdr.dicom import scan
 from mapdr.dicom.uids import DEFLATED_IMAGE_FRAME
+from mapdr.kernel import budget
 from mapdr.kernel.codec import FrameFormat, Pixels
 from mapdr.kernel.errors import Permanent, Unavailable
 from mapdr.kernel.item import FileSlice, Instance, Payload, Treatment
@@ -26,7 +27,6 @@ from mapdr.transform.codecs.foreign import Decoders
 from mapdr.transform.codecs.jpeg2000 import Jpeg2000
 from mapdr.transform.codecs.table import Codecs
 from mapdr.transform.dataset import DataSet
-from mapdr.transform.encode.compress import CompressStep
 from mapdr.transform.image import NativeFrames
 from mapdr.transform.pipeline import Pipeline, build_pipeline
 
@@ -488,14 +488,105 @@ def test_what_a_recipe_makes_of_a_damaged_file_does_not_leave(
     assert caught.value.reason == "missing"
 
 
+@pytest.mark.parametrize(("steps", "syntax"), [((COMPRESS,), ""), ((TAGS,), IMPLICIT), ((), LOSSLESS)])
 def test_a_codec_is_given_no_bytes_before_they_are_proved(
-    spooled: Instance, monkeypatch: pytest.MonkeyPatch
+    spooled: Instance, monkeypatch: pytest.MonkeyPatch, steps: tuple[dict[str, Any], ...], syntax: str
 ) -> None:
-    def never(*arguments: object) -> None:
-        raise AssertionError("a step was given a damaged image")
+    given: list[object] = []
 
-    monkeypatch.setattr(CompressStep, "encode", never)
-    steps = pipeline(COMPRESS)
+    def opened(payload: Payload, *arguments: object, **named: object) -> None:
+        given.append(payload)
+        raise ValueError("not of interest: what is asked is whether it comes to this")
+
+    monkeypatch.setattr("mapdr.transform.pipeline.OpenImage", opened)
     with pytest.raises(Permanent) as caught:
-        steps.prepare(proved(spooled, damage=100), Notebook())
+        pipeline(*steps).prepare(proved(spooled, damage=100), Notebook(), syntax)
     assert caught.value.reason == "damaged"
+    assert not given
+
+
+class Touching(WritingMask):
+    """A step of the header that copies the data set as often as it says, and changes nothing in it."""
+
+    def __init__(self, copies: int, reads: Reads = Reads.HEADER) -> None:
+        super().__init__()
+        self.copies, self.reads = copies, reads
+
+    def apply(self, payload: Payload, instance: Instance, memory: Memory) -> Payload:
+        return _copied(payload)
+
+
+def test_what_is_quick_is_a_header_alone(spooled: Instance) -> None:
+    """What is not goes to a codec's thread, with a share of the memory."""
+    deflated, compressed = (replace(spooled, transfer_syntax_uid=uid) for uid in (DEFLATED, LOSSLESS))
+    odd = replace(spooled, size=spooled.size + 1)
+    relays, edits, compresses = pipeline(), pipeline(TAGS), pipeline(COMPRESS)
+    both = pipeline(TAGS, COMPRESS)
+    images = (spooled, compressed, deflated, odd)
+    assert [relays.quick(each) for each in images] == [True, True, True, False]
+    assert [edits.quick(each) for each in images] == [True, True, False, False]
+    assert not any(each.quick(one) for each in (compresses, both, with_mask(Mask())) for one in images)
+    assert with_mask(Touching(0)).quick(spooled)
+    assert not with_mask(Touching(1)).quick(spooled)
+    assert not with_mask(Touching(0, Reads.DATA_SET)).quick(spooled)
+    opens = with_mask(Touching(0, Reads.CODESTREAMS))
+    assert [opens.quick(each) for each in images] == [True, False, False, False]
+
+
+@pytest.mark.parametrize("syntax", ["", EXPLICIT])
+def test_an_edit_of_a_header_opens_no_image(
+    spooled: Instance, syntax: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("mapdr.transform.pipeline.OpenImage", None)
+    assert read(pipeline(TAGS).prepare(spooled, Notebook(), syntax)).StationName == "ER1"
+
+
+class Tally(budget.Allowance):
+    """A share without a limit that notes how much was in use each time that more was needed."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.used: list[int] = []
+
+    @property
+    def most(self) -> int:
+        return 1 << 40
+
+    def _reaches(self, amount: int) -> bool:
+        self.used.append(amount)
+        return True
+
+
+def test_the_memory_of_steps_is_counted(spooled: Instance, tmp_path: Path) -> None:
+    """What a step says that it copies, beside what those before it have left in memory."""
+
+    def used(came: Instance, *steps: tuple[str, Any]) -> list[int]:
+        tally = Tally()
+        with tally.held():
+            Pipeline(steps, settings(), CODECS).prepare(came, Notebook())
+        return tally.used
+
+    def peak(came: Instance, *steps: tuple[str, Any]) -> int:
+        return max(used(came, *steps))
+
+    size = spooled.size
+    assert peak(spooled, ("one", Touching(2))) == 2 * size
+    assert peak(spooled, ("one", Touching(2)), ("two", Touching(1))) == 2 * size
+    assert peak(spooled, ("one", Touching(1)), ("two", Touching(2))) == 3 * size
+    payload = pipeline().prepare(spooled, Notebook())
+    deflated = on_disk(to_syntax(payload, DEFLATED), spooled, tmp_path)
+    as_it_is = Lying(lambda it: it, Phase.ENCODE, Changes.NOTHING)
+    as_it_is.copies = 0
+    # It is in memory, inflated, and so is room for the pixels that an edit copies; then it is deflated again.
+    assert peak(deflated, ("one", Touching(1)), ("own", as_it_is)) == 3 * size
+    as_it_is.copies = 4
+    assert peak(deflated, ("one", Touching(1)), ("own", as_it_is)) == 6 * size
+    reads = Touching(1)
+    reads.changes = Changes.NOTHING
+    reads.apply = lambda payload, instance, memory: payload  # type: ignore[method-assign]
+    as_it_is.copies = 0
+    assert peak(deflated, ("one", reads), ("own", as_it_is)) == 2 * size, (
+        "what changes nothing copies nothing"
+    )
+    # Asked for where it is known, before a step needs any: inflated, the copy of an edit, deflated again.
+    assert used(deflated, ("one", Touching(0)), ("own", as_it_is)) == [size, 2 * size, 2 * size]

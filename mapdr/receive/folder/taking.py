@@ -108,7 +108,7 @@ class Taker:
             self._source, found.sop_class_uid, found.sop_instance_uid, found.transfer_syntax_uid
         )
         try:
-            piece, size = head[found.length :], 0
+            piece, size = head[found.length :] or read(CHUNK), 0
             while piece:
                 incoming.write(piece)
                 size += len(piece)

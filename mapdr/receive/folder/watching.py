@@ -121,11 +121,13 @@ class Candidates:
             folder = folders.pop()
             try:
                 entries = sorted(os.scandir(self._path / folder), key=lambda entry: entry.name)
+            except FileNotFoundError:
+                if folder == top:
+                    raise
+                continue  # it went while others were looked through
             except OSError as error:
-                if folder != top or not isinstance(error, FileNotFoundError):
-                    trouble = error
-                    continue
-                raise
+                trouble = error
+                continue
             if self._removes and folder and not entries:
                 self._remove_if_old(folder)
             for entry in entries:

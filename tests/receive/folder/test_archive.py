@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import os
 import random
@@ -14,9 +15,9 @@ from typing import Any
 
 import pytest
 
-from mapdr.kernel.errors import Refused
+from mapdr.kernel.errors import Permanent, Refused
 from mapdr.kernel.item import Source
-from mapdr.receive.folder.archive import ZipLimits
+from mapdr.receive.folder.archive import Damaged, ZipLimits, members
 from mapdr.receive.folder.taking import Changed, Taken, Taker
 from mapdr.testing.wait import until
 from receive.fakes import FakeIntake
@@ -224,3 +225,65 @@ def test_zip64(tmp_path: Path) -> None:
     said = take(path, FakeIntake())
     assert isinstance(said, Taken)
     assert "holds more than" in said.refused
+
+
+def read(content: bytes, begin: int = 0, **limits: Any) -> list[tuple[int, bytes]]:
+    found = members(io.BytesIO(content), ZipLimits(**limits), begin)
+    return [(number, read_member(1 << 20)) for number, read_member in found]
+
+
+def test_an_archive_that_is_just_within_its_limits() -> None:
+    stored = zipped({"a": b"1234", "b": b"567890"}, zipfile.ZIP_STORED)
+    both = [(0, b"1234"), (1, b"567890")]
+    assert read(stored, files=2, size=10, ratio=2) == both
+    assert read(stored, begin=1) == both[1:]
+    for too in ({"files": 1}, {"size": 9}):
+        with pytest.raises(Permanent) as raised:
+            read(stored, **too)
+        assert raised.value.reason == "zip"
+        assert f"raise zip.{next(iter(too))} of the receiver" in str(raised.value)
+    packed = zipped({"a": bytes(100_000)})
+    with zipfile.ZipFile(io.BytesIO(packed)) as archive:
+        (info,) = archive.infolist()
+    ratio = -(-info.file_size // info.compress_size)
+    assert len(read(packed, ratio=ratio)) == 1
+    with pytest.raises(Permanent, match=rf"more than {ratio - 1} times"):
+        read(packed, ratio=ratio - 1)
+    assert read(zipped({})) == read(zipped({"empty/": b"", "sub/": b""})) == []
+    assert read(zipped({"empty": b""})) == [(0, b"")]
+
+
+def test_an_archive_with_the_longest_comment() -> None:
+    """Its end record is looked for as far as it may stand from the end of the file."""
+    out = io.BytesIO()
+    with zipfile.ZipFile(out, "w") as archive:
+        archive.writestr("a", b"1234")
+        archive.comment = b"c" * 0xFFFF
+    assert read(out.getvalue()) == [(0, b"1234")]
+    out = io.BytesIO()
+    with zipfile.ZipFile(out, "w") as archive:
+        archive.writestr("a", bytes(200_000))
+    assert len(read(out.getvalue())) == 1
+    for count, length, refused in ((1, 1024, False), (2, 0, True), (1, 1025, True)):
+        data = bytearray(out.getvalue())
+        at = data.rfind(b"PK\x05\x06")
+        struct.pack_into("<HHL", data, at + 8, count, count, length)
+        with pytest.raises(Permanent if refused else Damaged):
+            read(bytes(data), files=1)
+
+
+def test_a_disk_that_fails_is_no_damage() -> None:
+    """It is tried again, whereas what is damaged is refused for good."""
+
+    class Failing(io.BytesIO):
+        code = errno.EIO
+
+        def read(self, *size: Any) -> bytes:
+            raise OSError(self.code, "a fault")
+
+    failing = Failing(zipped({"a": b"1234"}))
+    with pytest.raises(OSError, match="a fault"):
+        list(members(failing, ZipLimits()))
+    failing.code = errno.EINVAL
+    with pytest.raises(Damaged):
+        list(members(failing, ZipLimits()))
