@@ -32,8 +32,8 @@ if TYPE_CHECKING:
 
 RECENT, OLD = 1.0, 5.0
 """Seconds: an older sign of life is asked for anew; one that is older still is waited for ..."""
-ANSWER = 3.0
-"""... so many seconds: a node looks twice a second whether it is asked."""
+ANSWER = 10.0
+"""... so many seconds: a node looks twice a second whether it is asked, but its machine may be busy."""
 
 LOOKING = 2.0
 """Seconds for which a look at the node waits while another program has locked its index."""

@@ -312,12 +312,9 @@ class Store:
     @property
     def refusing(self) -> str:
         """Why nothing is taken, in words; empty if all is well."""
-        if self.spool.journal is not None and self.spool.journal.failed:
-            fault = self.spool.journal.failed
-            return f"the journal cannot be written: {fault}; see to the disk, and start the node again"
-        if self.writer.failing and not self.spool.distrusted:
+        if self.writer.failing and not self.spool.trust.lost:
             return f"the index cannot be written: {self.writer.failing}"
-        return self.spool.distrusted
+        return self.spool.trust.lost
 
     @property
     def rests(self) -> float:
@@ -369,7 +366,7 @@ class Store:
             replay(self.spool)
         self._replayed = False
         try:
-            journal = Journal(journal_folder(self.spool))
+            journal = Journal(journal_folder(self.spool), self.spool.trust)
         except OSError as error:  # a full disk, say: what is there is to be delivered
             log.error(
                 "there is no journal: its files cannot be made (%s); images are flushed", system_says(error)

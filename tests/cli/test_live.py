@@ -178,7 +178,10 @@ def test_whatever_a_view_raises_the_node_goes_on(
     assert caplog.text
 
 
-def test_a_node_that_is_there_and_silent_is_told_from_one_that_is_gone(used: NodeFolder) -> None:
+def test_a_node_that_is_there_and_silent_is_told_from_one_that_is_gone(
+    used: NodeFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("mapdr.operate.access.ANSWER", 0.2)
     store = used.store()
     try:
         store.commands._started_at = 0.0

@@ -82,7 +82,7 @@ def test_after_a_flush_that_failed_nothing_is_taken(
         take(spool)
     if error == errno.ENOSPC:
         take(spool)
-        assert not spool.distrusted
+        assert not spool.trust.lost
         return
     for _ in range(3):
         with pytest.raises(Refused, match="a flush to the disk failed") as refused:

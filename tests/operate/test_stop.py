@@ -88,7 +88,10 @@ def test_a_node_that_ends_before_it_is_asked_leaves_no_order(
     assert not opened.index().commands.take()
 
 
-def test_a_silent_node_is_said_to_run(opened: Access, used: NodeFolder) -> None:
+def test_a_silent_node_is_said_to_run(
+    opened: Access, used: NodeFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("mapdr.operate.access.ANSWER", 0.2)
     used.beat()
     with opened.index().database.write() as connection:
         connection.exec_driver_sql("UPDATE heartbeat SET at = at - 600")

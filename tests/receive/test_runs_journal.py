@@ -39,7 +39,7 @@ class Side:
         self.arrivals: list[Arrival] = []
         self.spool: Spool = open_spool(folder, self.arrivals.append)
         self.spool.durability = "power-loss"
-        self.journal = Journal(journal_folder(self.spool), size=SEGMENT, most=most)
+        self.journal = Journal(journal_folder(self.spool), self.spool.trust, size=SEGMENT, most=most)
         self.spool.journal = self.journal
         self.keeper = Keeper(self.journal)
 
@@ -131,7 +131,7 @@ def test_a_flush_that_fails_in_a_run_is_no_success(side: Side, monkeypatch: pyte
     statuses = side.take([data_set(f"1.2.{n}") for n in range(5)], runs=True)
     assert statuses == [0, 0, 0xA700, 0xA700, 0xA700]
     assert len(side.held()) == len(side.in_runs) == 2
-    assert side.journal.failed
+    assert side.journal.trust.lost
 
 
 @needs_runs

@@ -14,8 +14,10 @@ from typing import Any
 import pytest
 import xxhash
 
+from mapdr.kernel import durable
 from mapdr.kernel.errors import Refused
 from mapdr.kernel.item import Arrival
+from mapdr.store.spool import files
 from mapdr.store.spool.files import Spool
 from mapdr.store.spool.folder import SpoolFolder
 from mapdr.store.spool.headers import INDEX_TAGS
@@ -41,7 +43,7 @@ class World:
         self.path = path
         self.arrivals: list[Arrival] = []
         self.spool = Spool(path, "node", submit=self.arrivals.append)
-        self.journal = Journal(journal_folder(self.spool), size=SMALL, most=most)
+        self.journal = Journal(journal_folder(self.spool), self.spool.trust, size=SMALL, most=most)
         self.keeper = Keeper(self.journal)
         self.spool.journal = self.journal
         self.answered: dict[str, bytes] = {}
@@ -324,7 +326,45 @@ def test_after_a_flush_that_failed_there_is_no_success(world: World, monkeypatch
         with pytest.raises(Refused, match="journal"):
             world.push("1.2.5")
     assert held(world.path) == world.answered
-    assert world.journal.failed
+    assert world.journal.trust.lost
+
+
+def test_after_a_flush_of_a_large_file_that_failed_the_journal_is_not_believed_either(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What the system threw away may be of a file that the journal's keeper would call safe."""
+    world.push("1.2.3")
+    with monkeypatch.context() as patch:
+        patch.setattr(durable, "flush_to_medium", fails(errno.EIO))
+        with pytest.raises(Refused):
+            world.push("1.2.4", pixels=world.journal.largest)
+    with pytest.raises(Refused, match="a flush to the disk failed"):
+        world.push("1.2.5")
+    world.keeper.keep()
+    assert segment.read_checkpoint(world.journal.folder) == 0, "its segment is not used again"
+    assert held(world.path) == world.answered
+
+
+def test_what_was_begun_before_the_disk_failed_is_no_success_after_it(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for uid, pixels in (("1.2.3", 600), ("1.2.4", world.journal.largest)):
+        data = data_set(uid, pixels=pixels)
+        incoming = world.spool.begin(SOURCE, CT, uid, EXPLICIT)
+        incoming.write(data)
+        real = files.publish
+
+        def publish(*given: Any, real: Callable[..., None] = real) -> None:
+            real(*given)  # well, as far as the system says
+            world.spool.distrust()  # another's flush has failed meanwhile
+
+        with monkeypatch.context() as patch:
+            patch.setattr(files, "publish", publish)
+            with pytest.raises(Refused, match="a flush to the disk failed"):
+                incoming.commit()
+        assert not world.spool.path(incoming.id).exists()
+        world.spool.trust.lost = ""
+    assert not world.arrivals
 
 
 def test_who_waited_for_a_flush_that_failed_gets_no_success(

@@ -23,6 +23,7 @@ from mapdr.store.spool.journal import keeper, segment
 from mapdr.store.spool.journal.journal import Journal
 from mapdr.store.spool.journal.record import Image
 from mapdr.store.spool.journal.replay import journal_folder
+from mapdr.store.spool.trust import DiskTrust
 from store.world import CT, EXPLICIT, SOURCE, To, data_set, push
 
 Opener = Callable[..., Store]
@@ -233,9 +234,9 @@ def test_a_journal_is_replayed_once_before_it_is_opened(
     calls: list[str] = []
     monkeypatch.setattr(mapdr.store, "replay", lambda spool: calls.append("replayed") or 0)
 
-    def opened(folder: Path, size: int = 1 << 18) -> Journal:
+    def opened(folder: Path, trust: DiskTrust) -> Journal:
         calls.append("opened")
-        return Journal(folder, size=size)
+        return Journal(folder, trust, size=1 << 18)
 
     monkeypatch.setattr(mapdr.store, "Journal", opened)
     store = Store.open(tmp_path / "data", "node", journal=True)

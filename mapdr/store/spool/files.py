@@ -62,6 +62,7 @@ from mapdr.store.spool.journal.journal import Journal
 from mapdr.store.spool.journal.record import Image
 from mapdr.store.spool.room import DiskStep, Room
 from mapdr.store.spool.runs import Contexts, Lane
+from mapdr.store.spool.trust import DiskTrust
 
 log = logging.getLogger("mapdr.store")
 
@@ -108,8 +109,7 @@ class Spool(SpoolFolder):
         self.room = Room(data, min_free, low_free)
         self.journal: Journal | None = None
         """Where images of usual size are made safe, if not by a flush of each file (docs/decisions/0091)."""
-        self.distrusted = ""
-        """Why nothing is taken until the next start; empty if all is well."""
+        self.trust = DiskTrust(self.runs.end_runs)
         self._on_lane = on_lane
         self._refusing = refusing
         self._ids = Ids()
@@ -167,10 +167,7 @@ class Spool(SpoolFolder):
 
     def distrust(self) -> None:
         """A flush failed: take nothing more, whatever later flushes say. Safe twice."""
-        if not self.distrusted:
-            self.distrusted = "a flush to the disk failed: nothing is taken until a restart"
-            log.error("%s; look at the disk first, its errors are in the system's log", self.distrusted)
-        self.runs.end_runs()
+        self.trust.lose("a flush to the disk failed")
 
     def lane(self, source: Source, contexts: Contexts) -> Lane | None:
         """A way in for runs of one association; None without the compiled code. To be closed at its end."""
@@ -211,8 +208,7 @@ class Spool(SpoolFolder):
 
         Free space is measured twice a second (`Room`).
         """
-        if self.distrusted:
-            raise Refused(OUT_OF_RESOURCES, self.distrusted)
+        self.trust.check()
         refusing = self._refusing()
         if refusing:
             raise Refused(OUT_OF_RESOURCES, f"the index cannot be written: {refusing}")
@@ -371,9 +367,13 @@ class SpoolFile:
 
     def _make_safe(self, offset: int, size: int, digest: bytes) -> None:
         """Give it its final name and make it safe (steps 3 to 5). Raises Refused, OSError."""
+        self._publish(offset, size, digest)
+        # A flush that failed meanwhile, of whatever: what this one has said is not to be believed either.
+        self._spool.trust.check()
+
+    def _publish(self, offset: int, size: int, digest: bytes) -> None:
         journal, durability = self._spool.journal, self._spool.durability
-        if journal is not None:
-            journal.check()  # after a fault of the disk nothing is answered Success any more
+        self._spool.trust.check()
         if journal is not None and size <= journal.largest:
             image = self._image(offset, size, digest)
             self._open = False

@@ -6,25 +6,24 @@
     free     by the keeper (`keeper`): a segment whose images' own files are safe is used again
     wait     who finds no free segment waits for the keeper, PATIENCE seconds at most: Success comes later
 
-After a write or a flush that failed nothing is appended any more, and nobody who waited gets his Success:
-what the system still has in its cache may never reach the medium, and a second flush would say that all is
-well. The next start writes all files of unfreed segments anew (`replay`).
+After a write or a flush that failed nothing is appended any more, and nobody who waited gets his Success
+(`mapdr.store.spool.trust`). The next start writes all files of unfreed segments anew (`replay`).
 """
 
 from __future__ import annotations
 
-import errno
-import os
 import threading
 import time
 from collections import deque
 from pathlib import Path
 
 from mapdr.kernel.errors import Refused
+from mapdr.kernel.privacy import system_says
 from mapdr.kernel.status import OUT_OF_RESOURCES
 from mapdr.store.spool.durable import make_folder
 from mapdr.store.spool.journal.record import Image
 from mapdr.store.spool.journal.segment import ENDING, Checkpoint, Segment
+from mapdr.store.spool.trust import DiskTrust
 
 SEGMENT = 32 << 20
 """Bytes of a segment."""
@@ -39,14 +38,16 @@ PATIENCE = 20.0
 class Journal:
     """Thread-safe. One process at a time may have the folder (`mapdr.store.spool.claim`)."""
 
-    def __init__(self, folder: Path, *, size: int = SEGMENT, most: int = MOST) -> None:
+    def __init__(
+        self, folder: Path, trust: DiskTrust | None = None, *, size: int = SEGMENT, most: int = MOST
+    ) -> None:
         """Open it, or make it; what it holds must have been replayed. Raises OSError.
 
-        `size`: bytes of each segment; `most`: how many there are at most, two or more.
+        `trust` is that of the spool, which loses it by faults of the journal, and the journal by those of the
+        spool. `size`: bytes of each segment; `most`: how many there are at most, two or more.
         """
         self.folder = folder
-        self.failed = ""
-        """Why nothing is appended any more; empty while all is well."""
+        self.trust = trust or DiskTrust()
         self._size, self._most = size, most
         # One lock, and a condition for each of those who wait: an append wakes nobody who waits for a flush.
         self._lock = threading.Lock()
@@ -80,8 +81,9 @@ class Journal:
 
     def check(self) -> None:
         """Raise Refused(0xA700) if nothing is appended any more."""
-        if self.failed or self._closed:
-            raise self._refusal()
+        self.trust.check()
+        if self._closed:
+            raise _ends()
 
     def append(self, path: Path, image: Image, *, patience: float | None = None) -> None:
         """Make an image safe whose file `path` is written, and not flushed.
@@ -96,7 +98,7 @@ class Journal:
                 self._current.append(sequence, image)
             except OSError as error:
                 self._fail(error)
-                raise self._refusal() from error
+                self.trust.check()
             self._appended = sequence
             self._waiting.append((sequence, path))
             if len(self._waiting) == 1:
@@ -158,7 +160,7 @@ class Journal:
             self._room_made.notify_all()
 
     def fail(self, error: OSError) -> None:
-        """Append nothing any more."""
+        """A file of the journal, or one that it answers for, could not be written: append nothing more."""
         with self._lock:
             self._fail(error)
 
@@ -214,8 +216,9 @@ class Journal:
     def _flush_up_to(self, sequence: int) -> None:
         """Come back when all records up to this are safe. The lock is held, but not during a flush."""
         while self._flushed < sequence:
-            if self.failed or self._over:
-                raise self._refusal()
+            self.trust.check()
+            if self._over:
+                raise _ends()
             if self._flushing:
                 self._flush_ended.wait()
                 continue
@@ -232,18 +235,17 @@ class Journal:
                 self._flush_ended.notify_all()
             if failure is not None:
                 self._fail(failure)
-            elif not self.failed:
+            elif not self.trust.lost:
                 self._flushed = upto
 
     def _fail(self, error: OSError) -> None:
-        self.failed = self.failed or os.strerror(error.errno or errno.EIO)
+        self.trust.lose(f"the journal cannot be written ({system_says(error)})")
         self._wake_all()
 
     def _wake_all(self) -> None:
         for who in (self._flush_ended, self._room_made, self._work_came):
             who.notify_all()
 
-    def _refusal(self) -> Refused:
-        if self.failed:
-            return Refused(OUT_OF_RESOURCES, f"the journal cannot be written: {self.failed}")
-        return Refused(OUT_OF_RESOURCES, "the node ends")
+
+def _ends() -> Refused:
+    return Refused(OUT_OF_RESOURCES, "the node ends")

@@ -83,7 +83,7 @@ class Keeper:
         """Raises OSError."""
         self._journal = journal
         self._files = Files(journal.folder)
-        self._thread = GuardedThread(self._run, "journal", goes_on=lambda: not journal.failed)
+        self._thread = GuardedThread(self._run, "journal", goes_on=lambda: not journal.trust.lost)
 
     def start(self) -> None:
         """Begin. Once."""
@@ -111,19 +111,18 @@ class Keeper:
         except OSError as error:
             self._journal.fail(error)
             raise
-        self._journal.are_safe(sequence)
+        if not self._journal.trust.lost:  # else what was flushed after that is not known to be safe
+            self._journal.are_safe(sequence)
 
     def _run(self) -> None:
         while self._journal.wait_for_files():
             self._journal.wait_for_more(QUIET_SECONDS, LONGEST_SECONDS)
+            if self._journal.trust.lost:
+                return  # the next start writes these files anew
             try:
                 self.keep()
             except OSError as error:
                 self._journal.fail(error)
-                log.error(
-                    "the journal cannot be written (%s): images are refused until the node is started again",
-                    system_says(error),
-                )
                 return
 
 
