@@ -13,6 +13,7 @@ from mapdr._fast._scan_py import items, unreadable
 
 if TYPE_CHECKING or os.environ.get("MAPDR_NO_EXTENSIONS"):
     from mapdr._fast._command_py import command_elements
+    from mapdr._fast._jpeg_lossless_py import encode as jpeg_lossless_encode
     from mapdr._fast._pdata_py import Channel
     from mapdr._fast._pixels_py import differences, whole_pixels
     from mapdr._fast._receive_run_py import RunQueue, RunReceiver
@@ -23,6 +24,7 @@ if TYPE_CHECKING or os.environ.get("MAPDR_NO_EXTENSIONS"):
 else:
     try:
         from mapdr._fast._command import command_elements
+        from mapdr._fast._jpeg_lossless import encode as jpeg_lossless_encode
         from mapdr._fast._pdata import Channel
         from mapdr._fast._pixels import differences, whole_pixels
         from mapdr._fast._receive_run import RunQueue, RunReceiver
@@ -54,6 +56,7 @@ BACKENDS = {
         ("C-STORE runs in", RunReceiver),
         ("C-STORE runs out", send_run),
         ("RLE", rle_encode),
+        ("JPEG lossless", jpeg_lossless_encode),
         ("pixels", differences),
     )
 }
@@ -74,6 +77,7 @@ __all__ = [
     "differences",
     "elements",
     "items",
+    "jpeg_lossless_encode",
     "locate",
     "rle_encode",
     "send_run",

@@ -13,12 +13,13 @@ from typing import Any
 
 import imagecodecs
 import numpy as np
+import pydicom
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mapdr import _fast
-from mapdr._fast import _command_py, _pdata_py, _pixels_py, _rle_py, _scan_py
+from mapdr._fast import _command_py, _jpeg_lossless_py, _pdata_py, _pixels_py, _rle_py, _scan_py
 from mapdr._fast.pdata_signals import Signal
 from mapdr.kernel.errors import MapdrError, RemoteProtocolError
 from mapdr.kernel.item import FileSlice
@@ -249,6 +250,57 @@ def test_the_rle_encoders_refuse_alike(frame: tuple[int, int, int, int]) -> None
     for twin in (compiled("_rle"), _rle_py):
         with pytest.raises(ValueError, match=r"bytes a pixel|not those"):
             twin.encode(b"abcd", *frame)
+
+
+# --- JPEG lossless ----------------------------------------------------------------------------------------
+
+
+@settings(max_examples=150)
+@given(st.data(), st.integers(2, 16), st.integers(1, 20), st.integers(1, 20), st.sampled_from([0, 1, 16]))
+def test_the_encoders_of_jpeg_lossless_write_the_same_bytes(
+    data: st.DataObject, bits: int, rows: int, columns: int, spread: int
+) -> None:
+    """Values of any kind: those of noise take categories of all sizes, small steps only few."""
+    top = (1 << bits) - 1
+    near = st.integers(0, min(spread, top)) if spread < 16 else st.integers(0, top)
+    values = data.draw(st.lists(near, min_size=rows * columns, max_size=rows * columns))
+    cells = np.array(values, "u1" if bits <= 8 else "<u2").tobytes()
+    assert_equal_from_the_frame_on(cells, rows, columns, bits)
+
+
+@pytest.mark.parametrize("bits", [8, 12, 16])
+def test_codes_of_jpeg_lossless_are_cut_to_16_bits_alike(bits: int) -> None:
+    """Categories whose numbers grow as Fibonacci's do, for which the best codes would be longer."""
+    values, at, many = [], 0, (1, 1)
+    for category in range(bits):
+        values += [at := (at + (1 << category)) % (1 << bits) for _ in range(many[0])]
+        many = many[1], sum(many)
+    cells = np.array(values, "u1" if bits <= 8 else "<u2").tobytes()
+    assert_equal_from_the_frame_on(cells, 1, len(values), bits)
+
+
+def test_the_encoders_of_jpeg_lossless_agree_on_real_files(data: Path) -> None:
+    for name in ("ct_philips_phantom_140", "ct_ge_head_28", "mr_ge_mprage_130"):
+        read = pydicom.dcmread(min((data / "series" / name).iterdir()))
+        assert_equal_from_the_frame_on(read.PixelData, read.Rows, read.Columns, read.BitsStored)
+
+
+@pytest.mark.parametrize("frame", [(0, 4, 8), (4, 4, 1), (4, 4, 17), (4, 4, 16), (1 << 16, 1, 8), (3, 4, 8)])
+def test_the_encoders_of_jpeg_lossless_refuse_alike(frame: tuple[int, int, int]) -> None:
+    for module in (_jpeg_lossless_py, compiled("_jpeg_lossless")):
+        with pytest.raises(ValueError, match=r"16 bits|not those"):
+            module.encode(bytes(16), *frame)
+
+
+def assert_equal_from_the_frame_on(cells: bytes, rows: int, columns: int, bits: int) -> None:
+    """Both streams, without what stands before SOF3: libjpeg may say another version of JFIF one day."""
+    for buffer in (cells, memoryview(b"0" + cells)[1:]):
+        streams = (
+            module.encode(buffer, rows, columns, bits)
+            for module in (_jpeg_lossless_py, compiled("_jpeg_lossless"))
+        )
+        ours, theirs = (stream[stream.index(b"\xff\xc3") :] for stream in streams)
+        assert ours == theirs
 
 
 # --- command sets -----------------------------------------------------------------------------------------

@@ -1,4 +1,5 @@
-"""The codec for JPEG (ISO/IEC 10918-1; PS3.5 section A.4.1), by libjpeg-turbo.
+"""The codec for JPEG (ISO/IEC 10918-1; PS3.5 section A.4.1), by libjpeg-turbo; grey frames without loss are
+written by MAPDR's own encoder, byte for byte the same, and read by libjpeg-turbo.
 
 Both lossless syntaxes are written with first-order prediction (selection value 1): JPEG Lossless SV1 asks for
 it, and JPEG Lossless allows it. With loss it writes the sequential processes alone; the progressive ones are
@@ -11,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from mapdr import _fast
 from mapdr.dicom import uids as uid
 from mapdr.kernel.codec import OWN_WAY, Ability, Decoder, Dial, FrameFormat, PixelRange, Pixels, Way
 from mapdr.kernel.stage import Factory, Settings
@@ -40,8 +42,10 @@ class Lossless:
     def encode(self, pixels: Pixels, form: FrameFormat) -> bytes:
         """The codestream of a frame, its components as they are."""
         cells = unsigned_cells(pixels, form)
-        colour = {} if form.samples == 1 else {"colorspace": "RGB", "outcolorspace": "RGB"}
         with calling("JPEG cannot encode"):
+            if form.samples == 1:
+                return _fast.jpeg_lossless_encode(cells.data.cast("B"), form.rows, form.columns, form.stored)
+            colour = {"colorspace": "RGB", "outcolorspace": "RGB"}
             return bytes(
                 self._codec.jpeg_encode(
                     cells, lossless=True, predictor=1, bitspersample=form.stored, **colour

@@ -1,0 +1,3 @@
+from mapdr._fast._jpeg_lossless_py import Buffer
+
+def encode(cells: Buffer, rows: int, columns: int, bits: int) -> bytes: ...
