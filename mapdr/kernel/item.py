@@ -151,6 +151,12 @@ class FileSlice:
 Part = bytes | FileSlice
 
 
+def _made(part: Part) -> int:
+    if isinstance(part, bytes):
+        return len(part)
+    return 0 if part.keeper is None else part.length
+
+
 class Treatment(StrEnum):
     """What was done to a data set (design, decision 6); the values are what the ledger shows."""
 
@@ -215,6 +221,11 @@ class Payload:
     def in_memory(self) -> int:
         """The bytes that it holds in memory; slices of files hold none."""
         return sum(len(part) for part in self.parts if isinstance(part, bytes))
+
+    @property
+    def made(self) -> int:
+        """The bytes that were made for it, and go with it: in memory, and in temporary files."""
+        return sum(map(_made, self.parts))
 
     def chunks(self, size: int = 1 << 18) -> Iterator[bytes]:
         """The bytes in order, at most `size` at a time; the plain way to read a payload.

@@ -18,7 +18,7 @@ from pathlib import Path
 
 from mapdr.kernel.errors import Temporary
 from mapdr.kernel.item import FileSlice, Part
-from mapdr.kernel.permissions import make_private
+from mapdr.kernel.permissions import give_to_owner, make_private
 from mapdr.kernel.stage import Settings
 
 FOLDER = "prepared"
@@ -144,7 +144,9 @@ class ScratchFile:
 
 def emptied(folder: Path) -> Path:
     """`folder`, made for its owner alone, without what a killed process has left there. Raises OSError."""
-    make_private(folder)
+    for each in (folder.parent, folder):
+        make_private(each)
+        give_to_owner(each)
     for path in folder.glob(f"{_PREFIX}*"):
         with suppress(OSError):  # it is not in the way of others
             path.unlink()

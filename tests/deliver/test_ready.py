@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import threading
+from dataclasses import replace
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 from mapdr.deliver.feed.ready import PATIENCE, QueuedImage, ReadyQueue, weigh
-from mapdr.kernel.item import Need, Payload, Priority
+from mapdr.kernel.item import FileSlice, Need, Payload, Priority
 from mapdr.kernel.stage import Batch
 from mapdr.testing.wait import until
 
@@ -92,6 +94,12 @@ def test_the_weight_is_what_prepared_payloads_hold_in_memory() -> None:
     ready.drain()
     assert ready.weight == 0
     assert weigh(None) == 0
+
+
+def test_a_temporary_file_weighs_what_it_holds_for_it_takes_room_as_long_as_the_image_waits() -> None:
+    slices = [FileSlice(Path("spool"), 0, 1000), FileSlice(Path("made"), 0, 100, keeper=object())]
+    large = replace(payload(), parts=(b"head", *slices, slices[1].cut(0, 10)), length=1114)
+    assert (weigh(large), large.in_memory) == (114, 4)
 
 
 def test_what_was_drained_is_not_taken_although_its_codec_ends() -> None:

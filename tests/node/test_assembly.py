@@ -53,6 +53,20 @@ def test_from_start_to_stop(start: Start, path: Path) -> None:
         _ = node.store
 
 
+def test_what_a_killed_node_had_made_of_images_is_removed_at_the_next_start(start: Start, path: Path) -> None:
+    folder = path.parent / "data" / "prepared" / "north"
+    folder.mkdir(parents=True)
+    (folder / "image-abc.part").write_bytes(b"x")
+    other = folder.with_name("south")
+    other.mkdir()
+    (other / "image-abc.part").write_bytes(b"x")
+    node = start(FLOW)
+    assert [each.relative_to(folder.parent).as_posix() for each in folder.parent.rglob("image-*")] == [
+        "south/image-abc.part"
+    ]
+    node.stop(time.monotonic() + 5)
+
+
 def test_a_receiver_that_cannot_start_leaves_nothing_running(start: Start, path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as other:
         port = other.getsockname()[1]

@@ -68,8 +68,10 @@ def test_a_backup_is_all_of_the_node_and_comes_back(used: NodeFolder, tmp_path: 
     (data / "keys").mkdir()
     (data / "keys" / "site.key").write_bytes(b"k" * 32)
     (data / "audit").mkdir()
+    (data / "prepared" / "north").mkdir(parents=True)
     (data / "audit" / "2026-11-27.log").write_text("seen\n")
     left_out = [data / "mapdr.log", data / "index.db.schema-4", data / "spool" / "clinic-north" / "in-hand.1"]
+    left_out.append(data / "prepared" / "north" / "image-abc.part")
     for path in left_out:
         path.write_text("x")
     before, promised = images(data), deliveries(used)

@@ -206,7 +206,7 @@ class ReadyQueue:
 
     @property
     def weight(self) -> int:
-        """Bytes of memory that prepared payloads hold."""
+        """Bytes that were made for prepared payloads (`weigh`)."""
         return self._weight
 
     def _first(self, covers: Callable[[Need], bool] | None) -> tuple[QueuedImage, bool] | None:
@@ -245,5 +245,5 @@ def _length(image: QueuedImage) -> int:
 
 
 def weigh(payload: Payload | None) -> int:
-    """The bytes that a payload holds in memory; slices of files hold none."""
-    return 0 if payload is None else payload.in_memory
+    """The bytes that were made for a payload, in memory or in temporary files; not those of the spool."""
+    return 0 if payload is None else payload.made

@@ -32,7 +32,7 @@ from mapdr.store.queue.ledger import LeasedDelivery
 log = logging.getLogger("mapdr.deliver")
 
 AHEAD = 64 << 20
-"""Bytes of images that may be at work or prepared in memory, beyond the first."""
+"""Bytes of images that may be at work or prepared, beyond the first: in memory or in temporary files."""
 
 
 class Scheduler:

@@ -194,6 +194,7 @@ class CompressStep:
         if planned.course is Course.LOSSLESS:
             return encoder.lossless(), self._facts(Course.LOSSLESS, planned, planned.reason)
         assert planned.method is not None
+        reason = ""
         try:
             if "level" in known:
                 setting = Setting(
@@ -204,7 +205,9 @@ class CompressStep:
             key = (instance.series_instance_uid, planned.method.name, *cells)
             encoded = hit(encoder, self._aim, self._hints, key, self._lossless_hints)
         except Objection as objection:
-            return self._fall_back(encoder, planned, objection.reason)
+            reason = objection.reason
+        if reason:  # out of the block above, for its exception holds the codestreams that failed
+            return self._fall_back(encoder, planned, reason)
         if encoded.setting is None:
             return encoded, self._facts(Course.LOSSLESS, planned)
         facts = self._facts(Course.LOSSY, planned)
