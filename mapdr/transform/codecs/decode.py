@@ -53,6 +53,10 @@ def _ends(stream: bytes) -> None:
         raise Mismatch("end: the stream is cut off")
 
 
+_ADOBE, _JFIF = 12, 14
+"""Bytes of these segments: libjpeg passes shorter ones over, and so says nothing of colours by them."""
+
+
 def _names_no_colours(stream: bytes) -> bool:
     """Whether nothing in the stream says what its components are, so that the data set must be believed.
 
@@ -62,7 +66,9 @@ def _names_no_colours(stream: bytes) -> bool:
     while at + 4 <= len(stream) and stream[at] == 0xFF:
         marker, length = stream[at + 1], int.from_bytes(stream[at + 2 : at + 4], "big")
         body = stream[at + 4 : at + 2 + length]
-        if (marker == 0xEE and body[:5] == b"Adobe") or (marker == 0xE0 and body[:4] == b"JFIF"):
+        if (marker == 0xEE and body[:5] == b"Adobe" and len(body) >= _ADOBE) or (
+            marker == 0xE0 and body[:5] == b"JFIF\0" and len(body) >= _JFIF
+        ):
             return False
         if 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC):
             return body[6::3][:3] not in (b"\1\2\3", b"RGB")
