@@ -329,7 +329,72 @@ def test_a_medium_that_is_not_whole_is_told_in_the_end(
         steps.at(number)
         assert world.refused() == {}
     steps.at(end)
-    assert f"{len(names)} of {len(names)} files that the DICOMDIR names are not there" in str(world.refused())
+    (told,) = world.refused().values()
+    assert f": {len(names)} of {len(names)} files that the DICOMDIR names are not there" in told
+
+
+def test_a_medium_waits_for_a_file_of_it_that_cannot_be_taken(
+    world: World, steps: Steps, tmp_path: Path
+) -> None:
+    """That file is in hand already, where nobody else looks: it is not missing."""
+
+    class Picky(FakeIntake):
+        waits = True
+
+        def begin(self, *facts: str) -> Any:
+            if self.waits and facts[2] == IMAGE.sop_instance_uid:
+                raise LessUrgent(0xA700, "less urgent")
+            return super().begin(*facts)  # type: ignore[arg-type]
+
+    steps.receiver._taker._intake = intake = Picky()
+    names = medium(world.path)
+    for moment in range(5 * PATIENCE):
+        steps.at(moment)
+    assert len(intake.kept) == len(names) - 1
+    assert world.refused() == {}
+    intake.waits = False
+    for moment in range(5 * PATIENCE, 9 * PATIENCE):
+        steps.at(moment)
+    assert len(intake.kept) == len(names)
+    assert world.waiting() == []
+    assert world.refused() == {}
+
+
+@pytest.mark.parametrize("seen", ["before it is opened", "as it is read"])
+def test_an_archive_that_changes_while_the_store_takes_nothing_is_taken_from_its_beginning(
+    world: World, monkeypatch: pytest.MonkeyPatch, seen: str
+) -> None:
+    class Small(FakeIntake):
+        room = 2
+
+        def begin(self, *facts: str) -> Any:
+            if len(self.kept) == self.room:
+                raise FULL
+            return super().begin(*facts)  # type: ignore[arg-type]
+
+    steps = Steps(world, monkeypatch, taken="keep")
+    steps.receiver._taker._intake = intake = Small()
+    first, other = IMAGES[:3], IMAGES[3:]
+    world.put("a.zip", zipped({str(number): image.part10() for number, image in enumerate(first)}))
+    steps.at(0)
+    steps.at(1)
+    assert len(intake.kept) == 2
+    intake.room = 100
+    changed = zipped({str(number): image.part10() for number, image in enumerate(other)}) + b"\0"
+    if seen == "before it is opened":
+        world.put("a.zip", changed)
+    else:
+        real = intake.begin
+
+        def begin(*facts: str) -> Any:
+            world.put("a.zip", changed)
+            monkeypatch.setattr(intake, "begin", real)
+            return real(*facts)
+
+        monkeypatch.setattr(intake, "begin", begin)
+    for moment in (2, 3, 4, 5):
+        steps.at(moment)
+    assert [each.sop_instance_uid for each in intake.kept][2:] == [each.sop_instance_uid for each in other]
 
 
 def test_the_next_receiver_of_a_folder_knows_the_one_before(world: World, tmp_path: Path) -> None:
