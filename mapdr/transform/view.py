@@ -5,14 +5,14 @@ from __future__ import annotations
 import mmap
 import os
 from bisect import bisect_right
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from types import TracebackType
 
 from mapdr.kernel.item import FileSlice, Part
 from mapdr.kernel.proof import damaged
 
-_READS_AT = hasattr(os, "pread")
+_pread: Callable[[int, int, int], bytes] | None = getattr(os, "pread", None)  # not on Windows
 _LARGE = 1 << 16
 """Bytes that are read rather than mapped, where the system reads at a place: such as frames."""
 _READ = os.O_RDONLY | getattr(os, "O_BINARY", 0) | getattr(os, "O_CLOEXEC", 0)
@@ -84,7 +84,7 @@ class PartsView:
             part = self.parts[index]
             if isinstance(part, bytes):
                 yield part[begin:end]
-            elif _READS_AT and end - begin >= _LARGE:
+            elif _pread is not None and end - begin >= _LARGE:
                 yield self._read(index, part, part.offset + begin, part.offset + end)
             else:
                 yield self._map(index, part)[part.offset + begin : part.offset + end]
@@ -96,9 +96,10 @@ class PartsView:
             file = os.open(part.path, _READ)
             self._stack.callback(os.close, file)
             self._files[index] = file
+        assert _pread is not None
         pieces = []
         while start < stop:
-            piece = os.pread(file, stop - start, start)
+            piece = _pread(file, stop - start, start)
             if not piece:
                 raise damaged()
             pieces.append(piece)

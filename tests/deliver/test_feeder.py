@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from mapdr.deliver.feed import feeder as module
-from mapdr.deliver.feed.feeder import CHUNK, FEW, LATE, SOON, STAT_LOOK, Feeder
+from mapdr.deliver.feed.feeder import ASK, CHUNK, FEW, LATE, SOON, STAT_LOOK, Feeder
 
 
 class Ledger:
@@ -19,6 +19,7 @@ class Ledger:
         self.rows = rows
         self.leases: list[tuple[int, bool, bool]] = []
         self.due: float | None = None
+        self.asked = 0
 
     def lease(
         self, destination: str, limit: int, seconds: float, owner: str, **options: Any
@@ -29,6 +30,7 @@ class Ledger:
         return [SimpleNamespace(id=number) for number in range(taken)]
 
     def next_due(self, destination: str) -> float | None:
+        self.asked += 1
         return self.due
 
 
@@ -115,6 +117,7 @@ def test_the_ledger_is_asked_again_when_it_had_more_or_somebody_says_so(
     fed.feeder.fill(trial=False)
     assert len(fed.ledger.leases) == 3
     fed.ledger.due = fed.clock - 1
+    fed.feeder.ask_again()
     fed.feeder.fill(trial=False)
     assert len(fed.ledger.leases) == 4, "a row has become due"
     fed.ledger.due = fed.clock + 1
@@ -158,3 +161,27 @@ def test_stat_images_overtake_a_full_queue_a_few_at_a_time(monkeypatch: pytest.M
     fed.ready.others_taken += 1
     fed.feeder.fill(trial=False)
     assert len(fed.ledger.leases) == 2, "nor the ledger be asked without end"
+
+
+def test_what_the_ledger_said_holds_until_something_changes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Images that are compressed are taken one by one, and each asks whether there is more."""
+    fed = Fed(monkeypatch, rows=1)
+    fed.feeder.fill(trial=False)
+    fed.ready.images = 0
+    for _ in range(3):
+        fed.feeder.fill(trial=False)
+    assert fed.ledger.asked == 1
+    assert fed.feeder.rests_until == float("inf")
+    fed.ledger.due = fed.clock + 10
+    fed.feeder.ask_again()
+    fed.feeder.fill(trial=False)
+    assert (fed.ledger.asked, fed.feeder.rests_until) == (2, fed.clock + 10)
+    fed.clock += ASK
+    fed.feeder.fill(trial=False)
+    assert fed.ledger.asked == 3, "what nobody tells of is found all the same"
+    leases = len(fed.ledger.leases)
+    fed.ledger.due = fed.feeder.rests_until
+    for step in (9.5 - ASK, 0.5):
+        fed.clock += step
+        fed.feeder.fill(trial=False)
+    assert len(fed.ledger.leases) == leases + 1, "at the moment at which it is due"

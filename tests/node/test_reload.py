@@ -14,7 +14,6 @@ from typing import Any
 
 import pytest
 
-from mapdr.config import revision
 from mapdr.node import assembly, configuration
 from mapdr.node.assembly import Node
 from mapdr.testing.wait import until
@@ -86,7 +85,7 @@ def _full_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, port: int, stack
     def fail(descriptor: int) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    monkeypatch.setattr(revision.os, "fsync", fail)
+    monkeypatch.setattr(os, "fsync", fail)
     return receiver(port, "max_associations = 7") + '[egress.other]\ntype = "small"\n' + SMALL
 
 
@@ -173,7 +172,7 @@ def test_another_file_is_refused_with_the_one_that_the_node_uses(start: Start, p
 
 def test_a_node_that_does_not_run_is_not_reloaded(start: Start, path: Path) -> None:
     node = start(SMALL)
-    node.stop(0.0)
+    node.stop(time.monotonic() + 10)
     assert "the node does not run" in reload(node, path, SMALL)[0]
 
 

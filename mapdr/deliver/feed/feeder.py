@@ -23,6 +23,9 @@ What is leased when a node is killed may have been sent, so a slow receiver shou
 """
 
 
+ASK = 1.0
+"""Seconds after which the ledger is asked again what is due, though nothing is known to have changed."""
+
 STAT_LOOK = 0.5
 """Seconds between two looks for STAT rows while the ready queue is full of others."""
 
@@ -79,12 +82,18 @@ class Feeder:
         self._stat_looked_at = 0.0
         self._others_taken = -1
         self.rests_until = 0.0
-        """Until when nothing is due, as the ledger said with the last `fill` (seconds since the epoch);
-        infinite where it holds nothing, 0 where it was not asked."""
+        """Until when nothing is due, as the ledger said last (seconds since the epoch); infinite where it has
+        nothing, 0 where it was not asked since rows were leased."""
+        self._asked_at = 0.0
+        self._has_changed = True
 
     def look_again(self) -> None:
-        """There may be due rows in the ledger."""
+        """There are due rows in the ledger, or may be."""
         self._more = True
+
+    def ask_again(self) -> None:
+        """The index has changed, or the clock: what the ledger said last may be so no more."""
+        self._has_changed = True
 
     def wants_to_fill(self) -> bool:
         """Whether `fill` has something to do now that an image was taken."""
@@ -99,19 +108,15 @@ class Feeder:
         `trial`: the receiver was in trouble, and is tried with a few images only. `stat_only`: only STAT
         images go now. Raises what the ledger raises.
         """
-        self.rests_until = 0.0
         self._scheduler.submit()
         if len(self._ready) >= self._chunk:
             self._starved = self._more
             if not trial:
                 self._let_stat_overtake()
             return False
-        if not self._more:
-            due = self._ledger.next_due(self._destination)
-            if due is None or due > time.time():
-                self.rests_until = float("inf") if due is None else due
-                return False
-        self._more = False
+        if not self._more and not self._is_due():
+            return False
+        self._more, self.rests_until = False, 0.0
         limit = max(2, self._sessions) if trial else self._next_chunk()
         # Images that the receiver will never take must not be all that it is tried with.
         rows = self._lease(limit, untried_first=trial, stat_only=stat_only)
@@ -119,6 +124,18 @@ class Feeder:
             return False
         self._more = True
         return True
+
+    def _is_due(self) -> bool:
+        """Whether rows are due, as the ledger says; asked once a second, unless something has changed.
+
+        It is asked for whenever an image was taken or prepared, which is often where each is compressed.
+        """
+        now = time.monotonic()
+        if self._has_changed or now - self._asked_at >= ASK or self.rests_until <= time.time():
+            self._has_changed, self._asked_at = False, now  # before it is asked: what comes meanwhile counts
+            due = self._ledger.next_due(self._destination)
+            self.rests_until = float("inf") if due is None else due
+        return self.rests_until <= time.time()
 
     def _lease(
         self, limit: int, *, untried_first: bool = False, stat_only: bool = False

@@ -197,6 +197,7 @@ class Deliverer:
 
     def look(self) -> None:
         """The index has changed, or the clock: rows may be due."""
+        self._feeder.ask_again()
         self._signal.set()
 
     def view(self) -> BreakerView:

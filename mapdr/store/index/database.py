@@ -144,6 +144,8 @@ class Database:
         if not self.is_file:
             return object()
         with self._watching:
+            if self._closed:
+                return None  # a thread that has not ended yet; it must open nothing
             if self._watcher is None:
                 self._watcher = self._reader.raw_connection()
             # It changes for others than the connection that writes, so this one must never write.
