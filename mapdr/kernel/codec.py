@@ -88,7 +88,8 @@ class Decoder:
 class PixelRange:
     """Frames that an encoder takes, by bits allocated and stored, sign, and samples per pixel.
 
-    `signed_with_unused_bits`: signed ones too whose cells have bits that are not stored.
+    `signed_with_unused_bits`: signed ones too whose cells have bits that are not stored. `bytes_in_words`:
+    also those of 8 bits and fewer in cells of 16.
     """
 
     allocated: Container[int] = (8, 16)
@@ -96,6 +97,7 @@ class PixelRange:
     samples: Container[int] = (1, 3)
     signed: bool = True
     signed_with_unused_bits: bool = True
+    bytes_in_words: bool = True
 
     def holds(self, form: FrameFormat) -> bool:
         """Whether frames of this format are taken."""
@@ -113,6 +115,8 @@ class PixelRange:
             return "it takes no signed values"
         if form.signed and not self.signed_with_unused_bits and form.stored != form.allocated:
             return "it takes no signed values in cells with unused bits"
+        if form.stored <= 8 < form.allocated and not self.bytes_in_words:
+            return "it takes no 8 bits stored in 16 bits allocated"
         return ""
 
 

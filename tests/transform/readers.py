@@ -116,7 +116,8 @@ def by_program(command: Sequence[str], path: Path, out: Path) -> dict[int, np.nd
     source = path
     if command[0] == GDCM[0]:
         data = pydicom.dcmread(path, force=True)
-        if data.SOPClassUID in UNKNOWN_CLASSES:
+        is_single = data.SOPClassUID == SecondaryCaptureImageStorage
+        if data.SOPClassUID in UNKNOWN_CLASSES or (is_single and count_of(data) > 1):
             source = _of_a_known_class(data, path.with_suffix(".known.dcm"))
     subprocess.run([*command, str(source), str(out)], check=True, capture_output=True, timeout=300)
     return native_frames(pydicom.dcmread(out, force=True))
@@ -162,11 +163,18 @@ def _signed_by_openjph(form: FrameFormat, stream: bytes, syntax: str, folder: Pa
     return READERS["ojph_expand"](syntax, higher, plain, folder) - (1 << form.stored - 1)
 
 
+def mixes_samples(syntax: str, made: Dataset) -> bool:
+    """Whether GDCM 3.0 mixes the samples: of RLE in colours of more than 8 bits, which others read."""
+    return syntax == uid.RLE_LOSSLESS and made.SamplesPerPixel == 3 and made.BitsAllocated > 8
+
+
 def read_alike(path: Path, syntax: str, folder: Path) -> tuple[dict[str, dict[int, np.ndarray]], list[str]]:
     """What each program makes of a file in this transfer syntax, by its name, and which refuse it."""
     found, refused = {}, []
     made = pydicom.dcmread(path)
     for name, command in ((command[0], command) for command in BY_FILE.get(syntax, ())):
+        if name == GDCM[0] and mixes_samples(syntax, made):
+            continue
         try:
             found[name] = by_program(command, path, folder / "theirs.dcm")
         except (subprocess.SubprocessError, OSError) as error:

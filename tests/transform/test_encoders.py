@@ -158,3 +158,24 @@ def test_a_receiver_gets_it_where_that_is_larger(syntax: str) -> None:
     assert made.transfer_syntax_uid == syntax
     assert made.length > source.length
     assert np.array_equal(read(to_syntax(made, EXPLICIT)).pixel_array, noise)
+
+
+@pytest.mark.parametrize("samples", [1, 3])
+@pytest.mark.parametrize(("side", "stored"), [(1, 8), (3, 8), (3, 16), (64, 8), (64, 16)])
+def test_what_jpeg_ls_makes_larger_is_encoded_too(side: int, stored: int, samples: int) -> None:
+    """Noise and tiny frames: that they are not smaller is for who compares sizes."""
+    colour = "RGB" if samples == 3 else "MONOCHROME2"
+    form = FrameFormat(side, side, samples, stored, stored, False, colour)
+    shape = (side, side, 3) if samples == 3 else (side, side)
+    frame = np.random.default_rng(side).integers(0, 1 << stored, shape).astype(f"u{stored // 8}")
+    encoder = CODECS.encoder(uid.JPEG_LS_LOSSLESS)
+    assert np.array_equal(encoder.decode(encoder.encode(frame, form), form), frame)
+
+
+def test_jpeg_ls_takes_no_8_bits_in_cells_of_16() -> None:
+    """dcmdjpls refuses such codestreams, and GDCM 3.0 ends itself."""
+    form = FrameFormat(8, 8, 1, 16, 8, False, "MONOCHROME2")
+    for encoder in (CODECS.encoder(uid.JPEG_LS_LOSSLESS), CODECS.lossy_encoder(uid.JPEG_LS_NEAR_LOSSLESS)):
+        assert encoder.takes.lacks(form) == "it takes no 8 bits stored in 16 bits allocated"
+        assert encoder.takes.holds(replace(form, stored=9))
+        assert encoder.takes.holds(replace(form, allocated=8))

@@ -33,8 +33,16 @@ def writer() -> Writer | str:
 
     codec: Any = imagecodecs
 
+    def with_room(cells: Pixels, near: int, **options: int) -> bytes:
+        # Its own room is for what becomes smaller: noise and tiny frames may not.
+        room = 2 * cells.nbytes + 1024
+        return bytes(codec.jpegls_encode(cells, level=near, out=room, **options))
+
     def by_imagecodecs(cells: Pixels, bits: int, near: int) -> bytes:
-        return bytes(codec.jpegls_encode(cells, level=near, bitspersample=bits))
+        try:
+            return bytes(codec.jpegls_encode(cells, level=near, bitspersample=bits))
+        except codec.JpeglsError:
+            return with_room(cells, near, bitspersample=bits)
 
     try:
         by_imagecodecs(np.zeros((1, 1), "u2"), 12, 0)
@@ -51,9 +59,14 @@ def writer() -> Writer | str:
         rows, columns, *samples = cells.shape
         # Planes by sample, which is what grey is too, or all samples of a pixel together.
         mode = 2 if samples else 0
-        return bytes(
-            jpeg_ls.encode_buffer(cells.tobytes(), rows, columns, *(samples or [1]), bits, near, mode)
-        )
+        try:
+            return bytes(
+                jpeg_ls.encode_buffer(cells.tobytes(), rows, columns, *(samples or [1]), bits, near, mode)
+            )
+        except RuntimeError:
+            if bits != 8 * cells.itemsize:
+                raise
+            return with_room(cells, near)
 
     return by_pyjpegls
 
@@ -83,11 +96,12 @@ class _CharLs:
 class Lossless:
     """JPEG-LS as an encoder without loss: see `mapdr.kernel.codec.Encoder`.
 
-    From 8 bits on, since DCMTK reads no fewer. Its codestreams know no sign: negative values go as the bits
-    of their cells, where these have no unused ones, over which readers differ.
+    From 8 bits on, since DCMTK reads no fewer; not 8 in cells of 16, which neither DCMTK nor GDCM read. Its
+    codestreams know no sign: negative values go as the bits of their cells, where these have no unused ones,
+    over which readers differ.
     """
 
-    takes = PixelRange(stored=range(8, 17), signed_with_unused_bits=False)
+    takes = PixelRange(stored=range(8, 17), signed_with_unused_bits=False, bytes_in_words=False)
     colour_transform = ""
 
     def __init__(self, codec: _CharLs) -> None:
@@ -109,7 +123,7 @@ class NearLossless:
     as far from each other as can be.
     """
 
-    takes = PixelRange(stored=range(8, 17), signed=False)
+    takes = PixelRange(stored=range(8, 17), signed=False, bytes_in_words=False)
     method = "ISO_14495_1"
     ways = (OWN_WAY,)
 
