@@ -104,6 +104,10 @@ def test_the_oldest_of_an_address_goes_when_it_holds_too_many(
     lines = [each for each in caplog.records if each.levelno == logging.WARNING]
     assert len(lines) == 1
     assert HERE in lines[0].getMessage()
+    own = list(held(made, *(Waiting(HERE) for _ in range(4))))
+    made._make_room(own[0].address)
+    assert own[0].expired
+    assert len([each for each in caplog.records if each.levelno == logging.WARNING]) == 1, "once a minute"
 
 
 def test_the_address_that_holds_most_gives_way_when_all_hold_too_many(
