@@ -8,8 +8,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
-
 Buffer = bytes | bytearray | memoryview
 """Anything with the buffer protocol."""
 
@@ -20,7 +18,8 @@ def encode(cells: Buffer, rows: int, columns: int, bits: int) -> bytes:
     `cells`: unsigned, little endian, of one byte up to 8 `bits` and two above, none with more bits. Raises
     ValueError for another number of cells, and for sizes and precisions that JPEG has not.
     """
-    import imagecodecs
+    import imagecodecs  # here, for commands that only look import this module with the others
+    import numpy as np
 
     codec: Any = imagecodecs
     if not 2 <= bits <= 16 or min(rows, columns) < 1 or max(rows, columns) >= 1 << 16:

@@ -118,12 +118,12 @@ def test_a_node_that_does_not_run_says_nothing_of_them(used: NodeFolder) -> None
     assert not [item for item in items if item["kind"] == "certificate"]
 
 
-def test_the_log_and_an_event_say_it_once_a_day(caplog: pytest.LogCaptureFixture) -> None:
+def test_the_log_and_an_event_say_it_once_a_day(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     class Told(Kept):
         def counters(self) -> dict[str, Any]:
             return SIGN
 
-    node = Told()
+    node = Told(tmp_path / "running")
     works = Upkeep(node)
     works._certificates()
     works._certificates()
