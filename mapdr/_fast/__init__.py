@@ -38,6 +38,7 @@ else:
         if not missing or os.environ.get("MAPDR_REQUIRE_EXTENSIONS"):
             raise
         from mapdr._fast._command_py import command_elements
+        from mapdr._fast._jpeg_lossless_py import encode as jpeg_lossless_encode
         from mapdr._fast._pdata_py import Channel
         from mapdr._fast._pixels_py import differences, whole_pixels
         from mapdr._fast._receive_run_py import RunQueue, RunReceiver

@@ -106,5 +106,5 @@ class Builder:
             memory=node.memory,
             durability=node.durability,
             scratch=self._scratch,
-            spare=node.min_free,
+            spare=node.min_free // 2,  # what is sent makes room: it goes on where nothing is taken
         )

@@ -71,7 +71,7 @@ class Access:
         self._viewed: set[str] = set()
         self._busy = busy
         self._store: Store | None = None
-        self._answers = True
+        self._unanswered: tuple[float, int] | None = None  # the sign after which it gave none when asked
 
     @classmethod
     def of(cls, config: Path, *, busy: float = LOOKING, rules: bool = False) -> Access:
@@ -205,13 +205,13 @@ class Access:
             return beat
         age = time.time() - beat.at
         if age <= RECENT or not self.alive:
-            self._answers = True
             return beat
         try:
             os.utime(running_file(self.plan.node.data, self.plan.node.name))
         except OSError:  # another user's: then its age says what can be known
             return beat
-        return self._answer(beat) if age > OLD and self._answers else beat
+        is_unheard = (beat.at, beat.process) == self._unanswered
+        return self._answer(beat) if age > OLD and not is_unheard else beat
 
     def _answer(self, before: Heartbeat) -> Heartbeat:
         """The sign of life that the node gives when asked, or the one before if it gives none."""
@@ -221,7 +221,10 @@ class Access:
             beat = self.last_beat()
             if beat is not None and (beat.at, beat.process) != (before.at, before.process):
                 return beat
-        self._answers = False  # until it does again: nobody waits for it a second time
+        self._unanswered = (
+            before.at,
+            before.process,
+        )  # nobody waits a second time, until there is a later sign
         return before
 
     def last_beat(self) -> Heartbeat | None:

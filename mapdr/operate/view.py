@@ -73,6 +73,10 @@ class NodeView:
         # Before the index is read, of which one moment is seen: a node that is asked answers later.
         told = self._access.last_beat() if own else self._access.asked()
         now, alive = time.time(), self._access.alive
+        if (
+            told is None
+        ):  # a node that has begun meanwhile gave its first sign before it could be known to live
+            told = self._access.last_beat()
         if store is None:
             return Facts(now, NOTHING, 0, 0, 0, heartbeat=own, disk_free=free, alive=alive, lost=bool(alive))
         with store.database.read():  # one moment's state: what is no longer pending is counted as delivered

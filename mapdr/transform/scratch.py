@@ -6,7 +6,6 @@ and go with the last reference to them; those of a process that was killed are r
 
 from __future__ import annotations
 
-import errno
 import shutil
 import tempfile
 import threading
@@ -16,9 +15,11 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from mapdr.kernel.durable import NO_ROOM
 from mapdr.kernel.errors import Temporary
 from mapdr.kernel.item import FileSlice, Part
 from mapdr.kernel.permissions import give_to_owner, make_private
+from mapdr.kernel.privacy import system_says
 from mapdr.kernel.stage import Settings
 
 FOLDER = "prepared"
@@ -29,7 +30,6 @@ _HELD = 64 << 20
 """Bytes of one image that are kept in memory, unless that is more than an eighth of the node's memory."""
 _LOOK = 64 << 20
 """Bytes after which it is looked again how much room the disk has."""
-_NO_ROOM = {errno.ENOSPC, errno.EFBIG, *([errno.EDQUOT] if hasattr(errno, "EDQUOT") else [])}
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +47,7 @@ class Scratch:
         return cls(min(_HELD, settings.memory // 8), settings.scratch, settings.spare)
 
     def file(self) -> ScratchFile:
-        """A new, empty file. Raises Temporary when there is no room for one, and OSError."""
+        """A new, empty file. Raises Temporary when it cannot be made, or there is no room for it."""
         return ScratchFile(self.folder, self.spare)
 
     def gathered(self, pieces: Iterable[bytes]) -> tuple[Part, ...]:
@@ -80,7 +80,7 @@ class ScratchFile:
     """
 
     def __init__(self, folder: Path | None, spare: int = 0) -> None:
-        """Raises Temporary when there is no room for one, and OSError."""
+        """Raises Temporary when it cannot be made, or there is no room for it."""
         self._spare = spare
         self._folder = Path(folder or tempfile.gettempdir())
         self._lock = threading.Lock()
@@ -88,17 +88,26 @@ class ScratchFile:
         self.size = 0
         self._look()
         try:
-            number, name = tempfile.mkstemp(_SUFFIX, _PREFIX, dir=self._folder)
+            number, name = self._made(folder)
         except OSError as error:
-            raise _no_room(error) from error
+            raise _of_the_disk(error) from error
         self._path = Path(name)
         self._file = open(number, "r+b", buffering=0)  # noqa: SIM115  closed by `close`, or with this
         self._remove = weakref.finalize(self, _remove, self._file, self._path)
 
+    def _made(self, folder: Path | None) -> tuple[int, str]:
+        try:
+            return tempfile.mkstemp(_SUFFIX, _PREFIX, dir=self._folder)
+        except FileNotFoundError:
+            if folder is None:
+                raise
+            emptied(folder)  # somebody has removed it
+            return tempfile.mkstemp(_SUFFIX, _PREFIX, dir=self._folder)
+
     def append(self, *pieces: bytes) -> int:
         """Write pieces behind what is there; gives where they begin.
 
-        Raises Temporary when there is no room for them, and OSError.
+        Raises Temporary when there is no room for them, or they cannot be written.
         """
         with self._lock:
             start = self.size
@@ -121,8 +130,11 @@ class ScratchFile:
         return FileSlice(self._path, start, stop - start, keeper=self)
 
     def close(self) -> None:
-        """Neither `append` nor `read` any more; the file stays. Safe twice."""
-        self._file.close()
+        """Neither `append` nor `read` any more; the file stays. Safe twice. Raises Temporary."""
+        try:
+            self._file.close()
+        except OSError as error:  # a network share tells here that it had no room
+            raise _of_the_disk(error) from error
 
     def _write(self, piece: bytes) -> None:
         if self.size - self._looked >= _LOOK:
@@ -133,7 +145,7 @@ class ScratchFile:
             while view:
                 view = view[self._file.write(view) or 0 :]
         except OSError as error:
-            raise _no_room(error) from error
+            raise _of_the_disk(error) from error
         self.size += len(piece)
 
     def _look(self) -> None:
@@ -159,7 +171,8 @@ def _remove(file: object, path: Path) -> None:
         path.unlink()
 
 
-def _no_room(error: OSError) -> Exception:
-    if error.errno in _NO_ROOM:
+def _of_the_disk(error: OSError) -> Temporary:
+    """What to raise for trouble with the file, which is no fault of the image."""
+    if error.errno in NO_ROOM:
         return Temporary("there is no room on the disk for what is made of the image before it is sent")
-    return error
+    return Temporary(f"a temporary file for the image cannot be written ({system_says(error)})")

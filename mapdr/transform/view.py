@@ -15,6 +15,8 @@ from mapdr.kernel.proof import damaged
 _pread: Callable[[int, int, int], bytes] | None = getattr(os, "pread", None)  # not on Windows
 _LARGE = 1 << 16
 """Bytes that are read rather than mapped, where the system reads at a place: such as frames."""
+_MOST = 1 << 30
+"""Bytes of one read: macOS refuses more than 2 GB at a time."""
 _READ = os.O_RDONLY | getattr(os, "O_BINARY", 0) | getattr(os, "O_CLOEXEC", 0)
 
 
@@ -99,7 +101,7 @@ class PartsView:
         assert _pread is not None
         pieces = []
         while start < stop:
-            piece = _pread(file, stop - start, start)
+            piece = _pread(file, min(stop - start, _MOST), start)
             if not piece:
                 raise damaged()
             pieces.append(piece)

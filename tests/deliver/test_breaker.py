@@ -2,8 +2,16 @@
 
 from __future__ import annotations
 
+import threading
+from typing import Any, cast
+
+import pytest
+
 from mapdr.deliver.backoff import Backoff
 from mapdr.deliver.send.breaker import Breaker, BreakerState, BreakerView
+from mapdr.deliver.send.probe import probe
+from mapdr.kernel.errors import Temporary
+from mapdr.kernel.item import Outcome
 
 
 class Clock:
@@ -99,3 +107,46 @@ def test_a_trial_needs_an_open_breaker() -> None:
     breaker, _ = make()
     breaker.trial()
     assert breaker.state is BreakerState.CLOSED
+
+
+class Away:
+    """A receiver that answers no probe, and its probes, of which `together` wait for each other."""
+
+    def __init__(self, together: int = 1) -> None:
+        self._all_asked = threading.Barrier(together)
+
+    def probe(self) -> Outcome:
+        self._all_asked.wait(20)
+        raise Temporary("connection refused")
+
+
+def ask(breaker: Breaker, egress: Away, **how: bool) -> bool:
+    return probe("pacs", cast(Any, egress), breaker, **how)
+
+
+def test_senders_that_ask_together_find_one_failure() -> None:
+    breaker, _ = make()
+    egress = Away(together=8)
+    threads = [threading.Thread(target=ask, args=(breaker, egress)) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(20)
+    assert breaker.state is BreakerState.OPEN
+    assert breaker.view().failures == 1
+
+
+def test_each_probe_of_one_that_is_known_to_be_away_is_a_failure_more() -> None:
+    breaker, _ = make()
+    for _ in range(3):
+        assert not ask(breaker, Away())
+    assert breaker.view().failures == 3
+
+
+@pytest.mark.parametrize("others_open", [True, False])
+def test_a_receiver_of_one_association_at_a_time_is_not_away_while_others_are_open(
+    *, others_open: bool
+) -> None:
+    breaker, _ = make()
+    assert not ask(breaker, Away(), others_open=others_open)
+    assert (breaker.state is BreakerState.CLOSED) is others_open

@@ -185,3 +185,22 @@ def test_what_the_ledger_said_holds_until_something_changes(monkeypatch: pytest.
         fed.clock += step
         fed.feeder.fill(trial=False)
     assert len(fed.ledger.leases) == leases + 1, "at the moment at which it is due"
+
+
+def test_an_index_that_fails_when_it_is_asked_is_asked_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    fed = Fed(monkeypatch, rows=1)
+    fed.feeder.fill(trial=False)
+    fed.ready.images = 0
+    fed.feeder.fill(trial=False)
+
+    def away(destination: str) -> float | None:
+        raise OSError("the index is away")
+
+    fed.feeder.ask_again()
+    with monkeypatch.context() as failing:
+        failing.setattr(fed.ledger, "next_due", away)
+        with pytest.raises(OSError, match="away"):
+            fed.feeder.fill(trial=False)
+    fed.ledger.due, fed.ledger.rows = fed.clock - 1, 1
+    fed.feeder.fill(trial=False)
+    assert fed.ledger.rows == 0, "what came meanwhile is leased"

@@ -8,6 +8,7 @@ from pathlib import Path
 import httpx
 import pytest
 
+from mapdr.operate import first
 from mapdr.operate.first import FirstForm, write_first
 from mapdr_desktop.local_page import LocalPage
 from mapdr_desktop.opening import Opening, Where
@@ -15,6 +16,12 @@ from peers import processes
 from web.browsers import browser, browser_of_the_file
 
 __all__ = ["browser", "browser_of_the_file"]
+
+
+@pytest.fixture(autouse=True)
+def own_page_ports(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two processes of tests do not configure pages at one port."""
+    monkeypatch.setattr(first, "_PAGE_PORTS", processes.page_ports())
 
 
 @pytest.fixture

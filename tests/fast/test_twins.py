@@ -6,6 +6,8 @@ import importlib
 import os
 import re
 import struct
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
@@ -60,6 +62,25 @@ def included(name: str) -> set[str]:
 def test_the_chooser_says_which_twins_it_took() -> None:
     wanted = "python" if os.environ.get("MAPDR_NO_EXTENSIONS") else _fast.BACKEND
     assert set(_fast.BACKENDS.values()) == {wanted}
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_where_one_extension_is_not_built_all_twins_are_those_in_python(name: str) -> None:
+    child = f"""
+import sys
+
+class Missing:
+    def find_spec(self, module, path=None, target=None):
+        if module == "mapdr._fast.{name}":
+            raise ModuleNotFoundError("not built", name=module)
+
+sys.meta_path.insert(0, Missing())
+from mapdr import _fast
+assert set(_fast.BACKENDS.values()) == {{"python"}}, _fast.BACKENDS
+assert all(hasattr(_fast, each) for each in _fast.__all__)
+"""
+    given = {key: value for key, value in os.environ.items() if not key.startswith("MAPDR_")}
+    subprocess.run([sys.executable, "-c", child], env=given, check=True, timeout=60)
 
 
 def outcome(function: Callable[..., Any], *args: Any, **options: Any) -> Any:

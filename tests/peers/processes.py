@@ -60,6 +60,13 @@ def free_port() -> int:
             return port
 
 
+def page_ports() -> range:
+    """Ports for the pages of nodes that a test's process configures: a first configuration takes the lowest
+    that is free of a few, and what another process configures at that moment would take it, too."""
+    beside = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+    return range(8484 + 5 * (beside % 3), 8489 + 5 * (beside % 3))
+
+
 def program(name: str) -> str | None:
     """The path of a peer's program, or None; Debian keeps some in folders for administrators.
 

@@ -282,3 +282,24 @@ def test_hot_queries_use_their_index(tmp_path: Path) -> None:
                 assert "TEMP B-TREE" not in told, "rows must come in the index's order"
     finally:
         database.close()
+
+
+@pytest.mark.skipif(not Path("/proc/self/fd").is_dir(), reason="open files are not shown here")
+@pytest.mark.parametrize("way", ["read", "write"])
+def test_who_still_reads_or_writes_when_it_is_closed_leaves_nothing_open(tmp_path: Path, way: str) -> None:
+    """The threads of a node that has no time to drain end behind its index."""
+
+    def is_open() -> bool:
+        names = [os.readlink(each) for each in Path("/proc/self/fd").iterdir() if each.is_symlink()]
+        return any(name.startswith(str(tmp_path)) for name in names)
+
+    database = Database.open("sqlite", tmp_path, "process-crash")
+    with database.read():
+        assert is_open()
+        database.close()
+    assert not is_open()
+    with getattr(database, way)() as connection:
+        connection.exec_driver_sql("SELECT 1")
+    assert not is_open()
+    assert database.version() is None
+    assert not is_open()

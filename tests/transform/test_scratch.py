@@ -141,6 +141,16 @@ def test_a_full_disk_lets_the_image_wait(folder: Path, monkeypatch: pytest.Monke
     file._file = whole
 
 
+def test_trouble_with_the_file_is_no_fault_of_the_image(folder: Path) -> None:
+    folder.rmdir()  # somebody has tidied up
+    file = ScratchFile(folder)
+    file.append(b"abc")
+    assert file.read(0, 3) == b"abc"
+    (folder.parent / "no folder").write_bytes(b"")
+    with pytest.raises(Temporary, match="cannot be written"):
+        ScratchFile(folder.parent / "no folder")
+
+
 def volume(frames: int = FRAMES, noise: int = 20) -> Any:
     random = np.random.default_rng(3)
     cells = np.stack([picture(64, 96, 0, 4000, seed) for seed in range(frames)])

@@ -133,7 +133,11 @@ class Feeder:
         now = time.monotonic()
         if self._has_changed or now - self._asked_at >= ASK or self.rests_until <= time.time():
             self._has_changed, self._asked_at = False, now  # before it is asked: what comes meanwhile counts
-            due = self._ledger.next_due(self._destination)
+            try:
+                due = self._ledger.next_due(self._destination)
+            except BaseException:
+                self._has_changed = True  # nothing was learnt
+                raise
             self.rests_until = float("inf") if due is None else due
         return self.rests_until <= time.time()
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 
 from mapdr.deliver.backoff import Backoff
-from mapdr.deliver.send.breaker import Breaker
+from mapdr.deliver.send.breaker import Breaker, BreakerState
 from mapdr.kernel.errors import Permanent, Temporary, is_own_fault
 from mapdr.kernel.item import Outcome, Verdict
 from mapdr.kernel.privacy import in_words
@@ -31,19 +31,23 @@ def probe(destination: str, egress: Egress, breaker: Breaker, *, others_open: bo
     """Ask the receiver whether it is there, and give whether it is.
 
     If so an open breaker lets images try; if not it is open from now on, or for longer. A receiver that
-    rejects us while it has `others_open`, sessions of ours, is there: it has a limit.
+    rejects us while it has `others_open`, sessions of ours, is there: it has a limit. One that does not
+    answer then may take one association at a time, and leaves the breaker as it is: those sessions will tell.
     """
+    was_open = breaker.state is BreakerState.OPEN
     outcome = _asked(destination, egress)
     rejected = outcome.verdict is Verdict.REFUSED
     if outcome.verdict is Verdict.DELIVERED or not outcome.peer_fault or (rejected and others_open):
         breaker.trial()
         return True
+    # Senders whose sessions a network has cut ask one beside the other: what fails together is one failure.
+    away = breaker.still_away if was_open else breaker.trip
     if outcome.pause is not None:
         reason, seconds = outcome.pause.reason, outcome.pause.seconds
-        breaker.still_away(reason, outcome.comment, slow=not seconds, seconds=seconds)
-        return False
-    reason = "association-rejected" if rejected else "unreachable"
-    breaker.still_away(reason, outcome.comment, slow=rejected)
+        away(reason, outcome.comment, slow=not seconds, seconds=seconds)
+    elif was_open or not others_open:
+        reason = "association-rejected" if rejected else "unreachable"
+        away(reason, outcome.comment, slow=rejected)
     return False
 
 

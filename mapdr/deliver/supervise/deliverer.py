@@ -329,7 +329,8 @@ class Deliverer:
     def _written(self, results: list[Result]) -> None:
         self._report.written(results)
         soon = time.time() + self._tick
-        if any(
-            isinstance(row, Return) or (row.state == "pending" and row.not_before <= soon) for row in results
-        ):
+        waiting = [row for row in results if isinstance(row, Return) or row.state == "pending"]
+        if any(isinstance(row, Return) or row.not_before <= soon for row in waiting):
             self.wake()
+        elif waiting:
+            self.look()  # due later: the ledger may have been asked before it had the row back

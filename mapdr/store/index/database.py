@@ -17,7 +17,18 @@ from operator import itemgetter
 from pathlib import Path
 from typing import Any, TypeVar
 
-from sqlalchemy import Connection, PoolProxiedConnection, Table, case, delete, insert, inspect, select
+from sqlalchemy import (
+    Connection,
+    Engine,
+    Pool,
+    PoolProxiedConnection,
+    Table,
+    case,
+    delete,
+    insert,
+    inspect,
+    select,
+)
 
 import mapdr
 from mapdr.kernel.durable import Durability
@@ -115,8 +126,13 @@ class Database:
     @contextmanager
     def write(self) -> Iterator[Connection]:
         """A write transaction: committed at the end, rolled back when the block raises."""
-        with self._lock, self._writer.begin() as connection:
-            yield connection
+        with self._lock:
+            pool = self._writer.pool
+            try:
+                with self._writer.begin() as connection:
+                    yield connection
+            finally:
+                self._leave(self._writer, pool)
 
     @contextmanager
     def read(self) -> Iterator[Connection]:
@@ -126,12 +142,20 @@ class Database:
         if outer is not None:
             yield outer
             return
-        with self._reader.begin() as connection:
-            self._reading.connection = connection
-            try:
+        pool = self._reader.pool
+        try:
+            with self._reader.begin() as connection:
+                self._reading.connection = connection
                 yield connection
-            finally:
-                self._reading.connection = None
+        finally:
+            self._reading.connection = None
+            self._leave(self._reader, pool)
+
+    def _leave(self, engine: Engine, pool: Pool) -> None:
+        """Keep no connection open for a thread that was still at work when the index was closed."""
+        if self._closed:
+            for each in {pool, engine.pool}:
+                each.dispose()
 
     @property
     def is_file(self) -> bool:

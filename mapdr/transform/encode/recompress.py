@@ -34,7 +34,8 @@ def recompressed(document: OpenImage, target: str, settings: Settings) -> Payloa
     assert isinstance(frames, ForeignFrames)
     before = document.source_bytes
     made = Streams(Scratch.of(settings))
-    budget.need(2 * streams_room(2 * before, made.scratch))
+    # One frame is in memory whatever its size.
+    budget.need(2 * before if image.frames == 1 else 2 * streams_room(2 * before, made.scratch))
     pool = decoders(settings.workers)
     at_once = frames_at_once(image, settings)
 
