@@ -221,10 +221,8 @@ class Access:
             beat = self.last_beat()
             if beat is not None and (beat.at, beat.process) != (before.at, before.process):
                 return beat
-        self._unanswered = (
-            before.at,
-            before.process,
-        )  # nobody waits a second time, until there is a later sign
+        # Nobody waits a second time, until there is a later sign.
+        self._unanswered = before.at, before.process
         return before
 
     def last_beat(self) -> Heartbeat | None:
