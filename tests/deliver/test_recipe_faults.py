@@ -188,7 +188,7 @@ def test_a_fault_at_any_step_leaves_nothing_sent_and_no_value(
         made.push_data({uid: (CT, marked(uid, marks)) for uid in recipes})
         retry = {"first": 0.05, "max": 0.1, "tries": TRIES}
         with delivering(made, {"pacs": egress(tmp_path, sink.port, retry=retry)}, build=build):
-            until(lambda: decided(made), 60, "a decision on every image")
+            until(lambda: decided(made), 120, "a decision on every image")
         rows = {row.uid: row for row in made.rows()}
         tried = {uid: made.attempts(uid) for uid in rows}
     assert len(sink.received) == len(whole)
