@@ -301,8 +301,12 @@ def test_codes_of_jpeg_lossless_are_cut_to_16_bits_alike(bits: int) -> None:
 
 
 def test_the_encoders_of_jpeg_lossless_agree_on_real_files(data: Path) -> None:
-    for name in ("ct_philips_phantom_140", "ct_ge_head_28", "mr_ge_mprage_130"):
-        read = pydicom.dcmread(min((data / "series" / name).iterdir()))
+    series = [
+        data / "series" / name for name in ("ct_philips_phantom_140", "ct_ge_head_28", "mr_ge_mprage_130")
+    ]
+    paths = [min(folder.iterdir()) for folder in series if folder.is_dir()]
+    for path in paths or [pydicom.examples.get_path(name) for name in ("ct", "mr")]:
+        read = pydicom.dcmread(path)
         assert_equal_from_the_frame_on(read.PixelData, read.Rows, read.Columns, read.BitsStored)
 
 
