@@ -132,12 +132,9 @@ class Feeder:
         """
         now = time.monotonic()
         if self._has_changed or now - self._asked_at >= ASK or self.rests_until <= time.time():
-            self._has_changed, self._asked_at = False, now  # before it is asked: what comes meanwhile counts
-            try:
-                due = self._ledger.next_due(self._destination)
-            except BaseException:
-                self._has_changed = True  # nothing was learnt
-                raise
+            # Before it is asked: what changes meanwhile counts, and one that fails has told nothing.
+            self._has_changed, self._asked_at, self.rests_until = False, now, 0.0
+            due = self._ledger.next_due(self._destination)
             self.rests_until = float("inf") if due is None else due
         return self.rests_until <= time.time()
 

@@ -66,7 +66,7 @@ class InHand(Protocol):
 
 
 KEEP = 64 << 20
-"""Bytes of prepared payloads kept for the next destination with the same recipe, in files or not."""
+"""Bytes of prepared payloads kept for the next destination with the same recipe."""
 
 QUICK = 64 << 10
 """Bytes that may be prepared without a share of the budget: the headers of nearly all images."""
