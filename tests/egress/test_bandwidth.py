@@ -58,11 +58,15 @@ class Meter:
                 sink.sendall(data)
             sink.shutdown(socket.SHUT_WR)
 
-    def close(self) -> None:
+    def refuse(self) -> None:
+        """End `serve`."""
         # Windows shuts down no socket that is not connected; there closing it wakes `accept`.
         with suppress(OSError):
             self._listener.shutdown(socket.SHUT_RDWR)
         self._listener.close()
+
+    def close(self) -> None:
+        """End what `serve`, which has ended, has begun."""
         for line in self._lines:
             with suppress(OSError):
                 line.shutdown(socket.SHUT_RDWR)
@@ -84,8 +88,9 @@ def metering(port: int) -> Iterator[Meter]:
     try:
         yield meter
     finally:
-        meter.close()
+        meter.refuse()
         thread.join(10)
+        meter.close()
 
 
 @contextmanager
