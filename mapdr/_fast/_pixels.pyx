@@ -6,18 +6,27 @@ from libc.stdint cimport int16_t, int64_t, int8_t, uint16_t, uint8_t
 
 from mapdr._fast import _pixels_py
 
-ctypedef fused cell:
-    int8_t
-    uint8_t
-    int16_t
-    uint16_t
-
-cdef struct Found:
-    int64_t count
-    int64_t most
-    int64_t squares
-    int64_t least
-    int64_t greatest
+cdef extern from "pixels.h" nogil:
+    const int MAPDR_BEYOND
+    struct mapdr_found:
+        int64_t count
+        int64_t most
+        int64_t squares
+        int64_t least
+        int64_t greatest
+    struct mapdr_gap:
+        int64_t low
+        int64_t high
+        int64_t below
+        int64_t above
+    void mapdr_compared_i8(const int8_t *, const int8_t *, int64_t, int, int, mapdr_found *)
+    void mapdr_compared_u8(const uint8_t *, const uint8_t *, int64_t, int, int, mapdr_found *)
+    void mapdr_compared_i16(const int16_t *, const int16_t *, int64_t, int, int, mapdr_found *)
+    void mapdr_compared_u16(const uint16_t *, const uint16_t *, int64_t, int, int, mapdr_found *)
+    void mapdr_gap_i8(const int8_t *, const int8_t *, int64_t, int, int, mapdr_gap *)
+    void mapdr_gap_u8(const uint8_t *, const uint8_t *, int64_t, int, int, mapdr_gap *)
+    void mapdr_gap_i16(const int16_t *, const int16_t *, int64_t, int, int, mapdr_gap *)
+    void mapdr_gap_u16(const uint16_t *, const uint16_t *, int64_t, int, int, mapdr_gap *)
 
 
 def whole_pixels(pairs):
@@ -42,57 +51,69 @@ def whole_pixels(pairs):
     return made
 
 
-cdef Found compared(
-    const cell *original, const cell *decoded, int64_t count, int64_t low, int64_t high
-) noexcept nogil:
-    """What `differences` tells of `count` cells."""
-    cdef Found found
-    cdef int64_t index
-    cdef int value, off
-    cdef bint all_count = low > high
-    found.count = found.most = found.squares = 0
-    found.least = 1 << 16
-    found.greatest = -(1 << 16)
-    for index in range(count):
-        value = original[index]
-        if not all_count and low <= value <= high:
-            continue
-        off = value - <int>decoded[index]
-        if off < 0:
-            off = -off
-        found.count += 1
-        found.squares += <int64_t>off * off
-        if off > found.most:
-            found.most = off
-        if value < found.least:
-            found.least = value
-        if value > found.greatest:
-            found.greatest = value
-    return found
-
-
-def differences(original, decoded, str kind, int64_t low, int64_t high):
-    """As `_pixels_py.differences`."""
+cdef bint comparable(original, decoded, str kind):
+    """Whether two buffers hold as many cells of this kind, and at least one."""
     cdef int64_t length = len(original)
-    cdef bint is_byte = kind in ("b", "B"), is_signed = kind in ("b", "h")
-    if kind not in _pixels_py.KINDS or len(decoded) != length or not length or not (is_byte or length % 2 == 0):
+    return kind in _pixels_py.KINDS and len(decoded) == length and length and not (kind in "hH" and length & 1)
+
+
+cdef int bound(value):
+    """A limit of values, or the nearest that is beyond all cells."""
+    return max(-MAPDR_BEYOND, min(value, MAPDR_BEYOND))
+
+
+def differences(original, decoded, str kind, low, high):
+    """As `_pixels_py.differences`."""
+    if not comparable(original, decoded, kind):
         return _pixels_py.differences(original, decoded, kind, low, high)
     cdef const unsigned char[::1] first = memoryview(original).cast("B")
     cdef const unsigned char[::1] second = memoryview(decoded).cast("B")
-    if first.shape[0] != length or second.shape[0] != length:
+    cdef int64_t length = first.shape[0]
+    if length != len(original) or second.shape[0] != length:
         raise ValueError("the cells of two frames are to be compared")
     cdef const void *one = &first[0]
     cdef const void *other = &second[0]
-    cdef Found found
+    cdef int least = bound(low), most = bound(high), which = _pixels_py.KINDS.index(kind)
+    cdef mapdr_found found
     with nogil:
-        if is_byte and is_signed:
-            found = compared[int8_t](<const int8_t *>one, <const int8_t *>other, length, low, high)
-        elif is_byte:
-            found = compared[uint8_t](<const uint8_t *>one, <const uint8_t *>other, length, low, high)
-        elif is_signed:
-            found = compared[int16_t](<const int16_t *>one, <const int16_t *>other, length // 2, low, high)
+        if which == 0:
+            mapdr_compared_i8(<const int8_t *>one, <const int8_t *>other, length, least, most, &found)
+        elif which == 1:
+            mapdr_compared_u8(<const uint8_t *>one, <const uint8_t *>other, length, least, most, &found)
+        elif which == 2:
+            mapdr_compared_i16(<const int16_t *>one, <const int16_t *>other, length // 2, least, most, &found)
         else:
-            found = compared[uint16_t](<const uint16_t *>one, <const uint16_t *>other, length // 2, low, high)
+            mapdr_compared_u16(<const uint16_t *>one, <const uint16_t *>other, length // 2, least, most, &found)
     if not found.count:
         return _pixels_py.NEITHER
     return found.count, found.most, found.squares, found.least, found.greatest
+
+
+def padding_gap(original, decoded, str kind, low, high):
+    """As `_pixels_py.padding_gap`."""
+    if not comparable(original, decoded, kind) or not -MAPDR_BEYOND < low <= high < MAPDR_BEYOND:
+        return _pixels_py.padding_gap(original, decoded, kind, low, high)
+    cdef const unsigned char[::1] first = memoryview(original).cast("B")
+    cdef const unsigned char[::1] second = memoryview(decoded).cast("B")
+    cdef int64_t length = first.shape[0]
+    if length != len(original) or second.shape[0] != length:
+        raise ValueError("the cells of two frames are to be compared")
+    cdef const void *one = &first[0]
+    cdef const void *other = &second[0]
+    cdef int least = low, most = high, which = _pixels_py.KINDS.index(kind)
+    cdef mapdr_gap found
+    with nogil:
+        if which == 0:
+            mapdr_gap_i8(<const int8_t *>one, <const int8_t *>other, length, least, most, &found)
+        elif which == 1:
+            mapdr_gap_u8(<const uint8_t *>one, <const uint8_t *>other, length, least, most, &found)
+        elif which == 2:
+            mapdr_gap_i16(<const int16_t *>one, <const int16_t *>other, length // 2, least, most, &found)
+        else:
+            mapdr_gap_u16(<const uint16_t *>one, <const uint16_t *>other, length // 2, least, most, &found)
+    return (
+        found.low,
+        found.high,
+        None if found.below == -MAPDR_BEYOND else found.below,
+        None if found.above == MAPDR_BEYOND else found.above,
+    )

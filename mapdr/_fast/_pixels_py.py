@@ -45,3 +45,22 @@ def differences(
         return NEITHER
     off = np.abs(values - others)
     return values.size, int(off.max()), int((off * off).sum()), int(values.min()), int(values.max())
+
+
+def padding_gap(
+    original: Buffer, decoded: Buffer, kind: str, low: int, high: int
+) -> tuple[int, int, int | None, int | None]:
+    """The range of `low` to `high` and of the values that `decoded` has where `original` is in it; then of
+    the other values of `decoded` the greatest that is not above the range's lower end, and the least that is
+    above it (None: there is none). Cells as for `differences`. Raises ValueError as it does.
+    """
+    import numpy as np
+
+    if kind not in KINDS or len(original) != len(decoded) or len(original) % np.dtype(kind).itemsize:
+        raise ValueError("the cells of two frames are to be compared")
+    values, others = (np.frombuffer(cells, kind).astype(np.int64) for cells in (original, decoded))
+    inside = (values >= low) & (values <= high)
+    padded, rest = others[inside], others[~inside]
+    least, most = (min(int(padded.min()), low), max(int(padded.max()), high)) if padded.size else (low, high)
+    under, over = rest[rest <= least], rest[rest > least]
+    return least, most, int(under.max()) if under.size else None, int(over.min()) if over.size else None
