@@ -1,4 +1,4 @@
-/* Loops over the cells of two frames that compilers turn into vector instructions: no branch depends on a
+/* Loops over the cells of frames that compilers turn into vector instructions: no branch depends on a
 cell, and each sum has the width that it needs. Included by _pixels.pyx, which says what the figures mean. */
 
 #include <stdint.h>
@@ -90,3 +90,52 @@ MAPDR_GAP(mapdr_gap_i8, int8_t)
 MAPDR_GAP(mapdr_gap_u8, uint8_t)
 MAPDR_GAP(mapdr_gap_i16, int16_t)
 MAPDR_GAP(mapdr_gap_u16, uint16_t)
+
+/* Eight sizes in each octave from 1 on: exponent and three bits of the fraction of an IEEE 754 single. */
+static inline int mapdr_bin(float size)
+{
+    union {
+        float number;
+        int32_t bits;
+    } found = {size};
+    return (found.bits >> 20) - (127 << 3);
+}
+
+/* One row of a strip, high and low pass along it: twice and four times what the transform gives. */
+#define MAPDR_ROW(NAME, CELL)                                                                               \
+    MAPDR_LOOPS static void NAME(const CELL *row, int64_t pairs, int64_t samples, int32_t *high, int32_t *low) \
+    {                                                                                                       \
+        for (int64_t pair = 0; pair < pairs; pair++) {                                                      \
+            for (int64_t sample = 0; sample < samples; sample++) {                                          \
+                const CELL *cell = row + 2 * pair * samples + sample;                                       \
+                int32_t even = cell[0], odd = cell[samples], after = cell[2 * samples];                     \
+                int32_t detail = 2 * odd - (even + after);                                                  \
+                high[pair * samples + sample] = detail;                                                     \
+                low[pair * samples + sample] = detail + 4 * even;                                           \
+            }                                                                                               \
+        }                                                                                                   \
+    }
+
+MAPDR_ROW(mapdr_row_i8, int8_t)
+MAPDR_ROW(mapdr_row_u8, uint8_t)
+MAPDR_ROW(mapdr_row_i16, int16_t)
+MAPDR_ROW(mapdr_row_u16, uint16_t)
+
+/* Count the details that three rows after `MAPDR_ROW` have, by size; all of them are whole eighths. */
+MAPDR_LOOPS static void mapdr_count_details(
+    int32_t *const high[3], int32_t *const low[3], int64_t count, int32_t *bins, int64_t *counts)
+{
+    const float weight = 0.70710678f; /* of the error that a detail in both directions makes */
+    for (int64_t index = 0; index < count; index++) {
+        int32_t both = 2 * high[1][index] - (high[0][index] + high[2][index]);
+        int32_t across = both + 4 * high[0][index];
+        int32_t along = 2 * low[1][index] - (low[0][index] + low[2][index]);
+        float weighed = (float)(both < 0 ? -both : both) * 0.25f * weight;
+        bins[3 * index] = mapdr_bin(weighed + 1.0f);
+        bins[3 * index + 1] = mapdr_bin((float)(across < 0 ? -across : across) * 0.125f + 1.0f);
+        bins[3 * index + 2] = mapdr_bin((float)(along < 0 ? -along : along) * 0.125f + 1.0f);
+    }
+    for (int64_t index = 0; index < 3 * count; index++) {
+        counts[bins[index]]++;
+    }
+}

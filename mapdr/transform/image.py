@@ -42,7 +42,9 @@ class Attributes:
     def __init__(self, header: bytes) -> None:
         self.header = header
         level = elements(header, 0, len(header), flags_of(EXPLICIT_LITTLE))[0]
-        self._found = {found.tag: found for found in reversed(level)}  # of a tag that is there twice, the first
+        self._found = {
+            found.tag: found for found in reversed(level)
+        }  # of a tag that is there twice, the first
 
     def __contains__(self, tag: object) -> bool:
         return tag in self._found

@@ -79,6 +79,15 @@ PIPELINES = 256
 """Recipes that are kept ready: those of a configuration, and of some before it."""
 
 
+class Preparation(Future[Payload]):
+    """The payload that somebody asked for. `worked` ends when the codec threads have done with it: sooner, if
+    something has to be kept first."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.worked: Future[None] = Future()
+
+
 class Preparer:
     """Shared by the destinations of a node. `build` makes the pipeline of a recipe's steps.
 
@@ -110,7 +119,7 @@ class Preparer:
         self._keep = min(keep, self._budget.total // 8)
         self._lock = threading.Lock()
         self._pipelines: OrderedDict[str, Pipeline] = OrderedDict()
-        self._running: dict[Key, Future[Payload]] = {}
+        self._running: dict[Key, Preparation] = {}
         self._done: OrderedDict[Key, Payload] = OrderedDict()
         self._kept = 0
         self._renewals = 0
@@ -187,10 +196,10 @@ class Preparer:
         noted = Noted(self._recipes.memory(delivery.instance.id, delivery.recipe, syntax))
         return pipeline.prepare(delivery.instance, noted, syntax), noted
 
-    def request(self, delivery: LeasedDelivery, syntax: str) -> Future[Payload]:
+    def request(self, delivery: LeasedDelivery, syntax: str) -> Preparation:
         """`prepare` on a worker thread; who asks for the same payload meanwhile gets the same future."""
         key = _key(delivery, syntax)
-        future: Future[Payload] = Future()
+        future = Preparation()
         with self._lock:
             running = self._running.get(key)
             if running is not None:
@@ -200,7 +209,7 @@ class Preparer:
         self._ask(delivery, syntax, future, 0)
         return future
 
-    def _ask(self, delivery: LeasedDelivery, syntax: str, future: Future[Payload], amount: int) -> None:
+    def _ask(self, delivery: LeasedDelivery, syntax: str, future: Preparation, amount: int) -> None:
         """Have it worked on with `amount` bytes, once there are as many."""
         try:
             deaths = self._in_hand.deaths(_key(delivery, syntax)) if self._in_hand else 0
@@ -215,7 +224,7 @@ class Preparer:
         if self._budget.waiting:
             self._forget()
 
-    def _begin(self, delivery: LeasedDelivery, syntax: str, future: Future[Payload], share: Share) -> None:
+    def _begin(self, delivery: LeasedDelivery, syntax: str, future: Preparation, share: Share) -> None:
         try:
             self._pool.submit(self._work, delivery, syntax, future, share)
         except RuntimeError:
@@ -223,7 +232,7 @@ class Preparer:
             share.release()
             future.cancel()
 
-    def _work(self, delivery: LeasedDelivery, syntax: str, future: Future[Payload], share: Share) -> None:
+    def _work(self, delivery: LeasedDelivery, syntax: str, future: Preparation, share: Share) -> None:
         if future.cancelled():
             return
         key = _key(delivery, syntax)
@@ -250,6 +259,7 @@ class Preparer:
         if noted is None:
             future.set_result(payload)
             return
+        future.worked.set_result(None)
         try:
             self._keeping.soon(noted, partial(self._hand_out, payload, share, future))
         except RuntimeError:  # the node stops

@@ -125,6 +125,7 @@ class Scheduler:
 
     def _request(self, image: QueuedImage) -> None:
         future = self._preparer.request(image.delivery, image.syntax)
+        future.worked.add_done_callback(lambda ended: self._done_with(image))
         future.add_done_callback(lambda ended: self._ended(image, ended))
 
     def _ended(self, image: QueuedImage, future: Future[Payload]) -> None:
@@ -162,8 +163,9 @@ class Scheduler:
     def _done_with(self, image: QueuedImage) -> None:
         """The codec threads have nothing to do with it any more."""
         with self._lock:
-            self._at_work.pop(image.delivery.id, None)
-        self._on_progress()
+            was_at_work = self._at_work.pop(image.delivery.id, None) is not None
+        if was_at_work:
+            self._on_progress()
 
     def _settle(self, image: QueuedImage, error: Exception) -> None:
         """End or postpone a row whose image could not be prepared."""
