@@ -15,7 +15,7 @@ from typing import Any
 
 from mapdr.kernel.step import Memory
 
-SECONDS = 0.05
+SECONDS = 0.1
 """How long facts wait for those of other images, counted from the last write: a lone image waits for none."""
 
 Facts = Mapping[str, Any]
