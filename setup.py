@@ -53,7 +53,7 @@ def hot_paths() -> list[Extension]:
     for extension, path in zip(built, sources, strict=True):
         # cythonize() returns new objects: what is set before it is lost.
         extension.optional = not REQUIRE
-        included = (*FAST.glob("*.pxi"), *FAST.glob("vendor/*.h"))
+        included = (*FAST.glob("*.pxi"), *FAST.glob("**/*.h"))
         extension.depends = [*extension.depends, "setup.py", str(path), *map(str, included)]
     if SANITIZE:
         proof = Extension("sanitizer_proof", ["tests/sanitize/proof.c"], depends=["setup.py"])

@@ -87,6 +87,14 @@ class Bench:
         times = psutil.Process(self.process.pid).cpu_times()
         return float(times.user + times.system)
 
+    def settled(self) -> float:
+        """Wait until it has begun, with all that it does once: `cpu`, from which work is counted."""
+        used = -1.0
+        while self.cpu() - used > 0.02:  # two ticks of the system's clock
+            used = self.cpu()
+            time.sleep(0.5)
+        return self.cpu()
+
 
 @contextlib.contextmanager
 def node(

@@ -2,22 +2,43 @@
 """`_pixels_py` in C and without the interpreter's lock, in one pass; the reference says what it refuses."""
 
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
-from libc.stdint cimport int16_t, int64_t, int8_t, uint16_t, uint8_t
+from libc.stdint cimport int16_t, int32_t, int64_t, int8_t, uint16_t, uint8_t
+
+from libc.stdlib cimport free, malloc
 
 from mapdr._fast import _pixels_py
 
-ctypedef fused cell:
-    int8_t
-    uint8_t
-    int16_t
-    uint16_t
+cdef extern from "pixels.h" nogil:
+    const int MAPDR_BEYOND
+    struct mapdr_found:
+        int64_t count
+        int64_t most
+        int64_t squares
+        int64_t least
+        int64_t greatest
+    struct mapdr_gap:
+        int64_t low
+        int64_t high
+        int64_t below
+        int64_t above
+    void mapdr_compared_i8(const int8_t *, const int8_t *, int64_t, int, int, mapdr_found *)
+    void mapdr_compared_u8(const uint8_t *, const uint8_t *, int64_t, int, int, mapdr_found *)
+    void mapdr_compared_i16(const int16_t *, const int16_t *, int64_t, int, int, mapdr_found *)
+    void mapdr_compared_u16(const uint16_t *, const uint16_t *, int64_t, int, int, mapdr_found *)
+    void mapdr_gap_i8(const int8_t *, const int8_t *, int64_t, int, int, mapdr_gap *)
+    void mapdr_gap_u8(const uint8_t *, const uint8_t *, int64_t, int, int, mapdr_gap *)
+    void mapdr_gap_i16(const int16_t *, const int16_t *, int64_t, int, int, mapdr_gap *)
+    void mapdr_gap_u16(const uint16_t *, const uint16_t *, int64_t, int, int, mapdr_gap *)
+    void mapdr_row_i8(const int8_t *, int64_t, int64_t, int32_t *, int32_t *)
+    void mapdr_row_u8(const uint8_t *, int64_t, int64_t, int32_t *, int32_t *)
+    void mapdr_row_i16(const int16_t *, int64_t, int64_t, int32_t *, int32_t *)
+    void mapdr_row_u16(const uint16_t *, int64_t, int64_t, int32_t *, int32_t *)
+    void mapdr_count_details(int32_t *const *, int32_t *const *, int64_t, int32_t *, int64_t *)
 
-cdef struct Found:
-    int64_t count
-    int64_t most
-    int64_t squares
-    int64_t least
-    int64_t greatest
+cdef enum:
+    STRIP = 8
+    EVERY = 32
+    BINS = 160
 
 
 def whole_pixels(pairs):
@@ -42,57 +63,125 @@ def whole_pixels(pairs):
     return made
 
 
-cdef Found compared(
-    const cell *original, const cell *decoded, int64_t count, int64_t low, int64_t high
-) noexcept nogil:
-    """What `differences` tells of `count` cells."""
-    cdef Found found
-    cdef int64_t index
-    cdef int value, off
-    cdef bint all_count = low > high
-    found.count = found.most = found.squares = 0
-    found.least = 1 << 16
-    found.greatest = -(1 << 16)
-    for index in range(count):
-        value = original[index]
-        if not all_count and low <= value <= high:
-            continue
-        off = value - <int>decoded[index]
-        if off < 0:
-            off = -off
-        found.count += 1
-        found.squares += <int64_t>off * off
-        if off > found.most:
-            found.most = off
-        if value < found.least:
-            found.least = value
-        if value > found.greatest:
-            found.greatest = value
-    return found
-
-
-def differences(original, decoded, str kind, int64_t low, int64_t high):
-    """As `_pixels_py.differences`."""
+cdef bint comparable(original, decoded, str kind):
+    """Whether two buffers hold as many cells of this kind, and at least one."""
     cdef int64_t length = len(original)
-    cdef bint is_byte = kind in ("b", "B"), is_signed = kind in ("b", "h")
-    if kind not in _pixels_py.KINDS or len(decoded) != length or not length or not (is_byte or length % 2 == 0):
+    return kind in _pixels_py.KINDS and len(decoded) == length and length and not (kind in "hH" and length & 1)
+
+
+cdef int bound(value):
+    """A limit of values, or the nearest that is beyond all cells."""
+    return max(-MAPDR_BEYOND, min(value, MAPDR_BEYOND))
+
+
+def differences(original, decoded, str kind, low, high):
+    """As `_pixels_py.differences`."""
+    if not comparable(original, decoded, kind):
         return _pixels_py.differences(original, decoded, kind, low, high)
     cdef const unsigned char[::1] first = memoryview(original).cast("B")
     cdef const unsigned char[::1] second = memoryview(decoded).cast("B")
-    if first.shape[0] != length or second.shape[0] != length:
+    cdef int64_t length = first.shape[0]
+    if length != len(original) or second.shape[0] != length:
         raise ValueError("the cells of two frames are to be compared")
     cdef const void *one = &first[0]
     cdef const void *other = &second[0]
-    cdef Found found
+    cdef int least = bound(low), most = bound(high), which = _pixels_py.KINDS.index(kind)
+    cdef mapdr_found found
     with nogil:
-        if is_byte and is_signed:
-            found = compared[int8_t](<const int8_t *>one, <const int8_t *>other, length, low, high)
-        elif is_byte:
-            found = compared[uint8_t](<const uint8_t *>one, <const uint8_t *>other, length, low, high)
-        elif is_signed:
-            found = compared[int16_t](<const int16_t *>one, <const int16_t *>other, length // 2, low, high)
+        if which == 0:
+            mapdr_compared_i8(<const int8_t *>one, <const int8_t *>other, length, least, most, &found)
+        elif which == 1:
+            mapdr_compared_u8(<const uint8_t *>one, <const uint8_t *>other, length, least, most, &found)
+        elif which == 2:
+            mapdr_compared_i16(<const int16_t *>one, <const int16_t *>other, length // 2, least, most, &found)
         else:
-            found = compared[uint16_t](<const uint16_t *>one, <const uint16_t *>other, length // 2, low, high)
+            mapdr_compared_u16(<const uint16_t *>one, <const uint16_t *>other, length // 2, least, most, &found)
     if not found.count:
         return _pixels_py.NEITHER
     return found.count, found.most, found.squares, found.least, found.greatest
+
+
+def padding_gap(original, decoded, str kind, low, high):
+    """As `_pixels_py.padding_gap`."""
+    if not comparable(original, decoded, kind) or not -MAPDR_BEYOND < low <= high < MAPDR_BEYOND:
+        return _pixels_py.padding_gap(original, decoded, kind, low, high)
+    cdef const unsigned char[::1] first = memoryview(original).cast("B")
+    cdef const unsigned char[::1] second = memoryview(decoded).cast("B")
+    cdef int64_t length = first.shape[0]
+    if length != len(original) or second.shape[0] != length:
+        raise ValueError("the cells of two frames are to be compared")
+    cdef const void *one = &first[0]
+    cdef const void *other = &second[0]
+    cdef int least = low, most = high, which = _pixels_py.KINDS.index(kind)
+    cdef mapdr_gap found
+    with nogil:
+        if which == 0:
+            mapdr_gap_i8(<const int8_t *>one, <const int8_t *>other, length, least, most, &found)
+        elif which == 1:
+            mapdr_gap_u8(<const uint8_t *>one, <const uint8_t *>other, length, least, most, &found)
+        elif which == 2:
+            mapdr_gap_i16(<const int16_t *>one, <const int16_t *>other, length // 2, least, most, &found)
+        else:
+            mapdr_gap_u16(<const uint16_t *>one, <const uint16_t *>other, length // 2, least, most, &found)
+    return (
+        found.low,
+        found.high,
+        None if found.below == -MAPDR_BEYOND else found.below,
+        None if found.above == MAPDR_BEYOND else found.above,
+    )
+
+
+cdef void strip(
+    const unsigned char *cells, int which, int64_t rows, int64_t columns, int64_t samples, int32_t *room,
+    int64_t *counts,
+) noexcept nogil:
+    """Count the details of rows that follow each other; `room` is for nine times half a row."""
+    cdef int64_t pairs = (columns - 1) // 2, count = pairs * samples, row, size = 1 if which < 2 else 2
+    cdef int32_t *high[3]
+    cdef int32_t *low[3]
+    cdef const unsigned char *at
+    for row in range(3):
+        high[row] = room + row * count
+        low[row] = room + (3 + row) * count
+    for row in range(2 * ((rows - 1) // 2) + 1):
+        at = cells + row * columns * samples * size
+        place = 2 if row and row % 2 == 0 else row % 2
+        if which == 0:
+            mapdr_row_i8(<const int8_t *>at, pairs, samples, high[place], low[place])
+        elif which == 1:
+            mapdr_row_u8(<const uint8_t *>at, pairs, samples, high[place], low[place])
+        elif which == 2:
+            mapdr_row_i16(<const int16_t *>at, pairs, samples, high[place], low[place])
+        else:
+            mapdr_row_u16(<const uint16_t *>at, pairs, samples, high[place], low[place])
+        if place == 2:
+            mapdr_count_details(high, low, count, room + 6 * count, counts)
+            high[0], high[2] = high[2], high[0]
+            low[0], low[2] = low[2], low[0]
+
+
+def details(cells, str kind, int64_t rows, int64_t columns, int64_t samples):
+    """As `_pixels_py.details`."""
+    cdef int64_t groups = rows // EVERY, size = 1 if kind in "bB" else 2, group, each
+    cdef bint fits = kind in _pixels_py.KINDS and 2 < columns and 2 < rows and 0 < samples < 5
+    if not fits or len(cells) != rows * columns * samples * size:
+        return _pixels_py.details(cells, kind, rows, columns, samples)
+    cdef const unsigned char[::1] view = memoryview(cells).cast("B")
+    if view.shape[0] != rows * columns * samples * size:
+        raise ValueError("the cells are no frame of this shape")
+    cdef int which = _pixels_py.KINDS.index(kind)
+    cdef int64_t counts[BINS]
+    cdef int32_t *room = <int32_t *>malloc(9 * ((columns - 1) // 2) * samples * sizeof(int32_t))
+    if room == NULL:
+        raise MemoryError
+    for each in range(BINS):
+        counts[each] = 0
+    with nogil:
+        if groups == 0:
+            strip(&view[0], which, rows, columns, samples, room, counts)
+        for group in range(groups):
+            strip(
+                &view[group * EVERY * columns * samples * size], which, STRIP, columns, samples, room, counts
+            )
+        free(room)
+    return [counts[each] for each in range(BINS)]

@@ -98,6 +98,9 @@ def collect(buffer, int64_t available, int64_t size, int flags, dict wanted, *, 
     return _scan_py.collect(buffer, available, size, flags, wanted, beyond=beyond, max_value=max_value)
 
 
+cdef object new = tuple.__new__
+
+
 cdef object level(const unsigned char *data, int64_t offset, int64_t end, bint explicit):
     """The elements of a level in which nothing is odd, or None; they may stand in any order."""
     cdef int64_t left = MAX_ELEMENTS, after
@@ -118,7 +121,10 @@ cdef object level(const unsigned char *data, int64_t offset, int64_t end, bint e
                          &left)
         if left < 0 or after < 0:
             return None
-        found.append(Element(element.tag, vr_of(&element), offset, element.value, after, element.length))
+        # As Element itself does it, without a call of Python's.
+        found.append(
+            new(Element, (element.tag, vr_of(&element), offset, element.value, after, element.length))
+        )
         offset = after
     return found
 

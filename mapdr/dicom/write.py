@@ -95,7 +95,7 @@ def walk(data: bytes, encoding: Encoding, *, base: int = 0) -> list[Element]:
 def from_found(found: scan_tables.Element) -> Element:
     """An element as the reader found it, its VR as text."""
     tag, vr, offset, value, end, length = found
-    return Element(tag, vr.decode("latin-1"), offset, value, end, length == UNDEFINED)
+    return Element(tag, str(vr, "latin-1"), offset, value, end, length == UNDEFINED)
 
 
 def head(tag: int, vr: str, length: int, encoding: Encoding) -> bytes:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Callable
 from pathlib import Path
 
 import xxhash
@@ -38,23 +40,36 @@ class Proof:
     def holds(self) -> bool:
         """Whether the bytes are those that were received, now. Raises as `check`, but for other bytes."""
         found = xxhash.xxh3_128()
-        left = self.size
         try:
-            with self.path.open("rb", buffering=0) as file:
-                file.seek(self.offset)
-                buffer = memoryview(bytearray(min(_CHUNK, max(left, 1))))
-                while left:
-                    got = file.readinto(buffer[: min(left, len(buffer))])
-                    if not got:
-                        return False
-                    found.update(buffer[:got])
-                    left -= got
+            file = os.open(self.path, _READ)
         except FileNotFoundError:
             raise missing() from None
+        try:
+            at, end = self.offset, self.offset + self.size
+            while at < end:
+                piece = _read_at(file, min(_CHUNK, end - at), at)
+                if not piece:
+                    return False
+                found.update(piece)
+                at += len(piece)
+        finally:
+            os.close(file)
         return found.digest() == self.digest
 
 
-_CHUNK = 1 << 18
+_CHUNK = 1 << 20
+_READ = os.O_RDONLY | getattr(os, "O_BINARY", 0) | getattr(os, "O_CLOEXEC", 0)
+
+
+_pread: Callable[[int, int, int], bytes] | None = getattr(os, "pread", None)  # not on Windows
+
+
+def _read_at(file: int, size: int, at: int) -> bytes:
+    """What a file holds from `at` on, `size` bytes at most."""
+    if _pread is not None:
+        return _pread(file, size, at)
+    os.lseek(file, at, os.SEEK_SET)
+    return os.read(file, size)
 
 
 SPOILED = frozenset({"damaged", "missing"})

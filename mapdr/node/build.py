@@ -53,6 +53,7 @@ class Builder:
     def close(self) -> None:
         """End the codec threads; what waits for one is not prepared any more."""
         self._pool.shutdown(wait=False, cancel_futures=True)
+        self._preparer.close()
 
     def renew(self) -> None:
         """Read anew, before the next image, what recipes name outside of themselves."""

@@ -7,7 +7,7 @@ from types import TracebackType
 
 from mapdr._fast import unreadable
 from mapdr.dicom.recode import is_regular, recode
-from mapdr.dicom.scan import Layout, inflate_exactly, inflated_size, layout, layout_by_ends
+from mapdr.dicom.scan import Layout, NeedMore, inflate_exactly, inflated_size, layout, layout_by_ends
 from mapdr.dicom.transfer_syntax import is_deflated
 from mapdr.dicom.uids import EXPLICIT_VR_LITTLE_ENDIAN
 from mapdr.dicom.write import EXPLICIT_LITTLE, UNDEFINED, Element, encoding_from, encoding_of
@@ -77,8 +77,18 @@ class DataSet:
             if found is not None:
                 return found
             budget.need(len(view))
+        elif len(view) > BEGINNING and not isinstance(view.parts[0], bytes):
+            found = layout_by_ends(view[:BEGINNING], self._short_tail, len(view), syntax)
+            if found is not None:
+                return found
         with view.buffer() as buffer:
             return layout(buffer, syntax)
+
+    def _short_tail(self, end: int) -> bytes:
+        """What lies behind `end`. Raises NeedMore if it is too long to be copied."""
+        if len(self.view) - end > BEGINNING:
+            raise NeedMore(len(self.view))
+        return self.view[end:]
 
     @cached_property
     def is_regular(self) -> bool:

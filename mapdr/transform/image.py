@@ -6,18 +6,18 @@ Arrays hold *stored values* (PS3.5 section 8.1.1): shifted down to bit 0, sign-e
 from __future__ import annotations
 
 import struct
-from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Protocol
 
 import numpy as np
 
+from mapdr._fast import elements
 from mapdr.dicom import tags
-from mapdr.dicom.write import EXPLICIT_LITTLE, Data, Element, walk
+from mapdr.dicom.write import EXPLICIT_LITTLE, Data, Element, flags_of, from_found
 from mapdr.kernel.codec import FrameFormat, Pixels
 
-_STRUCTS = {"US": "<H", "SS": "<h", "UL": "<I", "SL": "<i"}
+_STRUCTS = {b"US": "<H", b"SS": "<h", b"UL": "<I", b"SL": "<i"}
 
 
 class LeaveAsIs(Exception):
@@ -41,17 +41,22 @@ class Attributes:
 
     def __init__(self, header: bytes) -> None:
         self.header = header
-        elements: dict[int, Element] = {}
-        for found in walk(header, EXPLICIT_LITTLE):
-            elements.setdefault(found.tag, found)
-        self.elements: Mapping[int, Element] = elements
+        level = elements(header, 0, len(header), flags_of(EXPLICIT_LITTLE))[0]
+        self._found = {
+            found.tag: found for found in reversed(level)
+        }  # of a tag that is there twice, the first
 
-    def __contains__(self, tag: int) -> bool:
-        return tag in self.elements
+    def __contains__(self, tag: object) -> bool:
+        return tag in self._found
+
+    def element(self, tag: int) -> Element | None:
+        """Where the element of a tag lies, None if it is absent."""
+        found = self._found.get(tag)
+        return None if found is None else from_found(found)
 
     def value(self, tag: int) -> bytes:
         """The raw value, empty if absent."""
-        found = self.elements.get(tag)
+        found = self._found.get(tag)
         return self.header[found.value : found.end] if found else b""
 
     def texts(self, tag: int) -> tuple[str, ...]:
@@ -66,7 +71,7 @@ class Attributes:
 
     def number(self, tag: int, default: int | None = None) -> int | None:
         """The first value of a binary or IS element; `default` if absent, empty or no number."""
-        found, value = self.elements.get(tag), self.value(tag)
+        found, value = self._found.get(tag), self.value(tag)
         if found is None or not value:
             return default
         layout = _STRUCTS.get(found.vr)

@@ -14,7 +14,9 @@ from mapdr.kernel.proof import damaged
 
 _pread: Callable[[int, int, int], bytes] | None = getattr(os, "pread", None)  # not on Windows
 _LARGE = 1 << 16
-"""Bytes that are read rather than mapped, where the system reads at a place: such as frames."""
+"""Bytes that are read rather than mapped, where the system reads at a place: such as frames. What lies within
+as many at the beginning of a file, such as a header, is taken from one read of these: to map a file and to let
+go of it takes longer."""
 _MOST = 1 << 30
 """Bytes of one read: macOS refuses more than 2 GB at a time."""
 _READ = os.O_RDONLY | getattr(os, "O_BINARY", 0) | getattr(os, "O_CLOEXEC", 0)
@@ -36,6 +38,7 @@ class PartsView:
         self._stack = ExitStack()
         self._maps: dict[int, mmap.mmap] = {}
         self._files: dict[int, int] = {}
+        self._beginnings: dict[int, bytes] = {}
 
     def __enter__(self) -> PartsView:
         return self
@@ -45,6 +48,7 @@ class PartsView:
     ) -> None:
         self._maps.clear()
         self._files.clear()
+        self._beginnings.clear()
         self._stack.close()
 
     def __len__(self) -> int:
@@ -88,6 +92,8 @@ class PartsView:
                 yield part[begin:end]
             elif _pread is not None and end - begin >= _LARGE:
                 yield self._read(index, part, part.offset + begin, part.offset + end)
+            elif _pread is not None and end <= _LARGE and index not in self._maps:
+                yield self._beginning(index, part)[begin:end]
             else:
                 yield self._map(index, part)[part.offset + begin : part.offset + end]
 
@@ -107,6 +113,13 @@ class PartsView:
             pieces.append(piece)
             start += len(piece)
         return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+
+    def _beginning(self, index: int, part: FileSlice) -> bytes:
+        found = self._beginnings.get(index)
+        if found is None:
+            found = self._read(index, part, part.offset, part.offset + min(part.length, _LARGE))
+            self._beginnings[index] = found
+        return found
 
     def _map(self, index: int, part: FileSlice) -> mmap.mmap:
         found = self._maps.get(index)

@@ -55,7 +55,7 @@ class Fed:
         self.ledger, self.ready = Ledger(rows), Ready()
         self.submits = 0
         self.held: list[int] = []
-        self.scheduler = SimpleNamespace(submit=self._submit, add=self._add, waiting=False)
+        self.scheduler = SimpleNamespace(submit=self._submit, add=self._add, lacks_room=False)
         leases = SimpleNamespace(
             seconds=60.0, owner="north/pacs", hold=lambda rows: self.held.append(len(rows))
         )
@@ -137,7 +137,7 @@ def test_a_full_queue_leases_nothing_and_asks_to_be_called_when_it_has_run_down(
     fed.ready.images = FEW - 1
     assert fed.feeder.wants_to_fill()
     assert not fed.feeder.wants_to_fill(), "once"
-    fed.scheduler.waiting = True
+    fed.scheduler.lacks_room = True
     assert fed.feeder.wants_to_fill(), "a codec thread may have become free"
 
 

@@ -253,3 +253,30 @@ def test_for_a_stat_image_another_session_is_opened_at_once() -> None:
     assert (found.image.delivery.id, found.reserved) == (2, True)
     assert ready.claim(found.image)
     assert numbers(ready, lambda need: need.sop_class_uid == "1.2") == [1, 3]
+
+
+def test_images_that_are_prepared_in_any_order_leave_in_that_of_the_ledger() -> None:
+    ready = ReadyQueue()
+    images = [queued(number, prepared=False) for number in range(6)]
+    images[4].delivery.priority = Priority.STAT
+    ready.add(images)
+    for number in (3, 5, 0, 4):
+        assert ready.prepared(images[number], payload())
+    assert ready.unprepared() == 2
+    assert numbers(ready) == [4, 0, 3, 5]
+    for number in (2, 1):
+        assert ready.prepared(images[number], payload())
+    ready.put_back([images[5]])
+    assert numbers(ready) == [5, 1, 2]
+    assert not len(ready)
+
+
+def test_a_row_that_is_leased_again_while_it_waits_is_there_once() -> None:
+    ready = ReadyQueue()
+    before, after = queued(1, held=10), queued(1, held=10)
+    ready.add([before, queued(2)])
+    ready.add([after])
+    assert (len(ready), ready.weight) == (2, 10)
+    assert not ready.claim(before)
+    assert numbers(ready) == [2, 1]
+    assert (len(ready), ready.weight) == (0, 0)

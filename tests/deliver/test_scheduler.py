@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import time
-from concurrent.futures import Future
 from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
+import pytest
+
 from deliver.fakes import IMPLICIT, JPEG2000, make_instance
+from mapdr.deliver.feed import scheduler
+from mapdr.deliver.feed.preparer import Preparation
 from mapdr.deliver.feed.ready import QueuedImage, ReadyQueue
 from mapdr.deliver.feed.scheduler import Scheduler
 from mapdr.deliver.feed.syntaxes import Syntaxes
@@ -35,7 +38,8 @@ class Around:
 
     def __init__(self, error: Exception | None = None) -> None:
         self.ended: list[EndedAttempt] = []
-        self.futures: list[tuple[str, Future[Payload]]] = []
+        self.futures: list[tuple[str, Preparation]] = []
+        self.progress = 0
         self.asked: list[int] = []
         self.given_back: list[int] = []
         self.ready, self.syntaxes = ReadyQueue(), Syntaxes()
@@ -44,9 +48,9 @@ class Around:
             if error:
                 raise error
 
-        def request(delivery: LeasedDelivery, syntax: str) -> Future[Payload]:
+        def request(delivery: LeasedDelivery, syntax: str) -> Preparation:
             self.asked.append(delivery.id)
-            self.futures.append((syntax, Future()))
+            self.futures.append((syntax, Preparation()))
             return self.futures[-1][1]
 
         leases: Any = SimpleNamespace(
@@ -63,8 +67,11 @@ class Around:
             syntaxes=self.syntaxes,
             retry=RETRY,
             watch=Watch(),
-            on_progress=lambda: None,
+            on_progress=self._count,
         )
+
+    def _count(self) -> None:
+        self.progress += 1
 
     def taken(self) -> QueuedImage | None:
         found = self.ready.take(lambda need: True, 0)
@@ -130,14 +137,42 @@ def test_no_more_is_asked_of_the_codec_threads_than_their_share() -> None:
     around = Around()
     around.scheduler.add([row(number) for number in range(1, 7)])
     assert len(around.futures) == 4
-    assert around.scheduler.waiting
     around.scheduler.submit()
     assert len(around.futures) == 4
     around.futures[0][1].set_result(Payload("1.2", "2.25.1", IMPLICIT, (), 0))
+    assert around.progress == 1
     around.scheduler.submit()
     assert len(around.futures) == 5
     around.scheduler.clear()
-    assert not around.scheduler.waiting
+    around.futures[1][1].worked.set_result(None)
+    assert len(around.futures) == 5
+
+
+def test_a_codec_thread_has_its_next_image_while_something_of_the_last_is_kept() -> None:
+    around = Around()
+    around.scheduler.add([row(number) for number in range(1, 6)])
+    first = around.futures[0][1]
+    first.worked.set_result(None)
+    assert around.asked == [1, 2, 3, 4, 5]
+    assert around.progress == 1, "there is none left: more may be leased"
+    assert around.taken() is None
+    first.set_result(Payload("1.2", "2.25.1", IMPLICIT, (), 0))
+    assert around.taken() is not None
+    assert around.progress == 1
+    around.futures[1][1].worked.set_result(None)
+    around.futures[1][1].set_exception(OSError(28, "No space left on device"))
+    assert [each.delivery.id for each in around.ended] == [2], "what could not be kept is not sent"
+
+
+def test_what_lacks_room_says_so_and_goes_on_when_there_is_some(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(scheduler, "AHEAD", 3 * ROW.instance.size)
+    around = Around()
+    around.scheduler.add([row(number) for number in range(1, 6)])
+    assert around.asked == [1, 2, 3]
+    assert around.scheduler.lacks_room
+    around.futures[0][1].worked.set_result(None)
+    assert around.asked == [1, 2, 3, 4]
+    assert around.progress == 1
 
 
 def test_a_stat_image_goes_to_the_codecs_before_those_that_wait_and_is_marked() -> None:

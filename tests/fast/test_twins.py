@@ -10,6 +10,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from random import Random
 from types import ModuleType
 from typing import Any
 
@@ -223,13 +224,56 @@ def test_frames_are_compared_alike(cells: list[tuple[int, int]], kind: str, low:
     found = compiled("_pixels").differences(one, other, kind, low, high)
     assert found == _pixels_py.differences(one, other, kind, low, high)
     assert all(type(each) is int for each in found)
+    gap = compiled("_pixels").padding_gap(one, other, kind, low, high)
+    assert gap == _pixels_py.padding_gap(one, other, kind, low, high)
+
+
+@settings(max_examples=20)
+@given(st.integers(0, 2**32 - 1), st.sampled_from(_pixels_py.KINDS), st.integers(0, 40), st.booleans())
+def test_large_frames_are_compared_alike(seed: int, kind: str, near: int, has_padding: bool) -> None:
+    random = Random(seed)
+    one = bytearray(random.randbytes(140_000))
+    other = bytearray(one if near else random.randbytes(len(one)))
+    for _ in range(near):
+        other[random.randrange(len(other))] ^= 1 << random.randrange(8)
+    low, high = sorted(random.randrange(-1000, 1000) for _ in range(2)) if has_padding else (1, 0)
+    for name in ("differences", "padding_gap"):
+        fast, plain = getattr(compiled("_pixels"), name), getattr(_pixels_py, name)
+        assert fast(one, other, kind, low, high) == plain(one, other, kind, low, high)
+
+
+@settings(max_examples=200)
+@given(
+    st.integers(0, 2**32 - 1),
+    st.sampled_from(_pixels_py.KINDS),
+    st.sampled_from([1, 2, 3, 4, 9, 31, 32, 33, 64, 100]),
+    st.sampled_from([1, 2, 3, 4, 5, 17, 64, 65]),
+    st.sampled_from([1, 3]),
+    st.booleans(),
+)
+def test_details_are_counted_alike(
+    seed: int, kind: str, rows: int, columns: int, samples: int, is_flat: bool
+) -> None:
+    random = np.random.default_rng(seed)
+    low, high = (0, 20) if is_flat else (np.iinfo(kind).min, np.iinfo(kind).max)
+    cells = random.integers(low, high, (rows, columns, samples), endpoint=True).astype(kind).tobytes()
+    found = compiled("_pixels").details(cells, kind, rows, columns, samples)
+    assert found == _pixels_py.details(cells, kind, rows, columns, samples)
+
+
+@pytest.mark.parametrize("shape", [(2, 2, 2), (4, 3, 1), (-4, -4, 1), (1 << 40, 1 << 40, 1), (4, 4, 0)])
+def test_cells_that_are_no_frame_are_refused_alike(shape: tuple[int, int, int]) -> None:
+    for twin in (compiled("_pixels"), _pixels_py):
+        with pytest.raises(ValueError, match="no frame"):
+            twin.details(bytes(31), "h", *shape)
 
 
 @pytest.mark.parametrize("frame", [(b"abc", b"abc", "h"), (b"ab", b"abcd", "H"), (b"abcd", b"abcd", "i")])
 def test_frames_that_cannot_be_compared_are_refused_alike(frame: tuple[bytes, bytes, str]) -> None:
     for twin in (compiled("_pixels"), _pixels_py):
-        with pytest.raises(ValueError, match="two frames"):
-            twin.differences(*frame, 1, 0)
+        for compare in (twin.differences, twin.padding_gap):
+            with pytest.raises(ValueError, match="two frames"):
+                compare(*frame, 1, 0)
 
 
 def raised(function: Callable[..., Any], *args: Any) -> Any:

@@ -100,7 +100,7 @@ class Feeder:
         if self._starved and len(self._ready) < self._chunk:
             self._starved = False
             return True
-        return self._scheduler.waiting
+        return self._scheduler.lacks_room
 
     def fill(self, *, trial: bool, stat_only: bool = False) -> bool:
         """Lease rows if the ready queue has room, and have them prepared; whether to do so again at once.

@@ -16,6 +16,7 @@ from dataclasses import replace
 from functools import partial
 from typing import Any, Protocol
 
+from mapdr.deliver.feed.keeping import Keeping, Kept, Noted
 from mapdr.deliver.feed.ready import weigh
 from mapdr.kernel.budget import Budget, Limited, Share, Short
 from mapdr.kernel.errors import Permanent
@@ -48,6 +49,9 @@ class Recipes(Protocol):
     def memory(self, instance_id: str, recipe: str, syntax: str) -> Memory:
         """What transforms remember about one image."""
 
+    def keep(self, kept: Kept) -> None:
+        """Store facts for what `memory` gave, durably and in one transaction."""
+
 
 class InHand(Protocol):
     """What is noted of images whose bytes are worked on, should the node die of it: `store.queue.inhand`."""
@@ -75,6 +79,15 @@ PIPELINES = 256
 """Recipes that are kept ready: those of a configuration, and of some before it."""
 
 
+class Preparation(Future[Payload]):
+    """The payload that somebody asked for. `worked` ends when the codec threads have done with it: sooner, if
+    something has to be kept first."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.worked: Future[None] = Future()
+
+
 class Preparer:
     """Shared by the destinations of a node. `build` makes the pipeline of a recipe's steps.
 
@@ -100,15 +113,20 @@ class Preparer:
         self._recipes = recipes
         self._build = contained(build)
         self._pool = pool
+        self._keeping = Keeping(recipes.keep)
         self._budget = budget or Budget()
         self._in_hand = in_hand
         self._keep = min(keep, self._budget.total // 8)
         self._lock = threading.Lock()
         self._pipelines: OrderedDict[str, Pipeline] = OrderedDict()
-        self._running: dict[Key, Future[Payload]] = {}
+        self._running: dict[Key, Preparation] = {}
         self._done: OrderedDict[Key, Payload] = OrderedDict()
         self._kept = 0
         self._renewals = 0
+
+    def close(self) -> None:
+        """Hand out nothing more of which something must be kept first."""
+        self._keeping.close()
 
     def renew(self) -> None:
         """Make the pipelines anew before their next image, and keep nothing that the old ones made: what a
@@ -157,24 +175,31 @@ class Preparer:
         except Short:
             return None
 
-    @contained
     def prepare(self, delivery: LeasedDelivery, syntax: str) -> Payload:
         """The payload in `syntax` (a transfer syntax UID that overrides the recipe's, or empty).
 
         Raises Permanent, Temporary, or whatever a faulty transform raises.
         """
+        payload, noted = self._prepared(delivery, syntax)
+        if noted is not None:
+            self._keeping.now(noted)
+        return payload
+
+    @contained
+    def _prepared(self, delivery: LeasedDelivery, syntax: str) -> tuple[Payload, Noted | None]:
+        """As `prepare`, with what must be kept before the payload is handed out; None of one at hand."""
         with self._lock:
             done = self._done.get(_key(delivery, syntax))
         if done is not None:
-            return done
+            return done, None
         pipeline = self._pipeline(delivery.recipe)
-        memory = self._recipes.memory(delivery.instance.id, delivery.recipe, syntax)
-        return pipeline.prepare(delivery.instance, memory, syntax)
+        noted = Noted(self._recipes.memory(delivery.instance.id, delivery.recipe, syntax))
+        return pipeline.prepare(delivery.instance, noted, syntax), noted
 
-    def request(self, delivery: LeasedDelivery, syntax: str) -> Future[Payload]:
+    def request(self, delivery: LeasedDelivery, syntax: str) -> Preparation:
         """`prepare` on a worker thread; who asks for the same payload meanwhile gets the same future."""
         key = _key(delivery, syntax)
-        future: Future[Payload] = Future()
+        future = Preparation()
         with self._lock:
             running = self._running.get(key)
             if running is not None:
@@ -184,7 +209,7 @@ class Preparer:
         self._ask(delivery, syntax, future, 0)
         return future
 
-    def _ask(self, delivery: LeasedDelivery, syntax: str, future: Future[Payload], amount: int) -> None:
+    def _ask(self, delivery: LeasedDelivery, syntax: str, future: Preparation, amount: int) -> None:
         """Have it worked on with `amount` bytes, once there are as many."""
         try:
             deaths = self._in_hand.deaths(_key(delivery, syntax)) if self._in_hand else 0
@@ -199,7 +224,7 @@ class Preparer:
         if self._budget.waiting:
             self._forget()
 
-    def _begin(self, delivery: LeasedDelivery, syntax: str, future: Future[Payload], share: Share) -> None:
+    def _begin(self, delivery: LeasedDelivery, syntax: str, future: Preparation, share: Share) -> None:
         try:
             self._pool.submit(self._work, delivery, syntax, future, share)
         except RuntimeError:
@@ -207,13 +232,13 @@ class Preparer:
             share.release()
             future.cancel()
 
-    def _work(self, delivery: LeasedDelivery, syntax: str, future: Future[Payload], share: Share) -> None:
+    def _work(self, delivery: LeasedDelivery, syntax: str, future: Preparation, share: Share) -> None:
         if future.cancelled():
             return
         key = _key(delivery, syntax)
         try:
             with self._marked(key), share.held():
-                payload = self.prepare(delivery, syntax)
+                payload, noted = self._prepared(delivery, syntax)
             self._survived(key)
             if payload.share is not None:
                 share.release()  # it was at hand, and has one
@@ -231,7 +256,25 @@ class Preparer:
             future.set_exception(error)
             del future  # its exception's traceback holds this very frame
             return
-        future.set_result(payload)
+        if noted is None:
+            future.set_result(payload)
+            return
+        future.worked.set_result(None)
+        try:
+            self._keeping.soon(noted, partial(self._hand_out, payload, share, future))
+        except RuntimeError:  # the node stops
+            share.release()
+            future.cancel()
+
+    def _hand_out(
+        self, payload: Payload, share: Share, future: Future[Payload], error: Exception | None
+    ) -> None:
+        """What was to be kept of an image is, or could not be for `error`."""
+        if error is None:
+            future.set_result(payload)
+        else:
+            share.release()
+            future.set_exception(error)
 
     @contextmanager
     def _marked(self, key: Key) -> Iterator[None]:

@@ -17,9 +17,10 @@ from __future__ import annotations
 
 import threading
 import time
-from collections import OrderedDict
+from bisect import bisect_left, insort
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from operator import attrgetter
 from typing import NamedTuple
 
 from mapdr.kernel.item import Need, Payload, Priority
@@ -40,7 +41,7 @@ class QueuedImage:
     """One leased row; `payload` and `need` are set once it is prepared, in transfer syntax `syntax` if set.
 
     `reserved`: it is in the queue, and a sender opens a session for it. `alone`: it is sent on a new session
-    of its own, for the last one may have ended by it.
+    of its own, for the last one may have ended by it. `rank`: its place in the queue.
     """
 
     delivery: LeasedDelivery
@@ -49,6 +50,10 @@ class QueuedImage:
     syntax: str = ""
     reserved: bool = False
     alone: bool = False
+    rank: tuple[bool, int] = (True, 0)
+
+
+_rank = attrgetter("rank")
 
 
 class Taken(NamedTuple):
@@ -67,7 +72,9 @@ class ReadyQueue:
     def __init__(self, on_take: Callable[[], None] = lambda: None) -> None:
         self._on_take = on_take
         self._changed = threading.Condition()
-        self._images: OrderedDict[int, QueuedImage] = OrderedDict()
+        self._images: dict[int, QueuedImage] = {}
+        self._prepared: list[QueuedImage] = []  # by rank: few of many while codecs are at work
+        self._first_place = self._next_place = 0
         self._weight = 0
         self._overtaken = 0
         self.wanted = 1
@@ -80,12 +87,8 @@ class ReadyQueue:
         """Append images, prepared or not; STAT ones come before all others."""
         with self._changed:
             for image in images:
-                self._images[image.delivery.id] = image
-                self._weight += weigh(image.payload)
-            if any(image.delivery.priority == STAT for image in images):
-                self._images = OrderedDict(
-                    sorted(self._images.items(), key=lambda row: row[1].delivery.priority != STAT)
-                )
+                self._put(image, self._next_place)
+                self._next_place += 1
             self._changed.notify(len(images))
 
     def prepared(self, image: QueuedImage, payload: Payload) -> bool:
@@ -95,6 +98,7 @@ class ReadyQueue:
                 return False
             image.payload = payload
             image.need = payload.need
+            insort(self._prepared, image, key=_rank)
             self._weight += weigh(payload)
             self._changed.notify()
             return True
@@ -139,13 +143,10 @@ class ReadyQueue:
         if most < 1:
             return found
         with self._changed:
-            for image in self._images.values():
+            for image in self._prepared:
                 need = image.need
-                if len(found) >= most:
-                    break
-                if need is None:
-                    continue
-                if image.alone:
+                assert need is not None
+                if len(found) >= most or image.alone:
                     break
                 if need != known and not fits(need):
                     break
@@ -162,10 +163,9 @@ class ReadyQueue:
         """Images that were taken come first again, in their order; `reserved` until `claim`, as by `take`."""
         with self._changed:
             for image in reversed(list(images)):
+                self._first_place -= 1
+                self._put(image, self._first_place)
                 image.reserved = reserved
-                self._images[image.delivery.id] = image
-                self._images.move_to_end(image.delivery.id, last=False)
-                self._weight += weigh(image.payload)
             # All of them: the one that `notify` would choose may be one that may not take it.
             self._changed.notify_all()
 
@@ -180,8 +180,9 @@ class ReadyQueue:
     def drain(self) -> list[QueuedImage]:
         """Remove and return every image; what is still being prepared is then refused by `prepared`."""
         with self._changed:
-            images = list(self._images.values())
+            images = sorted(self._images.values(), key=_rank)
             self._images.clear()
+            self._prepared.clear()
             self._weight = 0
             return images
 
@@ -194,12 +195,12 @@ class ReadyQueue:
     def needs(self) -> list[Need]:
         """The distinct needs of prepared images, in order."""
         with self._changed:
-            return list(dict.fromkeys(image.need for image in self._images.values() if image.need))
+            return list(dict.fromkeys(image.need for image in self._prepared if image.need))
 
     def unprepared(self) -> int:
         """How many images in it wait for a codec or for memory."""
         with self._changed:
-            return sum(image.need is None for image in self._images.values())
+            return len(self._images) - len(self._prepared)
 
     def __len__(self) -> int:
         return len(self._images)
@@ -212,9 +213,8 @@ class ReadyQueue:
     def _first(self, covers: Callable[[Need], bool] | None) -> tuple[QueuedImage, bool] | None:
         """The image to take next, and whether its need is covered."""
         first = None
-        for image in self._images.values():
-            if image.need is None:
-                continue
+        for image in self._prepared:
+            assert image.need is not None
             if image.reserved:
                 if covers is not None and not image.alone and covers(image.need):
                     return image, True
@@ -232,10 +232,25 @@ class ReadyQueue:
     def _has(self, image: QueuedImage) -> bool:
         return self._images.get(image.delivery.id) is image
 
+    def _put(self, image: QueuedImage, place: int) -> None:
+        """Put it in, before what has a later place; all STAT ones before all others."""
+        if (before := self._images.get(image.delivery.id)) is not None:
+            self._remove(before)  # its lease had run out, and the row was leased again
+        image.rank = image.delivery.priority != STAT, place
+        self._images[image.delivery.id] = image
+        if image.need is not None:
+            insort(self._prepared, image, key=_rank)
+        self._weight += weigh(image.payload)
+
     def _pop(self, image: QueuedImage) -> None:
         image.reserved = False
         if image.delivery.priority != STAT:
             self.others_taken += 1
+        self._remove(image)
+
+    def _remove(self, image: QueuedImage) -> None:
+        if image.need is not None:
+            del self._prepared[bisect_left(self._prepared, image.rank, key=_rank)]
         del self._images[image.delivery.id]
         self._weight -= weigh(image.payload)
 

@@ -36,7 +36,8 @@ AHEAD = 64 << 20
 
 
 class Scheduler:
-    """Thread-safe. `on_progress` is called when a codec thread has done with an image."""
+    """Thread-safe. A codec thread that has done with an image is given the next one at once; `on_progress` is
+    called where there is none, or no room for it."""
 
     def __init__(
         self,
@@ -63,11 +64,8 @@ class Scheduler:
         self._lock = threading.Lock()
         self._waiting: deque[QueuedImage] = deque()
         self._at_work: dict[int, int] = {}  # row -> bytes of its image
-
-    @property
-    def waiting(self) -> bool:
-        """Whether images wait for a codec thread."""
-        return bool(self._waiting)
+        self.lacks_room = False
+        """Whether images wait for memory that others take until they are sent, rather than for a thread."""
 
     def add(self, deliveries: Iterable[LeasedDelivery]) -> None:
         """Take leased rows, in the ledger's order, into the ready queue: prepared, or to be."""
@@ -81,34 +79,42 @@ class Scheduler:
                 self._settle(image, error)
                 continue
             images.append(image)
-            if image.payload is None:
-                self._waiting.append(image)
-        if self._waiting and any(image.delivery.priority == STAT for image in images):
-            self._waiting = deque(sorted(self._waiting, key=lambda image: image.delivery.priority != STAT))
+        with self._lock:
+            self._waiting += [image for image in images if image.payload is None]
+            if self._waiting and any(image.delivery.priority == STAT for image in images):
+                by_priority = sorted(self._waiting, key=lambda image: image.delivery.priority != STAT)
+                self._waiting = deque(by_priority)
         self._ready.add(images)
         self.submit()
 
     def submit(self) -> None:
         """Give the codec threads work, if there is room for it."""
         crowded = self._preparer.crowded()
-        while self._waiting:
-            size = self._waiting[0].delivery.instance.size
-            with self._lock:
-                if len(self._at_work) >= self._preparer.share:
-                    return
-                held = self._ready.weight + sum(self._at_work.values())
-                if held and (crowded or held + size > AHEAD):
-                    return
-                image = self._waiting.popleft()
-                self._at_work[image.delivery.id] = size
+        while (image := self._next(crowded=crowded)) is not None:
             try:
                 self._request(image)
             except Exception as error:  # noqa: BLE001  fails closed: settled with the reason, shown
                 self._failed(image, error)
 
+    def _next(self, *, crowded: bool) -> QueuedImage | None:
+        """The image that a codec thread may have next; it counts as at work from now on."""
+        with self._lock:
+            self.lacks_room = False
+            if not self._waiting or len(self._at_work) >= self._preparer.share:
+                return None
+            size = self._waiting[0].delivery.instance.size
+            held = self._ready.weight + sum(self._at_work.values())
+            self.lacks_room = bool(held) and (crowded or held + size > AHEAD)
+            if self.lacks_room:
+                return None
+            image = self._waiting.popleft()
+            self._at_work[image.delivery.id] = size
+            return image
+
     def clear(self) -> None:
         """Forget the images that wait for a codec thread: they are given back to the ledger."""
-        self._waiting.clear()
+        with self._lock:
+            self._waiting.clear()
 
     def _prepare_now(self, image: QueuedImage) -> None:
         """Prepare an image that takes no time, unless the receiver is known to refuse its syntax."""
@@ -125,6 +131,7 @@ class Scheduler:
 
     def _request(self, image: QueuedImage) -> None:
         future = self._preparer.request(image.delivery, image.syntax)
+        future.worked.add_done_callback(lambda ended: self._worked(image))
         future.add_done_callback(lambda ended: self._ended(image, ended))
 
     def _ended(self, image: QueuedImage, future: Future[Payload]) -> None:
@@ -159,11 +166,22 @@ class Scheduler:
             self._leases.give_back([image.delivery])  # does nothing if it was settled
             self._done_with(image)
 
+    def _worked(self, image: QueuedImage) -> None:
+        """A codec thread has done with it, and is free for the next one."""
+        if not self._take_away(image):
+            return
+        self.submit()
+        if self.lacks_room or not self._waiting:
+            self._on_progress()
+
     def _done_with(self, image: QueuedImage) -> None:
         """The codec threads have nothing to do with it any more."""
+        if self._take_away(image):
+            self._on_progress()
+
+    def _take_away(self, image: QueuedImage) -> bool:
         with self._lock:
-            self._at_work.pop(image.delivery.id, None)
-        self._on_progress()
+            return self._at_work.pop(image.delivery.id, None) is not None
 
     def _settle(self, image: QueuedImage, error: Exception) -> None:
         """End or postpone a row whose image could not be prepared."""

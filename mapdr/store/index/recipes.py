@@ -7,25 +7,23 @@ the first send, so that a retry makes the same bytes and the same UID (design, d
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import and_, bindparam, select
+from sqlalchemy import and_, bindparam, literal, select, union_all
 
 from mapdr.kernel.errors import Permanent
 from mapdr.store.index import schema
-from mapdr.store.index.database import Database, Prepared
+from mapdr.store.index.database import Database
 from mapdr.store.index.strings import StringTable, clean
 
 _derivation = schema.derivation
-# Made once: to make it costs more of the interpreter's lock than to run it.
-_FACTS = select(_derivation.c.facts).where(
+_instance, _same = schema.instance, schema.instance.alias("same")
+_OF_THIS = select(literal(0).label("other"), _derivation.c.instance, _derivation.c.facts).where(
     *(_derivation.c[name] == bindparam(name) for name in ("instance", "recipe", "syntax"))
 )
-
-_instance, _same = schema.instance, schema.instance.alias("same")
-_FACTS_OF_THE_SAME = (
-    select(_derivation.c.facts)
+_OF_THE_SAME = (
+    select(literal(1), _derivation.c.instance, _derivation.c.facts)
     .join(_same, _same.c.id == _derivation.c.instance)
     .join(
         _instance,
@@ -40,10 +38,10 @@ _FACTS_OF_THE_SAME = (
         _instance.c.id == bindparam("instance"),
         *(_derivation.c[name] == bindparam(name) for name in ("recipe", "syntax")),
     )
-    .order_by(_derivation.c.instance)
-    .limit(1)
 )
-"""Those of the first of the same image's instances: who pushes again what was delivered gets another one."""
+_FACTS = union_all(_OF_THIS, _OF_THE_SAME).order_by("other", "instance").limit(1)
+"""Those of the instance, or of the first of the same image's: who pushes again what was delivered gets
+another one."""
 
 
 class Recipes:
@@ -52,6 +50,7 @@ class Recipes:
     def __init__(self, database: Database, strings: StringTable) -> None:
         self._database = database
         self._strings = strings
+        self._facts = database.prepared(_FACTS)
         self._keep = database.prepared(database.upsert(_derivation, replace=("facts",)))
         self._numbers: dict[str, int] = {}
         self._hashes: dict[int, str] = {}
@@ -121,18 +120,30 @@ class Recipes:
             "recipe": self.number(hash_),
             "syntax": self._strings.number(clean(syntax)),
         }
-        return RecipeMemory(self._database, self._keep, key)
+        return RecipeMemory(self, key)
+
+    def recall(self, key: Mapping[str, Any]) -> Mapping[str, Any] | None:
+        """What was kept under `key`, or None."""
+        for *_, text in self._database.rows(self._facts, key):
+            return dict(json.loads(text))
+        return None
+
+    def keep(self, kept: Sequence[tuple[RecipeMemory, Mapping[str, Any]]]) -> None:
+        """Store JSON-able facts for memories that come from here, durably and in one transaction, in place of
+        earlier ones."""
+        rows = [{**memory.key, "facts": json.dumps(facts)} for memory, facts in kept]
+        with self._database.write() as connection:
+            self._keep.execute(connection, rows)
 
 
 class RecipeMemory:
     """Implements `mapdr.kernel.step.Memory` for one preparation: what it has read or kept it does not read
     again."""
 
-    def __init__(self, database: Database, keep: Prepared, key: Mapping[str, Any]) -> None:
-        """`keep` writes the row of `key`: instance, recipe, transfer syntax."""
-        self._database = database
-        self._keep = keep
-        self._key = key
+    def __init__(self, recipes: Recipes, key: Mapping[str, Any]) -> None:
+        """`key`: the numbers of instance, recipe and transfer syntax, under which `recipes` has it."""
+        self.key = key
+        self._recipes = recipes
         self._read = False
         self._facts: Mapping[str, Any] | None = None
 
@@ -143,17 +154,10 @@ class RecipeMemory:
         one at the receiver, under another UID.
         """
         if not self._read:
-            with self._database.read() as connection:
-                text = connection.execute(_FACTS, self._key).scalar()
-                if text is None:
-                    text = connection.execute(_FACTS_OF_THE_SAME, self._key).scalar()
-            self._facts = None if text is None else dict(json.loads(text))
-            self._read = True
+            self._facts, self._read = self._recipes.recall(self.key), True
         return self._facts
 
     def keep(self, facts: Mapping[str, Any]) -> None:
         """Store JSON-able facts durably, in place of earlier ones."""
-        text = json.dumps(facts)
-        with self._database.write() as connection:
-            self._keep.execute(connection, [{**self._key, "facts": text}])
-        self._facts, self._read = dict(json.loads(text)), True
+        self._recipes.keep([(self, facts)])
+        self._facts, self._read = json.loads(json.dumps(facts)), True

@@ -145,8 +145,11 @@ class InHand:
         if self._file is None:
             return
         try:
-            os.lseek(self._file, mark * RECORD, os.SEEK_SET)
-            os.write(self._file, line)
+            if hasattr(os, "pwrite"):
+                os.pwrite(self._file, line, mark * RECORD)
+            else:  # Windows
+                os.lseek(self._file, mark * RECORD, os.SEEK_SET)
+                os.write(self._file, line)
         except OSError as error:
             # Without it a death is not counted; the image itself is as well off as without this file.
             log.error("what is in hand cannot be marked: %s", error.strerror)

@@ -123,7 +123,7 @@ def blanked_changes(attributes: Attributes) -> Changes:
     Image Type stays where functional groups repeat it frame by frame, as Frame Type (PS3.3 C.7.6.16.2).
     """
     changes: Changes = {tags.SMALLEST_IMAGE_PIXEL_VALUE: None, tags.LARGEST_IMAGE_PIXEL_VALUE: None}
-    if not has_groups(attributes.elements):
+    if not has_groups(attributes):
         changes[tags.IMAGE_TYPE] = element(tags.IMAGE_TYPE, "CS", _derived(attributes))
     _describe(changes, attributes, "Regions of pixels blanked")
     sop_class, uid = attributes.text(tags.SOP_CLASS_UID), attributes.text(tags.SOP_INSTANCE_UID)
@@ -154,13 +154,13 @@ def lossy_changes(image: Image, loss: Loss, sop_class_uid: str, original_uid: st
         tags.LARGEST_IMAGE_PIXEL_VALUE: None,
     }
     description = f"Lossy compression {loss.method} {ratio}:1"
-    if has_groups(attributes.elements):
+    if has_groups(attributes):
         changes.update(_derived_frames(attributes, description, sop_class_uid, original_uid))
     else:
         _describe(changes, attributes, description)
         changes[tags.DERIVATION_CODE_SEQUENCE] = with_item(
             attributes.header,
-            attributes.elements.get(tags.DERIVATION_CODE_SEQUENCE),
+            attributes.element(tags.DERIVATION_CODE_SEQUENCE),
             tags.DERIVATION_CODE_SEQUENCE,
             item(_code(*_LOSSY)),
         )
@@ -198,7 +198,7 @@ def _source(attributes: Attributes, sop_class_uid: str, uid: str, purpose: Seque
         ]
     )
     tag = tags.SOURCE_IMAGE_SEQUENCE
-    return with_item(attributes.header, attributes.elements.get(tag), tag, added)
+    return with_item(attributes.header, attributes.element(tag), tag, added)
 
 
 def _derived(attributes: Attributes) -> bytes:

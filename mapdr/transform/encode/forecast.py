@@ -3,7 +3,7 @@
 Most bits of a codestream between 4:1 and 20:1 are those of the finest wavelet coefficients that rise above
 the quantiser's step. So the coefficients of one 5-3 transform (ISO/IEC 15444-1, F.4.8.2) of a quarter of the
 rows are counted by size, and a size counts the bits that it takes in steps of a level. On 512 x 512 cells
-this takes 0.4 ms, a hundredth of an encode.
+this takes 0.1 ms, where an encode takes 16.
 
 It is where a search begins, not where it ends. From one slice of a CT to the next the level that it leads to
 is 0.1 dB off in the median, where 0.6 dB is the tolerance of a ratio; from nothing, it is 1 to 2 dB on CT.
@@ -18,12 +18,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from mapdr._fast import details
+from mapdr._fast._pixels_py import OCTAVES, PER_OCTAVE
 from mapdr.kernel.codec import Pixels
 from mapdr.transform.encode.search import PER_DB
 
-STRIP, EVERY = 8, 32
-"""Rows that are looked at, and out of how many: as good as all rows on two CT series."""
-PER_OCTAVE, OCTAVES = 8, 20
 STEP = 3.0
 """The step of a level, in root mean square errors that the level allows (fits CT best at 8:1 to 20:1)."""
 TYPICAL = 0.29
@@ -32,9 +31,9 @@ LOSSLESS_STEP, LOSSLESS_FACTOR, LOSSLESS_POWER = 2 / 3, 3.2, 0.8
 """Bits of a lossless sample from the bits counted at that step."""
 
 Counts = NDArray[np.float64]
+_KINDS = {"i1": "b", "u1": "B", "i2": "h", "u2": "H", "i4": "i", "u4": "I"}
+"""Cells as `struct` has them."""
 
-_ONE = 127 << 3
-"""1.0 as IEEE 754 single, without all but three bits of the fraction."""
 _BINS = np.arange(PER_OCTAVE * OCTAVES)
 _SIZES: Counts = 2.0 ** (_BINS // PER_OCTAVE) * (1 + (_BINS % PER_OCTAVE + 0.5) / PER_OCTAVE) - 1
 _SIZES[0] = 0
@@ -52,12 +51,11 @@ class Forecast:
         """Look at frames of one shape, (rows, columns) or (rows, columns, samples)."""
         counts = np.zeros(_SIZES.size)
         for frame in frames:
-            for weight, coefficients in _finest(_strips(frame)):
-                sizes = np.abs(coefficients, out=coefficients).ravel()
-                sizes *= weight
-                sizes += 1
-                # Exponent and three bits of the fraction: eight bins in each octave.
-                counts += np.bincount((sizes.view(np.int32) >> 20) - _ONE, minlength=counts.size)
+            cells = np.ascontiguousarray(frame, frame.dtype.newbyteorder("="))
+            kind = _KINDS[f"{cells.dtype.kind}{cells.dtype.itemsize}"]
+            rows, columns = frame.shape[:2]
+            samples = math.prod(frame.shape[2:])
+            counts += details(cells.reshape(-1).view("u1").data, kind, rows, columns, samples)
         # One transform leaves three coefficients of detail for four samples.
         return cls(counts * (0.75 / max(counts.sum(), 1)), precision)
 
@@ -84,33 +82,3 @@ class Forecast:
 
     def _bits(self, step: float) -> float:
         return float((self.counts * np.log2(1 + _SIZES / step)).sum())
-
-
-def _strips(frame: Pixels) -> Pixels:
-    """The rows that are looked at, as (strips, rows, columns[, samples])."""
-    groups = len(frame) // EVERY
-    if not groups:
-        return frame[np.newaxis].astype(np.float32)
-    grouped = frame[: groups * EVERY].reshape(groups, EVERY, *frame.shape[1:])
-    return grouped[:, :STRIP].astype(np.float32)
-
-
-def _finest(rows: Pixels) -> list[tuple[float, Pixels]]:
-    """The detail coefficients of one transform, with the weight of their error in the image."""
-    low, high = _split(rows, 2)
-    _, low_high = _split(low, 1)
-    high_low, high_high = _split(high, 1)
-    return [(1.0, low_high), (1.0, high_low), (math.sqrt(0.5), high_high)]
-
-
-def _split(cells: Pixels, axis: int) -> tuple[Pixels, Pixels]:
-    """Low and high pass along `axis`; the ends, where the transform mirrors the image, are left out."""
-    count = (cells.shape[axis] - 1) // 2
-    before = (slice(None),) * axis
-    even, odd, after = (cells[(*before, slice(start, start + 2 * count, 2))] for start in (0, 1, 2))
-    high = even + after
-    high *= -0.5
-    high += odd
-    low = high * 0.5
-    low += even
-    return low, high

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from mapdr._fast import differences
+from mapdr._fast import differences, padding_gap
 from mapdr.dicom import tags
 from mapdr.kernel.codec import Pixels
 from mapdr.transform.encode.ssim import ssim
@@ -175,6 +175,16 @@ class PaddingGap:
         """Measure one frame; without padding nothing is in the way."""
         if padding is None:
             return cls(0, 0, -math.inf, math.inf)
+        kind = np.promote_types(frame.dtype, decoded.dtype)
+        if kind.itemsize > 2:
+            return cls._of_wide(padding, frame, decoded)
+        found = padding_gap(_cells(frame, kind), _cells(decoded, kind), kind.char, padding.low, padding.high)
+        low, high, below, above = found
+        return cls(low, high, -math.inf if below is None else below, math.inf if above is None else above)
+
+    @classmethod
+    def _of_wide(cls, padding: Padding, frame: Pixels, decoded: Pixels) -> PaddingGap:
+        """Of cells that hold more than 16 bits."""
         where = padding.mask(frame)
         padded, rest = decoded[where], decoded[~where]
         low = min(int(padded.min()), padding.low) if padded.size else padding.low

@@ -1,0 +1,141 @@
+/* Loops over the cells of frames that compilers turn into vector instructions: no branch depends on a
+cell, and each sum has the width that it needs. Included by _pixels.pyx, which says what the figures mean. */
+
+#include <stdint.h>
+
+/* On x86-64 the program chooses at its start between what every such processor has and AVX2, which does it in
+a third of the time. That takes an indirect function: of glibc, not of musl, Windows or macOS. */
+#if defined(__x86_64__) && defined(__GLIBC__) && defined(__GNUC__) && !defined(__clang__) && !defined(MAPDR_SANITIZED)
+#define MAPDR_LOOPS __attribute__((target_clones("avx2", "default"), optimize("O3")))
+#elif defined(__GNUC__) && !defined(__clang__)
+#define MAPDR_LOOPS __attribute__((optimize("O3")))
+#else
+#define MAPDR_LOOPS
+#endif
+
+struct mapdr_found {
+    int64_t count, most, squares, least, greatest;
+};
+
+struct mapdr_gap {
+    int64_t low, high, below, above;
+};
+
+#define MAPDR_BEYOND (1 << 20) /* what no cell of 16 bits holds */
+
+/* How far `decoded` is from `original`, but for values of `original` from `low` to `high`. */
+#define MAPDR_COMPARED(NAME, CELL)                                                                          \
+    MAPDR_LOOPS static void NAME(                                                                           \
+        const CELL *original, const CELL *decoded, int64_t count, int low, int high, struct mapdr_found *found) \
+    {                                                                                                       \
+        int most = 0, least = MAPDR_BEYOND, greatest = -MAPDR_BEYOND;                                       \
+        int64_t counted = 0;                                                                                \
+        uint64_t squares = 0;                                                                               \
+        for (int64_t begin = 0; begin < count; begin += 1 << 16) {                                          \
+            int64_t end = begin + (1 << 16) < count ? begin + (1 << 16) : count;                            \
+            int some = 0;                                                                                   \
+            for (int64_t index = begin; index < end; index++) {                                             \
+                int value = original[index], off = value - (int)decoded[index];                             \
+                int mask = -((value < low) | (value > high));                                               \
+                some -= mask;                                                                               \
+                off = (off < 0 ? -off : off) & mask;                                                        \
+                most = off > most ? off : most;                                                             \
+                int lower = mask ? value : MAPDR_BEYOND, upper = mask ? value : -MAPDR_BEYOND;              \
+                least = lower < least ? lower : least;                                                      \
+                greatest = upper > greatest ? upper : greatest;                                             \
+                squares += (uint64_t)(uint32_t)off * (uint32_t)off;                                         \
+            }                                                                                               \
+            counted += some;                                                                                \
+        }                                                                                                   \
+        found->count = counted;                                                                             \
+        found->most = most;                                                                                 \
+        found->squares = (int64_t)squares;                                                                  \
+        found->least = least;                                                                               \
+        found->greatest = greatest;                                                                         \
+    }
+
+/* The values of `decoded` where `original` is from `low` to `high`, and what of the others is next to them. */
+#define MAPDR_GAP(NAME, CELL)                                                                               \
+    MAPDR_LOOPS static void NAME(                                                                           \
+        const CELL *original, const CELL *decoded, int64_t count, int low, int high, struct mapdr_gap *gap) \
+    {                                                                                                       \
+        int lowest = low, highest = high, below = -MAPDR_BEYOND, above = MAPDR_BEYOND;                      \
+        for (int64_t index = 0; index < count; index++) {                                                   \
+            int value = original[index], other = decoded[index];                                            \
+            int mask = -((value >= low) & (value <= high));                                                 \
+            int lower = (mask & (other - MAPDR_BEYOND)) + MAPDR_BEYOND;                                      \
+            int upper = (mask & (other + MAPDR_BEYOND)) - MAPDR_BEYOND;                                      \
+            lowest = lower < lowest ? lower : lowest;                                                       \
+            highest = upper > highest ? upper : highest;                                                    \
+        }                                                                                                   \
+        for (int64_t index = 0; index < count; index++) {                                                   \
+            int value = original[index], other = decoded[index];                                            \
+            int outside = (value < low) | (value > high), lies_under = other <= lowest;                     \
+            int under = (outside & lies_under) ? other : -MAPDR_BEYOND;                                     \
+            int over = (outside & !lies_under) ? other : MAPDR_BEYOND;                                      \
+            below = under > below ? under : below;                                                          \
+            above = over < above ? over : above;                                                            \
+        }                                                                                                   \
+        gap->low = lowest;                                                                                  \
+        gap->high = highest;                                                                                \
+        gap->below = below;                                                                                 \
+        gap->above = above;                                                                                 \
+    }
+
+MAPDR_COMPARED(mapdr_compared_i8, int8_t)
+MAPDR_COMPARED(mapdr_compared_u8, uint8_t)
+MAPDR_COMPARED(mapdr_compared_i16, int16_t)
+MAPDR_COMPARED(mapdr_compared_u16, uint16_t)
+MAPDR_GAP(mapdr_gap_i8, int8_t)
+MAPDR_GAP(mapdr_gap_u8, uint8_t)
+MAPDR_GAP(mapdr_gap_i16, int16_t)
+MAPDR_GAP(mapdr_gap_u16, uint16_t)
+
+/* Eight sizes in each octave from 1 on: exponent and three bits of the fraction of an IEEE 754 single. */
+static inline int mapdr_bin(float size)
+{
+    union {
+        float number;
+        int32_t bits;
+    } found = {size};
+    return (found.bits >> 20) - (127 << 3);
+}
+
+/* One row of a strip, high and low pass along it: twice and four times what the transform gives. */
+#define MAPDR_ROW(NAME, CELL)                                                                               \
+    MAPDR_LOOPS static void NAME(const CELL *row, int64_t pairs, int64_t samples, int32_t *high, int32_t *low) \
+    {                                                                                                       \
+        for (int64_t pair = 0; pair < pairs; pair++) {                                                      \
+            for (int64_t sample = 0; sample < samples; sample++) {                                          \
+                const CELL *cell = row + 2 * pair * samples + sample;                                       \
+                int32_t even = cell[0], odd = cell[samples], after = cell[2 * samples];                     \
+                int32_t detail = 2 * odd - (even + after);                                                  \
+                high[pair * samples + sample] = detail;                                                     \
+                low[pair * samples + sample] = detail + 4 * even;                                           \
+            }                                                                                               \
+        }                                                                                                   \
+    }
+
+MAPDR_ROW(mapdr_row_i8, int8_t)
+MAPDR_ROW(mapdr_row_u8, uint8_t)
+MAPDR_ROW(mapdr_row_i16, int16_t)
+MAPDR_ROW(mapdr_row_u16, uint16_t)
+
+/* Count the details that three rows after `MAPDR_ROW` have, by size; all of them are whole eighths. */
+MAPDR_LOOPS static void mapdr_count_details(
+    int32_t *const high[3], int32_t *const low[3], int64_t count, int32_t *bins, int64_t *counts)
+{
+    const float weight = 0.70710678f; /* of the error that a detail in both directions makes */
+    for (int64_t index = 0; index < count; index++) {
+        int32_t both = 2 * high[1][index] - (high[0][index] + high[2][index]);
+        int32_t across = both + 4 * high[0][index];
+        int32_t along = 2 * low[1][index] - (low[0][index] + low[2][index]);
+        float weighed = (float)(both < 0 ? -both : both) * 0.25f * weight;
+        bins[3 * index] = mapdr_bin(weighed + 1.0f);
+        bins[3 * index + 1] = mapdr_bin((float)(across < 0 ? -across : across) * 0.125f + 1.0f);
+        bins[3 * index + 2] = mapdr_bin((float)(along < 0 ? -along : along) * 0.125f + 1.0f);
+    }
+    for (int64_t index = 0; index < 3 * count; index++) {
+        counts[bins[index]]++;
+    }
+}

@@ -1,0 +1,109 @@
+"""Keeps what transforms have found of images, before these are sent: of many images in one transaction.
+
+A commit of its own for each image costs the interpreter's lock as much as all else that is done for one, and
+threads that encode would queue on the index for it. So a thread of its own writes what has come together.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any
+
+from mapdr.kernel.step import Memory
+
+SECONDS = 0.1
+"""How long facts wait for those of other images, counted from the last write: a lone image waits for none."""
+
+Facts = Mapping[str, Any]
+Kept = Sequence[tuple[Any, Facts]]
+"""Facts, and before them the memory that they are for."""
+Then = Callable[[Exception | None], None]
+
+
+class Noted:
+    """Implements `mapdr.kernel.step.Memory` for one preparation: what is kept is noted here, and to be
+    written before the payload is handed out."""
+
+    def __init__(self, memory: Memory) -> None:
+        self.memory = memory
+        self.facts: Facts | None = None
+
+    def recall(self) -> Facts | None:
+        """What was kept last, here or before."""
+        return self.memory.recall() if self.facts is None else self.facts
+
+    def keep(self, facts: Facts) -> None:
+        """Note them."""
+        self.facts = facts
+
+
+@dataclass(frozen=True, slots=True)
+class _Waiting:
+    memory: Memory
+    facts: Facts
+    then: Then
+
+
+class Keeping:
+    """Writes facts by `write`, which raises if none of what it was given is safe. Thread-safe."""
+
+    def __init__(self, write: Callable[[Kept], None]) -> None:
+        self._write = write
+        self._lock = threading.Lock()
+        self._waiting: list[_Waiting] = []
+        self._closing = threading.Event()
+        self._wrote_at = 0.0
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="keep")
+
+    def now(self, noted: Noted) -> None:
+        """Write what was noted, if anything was. Raises what `write` does."""
+        if noted.facts is not None:
+            self._write([(noted.memory, noted.facts)])
+
+    def soon(self, noted: Noted, then: Then) -> None:
+        """Have what was noted written, and call `then` with what `write` has raised for it, or with None.
+
+        Where nothing was noted, it is called at once. Raises RuntimeError once it is closed.
+        """
+        if noted.facts is None:
+            then(None)
+            return
+        with self._lock:
+            self._waiting.append(_Waiting(noted.memory, noted.facts, then))
+            if len(self._waiting) > 1:
+                return  # who came first has the thread write
+            try:
+                self._thread.submit(self._gathered)
+            except RuntimeError:
+                self._waiting.clear()
+                raise
+
+    def close(self) -> None:
+        """Write no more; what waits is not handed out."""
+        self._closing.set()
+        self._thread.shutdown(wait=False, cancel_futures=True)
+
+    def _gathered(self) -> None:
+        self._closing.wait(max(0.0, self._wrote_at + SECONDS - time.monotonic()))
+        with self._lock:
+            waiting, self._waiting = self._waiting, []
+        if waiting:
+            self._kept(waiting)
+        self._wrote_at = time.monotonic()
+
+    def _kept(self, waiting: Sequence[_Waiting]) -> None:
+        try:
+            self._write([(each.memory, each.facts) for each in waiting])
+        except Exception as error:  # noqa: BLE001  told to who asked for it
+            if len(waiting) > 1:  # it may be by one of them
+                for each in waiting:
+                    self._kept([each])
+                return
+            waiting[0].then(error)
+            return
+        for each in waiting:
+            each.then(None)

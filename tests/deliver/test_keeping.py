@@ -1,0 +1,143 @@
+"""What transforms have found is kept before the payload is handed out, that of many images at once."""
+
+from __future__ import annotations
+
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import pytest
+
+from deliver.fakes import FakeLedger, FakePipeline, make_instance
+from mapdr.deliver.feed import keeping
+from mapdr.deliver.feed.keeping import Keeping, Kept, Noted
+from mapdr.deliver.feed.preparer import Preparer
+from mapdr.kernel.item import Instance, Payload
+from mapdr.store.queue.ledger import LeasedDelivery
+from mapdr.testing.wait import until
+
+
+class Finding(FakePipeline):
+    """Keeps the image's id, and for some of them nothing."""
+
+    def __init__(self, quick: bool = False) -> None:
+        super().__init__(quick=quick)
+        self.silent: set[str] = set()
+
+    def prepare(self, instance: Instance, memory: Any, syntax_override: str = "") -> Payload:
+        if instance.id not in self.silent:
+            memory.keep({"id": "an earlier step's"})
+            assert memory.recall() == {"id": "an earlier step's"}
+            memory.keep({"id": instance.id})
+        return super().prepare(instance, memory, syntax_override)
+
+
+class Notes(FakeLedger):
+    """Keeps what it is given, one transaction in each list of `kept`, while `go` is set."""
+
+    def __init__(self) -> None:
+        super().__init__([])
+        self.kept: list[list[str]] = []
+        self.refused: set[str] = set()
+        self.go = threading.Event()
+        self.go.set()
+
+    def memory(self, instance_id: str, recipe: str, syntax: str) -> Any:
+        return instance_id
+
+    def keep(self, kept: Kept) -> None:
+        assert self.go.wait(10)
+        assert all(memory == facts["id"] for memory, facts in kept)
+        ids = [facts["id"] for _, facts in kept]
+        if self.refused & set(ids):
+            raise OSError(28, "No space left on device")
+        self.kept.append(ids)
+
+
+def delivery(number: int) -> LeasedDelivery:
+    return LeasedDelivery(number, make_instance(number), "a", 0, 0, "r", "", 0, 0.0)
+
+
+def id_of(number: int) -> str:
+    return make_instance(number).id
+
+
+def test_a_payload_is_handed_out_once_its_facts_are_kept() -> None:
+    notes, chain = Notes(), Finding()
+    chain.silent.add(id_of(2))
+    notes.go.clear()
+    with ThreadPoolExecutor(2) as pool:
+        preparer = Preparer(notes, lambda steps: chain, pool)
+        waits, goes = (preparer.request(delivery(number), "") for number in (1, 2))
+        assert goes.result(10), "it has nothing to wait for"
+        until(lambda: len(chain.prepared) == 2)
+        assert not waits.done()
+        assert not preparer.at_once(delivery(1), "")
+        notes.go.set()
+        assert waits.result(10)
+        preparer.close()
+    assert notes.kept == [[id_of(1)]], "and what the last step has kept, once"
+
+
+def test_facts_of_images_that_come_together_are_kept_in_one_transaction(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(keeping, "SECONDS", 0.5)
+    notes, chain = Notes(), Finding()
+    with ThreadPoolExecutor(4) as pool:
+        preparer = Preparer(notes, lambda steps: chain, pool)
+        preparer.request(delivery(1), "").result(10)
+        assert notes.kept == [[id_of(1)]], "a lone image waits for none"
+        for each in [preparer.request(delivery(number), "") for number in range(2, 8)]:
+            assert each.result(10)
+        preparer.close()
+    assert [sorted(ids) for ids in notes.kept[1:]] == [sorted(map(id_of, range(2, 8)))]
+
+
+def test_what_cannot_be_kept_is_told_to_who_asked_and_to_nobody_else(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(keeping, "SECONDS", 0.5)
+    notes, chain = Notes(), Finding()
+    notes.refused.add(id_of(3))
+    with ThreadPoolExecutor(4) as pool:
+        preparer = Preparer(notes, lambda steps: chain, pool)
+        preparer.request(delivery(1), "").result(10)
+        asked = {number: preparer.request(delivery(number), "") for number in (2, 3, 4)}
+        with pytest.raises(OSError, match="No space left"):
+            asked[3].result(10)
+        for number in (2, 4):
+            assert asked[number].result(10)
+        preparer.close()
+    assert sorted(notes.kept[1:]) == [[id_of(2)], [id_of(4)]]
+
+
+def test_what_takes_no_thread_is_kept_before_it_is_given_too() -> None:
+    notes, chain = Notes(), Finding(quick=True)
+    preparer = Preparer(notes, lambda steps: chain, ThreadPoolExecutor(1))
+    assert preparer.now(delivery(1), "")
+    assert notes.kept == [[id_of(1)]]
+    notes.refused.add(id_of(2))
+    with pytest.raises(OSError, match="No space left"):
+        preparer.now(delivery(2), "")
+
+
+def test_nothing_is_handed_out_behind_the_end() -> None:
+    notes, chain = Notes(), Finding()
+    with ThreadPoolExecutor(1) as pool:
+        preparer = Preparer(notes, lambda steps: chain, pool)
+        preparer.close()
+        asked = preparer.request(delivery(1), "")
+        until(asked.cancelled)
+    assert not notes.kept
+
+
+def test_facts_that_wait_are_not_written_behind_the_end() -> None:
+    written: list[Kept] = []
+    keeps = Keeping(written.append)
+    keeps.close()
+    noted = Noted(Notes().memory("1", "r", ""))
+    noted.keep({"id": "1"})
+    with pytest.raises(RuntimeError):
+        keeps.soon(noted, lambda error: None)
+    assert not written
