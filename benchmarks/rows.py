@@ -21,8 +21,6 @@ from benchmarks.node import TAG_RULE, node, wait_until
 from benchmarks.peers import ROOT, Sink, certificate, free_port, load, orthanc, running, scratch, storescp
 
 BULK, LARGE, SMALL = 8_000_000, 1 << 19, 9000
-JOURNALLED = {("512 kB", 1): 1.4, ("512 kB", 8): 1.4, ("9 kB", 1): 2.0, ("9 kB", 8): 2.5}
-"""What a node with a journal is asked for, by size and senders."""
 COPIES = 5
 """Copies of the real series that are compressed: 290 slices, some six seconds of work for two cores."""
 
@@ -43,9 +41,9 @@ class Row:
     unit: str = "images/s"
 
 
-def receive(size: int, durability: str, senders: int, count: int, *, journal: bool = False) -> float:
+def receive(size: int, durability: str, senders: int, count: int) -> float:
     """Images per second into a node with one matching rule."""
-    with scratch("node") as folder, node(folder, durability=durability, journal=journal) as bench:
+    with scratch("node") as folder, node(folder, durability=durability) as bench:
         return load(bench.port, count, size, senders)["rate"]
 
 
@@ -277,18 +275,6 @@ def table() -> list[Row]:
                     0.8,
                     lambda size=size, count=count, senders=senders: receive(
                         size, "power-loss", senders, count
-                    ),
-                    lambda size=size, count=count, senders=senders: into_plain_loop(size, senders, count),
-                    "plain loop with fsync",
-                )
-            )
-            rows.append(
-                Row(
-                    f"receive, {label}, power-loss, a journal, {senders} sender{'s' * (senders > 1)}",
-                    size,
-                    JOURNALLED[label, senders],
-                    lambda size=size, count=count, senders=senders: receive(
-                        size, "power-loss", senders, count, journal=True
                     ),
                     lambda size=size, count=count, senders=senders: into_plain_loop(size, senders, count),
                     "plain loop with fsync",

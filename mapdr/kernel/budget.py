@@ -105,6 +105,11 @@ class Share(Allowance):
         return self._grant.amount
 
     @property
+    def alone(self) -> bool:
+        """Whether nothing else is at work while this is."""
+        return self._grant.alone
+
+    @property
     def most(self) -> int:
         """Bytes that it could have if nobody else had any."""
         return self._budget.total

@@ -40,8 +40,9 @@ BEAT = 1.0
 """Seconds between two signs of life at least, and between looks at the node itself."""
 PURGE = 60.0
 """Seconds between looks for files whose retention is over."""
-EARLY = 3.0
-"""Seconds that a round may take to purge before its time: signs of life are given by the same thread."""
+PURGING = 3.0
+"""Seconds that a round may take to purge, and the next goes on: signs of life are given, and orders looked
+for, by the same thread."""
 CERTIFICATES = 3600.0
 """Seconds between looks for certificates that end soon ..."""
 DAY = 86400.0
@@ -153,8 +154,8 @@ class Upkeep:
                 self._due[self._beat] = 0.0
             for work, due in list(self._due.items()):
                 if time.monotonic() >= due:
-                    self._try(work)
                     self._due[work] = time.monotonic() + self._every[work]
+                    self._try(work)
 
     def _try(self, work: Callable[[], object], name: str = "") -> bool:
         """Whether it succeeded."""
@@ -229,7 +230,7 @@ class Upkeep:
             return
         room, store = self._node.store.spool.room, self._node.store
         purged = store.retention.make_room(
-            time.time(), lambda: room.look(afresh=True) < DiskStep.PURGING, EARLY
+            time.time(), lambda: room.look(afresh=True) < DiskStep.PURGING, PURGING
         )
         if not purged.more:
             self._early_due = time.monotonic() + PURGE
@@ -264,7 +265,9 @@ class Upkeep:
         store.erasure.finish()
         if keep is not None:
             store.outbox.forget(time.time() - keep)
-            purged = store.retention.purge(time.time(), keep)
+            purged = store.retention.purge(time.time(), keep, PURGING)
+            if purged.more:
+                self._due[self._purge] = 0.0
             if purged.images:
                 log.info("purged %d delivered images, %d bytes", purged.images, purged.bytes)
                 self._node.watch.count("store.purged", purged.images)
@@ -283,7 +286,9 @@ class Upkeep:
                 days = round((expiring.first_at - now) / DAY, 1)
                 self._node.watch.emit("images.expiring", images=expiring.images, days=days)
             unrouted.told(now, keep)
-        purged = unrouted.purge(now, keep)
+        purged = unrouted.purge(now, keep, PURGING)
+        if purged.more:
+            self._due[self._unrouted] = 0.0
         if purged.images:
             self._purged(purged, f"no rule took them for {keep / DAY:g} days")
             unrouted.look(now, keep)

@@ -72,6 +72,7 @@ class Access:
         self._busy = busy
         self._store: Store | None = None
         self._unanswered: tuple[float, int] | None = None  # the sign after which it gave none when asked
+        self._can_touch = True  # until it is found that the file that says so belongs to somebody else
 
     @classmethod
     def of(cls, config: Path, *, busy: float = LOOKING, rules: bool = False) -> Access:
@@ -190,9 +191,9 @@ class Access:
     def running(self) -> Heartbeat | None:
         """The node's sign of life, if it gives one now and its process has not ended since."""
         beat, alive = self.asked(), self.alive
-        if beat is None or beat.counters.get("state") == "stopped" or is_silent(beat, time.time(), alive):
+        if beat is None or alive is False or beat.counters.get("state") == "stopped":
             return None
-        return beat if alive is not False else None
+        return None if is_silent(beat, time.time(), asked=self.can_ask) else beat
 
     def asked(self) -> Heartbeat | None:
         """The node's last sign of life, as of now: one that lives on this machine is asked for it if it gave
@@ -206,17 +207,31 @@ class Access:
         age = time.time() - beat.at
         if age <= RECENT or not self.alive:
             return beat
-        try:
-            os.utime(running_file(self.plan.node.data, self.plan.node.name))
-        except OSError:  # another user's: then its age says what can be known
+        self._can_touch = self._touch()
+        if not self._can_touch:
             return beat
         is_unheard = (beat.at, beat.process) == self._unanswered
         return self._answer(beat) if age > OLD and not is_unheard else beat
 
+    @property
+    def can_ask(self) -> bool:
+        """Whether the node lives on this machine and is asked by `asked`; if not, the age of its last sign
+        says what can be known."""
+        return self._can_touch and self.alive is True
+
+    def _touch(self) -> bool:
+        """Ask for a sign of life, which is read later; whether this process may."""
+        try:
+            os.utime(running_file(self.plan.node.data, self.plan.node.name))
+        except OSError:  # another user's
+            return False
+        return True
+
     def _answer(self, before: Heartbeat) -> Heartbeat:
-        """The sign of life that the node gives when asked, or the one before if it gives none."""
+        """The sign of life that the node gives when asked, or the one before if it gives none: at once where
+        its process ends meanwhile."""
         deadline = time.monotonic() + ANSWER
-        while time.monotonic() < deadline:
+        while time.monotonic() < deadline and self.alive:
             time.sleep(PAUSE)
             beat = self.last_beat()
             if beat is not None and (beat.at, beat.process) != (before.at, before.process):

@@ -39,6 +39,10 @@ CURES: Mapping[str, str] = MappingProxyType(
         ),
         "gave-up": f"the time of give_up is over: mapdr doctor peer says why none was taken, {_AGAIN}",
         "unexpected": f"a fault of this node, which its log names: report it, {_AGAIN} after an update",
+        "out-of-memory": (
+            "this machine had no memory for it, even with nothing else at work: see what else runs there, "
+            f"or lower [node] memory, {_AGAIN}"
+        ),
         "unnamed": f"the server's answer never named the image: ask its administrator, {_AGAIN}",
         "unconfirmed": f"the server never confirmed it: ask its administrator, {_AGAIN}",
         "deadly": (

@@ -26,7 +26,9 @@ def standing(opened: Access, names: Iterable[str]) -> list[Destination]:
     `view.node_state` gives all destinations, with their counts. Raises MapdrError if there is no index.
     """
     held, beat = opened.index().ledger.held_destinations(), opened.asked()
-    facts = Facts(time.time(), NOTHING, 0, 0, 0, held=held, heartbeat=beat, alive=opened.alive)
+    facts = Facts(
+        time.time(), NOTHING, 0, 0, 0, held=held, heartbeat=beat, alive=opened.alive, asked=opened.can_ask
+    )
     _, _, live = told_by(facts)
     return [destination(name, facts, live, Rates()) for name in names]
 
@@ -142,7 +144,7 @@ def _node_state(facts: Facts, told: Mapping[str, Any]) -> str:
     said = "" if beat is None else str(told.get("state", "running"))
     if said == "stopped" or (beat is not None and facts.alive is False):
         return "stopped"  # a process that died says nothing more
-    if beat is not None and not is_silent(beat, facts.at, facts.alive):
+    if beat is not None and not is_silent(beat, facts.at, asked=facts.asked):
         return said
     if facts.trouble:
         return "unknown"

@@ -36,8 +36,9 @@ class Facts:
     """What was read at one moment from index and surroundings.
 
     `trouble` says why the index cannot be read now; counts and queues are then those of `as_of`.
-    `alive`: whether a process runs as this node; None where that cannot be found out. `lost`: it does, and
-    the index has never heard of it. `unwritable`: why the index cannot be written, if the node is silent.
+    `alive`: whether a process runs as this node; None where that cannot be found out. `asked`: it was asked
+    for its sign of life. `lost`: it lives, and the index has never heard of it. `unwritable`: why the index
+    cannot be written, if the node is silent.
     `arrivals`: when the last image of each source came; `from_peers`: today's images by the peer's name.
     `volumes`: the bytes of today's deliveries by destination, as they came and as they went.
     `misconfigured`: the configuration file has problems, which the node would find with the next reload.
@@ -59,6 +60,7 @@ class Facts:
     trouble: str = ""
     as_of: float = 0.0
     alive: bool | None = None
+    asked: bool = False
     lost: bool = False
     unwritable: str = ""
     misconfigured: bool = False
@@ -67,10 +69,10 @@ class Facts:
     volumes: Mapping[str, tuple[int, int]] = field(default_factory=dict)
 
 
-def is_silent(beat: Heartbeat, now: float, alive: bool | None) -> bool:
-    """Whether a node is not heard any more. One that lives on this machine was asked (`Access.asked`) and has
-    answered; of any other a sign is due after the seconds that the last one tells."""
-    rests = 0.0 if alive else beat.counters.get("rests") or 0.0
+def is_silent(beat: Heartbeat, now: float, *, asked: bool) -> bool:
+    """Whether a node is not heard any more. One that was `asked` has answered, or is silent
+    (`Access.can_ask`); of any other a sign is due after the seconds that the last one tells."""
+    rests = 0.0 if asked else beat.counters.get("rests") or 0.0
     return now - beat.at > rests + SILENT
 
 

@@ -107,13 +107,14 @@ class NodeView:
             index_bytes=index_size(node),
             writable=writable(node.data),
             alive=alive,
+            asked=self._access.can_ask,
             lost=bool(alive) and told is None,
             arrivals=store.arrivals.all(),
             from_peers=store.counts.received_today(),
             volumes=_volumes(store, day_number(date.today())),
             # The node in this process is not asked by the index: there it may rest.
             unwritable=unwritable(node)
-            if alive and told and is_silent(told, now, None if own else alive)
+            if alive and told and is_silent(told, now, asked=self._access.can_ask and not own)
             else "",
         )
 

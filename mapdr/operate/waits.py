@@ -50,6 +50,7 @@ REASONS: Mapping[str, str] = MappingProxyType(
         "unconfirmed": "the server did not confirm it; it is tried again",
         "preparing": "it could not be prepared for now",
         "unexpected": "it could not be prepared or sent, by a fault of this node",
+        "out-of-memory": "this machine had no memory to prepare it; it is tried again",
         "own-fault": "no connection can be opened here: a fault of this node",
         "interrupted": "the node ended while it was leased",
     }

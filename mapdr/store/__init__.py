@@ -259,6 +259,7 @@ class Store:
         """
         make_folder(self.spool.folder, self.durability, within=self.data)
         self._node_claim.alone(CLAIM_SECONDS)
+        last = self.commands.last_beat()
         with self._claim.exclusive(CLAIM_SECONDS):
             recovery = Recovery(
                 self.database,
@@ -267,7 +268,7 @@ class Store:
                 ledger=self.ledger,
                 in_hand=self.in_hand,
                 rules=EarlierRules(rules_for, self.recipes),
-                last_beat=self.commands.last_beat(),
+                last_beat=last.at if last is not None else None,
             )
             self.outbox.release()
             replayed = replay(self.spool)
@@ -281,9 +282,9 @@ class Store:
         make_folder(self.spool.folder, self.durability, within=self.data)
         self._claim.shared(CLAIM_SECONDS)
         self.spool.after(self.instances.newest())
-        last_sign = self.commands.last_beat()
-        self._clock.begin(last_sign)
-        self.arrivals.resume(last_sign, time.time())
+        last = self.commands.last_beat()
+        self._clock.begin(last.at if last is not None else None)
+        self.arrivals.resume(last.lived_until if last is not None else None, time.time())
         if self._with_journal:
             self._begin_journal()
         self.writer.start()

@@ -13,8 +13,9 @@ Choosing and committing are one transaction, so that a re-route cannot promise a
 from __future__ import annotations
 
 import logging
+import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from sqlalchemy import Connection, case, delete, func, select, update
@@ -23,12 +24,12 @@ from mapdr.store.index import schema
 from mapdr.store.index.database import Database, portions
 from mapdr.store.index.schema import ENDED, State
 from mapdr.store.spool.files import Spool
-from mapdr.store.spool.ids import hour_of_time
+from mapdr.store.spool.ids import hour_of, hour_of_time
 
 log = logging.getLogger("mapdr.store")
 
-_EARLY = 50
-"""Images that are purged before their time between two looks at the disk."""
+_AT_ONCE, _EARLY = 500, 50
+"""Images that are looked at in one transaction; before their time, between two looks at the disk."""
 
 _instance, _delivery, _series = schema.instance, schema.delivery, schema.series
 
@@ -42,28 +43,62 @@ class Purged:
     more: bool = False
 
 
+class _Walk:
+    """Goes through a spool, the oldest first, in several calls if it takes long; `size` images at a time."""
+
+    def __init__(self, spool: Spool, size: int) -> None:
+        self._spool = spool
+        self._size = size
+        self._last = ""  # the last id that was looked at; empty at the beginning
+        self.more = False
+        """Whether the last call ended before the walk did: the next goes on from there."""
+
+    def portions(self, seconds: float, newest: str = "") -> Iterator[Sequence[str]]:
+        """The ids of files, of hours up to `newest` if that is not empty; none begins after some `seconds`.
+
+        Folders of hours that are empty then are removed.
+        """
+        until = time.monotonic() + seconds
+        after, self.more = self._last, True
+        for hour in self._spool.hours():
+            if newest and hour > newest:
+                break
+            if after and hour < hour_of(after):
+                continue
+            if time.monotonic() > until:
+                return
+            for ids in portions([id_ for id_ in self._spool.files(hour) if id_ > after], self._size):
+                if time.monotonic() > until:
+                    return
+                yield ids
+                self._last = ids[-1]
+            self._spool.remove_hour(hour)
+        self.begin_anew()
+
+    def begin_anew(self) -> None:
+        """The next call begins with the oldest."""
+        self._last, self.more = "", False
+
+
 class Retention:
     """Purges one node's files; walks the spool, where only what is left is found."""
 
     def __init__(self, database: Database, spool: Spool) -> None:
         self._database = database
         self._spool = spool
-        self._from_hour = ""
+        self._due = _Walk(spool, _AT_ONCE)
+        self._early = _Walk(spool, _EARLY)
 
-    def purge(self, now: float, keep_seconds: float) -> Purged:
+    def purge(self, now: float, keep_seconds: float, seconds: float = math.inf) -> Purged:
         """Purge what was delivered everywhere, or dismissed, `keep_seconds` ago or earlier.
 
-        What is pending, held or parked anywhere stays, and so does what no rule took.
+        What is pending, held or parked anywhere stays, and so does what no rule took. Ends after some
+        `seconds`, as `make_room` does.
         """
         images = size = 0
-        newest = hour_of_time(now - keep_seconds)
-        for hour in self._spool.hours():
-            if hour > newest:
-                break
-            for ids in portions(list(self._spool.files(hour))):
-                images, size = self._purge(ids, now, now - keep_seconds, images, size)
-            self._spool.remove_hour(hour)
-        return Purged(images, size)
+        for ids in self._due.portions(seconds, hour_of_time(now - keep_seconds)):
+            images, size = self._purge(ids, now, now - keep_seconds, images, size)
+        return Purged(images, size, self._due.more)
 
     def make_room(self, now: float, enough: Callable[[], bool], seconds: float) -> Purged:
         """Purge what was delivered somewhere and is owed nowhere, however short ago, the oldest first.
@@ -72,21 +107,12 @@ class Retention:
         the answer says whether it has not seen all.
         """
         images = size = 0
-        until = time.monotonic() + seconds
-        for hour in self._spool.hours():
-            if hour < self._from_hour:
-                continue
-            if time.monotonic() > until:
-                self._from_hour = hour
-                return Purged(images, size, more=True)
-            for ids in portions(list(self._spool.files(hour)), _EARLY):
-                if enough():
-                    self._from_hour = ""
-                    return Purged(images, size)
-                images, size = self._purge(ids, now, now, images, size, delivered=True)
-            self._spool.remove_hour(hour)
-        self._from_hour = ""
-        return Purged(images, size)
+        for ids in self._early.portions(seconds):
+            if enough():
+                self._early.begin_anew()
+                break
+            images, size = self._purge(ids, now, now, images, size, delivered=True)
+        return Purged(images, size, self._early.more)
 
     def _purge(
         self,

@@ -13,6 +13,8 @@ from __future__ import annotations
 
 import json
 import logging
+import math
+import time
 from dataclasses import dataclass
 
 from sqlalchemy import ColumnElement, Connection, delete, func, literal_column, select, update
@@ -85,8 +87,12 @@ class UnroutedRetention:
         with self._database.write() as connection:
             self._write(connection, [])
 
-    def purge(self, now: float, keep: float) -> Purged:
-        """Purge what came `keep` seconds ago or earlier, and was told of a notice ago or earlier."""
+    def purge(self, now: float, keep: float, seconds: float = math.inf) -> Purged:
+        """Purge what came `keep` seconds ago or earlier, and was told of a notice ago or earlier.
+
+        Ends after some `seconds`: `more` of the answer says whether there may be others.
+        """
+        until = time.monotonic() + seconds
         notice = min(NOTICE, keep)
         with self._database.read() as connection:
             covered = [upto for at, upto in self._told(connection) if at <= now - notice]
@@ -94,6 +100,7 @@ class UnroutedRetention:
             return Purged()
         images = size = 0
         while chosen := self._choose(now, min(now - keep, *covered[-1:])):
+            # These go, however late it is: their rows say that they are gone.
             for id_, bytes_ in chosen.items():
                 try:
                     gone = self._spool.discard(id_)
@@ -101,6 +108,8 @@ class UnroutedRetention:
                     log.warning("%s: could not be purged (%s)", id_, error.strerror)
                     continue
                 images, size = images + gone, size + bytes_ * gone
+            if time.monotonic() > until:
+                return Purged(images, size, more=True)
         return Purged(images, size)
 
     def _choose(self, now: float, before: float) -> dict[str, int]:

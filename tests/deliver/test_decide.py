@@ -112,6 +112,9 @@ def test_errors_of_preparation() -> None:
     assert temporary.not_before > NOW + 10
     assert error(KeyError("x")).state == "pending"
     assert error(KeyError("x"), attempts=2).state == "parked"
+    short, parked = error(MemoryError()), error(MemoryError(), attempts=2)
+    assert (short.state, short.reason, short.count_attempt) == ("pending", "out-of-memory", True)
+    assert (parked.state, parked.reason) == ("parked", "out-of-memory")
 
 
 def test_an_image_without_room_waits_until_another_has_been_tried() -> None:

@@ -391,6 +391,32 @@ def test_an_image_with_which_the_node_died_twice_is_tried_alone_and_survives() -
     assert marks.died == {}, "its deaths were not its fault"
 
 
+def test_an_image_that_finds_no_memory_is_tried_alone_before_anybody_hears_of_it() -> None:
+    chain, memory = Hungry({1: 0, 2: 40}, result=2), Budget(100)
+    left = [MemoryError(), MemoryError()]
+
+    def short(instance: Instance) -> None:
+        if left and instance.id == f"{2:032x}":
+            raise left.pop()
+
+    chain.fail = short
+    chain.go[2].set()
+    with ThreadPoolExecutor(2) as pool:
+        preparer = Preparer(FakeLedger(), lambda steps: chain, pool, budget=memory)
+        other = preparer.request(delivery(1, "a"), "")
+        begun(chain, 1)
+        hungry = preparer.request(delivery(2, "b"), "")
+        until(lambda: len(left) == 1, 10, "its first try")
+        assert not hungry.done()
+        until(lambda: memory.waiting == 1, 10, "its wait for the others")
+        chain.go[1].set()
+        other.result(10)
+        with pytest.raises(MemoryError):
+            hungry.result(10)
+        assert chain.begun == [1, 2, 2]
+        assert preparer.request(delivery(2, "b"), "").result(10).in_memory == 2
+
+
 def test_an_image_with_which_the_node_died_alone_is_not_tried_any_more() -> None:
     chain, marks = Hungry({1: 0, 2: 0}), Marks({1: 3})
     chain.go[2].set()

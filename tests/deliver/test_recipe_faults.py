@@ -196,7 +196,11 @@ def test_a_fault_at_any_step_leaves_nothing_sent_and_no_value(
     assert not [fault for fault in by_uid.values() if not fault.hits], "faults that did not happen"
     for uid, fault in by_uid.items():
         row = rows[uid]
-        expected = {"permanent": ("parked", "injected"), "temporary": ("pending", "preparing")}
+        expected = {
+            "permanent": ("parked", "injected"),
+            "temporary": ("pending", "preparing"),
+            "out of memory": ("parked", "out-of-memory"),
+        }
         assert (row.state, row.reason) == expected.get(fault.kind, ("parked", "unexpected")), fault
         assert fault.hits == 1 if fault.kind == "permanent" else fault.hits >= TRIES, fault
         marks.assert_absent(row.comment, repr(tried[uid]))

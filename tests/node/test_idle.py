@@ -130,7 +130,7 @@ def test_an_idle_node_reads_nothing_of_its_index_but_what_is_due_by_the_minute(
     for part in (node.store.ledger.release_expired, node.store.erasure.finish, node.store.outbox.forget):
         monkeypatch.setattr(part.__self__, part.__name__, lambda *given: None)  # type: ignore[attr-defined]
     for kept in (node.store.retention, node.store.unrouted):
-        monkeypatch.setattr(kept, "purge", lambda now, keep: Purged())
+        monkeypatch.setattr(kept, "purge", lambda now, keep, seconds: Purged())
     monkeypatch.setattr(node.store.unrouted, "look", lambda now, keep: Expiring())
     counted.wait(2)
     reads, writes = counted.reads, counted.writes

@@ -74,7 +74,7 @@ class Unrouted:
     def forget(self) -> None:
         self.calls.append("forget")
 
-    def purge(self, now: float, keep: float) -> Purged:
+    def purge(self, now: float, keep: float, seconds: float) -> Purged:
         purged, self.now = self.now, Purged()
         return purged
 
@@ -101,6 +101,7 @@ class Kept:
         self.asked_to_end = threading.Event()
         self.licensing = Licensing(Path("nowhere"))
         self.purged: list[tuple[float, float]] = []
+        self.more_to_purge = 0
         self.reloads: list[Path] = []
         self.answer: Sequence[Problem] | Exception = ()
         purge = SimpleNamespace(purge=self._purge, make_room=self._make_room)
@@ -132,9 +133,10 @@ class Kept:
         self.running_file = running
         self.said = "running"
 
-    def _purge(self, now: float, keep: float) -> SimpleNamespace:
+    def _purge(self, now: float, keep: float, seconds: float) -> Purged:
+        assert seconds < 10, "all else that upkeep does waits for it"
         self.purged.append((now, keep))
-        return SimpleNamespace(images=2, bytes=10)
+        return Purged(2, 10, more=len(self.purged) <= self.more_to_purge)
 
     def _make_room(self, now: float, enough: Callable[[], bool], seconds: float) -> Purged:
         self.early.append(enough())
@@ -192,6 +194,21 @@ def test_it_gives_signs_of_life_and_purges(kept: Kept) -> None:
     ((now, keep),) = kept.purged
     assert (round(now - time.time(), -2), keep) == (0.0, 3600.0)
     assert kept.watch.counters()["store.purged"] == 2
+
+
+def test_a_purge_of_many_images_goes_on_in_the_next_round(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(upkeep, "ROUND", 0.005)
+    node = Kept(tmp_path / "running")
+    node.more_to_purge = 2
+    node.unrouted.now = Purged(1, 10, more=True)
+    node.plan.node.unrouted_retention = 86400.0
+    works = Upkeep(node)
+    works.start()
+    until(lambda: len(node.purged) == 3, 10, "three rounds")
+    works.stop(time.monotonic() + 10)
+    assert node.watch.counters()["store.purged"] == 7
 
 
 def test_without_a_retention_nothing_is_purged(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -23,10 +23,11 @@ class Asked(Access):
         self.sign = sign
         self.answer: Heartbeat | None = None
         self.waited = 0
+        self.dies_after = 1000
 
     @property
     def alive(self) -> bool | None:
-        return True
+        return self.waited < self.dies_after
 
     def last_beat(self) -> Heartbeat | None:
         return self.sign
@@ -67,3 +68,23 @@ def test_who_was_late_once_is_waited_for_again_as_soon_as_there_is_a_later_sign(
     asked.sign = replace(first, at=time.time() - OLD - 20)  # it has answered, after we had gone
     asked.answer = replace(first, at=time.time())
     assert asked.running() == asked.answer
+
+
+def test_who_may_not_ask_goes_by_what_the_last_sign_tells(
+    asked: Asked, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(path: str) -> None:
+        raise PermissionError
+
+    monkeypatch.setattr(module, "os", SimpleNamespace(utime=refused))
+    asked.sign = replace(asked.sign, counters={"state": "running", "rests": 300.0})
+    assert asked.running() == asked.sign
+    assert asked.waited == 0
+    asked.sign = replace(asked.sign, at=time.time() - 320)
+    assert asked.running() is None, "its next one is overdue"
+
+
+def test_nobody_waits_for_a_node_that_ends_while_it_is_asked(asked: Asked) -> None:
+    asked.dies_after = 2
+    assert asked.running() is None
+    assert asked.waited == 2

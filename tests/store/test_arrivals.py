@@ -75,3 +75,17 @@ def test_a_start_after_a_long_time_is_noticed(opener: Opener, monkeypatch: pytes
     first.close()
     monkeypatch.setattr(time, "time", lambda: REAL() + 7200)
     assert opener().arrivals.resumed_at() == pytest.approx(REAL() + 7200, abs=60)
+
+
+@pytest.mark.parametrize(
+    ("state", "after", "is_break"), [("stopped", 400, True), ("running", 400, False), ("running", 700, True)]
+)
+def test_a_node_that_had_nothing_to_say_may_have_lived_after_its_last_sign(
+    opener: Opener, monkeypatch: pytest.MonkeyPatch, state: str, after: float, is_break: bool
+) -> None:
+    """One that is killed at night, and started again at once, has had no break."""
+    first = opener()
+    first.commands.beat({"state": state, "rests": first.rests})
+    first.close()
+    monkeypatch.setattr(time, "time", lambda: REAL() + after)
+    assert (opener().arrivals.resumed_at() > 0) is is_break

@@ -5,9 +5,12 @@ from __future__ import annotations
 import shutil
 import time
 from collections import namedtuple
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -193,7 +196,7 @@ def test_what_was_delivered_goes_before_its_time_the_oldest_first_and_nothing_ow
     deliver(store)
     late = push(store, "1.9")
     assert store.writer.flush()
-    monkeypatch.setattr("mapdr.store.retention._EARLY", 1)
+    monkeypatch.setattr(store.retention._early, "_size", 1)
     there = lambda: [id_ for id_ in ids if store.spool.path(id_).exists()]  # noqa: E731
     done = store.retention.make_room(time.time(), lambda: len(there()) <= 4, 10)
     assert (done.images, done.more) == (2, False)
@@ -215,11 +218,37 @@ def test_what_a_person_dismissed_and_nobody_has_does_not_go_early(store: Store) 
     assert store.spool.path(id_).exists()
 
 
+@pytest.mark.parametrize("early", [True, False])
 def test_a_round_that_takes_too_long_goes_on_where_it_ended(
-    store: Store, monkeypatch: pytest.MonkeyPatch
+    store: Store, monkeypatch: pytest.MonkeyPatch, early: bool
 ) -> None:
-    push(store, "1.0")
+    ids = [push(store, f"1.{n}") for n in range(4)]
     assert store.writer.flush()
-    deliver(store)
-    assert store.retention.make_room(time.time(), lambda: False, -1) == Purged(more=True)
-    assert store.retention.make_room(time.time(), lambda: False, 10).images == 1
+    deliver(store, parked=1)
+    clock = [0.0]
+    monkeypatch.setattr("mapdr.store.retention.time", SimpleNamespace(monotonic=lambda: clock[0]))
+    walk = store.retention._early if early else store.retention._due
+    monkeypatch.setattr(walk, "_size", 1)
+    looked: list[str] = []
+    choose = store.retention._choose
+
+    def slow(some: Sequence[str], *facts: Any) -> dict[str, int]:
+        clock[0] += 1.0
+        looked.extend(some)
+        return choose(some, *facts)
+
+    monkeypatch.setattr(store.retention, "_choose", slow)
+
+    def goes_on(seconds: float) -> Purged:
+        now = time.time() + 100
+        if early:
+            return store.retention.make_room(now, lambda: False, seconds)
+        return store.retention.purge(now, 1, seconds)
+
+    assert goes_on(-1) == Purged(more=True)
+    first = goes_on(1.5)
+    assert (first.images, first.more, looked) == (1, True, ids[:2]), "the parked one stays"
+    rest = goes_on(10)
+    assert (rest.images, rest.more, looked) == (2, False, ids)
+    assert goes_on(10) == Purged()
+    assert looked == [*ids, ids[0]], "it begins anew"

@@ -88,6 +88,16 @@ def test_a_clock_that_was_set_back_purges_nothing(unrouted: Store) -> None:
     assert unrouted.unrouted.purge(time.time(), KEEP) == Purged()
 
 
+def test_a_purge_that_takes_too_long_is_gone_on_with(
+    unrouted: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("mapdr.store.unrouted._AT_ONCE", 1)
+    now = time.time() + KEEP
+    unrouted.unrouted.told(now, KEEP)
+    rounds = [unrouted.unrouted.purge(now + 8 * DAY, KEEP, seconds) for seconds in (-1, 10, 10)]
+    assert [(each.images, each.more) for each in rounds] == [(1, True), (2, False), (0, False)]
+
+
 def test_what_was_routed_meanwhile_stays(unrouted: Store) -> None:
     assert not days(unrouted, 0, 29)
     done = unrouted.rerouting.reroute(Selection(state="unrouted"), To("pacs").route, frozenset())

@@ -20,32 +20,32 @@ from mapdr.dicom import uids as uid
 from mapdr.kernel.codec import FrameFormat
 from peers.gdcm import UNKNOWN_CLASSES
 
-from .test_independent import READERS, with_sign
+from .test_independent import LOSSLESS, LOSSY, OF_CODESTREAMS, READERS, with_sign
 
 GDCM = ("gdcmconv", "--raw")
-BY_FILE = {
-    uid.JPEG_BASELINE: (("dcmdjpeg",), GDCM),
-    uid.JPEG_EXTENDED: (("dcmdjpeg",), GDCM),
-    uid.JPEG_LOSSLESS_SV1: (("dcmdjpeg", "+cn"), GDCM),
-    uid.JPEG_LS_LOSSLESS: (("dcmdjpls",), GDCM),
-    uid.JPEG_LS_NEAR_LOSSLESS: (("dcmdjpls",), GDCM),
-    uid.RLE_LOSSLESS: (("dcmdrle",), GDCM),
-    uid.JPEG2000: (GDCM,),
-    uid.JPEG2000_LOSSLESS: (GDCM,),
-    **dict.fromkeys(
-        (uid.EXPLICIT_VR_LITTLE_ENDIAN, uid.DEFLATED_EXPLICIT_VR_LITTLE_ENDIAN), (("dcmconv", "+te"), GDCM)
-    ),
-}
-"""What reads whole files."""
+READS_BY = {**LOSSLESS, **{syntax: tuple(readers) for syntax, readers in LOSSY.items()}}
+"""The programs that read a compressed transfer syntax."""
 BY_FRAME = {
-    uid.JPEG2000: ("opj_decompress",),
-    uid.JPEG2000_LOSSLESS: ("opj_decompress",),
-    **dict.fromkeys(
-        (uid.HTJ2K, uid.HTJ2K_LOSSLESS, uid.HTJ2K_LOSSLESS_RPCL), ("opj_decompress", "ojph_expand")
-    ),
-    **dict.fromkeys((uid.JPEG_XL, uid.JPEG_XL_LOSSLESS), ("djxl",)),
+    syntax: tuple(name for name in names if name in OF_CODESTREAMS) for syntax, names in READS_BY.items()
 }
 """What reads codestreams."""
+
+
+def command_of(name: str, syntax: str) -> tuple[str, ...]:
+    """How a program is called that makes a file native; dcmdjpeg would make RGB of what is none."""
+    if name == GDCM[0]:
+        return GDCM
+    plain = syntax in (uid.JPEG_LOSSLESS, uid.JPEG_LOSSLESS_SV1)
+    return (name, "+cn") if name == "dcmdjpeg" and plain else (name,)
+
+
+BY_FILE = {
+    syntax: tuple(command_of(name, syntax) for name in names if name not in OF_CODESTREAMS)
+    for syntax, names in READS_BY.items()
+} | dict.fromkeys(
+    (uid.EXPLICIT_VR_LITTLE_ENDIAN, uid.DEFLATED_EXPLICIT_VR_LITTLE_ENDIAN), (("dcmconv", "+te"), GDCM)
+)
+"""What reads whole files."""
 READ_BY_ONE = {uid.JPEG_XL, uid.JPEG_XL_LOSSLESS}
 """Of JPEG XL nothing but libjxl was at hand; its program is of another version than MAPDR's."""
 SIZ = b"\xff\x51"

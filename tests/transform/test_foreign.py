@@ -5,8 +5,10 @@ from __future__ import annotations
 import operator
 import os
 import signal
+import sys
 import threading
 from collections.abc import Iterator
+from typing import Any, cast
 
 import imagecodecs
 import numpy as np
@@ -15,8 +17,9 @@ import pytest
 from mapdr.kernel.codec import FrameFormat, Mismatch
 from mapdr.kernel.errors import Permanent
 from mapdr.testing.wait import until
+from mapdr.transform.codecs.calls import calling
 from mapdr.transform.codecs.foreign import Decoders
-from mapdr.transform.codecs.worker import Job, decode
+from mapdr.transform.codecs.worker import Job, _answer, decode
 
 from .helpers import CODECS, picture
 
@@ -241,6 +244,47 @@ def test_a_process_that_died_between_images_is_replaced_without_blame(pool: Deco
     os.kill(worker.process.pid, signal.SIGKILL)
     until(lambda: not worker.process.is_alive(), 5, "the end of the process")
     pool._idle.put(worker)
+    assert pool.decode(job("4.90", GREY), stream) == GREY.tobytes()
+
+
+class Hungry:
+    """A job that takes `takes` bytes, or finds none, where decoding may take `work`."""
+
+    def __init__(self, work: int, takes: int = 0) -> None:
+        self.work, self.takes = work, takes
+
+    def done(self, stream: bytes) -> bytes:
+        if not self.takes:
+            raise MemoryError
+        return bytes(self.takes)
+
+
+def test_no_memory_is_told_apart_from_a_stream_that_asks_for_too_much(pool: Decoders) -> None:
+    with pytest.raises(MemoryError), calling("it cannot encode"):
+        raise MemoryError
+    assert _answer(cast(Job, Hungry(1 << 46)), b"") == ({"memory": ""}, None)
+    if sys.platform == "linux":  # elsewhere nothing limits a decoder
+        assert _answer(cast(Job, Hungry(1 << 24, 1 << 28)), b"") == ({"error": "MemoryError"}, None)
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="needs signals")
+def test_a_process_that_the_system_kills_for_want_of_memory_blames_no_image(
+    pool: Decoders, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stream = LOSSLESS["4.90"](GREY)
+    pool.decode(job("4.90", GREY), stream)
+    worker = pool._idle.get()
+    assert worker is not None
+    ask = worker.ask
+
+    def killed(*question: Any) -> Any:
+        os.kill(worker.process.pid, signal.SIGKILL)
+        return ask(*question)
+
+    monkeypatch.setattr(worker, "ask", killed)
+    pool._idle.put(worker)
+    with pytest.raises(MemoryError):
+        pool.decode(job("4.90", GREY), stream)
     assert pool.decode(job("4.90", GREY), stream) == GREY.tobytes()
 
 

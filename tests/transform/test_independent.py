@@ -167,6 +167,8 @@ READERS: dict[str, Reader] = {
     "djxl": by_libjxl,
 }
 HTJ2K = ("opj_decompress", "ojph_expand")
+OF_CODESTREAMS = {*HTJ2K, "djxl"}
+"""The programs that know codestreams and no DICOM."""
 LOSSLESS = {
     uid.JPEG_LOSSLESS: ("dcmdjpeg", "gdcmconv"),
     uid.JPEG_LOSSLESS_SV1: ("dcmdjpeg", "gdcmconv"),

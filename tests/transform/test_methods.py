@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import subprocess
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -29,20 +30,10 @@ from .helpers import (
     settings,
     to_syntax,
 )
+from .readers import BY_FILE
 from .test_golden import complaints
 
 US = "1.2.840.10008.5.1.4.1.1.6.1"
-DCMTK = {
-    uids.JPEG_BASELINE: "dcmdjpeg",
-    uids.JPEG_EXTENDED: "dcmdjpeg",
-    uids.JPEG_LOSSLESS_SV1: "dcmdjpeg",
-    uids.JPEG_LS_LOSSLESS: "dcmdjpls",
-    uids.JPEG_LS_NEAR_LOSSLESS: "dcmdjpls",
-    uids.RLE_LOSSLESS: "dcmdrle",
-}
-BY_GDCM = {*DCMTK, uids.JPEG2000, uids.JPEG2000_LOSSLESS}
-"""What the programs of Debian 12 decode; for HTJ2K and JPEG XL see the tests of the codecs."""
-
 pytestmark = pytest.mark.usefixtures("decoders")
 
 
@@ -75,7 +66,7 @@ def colour() -> Any:
 SOURCES = {"grey of 12 bits": grey(12), "grey of 8 bits": grey(8), "colour": colour()}
 
 
-def decoded_by(program: list[str], path: Path, out: Path) -> np.ndarray:
+def decoded_by(program: Sequence[str], path: Path, out: Path) -> np.ndarray:
     done = subprocess.run([*program, str(path), str(out)], capture_output=True, check=False)
     assert done.returncode == 0, program[0]
     found = pydicom.dcmread(out)
@@ -83,16 +74,10 @@ def decoded_by(program: list[str], path: Path, out: Path) -> np.ndarray:
     return found.pixel_array.astype(int)
 
 
-def readers(syntax: str) -> list[list[str]]:
-    """The programs that decode a transfer syntax, each as it is called."""
-    programs = [[DCMTK[syntax]]] if syntax in DCMTK else []
-    return programs + ([["gdcmconv", "--raw"]] if syntax in BY_GDCM else [])
-
-
 def peers_of(name: str) -> pytest.MarkDecorator:
     """The marker of all programs that look at what a method writes, with and without loss."""
     method = METHODS[name]
-    programs = [*readers(method.lossless), *readers(method.lossy)]
+    programs = [*BY_FILE.get(method.lossless, ()), *BY_FILE.get(method.lossy, ())]
     return pytest.mark.peer(*sorted({"dciodvfy", *(program[0] for program in programs)}))
 
 
@@ -111,7 +96,7 @@ def test_what_a_method_writes_is_read_alike_by_others(name: str, source: str, tm
     ours = read(to_syntax(made, EXPLICIT)).pixel_array.astype(int)
     if not read(made).get("LossyImageCompression"):
         assert np.array_equal(ours, read(before).pixel_array)
-    programs = readers(syntax)
+    programs = BY_FILE.get(syntax, ())
     for program in programs:
         theirs = decoded_by(program, path, tmp_path / "theirs.dcm")
         # Inverse cosine transforms may round otherwise (ISO/IEC 10918-1, A.3.3), and colours after them.

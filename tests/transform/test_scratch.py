@@ -77,7 +77,9 @@ def test_streams_are_encapsulated_alike_in_memory_and_in_a_file(
     for index in order:
         streams.put(index, frames[index])
     assert list(streams) == frames
-    assert [joined([streams.part(index)]) for index in streams.indexes] == frames
+    assert streams.indexes == list(range(len(frames)))
+    for index, frame in enumerate(frames):
+        assert joined(streams.fragment(index)) == joined(encapsulate([frame])[1][1:-1])
     assert streams.size == sum(map(len, frames))
     in_file = streams.size > held and len(frames) > 1
     assert streams.in_memory == (0 if in_file else streams.size)

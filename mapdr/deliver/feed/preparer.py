@@ -95,7 +95,8 @@ class Preparer:
     one destination should wait there, so that none keeps the others from the codecs. All that is worked on or
     prepared has its share of `budget`: who waits for it holds no thread.
 
-    An image with which the node has died twice is tried alone; after the third time it is refused.
+    An image with which the node has died twice is tried alone; after the third time it is refused. One that
+    found no memory, though it had its share, is tried alone at once: what else was at work may have had it.
     """
 
     def __init__(
@@ -209,15 +210,23 @@ class Preparer:
         self._ask(delivery, syntax, future, 0)
         return future
 
-    def _ask(self, delivery: LeasedDelivery, syntax: str, future: Preparation, amount: int) -> None:
-        """Have it worked on with `amount` bytes, once there are as many."""
+    def _ask(
+        self,
+        delivery: LeasedDelivery,
+        syntax: str,
+        future: Preparation,
+        amount: int,
+        *,
+        alone: bool = False,
+    ) -> None:
+        """Have it worked on with `amount` bytes, once there are as many; `alone`, while nothing else is."""
         try:
             deaths = self._in_hand.deaths(_key(delivery, syntax)) if self._in_hand else 0
             if deaths >= DEADLY:
                 raise _deadly(deaths)
             work = partial(self._begin, delivery, syntax, future)
             owner = delivery.destination
-            self._budget.ask(amount, work, owner=owner, alone=deaths >= ALONE)
+            self._budget.ask(amount, work, owner=owner, alone=alone or deaths >= ALONE)
         except Exception as error:  # noqa: BLE001  told to who asked for it
             future.set_exception(error)
             return
@@ -247,11 +256,15 @@ class Preparer:
                 payload = replace(payload, share=share)
         except Short as short:
             share.release()
-            self._ask(delivery, syntax, future, short.amount)
+            self._ask(delivery, syntax, future, short.amount, alone=share.alone)
             return
         except BaseException as error:  # noqa: BLE001  told to who asked for it
             _clear_frames(error)
             share.release()
+            if isinstance(error, MemoryError) and not share.alone:
+                self._forget()
+                self._ask(delivery, syntax, future, share.amount, alone=True)
+                return
             self._survived(key)
             future.set_exception(error)
             del future  # its exception's traceback holds this very frame

@@ -18,7 +18,7 @@ from dataclasses import replace
 from mapdr.deliver.feed.preparer import Preparer
 from mapdr.deliver.feed.ready import STAT, QueuedImage, ReadyQueue
 from mapdr.deliver.feed.syntaxes import Syntaxes
-from mapdr.deliver.settle.decide import decide_unprepared
+from mapdr.deliver.settle.decide import OWN_FAULTS, decide_unprepared
 from mapdr.deliver.settle.failures import Failures
 from mapdr.deliver.settle.leases import EndedAttempt, Leases
 from mapdr.kernel.errors import Temporary
@@ -195,7 +195,7 @@ class Scheduler:
         if not self._leases.settle([EndedAttempt(delivery, decision, Sent(outcome, now, 0.0))]):
             return
         self._watch.count(f"deliver.{self._destination}.{'parked' if parked else 'retries'}")
-        if decision.reason == "unexpected":
+        if decision.reason in OWN_FAULTS:
             log.error("%s: %s could not be prepared: %s", self._destination, delivery.instance.id, words)
 
 

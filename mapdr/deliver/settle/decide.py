@@ -21,8 +21,9 @@
 | context result 1 or 2 (user rejection, no reason)   | pending in the next syntax it takes, or until        |
 |                                                     | `give_up`; no try is used up                         |
 
-Our own trouble with an image (a codec, a disk) counts as a fault of the image: it ends parked, in sight.
-Whether the receiver as a whole is in trouble, `send.outcomes` finds out: several images in a row.
+Our own trouble with an image (a codec, a disk, no memory) counts as a fault of the image: it ends parked, in
+sight, after `tries` unless it fails for good. Whether the receiver as a whole is in trouble, `send.outcomes`
+finds out: several images in a row.
 """
 
 from __future__ import annotations
@@ -52,6 +53,9 @@ class Decision:
 
 
 DELIVERED = Decision("delivered")
+
+OWN_FAULTS = ("unexpected", "out-of-memory")
+"""Why an image could not be prepared that nothing is wrong with, as far as is known: the log names each."""
 
 LATER = 1.0
 """Seconds within which other images show whether the image was the cause or the receiver."""
@@ -130,7 +134,8 @@ def decide_unprepared(
         return Decision("parked", error.reason)
     if isinstance(error, Temporary):
         return Decision("pending", "preparing", now + Backoff.of(retry).delay(failures), count_attempt=False)
-    return _again_or_park(delivery, retry, "unexpected", now)
+    reason = "out-of-memory" if isinstance(error, MemoryError) else "unexpected"
+    return _again_or_park(delivery, retry, reason, now)
 
 
 def _again_or_park(delivery: LeasedDelivery, retry: Retry, reason: str, now: float) -> Decision:

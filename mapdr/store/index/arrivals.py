@@ -44,10 +44,10 @@ class LastArrivals:
             rows = connection.execute(select(_last)).all()
         return [(self._sources.source(row.source), row.at) for row in rows]
 
-    def resume(self, last_sign: float | None, now: float) -> None:
-        """The node takes images from `now` on, and gave its last sign of life at `last_sign`: nobody could
-        send to it in between."""
-        if last_sign is None or now - last_sign < BREAK:
+    def resume(self, lived_until: float | None, now: float) -> None:
+        """The node takes images from `now` on, and may have lived until `lived_until`
+        (`Heartbeat.lived_until`): nobody could send to it in between."""
+        if lived_until is None or now - lived_until < BREAK:
             return
         with self._database.write() as connection:
             connection.execute(self._keep, [{"name": self._fact, "value": repr(now)}])

@@ -33,6 +33,13 @@ class Heartbeat:
     process: int
     counters: Mapping[str, Any]
 
+    @property
+    def lived_until(self) -> float:
+        """Until when its process may have lived, if it was killed: with nothing to say it gave no other sign
+        for as long as this one tells."""
+        rests = self.counters.get("rests") or 0.0
+        return self.at if self.counters.get("state") == "stopped" else self.at + rests
+
 
 @dataclass(frozen=True, slots=True)
 class Command:
@@ -73,10 +80,9 @@ class Commands:
         with self._database.write() as connection:
             connection.execute(statement, [row])
 
-    def last_beat(self) -> float | None:
-        """When this node gave its last sign of life; None if it never did."""
-        with self._database.read() as connection:
-            return connection.execute(select(_heartbeat.c.at).where(_heartbeat.c.node == self._node)).scalar()
+    def last_beat(self) -> Heartbeat | None:
+        """This node's last sign of life; None if it never gave one."""
+        return next((beat for beat in self.heartbeats() if beat.node == self._node), None)
 
     def heartbeats(self) -> list[Heartbeat]:
         """Every node's last sign of life."""

@@ -15,10 +15,13 @@ from mapdr.kernel.errors import Permanent
 def calling(what: str) -> Iterator[None]:
     """Make of whatever a library raises a Permanent(reason="codec"); `what` says what it cannot do.
 
-    Of the error its type alone is told: its text may quote what it was given.
+    Of the error its type alone is told: its text may quote what it was given. A MemoryError stays one: it
+    says how this machine is, not what the image is.
     """
     try:
         yield
+    except MemoryError:
+        raise
     except Exception as error:
         raise Permanent(f"{what}: {type(error).__name__}", reason="codec") from error
 

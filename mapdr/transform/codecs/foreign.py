@@ -28,6 +28,8 @@ MAX_FRAME = 1 << 30
 """Bytes of one decoded frame; more is an attack on the memory."""
 KEEP = 1 << 26
 """Decoded bytes that an image keeps at hand while its level is searched."""
+_KILLED = -9
+"""The exit code of a process that SIGKILL has ended: a system without memory does that, and no codec."""
 
 
 class _Worker:
@@ -49,10 +51,11 @@ class _Worker:
         answer: dict[str, Any] = json.loads(self.connection.recv_bytes(1 << 12))
         return answer, self.connection.recv_bytes(job.size) if "ok" in answer else b""
 
-    def ended_itself(self) -> bool:
-        """Whether the process has ended in good order, as it does when it is told to stop."""
+    def exit_code(self) -> int | None:
+        """0 where the process has ended in good order, as it does when it is told to stop; None while it
+        runs."""
         self.process.join(0.2)
-        return self.process.exitcode == 0
+        return self.process.exitcode
 
     def end(self) -> None:
         """Kill the process and wait for its end."""
@@ -82,7 +85,8 @@ class Decoders:
         """The frame's cells: little endian, samples interleaved.
 
         Raises Permanent: "codec-crash" when the process died or hung over this frame, "codec-mismatch" when
-        the codestream contradicts the data set, "codec" when the codec refuses it.
+        the codestream contradicts the data set, "codec" when the codec refuses it. Raises MemoryError where
+        this machine had no memory for it.
         """
         answer, cells = self._ask(job, job.size, stream, "contradicts the data set")
         if len(cells) != job.size:
@@ -93,7 +97,8 @@ class Decoders:
         """The codestream of a frame of `form` in another syntax, from which `stream` has come back.
 
         Raises Permanent: "codec-crash" when the process died or hung over this frame, "codec-mismatch" when
-        it contradicts the data set or does not come back, "codec" when the codec refuses it.
+        it contradicts the data set or does not come back, "codec" when the codec refuses it. Raises
+        MemoryError where this machine had no memory for it.
         """
         job = Repacking(recompressor, form, len(stream))
         answer, packed = self._ask(job, form.size, stream, "cannot be recompressed")
@@ -124,6 +129,8 @@ class Decoders:
         if "mismatch" in found[0]:
             what = found[0]["mismatch"]
             raise Permanent(f"the codestream {mismatch} ({what})", reason="codec-mismatch")
+        if "memory" in found[0]:
+            raise MemoryError
         return found
 
     def _attempt(self, job: Job | Repacking, stream: bytes) -> tuple[dict[str, Any], bytes] | None:
@@ -135,10 +142,12 @@ class Decoders:
             try:
                 answer = worker.ask(job, stream, self._seconds)
             except (EOFError, OSError, ValueError) as error:
-                ended_itself = worker.ended_itself()
+                exit_code = worker.exit_code()
                 worker.end()
-                if ended_itself:
+                if exit_code == 0:
                     return None
+                if exit_code == _KILLED:
+                    raise MemoryError from error
                 raise _crash() from error
             kept = worker
             return answer

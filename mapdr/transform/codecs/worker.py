@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import mmap
 import os
 import signal
 import sys
@@ -168,24 +169,38 @@ def serve(connection: Connection) -> None:
 
 
 def _answer(job: Job | Repacking, stream: bytes) -> tuple[dict[str, str], bytes | None]:
+    room, is_limited = job.work + 4 * len(stream), False
     try:
-        with _limited(job.work + 4 * len(stream)):
+        with _limited(room) as is_limited:
             return {"ok": ""}, job.done(stream)
     except Mismatch as error:
         return {"mismatch": str(error)}, None
+    except MemoryError as error:
+        if is_limited and _can_map(room):  # the limit: it asks for more than a frame needs
+            return {"error": type(error).__name__}, None
+        return {"memory": ""}, None
     except Exception as error:  # noqa: BLE001  any codec error: its kind goes to the parent, the image parks
         return {"error": type(error).__name__}, None
 
 
+def _can_map(amount: int) -> bool:
+    """Whether the system would give `amount` bytes of memory now."""
+    try:
+        mmap.mmap(-1, amount).close()
+    except OSError:
+        return False
+    return True
+
+
 @contextlib.contextmanager
-def _limited(more: int) -> Iterator[None]:
-    """Within the block this process can map `more` bytes beside what it has; where the system tells that.
+def _limited(more: int) -> Iterator[bool]:
+    """Within the block this process can map `more` bytes beside what it has; gives whether that is so.
 
     The second line of defence, for what headers do not show (frames within a JPEG XL, runs in an RLE).
     Windows and macOS have none: there the check of the header stands alone.
     """
     if sys.platform == "win32":
-        yield
+        yield False
         return
     try:
         import resource
@@ -193,7 +208,7 @@ def _limited(more: int) -> Iterator[None]:
         with open("/proc/self/statm", "rb") as file:
             pages = int(file.read().split()[0])
     except OSError:
-        yield
+        yield False
         return
     before, most = resource.getrlimit(resource.RLIMIT_AS)
     limit = pages * resource.getpagesize() + more
@@ -201,7 +216,7 @@ def _limited(more: int) -> Iterator[None]:
         limit = min(limit, before)
     resource.setrlimit(resource.RLIMIT_AS, (limit, most))
     try:
-        yield
+        yield True
     finally:
         resource.setrlimit(resource.RLIMIT_AS, (before, most))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 from mapdr.dicom.transfer_syntax import LOSSLESS_COMPRESSED
@@ -14,16 +15,19 @@ from mapdr.kernel.stage import Settings
 from mapdr.transform.document import OpenImage, PaintedFrames
 from mapdr.transform.encode.derive import FrameDigest, uid_changes
 from mapdr.transform.encode.frames import each_of, frame_room, frames_at_once, streams_room
-from mapdr.transform.encode.streams import Streams
+from mapdr.transform.encode.streams import Streams, merged
 from mapdr.transform.fragments import (
     EXTENDED_OFFSETS,
     OF_OTHER_FRAGMENTS,
+    Span,
+    around,
     begins_frame,
-    encapsulated,
+    fragment_head,
     frame_spans,
 )
 from mapdr.transform.image import Image, same
 from mapdr.transform.scratch import Scratch
+from mapdr.transform.view import PartsView
 
 _OFFSETS = 1 << 32
 """What a Basic Offset Table cannot hold (PS3.5 section A.4)."""
@@ -72,34 +76,46 @@ def again(document: OpenImage, settings: Settings) -> Payload:
 
     each_of(range(image.frames), work, frame_room(settings.workers), at_once)
     budget.need(max(made.in_memory - room, 0))
-    offsets: list[int] = []
-    fragments: list[tuple[tuple[Part, ...], int]] = []
     digest = FrameDigest()  # of changed frames: what the others hold follows from the image
-    at = 0
+    lengths: list[int] = []
     for index in range(image.frames):
-        offsets.append(at)
-        pieces: list[tuple[tuple[Part, ...], int]]
         if index in made:
             digest.add(made[index])
-            pieces = [((made.part(index),), made.length(index))]
+            sizes = [made.length(index)]
         else:
             digest.add(b"")
-            pieces = [(view.slice(start, stop), stop - start) for start, stop in spans[index]]
-        fragments += pieces
-        at += sum(8 + size + (size & 1) for _, size in pieces)
-    made.close()
-    if at >= _OFFSETS:
+            sizes = [stop - start for start, stop in spans[index]]
+        # Of a frame in several fragments the heads of the others count: the next one's offset follows.
+        lengths.append(sum(8 + size + (size & 1) for size in sizes) - 8)
+    if sum(lengths) + 8 * image.frames >= _OFFSETS:
         raise Permanent("the pixel data is larger than 4 GiB", reason="syntax")
+    pixels = merged(
+        part
+        for index in range(image.frames)
+        for part in (made.fragment(index) if index in made else _kept(view, spans[index]))
+    )
+    made.close()
     changes: dict[int, bytes | None] = dict.fromkeys(OF_OTHER_FRAGMENTS)
     uid = payload.sop_instance_uid
     if document.pixels_changed:
         uid = digest.uid(settings.site_key, uid)
         changes.update(uid_changes(uid))
     header = splice(document.told.header, changes)
-    parts = (header, *encapsulated(offsets, fragments), document.tail)
+    parts = (header, *around(lengths, pixels)[1], document.tail)
     return replace(
         payload, sop_instance_uid=uid, parts=parts, length=total_length(parts), treatment=Treatment.TRANSCODED
     )
+
+
+def _kept(view: PartsView, spans: Sequence[Span]) -> Iterator[Part]:
+    """The fragments of a frame that keeps its own, as they lie there; an odd one is padded."""
+    for start, stop in spans:
+        if (stop - start) & 1:
+            yield fragment_head(stop - start + 1)
+            yield from view.slice(start, stop)
+            yield b"\0"
+        else:
+            yield from view.slice(start - 8, stop)
 
 
 def _changed_stream(
