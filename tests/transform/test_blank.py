@@ -268,6 +268,21 @@ def test_an_image_with_a_second_codestream_behind_a_frame_parks(tmp_path: Path) 
     assert caught.value.reason == "fragments"
 
 
+@pytest.mark.parametrize("step", [blank(BANNER), LOSSLESS])
+def test_pixel_data_that_is_there_twice_is_not_opened(step: dict[str, Any], tmp_path: Path) -> None:
+    """The second would leave as it came, with what a rule blanks in the first."""
+    payload, instance = payload_of(image(GREY, allocated=8, stored=8))
+    blob = b"".join(payload.chunks())
+    twice = blob + blob[blob.index(b"\xe0\x7f\x10\x00OB") :]
+    came = on_disk(replace(payload, parts=(twice,), length=len(twice)), instance, tmp_path)
+    if step is LOSSLESS:
+        made = pipeline(step).prepare(came, Notebook())
+        assert made.note == "not compressed: second-pixel-data"
+        assert b"".join(made.chunks()) == twice
+    else:
+        assert reason_of(lambda: pipeline(step).prepare(came, Notebook())) == "pixels"
+
+
 def test_a_header_that_other_steps_give_another_size_parks(tmp_path: Path) -> None:
     edits = {"type": "tags", "config": [{"set": "Rows", "to": "50"}, {"set": "Columns", "to": "40"}]}
     assert reason_of(lambda: blanked(image(GREY), tmp_path, edits, blank(BANNER))) == "pixels"
