@@ -557,6 +557,10 @@ def test_facts_are_kept_before_the_payload_is_given_out() -> None:
     ("config", "words"),
     [
         ({"to": "jpeg2000"}, "needs a ratio"),
+        ({"to": "jpeg2000-lossy", "ratio": 10}, "write jpeg2000 instead"),
+        ({"to": "j2k", "ratio": 10}, "write jpeg2000 instead"),
+        ({"to": "jpeg2000", "ratio": 10, "exclude": ["CT", "mg"]}, 'write such as "MG"'),
+        ({"to": "jpeg2000", "ratio": 10, "exclude": ["1.2.840.10008.5.1.4.1.1.2."]}, "no SOP class UID"),
         ({"to": "jpeg2000-lossless", "ratio": 10}, "takes no ratio"),
         ({"to": "jpeg2000-lossless", "max_error": 10}, "takes no max_error"),
         ({"to": "jpeg2000", "ratio": 1}, "greater than 1"),
