@@ -82,7 +82,10 @@ def _words(kind: Any, where: Place, detail: ErrorDetails) -> tuple[str, str]:
         return _TYPES[code]
     if code in _BOUNDS:
         word, key = _BOUNDS[code]
-        return f"is {word}", f"the limit is {context.get(key)}"
+        limit = context.get(key)
+        if key in ("gt", "lt") and isinstance(limit, int | float):
+            return f"is {word}", f"write {'more' if key == 'gt' else 'less'} than {limit:g}"
+        return f"is {word}", f"the limit is {limit}"
     return detail["msg"][:1].lower() + detail["msg"][1:], "correct it"
 
 

@@ -410,6 +410,9 @@ def inflated_size(data: Buffer, limit: int) -> int:
                 try:
                     given = inflater.decompress(feed, _PIECE)
                 except zlib.error as error:
+                    feed = (
+                        b""  # the error holds this frame, and a map is not closed while a slice of it is held
+                    )
                     raise Unreadable("the data set cannot be inflated", reason="bad-deflate") from error
                 size += len(given)
                 feed = inflater.unconsumed_tail

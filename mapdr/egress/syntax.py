@@ -1,4 +1,4 @@
-"""The configuration field for transfer syntaxes: UIDs, or the names that PS3.6 gives them."""
+"""The configuration field for transfer syntaxes: UIDs, PS3.6's keywords, or the names that MAPDR shows."""
 
 from __future__ import annotations
 
@@ -7,22 +7,34 @@ from typing import Annotated
 
 from pydantic import AfterValidator
 
+from mapdr.dicom.transfer_syntax import TRANSFER_SYNTAXES
+from mapdr.kernel.finding import nearest
 from mapdr.wire.contexts import is_transfer_syntax
 
 
 def _syntax(name: str) -> str:
-    uid = _keywords().get(name, name)
+    uid = _by_name().get(_plain(name), name)
     if not is_transfer_syntax(uid):
-        raise ValueError("is not a transfer syntax; write its UID or its name, e.g. ExplicitVRLittleEndian")
+        meant = nearest(name, (each.name for each in TRANSFER_SYNTAXES))
+        raise ValueError(f'is not a transfer syntax; write its UID or its name, e.g. "{meant or _USUAL}"')
     return uid
 
 
+_USUAL = "Explicit VR Little Endian"
+
+
+def _plain(name: str) -> str:
+    """A name without what people write in more than one way."""
+    return name.replace(" ", "").replace("-", "").lower()
+
+
 @lru_cache(maxsize=1)
-def _keywords() -> dict[str, str]:
-    """Keyword to UID (PS3.6, annex A); pydicom is imported only where a configuration names a syntax."""
+def _by_name() -> dict[str, str]:
+    """UIDs by keyword (PS3.6, annex A) and by MAPDR's name; pydicom is imported only where one is named."""
     from pydicom.uid import UID, AllTransferSyntaxes
 
-    return {UID(uid).keyword: str(uid) for uid in AllTransferSyntaxes}
+    found = {_plain(UID(uid).keyword): str(uid) for uid in AllTransferSyntaxes}
+    return {**{_plain(each.name): each.uid for each in TRANSFER_SYNTAXES}, **found}
 
 
 Syntax = Annotated[str, AfterValidator(_syntax)]

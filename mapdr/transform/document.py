@@ -11,7 +11,7 @@ from types import TracebackType
 import numpy as np
 
 from mapdr.dicom import tags
-from mapdr.dicom.tags import PIXEL_DATA
+from mapdr.dicom.tags import PIXEL_DATA, PIXEL_TAGS
 from mapdr.dicom.transfer_syntax import ALWAYS_LOSSY, NATIVE
 from mapdr.dicom.write import element, splice
 from mapdr.kernel.codec import Decoder, FrameFormat, Pixels
@@ -117,7 +117,11 @@ class OpenImage:
 
     @cached_property
     def image(self) -> Image:
-        """What the header says of the pixels. Raises LeaveAsIs."""
+        """What the header says of the pixels. Raises LeaveAsIs, also where they are there twice: programs
+        disagree on which of them is the image (PS3.5 section 7.1 has each element once)."""
+        tail = Attributes(self.data.tail(self.attributes.header))
+        if any(tag in tail for tag in PIXEL_TAGS):
+            raise LeaveAsIs("second-pixel-data")
         return Image.of(self.attributes)
 
     @cached_property

@@ -96,8 +96,9 @@ def frame_spans(data: Data, pixel: Element, frames: int, extended: bytes = b"") 
     basic, spans = fragments(data, pixel)
     if len(spans) == frames:
         return [[span] for span in spans]
+    beginning = {start - 8 for start, stop in spans if begins_frame(data[start : min(start + 12, stop)])}
     if frames == 1 and spans:
-        return [spans]
+        return [_alone(spans, beginning)]
     offsets: tuple[int, ...] = basic
     if len(extended) == 8 * frames:
         offsets = struct.unpack(f"<{frames}Q", extended)
@@ -105,7 +106,7 @@ def frame_spans(data: Data, pixel: Element, frames: int, extended: bytes = b"") 
         base = spans[0][0] - 8
         starts = {base + offset for offset in offsets}
     else:
-        starts = {start - 8 for start, stop in spans if begins_frame(data[start : min(start + 12, stop)])}
+        starts = beginning
     grouped: list[list[Span]] = []
     for span in spans:
         if span[0] - 8 in starts:
@@ -115,7 +116,15 @@ def frame_spans(data: Data, pixel: Element, frames: int, extended: bytes = b"") 
         grouped[-1].append(span)
     if len(grouped) != frames:
         raise _broken(f"{len(spans)} fragments do not make {frames} frames")
-    return grouped
+    return [_alone(frame, beginning) for frame in grouped]
+
+
+def _alone(frame: list[Span], beginning: set[int]) -> list[Span]:
+    """The spans of one frame. Raises Permanent where more than one codestream begins in them: a decoder would
+    give the pixels of the first, and the others would be lost without a word."""
+    if any(start - 8 in beginning for start, _ in frame[1:]):
+        raise _broken("there are more codestreams than the data set says frames, or other offsets of them")
+    return frame
 
 
 def begins_frame(head: bytes) -> bool:

@@ -5,6 +5,7 @@ Arrays hold *stored values* (PS3.5 section 8.1.1): shifted down to bit 0, sign-e
 
 from __future__ import annotations
 
+import re
 import struct
 from dataclasses import dataclass
 from functools import cached_property
@@ -18,6 +19,8 @@ from mapdr.dicom.write import EXPLICIT_LITTLE, Data, Element, flags_of, from_fou
 from mapdr.kernel.codec import FrameFormat, Pixels
 
 _STRUCTS = {b"US": "<H", b"SS": "<h", b"UL": "<I", b"SL": "<i"}
+_INTEGER = re.compile(r"[+-]?[0-9]{1,12}")
+"""A value of an IS: 12 characters at most (PS3.5 table 6.2-1)."""
 
 
 class LeaveAsIs(Exception):
@@ -78,7 +81,7 @@ class Attributes:
         if layout is not None:
             return default if len(value) < struct.calcsize(layout) else struct.unpack_from(layout, value)[0]
         text = self.text(tag)
-        return int(text) if text.lstrip("+-").isdecimal() else default
+        return int(text) if _INTEGER.fullmatch(text) else default
 
 
 @dataclass(frozen=True)
@@ -109,7 +112,8 @@ class Image:
         rows, columns, allocated, stored = (number or 0 for number in numbers)
         high = attributes.number(tags.HIGH_BIT, stored - 1)
         samples = attributes.number(tags.SAMPLES_PER_PIXEL, 1)
-        frames = attributes.number(tags.NUMBER_OF_FRAMES, 1)
+        # None where it is there and no number: to take it for 1 would lose frames.
+        frames = attributes.number(tags.NUMBER_OF_FRAMES) if attributes.text(tags.NUMBER_OF_FRAMES) else 1
         if not (rows and columns and samples and frames and frames > 0 and high is not None):
             raise LeaveAsIs("pixel-module")
         if not 0 < stored <= allocated or not stored - 1 <= high < allocated:

@@ -11,7 +11,7 @@ from mapdr.dicom.deidentify.header import Deidentifier
 from mapdr.dicom.deidentify.keys import Key
 from mapdr.dicom.deidentify.table import Option, attributes, unnamed
 from mapdr.dicom.path import tag_vr
-from mapdr.dicom.write import element, item
+from mapdr.dicom.write import element, item, number
 
 EXPLICIT, IMPLICIT = "1.2.840.10008.1.2.1", "1.2.840.10008.1.2"
 CT = b"1.2.840.10008.5.1.4.1.1.2"
@@ -159,3 +159,11 @@ def test_a_class_is_replaced_where_it_is_no_uid_and_kept_where_it_is_one() -> No
     for syntax, write in ((EXPLICIT, lambda tag, value: element(tag, "UI", value)), (IMPLICIT, implicit)):
         assert private in made.apply(write(0x00080016, private), None, syntax).header
         assert MARK not in made.apply(write(0x00080016, MARK), None, syntax).header
+
+
+def test_a_number_of_more_digits_than_python_reads_is_none() -> None:
+    head = element(0x00080016, "UI", CT) + element(0x00280008, "IS", b"9" * 5000)
+    for tag, value in ((0x00280002, 1), (0x00280010, 4), (0x00280011, 4), (0x00280100, 16)):
+        head += number(tag, value)
+    made = Deidentifier([], Key(b"k" * 32), Named(), "MAPDR test").apply(head, b"", EXPLICIT)
+    assert made.frame_bits == 4 * 4 * 16

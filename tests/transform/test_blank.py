@@ -254,7 +254,7 @@ def test_a_frame_that_is_black_already_keeps_its_codestream(fragments: int, tmp_
 
 
 @pytest.mark.usefixtures("decoders")
-def test_a_second_codestream_behind_a_frame_does_not_leave(tmp_path: Path) -> None:
+def test_an_image_with_a_second_codestream_behind_a_frame_parks(tmp_path: Path) -> None:
     """It is one frame by the header, black already; what stands behind it no decoder has shown."""
     black, other = np.where(banner(), 0, GREY), GREY
     streams = [
@@ -263,9 +263,24 @@ def test_a_second_codestream_behind_a_frame_does_not_leave(tmp_path: Path) -> No
     ]
     data = compressed(image(black, allocated=8, stored=8), uids.JPEG2000_LOSSLESS, streams)
     came = on_disk(*payload_of(data, uids.JPEG2000_LOSSLESS), tmp_path)
-    made = pipeline(blank(BANNER)).prepare(came, Notebook())
-    assert streams[1] not in b"".join(made.chunks())
-    assert np.array_equal(read(made).pixel_array, black)
+    with pytest.raises(Permanent) as caught:
+        pipeline(blank(BANNER)).prepare(came, Notebook())
+    assert caught.value.reason == "fragments"
+
+
+@pytest.mark.parametrize("step", [blank(BANNER), LOSSLESS])
+def test_pixel_data_that_is_there_twice_is_not_opened(step: dict[str, Any], tmp_path: Path) -> None:
+    """The second would leave as it came, with what a rule blanks in the first."""
+    payload, instance = payload_of(image(GREY, allocated=8, stored=8))
+    blob = b"".join(payload.chunks())
+    twice = blob + blob[blob.index(b"\xe0\x7f\x10\x00OB") :]
+    came = on_disk(replace(payload, parts=(twice,), length=len(twice)), instance, tmp_path)
+    if step is LOSSLESS:
+        made = pipeline(step).prepare(came, Notebook())
+        assert made.note == "not compressed: second-pixel-data"
+        assert b"".join(made.chunks()) == twice
+    else:
+        assert reason_of(lambda: pipeline(step).prepare(came, Notebook())) == "pixels"
 
 
 def test_a_header_that_other_steps_give_another_size_parks(tmp_path: Path) -> None:

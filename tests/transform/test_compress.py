@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import zlib
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,6 +13,7 @@ from pydantic import ValidationError
 from pydicom.dataset import Dataset
 from pydicom.encaps import generate_frames
 
+from mapdr.dicom import uids
 from mapdr.dicom.write import EXPLICIT_LITTLE, walk
 from mapdr.kernel.errors import Permanent
 from mapdr.kernel.item import FileSlice, Payload, Treatment
@@ -18,8 +21,9 @@ from mapdr.transform.codecs.jpeg2000 import Jpeg2000
 from mapdr.transform.encode import aim
 from mapdr.transform.encode.compress import STAGE, CompressStep
 from mapdr.transform.encode.wish import CompressConfig
+from mapdr.transform.pipeline import Pipeline
 
-from .helpers import EXPLICIT, Notebook, applied, image, payload_of, picture, read, settings
+from .helpers import CODECS, EXPLICIT, Notebook, applied, image, payload_of, picture, read, settings
 
 LOSSLESS, LOSSY = "1.2.840.10008.1.2.4.90", "1.2.840.10008.1.2.4.91"
 US, SC, SEG, MG, VL = (f"1.2.840.10008.5.1.4.1.1.{n}" for n in ("6.1", "7", "66.4", "1.2", "77.1.4"))
@@ -484,6 +488,23 @@ def test_an_unreadable_data_set_is_parked() -> None:
     assert "Marked" not in str(caught.value)
 
 
+def test_a_deflated_file_that_is_none_is_parked(tmp_path: Path) -> None:
+    """Its file is mapped: no slice of it may be left open by the error."""
+    path = tmp_path / "spooled.dcm"
+    path.write_bytes(zlib.compress(b"".join(payload_of(image(noisy()))[0].chunks())))
+    payload, instance = payload_of(image(noisy()))
+    part = FileSlice(path, 0, path.stat().st_size)
+    spoiled = replace(
+        payload,
+        transfer_syntax_uid=uids.DEFLATED_EXPLICIT_VR_LITTLE_ENDIAN,
+        parts=(part,),
+        length=part.length,
+    )
+    with pytest.raises(Permanent) as caught:
+        Pipeline([("compress", lossless())], settings(), CODECS).apply(spoiled, instance, Notebook())
+    assert caught.value.reason == "bad-deflate"
+
+
 # Repeats
 
 
@@ -536,6 +557,10 @@ def test_facts_are_kept_before_the_payload_is_given_out() -> None:
     ("config", "words"),
     [
         ({"to": "jpeg2000"}, "needs a ratio"),
+        ({"to": "jpeg2000-lossy", "ratio": 10}, "write jpeg2000 instead"),
+        ({"to": "j2k", "ratio": 10}, "write jpeg2000 instead"),
+        ({"to": "jpeg2000", "ratio": 10, "exclude": ["CT", "mg"]}, 'write such as "MG"'),
+        ({"to": "jpeg2000", "ratio": 10, "exclude": ["1.2.840.10008.5.1.4.1.1.2."]}, "no SOP class UID"),
         ({"to": "jpeg2000-lossless", "ratio": 10}, "takes no ratio"),
         ({"to": "jpeg2000-lossless", "max_error": 10}, "takes no max_error"),
         ({"to": "jpeg2000", "ratio": 1}, "greater than 1"),

@@ -101,6 +101,14 @@ def test_the_extended_table_comes_only_when_offsets_need_64_bits() -> None:
         (item(b""), 1),
         (item(b"") + item(b"ab") + item(b"cd"), 3),
         (item(b"") + item(b"ab") + item(b"\xff\xd8\xff\0") + item(b"cd"), 2),
+        (item(b"") + item(b"\xff\xd8\xff\0") + item(b"\xff\xd8\xff\0"), 1),
+        (
+            item(struct.pack("<2I", 0, 24))
+            + item(b"\xff\xd8\xff\0")
+            + item(b"\xff\xd8\xff\0")
+            + item(b"\xff\xd8\xff\0"),
+            2,
+        ),
     ],
 )
 def test_what_makes_no_frames_is_refused(body: bytes, frames: int) -> None:

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mapdr.dicom.write import encoding_of, walk
+from mapdr.dicom.write import element, encoding_of, number, walk
 from mapdr.transform.image import Attributes, Image, LeaveAsIs, NativeFrames, OutsideBitsStored
 
 from .helpers import EXPLICIT, encoded, image, picture
@@ -143,3 +143,28 @@ def test_a_module_that_contradicts_itself_leaves_the_image_as_it_is(keyword: str
     setattr(data, keyword, value)
     with pytest.raises(LeaveAsIs, match="pixel-module"):
         frames_of(data)
+
+
+@pytest.mark.parametrize(
+    ("text", "frames"),
+    [
+        ("", 1),
+        (" 2 ", 2),
+        ("+2", 2),
+        ("2\\3", 2),
+        ("+-2", 0),
+        ("--2", 0),
+        ("2.0", 0),
+        ("-2", 0),
+        ("9" * 5000, 0),
+    ],
+)
+def test_a_number_of_frames_is_a_number_or_none_is_believed(text: str, frames: int) -> None:
+    header = element(0x00280008, "IS", text.encode("ascii"))
+    for tag, value in ((0x00280010, 4), (0x00280011, 4), (0x00280100, 16), (0x00280101, 12)):
+        header += number(tag, value)
+    if frames:
+        assert Image.of(Attributes(header)).frames == frames
+    else:
+        with pytest.raises(LeaveAsIs, match="pixel-module"):
+            Image.of(Attributes(header))

@@ -123,7 +123,8 @@ def frame_bits(header: bytes, found: Found, flags: int) -> int:
             return 0
         raw = header[element.value : element.end]
         values = texts_of(raw, vr_name(tag, element.vr), (), big_endian=bool(flags & BIG_ENDIAN))
-        return int(values[0]) if values and values[0].isdecimal() else 0
+        # An IS has 12 characters at most (PS3.5 table 6.2-1); of more than 4,300 digits Python makes none.
+        return int(values[0]) if values and values[0].isdecimal() and len(values[0]) <= 12 else 0
 
     is_shared = "422" in text(header, found, tags.PHOTOMETRIC_INTERPRETATION)  # of two pixels, their colour
     samples = 2 if is_shared else number(tags.SAMPLES_PER_PIXEL)

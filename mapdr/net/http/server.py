@@ -90,10 +90,11 @@ class Connection(H11Protocol):
     `answered` that only the rest of it is still read over."""
 
     def __init__(
-        self, config: uvicorn.Config, state: ServerState, on_refused: Callable[[str, str], None]
+        self, config: uvicorn.Config, state: ServerState, on_refused: Callable[[str, str], None], address: str
     ) -> None:
+        """`address` as it was when the connection was accepted: one that was reset since has none."""
         super().__init__(config, state, {"connection": self})
-        self.address = ""
+        self.address = address
         self.certificate = b""
         self.broken = False
         self.answered = False
@@ -109,8 +110,6 @@ class Connection(H11Protocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """See `asyncio.Protocol`."""
         super().connection_made(transport)
-        peer = transport.get_extra_info("peername")
-        self.address = str(peer_address(peer[0])) if peer else ""
         tls = transport.get_extra_info("ssl_object")
         self.certificate = (tls.getpeercert(binary_form=True) or b"") if tls is not None else b""
 
@@ -356,7 +355,7 @@ class WebServer:
         times: dict[str, Any] = {"ssl_handshake_timeout": HANDSHAKE, "ssl_shutdown_timeout": 2.0}
         try:
             await asyncio.get_running_loop().connect_accepted_socket(
-                lambda: Connection(self._config, self._state, self._on_refused),
+                lambda: Connection(self._config, self._state, self._on_refused, address),
                 sock,
                 ssl=self._tls() if self._tls else None,
                 **(times if self._tls else {}),

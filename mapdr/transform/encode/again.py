@@ -21,7 +21,6 @@ from mapdr.transform.fragments import (
     OF_OTHER_FRAGMENTS,
     Span,
     around,
-    begins_frame,
     fragment_head,
     frame_spans,
 )
@@ -68,9 +67,7 @@ def again(document: OpenImage, settings: Settings) -> Payload:
     budget.need(at_once * image.work_bytes + room + document.kept_bytes)
 
     def work(index: int) -> None:
-        # A second codestream among the fragments of a frame is none that a decoder has shown.
-        alone = not any(begins_frame(view[start : min(start + 12, stop)]) for start, stop in spans[index][1:])
-        stream = _changed_stream(frames, index, image, encoder, may_keep=alone)
+        stream = _changed_stream(frames, index, image, encoder)
         if stream is not None:
             made.put(index, stream)
 
@@ -118,12 +115,10 @@ def _kept(view: PartsView, spans: Sequence[Span]) -> Iterator[Part]:
             yield from view.slice(start - 8, stop)
 
 
-def _changed_stream(
-    frames: PaintedFrames, index: int, image: Image, encoder: Encoder, *, may_keep: bool
-) -> bytes | None:
+def _changed_stream(frames: PaintedFrames, index: int, image: Image, encoder: Encoder) -> bytes | None:
     """The codestream of a frame that a step has changed; None for one that keeps its own."""
     frames.cells(index)
-    if may_keep and not frames.was_changed(index):
+    if not frames.was_changed(index):
         return None
     form: FrameFormat = image.format
     pixels = frames.frame(index)

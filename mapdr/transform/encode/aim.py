@@ -84,7 +84,7 @@ def _to_ratio(
     start = hints.get(key) or dial.start
     if by_forecast:
         start = forecast.level(hints.get(key) or TYPICAL * bits, dial.lowest, dial.highest)
-    goal = int(image.native_bytes / ratio)
+    goal = max(int(image.native_bytes / ratio), 1)  # an image may be of fewer bytes than the ratio
     search = _Search(encoder, goal)
     told = lossless.get(key) if lossless is not None else None
     short = (LIKELY if told is None else NEIGHBOUR * told) * forecast.lossless_bits() / bits

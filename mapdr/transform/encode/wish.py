@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from typing import Any, Literal
 
@@ -18,6 +19,10 @@ TARGETS = ("ratio", "psnr", "max_error", "near")
 """What a lossy method may aim at; `max_error` beside `ratio` or `psnr` is a limit."""
 LIMITS = ("min_psnr", "min_ssim")
 """What a lossy image must keep, whatever it was aimed at."""
+
+_MODALITY = re.compile(r"[A-Z0-9_ ]{1,16}")
+"""A CS (PS3.5 table 6.2-1)."""
+_UID = re.compile(r"(?=.{1,64}\Z)[0-9]+(\.[0-9]+)+")
 
 
 class CompressConfig(StageConfig):
@@ -66,6 +71,17 @@ class CompressConfig(StageConfig):
                 )
         if len(set(names)) < len(names):
             raise ValueError("names a method twice; leave one of them out")
+        return value
+
+    @field_validator("exclude")
+    @classmethod
+    def _may_stand_in_an_image(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for word in value:
+            if not (_MODALITY.fullmatch(word) or _UID.fullmatch(word)):
+                meant = word.upper() if _MODALITY.fullmatch(word.upper()) else "MG"
+                raise ValueError(
+                    f'has what is no modality and no SOP class UID; write such as "{meant}", or the UID'
+                )
         return value
 
     @field_validator("allow")

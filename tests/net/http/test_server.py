@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import socket
+import struct
+import sys
 import time
 import urllib.request
 from collections.abc import Iterator
@@ -11,7 +13,7 @@ from email.utils import parsedate_to_datetime
 import pytest
 
 from mapdr.net.http import server
-from mapdr.net.http.server import Limits, Message, Receive, Scope, Send, WebServer
+from mapdr.net.http.server import Limits, Message, Receive, Scope, Send, WebServer, connection_of
 from mapdr.net.listen import listen
 from mapdr.testing.wait import until
 
@@ -37,6 +39,27 @@ class Counted(WebServer):
         before = self.looks
         self._thread.join(30 * server.TICK)
         return self.looks - before
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="what a reset leaves to be read differs")
+def test_a_peer_that_is_gone_before_it_is_looked_at_has_its_address() -> None:
+    seen: list[str] = []
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        seen.append(connection_of(scope).address)
+        await hello(scope, receive, send)
+
+    listener = listen("127.0.0.1", 0)
+    made = WebServer("web", app, listener, Limits(idle=5.0, request=5.0, waiting=9))
+    with socket.create_connection(listener.getsockname()[:2]) as gone:
+        gone.sendall(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        gone.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))  # its end is a reset
+    made.start()
+    try:
+        until(lambda: seen, 10, "the request")
+    finally:
+        assert made.stop(time.monotonic() + 5)
+    assert seen == ["127.0.0.1"]
 
 
 @pytest.fixture
