@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
+from dataclasses import replace
 
 from tables import table
 
@@ -119,6 +121,17 @@ What becomes of a usual image of the class by `to = "jpeg2000", ratio = 10`, and
 The same, for CT images unless it is said otherwise.
 
 {table(("image", "lossy wanted", "because", "lossless wanted"), _images())}
+## Colours
+
+What colours an image of 8 bits a sample is written in, by what the rule's `color` and `ybr_to_rgb` say (YBR_RCT without loss, YBR_ICT with loss):
+
+{table(("image", "method", "as by default", '`color = "ybr"`', "`ybr_to_rgb = true`", "both"), _colours())}
+By `ybr_to_rgb`, YBR_FULL and YBR_FULL_422 become RGB by the inverse of the equations of PS3.3 section C.7.6.3.1.2, rounded. Each colour that RGB has comes back
+exactly by those; one that it has not is cut off at 0 or 255, as viewers do. An image with such pixels is another one: it has a new SOP Instance UID, is DERIVED, and tells their number (Derivation
+Description, `mapdr explain`); the others stay the same image. Lossy Image Compression is about compression, and is not set. An ultrasound
+is then what its IOD names, and shown by receivers that do not know YBR_FULL. What `compress` leaves as it came keeps its colours, and so does an image
+whose receiver takes none of the rule's methods; colours of more than 8 bits are left (`no-rgb`).
+
 ## What a rule may lift
 
 `allow = ["nuclear"]` lets this rule compress with loss what otherwise is not, for this reason. `"quantitative"` is short for
@@ -165,6 +178,7 @@ def _images() -> Iterator[tuple[str, ...]]:
         "grey, 8 to 16 bits, signed or not": IMAGE,
         "RGB photograph": Subject("1.2.840.10008.5.1.4.1.1.77.1.4", explicit, COLOUR),
         'RGB ultrasound, without `color = "ybr"`': Subject(us, explicit, COLOUR),
+        "YBR_FULL or YBR_FULL_422 ultrasound": Subject(us, explicit, replace(COLOUR, photometric="YBR_FULL")),
         "palette": Subject(us, explicit, FrameFormat(512, 512, 1, 8, 8, False, "PALETTE COLOR")),
         "1 bit": Subject(CT, explicit, FrameFormat(512, 512, 1, 1, 1, False, "MONOCHROME2")),
         "32 bits": Subject(CT, explicit, FrameFormat(512, 512, 1, 32, 32, False, "MONOCHROME2")),
@@ -181,6 +195,34 @@ def _images() -> Iterator[tuple[str, ...]]:
     }
     for name, image in images.items():
         yield name, *_both(image)
+
+
+def _colours() -> Iterator[tuple[str, ...]]:
+    us, photograph = uids.ULTRASOUND_IMAGE_STORAGE, "1.2.840.10008.5.1.4.1.1.77.1.4"
+    explicit, ybr = uids.EXPLICIT_VR_LITTLE_ENDIAN, replace(COLOUR, photometric="YBR_FULL")
+    images = {
+        "RGB photograph": Subject(photograph, explicit, COLOUR),
+        "RGB ultrasound": Subject(us, explicit, COLOUR),
+        "YBR_FULL or YBR_FULL_422 ultrasound": Subject(us, explicit, ybr),
+    }
+    for (name, image), method in itertools.product(images.items(), ("jpeg2000", "jpegls", "native")):
+        wish = Wish((METHODS[method],))
+        wishes = (
+            replace(wish, transform_colour=transformed, to_rgb=to_rgb)
+            for to_rgb, transformed in itertools.product((False, True), repeat=2)
+        )
+        yield name, f"`{method}`", *(_written_as(image, each) for each in wishes)
+
+
+def _written_as(image: Subject, wish: Wish) -> str:
+    """The photometric interpretation that an image is written in; that it came in, or why it is left."""
+    found = plan(image, wish, WRITERS)
+    assert image.form is not None
+    if found.method is None:
+        return image.form.photometric if found.reason == "already-compressed" else f"left ({found.reason})"
+    colour = "RGB" if found.to_rgb else image.form.photometric
+    is_transformed = colour == "RGB" and found.method.is_wavelet and wish.transform_colour
+    return "YBR_RCT, YBR_ICT" if is_transformed else colour
 
 
 def _both(image: Subject) -> tuple[str, str, str]:
