@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import cached_property
 from types import TracebackType
-
-import numpy as np
 
 from mapdr.dicom import tags
 from mapdr.dicom.tags import PIXEL_DATA
 from mapdr.dicom.transfer_syntax import ALWAYS_LOSSY, NATIVE
 from mapdr.dicom.write import Element, element, splice
-from mapdr.kernel.codec import Decoder, FrameFormat, Pixels
+from mapdr.kernel.codec import Decoder
 from mapdr.kernel.errors import Permanent
 from mapdr.kernel.item import Payload
 from mapdr.kernel.step import Painting
@@ -25,10 +22,9 @@ from mapdr.transform.codecs.table import Codecs
 from mapdr.transform.dataset import DataSet
 from mapdr.transform.encode.derive import recoloured_changes
 from mapdr.transform.image import Attributes, Frames, Image, LeaveAsIs, NativeFrames
+from mapdr.transform.painted import Paint, PaintedFrames
 from mapdr.transform.rgb import STUDIO, RgbFrames
 
-Paint = Callable[[Pixels, FrameFormat, int], Pixels]
-"""Changes one frame of cells; its number is the last argument."""
 _COMPONENT_TRANSFORMS = ("YBR_RCT", "YBR_ICT")
 _LOSSY = element(tags.LOSSY_IMAGE_COMPRESSION, "CS", b"01")
 _JPEG = element(tags.LOSSY_IMAGE_COMPRESSION_METHOD, "CS", b"ISO_10918_1")
@@ -292,70 +288,3 @@ def decoded_colour(image: Image, decoder: Decoder) -> str:
     if image.photometric in ("YBR_PARTIAL_422", "YBR_PARTIAL_420"):
         raise Permanent(f"there are no native frames in {image.photometric}", reason="syntax")
     return image.photometric
-
-
-class PaintedFrames:
-    """Frames that pixel steps have changed; as many are kept as fit `KEEP` bytes. From any thread."""
-
-    def __init__(self, frames: Frames, image: Image, paints: Sequence[Paint], *, planar: bool) -> None:
-        """`image` says what the cells hold; `planar`: they come plane by plane, else interleaved."""
-        self.image = image
-        self._frames = frames
-        self._paints = tuple(paints)
-        self._planar = planar
-        self._kept: dict[int, bytes] = {}
-        self._changed: set[int] = set()
-        self._read: set[int] = set()
-        self._lock = threading.Lock()
-
-    @property
-    def changed(self) -> bool:
-        """Whether a frame that was asked for was changed."""
-        return bool(self._changed)
-
-    def was_changed(self, index: int) -> bool:
-        """Whether a step has changed a pixel of the frame `index`, which was asked for."""
-        return index in self._changed
-
-    @property
-    def is_read(self) -> bool:
-        """Whether each frame was asked for."""
-        return len(self._read) == self.image.frames
-
-    def cells(self, index: int) -> bytes:
-        """The cells of one frame, little endian, samples interleaved."""
-        with self._lock:
-            found = self._kept.get(index)
-        if found is None:
-            found = self._painted(index)
-            with self._lock:
-                self._read.add(index)
-                if (len(self._kept) + 1) * len(found) <= KEEP:
-                    self._kept[index] = found
-        return found
-
-    def frame(self, index: int) -> Pixels:
-        """The stored values of one frame."""
-        return self.image.stored_values(self.cells(index), interleaved=True)
-
-    def _painted(self, index: int) -> bytes:
-        form = self.image.format
-        before = self._array(self._frames.cells(index))
-        after = before
-        for paint in self._paints:
-            after = paint(after, form, index)
-            if type(after) is not np.ndarray:  # a subclass may compare, and write, other cells than it holds
-                raise Permanent("a step gave no plain array of pixels", reason="pixels")
-            if after.shape != before.shape or after.dtype != before.dtype:
-                raise Permanent("a step gave a frame of another shape or type", reason="pixels")
-            after.flags.writeable = False
-        if after is not before and not np.array_equal(after, before):
-            self._changed.add(index)
-        return after.tobytes()
-
-    def _array(self, cells: bytes) -> Pixels:
-        image = self.image
-        raw: Pixels = np.frombuffer(cells, f"<u{image.allocated // 8}")
-        if self._planar:
-            return np.moveaxis(raw.reshape(image.samples, image.rows, image.columns), 0, -1)
-        return raw.reshape((image.rows, image.columns, image.samples)[: 2 + (image.samples > 1)])
