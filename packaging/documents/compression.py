@@ -104,11 +104,13 @@ goes by the first that takes it (its bits, sign and colours) and that its receiv
 because it is fastest; JPEG 2000 because most receivers of lossy images take it; JPEG before JPEG-LS because at 10:1
 its errors are spread more like the image (8-bit ultrasound: SSIM 0.95 to 0.997 where JPEG-LS has 0.75 to 0.96, though its greatest error is larger). What is not among them (JPEG XL, RLE, `deflated`) a rule names itself.
 
-With a `ratio`, an image goes without loss where that meets it, within the 5 %. Other lossy methods try that where a forecast by the image's finest
-details says that it may be so, which may be off by a third: of a series just out of reach each image is tried in vain. `"auto"`
-encodes the first image of each series without loss in any case, and remembers by how much the forecast was off for this series (as long
-as the node runs); later ones are tried where the mended forecast says that they meet the ratio. So images of one series may differ: each
-is without loss that can be. With `psnr` or `max_error`, it is so where lossless is no larger. Which it was, in which transfer syntax,
+With a `ratio`, the images of one series go alike: without loss all of them where that meets the ratio, within the 5 %, else with loss. The first image is encoded without
+loss and tells. The series goes without loss as long as its images so far, taken together, meet the ratio (one that takes less than half of what it may counts as half: slices of air do not make up
+for many others); from the first image with which they would not, it goes with loss to its end, and is not tried any more. So a series changes over once at most.
+An image that is at least a fourth simpler than the ratio asks (a slice of air in a series that goes with loss) goes without it nevertheless, for it is smaller so, and one that holds next to nothing decides nothing.
+What goes for a series goes for all destinations of the recipe that take the same method, and for all threads; by another method, or in another size or depth,
+its images have a course of their own. A node that restarts looks once more. Other lossy methods than `"auto"` try each image without loss where a forecast by
+its finest details says that it may meet the ratio. With `psnr` or `max_error`, an image goes without loss where that is no larger. Which it was, in which transfer syntax,
 and the ratio that was reached stand with the image (`mapdr explain`, `mapdr deliveries --attempts`, the page).
 
 ## By SOP class

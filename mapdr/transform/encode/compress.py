@@ -47,6 +47,7 @@ from mapdr.transform.encode.plan import NO_CODEC, REFUSED, Course, Plan, Wish, p
 from mapdr.transform.encode.quality import Guard, Padding
 from mapdr.transform.encode.recompress import recompressed
 from mapdr.transform.encode.search import Hints
+from mapdr.transform.encode.series import SeriesCourses
 from mapdr.transform.encode.subject import image_of, subject_of, writers_of
 from mapdr.transform.encode.wish import CompressConfig, unavailable
 from mapdr.transform.fragments import OF_OTHER_FRAGMENTS
@@ -77,7 +78,7 @@ class CompressStep:
         self._room = frame_room(settings.workers)
         self._scratch = Scratch.of(settings)
         self._hints = Hints()
-        self._lossless_hints = Hints() if config.is_auto else None
+        self._courses = SeriesCourses() if config.is_auto else None
 
     def encode(self, document: OpenImage, instance: Instance, memory: Memory, syntax: str) -> Payload:
         """The compressed payload, or the document's with a `note` that says why it was left alone, or with
@@ -208,7 +209,7 @@ class CompressStep:
                 return encoder.lossy(setting), dict(known)
             cells = image.rows, image.columns, image.samples, image.stored
             key = (instance.series_instance_uid, planned.method.name, *cells)
-            encoded = hit(encoder, self._aim, self._hints, key, self._lossless_hints)
+            encoded = hit(encoder, self._aim, self._hints, key, self._courses)
         except Objection as objection:
             reason = objection.reason
         if reason:  # out of the block above, for its exception holds the codestreams that failed
