@@ -15,7 +15,7 @@ if TYPE_CHECKING or os.environ.get("MAPDR_NO_EXTENSIONS"):
     from mapdr._fast._command_py import command_elements
     from mapdr._fast._jpeg_lossless_py import encode as jpeg_lossless_encode
     from mapdr._fast._pdata_py import Channel
-    from mapdr._fast._pixels_py import details, differences, padding_gap, whole_pixels
+    from mapdr._fast._pixels_py import details, differences, padding_gap, whole_pixels, ybr_to_rgb
     from mapdr._fast._receive_run_py import RunQueue, RunReceiver
     from mapdr._fast._rewrite_py import assemble, locate
     from mapdr._fast._rle_py import encode as rle_encode
@@ -26,7 +26,7 @@ else:
         from mapdr._fast._command import command_elements
         from mapdr._fast._jpeg_lossless import encode as jpeg_lossless_encode
         from mapdr._fast._pdata import Channel
-        from mapdr._fast._pixels import details, differences, padding_gap, whole_pixels
+        from mapdr._fast._pixels import details, differences, padding_gap, whole_pixels, ybr_to_rgb
         from mapdr._fast._receive_run import RunQueue, RunReceiver
         from mapdr._fast._rewrite import assemble, locate
         from mapdr._fast._rle import encode as rle_encode
@@ -40,7 +40,7 @@ else:
         from mapdr._fast._command_py import command_elements
         from mapdr._fast._jpeg_lossless_py import encode as jpeg_lossless_encode
         from mapdr._fast._pdata_py import Channel
-        from mapdr._fast._pixels_py import details, differences, padding_gap, whole_pixels
+        from mapdr._fast._pixels_py import details, differences, padding_gap, whole_pixels, ybr_to_rgb
         from mapdr._fast._receive_run_py import RunQueue, RunReceiver
         from mapdr._fast._rewrite_py import assemble, locate
         from mapdr._fast._rle_py import encode as rle_encode
@@ -87,4 +87,5 @@ __all__ = [
     "unreadable",
     "walk",
     "whole_pixels",
+    "ybr_to_rgb",
 ]

@@ -63,6 +63,44 @@ def whole_pixels(pairs):
     return made
 
 
+cdef inline int in_byte(int millionths) noexcept nogil:
+    """The nearest whole number, halves up; what is below zero or above 255 stays so."""
+    # Division in C cuts towards zero: 1,024 whole numbers are added before it and taken away again.
+    return (millionths + 1024500000) // 1000000 - 1024
+
+
+def ybr_to_rgb(samples, *, bint full=True):
+    """As `_pixels_py.ybr_to_rgb`."""
+    if not len(samples) or len(samples) % 3:
+        return _pixels_py.ybr_to_rgb(samples, full=full)
+    cdef const unsigned char[::1] view = memoryview(samples).cast("B")
+    cdef int64_t count = view.shape[0] // 3, index, outside = 0
+    cdef const unsigned char *source = &view[0]
+    cdef bytes made = PyBytes_FromStringAndSize(NULL, count * 3)
+    cdef unsigned char *target = <unsigned char *>PyBytes_AS_STRING(made)
+    cdef int black, luminance, red, green_b, green_r, blue, y, cb, cr, r, g, b
+    black, luminance, red, green_b, green_r, blue = _pixels_py.FULL_RANGE if full else _pixels_py.STUDIO_RANGE
+    with nogil:
+        for index in range(count):
+            y = luminance * (<int>source[0] - black)
+            cb = <int>source[1] - 128
+            cr = <int>source[2] - 128
+            r = in_byte(y + red * cr)
+            g = in_byte(y - green_b * cb - green_r * cr)
+            b = in_byte(y + blue * cb)
+            if (r | g | b) & ~255:
+                outside += 1
+                r = 0 if r < 0 else 255 if r > 255 else r
+                g = 0 if g < 0 else 255 if g > 255 else g
+                b = 0 if b < 0 else 255 if b > 255 else b
+            target[0] = <unsigned char>r
+            target[1] = <unsigned char>g
+            target[2] = <unsigned char>b
+            source += 3
+            target += 3
+    return made, outside
+
+
 cdef bint comparable(original, decoded, str kind):
     """Whether two buffers hold as many cells of this kind, and at least one."""
     cdef int64_t length = len(original)

@@ -30,6 +30,34 @@ def whole_pixels(pairs: Buffer) -> bytes:
     return bytes(whole)
 
 
+FULL_RANGE = (0, 1_000_000, 1_402_000, 344_136, 714_136, 1_772_000)
+"""What luminance begins at, by what it counts, and by what chrominance less 128 does: Cr in red, Cb and Cr
+in green (taken away), Cb in blue; in millionths. The inverse of CCIR 601-2, whose weights (0.299, 0.587,
+0.114) PS3.3 section C.7.6.3.1.2 gives for YBR_FULL."""
+STUDIO_RANGE = (16, 1_164_384, 1_596_027, 391_762, 812_968, 2_017_232)
+"""The same of YBR_PARTIAL: luminance from 16 to 235, chrominance from 16 to 240 (PS3.3, retired)."""
+
+
+def ybr_to_rgb(samples: Buffer, *, full: bool = True) -> tuple[bytes, int]:
+    """Y Cb Cr of pixels with 8 bits a sample as R G B, and how many pixels had a colour that RGB has not.
+
+    Values are rounded to the nearest (halves up), and cut off at 0 and 255. A pixel of YBR_FULL that is not
+    cut off comes back exactly by the equations of PS3.3 section C.7.6.3.1.2. `full` is false for the range of
+    YBR_PARTIAL. Raises ValueError for bytes that are no whole pixels.
+    """
+    import numpy as np  # as below
+
+    if len(samples) % 3:
+        raise ValueError("the samples are no pixels of three")
+    black, luminance, red, green_b, green_r, blue = FULL_RANGE if full else STUDIO_RANGE
+    pixels = np.frombuffer(samples, "u1").reshape(-1, 3).astype(np.int64)
+    y, cb, cr = luminance * (pixels[:, 0] - black), pixels[:, 1] - 128, pixels[:, 2] - 128
+    exact = np.stack([y + red * cr, y - green_b * cb - green_r * cr, y + blue * cb], -1)
+    rounded = (exact + 500_000) // 1_000_000
+    cut = np.clip(rounded, 0, 255)
+    return cut.astype("u1").tobytes(), int((cut != rounded).any(axis=1).sum())
+
+
 def differences(
     original: Buffer, decoded: Buffer, kind: str, low: int, high: int
 ) -> tuple[int, int, int, int, int]:

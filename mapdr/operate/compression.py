@@ -19,7 +19,8 @@ class Compression:
     `course` is lossy, lossless or original, and `reason` why it is not what the rule wants. `ratio` is how
     many times smaller the pixels are than native ones; of the frames the worst have the PSNR in dB, the
     greatest error in stored values, and the similarity, if the rule asks for one; `encodes` is how often a
-    frame was encoded for it, in the mean. None is what does not apply or was not kept.
+    frame was encoded for it, in the mean. `cut_off` are pixels whose colours RGB has not, of an image that
+    became RGB. None is what does not apply or was not kept.
     """
 
     course: str
@@ -29,6 +30,7 @@ class Compression:
     max_error: int | None = None
     ssim: float | None = None
     encodes: float | None = None
+    cut_off: int | None = None
 
     @property
     def words(self) -> str:
@@ -39,6 +41,7 @@ class Compression:
             ("no pixel off by more than {}", self.max_error),
             ("SSIM {:.4f}", self.ssim),
             ("{:g} encodes a frame", self.encodes),
+            ("{} pixels cut off in RGB", self.cut_off),
         )
         return ", ".join(text.format(value) for text, value in parts if value is not None)
 

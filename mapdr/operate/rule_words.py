@@ -201,19 +201,21 @@ def _compressed(compress: Any) -> list[str]:
     titles = _list(list(dict.fromkeys(each.title for each in methods)), "or") or "compressed"
     if AUTO in named:
         titles = f"what the receiver takes of {titles}"
+    colours = [_TO_RGB] if compress.get("ybr_to_rgb") else []
     if all(each.way != "codec" for each in methods):
-        return [titles]
+        return [*colours, titles]
     aims = [text.format(compress[key]) for key, text in _AIMS.items() if compress.get(key) is not None]
     if compress.get("lossless") or not any(each.lossy for each in methods):
-        return [f"{titles} without loss"]
+        return [*colours, f"{titles} without loss"]
     limits = [f"{text} {compress[key]}" for key, text in _KEPT.items() if compress.get(key) is not None]
     lifted = compress.get("allow") or ()
     if lifted:
         limits.append(f"also what is {_list(lifted, 'or')}")
     aim = [f"{titles} {aims[0]}" if aims else titles]
-    return [", ".join([*aim, *limits])]
+    return [*colours, ", ".join([*aim, *limits])]
 
 
+_TO_RGB = "luminance and chrominance become RGB"
 _AIMS = {"ratio": "at {}:1", "psnr": "at a PSNR of {} dB", "near": "off by {} at most"}
 _KEPT = {
     "max_error": "no pixel off by more than",

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import cached_property
 from types import TracebackType
 
-import numpy as np
-
 from mapdr.dicom import tags
 from mapdr.dicom.tags import PIXEL_DATA, PIXEL_TAGS
 from mapdr.dicom.transfer_syntax import ALWAYS_LOSSY, NATIVE
-from mapdr.dicom.write import element, splice
-from mapdr.kernel.codec import Decoder, FrameFormat, Pixels
+from mapdr.dicom.write import Element, element, splice
+from mapdr.kernel.codec import Decoder
 from mapdr.kernel.errors import Permanent
 from mapdr.kernel.item import Payload
 from mapdr.kernel.step import Painting
@@ -23,10 +20,11 @@ from mapdr.transform.chroma import HalfChroma
 from mapdr.transform.codecs.foreign import KEEP, foreign_frames
 from mapdr.transform.codecs.table import Codecs
 from mapdr.transform.dataset import DataSet
+from mapdr.transform.encode.derive import recoloured_changes
 from mapdr.transform.image import Attributes, Frames, Image, LeaveAsIs, NativeFrames
+from mapdr.transform.painted import Paint, PaintedFrames
+from mapdr.transform.rgb import STUDIO, RgbFrames
 
-Paint = Callable[[Pixels, FrameFormat, int], Pixels]
-"""Changes one frame of cells; its number is the last argument."""
 _COMPONENT_TRANSFORMS = ("YBR_RCT", "YBR_ICT")
 _LOSSY = element(tags.LOSSY_IMAGE_COMPRESSION, "CS", b"01")
 _JPEG = element(tags.LOSSY_IMAGE_COMPRESSION_METHOD, "CS", b"ISO_10918_1")
@@ -56,6 +54,7 @@ class OpenImage:
         self._paintings = tuple(paintings)
         self._open: DataSet | None = None
         self._whole = False
+        self._as_rgb = False
 
     def __enter__(self) -> OpenImage:
         return self
@@ -84,8 +83,11 @@ class OpenImage:
         """The same, with what is to be said of pixels that were changed or decoded; known once all frames
         were read. Raises LeaveAsIs for a lossy JPEG without an Image Pixel module."""
         attributes = self.attributes
-        if self.pixels_changed:
+        if self._is_repainted:
             attributes = self._revised(attributes.header, changed=True)
+        if self._as_rgb:
+            changes = recoloured_changes(attributes, self.image.photometric, self.cut_off)
+            attributes = Attributes(splice(attributes.header, changes))
         if self.payload.transfer_syntax_uid in ALWAYS_LOSSY:
             attributes = Attributes(splice(attributes.header, self._loss(attributes)))
         return attributes
@@ -130,6 +132,11 @@ class OpenImage:
 
         Raises LeaveAsIs, and Permanent(reason="syntax") for colours that no native frame has.
         """
+        return replace(self._samples, photometric="RGB") if self._as_rgb else self._samples
+
+    @property
+    def _samples(self) -> Image:
+        """The same of the frames as they are read, before they become RGB."""
         image = self.image
         return replace(
             image, photometric=self._colour(image), halved=self._halves_chroma(image), whole=self._whole
@@ -142,17 +149,28 @@ class OpenImage:
         does not.
         """
         self._whole = True
+        self._reopen()
+
+    def as_rgb(self, wanted: bool) -> None:
+        """From now on frames of luminance and chrominance are RGB (`rgb.may_be_rgb`), or are as they came."""
+        if wanted != self._as_rgb:
+            self._as_rgb = wanted
+            self._reopen()
+
+    def _reopen(self) -> None:
         self.__dict__.pop("shown", None)
         self.__dict__.pop("frames", None)
+        self.__dict__.pop("_painted", None)
 
     def _colour(self, image: Image) -> str:
         """The photometric interpretation of the frames."""
         if self.is_native:
-            return "YBR_FULL" if self._halves_chroma(image) else image.photometric
+            return "YBR_FULL" if image.photometric == "YBR_FULL_422" else image.photometric
         return decoded_colour(image, self.codecs.decoder(self.payload.transfer_syntax_uid))
 
     def _halves_chroma(self, image: Image) -> bool:
-        return self.is_native and image.photometric == "YBR_FULL_422"
+        halved = ("YBR_FULL_422", STUDIO) if self._as_rgb else ("YBR_FULL_422",)
+        return self.is_native and image.photometric in halved
 
     @property
     def is_native(self) -> bool:
@@ -163,6 +181,11 @@ class OpenImage:
     def is_painted(self) -> bool:
         """Whether there are steps that change its pixels."""
         return bool(self._paints) and self.data.pixel is not None
+
+    @property
+    def is_rewritten(self) -> bool:
+        """Whether its frames are others than came: steps change their pixels, or they are RGB now."""
+        return self.is_painted or self._as_rgb
 
     @property
     def kept_bytes(self) -> int:
@@ -180,36 +203,57 @@ class OpenImage:
     @cached_property
     def frames(self) -> Frames:
         """The frames, with the pixels that they shall have. Raises LeaveAsIs, and Permanent as the codecs."""
-        image, pixel, syntax = self.image, self.data.pixel, self.payload.transfer_syntax_uid
+        return RgbFrames(self._painted, self.shown) if self._as_rgb else self._painted
+
+    @cached_property
+    def _painted(self) -> Frames:
+        """The frames with what steps change in them, in the colours that they are read in."""
+        image, pixel = self.image, self.data.pixel
         if pixel is None:
             raise LeaveAsIs("no-pixels")
-        frames: Frames
-        if self._halves_chroma(image):
-            frames = HalfChroma(self.shown, self.data.view, pixel)
-        elif self.is_native and image.allocated == 1:
-            frames = BitFrames(self.shown, self.data.view, pixel, big_endian=self.data.encoding.big)
-        elif self.is_native:
-            frames = NativeFrames(self.shown, self.data.view, pixel, big_endian=self.data.encoding.big)
-        elif image.allocated == 1:
-            raise LeaveAsIs("one-bit")  # decoders give cells of whole bytes
-        else:
-            decoder, keep = self.codecs.decoder(syntax), 0 if self._paints else KEEP
-            frames = foreign_frames(image, self.data.view, pixel, decoder, workers=self.workers, keep=keep)
-            frames.image = self.shown
+        frames = self._read(image, pixel)
         if not self._paints:
             return frames
         planar = self.is_native and image.samples > 1 and image.planar == 1
-        return PaintedFrames(frames, self.shown, self._paints, planar=planar)
+        return PaintedFrames(frames, self._samples, self._paints, planar=planar)
+
+    def _read(self, image: Image, pixel: Element) -> Frames:
+        """The frames as they came. Raises as `frames`."""
+        samples, view, is_big = self._samples, self.data.view, self.data.encoding.big
+        if self._halves_chroma(image):
+            return HalfChroma(samples, view, pixel)
+        if self.is_native and image.allocated == 1:
+            return BitFrames(samples, view, pixel, big_endian=is_big)
+        if self.is_native:
+            return NativeFrames(samples, view, pixel, big_endian=is_big)
+        if image.allocated == 1:
+            raise LeaveAsIs("one-bit")  # decoders give cells of whole bytes
+        decoder = self.codecs.decoder(self.payload.transfer_syntax_uid)
+        keep = 0 if self._paints else KEEP
+        frames = foreign_frames(image, view, pixel, decoder, workers=self.workers, keep=keep)
+        frames.image = samples
+        return frames
 
     @property
     def pixels_changed(self) -> bool:
-        """Whether a frame that was read so far was changed by a step."""
-        return isinstance(self.frames, PaintedFrames) and self.frames.changed if self.is_painted else False
+        """Whether a frame that was read so far holds other pixels than came: a step has changed it, or its
+        colours have no RGB."""
+        return self._is_repainted or self.cut_off > 0
+
+    @property
+    def cut_off(self) -> int:
+        """Pixels of the frames that were read so far whose colours RGB has not (`RgbFrames.cut_off`)."""
+        return self.frames.cut_off if self._as_rgb and isinstance(self.frames, RgbFrames) else 0
+
+    @property
+    def _is_repainted(self) -> bool:
+        """Whether a step has changed a frame that was read so far."""
+        return self.is_painted and isinstance(self._painted, PaintedFrames) and self._painted.changed
 
     @property
     def is_read(self) -> bool:
         """Whether each frame was read with what steps have changed in it: else nobody can have written it."""
-        return isinstance(self.frames, PaintedFrames) and self.frames.is_read
+        return isinstance(self._painted, PaintedFrames) and self._painted.is_read
 
     def refuse_unpaintable(self) -> None:
         """Raises Permanent(reason="pixels") where steps would change pixels that cannot be had as frames."""
@@ -248,70 +292,3 @@ def decoded_colour(image: Image, decoder: Decoder) -> str:
     if image.photometric in ("YBR_PARTIAL_422", "YBR_PARTIAL_420"):
         raise Permanent(f"there are no native frames in {image.photometric}", reason="syntax")
     return image.photometric
-
-
-class PaintedFrames:
-    """Frames that pixel steps have changed; as many are kept as fit `KEEP` bytes. From any thread."""
-
-    def __init__(self, frames: Frames, image: Image, paints: Sequence[Paint], *, planar: bool) -> None:
-        """`image` says what the cells hold; `planar`: they come plane by plane, else interleaved."""
-        self.image = image
-        self._frames = frames
-        self._paints = tuple(paints)
-        self._planar = planar
-        self._kept: dict[int, bytes] = {}
-        self._changed: set[int] = set()
-        self._read: set[int] = set()
-        self._lock = threading.Lock()
-
-    @property
-    def changed(self) -> bool:
-        """Whether a frame that was asked for was changed."""
-        return bool(self._changed)
-
-    def was_changed(self, index: int) -> bool:
-        """Whether a step has changed a pixel of the frame `index`, which was asked for."""
-        return index in self._changed
-
-    @property
-    def is_read(self) -> bool:
-        """Whether each frame was asked for."""
-        return len(self._read) == self.image.frames
-
-    def cells(self, index: int) -> bytes:
-        """The cells of one frame, little endian, samples interleaved."""
-        with self._lock:
-            found = self._kept.get(index)
-        if found is None:
-            found = self._painted(index)
-            with self._lock:
-                self._read.add(index)
-                if (len(self._kept) + 1) * len(found) <= KEEP:
-                    self._kept[index] = found
-        return found
-
-    def frame(self, index: int) -> Pixels:
-        """The stored values of one frame."""
-        return self.image.stored_values(self.cells(index), interleaved=True)
-
-    def _painted(self, index: int) -> bytes:
-        form = self.image.format
-        before = self._array(self._frames.cells(index))
-        after = before
-        for paint in self._paints:
-            after = paint(after, form, index)
-            if type(after) is not np.ndarray:  # a subclass may compare, and write, other cells than it holds
-                raise Permanent("a step gave no plain array of pixels", reason="pixels")
-            if after.shape != before.shape or after.dtype != before.dtype:
-                raise Permanent("a step gave a frame of another shape or type", reason="pixels")
-            after.flags.writeable = False
-        if after is not before and not np.array_equal(after, before):
-            self._changed.add(index)
-        return after.tobytes()
-
-    def _array(self, cells: bytes) -> Pixels:
-        image = self.image
-        raw: Pixels = np.frombuffer(cells, f"<u{image.allocated // 8}")
-        if self._planar:
-            return np.moveaxis(raw.reshape(image.samples, image.rows, image.columns), 0, -1)
-        return raw.reshape((image.rows, image.columns, image.samples)[: 2 + (image.samples > 1)])

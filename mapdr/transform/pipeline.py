@@ -43,12 +43,13 @@ from mapdr.kernel.step import (
 )
 from mapdr.transform.codecs.table import Codecs
 from mapdr.transform.dataset import inflated
-from mapdr.transform.document import OpenImage, Paint
+from mapdr.transform.document import OpenImage
 from mapdr.transform.encode.again import again, may_stay
 from mapdr.transform.encode.compress import CompressStep
 from mapdr.transform.encode.native import native
 from mapdr.transform.encode.wish import CompressConfig
 from mapdr.transform.even import evened
+from mapdr.transform.painted import Paint
 
 
 class _StepMemory:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
+from dataclasses import replace
 
 from tables import table
 
@@ -102,11 +104,13 @@ goes by the first that takes it (its bits, sign and colours) and that its receiv
 because it is fastest; JPEG 2000 because most receivers of lossy images take it; JPEG before JPEG-LS because at 10:1
 its errors are spread more like the image (8-bit ultrasound: SSIM 0.95 to 0.997 where JPEG-LS has 0.75 to 0.96, though its greatest error is larger). What is not among them (JPEG XL, RLE, `deflated`) a rule names itself.
 
-With a `ratio`, an image goes without loss where that meets it, within the 5 %. Other lossy methods try that where a forecast by the image's finest
-details says that it may be so, which may be off by a third: of a series just out of reach each image is tried in vain. `"auto"`
-encodes the first image of each series without loss in any case, and remembers by how much the forecast was off for this series (as long
-as the node runs); later ones are tried where the mended forecast says that they meet the ratio. So images of one series may differ: each
-is without loss that can be. With `psnr` or `max_error`, it is so where lossless is no larger. Which it was, in which transfer syntax,
+With a `ratio`, the images of one series go alike: without loss all of them where that meets the ratio, within the 5 %, else with loss. The first image is encoded without
+loss and tells. The series goes without loss as long as its images so far, taken together, meet the ratio (one that takes less than half of what it may counts as half: slices of air do not make up
+for many others); from the first image with which they would not, it goes with loss to its end, and is not tried any more. So a series changes over once at most.
+An image that is at least a fourth simpler than the ratio asks (a slice of air in a series that goes with loss) goes without it nevertheless, for it is smaller so, and one that holds next to nothing decides nothing.
+What goes for a series goes for all destinations of the recipe that take the same method, and for all threads; by another method, or in another size or depth,
+its images have a course of their own. A node that restarts looks once more. Other lossy methods than `"auto"` try each image without loss where a forecast by
+its finest details says that it may meet the ratio. With `psnr` or `max_error`, an image goes without loss where that is no larger. Which it was, in which transfer syntax,
 and the ratio that was reached stand with the image (`mapdr explain`, `mapdr deliveries --attempts`, the page).
 
 ## By SOP class
@@ -119,6 +123,17 @@ What becomes of a usual image of the class by `to = "jpeg2000", ratio = 10`, and
 The same, for CT images unless it is said otherwise.
 
 {table(("image", "lossy wanted", "because", "lossless wanted"), _images())}
+## Colours
+
+What colours an image of 8 bits a sample is written in, by what the rule's `color` and `ybr_to_rgb` say (YBR_RCT without loss, YBR_ICT with loss):
+
+{table(("image", "method", "as by default", '`color = "ybr"`', "`ybr_to_rgb = true`", "both"), _colours())}
+By `ybr_to_rgb`, YBR_FULL and YBR_FULL_422 become RGB by the inverse of the equations of PS3.3 section C.7.6.3.1.2, rounded. Each colour that RGB has comes back
+exactly by those; one that it has not is cut off at 0 or 255, as viewers do. An image with such pixels is another one: it has a new SOP Instance UID, is DERIVED, and tells their number (Derivation
+Description, `mapdr explain`); the others stay the same image. Lossy Image Compression is about compression, and is not set. An ultrasound
+is then what its IOD names, and shown by receivers that do not know YBR_FULL. What `compress` leaves as it came keeps its colours, and so does an image
+whose receiver takes none of the rule's methods; colours of more than 8 bits are left (`no-rgb`).
+
 ## What a rule may lift
 
 `allow = ["nuclear"]` lets this rule compress with loss what otherwise is not, for this reason. `"quantitative"` is short for
@@ -165,6 +180,7 @@ def _images() -> Iterator[tuple[str, ...]]:
         "grey, 8 to 16 bits, signed or not": IMAGE,
         "RGB photograph": Subject("1.2.840.10008.5.1.4.1.1.77.1.4", explicit, COLOUR),
         'RGB ultrasound, without `color = "ybr"`': Subject(us, explicit, COLOUR),
+        "YBR_FULL or YBR_FULL_422 ultrasound": Subject(us, explicit, replace(COLOUR, photometric="YBR_FULL")),
         "palette": Subject(us, explicit, FrameFormat(512, 512, 1, 8, 8, False, "PALETTE COLOR")),
         "1 bit": Subject(CT, explicit, FrameFormat(512, 512, 1, 1, 1, False, "MONOCHROME2")),
         "32 bits": Subject(CT, explicit, FrameFormat(512, 512, 1, 32, 32, False, "MONOCHROME2")),
@@ -181,6 +197,34 @@ def _images() -> Iterator[tuple[str, ...]]:
     }
     for name, image in images.items():
         yield name, *_both(image)
+
+
+def _colours() -> Iterator[tuple[str, ...]]:
+    us, photograph = uids.ULTRASOUND_IMAGE_STORAGE, "1.2.840.10008.5.1.4.1.1.77.1.4"
+    explicit, ybr = uids.EXPLICIT_VR_LITTLE_ENDIAN, replace(COLOUR, photometric="YBR_FULL")
+    images = {
+        "RGB photograph": Subject(photograph, explicit, COLOUR),
+        "RGB ultrasound": Subject(us, explicit, COLOUR),
+        "YBR_FULL or YBR_FULL_422 ultrasound": Subject(us, explicit, ybr),
+    }
+    for (name, image), method in itertools.product(images.items(), ("jpeg2000", "jpegls", "native")):
+        wish = Wish((METHODS[method],))
+        wishes = (
+            replace(wish, transform_colour=transformed, to_rgb=to_rgb)
+            for to_rgb, transformed in itertools.product((False, True), repeat=2)
+        )
+        yield name, f"`{method}`", *(_written_as(image, each) for each in wishes)
+
+
+def _written_as(image: Subject, wish: Wish) -> str:
+    """The photometric interpretation that an image is written in; that it came in, or why it is left."""
+    found = plan(image, wish, WRITERS)
+    assert image.form is not None
+    if found.method is None:
+        return image.form.photometric if found.reason == "already-compressed" else f"left ({found.reason})"
+    colour = "RGB" if found.to_rgb else image.form.photometric
+    is_transformed = colour == "RGB" and found.method.is_wavelet and wish.transform_colour
+    return "YBR_RCT, YBR_ICT" if is_transformed else colour
 
 
 def _both(image: Subject) -> tuple[str, str, str]:

@@ -211,6 +211,23 @@ def test_pixels_are_made_whole_alike(pairs: bytes) -> None:
     assert fast.whole_pixels(memoryview(whole)) == _pixels_py.whole_pixels(whole)
 
 
+@given(st.binary(max_size=200), st.booleans())
+def test_colours_become_rgb_alike(samples: bytes, full: bool) -> None:
+    fast = compiled("_pixels")
+    assert raised(fast.ybr_to_rgb, samples, full=full) == raised(_pixels_py.ybr_to_rgb, samples, full=full)
+    whole = memoryview(samples)[: len(samples) // 3 * 3]
+    assert fast.ybr_to_rgb(whole, full=full) == _pixels_py.ybr_to_rgb(whole, full=full)
+
+
+@pytest.mark.parametrize("full", [True, False])
+def test_every_colour_becomes_rgb_alike(full: bool) -> None:
+    chroma = bytes(value for cb in range(256) for cr in range(256) for value in (0, cb, cr))
+    for luminance in (0, 1, 15, 16, 127, 128, 235, 254, 255):
+        pixels = bytearray(chroma)
+        pixels[::3] = bytes([luminance]) * 65536
+        assert compiled("_pixels").ybr_to_rgb(pixels, full=full) == _pixels_py.ybr_to_rgb(pixels, full=full)
+
+
 @settings(max_examples=300)
 @given(
     st.lists(st.tuples(CELL, CELL)),
@@ -276,10 +293,10 @@ def test_frames_that_cannot_be_compared_are_refused_alike(frame: tuple[bytes, by
                 compare(*frame, 1, 0)
 
 
-def raised(function: Callable[..., Any], *args: Any) -> Any:
+def raised(function: Callable[..., Any], *args: Any, **named: Any) -> Any:
     """What a call gives, or the text of its ValueError."""
     try:
-        return function(*args)
+        return function(*args, **named)
     except ValueError as error:
         return str(error)
 

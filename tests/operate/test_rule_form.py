@@ -268,6 +268,11 @@ def test_an_unchanged_form_changes_nothing() -> None:
         ),
         ({"to": "rle"}, "RLE without loss", False),
         ({"to": "deflated"}, "deflate", False),
+        (
+            {"to": "rle", "ybr_to_rgb": True},
+            "luminance and chrominance become RGB; RLE without loss",
+            False,
+        ),
     ],
 )
 def test_a_compression_in_words_and_whether_the_form_knows_it(

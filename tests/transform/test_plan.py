@@ -143,6 +143,54 @@ def test_what_is_done_with_which_image(image: Subject, wish: Wish, course: str, 
     assert (found.course.value, found.reason) == (course, reason)
 
 
+YBR = replace(RGB, photometric="YBR_FULL")
+DEEP = replace(YBR, allocated=16, stored=12)
+US_YBR = subject(form=YBR, sop_class_uid=US)
+US_RLE = replace(US_YBR, transfer_syntax_uid=uids.RLE_LOSSLESS)
+SIGNED = replace(US_YBR, has_signature=True)
+BY_JPEG = wanting("jpeg", lossy=True)
+PARTIAL = subject(form=replace(YBR, photometric="YBR_PARTIAL_422"), sop_class_uid=US)
+
+
+@pytest.mark.parametrize(
+    ("image", "wish", "expected", "becomes_rgb"),
+    [
+        (US_YBR, wanting("native"), ("lossless", EXPLICIT, ""), True),
+        (US_YBR, wanting("deflated"), ("lossless", DEFLATED, ""), True),
+        (US_RLE, wanting("rle"), ("lossless", uids.RLE_LOSSLESS, ""), True),
+        (US_RLE, wanting("deflated"), ("lossless", DEFLATED, ""), True),
+        (PARTIAL, wanting("rle"), ("lossless", uids.RLE_LOSSLESS, ""), True),
+        (US_YBR, BY_JPEG, ("lossy", uids.JPEG_BASELINE, ""), True),
+        (US_YBR, wanting("jpegxl-lossless"), ("lossless", uids.JPEG_XL_LOSSLESS, ""), True),
+        (US_YBR, LOSSY, ("original", "", "ultrasound-colour"), False),
+        (US_YBR, replace(LOSSY, transform_colour=True), ("lossy", uids.JPEG2000, ""), True),
+        (replace(US_YBR, is_lossy=True), BY_JPEG, ("original", "", "already-lossy"), False),
+        (SIGNED, wanting("native"), ("original", "", "digital-signature"), False),
+        (replace(US_YBR, form=DEEP), wanting("native"), ("original", "", "no-rgb"), False),
+        (replace(US_YBR, form=DEEP), wanting("rle"), ("original", "", "no-rgb"), False),
+        (replace(US_YBR, form=RGB), wanting("native"), ("original", "", "already-compressed"), False),
+        (replace(US_YBR, form=RGB), wanting("rle"), ("lossless", uids.RLE_LOSSLESS, ""), False),
+        (IMAGE, LOSSY, ("lossy", uids.JPEG2000, ""), False),
+        (replace(US_RLE, is_readable=False), wanting("native"), ("original", "", "transfer-syntax"), False),
+    ],
+)
+def test_what_becomes_rgb(
+    image: Subject, wish: Wish, expected: tuple[str, str, str], becomes_rgb: bool
+) -> None:
+    found = plan(image, replace(wish, to_rgb=True), WRITERS)
+    assert told(found) == expected
+    assert found.to_rgb == becomes_rgb
+    assert not plan(image, wish, WRITERS).to_rgb
+
+
+def test_a_receiver_that_takes_none_of_the_methods_gets_the_colours_that_came() -> None:
+    wish = replace(wanting("rle"), to_rgb=True)
+    found = plan(US_YBR, wish, WRITERS, (EXPLICIT,))
+    assert (told(found), found.to_rgb) == (("original", EXPLICIT, REFUSED), False)
+    found = plan(US_YBR, replace(wanting("native"), to_rgb=True), WRITERS, (IMPLICIT,))
+    assert (told(found), found.to_rgb) == (("lossless", IMPLICIT, ""), True)
+
+
 @pytest.mark.parametrize("sop_class", sorted(MAY_BE_LOSSY | NEVER_LOSSY.keys() | NEVER_TOUCHED.keys()))
 def test_a_sop_class_loses_what_its_table_allows_and_the_rule_can_lift_that(sop_class: str) -> None:
     image = subject(sop_class_uid=sop_class)

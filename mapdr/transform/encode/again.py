@@ -12,7 +12,7 @@ from mapdr.kernel.codec import Encoder, FrameFormat
 from mapdr.kernel.errors import Permanent
 from mapdr.kernel.item import Part, Payload, Treatment, total_length
 from mapdr.kernel.stage import Settings
-from mapdr.transform.document import OpenImage, PaintedFrames
+from mapdr.transform.document import OpenImage
 from mapdr.transform.encode.derive import FrameDigest, uid_changes
 from mapdr.transform.encode.frames import each_of, frame_room, frames_at_once, streams_room
 from mapdr.transform.encode.streams import Streams, merged
@@ -25,6 +25,7 @@ from mapdr.transform.fragments import (
     frame_spans,
 )
 from mapdr.transform.image import Image, same
+from mapdr.transform.painted import PaintedFrames
 from mapdr.transform.scratch import Scratch
 from mapdr.transform.view import PartsView
 

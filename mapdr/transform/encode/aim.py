@@ -7,18 +7,19 @@ from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
-from mapdr.transform.encode.forecast import TYPICAL, Forecast
+from mapdr.transform.encode.forecast import TYPICAL
 from mapdr.transform.encode.frames import Encoded, FrameEncoder, Objection, Setting
 from mapdr.transform.encode.quality import Reached
 from mapdr.transform.encode.search import Found, Hints, find_level, find_quality, find_whole
+from mapdr.transform.encode.series import SeriesCourses
 from mapdr.transform.encode.streams import Streams
 
 MET = 0.95
 """Share of the ratio at which it counts as met: the 5 % that are promised."""
 LIKELY = 0.7
 """Share of the ratio that lossless must be forecast to reach to be tried: see `Forecast.lossless_bits`."""
-NEIGHBOUR = 0.9
-"""... where an earlier image of the series told by how much its forecast was off."""
+SIMPLER = 1.25
+"""How many times a ratio an image of a series that goes with loss must reach without."""
 LEAST_TELLING = 0.05
 """Bits per sample below which a lossless codestream is mostly its own headers."""
 PSNR_EXCESS, ERROR_EXCESS = 0.3, 2.0
@@ -57,59 +58,84 @@ class Aim:
 
 
 def hit(
-    encoder: FrameEncoder, aim: Aim, hints: Hints, key: Hashable, lossless: Hints | None = None
+    encoder: FrameEncoder, aim: Aim, hints: Hints, key: Hashable, courses: SeriesCourses | None = None
 ) -> Encoded:
     """The image as `aim` wants it; without loss where that is smaller or meets a ratio.
 
-    `hints` under `key` tell where earlier images of the series ended. With `lossless`, the first image of a
-    series is encoded without loss in any case, and tells there by how much the forecast of it was off: later
-    ones are tried where that says that they meet the ratio. Raises Objection: "ratio", "target", what a guard
-    says.
+    `hints` under `key` tell where earlier images of the series ended. With `courses` the images of a series
+    go without loss, or with it, together. Raises Objection: "ratio", "target", what a guard says.
     """
     if aim.ratio is not None:
-        return _to_ratio(encoder, aim.ratio, hints, key, lossless)
+        search = _RatioSearch(encoder, aim.ratio, hints, key)
+        if courses is None:
+            return search.lossless_if_likely(aim.ratio * MET) or search.lossy()
+        with courses.turn(key):
+            return _with_its_series(search, aim.ratio * MET, key, courses)
     if aim.near is not None:
         return encoder.lossy(Setting(float(max(-aim.near, encoder.dial.lowest))))
     return _to_quality(encoder, aim, hints, key)
 
 
-def _to_ratio(
-    encoder: FrameEncoder, ratio: float, hints: Hints, key: Hashable, lossless: Hints | None
-) -> Encoded:
-    """Lossless if that reaches `ratio` times `MET`, else lossy at `ratio`."""
-    image, dial = encoder.image, encoder.dial
-    bits = image.allocated / ratio
-    forecast = encoder.forecast()
-    by_forecast = dial.unit == "dB"
-    start = hints.get(key) or dial.start
-    if by_forecast:
-        start = forecast.level(hints.get(key) or TYPICAL * bits, dial.lowest, dial.highest)
-    goal = max(int(image.native_bytes / ratio), 1)  # an image may be of fewer bytes than the ratio
-    search = _Search(encoder, goal)
-    told = lossless.get(key) if lossless is not None else None
-    short = (LIKELY if told is None else NEIGHBOUR * told) * forecast.lossless_bits() / bits
-    # Far smaller than the goal at a level that should meet it: it may be simpler than it looks.
-    likely = (lossless is not None and told is None) or short <= 1
-    likely = likely or (short <= 2 and 1.25 * search.size(encoder.sample, Setting(start)) < goal)
-    encoded = encoder.try_lossless(ratio * MET) if likely else None
-    if lossless is not None:
-        _learn_lossless(lossless, key, encoder, forecast)
-    if encoded is not None:
-        return encoded
-    slope = forecast.slope(start) if by_forecast else dial.slope
-    setting = search.find(start, slope)
-    off = math.log(search.size(encoder.all, setting) / goal)
-    level = setting.level - off / slope
-    hints.learn(key, forecast.bits(level) if by_forecast else setting.level)
-    return encoder.lossy(setting, search.made(setting))
+def _with_its_series(search: _RatioSearch, ratio: float, key: Hashable, courses: SeriesCourses) -> Encoded:
+    """The image as its series goes: without loss as long as that meets `ratio` for all of it so far."""
+    encoder = search.encoder
+    if courses.is_lossy(key):
+        return search.lossless_if_simple(SIMPLER * ratio) or search.lossy()
+    native = encoder.image.native_bytes
+    needed = courses.least_ratio(key, native, ratio)
+    encoded = encoder.try_lossless(needed) if needed is not None else None
+    if encoder.lossless_bits is None or encoder.lossless_bits >= LEAST_TELLING:
+        courses.note(key, native, encoded.size if encoded is not None else None, ratio)
+    return encoded or search.lossy()
 
 
-def _learn_lossless(lossless: Hints, key: Hashable, encoder: FrameEncoder, forecast: Forecast) -> None:
-    """Note by how much the forecast of an image was off that was encoded without loss; not of one that holds
-    next to nothing, which tells nothing of others."""
-    bits = forecast.lossless_bits()
-    if encoder.lossless_bits is not None and bits >= LEAST_TELLING:
-        lossless.learn(key, min(max(encoder.lossless_bits / bits, 0.5), 2.0))
+class _RatioSearch:
+    """One image on its way to a ratio."""
+
+    def __init__(self, encoder: FrameEncoder, ratio: float, hints: Hints, key: Hashable) -> None:
+        self.encoder = encoder
+        self._hints, self._key = hints, key
+        image, dial = encoder.image, encoder.dial
+        self._bits = image.allocated / ratio
+        self._forecast = encoder.forecast()
+        self._by_forecast = dial.unit == "dB"
+        start = hints.get(key) or dial.start
+        if self._by_forecast:
+            bits = hints.get(key) or TYPICAL * self._bits
+            start = self._forecast.level(bits, dial.lowest, dial.highest)
+        self._start = start
+        # An image may be of fewer bytes than the ratio.
+        self._goal = max(int(image.native_bytes / ratio), 1)
+        self._search = _Search(encoder, self._goal)
+
+    def lossless_if_likely(self, ratio: float) -> Encoded | None:
+        """The image without loss if it reaches `ratio` so, which is tried where the forecast lets hope."""
+        if self._shortfall <= 1:
+            return self.encoder.try_lossless(ratio)
+        return self.lossless_if_simple(ratio)
+
+    def lossless_if_simple(self, ratio: float) -> Encoded | None:
+        """The same, tried only where the image is far smaller than the goal at a level that should meet it:
+        it may be simpler than it looks, and than others of its series."""
+        if self._shortfall > 2:
+            return None
+        is_simple = 1.25 * self._search.size(self.encoder.sample, Setting(self._start)) < self._goal
+        return self.encoder.try_lossless(ratio) if is_simple else None
+
+    @property
+    def _shortfall(self) -> float:
+        """How many times larger than the goal it is without loss, at the best that the forecast allows."""
+        return LIKELY * self._forecast.lossless_bits() / self._bits
+
+    def lossy(self) -> Encoded:
+        """The image at the level that gives its size. Raises Objection: "ratio", what a guard says."""
+        encoder, search = self.encoder, self._search
+        slope = self._forecast.slope(self._start) if self._by_forecast else encoder.dial.slope
+        setting = search.find(self._start, slope)
+        off = math.log(search.size(encoder.all, setting) / self._goal)
+        level = setting.level - off / slope
+        self._hints.learn(self._key, self._forecast.bits(level) if self._by_forecast else setting.level)
+        return encoder.lossy(setting, search.made(setting))
 
 
 def _to_quality(encoder: FrameEncoder, aim: Aim, hints: Hints, key: Hashable) -> Encoded:

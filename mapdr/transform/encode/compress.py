@@ -47,6 +47,7 @@ from mapdr.transform.encode.plan import NO_CODEC, REFUSED, Course, Plan, Wish, p
 from mapdr.transform.encode.quality import Guard, Padding
 from mapdr.transform.encode.recompress import recompressed
 from mapdr.transform.encode.search import Hints
+from mapdr.transform.encode.series import SeriesCourses
 from mapdr.transform.encode.subject import image_of, subject_of, writers_of
 from mapdr.transform.encode.wish import CompressConfig, unavailable
 from mapdr.transform.fragments import OF_OTHER_FRAGMENTS
@@ -77,7 +78,7 @@ class CompressStep:
         self._room = frame_room(settings.workers)
         self._scratch = Scratch.of(settings)
         self._hints = Hints()
-        self._lossless_hints = Hints() if config.is_auto else None
+        self._courses = SeriesCourses() if config.is_auto else None
 
     def encode(self, document: OpenImage, instance: Instance, memory: Memory, syntax: str) -> Payload:
         """The compressed payload, or the document's with a `note` that says why it was left alone, or with
@@ -97,9 +98,11 @@ class CompressStep:
         if planned.method is None:
             return self._unchanged(document, planned, memory, known, is_asked=bool(syntax))
         is_lossless = planned.course is Course.LOSSLESS
-        if syntax and is_lossless and planned.syntax == syntax == planned.method.lossless:
+        is_theirs = syntax and is_lossless and planned.syntax == syntax == planned.method.lossless
+        if is_theirs and not planned.to_rgb:
             # The pipeline writes what a receiver asks for, and the rule lacks nothing.
             return document.payload
+        document.as_rgb(planned.to_rgb)
         try:
             try:
                 result, facts = self._compress(document, instance, planned, known)
@@ -107,6 +110,7 @@ class CompressStep:
                 document.keep_whole_cells()
                 result, facts = self._compress(document, instance, _spared(planned, outside.reason), {})
         except LeaveAsIs as left:
+            document.as_rgb(False)
             facts = {"course": Course.UNCHANGED.value, "reason": left.reason}
             result = self._leave(document.payload, left.reason)
         if facts != known:
@@ -140,7 +144,7 @@ class CompressStep:
         if method.way != "codec":
             made = (self._packed if method.way == "jpeg" else self._recoded)(document, planned)
             self._settings.watch.count("compress.lossless")
-            return made, self._facts(planned.course, planned)
+            return made, self._facts(planned.course, planned) | _cut_off(document)
         image, codecs = image_of(document), document.codecs
         at_once = frames_at_once(image, self._settings)
         room = streams_room(image.native_bytes, self._scratch)
@@ -153,17 +157,18 @@ class CompressStep:
             document.frames,
             self._room,
             self._guard,
-            Padding.of(image.attributes, image),
+            None if planned.to_rgb else Padding.of(image.attributes, image),
             scratch=self._scratch,
             # JPEG has no other colours that its readers expect (PS3.5 section 8.2.1).
             transform_colour=self._wish.transform_colour or not method.is_wavelet,
             at_once=at_once,
         )
         encoded, facts = self._encode(encoder, planned, instance, known, image)
-        if encoded.size >= document.source_bytes and not self._may_grow:
+        if encoded.size >= document.source_bytes and not (self._may_grow or planned.to_rgb):
             raise LeaveAsIs("not-smaller")
         if encoded.setting is None:
             facts["ratio"] = round(image.native_bytes / encoded.size, 2)
+        facts |= _cut_off(document)
         return self._assemble(document, planned, encoded, facts.get("reason", "")), facts
 
     def _packed(self, document: OpenImage, planned: Plan) -> Payload:
@@ -178,9 +183,10 @@ class CompressStep:
     def _recoded(self, document: OpenImage, planned: Plan) -> Payload:
         """The data set deflated, or its pixels without a codec."""
         made = native(document, planned.syntax, self._settings)
-        if is_deflated(planned.syntax) and made.length >= document.payload.length and not document.is_painted:
+        is_larger = is_deflated(planned.syntax) and made.length >= document.payload.length
+        if is_larger and not document.is_rewritten:
             raise LeaveAsIs("not-smaller")
-        return made
+        return replace(made, note=_noted("", document))
 
     def _encode(
         self,
@@ -203,7 +209,7 @@ class CompressStep:
                 return encoder.lossy(setting), dict(known)
             cells = image.rows, image.columns, image.samples, image.stored
             key = (instance.series_instance_uid, planned.method.name, *cells)
-            encoded = hit(encoder, self._aim, self._hints, key, self._lossless_hints)
+            encoded = hit(encoder, self._aim, self._hints, key, self._courses)
         except Objection as objection:
             reason = objection.reason
         if reason:  # out of the block above, for its exception holds the codestreams that failed
@@ -270,12 +276,23 @@ class CompressStep:
             parts=parts,
             length=total_length(parts),
             treatment=Treatment.TRANSCODED,
-            note=f"compressed without loss: {reason}" if reason else "",
+            note=_noted(f"compressed without loss: {reason}" if reason else "", document),
         )
 
     def _leave(self, payload: Payload, reason: str) -> Payload:
         self._settings.watch.count(f"compress.left.{reason}")
         return replace(payload, note=f"not compressed: {reason}")
+
+
+def _noted(note: str, document: OpenImage) -> str:
+    """A note on how an image was written, and on the pixels whose colours RGB has not."""
+    cut_off = document.cut_off
+    return "; ".join(filter(None, (note, f"to RGB: {cut_off} pixels cut off" if cut_off else "")))
+
+
+def _cut_off(document: OpenImage) -> dict[str, Any]:
+    """What is kept of an image that became RGB: its pixels whose colours RGB has not."""
+    return {"cut_off": document.cut_off} if document.cut_off else {}
 
 
 def _spared(planned: Plan, reason: str) -> Plan:

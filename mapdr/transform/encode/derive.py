@@ -118,14 +118,35 @@ def uid_changes(uid: str) -> Changes:
 
 
 def blanked_changes(attributes: Attributes) -> Changes:
-    """Everything but its UID that says *this image was made of another one, with regions blanked*.
+    """Everything but its UID that says *this image was made of another one, with regions blanked*."""
+    return _processed_changes(attributes, "Regions of pixels blanked")
+
+
+def recoloured_changes(attributes: Attributes, photometric: str, lost: int) -> Changes:
+    """Everything but its UID and its colours that says *this image is RGB, and was in `photometric`*.
+
+    Where all pixels come back it is the same image, written otherwise. Else it was made of another one:
+    `lost` pixels had colours that RGB has not. It was not compressed, which is what Lossy Image Compression
+    tells (PS3.3 section C.7.6.1.1.5).
+    """
+    if lost:
+        return _processed_changes(attributes, f"{photometric} to RGB, {lost} pixels out of its range cut off")
+    return dict(_OF_OTHER_VALUES)
+
+
+_OF_OTHER_VALUES: Changes = {tags.SMALLEST_IMAGE_PIXEL_VALUE: None, tags.LARGEST_IMAGE_PIXEL_VALUE: None}
+"""What is not said any more of pixels with other values."""
+
+
+def _processed_changes(attributes: Attributes, description: str) -> Changes:
+    """Everything but its UID that says *this image was made of another one*.
 
     Image Type stays where functional groups repeat it frame by frame, as Frame Type (PS3.3 C.7.6.16.2).
     """
-    changes: Changes = {tags.SMALLEST_IMAGE_PIXEL_VALUE: None, tags.LARGEST_IMAGE_PIXEL_VALUE: None}
+    changes: Changes = dict(_OF_OTHER_VALUES)
     if not has_groups(attributes):
         changes[tags.IMAGE_TYPE] = element(tags.IMAGE_TYPE, "CS", _derived(attributes))
-    _describe(changes, attributes, "Regions of pixels blanked")
+    _describe(changes, attributes, description)
     sop_class, uid = attributes.text(tags.SOP_CLASS_UID), attributes.text(tags.SOP_INSTANCE_UID)
     if is_uid(sop_class) and is_uid(uid):
         purpose = _code("121322", "Source image for image processing operation")

@@ -54,7 +54,7 @@ def native(document: OpenImage, target: str, settings: Settings) -> Payload:
     if data.pixel is not None and data.pixel.end > len(data.view):
         raise Permanent("the pixel data is cut off; it can only be relayed", reason="truncated")
     uid = payload.sop_instance_uid
-    if data.pixel is None or (document.is_native and not document.is_painted):
+    if data.pixel is None or (document.is_native and not document.is_rewritten):
         parts, treatment = _recoded(data, encoding_of(target)), Treatment.REENCODED
     else:
         uid, parts = _from_frames(document, encoding_of(target), settings.site_key, scratch)
@@ -137,7 +137,7 @@ def _from_frames(
     def read() -> Iterator[bytes]:
         for index in range(image.frames):
             cells = document.frames.cells(index)
-            if document.is_painted:
+            if document.is_rewritten:
                 digest.add(cells)
             yield cells
 

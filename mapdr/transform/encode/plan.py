@@ -28,7 +28,9 @@ from mapdr.transform.encode.policy import (
     PHOTOMETRIC,
     RGB,
     WITH_YBR_FULL,
+    YBR,
 )
+from mapdr.transform.rgb import may_be_rgb
 
 REFUSED = "compression-refused"
 """The reason where the receiver takes none of the transfer syntaxes that the rule wants."""
@@ -70,6 +72,8 @@ class Subject:
     """Its pixels are native, or a codec here decodes them."""
     is_painted: bool = False
     """Other steps change its pixels: it cannot leave as it came."""
+    is_rgb: bool = False
+    """It becomes RGB, which `form` says already: it cannot leave as it came."""
     was_deflated: bool = False
     """It came in a deflated transfer syntax; `transfer_syntax_uid` is what it was inflated to."""
     fault: str = ""
@@ -79,13 +83,15 @@ class Subject:
 class Wish:
     """What a rule wants: methods, the best first, with loss or without.
 
-    `exclude` holds modalities and SOP class UIDs that it wants without loss; `allow` what it lifts of the
-    reasons against loss (`policy.LIFTABLE`).
+    `transform_colour` has RGB written by the codec's component transform, `to_rgb` luminance and chrominance
+    as RGB. `exclude` holds modalities and SOP class UIDs that it wants without loss; `allow` what it lifts of
+    the reasons against loss (`policy.LIFTABLE`).
     """
 
     methods: tuple[Method, ...]
     lossy: bool = False
     transform_colour: bool = False
+    to_rgb: bool = False
     exclude: frozenset[str] = frozenset()
     allow: frozenset[str] = frozenset()
 
@@ -121,7 +127,7 @@ class Plan:
     `method` is one of the rule's, None where none of them is used. `syntax` is the transfer syntax that the
     image leaves in; if a lossy course ends without loss, `lossless_syntax`, which is empty if the receiver
     takes no such one. `others` are the transfer syntaxes of the rule's other methods that would do as well,
-    the best first.
+    the best first. `to_rgb`: its luminance and chrominance become RGB before.
     """
 
     course: Course
@@ -130,6 +136,7 @@ class Plan:
     syntax: str = ""
     lossless_syntax: str = ""
     others: tuple[str, ...] = ()
+    to_rgb: bool = False
 
 
 def plan(subject: Subject, wish: Wish, writers: Writers, accepts: Sequence[str] | None = None) -> Plan:
@@ -137,9 +144,9 @@ def plan(subject: Subject, wish: Wish, writers: Writers, accepts: Sequence[str] 
 
     The first of the rule's methods that takes the image and that the receiver takes is used. Where the
     receiver takes none of them, the pixels go without further loss in the first of `accepts` that they can be
-    written in, with the reason `REFUSED` if the rule lacks something.
+    written in, with the reason `REFUSED` if the rule lacks something: its colours stay too.
     """
-    wished = list(_wished(subject, wish, writers))
+    wished = list(_wished(_recoloured(subject, wish), wish, writers))
     best = wished[0]
     if accepts is None:
         others = dict.fromkeys(each.syntax for each in wished[1:] if each.syntax != best.syntax)
@@ -152,6 +159,14 @@ def plan(subject: Subject, wish: Wish, writers: Writers, accepts: Sequence[str] 
         if each.method is not None and (found := _accepted(each, accepts)):
             return found
     return _carried(subject, writers, accepts, REFUSED)
+
+
+def _recoloured(subject: Subject, wish: Wish) -> Subject:
+    """An image as the rule's methods get it: RGB, where that is wanted and can be."""
+    form = subject.form
+    if not wish.to_rgb or not subject.is_readable or form is None or not may_be_rgb(form):
+        return subject
+    return replace(subject, form=replace(form, photometric="RGB"), is_rgb=True)
 
 
 def _wished(subject: Subject, wish: Wish, writers: Writers) -> Iterator[Plan]:
@@ -183,15 +198,16 @@ def _by(subject: Subject, writers: Writers, method: Method, reason: str, *, loss
     if lossy:
         takes = writers.of(method).lossless.get(method.lossless)
         spared = takes is not None and subject.form is not None and takes.holds(subject.form)
-        return Plan(Course.LOSSY, "", method, method.lossy, method.lossless if spared else "")
+        lossless = method.lossless if spared else ""
+        return Plan(Course.LOSSY, "", method, method.lossy, lossless, to_rgb=subject.is_rgb)
     if _is_there(subject, method):
         return Plan(Course.UNCHANGED, reason or "already-compressed")
-    return Plan(Course.LOSSLESS, reason, method, method.lossless, method.lossless)
+    return Plan(Course.LOSSLESS, reason, method, method.lossless, method.lossless, to_rgb=subject.is_rgb)
 
 
 def _is_there(subject: Subject, method: Method) -> bool:
     """Whether an image came in what a method writes without loss, and may leave so."""
-    if subject.is_painted:
+    if subject.is_painted or subject.is_rgb:
         return False
     if method.lossless == uids.EXPLICIT_VR_LITTLE_ENDIAN:
         return subject.transfer_syntax_uid in NATIVE and not subject.was_deflated
@@ -235,13 +251,15 @@ def _against_loss(subject: Subject, wish: Wish) -> Iterator[str]:
 def _objection(subject: Subject, wish: Wish, method: Method, writers: Writers, *, lossy: bool) -> str:
     """Why a method leaves an image alone, or an empty string."""
     if method.way == "data-set":
-        return _data_set_objection(subject, method)
+        return _data_set_objection(subject, method) or _stays_ybr(subject, wish)
     if method.way == "jpeg":
         return _untouchable(subject, wish, relays_loss=True) or _no_jpeg(subject, method)
     if objection := _untouchable(subject, wish) or subject.fault:
         return objection
     if not subject.is_readable:
         return "transfer-syntax"
+    if objection := _stays_ybr(subject, wish):
+        return objection
     assert subject.form is not None
     target, own = method.lossy if lossy else method.lossless, writers.of(method)
     if not target and method.lossy:
@@ -255,6 +273,13 @@ def _objection(subject: Subject, wish: Wish, method: Method, writers: Writers, *
         return objection
     again = wish.lossy and bool(method.lossy) and subject.is_lossy and not subject.is_painted
     return "already-lossy" if again and not wish.lifts("already-lossy") else ""
+
+
+def _stays_ybr(subject: Subject, wish: Wish) -> str:
+    """Why an image cannot become RGB that the rule wants so, or an empty string."""
+    form = subject.form
+    is_ybr = form is not None and form.samples == 3 and form.photometric.startswith(YBR)
+    return "no-rgb" if wish.to_rgb and is_ybr and not subject.is_rgb else ""
 
 
 def _no_jpeg(subject: Subject, method: Method) -> str:
@@ -308,7 +333,7 @@ def _data_set_objection(subject: Subject, method: Method) -> str:
         return "digital-signature"
     if subject.transfer_syntax_uid in NATIVE:
         return ""
-    if method.lossless != uids.EXPLICIT_VR_LITTLE_ENDIAN and not subject.is_painted:
+    if method.lossless != uids.EXPLICIT_VR_LITTLE_ENDIAN and not (subject.is_painted or subject.is_rgb):
         return "already-compressed"
     return _no_frames(subject)
 

@@ -75,6 +75,9 @@ does not want them (PS3.3, sections C.8.5.6.1.2 and A.8.5.4)."""
 RGB = ("RGB", "YBR_RCT")
 """Photometric interpretations whose pixels are RGB once they are decoded."""
 
+YBR = ("YBR_FULL", "YBR_PARTIAL")
+"""How photometric interpretations begin whose pixels are luminance and chrominance once they are decoded."""
+
 PHOTOMETRIC = {
     "MONOCHROME1": 1,
     "MONOCHROME2": 1,

@@ -38,7 +38,8 @@ class CompressConfig(StageConfig):
     image is parked). `exclude` names modalities or SOP class UIDs that are never made lossy, `allow`
     reasons against loss that do not count for this rule (docs/compression.md). `color = "ybr"` has RGB
     transformed (YBR_RCT, YBR_ICT): a fifth smaller, and the only way for colour ultrasound in JPEG 2000 and
-    HTJ2K, but not every receiver can show it (docs/decisions/0009).
+    HTJ2K, but not every receiver can show it (docs/decisions/0009). `ybr_to_rgb` has luminance and
+    chrominance (YBR_FULL, YBR_FULL_422) converted to RGB (docs/decisions/0100).
     """
 
     to: Name | str | tuple[Name | str, ...]
@@ -53,6 +54,7 @@ class CompressConfig(StageConfig):
     exclude: tuple[str, ...] = ()
     allow: tuple[str, ...] = ()
     color: Literal["rgb", "ybr"] = "rgb"
+    ybr_to_rgb: bool = False
 
     @field_validator("to", mode="before")
     @classmethod
@@ -100,6 +102,8 @@ class CompressConfig(StageConfig):
         methods = self.methods
         if not all(method.lossless or method.lossy for method in methods):
             return self  # a plug-in that is unavailable: `unavailable` says so
+        if self.ybr_to_rgb and all(method.way == "jpeg" for method in methods):
+            raise ValueError(f"{named} keeps a JPEG as it is; remove ybr_to_rgb, or name another method")
         if self.lossless and (lossy := next((each.name for each in methods if not each.lossless), "")):
             raise ValueError(
                 f'"{lossy}" always loses something; remove lossless = true, or name another method'
@@ -158,6 +162,7 @@ class CompressConfig(StageConfig):
             methods,
             lossy=bool(self.target),
             transform_colour=self.color == "ybr",
+            to_rgb=self.ybr_to_rgb,
             exclude=frozenset(self.exclude),
             allow=frozenset(self.allow),
         )
