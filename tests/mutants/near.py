@@ -94,6 +94,8 @@ NEAR: dict[str, tuple[str, ...]] = {
         "tests/receive/folder/test_receiver.py",
     ),
     "mapdr/receive": ("tests/receive/test_rejections.py", "tests/receive/test_doorkeeper.py"),
+    "mapdr/transform/encode/aim": ("tests/transform/test_aim.py",),
+    "mapdr/transform/encode/frames": ("tests/transform/test_frames.py",),
     "mapdr/transform/encode": (
         "tests/transform/test_plan.py",
         "tests/transform/test_targets.py",
