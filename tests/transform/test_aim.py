@@ -83,6 +83,7 @@ def test_a_search_begins_where_the_forecast_says() -> None:
     hints = Hints()
     made = hit(encoder_of(ramp(), None, codec), Aim(ratio=3), hints, "key")
     assert codec.levels[0] == NEAR.start
+    assert all(level == int(level) for level in codec.levels)
     assert hints.get("key") == made.setting.level
     again = Lossy(codec.size, codec.error, dial=NEAR)
     hit(encoder_of(ramp(), None, again), Aim(ratio=3), hints, "key")
@@ -151,7 +152,7 @@ class Told:
         return level
 
     def slope(self, level: float) -> float:
-        return 0.07
+        return 0.05
 
     def lossless_bits(self) -> float:
         return self.lossless
@@ -239,7 +240,7 @@ def test_a_hint_leads_and_the_next_is_what_would_have_met_the_goal() -> None:
     hints = Hints()
     made, codec = to_ten(100.0, Lossless(), at_60=205, hints=hints)
     assert (codec.levels, made.size) == ([60.0], 205)
-    assert hints.get("key") == pytest.approx(60 - math.log(205 / 200) / 0.07)
+    assert hints.get("key") == pytest.approx(60 - math.log(205 / 200) / 0.05)
 
 
 # A quality
