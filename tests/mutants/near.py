@@ -103,6 +103,7 @@ NEAR: dict[str, tuple[str, ...]] = {
     "mapdr/transform/encode/quality": ("tests/transform/test_quality.py",),
     "mapdr/transform/encode/ssim": ("tests/transform/test_ssim.py",),
     "mapdr/transform/encode/wish": ("tests/transform/test_plan.py",),
+    "mapdr/transform/encode/search": ("tests/transform/test_search.py",),
     "mapdr/transform/encode": (
         "tests/transform/test_plan.py",
         "tests/transform/test_targets.py",
