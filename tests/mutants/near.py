@@ -104,6 +104,7 @@ NEAR: dict[str, tuple[str, ...]] = {
     "mapdr/transform/encode/ssim": ("tests/transform/test_ssim.py",),
     "mapdr/transform/encode/wish": ("tests/transform/test_plan.py",),
     "mapdr/transform/encode/search": ("tests/transform/test_search.py",),
+    "mapdr/transform/encode/compress": ("tests/transform/test_compress_step.py",),
     "mapdr/transform/encode": (
         "tests/transform/test_plan.py",
         "tests/transform/test_targets.py",
