@@ -105,6 +105,11 @@ NEAR: dict[str, tuple[str, ...]] = {
     "mapdr/transform/encode/wish": ("tests/transform/test_plan.py",),
     "mapdr/transform/encode/search": ("tests/transform/test_search.py",),
     "mapdr/transform/encode/compress": ("tests/transform/test_compress_step.py",),
+    "mapdr/transform/encode/again": ("tests/transform/test_rewritten.py",),
+    "mapdr/transform/encode/icons": ("tests/transform/test_rewritten.py",),
+    "mapdr/transform/encode/native": ("tests/transform/test_rewritten.py",),
+    "mapdr/transform/encode/recompress": ("tests/transform/test_rewritten.py",),
+    "mapdr/transform/encode/streams": ("tests/transform/test_streams.py",),
     "mapdr/transform/encode": (
         "tests/transform/test_plan.py",
         "tests/transform/test_targets.py",
