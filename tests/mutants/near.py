@@ -110,6 +110,8 @@ NEAR: dict[str, tuple[str, ...]] = {
     "mapdr/transform/encode/native": ("tests/transform/test_rewritten.py",),
     "mapdr/transform/encode/recompress": ("tests/transform/test_rewritten.py",),
     "mapdr/transform/encode/streams": ("tests/transform/test_streams.py",),
+    "mapdr/transform/encode/named": ("tests/transform/test_named.py",),
+    "mapdr/transform/encode/subject": ("tests/transform/test_named.py",),
     "mapdr/transform/encode": (
         "tests/transform/test_plan.py",
         "tests/transform/test_targets.py",
