@@ -83,11 +83,17 @@ def test_a_search_begins_where_the_forecast_says() -> None:
     hints = Hints()
     made = hit(encoder_of(ramp(), None, codec), Aim(ratio=3), hints, "key")
     assert codec.levels[0] == NEAR.start
-    assert all(level == int(level) for level in codec.levels)
     assert hints.get("key") == made.setting.level
     again = Lossy(codec.size, codec.error, dial=NEAR)
     hit(encoder_of(ramp(), None, again), Aim(ratio=3), hints, "key")
     assert again.levels[0] == made.setting.level
+
+
+def test_a_dial_of_whole_numbers_has_the_best_that_fits() -> None:
+    codec = Lossy(lambda level: 1000 * math.exp(0.1 * level), lambda level: -level, dial=NEAR)
+    made = hit(encoder_of(ramp(), None, codec), Aim(ratio=10), Hints(), "key")
+    assert made.setting == Setting(-16)
+    assert all(level == int(level) for level in codec.levels if level is not None)
 
 
 def test_a_ratio_out_of_reach_is_an_objection() -> None:
