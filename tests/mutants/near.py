@@ -112,6 +112,7 @@ NEAR: dict[str, tuple[str, ...]] = {
     "mapdr/transform/encode/streams": ("tests/transform/test_streams.py",),
     "mapdr/transform/encode/named": ("tests/transform/test_named.py",),
     "mapdr/transform/encode/subject": ("tests/transform/test_named.py",),
+    "mapdr/transform/encode/forecast": ("tests/transform/test_forecast.py",),
     "mapdr/transform/encode": (
         "tests/transform/test_plan.py",
         "tests/transform/test_targets.py",
