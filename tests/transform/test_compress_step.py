@@ -265,6 +265,37 @@ def test_a_series_is_led_by_its_last_image_of_the_same_size() -> None:
     assert encodes(ct(stored=13)) > 1
 
 
+def test_auto_tries_the_first_of_a_series_without_loss_and_a_named_method_none() -> None:
+    for to, tries in (("auto", [1, 1]), ("jpeg2000", [0, 0])):
+        lossless = Lossless(9000)
+        node = Node(lossless, fixed(512), to=to)
+        found = []
+        for _ in tries:
+            node.encode(ct())
+            found.append(len(lossless.encoded))
+        assert found == tries
+
+
+@pytest.mark.parametrize(
+    ("to", "color", "photometric"),
+    [
+        ("jpeg2000", "rgb", "RGB"),
+        ("jpeg2000", "ybr", "YBR_ICT"),
+        ("jpeg", "rgb", "YBR_ICT"),  # whose readers expect the transform
+    ],
+)
+def test_colours_are_as_the_rule_and_the_readers_of_the_method_want_them(
+    to: str, color: str, photometric: str
+) -> None:
+    values = np.random.default_rng(3).integers(0, 250, (40, 64, 3))
+    codec = Lossy(lambda level: 768, lambda level: 1, colours=("YBR_ICT", "RGB"))
+    node = Node(Lossless(9000), codec, to=to, color=color)
+    node.codecs.rows[uids.JPEG_BASELINE] = Row(uids.JPEG_BASELINE, "baseline", None, None, codec)
+    made = read(node.encode(image(values, allocated=8, stored=8, photometric="RGB")))
+    assert made.PhotometricInterpretation == photometric
+    assert made.file_meta.TransferSyntaxUID == (LOSSY if to == "jpeg2000" else uids.JPEG_BASELINE)
+
+
 # Limits and fallbacks
 
 
