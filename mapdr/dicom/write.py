@@ -114,7 +114,7 @@ def element(tag: int, vr: str, value: bytes, encoding: Encoding = EXPLICIT_LITTL
     Raises ValueError when `value` is too long for the VR's length field.
     """
     if len(value) % 2:
-        value += b"\0" if vr in {"UI", "OB", "UN"} else b" "
+        value += b"\0" if vr in {"UI", "OB", "OW", "UN"} else b" "
     if not encoding.implicit and vr not in LONG_VRS and len(value) > 0xFFFF:
         raise ValueError(f"{vr} cannot hold {len(value)} bytes")
     return head(tag, vr, len(value), encoding) + value

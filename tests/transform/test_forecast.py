@@ -77,6 +77,70 @@ def test_any_shape_and_type_can_be_looked_at(shape: tuple[int, int], dtype: type
         assert forecast.slope(50) > 0
 
 
+# What is counted, by its definition
+
+
+def split(cells: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Low and high pass of the 5-3 transform along the first axis, without the ends."""
+    count = (len(cells) - 1) // 2
+    high = np.stack([cells[2 * k + 1] - (cells[2 * k] + cells[2 * k + 2]) / 2 for k in range(count)])
+    return np.stack([cells[2 * k] + high[k] / 2 for k in range(count)]), high
+
+
+def sizes_of(frame: np.ndarray) -> np.ndarray:
+    """The magnitudes of the finest coefficients of one strip of rows, by their weight in the image."""
+    low, high = (each.swapaxes(0, 1) for each in split(frame.astype(float).swapaxes(0, 1)))
+    found = [split(low)[1], split(high)[0], split(high)[1] * math.sqrt(0.5)]
+    return np.concatenate([np.abs(each).ravel() for each in found])
+
+
+def in_bins(sizes: np.ndarray) -> np.ndarray:
+    """Each size as the middle of its bin: of eight in each octave of 1 more; less than an eighth is none."""
+    octave = 2.0 ** np.floor(np.log2(sizes + 1))
+    eighth = np.floor(((sizes + 1) / octave - 1) * 8)
+    return np.where(sizes < 1 / 8, 0, octave * (1 + (eighth + 0.5) / 8) - 1)
+
+
+@pytest.mark.parametrize(
+    ("rows", "strips"), [(9, [(0, 9)]), (31, [(0, 31)]), (33, [(0, 8)]), (70, [(0, 8), (32, 40)])]
+)
+@pytest.mark.parametrize("samples", [1, 3])
+def test_the_finest_coefficients_of_some_rows_are_counted_by_size(
+    rows: int, strips: list[tuple[int, int]], samples: int
+) -> None:
+    frame = np.random.default_rng(rows).integers(0, 900, (rows, 11, samples)).astype(np.uint16)
+    frame = frame if samples > 1 else frame[..., 0]
+    forecast = Forecast.of([frame, frame // 3], 10)
+    sizes = np.concatenate(
+        [in_bins(sizes_of(each[start:stop])) for each in (frame, frame // 3) for start, stop in strips]
+    )
+
+    def bits(step: float) -> float:
+        return 0.75 * float(np.log2(1 + sizes / step).mean())
+
+    for level in (20.0, 60.0):
+        assert forecast.bits(level) == pytest.approx(bits(3 * 1024 / 10 ** (level / 20)))
+    assert forecast.lossless_bits() == pytest.approx(3.2 * bits(2 / 3) ** 0.8)
+    rise = math.log(forecast.bits(50.5) / forecast.bits(49.5))
+    assert forecast.slope(50) == pytest.approx(min(max(rise, 0.04), 0.12))
+
+
+def test_a_level_is_within_the_range_and_a_hundredth() -> None:
+    forecast = Forecast.of([grain(12, shape=(64, 64))], 12)
+    assert forecast.level(forecast.bits(70), 2, 120) == pytest.approx(70 - 0.005, abs=0.006)
+    assert forecast.level(1000, 2, 120) == pytest.approx(120, abs=0.01)
+    assert forecast.level(0, 2, 120) == 2
+
+
+def test_the_slope_is_within_what_codestreams_show() -> None:
+    flat = Forecast.of([np.zeros((40, 40), np.uint16)], 12)
+    assert (flat.slope(50), flat.bits(50), flat.lossless_bits()) == (PER_DB, 0, 0)
+    coarse = Forecast.of([np.random.default_rng(0).integers(0, 4096, (40, 40)).astype(np.uint16)], 12)
+    assert coarse.slope(119) == 0.04
+    # Bits are at most inversely proportional to the step: a tenth of it for 20 dB.
+    assert 0.11 < Forecast.of([grain(1, shape=(40, 40))], 12).slope(2) < math.log(10) / 20
+
+
 def test_a_series_whose_noise_grows_takes_one_encode_for_nearly_every_image(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

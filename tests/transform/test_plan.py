@@ -13,7 +13,7 @@ from mapdr.dicom import uids
 from mapdr.dicom.transfer_syntax import LOSSLESS_COMPRESSED, MAYBE_LOSSY, NATIVE
 from mapdr.kernel.codec import FrameFormat, PixelRange
 from mapdr.transform.encode import wish as wishes
-from mapdr.transform.encode.methods import AUTO, METHODS, Name
+from mapdr.transform.encode.methods import AUTO, METHODS, Method, Name
 from mapdr.transform.encode.plan import REFUSED, Course, Plan, Subject, Wish, Writers, plan
 from mapdr.transform.encode.policy import LIFTABLE, LIFTED, MAY_BE_LOSSY, NEVER_LOSSY, NEVER_TOUCHED
 from mapdr.transform.encode.wish import CompressConfig, unavailable
@@ -115,7 +115,9 @@ def test_a_plain_image_goes_by_any_method(name: str, lossy: bool) -> None:
         (form(photometric="PALETTE COLOR", signed=True), LOSSY, "original", "photometric"),
         (replace(IMAGE, form=RGB, sop_class_uid=US), LOSSY, "original", "ultrasound-colour"),
         (replace(IMAGE, form=RGB, sop_class_uid=US), replace(LOSSY, transform_colour=True), "lossy", ""),
+        (replace(IMAGE, form=RGB, sop_class_uid=US), LOSSLESS, "original", "ultrasound-colour"),
         (replace(IMAGE, form=RGB, sop_class_uid=US), wanting("jpegls"), "lossless", ""),
+        (subject(is_painted=True), LOSSY, "lossy", ""),
         (subject(is_painted=True, is_lossy=True), LOSSY, "lossless", "already-lossy"),
         (
             subject(is_painted=True, transfer_syntax_uid=uids.JPEG_BASELINE),
@@ -126,6 +128,12 @@ def test_a_plain_image_goes_by_any_method(name: str, lossy: bool) -> None:
         (replace(came(uids.JPEG2000_LOSSLESS), is_painted=True), LOSSLESS, "lossless", ""),
         (came(uids.JPEG_BASELINE), wanting("native"), "lossless", ""),
         (came(uids.JPEG_BASELINE), wanting("jpegxl-recompress"), "lossless", ""),
+        (
+            subject(transfer_syntax_uid=uids.JPEG_BASELINE, form=None, fault="pixel-module"),
+            wanting("jpegxl-recompress"),
+            "original",
+            "pixel-module",
+        ),
         (
             came(uids.JPEG_BASELINE),
             wanting("deflated"),
@@ -252,6 +260,22 @@ def test_the_receiver_decides_among_what_the_rule_wants(
     assert told(plan(IMAGE, wish, WRITERS, accepts)) == expected
 
 
+@pytest.mark.parametrize(
+    ("accepts", "expected"),
+    [
+        ((IMPLICIT, EXPLICIT), ("lossless", IMPLICIT, "")),
+        ((DEFLATED, EXPLICIT), ("lossless", EXPLICIT, "")),  # "native" is not deflated while another is taken
+        ((uids.RLE_LOSSLESS,), ("lossless", uids.RLE_LOSSLESS, REFUSED)),
+    ],
+)
+def test_what_is_decompressed_goes_in_the_native_syntax_that_is_taken(
+    accepts: tuple[str, ...], expected: tuple[str, str, str]
+) -> None:
+    found = plan(came(uids.JPEG2000_LOSSLESS), wanting("native"), WRITERS, accepts)
+    assert told(found) == expected
+    assert found.lossless_syntax == found.syntax
+
+
 def test_what_ends_without_loss_goes_in_a_lossy_syntax_that_may_hold_it() -> None:
     assert plan(IMAGE, LOSSY, WRITERS, (uids.JPEG2000,)).lossless_syntax == uids.JPEG2000
     baseline = plan(form(allocated=8, stored=8), wanting("jpeg", lossy=True), WRITERS, (uids.JPEG_BASELINE,))
@@ -360,6 +384,23 @@ def test_a_method_without_a_codec_is_told_with_its_place(monkeypatch: pytest.Mon
     assert [method.name for method in auto.wish.methods] == ["jpeg2000", "jpeg", "jpegls-near"]
     monkeypatch.setattr(wishes, "lacking", lambda name: "it is not here")
     assert [finding.place for finding in unavailable(auto)] == [("to",)]
+
+
+def test_what_a_rule_says_becomes_what_a_plan_looks_at(monkeypatch: pytest.MonkeyPatch) -> None:
+    more = {"allow": ["nuclear", "quantitative"], "exclude": ["MG"], "color": "ybr"}
+    found = CompressConfig(to="jpeg2000", ratio=10, **more).wish
+    assert found == wanting(
+        "jpeg2000",
+        lossy=True,
+        transform_colour=True,
+        exclude=frozenset({"MG"}),
+        allow=frozenset({"nuclear", "quantitative"}),
+    )
+    assert CompressConfig(to="jpeg2000", lossless=True).wish == wanting("jpeg2000")
+    # Of the codec of a plug-in that is unavailable nothing is known: that it is, is told elsewhere.
+    monkeypatch.setattr(wishes, "is_known", lambda name: True)
+    monkeypatch.setattr(wishes, "methods_named", lambda names: [Method(name, name, "") for name in names])
+    assert CompressConfig(to="missing", lossless=True).names == ("missing",)
 
 
 @pytest.mark.parametrize(

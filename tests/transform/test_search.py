@@ -2,13 +2,26 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mapdr.transform.encode.search import MOST_ENCODES, TOLERANCE, Hints, find_level
+from mapdr.kernel.codec import Dial
+from mapdr.transform.encode.search import (
+    FIRST,
+    MOST_ENCODES,
+    MOST_WHOLE_ENCODES,
+    TOLERANCE,
+    Hints,
+    find_level,
+    find_quality,
+    find_whole,
+)
+
+from .toy import DB, NEAR
 
 
 @given(st.floats(0.03, 0.12), st.floats(20, 120), st.floats(2, 150))
@@ -85,3 +98,164 @@ def test_a_wild_start_is_brought_into_range(start: float) -> None:
 
     assert find_level(size_at, 1000, start, 100).exact
     assert all(2 <= level <= 100 for level in levels)
+
+
+# How soon it ends
+
+
+def by_law(level: float) -> int:
+    """1,000 at a level of 50, e times as many for each 1 / 0.07 more."""
+    return int(1000 * math.exp(0.07 * (level - 50)))
+
+
+@pytest.mark.parametrize("start", [40.0, 49.0, 50.0, 51.0, 60.0])
+def test_where_a_size_follows_its_slope_the_second_encode_meets_the_goal(start: float) -> None:
+    found = find_level(by_law, 1000, start, 100)
+    assert found.exact
+    assert (found.level, found.encodes) == (pytest.approx(50, abs=0.1), 1 if start == 50 else 2)
+    assert found.size == by_law(found.level)
+
+
+def test_the_first_step_is_bounded_and_those_after_it_grow() -> None:
+    levels: list[float] = []
+
+    def size_at(level: float) -> int:
+        levels.append(level)
+        return 1 if level < 90 else 10**6
+
+    find_level(size_at, 1000, 10, 120)
+    assert levels[1] == 10 + FIRST
+    assert levels[2] > levels[1] + FIRST
+    levels.clear()
+    # Where the size hardly answers, each step is twice as wide as the one before.
+    find_level(lambda level: levels.append(level) or 930, 1000, 10, 120)
+    steps = [after - before for before, after in itertools.pairwise(levels)]
+    assert steps[1:5] == pytest.approx([6, 12, 24, 48])
+    assert (levels[-1], len(levels)) == (120, 7)
+
+
+def test_an_edge_at_the_end_of_the_range_is_seen_at_once() -> None:
+    assert find_level(lambda level: 5000, 1000, 2, 120).encodes == 1
+    found = find_level(lambda level: 500, 1000, 120, 120)
+    assert (found.saturated, found.exact, found.level, found.size, found.encodes) == (
+        True,
+        False,
+        120,
+        500,
+        1,
+    )
+    assert find_level(by_law, 1000, 20, 100, least=50).level == 50
+
+
+@pytest.mark.parametrize(("size", "exact"), [(954, True), (953, False), (1051, True), (1052, False)])
+def test_the_tolerance_is_that_of_the_ratio(size: int, exact: bool) -> None:
+    assert find_level(lambda level: size, 1000, 50, 50, least=50).exact == exact
+
+
+def test_what_comes_nearest_is_told_where_nothing_meets_the_goal() -> None:
+    found = find_level(lambda level: 900 if level < 61.7 else 1200, 1000, 60, 120)
+    assert (found.size, found.exact, found.saturated) == (900, False, False)
+    assert found.level < 61.7
+
+
+# A dial of whole numbers
+
+SMALL = Dial(-9, -1, "NEAR below zero", 0.1, -4, whole=True)
+
+
+@given(
+    st.lists(st.integers(1, 2000), min_size=9, max_size=9).map(sorted),
+    st.integers(-9, -1),
+    st.integers(1, 2500),
+)
+def test_the_greatest_level_that_fits_is_found_on_any_dial(sizes: list[int], start: int, goal: int) -> None:
+    asked: list[float] = []
+
+    def size_at(level: float) -> int:
+        asked.append(level)
+        return sizes[int(level) + 9]
+
+    found = find_whole(size_at, goal, start, SMALL)
+    assert len(asked) == len(set(asked)) == found.encodes
+    if sizes[0] > goal * (1 + TOLERANCE):
+        assert (found.exact, found.level) == (False, -9)
+        return
+    assert found.exact
+    assert found.size == sizes[int(found.level) + 9] <= goal * (1 + TOLERANCE)
+    is_met = abs(goal / found.size - 1) <= TOLERANCE
+    assert found.saturated == (found.level == -1 and found.size < goal * (1 - TOLERANCE))
+    assert is_met or found.level == -1 or sizes[int(found.level) + 10] > goal * (1 + TOLERANCE)
+
+
+def test_a_whole_dial_is_left_as_soon_as_its_neighbours_are_known() -> None:
+    def size_at(level: float) -> int:
+        return round(1000 * math.exp(0.1 * (level + 50)))
+
+    for goal, most in ((1000, 2), (1020, 2), (900, 4)):
+        found = find_whole(size_at, goal, -30, NEAR)
+        assert (found.exact, found.saturated) == (True, False)
+        assert found.encodes <= most
+    assert find_whole(size_at, 1000, -50.4, NEAR).encodes == 1
+    # One that takes all the encodes there are tells the greatest that did fit.
+    creeping = find_whole(lambda level: 10**9 if level > -120 else 1 + (level == -120), 1000, -255, NEAR)
+    assert (creeping.level, creeping.exact) == (-120, True)
+    assert creeping.encodes <= MOST_WHOLE_ENCODES
+
+
+# A quality
+
+
+@pytest.mark.parametrize(("start", "encodes"), [(70.2, 1), (60.0, 2), (80.0, 2), (69.0, 2)])
+def test_where_quality_follows_its_slope_the_second_encode_meets_it(start: float, encodes: int) -> None:
+    asked: list[float] = []
+    level = find_quality(lambda at: asked.append(at) or at - 70, start, DB, 0.3)
+    assert level is not None
+    assert 70 <= level <= 70.3
+    assert len(asked) <= encodes + (abs(start - 70) < 3 and encodes > 1)
+
+
+@given(
+    st.lists(st.integers(-30, 30), min_size=9, max_size=9).map(sorted),
+    st.integers(-9, -1),
+    st.sampled_from([0.3, 2.0]),
+)
+def test_the_lowest_level_that_is_good_enough_is_found(margins: list[int], start: int, excess: float) -> None:
+    asked: list[float] = []
+
+    def margin_at(level: float) -> float:
+        asked.append(level)
+        return margins[int(level) + 9]
+
+    level = find_quality(margin_at, start, SMALL, excess)
+    assert all(each == int(each) and -9 <= each <= -1 for each in asked)
+    assert len(asked) == len(set(asked))
+    if margins[8] < 0:
+        assert level is None
+        return
+    assert level is not None
+    margin = margins[int(level) + 9]
+    assert margin >= 0
+    assert margin <= excess or level == -9 or margins[int(level) + 8] < 0
+
+
+def test_a_step_of_quality_is_found_to_a_fifth_of_a_db() -> None:
+    asked: list[float] = []
+    level = find_quality(lambda at: asked.append(at) or (40.0 if at >= 71.3 else -40.0), 60, DB, 0.3)
+    assert level is not None
+    assert 71.3 <= level <= 71.5
+    # The bracket of a dial with half the slope is twice as wide.
+    coarse = Dial(2.0, 120.0, "dB", 0.035, 60.0)
+    level = find_quality(lambda at: 40.0 if at >= 71.3 else -40.0, 60, coarse, 0.3)
+    assert level is not None
+    assert 71.3 <= level <= 71.7
+
+
+def test_a_quality_that_only_the_highest_level_has_is_found() -> None:
+    assert find_quality(lambda at: 0.0 if at >= 120 else -1.0, 60, DB, 0.3) == 120
+
+
+def test_the_last_hints_stay() -> None:
+    hints = Hints(keep=2)
+    for key, number in (("a", 1.0), ("b", 2.0), ("a", 3.0), ("c", 4.0)):
+        hints.learn(key, number)
+    assert [hints.get(key) for key in "abc"] == [3.0, None, 4.0]

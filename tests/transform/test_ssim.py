@@ -66,3 +66,27 @@ def test_it_is_measured_where_it_is_asked_for_and_not_in_padding() -> None:
     assert measure(frame, decoded, padding).ssim is None
     assert measure(frame, decoded, padding, with_ssim=True).ssim == 1.0
     assert measure(frame, decoded, with_ssim=True).ssim != 1.0
+
+
+@pytest.mark.parametrize("shape", [(7, 7), (8, 9), (3, 9), (9, 3), (1, 1), (70, 8), (72, 7), (134, 7)])
+@pytest.mark.parametrize("peak", [0, 40])
+def test_windows_at_every_end_and_of_every_strip_count_once(shape: tuple[int, int], peak: int) -> None:
+    random = np.random.default_rng(shape[0])
+    original = random.integers(0, 40, shape).astype(np.int16)
+    decoded = original + random.integers(-5, 6, shape).astype(np.int16)
+    nothing = np.zeros(shape, bool)
+    assert ssim(original, decoded, peak) == pytest.approx(by_definition(original, decoded, peak, nothing))
+    corner = nothing.copy()
+    corner[-1, -1] = True
+    expected = by_definition(original, decoded, peak, corner)
+    assert ssim(original, decoded, peak, corner) == pytest.approx(expected)
+    assert ssim(original, decoded, peak, ~nothing) == 1.0
+
+
+def test_what_is_left_out_is_so_in_each_sample() -> None:
+    original = np.zeros((9, 9, 3), np.uint8)
+    decoded = original.copy()
+    decoded[4, 4, 1] = 200
+    left_out = decoded > 0
+    assert ssim(original, decoded, 255) < 0.9
+    assert ssim(original, decoded, 255, left_out) == 1.0

@@ -38,7 +38,7 @@ def derived_groups(header: bytes, derivation: Sequence[Node], source: Sequence[N
     if any(group.find(tags.DERIVATION_IMAGE_SEQUENCE) for group in per_frame) or shared is None:
         for number, group in enumerate(per_frame, 1):
             frame = (tags.REFERENCED_FRAME_NUMBER, "IS", str(number).encode("ascii"))
-            _derive(group, derivation, sorted((*source, frame), key=lambda node: node[0]))
+            _derive(group, derivation, (*source, frame))
     else:
         items = shared.open()
         _derive(items[0] if items else Level.new_item(shared), derivation, source)
