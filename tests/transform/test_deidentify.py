@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,9 @@ from mapdr.kernel.errors import ConfigurationError, Permanent, Temporary
 from mapdr.kernel.item import FileSlice, Payload, Treatment
 from mapdr.kernel.registry import Registry
 from mapdr.node.surroundings import step_faults
+from mapdr.transform.header import pseudonyms
 from mapdr.transform.header.deidentify import STAGE, DeidentifyStep
+from mapdr.transform.header.fingerprint import refuse_another
 from mapdr.transform.header.pseudonyms import FromFile, read_pseudonyms
 from mapdr.transform.pipeline import build_pipeline
 from mapdr.transform.pixels.regions import RegionSet
@@ -361,6 +364,79 @@ def test_the_next_pseudonym_is_kept(tmp_path: Path) -> None:
     assert read_pseudonyms(file).known["new, one"] == ("P00003", "P00003")
     with pytest.raises(Permanent, match="no PatientID"):
         first.of("\0nDoe")
+
+
+def test_a_new_pseudonym_is_a_line_of_its_own_and_on_the_disk_before_it_is_used(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "patients.csv"
+    flushed: list[bytes] = []
+    monkeypatch.setattr(pseudonyms, "flush_file", lambda opened: flushed.append(at(opened)))
+
+    def at(opened: Any) -> bytes:
+        opened.flush()
+        return file.read_bytes()
+
+    for end in ("\n", "\r\n", "\r", ""):
+        known = f"patient_id,pseudonym{end or chr(10)}old,P00001{end}".encode()
+        file.write_bytes(known)
+        assert FromFile(file, "next", "P").of("new") == ("P00002", "P00002")
+        assert file.read_bytes() == flushed.pop() == known + b"\n" * (not end) + b"new,P00002\n"
+    file.write_bytes(b"patient_id,pseudonym")
+    assert FromFile(file, "next", "P").of("new") == ("P00001", "P00001")
+    assert file.read_bytes() == b"patient_id,pseudonym\nnew,P00001\n"
+    file.write_bytes(b"patient_id,pseudonym\na,P00002\nb,P00003\n")
+    assert FromFile(file, "next", "P").of("new") == ("P00004", "P00004")
+
+
+def test_of_two_that_meet_a_new_patient_the_second_takes_the_line_of_the_first(tmp_path: Path) -> None:
+    file = tmp_path / "patients.csv"
+    file.write_text("patient_id,pseudonym\n")
+    first, second = FromFile(file, "next", "P"), FromFile(file, "next", "P")
+    read_now = second._read
+
+    def read_before() -> dict[str, tuple[str, str]]:
+        """What the second sees is from before the line that the first one writes now."""
+        second._read = read_now  # type: ignore[method-assign]
+        known = dict(read_now())
+        assert first.of("new") == ("P00001", "P00001")
+        return known
+
+    second._read = read_before  # type: ignore[method-assign]
+    assert second.of("new") == ("P00001", "P00001")
+    assert file.read_text() == "patient_id,pseudonym\nnew,P00001\n"
+
+
+def test_a_file_of_pseudonyms_that_is_broken_for_now_is_tried_again(tmp_path: Path) -> None:
+    file = tmp_path / "patients.csv"
+    file.write_text("patient_id,pseudonym\nDoe,a\n")
+    table = FromFile(file, "next", "P")
+    assert table.of("Doe") == ("a", "a")
+    file.write_text("patient_id,pseudonym\nDoe,a\nDoe,b\n")
+    with pytest.raises(Temporary, match="line 3") as caught:
+        table.of("Doe")
+    assert "Doe" not in str(caught.value)
+
+
+def test_a_fingerprint_that_cannot_be_read_is_no_verdict_on_the_key(tmp_path: Path) -> None:
+    (tmp_path / "keys").mkdir()
+    refuse_another(settings(tmp_path), "env:KEY", b"k" * 32)
+    (kept,) = (tmp_path / "keys/fingerprints").iterdir()
+    assert len(kept.name) == 32
+    if os.name == "posix":
+        assert (kept.parent.stat().st_mode & 0o007, kept.stat().st_mode & 0o177) == (0, 0)
+    kept.unlink()
+    kept.mkdir()
+    with pytest.raises(Temporary, match="fingerprint"):
+        refuse_another(settings(tmp_path), "env:KEY", b"k" * 32)
+
+
+def test_of_an_object_without_pixels_the_header_is_all_there_is() -> None:
+    data = subject()
+    del data.PixelData, data.DataSetTrailingPadding
+    made = step().apply(*payload_of(data), Notebook())
+    assert len(made.parts) == 1
+    assert read(made).PatientName != data.PatientName
 
 
 @pytest.mark.parametrize(

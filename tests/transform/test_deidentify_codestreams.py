@@ -198,6 +198,15 @@ def test_behind_the_last_native_frame_is_nothing(syntax: str, frames: int, tmp_p
     assert read(same).PixelData == read(payload_of(data, syntax)[0]).PixelData
 
 
+@pytest.mark.parametrize("missing", ["Rows", "BitsAllocated", "SamplesPerPixel"])
+def test_pixels_whose_size_no_header_tells_stay_as_they_are(missing: str) -> None:
+    data = image(PIXELS)
+    del data[missing]
+    data.PixelData = bytes(range(1, 101))
+    made = LINE.apply(*payload_of(data), Notebook())
+    assert read(made).PixelData == bytes(range(1, 101))
+
+
 @pytest.mark.parametrize("interpretation", ["YBR_FULL_422", "YBR_FULL"])
 def test_behind_pixels_that_share_their_colour_is_nothing(interpretation: str) -> None:
     data = image(PIXELS)

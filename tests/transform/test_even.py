@@ -14,6 +14,7 @@ from mapdr.kernel.errors import Permanent
 from mapdr.kernel.item import FileSlice, Instance, Payload, Treatment
 from mapdr.kernel.registry import Registry
 from mapdr.transform.even import evened
+from mapdr.transform.header import odd_lengths
 from mapdr.transform.pipeline import build_pipeline
 
 from ..dicom.datasets import BIG, DEFLATED, EXPLICIT, IMPLICIT, JPEG, UNDEFINED, element
@@ -77,6 +78,14 @@ def test_a_rule_may_park_it(tmp_path: Path) -> None:
     even = data_set(b"", EXPLICIT)
     assert prepared(even, EXPLICIT, tmp_path, ("odd_lengths", "park")).treatment is Treatment.RELAYED
     assert prepared(raw, EXPLICIT, tmp_path, ("odd_lengths", "pad")).treatment is Treatment.EDITED
+    for config, parks in (("park", True), ("pad", False)):
+        gate = odd_lengths.build(settings(), config, None)
+        for payload, instance in (spooled(raw, EXPLICIT, tmp_path), spooled(even, EXPLICIT, tmp_path)):
+            if parks and payload.length % 2:
+                with pytest.raises(Permanent):
+                    gate.apply(payload, instance, Notebook())
+            else:
+                assert gate.apply(payload, instance, Notebook()) is payload
 
 
 @pytest.mark.parametrize("syntax", SYNTAXES)
