@@ -129,11 +129,9 @@ NEAR: dict[str, tuple[str, ...]] = {
     ),
     "mapdr/transform/codecs/remarks": ("tests/transform/test_deidentify_codestreams.py",),
     "mapdr/transform/codecs/decode": (
-        "tests/transform/test_codecs.py",
+        "tests/transform/test_foreign.py",
         "tests/transform/test_headers.py",
-        "tests/transform/test_native.py",
         "tests/transform/test_recompress.py",
-        "tests/transform/test_pipeline.py",
     ),
     "mapdr/transform/pixels": (
         "tests/transform/test_blank.py",

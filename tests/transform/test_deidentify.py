@@ -450,13 +450,31 @@ def test_of_an_object_without_pixels_the_header_is_all_there_is() -> None:
         ("patient_id,pseudonym\nDoe,a\nRoe,a\n", "line 3"),
         ("patient_id,pseudonym\nRoe,a\nDoe,Doe\n", "line 3"),
         ("patient_id,pseudonym,name\nDoe,a,Doe\n", "line 2"),
+        (f"patient_id,pseudonym,name\nDoe,{65 * 'a'},a\n", "line 2"),
+        (f"patient_id,pseudonym,name\nDoe,a,{65 * 'a'}\n", "line 2"),
+        ("patient_id,pseudonym\nDoe,\ud800\n", "not UTF-8"),
     ],
 )
 def test_a_file_of_pseudonyms_that_is_none(tmp_path: Path, text: str, words: str) -> None:
-    (tmp_path / "a.csv").write_text(text, encoding="utf-8")
+    (tmp_path / "a.csv").write_text(text, encoding="utf-8", errors="surrogatepass")
     with pytest.raises(ConfigurationError, match=words) as caught:
         read_pseudonyms(tmp_path / "a.csv")
     assert "Doe" not in str(caught.value)
+
+
+def test_a_pseudonym_has_up_to_64_characters(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text(f"patient_id,pseudonym,name\nDoe,{64 * 'a'},{64 * 'b'}\n")
+    assert read_pseudonyms(tmp_path / "a.csv").known == {"Doe": (64 * "a", 64 * "b")}
+
+
+def test_an_image_that_no_region_fits_leaves_without_being_blanked(tmp_path: Path) -> None:
+    data = subject()
+    other = [{"when": {"Modality": "US"}, "blank": [{"x": 0, "y": 0, "width": 4, "height": 4}]}]
+    config = {"profile": "basic", "options": ["clean-pixel-data"], "regions": other}
+    body = {"steps": [{"type": "deidentify", "config": config}]}
+    line = build_pipeline(body, REGISTRY, settings(), CODECS)
+    made = line.apply(*spooled(save(payload_of(data)[0], tmp_path / "a.dcm")), Notebook())
+    assert read(made).PixelData == data.PixelData
 
 
 def test_check_tells_what_a_rule_misses(tmp_path: Path) -> None:
@@ -479,6 +497,10 @@ send_to = ["a"]
         'mapdr.toml:9 rule "one".deidentify.pseudonyms.file',
     ]
     assert found[1].endswith("make one that begins with the line: patient_id,pseudonym")
+    (tmp_path / "none.key").write_text("too short")
+    (first, _) = loaded.locate(step_faults(loaded, REGISTRY))
+    assert "64 hexadecimal digits" in str(first)
+    assert str(first).endswith("make one with: mapdr key new NAME")
     (tmp_path / "none.key").write_text("ab" * 32)
     (tmp_path / "none.csv").write_text("patient_id,pseudonym\n")
     assert not list(step_faults(loaded, REGISTRY))

@@ -100,6 +100,11 @@ def test_what_is_edited_is_even_throughout(syntax: str, count: int, tmp_path: Pa
     assert w(0x00400280, "ST", b"abc ") in whole
     assert (w(0x0040A124, "UI", b"1.2.3\0") in whole) == (count == 2)
     assert read(payload).PatientID == "NEW1"
+    without = raw[: -4096 - (8 if syntax == IMPLICIT else 12)]
+    payload = prepared(without, syntax, tmp_path, ("tags", edit))
+    assert (len(payload.parts), payload.length % 2) == (1, 0)
+    assert read(payload).PatientID == "NEW1"
+    assert "PixelData" not in read(payload)
 
 
 def test_native_pixel_data_of_odd_length(tmp_path: Path) -> None:
