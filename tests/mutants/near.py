@@ -127,7 +127,14 @@ NEAR: dict[str, tuple[str, ...]] = {
         "tests/transform/test_plugin_codecs.py",
         "tests/transform/test_foreign.py",
     ),
-    "mapdr/transform/codecs/remarks": ("tests/transform/test_deidentify_codestreams.py",),
+    "mapdr/transform/codecs/headers": (
+        "tests/transform/test_header_fields.py",
+        "tests/transform/test_headers.py",
+    ),
+    "mapdr/transform/codecs/remarks": (
+        "tests/transform/test_remarks.py",
+        "tests/transform/test_deidentify_codestreams.py",
+    ),
     "mapdr/transform/codecs/decode": (
         "tests/transform/test_foreign.py",
         "tests/transform/test_headers.py",
