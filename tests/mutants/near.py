@@ -135,11 +135,8 @@ NEAR: dict[str, tuple[str, ...]] = {
         "tests/transform/test_remarks.py",
         "tests/transform/test_deidentify_codestreams.py",
     ),
-    "mapdr/transform/codecs/decode": (
-        "tests/transform/test_foreign.py",
-        "tests/transform/test_headers.py",
-        "tests/transform/test_recompress.py",
-    ),
+    "mapdr/transform/codecs/decode": ("tests/transform/test_decode.py", "tests/transform/test_foreign.py"),
+    "mapdr/transform/codecs/worker": ("tests/transform/test_decode.py", "tests/transform/test_foreign.py"),
     "mapdr/transform/pixels": (
         "tests/transform/test_blank.py",
         "tests/transform/test_blank_bytes.py",

@@ -58,6 +58,11 @@ def recipe(edit: dict[str, Any], base: Path = Path()) -> list[dict[str, Any]]:
             "is not a regular expression",
         ),
         ({"replace": "PatientID", "pattern": "(a+)+b", "with": ""}, (0, "pattern"), "could take too long"),
+        (  # it is looked for from each character on
+            {"replace": "PatientID", "pattern": r"(\w*)\s*(\w*)", "with": ""},
+            (0, "pattern"),
+            "could take too long",
+        ),
         ({"replace": "PatientID", "pattern": "a", "with": r"\1"}, (0,), "names group 1"),
         ({"replace": "Rows", "pattern": "a", "with": ""}, (0,), "Rows is no text (US)"),
         ({"map": "PatientID"}, (0,), "map needs table"),
