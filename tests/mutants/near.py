@@ -143,15 +143,19 @@ NEAR: dict[str, tuple[str, ...]] = {
         "tests/transform/test_deidentify.py",
     ),
     "mapdr/transform": (
-        "tests/transform/test_image.py",
+        "tests/transform/test_opened.py",
+        "tests/transform/test_needs.py",
         "tests/transform/test_fragments.py",
-        "tests/transform/test_scratch.py",
         "tests/transform/test_even.py",
+        "tests/transform/test_image.py",
+        "tests/transform/test_classes.py",
+    ),
+    "mapdr/transform/document": (
+        "tests/transform/test_document.py",
         "tests/transform/test_classes.py",
         "tests/transform/test_native.py",
         "tests/transform/test_pipeline.py",
-        "tests/transform/test_recompress.py",
-        "tests/transform/test_objects.py",
     ),
+    "mapdr/transform/scratch": ("tests/transform/test_scratch.py",),
     "mapdr/wire/status": ("tests/wire/test_status.py",),
 }
