@@ -1,0 +1,168 @@
+"""What a blanked pixel holds, value by value: for every form of cells, each padding value, each palette."""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+from pydicom.dataset import Dataset
+
+from mapdr.kernel.codec import FrameFormat
+from mapdr.kernel.errors import Permanent
+from mapdr.transform.image import Attributes, Image
+from mapdr.transform.pixels.black import Ink, darkest
+
+from .helpers import encoded, image, picture
+
+GREY = FrameFormat(4, 4, 1, 16, 12, False, "MONOCHROME2")
+COLOUR = FrameFormat(4, 4, 3, 8, 8, False, "RGB")
+PLAIN = Ink(0, None, 0, 0)
+
+
+def module(**changes: Any) -> Image:
+    data = image(picture(4, 4, 0, 1))
+    for keyword, value in changes.items():
+        setattr(data, keyword, value)
+    return Image.of(Attributes(encoded(data)[: -(12 + 32)]))
+
+
+@pytest.mark.parametrize(
+    ("ink", "form", "cells"),
+    [
+        (PLAIN, GREY, [0]),
+        (PLAIN, replace(GREY, photometric="MONOCHROME1"), [4095]),
+        (PLAIN, replace(GREY, signed=True), [0xF800]),
+        (PLAIN, replace(GREY, signed=True, photometric="MONOCHROME1"), [0x7FF]),
+        (PLAIN, replace(GREY, allocated=8, stored=8, photometric="MONOCHROME1"), [255]),
+        (replace(PLAIN, shift=4), replace(GREY, photometric="MONOCHROME1"), [0xFFF0]),
+        (replace(PLAIN, shift=4), replace(GREY, signed=True), [0x8000]),
+        (replace(PLAIN, padding=77), GREY, [77]),
+        (replace(PLAIN, padding=-77), replace(GREY, signed=True), [0x10000 - 77]),
+        # The bits of an overlay are empty, so those of a sign are too.
+        (replace(PLAIN, unused=0xF000), replace(GREY, signed=True), [0x800]),
+        (replace(PLAIN, shift=2, unused=0xC003), replace(GREY, signed=True), [0x2000]),
+        (replace(PLAIN, index=9), replace(GREY, photometric="PALETTE COLOR"), [9]),
+        (replace(PLAIN, index=9, padding=7), replace(GREY, photometric="PALETTE COLOR"), [9]),
+        (PLAIN, COLOUR, [0, 0, 0]),
+        (replace(PLAIN, padding=7), replace(COLOUR, photometric="YBR_FULL"), [0, 128, 128]),
+        (PLAIN, replace(COLOUR, photometric="YBR_FULL", allocated=16, stored=12), [0, 2048, 2048]),
+    ],
+)
+def test_a_blanked_pixel_is_black(ink: Ink, form: FrameFormat, cells: list[int]) -> None:
+    found = ink.cells(form)
+    assert found.dtype == f"<u{form.allocated // 8}"
+    assert found.tolist() == cells
+
+
+@pytest.mark.parametrize(
+    "form",
+    [
+        replace(COLOUR, photometric="YBR_RCT"),
+        replace(COLOUR, photometric="MONOCHROME2"),
+        replace(COLOUR, signed=True),
+        replace(COLOUR, photometric="YBR_FULL", signed=True),
+        replace(COLOUR, samples=4),
+        replace(COLOUR, samples=4, photometric="YBR_FULL"),
+        replace(COLOUR, samples=2),
+    ],
+)
+def test_in_colours_whose_black_is_not_known_nothing_is_blanked(form: FrameFormat) -> None:
+    with pytest.raises(Permanent) as caught:
+        PLAIN.cells(form)
+    assert caught.value.reason == "pixels"
+
+
+@pytest.mark.parametrize(
+    ("signed", "stored", "vr", "written", "padding"),
+    [
+        (False, 12, "US", 4095, 4095),
+        (False, 12, "US", 4096, None),
+        (False, 16, "US", 65535, 65535),
+        (False, 16, "SS", -2, 65534),
+        (False, 12, "SS", -1, None),
+        (True, 12, "SS", -2048, -2048),
+        (True, 12, "SS", -2049, None),
+        (True, 12, "SS", 2047, 2047),
+        (True, 12, "SS", 2048, None),
+        (True, 16, "US", 0x7FFF, 0x7FFF),
+        (True, 16, "US", 0x8000, -0x8000),
+        (True, 16, "US", 0xFFFE, -2),
+    ],
+)
+def test_padding_is_read_as_the_pixels_are_and_taken_where_one_may_have_it(
+    signed: bool, stored: int, vr: str, written: int, padding: int | None
+) -> None:
+    data = image(picture(4, 4, 0, 1), signed=signed, stored=stored)
+    data.add_new("PixelPaddingValue", vr, written)
+    found = Image.of(Attributes(encoded(data)[: -(12 + 32)]))
+    assert Ink.of(found) == Ink(0, padding, 0, 0)
+    assert Ink.of(replace(found, samples=3)).padding is None
+
+
+def test_the_bits_of_overlays_are_those_that_no_pixel_uses() -> None:
+    data = image(picture(4, 4, 0, 1))
+    data.BitsStored, data.HighBit = 10, 11
+    for group, bit in ((0x6000, 0), (0x6002, 1), (0x6004, 2), (0x6006, 11), (0x6008, 12), (0x600A, 15)):
+        data.add_new(group << 16 | 0x0102, "US", bit)
+    data.add_new(0x600C0102, "US", 16)
+    data.add_new(0x600E0102, "US", 13)
+    data.add_new(0x600E3000, "OW", b"\0\0")  # it has data of its own
+    data.add_new(0x60100102, "US", 15)  # once more
+    found = Ink.of(Image.of(Attributes(encoded(data)[: -(12 + 32)])))
+    assert found == Ink(2, None, 0, 0b1001_0000_0000_0011)
+    frame = np.full((4, 4), 0xFFFF, "<u2")
+    cleared = found.without_overlays(frame)
+    assert (cleared == 0b0110_1111_1111_1100).all()
+    assert (frame == 0xFFFF).all(), "a copy"
+    assert PLAIN.without_overlays(frame) is not frame
+    small = replace(found, unused=0x80).without_overlays(np.full((2, 2), 0xFF, "u1"))
+    assert (small.dtype, small.tolist()) == (np.dtype("u1"), [[0x7F, 0x7F]] * 2)
+
+
+def palette(count: int, first: int, bits: int, *tables: bytes) -> Attributes:
+    data = Dataset()
+    for name, table in zip(("Red", "Green", "Blue"), tables, strict=False):
+        written = [count, first, bits]
+        data.add_new(f"{name}PaletteColorLookupTableDescriptor", "US", written)
+        data.add_new(f"{name}PaletteColorLookupTableData", "OW", table)
+    return Attributes(encoded(data))
+
+
+def words(*values: int) -> bytes:
+    return struct.pack(f"<{len(values)}H", *values)
+
+
+def test_the_darkest_colour_is_that_of_the_smallest_sum() -> None:
+    red, green, blue = words(9, 5, 4, 1), words(0, 2, 1, 5), words(1, 1, 2, 9)
+    assert darkest(palette(4, 0, 16, red, green, blue), 8) == 2
+    assert darkest(palette(4, 100, 16, red, green, blue), 8) == 102
+    assert darkest(palette(4, 254, 16, red, green, blue), 8) == 255, "no more than a pixel can have"
+    assert darkest(palette(4, 0, 8, *(bytes(each[::2]) for each in (red, green, blue))), 8) == 2
+    assert darkest(palette(4, 0, 8, red, green, blue), 8) == 2, "each of 8 bits in a word"
+    many = words(*range(2, 65536), 0, 1)
+    assert darkest(palette(0, 0, 16, many, many, many), 16) == 65534, "0 stands for 65536"
+
+
+def test_a_palette_that_cannot_be_read_has_the_first_value_that_it_maps() -> None:
+    whole = words(9, 5, 4, 1)
+    for bits in (0, 7, 9, 12, 15, 17):
+        assert darkest(palette(4, 3, bits, whole, whole, whole), 8) == 3
+    assert darkest(palette(5, 3, 16, whole, whole, whole), 8) == 3
+    assert darkest(palette(4, 3, 16, whole, whole, whole[:-2]), 8) == 3
+    assert darkest(palette(9, 3, 8, whole, whole, whole), 8) == 3
+    assert darkest(palette(8, 0, 8, *[b"\7\6\5\4\3\2\1\2"] * 3), 8) == 6, "one behind another"
+    assert darkest(palette(4, 300, 16, whole, whole, whole[:-2]), 8) == 255
+    assert darkest(palette(4, 3, 16, whole, whole), 8) == 0, "a colour has no table"
+    assert darkest(Attributes(b""), 8) == 0
+
+
+def test_the_ink_of_a_palette_is_its_darkest_colour() -> None:
+    table = words(9, 5, 4, 7)
+    plain = module()
+    known = replace(plain, photometric="PALETTE COLOR", attributes=palette(4, 0, 16, table, table, table))
+    assert Ink.of(known) == Ink(0, None, 2, 0)
+    assert Ink.of(replace(known, photometric="MONOCHROME2")).index == 0
+    assert Ink.of(module(BitsStored=8, HighBit=10)).shift == 3
