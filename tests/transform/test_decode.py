@@ -3,7 +3,9 @@ pixels are cells of the data set, and what comes of a frame that is recompressed
 
 from __future__ import annotations
 
+import mmap
 import struct
+import sys
 from dataclasses import replace
 
 import numpy as np
@@ -265,3 +267,20 @@ def test_an_answer_tells_the_kind_of_an_error_and_nothing_else() -> None:
         assert worker._answer(Job(Decoder(fail), form), b"") == (said, None)
     plain = Job(Decoder(lambda _, stream: np.array([[7]], "u2")), form)
     assert worker._answer(plain, b"") == ({"ok": ""}, b"\7\0")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells what a process maps")
+def test_a_frame_may_map_so_much_and_the_next_one_again() -> None:
+    import resource
+
+    before = resource.getrlimit(resource.RLIMIT_AS)
+    for _ in range(2):
+        with pytest.raises(OSError, match="Cannot allocate memory"), worker._limited(1 << 28):
+            mmap.mmap(-1, 1 << 30)
+        assert resource.getrlimit(resource.RLIMIT_AS) == before
+    with worker._limited(1 << 30):
+        mmap.mmap(-1, 1 << 29).close()
+        inside, most = resource.getrlimit(resource.RLIMIT_AS)
+        assert most == before[1]
+        with worker._limited(1 << 40):
+            assert resource.getrlimit(resource.RLIMIT_AS) == (inside, most), "never more than it had"

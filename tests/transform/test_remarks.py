@@ -16,7 +16,7 @@ KEPT = (*range(0xC0, 0xD0), *range(0xDB, 0xE0), 0xF7, 0xF8)
 
 
 def test_of_each_segment_of_jpeg_it_is_known_whether_a_decoder_needs_it() -> None:
-    content = b"what stands here"
+    content = b"what stands here" * 20
     for marker in range(0xFF):
         stream = SOI + segment(marker, content) + EOI
         if marker in (0x00, 0xD8):
@@ -116,7 +116,7 @@ def tile_part(head: bytes = b"", data: bytes = b"data", length: int | None = Non
 
 @pytest.mark.parametrize("in_tile", [False, True])
 def test_of_each_segment_of_jpeg_2000_it_is_known_whether_a_decoder_needs_it(in_tile: bool) -> None:
-    content = b"\0\1what stands here"
+    content = b"\0\1" + b"what stands here" * 20
     for marker in range(0x100):
         if marker in (0x90, 0x93):
             continue  # a tile-part, and its data
