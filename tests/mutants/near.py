@@ -138,6 +138,7 @@ NEAR: dict[str, tuple[str, ...]] = {
     "mapdr/transform/codecs/decode": ("tests/transform/test_decode.py", "tests/transform/test_foreign.py"),
     "mapdr/transform/codecs/worker": ("tests/transform/test_decode.py", "tests/transform/test_foreign.py"),
     "mapdr/transform/pixels": (
+        "tests/transform/test_black.py",
         "tests/transform/test_blank.py",
         "tests/transform/test_blank_bytes.py",
         "tests/transform/test_deidentify.py",

@@ -12,12 +12,14 @@ from pydicom.encaps import encapsulate
 from mapdr.dicom import tags, uids
 from mapdr.kernel.codec import Decoder, Pixels
 from mapdr.kernel.errors import Permanent
-from mapdr.kernel.item import Payload
+from mapdr.kernel.item import Payload, Treatment
 from mapdr.transform import document
 from mapdr.transform.document import OpenImage, PaintedFrames, decoded_colour
+from mapdr.transform.encode.compress import CompressStep
+from mapdr.transform.encode.wish import CompressConfig
 from mapdr.transform.image import Attributes, Image, LeaveAsIs
 
-from .helpers import CODECS, EXPLICIT, encoded, image, payload_of, picture
+from .helpers import CODECS, EXPLICIT, Notebook, applied, encoded, image, payload_of, picture, settings
 
 PLAIN = Decoder(lambda form, stream: np.zeros((form.rows, form.columns), "u2"))
 
@@ -220,6 +222,7 @@ def test_what_steps_paint_is_told_once_a_frame_of_it_was_read() -> None:
         assert opened.told.header.endswith(b"CH")
         assert opened.tail == b"\xfe\x7f\x10\x00LO\x02\0ab"
         assert opened.kept_bytes == opened.source_bytes == opened.image.native_bytes == 512
+        opened.refuse_unpaintable()
     with OpenImage(native(), CODECS) as opened:
         assert not opened.is_painted
         opened.frames.cells(0)
@@ -278,3 +281,58 @@ def test_pixels_that_cannot_be_had_as_frames_park_an_image_that_is_painted() -> 
                 opened.refuse_unpaintable()
             assert caught.value.reason == "pixels"
     assert payload.transfer_syntax_uid == EXPLICIT
+    for change, words in (
+        ({"BitsAllocated": 24}, "24 bits are allocated"),
+        ({"PhotometricInterpretation": "YBR_PARTIAL_422"}, "no frames of whole pixels"),
+    ):
+        data = image(np.zeros((16, 16), int))
+        for keyword, value in change.items():
+            setattr(data, keyword, value)
+        painted = OpenImage(payload_of(data)[0], CODECS, paints=[noting.paint])
+        with painted, pytest.raises(Permanent, match=words):
+            painted.refuse_unpaintable()
+    packed = lossy_jpeg(PhotometricInterpretation="YBR_PARTIAL_422")
+    with OpenImage(packed, CODECS, paints=[noting.paint]) as opened:
+        opened.refuse_unpaintable()
+
+
+@pytest.mark.parametrize("planar", [0, 1])
+def test_painted_colours_of_a_native_image_are_read_plane_by_plane_where_they_lie_so(planar: int) -> None:
+    values = np.arange(4 * 6 * 3).reshape(4, 6, 3)
+    data = image(values, allocated=8, stored=8, photometric="RGB", planar=planar)
+    noting = Noting()
+    with OpenImage(payload_of(data)[0], CODECS, paints=[noting.paint]) as opened:
+        assert opened.frames.cells(0) == (~values.astype("u1")).tobytes()
+    with OpenImage(payload_of(data)[0], CODECS) as opened:
+        assert np.array_equal(opened.frames.frame(0), values)
+
+
+def test_halved_chrominance_is_shown_as_what_its_frames_are() -> None:
+    data = image(np.zeros((4, 6, 3), int), allocated=8, stored=8, photometric="YBR_FULL_422")
+    data.PixelData = bytes(4 * 6 * 2)
+    with OpenImage(payload_of(data)[0], CODECS) as opened:
+        assert (opened.shown.photometric, opened.shown.halved) == ("YBR_FULL", True)
+        assert opened.source_bytes == 48
+    with OpenImage(payload_of(data)[0], CODECS, paints=[Noting().paint]) as opened:
+        assert opened.source_bytes == 72, "what leaves has all of its chrominance"
+    data = image(np.zeros((4, 6, 3), int), allocated=8, stored=8, photometric="YBR_FULL")
+    with OpenImage(payload_of(data)[0], CODECS) as opened:
+        assert (opened.shown.photometric, opened.shown.halved) == ("YBR_FULL", False)
+
+
+def test_one_bit_in_a_codestream_has_no_frames() -> None:
+    packed = lossy_jpeg(BitsAllocated=1, BitsStored=1, HighBit=0)
+    with OpenImage(packed, CODECS) as opened, pytest.raises(LeaveAsIs, match="one-bit"):
+        _ = opened.frames
+
+
+def test_halved_chrominance_that_compression_makes_larger_stays_as_it_came() -> None:
+    """All of its chrominance is in the codestream: it is smaller than whole pixels, not than what came."""
+    random = np.random.default_rng(1)
+    data = image(np.zeros((64, 64, 3), int), allocated=8, stored=8, photometric="YBR_FULL_422")
+    data.PixelData = random.integers(0, 256, 64 * 64 * 2, dtype=np.uint8).tobytes()
+    payload, instance = payload_of(data)
+    step = CompressStep(settings(), CompressConfig(to="jpeg2000-lossless"))
+    made = applied(step, payload, instance, Notebook())
+    assert made.treatment is Treatment.RELAYED
+    assert made.length == payload.length

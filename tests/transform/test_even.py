@@ -114,6 +114,26 @@ def test_native_pixel_data_of_odd_length(tmp_path: Path) -> None:
     payload = prepared(raw, EXPLICIT, tmp_path)
     assert read(payload).PixelData == b"\7" * 4095 + b"\0"
     assert isinstance(payload.parts[2], FileSlice)
+    for vr, written in (("OB", "OB"), ("UN", "UN"), ("US", "US"), ("ZZ", "OW")):
+        long = vr not in ("US", "ZZ")
+        head = b"\xe0\x7f\x10\x00" + vr.encode() + (b"\0\0\3\0\0\0" if long else b"\3\0")
+        payload = evened(
+            spooled(data_set(b"", EXPLICIT)[: -4096 - 12] + head + b"abc", EXPLICIT, tmp_path)[0]
+        )
+        whole = b"".join(payload.chunks())
+        size = b"\4\0" if written == "US" else b"\0\0\4\0\0\0"
+        assert whole.endswith(b"\xe0\x7f\x10\x00" + written.encode() + size + b"abc\0"), vr
+
+
+def test_pixel_data_of_even_length_stays_as_it_is_beside_what_is_odd(tmp_path: Path) -> None:
+    odd = data_set(odd_elements(EXPLICIT)["LO"], EXPLICIT)[: -4096 - 12]
+    native = element(0x7FE00010, "OB", b"\7" * 4094)
+    packed = element(0x7FE00010, "OB", b"", length=UNDEFINED) + element(0xFFFEE000, "", b"")
+    packed += element(0xFFFEE000, "", b"\xff\xd8ab") + element(0xFFFEE0DD, "", b"")
+    for pixels, syntax in ((native, EXPLICIT), (packed, JPEG)):
+        payload = evened(spooled(odd + pixels, syntax, tmp_path)[0])
+        assert isinstance(payload.parts[1], FileSlice)
+        assert b"".join(payload.parts[1].chunks(9999)) == pixels
 
 
 @pytest.mark.parametrize("extended", [False, True])

@@ -21,12 +21,13 @@ from mapdr.transform import dataset, view
 from mapdr.transform.bits import BitFrames
 from mapdr.transform.chroma import HalfChroma
 from mapdr.transform.dataset import DataSet, inflated
+from mapdr.transform.document import OpenImage
 from mapdr.transform.even import evened
 from mapdr.transform.fragments import around, begins_frame, encapsulated, fragments, frame_spans
 from mapdr.transform.image import Attributes, Image, LeaveAsIs
 from mapdr.transform.view import PartsView, beginning
 
-from .helpers import encoded, image, payload_of, picture
+from .helpers import CODECS, encoded, image, payload_of, picture
 from .test_fragments import END, HEAD, item, pixel_of
 from .test_needs import PADDING, Noted, of
 
@@ -271,6 +272,42 @@ def test_a_deflated_data_set_grows_up_to_its_limit(monkeypatch: pytest.MonkeyPat
         inflated(packed)
 
 
+def test_a_data_set_is_closed_whatever_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    blob, mapped = whole(), []
+    map_now = view.mmap.mmap
+
+    def noting(*some: Any, **more: Any) -> Any:
+        mapped.append(map_now(*some, **more))
+        return mapped[-1]
+
+    monkeypatch.setattr(view.mmap, "mmap", noting)
+    for size, is_broken in ((len(blob), False), (60, True)):
+        path = tmp_path / str(size)
+        path.write_bytes(blob[:size])
+        payload = replace(of(blob[:size])[0], parts=(FileSlice(path, 0, size),))
+        with OpenImage(payload, CODECS) as opened:
+            if is_broken:
+                with pytest.raises(Permanent):
+                    _ = opened.data
+            else:
+                assert opened.data.header()
+        assert mapped.pop().closed
+        assert not mapped
+
+
+def test_what_is_of_another_encoding_than_was_declared_is_read_as_it_is() -> None:
+    data = image(picture(16, 16, 0, 4000))
+    plain = encoded(data)
+    with DataSet(of(plain, uids.IMPLICIT_VR_LITTLE_ENDIAN)[0]) as opened:
+        assert opened.encoding == EXPLICIT_LITTLE
+        assert opened.header() == plain[:-524]
+    implicit = encoded(data, uids.IMPLICIT_VR_LITTLE_ENDIAN)
+    noted = Noted()
+    with noted.held(), DataSet(of(implicit, uids.IMPLICIT_VR_LITTLE_ENDIAN)[0]) as opened:
+        assert opened.header() == plain[:-524]
+    assert noted.said == [4 * (len(implicit) - 8 - 512)], "though nobody asked whether it is regular"
+
+
 def test_what_is_odd_or_of_another_encoding_is_written_anew() -> None:
     data = image(picture(16, 16, 0, 4000))
     implicit = payload_of(data, uids.IMPLICIT_VR_LITTLE_ENDIAN)[0]
@@ -291,8 +328,11 @@ def test_what_was_edited_before_it_is_made_even_keeps_its_treatment() -> None:
         (Treatment.EDITED, Treatment.EDITED),
         (Treatment.TRANSCODED, Treatment.TRANSCODED),
     ):
-        made = evened(replace(odd, treatment=before))
+        noted = Noted()
+        with noted.held():
+            made = evened(replace(odd, treatment=before))
         assert (made.treatment, made.length) == (after, odd.length + 1)
+        assert noted.said == [4 * odd.length]
 
 
 # --- Native frames of bits, and of half the chrominance
@@ -304,10 +344,10 @@ def opened(data: Any) -> tuple[Image, bytes, Element]:
     return Image.of(Attributes(blob[: pixel.start])), blob, pixel
 
 
-def bit_image(frames: int = 3, columns: int = 5) -> Any:
-    data = image(np.zeros((3, columns), int), allocated=8, stored=1)
+def bit_image(frames: int = 3, columns: int = 5, rows: int = 3) -> Any:
+    data = image(np.zeros((rows, columns), int), allocated=8, stored=1)
     data.BitsAllocated, data.NumberOfFrames = 1, frames
-    bits = np.random.default_rng(1).integers(0, 2, frames * 3 * columns)
+    bits = np.random.default_rng(1).integers(0, 2, frames * rows * columns)
     packed = np.packbits(bits.astype("u1"), bitorder="little").tobytes()
     data.PixelData = packed + b"\0" * (len(packed) % 2)
     data["PixelData"].VR = "OB"
@@ -317,19 +357,21 @@ def bit_image(frames: int = 3, columns: int = 5) -> Any:
 def chroma_image(frames: int = 2) -> Any:
     data = image(np.zeros((4, 6, 3), int), allocated=8, stored=8, photometric="YBR_FULL_422")
     data.NumberOfFrames = frames
-    data.PixelData = bytes(range(4 * 6 * 2)) * frames
+    data.PixelData = bytes(index % 256 for index in range(4 * 6 * 2 * frames))
     data["PixelData"].VR = "OB"
     return data
 
 
-def test_bits_are_read_one_behind_the_other() -> None:
-    data = bit_image()
+@pytest.mark.parametrize(("rows", "columns"), [(3, 5), (11, 17), (4, 4)])
+def test_bits_are_read_one_behind_the_other(rows: int, columns: int) -> None:
+    data = bit_image(3, columns, rows)
     found, blob, pixel = opened(data)
-    bits = np.unpackbits(np.frombuffer(data.PixelData, "u1"), bitorder="little")[:45]
+    size = rows * columns
+    bits = np.unpackbits(np.frombuffer(data.PixelData, "u1"), bitorder="little")
     frames = BitFrames(found, blob, pixel, big_endian=False)
     for index in range(3):
-        assert frames.cells(index) == bits[15 * index : 15 * index + 15].tobytes()
-        assert frames.frame(index).shape == (3, 5)
+        assert frames.cells(index) == bits[size * index : size * (index + 1)].tobytes()
+        assert frames.frame(index).shape == (rows, columns)
     BitFrames(found, blob, pixel, big_endian=True)  # bytes have no order
 
 
@@ -369,6 +411,8 @@ def test_bits_and_half_chrominance_of_another_form_are_left_as_they_are() -> Non
     with pytest.raises(LeaveAsIs, match="byte-order"):
         BitFrames(found, blob, words, big_endian=True)
     found, blob, pixel = opened(chroma_image())
+    for columns, rows in ((8, 3), (2, 12)):
+        HalfChroma(replace(found, columns=columns, rows=rows), blob, pixel)
     for other in ({"samples": 1}, {"allocated": 16}, {"planar": 1}, {"columns": 5}):
         with pytest.raises(LeaveAsIs, match="half-chrominance"):
             HalfChroma(replace(found, **other), blob, pixel)
@@ -379,7 +423,7 @@ def test_frames_of_half_chrominance_are_read_one_behind_the_other() -> None:
     frames = HalfChroma(found, blob, pixel)
     for index in range(2):
         cells = np.frombuffer(frames.cells(index), "u1").reshape(4, 3, 2, 3)
-        raw = np.arange(48).reshape(4, 3, 4)
+        raw = np.arange(48 * index, 48 * index + 48).reshape(4, 3, 4) % 256
         assert np.array_equal(cells[..., 0], raw[..., :2])
         assert np.array_equal(cells[..., 0, 1:], raw[..., 2:])
         assert np.array_equal(cells[..., 1, 1:], raw[..., 2:])
