@@ -142,6 +142,7 @@ NEAR: dict[str, tuple[str, ...]] = {
         "tests/transform/test_blank.py",
         "tests/transform/test_blank_bytes.py",
         "tests/transform/test_deidentify.py",
+        "tests/config/test_regions.py",
     ),
     "mapdr/transform": (
         "tests/transform/test_opened.py",

@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import struct
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from pydantic import TypeAdapter
 from pydicom.dataset import Dataset
 
 from mapdr.kernel.codec import FrameFormat
 from mapdr.kernel.errors import Permanent
 from mapdr.transform.image import Attributes, Image
 from mapdr.transform.pixels.black import Ink, darkest
+from mapdr.transform.pixels.blank import STAGE, Blanking
+from mapdr.transform.pixels.entries import files_of
+from mapdr.transform.pixels.regions import Box, Regions
 
 from .helpers import encoded, image, picture
 
@@ -166,3 +171,61 @@ def test_the_ink_of_a_palette_is_its_darkest_colour() -> None:
     assert Ink.of(known) == Ink(0, None, 2, 0)
     assert Ink.of(replace(known, photometric="MONOCHROME2")).index == 0
     assert Ink.of(module(BitsStored=8, HighBit=10)).shift == 3
+
+
+# --- The blanking of an image
+
+
+@pytest.mark.parametrize("samples", [1, 3])
+def test_a_frame_is_painted_within_its_regions_and_nowhere_else(samples: int) -> None:
+    regions = Regions(4, 5, (Box(1, 3, 2, 4),), keep=False, name="banner")
+    form = replace(GREY, columns=5) if samples == 1 else replace(COLOUR, columns=5, photometric="YBR_FULL")
+    shape = (4, 5) if samples == 1 else (4, 5, 3)
+    frame = np.full(shape, 7, f"<u{form.allocated // 8}")
+    blanking = Blanking(regions, replace(PLAIN, padding=9))
+    wanted = frame.copy()
+    wanted[1:3, 2:4] = 9 if samples == 1 else (0, 128, 128)
+    assert np.array_equal(blanking.paint(frame, form, 0), wanted)
+    assert (frame == 7).all(), "a copy"
+    assert blanking.note == "blanked: banner"
+    assert Blanking(replace(regions, name=""), PLAIN).note == "blanked: an entry without a name"
+    kept = Blanking(replace(regions, keep=True), replace(PLAIN, padding=9)).paint(frame, form, 0)
+    assert np.array_equal(kept == 7, wanted != 7)
+    for other in (frame[:3], frame[:, :4]):
+        with pytest.raises(Permanent, match="rows and columns") as caught:
+            blanking.paint(other, form, 0)
+        assert caught.value.reason == "pixels"
+
+
+def test_only_where_all_text_is_blanked_the_header_says_so() -> None:
+    regions = Regions(4, 5, (Box(1, 3, 2, 4),), keep=False)
+    data = image(picture(4, 4, 0, 1))
+    data.BurnedInAnnotation = "YES"
+    header = encoded(data)[: -(12 + 32)]
+    for all_text, changed, says in ((True, False, "NO"), (False, False, "YES")):
+        blanking = Blanking(replace(regions, all_text=all_text), PLAIN)
+        made = Attributes(blanking.header(header, changed=changed))
+        assert made.text(0x00280301) == says
+        assert "DERIVED" not in made.texts(0x00080008)
+    told = Attributes(Blanking(regions, PLAIN).header(header, changed=True))
+    assert told.texts(0x00080008)[0] == "DERIVED"
+
+
+@pytest.mark.parametrize("name", ["ours.toml", ["ultrasound", "ours.toml"], {"regions": "no list"}])
+def test_the_files_of_regions_are_known_by_their_place(name: Any, tmp_path: Path) -> None:
+    found = files_of(name, tmp_path)
+    assert found == (() if isinstance(name, dict) else (tmp_path / "ours.toml",))
+    assert files_of(["ultrasound", 5], tmp_path) == ()
+
+
+def test_a_step_of_a_configuration_names_the_files_that_it_was_read_from(tmp_path: Path) -> None:
+    (tmp_path / "ours.toml").write_text(
+        "[[image]]\nwhen = {}\nblank = [{ x = 0, y = 0, width = 1, height = 1 }]\n"
+    )
+    adapter = TypeAdapter(STAGE.config)
+    config = adapter.validate_python({"regions": "ours.toml"}, context={"base": tmp_path})
+    assert STAGE.files is not None
+    assert STAGE.files(config) == config.files == (tmp_path / "ours.toml",)
+    again = adapter.validate_python(adapter.dump_python(config, mode="json", exclude_none=True))
+    assert again.files == ()
+    assert again.regions[0].blank == config.regions[0].blank
