@@ -17,7 +17,7 @@ from mapdr.kernel.errors import Permanent
 from mapdr.transform.image import Attributes, Image
 from mapdr.transform.pixels.black import Ink, darkest
 from mapdr.transform.pixels.blank import STAGE, Blanking
-from mapdr.transform.pixels.entries import files_of
+from mapdr.transform.pixels.entries import files_of, read_entries
 from mapdr.transform.pixels.regions import Box, Regions
 
 from .helpers import encoded, image, picture
@@ -85,6 +85,7 @@ def test_in_colours_whose_black_is_not_known_nothing_is_blanked(form: FrameForma
     [
         (False, 12, "US", 4095, 4095),
         (False, 12, "US", 4096, None),
+        (False, 12, "US", 0, 0),
         (False, 16, "US", 65535, 65535),
         (False, 16, "SS", -2, 65534),
         (False, 12, "SS", -1, None),
@@ -209,6 +210,15 @@ def test_only_where_all_text_is_blanked_the_header_says_so() -> None:
         assert "DERIVED" not in made.texts(0x00080008)
     told = Attributes(Blanking(regions, PLAIN).header(header, changed=True))
     assert told.texts(0x00080008)[0] == "DERIVED"
+
+
+def test_a_file_of_regions_that_is_no_text_is_told_by_its_name(tmp_path: Path) -> None:
+    (tmp_path / "ours.toml").write_bytes(b"[[image]]\nname = '\xe9'\n")
+    with pytest.raises(ValueError, match=r"ours\.toml is not UTF-8 text; save it as UTF-8"):
+        read_entries(tmp_path / "ours.toml", "ours.toml")
+    (tmp_path / "ours.toml").write_text("[[image]]\nwhen = 5\n[[image]]\nwhen = {}\nblank = 7\n[extra]\n")
+    with pytest.raises(ValueError, match=r"ours\.toml:2 .* \([1-9] more there\)"):
+        read_entries(tmp_path / "ours.toml", "ours.toml")
 
 
 @pytest.mark.parametrize("name", ["ours.toml", ["ultrasound", "ours.toml"], {"regions": "no list"}])

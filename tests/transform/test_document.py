@@ -320,6 +320,14 @@ def test_halved_chrominance_is_shown_as_what_its_frames_are() -> None:
         assert (opened.shown.photometric, opened.shown.halved) == ("YBR_FULL", False)
 
 
+def test_native_frames_of_one_bit_are_a_cell_a_pixel() -> None:
+    data = image(np.zeros((3, 5), int), allocated=8, stored=1)
+    data.BitsAllocated = 1
+    data.PixelData, data["PixelData"].VR = b"\x55\x2a", "OB"
+    with OpenImage(payload_of(data)[0], CODECS) as opened:
+        assert opened.frames.cells(0) == bytes([1, 0, 1, 0, 1, 0, 1, 0, 0, 1, 0, 1, 0, 1, 0])
+
+
 def test_one_bit_in_a_codestream_has_no_frames() -> None:
     packed = lossy_jpeg(BitsAllocated=1, BitsStored=1, HighBit=0)
     with OpenImage(packed, CODECS) as opened, pytest.raises(LeaveAsIs, match="one-bit"):

@@ -125,6 +125,16 @@ def test_native_pixel_data_of_odd_length(tmp_path: Path) -> None:
         assert whole.endswith(b"\xe0\x7f\x10\x00" + written.encode() + size + b"abc\0"), vr
 
 
+def test_one_fragment_of_odd_length_gets_its_byte(tmp_path: Path) -> None:
+    for size in (1, 3, 5, 7):
+        pixels = element(0x7FE00010, "OB", b"", length=UNDEFINED) + element(0xFFFEE000, "", b"")
+        pixels += element(0xFFFEE000, "", b"\7" * size) + element(0xFFFEE0DD, "", b"")
+        raw = data_set(b"", JPEG)[: -4096 - 12] + pixels
+        whole = b"".join(evened(spooled(raw, JPEG, tmp_path)[0]).chunks())
+        assert len(whole) == len(raw) + 1
+        assert element(0xFFFEE000, "", b"\7" * size + b"\0") in whole
+
+
 def test_pixel_data_of_even_length_stays_as_it_is_beside_what_is_odd(tmp_path: Path) -> None:
     odd = data_set(odd_elements(EXPLICIT)["LO"], EXPLICIT)[: -4096 - 12]
     native = element(0x7FE00010, "OB", b"\7" * 4094)

@@ -308,17 +308,30 @@ def test_what_is_of_another_encoding_than_was_declared_is_read_as_it_is() -> Non
     assert noted.said == [4 * (len(implicit) - 8 - 512)], "though nobody asked whether it is regular"
 
 
-def test_what_is_odd_or_of_another_encoding_is_written_anew() -> None:
-    data = image(picture(16, 16, 0, 4000))
-    implicit = payload_of(data, uids.IMPLICIT_VR_LITTLE_ENDIAN)[0]
-    plain = encoded(data)
+def sequence(tag: bytes, text: bytes) -> bytes:
+    """A sequence of two items, each with a text."""
+    inner = b"\x40\0\x07\0LO" + len(text).to_bytes(2, "little") + text
+    return tag + b"SQ\0\0" + struct.pack("<I", 2 * (8 + len(inner))) + 2 * item(inner)
+
+
+@pytest.mark.parametrize("place", ["header", "tail"])
+def test_what_is_odd_within_an_item_is_written_anew(place: str) -> None:
+    plain = encoded(image(picture(16, 16, 0, 4000)))
+    for text, is_even in ((b"abc", False), (b"abc ", True)):
+        header, tail = plain[:-524], b""
+        if place == "header":
+            header += sequence(b"\x40\0\x75\2", text)
+        else:
+            tail = sequence(b"\xe1\x7f\x01\x10", text)
+        with DataSet(of(header + plain[-524:] + tail)[0]) as opened:
+            assert opened.is_regular is is_even
+            assert (opened.header() == header) is (is_even or place == "tail")
+            assert (opened.tail(header) == tail) is (is_even or place == "header")
+            assert b"abc " in opened.header() + opened.tail(header)
+    implicit = payload_of(image(picture(16, 16, 0, 4000)), uids.IMPLICIT_VR_LITTLE_ENDIAN)[0]
     with DataSet(implicit) as opened:
         assert opened.is_regular
         assert opened.header() == plain[:-524]
-    odd = plain[:-524] + b"\x10\x00\x10\x40LO\3\0abc" + plain[-524:]
-    odd = b"".join(sorted([odd[:-524]])) + odd[-524:]
-    with DataSet(of(odd)[0]) as opened:
-        assert not opened.is_regular
 
 
 def test_what_was_edited_before_it_is_made_even_keeps_its_treatment() -> None:
