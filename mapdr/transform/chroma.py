@@ -21,12 +21,8 @@ class HalfChroma:
         if image.allocated != 8 or image.samples != 3 or image.planar or image.columns % 2:
             raise LeaveAsIs("half-chrominance")
         self._size = image.rows * image.columns * 2
-        whole = self._size * image.frames
-        if (
-            pixel.undefined
-            or pixel.end > len(data)
-            or pixel.end - pixel.value not in (whole, whole + whole % 2)
-        ):
+        whole = self._size * image.frames  # an even number
+        if pixel.undefined or pixel.end > len(data) or pixel.end - pixel.value != whole:
             raise LeaveAsIs("pixel-length")
         self.image = image
         self._data = data

@@ -196,9 +196,9 @@ class OpenImage:
     def source_bytes(self) -> int:
         """Bytes of the pixels as they came; without a codec, if they cannot leave as they came."""
         pixel = self.data.pixel
-        if pixel is None or self.is_native or self._paints:
+        if pixel is None or self._paints:
             return self.image.native_bytes
-        return pixel.end - pixel.value
+        return self.shown.native_bytes if self.is_native else pixel.end - pixel.value
 
     @cached_property
     def frames(self) -> Frames:

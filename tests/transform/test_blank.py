@@ -531,14 +531,17 @@ def area(left: int, top: int, right: int, bottom: int, form: int = 1) -> Dataset
 
 def test_an_ultrasound_image_keeps_what_it_says_is_imaged() -> None:
     areas = Sequence(
-        [area(5, 10, 44, 29), area(0, 0, 49, 39, 0), area(0, 0, 49, 39, 5), area(10, 31, 20, 40, 4)]
+        [
+            *(area(5, 10, 44, 29), area(0, 0, 49, 39, 0), area(0, 0, 49, 39, 5), area(10, 31, 20, 40, 4)),
+            *(area(48, 3, 50, 3), area(2, 5, 2, 6)),
+        ]
     )
     data = device(SequenceOfUltrasoundRegions=areas)
     found = RegionSet(shipped("ultrasound")).regions_for(header_of(data))
     assert found is not None
     assert not found.all_text
     kept = np.zeros((ROWS, COLUMNS), bool)
-    kept[10:30, 5:45] = kept[31:40, 10:21] = True
+    kept[10:30, 5:45] = kept[31:40, 10:21] = kept[3, 48:] = kept[5:7, 2] = True
     assert np.array_equal(~found.mask(), kept)
 
 
@@ -560,6 +563,15 @@ def test_an_ultrasound_image_whose_regions_tell_nothing_has_none(areas: list[Dat
         del areas[1].RegionLocationMaxX1
     data = device(SequenceOfUltrasoundRegions=Sequence(areas))
     assert RegionSet(shipped("ultrasound")).regions_for(header_of(data)) is None
+
+
+@pytest.mark.parametrize("keyword", ["Rows", "Columns"])
+def test_an_image_that_does_not_say_its_size_has_no_regions(keyword: str) -> None:
+    assert regions_of(device(), {**BANNER, "when": {}}) is not None
+    assert regions_of(device(**{keyword: 0}), {**BANNER, "when": {}}) is None
+    without = device()
+    del without[keyword]
+    assert regions_of(without, {**BANNER, "when": {}}) is None
 
 
 def test_what_no_entry_fits_parks_or_passes(tmp_path: Path) -> None:

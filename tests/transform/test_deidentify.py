@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,9 @@ from mapdr.kernel.errors import ConfigurationError, Permanent, Temporary
 from mapdr.kernel.item import FileSlice, Payload, Treatment
 from mapdr.kernel.registry import Registry
 from mapdr.node.surroundings import step_faults
+from mapdr.transform.header import pseudonyms
 from mapdr.transform.header.deidentify import STAGE, DeidentifyStep
+from mapdr.transform.header.fingerprint import refuse_another
 from mapdr.transform.header.pseudonyms import FromFile, read_pseudonyms
 from mapdr.transform.pipeline import build_pipeline
 from mapdr.transform.pixels.regions import RegionSet
@@ -363,6 +366,79 @@ def test_the_next_pseudonym_is_kept(tmp_path: Path) -> None:
         first.of("\0nDoe")
 
 
+def test_a_new_pseudonym_is_a_line_of_its_own_and_on_the_disk_before_it_is_used(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "patients.csv"
+    flushed: list[bytes] = []
+    monkeypatch.setattr(pseudonyms, "flush_file", lambda opened: flushed.append(at(opened)))
+
+    def at(opened: Any) -> bytes:
+        opened.flush()
+        return file.read_bytes()
+
+    for end in ("\n", "\r\n", "\r", ""):
+        known = f"patient_id,pseudonym{end or chr(10)}old,P00001{end}".encode()
+        file.write_bytes(known)
+        assert FromFile(file, "next", "P").of("new") == ("P00002", "P00002")
+        assert file.read_bytes() == flushed.pop() == known + b"\n" * (not end) + b"new,P00002\n"
+    file.write_bytes(b"patient_id,pseudonym")
+    assert FromFile(file, "next", "P").of("new") == ("P00001", "P00001")
+    assert file.read_bytes() == b"patient_id,pseudonym\nnew,P00001\n"
+    file.write_bytes(b"patient_id,pseudonym\na,P00002\nb,P00003\n")
+    assert FromFile(file, "next", "P").of("new") == ("P00004", "P00004")
+
+
+def test_of_two_that_meet_a_new_patient_the_second_takes_the_line_of_the_first(tmp_path: Path) -> None:
+    file = tmp_path / "patients.csv"
+    file.write_text("patient_id,pseudonym\n")
+    first, second = FromFile(file, "next", "P"), FromFile(file, "next", "P")
+    read_now = second._read
+
+    def read_before() -> dict[str, tuple[str, str]]:
+        """What the second sees is from before the line that the first one writes now."""
+        second._read = read_now  # type: ignore[method-assign]
+        known = dict(read_now())
+        assert first.of("new") == ("P00001", "P00001")
+        return known
+
+    second._read = read_before  # type: ignore[method-assign]
+    assert second.of("new") == ("P00001", "P00001")
+    assert file.read_text() == "patient_id,pseudonym\nnew,P00001\n"
+
+
+def test_a_file_of_pseudonyms_that_is_broken_for_now_is_tried_again(tmp_path: Path) -> None:
+    file = tmp_path / "patients.csv"
+    file.write_text("patient_id,pseudonym\nDoe,a\n")
+    table = FromFile(file, "next", "P")
+    assert table.of("Doe") == ("a", "a")
+    file.write_text("patient_id,pseudonym\nDoe,a\nDoe,b\n")
+    with pytest.raises(Temporary, match="line 3") as caught:
+        table.of("Doe")
+    assert "Doe" not in str(caught.value)
+
+
+def test_a_fingerprint_that_cannot_be_read_is_no_verdict_on_the_key(tmp_path: Path) -> None:
+    (tmp_path / "keys").mkdir()
+    refuse_another(settings(tmp_path), "env:KEY", b"k" * 32)
+    (kept,) = (tmp_path / "keys/fingerprints").iterdir()
+    assert len(kept.name) == 32
+    if os.name == "posix":
+        assert (kept.parent.stat().st_mode & 0o007, kept.stat().st_mode & 0o177) == (0, 0)
+    kept.unlink()
+    kept.mkdir()
+    with pytest.raises(Temporary, match="fingerprint"):
+        refuse_another(settings(tmp_path), "env:KEY", b"k" * 32)
+
+
+def test_of_an_object_without_pixels_the_header_is_all_there_is() -> None:
+    data = subject()
+    del data.PixelData, data.DataSetTrailingPadding
+    made = step().apply(*payload_of(data), Notebook())
+    assert len(made.parts) == 1
+    assert read(made).PatientName != data.PatientName
+
+
 @pytest.mark.parametrize(
     ("text", "words"),
     [
@@ -374,13 +450,31 @@ def test_the_next_pseudonym_is_kept(tmp_path: Path) -> None:
         ("patient_id,pseudonym\nDoe,a\nRoe,a\n", "line 3"),
         ("patient_id,pseudonym\nRoe,a\nDoe,Doe\n", "line 3"),
         ("patient_id,pseudonym,name\nDoe,a,Doe\n", "line 2"),
+        (f"patient_id,pseudonym,name\nDoe,{65 * 'a'},a\n", "line 2"),
+        (f"patient_id,pseudonym,name\nDoe,a,{65 * 'a'}\n", "line 2"),
+        ("patient_id,pseudonym\nDoe,\ud800\n", "not UTF-8"),
     ],
 )
 def test_a_file_of_pseudonyms_that_is_none(tmp_path: Path, text: str, words: str) -> None:
-    (tmp_path / "a.csv").write_text(text, encoding="utf-8")
+    (tmp_path / "a.csv").write_text(text, encoding="utf-8", errors="surrogatepass")
     with pytest.raises(ConfigurationError, match=words) as caught:
         read_pseudonyms(tmp_path / "a.csv")
     assert "Doe" not in str(caught.value)
+
+
+def test_a_pseudonym_has_up_to_64_characters(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text(f"patient_id,pseudonym,name\nDoe,{64 * 'a'},{64 * 'b'}\n")
+    assert read_pseudonyms(tmp_path / "a.csv").known == {"Doe": (64 * "a", 64 * "b")}
+
+
+def test_an_image_that_no_region_fits_leaves_without_being_blanked(tmp_path: Path) -> None:
+    data = subject()
+    other = [{"when": {"Modality": "US"}, "blank": [{"x": 0, "y": 0, "width": 4, "height": 4}]}]
+    config = {"profile": "basic", "options": ["clean-pixel-data"], "regions": other}
+    body = {"steps": [{"type": "deidentify", "config": config}]}
+    line = build_pipeline(body, REGISTRY, settings(), CODECS)
+    made = line.apply(*spooled(save(payload_of(data)[0], tmp_path / "a.dcm")), Notebook())
+    assert read(made).PixelData == data.PixelData
 
 
 def test_check_tells_what_a_rule_misses(tmp_path: Path) -> None:
@@ -403,6 +497,10 @@ send_to = ["a"]
         'mapdr.toml:9 rule "one".deidentify.pseudonyms.file',
     ]
     assert found[1].endswith("make one that begins with the line: patient_id,pseudonym")
+    (tmp_path / "none.key").write_text("too short")
+    (first, _) = loaded.locate(step_faults(loaded, REGISTRY))
+    assert "64 hexadecimal digits" in str(first)
+    assert str(first).endswith("make one with: mapdr key new NAME")
     (tmp_path / "none.key").write_text("ab" * 32)
     (tmp_path / "none.csv").write_text("patient_id,pseudonym\n")
     assert not list(step_faults(loaded, REGISTRY))

@@ -193,9 +193,33 @@ def test_behind_the_last_native_frame_is_nothing(syntax: str, frames: int, tmp_p
     made = LINE.apply(payload, instance, Notebook())
     assert any(isinstance(part, FileSlice) for part in made.parts)
     assert read(made).PixelData == read(payload).PixelData[:native] + bytes(len(MARK) + 1)
+    data.PixelData = data.PixelData[:native] + b"ab"
+    assert read(LINE.apply(*payload_of(data, syntax), Notebook())).PixelData[native:] == b"\0\0"
     data.PixelData = data.PixelData[:native]
     same = LINE.apply(*payload_of(data, syntax), Notebook())
     assert read(same).PixelData == read(payload_of(data, syntax)[0]).PixelData
+
+
+def test_behind_the_last_frame_is_nothing_where_the_pixel_data_is_cut_off() -> None:
+    data = image(PIXELS)
+    native = len(data.PixelData)
+    data.PixelData += MARK + b"\1"
+    payload, instance = payload_of(data)
+    blob = b"".join(payload.parts)  # type: ignore[arg-type]
+    at = len(blob) - len(data.PixelData) - 4
+    cut = blob[:at] + (native + 1000).to_bytes(4, "little") + blob[at + 4 :]
+    made = LINE.apply(replace(payload, parts=(cut,)), instance, Notebook())
+    assert made.length == len(b"".join(made.chunks()))
+    assert b"".join(made.chunks()).endswith(data.PixelData[:native] + bytes(len(MARK) + 1))
+
+
+@pytest.mark.parametrize("missing", ["Rows", "BitsAllocated", "SamplesPerPixel"])
+def test_pixels_whose_size_no_header_tells_stay_as_they_are(missing: str) -> None:
+    data = image(PIXELS)
+    del data[missing]
+    data.PixelData = bytes(range(1, 101))
+    made = LINE.apply(*payload_of(data), Notebook())
+    assert read(made).PixelData == bytes(range(1, 101))
 
 
 @pytest.mark.parametrize("interpretation", ["YBR_FULL_422", "YBR_FULL"])

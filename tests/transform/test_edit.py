@@ -21,6 +21,7 @@ from mapdr.kernel.finding import Finding
 from mapdr.kernel.item import Source
 from mapdr.kernel.registry import Registry
 from mapdr.node.configuration import examine
+from mapdr.transform.header import csv_file
 from mapdr.transform.header.edit import TagEdit
 from mapdr.transform.header.table import read_table
 from mapdr.transform.header.tags import STAGE
@@ -57,6 +58,11 @@ def recipe(edit: dict[str, Any], base: Path = Path()) -> list[dict[str, Any]]:
             "is not a regular expression",
         ),
         ({"replace": "PatientID", "pattern": "(a+)+b", "with": ""}, (0, "pattern"), "could take too long"),
+        (  # it is looked for from each character on
+            {"replace": "PatientID", "pattern": r"(\w*)\s*(\w*)", "with": ""},
+            (0, "pattern"),
+            "could take too long",
+        ),
         ({"replace": "PatientID", "pattern": "a", "with": r"\1"}, (0,), "names group 1"),
         ({"replace": "Rows", "pattern": "a", "with": ""}, (0,), "Rows is no text (US)"),
         ({"map": "PatientID"}, (0,), "map needs table"),
@@ -152,6 +158,7 @@ Modalty = "CT"
             "edits": [{"upper": "StudyID", "if": {"StudyDate": date(2026, 1, 31)}}],
         },
         {"upper": "PatientID", "if": {"StudyDate": {"min": date(2026, 1, 31)}, "calling_ae": "CT*"}},
+        {"upper": "PatientID", "if": {"any": [{"StudyDate": {"max": date(2026, 1, 31)}}, {"Rows": 9}]}},
     ],
 )
 def test_a_recipe_makes_the_same_edit(edit: dict[str, Any]) -> None:
@@ -223,6 +230,30 @@ def test_a_faulty_table_is_told_without_its_values(data: bytes, words: str, tmp_
         read_table(path)
     assert "oe" not in str(caught.value).replace("does", "")
     assert "; " in str(caught.value)
+
+
+def test_a_table_of_more_than_the_largest_size_is_refused_unread(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[int] = []
+
+    class File(io.BytesIO):
+        def read(self, size: int | None = -1) -> bytes:
+            asked.append(size or 0)
+            return super().read(size)
+
+    class Table:
+        def __init__(self, data: bytes) -> None:
+            self._data = data
+
+        def open(self, mode: str) -> File:
+            return File(self._data)
+
+    monkeypatch.setattr(csv_file, "LARGEST", 10)
+    assert csv_file.read_bytes(Table(b"0123456789")) == b"0123456789"  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="make the table smaller"):
+        csv_file.read_bytes(Table(b"0123456789a"))  # type: ignore[arg-type]
+    assert asked == [11, 11], "one byte more than it may hold"
 
 
 @given(st.binary(max_size=60))

@@ -14,6 +14,7 @@ from mapdr.kernel.errors import Permanent
 from mapdr.kernel.item import FileSlice, Instance, Payload, Treatment
 from mapdr.kernel.registry import Registry
 from mapdr.transform.even import evened
+from mapdr.transform.header import odd_lengths
 from mapdr.transform.pipeline import build_pipeline
 
 from ..dicom.datasets import BIG, DEFLATED, EXPLICIT, IMPLICIT, JPEG, UNDEFINED, element
@@ -77,6 +78,16 @@ def test_a_rule_may_park_it(tmp_path: Path) -> None:
     even = data_set(b"", EXPLICIT)
     assert prepared(even, EXPLICIT, tmp_path, ("odd_lengths", "park")).treatment is Treatment.RELAYED
     assert prepared(raw, EXPLICIT, tmp_path, ("odd_lengths", "pad")).treatment is Treatment.EDITED
+    known, instance = spooled(raw, EXPLICIT, tmp_path)
+    for length in range(1, 5):
+        payload = replace(known, length=length)
+        assert odd_lengths.build(settings(), "pad", None).apply(payload, instance, Notebook()) is payload
+        gate = odd_lengths.build(settings(), "park", None)
+        if length % 2:
+            with pytest.raises(Permanent):
+                gate.apply(payload, instance, Notebook())
+        else:
+            assert gate.apply(payload, instance, Notebook()) is payload
 
 
 @pytest.mark.parametrize("syntax", SYNTAXES)
@@ -91,6 +102,11 @@ def test_what_is_edited_is_even_throughout(syntax: str, count: int, tmp_path: Pa
     assert w(0x00400280, "ST", b"abc ") in whole
     assert (w(0x0040A124, "UI", b"1.2.3\0") in whole) == (count == 2)
     assert read(payload).PatientID == "NEW1"
+    without = raw[: -4096 - (8 if syntax == IMPLICIT else 12)]
+    payload = prepared(without, syntax, tmp_path, ("tags", edit))
+    assert (len(payload.parts), payload.length % 2) == (1, 0)
+    assert read(payload).PatientID == "NEW1"
+    assert "PixelData" not in read(payload)
 
 
 def test_native_pixel_data_of_odd_length(tmp_path: Path) -> None:
@@ -98,6 +114,36 @@ def test_native_pixel_data_of_odd_length(tmp_path: Path) -> None:
     payload = prepared(raw, EXPLICIT, tmp_path)
     assert read(payload).PixelData == b"\7" * 4095 + b"\0"
     assert isinstance(payload.parts[2], FileSlice)
+    for vr, written in (("OB", "OB"), ("UN", "UN"), ("US", "US"), ("ZZ", "OW")):
+        long = vr not in ("US", "ZZ")
+        head = b"\xe0\x7f\x10\x00" + vr.encode() + (b"\0\0\3\0\0\0" if long else b"\3\0")
+        payload = evened(
+            spooled(data_set(b"", EXPLICIT)[: -4096 - 12] + head + b"abc", EXPLICIT, tmp_path)[0]
+        )
+        whole = b"".join(payload.chunks())
+        size = b"\4\0" if written == "US" else b"\0\0\4\0\0\0"
+        assert whole.endswith(b"\xe0\x7f\x10\x00" + written.encode() + size + b"abc\0"), vr
+
+
+def test_one_fragment_of_odd_length_gets_its_byte(tmp_path: Path) -> None:
+    for size in (1, 3, 5, 7):
+        pixels = element(0x7FE00010, "OB", b"", length=UNDEFINED) + element(0xFFFEE000, "", b"")
+        pixels += element(0xFFFEE000, "", b"\7" * size) + element(0xFFFEE0DD, "", b"")
+        raw = data_set(b"", JPEG)[: -4096 - 12] + pixels
+        whole = b"".join(evened(spooled(raw, JPEG, tmp_path)[0]).chunks())
+        assert len(whole) == len(raw) + 1
+        assert element(0xFFFEE000, "", b"\7" * size + b"\0") in whole
+
+
+def test_pixel_data_of_even_length_stays_as_it_is_beside_what_is_odd(tmp_path: Path) -> None:
+    odd = data_set(odd_elements(EXPLICIT)["LO"], EXPLICIT)[: -4096 - 12]
+    native = element(0x7FE00010, "OB", b"\7" * 4094)
+    packed = element(0x7FE00010, "OB", b"", length=UNDEFINED) + element(0xFFFEE000, "", b"")
+    packed += element(0xFFFEE000, "", b"\xff\xd8ab") + element(0xFFFEE0DD, "", b"")
+    for pixels, syntax in ((native, EXPLICIT), (packed, JPEG)):
+        payload = evened(spooled(odd + pixels, syntax, tmp_path)[0])
+        assert isinstance(payload.parts[1], FileSlice)
+        assert b"".join(payload.parts[1].chunks(9999)) == pixels
 
 
 @pytest.mark.parametrize("extended", [False, True])

@@ -112,6 +112,80 @@ def test_an_overlay_in_unused_bits_is_told_apart() -> None:
     assert np.array_equal(bits.reshape(9, 7), overlay)
 
 
+@pytest.mark.parametrize("bit", [0, 1, 14, 15])
+def test_an_overlay_may_stand_right_beside_the_pixels(bit: int) -> None:
+    values = picture(8, 8, 0, 4095)
+    data = with_overlay(values, np.zeros((8, 8), int))
+    data[0x60000102].value, data.HighBit = bit, 13
+    data.PixelData = (values << 2 | 1 << bit).astype("<u2").tobytes()
+    found = frames_of(data)
+    assert np.array_equal(found.frame(0), values)
+    assert found.image.overlay_bits(found.cells(0), 0x6000).all()
+    data[0x60000102].value = 2 if bit < 2 else 13  # those are pixels
+    with pytest.raises(LeaveAsIs, match="overlay"):
+        frames_of(data).frame(0)
+
+
+def test_an_overlay_with_data_of_its_own_is_none_in_the_pixels() -> None:
+    data = with_overlay(picture(8, 8, 0, 4095), np.zeros((8, 8), int))
+    assert frames_of(data).image.overlays == (0x6000,)
+    data.add_new(0x60003000, "OW", bytes(8))
+    assert frames_of(data).image.overlays == ()
+
+
+def test_an_overlay_of_another_size_or_beside_colours_is_not_believed() -> None:
+    for tag, value in ((0x60000010, 7), (0x60000011, 9)):
+        data = with_overlay(picture(8, 8, 0, 4095), np.zeros((8, 8), int))
+        data[tag].value = value
+        with pytest.raises(LeaveAsIs, match="overlay"):
+            frames_of(data).frame(0)
+    data = image(np.zeros((8, 8, 3), int), photometric="RGB")
+    for step, value in ((0x10, 8), (0x11, 8), (0x102, 13)):
+        data.add_new(0x60000000 + step, "US", value)
+    with pytest.raises(LeaveAsIs, match="overlay"):
+        frames_of(data).frame(0)
+
+
+def test_without_a_high_bit_it_is_the_highest_of_the_stored_ones() -> None:
+    data = image(picture(8, 8, 0, 4095))
+    del data.HighBit
+    assert frames_of(data).image.high == 11
+    assert np.array_equal(frames_of(data).frame(0), picture(8, 8, 0, 4095))
+
+
+@pytest.mark.parametrize("signed", [False, True])
+def test_bits_below_and_above_the_stored_ones_hold_nothing_or_the_sign(signed: bool) -> None:
+    values = picture(8, 8, -2048, 2047) if signed else picture(8, 8, 0, 4095)
+    data = image(values, signed=signed)
+    data.HighBit = 13
+    cells = (values << 2) & (0xFFFF if signed else 0x3FFF)
+    for kept in (0x3FFF, 0xFFFF):
+        data.PixelData = (cells & kept).astype("<u2").tobytes()
+        assert np.array_equal(frames_of(data).frame(0), values)
+    for outside in (1, 2, 0x4000, 0x8000):
+        data.PixelData = ((cells & 0x3FFF) | outside).astype("<u2").tobytes()
+        with pytest.raises(OutsideBitsStored):
+            frames_of(data).frame(0)
+
+
+def test_big_endian_cells_are_words_or_bytes() -> None:
+    data = image(picture(8, 8, 0, 4095))
+    data["PixelData"].VR = "OB"
+    with pytest.raises(LeaveAsIs, match="byte-order"):
+        frames_of(data, BIG)
+    assert frames_of(image(np.zeros((8, 8), int), allocated=8, stored=8), BIG).frame(0).shape == (8, 8)
+    for vr in ("OB", "OW"):
+        wide = image(np.zeros((8, 8), int), allocated=32, stored=32)
+        wide["PixelData"].VR = vr
+        with pytest.raises(LeaveAsIs, match="byte-order"):
+            frames_of(wide, BIG)
+
+
+def test_what_a_frame_takes_while_it_is_encoded() -> None:
+    data = image(np.zeros((5, 7, 3), int), allocated=8, stored=8, photometric="RGB")
+    assert frames_of(data).image.work_bytes == 14 * 5 * 7 * 3
+
+
 @pytest.mark.parametrize("bit", [5, 16])
 def test_an_overlay_bit_within_the_pixels_is_not_believed(bit: int) -> None:
     data = with_overlay(picture(8, 8, 0, 4095), np.zeros((8, 8), int))

@@ -176,7 +176,19 @@ def test_a_file_that_lost_its_end_is_not_sent(tmp_path: Path, syntax: str) -> No
 
 def test_where_nothing_changes_the_payload_is_relayed() -> None:
     payload, instance = payload_of(subject())
-    assert editor({"set_if_missing": "StudyID", "to": "x"}).apply(payload, instance, Notebook()) is payload
+    step = editor({"set_if_missing": "StudyID", "to": "x"})
+    assert step.apply(payload, instance, Notebook()) is payload
+    deflated = to_syntax(payload, SYNTAXES[3])
+    assert step.apply(deflated, instance, Notebook()) is deflated
+
+
+def test_each_edit_is_shown_by_itself() -> None:
+    parts = editor({"set": "StudyID", "to": "9"}, {"remove": "OtherPatientIDs"}).parts()
+    assert [name.partition(":")[0] for name, _ in parts] == ["edit 1", "edit 2"]
+    payload, instance = payload_of(subject())
+    first, second = (read(step.apply(payload, instance, Notebook())) for _, step in parts)
+    assert (first.StudyID, "OtherPatientIDs" in first) == ("9", True)
+    assert (second.StudyID, "OtherPatientIDs" in second) == ("S1", False)
 
 
 def test_an_object_without_pixels_is_edited_too() -> None:

@@ -246,9 +246,10 @@ def remarks(stream: bytes, read: Reader) -> Iterator[Remark]:
         rest = stream[at:].lstrip(b"\0\xff") if at < len(stream) else b""
         if not rest:
             return
-        # FF may be padding before a codestream, or the first byte of it.
+        # FF and zeros may be padding before a codestream, or its first bytes.
         begin = len(stream) - len(rest)
-        begin -= stream[at:begin].endswith(b"\xff")
+        first = b"\0\0\0" if rest[:1] == b"\x0c" and rest[1:5] in _SIGNATURES else b"\xff"
+        begin -= len(first) if stream[at:begin].endswith(first) else 0
         try:
             read(stream, begin)
         except Broken:

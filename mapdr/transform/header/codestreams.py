@@ -73,7 +73,7 @@ def _without_excess(view: PartsView, where: Layout, bits: int) -> tuple[Part, ..
 
     Where the header does not say how large frames are (`bits` is 0), nothing is known to be behind them.
     """
-    if where.pixels is None or where.truncated:
+    if where.pixels is None:
         return None
     end = where.pixels.value + (bits + 7) // 8
     size = where.pixel_end - end
